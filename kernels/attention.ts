@@ -1,0 +1,132 @@
+/** Causal multi-head attention over heads split by `rotary.ts`, forward and backward. */
+
+import forwardCode from "./attention_forward.wgsl" with { type: "text" };
+import headsCode from "./attention_backward_heads.wgsl" with { type: "text" };
+import queryCode from "./attention_backward_query.wgsl" with { type: "text" };
+import keyCode from "./attention_backward_key.wgsl" with { type: "text" };
+import type { Dispatch, Gpu, GpuBuffer } from "./gpu.ts";
+import { padded } from "./matmul.ts";
+import type { AttentionShape } from "./rotary.ts";
+
+const WORKGROUP = 16;
+
+function plan(gpu: Gpu, shape: AttentionShape, label: string, code: string, buffers: GpuBuffer[]): Dispatch {
+  const { models, batch, length, heads, headSize } = shape;
+  const head4 = padded(headSize) / 4;
+  return gpu.dispatch({
+    label,
+    code: code.replace(/const HEAD4: u32 = \d+u;/, `const HEAD4: u32 = ${head4}u;`),
+    constants: { WG: WORKGROUP },
+    params: [batch * heads * length, length, heads, headSize, padded(heads * headSize)],
+    buffers,
+    workgroups: Math.ceil((batch * heads * length) / WORKGROUP),
+    models,
+  });
+}
+
+/** Arguments of {@link attentionForward}. */
+export interface AttentionForward {
+  /** Sizes. */
+  shape: AttentionShape;
+  /** f32 `[models, batch, heads, length, headSize]`, heads padded to vec4s, rotated and scaled. */
+  q: GpuBuffer;
+  /** The same layout, rotated. */
+  k: GpuBuffer;
+  /** The same layout. */
+  v: GpuBuffer;
+  /** f32 `[models, batch, length, heads · headSize]`, rows padded to vec4s. */
+  out: GpuBuffer;
+  /** f32 `[models, batch, heads, length]`: log of the softmax's denominator. */
+  lse: GpuBuffer;
+}
+
+/** Plans `out[i] = Σ_{j ≤ i} softmax_j(q[i]·k[j]) v[j]` for every head. */
+export function attentionForward(gpu: Gpu, t: AttentionForward): Dispatch {
+  return plan(gpu, t.shape, "attention_forward", forwardCode, [t.q, t.k, t.v, t.out, t.lse]);
+}
+
+/** Arguments of {@link attentionBackward}: those of the forward pass, their gradients and scratch. */
+export interface AttentionBackward extends AttentionForward {
+  /** f32, the layout of `out`. */
+  dOut: GpuBuffer;
+  /** Scratch, the layout of `q`. */
+  dHeads: GpuBuffer;
+  /** Scratch, the layout of `lse`. */
+  product: GpuBuffer;
+  /** f32, the layout of `q`. */
+  dQ: GpuBuffer;
+  /** f32, the layout of `q`. */
+  dK: GpuBuffer;
+  /** f32, the layout of `q`. */
+  dV: GpuBuffer;
+}
+
+/** Plans the gradients of q, k and v, in three dispatches. */
+export function attentionBackward(gpu: Gpu, t: AttentionBackward): Dispatch[] {
+  const inputs = [t.q, t.k, t.v, t.dHeads, t.lse, t.product];
+  return [
+    plan(gpu, t.shape, "attention_backward_heads", headsCode, [t.dOut, t.out, t.dHeads, t.product]),
+    plan(gpu, t.shape, "attention_backward_query", queryCode, [...inputs, t.dQ]),
+    plan(gpu, t.shape, "attention_backward_key", keyCode, [...inputs, t.dK, t.dV]),
+  ];
+}
+
+/** One head of one sequence, in f64: `q`, `k`, `v` are `[length, headSize]`, `q` already scaled. */
+export function attentionForwardReference(
+  q: ArrayLike<number>,
+  k: ArrayLike<number>,
+  v: ArrayLike<number>,
+  headSize: number,
+): { out: Float64Array; lse: Float64Array; weights: Float64Array } {
+  const length = q.length / headSize;
+  const out = new Float64Array(q.length);
+  const lse = new Float64Array(length);
+  const weights = new Float64Array(length * length);
+  for (let i = 0; i < length; i++) {
+    const scores = Array.from({ length: i + 1 }, (_, j) => dotRows(q, i, k, j, headSize));
+    const peak = Math.max(...scores);
+    const total = scores.reduce((sum, score) => sum + Math.exp(score - peak), 0);
+    lse[i] = peak + Math.log(total);
+    scores.forEach((score, j) => {
+      const weight = Math.exp(score - lse[i]);
+      weights[i * length + j] = weight;
+      for (let c = 0; c < headSize; c++) out[i * headSize + c] += weight * v[j * headSize + c];
+    });
+  }
+  return { out, lse, weights };
+}
+
+/** The gradients of one head of one sequence, in f64: the derivative of {@link attentionForwardReference}. */
+export function attentionBackwardReference(
+  q: ArrayLike<number>,
+  k: ArrayLike<number>,
+  v: ArrayLike<number>,
+  dOut: ArrayLike<number>,
+  headSize: number,
+): { dQ: Float64Array; dK: Float64Array; dV: Float64Array } {
+  const length = q.length / headSize;
+  const { weights } = attentionForwardReference(q, k, v, headSize);
+  const dQ = new Float64Array(q.length);
+  const dK = new Float64Array(q.length);
+  const dV = new Float64Array(q.length);
+  for (let i = 0; i < length; i++) {
+    const gains = Array.from({ length: i + 1 }, (_, j) => dotRows(dOut, i, v, j, headSize));
+    const mean = gains.reduce((sum, gain, j) => sum + gain * weights[i * length + j], 0);
+    gains.forEach((gain, j) => {
+      const weight = weights[i * length + j];
+      const slope = weight * (gain - mean);
+      for (let c = 0; c < headSize; c++) {
+        dV[j * headSize + c] += weight * dOut[i * headSize + c];
+        dQ[i * headSize + c] += slope * k[j * headSize + c];
+        dK[j * headSize + c] += slope * q[i * headSize + c];
+      }
+    });
+  }
+  return { dQ, dK, dV };
+}
+
+function dotRows(a: ArrayLike<number>, i: number, b: ArrayLike<number>, j: number, columns: number): number {
+  let sum = 0;
+  for (let c = 0; c < columns; c++) sum += a[i * columns + c] * b[j * columns + c];
+  return sum;
+}

@@ -1,0 +1,74 @@
+// attention_forward: causal attention with an online softmax, never holding a [length, length] matrix.
+//
+//   q k v  [models, batch, heads, length, HEAD4]   vec4  read   q already scaled, q and k rotated
+//   out    [models, batch, length, stride]         f32   write  head by head; padding columns become zero
+//   lse    [models, batch, heads, length]          f32   write  log of the softmax's denominator
+//
+// out[i] = sum_{j <= i} softmax_j(q[i] · k[j]) v[j]
+//
+// One invocation per query; it walks its keys in ascending order, four at a time, and stops at its own position.
+// HEAD4 is replaced by the host: registers need a constant length. Reference: attentionForwardReference in attention.ts.
+
+override WG: u32 = 16u;
+const HEAD4: u32 = 4u;
+
+struct Params { queries: u32, length: u32, heads: u32, head_size: u32, stride: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> q: array<vec4f>;
+@group(0) @binding(2) var<storage, read> k: array<vec4f>;
+@group(0) @binding(3) var<storage, read> v: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+@group(0) @binding(5) var<storage, read_write> lse: array<f32>;
+
+const LOWEST: f32 = -3.0e38;
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+  let local = (group.y * grid.x + group.x) * WG + lane;
+  if (local >= params.queries) { return; }
+  let query = group.z * params.queries + local; // queries = batch * heads * length
+  let position = query % params.length;
+  let first = (query - position) * HEAD4; // key 0 of this head
+
+  var mine: array<vec4f, HEAD4>;
+  var sum: array<vec4f, HEAD4>;
+  for (var i = 0u; i < HEAD4; i++) {
+    mine[i] = q[query * HEAD4 + i];
+    sum[i] = vec4f();
+  }
+  var peak = LOWEST;
+  var total = 0.0;
+  for (var j = 0u; j <= position; j += 4u) {
+    let behind = vec4u(j, j + 1u, j + 2u, j + 3u) <= vec4u(position);
+    let at = vec4u(j, min(j + 1u, position), min(j + 2u, position), min(j + 3u, position)) * HEAD4 + first;
+    var score = vec4f();
+    for (var i = 0u; i < HEAD4; i++) {
+      score += vec4f(dot(mine[i], k[at.x + i]), dot(mine[i], k[at.y + i]), dot(mine[i], k[at.z + i]), dot(mine[i], k[at.w + i]));
+    }
+    score = select(vec4f(LOWEST), score, behind);
+    let higher = max(peak, max(max(score.x, score.y), max(score.z, score.w)));
+    let shrink = exp(peak - higher);
+    let weight = select(vec4f(), exp(score - higher), behind);
+    total = total * shrink + weight.x + weight.y + weight.z + weight.w;
+    for (var i = 0u; i < HEAD4; i++) {
+      sum[i] = sum[i] * shrink + weight.x * v[at.x + i] + weight.y * v[at.y + i] + weight.z * v[at.z + i] + weight.w * v[at.w + i];
+    }
+    peak = higher;
+  }
+  lse[query] = peak + log(total);
+
+  let head = (query / params.length) % params.heads;
+  let sequence = query / (params.length * params.heads);
+  let row = (sequence * params.length + position) * params.stride;
+  for (var i = 0u; i < HEAD4; i++) {
+    let value = sum[i] / total;
+    for (var c = 0u; c < 4u; c++) {
+      if (i * 4u + c < params.head_size) { out[row + head * params.head_size + i * 4u + c] = value[c]; }
+    }
+  }
+  if (head == params.heads - 1u) {
+    for (var c = params.heads * params.head_size; c < params.stride; c++) { out[row + c] = 0.0; }
+  }
+}

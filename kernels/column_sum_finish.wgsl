@@ -1,0 +1,31 @@
+// column_sum_finish: adds the blocks that column_sum_partial left.
+//
+//   partial  [models, blocks, width4]  vec4  read
+//   sums     [models, width4]          vec4  write  ACCUMULATE 1: +=; offset and stride count vec4s
+//
+// One invocation per vec4 of columns; blocks are added in ascending order: equal bits.
+
+override WG: u32 = 16u;
+override ACCUMULATE: u32 = 0u;
+
+struct Params { blocks: u32, width4: u32, sum_offset: u32, sum_model: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> partial: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> sums: array<vec4f>;
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+  let column = (group.y * grid.x + group.x) * WG + lane;
+  if (column >= params.width4) { return; }
+  let model = group.z;
+  var sum = vec4f();
+  var i = model * params.blocks * params.width4 + column;
+  for (var block = 0u; block < params.blocks; block++) {
+    sum += partial[i];
+    i += params.width4;
+  }
+  let out = params.sum_offset + model * params.sum_model + column;
+  if (ACCUMULATE == 1u) { sums[out] += sum; } else { sums[out] = sum; }
+}

@@ -1,0 +1,54 @@
+// column_sum_partial: sums the columns of blocks of rows; column_sum_finish adds the blocks.
+//
+//   d_y         [models, rows, stride4]                  vec4   read
+//   x           [models, rows, stride4]                  vec4   read   NORMALIZED 1 alone
+//   statistics  [models, rows]                           vec2f  read   NORMALIZED 1 alone: mean, reciprocal deviation
+//   partial     [models, blocks, (1 + NORMALIZED), stride4]  vec4  write
+//
+// NORMALIZED 0: column sums of d_y (a bias gradient)
+// NORMALIZED 1: column sums of d_y * (x - mean) * scale (a gain gradient), then of d_y (its bias gradient)
+//
+// One invocation per vec4 of columns and block of `block_rows` rows, in ascending order: equal bits.
+// Reference: layerNormBackwardReference in layer_norm.ts, columnSumReference in column_sum.ts.
+
+override WG: u32 = 16u;
+override NORMALIZED: u32 = 0u;
+
+struct Params { rows: u32, stride4: u32, block_rows: u32, blocks: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> d_y: array<vec4f>;
+@group(0) @binding(2) var<storage, read> x: array<vec4f>;
+@group(0) @binding(3) var<storage, read> statistics: array<vec2f>;
+@group(0) @binding(4) var<storage, read_write> partial: array<vec4f>;
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+  let index = (group.y * grid.x + group.x) * WG + lane;
+  let column = index % params.stride4;
+  let block = index / params.stride4;
+  if (block >= params.blocks) { return; }
+  let model = group.z;
+  let first = block * params.block_rows;
+  let end = min(first + params.block_rows, params.rows);
+  var sum = vec4f();
+  var product = vec4f();
+  var i = (model * params.rows + first) * params.stride4 + column;
+  for (var row = first; row < end; row++) {
+    let d = d_y[i];
+    sum += d;
+    if (NORMALIZED == 1u) {
+      let s = statistics[model * params.rows + row];
+      product += d * ((x[i] - s.x) * s.y);
+    }
+    i += params.stride4;
+  }
+  let out = (model * params.blocks + block) * params.stride4 * (1u + NORMALIZED) + column;
+  if (NORMALIZED == 1u) {
+    partial[out] = product;
+    partial[out + params.stride4] = sum;
+  } else {
+    partial[out] = sum;
+  }
+}

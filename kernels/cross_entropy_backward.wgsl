@@ -1,0 +1,61 @@
+// cross_entropy_backward: the same loss, and the gradient of the weighted loss in the place of the logits.
+//
+//   logits   [models, chunk, stride4]  vec4  read/write  become the gradient; padding columns become zero
+//   targets  [models, rows]            u32   read        each < vocab
+//   weights  [models, rows]            f32   read        weight of the row in the loss; 0 masks it
+//   nll      [models, rows]            f32   write       nats; 0 where masked; rows first..first + chunk
+//
+// d_logits[r, v] = weights[r] * (softmax_v(logits[r]) - [v = targets[r]])
+//
+// One invocation per row, vec4s in ascending order: equal bits. Reference: crossEntropyReference in cross_entropy.ts.
+
+override WG: u32 = 16u;
+
+struct Params { chunk: u32, first: u32, rows: u32, vocab: u32, stride4: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> targets: array<u32>;
+@group(0) @binding(2) var<storage, read> weights: array<f32>;
+@group(0) @binding(3) var<storage, read_write> logits: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> nll: array<f32>;
+
+const LOWEST: f32 = -3.0e38; // finite: compilers may assume that there are no infinities
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+  let local = (group.y * grid.x + group.x) * WG + lane;
+  if (local >= params.chunk) { return; }
+  let row = group.z * params.rows + params.first + local;
+  let base = (group.z * params.chunk + local) * params.stride4;
+  let weight = weights[row];
+  if (weight == 0.0) {
+    nll[row] = 0.0;
+    for (var i = 0u; i < params.stride4; i++) { logits[base + i] = vec4f(); }
+    return;
+  }
+  let whole = params.vocab / 4u;
+  let real = vec4u(0u, 1u, 2u, 3u) < vec4u(params.vocab - whole * 4u);
+  var peaks = vec4f(LOWEST);
+  for (var i = 0u; i < whole; i++) { peaks = max(peaks, logits[base + i]); }
+  if (whole < params.stride4) { peaks = max(peaks, select(vec4f(LOWEST), logits[base + whole], real)); }
+  let peak = max(max(peaks.x, peaks.y), max(peaks.z, peaks.w));
+  let label = targets[row];
+  let score = logits[base + label / 4u][label % 4u] - peak;
+  var sums = vec4f();
+  for (var i = 0u; i < whole; i++) {
+    let e = exp(logits[base + i] - peak);
+    sums += e;
+    logits[base + i] = e;
+  }
+  if (whole < params.stride4) {
+    let e = select(vec4f(), exp(logits[base + whole] - peak), real);
+    sums += e;
+    logits[base + whole] = e;
+  }
+  let total = sums.x + sums.y + sums.z + sums.w;
+  nll[row] = log(total) - score;
+  let scale = weight / total;
+  for (var i = 0u; i < params.stride4; i++) { logits[base + i] *= scale; }
+  logits[base + label / 4u][label % 4u] -= weight;
+}

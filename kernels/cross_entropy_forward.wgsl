@@ -1,0 +1,48 @@
+// cross_entropy_forward: negative log-likelihood of one target per row of logits.
+//
+//   logits   [models, chunk, stride4]  vec4  read   columns vocab..4·stride4 are padding
+//   targets  [models | 1, rows]        u32   read   each < vocab; target_model is 0 where all models share them
+//   weights  [models | 1, rows]        f32   read   0 masks the row
+//   nll      [models, rows]            f32   write  nats; 0 where masked; rows first..first + chunk
+//
+// nll[r] = log(sum_v exp(logits[r, v])) - logits[r, targets[r]]
+//
+// One invocation per row, vec4s in ascending order: equal bits. Reference: crossEntropyReference in cross_entropy.ts.
+
+override WG: u32 = 16u;
+
+struct Params { chunk: u32, first: u32, rows: u32, vocab: u32, stride4: u32, target_model: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> logits: array<vec4f>;
+@group(0) @binding(2) var<storage, read> targets: array<u32>;
+@group(0) @binding(3) var<storage, read> weights: array<f32>;
+@group(0) @binding(4) var<storage, read_write> nll: array<f32>;
+
+const LOWEST: f32 = -3.0e38; // finite: compilers may assume that there are no infinities
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+  let local = (group.y * grid.x + group.x) * WG + lane;
+  if (local >= params.chunk) { return; }
+  let row = params.first + local;
+  let source = group.z * params.target_model + row;
+  let out = group.z * params.rows + row;
+  if (weights[source] == 0.0) {
+    nll[out] = 0.0;
+    return;
+  }
+  let base = (group.z * params.chunk + local) * params.stride4;
+  let whole = params.vocab / 4u;
+  let real = vec4u(0u, 1u, 2u, 3u) < vec4u(params.vocab - whole * 4u);
+  var peaks = vec4f(LOWEST);
+  for (var i = 0u; i < whole; i++) { peaks = max(peaks, logits[base + i]); }
+  if (whole < params.stride4) { peaks = max(peaks, select(vec4f(LOWEST), logits[base + whole], real)); }
+  let peak = max(max(peaks.x, peaks.y), max(peaks.z, peaks.w));
+  var sums = vec4f();
+  for (var i = 0u; i < whole; i++) { sums += exp(logits[base + i] - peak); }
+  if (whole < params.stride4) { sums += select(vec4f(), exp(logits[base + whole] - peak), real); }
+  let label = targets[source];
+  nll[out] = log(sums.x + sums.y + sums.z + sums.w) - (logits[base + label / 4u][label % 4u] - peak);
+}

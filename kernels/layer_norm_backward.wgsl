@@ -1,0 +1,55 @@
+// layer_norm_backward: adds the gradient of a normalised row into the gradient of its input.
+//
+//   d_y         [models, rows, stride4]  vec4   read   padding columns hold zero
+//   x           [models, rows, stride4]  vec4   read
+//   statistics  [models, rows]           vec2f  read   from layer_norm_forward
+//   parameters  [models, 2, stride4]     vec4   read   gains (the biases are not used)
+//   d_x         [models, rows, stride4]  vec4   write  ACCUMULATE 1: += (the gradient of the residual stream)
+//
+// with z = (x - mean) * scale and g = d_y * gain:  d_x = scale * (g - mean(g) - z * mean(g * z))
+//
+// One invocation per row. The gradients of gains and biases are column sums: column_sum.wgsl.
+// Reference: layerNormBackwardReference in layer_norm.ts.
+
+override WG: u32 = 16u;
+override ACCUMULATE: u32 = 0u;
+
+struct Params { rows: u32, columns: u32, stride4: u32, parameter_offset: u32, parameter_model: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> d_y: array<vec4f>;
+@group(0) @binding(2) var<storage, read> x: array<vec4f>;
+@group(0) @binding(3) var<storage, read> statistics: array<vec2f>;
+@group(0) @binding(4) var<storage, read> parameters: array<vec4f>;
+@group(0) @binding(5) var<storage, read_write> d_x: array<vec4f>;
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+  let row = (group.y * grid.x + group.x) * WG + lane;
+  if (row >= params.rows) { return; }
+  let model = group.z;
+  let base = (model * params.rows + row) * params.stride4;
+  let gain = params.parameter_offset + model * params.parameter_model;
+  let mean = statistics[model * params.rows + row].x;
+  let scale = statistics[model * params.rows + row].y;
+
+  var sum = vec4f();
+  var product = vec4f();
+  for (var i = 0u; i < params.stride4; i++) { // padding columns add zero: their gain is zero
+    let g = d_y[base + i] * parameters[gain + i];
+    sum += g;
+    product += g * ((x[base + i] - mean) * scale);
+  }
+  let size = f32(params.columns);
+  let mean_g = (sum.x + sum.y + sum.z + sum.w) / size;
+  let mean_gz = (product.x + product.y + product.z + product.w) / size;
+
+  for (var i = 0u; i < params.stride4; i++) {
+    let z = (x[base + i] - mean) * scale;
+    let d = scale * (d_y[base + i] * parameters[gain + i] - mean_g - z * mean_gz);
+    let real = vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u) < vec4u(params.columns);
+    let masked = select(vec4f(), d, real);
+    if (ACCUMULATE == 1u) { d_x[base + i] += masked; } else { d_x[base + i] = masked; }
+  }
+}

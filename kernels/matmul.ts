@@ -1,0 +1,183 @@
+/** Matrix products over a bank of models: `C = A · B` with a fused tail, and `C = Aᵀ · B`. */
+
+import matmulCode from "./matmul.wgsl" with { type: "text" };
+import matmulTransposedCode from "./matmul_transposed.wgsl" with { type: "text" };
+import type { Dispatch, Gpu, GpuBuffer } from "./gpu.ts";
+
+/** A bank of matrices inside a buffer. Offset, stride and model count f32 values and are multiples of 4. */
+export interface Matrix {
+  /** The buffer that holds it. */
+  buffer: GpuBuffer;
+  /** Where model 0 starts. */
+  offset?: number;
+  /** From one row to the next: at least the number of columns, rounded up to a multiple of 4. */
+  stride: number;
+  /** From one model to the next; 0 when all models share the matrix. */
+  model: number;
+}
+
+/** What is done with the product before it is stored. */
+export type Tail = "none" | "bias" | "bias_gelu" | "bias_residual" | "gelu_slope";
+
+const TAILS: Tail[] = ["none", "bias", "bias_gelu", "bias_residual", "gelu_slope"];
+
+/** Arguments of {@link matmul}. */
+export interface Matmul {
+  /** f32 `[models, m, k]`. */
+  a: Matrix;
+  /** f32 `[models, k, n]`; its padding columns are zero. */
+  b: Matrix;
+  /** f32 `[models, m, n]`. */
+  c: Matrix;
+  /** f32 `[models, n]`, for the tails with a bias. */
+  bias?: Matrix;
+  /** f32 `[models, m, n]`: the sum before GELU (written by `bias_gelu`, read by `gelu_slope`), or the residual. */
+  extra?: Matrix;
+  /** Number of models. */
+  models: number;
+  /** Rows of the product. */
+  m: number;
+  /** Columns of the product. */
+  n: number;
+  /** Terms of each sum. */
+  k: number;
+  /** Default `none`. */
+  tail?: Tail;
+  /** Adds into `c` instead of writing it. */
+  accumulate?: boolean;
+}
+
+const WORKGROUP = 16;
+const TILE = 8;
+
+/** Rounds `count` up to a multiple of 4, the width of a vec4. */
+export function padded(count: number): number {
+  return Math.ceil(count / 4) * 4;
+}
+
+function placement(
+  label: string,
+  name: string,
+  matrix: Matrix,
+  rows: number,
+  columns: number,
+  models: number,
+) {
+  const { offset = 0, stride, model, buffer } = matrix;
+  if (offset % 4 !== 0 || stride % 4 !== 0 || model % 4 !== 0 || stride < columns) {
+    throw new RangeError(
+      `Cannot plan ${label} as offset, stride and model of ${name} must be multiples of 4 and stride >= ${columns}: ` +
+        `they are ${offset}, ${stride}, ${model}`,
+    );
+  }
+  const end = offset + (models - 1) * model + (rows - 1) * stride + padded(columns);
+  if (end * 4 > buffer.bytes) {
+    throw new RangeError(
+      `Cannot plan ${label} as ${name} must lie inside "${buffer.label}": it ends at byte ${
+        end * 4
+      }, the buffer has ` +
+        `${buffer.bytes}`,
+    );
+  }
+  return [offset / 4, stride / 4, model / 4];
+}
+
+/** Plans `c = tail(a · b)` (or `c += …`) for every model. Throws `RangeError` where a matrix does not fit its buffer. */
+export function matmul(gpu: Gpu, t: Matmul): Dispatch {
+  const label = "matmul";
+  const { models, m, n, k, tail = "none", accumulate = false } = t;
+  const [a, aStride, aModel] = placement(label, "a", t.a, m, k, models).map((count) => count * 4);
+  const b = placement(label, "b", t.b, k, n, models);
+  const c = placement(label, "c", t.c, m, n, models);
+  const withBias = tail.startsWith("bias");
+  const withExtra = tail !== "none" && tail !== "bias";
+  if (withBias !== (t.bias !== undefined) || withExtra !== (t.extra !== undefined)) {
+    throw new TypeError(
+      `Cannot plan ${label} as bias and extra must be given exactly where the tail uses them: it is ${tail}`,
+    );
+  }
+  const bias = t.bias ? placement(label, "bias", t.bias, 1, n, models) : [0, 0, 0];
+  const extra = t.extra ? placement(label, "extra", t.extra, m, n, models) : [0, 0, 0];
+  const n4 = padded(n) / 4;
+  return gpu.dispatch({
+    label,
+    code: matmulCode,
+    constants: { WG: WORKGROUP, TAIL: TAILS.indexOf(tail), ACCUMULATE: Number(accumulate) },
+    params: [m, n4, k, a, aStride, aModel, ...b, bias[0], bias[2], ...extra, ...c],
+    buffers: [
+      t.a.buffer,
+      t.b.buffer,
+      t.bias?.buffer ?? gpu.empty,
+      t.extra?.buffer ?? gpu.emptyWritable,
+      t.c.buffer,
+    ],
+    workgroups: Math.ceil((Math.ceil(n4 / 2) * Math.ceil(m / TILE)) / WORKGROUP),
+    models,
+  });
+}
+
+/** Arguments of {@link matmulTransposed}. */
+export interface MatmulTransposed {
+  /** f32 `[models, k, m]`. */
+  a: Matrix;
+  /** f32 `[models, k, n]`. */
+  b: Matrix;
+  /** f32 `[models, m, n]`. */
+  c: Matrix;
+  /** Number of models. */
+  models: number;
+  /** Rows of the product. */
+  m: number;
+  /** Columns of the product. */
+  n: number;
+  /** Terms of each sum. */
+  k: number;
+  /** Adds into `c` instead of writing it. */
+  accumulate?: boolean;
+}
+
+/** Plans `c = aᵀ · b` (or `c += …`) for every model. Throws `RangeError` where a matrix does not fit its buffer. */
+export function matmulTransposed(gpu: Gpu, t: MatmulTransposed): Dispatch {
+  const label = "matmul_transposed";
+  const { models, m, n, k, accumulate = false } = t;
+  const a = placement(label, "a", t.a, k, m, models);
+  const b = placement(label, "b", t.b, k, n, models);
+  const c = placement(label, "c", t.c, m, n, models);
+  const n4 = padded(n) / 4;
+  return gpu.dispatch({
+    label,
+    code: matmulTransposedCode,
+    constants: { WG: WORKGROUP, ACCUMULATE: Number(accumulate) },
+    params: [m, n4, k, ...a, ...b, ...c],
+    buffers: [t.a.buffer, t.b.buffer, t.c.buffer],
+    workgroups: Math.ceil((Math.ceil(n4 / 2) * Math.ceil(m / TILE)) / WORKGROUP),
+    models,
+  });
+}
+
+/** Computes `a · b` in f64 for one model: `a` is `[m, k]` (or `[k, m]` when `transposed`), `b` is `[k, n]`. */
+export function matmulReference(
+  a: ArrayLike<number>,
+  b: ArrayLike<number>,
+  { m, n, k, transposed = false }: { m: number; n: number; k: number; transposed?: boolean },
+): Float64Array {
+  const c = new Float64Array(m * n);
+  for (let row = 0; row < m; row++) {
+    for (let term = 0; term < k; term++) {
+      const value = transposed ? a[term * m + row] : a[row * k + term];
+      for (let column = 0; column < n; column++) c[row * n + column] += value * b[term * n + column];
+    }
+  }
+  return c;
+}
+
+/** Computes GELU in its tanh form, in f64. */
+export function geluReference(x: number): number {
+  return 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
+}
+
+/** Computes the derivative of {@link geluReference}, in f64. */
+export function geluSlopeReference(x: number): number {
+  const t = Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3));
+  return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * Math.sqrt(2 / Math.PI) * (1 + 3 * 0.044715 * x * x);
+}

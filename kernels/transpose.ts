@@ -1,0 +1,45 @@
+/** Transposed copies of weights: the forward pass reads them along its output columns. */
+
+import code from "./transpose.wgsl" with { type: "text" };
+import type { Dispatch, Gpu } from "./gpu.ts";
+import type { Matrix } from "./matmul.ts";
+
+const WORKGROUP = 16;
+
+/** Arguments of {@link transpose}. */
+export interface Transpose {
+  /** f32 `[models, rows, columns]`. */
+  a: Matrix;
+  /** f32 `[models, columns, rows]`. */
+  b: Matrix;
+  /** Number of models. */
+  models: number;
+  /** Rows of `a`. */
+  rows: number;
+  /** Columns of `a`. */
+  columns: number;
+}
+
+/** Plans `b = aᵀ` for every model. */
+export function transpose(gpu: Gpu, { a, b, models, rows, columns }: Transpose): Dispatch {
+  const tiles = Math.ceil(rows / 4) * Math.ceil(columns / 4);
+  const counts = [a, b].flatMap(({ offset = 0, stride, model }) => [offset / 4, stride / 4, model / 4]);
+  return gpu.dispatch({
+    label: "transpose",
+    code,
+    constants: { WG: WORKGROUP },
+    params: [rows, columns, ...counts],
+    buffers: [a.buffer, b.buffer],
+    workgroups: Math.ceil(tiles / WORKGROUP),
+    models,
+  });
+}
+
+/** Exchanges the rows and columns of one model's `[rows, columns]` matrix. */
+export function transposeReference(a: ArrayLike<number>, rows: number, columns: number): Float64Array {
+  const b = new Float64Array(rows * columns);
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++) b[column * rows + row] = a[row * columns + column];
+  }
+  return b;
+}

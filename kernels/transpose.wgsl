@@ -1,0 +1,39 @@
+// transpose: copies a matrix of every model with rows and columns exchanged.
+//
+//   a  [models, rows, a_stride]     vec4  read   strides and offsets count vec4s
+//   b  [models, columns, b_stride]  vec4  write  columns rows..4·b_stride become zero
+//
+// One invocation per 4 × 4 tile. Reference: transposeReference in transpose.ts.
+
+override WG: u32 = 16u;
+
+struct Params {
+  rows: u32, columns: u32, a_offset: u32, a_stride: u32, a_model: u32, b_offset: u32, b_stride: u32, b_model: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> b: array<vec4f>;
+
+fn source(base: u32, row: u32) -> vec4f {
+  if (row >= params.rows) { return vec4f(); }
+  return a[base + row * params.a_stride];
+}
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+  let tile = (group.y * grid.x + group.x) * WG + lane;
+  let across = (params.columns + 3u) / 4u;
+  let row = (tile / across) * 4u;
+  let column = tile % across;
+  if (row >= params.rows) { return; }
+  let base = params.a_offset + group.z * params.a_model + column;
+  let block = transpose(mat4x4f(source(base, row), source(base, row + 1u), source(base, row + 2u), source(base, row + 3u)));
+  for (var i = 0u; i < 4u; i++) {
+    let target_row = column * 4u + i;
+    if (target_row < params.columns) {
+      b[params.b_offset + group.z * params.b_model + target_row * params.b_stride + row / 4u] = block[i];
+    }
+  }
+}

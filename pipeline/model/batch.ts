@@ -1,0 +1,51 @@
+/** What a batch of token sequences becomes before it goes to the device. */
+
+/** Sequences of one batch, for every model its own (`models` > 1) or for all the same. */
+export interface HostBatch {
+  /** Token ids `[models, batch, length]`; what stands at or after a sequence's length is ignored. */
+  tokens: Uint32Array;
+  /** Tokens that count, `[models, batch]`, at most `length`. */
+  lengths: Uint32Array;
+}
+
+/**
+ * Fills `targets` with each token's successor and `weights` with the token's part in the mean loss of its model:
+ * 1 / (predicted tokens of the model) where a successor counts, 0 at and after the last token. Returns the number of
+ * predicted tokens per model. With `sum`, weights are 1: the loss is a sum.
+ *
+ * Throws `RangeError` where a token id is not below `vocabulary`.
+ */
+export function shiftTargets(
+  { tokens, lengths }: HostBatch,
+  models: number,
+  length: number,
+  vocabulary: number,
+  targets: Uint32Array,
+  weights: Float32Array,
+  { sum = false }: { sum?: boolean } = {},
+): Uint32Array {
+  const batch = lengths.length / models;
+  const predicted = new Uint32Array(models);
+  targets.fill(0);
+  weights.fill(0);
+  for (let sequence = 0; sequence < lengths.length; sequence++) {
+    predicted[Math.floor(sequence / batch)] += Math.max(0, lengths[sequence] - 1);
+  }
+  for (let sequence = 0; sequence < lengths.length; sequence++) {
+    const model = Math.floor(sequence / batch);
+    const base = sequence * length;
+    for (let i = 0; i < length; i++) {
+      if (tokens[base + i] >= vocabulary) {
+        throw new RangeError(
+          `Cannot run the model as every token id must be below the vocabulary: sequence ${sequence}, position ${i} holds ` +
+            `${tokens[base + i]}, the vocabulary is ${vocabulary}`,
+        );
+      }
+      if (i + 1 < lengths[sequence]) {
+        targets[base + i] = tokens[base + i + 1];
+        weights[base + i] = sum ? 1 : 1 / predicted[model];
+      }
+    }
+  }
+  return predicted;
+}

@@ -1,0 +1,212 @@
+/**
+ * The weights of one model on the host (a map from Hugging Face names to f32 arrays), and the same weights of a
+ * bank of models on the device, packed into a few large buffers.
+ */
+
+import type { Arena, Gpu, GpuBuffer } from "../../kernels/gpu.ts";
+import { type Matrix, padded } from "../../kernels/matmul.ts";
+import { normals } from "../data/random.ts";
+import { type ModelConfig, type ParameterSpec, parameterSpecs } from "./config.ts";
+
+/** One model's weights: f32 arrays by Hugging Face tensor name, each `[out, in]` or `[columns]`, without padding. */
+export type Weights = Map<string, Float32Array>;
+
+const INITIAL_DEVIATION = 0.02;
+
+/** Draws a model's initial weights: the same for the same `seed`, independent of everything else. */
+export function initialWeights(config: ModelConfig, seed: number): Weights {
+  const weights: Weights = new Map();
+  for (const { name, shape, initial } of parameterSpecs(config)) {
+    const size = shape[0] * (shape[1] ?? 1);
+    if (initial === "zeros" || initial === "ones") {
+      weights.set(name, new Float32Array(size).fill(initial === "ones" ? 1 : 0));
+      continue;
+    }
+    const deviation = INITIAL_DEVIATION / (initial === "residual" ? Math.sqrt(2 * config.layers) : 1);
+    weights.set(name, normals(size, seed, `initial weights ${name}`).map((value) => value * deviation));
+  }
+  return weights;
+}
+
+/** Where one tensor lies. Sizes count f32 values. */
+interface Placement {
+  segment: number;
+  offset: number;
+  rows: number;
+  columns: number;
+  stride: number;
+}
+
+/** A segment: one buffer `[models, size]`. The first `decayed` values of a model are matrices. */
+export interface SegmentSize {
+  /** f32 values per model. */
+  size: number;
+  /** How many of them, from the start, belong to matrices. */
+  decayed: number;
+}
+
+/** Where every tensor of a bank lies. */
+export interface Layout {
+  /** Shape of the models. */
+  config: ModelConfig;
+  /** Number of models. */
+  models: number;
+  /** Sizes of the buffers. */
+  segments: SegmentSize[];
+  /** Place of every tensor, by name. */
+  placements: Map<string, Placement>;
+  /** Sizes of the buffers that hold transposed matrices. */
+  transposedSegments: number[];
+  /** Place of every matrix, transposed. */
+  transposedPlacements: Map<string, Placement>;
+}
+
+/**
+ * Packs the tensors of `models` models into segments of at most `limit` bytes each.
+ *
+ * Throws `RangeError` where one tensor of the whole bank exceeds the limit: the caller splits the bank first.
+ */
+export function planLayout(config: ModelConfig, models: number, limit: number): Layout {
+  const capacity = Math.floor(limit / 4 / models);
+  const specs = parameterSpecs(config);
+  const matrices = specs.filter(({ shape }) => shape.length === 2);
+  const vectors = specs.filter(({ shape }) => shape.length === 1);
+  const placements = new Map<string, Placement>();
+  const sizes = pack([...matrices, ...vectors], placements, capacity, models);
+  const segments = sizes.map((size, segment) => ({
+    size,
+    decayed: matrices.reduce((sum, { name, shape }) => {
+      return sum + (placements.get(name)!.segment === segment ? shape[0] * padded(shape[1]!) : 0);
+    }, 0),
+  }));
+  const transposedPlacements = new Map<string, Placement>();
+  const transposedSegments = pack(
+    matrices.map(({ name, shape }) => ({ name, shape: [shape[1]!, shape[0]] as [number, number] })),
+    transposedPlacements,
+    capacity,
+    models,
+  );
+  return { config, models, segments, placements, transposedSegments, transposedPlacements };
+}
+
+function pack(
+  specs: Pick<ParameterSpec, "name" | "shape">[],
+  placements: Map<string, Placement>,
+  capacity: number,
+  models: number,
+): number[] {
+  const sizes = [0];
+  for (const { name, shape } of specs) {
+    const [rows, columns] = shape.length === 2 ? shape : [1, shape[0]];
+    const stride = padded(columns);
+    const size = rows * stride;
+    if (size > capacity) {
+      throw new RangeError(
+        `Cannot place tensor "${name}" of ${models} models as one tensor must fit the adapter's binding limit: it needs ` +
+          `${size * models * 4} bytes, the limit is ${capacity * models * 4}`,
+      );
+    }
+    // A LayerNorm's gain and bias are read together, so that a bias never starts a segment of its own.
+    const together = name.endsWith("norm.weight") ? 2 * size : size;
+    if (sizes[sizes.length - 1] + together > capacity) sizes.push(0);
+    const segment = sizes.length - 1;
+    placements.set(name, { segment, offset: sizes[segment], rows, columns, stride });
+    sizes[segment] += size;
+  }
+  return sizes;
+}
+
+/** A bank: E models of one shape in stacked buffers. */
+export interface Bank {
+  /** Where the tensors lie. */
+  layout: Layout;
+  /** One buffer f32 `[models, size]` per segment. */
+  weights: GpuBuffer[];
+  /** Transposed copies of the matrices, refreshed after every update. */
+  transposed: GpuBuffer[];
+}
+
+/** Makes the buffers of a bank and fills them with the weights of its models. */
+export function createBank(gpu: Gpu, arena: Arena, config: ModelConfig, models: readonly Weights[]): Bank {
+  const layout = planLayout(config, models.length, gpu.maxBindingBytes);
+  const bank: Bank = {
+    layout,
+    weights: layout.segments.map(({ size }, i) => arena.buffer(`weights ${i}`, size * models.length * 4)),
+    transposed: layout.transposedSegments.map((size, i) =>
+      arena.buffer(`transposed ${i}`, size * models.length * 4)
+    ),
+  };
+  writeTensors(gpu, layout, bank.weights, models);
+  return bank;
+}
+
+/** Finds a tensor of the bank in one list of its segments' buffers (weights, gradients or moments). */
+export function tensorOf(layout: Layout, buffers: readonly GpuBuffer[], name: string): Matrix {
+  const { segment, offset, stride } = placementOf(layout.placements, name);
+  return { buffer: buffers[segment], offset, stride, model: layout.segments[segment].size };
+}
+
+/** Finds the transposed copy of a matrix of the bank. */
+export function transposedOf({ layout, transposed }: Bank, name: string): Matrix {
+  const { segment, offset, stride } = placementOf(layout.transposedPlacements, name);
+  return { buffer: transposed[segment], offset, stride, model: layout.transposedSegments[segment] };
+}
+
+function placementOf(placements: Map<string, Placement>, name: string): Placement {
+  const placement = placements.get(name);
+  if (!placement) throw new RangeError(`Cannot find tensor "${name}" as this model has no such tensor`);
+  return placement;
+}
+
+/** Uploads one list of tensors (weights, or moments) of every model of the bank. */
+export function writeTensors(
+  gpu: Gpu,
+  layout: Layout,
+  buffers: readonly GpuBuffer[],
+  models: readonly Weights[],
+): void {
+  models.forEach((tensors, model) => {
+    const host = layout.segments.map(({ size }) => new Float32Array(size));
+    for (const [name, { segment, offset, rows, columns, stride }] of layout.placements) {
+      const values = tensors.get(name);
+      if (!values || values.length !== rows * columns) {
+        throw new RangeError(
+          `Cannot load tensor "${name}" as it must hold ${rows} × ${columns} values: ` +
+            `it ${values ? `holds ${values.length}` : "is missing"}`,
+        );
+      }
+      for (let row = 0; row < rows; row++) {
+        host[segment].set(values.subarray(row * columns, (row + 1) * columns), offset + row * stride);
+      }
+    }
+    host.forEach((values, segment) => gpu.write(buffers[segment], values, model * values.byteLength));
+  });
+}
+
+/** Reads one list of tensors of every model of the bank back. */
+export async function readTensors(
+  gpu: Gpu,
+  layout: Layout,
+  buffers: readonly GpuBuffer[],
+): Promise<Weights[]> {
+  const models: Weights[] = [];
+  for (let model = 0; model < layout.models; model++) {
+    const parts = await gpu.read(buffers.map((buffer, segment) => {
+      const bytes = layout.segments[segment].size * 4;
+      return { buffer, byteOffset: model * bytes, bytes };
+    }));
+    const host = parts.map((part) => new Float32Array(part));
+    const tensors: Weights = new Map();
+    for (const { name } of parameterSpecs(layout.config)) {
+      const { segment, offset, rows, columns, stride } = layout.placements.get(name)!;
+      const values = new Float32Array(rows * columns);
+      for (let row = 0; row < rows; row++) {
+        const start = offset + row * stride;
+        values.set(host[segment].subarray(start, start + columns), row * columns);
+      }
+      tensors.set(name, values);
+    }
+    models.push(tensors);
+  }
+  return models;
+}

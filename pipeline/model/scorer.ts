@@ -1,0 +1,127 @@
+/** Scoring: the NLL of the same sequences under every model of a bank, without gradients. */
+
+import { sequenceSum } from "../../kernels/cross_entropy.ts";
+import type { Dispatch, Gpu } from "../../kernels/gpu.ts";
+import { shiftTargets } from "./batch.ts";
+import type { ModelConfig } from "./config.ts";
+import { createBank, type Weights } from "./parameters.ts";
+import { createActivations, modelsPerBank, planForward, planLoss, planTransposes } from "./transformer.ts";
+
+/** Scores sequences with every model of a bank. */
+export interface Scorer {
+  /** Number of models, E. */
+  readonly models: number;
+  /** Device memory held, in bytes. */
+  readonly bytes: number;
+  /**
+   * Returns the NLL in nats `[rows, models]`, summed over the first `min(length, lengths[row])` tokens, of sequences
+   * `tokens` `[rows, stride]`. Throws `RangeError` on a token id outside the vocabulary.
+   */
+  score(tokens: Uint16Array | Uint32Array, stride: number, lengths: Uint32Array): Promise<Float32Array>;
+  /** Frees the device memory. */
+  close(): void;
+}
+
+/** What {@link createScorer} takes. */
+export interface ScorerOptions {
+  /** Shape of the models. */
+  config: ModelConfig;
+  /** Their weights. */
+  models: readonly Weights[];
+  /** Sequences per forward pass. */
+  batch: number;
+  /** Tokens per sequence that are read: M for routers. */
+  length: number;
+}
+
+/** Rows scored between two readbacks, at most: a readback costs as much as a small forward pass. */
+const ROWS_PER_READ = 4096;
+
+/** Plans the forward pass of a bank for batches of one shape, split into groups where a binding limit demands it. */
+export function createScorer(gpu: Gpu, { config, models, batch, length }: ScorerOptions): Scorer {
+  const arena = gpu.arena();
+  const perBank = modelsPerBank(config, { models: models.length, batch, length }, gpu.maxBindingBytes);
+  const acts = createActivations(arena, config, { models: perBank, batch, length }, { training: false });
+  const slot = arena.buffer("slot", 8);
+  const places = Math.ceil(ROWS_PER_READ / batch) * batch;
+  const groups: { size: number; sums: ReturnType<typeof arena.buffer>; forward: Dispatch[] }[] = [];
+  for (let first = 0; first < models.length; first += perBank) {
+    const part = models.slice(first, first + perBank);
+    const bank = createBank(gpu, arena, config, part);
+    gpu.submit(planTransposes(gpu, bank));
+    const own = { ...acts, shape: { ...acts.shape, models: part.length } };
+    const sums = arena.buffer("sequence sums", places * part.length * 4);
+    groups.push({
+      size: part.length,
+      sums,
+      forward: [
+        ...planForward(gpu, bank, own),
+        ...planLoss(gpu, bank, own),
+        sequenceSum(gpu, { values: own.nll, slot, sums, models: part.length, batch, length }),
+      ],
+    });
+  }
+
+  const tokens = new Uint32Array(batch * length);
+  const lengths = new Uint32Array(batch);
+  const targets = new Uint32Array(batch * length);
+  const weights = new Float32Array(batch * length);
+
+  /** Runs one batch of rows `first` to `first + count` and leaves its sums at `place`. */
+  function run(
+    source: Uint16Array | Uint32Array,
+    stride: number,
+    sourceLengths: Uint32Array,
+    first: number,
+    count: number,
+    place: number,
+  ) {
+    tokens.fill(0);
+    lengths.fill(0);
+    for (let i = 0; i < count; i++) {
+      const real = Math.min(length, stride, sourceLengths[first + i]);
+      const start = (first + i) * stride;
+      tokens.set(source.subarray(start, start + real), i * length);
+      lengths[i] = real;
+    }
+    shiftTargets({ tokens, lengths }, 1, length, config.vocabulary, targets, weights, { sum: true });
+    gpu.write(acts.tokens, tokens);
+    gpu.write(acts.targets, targets);
+    gpu.write(acts.weights, weights);
+    gpu.write(slot, Uint32Array.of(place, 0));
+    gpu.submit(groups.flatMap(({ forward }) => forward));
+  }
+
+  return {
+    models: models.length,
+    get bytes() {
+      return arena.bytes;
+    },
+    async score(source, stride, sourceLengths) {
+      const rows = sourceLengths.length;
+      const nll = new Float32Array(rows * models.length);
+      for (let first = 0; first < rows; first += places) {
+        const part = Math.min(places, rows - first);
+        for (let place = 0; place < part; place += batch) {
+          run(source, stride, sourceLengths, first + place, Math.min(batch, part - place), place);
+        }
+        const results = await gpu.read(
+          groups.map(({ sums, size }) => ({ buffer: sums, bytes: part * size * 4 })),
+        );
+        let column = 0;
+        results.forEach((result, group) => {
+          const { size } = groups[group];
+          const values = new Float32Array(result);
+          for (let row = 0; row < part; row++) {
+            for (let model = 0; model < size; model++) {
+              nll[(first + row) * models.length + column + model] = values[row * size + model];
+            }
+          }
+          column += size;
+        });
+      }
+      return nll;
+    },
+    close: () => arena.destroy(),
+  };
+}

@@ -1,0 +1,125 @@
+import { assert, assertEquals } from "@std/assert";
+import { openGpu } from "../../../kernels/gpu.ts";
+import type { ModelConfig } from "../../../pipeline/model/config.ts";
+import type { Weights } from "../../../pipeline/model/parameters.ts";
+import { decodeSafetensors } from "../../../pipeline/model/safetensors.ts";
+import { createScorer } from "../../../pipeline/model/scorer.ts";
+import { createTrainer } from "../../../pipeline/training/trainer.ts";
+
+// Golden values come from an independent float64 implementation (fixtures/golden/README.md).
+const LOSS_TOLERANCE = 1e-4; // relative, f32 arithmetic against f64
+const TENSOR_TOLERANCE = 1e-3; // ‖a − b‖ / ‖b‖
+
+interface Expected {
+  config: { vocab_size: number; hidden_size: number; num_hidden_layers: number; num_attention_heads: number };
+  prefix: number;
+  tokens: number[][];
+  lengths: number[];
+  loss: number;
+  nll: number[][];
+  prefix_nll: number[][];
+  adamw: {
+    betas: [number, number];
+    eps: number;
+    weight_decay: number;
+    clip: number;
+    lr: number[];
+    loss_before_step: number[];
+    grad_norm: number[];
+  };
+}
+
+const gpu = await openGpu();
+
+function load(name: string) {
+  const folder = new URL(`../../../fixtures/golden/${name}/`, import.meta.url);
+  const expected: Expected = JSON.parse(Deno.readTextFileSync(new URL("expected.json", folder)));
+  const config: ModelConfig = {
+    vocabulary: expected.config.vocab_size,
+    hidden: expected.config.hidden_size,
+    layers: expected.config.num_hidden_layers,
+    heads: expected.config.num_attention_heads,
+    context: expected.tokens[0].length,
+  };
+  const tensors = (file: string): Weights => {
+    const path = new URL(file, folder).pathname;
+    return new Map(
+      [...decodeSafetensors(Deno.readFileSync(path), path)].map(([key, { values }]) => [key, values]),
+    );
+  };
+  const models = Array.from({ length: expected.nll[0].length }, (_, i) => tensors(`model-0${i}.safetensors`));
+  return { expected, config, models, tensors };
+}
+
+function assertClose(actual: number, expected: number, what: string) {
+  assert(Math.abs(actual - expected) <= LOSS_TOLERANCE * Math.abs(expected), `${what}: ${actual} against ${expected}`);
+}
+
+function assertTensors(actual: Weights, expected: Weights) {
+  assertEquals([...actual.keys()].sort(), [...expected.keys()].sort());
+  for (const [name, b] of expected) {
+    const a = actual.get(name)!;
+    assertEquals(a.length, b.length, name);
+    let difference = 0;
+    let norm = 0;
+    for (let i = 0; i < a.length; i++) {
+      difference += (a[i] - b[i]) ** 2;
+      norm += b[i] ** 2;
+    }
+    const error = Math.sqrt(difference / norm);
+    assert(error <= TENSOR_TOLERANCE, `${name}: relative error ${error}`);
+  }
+}
+
+for (const name of ["tiny", "odd"]) {
+  const { expected, config, models, tensors } = load(name);
+  const length = expected.tokens[0].length;
+  const batch = expected.tokens.length;
+  const tokens = Uint32Array.from(expected.tokens.flat());
+  const lengths = Uint32Array.from(expected.lengths);
+
+  Deno.test(`createScorer() gives the golden NLLs of ${name}`, async () => {
+    for (const [rows, prefix] of [[expected.nll, length], [expected.prefix_nll, expected.prefix]] as const) {
+      for (const size of [1, 2, batch]) { // batches that do and do not divide the rows
+        const scorer = createScorer(gpu, { config, models, batch: size, length: prefix });
+        const nll = await scorer.score(tokens, length, lengths);
+        rows.flat().forEach((value, i) => assertClose(nll[i], value, `nll ${i} of prefix ${prefix}`));
+        scorer.close();
+      }
+    }
+  });
+
+  Deno.test(`createTrainer() gives the golden loss, gradients and weights of ${name}`, async () => {
+    const { adamw } = expected;
+    const trainer = createTrainer(gpu, {
+      config,
+      start: models.map((_, i) => models[i === 1 ? 0 : i]), // model 1 is a second model 0: both must agree
+      batch,
+      length,
+      settings: {
+        beta1: adamw.betas[0],
+        beta2: adamw.betas[1],
+        epsilon: adamw.eps,
+        weightDecay: adamw.weight_decay,
+        clip: adamw.clip,
+      },
+    });
+    const repeat = (values: Uint32Array) => Uint32Array.from(models.flatMap(() => [...values]));
+    const hostBatch = { tokens: repeat(tokens), lengths: repeat(lengths) };
+    for (const [i, rate] of adamw.lr.entries()) {
+      trainer.step(hostBatch, rate);
+      if (i === 0) assertTensors((await trainer.gradients())[0], tensors("grads-00.safetensors"));
+    }
+    const results = await trainer.drain();
+    results.forEach(({ step, loss, norm }, i) => {
+      assertEquals(step, i + 1);
+      assertClose(loss[0], adamw.loss_before_step[i], `loss before step ${step}`);
+      assertClose(norm[0], adamw.grad_norm[i], `norm at step ${step}`);
+      assertEquals(loss[1], loss[0]);
+    });
+    const weights = await trainer.weights();
+    assertTensors(weights[0], tensors("model-00-after-5-steps.safetensors"));
+    assertEquals(weights[1], weights[0]);
+    trainer.close();
+  });
+}
