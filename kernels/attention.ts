@@ -6,18 +6,25 @@ import queryCode from "./attention_backward_query.wgsl" with { type: "text" };
 import keyCode from "./attention_backward_key.wgsl" with { type: "text" };
 import type { Dispatch, Gpu, GpuBuffer } from "./gpu.ts";
 import { padded } from "./matmul.ts";
-import type { AttentionShape } from "./rotary.ts";
+import type { AttentionShape, KeyValueCache } from "./rotary.ts";
 
 const WORKGROUP = 16;
 
-function plan(gpu: Gpu, shape: AttentionShape, label: string, code: string, buffers: GpuBuffer[]): Dispatch {
+function plan(
+  gpu: Gpu,
+  shape: AttentionShape,
+  label: string,
+  code: string,
+  buffers: GpuBuffer[],
+  capacity = shape.length,
+): Dispatch {
   const { models, batch, length, heads, headSize } = shape;
   const head4 = padded(headSize) / 4;
   return gpu.dispatch({
     label,
     code: code.replace(/const HEAD4: u32 = \d+u;/, `const HEAD4: u32 = ${head4}u;`),
     constants: { WG: WORKGROUP },
-    params: [batch * heads * length, length, heads, headSize, padded(heads * headSize)],
+    params: [batch * heads * length, length, heads, headSize, padded(heads * headSize), capacity],
     buffers,
     workgroups: Math.ceil((batch * heads * length) / WORKGROUP),
     models,
@@ -30,19 +37,28 @@ export interface AttentionForward {
   shape: AttentionShape;
   /** f32 `[models, batch, heads, length, headSize]`, heads padded to vec4s, rotated and scaled. */
   q: GpuBuffer;
-  /** The same layout, rotated. */
+  /** The same layout (of `capacity` positions with a cache), rotated. */
   k: GpuBuffer;
-  /** The same layout. */
+  /** The layout of `k`. */
   v: GpuBuffer;
   /** f32 `[models, batch, length, heads · headSize]`, rows padded to vec4s. */
   out: GpuBuffer;
   /** f32 `[models, batch, heads, length]`: log of the softmax's denominator. */
   lse: GpuBuffer;
+  /** Where the queries start among the keys; without it at position 0. */
+  cache?: KeyValueCache;
 }
 
 /** Plans `out[i] = Σ_{j ≤ i} softmax_j(q[i]·k[j]) v[j]` for every head. */
 export function attentionForward(gpu: Gpu, t: AttentionForward): Dispatch {
-  return plan(gpu, t.shape, "attention_forward", forwardCode, [t.q, t.k, t.v, t.out, t.lse]);
+  return plan(gpu, t.shape, "attention_forward", forwardCode, [
+    t.q,
+    t.k,
+    t.v,
+    t.cache?.start ?? gpu.empty,
+    t.out,
+    t.lse,
+  ], t.cache?.capacity);
 }
 
 /** Arguments of {@link attentionBackward}: those of the forward pass, their gradients and scratch. */

@@ -13,7 +13,7 @@
 override WG: u32 = 16u;
 const HEAD4: u32 = 4u;
 
-struct Params { queries: u32, length: u32, heads: u32, head_size: u32, stride: u32 }
+struct Params { queries: u32, length: u32, heads: u32, head_size: u32, stride: u32, capacity: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<vec4f>;

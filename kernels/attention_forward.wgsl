@@ -1,10 +1,12 @@
 // attention_forward: causal attention with an online softmax, never holding a [length, length] matrix.
 //
-//   q k v  [models, batch, heads, length, HEAD4]   vec4  read   q already scaled, q and k rotated
+//   q      [models, batch, heads, length, HEAD4]   vec4  read   scaled and rotated
+//   k v    [models, batch, heads, capacity, HEAD4] vec4  read   k rotated
+//   start  [1]                                     u32   read   position of the first query
 //   out    [models, batch, length, stride]         f32   write  head by head; padding columns become zero
 //   lse    [models, batch, heads, length]          f32   write  log of the softmax's denominator
 //
-// out[i] = sum_{j <= i} softmax_j(q[i] · k[j]) v[j]
+// out[i] = sum_{j <= start + i} softmax_j(q[i] · k[j]) v[j]
 //
 // One invocation per query; it walks its keys in ascending order, four at a time, and stops at its own position.
 // HEAD4 is replaced by the host: registers need a constant length. Reference: attentionForwardReference in attention.ts.
@@ -12,14 +14,15 @@
 override WG: u32 = 16u;
 const HEAD4: u32 = 4u;
 
-struct Params { queries: u32, length: u32, heads: u32, head_size: u32, stride: u32 }
+struct Params { queries: u32, length: u32, heads: u32, head_size: u32, stride: u32, capacity: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<vec4f>;
 @group(0) @binding(2) var<storage, read> k: array<vec4f>;
 @group(0) @binding(3) var<storage, read> v: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> out: array<f32>;
-@group(0) @binding(5) var<storage, read_write> lse: array<f32>;
+@group(0) @binding(4) var<storage, read> start: array<u32>;
+@group(0) @binding(5) var<storage, read_write> out: array<f32>;
+@group(0) @binding(6) var<storage, read_write> lse: array<f32>;
 
 const LOWEST: f32 = -3.0e38;
 
@@ -29,8 +32,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let local = (group.y * grid.x + group.x) * WG + lane;
   if (local >= params.queries) { return; }
   let query = group.z * params.queries + local; // queries = batch * heads * length
-  let position = query % params.length;
-  let first = (query - position) * HEAD4; // key 0 of this head
+  let place = query % params.length;
+  let position = start[0] + place;
+  let first = (query / params.length) * params.capacity * HEAD4; // key 0 of this head
 
   var mine: array<vec4f, HEAD4>;
   var sum: array<vec4f, HEAD4>;
@@ -61,7 +65,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
 
   let head = (query / params.length) % params.heads;
   let sequence = query / (params.length * params.heads);
-  let row = (sequence * params.length + position) * params.stride;
+  let row = (sequence * params.length + place) * params.stride;
   for (var i = 0u; i < HEAD4; i++) {
     let value = sum[i] / total;
     for (var c = 0u; c < 4u; c++) {

@@ -212,7 +212,7 @@ function wrapDevice(device: GPUDevice, adapter: string, kind: AdapterKind, canPr
     }
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
     const raw = device.createBuffer({ label, size: bytes, usage });
-    if (typeof size !== "number") device.queue.writeBuffer(raw, 0, size as BufferSource);
+    if (typeof size !== "number" && size.length > 0) device.queue.writeBuffer(raw, 0, size as BufferSource);
     return { label, bytes, raw };
   }
 
@@ -223,7 +223,20 @@ function wrapDevice(device: GPUDevice, adapter: string, kind: AdapterKind, canPr
     lastLabel = dispatch.label;
   }
 
-  let staging: GPUBuffer | undefined;
+  // The readback buffer, unless a read is using it: reads that overlap take one each.
+  let spare: GPUBuffer | undefined;
+  const takeStaging = (size: number) => {
+    const staging = spare;
+    spare = undefined;
+    if (staging && staging.size >= size) return staging;
+    staging?.destroy();
+    const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
+    return device.createBuffer({ label: "staging", size, usage });
+  };
+  const returnStaging = (staging: GPUBuffer) => {
+    spare?.destroy();
+    spare = staging;
+  };
 
   const gpu: Gpu = {
     adapter,
@@ -289,18 +302,19 @@ function wrapDevice(device: GPUDevice, adapter: string, kind: AdapterKind, canPr
     },
 
     write(buffer, data, byteOffset = 0) {
-      // Out of range would abort the process, uncatchably.
+      // Out of range would abort the process, uncatchably, and so would nothing at all.
       if (byteOffset < 0 || byteOffset % 4 !== 0 || byteOffset + data.byteLength > buffer.bytes) {
         throw new RangeError(
           `Cannot write into "${buffer.label}" as the data must lie inside it: ${data.byteLength} bytes at ` +
             `${byteOffset}, its size is ${buffer.bytes}`,
         );
       }
-      device.queue.writeBuffer(buffer.raw, byteOffset, data as BufferSource);
+      if (data.length > 0) device.queue.writeBuffer(buffer.raw, byteOffset, data as BufferSource);
     },
 
     async read(sources) {
       check();
+      let end = 0;
       const ranges = sources.map(({ buffer, byteOffset = 0, bytes = buffer.bytes - byteOffset }) => {
         const padded = Math.ceil(bytes / 4) * 4;
         if (byteOffset < 0 || byteOffset + padded > buffer.bytes) {
@@ -309,35 +323,29 @@ function wrapDevice(device: GPUDevice, adapter: string, kind: AdapterKind, canPr
               `its size is ${buffer.bytes}`,
           );
         }
-        return { buffer, byteOffset, bytes, padded };
+        const place = end;
+        end += Math.ceil(padded / 8) * 8; // mapped ranges start at multiples of 8
+        return { buffer, byteOffset, bytes, padded, place };
       });
-      const total = Math.max(16, ranges.reduce((sum, range) => sum + range.padded, 0));
-      if (!staging || staging.size < total) {
-        staging?.destroy();
-        staging = device.createBuffer({
-          label: "staging",
-          size: total,
-          usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
-        });
-      }
+      const staging = takeStaging(Math.max(16, end));
       const encoder = device.createCommandEncoder();
-      let offset = 0;
-      for (const { buffer, byteOffset, padded } of ranges) {
-        if (padded > 0) encoder.copyBufferToBuffer(buffer.raw, byteOffset, staging, offset, padded);
-        offset += padded;
+      for (const { buffer, byteOffset, padded, place } of ranges) {
+        if (padded > 0) encoder.copyBufferToBuffer(buffer.raw, byteOffset, staging, place, padded);
       }
       device.queue.submit([encoder.finish()]);
-      await staging.mapAsync(GPUMapMode.READ, 0, total);
-      check();
-      const results: ArrayBuffer[] = [];
-      offset = 0;
-      for (const { bytes, padded } of ranges) {
-        results.push(
-          padded === 0 ? new ArrayBuffer(0) : staging.getMappedRange(offset, padded).slice(0, bytes),
-        );
-        offset += padded;
+      try {
+        await staging.mapAsync(GPUMapMode.READ, 0, Math.max(16, end));
+      } catch (error) {
+        staging.destroy();
+        check(); // says what failed, where the rejection does not
+        throw error;
       }
+      const results = ranges.map(({ bytes, padded, place }) =>
+        padded === 0 ? new ArrayBuffer(0) : staging.getMappedRange(place, padded).slice(0, bytes)
+      );
       staging.unmap();
+      returnStaging(staging);
+      check();
       return results;
     },
 
@@ -373,7 +381,7 @@ function wrapDevice(device: GPUDevice, adapter: string, kind: AdapterKind, canPr
     },
 
     close() {
-      staging?.destroy();
+      spare?.destroy();
       for (const buffer of uniforms.values()) buffer.destroy();
       device.destroy();
     },

@@ -40,12 +40,21 @@ export function rotaryAngles(length: number, headSize: number, base = 10_000): F
   return angles;
 }
 
+/** Where keys and values lie when they outlive one call: a cache of earlier positions. */
+export interface KeyValueCache {
+  /** u32 `[1]`: position of the first row, written by the host before each call. */
+  start: GpuBuffer;
+  /** Positions that k and v have room for. */
+  capacity: number;
+}
+
 function rotary(
   gpu: Gpu,
   { models, batch, length, heads, headSize }: AttentionShape,
   label: string,
   code: string,
   buffers: GpuBuffer[],
+  capacity = length,
 ): Dispatch {
   const rows = batch * length;
   return gpu.dispatch({
@@ -60,6 +69,7 @@ function rotary(
       padded(headSize),
       length,
       floatBits(1 / Math.sqrt(headSize)),
+      capacity,
     ],
     buffers,
     workgroups: Math.ceil((rows * heads) / WORKGROUP),
@@ -77,15 +87,24 @@ export interface RotaryForward {
   angles: GpuBuffer;
   /** f32 {@link headedSize}, rotated and divided by √headSize. */
   q: GpuBuffer;
-  /** f32 {@link headedSize}, rotated. */
+  /** f32 {@link headedSize} (of `capacity` positions with a cache), rotated. */
   k: GpuBuffer;
-  /** f32 {@link headedSize}. */
+  /** f32, the layout of `k`. */
   v: GpuBuffer;
+  /** Where k and v start; without it at position 0. */
+  cache?: KeyValueCache;
 }
 
 /** Plans the split of `qkv` into heads with rotary positions on q and k. */
 export function rotaryForward(gpu: Gpu, t: RotaryForward): Dispatch {
-  return rotary(gpu, t.shape, "rotary_forward", forwardCode, [t.qkv, t.angles, t.q, t.k, t.v]);
+  return rotary(gpu, t.shape, "rotary_forward", forwardCode, [
+    t.qkv,
+    t.angles,
+    t.cache?.start ?? gpu.empty,
+    t.q,
+    t.k,
+    t.v,
+  ], t.cache?.capacity);
 }
 
 /** Arguments of {@link rotaryBackward}. */

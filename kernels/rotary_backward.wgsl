@@ -12,6 +12,7 @@ override WG: u32 = 16u;
 
 struct Params {
   rows: u32, stride: u32, heads: u32, head_size: u32, head_stride: u32, length: u32, scale: f32,
+  capacity: u32, // unused: gradients have no cache
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

@@ -1,10 +1,10 @@
 /** Scoring: the NLL of the same sequences under every model of a bank, without gradients. */
 
 import { sequenceSum } from "../../kernels/cross_entropy.ts";
-import type { Dispatch, Gpu } from "../../kernels/gpu.ts";
+import type { Dispatch, Gpu, GpuBuffer } from "../../kernels/gpu.ts";
 import { shiftTargets } from "./batch.ts";
 import type { ModelConfig } from "./config.ts";
-import { createBank, type Weights } from "./parameters.ts";
+import { type Bank, createBank, type Weights, writeTensors } from "./parameters.ts";
 import { createActivations, modelsPerBank, planForward, planLoss, planTransposes } from "./transformer.ts";
 
 /** Scores sequences with every model of a bank. */
@@ -18,6 +18,8 @@ export interface Scorer {
    * `tokens` `[rows, stride]`. Throws `RangeError` on a token id outside the vocabulary.
    */
   score(tokens: Uint16Array | Uint32Array, stride: number, lengths: Uint32Array): Promise<Float32Array>;
+  /** Replaces the weights of all models by those of models of the same shape. */
+  load(models: readonly Weights[]): void;
   /** Frees the device memory. */
   close(): void;
 }
@@ -44,16 +46,27 @@ export function createScorer(gpu: Gpu, { config, models, batch, length }: Scorer
   const acts = createActivations(arena, config, { models: perBank, batch, length }, { training: false });
   const slot = arena.buffer("slot", 8);
   const places = Math.ceil(ROWS_PER_READ / batch) * batch;
-  const groups: { size: number; sums: ReturnType<typeof arena.buffer>; forward: Dispatch[] }[] = [];
+  const groups: {
+    first: number;
+    size: number;
+    bank: Bank;
+    sums: GpuBuffer;
+    transposes: Dispatch[];
+    forward: Dispatch[];
+  }[] = [];
   for (let first = 0; first < models.length; first += perBank) {
     const part = models.slice(first, first + perBank);
     const bank = createBank(gpu, arena, config, part);
-    gpu.submit(planTransposes(gpu, bank));
+    const transposes = planTransposes(gpu, bank);
+    gpu.submit(transposes);
     const own = { ...acts, shape: { ...acts.shape, models: part.length } };
     const sums = arena.buffer("sequence sums", places * part.length * 4);
     groups.push({
+      first,
       size: part.length,
+      bank,
       sums,
+      transposes,
       forward: [
         ...planForward(gpu, bank, own),
         ...planLoss(gpu, bank, own),
@@ -108,19 +121,23 @@ export function createScorer(gpu: Gpu, { config, models, batch, length }: Scorer
         const results = await gpu.read(
           groups.map(({ sums, size }) => ({ buffer: sums, bytes: part * size * 4 })),
         );
-        let column = 0;
         results.forEach((result, group) => {
-          const { size } = groups[group];
+          const { first: column, size } = groups[group];
           const values = new Float32Array(result);
           for (let row = 0; row < part; row++) {
             for (let model = 0; model < size; model++) {
               nll[(first + row) * models.length + column + model] = values[row * size + model];
             }
           }
-          column += size;
         });
       }
       return nll;
+    },
+    load(models) {
+      for (const { first, size, bank, transposes } of groups) {
+        writeTensors(gpu, bank.layout, bank.weights, models.slice(first, first + size));
+        gpu.submit(transposes);
+      }
     },
     close: () => arena.destroy(),
   };

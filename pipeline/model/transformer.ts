@@ -9,7 +9,7 @@ import { crossEntropyBackward, crossEntropyForward } from "../../kernels/cross_e
 import { embeddingBackward, embeddingForward } from "../../kernels/embedding.ts";
 import type { Arena, Dispatch, Gpu, GpuBuffer } from "../../kernels/gpu.ts";
 import { layerNormBackward, layerNormForward } from "../../kernels/layer_norm.ts";
-import { matmul, matmulTransposed, type Matrix, padded } from "../../kernels/matmul.ts";
+import { matmul, matmulTransposed, type Matrix, padded, type Tail } from "../../kernels/matmul.ts";
 import {
   type AttentionShape,
   headedSize,
@@ -97,6 +97,10 @@ export interface Activations {
   shape: BatchShape;
   /** Whether they hold what a backward pass needs. */
   training: boolean;
+  /** Whether the backward pass computes each layer's activations again from its input. */
+  recompute: boolean;
+  /** Where keys and values of earlier positions are kept (generation). */
+  cache?: KeyValueCache;
   /** Rows of logits per model that are held at once. */
   chunk: number;
   /** u32 `[models, batch, length]` (`[batch, length]` for scoring). */
@@ -111,7 +115,7 @@ export interface Activations {
   nll: GpuBuffer;
   /** f32 `[models, chunk, vocabulary]`. */
   logits: GpuBuffer;
-  /** One entry per layer; all the same one for scoring. */
+  /** One entry per layer; they share what a later layer may overwrite. */
   layers: LayerActivations[];
   /** f32 `[models, R, H]`: the last layer's output. */
   output: GpuBuffer;
@@ -121,7 +125,7 @@ export interface Activations {
   statistics: GpuBuffer;
   /** f32 `[models, R, 3H]`; in training also its gradient. */
   qkv: GpuBuffer;
-  /** f32 `[length, headSize / 2, 2]`. */
+  /** f32 `[capacity, headSize / 2, 2]`. */
   angles: GpuBuffer;
   /** Gradients and scratch of the backward pass (training). */
   gradients?: {
@@ -137,12 +141,22 @@ export interface Activations {
   };
 }
 
+/** What a batch's buffers are for. */
+export interface ActivationOptions {
+  /** Whether a backward pass follows, and models have their own tokens. */
+  training: boolean;
+  /** Keeps only each layer's input and computes the rest again in the backward pass: memory for time. */
+  recompute?: boolean;
+  /** Positions of keys and values to keep from call to call (generation). */
+  capacity?: number;
+}
+
 /** Makes the buffers for batches of one shape. */
 export function createActivations(
   arena: Arena,
   config: ModelConfig,
   shape: BatchShape,
-  { training }: { training: boolean },
+  { training, recompute = false, capacity }: ActivationOptions,
 ): Activations {
   const { models, batch, length } = shape;
   const rows = batch * length;
@@ -153,13 +167,14 @@ export function createActivations(
   const headed = (label: string) => float(label, headedSize(attention));
   const perHead = (label: string) => float(label, models * batch * config.heads * length);
   const statistics = (label: string) => float(label, models * rows * 2);
+  const cached = (label: string) => float(label, headedSize({ ...attention, length: capacity ?? length }));
   const layer = (i: number | string, x: GpuBuffer): LayerActivations => ({
     x,
     norm1: stream(`layer ${i} first norm`),
     statistics1: statistics(`layer ${i} first statistics`),
     q: headed(`layer ${i} q`),
-    k: headed(`layer ${i} k`),
-    v: headed(`layer ${i} v`),
+    k: cached(`layer ${i} k`),
+    v: cached(`layer ${i} v`),
     lse: perHead(`layer ${i} lse`),
     attention: stream(`layer ${i} attention`),
     middle: stream(`layer ${i} middle`),
@@ -168,20 +183,23 @@ export function createActivations(
     inner: wide(`layer ${i} before GELU`),
     gelu: wide(`layer ${i} GELU`),
   });
-  let layers: LayerActivations[];
-  let output: GpuBuffer;
-  if (training) {
-    layers = Array.from({ length: config.layers }, (_, i) => layer(i, stream(`layer ${i} input`)));
-    output = stream("output");
-  } else {
-    output = stream("residual stream");
-    layers = Array(config.layers).fill(layer("any", output));
-  }
+  const output = stream("residual stream");
+  const shared = layer("any", output);
+  const layers = Array.from({ length: config.layers }, (_, i): LayerActivations => {
+    if (training) {
+      return recompute ? { ...shared, x: stream(`layer ${i} input`) } : layer(i, stream(`layer ${i} input`));
+    }
+    return capacity === undefined
+      ? shared
+      : { ...shared, k: cached(`layer ${i} k`), v: cached(`layer ${i} v`) };
+  });
   const own = training ? models : 1;
   const chunk = logitsChunk(config, shape);
   return {
     shape,
     training,
+    recompute,
+    cache: capacity === undefined ? undefined : { start: arena.buffer("start", 4), capacity },
     chunk,
     tokens: float("tokens", own * rows),
     targets: float("targets", own * rows),
@@ -194,7 +212,10 @@ export function createActivations(
     normalized: stream("final norm"),
     statistics: statistics("final statistics"),
     qkv: float("qkv", models * rows * padded(3 * config.hidden)),
-    angles: arena.buffer("rotary angles", rotaryAngles(length, config.hidden / config.heads, ROTARY_BASE)),
+    angles: arena.buffer(
+      "rotary angles",
+      rotaryAngles(capacity ?? length, config.hidden / config.heads, ROTARY_BASE),
+    ),
     gradients: training
       ? {
         residual: stream("residual gradient"),
@@ -235,11 +256,39 @@ export function planForward(gpu: Gpu, bank: Bank, acts: Activations): Dispatch[]
   const { config } = bank.layout;
   const { models, batch, length } = acts.shape;
   const rows = batch * length;
-  const { hidden } = config;
+  return [
+    embeddingForward(gpu, {
+      weights: tensorOf(bank.layout, bank.weights, "gpt_neox.embed_in.weight"),
+      tokens: acts.tokens,
+      x: acts.layers[0].x,
+      models,
+      rows,
+      sharedTokens: !acts.training,
+    }),
+    ...acts.layers.flatMap((_, i) => planLayer(gpu, bank, acts, i)),
+    layerNormForward(gpu, {
+      x: acts.output,
+      y: acts.normalized,
+      statistics: acts.statistics,
+      parameters: tensorOf(bank.layout, bank.weights, "gpt_neox.final_layer_norm.weight"),
+      models,
+      rows,
+      columns: config.hidden,
+      epsilon: LAYER_NORM_EPSILON,
+    }),
+  ];
+}
+
+/** Plans layer `i` from its input; its last product, the next layer's input, is left out where only activations are due. */
+function planLayer(gpu: Gpu, bank: Bank, acts: Activations, i: number, { whole = true } = {}): Dispatch[] {
+  const { hidden } = bank.layout.config;
+  const { models, batch, length } = acts.shape;
+  const rows = batch * length;
   const inner = MLP_EXPANSION * hidden;
-  const shape = attentionShape(config, acts.shape);
-  const parameter = (name: string) => tensorOf(bank.layout, bank.weights, name);
-  const rowsOf = (buffer: GpuBuffer, columns: number): Matrix => matrixOf(buffer, rows, columns);
+  const shape = attentionShape(bank.layout.config, acts.shape);
+  const prefix = `gpt_neox.layers.${i}`;
+  const layer = acts.layers[i];
+  const parameter = (name: string) => tensorOf(bank.layout, bank.weights, `${prefix}.${name}`);
   const norm = (name: string, x: GpuBuffer, y: GpuBuffer, statistics: GpuBuffer) =>
     layerNormForward(gpu, {
       x,
@@ -251,88 +300,44 @@ export function planForward(gpu: Gpu, bank: Bank, acts: Activations): Dispatch[]
       columns: hidden,
       epsilon: LAYER_NORM_EPSILON,
     });
-  const linear = (name: string, a: Matrix, c: Matrix, k: number, n: number) => ({
-    a,
-    b: transposedOf(bank, `${name}.weight`),
-    c,
-    bias: parameter(`${name}.bias`),
-    models,
-    m: rows,
-    n,
-    k,
-  });
-
-  const dispatches = [
-    embeddingForward(gpu, {
-      weights: parameter("gpt_neox.embed_in.weight"),
-      tokens: acts.tokens,
-      x: acts.layers[0].x,
+  const linear = (
+    name: string,
+    a: GpuBuffer,
+    k: number,
+    c: GpuBuffer,
+    n: number,
+    tail: Tail,
+    extra?: GpuBuffer,
+  ) =>
+    matmul(gpu, {
+      a: matrixOf(a, rows, k),
+      b: transposedOf(bank, `${prefix}.${name}.weight`),
+      c: matrixOf(c, rows, n),
+      bias: parameter(`${name}.bias`),
+      extra: extra && matrixOf(extra, rows, n),
       models,
-      rows,
-      sharedTokens: !acts.training,
-    }),
+      m: rows,
+      n,
+      k,
+      tail,
+    });
+
+  const { q, k, v } = layer;
+  const dispatches = [
+    norm("input_layernorm", layer.x, layer.norm1, layer.statistics1),
+    linear("attention.query_key_value", layer.norm1, hidden, acts.qkv, 3 * hidden, "bias"),
+    rotaryForward(gpu, { shape, qkv: acts.qkv, angles: acts.angles, q, k, v, cache: acts.cache }),
+    attentionForward(gpu, { shape, q, k, v, out: layer.attention, lse: layer.lse, cache: acts.cache }),
+    linear("attention.dense", layer.attention, hidden, layer.middle, hidden, "bias_residual", layer.x),
+    norm("post_attention_layernorm", layer.middle, layer.norm2, layer.statistics2),
+    linear("mlp.dense_h_to_4h", layer.norm2, hidden, layer.gelu, inner, "bias_gelu", layer.inner),
   ];
-  acts.layers.forEach((layer, i) => {
-    const prefix = `gpt_neox.layers.${i}`;
+  if (whole) {
     const next = acts.layers[i + 1]?.x ?? acts.output;
     dispatches.push(
-      norm(`${prefix}.input_layernorm`, layer.x, layer.norm1, layer.statistics1),
-      matmul(gpu, {
-        ...linear(
-          `${prefix}.attention.query_key_value`,
-          rowsOf(layer.norm1, hidden),
-          rowsOf(acts.qkv, 3 * hidden),
-          hidden,
-          3 * hidden,
-        ),
-        tail: "bias",
-      }),
-      rotaryForward(gpu, { shape, qkv: acts.qkv, angles: acts.angles, q: layer.q, k: layer.k, v: layer.v }),
-      attentionForward(gpu, {
-        shape,
-        q: layer.q,
-        k: layer.k,
-        v: layer.v,
-        out: layer.attention,
-        lse: layer.lse,
-      }),
-      matmul(gpu, {
-        ...linear(
-          `${prefix}.attention.dense`,
-          rowsOf(layer.attention, hidden),
-          rowsOf(layer.middle, hidden),
-          hidden,
-          hidden,
-        ),
-        extra: rowsOf(layer.x, hidden),
-        tail: "bias_residual",
-      }),
-      norm(`${prefix}.post_attention_layernorm`, layer.middle, layer.norm2, layer.statistics2),
-      matmul(gpu, {
-        ...linear(
-          `${prefix}.mlp.dense_h_to_4h`,
-          rowsOf(layer.norm2, hidden),
-          rowsOf(layer.gelu, inner),
-          hidden,
-          inner,
-        ),
-        extra: rowsOf(layer.inner, inner),
-        tail: "bias_gelu",
-      }),
-      matmul(gpu, {
-        ...linear(
-          `${prefix}.mlp.dense_4h_to_h`,
-          rowsOf(layer.gelu, inner),
-          rowsOf(next, hidden),
-          inner,
-          hidden,
-        ),
-        extra: rowsOf(layer.middle, hidden),
-        tail: "bias_residual",
-      }),
+      linear("mlp.dense_4h_to_h", layer.gelu, inner, next, hidden, "bias_residual", layer.middle),
     );
-  });
-  dispatches.push(norm("gpt_neox.final_layer_norm", acts.output, acts.normalized, acts.statistics));
+  }
   return dispatches;
 }
 
@@ -492,6 +497,7 @@ export function planBackward(
   for (let i = config.layers - 1; i >= 0; i--) {
     const layer = acts.layers[i];
     const prefix = `gpt_neox.layers.${i}`;
+    if (acts.recompute) dispatches.push(...planLayer(gpu, bank, acts, i, { whole: false }));
     dispatches.push(
       ...linearParameters(`${prefix}.mlp.dense_4h_to_h`, d.residual, layer.gelu, inner, hidden),
       matmul(gpu, {

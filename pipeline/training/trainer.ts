@@ -55,6 +55,8 @@ export interface TrainerOptions {
   settings: AdamwSettings;
   /** Sequences per model that run at once; `batch` is a multiple of it. Default: `batch`. */
   microBatch?: number;
+  /** Keeps only layer inputs and computes the rest again in the backward pass: less memory, a forward pass more. */
+  recompute?: boolean;
 }
 
 /** Trains a bank of models. */
@@ -100,7 +102,7 @@ interface Group {
 
 /** Plans training steps of one shape. Throws `RangeError` where a tensor cannot fit the adapter or the batch does not split. */
 export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
-  const { config, start, batch, length, settings, microBatch = batch } = options;
+  const { config, start, batch, length, settings, microBatch = batch, recompute } = options;
   if (batch % microBatch !== 0) {
     throw new RangeError(
       `Cannot train as the batch must be a multiple of the micro-batch: batch is ${batch}, micro-batch is ${microBatch}`,
@@ -113,7 +115,10 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
   const arena = gpu.arena();
   const shape = { models, batch: microBatch, length };
   const perBank = modelsPerBank(config, shape, gpu.maxBindingBytes);
-  const acts = createActivations(arena, config, { ...shape, models: perBank }, { training: true });
+  const acts = createActivations(arena, config, { ...shape, models: perBank }, {
+    training: true,
+    recompute,
+  });
   const step = arena.buffer("step values", 16);
   const slot = arena.buffer("slot", 8);
 

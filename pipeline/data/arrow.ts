@@ -1,0 +1,443 @@
+/**
+ * The project's rows as Arrow batches: schema, lineage, and the way to typed arrays and back.
+ *
+ * With `ipc.ts` the only file that imports the Arrow library.
+ *
+ * @module
+ */
+
+import {
+  type Data,
+  DataType,
+  Field,
+  FixedSizeList,
+  Float32,
+  makeData,
+  RecordBatch,
+  Schema,
+  Struct,
+  Uint16,
+  Uint32,
+  Uint64,
+  Utf8,
+  Vector,
+} from "apache-arrow";
+import type { Columns } from "./columns.ts";
+import { originOf, readArrow } from "./ipc.ts";
+
+export type { Columns } from "./columns.ts";
+export { arrowBytes, originOf, readArrow, writeArrowFile, type Written } from "./ipc.ts";
+export type { RecordBatch } from "apache-arrow";
+
+/** Where rows come from, stored in the schema metadata under `smalltalk.<name>`. */
+export interface Lineage {
+  /** Version of this layout, 1. */
+  format: number;
+  /** Stage that wrote the rows. */
+  stage: string;
+  /** S, tokens per sequence. */
+  sequenceLength?: number;
+  /** V, number of token ids. */
+  vocabulary?: number;
+  /** Id of the token that ends a document and pads. */
+  eos?: number;
+  /** SHA-256 of tokenizer.json, hexadecimal. */
+  tokenizer?: string;
+  /** M, tokens that routers score. */
+  prefix?: number;
+  /** SHA-256 of the set of routers, hexadecimal. */
+  routers?: string;
+  /** E, number of experts. */
+  experts?: number;
+  /** Seed of the run. */
+  seed?: number;
+  /** Hash of the stage's configuration. */
+  config?: string;
+  /** How rows were assigned. */
+  method?: string;
+}
+
+/** Version of the file layout that this code writes, and the newest that it reads. */
+export const FORMAT = 1;
+
+const NUMBERS = ["format", "sequenceLength", "vocabulary", "eos", "prefix", "experts", "seed"] as const;
+const TEXTS = ["stage", "tokenizer", "routers", "config", "method"] as const;
+
+// ---- lineage ---------------------------------------------------------------------------------------------------
+
+/** Returns the lineage of a batch, or null where another tool wrote it. Throws a SyntaxError where it is damaged. */
+export function lineageOf(batch: RecordBatch): Lineage | null {
+  const { metadata } = batch.schema, where = originOf(batch);
+  if (!metadata.has("smalltalk.format")) return null;
+  const lineage: Record<string, unknown> = { stage: "" };
+  for (const name of TEXTS) {
+    if (metadata.has(`smalltalk.${name}`)) lineage[name] = metadata.get(`smalltalk.${name}`);
+  }
+  for (const name of NUMBERS) {
+    const text = metadata.get(`smalltalk.${name}`);
+    if (text === undefined) continue;
+    if (!/^\d{1,16}$/.test(text)) {
+      throw new SyntaxError(`Cannot read ${where} as smalltalk.${name} must be an integer: it is "${text}"`);
+    }
+    lineage[name] = Number(text);
+  }
+  if (lineage.format as number > FORMAT) {
+    throw new SyntaxError(
+      `Cannot read ${where} as its format must be at most ${FORMAT}: it is ${lineage.format}, of a newer version`,
+    );
+  }
+  return lineage as unknown as Lineage;
+}
+
+/**
+ * Throws a RangeError that gives both values where the lineage of `batch` contradicts `expected`; names that either
+ * side leaves out are not compared, and nothing is where another tool wrote the batch.
+ */
+export function checkLineage(batch: RecordBatch, expected: Partial<Lineage>, owner: string): void {
+  const actual = lineageOf(batch);
+  if (actual === null) return;
+  for (const [name, wanted] of Object.entries(expected)) {
+    const value = actual[name as keyof Lineage];
+    if (wanted === undefined || value === undefined || value === wanted) continue;
+    throw new RangeError(
+      `Cannot use ${originOf(batch)} with ${owner} as both must have the same ${name}: ` +
+        `${name} is ${value} in the former, ${wanted} in the latter`,
+    );
+  }
+}
+
+/**
+ * Reads the batches of several files, one file after another. Throws a RangeError with both values where their
+ * lineages differ in tokenizer, S, M, E or routers, and whatever `readArrow` throws.
+ */
+export function readShards(paths: string[]): ReadableStream<RecordBatch> {
+  return ReadableStream.from(async function* () {
+    let first: Partial<Lineage> | undefined;
+    for (const path of paths) {
+      for await (const batch of readArrow(path)) {
+        if (first === undefined) {
+          const { sequenceLength, vocabulary, eos, tokenizer, prefix, experts, routers } = lineageOf(batch) ??
+            {};
+          first = { sequenceLength, vocabulary, eos, tokenizer, prefix, experts, routers };
+        } else checkLineage(batch, first, paths[0]);
+        yield batch;
+      }
+    }
+  }());
+}
+
+// ---- columns to batches ----------------------------------------------------------------------------------------
+
+const field = (name: string, type: DataType) => new Field(name, type, false);
+const listOf = (size: number, type: DataType) => new FixedSizeList(size, field("item", type));
+const flat = (type: DataType, data: ArrayBufferView) =>
+  makeData({ type: type as Uint32, data: data as Uint32Array, nullCount: 0 });
+const list = (type: FixedSizeList, data: ArrayBufferView, rows: number) =>
+  makeData({ type, length: rows, nullCount: 0, child: flat(type.valueType, data) });
+
+/**
+ * Builds a batch from columns without copying numbers; the columns that are present, with S, V and E of `lineage`,
+ * decide the schema. Throws a RangeError where a column's length does not fit the rows.
+ */
+export function toBatch(columns: Columns, lineage: Lineage): RecordBatch {
+  const { rows } = columns;
+  const built: [string, Data][] = [];
+  const width = (name: "tokens" | "nll", perRow: number | undefined) =>
+    rows > 0 ? columns[name]!.length / rows : perRow ?? 1;
+  const add = (name: keyof Columns, values: ArrayLike<unknown>, perRow: number, data: () => Data) => {
+    if (values.length !== rows * perRow || perRow < 1) {
+      throw new RangeError(
+        `Cannot build a batch as column "${name}" must hold ${
+          Math.max(1, Math.floor(perRow))
+        } values per row: ` +
+          `it holds ${values.length} for ${rows} rows`,
+      );
+    }
+    built.push([name, data()]);
+  };
+
+  add("sequence", columns.sequence, 1, () => flat(new Uint64(), columns.sequence));
+  if (columns.document) add("document", columns.document, 1, () => flat(new Uint64(), columns.document!));
+  if (columns.source) add("source", columns.source, 1, () => utf8(columns.source!));
+  if (columns.tokens) {
+    const tokens = fitTokens(columns.tokens, lineage.vocabulary);
+    const size = Math.floor(width("tokens", lineage.sequenceLength));
+    const type = listOf(size, tokens instanceof Uint16Array ? new Uint16() : new Uint32());
+    add("tokens", tokens, size, () => list(type, tokens, rows));
+  }
+  add("length", columns.length, 1, () => flat(new Uint32(), columns.length));
+  if (columns.nll) {
+    const size = Math.floor(width("nll", lineage.experts));
+    add("nll", columns.nll, size, () => list(listOf(size, new Float32()), columns.nll!, rows));
+  }
+  if (columns.expert) add("expert", columns.expert, 1, () => flat(new Uint16(), columns.expert!));
+
+  const schema = new Schema(built.map(([name, data]) => field(name, data.type)), metadataOf(lineage));
+  const children = built.map(([, data]) => data);
+  return new RecordBatch(
+    schema,
+    makeData({ type: new Struct(schema.fields), length: rows, nullCount: 0, children }),
+  );
+}
+
+/** Builds a batch without rows that has the given columns, for inputs without rows. */
+export function emptyBatch(names: (keyof Columns)[], lineage: Lineage): RecordBatch {
+  const all = {
+    document: new BigUint64Array(),
+    source: [],
+    tokens: (lineage.vocabulary ?? 0) > 65536 ? new Uint32Array() : new Uint16Array(),
+    nll: new Float32Array(),
+    expert: new Uint16Array(),
+  };
+  const present = Object.fromEntries(
+    Object.entries(all).filter(([name]) => names.includes(name as keyof Columns)),
+  );
+  return toBatch({ rows: 0, sequence: new BigUint64Array(), length: new Uint32Array(), ...present }, lineage);
+}
+
+function metadataOf(lineage: Lineage): Map<string, string> {
+  const metadata = new Map<string, string>();
+  for (const name of [...NUMBERS, ...TEXTS].sort()) {
+    if (lineage[name] !== undefined) metadata.set(`smalltalk.${name}`, String(lineage[name]));
+  }
+  return metadata;
+}
+
+/** u16 tokens where the vocabulary fits, else u32; without a known vocabulary the array stays what it is. */
+function fitTokens(
+  tokens: Uint16Array | Uint32Array,
+  vocabulary: number | undefined,
+): Uint16Array | Uint32Array {
+  if (vocabulary === undefined) return tokens;
+  const fits = vocabulary <= 65536;
+  if (fits === tokens instanceof Uint16Array) return tokens;
+  return fits ? Uint16Array.from(tokens) : Uint32Array.from(tokens);
+}
+
+/** Strings as Arrow UTF-8; labels repeat, so each distinct one is encoded once. */
+function utf8(strings: string[]): Data<Utf8> {
+  const encoder = new TextEncoder();
+  const known = new Map<string, Uint8Array>();
+  const valueOffsets = new Int32Array(strings.length + 1);
+  const pieces = strings.map((text, row) => {
+    let bytes = known.get(text);
+    if (bytes === undefined) known.set(text, bytes = encoder.encode(text));
+    valueOffsets[row + 1] = valueOffsets[row] + bytes.length;
+    return bytes;
+  });
+  const data = new Uint8Array(valueOffsets[strings.length]);
+  pieces.forEach((bytes, row) => data.set(bytes, valueOffsets[row]));
+  return makeData({ type: new Utf8(), length: strings.length, nullCount: 0, valueOffsets, data });
+}
+
+// ---- batches to columns ----------------------------------------------------------------------------------------
+
+/**
+ * Returns the columns of a batch as typed arrays, views of its memory where the types are ours; other writers'
+ * equivalents (other integer and float widths, lists of equal length, dictionaries) are converted. Throws a
+ * TypeError where a column is missing or of another kind, a SyntaxError where values are null or impossible.
+ */
+export function fromBatch(batch: RecordBatch, where: string = originOf(batch)): Columns {
+  const rows = batch.numRows;
+  const find = (name: string): Column | undefined => {
+    const at = batch.schema.fields.findIndex((field) => field.name === name);
+    return at < 0 ? undefined : { name, data: batch.data.children[at], where };
+  };
+  const need = (name: string): Column => {
+    const column = find(name);
+    if (column) return column;
+    const names = batch.schema.fields.map((field) => field.name).join(", ");
+    throw new TypeError(
+      `Cannot use ${where} as it must have a column "${name}": its columns are ${names || "none"}`,
+    );
+  };
+  const [document, source, tokens, nll, expert] = ["document", "source", "tokens", "nll", "expert"].map(find);
+
+  const columns: Columns = {
+    rows,
+    sequence: integers(need("sequence"), BigUint64Array),
+    ...document && { document: integers(document, BigUint64Array) },
+    ...source && { source: strings(source) },
+    ...tokens && { tokens: tokenIds(items(tokens)) },
+    length: integers(need("length"), Uint32Array),
+    ...nll && { nll: floats(items(nll)) },
+    ...expert && { expert: integers(expert, Uint16Array) },
+  };
+  checkLengths(columns, where);
+  const vocabulary = lineageOf(batch)?.vocabulary;
+  if (vocabulary !== undefined) checkTokens(columns, vocabulary, where);
+  return columns;
+}
+
+/** Throws a SyntaxError that names the row where a token id is not below `vocabulary`. */
+export function checkTokens(columns: Columns, vocabulary: number, where: string): void {
+  const { tokens, rows } = columns;
+  if (tokens === undefined || (tokens instanceof Uint16Array && vocabulary >= 65536)) return;
+  for (let i = 0; i < tokens.length; i++) {
+    if (tokens[i] < vocabulary) continue;
+    throw new SyntaxError(
+      `Cannot use ${where}, row ${
+        Math.floor(i / (tokens.length / rows))
+      }, as token ids must be below the vocabulary: ` +
+        `id is ${tokens[i]}, vocabulary is ${vocabulary}`,
+    );
+  }
+}
+
+function checkLengths({ tokens, length, rows }: Columns, where: string): void {
+  const limit = tokens === undefined || rows === 0 ? 2 ** 32 : tokens.length / rows;
+  for (let row = 0; row < rows; row++) {
+    if (length[row] >= 2 && length[row] <= limit) continue;
+    throw new SyntaxError(
+      `Cannot use ${where}, row ${row}, as length must be from 2 to the sequence length: length is ${
+        length[row]
+      }` +
+        (limit < 2 ** 32 ? `, sequence length is ${limit}` : ""),
+    );
+  }
+}
+
+/** A column being read: its data, and what to call it in messages. */
+interface Column {
+  name: string;
+  data: Data;
+  where: string;
+}
+
+function wrongType({ name, data, where }: Column, expected: string): TypeError {
+  return new TypeError(
+    `Cannot use ${where} as column "${name}" must hold ${expected}: its type is ${data.type}`,
+  );
+}
+
+function refuseNulls({ name, data, where }: Column): void {
+  if (data.nullCount === 0) return;
+  let row = 0;
+  while (row < data.length - 1 && data.getValid(row)) row++;
+  throw new SyntaxError(
+    `Cannot use ${where}, row ${row}, as column "${name}" must have no null values: it is null`,
+  );
+}
+
+/** The values of a flat column, checked to be whole and without nulls. */
+function valuesOf(column: Column): ArrayLike<number | bigint> {
+  refuseNulls(column);
+  const { name, data, where } = column;
+  const values = data.values ?? [];
+  if (values.length < data.length) {
+    throw new SyntaxError(
+      `Cannot read ${where} as the buffer of column "${name}" must hold ${data.length} values: it holds ${values.length}`,
+    );
+  }
+  return values.length === data.length ? values : values.subarray(0, data.length);
+}
+
+/** The values of a list column, which must all have one length; a fixed-size list has it by type. */
+function items(column: Column): Column {
+  refuseNulls(column);
+  const { name, data, where } = column;
+  const [child] = data.children;
+  if (DataType.isFixedSizeList(data.type)) {
+    const wanted = data.length * data.type.listSize;
+    if (child.length < wanted) {
+      throw new SyntaxError(
+        `Cannot read ${where} as column "${name}" must hold ${wanted} items: it holds ${child.length}`,
+      );
+    }
+    return { name, data: child.length === wanted ? child : child.slice(0, wanted), where };
+  }
+  if (!DataType.isList(data.type) && !DataType.isLargeList(data.type)) {
+    throw wrongType(column, "lists of one length");
+  }
+  const offsets = data.valueOffsets as Int32Array | BigInt64Array;
+  const at = (row: number) => Number(offsets[row]);
+  const size = data.length > 0 ? at(1) - at(0) : 0;
+  for (let row = 0; row < data.length; row++) {
+    if (at(row + 1) - at(row) === size) continue;
+    throw new SyntaxError(
+      `Cannot use ${where}, row ${row}, as lists of column "${name}" must have one length: ` +
+        `this one has ${at(row + 1) - at(row)}, the first ${size}`,
+    );
+  }
+  const begin = data.length > 0 ? at(0) : 0;
+  if (begin < 0 || begin + size * data.length > child.length) {
+    throw new SyntaxError(
+      `Cannot read ${where} as lists of column "${name}" must lie within their ${child.length} items`,
+    );
+  }
+  return { name, data: child.slice(begin, size * data.length), where };
+}
+
+type IntegerArray = typeof Uint16Array | typeof Uint32Array | typeof BigUint64Array;
+
+/** An integer column as `Target`: itself where the type is the same, else converted with a check of every value. */
+function integers<T extends IntegerArray>(column: Column, Target: T): InstanceType<T> {
+  const { name, data, where } = column;
+  if (!DataType.isInt(data.type)) throw wrongType(column, "integers");
+  const values = valuesOf(column);
+  if (values instanceof Target) return values as InstanceType<T>;
+  const result = new Target(values.length);
+  const limit = 2n ** BigInt(8 * Target.BYTES_PER_ELEMENT);
+  for (let row = 0; row < values.length; row++) {
+    const value = values[row];
+    if (value < 0 || value >= limit) {
+      throw new SyntaxError(
+        `Cannot use ${where} as column "${name}" must hold integers from 0 to ${
+          limit - 1n
+        }: value ${row} is ${value}`,
+      );
+    }
+    result[row] = result instanceof BigUint64Array ? BigInt(value) : Number(value);
+  }
+  return result as InstanceType<T>;
+}
+
+function tokenIds(column: Column): Uint16Array | Uint32Array {
+  const bits = (column.data.type as { bitWidth?: number }).bitWidth ?? 32;
+  return bits <= 16 ? integers(column, Uint16Array) : integers(column, Uint32Array);
+}
+
+function floats(column: Column): Float32Array {
+  const type = column.data.type;
+  if (!DataType.isFloat(type) || type.precision === 0) throw wrongType(column, "lists of float32 or float64");
+  const values = valuesOf(column);
+  return values instanceof Float32Array ? values : Float32Array.from(values as ArrayLike<number>);
+}
+
+function strings(column: Column): string[] {
+  refuseNulls(column);
+  const { name, data, where } = column;
+  if (DataType.isDictionary(data.type)) {
+    const vector = data.dictionary!;
+    const words = vector.data.flatMap((part: Data) => strings({ name, data: part, where }));
+    return Array.from(valuesOf({ name, data: data.clone(data.type.indices), where }), (index) => {
+      const word = words[Number(index)];
+      if (word !== undefined) return word;
+      throw new SyntaxError(
+        `Cannot read ${where} as indices of column "${name}" must be below ${words.length}: one is ${index}`,
+      );
+    });
+  }
+  if (DataType.isUtf8View(data.type)) return [...new Vector([data])];
+  if (!DataType.isUtf8(data.type) && !DataType.isLargeUtf8(data.type)) throw wrongType(column, "strings");
+  if (data.length === 0) return [];
+  const offsets = data.valueOffsets as Int32Array | BigInt64Array;
+  const bytes = data.values as Uint8Array;
+  const begin = Number(offsets[0]), end = Number(offsets[data.length]);
+  const ordered = offsets.length > data.length && begin >= 0 && end <= bytes.length &&
+    offsets.subarray(0, data.length + 1).every((offset: number | bigint, i: number) =>
+      i === 0 || offset >= offsets[i - 1]
+    );
+  if (!ordered) {
+    throw new SyntaxError(
+      `Cannot read ${where} as offsets of column "${name}" must rise within ${bytes.length} bytes`,
+    );
+  }
+  const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+  const text = decoder.decode(bytes.subarray(begin, end));
+  const ascii = text.length === end - begin; // then byte offsets are character offsets
+  return Array.from({ length: data.length }, (_, row) => {
+    const [from, to] = [Number(offsets[row]), Number(offsets[row + 1])];
+    return ascii ? text.substring(from - begin, to - begin) : decoder.decode(bytes.subarray(from, to));
+  });
+}

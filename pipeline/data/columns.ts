@@ -1,0 +1,121 @@
+/**
+ * Rows as plain typed arrays: what stages compute on, free of any Arrow library.
+ *
+ * @module
+ */
+
+/** Rows of a batch, one array per column; a column that the rows lack is absent. */
+export interface Columns {
+  /** Number of rows. */
+  rows: number;
+  /** Ids, unique in the corpus, u64 `[rows]`. */
+  sequence: BigUint64Array;
+  /** Ids of the source documents, u64 `[rows]`. */
+  document?: BigUint64Array;
+  /** Domain or file labels `[rows]`, "" if none. */
+  source?: string[];
+  /** Token ids `[rows, S]`, padded with EOS after `length`. */
+  tokens?: Uint16Array | Uint32Array;
+  /** Real tokens of each row, u32 `[rows]`. */
+  length: Uint32Array;
+  /** Prefix negative log-likelihood per router, f32 `[rows, E]`, nats, summed over the prefix. */
+  nll?: Float32Array;
+  /** Assigned expert, u16 `[rows]`. */
+  expert?: Uint16Array;
+}
+
+/** A column's array: anything with a length that can be sliced. */
+type Values = Columns["tokens"] | BigUint64Array | Float32Array | string[];
+
+/** Applies `change` to every column that is present; `width` is its values per row. */
+function mapColumns(
+  columns: Columns,
+  rows: number,
+  change: (values: never, width: number, name: keyof Columns) => Values,
+): Columns {
+  const result: Record<string, unknown> = { rows };
+  for (const [name, values] of Object.entries(columns)) {
+    if (name === "rows" || values === undefined) continue;
+    const width = columns.rows === 0 ? 0 : values.length / columns.rows;
+    result[name] = change(values as never, width, name as keyof Columns);
+  }
+  return result as unknown as Columns;
+}
+
+/** Returns rows `begin` to `end` (exclusive) as views of the same memory. */
+export function sliceColumns(columns: Columns, begin: number, end: number): Columns {
+  return mapColumns(
+    columns,
+    end - begin,
+    (values: Float32Array | string[], width) =>
+      Array.isArray(values) ? values.slice(begin, end) : values.subarray(begin * width, end * width),
+  );
+}
+
+/** Returns copies of the rows at `indices`, in that order. */
+export function takeColumns(columns: Columns, indices: ArrayLike<number>): Columns {
+  return mapColumns(columns, indices.length, (values: Float32Array | string[], width) => {
+    if (Array.isArray(values)) return Array.from(indices, (row) => values[row]);
+    const taken = new (values.constructor as Float32ArrayConstructor)(indices.length * width);
+    for (let i = 0; i < indices.length; i++) {
+      const from = indices[i] * width;
+      if (width === 1) taken[i] = values[from];
+      else taken.set(values.subarray(from, from + width), i * width);
+    }
+    return taken;
+  });
+}
+
+/** Returns copies of all rows of `parts`, one after another; the columns are those of the first part with rows. */
+export function concatColumns(parts: Columns[]): Columns {
+  const full = parts.filter((part) => part.rows > 0);
+  if (full.length <= 1) return full[0] ?? parts[0];
+  const rows = full.reduce((sum, part) => sum + part.rows, 0);
+  return mapColumns(full[0], rows, (first: Float32Array | string[], width, name) => {
+    const pieces = full.map((part) => {
+      const values = part[name] as typeof first | undefined;
+      if (values === undefined || values.length !== part.rows * width) {
+        throw new RangeError(
+          `Cannot join rows as column "${name}" must hold ${width} values per row in all of them: ` +
+            `it holds ${values === undefined ? 0 : values.length / part.rows}`,
+        );
+      }
+      return values;
+    });
+    if (Array.isArray(first)) return (pieces as string[][]).flat();
+    const joined = new (first.constructor as Float32ArrayConstructor)(rows * width);
+    let at = 0;
+    for (const piece of pieces as Float32Array[]) {
+      joined.set(piece, at);
+      at += piece.length;
+    }
+    return joined;
+  });
+}
+
+/**
+ * Yields the same rows in groups of exactly `rows`, the last one shorter, so that what is written does not depend
+ * on how the rows came; input without rows gives one group without rows.
+ */
+export async function* regroup(
+  source: AsyncIterable<Columns> | Iterable<Columns>,
+  rows: number,
+): AsyncGenerator<Columns> {
+  let held: Columns[] = [], count = 0, empty: Columns | undefined, yielded = false;
+  for await (const part of source) {
+    empty ??= part;
+    let begin = 0;
+    while (count + part.rows - begin >= rows) {
+      const end = begin + rows - count;
+      held.push(sliceColumns(part, begin, end));
+      yield concatColumns(held);
+      [held, count, begin, yielded] = [[], 0, end, true];
+    }
+    if (begin < part.rows) {
+      held.push(begin === 0 ? part : sliceColumns(part, begin, part.rows));
+      count += part.rows - begin;
+    }
+  }
+  if (count > 0) yield concatColumns(held);
+  else if (!yielded && empty !== undefined) yield empty;
+}

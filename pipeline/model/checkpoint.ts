@@ -1,0 +1,268 @@
+/**
+ * Checkpoints: Hugging Face folders of a `GPTNeoXForCausalLM` (`config.json`, `model.safetensors`), so that other
+ * tools load what is trained here, and the other way round.
+ *
+ * @module
+ */
+
+import { jsonText, sha256, writeAtomic } from "../run/files.ts";
+import {
+  LAYER_NORM_EPSILON,
+  MLP_EXPANSION,
+  type ModelConfig,
+  parameterSpecs,
+  ROTARY_BASE,
+  validateModelConfig,
+} from "./config.ts";
+import type { Weights } from "./parameters.ts";
+import { decodeSafetensors, encodeSafetensors, type SafetensorsDtype } from "./safetensors.ts";
+
+/** What a checkpoint says about itself beyond its shape; kept under `smalltalk` in `config.json`. */
+export interface CheckpointNotes {
+  /** SHA-256 of the tokenizer whose ids the model reads. */
+  tokenizer?: string;
+  /** Tokens of the routing prefix M, for routers. */
+  prefix?: number;
+  /** Id of the end-of-document token. */
+  eos?: number;
+}
+
+/** A model read from a folder. */
+export interface Checkpoint {
+  /** Its shape. */
+  config: ModelConfig;
+  /** Its weights by Hugging Face name. */
+  weights: Weights;
+  /** What the writer noted. */
+  notes: CheckpointNotes;
+  /** SHA-256 of `model.safetensors`. */
+  sha256: string;
+}
+
+/** E routers of one shape. */
+export interface Routers {
+  /** Their shape. */
+  config: ModelConfig;
+  /** Their weights, router 0 first. */
+  models: Weights[];
+  /** What the writer noted about them. */
+  notes: CheckpointNotes;
+  /** SHA-256 over the weights of all, the identity of the set. */
+  sha256: string;
+}
+
+/**
+ * What our architecture means in a Hugging Face configuration, with the values that a missing field stands for.
+ * Newer files put the rotary settings into `rope_parameters`.
+ */
+const ARCHITECTURE: [name: string, value: unknown, absent: unknown][] = [
+  ["model_type", "gpt_neox", undefined],
+  ["use_parallel_residual", false, true],
+  ["rotary_pct", 1, 0.25],
+  ["rotary_emb_base", ROTARY_BASE, 10_000],
+  ["tie_word_embeddings", true, false],
+  ["attention_bias", true, true],
+  ["layer_norm_eps", LAYER_NORM_EPSILON, 1e-5],
+];
+const ACTIVATIONS = ["gelu_pytorch_tanh", "gelu_new", "gelu_fast"]; // one function under three names
+
+/** Returns the Hugging Face configuration of a model. */
+export function huggingFaceConfig(
+  config: ModelConfig,
+  notes: CheckpointNotes = {},
+  dtype = "float32",
+): object {
+  return {
+    architectures: ["GPTNeoXForCausalLM"],
+    attention_bias: true,
+    attention_dropout: 0,
+    bos_token_id: notes.eos ?? 0,
+    eos_token_id: notes.eos ?? 0,
+    hidden_act: ACTIVATIONS[0],
+    hidden_dropout: 0,
+    hidden_size: config.hidden,
+    initializer_range: 0.02,
+    intermediate_size: MLP_EXPANSION * config.hidden,
+    layer_norm_eps: LAYER_NORM_EPSILON,
+    max_position_embeddings: config.context,
+    model_type: "gpt_neox",
+    num_attention_heads: config.heads,
+    num_hidden_layers: config.layers,
+    rotary_emb_base: ROTARY_BASE,
+    rotary_pct: 1,
+    smalltalk: notes,
+    tie_word_embeddings: true,
+    torch_dtype: dtype,
+    use_cache: true,
+    use_parallel_residual: false,
+    vocab_size: config.vocabulary,
+  };
+}
+
+/** Writes `config.json` and `model.safetensors` into `folder`, each whole or not at all; returns the weights' SHA-256. */
+export async function saveCheckpoint(
+  folder: string,
+  config: ModelConfig,
+  weights: Weights,
+  notes: CheckpointNotes = {},
+  dtype: SafetensorsDtype = "F32",
+): Promise<string> {
+  const tensors = new Map(
+    parameterSpecs(config).map((
+      { name, shape },
+    ) => [name, { shape: [...shape], values: weights.get(name)! }]),
+  );
+  const dtypeName = { F32: "float32", F16: "float16", BF16: "bfloat16" }[dtype];
+  await writeAtomic(`${folder}/config.json`, jsonText(huggingFaceConfig(config, notes, dtypeName)));
+  return (await writeAtomic(`${folder}/model.safetensors`, encodeSafetensors(tensors, { dtype }))).sha256;
+}
+
+/**
+ * Reads a checkpoint folder of this architecture, whoever wrote it.
+ *
+ * Throws `RangeError` where the folder is missing or the shape is not supported, by the field's name, and
+ * `SyntaxError` where a file is truncated or corrupt.
+ */
+export async function loadCheckpoint(folder: string): Promise<Checkpoint> {
+  const configPath = `${folder}/config.json`;
+  const fields = parseConfig(await readInput(configPath), configPath);
+  const rope = (fields.rope_parameters ?? fields.rope_scaling ?? {}) as Record<string, unknown>;
+  const merged: Record<string, unknown> = {
+    ...fields,
+    rotary_pct: fields.rotary_pct ?? rope.partial_rotary_factor,
+    rotary_emb_base: fields.rotary_emb_base ?? rope.rope_theta,
+  };
+  for (const [name, value, absent] of ARCHITECTURE) {
+    const actual = merged[name] ?? absent;
+    if (actual !== value) refuse(configPath, name, actual, JSON.stringify(value));
+  }
+  const activation = merged.hidden_act ?? "gelu";
+  if (!ACTIVATIONS.includes(activation as string)) {
+    refuse(configPath, "hidden_act", activation, ACTIVATIONS.join(" or "));
+  }
+  const ropeType = rope.rope_type ?? rope.type ?? "default";
+  if (ropeType !== "default") refuse(configPath, "rope_type", ropeType, '"default"');
+  const config: ModelConfig = {
+    vocabulary: fields.vocab_size as number,
+    hidden: fields.hidden_size as number,
+    layers: fields.num_hidden_layers as number,
+    heads: fields.num_attention_heads as number,
+    context: fields.max_position_embeddings as number,
+  };
+  validateModelConfig(config, `the model of "${configPath}"`);
+  const inner = MLP_EXPANSION * config.hidden;
+  if ((fields.intermediate_size ?? inner) !== inner) {
+    refuse(configPath, "intermediate_size", fields.intermediate_size, `${inner} (4 × hidden_size)`);
+  }
+  const path = `${folder}/model.safetensors`;
+  const file = await readInput(path);
+  const tensors = decodeSafetensors(file, path);
+  const weights: Weights = new Map();
+  for (const { name, shape } of parameterSpecs(config)) {
+    const tensor = tensors.get(name);
+    if (!tensor) throw new SyntaxError(`Cannot load "${path}" as it must hold tensor "${name}"`);
+    if (tensor.shape.join() !== shape.join()) {
+      throw new RangeError(
+        `Cannot load "${path}" as tensor "${name}" must have shape [${shape}]: its shape is [${tensor.shape}]`,
+      );
+    }
+    weights.set(name, tensor.values);
+  }
+  const head = tensors.get("embed_out.weight");
+  const embedding = weights.get("gpt_neox.embed_in.weight")!;
+  if (head && !head.values.every((value, i) => value === embedding[i])) {
+    throw new RangeError(
+      `Cannot load "${path}" as the output head must be tied to the embedding: tensor "embed_out.weight" differs`,
+    );
+  }
+  return { config, weights, notes: (fields.smalltalk ?? {}) as CheckpointNotes, sha256: sha256(file) };
+}
+
+/**
+ * Reads `router-00`, `router-01`, … of a folder: E routers of one shape.
+ *
+ * Throws `RangeError` where there is none or their shapes differ; see {@link loadCheckpoint} for the rest.
+ */
+export async function loadRouters(folder: string): Promise<Routers> {
+  const names: string[] = [];
+  try {
+    for await (const entry of Deno.readDir(folder)) {
+      if (entry.isDirectory && /^router-\d+$/.test(entry.name)) names.push(entry.name);
+    }
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) throw error;
+    throw new RangeError(
+      `Cannot load routers as "${folder}" must be a folder: it is not there; run train-routers first`,
+    );
+  }
+  names.sort();
+  if (names.length === 0) {
+    throw new RangeError(
+      `Cannot load routers as "${folder}" must hold router-00, router-01, …: it holds none`,
+    );
+  }
+  const routers: Checkpoint[] = [];
+  for (const [i, name] of names.entries()) {
+    if (name !== routerFolder(i)) {
+      throw new RangeError(
+        `Cannot load routers as "${folder}" must hold ${routerFolder(i)}: the next folder is ${name}`,
+      );
+    }
+    routers.push(await loadCheckpoint(`${folder}/${name}`));
+  }
+  const [{ config, notes }] = routers;
+  for (const [i, router] of routers.entries()) {
+    if (JSON.stringify([router.config, router.notes]) !== JSON.stringify([config, notes])) {
+      throw new RangeError(
+        `Cannot load routers as all must have one shape and tokenizer: "${folder}/${
+          routerFolder(i)
+        }" differs from router-00`,
+      );
+    }
+  }
+  return {
+    config,
+    models: routers.map(({ weights }) => weights),
+    notes,
+    sha256: routersHash(routers.map((r) => r.sha256)),
+  };
+}
+
+/** Returns the name of router `index`'s folder, for instance `router-03`. */
+export function routerFolder(index: number): string {
+  return `router-${String(index).padStart(2, "0")}`;
+}
+
+/** Returns the identity of a router set from the SHA-256 of every router's weights. */
+export function routersHash(hashes: readonly string[]): string {
+  return sha256(hashes.join("\n"));
+}
+
+async function readInput(path: string): Promise<Uint8Array> {
+  try {
+    return await Deno.readFile(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) throw error;
+    throw new RangeError(`Cannot load a checkpoint as "${path}" must be there: no such file`);
+  }
+}
+
+function parseConfig(bytes: Uint8Array, path: string): Record<string, unknown> {
+  try {
+    const value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    if (value === null || typeof value !== "object" || Array.isArray(value)) {
+      throw new Error("it is not an object");
+    }
+    return value;
+  } catch (error) {
+    throw new SyntaxError(`Cannot read "${path}" as it must be a JSON object: ${(error as Error).message}`);
+  }
+}
+
+function refuse(path: string, name: string, actual: unknown, wanted: string): never {
+  throw new RangeError(
+    `Cannot load "${path}" as ${name} must be ${wanted} in this architecture: it is ${
+      JSON.stringify(actual)
+    }`,
+  );
+}

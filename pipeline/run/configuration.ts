@@ -1,0 +1,108 @@
+/**
+ * Reads and writes the configuration of a run: `config.json` holds the resolved values, the versions and the adapter.
+ *
+ * @module
+ */
+
+import {
+  type Configuration,
+  FIELD_NAMES,
+  FIELDS,
+  presetOf,
+  resolveConfiguration,
+  type Sources,
+} from "../config.ts";
+import { exists, jsonText, writeAtomic } from "./files.ts";
+import { VERSION } from "./version.ts";
+
+/** Describes the adapter that a run used. */
+export interface AdapterNote {
+  /** Description of the adapter. */
+  description: string;
+  /** Kind of the adapter, which decides the kernel variants. */
+  kind: string;
+}
+
+/** Holds the text of a run's `config.json`. */
+export interface RunConfiguration {
+  /** Resolved values. */
+  configuration: Configuration;
+  /** Versions of what made the run. */
+  versions: Record<string, string>;
+  /** Adapter, once one was opened. */
+  adapter?: AdapterNote;
+}
+
+/**
+ * Reads configuration values from a JSON file: the fields themselves, or a run's `config.json`. Throws a `SyntaxError` where it
+ * is no JSON object.
+ */
+export async function readConfiguration(path: string): Promise<Partial<Configuration>> {
+  const object = await readObject(path);
+  return (isObject(object.configuration) ? object.configuration : object) as Partial<Configuration>;
+}
+
+/** Reads a run's `config.json`, or null where there is none. */
+export async function readRunConfiguration(run: string): Promise<RunConfiguration | null> {
+  const path = `${run}/config.json`;
+  if (!await exists(path)) return null;
+  return await readObject(path) as unknown as RunConfiguration;
+}
+
+/** Writes a run's `config.json` where it would change. */
+export async function writeRunConfiguration(
+  run: string,
+  configuration: Configuration,
+  adapter?: AdapterNote,
+): Promise<void> {
+  const versions = { smalltalk: VERSION, deno: Deno.version.deno };
+  const text = jsonText({ configuration, versions, adapter });
+  const path = `${run}/config.json`;
+  if (await Deno.readTextFile(path).catch(() => null) !== text) await writeAtomic(path, text);
+}
+
+/**
+ * Resolves the configuration of a run: what its `config.json` says holds where nothing else is said. Throws a `RangeError` with
+ * both values where something else is said, unless `force`. `changed` names the fields that differ.
+ */
+export async function resolveRun(
+  run: string,
+  sources: Sources,
+  force: boolean,
+): Promise<{ configuration: Configuration; changed: (keyof Configuration)[] }> {
+  const existing = (await readRunConfiguration(run))?.configuration;
+  const configuration = resolveConfiguration({ ...sources, base: existing });
+  if (!existing) return { configuration, changed: [] };
+  const given = { ...presetOf(sources.preset), ...sources.file, ...sources.flags };
+  const differs = (name: keyof Configuration) =>
+    name in given && name in existing &&
+    JSON.stringify(existing[name]) !== JSON.stringify(configuration[name]);
+  const changed = FIELD_NAMES.filter(differs);
+  if (changed.length > 0 && !force) {
+    const name = changed[0];
+    const text = (value: unknown) => JSON.stringify(value);
+    throw new RangeError(
+      `Cannot go on in "${run}" as --${FIELDS[name].flag} must be what its config.json says: it is ` +
+        `${text(configuration[name])}, there it is ${
+          text(existing[name])
+        }; choose another --run, or accept the change ` +
+        `with --force, which reruns what depends on it`,
+    );
+  }
+  return { configuration, changed };
+}
+
+async function readObject(path: string): Promise<Record<string, unknown>> {
+  const text = await Deno.readTextFile(path);
+  let reason = "it is something else";
+  try {
+    const value = JSON.parse(text);
+    if (isObject(value)) return value;
+  } catch (error) {
+    reason = (error as Error).message;
+  }
+  throw new SyntaxError(`Cannot read "${path}" as it must hold a JSON object: ${reason}`);
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);

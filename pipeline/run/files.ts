@@ -1,0 +1,149 @@
+/**
+ * Writes files whole or not at all, and hashes them. A file is written as `<name>.partial`, synchronised and renamed,
+ * so the final name is the completion marker: a process killed at any moment leaves no half-written file under it.
+ *
+ * @module
+ */
+
+import { createHash } from "node:crypto";
+import { dirname } from "node:path";
+
+/** Describes a file's content: its size and its SHA-256 in hexadecimal. */
+export interface FileRecord {
+  /** Size in bytes. */
+  bytes: number;
+  /** SHA-256 of the content, in hexadecimal. */
+  sha256: string;
+}
+
+/** Hashes text (as UTF-8) or bytes with SHA-256, in hexadecimal. */
+export function sha256(data: string | Uint8Array): string {
+  return createHash("sha256").update(data).digest("hex");
+}
+
+/** Hashes a file with SHA-256 in bounded memory; throws `Deno.errors.NotFound` where there is none. */
+export async function hashFile(path: string): Promise<FileRecord> {
+  const hash = createHash("sha256");
+  const file = await Deno.open(path);
+  let bytes = 0;
+  for await (const chunk of file.readable) {
+    hash.update(chunk);
+    bytes += chunk.length;
+  }
+  return { bytes, sha256: hash.digest("hex") };
+}
+
+/** Writes JSON text with two spaces of indentation and a final newline. */
+export function jsonText(value: unknown): string {
+  return JSON.stringify(value, null, 2) + "\n";
+}
+
+/**
+ * Writes a file whole or not at all, making its folder, and returns its size and SHA-256. On any error (the source's
+ * included) the partial file is removed and an existing file of that name stays as it was. Throws an `Error` that
+ * names the path where the disk is full or the place cannot be written.
+ */
+export async function writeAtomic(
+  path: string,
+  data: string | Uint8Array | AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+): Promise<FileRecord> {
+  const partial = `${path}.partial`;
+  const hash = createHash("sha256");
+  const source = typeof data === "string"
+    ? [new TextEncoder().encode(data)]
+    : data instanceof Uint8Array
+    ? [data]
+    : data;
+  let bytes = 0;
+  let file: Deno.FsFile;
+  try {
+    await Deno.mkdir(dirname(path), { recursive: true });
+    file = await Deno.open(partial, { write: true, create: true, truncate: true });
+  } catch (error) {
+    throw writeError(path, error);
+  }
+  try {
+    for await (const chunk of source) {
+      hash.update(chunk);
+      await writeAll(file, chunk, path);
+      bytes += chunk.length;
+    }
+    await file.sync();
+    file.close();
+  } catch (error) {
+    closeQuietly(file);
+    await removeIfThere(partial);
+    throw error;
+  }
+  await Deno.rename(partial, path).catch((error) => {
+    throw writeError(path, error);
+  });
+  return { bytes, sha256: hash.digest("hex") };
+}
+
+async function writeAll(file: Deno.FsFile, chunk: Uint8Array, path: string): Promise<void> {
+  try {
+    for (let at = 0; at < chunk.length;) at += await file.write(chunk.subarray(at));
+  } catch (error) {
+    throw writeError(path, error);
+  }
+}
+
+function closeQuietly(file: Deno.FsFile): void {
+  try {
+    file.close();
+  } catch {
+    // Closed already.
+  }
+}
+
+/** Removes a file or a folder with all it holds; does nothing where there is none. */
+export async function removeIfThere(path: string): Promise<void> {
+  try {
+    await Deno.remove(path, { recursive: true });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
+/** Says whether a path exists. */
+export async function exists(path: string): Promise<boolean> {
+  return await Deno.stat(path).then(() => true, () => false);
+}
+
+/** Removes what a killed process left unfinished under a folder: every file named `*.partial`. */
+export async function removePartials(folder: string): Promise<void> {
+  if (!await exists(folder)) return;
+  for await (const entry of Deno.readDir(folder)) {
+    const path = `${folder}/${entry.name}`;
+    if (entry.name.endsWith(".partial")) await removeIfThere(path);
+    else if (entry.isDirectory) await removePartials(path);
+  }
+}
+
+/** Turns a failure to write `path` into an error that says what to do; other errors come back unchanged. */
+export function writeError(path: string, error: unknown): unknown {
+  if (!(error instanceof Error)) return error;
+  const code = (error as { code?: string }).code;
+  if (
+    code === "ENOSPC" || code === "EDQUOT" || code === "EFBIG" || /os error (28|122|27)\b/.test(error.message)
+  ) {
+    return new Error(
+      `Cannot write "${path}" as the disk must have room for it: it is full; free some space or choose another folder, and run again`,
+      { cause: error },
+    );
+  }
+  if (
+    error instanceof Deno.errors.PermissionDenied || error instanceof Deno.errors.NotADirectory ||
+    error instanceof Deno.errors.NotCapable || error instanceof Deno.errors.AlreadyExists ||
+    error instanceof Deno.errors.IsADirectory || code === "EROFS"
+  ) {
+    return new Error(
+      `Cannot write "${path}" as its folder must be writable: ${plain(error)}; choose another folder`,
+      { cause: error },
+    );
+  }
+  return error;
+}
+
+const plain = (error: Error): string => error.message.replace(/ \(os error \d+\).*$/s, "").toLowerCase();

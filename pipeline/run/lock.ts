@@ -1,0 +1,92 @@
+/**
+ * Lets one process at a time work in a run folder. The lock is the operating system's own on the open file `lock.json`,
+ * so it ends with its process, however that ends; the file's text only says who holds it.
+ *
+ * @module
+ */
+
+import { writeError } from "./files.ts";
+
+/** Says who holds a run folder. */
+export interface Owner {
+  /** Process id. */
+  pid: number;
+  /** Host name, or "" where it may not be known. */
+  host: string;
+  /** Start of the hold, ISO 8601. */
+  since: string;
+  /** Task that holds it. */
+  task: string;
+}
+
+/** Releases the run folder when called; safe to call again. */
+export type Release = () => Promise<void>;
+
+const FILE = "lock.json";
+
+/**
+ * Takes the lock of a run folder, made if missing. `shared` holders exclude only exclusive ones: the parts of one stage
+ * work side by side. Throws an `Error` that says who holds the folder.
+ */
+export async function lockRun(run: string, task: string, { shared = false } = {}): Promise<Release> {
+  const path = `${run}/${FILE}`;
+  try {
+    await Deno.mkdir(run, { recursive: true });
+    while (true) {
+      const file = await Deno.open(path, { read: true, write: true, create: true });
+      if (!await file.tryLock(!shared)) {
+        file.close();
+        throw new Error(await heldMessage(run));
+      }
+      if (await isSame(file, path)) {
+        await describe(file, { pid: Deno.pid, host: hostname(), since: new Date().toISOString(), task });
+        return releaser(file, path);
+      }
+      file.close(); // its last owner removed it between our opening and locking it
+    }
+  } catch (error) {
+    throw writeError(path, error);
+  }
+}
+
+async function isSame(file: Deno.FsFile, path: string): Promise<boolean> {
+  const [open, named] = await Promise.all([file.stat(), Deno.stat(path).catch(() => null)]);
+  return named !== null && open.ino === named.ino && open.dev === named.dev;
+}
+
+async function describe(file: Deno.FsFile, owner: Owner): Promise<void> {
+  await file.truncate();
+  await file.seek(0, Deno.SeekMode.Start);
+  await file.write(new TextEncoder().encode(JSON.stringify(owner) + "\n"));
+}
+
+function releaser(file: Deno.FsFile, path: string): Release {
+  let held = true;
+  return async () => {
+    if (!held) return;
+    held = false;
+    // The last one out removes the file: only it can make its lock exclusive.
+    if (await file.tryLock(true)) await Deno.remove(path).catch(() => {});
+    file.close();
+  };
+}
+
+async function heldMessage(run: string): Promise<string> {
+  let who = "another process";
+  try {
+    const owner: Owner = JSON.parse(await Deno.readTextFile(`${run}/${FILE}`));
+    who = `process ${owner.pid}${owner.host ? ` on ${owner.host}` : ""} has held it since ${owner.since} ` +
+      `for task "${owner.task}"`;
+  } catch {
+    // The owner is just writing it.
+  }
+  return `Cannot work in "${run}" as one process at a time may: ${who}; wait for it or choose another --run`;
+}
+
+function hostname(): string {
+  try {
+    return Deno.hostname();
+  } catch {
+    return ""; // not permitted
+  }
+}

@@ -1,0 +1,152 @@
+/**
+ * Runs the stages of a run folder, each only when something it depends on changed, and tells what happens.
+ *
+ * @module
+ */
+
+import type { Gpu } from "../../kernels/gpu.ts";
+import { type Configuration, type Stage, stageConfiguration } from "../config.ts";
+import type { RoundMetrics } from "../routing/train_routers.ts";
+import { type FileRecord, removeIfThere } from "./files.ts";
+import { type Manifest, manifestPath, readManifest, stageKey, upToDate, writeManifest } from "./manifest.ts";
+import { VERSION } from "./version.ts";
+
+/** Tells what a run is doing. */
+export type PartitionEvent =
+  | {
+    /** A stage begins, ends or need not run. */
+    type: "stage";
+    /** The stage. */
+    stage: Stage;
+    /** What is the matter with it. */
+    state: "started" | "done" | "up to date";
+    /** How long it took. */
+    seconds?: number;
+    /** Its counts. */
+    result?: Record<string, unknown>;
+  }
+  | {
+    /** A stage has come further. */
+    type: "progress";
+    /** The stage. */
+    stage: Stage;
+    /** How much is done, in `unit`. */
+    done: number;
+    /** How much there is, where known. */
+    total?: number;
+    /** What is counted. */
+    unit: string;
+  }
+  | ({
+    /** An EM round is over. */
+    type: "round";
+    /** Rounds in all. */
+    rounds: number;
+  } & RoundMetrics)
+  | {
+    /** The GPU was opened. */
+    type: "adapter";
+    /** Description of the adapter. */
+    adapter: string;
+    /** Kind of the adapter. */
+    kind: string;
+  }
+  | {
+    /** Something is worth knowing but no error. */
+    type: "warning";
+    /** What. */
+    message: string;
+  };
+
+/** Holds what the stages of one run share. */
+export interface Work {
+  /** Run folder. */
+  run: string;
+  /** Resolved configuration. */
+  configuration: Configuration;
+  /** Whether stages run even where they are up to date. */
+  force: boolean;
+  /** Opens the GPU on the first call, and returns the same one afterwards. */
+  gpu: () => Promise<Gpu>;
+  /** Tells what happens. */
+  emit: (event: PartitionEvent) => void;
+  /** Ends the work. */
+  signal?: AbortSignal;
+}
+
+/** What a stage made. */
+export interface Made {
+  /** Size and SHA-256 of every output, by its path in the run folder. */
+  outputs: Record<string, FileRecord>;
+  /** Counts and metrics. */
+  result: Record<string, unknown>;
+}
+
+/** Describes one stage to `runStage`. */
+export interface StagePlan {
+  /** Its name. */
+  stage: Stage;
+  /** Hashes of what it reads, by name. */
+  inputs: Record<string, string>;
+  /** Values it depends on, where they are not all the configuration's fields of that stage. */
+  configuration?: Record<string, unknown>;
+  /** Folders of the run whose files are this stage's outputs alone. */
+  folders?: readonly string[];
+  /** Does the work; `key` is the stage's key, for the lineage. */
+  make: (key: string) => Promise<Made>;
+}
+
+/** Runs a stage unless it is up to date, and returns its manifest. */
+export async function runStage(work: Work, plan: StagePlan): Promise<Manifest> {
+  const { run, emit, signal } = work;
+  const { stage, inputs } = plan;
+  signal?.throwIfAborted();
+  const configuration = plan.configuration ?? stageConfiguration(work.configuration, stage);
+  const key = stageKey(stage, configuration, inputs);
+  const current = work.force ? null : await upToDate(run, stage, key);
+  if (current) {
+    emit({ type: "stage", stage, state: "up to date", result: current.result });
+    return current;
+  }
+  emit({ type: "stage", stage, state: "started" });
+  const start = performance.now();
+  // From here on the outputs change: no manifest may vouch for them until they are all there.
+  await removeIfThere(manifestPath(run, stage));
+  const { outputs, result } = await plan.make(key);
+  for (const folder of plan.folders ?? []) await removeOthers(run, folder, outputs);
+  const manifest: Manifest = { stage, key, code: VERSION, configuration, inputs, outputs, result };
+  await writeManifest(run, manifest);
+  const seconds = (performance.now() - start) / 1000;
+  await recordTime(run, { stage, seconds });
+  emit({ type: "stage", stage, state: "done", seconds, result });
+  return manifest;
+}
+
+/** Reads the manifest of a stage that must have run; throws a `RangeError` that names the task to run where it has not. */
+export async function needStage(run: string, stage: Stage, by: Stage): Promise<Manifest> {
+  const manifest = await readManifest(run, stage);
+  if (manifest) return manifest;
+  throw new RangeError(
+    `Cannot run "${by}" in "${run}" as "${stage}" must have run there: it has not; run deno task ${stage} --run ${run} first`,
+  );
+}
+
+/** Appends a measurement to `metrics/timing.jsonl`, the one file that holds times. */
+export async function recordTime(run: string, entry: Record<string, unknown>): Promise<void> {
+  await Deno.mkdir(`${run}/metrics`, { recursive: true });
+  const line = JSON.stringify({ ...entry, at: new Date().toISOString() }) + "\n";
+  await Deno.writeTextFile(`${run}/metrics/timing.jsonl`, line, { append: true });
+}
+
+async function removeOthers(run: string, folder: string, outputs: Record<string, FileRecord>): Promise<void> {
+  try {
+    for await (const { name, isDirectory } of Deno.readDir(`${run}/${folder}`)) {
+      const path = `${folder}/${name}`;
+      if (isDirectory && Object.keys(outputs).some((output) => output.startsWith(`${path}/`))) {
+        await removeOthers(run, path, outputs);
+      } else if (!Object.hasOwn(outputs, path)) await removeIfThere(`${run}/${path}`);
+    }
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}

@@ -1,0 +1,82 @@
+/**
+ * Training state on disk: weights, moments and progress of a bank of models in one safetensors file, so that a
+ * state is there as a whole or not at all.
+ *
+ * @module
+ */
+
+import { type ModelConfig, parameterSpecs } from "../model/config.ts";
+import type { Weights } from "../model/parameters.ts";
+import {
+  decodeSafetensors,
+  encodeSafetensors,
+  type HostTensor,
+  safetensorsMetadata,
+} from "../model/safetensors.ts";
+import { writeAtomic } from "../run/files.ts";
+import type { TrainerState } from "./trainer.ts";
+
+const LISTS = ["weights", "moments", "squares"] as const;
+
+/** Writes a state and what the caller notes beside it (JSON) to `path`, whole or not at all. */
+export async function saveTrainerState(
+  path: string,
+  config: ModelConfig,
+  state: TrainerState,
+  notes: Record<string, unknown> = {},
+): Promise<void> {
+  const tensors = new Map<string, HostTensor>();
+  for (const list of LISTS) {
+    state[list].forEach((model, index) => {
+      for (const { name, shape } of parameterSpecs(config)) {
+        tensors.set(`${list}/${index}/${name}`, { shape: [...shape], values: model.get(name)! });
+      }
+    });
+  }
+  const metadata = {
+    step: String(state.step),
+    models: String(state.weights.length),
+    notes: JSON.stringify(notes),
+  };
+  await writeAtomic(path, encodeSafetensors(tensors, { metadata }));
+}
+
+/**
+ * Reads what {@link saveTrainerState} wrote, or returns `undefined` where there is no such file.
+ *
+ * Throws `SyntaxError` where the file is not a whole state of this shape.
+ */
+export async function loadTrainerState(
+  path: string,
+  config: ModelConfig,
+): Promise<{ state: TrainerState; notes: Record<string, unknown> } | undefined> {
+  let file: Uint8Array;
+  try {
+    file = await Deno.readFile(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+  const tensors = decodeSafetensors(file, path);
+  const metadata = safetensorsMetadata(file, path);
+  const models = Number(metadata.models);
+  const [weights, moments, squares] = LISTS.map((list) =>
+    Array.from({ length: models }, (_, index): Weights => {
+      return new Map(
+        parameterSpecs(config).map(({ name }) => {
+          const tensor = tensors.get(`${list}/${index}/${name}`);
+          if (!tensor) {
+            throw new SyntaxError(
+              `Cannot resume from "${path}" as it must hold ${list} of "${name}" for model ${index}`,
+            );
+          }
+          return [name, tensor.values];
+        }),
+      );
+    })
+  );
+  return {
+    state: { step: Number(metadata.step), weights, moments, squares },
+    notes: JSON.parse(metadata.notes),
+  };
+}

@@ -1,0 +1,25 @@
+/**
+ * Partitions text end to end: corpus, tokenizer, tokens, routers, scores, assignment, one folder of shards per expert.
+ *
+ *   deno task partition --input 'docs/*.jsonl' --experts 8 --run runs/docs
+ */
+import { partition, planPartition } from "../mod.ts";
+import { runTask } from "./command.ts";
+import { planText, summaryText } from "./text.ts";
+
+if (import.meta.main) {
+  await runTask({
+    name: "partition",
+    about:
+      "Partitions text into balanced shards, one set per expert; runs what is missing, skips what is up to date.",
+    run: async ({ sources, options, signal, onEvent }) => {
+      const { run, force, adapter, json } = options;
+      if (options.dryRun) {
+        const plan = await planPartition({ run, sources, force });
+        return console.log(json ? JSON.stringify(plan, null, 2) : planText(plan));
+      }
+      const summary = await partition({ run, sources, force, adapter }, { signal, onEvent });
+      console.log(json ? JSON.stringify(summary, null, 2) : summaryText(summary));
+    },
+  });
+}

@@ -1,0 +1,100 @@
+/**
+ * Shows on standard error what a run is doing: a bar with rate and time left on a terminal, a line every few seconds
+ * elsewhere.
+ *
+ * @module
+ */
+
+// @ts-types="@types/cli-progress"
+import { Format, SingleBar } from "cli-progress";
+import type { PartitionEvent } from "../mod.ts";
+
+const LINE_EVERY_MS = 5000;
+
+/** Shows events until `stop` is called. */
+export interface Progress {
+  /** Shows one event. */
+  show(event: PartitionEvent): void;
+  /** Clears the bar. */
+  stop(): void;
+}
+
+/** Starts to show progress on standard error. */
+export function startProgress(): Progress {
+  const bar = Deno.stderr.isTerminal() ? makeBar() : null;
+  let stage = "";
+  let started = 0;
+  let spoken = 0;
+
+  const stop = () => bar?.stop();
+  const line = (text: string) => {
+    stop();
+    stage = "";
+    console.error(text);
+  };
+  function tick(event: PartitionEvent & { type: "progress" }): void {
+    const now = performance.now();
+    if (event.stage !== stage) {
+      stop();
+      stage = event.stage;
+      started = spoken = now;
+      bar?.start(event.total ?? 0, 0, { stage, unit: event.unit });
+    }
+    bar?.update(event.done);
+    if (!bar && now - spoken >= LINE_EVERY_MS) {
+      spoken = now;
+      console.error(progressLine(event, (now - started) / 1000));
+    }
+  }
+  return { show: (event) => event.type === "progress" ? tick(event) : line(eventLine(event)), stop };
+}
+
+function makeBar(): SingleBar {
+  return new SingleBar({
+    format: (options, params, payload) => {
+      const filled = Format.BarFormat(params.progress, options);
+      const rate = (params.value / Math.max(1e-3, (Date.now() - params.startTime) / 1000)).toFixed(1);
+      const left = params.total > 0 ? `, ${params.eta} s left` : "";
+      return `${payload.stage.padEnd(14)} ${filled} ${params.value} ${payload.unit} (${rate}/s${left})`;
+    },
+    clearOnComplete: true,
+    hideCursor: true,
+  });
+}
+
+function progressLine(
+  { stage, done, total, unit }: PartitionEvent & { type: "progress" },
+  seconds: number,
+): string {
+  const of = total ? ` of ${total}` : "";
+  const rate = done / Math.max(1e-3, seconds);
+  const left = total && done > 0 ? `, ${Math.ceil((total - done) / rate)} s left` : "";
+  return `${stage.padEnd(14)} ${done}${of} ${unit} (${rate.toFixed(1)}/s${left})`;
+}
+
+function eventLine(event: Exclude<PartitionEvent, { type: "progress" }>): string {
+  switch (event.type) {
+    case "adapter":
+      return `adapter        ${event.adapter}${event.kind === "software" ? " (in software)" : ""}`;
+    case "warning":
+      return `warning: ${event.message}`;
+    case "round":
+      return roundLine(event);
+    case "stage": {
+      const counts = Object.entries(event.result ?? {}).filter(([, value]) => typeof value === "number");
+      const text = counts.map(([name, value]) => `${(value as number).toLocaleString("en")} ${name}`).join(
+        ", ",
+      );
+      const seconds = event.seconds === undefined ? "" : ` (${event.seconds.toFixed(1)} s)`;
+      return `${event.stage.padEnd(14)} ${event.state}${text && `: ${text}`}${seconds}`;
+    }
+  }
+}
+
+function roundLine(event: PartitionEvent & { type: "round" }): string {
+  const percent = event.shares.map((share) => `${(100 * share).toFixed(0)}%`).join(" ");
+  return `  round ${String(event.round).padStart(2)} of ${event.rounds}  NLL ${
+    event.nllPerToken.toFixed(4)
+  } per token  ` +
+    `shares ${percent}  regret ${event.regret.toFixed(4)}  NMI ${event.nmi.toFixed(3)}`;
+}

@@ -1,0 +1,261 @@
+import { assertNotEquals } from "@std/assert";
+import {
+  attentionBackward,
+  attentionBackwardReference,
+  attentionForward,
+  attentionForwardReference,
+} from "../../kernels/attention.ts";
+import type { AttentionShape } from "../../kernels/rotary.ts";
+import {
+  assertClose,
+  assertSameBits,
+  bank,
+  CENTRAL_DIFFERENCES,
+  centralDifferences,
+  dot,
+  gpu,
+  integers,
+  LONG_SUMS,
+  random,
+  run,
+  type Tolerance,
+  TRANSCENDENTAL,
+} from "./support.ts";
+
+/** Scores of order 80 carry an error of 80 · 2^-24 = 5e-6 each into an exponential. */
+const LARGE_SCORES: Tolerance = { atol: 2e-4, rtol: 2e-4 };
+
+const SHAPES: AttentionShape[] = [
+  { models: 1, batch: 1, length: 1, heads: 1, headSize: 2 },
+  { models: 3, batch: 2, length: 3, heads: 3, headSize: 2 },
+  { models: 2, batch: 1, length: 15, heads: 3, headSize: 6 },
+  { models: 1, batch: 2, length: 16, heads: 1, headSize: 8 },
+  { models: 1, batch: 1, length: 17, heads: 5, headSize: 10 },
+  { models: 1, batch: 2, length: 65, heads: 2, headSize: 64 },
+  { models: 1, batch: 1, length: 131, heads: 1, headSize: 4 },
+  { models: 1, batch: 10_923, length: 2, heads: 3, headSize: 2 }, // 65,538 queries
+];
+
+interface Heads {
+  q: Float32Array;
+  k: Float32Array;
+  v: Float32Array;
+}
+
+function randomHeads({ models, batch, length, heads, headSize }: AttentionShape, scale: number): Heads {
+  const size = models * batch * heads * length * headSize;
+  const draw = (name: string, scale = 1) => random(size, `${name} ${length} ${headSize}`, scale);
+  return { q: draw("q", scale / Math.sqrt(headSize)), k: draw("k"), v: draw("v") };
+}
+
+function sizesOf({ models, batch, length, heads, headSize }: AttentionShape) {
+  return {
+    headed: { models, rows: batch * heads * length, columns: headSize },
+    perHead: { models, rows: 1, columns: batch * heads * length, stride: batch * heads * length },
+    merged: { models, rows: batch * length, columns: heads * headSize },
+  };
+}
+
+/** Visits every head of every sequence: its part of the headed tensors, and its place in a merged row. */
+function eachHead(
+  { models, batch, length, heads, headSize }: AttentionShape,
+  visit: (index: number, of: <T extends Float32Array | Float64Array>(values: T) => T) => void,
+) {
+  for (let index = 0; index < models * batch * heads; index++) {
+    const size = length * headSize;
+    visit(
+      index,
+      <T extends Float32Array | Float64Array>(values: T) =>
+        values.subarray(index * size, (index + 1) * size) as T,
+    );
+  }
+}
+
+/** Moves `[models · batch, heads, length, headSize]` to `[models · batch, length, heads, headSize]`, or back. */
+function merge(
+  { models, batch, length, heads, headSize }: AttentionShape,
+  values: ArrayLike<number>,
+  back = false,
+) {
+  const result = new Float64Array(values.length);
+  for (let sequence = 0; sequence < models * batch; sequence++) {
+    for (let head = 0; head < heads; head++) {
+      for (let position = 0; position < length; position++) {
+        for (let column = 0; column < headSize; column++) {
+          const headed = ((sequence * heads + head) * length + position) * headSize + column;
+          const merged = ((sequence * length + position) * heads + head) * headSize + column;
+          if (back) result[headed] = values[merged];
+          else result[merged] = values[headed];
+        }
+      }
+    }
+  }
+  return result;
+}
+
+async function forward(shape: AttentionShape, { q, k, v }: Heads) {
+  const { headed, perHead, merged } = sizesOf(shape);
+  const [out, lse] = [bank("out", merged), bank("lse", perHead)];
+  const buffers = {
+    q: bank("q", headed, q).buffer,
+    k: bank("k", headed, k).buffer,
+    v: bank("v", headed, v).buffer,
+    out: out.buffer,
+    lse: lse.buffer,
+  };
+  return await run([attentionForward(gpu, { shape, ...buffers })], [out, lse]);
+}
+
+function forwardReference(shape: AttentionShape, { q, k, v }: Heads) {
+  const out = new Float64Array(q.length);
+  const lse = new Float64Array(q.length / shape.headSize);
+  eachHead(shape, (index, of) => {
+    const head = attentionForwardReference(of(q), of(k), of(v), shape.headSize);
+    out.set(head.out, index * head.out.length);
+    lse.set(head.lse, index * shape.length);
+  });
+  return { out, lse };
+}
+
+Deno.test("attentionForward() equals its reference at edge shapes", async () => {
+  for (const shape of SHAPES) {
+    const what = JSON.stringify(shape);
+    const heads = randomHeads(shape, 1);
+    const [out, lse] = await forward(shape, heads);
+    const expected = forwardReference(shape, heads);
+    assertClose(out, merge(shape, expected.out), TRANSCENDENTAL, `out of ${what}`);
+    assertClose(lse, expected.lse, TRANSCENDENTAL, `lse of ${what}`);
+  }
+});
+
+Deno.test("attentionForward() holds scores of ±80 and above without overflow", async () => {
+  for (const scale of [80, 1000]) {
+    const shape = { models: 1, batch: 1, length: 33, heads: 2, headSize: 6 };
+    const heads = randomHeads(shape, scale);
+    const [out, lse] = await forward(shape, heads);
+    const expected = forwardReference(shape, heads);
+    assertClose(lse, expected.lse, { atol: 1e-4, rtol: 1e-6 }, `lse at scale ${scale}`);
+    const tolerance = scale === 80 ? LARGE_SCORES : { atol: 2e-3, rtol: 2e-3 }; // 1000 · 2^-24 per score
+    assertClose(out, merge(shape, expected.out), tolerance, `out at scale ${scale}`);
+  }
+});
+
+Deno.test("attentionForward() does not look ahead: later keys and values change no bit of earlier outputs", async () => {
+  const shape = { models: 2, batch: 1, length: 11, heads: 1, headSize: 4 };
+  const heads = randomHeads(shape, 1);
+  const [before] = await forward(shape, heads);
+  const changed = { ...heads, k: heads.k.slice(), v: heads.v.slice() };
+  const first = 6; // of each model
+  for (let i = 0; i < heads.k.length; i++) {
+    if (Math.floor(i / shape.headSize) % shape.length >= first) {
+      changed.k[i] = 1e6;
+      changed.v[i] = -1e6;
+    }
+  }
+  const [after] = await forward(shape, changed);
+  const size = shape.length * shape.headSize;
+  for (let model = 0; model < shape.models; model++) {
+    const early = (values: Float32Array) => values.slice(model * size, model * size + first * shape.headSize);
+    assertSameBits(early(after), early(before), `outputs before the change, model ${model}`);
+  }
+  assertNotEquals(after, before);
+});
+
+Deno.test("attentionForward() continues from a cache with the same bits as in one call", async () => {
+  const whole = { models: 2, batch: 2, length: 13, heads: 3, headSize: 6 };
+  const heads = randomHeads(whole, 1);
+  const [all, allLse] = await forward(whole, heads);
+  const capacity = 20;
+  const wide = (values: Float32Array) => {
+    const rows = new Float32Array(12 * capacity * 6).fill(1e6); // positions not yet reached
+    for (let head = 0; head < 12; head++) {
+      rows.set(values.subarray(head * 13 * 6, (head + 1) * 13 * 6), head * capacity * 6);
+    }
+    return rows;
+  };
+  const cached = { models: 2, rows: 6 * capacity, columns: 6 };
+  for (const [start, length] of [[0, 1], [0, 5], [5, 1], [12, 1], [4, 9]]) {
+    const shape = { ...whole, length };
+    const { headed, perHead, merged } = sizesOf(shape);
+    const select = (values: Float32Array, rowSize: number, rowsAbove: number) =>
+      Float32Array.from(
+        Array.from({ length: rowsAbove * length }, (_, i) => {
+          const row = Math.floor(i / length) * 13 + start + i % length;
+          return [...values.subarray(row * rowSize, (row + 1) * rowSize)];
+        }).flat(),
+      );
+    const [out, lse] = [bank("out", merged), bank("lse", perHead)];
+    const [actual, actualLse] = await run([
+      attentionForward(gpu, {
+        shape,
+        q: bank("q", headed, select(heads.q, 6, 12)).buffer,
+        k: bank("k", cached, wide(heads.k)).buffer,
+        v: bank("v", cached, wide(heads.v)).buffer,
+        out: out.buffer,
+        lse: lse.buffer,
+        cache: { start: integers("start", Uint32Array.of(start)), capacity },
+      }),
+    ], [out, lse]);
+    assertSameBits(actual, select(all, 18, 4), `out of ${length} at ${start}`);
+    assertSameBits(actualLse, select(allLse, 1, 12), `lse of ${length} at ${start}`);
+  }
+});
+
+async function checkBackward(shape: AttentionShape, scale: number, tolerance: Tolerance) {
+  const what = `${JSON.stringify(shape)} at scale ${scale}`;
+  const { headed, perHead, merged } = sizesOf(shape);
+  const heads = randomHeads(shape, scale);
+  const { q, k, v } = heads;
+  const dOut = random(q.length, `dOut ${what}`);
+  const { out, lse } = forwardReference(shape, heads);
+  const [dQ, dK, dV] = ["dQ", "dK", "dV"].map((label) => bank(label, headed));
+  const scratch = [bank("dHeads", headed), bank("product", perHead)];
+  const actual = await run(
+    attentionBackward(gpu, {
+      shape,
+      q: bank("q", headed, q).buffer,
+      k: bank("k", headed, k).buffer,
+      v: bank("v", headed, v).buffer,
+      out: bank("out", merged, merge(shape, out)).buffer,
+      lse: bank("lse", perHead, lse).buffer,
+      dOut: bank("dOut", merged, dOut).buffer,
+      dHeads: scratch[0].buffer,
+      product: scratch[1].buffer,
+      dQ: dQ.buffer,
+      dK: dK.buffer,
+      dV: dV.buffer,
+    }),
+    [dQ, dK, dV],
+    { scratch },
+  );
+  const dHeads = merge(shape, dOut, true);
+  const expected = ["dQ", "dK", "dV"].map(() => new Float64Array(q.length));
+  eachHead(shape, (index, of) => {
+    const head = attentionBackwardReference(of(q), of(k), of(v), of(dHeads), shape.headSize);
+    [head.dQ, head.dK, head.dV].forEach((values, i) => expected[i].set(values, index * values.length));
+  });
+  ["dQ", "dK", "dV"].forEach((name, i) =>
+    assertClose(actual[i], expected[i], tolerance, `${name} of ${what}`)
+  );
+}
+
+Deno.test("attentionBackward() equals its reference at edge shapes", async () => {
+  for (const shape of SHAPES) await checkBackward(shape, 1, LONG_SUMS);
+});
+
+Deno.test("attentionBackward() holds scores of ±80 without overflow", async () => {
+  // Gradients are up to 80 / sqrt(headSize) times as large as at scale 1.
+  const tolerance = { atol: 2e-3, rtol: 1e-3 };
+  await checkBackward({ models: 1, batch: 1, length: 33, heads: 2, headSize: 6 }, 80, tolerance);
+});
+
+Deno.test("attentionBackwardReference() is the derivative of attentionForwardReference()", () => {
+  const [length, headSize] = [5, 4];
+  const [q, k, v, dOut] = ["q", "k", "v", "dOut"].map((name) => random(length * headSize, name));
+  const loss = (q: ArrayLike<number>, k: ArrayLike<number>, v: ArrayLike<number>) =>
+    dot(attentionForwardReference(q, k, v, headSize).out, dOut);
+  const { dQ, dK, dV } = attentionBackwardReference(q, k, v, dOut, headSize);
+  assertClose(dQ, centralDifferences((x) => loss(x, k, v), q), CENTRAL_DIFFERENCES, "dQ");
+  assertClose(dK, centralDifferences((x) => loss(q, x, v), k), CENTRAL_DIFFERENCES, "dK");
+  assertClose(dV, centralDifferences((x) => loss(q, k, x), v), CENTRAL_DIFFERENCES, "dV");
+});

@@ -1,0 +1,168 @@
+import {
+  layerNormBackward,
+  layerNormBackwardReference,
+  layerNormForward,
+  layerNormForwardReference,
+} from "../../kernels/layer_norm.ts";
+import {
+  assertClose,
+  bank,
+  CENTRAL_DIFFERENCES,
+  centralDifferences,
+  dot,
+  EDGE_ROWS,
+  gpu,
+  LONG_SUMS,
+  MANY_ROWS,
+  part,
+  random,
+  run,
+  stack,
+  type Tolerance,
+} from "./support.ts";
+
+const EPSILON = 1e-5;
+
+interface Shape {
+  models: number;
+  rows: number;
+  columns: number;
+}
+
+const COLUMNS = [1, 2, 3, 4, 5, 8, 33, 96, 131];
+const SHAPES: Shape[] = [
+  ...EDGE_ROWS.map((rows, i) => ({ models: 1 + i % 3, rows, columns: COLUMNS[i % COLUMNS.length] })),
+  { models: 2, rows: 5, columns: 1030 },
+  { models: 1, rows: MANY_ROWS, columns: 3 },
+];
+/** At 16 rows per workgroup, more workgroups than an axis has. */
+const MANY_WORKGROUPS: Shape = { models: 1, rows: 16 * 65_536 + 1, columns: 3 };
+
+/** Random gains and biases `[models, 2, columns]`, both away from 0. */
+function gainsAndBiases({ models, columns }: Shape): Float32Array {
+  return random(models * 2 * columns, `parameters ${columns}`, 0.3).map((value) => value + 1);
+}
+
+function place({ models, columns }: Shape, values: Float32Array) {
+  return bank("parameters", { models, rows: 2, columns, offset: 20, gap: 8 }, values);
+}
+
+async function checkForward(shape: Shape, x: Float32Array, tolerance: Tolerance) {
+  const { models, rows, columns } = shape;
+  const what = JSON.stringify(shape);
+  const parameters = gainsAndBiases(shape);
+  const y = bank("y", shape);
+  const statistics = bank("statistics", { models, rows, columns: 2, stride: 2 });
+  const [actual, actualStatistics] = await run([
+    layerNormForward(gpu, {
+      x: bank("x", shape, x).buffer,
+      parameters: place(shape, parameters),
+      y: y.buffer,
+      statistics: statistics.buffer,
+      models,
+      rows,
+      columns,
+      epsilon: EPSILON,
+    }),
+  ], [y, statistics]);
+  for (let model = 0; model < models; model++) {
+    const own = part(parameters, models, model);
+    const expected = layerNormForwardReference(
+      part(x, models, model),
+      own.subarray(0, columns),
+      own.subarray(columns),
+      EPSILON,
+    );
+    assertClose(part(actual, models, model), expected.y, tolerance, `y of model ${model} of ${what}`);
+    const [mean, scale] = [0, 1].map((i) =>
+      part(actualStatistics, models, model).filter((_, place) => place % 2 === i)
+    );
+    assertClose(mean, expected.mean, tolerance, `mean of model ${model} of ${what}`);
+    assertClose(scale, expected.scale, { atol: 0, rtol: 1e-4 }, `scale of model ${model} of ${what}`);
+  }
+}
+
+Deno.test("layerNormForward() equals its reference at edge shapes", async () => {
+  for (const shape of SHAPES) {
+    const size = shape.models * shape.rows * shape.columns;
+    await checkForward(shape, random(size, `x ${JSON.stringify(shape)}`), LONG_SUMS);
+  }
+});
+
+Deno.test("layerNormForward() takes more workgroups than an axis has", async () => {
+  const { rows, columns } = MANY_WORKGROUPS;
+  const pattern = random(1000 * columns + 7, "pattern"); // not a divisor of anything here
+  const x = Float32Array.from({ length: rows * columns }, (_, i) => pattern[i % pattern.length]);
+  await checkForward(MANY_WORKGROUPS, x, { atol: 1e-4, rtol: 1e-4 }); // some rows of 3 values are nearly equal
+});
+
+Deno.test("layerNormForward() keeps rows far from zero, and gives constant rows their bias", async () => {
+  const shape = { models: 2, rows: 17, columns: 33 };
+  const far = random(2 * 17 * 33, "far").map((value) => 1000 + value);
+  await checkForward(shape, far, { atol: 5e-4, rtol: 5e-4 }); // 1000 is known to 6e-5 in f32
+  await checkForward(shape, new Float32Array(2 * 17 * 33).fill(3), LONG_SUMS);
+  await checkForward(shape, new Float32Array(2 * 17 * 33), LONG_SUMS);
+});
+
+for (const accumulate of [false, true]) {
+  Deno.test(`layerNormBackward() equals its reference at edge shapes${accumulate ? ", accumulated" : ""}`, async () => {
+    for (const shape of SHAPES) {
+      const { models, rows, columns } = shape;
+      const what = JSON.stringify(shape);
+      const size = models * rows * columns;
+      const x = random(size, `x ${what}`);
+      const dY = random(size, `dY ${what}`);
+      const before = random(size, `before ${what}`);
+      const parameters = gainsAndBiases(shape);
+      const gain = (model: number) => part(parameters, models, model).subarray(0, columns);
+      const statistics = stack(models, (model) => {
+        const { mean, scale } = layerNormForwardReference(
+          part(x, models, model),
+          gain(model),
+          new Float32Array(columns),
+          EPSILON,
+        );
+        return [...mean].flatMap((value, row) => [value, scale[row]]);
+      });
+      const dX = bank("dX", shape, accumulate ? before : undefined);
+      const [actual] = await run([
+        layerNormBackward(gpu, {
+          dY: bank("dY", shape, dY).buffer,
+          x: bank("x", shape, x).buffer,
+          statistics: bank("statistics", { models, rows, columns: 2, stride: 2 }, statistics).buffer,
+          parameters: place(shape, parameters),
+          dX: dX.buffer,
+          models,
+          rows,
+          columns,
+          accumulate,
+        }),
+      ], [dX]);
+      const expected = stack(models, (model) => {
+        const { dX } = layerNormBackwardReference(
+          part(dY, models, model),
+          part(x, models, model),
+          gain(model),
+          EPSILON,
+        );
+        return dX;
+      }).map((value, i) => value + (accumulate ? before[i] : 0));
+      // Rows of one to three columns may be nearly constant: their gradient is a small difference times up to 316.
+      assertClose(actual, expected, columns > 3 ? LONG_SUMS : { atol: 1e-3, rtol: 1e-3 }, `dX of ${what}`);
+    }
+  });
+}
+
+Deno.test("layerNormBackwardReference() is the derivative of layerNormForwardReference()", () => {
+  const [rows, columns] = [3, 5];
+  const x = random(rows * columns, "x");
+  const gain = random(columns, "gain");
+  const bias = random(columns, "bias");
+  const dY = random(rows * columns, "dY");
+  const loss = (at: ArrayLike<number>, g: ArrayLike<number>, b: ArrayLike<number>) =>
+    dot(layerNormForwardReference(at, g, b, EPSILON).y, dY);
+  const { dX, dGain, dBias } = layerNormBackwardReference(dY, x, gain, EPSILON);
+  assertClose(dX, centralDifferences((at) => loss(at, gain, bias), x), CENTRAL_DIFFERENCES, "dX");
+  assertClose(dGain, centralDifferences((at) => loss(x, at, bias), gain), CENTRAL_DIFFERENCES, "dGain");
+  assertClose(dBias, centralDifferences((at) => loss(x, gain, at), bias), CENTRAL_DIFFERENCES, "dBias");
+});

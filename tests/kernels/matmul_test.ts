@@ -1,0 +1,302 @@
+import { assertThrows } from "@std/assert";
+import {
+  geluReference,
+  geluSlopeReference,
+  type Matmul,
+  matmul,
+  matmulReference,
+  matmulTransposed,
+  type Tail,
+} from "../../kernels/matmul.ts";
+import {
+  assertClose,
+  assertSameBits,
+  bank,
+  CENTRAL_DIFFERENCES,
+  centralDifferences,
+  dot,
+  FEW_ROUNDINGS,
+  gpu,
+  LONG_SUMS,
+  MANY_ROWS,
+  part,
+  random,
+  run,
+  type Sizes,
+  stack,
+} from "./support.ts";
+
+interface Shape {
+  models: number;
+  m: number;
+  n: number;
+  k: number;
+}
+
+/** Around tiles of 4, 8, 16 and 32 rows and columns, primes, single rows, columns and terms. */
+const SHAPES: Shape[] = [
+  { models: 1, m: 1, n: 1, k: 1 },
+  { models: 3, m: 1, n: 5, k: 131 },
+  { models: 1, m: 7, n: 8, k: 3 },
+  { models: 3, m: 9, n: 31, k: 17 },
+  { models: 1, m: 16, n: 16, k: 16 },
+  { models: 1, m: 33, n: 33, k: 33 },
+  { models: 1, m: 131, n: 6, k: 65 },
+  { models: 1, m: 64, n: 129, k: 96 },
+];
+const TAILS: Tail[] = ["none", "bias", "bias_gelu", "bias_residual", "gelu_slope"];
+
+/** Places a matrix away from the start of its buffer, with a wider stride and gaps between models. */
+function apart(sizes: Sizes): Sizes {
+  return { ...sizes, offset: 12, stride: Math.ceil(sizes.columns / 4) * 4 + 4, gap: 8 };
+}
+
+/** Runs one product with a tail on random values and compares it with the reference. */
+async function check(shape: Shape, tail: Tail, accumulate: boolean, place = (sizes: Sizes) => sizes) {
+  const { models, m, n, k } = shape;
+  const what = `${JSON.stringify(shape)} ${tail}${accumulate ? ", accumulated" : ""}`;
+  const a = random(models * m * k, `a ${what}`);
+  const b = random(models * k * n, `b ${what}`);
+  const bias = random(models * n, `bias ${what}`);
+  const extra = random(models * m * n, `extra ${what}`);
+  const before = random(models * m * n, `before ${what}`);
+  const withBias = tail.startsWith("bias");
+  const extraSizes = place({ models, rows: m, columns: n });
+  const extraOut = bank("extra", extraSizes, tail === "bias_gelu" ? undefined : extra);
+  const c = bank("c", place({ models, rows: m, columns: n }), accumulate ? before : undefined);
+  const withExtra = tail !== "none" && tail !== "bias";
+  const dispatch = matmul(gpu, {
+    a: bank("a", place({ models, rows: m, columns: k }), a),
+    b: bank("b", place({ models, rows: k, columns: n }), b),
+    c,
+    bias: withBias ? bank("bias", place({ models, rows: 1, columns: n }), bias) : undefined,
+    extra: withExtra ? extraOut : undefined,
+    ...shape,
+    tail,
+    accumulate,
+  });
+  const [actual, sums] = await run([dispatch], tail === "bias_gelu" ? [c, extraOut] : [c]);
+  const expectedSums = stack(
+    models,
+    (model) =>
+      matmulReference(part(a, models, model), part(b, models, model), shape).map((value, i) =>
+        value + (withBias ? part(bias, models, model)[i % n] : 0)
+      ),
+  );
+  const expected = expectedSums.map((value, i) => {
+    const result = tail === "bias_gelu"
+      ? geluReference(value)
+      : tail === "bias_residual"
+      ? value + extra[i]
+      : tail === "gelu_slope"
+      ? value * geluSlopeReference(extra[i])
+      : value;
+    return result + (accumulate ? before[i] : 0);
+  });
+  assertClose(actual, expected, LONG_SUMS, `c of ${what}`);
+  if (sums) assertClose(sums, expectedSums, LONG_SUMS, `sum before GELU of ${what}`);
+}
+
+for (const tail of TAILS) {
+  Deno.test(`matmul() with tail ${tail} equals its reference at edge shapes`, async () => {
+    for (const shape of SHAPES) await check(shape, tail, false);
+  });
+
+  Deno.test(`matmul() with tail ${tail} accumulates, and reads and writes at offsets, strides and gaps`, async () => {
+    for (const shape of SHAPES.slice(0, 4)) await check(shape, tail, true, apart);
+    await check(SHAPES[3], tail, false, apart);
+  });
+}
+
+Deno.test("matmul() takes more rows than an axis has workgroups", async () => {
+  await check({ models: 1, m: MANY_ROWS, n: 3, k: 2 }, "none", false);
+  await check({ models: 2, m: 2, n: MANY_ROWS, k: 2 }, "bias", false);
+});
+
+Deno.test("matmul() shares one matrix among all models where its model stride is 0", async () => {
+  const shape = { models: 3, m: 5, n: 6, k: 7 };
+  const a = random(5 * 7, "shared a");
+  const b = random(3 * 7 * 6, "shared b");
+  const c = bank("c", { models: 3, rows: 5, columns: 6 });
+  const [actual] = await run([
+    matmul(gpu, {
+      a: { ...bank("a", { rows: 5, columns: 7 }, a), model: 0 },
+      b: bank("b", { models: 3, rows: 7, columns: 6 }, b),
+      c,
+      ...shape,
+    }),
+  ], [c]);
+  assertClose(actual, stack(3, (model) => matmulReference(a, part(b, 3, model), shape)), LONG_SUMS);
+});
+
+Deno.test("matmul() gives a model the same bits in a bank as alone, and a row the same among few as among many", async () => {
+  const { models, m, n, k } = { models: 3, m: 37, n: 21, k: 50 };
+  const a = random(models * m * k, "bank a");
+  const b = random(models * k * n, "bank b");
+  const product = async (count: number, rows: number, left: Float32Array, right: Float32Array) => {
+    const c = bank("c", { models: count, rows, columns: n });
+    const [values] = await run([
+      matmul(gpu, {
+        a: bank("a", { models: count, rows, columns: k }, left),
+        b: bank("b", { models: count, rows: k, columns: n }, right),
+        c,
+        models: count,
+        m: rows,
+        n,
+        k,
+      }),
+    ], [c]);
+    return values;
+  };
+  const together = await product(models, m, a, b);
+  for (let model = 0; model < models; model++) {
+    const [left, right] = [part(a, models, model), part(b, models, model)];
+    assertSameBits(await product(1, m, left, right), part(together, models, model), `model ${model}`);
+    const row = await product(1, 1, left.subarray(11 * k, 12 * k), right);
+    assertSameBits(row, part(together, models, model).subarray(11 * n, 12 * n), `row 11 of model ${model}`);
+  }
+});
+
+Deno.test("matmul() has finite GELUs and slopes at inputs of any size", async () => {
+  const values = [-1e4, -80, -20, -10, -5, -1, -1e-6, 0, 1e-6, 1, 5, 10, 20, 80, 1e4].map(Math.fround);
+  const n = values.length;
+  const shape = { models: 1, m: 1, n, k: 1 };
+  const sizes = { rows: 1, columns: n };
+  const one = bank("a", { rows: 1, columns: 1 }, [1]);
+  const gelu = bank("gelu", sizes);
+  const sums = bank("sums", sizes);
+  const [forward] = await run([
+    matmul(gpu, {
+      a: one,
+      b: bank("b", sizes, values),
+      bias: bank("bias", sizes, new Float32Array(n)),
+      c: gelu,
+      extra: sums,
+      ...shape,
+      tail: "bias_gelu",
+    }),
+  ], [gelu, sums]);
+  assertClose(forward, values.map(geluReference), FEW_ROUNDINGS, "gelu");
+  const slope = bank("slope", sizes);
+  const [backward] = await run([
+    matmul(gpu, {
+      a: one,
+      b: bank("b", sizes, new Float32Array(n).fill(1)),
+      c: slope,
+      extra: bank("extra", sizes, values),
+      ...shape,
+      tail: "gelu_slope",
+    }),
+  ], [slope]);
+  assertClose(backward, values.map(geluSlopeReference), FEW_ROUNDINGS, "slope");
+});
+
+Deno.test("geluSlopeReference() is the derivative of geluReference()", () => {
+  const x = random(50, "gelu", 2);
+  const slopes = centralDifferences((at) => at.reduce((sum, value) => sum + geluReference(value), 0), x);
+  assertClose(x.map(geluSlopeReference), slopes, { ...CENTRAL_DIFFERENCES, rtol: 1e-5 }, "slope"); // x is f32
+});
+
+Deno.test("matmulTransposed() equals its reference at edge shapes, whatever a's padding columns hold", async () => {
+  for (const shape of SHAPES) {
+    for (const [place, accumulate, padding] of [[(s: Sizes) => s, false, 0], [apart, true, 1e3]] as const) {
+      const { models, m, n, k } = shape;
+      const what = `${JSON.stringify(shape)}${accumulate ? ", accumulated" : ""}`;
+      const a = random(models * k * m, `a ${what}`);
+      const b = random(models * k * n, `b ${what}`);
+      const before = random(models * m * n, `before ${what}`);
+      const c = bank("c", place({ models, rows: m, columns: n }), accumulate ? before : undefined);
+      const [actual] = await run([
+        matmulTransposed(gpu, {
+          a: bank("a", { ...place({ models, rows: k, columns: m }), padding }, a),
+          b: bank("b", place({ models, rows: k, columns: n }), b),
+          c,
+          ...shape,
+          accumulate,
+        }),
+      ], [c]);
+      const expected = stack(
+        models,
+        (model) =>
+          matmulReference(part(a, models, model), part(b, models, model), { ...shape, transposed: true }),
+      );
+      assertClose(
+        actual,
+        expected.map((v, i) => v + (accumulate ? before[i] : 0)),
+        LONG_SUMS,
+        `c of ${what}`,
+      );
+    }
+  }
+});
+
+Deno.test("matmulTransposed() takes more rows, and more terms, than an axis has workgroups", async () => {
+  for (const shape of [{ models: 1, m: MANY_ROWS, n: 3, k: 2 }, { models: 1, m: 5, n: 3, k: MANY_ROWS }]) {
+    const a = random(shape.k * shape.m, "many a");
+    const b = random(shape.k * shape.n, "many b");
+    const c = bank("c", { rows: shape.m, columns: shape.n });
+    const [actual] = await run([
+      matmulTransposed(gpu, {
+        a: bank("a", { rows: shape.k, columns: shape.m }, a),
+        b: bank("b", { rows: shape.k, columns: shape.n }, b),
+        c,
+        ...shape,
+      }),
+    ], [c]);
+    // 65,537 terms one after another: partial sums of order 500, rounded to 2^-24 of it, the roundings a random walk.
+    const tolerance = shape.k === MANY_ROWS ? { atol: 1e-2, rtol: 0 } : LONG_SUMS;
+    assertClose(actual, matmulReference(a, b, { ...shape, transposed: true }), tolerance);
+  }
+});
+
+Deno.test("matmul() and matmulTransposed() are the two gradients of a product", () => {
+  const [m, n, k] = [3, 4, 5];
+  const a = random(m * k, "gradient a");
+  const b = random(k * n, "gradient b");
+  const dC = random(m * n, "gradient c");
+  const loss = (x: ArrayLike<number>, y: ArrayLike<number>) => dot(matmulReference(x, y, { m, n, k }), dC);
+  const bT = Float64Array.from({ length: n * k }, (_, i) => b[(i % k) * n + Math.floor(i / k)]);
+  const dA = matmulReference(dC, bT, { m, n: k, k: n });
+  const dB = matmulReference(a, dC, { m: k, n, k: m, transposed: true });
+  assertClose(dA, centralDifferences((x) => loss(x, b), a), CENTRAL_DIFFERENCES, "a's gradient");
+  assertClose(dB, centralDifferences((y) => loss(a, y), b), CENTRAL_DIFFERENCES, "b's gradient");
+});
+
+Deno.test("matmul() refuses matrices that do not fit, by name and with both numbers", () => {
+  const [a, b, c] = [["a", 2, 3], ["b", 3, 4], ["c", 2, 4]].map(([label, rows, columns]) =>
+    bank(String(label), { rows: Number(rows), columns: Number(columns) })
+  );
+  const good: Matmul = { a, b, c, models: 1, m: 2, n: 4, k: 3 };
+  matmul(gpu, good);
+  const refused = (change: Partial<Matmul>, message: string) =>
+    assertThrows(() => matmul(gpu, { ...good, ...change }), RangeError, message);
+  refused(
+    { a: { ...a, offset: 2 } },
+    "Cannot plan matmul as offset, stride and model of a must be multiples of 4",
+  );
+  refused({ b: { ...b, stride: 5 } }, "of b must be multiples of 4");
+  refused({ c: { ...c, model: 6 } }, "of c must be multiples of 4");
+  refused({ k: 5, a: { ...a, stride: 4 } }, "stride >= 5");
+  refused({ m: 10_000 }, 'Cannot plan matmul as a must lie inside "a": it ends at byte');
+  refused({ models: 30 }, "must lie inside");
+  const transposed = { a: bank("d", { rows: 3, columns: 2 }), b, c, models: 1, m: 2, n: 4, k: 3 };
+  matmulTransposed(gpu, transposed);
+  assertThrows(() => matmulTransposed(gpu, { ...transposed, k: 10_000 }), RangeError, 'inside "d"');
+});
+
+Deno.test("matmul() refuses a bias or an extra that its tail does not use, and the lack of one", () => {
+  const sizes = { rows: 4, columns: 4 };
+  const [a, b, c, bias, extra] = ["a", "b", "c", "bias", "extra"].map((label) => bank(label, sizes));
+  const good = { a, b, c, models: 1, m: 4, n: 4, k: 4 };
+  for (const tail of TAILS) {
+    const fits = {
+      bias: tail.startsWith("bias") ? bias : undefined,
+      extra: ["none", "bias"].includes(tail) ? undefined : extra,
+    };
+    matmul(gpu, { ...good, ...fits, tail });
+    for (const name of ["bias", "extra"] as const) {
+      const wrong = { ...fits, [name]: fits[name] ? undefined : { bias, extra }[name] };
+      assertThrows(() => matmul(gpu, { ...good, ...wrong, tail }), TypeError, `it is ${tail}`);
+    }
+  }
+});

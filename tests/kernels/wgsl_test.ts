@@ -1,0 +1,70 @@
+import { assert, assertEquals } from "@std/assert";
+
+const folder = new URL("../../kernels/", import.meta.url);
+const names = [...Deno.readDirSync(folder)].map(({ name }) => name).filter((name) => name.endsWith(".wgsl"));
+const host = [...Deno.readDirSync(folder)].filter(({ name }) => name.endsWith(".ts"))
+  .map(({ name }) => Deno.readTextFileSync(new URL(name, folder))).join("\n");
+
+const adapter = await navigator.gpu.requestAdapter();
+assert(
+  adapter,
+  "kernels cannot be compiled as this machine has no Vulkan driver: install mesa-vulkan-drivers",
+);
+const device = await adapter.requestDevice({
+  requiredLimits: { maxStorageBuffersPerShaderStage: adapter.limits.maxStorageBuffersPerShaderStage },
+});
+
+/** The comment that a file starts with, line by line, without its slashes. */
+function header(code: string): string[] {
+  const lines = code.split("\n");
+  return lines.slice(0, lines.findIndex((line) => !line.startsWith("//"))).map((line) => line.slice(2));
+}
+
+Deno.test("kernels/ holds shaders, and each is loaded by a module beside it", () => {
+  assert(names.length >= 20, `${names.length} shaders`);
+  for (const name of names) assert(host.includes(`from "./${name}"`), `${name} is not loaded`);
+});
+
+for (const name of names.sort()) {
+  const code = Deno.readTextFileSync(new URL(name, folder));
+
+  Deno.test(`${name} names itself, describes every binding and compiles`, async () => {
+    const lines = header(code);
+    assertEquals(lines[0].trim().split(/[:\s]/)[0], name.replace(".wgsl", ""), "first word of the header");
+
+    // The table: names, then a shape in brackets, then the type and how it is accessed.
+    const table = new Map(
+      lines.map((line) => line.match(/^ {3}((?:\w+ )+) *\[.*\] +(\w+) +(read\/write|read|write|\+=)(?: |$)/))
+        .filter((match) => match !== null)
+        .flatMap(([, words, , access]) => words.trim().split(" ").map((word) => [word, access] as const)),
+    );
+    const bindings = [...code.matchAll(/@group\(0\) @binding\((\d+)\) var<([\w, ]+)> (\w+):/g)];
+    assertEquals(
+      bindings.map(([, number]) => Number(number)),
+      [...bindings.keys()],
+      "binding numbers, in order",
+    );
+    const [[, , space, first], ...buffers] = bindings;
+    assertEquals([space, first], ["uniform", "params"], "binding 0");
+    for (const [, , access, variable] of buffers) {
+      const stated = table.get(variable);
+      assert(stated, `${variable} is not in the header's table`);
+      assertEquals(
+        access === "storage, read",
+        stated === "read",
+        `${variable} is ${access}, the table says ${stated}`,
+      );
+    }
+    assertEquals([...table.keys()].sort(), buffers.map(([, , , variable]) => variable).sort(), "the table");
+    const writable = buffers.map(([, , access]) => access.endsWith("read_write"));
+    assertEquals(writable, writable.toSorted(), "what is written comes after what is read");
+
+    device.pushErrorScope("validation");
+    const module = device.createShaderModule({ label: name, code });
+    const { messages } = await module.getCompilationInfo();
+    device.createComputePipeline({ layout: "auto", compute: { module, entryPoint: "main" } });
+    const error = await device.popErrorScope();
+    assertEquals(messages.filter(({ type }) => type === "error").map(({ message }) => message), []);
+    assertEquals(error?.message, undefined);
+  });
+}

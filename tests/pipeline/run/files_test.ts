@@ -1,0 +1,127 @@
+import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  exists,
+  hashFile,
+  jsonText,
+  removeIfThere,
+  removePartials,
+  sha256,
+  writeAtomic,
+} from "../../../pipeline/run/files.ts";
+
+const EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"; // FIPS 180-4, of no bytes
+const ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"; // of "abc"
+
+async function inFolder(test: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  try {
+    await test(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+Deno.test("sha256() gives the published values", () => {
+  assertEquals(sha256(""), EMPTY);
+  assertEquals(sha256(new TextEncoder().encode("abc")), ABC);
+});
+
+Deno.test("jsonText() ends with a newline and parses back", () => {
+  assertEquals(jsonText({ a: [1] }), '{\n  "a": [\n    1\n  ]\n}\n');
+});
+
+Deno.test("writeAtomic() returns the size and hash that hashFile() finds, for all kinds of source", () =>
+  inFolder(async (folder) => {
+    const path = `${folder}/new/folder/file`;
+    const bytes = new TextEncoder().encode("abc");
+    const stream = ReadableStream.from([bytes.subarray(0, 1), bytes.subarray(1, 1), bytes.subarray(1)]);
+    for (const source of ["abc", bytes, stream]) {
+      assertEquals(await writeAtomic(path, source), { bytes: 3, sha256: ABC });
+      assertEquals(await hashFile(path), { bytes: 3, sha256: ABC });
+    }
+  }));
+
+Deno.test("writeAtomic() leaves the old file and no partial one when its source fails", () =>
+  inFolder(async (folder) => {
+    const path = `${folder}/file`;
+    await writeAtomic(path, "old");
+    const failing = async function* () {
+      yield new Uint8Array(100_000);
+      await Promise.resolve();
+      throw new SyntaxError("bad source");
+    };
+    await assertRejects(() => writeAtomic(path, failing()), SyntaxError, "bad source");
+    assertEquals(await Deno.readTextFile(path), "old");
+    assertEquals([...Deno.readDirSync(folder)].map(({ name }) => name), ["file"]);
+  }));
+
+Deno.test("writeAtomic() shows nothing under the final name before the end", () =>
+  inFolder(async (folder) => {
+    const path = `${folder}/file`;
+    const looking = async function* () {
+      yield new Uint8Array(10);
+      assertFalse(await exists(path));
+      yield new Uint8Array(10);
+    };
+    await writeAtomic(path, looking());
+    assertEquals((await Deno.stat(path)).size, 20);
+  }));
+
+Deno.test("writeAtomic() names the path and the remedy where the place is no folder", () =>
+  inFolder(async (folder) => {
+    await Deno.writeTextFile(`${folder}/file`, "");
+    const error = await assertRejects(
+      () => writeAtomic(`${folder}/file/below`, "x"),
+      Error,
+      "as its folder must be writable",
+    );
+    assertStringIncludes(error.message, `Cannot write "${folder}/file/below"`);
+  }));
+
+Deno.test("writeAtomic() reports a full disk on one line and leaves nothing half-written", async (t) => {
+  const folder = await Deno.makeTempDir();
+  const mount = await new Deno.Command("mount", { args: ["-t", "tmpfs", "-o", "size=256k", "tmpfs", folder] })
+    .output()
+    .catch(() => null);
+  const mounted = mount?.success === true;
+  try {
+    await t.step({
+      name: "on a file system of 256 KiB (needs the right to mount one)",
+      ignore: !mounted,
+      fn: async () => {
+        const error = await assertRejects(
+          () => writeAtomic(`${folder}/big`, new Uint8Array(1024 * 1024)),
+          Error,
+          "it is full; free some space",
+        );
+        assertFalse(error.message.includes("\n"));
+        assertEquals([...Deno.readDirSync(folder)], []);
+      },
+    });
+  } finally {
+    if (mounted) await new Deno.Command("umount", { args: [folder] }).output();
+    await Deno.remove(folder);
+  }
+});
+
+Deno.test("removePartials() removes partial files at any depth and nothing else", () =>
+  inFolder(async (folder) => {
+    await writeAtomic(`${folder}/a/b/keep`, "x");
+    for (const name of ["top.partial", "a/middle.partial", "a/b/deep.partial"]) {
+      await Deno.writeTextFile(`${folder}/${name}`, "half");
+    }
+    await removePartials(folder);
+    assertFalse(await exists(`${folder}/top.partial`));
+    assertFalse(await exists(`${folder}/a/middle.partial`));
+    assertEquals([...Deno.readDirSync(`${folder}/a/b`)].map(({ name }) => name), ["keep"]);
+    await removePartials(`${folder}/missing`);
+  }));
+
+Deno.test("removeIfThere() removes a folder with its content and accepts a missing one", () =>
+  inFolder(async (folder) => {
+    await writeAtomic(`${folder}/a/b`, "x");
+    assert(await exists(`${folder}/a`));
+    await removeIfThere(`${folder}/a`);
+    await removeIfThere(`${folder}/a`);
+    assertFalse(await exists(`${folder}/a`));
+  }));

@@ -1,0 +1,73 @@
+import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes } from "@std/assert";
+import { exists } from "../../../pipeline/run/files.ts";
+import { lockRun } from "../../../pipeline/run/lock.ts";
+
+async function withRun(test: (run: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  try {
+    await test(`${folder}/run`);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** Starts a process that takes the lock, says so and waits. */
+async function holder(run: string): Promise<Deno.ChildProcess> {
+  const module = new URL("../../../pipeline/run/lock.ts", import.meta.url);
+  const code = `import { lockRun } from "${module}";
+    await lockRun(${JSON.stringify(run)}, "other");
+    console.log("held");
+    setTimeout(() => {}, 60_000);`;
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "--no-prompt", "--allow-read", "--allow-write", "--ext=ts", "-"],
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode(code));
+  await writer.close();
+  const reader = child.stdout.getReader();
+  assertStringIncludes(new TextDecoder().decode((await reader.read()).value), "held");
+  await reader.cancel();
+  return child;
+}
+
+Deno.test("lockRun() refuses a second process and says who holds the run", () =>
+  withRun(async (run) => {
+    const child = await holder(run);
+    try {
+      const error = await assertRejects(() => lockRun(run, "partition"), Error, `process ${child.pid}`);
+      assertStringIncludes(error.message, 'for task "other"');
+      assertStringIncludes(error.message, "has held it since 20");
+    } finally {
+      child.kill("SIGKILL");
+      await child.status;
+    }
+  }));
+
+Deno.test("lockRun() takes a run whose owner was killed, and removes its file at release", () =>
+  withRun(async (run) => {
+    const child = await holder(run);
+    child.kill("SIGKILL");
+    await child.status;
+    assert(await exists(`${run}/lock.json`));
+    const release = await lockRun(run, "partition");
+    assertEquals(JSON.parse(await Deno.readTextFile(`${run}/lock.json`)).pid, Deno.pid);
+    await release();
+    await release();
+    assertFalse(await exists(`${run}/lock.json`));
+  }));
+
+Deno.test("lockRun() lets shared holders work side by side, and no exclusive one beside them", () =>
+  withRun(async (run) => {
+    const first = await lockRun(run, "score", { shared: true });
+    const second = await lockRun(run, "score", { shared: true });
+    await assertRejects(() => lockRun(run, "partition"), Error, 'for task "score"');
+    await first();
+    await assertRejects(() => lockRun(run, "partition"), Error, "one process at a time");
+    await second();
+    const exclusive = await lockRun(run, "partition");
+    await assertRejects(() => lockRun(run, "score", { shared: true }), Error, 'for task "partition"');
+    await exclusive();
+  }));
