@@ -296,7 +296,8 @@ export const FIELDS: { readonly [Name in keyof Configuration]: Field } = {
       min: 1,
       max: 16_777_216,
       default: 4096,
-      help: "sequences in a token shard",
+      stages: ["tokenize", "assign", "split"],
+      help: "most sequences in a shard",
     },
   }),
   ...section("Routers", ["train-routers"], {

@@ -13,6 +13,7 @@ import { matmul, matmulTransposed, type Matrix, padded, type Tail } from "../../
 import {
   type AttentionShape,
   headedSize,
+  type KeyValueCache,
   rotaryAngles,
   rotaryBackward,
   rotaryForward,

@@ -172,7 +172,8 @@ export async function split(inputs: SplitInputs, options: SplitOptions): Promise
   const progress = (more: number) => options.onProgress?.(rows += more);
   const train = await splitKind("train", inputs.train, options, progress);
   const { experts, lineage } = train;
-  const test = inputs.test && await splitKind("test", inputs.test, { ...options, experts }, progress, lineage);
+  const test = inputs.test &&
+    await splitKind("test", inputs.test, { ...options, experts }, progress, lineage);
 
   const parts: PartManifest[] = [];
   const references: PartReference[] = [];

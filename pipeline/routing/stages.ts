@@ -6,6 +6,7 @@
 
 import { type Stage, stageConfiguration } from "../config.ts";
 import { readArrow, readShards, type RecordBatch, writeArrowFile } from "../data/arrow.ts";
+import { writeShards } from "../data/shards.ts";
 import { epochs } from "../data/shuffle.ts";
 import { loadRouters, routerFolder, type Routers, routersHash, saveCheckpoint } from "../model/checkpoint.ts";
 import type { ModelConfig } from "../model/config.ts";
@@ -17,7 +18,7 @@ import { loadTrainerState, saveTrainerState } from "../training/state.ts";
 import { assign, type AssignMethod } from "./assign.ts";
 import { score } from "./score.ts";
 import { joinScores, split } from "./split.ts";
-import { runCorpus, runTokenize, runTokenizer, type TokenizeResult, writeCut } from "./text_stages.ts";
+import { runCorpus, runTokenize, runTokenizer, type TokenizeResult } from "./text_stages.ts";
 import { type RoundMetrics, type RouterState, trainRouters } from "./train_routers.ts";
 
 /** Selects a share of the shards, so that several processes score a run together. */
@@ -290,7 +291,12 @@ function runAssign(work: Work, scores: Manifest): Promise<Manifest> {
     );
     const outputs: Record<string, FileRecord> = {};
     for await (
-      const { name, bytes, sha256 } of writeCut(`${run}/assignments`, watched, configuration.shardSequences)
+      const { name, bytes, sha256 } of writeShards(
+        `${run}/assignments`,
+        "train",
+        watched,
+        configuration.shardSequences,
+      )
     ) {
       outputs[`assignments/${name}`] = { bytes, sha256 };
     }
@@ -351,11 +357,6 @@ function runSplit(
       tokens: outputsHash(tokenize, "tokens/"),
       scores: outputsHash(scores, "scores/test-"),
       assignments: outputsHash(assignments),
-    },
-    configuration: {
-      shardSequences: configuration.shardSequences,
-      experts: configuration.experts,
-      prefix: configuration.prefix,
     },
     folders: ["partition"],
     make,
