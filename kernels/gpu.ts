@@ -103,6 +103,7 @@ export interface OpenGpuOptions {
 }
 
 const WORKGROUPS_PER_AXIS = 65_535;
+const TIMED_AT_ONCE = 2048; // a query set holds 4,096 timestamps, two per dispatch
 const MIB = 1024 * 1024;
 
 /** Returns the bits of `value` as an f32, for the `params` of a plan. */
@@ -317,7 +318,7 @@ function wrapDevice(device: GPUDevice, adapter: string, kind: AdapterKind, canPr
       let end = 0;
       const ranges = sources.map(({ buffer, byteOffset = 0, bytes = buffer.bytes - byteOffset }) => {
         const padded = Math.ceil(bytes / 4) * 4;
-        if (byteOffset < 0 || byteOffset + padded > buffer.bytes) {
+        if (!(byteOffset >= 0 && byteOffset % 4 === 0 && bytes >= 0 && byteOffset + padded <= buffer.bytes)) {
           throw new RangeError(
             `Cannot read "${buffer.label}" as the range must lie inside it: ${bytes} bytes at ${byteOffset}, ` +
               `its size is ${buffer.bytes}`,
@@ -352,6 +353,12 @@ function wrapDevice(device: GPUDevice, adapter: string, kind: AdapterKind, canPr
     async profile(dispatches) {
       if (!canProfile) {
         throw new Error(`Cannot time kernels as the adapter must offer timestamp-query: it is ${adapter}`);
+      }
+      if (dispatches.length > TIMED_AT_ONCE) {
+        return [
+          ...await gpu.profile(dispatches.slice(0, TIMED_AT_ONCE)),
+          ...await gpu.profile(dispatches.slice(TIMED_AT_ONCE)),
+        ];
       }
       const count = dispatches.length * 2;
       const querySet = device.createQuerySet({ type: "timestamp", count });

@@ -201,9 +201,9 @@ export const FIELDS: { readonly [Name in keyof Configuration]: Field } = {
       flag: "text-column",
       type: "text",
       value: "NAME",
-      default: "text",
+      default: "",
       tasks: ["corpus", "tokenize"],
-      help: "Parquet column with a document's text",
+      help: "Parquet column with a document's text; without it that of --text-field",
     },
     maxDocuments: {
       flag: "max-documents",

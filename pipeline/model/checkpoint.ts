@@ -142,12 +142,17 @@ export async function loadCheckpoint(folder: string): Promise<Checkpoint> {
   }
   const ropeType = rope.rope_type ?? rope.type ?? "default";
   if (ropeType !== "default") refuse(configPath, "rope_type", ropeType, '"default"');
+  const size = (name: string): number => {
+    const value = fields[name];
+    if (typeof value !== "number") refuse(configPath, name, value, "a number");
+    return value as number;
+  };
   const config: ModelConfig = {
-    vocabulary: fields.vocab_size as number,
-    hidden: fields.hidden_size as number,
-    layers: fields.num_hidden_layers as number,
-    heads: fields.num_attention_heads as number,
-    context: fields.max_position_embeddings as number,
+    vocabulary: size("vocab_size"),
+    hidden: size("hidden_size"),
+    layers: size("num_hidden_layers"),
+    heads: size("num_attention_heads"),
+    context: size("max_position_embeddings"),
   };
   validateModelConfig(config, `the model of "${configPath}"`);
   const inner = MLP_EXPANSION * config.hidden;
@@ -195,7 +200,7 @@ export async function loadRouters(folder: string): Promise<Routers> {
       `Cannot load routers as "${folder}" must be a folder: it is not there; run train-routers first`,
     );
   }
-  names.sort();
+  names.sort((a, b) => a.length - b.length || (a < b ? -1 : 1)); // router-100 comes after router-99
   if (names.length === 0) {
     throw new RangeError(
       `Cannot load routers as "${folder}" must hold router-00, router-01, …: it holds none`,
@@ -255,7 +260,8 @@ function parseConfig(bytes: Uint8Array, path: string): Record<string, unknown> {
     }
     return value;
   } catch (error) {
-    throw new SyntaxError(`Cannot read "${path}" as it must be a JSON object: ${(error as Error).message}`);
+    const reason = (error as Error).message.replace(/[\s\p{Cc}]+/gu, " "); // excerpts hold the file's line breaks
+    throw new SyntaxError(`Cannot read "${path}" as it must be a JSON object: ${reason}`);
   }
 }
 

@@ -45,44 +45,66 @@ export function* encodeSafetensors(
   for (const name of names) yield encodeValues(tensors.get(name)!.values, dtype);
 }
 
-/** Returns the metadata of a safetensors file that {@link decodeSafetensors} accepts. */
+/** Returns the metadata of a safetensors file. Throws `SyntaxError` with `path` where its header is not one. */
 export function safetensorsMetadata(file: Uint8Array, path: string): Record<string, string> {
-  return (parseHeader(file, path).header.__metadata__ ?? {}) as unknown as Record<string, string>;
+  const { header, fail } = parseHeader(file, path);
+  const metadata: unknown = header.__metadata__ ?? {};
+  if (typeof metadata !== "object" || !Object.values(metadata!).every((value) => typeof value === "string")) {
+    fail("its metadata are not texts by name");
+  }
+  return metadata as Record<string, string>;
 }
 
 /** Decodes a safetensors file to f32. Throws `SyntaxError` with `path` where the file is not a whole one. */
 export function decodeSafetensors(file: Uint8Array, path: string): Map<string, HostTensor> {
   const { header, data, fail } = parseHeader(file, path);
   const tensors = new Map<string, HostTensor>();
+  const ranges: [start: number, end: number][] = [];
   for (const [name, entry] of Object.entries(header)) {
     if (name === "__metadata__") continue;
     const { dtype, shape, data_offsets: range } = entry ?? {};
-    if (!(dtype in BYTES)) fail(`tensor "${name}" has dtype ${dtype}, which must be F32, F16 or BF16`);
-    if (!Array.isArray(shape) || !shape.every((size) => Number.isSafeInteger(size) && size >= 0)) {
-      fail(`tensor "${name}" has no valid shape`);
+    if (!isDtype(dtype)) {
+      return fail(`tensor "${name}" has dtype ${JSON.stringify(dtype)}, which must be F32, F16 or BF16`);
     }
-    const count = shape.reduce((product, size) => product * size, 1);
-    const bytes = count * BYTES[dtype as SafetensorsDtype];
-    const [start, end] = Array.isArray(range) ? range : [NaN, NaN];
-    if (!(start >= 0) || end - start !== bytes) {
-      fail(`tensor "${name}" of ${bytes} bytes lies at ${start} to ${end}`);
+    if (!areSizes(shape)) return fail(`tensor "${name}" has shape ${JSON.stringify(shape)}`);
+    const bytes = shape.reduce((product, size) => product * size, BYTES[dtype]);
+    if (!areSizes(range) || range.length !== 2 || range[1] - range[0] !== bytes || range[1] > data.length) {
+      return fail(
+        `tensor "${name}" of ${bytes} bytes lies at ${
+          JSON.stringify(range)
+        } of ${data.length} bytes of tensors`,
+      );
     }
-    if (end > data.length) {
-      fail(`tensor "${name}" ends at byte ${end}, the file has ${data.length} bytes of tensors`);
-    }
-    tensors.set(name, { shape, values: decodeValues(data.subarray(start, end), dtype as SafetensorsDtype) });
+    const [start, end] = range;
+    ranges.push([start, end]);
+    tensors.set(name, { shape, values: decodeValues(data.subarray(start, end), dtype) });
   }
+  let covered = 0;
+  for (const [start, end] of ranges.sort((a, b) => a[0] - b[0] || a[1] - b[1])) {
+    if (start !== covered) fail(`its tensors overlap or leave a gap at byte ${covered}`);
+    covered = end;
+  }
+  if (covered !== data.length) fail(`its tensors have ${covered} bytes, it holds ${data.length}`);
   return tensors;
 }
 
-type Header = Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }>;
+function isDtype(value: unknown): value is SafetensorsDtype {
+  return typeof value === "string" && Object.hasOwn(BYTES, value);
+}
+
+function areSizes(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0);
+}
+
+type Header = Record<string, { dtype?: unknown; shape?: unknown; data_offsets?: unknown }>;
 
 function parseHeader(
   file: Uint8Array,
   path: string,
 ): { header: Header; data: Uint8Array; fail(reason: string): never } {
   const fail = (reason: string): never => {
-    throw new SyntaxError(`Cannot read "${path}" as it must be a whole safetensors file: ${reason}`);
+    const line = reason.replace(/[\s\p{Cc}]+/gu, " "); // names and the JSON parser's excerpts may hold line breaks
+    throw new SyntaxError(`Cannot read "${path}" as it must be a whole safetensors file: ${line}`);
   };
   if (file.length < 8) fail(`it has ${file.length} bytes`);
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
@@ -96,7 +118,9 @@ function parseHeader(
   } catch (error) {
     fail(`its header is not JSON (${(error as Error).message})`);
   }
-  if (header === null || typeof header !== "object") fail("its header is not a JSON object");
+  if (header === null || typeof header !== "object" || Array.isArray(header)) {
+    fail("its header is not a JSON object");
+  }
   return { header, data: file.subarray(8 + headerBytes), fail };
 }
 

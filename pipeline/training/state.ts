@@ -59,24 +59,38 @@ export async function loadTrainerState(
   }
   const tensors = decodeSafetensors(file, path);
   const metadata = safetensorsMetadata(file, path);
-  const models = Number(metadata.models);
+  const [step, models] = [Number(metadata.step), Number(metadata.models)];
+  if (!(Number.isSafeInteger(step) && step >= 0 && Number.isSafeInteger(models) && models >= 1)) {
+    throw new SyntaxError(
+      `Cannot resume from "${path}" as its steps and models must be whole numbers: they are ${metadata.step}, ` +
+        `${metadata.models}`,
+    );
+  }
   const [weights, moments, squares] = LISTS.map((list) =>
     Array.from({ length: models }, (_, index): Weights => {
       return new Map(
-        parameterSpecs(config).map(({ name }) => {
+        parameterSpecs(config).map(({ name, shape }) => {
           const tensor = tensors.get(`${list}/${index}/${name}`);
-          if (!tensor) {
+          if (tensor?.shape.join() !== shape.join()) {
             throw new SyntaxError(
-              `Cannot resume from "${path}" as it must hold ${list} of "${name}" for model ${index}`,
+              `Cannot resume from "${path}" as it must hold ${list} of "${name}" for model ${index} with shape ` +
+                `[${shape}]: ${tensor ? `its shape is [${tensor.shape}]` : "it is missing"}`,
             );
           }
-          return [name, tensor.values];
+          return [name, tensor!.values];
         }),
       );
     })
   );
-  return {
-    state: { step: Number(metadata.step), weights, moments, squares },
-    notes: JSON.parse(metadata.notes),
-  };
+  return { state: { step, weights, moments, squares }, notes: parseNotes(metadata.notes, path) };
+}
+
+function parseNotes(text: string, path: string): Record<string, unknown> {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new SyntaxError(
+      `Cannot resume from "${path}" as its notes must be JSON: they are ${JSON.stringify(text)}`,
+    );
+  }
 }

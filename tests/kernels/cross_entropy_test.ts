@@ -99,7 +99,7 @@ function place(shape: Shape, { logits, targets, weights }: Inputs, padding: numb
 }
 
 /** Leaves out the rows of `[models, rows]` that do not belong to the chunk. */
-function chunkOf({ models, rows, first, chunk }: Shape, values: Float32Array): number[] {
+function chunkOf({ models, first, chunk }: Shape, values: Float32Array): number[] {
   return Array.from(
     { length: models },
     (_, model) => [...part(values, models, model).subarray(first, first + chunk)],

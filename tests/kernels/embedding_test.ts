@@ -26,6 +26,8 @@ import {
   stack,
 } from "./support.ts";
 
+fc.configureGlobal({ seed: 1 });
+
 interface Shape {
   models: number;
   rows: number;

@@ -5,6 +5,8 @@ import { gpu } from "./support.ts";
 
 const ONE_LINE = /^[^\n\r]+$/;
 
+fc.configureGlobal({ seed: 1 });
+
 /** Doubles every value: enough of a kernel to test what runs kernels. */
 const DOUBLE = `
 struct Params { size: u32, factor: f32 }
@@ -270,7 +272,7 @@ Deno.test("openGpu() names the package to install where there is no driver", asy
     await openGpu().then(() => console.log("opened"), (error) => console.log(error.message));`;
   const { stdout } = await new Deno.Command(Deno.execPath(), {
     args: ["eval", "--no-lock", code],
-    env: { VK_DRIVER_FILES: "/nonexistent", VK_ICD_FILENAMES: "/nonexistent" },
+    env: { DENO_WEBGPU_BACKEND: "vulkan", VK_DRIVER_FILES: "/nonexistent", VK_ICD_FILENAMES: "/nonexistent" },
     stderr: "null",
   }).output();
   const lines = new TextDecoder().decode(stdout).trim().split("\n");

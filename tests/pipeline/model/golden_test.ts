@@ -52,7 +52,10 @@ function load(name: string) {
 }
 
 function assertClose(actual: number, expected: number, what: string) {
-  assert(Math.abs(actual - expected) <= LOSS_TOLERANCE * Math.abs(expected), `${what}: ${actual} against ${expected}`);
+  assert(
+    Math.abs(actual - expected) <= LOSS_TOLERANCE * Math.abs(expected),
+    `${what}: ${actual} against ${expected}`,
+  );
 }
 
 function assertTensors(actual: Weights, expected: Weights) {

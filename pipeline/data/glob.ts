@@ -1,0 +1,82 @@
+/**
+ * File name patterns, matched without leaving the folder that the pattern names.
+ *
+ * `*` and `?` match within a name, `**` any number of folders, `[abc]` and `[!abc]` one character, `{a,b}` either.
+ * Names that begin with a dot are matched only by patterns that do.
+ *
+ * @module
+ */
+
+/** Says whether a path has characters that make it a pattern. */
+export function isGlob(path: string): boolean {
+  return /[*?[{]/.test(path);
+}
+
+/** Compares two strings by their UTF-8 bytes, the same order on every machine and in every locale. */
+export function compareBytes(a: string, b: string): number {
+  if (a === b) return 0;
+  const [x, y] = [new TextEncoder().encode(a), new TextEncoder().encode(b)];
+  for (let i = 0; i < Math.min(x.length, y.length); i++) if (x[i] !== y[i]) return x[i] - y[i];
+  return x.length - y.length;
+}
+
+/** Lists the files that match `pattern`, in byte order of their paths; an unreadable or missing folder holds none. */
+export async function glob(pattern: string): Promise<string[]> {
+  const found = new Set<string>();
+  for (const path of alternatives(pattern)) {
+    const names = path.split("/");
+    const fixed = names.findIndex(isGlob);
+    if (fixed < 0) {
+      if (await isFile(path)) found.add(path);
+    } else {
+      const base = names.slice(0, fixed).map((name) => name + "/").join("");
+      await walk(base, names.slice(fixed).filter((name) => name !== ""), found);
+    }
+  }
+  return [...found].sort(compareBytes);
+}
+
+/** Adds the files below `base`, "" or a path that ends in a slash, that match the names. */
+async function walk(base: string, [name, ...rest]: string[], found: Set<string>): Promise<void> {
+  const isLast = rest.length === 0;
+  if (name === "**") await walk(base, isLast ? ["*"] : rest, found);
+  const matches = name === "**" ? /^[^.]/ : nameExpression(name);
+  for (const entry of await entriesOf(base || ".")) {
+    if (!matches.test(entry)) continue;
+    const path = base + entry;
+    if (name === "**") {
+      if (await isFolder(path)) await walk(`${path}/`, [name, ...rest], found);
+    } else if (!isLast) {
+      if (await isFolder(path)) await walk(`${path}/`, rest, found);
+    } else if (await isFile(path)) found.add(path);
+  }
+}
+
+async function entriesOf(folder: string): Promise<string[]> {
+  try {
+    return await Array.fromAsync(Deno.readDir(folder), (entry) => entry.name);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return [];
+    throw error;
+  }
+}
+
+const isFile = (path: string) => Deno.stat(path).then((info) => !info.isDirectory, () => false);
+const isFolder = (path: string) => Deno.stat(path).then((info) => info.isDirectory, () => false);
+
+/** The patterns that `{a,b}` stands for, nested ones included. */
+function alternatives(pattern: string): string[] {
+  const match = /^([^{}]*)\{([^{}]*)\}(.*)$/s.exec(pattern) ?? /^(.*)\{([^{}]*)\}(.*)$/s.exec(pattern);
+  if (match === null) return [pattern];
+  const [, before, inside, after] = match;
+  return inside.split(",").flatMap((choice) => alternatives(before + choice + after));
+}
+
+function nameExpression(pattern: string): RegExp {
+  const source = pattern.replace(/\[(!?)([^\]]+)\]|\*|\?|[\\^$.*+()|{}[\]]/g, (text, not, set) => {
+    if (set !== undefined) return `[${not ? "^" : ""}${set.replace(/[\\^[]/g, "\\$&")}]`;
+    if (text === "*") return ".*";
+    return text === "?" ? "." : `\\${text}`;
+  });
+  return new RegExp(`^${/^[*?[]/.test(pattern) ? "(?!\\.)" : ""}${source}$`, "su");
+}

@@ -1,0 +1,438 @@
+/**
+ * Documents from files, patterns and standard input: text, JSON lines, Parquet, plain or compressed.
+ *
+ * Nothing is held but the document at hand (Parquet: the text of one row group). What cannot be read stops with the
+ * file and the line, row or byte; no document is skipped or repaired without a word, except that half a surrogate
+ * pair, which no encoding can hold, becomes U+FFFD.
+ *
+ * @module
+ */
+
+import { parquetMetadataAsync, parquetReadObjects } from "hyparquet";
+import { compressors } from "hyparquet-compressors";
+import { pipeline, Readable } from "node:stream";
+import { createGunzip, createZstdDecompress } from "node:zlib";
+import { glob, isGlob } from "./glob.ts";
+
+/** A text and where it is from. */
+export interface Document {
+  /** The text. */
+  text: string;
+  /** Domain or file label, "" if none; never shown to a model. */
+  source: string;
+}
+
+/** How to read documents. */
+export interface ReadOptions {
+  /** Format of every input: "txt", "jsonl", "ndjson" or "parquet", the text formats also with ".gz" or ".zst". */
+  format?: string;
+  /** Field (JSON) or column (Parquet) that holds the text; "text" by default. */
+  textField?: string;
+  /** Field or column that holds the source; without it every source is `source`. */
+  sourceField?: string;
+  /** Source of documents that name none; "" by default. */
+  source?: string;
+  /** Stop after so many documents. */
+  maxDocuments?: number;
+  /** Replaces standard input. */
+  standardInput?: ReadableStream<Uint8Array>;
+}
+
+/** Largest document: a line of JSON, a text file. */
+const MAX_DOCUMENT = 2 ** 26; // bytes; beyond V8's comfort, and longer than any text: it is a file without line breaks
+const NEWLINE = 10;
+const STANDARD_INPUT = "standard input";
+
+/**
+ * Lists the files that inputs stand for: a path is itself, a pattern its files in byte order, "-" standard input;
+ * a path that comes twice is listed once. Throws a NotFound where there are none, a TypeError where it is a folder.
+ */
+export async function expandInputs(inputs: string[]): Promise<string[]> {
+  if (inputs.length === 0) {
+    throw new TypeError("Cannot read documents as there must be an input: none is given");
+  }
+  const paths: string[] = [];
+  for (const input of inputs) {
+    const info = input === "-" ? undefined : await Deno.stat(input).catch((error) => {
+      if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return null;
+      throw error;
+    });
+    if (info?.isDirectory) {
+      throw new TypeError(
+        `Cannot read "${input}" as it must be a file: it is a folder; name its files, as in "${input}/*.jsonl"`,
+      );
+    }
+    if (info !== null) paths.push(input);
+    else if (isGlob(input)) {
+      const found = await glob(input);
+      if (found.length === 0) throw notFound(input, "no file matches");
+      paths.push(...found);
+    } else throw notFound(input, "there is no such file");
+  }
+  return [...new Set(paths)];
+}
+
+function notFound(input: string, fact: string): Error {
+  return new Deno.errors.NotFound(`Cannot read "${input}" as it must exist: ${fact}`);
+}
+
+/**
+ * Reads the documents of files, patterns and "-" (standard input), one at a time and in order. Throws, at the first
+ * read or where it meets them: a TypeError for an unknown format, a folder or a field that is no string, a
+ * SyntaxError with file and line for damaged content, and for inputs without any text.
+ */
+export function readDocuments(inputs: string[], options: ReadOptions = {}): ReadableStream<Document> {
+  return ReadableStream.from(documentsOf(inputs, options));
+}
+
+async function* documentsOf(inputs: string[], options: ReadOptions): AsyncGenerator<Document> {
+  const files = (await expandInputs(inputs)).map((path) => ({ path, ...formatOf(path, options.format) }));
+  const limit = options.maxDocuments ?? Infinity;
+  let count = 0, texts = 0;
+  for (const { path, format, compression } of files) {
+    if (count >= limit) break;
+    for await (const { text, source } of documentsIn(path, format, compression, options)) {
+      if (text.length > 0) texts++;
+      yield { text: text.toWellFormed(), source: source.toWellFormed() };
+      if (++count >= limit) break;
+    }
+  }
+  if (texts === 0 && limit > 0) {
+    const names = files.map(({ path }) => nameOf(path));
+    const list = names.length > 3
+      ? `${names.slice(0, 3).join(", ")} and ${names.length - 3} more`
+      : names.join(", ");
+    throw new SyntaxError(`Cannot read documents as there must be text: there is none in ${list}`);
+  }
+}
+
+type Format = "txt" | "jsonl" | "parquet";
+type Compression = "gz" | "zst" | undefined;
+
+const nameOf = (path: string) => path === "-" ? STANDARD_INPUT : path;
+
+/** The format and compression of a path, by its extension or as told. */
+function formatOf(path: string, told: string | undefined): { format: Format; compression: Compression } {
+  const text = (told ?? path.slice(path.lastIndexOf("/") + 1)).toLowerCase();
+  const match = /(?:^|\.)(txt|jsonl|ndjson|parquet)(?:\.(gz|zst))?$/.exec(text);
+  const rule = "txt, jsonl, ndjson or parquet, the text formats also with .gz or .zst";
+  if (match === null) {
+    const fact = told !== undefined
+      ? `format is "${told}"`
+      : path === "-"
+      ? `it has no name to tell; set --format`
+      : `its name has no such ending; set --format`;
+    throw new TypeError(`Cannot read "${nameOf(path)}" as its format must be ${rule}: ${fact}`);
+  }
+  const format = match[1] === "ndjson" ? "jsonl" : match[1] as Format;
+  const compression = match[2] as Compression;
+  if (format === "parquet" && (compression !== undefined || path === "-")) {
+    const fact = compression ? `it is wrapped in .${compression}` : "it is standard input";
+    throw new TypeError(`Cannot read "${nameOf(path)}" as Parquet must be a plain file: ${fact}`);
+  }
+  return { format, compression };
+}
+
+async function* documentsIn(
+  path: string,
+  format: Format,
+  compression: Compression,
+  options: ReadOptions,
+): AsyncGenerator<Document> {
+  if (format === "parquet") return yield* parquetDocuments(path, options);
+  const name = nameOf(path);
+  const raw = path === "-" ? options.standardInput ?? Deno.stdin.readable : (await Deno.open(path)).readable;
+  const bytes = compression === undefined ? raw : decompress(raw, compression, name);
+  if (format === "jsonl") yield* jsonDocuments(bytes, name, options);
+  else yield { text: await wholeText(bytes, name), source: options.source ?? "" };
+}
+
+// ---- text and JSON lines ---------------------------------------------------------------------------------------
+
+async function wholeText(bytes: AsyncIterable<Uint8Array>, name: string): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of bytes) {
+    chunks.push(chunk);
+    if ((size += chunk.length) > MAX_DOCUMENT) {
+      throw tooLarge(name, "a text file (one document)", "split it, or write JSON lines");
+    }
+  }
+  return decode(join(chunks), name, 1, 0);
+}
+
+async function* jsonDocuments(
+  bytes: AsyncIterable<Uint8Array>,
+  name: string,
+  { textField = "text", sourceField, source = "" }: ReadOptions,
+): AsyncGenerator<Document> {
+  for await (const { line, number, offset } of linesOf(bytes, name)) {
+    const json = decode(line, name, number, offset);
+    if (json.trim() === "") continue;
+    const record = parseLine(json, name, number);
+    const text = fieldOf(record, textField, "--text-field", name, number);
+    if (typeof text !== "string") {
+      throw new TypeError(
+        `Cannot read ${name} as field "${textField}" must be a string: on line ${number} it is ${
+          kindOf(text)
+        }`,
+      );
+    }
+    if (sourceField === undefined) yield { text, source };
+    else {yield {
+        text,
+        source: labelOf(fieldOf(record, sourceField, "--source-field", name, number), source),
+      };}
+  }
+}
+
+function parseLine(json: string, name: string, number: number): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch (error) {
+    const reason = (error as Error).message.replace(/\s+/g, " ").slice(0, 120);
+    throw new SyntaxError(
+      `Cannot read ${name} as every line must be JSON: invalid JSON on line ${number}: ${reason}`,
+    );
+  }
+  if (kindOf(value) === "an object") return value as Record<string, unknown>;
+  throw new SyntaxError(
+    `Cannot read ${name} as every line must be a JSON object: line ${number} is ${kindOf(value)}`,
+  );
+}
+
+function fieldOf(
+  record: Record<string, unknown>,
+  field: string,
+  flag: string,
+  name: string,
+  number: number,
+): unknown {
+  if (Object.hasOwn(record, field)) return record[field];
+  const fields = Object.keys(record).slice(0, 8).map((key) => `"${key}"`).join(", ") || "none";
+  throw new TypeError(
+    `Cannot read ${name} as every line must have a field "${field}": line ${number} has ${fields}; name it with ${flag}`,
+  );
+}
+
+function labelOf(value: unknown, source: string): string {
+  if (value === null || value === undefined) return source;
+  return typeof value === "string"
+    ? value
+    : JSON.stringify(value, (_, v) => typeof v === "bigint" ? `${v}` : v);
+}
+
+function kindOf(value: unknown): string {
+  if (value === null || value === undefined) return "null";
+  if (Array.isArray(value)) return "an array";
+  return typeof value === "object" ? "an object" : `a ${typeof value}`;
+}
+
+/** One line without its line break; lines count from 1, offsets in bytes from 0. */
+interface Line {
+  line: Uint8Array;
+  number: number;
+  offset: number;
+}
+
+async function* linesOf(bytes: AsyncIterable<Uint8Array>, name: string): AsyncGenerator<Line> {
+  let pieces: Uint8Array[] = [], held = 0, number = 1, offset = 0;
+  for await (const chunk of bytes) {
+    let begin = 0;
+    for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, begin)) {
+      const line = join([...pieces, chunk.subarray(begin, end)]);
+      yield { line, number: number++, offset };
+      offset += line.length + 1;
+      [pieces, held, begin] = [[], 0, end + 1];
+    }
+    if (begin === chunk.length) continue;
+    pieces.push(chunk.slice(begin)); // a copy: the source may use its memory again
+    held += chunk.length - begin;
+    if (held > MAX_DOCUMENT) throw tooLarge(`${name}, line ${number}`, "a line", "is it JSON lines?");
+  }
+  if (held > 0) yield { line: join(pieces), number, offset };
+}
+
+function tooLarge(where: string, what: string, remedy: string): RangeError {
+  return new RangeError(
+    `Cannot read ${where} as ${what} must have at most ${MAX_DOCUMENT} bytes: it has more; ${remedy}`,
+  );
+}
+
+function join(chunks: Uint8Array[]): Uint8Array {
+  if (chunks.length === 1) return chunks[0];
+  const joined = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
+  let at = 0;
+  for (const chunk of chunks) {
+    joined.set(chunk, at);
+    at += chunk.length;
+  }
+  return joined;
+}
+
+/** Strict UTF-8; a byte order mark counts as nothing at the start of a file, and as a character elsewhere. */
+function decode(bytes: Uint8Array, name: string, line: number, offset: number): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: offset > 0 }).decode(bytes);
+  } catch {
+    const good = validPrefix(bytes);
+    let before = 0;
+    for (let i = 0; i < good; i++) if (bytes[i] === NEWLINE) before++;
+    const found = good < bytes.length
+      ? `byte 0x${bytes[good].toString(16).padStart(2, "0")}`
+      : "half a character";
+    throw new SyntaxError(
+      `Cannot read ${name} as it must be UTF-8: invalid ${found} on line ${line + before} (byte ${
+        offset + good
+      })`,
+    );
+  }
+}
+
+/** Length of the longest prefix that some valid text begins with. */
+function validPrefix(bytes: Uint8Array): number {
+  let low = 0, high = bytes.length;
+  while (low < high) {
+    const middle = Math.ceil((low + high) / 2);
+    try {
+      new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(0, middle), { stream: true });
+      low = middle;
+    } catch {
+      high = middle - 1;
+    }
+  }
+  return low;
+}
+
+// ---- compression -----------------------------------------------------------------------------------------------
+
+// A Zstandard frame of 32 bytes F5, a byte that no UTF-8 text holds. The decoder says nothing of input cut short, so
+// this frame is appended to it: what was whole then ends in the 32 bytes. Delete when Deno's decoder tells.
+const SENTINEL_FRAME = Uint8Array.of(0x28, 0xb5, 0x2f, 0xfd, 0x20, 32, 0x03, 0x01, 0x00, 0xf5);
+const SENTINEL = new Uint8Array(32).fill(0xf5);
+
+/** Decompressed bytes; several members or frames one after another are one text. */
+async function* decompress(
+  raw: AsyncIterable<Uint8Array>,
+  compression: "gz" | "zst",
+  name: string,
+): AsyncGenerator<Uint8Array> {
+  const decoder = compression === "gz" ? createGunzip() : createZstdDecompress();
+  let failure: unknown;
+  const source = async function* () {
+    try {
+      yield* raw;
+      if (compression === "zst") yield SENTINEL_FRAME;
+    } catch (error) {
+      failure = error; // of the input, not of the decoder
+      throw error;
+    }
+  };
+  try {
+    const output = pipeline(Readable.from(source()), decoder, () => {}) as unknown as AsyncIterable<
+      Uint8Array
+    >;
+    yield* compression === "gz" ? output : withoutSentinel(output);
+  } catch (error) {
+    if (failure !== undefined) throw failure;
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new SyntaxError(
+      `Cannot read ${name} as it must be whole .${compression} data: ${reason.toLowerCase()}`,
+    );
+  }
+}
+
+async function* withoutSentinel(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  let tail: Uint8Array = new Uint8Array();
+  for await (const chunk of bytes) {
+    const all = join([tail, chunk]);
+    const split = Math.max(0, all.length - SENTINEL.length);
+    if (split > 0) yield all.subarray(0, split);
+    tail = all.slice(split);
+  }
+  if (tail.length !== SENTINEL.length || tail.some((byte) => byte !== SENTINEL[0])) {
+    throw new Error("It is cut short");
+  }
+}
+
+// ---- Parquet ---------------------------------------------------------------------------------------------------
+
+async function* parquetDocuments(
+  path: string,
+  { textField = "text", sourceField, source = "" }: ReadOptions,
+): AsyncGenerator<Document> {
+  using open = await Deno.open(path);
+  const byteLength = (await open.stat()).size;
+  // Synchronous, as the library reads several columns at once and they share the file's position.
+  const slice = (begin: number, end: number = byteLength): ArrayBuffer => {
+    const bytes = new Uint8Array(end - begin);
+    open.seekSync(begin, Deno.SeekMode.Start);
+    for (let filled = 0; filled < bytes.length;) {
+      const count = open.readSync(bytes.subarray(filled));
+      if (count === null) throw new Error("it is cut short");
+      filled += count;
+    }
+    return bytes.buffer;
+  };
+  const file = { byteLength, slice };
+  if (byteLength === 0) return;
+  const metadata = await orUnreadable(path, () => parquetMetadataAsync(file));
+  const columns = metadata.schema.length > 0 ? childNames(metadata.schema) : [];
+  const wanted = [{ column: textField, flag: "--text-field" }];
+  if (sourceField !== undefined) wanted.push({ column: sourceField, flag: "--source-field" });
+  for (const { column, flag } of wanted) {
+    if (columns.includes(column)) continue;
+    const list = columns.map((name) => `"${name}"`).join(", ") || "none";
+    throw new TypeError(
+      `Cannot read ${path} as it must have a column "${column}": it has ${list}; name it with ${flag}`,
+    );
+  }
+  const parsers = {
+    stringFromBytes: (bytes: Uint8Array) => bytes && new TextDecoder("utf-8", { fatal: true }).decode(bytes),
+  };
+  let rowStart = 0;
+  for (const [group, { num_rows }] of metadata.row_groups.entries()) {
+    const rowEnd = rowStart + Number(num_rows);
+    const names = wanted.map(({ column }) => column);
+    const rows = await orUnreadable(
+      `${path}, row group ${group}`,
+      () => parquetReadObjects({ file, metadata, columns: names, rowStart, rowEnd, compressors, parsers }),
+    );
+    for (const [i, row] of rows.entries()) {
+      const text = row[textField];
+      if (typeof text !== "string") {
+        throw new TypeError(
+          `Cannot read ${path} as column "${textField}" must hold strings: in row ${rowStart + i} it is ${
+            kindOf(text)
+          }`,
+        );
+      }
+      yield { text, source: sourceField === undefined ? source : labelOf(row[sourceField], source) };
+    }
+    rowStart = rowEnd;
+  }
+}
+
+/** Names of the columns: the children of the root, which come in depth-first order with the rest of the tree. */
+function childNames(schema: { name: string; num_children?: number }[]): string[] {
+  const names: string[] = [];
+  let at = 1;
+  const skip = () => {
+    for (let left = schema[at++]?.num_children ?? 0; left > 0; left--) skip();
+  };
+  while (at < schema.length) {
+    names.push(schema[at].name);
+    skip();
+  }
+  return names;
+}
+
+async function orUnreadable<T>(where: string, call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    const reason = (error instanceof Error ? error.message : String(error)).replace(/\s+/g, " ");
+    throw new SyntaxError(`Cannot read ${where} as it must be whole Parquet data: ${reason}`);
+  }
+}

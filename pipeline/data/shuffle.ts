@@ -1,0 +1,210 @@
+/**
+ * Puts sequences into a seeded random order, out of core: the order is a function of (seed, sequence id) alone, however
+ * the rows come and however little memory there is.
+ *
+ * @module
+ */
+
+import { removeIfThere } from "../run/files.ts";
+import {
+  arrowBytes,
+  type Columns,
+  fromBatch,
+  type Lineage,
+  lineageOf,
+  readArrow,
+  readShards,
+  type RecordBatch,
+  toBatch,
+} from "./arrow.ts";
+import { concatColumns, sliceColumns, takeColumns } from "./columns.ts";
+import { permutation, randomKeys } from "./random.ts";
+
+/** Settings of {@link shuffle}. */
+export interface ShuffleOptions {
+  /** Seed of the order. */
+  seed: number;
+  /** Folder for what does not fit in memory; made when needed, removed afterwards. */
+  spill: string;
+  /** Bytes of rows to hold in memory; 16 MiB unless given. Never changes the order. */
+  budget?: number;
+}
+
+const BUCKETS = 256;
+const BUDGET = 16 * 1024 * 1024;
+const BATCH = 1024;
+
+/**
+ * Yields the same rows ordered by a 64-bit random key of their sequence id (equal keys by id).
+ *
+ * Rows beyond `budget` go to one file per leading byte of the key, and each is sorted on its own, so that memory holds the
+ * budget or a 256th of the rows, whichever is more.
+ */
+export function shuffle(
+  source: ReadableStream<RecordBatch>,
+  options: ShuffleOptions,
+): ReadableStream<RecordBatch> {
+  return ReadableStream.from(shuffled(source, options));
+}
+
+async function* shuffled(
+  source: ReadableStream<RecordBatch>,
+  { seed, spill, budget = BUDGET }: ShuffleOptions,
+): AsyncGenerator<RecordBatch> {
+  const files = new Map<number, SpillFile>();
+  let held: Columns[] = [];
+  let bytes = 0;
+  let lineage: Lineage | null = null;
+  let empty: RecordBatch | undefined;
+
+  /** Moves what is held to the buckets' files. */
+  async function spillHeld() {
+    const rows = concatColumns(held);
+    held = [];
+    bytes = 0;
+    const keys = randomKeys(seed, "shuffle", rows.sequence);
+    const members: number[][] = Array.from({ length: BUCKETS }, () => []);
+    keys.forEach((key, row) => members[Number(key >> 56n)].push(row));
+    for (const [bucket, indices] of members.entries()) {
+      if (indices.length === 0) continue;
+      if (!files.has(bucket)) {
+        files.set(bucket, await openSpill(`${spill}/bucket-${String(bucket).padStart(3, "0")}.arrows`));
+      }
+      await files.get(bucket)!.write(toBatch(takeColumns(rows, indices), lineage!));
+    }
+  }
+
+  try {
+    for await (const batch of source) {
+      lineage ??= lineageOf(batch) ?? { format: 1, stage: "" };
+      empty ??= batch;
+      const columns = fromBatch(batch);
+      held.push(columns);
+      bytes += bytesOf(columns);
+      if (bytes > budget) await spillHeld();
+    }
+    if (files.size === 0) {
+      const rows = held.length > 0 ? concatColumns(held) : undefined;
+      if (rows && rows.rows > 0) yield* inOrder(rows, seed, lineage!);
+      else if (empty) yield empty;
+      return;
+    }
+    if (held.length > 0) await spillHeld();
+    for (const file of files.values()) await file.close();
+    for (const bucket of [...files.keys()].sort((a, b) => a - b)) {
+      const { path } = files.get(bucket)!;
+      const parts: Columns[] = [];
+      for await (const batch of readArrow(path)) parts.push(fromBatch(batch));
+      yield* inOrder(concatColumns(parts), seed, lineage!);
+      await removeIfThere(path);
+    }
+  } finally {
+    for (const file of files.values()) await file.abort();
+    await removeIfThere(spill);
+  }
+}
+
+function bytesOf({ rows, tokens }: Columns): number {
+  return rows * 64 + (tokens?.byteLength ?? 0);
+}
+
+function* inOrder(rows: Columns, seed: number, lineage: Lineage): Generator<RecordBatch> {
+  const keys = randomKeys(seed, "shuffle", rows.sequence);
+  const order = Uint32Array.from(keys, (_, row) => row);
+  const compare = (a: bigint, b: bigint) => a < b ? -1 : a > b ? 1 : 0;
+  order.sort((a, b) => compare(keys[a], keys[b]) || compare(rows.sequence[a], rows.sequence[b]));
+  for (let begin = 0; begin < rows.rows; begin += BATCH) {
+    yield toBatch(takeColumns(rows, order.subarray(begin, begin + BATCH)), lineage);
+  }
+}
+
+interface SpillFile {
+  path: string;
+  write(batch: RecordBatch): Promise<void>;
+  close(): Promise<void>;
+  abort(): Promise<void>;
+}
+
+/** Opens an Arrow stream on disk that takes batches one by one. */
+async function openSpill(path: string): Promise<SpillFile> {
+  await Deno.mkdir(path.slice(0, path.lastIndexOf("/")), { recursive: true });
+  const file = await Deno.open(path, { write: true, create: true, truncate: true });
+  const { readable, writable } = new TransformStream<RecordBatch, RecordBatch>();
+  const writer = writable.getWriter();
+  const written = arrowBytes(readable).pipeTo(file.writable);
+  written.catch(() => {}); // reported by the write or the close that meets it
+  let open = true;
+  return {
+    path,
+    write: (batch) => Promise.race([writer.write(batch), written]),
+    async close() {
+      open = false;
+      await writer.close();
+      await written;
+    },
+    async abort() {
+      if (!open) return;
+      open = false;
+      await writer.abort().catch(() => {});
+      await written.catch(() => {});
+    },
+  };
+}
+
+/**
+ * Opens an endless stream of training sequences: the shards in order once, then again and again in new orders (the shards
+ * permuted, and the rows within each), starting after `consumed` sequences. The result returns the next `n`.
+ *
+ * Memory holds one shard. Throws `RangeError` where the shards hold no rows. `onRestart` hears of every new pass.
+ */
+export function epochs(
+  paths: string[],
+  seed: number,
+  consumed = 0,
+  onRestart?: (epoch: number) => void,
+): (n: number) => Promise<Columns> {
+  const source = pass(paths, seed, onRestart);
+  let skip = consumed;
+  let rest: Columns | undefined;
+  return async (n) => {
+    const parts: Columns[] = [];
+    for (let left = n; left > 0;) {
+      if (!rest || rest.rows === 0) {
+        const { value, done } = await source.next();
+        if (done) break;
+        rest = value;
+      }
+      const dropped = Math.min(skip, rest.rows);
+      skip -= dropped;
+      const count = Math.min(left, rest.rows - dropped);
+      if (count > 0) parts.push(sliceColumns(rest, dropped, dropped + count));
+      rest = sliceColumns(rest, dropped + count, rest.rows);
+      left -= count;
+    }
+    return concatColumns(parts);
+  };
+}
+
+async function* pass(
+  paths: string[],
+  seed: number,
+  onRestart?: (epoch: number) => void,
+): AsyncGenerator<Columns> {
+  let rows = 0;
+  for await (const batch of readShards(paths)) {
+    rows += batch.numRows;
+    yield fromBatch(batch);
+  }
+  if (rows === 0) {
+    throw new RangeError("Cannot read training sequences as the shards must hold some: they hold 0 rows");
+  }
+  for (let epoch = 1;; epoch++) {
+    onRestart?.(epoch);
+    for (const shard of permutation(paths.length, seed, `epoch ${epoch}`)) {
+      const parts: Columns[] = [];
+      for await (const batch of readArrow(paths[shard])) parts.push(fromBatch(batch));
+      const all = concatColumns(parts);
+      if (all.rows > 0) yield takeColumns(all, permutation(all.rows, seed, `epoch ${epoch} shard ${shard}`));
+    }
+  }
+}

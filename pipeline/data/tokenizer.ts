@@ -1,0 +1,266 @@
+/**
+ * Tokenizers in the Hugging Face format: trained here (byte-level BPE) or loaded. The only file that imports the native
+ * library, which needs `--allow-ffi`: it is imported when a tokenizer is first used.
+ *
+ * @module
+ */
+
+import type * as Native from "tokenizers";
+import { sha256 } from "../run/files.ts";
+import type { Document } from "./readers.ts";
+
+/** A tokenizer. */
+export interface Tokenizer {
+  /** Number of ids: the largest id plus one. */
+  readonly vocabulary: number;
+  /** Id of the token that closes every document. */
+  readonly eos: number;
+  /** SHA-256 of `json`, the tokenizer's identity. */
+  readonly sha256: string;
+  /** Text of `tokenizer.json`. */
+  readonly json: string;
+  /** Encodes texts on all cores, without special tokens: u32 ids of each. */
+  encode(texts: string[]): Promise<Uint32Array[]>;
+  /** Decodes ids to text; special tokens are shown. */
+  decode(ids: ArrayLike<number>): Promise<string>;
+}
+
+/** Settings of {@link trainTokenizer}. */
+export interface TrainTokenizerOptions {
+  /** Number of ids wanted, V: EOS, the 256 bytes and V − 257 merges. */
+  vocabularySize: number;
+  /** Characters of text to train on, at most. */
+  sample: number;
+  /** Folder for the library's training files; made and removed. */
+  scratch: string;
+}
+
+/** The token that closes documents in the tokenizers trained here. */
+export const EOS_TOKEN = "<|endoftext|>";
+
+const BYTES = 256;
+const SPECIAL = 1 + BYTES;
+// The library stops at 30,000 entries; it spends some of them on the bytes that occur in the text.
+const LIBRARY_LIMIT = 30_000;
+const EOS_NAMES = [EOS_TOKEN, "</s>", "<eos>", "<|end_of_text|>", "<|eos|>", "[EOS]", "<|im_end|>", "[SEP]"];
+
+/** The 256 byte-level symbols in byte order: printable bytes stand for themselves, the others for U+0100 onwards. */
+export function byteSymbols(): string[] {
+  const printable = (byte: number) =>
+    (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || (byte >= 0xae && byte <= 0xff);
+  let next = 0;
+  return Array.from(
+    { length: BYTES },
+    (_, byte) => String.fromCharCode(printable(byte) ? byte : 256 + next++),
+  );
+}
+
+/**
+ * Trains a byte-level BPE tokenizer of exactly `vocabularySize` ids on the first `sample` characters of the documents.
+ *
+ * The library trains a fixed size and forgets bytes that it has not seen; merges are greedy, so its first V − 257 merges on
+ * top of all 256 bytes are the tokenizer of size V. Throws `RangeError` where the text supports fewer merges, with both
+ * numbers, or where the size is impossible.
+ */
+export async function trainTokenizer(
+  documents: AsyncIterable<Document>,
+  { vocabularySize, sample, scratch }: TrainTokenizerOptions,
+): Promise<Tokenizer> {
+  if (!Number.isSafeInteger(vocabularySize) || vocabularySize < SPECIAL) {
+    throw new RangeError(
+      `Cannot train a tokenizer as its size must be at least ${SPECIAL} (EOS and the 256 bytes): it is ${vocabularySize}`,
+    );
+  }
+  const library = await native();
+  await Deno.mkdir(scratch, { recursive: true });
+  try {
+    const path = `${scratch}/sample.txt`;
+    const characters = await writeSample(documents, path, sample);
+    if (characters === 0) {
+      throw new RangeError(
+        "Cannot train a tokenizer as there must be some text: the training documents hold none",
+      );
+    }
+    const trainee = new library.Tokenizer(library.BPE.empty());
+    trainee.setPreTokenizer(library.byteLevelPreTokenizer(false));
+    trainee.train([path]);
+    const model = `${scratch}/trained.json`;
+    trainee.save(model);
+    const trained = JSON.parse(await Deno.readTextFile(model)) as {
+      model: { merges: (string | [string, string])[] };
+    };
+    const merges = trained.model.merges.map((merge) => typeof merge === "string" ? merge.split(" ") : merge);
+    const wanted = vocabularySize - SPECIAL;
+    if (merges.length < wanted) {
+      throw new RangeError(
+        `Cannot train a tokenizer of ${vocabularySize} ids as the text must support them: it supports ` +
+          `${SPECIAL + merges.length}${
+            merges.length > LIBRARY_LIMIT - SPECIAL ? " (the most that the library trains)" : ""
+          }; ` +
+          `set --vocab-size to ${SPECIAL + merges.length} or less, or give more text`,
+      );
+    }
+    return await openTokenizer(byteLevelJson(merges.slice(0, wanted)), EOS_TOKEN);
+  } finally {
+    await Deno.remove(scratch, { recursive: true }).catch(() => {});
+  }
+}
+
+async function writeSample(
+  documents: AsyncIterable<Document>,
+  path: string,
+  sample: number,
+): Promise<number> {
+  const file = await Deno.open(path, { write: true, create: true, truncate: true });
+  const encoder = new TextEncoder();
+  let characters = 0;
+  try {
+    for await (const { text } of documents) {
+      const part = text.slice(0, Math.max(0, sample - characters));
+      characters += part.length;
+      const bytes = encoder.encode(part + "\n");
+      for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+      if (characters >= sample) break;
+    }
+  } finally {
+    file.close();
+  }
+  return characters;
+}
+
+/** The `tokenizer.json` of a byte-level BPE: EOS is id 0, the bytes are ids 1 to 256, merges follow. */
+function byteLevelJson(merges: string[][]): string {
+  const vocab: Record<string, number> = { [EOS_TOKEN]: 0 };
+  for (const symbol of byteSymbols()) vocab[symbol] = Object.keys(vocab).length;
+  let next = SPECIAL;
+  for (const [left, right] of merges) vocab[left + right] = next++;
+  const byteLevel = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true };
+  return JSON.stringify({
+    version: "1.0",
+    truncation: null,
+    padding: null,
+    added_tokens: [{
+      id: 0,
+      content: EOS_TOKEN,
+      single_word: false,
+      lstrip: false,
+      rstrip: false,
+      normalized: false,
+      special: true,
+    }],
+    normalizer: null,
+    pre_tokenizer: byteLevel,
+    post_processor: byteLevel,
+    decoder: byteLevel,
+    model: {
+      type: "BPE",
+      dropout: null,
+      unk_token: null,
+      continuing_subword_prefix: null,
+      end_of_word_suffix: null,
+      fuse_unk: false,
+      byte_fallback: false,
+      ignore_merges: false,
+      vocab,
+      merges,
+    },
+  });
+}
+
+/**
+ * Loads any Hugging Face `tokenizer.json`. `eos` names the end-of-document token where the file has no usual one.
+ *
+ * Throws `SyntaxError` where the file is not a tokenizer, `RangeError` where it is missing or has no such token.
+ */
+export async function loadTokenizer(path: string, { eos }: { eos?: string } = {}): Promise<Tokenizer> {
+  let json: string;
+  try {
+    json = new TextDecoder("utf-8", { fatal: true }).decode(await Deno.readFile(path));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.IsADirectory) {
+      throw new RangeError(
+        `Cannot load tokenizer "${path}" as it must be a file: ${
+          error instanceof Deno.errors.NotFound ? "there is none" : "it is a folder"
+        }`,
+      );
+    }
+    throw error instanceof TypeError
+      ? new SyntaxError(`Cannot load tokenizer "${path}" as it must be JSON in UTF-8: it is not`)
+      : error;
+  }
+  return await openTokenizer(json, eos, path);
+}
+
+async function openTokenizer(
+  json: string,
+  eos: string | undefined,
+  path = "tokenizer.json",
+): Promise<Tokenizer> {
+  const library = await native();
+  let tokenizer: Native.Tokenizer;
+  try {
+    tokenizer = library.Tokenizer.fromString(json);
+  } catch (error) {
+    const reason = (error as Error).message.split("\n")[0];
+    throw new SyntaxError(
+      `Cannot load tokenizer "${path}" as it must be in the Hugging Face format: ${reason}`,
+    );
+  }
+  tokenizer.disableTruncation();
+  tokenizer.disablePadding();
+  const names = eos === undefined || eos === "" ? EOS_NAMES : [eos];
+  const name = names.find((name) => tokenizer.tokenToId(name) !== null);
+  if (name === undefined) {
+    throw new RangeError(
+      `Cannot load tokenizer "${path}" as it must have an end-of-document token: it has none of ${
+        names.join(", ")
+      }; ` +
+        "name it with --eos",
+    );
+  }
+  const ids = Object.values(tokenizer.getVocab(true));
+  const vocabulary = ids.reduce((most, id) => Math.max(most, id), -1) + 1;
+  // Text that spells a special token must not become one: such a token would end a document in its middle.
+  const special = specialTokens(json).filter((token) => token.length > 1);
+  return {
+    vocabulary,
+    eos: tokenizer.tokenToId(name)!,
+    sha256: sha256(json),
+    json,
+    async encode(texts) {
+      const parts = texts.map((text) => splitSpecial(text, special));
+      const encodings = await tokenizer.encodeBatch(parts.flat(), { addSpecialTokens: false });
+      let next = 0;
+      return parts.map((pieces) => {
+        const own = pieces.map(() => encodings[next++].getIds());
+        return own.length === 1 ? Uint32Array.from(own[0]) : Uint32Array.from(own.flat());
+      });
+    },
+    decode: (ids) => tokenizer.decode(Array.from(ids), false),
+  };
+}
+
+function specialTokens(json: string): string[] {
+  const { added_tokens: added = [] } = JSON.parse(json) as {
+    added_tokens?: { content: string; special: boolean }[];
+  };
+  return added.filter(({ special }) => special).map(({ content }) => content);
+}
+
+/** Cuts a text inside every special token that it spells, so that the token's parts are encoded as plain text. */
+function splitSpecial(text: string, special: string[]): string[] {
+  if (!special.some((token) => text.includes(token))) return [text];
+  const cuts = new Set<number>();
+  for (const token of special) {
+    for (let at = text.indexOf(token); at !== -1; at = text.indexOf(token, at + 1)) cuts.add(at + 1);
+  }
+  const places = [0, ...[...cuts].sort((a, b) => a - b), text.length];
+  return places.slice(1).map((end, i) => text.slice(places[i], end)).filter((piece) => piece.length > 0);
+}
+
+let library: Promise<typeof Native> | undefined;
+
+/** Imports the native library once. */
+function native(): Promise<typeof Native> {
+  return library ??= import("tokenizers");
+}

@@ -1,0 +1,30 @@
+/**
+ * Assigns scored sequences to experts: in a run folder, or from files or a pipe to a file or a pipe.
+ *
+ *   deno task assign --run runs/a
+ *   deno task score - --routers runs/a/routers < tokens.arrows | deno task assign - > assigned.arrows
+ */
+import { assign, chunkOf } from "../mod.ts";
+import { runTask } from "./command.ts";
+import { arrowInput, arrowOutput, peekExperts } from "./pipe.ts";
+import { runStageTask } from "./stage.ts";
+
+if (import.meta.main) {
+  await runTask({
+    name: "assign",
+    about:
+      "Assigns scored sequences to experts, in equal parts, chunk by chunk. Without FILE it works in a run folder.",
+    positional: "[FILE…|-]",
+    run: async (call) => {
+      const { paths, sources: { flags }, options, signal, onEvent } = call;
+      if (paths.length === 0) return await runStageTask("assign", call);
+      const { experts, batches } = await peekExperts(arrowInput(paths));
+      const assigned = assign(batches, {
+        method: flags?.method as "balanced" | "argmax" | undefined,
+        chunk: chunkOf({ chunk: flags?.chunk ?? 0, experts }),
+        onWarning: (message) => onEvent({ type: "warning", message }),
+      });
+      await arrowOutput(assigned, options.output, signal);
+    },
+  });
+}

@@ -1,0 +1,52 @@
+/**
+ * Connects tasks in a shell: Arrow IPC from files or standard input, to a file or standard output.
+ *
+ * @module
+ */
+
+import { arrowBytes, fromBatch, lineageOf, readArrow, type RecordBatch, writeArrowFile } from "../mod.ts";
+
+/** Reads batches from files, one after another, `-` being standard input. */
+export function arrowInput(paths: string[]): ReadableStream<RecordBatch> {
+  return ReadableStream.from(async function* () {
+    for (const path of paths) {
+      yield* path === "-" ? readArrow(Deno.stdin.readable, "standard input") : readArrow(path);
+    }
+  }());
+}
+
+/** Finds E in scores without losing a batch. */
+export async function peekExperts(
+  batches: ReadableStream<RecordBatch>,
+): Promise<{ experts: number; batches: ReadableStream<RecordBatch> }> {
+  const iterator = batches[Symbol.asyncIterator]();
+  const first = await iterator.next();
+  const { nll, rows } = first.done ? { nll: undefined, rows: 0 } : fromBatch(first.value);
+  const experts = rows > 0 && nll ? nll.length / rows : first.value && lineageOf(first.value)?.experts || 1;
+  const all = async function* () {
+    try {
+      for (let next = first; !next.done; next = await iterator.next()) yield next.value;
+    } finally {
+      await iterator.return?.();
+    }
+  };
+  return { experts, batches: ReadableStream.from(all()) };
+}
+
+/** Writes batches to the file `output` (IPC file format), or to standard output (IPC stream) where it is "". */
+export async function arrowOutput(
+  batches: ReadableStream<RecordBatch>,
+  output: string,
+  signal: AbortSignal,
+): Promise<void> {
+  if (output) {
+    const { rows } = await writeArrowFile(output, batches);
+    return console.error(`${output}: ${rows} rows`);
+  }
+  if (Deno.stdout.isTerminal()) {
+    throw new RangeError(
+      "Cannot write Arrow to a terminal as it is binary: send it to a file (> x.arrows) or a pipe, or set --output",
+    );
+  }
+  await arrowBytes(batches).pipeTo(Deno.stdout.writable, { signal });
+}

@@ -1,0 +1,34 @@
+/**
+ * Scores sequences with every router: in a run folder, or from files or a pipe to a file or a pipe.
+ *
+ *   deno task score --run runs/a --part 2/4
+ *   deno task score - --routers runs/a/routers --prefix 64 < tokens.arrows > scores.arrows
+ */
+import { loadRouters, openGpu, score } from "../mod.ts";
+import { runTask } from "./command.ts";
+import { arrowInput, arrowOutput } from "./pipe.ts";
+import { runStageTask } from "./stage.ts";
+
+if (import.meta.main) {
+  await runTask({
+    name: "score",
+    about: "Scores the prefix of every sequence with every router. Without FILE it works in a run folder.",
+    positional: "[FILE…|-]",
+    run: async (call) => {
+      const { paths, sources: { flags }, options, signal, onEvent } = call;
+      if (paths.length === 0) return await runStageTask("score", call);
+      if (!flags?.routers) {
+        throw new RangeError("Cannot score as --routers must name a folder of routers: it is not given");
+      }
+      const routers = await loadRouters(flags.routers);
+      const prefix = flags.prefix ?? routers.notes.prefix;
+      if (!prefix) throw new RangeError("Cannot score as the routers do not say their prefix: set --prefix");
+      const gpu = await openGpu({ adapter: options.adapter || undefined });
+      onEvent({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
+      const onWarning = (message: string) => onEvent({ type: "warning", message });
+      const batches = score(arrowInput(paths), { gpu, routers, prefix, batch: flags.scoreBatch, onWarning });
+      await arrowOutput(batches, options.output, signal);
+      gpu.close();
+    },
+  });
+}

@@ -1,0 +1,103 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import fc from "fast-check";
+import {
+  EOS_TOKEN,
+  loadTokenizer,
+  type Tokenizer,
+  trainTokenizer,
+} from "../../../pipeline/data/tokenizer.ts";
+
+const prose = Array.from(
+  { length: 60 },
+  (_, i) =>
+    `The quick brown fox number ${i} jumps over the lazy dog, and naïve café owners 日本 look on at ${
+      i * 7
+    }.\n`,
+).join("");
+
+async function* documents(...texts: string[]) {
+  await Promise.resolve();
+  for (const text of texts) yield { text, source: "" };
+}
+
+async function train(vocabularySize: number, sample = 1e6, text = prose): Promise<Tokenizer> {
+  const scratch = `${await Deno.makeTempDir()}/scratch`;
+  try {
+    return await trainTokenizer(documents(text), { vocabularySize, sample, scratch });
+  } finally {
+    assertEquals([...Deno.readDirSync(scratch.slice(0, -"/scratch".length))], []); // scratch files are gone
+  }
+}
+
+Deno.test("trainTokenizer() gives exactly the wanted ids, EOS first, and the same bytes again", async () => {
+  const tokenizer = await train(300);
+  assertEquals(tokenizer.vocabulary, 300);
+  assertEquals(tokenizer.eos, 0);
+  assertEquals((await train(300)).json, tokenizer.json);
+  const larger = await train(320);
+  assertEquals(
+    Object.keys(JSON.parse(larger.json).model.vocab).slice(0, 300),
+    Object.keys(JSON.parse(tokenizer.json).model.vocab),
+  );
+});
+
+Deno.test("trainTokenizer() encodes every byte, seen in training or not, and decodes it again", async () => {
+  const tokenizer = await train(300);
+  const everyByte = Array.from({ length: 0x250 }, (_, i) => String.fromCodePoint(i)).join("") +
+    "\u{1F600}\u{10FFFF}퟿";
+  const [ids] = await tokenizer.encode([everyByte]);
+  assertEquals(await tokenizer.decode(ids), everyByte);
+  await fc.assert(fc.asyncProperty(fc.string({ unit: "binary" }), async (text) => {
+    const valid = text.toWellFormed();
+    const [own] = await tokenizer.encode([valid]);
+    assertEquals(await tokenizer.decode(own), valid);
+    assertEquals(own.every((id) => id > 0 && id < 300), true);
+  }));
+});
+
+Deno.test("trainTokenizer() never makes EOS of text that spells it", async () => {
+  const tokenizer = await train(300);
+  const text = `before ${EOS_TOKEN}${EOS_TOKEN} after`;
+  const [ids, plain] = await tokenizer.encode([text, "plain"]);
+  assertEquals(ids.includes(tokenizer.eos), false);
+  assertEquals(await tokenizer.decode(ids), text);
+  assertEquals(await tokenizer.decode(plain), "plain");
+});
+
+Deno.test("trainTokenizer() reads no more than its sample and says what a text supports", async () => {
+  const error = await assertRejects(() => train(5000), RangeError);
+  const supported = Number(/it supports (\d+);/.exec(error.message)![1]);
+  assertEquals((await train(supported)).vocabulary, supported);
+  await assertRejects(() => train(supported + 1), RangeError, `${supported}`);
+  await assertRejects(() => train(256), RangeError, "at least 257");
+  await assertRejects(() => train(300, 1e6, ""), RangeError, "some text");
+  const few = await assertRejects(() => train(1000, 50), RangeError);
+  assertEquals(Number(/it supports (\d+);/.exec(few.message)![1]) < supported, true);
+});
+
+Deno.test("loadTokenizer() opens other tokenizers and names what is wrong with a file", async () => {
+  const folder = await Deno.makeTempDir();
+  const write = (name: string, text: string) => Deno.writeTextFileSync(`${folder}/${name}`, text);
+  const wordLevel = (added: object[], vocab: object) =>
+    JSON.stringify({
+      version: "1.0",
+      added_tokens: added,
+      pre_tokenizer: { type: "Whitespace" },
+      model: { type: "WordLevel", vocab, unk_token: "[UNK]" },
+    });
+  write("words.json", wordLevel([], { "[UNK]": 0, "</s>": 1, hello: 2, world: 70_000 }));
+  const words = await loadTokenizer(`${folder}/words.json`);
+  assertEquals([words.eos, words.vocabulary], [1, 70_001]);
+  assertEquals((await words.encode(["hello world there", ""])).map((ids) => [...ids]), [[2, 70_000, 0], []]);
+  assertEquals((await loadTokenizer(`${folder}/words.json`, { eos: "hello" })).eos, 2);
+  write("none.json", wordLevel([], { "[UNK]": 0, hello: 1 }));
+  await assertRejects(() => loadTokenizer(`${folder}/none.json`), RangeError, "--eos");
+  await assertRejects(() => loadTokenizer(`${folder}/none.json`, { eos: "<x>" }), RangeError, "<x>");
+  write("broken.json", `{"version": `);
+  await assertRejects(() => loadTokenizer(`${folder}/broken.json`), SyntaxError, "Hugging Face format");
+  Deno.writeFileSync(`${folder}/bytes.json`, Uint8Array.of(0xff, 0xfe));
+  await assertRejects(() => loadTokenizer(`${folder}/bytes.json`), SyntaxError, "UTF-8");
+  await assertRejects(() => loadTokenizer(`${folder}/missing.json`), RangeError, "there is none");
+  await assertRejects(() => loadTokenizer(folder), RangeError, "it is a folder");
+  await Deno.remove(folder, { recursive: true });
+});

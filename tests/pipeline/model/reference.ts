@@ -1,0 +1,104 @@
+/**
+ * The model once more, in f64 and in the plainest words, from the paper's description alone: it shares no code with
+ * the kernels or with their references. One sequence at a time, no bank, no padding.
+ */
+
+import type { ModelConfig } from "../../../pipeline/model/config.ts";
+
+/** Tensors by name, each `[out, in]` or `[columns]`. */
+export type ReferenceWeights = ReadonlyMap<string, ArrayLike<number>>;
+
+type Vector = number[];
+
+function normalize(x: Vector, gain: ArrayLike<number>, bias: ArrayLike<number>): Vector {
+  const mean = x.reduce((a, b) => a + b) / x.length;
+  const variance = x.reduce((sum, value) => sum + (value - mean) ** 2, 0) / x.length;
+  return x.map((value, i) => (value - mean) / Math.sqrt(variance + 1e-5) * gain[i] + bias[i]);
+}
+
+function apply(weight: ArrayLike<number>, bias: ArrayLike<number> | null, x: Vector): Vector {
+  return Array.from({ length: weight.length / x.length }, (_, row) => {
+    return x.reduce((sum, value, i) => sum + weight[row * x.length + i] * value, bias ? bias[row] : 0);
+  });
+}
+
+function rotate(x: Vector, position: number): Vector {
+  const half = x.length / 2;
+  return x.map((value, i) => {
+    const angle = position / 10_000 ** ((i % half) / half);
+    return i < half
+      ? value * Math.cos(angle) - x[i + half] * Math.sin(angle)
+      : value * Math.cos(angle) + x[i - half] * Math.sin(angle);
+  });
+}
+
+function gelu(x: number): number {
+  return x / 2 * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
+}
+
+function add(a: Vector, b: Vector): Vector {
+  return a.map((value, i) => value + b[i]);
+}
+
+function softmax(scores: Vector): Vector {
+  const peak = Math.max(...scores);
+  const powers = scores.map((score) => Math.exp(score - peak));
+  const total = powers.reduce((a, b) => a + b);
+  return powers.map((power) => power / total);
+}
+
+/** Attention of one head over the normalised stream: query, key and value are rows of the fused projection. */
+function attend(qkv: Vector[], head: number, size: number): Vector[] {
+  const of = (row: Vector, which: number) =>
+    row.slice((3 * head + which) * size, (3 * head + which + 1) * size);
+  const keys = qkv.map((row, position) => rotate(of(row, 1), position));
+  return qkv.map((row, position) => {
+    const query = rotate(of(row, 0), position);
+    const scores = keys.slice(0, position + 1).map((key) =>
+      key.reduce((sum, value, i) => sum + value * query[i], 0) / Math.sqrt(size)
+    );
+    return softmax(scores).reduce(
+      (sum, weight, j) => add(sum, of(qkv[j], 2).map((value) => weight * value)),
+      Array(size).fill(0),
+    );
+  });
+}
+
+/** Computes the logits after every token of one sequence. */
+export function logitsReference(config: ModelConfig, weights: ReferenceWeights, tokens: number[]): Vector[] {
+  const { hidden, heads, layers } = config;
+  const tensor = (name: string) => weights.get(`gpt_neox.${name}`)!;
+  const embedding = tensor("embed_in.weight");
+  let stream = tokens.map((token) => Array.from({ length: hidden }, (_, i) => embedding[token * hidden + i]));
+  for (let layer = 0; layer < layers; layer++) {
+    const own = (name: string) => tensor(`layers.${layer}.${name}`);
+    const norm = (name: string, x: Vector) => normalize(x, own(`${name}.weight`), own(`${name}.bias`));
+    const linear = (name: string, x: Vector) => apply(own(`${name}.weight`), own(`${name}.bias`), x);
+    const qkv = stream.map((x) => linear("attention.query_key_value", norm("input_layernorm", x)));
+    const byHead = Array.from({ length: heads }, (_, head) => attend(qkv, head, hidden / heads));
+    stream = stream.map((x, i) => add(x, linear("attention.dense", byHead.flatMap((rows) => rows[i]))));
+    stream = stream.map((x) => {
+      const inner = linear("mlp.dense_h_to_4h", norm("post_attention_layernorm", x)).map(gelu);
+      return add(x, linear("mlp.dense_4h_to_h", inner));
+    });
+  }
+  return stream.map((x) =>
+    apply(embedding, null, normalize(x, tensor("final_layer_norm.weight"), tensor("final_layer_norm.bias")))
+  );
+}
+
+/** Computes the NLL in nats of one sequence: the sum over all tokens but the first. */
+export function sequenceNll(config: ModelConfig, weights: ReferenceWeights, tokens: number[]): number {
+  const logits = logitsReference(config, weights, tokens.slice(0, -1));
+  return logits.reduce((sum, row, i) => sum - Math.log(softmax(row)[tokens[i + 1]]), 0);
+}
+
+/** Computes the mean NLL per predicted token of a batch of sequences. */
+export function meanNll(config: ModelConfig, weights: ReferenceWeights, sequences: number[][]): number {
+  const predicted = sequences.reduce((sum, tokens) => sum + Math.max(0, tokens.length - 1), 0);
+  return sequences.reduce(
+    (sum, tokens) => sum + (tokens.length > 1 ? sequenceNll(config, weights, tokens) : 0),
+    0,
+  ) /
+    predicted;
+}

@@ -1,0 +1,68 @@
+/** Models and batches for the tests of what runs models. */
+
+import { assert, assertEquals } from "@std/assert";
+import type { HostBatch } from "../../../pipeline/model/batch.ts";
+import { type ModelConfig, parameterSpecs } from "../../../pipeline/model/config.ts";
+import type { Weights } from "../../../pipeline/model/parameters.ts";
+import { assertSameBits, random, randomIntegers } from "../../kernels/support.ts";
+
+/** A model with no zero or one anywhere, so that no term of any gradient hides. */
+export function anyWeights(config: ModelConfig, name: string | number): Weights {
+  return new Map(
+    parameterSpecs(config).map((spec) => {
+      const size = spec.shape[0] * (spec.shape[1] ?? 1);
+      const values = random(size, `${spec.name} of ${name}`, 0.3);
+      return [spec.name, spec.initial === "ones" ? values.map((value) => value + 1) : values];
+    }),
+  );
+}
+
+/** Random sequences of random lengths, the last one full, for every model; padding holds random tokens as well. */
+export function anyBatch(
+  { vocabulary }: ModelConfig,
+  { models, batch, length }: { models: number; batch: number; length: number },
+  name = "batch",
+): HostBatch {
+  return {
+    tokens: randomIntegers(models * batch * length, vocabulary, `tokens of ${name}`),
+    lengths: randomIntegers(models * batch, length, `lengths of ${name}`).map((value, i) =>
+      i % batch === batch - 1 ? length : value + 1
+    ),
+  };
+}
+
+/** Cuts a batch into plain sequences without their padding, model after model. */
+export function sequencesOf({ tokens, lengths }: HostBatch): number[][] {
+  const length = tokens.length / lengths.length;
+  return [...lengths].map((real, i) => [...tokens.subarray(i * length, i * length + real)]);
+}
+
+/** Takes the part of one model out of a batch for `models`. */
+export function batchOf({ tokens, lengths }: HostBatch, models: number, index: number): HostBatch {
+  const [size, batch] = [tokens.length / models, lengths.length / models];
+  return {
+    tokens: tokens.slice(index * size, (index + 1) * size),
+    lengths: lengths.slice(index * batch, (index + 1) * batch),
+  };
+}
+
+/** Throws unless every tensor has the same bits. */
+export function assertSameTensors(actual: Weights, expected: Weights, what = "model"): void {
+  assertEquals([...actual.keys()], [...expected.keys()]);
+  for (const [name, values] of expected) assertSameBits(actual.get(name)!, values, `${name} of ${what}`);
+}
+
+/** Throws unless `‖a − b‖ <= tolerance ‖b‖` for every tensor. */
+export function assertCloseTensors(
+  actual: Weights,
+  expected: Weights,
+  tolerance: number,
+  what = "model",
+): void {
+  assertEquals([...actual.keys()], [...expected.keys()]);
+  for (const [name, values] of expected) {
+    const difference = Math.hypot(...values.map((value, i) => actual.get(name)![i] - value));
+    const norm = Math.hypot(...values);
+    assert(difference <= tolerance * norm, `${name} of ${what} is off by ${difference / norm}`);
+  }
+}
