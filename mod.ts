@@ -7,7 +7,8 @@
  * @module
  */
 
-export { type AdapterKind, type Gpu, openGpu, type OpenGpuOptions } from "./kernels/gpu.ts";
+export { type Gpu, openGpu, type OpenGpuOptions } from "./kernels/gpu.ts";
+export { type AdapterKind, type Variants } from "./kernels/variants.ts";
 export { type AdamwSettings } from "./kernels/adamw.ts";
 export { type ModelConfig, parameterCount, validateModelConfig } from "./pipeline/model/config.ts";
 export { initialWeights, type Weights } from "./pipeline/model/parameters.ts";

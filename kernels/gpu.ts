@@ -3,8 +3,7 @@
  * into a {@link Dispatch}, submits lists of them and reads results back. It knows nothing of models or data.
  */
 
-/** What an adapter is, for choosing kernel variants: one of the rows of `variants.ts`. */
-export type AdapterKind = "software" | "gpu";
+import { type AdapterKind, chooseVariants, type Variants } from "./variants.ts";
 
 /** A storage buffer with its name, so that every error can say which tensor it is about. */
 export interface GpuBuffer {
@@ -70,6 +69,8 @@ export interface Gpu {
   readonly adapter: string;
   /** Kind of the adapter. */
   readonly kind: AdapterKind;
+  /** Forms of the kernels that run on it. */
+  readonly variants: Variants;
   /** Largest size of one binding, in bytes. */
   readonly maxBindingBytes: number;
   /** Whether {@link Gpu.profile} can time kernels. */
@@ -100,6 +101,8 @@ export interface Gpu {
 export interface OpenGpuOptions {
   /** `high-performance`, `low-power`, or part of an adapter's name that the adapter obtained must hold. */
   adapter?: string;
+  /** Forms of kernels to use instead of the table's. */
+  variants?: Partial<Variants>;
 }
 
 const WORKGROUPS_PER_AXIS = 65_535;
@@ -123,7 +126,7 @@ export function foldGrid(count: number): [number, number] {
  * Throws an `Error` when there is no adapter (and says which package brings one), or when `adapter` names
  * another than the one obtained.
  */
-export async function openGpu({ adapter: wanted }: OpenGpuOptions = {}): Promise<Gpu> {
+export async function openGpu({ adapter: wanted, variants }: OpenGpuOptions = {}): Promise<Gpu> {
   const preference = wanted === "high-performance" || wanted === "low-power" ? wanted : undefined;
   const adapter = await navigator.gpu?.requestAdapter({ powerPreference: preference });
   if (!adapter) {
@@ -142,21 +145,36 @@ export async function openGpu({ adapter: wanted }: OpenGpuOptions = {}): Promise
     adapter.info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader/i.test(description) ? "software" : "gpu";
   const canProfile = adapter.features.has("timestamp-query");
   const { limits } = adapter;
-  const device = await adapter.requestDevice({
-    requiredFeatures: canProfile ? ["timestamp-query"] : [],
-    requiredLimits: {
-      maxBufferSize: limits.maxBufferSize,
-      maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
-      maxStorageBuffersPerShaderStage: limits.maxStorageBuffersPerShaderStage,
-      maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize,
-      maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
-      maxComputeWorkgroupSizeX: limits.maxComputeWorkgroupSizeX,
-    },
+  const features: GPUFeatureName[] = canProfile ? ["timestamp-query"] : [];
+  const requiredLimits = {
+    maxBufferSize: limits.maxBufferSize,
+    maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
+    maxStorageBuffersPerShaderStage: limits.maxStorageBuffersPerShaderStage,
+    maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize,
+    maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
+    maxComputeWorkgroupSizeX: limits.maxComputeWorkgroupSizeX,
+  };
+  // Deno 2.9 grants subgroups without listing them among the adapter's features, so asking is the way to know.
+  let subgroupOf8 = adapter.info.subgroupMinSize === 8 && adapter.info.subgroupMaxSize === 8;
+  let device: GPUDevice | undefined;
+  if (subgroupOf8) {
+    device = await adapter.requestDevice({ requiredFeatures: [...features, "subgroups"], requiredLimits })
+      .catch(() => undefined);
+    subgroupOf8 = device !== undefined;
+  }
+  device ??= await adapter.requestDevice({ requiredFeatures: features, requiredLimits });
+  return wrapDevice(device, {
+    adapter: description,
+    kind,
+    canProfile,
+    variants: chooseVariants(kind, subgroupOf8, variants),
   });
-  return wrapDevice(device, description, kind, canProfile);
 }
 
-function wrapDevice(device: GPUDevice, adapter: string, kind: AdapterKind, canProfile: boolean): Gpu {
+function wrapDevice(
+  device: GPUDevice,
+  { adapter, kind, canProfile, variants }: Pick<Gpu, "adapter" | "kind" | "canProfile" | "variants">,
+): Gpu {
   // Invalid work drops its whole command buffer without a throw, so the first message is kept for the next read.
   let failure: string | undefined;
   let lastLabel = "none";
@@ -242,6 +260,7 @@ function wrapDevice(device: GPUDevice, adapter: string, kind: AdapterKind, canPr
   const gpu: Gpu = {
     adapter,
     kind,
+    variants,
     maxBindingBytes,
     canProfile,
     empty: createBuffer("empty", 16),

@@ -3,6 +3,7 @@
 import matmulCode from "./matmul.wgsl" with { type: "text" };
 import matmulTransposedCode from "./matmul_transposed.wgsl" with { type: "text" };
 import type { Dispatch, Gpu, GpuBuffer } from "./gpu.ts";
+import { subgroupMain, type SubgroupTile } from "./matmul_subgroup.ts";
 
 /** A bank of matrices inside a buffer. Offset, stride and model count f32 values and are multiples of 4. */
 export interface Matrix {
@@ -49,6 +50,30 @@ export interface Matmul {
 
 const WORKGROUP = 16;
 const TILE = 8;
+/** Rows that one subgroup walks, at least: fewer would not pay for filling its panel. */
+const FEWEST_ROWS = 64;
+/** Workgroups to aim for, so that every core of a software adapter has some. */
+const WORKGROUPS = 16;
+
+/** Declarations and tail of a register kernel, with the subgroup kernel's body: one tail serves both variants. */
+function subgroupCode(code: string, tile: SubgroupTile): string {
+  const declarations = "override RESUME: u32 = 0u; // 1: sums go on from what c holds\n" +
+    code.slice(0, code.indexOf("@compute"))
+      .replace("struct Params {", "struct Params {\n  rows: u32,")
+      .replace("a: array<f32>", "a: array<vec4f>");
+  return declarations + subgroupMain(tile);
+}
+
+/** Chooses the panel so that its sums need few passes and it stays in the first-level cache. */
+function subgroupPlan(m: number, n4: number, k: number, models: number, transposed: boolean) {
+  const width = n4 > 8 ? 2 : 1;
+  const panel = k <= 128 ? Math.ceil(k / 32) * 32 : 64;
+  const across = Math.ceil(n4 / (8 * width));
+  const parts = Math.max(1, Math.min(Math.ceil(m / FEWEST_ROWS), Math.ceil(WORKGROUPS / (across * models))));
+  const rows = Math.ceil(m / parts / 4) * 4;
+  const tile: SubgroupTile = { panel, width, transposed, exact: k % panel === 0 };
+  return { tile, rows, workgroups: across * Math.ceil(m / rows) };
+}
 
 /** Rounds `count` up to a multiple of 4, the width of a vec4. */
 export function padded(count: number): number {
@@ -99,18 +124,35 @@ export function matmul(gpu: Gpu, t: Matmul): Dispatch {
   const bias = t.bias ? placement(label, "bias", t.bias, 1, n, models) : [0, 0, 0];
   const extra = t.extra ? placement(label, "extra", t.extra, m, n, models) : [0, 0, 0];
   const n4 = padded(n) / 4;
+  const params = [m, n4, k, a, aStride, aModel, ...b, bias[0], bias[2], ...extra, ...c];
+  const buffers = [
+    t.a.buffer,
+    t.b.buffer,
+    t.bias?.buffer ?? gpu.empty,
+    t.extra?.buffer ?? gpu.emptyWritable,
+    t.c.buffer,
+  ];
+  const constants = { TAIL: TAILS.indexOf(tail) };
+  // Sums that go on from c cannot pass a curved tail: that rare pair is left to the register kernel.
+  if (gpu.variants.matmul === "subgroup" && !(accumulate && tail !== "none")) {
+    const { tile, rows, workgroups } = subgroupPlan(m, n4, k, models, false);
+    params.splice(3, 3, a / 4, aStride / 4, aModel / 4);
+    return gpu.dispatch({
+      label,
+      code: subgroupCode(matmulCode, tile),
+      constants: { ...constants, RESUME: Number(accumulate) },
+      params: [rows, ...params],
+      buffers,
+      workgroups,
+      models,
+    });
+  }
   return gpu.dispatch({
     label,
     code: matmulCode,
-    constants: { WG: WORKGROUP, TAIL: TAILS.indexOf(tail), ACCUMULATE: Number(accumulate) },
-    params: [m, n4, k, a, aStride, aModel, ...b, bias[0], bias[2], ...extra, ...c],
-    buffers: [
-      t.a.buffer,
-      t.b.buffer,
-      t.bias?.buffer ?? gpu.empty,
-      t.extra?.buffer ?? gpu.emptyWritable,
-      t.c.buffer,
-    ],
+    constants: { ...constants, WG: WORKGROUP, ACCUMULATE: Number(accumulate) },
+    params,
+    buffers,
     workgroups: Math.ceil((Math.ceil(n4 / 2) * Math.ceil(m / TILE)) / WORKGROUP),
     models,
   });
@@ -144,12 +186,26 @@ export function matmulTransposed(gpu: Gpu, t: MatmulTransposed): Dispatch {
   const b = placement(label, "b", t.b, k, n, models);
   const c = placement(label, "c", t.c, m, n, models);
   const n4 = padded(n) / 4;
+  const params = [m, n4, k, ...a, ...b, ...c];
+  const buffers = [t.a.buffer, t.b.buffer, t.c.buffer];
+  if (gpu.variants.matmul === "subgroup") {
+    const { tile, rows, workgroups } = subgroupPlan(m, n4, k, models, true);
+    return gpu.dispatch({
+      label,
+      code: subgroupCode(matmulTransposedCode, tile),
+      constants: { RESUME: Number(accumulate) },
+      params: [rows, ...params],
+      buffers,
+      workgroups,
+      models,
+    });
+  }
   return gpu.dispatch({
     label,
     code: matmulTransposedCode,
     constants: { WG: WORKGROUP, ACCUMULATE: Number(accumulate) },
-    params: [m, n4, k, ...a, ...b, ...c],
-    buffers: [t.a.buffer, t.b.buffer, t.c.buffer],
+    params,
+    buffers,
     workgroups: Math.ceil((Math.ceil(n4 / 2) * Math.ceil(m / TILE)) / WORKGROUP),
     models,
   });

@@ -93,7 +93,7 @@ export interface Configuration {
   epsilon: number;
   /** AdamW's weight decay. */
   weightDecay: number;
-  /** Sequences scored at a time. */
+  /** Sequences scored at a time; 0 chooses. */
   scoreBatch: number;
   /** `balanced`, or `argmax` for no balancing. */
   method: string;
@@ -176,10 +176,23 @@ export const FIELDS: { readonly [Name in keyof Configuration]: Field } = {
     format: {
       flag: "format",
       type: "choice",
-      choices: ["auto", "txt", "jsonl", "parquet"],
+      value: "FORMAT",
+      choices: [
+        "auto",
+        "txt",
+        "txt.gz",
+        "txt.zst",
+        "jsonl",
+        "jsonl.gz",
+        "jsonl.zst",
+        "ndjson",
+        "ndjson.gz",
+        "ndjson.zst",
+        "parquet",
+      ],
       default: "auto",
       tasks: ["corpus", "tokenize"],
-      help: "format of the input; auto goes by the file name",
+      help: "txt, jsonl, ndjson (also with .gz or .zst) or parquet; auto goes by the file name",
     },
     textField: {
       flag: "text-field",
@@ -193,9 +206,9 @@ export const FIELDS: { readonly [Name in keyof Configuration]: Field } = {
       flag: "source-field",
       type: "text",
       value: "NAME",
-      default: "source",
+      default: "",
       tasks: ["corpus", "tokenize"],
-      help: "JSON field with a document's source, a label that no model sees",
+      help: "JSON field or Parquet column with a document's source, a label that no model sees",
     },
     textColumn: {
       flag: "text-column",
@@ -434,11 +447,11 @@ export const FIELDS: { readonly [Name in keyof Configuration]: Field } = {
     scoreBatch: {
       flag: "score-batch",
       type: "integer",
-      min: 1,
+      min: 0,
       max: 65_536,
-      default: 64,
+      default: 0,
       stages: ["score"],
-      help: "sequences scored at a time",
+      help: "sequences scored at a time; 0 chooses",
     },
     method: {
       flag: "method",

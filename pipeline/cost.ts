@@ -7,7 +7,11 @@
 import type { ModelConfig } from "./model/config.ts";
 
 /** Counts the FLOPs of one forward pass over `sequences` of `length` tokens each. */
-export function forwardFlops({ vocabulary, hidden, layers }: ModelConfig, sequences: number, length: number): number {
+export function forwardFlops(
+  { vocabulary, hidden, layers }: ModelConfig,
+  sequences: number,
+  length: number,
+): number {
   const tokens = sequences * length;
   const inner = 4 * hidden;
   const layer = 8 * tokens * hidden ** 2 + 4 * tokens * length * hidden + 4 * tokens * hidden * inner;

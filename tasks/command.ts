@@ -146,7 +146,7 @@ async function readArguments(task: Task, args: string[]): Promise<Omit<Call, "si
       );
     },
   });
-  const paths = parsed._.map(String);
+  const paths = parsed._.map((path) => fromHere(String(path)));
   if (paths.length > 0 && task.positional === undefined) {
     throw new TypeError(
       `Cannot run task "${task.name}" as it takes flags only: "${paths[0]}" is none; see --help`,
@@ -192,7 +192,17 @@ function valueOf(field: Field, parsed: unknown): unknown {
       `Cannot use --${field.flag} as it must have a value, ${requirement(field)}: it has none`,
     );
   }
-  return field.type === "texts" ? values : parseValue(field, values.at(-1)!);
+  const isPath = ["PATH", "FILE", "FOLDER"].includes(field.value ?? "");
+  if (field.type === "texts") return isPath ? values.map(fromHere) : values;
+  return isPath ? fromHere(values.at(-1)!) : parseValue(field, values.at(-1)!);
+}
+
+/** Resolves a path that was typed: `deno task` works in the project's folder, wherever it was called. */
+function fromHere(path: string): string {
+  const here = Deno.env.get("INIT_CWD");
+  const asTyped = path === "" || path === "-" || path.startsWith("/") || here === undefined ||
+    here === Deno.cwd();
+  return asTyped ? path : `${here}/${path}`;
 }
 
 /** Writes a task's help from the table. */

@@ -48,5 +48,10 @@ export async function arrowOutput(
       "Cannot write Arrow to a terminal as it is binary: send it to a file (> x.arrows) or a pipe, or set --output",
     );
   }
-  await arrowBytes(batches).pipeTo(Deno.stdout.writable, { signal });
+  await writeOut(arrowBytes(batches), signal);
+}
+
+/** Writes bytes to standard output. */
+export async function writeOut(bytes: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
+  await ReadableStream.from(bytes).pipeTo(Deno.stdout.writable, { signal });
 }

@@ -81,15 +81,25 @@ function eventLine(event: Exclude<PartitionEvent, { type: "progress" }>): string
     case "round":
       return roundLine(event);
     case "stage": {
-      const counts = Object.entries(event.result ?? {}).filter(([, value]) => typeof value === "number");
-      const text = counts.map(([name, value]) => `${(value as number).toLocaleString("en")} ${name}`).join(
-        ", ",
-      );
+      const counts = Object.entries(COUNTS).filter(([name]) => event.result?.[name] !== undefined);
+      const text = counts.map(([name, unit]) => `${Number(event.result![name]).toLocaleString("en")} ${unit}`)
+        .join(", ");
       const seconds = event.seconds === undefined ? "" : ` (${event.seconds.toFixed(1)} s)`;
       return `${event.stage.padEnd(14)} ${event.state}${text && `: ${text}`}${seconds}`;
     }
   }
 }
+
+/** What is told of a stage's result. */
+const COUNTS: Record<string, string> = {
+  files: "files",
+  documents: "documents",
+  entries: "entries",
+  tokens: "tokens",
+  trainSequences: "training sequences",
+  testSequences: "held-out sequences",
+  sequences: "sequences",
+};
 
 function roundLine(event: PartitionEvent & { type: "round" }): string {
   const percent = event.shares.map((share) => `${(100 * share).toFixed(0)}%`).join(" ");

@@ -26,7 +26,13 @@ if (import.meta.main) {
       const gpu = await openGpu({ adapter: options.adapter || undefined });
       onEvent({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
       const onWarning = (message: string) => onEvent({ type: "warning", message });
-      const batches = score(arrowInput(paths), { gpu, routers, prefix, batch: flags.scoreBatch, onWarning });
+      const batches = score(arrowInput(paths), {
+        gpu,
+        routers,
+        prefix,
+        batch: flags.scoreBatch || undefined,
+        onWarning,
+      });
       await arrowOutput(batches, options.output, signal);
       gpu.close();
     },

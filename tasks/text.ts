@@ -29,7 +29,7 @@ export function summaryText(summary: PartitionSummary): string {
       String(expert),
       count(sequences),
       count(tokens),
-      nllPerToken.toFixed(3),
+      nllPerToken?.toFixed(3) ?? "",
       mix.slice(0, 6).join(", "),
     ];
   });

@@ -27,6 +27,7 @@ import { Footer } from "apache-arrow/ipc/metadata/file";
 import { ByteBuffer } from "flatbuffers";
 import { zstdDecompressSync } from "node:zlib";
 import { type FileRecord, writeAtomic } from "../run/files.ts";
+import { joinBytes, type Take, takeFrom } from "./bytes.ts";
 
 const MAGIC = new TextEncoder().encode("ARROW1");
 const PREFIX = 8; // bytes before a message's metadata: ff ff ff ff, then its length; also the magic and its padding
@@ -127,19 +128,16 @@ interface IpcMessage {
   message: Message;
 }
 
-/** Reads the next `size` bytes into memory of their own, fewer only at the end of the input. */
-type Take = (size: number) => Promise<Uint8Array>;
-
 async function* messages(
   input: string | ReadableStream<Uint8Array>,
   name: string,
 ): AsyncGenerator<IpcMessage> {
   if (typeof input !== "string") {
-    const reader = input.getReader();
+    const chunks = input[Symbol.asyncIterator]();
     try {
-      yield* streamMessages(takeFromReader(reader), name);
+      yield* streamMessages(takeFrom(chunks), name);
     } finally {
-      await reader.cancel();
+      await chunks.return?.();
     }
     return;
   }
@@ -173,7 +171,7 @@ async function* streamMessages(take: Take, name: string): AsyncGenerator<IpcMess
   }
   let tail = new Uint8Array();
   for (let next = await take(PIECE); next.length > 0; next = await take(PIECE)) {
-    tail = join([tail, next]).slice(-MAGIC.length);
+    tail = joinBytes([tail, next]).slice(-MAGIC.length);
   }
   if (isFile && !isMagic(tail)) throw cutShort(name);
   if (!isFile && tail.length > 0) {
@@ -287,16 +285,6 @@ function isMagic(bytes: Uint8Array): boolean {
   return bytes.length >= MAGIC.length && MAGIC.every((byte, i) => byte === bytes[i]);
 }
 
-function join(chunks: Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const joined = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
-  let at = 0;
-  for (const chunk of chunks) {
-    joined.set(chunk, at);
-    at += chunk.length;
-  }
-  return joined;
-}
-
 /** Takes from an open file at its position, in pieces, so that a damaged size cannot allocate more than there is. */
 function takeFromFile(file: Deno.FsFile): Take {
   const piece = async (size: number) => {
@@ -318,27 +306,7 @@ function takeFromFile(file: Deno.FsFile): Take {
       pieces.push(bytes);
       left -= bytes.length;
     }
-    return join(pieces);
-  };
-}
-
-function takeFromReader(reader: ReadableStreamDefaultReader<Uint8Array>): Take {
-  let held: Uint8Array = new Uint8Array();
-  return async (size) => {
-    const chunks: Uint8Array[] = [];
-    let left = size;
-    while (left > 0) {
-      if (held.length === 0) {
-        const { done, value } = await reader.read();
-        if (done) break;
-        held = value;
-      }
-      const chunk = held.subarray(0, left);
-      held = held.subarray(chunk.length);
-      left -= chunk.length;
-      chunks.push(chunk);
-    }
-    return join(chunks);
+    return joinBytes(pieces);
   };
 }
 
@@ -369,7 +337,7 @@ function openWriter(writer: RecordBatchWriter, schema: Schema): Encoder {
     write: (batch) => writer.write(batch),
     close: () => writer.close(),
     take() {
-      const bytes = join(chunks);
+      const bytes = joinBytes(chunks);
       chunks = [];
       return bytes;
     },

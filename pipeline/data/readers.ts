@@ -10,8 +10,8 @@
 
 import { parquetMetadataAsync, parquetReadObjects } from "hyparquet";
 import { compressors } from "hyparquet-compressors";
-import { pipeline, Readable } from "node:stream";
-import { createGunzip, createZstdDecompress } from "node:zlib";
+import { joinBytes } from "./bytes.ts";
+import { decompress } from "./decompress.ts";
 import { glob, isGlob } from "./glob.ts";
 
 /** A text and where it is from. */
@@ -158,7 +158,7 @@ async function wholeText(bytes: AsyncIterable<Uint8Array>, name: string): Promis
       throw tooLarge(name, "a text file (one document)", "split it, or write JSON lines");
     }
   }
-  return decode(join(chunks), name, 1, 0);
+  return decode(joinBytes(chunks), name, 1, 0);
 }
 
 async function* jsonDocuments(
@@ -241,7 +241,7 @@ async function* linesOf(bytes: AsyncIterable<Uint8Array>, name: string): AsyncGe
   for await (const chunk of bytes) {
     let begin = 0;
     for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, begin)) {
-      const line = join([...pieces, chunk.subarray(begin, end)]);
+      const line = joinBytes([...pieces, chunk.subarray(begin, end)]);
       yield { line, number: number++, offset };
       offset += line.length + 1;
       [pieces, held, begin] = [[], 0, end + 1];
@@ -251,24 +251,13 @@ async function* linesOf(bytes: AsyncIterable<Uint8Array>, name: string): AsyncGe
     held += chunk.length - begin;
     if (held > MAX_DOCUMENT) throw tooLarge(`${name}, line ${number}`, "a line", "is it JSON lines?");
   }
-  if (held > 0) yield { line: join(pieces), number, offset };
+  if (held > 0) yield { line: joinBytes(pieces), number, offset };
 }
 
 function tooLarge(where: string, what: string, remedy: string): RangeError {
   return new RangeError(
     `Cannot read ${where} as ${what} must have at most ${MAX_DOCUMENT} bytes: it has more; ${remedy}`,
   );
-}
-
-function join(chunks: Uint8Array[]): Uint8Array {
-  if (chunks.length === 1) return chunks[0];
-  const joined = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
-  let at = 0;
-  for (const chunk of chunks) {
-    joined.set(chunk, at);
-    at += chunk.length;
-  }
-  return joined;
 }
 
 /** Strict UTF-8; a byte order mark counts as nothing at the start of a file, and as a character elsewhere. */
@@ -303,57 +292,6 @@ function validPrefix(bytes: Uint8Array): number {
     }
   }
   return low;
-}
-
-// ---- compression -----------------------------------------------------------------------------------------------
-
-// A Zstandard frame of 32 bytes F5, a byte that no UTF-8 text holds. The decoder says nothing of input cut short, so
-// this frame is appended to it: what was whole then ends in the 32 bytes. Delete when Deno's decoder tells.
-const SENTINEL_FRAME = Uint8Array.of(0x28, 0xb5, 0x2f, 0xfd, 0x20, 32, 0x03, 0x01, 0x00, 0xf5);
-const SENTINEL = new Uint8Array(32).fill(0xf5);
-
-/** Decompressed bytes; several members or frames one after another are one text. */
-async function* decompress(
-  raw: AsyncIterable<Uint8Array>,
-  compression: "gz" | "zst",
-  name: string,
-): AsyncGenerator<Uint8Array> {
-  const decoder = compression === "gz" ? createGunzip() : createZstdDecompress();
-  let failure: unknown;
-  const source = async function* () {
-    try {
-      yield* raw;
-      if (compression === "zst") yield SENTINEL_FRAME;
-    } catch (error) {
-      failure = error; // of the input, not of the decoder
-      throw error;
-    }
-  };
-  try {
-    const output = pipeline(Readable.from(source()), decoder, () => {}) as unknown as AsyncIterable<
-      Uint8Array
-    >;
-    yield* compression === "gz" ? output : withoutSentinel(output);
-  } catch (error) {
-    if (failure !== undefined) throw failure;
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new SyntaxError(
-      `Cannot read ${name} as it must be whole .${compression} data: ${reason.toLowerCase()}`,
-    );
-  }
-}
-
-async function* withoutSentinel(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  let tail: Uint8Array = new Uint8Array();
-  for await (const chunk of bytes) {
-    const all = join([tail, chunk]);
-    const split = Math.max(0, all.length - SENTINEL.length);
-    if (split > 0) yield all.subarray(0, split);
-    tail = all.slice(split);
-  }
-  if (tail.length !== SENTINEL.length || tail.some((byte) => byte !== SENTINEL[0])) {
-    throw new Error("It is cut short");
-  }
 }
 
 // ---- Parquet ---------------------------------------------------------------------------------------------------

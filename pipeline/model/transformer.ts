@@ -185,11 +185,10 @@ export function createActivations(
     gelu: wide(`layer ${i} GELU`),
   });
   const output = stream("residual stream");
-  const shared = layer("any", output);
+  const shared = training && !recompute ? undefined : layer("any", output);
   const layers = Array.from({ length: config.layers }, (_, i): LayerActivations => {
-    if (training) {
-      return recompute ? { ...shared, x: stream(`layer ${i} input`) } : layer(i, stream(`layer ${i} input`));
-    }
+    if (!shared) return layer(i, stream(`layer ${i} input`));
+    if (training) return { ...shared, x: stream(`layer ${i} input`) };
     return capacity === undefined
       ? shared
       : { ...shared, k: cached(`layer ${i} k`), v: cached(`layer ${i} v`) };

@@ -115,7 +115,16 @@ async function inRun<Result>(
       }
       return gpu;
     };
-    const work = { run, configuration, force: force && changed.length === 0, gpu: open, emit, signal };
+    const readStandardInput = (sources.flags?.input ?? sources.file?.input ?? []).includes("-");
+    const work = {
+      readStandardInput,
+      run,
+      configuration,
+      force: force && changed.length === 0,
+      gpu: open,
+      emit,
+      signal,
+    };
     return await body(work, routers);
   } finally {
     gpu?.close();

@@ -6,6 +6,7 @@
 
 import { type Configuration, type Stage, stageConfiguration, STAGES } from "../config.ts";
 import { forwardFlops, trainingFlops } from "../cost.ts";
+import { expandInputs } from "../data/readers.ts";
 import { parameterCount } from "../model/config.ts";
 import { resolveRun } from "../run/configuration.ts";
 import { readManifest, stageKey, upToDate } from "../run/manifest.ts";
@@ -86,7 +87,11 @@ export async function planPartition(
       4 * routerBytes,
       4 * routerBytes + activations(c.routerBatch) + c.experts * c.roundSequences * c.sequenceLength * 4,
     ],
-    score: [sequences * scored / FLOPS_PER_SECOND, scoreBytes, routerBytes + activations(c.scoreBatch) / 4],
+    score: [
+      sequences * scored / FLOPS_PER_SECOND,
+      scoreBytes,
+      routerBytes + activations(c.scoreBatch || 128) / 4,
+    ],
     assign: [sequences / SEQUENCES_PER_SECOND, scoreBytes, 12 * 65_536 * c.experts],
     split: [
       sequences / SEQUENCES_PER_SECOND,

@@ -206,7 +206,7 @@ async function runScore(
       gpu: await work.gpu(),
       routers: loaded,
       prefix: configuration.prefix,
-      batch: configuration.scoreBatch,
+      batch: configuration.scoreBatch || undefined,
       dropTokens: true,
       config: key,
       onWarning: (message) => emit({ type: "warning", message }),
@@ -222,6 +222,7 @@ async function runScore(
   };
 
   const make = async (): Promise<Made> => {
+    if (!part) await removeOtherNotes(run, names);
     const outputs: Record<string, FileRecord> = {};
     let sequences = 0;
     for (const [i, name] of names.entries()) {
@@ -254,6 +255,15 @@ async function readNote(path: string, key: string, shard: string): Promise<Shard
   const note: ShardNote = JSON.parse(await Deno.readTextFile(path));
   const size = await Deno.stat(shard).then(({ size }) => size, () => -1);
   return note.key === key && note.bytes === size ? note : null;
+}
+
+/** Removes the notes of shards that are no more. */
+async function removeOtherNotes(run: string, names: string[]): Promise<void> {
+  const folder = `${run}/manifests/score`;
+  if (!await exists(folder)) return;
+  for await (const { name } of Deno.readDir(folder)) {
+    if (!names.includes(name.replace(/\.json$/, ""))) await removeIfThere(`${folder}/${name}`);
+  }
 }
 
 /** Passes batches on, counts their rows, and stops where the work is ended. */

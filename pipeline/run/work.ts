@@ -66,6 +66,8 @@ export interface Work {
   configuration: Configuration;
   /** Whether stages run even where they are up to date. */
   force: boolean;
+  /** Whether standard input, where it is an input, holds new text. */
+  readStandardInput: boolean;
   /** Opens the GPU on the first call, and returns the same one afterwards. */
   gpu: () => Promise<Gpu>;
   /** Tells what happens. */

@@ -1,0 +1,39 @@
+/**
+ * Byte chunks: joined, or taken in the sizes that a format asks for.
+ *
+ * @module
+ */
+
+/** Joins chunks into memory of their own. */
+export function joinBytes(chunks: Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const joined = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
+  let at = 0;
+  for (const chunk of chunks) {
+    joined.set(chunk, at);
+    at += chunk.length;
+  }
+  return joined;
+}
+
+/** Reads the next `size` bytes into memory of their own, fewer only at the end of the input. */
+export type Take = (size: number) => Promise<Uint8Array<ArrayBuffer>>;
+
+/** Takes from chunks of any size; a damaged `size` allocates no more than there is. */
+export function takeFrom(chunks: AsyncIterator<Uint8Array>): Take {
+  let held: Uint8Array = new Uint8Array();
+  return async (size) => {
+    const taken: Uint8Array[] = [];
+    for (let left = size; left > 0;) {
+      if (held.length === 0) {
+        const { done, value } = await chunks.next();
+        if (done) break;
+        held = value;
+      }
+      const chunk = held.subarray(0, left);
+      held = held.subarray(chunk.length);
+      left -= chunk.length;
+      taken.push(chunk);
+    }
+    return joinBytes(taken);
+  };
+}

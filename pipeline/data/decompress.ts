@@ -1,0 +1,90 @@
+/**
+ * Decompression of gzip and Zstandard streams that are whole, of any number of members.
+ *
+ * Deno's Zstandard decoder stops without a word after one frame, and where input is cut short. So frames are told
+ * apart here, by their headers and block lengths (RFC 8878, section 3.1), and each has a decoder of its own.
+ * Delete that when Deno's decoder does both.
+ *
+ * @module
+ */
+
+import { pipeline, Readable, type Transform } from "node:stream";
+import { createGunzip, createZstdDecompress } from "node:zlib";
+import { type Take, takeFrom } from "./bytes.ts";
+
+const FRAME = 0xfd2fb528;
+const SKIPPABLE = 0x184d2a50; // and the 15 that follow
+
+/**
+ * Decompresses `chunks`; `name` is what messages call them. Throws a SyntaxError where they are damaged or cut short,
+ * and passes their own errors on.
+ */
+export async function* decompress(
+  chunks: AsyncIterable<Uint8Array>,
+  compression: "gz" | "zst",
+  name: string,
+): AsyncGenerator<Uint8Array> {
+  let failure: unknown;
+  const watched = async function* () {
+    try {
+      yield* chunks;
+    } catch (error) {
+      failure = error; // of the input, not of the decoder
+      throw error;
+    }
+  }();
+  try {
+    yield* compression === "gz" ? through(createGunzip(), watched) : frames(takeFrom(watched));
+  } catch (error) {
+    if (failure !== undefined) throw failure;
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new SyntaxError(
+      `Cannot read ${name} as it must be whole .${compression} data: ${reason.toLowerCase()}`,
+    );
+  } finally {
+    await watched.return();
+  }
+}
+
+function through(decoder: Transform, chunks: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
+  return pipeline(Readable.from(chunks), decoder, () => {}) as unknown as AsyncIterable<Uint8Array>;
+}
+
+async function* frames(take: Take): AsyncGenerator<Uint8Array> {
+  const exactly: Take = async (size) => {
+    const bytes = await take(size);
+    if (bytes.length === size) return bytes;
+    throw new Error("It is cut short");
+  };
+  for (let magic = await take(4); magic.length > 0; magic = await take(4)) {
+    const value = magic.length === 4 ? unsigned(magic) : 0;
+    if (value >= SKIPPABLE && value < SKIPPABLE + 16) await exactly(unsigned(await exactly(4)));
+    else if (value === FRAME) yield* through(createZstdDecompress(), frame(magic, exactly));
+    else throw new Error("No frame begins where one must");
+  }
+}
+
+/** The bytes of one frame after its magic number: header, blocks, checksum. */
+async function* frame(magic: Uint8Array, exactly: Take): AsyncGenerator<Uint8Array> {
+  yield magic;
+  const descriptor = await exactly(1);
+  yield descriptor;
+  const [flags] = descriptor;
+  const isSingle = (flags & 0x20) !== 0;
+  const contentSize = [isSingle ? 1 : 0, 2, 4, 8][flags >> 6];
+  const dictionaryId = [0, 1, 2, 4][flags & 3];
+  yield await exactly((isSingle ? 0 : 1) + dictionaryId + contentSize);
+  for (let isLast = false; !isLast;) {
+    const header = await exactly(3);
+    yield header;
+    const value = unsigned(header);
+    isLast = (value & 1) === 1;
+    yield await exactly((value >> 1 & 3) === 1 ? 1 : value >> 3); // type 1 is one byte, repeated
+  }
+  if ((flags & 4) !== 0) yield await exactly(4);
+}
+
+/** Little-endian unsigned integer of at most four bytes. */
+function unsigned(bytes: Uint8Array): number {
+  return bytes.reduceRight((value, byte) => value * 256 + byte, 0);
+}

@@ -1,0 +1,102 @@
+/**
+ * Counts what each expert gets, row by row, so that a partition of any size can be described.
+ *
+ * @module
+ */
+
+import { countSource, informationOfTable, sortSources, type SourceCount, tokenImbalance } from "./metrics.ts";
+
+/** Counts of one expert's sequences. */
+export interface PartCounts {
+  /** Sequences. */
+  sequences: number;
+  /** Real tokens, padding left out. */
+  tokens: number;
+  /** Mean NLL of the expert's router, nats per predicted prefix token; null where M is unknown. */
+  nllPerToken: number | null;
+  /** Sequences and tokens by source, sorted by name. */
+  sources: Record<string, SourceCount>;
+}
+
+/** Measures over all experts. */
+export interface PartitionCounts {
+  /** Sequences. */
+  sequences: number;
+  /** Real tokens, padding left out. */
+  tokens: number;
+  /** Mean NLL of the assigned experts' routers, nats per predicted prefix token; null where M is unknown. */
+  nllPerToken: number | null;
+  /** Cost of not giving each sequence its best expert, nats per predicted prefix token; null where M is unknown. */
+  regret: number | null;
+  /** Normalised mutual information between expert and source, per sequence. */
+  nmi: number;
+  /** Tokens of the largest expert over the mean, less one. */
+  tokenImbalance: number;
+  /** Share of the sequences that each expert would get without balancing `[E]`. */
+  shares: number[];
+}
+
+/** Sums over one expert's sequences. */
+export interface Tally {
+  /** Sequences. */
+  sequences: number;
+  /** Real tokens, padding left out. */
+  tokens: number;
+  /** Sequences of any expert that have their lowest NLL here. */
+  wanted: number;
+  /** NLL of the expert's router, nats. */
+  nll: number;
+  /** NLL of each sequence's best router, nats. */
+  lowest: number;
+  /** Predicted prefix tokens; NaN where M is unknown. */
+  predicted: number;
+  /** Sequences and tokens by source. */
+  sources: Map<string, SourceCount>;
+}
+
+/** Makes a tally of nothing. */
+export function newTally(): Tally {
+  return { sequences: 0, tokens: 0, wanted: 0, nll: 0, lowest: 0, predicted: 0, sources: new Map() };
+}
+
+/** Adds one sequence to its expert's tally, in place. */
+export function countRow(
+  tally: Tally,
+  row: { tokens: number; source: string; nll: number; lowest: number; predicted: number },
+): void {
+  tally.sequences++;
+  tally.tokens += row.tokens;
+  tally.nll += row.nll;
+  tally.lowest += row.lowest;
+  tally.predicted += row.predicted;
+  countSource(tally.sources, row.source, row.tokens);
+}
+
+/** Sums up one expert. */
+export function partCounts({ sequences, tokens, nll, predicted, sources }: Tally): PartCounts {
+  const nllPerToken = perToken(nll, predicted);
+  return { sequences, tokens, nllPerToken, sources: Object.fromEntries(sortSources(sources)) };
+}
+
+/** Sums up all experts. */
+export function partitionCounts(tallies: Tally[]): PartitionCounts {
+  const sum = (of: (tally: Tally) => number) => tallies.reduce((total, tally) => total + of(tally), 0);
+  const sequences = sum((tally) => tally.sequences);
+  const predicted = sum((tally) => tally.predicted);
+  const names = [...new Set(tallies.flatMap(({ sources }) => [...sources.keys()]))].sort();
+  const table = tallies.map(({ sources }) => names.map((name) => sources.get(name)?.sequences ?? 0));
+  return {
+    sequences,
+    tokens: sum((tally) => tally.tokens),
+    nllPerToken: perToken(sum((tally) => tally.nll), predicted),
+    regret: perToken(sum((tally) => tally.nll - tally.lowest), predicted),
+    nmi: informationOfTable(table),
+    tokenImbalance: tokenImbalance(tallies.map((tally) => tally.tokens)),
+    shares: tallies.map((tally) => sequences === 0 ? 0 : tally.wanted / sequences),
+  };
+}
+
+function perToken(nats: number, predicted: number): number | null {
+  if (Number.isNaN(predicted)) return null;
+  return predicted === 0 ? 0 : nats / predicted;
+}

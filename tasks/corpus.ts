@@ -1,0 +1,26 @@
+/**
+ * Fixes the text of a run: hashes its files, or keeps a copy of what can be read once only.
+ *
+ *   deno task corpus --run runs/a --input 'docs/*.jsonl'
+ *   deno task corpus --output embedded.jsonl
+ */
+import { documentLines, openDocuments, resolveConfiguration, writeAtomic } from "../mod.ts";
+import { runTask } from "./command.ts";
+import { writeOut } from "./pipe.ts";
+import { runStageTask } from "./stage.ts";
+
+if (import.meta.main) {
+  await runTask({
+    name: "corpus",
+    about:
+      "Fixes the text of a run. With --output it writes the documents as JSON lines (- is standard output).",
+    run: async (call) => {
+      const { sources, options, signal } = call;
+      if (!options.output) return await runStageTask("corpus", call);
+      const lines = documentLines(openDocuments(resolveConfiguration(sources)));
+      if (options.output === "-") return await writeOut(lines, signal);
+      const { bytes } = await writeAtomic(options.output, lines);
+      console.error(`${options.output}: ${bytes} bytes`);
+    },
+  });
+}

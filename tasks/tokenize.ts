@@ -1,0 +1,41 @@
+/**
+ * Turns documents into sequences of tokens: in a run folder, or from files or a pipe to a file or a pipe.
+ *
+ *   deno task tokenize --run runs/a
+ *   deno task tokenize - --format jsonl --tokenizer runs/a/tokenizer.json < docs.jsonl > tokens.arrows
+ */
+import {
+  loadTokenizer,
+  type Packing,
+  readDocuments,
+  readOptions,
+  resolveConfiguration,
+  tokenBatches,
+} from "../mod.ts";
+import { runTask } from "./command.ts";
+import { arrowOutput } from "./pipe.ts";
+import { runStageTask } from "./stage.ts";
+
+if (import.meta.main) {
+  await runTask({
+    name: "tokenize",
+    about:
+      "Turns documents into sequences of tokens. Without FILE it works in a run folder; with FILE, none is held out.",
+    positional: "[FILE…|-]",
+    run: async (call) => {
+      const { paths, sources, options, signal } = call;
+      if (paths.length === 0) return await runStageTask("tokenize", call);
+      const configuration = resolveConfiguration({ base: { prefix: 2 }, ...sources }); // no prefix is at stake
+      if (!configuration.tokenizer) {
+        throw new RangeError("Cannot tokenize as --tokenizer must name a tokenizer.json: it is not given");
+      }
+      const tokenizer = await loadTokenizer(configuration.tokenizer, { eos: configuration.eos || undefined });
+      const batches = tokenBatches(readDocuments(paths, readOptions(configuration, paths)), tokenizer, {
+        sequenceLength: configuration.sequenceLength,
+        packing: configuration.packing as Packing,
+        maxTokens: configuration.maxTokens || undefined,
+      });
+      await arrowOutput(batches, options.output, signal);
+    },
+  });
+}

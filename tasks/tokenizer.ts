@@ -1,0 +1,36 @@
+/**
+ * Trains the BPE tokenizer of a run on a sample of its training documents, or writes one to a file.
+ *
+ *   deno task tokenizer --run runs/a --vocab-size 4096
+ *   deno task tokenizer docs.jsonl --output tokenizer.json
+ */
+import { readDocuments, readOptions, resolveConfiguration, trainTokenizer, writeAtomic } from "../mod.ts";
+import { runTask } from "./command.ts";
+import { runStageTask } from "./stage.ts";
+
+if (import.meta.main) {
+  await runTask({
+    name: "tokenizer",
+    about:
+      "Trains a BPE tokenizer. Without FILE it works in a run folder; with FILE, all its text is for training.",
+    positional: "[FILE…|-]",
+    run: async (call) => {
+      const { paths, sources, options } = call;
+      if (paths.length === 0) return await runStageTask("tokenizer", call);
+      if (!options.output) {
+        throw new RangeError("Cannot write the tokenizer as --output must name a file: it is not given");
+      }
+      const configuration = resolveConfiguration(sources);
+      const { json, vocabulary } = await trainTokenizer(
+        readDocuments(paths, readOptions(configuration, paths)),
+        {
+          vocabularySize: configuration.vocabularySize,
+          sample: configuration.tokenizerSample,
+          scratch: `${options.output}.scratch.partial`,
+        },
+      );
+      await writeAtomic(options.output, json);
+      console.error(`${options.output}: ${vocabulary} entries`);
+    },
+  });
+}

@@ -1,0 +1,149 @@
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import type { ModelConfig } from "../../../pipeline/model/config.ts";
+import { createScorer } from "../../../pipeline/model/scorer.ts";
+import { assertClose, assertSameBits, gpu, randomIntegers } from "../../kernels/support.ts";
+import { sequenceNll } from "./reference.ts";
+import { anyWeights } from "./support.ts";
+
+const CONFIG: ModelConfig = { vocabulary: 13, hidden: 12, layers: 2, heads: 2, context: 16 };
+const MODELS = [0, 1, 2].map((i) => anyWeights(CONFIG, i));
+const STRIDE = 12;
+
+/** Random sequences `[rows, 12]` of 0 to 12 tokens. */
+function sequences(rows: number) {
+  return {
+    tokens: randomIntegers(rows * STRIDE, CONFIG.vocabulary, "tokens"),
+    lengths: randomIntegers(rows, STRIDE + 1, "lengths"),
+  };
+}
+
+/** Scores in one call, with a scorer of its own. */
+async function score(
+  { tokens, lengths }: { tokens: Uint32Array | Uint16Array; lengths: Uint32Array },
+  { batch = 4, length = STRIDE, models = MODELS, on = gpu } = {},
+): Promise<Float32Array> {
+  const scorer = createScorer(on, { config: CONFIG, models, batch, length });
+  const nll = await scorer.score(tokens, STRIDE, lengths);
+  scorer.close();
+  return nll;
+}
+
+Deno.test("createScorer() gives the NLL of an independent f64 model, summed over the prefix or the shorter sequence", async () => {
+  const { tokens, lengths } = sequences(7);
+  for (const length of [1, 2, 5, STRIDE, STRIDE + 4]) {
+    const nll = await score({ tokens, lengths }, { length });
+    assertEquals(nll.length, 7 * 3);
+    nll.forEach((value, i) => {
+      const row = Math.floor(i / 3);
+      const real = Math.min(length, lengths[row]);
+      const prefix = [...tokens.subarray(row * STRIDE, row * STRIDE + real)];
+      const expected = real > 1 ? sequenceNll(CONFIG, MODELS[i % 3], prefix) : 0;
+      assertClose([value], [expected], { atol: 2e-5, rtol: 2e-5 }, `NLL ${i} of prefix ${length}`);
+    });
+  }
+});
+
+Deno.test("createScorer() gives the same bits for any batch size", async () => {
+  const rows = sequences(10);
+  const expected = await score(rows, { batch: 1 });
+  for (const batch of [2, 3, 7, 10, 16]) {
+    assertSameBits(await score(rows, { batch }), expected, `batches of ${batch}`);
+  }
+});
+
+Deno.test("createScorer() gives a sequence the same bits wherever it stands", async () => {
+  const { tokens, lengths } = sequences(10);
+  const expected = await score({ tokens, lengths });
+  const order = [3, 9, 0, 7, 5, 1, 8, 2, 6, 4];
+  const moved = {
+    tokens: Uint32Array.from(order.flatMap((row) => [...tokens.subarray(row * STRIDE, (row + 1) * STRIDE)])),
+    lengths: Uint32Array.from(order, (row) => lengths[row]),
+  };
+  const actual = await score(moved);
+  order.forEach((row, place) => {
+    assertSameBits(
+      actual.slice(place * 3, place * 3 + 3),
+      expected.slice(row * 3, row * 3 + 3),
+      `row ${row}`,
+    );
+  });
+});
+
+Deno.test("createScorer() gives a model the same bits alone, in a bank, and in a bank split by a binding limit", async () => {
+  const rows = sequences(6);
+  const expected = await score(rows);
+  for (const [i, model] of MODELS.entries()) {
+    const alone = await score(rows, { models: [model] });
+    assertSameBits(alone, expected.filter((_, place) => place % 3 === i), `model ${i}`);
+  }
+  const largest = 4 * 48 * 48; // batch · length · 4 hidden values of the MLP's activations
+  for (const perBank of [1, 2]) {
+    const on = { ...gpu, maxBindingBytes: perBank * largest };
+    assertSameBits(await score(rows, { on }), expected, `${perBank} models per bank`);
+  }
+});
+
+Deno.test("createScorer() reads neither tokens beyond a sequence's length nor beyond the prefix", async () => {
+  const { tokens, lengths } = sequences(6);
+  const expected = await score({ tokens, lengths }, { length: 8 });
+  const garbage = tokens.map((token, i) =>
+    i % STRIDE < Math.min(8, lengths[Math.floor(i / STRIDE)]) ? token : 0xffffffff
+  );
+  assertSameBits(await score({ tokens: garbage, lengths }, { length: 8 }), expected);
+  assertSameBits(
+    await score({ tokens: Uint16Array.from(tokens), lengths }, { length: 8 }),
+    expected,
+    "u16 tokens",
+  );
+});
+
+Deno.test("createScorer() scores any number of rows, more than it reads back at once among them", async () => {
+  const rows = sequences(5000);
+  const few = { tokens: rows.tokens.slice(4090 * STRIDE), lengths: rows.lengths.slice(4090) };
+  const all = await score(rows, { batch: 600, length: 2, models: [MODELS[0]] });
+  assertEquals(all.length, 5000);
+  assertSameBits(all.slice(4090), await score(few, { batch: 600, length: 2, models: [MODELS[0]] }));
+  assertEquals((await score(sequences(0))).length, 0);
+});
+
+Deno.test("Scorer.score() may be called again before the first call is done", async () => {
+  const [first, second] = [sequences(5), { ...sequences(5), lengths: new Uint32Array(5).fill(STRIDE) }];
+  const scorer = createScorer(gpu, { config: CONFIG, models: MODELS, batch: 2, length: STRIDE });
+  const results = await Promise.all(
+    [first, second].map(({ tokens, lengths }) => scorer.score(tokens, STRIDE, lengths)),
+  );
+  scorer.close();
+  assertSameBits(results[0], await score(first));
+  assertSameBits(results[1], await score(second));
+});
+
+Deno.test("Scorer.load() replaces the weights of every model, also where a limit splits the bank", async () => {
+  const rows = sequences(5);
+  const others = [7, 8, 9].map((i) => anyWeights(CONFIG, i));
+  const expected = await score(rows, { models: others });
+  for (const maxBindingBytes of [gpu.maxBindingBytes, 2 * 4 * 48 * 48]) {
+    const scorer = createScorer({ ...gpu, maxBindingBytes }, {
+      config: CONFIG,
+      models: MODELS,
+      batch: 4,
+      length: STRIDE,
+    });
+    assertEquals(scorer.models, 3);
+    await scorer.score(rows.tokens, STRIDE, rows.lengths);
+    scorer.load(others);
+    assertSameBits(await scorer.score(rows.tokens, STRIDE, rows.lengths), expected);
+    scorer.close();
+    assertEquals(scorer.bytes, 0);
+  }
+});
+
+Deno.test("Scorer.score() refuses a token id that is not below the vocabulary", async () => {
+  const { tokens, lengths } = sequences(3);
+  lengths.fill(STRIDE);
+  tokens[2 * STRIDE + 5] = 13;
+  const error = await assertRejects(() => score({ tokens, lengths }), RangeError);
+  assertMatch(
+    error.message,
+    /every token id must be below the vocabulary: .* position 5 holds 13, the vocabulary is 13$/,
+  );
+});
