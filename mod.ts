@@ -2,11 +2,123 @@
  * SmallTalk for Deno: splits a corpus by tiny routers trained with EM, and trains one expert per part, exchanging
  * nothing (arXiv 2410.03529). Everything that a `deno task` does can be done from a script with this one import.
  *
- * In the order of the method: read and tokenize, train routers, score, assign, split.
+ * In the order of the method: text, tokens, routers, scores, assignment, shards; then the parts these stand on.
  *
  * @module
  */
 
+// Text to token sequences.
+export { type Document, readDocuments, type ReadOptions } from "./pipeline/data/readers.ts";
+export { CORPUS_SOURCES, defaultCorpus } from "./pipeline/data/corpus.ts";
+export {
+  EOS_TOKEN,
+  loadTokenizer,
+  type Tokenizer,
+  trainTokenizer,
+  type TrainTokenizerOptions,
+} from "./pipeline/data/tokenizer.ts";
+export {
+  noCounts,
+  type Packing,
+  type Side,
+  type TokenizeCounts,
+  type TokenizedBatch,
+  tokenizeDocuments,
+  type TokenizeOptions,
+} from "./pipeline/data/tokenize.ts";
+export { epochs, shuffle, type ShuffleOptions } from "./pipeline/data/shuffle.ts";
+
+// Routers by expectation maximisation, scores, assignment, shards.
+export {
+  type RoundMetrics,
+  type RouterState,
+  trainRouters,
+  type TrainRoutersOptions,
+} from "./pipeline/routing/train_routers.ts";
+export { score, type ScoreOptions } from "./pipeline/routing/score.ts";
+export {
+  assign,
+  assignArgmax,
+  assignBalanced,
+  type AssignMethod,
+  type AssignOptions,
+} from "./pipeline/routing/assign.ts";
+export { joinScores } from "./pipeline/routing/join.ts";
+export {
+  expertFolder,
+  type Partition,
+  type PartitionManifest,
+  type PartManifest,
+  type PartReference,
+  type Shard,
+  split,
+  type SplitInputs,
+  type SplitOptions,
+} from "./pipeline/routing/split.ts";
+export { type PartCounts, type PartitionCounts } from "./pipeline/routing/counts.ts";
+export {
+  informationOfTable,
+  nllPerToken,
+  normalizedMutualInformation,
+  regret,
+  shares,
+  type SourceCount,
+  sourceMix,
+  tokenImbalance,
+} from "./pipeline/routing/metrics.ts";
+
+// All of it in a run folder.
+export {
+  partition,
+  type PartitionOptions,
+  type PartitionWatch,
+  runOneStage,
+} from "./pipeline/routing/partition.ts";
+export { type PartitionPlan, planPartition, type StageEstimate } from "./pipeline/routing/plan.ts";
+export { type ExpertSummary, type PartitionSummary } from "./pipeline/routing/summary.ts";
+export { chunkOf, type Part } from "./pipeline/routing/stages.ts";
+export { documentLines, openDocuments, readOptions, tokenBatches } from "./pipeline/routing/text_stages.ts";
+export {
+  type VerifyProblem,
+  type VerifyProgress,
+  type VerifyReport,
+  verifyRun,
+} from "./pipeline/routing/verify.ts";
+export {
+  checkValue,
+  type Configuration,
+  type Field,
+  FIELDS,
+  fieldsOf,
+  nearest,
+  OPTIONS,
+  parseValue,
+  requirement,
+  resolveConfiguration,
+  type Sources,
+  type Stage,
+} from "./pipeline/config.ts";
+export { readConfiguration } from "./pipeline/run/configuration.ts";
+export { type FileRecord, writeAtomic } from "./pipeline/run/files.ts";
+export { type PartitionEvent } from "./pipeline/run/work.ts";
+
+// Arrow files and streams.
+export {
+  arrowBytes,
+  type Columns,
+  fromBatch,
+  type Lineage,
+  lineageOf,
+  readArrow,
+  readShards,
+  type RecordBatch,
+  toBatch,
+  writeArrowFile,
+  type Written,
+} from "./pipeline/data/arrow.ts";
+export { writeShards, type WrittenShard } from "./pipeline/data/shards.ts";
+
+// Models and the device.
 export { type Gpu, openGpu, type OpenGpuOptions } from "./kernels/gpu.ts";
 export { type AdapterKind, type Variants } from "./kernels/variants.ts";
 export { type AdamwSettings } from "./kernels/adamw.ts";
@@ -29,10 +141,3 @@ export {
   type TrainerOptions,
   type TrainerState,
 } from "./pipeline/training/trainer.ts";
-export {
-  type RoundMetrics,
-  type RouterState,
-  trainRouters,
-  type TrainRoutersOptions,
-} from "./pipeline/routing/train_routers.ts";
-export { score, type ScoreOptions } from "./pipeline/routing/score.ts";

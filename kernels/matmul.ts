@@ -64,10 +64,12 @@ function subgroupCode(code: string, tile: SubgroupTile): string {
   return declarations + subgroupMain(tile);
 }
 
-/** Chooses the panel so that its sums need few passes and it stays in the first-level cache. */
+/** Chooses the tile by size alone: kernels/NOTES.md has the measurements. */
 function subgroupPlan(m: number, n4: number, k: number, models: number, transposed: boolean) {
-  const width = n4 > 8 ? 2 : 1;
-  const panel = k <= 128 ? Math.ceil(k / 32) * 32 : 64;
+  // Lanes without a column idle: the width that leaves the fewest of them, the wider one of equals.
+  const waste = (width: number) => Math.ceil(n4 / (8 * width)) * width;
+  const width = [3, 2, 1].reduce((best, width) => (waste(width) < waste(best) ? width : best));
+  const panel = k <= 128 ? Math.ceil(k / 32) * 32 : width === 3 ? 64 : k % 96 === 0 ? 96 : 128;
   const across = Math.ceil(n4 / (8 * width));
   const parts = Math.max(1, Math.min(Math.ceil(m / FEWEST_ROWS), Math.ceil(WORKGROUPS / (across * models))));
   const rows = Math.ceil(m / parts / 4) * 4;

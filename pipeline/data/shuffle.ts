@@ -37,34 +37,35 @@ const BATCH = 1024;
 /**
  * Yields the same rows ordered by a 64-bit random key of their sequence id (equal keys by id).
  *
- * Rows beyond `budget` go to one file per leading byte of the key, and each is sorted on its own, so that memory holds the
- * budget or a 256th of the rows, whichever is more.
+ * Rows beyond `budget` go to one file per leading byte of the key; a file beyond it is divided by the next byte, and so
+ * on, so that memory holds the budget however many rows there are.
  */
 export function shuffle(
   source: ReadableStream<RecordBatch>,
   options: ShuffleOptions,
 ): ReadableStream<RecordBatch> {
-  return ReadableStream.from(shuffled(source, options));
+  return ReadableStream.from(shuffled(source, options, 0));
 }
 
 async function* shuffled(
   source: ReadableStream<RecordBatch>,
   { seed, spill, budget = BUDGET }: ShuffleOptions,
+  depth: number, // bytes of the key that all rows share
 ): AsyncGenerator<RecordBatch> {
+  const shift = BigInt(56 - 8 * depth);
   const files = new Map<number, SpillFile>();
   let held: Columns[] = [];
-  let bytes = 0;
+  let bytes = 0, count = 0; // of what is held
   let lineage: Lineage | null = null;
   let empty: RecordBatch | undefined;
 
   /** Moves what is held to the buckets' files. */
   async function spillHeld() {
     const rows = concatColumns(held);
-    held = [];
-    bytes = 0;
+    [held, bytes, count] = [[], 0, 0];
     const keys = randomKeys(seed, "shuffle", rows.sequence);
     const members: number[][] = Array.from({ length: BUCKETS }, () => []);
-    keys.forEach((key, row) => members[Number(key >> 56n)].push(row));
+    keys.forEach((key, row) => members[Number(key >> shift & 255n)].push(row));
     for (const [bucket, indices] of members.entries()) {
       if (indices.length === 0) continue;
       if (!files.has(bucket)) {
@@ -81,7 +82,8 @@ async function* shuffled(
       const columns = fromBatch(batch);
       held.push(columns);
       bytes += bytesOf(columns);
-      if (bytes > budget) await spillHeld();
+      count += columns.rows;
+      if (bytes > budget && count > 1 && depth < 8) await spillHeld(); // after 8 bytes the keys are equal
     }
     if (files.size === 0) {
       const rows = held.length > 0 ? concatColumns(held) : undefined;
@@ -93,9 +95,7 @@ async function* shuffled(
     for (const file of files.values()) await file.close();
     for (const bucket of [...files.keys()].sort((a, b) => a - b)) {
       const { path } = files.get(bucket)!;
-      const parts: Columns[] = [];
-      for await (const batch of readArrow(path)) parts.push(fromBatch(batch));
-      yield* inOrder(concatColumns(parts), seed, lineage!);
+      yield* shuffled(readArrow(path), { seed, spill: `${path}.parts`, budget }, depth + 1);
       await removeIfThere(path);
     }
   } finally {

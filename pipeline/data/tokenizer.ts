@@ -221,7 +221,7 @@ async function openTokenizer(
   const ids = Object.values(tokenizer.getVocab(true));
   const vocabulary = ids.reduce((most, id) => Math.max(most, id), -1) + 1;
   // Text that spells a special token must not become one: such a token would end a document in its middle.
-  const special = specialTokens(json).filter((token) => token.length > 1);
+  const special = [...new Set([name, ...specialTokens(json)])].filter((token) => [...token].length > 1);
   return {
     vocabulary,
     eos: tokenizer.tokenToId(name)!,
@@ -252,7 +252,8 @@ function splitSpecial(text: string, special: string[]): string[] {
   if (!special.some((token) => text.includes(token))) return [text];
   const cuts = new Set<number>();
   for (const token of special) {
-    for (let at = text.indexOf(token); at !== -1; at = text.indexOf(token, at + 1)) cuts.add(at + 1);
+    const first = String.fromCodePoint(token.codePointAt(0)!).length; // never cut within a surrogate pair
+    for (let at = text.indexOf(token); at !== -1; at = text.indexOf(token, at + 1)) cuts.add(at + first);
   }
   const places = [0, ...[...cuts].sort((a, b) => a - b), text.length];
   return places.slice(1).map((end, i) => text.slice(places[i], end)).filter((piece) => piece.length > 0);

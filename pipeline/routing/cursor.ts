@@ -9,45 +9,52 @@ import { sliceColumns } from "../data/columns.ts";
 
 /** A place in a stream of batches. */
 export interface Cursor {
-  /** Rows of the current batch that are still to be read. */
-  rows: Columns;
   /** The current batch; undefined before the first. */
   batch: RecordBatch | undefined;
-  /** Rows read, of all batches. */
-  done: number;
-  /** The batches to come. */
+  /** Its columns. */
+  columns: Columns;
+  /** Its next row. */
+  row: number;
+  /** Rows of the batches before it. */
+  before: number;
+  /** The batches after it. */
   rest: AsyncIterator<RecordBatch>;
 }
 
 /** Opens a cursor before the first row of a stream; nothing is read yet. */
 export function openCursor(batches: ReadableStream<RecordBatch>): Cursor {
-  const none = { rows: 0, sequence: new BigUint64Array(), length: new Uint32Array() };
-  return { rows: none, batch: undefined, done: 0, rest: batches[Symbol.asyncIterator]() };
+  const columns = { rows: 0, sequence: new BigUint64Array(), length: new Uint32Array() };
+  return { batch: undefined, columns, row: 0, before: 0, rest: batches[Symbol.asyncIterator]() };
 }
 
-/** Reads on until the cursor has rows; returns false at the end of the stream. */
+/** Counts the rows left in the current batch. */
+export function rowsLeft({ columns, row }: Cursor): number {
+  return columns.rows - row;
+}
+
+/** Reads on until the cursor is at a row; returns false at the end of the stream. */
 export async function fill(cursor: Cursor): Promise<boolean> {
-  while (cursor.rows.rows === 0) {
+  while (rowsLeft(cursor) === 0) {
     const { value, done } = await cursor.rest.next();
     if (done) return false;
+    cursor.before += cursor.columns.rows;
     cursor.batch = value;
-    cursor.rows = fromBatch(value);
+    cursor.columns = fromBatch(value);
+    cursor.row = 0;
   }
   return true;
 }
 
-/** Takes the next `count` rows, as many as `cursor.rows` has at most. */
+/** Takes the next `count` rows, at most those left in the batch, as views. */
 export function take(cursor: Cursor, count: number): Columns {
-  const taken = sliceColumns(cursor.rows, 0, count);
-  cursor.rows = sliceColumns(cursor.rows, count, cursor.rows.rows);
-  cursor.done += count;
-  return taken;
+  const begin = cursor.row;
+  cursor.row += count;
+  return sliceColumns(cursor.columns, begin, cursor.row);
 }
 
-/** Says where the next row stands, for messages: the file and batch, and the row in that batch. */
-export function placeOf(cursor: Cursor): string {
-  if (cursor.batch === undefined) return "the stream, row 0";
-  return `${originOf(cursor.batch)}, row ${cursor.batch.numRows - cursor.rows.rows}`;
+/** Says where the next row stands, for messages: file, batch, and row in that batch. */
+export function placeOf({ batch, row }: Cursor): string {
+  return `${batch === undefined ? "the stream" : originOf(batch)}, row ${row}`;
 }
 
 /** Ends the reading and lets the stream go. */

@@ -13,7 +13,7 @@ import {
   type RecordBatch,
   toBatch,
 } from "../data/arrow.ts";
-import { closeCursor, type Cursor, fill, openCursor, placeOf, take } from "./cursor.ts";
+import { closeCursor, type Cursor, fill, openCursor, placeOf, rowsLeft, take } from "./cursor.ts";
 
 /**
  * Joins token shards with their scores, or their assignments: row by row the columns of both, for pipes that ended in
@@ -39,7 +39,7 @@ async function* joined(tokens: ReadableStream<RecordBatch>, scored: ReadableStre
       if (!more && !first || left.batch === undefined || right.batch === undefined) return;
       const known = lineageOf(left.batch);
       checkLineage(right.batch, ofTokens(known), originOf(left.batch));
-      const count = Math.min(left.rows.rows, right.rows.rows);
+      const count = Math.min(rowsLeft(left), rowsLeft(right));
       checkSameRows(left, right, count);
       const { nll, expert } = take(right, count);
       const lineage = { format: FORMAT, stage: "", ...known, ...lineageOf(right.batch) };
@@ -61,7 +61,9 @@ function checkBothGoOn(left: Cursor, right: Cursor, more: boolean, moreScored: b
   if (more === moreScored) return;
   const [ended, next] = more ? ["scores", left] as const : ["tokens", right] as const;
   throw new RangeError(
-    `Cannot join tokens and scores as both must have as many rows: the ${ended} end after ${next.done} rows, ` +
+    `Cannot join tokens and scores as both must have as many rows: the ${ended} end after ${
+      next.before + next.row
+    } rows, ` +
       `${placeOf(next)} is left; score these tokens again`,
   );
 }
@@ -69,10 +71,10 @@ function checkBothGoOn(left: Cursor, right: Cursor, more: boolean, moreScored: b
 function checkSameRows(left: Cursor, right: Cursor, count: number) {
   for (let row = 0; row < count; row++) {
     for (const name of ["sequence", "length"] as const) {
-      const [a, b] = [left.rows[name][row], right.rows[name][row]];
+      const [a, b] = [left.columns[name][left.row + row], right.columns[name][right.row + row]];
       if (a === b) continue;
-      take(left, row);
-      take(right, row);
+      left.row += row;
+      right.row += row;
       throw new RangeError(
         `Cannot join ${placeOf(left)} and ${placeOf(right)} as both must be the same sequence: ` +
           `${name} is ${a} in the former, ${b} in the latter; score these tokens again`,

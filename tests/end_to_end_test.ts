@@ -1,0 +1,174 @@
+import { assert, assertEquals, assertGreater, assertNotEquals, assertStringIncludes } from "@std/assert";
+import { hashes, inFolder, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
+
+/** Runs a small partition of the same text into `run`. */
+async function partitionSmall(
+  folder: string,
+  run: string,
+  more: string[] = [],
+): Promise<{ out: string; err: string }> {
+  const docs = `${folder}/docs.jsonl`;
+  await Deno.writeTextFile(docs, smallCorpus());
+  const outcome = await task("partition", ["--run", run, "--input", docs, ...SMALL, ...more]);
+  assertEquals(outcome.code, 0, outcome.err);
+  return outcome;
+}
+
+/** Names the stages that ran, from what a task told. */
+const ran = (err: string): string[] => [...err.matchAll(/^(\S+) +done/gm)].map(([, stage]) => stage);
+
+Deno.test("partition sends two kinds of text to different experts and says so", () =>
+  inFolder(async (folder) => {
+    const { out } = await partitionSmall(folder, `${folder}/run`, ["--json", "--rounds", "6"]);
+    const summary = JSON.parse(out);
+    assertGreater(summary.nmi, 0.5);
+    assertEquals(summary.rounds.length, 6);
+    const [a, b] = summary.experts;
+    assert(Math.abs(a.sequences - b.sequences) <= 1);
+  }));
+
+Deno.test("partition gives the same bytes in a second run folder, in one process or one per stage", () =>
+  inFolder(async (folder) => {
+    await partitionSmall(folder, `${folder}/a`);
+    const expected = await hashes(`${folder}/a`);
+    const stages = ["corpus", "tokenizer", "tokenize", "train-routers", "score", "assign", "split"];
+    for (const stage of stages) {
+      const outcome = await task(stage, [
+        "--run",
+        `${folder}/b`,
+        ...(stage === "corpus" ? ["--config", `${folder}/a/config.json`] : []),
+      ]);
+      assertEquals(outcome.code, 0, outcome.err);
+    }
+    assertEquals(await hashes(`${folder}/b`), expected);
+  }));
+
+Deno.test("partition skips what is up to date, and a changed flag reruns what depends on it and nothing else", () =>
+  inFolder(async (folder) => {
+    const run = `${folder}/run`;
+    await partitionSmall(folder, run);
+    assertEquals(ran((await partitionSmall(folder, run)).err), []);
+
+    const refused = await task("partition", ["--run", run, "--method", "argmax"]);
+    assertEquals(refused.code, 2);
+    assertStringIncludes(refused.err, 'it is "argmax", there it is "balanced"');
+
+    const forced = async (...flags: string[]) => {
+      const { code, err } = await task("partition", ["--run", run, "--force", ...flags]);
+      assertEquals(code, 0, err);
+      return ran(err);
+    };
+    assertEquals(await forced("--method", "argmax"), ["assign", "split"]);
+    assertEquals(await forced("--rounds", "4"), ["train-routers", "score", "assign", "split"]);
+    assertEquals(
+      await forced("--expert-steps", "7").catch(() => "refused"),
+      "refused",
+      "a flag of another task",
+    );
+    assertEquals((await forced()).length, 7, "without a change, all");
+
+    await Deno.remove(`${run}/scores/train-00001.arrow`);
+    assertEquals(
+      ran((await task("partition", ["--run", run])).err),
+      ["score"],
+      "what is missing is made again",
+    );
+  }));
+
+Deno.test("partition with more rounds goes on where fewer ended, to the same bytes", () =>
+  inFolder(async (folder) => {
+    await partitionSmall(folder, `${folder}/a`, ["--rounds", "5"]);
+    await partitionSmall(folder, `${folder}/b`);
+    const more = await task("partition", ["--run", `${folder}/b`, "--rounds", "5", "--force"]);
+    assertEquals([...more.err.matchAll(/round +(\d) of 5/g)].map(([, round]) => round), ["4", "5"]);
+    assertEquals(await hashes(`${folder}/b`), await hashes(`${folder}/a`));
+  }));
+
+Deno.test("partition --routers partitions new text with routers that exist", () =>
+  inFolder(async (folder) => {
+    await partitionSmall(folder, `${folder}/a`);
+    await Deno.writeTextFile(`${folder}/new.jsonl`, smallCorpus(20, 90));
+    const flags = [
+      "--run",
+      `${folder}/b`,
+      "--routers",
+      `${folder}/a/routers`,
+      "--input",
+      `${folder}/new.jsonl`,
+    ];
+    const shape = ["--sequence-length", "32", "--prefix", "8", "--source-field", "source", "--json"];
+    const { code, out, err } = await task("partition", [...flags, ...shape]);
+    assertEquals(code, 0, err);
+    assert(!ran(err).includes("train-routers"));
+    const summary = JSON.parse(out);
+    assertEquals([summary.experts.length, summary.rounds.length], [2, 0]);
+    const other = await task("partition", [...flags.with(1, `${folder}/c`), ...shape, "--experts", "3"]);
+    assertEquals(other.code, 2);
+    assertStringIncludes(other.err, "experts is 3, there are 2");
+  }));
+
+Deno.test("score --part shares the work of several processes, with the same result", () =>
+  inFolder(async (folder) => {
+    await partitionSmall(folder, `${folder}/a`);
+    const expected = await hashes(`${folder}/a`);
+    await Deno.remove(`${folder}/a/scores`, { recursive: true });
+    await Deno.remove(`${folder}/a/manifests/score`, { recursive: true });
+    const parts = await Promise.all(
+      ["1/2", "2/2"].map((part) => task("score", ["--run", `${folder}/a`, "--part", part])),
+    );
+    for (const { code, err } of parts) assertEquals(code, 0, err);
+    const { err } = await task("partition", ["--run", `${folder}/a`]);
+    assertEquals(err.includes("adapter"), false, "nothing is left to score");
+    assertEquals(await hashes(`${folder}/a`), expected);
+  }));
+
+Deno.test("partition reads standard input, and a run of it resumes without", () =>
+  inFolder(async (folder) => {
+    const flags = ["--run", `${folder}/run`, "--input", "-", "--format", "jsonl", ...SMALL];
+    const first = await task("partition", flags, { input: smallCorpus() });
+    assertEquals(first.code, 0, first.err);
+    await Deno.remove(`${folder}/run/partition`, { recursive: true });
+    const second = await task("partition", ["--run", `${folder}/run`]);
+    assertEquals(second.code, 0, second.err);
+    assertEquals(ran(second.err), ["split"]);
+  }));
+
+Deno.test("a second process in a run folder stops and says who holds it", () =>
+  inFolder(async (folder) => {
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
+    const flags = ["--run", `${folder}/run`, "--input", `${folder}/docs.jsonl`, ...SMALL, "--rounds", "500"];
+    const child = taskCommand("partition", flags, { stdout: "null", stderr: "null" }).spawn();
+    while (!await Deno.stat(`${folder}/run/routers`).catch(() => null)) {
+      await new Promise((done) => setTimeout(done, 20));
+    }
+    const second = await task("partition", flags);
+    child.kill("SIGKILL");
+    await child.status;
+    assertEquals(second.code, 1);
+    assertStringIncludes(second.err, "as one process at a time may: process ");
+    assertStringIncludes(second.err, 'for task "partition"');
+  }));
+
+Deno.test("partition --dry-run writes nothing and tells what would run", () =>
+  inFolder(async (folder) => {
+    const { code, out } = await task("partition", ["--run", `${folder}/run`, "--dry-run", "--json"]);
+    assertEquals(code, 0);
+    const plan = JSON.parse(out);
+    assertEquals(plan.stages.length, 7);
+    assertGreater(plan.seconds, 1);
+    assertEquals([...Deno.readDirSync(folder)], []);
+    await partitionSmall(folder, `${folder}/run`);
+    const after = JSON.parse(
+      (await task("partition", ["--run", `${folder}/run`, "--dry-run", "--json"])).out,
+    );
+    assertEquals(
+      new Set(after.stages.map(({ action }: { action: string }) => action)),
+      new Set(["up to date"]),
+    );
+    const changed = ["--run", `${folder}/run`, "--dry-run", "--json", "--force", "--method", "argmax"];
+    const actions = JSON.parse((await task("partition", changed)).out).stages.map((
+      { action }: { action: string },
+    ) => action);
+    assertEquals(actions.slice(4), ["up to date", "would run", "would run"]);
+    assertNotEquals(after.run, undefined);
+  }));

@@ -1,0 +1,124 @@
+/**
+ * Runs tasks as a user does, for the tests of tasks and of whole runs.
+ *
+ * @module
+ */
+
+import { fileURLToPath } from "node:url";
+
+/** The project's folder. */
+export const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+
+/** What a task did. */
+export interface Outcome {
+  code: number;
+  stdout: Uint8Array;
+  out: string;
+  err: string;
+}
+
+const TASKS: Record<string, string> = JSON.parse(Deno.readTextFileSync(`${ROOT}deno.json`)).tasks;
+
+/** Makes the command that `deno task <name>` runs, without the process around it, so that a signal reaches it. */
+export function taskCommand(name: string, args: string[], options: Deno.CommandOptions = {}): Deno.Command {
+  const [, ...command] = TASKS[name].split(" ");
+  return new Deno.Command(Deno.execPath(), {
+    args: [...command, ...args],
+    cwd: ROOT,
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+    ...options,
+    env: { NO_COLOR: "1", ...options.env },
+  });
+}
+
+/** Runs a task to its end, with `input` on its standard input. */
+export async function task(
+  name: string,
+  args: string[],
+  options: Deno.CommandOptions & { input?: string | Uint8Array } = {},
+): Promise<Outcome> {
+  const { input, ...rest } = options;
+  const child = taskCommand(name, args, { ...rest, stdin: input === undefined ? "null" : "piped" }).spawn();
+  if (input !== undefined) {
+    const bytes = typeof input === "string" ? new TextEncoder().encode(input) : input;
+    await ReadableStream.from([bytes]).pipeTo(child.stdin).catch(() => {}); // it may end before it has read all
+  }
+  const { code, stdout, stderr } = await child.output();
+  const text = (data: Uint8Array) => new TextDecoder().decode(data);
+  return { code, stdout, out: text(stdout), err: text(stderr) };
+}
+
+const WORDS = {
+  sea: "sail wave gull shore storm anchor harbour tide mast deck north wind salt rope crew".split(" "),
+  code: "const return function await import export class type let for while if else break void".split(" "),
+};
+
+/** Writes small documents of two kinds, deterministic, as JSON lines with a source. */
+export function smallCorpus(documents = 48, words = 120): string {
+  let state = 12345;
+  const next = (n: number) => (state = (state * 1103515245 + 12345) % 2 ** 31) % n;
+  const lines = Array.from({ length: documents }, (_, i) => {
+    const source = i % 2 === 0 ? "sea" : "code";
+    const text = Array.from({ length: words + next(words) }, () => WORDS[source][next(15)]).join(
+      source === "sea" ? " " : "(",
+    );
+    return JSON.stringify({ text, source });
+  });
+  return lines.join("\n") + "\n";
+}
+
+/** Flags of a run that takes a second. */
+export const SMALL = [
+  ...[
+    "--vocab-size",
+    "300",
+    "--sequence-length",
+    "32",
+    "--prefix",
+    "16",
+    "--experts",
+    "2",
+    "--shard-sequences",
+    "100",
+  ],
+  ...[
+    "--router-hidden",
+    "8",
+    "--router-layers",
+    "1",
+    "--router-heads",
+    "2",
+    "--rounds",
+    "3",
+    "--round-sequences",
+    "32",
+  ],
+  ...["--router-batch", "8", "--router-warmup", "2", "--router-rate", "0.01", "--source-field", "source"],
+];
+
+/** Hashes every file of a folder, by path, but those that hold times. */
+export async function hashes(folder: string, under = ""): Promise<Record<string, string>> {
+  const found: Record<string, string> = {};
+  for (const { name, isDirectory } of Deno.readDirSync(`${folder}/${under}`)) {
+    const path = `${under}${name}`;
+    if (path === "metrics/timing.jsonl") continue;
+    if (isDirectory) Object.assign(found, await hashes(folder, `${path}/`));
+    else {
+      const digest = await crypto.subtle.digest("SHA-256", await Deno.readFile(`${folder}/${path}`));
+      found[path] = new Uint8Array(digest).toHex();
+    }
+  }
+  return Object.fromEntries(Object.entries(found).sort(([a], [b]) => a < b ? -1 : 1));
+}
+
+/** Runs a test in a temporary folder. */
+export async function inFolder(test: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  try {
+    await test(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
