@@ -4,11 +4,15 @@ import forwardCode from "./attention_forward.wgsl" with { type: "text" };
 import headsCode from "./attention_backward_heads.wgsl" with { type: "text" };
 import queryCode from "./attention_backward_query.wgsl" with { type: "text" };
 import keyCode from "./attention_backward_key.wgsl" with { type: "text" };
+import { attentionBackwardSubgroup, attentionForwardSubgroup } from "./attention_subgroup.ts";
 import type { Dispatch, Gpu, GpuBuffer } from "./gpu.ts";
 import { padded } from "./matmul.ts";
-import type { AttentionShape, KeyValueCache } from "./rotary.ts";
+import { type AttentionShape, headedSize, type KeyValueCache } from "./rotary.ts";
 
 const WORKGROUP = 16;
+/** Keys per block of the subgroup forms: as many as their panels leave in the first-level cache. */
+const FORWARD_BLOCK = 64;
+const BACKWARD_BLOCK = 32;
 
 function plan(
   gpu: Gpu,
@@ -31,6 +35,33 @@ function plan(
   });
 }
 
+/** Plans one workgroup per head of a sequence, with the text that `write` gives for this head size. */
+function planHeads(
+  gpu: Gpu,
+  shape: AttentionShape,
+  label: string,
+  write: (sizes: { columns: number; block: number }) => string,
+  buffers: GpuBuffer[],
+  largestBlock: number,
+): Dispatch {
+  const { models, batch, length, heads, headSize } = shape;
+  const block = Math.min(largestBlock, Math.ceil(length / 8) * 8);
+  return gpu.dispatch({
+    label,
+    code: write({ columns: padded(headSize), block }),
+    params: [batch * heads * length, length, heads, headSize, padded(heads * headSize), length],
+    buffers,
+    workgroups: batch * heads,
+    models,
+  });
+}
+
+/** Returns the f32 values of scratch that {@link attentionForward} needs beside its results. */
+export function attentionScratch(shape: AttentionShape): { running: number; sums: number } {
+  const { models, batch, heads, length } = shape;
+  return { running: models * batch * heads * length * 16, sums: headedSize(shape) };
+}
+
 /** Arguments of {@link attentionForward}. */
 export interface AttentionForward {
   /** Sizes. */
@@ -47,10 +78,23 @@ export interface AttentionForward {
   lse: GpuBuffer;
   /** Where the queries start among the keys; without it at position 0. */
   cache?: KeyValueCache;
+  /** Scratch of {@link attentionScratch} f32 values; without it the form that needs none runs. */
+  scratch?: { running: GpuBuffer; sums: GpuBuffer };
 }
 
 /** Plans `out[i] = Σ_{j ≤ i} softmax_j(q[i]·k[j]) v[j]` for every head. */
 export function attentionForward(gpu: Gpu, t: AttentionForward): Dispatch {
+  if (gpu.variants.attention === "subgroup" && t.scratch && !t.cache) {
+    return planHeads(gpu, t.shape, "attention_forward", attentionForwardSubgroup, [
+      t.q,
+      t.k,
+      t.v,
+      t.out,
+      t.lse,
+      t.scratch.running,
+      t.scratch.sums,
+    ], FORWARD_BLOCK);
+  }
   return plan(gpu, t.shape, "attention_forward", forwardCode, [
     t.q,
     t.k,
@@ -77,11 +121,31 @@ export interface AttentionBackward extends AttentionForward {
   dV: GpuBuffer;
 }
 
-/** Plans the gradients of q, k and v, in three dispatches. */
+/** Plans the gradients of q, k and v. */
 export function attentionBackward(gpu: Gpu, t: AttentionBackward): Dispatch[] {
   const inputs = [t.q, t.k, t.v, t.dHeads, t.lse, t.product];
+  const heads = plan(gpu, t.shape, "attention_backward_heads", headsCode, [
+    t.dOut,
+    t.out,
+    t.dHeads,
+    t.product,
+  ]);
+  if (gpu.variants.attention === "subgroup") {
+    const outputs = [t.dQ, t.dK, t.dV];
+    return [
+      heads,
+      planHeads(
+        gpu,
+        t.shape,
+        "attention_backward",
+        attentionBackwardSubgroup,
+        [...inputs, ...outputs],
+        BACKWARD_BLOCK,
+      ),
+    ];
+  }
   return [
-    plan(gpu, t.shape, "attention_backward_heads", headsCode, [t.dOut, t.out, t.dHeads, t.product]),
+    heads,
     plan(gpu, t.shape, "attention_backward_query", queryCode, [...inputs, t.dQ]),
     plan(gpu, t.shape, "attention_backward_key", keyCode, [...inputs, t.dK, t.dV]),
   ];

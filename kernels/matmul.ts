@@ -69,7 +69,8 @@ function subgroupPlan(m: number, n4: number, k: number, models: number, transpos
   // Lanes without a column idle: the width that leaves the fewest of them, the wider one of equals.
   const waste = (width: number) => Math.ceil(n4 / (8 * width)) * width;
   const width = [3, 2, 1].reduce((best, width) => (waste(width) < waste(best) ? width : best));
-  const panel = k <= 128 ? Math.ceil(k / 32) * 32 : width === 3 ? 64 : k % 96 === 0 ? 96 : 128;
+  const most = [128, 96, 64][width - 1]; // larger ones run a little faster and compile far longer
+  const panel = k <= most ? Math.ceil(k / 32) * 32 : k % 96 === 0 && most >= 96 ? 96 : most;
   const across = Math.ceil(n4 / (8 * width));
   const parts = Math.max(1, Math.min(Math.ceil(m / FEWEST_ROWS), Math.ceil(WORKGROUPS / (across * models))));
   const rows = Math.ceil(m / parts / 4) * 4;

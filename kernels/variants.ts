@@ -10,12 +10,14 @@ export interface Variants {
    * broadcast within subgroups of 8; needs subgroups of exactly 8 and is meant for software adapters.
    */
   matmul: "registers" | "subgroup";
+  /** Attention. `query`: one invocation per query or key, on any adapter. `subgroup`: panels as above, a subgroup per head. */
+  attention: "query" | "subgroup";
 }
 
 /** The table. */
 export const VARIANTS: Record<AdapterKind, Variants> = {
-  software: { matmul: "subgroup" },
-  gpu: { matmul: "registers" },
+  software: { matmul: "subgroup", attention: "subgroup" },
+  gpu: { matmul: "registers", attention: "query" },
 };
 
 /** Looks up the variants of an adapter; without subgroups of 8 the forms that need them fall back. */
@@ -25,6 +27,9 @@ export function chooseVariants(
   wanted: Partial<Variants> = {},
 ): Variants {
   const variants = { ...VARIANTS[kind], ...wanted };
-  if (variants.matmul === "subgroup" && !subgroupOf8) variants.matmul = "registers";
+  if (!subgroupOf8) {
+    if (variants.matmul === "subgroup") variants.matmul = "registers";
+    if (variants.attention === "subgroup") variants.attention = "query";
+  }
   return variants;
 }

@@ -232,7 +232,7 @@ export const FIELDS: { readonly [Name in keyof Configuration]: Field } = {
       type: "integer",
       min: 1000,
       max: MOST,
-      default: 600_000,
+      default: 800_000,
       help: "characters per source of the embedded corpus",
     },
   }),
@@ -243,7 +243,7 @@ export const FIELDS: { readonly [Name in keyof Configuration]: Field } = {
       value: "FILE",
       default: "",
       stages: [],
-      tasks: ["tokenizer", "tokenize"],
+      tasks: ["tokenizer", "tokenize", "show"],
       help: "a tokenizer.json to use; without it one is trained",
     },
     vocabularySize: {
@@ -374,7 +374,7 @@ export const FIELDS: { readonly [Name in keyof Configuration]: Field } = {
       default: 2,
       help: "attention heads of a router",
     },
-    rounds: { flag: "rounds", type: "integer", min: 1, max: MOST, default: 6, help: "EM rounds [T]" },
+    rounds: { flag: "rounds", type: "integer", min: 1, max: MOST, default: 12, help: "EM rounds [T]" },
     roundSequences: {
       flag: "round-sequences",
       type: "integer",

@@ -112,6 +112,7 @@ export function exitCode(error: unknown): number {
 export function describe(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const line = error.message.replace(/\s*\n\s*/g, " ").trim();
+  if (line.startsWith("Cannot ")) return line;
   const path = /'([^']*)'$|"([^"]*)"/.exec(line);
   const named = path ? `"${path[1] ?? path[2]}"` : "a path";
   if (error instanceof Deno.errors.NotFound) {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { PartitionPlan, PartitionSummary } from "../mod.ts";
+import type { PartitionPlan, PartitionSummary, ShownRow, VerifyReport } from "../mod.ts";
 
 /** Lays rows out in columns: the first one to the left, numbers to the right. */
 export function table(rows: string[][]): string {
@@ -60,6 +60,34 @@ export function planText(plan: PartitionPlan): string {
     } of memory`,
     ...plan.assumptions.map((line) => `assumed: ${line}`),
   ].join("\n");
+}
+
+/** Lays out what a verification found. */
+export function verifyText(
+  run: string,
+  { files, trainSequences, testSequences, loads, problems }: VerifyReport,
+): string {
+  if (problems.length > 0) {
+    return problems.map(({ file, what, remedy }) => `${file}: ${what}; ${remedy}`).join("\n");
+  }
+  return `${run}: ${count(files)} files as their manifests say, ${count(trainSequences)} training and ` +
+    `${count(testSequences)} held-out sequences in exactly one expert's shards each; loads ${
+      loads.map(count).join(", ")
+    }`;
+}
+
+/** Lays out one row of a shard: what is known of it, then its text. */
+export function rowText({ sequence, document, source, length, nll, expert, text }: ShownRow): string {
+  const facts = [
+    `sequence ${sequence}`,
+    document === undefined ? "" : `document ${document}`,
+    source ? `source ${source}` : "",
+    `${length} tokens`,
+    expert === undefined ? "" : `expert ${expert}`,
+    nll ? `NLL ${nll.map((value) => value.toFixed(1)).join(" ")}` : "",
+  ];
+  return facts.filter((fact) => fact !== "").join(", ") +
+    (text === undefined ? "" : `\n  ${text.replaceAll("\n", "\n  ")}`);
 }
 
 function duration(seconds: number): string {

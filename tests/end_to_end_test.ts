@@ -75,6 +75,19 @@ Deno.test("partition skips what is up to date, and a changed flag reruns what de
     );
   }));
 
+Deno.test("a run folder in which nothing was made yet takes other flags", () =>
+  inFolder(async (folder) => {
+    const typo = await task("partition", [
+      "--run",
+      `${folder}/run`,
+      "--input",
+      `${folder}/dosc.jsonl`,
+      ...SMALL,
+    ]);
+    assertEquals(typo.code, 2);
+    await partitionSmall(folder, `${folder}/run`);
+  }));
+
 Deno.test("partition with more rounds goes on where fewer ended, to the same bytes", () =>
   inFolder(async (folder) => {
     await partitionSmall(folder, `${folder}/a`, ["--rounds", "5"]);

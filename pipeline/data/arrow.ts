@@ -1,7 +1,7 @@
 /**
  * The project's rows as Arrow batches: schema, lineage, and the way to typed arrays and back.
  *
- * With `ipc.ts` the only file that imports the Arrow library.
+ * This file and `ipc.ts` are the only ones that import the Arrow library.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import {
   FixedSizeList,
   Float32,
   makeData,
-  RecordBatch,
+  RecordBatch as ArrowBatch,
   Schema,
   Struct,
   Uint16,
@@ -25,9 +25,19 @@ import {
 import type { Columns } from "./columns.ts";
 import { originOf, readArrow } from "./ipc.ts";
 
+/** A batch of rows: Arrow's own type. */
+export type RecordBatch = ArrowBatch;
+
 export type { Columns } from "./columns.ts";
-export { arrowBytes, originOf, readArrow, writeArrowFile, type Written } from "./ipc.ts";
-export type { RecordBatch } from "apache-arrow";
+export {
+  type ArrowAppender,
+  arrowBytes,
+  openArrowAppender,
+  originOf,
+  readArrow,
+  writeArrowFile,
+  type Written,
+} from "./ipc.ts";
 
 /** Where rows come from, stored in the schema metadata under `smalltalk.<name>`. */
 export interface Lineage {
@@ -174,7 +184,7 @@ export function toBatch(columns: Columns, lineage: Lineage): RecordBatch {
 
   const schema = new Schema(built.map(([name, data]) => field(name, data.type)), metadataOf(lineage));
   const children = built.map(([, data]) => data);
-  return new RecordBatch(
+  return new ArrowBatch(
     schema,
     makeData({ type: new Struct(schema.fields), length: rows, nullCount: 0, children }),
   );

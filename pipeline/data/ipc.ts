@@ -26,7 +26,7 @@ import {
 import { Footer } from "apache-arrow/ipc/metadata/file";
 import { ByteBuffer } from "flatbuffers";
 import { zstdDecompressSync } from "node:zlib";
-import { type FileRecord, writeAtomic } from "../run/files.ts";
+import { type FileRecord, writeAtomic, writeError } from "../run/files.ts";
 import { joinBytes, type Take, takeFrom } from "./bytes.ts";
 
 const MAGIC = new TextEncoder().encode("ARROW1");
@@ -375,6 +375,47 @@ async function* encode(
   }
   encoder.close();
   yield encoder.take();
+}
+
+/** A file that takes batches of one schema, one by one, as an Arrow IPC stream. */
+export interface ArrowAppender {
+  /** Appends a batch. */
+  append(batch: RecordBatch): Promise<void>;
+  /** Writes the end marker and closes the file. */
+  finish(): Promise<void>;
+  /** Closes the file as it is; does nothing after `finish`. */
+  abandon(): void;
+}
+
+/** Opens a new file for batches that come over time, for intermediate data: neither synchronised nor renamed. */
+export async function openArrowAppender(path: string, schema: Schema): Promise<ArrowAppender> {
+  const encoder = openWriter(new RecordBatchStreamWriter(), schema);
+  const file = await Deno.open(path, { write: true, create: true, truncate: true });
+  let isOpen = true;
+  const abandon = () => {
+    if (isOpen) file.close();
+    isOpen = false;
+  };
+  const flush = async () => {
+    const bytes = encoder.take();
+    try {
+      for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+    } catch (error) {
+      throw writeError(path, error);
+    }
+  };
+  return {
+    append(batch) {
+      encoder.write(batch);
+      return flush();
+    },
+    async finish() {
+      encoder.close();
+      await flush();
+      abandon();
+    },
+    abandon,
+  };
 }
 
 function describe(schema: Schema): string {

@@ -7,11 +7,12 @@
 
 import { removeIfThere } from "../run/files.ts";
 import {
-  arrowBytes,
+  type ArrowAppender,
   type Columns,
   fromBatch,
   type Lineage,
   lineageOf,
+  openArrowAppender,
   readArrow,
   readShards,
   type RecordBatch,
@@ -53,7 +54,7 @@ async function* shuffled(
   depth: number, // bytes of the key that all rows share
 ): AsyncGenerator<RecordBatch> {
   const shift = BigInt(56 - 8 * depth);
-  const files = new Map<number, SpillFile>();
+  const files = new Map<number, { path: string; file: ArrowAppender }>();
   let held: Columns[] = [];
   let bytes = 0, count = 0; // of what is held
   let lineage: Lineage | null = null;
@@ -63,15 +64,19 @@ async function* shuffled(
   async function spillHeld() {
     const rows = concatColumns(held);
     [held, bytes, count] = [[], 0, 0];
+    await Deno.mkdir(spill, { recursive: true });
     const keys = randomKeys(seed, "shuffle", rows.sequence);
     const members: number[][] = Array.from({ length: BUCKETS }, () => []);
     keys.forEach((key, row) => members[Number(key >> shift & 255n)].push(row));
     for (const [bucket, indices] of members.entries()) {
       if (indices.length === 0) continue;
-      if (!files.has(bucket)) {
-        files.set(bucket, await openSpill(`${spill}/bucket-${String(bucket).padStart(3, "0")}.arrows`));
+      const batch = toBatch(takeColumns(rows, indices), lineage!);
+      let open = files.get(bucket);
+      if (open === undefined) {
+        const path = `${spill}/${bucket}.arrows`;
+        files.set(bucket, open = { path, file: await openArrowAppender(path, batch.schema) });
       }
-      await files.get(bucket)!.write(toBatch(takeColumns(rows, indices), lineage!));
+      await open.file.append(batch);
     }
   }
 
@@ -92,14 +97,14 @@ async function* shuffled(
       return;
     }
     if (held.length > 0) await spillHeld();
-    for (const file of files.values()) await file.close();
+    for (const { file } of files.values()) await file.finish();
     for (const bucket of [...files.keys()].sort((a, b) => a - b)) {
       const { path } = files.get(bucket)!;
       yield* shuffled(readArrow(path), { seed, spill: `${path}.parts`, budget }, depth + 1);
       await removeIfThere(path);
     }
   } finally {
-    for (const file of files.values()) await file.abort();
+    for (const { file } of files.values()) file.abandon();
     await removeIfThere(spill);
   }
 }
@@ -116,39 +121,6 @@ function* inOrder(rows: Columns, seed: number, lineage: Lineage): Generator<Reco
   for (let begin = 0; begin < rows.rows; begin += BATCH) {
     yield toBatch(takeColumns(rows, order.subarray(begin, begin + BATCH)), lineage);
   }
-}
-
-interface SpillFile {
-  path: string;
-  write(batch: RecordBatch): Promise<void>;
-  close(): Promise<void>;
-  abort(): Promise<void>;
-}
-
-/** Opens an Arrow stream on disk that takes batches one by one. */
-async function openSpill(path: string): Promise<SpillFile> {
-  await Deno.mkdir(path.slice(0, path.lastIndexOf("/")), { recursive: true });
-  const file = await Deno.open(path, { write: true, create: true, truncate: true });
-  const { readable, writable } = new TransformStream<RecordBatch, RecordBatch>();
-  const writer = writable.getWriter();
-  const written = arrowBytes(readable).pipeTo(file.writable);
-  written.catch(() => {}); // reported by the write or the close that meets it
-  let open = true;
-  return {
-    path,
-    write: (batch) => Promise.race([writer.write(batch), written]),
-    async close() {
-      open = false;
-      await writer.close();
-      await written;
-    },
-    async abort() {
-      if (!open) return;
-      open = false;
-      await writer.abort().catch(() => {});
-      await written.catch(() => {});
-    },
-  };
 }
 
 /**

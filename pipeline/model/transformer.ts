@@ -3,7 +3,7 @@
  * models and a fixed batch. Buffers are made here and bound once; a step submits the list.
  */
 
-import { attentionBackward, attentionForward } from "../../kernels/attention.ts";
+import { attentionBackward, attentionForward, attentionScratch } from "../../kernels/attention.ts";
 import { columnSum, columnSumScratch } from "../../kernels/column_sum.ts";
 import { crossEntropyBackward, crossEntropyForward } from "../../kernels/cross_entropy.ts";
 import { embeddingBackward, embeddingForward } from "../../kernels/embedding.ts";
@@ -126,6 +126,8 @@ export interface Activations {
   statistics: GpuBuffer;
   /** f32 `[models, R, 3H]`; in training also its gradient. */
   qkv: GpuBuffer;
+  /** Scratch of attention's forward pass. */
+  scratch: { running: GpuBuffer; sums: GpuBuffer };
   /** f32 `[capacity, headSize / 2, 2]`. */
   angles: GpuBuffer;
   /** Gradients and scratch of the backward pass (training). */
@@ -212,6 +214,10 @@ export function createActivations(
     normalized: stream("final norm"),
     statistics: statistics("final statistics"),
     qkv: float("qkv", models * rows * padded(3 * config.hidden)),
+    scratch: {
+      running: float("attention's running sums", attentionScratch(attention).running),
+      sums: float("attention's partial output", attentionScratch(attention).sums),
+    },
     angles: arena.buffer(
       "rotary angles",
       rotaryAngles(capacity ?? length, config.hidden / config.heads, ROTARY_BASE),
@@ -327,7 +333,16 @@ function planLayer(gpu: Gpu, bank: Bank, acts: Activations, i: number, { whole =
     norm("input_layernorm", layer.x, layer.norm1, layer.statistics1),
     linear("attention.query_key_value", layer.norm1, hidden, acts.qkv, 3 * hidden, "bias"),
     rotaryForward(gpu, { shape, qkv: acts.qkv, angles: acts.angles, q, k, v, cache: acts.cache }),
-    attentionForward(gpu, { shape, q, k, v, out: layer.attention, lse: layer.lse, cache: acts.cache }),
+    attentionForward(gpu, {
+      shape,
+      q,
+      k,
+      v,
+      out: layer.attention,
+      lse: layer.lse,
+      cache: acts.cache,
+      scratch: acts.scratch,
+    }),
     linear("attention.dense", layer.attention, hidden, layer.middle, hidden, "bias_residual", layer.x),
     norm("post_attention_layernorm", layer.middle, layer.norm2, layer.statistics2),
     linear("mlp.dense_h_to_4h", layer.norm2, hidden, layer.gelu, inner, "bias_gelu", layer.inner),

@@ -20,10 +20,8 @@ import {
   lineageOf,
   originOf,
   type RecordBatch,
-  toBatch,
 } from "../data/arrow.ts";
-import { sliceColumns, takeColumns } from "../data/columns.ts";
-import { writeShards, type WrittenShard } from "../data/shards.ts";
+import { sliceColumns } from "../data/columns.ts";
 import { type FileRecord, jsonText, removeIfThere, writeAtomic, writeError } from "../run/files.ts";
 import { assignArgmax } from "./assign.ts";
 import {
@@ -35,6 +33,7 @@ import {
   partitionCounts,
   type Tally,
 } from "./counts.ts";
+import { openPart, type PartWriter } from "./part_writer.ts";
 
 export type { PartCounts, PartitionCounts } from "./counts.ts";
 export { joinScores } from "./join.ts";
@@ -121,6 +120,10 @@ export interface Partition {
   outputs: Record<string, FileRecord>;
 }
 
+const BUDGET = 16 * 2 ** 20; // bytes of rows that wait for all experts; twice that with those being written
+const MOST_BATCH = 1024; // rows
+const LEAST_BATCH = 16; // rows; smaller batches cost more than they save
+
 /** Gives the name of an expert's folder, for instance `expert-03`. */
 export function expertFolder(expert: number): string {
   return `expert-${String(expert).padStart(2, "0")}`;
@@ -192,14 +195,7 @@ interface Splitting {
   experts: number;
   lineage: Lineage;
   tallies: Tally[];
-  /** Tokens of each expert's shards, counted as the rows go by. */
-  shardTokens: number[][];
-  /** Takes rows for each expert. */
-  parts: WritableStreamDefaultWriter<RecordBatch>[];
-  /** Each expert's shards, once all rows have been handed over. */
-  written: Promise<WrittenShard[]>[];
-  /** What kept a shard from being written; whoever hands it rows only learns that it takes no more. */
-  failure?: { error: unknown };
+  parts: PartWriter[];
 }
 
 async function splitKind(
@@ -219,44 +215,38 @@ async function splitKind(
         empty ??= batch;
         continue;
       }
-      splitting ??= begin(kind, batch, columns, options);
+      splitting ??= await begin(kind, batch, columns, options);
       like ??= splitting.lineage;
-      await handOut(kind, batch, columns, splitting, options.shardSequences);
+      await handOut(kind, batch, columns, splitting);
       count(columns.rows);
     }
-    if (empty !== undefined) splitting ??= begin(kind, empty, fromBatch(empty), options);
+    if (empty !== undefined) splitting ??= await begin(kind, empty, fromBatch(empty), options);
     if (splitting === undefined) return undefined;
-    for (const part of splitting.parts) await part.close();
-    const { experts, lineage, tallies, shardTokens } = splitting;
-    const files = (await Promise.all(splitting.written)).map((shards, expert) =>
-      shards.map(({ name, rows, bytes, sha256 }, i): Shard => {
-        return { name, rows, tokens: shardTokens[expert][i] ?? 0, bytes, sha256 };
-      })
-    );
+    const { experts, lineage, tallies, parts } = splitting;
+    const files: Shard[][] = [];
+    for (const part of parts) files.push(await part.close());
     return { experts, lineage, tallies, files };
   } catch (error) {
-    for (const part of splitting?.parts ?? []) await part.abort(error).catch(() => {});
-    await Promise.allSettled(splitting?.written ?? []); // then no file is open and none half-written
-    throw splitting?.failure ? splitting.failure.error : error;
+    for (const part of splitting?.parts ?? []) await part.abort(error);
+    throw error;
   }
 }
 
 /** Opens every expert's shards, as the first batch with rows says. */
-function begin(
+async function begin(
   kind: Kind,
   batch: RecordBatch,
   columns: Columns,
   options: SplitOptions,
-): Splitting {
+): Promise<Splitting> {
   const { rows, tokens, nll } = columns;
   const { folder, shardSequences, prefix, config } = options;
   const known = lineageOf(batch);
   const experts = rows > 0 ? nll!.length / rows : known?.experts ?? options.experts;
   if (experts === undefined) {
     throw new RangeError(
-      `Cannot split ${
-        originOf(batch)
-      } as E must be known: it has no rows and does not say; set the number of experts`,
+      `Cannot split ${originOf(batch)} as E must be known: it has no rows and does not say; ` +
+        `set the number of experts`,
     );
   }
   checkLineage(batch, { prefix, experts: options.experts }, "these options");
@@ -266,44 +256,30 @@ function begin(
         `nll has ${experts} values per row`,
     );
   }
+  const sequenceLength = rows > 0 ? tokens!.length / rows : known?.sequenceLength;
+  const method = kind === "test" ? "argmax" : known?.method;
   const lineage: Lineage = {
     format: FORMAT,
     prefix,
     ...known,
-    sequenceLength: rows > 0 ? tokens!.length / rows : known?.sequenceLength,
+    sequenceLength,
     experts,
     stage: "split",
-    method: kind === "test" ? "argmax" : known?.method,
+    method,
     config,
   };
-  const { expert: _, ...shape } = sliceColumns(columns, 0, 0);
-  const empty = toBatch(shape, lineage); // goes first, so that an expert without rows has a schema
-  const channels = Array.from(
-    { length: experts },
-    () => new TransformStream<RecordBatch, RecordBatch>({ start: (channel) => channel.enqueue(empty) }),
-  );
-  const splitting: Splitting = {
-    experts,
-    lineage,
-    tallies: channels.map(newTally),
-    shardTokens: channels.map(() => []),
-    parts: channels.map(({ writable }) => writable.getWriter()),
-    written: channels.map(async ({ readable }, expert) => {
-      try {
-        const path = `${folder}/${expertFolder(expert)}`;
-        await Deno.mkdir(path, { recursive: true }).catch((error) => {
-          throw writeError(path, error);
-        });
-        return await Array.fromAsync(writeShards(path, kind, readable, shardSequences));
-      } catch (error) {
-        splitting.failure ??= { error };
-        await readable.cancel(error).catch(() => {});
-        throw error;
-      }
-    }),
-  };
-  for (const shards of splitting.written) shards.catch(() => {}); // awaited when all rows are handed over
-  return splitting;
+  const { expert: _, ...empty } = sliceColumns(columns, 0, 0);
+  const rowBytes = (sequenceLength ?? 0) * tokens!.BYTES_PER_ELEMENT + experts * 4 + 64;
+  const batchRows = Math.min(MOST_BATCH, Math.max(LEAST_BATCH, Math.floor(BUDGET / (experts * rowBytes))));
+  const parts: PartWriter[] = [];
+  for (let expert = 0; expert < experts; expert++) {
+    const path = `${folder}/${expertFolder(expert)}`;
+    await Deno.mkdir(path, { recursive: true }).catch((error) => {
+      throw writeError(path, error);
+    });
+    parts.push(openPart({ folder: path, kind, lineage, empty, shardRows: shardSequences, batchRows }));
+  }
+  return { experts, lineage, tallies: parts.map(newTally), parts };
 }
 
 /** Counts the rows of a batch and hands each to its expert. */
@@ -311,8 +287,7 @@ async function handOut(
   kind: Kind,
   batch: RecordBatch,
   { expert: assigned, ...columns }: Columns,
-  { experts, lineage, tallies, shardTokens, parts }: Splitting,
-  shardSequences: number,
+  { experts, lineage, tallies, parts }: Splitting,
 ) {
   const { prefix } = lineage;
   const { rows, length, source } = columns;
@@ -334,8 +309,6 @@ async function handOut(
       );
     }
     const tokens = length[row];
-    const shard = Math.floor(tallies[e].sequences / shardSequences);
-    shardTokens[e][shard] = (shardTokens[e][shard] ?? 0) + tokens;
     countRow(tallies[e], {
       tokens,
       source: source?.[row] ?? "",
@@ -347,7 +320,7 @@ async function handOut(
     rowsOf[e].push(row);
   }
   for (const [e, part] of parts.entries()) {
-    if (rowsOf[e].length > 0) await part.write(toBatch(takeColumns(columns, rowsOf[e]), lineage));
+    await part.add(columns, rowsOf[e]);
   }
 }
 

@@ -63,7 +63,7 @@ export async function writeRunConfiguration(
 
 /**
  * Resolves the configuration of a run: what its `config.json` says holds where nothing else is said. Throws a `RangeError` with
- * both values where something else is said, unless `force`. `changed` names the fields that differ.
+ * both values where something else is said once a stage is complete, unless `force`. `changed` names the fields that differ.
  */
 export async function resolveRun(
   run: string,
@@ -72,7 +72,7 @@ export async function resolveRun(
 ): Promise<{ configuration: Configuration; changed: (keyof Configuration)[] }> {
   const existing = (await readRunConfiguration(run))?.configuration;
   const configuration = resolveConfiguration({ ...sources, base: existing });
-  if (!existing) return { configuration, changed: [] };
+  if (!existing || !await hasManifest(run)) return { configuration, changed: [] }; // nothing was made of it yet
   const given = { ...presetOf(sources.preset), ...sources.file, ...sources.flags };
   const differs = (name: keyof Configuration) =>
     name in given && name in existing &&
@@ -90,6 +90,12 @@ export async function resolveRun(
     );
   }
   return { configuration, changed };
+}
+
+async function hasManifest(run: string): Promise<boolean> {
+  if (!await exists(`${run}/manifests`)) return false;
+  for await (const { name } of Deno.readDir(`${run}/manifests`)) if (name.endsWith(".json")) return true;
+  return false;
 }
 
 async function readObject(path: string): Promise<Record<string, unknown>> {

@@ -4,7 +4,9 @@ import {
   attentionBackwardReference,
   attentionForward,
   attentionForwardReference,
+  attentionScratch,
 } from "../../kernels/attention.ts";
+import type { Gpu } from "../../kernels/gpu.ts";
 import type { AttentionShape } from "../../kernels/rotary.ts";
 import {
   assertClose,
@@ -22,6 +24,11 @@ import {
   TRANSCENDENTAL,
 } from "./support.ts";
 
+/** Every form that this adapter runs is tested alike. */
+const FORMS = (["query", "subgroup"] as const)
+  .filter((form) => form === "query" || gpu.variants.attention === form)
+  .map((attention) => ({ form: attention, on: { ...gpu, variants: { ...gpu.variants, attention } } }));
+
 /** Scores of order 80 carry an error of 80 · 2^-24 = 5e-6 each into an exponential. */
 const LARGE_SCORES: Tolerance = { atol: 2e-4, rtol: 2e-4 };
 
@@ -31,9 +38,9 @@ const SHAPES: AttentionShape[] = [
   { models: 2, batch: 1, length: 15, heads: 3, headSize: 6 },
   { models: 1, batch: 2, length: 16, heads: 1, headSize: 8 },
   { models: 1, batch: 1, length: 17, heads: 5, headSize: 10 },
-  { models: 1, batch: 2, length: 65, heads: 2, headSize: 64 },
+  { models: 1, batch: 2, length: 65, heads: 2, headSize: 40 },
   { models: 1, batch: 1, length: 131, heads: 1, headSize: 4 },
-  { models: 1, batch: 10_923, length: 2, heads: 3, headSize: 2 }, // 65,538 queries
+  { models: 1, batch: 21_846, length: 2, heads: 3, headSize: 2 }, // 65,538 heads
 ];
 
 interface Heads {
@@ -93,7 +100,7 @@ function merge(
   return result;
 }
 
-async function forward(shape: AttentionShape, { q, k, v }: Heads) {
+async function forward(on: Gpu, shape: AttentionShape, { q, k, v }: Heads) {
   const { headed, perHead, merged } = sizesOf(shape);
   const [out, lse] = [bank("out", merged), bank("lse", perHead)];
   const buffers = {
@@ -103,7 +110,14 @@ async function forward(shape: AttentionShape, { q, k, v }: Heads) {
     out: out.buffer,
     lse: lse.buffer,
   };
-  return await run([attentionForward(gpu, { shape, ...buffers })], [out, lse]);
+  const { running, sums } = attentionScratch(shape);
+  const scratch = [bank("running", { rows: 1, columns: running }), bank("sums", { rows: 1, columns: sums })];
+  const plan = attentionForward(on, {
+    shape,
+    ...buffers,
+    scratch: { running: scratch[0].buffer, sums: scratch[1].buffer },
+  });
+  return await run([plan], [out, lse], { scratch });
 }
 
 function forwardReference(shape: AttentionShape, { q, k, v }: Heads) {
@@ -117,54 +131,58 @@ function forwardReference(shape: AttentionShape, { q, k, v }: Heads) {
   return { out, lse };
 }
 
-Deno.test("attentionForward() equals its reference at edge shapes", async () => {
-  for (const shape of SHAPES) {
-    const what = JSON.stringify(shape);
-    const heads = randomHeads(shape, 1);
-    const [out, lse] = await forward(shape, heads);
-    const expected = forwardReference(shape, heads);
-    assertClose(out, merge(shape, expected.out), TRANSCENDENTAL, `out of ${what}`);
-    assertClose(lse, expected.lse, TRANSCENDENTAL, `lse of ${what}`);
-  }
-});
-
-Deno.test("attentionForward() holds scores of ±80 and above without overflow", async () => {
-  for (const scale of [80, 1000]) {
-    const shape = { models: 1, batch: 1, length: 33, heads: 2, headSize: 6 };
-    const heads = randomHeads(shape, scale);
-    const [out, lse] = await forward(shape, heads);
-    const expected = forwardReference(shape, heads);
-    assertClose(lse, expected.lse, { atol: 1e-4, rtol: 1e-6 }, `lse at scale ${scale}`);
-    const tolerance = scale === 80 ? LARGE_SCORES : { atol: 2e-3, rtol: 2e-3 }; // 1000 · 2^-24 per score
-    assertClose(out, merge(shape, expected.out), tolerance, `out at scale ${scale}`);
-  }
-});
-
-Deno.test("attentionForward() does not look ahead: later keys and values change no bit of earlier outputs", async () => {
-  const shape = { models: 2, batch: 1, length: 11, heads: 1, headSize: 4 };
-  const heads = randomHeads(shape, 1);
-  const [before] = await forward(shape, heads);
-  const changed = { ...heads, k: heads.k.slice(), v: heads.v.slice() };
-  const first = 6; // of each model
-  for (let i = 0; i < heads.k.length; i++) {
-    if (Math.floor(i / shape.headSize) % shape.length >= first) {
-      changed.k[i] = 1e6;
-      changed.v[i] = -1e6;
+for (const { form, on } of FORMS) {
+  Deno.test(`attentionForward() as ${form} equals its reference at edge shapes`, async () => {
+    for (const shape of SHAPES) {
+      const what = JSON.stringify(shape);
+      const heads = randomHeads(shape, 1);
+      const [out, lse] = await forward(on, shape, heads);
+      const expected = forwardReference(shape, heads);
+      assertClose(out, merge(shape, expected.out), TRANSCENDENTAL, `out of ${what}`);
+      assertClose(lse, expected.lse, TRANSCENDENTAL, `lse of ${what}`);
     }
-  }
-  const [after] = await forward(shape, changed);
-  const size = shape.length * shape.headSize;
-  for (let model = 0; model < shape.models; model++) {
-    const early = (values: Float32Array) => values.slice(model * size, model * size + first * shape.headSize);
-    assertSameBits(early(after), early(before), `outputs before the change, model ${model}`);
-  }
-  assertNotEquals(after, before);
-});
+  });
+
+  Deno.test(`attentionForward() as ${form} holds scores of ±80 and above without overflow`, async () => {
+    for (const scale of [80, 1000]) {
+      const shape = { models: 1, batch: 1, length: 33, heads: 2, headSize: 6 };
+      const heads = randomHeads(shape, scale);
+      const [out, lse] = await forward(on, shape, heads);
+      const expected = forwardReference(shape, heads);
+      assertClose(lse, expected.lse, { atol: 1e-4, rtol: 1e-6 }, `lse at scale ${scale}`);
+      const tolerance = scale === 80 ? LARGE_SCORES : { atol: 2e-3, rtol: 2e-3 }; // 1000 · 2^-24 per score
+      assertClose(out, merge(shape, expected.out), tolerance, `out at scale ${scale}`);
+    }
+  });
+
+  Deno.test(`attentionForward() as ${form} does not look ahead: later keys and values change no bit of earlier outputs`, async () => {
+    const shape = { models: 2, batch: 1, length: 11, heads: 1, headSize: 4 };
+    const heads = randomHeads(shape, 1);
+    const [before] = await forward(on, shape, heads);
+    const changed = { ...heads, k: heads.k.slice(), v: heads.v.slice() };
+    const first = 6; // of each model
+    for (let i = 0; i < heads.k.length; i++) {
+      if (Math.floor(i / shape.headSize) % shape.length >= first) {
+        changed.k[i] = 1e6;
+        changed.v[i] = -1e6;
+      }
+    }
+    const [after] = await forward(on, shape, changed);
+    const size = shape.length * shape.headSize;
+    for (let model = 0; model < shape.models; model++) {
+      const early = (values: Float32Array) =>
+        values.slice(model * size, model * size + first * shape.headSize);
+      assertSameBits(early(after), early(before), `outputs before the change, model ${model}`);
+    }
+    assertNotEquals(after, before);
+  });
+}
 
 Deno.test("attentionForward() continues from a cache with the same bits as in one call", async () => {
   const whole = { models: 2, batch: 2, length: 13, heads: 3, headSize: 6 };
   const heads = randomHeads(whole, 1);
-  const [all, allLse] = await forward(whole, heads);
+  const { on } = FORMS[0]; // the form that takes a cache
+  const [all, allLse] = await forward(on, whole, heads);
   const capacity = 20;
   const wide = (values: Float32Array) => {
     const rows = new Float32Array(12 * capacity * 6).fill(1e6); // positions not yet reached
@@ -201,7 +219,7 @@ Deno.test("attentionForward() continues from a cache with the same bits as in on
   }
 });
 
-async function checkBackward(shape: AttentionShape, scale: number, tolerance: Tolerance) {
+async function checkBackward(on: Gpu, shape: AttentionShape, scale: number, tolerance: Tolerance) {
   const what = `${JSON.stringify(shape)} at scale ${scale}`;
   const { headed, perHead, merged } = sizesOf(shape);
   const heads = randomHeads(shape, scale);
@@ -211,7 +229,7 @@ async function checkBackward(shape: AttentionShape, scale: number, tolerance: To
   const [dQ, dK, dV] = ["dQ", "dK", "dV"].map((label) => bank(label, headed));
   const scratch = [bank("dHeads", headed), bank("product", perHead)];
   const actual = await run(
-    attentionBackward(gpu, {
+    attentionBackward(on, {
       shape,
       q: bank("q", headed, q).buffer,
       k: bank("k", headed, k).buffer,
@@ -239,15 +257,17 @@ async function checkBackward(shape: AttentionShape, scale: number, tolerance: To
   );
 }
 
-Deno.test("attentionBackward() equals its reference at edge shapes", async () => {
-  for (const shape of SHAPES) await checkBackward(shape, 1, LONG_SUMS);
-});
+for (const { form, on } of FORMS) {
+  Deno.test(`attentionBackward() as ${form} equals its reference at edge shapes`, async () => {
+    for (const shape of SHAPES) await checkBackward(on, shape, 1, LONG_SUMS);
+  });
 
-Deno.test("attentionBackward() holds scores of ±80 without overflow", async () => {
-  // Gradients are up to 80 / sqrt(headSize) times as large as at scale 1.
-  const tolerance = { atol: 2e-3, rtol: 1e-3 };
-  await checkBackward({ models: 1, batch: 1, length: 33, heads: 2, headSize: 6 }, 80, tolerance);
-});
+  Deno.test(`attentionBackward() as ${form} holds scores of ±80 without overflow`, async () => {
+    // Gradients are up to 80 / sqrt(headSize) times as large as at scale 1.
+    const tolerance = { atol: 2e-3, rtol: 1e-3 };
+    await checkBackward(on, { models: 1, batch: 1, length: 33, heads: 2, headSize: 6 }, 80, tolerance);
+  });
+}
 
 Deno.test("attentionBackwardReference() is the derivative of attentionForwardReference()", () => {
   const [length, headSize] = [5, 4];

@@ -1,16 +1,18 @@
 import { assertEquals } from "@std/assert";
 import { openGpu } from "../../kernels/gpu.ts";
-import { chooseVariants, VARIANTS } from "../../kernels/variants.ts";
+import { chooseVariants, VARIANTS, type Variants } from "../../kernels/variants.ts";
 import { gpu } from "./support.ts";
 
-Deno.test("chooseVariants() looks up the table, and falls back where subgroups are not of 8", () => {
+Deno.test("chooseVariants() looks up the table and takes what it is told, but falls back without subgroups of 8", () => {
+  const general: Variants = { matmul: "registers", attention: "query" };
+  const fast: Variants = { matmul: "subgroup", attention: "subgroup" };
   for (const kind of ["software", "gpu"] as const) {
     assertEquals(chooseVariants(kind, true), VARIANTS[kind]);
-    assertEquals(chooseVariants(kind, false), { ...VARIANTS[kind], matmul: "registers" });
-    assertEquals(chooseVariants(kind, true, { matmul: "registers" }).matmul, "registers");
-    assertEquals(chooseVariants(kind, true, { matmul: "subgroup" }).matmul, "subgroup");
-    assertEquals(chooseVariants(kind, false, { matmul: "subgroup" }).matmul, "registers");
+    assertEquals(chooseVariants(kind, true, general), general);
+    assertEquals(chooseVariants(kind, true, fast), fast);
+    assertEquals(chooseVariants(kind, false, fast), general);
   }
+  assertEquals(VARIANTS.gpu, general);
 });
 
 Deno.test("openGpu() takes the forms of kernels that it is told to", async () => {

@@ -60,7 +60,7 @@ Deno.test("PRESETS hold the paper's values", () => {
 
 Deno.test("resolveConfiguration() lets flags win over the file, the file over the preset, the preset over the base", () => {
   const base = { experts: 2, rounds: 2, seed: 2, chunk: 0 };
-  const preset = "tiny"; // experts 4, rounds 6
+  const preset = "tiny"; // experts 4, rounds 12
   const resolved = resolveConfiguration({ base, preset, file: { rounds: 7, clip: 3 }, flags: { clip: 5 } });
   const { experts, rounds, seed, clip } = resolved;
   assertEquals({ experts, rounds, seed, clip }, { experts: 4, rounds: 7, seed: 2, clip: 5 });

@@ -19,11 +19,15 @@ export interface Outcome {
 
 const TASKS: Record<string, string> = JSON.parse(Deno.readTextFileSync(`${ROOT}deno.json`)).tasks;
 
+/** Gives the arguments that make Deno run a task, permissions among them. */
+export function commandOf(name: string): string[] {
+  return TASKS[name].split(" ").slice(1);
+}
+
 /** Makes the command that `deno task <name>` runs, without the process around it, so that a signal reaches it. */
 export function taskCommand(name: string, args: string[], options: Deno.CommandOptions = {}): Deno.Command {
-  const [, ...command] = TASKS[name].split(" ");
   return new Deno.Command(Deno.execPath(), {
-    args: [...command, ...args],
+    args: [...commandOf(name), ...args],
     cwd: ROOT,
     stdin: "null",
     stdout: "piped",

@@ -1,0 +1,268 @@
+/**
+ * WGSL of causal attention for software adapters with subgroups of 8 lanes, one text per head size.
+ *
+ * A workgroup is one subgroup and one head of one sequence. It walks the keys in blocks whose panels lie in private
+ * arrays (see matmul_subgroup.ts for why), and streams the block's queries by: a lane is a key while scores are taken,
+ * and a vec4 of the head's columns while values are summed. Scores never leave the registers. Sums over lanes go by
+ * broadcasts in a fixed order and each lane reads back what it wrote itself, so there are no barriers and equal inputs
+ * give equal bits. References: attentionForwardReference and attentionBackwardReference in attention.ts.
+ */
+
+const LANES = 8;
+const range = (count: number) => Array.from({ length: count }, (_, i) => i);
+const join = (count: number, text: (i: number) => string, separator = " ") =>
+  range(count).map(text).join(separator);
+
+/** A sum or maximum over the 8 lanes, in a fixed order. */
+function overLanes(value: string, combine: (a: string, b: string) => string): string {
+  return range(LANES).map((lane) => `subgroupBroadcast(${value}, ${lane}u)`).reduce(combine);
+}
+const sumOverLanes = (value: string) => `(${overLanes(value, (a, b) => `${a} + ${b}`)})`;
+
+/** Component `column` of a row that lies over the lanes, 4 columns in each, as a scalar for all lanes. */
+const broadcast = (name: string, column: number) =>
+  `subgroupBroadcast(${name}${column >> 5}.${"xyzw"[column & 3]}, ${(column >> 2) & 7}u)`;
+
+/** Sizes that the text depends on. */
+interface Sizes {
+  /** Columns of a head, padded to a multiple of 4. */
+  columns: number;
+  /** Keys per block, a multiple of 8. */
+  block: number;
+}
+
+function sizes({ columns, block }: Sizes) {
+  const keys = block / LANES; // keys per lane
+  return {
+    keys,
+    vec4s: columns / 4,
+    parts: Math.ceil(columns / 32), // vec4s of columns per lane
+    fence: Math.max(1, Math.floor(64 / keys)), // see FENCE in matmul_subgroup.ts
+  };
+}
+
+const HEADER = `
+struct Params { queries: u32, length: u32, heads: u32, head_size: u32, stride: u32, capacity: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+`;
+
+/**
+ * Returns the WGSL of the forward pass. Bindings as in attention_forward.wgsl, without `start`, and then
+ * `running` vec2f `[heads, length, 8]`: peak and sum of each query between blocks, one copy per lane; and
+ * `sums` vec4 in the layout of q: the output between blocks.
+ */
+export function attentionForwardSubgroup(shape: Sizes): string {
+  const { columns, block } = shape;
+  const { keys, vec4s, parts, fence } = sizes(shape);
+  const own = (i: number) => `lane + ${8 * i}u < ${vec4s}u`;
+  const place = (i: number) => `(base + t) * ${vec4s}u + min(lane + ${8 * i}u, ${vec4s - 1}u)`;
+  return `${HEADER}
+@group(0) @binding(1) var<storage, read> q: array<vec4f>;
+@group(0) @binding(2) var<storage, read> k: array<vec4f>;
+@group(0) @binding(3) var<storage, read> v: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+@group(0) @binding(5) var<storage, read_write> lse: array<f32>;
+@group(0) @binding(6) var<storage, read_write> running: array<vec2f>;
+@group(0) @binding(7) var<storage, read_write> sums: array<vec4f>;
+
+@compute @workgroup_size(${LANES})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+  let local = group.y * grid.x + group.x;
+  if (local * params.length >= params.queries) { return; }
+  let index = group.z * (params.queries / params.length) + local; // of this head among all
+  let head = index % params.heads;
+  let base = index * params.length;
+  let out_base = (index / params.heads) * params.length * params.stride + head * params.head_size;
+  var key_panel: array<f32, ${columns * keys + 1}>;
+  var value_panel: array<vec4f, ${block * parts + 1}>;
+  for (var first = 0u; first < params.length; first += ${block}u) {
+    for (var c = 0u; c < ${keys}u; c++) {
+      let j = min(first + 8u * c + lane, params.length - 1u);
+      for (var i = 0u; i < ${vec4s}u; i++) {
+        let x = k[(base + j) * ${vec4s}u + i];
+        ${join(4, (r) => `key_panel[(4u * i + ${r}u) * ${keys}u + c] = x[${r}];`)}
+      }
+    }
+    for (var c = 0u; c < ${block}u; c++) {
+      let j = min(first + c, params.length - 1u);
+      ${
+    join(parts, (i) =>
+      `value_panel[c * ${parts}u + ${i}u] = v[(base + j) * ${vec4s}u + min(lane + ${8 * i}u, ${
+        vec4s - 1
+      }u)];`)
+  }
+    }
+    for (var t = first; t < params.length; t++) {
+      ${join(parts, (i) => `let q${i} = select(vec4f(), q[${place(i)}], ${own(i)}); var o${i} = vec4f();`)}
+      ${join(keys, (c) => `var s${c} = 0.0;`)}
+      ${
+    join(
+      columns,
+      (d) =>
+        `{ let x = ${broadcast("q", d)}; ${join(keys, (c) => `s${c} += x * key_panel[${d * keys + c}];`)} }` +
+        (d % fence === fence - 1 ? ` key_panel[${columns * keys}] = s${Math.floor(d / fence) % keys};` : ""),
+      "\n      ",
+    )
+  }
+      ${join(keys, (c) => `s${c} = select(-3.0e38, s${c}, first + ${8 * c}u + lane <= t);`)}
+      let own_peak = ${range(keys).map((c) => `s${c}`).reduce((a, b) => `max(${a}, ${b})`)};
+      var peak = ${overLanes("own_peak", (a, b) => `max(${a}, ${b})`)};
+      var total = 0.0;
+      if (first > 0u) {
+        let before = running[(base + t) * 8u + lane];
+        peak = max(peak, before.x);
+        let shrink = exp(before.x - peak);
+        total = before.y * shrink;
+        ${join(parts, (i) => `o${i} = sums[${place(i)}] * shrink;`)}
+      }
+      ${join(keys, (c) => `let p${c} = exp(s${c} - peak);`)}
+      let own_sum = ${join(keys, (c) => `p${c}`, " + ")};
+      total += ${sumOverLanes("own_sum")};
+      ${
+    join(block, (j) =>
+      `{ let x = subgroupBroadcast(p${j >> 3}, ${j & 7}u); ${
+        join(parts, (i) =>
+          `o${i} += x * value_panel[${j * parts + i}];`)
+      } }` +
+      (j % 16 === 15 ? ` value_panel[${block * parts}] = o0;` : ""), "\n      ")
+  }
+      if (first + ${block}u > t) {
+        let scale = 1.0 / total;
+        if (lane == 0u) { lse[base + t] = peak + log(total); }
+        let row = out_base + t * params.stride;
+        ${
+    join(parts, (i) =>
+      `for (var c = 0u; c < 4u; c++) { let column = 4u * (lane + ${
+        8 * i
+      }u) + c; if (column < params.head_size) { out[row + column] = o${i}[c] * scale; } }`)
+  }
+        if (head == params.heads - 1u) {
+          for (var c = params.head_size + lane; head * params.head_size + c < params.stride; c += 8u) { out[row + c] = 0.0; }
+        }
+      } else {
+        running[(base + t) * 8u + lane] = vec2f(peak, total);
+        ${join(parts, (i) => `if (${own(i)}) { sums[(base + t) * ${vec4s}u + lane + ${8 * i}u] = o${i}; }`)}
+      }
+    }
+  }
+}
+`;
+}
+
+/**
+ * Returns the WGSL of the backward pass below attention_backward_heads.wgsl: q, k, v, d_heads, lse and product as in
+ * attention_backward_query.wgsl, then d_q, d_k and d_v, all three in one pass over the blocks of keys.
+ */
+export function attentionBackwardSubgroup(shape: Sizes): string {
+  const { columns, block } = shape;
+  const { keys, vec4s, parts, fence } = sizes(shape);
+  const size = columns * keys;
+  const own = (i: number) => `lane + ${8 * i}u < ${vec4s}u`;
+  const row = (name: string, i: number) =>
+    `select(vec4f(), ${name}[(base + t) * ${vec4s}u + min(lane + ${8 * i}u, ${vec4s - 1}u)], ${own(i)})`;
+  const store = (target: string, panel: string) =>
+    `if (j < params.length) { for (var i = 0u; i < ${vec4s}u; i++) { ${target}[(base + j) * ${vec4s}u + i] = vec4f(${
+      join(4, (r) => `${panel}[(4u * i + ${r}u) * ${keys}u + c]`, ", ")
+    }); } }`;
+  return `${HEADER}
+${
+    ["q", "k", "v", "d_heads"].map((name, i) =>
+      `@group(0) @binding(${i + 1}) var<storage, read> ${name}: array<vec4f>;`
+    ).join("\n")
+  }
+@group(0) @binding(5) var<storage, read> lse: array<f32>;
+@group(0) @binding(6) var<storage, read> product: array<f32>;
+${
+    ["d_q", "d_k", "d_v"].map((name, i) =>
+      `@group(0) @binding(${i + 7}) var<storage, read_write> ${name}: array<vec4f>;`
+    ).join("\n")
+  }
+
+@compute @workgroup_size(${LANES})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+  let local = group.y * grid.x + group.x;
+  if (local * params.length >= params.queries) { return; }
+  let base = (group.z * (params.queries / params.length) + local) * params.length;
+  var key_panel: array<f32, ${size + 1}>;
+  var value_panel: array<f32, ${size + 1}>;
+  var key_sum: array<f32, ${size}>;
+  var value_sum: array<f32, ${size}>;
+  var key_rows: array<vec4f, ${block * parts + 1}>;
+  for (var first = 0u; first < params.length; first += ${block}u) {
+    for (var c = 0u; c < ${keys}u; c++) {
+      let j = min(first + 8u * c + lane, params.length - 1u);
+      for (var i = 0u; i < ${vec4s}u; i++) {
+        let x = k[(base + j) * ${vec4s}u + i];
+        let y = v[(base + j) * ${vec4s}u + i];
+        ${
+    join(4, (r) =>
+      `key_panel[(4u * i + ${r}u) * ${keys}u + c] = x[${r}]; value_panel[(4u * i + ${r}u) * ${keys}u + c] = y[${r}];`)
+  }
+      }
+    }
+    for (var c = 0u; c < ${block}u; c++) {
+      let j = min(first + c, params.length - 1u);
+      ${
+    join(parts, (i) =>
+      `key_rows[c * ${parts}u + ${i}u] = k[(base + j) * ${vec4s}u + min(lane + ${8 * i}u, ${vec4s - 1}u)];`)
+  }
+    }
+    for (var i = 0u; i < ${size}u; i++) { key_sum[i] = 0.0; value_sum[i] = 0.0; }
+    for (var t = first; t < params.length; t++) {
+      ${join(parts, (i) => `let q${i} = ${row("q", i)}; let g${i} = ${row("d_heads", i)};`)}
+      let shift = lse[base + t];
+      let mean = product[base + t];
+      ${join(keys, (c) => `var s${c} = 0.0; var e${c} = 0.0;`)}
+      ${
+    join(
+      columns,
+      (d) =>
+        `{ let x = ${broadcast("q", d)}; let y = ${broadcast("g", d)}; ${
+          join(
+            keys,
+            (c) => `s${c} += x * key_panel[${d * keys + c}]; e${c} += y * value_panel[${d * keys + c}];`,
+          )
+        } }` + (d % fence === fence - 1 ? ` key_panel[${size}] = s${Math.floor(d / fence) % keys};` : ""),
+      "\n      ",
+    )
+  }
+      ${
+    join(keys, (c) =>
+      `let p${c} = select(0.0, exp(s${c} - shift), first + ${
+        8 * c
+      }u + lane <= t); let f${c} = p${c} * (e${c} - mean);`)
+  }
+      ${
+    join(columns, (d) =>
+      `{ let x = ${broadcast("q", d)}; let y = ${broadcast("g", d)}; ${
+        join(keys, (c) =>
+          `key_sum[${d * keys + c}] += f${c} * x; value_sum[${d * keys + c}] += p${c} * y;`)
+      } }`, "\n      ")
+  }
+      ${
+    join(parts, (i) =>
+      `var h${i} = vec4f(); if (first > 0u) { h${i} = d_q[(base + t) * ${vec4s}u + min(lane + ${8 * i}u, ${
+        vec4s - 1
+      }u)]; }`)
+  }
+      ${
+    join(block, (j) =>
+      `{ let x = subgroupBroadcast(f${j >> 3}, ${j & 7}u); ${
+        join(parts, (i) =>
+          `h${i} += x * key_rows[${j * parts + i}];`)
+      } }` +
+      (j % 16 === 15 ? ` key_rows[${block * parts}] = h0;` : ""), "\n      ")
+  }
+      ${join(parts, (i) => `if (${own(i)}) { d_q[(base + t) * ${vec4s}u + lane + ${8 * i}u] = h${i}; }`)}
+    }
+    for (var c = 0u; c < ${keys}u; c++) {
+      let j = first + 8u * c + lane;
+      ${store("d_k", "key_sum")}
+      ${store("d_v", "value_sum")}
+    }
+  }
+}
+`;
+}

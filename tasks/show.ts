@@ -1,0 +1,45 @@
+/**
+ * Prints rows of an Arrow shard with their text.
+ *
+ *   deno task show runs/a/partition/expert-00/train-00000.arrow --limit 3
+ */
+import { dirname } from "node:path";
+import { loadTokenizer, showRows } from "../mod.ts";
+import { runTask } from "./command.ts";
+import { rowText } from "./text.ts";
+
+/** Finds the tokenizer of the run that a shard lies in. */
+async function tokenizerAbove(shard: string): Promise<string> {
+  for (let folder = dirname(shard), up = 0; up < 4; folder = `${folder}/..`, up++) {
+    const path = `${folder}/tokenizer.json`;
+    if (await Deno.stat(path).catch(() => null)) return path;
+  }
+  return "";
+}
+
+if (import.meta.main) {
+  await runTask({
+    name: "show",
+    about: "Prints rows of Arrow shards with their decoded text.",
+    positional: "SHARD…",
+    run: async ({ paths, sources, options, onEvent }) => {
+      if (paths.length === 0) throw new RangeError("Cannot show rows as a shard must be named: none is");
+      let left: number = options.limit;
+      for (const path of paths) {
+        const file = sources.flags?.tokenizer || (path === "-" ? "" : await tokenizerAbove(path));
+        if (!file) {
+          onEvent({
+            type: "warning",
+            message: `no text, as "${path}" has no tokenizer.json above it: set --tokenizer`,
+          });
+        }
+        const tokenizer = file ? await loadTokenizer(file) : undefined;
+        const input = path === "-" ? Deno.stdin.readable : path;
+        for await (const row of showRows(input, tokenizer)) {
+          if (left-- <= 0) return;
+          console.log(options.json ? JSON.stringify(row) : rowText(row));
+        }
+      }
+    },
+  });
+}

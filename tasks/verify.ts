@@ -1,0 +1,26 @@
+/**
+ * Verifies a run folder: hashes, counts, and that every sequence is in exactly one expert's shards.
+ *
+ *   deno task verify runs/a
+ */
+import { OPTIONS, verifyRun } from "../mod.ts";
+import { runTask } from "./command.ts";
+import { verifyText } from "./text.ts";
+
+if (import.meta.main) {
+  await runTask({
+    name: "verify",
+    about:
+      "Verifies hashes, counts and loads of a run, and that every sequence is in exactly one expert's shards.",
+    positional: "[RUN]",
+    run: async ({ paths, options, signal }) => {
+      const run = paths[0] ?? OPTIONS.run.default;
+      const report = await verifyRun(run, () => signal.throwIfAborted());
+      console.log(options.json ? JSON.stringify({ run, ...report }, null, 2) : verifyText(run, report));
+      const { length } = report.problems;
+      if (length > 0) {
+        throw new Error(`Cannot vouch for "${run}" as all must be right: ${length} problems were found`);
+      }
+    },
+  });
+}

@@ -1,0 +1,145 @@
+import { assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
+import { inFolder, type Outcome, SMALL, smallCorpus, task } from "./tasks/support.ts";
+
+/** Checks that a task ended with a code and one line that holds every text, and wrote no result. */
+function assertFails({ code, out, err }: Outcome, expected: number, ...texts: string[]): void {
+  assertEquals([code, out.trim()], [expected, ""], err); // the tokenizers library prints blank lines
+  const line = err.trim().split("\n").at(-1)!;
+  assertMatch(line, /^error: [^\n]+$/);
+  for (const text of texts) assertStringIncludes(line, text);
+  assertFalse(/^\s+at /m.test(err), err);
+}
+
+/** Runs a small partition of some text. */
+async function partitionOf(
+  folder: string,
+  text: string | Uint8Array,
+  more: string[] = [],
+  name = "docs.jsonl",
+): Promise<Outcome> {
+  const path = `${folder}/${name}`;
+  await Deno.writeFile(path, typeof text === "string" ? new TextEncoder().encode(text) : text);
+  return await task("partition", ["--run", `${folder}/run`, "--input", path, ...SMALL, ...more]);
+}
+
+async function withRun(test: (folder: string, run: string) => Promise<void>): Promise<void> {
+  await inFolder(async (folder) => {
+    const { code, err } = await partitionOf(folder, smallCorpus());
+    assertEquals(code, 0, err);
+    await test(folder, `${folder}/run`);
+  });
+}
+
+Deno.test("without an adapter a task says which package to install", () =>
+  withRun(async (_, run) => {
+    const env = { DENO_WEBGPU_BACKEND: "vulkan", VK_DRIVER_FILES: "/none", VK_ICD_FILENAMES: "/none" };
+    const outcome = await task("train-routers", ["--run", run, "--force"], { env });
+    assertFails(outcome, 1, "apt-get install mesa-vulkan-drivers libvulkan1");
+  }));
+
+Deno.test("missing or empty input is named", () =>
+  inFolder(async (folder) => {
+    const missing = ["--run", `${folder}/run`, "--input", `${folder}/no.jsonl`];
+    assertFails(await task("partition", missing), 2, "no.jsonl", "there is no such file");
+    assertFails(await task("partition", [...missing.slice(0, 3), `${folder}/*.txt`]), 2, "no file matches");
+    assertFails(await partitionOf(folder, ""), 2, "there must be text", "docs.jsonl");
+    assertFails(
+      await task("partition", [...missing.slice(0, 3), "-", "--format", "jsonl"], { input: "" }),
+      2,
+      "standard input",
+    );
+    assertFails(await task("partition", [...missing.slice(0, 3), folder]), 2, "it is a folder");
+  }));
+
+Deno.test("invalid JSON and invalid UTF-8 are named with their line", () =>
+  inFolder(async (folder) => {
+    const lines = smallCorpus().split("\n");
+    lines[16] = '{"text": "half';
+    assertFails(await partitionOf(folder, lines.join("\n")), 2, "docs.jsonl", "line 17");
+    lines[16] = '{"text": "\u{1}X"}';
+    const bytes = new TextEncoder().encode(lines.join("\n").replaceAll("\u{1}", ""));
+    const at = new TextDecoder().decode(bytes).indexOf('"X"');
+    bytes[at + 1] = 0xff;
+    assertFails(await partitionOf(folder, bytes), 2, "must be UTF-8", "line 17", "0xff");
+  }));
+
+Deno.test("more experts than sequences, and a vocabulary that the text does not support, give both numbers", () =>
+  inFolder(async (folder) => {
+    const few = smallCorpus(2, 40);
+    const flags = ["--vocab-size", "260", "--holdout", "0", "--experts", "5000", "--round-sequences", "8"];
+    assertFails(await partitionOf(folder, few, flags), 2, "experts is 5000", "fewer --experts");
+    assertFails(
+      await partitionOf(folder, few, ["--force", "--vocab-size", "20000", "--holdout", "0"]),
+      2,
+      "20000 ids",
+    );
+  }));
+
+Deno.test("a truncated or corrupt Arrow file stops a stage, with file and batch", () =>
+  withRun(async (_, run) => {
+    const path = `${run}/tokens/train-00001.arrow`;
+    const bytes = await Deno.readFile(path);
+    await Deno.writeFile(path, bytes.subarray(0, bytes.length - 20));
+    assertFails(await task("score", ["--run", run, "--force"]), 2, path);
+    await Deno.writeFile(path, bytes.with(Math.floor(bytes.length / 2), 255).fill(7, 40, 90));
+    assertFails(await task("score", ["--run", run, "--force"]), 2, path);
+    const verify = await task("verify", [run]);
+    assertEquals(verify.code, 1);
+    assertStringIncludes(verify.out, "tokens/train-00001.arrow");
+  }));
+
+Deno.test("shards of another tokenizer, and prefixes beyond the sequences, stop with both values", () =>
+  withRun(async (folder, run) => {
+    const other = { tokenizer: `${folder}/other.json`, tokens: `${folder}/other.arrow` };
+    await Deno.writeTextFile(`${folder}/other.jsonl`, smallCorpus(30, 80));
+    const train = [`${folder}/other.jsonl`, "--vocab-size", "290", "--output", other.tokenizer];
+    assertEquals((await task("tokenizer", train)).code, 0);
+    const flags = ["--tokenizer", other.tokenizer, "--sequence-length", "32", "--output", other.tokens];
+    assertEquals((await task("tokenize", [`${folder}/other.jsonl`, ...flags])).code, 0);
+    const routers = ["--routers", `${run}/routers`];
+    assertFails(
+      await task("score", [other.tokens, ...routers, "--output", `${folder}/x`]),
+      2,
+      "tokenizer is ",
+      other.tokens,
+    );
+    const beyond = ["--prefix", "33", "--output", `${folder}/x`];
+    assertFails(
+      await task("score", [`${run}/tokens/train-00000.arrow`, ...routers, ...beyond]),
+      2,
+      "33",
+      "32",
+    );
+    assertEquals(await Deno.stat(`${folder}/x`).catch(() => null), null);
+  }));
+
+Deno.test("output that cannot be written, and a missing earlier stage, are named", () =>
+  inFolder(async (folder) => {
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
+    const flags = ["--input", `${folder}/docs.jsonl`, ...SMALL];
+    const outcome = await task("partition", ["--run", `${folder}/docs.jsonl/run`, ...flags]);
+    assertFails(outcome, 1, "as its folder must be writable");
+    assertFails(
+      await task("assign", ["--run", `${folder}/new`]),
+      2,
+      '"score" must have run there',
+      "deno task score --run",
+    );
+  }));
+
+Deno.test("a full disk stops a partition on one line, and it goes on when there is room", async () => {
+  const folder = await Deno.makeTempDir();
+  const mount = (...args: string[]) =>
+    new Deno.Command("mount", { args, stderr: "null" }).output().catch(() => ({ success: false }));
+  if (!(await mount("-t", "tmpfs", "-o", "size=160k", "tmpfs", folder)).success) return; // not permitted here
+  try {
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
+    const args = ["--run", `${folder}/run`, "--input", `${folder}/docs.jsonl`, ...SMALL];
+    assertFails(await task("partition", args), 1, "it is full; free some space");
+    await mount("-o", "remount,size=16m", folder);
+    assertEquals((await task("partition", args)).code, 0);
+  } finally {
+    await new Deno.Command("umount", { args: [folder] }).output();
+    await Deno.remove(folder);
+  }
+});

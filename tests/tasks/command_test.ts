@@ -1,0 +1,119 @@
+import { assert, assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
+import { FIELDS, fieldsOf, OPTIONS } from "../../pipeline/config.ts";
+import { inFolder, ROOT, SMALL, smallCorpus, task, taskCommand } from "./support.ts";
+
+const CONFIG = JSON.parse(Deno.readTextFileSync(`${ROOT}deno.json`));
+const TASKS = Object.keys(CONFIG.tasks).filter((name) => CONFIG.tasks[name].includes(`tasks/${name}.ts`));
+
+Deno.test("every task file has a task of its own, under 60 lines, with the permissions it names and no more", async () => {
+  for (const name of TASKS) {
+    const command = CONFIG.tasks[name];
+    assertFalse(/(^| )(-A|--allow-all|--allow-net|--allow-run)\b/.test(command), command);
+    const text = await Deno.readTextFile(`${ROOT}tasks/${name}.ts`);
+    assert(text.split("\n").length <= 60, `${name} has ${text.split("\n").length} lines`);
+    assertFalse(/from "\.\.\/(?!mod\.ts)/.test(text), `${name} imports more than mod.ts`);
+  }
+  assert(TASKS.includes("partition") && TASKS.length >= 10);
+});
+
+Deno.test("--help lists every flag of the table, with its default, for every task", async () => {
+  for (const name of TASKS.filter((task) => task !== "bench")) {
+    const { code, out, err } = await task(name, ["--help"]);
+    assertEquals(code, 0, err);
+    assertStringIncludes(out, `Usage: deno task ${name}`);
+    for (const field of Object.values(fieldsOf(name))) {
+      assertMatch(out, new RegExp(`^  --${field.flag} `, "m"), `${name} ${field.flag}`);
+      assertStringIncludes(out, field.help);
+    }
+  }
+  assertStringIncludes((await task("partition", ["--help"])).out, `(default ${FIELDS.experts.default})`);
+  assert("json" in OPTIONS);
+});
+
+Deno.test("a task refuses wrong usage with exit code 2 and one line that says what to do", async () => {
+  const cases: [string, string[], string][] = [
+    ["partition", ["--expert", "4"], "--expert is not, the nearest is --experts; see --help"],
+    ["partition", ["--experts", "four"], '--experts as it must be an integer from 1 to 65535: it is "four"'],
+    ["partition", ["--experts"], "--experts as it must have a value"],
+    ["partition", ["--seed", "-1"], "it is -1"],
+    ["partition", ["docs.txt"], '"docs.txt" is none; see --help'],
+    ["partition", ["--preset", "big"], "one of tiny, small, paper-335m, paper-1.3b"],
+    ["partition", ["--router-hidden", "30", "--router-heads", "4"], "even multiple of --router-heads"],
+    ["partition", ["--prefix", "200"], "prefix is 200, sequence-length is 128"],
+    ["partition", ["--config", "missing.json"], 'Cannot open "missing.json"'],
+    ["score", ["--part", "5/4"], '--part must be I/N with 1 <= I <= N: it is "5/4"'],
+    ["score", ["-"], "--routers must name a folder of routers"],
+    ["tokenize", ["-"], "--tokenizer must name a tokenizer.json"],
+    ["show", [], "a shard must be named"],
+  ];
+  for (const [name, args, text] of cases) {
+    const { code, out, err } = await task(name, args, { input: "" });
+    assertEquals([code, out], [2, ""], `${name} ${args}: ${err}`);
+    assertStringIncludes(err, text);
+    assertMatch(err, /^error: [^\n]+\n$/);
+  }
+});
+
+Deno.test("--verbose shows where an error comes from", async () => {
+  const { code, err } = await task("partition", ["--experts", "0", "--verbose"]);
+  assertEquals(code, 2);
+  assertStringIncludes(err, "    at ");
+});
+
+Deno.test("--config takes fields or a run's config.json, and flags override it", () =>
+  inFolder(async (folder) => {
+    const config = `${folder}/config.json`;
+    const plan = async (...flags: string[]) => {
+      const { code, out, err } = await task("partition", [
+        "--dry-run",
+        "--json",
+        "--run",
+        `${folder}/run`,
+        ...flags,
+      ]);
+      return { code, err, assumptions: code === 0 ? JSON.parse(out).assumptions[0] : "" };
+    };
+    await Deno.writeTextFile(config, '{"corpusCharacters": 1000}');
+    assertStringIncludes((await plan("--config", config)).assumptions, "6,000 characters");
+    await Deno.writeTextFile(config, '{"configuration": {"corpusCharacters": 2000}, "versions": {}}');
+    assertStringIncludes((await plan("--config", config)).assumptions, "12,000 characters");
+    assertStringIncludes(
+      (await plan("--config", config, "--corpus-characters", "3000")).assumptions,
+      "18,000",
+    );
+    for (const text of ["{", "[]", '{"expert": 4}']) {
+      await Deno.writeTextFile(config, text);
+      assertEquals((await plan("--config", config)).code, 2);
+    }
+  }));
+
+Deno.test("relative paths are those of the folder where the task was called", () =>
+  inFolder(async (folder) => {
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus(4));
+    const { code, out, err } = await task("corpus", ["--input", "docs.jsonl", "--output", "-"], {
+      env: { INIT_CWD: folder },
+    });
+    assertEquals(code, 0, err);
+    assertEquals(out.split("\n").length, 5);
+  }));
+
+Deno.test("Ctrl-C ends a task with 130 and one line, leaves no half-written file, and the run goes on later", () =>
+  inFolder(async (folder) => {
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
+    const run = `${folder}/run`;
+    const flags = ["--run", run, "--input", `${folder}/docs.jsonl`, ...SMALL];
+    const child = taskCommand("partition", [...flags, "--rounds", "400"], { stdout: "null" }).spawn();
+    while (!await Deno.stat(`${run}/routers/state.safetensors`).catch(() => null)) {
+      await new Promise((done) => setTimeout(done, 20));
+    }
+    child.kill("SIGINT");
+    const { code, stderr } = await child.output();
+    const err = new TextDecoder().decode(stderr);
+    assertEquals(code, 130, err);
+    assertStringIncludes(err, "interrupted: run the same command again to continue\n");
+    assertFalse(/^\s+at /m.test(err));
+    const names = [...Deno.readDirSync(run)].map(({ name }) => name);
+    assertFalse(names.some((name) => name.endsWith(".partial")), names.join());
+    const again = await task("partition", [...flags, "--rounds", "3", "--force"]);
+    assertEquals(again.code, 0, again.err);
+  }));

@@ -1,0 +1,112 @@
+import { assert, assertEquals, assertFalse, assertStringIncludes } from "@std/assert";
+import { tableFromIPC } from "@uwdata/flechette";
+import { commandOf, inFolder, type Outcome, ROOT, SMALL, smallCorpus, task, taskCommand } from "./support.ts";
+
+const FLAGS = ["--format", "jsonl", "--source-field", "source", "--sequence-length", "32"];
+
+/** Makes a small run, for its tokenizer and routers. */
+async function withRun(test: (run: string, docs: string) => Promise<void>): Promise<void> {
+  await inFolder(async (folder) => {
+    const docs = smallCorpus();
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, docs);
+    const { code, err } = await task("partition", [
+      "--run",
+      `${folder}/run`,
+      "--input",
+      `${folder}/docs.jsonl`,
+      ...SMALL,
+    ]);
+    assertEquals(code, 0, err);
+    await test(`${folder}/run`, docs);
+  });
+}
+
+/** Runs tokenize, score and assign one into the other. */
+async function pipeline(run: string, docs: string): Promise<Outcome[]> {
+  const tokens = await task("tokenize", ["-", ...FLAGS, "--tokenizer", `${run}/tokenizer.json`], {
+    input: docs,
+  });
+  const scores = await task("score", ["-", "--routers", `${run}/routers`, "--prefix", "16"], {
+    input: tokens.stdout,
+  });
+  const assigned = await task("assign", ["-"], { input: scores.stdout });
+  return [tokens, scores, assigned];
+}
+
+Deno.test("tokenize, score and assign work as a pipe, and another Arrow implementation reads what comes out", () =>
+  withRun(async (run, docs) => {
+    const outcomes = await pipeline(run, docs);
+    for (const { code, err } of outcomes) assertEquals(code, 0, err);
+    const table = tableFromIPC(outcomes[2].stdout, { useBigInt: true });
+    assertEquals(table.names, ["sequence", "document", "source", "tokens", "length", "nll", "expert"]);
+    assertEquals(table.schema.metadata?.get("smalltalk.sequenceLength"), "32");
+    const expert = table.getChild("expert").toArray() as ArrayLike<number>;
+    const ones = Array.from(expert).filter((value) => value === 1).length;
+    assertEquals(ones, Math.floor(table.numRows / 2));
+    assertEquals(new Set(table.getChild("source").toArray() as string[]), new Set(["sea", "code"]));
+    assertEquals((await pipeline(run, docs))[2].stdout, outcomes[2].stdout, "the same bytes again");
+  }));
+
+Deno.test("a pipe of no documents but empty ones carries the full schema and no rows", () =>
+  withRun(async (run) => {
+    const outcomes = await pipeline(run, '{"text": "a", "source": ""}\n');
+    for (const { code, err } of outcomes) assertEquals(code, 0, err);
+    const table = tableFromIPC(outcomes[2].stdout);
+    assert(table.numRows <= 1);
+    assertEquals(table.names.at(-1), "expert");
+  }));
+
+Deno.test("a task whose upstream died stops with exit code 2 and writes no end marker", () =>
+  withRun(async (run, docs) => {
+    const [tokens] = await pipeline(run, docs);
+    const cut = tokens.stdout.subarray(0, tokens.stdout.length - 100);
+    const { code, err } = await task("score", ["-", "--routers", `${run}/routers`], { input: cut });
+    assertEquals(code, 2);
+    assertStringIncludes(err, "standard input");
+    assertFalse(/^\s+at /m.test(err));
+    const output = `${run}/scores.arrow`;
+    await task("score", ["-", "--routers", `${run}/routers`, "--output", output], { input: cut });
+    assertEquals(await Deno.stat(output).catch(() => null), null);
+    assertEquals(await Deno.stat(`${output}.partial`).catch(() => null), null);
+  }));
+
+Deno.test("a task whose reader stops early ends without a word", async () => {
+  const child = taskCommand("corpus", ["--output", "-"]).spawn();
+  const reader = child.stdout.getReader();
+  await reader.read();
+  await reader.cancel();
+  const error = await new Response(child.stderr).text();
+  assertEquals([(await child.status).code, error], [0, ""]);
+});
+
+Deno.test("a full device at the end of a pipe is one line and exit code 1", async () => {
+  const { code, stderr } = await new Deno.Command("sh", {
+    args: ["-c", `exec "$0" "$@" > /dev/full`, Deno.execPath(), ...commandOf("corpus"), "--output", "-"],
+    cwd: ROOT,
+    env: { NO_COLOR: "1" },
+    stdout: "null",
+    stderr: "piped",
+  }).output();
+  const err = new TextDecoder().decode(stderr);
+  assertEquals(code, 1, err);
+  assertEquals(err.trim().split("\n").length, 1, err);
+});
+
+Deno.test("binary Arrow is not written to a terminal", async () => {
+  const found = await new Deno.Command("script", { args: ["--version"] }).output().catch(() => null);
+  if (!found) return; // no terminal can be had here
+  await withRun(async (run) => {
+    const text = JSON.parse(await Deno.readTextFile(new URL("../../deno.json", import.meta.url))).tasks
+      .assign as string;
+    const command = [Deno.execPath(), ...commandOf("assign"), `${run}/scores/train-00000.arrow`].join(
+      " ",
+    );
+    const { code, stdout } = await new Deno.Command("script", {
+      args: ["-qec", command, "/dev/null"],
+      cwd: ROOT,
+      stdin: "null",
+    }).output();
+    assertStringIncludes(new TextDecoder().decode(stdout), "Cannot write Arrow to a terminal");
+    assertEquals(code, 2);
+  });
+});
