@@ -100,6 +100,7 @@ export {
 } from "./pipeline/config.ts";
 export { readConfiguration } from "./pipeline/run/configuration.ts";
 export { type FileRecord, writeAtomic } from "./pipeline/run/files.ts";
+export { type Manifest } from "./pipeline/run/manifest.ts";
 export { type PartitionEvent } from "./pipeline/run/work.ts";
 
 // Arrow files and streams.
@@ -117,9 +118,19 @@ export {
   type Written,
 } from "./pipeline/data/arrow.ts";
 export { writeShards, type WrittenShard } from "./pipeline/data/shards.ts";
+export { type ShownRow, showRows } from "./pipeline/data/show.ts";
 
 // Models and the device.
-export { type Gpu, openGpu, type OpenGpuOptions } from "./kernels/gpu.ts";
+export {
+  type Arena,
+  type Dispatch,
+  type DispatchPlan,
+  type Gpu,
+  type GpuBuffer,
+  type KernelTime,
+  openGpu,
+  type OpenGpuOptions,
+} from "./kernels/gpu.ts";
 export { type AdapterKind, type Variants } from "./kernels/variants.ts";
 export { type AdamwSettings } from "./kernels/adamw.ts";
 export { type ModelConfig, parameterCount, validateModelConfig } from "./pipeline/model/config.ts";
@@ -133,6 +144,7 @@ export {
   saveCheckpoint,
 } from "./pipeline/model/checkpoint.ts";
 export { createScorer, type Scorer, type ScorerOptions } from "./pipeline/model/scorer.ts";
+export { type SafetensorsDtype } from "./pipeline/model/safetensors.ts";
 export { type HostBatch } from "./pipeline/model/batch.ts";
 export {
   createTrainer,

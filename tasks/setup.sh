@@ -9,6 +9,7 @@ set -eu
 
 DENO_VERSION=2.9.6
 DRIVER_PACKAGES="mesa-vulkan-drivers libvulkan1"
+global_modules=
 root=$(cd "$(dirname "$0")/.." && pwd)
 
 say() { echo "setup: $*" >&2; }
@@ -34,7 +35,8 @@ find_deno() {
   package=
   [ -z "$found" ] || package=$(dirname "$(readlink -f "$found")")
   pinned "$package"/deno "$package"/node_modules/@deno/*/deno "$package"/../@deno/*/deno "$local_modules"/@deno/*/deno \
-    "$local_modules"/deno/node_modules/@deno/*/deno "$found"
+    "$local_modules"/deno/node_modules/@deno/*/deno "$global_modules"/deno/node_modules/@deno/*/deno \
+    "$global_modules"/@deno/*/deno "$found"
 }
 
 install_deno() {
@@ -43,6 +45,7 @@ install_deno() {
   if ! command -v deno >/dev/null && [ -w "$(npm prefix -g)/lib" ] && [ -w "$(npm prefix -g)/bin" ]; then
     say "installing Deno $DENO_VERSION from npm"
     npm install --global --no-fund --no-audit --loglevel=error "deno@$DENO_VERSION" >&2
+    global_modules=$(npm root -g) # its launcher may not be on PATH
   else
     say "installing Deno $DENO_VERSION from npm into $root/.deno"
     npm install --prefix "$root/.deno" --no-fund --no-audit --loglevel=error "deno@$DENO_VERSION" >&2

@@ -11,8 +11,8 @@ import type { Call } from "./command.ts";
 export async function runStageTask(stage: Stage, { sources, options, signal, onEvent }: Call): Promise<void> {
   const { run, force, adapter, json } = options;
   const part = parsePart(options.part);
-  const manifest = await runOneStage({ run, sources, force, adapter, stage, part }, { signal, onEvent });
-  if (json) console.log(JSON.stringify({ run, stage, ...manifest.result }, null, 2));
+  const result = await runOneStage({ run, sources, force, adapter, stage, part }, { signal, onEvent });
+  if (json) console.log(JSON.stringify({ run, stage, ...result }, null, 2));
   else console.log(`${run}: ${stage} is complete${part ? ` for part ${options.part}` : ""}`);
 }
 

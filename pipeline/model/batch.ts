@@ -2,7 +2,7 @@
 
 /** Sequences of one batch, for every model its own (`models` > 1) or for all the same. */
 export interface HostBatch {
-  /** Token ids `[models, batch, length]`; what stands at or after a sequence's length is ignored. */
+  /** Token ids `[models, batch, length]`; those at or after a sequence's length count for nothing, but must be valid. */
   tokens: Uint32Array;
   /** Tokens that count, `[models, batch]`, at most `length`. */
   lengths: Uint32Array;

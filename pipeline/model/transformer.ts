@@ -58,6 +58,10 @@ export function modelsPerBank(
     ["MLP weights", MLP_EXPANSION * hidden * padded(hidden)],
     ["MLP activations", batch * length * MLP_EXPANSION * hidden],
     ["attention heads", headed],
+    [
+      "running sums of attention heads",
+      attentionScratch({ models: 1, batch, length, heads: config.heads, headSize: 2 }).running,
+    ],
     ["one row of logits", padded(vocabulary)],
   ];
   const [name, size] = tensors.reduce((a, b) => (b[1] > a[1] ? b : a));

@@ -119,7 +119,7 @@ async function findPart(
     if (row < 0) continue;
     differ(
       placeOf(part),
-      `${row - part.row} rows must not be here: they are of no token row, there twice, or out of order`,
+      `${row - part.row} rows must not be here: they are of no token row, a second time, or out of order`,
     );
     part.row = row;
     return expert;

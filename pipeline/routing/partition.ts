@@ -58,20 +58,20 @@ export async function partition(
 }
 
 /**
- * Runs one stage in a run folder, from what the stages before it left there, and returns its manifest. `part` scores a
- * share of the shards. Throws a `RangeError` where an earlier stage has not run, and what `partition` throws.
+ * Runs one stage in a run folder, from what the stages before it left there, and returns its counts. `part` scores a share
+ * of the shards. Throws a `RangeError` where an earlier stage has not run, and what `partition` throws.
  */
 export async function runOneStage(
   options: PartitionOptions & { stage: Stage; part?: Part },
   watch: PartitionWatch = {},
-): Promise<Manifest> {
+): Promise<Record<string, unknown>> {
   const { stage, part } = options;
   return await inRun(options, watch, stage, part !== undefined, async (work, routers) => {
     const manifests = new Map<Stage, Manifest>();
     for (const before of neededBy(stage, routers !== null)) {
       manifests.set(before, await needStage(work.run, before, stage));
     }
-    return await runNamedStage(work, stage, { manifests, routers, part });
+    return (await runNamedStage(work, stage, { manifests, routers, part })).result;
   });
 }
 

@@ -118,7 +118,7 @@ export async function verifyRun(
 
 /** Turns what a check throws into a problem: the checks after it still say what they can. */
 async function attempt<T>(
-  { problem }: Verification,
+  { run, problem }: Verification,
   file: string,
   check: () => Promise<T>,
 ): Promise<T | undefined> {
@@ -126,7 +126,7 @@ async function attempt<T>(
     return await check();
   } catch (error) {
     if (!(error instanceof Error)) throw error;
-    problem(file, error.message);
+    problem(file, error.message, `remove the file that it names and run deno task partition --run ${run}`);
   }
 }
 

@@ -96,8 +96,6 @@ Deno.test("binary Arrow is not written to a terminal", async () => {
   const found = await new Deno.Command("script", { args: ["--version"] }).output().catch(() => null);
   if (!found) return; // no terminal can be had here
   await withRun(async (run) => {
-    const text = JSON.parse(await Deno.readTextFile(new URL("../../deno.json", import.meta.url))).tasks
-      .assign as string;
     const command = [Deno.execPath(), ...commandOf("assign"), `${run}/scores/train-00000.arrow`].join(
       " ",
     );

@@ -88,9 +88,12 @@ Deno.test("assignBalanced() hands out every row, loads differing by at most one,
 
 Deno.test("assignBalanced() orders thousands of rows exactly, quotients that nearly tie included", () => {
   const rows = 5000;
-  const predicted = Uint32Array.from({ length: rows }, (_, i) => 2 ** 27 - 1 - i % 7);
-  // Quotients that agree to 50 bits, next to some that are equal: n·p over p.
-  const nll = Float32Array.from({ length: rows }, (_, i) => (2 ** 24 - i % 5) * (i % 3 === 0 ? -1 : 1));
+  // Around 2^24 / 2^27, so that (2^24 - 1) / p and 2^24 / (p + 8) differ in the last bits of an f64.
+  const predicted = Uint32Array.from(
+    { length: rows },
+    (_, i) => 2 ** 27 - 1 - 8 * (i % 4) - Number(i % 9 === 0),
+  );
+  const nll = Float32Array.from({ length: rows }, (_, i) => (2 ** 24 - i % 5) * (i % 7 === 0 ? -1 : 1));
   const order = Array.from(nll.keys()).sort((a, b) => {
     const difference = exact(nll[a]) * BigInt(predicted[b]) - exact(nll[b]) * BigInt(predicted[a]);
     return difference < 0n ? -1 : difference > 0n ? 1 : a - b;
@@ -100,6 +103,11 @@ Deno.test("assignBalanced() orders thousands of rows exactly, quotients that nea
   for (const row of order.slice(0, rows / 2)) expected[row] = 0;
   const both = Float32Array.from({ length: 2 * rows }, (_, i) => nll[i >> 1]);
   assertEquals([...assignBalanced(both, 2, predicted)], expected);
+});
+
+Deno.test("assignBalanced() takes 0 and -0 for a tie", () => {
+  assertEquals(assignBalanced(Float32Array.of(0, 0, -0, -0), 2), Uint16Array.of(0, 1));
+  assertEquals(assignBalanced(Float32Array.of(-0, -0, 0, 0), 2), Uint16Array.of(0, 1));
 });
 
 Deno.test("assignBalanced() orders by NLL per predicted token and prefers by summed NLL", () => {

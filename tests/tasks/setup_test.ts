@@ -1,0 +1,95 @@
+import { assert, assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
+import { inFolder, ROOT } from "./support.ts";
+
+const SETUP = `${ROOT}tasks/setup.sh`;
+
+/** Runs the script with programs of our own in front of the system's. */
+async function setup(
+  args: string[],
+  { fakes = {}, env = {}, cwd = ROOT }: {
+    fakes?: Record<string, string>;
+    env?: Record<string, string>;
+    cwd?: string;
+  } = {},
+): Promise<{ code: number; out: string; err: string }> {
+  const folder = await Deno.makeTempDir();
+  try {
+    await Deno.symlink(Deno.execPath(), `${folder}/deno`);
+    for (const [name, text] of Object.entries(fakes)) {
+      await Deno.remove(`${folder}/${name}`).catch(() => {});
+      await Deno.writeTextFile(`${folder}/${name}`, `#!/bin/sh\n${text}\n`, { mode: 0o755 });
+    }
+    const path = `${folder}:${Deno.env.get("PATH")}`;
+    const { code, stdout, stderr } = await new Deno.Command("sh", {
+      args: [SETUP, ...args],
+      cwd,
+      env: { NO_COLOR: "1", PATH: path, ...env },
+      stdin: "null",
+    }).output();
+    const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+    return { code, out: text(stdout), err: text(stderr) };
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+Deno.test("setup.sh runs a task with its flags, from any folder, installing nothing where nothing is missing", () =>
+  inFolder(async (folder) => {
+    const refusing = "echo installs >&2; exit 9";
+    const { code, out, err } = await setup(["corpus", "--corpus-characters", "1000", "--output", "-"], {
+      fakes: { npm: refusing, "apt-get": refusing },
+      cwd: folder,
+    });
+    assertEquals(code, 0, err);
+    assertEquals(out.trim().split("\n").map((line) => JSON.parse(line).source).sort()[0], "code");
+    assertFalse(err.includes("installs"));
+  }));
+
+Deno.test("setup.sh names what is missing: a task, npm for Deno, root for a driver", async () => {
+  const none = await setup([]);
+  assertEquals(none.code, 2);
+  assertStringIncludes(none.err, "sh tasks/setup.sh TASK");
+
+  const user = { id: "echo 1000", sudo: "exit 1" };
+  const noDriver = { DENO_WEBGPU_BACKEND: "vulkan", VK_DRIVER_FILES: "/none", VK_ICD_FILENAMES: "/none" };
+  const driver = await setup(["corpus"], { fakes: user, env: noDriver });
+  assertEquals(driver.code, 2, driver.err);
+  assertStringIncludes(driver.err, "as root, run apt-get install mesa-vulkan-drivers libvulkan1");
+});
+
+Deno.test("setup.sh installs a driver with apt-get as root, and fails where it does not help", async () => {
+  const fakes = { id: "echo 0", "apt-get": 'echo "apt-get $*"' };
+  const env = { VK_DRIVER_FILES: "/none", VK_ICD_FILENAMES: "/none" };
+  const { code, err } = await setup(["corpus"], { fakes, env });
+  assertEquals(code, 2);
+  assertMatch(err, /apt-get install -y .*mesa-vulkan-drivers libvulkan1/);
+  assertStringIncludes(err, "Cannot find a working Vulkan driver");
+});
+
+Deno.test("setup.sh pins the Deno that the lock file was made for", async () => {
+  const script = await Deno.readTextFile(SETUP);
+  const version = /^DENO_VERSION=(\S+)$/m.exec(script)![1];
+  assertMatch(version, /^\d+\.\d+\.\d+$/);
+  assert((await Deno.readTextFile(`${ROOT}README.md`)).includes(version), "README names the version");
+});
+
+Deno.test(".ci/run counts tests from the runner's closing line, and fails where there is none", async () => {
+  const script = await Deno.readTextFile(`${ROOT}.ci/run`);
+  const cases: [string, number, string, number][] = [
+    ["ok | 12 passed (3 steps) | 0 failed | 1 ignored (2s)", 0, "12 passed, 0 failed", 0],
+    ["\x1b[0m\x1b[31mFAILED\x1b[0m | 11 passed | 2 failed (2s)", 1, "11 passed, 2 failed", 1],
+    ["ok | 0 passed | 0 failed (0ms)", 0, "0 passed, 0 failed", 1],
+    ["error: Module not found", 1, "0 passed, 0 failed", 1],
+  ];
+  for (const [line, status, expected, code] of cases) {
+    const folder = await Deno.makeTempDir();
+    await Deno.mkdir(`${folder}/.ci`);
+    await Deno.mkdir(`${folder}/tasks`);
+    await Deno.writeTextFile(`${folder}/.ci/run`, script);
+    await Deno.writeTextFile(`${folder}/tasks/setup.sh`, `printf '%s\\n' '${line}' ''\nexit ${status}\n`);
+    const outcome = await new Deno.Command("bash", { args: [`${folder}/.ci/run`] }).output();
+    assertEquals(new TextDecoder().decode(outcome.stdout).trim().split("\n").at(-1), expected);
+    assertEquals(outcome.code, code);
+    await Deno.remove(folder, { recursive: true });
+  }
+});
