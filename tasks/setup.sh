@@ -45,7 +45,6 @@ install_deno() {
   if ! command -v deno >/dev/null && [ -w "$(npm prefix -g)/lib" ] && [ -w "$(npm prefix -g)/bin" ]; then
     say "installing Deno $DENO_VERSION from npm"
     npm install --global --no-fund --no-audit --loglevel=error "deno@$DENO_VERSION" >&2
-    global_modules=$(npm root -g) # its launcher may not be on PATH
   else
     say "installing Deno $DENO_VERSION from npm into $root/.deno"
     npm install --prefix "$root/.deno" --no-fund --no-audit --loglevel=error "deno@$DENO_VERSION" >&2
@@ -74,6 +73,10 @@ install_driver() {
 }
 
 deno=$(find_deno) || {
+  # What npm installed globally may not be on PATH.
+  ! command -v npm >/dev/null || global_modules=$(npm root -g)
+  deno=$(find_deno)
+} || {
   install_deno
   hash -r
   deno=$(find_deno) || stop "Cannot find Deno $DENO_VERSION although npm installed it: install it by hand, then run this again"

@@ -44,11 +44,17 @@ Deno.test("missing or empty input is named", () =>
     assertFails(await task("partition", [...missing.slice(0, 3), `${folder}/*.txt`]), 2, "no file matches");
     assertFails(await partitionOf(folder, ""), 2, "there must be text", "docs.jsonl");
     assertFails(
-      await task("partition", [...missing.slice(0, 3), "-", "--format", "jsonl"], { input: "" }),
+      await task("partition", ["--run", `${folder}/other`, "--input", "-", "--format", "jsonl"], {
+        input: "",
+      }),
       2,
       "standard input",
     );
-    assertFails(await task("partition", [...missing.slice(0, 3), folder]), 2, "it is a folder");
+    assertFails(
+      await task("partition", ["--run", `${folder}/third`, "--input", folder]),
+      2,
+      "it is a folder",
+    );
   }));
 
 Deno.test("invalid JSON and invalid UTF-8 are named with their line", () =>

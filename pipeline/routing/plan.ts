@@ -43,7 +43,7 @@ export interface PartitionPlan {
 }
 
 // Rates of a machine with two cores and no GPU; a GPU makes the FLOPs 10 to 1,000 times cheaper.
-const FLOPS_PER_SECOND = 8e9;
+const FLOPS_PER_SECOND = 25e9;
 const TOKENIZED_CHARACTERS_PER_SECOND = 1.5e6;
 const SEQUENCES_PER_SECOND = 50_000;
 const RUNTIME_BYTES = 250e6;

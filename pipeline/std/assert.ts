@@ -56,13 +56,6 @@ export function assertNotEquals<T>(actual: T, expected: T, msg?: string): void {
   }
 }
 
-/** Throws an `AssertionError` unless the two are the same value or reference. */
-export function assertStrictEquals<T>(actual: unknown, expected: T, msg?: string): asserts actual is T {
-  if (!Object.is(actual, expected)) {
-    failWith(`Values are not strictly equal: ${inspect(actual)}, ${inspect(expected)}`, msg);
-  }
-}
-
 /** Throws an `AssertionError` unless |actual - expected| <= tolerance (1e-7 of expected where none is given). */
 export function assertAlmostEquals(
   actual: number,
@@ -84,40 +77,6 @@ export function assertAlmostEquals(
 /** Throws an `AssertionError` unless `actual` is greater than `expected`. */
 export function assertGreater<T>(actual: T, expected: T, msg?: string): void {
   if (!(actual > expected)) failWith(`Expect ${inspect(actual)} > ${inspect(expected)}`, msg);
-}
-
-/** Throws an `AssertionError` unless `actual` is greater than or equal to `expected`. */
-export function assertGreaterOrEqual<T>(actual: T, expected: T, msg?: string): void {
-  if (!(actual >= expected)) failWith(`Expect ${inspect(actual)} >= ${inspect(expected)}`, msg);
-}
-
-/** Throws an `AssertionError` unless `actual` is less than `expected`. */
-export function assertLess<T>(actual: T, expected: T, msg?: string): void {
-  if (!(actual < expected)) failWith(`Expect ${inspect(actual)} < ${inspect(expected)}`, msg);
-}
-
-/** Throws an `AssertionError` unless `actual` is less than or equal to `expected`. */
-export function assertLessOrEqual<T>(actual: T, expected: T, msg?: string): void {
-  if (!(actual <= expected)) failWith(`Expect ${inspect(actual)} <= ${inspect(expected)}`, msg);
-}
-
-/** Throws an `AssertionError` if `actual` is null or undefined. */
-export function assertExists<T>(actual: T, msg?: string): asserts actual is NonNullable<T> {
-  if (actual === undefined || actual === null) {
-    failWith(`Expected actual: "${actual}" to not be null or undefined`, msg);
-  }
-}
-
-/** Throws an `AssertionError` unless `actual` is an instance of `expectedType`. */
-export function assertInstanceOf<T>(
-  actual: unknown,
-  // deno-lint-ignore no-explicit-any
-  expectedType: abstract new (...args: any[]) => T,
-  msg = "",
-): asserts actual is T {
-  if (!(actual instanceof expectedType)) {
-    failWith(`Expected object to be an instance of "${expectedType.name}" but was ${inspect(actual)}`, msg);
-  }
 }
 
 /** Throws an `AssertionError` unless `actual` contains `expected`. */

@@ -14,18 +14,11 @@ Deno.test("assert() and its like pass on what they say and throw an AssertionErr
   discriminates(() => std.assertEquals({ a: [1n] }, { a: [1n] }), () => std.assertEquals([1], [2]));
   discriminates(() => std.assertEquals(Uint8Array.of(1), Uint8Array.of(1)), () => std.assertEquals(1, 2));
   discriminates(() => std.assertNotEquals([1], [2]), () => std.assertNotEquals([1], [1]));
-  discriminates(() => std.assertStrictEquals(NaN, NaN), () => std.assertStrictEquals<unknown>({}, {}));
   discriminates(() => std.assertAlmostEquals(1, 1.1, 0.2), () => std.assertAlmostEquals(1, 1.1, 0.05));
   discriminates(() => std.assertAlmostEquals(1, 1 + 1e-9), () => std.assertAlmostEquals(NaN, 1));
   discriminates(() => std.assertGreater(2, 1), () => std.assertGreater(1, 1));
-  discriminates(() => std.assertGreaterOrEqual(1, 1), () => std.assertGreaterOrEqual(0, 1));
-  discriminates(() => std.assertLess(0, 1), () => std.assertLess(1, 1));
-  discriminates(() => std.assertLessOrEqual(1, 1), () => std.assertLessOrEqual(2, 1));
-  discriminates(() => std.assertExists(0), () => std.assertExists(null));
-  discriminates(() => std.assertInstanceOf(new TypeError(), Error), () => std.assertInstanceOf({}, Error));
   discriminates(() => std.assertStringIncludes("abc", "b"), () => std.assertStringIncludes("abc", "d"));
   discriminates(() => std.assertMatch("abc", /b/), () => std.assertMatch("abc", /d/));
-  assertThrows(() => std.fail("no"), AssertionError, "no");
 });
 
 Deno.test("assertThrows() checks that, what and with which text a function throws, and returns it", () => {
@@ -33,8 +26,8 @@ Deno.test("assertThrows() checks that, what and with which text a function throw
   const throwing = () => {
     throw error;
   };
-  std.assertStrictEquals(assertThrows(throwing, RangeError, "large"), error);
-  std.assertStrictEquals(assertThrows(throwing), error);
+  std.assert(assertThrows(throwing, RangeError, "large") === error);
+  std.assert(assertThrows(throwing) === error);
   assertThrows(() => assertThrows(throwing, TypeError), AssertionError, "TypeError");
   assertThrows(() => assertThrows(throwing, RangeError, "small"), AssertionError, "small");
   assertThrows(() => assertThrows(() => {}, "must throw"), AssertionError, "must throw");
@@ -42,7 +35,7 @@ Deno.test("assertThrows() checks that, what and with which text a function throw
 
 Deno.test("assertRejects() checks that, what and with which text a promise rejects, and gives it", async () => {
   const error = new RangeError("too large: 7");
-  std.assertStrictEquals(await assertRejects(() => Promise.reject(error), RangeError, "large"), error);
+  std.assert(await assertRejects(() => Promise.reject(error), RangeError, "large") === error);
   await assertRejects(() => assertRejects(() => Promise.reject(error), TypeError), AssertionError);
   await assertRejects(() => assertRejects(() => Promise.resolve()), AssertionError);
   await assertRejects(

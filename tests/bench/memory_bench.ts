@@ -1,0 +1,109 @@
+/**
+ * Does the memory of the streaming stages grow with the corpus? Runs tokenize, score, assign and split over a corpus and
+ * over ten times as much, each stage in a process of its own, and prints the peak resident memory of both.
+ *
+ *   deno task bench:memory [--scale 8] [--last split]     MiB of text in the smaller corpus, last stage to run
+ */
+
+import { parseArgs } from "@std/cli/parse-args";
+import process from "node:process";
+import { defaultCorpus, runOneStage, type Sources, type Stage } from "../../mod.ts";
+
+const STAGES: Stage[] = ["corpus", "tokenizer", "tokenize", "train-routers", "score", "assign", "split"];
+const MEASURED: Stage[] = ["tokenize", "score", "assign", "split"];
+
+/** Small routers and a short prefix: the memory of scoring does not depend on them, its time does. */
+const FLAGS = {
+  experts: 2,
+  prefix: 8,
+  routerHidden: 8,
+  routerLayers: 1,
+  routerHeads: 1,
+  rounds: 1,
+  chunk: 4096,
+  shardSequences: 2048,
+};
+
+/** Writes `mib` MiB of numbered copies of the embedded corpus as JSON lines. */
+async function writeCorpus(path: string, mib: number): Promise<void> {
+  const texts: string[] = [];
+  for await (const { text } of defaultCorpus({ characters: 200_000 })) texts.push(text);
+  const file = await Deno.open(path, { write: true, create: true, truncate: true });
+  const writer = file.writable.getWriter();
+  const encoder = new TextEncoder();
+  let written = 0;
+  for (let i = 0; written < mib * 2 ** 20; i++) {
+    const line = encoder.encode(JSON.stringify({ text: `Copy ${i}. ${texts[i % texts.length]}` }) + "\n");
+    await writer.write(line);
+    written += line.length;
+  }
+  await writer.close();
+}
+
+async function child(stage: string, run: string, input: string): Promise<number> {
+  const { v8Flags, permissions } = await taskFlags(stage);
+  const command = new Deno.Command("deno", {
+    args: [
+      "run",
+      "--no-prompt",
+      ...permissions,
+      ...v8Flags,
+      import.meta.filename!,
+      "--child",
+      stage,
+      run,
+      input,
+    ],
+    stdout: "piped",
+    stderr: "inherit",
+  });
+  const { success, stdout } = await command.output();
+  if (!success) throw new Error(`Cannot measure as stage ${stage} must succeed: it failed`);
+  return Number(new TextDecoder().decode(stdout).trim().split("\n").at(-1));
+}
+
+/** The flags that the task itself runs with, so that what is measured is what a user gets. */
+async function taskFlags(stage: string): Promise<{ v8Flags: string[]; permissions: string[] }> {
+  const { tasks } = JSON.parse(await Deno.readTextFile(new URL("../../deno.json", import.meta.url)));
+  const words = (tasks[stage] as string).split(" ");
+  return {
+    v8Flags: words.filter((word) => word.startsWith("--v8-flags")),
+    permissions: words.filter((word) => word.startsWith("--allow")),
+  };
+}
+
+if (import.meta.main) {
+  if (Deno.args[0] === "--child") {
+    const [, stage, run, input] = Deno.args;
+    await runOneStage({
+      stage: stage as Stage,
+      run,
+      sources: { flags: { ...FLAGS, input: [input] } } as Sources,
+    });
+    console.log(process.resourceUsage().maxRSS);
+    Deno.exit(0);
+  }
+  const { scale, last } = parseArgs(Deno.args, {
+    string: ["scale", "last"],
+    default: { scale: "8", last: "split" },
+  });
+  const folder = await Deno.makeTempDir();
+  try {
+    const peaks = new Map<string, number[]>();
+    for (const times of [1, 10]) {
+      const input = `${folder}/${times}.jsonl`;
+      await writeCorpus(input, Number(scale) * times);
+      for (const stage of STAGES.slice(0, STAGES.indexOf(last as Stage) + 1)) {
+        const peak = await child(stage, `${folder}/run-${times}`, input);
+        if (MEASURED.includes(stage)) peaks.set(stage, [...peaks.get(stage) ?? [], peak]);
+      }
+    }
+    console.log(`peak resident memory, MiB   ${scale} MiB of text   ${Number(scale) * 10} MiB   ratio`);
+    for (const [stage, [small, large]] of peaks) {
+      const mib = (kib: number) => (kib / 1024).toFixed(0).padStart(13);
+      console.log(`${stage.padEnd(26)} ${mib(small)} ${mib(large)}   ${(large / small).toFixed(2)}`);
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
