@@ -8,11 +8,13 @@
 import { removeIfThere } from "../run/files.ts";
 import {
   type ArrowAppender,
+  checkTokens,
   type Columns,
   fromBatch,
   type Lineage,
   lineageOf,
   openArrowAppender,
+  originOf,
   readArrow,
   readShards,
   type RecordBatch,
@@ -165,7 +167,7 @@ async function* pass(
   let rows = 0;
   for await (const batch of readShards(paths)) {
     rows += batch.numRows;
-    yield fromBatch(batch);
+    yield tokensOf(batch);
   }
   if (rows === 0) {
     throw new RangeError("Cannot read training sequences as the shards must hold some: they hold 0 rows");
@@ -174,9 +176,16 @@ async function* pass(
     onRestart?.(epoch);
     for (const shard of permutation(paths.length, seed, `epoch ${epoch}`)) {
       const parts: Columns[] = [];
-      for await (const batch of readArrow(paths[shard])) parts.push(fromBatch(batch));
+      for await (const batch of readArrow(paths[shard])) parts.push(tokensOf(batch));
       const all = concatColumns(parts);
       if (all.rows > 0) yield takeColumns(all, permutation(all.rows, seed, `epoch ${epoch} shard ${shard}`));
     }
   }
+}
+
+/** Reads a batch, and stops with file and row where a token id is not below the vocabulary that its lineage names. */
+function tokensOf(batch: RecordBatch): Columns {
+  const columns = fromBatch(batch);
+  checkTokens(columns, lineageOf(batch)?.vocabulary ?? Infinity, originOf(batch));
+  return columns;
 }

@@ -57,7 +57,7 @@ export interface TokenizedBatch {
 }
 
 const GROUP_DOCUMENTS = 256;
-const GROUP_CHARACTERS = 1 << 18; // the library holds about 100 bytes per token until its garbage is collected
+const GROUP_CHARACTERS = 1 << 16; // the library holds about 100 bytes per token until its garbage is collected
 const BATCH_ROWS = 1024;
 const BATCH_TOKENS = 1 << 20;
 

@@ -8,6 +8,7 @@
 import type { Gpu } from "../../kernels/gpu.ts";
 import {
   checkLineage,
+  checkTokens,
   type Columns,
   FORMAT,
   fromBatch,
@@ -136,6 +137,7 @@ async function* scored(
             `${columns.tokens.length / columns.rows}`,
         );
       }
+      checkTokens(columns, routers.config.vocabulary, where);
       held.push(columns);
       count += columns.rows;
       if (count >= ROWS_PER_GROUP) yield await flush();

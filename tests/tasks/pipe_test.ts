@@ -1,3 +1,4 @@
+import { toText } from "@std/streams";
 import { assert, assertEquals, assertFalse, assertStringIncludes } from "@std/assert";
 import { tableFromIPC } from "@uwdata/flechette";
 import { commandOf, inFolder, type Outcome, ROOT, SMALL, smallCorpus, task, taskCommand } from "./support.ts";
@@ -75,7 +76,7 @@ Deno.test("a task whose reader stops early ends without a word", async () => {
   const reader = child.stdout.getReader();
   await reader.read();
   await reader.cancel();
-  const error = await new Response(child.stderr).text();
+  const error = await toText(child.stderr);
   assertEquals([(await child.status).code, error], [0, ""]);
 });
 
