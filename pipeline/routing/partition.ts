@@ -111,7 +111,11 @@ async function inRun<Result>(
       gpu = await openGpu({ adapter: adapter || undefined });
       emit({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
       if (!shared) {
-        await writeRunConfiguration(run, configuration, { description: gpu.adapter, kind: gpu.kind });
+        await writeRunConfiguration(run, configuration, {
+          description: gpu.adapter,
+          kind: gpu.kind,
+          variants: gpu.variants,
+        });
       }
       return gpu;
     };

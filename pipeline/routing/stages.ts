@@ -63,7 +63,8 @@ export async function runNamedStage(work: Work, stage: Stage, inputs: StageInput
 /** Names a stage's files of one kind, `train-00000.arrow` and so on, without their folder. */
 function shardNames(manifest: Manifest, folder: string, kind: "train" | "test"): string[] {
   const start = `${folder}/${kind}-`;
-  return Object.keys(manifest.outputs).filter((path) => path.startsWith(start)).sort()
+  return Object.keys(manifest.outputs).filter((path) => path.startsWith(start))
+    .sort((a, b) => a.length - b.length || (a < b ? -1 : 1)) // by number, also from shard 100,000 on
     .map((path) => path.slice(folder.length + 1));
 }
 

@@ -12,6 +12,7 @@ import {
   resolveConfiguration,
   type Sources,
 } from "../config.ts";
+import type { Variants } from "../../kernels/variants.ts";
 import { exists, jsonText, writeAtomic } from "./files.ts";
 import { VERSION } from "./version.ts";
 
@@ -21,6 +22,8 @@ export interface AdapterNote {
   description: string;
   /** Kind of the adapter, which decides the kernel variants. */
   kind: string;
+  /** Kernel variants that ran. */
+  variants: Variants;
 }
 
 /** Holds the text of a run's `config.json`. */
