@@ -1,7 +1,7 @@
 /**
  * How long does handing out N sequences to 32 experts take, and how much memory, from 10 thousand to a million?
  *
- *   deno run --allow-run=deno tests/bench/assign_bench.ts
+ *   deno task bench:assign
  *
  * Each line is a process of its own: its peak is that of the first repetition, as resident memory above the process
  * before it has any rows, and as a multiple of the score matrix, which it includes; its time is the median of the

@@ -42,7 +42,7 @@ async function writeCorpus(path: string, mib: number): Promise<void> {
 
 async function child(stage: string, run: string, input: string): Promise<number> {
   const { v8Flags, permissions } = await taskFlags(stage);
-  const command = new Deno.Command("deno", {
+  const command = new Deno.Command(Deno.execPath(), {
     args: [
       "run",
       "--no-prompt",
