@@ -412,7 +412,7 @@ export const FIELDS: { readonly [Name in keyof Configuration]: Field } = {
     clip: {
       flag: "clip",
       type: "number",
-      min: 0,
+      min: 1e-9,
       max: MOST,
       default: 1,
       help: "largest global norm of a gradient",

@@ -1,5 +1,5 @@
 /**
- * Counts what models cost (method.md, Costs).
+ * Counts what models cost (SmallTalk LM, its cost model).
  *
  * @module
  */

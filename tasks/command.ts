@@ -6,6 +6,7 @@
  */
 
 import { parseArgs } from "@std/cli/parse-args";
+import { resolve } from "node:path";
 import {
   checkValue,
   type Configuration,
@@ -121,6 +122,9 @@ export function describe(error: unknown): string {
   if (error instanceof Deno.errors.NotCapable) {
     return `Cannot use ${named} as this task must be permitted to: ${line}; use an ordinary file, or - for standard input`;
   }
+  if (/os error 28\b/.test(line)) {
+    return "Cannot write the output as there must be room for it: the disk or device is full; free some space and run again";
+  }
   if (/os error \d+/.test(line)) return `Cannot use ${named} as the system must allow it: ${line}`;
   return line;
 }
@@ -194,6 +198,9 @@ function valueOf(field: Field, parsed: unknown): unknown {
     );
   }
   const isPath = ["PATH", "FILE", "FOLDER"].includes(field.value ?? "");
+  if (values.includes("") && ["run", "output"].includes(field.flag)) {
+    throw new TypeError(`Cannot use --${field.flag} as it must name a path: it is empty`);
+  }
   if (field.type === "texts") return isPath ? values.map(fromHere) : values;
   return isPath ? fromHere(values.at(-1)!) : parseValue(field, values.at(-1)!);
 }
@@ -203,7 +210,7 @@ function fromHere(path: string): string {
   const here = Deno.env.get("INIT_CWD");
   const asTyped = path === "" || path === "-" || path.startsWith("/") || here === undefined ||
     here === Deno.cwd();
-  return asTyped ? path : `${here}/${path}`;
+  return asTyped ? path : resolve(here, path);
 }
 
 /** Writes a task's help from the table. */

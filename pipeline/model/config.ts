@@ -1,4 +1,4 @@
-/** The shape of a model: a decoder-only transformer with tied embedding (method.md of the paper, section 2). */
+/** The shape of a model: a decoder-only transformer with tied embedding (SmallTalk LM, arXiv 2410.03529). */
 
 /** Shape of a router, an expert or a dense model. */
 export interface ModelConfig {

@@ -1,5 +1,5 @@
 /**
- * Hands sequences to experts: in equal parts (method.md, balanced_assignments) or each to its best.
+ * Hands sequences to experts: in equal parts (SmallTalk LM, Algorithm 1) or each to its best.
  *
  * The two functions are pure and work on one chunk; `assign` is the stage that cuts a stream into chunks.
  *
@@ -141,7 +141,7 @@ function orderByKey(keys: Float64Array): Uint32Array {
  * Adds the column `expert` to scored batches, chunk by chunk. The same rows and batches come out however the input is
  * cut into batches.
  *
- * Holds one chunk in memory. E comes from the scores. The columns of design.md, section 4, are kept, others aren't.
+ * Holds one chunk in memory. E comes from the scores. The columns that README.md lists are kept, others aren't.
  * Balanced assignment orders by NLL per predicted token, `min(M, length) - 1`, with M from the lineage or `prefix`;
  * where neither says it, rows count as equally long, with a warning.
  *

@@ -69,7 +69,7 @@ export async function runOneStage(
   return await inRun(options, watch, stage, part !== undefined, async (work, routers) => {
     const manifests = new Map<Stage, Manifest>();
     for (const before of neededBy(stage, routers !== null)) {
-      manifests.set(before, await needStage(work.run, before, stage));
+      manifests.set(before, await needStage(work, before, stage));
     }
     return (await runNamedStage(work, stage, { manifests, routers, part })).result;
   });
@@ -99,6 +99,14 @@ async function inRun<Result>(
   const { configuration: resolved, changed } = await resolveRun(run, sources, force);
   const routers = resolved.routers === "" ? null : await loadRouters(resolved.routers);
   const configuration = routers ? await withRouters(resolved, routers, sources) : resolved;
+  if (shared && changed.length > 0) {
+    throw new RangeError(
+      `Cannot run a part of "${task}" in "${run}" as its values must be those of its config.json: ${
+        changed[0]
+      } is not; ` +
+        `accept the change first with deno task ${task} --run ${run} --force, without --part`,
+    );
+  }
   const release = await lockRun(run, task, { shared });
   let gpu: Gpu | undefined;
   try {

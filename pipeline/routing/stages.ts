@@ -12,7 +12,8 @@ import { loadRouters, routerFolder, type Routers, routersHash, saveCheckpoint } 
 import type { ModelConfig } from "../model/config.ts";
 import { exists, type FileRecord, hashFile, jsonText, removeIfThere, writeAtomic } from "../run/files.ts";
 import { VERSION } from "../run/version.ts";
-import { type Manifest, outputsHash, stageKey } from "../run/manifest.ts";
+import { type Manifest, manifestPath, outputsHash, stageKey, upToDate } from "../run/manifest.ts";
+import type { Gpu } from "../../kernels/gpu.ts";
 import { type Made, recordTime, runStage, type Work } from "../run/work.ts";
 import { loadTrainerState, saveTrainerState } from "../training/state.ts";
 import { assign, type AssignMethod } from "./assign.ts";
@@ -82,7 +83,9 @@ function runTrainRouters(work: Work, tokenize: Manifest): Promise<Manifest> {
   const { vocabulary, eos, tokenizer, trainSequences } = tokenize.result as unknown as TokenizeResult;
   const settings = stageConfiguration(c, "train-routers");
   // Training does not depend on the number of rounds to come, so more rounds go on where fewer ended.
-  const stateKey = stageKey("router state", { ...settings, rounds: 0 }, inputs);
+  // Another adapter rounds differently: a state is continued on its own alone.
+  const stateKeyOn = ({ adapter, variants }: Gpu) =>
+    stageKey("router state", { ...settings, rounds: 0, adapter, variants }, inputs);
 
   const make = async (): Promise<Made> => {
     if (trainSequences < c.experts) {
@@ -106,12 +109,14 @@ function runTrainRouters(work: Work, tokenize: Manifest): Promise<Manifest> {
       heads: c.routerHeads,
       context: c.sequenceLength,
     };
-    const state = await savedRounds(`${run}/${STATE}`, stateKey, model, c.rounds);
+    const gpu = await work.gpu();
+    const stateKey = stateKeyOn(gpu);
+    const state = work.force ? undefined : await savedRounds(`${run}/${STATE}`, stateKey, model, c.rounds);
     const rounds = state?.rounds ?? [];
     let last = performance.now();
     const weights = await trainRouters({
       ...c,
-      gpu: await work.gpu(),
+      gpu,
       model,
       batch: c.routerBatch,
       rate: c.routerRate,
@@ -245,6 +250,10 @@ async function runPart(
   make: () => Promise<Made>,
   inputs: Record<string, string>,
 ): Promise<Manifest> {
+  const key = stageKey("score", stageConfiguration(work.configuration, "score"), inputs);
+  if (work.force || !await upToDate(work.run, "score", key)) {
+    await removeIfThere(manifestPath(work.run, "score")); // it must not vouch for shards that change
+  }
   work.emit({ type: "stage", stage: "score", state: "started" });
   const { outputs, result } = await make();
   work.emit({ type: "stage", stage: "score", state: "done", result });
@@ -253,7 +262,12 @@ async function runPart(
 
 async function readNote(path: string, key: string, shard: string): Promise<ShardNote | null> {
   if (!await exists(path)) return null;
-  const note: ShardNote = JSON.parse(await Deno.readTextFile(path));
+  let note: ShardNote;
+  try {
+    note = JSON.parse(await Deno.readTextFile(path));
+  } catch {
+    return null; // damaged: the shard is scored again
+  }
   const size = await Deno.stat(shard).then(({ size }) => size, () => -1);
   return note.key === key && note.bytes === size ? note : null;
 }

@@ -19,8 +19,8 @@ import {
   tokenLineage,
 } from "../data/tokenize.ts";
 import { loadTokenizer, type Tokenizer, trainTokenizer } from "../data/tokenizer.ts";
-import { type FileRecord, hashFile, removeIfThere, writeAtomic } from "../run/files.ts";
-import type { Manifest } from "../run/manifest.ts";
+import { type FileRecord, hashFile, removeIfThere, sha256, writeAtomic } from "../run/files.ts";
+import { canonical, type Manifest } from "../run/manifest.ts";
 import { type Made, runStage, type Work } from "../run/work.ts";
 
 const SPOOL = "corpus/documents.jsonl";
@@ -133,8 +133,19 @@ function documentsOf({ run, configuration: c }: Work, corpus: Manifest): Readabl
   return openDocuments(c);
 }
 
-/** Hashes the text that the stage `corpus` fixed. */
-const textHash = (corpus: Manifest): string => corpus.outputs[SPOOL]?.sha256 ?? corpus.key;
+/**
+ * Hashes the text that the stage `corpus` fixed: the contents of its files in their order, their kinds and how they are read,
+ * wherever they lie and whatever they are called.
+ */
+function textHash(corpus: Manifest): string {
+  if (corpus.outputs[SPOOL]) return corpus.outputs[SPOOL].sha256;
+  const { input: _, ...reading } = corpus.configuration;
+  const files = Object.keys(corpus.inputs).sort().map((name) => [kindOf(name), corpus.inputs[name]]);
+  return sha256(canonical({ files, reading }));
+}
+
+/** Gives what a path's name says about its content: all that follows the first dot. */
+const kindOf = (path: string): string => path.slice(path.lastIndexOf("/") + 1).split(".").slice(1).join(".");
 
 /** Trains the tokenizer on a bounded sample of training documents, or copies the one that is named. */
 export async function runTokenizer(work: Work, corpus: Manifest): Promise<Manifest> {

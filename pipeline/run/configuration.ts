@@ -49,7 +49,15 @@ export async function readConfiguration(path: string): Promise<Partial<Configura
 export async function readRunConfiguration(run: string): Promise<RunConfiguration | null> {
   const path = `${run}/config.json`;
   if (!await exists(path)) return null;
-  return await readObject(path) as unknown as RunConfiguration;
+  const object = await readObject(path);
+  if (!isObject(object.configuration)) {
+    throw new SyntaxError(
+      `Cannot read "${path}" as its configuration must be an object: it is ${
+        JSON.stringify(object.configuration)
+      }`,
+    );
+  }
+  return object as unknown as RunConfiguration;
 }
 
 /** Writes a run's `config.json` where it would change. */

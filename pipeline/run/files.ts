@@ -146,4 +146,5 @@ export function writeError(path: string, error: unknown): unknown {
   return error;
 }
 
-const plain = (error: Error): string => error.message.replace(/ \(os error \d+\).*$/s, "").toLowerCase();
+const plain = (error: Error): string =>
+  error.message.replace(/ \(os error \d+\).*$|, run again with.*$/s, "").toLowerCase();

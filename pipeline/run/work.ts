@@ -5,10 +5,18 @@
  */
 
 import type { Gpu } from "../../kernels/gpu.ts";
-import { type Configuration, type Stage, stageConfiguration } from "../config.ts";
+import { type Configuration, type Stage, stageConfiguration, STAGES } from "../config.ts";
 import type { RoundMetrics } from "../routing/train_routers.ts";
 import { type FileRecord, removeIfThere } from "./files.ts";
-import { type Manifest, manifestPath, readManifest, stageKey, upToDate, writeManifest } from "./manifest.ts";
+import {
+  type Manifest,
+  manifestPath,
+  outputsHash,
+  readManifest,
+  stageKey,
+  upToDate,
+  writeManifest,
+} from "./manifest.ts";
 import { VERSION } from "./version.ts";
 
 /** Tells what a run is doing. */
@@ -113,10 +121,17 @@ export async function runStage(work: Work, plan: StagePlan): Promise<Manifest> {
   emit({ type: "stage", stage, state: "started" });
   const start = performance.now();
   // From here on the outputs change: no manifest may vouch for them until they are all there.
+  const before = await readManifest(run, stage);
   await removeIfThere(manifestPath(run, stage));
   const { outputs, result } = await plan.make(key);
   for (const folder of plan.folders ?? []) await removeOthers(run, folder, outputs);
   const manifest: Manifest = { stage, key, code: VERSION, configuration, inputs, outputs, result };
+  // What later stages made of other outputs is out of date, and a later stage run on its own must not take it for granted.
+  if (!before || outputsHash(before) !== outputsHash(manifest)) {
+    for (const later of STAGES.slice(STAGES.indexOf(stage) + 1)) {
+      await removeIfThere(manifestPath(run, later));
+    }
+  }
   await writeManifest(run, manifest);
   const seconds = (performance.now() - start) / 1000;
   await recordTime(run, { stage, seconds });
@@ -124,13 +139,29 @@ export async function runStage(work: Work, plan: StagePlan): Promise<Manifest> {
   return manifest;
 }
 
-/** Reads the manifest of a stage that must have run; throws a `RangeError` that names the task to run where it has not. */
-export async function needStage(run: string, stage: Stage, by: Stage): Promise<Manifest> {
+/**
+ * Reads the manifest of a stage that must have run, on what it reads now and with the values that hold now; throws a
+ * `RangeError` that names the task to run where it has not.
+ */
+export async function needStage({ run, configuration }: Work, stage: Stage, by: Stage): Promise<Manifest> {
   const manifest = await readManifest(run, stage);
-  if (manifest) return manifest;
-  throw new RangeError(
-    `Cannot run "${by}" in "${run}" as "${stage}" must have run there: it has not; run deno task ${stage} --run ${run} first`,
-  );
+  const first = `run deno task ${stage} --run ${run} first`;
+  if (!manifest) {
+    throw new RangeError(
+      `Cannot run "${by}" in "${run}" as "${stage}" must have run there: it has not, or not since what it reads changed; ${first}`,
+    );
+  }
+  const now = configuration as unknown as Record<string, unknown>;
+  for (const [name, value] of Object.entries(manifest.configuration)) {
+    if (!(name in now) || JSON.stringify(value) === JSON.stringify(now[name])) continue;
+    throw new RangeError(
+      `Cannot run "${by}" in "${run}" as "${stage}" must have run with ${name} ${
+        JSON.stringify(now[name])
+      }: it ran with ` +
+        `${JSON.stringify(value)}; ${first}`,
+    );
+  }
+  return manifest;
 }
 
 /** Appends a measurement to `metrics/timing.jsonl`, the one file that holds times. */
