@@ -185,3 +185,46 @@ Deno.test("partition --dry-run writes nothing and tells what would run", () =>
     assertEquals(actions.slice(4), ["up to date", "would run", "would run"]);
     assertNotEquals(after.run, undefined);
   }));
+
+Deno.test("partition gives the same shards wherever the text lies, and --force without a change trains again", () =>
+  inFolder(async (folder) => {
+    await partitionSmall(folder, `${folder}/a`);
+    await Deno.mkdir(`${folder}/elsewhere`);
+    await Deno.rename(`${folder}/docs.jsonl`, `${folder}/elsewhere/text.jsonl`);
+    const moved = [
+      "--run",
+      `${folder}/b`,
+      "--input",
+      `${folder}/elsewhere/../elsewhere/text.jsonl`,
+      ...SMALL,
+    ];
+    assertEquals((await task("partition", moved)).code, 0);
+    for (const part of ["tokens/", "routers/", "partition/"]) {
+      assertEquals(await hashes(`${folder}/b`, part), await hashes(`${folder}/a`, part), part);
+    }
+    const again = await task("partition", ["--run", `${folder}/b`, "--force"]);
+    assertEquals(again.code, 0, again.err);
+    assertStringIncludes(again.err, "round  1 of");
+    assertEquals(await hashes(`${folder}/b`, "partition/"), await hashes(`${folder}/a`, "partition/"));
+  }));
+
+Deno.test("a stage refuses what an earlier stage made before its own input changed", () =>
+  inFolder(async (folder) => {
+    const run = `${folder}/run`;
+    await partitionSmall(folder, run);
+    const part = ["--run", run, "--part", "1/1"];
+    const prefix = await task("score", [...part, "--prefix", "8", "--force"]);
+    assertEquals(prefix.code, 2, prefix.err);
+    assertStringIncludes(prefix.err, "prefix");
+    assertEquals((await task("train-routers", ["--run", run, "--router-rate", "0.02", "--force"])).code, 0);
+    const early = await task("assign", ["--run", run]);
+    assertEquals(early.code, 2, early.err);
+    assertStringIncludes(early.err, "deno task score");
+    assertEquals((await task("score", part)).code, 0);
+    assertEquals((await task("assign", ["--run", run])).code, 2); // parts alone do not complete the stage
+    for (const stage of ["score", "assign", "split"]) {
+      assertEquals((await task(stage, ["--run", run])).code, 0);
+    }
+    assertEquals((await task("verify", [run])).code, 0);
+    assertEquals((await task("score", ["--run", run, "--prefix", "8", "--force"])).code, 2); // routers trained with 16
+  }));
