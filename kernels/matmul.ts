@@ -64,6 +64,11 @@ function subgroupCode(code: string, tile: SubgroupTile): string {
   return declarations + subgroupMain(tile);
 }
 
+/** Counts the workgroups that cover `m` rows and `n4` vec4s of columns with one register tile per invocation. */
+function registerWorkgroups(m: number, n4: number): number {
+  return Math.ceil((Math.ceil(n4 / 2) * Math.ceil(m / TILE)) / WORKGROUP);
+}
+
 /** Chooses the tile by size alone: kernels/NOTES.md has the measurements. */
 function subgroupPlan(m: number, n4: number, k: number, models: number, transposed: boolean) {
   // Lanes without a column idle: the width that leaves the fewest of them, the wider one of equals.
@@ -156,7 +161,7 @@ export function matmul(gpu: Gpu, t: Matmul): Dispatch {
     constants: { ...constants, WG: WORKGROUP, ACCUMULATE: Number(accumulate) },
     params,
     buffers,
-    workgroups: Math.ceil((Math.ceil(n4 / 2) * Math.ceil(m / TILE)) / WORKGROUP),
+    workgroups: registerWorkgroups(m, n4),
     models,
   });
 }
@@ -209,7 +214,7 @@ export function matmulTransposed(gpu: Gpu, t: MatmulTransposed): Dispatch {
     constants: { WG: WORKGROUP, ACCUMULATE: Number(accumulate) },
     params,
     buffers,
-    workgroups: Math.ceil((Math.ceil(n4 / 2) * Math.ceil(m / TILE)) / WORKGROUP),
+    workgroups: registerWorkgroups(m, n4),
     models,
   });
 }
