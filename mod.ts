@@ -46,6 +46,7 @@ export {
 export { joinScores } from "./pipeline/routing/join.ts";
 export {
   expertFolder,
+  partHash,
   type Partition,
   type PartitionManifest,
   type PartManifest,
@@ -66,6 +67,43 @@ export {
   sourceMix,
   tokenImbalance,
 } from "./pipeline/routing/metrics.ts";
+
+// The mixture on held-out text, beside its baselines.
+export { evaluate, type EvaluateOptions, type ModelLoader } from "./pipeline/evaluation/evaluate.ts";
+export { evaluateRun, type EvaluateRunOptions } from "./pipeline/evaluation/run.ts";
+export {
+  type Baseline,
+  type Evaluation,
+  type Gain,
+  type PrefixScore,
+  type Score,
+  type Segment,
+  type SourceScore,
+  type Way,
+} from "./pipeline/evaluation/evaluation.ts";
+
+// What a run did, as a page.
+export { type Report, report, type ReportOptions } from "./pipeline/report/report.ts";
+export { type Missing } from "./pipeline/report/sections.ts";
+
+// Experts and dense baselines, each from its own shards alone.
+export {
+  expertsOf,
+  trainDense,
+  trainExpert,
+  type TrainOptions,
+  type TrainResult,
+} from "./pipeline/training/experts.ts";
+
+// The paper's comparison at a small size.
+export {
+  reproduce,
+  type ReproduceOptions,
+  type Reproduction,
+  type Searched,
+} from "./pipeline/reproduction/reproduce.ts";
+export { type Claim, type Crossing } from "./pipeline/reproduction/claims.ts";
+export { type RateSearch, type Trial } from "./pipeline/reproduction/search.ts";
 
 // All of it in a run folder.
 export {
@@ -102,6 +140,59 @@ export { readConfiguration } from "./pipeline/run/configuration.ts";
 export { type FileRecord, writeAtomic } from "./pipeline/run/files.ts";
 export { type Manifest } from "./pipeline/run/manifest.ts";
 export { type PartitionEvent } from "./pipeline/run/work.ts";
+
+// Routed inference: from a prompt to the text that continues it.
+export { bestExpert, type Route, routeTokens } from "./pipeline/serving/route.ts";
+export {
+  type Candidates,
+  candidates,
+  pick,
+  sampleToken,
+  type Sampling,
+} from "./pipeline/serving/sampling.ts";
+export { createDecoder, type Decoder, type DecoderOptions } from "./pipeline/serving/decoder.ts";
+export {
+  type ContinueOptions,
+  continueTokens,
+  type Finish,
+  generate,
+  type GenerateOptions,
+  type Generation,
+} from "./pipeline/serving/generate.ts";
+
+// What it costs.
+export {
+  type Communication,
+  type Cost,
+  type CostCorpus,
+  type CostDevice,
+  costOf,
+  type CostOptions,
+  type CostTimes,
+  forwardFlops,
+  type MixtureFlops,
+  mixtureFlops,
+  type MixtureShape,
+  readCost,
+  type ReadCostOptions,
+  trainingFlops,
+} from "./pipeline/cost.ts";
+export {
+  type InferenceMemory,
+  inferenceMemory,
+  type InferenceMemoryOptions,
+  type TrainingMemory,
+  trainingMemory,
+  type TrainingMemoryOptions,
+} from "./pipeline/memory.ts";
+export {
+  type PaperCommunication,
+  paperCommunication,
+  paperTable,
+  PRINTED_COMMUNICATION,
+  type TableFigures,
+  type TableRow,
+} from "./pipeline/paper.ts";
 
 // Arrow files and streams.
 export {
@@ -140,8 +231,10 @@ export {
   type CheckpointNotes,
   loadCheckpoint,
   loadRouters,
+  type ModelFolderOptions,
   type Routers,
   saveCheckpoint,
+  saveModelFolder,
 } from "./pipeline/model/checkpoint.ts";
 export { createScorer, type Scorer, type ScorerOptions } from "./pipeline/model/scorer.ts";
 export { type SafetensorsDtype } from "./pipeline/model/safetensors.ts";
@@ -153,3 +246,11 @@ export {
   type TrainerOptions,
   type TrainerState,
 } from "./pipeline/training/trainer.ts";
+export {
+  LossNotFiniteError,
+  type StepMetrics,
+  type TrainingState,
+  trainModel,
+  type TrainModelOptions,
+} from "./pipeline/training/train.ts";
+export { constantRate, cosineRate, type CosineSchedule } from "./pipeline/training/schedule.ts";

@@ -39,6 +39,8 @@ export interface Configuration {
   textColumn: string;
   /** Most documents to read; 0 for all. */
   maxDocuments: number;
+  /** Which embedded corpus to read where no input is named. */
+  corpus: string;
   /** Characters per source of the embedded corpus. */
   corpusCharacters: number;
   /** A tokenizer.json to use; "" trains one. */
@@ -111,8 +113,30 @@ export interface Configuration {
   expertRate: number;
   /** Steps over which the experts' rate rises to its peak. */
   expertWarmup: number;
+  /** Learning rate of the dense baseline of equal steps at its peak; 0 takes the experts'. */
+  denseRate: number;
+  /** Learning rate of the dense baseline of E times the steps at its peak; 0 takes the experts'. */
+  denseStepsRate: number;
+  /** Share of the peak rate that is left at the last step. */
+  expertFinalRate: number;
   /** Training steps of an expert. */
   expertSteps: number;
+  /** Tokens that an expert trains on, padding included; 0 goes by `expertSteps`. */
+  expertTokens: number;
+  /** Passes over an expert's sequences; 0 goes by `expertSteps`. */
+  expertEpochs: number;
+  /** Sequences that run through an expert at once; 0 for the whole batch. */
+  microBatch: number;
+  /** Steps between two lines of an expert's metrics. */
+  logEvery: number;
+  /** Steps between two validations of an expert; 0 validates at the end alone. */
+  validateEvery: number;
+  /** Held-out sequences that a validation reads at most. */
+  validationSequences: number;
+  /** A checkpoint folder to start from; "" starts from new weights. */
+  init: string;
+  /** Numbers that the weights of checkpoints are written in. */
+  saveDtype: string;
   /** Seed of everything random. */
   seed: number;
 }
@@ -161,7 +185,7 @@ function section<Name extends string>(
 }
 
 const MOST = Number.MAX_SAFE_INTEGER;
-const EXPERT_TASKS = ["train-expert", "train-dense"];
+const EXPERT_TASKS = ["train-expert", "train-dense", "reproduce"];
 
 /** Describes every field of a configuration. */
 export const FIELDS: { readonly [Name in keyof Configuration]: Field } = {
@@ -226,6 +250,13 @@ export const FIELDS: { readonly [Name in keyof Configuration]: Field } = {
       default: 0,
       tasks: ["corpus", "tokenize"],
       help: "most documents to read; 0 for all",
+    },
+    corpus: {
+      flag: "corpus",
+      type: "choice",
+      choices: ["default", "wide"],
+      default: "default",
+      help: "embedded corpus to read without --input: default has six kinds of text, wide eleven",
     },
     corpusCharacters: {
       flag: "corpus-characters",
@@ -524,6 +555,33 @@ export const FIELDS: { readonly [Name in keyof Configuration]: Field } = {
       tasks: EXPERT_TASKS,
       help: "steps over which the experts' rate rises to its peak",
     },
+    denseRate: {
+      flag: "dense-rate",
+      type: "number",
+      min: 0,
+      max: 1,
+      default: 0,
+      tasks: ["train-dense", "reproduce"],
+      help: "learning rate of the dense model with E times the batch at its peak; 0 takes the experts'",
+    },
+    denseStepsRate: {
+      flag: "dense-steps-rate",
+      type: "number",
+      min: 0,
+      max: 1,
+      default: 0,
+      tasks: ["train-dense", "reproduce"],
+      help: "learning rate of the dense model with E times the steps at its peak; 0 takes the experts'",
+    },
+    expertFinalRate: {
+      flag: "expert-final-rate",
+      type: "number",
+      min: 0,
+      max: 1,
+      default: 0.1,
+      tasks: EXPERT_TASKS,
+      help: "share of the peak rate that the cosine decay ends at",
+    },
     expertSteps: {
       flag: "expert-steps",
       type: "integer",
@@ -532,6 +590,76 @@ export const FIELDS: { readonly [Name in keyof Configuration]: Field } = {
       default: 400,
       tasks: EXPERT_TASKS,
       help: "training steps of an expert",
+    },
+    expertTokens: {
+      flag: "tokens",
+      type: "integer",
+      min: 0,
+      max: MOST,
+      default: 0,
+      tasks: EXPERT_TASKS,
+      help: "tokens that an expert trains on, instead of --expert-steps; 0 goes by the steps",
+    },
+    expertEpochs: {
+      flag: "epochs",
+      type: "number",
+      min: 0,
+      max: 1_000_000,
+      default: 0,
+      tasks: EXPERT_TASKS,
+      help: "passes over an expert's sequences, instead of --expert-steps; 0 goes by the steps",
+    },
+    microBatch: {
+      flag: "micro-batch",
+      type: "integer",
+      min: 0,
+      max: 65_536,
+      default: 0,
+      tasks: EXPERT_TASKS,
+      help: "sequences that run at once, gradients summed up over the batch; 0 for the whole batch",
+    },
+    logEvery: {
+      flag: "log-every",
+      type: "integer",
+      min: 1,
+      max: MOST,
+      default: 10,
+      tasks: EXPERT_TASKS,
+      help: "steps between two lines of metrics",
+    },
+    validateEvery: {
+      flag: "validate-every",
+      type: "integer",
+      min: 0,
+      max: MOST,
+      default: 100,
+      tasks: EXPERT_TASKS,
+      help: "steps between two validations; 0 validates at the end alone",
+    },
+    validationSequences: {
+      flag: "validation-sequences",
+      type: "integer",
+      min: 0,
+      max: MOST,
+      default: 256,
+      tasks: EXPERT_TASKS,
+      help: "held-out sequences that a validation reads at most; 0 for none",
+    },
+    init: {
+      flag: "init",
+      type: "text",
+      value: "FOLDER",
+      default: "",
+      tasks: EXPERT_TASKS,
+      help: "checkpoint folder (GPTNeoXForCausalLM) to start from; without it from new weights",
+    },
+    saveDtype: {
+      flag: "save-dtype",
+      type: "choice",
+      choices: ["f32", "f16", "bf16"],
+      default: "f32",
+      tasks: EXPERT_TASKS,
+      help: "numbers that the final weights are written in",
     },
   }),
   ...section("Run", [], {
@@ -559,7 +687,8 @@ export const PRESETS: Readonly<Record<string, Partial<Configuration>>> = {
 };
 
 const PIPES = ["tokenize", "score", "assign"];
-const IN_A_RUN = ["partition", ...STAGES];
+const TRAINING = ["train-expert", "train-dense"];
+const IN_A_RUN = ["partition", ...STAGES, ...TRAINING, "reproduce"];
 
 /** Holds what a command can be told besides the configuration; nothing that is written depends on it. */
 export const OPTIONS: Readonly<Record<string, Field>> = section("Command", [], {
@@ -568,7 +697,7 @@ export const OPTIONS: Readonly<Record<string, Field>> = section("Command", [], {
     type: "text",
     value: "FOLDER",
     default: "runs/default",
-    tasks: IN_A_RUN,
+    tasks: [...IN_A_RUN, "evaluate", "generate", "report"],
     help: "run folder",
   },
   preset: {
@@ -576,7 +705,7 @@ export const OPTIONS: Readonly<Record<string, Field>> = section("Command", [], {
     type: "choice",
     choices: Object.keys(PRESETS),
     default: "",
-    tasks: IN_A_RUN,
+    tasks: [...IN_A_RUN, "cost"],
     help: "set of values to start from; without it those of tiny, or of the run's config.json",
   },
   config: {
@@ -584,14 +713,14 @@ export const OPTIONS: Readonly<Record<string, Field>> = section("Command", [], {
     type: "text",
     value: "FILE",
     default: "",
-    tasks: IN_A_RUN,
+    tasks: [...IN_A_RUN, "cost"],
     help: "JSON file with values, for instance another run's config.json; flags override it",
   },
   force: {
     flag: "force",
     type: "boolean",
     default: false,
-    tasks: IN_A_RUN,
+    tasks: [...IN_A_RUN, "evaluate"],
     help:
       "accept values that differ from the run's config.json and rerun what depends on them; without any, rerun all",
   },
@@ -601,6 +730,81 @@ export const OPTIONS: Readonly<Record<string, Field>> = section("Command", [], {
     default: false,
     tasks: ["partition"],
     help: "print what would run, with estimates of time, disk and memory",
+  },
+  expert: {
+    flag: "expert",
+    type: "text",
+    value: "N|all",
+    default: "",
+    tasks: ["train-expert"],
+    help: "the expert to train, from 0, or all one after another",
+  },
+  match: {
+    flag: "match",
+    type: "choice",
+    choices: ["batch", "steps"],
+    default: "batch",
+    tasks: ["train-dense"],
+    help: "E times the experts' batch (the paper's baseline) or E times their steps (harder to beat)",
+  },
+  checkpointEvery: {
+    flag: "checkpoint-every",
+    type: "integer",
+    min: 0,
+    max: MOST,
+    default: 200,
+    tasks: [...TRAINING, "reproduce"],
+    help: "steps between two checkpoints; 0 for none",
+  },
+  keep: {
+    flag: "keep",
+    type: "integer",
+    min: 1,
+    max: 1000,
+    default: 2,
+    tasks: [...TRAINING, "reproduce"],
+    help: "checkpoints that are kept, the latest ones",
+  },
+  recompute: {
+    flag: "recompute",
+    type: "boolean",
+    default: false,
+    tasks: [...TRAINING, "reproduce", "cost"],
+    help:
+      "keep only layer inputs and compute the rest again: less memory, a forward pass more, the same bits",
+  },
+  resume: {
+    flag: "resume",
+    type: "boolean",
+    default: false,
+    tasks: TRAINING,
+    help: "go on from the last checkpoint although values differ from those that it was trained with",
+  },
+  costRun: {
+    flag: "run",
+    type: "text",
+    value: "FOLDER",
+    default: "",
+    tasks: ["cost"],
+    help: "run folder whose configuration and number of sequences to take",
+  },
+  flops: {
+    flag: "flops",
+    type: "number",
+    min: 1,
+    max: 1e30,
+    default: 1e12,
+    tasks: ["cost"],
+    help: "FLOP/s of the device at its peak",
+  },
+  utilisation: {
+    flag: "utilisation",
+    type: "number",
+    min: 1e-6,
+    max: 1,
+    default: 0.4,
+    tasks: ["cost"],
+    help: "share of the device's peak that is reached",
   },
   part: {
     flag: "part",
@@ -615,16 +819,33 @@ export const OPTIONS: Readonly<Record<string, Field>> = section("Command", [], {
     type: "text",
     value: "PATH",
     default: "",
-    tasks: ["corpus", "tokenizer", ...PIPES],
+    tasks: ["corpus", "tokenizer", ...PIPES, "report"],
     help: "file to write instead of standard output or the run",
+  },
+  plots: {
+    flag: "plots",
+    type: "text",
+    value: "FOLDER",
+    default: "",
+    tasks: ["report"],
+    help: "folder that gets each plot as an SVG file of its own as well",
   },
   adapter: {
     flag: "adapter",
     type: "text",
     value: "NAME",
     default: "",
-    tasks: ["partition", "train-routers", "score"],
+    tasks: ["partition", "train-routers", "score", "evaluate", "generate"],
     help: "high-performance, low-power, or part of the name that the adapter must have",
+  },
+  resamples: {
+    flag: "resamples",
+    type: "integer",
+    min: 1,
+    max: 1_000_000,
+    default: 1000,
+    tasks: ["evaluate"],
+    help: "draws of the bootstrap over documents that the intervals come from",
   },
   limit: {
     flag: "limit",
@@ -635,27 +856,143 @@ export const OPTIONS: Readonly<Record<string, Field>> = section("Command", [], {
     tasks: ["show"],
     help: "most rows to print",
   },
+  prompt: {
+    flag: "prompt",
+    type: "text",
+    value: "TEXT",
+    default: "-",
+    tasks: ["generate"],
+    help: "text to continue; - is standard input, without its last line break",
+  },
+  chosenExpert: {
+    flag: "expert",
+    type: "integer",
+    min: 0,
+    max: 65_534,
+    default: "",
+    tasks: ["generate"],
+    help: "expert to use instead of the routers' choice",
+  },
+  model: {
+    flag: "model",
+    type: "text",
+    value: "FOLDER",
+    default: "",
+    tasks: ["generate"],
+    help: "checkpoint to use instead of a run's experts, for instance runs/a/dense",
+  },
+  temperature: {
+    flag: "temperature",
+    type: "number",
+    min: 0,
+    max: 1000,
+    default: 0.8,
+    tasks: ["generate"],
+    help: "what logits are divided by; 0 takes the likeliest token",
+  },
+  topK: {
+    flag: "top-k",
+    type: "integer",
+    min: 0,
+    max: MOST,
+    default: 0,
+    tasks: ["generate"],
+    help: "choose among that many likeliest tokens; 0 for all",
+  },
+  topP: {
+    flag: "top-p",
+    type: "number",
+    min: 1e-9,
+    max: 1,
+    default: 1,
+    tasks: ["generate"],
+    help: "choose among the fewest tokens with that much probability",
+  },
+  generationSeed: {
+    flag: "seed",
+    type: "integer",
+    min: 0,
+    max: MOST,
+    default: 0,
+    tasks: ["generate"],
+    help: "seed of the choice; the same seed gives the same text",
+  },
+  maxNewTokens: {
+    flag: "max-new-tokens",
+    type: "integer",
+    min: 1,
+    max: MOST,
+    default: 200,
+    tasks: ["generate"],
+    help: "most tokens to add",
+  },
+  stop: {
+    flag: "stop",
+    type: "texts",
+    value: "TEXT",
+    default: [],
+    tasks: ["generate"],
+    help: "text to stop before; may be repeated",
+  },
+  window: {
+    flag: "window",
+    type: "boolean",
+    default: false,
+    tasks: ["generate"],
+    help: "beyond the model's context, go on from the context's later half; without it the text ends there",
+  },
+  noCache: {
+    flag: "no-cache",
+    type: "boolean",
+    default: false,
+    tasks: ["generate"],
+    help: "read the whole text again for every token; slower, the same text",
+  },
   json: {
     flag: "json",
     type: "boolean",
     default: false,
-    tasks: [...IN_A_RUN, "verify", "show"],
+    tasks: [...IN_A_RUN, "verify", "show", "evaluate", "generate", "cost", "report"],
     help: "print the result as JSON",
   },
   verbose: {
     flag: "verbose",
     type: "boolean",
     default: false,
-    tasks: [...IN_A_RUN, "verify", "show"],
+    tasks: [...IN_A_RUN, "verify", "show", "evaluate", "generate", "cost", "report"],
     help: "print where an error comes from",
   },
 });
 
+/** Fields that a cost depends on. */
+const COSTED: readonly string[] = [
+  "vocabularySize",
+  "sequenceLength",
+  "routers",
+  "experts",
+  "prefix",
+  "prefixLengths",
+  "routerHidden",
+  "routerLayers",
+  "routerHeads",
+  "rounds",
+  "roundSequences",
+  "routerBatch",
+  "expertHidden",
+  "expertLayers",
+  "expertHeads",
+  "expertBatch",
+  "expertSteps",
+  "expertTokens",
+  "expertEpochs",
+  "microBatch",
+] satisfies (keyof Configuration)[];
+
 /** Lists what a task takes, by name: fields of the configuration, then options. */
 export function fieldsOf(task: string): Record<string, Field> {
-  const taken = ([, field]: [string, Field]) =>
-    field.tasks.includes(task) ||
-    (task === "partition" && (field.stages.length > 0 || field.tasks.some(isStage)));
+  const taken = ([name, field]: [string, Field]) =>
+    field.tasks.includes(task) || (task === "cost" && COSTED.includes(name)) ||
+    (["partition", "reproduce"].includes(task) && (field.stages.length > 0 || field.tasks.some(isStage)));
   const fields = Object.entries(FIELDS).filter(taken);
   const options = Object.entries(OPTIONS).filter(([, field]) => field.tasks.includes(task));
   return Object.fromEntries([...fields, ...options]);

@@ -137,7 +137,8 @@ async function readArguments(task: Task, args: string[]): Promise<Omit<Call, "si
   const flags = Object.keys(byFlag);
   const booleans = flags.filter((flag) => byFlag[flag].field.type === "boolean");
   const texts = flags.filter((flag) => !booleans.includes(flag));
-  const parsed: Record<string, unknown> & { _: (string | number)[] } = parseArgs(joinValues(args, texts), {
+  const { filled, emptied } = withoutEmpty(args, texts);
+  const parsed: Record<string, unknown> & { _: (string | number)[] } = parseArgs(joinValues(filled, texts), {
     string: [...texts, "_"],
     boolean: booleans,
     collect: texts,
@@ -151,6 +152,7 @@ async function readArguments(task: Task, args: string[]): Promise<Omit<Call, "si
       );
     },
   });
+  for (const flag of emptied) (parsed[flag] as string[]).push("");
   const paths = parsed._.map((path) => fromHere(String(path)));
   if (paths.length > 0 && task.positional === undefined) {
     throw new TypeError(
@@ -174,6 +176,16 @@ async function readArguments(task: Task, args: string[]): Promise<Omit<Call, "si
     flags: given as Partial<Configuration>,
   };
   return { paths, sources, options };
+}
+
+/** Takes out every `--flag ""`, which the parser cannot tell from a flag without a value. */
+function withoutEmpty(args: string[], flags: string[]): { filled: string[]; emptied: string[] } {
+  const takesNext = (i: number) => args[i]?.startsWith("--") && flags.includes(args[i].slice(2));
+  const empties = args.flatMap((arg, i) => arg === "" && takesNext(i - 1) ? [i] : []);
+  return {
+    filled: args.filter((_, i) => !empties.includes(i) && !empties.includes(i + 1)),
+    emptied: empties.map((i) => args[i - 1].slice(2)),
+  };
 }
 
 /** Joins `--flag value` to `--flag=value` where the value begins with a dash: `-` is standard input, `-1` a number. */

@@ -25,6 +25,7 @@ export function startProgress(): Progress {
   let stage = "";
   let started = 0;
   let spoken = 0;
+  let first = 0; // what was done when the stage was first heard of
 
   const stop = () => bar?.stop();
   const line = (text: string) => {
@@ -38,12 +39,13 @@ export function startProgress(): Progress {
       stop();
       stage = event.stage;
       started = spoken = now;
-      bar?.start(event.total ?? 0, 0, { stage, unit: event.unit });
+      bar?.start(event.total ?? 0, event.done, { stage, unit: event.unit, note: "" });
+      first = event.done;
     }
-    bar?.update(event.done);
+    bar?.update(event.done, { note: event.note ?? "" });
     if (!bar && now - spoken >= LINE_EVERY_MS) {
       spoken = now;
-      console.error(progressLine(event, (now - started) / 1000));
+      console.error(progressLine(event, event.done - first, (now - started) / 1000));
     }
   }
   return { show: (event) => event.type === "progress" ? tick(event) : line(eventLine(event)), stop };
@@ -55,7 +57,10 @@ function makeBar(): SingleBar {
       const filled = Format.BarFormat(params.progress, options);
       const rate = (params.value / Math.max(1e-3, (Date.now() - params.startTime) / 1000)).toFixed(1);
       const left = params.total > 0 ? `, ${params.eta} s left` : "";
-      return `${payload.stage.padEnd(14)} ${filled} ${params.value} ${payload.unit} (${rate}/s${left})`;
+      const note = payload.note && `, ${payload.note}`;
+      return `${
+        payload.stage.padEnd(14)
+      } ${filled} ${params.value} ${payload.unit} (${rate}/s${left})${note}`;
     },
     clearOnComplete: true,
     hideCursor: true,
@@ -63,13 +68,14 @@ function makeBar(): SingleBar {
 }
 
 function progressLine(
-  { stage, done, total, unit }: PartitionEvent & { type: "progress" },
+  { stage, done, total, unit, note }: PartitionEvent & { type: "progress" },
+  advanced: number,
   seconds: number,
 ): string {
   const of = total ? ` of ${total}` : "";
-  const rate = done / Math.max(1e-3, seconds);
-  const left = total && done > 0 ? `, ${Math.ceil((total - done) / rate)} s left` : "";
-  return `${stage.padEnd(14)} ${done}${of} ${unit} (${rate.toFixed(1)}/s${left})`;
+  const rate = advanced / Math.max(1e-3, seconds);
+  const left = total && advanced > 0 ? `, ${Math.ceil((total - done) / rate)} s left` : "";
+  return `${stage.padEnd(14)} ${done}${of} ${unit} (${rate.toFixed(1)}/s${left})${note ? `, ${note}` : ""}`;
 }
 
 function eventLine(event: Exclude<PartitionEvent, { type: "progress" }>): string {
@@ -99,6 +105,7 @@ const COUNTS: Record<string, string> = {
   trainSequences: "training sequences",
   testSequences: "held-out sequences",
   sequences: "sequences",
+  steps: "steps",
 };
 
 function roundLine(event: PartitionEvent & { type: "round" }): string {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { PartitionPlan, PartitionSummary, ShownRow, VerifyReport } from "../mod.ts";
+import type { PartitionPlan, PartitionSummary, ShownRow, TrainResult, VerifyReport } from "../mod.ts";
 
 /** Lays rows out in columns: the first one to the left, numbers to the right. */
 export function table(rows: string[][]): string {
@@ -99,4 +99,18 @@ function duration(seconds: number): string {
 function bytes(size: number): string {
   const mebibytes = size / 2 ** 20;
   return mebibytes < 1024 ? `${Math.ceil(mebibytes)} MiB` : `${(mebibytes / 1024).toFixed(1)} GiB`;
+}
+
+/** Writes a table of trained models. */
+export function trainedText(run: string, models: TrainResult[]): string {
+  const rows = models.map(({ folder, steps, batch, tokens, rate, loss, validationLoss }) => [
+    folder,
+    `${steps} x ${batch}`,
+    tokens.toLocaleString("en"),
+    rate.toExponential(1),
+    loss.toFixed(3),
+    validationLoss === null ? "none" : validationLoss.toFixed(3),
+  ]);
+  return table([["model", "steps x batch", "tokens", "peak rate", "loss", "held-out loss"], ...rows]) +
+    `\nrun folder  ${run}`;
 }

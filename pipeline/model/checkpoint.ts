@@ -5,7 +5,7 @@
  * @module
  */
 
-import { jsonText, sha256, writeAtomic } from "../run/files.ts";
+import { type FileRecord, hashFile, jsonText, sha256, writeAtomic } from "../run/files.ts";
 import {
   LAYER_NORM_EPSILON,
   MLP_EXPANSION,
@@ -25,6 +25,8 @@ export interface CheckpointNotes {
   prefix?: number;
   /** Id of the end-of-document token. */
   eos?: number;
+  /** Hash of the part that an expert was trained on. */
+  partition?: string;
 }
 
 /** A model read from a folder. */
@@ -117,13 +119,8 @@ export async function saveCheckpoint(
   return (await writeAtomic(`${folder}/model.safetensors`, encodeSafetensors(tensors, { dtype }))).sha256;
 }
 
-/**
- * Reads a checkpoint folder of this architecture, whoever wrote it.
- *
- * Throws `RangeError` where the folder is missing or the shape is not supported, by the field's name, and
- * `SyntaxError` where a file is truncated or corrupt.
- */
-export async function loadCheckpoint(folder: string): Promise<Checkpoint> {
+/** Reads what a checkpoint folder says of its model, without the weights; throws as {@link loadCheckpoint} does. */
+export async function loadCheckpointConfig(folder: string): Promise<Pick<Checkpoint, "config" | "notes">> {
   const configPath = `${folder}/config.json`;
   const fields = parseConfig(await readInput(configPath), configPath);
   const rope = (fields.rope_parameters ?? fields.rope_scaling ?? {}) as Record<string, unknown>;
@@ -159,6 +156,86 @@ export async function loadCheckpoint(folder: string): Promise<Checkpoint> {
   if ((fields.intermediate_size ?? inner) !== inner) {
     refuse(configPath, "intermediate_size", fields.intermediate_size, `${inner} (4 × hidden_size)`);
   }
+  return { config, notes: (fields.smalltalk ?? {}) as CheckpointNotes };
+}
+
+/** What {@link saveModelFolder} takes. */
+export interface ModelFolderOptions {
+  /** What the checkpoint notes about itself; `eos` is needed. */
+  notes: CheckpointNotes & { eos: number };
+  /** The `tokenizer.json` that goes with the model. */
+  tokenizer: string;
+  /** Numbers that the weights are written in. */
+  dtype?: SafetensorsDtype;
+}
+
+/**
+ * Writes a complete Hugging Face folder: the checkpoint, the tokenizer and what generation needs to know. Returns the size and
+ * SHA-256 of every file by name. Throws a `RangeError` where the tokenizer has no token of the id `eos`.
+ */
+export async function saveModelFolder(
+  folder: string,
+  config: ModelConfig,
+  weights: Weights,
+  { notes, tokenizer, dtype }: ModelFolderOptions,
+): Promise<Record<string, FileRecord>> {
+  const text = await Deno.readTextFile(tokenizer);
+  const eos = tokenText(text, notes.eos, tokenizer);
+  await saveCheckpoint(folder, config, weights, notes, dtype);
+  await writeAtomic(`${folder}/tokenizer.json`, text);
+  const tokenizerConfig = {
+    bos_token: eos,
+    clean_up_tokenization_spaces: false,
+    eos_token: eos,
+    model_max_length: config.context,
+    pad_token: eos,
+    tokenizer_class: "PreTrainedTokenizerFast",
+  };
+  await writeAtomic(`${folder}/tokenizer_config.json`, jsonText(tokenizerConfig));
+  const generation = { bos_token_id: notes.eos, eos_token_id: notes.eos, pad_token_id: notes.eos };
+  await writeAtomic(
+    `${folder}/generation_config.json`,
+    jsonText({ _from_model_config: true, ...generation }),
+  );
+  const records: Record<string, FileRecord> = {};
+  for (const name of MODEL_FILES) records[name] = await hashFile(`${folder}/${name}`);
+  return records;
+}
+
+const MODEL_FILES = [
+  "config.json",
+  "model.safetensors",
+  "tokenizer.json",
+  "tokenizer_config.json",
+  "generation_config.json",
+];
+
+/** Finds the text of a token in a `tokenizer.json`. */
+function tokenText(json: string, id: number, path: string): string {
+  const { added_tokens = [], model = {} } = JSON.parse(json) as {
+    added_tokens?: { id: number; content: string }[];
+    model?: { vocab?: Record<string, number> | [string, number][] };
+  };
+  const added = added_tokens.find((token) => token.id === id)?.content;
+  if (added !== undefined) return added;
+  const { vocab = {} } = model;
+  const text = Array.isArray(vocab)
+    ? vocab[id]?.[0] // Unigram: entries by id
+    : Object.keys(vocab).find((token) => vocab[token] === id);
+  if (text !== undefined) return text;
+  throw new RangeError(
+    `Cannot write the model's folder as its tokenizer must hold the end-of-document token: "${path}" has no token of id ${id}`,
+  );
+}
+
+/**
+ * Reads a checkpoint folder of this architecture, whoever wrote it.
+ *
+ * Throws `RangeError` where the folder is missing or the shape is not supported, by the field's name, and
+ * `SyntaxError` where a file is truncated or corrupt.
+ */
+export async function loadCheckpoint(folder: string): Promise<Checkpoint> {
+  const { config, notes } = await loadCheckpointConfig(folder);
   const path = `${folder}/model.safetensors`;
   const file = await readInput(path);
   const tensors = decodeSafetensors(file, path);
@@ -180,7 +257,7 @@ export async function loadCheckpoint(folder: string): Promise<Checkpoint> {
       `Cannot load "${path}" as the output head must be tied to the embedding: tensor "embed_out.weight" differs`,
     );
   }
-  return { config, weights, notes: (fields.smalltalk ?? {}) as CheckpointNotes, sha256: sha256(file) };
+  return { config, weights, notes, sha256: sha256(file) };
 }
 
 /**

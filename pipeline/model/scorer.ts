@@ -14,8 +14,9 @@ export interface Scorer {
   /** Device memory held, in bytes. */
   readonly bytes: number;
   /**
-   * Returns the NLL in nats `[rows, models]`, summed over the first `min(length, lengths[row])` tokens, of sequences
-   * `tokens` `[rows, stride]`. Throws `RangeError` on a token id outside the vocabulary.
+   * Returns the NLL in nats `[rows, prefixes, models]`, summed over the first `min(prefix, lengths[row])` tokens, of
+   * sequences `tokens` `[rows, stride]`; without `prefixes` it is `[rows, models]`, over `min(length, lengths[row])`.
+   * Throws `RangeError` on a token id outside the vocabulary.
    */
   score(tokens: Uint16Array | Uint32Array, stride: number, lengths: Uint32Array): Promise<Float32Array>;
   /** Replaces the weights of all models by those of models of the same shape. */
@@ -34,18 +35,31 @@ export interface ScorerOptions {
   batch: number;
   /** Tokens per sequence that are read: M for routers. */
   length: number;
+  /** Prefixes to sum over in the one forward pass: ascending numbers of tokens, each at most `length`, which is the default. */
+  prefixes?: readonly number[];
 }
 
 /** Rows scored between two readbacks, at most: a readback costs as much as a small forward pass. */
 const ROWS_PER_READ = 4096;
+/** Bytes of single tokens' NLLs read back at once, about: only prefixes need these. */
+const TOKENS_BUDGET = 16 * 2 ** 20;
 
 /** Plans the forward pass of a bank for batches of one shape, split into groups where a binding limit demands it. */
-export function createScorer(gpu: Gpu, { config, models, batch, length }: ScorerOptions): Scorer {
+export function createScorer(gpu: Gpu, { config, models, batch, length, prefixes }: ScorerOptions): Scorer {
+  if (prefixes) checkPrefixes(prefixes, length);
   const arena = gpu.arena();
-  const perBank = modelsPerBank(config, { models: models.length, batch, length }, gpu.maxBindingBytes);
+  const count = models.length;
+  const perBank = modelsPerBank(config, { models: count, batch, length }, gpu.maxBindingBytes);
   const acts = createActivations(arena, config, { models: perBank, batch, length }, { training: false });
   const slot = arena.buffer("slot", 8);
-  const places = Math.ceil(ROWS_PER_READ / batch) * batch;
+  // The device sums whole sequences. With prefixes it "sums" single tokens, and the host adds them up, in f32 and in the
+  // same order: the same bits.
+  const steps = prefixes ? length : 1;
+  const ends = prefixes?.map((prefix) => prefix - 1) ?? [1]; // steps to add up: a token's NLL stands at the one before it
+  const rowsPerRead = prefixes
+    ? Math.min(ROWS_PER_READ, TOKENS_BUDGET / (4 * length * count))
+    : ROWS_PER_READ;
+  const places = Math.ceil(rowsPerRead / batch) * batch;
   const groups: {
     first: number;
     size: number;
@@ -54,13 +68,13 @@ export function createScorer(gpu: Gpu, { config, models, batch, length }: Scorer
     transposes: Dispatch[];
     forward: Dispatch[];
   }[] = [];
-  for (let first = 0; first < models.length; first += perBank) {
+  for (let first = 0; first < count; first += perBank) {
     const part = models.slice(first, first + perBank);
     const bank = createBank(gpu, arena, config, part);
     const transposes = planTransposes(gpu, bank);
     gpu.submit(transposes);
     const own = { ...acts, shape: { ...acts.shape, models: part.length } };
-    const sums = arena.buffer("sequence sums", places * part.length * 4);
+    const sums = arena.buffer("sequence sums", places * steps * part.length * 4);
     groups.push({
       first,
       size: part.length,
@@ -70,7 +84,14 @@ export function createScorer(gpu: Gpu, { config, models, batch, length }: Scorer
       forward: [
         ...planForward(gpu, bank, own),
         ...planLoss(gpu, bank, own),
-        sequenceSum(gpu, { values: own.nll, slot, sums, models: part.length, batch, length }),
+        sequenceSum(gpu, {
+          values: own.nll,
+          slot,
+          sums,
+          models: part.length,
+          batch: batch * steps,
+          length: length / steps,
+        }),
       ],
     });
   }
@@ -101,32 +122,38 @@ export function createScorer(gpu: Gpu, { config, models, batch, length }: Scorer
     gpu.write(acts.tokens, tokens);
     gpu.write(acts.targets, targets);
     gpu.write(acts.weights, weights);
-    gpu.write(slot, Uint32Array.of(place, 0));
+    gpu.write(slot, Uint32Array.of(place * steps, 0));
     gpu.submit(groups.flatMap(({ forward }) => forward));
   }
 
   return {
-    models: models.length,
+    models: count,
     get bytes() {
       return arena.bytes;
     },
     async score(source, stride, sourceLengths) {
       const rows = sourceLengths.length;
-      const nll = new Float32Array(rows * models.length);
+      const nll = new Float32Array(rows * ends.length * count);
       for (let first = 0; first < rows; first += places) {
         const part = Math.min(places, rows - first);
         for (let place = 0; place < part; place += batch) {
           run(source, stride, sourceLengths, first + place, Math.min(batch, part - place), place);
         }
         const results = await gpu.read(
-          groups.map(({ sums, size }) => ({ buffer: sums, bytes: part * size * 4 })),
+          groups.map(({ sums, size }) => ({ buffer: sums, bytes: part * steps * size * 4 })),
         );
         results.forEach((result, group) => {
           const { first: column, size } = groups[group];
           const values = new Float32Array(result);
           for (let row = 0; row < part; row++) {
             for (let model = 0; model < size; model++) {
-              nll[(first + row) * models.length + column + model] = values[row * size + model];
+              let sum = 0;
+              for (let step = 0, k = 0; k < ends.length; k++) {
+                for (; step < ends[k]; step++) {
+                  sum = Math.fround(sum + values[(row * steps + step) * size + model]);
+                }
+                nll[((first + row) * ends.length + k) * count + column + model] = sum;
+              }
             }
           }
         });
@@ -141,4 +168,14 @@ export function createScorer(gpu: Gpu, { config, models, batch, length }: Scorer
     },
     close: () => arena.destroy(),
   };
+}
+
+function checkPrefixes(prefixes: readonly number[], length: number): void {
+  prefixes.forEach((prefix, i) => {
+    const least = i === 0 ? 1 : prefixes[i - 1] + 1;
+    if (Number.isSafeInteger(prefix) && prefix >= least && prefix <= length) return;
+    throw new RangeError(
+      `Cannot score as prefixes must ascend from 1 to the length, ${length}: number ${i} is ${prefix}`,
+    );
+  });
 }

@@ -22,7 +22,7 @@ import {
   type RecordBatch,
 } from "../data/arrow.ts";
 import { sliceColumns } from "../data/columns.ts";
-import { type FileRecord, jsonText, removeIfThere, writeAtomic, writeError } from "../run/files.ts";
+import { type FileRecord, jsonText, removeIfThere, sha256, writeAtomic, writeError } from "../run/files.ts";
 import { assignArgmax } from "./assign.ts";
 import {
   countRow,
@@ -127,6 +127,12 @@ const LEAST_BATCH = 16; // rows; smaller batches cost more than they save
 /** Gives the name of an expert's folder, for instance `expert-03`. */
 export function expertFolder(expert: number): string {
   return `expert-${String(expert).padStart(2, "0")}`;
+}
+
+/** Hashes the training shards of an expert's part together: what an expert was trained on, wherever the part lies. */
+export function partHash({ files }: PartManifest): string {
+  const train = files.filter(({ name }) => name.startsWith("train-"));
+  return sha256(train.map((file) => `${file.sha256}  ${file.name}\n`).join(""));
 }
 
 /**

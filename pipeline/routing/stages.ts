@@ -8,7 +8,13 @@ import { type Stage, stageConfiguration } from "../config.ts";
 import { readArrow, readShards, type RecordBatch, writeArrowFile } from "../data/arrow.ts";
 import { writeShards } from "../data/shards.ts";
 import { epochs } from "../data/shuffle.ts";
-import { loadRouters, routerFolder, type Routers, routersHash, saveCheckpoint } from "../model/checkpoint.ts";
+import {
+  loadRouters,
+  routerFolder,
+  type Routers,
+  routersHash,
+  saveModelFolder,
+} from "../model/checkpoint.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { exists, type FileRecord, hashFile, jsonText, removeIfThere, writeAtomic } from "../run/files.ts";
 import { VERSION } from "../run/version.ts";
@@ -142,12 +148,12 @@ function runTrainRouters(work: Work, tokenize: Manifest): Promise<Manifest> {
     const hashes: string[] = [];
     for (const [router, tensors] of weights.entries()) {
       const folder = `routers/${routerFolder(router)}`;
-      hashes.push(
-        await saveCheckpoint(`${run}/${folder}`, model, tensors, { tokenizer, prefix: c.prefix, eos }),
-      );
-      for (const name of ["config.json", "model.safetensors"]) {
-        outputs[`${folder}/${name}`] = await hashFile(`${run}/${folder}/${name}`);
-      }
+      const files = await saveModelFolder(`${run}/${folder}`, model, tensors, {
+        notes: { tokenizer, prefix: c.prefix, eos },
+        tokenizer: `${run}/tokenizer.json`,
+      });
+      hashes.push(files["model.safetensors"].sha256);
+      for (const [name, file] of Object.entries(files)) outputs[`${folder}/${name}`] = file;
     }
     const lines = rounds.map((metrics) => JSON.stringify(metrics) + "\n").join("");
     outputs["metrics/rounds.jsonl"] = await writeAtomic(`${run}/metrics/rounds.jsonl`, lines);

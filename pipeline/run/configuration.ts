@@ -80,13 +80,14 @@ export async function resolveRun(
   run: string,
   sources: Sources,
   force: boolean,
+  isFree: (name: keyof Configuration) => boolean = () => false,
 ): Promise<{ configuration: Configuration; changed: (keyof Configuration)[] }> {
   const existing = (await readRunConfiguration(run))?.configuration;
   const configuration = resolveConfiguration({ ...sources, base: existing });
   if (!existing || !await hasManifest(run)) return { configuration, changed: [] }; // nothing was made of it yet
   const given = { ...presetOf(sources.preset), ...sources.file, ...sources.flags };
   const differs = (name: keyof Configuration) =>
-    name in given && name in existing &&
+    name in given && name in existing && !isFree(name) &&
     JSON.stringify(existing[name]) !== JSON.stringify(configuration[name]);
   const changed = FIELD_NAMES.filter(differs);
   if (changed.length > 0 && !force) {

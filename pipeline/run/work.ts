@@ -24,8 +24,8 @@ export type PartitionEvent =
   | {
     /** A stage begins, ends or need not run. */
     type: "stage";
-    /** The stage. */
-    stage: Stage;
+    /** The stage: one of a partition, or the training of a model. */
+    stage: string;
     /** What is the matter with it. */
     state: "started" | "done" | "up to date";
     /** How long it took. */
@@ -36,14 +36,16 @@ export type PartitionEvent =
   | {
     /** A stage has come further. */
     type: "progress";
-    /** The stage. */
-    stage: Stage;
+    /** The stage: one of a partition, or the training of a model. */
+    stage: string;
     /** How much is done, in `unit`. */
     done: number;
     /** How much there is, where known. */
     total?: number;
     /** What is counted. */
     unit: string;
+    /** What else there is to say. */
+    note?: string;
   }
   | ({
     /** An EM round is over. */

@@ -4,3 +4,22 @@
 export function constantRate(step: number, { rate, warmup }: { rate: number; warmup: number }): number {
   return rate * Math.min(1, step / Math.max(1, warmup));
 }
+
+/** What {@link cosineRate} takes. */
+export interface CosineSchedule {
+  /** Rate at the end of the warm-up. */
+  rate: number;
+  /** Steps of linear warm-up from 0. */
+  warmup: number;
+  /** Steps in all. */
+  steps: number;
+  /** Share of `rate` that the last step has. */
+  final: number;
+}
+
+/** Linear warm-up from 0, then half a cosine down to `final · rate` at the last step: the experts' schedule. */
+export function cosineRate(step: number, { rate, warmup, steps, final }: CosineSchedule): number {
+  if (step <= warmup) return rate * step / warmup;
+  const done = Math.min(1, (step - warmup) / Math.max(1, steps - warmup));
+  return rate * (final + (1 - final) * (1 + Math.cos(Math.PI * done)) / 2);
+}

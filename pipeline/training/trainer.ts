@@ -69,6 +69,11 @@ export interface Trainer {
   readonly bytes: number;
   /** Takes one AdamW step of the given rate. Call {@link Trainer.drain} at least every {@link STEPS_PER_READ} steps. */
   step(batch: HostBatch, rate: number): void;
+  /**
+   * Computes the NLL of a batch without learning from it: nats summed over the batch, and the tokens predicted, per model. A
+   * sequence of length 0 counts for nothing.
+   */
+  evaluate(batch: HostBatch): Promise<{ nll: Float64Array; predicted: Uint32Array }>;
   /** Waits for the device and returns the results of the steps since the last call. */
   drain(): Promise<StepResult[]>;
   /** Reads the weights. */
@@ -97,6 +102,9 @@ interface Group {
   norms: GpuBuffer;
   /** First micro-batch (writes gradients) and the others (add to them). */
   passes: [Dispatch[], Dispatch[]];
+  /** Forward pass and loss alone, into `evaluated`. */
+  evaluation: Dispatch[];
+  evaluated: GpuBuffer;
   update: Dispatch[];
 }
 
@@ -144,6 +152,7 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
       ...planBackward(gpu, bank, own, { buffers: gradients, accumulate }),
       sequenceSum(gpu, { values: own.nll, slot, sums, models: size, batch: microBatch, length }),
     ];
+    const evaluated = arena.buffer("evaluated sums", batch * size * 4);
     const transposes = planTransposes(gpu, bank);
     groups.push({
       first,
@@ -155,6 +164,12 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
       sums,
       norms,
       passes: [pass(false), micros > 1 ? pass(true) : []],
+      evaluation: [
+        ...planForward(gpu, bank, own),
+        ...planLoss(gpu, bank, own),
+        sequenceSum(gpu, { values: own.nll, slot, sums: evaluated, models: size, batch: microBatch, length }),
+      ],
+      evaluated,
       update: [
         ...adamw(gpu, {
           ...settings,
@@ -198,10 +213,8 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
     return part;
   }
 
-  function prepare(hostBatch: HostBatch, rate: number) {
-    if (pending.length === STEPS_PER_READ) {
-      throw new RangeError(`Cannot take a step as at most ${STEPS_PER_READ} may wait to be drained`);
-    }
+  /** Fills `targets` and `lossWeights` and returns the tokens predicted per model. */
+  function shift(hostBatch: HostBatch, sum: boolean): Uint32Array {
     const expected = models * batch;
     if (hostBatch.lengths.length !== expected || hostBatch.tokens.length !== expected * length) {
       throw new RangeError(
@@ -209,13 +222,19 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
           `${hostBatch.lengths.length} lengths and ${hostBatch.tokens.length} tokens`,
       );
     }
-    const predicted = shiftTargets(hostBatch, models, length, config.vocabulary, targets, lossWeights);
-    pending.push({ predicted });
+    return shiftTargets(hostBatch, models, length, config.vocabulary, targets, lossWeights, { sum });
+  }
+
+  function prepare(hostBatch: HostBatch, rate: number) {
+    if (pending.length === STEPS_PER_READ) {
+      throw new RangeError(`Cannot take a step as at most ${STEPS_PER_READ} may wait to be drained`);
+    }
+    pending.push({ predicted: shift(hostBatch, false) });
     steps++;
     gpu.write(step, adamwStep(steps, rate, settings));
   }
 
-  function upload(hostBatch: HostBatch, group: Group, micro: number) {
+  function upload(hostBatch: HostBatch, group: Group, micro: number, index: number) {
     const tokens = slice(hostBatch.tokens, group, micro);
     const rows = microBatch * length;
     for (let model = 0; model < group.size; model++) {
@@ -226,7 +245,6 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
     gpu.write(acts.order, order.subarray(0, group.size * rows));
     gpu.write(acts.targets, slice(targets, group, micro));
     gpu.write(acts.weights, slice(lossWeights, group, micro));
-    const index = pending.length - 1;
     gpu.write(slot, Uint32Array.of(index * batch + micro * microBatch, index));
   }
 
@@ -248,7 +266,7 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
       prepare(hostBatch, rate);
       for (const group of groups) {
         for (let micro = 0; micro < micros; micro++) {
-          upload(hostBatch, group, micro);
+          upload(hostBatch, group, micro, pending.length - 1);
           const pass = group.passes[Math.min(micro, 1)];
           gpu.submit(micro === micros - 1 ? [...pass, ...group.update] : pass);
         }
@@ -259,12 +277,29 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
       const times: KernelTime[] = [];
       for (const group of groups) {
         for (let micro = 0; micro < micros; micro++) {
-          upload(hostBatch, group, micro);
+          upload(hostBatch, group, micro, pending.length - 1);
           const pass = group.passes[Math.min(micro, 1)];
           times.push(...await gpu.profile(micro === micros - 1 ? [...pass, ...group.update] : pass));
         }
       }
       return times;
+    },
+    async evaluate(hostBatch) {
+      const predicted = shift(hostBatch, true);
+      const nll = new Float64Array(models);
+      for (const group of groups) {
+        for (let micro = 0; micro < micros; micro++) {
+          upload(hostBatch, group, micro, 0);
+          gpu.submit(group.evaluation);
+        }
+      }
+      const sums = await gpu.read(
+        groups.map(({ evaluated, size }) => ({ buffer: evaluated, bytes: batch * size * 4 })),
+      );
+      groups.forEach(({ first, size }, g) => {
+        new Float32Array(sums[g]).forEach((sum, i) => nll[first + i % size] += sum);
+      });
+      return { nll, predicted };
     },
     async drain() {
       const first = steps - pending.length + 1;

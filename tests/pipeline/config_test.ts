@@ -15,9 +15,12 @@ import {
   STAGES,
 } from "../../pipeline/config.ts";
 
-Deno.test("FIELDS have unique flags, values within their own range, and a stage or a task each", () => {
+Deno.test("FIELDS have flags unique within a task, values within their own range, and a stage or a task each", () => {
   const all = [...Object.values(FIELDS), ...Object.values(OPTIONS)];
-  assertEquals(new Set(all.map(({ flag }) => flag)).size, all.length);
+  for (const task of new Set(all.flatMap(({ tasks }) => tasks))) {
+    const flags = Object.values(fieldsOf(task)).map(({ flag }) => flag);
+    assertEquals(new Set(flags).size, flags.length, task);
+  }
   for (const field of Object.values(FIELDS)) {
     checkValue(field, field.default);
     assert(field.stages.length + field.tasks.length > 0, field.flag);

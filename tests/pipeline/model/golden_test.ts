@@ -4,6 +4,7 @@ import type { ModelConfig } from "../../../pipeline/model/config.ts";
 import type { Weights } from "../../../pipeline/model/parameters.ts";
 import { decodeSafetensors } from "../../../pipeline/model/safetensors.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";
+import { trainModel } from "../../../pipeline/training/train.ts";
 import { createTrainer } from "../../../pipeline/training/trainer.ts";
 
 // Golden values come from an independent float64 implementation (fixtures/golden/README.md).
@@ -125,4 +126,35 @@ for (const name of ["tiny", "odd"]) {
     assertEquals(weights[1], weights[0]);
     trainer.close();
   });
+
+  for (const microBatch of new Set([1, batch])) {
+    Deno.test(`trainModel() takes the golden steps of ${name}, ${microBatch} sequences at once`, async () => {
+      const { adamw } = expected;
+      const losses: number[] = [];
+      const weights = await trainModel({
+        gpu,
+        model: config,
+        start: models[0],
+        batch,
+        microBatch,
+        steps: adamw.lr.length,
+        rateAt: (step) => adamw.lr[step - 1],
+        beta1: adamw.betas[0],
+        beta2: adamw.betas[1],
+        epsilon: adamw.eps,
+        weightDecay: adamw.weight_decay,
+        clip: adamw.clip,
+        open: () => () =>
+          Promise.resolve({ rows: batch, sequence: new BigUint64Array(batch), tokens, length: lengths }),
+        logEvery: 1,
+        onMetrics: ({ loss, norm, step }) => {
+          losses.push(loss);
+          assertClose(norm, adamw.grad_norm[step - 1], `norm at step ${step}`);
+        },
+      });
+      losses.forEach((loss, i) => assertClose(loss, adamw.loss_before_step[i], `loss before step ${i + 1}`));
+      assertEquals(losses.length, adamw.lr.length);
+      assertTensors(weights, tensors("model-00-after-5-steps.safetensors"));
+    });
+  }
 }

@@ -1,4 +1,4 @@
-import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import type { ModelConfig } from "../../../pipeline/model/config.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";
 import { assertClose, assertSameBits, gpu, randomIntegers } from "../../kernels/support.ts";
@@ -20,9 +20,10 @@ function sequences(rows: number) {
 /** Scores in one call, with a scorer of its own. */
 async function score(
   { tokens, lengths }: { tokens: Uint32Array | Uint16Array; lengths: Uint32Array },
-  { batch = 4, length = STRIDE, models = MODELS, on = gpu } = {},
+  { batch = 4, length = STRIDE, models = MODELS, on = gpu, prefixes = undefined as number[] | undefined } =
+    {},
 ): Promise<Float32Array> {
-  const scorer = createScorer(on, { config: CONFIG, models, batch, length });
+  const scorer = createScorer(on, { config: CONFIG, models, batch, length, prefixes });
   const nll = await scorer.score(tokens, STRIDE, lengths);
   scorer.close();
   return nll;
@@ -40,6 +41,55 @@ Deno.test("createScorer() gives the NLL of an independent f64 model, summed over
       const expected = real > 1 ? sequenceNll(CONFIG, MODELS[i % 3], prefix) : 0;
       assertClose([value], [expected], { atol: 2e-5, rtol: 2e-5 }, `NLL ${i} of prefix ${length}`);
     });
+  }
+});
+
+Deno.test("createScorer() sums over several prefixes in one forward pass, each as an independent f64 model does", async () => {
+  const { tokens, lengths } = sequences(7);
+  lengths[3] = STRIDE;
+  const prefixes = [1, 2, 3, 8, 11, STRIDE];
+  const nll = await score({ tokens, lengths }, { prefixes });
+  assertEquals(nll.length, 7 * prefixes.length * 3);
+  nll.forEach((value, i) => {
+    const [row, prefix] = [
+      Math.floor(i / 3 / prefixes.length),
+      prefixes[Math.floor(i / 3) % prefixes.length],
+    ];
+    const real = Math.min(prefix, lengths[row]);
+    const start = [...tokens.subarray(row * STRIDE, row * STRIDE + real)];
+    const expected = real > 1 ? sequenceNll(CONFIG, MODELS[i % 3], start) : 0;
+    assertClose([value], [expected], { atol: 2e-5, rtol: 2e-5 }, `NLL ${i} of prefix ${prefix}`);
+  });
+});
+
+Deno.test("createScorer() gives a prefix the same bits in any company, batch and bank, and those of the sum where it is the length", async () => {
+  const rows = sequences(9);
+  const prefixes = [2, 5, 7, STRIDE];
+  const expected = await score(rows, { prefixes, batch: 1 });
+  const at = (k: number) => expected.filter((_, place) => Math.floor(place / 3) % prefixes.length === k);
+  assertSameBits(at(3), await score(rows), "the whole length");
+  assertSameBits(at(1), await score(rows, { prefixes: [5] }), "a prefix alone");
+  assertSameBits(await score(rows, { prefixes, batch: 16 }), expected, "one batch");
+  const on = { ...gpu, maxBindingBytes: 2 * 4 * 48 * 48 };
+  assertSameBits(await score(rows, { prefixes, on }), expected, "two models per bank");
+});
+
+Deno.test("createScorer() sums over prefixes of more rows than it reads back at once", async () => {
+  const rows = sequences(5000);
+  const few = { tokens: rows.tokens.slice(4090 * STRIDE), lengths: rows.lengths.slice(4090) };
+  const more = { batch: 600, length: 3, models: [MODELS[0]], prefixes: [2, 3] };
+  const all = await score(rows, more);
+  assertEquals(all.length, 10_000);
+  assertSameBits(all.slice(2 * 4090), await score(few, more));
+});
+
+Deno.test("createScorer() refuses prefixes that do not ascend to the length", () => {
+  for (const prefixes of [[0], [3, 3], [5, 4], [2, STRIDE + 1], [1.5]]) {
+    const error = assertThrows(
+      () => createScorer(gpu, { config: CONFIG, models: MODELS, batch: 1, length: STRIDE, prefixes }),
+      RangeError,
+    );
+    assertMatch(error.message, /prefixes must ascend from 1 to the length, 12: number [01] is [\d.]+$/);
   }
 });
 

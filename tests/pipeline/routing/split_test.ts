@@ -17,7 +17,14 @@ import {
   sourceMix,
   tokenImbalance,
 } from "../../../pipeline/routing/metrics.ts";
-import { expertFolder, type Partition, split, type SplitOptions } from "../../../pipeline/routing/split.ts";
+import {
+  expertFolder,
+  partHash,
+  type Partition,
+  type PartManifest,
+  split,
+  type SplitOptions,
+} from "../../../pipeline/routing/split.ts";
 import { hashFile } from "../../../pipeline/run/files.ts";
 import { batchesOf, E, LINEAGE, PREFIX, rowsOf } from "./support.ts";
 
@@ -371,4 +378,17 @@ Deno.test("split() reads no faster than it writes", async () => {
     await split({ train }, { folder, shardSequences: 5, onProgress: () => ahead-- });
     assert(most <= 2, `${most} batches were read ahead`);
   });
+});
+
+Deno.test("partHash() is what sha256sum says of the list of the training shards", () => {
+  const file = (name: string, sha256: string) => ({ name, sha256, bytes: 1, rows: 1, tokens: 1 });
+  const files = [
+    file("train-00000.arrow", "ab"),
+    file("train-00001.arrow", "cd"),
+    file("test-00000.arrow", "ef"),
+  ];
+  const part = { format: 1, expert: 0, files } as unknown as PartManifest;
+  // printf 'ab  train-00000.arrow\ncd  train-00001.arrow\n' | sha256sum
+  assertEquals(partHash(part), "fb6a5450bde51ecc4e83bcc73079f7e818d69716755f2ed5a1a49d112555d894");
+  assertEquals(partHash({ ...part, files: files.slice(0, 2) }), partHash(part));
 });

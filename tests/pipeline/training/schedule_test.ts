@@ -1,11 +1,25 @@
-import { assertEquals } from "@std/assert";
-import { constantRate } from "../../../pipeline/training/schedule.ts";
+import { assertAlmostEquals, assertEquals } from "@std/assert";
+import { constantRate, cosineRate } from "../../../pipeline/training/schedule.ts";
 
-Deno.test("constantRate() warms up linearly from 0 and stays", () => {
-  const rates = [1, 2, 3, 4, 5, 1000].map((step) => constantRate(step, { rate: 1, warmup: 4 }));
-  assertEquals(rates, [0.25, 0.5, 0.75, 1, 1, 1]);
+Deno.test("constantRate() rises linearly over the warm-up, then stays", () => {
+  const rates = [1, 2, 4, 5, 100].map((step) => constantRate(step, { rate: 0.8, warmup: 4 }));
+  assertEquals(rates, [0.2, 0.4, 0.8, 0.8, 0.8]);
 });
 
-Deno.test("constantRate() is constant without warm-up", () => {
-  assertEquals([1, 2].map((step) => constantRate(step, { rate: 0.5, warmup: 0 })), [0.5, 0.5]);
+Deno.test("constantRate() is constant from the first step without a warm-up", () => {
+  assertEquals(constantRate(1, { rate: 0.8, warmup: 0 }), 0.8);
+});
+
+Deno.test("cosineRate() rises linearly, falls by half a cosine and ends at its final share", () => {
+  const rate = (step: number) => cosineRate(step, { rate: 2, warmup: 4, steps: 12, final: 0.1 });
+  assertEquals([1, 2, 4].map(rate), [0.5, 1, 2]);
+  assertAlmostEquals(rate(8), 1.1, 1e-12); // half way, where the cosine is 0: the mean of 2 and 0.2
+  assertAlmostEquals(rate(6), 0.2 + 1.8 * (1 + Math.SQRT1_2) / 2, 1e-12);
+  assertAlmostEquals(rate(12), 0.2, 1e-12);
+  for (let step = 5; step <= 12; step++) assertEquals(rate(step) < rate(step - 1), true);
+});
+
+Deno.test("cosineRate() stays at its final share after the last step, and needs no warm-up", () => {
+  assertAlmostEquals(cosineRate(99, { rate: 1, warmup: 0, steps: 10, final: 0.25 }), 0.25, 1e-12);
+  assertAlmostEquals(cosineRate(5, { rate: 1, warmup: 0, steps: 10, final: 0 }), 0.5, 1e-12);
 });

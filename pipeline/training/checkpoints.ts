@@ -1,0 +1,70 @@
+/**
+ * Training checkpoints of one model: a folder of state files, named by their step, of which the last few are kept.
+ *
+ * @module
+ */
+
+import type { ModelConfig } from "../model/config.ts";
+import { exists, removeIfThere } from "../run/files.ts";
+import { loadTrainerState, saveTrainerState } from "./state.ts";
+import type { TrainingState } from "./train.ts";
+
+/** What stands beside the state in a checkpoint. */
+export interface CheckpointContext {
+  /** Hash of all that the state depends on. */
+  key: string;
+  /** Bytes of the metrics file at this step; what is longer was written later. */
+  metricsBytes: number;
+  /** Steps at which training went on under other values, with the key before. */
+  resumed: { step: number; key: string }[];
+}
+
+/** Gives the name of the checkpoint after `step` steps. */
+export function checkpointName(step: number): string {
+  return `step-${String(step).padStart(8, "0")}.safetensors`;
+}
+
+/** Lists the checkpoints of a folder, the latest first. */
+export async function listCheckpoints(folder: string): Promise<string[]> {
+  if (!await exists(folder)) return [];
+  const names: string[] = [];
+  for await (const { name } of Deno.readDir(folder)) {
+    if (/^step-\d{8,}\.safetensors$/.test(name)) names.push(name);
+  }
+  return names.sort((a, b) => b.length - a.length || (a < b ? 1 : -1)).map((name) => `${folder}/${name}`);
+}
+
+/** Writes a checkpoint, then removes all but the last `keep`. */
+export async function saveCheckpointState(
+  folder: string,
+  model: ModelConfig,
+  { trainer, tokens, losses }: TrainingState,
+  context: CheckpointContext,
+  keep: number,
+): Promise<string> {
+  const path = `${folder}/${checkpointName(trainer.step)}`;
+  await saveTrainerState(path, model, trainer, { tokens, losses, ...context });
+  for (const old of (await listCheckpoints(folder)).slice(keep)) await removeIfThere(old);
+  return path;
+}
+
+/** Loads the latest checkpoint that `accepts` its context; damaged ones and those of another shape are passed over. */
+export async function loadCheckpointState(
+  folder: string,
+  model: ModelConfig,
+  accepts: (context: CheckpointContext, step: number) => boolean,
+): Promise<{ state: TrainingState; context: CheckpointContext } | undefined> {
+  for (const path of await listCheckpoints(folder)) {
+    const saved = await loadTrainerState(path, model).catch((error) => {
+      if (error instanceof SyntaxError) return undefined;
+      throw error;
+    });
+    if (!saved) continue;
+    const { tokens, losses, ...context } = saved.notes as unknown as CheckpointContext & {
+      tokens: number;
+      losses: number[];
+    };
+    if (!accepts(context, saved.state.step)) continue;
+    return { state: { trainer: saved.state, tokens, losses }, context };
+  }
+}

@@ -1,0 +1,310 @@
+/** Trains experts and dense baselines as a user does, in run folders. */
+import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
+import { loadCheckpoint, saveCheckpoint } from "../pipeline/model/checkpoint.ts";
+import { randomBits } from "../pipeline/data/random.ts";
+import { hashes, inFolder, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
+
+const KILLS = 10;
+const MOST_TRIES = 60;
+
+/** Flags of a training that takes a second. */
+const BRIEF = [
+  ...["--expert-hidden", "8", "--expert-layers", "1", "--expert-heads", "2", "--expert-batch", "4"],
+  ...["--expert-steps", "40", "--expert-warmup", "4", "--log-every", "3", "--validate-every", "8"],
+];
+const CHECKPOINTS = ["--checkpoint-every", "5"];
+
+/** Partitions a small text once for all tests. */
+let made: Promise<string> | undefined;
+const scratch = await Deno.makeTempDir();
+globalThis.addEventListener("unload", () => Deno.removeSync(scratch, { recursive: true }));
+
+function partitioned(): Promise<string> {
+  return made ??= (async () => {
+    await Deno.writeTextFile(`${scratch}/docs.jsonl`, smallCorpus());
+    const run = `${scratch}/partitioned`;
+    const { code, err } = await task("partition", [
+      "--run",
+      run,
+      "--input",
+      `${scratch}/docs.jsonl`,
+      ...SMALL,
+    ]);
+    assertEquals(code, 0, err);
+    return run;
+  })();
+}
+
+async function copy(from: string, to: string): Promise<void> {
+  await Deno.mkdir(to, { recursive: true });
+  for await (const { name, isDirectory } of Deno.readDir(from)) {
+    if (isDirectory) await copy(`${from}/${name}`, `${to}/${name}`);
+    else await Deno.copyFile(`${from}/${name}`, `${to}/${name}`);
+  }
+}
+
+/** Runs a task that must succeed. */
+async function succeed(name: string, args: string[]): Promise<{ out: string; err: string }> {
+  const outcome = await task(name, args);
+  assertEquals(outcome.code, 0, outcome.err);
+  return outcome;
+}
+
+/** Runs a task that must end with exit code 2 and one line that holds `text`. */
+async function refuse(name: string, args: string[], text: string): Promise<void> {
+  const { code, err } = await task(name, args);
+  assertEquals(code, 2, err);
+  const lines = err.trim().split("\n").filter((line) => !/^(adapter|train-)/.test(line));
+  assertEquals(lines.length, 1, err);
+  assertStringIncludes(lines[0], text);
+}
+
+Deno.test("train-expert in a folder with its part, the tokenizer and the configuration alone gives the run's expert", () =>
+  inFolder(async (folder) => {
+    const run = `${folder}/run`;
+    await copy(await partitioned(), run);
+    await succeed("train-expert", ["--run", run, "--expert", "1", ...BRIEF]);
+
+    const alone = `${folder}/alone`;
+    await copy(`${run}/partition/expert-01`, `${alone}/partition/expert-01`);
+    for (const name of ["config.json", "tokenizer.json"]) {
+      await Deno.copyFile(`${run}/${name}`, `${alone}/${name}`);
+    }
+    await succeed("train-expert", ["--run", alone, "--expert", "1"]);
+    const names = [
+      "config.json",
+      "generation_config.json",
+      "model.safetensors",
+      "tokenizer.json",
+      "tokenizer_config.json",
+    ];
+    const trained = await hashes(alone);
+    const expected = await hashes(run);
+    for (const name of names.map((name) => `experts/expert-01/${name}`)) {
+      assertEquals(trained[name], expected[name], name);
+    }
+    assertEquals(trained["metrics/expert-01.jsonl"], expected["metrics/expert-01.jsonl"]);
+    await refuse("train-expert", ["--run", alone, "--expert", "0"], "run deno task partition");
+  }));
+
+Deno.test("experts and dense models killed at random moments and run again end with the bytes of undisturbed ones", () =>
+  inFolder(async (folder) => {
+    const models: [name: string, args: string[]][] = [
+      ["train-expert", ["--expert", "0"]],
+      ["train-dense", []],
+      ["train-dense", ["--match", "steps"]],
+    ];
+    const base = `${folder}/base`;
+    await copy(await partitioned(), base);
+    await copy(base, `${folder}/undisturbed`);
+    const durations: number[] = [];
+    for (const [name, args] of models) {
+      const start = performance.now();
+      await succeed(name, ["--run", `${folder}/undisturbed`, ...args, ...BRIEF, ...CHECKPOINTS]);
+      durations.push(performance.now() - start);
+    }
+    const expected = await hashes(`${folder}/undisturbed`);
+    assert(Object.keys(expected).some((name) => name.startsWith("dense-steps/checkpoints/step-")));
+
+    let kills = 0;
+    let resumed = 0;
+    for (let tries = 0; kills < KILLS && tries < MOST_TRIES; tries++) {
+      const run = `${folder}/run-${tries}`;
+      await copy(base, run);
+      for (const [i, [name, args]] of models.entries()) {
+        for (let attempt = 0;; attempt++) {
+          const child = taskCommand(name, ["--run", run, ...args, ...BRIEF, ...CHECKPOINTS], {
+            stdout: "null",
+          }).spawn();
+          const share =
+            Number(randomBits(1, `kill ${tries} ${i}`, BigUint64Array.of(BigInt(attempt))[0]) % 1000n) / 1000;
+          const timer = attempt < 3
+            ? setTimeout(() => child.kill("SIGKILL"), durations[i] * (0.3 + 0.7 * share))
+            : undefined;
+          const { signal, code, stderr } = await child.output();
+          clearTimeout(timer);
+          if (signal === "SIGKILL") {
+            kills++;
+            continue;
+          }
+          const text = new TextDecoder().decode(stderr);
+          assertEquals(code, 0, text);
+          if (text.includes("goes on after step")) resumed++;
+          break;
+        }
+      }
+      assertEquals(await hashes(run), expected);
+      await Deno.remove(run, { recursive: true });
+    }
+    assert(kills >= KILLS, `only ${kills} of ${KILLS} trainings were killed before their end`);
+    assert(resumed > 0, "no training went on from a checkpoint");
+  }));
+
+Deno.test("train-expert skips what is up to date, keeps the last checkpoints and refuses other values", () =>
+  inFolder(async (folder) => {
+    const run = `${folder}/run`;
+    await copy(await partitioned(), run);
+    await succeed("train-expert", ["--run", run, "--expert", "all", ...BRIEF, ...CHECKPOINTS, "--keep", "3"]);
+    const before = await hashes(run);
+    const kept = Object.keys(before).filter((name) => name.startsWith("experts/expert-00/checkpoints/"));
+    assertEquals(kept.map((name) => name.slice(-14, -12)), ["30", "35", "40"]);
+
+    const again = await succeed("train-expert", ["--run", run, "--expert", "all"]);
+    assertEquals(again.err.match(/up to date/g)?.length, 2);
+    await refuse(
+      "train-expert",
+      ["--run", run, "--expert", "0", "--expert-rate", "0.1"],
+      "--expert-rate must be what",
+    );
+    assertEquals(await hashes(run), before);
+
+    await succeed("train-expert", ["--run", run, "--expert", "0", "--expert-rate", "0.1", "--force"]);
+    const after = await hashes(run);
+    assertNotEquals(
+      after["experts/expert-00/model.safetensors"],
+      before["experts/expert-00/model.safetensors"],
+    );
+    assertEquals(after["experts/expert-01/model.safetensors"], before["experts/expert-01/model.safetensors"]);
+  }));
+
+Deno.test("train-expert writes the weights as f16 or bf16 and starts from a checkpoint", () =>
+  inFolder(async (folder) => {
+    const base = `${folder}/base`;
+    await copy(await partitioned(), base);
+    const sizes: Record<string, number> = {};
+    for (const dtype of ["f32", "f16", "bf16"]) {
+      const run = `${folder}/${dtype}`;
+      await copy(base, run);
+      await succeed("train-expert", ["--run", run, "--expert", "0", ...BRIEF, "--save-dtype", dtype]);
+      const { size } = await Deno.stat(`${run}/experts/expert-00/model.safetensors`);
+      sizes[dtype] = size;
+      const config = JSON.parse(await Deno.readTextFile(`${run}/experts/expert-00/config.json`));
+      assertEquals(config.torch_dtype, { f32: "float32", f16: "float16", bf16: "bfloat16" }[dtype]);
+    }
+    assert(Math.abs(sizes.f16 - sizes.bf16) < 100); // headers alone differ
+    assert(sizes.f16 < 0.6 * sizes.f32);
+
+    // Going on from trained weights, the first loss is near the last one before, far below that of new weights.
+    const first = async (run: string) =>
+      JSON.parse((await Deno.readTextFile(`${run}/metrics/expert-00.jsonl`)).split("\n")[0]).loss;
+    const run = `${folder}/init`;
+    await copy(base, run);
+    const init = `${folder}/bf16/experts/expert-00`;
+    await succeed("train-expert", ["--run", run, "--expert", "0", ...BRIEF, "--init", init]);
+    assert(await first(run) < await first(`${folder}/f32`) - 0.5);
+    await refuse(
+      "train-expert",
+      ["--run", run, "--expert", "0", "--init", init, "--expert-hidden", "16", "--force"],
+      "hidden must be that of the model to train: there it is 8, here it is 16",
+    );
+  }));
+
+Deno.test("train-expert counts its steps by tokens and by epochs, and names what makes none", () =>
+  inFolder(async (folder) => {
+    const run = `${folder}/run`;
+    await copy(await partitioned(), run);
+    const part = JSON.parse(await Deno.readTextFile(`${run}/partition/expert-00/manifest.json`));
+    const steps = async (...flags: string[]) => {
+      const { out } = await succeed("train-expert", [
+        "--run",
+        run,
+        "--expert",
+        "0",
+        ...BRIEF,
+        "--force",
+        "--json",
+        ...flags,
+      ]);
+      return JSON.parse(out).models[0].steps;
+    };
+    assertEquals(await steps("--tokens", "1300"), Math.floor(1300 / (4 * 32)));
+    assertEquals(await steps("--tokens", "0", "--epochs", "0.5"), Math.floor(0.5 * part.train.sequences / 4));
+    const brief = ["--run", run, "--expert", "0", ...BRIEF, "--force"];
+    await refuse(
+      "train-expert",
+      [...brief, "--tokens", "100", "--epochs", "1"],
+      "only one of --tokens and --epochs",
+    );
+    await refuse("train-expert", [...brief, "--epochs", "0", "--tokens", "100"], "at least one step");
+  }));
+
+Deno.test("train-dense sees as many tokens as all experts together, with E times the batch or the steps", () =>
+  inFolder(async (folder) => {
+    const run = `${folder}/run`;
+    await copy(await partitioned(), run);
+    const train = async (...args: string[]) =>
+      JSON.parse((await succeed("train-dense", ["--run", run, "--json", ...BRIEF, ...args])).out).models[0];
+    const dense = await train();
+    const steps = await train("--match", "steps", "--dense-steps-rate", "0.002");
+    assertEquals([dense.steps, dense.batch, dense.folder], [40, 8, "dense"]);
+    assertEquals([steps.steps, steps.batch, steps.folder], [80, 4, "dense-steps"]);
+    assertEquals([dense.rate, steps.rate], [0.003, 0.002]);
+  }));
+
+Deno.test("train-expert stops at a loss that is no number and says how to go on; --resume goes on with another rate", () =>
+  inFolder(async (folder) => {
+    const run = `${folder}/run`;
+    await copy(await partitioned(), run);
+    const args = ["--run", run, "--expert", "0", ...BRIEF, ...CHECKPOINTS];
+    await succeed("train-expert", [...args, "--keep", "9"]);
+
+    const expert = `${run}/experts/expert-00`;
+    const { config, weights, notes } = await loadCheckpoint(expert);
+    weights.get("gpt_neox.embed_in.weight")!.fill(3e38);
+    await saveCheckpoint(`${folder}/huge`, config, weights, notes);
+    const diverged = await task("train-expert", [...args, "--init", `${folder}/huge`, "--force"]);
+    assertEquals(diverged.code, 1);
+    const error = diverged.err.trim().split("\n").at(-1)!;
+    assertStringIncludes(error, "must be finite");
+    assertStringIncludes(error, "at step 1 of expert-00");
+    assertStringIncludes(
+      error,
+      `deno task train-expert --run ${run} --expert 0 --expert-rate 0.0015 --resume`,
+    );
+
+    await succeed("train-expert", [...args, "--init", "", "--force", "--keep", "9"]);
+    for (const step of ["35", "40"]) {
+      await Deno.remove(`${expert}/checkpoints/step-000000${step}.safetensors`);
+    }
+    await Deno.remove(`${run}/manifests/train-expert-00.json`);
+    const resumed = await succeed("train-expert", [...args, "--expert-rate", "0.0015", "--resume", "--json"]);
+    assertStringIncludes(resumed.err, "goes on after step 30 of 40");
+    assertEquals(JSON.parse(resumed.out).models[0].resumed[0].step, 30);
+    const steps = (await Deno.readTextFile(`${run}/metrics/expert-00.jsonl`)).trim().split("\n")
+      .map((line) => JSON.parse(line).step);
+    assertEquals(steps, [...new Set(steps)].sort((a, b) => a - b));
+  }));
+
+Deno.test("train-expert and train-dense name what is missing, damaged or does not fit", () =>
+  inFolder(async (folder) => {
+    const run = `${folder}/run`;
+    await copy(await partitioned(), run);
+    await refuse("train-expert", ["--run", `${folder}/none`, "--expert", "0"], "run deno task partition");
+    await refuse("train-dense", ["--run", `${folder}/none`], "run deno task partition");
+    await refuse("train-expert", ["--run", run], "--expert must be one of 0 to 1, or all");
+    await refuse("train-expert", ["--run", run, "--expert", "2"], "must be one of 0 to 1");
+    await refuse("train-expert", ["--run", run, "--expert", "0", "--init", `${folder}/none`], "no such file");
+    await refuse(
+      "train-expert",
+      ["--run", run, "--expert", "0", "--micro-batch", "3", ...BRIEF],
+      "a multiple of the micro-batch",
+    );
+
+    const part = `${run}/partition/expert-00`;
+    const shard = `${part}/train-00000.arrow`;
+    const whole = await Deno.readFile(shard);
+    await Deno.writeFile(shard, whole.subarray(0, whole.length / 2));
+    await refuse(
+      "train-expert",
+      ["--run", run, "--expert", "0", ...BRIEF],
+      'train-00000.arrow" must be whole',
+    );
+    await Deno.writeFile(shard, whole);
+    await Deno.writeTextFile(`${part}/manifest.json`, "{");
+    await refuse("train-expert", ["--run", run, "--expert", "0", ...BRIEF], "must be a part's manifest");
+    const tokenizer = await Deno.readTextFile(`${run}/tokenizer.json`);
+    await Deno.writeTextFile(`${run}/tokenizer.json`, tokenizer + "\n");
+    await refuse("train-expert", ["--run", run, "--expert", "1", ...BRIEF], "must have the same tokenizer");
+    await Deno.remove(`${run}/tokenizer.json`);
+    await refuse("train-expert", ["--run", run, "--expert", "1", ...BRIEF], "its tokenizer must be there");
+  }));
