@@ -1,0 +1,101 @@
+/**
+ * Reads held-out sequences, pass after pass, in blocks that are the same in every pass.
+ *
+ * @module
+ */
+
+import type { Gpu } from "../../kernels/gpu.ts";
+import {
+  checkLineage,
+  checkTokens,
+  type Columns,
+  fromBatch,
+  type Lineage,
+  originOf,
+  type RecordBatch,
+} from "../data/arrow.ts";
+import { regroup } from "../data/columns.ts";
+import { MLP_EXPANSION, type ModelConfig } from "../model/config.ts";
+
+/** Sequences that are scored together. */
+export interface Block {
+  /** Number of sequences. */
+  rows: number;
+  /** Token ids `[rows, S]`. */
+  tokens: Uint16Array | Uint32Array;
+  /** S. */
+  sequenceLength: number;
+  /** Real tokens `[rows]`. */
+  length: Uint32Array;
+  /** Ids of the documents `[rows]`; where the input has none, every sequence is one. */
+  document: BigUint64Array;
+  /** Labels `[rows]`. */
+  source: string[];
+}
+
+const TOKENS_PER_BLOCK = 131_072;
+const ROWS_PER_BLOCK = 1024;
+
+/**
+ * Cuts batches into blocks of one size, however they come. Throws a `RangeError` where rows have no tokens, are of another
+ * tokenizer than `lineage` says, or differ in length, or where a token id isn't below the vocabulary.
+ */
+export async function* blocks(
+  batches: ReadableStream<RecordBatch>,
+  lineage: Pick<Lineage, "tokenizer" | "vocabulary">,
+): AsyncGenerator<Block> {
+  const source = checked(batches, lineage);
+  try {
+    const { value: first, done } = await source.next();
+    if (done) return;
+    const sequenceLength = first.tokens!.length / first.rows;
+    const size = Math.max(1, Math.min(ROWS_PER_BLOCK, Math.floor(TOKENS_PER_BLOCK / sequenceLength)));
+    const all = async function* () {
+      yield first;
+      yield* source;
+    };
+    for await (const { rows, tokens, length, document, source } of regroup(all(), size)) {
+      yield { rows, tokens: tokens!, sequenceLength, length, document: document!, source: source! };
+    }
+  } finally {
+    await source.return(undefined);
+  }
+}
+
+/** Yields the columns of batches that have rows, with every column that a block needs. */
+async function* checked(
+  batches: ReadableStream<RecordBatch>,
+  lineage: Pick<Lineage, "tokenizer" | "vocabulary">,
+): AsyncGenerator<Columns> {
+  let sequenceLength: number | undefined;
+  for await (const batch of batches) {
+    const where = originOf(batch);
+    checkLineage(batch, lineage, "the routers");
+    const { rows, sequence, document = sequence, source, tokens, length } = fromBatch(batch, where);
+    if (tokens === undefined) {
+      throw new RangeError(`Cannot evaluate ${where} as it must have a column "tokens": it has none`);
+    }
+    if (rows === 0) continue;
+    sequenceLength ??= tokens.length / rows;
+    if (tokens.length !== rows * sequenceLength) {
+      throw new RangeError(
+        `Cannot evaluate ${where} as all sequences must have ${sequenceLength} tokens: these have ${
+          tokens.length / rows
+        }`,
+      );
+    }
+    const columns = { rows, sequence, document, source: source ?? Array(rows).fill(""), tokens, length };
+    checkTokens(columns, lineage.vocabulary!, where);
+    yield columns;
+  }
+}
+
+const TOKENS_PER_PASS = 8192;
+const MOST_ROWS_PER_PASS = 256;
+
+/** Gives the sequences of one forward pass: as asked, or as many as are quick and fit the adapter's bindings. */
+export function rowsPerPass(gpu: Gpu, { hidden }: ModelConfig, length: number, asked?: number): number {
+  const widest = length * MLP_EXPANSION * hidden * 4; // bytes of one sequence's MLP activations
+  const rows = Math.min(MOST_ROWS_PER_PASS, TOKENS_PER_PASS / length, gpu.maxBindingBytes / widest);
+  return asked ?? Math.max(1, Math.floor(rows));
+}

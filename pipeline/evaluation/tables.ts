@@ -1,0 +1,165 @@
+/**
+ * The sums of an evaluation, and what they say.
+ *
+ * @module
+ */
+
+import { percentileInterval } from "./bootstrap.ts";
+import type { Baseline, Evaluation, Score, Way } from "./evaluation.ts";
+import type { Kept, Routed } from "./routes.ts";
+
+/** Sums over the sequences of one kind: of a document, a source or a segment. */
+export interface Sums {
+  /** Sequences `[kinds]`. */
+  sequences: Float64Array;
+  /** Predicted tokens `[kinds]`. */
+  tokens: Float64Array;
+  /** NLL, nats, f64 `[kinds, width]`. */
+  nll: Float64Array;
+}
+
+/** Sums by column: the mixture with each prefix comes first, then the other ways. */
+export interface Tables {
+  /** Number of columns. */
+  width: number;
+  /** Column of every way. */
+  columns: Partial<Record<Way, number>>;
+  /** By document. */
+  byDocument: Sums;
+  /** By source. */
+  bySource: Sums;
+  /** By expert that M tokens choose. */
+  bySegment: Sums;
+  /** Adds a sequence's NLL to a column of all three. */
+  add: (block: Kept, row: number, column: number, nll: number) => void;
+}
+
+/** Makes tables for routed sequences: these are counted, and no NLL is in yet. */
+export function createTables(
+  { prefixes, blocks, documents, sources }: Routed,
+  { prefix, experts, baselines }: { prefix: number; experts: number; baselines: readonly Baseline[] },
+): Tables {
+  const routed = prefixes.length;
+  const own = prefixes.indexOf(prefix);
+  const columns: Partial<Record<Way, number>> = { mixture: own, random: routed, oracle: routed + 1 };
+  baselines.forEach((name, i) => columns[name] = routed + 2 + i);
+  const width = routed + 2 + baselines.length;
+  const sums = (kinds: number): Sums => ({
+    sequences: new Float64Array(kinds),
+    tokens: new Float64Array(kinds),
+    nll: new Float64Array(kinds * width),
+  });
+  const [byDocument, bySource, bySegment] = [documents, sources.length, experts].map(sums);
+  const count = ({ sequences, tokens }: Sums, kind: number, predicted: number) => {
+    sequences[kind]++;
+    tokens[kind] += predicted;
+  };
+  for (const { rows, document, source, routes, predicted } of blocks) {
+    for (let row = 0; row < rows; row++) {
+      count(byDocument, document[row], predicted[row]);
+      count(bySource, source[row], predicted[row]);
+      count(bySegment, routes[row * routed + own], predicted[row]);
+    }
+  }
+  return {
+    width,
+    columns,
+    byDocument,
+    bySource,
+    bySegment,
+    add({ document, source, routes }, row, column, nll) {
+      byDocument.nll[document[row] * width + column] += nll;
+      bySource.nll[source[row] * width + column] += nll;
+      bySegment.nll[routes[row * routed + own] * width + column] += nll;
+    },
+  };
+}
+
+/**
+ * Says what full tables mean. `draws` are the NLLs per token of resampled documents, f64 `[resamples, width]`.
+ */
+export function summarize(
+  routed: Routed,
+  { width, columns, byDocument, bySource, bySegment }: Tables,
+  draws: Float64Array,
+): Pick<Evaluation, "scores" | "gains" | "sources" | "segments" | "prefixes"> {
+  const ways = Object.keys(columns) as Way[];
+  const baselines = ways.filter((way): way is Baseline => way === "dense" || way === "dense-steps");
+  const experts = bySegment.tokens.length;
+  const tokens = byDocument.tokens.reduce((a, b) => a + b);
+  const { counts, agreement } = countRoutes(routed, experts, columns.mixture!);
+
+  const drawn = (column: number) =>
+    Float64Array.from({ length: draws.length / width }, (_, draw) => draws[draw * width + column]);
+  const scoreOf = (column: number): Score => {
+    let nll = 0;
+    for (let at = column; at < byDocument.nll.length; at += width) nll += byDocument.nll[at];
+    const nllPerToken = nll / tokens;
+    return {
+      nllPerToken,
+      perplexity: Math.exp(nllPerToken),
+      ...percentileInterval(drawn(column).map(Math.exp)),
+    };
+  };
+  const scores = byWay(ways, (way) => scoreOf(columns[way]!));
+  const perplexity = (sums: Sums, kind: number, way: Way) =>
+    Math.exp(sums.nll[kind * width + columns[way]!] / sums.tokens[kind]);
+  const gain = (mixture: number, baseline: number) => 100 * (1 - Math.exp(mixture - baseline));
+  const mixture = drawn(columns.mixture!);
+
+  return {
+    scores,
+    gains: baselines.map((baseline) => {
+      const other = drawn(columns[baseline]!);
+      const percent = gain(scores.mixture!.nllPerToken, scores[baseline]!.nllPerToken);
+      return { baseline, percent, ...percentileInterval(mixture.map((nll, draw) => gain(nll, other[draw]))) };
+    }),
+    sources: [...routed.sources.entries()].sort(([, a], [, b]) => a < b ? -1 : 1).map(([kind, source]) => ({
+      source,
+      documents: routed.documentsOf[kind],
+      sequences: bySource.sequences[kind],
+      tokens: bySource.tokens[kind],
+      perplexity: byWay(ways, (way) => perplexity(bySource, kind, way)),
+      shares: Array.from(
+        { length: experts },
+        (_, expert) => counts[kind * experts + expert] / bySource.sequences[kind],
+      ),
+    })),
+    segments: Array.from({ length: experts }, (_, expert) => {
+      const sequences = bySegment.sequences[expert];
+      const of = (way: Way) => sequences === 0 ? null : perplexity(bySegment, expert, way);
+      return {
+        expert,
+        sequences,
+        share: sequences / routed.blocks.reduce((sum, { rows }) => sum + rows, 0),
+        tokens: bySegment.tokens[expert],
+        perplexity: { mixture: of("mixture"), ...byWay(baselines, of) },
+      };
+    }),
+    prefixes: routed.prefixes.map((prefix, column) => {
+      const { perplexity, low, high } = scoreOf(column);
+      return { prefix, perplexity, low, high, agreement: agreement[column] };
+    }),
+  };
+}
+
+function byWay<Value>(ways: readonly Way[], of: (way: Way) => Value): Partial<Record<Way, Value>> {
+  return Object.fromEntries(ways.map((way) => [way, of(way)]));
+}
+
+/** Counts routed sequences `[sources, experts]`, and the share of all that each prefix sends where prefix `own` does. */
+function countRoutes({ prefixes, blocks, sources }: Routed, experts: number, own: number) {
+  const width = prefixes.length;
+  const counts = new Float64Array(sources.length * experts);
+  const agreeing = new Float64Array(width);
+  let sequences = 0;
+  for (const { rows, source, routes } of blocks) {
+    sequences += rows;
+    for (let row = 0; row < rows; row++) {
+      const expert = routes[row * width + own];
+      counts[source[row] * experts + expert]++;
+      for (let k = 0; k < width; k++) agreeing[k] += Number(routes[row * width + k] === expert);
+    }
+  }
+  return { counts, agreement: agreeing.map((count) => count / sequences) };
+}

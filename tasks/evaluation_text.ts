@@ -1,0 +1,120 @@
+/**
+ * Lays out an evaluation for a person to read.
+ *
+ * @module
+ */
+
+import type { Baseline, Evaluation, Way } from "../mod.ts";
+import { table } from "./text.ts";
+
+const WAYS: readonly Way[] = ["mixture", "dense", "dense-steps", "oracle", "random"];
+const MOST_SHARES = 4;
+
+const count = (value: number): string => value.toLocaleString("en");
+const percent = (share: number): string => `${(100 * share).toFixed(1)}%`;
+const perplexity = (value: number | null | undefined): string => {
+  if (value === null || value === undefined) return "-";
+  return value < 1000 ? value.toFixed(2) : value.toPrecision(4);
+};
+const interval = (low: number, high: number): string => `${perplexity(low)} to ${perplexity(high)}`;
+
+/** Lays out an evaluation: all, then by source, by routed segment and by prefix. */
+export function evaluationText(run: string, evaluation: Evaluation): string {
+  const { prefix, experts, documents, sequences, tokens, scores, gains } = evaluation;
+  const ways = WAYS.filter((way) => scores[way]);
+  const names = nameWays(experts, prefix);
+  return [
+    "",
+    `${count(documents)} held-out documents, ${count(sequences)} sequences, ${
+      count(tokens)
+    } predicted tokens`,
+    "",
+    table([
+      ["", "perplexity", "95% interval", "NLL/token"],
+      ...ways.map((way) => {
+        const { nllPerToken, low, high, ...score } = scores[way]!;
+        return [names[way], perplexity(score.perplexity), interval(low, high), nllPerToken.toFixed(4)];
+      }),
+    ]),
+    "",
+    ...gains.length === 0
+      ? [
+        `no gains, as no dense model is trained: run deno task train-dense --run ${run} (also with --match steps), then ` +
+        "evaluate again",
+      ]
+      : gains.map(({ baseline, percent, low, high }) =>
+        `perplexity lower than that of ${names[baseline]}, by ${percent.toFixed(1)}% (${low.toFixed(1)}% to ${
+          high.toFixed(1)
+        }%)`
+      ),
+    "",
+    table([
+      ["source", "documents", "tokens", ...ways, "goes to expert"],
+      ...evaluation.sources.map((source) => [
+        source.source || "(none)",
+        count(source.documents),
+        count(source.tokens),
+        ...ways.map((way) => perplexity(source.perplexity[way])),
+        sharesText(source.shares),
+      ]),
+    ]),
+    "",
+    table(segmentRows(evaluation)),
+    "",
+    table([
+      ["prefix", "perplexity", "95% interval", "same expert"],
+      ...evaluation.prefixes.map((score) => [
+        count(score.prefix) + (score.prefix === prefix ? " (M)" : ""),
+        perplexity(score.perplexity),
+        interval(score.low, score.high),
+        percent(score.agreement),
+      ]),
+    ]),
+    "",
+    `intervals: bootstrap over documents, ${count(evaluation.resamples)} draws`,
+    `run folder: ${run}`,
+  ].join("\n");
+}
+
+function nameWays(experts: number, prefix: number): Record<Way, string> {
+  return {
+    mixture: `mixture, routed by ${prefix} tokens`,
+    dense: `dense, ${experts} times the batch`,
+    "dense-steps": `dense, ${experts} times the steps`,
+    oracle: "best expert in hindsight",
+    random: "random expert",
+  };
+}
+
+/** The experts that most of a source goes to. */
+function sharesText(shares: number[]): string {
+  const most = [...shares.entries()].filter(([, share]) => share > 0).sort(([, a], [, b]) => b - a);
+  const rest = most.length > MOST_SHARES ? ", …" : "";
+  return most.slice(0, MOST_SHARES).map(([expert, share]) => `${expert}: ${Math.round(100 * share)}%`).join(
+    ", ",
+  ) + rest;
+}
+
+function segmentRows({ segments, scores }: Evaluation): string[][] {
+  const baselines = (["dense", "dense-steps"] as const).filter((way) => scores[way]);
+  const lower = (mixture: number | null, baseline: number | null | undefined) =>
+    mixture === null || !baseline ? "-" : `${(100 * (1 - mixture / baseline)).toFixed(1)}%`;
+  return [
+    [
+      "expert",
+      "sequences",
+      "share",
+      "tokens",
+      "mixture",
+      ...baselines.flatMap((way: Baseline) => [way, "lower by"]),
+    ],
+    ...segments.map(({ expert, sequences, share, tokens, perplexity: of }) => [
+      String(expert),
+      count(sequences),
+      percent(share),
+      count(tokens),
+      perplexity(of.mixture),
+      ...baselines.flatMap((way) => [perplexity(of[way]), lower(of.mixture, of[way])]),
+    ]),
+  ];
+}

@@ -1,0 +1,108 @@
+import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
+import { percentileInterval, resample } from "../../../pipeline/evaluation/bootstrap.ts";
+import { assertClose, random } from "../../kernels/support.ts";
+import { drawnDocuments } from "./support.ts";
+
+/** Documents with random NLLs in `columns` columns, and 10 to 40 tokens. */
+function anyDocuments(documents: number, columns: number) {
+  const nll = Float64Array.from(random(documents * columns, "NLLs"), (value) => 100 + 10 * value);
+  const tokens = Float64Array.from({ length: documents }, (_, i) => 10 + (7 * i) % 31);
+  return { nll, tokens, columns };
+}
+
+Deno.test("resample() gives the NLL per token of drawn documents, as adding them one by one does", async () => {
+  for (const documents of [1, 2, 7, 50]) {
+    const { nll, tokens, columns } = anyDocuments(documents, 3);
+    const means = await resample({ nll, tokens, columns }, { resamples: 20, seed: 5 });
+    assertEquals(means.length, 60);
+    for (let draw = 0; draw < 20; draw++) {
+      const drawn = drawnDocuments(documents, draw, 5);
+      const total = drawn.reduce((sum, document) => sum + tokens[document], 0);
+      for (let column = 0; column < columns; column++) {
+        const sum = drawn.reduce((sum, document) => sum + nll[document * columns + column], 0);
+        assertClose(
+          [means[draw * columns + column]],
+          [sum / total],
+          { atol: 0, rtol: 1e-13 },
+          `draw ${draw}`,
+        );
+      }
+    }
+  }
+});
+
+Deno.test("resample() of equally long documents spreads as the mean's standard error says", async () => {
+  const documents = 300;
+  const { nll } = anyDocuments(documents, 1);
+  const means = await resample({ nll, tokens: new Float64Array(documents).fill(1), columns: 1 }, {
+    resamples: 4000,
+    seed: 1,
+  });
+  const mean = nll.reduce((a, b) => a + b) / documents;
+  const deviation = Math.sqrt(nll.reduce((sum, value) => sum + (value - mean) ** 2, 0) / documents);
+  const error = deviation / Math.sqrt(documents);
+  const { low, high } = percentileInterval(means);
+  const average = means.reduce((a, b) => a + b) / means.length;
+  // Of 4000 draws the mean is off by 1.6% of the error, a 2.5% quantile by about 4%: bounds of four deviations.
+  assert(Math.abs(average - mean) < 0.065 * error, `${average} is off ${mean}`);
+  assert(Math.abs((low - mean) / error + 1.96) < 0.17, `${(low - mean) / error}`);
+  assert(Math.abs((high - mean) / error - 1.96) < 0.17, `${(high - mean) / error}`);
+});
+
+Deno.test("resample() draws every document equally often, with replacement", async () => {
+  const documents = 11;
+  const resamples = 3000;
+  const nll = new Float64Array(documents ** 2);
+  for (let i = 0; i < documents; i++) nll[i * documents + i] = 1; // column i counts document i
+  const means = await resample({ nll, tokens: new Float64Array(documents).fill(1), columns: documents }, {
+    resamples,
+    seed: 2,
+  });
+  const times = Array.from({ length: documents }, (_, column) => {
+    let sum = 0;
+    for (let draw = 0; draw < resamples; draw++) sum += means[draw * documents + column] * documents;
+    return sum;
+  });
+  const chiSquare = times.reduce((sum, n) => sum + (n - resamples) ** 2 / resamples, 0);
+  assert(chiSquare < 30, `${chiSquare} with 10 degrees of freedom`); // p = 0.001 at 29.6
+  assert(means.some((share) => share > 1.5 / documents), "no document was drawn twice");
+  assert(means.includes(0), "every draw took every document");
+});
+
+Deno.test("resample() depends on the seed alone, and more draws begin with the fewer", async () => {
+  const documents = anyDocuments(9, 2);
+  const few = await resample(documents, { resamples: 10, seed: 3 });
+  assertEquals((await resample(documents, { resamples: 25, seed: 3 })).slice(0, 20), few);
+  assertNotEquals(await resample(documents, { resamples: 10, seed: 4 }), few);
+});
+
+Deno.test("resample() of one document gives that document", async () => {
+  const means = await resample({ nll: Float64Array.of(6, 9), tokens: Float64Array.of(3), columns: 2 }, {
+    resamples: 4,
+    seed: 0,
+  });
+  assertEquals([...means], [2, 3, 2, 3, 2, 3, 2, 3]);
+});
+
+Deno.test("resample() ends when it is told to, and refuses fewer draws than one", async () => {
+  const many = { nll: new Float64Array(2 ** 20), tokens: new Float64Array(2 ** 20).fill(1), columns: 1 };
+  const ending = new AbortController();
+  const ended = resample(many, { resamples: 1000, seed: 0, signal: ending.signal });
+  ending.abort(new Error("enough"));
+  assertEquals((await assertRejects(() => ended, Error)).message, "enough");
+  for (const resamples of [0, 1.5, NaN]) {
+    const error = await assertRejects(() => resample(anyDocuments(2, 1), { resamples, seed: 0 }), RangeError);
+    assertMatch(error.message, /resamples must be an integer >= 1: resamples is (0|1\.5|NaN)$/);
+  }
+});
+
+Deno.test("percentileInterval() holds the middle 95%, between the nearest two values where none is there", () => {
+  const values = Float64Array.from({ length: 1001 }, (_, i) => (i * 376) % 1001);
+  assertClose(Object.values(percentileInterval(values)), [25, 975], { atol: 1e-9, rtol: 0 });
+  assertEquals(values[1], 376); // as they were
+  assertClose(Object.values(percentileInterval(Float64Array.of(10, 0))), [0.25, 9.75], {
+    atol: 1e-12,
+    rtol: 0,
+  });
+  assertEquals(percentileInterval(Float64Array.of(7)), { low: 7, high: 7 });
+});

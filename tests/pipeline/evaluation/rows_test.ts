@@ -1,0 +1,104 @@
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { type RecordBatch, toBatch } from "../../../pipeline/data/arrow.ts";
+import { blocks, rowsPerPass } from "../../../pipeline/evaluation/rows.ts";
+import { gpu } from "../../kernels/support.ts";
+import { anyRows, batchesOf, LINEAGE, MODEL, S } from "./support.ts";
+
+const KNOWN = { tokenizer: "ab12", vocabulary: 13 };
+
+async function refusal(batches: ReadableStream<RecordBatch>, known = KNOWN): Promise<string> {
+  return (await assertRejects(() => Array.fromAsync(blocks(batches, known)), Error)).message;
+}
+
+Deno.test("blocks() gives every row once, in blocks of one size, however they come in batches", async () => {
+  const rows = anyRows(2500);
+  const expected = await Array.fromAsync(blocks(batchesOf(rows, 2500), KNOWN));
+  assertEquals(expected.map((block) => block.rows), [1024, 1024, 452]);
+  assertEquals(expected.flatMap(({ length }) => [...length]), [...rows.length]);
+  assertEquals(expected.flatMap(({ tokens }) => [...tokens]), [...rows.tokens!]);
+  assertEquals(expected.flatMap(({ document }) => [...document]), [...rows.document!]);
+  assertEquals(expected.flatMap(({ source }) => source), rows.source);
+  for (const size of [7, 1000]) {
+    const actual = await Array.fromAsync(blocks(batchesOf(rows, size), KNOWN));
+    assert(JSON.stringify(actual, bigints) === JSON.stringify(expected, bigints), `batches of ${size}`);
+  }
+});
+
+const bigints = (_: string, value: unknown) => typeof value === "bigint" ? String(value) : value;
+
+Deno.test("blocks() bounds the tokens of a block", async () => {
+  const [rows, sequenceLength] = [70, 8192];
+  const { sequence, length } = anyRows(rows);
+  const tokens = new Uint16Array(rows * sequenceLength);
+  const batch = toBatch({ rows, sequence, length, tokens }, { ...LINEAGE, sequenceLength });
+  const sizes = (await Array.fromAsync(blocks(ReadableStream.from([batch]), KNOWN))).map((block) =>
+    block.rows
+  );
+  assertEquals(sizes, [16, 16, 16, 16, 6]);
+});
+
+Deno.test("blocks() takes rows without documents and sources, and batches without rows", async () => {
+  const { rows, sequence, tokens, length } = anyRows(3);
+  const bare = toBatch({ rows, sequence, tokens, length }, LINEAGE);
+  const empty = toBatch({
+    rows: 0,
+    sequence: new BigUint64Array(),
+    tokens: new Uint16Array(),
+    length: new Uint32Array(),
+  }, LINEAGE);
+  const [block, ...rest] = await Array.fromAsync(blocks(ReadableStream.from([empty, bare, empty]), KNOWN));
+  assertEquals(rest, []);
+  assertEquals([block.document, block.source, block.sequenceLength], [sequence, ["", "", ""], S]);
+  assertEquals(await Array.fromAsync(blocks(ReadableStream.from([empty]), KNOWN)), []);
+});
+
+Deno.test("blocks() refuses rows without tokens, of another tokenizer, length or vocabulary", async () => {
+  const rows = anyRows(4);
+  const { tokens, ...rest } = rows;
+  assertMatch(
+    await refusal(ReadableStream.from([toBatch(rest, LINEAGE)])),
+    /must have a column "tokens": it has none$/,
+  );
+  assertMatch(
+    await refusal(batchesOf(rows), { ...KNOWN, tokenizer: "ef56" }),
+    /tokenizer is ab12 in the former, ef56 in the latter$/,
+  );
+  const shorter = toBatch({ ...rest, tokens: tokens!.slice(0, 4 * 6), length: rest.length.fill(6) }, {
+    ...LINEAGE,
+    sequenceLength: 6,
+  });
+  assertMatch(
+    await refusal(ReadableStream.from([toBatch(rows, LINEAGE), shorter])),
+    /all sequences must have 12 tokens: these have 6$/,
+  );
+  assertMatch(
+    await refusal(batchesOf(rows, 5, { format: 1, stage: "" }), { tokenizer: "", vocabulary: 3 }),
+    /vocabulary is 3$/,
+  );
+});
+
+Deno.test("blocks() lets its source go where its reader stops", async () => {
+  for (const size of [600, 1100]) { // the first block is full in the second batch, and in the first
+    let closed = false;
+    const source = ReadableStream.from(async function* () {
+      try {
+        for (;;) yield toBatch(anyRows(size), LINEAGE);
+      } finally {
+        closed = true;
+      }
+    }());
+    for await (const { rows } of blocks(source, KNOWN)) {
+      assertEquals(rows, 1024);
+      break;
+    }
+    assert(closed, `batches of ${size}`);
+  }
+});
+
+Deno.test("rowsPerPass() takes what is asked for, else what fits a pass and the adapter's bindings", () => {
+  assertEquals(rowsPerPass(gpu, MODEL, 12, 3), 3);
+  assertEquals(rowsPerPass(gpu, MODEL, 12), 256);
+  assertEquals(rowsPerPass(gpu, MODEL, 1000), 8);
+  assertEquals(rowsPerPass(gpu, MODEL, 100_000), 1);
+  assertEquals(rowsPerPass({ ...gpu, maxBindingBytes: 5.5 * 12 * 48 * 4 }, MODEL, 12), 5);
+});

@@ -1,0 +1,78 @@
+/** Held-out rows, models and plain recomputations for the tests of evaluation. */
+
+import { type Columns, type Lineage, type RecordBatch, toBatch } from "../../../pipeline/data/arrow.ts";
+import { sliceColumns } from "../../../pipeline/data/columns.ts";
+import { randomBits } from "../../../pipeline/data/random.ts";
+import type { ModelLoader } from "../../../pipeline/evaluation/evaluate.ts";
+import type { CheckpointNotes, Routers } from "../../../pipeline/model/checkpoint.ts";
+import type { ModelConfig } from "../../../pipeline/model/config.ts";
+import { randomIntegers } from "../../kernels/support.ts";
+import { anyWeights } from "../model/support.ts";
+
+export const S = 12;
+export const ROUTER: ModelConfig = { vocabulary: 13, hidden: 8, layers: 1, heads: 2, context: S };
+export const MODEL: ModelConfig = { vocabulary: 13, hidden: 12, layers: 2, heads: 2, context: S };
+export const LINEAGE: Lineage = {
+  format: 1,
+  stage: "tokenize",
+  sequenceLength: S,
+  vocabulary: 13,
+  eos: 0,
+  tokenizer: "ab12",
+};
+const SOURCES = ["sea", "code", ""];
+
+/** Held-out rows: lengths 2 to 12, documents of several sequences that are not in order, three sources. */
+export function anyRows(rows: number, documents = 7, name = "rows"): Columns {
+  const document = BigUint64Array.from(
+    randomIntegers(rows, documents, `documents of ${name}`),
+    (id) => BigInt(id) + 900n,
+  );
+  return {
+    rows,
+    sequence: BigUint64Array.from({ length: rows }, (_, row) => BigInt(row) + 50n),
+    document,
+    source: [...document].map((id) => SOURCES[Number(id) % 3]),
+    tokens: Uint16Array.from(randomIntegers(rows * S, 13, `tokens of ${name}`)),
+    length: randomIntegers(rows, S - 1, `lengths of ${name}`).map((length) => length + 2),
+  };
+}
+
+/** Streams rows in batches of one size. */
+export function batchesOf(columns: Columns, size = 5, lineage = LINEAGE): ReadableStream<RecordBatch> {
+  const starts = Array.from({ length: Math.ceil(columns.rows / size) }, (_, i) => i * size);
+  return ReadableStream.from(
+    starts.map((start) =>
+      toBatch(sliceColumns(columns, start, Math.min(columns.rows, start + size)), lineage)
+    ),
+  );
+}
+
+/** Routers with random weights. */
+export function anyRouters(count: number, notes: CheckpointNotes = { tokenizer: "ab12" }): Routers {
+  const models = Array.from({ length: count }, (_, i) => anyWeights(ROUTER, `router ${i}`));
+  return { config: ROUTER, models, notes, sha256: "cd34" };
+}
+
+/** A model with random weights, by name. */
+export function anyModel(
+  name: string,
+  config = MODEL,
+  notes: CheckpointNotes = { tokenizer: "ab12" },
+): ModelLoader {
+  return () => Promise.resolve({ config, weights: anyWeights(config, name), notes, sha256: "" });
+}
+
+/** Real tokens of every row. */
+export function sequencesOf({ rows, tokens, length }: Columns): number[][] {
+  return Array.from({ length: rows }, (_, row) => [...tokens!.subarray(row * S, row * S + length[row])]);
+}
+
+/** The documents of draw `draw`, one 32-bit half of a 64-bit random number each. */
+export function drawnDocuments(documents: number, draw: number, seed: number): number[] {
+  return Array.from({ length: documents }, (_, i) => {
+    const bits = randomBits(seed, "bootstrap", (BigInt(draw) << 32n) | BigInt(i >> 1));
+    const half = i % 2 === 0 ? bits & 0xffffffffn : bits >> 32n;
+    return Number((half * BigInt(documents)) >> 32n);
+  });
+}
