@@ -1,0 +1,163 @@
+/**
+ * Finds the model that answers a prompt: in a run folder the routers and then the one expert they choose, or a
+ * checkpoint that is named. Only that expert's folder is read.
+ *
+ * @module
+ */
+
+import type { Gpu } from "../../kernels/gpu.ts";
+import type { Configuration } from "../config.ts";
+import { loadTokenizer, type Tokenizer } from "../data/tokenizer.ts";
+import { type Checkpoint, loadCheckpoint, loadRouters, type Routers } from "../model/checkpoint.ts";
+import { expertFolder } from "../routing/split.ts";
+import { readRunConfiguration } from "../run/configuration.ts";
+import { exists } from "../run/files.ts";
+import { type Route, routeTokens } from "./route.ts";
+
+/** The model for a prompt. */
+export interface Choice {
+  /** What the routers said; null where they were not asked. */
+  route: Route | null;
+  /** The expert; null for a model that was named. */
+  expert: number | null;
+  /** The model. */
+  checkpoint: Checkpoint;
+}
+
+/** Where models come from. */
+export interface Source {
+  /** Tokenizer of all of them. */
+  tokenizer: Tokenizer;
+  /** Number of experts; null for a model that was named. */
+  experts: number | null;
+  /** Chooses the model for a prompt, and loads it alone. */
+  choose(gpu: Gpu, tokens: Uint32Array): Promise<Choice>;
+}
+
+/** Opens a checkpoint folder. Its errors are those of {@link openRun}. */
+export async function openModel(folder: string): Promise<Source> {
+  const checkpoint = await loadCheckpoint(folder);
+  // A dense model's folder and an expert's have their tokenizer; a router's is that of its run.
+  const places = [folder, `${folder}/..`, `${folder}/../..`].map((place) => `${place}/tokenizer.json`);
+  const found = await Promise.all(places.map(exists));
+  const path = places[found.indexOf(true)];
+  if (path === undefined) {
+    throw new RangeError(
+      `Cannot generate with "${folder}" as its tokenizer must be known: there is no tokenizer.json in it or above it`,
+    );
+  }
+  const tokenizer = await loadTokenizer(path);
+  checkTokenizer(folder, checkpoint.notes.tokenizer, tokenizer);
+  checkVocabulary(folder, checkpoint, tokenizer);
+  return {
+    tokenizer,
+    experts: null,
+    choose: () => Promise.resolve({ route: null, expert: null, checkpoint }),
+  };
+}
+
+/**
+ * Opens the routers of a run, or none where expert `asked` is named.
+ *
+ * Throws a `RangeError` where something is missing (and names the task to run), the expert is out of range, or a model has
+ * another shape or tokenizer than the run; a `SyntaxError` where a file is damaged.
+ */
+export async function openRun(run: string, asked?: number): Promise<Source> {
+  const configuration = (await readRunConfiguration(run))?.configuration;
+  const path = `${run}/tokenizer.json`;
+  if (!await exists(path)) throw missing(path, `deno task partition --run ${run}`);
+  const tokenizer = await loadTokenizer(path, { eos: configuration?.eos });
+  const routers = asked === undefined || !configuration
+    ? await openRouters(run, configuration, tokenizer)
+    : null;
+  const experts = routers?.models.length ?? configuration!.experts;
+  if (asked !== undefined && !(Number.isSafeInteger(asked) && asked >= 0 && asked < experts)) {
+    throw new RangeError(
+      `Cannot generate as --expert must be one of 0 to ${
+        experts - 1
+      }, the experts of "${run}": it is ${asked}`,
+    );
+  }
+  return {
+    tokenizer,
+    experts,
+    async choose(gpu, tokens) {
+      const prefix = routers?.notes.prefix ?? configuration?.prefix ?? routers?.config.context ?? 0;
+      const route = asked === undefined ? await routeTokens(gpu, routers!, tokens, prefix) : null;
+      const expert = route?.expert ?? asked!;
+      return { route, expert, checkpoint: await openExpert(run, expert, configuration, tokenizer) };
+    },
+  };
+}
+
+/** The routers that lie in the run, or those that it was made with. */
+async function openRouters(
+  run: string,
+  configuration: Configuration | undefined,
+  tokenizer: Tokenizer,
+): Promise<Routers> {
+  const places = [`${run}/routers`, ...(configuration?.routers ? [configuration.routers] : [])];
+  const found = await Promise.all(places.map((place) => exists(`${place}/router-00`)));
+  const folder = places[found.indexOf(true)];
+  if (folder === undefined) throw missing(`${run}/routers`, `deno task partition --run ${run}`);
+  const routers = await loadRouters(folder);
+  checkTokenizer(folder, routers.notes.tokenizer, tokenizer);
+  const experts = configuration?.experts ?? routers.models.length;
+  if (experts !== routers.models.length) {
+    throw new RangeError(
+      `Cannot route by "${folder}" as there must be a router for each of the run's ${experts} experts: there are ` +
+        `${routers.models.length}`,
+    );
+  }
+  return routers;
+}
+
+async function openExpert(
+  run: string,
+  expert: number,
+  configuration: Configuration | undefined,
+  tokenizer: Tokenizer,
+): Promise<Checkpoint> {
+  const folder = `${run}/experts/${expertFolder(expert)}`;
+  for (const path of [`${folder}/config.json`, `${folder}/model.safetensors`]) {
+    if (!await exists(path)) throw missing(path, `deno task train-expert --run ${run} --expert ${expert}`);
+  }
+  const checkpoint = await loadCheckpoint(folder);
+  checkTokenizer(folder, checkpoint.notes.tokenizer, tokenizer);
+  checkVocabulary(folder, checkpoint, tokenizer);
+  const { expertHidden, expertLayers, expertHeads } = configuration ?? {};
+  for (
+    const [name, wanted] of Object.entries({ hidden: expertHidden, layers: expertLayers, heads: expertHeads })
+  ) {
+    const actual = checkpoint.config[name as "hidden" | "layers" | "heads"];
+    if (wanted !== undefined && actual !== wanted) {
+      throw new RangeError(
+        `Cannot generate with "${folder}" as it must have the shape of the run's experts: ${name} is ${actual}, in ` +
+          `"${run}/config.json" it is ${wanted}; train it again, or name it with --model`,
+      );
+    }
+  }
+  return checkpoint;
+}
+
+function checkTokenizer(folder: string, trained: string | undefined, { sha256 }: Tokenizer): void {
+  if (trained !== undefined && trained !== sha256) {
+    throw new RangeError(
+      `Cannot use "${folder}" as it must have been trained with this tokenizer: its tokenizer has the SHA-256 ` +
+        `${trained}, this one ${sha256}; train it again`,
+    );
+  }
+}
+
+function checkVocabulary(folder: string, { config }: Checkpoint, { vocabulary }: Tokenizer): void {
+  if (config.vocabulary < vocabulary) {
+    throw new RangeError(
+      `Cannot use "${folder}" as its vocabulary must hold all ids of the tokenizer: it has ${config.vocabulary}, the ` +
+        `tokenizer has ${vocabulary}`,
+    );
+  }
+}
+
+function missing(path: string, task: string): RangeError {
+  return new RangeError(`Cannot generate as "${path}" must be there: it is not; run ${task} first`);
+}

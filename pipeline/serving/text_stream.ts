@@ -1,0 +1,101 @@
+/**
+ * Turns tokens into text as they come: whole characters only, and nothing of a stop text.
+ *
+ * @module
+ */
+
+import type { Tokenizer } from "../data/tokenizer.ts";
+
+/** Decodes tokens one by one. */
+export interface Detokenizer {
+  /** Takes a token; returns the text that is final now, "" while a character is incomplete. */
+  push(token: number): Promise<string>;
+  /** Returns what is left, with U+FFFD for bytes that never became a character. */
+  flush(): Promise<string>;
+}
+
+/** What decoders write for bytes that are not, or not yet, a character. */
+const BROKEN = "\uFFFD";
+
+/**
+ * Decodes what follows `before`: all pieces together are what decoding everything at once adds to decoding `before`.
+ *
+ * A token may hold a part of a character, and some decoders treat the first token of a text in a way of their own. So a
+ * token is decoded together with those since the last but one place where a character ended, and text that ends in U+FFFD
+ * waits (as in Hugging Face's text-generation-inference).
+ */
+export async function createDetokenizer(
+  tokenizer: Pick<Tokenizer, "decode">,
+  before: ArrayLike<number>,
+): Promise<Detokenizer> {
+  let window = Array.from(before);
+  let clean = window.length; // tokens of the window up to the last place where a character ended
+  let shown = (await tokenizer.decode(window)).length; // code units of the window's text that were given out
+  const take = (text: string, end: number) => {
+    if (end <= shown) return "";
+    const piece = text.slice(shown, end);
+    shown = end;
+    return piece;
+  };
+  return {
+    async push(token) {
+      window.push(token);
+      const text = await tokenizer.decode(window);
+      if (text.endsWith(BROKEN)) return take(text, text.replace(/\uFFFD+$/, "").length);
+      const piece = take(text, text.length);
+      window = window.slice(clean);
+      clean = window.length;
+      shown = (await tokenizer.decode(window)).length;
+      return piece;
+    },
+    async flush() {
+      const text = await tokenizer.decode(window);
+      return take(text, text.length);
+    },
+  };
+}
+
+/** Holds back text that may become a stop text. */
+export interface StopFilter {
+  /** Takes a piece of text; returns what may be shown, and whether a stop text is complete: then it was the last piece. */
+  push(text: string): { text: string; stopped: boolean };
+  /** Returns what was held back, since no stop text came of it. */
+  flush(): string;
+}
+
+/**
+ * Cuts text before the first of `stops`: the one that is complete first, the longest of those that end together. How the
+ * text is cut into pieces makes no difference. Throws a `RangeError` for an empty stop text.
+ */
+export function createStopFilter(stops: readonly string[]): StopFilter {
+  if (stops.includes("")) throw new RangeError("Cannot stop at a text as it must not be empty: one is");
+  let held = "";
+  return {
+    push(text) {
+      held += text;
+      const found = stops.map((stop) => ({ start: held.indexOf(stop), length: stop.length }))
+        .filter(({ start }) => start >= 0)
+        .sort((a, b) => a.start + a.length - b.start - b.length || a.start - b.start);
+      const stopped = found.length > 0;
+      const end = stopped ? found[0].start : held.length - longestBeginning(held, stops);
+      const shown = held.slice(0, end);
+      held = stopped ? "" : held.slice(end);
+      return { text: shown, stopped };
+    },
+    flush() {
+      const rest = held;
+      held = "";
+      return rest;
+    },
+  };
+}
+
+/** Returns how much of the end of `text` is the beginning of a stop text. */
+function longestBeginning(text: string, stops: readonly string[]): number {
+  const most = Math.max(0, ...stops.map((stop) => stop.length - 1));
+  for (let length = Math.min(most, text.length); length > 0; length--) {
+    const end = text.slice(-length);
+    if (stops.some((stop) => stop.length > length && stop.startsWith(end))) return length;
+  }
+  return 0;
+}

@@ -1,0 +1,40 @@
+/**
+ * Reads prompts and lays out what is told of their continuation.
+ *
+ * @module
+ */
+
+import type { Generation } from "../mod.ts";
+
+/** Says which expert continues the prompt, and how sure that is. */
+export function routeLine({ route, expert, experts }: Generation, model: string): string {
+  if (expert === null) return `model ${model}`;
+  const name = `expert ${expert} of ${experts}`;
+  if (route === null) return `${name}: as asked`;
+  if (route.runnerUp === null) return `${name}: the only one`;
+  if (route.prefixTokens === 1) return `${name}: one token alone is no evidence`;
+  return `${name}: ${route.margin.toFixed(1)} nats ahead of expert ${route.runnerUp} ` +
+    `(${route.marginPerToken.toFixed(2)} per token) over ${route.prefixTokens} prefix tokens`;
+}
+
+/** Reads the prompt from standard input; its last line break is not part of it. */
+export async function readPrompt(): Promise<string> {
+  if (Deno.stdin.isTerminal()) {
+    throw new RangeError(
+      "Cannot continue a prompt as there must be one: set --prompt, or send it to standard input",
+    );
+  }
+  const bytes = await new Response(Deno.stdin.readable).bytes();
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes).replace(/\r?\n$/, "");
+  } catch {
+    throw new TypeError("Cannot continue a prompt as standard input must be UTF-8: it is not");
+  }
+}
+
+/** The text as bytes, with a line break at its end. */
+export async function* lines(text: AsyncIterable<string>): AsyncGenerator<Uint8Array> {
+  const encoder = new TextEncoder();
+  for await (const piece of text) yield encoder.encode(piece);
+  yield encoder.encode("\n");
+}

@@ -1,0 +1,255 @@
+import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import type { Gpu } from "../../../kernels/gpu.ts";
+import { saveCheckpoint } from "../../../pipeline/model/checkpoint.ts";
+import { expertFolder } from "../../../pipeline/routing/split.ts";
+import { generate, type GenerateOptions, type Generation } from "../../../pipeline/serving/generate.ts";
+import { gpu } from "../../kernels/support.ts";
+import { sequenceNll } from "../model/reference.ts";
+import { anyWeights } from "../model/support.ts";
+import { inFolder } from "../../tasks/support.ts";
+import { byteTokenizer, EXPERT, PREFIX, ROUTER, servingRun } from "./support.ts";
+
+const tokenizer = await byteTokenizer();
+const PROMPT = "the ship and the sea, 日本";
+
+async function textOf(generation: Generation): Promise<string> {
+  return (await Array.fromAsync(generation)).join("");
+}
+
+async function failure(options: GenerateOptions): Promise<Error> {
+  return await assertRejects(async () => await textOf(await generate({ gpu, ...options })), Error);
+}
+
+Deno.test("generate() answers with the expert that the f64 routers choose, and streams what its tokens spell", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run);
+    const [prompt] = await tokenizer.encode([PROMPT]);
+    const prefix = [...prompt.slice(0, PREFIX)];
+    const nll = [0, 1, 2].map((i) => sequenceNll(ROUTER, anyWeights(ROUTER, `router ${i}`), prefix));
+    const best = nll.indexOf(Math.min(...nll));
+    const routed = await generate({ gpu, run, prompt: PROMPT, maxNewTokens: 30, seed: 3 });
+    assertEquals([routed.expert, routed.experts, routed.route?.prefixTokens], [best, 3, prefix.length]);
+    const text = await textOf(routed);
+    assertEquals([...routed.promptTokens], [...prompt]);
+    assertEquals([routed.tokens.length, routed.finish], [30, "length"]);
+    const whole = await tokenizer.decode([...prompt, ...routed.tokens]);
+    assertEquals(PROMPT + text, whole);
+
+    const named = await generate({ gpu, run, prompt: PROMPT, maxNewTokens: 30, seed: 3, expert: best });
+    assertEquals([named.route, named.expert], [null, best]);
+    assertEquals(await textOf(named), text);
+    const other = await generate({
+      ...{ gpu, run, prompt: PROMPT, maxNewTokens: 30, seed: 3 },
+      expert: (best + 1) % 3,
+    });
+    assertNotEquals(await textOf(other), text);
+    const model = `${run}/experts/${expertFolder(best)}`;
+    const alone = await generate({ gpu, model, prompt: PROMPT, maxNewTokens: 30, seed: 3 });
+    assertEquals([alone.route, alone.expert, alone.experts], [null, null, null]);
+    assertEquals(await textOf(alone), text);
+  });
+});
+
+Deno.test("generate() gives the same text for the same seed, with and without the cache, and another for another", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run);
+    const text = async (options: Partial<GenerateOptions>) =>
+      await textOf(await generate({ gpu, run, prompt: PROMPT, maxNewTokens: 25, ...options }));
+    const first = await text({ seed: 1 });
+    assertEquals(await text({ seed: 1 }), first);
+    assertEquals(await text({ seed: 1, cache: false }), first);
+    assertNotEquals(await text({ seed: 2 }), first);
+    const greedy = await text({ seed: 1, temperature: 0 });
+    assertEquals(await text({ seed: 2, temperature: 0 }), greedy);
+    assertEquals(await text({ seed: 2, topK: 1 }), greedy);
+  });
+});
+
+Deno.test("generate() stops before a stop text, and at the context unless the window slides", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run);
+    const options = { gpu, run, prompt: PROMPT, maxNewTokens: 60, seed: 5 };
+    const full = await generate(options);
+    const text = await textOf(full);
+    const room = EXPERT.context + 1 - full.promptTokens.length;
+    assertEquals([full.finish, full.tokens.length, full.context], ["context", room, EXPERT.context]);
+    const slid = await generate({ ...options, window: true });
+    assert((await textOf(slid)).startsWith(text.replace(/\uFFFD+$/, "")));
+    assertEquals([slid.finish, slid.tokens.length], ["length", 60]);
+    const stop = text.slice(9, 12);
+    const stopped = await generate({ ...options, stop: ["never in it", stop] });
+    assertEquals(await textOf(stopped), text.slice(0, text.indexOf(stop)));
+    assertEquals(stopped.finish, "stop");
+    const never = [`${[...text].at(-1)} and no more`]; // its beginning is held back until the end
+    assertEquals(await textOf(await generate({ ...options, stop: never })), text);
+  });
+});
+
+/** Counts the device memory that is held, and the owners that hold some at once. */
+function metered(gpu: Gpu): { gpu: Gpu; held: () => number; atOnce: () => number } {
+  let [held, open, atOnce] = [0, 0, 0];
+  return {
+    held: () => held,
+    atOnce: () => atOnce,
+    gpu: {
+      ...gpu,
+      arena() {
+        const arena = gpu.arena();
+        let own = 0;
+        atOnce = Math.max(atOnce, ++open);
+        return {
+          buffer(label, size) {
+            const buffer = arena.buffer(label, size);
+            own += buffer.bytes;
+            held += buffer.bytes;
+            return buffer;
+          },
+          get bytes() {
+            return arena.bytes;
+          },
+          destroy() {
+            arena.destroy();
+            held -= own;
+            if (own > 0) open--;
+            own = 0;
+          },
+        };
+      },
+    },
+  };
+}
+
+Deno.test("generate() holds one expert, not E, and frees it at the end, however it ends", async () => {
+  const held: number[] = [];
+  for (const experts of [2, 6]) {
+    await inFolder(async (run) => {
+      await servingRun(run, experts);
+      const meter = metered(gpu);
+      const generation = await generate({ gpu: meter.gpu, run, prompt: PROMPT, maxNewTokens: 4 });
+      assertEquals(meter.atOnce(), 1); // the routers were freed before the expert came
+      held.push(meter.held());
+      await textOf(generation);
+      assertEquals(meter.held(), 0);
+      const broken = await generate({ gpu: meter.gpu, run, prompt: PROMPT, maxNewTokens: 4 });
+      for await (const _ of broken) break;
+      assertEquals(meter.held(), 0);
+      (await generate({ gpu: meter.gpu, run, prompt: PROMPT })).close();
+      assertEquals(meter.held(), 0);
+    });
+  }
+  assertEquals(held[0], held[1]);
+});
+
+Deno.test("generate() reads the folder of one expert alone: others may be damaged or away", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run, 4);
+    const options = { gpu, run, prompt: PROMPT, maxNewTokens: 10 };
+    const whole = await generate(options);
+    const text = await textOf(whole);
+    const [damaged, away, changed] = [0, 1, 2, 3].filter((i) => i !== whole.expert).map((i) =>
+      `${run}/experts/${expertFolder(i)}`
+    );
+    await Deno.writeTextFile(`${damaged}/model.safetensors`, "no tensors");
+    await Deno.remove(away, { recursive: true });
+    await Deno.writeTextFile(`${changed}/config.json`, "{");
+    assertEquals(await textOf(await generate(options)), text);
+
+    const read: string[] = [];
+    const { readFile } = Deno;
+    Deno.readFile = (path, options) => {
+      read.push(String(path));
+      return readFile(path, options);
+    };
+    try {
+      await textOf(await generate(options));
+    } finally {
+      Deno.readFile = readFile;
+    }
+    const own = `${run}/experts/${expertFolder(whole.expert!)}`;
+    assertEquals(read.filter((path) => path.includes("/experts/")), [
+      `${own}/config.json`,
+      `${own}/model.safetensors`,
+    ]);
+    for (const other of [damaged, away, changed]) {
+      const expert = Number(other.slice(-2));
+      assert(/safetensors|train-expert|JSON/.test((await failure({ ...options, expert })).message));
+    }
+  });
+});
+
+Deno.test("generate() needs no config.json, and no routers for an expert that is named", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run);
+    const options = { gpu, run, prompt: PROMPT, maxNewTokens: 5 };
+    const whole = await generate(options);
+    const text = await textOf(whole);
+    await Deno.rename(`${run}/config.json`, `${run}/kept.json`);
+    assertEquals(await textOf(await generate(options)), text);
+    await Deno.rename(`${run}/kept.json`, `${run}/config.json`);
+    await Deno.remove(`${run}/routers`, { recursive: true });
+    assertEquals(await textOf(await generate({ ...options, expert: whole.expert! })), text);
+    assertEquals(
+      (await failure(options)).message,
+      `Cannot generate as "${run}/routers" must be there: it is not; run deno task partition --run ${run} first`,
+    );
+  });
+});
+
+Deno.test("generate() says what is wrong, with both values, and what to do", async () => {
+  await inFolder(async (folder) => {
+    const run = `${folder}/run`;
+    await servingRun(run);
+    const options = { run, prompt: PROMPT };
+    const says = async (wrong: Partial<GenerateOptions>, kind: ErrorConstructor, ...texts: string[]) => {
+      const error = await failure({ ...options, ...wrong });
+      assert(error instanceof kind, `${error.name}: ${error.message}`);
+      for (const text of texts) assert(error.message.includes(text), error.message);
+      assert(/^Cannot [^\n]+$/.test(error.message), error.message);
+    };
+    await says({ prompt: "" }, RangeError, "must not be empty");
+    const long = "x".repeat(EXPERT.context + 1);
+    await says({ prompt: long }, RangeError, "of 64 tokens: it has 65", "--window");
+    await says({ expert: 3 }, RangeError, "one of 0 to 2", "it is 3");
+    await says({ expert: 0.5 }, RangeError, "it is 0.5");
+    await says({ maxNewTokens: 0 }, RangeError, "it is 0");
+    await says({ seed: -1 }, RangeError, "seed is -1");
+    await says({ topP: 2 }, RangeError, "top-p is 2");
+    await says({ stop: [""] }, RangeError, "must not be empty");
+    await says({ run: undefined }, TypeError, "neither is");
+    await says({ model: "x", expert: 1 }, TypeError, "expert is 1");
+    await says({ model: `${folder}/none` }, RangeError, "no such file");
+    await says({ run: `${folder}/none` }, RangeError, `run deno task partition --run ${folder}/none first`);
+
+    const expert = `${run}/experts/expert-01`;
+    const only = { expert: 1 };
+    const weights = await Deno.readFile(`${expert}/model.safetensors`);
+    await Deno.writeFile(`${expert}/model.safetensors`, weights.subarray(0, -5));
+    await says(only, SyntaxError, "whole safetensors file");
+    await Deno.remove(`${expert}/model.safetensors`);
+    await says(only, RangeError, `run deno task train-expert --run ${run} --expert 1 first`);
+
+    const notes = { tokenizer: tokenizer.sha256, eos: 0 };
+    const wide = { ...EXPERT, hidden: 16 };
+    await saveCheckpoint(expert, wide, anyWeights(wide, 1), notes);
+    await says(only, RangeError, "hidden is 16", "it is 12");
+    await saveCheckpoint(expert, EXPERT, anyWeights(EXPERT, 1), { ...notes, tokenizer: "ab12" });
+    await says(only, RangeError, "ab12", tokenizer.sha256);
+    const few = { ...EXPERT, vocabulary: 269 };
+    await saveCheckpoint(expert, few, anyWeights(few, 1), {});
+    await says(only, RangeError, "it has 269, the tokenizer has 270");
+    const damaged = anyWeights(EXPERT, 1);
+    damaged.get("gpt_neox.final_layer_norm.bias")![0] = NaN;
+    await saveCheckpoint(expert, EXPERT, damaged, notes);
+    await says(only, Error, "weights are damaged");
+
+    await Deno.remove(`${run}/routers/router-02`, { recursive: true });
+    await says({}, RangeError, "the run's 3 experts: there are 2");
+    await saveCheckpoint(`${run}/routers/router-02`, ROUTER, anyWeights(ROUTER, 2), { ...notes, prefix: 5 });
+    await says({}, RangeError, "one shape and tokenizer");
+    for (const i of [0, 1, 2]) {
+      const router = `${run}/routers/router-0${i}`;
+      await saveCheckpoint(router, ROUTER, anyWeights(ROUTER, i), { tokenizer: "cd34", prefix: 5 });
+    }
+    await says({}, RangeError, "cd34", tokenizer.sha256);
+  });
+});

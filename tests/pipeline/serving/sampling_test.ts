@@ -1,0 +1,100 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import fc from "fast-check";
+import { candidates, pick, sampleToken } from "../../../pipeline/serving/sampling.ts";
+
+/** Few distinct values, so that ties are common; steps of 1/4, so that f32 holds them. */
+const logitsOf = fc.array(fc.integer({ min: -12, max: 12 }).map((value) => value / 4), {
+  minLength: 1,
+  maxLength: 12,
+}).map((values) => Float32Array.from(values));
+
+/** The distribution in the plainest words: every token's probability, 0 where it is left out. */
+function bruteForce(logits: Float32Array, temperature: number, topK: number, topP: number): number[] {
+  const powers = [...logits].map((logit) => Math.exp(logit / temperature));
+  const better = (a: number, b: number) => logits[a] > logits[b] || (logits[a] === logits[b] && a < b);
+  const rank = powers.map((_, id) => powers.filter((_, other) => better(other, id)).length);
+  const allowed = powers.map((power, id) => topK === 0 || rank[id] < topK ? power : 0);
+  const total = allowed.reduce((a, b) => a + b);
+  const kept = allowed.map((power, id) => {
+    const before = allowed.filter((_, other) => rank[other] < rank[id]).reduce((a, b) => a + b, 0);
+    return topP === 1 || before < topP * total ? power : 0;
+  });
+  const sum = kept.reduce((a, b) => a + b);
+  return kept.map((power) => power / sum);
+}
+
+Deno.test("candidates() is the distribution by brute force, for any temperature, top-k and top-p", () => {
+  fc.assert(
+    fc.property(
+      logitsOf,
+      fc.constantFrom(0.3, 0.8, 1, 2.5),
+      fc.integer({ min: 0, max: 13 }),
+      fc.constantFrom(0.013, 0.31, 0.637, 0.951, 1),
+      (logits, temperature, topK, topP) => {
+        const expected = bruteForce(logits, temperature, topK, topP);
+        const { ids, probabilities } = candidates(logits, { temperature, topK, topP });
+        const actual = new Array(logits.length).fill(0);
+        ids.forEach((id, i) => actual[id] += probabilities[i]);
+        assertEquals(ids.length, expected.filter((p) => p > 0).length);
+        expected.forEach((p, id) => assert(Math.abs(actual[id] - p) < 1e-12, `token ${id} of ${logits}`));
+      },
+    ),
+    { numRuns: 500 },
+  );
+});
+
+Deno.test("candidates() at temperature 0 is the lowest id of the largest logit", () => {
+  for (
+    const [logits, id] of [[[1, 3, 3, 2], 1], [[5], 0], [[-7, -7], 0], [[-Infinity, -2, 4, 4], 2]] as const
+  ) {
+    const greedy = candidates(Float32Array.from(logits), { temperature: 0, topK: 3, topP: 0.1 });
+    assertEquals([[...greedy.ids], [...greedy.probabilities]], [[id], [1]]);
+  }
+});
+
+Deno.test("candidates() keeps lower ids where top-k cuts through equal logits", () => {
+  const { ids } = candidates(Float32Array.of(1, 2, 2, 2, 0), { temperature: 1, topK: 2, topP: 1 });
+  assertEquals([...ids], [1, 2]);
+});
+
+Deno.test("pick() gives each candidate as much of [0, 1) as its probability", () => {
+  const grid = 10_000;
+  const some = candidates(Float32Array.of(0.5, -1, 2, 2, 0.25), { temperature: 0.7, topK: 4, topP: 0.99 });
+  const counts = new Map<number, number>();
+  for (let i = 0; i < grid; i++) {
+    const id = pick(some, (i + 0.5) / grid);
+    counts.set(id, (counts.get(id) ?? 0) + 1);
+  }
+  assertEquals([...counts.keys()].sort(), [...some.ids].sort());
+  some.ids.forEach((id, i) => {
+    assert(Math.abs(counts.get(id)! / grid - some.probabilities[i]) <= 1 / grid, `token ${id}`);
+  });
+});
+
+Deno.test("pick() never takes what has no probability, whatever rounding leaves of the sum", () => {
+  const none = { ids: Uint32Array.of(4, 5, 6), probabilities: Float64Array.of(0, 0.9, 0) };
+  for (const draw of [0, 0.5, 0.95, 1 - 2 ** -53]) assertEquals(pick(none, draw), 5);
+  const logits = Float32Array.of(-Infinity, 1, -Infinity, 1);
+  for (const draw of [0, 0.49, 0.51, 1 - 2 ** -53]) {
+    assertEquals(sampleToken(logits, { temperature: 1, topK: 0, topP: 1 }, draw), draw < 0.5 ? 1 : 3);
+  }
+});
+
+Deno.test("candidates() refuses logits that are no numbers, and settings that are impossible", () => {
+  const settings = { temperature: 1, topK: 0, topP: 1 };
+  for (const value of [NaN, Infinity]) {
+    assertThrows(() => candidates(Float32Array.of(1, value), settings), Error, `that of token 1 is ${value}`);
+  }
+  const logits = Float32Array.of(1, 2);
+  for (
+    const [wrong, text] of [
+      [{ temperature: -0.1 }, "temperature is -0.1"],
+      [{ temperature: NaN }, "temperature is NaN"],
+      [{ topK: 1.5 }, "top-k is 1.5"],
+      [{ topP: 0 }, "top-p is 0"],
+      [{ topP: 1.01 }, "top-p is 1.01"],
+    ] as const
+  ) {
+    assertThrows(() => candidates(logits, { ...settings, ...wrong }), RangeError, text);
+  }
+});

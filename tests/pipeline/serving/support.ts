@@ -1,0 +1,62 @@
+/** Runs that serve, made of random weights, for the tests of generation. */
+
+import { resolveConfiguration } from "../../../pipeline/config.ts";
+import { type Tokenizer, trainTokenizer } from "../../../pipeline/data/tokenizer.ts";
+import { routerFolder, saveCheckpoint } from "../../../pipeline/model/checkpoint.ts";
+import type { ModelConfig } from "../../../pipeline/model/config.ts";
+import { expertFolder } from "../../../pipeline/routing/split.ts";
+import { anyWeights } from "../model/support.ts";
+
+/** M of the runs made here. */
+export const PREFIX = 8;
+
+async function* documents() {
+  await Promise.resolve();
+  for (let i = 0; i < 40; i++) {
+    yield { text: `the sea and the ship ${i}, naïve 日本 and the shore\n`, source: "" };
+  }
+}
+
+let trained: Promise<Tokenizer> | undefined;
+
+/** A byte-level tokenizer of 270 ids, so that most characters beyond ASCII are several tokens. */
+export function byteTokenizer(): Promise<Tokenizer> {
+  return trained ??= (async () => {
+    const scratch = `${await Deno.makeTempDir()}/scratch`;
+    try {
+      return await trainTokenizer(documents(), { vocabularySize: 270, sample: 1e5, scratch });
+    } finally {
+      await Deno.remove(scratch.slice(0, -"/scratch".length), { recursive: true });
+    }
+  })();
+}
+
+/** Shapes of the routers and experts made here. */
+export const ROUTER: ModelConfig = { vocabulary: 270, hidden: 4, layers: 1, heads: 1, context: 64 };
+export const EXPERT: ModelConfig = { vocabulary: 270, hidden: 12, layers: 2, heads: 2, context: 64 };
+
+/** Makes a run folder that holds what serving needs: tokenizer, routers, experts, `config.json`. */
+export async function servingRun(run: string, experts = 3): Promise<void> {
+  const tokenizer = await byteTokenizer();
+  const notes = { tokenizer: tokenizer.sha256, eos: tokenizer.eos };
+  for (let i = 0; i < experts; i++) {
+    const router = anyWeights(ROUTER, `router ${i}`);
+    await saveCheckpoint(`${run}/routers/${routerFolder(i)}`, ROUTER, router, { ...notes, prefix: PREFIX });
+    const folder = `${run}/experts/${expertFolder(i)}`;
+    await saveCheckpoint(folder, EXPERT, anyWeights(EXPERT, `expert ${i}`), notes);
+    await Deno.writeTextFile(`${folder}/tokenizer.json`, tokenizer.json);
+  }
+  await Deno.writeTextFile(`${run}/tokenizer.json`, tokenizer.json);
+  const configuration = resolveConfiguration({
+    flags: {
+      experts,
+      prefix: PREFIX,
+      sequenceLength: EXPERT.context,
+      vocabularySize: EXPERT.vocabulary,
+      expertHidden: EXPERT.hidden,
+      expertLayers: EXPERT.layers,
+      expertHeads: EXPERT.heads,
+    },
+  });
+  await Deno.writeTextFile(`${run}/config.json`, JSON.stringify({ configuration, versions: {} }));
+}

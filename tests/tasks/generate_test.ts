@@ -1,0 +1,110 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { byteTokenizer, EXPERT, PREFIX, servingRun } from "../pipeline/serving/support.ts";
+import { inFolder, task, taskCommand } from "./support.ts";
+
+const tokenizer = await byteTokenizer();
+const PROMPT = "the ship and the sea, 日本";
+
+Deno.test("generate writes text alone to standard output and says on standard error which expert it is of", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run);
+    const args = ["--run", run, "--max-new-tokens", "30", "--seed", "4"];
+    const { code, out, err, stdout } = await task("generate", [...args, "--prompt", PROMPT]);
+    assertEquals(code, 0, err);
+    assertMatch(
+      err,
+      /^expert \d of 3: \d+\.\d nats ahead of expert \d \(\d+\.\d\d per token\) over 8 prefix tokens\n$/,
+    );
+    const json = JSON.parse((await task("generate", [...args, "--prompt", PROMPT, "--json"])).out);
+    assertEquals(out, json.text + "\n");
+    assertEquals(new TextDecoder("utf-8", { fatal: true }).decode(stdout), out);
+    const [prompt] = await tokenizer.encode([PROMPT]);
+    assertEquals([json.prompt, json.promptTokens], [PROMPT, [...prompt]]);
+    assertEquals(await tokenizer.decode([...prompt, ...json.tokens]), PROMPT + json.text);
+    assertEquals([json.tokens.length, json.finish, json.prefixTokens], [30, "length", PREFIX]);
+    assertEquals([json.experts, json.scores.length], [3, 3]);
+    const [best, next] = [...json.scores].sort((a: number, b: number) => b - a);
+    assertEquals([json.scores.indexOf(best), json.scores.indexOf(next)], [json.expert, json.runnerUp]);
+    assertEquals([json.margin, json.marginPerToken], [best - next, (best - next) / (PREFIX - 1)]);
+  });
+});
+
+Deno.test("generate takes the prompt from standard input, without its last line break, and the same text without the cache", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run);
+    const args = ["--run", run, "--max-new-tokens", "12"];
+    const { out } = await task("generate", [...args, "--prompt", PROMPT]);
+    for (const more of [[], ["--prompt", "-"], ["--no-cache"]]) {
+      assertEquals((await task("generate", [...args, ...more], { input: `${PROMPT}\n` })).out, out);
+    }
+    const other = await task("generate", [...args, "--json"], { input: `${PROMPT}\n\n` });
+    assertEquals(JSON.parse(other.out).prompt, `${PROMPT}\n`);
+  });
+});
+
+Deno.test("generate says when it was told the expert, when nothing speaks for one, and when the context is full", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run);
+    const args = ["--run", run, "--max-new-tokens", "2", "--prompt"];
+    assertEquals((await task("generate", [...args, "xy", "--expert", "1"])).err, "expert 1 of 3: as asked\n");
+    const one = await task("generate", [...args, "x", "--json"]);
+    assertEquals(one.err, "expert 0 of 3: one token alone is no evidence\n");
+    const { expert, margin, scores } = JSON.parse(one.out);
+    assertEquals([expert, margin, scores], [0, 0, [0, 0, 0]]);
+    const model = `${run}/experts/expert-02`;
+    assertEquals((await task("generate", [...args, "xy", "--model", model])).err, `model ${model}\n`);
+    const long = "x".repeat(EXPERT.context - 1);
+    const full = await task("generate", [...args.with(3, "9"), long]);
+    assertEquals(full.code, 0);
+    assertStringIncludes(full.err, "the text ends with the model's context of 64 tokens; --window goes on\n");
+    const slid = await task("generate", [...args.with(3, "9"), long, "--window"]);
+    assertEquals(slid.err.split("\n").length, 2);
+    assert(slid.out.startsWith(full.out.trimEnd().replace(/\uFFFD+$/, "")));
+    const text = full.out.trimEnd();
+    const stop = [...text].slice(0, 1).join("");
+    assertEquals((await task("generate", [...args.with(3, "9"), long, "--stop", stop])).out, "\n");
+  });
+});
+
+Deno.test("generate refuses what it cannot do with exit code 2 and one line", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run);
+    await Deno.remove(`${run}/experts/expert-01`, { recursive: true });
+    await Deno.truncate(`${run}/experts/expert-02/model.safetensors`, 1000);
+    const cases: [string[], string | Uint8Array, string][] = [
+      [[], "", "it must not be empty"],
+      [[], "\n", "it must not be empty"],
+      [[], Uint8Array.of(97, 0xff), "standard input must be UTF-8"],
+      [["--prompt", "x".repeat(65), "--expert", "0"], "", "context of 64 tokens: it has 65"],
+      [["--expert", "3"], "xy", "one of 0 to 2, the experts of"],
+      [["--expert", "1"], "xy", `run deno task train-expert --run ${run} --expert 1 first`],
+      [["--expert", "2"], "xy", "must be a whole safetensors file"],
+      [["--run", `${run}/no`], "xy", `run deno task partition --run ${run}/no first`],
+      [["--temperature", "hot"], "xy", 'a number from 0 to 1000: it is "hot"'],
+      [["--top-p", "1.5"], "xy", "it is 1.5"],
+      [["--max-new-tokens", "0"], "xy", "it is 0"],
+    ];
+    for (const [args, input, text] of cases) {
+      const { code, out, err } = await task("generate", ["--run", run, ...args], { input });
+      assertEquals([code, out], [2, ""], `${args}: ${err}`);
+      assertStringIncludes(err, text);
+      assertMatch(err, /^error: Cannot [^\n]+\n$/);
+    }
+  });
+});
+
+Deno.test("generate ends with 1 where the adapter has another name, and quietly where its reader goes away", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run);
+    const { code, err } = await task("generate", ["--run", run, "--prompt", "xy", "--adapter", "no such"]);
+    assertEquals(code, 1);
+    assertStringIncludes(err, 'its name must hold "no such"');
+    const child = taskCommand("generate", ["--run", run, "--prompt", PROMPT, "--window"]).spawn();
+    const reader = child.stdout.getReader();
+    assert(!(await reader.read()).done); // text comes before the end
+    await reader.cancel();
+    const status = await child.status;
+    const said = await new Response(child.stderr).text();
+    assertEquals([status.code, said.split("\n").length], [0, 2], said);
+  });
+});
