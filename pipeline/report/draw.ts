@@ -1,0 +1,151 @@
+/**
+ * Draws plots as SVG with Vega. The only file that imports Vega: {@linkcode drawPlot} is loaded when a report is written, and
+ * by nothing else.
+ *
+ * @module
+ */
+
+import * as vega from "vega";
+import { compile, type TopLevelSpec } from "vega-lite";
+import { escapeHtml } from "./html.ts";
+import type { Plot } from "./plots.ts";
+import { FONT_SIZE, textWidth } from "./text.ts";
+import { colour } from "./theme.ts";
+
+const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif";
+/** Space around a stand-alone picture, and for its title, in pixels. */
+const MARGIN = 16;
+const TITLE_HEIGHT = 30;
+
+const CONFIG = {
+  aria: false,
+  background: null,
+  font: FONT,
+  padding: 0,
+  view: { stroke: null },
+  axis: {
+    labelColor: colour("muted"),
+    labelFontSize: FONT_SIZE,
+    labelLimit: 0,
+    titleColor: colour("ink"),
+    titleFontSize: FONT_SIZE,
+    titleFontWeight: "normal",
+    titleLimit: 680,
+    gridColor: colour("grid"),
+    domainColor: colour("line"),
+    tickColor: colour("line"),
+    labelFlush: false,
+    labelPadding: 5,
+    titlePadding: 8,
+    tickSize: 4,
+  },
+  legend: {
+    orient: "bottom",
+    direction: "horizontal",
+    labelColor: colour("ink"),
+    labelFontSize: FONT_SIZE,
+    titleColor: colour("muted"),
+    titleFontSize: FONT_SIZE,
+    titleFontWeight: "normal",
+    symbolSize: 90,
+    symbolStrokeWidth: 2.5,
+    columnPadding: 14,
+    rowPadding: 6,
+    titleOrient: "left",
+    offset: 10,
+  },
+  text: { color: colour("ink"), fontSize: FONT_SIZE },
+  title: {
+    color: colour("ink"),
+    fontSize: 15,
+    fontWeight: 600,
+    anchor: "start",
+    frame: "bounds",
+    offset: 14,
+  },
+};
+
+/** Says how a plot is drawn. */
+export interface Drawing {
+  /** Width of the picture, in pixels. */
+  width: number;
+  /** Prefix of the ids inside, unlike that of any other picture of the page. */
+  id: string;
+  /** Whether the title is part of the picture, as in a stand-alone file. */
+  titled?: boolean;
+  /** Hears what Vega-Lite has to say about a specification. */
+  onWarning?: (message: string) => void;
+}
+
+/**
+ * Draws a plot as one `<svg>` element with a title and a description, its colours by name: the same plot gives the same
+ * text.
+ */
+export async function drawPlot(
+  plot: Plot,
+  { width, id, titled = false, onWarning }: Drawing,
+): Promise<string> {
+  measureTexts();
+  const inner = plot.spec(width);
+  const alone = {
+    title: plot.title,
+    height: Number(inner.height) + 2 * MARGIN + TITLE_HEIGHT,
+    padding: MARGIN,
+    background: colour("paper"),
+  };
+  const spec = {
+    padding: { left: 1, right: 1, top: 2, bottom: 2 },
+    ...inner,
+    ...(titled ? alone : {}),
+    width,
+    autosize: { type: "fit", contains: "padding" },
+    config: CONFIG,
+  } as unknown as TopLevelSpec;
+  const compiled = compile(spec, { logger: listener(onWarning) }).spec;
+  const view = new vega.View(vega.parse(compiled), { renderer: "none", logger: listener(onWarning) });
+  vega.resetSVGDefIds();
+  const svg = await view.toSVG();
+  view.finalize();
+  const opening = `<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-labelledby="${id}-t ${id}-d"`;
+  const names = `<title id="${id}-t">${escapeHtml(plot.title)}</title><desc id="${id}-d">${
+    escapeHtml(plot.about)
+  }</desc>`;
+  return svg
+    .replace(/<[a-z][^<>]*>/g, (tag) => lean(tag, id))
+    .replace(/^<svg [^>]*?( width=[^>]*>)/, (_, size) => opening + size + names);
+}
+
+/** Makes widths of text a function of the text alone, whatever canvas or fonts are there. */
+function measureTexts(): void {
+  // Vega's types leave it out.
+  const { textMetrics } = vega as unknown as { textMetrics: { canvas(use: boolean): void; width: unknown } };
+  textMetrics.canvas(false);
+  textMetrics.width = ({ fontSize }: { fontSize?: number }, text: unknown) =>
+    textWidth(String(text ?? ""), fontSize);
+}
+
+/** Makes a tag of Vega's leaner: no classes, no empty paths, two digits; ids become unlike those of other pictures. */
+function lean(tag: string, id: string): string {
+  if (/^<path .*\bd="(?:|M0,0h0v0h0Z)"/.test(tag)) return "";
+  return tag
+    .replace(/ (?:aria-[\w-]+|role|pointer-events|class)="[^"]*"| opacity="1"/g, "")
+    .replace(/ id="([^"]*)"/g, ` id="${id}-$1"`)
+    .replace(/url\(#([^)]*)\)/g, `url(#${id}-$1)`)
+    .replace(/(\.\d{2})\d+/g, "$1");
+}
+
+function listener(onWarning?: (message: string) => void) {
+  const silent = () => logger;
+  const warn = (...words: readonly unknown[]) => {
+    onWarning?.(words.map(String).join(" "));
+    return logger;
+  };
+  const logger = {
+    level: () => logger,
+    error: warn,
+    warn,
+    info: silent,
+    debug: silent,
+  } as unknown as vega.LoggerInterface;
+  return logger;
+}

@@ -1,0 +1,101 @@
+/**
+ * Writes HTML: whatever is put into a template is escaped, unless it is HTML already.
+ *
+ * @module
+ */
+
+/** Holds text that is HTML. */
+export class Html {
+  /** Takes text that must be well-formed HTML. */
+  constructor(readonly text: string) {}
+}
+
+/** What a template takes; nothing is written for `null` and `undefined`. */
+export type Content = Html | string | number | null | undefined | readonly Content[];
+
+/** Writes HTML from a template, its values escaped. */
+export function markup(strings: TemplateStringsArray, ...values: Content[]): Html {
+  return new Html(strings.map((text, i) => i === 0 ? text : contentText(values[i - 1]) + text).join(""));
+}
+
+function contentText(content: Content): string {
+  if (content === null || content === undefined) return "";
+  if (content instanceof Html) return content.text;
+  if (typeof content === "object") return content.map(contentText).join("");
+  return escapeHtml(String(content));
+}
+
+const ENTITIES: Record<string, string> = {
+  "&": "&amp;",
+  "<": "&lt;",
+  ">": "&gt;",
+  '"': "&quot;",
+  "'": "&#39;",
+};
+
+/** Escapes text for content and quoted attributes of HTML and XML. */
+export function escapeHtml(text: string): string {
+  return text.replace(/[&<>"']/g, (character) => ENTITIES[character]);
+}
+
+/** Replaces what no document may hold or show: control characters, directional overrides, lone surrogates. */
+export function printable(text: string): string {
+  // deno-lint-ignore no-control-regex
+  return text.toWellFormed().replace(/[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff]/g, "\ufffd");
+}
+
+/** Holds a table: a head, and rows of texts and numbers. */
+export interface Table {
+  /** Headings of the columns. */
+  head: string[];
+  /** Rows; a number is written as `number` does, `null` as an empty cell. */
+  rows: (string | number | null)[][];
+}
+
+/** Writes a table; columns of numbers stand to the right, and it scrolls by itself where it is too wide. */
+export function htmlTable({ head, rows }: Table, label: string): Html {
+  const numeric = head.map((_, column) => rows.some((row) => typeof row[column] === "number"));
+  const side = (column: number) => numeric[column] ? new Html(' class="n"') : null;
+  const headings = head.map((text, i) => markup`<th scope="col"${side(i)}>${text}</th>`);
+  const cells = (row: Table["rows"][number]) =>
+    row.map((cell, i) => markup`<td${side(i)}>${typeof cell === "number" ? number(cell) : cell}</td>`);
+  return scrolled(
+    markup`<table>
+<thead><tr>${headings}</tr></thead>
+<tbody>
+${rows.map((row) => markup`<tr>${cells(row)}</tr>\n`)}</tbody>
+</table>`,
+    label,
+  );
+}
+
+/** Lets a table scroll by itself where it is wider than the page. */
+export function scrolled(table: Html, label: string): Html {
+  return markup`<div class="scroll" role="region" aria-label="${label}" tabindex="0">${table}</div>\n`;
+}
+
+/** Writes a number: whole ones with their thousands apart, others with four significant digits. */
+export function number(value: number): string {
+  if (!Number.isFinite(value)) return "–";
+  if (Number.isInteger(value)) return value.toLocaleString("en").replace("-", "−");
+  const size = Math.abs(value);
+  const text = size >= 1e6 || size < 1e-4
+    ? scientific(value)
+    : size >= 1000
+    ? Math.round(value).toLocaleString("en")
+    : Number(value.toPrecision(4)).toString();
+  return text.replace(/^-/, "−");
+}
+
+/** Writes a number with three digits and its power of ten. */
+export function scientific(value: number): string {
+  if (value === 0 || !Number.isFinite(value)) return value === 0 ? "0" : "–";
+  const [mantissa, exponent] = value.toExponential(2).split("e");
+  const raised = [...String(Number(exponent))].map((c) => c === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(c)]).join("");
+  return `${mantissa}·10${raised}`;
+}
+
+/** Writes a share as a percentage. */
+export function percent(share: number, digits = 1): string {
+  return `${(100 * share).toFixed(digits).replace("-", "−")}%`;
+}

@@ -1,0 +1,290 @@
+/**
+ * Reads what a run folder holds, for a report: each part if it is there, checked as far as the report uses it.
+ *
+ * @module
+ */
+
+import { relative, resolve } from "node:path";
+import * as v from "valibot";
+import { STAGES } from "../config.ts";
+import { readRunConfiguration, type RunConfiguration } from "../run/configuration.ts";
+import { exists } from "../run/files.ts";
+import { type Manifest, readManifest } from "../run/manifest.ts";
+import { printable } from "./html.ts";
+
+const finite = v.pipe(v.number(), v.finite());
+const count = v.pipe(v.number(), v.integer(), v.minValue(0));
+const share = v.pipe(v.number(), v.minValue(0), v.maxValue(1 + 1e-9));
+const name = v.pipe(v.string(), v.transform(printable));
+const models = v.pipe(v.number(), v.integer(), v.minValue(1));
+
+const ROUND = v.object({
+  round: count,
+  nllPerToken: finite,
+  shares: v.array(share),
+  regret: finite,
+  nmi: finite,
+});
+
+const COUNTS = v.object({
+  sequences: count,
+  tokens: count,
+  sources: v.pipe(
+    v.record(v.string(), v.object({ sequences: count, tokens: count })),
+    v.transform((sources) =>
+      Object.entries(sources).map(([source, counts]) => ({ source: printable(source), ...counts }))
+    ),
+  ),
+});
+
+const WHOLE = v.object({
+  sequences: count,
+  tokens: count,
+  regret: v.nullable(finite),
+  nmi: finite,
+  tokenImbalance: finite,
+  shares: v.array(share),
+});
+
+const PARTITION = v.object({
+  experts: models,
+  train: WHOLE,
+  test: v.optional(WHOLE),
+  parts: v.array(v.object({ folder: v.pipe(v.string(), v.regex(/^expert-\d+$/)) })),
+});
+
+const PART = v.object({ expert: count, train: COUNTS, test: v.optional(COUNTS) });
+
+const POINT = v.object({
+  step: count,
+  tokens: count,
+  loss: finite,
+  validationLoss: v.optional(v.nullable(finite)),
+});
+
+const SCORE = v.object({ perplexity: finite, low: finite, high: finite });
+const OF_A_WAY = {
+  mixture: v.optional(v.nullable(finite)),
+  random: v.optional(v.nullable(finite)),
+  oracle: v.optional(v.nullable(finite)),
+  dense: v.optional(v.nullable(finite)),
+  "dense-steps": v.optional(v.nullable(finite)),
+};
+
+const SHAPE = v.object({ vocabulary: count, hidden: count, layers: count, heads: count, context: count });
+
+const EVALUATION = v.object({
+  format: v.literal(1),
+  prefix: count,
+  experts: models,
+  documents: count,
+  sequences: count,
+  tokens: count,
+  resamples: count,
+  scores: v.object({
+    mixture: v.optional(SCORE),
+    random: v.optional(SCORE),
+    oracle: v.optional(SCORE),
+    dense: v.optional(SCORE),
+    "dense-steps": v.optional(SCORE),
+  }),
+  gains: v.array(
+    v.object({ baseline: v.picklist(["dense", "dense-steps"]), percent: finite, low: finite, high: finite }),
+  ),
+  sources: v.array(v.object({
+    source: name,
+    documents: count,
+    sequences: count,
+    tokens: count,
+    perplexity: v.object(OF_A_WAY),
+    shares: v.array(share),
+  })),
+  segments: v.array(v.object({
+    expert: count,
+    sequences: count,
+    share,
+    tokens: count,
+    perplexity: v.object(OF_A_WAY),
+  })),
+  prefixes: v.array(
+    v.object({ prefix: models, perplexity: finite, low: finite, high: finite, agreement: share }),
+  ),
+  models: v.object({ config: SHAPE, parameters: count, router: SHAPE, routerParameters: count }),
+});
+
+const REPRODUCTION = v.object({
+  claims: v.array(v.object({ claim: name, paper: name, here: name, holds: v.nullable(v.boolean()) })),
+});
+
+/** Metrics of an EM round. */
+export type Round = v.InferOutput<typeof ROUND>;
+/** A partition's manifest. */
+export type Whole = v.InferOutput<typeof PARTITION>;
+/** Sequences and tokens of an expert, by source. */
+export type Part = v.InferOutput<typeof PART>;
+/** One line of a model's training metrics. */
+export type Point = v.InferOutput<typeof POINT>;
+/** Results of an evaluation. */
+export type Measured = v.InferOutput<typeof EVALUATION>;
+/** Claims of the paper beside a run's figures. */
+export type Claims = v.InferOutput<typeof REPRODUCTION>;
+
+/** Names a way to score held-out text. */
+export type Way = keyof Measured["scores"];
+
+/** The training metrics of one model. */
+export interface Curve {
+  /** Name of the model, as in its metrics file. */
+  model: string;
+  /** Id, where it is an expert. */
+  expert: number | null;
+  /** Lines of the file. */
+  points: Point[];
+}
+
+/** What a run folder holds; `null` and empty lists stand for what is not there yet. */
+export interface RunRecord {
+  /** Name of the folder. */
+  name: string;
+  /** Path of the folder as a command takes it. */
+  path: string;
+  /** Its `config.json`. */
+  config: RunConfiguration;
+  /** Manifests of its stages, by name. */
+  manifests: Record<string, Manifest>;
+  /** EM rounds; empty where routers of another run were used. */
+  rounds: Round[];
+  /** The partition, and its experts by id. */
+  partition: { whole: Whole; parts: Part[] } | null;
+  /** Experts by id, then the dense baselines. */
+  curves: Curve[];
+  /** Results on held-out text. */
+  evaluation: Measured | null;
+  /** Claims of the paper. */
+  reproduction: Claims | null;
+}
+
+/**
+ * Reads a run folder. Throws a `RangeError` where the folder is none of a run, a `SyntaxError` that names the file where one
+ * cannot be what it must be.
+ */
+export async function readRun(run: string): Promise<RunRecord> {
+  if (!await exists(run)) {
+    throw new RangeError(
+      `Cannot report on "${run}" as it must be a run folder: there is no such folder; ` +
+        `run deno task partition --run ${run} first`,
+    );
+  }
+  const config = await readRunConfiguration(run).catch((error) => {
+    throw error instanceof Deno.errors.NotADirectory ? notARun(run, "it is a file") : error;
+  });
+  if (config === null) throw notARun(run, "it has no config.json");
+
+  const path = resolve(run);
+  const inside = relative(Deno.cwd(), path);
+  return {
+    name: printable(path.split("/").at(-1) || path),
+    path: printable(inside.startsWith("..") ? path : inside || "."),
+    config,
+    manifests: await readManifests(run),
+    rounds: await readLines(`${run}/metrics/rounds.jsonl`, ROUND) ?? [],
+    partition: await readPartition(`${run}/partition`),
+    curves: await readCurves(`${run}/metrics`),
+    evaluation: await readJson(`${run}/evaluation.json`, EVALUATION, "run deno task evaluate again"),
+    reproduction: await readJson(`${run}/reproduction.json`, REPRODUCTION, "run deno task reproduce again"),
+  };
+}
+
+function notARun(run: string, reason: string): RangeError {
+  return new RangeError(
+    `Cannot report on "${run}" as it must be a run folder: ${reason}; name the folder that deno task partition wrote`,
+  );
+}
+
+async function readManifests(run: string): Promise<Record<string, Manifest>> {
+  const names: string[] = [];
+  for (const name of await namesIn(`${run}/manifests`)) {
+    if (name.endsWith(".json")) names.push(name.slice(0, -5));
+  }
+  const rank = (name: string) => (STAGES as readonly string[]).indexOf(name) + 1 || STAGES.length + 1;
+  names.sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
+  const manifests: Record<string, Manifest> = {};
+  for (const name of names) manifests[name] = (await readManifest(run, name))!;
+  return manifests;
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  const names: string[] = [];
+  if (await exists(folder)) { for await (const { name } of Deno.readDir(folder)) names.push(name); }
+  return names;
+}
+
+async function readPartition(folder: string): Promise<RunRecord["partition"]> {
+  const remedy = "run deno task split --force";
+  const whole = await readJson(`${folder}/manifest.json`, PARTITION, remedy);
+  if (whole === null) return null;
+  const parts: Part[] = [];
+  for (const { folder: name } of whole.parts) {
+    const path = `${folder}/${name}/manifest.json`;
+    const part = await readJson(path, PART, remedy);
+    if (part === null) throw unreadable(path, "there is no such file", remedy);
+    parts.push(part);
+  }
+  return { whole, parts };
+}
+
+async function readCurves(folder: string): Promise<Curve[]> {
+  const files = (await namesIn(folder)).filter((name) =>
+    /^(expert-\d+|dense|dense-steps)\.jsonl$/.test(name)
+  );
+  const names = files.map((name) => name.replace(/\.jsonl$/, ""));
+  const idOf = (name: string) => name.startsWith("expert-") ? Number(name.slice(7)) : null;
+  const rank = (name: string) => idOf(name) ?? (name === "dense" ? 1e9 : 2e9);
+  names.sort((a, b) => rank(a) - rank(b));
+  const curves: Curve[] = [];
+  for (const model of names) {
+    const points = await readLines(`${folder}/${model}.jsonl`, POINT) ?? [];
+    if (points.length > 0) curves.push({ model, expert: idOf(model), points });
+  }
+  return curves;
+}
+
+type Schema<T> = v.GenericSchema<unknown, T>;
+
+async function readJson<T>(path: string, schema: Schema<T>, remedy: string): Promise<T | null> {
+  const text = await readText(path);
+  return text === null ? null : parse(text, schema, path, remedy);
+}
+
+/** Reads JSON lines; a last line that was not ended is still being written, and is left out. */
+async function readLines<T>(path: string, schema: Schema<T>): Promise<T[] | null> {
+  const text = await readText(path);
+  const lines = text?.split("\n").slice(0, -1);
+  return lines?.map((line, i) => parse(line, schema, path, "train again with --force", i + 1)) ?? null;
+}
+
+async function readText(path: string): Promise<string | null> {
+  return await Deno.readTextFile(path).catch((error) => {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
+  });
+}
+
+function parse<T>(text: string, schema: Schema<T>, path: string, remedy: string, line?: number): T {
+  const where = line === undefined ? "" : `line ${line}: `;
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw unreadable(path, where + (error as Error).message, remedy);
+  }
+  const result = v.safeParse(schema, value);
+  if (result.success) return result.output;
+  const [issue] = result.issues;
+  const field = v.getDotPath(issue);
+  throw unreadable(path, `${where}${field ? `${field}: ` : ""}${issue.message}`, remedy);
+}
+
+function unreadable(path: string, reason: string, remedy: string): SyntaxError {
+  return new SyntaxError(`Cannot read "${path}" as it must be as the run wrote it: ${reason}; ${remedy}`);
+}

@@ -1,0 +1,468 @@
+/**
+ * Writes the sections of a report: what each part of a run says, in words, plots and tables.
+ *
+ * @module
+ */
+
+import { type Configuration, FIELD_NAMES, FIELDS } from "../config.ts";
+import type { Cost } from "../cost.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { paperTable, PRINTED_COMMUNICATION } from "../paper.ts";
+import {
+  type Content,
+  type Html,
+  htmlTable,
+  markup,
+  number,
+  percent,
+  printable,
+  scientific,
+  scrolled,
+  type Table,
+} from "./html.ts";
+import {
+  gainPlot,
+  heatPlot,
+  overheadPlot,
+  perplexityPlot,
+  type Plot,
+  prefixPlots,
+  roundPlots,
+  segmentPlot,
+  sharePlot,
+  sourcePlot,
+  trainingPlots,
+  wayName,
+} from "./plots.ts";
+import type { RunRecord } from "./read.ts";
+
+/** A section of the page. */
+export interface Section {
+  /** Name, of the anchor too. */
+  id: string;
+  /** Heading. */
+  title: string;
+  /** Paragraphs and tables before the plots. */
+  lead: Html[];
+  /** Plots. */
+  plots: Plot[];
+  /** What follows them. */
+  after: Html[];
+}
+
+/** A part that a run does not have yet. */
+export interface Missing {
+  /** What is not there. */
+  part: string;
+  /** The command that makes it. */
+  command: string;
+}
+
+/** Holds what a report says. */
+export interface Sections {
+  /** The figures at the top: a value, and what it is. */
+  figures: [value: string, label: string][];
+  /** The sections, in their order. */
+  sections: Section[];
+  /** What is left out. */
+  missing: Missing[];
+}
+
+const bytes = (size: number): string => {
+  const units = ["B", "kB", "MB", "GB", "TB", "PB"];
+  const power = size < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log10(size) / 3));
+  return `${Number((size / 1000 ** power).toPrecision(3))}\u00a0${units[power]}`;
+};
+
+const plural = (count: number, one: string): string => `${number(count)} ${one}${count === 1 ? "" : "s"}`;
+
+/** Says everything that a run's files hold. */
+export function sectionsOf(run: RunRecord, cost: Cost): Sections {
+  const missing: Missing[] = [];
+  const lacks = (part: string, command: string): Html => {
+    const full = `deno task ${command} --run ${/^[\w./-]+$/.test(run.path) ? run.path : `'${run.path}'`}`;
+    missing.push({ part, command: full });
+    return markup`<p class="missing">${part} is not here yet: run <code>${full}</code>.</p>`;
+  };
+  const sections = [
+    whatRan(run, cost),
+    ...(run.reproduction ? [claims(run.reproduction.claims)] : []),
+    rounds(run, lacks),
+    partition(run, lacks),
+    training(run, lacks),
+    evaluation(run, lacks),
+    costs(run, cost),
+  ];
+  return { figures: figures(run), sections, missing };
+}
+
+type Lacks = (part: string, command: string) => Html;
+
+function figures({ config, partition, evaluation }: RunRecord): [string, string][] {
+  const found: [string, string][] = [
+    [number(partition?.whole.experts ?? config.configuration.experts), "experts"],
+  ];
+  if (partition) {
+    found.push([compact(partition.whole.train.tokens), "training tokens"]);
+    found.push([number(round(partition.whole.train.nmi, 3)), "NMI of expert and source"]);
+  }
+  if (evaluation) {
+    const { mixture } = evaluation.scores;
+    if (mixture) found.push([mixture.perplexity.toFixed(2), "perplexity of the mixture"]);
+    for (const way of ["dense", "dense-steps"] as const) {
+      const score = evaluation.scores[way];
+      if (score) found.push([score.perplexity.toFixed(2), wayName(way, evaluation.experts)]);
+    }
+  }
+  return found;
+}
+
+const compact = (value: number): string =>
+  value.toLocaleString("en", { notation: "compact", maximumSignificantDigits: 3 });
+const round = (value: number, digits: number): number => Number(value.toFixed(digits));
+
+// What ran.
+
+function whatRan(run: RunRecord, cost: Cost): Section {
+  const { configuration: c, versions, adapter } = run.config;
+  const { corpus, tokenize } = run.manifests;
+  const tokens = tokenize?.result ?? {};
+  const inputs = c.input.length === 0 ? "the embedded corpus" : c.input.map(printable).join(", ");
+  const of = (name: string) => typeof tokens[name] === "number" ? number(tokens[name]) : null;
+  const facts: [string, Content][] = [
+    ["text", inputs],
+    [
+      "documents",
+      of("documents") ??
+        (typeof corpus?.result.documents === "number" ? number(corpus.result.documents) : null),
+    ],
+    [
+      "tokens",
+      of("tokens") &&
+      `${of("tokens")}, of a vocabulary of ${of("vocabulary")}; ${of("trainSequences")} training and ${
+        of("testSequences")
+      } held-out sequences of at most ${number(c.sequenceLength)}`,
+    ],
+    ["experts", `${c.experts}, each of ${shape(cost.mixture.expert, cost.parameters.expert)}`],
+    [
+      "routers",
+      `${c.experts}, each of ${shape(cost.mixture.router, cost.parameters.router)}; ${
+        c.routers === ""
+          ? `${plural(c.rounds, "EM round")}, prefix of ${c.prefix} tokens`
+          : `taken from ${printable(c.routers)}`
+      }`,
+    ],
+    ["seed", String(c.seed)],
+    ["adapter", adapter ? `${printable(adapter.description)} (${adapter.kind})` : null],
+    ["versions", Object.entries(versions ?? {}).map(([name, version]) => `${name} ${version}`).join(", ")],
+  ];
+  const stages: Table = {
+    head: ["stage", "files", "size", "key"],
+    rows: Object.values(run.manifests).map(({ stage, outputs, key }) => {
+      const files = Object.values(outputs);
+      return [
+        printable(stage),
+        files.length,
+        bytes(files.reduce((sum, file) => sum + file.bytes, 0)),
+        key.slice(0, 12),
+      ];
+    }),
+  };
+  const settings: Table = {
+    head: ["flag", "value", "meaning"],
+    rows: FIELD_NAMES.filter((name) => name in c).map((name) => [
+      `--${FIELDS[name].flag}`,
+      valueText(c[name]),
+      FIELDS[name].help,
+    ]),
+  };
+  return {
+    id: "what-ran",
+    title: "What ran",
+    lead: [
+      markup`<dl>\n${
+        facts.filter(([, value]) => value !== null && value !== "")
+          .map(([name, value]) => markup`<dt>${name}</dt><dd>${value}</dd>\n`)
+      }</dl>\n`,
+      markup`<details><summary>All settings</summary>${htmlTable(settings, "Settings")}</details>`,
+      markup`<details><summary>Stages that are complete</summary>${htmlTable(stages, "Stages")}</details>`,
+    ],
+    plots: [],
+    after: [],
+  };
+}
+
+function shape({ hidden, layers, heads }: ModelConfig, parameters: number): string {
+  return `${number(parameters)} parameters (width ${hidden}, ${plural(layers, "layer")}, ${
+    plural(heads, "head")
+  })`;
+}
+
+function valueText(value: Configuration[keyof Configuration]): string {
+  if (Array.isArray(value)) return value.length === 0 ? "none" : printable(value.join(", "));
+  return value === "" ? "none" : printable(String(value));
+}
+
+// Claims.
+
+function claims(rows: NonNullable<RunRecord["reproduction"]>["claims"]): Section {
+  const verdict = (holds: boolean | null) =>
+    holds === null
+      ? markup`<span class="open">open</span>`
+      : holds
+      ? markup`<span class="yes">✓ holds</span>`
+      : markup`<span class="no">✗ does not</span>`;
+  const headings = ["claim", "paper", "here", "holds"].map((text) => markup`<th scope="col">${text}</th>`);
+  const body = rows.map(({ claim, paper, here, holds }) =>
+    markup`<tr><td>${claim}</td><td>${paper}</td><td>${here}</td><td>${verdict(holds)}</td></tr>\n`
+  );
+  const table = markup`<table class="claims">
+<thead><tr>${headings}</tr></thead>
+<tbody>
+${body}</tbody>
+</table>`;
+  return {
+    id: "claims",
+    title: "The paper's claims, and this run",
+    lead: [scrolled(table, "Claims")],
+    plots: [],
+    after: [],
+  };
+}
+
+// Rounds.
+
+function rounds(run: RunRecord, lacks: Lacks): Section {
+  const section = { id: "rounds", title: "Routers, by expectation maximisation", after: [] };
+  if (run.rounds.length === 0) {
+    const { routers } = run.config.configuration;
+    const lead = routers === ""
+      ? lacks("The record of router training", "train-routers")
+      : markup`<p>The routers were taken from <code>${
+        printable(routers)
+      }</code>; their rounds are recorded there.</p>`;
+    return { ...section, lead: [lead], plots: [] };
+  }
+  const last = run.rounds.at(-1)!;
+  return {
+    ...section,
+    lead: [
+      markup`<p>In each of ${plural(run.rounds.length, "round")} every router trained on the sequences that it
+predicts best, loads kept equal, and new sequences were scored. After the last one a prefix token costs
+${number(last.nllPerToken)} nats, and NMI with the sources is ${number(round(last.nmi, 3))}.</p>`,
+    ],
+    plots: roundPlots(run.rounds),
+  };
+}
+
+// Partition.
+
+function partition(run: RunRecord, lacks: Lacks): Section {
+  const section = { id: "partition", title: "Partition" };
+  if (!run.partition) {
+    return { ...section, lead: [lacks("The partition", "partition")], plots: [], after: [] };
+  }
+  const { whole, parts } = run.partition;
+  const { train } = whole;
+  const loads: Table = {
+    head: ["expert", "sequences", "tokens", "held-out sequences", "held-out tokens"],
+    rows: parts.map((part) => [
+      part.expert,
+      part.train.sequences,
+      part.train.tokens,
+      part.test?.sequences ?? null,
+      part.test?.tokens ?? null,
+    ]),
+  };
+  return {
+    ...section,
+    lead: [
+      markup`<p>${
+        plural(train.sequences, "training sequence")
+      } in equal parts, one for each expert. The largest part has ${
+        percent(train.tokenImbalance)
+      } more tokens than the mean; NMI of expert and source is ${number(round(train.nmi, 3))}${
+        train.regret === null
+          ? null
+          : `, and balance costs ${number(round(train.regret, 4))} nats per prefix token`
+      }.</p>`,
+    ],
+    plots: [sharePlot(whole), heatPlot(parts)],
+    after: [markup`<details><summary>Loads</summary>${htmlTable(loads, "Loads of the experts")}</details>`],
+  };
+}
+
+// Training.
+
+function training(run: RunRecord, lacks: Lacks): Section {
+  const section = { id: "training", title: "Training" };
+  const experts = run.partition?.whole.experts ?? run.config.configuration.experts;
+  const has = (model: string) => run.curves.some((curve) => curve.model === model);
+  const trained = run.curves.filter(({ expert }) => expert !== null).length;
+  const notes: Html[] = [];
+  if (trained < experts) {
+    const part = trained === 0
+      ? "Training of the experts"
+      : `Training of ${experts - trained} of the ${experts} experts`;
+    notes.push(lacks(part, "train-expert --expert all"));
+  }
+  if (!has("dense")) {
+    notes.push(lacks(`The dense baseline with ${experts} times the batch`, "train-dense"));
+  }
+  if (!has("dense-steps")) {
+    notes.push(lacks(`The dense baseline with ${experts} times the steps`, "train-dense --match steps"));
+  }
+  if (run.curves.length === 0) return { ...section, lead: notes, plots: [], after: [] };
+  return {
+    ...section,
+    lead: [
+      markup`<p>Every expert trains alone, on its part. Expert and dense models have the same shape, so the same cost of
+inference; a dense model sees all the tokens, in batches ${experts} times as large or in ${experts} times the steps. The
+steep beginning of the curves is cut off.</p>`,
+      ...notes,
+    ],
+    plots: trainingPlots(run.curves, experts),
+    after: [],
+  };
+}
+
+// Evaluation.
+
+function evaluation(run: RunRecord, lacks: Lacks): Section {
+  const section = { id: "evaluation", title: "Held-out text" };
+  const measured = run.evaluation;
+  if (!measured) return { ...section, lead: [lacks("The evaluation", "evaluate")], plots: [], after: [] };
+  const { gains, experts, documents, sequences, tokens, prefix, resamples } = measured;
+  const gainText = gains.map(({ baseline, percent, low, high }) => {
+    const side = percent >= 0 ? "lower" : "higher";
+    const [from, to] = percent >= 0 ? [low, high] : [-high, -low];
+    const digits = (value: number) => value.toFixed(1).replace("-", "−");
+    return markup` Its perplexity is <strong>${digits(Math.abs(percent))}% ${side}</strong> than that of ${
+      wayName(baseline, experts)
+    } (95% interval ${digits(from)} to ${digits(to)}).`;
+  });
+  return {
+    ...section,
+    lead: [
+      markup`<p>${plural(tokens, "token")} of ${plural(sequences, "sequence")} in ${
+        plural(documents, "document")
+      } that no model was trained on. The mixture routes each sequence by its first ${prefix} tokens and runs one expert.${gainText} Intervals
+are of ${plural(resamples, "bootstrap resample")} of the documents.</p>`,
+    ],
+    plots: [
+      perplexityPlot(measured),
+      ...(gains.length > 0 ? [gainPlot(measured)] : []),
+      ...(measured.segments.some(({ perplexity }) => typeof perplexity.mixture === "number")
+        ? [segmentPlot(measured)]
+        : []),
+      ...(measured.sources.length > 0 ? [sourcePlot(measured)] : []),
+      ...prefixPlots(measured),
+    ],
+    after: [],
+  };
+}
+
+// Costs.
+
+const arrow = (from: number, to: number): string => `${from.toFixed(2)}\u00a0→\u00a0${to.toFixed(2)}`;
+
+function costs(run: RunRecord, { flops, communication, memory, mixture }: Cost): Section {
+  const rows = paperTable();
+  const ratio = (part: number, whole: number) => whole === 0 ? "–" : percent(part / whole, 2);
+  const measured = run.evaluation?.scores;
+  const perplexities = measured?.mixture && measured.dense
+    ? arrow(measured.dense.perplexity, measured.mixture.perplexity)
+    : null;
+  const table: Table = {
+    head: [
+      "model",
+      "E",
+      "training, FLOPs",
+      "overhead",
+      "share",
+      "inference, FLOPs",
+      "overhead",
+      "share",
+      "perplexity, dense → mixture",
+    ],
+    rows: [
+      [
+        "this\u00a0run",
+        mixture.experts,
+        scientific(flops.experts),
+        scientific(flops.overhead),
+        ratio(flops.overhead, flops.experts),
+        scientific(flops.inference),
+        scientific(flops.inferenceOverhead),
+        ratio(flops.inferenceOverhead, flops.inference),
+        perplexities,
+      ],
+      ...rows.map(({ model, experts, counted, perplexity }) => [
+        model,
+        experts,
+        scientific(counted.training * 1e19),
+        scientific(counted.trainingOverhead * 1e19),
+        ratio(counted.trainingOverhead, counted.training),
+        scientific(counted.inference * 1e12),
+        scientific(counted.inferenceOverhead * 1e12),
+        ratio(counted.inferenceOverhead, counted.inference),
+        arrow(perplexity.dense, perplexity.mixture),
+      ]),
+    ],
+  };
+  const paper = PRINTED_COMMUNICATION;
+  const exchanged: Table = {
+    head: ["communication", "this run", "paper, 1.3B, E = 32"],
+    rows: [
+      ["exchanges of scores in router training", String(communication.exchanges), String(paper.exchanges)],
+      [
+        "sent and received per router and exchange",
+        bytes(communication.bytesPerExchange),
+        bytes(paper.bytesPerExchange),
+      ],
+      ["the same for the scores of the corpus, once", bytes(communication.corpusBytes), null],
+      ["exchanged while experts train", bytes(0), bytes(0)],
+      [
+        "data-parallel dense training, per node and step",
+        bytes(communication.denseBytesPerStep),
+        bytes(paper.denseBytesPerStep),
+      ],
+    ],
+  };
+  const held: Table = {
+    head: ["memory on a device", "this run"],
+    rows: [
+      ["training of one expert", bytes(memory.expert.total)],
+      ["training of all routers side by side", bytes(memory.routers.total)],
+      ["generation with one expert", bytes(memory.inference.total)],
+    ],
+  };
+  const plotted = [
+    {
+      name: `this run, E = ${mixture.experts}`,
+      training: flops.overhead / flops.experts,
+      inference: flops.inferenceOverhead / flops.inference,
+    },
+    ...rows.map(({ model, experts, counted }) => ({
+      name: `${model}, E = ${experts}`,
+      training: counted.trainingOverhead / counted.training,
+      inference: counted.inferenceOverhead / counted.inference,
+    })),
+  ];
+  return {
+    id: "costs",
+    title: "Costs beside the paper's",
+    lead: [
+      markup`<p>Counted from the configuration by the paper's formulas. What the mixture costs beyond its experts is
+the routers: their training, and the scoring of text by all of them. Small models pay a larger share, as their routers are
+not so much smaller than they are.</p>`,
+    ],
+    plots: [overheadPlot(plotted)],
+    after: [
+      markup`<p>Below this run stand the seven mixtures of the paper's Table 3, counted by the same formulas.</p>\n`,
+      htmlTable(table, "Costs beside those of the paper"),
+      htmlTable(exchanged, "Communication"),
+      htmlTable(held, "Memory"),
+    ],
+  };
+}

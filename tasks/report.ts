@@ -1,0 +1,35 @@
+/**
+ * Writes the report of a run: one HTML page that needs nothing else.
+ *
+ *   deno task report --run runs/a
+ */
+import { type Report, report } from "../mod.ts";
+import { runTask } from "./command.ts";
+
+/** Says what was written, and what is not in it yet. */
+function reportText({ output, plots, missing }: Report): string {
+  return [
+    output,
+    ...plots,
+    ...missing.map(({ part, command }) =>
+      `left out: ${part.replace(/^\w/, (c) => c.toLowerCase())}; run ${command}`
+    ),
+  ].join("\n");
+}
+
+if (import.meta.main) {
+  await runTask({
+    name: "report",
+    about: "Writes what a run did as one HTML page with plots, from whatever its folder holds.",
+    run: async ({ options, signal, onEvent }) => {
+      const result = await report({
+        run: options.run,
+        output: options.output || undefined,
+        plots: options.plots || undefined,
+        signal,
+        onWarning: (message) => onEvent({ type: "warning", message }),
+      });
+      console.log(options.json ? JSON.stringify(result, null, 2) : reportText(result));
+    },
+  });
+}

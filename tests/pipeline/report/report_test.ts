@@ -1,0 +1,354 @@
+import {
+  assert,
+  assertEquals,
+  assertFalse,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
+import { drawPlot } from "../../../pipeline/report/draw.ts";
+import {
+  heatPlot,
+  perplexityPlot,
+  type Plot,
+  roundPlots,
+  segmentPlot,
+  trainingPlots,
+} from "../../../pipeline/report/plots.ts";
+import { type Measured, readRun } from "../../../pipeline/report/read.ts";
+import { report } from "../../../pipeline/report/report.ts";
+import { LIGHT, withValues } from "../../../pipeline/report/theme.ts";
+import { hashes, inFolder, ROOT, task } from "../../tasks/support.ts";
+import { evaluationOf, PERPLEXITY, SHAPE, writeRun } from "./support.ts";
+
+const PLOTS = [
+  "em-nll",
+  "em-nmi",
+  "em-regret",
+  "em-shares",
+  "shares",
+  "sources-by-expert",
+  "training-loss-by-tokens",
+  "training-loss-by-steps",
+  "validation-loss-by-tokens",
+  "validation-loss-by-steps",
+  "perplexity",
+  "gain",
+  "segments",
+  "perplexity-by-source",
+  "prefix-perplexity",
+  "prefix-agreement",
+  "overhead",
+];
+
+/** Writes the page of a run and reads it. */
+async function pageOf(run: string): Promise<string> {
+  const { output } = await report({ run, onWarning: (message) => assert(false, message) });
+  return await Deno.readTextFile(output);
+}
+
+/** Gives the extents of a drawing's paths of one colour, in their order. */
+function boxes(svg: string, colour: string): { width: number; height: number }[] {
+  const paths = [...svg.matchAll(/<path[^>]* d="M[\d.]+,[^h]+h([\d.]+)v([\d.]+)h-[\d.]+Z"[^>]*>/g)];
+  return paths.filter(([tag]) => tag.includes(`fill="${colour}"`)).map(([, width, height]) => ({
+    width: Number(width),
+    height: Number(height),
+  }));
+}
+
+const draw = (plot: Plot, width = 720) => drawPlot(plot, { width, id: "x" });
+
+Deno.test("report() writes every plot of a whole run, once for wide and narrow pages each", async () => {
+  await inFolder(async (run) => {
+    await writeRun(run);
+    const page = await pageOf(run);
+    assertEquals([...page.matchAll(/<figure class="\w+" id="plot-([\w-]+)"/g)].map(([, id]) => id), PLOTS);
+    const ids = [...page.matchAll(/ id="([^"]+)"/g)].map(([, id]) => id);
+    assertEquals(new Set(ids).size, ids.length, "ids must be unique");
+    for (
+      const text of [
+        "45.25",
+        "52.13",
+        "13.2% lower",
+        "1.7% higher",
+        "✓ holds",
+        "✗ does not",
+        "open",
+        "an adapter",
+      ]
+    ) {
+      assertStringIncludes(page, text);
+    }
+    for (const [, title] of page.matchAll(/<svg[^>]*><title[^>]*>([^<]*)<\/title>/g)) {
+      assert(title.length > 0);
+    }
+    assertFalse(page.includes('class="missing"'));
+  });
+});
+
+Deno.test("report() gives the same bytes for the same run, whichever way it is named", async () => {
+  await inFolder(async (folder) => {
+    await writeRun(`${folder}/run`);
+    const first = await pageOf(`${folder}/run`);
+    assertEquals(await pageOf(`${folder}/./run/`), first);
+    const { code, err } = await task("report", ["--run", `${folder}/run`]);
+    assertEquals(code, 0, err);
+    assert(
+      await Deno.readTextFile(`${folder}/run/report.html`) === first,
+      "another process gives other bytes",
+    );
+  });
+});
+
+Deno.test("report() leaves out what is not there, with the command that makes it", async () => {
+  await inFolder(async (run) => {
+    await writeRun(run);
+    const commands = async () =>
+      (await report({ run })).missing.map(({ command }) => command.split(" --run")[0]);
+    assertEquals(await commands(), []);
+    const steps: [path: string, command: string][] = [
+      ["evaluation.json", "deno task evaluate"],
+      ["metrics/dense-steps.jsonl", "deno task train-dense --match steps"],
+      ["metrics/dense.jsonl", "deno task train-dense"],
+      ["metrics/expert-01.jsonl", "deno task train-expert --expert all"],
+      ["partition", "deno task partition"],
+      ["metrics/rounds.jsonl", "deno task train-routers"],
+    ];
+    for (const [path, command] of steps) {
+      await Deno.remove(`${run}/${path}`, { recursive: true });
+      assert((await commands()).includes(command), command);
+      assertStringIncludes(await pageOf(run), command);
+    }
+    await Deno.remove(`${run}/metrics`, { recursive: true });
+    await Deno.remove(`${run}/manifests`, { recursive: true });
+    const page = await pageOf(run); // a run of which only the configuration is there
+    assertEquals([...page.matchAll(/<figure/g)].length, 1); // costs need no more
+  });
+});
+
+Deno.test("report() escapes what data says", async () => {
+  await inFolder(async (run) => {
+    const hostile = [
+      "<script>alert(1)</script>",
+      `"><img src=x onerror=alert(1)>`,
+      "a\u0000b\u202ec",
+      "",
+      "'); datum.x",
+    ];
+    await writeRun(run, { ...SHAPE, sources: hostile });
+    const { plots } = await report({ run, plots: `${run}/plots` });
+    const texts = [await pageOf(run), ...await Promise.all(plots.map((path) => Deno.readTextFile(path)))];
+    for (const text of texts) {
+      assertFalse(
+        /<script|<img|\son\w+=["x]/i.test(text.replace(/&lt;.*?&gt;/g, "")),
+        "markup of a source got through",
+      );
+      // deno-lint-ignore no-control-regex
+      assertFalse(/[\x00\u202e]/.test(text));
+    }
+    assertStringIncludes(texts[0], "&lt;script&gt;alert(1)&lt;/script&gt;");
+    assertStringIncludes(texts[0], "(no source)");
+  });
+});
+
+Deno.test("report() needs nothing from anywhere: no script, no address to load from", async () => {
+  await inFolder(async (run) => {
+    await writeRun(run);
+    const page = await pageOf(run);
+    assertFalse(/<script|<link(?! rel="icon" href="data:,")|<iframe|<object|@import|url\((?!#)/i.test(page));
+    const addresses = [...page.matchAll(/(?:src|href)="([^"#][^"]*)"/g)].map(([, address]) => address);
+    assertEquals(addresses, ["data:,"]);
+    assertStringIncludes(
+      page,
+      `content="default-src &#39;none&#39;; style-src &#39;unsafe-inline&#39;; img-src data:"`,
+    );
+  });
+});
+
+Deno.test("report() writes each plot as a file with title, paper and colours of its own", async () => {
+  await inFolder(async (run) => {
+    await writeRun(run);
+    const { plots } = await report({ run, output: `${run}/page.html`, plots: `${run}/plots` });
+    assertEquals(plots, PLOTS.map((id) => `${run}/plots/${id}.svg`));
+    assertFalse(Object.keys(await hashes(run)).includes("report.html"));
+    for (const path of plots) {
+      const svg = await Deno.readTextFile(path);
+      assertMatch(svg, /^<svg xmlns="http:\/\/www.w3.org\/2000\/svg" [^>]*><title/);
+      assertStringIncludes(svg, `fill="${LIGHT.paper}"`);
+      assertFalse(svg.includes("var(--"));
+      const [, title] = /<title[^>]*>([^<]*)</.exec(svg)!;
+      assertEquals(svg.split(title).length - 1 >= 2, true, `${path} does not show its title`);
+    }
+  });
+});
+
+Deno.test("report() draws runs of one expert and one round, and of many experts and sources", async () => {
+  for (const [experts, sources, rounds] of [[1, 1, 1], [33, 200, 94]]) {
+    await inFolder(async (run) => {
+      await writeRun(run, {
+        ...SHAPE,
+        experts,
+        rounds,
+        sources: Array.from({ length: sources }, (_, i) => `source ${i}`),
+      });
+      const page = await pageOf(run);
+      assertFalse(/NaN|undefined|Infinity/.test(page.replace(/<style>.*?<\/style>/s, "")));
+      assertEquals(page.includes("177 more sources"), sources === 200);
+    });
+  }
+});
+
+Deno.test("report() refuses what is no run, and names the file that is corrupt", async () => {
+  await inFolder(async (folder) => {
+    await assertRejects(
+      () => report({ run: `${folder}/none` }),
+      RangeError,
+      `Cannot report on "${folder}/none" as it must be`,
+    );
+    await assertRejects(() => report({ run: folder }), RangeError, "it has no config.json");
+    const run = `${folder}/run`;
+    const corrupt: [path: string, text: string, reason: string][] = [
+      ["evaluation.json", "{", "JSON"],
+      ["evaluation.json", JSON.stringify({ ...evaluationOf(SHAPE), format: 2 }), "format"],
+      ["evaluation.json", JSON.stringify({ ...evaluationOf(SHAPE), tokens: "many" }), "tokens"],
+      ["reproduction.json", `{"claims":[{}]}`, "claims.0.claim"],
+      ["metrics/rounds.jsonl", `{"round":1}\n`, "line 1: nllPerToken"],
+      ["metrics/expert-01.jsonl", `{"step":1,"tokens":2,"loss":3}\n{"step":\n`, "line 2"],
+      ["partition/manifest.json", `{"parts":[{"folder":"../../x"}]}`, "experts"],
+      ["partition/expert-02/manifest.json", "[]", "expert-02"],
+      ["manifests/tokenize.json", "{}", "manifests/tokenize.json"],
+    ];
+    for (const [path, text, reason] of corrupt) {
+      await writeRun(run);
+      await Deno.writeTextFile(`${run}/${path}`, text);
+      const error = await assertRejects(
+        () => report({ run }),
+        SyntaxError,
+        `Cannot read "${run}/${path}" as it must be`,
+      );
+      assertStringIncludes(error.message, reason);
+      assertFalse(error.message.includes("\n"));
+    }
+    assertFalse((await Array.fromAsync(Deno.readDir(run))).some(({ name }) => name.startsWith("report")));
+
+    await writeRun(run);
+    await Deno.writeTextFile(`${run}/metrics/dense.jsonl`, `{"step":1,"tokens":2,"loss":3}\n{"step":2,"tok`);
+    await report({ run }); // a line that is being written
+  });
+});
+
+Deno.test("readRun() takes every evaluation that evaluate writes", async () => {
+  const evaluation = evaluationOf(SHAPE);
+  const measured: Measured = evaluation; // fails to compile where the types part
+  await inFolder(async (run) => {
+    await writeRun(run);
+    const { perplexity, share } = (await readRun(run)).evaluation!.segments[3];
+    assertEquals({ perplexity, share }, { perplexity: measured.segments[3].perplexity, share: 0.25 });
+    const empty = {
+      ...evaluation,
+      sources: [],
+      segments: evaluation.segments.map((segment) => ({ ...segment, perplexity: { mixture: null } })),
+    };
+    await Deno.writeTextFile(`${run}/evaluation.json`, JSON.stringify(empty));
+    await pageOf(run); // nothing is routed to an expert
+  });
+});
+
+Deno.test("drawPlot() draws bars as long as perplexities are", async () => {
+  const svg = withValues(await draw(perplexityPlot(evaluationOf(SHAPE))), LIGHT);
+  const [mixture] = boxes(svg, LIGHT.mixture);
+  for (const way of ["random", "oracle", "dense", "dense-steps"] as const) {
+    const [bar] = boxes(svg, LIGHT[way]);
+    assertEquals(
+      (bar.width / mixture.width).toFixed(2),
+      (PERPLEXITY[way] / PERPLEXITY.mixture).toFixed(2),
+      way,
+    );
+  }
+});
+
+Deno.test("drawPlot() draws a segment's bars as high as its perplexities are", async () => {
+  const evaluation = evaluationOf(SHAPE);
+  const svg = withValues(await draw(segmentPlot(evaluation)), LIGHT);
+  const bars = (["mixture", "dense"] as const).map((way) =>
+    boxes(svg, LIGHT[way]).map(({ height }) => height)
+  );
+  assertEquals(bars.map(({ length }) => length), [SHAPE.experts, SHAPE.experts]);
+  const unit = bars[0][0] / evaluation.segments[0].perplexity.mixture!;
+  evaluation.segments.forEach(({ perplexity }, e) => {
+    assert(Math.abs(bars[0][e] / unit - perplexity.mixture!) < 0.1);
+    assert(Math.abs(bars[1][e] / unit - perplexity.dense!) < 0.1);
+  });
+});
+
+Deno.test("drawPlot() gives ids that no other picture of a page has, and no classes", async () => {
+  const rounds = Array.from(
+    { length: 3 },
+    (_, i) => ({ round: i + 1, nllPerToken: 5, shares: [0.5, 0.5], regret: 0, nmi: 0 }),
+  );
+  const curve = {
+    model: "dense",
+    expert: null,
+    points: [{ step: 1, tokens: 1, loss: 2 }, { step: 2, tokens: 2, loss: 1 }],
+  };
+  for (const plot of [...roundPlots(rounds), ...trainingPlots([curve], 2)]) {
+    const svg = await drawPlot(plot, { width: 348, id: "some" });
+    for (const [, id] of svg.matchAll(/ id="([^"]*)"/g)) assertMatch(id, /^some-/);
+    for (const [, id] of svg.matchAll(/url\(#([^)]*)\)/g)) assertStringIncludes(svg, ` id="${id}"`);
+    assertFalse(svg.includes("class="));
+  }
+});
+
+Deno.test("heatPlot() counts shares of each source over the experts, and puts the smallest together", () => {
+  const part = (expert: number, counts: number[]) => ({
+    expert,
+    train: {
+      sequences: 0,
+      tokens: 0,
+      sources: counts.map((sequences, i) => ({ source: `s${i}`, sequences, tokens: 0 })),
+    },
+  });
+  const { table, spec } = heatPlot([part(0, [3, 0]), part(1, [1, 8])]);
+  assertEquals(table.rows, [["s1", 8, "0.0%", "100.0%"], ["s0", 4, "75.0%", "25.0%"]]);
+  const counts = Array.from({ length: 40 }, (_, i) => 40 - i);
+  const { values } = heatPlot([part(0, counts), part(1, counts)]).spec(720).data as {
+    values: { source: string }[];
+  };
+  assertEquals(values.length, 48);
+  assertEquals(values.at(-1)!.source, "17 more sources");
+  assert(spec(720).height as number < 120);
+});
+
+Deno.test("trainingPlots() thins curves to means, and keeps where they end", () => {
+  const points = Array.from(
+    { length: 1000 },
+    (_, i) => ({ step: i + 1, tokens: 10 * (i + 1), loss: i % 2 === 0 ? 1 : 3 }),
+  );
+  const [plot] = trainingPlots([{ model: "expert-00", expert: 0, points }], 1);
+  const { values } = plot.spec(348).data as { values: { x: number; loss: number }[] };
+  assert(values.length <= 150, String(values.length));
+  assertEquals(values.at(-1)!.x, 10_000);
+  const mean = values.reduce((sum, { loss }) => sum + loss, 0) / values.length;
+  assert(Math.abs(mean - 2) < 0.01, String(mean));
+  assertEquals(plot.table.rows, [["expert 0", 1000, 10_000, 1, 3, 1]]);
+});
+
+Deno.test("mod.ts loads no Vega: what it imports as code reaches neither it nor what draws", async () => {
+  const { stdout } = await new Deno.Command(Deno.execPath(), {
+    args: ["info", "--json", "mod.ts"],
+    cwd: ROOT,
+  }).output();
+  // deno-lint-ignore no-explicit-any
+  const { modules } = JSON.parse(new TextDecoder().decode(stdout)) as any;
+  const dependencies = new Map<string, string[]>();
+  for (const { specifier, dependencies: list = [] } of modules) {
+    dependencies.set(
+      specifier,
+      list.flatMap((one: { code?: { specifier?: string } }) => one.code?.specifier ?? []),
+    );
+  }
+  const reached = new Set([`file://${ROOT}mod.ts`]);
+  for (const specifier of reached) for (const next of dependencies.get(specifier) ?? []) reached.add(next);
+  assert(reached.has(`file://${ROOT}pipeline/report/report.ts`));
+  assertEquals([...reached].filter((specifier) => /vega|puppeteer|draw\.ts/.test(specifier)), []);
+});

@@ -1,0 +1,225 @@
+/**
+ * Writes small run folders as the tasks leave them, for the tests of reports.
+ *
+ * @module
+ */
+
+import type { Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
+import type { Claims } from "../../../pipeline/report/read.ts";
+import { defaultConfiguration } from "../../../pipeline/config.ts";
+
+/** Describes a run. */
+export interface RunShape {
+  experts: number;
+  sources: string[];
+  rounds: number;
+  steps: number;
+}
+
+/** A run that holds everything. */
+export const SHAPE: RunShape = { experts: 4, sources: ["code", "fiction", "news"], rounds: 6, steps: 400 };
+
+/** Numbers that the texts of a report repeat. */
+export const PERPLEXITY = { mixture: 45.25, random: 78.5, oracle: 43.75, dense: 52.125, "dense-steps": 44.5 };
+
+function numbers(seed: number): () => number {
+  let state = seed;
+  return () => (state = (state * 1103515245 + 12345) % 2 ** 31) / 2 ** 31;
+}
+
+const folderOf = (expert: number): string => `expert-${String(expert).padStart(2, "0")}`;
+
+/** Gives an evaluation with the perplexities above. */
+export function evaluationOf({ experts, sources }: RunShape): Evaluation {
+  const next = numbers(5);
+  const score = (perplexity: number) => ({
+    nllPerToken: Math.log(perplexity),
+    perplexity,
+    low: 0.95 * perplexity,
+    high: 1.05 * perplexity,
+  });
+  const shares = Array.from({ length: experts }, () => 1 / experts);
+  const config = { vocabulary: 1024, hidden: 64, layers: 2, heads: 4, context: 128 };
+  return {
+    format: 1,
+    prefix: 64,
+    experts,
+    documents: 41,
+    sequences: 1092,
+    tokens: 136_323,
+    resamples: 1000,
+    seed: 0,
+    scores: Object.fromEntries(Object.entries(PERPLEXITY).map(([way, value]) => [way, score(value)])),
+    gains: [
+      { baseline: "dense", percent: 13.2, low: 11.9, high: 14.6 },
+      { baseline: "dense-steps", percent: -1.7, low: -3.1, high: -0.2 },
+    ],
+    sources: sources.map((source, i) => ({
+      source,
+      documents: 5 + i,
+      sequences: 100 + i,
+      tokens: 12_700 + i,
+      perplexity: { mixture: 30 + 40 * next(), dense: 35 + 40 * next(), "dense-steps": 33 + 40 * next() },
+      shares,
+    })),
+    segments: shares.map((share, expert) => ({
+      expert,
+      sequences: 273,
+      share,
+      tokens: 34_081,
+      perplexity: { mixture: 30 + 3 * expert, dense: 35 + 3 * expert, "dense-steps": 31 + 3 * expert },
+    })),
+    prefixes: [4, 8, 16, 32, 64, 128].map((prefix, i) => {
+      const perplexity = [62, 54, 50, 47, PERPLEXITY.mixture, 44.75][i];
+      return {
+        prefix,
+        perplexity,
+        low: 0.95 * perplexity,
+        high: 1.05 * perplexity,
+        agreement: [0.4, 0.6, 0.7, 0.9, 1, 0.9][i],
+      };
+    }),
+    models: {
+      config,
+      parameters: 165_632,
+      router: { ...config, hidden: 32, heads: 2 },
+      routerParameters: 58_240,
+    },
+  };
+}
+
+/** Gives claims of each kind. */
+export const CLAIMS: Claims = {
+  claims: [
+    {
+      claim: "The mixture beats dense",
+      paper: "10.78 against 11.78",
+      here: "45.25 against 52.13",
+      holds: true,
+    },
+    {
+      claim: "It beats dense with more steps",
+      paper: "not asked",
+      here: "45.25 against 44.50",
+      holds: false,
+    },
+    { claim: "The gain grows with E", paper: "8.5% to 13.6%", here: "one E", holds: null },
+  ],
+};
+
+/** Writes a run that holds everything: what `deno task partition`, training and evaluation leave for a report. */
+export async function writeRun(run: string, shape: RunShape = SHAPE): Promise<void> {
+  const { experts, sources, rounds, steps } = shape;
+  const next = numbers(9);
+  const write = async (path: string, value: unknown) => {
+    await Deno.mkdir(`${run}/${path}`.replace(/\/[^/]*$/, ""), { recursive: true });
+    await Deno.writeTextFile(`${run}/${path}`, JSON.stringify(value, null, 2));
+  };
+  const lines = async (path: string, values: unknown[]) => {
+    await Deno.mkdir(`${run}/metrics`, { recursive: true });
+    await Deno.writeTextFile(`${run}/${path}`, values.map((value) => JSON.stringify(value) + "\n").join(""));
+  };
+  const shares = () => {
+    const parts = Array.from({ length: experts }, () => 0.2 + next());
+    const sum = parts.reduce((a, b) => a + b, 0);
+    return parts.map((part) => part / sum);
+  };
+
+  await write("config.json", {
+    configuration: { ...defaultConfiguration(), experts, rounds },
+    versions: { smalltalk: "0.1.0", deno: "2.9.6" },
+    adapter: {
+      description: "an adapter",
+      kind: "software",
+      variants: { matmul: "subgroup", attention: "subgroup" },
+    },
+  });
+  const result = {
+    documents: 408,
+    tokens: 1_911_387,
+    trainSequences: 14_046,
+    testSequences: 1092,
+    droppedTails: 6,
+    vocabulary: 1024,
+    eos: 0,
+    tokenizer: "0",
+  };
+  await write("manifests/tokenize.json", {
+    stage: "tokenize",
+    key: "9cb8878a16708bcd",
+    code: "0.1.0",
+    configuration: {},
+    inputs: {},
+    outputs: { "tokens/train-00000.arrow": { bytes: 1_173_962, sha256: "0" } },
+    result,
+  });
+
+  await lines(
+    "metrics/rounds.jsonl",
+    Array.from({ length: rounds }, (_, i) => ({
+      round: i + 1,
+      nllPerToken: 4.5 + 2 / (i + 1),
+      shares: shares(),
+      regret: 0.01 * i,
+      nmi: 0.4 * (1 - 1 / (i + 1)),
+      trainingLoss: [],
+      rate: 0.004,
+      steps: 16 * (i + 1),
+      sequences: 1024 * (i + 2),
+    })),
+  );
+
+  const counts = () => ({
+    sequences: 1000,
+    tokens: 120_000,
+    nllPerToken: 4.7,
+    regret: 0.03,
+    nmi: 0.358,
+    tokenImbalance: 0.006,
+    shares: shares(),
+  });
+  await write("partition/manifest.json", {
+    format: 1,
+    experts,
+    lineage: {},
+    train: counts(),
+    test: counts(),
+    parts: Array.from({ length: experts }, (_, e) => ({ folder: folderOf(e), sha256: "0" })),
+  });
+  for (let expert = 0; expert < experts; expert++) {
+    const part = () => ({
+      sequences: 250,
+      tokens: 30_000,
+      nllPerToken: 4.7,
+      sources: Object.fromEntries(
+        sources.map((source) => [source, { sequences: Math.floor(100 * next() ** 3), tokens: 1000 }]),
+      ),
+    });
+    await write(`partition/${folderOf(expert)}/manifest.json`, {
+      format: 1,
+      expert,
+      files: [],
+      train: part(),
+      test: part(),
+    });
+  }
+
+  const curve = (name: string, steps: number, perStep: number, end: number) =>
+    lines(
+      `metrics/${name}.jsonl`,
+      Array.from({ length: steps / 10 }, (_, i) => {
+        const step = 10 * (i + 1);
+        const loss = end + (6.9 - end) * Math.exp(-6 * step / steps);
+        const line = { step, tokens: step * perStep, loss, rate: 0.003, norm: 0.5 };
+        return step % 100 === 0 ? { ...line, validationLoss: loss + 0.1 } : line;
+      }),
+    );
+  for (let expert = 0; expert < experts; expert++) {
+    await curve(folderOf(expert), steps, 2032, 3.5 + 0.1 * expert);
+  }
+  await curve("dense", steps, 2032 * experts, 4);
+  await curve("dense-steps", steps * experts, 2032, 3.8);
+
+  await write("evaluation.json", evaluationOf(shape));
+  await write("reproduction.json", CLAIMS);
+}

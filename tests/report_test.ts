@@ -1,0 +1,210 @@
+import { assert, assertEquals } from "@std/assert";
+import puppeteer, { type Browser, type Page } from "puppeteer-core";
+import { report } from "../pipeline/report/report.ts";
+import { DARK, LIGHT, type Palette } from "../pipeline/report/theme.ts";
+import { SHAPE, writeRun } from "./pipeline/report/support.ts";
+import { inFolder } from "./tasks/support.ts";
+
+/** Finds Chromium: the file that SMALLTALK_BROWSER names, or one on PATH. */
+function findBrowser(): string | null {
+  const named = Deno.env.get("SMALLTALK_BROWSER");
+  if (named) return named;
+  for (const folder of (Deno.env.get("PATH") ?? "").split(":")) {
+    for (const name of ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]) {
+      try {
+        if (Deno.statSync(`${folder}/${name}`).isFile) return `${folder}/${name}`;
+      } catch {
+        // Not here.
+      }
+    }
+  }
+  return null;
+}
+
+const browser = findBrowser();
+const required = Deno.env.get("SMALLTALK_REQUIRE_BROWSER") === "1";
+if (browser === null && !required) {
+  console.log(
+    "the browser tests are left out, as there is no Chromium: apt-get install chromium, or set SMALLTALK_BROWSER",
+  );
+}
+
+/** Opens a browser for a test; the pipe to it needs no network. */
+async function withBrowser(test: (browser: Browser) => Promise<void>): Promise<void> {
+  assert(browser !== null, "SMALLTALK_REQUIRE_BROWSER is 1, but there is no Chromium");
+  const opened = await puppeteer.launch({ executablePath: browser, args: ["--no-sandbox"], pipe: true });
+  try {
+    await test(opened);
+  } finally {
+    await opened.close();
+  }
+}
+
+const LONG = "a-source-with-a-name-that-goes-on-".repeat(6);
+const HOSTILE = "<img src=x onerror=alert(1)>";
+const SOURCES = ["code", "fiction", "news", LONG, HOSTILE];
+
+/** What a person sees of a figure. */
+interface Seen {
+  id: string;
+  pictures: number;
+  marks: number;
+  scale: number;
+  width: number;
+  height: number;
+  fontSizes: number[];
+  cut: string[];
+  overlaps: string[];
+  fills: string[];
+}
+
+/** What the page needs of the DOM's types, which Deno leaves out. */
+interface Node {
+  id: string;
+  textContent: string;
+  viewBox: { baseVal: { width: number } };
+  getBoundingClientRect(): {
+    left: number;
+    right: number;
+    top: number;
+    bottom: number;
+    width: number;
+    height: number;
+  };
+  querySelectorAll(selector: string): Iterable<Node>;
+}
+interface Window {
+  document: Node;
+  getComputedStyle(node: Node): Record<"fill" | "stroke" | "fontSize", string>;
+}
+
+/** Looks at every figure; runs in the page. */
+function look(): Seen[] {
+  const { document, getComputedStyle } = globalThis as unknown as Window;
+  return [...document.querySelectorAll("figure")].map((figure) => {
+    const pictures = [...figure.querySelectorAll("svg")].filter((svg) =>
+      svg.getBoundingClientRect().width > 0
+    );
+    const [svg] = pictures;
+    const frame = svg.getBoundingClientRect();
+    const texts = [...svg.querySelectorAll("text")].filter((node) => node.textContent !== "").map((node) => ({
+      text: node.textContent,
+      box: node.getBoundingClientRect(),
+      style: getComputedStyle(node),
+    }));
+    const marks = [...svg.querySelectorAll("path,line")].filter((node) => {
+      const { width, height } = node.getBoundingClientRect();
+      const { fill, stroke } = getComputedStyle(node);
+      return width + height > 0 && (fill !== "none" || stroke !== "none");
+    });
+    const overlaps: string[] = [];
+    texts.forEach((a, i) =>
+      texts.slice(i + 1).forEach((b) => {
+        const wide = Math.min(a.box.right, b.box.right) - Math.max(a.box.left, b.box.left);
+        const high = Math.min(a.box.bottom, b.box.bottom) - Math.max(a.box.top, b.box.top);
+        const halo = a.text === b.text && a.box.left === b.box.left;
+        if (wide > 1 && high > 4 && !halo) overlaps.push(`${a.text} / ${b.text}`);
+      })
+    );
+    const cut = texts.filter(({ box }) =>
+      box.left < frame.left - 1 || box.right > frame.right + 1 || box.top < frame.top - 1 ||
+      box.bottom > frame.bottom + 1
+    );
+    return {
+      id: figure.id,
+      pictures: pictures.length,
+      marks: marks.length,
+      scale: frame.width / svg.viewBox.baseVal.width,
+      width: frame.width,
+      height: frame.height,
+      fontSizes: texts.map(({ style }) => parseFloat(style.fontSize)),
+      cut: cut.map(({ text }) => text),
+      overlaps,
+      fills: texts.map(({ style }) => style.fill),
+    };
+  });
+}
+
+/** Opens a page in a window of a width and a colour scheme, and collects what it asks for and complains of. */
+async function open(
+  browser: Browser,
+  path: string,
+  width: number,
+  scheme: string,
+): Promise<{ page: Page; heard: string[] }> {
+  const page = await browser.newPage();
+  const heard: string[] = [];
+  page.on("console", (message) => heard.push(`console: ${message.text()}`));
+  page.on("pageerror", (error) => heard.push(`error: ${error}`));
+  page.on("dialog", (dialog) => heard.push(`dialog: ${dialog.message()}`));
+  page.on("request", (request) => {
+    if (request.url() !== `file://${path}`) heard.push(`request: ${request.url()}`);
+  });
+  await page.setViewport({ width, height: 900 });
+  await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
+  await page.goto(`file://${path}`, { waitUntil: "load" });
+  return { page, heard };
+}
+
+const rgbOf = (hex: string) =>
+  `rgb(${[1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)).join(", ")})`;
+const LOOKS: [width: number, scheme: string, palette: Palette][] = [
+  [1200, "light", LIGHT],
+  [1200, "dark", DARK],
+  [400, "light", LIGHT],
+  [400, "dark", DARK],
+  [360, "light", LIGHT],
+];
+
+for (const experts of [4, 8, 32]) {
+  Deno.test({
+    name: `report.html of ${experts} experts opens in Chromium, wide and narrow, light and dark`,
+    ignore: browser === null && !required,
+    fn: async () => {
+      await inFolder(async (run) => {
+        await writeRun(run, {
+          ...SHAPE,
+          experts,
+          rounds: 3 * experts,
+          sources: [...SOURCES, ...Array.from({ length: experts }, (_, i) => `more ${i}`)],
+        });
+        const { output } = await report({ run });
+        await withBrowser(async (browser) => {
+          for (const [width, scheme, palette] of LOOKS) {
+            const at = `${width} px, ${scheme}`;
+            const { page, heard } = await open(browser, output, width, scheme);
+            assertEquals(heard, [], at);
+            const seen = await page.evaluate(look);
+            assertEquals(seen.length, 17, at);
+            const paper = await page.evaluate("getComputedStyle(document.body).backgroundColor");
+            assertEquals(paper, rgbOf(palette.paper), at);
+            for (const figure of seen) {
+              const where = `${figure.id} at ${at}`;
+              assertEquals(figure.pictures, 1, where);
+              assert(
+                figure.width >= 300 && figure.height >= 80,
+                `${where} has ${figure.width} x ${figure.height}`,
+              );
+              assert(figure.marks >= 4, `${where} has ${figure.marks} marks`);
+              assert(figure.scale * Math.min(...figure.fontSizes) >= 11, `${where} has text of under 11 px`);
+              assertEquals(figure.cut, [], `${where}: text is cut off`);
+              assertEquals(figure.overlaps, [], `${where}: texts overlap`);
+              assert(
+                figure.fills.includes(rgbOf(palette.muted)) || figure.fills.includes(rgbOf(palette.ink)),
+                where,
+              );
+            }
+            await page.evaluate("document.querySelectorAll('details').forEach((one) => one.open = true)");
+            const scroll = await page.evaluate("document.documentElement.scrollWidth");
+            assertEquals(scroll, width, `${at}: the page scrolls sideways`);
+            const lost = await page.evaluate(
+              "[...document.querySelectorAll('nav a')].filter((a) => !document.querySelector(a.getAttribute('href'))).length",
+            );
+            assertEquals([lost, heard], [0, []], at);
+            await page.close();
+          }
+        });
+      });
+    },
+  });
+}
