@@ -1,0 +1,193 @@
+/**
+ * Reproduces the paper's comparison at a small size, from text to a table of its claims: partition, a search for every
+ * model's learning rate, experts, both dense baselines, evaluation, report. Every step is skipped where it is up to date.
+ *
+ * @module
+ */
+
+import { openGpu } from "../../kernels/gpu.ts";
+import { type Configuration, presetOf, type Sources } from "../config.ts";
+import { readCost } from "../cost.ts";
+import type { Evaluation } from "../evaluation/evaluation.ts";
+import { evaluateRun } from "../evaluation/run.ts";
+import { report } from "../report/report.ts";
+import { partition } from "../routing/partition.ts";
+import type { PartitionSummary } from "../routing/summary.ts";
+import { readRunConfiguration } from "../run/configuration.ts";
+import { jsonText, writeAtomic } from "../run/files.ts";
+import type { PartitionEvent } from "../run/work.ts";
+import { expertFolder } from "../routing/split.ts";
+import { trainDense, trainExpert, type TrainOptions, type TrainResult } from "../training/experts.ts";
+import { LossNotFiniteError, type StepMetrics } from "../training/train.ts";
+import {
+  type Claim,
+  claimsMarkdown,
+  claimsOf,
+  type Crossing,
+  crossingOf,
+  type CurvePoint,
+} from "./claims.ts";
+import { type RateSearch, searchRate } from "./search.ts";
+
+/** Says what to reproduce and where. */
+export interface ReproduceOptions extends Omit<TrainOptions, "trial" | "resume" | "gpu"> {
+  /** Part of the training that a trial of a learning rate takes. Default: 1/8. */
+  trialShare?: number;
+}
+
+/** What a reproduction came to: `reproduction.json`. */
+export interface Reproduction {
+  /** Version of this layout. */
+  format: 1;
+  /** The paper's claims beside this run's figures. */
+  claims: Claim[];
+  /** The searches for learning rates; those of rates that were given are missing. */
+  search: Partial<Record<Searched, RateSearch>>;
+  /** Part of the training that a trial took. */
+  trialShare: number;
+  /** Where the mixture's curve crosses that of the dense model with E times the steps. */
+  crossing: Crossing | null;
+  /** What the models were trained with. */
+  models: { experts: TrainResult[]; dense: TrainResult; "dense-steps": TrainResult };
+}
+
+/** A model whose rate is searched for. */
+export type Searched = "experts" | "dense" | "dense-steps";
+
+const RATES = { experts: "expertRate", dense: "denseRate", "dense-steps": "denseStepsRate" } as const;
+
+/** Rate that every search starts from. */
+const FIRST_RATE = 4e-3;
+
+/**
+ * Runs everything in the run folder and writes `reproduction.json`, `reproduction.md` and `report.html` there. Rates that `sources`
+ * gives as flags are not searched for. Throws what the steps throw.
+ */
+export async function reproduce(options: ReproduceOptions): Promise<Reproduction> {
+  const { run, force, adapter, onEvent: emit = () => {}, signal, trialShare = 1 / 8 } = options;
+  const summary = await partition(
+    { run, sources: { flags: withoutRates(options.sources ?? {}) }, force, adapter },
+    { onEvent: emit, signal },
+  );
+  const given = options.sources?.flags ?? {};
+  const experts = summary.experts.length;
+  const search: Reproduction["search"] = {};
+  const rates: Partial<Configuration> = {};
+  const gpu = await openGpu({ adapter: adapter || undefined });
+  emit({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
+  try {
+    const trainAll: Record<Searched, (options: TrainOptions) => Promise<TrainResult>> = {
+      experts: (options) => trainExpert(0, options),
+      dense: (options) => trainDense("batch", options),
+      "dense-steps": (options) => trainDense("steps", options),
+    };
+    for (const [name, train] of Object.entries(trainAll) as [Searched, typeof trainAll[Searched]][]) {
+      const field = RATES[name];
+      if (given[field]) {
+        rates[field] = given[field];
+        continue;
+      }
+      const trial = async (rate: number) => {
+        try {
+          const { validationLoss, loss } = await train({
+            ...options,
+            gpu,
+            sources: {},
+            trial: { share: trialShare, rate },
+          });
+          return validationLoss ?? loss;
+        } catch (error) {
+          if ((error as Error).cause instanceof LossNotFiniteError) return Infinity;
+          throw error;
+        }
+      };
+      search[name] = await searchRate(FIRST_RATE, trial);
+      rates[field] = search[name].rate;
+    }
+    const settings = { ...options, gpu, sources: { flags: rates } };
+    const models: Reproduction["models"] = {
+      experts: [],
+      dense: {} as TrainResult,
+      "dense-steps": {} as TrainResult,
+    };
+    for (let expert = 0; expert < experts; expert++) models.experts.push(await trainExpert(expert, settings));
+    models.dense = await trainDense("batch", settings);
+    models["dense-steps"] = await trainDense("steps", settings);
+
+    const evaluation = await evaluateRun({ run, adapter }, { onEvent: emit, signal });
+    const cost = await readCost({ run, flops: 1, utilisation: 1 });
+    const crossing = crossingOf(await mixtureCurve(run, evaluation), await denseCurve(run, experts, models));
+    const claims = claimsOf(evaluation, summary, cost, crossing);
+    const reproduction: Reproduction = { format: 1, claims, search, trialShare, crossing, models };
+    await writeAtomic(`${run}/reproduction.json`, jsonText(reproduction));
+    await writeAtomic(`${run}/reproduction.md`, reproductionMarkdown(reproduction));
+    await report({ run, signal, onWarning: (message) => emit({ type: "warning", message }) });
+    return reproduction;
+  } finally {
+    gpu.close();
+  }
+}
+
+/** Gathers what a preset, a file and flags say, as flags, without the rates that are searched for. */
+function withoutRates({ preset, file, flags }: Sources): Partial<Configuration> {
+  const values: Partial<Configuration> = { ...presetOf(preset), ...file, ...flags };
+  for (const field of Object.values(RATES)) delete values[field];
+  return values;
+}
+
+/** Reads the held-out curve of a model, against steps. */
+async function readCurve(run: string, name: string): Promise<StepMetrics[]> {
+  const lines = (await Deno.readTextFile(`${run}/metrics/${name}.jsonl`)).trim().split("\n");
+  return lines.map((line): StepMetrics => JSON.parse(line)).filter((line) =>
+    line.validationLoss !== undefined
+  );
+}
+
+/** Puts the experts' held-out curves together, each weighted by the held-out tokens that are routed to it. */
+async function mixtureCurve(run: string, { segments, models }: Evaluation): Promise<CurvePoint[]> {
+  const { configuration } = (await readRunConfiguration(run))!;
+  const used = segments.filter(({ tokens }) => tokens > 0);
+  const curves = await Promise.all(used.map(({ expert }) => readCurve(run, expertFolder(expert))));
+  const total = used.reduce((sum, { tokens }) => sum + tokens, 0);
+  return curves[0].flatMap(({ step }) => {
+    const losses = curves.map((curve) => curve.find((line) => line.step === step)?.validationLoss);
+    if (losses.includes(undefined)) return [];
+    const loss = losses.reduce((sum: number, value, i) => sum + value! * used[i].tokens / total, 0);
+    return [{ tokens: step * configuration.expertBatch * models.config.context, loss }];
+  });
+}
+
+/** Reads the curve of the dense model with E times the steps, against an E-th of its tokens. */
+async function denseCurve(
+  run: string,
+  experts: number,
+  models: Reproduction["models"],
+): Promise<CurvePoint[]> {
+  const { configuration } = (await readRunConfiguration(run))!;
+  const { batch } = models["dense-steps"];
+  return (await readCurve(run, "dense-steps")).map(({ step, validationLoss }) => ({
+    tokens: step * batch * configuration.sequenceLength / experts,
+    loss: validationLoss!,
+  }));
+}
+
+/** Writes a reproduction as Markdown: the claims, and how the models were trained. */
+export function reproductionMarkdown({ claims, search, trialShare, models }: Reproduction): string {
+  const trials = (name: Searched) => {
+    const found = search[name];
+    if (!found) return "given";
+    return found.trials.map(({ rate, validationLoss }) => `${rate}: ${validationLoss.toFixed(3)}`).join(", ");
+  };
+  const row = (label: string, name: Searched, { steps, batch, tokens, rate }: TrainResult) =>
+    `| ${label} | ${steps.toLocaleString("en")} × ${batch} | ${tokens.toLocaleString("en")} | ${rate} | ${
+      trials(name)
+    } |\n`;
+  return claimsMarkdown(claims) + "\n" +
+    `| model | steps × batch | real tokens | peak rate | held-out loss by rate, in trials of 1/${
+      Math.round(1 / trialShare)
+    } of the steps |\n` +
+    "| --- | --- | --- | --- | --- |\n" +
+    row("expert 0", "experts", models.experts[0]) +
+    row("dense, E × batch", "dense", models.dense) +
+    row("dense, E × steps", "dense-steps", models["dense-steps"]);
+}

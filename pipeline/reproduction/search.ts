@@ -1,0 +1,48 @@
+/**
+ * Searches for a learning rate by short trainings: from a first rate outwards by factors of two, until the best one lies
+ * between worse ones.
+ *
+ * @module
+ */
+
+/** A rate that was tried. */
+export interface Trial {
+  /** Learning rate at its peak. */
+  rate: number;
+  /** Mean NLL per predicted token of held-out sequences at the end, nats. */
+  validationLoss: number;
+}
+
+/** What a search came to. */
+export interface RateSearch {
+  /** The best rate. */
+  rate: number;
+  /** All that were tried, by rate. */
+  trials: Trial[];
+}
+
+/** Tries at most `most` rates; one whose training diverges counts as infinitely bad. */
+export async function searchRate(
+  first: number,
+  validate: (rate: number) => Promise<number>,
+  most = 6,
+): Promise<RateSearch> {
+  const trials: Trial[] = [];
+  const attempt = async (rate: number) => {
+    const known = trials.find((trial) => trial.rate === rate);
+    if (known) return known;
+    const trial = { rate, validationLoss: await validate(rate) };
+    trials.push(trial);
+    return trial;
+  };
+  let best = await attempt(first);
+  for (const factor of [2, 1 / 2]) {
+    while (trials.length < most) {
+      const next = await attempt(Number((best.rate * factor).toPrecision(6)));
+      if (!(next.validationLoss < best.validationLoss)) break;
+      best = next;
+    }
+    if (best.rate > first) break; // below it lies the worse one that it came from
+  }
+  return { rate: best.rate, trials: trials.sort((a, b) => a.rate - b.rate) };
+}

@@ -1,0 +1,36 @@
+/**
+ * Reproduces the paper's comparison of the mixture with dense models at a small size, from text to a table of its claims.
+ *
+ *   deno task reproduce --preset small --run runs/small
+ */
+import { reproduce, type Reproduction } from "../mod.ts";
+import { runTask } from "./command.ts";
+import { table } from "./text.ts";
+
+if (import.meta.main) {
+  await runTask({
+    name: "reproduce",
+    about:
+      "Runs everything: partition, a search for learning rates, experts, two dense baselines, evaluation, report; and puts the " +
+      "paper's claims beside this run's figures. Stopped at any moment, it goes on where it was.",
+    run: async ({ sources, options, signal, onEvent }) => {
+      const { run, json } = options;
+      const reproduction = await reproduce({ ...options, run, sources, signal, onEvent });
+      console.log(json ? JSON.stringify({ run, ...reproduction }, null, 2) : text(run, reproduction));
+    },
+  });
+}
+
+function text(run: string, { claims }: Reproduction): string {
+  const verdict = (holds: boolean | null) => holds === null ? "    " : holds ? "yes " : "no  ";
+  const lines = claims.flatMap(({ claim, paper, here, holds }) => [
+    `${verdict(holds)}${claim}`,
+    `      paper: ${paper}`,
+    `      here:  ${here}`,
+  ]);
+  return [
+    ...lines,
+    "",
+    table([["table", `${run}/reproduction.md`], ["report", `${run}/report.html`]]),
+  ].join("\n");
+}

@@ -1,0 +1,103 @@
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { costOf } from "../../../pipeline/cost.ts";
+import { resolveConfiguration } from "../../../pipeline/config.ts";
+import type { Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
+import { type Claim, claimsMarkdown, claimsOf, crossingOf } from "../../../pipeline/reproduction/claims.ts";
+import type { PartitionSummary } from "../../../pipeline/routing/summary.ts";
+
+const score = (perplexity: number) => ({
+  nllPerToken: Math.log(perplexity),
+  perplexity,
+  low: perplexity - 0.5,
+  high: perplexity + 0.5,
+});
+
+/** An evaluation of four experts with the given perplexities. */
+function evaluation({ mixture = 30, dense = 36, segments = [1, 1, 1, 1] } = {}): Evaluation {
+  const shape = { vocabulary: 2048, hidden: 64, layers: 2, heads: 4, context: 256 };
+  const percent = 100 * (1 - mixture / dense);
+  return {
+    format: 1,
+    prefix: 64,
+    experts: 4,
+    documents: 10,
+    sequences: 100,
+    tokens: 1000,
+    resamples: 10,
+    seed: 0,
+    scores: { mixture: score(mixture), dense: score(dense), random: score(50), oracle: score(mixture - 1) },
+    gains: [{ baseline: "dense", percent, low: percent - 1, high: percent + 1 }],
+    sources: [],
+    segments: segments.map((worse, expert) => ({
+      expert,
+      sequences: 25,
+      share: 0.25,
+      tokens: 250,
+      perplexity: { mixture: worse * mixture, dense },
+    })),
+    prefixes: [8, 64].map((prefix) => ({
+      prefix,
+      ...score(prefix === 8 ? mixture + 3 : mixture),
+      agreement: 1,
+    })),
+    models: { config: shape, parameters: 1, router: shape, routerParameters: 1 },
+  };
+}
+
+const PARTITION = { nmi: 0.3, tokenImbalance: 0.01 } as PartitionSummary;
+const COST = costOf(resolveConfiguration({ preset: "small" }), { flops: 1, utilisation: 1 });
+const find = (claims: Claim[], text: string) => claims.find(({ claim }) => claim.includes(text))!;
+
+Deno.test("claimsOf() says yes where a run bears a claim out", () => {
+  const claims = claimsOf(evaluation(), PARTITION, COST, null);
+  const beats = find(claims, "beats a dense model");
+  assertEquals(beats.holds, true);
+  assertStringIncludes(beats.here, "36.00 → 30.00: 16.7% lower [15.7%, 17.7%]");
+  assertStringIncludes(beats.paper, "11.78 → 10.78: 8.5% lower");
+  for (
+    const text of [
+      "Every expert beats",
+      "substantial share",
+      "short prefix",
+      "better than chance",
+      "Loads are",
+    ]
+  ) {
+    assertEquals(find(claims, text).holds, true, text);
+  }
+  assertEquals(find(claims, "E times the steps"), undefined);
+});
+
+Deno.test("claimsOf() says no where a run does not", () => {
+  const claims = claimsOf(evaluation({ mixture: 36.2, segments: [1, 1, 1, 0.9] }), PARTITION, COST, null);
+  assertEquals(find(claims, "beats a dense model").holds, false);
+  assertStringIncludes(find(claims, "beats a dense model").here, "−0.6% lower");
+  assertEquals(find(claims, "Every expert beats").holds, false);
+  assertStringIncludes(find(claims, "Every expert beats").here, "1 of 4");
+  assertEquals(find(claims, "short prefix").holds, false);
+});
+
+Deno.test("crossingOf() finds from where on the mixture stays below", () => {
+  const curve = (...losses: number[]) => losses.map((loss, i) => ({ tokens: 100 * (i + 1), loss }));
+  const dense = curve(5, 4, 3, 2);
+  assertEquals(crossingOf(curve(4, 4.5, 2.9, 1.5), dense), {
+    tokensPerExpert: 300,
+    trained: 400,
+    difference: -0.5,
+  });
+  assertEquals(crossingOf(curve(4, 3, 2, 1), dense)?.tokensPerExpert, 100);
+  assertEquals(crossingOf(curve(4, 3, 2, 2.5), dense), {
+    tokensPerExpert: null,
+    trained: 400,
+    difference: 0.5,
+  });
+  assertEquals(crossingOf([{ tokens: 50, loss: 1 }], dense), null);
+});
+
+Deno.test("claimsMarkdown() writes a row per claim, and keeps bars inside their cells", () => {
+  const text = claimsMarkdown([{ claim: "a | b", paper: "1", here: "2", holds: true }]);
+  assertEquals(
+    text,
+    "| claim | paper | here | holds |\n| --- | --- | --- | --- |\n| a \\| b | 1 | 2 | yes |\n",
+  );
+});

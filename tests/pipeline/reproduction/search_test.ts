@@ -1,0 +1,28 @@
+import { assertEquals } from "@std/assert";
+import { searchRate } from "../../../pipeline/reproduction/search.ts";
+
+/** Searches where the loss is lowest at `best`, on a logarithmic scale. */
+const search = (best: number, first: number, most?: number) =>
+  searchRate(first, (rate) => Promise.resolve(Math.abs(Math.log(rate / best))), most);
+
+Deno.test("searchRate() finds the best of rates that differ by factors of two, between worse ones", async () => {
+  for (const best of [0.001, 0.002, 0.004, 0.008, 0.016]) {
+    const { rate, trials } = await search(best, 0.004);
+    assertEquals(rate, best);
+    const rates = trials.map((trial) => trial.rate);
+    assertEquals(rates, rates.toSorted((a, b) => a - b));
+    const at = rates.indexOf(best);
+    assertEquals([rates[at - 1], rates[at + 1]], [best / 2, best * 2]);
+  }
+});
+
+Deno.test("searchRate() tries no rate twice, and no more than it may", async () => {
+  const { rate, trials } = await search(1, 0.001, 4);
+  assertEquals(trials.map((trial) => trial.rate), [0.001, 0.002, 0.004, 0.008]);
+  assertEquals(rate, 0.008);
+});
+
+Deno.test("searchRate() counts a rate whose training diverges as the worst", async () => {
+  const { rate } = await searchRate(0.004, (rate) => Promise.resolve(rate > 0.003 ? Infinity : 1 - rate));
+  assertEquals(rate, 0.002);
+});

@@ -1,0 +1,48 @@
+/** Runs a reproduction as a user does, as small as it can be. */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { hashes, inFolder, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
+
+const BRIEF = [
+  ...["--expert-hidden", "8", "--expert-layers", "1", "--expert-heads", "2", "--expert-batch", "4"],
+  ...["--expert-steps", "48", "--expert-warmup", "8", "--validate-every", "12", "--checkpoint-every", "10"],
+];
+
+Deno.test("reproduce runs everything, stopped and run again too, and writes claims, table and report", () =>
+  inFolder(async (folder) => {
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
+    const args = (
+      run: string,
+    ) => ["--run", `${folder}/${run}`, "--input", `${folder}/docs.jsonl`, ...SMALL, ...BRIEF];
+    const { code, out, err } = await task("reproduce", [...args("a"), "--json"]);
+    assertEquals(code, 0, err);
+    const { claims, search, models, crossing } = JSON.parse(out);
+    assertEquals(Object.keys(search), ["experts", "dense", "dense-steps"]);
+    for (
+      const { rate, trials } of Object.values(search) as {
+        rate: number;
+        trials: { rate: number; validationLoss: number }[];
+      }[]
+    ) {
+      const best = trials.reduce((a, b) => a.validationLoss <= b.validationLoss ? a : b);
+      assertEquals(rate, best.rate);
+    }
+    assertEquals([models.experts.length, models.dense.batch, models["dense-steps"].steps], [2, 8, 96]);
+    assertEquals(models.dense.rate, search.dense.rate);
+    assertEquals(crossing.trained, 48 * 4 * 32);
+    assertEquals(claims.length, 11);
+    const markdown = await Deno.readTextFile(`${folder}/a/reproduction.md`);
+    for (const { claim, here } of claims) assertStringIncludes(markdown, `| ${claim} | `, here);
+    assertStringIncludes(await Deno.readTextFile(`${folder}/a/report.html`), claims[0].here);
+
+    const child = taskCommand("reproduce", args("b"), { stdout: "null", stderr: "piped" }).spawn();
+    for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
+      if (/search-dense-\S+ started/.test(text)) child.kill("SIGKILL");
+    }
+    assertEquals((await child.status).signal, "SIGKILL");
+    const again = await task("reproduce", args("b"));
+    assertEquals(again.code, 0, again.err);
+    assert(/search-expert-00\S+ up to date/.test(again.err), again.err);
+    const [a, b] = [await hashes(`${folder}/a`), await hashes(`${folder}/b`)];
+    for (const file of ["report.html", "config.json"]) delete a[file], delete b[file]; // they name the folder
+    assertEquals(b, a);
+  }));
