@@ -178,14 +178,18 @@ async function readArguments(task: Task, args: string[]): Promise<Omit<Call, "si
   return { paths, sources, options };
 }
 
-/** Takes out every `--flag ""`, which the parser cannot tell from a flag without a value. */
+/** Takes out every `--flag ""` and `--flag=`, which the parser cannot tell from other things. */
 function withoutEmpty(args: string[], flags: string[]): { filled: string[]; emptied: string[] } {
-  const takesNext = (i: number) => args[i]?.startsWith("--") && flags.includes(args[i].slice(2));
-  const empties = args.flatMap((arg, i) => arg === "" && takesNext(i - 1) ? [i] : []);
-  return {
-    filled: args.filter((_, i) => !empties.includes(i) && !empties.includes(i + 1)),
-    emptied: empties.map((i) => args[i - 1].slice(2)),
-  };
+  const filled: string[] = [];
+  const emptied: string[] = [];
+  for (const arg of args) {
+    const last = filled.at(-1);
+    if (arg === "" && last?.startsWith("--") && flags.includes(last.slice(2))) {
+      emptied.push(filled.pop()!.slice(2));
+    } else if (/^--.*=$/.test(arg) && flags.includes(arg.slice(2, -1))) emptied.push(arg.slice(2, -1));
+    else filled.push(arg);
+  }
+  return { filled, emptied };
 }
 
 /** Joins `--flag value` to `--flag=value` where the value begins with a dash: `-` is standard input, `-1` a number. */
