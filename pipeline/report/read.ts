@@ -114,6 +114,16 @@ const EVALUATION = v.object({
 
 const REPRODUCTION = v.object({
   claims: v.array(v.object({ claim: name, paper: name, here: name, holds: v.nullable(v.boolean()) })),
+  search: v.optional(
+    v.record(
+      name,
+      v.object({
+        rate: finite,
+        trials: v.array(v.object({ rate: finite, validationLoss: v.nullable(finite) })),
+      }),
+    ),
+  ),
+  trialShare: v.optional(share),
 });
 
 /** Metrics of an EM round. */

@@ -20,21 +20,18 @@ import {
   scrolled,
   type Table,
 } from "./html.ts";
+import { type Plot, wayName } from "./plots.ts";
 import {
   gainPlot,
-  heatPlot,
   overheadPlot,
   perplexityPlot,
-  type Plot,
   prefixPlots,
-  roundPlots,
   segmentPlot,
-  sharePlot,
   sourcePlot,
-  trainingPlots,
-  wayName,
-} from "./plots.ts";
-import type { RunRecord } from "./read.ts";
+} from "./plots_evaluation.ts";
+import { heatPlot, roundPlots, sharePlot } from "./plots_routing.ts";
+import { trainingPlots } from "./plots_training.ts";
+import type { Claims, RunRecord } from "./read.ts";
 
 /** A section of the page. */
 export interface Section {
@@ -86,7 +83,7 @@ export function sectionsOf(run: RunRecord, cost: Cost): Sections {
   };
   const sections = [
     whatRan(run, cost),
-    ...(run.reproduction ? [claims(run.reproduction.claims)] : []),
+    ...(run.reproduction ? [claims(run.reproduction)] : []),
     rounds(run, lacks),
     partition(run, lacks),
     training(run, lacks),
@@ -205,10 +202,10 @@ function valueText(value: Configuration[keyof Configuration]): string {
 
 // Claims.
 
-function claims(rows: NonNullable<RunRecord["reproduction"]>["claims"]): Section {
+function claims({ claims: rows, search, trialShare }: Claims): Section {
   const verdict = (holds: boolean | null) =>
     holds === null
-      ? markup`<span class="open">open</span>`
+      ? markup`<span class="open">–</span>`
       : holds
       ? markup`<span class="yes">✓ holds</span>`
       : markup`<span class="no">✗ does not</span>`;
@@ -224,10 +221,28 @@ ${body}</tbody>
   return {
     id: "claims",
     title: "The paper's claims, and this run",
-    lead: [scrolled(table, "Claims")],
+    lead: [scrolled(table, "Claims"), ...(search ? [searches(search, trialShare)] : [])],
     plots: [],
     after: [],
   };
+}
+
+function searches(search: NonNullable<Claims["search"]>, share?: number): Html {
+  const trials: Table = {
+    head: ["model", "learning rate", "held-out loss, nats per token", ""],
+    rows: Object.entries(search).flatMap(([model, found]) =>
+      [...found.trials].sort((a, b) => a.rate - b.rate).map(({ rate, validationLoss }) => [
+        model,
+        rate,
+        validationLoss ?? "diverged",
+        rate === found.rate ? "taken" : null,
+      ])
+    ),
+  };
+  const length = share === undefined ? "" : ` on ${percent(share)} of the training`;
+  return markup`<details><summary>Learning rates that were tried${length}</summary>${
+    htmlTable(trials, "Learning rates that were tried")
+  }</details>\n`;
 }
 
 // Rounds.

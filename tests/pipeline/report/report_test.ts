@@ -7,14 +7,10 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { drawPlot } from "../../../pipeline/report/draw.ts";
-import {
-  heatPlot,
-  perplexityPlot,
-  type Plot,
-  roundPlots,
-  segmentPlot,
-  trainingPlots,
-} from "../../../pipeline/report/plots.ts";
+import type { Plot } from "../../../pipeline/report/plots.ts";
+import { perplexityPlot, segmentPlot } from "../../../pipeline/report/plots_evaluation.ts";
+import { heatPlot, roundPlots } from "../../../pipeline/report/plots_routing.ts";
+import { trainingPlots } from "../../../pipeline/report/plots_training.ts";
 import { type Measured, readRun } from "../../../pipeline/report/read.ts";
 import { report } from "../../../pipeline/report/report.ts";
 import { LIGHT, withValues } from "../../../pipeline/report/theme.ts";
@@ -73,7 +69,7 @@ Deno.test("report() writes every plot of a whole run, once for wide and narrow p
         "1.7% higher",
         "✓ holds",
         "✗ does not",
-        "open",
+        "diverged",
         "an adapter",
       ]
     ) {

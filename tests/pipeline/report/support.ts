@@ -105,6 +105,13 @@ export const CLAIMS: Claims = {
     },
     { claim: "The gain grows with E", paper: "8.5% to 13.6%", here: "one E", holds: null },
   ],
+  search: {
+    experts: {
+      rate: 0.004,
+      trials: [{ rate: 0.004, validationLoss: 3.9 }, { rate: 0.008, validationLoss: null }],
+    },
+  },
+  trialShare: 0.125,
 };
 
 /** Writes a run that holds everything: what `deno task partition`, training and evaluation leave for a report. */

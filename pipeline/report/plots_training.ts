@@ -1,0 +1,157 @@
+/**
+ * Plots of the training of experts and dense models.
+ *
+ * @module
+ */
+
+import {
+  across,
+  expertName,
+  legendOf,
+  METRIC,
+  MOST_LEGEND,
+  noGrid,
+  type Plot,
+  scaleOf,
+  type Spec,
+  wayName,
+} from "./plots.ts";
+import type { Curve, Way } from "./read.ts";
+import { colour, expertColour } from "./theme.ts";
+
+const MOST_POINTS = 150;
+const MOST_DOTS = 30;
+/** From so many experts on, they are crowded at the left end of a linear axis of tokens. */
+const CROWDED = 8;
+
+/** Says in words which model a curve is of. */
+export function curveName({ model, expert }: Curve, experts: number): string {
+  return expert === null ? wayName(model as Way, experts) : expertName(expert);
+}
+
+/** Plots training and validation loss, against tokens and against steps. */
+export function trainingPlots(curves: Curve[], experts: number): Plot[] {
+  const names = curves.map((curve) => curveName(curve, experts));
+  const colours = curves.map(({ model, expert }) =>
+    expert === null ? colour(model === "dense" ? "ink" : "muted") : expertColour(expert)
+  );
+  const plot = (loss: "loss" | "validationLoss", by: "tokens" | "steps"): Plot => {
+    const validation = loss === "validationLoss";
+    const kind = validation ? "Validation" : "Training";
+    const values = curves.flatMap((curve, i) =>
+      thinned(curve, loss).map((point) => ({
+        x: by === "tokens" ? point.tokens : point.step,
+        loss: point.loss,
+        model: names[i],
+        dash: curve.expert === null ? curve.model : "expert",
+      }))
+    ).filter(({ x }) => x > 0);
+    const dotted = validation && values.length <= MOST_DOTS * curves.length;
+    const key = names.length > MOST_LEGEND
+      ? " Coloured: the experts; black or white: the dense models, that of more steps dashed."
+      : "";
+    const title = by === "tokens" ? "training tokens of the model" : "training steps of the model";
+    const x = experts < CROWDED
+      ? { axis: noGrid(title, METRIC) }
+      : logarithmic(values.map(({ x }) => x), title);
+    return {
+      id: `${kind.toLowerCase()}-loss-by-${by}`,
+      title: `${kind} loss against ${by}`,
+      about: validation
+        ? `Mean loss on held-out text: of an expert on the held-out sequences that are routed to it, of a dense model on all, against the ${by} it has trained on. Experts' and dense losses are of different texts.${key}`
+        : `Mean loss of the training text of each model, against the ${by} it has trained on${
+          by === "steps" ? " (with a larger batch, a step is of more tokens)" : ""
+        }.${key}`,
+      size: "half",
+      spec: (width) => ({
+        height: 250 + (names.length > MOST_LEGEND ? 0 : 20 * Math.ceil(names.length / 2)),
+        data: { values },
+        mark: {
+          type: "line",
+          strokeWidth: 1.5,
+          clip: true,
+          ...(dotted ? { point: { size: 14, filled: true } } : {}),
+        },
+        encoding: {
+          x: { field: "x", type: "quantitative", ...x },
+          y: {
+            field: "loss",
+            type: "quantitative",
+            scale: { zero: false, domain: lossDomain(values.map((value) => value.loss)) },
+            axis: across("nats per predicted token", { tickCount: 6 }),
+          },
+          color: {
+            field: "model",
+            type: "nominal",
+            ...scaleOf(names, colours),
+            ...legendOf(names, width, { symbol: "stroke" }),
+          },
+          strokeDash: {
+            field: "dash",
+            type: "nominal",
+            scale: { domain: ["expert", "dense", "dense-steps"], range: [[1, 0], [1, 0], [5, 3]] },
+            legend: null,
+          },
+        },
+      }),
+      table: {
+        head: ["model", "steps", "tokens", "first", "last", "lowest"],
+        rows: curves.map((curve, i) => {
+          const points = curve.points.flatMap((point) => point[loss] ?? []);
+          const last = curve.points.at(-1)!;
+          const [first, end] = [points[0] ?? null, points.at(-1) ?? null];
+          return [
+            names[i],
+            last.step,
+            last.tokens,
+            first,
+            end,
+            points.length === 0 ? null : Math.min(...points),
+          ];
+        }),
+      },
+    };
+  };
+  const validated = curves.some(({ points }) =>
+    points.some((point) => typeof point.validationLoss === "number")
+  );
+  return [
+    plot("loss", "tokens"),
+    plot("loss", "steps"),
+    ...(validated ? [plot("validationLoss", "tokens"), plot("validationLoss", "steps")] : []),
+  ];
+}
+
+/** Describes a logarithmic axis over some numbers, with ticks at one and three of each power of ten. */
+function logarithmic(numbers: number[], title: string): Spec {
+  const [low, high] = [Math.min(...numbers), Math.max(...numbers)];
+  const powers = Array.from({ length: 20 }, (_, i) => [Number(`1e${i}`), Number(`3e${i}`)]).flat();
+  return {
+    scale: { type: "log", domain: [low, high], nice: false },
+    axis: noGrid(`${title} (logarithmic)`, {
+      ...METRIC,
+      values: powers.filter((power) => power >= low && power <= high),
+    }),
+  };
+}
+
+/** Takes means of neighbouring points, so that a curve has at most 150 of them. */
+function thinned({ points }: Curve, field: "loss" | "validationLoss") {
+  const kept = points.flatMap((point) =>
+    typeof point[field] === "number" ? [{ step: point.step, tokens: point.tokens, loss: point[field] }] : []
+  );
+  const size = Math.ceil(kept.length / MOST_POINTS);
+  return Array.from({ length: Math.ceil(kept.length / Math.max(1, size)) }, (_, i) => {
+    const bin = kept.slice(i * size, (i + 1) * size);
+    return { ...bin.at(-1)!, loss: bin.reduce((sum, { loss }) => sum + loss, 0) / bin.length };
+  });
+}
+
+/** Leaves out the steep beginning, which would flatten the rest: the upper limit is the 95th percentile. */
+function lossDomain(losses: number[]): [number, number] {
+  const sorted = [...losses].sort((a, b) => a - b);
+  const low = sorted[0];
+  const high = sorted[Math.min(sorted.length - 1, Math.floor(0.95 * sorted.length))];
+  const room = 0.05 * (high - low) || 0.1;
+  return [low - room, high + room];
+}
