@@ -9,7 +9,8 @@
 
 // Text to token sequences.
 export { type Document, readDocuments, type ReadOptions } from "./pipeline/data/readers.ts";
-export { CORPUS_SOURCES, defaultCorpus } from "./pipeline/data/corpus.ts";
+export { CORPUS_SOURCES, defaultCorpus, wideCorpus } from "./pipeline/data/corpus.ts";
+export { WIDE_SOURCES } from "./pipeline/data/wide_corpus.ts";
 export {
   EOS_TOKEN,
   loadTokenizer,
@@ -131,6 +132,7 @@ export {
   nearest,
   OPTIONS,
   parseValue,
+  presetOf,
   requirement,
   resolveConfiguration,
   type Sources,

@@ -6,7 +6,7 @@
  */
 import { assign, chunkOf } from "../mod.ts";
 import { runTask } from "./command.ts";
-import { arrowInput, arrowOutput, peekExperts } from "./pipe.ts";
+import { arrowInput, arrowOutput, peekExperts, pipeValues } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
 if (import.meta.main) {
@@ -16,12 +16,13 @@ if (import.meta.main) {
       "Assigns scored sequences to experts, in equal parts, chunk by chunk. Without FILE it works in a run folder.",
     positional: "[FILE…|-]",
     run: async (call) => {
-      const { paths, sources: { flags }, options, signal, onEvent } = call;
+      const { paths, options, signal, onEvent } = call;
       if (paths.length === 0) return await runStageTask("assign", call);
+      const values = pipeValues(call);
       const { experts, batches } = await peekExperts(arrowInput(paths));
       const assigned = assign(batches, {
-        method: flags?.method as "balanced" | "argmax" | undefined,
-        chunk: chunkOf({ chunk: flags?.chunk ?? 0, experts }),
+        method: values.method as "balanced" | "argmax" | undefined,
+        chunk: chunkOf({ chunk: values.chunk ?? 0, experts }),
         onWarning: (message) => onEvent({ type: "warning", message }),
       });
       await arrowOutput(assigned, options.output, signal);

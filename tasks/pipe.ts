@@ -4,7 +4,31 @@
  * @module
  */
 
-import { arrowBytes, fromBatch, lineageOf, readArrow, type RecordBatch, writeArrowFile } from "../mod.ts";
+import {
+  arrowBytes,
+  type Configuration,
+  fromBatch,
+  lineageOf,
+  OPTIONS,
+  presetOf,
+  readArrow,
+  type RecordBatch,
+  writeArrowFile,
+} from "../mod.ts";
+import type { Call } from "./command.ts";
+
+/** Gives the values that a pipe is run with; throws a `RangeError` for an option that makes sense in a run folder alone. */
+export function pipeValues({ sources, options }: Call): Partial<Configuration> {
+  for (const name of ["run", "part", "json", "force"] as const) {
+    if (options[name] === undefined || options[name] === OPTIONS[name].default) continue;
+    throw new RangeError(
+      `Cannot use --${
+        OPTIONS[name].flag
+      } with files or a pipe as it must go with a run folder: leave it out, or the files`,
+    );
+  }
+  return { ...presetOf(sources.preset), ...sources.file, ...sources.flags };
+}
 
 /** Reads batches from files, one after another, `-` being standard input. */
 export function arrowInput(paths: string[]): ReadableStream<RecordBatch> {

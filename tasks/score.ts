@@ -6,7 +6,7 @@
  */
 import { loadRouters, openGpu, score } from "../mod.ts";
 import { runTask } from "./command.ts";
-import { arrowInput, arrowOutput } from "./pipe.ts";
+import { arrowInput, arrowOutput, pipeValues } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
 if (import.meta.main) {
@@ -15,13 +15,14 @@ if (import.meta.main) {
     about: "Scores the prefix of every sequence with every router. Without FILE it works in a run folder.",
     positional: "[FILE…|-]",
     run: async (call) => {
-      const { paths, sources: { flags }, options, signal, onEvent } = call;
+      const { paths, options, signal, onEvent } = call;
       if (paths.length === 0) return await runStageTask("score", call);
-      if (!flags?.routers) {
+      const values = pipeValues(call);
+      if (!values.routers) {
         throw new RangeError("Cannot score as --routers must name a folder of routers: it is not given");
       }
-      const routers = await loadRouters(flags.routers);
-      const prefix = flags.prefix ?? routers.notes.prefix;
+      const routers = await loadRouters(values.routers);
+      const prefix = values.prefix ?? routers.notes.prefix;
       if (!prefix) throw new RangeError("Cannot score as the routers do not say their prefix: set --prefix");
       const gpu = await openGpu({ adapter: options.adapter || undefined });
       onEvent({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
@@ -30,7 +31,7 @@ if (import.meta.main) {
         gpu,
         routers,
         prefix,
-        batch: flags.scoreBatch || undefined,
+        batch: values.scoreBatch || undefined,
         onWarning,
       });
       await arrowOutput(batches, options.output, signal);

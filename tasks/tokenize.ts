@@ -13,7 +13,7 @@ import {
   tokenBatches,
 } from "../mod.ts";
 import { runTask } from "./command.ts";
-import { arrowOutput } from "./pipe.ts";
+import { arrowOutput, pipeValues } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
 if (import.meta.main) {
@@ -25,6 +25,7 @@ if (import.meta.main) {
     run: async (call) => {
       const { paths, sources, options, signal } = call;
       if (paths.length === 0) return await runStageTask("tokenize", call);
+      pipeValues(call);
       const configuration = resolveConfiguration({ base: { prefix: 2 }, ...sources }); // no prefix is at stake
       if (!configuration.tokenizer) {
         throw new RangeError("Cannot tokenize as --tokenizer must name a tokenizer.json: it is not given");

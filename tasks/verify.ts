@@ -14,6 +14,9 @@ if (import.meta.main) {
       "Verifies hashes, counts and loads of a run, and that every sequence is in exactly one expert's shards.",
     positional: "[RUN]",
     run: async ({ paths, options, signal }) => {
+      if (paths.length > 1) {
+        throw new TypeError(`Cannot verify as one run must be named: "${paths[1]}" is a second one`);
+      }
       const run = paths[0] ?? OPTIONS.run.default;
       const report = await verifyRun(run, () => signal.throwIfAborted());
       console.log(options.json ? JSON.stringify({ run, ...report }, null, 2) : verifyText(run, report));

@@ -44,6 +44,10 @@ Deno.test("a task refuses wrong usage with exit code 2 and one line that says wh
     ["score", ["--part", "5/4"], '--part must be I/N with 1 <= I <= N: it is "5/4"'],
     ["score", ["-"], "--routers must name a folder of routers"],
     ["tokenize", ["-"], "--tokenizer must name a tokenizer.json"],
+    ["score", ["-", "--part", "1/2"], "Cannot use --part with files or a pipe"],
+    ["assign", ["-", "--force"], "Cannot use --force with files or a pipe"],
+    ["tokenize", ["-", "--run", "runs/a"], "Cannot use --run with files or a pipe"],
+    ["verify", ["runs/a", "runs/b"], '"runs/b" is a second one'],
     ["show", [], "a shard must be named"],
   ];
   for (const [name, args, text] of cases) {
