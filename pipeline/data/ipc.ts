@@ -33,6 +33,7 @@ const MAGIC = new TextEncoder().encode("ARROW1");
 const PREFIX = 8; // bytes before a message's metadata: ff ff ff ff, then its length; also the magic and its padding
 const MAX_BODY = 2 ** 31; // bytes of one batch; more is damage, or no batch
 const PIECE = 2 ** 26; // bytes read at once
+const TAIL = 2 ** 16; // bytes read at once of what follows the end marker: mostly nothing
 
 const zstd = { decode: (bytes: Uint8Array) => new Uint8Array(zstdDecompressSync(bytes)) };
 compressionRegistry.set(CompressionType.ZSTD, zstd);
@@ -170,7 +171,7 @@ async function* streamMessages(take: Take, name: string): AsyncGenerator<IpcMess
     yield { chunks: [prefix, metadata, body], message };
   }
   let tail = new Uint8Array();
-  for (let next = await take(PIECE); next.length > 0; next = await take(PIECE)) {
+  for (let next = await take(TAIL); next.length > 0; next = await take(TAIL)) {
     tail = joinBytes([tail, next]).slice(-MAGIC.length);
   }
   if (isFile && !isMagic(tail)) throw cutShort(name);

@@ -20,7 +20,7 @@ import {
   type RecordBatch,
   toBatch,
 } from "./arrow.ts";
-import { concatColumns, sliceColumns, takeColumns } from "./columns.ts";
+import { concatColumns, copyRows, roomFor, sliceColumns, takeColumns } from "./columns.ts";
 import { permutation, randomKeys } from "./random.ts";
 
 /** Settings of {@link shuffle}. */
@@ -54,18 +54,18 @@ async function* shuffled(
   source: ReadableStream<RecordBatch>,
   { seed, spill, budget = BUDGET }: ShuffleOptions,
   depth: number, // bytes of the key that all rows share
+  held?: Columns, // room for the budget's rows; one for all depths, since memory that comes and goes fragments
 ): AsyncGenerator<RecordBatch> {
   const shift = BigInt(56 - 8 * depth);
   const files = new Map<number, { path: string; file: ArrowAppender }>();
-  let held: Columns[] = [];
-  let bytes = 0, count = 0; // of what is held
+  let count = 0; // rows that are held
   let lineage: Lineage | null = null;
   let empty: RecordBatch | undefined;
 
   /** Moves what is held to the buckets' files. */
   async function spillHeld() {
-    const rows = concatColumns(held);
-    [held, bytes, count] = [[], 0, 0];
+    const rows = sliceColumns(held!, 0, count);
+    count = 0;
     await Deno.mkdir(spill, { recursive: true });
     const keys = randomKeys(seed, "shuffle", rows.sequence);
     const members: number[][] = Array.from({ length: BUCKETS }, () => []);
@@ -87,22 +87,29 @@ async function* shuffled(
       lineage ??= lineageOf(batch) ?? { format: 1, stage: "" };
       empty ??= batch;
       const columns = fromBatch(batch);
-      held.push(columns);
-      bytes += bytesOf(columns);
-      count += columns.rows;
-      if (bytes > budget && count > 1 && depth < 8) await spillHeld(); // after 8 bytes the keys are equal
+      if (columns.rows === 0) continue;
+      held ??= roomFor(Math.max(1, Math.floor(budget / bytesPerRow(columns))), columns);
+      for (let begin = 0; begin < columns.rows;) {
+        if (count === held.rows) {
+          if (depth < 8) await spillHeld();
+          else held = concatColumns([held, roomFor(count, held)]); // after 8 bytes the keys are equal
+        }
+        const end = Math.min(columns.rows, begin + held.rows - count);
+        copyRows(held, count, columns, begin, end);
+        count += end - begin;
+        begin = end;
+      }
     }
     if (files.size === 0) {
-      const rows = held.length > 0 ? concatColumns(held) : undefined;
-      if (rows && rows.rows > 0) yield* inOrder(rows, seed, lineage!);
+      if (count > 0) yield* inOrder(sliceColumns(held!, 0, count), seed, lineage!);
       else if (empty) yield empty;
       return;
     }
-    if (held.length > 0) await spillHeld();
+    if (count > 0) await spillHeld();
     for (const { file } of files.values()) await file.finish();
     for (const bucket of [...files.keys()].sort((a, b) => a - b)) {
       const { path } = files.get(bucket)!;
-      yield* shuffled(readArrow(path), { seed, spill: `${path}.parts`, budget }, depth + 1);
+      yield* shuffled(readArrow(path), { seed, spill: `${path}.parts`, budget }, depth + 1, held);
       await removeIfThere(path);
     }
   } finally {
@@ -111,8 +118,8 @@ async function* shuffled(
   }
 }
 
-function bytesOf({ rows, tokens }: Columns): number {
-  return rows * 64 + (tokens?.byteLength ?? 0);
+function bytesPerRow({ rows, tokens }: Columns): number {
+  return 64 + (tokens?.byteLength ?? 0) / rows;
 }
 
 function* inOrder(rows: Columns, seed: number, lineage: Lineage): Generator<RecordBatch> {

@@ -58,6 +58,7 @@ export interface TokenizedBatch {
 
 const GROUP_DOCUMENTS = 256;
 const GROUP_CHARACTERS = 1 << 16; // the library holds about 100 bytes per token until its garbage is collected
+const GROUPS_AHEAD = 2;
 const BATCH_ROWS = 1024;
 const BATCH_TOKENS = 1 << 20;
 
@@ -125,18 +126,17 @@ async function* tokenized(
     sides.map((side) => [side, new Packer(tokenizer, options.sequenceLength, packing, counts)]),
   );
   let seen = 0;
-  for await (const group of groups(documents, options.maxDocuments ?? Infinity)) {
-    const encoded = await tokenizer.encode(group.map(({ text }) => text));
-    for (const [i, { text, source }] of group.entries()) {
+  for await (const group of encodedGroups(groups(documents, options.maxDocuments ?? Infinity), tokenizer)) {
+    for (const { document: { text, source }, ids } of group) {
       if (seen >= maxTokens) break;
-      if (encoded[i].length === 0) {
+      if (ids.length === 0) {
         counts.emptyDocuments++;
         continue;
       }
       const side = sideOf(text, seed, holdout);
       const packer = writers.get(side)!;
-      seen += encoded[i].length + 1;
-      packer.add(encoded[i], source ?? "", BigInt(counts.documents++));
+      seen += ids.length + 1;
+      packer.add(ids, source ?? "", BigInt(counts.documents++));
       for (const columns of packer.take()) yield { side, batch: toBatch(columns, lineage) };
     }
     if (seen >= maxTokens) break;
@@ -144,6 +144,25 @@ async function* tokenized(
   for (const [side, packer] of writers) {
     for (const columns of packer.take({ all: true })) yield { side, batch: toBatch(columns, lineage) };
   }
+}
+
+/** Encodes groups, `GROUPS_AHEAD` of them while the caller has one in hand, so that the library's threads do not wait. */
+async function* encodedGroups(
+  groups: AsyncIterable<Document[]>,
+  tokenizer: Tokenizer,
+): AsyncGenerator<{ document: Document; ids: Uint32Array }[]> {
+  const encode = async (group: Document[]) => {
+    const ids = await tokenizer.encode(group.map(({ text }) => text));
+    return group.map((document, i) => ({ document, ids: ids[i] }));
+  };
+  const pending: ReturnType<typeof encode>[] = [];
+  for await (const group of groups) {
+    const encoding = encode(group);
+    encoding.catch(() => {}); // heard when its turn comes
+    pending.push(encoding);
+    if (pending.length > GROUPS_AHEAD) yield await pending.shift()!;
+  }
+  while (pending.length > 0) yield await pending.shift()!;
 }
 
 /** Collects documents into groups that are worth a call of the tokenizer. */

@@ -6,6 +6,7 @@
 
 import { type Configuration, type Stage, STAGES } from "../config.ts";
 import { forwardFlops, trainingFlops } from "../cost.ts";
+import { CORPORA, type CorpusName } from "../data/corpus.ts";
 import { expandInputs } from "../data/readers.ts";
 import { parameterCount } from "../model/config.ts";
 import { resolveRun } from "../run/configuration.ts";
@@ -47,7 +48,6 @@ const FLOPS_PER_SECOND = 25e9;
 const TOKENIZED_CHARACTERS_PER_SECOND = 1.5e6;
 const SEQUENCES_PER_SECOND = 50_000;
 const RUNTIME_BYTES = 250e6;
-const SOURCES = 6; // of the embedded corpus
 
 /** Plans a partition. Reads the run folder and the sizes of the input, opens no GPU and writes nothing; throws as `partition` does. */
 export async function planPartition(
@@ -142,7 +142,7 @@ async function isUpToDate(run: string, stage: Stage, configuration: Configuratio
 
 /** Estimates the characters of the input from the sizes of its files. */
 async function inputCharacters(c: Configuration): Promise<number> {
-  if (c.input.length === 0) return SOURCES * c.corpusCharacters;
+  if (c.input.length === 0) return CORPORA[c.corpus as CorpusName].sources.length * c.corpusCharacters;
   let characters = 0;
   for (const path of await expandInputs(c.input)) {
     if (path === "-") continue; // not known before it is read

@@ -6,7 +6,7 @@
 
 import { type Configuration, stageConfiguration } from "../config.ts";
 import { emptyBatch, type RecordBatch } from "../data/arrow.ts";
-import { DEFAULT_CORPUS, defaultCorpus } from "../data/corpus.ts";
+import { CORPORA, type CorpusName, embeddedCorpus } from "../data/corpus.ts";
 import { type Document, expandInputs, readDocuments, type ReadOptions } from "../data/readers.ts";
 import { writeShards } from "../data/shards.ts";
 import { shuffle } from "../data/shuffle.ts";
@@ -60,7 +60,7 @@ export function readOptions(c: Configuration, paths: readonly string[]): ReadOpt
 
 /** Opens the documents of a configuration: the embedded corpus where no input is named. */
 export function openDocuments(c: Configuration): ReadableStream<Document> {
-  if (c.input.length === 0) return defaultCorpus({ characters: c.corpusCharacters });
+  if (c.input.length === 0) return embeddedCorpus(c.corpus as CorpusName, c.corpusCharacters);
   return ReadableStream.from(async function* () {
     const paths = await expandInputs(c.input);
     yield* readDocuments(paths, readOptions(c, paths));
@@ -102,7 +102,7 @@ export async function runCorpus(work: Work): Promise<Manifest> {
   for (const [i, path] of paths.entries()) {
     if (path !== "-") inputs[`${String(i).padStart(6, "0")} ${path}`] = (await hashFile(path)).sha256;
   }
-  if (paths.length === 0) inputs.corpus = DEFAULT_CORPUS;
+  if (paths.length === 0) inputs.corpus = CORPORA[c.corpus as CorpusName].version;
   const make = async (): Promise<Made> => {
     if (!spooled) {
       await removeIfThere(`${run}/corpus`);
