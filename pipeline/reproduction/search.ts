@@ -1,6 +1,6 @@
 /**
  * Searches for a learning rate by short trainings: from a first rate outwards by factors of two, until the best one lies
- * between worse ones.
+ * between worse ones. Long trainings bear lower rates than short ones, so a higher rate must be clearly better.
  *
  * @module
  */
@@ -21,6 +21,9 @@ export interface RateSearch {
   trials: Trial[];
 }
 
+/** Nats by which a higher rate must be better. */
+const MARGIN = 0.01;
+
 /** Tries at most `most` rates; one whose training diverges counts as infinitely bad. */
 export async function searchRate(
   first: number,
@@ -39,7 +42,8 @@ export async function searchRate(
   for (const factor of [2, 1 / 2]) {
     while (trials.length < most) {
       const next = await attempt(Number((best.rate * factor).toPrecision(6)));
-      if (!(next.validationLoss < best.validationLoss)) break;
+      const margin = factor > 1 ? MARGIN : 0;
+      if (!(next.validationLoss < best.validationLoss - margin)) break;
       best = next;
     }
     if (best.rate > first) break; // below it lies the worse one that it came from

@@ -26,3 +26,11 @@ Deno.test("searchRate() counts a rate whose training diverges as the worst", asy
   const { rate } = await searchRate(0.004, (rate) => Promise.resolve(rate > 0.003 ? Infinity : 1 - rate));
   assertEquals(rate, 0.002);
 });
+
+Deno.test("searchRate() takes a higher rate only where it is clearly better", async () => {
+  const losses: Record<number, number> = { 0.004: 2, 0.008: 1.995, 0.002: 2.1, 0.016: 1.9 };
+  const { rate } = await searchRate(0.004, (rate) => Promise.resolve(losses[rate]));
+  assertEquals(rate, 0.004);
+  losses[0.008] = 1.98;
+  assertEquals((await searchRate(0.004, (rate) => Promise.resolve(losses[rate] ?? 3))).rate, 0.016);
+});
