@@ -835,7 +835,7 @@ export const OPTIONS: Readonly<Record<string, Field>> = section("Command", [], {
     type: "text",
     value: "NAME",
     default: "",
-    tasks: ["partition", "train-routers", "score", "evaluate", "generate"],
+    tasks: ["partition", "train-routers", "score", ...TRAINING, "evaluate", "generate", "reproduce"],
     help: "high-performance, low-power, or part of the name that the adapter must have",
   },
   resamples: {

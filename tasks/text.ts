@@ -108,8 +108,8 @@ export function trainedText(run: string, models: TrainResult[]): string {
     `${steps} x ${batch}`,
     tokens.toLocaleString("en"),
     rate.toExponential(1),
-    loss.toFixed(3),
-    validationLoss === null ? "none" : validationLoss.toFixed(3),
+    loss?.toFixed(3) ?? "none",
+    validationLoss?.toFixed(3) ?? "none",
   ]);
   return table([["model", "steps x batch", "tokens", "peak rate", "loss", "held-out loss"], ...rows]) +
     `\nrun folder  ${run}`;

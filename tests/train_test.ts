@@ -158,8 +158,22 @@ Deno.test("train-expert skips what is up to date, keeps the last checkpoints and
     );
     assertEquals(await hashes(run), before);
 
+    // The final checkpoint alone is enough: what stands beside it is made again, to the same bytes.
+    for (const name of ["manifests/train-expert-00.json", "experts/expert-00/model.safetensors"]) {
+      await Deno.remove(`${run}/${name}`);
+    }
+    const finished = await succeed("train-expert", ["--run", run, "--expert", "0", "--json"]);
+    assert(JSON.parse(finished.out).models[0].loss > 0);
+    assertEquals(await hashes(run), before);
+
     await succeed("train-expert", ["--run", run, "--expert", "0", "--expert-rate", "0.1", "--force"]);
     const after = await hashes(run);
+    // The other expert keeps what it was trained with until told otherwise.
+    await refuse(
+      "train-expert",
+      ["--run", run, "--expert", "1"],
+      "trained with another rate: 0.003 then, 0.1 now",
+    );
     assertNotEquals(
       after["experts/expert-00/model.safetensors"],
       before["experts/expert-00/model.safetensors"],
@@ -219,6 +233,20 @@ Deno.test("train-expert counts its steps by tokens and by epochs, and names what
     };
     assertEquals(await steps("--tokens", "1300"), Math.floor(1300 / (4 * 32)));
     assertEquals(await steps("--tokens", "0", "--epochs", "0.5"), Math.floor(0.5 * part.train.sequences / 4));
+    const { out } = await succeed("train-dense", [
+      "--run",
+      run,
+      ...BRIEF,
+      "--force",
+      "--json",
+      "--epochs",
+      "0",
+      "--tokens",
+      "1300",
+    ]);
+    assertEquals(JSON.parse(out).models[0].steps, Math.floor(1300 / (4 * 32))); // of E times the batch
+    const { out: harder } = await succeed("train-dense", ["--run", run, "--match", "steps", "--json"]);
+    assertEquals(JSON.parse(harder).models[0].steps, 2 * Math.floor(1300 / (4 * 32)));
     const brief = ["--run", run, "--expert", "0", ...BRIEF, "--force"];
     await refuse(
       "train-expert",
@@ -241,6 +269,44 @@ Deno.test("train-dense sees as many tokens as all experts together, with E times
     assertEquals([dense.rate, steps.rate], [0.003, 0.002]);
   }));
 
+Deno.test("train-expert keeps the checkpoints of another adapter until told", () =>
+  inFolder(async (folder) => {
+    const run = `${folder}/run`;
+    await copy(await partitioned(), run);
+    await succeed("train-expert", ["--run", run, "--expert", "0", ...BRIEF, ...CHECKPOINTS]);
+    await Deno.remove(`${run}/manifests/train-expert-00.json`);
+    const states = `${run}/experts/expert-00/checkpoints`;
+    await Deno.remove(`${states}/step-00000040.safetensors`);
+    const before = await hashes(run);
+    const other = { env: { LP_NATIVE_VECTOR_WIDTH: "128" } }; // lavapipe then has another name, and other kernels
+    const refused = await task("train-expert", ["--run", run, "--expert", "0"], other);
+    if (refused.code === 0) return; // an adapter that the variable does not concern
+    assertEquals(refused.code, 2, refused.err);
+    assertStringIncludes(refused.err, "its checkpoint of step 35 was made with another");
+    assertEquals(await hashes(run), before);
+    const { code, err, out } = await task("train-expert", [
+      "--run",
+      run,
+      "--expert",
+      "0",
+      "--resume",
+      "--json",
+    ], other);
+    assertEquals(code, 0, err);
+    assertEquals(JSON.parse(out).models[0].resumed.map(({ step }: { step: number }) => step), [35]);
+  }));
+
+Deno.test("experts that are trained by several processes at once come out as one after another", () =>
+  inFolder(async (folder) => {
+    const [one, two] = [`${folder}/one`, `${folder}/two`];
+    for (const run of [one, two]) await copy(await partitioned(), run);
+    await succeed("train-expert", ["--run", one, "--expert", "all", ...BRIEF]);
+    await Promise.all(
+      ["0", "1"].map((expert) => succeed("train-expert", ["--run", two, "--expert", expert, ...BRIEF])),
+    );
+    assertEquals(await hashes(two), await hashes(one));
+  }));
+
 Deno.test("train-expert stops at a loss that is no number and says how to go on; --resume goes on with another rate", () =>
   inFolder(async (folder) => {
     const run = `${folder}/run`;
@@ -259,7 +325,7 @@ Deno.test("train-expert stops at a loss that is no number and says how to go on;
     assertStringIncludes(error, "at step 1 of expert-00");
     assertStringIncludes(
       error,
-      `deno task train-expert --run ${run} --expert 0 --expert-rate 0.0015 --resume`,
+      `deno task train-expert --run ${run} --expert 0 --expert-rate 0.0015 --force`,
     );
 
     await succeed("train-expert", [...args, "--init", "", "--force", "--keep", "9"]);
@@ -299,9 +365,35 @@ Deno.test("train-expert and train-dense name what is missing, damaged or does no
       ["--run", run, "--expert", "0", ...BRIEF],
       'train-00000.arrow" must be whole',
     );
+    const flipped = whole.slice();
+    flipped[whole.length >> 1] ^= 1;
+    await Deno.writeFile(shard, flipped);
+    await refuse(
+      "train-expert",
+      ["--run", run, "--expert", "0", ...BRIEF],
+      "its SHA-256 is not that of its manifest",
+    );
     await Deno.writeFile(shard, whole);
-    await Deno.writeTextFile(`${part}/manifest.json`, "{");
-    await refuse("train-expert", ["--run", run, "--expert", "0", ...BRIEF], "must be a part's manifest");
+    const manifest = await Deno.readTextFile(`${part}/manifest.json`);
+    for (
+      const [from, to] of [[/.*/s, "{"], ['"train-00000', '"../train-00000'], [
+        /"sequences": \d+/,
+        '"sequences": -3',
+      ]]
+    ) {
+      await Deno.writeTextFile(`${part}/manifest.json`, manifest.replace(from as string, to as string));
+      await refuse("train-expert", ["--run", run, "--expert", "0", ...BRIEF], "must be a part's manifest");
+    }
+    const config = await Deno.readTextFile(`${run}/config.json`);
+    await Deno.writeTextFile(`${run}/config.json`, config.replace(/"experts": 2/, '"experts": "many"'));
+    await refuse("train-expert", ["--run", run, "--expert", "all"], "--experts as it must be an integer");
+    await Deno.writeTextFile(`${run}/config.json`, config);
+    for (const name of ["train-expert", "train-dense"]) {
+      const args = name === "train-expert" ? ["--expert", "1"] : [];
+      const { code, err } = await task(name, ["--run", run, ...args, ...BRIEF, "--adapter", "no such GPU"]);
+      assertEquals(code, 1);
+      assertStringIncludes(err, 'its name must hold "no such GPU"');
+    }
     const tokenizer = await Deno.readTextFile(`${run}/tokenizer.json`);
     await Deno.writeTextFile(`${run}/tokenizer.json`, tokenizer + "\n");
     await refuse("train-expert", ["--run", run, "--expert", "1", ...BRIEF], "must have the same tokenizer");

@@ -57,8 +57,7 @@ export interface TokenizedBatch {
 }
 
 const GROUP_DOCUMENTS = 256;
-const GROUP_CHARACTERS = 1 << 16; // the library holds about 100 bytes per token until its garbage is collected
-const GROUPS_AHEAD = 2;
+const GROUP_CHARACTERS = 16_384 * navigator.hardwareConcurrency;
 const BATCH_ROWS = 1024;
 const BATCH_TOKENS = 1 << 20;
 
@@ -146,7 +145,7 @@ async function* tokenized(
   }
 }
 
-/** Encodes groups, `GROUPS_AHEAD` of them while the caller has one in hand, so that the library's threads do not wait. */
+/** Encodes groups, two at a time: while the caller has one in hand or it runs out of documents, the other keeps the cores busy. */
 async function* encodedGroups(
   groups: AsyncIterable<Document[]>,
   tokenizer: Tokenizer,
@@ -155,14 +154,14 @@ async function* encodedGroups(
     const ids = await tokenizer.encode(group.map(({ text }) => text));
     return group.map((document, i) => ({ document, ids: ids[i] }));
   };
-  const pending: ReturnType<typeof encode>[] = [];
+  let ahead: ReturnType<typeof encode> | undefined;
   for await (const group of groups) {
-    const encoding = encode(group);
-    encoding.catch(() => {}); // heard when its turn comes
-    pending.push(encoding);
-    if (pending.length > GROUPS_AHEAD) yield await pending.shift()!;
+    const encoded = encode(group);
+    encoded.catch(() => {}); // heard when its turn comes
+    if (ahead) yield await ahead;
+    ahead = encoded;
   }
-  while (pending.length > 0) yield await pending.shift()!;
+  if (ahead) yield await ahead;
 }
 
 /** Collects documents into groups that are worth a call of the tokenizer. */

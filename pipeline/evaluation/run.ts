@@ -47,6 +47,7 @@ export interface EvaluateRunOptions {
   gpu?: Gpu;
 }
 
+const TOKENS_APART = 0.05; // tails are padded and dropped: the same steps see slightly different numbers of tokens
 const STAGE = "evaluate";
 const FILE = "evaluation.json";
 const BASELINES: readonly Baseline[] = ["dense", "dense-steps"];
@@ -104,9 +105,10 @@ export async function evaluateRun(
     const current = force ? null : await upToDate(run, STAGE, key);
     if (current) {
       emit({ type: "stage", stage: STAGE, state: "up to date", result: current.result });
-      return JSON.parse(await Deno.readTextFile(`${run}/${FILE}`));
+      return await readJson(`${run}/${FILE}`);
     }
     emit({ type: "stage", stage: STAGE, state: "started" });
+    for (const message of await unequal(run, models)) emit({ type: "warning", message });
     const start = performance.now();
     await removeIfThere(manifestPath(run, STAGE));
     const loader = ({ folder }: Model): ModelLoader => () => loadCheckpoint(folder);
@@ -274,6 +276,33 @@ async function checkShards(
       remedy: `run deno task ${train} again`,
     });
   }
+}
+
+/** Says what makes the comparison uneven: experts trained differently, or a dense model on fewer or more tokens than all of them. */
+async function unequal(
+  run: string,
+  { experts, baselines }: { experts: Model[]; baselines: Model[] },
+): Promise<string[]> {
+  const manifests = await Promise.all(experts.map(({ name }) => readManifest(run, `train-${name}`)));
+  const known = manifests.filter((manifest) => manifest !== null);
+  if (known.length < experts.length) return [];
+  const messages: string[] = [];
+  for (const field of ["steps", "batch", "rate"]) {
+    const values = [...new Set(known.map(({ configuration }) => Number(configuration[field])))];
+    if (values.length > 1) {
+      messages.push(`experts were trained with different ${field}: ${values.join(", ")}`);
+    }
+  }
+  const tokens = known.reduce((sum, { result }) => sum + Number(result.tokens), 0);
+  for (const { name } of baselines) {
+    const seen = Number((await readManifest(run, `train-${name}`))?.result.tokens ?? tokens);
+    if (Math.abs(seen / tokens - 1) > TOKENS_APART) {
+      messages.push(
+        `${name} was trained on ${seen} tokens, the experts together on ${tokens}: their costs are not equal`,
+      );
+    }
+  }
+  return messages;
 }
 
 /** Throws a `RangeError` with both values where two hashes differ. */

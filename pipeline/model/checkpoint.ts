@@ -5,6 +5,7 @@
  * @module
  */
 
+import * as v from "valibot";
 import { type FileRecord, hashFile, jsonText, sha256, writeAtomic } from "../run/files.ts";
 import {
   LAYER_NORM_EPSILON,
@@ -156,7 +157,29 @@ export async function loadCheckpointConfig(folder: string): Promise<Pick<Checkpo
   if ((fields.intermediate_size ?? inner) !== inner) {
     refuse(configPath, "intermediate_size", fields.intermediate_size, `${inner} (4 × hidden_size)`);
   }
-  return { config, notes: (fields.smalltalk ?? {}) as CheckpointNotes };
+  return { config, notes: checkNotes(fields.smalltalk ?? {}, config, configPath) };
+}
+
+/** Checks what a checkpoint notes about itself. */
+function checkNotes(notes: unknown, { vocabulary }: ModelConfig, path: string): CheckpointNotes {
+  const whole = (least: number, most: number) =>
+    v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(least), v.maxValue(most)));
+  const result = v.safeParse(
+    v.looseObject({
+      tokenizer: v.optional(v.string()),
+      partition: v.optional(v.string()),
+      prefix: whole(1, Number.MAX_SAFE_INTEGER),
+      eos: whole(0, vocabulary - 1),
+    }),
+    notes,
+  );
+  if (result.success) return result.output;
+  const [issue] = result.issues;
+  throw new SyntaxError(
+    `Cannot read "${path}" as its notes must be possible: smalltalk.${
+      v.getDotPath(issue) ?? ""
+    }: ${issue.message}`,
+  );
 }
 
 /** What {@link saveModelFolder} takes. */

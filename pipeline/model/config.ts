@@ -23,13 +23,16 @@ export const ROTARY_BASE = 10_000;
 /** Width of the MLP as a multiple of H. */
 export const MLP_EXPANSION = 4;
 
+/** Sizes beyond which a shape is a mistake. */
+const MOST = { vocabulary: 2 ** 24, hidden: 2 ** 20, layers: 4096, heads: 2 ** 16, context: 2 ** 24 };
+
 /** Throws `RangeError` when `config` is not a possible shape; `what` names the model in the message. */
 export function validateModelConfig(config: ModelConfig, what = "a model"): void {
   for (const name of ["vocabulary", "hidden", "layers", "heads", "context"] as const) {
     const value = config[name];
-    if (!Number.isSafeInteger(value) || value < 1) {
+    if (!Number.isSafeInteger(value) || value < 1 || value > MOST[name]) {
       throw new RangeError(
-        `Cannot build ${what} as ${name} must be a whole number >= 1: ${name} is ${value}`,
+        `Cannot build ${what} as ${name} must be a whole number from 1 to ${MOST[name]}: ${name} is ${value}`,
       );
     }
   }

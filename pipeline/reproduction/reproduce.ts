@@ -74,32 +74,30 @@ export async function reproduce(options: ReproduceOptions): Promise<Reproduction
   const gpu = await openGpu({ adapter: adapter || undefined });
   emit({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
   try {
-    const trainAll: Record<Searched, (options: TrainOptions) => Promise<TrainResult>> = {
-      experts: (options) => trainExpert(0, options),
-      dense: (options) => trainDense("batch", options),
-      "dense-steps": (options) => trainDense("steps", options),
+    const trials: Record<Searched, (trial: TrainOptions) => Promise<number>> = {
+      experts: async (trial) => {
+        let sum = 0;
+        for (let expert = 0; expert < experts; expert++) sum += lossOf(await trainExpert(expert, trial));
+        return sum / experts;
+      },
+      dense: async (trial) => lossOf(await trainDense("batch", trial)),
+      "dense-steps": async (trial) => lossOf(await trainDense("steps", trial)),
     };
-    for (const [name, train] of Object.entries(trainAll) as [Searched, typeof trainAll[Searched]][]) {
+    for (const [name, validate] of Object.entries(trials) as [Searched, typeof trials[Searched]][]) {
       const field = RATES[name];
       if (given[field]) {
         rates[field] = given[field];
         continue;
       }
-      const trial = async (rate: number) => {
+      const attempt = async (rate: number) => {
         try {
-          const { validationLoss, loss } = await train({
-            ...options,
-            gpu,
-            sources: {},
-            trial: { share: trialShare, rate },
-          });
-          return validationLoss ?? loss;
+          return await validate({ ...options, gpu, sources: {}, trial: { share: trialShare, rate } });
         } catch (error) {
           if ((error as Error).cause instanceof LossNotFiniteError) return Infinity;
           throw error;
         }
       };
-      search[name] = await searchRate(FIRST_RATE, trial);
+      search[name] = await searchRate(FIRST_RATE, attempt);
       rates[field] = search[name].rate;
     }
     const settings = { ...options, gpu, sources: { flags: rates } };
@@ -115,6 +113,8 @@ export async function reproduce(options: ReproduceOptions): Promise<Reproduction
     const evaluation = await evaluateRun({ run, adapter }, { onEvent: emit, signal });
     const cost = await readCost({ run, flops: 1, utilisation: 1 });
     const crossing = crossingOf(await mixtureCurve(run, evaluation), await denseCurve(run, experts, models));
+    const { mixture, "dense-steps": harder } = evaluation.scores;
+    if (crossing) crossing.difference = mixture!.nllPerToken - harder!.nllPerToken; // of all held-out text, not a sample
     const claims = claimsOf(evaluation, summary, cost, crossing);
     const reproduction: Reproduction = { format: 1, claims, search, trialShare, crossing, models };
     await writeAtomic(`${run}/reproduction.json`, jsonText(reproduction));
@@ -125,6 +125,9 @@ export async function reproduce(options: ReproduceOptions): Promise<Reproduction
     gpu.close();
   }
 }
+
+/** Gives what a trial is judged by. */
+const lossOf = ({ validationLoss, loss }: TrainResult): number => validationLoss ?? loss ?? Infinity;
 
 /** Gathers what a preset, a file and flags say, as flags, without the rates that are searched for. */
 function withoutRates({ preset, file, flags }: Sources): Partial<Configuration> {
@@ -185,7 +188,7 @@ export function reproductionMarkdown({ claims, search, trialShare, models }: Rep
       Math.round(1 / trialShare)
     } of the steps |\n` +
     "| --- | --- | --- | --- | --- |\n" +
-    row("expert 0", "experts", models.experts[0]) +
+    row("each expert (tokens of expert 0)", "experts", models.experts[0]) +
     row("dense, E × batch", "dense", models.dense) +
     row("dense, E × steps", "dense-steps", models["dense-steps"]);
 }

@@ -5,6 +5,7 @@
  */
 
 import {
+  checkValue,
   type Configuration,
   FIELD_NAMES,
   FIELDS,
@@ -57,6 +58,16 @@ export async function readRunConfiguration(run: string): Promise<RunConfiguratio
       }`,
     );
   }
+  for (const [name, value] of Object.entries(object.configuration)) {
+    if (!Object.hasOwn(FIELDS, name)) continue;
+    try {
+      checkValue(FIELDS[name as keyof Configuration], value);
+    } catch (error) {
+      throw new SyntaxError(
+        `Cannot read "${path}" as its values must be possible: ${(error as Error).message}`,
+      );
+    }
+  }
   return object as unknown as RunConfiguration;
 }
 
@@ -69,7 +80,9 @@ export async function writeRunConfiguration(
   const versions = { smalltalk: VERSION, deno: Deno.version.deno };
   const text = jsonText({ configuration, versions, adapter });
   const path = `${run}/config.json`;
-  if (await Deno.readTextFile(path).catch(() => null) !== text) await writeAtomic(path, text);
+  if (await Deno.readTextFile(path).catch(() => null) !== text) {
+    await writeAtomic(path, text, { shared: true });
+  }
 }
 
 /**

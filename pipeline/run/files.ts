@@ -40,14 +40,16 @@ export function jsonText(value: unknown): string {
 
 /**
  * Writes a file whole or not at all, making its folder, and returns its size and SHA-256. On any error (the source's
- * included) the partial file is removed and an existing file of that name stays as it was. Throws an `Error` that
+ * included) the partial file is removed and an existing file of that name stays as it was. `shared` files may be written by
+ * several processes at once. Throws an `Error` that
  * names the path where the disk is full or the place cannot be written.
  */
 export async function writeAtomic(
   path: string,
   data: string | Uint8Array | AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  { shared = false } = {},
 ): Promise<FileRecord> {
-  const partial = `${path}.partial`;
+  const partial = shared ? `${path}.${Deno.pid}.partial` : `${path}.partial`;
   const hash = createHash("sha256");
   const source = typeof data === "string"
     ? [new TextEncoder().encode(data)]

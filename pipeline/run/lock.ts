@@ -49,6 +49,22 @@ export async function lockRun(run: string, task: string, { shared = false } = {}
   }
 }
 
+const PATIENCE_MS = 10_000;
+
+/** Takes the lock of a folder that is held for moments only: waits for it. Throws as {@link lockRun} does after ten seconds. */
+export async function lockSoon(folder: string, task: string): Promise<Release> {
+  const start = performance.now();
+  while (true) {
+    try {
+      return await lockRun(folder, task);
+    } catch (error) {
+      const held = error instanceof Error && error.message.includes("one process at a time");
+      if (!held || performance.now() - start > PATIENCE_MS) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+}
+
 async function isSame(file: Deno.FsFile, path: string): Promise<boolean> {
   const [open, named] = await Promise.all([file.stat(), Deno.stat(path).catch(() => null)]);
   return named !== null && open.ino === named.ino && open.dev === named.dev;

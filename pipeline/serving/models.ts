@@ -82,7 +82,7 @@ export async function openRun(run: string, asked?: number): Promise<Source> {
     tokenizer,
     experts,
     async choose(gpu, tokens) {
-      const prefix = routers?.notes.prefix ?? configuration?.prefix ?? routers?.config.context ?? 0;
+      const prefix = configuration?.prefix ?? routers?.notes.prefix ?? routers?.config.context ?? 0;
       const route = asked === undefined ? await routeTokens(gpu, routers!, tokens, prefix) : null;
       const expert = route?.expert ?? asked!;
       return { route, expert, checkpoint: await openExpert(run, expert, configuration, tokenizer) };

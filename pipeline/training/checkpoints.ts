@@ -15,17 +15,25 @@ export interface CheckpointContext {
   key: string;
   /** Bytes of the metrics file at this step; what is longer was written later. */
   metricsBytes: number;
+  /** Everything that the key is made of, for messages. */
+  settings: Record<string, unknown>;
+  /** Hashes of what was trained on. */
+  inputs: Record<string, string>;
+  /** Loss of the last line of metrics; null before the first. */
+  loss: number | null;
+  /** Held-out loss of the last validation; null before the first. */
+  validationLoss: number | null;
   /** Steps at which training went on under other values, with the key before. */
   resumed: { step: number; key: string }[];
 }
 
 /** Gives the name of the checkpoint after `step` steps. */
-export function checkpointName(step: number): string {
+function checkpointName(step: number): string {
   return `step-${String(step).padStart(8, "0")}.safetensors`;
 }
 
 /** Lists the checkpoints of a folder, the latest first. */
-export async function listCheckpoints(folder: string): Promise<string[]> {
+async function listCheckpoints(folder: string): Promise<string[]> {
   if (!await exists(folder)) return [];
   const names: string[] = [];
   for await (const { name } of Deno.readDir(folder)) {

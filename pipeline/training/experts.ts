@@ -6,10 +6,12 @@
  */
 
 import { dirname } from "node:path";
+import * as v from "valibot";
 import { type Gpu, openGpu } from "../../kernels/gpu.ts";
 import { type Configuration, FIELDS, type Sources } from "../config.ts";
 import { checkLineage, fromBatch, lineageOf, readShards } from "../data/arrow.ts";
-import { type Columns, concatColumns, sliceColumns } from "../data/columns.ts";
+import { type Columns, concatColumns, takeColumns } from "../data/columns.ts";
+import { randomKeys } from "../data/random.ts";
 import { epochs } from "../data/shuffle.ts";
 import { loadCheckpoint, saveModelFolder } from "../model/checkpoint.ts";
 import type { ModelConfig } from "../model/config.ts";
@@ -17,9 +19,10 @@ import { initialWeights, type Weights } from "../model/parameters.ts";
 import type { SafetensorsDtype } from "../model/safetensors.ts";
 import { expertFolder, partHash, type PartManifest } from "../routing/split.ts";
 import { readRunConfiguration, resolveRun, writeRunConfiguration } from "../run/configuration.ts";
-import { exists, type FileRecord, hashFile, removeIfThere } from "../run/files.ts";
-import { lockRun } from "../run/lock.ts";
+import { exists, type FileRecord, hashFile, removeIfThere, removePartials } from "../run/files.ts";
+import { lockRun, lockSoon } from "../run/lock.ts";
 import {
+  canonical,
   manifestPath,
   outputsHash,
   readManifest,
@@ -71,8 +74,8 @@ export interface TrainResult {
   batch: number;
   /** Real tokens trained on. */
   tokens: number;
-  /** Mean training NLL per predicted token over the last steps, nats. */
-  loss: number;
+  /** Mean training NLL per predicted token over the last steps, nats; null where no line of metrics was due. */
+  loss: number | null;
   /** Mean NLL per predicted token of the held-out sequences, nats; null where there are none. */
   validationLoss: number | null;
   /** Learning rate at its peak. */
@@ -97,6 +100,8 @@ interface Target {
   sequences: number;
   /** Hash of the training shards. */
   shards: string;
+  /** Reads every shard and throws where one is not as it was written. */
+  verify: () => Promise<void>;
   /** Sequences per step. */
   batch: number;
   /** Sequences that run at once. */
@@ -129,6 +134,11 @@ export async function trainExpert(expert: number, options: TrainOptions): Promis
     }
     const part = await readPart(folder, run);
     await checkFiles(folder, part.files);
+    if (part.train.sequences === 0) {
+      throw new RangeError(
+        `Cannot train expert ${expert} as its part must hold sequences: "${folder}" holds none`,
+      );
+    }
     const paths = (kind: string) =>
       part.files.filter(({ name }) => name.startsWith(`${kind}-`)).map(({ name }) => `${folder}/${name}`);
     const shards = partHash(part);
@@ -140,6 +150,7 @@ export async function trainExpert(expert: number, options: TrainOptions): Promis
       test: paths("test"),
       sequences: part.train.sequences,
       shards,
+      verify: () => checkFiles(folder, part.files, true),
       batch: expertBatch,
       microBatch: microBatch || expertBatch,
       times: 1,
@@ -179,6 +190,7 @@ export async function trainDense(match: "batch" | "steps", options: TrainOptions
       test: paths("test"),
       sequences: Number(tokenize.result.trainSequences),
       shards: outputsHash(tokenize, "tokens/train-"),
+      verify: () => checkFiles(run, files, true),
       batch: match === "batch" ? expertBatch * experts : expertBatch,
       microBatch: microBatch || expertBatch,
       times: match === "batch" ? 1 : experts,
@@ -209,21 +221,26 @@ async function inRun(
 ): Promise<TrainResult> {
   const { run, sources = {}, force = false, resume = false } = options;
   await needConfiguration(run);
-  const trained = new Set(await trainedFolders(run));
-  const isFree = (name: keyof Configuration) =>
-    options.trial !== undefined || name === "denseRate" && !trained.has("dense") ||
-    name === "denseStepsRate" && !trained.has("dense-steps") ||
-    trained.size === 0 && FIELDS[name].section === "Experts";
-  const { configuration, changed } = await resolveRun(run, sources, force || resume, isFree);
-  const target = await describe(configuration);
-  const release = await lockRun(run, task, { shared: true });
+  let release = await lockRun(run, task, { shared: true });
+  // Values are settled by one process at a time: a second one finds those of the first.
+  let releaseSettling: (() => Promise<void>) | undefined;
   let releaseOwn: (() => Promise<void>) | undefined;
   let gpu = options.gpu;
   try {
+    releaseSettling = await lockSoon(`${run}/metrics`, task);
+    const trained = new Set(await trainedFolders(run));
+    const isFree = (name: keyof Configuration) =>
+      options.trial !== undefined || name === "denseRate" && !trained.has("dense") ||
+      name === "denseStepsRate" && !trained.has("dense-steps") ||
+      trained.size === 0 && FIELDS[name].section === "Experts";
+    const { configuration, changed } = await resolveRun(run, sources, force || resume, isFree);
+    const target = await describe(configuration);
     releaseOwn = await lockRun(`${run}/${target.folder}`, task);
     const settle = async () => {
-      if (options.trial) return;
-      await writeRunConfiguration(run, configuration, (await readRunConfiguration(run))?.adapter);
+      if (!options.trial) {
+        await writeRunConfiguration(run, configuration, (await readRunConfiguration(run))?.adapter);
+      }
+      await releaseSettling?.();
     };
     const open = async () => {
       if (gpu) return gpu;
@@ -231,16 +248,17 @@ async function inRun(
       options.onEvent?.({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
       return gpu;
     };
-    const forced = { ...options, force: force && changed.length === 0 };
+    const again = force && changed.length === 0;
     return await train(
       options.trial ? onTrial(target, options.trial.rate) : target,
       configuration,
-      { open, settle },
-      forced,
+      { open, settle, again },
+      options,
     );
   } finally {
     if (!options.gpu) gpu?.close();
     await releaseOwn?.();
+    await releaseSettling?.();
     await release();
   }
 }
@@ -259,8 +277,9 @@ async function trainedFolders(run: string): Promise<string[]> {
   }
   const found: string[] = [];
   for (const folder of folders) {
-    const files = [`${run}/${folder}/config.json`, `${run}/${folder}/checkpoints`];
-    if (await exists(files[0]) || await exists(files[1])) found.push(folder);
+    const signs = ["config.json", "checkpoints", "lock.json"]; // trained, begun, being trained by another process
+    const there = await Promise.all(signs.map((name) => exists(`${run}/${folder}/${name}`)));
+    if (there.includes(true)) found.push(folder);
   }
   return found;
 }
@@ -277,70 +296,86 @@ async function readPart(folder: string, run: string): Promise<PartManifest> {
     );
   }
   try {
-    const part: PartManifest = JSON.parse(text);
-    if (!Array.isArray(part.files) || typeof part.train?.sequences !== "number") {
-      throw new Error("fields are missing");
-    }
-    return part;
+    return v.parse(PART, JSON.parse(text)) as unknown as PartManifest;
   } catch (error) {
-    throw new SyntaxError(
-      `Cannot read "${path}" as it must be a part's manifest: ${(error as Error).message}`,
-    );
+    const reason = error instanceof v.ValiError
+      ? `${v.getDotPath(error.issues[0]) ?? "it"}: ${error.issues[0].message}`
+      : (error as Error).message;
+    throw new SyntaxError(`Cannot read "${path}" as it must be a part's manifest: ${reason}`);
   }
 }
 
-/** Throws where a file is missing or has another size than its record says. */
-async function checkFiles(folder: string, files: readonly (FileRecord & { name: string })[]): Promise<void> {
-  for (const { name, bytes } of files) {
-    const size = await Deno.stat(`${folder}/${name}`).then(({ size }) => size, () => null);
-    if (size === bytes) continue;
+const NATURAL = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+/** What training reads of a part's manifest. */
+const PART = v.looseObject({
+  files: v.array(v.looseObject({
+    name: v.pipe(v.string(), v.regex(/^(train|test)-\d{5,}\.arrow$/)),
+    bytes: NATURAL,
+    sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
+  })),
+  train: v.looseObject({ sequences: NATURAL }),
+});
+
+/** Throws where a file is missing or has another size, or with `deeply` another content, than its record says. */
+async function checkFiles(
+  folder: string,
+  files: readonly (FileRecord & { name: string })[],
+  deeply = false,
+): Promise<void> {
+  for (const { name, bytes, sha256 } of files) {
+    const path = `${folder}/${name}`;
+    const size = await Deno.stat(path).then(({ size }) => size, () => null);
+    const what = size === null
+      ? "it is missing"
+      : size !== bytes
+      ? `it has ${size} bytes, its manifest says ${bytes}`
+      : deeply && (await hashFile(path)).sha256 !== sha256
+      ? "its SHA-256 is not that of its manifest"
+      : null;
+    if (what === null) continue;
     throw new RangeError(
-      `Cannot train as "${folder}/${name}" must be whole: ${
-        size === null ? "it is missing" : `it has ${size} bytes`
-      }, its ` +
-        `manifest says ${bytes} bytes; copy it again or rerun the partition`,
+      `Cannot train as "${path}" must be whole: ${what}; copy it again or rerun the partition`,
     );
   }
 }
 
-/** Counts the steps of an expert: by tokens, by passes over its sequences, or as configured. */
-function stepsOf(
-  { expertTokens, expertEpochs, expertSteps }: Configuration,
-  target: Target,
-  length: number,
-): number {
+/** Counts the steps of a model: by tokens per expert, by passes over its sequences, or as configured. */
+function stepsOf(c: Configuration, { batch, times, sequences }: Target): number {
+  const { expertTokens, expertEpochs, expertSteps } = c;
   if (expertTokens > 0 && expertEpochs > 0) {
     throw new RangeError(
       `Cannot train as only one of --tokens and --epochs may be given: tokens is ${expertTokens}, epochs is ${expertEpochs}`,
     );
   }
-  const perExpert = target.batch / target.times;
-  const steps = expertTokens > 0
-    ? Math.floor(expertTokens * target.times / (target.batch * length))
-    : expertEpochs > 0
-    ? Math.floor(expertEpochs * target.sequences / target.batch)
-    : expertSteps * target.times;
+  if (expertEpochs > 0) {
+    const steps = Math.floor(expertEpochs * sequences / batch);
+    if (steps >= 1) return steps;
+    throw new RangeError(
+      `Cannot train as there must be at least one step: ${expertEpochs} epochs of ${sequences} sequences make no batch of ${batch}`,
+    );
+  }
+  if (expertTokens === 0) return expertSteps * times;
+  const perStep = c.expertBatch * c.sequenceLength;
+  const steps = Math.floor(expertTokens / perStep) * times;
   if (steps >= 1) return steps;
   throw new RangeError(
-    `Cannot train as there must be at least one step: ${target.sequences} sequences in batches of ${target.batch} for ` +
-      (expertTokens > 0 ? `${expertTokens} tokens` : `${expertEpochs} epochs`) +
-      ` make none; batch per expert is ${perExpert}`,
+    `Cannot train as there must be at least one step: --tokens is ${expertTokens}, a step takes ${perStep}`,
   );
 }
 
-/** Reads at most `limit` held-out rows, in their order. */
-async function readRows(paths: string[], limit: number): Promise<Columns | undefined> {
-  const parts: Columns[] = [];
-  let left = limit;
-  if (left > 0 && paths.length > 0) {
-    for await (const batch of readShards(paths)) {
-      const rows = fromBatch(batch);
-      parts.push(sliceColumns(rows, 0, Math.min(left, rows.rows)));
-      left -= rows.rows;
-      if (left <= 0) break;
-    }
+/** Reads a sample of at most `limit` held-out rows, the same for the same rows, limit and seed, in memory for `limit` alone. */
+async function sampleRows(paths: string[], limit: number, seed: number): Promise<Columns | undefined> {
+  let sample: Columns | undefined;
+  if (limit === 0 || paths.length === 0) return;
+  for await (const batch of readShards(paths)) {
+    const { nll: _, ...rows } = fromBatch(batch);
+    const all = sample ? concatColumns([sample, rows]) : rows;
+    const keys = randomKeys(seed, "validation", all.sequence);
+    const order = Uint32Array.from(keys, (_, row) => row);
+    if (all.rows > limit) order.sort((a, b) => keys[a] < keys[b] ? -1 : keys[a] > keys[b] ? 1 : 0);
+    sample = takeColumns(all, order.subarray(0, limit));
   }
-  return parts.length === 0 ? undefined : concatColumns(parts);
+  return sample;
 }
 
 /** Reads what the shards say about their tokens, and checks it against the run's tokenizer and configuration. */
@@ -397,12 +432,21 @@ async function startWeights(
 async function train(
   target: Target,
   c: Configuration,
-  { open, settle }: { open: () => Promise<Gpu>; settle: () => Promise<void> },
+  { open, settle, again }: { open: () => Promise<Gpu>; settle: () => Promise<void>; again: boolean },
   options: TrainOptions,
 ): Promise<TrainResult> {
-  const { run, force, resume, checkpointEvery = 200, keep = 2, signal, onEvent: emit = () => {} } = options;
+  const {
+    run,
+    force = false,
+    resume = false,
+    trial,
+    checkpointEvery = 200,
+    keep = 2,
+    signal,
+    onEvent: emit = () => {},
+  } = options;
   const { name, folder, batch, microBatch, rate } = target;
-  const stage = options.trial ? `search-${name}` : `train-${name}`;
+  const stage = trial ? `search-${name}` : `train-${name}`;
   const { vocabulary, eos, tokenizer } = await readLineage(target, run, c);
   const model: ModelConfig = {
     vocabulary,
@@ -411,8 +455,8 @@ async function train(
     heads: c.expertHeads,
     context: c.sequenceLength,
   };
-  const allSteps = stepsOf(c, target, c.sequenceLength);
-  const steps = options.trial ? Math.max(1, Math.round(options.trial.share * allSteps)) : allSteps;
+  const allSteps = stepsOf(c, target);
+  const steps = trial ? Math.max(1, Math.round(trial.share * allSteps)) : allSteps;
   const start = await startWeights(c, model, tokenizer);
   const inputs = { shards: target.shards, tokenizer, init: start.sha256 };
   const { clip, beta1, beta2, epsilon, weightDecay } = c;
@@ -422,7 +466,7 @@ async function train(
     microBatch,
     steps,
     rate,
-    warmup: options.trial ? Math.ceil(c.expertWarmup * steps / allSteps) : c.expertWarmup,
+    warmup: trial ? Math.ceil(c.expertWarmup * steps / allSteps) : c.expertWarmup,
     finalRate: c.expertFinalRate,
     clip,
     beta1,
@@ -436,7 +480,7 @@ async function train(
   };
   const configuration = { ...settings, saveDtype: c.saveDtype };
   const key = stageKey(stage, configuration, inputs);
-  const current = force ? null : await upToDate(run, stage, key);
+  const current = again ? null : await upToDate(run, stage, key);
   if (current) {
     emit({ type: "stage", stage, state: "up to date", result: current.result });
     return current.result as unknown as TrainResult;
@@ -446,21 +490,39 @@ async function train(
       `Cannot train as the batch must be a multiple of the micro-batch: batch is ${batch}, micro-batch is ${microBatch}`,
     );
   }
-  await settle();
-  emit({ type: "stage", stage, state: "started" });
-  const began = performance.now();
-  await removeIfThere(manifestPath(run, stage));
+  const states = `${run}/${folder}/checkpoints`;
+  const metrics = trial ? `${run}/${folder}/metrics.jsonl` : `${run}/metrics/${name}.jsonl`;
+  const may = force || resume || trial !== undefined;
+  const before = await readManifest(run, stage);
+  if (before && !may && canonical(before.inputs) === canonical(inputs)) {
+    refuseChange(target, "it was trained", { code: before.code, ...before.configuration }, {
+      code: VERSION,
+      ...configuration,
+    });
+  }
   const gpu = await open();
   // Another adapter rounds differently: a checkpoint is continued on its own alone.
   const { adapter, variants } = gpu;
-  const stateKey = stageKey(`${stage} state`, { ...settings, adapter, variants }, inputs);
-  const states = `${run}/${folder}/checkpoints`;
-  const metrics = options.trial ? `${run}/${folder}/metrics.jsonl` : `${run}/metrics/${name}.jsonl`;
-  const saved = force ? undefined : await loadCheckpointState(
-    states,
-    model,
-    (context, step) => step <= steps && (context.key === stateKey || resume === true),
-  );
+  const stateSettings = { ...settings, adapter, variants };
+  const stateKey = stageKey(`${stage} state`, stateSettings, inputs);
+  const metricsLength = await Deno.stat(metrics).then(({ size }) => size, () => 0);
+  const saved = again ? undefined : await loadCheckpointState(states, model, (context, step) => {
+    if (step > steps || context.metricsBytes > metricsLength) return false;
+    if (context.key === stateKey || resume) return true;
+    if (!may && canonical(context.inputs) === canonical(inputs)) {
+      refuseChange(target, `its checkpoint of step ${step} was made`, context.settings, {
+        code: VERSION,
+        ...stateSettings,
+      });
+    }
+    return false;
+  });
+  await settle();
+  emit({ type: "stage", stage, state: "started" });
+  const began = performance.now();
+  await target.verify();
+  await removeIfThere(manifestPath(run, stage));
+  await removePartials(`${run}/${folder}`);
   const resumed = [...saved?.context.resumed ?? []];
   if (saved) {
     const at = saved.state.trainer.step;
@@ -472,14 +534,14 @@ async function train(
   let metricsBytes = saved?.context.metricsBytes ?? 0;
   await log.truncate(metricsBytes);
   await log.seek(metricsBytes, Deno.SeekMode.Start);
-  let lastSaved = saved ? `${states} holds that of step ${saved.state.trainer.step}` : "there is none yet";
+  let lastSaved = saved ? `${states} holds that of step ${saved.state.trainer.step}` : "";
   const result = {
     folder,
     steps,
     batch,
     tokens: saved?.state.tokens ?? 0,
-    loss: NaN,
-    validationLoss: null as number | null,
+    loss: saved?.context.loss ?? null,
+    validationLoss: saved?.context.validationLoss ?? null,
     rate,
     resumed,
   };
@@ -493,7 +555,7 @@ async function train(
       start: saved?.state ?? start.weights,
       recompute: options.recompute,
       open: (consumed) => epochs(target.train, c.seed, consumed),
-      validation: await readRows(target.test, c.validationSequences),
+      validation: await sampleRows(target.test, c.validationSequences, c.seed),
       checkpointEvery,
       onMetrics: async (line) => {
         const text = new TextEncoder().encode(JSON.stringify(line) + "\n");
@@ -510,9 +572,23 @@ async function train(
         [lastTime, lastTokens] = [now, line.tokens];
       },
       onCheckpoint: async (state) => {
-        const context: CheckpointContext = { key: stateKey, metricsBytes, resumed };
+        const context: CheckpointContext = {
+          key: stateKey,
+          settings: { code: VERSION, ...stateSettings },
+          inputs,
+          metricsBytes,
+          loss: result.loss,
+          validationLoss: result.validationLoss,
+          resumed,
+        };
         await log.syncData();
-        lastSaved = `${await saveCheckpointState(states, model, state, context, keep)} is the last good one`;
+        lastSaved = `${await saveCheckpointState(
+          states,
+          model,
+          state,
+          context,
+          keep,
+        )} is the last good checkpoint`;
       },
       onStep: ({ step, loss, rate }) =>
         emit({
@@ -544,9 +620,12 @@ async function train(
     });
   } catch (error) {
     if (!(error instanceof LossNotFiniteError)) throw error;
+    const smaller = `${target.command} --${rateFlag(name, c)} ${Number((rate / 2).toPrecision(2))}`;
     throw new Error(
-      `${error.message} of ${name}; its checkpoint: ${lastSaved}; go on with a smaller rate: ${target.command} ` +
-        `--${rateFlag(name, c)} ${Number((rate / 2).toPrecision(2))} --resume`,
+      `${error.message} of ${name}; ` +
+        (lastSaved
+          ? `${lastSaved}; go on from it with a smaller rate: ${smaller} --resume`
+          : `there is no checkpoint yet; start again with a smaller rate: ${smaller} --force`),
       { cause: error },
     );
   } finally {
@@ -556,6 +635,23 @@ async function train(
   await recordTime(run, { stage, seconds });
   emit({ type: "stage", stage, state: "done", seconds, result: { ...result } });
   return result;
+}
+
+/** Throws a `RangeError` with both values of the first setting that differs. */
+function refuseChange(
+  { name, command }: Target,
+  what: string,
+  then: Record<string, unknown>,
+  now: Record<string, unknown>,
+): never {
+  const differs = (key: string) => canonical(then[key] ?? null) !== canonical(now[key] ?? null);
+  const key = Object.keys({ ...then, ...now }).find(differs) ?? "data";
+  throw new RangeError(
+    `Cannot train ${name} as ${what} with another ${key}: ${JSON.stringify(then[key])} then, ${
+      JSON.stringify(now[key])
+    } ` +
+      `now; go on from there with ${command} --resume, or start again with --force`,
+  );
 }
 
 function rateFlag(name: string, { denseRate, denseStepsRate }: Configuration): string {

@@ -1,4 +1,4 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import {
   type ModelConfig,
   parameterCount,
@@ -12,14 +12,14 @@ Deno.test("validateModelConfig() refuses impossible shapes by name and value", (
   validateModelConfig(GOOD);
   validateModelConfig({ vocabulary: 1, hidden: 2, layers: 1, heads: 1, context: 1 });
   for (const name of ["vocabulary", "hidden", "layers", "heads", "context"] as const) {
-    for (const value of [0, -1, 1.5, NaN, Infinity, 2 ** 53]) {
+    for (const value of [0, -1, 1.5, NaN, Infinity, 1e9, 2 ** 53]) {
       const error = assertThrows(
         () => validateModelConfig({ ...GOOD, [name]: value }, "the router"),
         RangeError,
       );
-      assertEquals(
+      assertMatch(
         error.message,
-        `Cannot build the router as ${name} must be a whole number >= 1: ${name} is ${value}`,
+        new RegExp(`^Cannot build the router as ${name} must be a whole number from 1 to \\d+: ${name} is `),
       );
     }
   }
