@@ -179,6 +179,8 @@ Deno.test("train-expert skips what is up to date, keeps the last checkpoints and
       before["experts/expert-00/model.safetensors"],
     );
     assertEquals(after["experts/expert-01/model.safetensors"], before["experts/expert-01/model.safetensors"]);
+    const uneven = await succeed("evaluate", ["--run", run, "--resamples", "10"]);
+    assertStringIncludes(uneven.err, "warning: experts were trained with different rate: 0.1, 0.003");
   }));
 
 Deno.test("train-expert writes the weights as f16 or bf16 and starts from a checkpoint", () =>

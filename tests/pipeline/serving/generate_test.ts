@@ -50,6 +50,17 @@ Deno.test("generate() answers with the expert that the f64 routers choose, and s
   });
 });
 
+Deno.test("generate() routes by as many tokens as the run's partition, whatever its routers were trained with", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run);
+    const config = JSON.parse(await Deno.readTextFile(`${run}/config.json`));
+    config.configuration.prefix = 3;
+    await Deno.writeTextFile(`${run}/config.json`, JSON.stringify(config));
+    const { route } = await generate({ gpu, run, prompt: PROMPT, maxNewTokens: 1 });
+    assertEquals(route?.prefixTokens, 3);
+  });
+});
+
 Deno.test("generate() gives the same text for the same seed, with and without the cache, and another for another", async () => {
   await inFolder(async (run) => {
     await servingRun(run);
