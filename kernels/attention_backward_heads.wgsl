@@ -2,13 +2,12 @@
 //
 //   d_out    [models, batch, length, stride]         f32   read
 //   out      [models, batch, length, stride]         f32   read
-//   d_heads  [models, batch, heads, length, HEAD4]   vec4  write  padding becomes zero
+//   d_heads  [models, batch, heads, length, head4]   vec4  write  padding becomes zero
 //   product  [models, batch, heads, length]          f32   write  sum over the head of d_out · out
 //
 // One invocation per query. Reference: attentionBackwardReference in attention.ts.
 
 override WG: u32 = 16u;
-const HEAD4: u32 = 4u;
 
 struct Params { queries: u32, length: u32, heads: u32, head_size: u32, stride: u32, capacity: u32 }
 
@@ -28,17 +27,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let head = (query / params.length) % params.heads;
   let sequence = query / (params.length * params.heads);
   let source = (sequence * params.length + position) * params.stride + head * params.head_size;
+  let head4 = (params.head_size + 3u) / 4u;
   var sum = 0.0;
-  for (var i = 0u; i < HEAD4; i++) {
+  for (var i = 0u; i < head4; i++) {
     var value = vec4f();
-    for (var c = 0u; c < 4u; c++) {
-      let column = i * 4u + c;
-      if (column < params.head_size) {
-        value[c] = d_out[source + column];
-        sum += value[c] * out[source + column];
-      }
+    for (var c = 0u; c < min(4u, params.head_size - i * 4u); c++) {
+      let x = d_out[source + i * 4u + c];
+      value[c] = x;
+      sum += x * out[source + i * 4u + c];
     }
-    d_heads[query * HEAD4 + i] = value;
+    d_heads[query * head4 + i] = value;
   }
   product[query] = sum;
 }

@@ -9,6 +9,7 @@
  */
 
 const LANES = 8;
+const XYZW = [..."xyzw"];
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 const join = (count: number, text: (i: number) => string, separator = " ") =>
   range(count).map(text).join(separator);
@@ -54,6 +55,7 @@ struct Params { queries: u32, length: u32, heads: u32, head_size: u32, stride: u
 export function attentionForwardSubgroup(shape: Sizes): string {
   const { columns, block } = shape;
   const { keys, vec4s, parts, fence } = sizes(shape);
+  const at = (column: number, c: number) => (column >> 2) * keys + c;
   const own = (i: number) => `lane + ${8 * i}u < ${vec4s}u`;
   const place = (i: number) => `(base + t) * ${vec4s}u + min(lane + ${8 * i}u, ${vec4s - 1}u)`;
   return `${HEADER}
@@ -74,23 +76,22 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let head = index % params.heads;
   let base = index * params.length;
   let out_base = (index / params.heads) * params.length * params.stride + head * params.head_size;
-  var key_panel: array<f32, ${columns * keys + 1}>;
-  var value_panel: array<vec4f, ${block * parts + 1}>;
+  ${join(4, (r) => `var keys${r}: array<f32, ${vec4s * keys + 1}>;`)}
+  ${join(parts, (i) => XYZW.map((r) => `var values${i}${r}: array<f32, ${block + 1}>;`).join(" "))}
   for (var first = 0u; first < params.length; first += ${block}u) {
-    for (var c = 0u; c < ${keys}u; c++) {
+    for (var c = 0u; c < min(${keys}u, params.length); c++) {
       let j = min(first + 8u * c + lane, params.length - 1u);
-      for (var i = 0u; i < ${vec4s}u; i++) {
+      for (var i = 0u; i < min(${vec4s}u, params.head_size); i++) {
         let x = k[(base + j) * ${vec4s}u + i];
-        ${join(4, (r) => `key_panel[(4u * i + ${r}u) * ${keys}u + c] = x[${r}];`)}
+        ${join(4, (r) => `keys${r}[i * ${keys}u + c] = x[${r}];`)}
       }
     }
-    for (var c = 0u; c < ${block}u; c++) {
+    for (var c = 0u; c < min(${block}u, params.length + 7u); c++) {
       let j = min(first + c, params.length - 1u);
       ${
     join(parts, (i) =>
-      `value_panel[c * ${parts}u + ${i}u] = v[(base + j) * ${vec4s}u + min(lane + ${8 * i}u, ${
-        vec4s - 1
-      }u)];`)
+      `let x${i} = v[(base + j) * ${vec4s}u + min(lane + ${8 * i}u, ${vec4s - 1}u)]; ` +
+      XYZW.map((r) => `values${i}${r}[c] = x${i}.${r};`).join(" "))
   }
     }
     for (var t = first; t < params.length; t++) {
@@ -100,8 +101,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
     join(
       columns,
       (d) =>
-        `{ let x = ${broadcast("q", d)}; ${join(keys, (c) => `s${c} += x * key_panel[${d * keys + c}];`)} }` +
-        (d % fence === fence - 1 ? ` key_panel[${columns * keys}] = s${Math.floor(d / fence) % keys};` : ""),
+        `{ let x = ${broadcast("q", d)}; ${join(keys, (c) => `s${c} += x * keys${d & 3}[${at(d, c)}];`)} }` +
+        (d % fence === fence - 1 ? join(4, (r) => ` keys${r}[${vec4s * keys}] = s${r % keys};`) : ""),
       "\n      ",
     )
   }
@@ -123,9 +124,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
     join(block, (j) =>
       `{ let x = subgroupBroadcast(p${j >> 3}, ${j & 7}u); ${
         join(parts, (i) =>
-          `o${i} += x * value_panel[${j * parts + i}];`)
+          `o${i} += x * vec4f(${
+            XYZW.map((r) => `values${i}${r}[${j}]`).join(", ")
+          });`)
       } }` +
-      (j % 16 === 15 ? ` value_panel[${block * parts}] = o0;` : ""), "\n      ")
+      (j % 16 === 15
+        ? join(parts, (i) => XYZW.map((r) => ` values${i}${r}[${block}] = o${i}.${r};`).join(""))
+        : ""), "\n      ")
   }
       if (first + ${block}u > t) {
         let scale = 1.0 / total;
@@ -133,7 +138,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
         let row = out_base + t * params.stride;
         ${
     join(parts, (i) =>
-      `for (var c = 0u; c < 4u; c++) { let column = 4u * (lane + ${
+      `for (var c = 0u; c < min(4u, params.stride); c++) { let column = 4u * (lane + ${
         8 * i
       }u) + c; if (column < params.head_size) { out[row + column] = o${i}[c] * scale; } }`)
   }
@@ -157,13 +162,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
 export function attentionBackwardSubgroup(shape: Sizes): string {
   const { columns, block } = shape;
   const { keys, vec4s, parts, fence } = sizes(shape);
-  const size = columns * keys;
+  const size = vec4s * keys;
+  const at = (column: number, c: number) => (column >> 2) * keys + c;
   const own = (i: number) => `lane + ${8 * i}u < ${vec4s}u`;
   const row = (name: string, i: number) =>
     `select(vec4f(), ${name}[(base + t) * ${vec4s}u + min(lane + ${8 * i}u, ${vec4s - 1}u)], ${own(i)})`;
-  const store = (target: string, panel: string) =>
-    `if (j < params.length) { for (var i = 0u; i < ${vec4s}u; i++) { ${target}[(base + j) * ${vec4s}u + i] = vec4f(${
-      join(4, (r) => `${panel}[(4u * i + ${r}u) * ${keys}u + c]`, ", ")
+  const store = (target: string, sums: string) =>
+    `if (j < params.length) { for (var i = 0u; i < min(${vec4s}u, params.head_size); i++) { ${target}[(base + j) * ${vec4s}u + i] = vec4f(${
+      join(4, (r) => `${sums}${r}[i * ${keys}u + c]`, ", ")
     }); } }`;
   return `${HEADER}
 ${
@@ -185,31 +191,29 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let local = group.y * grid.x + group.x;
   if (local * params.length >= params.queries) { return; }
   let base = (group.z * (params.queries / params.length) + local) * params.length;
-  var key_panel: array<f32, ${size + 1}>;
-  var value_panel: array<f32, ${size + 1}>;
-  var key_sum: array<f32, ${size}>;
-  var value_sum: array<f32, ${size}>;
-  var key_rows: array<vec4f, ${block * parts + 1}>;
+  ${join(4, (r) => `var keys${r}: array<f32, ${size + 1}>; var values${r}: array<f32, ${size + 1}>;`)}
+  ${join(4, (r) => `var key_sum${r}: array<f32, ${size}>; var value_sum${r}: array<f32, ${size}>;`)}
+  ${join(parts, (i) => XYZW.map((r) => `var rows${i}${r}: array<f32, ${block + 1}>;`).join(" "))}
   for (var first = 0u; first < params.length; first += ${block}u) {
-    for (var c = 0u; c < ${keys}u; c++) {
+    for (var c = 0u; c < min(${keys}u, params.length); c++) {
       let j = min(first + 8u * c + lane, params.length - 1u);
-      for (var i = 0u; i < ${vec4s}u; i++) {
+      for (var i = 0u; i < min(${vec4s}u, params.head_size); i++) {
         let x = k[(base + j) * ${vec4s}u + i];
         let y = v[(base + j) * ${vec4s}u + i];
-        ${
-    join(4, (r) =>
-      `key_panel[(4u * i + ${r}u) * ${keys}u + c] = x[${r}]; value_panel[(4u * i + ${r}u) * ${keys}u + c] = y[${r}];`)
-  }
+        ${join(4, (r) => `keys${r}[i * ${keys}u + c] = x[${r}]; values${r}[i * ${keys}u + c] = y[${r}];`)}
       }
     }
-    for (var c = 0u; c < ${block}u; c++) {
+    for (var c = 0u; c < min(${block}u, params.length + 7u); c++) {
       let j = min(first + c, params.length - 1u);
       ${
     join(parts, (i) =>
-      `key_rows[c * ${parts}u + ${i}u] = k[(base + j) * ${vec4s}u + min(lane + ${8 * i}u, ${vec4s - 1}u)];`)
+      `let x${i} = k[(base + j) * ${vec4s}u + min(lane + ${8 * i}u, ${vec4s - 1}u)]; ` +
+      XYZW.map((r) => `rows${i}${r}[c] = x${i}.${r};`).join(" "))
   }
     }
-    for (var i = 0u; i < ${size}u; i++) { key_sum[i] = 0.0; value_sum[i] = 0.0; }
+    for (var i = 0u; i < ${keys}u * min(${vec4s}u, params.head_size); i++) {
+      ${join(4, (r) => `key_sum${r}[i] = 0.0; value_sum${r}[i] = 0.0;`)}
+    }
     for (var t = first; t < params.length; t++) {
       ${join(parts, (i) => `let q${i} = ${row("q", i)}; let g${i} = ${row("d_heads", i)};`)}
       let shift = lse[base + t];
@@ -222,9 +226,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
         `{ let x = ${broadcast("q", d)}; let y = ${broadcast("g", d)}; ${
           join(
             keys,
-            (c) => `s${c} += x * key_panel[${d * keys + c}]; e${c} += y * value_panel[${d * keys + c}];`,
+            (c) => `s${c} += x * keys${d & 3}[${at(d, c)}]; e${c} += y * values${d & 3}[${at(d, c)}];`,
           )
-        } }` + (d % fence === fence - 1 ? ` key_panel[${size}] = s${Math.floor(d / fence) % keys};` : ""),
+        } }` + (d % fence === fence - 1
+          ? join(4, (r) => ` keys${r}[${size}] = s${r % keys}; values${r}[${size}] = e${r % keys};`)
+          : ""),
       "\n      ",
     )
   }
@@ -238,7 +244,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
     join(columns, (d) =>
       `{ let x = ${broadcast("q", d)}; let y = ${broadcast("g", d)}; ${
         join(keys, (c) =>
-          `key_sum[${d * keys + c}] += f${c} * x; value_sum[${d * keys + c}] += p${c} * y;`)
+          `key_sum${d & 3}[${at(d, c)}] += f${c} * x; value_sum${d & 3}[${at(d, c)}] += p${c} * y;`)
       } }`, "\n      ")
   }
       ${
@@ -251,13 +257,17 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
     join(block, (j) =>
       `{ let x = subgroupBroadcast(f${j >> 3}, ${j & 7}u); ${
         join(parts, (i) =>
-          `h${i} += x * key_rows[${j * parts + i}];`)
+          `h${i} += x * vec4f(${
+            XYZW.map((r) => `rows${i}${r}[${j}]`).join(", ")
+          });`)
       } }` +
-      (j % 16 === 15 ? ` key_rows[${block * parts}] = h0;` : ""), "\n      ")
+      (j % 16 === 15
+        ? join(parts, (i) => XYZW.map((r) => ` rows${i}${r}[${block}] = h${i}.${r};`).join(""))
+        : ""), "\n      ")
   }
       ${join(parts, (i) => `if (${own(i)}) { d_q[(base + t) * ${vec4s}u + lane + ${8 * i}u] = h${i}; }`)}
     }
-    for (var c = 0u; c < ${keys}u; c++) {
+    for (var c = 0u; c < min(${keys}u, params.length); c++) {
       let j = first + 8u * c + lane;
       ${store("d_k", "key_sum")}
       ${store("d_v", "value_sum")}

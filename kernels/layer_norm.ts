@@ -69,8 +69,15 @@ export function layerNormBackward(gpu: Gpu, t: LayerNormBackward): Dispatch {
   return gpu.dispatch({
     label: "layer_norm_backward",
     code: backwardCode,
-    constants: { WG: WORKGROUP, ACCUMULATE: Number(t.accumulate ?? false) },
-    params: [t.rows, t.columns, padded(t.columns) / 4, offset / 4, model / 4],
+    constants: { WG: WORKGROUP },
+    params: [
+      t.rows,
+      t.columns,
+      padded(t.columns) / 4,
+      offset / 4,
+      model / 4,
+      Number(t.accumulate ?? false),
+    ],
     buffers: [t.dY, t.x, t.statistics, t.parameters.buffer, t.dX],
     workgroups: Math.ceil(t.rows / WORKGROUP),
     models: t.models,

@@ -4,7 +4,7 @@
 //   x           [models, rows, stride4]  vec4   read
 //   statistics  [models, rows]           vec2f  read   from layer_norm_forward
 //   parameters  [models, 2, stride4]     vec4   read   gains (the biases are not used)
-//   d_x         [models, rows, stride4]  vec4   write  ACCUMULATE 1: += (the gradient of the residual stream)
+//   d_x         [models, rows, stride4]  vec4   write  accumulate 1: += (the gradient of the residual stream)
 //
 // with z = (x - mean) * scale and g = d_y * gain:  d_x = scale * (g - mean(g) - z * mean(g * z))
 //
@@ -12,9 +12,8 @@
 // Reference: layerNormBackwardReference in layer_norm.ts.
 
 override WG: u32 = 16u;
-override ACCUMULATE: u32 = 0u;
 
-struct Params { rows: u32, columns: u32, stride4: u32, parameter_offset: u32, parameter_model: u32 }
+struct Params { rows: u32, columns: u32, stride4: u32, parameter_offset: u32, parameter_model: u32, accumulate: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> d_y: array<vec4f>;
@@ -50,6 +49,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
     let d = scale * (d_y[base + i] * parameters[gain + i] - mean_g - z * mean_gz);
     let real = vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u) < vec4u(params.columns);
     let masked = select(vec4f(), d, real);
-    if (ACCUMULATE == 1u) { d_x[base + i] += masked; } else { d_x[base + i] = masked; }
+    if (params.accumulate == 1u) { d_x[base + i] += masked; } else { d_x[base + i] = masked; }
   }
 }

@@ -1,7 +1,9 @@
 /** Matrix products over a bank of models: `C = A · B` with a fused tail, and `C = Aᵀ · B`. */
 
 import matmulCode from "./matmul.wgsl" with { type: "text" };
-import matmulTransposedCode from "./matmul_transposed.wgsl" with { type: "text" };
+import matmulTransposedCode from "./matmul_transposed.wgsl" with {
+  type: "text",
+};
 import type { Dispatch, Gpu, GpuBuffer } from "./gpu.ts";
 import { subgroupMain, type SubgroupTile } from "./matmul_subgroup.ts";
 
@@ -18,9 +20,20 @@ export interface Matrix {
 }
 
 /** What is done with the product before it is stored. */
-export type Tail = "none" | "bias" | "bias_gelu" | "bias_residual" | "gelu_slope";
+export type Tail =
+  | "none"
+  | "bias"
+  | "bias_gelu"
+  | "bias_residual"
+  | "gelu_slope";
 
-const TAILS: Tail[] = ["none", "bias", "bias_gelu", "bias_residual", "gelu_slope"];
+const TAILS: Tail[] = [
+  "none",
+  "bias",
+  "bias_gelu",
+  "bias_residual",
+  "gelu_slope",
+];
 
 /** Arguments of {@link matmul}. */
 export interface Matmul {
@@ -54,13 +67,32 @@ const TILE = 8;
 const FEWEST_ROWS = 64;
 /** Workgroups to aim for, so that every core of a software adapter has some. */
 const WORKGROUPS = 16;
+const LANES = 8;
+/** Tiles of the subgroup kernel with their speed against one another where no lane and no term idles. */
+const TILES = [
+  { panel: 96, width: 3, speed: 1.1 }, // more than measured, so that most products of a model share a text
+  { panel: 128, width: 2, speed: 1 },
+  { panel: 128, width: 1, speed: 0.8 },
+  { panel: 96, width: 2, speed: 0.95 },
+  { panel: 64, width: 3, speed: 0.9 },
+  { panel: 64, width: 2, speed: 0.85 },
+  { panel: 64, width: 1, speed: 0.7 },
+  { panel: 32, width: 3, speed: 0.7 },
+  { panel: 32, width: 2, speed: 0.65 },
+  { panel: 32, width: 1, speed: 0.55 },
+];
 
-/** Declarations and tail of a register kernel, with the subgroup kernel's body: one tail serves both variants. */
-function subgroupCode(code: string, tile: SubgroupTile): string {
-  const declarations = "override RESUME: u32 = 0u; // 1: sums go on from what c holds\n" +
-    code.slice(0, code.indexOf("@compute"))
-      .replace("struct Params {", "struct Params {\n  rows: u32,")
-      .replace("a: array<f32>", "a: array<vec4f>");
+/** Declarations and tail of the register kernel, its constants made uniforms, with the subgroup kernel's body. */
+function subgroupCode(tile: SubgroupTile): string {
+  const declarations = matmulCode.slice(0, matmulCode.indexOf("@compute"))
+    .replace(/override [^]*?\n\n/, "")
+    .replace(
+      "struct Params {",
+      "struct Params {\n  rows: u32, tail: u32, resume: u32,",
+    )
+    .replace("a: array<f32>", "a: array<vec4f>")
+    .replace(/^.*ACCUMULATE ==.*\n/m, "") // sums that go on start from c
+    .replaceAll("TAIL", "params.tail");
   return declarations + subgroupMain(tile);
 }
 
@@ -70,17 +102,35 @@ function registerWorkgroups(m: number, n4: number): number {
 }
 
 /** Chooses the tile by size alone: kernels/NOTES.md has the measurements. */
-function subgroupPlan(m: number, n4: number, k: number, models: number, transposed: boolean) {
-  // Lanes without a column idle: the width that leaves the fewest of them, the wider one of equals.
-  const waste = (width: number) => Math.ceil(n4 / (8 * width)) * width;
-  const width = [3, 2, 1].reduce((best, width) => (waste(width) < waste(best) ? width : best));
-  const most = [128, 96, 64][width - 1]; // larger ones run a little faster and compile far longer
-  const panel = k <= most ? Math.ceil(k / 32) * 32 : k % 96 === 0 && most >= 96 ? 96 : most;
-  const across = Math.ceil(n4 / (8 * width));
-  const parts = Math.max(1, Math.min(Math.ceil(m / FEWEST_ROWS), Math.ceil(WORKGROUPS / (across * models))));
+function subgroupPlan(
+  m: number,
+  n4: number,
+  k: number,
+  models: number,
+  transposed: boolean,
+) {
+  const used = (count: number, unit: number) => count / (Math.ceil(count / unit) * unit);
+  let best = { panel: 0, width: 0, score: 0 };
+  for (const { panel, width, speed } of TILES) {
+    if (transposed && panel > 64) continue; // 4% slower than 96 terms, and a quarter less to compile
+    const score = speed * used(k, panel) * used(n4, LANES * width);
+    if (score > best.score) best = { panel, width, score };
+  }
+  const { panel, width } = best;
+  const across = Math.ceil(n4 / (LANES * width));
+  const parts = Math.max(
+    1,
+    Math.min(
+      Math.ceil(m / FEWEST_ROWS),
+      Math.ceil(WORKGROUPS / (across * models)),
+    ),
+  );
   const rows = Math.ceil(m / parts / 4) * 4;
-  const tile: SubgroupTile = { panel, width, transposed, exact: k % panel === 0 };
-  return { tile, rows, workgroups: across * Math.ceil(m / rows) };
+  return {
+    tile: { panel, width, transposed },
+    rows,
+    workgroups: across * Math.ceil(m / rows),
+  };
 }
 
 /** Rounds `count` up to a multiple of 4, the width of a vec4. */
@@ -97,13 +147,16 @@ function placement(
   models: number,
 ) {
   const { offset = 0, stride, model, buffer } = matrix;
-  if (offset % 4 !== 0 || stride % 4 !== 0 || model % 4 !== 0 || stride < columns) {
+  if (
+    offset % 4 !== 0 || stride % 4 !== 0 || model % 4 !== 0 || stride < columns
+  ) {
     throw new RangeError(
       `Cannot plan ${label} as offset, stride and model of ${name} must be multiples of 4 and stride >= ${columns}: ` +
         `they are ${offset}, ${stride}, ${model}`,
     );
   }
-  const end = offset + (models - 1) * model + (rows - 1) * stride + padded(columns);
+  const end = offset + (models - 1) * model + (rows - 1) * stride +
+    padded(columns);
   if (end * 4 > buffer.bytes) {
     throw new RangeError(
       `Cannot plan ${label} as ${name} must lie inside "${buffer.label}": it ends at byte ${
@@ -119,12 +172,16 @@ function placement(
 export function matmul(gpu: Gpu, t: Matmul): Dispatch {
   const label = "matmul";
   const { models, m, n, k, tail = "none", accumulate = false } = t;
-  const [a, aStride, aModel] = placement(label, "a", t.a, m, k, models).map((count) => count * 4);
+  const [a, aStride, aModel] = placement(label, "a", t.a, m, k, models).map((
+    count,
+  ) => count * 4);
   const b = placement(label, "b", t.b, k, n, models);
   const c = placement(label, "c", t.c, m, n, models);
   const withBias = tail.startsWith("bias");
   const withExtra = tail !== "none" && tail !== "bias";
-  if (withBias !== (t.bias !== undefined) || withExtra !== (t.extra !== undefined)) {
+  if (
+    withBias !== (t.bias !== undefined) || withExtra !== (t.extra !== undefined)
+  ) {
     throw new TypeError(
       `Cannot plan ${label} as bias and extra must be given exactly where the tail uses them: it is ${tail}`,
     );
@@ -132,7 +189,19 @@ export function matmul(gpu: Gpu, t: Matmul): Dispatch {
   const bias = t.bias ? placement(label, "bias", t.bias, 1, n, models) : [0, 0, 0];
   const extra = t.extra ? placement(label, "extra", t.extra, m, n, models) : [0, 0, 0];
   const n4 = padded(n) / 4;
-  const params = [m, n4, k, a, aStride, aModel, ...b, bias[0], bias[2], ...extra, ...c];
+  const params = [
+    m,
+    n4,
+    k,
+    a,
+    aStride,
+    aModel,
+    ...b,
+    bias[0],
+    bias[2],
+    ...extra,
+    ...c,
+  ];
   const buffers = [
     t.a.buffer,
     t.b.buffer,
@@ -140,16 +209,14 @@ export function matmul(gpu: Gpu, t: Matmul): Dispatch {
     t.extra?.buffer ?? gpu.emptyWritable,
     t.c.buffer,
   ];
-  const constants = { TAIL: TAILS.indexOf(tail) };
   // Sums that go on from c cannot pass a curved tail: that rare pair is left to the register kernel.
   if (gpu.variants.matmul === "subgroup" && !(accumulate && tail !== "none")) {
     const { tile, rows, workgroups } = subgroupPlan(m, n4, k, models, false);
     params.splice(3, 3, a / 4, aStride / 4, aModel / 4);
     return gpu.dispatch({
       label,
-      code: subgroupCode(matmulCode, tile),
-      constants: { ...constants, RESUME: Number(accumulate) },
-      params: [rows, ...params],
+      code: subgroupCode(tile),
+      params: [rows, TAILS.indexOf(tail), Number(accumulate), ...params],
       buffers,
       workgroups,
       models,
@@ -158,7 +225,11 @@ export function matmul(gpu: Gpu, t: Matmul): Dispatch {
   return gpu.dispatch({
     label,
     code: matmulCode,
-    constants: { ...constants, WG: WORKGROUP, ACCUMULATE: Number(accumulate) },
+    constants: {
+      WG: WORKGROUP,
+      TAIL: TAILS.indexOf(tail),
+      ACCUMULATE: Number(accumulate),
+    },
     params,
     buffers,
     workgroups: registerWorkgroups(m, n4),
@@ -194,16 +265,34 @@ export function matmulTransposed(gpu: Gpu, t: MatmulTransposed): Dispatch {
   const b = placement(label, "b", t.b, k, n, models);
   const c = placement(label, "c", t.c, m, n, models);
   const n4 = padded(n) / 4;
-  const params = [m, n4, k, ...a, ...b, ...c];
-  const buffers = [t.a.buffer, t.b.buffer, t.c.buffer];
   if (gpu.variants.matmul === "subgroup") {
     const { tile, rows, workgroups } = subgroupPlan(m, n4, k, models, true);
     return gpu.dispatch({
       label,
-      code: subgroupCode(matmulTransposedCode, tile),
-      constants: { RESUME: Number(accumulate) },
-      params: [rows, ...params],
-      buffers,
+      code: subgroupCode(tile),
+      params: [
+        rows,
+        TAILS.indexOf("none"),
+        Number(accumulate),
+        m,
+        n4,
+        k,
+        ...a,
+        ...b,
+        0,
+        0,
+        0,
+        0,
+        0,
+        ...c,
+      ],
+      buffers: [
+        t.a.buffer,
+        t.b.buffer,
+        gpu.empty,
+        gpu.emptyWritable,
+        t.c.buffer,
+      ],
       workgroups,
       models,
     });
@@ -212,8 +301,8 @@ export function matmulTransposed(gpu: Gpu, t: MatmulTransposed): Dispatch {
     label,
     code: matmulTransposedCode,
     constants: { WG: WORKGROUP, ACCUMULATE: Number(accumulate) },
-    params,
-    buffers,
+    params: [m, n4, k, ...a, ...b, ...c],
+    buffers: [t.a.buffer, t.b.buffer, t.c.buffer],
     workgroups: registerWorkgroups(m, n4),
     models,
   });
@@ -223,13 +312,20 @@ export function matmulTransposed(gpu: Gpu, t: MatmulTransposed): Dispatch {
 export function matmulReference(
   a: ArrayLike<number>,
   b: ArrayLike<number>,
-  { m, n, k, transposed = false }: { m: number; n: number; k: number; transposed?: boolean },
+  { m, n, k, transposed = false }: {
+    m: number;
+    n: number;
+    k: number;
+    transposed?: boolean;
+  },
 ): Float64Array {
   const c = new Float64Array(m * n);
   for (let row = 0; row < m; row++) {
     for (let term = 0; term < k; term++) {
       const value = transposed ? a[term * m + row] : a[row * k + term];
-      for (let column = 0; column < n; column++) c[row * n + column] += value * b[term * n + column];
+      for (let column = 0; column < n; column++) {
+        c[row * n + column] += value * b[term * n + column];
+      }
     }
   }
   return c;
@@ -237,11 +333,13 @@ export function matmulReference(
 
 /** Computes GELU in its tanh form, in f64. */
 export function geluReference(x: number): number {
-  return 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
+  return 0.5 * x *
+    (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
 }
 
 /** Computes the derivative of {@link geluReference}, in f64. */
 export function geluSlopeReference(x: number): number {
   const t = Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3));
-  return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * Math.sqrt(2 / Math.PI) * (1 + 3 * 0.044715 * x * x);
+  return 0.5 * (1 + t) +
+    0.5 * x * (1 - t * t) * Math.sqrt(2 / Math.PI) * (1 + 3 * 0.044715 * x * x);
 }

@@ -2,10 +2,14 @@
  * WGSL of matrix products for software adapters with subgroups of 8 lanes, one text per panel size.
  *
  * A workgroup is one subgroup: its lanes own neighbouring vec4s of columns. A panel of B (`panel` terms of every sum by
- * 32·`width` columns) is copied into a private array, which the driver keeps on the stack: reading it costs neither a
+ * 32·`width` columns) is copied into private arrays, which the driver keeps on the stack: reading them costs neither a
  * bounds check nor a gather. Rows of A then stream by: one coalesced load fetches 32 terms, and each is broadcast to the
  * lanes. kernels/NOTES.md tells what this is measured against. Sums run over the terms in ascending order (partial sums
  * wait in C between panels), so equal inputs give equal bits. Reference: matmulReference in matmul.ts.
+ *
+ * Compiling is what a text costs, so whatever else a product needs (its tail, sums that go on) is a uniform, and the
+ * panel is one array of scalars per column that a lane owns: the driver's compiler compares all uses of an array with
+ * one another.
  */
 
 /** Shape of the text. */
@@ -16,72 +20,44 @@ export interface SubgroupTile {
   width: number;
   /** Whether A holds the terms along its rows, `[k, m]`: C = Aᵀ · B. */
   transposed: boolean;
-  /** Whether the panel divides the number of terms: no guards are needed. */
-  exact: boolean;
 }
 
 const LANES = 8;
 /**
- * Terms between two stores into a spare place of the panel. They are never read: loads of the panel cannot move above
+ * Terms between two stores into a spare place of every array. They are never read: loads of the panel cannot move above
  * them, or the compiler would multiply everything first, add later, and spill every product.
  */
-const FENCE = 4;
+const FENCE = 16;
 
 /** Returns the WGSL between the declarations and the tail: bindings `a`, `b`, `c` and `finish(model, row, column, sum)`. */
-export function subgroupMain({ panel, width, transposed, exact }: SubgroupTile): string {
+export function subgroupMain({ panel, width, transposed }: SubgroupTile): string {
   const columns = Array.from({ length: width }, (_, j) => j);
+  const arrays = columns.flatMap((j) => [..."xyzw"].map((part) => ({ j, part, name: `panel${j}${part}` })));
+  const vector = (j: number, k: number) =>
+    `vec4f(${arrays.filter((array) => array.j === j).map(({ name }) => `${name}[${k}]`).join(", ")})`;
   const body: string[] = [];
+  const inside = (term: string) => `k0 + ${term} < params.k`;
   for (let k = 0; k < panel; k++) {
-    if (transposed && k % LANES === 0) body.push(`let a${k / LANES} = v${k / LANES}[part];`);
-    if (!transposed && k % (4 * LANES) === 0) {
+    const [perLoad, lane] = transposed ? [LANES, k % LANES] : [4 * LANES, Math.floor(k / 4) % LANES];
+    const a = `a${Math.floor(k / perLoad)}`;
+    if (k % perLoad === 0) {
       const load = `a[a_row + (k0 + ${k}u) / 4u + lane]`;
-      const inside = `k0 + ${k}u + lane * 4u < params.k`;
-      body.push(`let a${k / (4 * LANES)} = ${exact ? load : `select(vec4f(), ${load}, ${inside})`};`);
+      body.push(
+        transposed
+          ? `let ${a} = v${k / LANES}[part];`
+          : `let ${a} = select(vec4f(), ${load}, ${inside(`${k}u + lane * 4u`)});`,
+      );
     }
-    const scalar = transposed
-      ? `subgroupBroadcast(a${Math.floor(k / LANES)}, ${k % LANES}u)`
-      : `subgroupBroadcast(a${Math.floor(k / (4 * LANES))}.${"xyzw"[k % 4]}, ${Math.floor(k / 4) % LANES}u)`;
-    body.push(
-      `{ let s = ${scalar}; ${columns.map((j) => `c${j} += s * panel[${k * width + j}];`).join(" ")} }`,
-    );
+    const scalar = `subgroupBroadcast(${a}${transposed ? "" : `.${"xyzw"[k % 4]}`}, ${lane}u)`;
+    body.push(`{ let s = ${scalar}; ${columns.map((j) => `c${j} += s * ${vector(j, k)};`).join(" ")} }`);
     if (k % FENCE === FENCE - 1 && k < panel - 1) {
-      body.push(`panel[${panel * width}] = c${Math.floor(k / FENCE) % width};`);
+      body.push(arrays.map(({ name, j, part }) => `${name}[${panel}] = c${j}.${part};`).join(" "));
     }
   }
-  const row = [
-    `let c_row = params.c_offset + model * params.c_model + row * params.c_stride + column;`,
-    ...columns.map((j) => `var c${j} = vec4f();`),
-    `if (k0 > 0u || RESUME == 1u) { ${
-      columns.map((j) => `if (column + ${LANES * j}u < params.n4) { c${j} = c[c_row + ${LANES * j}u]; }`)
-        .join(" ")
-    } }`,
-    ...(transposed ? [] : [`let a_row = a_base + row * params.a_stride;`]),
-    ...body,
-    `if (k0 + ${panel}u < params.k) {`,
-    ...columns.map((j) => `  if (column + ${LANES * j}u < params.n4) { c[c_row + ${LANES * j}u] = c${j}; }`),
-    `} else {`,
-    ...columns.map((j) => `  finish(model, row, column + ${LANES * j}u, c${j});`),
-    `}`,
-  ];
-  const fill = columns.map((j) => {
-    const load = `b[b_base + (k0 + k) * params.b_stride + min(column + ${LANES * j}u, params.n4 - 1u)]`;
-    return `panel[k * ${width}u + ${j}u] = ${exact ? load : `select(vec4f(), ${load}, k0 + k < params.k)`};`;
-  });
   const fetch = Array.from({ length: panel / LANES }, (_, i) => {
-    const load = `a[a_base + (k0 + ${i * LANES}u + lane) * params.a_stride + row4]`;
-    return `let v${i} = ${exact ? load : `select(vec4f(), ${load}, k0 + ${i * LANES}u + lane < params.k)`};`;
+    const term = `k0 + ${LANES * i}u + lane`;
+    return `let v${i} = select(vec4f(), a[a_base + (${term}) * params.a_stride + row4], ${term} < params.k);`;
   });
-  const rows = transposed
-    ? [
-      `for (var row4 = first / 4u; row4 * 4u < end; row4++) {`,
-      ...fetch,
-      `for (var part = 0u; part < 4u; part++) {`,
-      `let row = row4 * 4u + part;`,
-      `if (row >= end) { break; }`,
-      ...row,
-      `} }`,
-    ]
-    : [`for (var row = first; row < end; row++) {`, ...row, `}`];
   return `
 @compute @workgroup_size(${LANES})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
@@ -95,12 +71,46 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let model = group.z;
   let a_base = params.a_offset + model * params.a_model;
   let b_base = params.b_offset + model * params.b_model;
-  var panel: array<vec4f, ${panel * width + 1}>;
+  ${arrays.map(({ name }) => `var ${name}: array<f32, ${panel + 1}>;`).join("\n  ")}
   for (var k0 = 0u; k0 < params.k; k0 += ${panel}u) {
     for (var k = 0u; k < ${panel}u; k++) {
-      ${fill.join("\n      ")}
+      let term = b_base + (k0 + k) * params.b_stride;
+      ${
+    columns.map((j) =>
+      `let b${j} = select(vec4f(), b[term + min(column + ${LANES * j}u, params.n4 - 1u)], k0 + k < params.k);`
+    ).join("\n      ")
+  }
+      ${arrays.map(({ name, j, part }) => `${name}[k] = b${j}.${part};`).join(" ")}
     }
-    ${rows.join("\n    ")}
+    ${
+    transposed
+      ? `// Four rows of Aᵀ are one column of vec4s in A.
+    for (var row4 = first / 4u; row4 * 4u < end; row4++) {
+      ${fetch.join("\n      ")}
+      for (var part = 0u; part < min(4u, end - row4 * 4u); part++) {
+      let row = row4 * 4u + part;`
+      : `for (var row = first; row < end; row++) {
+      let a_row = a_base + row * params.a_stride;`
+  }
+      let c_row = params.c_offset + model * params.c_model + row * params.c_stride + column;
+      ${columns.map((j) => `var c${j} = vec4f();`).join(" ")}
+      if (k0 > 0u || params.resume == 1u) {
+        for (var j = 0u; j < min(${width}u, params.n4); j++) {
+          let before = c[c_row + ${LANES}u * j]; // a lane without a column reads another's and stores nothing
+          ${columns.map((j) => `c${j} = select(c${j}, before, j == ${j}u);`).join(" ")}
+        }
+      }
+      ${body.join("\n      ")}
+      // A loop, with a bound that keeps it one: the tail's text is what else takes long to compile.
+      for (var j = 0u; j < min(${width}u, params.n4); j++) {
+        let sum = ${columns.slice(1).reduce((rest, j) => `select(${rest}, c${j}, j == ${j}u)`, "c0")};
+        if (k0 + ${panel}u >= params.k) {
+          finish(model, row, column + ${LANES}u * j, sum);
+        } else if (column + ${LANES}u * j < params.n4) {
+          c[c_row + ${LANES}u * j] = sum;
+        }
+      }
+    ${transposed ? "} }" : "}"}
   }
 }
 `;

@@ -4,7 +4,7 @@ import code from "./transpose.wgsl" with { type: "text" };
 import type { Dispatch, Gpu } from "./gpu.ts";
 import type { Matrix } from "./matmul.ts";
 
-const WORKGROUP = 16;
+const TILE = 16;
 
 /** Arguments of {@link transpose}. */
 export interface Transpose {
@@ -22,15 +22,14 @@ export interface Transpose {
 
 /** Plans `b = aᵀ` for every model. */
 export function transpose(gpu: Gpu, { a, b, models, rows, columns }: Transpose): Dispatch {
-  const tiles = Math.ceil(rows / 4) * Math.ceil(columns / 4);
+  const tiles = Math.ceil(rows / TILE) * Math.ceil(columns / TILE);
   const counts = [a, b].flatMap(({ offset = 0, stride, model }) => [offset / 4, stride / 4, model / 4]);
   return gpu.dispatch({
     label: "transpose",
     code,
-    constants: { WG: WORKGROUP },
     params: [rows, columns, ...counts],
     buffers: [a.buffer, b.buffer],
-    workgroups: Math.ceil(tiles / WORKGROUP),
+    workgroups: tiles,
     models,
   });
 }

@@ -3,9 +3,8 @@
 //   a  [models, rows, a_stride]     vec4  read   strides and offsets count vec4s
 //   b  [models, columns, b_stride]  vec4  write  columns rows..4·b_stride become zero
 //
-// One invocation per 4 × 4 tile. Reference: transposeReference in transpose.ts.
-
-override WG: u32 = 16u;
+// One workgroup per 16 × 16 tile and one invocation per 4 × 4 of it, so that reads and writes are whole cache lines.
+// Reference: transposeReference in transpose.ts.
 
 struct Params {
   rows: u32, columns: u32, a_offset: u32, a_stride: u32, a_model: u32, b_offset: u32, b_stride: u32, b_model: u32,
@@ -20,14 +19,14 @@ fn source(base: u32, row: u32) -> vec4f {
   return a[base + row * params.a_stride];
 }
 
-@compute @workgroup_size(WG)
+@compute @workgroup_size(16)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-  let tile = (group.y * grid.x + group.x) * WG + lane;
-  let across = (params.columns + 3u) / 4u;
-  let row = (tile / across) * 4u;
-  let column = tile % across;
-  if (row >= params.rows) { return; }
+  let tile = group.y * grid.x + group.x;
+  let across = (params.columns + 15u) / 16u;
+  let row = (tile / across) * 16u + (lane / 4u) * 4u;
+  let column = (tile % across) * 4u + lane % 4u;
+  if (row >= params.rows || column * 4u >= params.columns) { return; }
   let base = params.a_offset + group.z * params.a_model + column;
   let block = transpose(mat4x4f(source(base, row), source(base, row + 1u), source(base, row + 2u), source(base, row + 3u)));
   for (var i = 0u; i < 4u; i++) {

@@ -1,0 +1,393 @@
+/**
+ * Trains and scores the same model with this project and with other JavaScript libraries.
+ *
+ *   deno task bench:peers [--sizes R,S,M] [--warm] [--quick] [--json]
+ *
+ * Each library runs in a process of its own, all at once and driven in turn, so that a slow minute of the machine meets
+ * all of them; figures are medians and ratios of one run. Same initial weights, same tokens, same AdamW; the losses must
+ * agree, or the run fails. Their packages are pinned in deno.json and deno.lock beside this file: no other task loads
+ * them.
+ */
+
+import { parseArgs } from "@std/cli/parse-args";
+import { SCORE_BATCH, type SizeName, SIZES } from "./task.ts";
+
+const HELP = `Usage: deno task bench:peers [options]
+
+Trains and scores one model with this project, jax-js (WebGPU and WebAssembly) and TensorFlow.js (WebGPU): tokens/s,
+first step with nothing compiled before, peak memory; then a bank of 8 models against one after another.
+
+  --sizes NAMES  some of R,S,M (default: all)
+  --peers NAMES  some of jax-js webgpu,jax-js wasm,TensorFlow.js webgpu (default: all)
+  --warm         use what earlier processes compiled (Mesa's disk cache): jax-js compiles for minutes, and the
+                 first step is then no measure of compiling
+  --quick        a small shape and 2 steps: a check that it runs, not a measurement
+  --json         results as JSON on standard output
+  --help         this text`;
+
+interface PeerSpec {
+  name: string;
+  script: string;
+  args: string[];
+  scores: boolean;
+}
+
+const OURS: PeerSpec = {
+  name: "SmallTalk LM",
+  script: "ours.ts",
+  args: [],
+  scores: true,
+};
+const PEERS: PeerSpec[] = [
+  { name: "jax-js webgpu", script: "jax.ts", args: ["webgpu"], scores: true },
+  { name: "jax-js wasm", script: "jax.ts", args: ["wasm"], scores: true },
+  { name: "TensorFlow.js webgpu", script: "tfjs.ts", args: [], scores: false },
+];
+/** All peers turn queries and keys by position as this project does: the models are the same to the last weight. */
+const POSITIONS = "rotary";
+/** Losses near log V, after some steps of f32 arithmetic in another order. */
+const LOSS_TOLERANCE = 2e-3;
+const PREFIXES = [32, 128];
+
+/** A library's process: takes a request, one JSON line, and answers with another. */
+class Worker {
+  readonly #child: Deno.ChildProcess;
+  readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
+  readonly #answers: AsyncGenerator<string>;
+  #lastWords = "";
+
+  constructor(readonly spec: PeerSpec, warm: boolean) {
+    const path = (name: string) => new URL(name, import.meta.url).pathname;
+    this.#child = new Deno.Command(Deno.execPath(), {
+      // A process may read its own peak memory with all permissions alone.
+      args: [
+        "run",
+        "--no-prompt",
+        "--quiet",
+        "-A",
+        "--config",
+        path("deno.json"),
+        path(spec.script),
+        ...spec.args,
+      ],
+      env: warm ? {} : { MESA_SHADER_CACHE_DISABLE: "true" },
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    this.#writer = this.#child.stdin.getWriter();
+    this.#answers = lines(this.#child.stdout);
+    this.#listen();
+  }
+
+  async #listen() {
+    for await (const line of lines(this.#child.stderr)) {
+      if (line.trim()) this.#lastWords = line.trim();
+    }
+  }
+
+  // deno-lint-ignore no-explicit-any -- one shape of answer per request, see serve() in task.ts
+  async ask(request: Record<string, unknown>): Promise<any> {
+    await this.#writer.write(
+      new TextEncoder().encode(JSON.stringify(request) + "\n"),
+    );
+    for (;;) {
+      const { value, done } = await this.#answers.next();
+      if (done) {
+        throw new Error(
+          `Cannot go on as ${this.spec.name} must answer: it ended with "${this.#lastWords}"`,
+        );
+      }
+      if (!value.startsWith("@")) continue; // what the library says
+      const answer = JSON.parse(value.slice(1));
+      if (answer.error) {
+        throw new Error(
+          `Cannot go on as ${this.spec.name} must answer: it says "${answer.error}"`,
+        );
+      }
+      return answer;
+    }
+  }
+
+  async close() {
+    await this.#writer.close().catch(() => {});
+    await this.#child.status;
+  }
+}
+
+async function* lines(
+  stream: ReadableStream<Uint8Array>,
+): AsyncGenerator<string> {
+  let rest = "";
+  for await (
+    const text of stream.pipeThrough(
+      new TextDecoderStream() as TransformStream<Uint8Array, string>,
+    )
+  ) {
+    const parts = (rest + text).split("\n");
+    rest = parts.pop()!;
+    yield* parts;
+  }
+}
+
+const median = (values: number[]) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
+
+interface Row {
+  size: SizeName;
+  peer: string;
+  what: string;
+  value: number;
+  unit: string;
+  /** Ours divided by this, or this divided by ours where less is better: above 1 this project is ahead. */
+  ratio?: number;
+}
+
+/** What {@link measure} takes. */
+interface Measurement {
+  /** Rounds that a median is taken of. */
+  rounds: number;
+  /** Whether to score prefixes too. */
+  scoring: boolean;
+  /** Whether code that earlier processes compiled may be used. */
+  warm: boolean;
+  /** Takes results as they come: a whole run takes a while. */
+  report: (rows: Row[]) => void;
+}
+
+/** Measures one size in all libraries. */
+async function measure(
+  size: SizeName,
+  specs: PeerSpec[],
+  { rounds, scoring, warm, report }: Measurement,
+) {
+  const { batch, context } = SIZES[size];
+  const workers: Worker[] = [];
+  const losses: number[][] = [];
+  const add = (
+    what: string,
+    unit: string,
+    values: (number | undefined)[],
+    less = false,
+  ) => {
+    report(values.flatMap((value, i): Row[] => {
+      if (value === undefined) return [];
+      const ratio = i === 0 ? undefined : less ? value / values[0]! : values[0]! / value;
+      return [{ size, peer: specs[i].name, what, value, unit, ratio }];
+    }));
+  };
+  try {
+    const first: number[] = [];
+    for (const spec of specs) {
+      const worker = new Worker(spec, warm);
+      workers.push(worker);
+      const answer = await worker.ask({ do: "open", size });
+      first.push(answer.seconds);
+      losses.push(answer.losses);
+    }
+    const steps: number[] = []; // about a second's worth
+    for (const [i, worker] of workers.entries()) {
+      const answer = await worker.ask({ do: "train", steps: 1 });
+      losses[i].push(...answer.losses);
+      steps.push(
+        rounds === 1 ? 1 : Math.max(1, Math.min(16, Math.round(1 / answer.seconds))),
+      );
+    }
+    const speeds: number[][] = workers.map(() => []);
+    for (let round = 0; round < rounds; round++) {
+      for (const [i, worker] of workers.entries()) {
+        const answer = await worker.ask({ do: "train", steps: steps[i] });
+        losses[i].push(...answer.losses);
+        speeds[i].push(batch * context * steps[i] / answer.seconds);
+      }
+    }
+    for (let i = 1; i < specs.length; i++) {
+      const worst = losses[i].reduce(
+        (worst, loss, step) =>
+          step < losses[0].length ? Math.max(worst, Math.abs(loss - losses[0][step])) : worst,
+        0,
+      );
+      if (!(worst <= LOSS_TOLERANCE)) {
+        throw new Error(
+          `Cannot compare ${
+            specs[i].name
+          } as its losses must agree within ${LOSS_TOLERANCE}: they differ by ${worst}`,
+        );
+      }
+      report([{
+        size,
+        peer: specs[i].name,
+        what: "largest difference of a loss",
+        value: worst,
+        unit: "nats",
+      }]);
+    }
+    add("training", "tokens/s", speeds.map(median));
+    add("first step, compiling", "s", first, true);
+    // Before scoring: its buffers are no part of training's memory.
+    const peaks: number[] = [];
+    for (const worker of workers) {
+      peaks.push((await worker.ask({ do: "memory" })).peak);
+    }
+    add("peak memory of training", "MiB", peaks, true);
+    for (
+      const prefix of scoring ? PREFIXES.filter((prefix) => prefix <= context) : []
+    ) {
+      const speeds: (number[] | undefined)[] = specs.map((
+        { scores },
+      ) => (scores ? [] : undefined));
+      const sums: number[] = [];
+      for (let round = -1; round < Math.min(3, rounds); round++) { // the first compiles
+        for (const [i, worker] of workers.entries()) {
+          if (!specs[i].scores) continue;
+          const many = i === 0 && rounds > 1 ? 4 : 1;
+          const answer = await worker.ask({
+            do: "score",
+            prefix,
+            rows: many * SCORE_BATCH,
+          });
+          if (round >= 0) speeds[i]!.push(many * SCORE_BATCH / answer.seconds);
+          else {sums[i] = (await worker.ask({ do: "score", prefix, rows: SCORE_BATCH }))
+              .nll;}
+        }
+      }
+      sums.forEach((sum, i) => {
+        if (Math.abs(sum / sums[0] - 1) <= 1e-5) return;
+        throw new Error(
+          `Cannot compare ${specs[i].name} as its scores must be ${sums[0]} in all: they are ${sum}`,
+        );
+      });
+      add(
+        `scoring ${prefix} tokens`,
+        "sequences/s",
+        speeds.map((values) => values && median(values)),
+      );
+    }
+  } finally {
+    for (const worker of workers) await worker.close();
+  }
+}
+
+/** A bank of 8 models (B = 16 each, H = 32, L = 2, S = 64) against one model after another, in this project. */
+async function measureBank(rounds: number): Promise<Row[]> {
+  const worker = new Worker(OURS, true);
+  const times = {
+    together: { train: [] as number[], score: [] as number[] },
+    alone: { train: [] as number[], score: [] as number[] },
+  };
+  try {
+    await worker.ask({ do: "open", size: "quick" });
+    for (let round = 0; round < rounds; round++) {
+      for (const way of ["together", "alone"] as const) {
+        const { train, score } = await worker.ask({
+          do: "bank",
+          together: way === "together",
+          steps: rounds === 1 ? 2 : 8,
+        });
+        times[way].train.push(train);
+        times[way].score.push(score);
+      }
+    }
+  } finally {
+    await worker.close();
+  }
+  return (["train", "score"] as const).flatMap((what): Row[] => {
+    const [bank, alone] = [
+      median(times.together[what]),
+      median(times.alone[what]),
+    ];
+    return [
+      {
+        size: "R",
+        peer: "bank of 8",
+        what: `${what} 8 small models`,
+        value: bank,
+        unit: "s",
+      },
+      {
+        size: "R",
+        peer: "one by one",
+        what: `${what} 8 small models`,
+        value: alone,
+        unit: "s",
+        ratio: alone / bank,
+      },
+    ];
+  });
+}
+
+if (import.meta.main) {
+  const fail = (message: string): never => {
+    console.error(message);
+    Deno.exit(2);
+  };
+  const flags = parseArgs(Deno.args, {
+    boolean: ["quick", "warm", "json", "help"],
+    string: ["sizes", "peers"],
+    default: { sizes: "R,S,M", peers: PEERS.map(({ name }) => name).join() },
+    unknown: (name) =>
+      fail(
+        `Cannot run bench:peers as ${name} must be one of its flags: see --help`,
+      ),
+  });
+  if (flags.help) {
+    console.log(HELP);
+    Deno.exit(0);
+  }
+  const sizes = (flags.quick ? ["quick"] : flags.sizes.split(",")) as SizeName[];
+  for (const name of sizes) {
+    if (!(name in SIZES)) {
+      fail(
+        `Cannot run bench:peers as --sizes must name some of R,S,M: it names "${name}"`,
+      );
+    }
+  }
+  const names = flags.peers.split(",");
+  for (const name of names) {
+    if (!PEERS.some((peer) => peer.name === name)) {
+      fail(
+        `Cannot run bench:peers as --peers must name some of ${
+          PEERS.map(({ name }) => name)
+        }: it names "${name}"`,
+      );
+    }
+  }
+  const specs = [OURS, ...PEERS.filter(({ name }) => names.includes(name))];
+  const rounds = flags.quick ? 1 : 5;
+  const results: Row[] = [];
+  const report = (rows: Row[]) => {
+    results.push(...rows);
+    if (flags.json) return;
+    for (const { size, peer, what, value, unit, ratio } of rows) {
+      const ahead = ratio === undefined ? "" : `  ${ratio.toFixed(2)}×`;
+      console.log(
+        `${size.padEnd(6)}${what.padEnd(30)}${peer.padEnd(22)}${
+          value.toPrecision(4).padStart(10)
+        } ${unit}${ahead}`,
+      );
+    }
+  };
+  if (!flags.json) {
+    console.log(
+      `Deno ${Deno.version.deno}; positions: ${POSITIONS} in all; n× means: this project is n times better\n`,
+    );
+  }
+  try {
+    for (const size of sizes) {
+      const scoring = size === "R" || size === "quick";
+      await measure(size, specs, { rounds, scoring, warm: flags.warm, report });
+    }
+    report(await measureBank(rounds));
+  } catch (error) {
+    console.error((error as Error).message);
+    Deno.exit(1);
+  }
+  if (flags.json) {
+    console.log(
+      JSON.stringify(
+        { deno: Deno.version.deno, positions: POSITIONS, results },
+        null,
+        2,
+      ),
+    );
+  }
+}
