@@ -221,7 +221,7 @@ async function inRun(
 ): Promise<TrainResult> {
   const { run, sources = {}, force = false, resume = false } = options;
   await needConfiguration(run);
-  let release = await lockRun(run, task, { shared: true });
+  const release = await lockRun(run, task, { shared: true });
   // Values are settled by one process at a time: a second one finds those of the first.
   let releaseSettling: (() => Promise<void>) | undefined;
   let releaseOwn: (() => Promise<void>) | undefined;
