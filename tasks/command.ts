@@ -72,8 +72,10 @@ export async function runTask(task: Task): Promise<never> {
   const end = (error: unknown): never => {
     progress.stop();
     const code = interruption.signal.aborted ? 130 : exitCode(error);
-    if (code === 130) console.error("interrupted: run the same command again to continue");
-    else if (code !== 0) console.error(args.includes("--verbose") ? error : `error: ${describe(error)}`);
+    if (code === 130) {
+      const again = args.includes("--force") ? "the same command without --force" : "the same command";
+      console.error(`interrupted: run ${again} again to continue`);
+    } else if (code !== 0) console.error(args.includes("--verbose") ? error : `error: ${describe(error)}`);
     Deno.exit(code);
   };
   globalThis.addEventListener("unhandledrejection", (event) => {

@@ -158,6 +158,16 @@ Deno.test("train-expert skips what is up to date, keeps the last checkpoints and
     );
     assertEquals(await hashes(run), before);
 
+    // A damaged model is found, and made again.
+    const model = `${run}/experts/expert-01/model.safetensors`;
+    await Deno.truncate(model, 100);
+    const verified = await task("verify", [run]);
+    assertEquals(verified.code, 1);
+    assertStringIncludes(verified.out, `run deno task train-expert --run ${run} --expert 1`);
+    await succeed("train-expert", ["--run", run, "--expert", "1"]);
+    assertEquals(await hashes(run), before);
+    await succeed("verify", [run]);
+
     // The final checkpoint alone is enough: what stands beside it is made again, to the same bytes.
     for (const name of ["manifests/train-expert-00.json", "experts/expert-00/model.safetensors"]) {
       await Deno.remove(`${run}/${name}`);

@@ -134,6 +134,7 @@ async function attempt<T>(
 async function verifyFiles(verification: Verification) {
   const { run, configuration, report, progress, problem } = verification;
   const known = verification.files;
+  const remedies = new Map<string, string>();
   for (const stage of STAGES) {
     const file = `manifests/${stage}.json`;
     await attempt(verification, file, async () => {
@@ -145,14 +146,29 @@ async function verifyFiles(verification: Verification) {
       }
     });
   }
+  for (const [stage, command] of await laterStages(run)) {
+    await attempt(verification, `manifests/${stage}.json`, async () => {
+      const manifest = await readManifest(run, stage);
+      Object.entries(manifest?.outputs ?? {}).forEach(([path, record]) => {
+        known.set(path, record);
+        remedies.set(path, `run deno task ${command}`);
+      });
+    });
+  }
   const total = [...known.values()].reduce((sum, { bytes }) => sum + bytes, 0);
   for (const [path, { bytes, sha256 }] of known) {
     const actual = await hashFile(`${run}/${path}`).catch((error: Error) => error);
-    if (actual instanceof Deno.errors.NotFound) problem(path, "it must be there: it is missing");
-    else if (actual instanceof Error) problem(path, `it must be readable: ${actual.message}`);
-    else if (actual.bytes !== bytes) problem(path, `it must have ${bytes} bytes: it has ${actual.bytes}`);
-    else if (actual.sha256 !== sha256) {
-      problem(path, `its SHA-256 must be ${sha256}: it is ${actual.sha256}; the content changed`);
+    const remedy = remedies.get(path);
+    if (actual instanceof Deno.errors.NotFound) problem(path, "it must be there: it is missing", remedy);
+    else if (actual instanceof Error) problem(path, `it must be readable: ${actual.message}`, remedy);
+    else if (actual.bytes !== bytes) {
+      problem(path, `it must have ${bytes} bytes: it has ${actual.bytes}`, remedy);
+    } else if (actual.sha256 !== sha256) {
+      problem(
+        path,
+        `its SHA-256 must be ${sha256}: it is ${actual.sha256}; the content changed`,
+        remedy && `${remedy} --force`,
+      );
     }
     report.files++;
     report.bytes += bytes;
@@ -163,6 +179,21 @@ async function verifyFiles(verification: Verification) {
       if (!known.has(path)) problem(path, "a manifest must name it: none does", "remove it");
     }
   }
+}
+
+/** Lists the stages after the partition that a run has manifests of, each with the command that makes its outputs again. */
+async function laterStages(run: string): Promise<[stage: string, command: string][]> {
+  const found: [string, string][] = [];
+  if (!await exists(`${run}/manifests`)) return found;
+  for await (const { name } of Deno.readDir(`${run}/manifests`)) {
+    const stage = name.replace(/\.json$/, "");
+    const [, expert] = /^train-expert-(\d+)\.json$/.exec(name) ?? [];
+    if (expert !== undefined) found.push([stage, `train-expert --run ${run} --expert ${Number(expert)}`]);
+    else if (stage === "train-dense") found.push([stage, `train-dense --run ${run}`]);
+    else if (stage === "train-dense-steps") found.push([stage, `train-dense --run ${run} --match steps`]);
+    else if (stage === "evaluate") found.push([stage, `evaluate --run ${run}`]);
+  }
+  return found.sort(([a], [b]) => a < b ? -1 : 1);
 }
 
 /** Says whether a partition needs a stage: routers that exist are not trained. */

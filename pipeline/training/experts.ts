@@ -494,7 +494,7 @@ async function train(
   const metrics = trial ? `${run}/${folder}/metrics.jsonl` : `${run}/metrics/${name}.jsonl`;
   const may = force || resume || trial !== undefined;
   const before = await readManifest(run, stage);
-  if (before && !may && canonical(before.inputs) === canonical(inputs)) {
+  if (before && before.key !== key && !may && canonical(before.inputs) === canonical(inputs)) {
     refuseChange(target, "it was trained", { code: before.code, ...before.configuration }, {
       code: VERSION,
       ...configuration,
