@@ -66,8 +66,9 @@ export async function writeAtomic(
   }
   try {
     for await (const chunk of source) {
-      hash.update(chunk);
-      await writeAll(file, chunk, path);
+      const written = writeAll(file, chunk, path);
+      hash.update(chunk); // while the chunk is being written
+      await written;
       bytes += chunk.length;
     }
     await file.sync();

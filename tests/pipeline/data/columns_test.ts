@@ -3,7 +3,9 @@ import fc from "fast-check";
 import {
   type Columns,
   concatColumns,
+  copyRows,
   regroup,
+  roomFor,
   sliceColumns,
   takeColumns,
 } from "../../../pipeline/data/columns.ts";
@@ -32,6 +34,18 @@ Deno.test("sliceColumns() gives the rows asked for, as views", () => {
 Deno.test("takeColumns() gathers rows in the order of the indices", () => {
   const taken = takeColumns(rowsFrom(0, 5), [4, 0, 4]);
   assertEquals(taken, concatColumns([rowsFrom(4, 1), rowsFrom(0, 1), rowsFrom(4, 1)]));
+});
+
+Deno.test("copyRows() fills room row by row, and refuses rows of other columns or widths", () => {
+  const room = roomFor(7, rowsFrom(0, 2));
+  assertEquals([room.rows, room.tokens!.length, room.source!.length], [7, 21, 7]);
+  copyRows(room, 4, rowsFrom(0, 5), 2, 5);
+  copyRows(room, 0, rowsFrom(10, 4), 0, 4);
+  assertEquals(room, concatColumns([rowsFrom(10, 4), rowsFrom(2, 3)]));
+  const wide = { ...rowsFrom(0, 2), nll: new Float32Array(6) };
+  assertThrows(() => copyRows(room, 0, wide, 0, 1), RangeError, `column "nll" must hold 2 values per row`);
+  const { source: _, ...without } = rowsFrom(0, 2);
+  assertThrows(() => copyRows(room, 0, without, 0, 1), RangeError, `column "source"`);
 });
 
 Deno.test("concatColumns() refuses parts that differ in a column", () => {

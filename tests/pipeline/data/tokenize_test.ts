@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { fromBatch } from "../../../pipeline/data/arrow.ts";
 import {
@@ -140,4 +140,44 @@ Deno.test("tokenizeDocuments() pulls no more documents than its reader asks for"
   assertEquals(pulled, first);
   assert(first < 2000, `${first}`);
   await rows.return(undefined);
+});
+
+Deno.test("tokenizeDocuments() encodes two groups at a time, no more, and keeps their order", async () => {
+  let running = 0, most = 0;
+  const slow: Tokenizer = {
+    ...letters,
+    async encode(texts) {
+      most = Math.max(most, ++running);
+      await new Promise((resolve) => setTimeout(resolve, texts[0].includes("a") ? 8 : 1));
+      running--;
+      return await letters.encode(texts);
+    },
+  };
+  const written = "abacab".split("").flatMap((letter) => Array<string>(256).fill(letter.repeat(3))); // groups of one letter
+  async function* documents() {
+    await Promise.resolve();
+    for (const text of written) yield { text, source: "" };
+  }
+  const read: string[] = [];
+  for await (const { batch } of tokenizeDocuments(documents(), slow, { sequenceLength: 4 })) {
+    const { tokens, rows } = fromBatch(batch);
+    for (let row = 0; row < rows; row++) {
+      read.push(String.fromCharCode(...tokens!.subarray(row * 4, row * 4 + 3)));
+    }
+  }
+  assertEquals(read, written);
+  assertEquals(most, 2);
+});
+
+Deno.test("tokenizeDocuments() passes on what the tokenizer and the source throw", async () => {
+  const broken: Tokenizer = { ...letters, encode: () => Promise.reject(new TypeError("no ids")) };
+  async function* documents(fails: boolean) {
+    await Promise.resolve();
+    for (let i = 0; i < 1000; i++) yield { text: "abc", source: "" };
+    if (fails) throw new SyntaxError("no text");
+  }
+  const all = (fails: boolean, tokenizer: Tokenizer) =>
+    Array.fromAsync(tokenizeDocuments(documents(fails), tokenizer, { sequenceLength: 8 }));
+  await assertRejects(() => all(false, broken), TypeError, "no ids");
+  await assertRejects(() => all(true, letters), SyntaxError, "no text");
 });

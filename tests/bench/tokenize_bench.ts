@@ -1,0 +1,102 @@
+/**
+ * How much of the tokenizers library's own rate is left when documents become sequences?
+ *
+ *   deno task bench:tokenize [--vocab-size 1024] [--characters 500000] [--rounds 7]
+ *
+ * On the embedded corpus (`characters` of each of its six sources), with a tokenizer trained on it. The library alone
+ * encodes all texts in one call, or in calls of about a million characters, its ids never read or, in the third way, read
+ * with `getIds()`, the one way to them from JavaScript; `tokenizeDocuments()` also splits the corpus, cuts sequences and makes Arrow batches. The library's
+ * results are freed by V8's collector, so every way ends with a collection, and none leaves its garbage to the next. The ways take
+ * turns; medians of the rounds, of time on the clock and of processor time, which other processes disturb less.
+ */
+
+import { parseArgs } from "@std/cli/parse-args";
+import process from "node:process";
+import { type Encoding, Tokenizer as Library } from "tokenizers";
+import { defaultCorpus } from "../../pipeline/data/corpus.ts";
+import type { Document } from "../../pipeline/data/readers.ts";
+import { tokenizeDocuments } from "../../pipeline/data/tokenize.ts";
+import { trainTokenizer } from "../../pipeline/data/tokenizer.ts";
+
+const flags = parseArgs(Deno.args, {
+  string: ["vocab-size", "characters", "rounds"],
+  default: { "vocab-size": "1024", characters: "500000", rounds: "7" },
+});
+const documents: Document[] = await Array.fromAsync(defaultCorpus({ characters: Number(flags.characters) }));
+const bytes = documents.reduce((sum, { text }) => sum + new TextEncoder().encode(text).length, 0);
+const source = async function* () {
+  for (const document of documents) yield await Promise.resolve(document);
+};
+const scratch = await Deno.makeTempDir();
+const tokenizer = await trainTokenizer(source(), {
+  vocabularySize: Number(flags["vocab-size"]),
+  sample: 10_000_000,
+  scratch,
+});
+const library = Library.fromString(tokenizer.json);
+
+/** Texts in groups of about so many characters. */
+function inGroups(characters: number): string[][] {
+  const groups: string[][] = [[]];
+  let held = 0;
+  for (const { text } of documents) {
+    if (held >= characters) groups.push([]);
+    held = (held >= characters ? 0 : held) + text.length;
+    groups.at(-1)!.push(text);
+  }
+  return groups;
+}
+
+const alone = (groups: string[][], read = (_: Encoding) => {}) => async () => {
+  for (const group of groups) (await library.encodeBatch(group, { addSpecialTokens: false })).forEach(read);
+};
+const ways: Record<string, () => Promise<void>> = {
+  "library, one call": alone(inGroups(Infinity)),
+  "library, million a call": alone(inGroups(1e6)),
+  "library, ids read": alone(inGroups(1e6), (encoding) => void encoding.getIds()),
+  "tokenizeDocuments()": async () => {
+    for await (const _ of tokenizeDocuments(source(), tokenizer, { sequenceLength: 128, holdout: 0.1 }));
+  },
+};
+
+/** Frees what a way left behind: the library's results are freed in a task that follows the collection. */
+async function collect(): Promise<void> {
+  (globalThis as unknown as { gc(): void }).gc();
+  await new Promise((resolve) => setTimeout(resolve, 0));
+}
+
+const median = (values: number[]) => values.toSorted((a, b) => a - b)[values.length >> 1];
+const seconds = new Map(
+  Object.keys(ways).map((name) => [name, { clock: [] as number[], processor: [] as number[] }]),
+);
+for (let round = -1; round < Number(flags.rounds); round++) {
+  for (const [name, run] of Object.entries(ways)) {
+    const before = process.cpuUsage();
+    const start = performance.now();
+    await run();
+    await collect();
+    const clock = (performance.now() - start) / 1000;
+    const { user, system } = process.cpuUsage(before);
+    if (round < 0) continue; // warm-up
+    seconds.get(name)!.clock.push(clock);
+    seconds.get(name)!.processor.push((user + system) / 1e6);
+  }
+}
+
+console.log(
+  `${
+    (bytes / 1e6).toFixed(1)
+  } MB of text, ${tokenizer.vocabulary} ids, ${navigator.hardwareConcurrency} cores, Deno ${Deno.version.deno}`,
+);
+console.log("".padEnd(24) + "   MB/s   of the best alone   processor s   of the least alone");
+const best = (kind: "clock" | "processor") =>
+  Math.min(...[...seconds].filter(([name]) => name.startsWith("library")).map(([, s]) => median(s[kind])));
+for (const [name, { clock, processor }] of seconds) {
+  const percent = (share: number) => `${(100 * share).toFixed(0)}%`;
+  console.log(
+    name.padEnd(24) + (bytes / 1e6 / median(clock)).toFixed(2).padStart(7) +
+      percent(best("clock") / median(clock)).padStart(20) + median(processor).toFixed(2).padStart(14) +
+      percent(best("processor") / median(processor)).padStart(21),
+  );
+}
+Deno.exit(0); // the library's threads would outlive the text
