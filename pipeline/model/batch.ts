@@ -8,6 +8,26 @@ export interface HostBatch {
   lengths: Uint32Array;
 }
 
+/** Makes a batch of `sequences` sequences of length 0. */
+export function emptyBatch(sequences: number, length: number): HostBatch {
+  return { tokens: new Uint32Array(sequences * length), lengths: new Uint32Array(sequences) };
+}
+
+/** Puts a sequence of `real` tokens, from `start` on in `source`, at a place of a batch; what follows it is padding of 0. */
+export function placeSequence(
+  { tokens, lengths }: HostBatch,
+  place: number,
+  source: Uint16Array | Uint32Array,
+  start: number,
+  real: number,
+): void {
+  const length = tokens.length / lengths.length;
+  const [begin, end] = [place * length, (place + 1) * length];
+  tokens.set(source.subarray(start, start + real), begin);
+  tokens.fill(0, begin + real, end);
+  lengths[place] = real;
+}
+
 /**
  * Fills `targets` with each token's successor and `weights` with the token's part in the mean loss of its model:
  * 1 / (predicted tokens of the model) where a successor counts, 0 at and after the last token. Returns the number of

@@ -2,7 +2,7 @@
 
 import { sequenceSum } from "../../kernels/cross_entropy.ts";
 import type { Dispatch, Gpu, GpuBuffer } from "../../kernels/gpu.ts";
-import { shiftTargets } from "./batch.ts";
+import { emptyBatch, placeSequence, shiftTargets } from "./batch.ts";
 import type { ModelConfig } from "./config.ts";
 import { type Bank, createBank, type Weights, writeTensors } from "./parameters.ts";
 import { createActivations, modelsPerBank, planForward, planLoss, planTransposes } from "./transformer.ts";
@@ -96,8 +96,7 @@ export function createScorer(gpu: Gpu, { config, models, batch, length, prefixes
     });
   }
 
-  const tokens = new Uint32Array(batch * length);
-  const lengths = new Uint32Array(batch);
+  const input = emptyBatch(batch, length);
   const targets = new Uint32Array(batch * length);
   const weights = new Float32Array(batch * length);
 
@@ -110,16 +109,12 @@ export function createScorer(gpu: Gpu, { config, models, batch, length, prefixes
     count: number,
     place: number,
   ) {
-    tokens.fill(0);
-    lengths.fill(0);
-    for (let i = 0; i < count; i++) {
-      const real = Math.min(length, stride, sourceLengths[first + i]);
-      const start = (first + i) * stride;
-      tokens.set(source.subarray(start, start + real), i * length);
-      lengths[i] = real;
+    for (let i = 0; i < batch; i++) {
+      const real = i < count ? Math.min(length, stride, sourceLengths[first + i]) : 0;
+      placeSequence(input, i, source, (first + i) * stride, real);
     }
-    shiftTargets({ tokens, lengths }, 1, length, config.vocabulary, targets, weights, { sum: true });
-    gpu.write(acts.tokens, tokens);
+    shiftTargets(input, 1, length, config.vocabulary, targets, weights, { sum: true });
+    gpu.write(acts.tokens, input.tokens);
     gpu.write(acts.targets, targets);
     gpu.write(acts.weights, weights);
     gpu.write(slot, Uint32Array.of(place * steps, 0));

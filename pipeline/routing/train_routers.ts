@@ -9,6 +9,7 @@ import type { AdamwSettings } from "../../kernels/adamw.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import type { Columns } from "../data/columns.ts";
 import { permutation, randomBits } from "../data/random.ts";
+import { emptyBatch, placeSequence } from "../model/batch.ts";
 import { type ModelConfig, validateModelConfig } from "../model/config.ts";
 import { initialWeights, type Weights } from "../model/parameters.ts";
 import { createScorer } from "../model/scorer.ts";
@@ -224,8 +225,7 @@ async function trainRound(
     expert.forEach((chosen, row) => chosen === router && own.push(row));
     return Array.from(permutation(own.length, seed, `round ${round} router ${router}`), (i) => own[i]);
   });
-  const tokens = new Uint32Array(experts * batch * length);
-  const lengths = new Uint32Array(experts * batch);
+  const input = emptyBatch(experts * batch, length);
   const loss = new Array<number>(experts).fill(0);
   let lastRate = 0;
   for (let step = 0; step < stepsPerRound; step++) {
@@ -239,14 +239,11 @@ async function trainRound(
           )
         ];
         const real = Math.min(limit, rows.length[row]);
-        const place = router * batch + i;
-        tokens.fill(0, place * length, (place + 1) * length);
-        tokens.set(rows.tokens!.subarray(row * stride, row * stride + real), place * length);
-        lengths[place] = real;
+        placeSequence(input, router * batch + i, rows.tokens!, row * stride, real);
       }
     }
     lastRate = constantRate(trainer.steps + 1, { rate, warmup });
-    trainer.step({ tokens, lengths }, lastRate);
+    trainer.step(input, lastRate);
     if ((step + 1) % STEPS_PER_LOOK !== 0 && step + 1 !== stepsPerRound) continue;
     for (const result of await trainer.drain()) {
       result.loss.forEach((value, router) => {

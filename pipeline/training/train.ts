@@ -8,7 +8,7 @@
 import type { AdamwSettings } from "../../kernels/adamw.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import type { Columns } from "../data/columns.ts";
-import type { HostBatch } from "../model/batch.ts";
+import { emptyBatch, type HostBatch, placeSequence } from "../model/batch.ts";
 import { type ModelConfig, validateModelConfig } from "../model/config.ts";
 import type { Weights } from "../model/parameters.ts";
 import { createTrainer, type Trainer, type TrainerState } from "./trainer.ts";
@@ -163,11 +163,6 @@ export async function trainModel(options: TrainModelOptions): Promise<Weights> {
   }
 }
 
-const emptyBatch = (batch: number, length: number): HostBatch => ({
-  tokens: new Uint32Array(batch * length),
-  lengths: new Uint32Array(batch),
-});
-
 /** Copies `count` rows from `first` on into a batch; what is left of the batch gets length 0. */
 function fill(input: HostBatch, rows: Columns, first: number, count: number, length: number): void {
   const stride = rows.rows === 0 ? 0 : rows.tokens!.length / rows.rows;
@@ -177,13 +172,9 @@ function fill(input: HostBatch, rows: Columns, first: number, count: number, len
         `${rows.rows - first} of ${stride}`,
     );
   }
-  input.tokens.fill(0);
-  input.lengths.fill(0);
-  for (let i = 0; i < count; i++) {
-    const real = Math.min(stride, rows.length[first + i]);
-    const place = (first + i) * stride;
-    input.tokens.set(rows.tokens!.subarray(place, place + real), i * length);
-    input.lengths[i] = real;
+  for (let i = 0; i < input.lengths.length; i++) {
+    const real = i < count ? Math.min(stride, rows.length[first + i]) : 0;
+    placeSequence(input, i, rows.tokens!, (first + i) * stride, real);
   }
 }
 
