@@ -12,7 +12,6 @@ import type { Evaluation } from "../evaluation/evaluation.ts";
 import { evaluateRun } from "../evaluation/run.ts";
 import { report } from "../report/report.ts";
 import { partition } from "../routing/partition.ts";
-import { readRunConfiguration } from "../run/configuration.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
 import { expertFolder } from "../routing/split.ts";
 import { trainDense, trainExpert, type TrainOptions, type TrainResult } from "../training/experts.ts";
@@ -101,18 +100,20 @@ export async function reproduce(options: ReproduceOptions): Promise<Reproduction
       rates[field] = search[name].rate;
     }
     const settings = { ...options, gpu, sources: { flags: rates } };
+    const trained: TrainResult[] = [];
+    for (let expert = 0; expert < experts; expert++) trained.push(await trainExpert(expert, settings));
     const models: Reproduction["models"] = {
-      experts: [],
-      dense: {} as TrainResult,
-      "dense-steps": {} as TrainResult,
+      experts: trained,
+      dense: await trainDense("batch", settings),
+      "dense-steps": await trainDense("steps", settings),
     };
-    for (let expert = 0; expert < experts; expert++) models.experts.push(await trainExpert(expert, settings));
-    models.dense = await trainDense("batch", settings);
-    models["dense-steps"] = await trainDense("steps", settings);
 
-    const evaluation = await evaluateRun({ run, adapter }, { onEvent: emit, signal });
+    const evaluation = await evaluateRun({ run, gpu }, { onEvent: emit, signal });
     const cost = await readCost({ run, flops: 1, utilisation: 1 });
-    const crossing = crossingOf(await mixtureCurve(run, evaluation), await denseCurve(run, experts, models));
+    const crossing = crossingOf(
+      await mixtureCurve(run, evaluation, trained[0].batch),
+      await denseCurve(run, evaluation, models["dense-steps"].batch),
+    );
     const { mixture, "dense-steps": harder } = evaluation.scores;
     if (crossing) crossing.difference = mixture!.nllPerToken - harder!.nllPerToken; // of all held-out text, not a sample
     const claims = claimsOf(evaluation, summary, cost, crossing);
@@ -145,8 +146,11 @@ async function readCurve(run: string, name: string): Promise<StepMetrics[]> {
 }
 
 /** Puts the experts' held-out curves together, each weighted by the held-out tokens that are routed to it. */
-async function mixtureCurve(run: string, { segments, models }: Evaluation): Promise<CurvePoint[]> {
-  const { configuration } = (await readRunConfiguration(run))!;
+async function mixtureCurve(
+  run: string,
+  { segments, models }: Evaluation,
+  batch: number,
+): Promise<CurvePoint[]> {
   const used = segments.filter(({ tokens }) => tokens > 0);
   const curves = await Promise.all(used.map(({ expert }) => readCurve(run, expertFolder(expert))));
   const total = used.reduce((sum, { tokens }) => sum + tokens, 0);
@@ -154,20 +158,18 @@ async function mixtureCurve(run: string, { segments, models }: Evaluation): Prom
     const losses = curves.map((curve) => curve.find((line) => line.step === step)?.validationLoss);
     if (losses.includes(undefined)) return [];
     const loss = losses.reduce((sum: number, value, i) => sum + value! * used[i].tokens / total, 0);
-    return [{ tokens: step * configuration.expertBatch * models.config.context, loss }];
+    return [{ tokens: step * batch * models.config.context, loss }];
   });
 }
 
 /** Reads the curve of the dense model with E times the steps, against an E-th of its tokens. */
 async function denseCurve(
   run: string,
-  experts: number,
-  models: Reproduction["models"],
+  { experts, models }: Evaluation,
+  batch: number,
 ): Promise<CurvePoint[]> {
-  const { configuration } = (await readRunConfiguration(run))!;
-  const { batch } = models["dense-steps"];
   return (await readCurve(run, "dense-steps")).map(({ step, validationLoss }) => ({
-    tokens: step * batch * configuration.sequenceLength / experts,
+    tokens: step * batch * models.config.context / experts,
     loss: validationLoss!,
   }));
 }
