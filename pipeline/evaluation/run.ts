@@ -17,19 +17,17 @@ import {
 import type { ModelConfig } from "../model/config.ts";
 import { expertFolder, partHash, type PartitionManifest, type PartManifest } from "../routing/split.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
-import { exists, hashFile, jsonText, removeIfThere, writeAtomic } from "../run/files.ts";
+import { exists, hashFile, jsonText, writeAtomic } from "../run/files.ts";
 import { lockRun } from "../run/lock.ts";
 import {
+  commandOf,
   type Manifest,
-  manifestPath,
   outputsHash,
+  outputsUnder,
   readManifest,
   stageKey,
-  upToDate,
-  writeManifest,
 } from "../run/manifest.ts";
-import { VERSION } from "../run/version.ts";
-import { needStage, type PartitionEvent, recordTime, type Work } from "../run/work.ts";
+import { makeStage, needStage, type PartitionEvent, reuseStage } from "../run/work.ts";
 import { checkShape, checkTokenizer, evaluate, type ModelLoader, RESAMPLES } from "./evaluate.ts";
 import type { Baseline, Evaluation } from "./evaluation.ts";
 
@@ -87,12 +85,13 @@ export async function evaluateRun(
       emit({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
     }
 
+    const device = gpu;
     const settings = {
       prefix: configuration.prefix,
       resamples,
       seed: configuration.seed,
-      adapter: gpu.adapter,
-      variants: gpu.variants,
+      adapter: device.adapter,
+      variants: device.variants,
     };
     const inputs = {
       tokens: outputsHash(tokenize, "tokens/test-"),
@@ -102,48 +101,34 @@ export async function evaluateRun(
       ),
     };
     const key = stageKey(STAGE, settings, inputs);
-    const current = force ? null : await upToDate(run, STAGE, key);
-    if (current) {
-      emit({ type: "stage", stage: STAGE, state: "up to date", result: current.result });
-      return await readJson(`${run}/${FILE}`);
-    }
-    emit({ type: "stage", stage: STAGE, state: "started" });
-    for (const message of await unequal(run, models)) emit({ type: "warning", message });
-    const start = performance.now();
-    await removeIfThere(manifestPath(run, STAGE));
-    const loader = ({ folder }: Model): ModelLoader => () => loadCheckpoint(folder);
-    const shards = Object.keys(tokenize.outputs).filter((path) => path.startsWith("tokens/test-"))
-      .sort((a, b) => a.length - b.length || (a < b ? -1 : 1)); // by number, also from shard 100,000 on
-    const passes = 1 + models.experts.length + models.baselines.length;
-    const total = passes * Number(tokenize.result.testSequences);
-    const evaluation = await evaluate({
-      gpu,
-      routers,
-      prefix: configuration.prefix,
-      experts: models.experts.map(loader),
-      baselines: Object.fromEntries(models.baselines.map((model) => [model.name, loader(model)])),
-      open: () => readShards(shards.map((path) => `${run}/${path}`)),
-      resamples,
-      seed: configuration.seed,
-      onProgress: (done) => emit({ type: "progress", stage: STAGE, done, total, unit: "sequences" }),
-      signal,
+    const place = { run, emit };
+    if (await reuseStage(place, STAGE, key, force)) return await readJson(`${run}/${FILE}`);
+    let evaluation: Evaluation | undefined;
+    await makeStage(place, { stage: STAGE, key, configuration: settings, inputs }, async () => {
+      for (const message of await unequal(run, models)) emit({ type: "warning", message });
+      const loader = ({ folder }: Model): ModelLoader => () => loadCheckpoint(folder);
+      const shards = outputsUnder(tokenize, "tokens/test-");
+      const passes = 1 + models.experts.length + models.baselines.length;
+      const total = passes * Number(tokenize.result.testSequences);
+      evaluation = await evaluate({
+        gpu: device,
+        routers,
+        prefix: configuration.prefix,
+        experts: models.experts.map(loader),
+        baselines: Object.fromEntries(models.baselines.map((model) => [model.name, loader(model)])),
+        open: () => readShards(shards.map((path) => `${run}/${path}`)),
+        resamples,
+        seed: configuration.seed,
+        onProgress: (done) => emit({ type: "progress", stage: STAGE, done, total, unit: "sequences" }),
+        signal,
+      });
+      const { documents, sequences, tokens } = evaluation;
+      return {
+        outputs: { [FILE]: await writeAtomic(`${run}/${FILE}`, jsonText(evaluation)) },
+        result: { documents, sequences, tokens },
+      };
     });
-    const outputs = { [FILE]: await writeAtomic(`${run}/${FILE}`, jsonText(evaluation)) };
-    const { documents, sequences, tokens } = evaluation;
-    const result = { documents, sequences, tokens };
-    await writeManifest(run, {
-      stage: STAGE,
-      key,
-      code: VERSION,
-      configuration: settings,
-      inputs,
-      outputs,
-      result,
-    });
-    const seconds = (performance.now() - start) / 1000;
-    await recordTime(run, { stage: STAGE, seconds });
-    emit({ type: "stage", stage: STAGE, state: "done", seconds, result });
-    return evaluation;
+    return evaluation!;
   } finally {
     if (!given) gpu?.close();
     await release();
@@ -164,7 +149,7 @@ async function stagesOf(
   run: string,
   configuration: Configuration,
 ): Promise<{ tokenize: Manifest; score: Manifest }> {
-  const need = (stage: Stage) => needStage({ run, configuration } as Work, stage, STAGE as string as Stage);
+  const need = (stage: Stage) => needStage({ run, configuration }, stage, STAGE);
   const [tokenize, score] = [await need("tokenize"), await need("score")];
   await need("assign");
   await need("split");
@@ -235,7 +220,6 @@ async function modelsOf(
       stage: `train-${expertFolder(expert)}`,
       partition,
       shards: partHash(part),
-      train: `train-expert --run ${run} --expert ${expert}`,
     });
     experts.push(await model(folder, expertFolder(expert)));
   }
@@ -248,7 +232,6 @@ async function modelsOf(
       stage: `train-${name}`,
       partition,
       shards: outputsHash(tokenize, "tokens/train-"),
-      train: `train-dense --run ${run}${name === "dense" ? "" : " --match steps"}`,
     });
     baselines.push(await model(`${run}/${name}`, name));
   }
@@ -260,12 +243,11 @@ const isTrained = (folder: string) => exists(`${folder}/model.safetensors`);
 /** Checks that a model learnt from the shards that are there now, where its checkpoint or its stage's manifest says. */
 async function checkShards(
   run: string,
-  { name, stage, partition, shards, train }: {
+  { name, stage, partition, shards }: {
     name: string;
     stage: string;
     partition?: string;
     shards: string;
-    train: string;
   },
 ): Promise<void> {
   const manifest = await readManifest(run, stage);
@@ -273,7 +255,7 @@ async function checkShards(
     if (trained === undefined) continue;
     checkSame(name, trained, shards, {
       must: "have been trained on the shards that are there now",
-      remedy: `run deno task ${train} again`,
+      remedy: `run ${commandOf(run, stage)} again`,
     });
   }
 }

@@ -6,7 +6,8 @@
  */
 
 import * as v from "valibot";
-import { type FileRecord, hashFile, jsonText, sha256, writeAtomic } from "../run/files.ts";
+import { byNumber, type FileRecord, hashFile, jsonText, sha256, writeAtomic } from "../run/files.ts";
+import { conform } from "../run/schema.ts";
 import {
   LAYER_NORM_EPSILON,
   MLP_EXPANSION,
@@ -164,22 +165,19 @@ export async function loadCheckpointConfig(folder: string): Promise<Pick<Checkpo
 function checkNotes(notes: unknown, { vocabulary }: ModelConfig, path: string): CheckpointNotes {
   const whole = (least: number, most: number) =>
     v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(least), v.maxValue(most)));
-  const result = v.safeParse(
-    v.looseObject({
-      tokenizer: v.optional(v.string()),
-      partition: v.optional(v.string()),
-      prefix: whole(1, Number.MAX_SAFE_INTEGER),
-      eos: whole(0, vocabulary - 1),
-    }),
-    notes,
-  );
-  if (result.success) return result.output;
-  const [issue] = result.issues;
-  throw new SyntaxError(
-    `Cannot read "${path}" as its notes must be possible: smalltalk.${
-      v.getDotPath(issue) ?? ""
-    }: ${issue.message}`,
-  );
+  const schema = v.looseObject({
+    tokenizer: v.optional(v.string()),
+    partition: v.optional(v.string()),
+    prefix: whole(1, Number.MAX_SAFE_INTEGER),
+    eos: whole(0, vocabulary - 1),
+  });
+  try {
+    return conform(schema, notes);
+  } catch (error) {
+    throw new SyntaxError(
+      `Cannot read "${path}" as its notes must be possible: smalltalk.${(error as Error).message}`,
+    );
+  }
 }
 
 /** What {@link saveModelFolder} takes. */
@@ -300,7 +298,7 @@ export async function loadRouters(folder: string): Promise<Routers> {
       `Cannot load routers as "${folder}" must be a folder: it is not there; run train-routers first`,
     );
   }
-  names.sort((a, b) => a.length - b.length || (a < b ? -1 : 1)); // router-100 comes after router-99
+  names.sort(byNumber);
   if (names.length === 0) {
     throw new RangeError(
       `Cannot load routers as "${folder}" must hold router-00, router-01, …: it holds none`,

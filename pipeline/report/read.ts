@@ -10,6 +10,7 @@ import { STAGES } from "../config.ts";
 import { readRunConfiguration, type RunConfiguration } from "../run/configuration.ts";
 import { exists } from "../run/files.ts";
 import { type Manifest, readManifest } from "../run/manifest.ts";
+import { conform } from "../run/schema.ts";
 import { printable } from "./html.ts";
 
 const finite = v.pipe(v.number(), v.finite());
@@ -282,17 +283,11 @@ async function readText(path: string): Promise<string | null> {
 
 function parse<T>(text: string, schema: Schema<T>, path: string, remedy: string, line?: number): T {
   const where = line === undefined ? "" : `line ${line}: `;
-  let value: unknown;
   try {
-    value = JSON.parse(text);
+    return conform(schema, JSON.parse(text));
   } catch (error) {
     throw unreadable(path, where + (error as Error).message, remedy);
   }
-  const result = v.safeParse(schema, value);
-  if (result.success) return result.output;
-  const [issue] = result.issues;
-  const field = v.getDotPath(issue);
-  throw unreadable(path, `${where}${field ? `${field}: ` : ""}${issue.message}`, remedy);
 }
 
 function unreadable(path: string, reason: string, remedy: string): SyntaxError {

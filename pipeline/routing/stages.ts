@@ -18,7 +18,14 @@ import {
 import type { ModelConfig } from "../model/config.ts";
 import { exists, type FileRecord, hashFile, jsonText, removeIfThere, writeAtomic } from "../run/files.ts";
 import { VERSION } from "../run/version.ts";
-import { type Manifest, manifestPath, outputsHash, stageKey, upToDate } from "../run/manifest.ts";
+import {
+  type Manifest,
+  manifestPath,
+  outputsHash,
+  outputsUnder,
+  stageKey,
+  upToDate,
+} from "../run/manifest.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import { type Made, recordTime, runStage, type Work } from "../run/work.ts";
 import { loadTrainerState, saveTrainerState } from "../training/state.ts";
@@ -69,10 +76,7 @@ export async function runNamedStage(work: Work, stage: Stage, inputs: StageInput
 
 /** Names a stage's files of one kind, `train-00000.arrow` and so on, without their folder. */
 function shardNames(manifest: Manifest, folder: string, kind: "train" | "test"): string[] {
-  const start = `${folder}/${kind}-`;
-  return Object.keys(manifest.outputs).filter((path) => path.startsWith(start))
-    .sort((a, b) => a.length - b.length || (a < b ? -1 : 1)) // by number, also from shard 100,000 on
-    .map((path) => path.slice(folder.length + 1));
+  return outputsUnder(manifest, `${folder}/${kind}-`).map((path) => path.slice(folder.length + 1));
 }
 
 const CHUNK = 65_536; // sequences

@@ -10,7 +10,7 @@ import { checkLineage, fromBatch, type Lineage, readArrow, type RecordBatch } fr
 import { routersHash } from "../model/checkpoint.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { exists, type FileRecord, hashFile } from "../run/files.ts";
-import { readManifest } from "../run/manifest.ts";
+import { commandOf, readManifest } from "../run/manifest.ts";
 import { assign, type AssignMethod } from "./assign.ts";
 import { compareRows } from "./compare_rows.ts";
 import { expertFolder, type PartitionManifest, type PartManifest } from "./split.ts";
@@ -146,12 +146,12 @@ async function verifyFiles(verification: Verification) {
       }
     });
   }
-  for (const [stage, command] of await laterStages(run)) {
+  for (const stage of await laterStages(run)) {
     await attempt(verification, `manifests/${stage}.json`, async () => {
       const manifest = await readManifest(run, stage);
       Object.entries(manifest?.outputs ?? {}).forEach(([path, record]) => {
         known.set(path, record);
-        remedies.set(path, `run deno task ${command}`);
+        remedies.set(path, `run ${commandOf(run, stage)}`);
       });
     });
   }
@@ -181,19 +181,15 @@ async function verifyFiles(verification: Verification) {
   }
 }
 
-/** Lists the stages after the partition that a run has manifests of, each with the command that makes its outputs again. */
-async function laterStages(run: string): Promise<[stage: string, command: string][]> {
-  const found: [string, string][] = [];
+/** Lists the stages after the partition that a run has manifests of. */
+async function laterStages(run: string): Promise<string[]> {
+  const found: string[] = [];
   if (!await exists(`${run}/manifests`)) return found;
   for await (const { name } of Deno.readDir(`${run}/manifests`)) {
     const stage = name.replace(/\.json$/, "");
-    const [, expert] = /^train-expert-(\d+)\.json$/.exec(name) ?? [];
-    if (expert !== undefined) found.push([stage, `train-expert --run ${run} --expert ${Number(expert)}`]);
-    else if (stage === "train-dense") found.push([stage, `train-dense --run ${run}`]);
-    else if (stage === "train-dense-steps") found.push([stage, `train-dense --run ${run} --match steps`]);
-    else if (stage === "evaluate") found.push([stage, `evaluate --run ${run}`]);
+    if (name.endsWith(".json") && commandOf(run, stage)) found.push(stage);
   }
-  return found.sort(([a], [b]) => a < b ? -1 : 1);
+  return found.sort();
 }
 
 /** Says whether a partition needs a stage: routers that exist are not trained. */

@@ -33,6 +33,11 @@ export async function hashFile(path: string): Promise<FileRecord> {
   return { bytes, sha256: hash.digest("hex") };
 }
 
+/** Orders names that end in numbers by number, also where a number has outgrown its zeros: `train-100000` is the last. */
+export function byNumber(a: string, b: string): number {
+  return a.length - b.length || (a < b ? -1 : 1);
+}
+
 /** Writes JSON text with two spaces of indentation and a final newline. */
 export function jsonText(value: unknown): string {
   return JSON.stringify(value, null, 2) + "\n";
@@ -40,9 +45,8 @@ export function jsonText(value: unknown): string {
 
 /**
  * Writes a file whole or not at all, making its folder, and returns its size and SHA-256. On any error (the source's
- * included) the partial file is removed and an existing file of that name stays as it was. `shared` files may be written by
- * several processes at once. Throws an `Error` that
- * names the path where the disk is full or the place cannot be written.
+ * included) the partial file is removed and an existing file of that name stays as it was. `shared` files may be
+ * written by several processes at once. Throws an `Error` that names the path where the disk is full or the place cannot be written.
  */
 export async function writeAtomic(
   path: string,

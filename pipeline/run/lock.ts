@@ -23,12 +23,19 @@ export interface Owner {
 export type Release = () => Promise<void>;
 
 const FILE = "lock.json";
+const RETRY_MS = 50;
 
 /**
  * Takes the lock of a run folder, made if missing. `shared` holders exclude only exclusive ones: the parts of one stage
- * work side by side. Throws an `Error` that says who holds the folder.
+ * work side by side. Waits up to `patience` milliseconds, for what is held for moments only. Throws an `Error` that says who
+ * holds the folder.
  */
-export async function lockRun(run: string, task: string, { shared = false } = {}): Promise<Release> {
+export async function lockRun(
+  run: string,
+  task: string,
+  { shared = false, patience = 0 } = {},
+): Promise<Release> {
+  const start = performance.now();
   const path = `${run}/${FILE}`;
   try {
     await Deno.mkdir(run, { recursive: true });
@@ -36,7 +43,9 @@ export async function lockRun(run: string, task: string, { shared = false } = {}
       const file = await Deno.open(path, { read: true, write: true, create: true });
       if (!await file.tryLock(!shared)) {
         file.close();
-        throw new Error(await heldMessage(run));
+        if (performance.now() - start >= patience) throw new Error(await heldMessage(run));
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+        continue;
       }
       if (await isSame(file, path)) {
         await describe(file, { pid: Deno.pid, host: hostname(), since: new Date().toISOString(), task });
@@ -46,22 +55,6 @@ export async function lockRun(run: string, task: string, { shared = false } = {}
     }
   } catch (error) {
     throw writeError(path, error);
-  }
-}
-
-const PATIENCE_MS = 10_000;
-
-/** Takes the lock of a folder that is held for moments only: waits for it. Throws as {@link lockRun} does after ten seconds. */
-export async function lockSoon(folder: string, task: string): Promise<Release> {
-  const start = performance.now();
-  while (true) {
-    try {
-      return await lockRun(folder, task);
-    } catch (error) {
-      const held = error instanceof Error && error.message.includes("one process at a time");
-      if (!held || performance.now() - start > PATIENCE_MS) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
   }
 }
 

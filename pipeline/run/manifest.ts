@@ -5,7 +5,7 @@
  * @module
  */
 
-import { exists, type FileRecord, jsonText, sha256, writeAtomic } from "./files.ts";
+import { byNumber, exists, type FileRecord, jsonText, sha256, writeAtomic } from "./files.ts";
 import { VERSION } from "./version.ts";
 
 /** Records a stage that is complete. */
@@ -47,9 +47,14 @@ export function canonical(value: unknown): string {
 }
 
 /** Hashes the contents of a stage's outputs together: the input hash of the stages that read them. */
-export function outputsHash(manifest: Manifest, under = ""): string {
-  const names = Object.keys(manifest.outputs).filter((name) => name.startsWith(under)).sort();
-  return sha256(names.map((name) => `${manifest.outputs[name].sha256}  ${name}\n`).join(""));
+export function outputsHash({ outputs }: Pick<Manifest, "outputs">, under = ""): string {
+  const names = Object.keys(outputs).filter((name) => name.startsWith(under)).sort();
+  return sha256(names.map((name) => `${outputs[name].sha256}  ${name}\n`).join(""));
+}
+
+/** Lists a stage's outputs whose paths begin with `under`, for instance its shards of one kind, by number. */
+export function outputsUnder({ outputs }: Manifest, under: string): string[] {
+  return Object.keys(outputs).filter((path) => path.startsWith(under)).sort(byNumber);
 }
 
 /** Gives the path of a stage's manifest. */
@@ -92,4 +97,16 @@ export async function upToDate(run: string, stage: string, key: string): Promise
 export async function writeManifest(run: string, manifest: Manifest): Promise<void> {
   const outputs = Object.fromEntries(Object.entries(manifest.outputs).sort(([a], [b]) => a < b ? -1 : 1));
   await writeAtomic(manifestPath(run, manifest.stage), jsonText({ ...manifest, outputs }));
+}
+
+/** Gives the command that makes the outputs of a stage after the partition; undefined for other names. */
+export function commandOf(run: string, stage: string): string | undefined {
+  const [, expert] = /^train-expert-(\d+)$/.exec(stage) ?? [];
+  if (expert !== undefined) return `deno task train-expert --run ${run} --expert ${Number(expert)}`;
+  const commands: Record<string, string> = {
+    "train-dense": `deno task train-dense --run ${run}`,
+    "train-dense-steps": `deno task train-dense --run ${run} --match steps`,
+    evaluate: `deno task evaluate --run ${run}`,
+  };
+  return commands[stage];
 }

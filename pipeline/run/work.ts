@@ -108,32 +108,35 @@ export interface StagePlan {
   make: (key: string) => Promise<Made>;
 }
 
-/** Runs a stage unless it is up to date, and returns its manifest. */
-export async function runStage(work: Work, plan: StagePlan): Promise<Manifest> {
-  const { run, emit, signal } = work;
-  const { stage, inputs } = plan;
-  signal?.throwIfAborted();
-  const configuration = plan.configuration ?? stageConfiguration(work.configuration, stage);
-  const key = stageKey(stage, configuration, inputs);
-  const current = work.force ? null : await upToDate(run, stage, key);
-  if (current) {
-    emit({ type: "stage", stage, state: "up to date", result: current.result });
-    return current;
-  }
+/** Says which stage of a run a manifest is to vouch for, and what its outputs depend on. */
+export type StageIdentity = Pick<Manifest, "stage" | "key" | "configuration" | "inputs">;
+
+type Place = Pick<Work, "run" | "emit">;
+
+/** Reads the manifest of a stage that is up to date, and says so; null where it is not, or must run `again`. */
+export async function reuseStage(
+  { run, emit }: Place,
+  stage: string,
+  key: string,
+  again: boolean,
+): Promise<Manifest | null> {
+  const current = again ? null : await upToDate(run, stage, key);
+  if (current) emit({ type: "stage", stage, state: "up to date", result: current.result });
+  return current;
+}
+
+/** Makes a stage's outputs and then writes its manifest; from the start to there, none vouches for them. */
+export async function makeStage(
+  { run, emit }: Place,
+  identity: StageIdentity,
+  make: () => Promise<Made>,
+): Promise<Manifest> {
+  const { stage, key, configuration, inputs } = identity;
   emit({ type: "stage", stage, state: "started" });
   const start = performance.now();
-  // From here on the outputs change: no manifest may vouch for them until they are all there.
-  const before = await readManifest(run, stage);
   await removeIfThere(manifestPath(run, stage));
-  const { outputs, result } = await plan.make(key);
-  for (const folder of plan.folders ?? []) await removeOthers(run, folder, outputs);
+  const { outputs, result } = await make();
   const manifest: Manifest = { stage, key, code: VERSION, configuration, inputs, outputs, result };
-  // What later stages made of other outputs is out of date, and a later stage run on its own must not take it for granted.
-  if (!before || outputsHash(before) !== outputsHash(manifest)) {
-    for (const later of STAGES.slice(STAGES.indexOf(stage) + 1)) {
-      await removeIfThere(manifestPath(run, later));
-    }
-  }
   await writeManifest(run, manifest);
   const seconds = (performance.now() - start) / 1000;
   await recordTime(run, { stage, seconds });
@@ -141,11 +144,38 @@ export async function runStage(work: Work, plan: StagePlan): Promise<Manifest> {
   return manifest;
 }
 
+/** Runs a stage of a partition unless it is up to date, and returns its manifest. */
+export async function runStage(work: Work, plan: StagePlan): Promise<Manifest> {
+  const { run, signal } = work;
+  const { stage, inputs } = plan;
+  signal?.throwIfAborted();
+  const configuration = plan.configuration ?? stageConfiguration(work.configuration, stage);
+  const key = stageKey(stage, configuration, inputs);
+  const current = await reuseStage(work, stage, key, work.force);
+  if (current) return current;
+  const before = await readManifest(run, stage);
+  return await makeStage(work, { stage, key, configuration, inputs }, async () => {
+    const made = await plan.make(key);
+    for (const folder of plan.folders ?? []) await removeOthers(run, folder, made.outputs);
+    // What later stages made of other outputs is out of date, and a later stage run on its own must not take it for granted.
+    if (!before || outputsHash(before) !== outputsHash(made)) {
+      for (const later of STAGES.slice(STAGES.indexOf(stage) + 1)) {
+        await removeIfThere(manifestPath(run, later));
+      }
+    }
+    return made;
+  });
+}
+
 /**
  * Reads the manifest of a stage that must have run, on what it reads now and with the values that hold now; throws a
  * `RangeError` that names the task to run where it has not.
  */
-export async function needStage({ run, configuration }: Work, stage: Stage, by: Stage): Promise<Manifest> {
+export async function needStage(
+  { run, configuration }: Pick<Work, "run" | "configuration">,
+  stage: Stage,
+  by: string,
+): Promise<Manifest> {
   const manifest = await readManifest(run, stage);
   const first = `run deno task ${stage} --run ${run} first`;
   if (!manifest) {

@@ -5,7 +5,7 @@
  */
 
 import type { ModelConfig } from "../model/config.ts";
-import { exists, removeIfThere } from "../run/files.ts";
+import { byNumber, exists, removeIfThere } from "../run/files.ts";
 import { loadTrainerState, saveTrainerState } from "./state.ts";
 import type { TrainingState } from "./train.ts";
 
@@ -39,7 +39,7 @@ async function listCheckpoints(folder: string): Promise<string[]> {
   for await (const { name } of Deno.readDir(folder)) {
     if (/^step-\d{8,}\.safetensors$/.test(name)) names.push(name);
   }
-  return names.sort((a, b) => b.length - a.length || (a < b ? 1 : -1)).map((name) => `${folder}/${name}`);
+  return names.sort((a, b) => byNumber(b, a)).map((name) => `${folder}/${name}`);
 }
 
 /** Writes a checkpoint, then removes all but the last `keep`. */

@@ -20,18 +20,11 @@ import type { SafetensorsDtype } from "../model/safetensors.ts";
 import { expertFolder, partHash, type PartManifest } from "../routing/split.ts";
 import { readRunConfiguration, resolveRun, writeRunConfiguration } from "../run/configuration.ts";
 import { exists, type FileRecord, hashFile, removeIfThere, removePartials } from "../run/files.ts";
-import { lockRun, lockSoon } from "../run/lock.ts";
-import {
-  canonical,
-  manifestPath,
-  outputsHash,
-  readManifest,
-  stageKey,
-  upToDate,
-  writeManifest,
-} from "../run/manifest.ts";
+import { lockRun } from "../run/lock.ts";
+import { canonical, commandOf, outputsHash, outputsUnder, readManifest, stageKey } from "../run/manifest.ts";
+import { conform } from "../run/schema.ts";
 import { VERSION } from "../run/version.ts";
-import { type PartitionEvent, recordTime } from "../run/work.ts";
+import { type Made, makeStage, type PartitionEvent, recordTime, reuseStage } from "../run/work.ts";
 import { type CheckpointContext, loadCheckpointState, saveCheckpointState } from "./checkpoints.ts";
 import { cosineRate } from "./schedule.ts";
 import { LossNotFiniteError, trainModel } from "./train.ts";
@@ -144,7 +137,7 @@ export async function trainExpert(expert: number, options: TrainOptions): Promis
     const shards = partHash(part);
     return {
       name: expertFolder(expert),
-      command: `deno task train-expert --run ${run} --expert ${expert}`,
+      command: commandOf(run, `train-${expertFolder(expert)}`)!,
       folder: `experts/${expertFolder(expert)}`,
       train: paths("train"),
       test: paths("test"),
@@ -177,14 +170,12 @@ export async function trainDense(match: "batch" | "steps", options: TrainOptions
     }
     const files = Object.entries(tokenize.outputs).map(([name, file]) => ({ name, ...file }));
     await checkFiles(run, files);
-    const paths = (kind: string) =>
-      files.map(({ name }) => name).filter((name) => name.startsWith(`tokens/${kind}-`))
-        .sort((a, b) => a.length - b.length || (a < b ? -1 : 1)).map((name) => `${run}/${name}`);
+    const paths = (kind: string) => outputsUnder(tokenize, `tokens/${kind}-`).map((name) => `${run}/${name}`);
     const { experts, expertBatch, microBatch, expertRate, denseRate, denseStepsRate } = configuration;
     const name = match === "batch" ? "dense" : "dense-steps";
     return {
       name,
-      command: `deno task train-dense --run ${run} --match ${match}`,
+      command: commandOf(run, `train-${name}`)!,
       folder: name,
       train: paths("train"),
       test: paths("test"),
@@ -213,6 +204,9 @@ async function needConfiguration(run: string): Promise<Configuration> {
   );
 }
 
+/** Settling values takes moments, but for opening the device. */
+const SETTLING_MS = 10_000;
+
 /** Resolves the run's configuration, takes the locks, opens the device when it is needed, and trains. */
 async function inRun(
   options: TrainOptions,
@@ -227,7 +221,7 @@ async function inRun(
   let releaseOwn: (() => Promise<void>) | undefined;
   let gpu = options.gpu;
   try {
-    releaseSettling = await lockSoon(`${run}/metrics`, task);
+    releaseSettling = await lockRun(`${run}/metrics`, task, { patience: SETTLING_MS });
     const trained = new Set(await trainedFolders(run));
     const isFree = (name: keyof Configuration) =>
       options.trial !== undefined || name === "denseRate" && !trained.has("dense") ||
@@ -296,12 +290,11 @@ async function readPart(folder: string, run: string): Promise<PartManifest> {
     );
   }
   try {
-    return v.parse(PART, JSON.parse(text)) as unknown as PartManifest;
+    return conform(PART, JSON.parse(text)) as unknown as PartManifest;
   } catch (error) {
-    const reason = error instanceof v.ValiError
-      ? `${v.getDotPath(error.issues[0]) ?? "it"}: ${error.issues[0].message}`
-      : (error as Error).message;
-    throw new SyntaxError(`Cannot read "${path}" as it must be a part's manifest: ${reason}`);
+    throw new SyntaxError(
+      `Cannot read "${path}" as it must be a part's manifest: ${(error as Error).message}`,
+    );
   }
 }
 
@@ -404,13 +397,13 @@ async function readLineage(target: Target, run: string, c: Configuration): Promi
   );
 }
 
-/** Loads the weights to start from: those of `--init`, or new ones. */
+/** Finds the weights to start from: those of `--init`, or new ones, made when they are needed. */
 async function startWeights(
   c: Configuration,
   model: ModelConfig,
   tokenizer: string,
-): Promise<{ weights: Weights; sha256: string }> {
-  if (c.init === "") return { weights: initialWeights(model, c.seed), sha256: "" };
+): Promise<{ weights: () => Weights; sha256: string }> {
+  if (c.init === "") return { weights: () => initialWeights(model, c.seed), sha256: "" };
   const { config, weights, notes, sha256 } = await loadCheckpoint(c.init);
   for (const name of ["vocabulary", "hidden", "layers", "heads"] as const) {
     if (config[name] === model[name]) continue;
@@ -426,7 +419,7 @@ async function startWeights(
       `Cannot start from "${c.init}" as its tokenizer must be the run's: SHA-256 is ${notes.tokenizer} there, ${tokenizer} here`,
     );
   }
-  return { weights, sha256 };
+  return { weights: () => weights, sha256 };
 }
 
 async function train(
@@ -442,10 +435,9 @@ async function train(
     trial,
     checkpointEvery = 200,
     keep = 2,
-    signal,
     onEvent: emit = () => {},
   } = options;
-  const { name, folder, batch, microBatch, rate } = target;
+  const { name, folder, batch, microBatch } = target;
   const stage = trial ? `search-${name}` : `train-${name}`;
   const { vocabulary, eos, tokenizer } = await readLineage(target, run, c);
   const model: ModelConfig = {
@@ -459,32 +451,12 @@ async function train(
   const steps = trial ? Math.max(1, Math.round(trial.share * allSteps)) : allSteps;
   const start = await startWeights(c, model, tokenizer);
   const inputs = { shards: target.shards, tokenizer, init: start.sha256 };
-  const { clip, beta1, beta2, epsilon, weightDecay } = c;
-  const settings = {
-    model,
-    batch,
-    microBatch,
-    steps,
-    rate,
-    warmup: trial ? Math.ceil(c.expertWarmup * steps / allSteps) : c.expertWarmup,
-    finalRate: c.expertFinalRate,
-    clip,
-    beta1,
-    beta2,
-    epsilon,
-    weightDecay,
-    seed: c.seed,
-    logEvery: c.logEvery,
-    validateEvery: c.validateEvery,
-    validationSequences: c.validationSequences,
-  };
+  const warmup = trial ? Math.ceil(c.expertWarmup * steps / allSteps) : c.expertWarmup;
+  const settings = settingsOf(c, target, { model, steps, warmup });
   const configuration = { ...settings, saveDtype: c.saveDtype };
   const key = stageKey(stage, configuration, inputs);
-  const current = again ? null : await upToDate(run, stage, key);
-  if (current) {
-    emit({ type: "stage", stage, state: "up to date", result: current.result });
-    return current.result as unknown as TrainResult;
-  }
+  const current = await reuseStage({ run, emit }, stage, key, again);
+  if (current) return current.result as unknown as TrainResult;
   if (batch % microBatch !== 0) {
     throw new RangeError(
       `Cannot train as the batch must be a multiple of the micro-batch: batch is ${batch}, micro-batch is ${microBatch}`,
@@ -518,10 +490,93 @@ async function train(
     return false;
   });
   await settle();
-  emit({ type: "stage", stage, state: "started" });
-  const began = performance.now();
   await target.verify();
-  await removeIfThere(manifestPath(run, stage));
+  const plan = {
+    target,
+    c,
+    stage,
+    model,
+    eos,
+    tokenizer,
+    settings: stateSettings,
+    stateKey,
+    inputs,
+    states,
+    metrics,
+    gpu,
+    saved,
+  };
+  const manifest = await makeStage(
+    { run, emit },
+    { stage, key, configuration, inputs },
+    () => makeModel({ ...plan, start: start.weights }, { ...options, checkpointEvery, keep, onEvent: emit }),
+  );
+  return manifest.result as unknown as TrainResult;
+}
+
+/** Gathers what a model's weights and metrics depend on, but for its data and the device. */
+function settingsOf(
+  c: Configuration,
+  { batch, microBatch, rate }: Target,
+  { model, steps, warmup }: { model: ModelConfig; steps: number; warmup: number },
+) {
+  const { clip, beta1, beta2, epsilon, weightDecay } = c;
+  return {
+    model,
+    batch,
+    microBatch,
+    steps,
+    rate,
+    warmup,
+    finalRate: c.expertFinalRate,
+    clip,
+    beta1,
+    beta2,
+    epsilon,
+    weightDecay,
+    seed: c.seed,
+    logEvery: c.logEvery,
+    validateEvery: c.validateEvery,
+    validationSequences: c.validationSequences,
+  };
+}
+
+/** What is settled before a model is trained. */
+interface Plan {
+  target: Target;
+  c: Configuration;
+  /** Name of its stage. */
+  stage: string;
+  /** Its shape. */
+  model: ModelConfig;
+  /** Id of the token that ends a document. */
+  eos: number;
+  /** SHA-256 of the tokenizer. */
+  tokenizer: string;
+  /** All that a state depends on but for the data, and the hash of both. */
+  settings: ReturnType<typeof settingsOf> & Pick<Gpu, "adapter" | "variants">;
+  stateKey: string;
+  /** Hashes of what it is trained on. */
+  inputs: Record<string, string>;
+  /** Folder of its checkpoints. */
+  states: string;
+  /** File of its metrics. */
+  metrics: string;
+  gpu: Gpu;
+  /** Weights to start from, unless a state is saved. */
+  start: () => Weights;
+  saved: Awaited<ReturnType<typeof loadCheckpointState>>;
+}
+
+/** Trains a model, from its saved state where there is one, and writes its folder. */
+async function makeModel(
+  plan: Plan,
+  options: TrainOptions & Required<Pick<TrainOptions, "checkpointEvery" | "keep" | "onEvent">>,
+): Promise<Made> {
+  const { target, c, stage, model, settings, stateKey, inputs, states, metrics, gpu, start, saved } = plan;
+  const { run, checkpointEvery, keep, signal, onEvent: emit } = options;
+  const { name, folder, rate } = target;
+  const { batch, steps } = settings;
   await removePartials(`${run}/${folder}`);
   const resumed = [...saved?.context.resumed ?? []];
   if (saved) {
@@ -552,7 +607,7 @@ async function train(
       ...settings,
       rateAt: (step) => cosineRate(step, { rate, warmup: settings.warmup, steps, final: settings.finalRate }),
       gpu,
-      start: saved?.state ?? start.weights,
+      start: saved?.state ?? start(),
       recompute: options.recompute,
       open: (consumed) => epochs(target.train, c.seed, consumed),
       validation: await sampleRows(target.test, c.validationSequences, c.seed),
@@ -574,7 +629,7 @@ async function train(
       onCheckpoint: async (state) => {
         const context: CheckpointContext = {
           key: stateKey,
-          settings: { code: VERSION, ...stateSettings },
+          settings: { code: VERSION, ...settings },
           inputs,
           metricsBytes,
           loss: result.loss,
@@ -602,22 +657,14 @@ async function train(
       signal,
     });
     const records = await saveModelFolder(`${run}/${folder}`, model, weights, {
-      notes: { tokenizer, eos, ...target.notes },
+      notes: { tokenizer: plan.tokenizer, eos: plan.eos, ...target.notes },
       tokenizer: `${run}/tokenizer.json`,
       dtype: c.saveDtype.toUpperCase() as SafetensorsDtype,
     });
     const outputs: Record<string, FileRecord> = {};
     for (const [file, record] of Object.entries(records)) outputs[`${folder}/${file}`] = record;
     outputs[metrics.slice(run.length + 1)] = await hashFile(metrics);
-    await writeManifest(run, {
-      stage,
-      key,
-      code: VERSION,
-      configuration,
-      inputs,
-      outputs,
-      result: { ...result },
-    });
+    return { outputs, result: { ...result } };
   } catch (error) {
     if (!(error instanceof LossNotFiniteError)) throw error;
     const smaller = `${target.command} --${rateFlag(name, c)} ${Number((rate / 2).toPrecision(2))}`;
@@ -631,10 +678,6 @@ async function train(
   } finally {
     log.close();
   }
-  const seconds = (performance.now() - began) / 1000;
-  await recordTime(run, { stage, seconds });
-  emit({ type: "stage", stage, state: "done", seconds, result: { ...result } });
-  return result;
 }
 
 /** Throws a `RangeError` with both values of the first setting that differs. */
