@@ -12,7 +12,6 @@
 
 import { parseArgs } from "@std/cli/parse-args";
 import { createHash } from "node:crypto";
-import process from "node:process";
 import {
   arrowBytes,
   fromBatch,
@@ -21,6 +20,7 @@ import {
   toBatch,
   writeArrowFile,
 } from "../../pipeline/data/arrow.ts";
+import { median, takeTurns } from "./turns.ts";
 
 const flags = parseArgs(Deno.args, {
   string: ["rows", "sequence-length", "rounds"],
@@ -65,27 +65,12 @@ const ways: Record<string, () => unknown> = {
     for await (const batch of readArrow(path)) fromBatch(batch);
   },
 };
-const seconds = new Map(
-  Object.keys(ways).map((name) => [name, { clock: [] as number[], processor: [] as number[] }]),
-);
-for (let round = -1; round < Number(flags.rounds); round++) {
-  for (const [name, run] of Object.entries(ways)) {
-    const before = process.cpuUsage();
-    const start = performance.now();
-    await run();
-    const clock = (performance.now() - start) / 1000;
-    const { user, system } = process.cpuUsage(before);
-    if (round < 0) continue; // warm-up
-    seconds.get(name)!.clock.push(clock);
-    seconds.get(name)!.processor.push((user + system) / 1e6);
-  }
-}
+const seconds = await takeTurns(ways, Number(flags.rounds));
 await Deno.remove(folder, { recursive: true });
 
 console.log(`${rows} rows of ${S} tokens, ${(bytes / 1e6).toFixed(1)} MB, Deno ${Deno.version.deno}`);
 console.log("".padEnd(16) + "   MB/s   MB per processor s");
 for (const [name, { clock, processor }] of seconds) {
-  const rate = (times: number[]) =>
-    (bytes / 1e6 / times.toSorted((a, b) => a - b)[times.length >> 1]).toFixed(0);
+  const rate = (times: number[]) => (bytes / 1e6 / median(times)).toFixed(0);
   console.log(name.padEnd(16) + rate(clock).padStart(7) + rate(processor).padStart(21));
 }

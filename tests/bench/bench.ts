@@ -12,6 +12,7 @@ import { matmul, matmulTransposed, padded } from "../../kernels/matmul.ts";
 import { initialWeights } from "../../pipeline/model/parameters.ts";
 import { createScorer } from "../../pipeline/model/scorer.ts";
 import { createTrainer } from "../../pipeline/training/trainer.ts";
+import { median } from "./turns.ts";
 
 const HELP = `Usage: deno task bench [options]
 
@@ -65,8 +66,6 @@ interface Result {
   /** Share of the measured roof, where one applies. */
   ofRoof?: number;
 }
-
-const median = (values: number[]) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)];
 
 /** Median seconds of one run of the dispatches, each round long enough that a readback does not count. */
 async function time(gpu: Gpu, dispatches: Dispatch[], rounds: number): Promise<number> {

@@ -11,12 +11,12 @@
  */
 
 import { parseArgs } from "@std/cli/parse-args";
-import process from "node:process";
 import { type Encoding, Tokenizer as Library } from "tokenizers";
 import { defaultCorpus } from "../../pipeline/data/corpus.ts";
 import type { Document } from "../../pipeline/data/readers.ts";
 import { tokenizeDocuments } from "../../pipeline/data/tokenize.ts";
 import { trainTokenizer } from "../../pipeline/data/tokenizer.ts";
+import { median, takeTurns } from "./turns.ts";
 
 const flags = parseArgs(Deno.args, {
   string: ["vocab-size", "characters", "rounds"],
@@ -65,23 +65,7 @@ async function collect(): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, 0));
 }
 
-const median = (values: number[]) => values.toSorted((a, b) => a - b)[values.length >> 1];
-const seconds = new Map(
-  Object.keys(ways).map((name) => [name, { clock: [] as number[], processor: [] as number[] }]),
-);
-for (let round = -1; round < Number(flags.rounds); round++) {
-  for (const [name, run] of Object.entries(ways)) {
-    const before = process.cpuUsage();
-    const start = performance.now();
-    await run();
-    await collect();
-    const clock = (performance.now() - start) / 1000;
-    const { user, system } = process.cpuUsage(before);
-    if (round < 0) continue; // warm-up
-    seconds.get(name)!.clock.push(clock);
-    seconds.get(name)!.processor.push((user + system) / 1e6);
-  }
-}
+const seconds = await takeTurns(ways, Number(flags.rounds), collect);
 
 console.log(
   `${

@@ -11,6 +11,7 @@
 
 import { parseArgs } from "@std/cli/parse-args";
 import { SCORE_BATCH, type SizeName, SIZES } from "./task.ts";
+import { median } from "../turns.ts";
 
 const HELP = `Usage: deno task bench:peers [options]
 
@@ -129,8 +130,6 @@ async function* lines(
     yield* parts;
   }
 }
-
-const median = (values: number[]) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
 
 interface Row {
   size: SizeName;
