@@ -93,7 +93,7 @@ for (const { form, on } of FORMS) {
   });
 
   Deno.test(`layerNormForward() by ${form} takes more workgroups than an axis has`, {
-    ignore: form === "workgroup", // has them among the edge shapes
+    ignore: form === "workgroup", // with more rows than that among the edge shapes
   }, async () => {
     const { rows, columns } = MANY_WORKGROUPS;
     const pattern = random(1000 * columns + 7, "pattern"); // not a divisor of anything here
