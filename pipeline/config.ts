@@ -691,7 +691,10 @@ const PIPES = ["tokenize", "score", "assign"];
 const TRAINING = ["train-expert", "train-dense"];
 const IN_A_RUN = ["partition", ...STAGES, ...TRAINING, "reproduce"];
 
-/** Holds what a command can be told besides the configuration; nothing that is written depends on it. */
+/**
+ * Holds what a command can be told besides the configuration; nothing that is written depends on it, but for how an adapter
+ * and its forms of kernels round.
+ */
 export const OPTIONS: Readonly<Record<string, Field>> = section("Command", [], {
   run: {
     flag: "run",
