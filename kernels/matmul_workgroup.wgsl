@@ -1,6 +1,6 @@
 // matmul_workgroup: C = A · B per model of a bank, with a fused tail. For GPUs: tiles of A and B in workgroup memory.
 //
-//   a      [models, m, a_stride]       vec4  read        strides and offsets count vec4s; padding columns may hold anything
+//   a      [models, m, a_stride]       vec4  read        strides and offsets count vec4s; padding columns may hold anything finite
 //   b      [models, k, b_stride]       vec4  read        padding columns are zero
 //   bias   [models, n4]                vec4  read        used by TAIL 1, 2, 3
 //   extra  [models, m, extra_stride]   vec4  read/write  TAIL 2 writes the sum before GELU; 3 and 4 read
@@ -87,8 +87,7 @@ fn finish(model: u32, row: u32, column: u32, sum: vec4f) {
 
 fn fetch_a(row_start: u32, row: u32, term: u32) -> vec4f {
   if (row >= params.m || term >= params.k) { return vec4f(); }
-  let real = vec4u(term) + vec4u(0u, 1u, 2u, 3u) < vec4u(params.k);
-  return select(vec4f(), load_a(row_start + term / 4u), real);
+  return load_a(row_start + term / 4u); // what lies beyond k in it meets zeros of b
 }
 
 fn fetch_b(column_start: u32, column: u32, term: u32) -> vec4f {
