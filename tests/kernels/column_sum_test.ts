@@ -4,7 +4,7 @@ import {
   assertClose,
   bank,
   EDGE_ROWS,
-  gpu,
+  formsOf,
   LONG_SUMS,
   MANY_ROWS,
   part,
@@ -14,6 +14,7 @@ import {
 } from "./support.ts";
 
 const EPSILON = 1e-5;
+const FORMS = await formsOf("rows");
 const COLUMNS = [4, 1, 5, 3, 33];
 const SHAPES = [
   ...EDGE_ROWS.map((rows, i) => ({ models: 1 + i % 3, rows, columns: COLUMNS[i % COLUMNS.length] })),
@@ -29,8 +30,10 @@ function scratch(models: number, rows: number, columns: number, normalized: bool
   return bank("partial", { rows: 1, columns: values });
 }
 
-for (const accumulate of [false, true]) {
-  const suffix = accumulate ? ", accumulated" : "";
+const CASES = FORMS.flatMap((form) => [false, true].map((accumulate) => ({ ...form, accumulate })));
+
+for (const { form, on, accumulate } of CASES) {
+  const suffix = ` for ${form}${accumulate ? ", accumulated" : ""}`;
 
   Deno.test(`columnSum() equals its reference at edge shapes${suffix}`, async () => {
     for (const shape of SHAPES) {
@@ -45,7 +48,7 @@ for (const accumulate of [false, true]) {
       );
       const partial = scratch(models, rows, columns, false);
       const [actual] = await run(
-        columnSum(gpu, {
+        columnSum(on, {
           dY: bank("dY", shape, dY).buffer,
           partial: partial.buffer,
           sums,
@@ -86,7 +89,7 @@ for (const accumulate of [false, true]) {
       );
       const partial = scratch(models, rows, columns, true);
       const [actual] = await run(
-        columnSum(gpu, {
+        columnSum(on, {
           dY: bank("dY", shape, dY).buffer,
           normalized: {
             x: bank("x", shape, x).buffer,
