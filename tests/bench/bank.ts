@@ -33,6 +33,8 @@ export interface BankTimes {
 
 /** What {@link measureBank} takes. */
 export interface BankOptions {
+  /** Shape of the models and of their training batches. Default: {@link ROUTER}. */
+  size?: Size;
   /** Rounds that a median is taken of, the two ways in turns. */
   rounds: number;
   /** Training steps of a round. */
@@ -44,17 +46,17 @@ export interface BankOptions {
 }
 
 /** Opens trainer and scorer of some models as one bank. */
-function openBank(gpu: Gpu, models: Weights[], { steps, rows }: BankOptions) {
-  const { batch, context, vocabulary } = ROUTER;
+function openBank(gpu: Gpu, models: Weights[], { size = ROUTER, steps, rows }: BankOptions) {
+  const { batch, context, vocabulary } = size;
   const trainer = createTrainer(gpu, {
-    config: ROUTER,
+    config: size,
     start: models,
     batch,
     length: context,
     settings: SETTINGS,
   });
   const scorer = createScorer(gpu, {
-    config: ROUTER,
+    config: size,
     models,
     batch: Math.min(rows, SCORE_BATCH),
     length: context,
@@ -76,7 +78,7 @@ function openBank(gpu: Gpu, models: Weights[], { steps, rows }: BankOptions) {
 
 /** Trains and scores 8 models both ways. */
 export async function measureBank(gpu: Gpu, options: BankOptions): Promise<BankTimes[]> {
-  const models = Array.from({ length: MODELS }, (_, seed) => initialWeights(ROUTER, seed));
+  const models = Array.from({ length: MODELS }, (_, seed) => initialWeights(options.size ?? ROUTER, seed));
   const together = openBank(gpu, models, options);
   const apart = models.map((model) => openBank(gpu, [model], options));
   const compare = async (what: BankTimes["what"], act: "train" | "score"): Promise<BankTimes> => {

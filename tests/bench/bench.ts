@@ -148,12 +148,16 @@ async function run(
   }
   if (sections.has("bank")) {
     say("a bank");
-    result.bank = await measureBank(
-      gpu,
-      { rounds, steps: quick ? 1 : 8, rows: quick ? 8 : 512, clock },
-    );
+    const size = quick ? QUICK : ROUTER;
+    result.bank = await measureBank(gpu, {
+      size,
+      rounds,
+      steps: quick ? 1 : 8,
+      rows: quick ? 8 : 512,
+      clock,
+    });
     print(heading("Bank of 8 models against one after another"));
-    print(`${sizeText(ROUTER)}\n${bankText(result.bank)}`);
+    print(`${sizeText(size)}\n${bankText(result.bank)}`);
   }
   return result;
 }

@@ -57,7 +57,7 @@ export const AXES: readonly Axis[] = [
   },
   {
     title: `routers E, trained on tokens of their own, scoring the same; ${sizeText(ROUTER)}`,
-    points: [1, 2, 4, 8, 16, 32].map((models) => ({ name: `E = ${models}`, size: ROUTER, models })),
+    points: [1, 2, 4, 8, 16].map((models) => ({ name: `E = ${models}`, size: ROUTER, models })),
   },
 ];
 

@@ -5,6 +5,7 @@
  */
 
 import type { Gpu } from "../../kernels/gpu.ts";
+import type { AdapterKind } from "../../kernels/variants.ts";
 import { type Effort, secondsOf } from "./time.ts";
 
 /** The measured roof of an adapter. */
@@ -32,16 +33,25 @@ ${
 const FLOPS = 8 * 3 * 4 * 2; // per iteration and invocation
 const ITERATIONS = 256;
 
-const COPY = `
+const COPIED = 8; // vec4s per invocation
+
+/** A software adapter is fastest where an invocation's vec4s are neighbours, a GPU where those of neighbouring lanes are. */
+function copyCode(kind: AdapterKind): string {
+  const [apart, lane] = kind === "software" ? [1, `lane * ${COPIED}u`] : [64, "lane"];
+  const places = Array.from({ length: COPIED }, (_, i) => `first + ${apart * i}u`);
+  return `
 @group(0) @binding(0) var<uniform> params: vec4u;
 @group(0) @binding(1) var<storage, read> source: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> out: array<vec4f>;
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-  let i = (group.y * grid.x + group.x) * 64u + lane;
-  if (i < arrayLength(&out)) { out[i] = source[i] + f32(params.x); }
+  let first = (group.y * grid.x + group.x) * ${64 * COPIED}u + ${lane};
+  if (${places.at(-1)} >= arrayLength(&out)) { return; }
+  ${places.map((at) => `out[${at}] = source[${at}] + f32(params.x);`).join("\n  ")}
 }`;
+}
+
 const COPY_BYTES = 64 << 20;
 
 /** Measures the roof; with `small` on so little that the figures only show that it runs. */
@@ -60,10 +70,10 @@ export async function measureRoof(gpu: Gpu, effort: Effort, small = false): Prom
   const bytes = small ? 1 << 16 : Math.min(COPY_BYTES, gpu.maxBindingBytes / 2);
   const copy = gpu.dispatch({
     label: "copy",
-    code: COPY,
+    code: copyCode(gpu.kind),
     params: [0, 0, 0, 0],
     buffers: [arena.buffer("source", bytes), arena.buffer("copy", bytes)],
-    workgroups: bytes / 16 / 64,
+    workgroups: bytes / 16 / 64 / COPIED,
   });
   const gflops = invocations * iterations * FLOPS / await secondsOf(gpu, [arithmetic], effort) / 1e9;
   const gbytes = 2 * bytes / await secondsOf(gpu, [copy], effort) / 1e9;
