@@ -8,7 +8,7 @@ import { createTrainer } from "../../pipeline/training/trainer.ts";
 import { task } from "../tasks/support.ts";
 import type { BenchResult } from "./bench.ts";
 import { isProduct, KERNELS, planKernel } from "./kernels.ts";
-import { tensorsIn } from "./measure_kernels.ts";
+import { measureKernels, tensorsIn } from "./measure_kernels.ts";
 import { MODELS, QUICK, RATE, SETTINGS, someBatch } from "./sizes.ts";
 
 /** Counts labels. */
@@ -73,6 +73,21 @@ Deno.test("the table's products make up the FLOPs that cost counts for a trainin
     const others = 3 * tokens * (hidden + layers * 4 * context * hidden + 3 * vocabulary);
     assertEquals(products + others, trainingFlops(size, batch, context));
   }
+});
+
+Deno.test("a kernel whose tensors exceed a binding is listed with the reason, and the others run", async () => {
+  const gpu = await openGpu();
+  const size = { ...QUICK, vocabulary: gpu.maxBindingBytes / 4 / QUICK.hidden + 1 };
+  const kernels = KERNELS.filter(({ label }) => label.startsWith("embedding") || label.startsWith("layer"));
+  const effort = { rounds: 1, seconds: 0, clock: "clock" as const };
+  const rows = await measureKernels(gpu, kernels, size, { effort, roof: { gflops: 1, gbytes: 1 } });
+  for (const { kernel, ms, speed, refused } of rows) {
+    const large = kernel.startsWith("embedding");
+    assertEquals([ms === undefined, speed === undefined], [large, large], kernel);
+    assertEquals(refused?.includes("must fit the adapter's binding limit") ?? false, large, kernel);
+  }
+  assertEquals(rows.length, kernels.length);
+  gpu.close();
 });
 
 /** Throws unless all figures are finite and positive. */
