@@ -1,288 +1,233 @@
 /**
- * Measures the adapter at hand: its roof, matrix products, the training step and scoring at three sizes.
+ * Measures the adapter at hand: its roof, every kernel, training steps and scoring, growth with size, banks of models.
  *
- *   deno task bench [--quick] [--profile] [--json] [--sizes R,S,M] [--variants KERNEL=FORM,…]
+ *   deno task bench [--only roof,kernels,steps,growth,bank] [--sizes R,S,M,4.4M,335M,1.3B] [--variants KERNEL=FORM,…]
+ *                   [--profile] [--quick] [--json]
  *
- * Figures are medians of several rounds in one process. A benchmark measures; no test looks at these figures.
+ * Figures are medians of several rounds in one process. A benchmark measures; no test looks at how fast it is.
+ *
+ * @module
  */
 
 import { parseArgs } from "@std/cli/parse-args";
-import { type Dispatch, type Gpu, openGpu } from "../../kernels/gpu.ts";
-import { matmul, matmulTransposed, padded } from "../../kernels/matmul.ts";
+import { type Gpu, openGpu } from "../../kernels/gpu.ts";
 import { formsText, parseVariants } from "../../kernels/variants.ts";
-import { initialWeights } from "../../pipeline/model/parameters.ts";
-import { createScorer } from "../../pipeline/model/scorer.ts";
-import { createTrainer } from "../../pipeline/training/trainer.ts";
-import { median } from "./turns.ts";
+import { bankText, type BankTimes, measureBank, ROUTER } from "./bank.ts";
+import { AXES, axisText, measureAxis, type PointTimes, QUICK_AXES } from "./growth.ts";
+import { KERNELS, SQUARE } from "./kernels.ts";
+import { kernelsText, type KernelTimes, measureKernels } from "./measure_kernels.ts";
+import { measureRoof, type Roof } from "./roof.ts";
+import { MODELS, PAPER, QUICK, type Size, sizeText } from "./sizes.ts";
+import { measureSteps, profileText, stepsText, type StepTimes } from "./steps.ts";
+import { columns, digits } from "./text.ts";
+import type { Clock, Effort } from "./time.ts";
+
+const SECTIONS = ["roof", "kernels", "steps", "growth", "bank"] as const;
+type Section = typeof SECTIONS[number];
+const SIZES: Record<string, Size> = { ...MODELS, ...PAPER };
 
 const HELP = `Usage: deno task bench [options]
 
-Measures this machine's adapter: arithmetic and memory roof, matrix products, training steps and scoring.
+Measures this machine's adapter: its roof, arithmetic and memory; every kernel of a training step and of scoring as a
+share of that roof; training steps and scoring; how time grows with model size, sequence length and number of routers
+beside what \`deno task cost\` counts; a bank of 8 models against one after another.
 
-  --sizes NAMES  some of R,S,M (default: all)
+  --only NAMES   some of ${SECTIONS.join()} (default: all)
+  --sizes NAMES  some of ${Object.keys(SIZES).join()} (default: all); R, S and M are small
+                 models; 4.4M is the paper's router, 335M and 1.3B its experts: of these kernels alone are measured
   --variants KERNEL=FORM,…
                  forms of kernels instead of the adapter's own: ${formsText()}
   --profile      also break a training step down by kernel
-  --quick        fewest rounds: a check that it runs, not a measurement
+  --processor    time of the processor over its cores instead of the clock: for a software adapter on a busy machine
+  --quick        smallest shapes, fewest rounds: a check that it runs, not a measurement
   --json         results as JSON on standard output
   --help         this text`;
 
-/** Sizes of a training step, named as in the README. */
-const SIZES = {
-  R: { vocabulary: 512, hidden: 96, layers: 4, heads: 4, batch: 32, length: 128 },
-  S: { vocabulary: 4096, hidden: 128, layers: 4, heads: 4, batch: 8, length: 256 },
-  M: { vocabulary: 4096, hidden: 256, layers: 4, heads: 4, batch: 8, length: 256 },
-};
-type Size = keyof typeof SIZES;
-
-const ARITHMETIC = `
-@group(0) @binding(0) var<uniform> params: vec4u;
-@group(0) @binding(1) var<storage, read_write> out: array<vec4f>;
-@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3u) {
-  var a0 = vec4f(f32(id.x)); var a1 = a0 + 1.0; var a2 = a0 + 2.0;
-  for (var i = 0u; i < params.x; i++) {
-${
-  "    a0 = fma(a0, vec4f(0.999), a1); a1 = fma(a1, vec4f(0.998), a2); a2 = fma(a2, vec4f(0.997), a0);\n"
-    .repeat(8)
-}
-  }
-  out[id.x] = a0 + a1 + a2;
-}`;
-const ARITHMETIC_FLOPS = 8 * 3 * 4 * 2; // per iteration and invocation
-
-const COPY = `
-@group(0) @binding(0) var<uniform> params: vec4u;
-@group(0) @binding(1) var<storage, read> source: array<vec4f>;
-@group(0) @binding(2) var<storage, read_write> out: array<vec4f>;
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
-        @builtin(local_invocation_index) lane: u32) {
-  let i = (group.y * grid.x + group.x) * 64u + lane;
-  out[i] = source[i] + f32(params.x);
-}`;
-
-interface Result {
-  what: string;
-  value: number;
-  unit: string;
-  /** Share of the measured roof, where one applies. */
-  ofRoof?: number;
+/** What `--json` prints; a section that was not asked for is left out. */
+export interface BenchResult {
+  /** Name of the adapter. */
+  adapter: string;
+  /** Kind of the adapter. */
+  kind: string;
+  /** Version of Deno. */
+  deno: string;
+  /** Forms of the kernels. */
+  variants: Gpu["variants"];
+  /** Whether the figures only show that it runs. */
+  quick: boolean;
+  /** What time is. */
+  clock: Clock;
+  /** The roof. */
+  roof?: Roof;
+  /** Kernels by size; each with a roof measured right before, since machines change their speed. */
+  kernels?: { size: string; shape?: Size; roof: Roof; kernels: KernelTimes[] }[];
+  /** Training steps and scoring by size, again each with a roof. */
+  steps?: (StepTimes & { size: string; shape: Size; roof: Roof })[];
+  /** Growth by axis. */
+  growth?: { axis: string; points: PointTimes[] }[];
+  /** The bank. */
+  bank?: BankTimes[];
 }
 
-/** Median seconds of one run of the dispatches, each round long enough that a readback does not count. */
-async function time(gpu: Gpu, dispatches: Dispatch[], rounds: number): Promise<number> {
-  const once = async (repeats: number) => {
-    const start = performance.now();
-    for (let i = 0; i < repeats; i++) gpu.submit(dispatches);
-    await gpu.read([{ buffer: gpu.empty }]);
-    return (performance.now() - start) / 1000;
-  };
-  await once(1); // compiles
-  const idle = await once(0);
-  const first = Math.max(1e-6, await once(1) - idle);
-  const repeats = Math.max(1, Math.min(200, Math.ceil(0.25 / first)));
-  const times: number[] = [];
-  for (let round = 0; round < rounds; round++) {
-    times.push(Math.max(1e-9, await once(repeats) - idle) / repeats);
-  }
-  return median(times);
+/** What a run measures. */
+interface Options {
+  sections: ReadonlySet<Section>;
+  sizes: Record<string, Size>;
+  quick: boolean;
+  profile: boolean;
+  clock: Clock;
+  /** Takes text for people as it comes. */
+  print: (text: string) => void;
 }
 
-async function measureRoof(gpu: Gpu, rounds: number): Promise<Result[]> {
-  const arena = gpu.arena();
-  const invocations = 4096;
-  const out = arena.buffer("out", invocations * 16);
-  const flops = gpu.dispatch({
-    label: "arithmetic",
-    code: ARITHMETIC,
-    params: [256, 0, 0, 0],
-    buffers: [out],
-    workgroups: invocations / 64,
-  });
-  const bytes = Math.min(64 << 20, gpu.maxBindingBytes / 2);
-  const copy = gpu.dispatch({
-    label: "copy",
-    code: COPY,
-    params: [0, 0, 0, 0],
-    buffers: [arena.buffer("source", bytes), arena.buffer("copy", bytes)],
-    workgroups: bytes / 16 / 64,
-  });
-  const seconds = [await time(gpu, [flops], rounds), await time(gpu, [copy], rounds)];
-  arena.destroy();
-  return [
-    {
-      what: "arithmetic roof, fused multiply-adds in registers",
-      value: invocations * 256 * ARITHMETIC_FLOPS / seconds[0] / 1e9,
-      unit: "GFLOP/s",
-    },
-    { what: "memory roof, copy of 64 MiB", value: 2 * bytes / seconds[1] / 1e9, unit: "GB/s" },
-  ];
-}
+const heading = (title: string) => `\n${title}\n${"-".repeat(title.length)}`;
+const roofLine = ({ gflops, gbytes }: Roof) =>
+  `roof ${digits(gflops)} GFLOP/s in registers, ${digits(gbytes)} GB/s copying`;
 
-async function measureMatmul(
+async function run(
   gpu: Gpu,
-  [m, n, k]: number[],
-  transposed: boolean,
-  rounds: number,
-): Promise<number> {
-  const arena = gpu.arena();
-  const matrix = (name: string, rows: number, columns: number) => ({
-    buffer: arena.buffer(name, new Float32Array(rows * padded(columns)).fill(0.5)),
-    stride: padded(columns),
-    model: 0,
-  });
-  const [b, c] = [matrix("b", k, n), matrix("c", m, n)];
-  const plan = transposed
-    ? matmulTransposed(gpu, { a: matrix("a", k, m), b, c, models: 1, m, n, k })
-    : matmul(gpu, { a: matrix("a", m, k), b, c, models: 1, m, n, k });
-  const seconds = await time(gpu, [plan], rounds);
-  arena.destroy();
-  return 2 * m * n * k / seconds / 1e9;
+  { sections, sizes, quick, profile, clock, print }: Options,
+): Promise<BenchResult> {
+  const rounds = quick ? 1 : 5;
+  const effort: Effort = { rounds, seconds: quick ? 0 : 0.05, clock };
+  const roofEffort = { ...effort, seconds: 4 * effort.seconds };
+  const say = (what: string) => console.error(`measuring ${what} …`);
+
+  const { adapter, kind, variants } = gpu;
+  const deno = Deno.version.deno;
+  print(columns([
+    ["adapter", `${adapter} (${kind})`],
+    ["Deno", deno],
+    ["variants", Object.entries(variants).map((pair) => pair.join(" ")).join(", ")],
+    ["time", clock === "clock" ? "on the clock" : "of the processor, over its cores"],
+  ], "ll"));
+  const result: BenchResult = { adapter, kind, deno, variants, quick, clock };
+  if (sections.has("roof")) {
+    say("the roof");
+    result.roof = await measureRoof(gpu, roofEffort, quick);
+    print(`${heading("Roof")}\n${roofLine(result.roof)}`);
+  }
+
+  if (sections.has("kernels")) {
+    print(heading("Kernels"));
+    print(
+      "a step: how often a training step runs it; FLOPs of the formula, each input read once and each output\n" +
+        "written once; above 100% of memory the data come from a cache",
+    );
+    result.kernels = [];
+    for (const [size, shape] of [...(quick ? [] : [["512³"] as const]), ...Object.entries(sizes)]) {
+      say(`kernels of ${size}`);
+      const roof = await measureRoof(gpu, roofEffort, quick);
+      const kernels = await measureKernels(gpu, shape ? KERNELS : SQUARE, shape ?? QUICK, { effort, roof });
+      result.kernels.push({ size, shape, roof, kernels });
+      const title = shape ? `${size}: ${sizeText(shape)}` : size;
+      print(`\n${title}; ${roofLine(roof)}\n${kernelsText(kernels)}`);
+    }
+  }
+  if (sections.has("steps")) {
+    result.steps = [];
+    print(heading("Training steps and scoring"));
+    for (const [size, shape] of Object.entries(sizes).filter(([size]) => !(size in PAPER))) {
+      say(`steps of ${size}`);
+      const roof = await measureRoof(gpu, roofEffort, quick);
+      const times = {
+        size,
+        shape,
+        roof,
+        ...await measureSteps(shape, { rounds, clock, profile, roof, variants }),
+      };
+      result.steps.push(times);
+      print(`\n${size}: ${sizeText(shape)}; ${roofLine(roof)}\n${stepsText(times)}`);
+      if (times.profile) print(`\n${profileText(times.profile)}`);
+      else if (profile) print("\nno profile: this adapter has no timestamp queries");
+    }
+  }
+  if (sections.has("growth")) {
+    result.growth = [];
+    print(heading("Growth"));
+    print(
+      "time and cost: time per token, and FLOPs per token as `cost` counts them, over those of the first line",
+    );
+    for (const axis of quick ? QUICK_AXES : AXES) {
+      say(`growth with ${axis.title}`);
+      const points = await measureAxis(gpu, axis, { rounds: Math.min(rounds, 3), clock });
+      result.growth.push({ axis: axis.title, points });
+      print(`\n${axis.title}\n${axisText(points)}`);
+    }
+  }
+  if (sections.has("bank")) {
+    say("a bank");
+    const size = quick ? QUICK : ROUTER;
+    result.bank = await measureBank(gpu, {
+      size,
+      rounds,
+      steps: quick ? 1 : 8,
+      rows: quick ? 8 : 512,
+      clock,
+    });
+    print(heading("Bank of 8 models against one after another"));
+    print(`${sizeText(size)}\n${bankText(result.bank)}`);
+  }
+  return result;
 }
 
-async function measureModel(gpu: Gpu, name: Size, rounds: number, profile: boolean): Promise<Result[]> {
-  const { batch, length, ...shape } = SIZES[name];
-  const config = { ...shape, context: length };
-  const weights = initialWeights(config, 0);
-  const settings = { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1, clip: 1 };
-  const tokens = Uint32Array.from(
-    { length: batch * length },
-    (_, i) => ((i * 2654435761) >>> 7) % config.vocabulary,
-  );
-  const lengths = new Uint32Array(batch).fill(length);
-  const results: Result[] = [];
+/** Stops the process with a line on standard error. */
+function refuse(why: string): never {
+  console.error(`Cannot run bench as ${why}`);
+  Deno.exit(2);
+}
 
-  const begin = performance.now();
-  const trainer = createTrainer(gpu, { config, start: [weights], batch, length, settings });
-  trainer.step({ tokens, lengths }, 1e-3);
-  await trainer.drain();
-  results.push({
-    what: `first training step ${name}, compilation included`,
-    value: (performance.now() - begin) / 1000,
-    unit: "s",
-  });
-  const times: number[] = [];
-  for (let round = 0; round < rounds; round++) {
-    const start = performance.now();
-    for (let i = 0; i < 4; i++) trainer.step({ tokens, lengths }, 1e-3);
-    await trainer.drain();
-    times.push((performance.now() - start) / 4000);
-  }
-  results.push({ what: `training step ${name}`, value: batch * length / median(times), unit: "tokens/s" });
-  if (profile && gpu.canProfile) {
-    const byKernel = new Map<string, number>();
-    for (const { label, nanoseconds } of await trainer.profile({ tokens, lengths }, 1e-3)) {
-      byKernel.set(label, (byKernel.get(label) ?? 0) + nanoseconds / 1e6);
-    }
-    for (const [label, ms] of [...byKernel].sort((a, b) => b[1] - a[1])) {
-      results.push({ what: `  ${name}: ${label}`, value: ms, unit: "ms per step" });
-    }
-  }
-  trainer.close();
+/** Splits a flag's value; every name must be one of `known`. */
+function namesOf<Name extends string>(flag: string, value: string, known: readonly Name[]): Name[] {
+  const names = value.split(",") as Name[];
+  const wrong = names.find((name) => !known.includes(name));
+  if (wrong !== undefined) refuse(`--${flag} must name some of ${known.join()}: it names "${wrong}"`);
+  return known.filter((name) => names.includes(name));
+}
 
-  for (const prefix of [32, 128]) {
-    const scorer = createScorer(gpu, { config, models: [weights], batch: 256, length: prefix });
-    const rows = 512;
-    const many = Uint32Array.from({ length: rows * prefix }, (_, i) => i % config.vocabulary);
-    const full = new Uint32Array(rows).fill(prefix);
-    await scorer.score(many, prefix, full);
-    const scored: number[] = [];
-    for (let round = 0; round < rounds; round++) {
-      const start = performance.now();
-      await scorer.score(many, prefix, full);
-      scored.push((performance.now() - start) / 1000);
-    }
-    results.push({
-      what: `scoring ${name}, ${prefix} tokens`,
-      value: rows / median(scored),
-      unit: "sequences/s",
-    });
-    scorer.close();
+/** Opens the device with the forms of kernels that a text wishes for. */
+async function openChosen(text: string): Promise<Gpu> {
+  try {
+    return await openGpu({ variants: parseVariants(text) });
+  } catch (error) {
+    console.error((error as Error).message);
+    Deno.exit(error instanceof RangeError ? 2 : 1);
   }
-  return results;
 }
 
 if (import.meta.main) {
   const flags = parseArgs(Deno.args, {
-    boolean: ["quick", "profile", "json", "help"],
-    string: ["sizes", "variants"],
-    default: { sizes: "R,S,M", variants: "" },
-    unknown: (name) => {
-      console.error(`Cannot run bench as ${name} must be one of its flags: see --help`);
-      Deno.exit(2);
-    },
+    boolean: ["quick", "profile", "processor", "json", "help"],
+    string: ["sizes", "only", "variants"],
+    default: { only: SECTIONS.join(), variants: "" },
+    unknown: (name) => refuse(`${name} must be one of its flags: see --help`),
   });
   if (flags.help) {
     console.log(HELP);
     Deno.exit(0);
   }
-  const sizes = flags.sizes.split(",") as Size[];
-  for (const name of sizes) {
-    if (!(name in SIZES)) {
-      console.error(
-        `Cannot run bench as --sizes must name some of ${Object.keys(SIZES)}: it names "${name}"`,
-      );
-      Deno.exit(2);
+  const sections = new Set(namesOf("only", flags.only, SECTIONS));
+  const known = Object.keys(SIZES);
+  const names = namesOf("sizes", flags.sizes ?? known.join(), known);
+  const sizes = flags.quick && flags.sizes === undefined
+    ? { quick: QUICK }
+    : Object.fromEntries(names.map((name) => [name, SIZES[name]]));
+  if (flags.profile && !sections.has("steps")) {
+    refuse(`--profile must have training steps to break down: --only is ${flags.only}`);
+  }
+  const print = flags.json ? () => {} : console.log;
+  const { quick, profile } = flags;
+  const clock = flags.processor ? "processor" : "clock";
+  const gpu = await openChosen(flags.variants);
+  try {
+    if (flags.processor && gpu.kind !== "software") {
+      refuse(`--processor must meet an adapter that runs on the processor: it is "${gpu.adapter}"`);
     }
+    const result = await run(gpu, { sections, sizes, quick, profile, clock, print });
+    if (flags.json) console.log(JSON.stringify(result, null, 2));
+    gpu.close();
+  } catch (error) {
+    console.error((error as Error).message);
+    Deno.exit(1);
   }
-  const rounds = flags.quick ? 1 : 5;
-  const gpu = await Promise.resolve(flags.variants).then(parseVariants)
-    .then((variants) => openGpu({ variants }))
-    .catch((error) => {
-      console.error(error.message);
-      Deno.exit(2);
-    });
-  if (!flags.json) {
-    const variants = Object.entries(gpu.variants).map((pair) => pair.join("=")).join(", ");
-    console.log(`${gpu.adapter}; Deno ${Deno.version.deno}; ${variants}\n`);
-  }
-  const results: Result[] = [];
-  const report = (...more: Result[]) => {
-    results.push(...more);
-    if (flags.json) return;
-    for (const { what, value, unit, ofRoof } of more) {
-      const share = ofRoof === undefined ? "" : `  ${(100 * ofRoof).toFixed(0)}% of the roof`;
-      console.log(`${what.padEnd(52)} ${value.toPrecision(4).padStart(9)} ${unit}${share}`);
-    }
-  };
-  report(...await measureRoof(gpu, rounds));
-  const shapes: [string, number[]][] = [
-    ["512³", [512, 512, 512]],
-    ...sizes.flatMap((name): [string, number[]][] => {
-      const { vocabulary, hidden, batch, length } = SIZES[name];
-      return [[`${name} MLP`, [batch * length, 4 * hidden, hidden]], [`${name} head`, [
-        batch * length,
-        vocabulary,
-        hidden,
-      ]]];
-    }),
-    ["router 4.4M MLP", [1024, 384, 96]],
-    ["expert 335M MLP", [256, 4096, 1024]],
-  ];
-  for (const [name, [m, n, k]] of flags.quick ? shapes.slice(0, 2) : shapes) {
-    const forward = await measureMatmul(gpu, [m, n, k], false, rounds);
-    const gradient = await measureMatmul(gpu, [n, k, m], true, rounds);
-    const roof = results[0].value;
-    report(
-      {
-        what: `matmul ${name}, ${m} × ${k} · ${k} × ${n}`,
-        value: forward,
-        unit: "GFLOP/s",
-        ofRoof: forward / roof,
-      },
-      { what: `  its weight gradient`, value: gradient, unit: "GFLOP/s", ofRoof: gradient / roof },
-    );
-  }
-  for (const name of sizes) report(...await measureModel(gpu, name, rounds, flags.profile));
-  if (flags.json) {
-    console.log(
-      JSON.stringify(
-        { adapter: gpu.adapter, deno: Deno.version.deno, variants: gpu.variants, results },
-        null,
-        2,
-      ),
-    );
-  }
-  gpu.close();
 }

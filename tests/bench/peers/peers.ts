@@ -11,6 +11,7 @@
 
 import { parseArgs } from "@std/cli/parse-args";
 import { SCORE_BATCH, type SizeName, SIZES } from "./task.ts";
+import type { BankTimes } from "../bank.ts";
 import { median } from "../turns.ts";
 
 const HELP = `Usage: deno task bench:peers [options]
@@ -132,7 +133,7 @@ async function* lines(
 }
 
 interface Row {
-  size: SizeName;
+  size: SizeName | "bank";
   peer: string;
   what: string;
   value: number;
@@ -266,52 +267,25 @@ async function measure(
   }
 }
 
-/** A bank of 8 models (B = 16 each, H = 32, L = 2, S = 64) against one model after another, in this project. */
+/** Small models together against one after another, in this project: what `deno task bench --only bank` measures. */
 async function measureBank(rounds: number): Promise<Row[]> {
   const worker = new Worker(OURS, true);
-  const times = {
-    together: { train: [] as number[], score: [] as number[] },
-    alone: { train: [] as number[], score: [] as number[] },
-  };
   try {
     await worker.ask({ do: "open", size: "quick" });
-    for (let round = 0; round < rounds; round++) {
-      for (const way of ["together", "alone"] as const) {
-        const { train, score } = await worker.ask({
-          do: "bank",
-          together: way === "together",
-          steps: rounds === 1 ? 2 : 8,
-        });
-        times[way].train.push(train);
-        times[way].score.push(score);
-      }
-    }
+    const options = rounds === 1
+      ? { rounds, steps: 2, rows: 64, clock: "clock" }
+      : { rounds, steps: 8, rows: 512, clock: "clock" };
+    const times: BankTimes[] = await worker.ask({ do: "bank", options });
+    return times.flatMap(({ what, together, apart, ratio }): Row[] => {
+      const row = { size: "bank" as const, what: `${what} 8 small models`, unit: "s" };
+      return [
+        { ...row, peer: "side by side", value: together },
+        { ...row, peer: "one by one", value: apart, ratio },
+      ];
+    });
   } finally {
     await worker.close();
   }
-  return (["train", "score"] as const).flatMap((what): Row[] => {
-    const [bank, alone] = [
-      median(times.together[what]),
-      median(times.alone[what]),
-    ];
-    return [
-      {
-        size: "R",
-        peer: "bank of 8",
-        what: `${what} 8 small models`,
-        value: bank,
-        unit: "s",
-      },
-      {
-        size: "R",
-        peer: "one by one",
-        what: `${what} 8 small models`,
-        value: alone,
-        unit: "s",
-        ratio: alone / bank,
-      },
-    ];
-  });
 }
 
 if (import.meta.main) {

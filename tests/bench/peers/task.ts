@@ -1,70 +1,19 @@
 /** What every library of the comparison is given: sizes, initial weights, tokens and settings, and how it is asked. */
 
-import {
-  type ModelConfig,
-  type ParameterSpec,
-  parameterSpecs,
-  ROTARY_BASE,
-} from "../../../pipeline/model/config.ts";
+import { type ParameterSpec, parameterSpecs, ROTARY_BASE } from "../../../pipeline/model/config.ts";
 import { shiftTargets } from "../../../pipeline/model/batch.ts";
 import { initialWeights } from "../../../pipeline/model/parameters.ts";
 import { uniform } from "../../../pipeline/data/random.ts";
+import type { BankOptions, BankTimes } from "../bank.ts";
+import { MODELS, QUICK, type Size } from "../sizes.ts";
 
-/** Shape of a model and of its training batch. */
-export interface Size extends ModelConfig {
-  /** Sequences per step; `context` tokens each. */
-  batch: number;
-}
+export { RATE, SETTINGS, type Size } from "../sizes.ts";
 
 /** The sizes of ../bench.ts, and one that only shows that everything runs. */
-export const SIZES = {
-  R: {
-    vocabulary: 512,
-    hidden: 96,
-    layers: 4,
-    heads: 4,
-    batch: 32,
-    context: 128,
-  },
-  S: {
-    vocabulary: 4096,
-    hidden: 128,
-    layers: 4,
-    heads: 4,
-    batch: 8,
-    context: 256,
-  },
-  M: {
-    vocabulary: 4096,
-    hidden: 256,
-    layers: 4,
-    heads: 4,
-    batch: 8,
-    context: 256,
-  },
-  quick: {
-    vocabulary: 64,
-    hidden: 32,
-    layers: 1,
-    heads: 4,
-    batch: 4,
-    context: 32,
-  },
-} satisfies Record<string, Size>;
+export const SIZES = { ...MODELS, quick: QUICK };
 
 /** Name of a size. */
 export type SizeName = keyof typeof SIZES;
-
-/** Settings of AdamW, for all. */
-export const SETTINGS = {
-  beta1: 0.9,
-  beta2: 0.99,
-  epsilon: 1e-8,
-  weightDecay: 0.1,
-  clip: 1,
-};
-/** Learning rate of every step. */
-export const RATE = 1e-3;
 
 /** A weight tensor with its initial values. */
 export interface Tensor extends ParameterSpec {
@@ -112,11 +61,8 @@ export interface Peer {
   train(first: number, count: number): Promise<number[]>;
   /** Scores `rows` sequences of `prefix` tokens, 256 at once, and returns their summed NLL in nats. */
   score?(prefix: number, rows: number): Promise<number>;
-  /** Trains and scores a bank of 8 small models together or one after another, and returns the seconds. */
-  bank?(
-    together: boolean,
-    steps: number,
-  ): Promise<{ train: number; score: number }>;
+  /** Trains and scores 8 small models together and one after another. */
+  bank?(options: BankOptions): Promise<BankTimes[]>;
   /** Frees what it holds. */
   close(): void;
 }
@@ -141,7 +87,7 @@ export async function serve(
   open: (size: Size) => Promise<Peer>,
 ): Promise<void> {
   let peer: Peer | undefined;
-  let size: Size = SIZES.quick;
+  let size: Size = QUICK;
   let step = 0;
   const answer = async (request: Record<string, unknown>) => {
     const begin = performance.now();
@@ -168,10 +114,7 @@ export async function serve(
           seconds: seconds(),
         };
       case "bank":
-        return await peer!.bank!(
-          request.together as boolean,
-          request.steps as number,
-        );
+        return await peer!.bank!(request.options as BankOptions);
       default: // peak resident memory, in MiB
         return {
           peak: Number(

@@ -1,0 +1,82 @@
+/**
+ * What the adapter can do at most: multiplications and additions in registers, and a copy between buffers.
+ *
+ * @module
+ */
+
+import type { Gpu } from "../../kernels/gpu.ts";
+import type { AdapterKind } from "../../kernels/variants.ts";
+import { type Effort, secondsOf } from "./time.ts";
+
+/** The measured roof of an adapter. */
+export interface Roof {
+  /** Arithmetic, in GFLOP/s. */
+  gflops: number;
+  /** Memory traffic, read and written together, in GB/s. */
+  gbytes: number;
+}
+
+const ARITHMETIC = `
+@group(0) @binding(0) var<uniform> params: vec4u;
+@group(0) @binding(1) var<storage, read_write> out: array<vec4f>;
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  var a0 = vec4f(f32(id.x)); var a1 = a0 + 1.0; var a2 = a0 + 2.0;
+  for (var i = 0u; i < params.x; i++) {
+${
+  "    a0 = fma(a0, vec4f(0.999), a1); a1 = fma(a1, vec4f(0.998), a2); a2 = fma(a2, vec4f(0.997), a0);\n"
+    .repeat(8)
+}
+  }
+  out[id.x] = a0 + a1 + a2;
+}`;
+const FLOPS = 8 * 3 * 4 * 2; // per iteration and invocation
+const ITERATIONS = 256;
+
+const COPIED = 8; // vec4s per invocation
+
+/** A software adapter is fastest where an invocation's vec4s are neighbours, a GPU where those of neighbouring lanes are. */
+function copyCode(kind: AdapterKind): string {
+  const [apart, lane] = kind === "software" ? [1, `lane * ${COPIED}u`] : [64, "lane"];
+  const places = Array.from({ length: COPIED }, (_, i) => `first + ${apart * i}u`);
+  return `
+@group(0) @binding(0) var<uniform> params: vec4u;
+@group(0) @binding(1) var<storage, read> source: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> out: array<vec4f>;
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+  let first = (group.y * grid.x + group.x) * ${64 * COPIED}u + ${lane};
+  if (${places.at(-1)} >= arrayLength(&out)) { return; }
+  ${places.map((at) => `out[${at}] = source[${at}] + f32(params.x);`).join("\n  ")}
+}`;
+}
+
+const COPY_BYTES = 64 << 20;
+
+/** Measures the roof; with `small` on so little that the figures only show that it runs. */
+export async function measureRoof(gpu: Gpu, effort: Effort, small = false): Promise<Roof> {
+  const arena = gpu.arena();
+  // A GPU needs many more invocations than a processor before all of it is at work.
+  const invocations = gpu.kind === "gpu" ? 1 << 20 : 1 << 12;
+  const iterations = small ? 1 : ITERATIONS;
+  const arithmetic = gpu.dispatch({
+    label: "arithmetic",
+    code: ARITHMETIC,
+    params: [iterations, 0, 0, 0],
+    buffers: [arena.buffer("out", invocations * 16)],
+    workgroups: invocations / 64,
+  });
+  const bytes = small ? 1 << 16 : Math.min(COPY_BYTES, gpu.maxBindingBytes / 2);
+  const copy = gpu.dispatch({
+    label: "copy",
+    code: copyCode(gpu.kind),
+    params: [0, 0, 0, 0],
+    buffers: [arena.buffer("source", bytes), arena.buffer("copy", bytes)],
+    workgroups: bytes / 16 / 64 / COPIED,
+  });
+  const gflops = invocations * iterations * FLOPS / await secondsOf(gpu, [arithmetic], effort) / 1e9;
+  const gbytes = 2 * bytes / await secondsOf(gpu, [copy], effort) / 1e9;
+  arena.destroy();
+  return { gflops, gbytes };
+}

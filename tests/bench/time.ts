@@ -1,0 +1,65 @@
+/**
+ * Times dispatches, each round long enough that submitting and reading back do not count.
+ *
+ * @module
+ */
+
+import process from "node:process";
+import type { Dispatch, Gpu } from "../../kernels/gpu.ts";
+import { median, type Seconds } from "./turns.ts";
+
+/**
+ * What time is: that on the clock, or that of the processor, shared out over its cores. Where a software adapter runs on
+ * a busy machine the latter repeats better; it flatters what leaves cores idle.
+ */
+export type Clock = keyof Seconds;
+
+/** How long to measure. */
+export interface Effort {
+  /** Rounds that a median is taken of, where they do not take too long. */
+  rounds: number;
+  /** Seconds that a round lasts at least; 0 for one repetition. */
+  seconds: number;
+  /** What time is. */
+  clock: Clock;
+}
+
+const MOST_REPEATS = 2000;
+const MOST_SECONDS = 2; // of all rounds
+
+/** Gives the seconds since some moment. */
+export function now(clock: Clock): number {
+  if (clock === "clock") return performance.now() / 1000;
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6 / navigator.hardwareConcurrency;
+}
+
+/** Gives the median of some rounds by one clock. */
+export function medianOf(seconds: Seconds, clock: Clock): number {
+  return median(seconds[clock]) / (clock === "clock" ? 1 : navigator.hardwareConcurrency);
+}
+
+/** Gives the median seconds of one run of the dispatches, in order. */
+export async function secondsOf(
+  gpu: Gpu,
+  dispatches: readonly Dispatch[],
+  { rounds, seconds, clock }: Effort,
+): Promise<number> {
+  const run = async (list: readonly Dispatch[]) => {
+    const begin = now(clock);
+    gpu.submit(list);
+    await gpu.read([{ buffer: gpu.empty }]);
+    return now(clock) - begin;
+  };
+  await run(dispatches.map((dispatch) => ({ ...dispatch, grid: [1, 1, 1] }))); // compiles
+  const idle = await run([]);
+  const working = (time: number) => Math.max(time - idle, time / 2, 1e-9); // idle may have been slow by chance
+  const once = working(await run(dispatches));
+  const repeats = Math.max(1, Math.min(MOST_REPEATS, Math.ceil(seconds / once)));
+  const affordable = Math.min(rounds, Math.floor(MOST_SECONDS / (once * repeats)));
+  if (affordable < 1) return once;
+  const list = Array(repeats).fill(dispatches).flat();
+  const times: number[] = [];
+  for (let round = 0; round < affordable; round++) times.push(working(await run(list)) / repeats);
+  return median(times);
+}
