@@ -44,8 +44,12 @@ export function claimsOf(
   const perplexity = (value: number | null | undefined) => value == null ? "none" : value.toFixed(2);
   const gainText = (baseline: Baseline) => {
     const { percent, low, high } = gain(baseline)!;
-    return `${perplexity(scores[baseline]!.perplexity)} → ${perplexity(scores.mixture!.perplexity)}: ` +
-      `${signed(percent)} lower [${signed(low)}, ${signed(high)}]`;
+    const change = percent < 0
+      ? `${signed(-percent)} higher [${signed(-high)}, ${signed(-low)}]`
+      : `${signed(percent)} lower [${signed(low)}, ${signed(high)}]`;
+    return `${perplexity(scores[baseline]!.perplexity)} → ${
+      perplexity(scores.mixture!.perplexity)
+    }: ${change}`;
   };
   if (gain("dense")) {
     claims.push({

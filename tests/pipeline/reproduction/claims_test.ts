@@ -71,7 +71,7 @@ Deno.test("claimsOf() says yes where a run bears a claim out", () => {
 Deno.test("claimsOf() says no where a run does not", () => {
   const claims = claimsOf(evaluation({ mixture: 36.2, segments: [1, 1, 1, 0.9] }), PARTITION, COST, null);
   assertEquals(find(claims, "beats a dense model").holds, false);
-  assertStringIncludes(find(claims, "beats a dense model").here, "−0.6% lower");
+  assertStringIncludes(find(claims, "beats a dense model").here, "36.00 → 36.20: 0.6% higher [−0.4%, 1.6%]");
   assertEquals(find(claims, "Every expert beats").holds, false);
   assertStringIncludes(find(claims, "Every expert beats").here, "1 of 4");
   assertEquals(find(claims, "short prefix").holds, false);
