@@ -5,9 +5,10 @@ import matmulTransposedCode from "./matmul_transposed.wgsl" with {
   type: "text",
 };
 import type { Dispatch, Gpu, GpuBuffer } from "./gpu.ts";
+import { bytesOf } from "./storage.ts";
 import { subgroupMain, type SubgroupTile } from "./matmul_subgroup.ts";
 
-/** A bank of matrices inside a buffer. Offset, stride and model count f32 values and are multiples of 4. */
+/** A bank of matrices inside a buffer. Offset, stride and model count values and are multiples of 4. */
 export interface Matrix {
   /** The buffer that holds it. */
   buffer: GpuBuffer;
@@ -37,7 +38,7 @@ const TAILS: Tail[] = [
 
 /** Arguments of {@link matmul}. */
 export interface Matmul {
-  /** f32 `[models, m, k]`. */
+  /** f32 or bf16 `[models, m, k]`, as b, c and extra. */
   a: Matrix;
   /** f32 `[models, k, n]`; its padding columns are zero. */
   b: Matrix;
@@ -47,6 +48,11 @@ export interface Matmul {
   bias?: Matrix;
   /** f32 `[models, m, n]`: the sum before GELU (written by `bias_gelu`, read by `gelu_slope`), or the residual. */
   extra?: Matrix;
+  /**
+   * f32 `[models, m, n]`, scratch: where the sums of a bf16 `c` wait, in forms that take several passes over the terms.
+   * Without it such a product is left to a form that takes one.
+   */
+  sums?: GpuBuffer;
   /** Number of models. */
   models: number;
   /** Rows of the product. */
@@ -91,9 +97,11 @@ function subgroupCode(tile: SubgroupTile): string {
       "struct Params {\n  rows: u32, tail: u32, resume: u32,",
     )
     .replace("a: array<f32>", "a: array<vec4f>")
+    .replace("fn load_a(i: u32) -> f32", "fn load_a(i: u32) -> vec4f")
     .replace(/^.*ACCUMULATE ==.*\n/m, "") // sums that go on start from c
     .replaceAll("TAIL", "params.tail");
-  return declarations + subgroupMain(tile);
+  const sums = tile.apart ? "@group(0) @binding(6) var<storage, read_write> sums: array<vec4f>;\n" : "";
+  return declarations + sums + subgroupMain(tile);
 }
 
 /** Counts the workgroups that cover `m` rows and `n4` vec4s of columns with one register tile per invocation. */
@@ -157,11 +165,10 @@ function placement(
   }
   const end = offset + (models - 1) * model + (rows - 1) * stride +
     padded(columns);
-  if (end * 4 > buffer.bytes) {
+  const endByte = end * bytesOf(buffer.storage);
+  if (endByte > buffer.bytes) {
     throw new RangeError(
-      `Cannot plan ${label} as ${name} must lie inside "${buffer.label}": it ends at byte ${
-        end * 4
-      }, the buffer has ` +
+      `Cannot plan ${label} as ${name} must lie inside "${buffer.label}": it ends at byte ${endByte}, the buffer has ` +
         `${buffer.bytes}`,
     );
   }
@@ -212,15 +219,22 @@ export function matmul(gpu: Gpu, t: Matmul): Dispatch {
   // Sums that go on from c cannot pass a curved tail: that rare pair is left to the register kernel.
   if (gpu.variants.matmul === "subgroup" && !(accumulate && tail !== "none")) {
     const { tile, rows, workgroups } = subgroupPlan(m, n4, k, models, false);
-    params.splice(3, 3, a / 4, aStride / 4, aModel / 4);
-    return gpu.dispatch({
-      label,
-      code: subgroupCode(tile),
-      params: [rows, TAILS.indexOf(tail), Number(accumulate), ...params],
-      buffers,
-      workgroups,
-      models,
-    });
+    const apart = t.c.buffer.storage === "bf16" && k > tile.panel;
+    if (!apart || t.sums) {
+      const sums = apart ? [t.sums!] : [];
+      for (const buffer of sums) {
+        placement(label, "sums", { buffer, stride: n4 * 4, model: m * n4 * 4 }, m, n, models);
+      }
+      params.splice(3, 3, a / 4, aStride / 4, aModel / 4);
+      return gpu.dispatch({
+        label,
+        code: subgroupCode({ ...tile, apart }),
+        params: [rows, TAILS.indexOf(tail), Number(accumulate), ...params],
+        buffers: [...buffers, ...sums],
+        workgroups,
+        models,
+      });
+    }
   }
   return gpu.dispatch({
     label,
