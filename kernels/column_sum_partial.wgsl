@@ -22,7 +22,6 @@ struct Params { rows: u32, stride4: u32, block_rows: u32, blocks: u32 }
 @group(0) @binding(3) var<storage, read> statistics: array<vec2f>;
 @group(0) @binding(4) var<storage, read_write> partial: array<vec4f>;
 
-fn load_d_y(i: u32) -> vec4f { return d_y[i]; }
 fn load_x(i: u32) -> vec4f { return x[i]; }
 
 @compute @workgroup_size(WG)
@@ -39,7 +38,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   var product = vec4f();
   var i = (model * params.rows + first) * params.stride4 + column;
   for (var row = first; row < end; row++) {
-    let d = load_d_y(i);
+    let d = d_y[i];
     sum += d;
     if (NORMALIZED == 1u) {
       let s = statistics[model * params.rows + row];

@@ -38,15 +38,15 @@ const TAILS: Tail[] = [
 
 /** Arguments of {@link matmul}. */
 export interface Matmul {
-  /** f32 or bf16 `[models, m, k]`, as b, c and extra. */
+  /** f32 or bf16 `[models, m, k]`, as b, c and extra, each on its own. */
   a: Matrix;
-  /** f32 `[models, k, n]`; its padding columns are zero. */
+  /** `[models, k, n]`; its padding columns are zero. */
   b: Matrix;
-  /** f32 `[models, m, n]`. */
+  /** `[models, m, n]`. */
   c: Matrix;
   /** f32 `[models, n]`, for the tails with a bias. */
   bias?: Matrix;
-  /** f32 `[models, m, n]`: the sum before GELU (written by `bias_gelu`, read by `gelu_slope`), or the residual. */
+  /** `[models, m, n]`: the sum before GELU (written by `bias_gelu`, read by `gelu_slope`), or the residual. */
   extra?: Matrix;
   /**
    * f32 `[models, m, n]`, scratch: where the sums of a bf16 `c` wait, in forms that take several passes over the terms.
@@ -213,22 +213,22 @@ export function matmul(gpu: Gpu, t: Matmul): Dispatch {
     t.a.buffer,
     t.b.buffer,
     t.bias?.buffer ?? gpu.empty,
-    t.extra?.buffer ?? gpu.emptyWritable,
+    // Without an extra, stored as one would be: so that products with and without share a text.
+    t.extra?.buffer ?? { ...gpu.emptyWritable, storage: t.b.buffer.storage === "f32" ? "f32" : "bf16" },
     t.c.buffer,
   ];
   // Sums that go on from c cannot pass a curved tail: that rare pair is left to the register kernel.
   if (gpu.variants.matmul === "subgroup" && !(accumulate && tail !== "none")) {
     const { tile, rows, workgroups } = subgroupPlan(m, n4, k, models, false);
-    const apart = t.c.buffer.storage === "bf16" && k > tile.panel;
-    if (!apart || t.sums) {
-      const sums = apart ? [t.sums!] : [];
+    const sums = t.sums && t.c.buffer.storage === "bf16" ? [t.sums] : [];
+    if (sums.length > 0 || t.c.buffer.storage !== "bf16" || k <= tile.panel) {
       for (const buffer of sums) {
         placement(label, "sums", { buffer, stride: n4 * 4, model: m * n4 * 4 }, m, n, models);
       }
       params.splice(3, 3, a / 4, aStride / 4, aModel / 4);
       return gpu.dispatch({
         label,
-        code: subgroupCode({ ...tile, apart }),
+        code: subgroupCode({ ...tile, apart: sums.length > 0 }),
         params: [rows, TAILS.indexOf(tail), Number(accumulate), ...params],
         buffers: [...buffers, ...sums],
         workgroups,
@@ -253,9 +253,9 @@ export function matmul(gpu: Gpu, t: Matmul): Dispatch {
 
 /** Arguments of {@link matmulTransposed}. */
 export interface MatmulTransposed {
-  /** f32 `[models, k, m]`. */
+  /** f32 or bf16 `[models, k, m]`, as b. */
   a: Matrix;
-  /** f32 `[models, k, n]`. */
+  /** `[models, k, n]`. */
   b: Matrix;
   /** f32 `[models, m, n]`. */
   c: Matrix;

@@ -2,7 +2,7 @@
 //
 //   d_q d_k d_v  [models, batch, heads, length, head_stride / 2]  vec2f  read
 //   angles       [length, head_size / 2]                          vec2f  read   cos, sin
-//   d_qkv        [models, rows, stride / 2]                       vec2   write  padding columns become zero
+//   d_qkv        [models, rows, stride / 2]                       vec2f  write  padding columns become zero
 //
 // The transpose of rotary_forward: (a, b) -> (a cos + b sin, b cos - a sin), q's gradient times scale.
 //
@@ -22,8 +22,6 @@ struct Params {
 @group(0) @binding(3) var<storage, read> d_v: array<vec2f>;
 @group(0) @binding(4) var<storage, read> angles: array<vec2f>;
 @group(0) @binding(5) var<storage, read_write> d_qkv: array<vec2f>;
-
-fn store_d_qkv(i: u32, value: vec2f) { d_qkv[i] = value; }
 
 // Column `c` of q's gradient (x) and of k's (y) at `source`, turned back: for halves that a pair lies across.
 fn turned(source: u32, angle: u32, c: u32) -> vec2f {
@@ -61,21 +59,21 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
       let qb = d_q[(source + half + i) / 2u];
       let ka = d_k[(source + i) / 2u];
       let kb = d_k[(source + half + i) / 2u];
-      store_d_qkv((destination + i) / 2u, (qa * cosine + qb * sine) * params.scale);
-      store_d_qkv((destination + half + i) / 2u, (qb * cosine - qa * sine) * params.scale);
-      store_d_qkv((destination + d + i) / 2u, ka * cosine + kb * sine);
-      store_d_qkv((destination + d + half + i) / 2u, kb * cosine - ka * sine);
+      d_qkv[(destination + i) / 2u] = (qa * cosine + qb * sine) * params.scale;
+      d_qkv[(destination + half + i) / 2u] = (qb * cosine - qa * sine) * params.scale;
+      d_qkv[(destination + d + i) / 2u] = ka * cosine + kb * sine;
+      d_qkv[(destination + d + half + i) / 2u] = kb * cosine - ka * sine;
     }
   } else {
     for (var c = 0u; c < d; c += 2u) {
       let left = turned(source, angle, c);
       let right = turned(source, angle, c + 1u);
-      store_d_qkv((destination + c) / 2u, vec2f(left.x, right.x) * params.scale);
-      store_d_qkv((destination + d + c) / 2u, vec2f(left.y, right.y));
+      d_qkv[(destination + c) / 2u] = vec2f(left.x, right.x) * params.scale;
+      d_qkv[(destination + d + c) / 2u] = vec2f(left.y, right.y);
     }
   }
-  for (var c = 0u; c < d; c += 2u) { store_d_qkv((destination + 2u * d + c) / 2u, d_v[(source + c) / 2u]); }
+  for (var c = 0u; c < d; c += 2u) { d_qkv[(destination + 2u * d + c) / 2u] = d_v[(source + c) / 2u]; }
   if (head == params.heads - 1u) {
-    for (var c = 3u * d * params.heads; c < params.stride; c += 2u) { store_d_qkv((model_row * params.stride + c) / 2u, vec2f()); }
+    for (var c = 3u * d * params.heads; c < params.stride; c += 2u) { d_qkv[(model_row * params.stride + c) / 2u] = vec2f(); }
   }
 }

@@ -1,6 +1,6 @@
 // rotary_forward: splits the fused projection into q, k, v by head and rotates q and k by their position.
 //
-//   qkv     [models, rows, stride / 2]                       vec2   read   head by head: q, k, v of head_size each
+//   qkv     [models, rows, stride / 2]                       vec2f  read   head by head: q, k, v of head_size each
 //   angles  [capacity, head_size / 2]                        vec2f  read   cos, sin
 //   start   [1]                                              u32    read   position of the first row
 //   q       [models, batch, heads, length, head_stride / 2]  vec2   write  padding columns become zero
@@ -27,7 +27,6 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> k: array<vec2f>;
 @group(0) @binding(6) var<storage, read_write> v: array<vec2f>;
 
-fn load_qkv(i: u32) -> vec2f { return qkv[i]; }
 fn store_q(i: u32, value: vec2f) { q[i] = value; }
 fn store_k(i: u32, value: vec2f) { k[i] = value; }
 fn store_v(i: u32, value: vec2f) { v[i] = value; }
@@ -37,8 +36,8 @@ fn turned(source: u32, angle: u32, c: u32) -> f32 {
   let half = params.head_size / 2u;
   let i = c % half;
   let turn = angles[angle + i];
-  let a = load_qkv((source + i) / 2u)[(source + i) % 2u];
-  let b = load_qkv((source + half + i) / 2u)[(source + half + i) % 2u];
+  let a = qkv[(source + i) / 2u][(source + i) % 2u];
+  let b = qkv[(source + half + i) / 2u][(source + half + i) % 2u];
   return select(a * turn.x - b * turn.y, b * turn.x + a * turn.y, c >= half);
 }
 
@@ -65,10 +64,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
       let next = angles[angle + i + 1u];
       let cosine = vec2f(turn.x, next.x);
       let sine = vec2f(turn.y, next.y);
-      let qa = load_qkv((source + i) / 2u);
-      let qb = load_qkv((source + half + i) / 2u);
-      let ka = load_qkv((source + d + i) / 2u);
-      let kb = load_qkv((source + d + half + i) / 2u);
+      let qa = qkv[(source + i) / 2u];
+      let qb = qkv[(source + half + i) / 2u];
+      let ka = qkv[(source + d + i) / 2u];
+      let kb = qkv[(source + d + half + i) / 2u];
       store_q((q_row + i) / 2u, (qa * cosine - qb * sine) * params.scale);
       store_q((q_row + half + i) / 2u, (qb * cosine + qa * sine) * params.scale);
       store_k((kv_row + i) / 2u, ka * cosine - kb * sine);
@@ -82,7 +81,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
       store_k((kv_row + c) / 2u, right);
     }
   }
-  for (var c = 0u; c < d; c += 2u) { store_v((kv_row + c) / 2u, load_qkv((source + 2u * d + c) / 2u)); }
+  for (var c = 0u; c < d; c += 2u) { store_v((kv_row + c) / 2u, qkv[(source + 2u * d + c) / 2u]); }
   for (var c = d; c < params.head_stride; c += 2u) {
     store_q((q_row + c) / 2u, vec2f());
     store_k((kv_row + c) / 2u, vec2f());

@@ -662,7 +662,7 @@ export const FIELDS: { readonly [Name in keyof Configuration]: Field } = {
       default: "f32",
       tasks: EXPERT_TASKS,
       help:
-        "numbers that experts train in; bf16 halves activations, its weights are f32 in checkpoints and later",
+        "what experts train in; bf16 halves activations; their weights are f32, as are evaluation and generation",
     },
     saveDtype: {
       flag: "save-dtype",

@@ -126,13 +126,13 @@ export interface Activations {
   logits: GpuBuffer;
   /** One entry per layer; they share what a later layer may overwrite. */
   layers: LayerActivations[];
-  /** `[models, R, H]` in the dtype, as all below to `qkv` but the statistics: the last layer's output. */
+  /** `[models, R, H]` in the dtype: the last layer's output. */
   output: GpuBuffer;
-  /** `[models, R, H]`: `output`, normalised. */
+  /** `[models, R, H]` in the dtype: `output`, normalised. */
   normalized: GpuBuffer;
   /** f32 `[models, R, 2]`. */
   statistics: GpuBuffer;
-  /** `[models, R, 3H]`; in training also its gradient. */
+  /** f32 `[models, R, 3H]`, rounded as q, k and v where these are bf16; in training also its gradient. */
   qkv: GpuBuffer;
   /** f32 `[models, R, 4H]` with bf16: scratch for the sums of products; in training the inner gradient. */
   sums?: GpuBuffer;
@@ -242,7 +242,7 @@ export function createActivations(
     output,
     normalized: stream("final norm"),
     statistics: statistics("final statistics"),
-    qkv: stored("qkv", models * rows * padded(3 * config.hidden)),
+    qkv: float("qkv", models * rows * padded(3 * config.hidden)),
     sums: dtype === "f32" ? undefined : gradients?.inner ?? wide("sums of products", "f32"),
     scratch: {
       running: float("attention's running sums", attentionScratch(attention).running),

@@ -26,8 +26,8 @@ interface Tolerances {
 }
 const TOLERANCES: Record<Dtype, Tolerances> = {
   f32: { loss: 1e-4, norm: 1e-4, gradients: 1e-3, weights: 1e-3, biases: 1e-3 },
-  // Measured, the worst of both models: 9.2e-4, 1.7e-3, 9.8e-3, 6.2e-3, 6.5e-2. A bf16 is rounded to 3.9e-3.
-  bf16: { loss: 2e-3, norm: 4e-3, gradients: 2e-2, weights: 1.3e-2, biases: 0.13 },
+  // Measured, the worst of both models: 9.2e-4, 1.4e-3, 8.6e-3, 7.1e-3, 4.9e-2. A bf16 is rounded to 3.9e-3.
+  bf16: { loss: 2e-3, norm: 3e-3, gradients: 2e-2, weights: 1.5e-2, biases: 0.1 },
 };
 
 interface Expected {
