@@ -225,7 +225,7 @@ export {
   type OpenGpuOptions,
 } from "./kernels/gpu.ts";
 export { type Dtype, type Storage } from "./kernels/storage.ts";
-export { type AdapterKind, type Variants } from "./kernels/variants.ts";
+export { type AdapterKind, parseVariants, type Variants } from "./kernels/variants.ts";
 export { type AdamwSettings } from "./kernels/adamw.ts";
 export { type ModelConfig, parameterCount, validateModelConfig } from "./pipeline/model/config.ts";
 export { initialWeights, type Weights } from "./pipeline/model/parameters.ts";

@@ -4,6 +4,9 @@ import forwardCode from "./attention_forward.wgsl" with { type: "text" };
 import headsCode from "./attention_backward_heads.wgsl" with { type: "text" };
 import queryCode from "./attention_backward_query.wgsl" with { type: "text" };
 import keyCode from "./attention_backward_key.wgsl" with { type: "text" };
+import forwardWorkgroupCode from "./attention_forward_workgroup.wgsl" with { type: "text" };
+import queryWorkgroupCode from "./attention_backward_query_workgroup.wgsl" with { type: "text" };
+import keyWorkgroupCode from "./attention_backward_key_workgroup.wgsl" with { type: "text" };
 import { attentionBackwardSubgroup, attentionForwardSubgroup } from "./attention_subgroup.ts";
 import type { Dispatch, Gpu, GpuBuffer } from "./gpu.ts";
 import { padded } from "./matmul.ts";
@@ -13,6 +16,12 @@ const WORKGROUP = 16;
 /** Keys per block of the subgroup forms: as many as their panels leave in the first-level cache. */
 const FORWARD_BLOCK = 64;
 const BACKWARD_BLOCK = 32;
+/** Queries or keys per block of the workgroup forms, as their texts say. */
+const WORKGROUP_BLOCK = 32;
+
+function withHeadSize(code: string, headSize: number): string {
+  return code.replace(/const HEAD4: u32 = \d+u;/, `const HEAD4: u32 = ${padded(headSize) / 4}u;`);
+}
 
 function plan(
   gpu: Gpu,
@@ -23,10 +32,9 @@ function plan(
   capacity = shape.length,
 ): Dispatch {
   const { models, batch, length, heads, headSize } = shape;
-  const head4 = padded(headSize) / 4;
   return gpu.dispatch({
     label,
-    code: code.replace(/const HEAD4: u32 = \d+u;/, `const HEAD4: u32 = ${head4}u;`),
+    code: withHeadSize(code, headSize),
     constants: { WG: WORKGROUP },
     params: [batch * heads * length, length, heads, headSize, padded(heads * headSize), capacity],
     buffers,
@@ -52,6 +60,25 @@ function planHeads(
     params: [batch * heads * length, length, heads, headSize, padded(heads * headSize), length],
     buffers,
     workgroups: batch * heads,
+    models,
+  });
+}
+
+/** Plans one workgroup per block of 32 queries or keys of a head. */
+function planBlocks(
+  gpu: Gpu,
+  shape: AttentionShape,
+  label: string,
+  code: string,
+  buffers: GpuBuffer[],
+): Dispatch {
+  const { models, batch, length, heads, headSize } = shape;
+  return gpu.dispatch({
+    label,
+    code: withHeadSize(code, headSize),
+    params: [batch * heads, length, heads, headSize, padded(heads * headSize)],
+    buffers,
+    workgroups: batch * heads * Math.ceil(length / WORKGROUP_BLOCK),
     models,
   });
 }
@@ -94,6 +121,9 @@ export function attentionForward(gpu: Gpu, t: AttentionForward): Dispatch {
       t.scratch.running,
       t.scratch.sums,
     ], FORWARD_BLOCK);
+  }
+  if (gpu.variants.attention === "workgroup" && !t.cache) {
+    return planBlocks(gpu, t.shape, "attention_forward", forwardWorkgroupCode, [t.q, t.k, t.v, t.out, t.lse]);
   }
   return plan(gpu, t.shape, "attention_forward", forwardCode, [
     t.q,
@@ -142,6 +172,13 @@ export function attentionBackward(gpu: Gpu, t: AttentionBackward): Dispatch[] {
         [...inputs, ...outputs],
         BACKWARD_BLOCK,
       ),
+    ];
+  }
+  if (gpu.variants.attention === "workgroup") {
+    return [
+      heads,
+      planBlocks(gpu, t.shape, "attention_backward_query", queryWorkgroupCode, [...inputs, t.dQ]),
+      planBlocks(gpu, t.shape, "attention_backward_key", keyWorkgroupCode, [...inputs, t.dK, t.dV]),
     ];
   }
   return [

@@ -5,7 +5,8 @@ import finishCode from "./column_sum_finish.wgsl" with { type: "text" };
 import type { Dispatch, Gpu, GpuBuffer } from "./gpu.ts";
 import { type Matrix, padded } from "./matmul.ts";
 
-const WORKGROUP = 16;
+/** Neighbours take neighbouring columns in either form: a GPU just needs more of them in a workgroup. */
+const WORKGROUPS = { invocation: 16, workgroup: 64 };
 const BLOCK_ROWS = 64;
 
 /** Arguments of {@link columnSum}. */
@@ -36,6 +37,7 @@ export function columnSumScratch(models: number, rows: number, columns: number):
 /** Plans the sums of the columns of `dY` (with `normalized`: of `dY · z` and of `dY`), in two dispatches. */
 export function columnSum(gpu: Gpu, t: ColumnSum): Dispatch[] {
   const { rows, models } = t;
+  const workgroup = WORKGROUPS[gpu.variants.rows];
   const stride4 = padded(t.columns) / 4;
   const blocks = Math.ceil(rows / BLOCK_ROWS);
   const normalized = Number(t.normalized !== undefined);
@@ -44,19 +46,19 @@ export function columnSum(gpu: Gpu, t: ColumnSum): Dispatch[] {
     gpu.dispatch({
       label: "column_sum_partial",
       code: partialCode,
-      constants: { WG: WORKGROUP, NORMALIZED: normalized },
+      constants: { WG: workgroup, NORMALIZED: normalized },
       params: [rows, stride4, BLOCK_ROWS, blocks],
       buffers: [t.dY, t.normalized?.x ?? gpu.empty, t.normalized?.statistics ?? gpu.empty, t.partial],
-      workgroups: Math.ceil((stride4 * blocks) / WORKGROUP),
+      workgroups: Math.ceil((stride4 * blocks) / workgroup),
       models,
     }),
     gpu.dispatch({
       label: "column_sum_finish",
       code: finishCode,
-      constants: { WG: WORKGROUP, ACCUMULATE: Number(t.accumulate ?? false) },
+      constants: { WG: workgroup, ACCUMULATE: Number(t.accumulate ?? false) },
       params: [blocks, width4, (t.sums.offset ?? 0) / 4, t.sums.model / 4],
       buffers: [t.partial, t.sums.buffer],
-      workgroups: Math.ceil(width4 / WORKGROUP),
+      workgroups: Math.ceil(width4 / workgroup),
       models,
     }),
   ];

@@ -2,9 +2,12 @@
 
 import forwardCode from "./cross_entropy_forward.wgsl" with { type: "text" };
 import backwardCode from "./cross_entropy_backward.wgsl" with { type: "text" };
+import forwardWorkgroupCode from "./cross_entropy_forward_workgroup.wgsl" with { type: "text" };
+import backwardWorkgroupCode from "./cross_entropy_backward_workgroup.wgsl" with { type: "text" };
 import sumCode from "./sequence_sum.wgsl" with { type: "text" };
 import type { Dispatch, Gpu, GpuBuffer } from "./gpu.ts";
 import { padded } from "./matmul.ts";
+import { rowPlan } from "./rows.ts";
 
 const WORKGROUP = 16;
 
@@ -36,11 +39,9 @@ export interface CrossEntropy {
 export function crossEntropyForward(gpu: Gpu, t: CrossEntropy): Dispatch {
   return gpu.dispatch({
     label: "cross_entropy_forward",
-    code: forwardCode,
-    constants: { WG: WORKGROUP },
+    ...rowPlan(gpu, { rows: t.chunk, columns: t.vocabulary }, forwardCode, forwardWorkgroupCode),
     params: [t.chunk, t.first, t.rows, t.vocabulary, padded(t.vocabulary) / 4, t.sharedTargets ? 0 : t.rows],
     buffers: [t.logits, t.targets, t.weights, t.nll],
-    workgroups: Math.ceil(t.chunk / WORKGROUP),
     models: t.models,
   });
 }
@@ -49,11 +50,9 @@ export function crossEntropyForward(gpu: Gpu, t: CrossEntropy): Dispatch {
 export function crossEntropyBackward(gpu: Gpu, t: CrossEntropy): Dispatch {
   return gpu.dispatch({
     label: "cross_entropy_backward",
-    code: backwardCode,
-    constants: { WG: WORKGROUP },
+    ...rowPlan(gpu, { rows: t.chunk, columns: t.vocabulary }, backwardCode, backwardWorkgroupCode),
     params: [t.chunk, t.first, t.rows, t.vocabulary, padded(t.vocabulary) / 4],
     buffers: [t.targets, t.weights, t.logits, t.nll],
-    workgroups: Math.ceil(t.chunk / WORKGROUP),
     models: t.models,
   });
 }

@@ -104,7 +104,7 @@ export interface Gpu {
 export interface OpenGpuOptions {
   /** `high-performance`, `low-power`, or part of an adapter's name that the adapter obtained must hold. */
   adapter?: string;
-  /** Forms of kernels to use instead of the table's. */
+  /** Forms of kernels to use instead of the table's; each must be one that the adapter can run. */
   variants?: Partial<Variants>;
 }
 
@@ -127,7 +127,7 @@ export function foldGrid(count: number): [number, number] {
  * Opens the WebGPU device with the adapter's own limits.
  *
  * Throws an `Error` when there is no adapter (and says which package brings one), or when `adapter` names
- * another than the one obtained.
+ * another than the one obtained, and a `RangeError` where a form in `variants` is unknown or beyond the adapter.
  */
 export async function openGpu({ adapter: wanted, variants }: OpenGpuOptions = {}): Promise<Gpu> {
   const preference = wanted === "high-performance" || wanted === "low-power" ? wanted : undefined;
@@ -148,7 +148,11 @@ export async function openGpu({ adapter: wanted, variants }: OpenGpuOptions = {}
     adapter.info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader/i.test(description) ? "software" : "gpu";
   const canProfile = adapter.features.has("timestamp-query");
   const { limits } = adapter;
-  const features: GPUFeatureName[] = canProfile ? ["timestamp-query"] : [];
+  const f16 = adapter.features.has("shader-f16");
+  const features: GPUFeatureName[] = [
+    ...canProfile ? ["timestamp-query"] as const : [],
+    ...f16 ? ["shader-f16"] as const : [],
+  ];
   const requiredLimits = {
     maxBufferSize: limits.maxBufferSize,
     maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
@@ -158,19 +162,26 @@ export async function openGpu({ adapter: wanted, variants }: OpenGpuOptions = {}
     maxComputeWorkgroupSizeX: limits.maxComputeWorkgroupSizeX,
   };
   // Deno 2.9 grants subgroups without listing them among the adapter's features, so asking is the way to know.
-  let subgroupOf8 = adapter.info.subgroupMinSize === 8 && adapter.info.subgroupMaxSize === 8;
+  let subgroupsOf8 = adapter.info.subgroupMinSize === 8 && adapter.info.subgroupMaxSize === 8;
   let device: GPUDevice | undefined;
-  if (subgroupOf8) {
+  if (subgroupsOf8) {
     device = await adapter.requestDevice({ requiredFeatures: [...features, "subgroups"], requiredLimits })
       .catch(() => undefined);
-    subgroupOf8 = device !== undefined;
+    subgroupsOf8 = device !== undefined;
   }
   device ??= await adapter.requestDevice({ requiredFeatures: features, requiredLimits });
+  let chosen: Variants;
+  try {
+    chosen = chooseVariants(kind, { subgroupsOf8, f16 }, variants);
+  } catch (error) {
+    device.destroy();
+    throw error;
+  }
   return wrapDevice(device, {
     adapter: description,
     kind,
     canProfile,
-    variants: chooseVariants(kind, subgroupOf8, variants),
+    variants: chosen,
   });
 }
 

@@ -2,10 +2,11 @@
 
 import forwardCode from "./layer_norm_forward.wgsl" with { type: "text" };
 import backwardCode from "./layer_norm_backward.wgsl" with { type: "text" };
+import forwardWorkgroupCode from "./layer_norm_forward_workgroup.wgsl" with { type: "text" };
+import backwardWorkgroupCode from "./layer_norm_backward_workgroup.wgsl" with { type: "text" };
 import { type Dispatch, floatBits, type Gpu, type GpuBuffer } from "./gpu.ts";
 import { type Matrix, padded } from "./matmul.ts";
-
-const WORKGROUP = 16;
+import { rowPlan } from "./rows.ts";
 
 /** Arguments of {@link layerNormForward}. */
 export interface LayerNormForward {
@@ -32,11 +33,9 @@ export function layerNormForward(gpu: Gpu, t: LayerNormForward): Dispatch {
   const { offset = 0, model } = t.parameters;
   return gpu.dispatch({
     label: "layer_norm_forward",
-    code: forwardCode,
-    constants: { WG: WORKGROUP },
+    ...rowPlan(gpu, t, forwardCode, forwardWorkgroupCode),
     params: [t.rows, t.columns, padded(t.columns) / 4, offset / 4, model / 4, floatBits(t.epsilon)],
     buffers: [t.x, t.parameters.buffer, t.y, t.statistics],
-    workgroups: Math.ceil(t.rows / WORKGROUP),
     models: t.models,
   });
 }
@@ -68,8 +67,7 @@ export function layerNormBackward(gpu: Gpu, t: LayerNormBackward): Dispatch {
   const { offset = 0, model } = t.parameters;
   return gpu.dispatch({
     label: "layer_norm_backward",
-    code: backwardCode,
-    constants: { WG: WORKGROUP },
+    ...rowPlan(gpu, t, backwardCode, backwardWorkgroupCode),
     params: [
       t.rows,
       t.columns,
@@ -79,7 +77,6 @@ export function layerNormBackward(gpu: Gpu, t: LayerNormBackward): Dispatch {
       Number(t.accumulate ?? false),
     ],
     buffers: [t.dY, t.x, t.statistics, t.parameters.buffer, t.dX],
-    workgroups: Math.ceil(t.rows / WORKGROUP),
     models: t.models,
   });
 }

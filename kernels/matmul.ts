@@ -7,6 +7,12 @@ import matmulTransposedCode from "./matmul_transposed.wgsl" with {
 import type { Dispatch, Gpu, GpuBuffer } from "./gpu.ts";
 import { bytesOf } from "./storage.ts";
 import { subgroupMain, type SubgroupTile } from "./matmul_subgroup.ts";
+import {
+  matmulTransposedWorkgroupCode,
+  matmulWorkgroupCode,
+  matmulWorkgroupF16Code,
+  workgroupTiles,
+} from "./matmul_workgroup.ts";
 
 /** A bank of matrices inside a buffer. Offset, stride and model count values and are multiples of 4. */
 export interface Matrix {
@@ -236,6 +242,21 @@ export function matmul(gpu: Gpu, t: Matmul): Dispatch {
       });
     }
   }
+  if (gpu.variants.matmul.startsWith("workgroup")) {
+    const { tile, workgroups } = workgroupTiles(m, n4, models);
+    // Of all products, those of linear layers forward alone have a bias: kernels/NOTES.md tells why no others are in f16.
+    const f16 = gpu.variants.matmul === "workgroup_f16" && withBias;
+    params.splice(3, 3, a / 4, aStride / 4, aModel / 4);
+    return gpu.dispatch({
+      label,
+      code: f16 ? matmulWorkgroupF16Code : matmulWorkgroupCode,
+      constants: { TILE: tile, TAIL: TAILS.indexOf(tail), ACCUMULATE: Number(accumulate) },
+      params,
+      buffers,
+      workgroups,
+      models,
+    });
+  }
   return gpu.dispatch({
     label,
     code: matmulCode,
@@ -307,6 +328,18 @@ export function matmulTransposed(gpu: Gpu, t: MatmulTransposed): Dispatch {
         gpu.emptyWritable,
         t.c.buffer,
       ],
+      workgroups,
+      models,
+    });
+  }
+  if (gpu.variants.matmul.startsWith("workgroup")) {
+    const { tile, workgroups } = workgroupTiles(m, n4, models);
+    return gpu.dispatch({
+      label,
+      code: matmulTransposedWorkgroupCode,
+      constants: { TILE: tile, ACCUMULATE: Number(accumulate) },
+      params: [m, n4, k, ...a, ...b, ...c],
+      buffers: [t.a.buffer, t.b.buffer, t.c.buffer],
       workgroups,
       models,
     });

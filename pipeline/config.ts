@@ -6,6 +6,7 @@
  */
 
 import * as v from "valibot";
+import { formsText } from "../kernels/variants.ts";
 import paper1300 from "../fixtures/presets/paper-1.3b.json" with { type: "json" };
 import paper335 from "../fixtures/presets/paper-335m.json" with { type: "json" };
 import small from "../fixtures/presets/small.json" with { type: "json" };
@@ -701,7 +702,10 @@ const PIPES = ["tokenize", "score", "assign"];
 const TRAINING = ["train-expert", "train-dense"];
 const IN_A_RUN = ["partition", ...STAGES, ...TRAINING, "reproduce"];
 
-/** Holds what a command can be told besides the configuration; nothing that is written depends on it. */
+/**
+ * Holds what a command can be told besides the configuration; nothing that is written depends on it, but for how an adapter
+ * and its forms of kernels round.
+ */
 export const OPTIONS: Readonly<Record<string, Field>> = section("Command", [], {
   run: {
     flag: "run",
@@ -848,6 +852,14 @@ export const OPTIONS: Readonly<Record<string, Field>> = section("Command", [], {
     default: "",
     tasks: ["partition", "train-routers", "score", ...TRAINING, "evaluate", "generate", "reproduce"],
     help: "high-performance, low-power, or part of the name that the adapter must have",
+  },
+  variants: {
+    flag: "variants",
+    type: "text",
+    value: "KERNEL=FORM,…",
+    default: "",
+    tasks: ["partition", "train-routers", "score", ...TRAINING, "evaluate", "generate", "reproduce"],
+    help: `forms of kernels to run instead of the adapter's own: ${formsText()}`,
   },
   resamples: {
     flag: "resamples",

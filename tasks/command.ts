@@ -16,6 +16,7 @@ import {
   nearest,
   OPTIONS,
   parseValue,
+  parseVariants,
   type PartitionEvent,
   readConfiguration,
   requirement,
@@ -171,13 +172,14 @@ async function readArguments(task: Task, args: string[]): Promise<Omit<Call, "si
     const target = name in FIELDS ? given : options;
     target[name] = value;
   }
+  const variants = parseVariants(String(options.variants));
   const file = options.config ? await readConfiguration(String(options.config)) : undefined;
   const sources: Sources = {
     preset: String(options.preset) || undefined,
     file,
     flags: given as Partial<Configuration>,
   };
-  return { paths, sources, options };
+  return { paths, sources, options: { ...options, variants } };
 }
 
 /** Takes out every `--flag ""` and `--flag=`, which the parser cannot tell from other things. */

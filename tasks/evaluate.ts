@@ -12,8 +12,8 @@ if (import.meta.main) {
     name: "evaluate",
     about:
       "Evaluates the mixture of a run on its held-out documents: perplexities, gains, sources, segments, prefixes.",
-    run: async ({ options: { run, resamples, force, adapter, json }, signal, onEvent }) => {
-      const evaluation = await evaluateRun({ run, resamples, force, adapter }, { signal, onEvent });
+    run: async ({ options: { run, resamples, force, adapter, variants, json }, signal, onEvent }) => {
+      const evaluation = await evaluateRun({ run, resamples, force, adapter, variants }, { signal, onEvent });
       console.log(json ? JSON.stringify({ run, ...evaluation }, null, 2) : evaluationText(run, evaluation));
     },
   });

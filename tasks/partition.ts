@@ -13,12 +13,12 @@ if (import.meta.main) {
     about:
       "Partitions text into balanced shards, one set per expert; runs what is missing, skips what is up to date.",
     run: async ({ sources, options, signal, onEvent }) => {
-      const { run, force, adapter, json } = options;
+      const { run, force, adapter, variants, json } = options;
       if (options.dryRun) {
         const plan = await planPartition({ run, sources, force });
         return console.log(json ? JSON.stringify(plan, null, 2) : planText(plan));
       }
-      const summary = await partition({ run, sources, force, adapter }, { signal, onEvent });
+      const summary = await partition({ run, sources, force, adapter, variants }, { signal, onEvent });
       console.log(json ? JSON.stringify(summary, null, 2) : summaryText(summary));
     },
   });

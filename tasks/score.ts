@@ -24,7 +24,7 @@ if (import.meta.main) {
       const routers = await loadRouters(values.routers);
       const prefix = values.prefix ?? routers.notes.prefix;
       if (!prefix) throw new RangeError("Cannot score as the routers do not say their prefix: set --prefix");
-      const gpu = await openGpu({ adapter: options.adapter || undefined });
+      const gpu = await openGpu({ adapter: options.adapter || undefined, variants: options.variants });
       onEvent({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
       const onWarning = (message: string) => onEvent({ type: "warning", message });
       const batches = score(arrowInput(paths), {

@@ -9,9 +9,10 @@ import type { Call } from "./command.ts";
 
 /** Runs a stage and prints what it made. */
 export async function runStageTask(stage: Stage, { sources, options, signal, onEvent }: Call): Promise<void> {
-  const { run, force, adapter, json } = options;
+  const { run, force, adapter, variants, json } = options;
   const part = parsePart(options.part);
-  const result = await runOneStage({ run, sources, force, adapter, stage, part }, { signal, onEvent });
+  const task = { run, sources, force, adapter, variants, stage, part };
+  const result = await runOneStage(task, { signal, onEvent });
   if (json) console.log(JSON.stringify({ run, stage, ...result }, null, 2));
   else console.log(`${run}: ${stage} is complete${part ? ` for part ${options.part}` : ""}`);
 }

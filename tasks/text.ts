@@ -65,15 +65,22 @@ export function planText(plan: PartitionPlan): string {
 /** Lays out what a verification found. */
 export function verifyText(
   run: string,
-  { files, trainSequences, testSequences, loads, problems }: VerifyReport,
+  { files, trainSequences, testSequences, loads, parts, problems }: VerifyReport,
 ): string {
   if (problems.length > 0) {
     return problems.map(({ file, what, remedy }) => `${file}: ${what}; ${remedy}`).join("\n");
   }
-  return `${run}: ${count(files)} files as their manifests say, ${count(trainSequences)} training and ` +
-    `${count(testSequences)} held-out sequences in exactly one expert's shards each; loads ${
-      loads.map(count).join(", ")
-    }`;
+  const sequences = `${count(trainSequences)} training and ${count(testSequences)} held-out sequences`;
+  if (parts) {
+    return `${run}: ${count(files)} files as their manifests say, ${sequences}; the part of expert ${
+      parts.join(", ")
+    } alone, so that nothing tells what the others hold`;
+  }
+  return `${run}: ${
+    count(files)
+  } files as their manifests say, ${sequences} in exactly one expert's shards each; loads ${
+    loads.map(count).join(", ")
+  }`;
 }
 
 /** Lays out one row of a shard: what is known of it, then its text. */

@@ -37,6 +37,42 @@ Deno.test("without an adapter a task says which package to install", () =>
     assertFails(outcome, 1, "apt-get install mesa-vulkan-drivers libvulkan1");
   }));
 
+Deno.test("kernel forms that are unknown, or that the adapter cannot run, are named with what there is", () =>
+  withRun(async (_, run) => {
+    const config = `${run}/config.json`;
+    const before = await Deno.readTextFile(config);
+    const routers = (variants: string, options?: Deno.CommandOptions) =>
+      task("train-routers", ["--run", run, "--force", "--variants", variants], options);
+    for (
+      const name of ["partition", "score", "train-expert", "train-dense", "evaluate", "generate", "reproduce"]
+    ) {
+      const outcome = await task(name, ["--run", run, "--variants", "matmul=fast"]);
+      assertFails(
+        outcome,
+        2,
+        '"matmul=fast"',
+        "matmul=registers|subgroup|workgroup",
+        "rows=invocation|workgroup",
+      );
+    }
+    assertFails(await routers("conv=tiles"), 2, '"conv=tiles"', "attention=query|subgroup|workgroup");
+    const narrow = { env: { LP_NATIVE_VECTOR_WIDTH: "128" } }; // lavapipe then has subgroups of 4
+    const outcome = await routers("rows=workgroup,attention=subgroup", narrow);
+    if (outcome.code !== 0) { // 0: an adapter that the variable does not concern
+      assertFails(
+        outcome,
+        2,
+        "attention=subgroup as the adapter must offer subgroups of 8",
+        "query, workgroup",
+      );
+    }
+    assertEquals(await Deno.readTextFile(config), before);
+    const { code, err } = await routers("rows=workgroup,attention=query");
+    assertEquals(code, 0, err);
+    const { variants } = JSON.parse(await Deno.readTextFile(config)).adapter;
+    assertEquals(variants, { ...JSON.parse(before).adapter.variants, attention: "query", rows: "workgroup" });
+  }));
+
 Deno.test("missing or empty input is named", () =>
   inFolder(async (folder) => {
     const missing = ["--run", `${folder}/run`, "--input", `${folder}/no.jsonl`];

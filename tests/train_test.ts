@@ -318,7 +318,7 @@ Deno.test("train-dense sees as many tokens as all experts together, with E times
     assertEquals([dense.rate, steps.rate], [0.003, 0.002]);
   }));
 
-Deno.test("train-expert keeps the checkpoints of another adapter until told", () =>
+Deno.test("train-expert keeps the checkpoints of another adapter, or of other kernel forms, until told", () =>
   inFolder(async (folder) => {
     const run = `${folder}/run`;
     await copy(await partitioned(), run);
@@ -327,6 +327,11 @@ Deno.test("train-expert keeps the checkpoints of another adapter until told", ()
     const states = `${run}/experts/expert-00/checkpoints`;
     await Deno.remove(`${states}/step-00000040.safetensors`);
     const before = await hashes(run);
+    const wish = ["--variants", "attention=query"]; // in no adapter's table
+    const forms = await task("train-expert", ["--run", run, "--expert", "0", ...wish]);
+    assertEquals(forms.code, 2, forms.err);
+    assertStringIncludes(forms.err, "its checkpoint of step 35 was made with another variants");
+    assertEquals(await hashes(run), before);
     const other = { env: { LP_NATIVE_VECTOR_WIDTH: "128" } }; // lavapipe then has another name, and other kernels
     const refused = await task("train-expert", ["--run", run, "--expert", "0"], other);
     if (refused.code === 0) return; // an adapter that the variable does not concern

@@ -5,6 +5,7 @@
  */
 
 import { type Gpu, openGpu } from "../../kernels/gpu.ts";
+import type { Variants } from "../../kernels/variants.ts";
 import type { Configuration, Stage } from "../config.ts";
 import { readShards } from "../data/arrow.ts";
 import {
@@ -41,6 +42,8 @@ export interface EvaluateRunOptions {
   force?: boolean;
   /** `high-performance`, `low-power` or part of the name that the GPU must have. */
   adapter?: string;
+  /** Forms of kernels to run instead of the adapter's own. */
+  variants?: Partial<Variants>;
   /** An open device to use instead of opening one; it stays open. */
   gpu?: Gpu;
 }
@@ -69,7 +72,7 @@ interface Model {
  * @throws {Error} if another process holds the run or there is no GPU; the signal's reason where it ends the work.
  */
 export async function evaluateRun(
-  { run, resamples = RESAMPLES, force = false, adapter, gpu: given }: EvaluateRunOptions,
+  { run, resamples = RESAMPLES, force = false, adapter, variants, gpu: given }: EvaluateRunOptions,
   { onEvent: emit = () => {}, signal }: { onEvent?: (event: PartitionEvent) => void; signal?: AbortSignal } =
     {},
 ): Promise<Evaluation> {
@@ -81,7 +84,7 @@ export async function evaluateRun(
     const routers = await routersOf(run, configuration, score);
     const models = await modelsOf(run, routers.models.length, tokenize);
     if (!gpu) {
-      gpu = await openGpu({ adapter: adapter || undefined });
+      gpu = await openGpu({ adapter: adapter || undefined, variants });
       emit({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
     }
 

@@ -61,16 +61,16 @@ const FIRST_RATE = 4e-3;
  * gives as flags are not searched for. Throws what the steps throw.
  */
 export async function reproduce(options: ReproduceOptions): Promise<Reproduction> {
-  const { run, force, adapter, onEvent: emit = () => {}, signal, trialShare = 1 / 8 } = options;
+  const { run, force, adapter, variants, onEvent: emit = () => {}, signal, trialShare = 1 / 8 } = options;
   const summary = await partition(
-    { run, sources: { flags: withoutRates(options.sources ?? {}) }, force, adapter },
+    { run, sources: { flags: withoutRates(options.sources ?? {}) }, force, adapter, variants },
     { onEvent: emit, signal },
   );
   const given = options.sources?.flags ?? {};
   const experts = summary.experts.length;
   const search: Reproduction["search"] = {};
   const rates: Partial<Configuration> = {};
-  const gpu = await openGpu({ adapter: adapter || undefined });
+  const gpu = await openGpu({ adapter: adapter || undefined, variants });
   emit({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
   try {
     const trials: Record<Searched, (trial: TrainOptions) => Promise<number>> = {

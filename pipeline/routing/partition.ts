@@ -6,6 +6,7 @@
  */
 
 import { type Gpu, openGpu } from "../../kernels/gpu.ts";
+import type { Variants } from "../../kernels/variants.ts";
 import { type Configuration, type Sources, type Stage, STAGES } from "../config.ts";
 import { loadRouters, type Routers } from "../model/checkpoint.ts";
 import { readRunConfiguration, resolveRun, writeRunConfiguration } from "../run/configuration.ts";
@@ -26,6 +27,8 @@ export interface PartitionOptions {
   force?: boolean;
   /** `high-performance`, `low-power` or part of the name that the GPU must have. */
   adapter?: string;
+  /** Forms of kernels to run instead of the adapter's own. */
+  variants?: Partial<Variants>;
 }
 
 /** Watches a run and may end it. */
@@ -90,7 +93,7 @@ export function neededBy(stage: Stage, routersExist: boolean): Stage[] {
 }
 
 async function inRun<Result>(
-  { run, sources = {}, force = false, adapter }: PartitionOptions,
+  { run, sources = {}, force = false, adapter, variants }: PartitionOptions,
   { onEvent: emit = () => {}, signal }: PartitionWatch,
   task: string,
   shared: boolean,
@@ -116,7 +119,7 @@ async function inRun<Result>(
     }
     const open = async () => {
       if (gpu) return gpu;
-      gpu = await openGpu({ adapter: adapter || undefined });
+      gpu = await openGpu({ adapter: adapter || undefined, variants });
       emit({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
       if (!shared) {
         await writeRunConfiguration(run, configuration, {

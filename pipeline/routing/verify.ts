@@ -36,8 +36,10 @@ export interface VerifyReport {
   trainSequences: number;
   /** Held-out sequences that were found in the shards of one expert. */
   testSequences: number;
-  /** Training sequences of each expert `[E]`. */
+  /** Training sequences of each expert `[E]`, or of each of the `parts`. */
   loads: number[];
+  /** The experts whose parts are there, where they are there without the run that they come from. */
+  parts?: number[];
   /** What is wrong; nothing if the list is empty. At most 100 of the rows. */
   problems: VerifyProblem[];
 }
@@ -53,6 +55,7 @@ export interface VerifyProgress {
 }
 
 const MOST_ROW_PROBLEMS = 100;
+const COPY_AGAIN = "copy the expert's folder, config.json and tokenizer.json again from their run";
 const KINDS = ["train", "test"] as const;
 
 /** What is known while a run is verified. */
@@ -64,13 +67,15 @@ interface Verification {
   report: VerifyReport;
   progress: (progress: VerifyProgress) => void;
   problem: (file: string, what: string, remedy?: string) => void;
+  /** How to mend what a check throws. */
+  thrown: string;
 }
 
 /**
- * Verifies the partition in a run folder: size and hash of every file that a manifest names, counts, that tokenizer, routers,
- * S, M and E are the same everywhere, that every token row is unchanged in the shards of exactly one expert, that this is the
- * expert that assigning the scores again gives, and that the loads are balanced. Memory does not grow with the corpus, but
- * holds one chunk of the assignment.
+ * Verifies the partition in a run folder, or the parts of single experts that were copied out of one: size and hash of every
+ * file that a manifest names, counts, that tokenizer, routers, S, M and E are the same everywhere; and, of a run, that every
+ * token row is unchanged in the shards of exactly one expert, that this is the expert that assigning the scores again gives,
+ * and that the loads are balanced. Memory does not grow with the corpus, but holds one chunk of the assignment.
  *
  * @throws {RangeError} if the folder isn't a run.
  */
@@ -92,7 +97,10 @@ export async function verifyRun(
     loads: [],
     problems: [],
   };
-  const again = `remove it and run deno task partition --run ${run}`;
+  const alone = await partsAlone(run);
+  const partition = `run deno task partition --run ${run}`;
+  const again = alone.length > 0 ? COPY_AGAIN : `remove it and ${partition}`;
+  const thrown = alone.length > 0 ? COPY_AGAIN : `remove the file that it names and ${partition}`;
   const problem: Verification["problem"] = (file, what, remedy = again) => {
     report.problems.push({
       file: file.startsWith(`${run}/`) ? file.slice(run.length + 1) : file,
@@ -100,17 +108,35 @@ export async function verifyRun(
       remedy,
     });
   };
-  const verification: Verification = { run, files: new Map(), report, progress: onProgress, problem };
+  const verification: Verification = { run, files: new Map(), report, progress: onProgress, problem, thrown };
   await attempt(verification, "config.json", async () => {
     verification.configuration = (await readRunConfiguration(run))?.configuration;
     if (!verification.configuration) problem("config.json", "it must be there: it is not");
   });
-  await verifyFiles(verification);
-  const partition = await attempt(verification, "partition", () => readPartition(verification));
-  if (partition) {
-    await attempt(verification, "partition", () => verifyIdentity(verification, partition));
+  const parts = new Map<number, PartManifest | undefined>();
+  for (const expert of alone) {
+    const file = `partition/${expertFolder(expert)}/manifest.json`;
+    const read = async () => {
+      const part: PartManifest = await readJson(`${run}/${file}`);
+      if (Array.isArray(part?.files)) return part;
+      throw new SyntaxError(`Cannot read "${run}/${file}" as it must name the shards: it does not`);
+    };
+    parts.set(expert, await attempt(verification, file, read));
+  }
+  await verifyFiles(verification, parts);
+  if (alone.length > 0) {
+    report.parts = alone;
+    for (const [expert, part] of parts) {
+      const folder = `partition/${expertFolder(expert)}`;
+      if (part) await attempt(verification, folder, () => verifyPart(verification, folder, part));
+    }
+    return report;
+  }
+  const whole = await attempt(verification, "partition", () => readPartition(verification));
+  if (whole) {
+    await attempt(verification, "partition", () => verifyIdentity(verification, whole));
     for (const kind of KINDS) {
-      await attempt(verification, `partition (${kind})`, () => verifyRows(verification, partition, kind));
+      await attempt(verification, `partition (${kind})`, () => verifyRows(verification, whole, kind));
     }
   }
   return report;
@@ -118,7 +144,7 @@ export async function verifyRun(
 
 /** Turns what a check throws into a problem: the checks after it still say what they can. */
 async function attempt<T>(
-  { run, problem }: Verification,
+  { problem, thrown }: Verification,
   file: string,
   check: () => Promise<T>,
 ): Promise<T | undefined> {
@@ -126,16 +152,40 @@ async function attempt<T>(
     return await check();
   } catch (error) {
     if (!(error instanceof Error)) throw error;
-    problem(file, error.message, `remove the file that it names and run deno task partition --run ${run}`);
+    problem(file, error.message, thrown);
   }
 }
 
-/** Checks the files that the stages' manifests name, and that there are no others. */
-async function verifyFiles(verification: Verification) {
+/** Lists the experts whose parts lie here without the partition's manifest and those of its stages: what trains them alone. */
+async function partsAlone(run: string): Promise<number[]> {
+  const manifests = ["partition/manifest.json", ...STAGES.map((stage) => `manifests/${stage}.json`)];
+  for (const path of manifests) if (await exists(`${run}/${path}`)) return [];
+  const experts: number[] = [];
+  for await (const path of filesUnder(run, "partition")) {
+    const [, expert] = path.match(/^partition\/expert-(\d{2,})\/manifest\.json$/) ?? [];
+    if (expert !== undefined) experts.push(Number(expert));
+  }
+  return experts.sort((a, b) => a - b);
+}
+
+/**
+ * Checks the files that manifests name, and that there are no others: of the stages or, where there are any, of the `parts`
+ * that are alone; of those whose manifest cannot be read nothing is known.
+ */
+async function verifyFiles(verification: Verification, parts: Map<number, PartManifest | undefined>) {
   const { run, configuration, report, progress, problem } = verification;
   const known = verification.files;
   const remedies = new Map<string, string>();
-  for (const stage of STAGES) {
+  const unknown: string[] = [];
+  for (const [expert, part] of parts) {
+    const folder = `partition/${expertFolder(expert)}`;
+    if (part) known.set(`${folder}/manifest.json`, await hashFile(`${run}/${folder}/manifest.json`));
+    else unknown.push(`${folder}/`);
+    for (const { name, bytes, sha256 } of part?.files ?? []) {
+      known.set(`${folder}/${name}`, { bytes, sha256 });
+    }
+  }
+  for (const stage of parts.size > 0 ? [] : STAGES) {
     const file = `manifests/${stage}.json`;
     await attempt(verification, file, async () => {
       const manifest = await readManifest(run, stage);
@@ -176,6 +226,7 @@ async function verifyFiles(verification: Verification) {
   }
   for (const folder of ["tokens", "scores", "assignments", "partition"]) {
     for await (const path of filesUnder(run, folder)) {
+      if (unknown.some((start) => path.startsWith(start))) continue;
       if (!known.has(path)) problem(path, "a manifest must name it: none does", "remove it");
     }
   }
@@ -205,15 +256,7 @@ interface PartitionFiles {
 
 /** Reads the partition's manifests, and checks that they belong together. */
 async function readPartition({ run, problem }: Verification): Promise<PartitionFiles> {
-  const read = async (path: string) => {
-    const file = `${run}/partition/${path}`;
-    if (!await exists(file)) throw new Error(`Cannot read "${file}" as it must be there: it is missing`);
-    try {
-      return JSON.parse(await Deno.readTextFile(file));
-    } catch (error) {
-      throw new SyntaxError(`Cannot read "${file}" as it must be JSON: ${(error as Error).message}`);
-    }
-  };
+  const read = (path: string) => readJson(`${run}/partition/${path}`);
   const manifest: PartitionManifest = await read("manifest.json");
   if (!Array.isArray(manifest.parts)) {
     throw new SyntaxError(
@@ -234,6 +277,47 @@ async function readPartition({ run, problem }: Verification): Promise<PartitionF
     problem("partition/manifest.json", `it must name ${manifest.experts} experts: it names ${parts.length}`);
   }
   return { manifest, parts };
+}
+
+// deno-lint-ignore no-explicit-any -- what it holds is checked against the files
+async function readJson(file: string): Promise<any> {
+  if (!await exists(file)) throw new Error(`Cannot read "${file}" as it must be there: it is missing`);
+  try {
+    return JSON.parse(await Deno.readTextFile(file));
+  } catch (error) {
+    throw new SyntaxError(`Cannot read "${file}" as it must be JSON: ${(error as Error).message}`);
+  }
+}
+
+/** Checks the rows of a part that is alone: their counts, and that tokenizer, S, M and E are those of its folder. */
+async function verifyPart(
+  { run, configuration, report, problem }: Verification,
+  folder: string,
+  part: PartManifest,
+) {
+  const lineage: Partial<Lineage> = {};
+  if (await exists(`${run}/tokenizer.json`)) {
+    lineage.tokenizer = (await hashFile(`${run}/tokenizer.json`)).sha256;
+  }
+  if (configuration) {
+    const { sequenceLength, prefix, experts } = configuration;
+    Object.assign(lineage, { sequenceLength, prefix, experts });
+  }
+  for (const kind of KINDS) {
+    const counts = new Map<string, ShardCounts>();
+    const shards = part.files.filter(({ name }) => name.startsWith(`${kind}-`));
+    const paths = shards.map(({ name }) => `${folder}/${name}`);
+    for await (const _ of readCounted(run, paths, lineage, counts, "config.json"));
+    const sequences = [...counts.values()].reduce((sum, { rows }) => sum + rows, 0);
+    report[`${kind}Sequences`] += sequences;
+    if (kind === "train") report.loads.push(sequences);
+    if (sequences !== (part[kind]?.sequences ?? 0)) {
+      problem(
+        `${folder}/manifest.json`,
+        `its ${kind} sequences must be ${sequences}: it says ${part[kind]?.sequences}`,
+      );
+    }
+  }
 }
 
 /** Checks that tokenizer, routers, S, M and E of the partition are those of the run. */
@@ -351,13 +435,14 @@ function readCounted(
   paths: string[],
   lineage: Partial<Lineage>,
   counts: Map<string, ShardCounts> = new Map(),
+  origin = "partition/manifest.json",
 ): ReadableStream<RecordBatch> {
   return ReadableStream.from(async function* () {
     for (const path of paths) {
       const count = { rows: 0, tokens: 0 };
       counts.set(path, count);
       for await (const batch of readArrow(`${run}/${path}`)) {
-        checkLineage(batch, lineage, `${run}/partition/manifest.json`);
+        checkLineage(batch, lineage, `${run}/${origin}`);
         count.rows += batch.numRows;
         for (const tokens of fromBatch(batch).length) count.tokens += tokens;
         yield batch;

@@ -8,6 +8,7 @@
  */
 
 import { type Gpu, openGpu } from "../../kernels/gpu.ts";
+import type { Variants } from "../../kernels/variants.ts";
 import { checkSeed, uniform } from "../data/random.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import type { ModelConfig } from "../model/config.ts";
@@ -49,6 +50,8 @@ export interface GenerateOptions extends ContinueOptions {
   stop?: readonly string[];
   /** Adapter to ask for, see {@link openGpu}. */
   adapter?: string;
+  /** Forms of kernels to run instead of the adapter's own. */
+  variants?: Partial<Variants>;
   /** An open device to use instead of a new one. */
   gpu?: Gpu;
 }
@@ -92,7 +95,7 @@ export async function generate(options: GenerateOptions): Promise<Generation> {
     throw new RangeError("Cannot continue a prompt as the tokenizer must make a token of it: it makes none");
   }
   signal?.throwIfAborted();
-  const gpu = options.gpu ?? await openGpu({ adapter: options.adapter });
+  const gpu = options.gpu ?? await openGpu({ adapter: options.adapter, variants: options.variants });
   let decoder: Decoder | undefined;
   let open = true;
   const close = () => {

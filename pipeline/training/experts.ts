@@ -9,6 +9,7 @@ import { dirname } from "node:path";
 import * as v from "valibot";
 import { type Gpu, openGpu } from "../../kernels/gpu.ts";
 import type { Dtype } from "../../kernels/storage.ts";
+import type { Variants } from "../../kernels/variants.ts";
 import { type Configuration, FIELDS, type Sources } from "../config.ts";
 import { checkLineage, fromBatch, lineageOf, readShards } from "../data/arrow.ts";
 import { type Columns, concatColumns, takeColumns } from "../data/columns.ts";
@@ -42,6 +43,8 @@ export interface TrainOptions {
   resume?: boolean;
   /** `high-performance`, `low-power`, or part of the name that the adapter must have. */
   adapter?: string;
+  /** Forms of kernels to run instead of the adapter's own. */
+  variants?: Partial<Variants>;
   /** An open device to use instead of opening one; it stays open. */
   gpu?: Gpu;
   /** Keeps only layer inputs and computes the rest again in the backward pass: the same bits. */
@@ -239,7 +242,7 @@ async function inRun(
     };
     const open = async () => {
       if (gpu) return gpu;
-      gpu = await openGpu({ adapter: options.adapter || undefined });
+      gpu = await openGpu({ adapter: options.adapter || undefined, variants: options.variants });
       options.onEvent?.({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
       return gpu;
     };

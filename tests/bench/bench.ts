@@ -1,7 +1,7 @@
 /**
  * Measures the adapter at hand: its roof, matrix products, the training step and scoring at three sizes.
  *
- *   deno task bench [--quick] [--profile] [--json] [--sizes R,S,M]
+ *   deno task bench [--quick] [--profile] [--json] [--sizes R,S,M] [--variants KERNEL=FORM,…]
  *
  * Figures are medians of several rounds in one process. A benchmark measures; no test looks at these figures.
  */
@@ -9,6 +9,7 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { type Dispatch, type Gpu, openGpu } from "../../kernels/gpu.ts";
 import { matmul, matmulTransposed, padded } from "../../kernels/matmul.ts";
+import { formsText, parseVariants } from "../../kernels/variants.ts";
 import { initialWeights } from "../../pipeline/model/parameters.ts";
 import { createScorer } from "../../pipeline/model/scorer.ts";
 import { createTrainer } from "../../pipeline/training/trainer.ts";
@@ -19,6 +20,8 @@ const HELP = `Usage: deno task bench [options]
 Measures this machine's adapter: arithmetic and memory roof, matrix products, training steps and scoring.
 
   --sizes NAMES  some of R,S,M (default: all)
+  --variants KERNEL=FORM,…
+                 forms of kernels instead of the adapter's own: ${formsText()}
   --profile      also break a training step down by kernel
   --quick        fewest rounds: a check that it runs, not a measurement
   --json         results as JSON on standard output
@@ -203,8 +206,8 @@ async function measureModel(gpu: Gpu, name: Size, rounds: number, profile: boole
 if (import.meta.main) {
   const flags = parseArgs(Deno.args, {
     boolean: ["quick", "profile", "json", "help"],
-    string: ["sizes"],
-    default: { sizes: "R,S,M" },
+    string: ["sizes", "variants"],
+    default: { sizes: "R,S,M", variants: "" },
     unknown: (name) => {
       console.error(`Cannot run bench as ${name} must be one of its flags: see --help`);
       Deno.exit(2);
@@ -224,9 +227,15 @@ if (import.meta.main) {
     }
   }
   const rounds = flags.quick ? 1 : 5;
-  const gpu = await openGpu();
+  const gpu = await Promise.resolve(flags.variants).then(parseVariants)
+    .then((variants) => openGpu({ variants }))
+    .catch((error) => {
+      console.error(error.message);
+      Deno.exit(2);
+    });
   if (!flags.json) {
-    console.log(`${gpu.adapter}; Deno ${Deno.version.deno}; matmul variant "${gpu.variants.matmul}"\n`);
+    const variants = Object.entries(gpu.variants).map((pair) => pair.join("=")).join(", ");
+    console.log(`${gpu.adapter}; Deno ${Deno.version.deno}; ${variants}\n`);
   }
   const results: Result[] = [];
   const report = (...more: Result[]) => {

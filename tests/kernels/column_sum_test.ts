@@ -4,7 +4,7 @@ import {
   assertClose,
   bank,
   EDGE_ROWS,
-  gpu,
+  formsOf,
   inStorage,
   LONG_SUMS,
   MANY_ROWS,
@@ -15,6 +15,7 @@ import {
 } from "./support.ts";
 
 const EPSILON = 1e-5;
+const FORMS = await formsOf("rows");
 const COLUMNS = [4, 1, 5, 3, 33];
 const SHAPES = [
   ...EDGE_ROWS.map((rows, i) => ({ models: 1 + i % 3, rows, columns: COLUMNS[i % COLUMNS.length] })),
@@ -30,8 +31,10 @@ function scratch(models: number, rows: number, columns: number, normalized: bool
   return bank("partial", { rows: 1, columns: values });
 }
 
-for (const accumulate of [false, true]) {
-  const suffix = accumulate ? ", accumulated" : "";
+const CASES = FORMS.flatMap((form) => [false, true].map((accumulate) => ({ ...form, accumulate })));
+
+for (const { form, on, accumulate } of CASES) {
+  const suffix = ` for ${form}${accumulate ? ", accumulated" : ""}`;
 
   Deno.test(`columnSum() equals its reference at edge shapes${suffix}`, async () => {
     for (const shape of SHAPES) {
@@ -46,7 +49,7 @@ for (const accumulate of [false, true]) {
       );
       const partial = scratch(models, rows, columns, false);
       const [actual] = await run(
-        columnSum(gpu, {
+        columnSum(on, {
           dY: bank("dY", shape, dY).buffer,
           partial: partial.buffer,
           sums,
@@ -69,8 +72,16 @@ for (const accumulate of [false, true]) {
   });
 }
 
-for (const [accumulate, dtype] of [[false, "f32"], [true, "f32"], [true, "bf16"]] as const) {
-  const suffix = `${accumulate ? ", accumulated" : ""}, of ${dtype}`;
+const NORMALIZED_CASES = FORMS.flatMap((form) =>
+  ([[false, "f32"], [true, "f32"], [true, "bf16"]] as const).map(([accumulate, dtype]) => ({
+    ...form,
+    accumulate,
+    dtype,
+  }))
+);
+
+for (const { form, on, accumulate, dtype } of NORMALIZED_CASES) {
+  const suffix = ` for ${form}${accumulate ? ", accumulated" : ""}, of ${dtype}`;
 
   Deno.test(`columnSum() gives LayerNorm's gain and bias gradients${suffix}`, async () => {
     for (const shape of SHAPES) {
@@ -91,7 +102,7 @@ for (const [accumulate, dtype] of [[false, "f32"], [true, "f32"], [true, "bf16"]
       );
       const partial = scratch(models, rows, columns, true);
       const [actual] = await run(
-        columnSum(gpu, {
+        columnSum(on, {
           dY: bank("dY", shape, dY).buffer,
           normalized: {
             x: bank("x", { ...shape, dtype }, x).buffer,

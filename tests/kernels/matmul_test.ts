@@ -1,4 +1,4 @@
-import { assertThrows } from "@std/assert";
+import { assertNotEquals, assertThrows } from "@std/assert";
 import type { Gpu } from "../../kernels/gpu.ts";
 import {
   geluReference,
@@ -20,6 +20,7 @@ import {
   dot,
   DTYPES,
   FEW_ROUNDINGS,
+  formsOf,
   gpu,
   inStorage,
   LONG_SUMS,
@@ -30,6 +31,7 @@ import {
   type Sizes,
   stack,
   stored,
+  type Tolerance,
 } from "./support.ts";
 
 interface Shape {
@@ -39,10 +41,12 @@ interface Shape {
   k: number;
 }
 
-/** Every form that this adapter runs is tested alike. */
-const FORMS = (["registers", "subgroup"] as const)
-  .filter((form) => form === "registers" || gpu.variants.matmul === form)
-  .map((matmul) => ({ form: matmul, on: { ...gpu, variants: { ...gpu.variants, matmul } } }));
+const FORMS = await formsOf("matmul");
+/** The form in f32 with tiles of two sizes in workgroup memory. */
+const TILED = FORMS.filter(({ form }) => form === "workgroup");
+
+/** Two factors of order 1, each rounded to 2^-11 of itself in f16: the errors of `k` products are a random walk. */
+const halfTiles = (k: number): Tolerance => ({ atol: 3 * 2 ** -11 * Math.sqrt(k), rtol: 2 ** -10 });
 
 /** Around tiles of 4, 8, 16 and 32 rows, columns and terms, primes, single ones, and more terms than a panel holds. */
 const SHAPES: Shape[] = [
@@ -78,7 +82,9 @@ async function check(
   dtype: Dtype = "f32",
 ) {
   const { models, m, n, k } = shape;
-  const what = `${JSON.stringify(shape)} ${tail}${accumulate ? ", accumulated" : ""}, ${dtype}`;
+  const what = `${JSON.stringify(shape)} ${tail}${accumulate ? ", accumulated" : ""}${
+    dtype === "f32" ? "" : ", bf16"
+  }`;
   const draw = (count: number, name: string) => inStorage(dtype, random(count, `${name} ${what}`));
   const a = draw(models * m * k, "a");
   const b = draw(models * k * n, "b");
@@ -121,10 +127,12 @@ async function check(
       : value;
     return result + (accumulate ? before[i] : 0);
   });
-  assertClose(actual, expected, stored(dtype, LONG_SUMS), `c of ${what}`);
-  if (beforeGelu) {
-    assertClose(beforeGelu, expectedSums, stored(dtype, LONG_SUMS), `sum before GELU of ${what}`);
-  }
+  // What is stored as bf16 has fewer digits than f16: tiles in f16 hold it as it is.
+  const halves = on.variants.matmul === "workgroup_f16" && withBias && dtype === "f32";
+  const tolerance = halves ? halfTiles(k) : stored(dtype, LONG_SUMS);
+  assertClose(actual, expected, tolerance, `c of ${what}`);
+  if (beforeGelu) assertClose(beforeGelu, expectedSums, tolerance, `sum before GELU of ${what}`);
+  return actual;
 }
 
 for (const { form, on } of FORMS) {
@@ -255,8 +263,8 @@ for (const { form, on } of FORMS) {
     const [forward] = await run([
       matmul(on, {
         a: one,
-        b: bank("b", sizes, values),
-        bias: bank("bias", sizes, new Float32Array(n)),
+        b: bank("b", sizes, new Float32Array(n)),
+        bias: bank("bias", sizes, values),
         c: gelu,
         extra: sums,
         ...shape,
@@ -278,6 +286,80 @@ for (const { form, on } of FORMS) {
     assertClose(backward, values.map(geluSlopeReference), FEW_ROUNDINGS, "slope");
   });
 }
+
+for (const { on } of TILED) {
+  Deno.test("matmul() and matmulTransposed() with tiles of 64 equal their references, to the bits of tiles of 32", async () => {
+    // As many models as make the tiles large; one of them alone takes small ones.
+    for (const shape of [{ models: 64, m: 67, n: 6, k: 35 }, { models: 64, m: 9, n: 66, k: 16 }]) {
+      const { models, m, n, k } = shape;
+      await check(on, shape, "bias_gelu", false, apart);
+      for (const transposed of [false, true]) {
+        const a = random(models * m * k, "tiled a");
+        const b = random(models * k * n, "tiled b");
+        const product = async (count: number) => {
+          const [rows, columns] = transposed ? [k, m] : [m, k];
+          const c = bank("c", { models: count, rows: m, columns: n });
+          const plan = {
+            a: bank("a", { models: count, rows, columns }, a.subarray(0, count * m * k)),
+            b: bank("b", { models: count, rows: k, columns: n }, b.subarray(0, count * k * n)),
+            c,
+            ...shape,
+            models: count,
+          };
+          return (await run([(transposed ? matmulTransposed : matmul)(on, plan)], [c]))[0];
+        };
+        const all = await product(models);
+        const expected = stack(
+          models,
+          (i) => matmulReference(part(a, models, i), part(b, models, i), { ...shape, transposed }),
+        );
+        assertClose(all, expected, LONG_SUMS, `${JSON.stringify(shape)}, transposed: ${transposed}`);
+        assertSameBits(await product(1), all.subarray(0, m * n), "model 0");
+      }
+    }
+  });
+}
+
+Deno.test("matmul() as workgroup_f16 rounds what linear layers multiply in f32, and nothing else", {
+  ignore: !FORMS.some(({ form }) => form === "workgroup_f16"),
+}, async () => {
+  const [half, full] = ["workgroup_f16", "workgroup"].map((form) =>
+    FORMS.find((one) => one.form === form)!.on
+  );
+  const shape = { models: 2, m: 17, n: 9, k: 33 };
+  for (const tail of TAILS) {
+    const [a, b] = [await check(half, shape, tail, false), await check(full, shape, tail, false)];
+    if (tail.startsWith("bias")) assertNotEquals(a, b, tail);
+    else assertSameBits(a, b, tail);
+    const [c, d] = await Promise.all(
+      [half, full].map((on) => check(on, shape, tail, false, undefined, "bf16")),
+    );
+    assertSameBits(c, d, `${tail}, bf16`);
+  }
+});
+
+Deno.test("matmul() as workgroup_f16 counts what f16 cannot hold as its largest", {
+  ignore: !FORMS.some(({ form }) => form === "workgroup_f16"),
+}, async () => {
+  const { on } = FORMS.find(({ form }) => form === "workgroup_f16")!;
+  const values = [1, 65_504, 65_519, 1e5, -1e30, 2 ** -24, 2 ** -26];
+  const n = values.length;
+  const c = bank("c", { rows: 1, columns: n });
+  const [actual] = await run([
+    matmul(on, {
+      a: bank("a", { rows: 1, columns: 1 }, [1]),
+      b: bank("b", { rows: 1, columns: n }, values),
+      bias: bank("bias", { rows: 1, columns: n }, new Float32Array(n)),
+      c,
+      models: 1,
+      m: 1,
+      n,
+      k: 1,
+      tail: "bias",
+    }),
+  ], [c]);
+  assertClose(actual, [1, 65_504, 65_504, 65_504, -65_504, 2 ** -24, 0], { atol: 0, rtol: 0 });
+});
 
 Deno.test("geluSlopeReference() is the derivative of geluReference()", () => {
   const x = random(50, "gelu", 2);

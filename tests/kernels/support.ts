@@ -4,13 +4,31 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { type Dispatch, type GpuBuffer, openGpu } from "../../kernels/gpu.ts";
+import { type Dispatch, type Gpu, type GpuBuffer, openGpu } from "../../kernels/gpu.ts";
 import { type Matrix, padded } from "../../kernels/matmul.ts";
 import { bytesOf, type Dtype, fromBf16, toBf16 } from "../../kernels/storage.ts";
+import { FORMS, type Variants } from "../../kernels/variants.ts";
 import { normals, uniform } from "../../pipeline/data/random.ts";
 
 /** The device of this test file. */
 export const gpu = await openGpu();
+
+/** Every form of a kernel that this adapter runs, with the device on which it does: all are tested alike. */
+export async function formsOf<Kernel extends keyof Variants>(
+  kernel: Kernel,
+): Promise<{ form: Variants[Kernel]; on: Gpu }[]> {
+  const forms: { form: Variants[Kernel]; on: Gpu }[] = [];
+  for (const form of FORMS[kernel]) {
+    try {
+      (await openGpu({ variants: { [kernel]: form } })).close();
+    } catch (error) {
+      assert(error instanceof RangeError, `${kernel}=${form}: ${error}`); // the adapter lacks what it needs
+      continue;
+    }
+    forms.push({ form, on: { ...gpu, variants: { ...gpu.variants, [kernel]: form } } });
+  }
+  return forms;
+}
 
 const arena = gpu.arena();
 Deno.test.afterEach(() => arena.destroy());

@@ -68,3 +68,20 @@ for (const name of names.sort()) {
     assertEquals(error?.message, undefined);
   });
 }
+
+Deno.test("the workgroup forms of attention share their tiles, and those of products their tails, to the letter", () => {
+  const between = (name: string, from: string, to: string) => {
+    const code = Deno.readTextFileSync(new URL(name, folder));
+    const [start, end] = [code.indexOf(from), code.indexOf(to)];
+    assert(start >= 0 && end > start, `${name} lacks ${start < 0 ? from : to}`);
+    return code.slice(start, end);
+  };
+  const tiles = ["forward", "backward_query", "backward_key"].map((pass) =>
+    between(`attention_${pass}_workgroup.wgsl`, "fn fill_left(", "@compute")
+  );
+  assertEquals([tiles[1], tiles[2]], [tiles[0], tiles[0]]);
+  const [curves, others] = ["matmul", "matmul_workgroup"].map((name) =>
+    between(`${name}.wgsl`, "fn tanh4(", "fn finish(")
+  );
+  assertEquals(curves, others);
+});

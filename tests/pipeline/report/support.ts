@@ -138,7 +138,7 @@ export async function writeRun(run: string, shape: RunShape = SHAPE): Promise<vo
     adapter: {
       description: "an adapter",
       kind: "software",
-      variants: { matmul: "subgroup", attention: "subgroup" },
+      variants: { matmul: "subgroup", attention: "subgroup", rows: "invocation" },
     },
   });
   const result = {

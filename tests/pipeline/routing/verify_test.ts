@@ -214,6 +214,45 @@ Deno.test("verifyRun() takes an unbalanced partition and routers from elsewhere"
   assertEquals(problems, []);
 });
 
+Deno.test("verifyRun() verifies the part of an expert that was copied to a folder of its own", async () => {
+  const [run, alone] = [await Deno.makeTempDir(), await Deno.makeTempDir()];
+  try {
+    await makeRun(run);
+    const folder = "partition/expert-01";
+    await Deno.mkdir(`${alone}/${folder}`, { recursive: true });
+    for await (const { name } of Deno.readDir(`${run}/${folder}`)) {
+      await Deno.copyFile(`${run}/${folder}/${name}`, `${alone}/${folder}/${name}`);
+    }
+    for (const name of ["config.json", "tokenizer.json"]) {
+      await Deno.copyFile(`${run}/${name}`, `${alone}/${name}`);
+    }
+    const { problems, parts, loads, trainSequences } = await verifyRun(alone);
+    assertEquals({ problems, parts, loads, trainSequences }, {
+      problems: [],
+      parts: [1],
+      loads: [17],
+      trainSequences: 17,
+    });
+
+    const wrong = async () =>
+      (await verifyRun(alone)).problems.map(({ file, what, remedy }) => {
+        assertStringIncludes(remedy, "copy the expert's folder");
+        return `${file}: ${what}`;
+      });
+    await Deno.writeTextFile(`${alone}/tokenizer.json`, "another tokenizer");
+    const [tokenizer] = await wrong();
+    assertStringIncludes(tokenizer, "must have the same tokenizer");
+    await Deno.copyFile(`${run}/tokenizer.json`, `${alone}/tokenizer.json`);
+
+    await Deno.truncate(`${alone}/${folder}/train-00000.arrow`, 300);
+    assertStringIncludes((await wrong())[0], `${folder}/train-00000.arrow: it must have`);
+    await Deno.writeTextFile(`${alone}/${folder}/manifest.json`, "{");
+    assertStringIncludes((await wrong())[0], "must be JSON");
+  } finally {
+    for (const path of [run, alone]) await Deno.remove(path, { recursive: true });
+  }
+});
+
 Deno.test("verifyRun() refuses a folder that is no run", async () => {
   const run = await Deno.makeTempDir();
   await assertRejects(() => verifyRun(run), RangeError, "must be a run folder");

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { openGpu } from "../../../kernels/gpu.ts";
+import { VARIANTS } from "../../../kernels/variants.ts";
 import { createDecoder } from "../../../pipeline/serving/decoder.ts";
 import { continueTokens, windowStart } from "../../../pipeline/serving/generate.ts";
 import { assertClose, assertSameBits, gpu, randomIntegers } from "../../kernels/support.ts";
@@ -97,22 +98,24 @@ Deno.test("read() of bf16 gives the same bits however a text is cut, near those 
 });
 
 Deno.test("read() gives the same bits however a text is cut, with the kernels of other adapters too", async () => {
-  const other = await openGpu({ variants: { matmul: "registers", attention: "query" } });
   const tokens = prompt(40);
-  const single: Float32Array[] = [];
-  for (const cuts of [Array(40).fill(1), [40], [13, 1, 26]]) {
-    const decoder = createDecoder(other, { config, weights, capacity: 50 });
-    let end = 0;
-    for (const length of cuts) {
-      const logits = await decoder.read(tokens.slice(end, end + length));
-      end += length;
-      assertSameBits(logits, single[end] ??= logits, `call to ${end} of ${cuts}`);
-    }
-    decoder.close();
-  }
-  other.close();
   const expected = logitsReference(config, weights, [...tokens]);
-  assertClose(single[40], expected[39], { atol: 1e-4, rtol: 1e-4 }, "logits");
+  for (const variants of [{ matmul: "registers", attention: "query" } as const, VARIANTS.gpu]) {
+    const other = await openGpu({ variants });
+    const single: Float32Array[] = [];
+    for (const cuts of [Array(40).fill(1), [40], [13, 1, 26]]) {
+      const decoder = createDecoder(other, { config, weights, capacity: 50 });
+      let end = 0;
+      for (const length of cuts) {
+        const logits = await decoder.read(tokens.slice(end, end + length));
+        end += length;
+        assertSameBits(logits, single[end] ??= logits, `call to ${end} of ${cuts}`);
+      }
+      decoder.close();
+    }
+    other.close();
+    assertClose(single[40], expected[39], { atol: 1e-4, rtol: 1e-4 }, `logits of matmul=${variants.matmul}`);
+  }
 });
 
 Deno.test("continueTokens() greedily takes the likeliest token of the f64 reference, 200 times", async () => {

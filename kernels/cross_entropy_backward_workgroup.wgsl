@@ -1,0 +1,77 @@
+// cross_entropy_backward_workgroup: the same loss, and the gradient of the weighted loss in the place of the logits. For GPUs.
+//
+//   targets  [models, rows]            u32   read        each < vocab
+//   weights  [models, rows]            f32   read        weight of the row in the loss; 0 masks it
+//   logits   [models, chunk, stride4]  vec4  read/write  become the gradient; padding columns become zero
+//   nll      [models, rows]            f32   write       nats; 0 where masked; rows first..first + chunk
+//
+// d_logits[r, v] = weights[r] * (softmax_v(logits[r]) - [v = targets[r]])
+//
+// One workgroup per row as in cross_entropy_forward_workgroup; logits are read twice and written once, by the same lane.
+// Equal bits. Reference: crossEntropyReference in cross_entropy.ts.
+
+override WG: u32 = 256u; // a power of two
+
+struct Params { chunk: u32, first: u32, rows: u32, vocab: u32, stride4: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> targets: array<u32>;
+@group(0) @binding(2) var<storage, read> weights: array<f32>;
+@group(0) @binding(3) var<storage, read_write> logits: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> nll: array<f32>;
+
+fn load_logits(i: u32) -> vec4f { return logits[i]; }
+fn store_logits(i: u32, value: vec4f) { logits[i] = value; }
+fn store_nll(i: u32, value: f32) { nll[i] = value; }
+
+const LOWEST: f32 = -3.0e38; // finite: compilers may assume that there are no infinities
+
+var<workgroup> scratch: array<vec2f, WG>; // peak, and the sum of exp(x - peak)
+
+fn join(a: vec2f, b: vec2f) -> vec2f {
+  let peak = max(a.x, b.x);
+  return vec2f(peak, a.y * exp(a.x - peak) + b.y * exp(b.x - peak));
+}
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+  let local = group.y * grid.x + group.x;
+  if (local >= params.chunk) { return; }
+  let row = group.z * params.rows + params.first + local;
+  let base = (group.z * params.chunk + local) * params.stride4;
+  let weight = weights[row];
+  if (weight == 0.0) { // the same for the whole workgroup
+    if (lane == 0u) { store_nll(row, 0.0); }
+    for (var i = lane; i < params.stride4; i += WG) { store_logits(base + i, vec4f()); }
+    return;
+  }
+  var peaks = vec4f(LOWEST);
+  var sums = vec4f();
+  for (var i = lane; i < params.stride4; i += WG) {
+    let real = vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u) < vec4u(params.vocab);
+    let x = select(vec4f(LOWEST), load_logits(base + i), real);
+    let higher = max(peaks, x);
+    sums = sums * exp(peaks - higher) + select(vec4f(), exp(x - higher), real);
+    peaks = higher;
+  }
+  scratch[lane] = join(
+    join(vec2f(peaks.x, sums.x), vec2f(peaks.y, sums.y)),
+    join(vec2f(peaks.z, sums.z), vec2f(peaks.w, sums.w)),
+  );
+  workgroupBarrier();
+  for (var half = WG / 2u; half > 0u; half /= 2u) {
+    if (lane < half) { scratch[lane] = join(scratch[lane], scratch[lane + half]); }
+    workgroupBarrier();
+  }
+  let peak = scratch[0].x;
+  let scale = weight / scratch[0].y;
+  let label = targets[row];
+  for (var i = lane; i < params.stride4; i += WG) {
+    let places = vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u);
+    let x = load_logits(base + i) - peak;
+    let d = exp(x) * scale - select(vec4f(), vec4f(weight), places == vec4u(label));
+    store_logits(base + i, select(vec4f(), d, places < vec4u(params.vocab)));
+    if (i == label / 4u) { store_nll(row, log(scratch[0].y) - x[label % 4u]); }
+  }
+}

@@ -1,0 +1,71 @@
+// layer_norm_forward_workgroup: normalises every row, then scales and shifts its columns. For GPUs.
+//
+//   x           [models, rows, stride4]  vec4   read
+//   parameters  [models, 2, stride4]     vec4   read   gains, then biases; padding columns hold zero
+//   y           [models, rows, stride4]  vec4   write  padding columns become zero
+//   statistics  [models, rows]           vec2f  write  mean, 1 / standard deviation
+//
+// y = (x - mean) / sqrt(variance + epsilon) * gain + bias, the variance over `columns` (biased)
+//
+// One workgroup per row, neighbours on neighbouring vec4s. Trees add in a fixed order: equal bits.
+// Reference: layerNormForwardReference in layer_norm.ts.
+
+override WG: u32 = 64u; // a power of two
+
+struct Params {
+  rows: u32, columns: u32, stride4: u32, parameter_offset: u32, parameter_model: u32, epsilon: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4f>;
+@group(0) @binding(2) var<storage, read> parameters: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> statistics: array<vec2f>;
+
+fn load_x(i: u32) -> vec4f { return x[i]; }
+fn load_parameters(i: u32) -> vec4f { return parameters[i]; }
+fn store_y(i: u32, value: vec4f) { y[i] = value; }
+fn store_statistics(i: u32, value: vec2f) { statistics[i] = value; }
+
+var<workgroup> scratch: array<f32, WG>;
+
+fn sum_over_lanes(lane: u32, own: vec4f) -> f32 {
+  scratch[lane] = own.x + own.y + own.z + own.w;
+  workgroupBarrier();
+  for (var half = WG / 2u; half > 0u; half /= 2u) {
+    if (lane < half) { scratch[lane] += scratch[lane + half]; }
+    workgroupBarrier();
+  }
+  let sum = scratch[0];
+  workgroupBarrier(); // before scratch is used again
+  return sum;
+}
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+  let row = group.y * grid.x + group.x;
+  if (row >= params.rows) { return; }
+  let model = group.z;
+  let base = (model * params.rows + row) * params.stride4;
+  let size = f32(params.columns);
+
+  var sum = vec4f();
+  for (var i = lane; i < params.stride4; i += WG) { sum += load_x(base + i); } // padding is zero
+  let mean = sum_over_lanes(lane, sum) / size;
+
+  var squares = vec4f();
+  for (var i = lane; i < params.stride4; i += WG) {
+    let real = vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u) < vec4u(params.columns);
+    let d = select(vec4f(), load_x(base + i) - mean, real);
+    squares += d * d;
+  }
+  let scale = inverseSqrt(sum_over_lanes(lane, squares) / size + params.epsilon);
+
+  let gain = params.parameter_offset + model * params.parameter_model;
+  for (var i = lane; i < params.stride4; i += WG) {
+    let normalized = (load_x(base + i) - mean) * scale;
+    store_y(base + i, normalized * load_parameters(gain + i) + load_parameters(gain + params.stride4 + i));
+  }
+  if (lane == 0u) { store_statistics(model * params.rows + row, vec2f(mean, scale)); }
+}
