@@ -224,6 +224,7 @@ export {
   openGpu,
   type OpenGpuOptions,
 } from "./kernels/gpu.ts";
+export { type Dtype, type Storage } from "./kernels/storage.ts";
 export { type AdapterKind, parseVariants, type Variants } from "./kernels/variants.ts";
 export { type AdamwSettings } from "./kernels/adamw.ts";
 export { type ModelConfig, parameterCount, validateModelConfig } from "./pipeline/model/config.ts";

@@ -93,13 +93,13 @@ export function attentionScratch(shape: AttentionShape): { running: number; sums
 export interface AttentionForward {
   /** Sizes. */
   shape: AttentionShape;
-  /** f32 `[models, batch, heads, length, headSize]`, heads padded to vec4s, rotated and scaled. */
+  /** f32 or bf16, as k, v and out, `[models, batch, heads, length, headSize]`, heads padded to vec4s, rotated and scaled. */
   q: GpuBuffer;
   /** The same layout (of `capacity` positions with a cache), rotated. */
   k: GpuBuffer;
   /** The layout of `k`. */
   v: GpuBuffer;
-  /** f32 `[models, batch, length, heads · headSize]`, rows padded to vec4s. */
+  /** `[models, batch, length, heads · headSize]`, rows padded to vec4s. */
   out: GpuBuffer;
   /** f32 `[models, batch, heads, length]`: log of the softmax's denominator. */
   lse: GpuBuffer;
@@ -137,7 +137,7 @@ export function attentionForward(gpu: Gpu, t: AttentionForward): Dispatch {
 
 /** Arguments of {@link attentionBackward}: those of the forward pass, their gradients and scratch. */
 export interface AttentionBackward extends AttentionForward {
-  /** f32, the layout of `out`. */
+  /** f32 in any case, as all below, the layout of `out`. */
   dOut: GpuBuffer;
   /** Scratch, the layout of `q`. */
   dHeads: GpuBuffer;

@@ -1,7 +1,7 @@
 // attention_backward_heads: splits attention's output gradient by head and takes its product with the output.
 //
-//   d_out    [models, batch, length, stride]         f32   read
-//   out      [models, batch, length, stride]         f32   read
+//   d_out    [models, batch, length, stride / 2]     vec2  read
+//   out      [models, batch, length, stride / 2]     vec2  read
 //   d_heads  [models, batch, heads, length, head4]   vec4  write  padding becomes zero
 //   product  [models, batch, heads, length]          f32   write  sum over the head of d_out · out
 //
@@ -12,10 +12,12 @@ override WG: u32 = 16u;
 struct Params { queries: u32, length: u32, heads: u32, head_size: u32, stride: u32, capacity: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> d_out: array<f32>;
-@group(0) @binding(2) var<storage, read> out: array<f32>;
+@group(0) @binding(1) var<storage, read> d_out: array<vec2f>;
+@group(0) @binding(2) var<storage, read> out: array<vec2f>;
 @group(0) @binding(3) var<storage, read_write> d_heads: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> product: array<f32>;
+
+fn load_out(i: u32) -> vec2f { return out[i]; }
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
@@ -31,10 +33,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   var sum = 0.0;
   for (var i = 0u; i < head4; i++) {
     var value = vec4f();
-    for (var c = 0u; c < min(4u, params.head_size - i * 4u); c++) {
-      let x = d_out[source + i * 4u + c];
-      value[c] = x;
-      sum += x * out[source + i * 4u + c];
+    for (var c = 0u; c < min(4u, params.head_size - i * 4u); c += 2u) {
+      let x = d_out[(source + i * 4u + c) / 2u];
+      let y = load_out((source + i * 4u + c) / 2u);
+      value[c] = x.x;
+      value[c + 1u] = x.y;
+      sum += x.x * y.x;
+      sum += x.y * y.y;
     }
     d_heads[query * head4 + i] = value;
   }

@@ -26,6 +26,10 @@ struct Params { queries: u32, length: u32, heads: u32, head_size: u32, stride: u
 @group(0) @binding(7) var<storage, read_write> d_k: array<vec4f>;
 @group(0) @binding(8) var<storage, read_write> d_v: array<vec4f>;
 
+fn load_q(i: u32) -> vec4f { return q[i]; }
+fn load_k(i: u32) -> vec4f { return k[i]; }
+fn load_v(i: u32) -> vec4f { return v[i]; }
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
         @builtin(local_invocation_index) lane: u32) {
@@ -39,8 +43,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   var key_sum: array<vec4f, HEAD4>;
   var value_sum: array<vec4f, HEAD4>;
   for (var i = 0u; i < HEAD4; i++) {
-    mine[i] = k[key * HEAD4 + i];
-    value[i] = v[key * HEAD4 + i];
+    mine[i] = load_k(key * HEAD4 + i);
+    value[i] = load_v(key * HEAD4 + i);
     key_sum[i] = vec4f();
     value_sum[i] = vec4f();
   }
@@ -50,14 +54,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
     var score = 0.0;
     var gain = 0.0;
     for (var i = 0u; i < HEAD4; i++) {
-      score += dot(mine[i], q[at + i]);
+      score += dot(mine[i], load_q(at + i));
       gain += dot(value[i], d_heads[at + i]);
     }
     let weight = exp(score - lse[query]);
     let slope = weight * (gain - product[query]);
     for (var i = 0u; i < HEAD4; i++) {
       value_sum[i] += weight * d_heads[at + i];
-      key_sum[i] += slope * q[at + i];
+      key_sum[i] += slope * load_q(at + i);
     }
   }
   for (var i = 0u; i < HEAD4; i++) {

@@ -24,6 +24,10 @@ struct Params { queries: u32, length: u32, heads: u32, head_size: u32, stride: u
 @group(0) @binding(6) var<storage, read> product: array<f32>;
 @group(0) @binding(7) var<storage, read_write> d_q: array<vec4f>;
 
+fn load_q(i: u32) -> vec4f { return q[i]; }
+fn load_k(i: u32) -> vec4f { return k[i]; }
+fn load_v(i: u32) -> vec4f { return v[i]; }
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
         @builtin(local_invocation_index) lane: u32) {
@@ -37,7 +41,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   var slope: array<vec4f, HEAD4>;
   var sum: array<vec4f, HEAD4>;
   for (var i = 0u; i < HEAD4; i++) {
-    mine[i] = q[query * HEAD4 + i];
+    mine[i] = load_q(query * HEAD4 + i);
     slope[i] = d_heads[query * HEAD4 + i];
     sum[i] = vec4f();
   }
@@ -47,11 +51,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
     var score = 0.0;
     var gain = 0.0;
     for (var i = 0u; i < HEAD4; i++) {
-      score += dot(mine[i], k[key + i]);
-      gain += dot(slope[i], v[key + i]);
+      score += dot(mine[i], load_k(key + i));
+      gain += dot(slope[i], load_v(key + i));
     }
     let weight = exp(score - shift) * (gain - mean);
-    for (var i = 0u; i < HEAD4; i++) { sum[i] += weight * k[key + i]; }
+    for (var i = 0u; i < HEAD4; i++) { sum[i] += weight * load_k(key + i); }
     key += HEAD4;
   }
   for (var i = 0u; i < HEAD4; i++) { d_q[query * HEAD4 + i] = sum[i]; }

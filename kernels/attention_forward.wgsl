@@ -3,7 +3,7 @@
 //   q      [models, batch, heads, length, HEAD4]   vec4  read   scaled and rotated
 //   k v    [models, batch, heads, capacity, HEAD4] vec4  read   k rotated
 //   start  [1]                                     u32   read   position of the first query
-//   out    [models, batch, length, stride]         f32   write  head by head; padding columns become zero
+//   out    [models, batch, length, stride / 2]     vec2  write  head by head; padding columns become zero
 //   lse    [models, batch, heads, length]          f32   write  log of the softmax's denominator
 //
 // out[i] = sum_{j <= start + i} softmax_j(q[i] · k[j]) v[j]
@@ -21,8 +21,13 @@ struct Params { queries: u32, length: u32, heads: u32, head_size: u32, stride: u
 @group(0) @binding(2) var<storage, read> k: array<vec4f>;
 @group(0) @binding(3) var<storage, read> v: array<vec4f>;
 @group(0) @binding(4) var<storage, read> start: array<u32>;
-@group(0) @binding(5) var<storage, read_write> out: array<f32>;
+@group(0) @binding(5) var<storage, read_write> out: array<vec2f>;
 @group(0) @binding(6) var<storage, read_write> lse: array<f32>;
+
+fn load_q(i: u32) -> vec4f { return q[i]; }
+fn load_k(i: u32) -> vec4f { return k[i]; }
+fn load_v(i: u32) -> vec4f { return v[i]; }
+fn store_out(i: u32, value: vec2f) { out[i] = value; }
 
 const LOWEST: f32 = -3.0e38;
 
@@ -39,7 +44,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   var mine: array<vec4f, HEAD4>;
   var sum: array<vec4f, HEAD4>;
   for (var i = 0u; i < HEAD4; i++) {
-    mine[i] = q[query * HEAD4 + i];
+    mine[i] = load_q(query * HEAD4 + i);
     sum[i] = vec4f();
   }
   var peak = LOWEST;
@@ -49,7 +54,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
     let at = vec4u(j, min(j + 1u, position), min(j + 2u, position), min(j + 3u, position)) * HEAD4 + first;
     var score = vec4f();
     for (var i = 0u; i < HEAD4; i++) {
-      score += vec4f(dot(mine[i], k[at.x + i]), dot(mine[i], k[at.y + i]), dot(mine[i], k[at.z + i]), dot(mine[i], k[at.w + i]));
+      score += vec4f(dot(mine[i], load_k(at.x + i)), dot(mine[i], load_k(at.y + i)), dot(mine[i], load_k(at.z + i)), dot(mine[i], load_k(at.w + i)));
     }
     score = select(vec4f(LOWEST), score, behind);
     let higher = max(peak, max(max(score.x, score.y), max(score.z, score.w)));
@@ -57,7 +62,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
     let weight = select(vec4f(), exp(score - higher), behind);
     total = total * shrink + weight.x + weight.y + weight.z + weight.w;
     for (var i = 0u; i < HEAD4; i++) {
-      sum[i] = sum[i] * shrink + weight.x * v[at.x + i] + weight.y * v[at.y + i] + weight.z * v[at.z + i] + weight.w * v[at.w + i];
+      sum[i] = sum[i] * shrink + weight.x * load_v(at.x + i) + weight.y * load_v(at.y + i) + weight.z * load_v(at.z + i) + weight.w * load_v(at.w + i);
     }
     peak = higher;
   }
@@ -68,11 +73,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let row = (sequence * params.length + place) * params.stride;
   for (var i = 0u; i < HEAD4; i++) {
     let value = sum[i] / total;
-    for (var c = 0u; c < 4u; c++) {
-      if (i * 4u + c < params.head_size) { out[row + head * params.head_size + i * 4u + c] = value[c]; }
-    }
+    let place2 = (row + head * params.head_size) / 2u + i * 2u; // heads are even
+    store_out(place2, value.xy);
+    if (i * 4u + 2u < params.head_size) { store_out(place2 + 1u, value.zw); }
   }
   if (head == params.heads - 1u) {
-    for (var c = params.heads * params.head_size; c < params.stride; c++) { out[row + c] = 0.0; }
+    for (var c = params.heads * params.head_size; c < params.stride; c += 2u) { store_out((row + c) / 2u, vec2f()); }
   }
 }

@@ -1,7 +1,7 @@
 // attention_forward_workgroup: causal attention block by block, never holding a [length, length] matrix. For GPUs.
 //
 //   q k v  [models, batch, heads, length, HEAD4]  vec4  read   q scaled and rotated, k rotated
-//   out    [models, batch, length, stride]        f32   write  head by head; padding columns become zero
+//   out    [models, batch, length, stride / 2]    vec2  write  head by head; padding columns become zero
 //   lse    [models, batch, heads, length]         f32   write  log of the softmax's denominator
 //
 // out[i] = sum_{j <= i} softmax_j(q[i] · k[j]) v[j]
@@ -20,13 +20,13 @@ struct Params { sequence_heads: u32, length: u32, heads: u32, head_size: u32, st
 @group(0) @binding(1) var<storage, read> q: array<vec4f>;
 @group(0) @binding(2) var<storage, read> k: array<vec4f>;
 @group(0) @binding(3) var<storage, read> v: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+@group(0) @binding(4) var<storage, read_write> out: array<vec2f>;
 @group(0) @binding(5) var<storage, read_write> lse: array<f32>;
 
 fn load_q(i: u32) -> vec4f { return q[i]; }
 fn load_k(i: u32) -> vec4f { return k[i]; }
 fn load_v(i: u32) -> vec4f { return v[i]; }
-fn store_out(i: u32, value: f32) { out[i] = value; }
+fn store_out(i: u32, value: vec2f) { out[i] = value; }
 fn store_lse(i: u32, value: f32) { lse[i] = value; }
 
 const LOWEST: f32 = -3.0e38; // finite: compilers may assume that there are no infinities
@@ -160,14 +160,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
     for (var part = 0u; part < PARTS; part++) {
       let column = part * 32u + lane % 8u * 4u;
       let value = sums[part][i] / total[i];
-      for (var c = 0u; c < 4u; c++) {
-        if (column + c < params.head_size) { store_out(row + head * params.head_size + column + c, value[c]); }
-      }
+      let at = (row + head * params.head_size + column) / 2u;
+      if (column < params.head_size) { store_out(at, value.xy); }
+      if (column + 2u < params.head_size) { store_out(at + 1u, value.zw); }
     }
     if (lane % 8u > 0u) { continue; }
     store_lse(base + query, peak[i] + log(total[i]));
     if (head == params.heads - 1u) {
-      for (var c = params.heads * params.head_size; c < params.stride; c++) { store_out(row + c, 0.0); }
+      for (var c = params.heads * params.head_size; c < params.stride; c += 2u) { store_out((row + c) / 2u, vec2f()); }
     }
   }
 }

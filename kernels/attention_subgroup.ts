@@ -42,6 +42,9 @@ function sizes({ columns, block }: Sizes) {
   };
 }
 
+/** One-line accessors, as in the WGSL files: storage.ts rewrites them. */
+const load = (x: string) => `fn load_${x}(i: u32) -> vec4f { return ${x}[i]; }`;
+
 const HEADER = `
 struct Params { queries: u32, length: u32, heads: u32, head_size: u32, stride: u32, capacity: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -62,10 +65,13 @@ export function attentionForwardSubgroup(shape: Sizes): string {
 @group(0) @binding(1) var<storage, read> q: array<vec4f>;
 @group(0) @binding(2) var<storage, read> k: array<vec4f>;
 @group(0) @binding(3) var<storage, read> v: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+@group(0) @binding(4) var<storage, read_write> out: array<vec2f>;
 @group(0) @binding(5) var<storage, read_write> lse: array<f32>;
 @group(0) @binding(6) var<storage, read_write> running: array<vec2f>;
 @group(0) @binding(7) var<storage, read_write> sums: array<vec4f>;
+
+${["q", "k", "v"].map(load).join("\n")}
+fn store_out(i: u32, value: vec2f) { out[i] = value; }
 
 @compute @workgroup_size(${LANES})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
@@ -82,7 +88,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
     for (var c = 0u; c < min(${keys}u, params.length); c++) {
       let j = min(first + 8u * c + lane, params.length - 1u);
       for (var i = 0u; i < min(${vec4s}u, params.head_size); i++) {
-        let x = k[(base + j) * ${vec4s}u + i];
+        let x = load_k((base + j) * ${vec4s}u + i);
         ${join(4, (r) => `keys${r}[i * ${keys}u + c] = x[${r}];`)}
       }
     }
@@ -90,12 +96,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
       let j = min(first + c, params.length - 1u);
       ${
     join(parts, (i) =>
-      `let x${i} = v[(base + j) * ${vec4s}u + min(lane + ${8 * i}u, ${vec4s - 1}u)]; ` +
+      `let x${i} = load_v((base + j) * ${vec4s}u + min(lane + ${8 * i}u, ${vec4s - 1}u)); ` +
       XYZW.map((r) => `values${i}${r}[c] = x${i}.${r};`).join(" "))
   }
     }
     for (var t = first; t < params.length; t++) {
-      ${join(parts, (i) => `let q${i} = select(vec4f(), q[${place(i)}], ${own(i)}); var o${i} = vec4f();`)}
+      ${
+    join(parts, (i) => `let q${i} = select(vec4f(), load_q(${place(i)}), ${own(i)}); var o${i} = vec4f();`)
+  }
       ${join(keys, (c) => `var s${c} = 0.0;`)}
       ${
     join(
@@ -138,12 +146,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
         let row = out_base + t * params.stride;
         ${
     join(parts, (i) =>
-      `for (var c = 0u; c < min(4u, params.stride); c++) { let column = 4u * (lane + ${
+      `for (var c = 0u; c < min(4u, params.stride); c += 2u) { let column = 4u * (lane + ${
         8 * i
-      }u) + c; if (column < params.head_size) { out[row + column] = o${i}[c] * scale; } }`)
+      }u) + c; if (column < params.head_size) { store_out((row + column) / 2u, vec2f(o${i}[c], o${i}[c + 1u]) * scale); } }`)
   }
         if (head == params.heads - 1u) {
-          for (var c = params.head_size + lane; head * params.head_size + c < params.stride; c += 8u) { out[row + c] = 0.0; }
+          for (var c = params.head_size + 2u * lane; head * params.head_size + c < params.stride; c += 16u) { store_out((row + c) / 2u, vec2f()); }
         }
       } else {
         running[(base + t) * 8u + lane] = vec2f(peak, total);
@@ -165,8 +173,7 @@ export function attentionBackwardSubgroup(shape: Sizes): string {
   const size = vec4s * keys;
   const at = (column: number, c: number) => (column >> 2) * keys + c;
   const own = (i: number) => `lane + ${8 * i}u < ${vec4s}u`;
-  const row = (name: string, i: number) =>
-    `select(vec4f(), ${name}[(base + t) * ${vec4s}u + min(lane + ${8 * i}u, ${vec4s - 1}u)], ${own(i)})`;
+  const row = (i: number) => `(base + t) * ${vec4s}u + min(lane + ${8 * i}u, ${vec4s - 1}u)`;
   const store = (target: string, sums: string) =>
     `if (j < params.length) { for (var i = 0u; i < min(${vec4s}u, params.head_size); i++) { ${target}[(base + j) * ${vec4s}u + i] = vec4f(${
       join(4, (r) => `${sums}${r}[i * ${keys}u + c]`, ", ")
@@ -185,6 +192,8 @@ ${
     ).join("\n")
   }
 
+${["q", "k", "v"].map(load).join("\n")}
+
 @compute @workgroup_size(${LANES})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
         @builtin(local_invocation_index) lane: u32) {
@@ -198,8 +207,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
     for (var c = 0u; c < min(${keys}u, params.length); c++) {
       let j = min(first + 8u * c + lane, params.length - 1u);
       for (var i = 0u; i < min(${vec4s}u, params.head_size); i++) {
-        let x = k[(base + j) * ${vec4s}u + i];
-        let y = v[(base + j) * ${vec4s}u + i];
+        let x = load_k((base + j) * ${vec4s}u + i);
+        let y = load_v((base + j) * ${vec4s}u + i);
         ${join(4, (r) => `keys${r}[i * ${keys}u + c] = x[${r}]; values${r}[i * ${keys}u + c] = y[${r}];`)}
       }
     }
@@ -207,7 +216,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
       let j = min(first + c, params.length - 1u);
       ${
     join(parts, (i) =>
-      `let x${i} = k[(base + j) * ${vec4s}u + min(lane + ${8 * i}u, ${vec4s - 1}u)]; ` +
+      `let x${i} = load_k((base + j) * ${vec4s}u + min(lane + ${8 * i}u, ${vec4s - 1}u)); ` +
       XYZW.map((r) => `rows${i}${r}[c] = x${i}.${r};`).join(" "))
   }
     }
@@ -215,7 +224,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
       ${join(4, (r) => `key_sum${r}[i] = 0.0; value_sum${r}[i] = 0.0;`)}
     }
     for (var t = first; t < params.length; t++) {
-      ${join(parts, (i) => `let q${i} = ${row("q", i)}; let g${i} = ${row("d_heads", i)};`)}
+      ${
+    join(parts, (i) =>
+      `let q${i} = select(vec4f(), load_q(${row(i)}), ${own(i)}); let g${i} = select(vec4f(), d_heads[${
+        row(i)
+      }], ${own(i)});`)
+  }
       let shift = lse[base + t];
       let mean = product[base + t];
       ${join(keys, (c) => `var s${c} = 0.0; var e${c} = 0.0;`)}

@@ -13,7 +13,7 @@ const BLOCK_ROWS = 64;
 export interface ColumnSum {
   /** f32 `[models, rows, columns]`. */
   dY: GpuBuffer;
-  /** LayerNorm's input and statistics: with them the sums are those of the gains, then of the biases. */
+  /** LayerNorm's input, f32 or bf16, and statistics: with them the sums are those of the gains, then of the biases. */
   normalized?: { x: GpuBuffer; statistics: GpuBuffer };
   /** Scratch of at least {@link columnSumScratch} f32 values. */
   partial: GpuBuffer;

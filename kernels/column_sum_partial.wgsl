@@ -22,6 +22,8 @@ struct Params { rows: u32, stride4: u32, block_rows: u32, blocks: u32 }
 @group(0) @binding(3) var<storage, read> statistics: array<vec2f>;
 @group(0) @binding(4) var<storage, read_write> partial: array<vec4f>;
 
+fn load_x(i: u32) -> vec4f { return x[i]; }
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
         @builtin(local_invocation_index) lane: u32) {
@@ -40,7 +42,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
     sum += d;
     if (NORMALIZED == 1u) {
       let s = statistics[model * params.rows + row];
-      product += d * ((x[i] - s.x) * s.y);
+      product += d * ((load_x(i) - s.x) * s.y);
     }
     i += params.stride4;
   }

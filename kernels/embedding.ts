@@ -13,7 +13,7 @@ export interface EmbeddingForward {
   weights: Matrix;
   /** u32 `[models, rows]`, or `[rows]` when `sharedTokens`. */
   tokens: GpuBuffer;
-  /** f32 `[models, rows, columns]`. */
+  /** f32 or bf16 `[models, rows, columns]`. */
   x: GpuBuffer;
   /** Number of models. */
   models: number;

@@ -17,6 +17,8 @@ struct Params { rows: u32, stride4: u32, weight_offset: u32, weight_model: u32, 
 @group(0) @binding(2) var<storage, read> tokens: array<u32>;
 @group(0) @binding(3) var<storage, read_write> x: array<vec4f>;
 
+fn store_x(i: u32, value: vec4f) { x[i] = value; }
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
         @builtin(local_invocation_index) lane: u32) {
@@ -26,6 +28,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let row = index / params.stride4;
   let column = index % params.stride4;
   let token = tokens[model * params.token_model + row];
-  x[model * params.rows * params.stride4 + index] =
-    weights[params.weight_offset + model * params.weight_model + token * params.stride4 + column];
+  let value = weights[params.weight_offset + model * params.weight_model + token * params.stride4 + column];
+  store_x(model * params.rows * params.stride4 + index, value);
 }

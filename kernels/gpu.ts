@@ -3,6 +3,7 @@
  * into a {@link Dispatch}, submits lists of them and reads results back. It knows nothing of models or data.
  */
 
+import { type Storage, withStorage } from "./storage.ts";
 import { type AdapterKind, chooseVariants, type Variants } from "./variants.ts";
 
 /** A storage buffer with its name, so that every error can say which tensor it is about. */
@@ -11,6 +12,8 @@ export interface GpuBuffer {
   readonly label: string;
   /** Size in bytes, a multiple of 16. */
   readonly bytes: number;
+  /** How its values are stored: f32 unless said. */
+  readonly storage?: Storage;
   /** The WebGPU handle. */
   readonly raw: GPUBuffer;
 }
@@ -31,7 +34,7 @@ export interface Dispatch {
 export interface DispatchPlan {
   /** Name of the kernel: with `constants` the key of the pipeline cache. */
   label: string;
-  /** WGSL source with one entry point `main`. */
+  /** WGSL source with one entry point `main`, in its f32 form: {@link withStorage} turns it into what the buffers hold. */
   code: string;
   /** Values of the `override` constants. */
   constants?: Record<string, number>;
@@ -55,8 +58,8 @@ export interface KernelTime {
 
 /** Buffers of one owner, destroyed together. */
 export interface Arena {
-  /** Makes a zeroed buffer of `size` bytes, or one that holds `data`. */
-  buffer(label: string, size: number | Uint32Array | Float32Array): GpuBuffer;
+  /** Makes a zeroed buffer of `size` bytes, or one that holds `data`; `storage` says how its values are stored. */
+  buffer(label: string, size: number | Uint32Array | Float32Array, storage?: Storage): GpuBuffer;
   /** Bytes allocated so far. */
   readonly bytes: number;
   /** Frees every buffer of the arena. */
@@ -231,7 +234,11 @@ function wrapDevice(
 
   const maxBindingBytes = Math.min(device.limits.maxStorageBufferBindingSize, device.limits.maxBufferSize);
 
-  function createBuffer(label: string, size: number | Uint32Array | Float32Array): GpuBuffer {
+  function createBuffer(
+    label: string,
+    size: number | Uint32Array | Float32Array,
+    storage: Storage = "f32",
+  ): GpuBuffer {
     const wantedBytes = typeof size === "number" ? size : size.byteLength;
     const bytes = Math.max(16, Math.ceil(wantedBytes / 16) * 16);
     if (bytes > maxBindingBytes) {
@@ -243,7 +250,7 @@ function wrapDevice(
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
     const raw = device.createBuffer({ label, size: bytes, usage });
     if (typeof size !== "number" && size.length > 0) device.queue.writeBuffer(raw, 0, size as BufferSource);
-    return { label, bytes, raw };
+    return { label, bytes, storage, raw };
   }
 
   function encode(pass: GPUComputePassEncoder, dispatch: Dispatch) {
@@ -281,8 +288,8 @@ function wrapDevice(
       const owned: GPUBuffer[] = [];
       let bytes = 0;
       return {
-        buffer(label, size) {
-          const buffer = createBuffer(label, size);
+        buffer(label, size, storage) {
+          const buffer = createBuffer(label, size, storage);
           owned.push(buffer.raw);
           bytes += buffer.bytes;
           return buffer;
@@ -308,7 +315,8 @@ function wrapDevice(
             `${WORKGROUPS_PER_AXIS} models: workgroups is ${workgroups}, models is ${models}`,
         );
       }
-      const pipeline = pipelineOf(plan);
+      const code = withStorage(label, plan.code, buffers.map(({ storage }) => storage));
+      const pipeline = pipelineOf({ ...plan, code });
       const bindings = device.createBindGroup({
         label,
         layout: pipeline.getBindGroupLayout(0),

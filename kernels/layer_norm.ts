@@ -10,11 +10,11 @@ import { rowPlan } from "./rows.ts";
 
 /** Arguments of {@link layerNormForward}. */
 export interface LayerNormForward {
-  /** f32 `[models, rows, columns]`, rows padded to a multiple of 4 with zeros. */
+  /** f32 or bf16, as y, `[models, rows, columns]`, rows padded to a multiple of 4 with zeros. */
   x: GpuBuffer;
   /** f32 `[models, 2, columns]`: gains, then biases. */
   parameters: Matrix;
-  /** f32 `[models, rows, columns]`. */
+  /** `[models, rows, columns]`. */
   y: GpuBuffer;
   /** f32 `[models, rows, 2]`: mean and reciprocal standard deviation. */
   statistics: GpuBuffer;
@@ -44,7 +44,7 @@ export function layerNormForward(gpu: Gpu, t: LayerNormForward): Dispatch {
 export interface LayerNormBackward {
   /** f32 `[models, rows, columns]`. */
   dY: GpuBuffer;
-  /** f32 `[models, rows, columns]`, as given to the forward pass. */
+  /** f32 or bf16 `[models, rows, columns]`, as given to the forward pass. */
   x: GpuBuffer;
   /** f32 `[models, rows, 2]`, from the forward pass. */
   statistics: GpuBuffer;

@@ -22,6 +22,8 @@ struct Params { rows: u32, columns: u32, stride4: u32, parameter_offset: u32, pa
 @group(0) @binding(4) var<storage, read> parameters: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> d_x: array<vec4f>;
 
+fn load_x(i: u32) -> vec4f { return x[i]; }
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
         @builtin(local_invocation_index) lane: u32) {
@@ -38,14 +40,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   for (var i = 0u; i < params.stride4; i++) { // padding columns add zero: their gain is zero
     let g = d_y[base + i] * parameters[gain + i];
     sum += g;
-    product += g * ((x[base + i] - mean) * scale);
+    product += g * ((load_x(base + i) - mean) * scale);
   }
   let size = f32(params.columns);
   let mean_g = (sum.x + sum.y + sum.z + sum.w) / size;
   let mean_gz = (product.x + product.y + product.z + product.w) / size;
 
   for (var i = 0u; i < params.stride4; i++) {
-    let z = (x[base + i] - mean) * scale;
+    let z = (load_x(base + i) - mean) * scale;
     let d = scale * (d_y[base + i] * parameters[gain + i] - mean_g - z * mean_gz);
     let real = vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u) < vec4u(params.columns);
     let masked = select(vec4f(), d, real);

@@ -22,6 +22,9 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> statistics: array<vec2f>;
 
+fn load_x(i: u32) -> vec4f { return x[i]; }
+fn store_y(i: u32, value: vec4f) { y[i] = value; }
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
         @builtin(local_invocation_index) lane: u32) {
@@ -32,25 +35,26 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let size = f32(params.columns);
 
   var sum = vec4f();
-  for (var i = 0u; i < params.stride4; i++) { sum += x[base + i]; } // padding is zero
+  for (var i = 0u; i < params.stride4; i++) { sum += load_x(base + i); } // padding is zero
   let mean = (sum.x + sum.y + sum.z + sum.w) / size;
 
   var squares = vec4f();
   let whole = params.columns / 4u;
   for (var i = 0u; i < whole; i++) {
-    let d = x[base + i] - mean;
+    let d = load_x(base + i) - mean;
     squares += d * d;
   }
   if (whole < params.stride4) {
     let real = vec4u(0u, 1u, 2u, 3u) < vec4u(params.columns - whole * 4u);
-    let d = select(vec4f(), x[base + whole] - mean, real);
+    let d = select(vec4f(), load_x(base + whole) - mean, real);
     squares += d * d;
   }
   let scale = inverseSqrt((squares.x + squares.y + squares.z + squares.w) / size + params.epsilon);
 
   let gain = params.parameter_offset + model * params.parameter_model;
   for (var i = 0u; i < params.stride4; i++) {
-    y[base + i] = (x[base + i] - mean) * scale * parameters[gain + i] + parameters[gain + params.stride4 + i];
+    let z = (load_x(base + i) - mean) * scale;
+    store_y(base + i, z * parameters[gain + i] + parameters[gain + params.stride4 + i]);
   }
   statistics[model * params.rows + row] = vec2f(mean, scale);
 }

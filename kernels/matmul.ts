@@ -5,6 +5,7 @@ import matmulTransposedCode from "./matmul_transposed.wgsl" with {
   type: "text",
 };
 import type { Dispatch, Gpu, GpuBuffer } from "./gpu.ts";
+import { bytesOf } from "./storage.ts";
 import { subgroupMain, type SubgroupTile } from "./matmul_subgroup.ts";
 import {
   matmulTransposedWorkgroupCode,
@@ -13,7 +14,7 @@ import {
   workgroupTiles,
 } from "./matmul_workgroup.ts";
 
-/** A bank of matrices inside a buffer. Offset, stride and model count f32 values and are multiples of 4. */
+/** A bank of matrices inside a buffer. Offset, stride and model count values and are multiples of 4. */
 export interface Matrix {
   /** The buffer that holds it. */
   buffer: GpuBuffer;
@@ -43,16 +44,21 @@ const TAILS: Tail[] = [
 
 /** Arguments of {@link matmul}. */
 export interface Matmul {
-  /** f32 `[models, m, k]`. */
+  /** f32 or bf16 `[models, m, k]`, as b, c and extra, each on its own. */
   a: Matrix;
-  /** f32 `[models, k, n]`; its padding columns are zero. */
+  /** `[models, k, n]`; its padding columns are zero. */
   b: Matrix;
-  /** f32 `[models, m, n]`. */
+  /** `[models, m, n]`. */
   c: Matrix;
   /** f32 `[models, n]`, for the tails with a bias. */
   bias?: Matrix;
-  /** f32 `[models, m, n]`: the sum before GELU (written by `bias_gelu`, read by `gelu_slope`), or the residual. */
+  /** `[models, m, n]`: the sum before GELU (written by `bias_gelu`, read by `gelu_slope`), or the residual. */
   extra?: Matrix;
+  /**
+   * f32 `[models, m, n]`, scratch: where the sums of a bf16 `c` wait, in forms that take several passes over the terms.
+   * Without it such a product is left to a form that takes one.
+   */
+  sums?: GpuBuffer;
   /** Number of models. */
   models: number;
   /** Rows of the product. */
@@ -97,9 +103,11 @@ function subgroupCode(tile: SubgroupTile): string {
       "struct Params {\n  rows: u32, tail: u32, resume: u32,",
     )
     .replace("a: array<f32>", "a: array<vec4f>")
+    .replace("fn load_a(i: u32) -> f32", "fn load_a(i: u32) -> vec4f")
     .replace(/^.*ACCUMULATE ==.*\n/m, "") // sums that go on start from c
     .replaceAll("TAIL", "params.tail");
-  return declarations + subgroupMain(tile);
+  const sums = tile.apart ? "@group(0) @binding(6) var<storage, read_write> sums: array<vec4f>;\n" : "";
+  return declarations + sums + subgroupMain(tile);
 }
 
 /** Counts the workgroups that cover `m` rows and `n4` vec4s of columns with one register tile per invocation. */
@@ -163,11 +171,10 @@ function placement(
   }
   const end = offset + (models - 1) * model + (rows - 1) * stride +
     padded(columns);
-  if (end * 4 > buffer.bytes) {
+  const endByte = end * bytesOf(buffer.storage);
+  if (endByte > buffer.bytes) {
     throw new RangeError(
-      `Cannot plan ${label} as ${name} must lie inside "${buffer.label}": it ends at byte ${
-        end * 4
-      }, the buffer has ` +
+      `Cannot plan ${label} as ${name} must lie inside "${buffer.label}": it ends at byte ${endByte}, the buffer has ` +
         `${buffer.bytes}`,
     );
   }
@@ -212,21 +219,28 @@ export function matmul(gpu: Gpu, t: Matmul): Dispatch {
     t.a.buffer,
     t.b.buffer,
     t.bias?.buffer ?? gpu.empty,
-    t.extra?.buffer ?? gpu.emptyWritable,
+    // Without an extra, stored as one would be: so that products with and without share a text.
+    t.extra?.buffer ?? { ...gpu.emptyWritable, storage: t.b.buffer.storage === "f32" ? "f32" : "bf16" },
     t.c.buffer,
   ];
   // Sums that go on from c cannot pass a curved tail: that rare pair is left to the register kernel.
   if (gpu.variants.matmul === "subgroup" && !(accumulate && tail !== "none")) {
     const { tile, rows, workgroups } = subgroupPlan(m, n4, k, models, false);
-    params.splice(3, 3, a / 4, aStride / 4, aModel / 4);
-    return gpu.dispatch({
-      label,
-      code: subgroupCode(tile),
-      params: [rows, TAILS.indexOf(tail), Number(accumulate), ...params],
-      buffers,
-      workgroups,
-      models,
-    });
+    const sums = t.sums && t.c.buffer.storage === "bf16" ? [t.sums] : [];
+    if (sums.length > 0 || t.c.buffer.storage !== "bf16" || k <= tile.panel) {
+      for (const buffer of sums) {
+        placement(label, "sums", { buffer, stride: n4 * 4, model: m * n4 * 4 }, m, n, models);
+      }
+      params.splice(3, 3, a / 4, aStride / 4, aModel / 4);
+      return gpu.dispatch({
+        label,
+        code: subgroupCode({ ...tile, apart: sums.length > 0 }),
+        params: [rows, TAILS.indexOf(tail), Number(accumulate), ...params],
+        buffers: [...buffers, ...sums],
+        workgroups,
+        models,
+      });
+    }
   }
   if (gpu.variants.matmul.startsWith("workgroup")) {
     const { tile, workgroups } = workgroupTiles(m, n4, models);
@@ -260,9 +274,9 @@ export function matmul(gpu: Gpu, t: Matmul): Dispatch {
 
 /** Arguments of {@link matmulTransposed}. */
 export interface MatmulTransposed {
-  /** f32 `[models, k, m]`. */
+  /** f32 or bf16 `[models, k, m]`, as b. */
   a: Matrix;
-  /** f32 `[models, k, n]`. */
+  /** `[models, k, n]`. */
   b: Matrix;
   /** f32 `[models, m, n]`. */
   c: Matrix;

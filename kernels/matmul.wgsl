@@ -32,6 +32,13 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> extra: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> c: array<vec4f>;
 
+fn load_a(i: u32) -> f32 { return a[i]; }
+fn load_b(i: u32) -> vec4f { return b[i]; }
+fn load_extra(i: u32) -> vec4f { return extra[i]; }
+fn store_extra(i: u32, value: vec4f) { extra[i] = value; }
+fn load_c(i: u32) -> vec4f { return c[i]; }
+fn store_c(i: u32, value: vec4f) { c[i] = value; }
+
 const GELU_SCALE: f32 = 0.7978845608028654; // sqrt(2 / pi)
 const GELU_CUBIC: f32 = 0.044715;
 
@@ -58,14 +65,14 @@ fn finish(model: u32, row: u32, column: u32, sum: vec4f) {
   }
   let extra_index = params.extra_offset + model * params.extra_model + row * params.extra_stride + column;
   if (TAIL == 2u) {
-    extra[extra_index] = value;
+    store_extra(extra_index, value);
     value = gelu(value);
   }
-  if (TAIL == 3u) { value += extra[extra_index]; }
-  if (TAIL == 4u) { value *= gelu_slope(extra[extra_index]); }
+  if (TAIL == 3u) { value += load_extra(extra_index); }
+  if (TAIL == 4u) { value *= gelu_slope(load_extra(extra_index)); }
   let index = params.c_offset + model * params.c_model + row * params.c_stride + column;
-  if (ACCUMULATE == 1u) { value += c[index]; }
-  c[index] = value;
+  if (ACCUMULATE == 1u) { value += load_c(index); }
+  store_c(index, value);
 }
 
 @compute @workgroup_size(WG)
@@ -98,16 +105,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   var l6 = vec4f(); var r6 = vec4f();
   var l7 = vec4f(); var r7 = vec4f();
   for (var k = 0u; k < params.k; k++) {
-    let left4 = b[b_left];
-    let right4 = b[b_left + right];
-    let x0 = a[a0 + k]; l0 += x0 * left4; r0 += x0 * right4;
-    let x1 = a[a1 + k]; l1 += x1 * left4; r1 += x1 * right4;
-    let x2 = a[a2 + k]; l2 += x2 * left4; r2 += x2 * right4;
-    let x3 = a[a3 + k]; l3 += x3 * left4; r3 += x3 * right4;
-    let x4 = a[a4 + k]; l4 += x4 * left4; r4 += x4 * right4;
-    let x5 = a[a5 + k]; l5 += x5 * left4; r5 += x5 * right4;
-    let x6 = a[a6 + k]; l6 += x6 * left4; r6 += x6 * right4;
-    let x7 = a[a7 + k]; l7 += x7 * left4; r7 += x7 * right4;
+    let left4 = load_b(b_left);
+    let right4 = load_b(b_left + right);
+    let x0 = load_a(a0 + k); l0 += x0 * left4; r0 += x0 * right4;
+    let x1 = load_a(a1 + k); l1 += x1 * left4; r1 += x1 * right4;
+    let x2 = load_a(a2 + k); l2 += x2 * left4; r2 += x2 * right4;
+    let x3 = load_a(a3 + k); l3 += x3 * left4; r3 += x3 * right4;
+    let x4 = load_a(a4 + k); l4 += x4 * left4; r4 += x4 * right4;
+    let x5 = load_a(a5 + k); l5 += x5 * left4; r5 += x5 * right4;
+    let x6 = load_a(a6 + k); l6 += x6 * left4; r6 += x6 * right4;
+    let x7 = load_a(a7 + k); l7 += x7 * left4; r7 += x7 * right4;
     b_left += params.b_stride;
   }
   finish(model, row + 0u, column, l0); finish(model, row + 0u, column + 1u, r0);

@@ -5,7 +5,7 @@
  * 32·`width` columns) is copied into private arrays, which the driver keeps on the stack: reading them costs neither a
  * bounds check nor a gather. Rows of A then stream by: one coalesced load fetches 32 terms, and each is broadcast to the
  * lanes. kernels/NOTES.md tells what this is measured against. Sums run over the terms in ascending order (partial sums
- * wait in C between panels), so equal inputs give equal bits. Reference: matmulReference in matmul.ts.
+ * wait in C between panels, in f32), so equal inputs give equal bits. Reference: matmulReference in matmul.ts.
  *
  * Compiling is what a text costs, so whatever else a product needs (its tail, sums that go on) is a uniform, and the
  * panel is one array of scalars per column that a lane owns: the driver's compiler compares all uses of an array with
@@ -20,6 +20,8 @@ export interface SubgroupTile {
   width: number;
   /** Whether A holds the terms along its rows, `[k, m]`: C = Aᵀ · B. */
   transposed: boolean;
+  /** Whether partial sums wait in a binding `sums` of their own, f32 `[models, m, n4]`, where C would round them. */
+  apart?: boolean;
 }
 
 const LANES = 8;
@@ -29,8 +31,8 @@ const LANES = 8;
  */
 const FENCE = 16;
 
-/** Returns the WGSL between the declarations and the tail: bindings `a`, `b`, `c` and `finish(model, row, column, sum)`. */
-export function subgroupMain({ panel, width, transposed }: SubgroupTile): string {
+/** Returns the WGSL of `main`, which uses `load_a`, `load_b`, `load_c`, `store_c` and `finish(model, row, column, sum)`. */
+export function subgroupMain({ panel, width, transposed, apart = false }: SubgroupTile): string {
   const columns = Array.from({ length: width }, (_, j) => j);
   const arrays = columns.flatMap((j) => [..."xyzw"].map((part) => ({ j, part, name: `panel${j}${part}` })));
   const vector = (j: number, k: number) =>
@@ -41,7 +43,7 @@ export function subgroupMain({ panel, width, transposed }: SubgroupTile): string
     const [perLoad, lane] = transposed ? [LANES, k % LANES] : [4 * LANES, Math.floor(k / 4) % LANES];
     const a = `a${Math.floor(k / perLoad)}`;
     if (k % perLoad === 0) {
-      const load = `a[a_row + (k0 + ${k}u) / 4u + lane]`;
+      const load = `load_a(a_row + (k0 + ${k}u) / 4u + lane)`;
       body.push(
         transposed
           ? `let ${a} = v${k / LANES}[part];`
@@ -56,7 +58,7 @@ export function subgroupMain({ panel, width, transposed }: SubgroupTile): string
   }
   const fetch = Array.from({ length: panel / LANES }, (_, i) => {
     const term = `k0 + ${LANES * i}u + lane`;
-    return `let v${i} = select(vec4f(), a[a_base + (${term}) * params.a_stride + row4], ${term} < params.k);`;
+    return `let v${i} = select(vec4f(), load_a(a_base + (${term}) * params.a_stride + row4), ${term} < params.k);`;
   });
   return `
 @compute @workgroup_size(${LANES})
@@ -77,7 +79,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
       let term = b_base + (k0 + k) * params.b_stride;
       ${
     columns.map((j) =>
-      `let b${j} = select(vec4f(), b[term + min(column + ${LANES * j}u, params.n4 - 1u)], k0 + k < params.k);`
+      `let b${j} = select(vec4f(), load_b(term + min(column + ${
+        LANES * j
+      }u, params.n4 - 1u)), k0 + k < params.k);`
     ).join("\n      ")
   }
       ${arrays.map(({ name, j, part }) => `${name}[k] = b${j}.${part};`).join(" ")}
@@ -93,10 +97,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
       let a_row = a_base + row * params.a_stride;`
   }
       let c_row = params.c_offset + model * params.c_model + row * params.c_stride + column;
+      ${apart ? "let sums_row = (model * params.m + row) * params.n4 + column;" : ""}
       ${columns.map((j) => `var c${j} = vec4f();`).join(" ")}
       if (k0 > 0u || params.resume == 1u) {
         for (var j = 0u; j < min(${width}u, params.n4); j++) {
-          let before = c[c_row + ${LANES}u * j]; // a lane without a column reads another's and stores nothing
+          // A lane without a column reads another's and stores nothing.
+          ${
+    apart
+      ? `var before = load_c(c_row + ${LANES}u * j); if (k0 > 0u) { before = sums[sums_row + ${LANES}u * j]; }`
+      : `let before = load_c(c_row + ${LANES}u * j);`
+  }
           ${columns.map((j) => `c${j} = select(c${j}, before, j == ${j}u);`).join(" ")}
         }
       }
@@ -107,7 +117,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
         if (k0 + ${panel}u >= params.k) {
           finish(model, row, column + ${LANES}u * j, sum);
         } else if (column + ${LANES}u * j < params.n4) {
-          c[c_row + ${LANES}u * j] = sum;
+          ${apart ? `sums[sums_row + ${LANES}u * j] = sum;` : `store_c(c_row + ${LANES}u * j, sum);`}
         }
       }
     ${transposed ? "} }" : "}"}

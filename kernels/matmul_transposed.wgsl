@@ -23,6 +23,9 @@ struct Params {
 @group(0) @binding(2) var<storage, read> b: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> c: array<vec4f>;
 
+fn load_a(i: u32) -> vec4f { return a[i]; }
+fn load_b(i: u32) -> vec4f { return b[i]; }
+
 fn finish(model: u32, row: u32, column: u32, sum: vec4f) {
   if (row >= params.m || column >= params.n4) { return; }
   let index = params.c_offset + model * params.c_model + row * params.c_stride + column;
@@ -51,10 +54,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   var l6 = vec4f(); var r6 = vec4f();
   var l7 = vec4f(); var r7 = vec4f();
   for (var k = 0u; k < params.k; k++) {
-    let top = a[a_index];
-    let bottom = a[a_index + below];
-    let left4 = b[b_index];
-    let right4 = b[b_index + right];
+    let top = load_a(a_index);
+    let bottom = load_a(a_index + below);
+    let left4 = load_b(b_index);
+    let right4 = load_b(b_index + right);
     l0 += top.x * left4; r0 += top.x * right4;
     l1 += top.y * left4; r1 += top.y * right4;
     l2 += top.z * left4; r2 += top.z * right4;

@@ -85,11 +85,11 @@ export interface RotaryForward {
   qkv: GpuBuffer;
   /** f32 from {@link rotaryAngles}. */
   angles: GpuBuffer;
-  /** f32 {@link headedSize}, rotated and divided by √headSize. */
+  /** f32 or bf16, as k and v, {@link headedSize}, rotated and divided by √headSize. */
   q: GpuBuffer;
-  /** f32 {@link headedSize} (of `capacity` positions with a cache), rotated. */
+  /** {@link headedSize} (of `capacity` positions with a cache), rotated. */
   k: GpuBuffer;
-  /** f32, the layout of `k`. */
+  /** The layout of `k`. */
   v: GpuBuffer;
   /** Where k and v start; without it at position 0. */
   cache?: KeyValueCache;

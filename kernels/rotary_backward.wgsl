@@ -1,12 +1,13 @@
 // rotary_backward: turns the gradients of q and k back and merges them with v's into the fused projection's gradient.
 //
-//   d_q d_k d_v  [models, batch, heads, length, head_stride]  f32    read
-//   angles       [length, head_size / 2]                      vec2f  read   cos, sin
-//   d_qkv        [models, rows, stride]                       f32    write  padding columns become zero
+//   d_q d_k d_v  [models, batch, heads, length, head_stride / 2]  vec2f  read
+//   angles       [length, head_size / 2]                          vec2f  read   cos, sin
+//   d_qkv        [models, rows, stride / 2]                       vec2f  write  padding columns become zero
 //
 // The transpose of rotary_forward: (a, b) -> (a cos + b sin, b cos - a sin), q's gradient times scale.
 //
-// One invocation per row and head. Reference: rotateReference in rotary.ts.
+// One invocation per row and head, two columns at a time: heads are even, their halves may be odd.
+// Reference: rotateReference in rotary.ts.
 
 override WG: u32 = 16u;
 
@@ -16,11 +17,23 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> d_q: array<f32>;
-@group(0) @binding(2) var<storage, read> d_k: array<f32>;
-@group(0) @binding(3) var<storage, read> d_v: array<f32>;
+@group(0) @binding(1) var<storage, read> d_q: array<vec2f>;
+@group(0) @binding(2) var<storage, read> d_k: array<vec2f>;
+@group(0) @binding(3) var<storage, read> d_v: array<vec2f>;
 @group(0) @binding(4) var<storage, read> angles: array<vec2f>;
-@group(0) @binding(5) var<storage, read_write> d_qkv: array<f32>;
+@group(0) @binding(5) var<storage, read_write> d_qkv: array<vec2f>;
+
+// Column `c` of q's gradient (x) and of k's (y) at `source`, turned back: for halves that a pair lies across.
+fn turned(source: u32, angle: u32, c: u32) -> vec2f {
+  let half = params.head_size / 2u;
+  let i = c % half;
+  let turn = angles[angle + i];
+  let first = source + i;
+  let second = source + half + i;
+  let a = vec2f(d_q[first / 2u][first % 2u], d_k[first / 2u][first % 2u]);
+  let b = vec2f(d_q[second / 2u][second % 2u], d_k[second / 2u][second % 2u]);
+  return select(a * turn.x + b * turn.y, b * turn.x - a * turn.y, c >= half);
+}
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
@@ -31,24 +44,36 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   if (row >= params.rows) { return; }
   let d = params.head_size;
   let half = d / 2u;
-  let position = row % params.length;
+  let angle = (row % params.length) * half;
   let model_row = group.z * params.rows + row;
   let destination = model_row * params.stride + head * 3u * d;
   let sequence = model_row / params.length;
-  let source = ((sequence * params.heads + head) * params.length + position) * params.head_stride;
-  for (var i = 0u; i < half; i++) {
-    let turn = angles[position * half + i];
-    let qa = d_q[source + i];
-    let qb = d_q[source + half + i];
-    let ka = d_k[source + i];
-    let kb = d_k[source + half + i];
-    d_qkv[destination + i] = (qa * turn.x + qb * turn.y) * params.scale;
-    d_qkv[destination + half + i] = (qb * turn.x - qa * turn.y) * params.scale;
-    d_qkv[destination + d + i] = ka * turn.x + kb * turn.y;
-    d_qkv[destination + d + half + i] = kb * turn.x - ka * turn.y;
+  let source = ((sequence * params.heads + head) * params.length + row % params.length) * params.head_stride;
+  if (half % 2u == 0u) {
+    for (var i = 0u; i < half; i += 2u) {
+      let turn = angles[angle + i];
+      let next = angles[angle + i + 1u];
+      let cosine = vec2f(turn.x, next.x);
+      let sine = vec2f(turn.y, next.y);
+      let qa = d_q[(source + i) / 2u];
+      let qb = d_q[(source + half + i) / 2u];
+      let ka = d_k[(source + i) / 2u];
+      let kb = d_k[(source + half + i) / 2u];
+      d_qkv[(destination + i) / 2u] = (qa * cosine + qb * sine) * params.scale;
+      d_qkv[(destination + half + i) / 2u] = (qb * cosine - qa * sine) * params.scale;
+      d_qkv[(destination + d + i) / 2u] = ka * cosine + kb * sine;
+      d_qkv[(destination + d + half + i) / 2u] = kb * cosine - ka * sine;
+    }
+  } else {
+    for (var c = 0u; c < d; c += 2u) {
+      let left = turned(source, angle, c);
+      let right = turned(source, angle, c + 1u);
+      d_qkv[(destination + c) / 2u] = vec2f(left.x, right.x) * params.scale;
+      d_qkv[(destination + d + c) / 2u] = vec2f(left.y, right.y);
+    }
   }
-  for (var i = 0u; i < d; i++) { d_qkv[destination + 2u * d + i] = d_v[source + i]; }
+  for (var c = 0u; c < d; c += 2u) { d_qkv[(destination + 2u * d + c) / 2u] = d_v[(source + c) / 2u]; }
   if (head == params.heads - 1u) {
-    for (var i = 3u * d * params.heads; i < params.stride; i++) { d_qkv[model_row * params.stride + i] = 0.0; }
+    for (var c = 3u * d * params.heads; c < params.stride; c += 2u) { d_qkv[(model_row * params.stride + c) / 2u] = vec2f(); }
   }
 }

@@ -1,15 +1,16 @@
 // rotary_forward: splits the fused projection into q, k, v by head and rotates q and k by their position.
 //
-//   qkv     [models, rows, stride4 * 4]                      f32    read   head by head: q, k, v of head_size each
+//   qkv     [models, rows, stride / 2]                       vec2f  read   head by head: q, k, v of head_size each
 //   angles  [capacity, head_size / 2]                        vec2f  read   cos, sin
 //   start   [1]                                              u32    read   position of the first row
-//   q       [models, batch, heads, length, head_stride]      f32    write  padding columns become zero
-//   k v     [models, batch, heads, capacity, head_stride]    f32    write  at start..start + length: a cache
+//   q       [models, batch, heads, length, head_stride / 2]  vec2   write  padding columns become zero
+//   k v     [models, batch, heads, capacity, head_stride / 2] vec2  write  at start..start + length: a cache
 //
 // (a, b) -> (a cos - b sin, b cos + a sin), a and b the halves of a head; q is then divided by sqrt(head_size),
 // the scale of attention's scores. Row r is sequence r / length at position start + r % length.
 //
-// One invocation per row and head. Reference: rotateReference in rotary.ts.
+// One invocation per row and head, two columns at a time: heads are even, their halves may be odd.
+// Reference: rotateReference in rotary.ts.
 
 override WG: u32 = 16u;
 
@@ -19,12 +20,26 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> qkv: array<f32>;
+@group(0) @binding(1) var<storage, read> qkv: array<vec2f>;
 @group(0) @binding(2) var<storage, read> angles: array<vec2f>;
 @group(0) @binding(3) var<storage, read> start: array<u32>;
-@group(0) @binding(4) var<storage, read_write> q: array<f32>;
-@group(0) @binding(5) var<storage, read_write> k: array<f32>;
-@group(0) @binding(6) var<storage, read_write> v: array<f32>;
+@group(0) @binding(4) var<storage, read_write> q: array<vec2f>;
+@group(0) @binding(5) var<storage, read_write> k: array<vec2f>;
+@group(0) @binding(6) var<storage, read_write> v: array<vec2f>;
+
+fn store_q(i: u32, value: vec2f) { q[i] = value; }
+fn store_k(i: u32, value: vec2f) { k[i] = value; }
+fn store_v(i: u32, value: vec2f) { v[i] = value; }
+
+// Column `c` of the head at `source`, turned: for halves that a pair of columns lies across.
+fn turned(source: u32, angle: u32, c: u32) -> f32 {
+  let half = params.head_size / 2u;
+  let i = c % half;
+  let turn = angles[angle + i];
+  let a = qkv[(source + i) / 2u][(source + i) % 2u];
+  let b = qkv[(source + half + i) / 2u][(source + half + i) % 2u];
+  return select(a * turn.x - b * turn.y, b * turn.x + a * turn.y, c >= half);
+}
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
@@ -36,28 +51,40 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let d = params.head_size;
   let half = d / 2u;
   let local = row % params.length;
-  let position = start[0] + local;
+  let angle = (start[0] + local) * half;
   let model_row = group.z * params.rows + row;
   let source = model_row * params.stride + head * 3u * d;
   let sequence = model_row / params.length; // rows is a multiple of length
   let head_index = sequence * params.heads + head;
   let q_row = (head_index * params.length + local) * params.head_stride;
-  let kv_row = (head_index * params.capacity + position) * params.head_stride;
-  for (var i = 0u; i < half; i++) {
-    let turn = angles[position * half + i];
-    let qa = qkv[source + i];
-    let qb = qkv[source + half + i];
-    let ka = qkv[source + d + i];
-    let kb = qkv[source + d + half + i];
-    q[q_row + i] = (qa * turn.x - qb * turn.y) * params.scale;
-    q[q_row + half + i] = (qb * turn.x + qa * turn.y) * params.scale;
-    k[kv_row + i] = ka * turn.x - kb * turn.y;
-    k[kv_row + half + i] = kb * turn.x + ka * turn.y;
+  let kv_row = (head_index * params.capacity + start[0] + local) * params.head_stride;
+  if (half % 2u == 0u) {
+    for (var i = 0u; i < half; i += 2u) {
+      let turn = angles[angle + i];
+      let next = angles[angle + i + 1u];
+      let cosine = vec2f(turn.x, next.x);
+      let sine = vec2f(turn.y, next.y);
+      let qa = qkv[(source + i) / 2u];
+      let qb = qkv[(source + half + i) / 2u];
+      let ka = qkv[(source + d + i) / 2u];
+      let kb = qkv[(source + d + half + i) / 2u];
+      store_q((q_row + i) / 2u, (qa * cosine - qb * sine) * params.scale);
+      store_q((q_row + half + i) / 2u, (qb * cosine + qa * sine) * params.scale);
+      store_k((kv_row + i) / 2u, ka * cosine - kb * sine);
+      store_k((kv_row + half + i) / 2u, kb * cosine + ka * sine);
+    }
+  } else {
+    for (var c = 0u; c < d; c += 2u) {
+      let left = vec2f(turned(source, angle, c), turned(source, angle, c + 1u));
+      let right = vec2f(turned(source + d, angle, c), turned(source + d, angle, c + 1u));
+      store_q((q_row + c) / 2u, left * params.scale);
+      store_k((kv_row + c) / 2u, right);
+    }
   }
-  for (var i = 0u; i < d; i++) { v[kv_row + i] = qkv[source + 2u * d + i]; }
-  for (var i = d; i < params.head_stride; i++) {
-    q[q_row + i] = 0.0;
-    k[kv_row + i] = 0.0;
-    v[kv_row + i] = 0.0;
+  for (var c = 0u; c < d; c += 2u) { store_v((kv_row + c) / 2u, qkv[(source + 2u * d + c) / 2u]); }
+  for (var c = d; c < params.head_stride; c += 2u) {
+    store_q((q_row + c) / 2u, vec2f());
+    store_k((kv_row + c) / 2u, vec2f());
+    store_v((kv_row + c) / 2u, vec2f());
   }
 }

@@ -10,7 +10,7 @@ const TILE = 16;
 export interface Transpose {
   /** f32 `[models, rows, columns]`. */
   a: Matrix;
-  /** f32 `[models, columns, rows]`. */
+  /** f32 or bf16 `[models, columns, rows]`. */
   b: Matrix;
   /** Number of models. */
   models: number;

@@ -14,6 +14,8 @@ struct Params {
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> b: array<vec4f>;
 
+fn store_b(i: u32, value: vec4f) { b[i] = value; }
+
 fn source(base: u32, row: u32) -> vec4f {
   if (row >= params.rows) { return vec4f(); }
   return a[base + row * params.a_stride];
@@ -32,7 +34,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   for (var i = 0u; i < 4u; i++) {
     let target_row = column * 4u + i;
     if (target_row < params.columns) {
-      b[params.b_offset + group.z * params.b_model + target_row * params.b_stride + row / 4u] = block[i];
+      store_b(params.b_offset + group.z * params.b_model + target_row * params.b_stride + row / 4u, block[i]);
     }
   }
 }

@@ -136,6 +136,8 @@ export interface Configuration {
   validationSequences: number;
   /** A checkpoint folder to start from; "" starts from new weights. */
   init: string;
+  /** Numbers that activations, and the matrices that products read, are stored in while experts train. */
+  dtype: string;
   /** Numbers that the weights of checkpoints are written in. */
   saveDtype: string;
   /** Seed of everything random. */
@@ -654,6 +656,15 @@ export const FIELDS: { readonly [Name in keyof Configuration]: Field } = {
       tasks: EXPERT_TASKS,
       help: "checkpoint folder (GPTNeoXForCausalLM) to start from; without it from new weights",
     },
+    dtype: {
+      flag: "dtype",
+      type: "choice",
+      choices: ["f32", "bf16"],
+      default: "f32",
+      tasks: EXPERT_TASKS,
+      help:
+        "what experts train in; bf16 halves activations; their weights are f32, as are evaluation and generation",
+    },
     saveDtype: {
       flag: "save-dtype",
       type: "choice",
@@ -998,6 +1009,7 @@ const COSTED: readonly string[] = [
   "expertTokens",
   "expertEpochs",
   "microBatch",
+  "dtype",
 ] satisfies (keyof Configuration)[];
 
 /** Lists what a task takes, by name: fields of the configuration, then options. */

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { Dtype } from "../kernels/storage.ts";
 import { type Configuration, resolveConfiguration, type Sources } from "./config.ts";
 import { type InferenceMemory, inferenceMemory, type TrainingMemory, trainingMemory } from "./memory.ts";
 import { type ModelConfig, parameterCount } from "./model/config.ts";
@@ -193,6 +194,8 @@ export interface Cost {
   seconds: CostTimes;
   /** The device that `seconds` is of. */
   device: CostDevice;
+  /** What experts and the dense model train in: `f32` or `bf16`. */
+  dtype: string;
 }
 
 /** A device, for estimates of time. */
@@ -249,6 +252,7 @@ export function costOf(c: Configuration, options: CostOptions): Cost {
     length: c.sequenceLength,
     microBatch: c.microBatch || c.expertBatch,
     recompute,
+    dtype: c.dtype as Dtype,
   };
   return {
     mixture,
@@ -280,6 +284,7 @@ export function costOf(c: Configuration, options: CostOptions): Cost {
       densePrompt: flops.inference / rate,
     },
     device: { flops: peak, utilisation },
+    dtype: c.dtype,
   };
 }
 

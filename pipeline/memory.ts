@@ -8,6 +8,7 @@
 import { adamwScratch } from "../kernels/adamw.ts";
 import type { Arena, GpuBuffer } from "../kernels/gpu.ts";
 import { headedSize } from "../kernels/rotary.ts";
+import { bytesOf, type Dtype } from "../kernels/storage.ts";
 import type { ModelConfig } from "./model/config.ts";
 import { type Layout, planLayout } from "./model/parameters.ts";
 import { createActivations, modelsPerBank } from "./model/transformer.ts";
@@ -45,13 +46,15 @@ export interface TrainingMemoryOptions {
   models?: number;
   /** Whether activations are computed again in the backward pass. */
   recompute?: boolean;
+  /** What activations and transposed copies are stored in. Default: f32. */
+  dtype?: Dtype;
   /** Largest binding of the adapter, in bytes. Default: none. */
   limit?: number;
 }
 
 /** Predicts the device memory of `createTrainer`. Throws `RangeError` where a tensor exceeds the binding limit. */
 export function trainingMemory(model: ModelConfig, options: TrainingMemoryOptions): TrainingMemory {
-  const { batch, length, models = 1, recompute = false, limit = Infinity } = options;
+  const { batch, length, models = 1, recompute = false, dtype = "f32", limit = Infinity } = options;
   const microBatch = options.microBatch || batch;
   if (batch % microBatch !== 0) {
     throw new RangeError(
@@ -65,7 +68,7 @@ export function trainingMemory(model: ModelConfig, options: TrainingMemoryOption
     ledger("activations"),
     model,
     { models: perBank, batch: microBatch, length },
-    { training: true, recompute },
+    { training: true, recompute, dtype },
   );
   ledger("other").buffer("step values", 16);
   ledger("other").buffer("slot", 8);
@@ -73,7 +76,7 @@ export function trainingMemory(model: ModelConfig, options: TrainingMemoryOption
     const size = Math.min(perBank, models - first);
     const layout = planLayout(model, size, limit);
     for (const kind of ["weights", "gradients", "moments", "moments"]) addSegments(ledger(kind), layout);
-    addTransposed(ledger("transposed"), layout);
+    addTransposed(ledger("transposed"), layout, dtype);
     largest = Math.max(largest, largestTensor(layout));
     const other = ledger("other");
     other.buffer("sequence sums", STEPS_PER_READ * batch * size * 4);
@@ -122,25 +125,27 @@ export interface InferenceMemoryOptions {
   length?: number;
   /** Models that run side by side. Default: 1. */
   models?: number;
+  /** What activations, keys, values and transposed copies are stored in. Default: f32. */
+  dtype?: Dtype;
   /** Largest binding of the adapter, in bytes. Default: none. */
   limit?: number;
 }
 
 /** Predicts the device memory of generation, or of scoring. Throws `RangeError` where a tensor exceeds the binding limit. */
 export function inferenceMemory(model: ModelConfig, options: InferenceMemoryOptions): InferenceMemory {
-  const { capacity, batch = 1, length = 1, models = 1, limit = Infinity } = options;
+  const { capacity, batch = 1, length = 1, models = 1, dtype = "f32", limit = Infinity } = options;
   const perBank = modelsPerBank(model, { models, batch, length }, limit);
   const ledger = ledgers();
   createActivations(
     ledger("activations"),
     model,
     { models: perBank, batch, length },
-    { training: false, capacity: capacity || undefined },
+    { training: false, capacity: capacity || undefined, dtype },
   );
   for (let first = 0; first < models; first += perBank) {
     const layout = planLayout(model, Math.min(perBank, models - first), limit);
     addSegments(ledger("weights"), layout);
-    addTransposed(ledger("transposed"), layout);
+    addTransposed(ledger("transposed"), layout, dtype);
   }
   const { heads, layers } = model;
   const keys = headedSize({
@@ -150,7 +155,7 @@ export function inferenceMemory(model: ModelConfig, options: InferenceMemoryOpti
     heads,
     headSize: model.hidden / heads,
   });
-  const cache = 2 * layers * keys * 4;
+  const cache = 2 * layers * keys * bytesOf(dtype);
   const kinds = {
     weights: ledger("weights").bytes,
     transposed: ledger("transposed").bytes,
@@ -165,8 +170,8 @@ function addSegments(arena: Arena, { segments, models }: Layout) {
   segments.forEach(({ size }, i) => arena.buffer(`segment ${i}`, size * models * 4));
 }
 
-function addTransposed(arena: Arena, { transposedSegments, models }: Layout) {
-  transposedSegments.forEach((size, i) => arena.buffer(`transposed ${i}`, size * models * 4));
+function addTransposed(arena: Arena, { transposedSegments, models }: Layout, dtype: Dtype) {
+  transposedSegments.forEach((size, i) => arena.buffer(`transposed ${i}`, size * models * bytesOf(dtype)));
 }
 
 type Counting = Arena & { readonly largest: number };

@@ -156,6 +156,7 @@ export function costText(cost: Cost): string {
       inferenceRow("generating, one expert", memory.inference),
       inferenceRow("routing, all routers", memory.routing),
     ]),
+    `stored in ${cost.dtype} while experts and the dense model train: activations and transposed matrices; all else is f32`,
     `generating: ${bytes(memory.inference.cache)} of the batch are keys and values of ${m.length} positions`,
     "",
     table([

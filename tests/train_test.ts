@@ -225,6 +225,43 @@ Deno.test("train-expert writes the weights as f16 or bf16 and starts from a chec
     );
   }));
 
+Deno.test("train-expert trains in bf16 where told, and refuses to go on in other numbers", () =>
+  inFolder(async (folder) => {
+    const base = `${folder}/base`;
+    await copy(await partitioned(), base);
+    const models: Record<string, string> = {};
+    for (const dtype of ["f32", "bf16"]) {
+      const run = `${folder}/${dtype}`;
+      await copy(base, run);
+      await succeed("train-expert", ["--run", run, "--expert", "0", ...BRIEF, "--dtype", dtype]);
+      const { configuration } = JSON.parse(await Deno.readTextFile(`${run}/config.json`));
+      assertEquals(configuration.dtype, dtype);
+      models[dtype] = (await hashes(run))["experts/expert-00/model.safetensors"];
+    }
+    assertNotEquals(models.bf16, models.f32);
+    const run = `${folder}/bf16`;
+    const again = await succeed("train-expert", ["--run", run, "--expert", "0"]);
+    assertStringIncludes(again.err, "up to date");
+    await refuse("train-expert", ["--run", run, "--expert", "0", "--dtype", "f32"], "--dtype must be what");
+    await succeed("train-expert", ["--run", run, "--expert", "1", "--dtype", "f32", "--force"]);
+    await refuse(
+      "train-expert",
+      ["--run", run, "--expert", "0"],
+      'trained with another dtype: "bf16" then, "f32" now',
+    );
+    // What was trained before there was a choice is f32: its configuration names none.
+    const old = `${folder}/f32`;
+    const config = JSON.parse(await Deno.readTextFile(`${old}/config.json`));
+    delete config.configuration.dtype;
+    await Deno.writeTextFile(`${old}/config.json`, JSON.stringify(config));
+    assertStringIncludes((await succeed("train-expert", ["--run", old, "--expert", "0"])).err, "up to date");
+    await refuse(
+      "train-expert",
+      ["--run", old, "--expert", "0", "--dtype", "bf16"],
+      '"f32"',
+    );
+  }));
+
 Deno.test("train-expert counts its steps by tokens and by epochs, and names what makes none", () =>
   inFolder(async (folder) => {
     const run = `${folder}/run`;

@@ -5,6 +5,7 @@
 
 import type { Arena, Gpu, GpuBuffer } from "../../kernels/gpu.ts";
 import { type Matrix, padded } from "../../kernels/matmul.ts";
+import { bytesOf, type Dtype } from "../../kernels/storage.ts";
 import { normals } from "../data/random.ts";
 import { type ModelConfig, type ParameterSpec, parameterSpecs } from "./config.ts";
 
@@ -120,20 +121,29 @@ function pack(
 export interface Bank {
   /** Where the tensors lie. */
   layout: Layout;
+  /** What products read the matrices as. */
+  dtype: Dtype;
   /** One buffer f32 `[models, size]` per segment. */
   weights: GpuBuffer[];
-  /** Transposed copies of the matrices, refreshed after every update. */
+  /** Transposed copies of the matrices in `dtype`, refreshed after every update. */
   transposed: GpuBuffer[];
 }
 
 /** Makes the buffers of a bank and fills them with the weights of its models. */
-export function createBank(gpu: Gpu, arena: Arena, config: ModelConfig, models: readonly Weights[]): Bank {
+export function createBank(
+  gpu: Gpu,
+  arena: Arena,
+  config: ModelConfig,
+  models: readonly Weights[],
+  dtype: Dtype = "f32",
+): Bank {
   const layout = planLayout(config, models.length, gpu.maxBindingBytes);
   const bank: Bank = {
     layout,
+    dtype,
     weights: layout.segments.map(({ size }, i) => arena.buffer(`weights ${i}`, size * models.length * 4)),
     transposed: layout.transposedSegments.map((size, i) =>
-      arena.buffer(`transposed ${i}`, size * models.length * 4)
+      arena.buffer(`transposed ${i}`, size * models.length * bytesOf(dtype), dtype)
     ),
   };
   writeTensors(gpu, layout, bank.weights, models);
@@ -144,6 +154,12 @@ export function createBank(gpu: Gpu, arena: Arena, config: ModelConfig, models: 
 export function tensorOf(layout: Layout, buffers: readonly GpuBuffer[], name: string): Matrix {
   const { segment, offset, stride } = placementOf(layout.placements, name);
   return { buffer: buffers[segment], offset, stride, model: layout.segments[segment].size };
+}
+
+/** Finds a matrix of the bank as products read it: the values of its transposed copy, in its own place. */
+export function matrixAsRead({ layout, weights, dtype }: Bank, name: string): Matrix {
+  const matrix = tensorOf(layout, weights, name);
+  return dtype === "f32" ? matrix : { ...matrix, buffer: { ...matrix.buffer, storage: "f32_as_bf16" } };
 }
 
 /** Finds the transposed copy of a matrix of the bank. */

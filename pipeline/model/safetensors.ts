@@ -1,5 +1,7 @@
 /** The safetensors file format: an 8-byte header length, a JSON header, then the tensors' bytes. */
 
+import { fromBf16, toBf16 } from "../../kernels/storage.ts";
+
 /** Number formats that are read; f32 is what the rest of the project works in. */
 export type SafetensorsDtype = "F32" | "F16" | "BF16";
 
@@ -127,21 +129,12 @@ function parseHeader(
 function encodeValues(values: Float32Array, dtype: SafetensorsDtype): Uint8Array {
   if (dtype === "F32") return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
   if (dtype === "F16") return new Uint8Array(Float16Array.from(values).buffer);
-  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
-  const halves = new Uint16Array(values.length);
-  for (let i = 0; i < bits.length; i++) {
-    const isNan = (bits[i] & 0x7fffffff) > 0x7f800000;
-    halves[i] = isNan ? 0x7fc0 : (bits[i] + 0x7fff + ((bits[i] >>> 16) & 1)) >>> 16;
-  }
-  return new Uint8Array(halves.buffer);
+  return new Uint8Array(toBf16(values).buffer);
 }
 
 function decodeValues(bytes: Uint8Array, dtype: SafetensorsDtype): Float32Array {
   const aligned = bytes.slice().buffer;
   if (dtype === "F32") return new Float32Array(aligned);
   if (dtype === "F16") return Float32Array.from(new Float16Array(aligned));
-  const halves = new Uint16Array(aligned);
-  const bits = new Uint32Array(halves.length);
-  for (let i = 0; i < halves.length; i++) bits[i] = halves[i] << 16;
-  return new Float32Array(bits.buffer);
+  return fromBf16(new Uint16Array(aligned));
 }

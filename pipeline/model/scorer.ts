@@ -2,6 +2,7 @@
 
 import { sequenceSum } from "../../kernels/cross_entropy.ts";
 import type { Dispatch, Gpu, GpuBuffer } from "../../kernels/gpu.ts";
+import type { Dtype } from "../../kernels/storage.ts";
 import { emptyBatch, placeSequence, shiftTargets } from "./batch.ts";
 import type { ModelConfig } from "./config.ts";
 import { type Bank, createBank, type Weights, writeTensors } from "./parameters.ts";
@@ -37,6 +38,8 @@ export interface ScorerOptions {
   length: number;
   /** Prefixes to sum over in the one forward pass: ascending numbers of tokens, each at most `length`, which is the default. */
   prefixes?: readonly number[];
+  /** What matrices and activations are stored in. Default: f32. */
+  dtype?: Dtype;
 }
 
 /** Rows scored between two readbacks, at most: a readback costs as much as a small forward pass. */
@@ -45,12 +48,16 @@ const ROWS_PER_READ = 4096;
 const TOKENS_BUDGET = 16 * 2 ** 20;
 
 /** Plans the forward pass of a bank for batches of one shape, split into groups where a binding limit demands it. */
-export function createScorer(gpu: Gpu, { config, models, batch, length, prefixes }: ScorerOptions): Scorer {
+export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
+  const { config, models, batch, length, prefixes, dtype } = options;
   if (prefixes) checkPrefixes(prefixes, length);
   const arena = gpu.arena();
   const count = models.length;
   const perBank = modelsPerBank(config, { models: count, batch, length }, gpu.maxBindingBytes);
-  const acts = createActivations(arena, config, { models: perBank, batch, length }, { training: false });
+  const acts = createActivations(arena, config, { models: perBank, batch, length }, {
+    training: false,
+    dtype,
+  });
   const slot = arena.buffer("slot", 8);
   // The device sums whole sequences. With prefixes it "sums" single tokens, and the host adds them up, in f32 and in the
   // same order: the same bits.
@@ -70,7 +77,7 @@ export function createScorer(gpu: Gpu, { config, models, batch, length, prefixes
   }[] = [];
   for (let first = 0; first < count; first += perBank) {
     const part = models.slice(first, first + perBank);
-    const bank = createBank(gpu, arena, config, part);
+    const bank = createBank(gpu, arena, config, part, dtype);
     const transposes = planTransposes(gpu, bank);
     gpu.submit(transposes);
     const own = { ...acts, shape: { ...acts.shape, models: part.length } };

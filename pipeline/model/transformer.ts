@@ -18,9 +18,10 @@ import {
   rotaryBackward,
   rotaryForward,
 } from "../../kernels/rotary.ts";
+import { bytesOf, type Dtype } from "../../kernels/storage.ts";
 import { transpose } from "../../kernels/transpose.ts";
 import { LAYER_NORM_EPSILON, MLP_EXPANSION, type ModelConfig, ROTARY_BASE } from "./config.ts";
-import { type Bank, tensorOf, transposedOf } from "./parameters.ts";
+import { type Bank, matrixAsRead, tensorOf, transposedOf } from "./parameters.ts";
 
 /** Sizes of a batch. */
 export interface BatchShape {
@@ -79,7 +80,10 @@ export function modelsPerBank(
   return Math.min(models, fit);
 }
 
-/** What one layer keeps for the backward pass. All f32, rows padded to vec4s; `R` is batch · length. */
+/**
+ * What one layer keeps for the backward pass, rows padded to vec4s; `R` is batch · length. All are stored in the dtype of the
+ * activations, but for statistics and lse, which are f32.
+ */
 interface LayerActivations {
   x: GpuBuffer; // [models, R, H] input of the layer
   norm1: GpuBuffer; // [models, R, H]
@@ -122,19 +126,21 @@ export interface Activations {
   logits: GpuBuffer;
   /** One entry per layer; they share what a later layer may overwrite. */
   layers: LayerActivations[];
-  /** f32 `[models, R, H]`: the last layer's output. */
+  /** `[models, R, H]` in the dtype: the last layer's output. */
   output: GpuBuffer;
-  /** f32 `[models, R, H]`: `output`, normalised. */
+  /** `[models, R, H]` in the dtype: `output`, normalised. */
   normalized: GpuBuffer;
   /** f32 `[models, R, 2]`. */
   statistics: GpuBuffer;
-  /** f32 `[models, R, 3H]`; in training also its gradient. */
+  /** f32 `[models, R, 3H]`, rounded as q, k and v where these are bf16; in training also its gradient. */
   qkv: GpuBuffer;
+  /** f32 `[models, R, 4H]` with bf16: scratch for the sums of products; in training the inner gradient. */
+  sums?: GpuBuffer;
   /** Scratch of attention's forward pass. */
   scratch: { running: GpuBuffer; sums: GpuBuffer };
   /** f32 `[capacity, headSize / 2, 2]`. */
   angles: GpuBuffer;
-  /** Gradients and scratch of the backward pass (training). */
+  /** Gradients and scratch of the backward pass, f32 (training). */
   gradients?: {
     residual: GpuBuffer; // [models, R, H]
     branch: GpuBuffer; // [models, R, H]
@@ -156,6 +162,8 @@ export interface ActivationOptions {
   recompute?: boolean;
   /** Positions of keys and values to keep from call to call (generation). */
   capacity?: number;
+  /** What activations are stored in, and the bank's matrices. Default: f32. */
+  dtype?: Dtype;
 }
 
 /** Makes the buffers for batches of one shape. */
@@ -163,18 +171,22 @@ export function createActivations(
   arena: Arena,
   config: ModelConfig,
   shape: BatchShape,
-  { training, recompute = false, capacity }: ActivationOptions,
+  { training, recompute = false, capacity, dtype = "f32" }: ActivationOptions,
 ): Activations {
   const { models, batch, length } = shape;
   const rows = batch * length;
   const attention = attentionShape(config, shape);
   const float = (label: string, size: number) => arena.buffer(label, size * 4);
-  const stream = (label: string) => float(label, models * rows * padded(config.hidden));
-  const wide = (label: string) => float(label, models * rows * MLP_EXPANSION * config.hidden);
-  const headed = (label: string) => float(label, headedSize(attention));
+  const stored = (label: string, size: number, storage: Dtype = dtype) =>
+    arena.buffer(label, size * bytesOf(storage), storage);
+  const stream = (label: string, storage?: Dtype) =>
+    stored(label, models * rows * padded(config.hidden), storage);
+  const wide = (label: string, storage?: Dtype) =>
+    stored(label, models * rows * MLP_EXPANSION * config.hidden, storage);
+  const headed = (label: string, storage?: Dtype) => stored(label, headedSize(attention), storage);
   const perHead = (label: string) => float(label, models * batch * config.heads * length);
   const statistics = (label: string) => float(label, models * rows * 2);
-  const cached = (label: string) => float(label, headedSize({ ...attention, length: capacity ?? length }));
+  const cached = (label: string) => stored(label, headedSize({ ...attention, length: capacity ?? length }));
   const layer = (i: number | string, x: GpuBuffer): LayerActivations => ({
     x,
     norm1: stream(`layer ${i} first norm`),
@@ -201,6 +213,19 @@ export function createActivations(
   });
   const own = training ? models : 1;
   const chunk = logitsChunk(config, shape);
+  const gradients = training
+    ? {
+      residual: stream("residual gradient", "f32"),
+      branch: stream("branch gradient", "f32"),
+      inner: wide("inner gradient", "f32"),
+      q: headed("q gradient", "f32"),
+      k: headed("k gradient", "f32"),
+      v: headed("v gradient", "f32"),
+      heads: headed("heads gradient", "f32"),
+      product: perHead("attention product"),
+      partial: float("column sums", columnSumScratch(models, rows, MLP_EXPANSION * config.hidden)),
+    }
+    : undefined;
   return {
     shape,
     training,
@@ -218,6 +243,7 @@ export function createActivations(
     normalized: stream("final norm"),
     statistics: statistics("final statistics"),
     qkv: float("qkv", models * rows * padded(3 * config.hidden)),
+    sums: dtype === "f32" ? undefined : gradients?.inner ?? wide("sums of products", "f32"),
     scratch: {
       running: float("attention's running sums", attentionScratch(attention).running),
       sums: float("attention's partial output", attentionScratch(attention).sums),
@@ -226,19 +252,7 @@ export function createActivations(
       "rotary angles",
       rotaryAngles(capacity ?? length, config.hidden / config.heads, ROTARY_BASE),
     ),
-    gradients: training
-      ? {
-        residual: stream("residual gradient"),
-        branch: stream("branch gradient"),
-        inner: wide("inner gradient"),
-        q: headed("q gradient"),
-        k: headed("k gradient"),
-        v: headed("v gradient"),
-        heads: headed("heads gradient"),
-        product: perHead("attention product"),
-        partial: float("column sums", columnSumScratch(models, rows, MLP_EXPANSION * config.hidden)),
-      }
-      : undefined,
+    gradients,
   };
 }
 
@@ -325,6 +339,7 @@ function planLayer(gpu: Gpu, bank: Bank, acts: Activations, i: number, { whole =
       c: matrixOf(c, rows, n),
       bias: parameter(`${name}.bias`),
       extra: extra && matrixOf(extra, rows, n),
+      sums: acts.sums,
       models,
       m: rows,
       n,
@@ -411,7 +426,7 @@ export function planLoss(
       crossEntropyBackward(gpu, loss),
       matmul(gpu, {
         a: logits,
-        b: tensorOf(bank.layout, bank.weights, embedding),
+        b: matrixAsRead(bank, embedding),
         c: part(acts.gradients!.branch),
         models,
         m: chunk,
@@ -480,7 +495,7 @@ export function planBackward(
   /** The gradient of a linear layer's input from that of its output. */
   const linearInput = (name: string, dY: GpuBuffer, dX: GpuBuffer, k: number, n: number) => ({
     a: rowsOf(dY, n),
-    b: parameter(`${name}.weight`),
+    b: matrixAsRead(bank, `${name}.weight`),
     c: rowsOf(dX, k),
     models,
     m: rows,

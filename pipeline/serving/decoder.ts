@@ -7,6 +7,7 @@
 
 import type { Dispatch, Gpu } from "../../kernels/gpu.ts";
 import { matmul, padded } from "../../kernels/matmul.ts";
+import type { Dtype } from "../../kernels/storage.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { createBank, transposedOf, type Weights } from "../model/parameters.ts";
 import { createActivations, modelsPerBank, planForward, planTransposes } from "../model/transformer.ts";
@@ -40,12 +41,14 @@ export interface DecoderOptions {
   capacity: number;
   /** Tokens that run at once, at most; a longer text takes several passes. Default 512. */
   longestPass?: number;
+  /** What matrices, activations, keys and values are stored in. Default: f32. */
+  dtype?: Dtype;
 }
 
 /** Makes the buffers of one model with a cache of `capacity` positions, and uploads its weights. */
 export function createDecoder(
   gpu: Gpu,
-  { config, weights, capacity, longestPass = 512 }: DecoderOptions,
+  { config, weights, capacity, longestPass = 512, dtype }: DecoderOptions,
 ): Decoder {
   const { vocabulary, hidden } = config;
   const longest = Math.min(longestPass, capacity);
@@ -53,8 +56,8 @@ export function createDecoder(
   modelsPerBank(config, shape, gpu.maxBindingBytes);
   const arena = gpu.arena();
   try {
-    const bank = createBank(gpu, arena, config, [weights]);
-    const acts = createActivations(arena, config, shape, { training: false, capacity });
+    const bank = createBank(gpu, arena, config, [weights], dtype);
+    const acts = createActivations(arena, config, shape, { training: false, capacity, dtype });
     gpu.submit(planTransposes(gpu, bank));
 
     /** Passes of fewer tokens use the same buffers, so that all share one cache. */

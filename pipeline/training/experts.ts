@@ -8,6 +8,7 @@
 import { dirname } from "node:path";
 import * as v from "valibot";
 import { type Gpu, openGpu } from "../../kernels/gpu.ts";
+import type { Dtype } from "../../kernels/storage.ts";
 import type { Variants } from "../../kernels/variants.ts";
 import { type Configuration, FIELDS, type Sources } from "../config.ts";
 import { checkLineage, fromBatch, lineageOf, readShards } from "../data/arrow.ts";
@@ -537,6 +538,7 @@ function settingsOf(
     beta2,
     epsilon,
     weightDecay,
+    ...(c.dtype === "f32" ? {} : { dtype: c.dtype as Dtype }), // none is f32, as before there was a choice
     seed: c.seed,
     logEvery: c.logEvery,
     validateEvery: c.validateEvery,
@@ -690,6 +692,7 @@ function refuseChange(
   then: Record<string, unknown>,
   now: Record<string, unknown>,
 ): never {
+  [then, now] = [then, now].map((settings) => ({ dtype: "f32", ...settings }));
   const differs = (key: string) => canonical(then[key] ?? null) !== canonical(now[key] ?? null);
   const key = Object.keys({ ...then, ...now }).find(differs) ?? "data";
   throw new RangeError(

@@ -7,6 +7,7 @@
 
 import type { AdamwSettings } from "../../kernels/adamw.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
+import type { Dtype } from "../../kernels/storage.ts";
 import type { Columns } from "../data/columns.ts";
 import { emptyBatch, type HostBatch, placeSequence } from "../model/batch.ts";
 import { type ModelConfig, validateModelConfig } from "../model/config.ts";
@@ -53,6 +54,8 @@ export interface TrainModelOptions extends AdamwSettings {
   microBatch?: number;
   /** Keeps only layer inputs and computes the rest again in the backward pass. */
   recompute?: boolean;
+  /** What activations, and the matrices that products read, are stored in. Default: f32. */
+  dtype?: Dtype;
   /** Steps in all. */
   steps: number;
   /** Gives the learning rate of a step, the first is 1. */
@@ -117,6 +120,7 @@ export async function trainModel(options: TrainModelOptions): Promise<Weights> {
     length,
     settings: options,
     recompute: options.recompute,
+    dtype: options.dtype,
   });
   const due = (every: number, step: number) => every > 0 && step % every === 0;
   const validates = (step: number) => validation?.rows && (due(validateEvery, step) || step === steps);

@@ -7,6 +7,7 @@ import { adamw, adamwScratch, type AdamwSettings, adamwStep } from "../../kernel
 import { sequenceSum } from "../../kernels/cross_entropy.ts";
 import { tokenOrder } from "../../kernels/embedding.ts";
 import type { Dispatch, Gpu, GpuBuffer, KernelTime } from "../../kernels/gpu.ts";
+import type { Dtype } from "../../kernels/storage.ts";
 import { type HostBatch, shiftTargets } from "../model/batch.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { type Bank, createBank, readTensors, type Weights, writeTensors } from "../model/parameters.ts";
@@ -57,6 +58,11 @@ export interface TrainerOptions {
   microBatch?: number;
   /** Keeps only layer inputs and computes the rest again in the backward pass: less memory, a forward pass more. */
   recompute?: boolean;
+  /**
+   * What activations, and the matrices that products read, are stored in: arithmetic, gradients, weights and AdamW are f32
+   * in any case. Default: f32.
+   */
+  dtype?: Dtype;
 }
 
 /** Trains a bank of models. */
@@ -110,7 +116,7 @@ interface Group {
 
 /** Plans training steps of one shape. Throws `RangeError` where a tensor cannot fit the adapter or the batch does not split. */
 export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
-  const { config, start, batch, length, settings, microBatch = batch, recompute } = options;
+  const { config, start, batch, length, settings, microBatch = batch, recompute, dtype } = options;
   if (batch % microBatch !== 0) {
     throw new RangeError(
       `Cannot train as the batch must be a multiple of the micro-batch: batch is ${batch}, micro-batch is ${microBatch}`,
@@ -126,6 +132,7 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
   const acts = createActivations(arena, config, { ...shape, models: perBank }, {
     training: true,
     recompute,
+    dtype,
   });
   const step = arena.buffer("step values", 16);
   const slot = arena.buffer("slot", 8);
@@ -134,7 +141,7 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
   for (let first = 0; first < models; first += perBank) {
     const part = weights.slice(first, first + perBank);
     const size = part.length;
-    const bank = createBank(gpu, arena, config, part);
+    const bank = createBank(gpu, arena, config, part, dtype);
     const { segments } = bank.layout;
     const like = (label: string) =>
       segments.map((segment, i) => arena.buffer(`${label} ${i}`, segment.size * size * 4));

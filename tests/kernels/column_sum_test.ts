@@ -5,6 +5,7 @@ import {
   bank,
   EDGE_ROWS,
   formsOf,
+  inStorage,
   LONG_SUMS,
   MANY_ROWS,
   part,
@@ -69,12 +70,24 @@ for (const { form, on, accumulate } of CASES) {
       );
     }
   });
+}
+
+const NORMALIZED_CASES = FORMS.flatMap((form) =>
+  ([[false, "f32"], [true, "f32"], [true, "bf16"]] as const).map(([accumulate, dtype]) => ({
+    ...form,
+    accumulate,
+    dtype,
+  }))
+);
+
+for (const { form, on, accumulate, dtype } of NORMALIZED_CASES) {
+  const suffix = ` for ${form}${accumulate ? ", accumulated" : ""}, of ${dtype}`;
 
   Deno.test(`columnSum() gives LayerNorm's gain and bias gradients${suffix}`, async () => {
     for (const shape of SHAPES) {
       const { models, rows, columns } = shape;
       const what = JSON.stringify(shape);
-      const x = random(models * rows * columns, `x ${what}`);
+      const x = inStorage(dtype, random(models * rows * columns, `x ${what}`));
       const dY = random(models * rows * columns, `dY ${what}`);
       const before = random(models * 2 * columns, `before ${what}`);
       const one = new Float32Array(columns).fill(1);
@@ -92,7 +105,7 @@ for (const { form, on, accumulate } of CASES) {
         columnSum(on, {
           dY: bank("dY", shape, dY).buffer,
           normalized: {
-            x: bank("x", shape, x).buffer,
+            x: bank("x", { ...shape, dtype }, x).buffer,
             statistics: bank("statistics", { models, rows, columns: 2, stride: 2 }, statistics).buffer,
           },
           partial: partial.buffer,

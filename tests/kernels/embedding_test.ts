@@ -13,9 +13,11 @@ import {
   CENTRAL_DIFFERENCES,
   centralDifferences,
   dot,
+  DTYPES,
   EDGE_ROWS,
   EXACT,
   gpu,
+  inStorage,
   integers,
   LONG_SUMS,
   MANY_ROWS,
@@ -46,25 +48,36 @@ const MANY_WORKGROUPS: Shape = { models: 1, rows: 65_537, columns: 256, vocabula
 for (const sharedTokens of [false, true]) {
   Deno.test(`embeddingForward() copies rows with ${sharedTokens ? "shared" : "own"} tokens`, async () => {
     for (const shape of [...SHAPES, ...sharedTokens ? [MANY_WORKGROUPS] : []]) {
-      const { models, rows, columns, vocabulary } = shape;
-      const what = JSON.stringify(shape);
-      const tokens = randomIntegers(sharedTokens ? rows : models * rows, vocabulary, `tokens ${what}`);
-      const weights = random(models * vocabulary * columns, `weights ${what}`);
-      const x = bank("x", { models, rows, columns });
-      const [actual] = await run([
-        embeddingForward(gpu, {
-          weights: bank("weights", { models, rows: vocabulary, columns, offset: 16, gap: 4 }, weights),
-          tokens: integers("tokens", tokens),
-          x: x.buffer,
-          models,
-          rows,
-          sharedTokens,
-        }),
-      ], [x]);
-      for (let model = 0; model < models; model++) {
-        const own = sharedTokens ? tokens : part(tokens, models, model);
-        const expected = embeddingForwardReference(part(weights, models, model), own, columns);
-        assertClose(part(actual, models, model), expected, EXACT, `x of model ${model} of ${what}`);
+      for (const dtype of shape === MANY_WORKGROUPS ? ["f32"] as const : DTYPES) {
+        const { models, rows, columns, vocabulary } = shape;
+        const what = JSON.stringify(shape);
+        const tokens = randomIntegers(sharedTokens ? rows : models * rows, vocabulary, `tokens ${what}`);
+        const weights = random(models * vocabulary * columns, `weights ${what}`);
+        const x = bank("x", { models, rows, columns, dtype });
+        const [actual] = await run([
+          embeddingForward(gpu, {
+            weights: bank("weights", { models, rows: vocabulary, columns, offset: 16, gap: 4 }, weights),
+            tokens: integers("tokens", tokens),
+            x: x.buffer,
+            models,
+            rows,
+            sharedTokens,
+          }),
+        ], [x]);
+        for (let model = 0; model < models; model++) {
+          const own = sharedTokens ? tokens : part(tokens, models, model);
+          const expected = embeddingForwardReference(
+            inStorage(dtype, part(weights, models, model)),
+            own,
+            columns,
+          );
+          assertClose(
+            part(actual, models, model),
+            expected,
+            EXACT,
+            `x of model ${model} of ${what}, ${dtype}`,
+          );
+        }
       }
     }
   });

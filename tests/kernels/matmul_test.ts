@@ -7,8 +7,10 @@ import {
   matmul,
   matmulReference,
   matmulTransposed,
+  type Matrix,
   type Tail,
 } from "../../kernels/matmul.ts";
+import type { Dtype } from "../../kernels/storage.ts";
 import {
   assertClose,
   assertSameBits,
@@ -16,9 +18,11 @@ import {
   CENTRAL_DIFFERENCES,
   centralDifferences,
   dot,
+  DTYPES,
   FEW_ROUNDINGS,
   formsOf,
   gpu,
+  inStorage,
   LONG_SUMS,
   MANY_ROWS,
   part,
@@ -26,6 +30,7 @@ import {
   run,
   type Sizes,
   stack,
+  stored,
   type Tolerance,
 } from "./support.ts";
 
@@ -58,6 +63,8 @@ const SHAPES: Shape[] = [
 ];
 /** Some of them, where all would take long: every pair of a shape's panel and a tail is compiled anew. */
 const FEW_SHAPES = [SHAPES[3], SHAPES[SHAPES.length - 1]];
+/** Products of the transposed: their sums are f32, as weight gradients are, of factors of either kind. */
+const FORMS_OF_FEW = [[false, "f32"], [true, "f32"], [false, "bf16"], [true, "bf16"]] as const;
 const TAILS: Tail[] = ["none", "bias", "bias_gelu", "bias_residual", "gelu_slope"];
 
 /** Places a matrix away from the start of its buffer, with a wider stride and gaps between models. */
@@ -72,30 +79,37 @@ async function check(
   tail: Tail,
   accumulate: boolean,
   place = (sizes: Sizes) => sizes,
+  dtype: Dtype = "f32",
 ) {
   const { models, m, n, k } = shape;
-  const what = `${JSON.stringify(shape)} ${tail}${accumulate ? ", accumulated" : ""}`;
-  const a = random(models * m * k, `a ${what}`);
-  const b = random(models * k * n, `b ${what}`);
+  const what = `${JSON.stringify(shape)} ${tail}${accumulate ? ", accumulated" : ""}${
+    dtype === "f32" ? "" : ", bf16"
+  }`;
+  const draw = (count: number, name: string) => inStorage(dtype, random(count, `${name} ${what}`));
+  const a = draw(models * m * k, "a");
+  const b = draw(models * k * n, "b");
   const bias = random(models * n, `bias ${what}`);
-  const extra = random(models * m * n, `extra ${what}`);
-  const before = random(models * m * n, `before ${what}`);
+  const extra = draw(models * m * n, "extra");
+  const before = draw(models * m * n, "before");
   const withBias = tail.startsWith("bias");
-  const extraSizes = place({ models, rows: m, columns: n });
+  const extraSizes = { ...place({ models, rows: m, columns: n }), dtype };
   const extraOut = bank("extra", extraSizes, tail === "bias_gelu" ? undefined : extra);
-  const c = bank("c", place({ models, rows: m, columns: n }), accumulate ? before : undefined);
+  const c = bank("c", { ...place({ models, rows: m, columns: n }), dtype }, accumulate ? before : undefined);
+  const sums = bank("sums", { models, rows: m, columns: n }); // exactly as large as promised
   const withExtra = tail !== "none" && tail !== "bias";
   const dispatch = matmul(on, {
-    a: bank("a", { ...place({ models, rows: m, columns: k }), padding: 1e3 }, a), // padding is never part of a sum
-    b: bank("b", place({ models, rows: k, columns: n }), b),
+    a: bank("a", { ...place({ models, rows: m, columns: k }), padding: 1e3, dtype }, a), // padding is never part of a sum
+    b: bank("b", { ...place({ models, rows: k, columns: n }), dtype }, b),
     c,
+    sums: sums.buffer,
     bias: withBias ? bank("bias", place({ models, rows: 1, columns: n }), bias) : undefined,
     extra: withExtra ? extraOut : undefined,
     ...shape,
     tail,
     accumulate,
   });
-  const [actual, sums] = await run([dispatch], tail === "bias_gelu" ? [c, extraOut] : [c]);
+  const outputs = tail === "bias_gelu" ? [c, extraOut] : [c];
+  const [actual, beforeGelu] = await run([dispatch], outputs, { scratch: [sums] });
   const expectedSums = stack(
     models,
     (model) =>
@@ -113,9 +127,11 @@ async function check(
       : value;
     return result + (accumulate ? before[i] : 0);
   });
-  const tolerance = on.variants.matmul === "workgroup_f16" && withBias ? halfTiles(k) : LONG_SUMS;
+  // What is stored as bf16 has fewer digits than f16: tiles in f16 hold it as it is.
+  const halves = on.variants.matmul === "workgroup_f16" && withBias && dtype === "f32";
+  const tolerance = halves ? halfTiles(k) : stored(dtype, LONG_SUMS);
   assertClose(actual, expected, tolerance, `c of ${what}`);
-  if (sums) assertClose(sums, expectedSums, tolerance, `sum before GELU of ${what}`);
+  if (beforeGelu) assertClose(beforeGelu, expectedSums, tolerance, `sum before GELU of ${what}`);
   return actual;
 }
 
@@ -130,6 +146,62 @@ for (const { form, on } of FORMS) {
       await check(on, SHAPES[3], tail, false, apart);
     });
   }
+
+  Deno.test(`matmul() as ${form} of bf16 equals its reference, in bf16`, async () => {
+    for (const tail of TAILS) {
+      for (const shape of FEW_SHAPES) await check(on, shape, tail, false, apart, "bf16");
+      await check(on, FEW_SHAPES[0], tail, true, undefined, "bf16");
+    }
+  });
+
+  Deno.test(`matmul() as ${form} rounds b to bf16 as it reads it where told so, and mixes storages`, async () => {
+    const shape = FEW_SHAPES[0];
+    const { models, m, n, k } = shape;
+    const [a, b] = [random(models * m * k, "mixed a"), random(models * k * n, "mixed b")];
+    for (const dtype of DTYPES) {
+      const right = bank("b", { models, rows: k, columns: n }, b);
+      const product = async (b: Matrix) => {
+        const c = bank("c", { models, rows: m, columns: n });
+        const left = bank("a", { models, rows: m, columns: k, dtype }, a);
+        return (await run([matmul(on, { a: left, b, c, ...shape })], [c]))[0];
+      };
+      const asRead = await product({ ...right, buffer: { ...right.buffer, storage: "f32_as_bf16" } });
+      const copied = await product(bank("b", { models, rows: k, columns: n, dtype: "bf16" }, b));
+      assertSameBits(asRead, copied, `c of ${dtype} and a rounded b`);
+      const [left, rounded] = [inStorage(dtype, a), inStorage("bf16", b)];
+      const expected = stack(
+        models,
+        (model) => matmulReference(part(left, models, model), part(rounded, models, model), shape),
+      );
+      assertClose(copied, expected, LONG_SUMS, `c of ${dtype} and a rounded b`);
+    }
+  });
+
+  Deno.test(`matmul() as ${form} of bf16 adds up in f32 over any number of terms, with scratch or without`, async () => {
+    const shape = { models: 2, m: 9, n: 21, k: 700 };
+    const { models, m, n, k } = shape;
+    // Every hundredth term alone is large: sums that waited in bf16 would lose all the others.
+    const draw = (count: number, name: string) => inStorage("bf16", random(count, name));
+    const a = draw(models * m * k, "terms of a").map((value, i) => i % k % 100 === 0 ? 64 : value / 16);
+    const [left, right] = [inStorage("bf16", a), draw(models * k * n, "terms of b")];
+    const expected = stack(
+      models,
+      (model) => matmulReference(part(left, models, model), part(right, models, model), shape),
+    );
+    for (const sums of [undefined, bank("sums", { models, rows: m, columns: n }).buffer]) {
+      const c = bank("c", { models, rows: m, columns: n, dtype: "bf16" });
+      const [actual] = await run([
+        matmul(on, {
+          a: bank("a", { models, rows: m, columns: k, dtype: "bf16" }, left),
+          b: bank("b", { models, rows: k, columns: n, dtype: "bf16" }, right),
+          c,
+          sums,
+          ...shape,
+        }),
+      ], [c]);
+      assertClose(actual, expected, stored("bf16", { atol: 1e-3, rtol: 0 }), "c");
+    }
+  });
 
   Deno.test(`matmul() as ${form} takes more rows than an axis has workgroups`, async () => {
     await check(on, { models: 1, m: MANY_ROWS, n: 3, k: 2 }, "none", false);
@@ -248,7 +320,7 @@ for (const { on } of TILED) {
   });
 }
 
-Deno.test("matmul() as workgroup_f16 rounds what linear layers multiply, and nothing else", {
+Deno.test("matmul() as workgroup_f16 rounds what linear layers multiply in f32, and nothing else", {
   ignore: !FORMS.some(({ form }) => form === "workgroup_f16"),
 }, async () => {
   const [half, full] = ["workgroup_f16", "workgroup"].map((form) =>
@@ -259,6 +331,10 @@ Deno.test("matmul() as workgroup_f16 rounds what linear layers multiply, and not
     const [a, b] = [await check(half, shape, tail, false), await check(full, shape, tail, false)];
     if (tail.startsWith("bias")) assertNotEquals(a, b, tail);
     else assertSameBits(a, b, tail);
+    const [c, d] = await Promise.all(
+      [half, full].map((on) => check(on, shape, tail, false, undefined, "bf16")),
+    );
+    assertSameBits(c, d, `${tail}, bf16`);
   }
 });
 
@@ -294,18 +370,20 @@ Deno.test("geluSlopeReference() is the derivative of geluReference()", () => {
 for (const { form, on } of FORMS) {
   Deno.test(`matmulTransposed() as ${form} equals its reference at edge shapes, whatever a's padding columns hold`, async () => {
     for (const shape of SHAPES) {
-      for (const accumulate of FEW_SHAPES.includes(shape) ? [false, true] : [false]) {
+      for (
+        const [accumulate, dtype] of FEW_SHAPES.includes(shape) ? FORMS_OF_FEW : [[false, "f32"]] as const
+      ) {
         const place = accumulate ? apart : (sizes: Sizes) => sizes;
         const { models, m, n, k } = shape;
-        const what = `${JSON.stringify(shape)}${accumulate ? ", accumulated" : ""}`;
-        const a = random(models * k * m, `a ${what}`);
-        const b = random(models * k * n, `b ${what}`);
+        const what = `${JSON.stringify(shape)}${accumulate ? ", accumulated" : ""}, ${dtype}`;
+        const a = inStorage(dtype, random(models * k * m, `a ${what}`));
+        const b = inStorage(dtype, random(models * k * n, `b ${what}`));
         const before = random(models * m * n, `before ${what}`);
         const c = bank("c", place({ models, rows: m, columns: n }), accumulate ? before : undefined);
         const [actual] = await run([
           matmulTransposed(on, {
-            a: bank("a", { ...place({ models, rows: k, columns: m }), padding: 1e3 }, a),
-            b: bank("b", place({ models, rows: k, columns: n }), b),
+            a: bank("a", { ...place({ models, rows: k, columns: m }), padding: 1e3, dtype }, a),
+            b: bank("b", { ...place({ models, rows: k, columns: n }), dtype }, b),
             c,
             ...shape,
             accumulate,

@@ -13,12 +13,15 @@ import {
   CENTRAL_DIFFERENCES,
   centralDifferences,
   dot,
+  DTYPES,
   EXACT,
   FEW_ROUNDINGS,
   gpu,
+  inStorage,
   integers,
   random,
   run,
+  stored,
   type Tolerance,
 } from "./support.ts";
 
@@ -87,26 +90,28 @@ function backwardReference(shape: AttentionShape, gradients: ArrayLike<number>[]
   return dQkv;
 }
 
-Deno.test("rotaryForward() equals its reference at edge shapes", async () => {
-  for (const shape of SHAPES) {
-    const what = JSON.stringify(shape);
-    const { fused, headed } = sizesOf(shape);
-    const qkv = random(fused.models * fused.rows * fused.columns, `qkv ${what}`);
-    const outputs = ["q", "k", "v"].map((label) => bank(label, headed));
-    const [q, k, v] = outputs.map(({ buffer }) => buffer);
-    const angles = bank("angles", {
-      rows: 1,
-      columns: shape.length * shape.headSize,
-    }, rotaryAngles(shape.length, shape.headSize)).buffer;
-    const actual = await run([
-      rotaryForward(gpu, { shape, qkv: bank("qkv", fused, qkv).buffer, angles, q, k, v }),
-    ], outputs);
-    const expected = forwardReference(shape, qkv);
-    assertClose(actual[0], expected[0], ROTATED, `q of ${what}`);
-    assertClose(actual[1], expected[1], ROTATED, `k of ${what}`);
-    assertClose(actual[2], expected[2], EXACT, `v of ${what}`);
-  }
-});
+for (const dtype of DTYPES) {
+  Deno.test(`rotaryForward() to ${dtype} equals its reference at edge shapes`, async () => {
+    for (const shape of SHAPES) {
+      const what = JSON.stringify(shape);
+      const { fused, headed } = sizesOf(shape);
+      const qkv = random(fused.models * fused.rows * fused.columns, `qkv ${what}`);
+      const outputs = ["q", "k", "v"].map((label) => bank(label, { ...headed, dtype }));
+      const [q, k, v] = outputs.map(({ buffer }) => buffer);
+      const angles = bank("angles", {
+        rows: 1,
+        columns: shape.length * shape.headSize,
+      }, rotaryAngles(shape.length, shape.headSize)).buffer;
+      const actual = await run([
+        rotaryForward(gpu, { shape, qkv: bank("qkv", fused, qkv).buffer, angles, q, k, v }),
+      ], outputs);
+      const expected = forwardReference(shape, qkv);
+      assertClose(actual[0], expected[0], stored(dtype, ROTATED), `q of ${what}`);
+      assertClose(actual[1], expected[1], stored(dtype, ROTATED), `k of ${what}`);
+      assertClose(actual[2], inStorage(dtype, Float32Array.from(expected[2])), EXACT, `v of ${what}`);
+    }
+  });
+}
 
 Deno.test("rotaryForward() writes keys and values at their positions of a cache, and nowhere else", async () => {
   for (const [length, start, capacity] of [[1, 0, 9], [1, 8, 9], [3, 4, 9], [9, 0, 9]]) {

@@ -6,6 +6,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { type Dispatch, type Gpu, type GpuBuffer, openGpu } from "../../kernels/gpu.ts";
 import { type Matrix, padded } from "../../kernels/matmul.ts";
+import { bytesOf, type Dtype, fromBf16, toBf16 } from "../../kernels/storage.ts";
 import { FORMS, type Variants } from "../../kernels/variants.ts";
 import { normals, uniform } from "../../pipeline/data/random.ts";
 
@@ -51,13 +52,29 @@ export const TRANSCENDENTAL: Tolerance = { atol: 2e-5, rtol: 2e-5 };
 /** The f64 reference of a gradient against central differences of the forward reference: their own error, h² and 1e-16/h. */
 export const CENTRAL_DIFFERENCES: Tolerance = { atol: 1e-7, rtol: 1e-6 };
 
+/** What tensors are stored in, in tests of kernels that take both. */
+export const DTYPES: readonly Dtype[] = ["f32", "bf16"];
+
+/** Widens a tolerance by what storing the result costs: bf16 has 8 significant bits and rounds to 2^-8 of the value. */
+export function stored(dtype: Dtype, { atol, rtol }: Tolerance): Tolerance {
+  return dtype === "f32" ? { atol, rtol } : { atol: 1.01 * atol, rtol: rtol + 1.01 * 2 ** -8 };
+}
+
+/** Returns the values that a tensor of this dtype holds. */
+export function inStorage(dtype: Dtype, values: Float32Array): Float32Array<ArrayBuffer> {
+  return dtype === "f32" ? values.slice() : fromBf16(toBf16(values));
+}
+
 /** Row counts around every power of two that a workgroup, a tile or a block of rows may have, and a prime. */
 export const EDGE_ROWS = [1, 2, 7, 8, 9, 15, 16, 17, 63, 64, 65, 131];
 /** More than the workgroups of one axis: beyond it the grid is folded where a kernel has a row per workgroup. */
 export const MANY_ROWS = 65_537;
 
-/** A value that no kernel computes, and that ruins every sum that reads it; finite, since WGSL may assume that. */
-export const SENTINEL = Math.fround(-1.5e30);
+/**
+ * A value that no kernel computes, and that ruins every sum that reads it; finite, since WGSL may assume that, and the same
+ * in bf16.
+ */
+export const SENTINEL = -(2 ** 100);
 const GUARD = 64; // f32 values behind a tensor that must stay as they were
 
 /** Throws unless every value is within `tolerance` of the expected one; names the worst. */
@@ -122,6 +139,8 @@ export interface Sizes {
   gap?: number;
   /** What the padding columns hold: 0 by default, as the kernels demand of most inputs. */
   padding?: number;
+  /** What its values are stored in: f32 by default. */
+  dtype?: Dtype;
 }
 
 /** A bank on the device, with sentinels wherever no value belongs. */
@@ -136,11 +155,11 @@ export interface Bank extends Matrix {
 
 /** Uploads `values` `[models, rows, columns]`, or makes an output full of sentinels where there are none. */
 export function bank(label: string, sizes: Sizes, values?: ArrayLike<number>): Bank {
-  const { models = 1, rows, columns, offset = 0, gap = 0, padding = 0 } = sizes;
+  const { models = 1, rows, columns, offset = 0, gap = 0, padding = 0, dtype = "f32" } = sizes;
   const stride = sizes.stride ?? padded(columns);
   const model = rows * stride + gap;
-  const full = { models, rows, columns, offset, stride, gap, padding };
-  const initial = new Float32Array(offset + models * model + GUARD).fill(SENTINEL);
+  const full = { models, rows, columns, offset, stride, gap, padding, dtype };
+  let initial = new Float32Array(offset + models * model + GUARD).fill(SENTINEL);
   if (values) {
     assertEquals(values.length, models * rows * columns, `values of ${label}`);
     eachRow(full, (start, row) => {
@@ -149,8 +168,10 @@ export function bank(label: string, sizes: Sizes, values?: ArrayLike<number>): B
       }
     });
   }
+  initial = inStorage(dtype, initial);
+  const data = packed(dtype, initial);
   return {
-    buffer: arena.buffer(label, initial),
+    buffer: arena.buffer(label, data, dtype),
     offset,
     stride,
     model,
@@ -158,6 +179,11 @@ export function bank(label: string, sizes: Sizes, values?: ArrayLike<number>): B
     initial,
     blank: !values,
   };
+}
+
+/** The words that hold these values. */
+function packed(dtype: Dtype, values: Float32Array): Uint32Array | Float32Array {
+  return dtype === "f32" ? values : new Uint32Array(toBf16(values).buffer);
 }
 
 /** Where a row's vec4s end: after the padding columns, which kernels write along with the others. */
@@ -198,10 +224,15 @@ export async function run(
 ): Promise<Float32Array[]> {
   const all = [...outputs, ...scratch];
   const once = async (list: Dispatch[]) => {
-    for (const { buffer, initial } of all) gpu.write(buffer, initial);
+    for (const { buffer, initial, sizes } of all) gpu.write(buffer, packed(sizes.dtype, initial));
     gpu.submit(list);
-    const sources = all.map(({ buffer, initial }) => ({ buffer, bytes: initial.byteLength }));
-    return (await gpu.read(sources)).map((bytes) => new Float32Array(bytes));
+    const sources = all.map(({ buffer, initial, sizes }) => ({
+      buffer,
+      bytes: initial.length * bytesOf(sizes.dtype),
+    }));
+    return (await gpu.read(sources)).map((bytes, i) =>
+      all[i].sizes.dtype === "f32" ? new Float32Array(bytes) : fromBf16(new Uint16Array(bytes))
+    );
   };
   const first = await once(dispatches);
   const second = await once(dispatches.map(fold));

@@ -1,5 +1,5 @@
 import { transpose, transposeReference } from "../../kernels/transpose.ts";
-import { assertClose, bank, EXACT, gpu, MANY_ROWS, part, random, run } from "./support.ts";
+import { assertClose, bank, DTYPES, EXACT, gpu, inStorage, MANY_ROWS, part, random, run } from "./support.ts";
 
 Deno.test("transpose() equals its reference at edge shapes, offsets, strides and gaps", async () => {
   const sides = [1, 2, 3, 4, 5, 7, 16, 17, 31, 131];
@@ -28,12 +28,14 @@ Deno.test("transpose() equals its reference at edge shapes, offsets, strides and
   }
 });
 
-Deno.test("transpose() writes between wider strides without touching what lies there", async () => {
+Deno.test("transpose() writes between wider strides without touching what lies there, f32 as bf16 too", async () => {
   const [rows, columns] = [6, 5];
   const a = random(rows * columns, "a");
-  const b = bank("b", { rows: columns, columns: rows, stride: 16 });
-  const [actual] = await run([
-    transpose(gpu, { a: bank("a", { rows, columns, stride: 12 }, a), b, models: 1, rows, columns }),
-  ], [b]);
-  assertClose(actual, transposeReference(a, rows, columns), EXACT);
+  for (const dtype of DTYPES) {
+    const b = bank("b", { rows: columns, columns: rows, stride: 16, dtype });
+    const [actual] = await run([
+      transpose(gpu, { a: bank("a", { rows, columns, stride: 12 }, a), b, models: 1, rows, columns }),
+    ], [b]);
+    assertClose(actual, transposeReference(inStorage(dtype, a), rows, columns), EXACT);
+  }
 });

@@ -87,6 +87,10 @@ Deno.test("costOf() divides time by FLOP/s and utilisation alone", () => {
 
 Deno.test("costOf() counts recomputation in the experts' time and memory, not in the method's FLOPs", () => {
   const [plain, again] = [cost(), cost({}, { recompute: true })];
+  const half = cost({ dtype: "bf16" });
+  assertEquals([plain.dtype, half.dtype], ["f32", "bf16"]);
+  assert(half.memory.expert.activations < plain.memory.expert.activations);
+  assertEquals([half.flops, half.memory.routers], [plain.flops, plain.memory.routers]);
   const { mixture: { expert, steps, batch, length, experts } } = plain;
   const { hidden, vocabulary } = expert;
   const rest = batch * length * (hidden + 2 * hidden * vocabulary + 3 * vocabulary);

@@ -1,11 +1,12 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
+import { bytesOf } from "../../kernels/storage.ts";
 import { inferenceMemory, trainingMemory, type TrainingMemoryOptions } from "../../pipeline/memory.ts";
 import type { ModelConfig } from "../../pipeline/model/config.ts";
 import { createScorer } from "../../pipeline/model/scorer.ts";
 import { createDecoder } from "../../pipeline/serving/decoder.ts";
 import { createTrainer } from "../../pipeline/training/trainer.ts";
-import { gpu } from "../kernels/support.ts";
+import { DTYPES, gpu } from "../kernels/support.ts";
 import { anyWeights } from "./model/support.ts";
 
 const SETTINGS = { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1, clip: 0.1 };
@@ -31,7 +32,10 @@ function assertNear(predicted: number, actual: number, what: string) {
 }
 
 Deno.test("trainingMemory() predicts what createTrainer() holds within 2%", () => {
-  for (const [config, options] of SHAPES) {
+  const all = SHAPES.flatMap(([config, options]) =>
+    DTYPES.map((dtype) => [config, { ...options, dtype }] as const)
+  );
+  for (const [config, options] of all) {
     const { models = 1, ...rest } = options;
     const start = Array.from({ length: models }, (_, i) => anyWeights(config, i));
     const trainer = createTrainer(gpu, { config, start, settings: SETTINGS, ...rest });
@@ -61,24 +65,29 @@ Deno.test("trainingMemory() predicts banks that a small binding limit splits", (
 });
 
 Deno.test("inferenceMemory() predicts what createDecoder() and createScorer() hold within 2%", () => {
-  for (const capacity of [1, 16, 64]) {
+  for (
+    const [capacity, dtype] of [[1, "f32"], [16, "f32"], [64, "f32"], [16, "bf16"], [64, "bf16"]] as const
+  ) {
     const decoder = createDecoder(gpu, {
       config: TINY,
       weights: anyWeights(TINY, 0),
       capacity,
       longestPass: 8,
+      dtype,
     });
-    const { total, cache } = inferenceMemory(TINY, { capacity, length: Math.min(8, capacity) });
-    assertNear(total, decoder.bytes, `capacity ${capacity}`);
-    assertEquals(cache, 2 * 3 * capacity * 32 * 4);
+    const { total, cache } = inferenceMemory(TINY, { capacity, length: Math.min(8, capacity), dtype });
+    assertNear(total, decoder.bytes, `capacity ${capacity}, ${dtype}`);
+    assertEquals(cache, 2 * 3 * capacity * 32 * bytesOf(dtype));
     decoder.close();
   }
   const models = [0, 1, 2].map((i) => anyWeights(TINY, i));
-  const scorer = createScorer(gpu, { config: TINY, models, batch: 16, length: 32 });
-  const { total } = inferenceMemory(TINY, { capacity: 0, models: 3, batch: 16, length: 32 });
-  const sums = 16 + 4096 * 3 * 4; // rows that wait for their readback: scoring many, not a prompt
-  assertNear(total + sums, scorer.bytes, "scorer");
-  scorer.close();
+  for (const dtype of DTYPES) {
+    const scorer = createScorer(gpu, { config: TINY, models, batch: 16, length: 32, dtype });
+    const { total } = inferenceMemory(TINY, { capacity: 0, models: 3, batch: 16, length: 32, dtype });
+    const sums = 16 + 4096 * 3 * 4; // rows that wait for their readback: scoring many, not a prompt
+    assertNear(total + sums, scorer.bytes, `scorer, ${dtype}`);
+    scorer.close();
+  }
 });
 
 Deno.test("trainingMemory() grows with batch and depth, and less with depth where activations are recomputed", () => {
@@ -96,6 +105,9 @@ Deno.test("trainingMemory() grows with batch and depth, and less with depth wher
     const { weights, transposed, gradients, moments, activations, other, total } = plain;
     assertEquals(weights + transposed + gradients + moments + activations + other, total);
     assertEquals([gradients, moments], [weights, 2 * weights]);
+    const half = trainingMemory(model, { batch, length, dtype: "bf16" });
+    assertEquals([half.weights, half.gradients, half.moments], [weights, gradients, moments]);
+    assert(half.activations < activations && half.transposed <= transposed / 2 + 16);
     assert(trainingMemory(model, { batch: batch + 1, length }).activations > activations);
     assertEquals(
       trainingMemory(model, { batch: 4 * batch, microBatch: batch, length }).activations,

@@ -8,6 +8,8 @@ import { logitsReference } from "../model/reference.ts";
 import { anyWeights } from "../model/support.ts";
 
 const M = 16;
+/** Relative error of bf16 logits: weights of these tests are large. */
+const BF16_LOGITS = 0.03;
 const config = { vocabulary: 45, hidden: 12, layers: 2, heads: 2, context: 264 };
 const weights = anyWeights(config, "expert");
 const prompt = (length: number) => randomIntegers(length, config.vocabulary, "prompt");
@@ -71,6 +73,28 @@ Deno.test("read() gives the logits of the f64 reference at every position up to 
     }
     decoder.close();
   }
+});
+
+Deno.test("read() of bf16 gives the same bits however a text is cut, near those of f32, in less memory", async () => {
+  const tokens = prompt(40);
+  const last = async (dtype: "f32" | "bf16", cuts: number[]) => {
+    const decoder = createDecoder(gpu, { config, weights, capacity: 50, dtype });
+    let end = 0;
+    let logits: Float32Array = new Float32Array();
+    for (const length of cuts) logits = await decoder.read(tokens.slice(end, end += length));
+    const { bytes } = decoder;
+    decoder.close();
+    return { logits, bytes };
+  };
+  const whole = await last("bf16", [40]);
+  for (const cuts of [Array(40).fill(1), [13, 1, 26]]) {
+    assertSameBits((await last("bf16", cuts)).logits, whole.logits, `cut ${cuts}`);
+  }
+  const precise = await last("f32", [40]);
+  const size = Math.sqrt(precise.logits.reduce((sum, x) => sum + x * x, 0));
+  const error = Math.sqrt(precise.logits.reduce((sum, x, i) => sum + (x - whole.logits[i]) ** 2, 0));
+  assert(error > 0 && error < BF16_LOGITS * size, `relative error ${error / size}`);
+  assert(whole.bytes < precise.bytes, `${whole.bytes} bytes of bf16, ${precise.bytes} of f32`);
 });
 
 Deno.test("read() gives the same bits however a text is cut, with the kernels of other adapters too", async () => {
