@@ -2,7 +2,7 @@
 //
 //   gradients  [models, size4]  vec4  read
 //   clip       [models]         f32   read        scale of the gradients, from gradient_norm_finish
-//   step       [4]              f32   read        rate, 1 - beta1^t, 1 - beta2^t, unused; written by the host per step
+//   step       [1]              vec4  read        rate, 1 - beta1^t, 1 - beta2^t, unused; written by the host per step
 //   weights    [models, size4]  vec4  read/write
 //   moments    [models, size4]  vec4  read/write  first moment
 //   squares    [models, size4]  vec4  read/write  second moment
@@ -19,7 +19,7 @@ struct Params { size4: u32, decayed4: u32, beta1: f32, beta2: f32, epsilon: f32,
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> gradients: array<vec4f>;
 @group(0) @binding(2) var<storage, read> clip: array<f32>;
-@group(0) @binding(3) var<storage, read> step: array<f32>;
+@group(0) @binding(3) var<storage, read> step: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> weights: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> moments: array<vec4f>;
 @group(0) @binding(6) var<storage, read_write> squares: array<vec4f>;
@@ -31,12 +31,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   if (local >= params.size4) { return; }
   let i = group.z * params.size4 + local;
   let g = gradients[i] * clip[group.z];
-  let rate = step[0];
+  let now = step[0];
+  let rate = now.x;
   let m = params.beta1 * moments[i] + (1.0 - params.beta1) * g;
   let v = params.beta2 * squares[i] + (1.0 - params.beta2) * g * g;
   var w = weights[i];
   if (local < params.decayed4) { w *= 1.0 - rate * params.decay; }
-  weights[i] = w - rate * (m / step[1]) / (sqrt(v / step[2]) + params.epsilon);
+  weights[i] = w - rate * (m / now.y) / (sqrt(v / now.z) + params.epsilon);
   moments[i] = m;
   squares[i] = v;
 }

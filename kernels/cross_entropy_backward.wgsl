@@ -21,6 +21,9 @@ struct Params { chunk: u32, first: u32, rows: u32, vocab: u32, stride4: u32 }
 
 const LOWEST: f32 = -3.0e38; // finite: compilers may assume that there are no infinities
 
+// Which columns of vec4 i are no padding.
+fn real(i: u32) -> vec4<bool> { return vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u) < vec4u(params.vocab); }
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
         @builtin(local_invocation_index) lane: u32) {
@@ -29,33 +32,29 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let row = group.z * params.rows + params.first + local;
   let base = (group.z * params.chunk + local) * params.stride4;
   let weight = weights[row];
-  if (weight == 0.0) {
-    nll[row] = 0.0;
-    for (var i = 0u; i < params.stride4; i++) { logits[base + i] = vec4f(); }
-    return;
-  }
-  let whole = params.vocab / 4u;
-  let real = vec4u(0u, 1u, 2u, 3u) < vec4u(params.vocab - whole * 4u);
-  var peaks = vec4f(LOWEST);
-  for (var i = 0u; i < whole; i++) { peaks = max(peaks, logits[base + i]); }
-  if (whole < params.stride4) { peaks = max(peaks, select(vec4f(LOWEST), logits[base + whole], real)); }
-  let peak = max(max(peaks.x, peaks.y), max(peaks.z, peaks.w));
   let label = targets[row];
-  let score = logits[base + label / 4u][label % 4u] - peak;
+  let used = select(params.stride4, 0u, weight == 0.0); // nothing is read of a masked row
+  var peaks = vec4f(LOWEST);
+  for (var i = 0u; i < used; i++) { peaks = max(peaks, select(vec4f(LOWEST), logits[base + i], real(i))); }
+  let peak = max(max(peaks.x, peaks.y), max(peaks.z, peaks.w));
+  var score = 0.0;
   var sums = vec4f();
-  for (var i = 0u; i < whole; i++) {
-    let e = exp(logits[base + i] - peak);
+  for (var i = 0u; i < used; i++) {
+    let x = logits[base + i] - peak;
+    if (i == label / 4u) { score = x[label % 4u]; }
+    let e = select(vec4f(), exp(x), real(i));
     sums += e;
     logits[base + i] = e;
   }
-  if (whole < params.stride4) {
-    let e = select(vec4f(), exp(logits[base + whole] - peak), real);
-    sums += e;
-    logits[base + whole] = e;
-  }
   let total = sums.x + sums.y + sums.z + sums.w;
-  nll[row] = log(total) - score;
+  nll[row] = select(log(total) - score, 0.0, weight == 0.0);
   let scale = weight / total;
-  for (var i = 0u; i < params.stride4; i++) { logits[base + i] *= scale; }
-  logits[base + label / 4u][label % 4u] -= weight;
+  for (var i = 0u; i < params.stride4; i++) {
+    var d = vec4f();
+    if (i < used) {
+      let hit = vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u) == vec4u(label);
+      d = logits[base + i] * scale - select(vec4f(), vec4f(weight), hit);
+    }
+    logits[base + i] = d;
+  }
 }

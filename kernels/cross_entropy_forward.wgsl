@@ -21,6 +21,9 @@ struct Params { chunk: u32, first: u32, rows: u32, vocab: u32, stride4: u32, tar
 
 const LOWEST: f32 = -3.0e38; // finite: compilers may assume that there are no infinities
 
+// Which columns of vec4 i are no padding.
+fn real(i: u32) -> vec4<bool> { return vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u) < vec4u(params.vocab); }
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
         @builtin(local_invocation_index) lane: u32) {
@@ -29,20 +32,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let row = params.first + local;
   let source = group.z * params.target_model + row;
   let out = group.z * params.rows + row;
-  if (weights[source] == 0.0) {
-    nll[out] = 0.0;
-    return;
+  var value = 0.0;
+  if (weights[source] != 0.0) {
+    let base = (group.z * params.chunk + local) * params.stride4;
+    var peaks = vec4f(LOWEST);
+    for (var i = 0u; i < params.stride4; i++) { peaks = max(peaks, select(vec4f(LOWEST), logits[base + i], real(i))); }
+    let peak = max(max(peaks.x, peaks.y), max(peaks.z, peaks.w));
+    var sums = vec4f();
+    for (var i = 0u; i < params.stride4; i++) { sums += select(vec4f(), exp(logits[base + i] - peak), real(i)); }
+    let label = targets[source];
+    value = log(sums.x + sums.y + sums.z + sums.w) - (logits[base + label / 4u][label % 4u] - peak);
   }
-  let base = (group.z * params.chunk + local) * params.stride4;
-  let whole = params.vocab / 4u;
-  let real = vec4u(0u, 1u, 2u, 3u) < vec4u(params.vocab - whole * 4u);
-  var peaks = vec4f(LOWEST);
-  for (var i = 0u; i < whole; i++) { peaks = max(peaks, logits[base + i]); }
-  if (whole < params.stride4) { peaks = max(peaks, select(vec4f(LOWEST), logits[base + whole], real)); }
-  let peak = max(max(peaks.x, peaks.y), max(peaks.z, peaks.w));
-  var sums = vec4f();
-  for (var i = 0u; i < whole; i++) { sums += exp(logits[base + i] - peak); }
-  if (whole < params.stride4) { sums += select(vec4f(), exp(logits[base + whole] - peak), real); }
-  let label = targets[source];
-  nll[out] = log(sums.x + sums.y + sums.z + sums.w) - (logits[base + label / 4u][label % 4u] - peak);
+  nll[out] = value;
 }

@@ -32,8 +32,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let model = group.z;
   let base = (model * params.rows + row) * params.stride4;
   let gain = params.parameter_offset + model * params.parameter_model;
-  let mean = statistics[model * params.rows + row].x;
-  let scale = statistics[model * params.rows + row].y;
+  let known = statistics[model * params.rows + row];
+  let mean = known.x;
+  let scale = known.y;
 
   var sum = vec4f();
   var product = vec4f();
@@ -50,7 +51,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
     let z = (load_x(base + i) - mean) * scale;
     let d = scale * (d_y[base + i] * parameters[gain + i] - mean_g - z * mean_gz);
     let real = vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u) < vec4u(params.columns);
-    let masked = select(vec4f(), d, real);
-    if (params.accumulate == 1u) { d_x[base + i] += masked; } else { d_x[base + i] = masked; }
+    var value = select(vec4f(), d, real);
+    if (params.accumulate == 1u) { value += d_x[base + i]; }
+    d_x[base + i] = value;
   }
 }

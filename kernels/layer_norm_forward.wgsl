@@ -39,14 +39,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let mean = (sum.x + sum.y + sum.z + sum.w) / size;
 
   var squares = vec4f();
-  let whole = params.columns / 4u;
-  for (var i = 0u; i < whole; i++) {
-    let d = load_x(base + i) - mean;
-    squares += d * d;
-  }
-  if (whole < params.stride4) {
-    let real = vec4u(0u, 1u, 2u, 3u) < vec4u(params.columns - whole * 4u);
-    let d = select(vec4f(), load_x(base + whole) - mean, real);
+  for (var i = 0u; i < params.stride4; i++) {
+    let real = vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u) < vec4u(params.columns);
+    let d = select(vec4f(), load_x(base + i) - mean, real);
     squares += d * d;
   }
   let scale = inverseSqrt((squares.x + squares.y + squares.z + squares.w) / size + params.epsilon);

@@ -94,18 +94,19 @@ const TILES = [
   { panel: 32, width: 1, speed: 0.55 },
 ];
 
-/** Declarations and tail of the register kernel, its constants made uniforms, with the subgroup kernel's body. */
+/** Declarations of the register kernels and, for A · B, their tail, constants made uniforms, with the subgroup kernel's body. */
 function subgroupCode(tile: SubgroupTile): string {
-  const declarations = matmulCode.slice(0, matmulCode.indexOf("@compute"))
+  const [code, end, rows] = tile.transposed
+    ? [matmulTransposedCode, "fn finish", "rows: u32, resume: u32,"]
+    : [matmulCode, "@compute", "rows: u32, tail: u32, resume: u32,"];
+  const declarations = code.slice(0, code.indexOf(end))
     .replace(/override [^]*?\n\n/, "")
-    .replace(
-      "struct Params {",
-      "struct Params {\n  rows: u32, tail: u32, resume: u32,",
-    )
+    .replace("struct Params {", `struct Params {\n  ${rows}`)
     .replace("a: array<f32>", "a: array<vec4f>")
     .replace("fn load_a(i: u32) -> f32", "fn load_a(i: u32) -> vec4f")
     .replace(/^.*ACCUMULATE ==.*\n/m, "") // sums that go on start from c
-    .replaceAll("TAIL", "params.tail");
+    .replace("column: u32, sum: vec4f)", "column: u32, sum: vec4f, tail: u32)")
+    .replaceAll("TAIL", "tail");
   const sums = tile.apart ? "@group(0) @binding(6) var<storage, read_write> sums: array<vec4f>;\n" : "";
   return declarations + sums + subgroupMain(tile);
 }
@@ -305,29 +306,8 @@ export function matmulTransposed(gpu: Gpu, t: MatmulTransposed): Dispatch {
     return gpu.dispatch({
       label,
       code: subgroupCode(tile),
-      params: [
-        rows,
-        TAILS.indexOf("none"),
-        Number(accumulate),
-        m,
-        n4,
-        k,
-        ...a,
-        ...b,
-        0,
-        0,
-        0,
-        0,
-        0,
-        ...c,
-      ],
-      buffers: [
-        t.a.buffer,
-        t.b.buffer,
-        gpu.empty,
-        gpu.emptyWritable,
-        t.c.buffer,
-      ],
+      params: [rows, Number(accumulate), m, n4, k, ...a, ...b, ...c],
+      buffers: [t.a.buffer, t.b.buffer, t.c.buffer],
       workgroups,
       models,
     });

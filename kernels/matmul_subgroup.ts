@@ -31,7 +31,7 @@ const LANES = 8;
  */
 const FENCE = 16;
 
-/** Returns the WGSL of `main`, which uses `load_a`, `load_b`, `load_c`, `store_c` and `finish(model, row, column, sum)`. */
+/** Returns the WGSL of `main`, which uses `load_a`, `load_b`, `load_c`, `store_c` and `finish(model, row, column, sum, tail)`. */
 export function subgroupMain({ panel, width, transposed, apart = false }: SubgroupTile): string {
   const columns = Array.from({ length: width }, (_, j) => j);
   const arrays = columns.flatMap((j) => [..."xyzw"].map((part) => ({ j, part, name: `panel${j}${part}` })));
@@ -60,6 +60,15 @@ export function subgroupMain({ panel, width, transposed, apart = false }: Subgro
     const term = `k0 + ${LANES * i}u + lane`;
     return `let v${i} = select(vec4f(), load_a(a_base + (${term}) * params.a_stride + row4), ${term} < params.k);`;
   });
+  const at = `column + ${LANES}u * j`;
+  const inC = `if (${at} < params.n4) { store_c(c_row + ${LANES}u * j, sum); }`;
+  const apartFromC = `if (${at} < params.n4) { sums[sums_row + ${LANES}u * j] = sum; }`;
+  const last = `k0 + ${panel}u >= params.k`;
+  const store = transposed
+    ? inC
+    : apart
+    ? `if (${last}) { finish(model, row, ${at}, sum, params.tail); } else ${apartFromC}`
+    : `finish(model, row, ${at}, sum, select(0u, params.tail, ${last}));`; // one store of C, not two, to compile
   return `
 @compute @workgroup_size(${LANES})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
@@ -114,11 +123,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
       // A loop, with a bound that keeps it one: the tail's text is what else takes long to compile.
       for (var j = 0u; j < min(${width}u, params.n4); j++) {
         let sum = ${columns.slice(1).reduce((rest, j) => `select(${rest}, c${j}, j == ${j}u)`, "c0")};
-        if (k0 + ${panel}u >= params.k) {
-          finish(model, row, column + ${LANES}u * j, sum);
-        } else if (column + ${LANES}u * j < params.n4) {
-          ${apart ? `sums[sums_row + ${LANES}u * j] = sum;` : `store_c(c_row + ${LANES}u * j, sum);`}
-        }
+        ${store}
       }
     ${transposed ? "} }" : "}"}
   }

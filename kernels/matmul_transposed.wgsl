@@ -25,11 +25,15 @@ struct Params {
 
 fn load_a(i: u32) -> vec4f { return a[i]; }
 fn load_b(i: u32) -> vec4f { return b[i]; }
+fn load_c(i: u32) -> vec4f { return c[i]; }
+fn store_c(i: u32, value: vec4f) { c[i] = value; }
 
 fn finish(model: u32, row: u32, column: u32, sum: vec4f) {
   if (row >= params.m || column >= params.n4) { return; }
   let index = params.c_offset + model * params.c_model + row * params.c_stride + column;
-  if (ACCUMULATE == 1u) { c[index] += sum; } else { c[index] = sum; }
+  var value = sum;
+  if (ACCUMULATE == 1u) { value += load_c(index); }
+  store_c(index, value);
 }
 
 @compute @workgroup_size(WG)

@@ -60,7 +60,7 @@ function rotary(
   return gpu.dispatch({
     label,
     code,
-    constants: { WG: WORKGROUP },
+    constants: { WG: WORKGROUP, PAIRS: Number(headSize % 4 === 0) },
     params: [
       rows,
       padded(3 * heads * headSize),

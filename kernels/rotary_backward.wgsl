@@ -10,6 +10,7 @@
 // Reference: rotateReference in rotary.ts.
 
 override WG: u32 = 16u;
+override PAIRS: u32 = 1u; // 1: half a head is a whole number of pairs; 0: it is not
 
 struct Params {
   rows: u32, stride: u32, heads: u32, head_size: u32, head_stride: u32, length: u32, scale: f32,
@@ -49,7 +50,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let destination = model_row * params.stride + head * 3u * d;
   let sequence = model_row / params.length;
   let source = ((sequence * params.heads + head) * params.length + row % params.length) * params.head_stride;
-  if (half % 2u == 0u) {
+  if (PAIRS == 1u) {
     for (var i = 0u; i < half; i += 2u) {
       let turn = angles[angle + i];
       let next = angles[angle + i + 1u];

@@ -16,11 +16,6 @@ struct Params {
 
 fn store_b(i: u32, value: vec4f) { b[i] = value; }
 
-fn source(base: u32, row: u32) -> vec4f {
-  if (row >= params.rows) { return vec4f(); }
-  return a[base + row * params.a_stride];
-}
-
 @compute @workgroup_size(16)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
         @builtin(local_invocation_index) lane: u32) {
@@ -30,11 +25,18 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let column = (tile % across) * 4u + lane % 4u;
   if (row >= params.rows || column * 4u >= params.columns) { return; }
   let base = params.a_offset + group.z * params.a_model + column;
-  let block = transpose(mat4x4f(source(base, row), source(base, row + 1u), source(base, row + 2u), source(base, row + 3u)));
-  for (var i = 0u; i < 4u; i++) {
-    let target_row = column * 4u + i;
-    if (target_row < params.columns) {
-      store_b(params.b_offset + group.z * params.b_model + target_row * params.b_stride + row / 4u, block[i]);
-    }
+  // Loops, with bounds that keep them loops: every access in the text takes long to compile.
+  var block = mat4x4f();
+  for (var i = 0u; i < min(4u, params.rows - row); i++) {
+    let x = a[base + (row + i) * params.a_stride];
+    let here = vec4u(i) == vec4u(0u, 1u, 2u, 3u);
+    block = mat4x4f(
+      select(block[0], vec4f(x.x), here), select(block[1], vec4f(x.y), here),
+      select(block[2], vec4f(x.z), here), select(block[3], vec4f(x.w), here),
+    );
+  }
+  for (var i = 0u; i < min(4u, params.columns - column * 4u); i++) {
+    let x = select(select(block[0], block[1], i == 1u), select(block[2], block[3], i == 3u), i >= 2u);
+    store_b(params.b_offset + group.z * params.b_model + (column * 4u + i) * params.b_stride + row / 4u, x);
   }
 }
