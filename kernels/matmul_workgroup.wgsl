@@ -60,12 +60,10 @@ fn tanh4(x: vec4f) -> vec4f {
   return (e - 1.0) / (e + 1.0);
 }
 
-fn gelu(x: vec4f) -> vec4f {
-  return 0.5 * x * (1.0 + tanh4(GELU_SCALE * (x + GELU_CUBIC * x * x * x)));
-}
-
-fn gelu_slope(x: vec4f) -> vec4f {
-  let t = tanh4(GELU_SCALE * (x + GELU_CUBIC * x * x * x));
+// gelu(x) and its derivative, from t = tanh(sqrt(2 / pi) (x + 0.044715 x³)).
+fn gelu_tanh(x: vec4f) -> vec4f { return tanh4(GELU_SCALE * (x + GELU_CUBIC * x * x * x)); }
+fn gelu(x: vec4f, t: vec4f) -> vec4f { return 0.5 * x * (1.0 + t); }
+fn gelu_slope(x: vec4f, t: vec4f) -> vec4f {
   return 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * GELU_SCALE * (1.0 + 3.0 * GELU_CUBIC * x * x);
 }
 
@@ -74,12 +72,14 @@ fn finish(model: u32, row: u32, column: u32, sum: vec4f) {
   var value = sum;
   if (TAIL >= 1u && TAIL <= 3u) { value += load_bias(params.bias_offset + model * params.bias_model + column); }
   let extra_index = params.extra_offset + model * params.extra_model + row * params.extra_stride + column;
-  if (TAIL == 2u) {
-    store_extra(extra_index, value);
-    value = gelu(value);
+  if (TAIL == 2u) { store_extra(extra_index, value); }
+  var x = value;
+  if (TAIL >= 3u) { x = load_extra(extra_index); }
+  if (TAIL == 3u) { value += x; }
+  if (TAIL == 2u || TAIL == 4u) {
+    let t = gelu_tanh(x);
+    if (TAIL == 2u) { value = gelu(x, t); } else { value *= gelu_slope(x, t); }
   }
-  if (TAIL == 3u) { value += load_extra(extra_index); }
-  if (TAIL == 4u) { value *= gelu_slope(load_extra(extra_index)); }
   let index = params.c_offset + model * params.c_model + row * params.c_stride + column;
   if (ACCUMULATE == 1u) { value += load_c(index); }
   store_c(index, value);
