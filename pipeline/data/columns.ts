@@ -54,16 +54,9 @@ export function sliceColumns(columns: Columns, begin: number, end: number): Colu
 
 /** Returns copies of the rows at `indices`, in that order. */
 export function takeColumns(columns: Columns, indices: ArrayLike<number>): Columns {
-  return mapColumns(columns, indices.length, (values: Float32Array | string[], width) => {
-    if (Array.isArray(values)) return Array.from(indices, (row) => values[row]);
-    const taken = new (values.constructor as Float32ArrayConstructor)(indices.length * width);
-    for (let i = 0; i < indices.length; i++) {
-      const from = indices[i] * width;
-      if (width === 1) taken[i] = values[from];
-      else taken.set(values.subarray(from, from + width), i * width);
-    }
-    return taken;
-  });
+  const taken = roomFor(indices.length, columns);
+  gatherRows(taken, 0, columns, indices);
+  return taken;
 }
 
 /** Returns copies of all rows of `parts`, one after another; the columns are those of the first part with rows. */
@@ -122,6 +115,26 @@ export function copyRows(target: Columns, at: number, source: Columns, begin: nu
       for (let row = begin; row < end; row++) values[at + row - begin] = from[row] as string;
     } else values.set((from as Float32Array).subarray(begin * width, end * width), at * width);
     return values;
+  });
+}
+
+const WIDE = 32; // values from which on one call costs less than a loop
+
+/** Copies the rows of `source` at `indices` to row `at` of `target` and after, which has the same columns and widths. */
+export function gatherRows(
+  target: Columns,
+  at: number,
+  source: Columns,
+  indices: ArrayLike<number>,
+): void {
+  mapColumns(source, indices.length, (values: Float32Array | string[], width, name) => {
+    const to = target[name] as Float32Array;
+    for (let i = 0; i < indices.length; i++) {
+      const [from, into] = [indices[i] * width, (at + i) * width];
+      if (width >= WIDE) to.set((values as Float32Array).subarray(from, from + width), into);
+      else for (let k = 0; k < width; k++) to[into + k] = values[from + k] as number;
+    }
+    return to;
   });
 }
 

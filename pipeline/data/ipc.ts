@@ -327,6 +327,8 @@ interface Encoder {
   close(): void;
   /** Returns what has been written since the last call. */
   take(): Uint8Array;
+  /** Returns the same in pieces, which are views of the batches' memory. */
+  takePieces(): Uint8Array[];
 }
 
 function openWriter(writer: RecordBatchWriter, schema: Schema): Encoder {
@@ -338,9 +340,12 @@ function openWriter(writer: RecordBatchWriter, schema: Schema): Encoder {
     write: (batch) => writer.write(batch),
     close: () => writer.close(),
     take() {
-      const bytes = joinBytes(chunks);
+      return joinBytes(this.takePieces());
+    },
+    takePieces() {
+      const pieces = chunks;
       chunks = [];
-      return bytes;
+      return pieces;
     },
   };
 }
@@ -380,27 +385,31 @@ async function* encode(
 
 /** A file that takes batches of one schema, one by one, as an Arrow IPC stream. */
 export interface ArrowAppender {
-  /** Appends a batch. */
-  append(batch: RecordBatch): Promise<void>;
+  /** Appends a batch, whose memory may be used again afterwards. */
+  append(batch: RecordBatch): void;
   /** Writes the end marker and closes the file. */
-  finish(): Promise<void>;
+  finish(): void;
   /** Closes the file as it is; does nothing after `finish`. */
   abandon(): void;
 }
 
-/** Opens a new file for batches that come over time, for intermediate data: neither synchronised nor renamed. */
-export async function openArrowAppender(path: string, schema: Schema): Promise<ArrowAppender> {
+/**
+ * Opens a new file for batches that come over time, for intermediate data: neither synchronised nor renamed. It waits for
+ * its writes, which end in the page cache, and copies nothing.
+ */
+export function openArrowAppender(path: string, schema: Schema): ArrowAppender {
   const encoder = openWriter(new RecordBatchStreamWriter(), schema);
-  const file = await Deno.open(path, { write: true, create: true, truncate: true });
+  const file = Deno.openSync(path, { write: true, create: true, truncate: true });
   let isOpen = true;
   const abandon = () => {
     if (isOpen) file.close();
     isOpen = false;
   };
-  const flush = async () => {
-    const bytes = encoder.take();
+  const flush = () => {
     try {
-      for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+      for (const bytes of encoder.takePieces()) {
+        for (let at = 0; at < bytes.length;) at += file.writeSync(bytes.subarray(at));
+      }
     } catch (error) {
       throw writeError(path, error);
     }
@@ -408,11 +417,11 @@ export async function openArrowAppender(path: string, schema: Schema): Promise<A
   return {
     append(batch) {
       encoder.write(batch);
-      return flush();
+      flush();
     },
-    async finish() {
+    finish() {
       encoder.close();
-      await flush();
+      flush();
       abandon();
     },
     abandon,

@@ -20,7 +20,7 @@ import {
   type RecordBatch,
   toBatch,
 } from "./arrow.ts";
-import { concatColumns, copyRows, roomFor, sliceColumns, takeColumns } from "./columns.ts";
+import { concatColumns, copyRows, gatherRows, roomFor, sliceColumns, takeColumns } from "./columns.ts";
 import { permutation, randomKeys } from "./random.ts";
 
 /** Settings of {@link shuffle}. */
@@ -54,9 +54,9 @@ async function* shuffled(
   source: ReadableStream<RecordBatch>,
   { seed, spill, budget = BUDGET }: ShuffleOptions,
   depth: number, // bytes of the key that all rows share
-  held?: Columns, // room for the budget's rows; one for all depths, since memory that comes and goes fragments
+  // Room for the budget's rows and for a batch; one for all depths, since memory that comes and goes fragments.
+  room: { held?: Columns; batch?: Columns } = {},
 ): AsyncGenerator<RecordBatch> {
-  const shift = BigInt(56 - 8 * depth);
   const files = new Map<number, { path: string; file: ArrowAppender }>();
   let count = 0; // rows that are held
   let lineage: Lineage | null = null;
@@ -64,21 +64,24 @@ async function* shuffled(
 
   /** Moves what is held to the buckets' files. */
   async function spillHeld() {
-    const rows = sliceColumns(held!, 0, count);
+    const rows = sliceColumns(room.held!, 0, count);
     count = 0;
     await Deno.mkdir(spill, { recursive: true });
     const keys = randomKeys(seed, "shuffle", rows.sequence);
-    const members: number[][] = Array.from({ length: BUCKETS }, () => []);
-    keys.forEach((key, row) => members[Number(key >> shift & 255n)].push(row));
-    for (const [bucket, indices] of members.entries()) {
-      if (indices.length === 0) continue;
-      const batch = toBatch(takeColumns(rows, indices), lineage!);
-      let open = files.get(bucket);
-      if (open === undefined) {
-        const path = `${spill}/${bucket}.arrows`;
-        files.set(bucket, open = { path, file: await openArrowAppender(path, batch.schema) });
+    const { order, starts } = byBucket(new Uint8Array(keys.buffer), 7 - depth);
+    const gathered = room.batch ??= roomFor(BATCH, rows);
+    for (let bucket = 0; bucket < BUCKETS; bucket++) {
+      for (let begin = starts[bucket]; begin < starts[bucket + 1]; begin += BATCH) {
+        const indices = order.subarray(begin, Math.min(begin + BATCH, starts[bucket + 1]));
+        gatherRows(gathered, 0, rows, indices);
+        const batch = toBatch(sliceColumns(gathered, 0, indices.length), lineage!);
+        let open = files.get(bucket);
+        if (open === undefined) {
+          const path = `${spill}/${bucket}.arrows`;
+          files.set(bucket, open = { path, file: openArrowAppender(path, batch.schema) });
+        }
+        open.file.append(batch);
       }
-      await open.file.append(batch);
     }
   }
 
@@ -88,34 +91,45 @@ async function* shuffled(
       empty ??= batch;
       const columns = fromBatch(batch);
       if (columns.rows === 0) continue;
-      held ??= roomFor(Math.max(1, Math.floor(budget / bytesPerRow(columns))), columns);
+      room.held ??= roomFor(Math.max(1, Math.floor(budget / bytesPerRow(columns))), columns);
       for (let begin = 0; begin < columns.rows;) {
-        if (count === held.rows) {
+        if (count === room.held.rows) {
           if (depth < 8) await spillHeld();
-          else held = concatColumns([held, roomFor(count, held)]); // after 8 bytes the keys are equal
+          else room.held = concatColumns([room.held, roomFor(count, room.held)]); // after 8 bytes the keys are equal
         }
-        const end = Math.min(columns.rows, begin + held.rows - count);
-        copyRows(held, count, columns, begin, end);
+        const end = Math.min(columns.rows, begin + room.held.rows - count);
+        copyRows(room.held, count, columns, begin, end);
         count += end - begin;
         begin = end;
       }
     }
     if (files.size === 0) {
-      if (count > 0) yield* inOrder(sliceColumns(held!, 0, count), seed, lineage!);
+      if (count > 0) yield* inOrder(sliceColumns(room.held!, 0, count), seed, lineage!);
       else if (empty) yield empty;
       return;
     }
     if (count > 0) await spillHeld();
-    for (const { file } of files.values()) await file.finish();
+    for (const { file } of files.values()) file.finish();
     for (const bucket of [...files.keys()].sort((a, b) => a - b)) {
       const { path } = files.get(bucket)!;
-      yield* shuffled(readArrow(path), { seed, spill: `${path}.parts`, budget }, depth + 1, held);
+      yield* shuffled(readArrow(path), { seed, spill: `${path}.parts`, budget }, depth + 1, room);
       await removeIfThere(path);
     }
   } finally {
     for (const { file } of files.values()) file.abandon();
     await removeIfThere(spill);
   }
+}
+
+/** Sorts rows by one byte of their keys, `[rows, 8]`: the rows in order, and where each bucket starts, `[BUCKETS + 1]`. */
+function byBucket(keys: Uint8Array, byte: number): { order: Uint32Array; starts: Uint32Array } {
+  const order = new Uint32Array(keys.length / 8);
+  const starts = new Uint32Array(BUCKETS + 1);
+  for (let row = 0; row < order.length; row++) starts[keys[row * 8 + byte] + 1]++;
+  for (let bucket = 0; bucket < BUCKETS; bucket++) starts[bucket + 1] += starts[bucket];
+  const next = starts.slice();
+  for (let row = 0; row < order.length; row++) order[next[keys[row * 8 + byte]]++] = row;
+  return { order, starts };
 }
 
 function bytesPerRow({ rows, tokens }: Columns): number {

@@ -12,7 +12,7 @@ import {
   writeArrowFile,
   type Written,
 } from "../data/arrow.ts";
-import { sliceColumns } from "../data/columns.ts";
+import { gatherRows, roomFor, sliceColumns } from "../data/columns.ts";
 import { shardName, type WrittenShard } from "../data/shards.ts";
 
 /** A shard that was written, and the tokens in it. */
@@ -97,10 +97,10 @@ export function openPart({ folder, kind, lineage, empty, shardRows, batchRows }:
   return {
     async add(columns, rows) {
       for (let done = 0; done < rows.length;) {
-        filling ??= columnsLike(columns, batchRows);
+        filling ??= roomFor(batchRows, columns);
         const room = Math.min(batchRows, shardRows - (shard?.rows ?? 0)) - filled;
         const count = Math.min(rows.length - done, room);
-        copyRows(columns, rows.slice(done, done + count), filling, filled);
+        gatherRows(filling, filled, columns, rows.slice(done, done + count));
         filled += count;
         done += count;
         if (count === room) await flush();
@@ -117,38 +117,4 @@ export function openPart({ folder, kind, lineage, empty, shardRows, batchRows }:
       await shard?.written.catch(() => {});
     },
   };
-}
-
-const WIDE = 32; // values from which on one call costs less than a loop
-
-/** A column's array, of any type. */
-type Values = Float32Array | string[];
-
-const valuesOf = (columns: Columns) =>
-  Object.entries(columns).filter(([name, values]) => name !== "rows" && values !== undefined) as [
-    keyof Columns,
-    Values,
-  ][];
-
-/** Makes room for `rows` rows of the columns that `columns` has. */
-function columnsLike(columns: Columns, rows: number): Columns {
-  const room = valuesOf(columns).map(([name, values]) => {
-    if (Array.isArray(values)) return [name, new Array(rows).fill("")];
-    return [name, new (values.constructor as Float32ArrayConstructor)(rows * (values.length / columns.rows))];
-  });
-  return { rows, ...Object.fromEntries(room) };
-}
-
-/** Copies rows, by their numbers, to the rows of `target` from `at` on. */
-function copyRows(columns: Columns, rows: number[], target: Columns, at: number) {
-  for (const [name, values] of valuesOf(columns)) {
-    const to = target[name] as Values;
-    const width = values.length / columns.rows;
-    for (let i = 0; i < rows.length; i++) {
-      const [from, into] = [rows[i] * width, (at + i) * width];
-      if (width >= WIDE) {
-        (to as Float32Array).set((values as Float32Array).subarray(from, from + width), into);
-      } else for (let k = 0; k < width; k++) to[into + k] = values[from + k];
-    }
-  }
 }

@@ -21,7 +21,14 @@ const TASKS: Record<string, string> = JSON.parse(Deno.readTextFileSync(`${ROOT}d
 
 /** Gives the arguments that make Deno run a task, permissions among them. */
 export function commandOf(name: string): string[] {
-  return TASKS[name].split(" ").slice(1);
+  const words = TASKS[name].split(" ");
+  return words.slice(words.indexOf("deno") + 1);
+}
+
+/** Gives the environment variables that a task sets before it runs Deno. */
+function variablesOf(name: string): Record<string, string> {
+  const words = TASKS[name].split(" ");
+  return Object.fromEntries(words.slice(0, words.indexOf("deno")).map((word) => word.split("=")));
 }
 
 /** Makes the command that `deno task <name>` runs, without the process around it, so that a signal reaches it. */
@@ -33,7 +40,7 @@ export function taskCommand(name: string, args: string[], options: Deno.CommandO
     stdout: "piped",
     stderr: "piped",
     ...options,
-    env: { NO_COLOR: "1", ...options.env },
+    env: { NO_COLOR: "1", ...variablesOf(name), ...options.env },
   });
 }
 

@@ -4,6 +4,7 @@ import {
   type Columns,
   concatColumns,
   copyRows,
+  gatherRows,
   regroup,
   roomFor,
   sliceColumns,
@@ -34,6 +35,20 @@ Deno.test("sliceColumns() gives the rows asked for, as views", () => {
 Deno.test("takeColumns() gathers rows in the order of the indices", () => {
   const taken = takeColumns(rowsFrom(0, 5), [4, 0, 4]);
   assertEquals(taken, concatColumns([rowsFrom(4, 1), rowsFrom(0, 1), rowsFrom(4, 1)]));
+});
+
+Deno.test("gatherRows() fills room from any row on, with narrow and wide columns", () => {
+  const [narrow, wide] = [rowsFrom(0, 5), {
+    ...rowsFrom(0, 5),
+    tokens: Uint16Array.from({ length: 500 }, (_, i) => i),
+  }];
+  for (const columns of [narrow, wide]) {
+    const room = roomFor(5, columns);
+    gatherRows(room, 3, columns, [1, 4]);
+    gatherRows(room, 0, columns, Uint32Array.of(3, 3, 0));
+    const row = (i: number) => sliceColumns(columns, i, i + 1);
+    assertEquals(room, concatColumns([row(3), row(3), row(0), row(1), row(4)]));
+  }
 });
 
 Deno.test("copyRows() fills room row by row, and refuses rows of other columns or widths", () => {

@@ -77,6 +77,15 @@ Deno.test("shuffle() divides what is still too much for its memory, and its orde
   await Deno.remove(folder, { recursive: true });
 });
 
+Deno.test("shuffle() keeps rows of one id in their order, however many fall into one bucket", async () => {
+  const folder = await Deno.makeTempDir();
+  const rows = { ...someRows(5000), sequence: new BigUint64Array(5000).fill(7n) };
+  const spill = `${folder}/a`;
+  const { tokens } = await collect(shuffle(stream(rows, 300), { seed: 2, spill, budget: 240_000 }));
+  assertEquals(tokens, Array.from(rows.tokens!)); // 3,000 rows fit: more than a batch
+  await Deno.remove(folder, { recursive: true });
+});
+
 Deno.test("shuffle() removes its spilled rows when its source fails or its reader leaves", async () => {
   const folder = await Deno.makeTempDir();
   const failing = ReadableStream.from(async function* () {
