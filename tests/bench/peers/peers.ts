@@ -180,11 +180,7 @@ async function measure(
   ) => {
     report(values.flatMap((value, i): Row[] => {
       if (value === undefined) return [];
-      const ratio = i === 0
-        ? undefined
-        : less
-        ? value / values[0]!
-        : values[0]! / value;
+      const ratio = i === 0 ? undefined : less ? value / values[0]! : values[0]! / value;
       return [{ size, peer: specs[i].name, what, value, unit, ratio }];
     }));
   };
@@ -202,9 +198,7 @@ async function measure(
       const answer = await worker.ask({ do: "train", steps: 1 });
       losses[i].push(...answer.losses);
       steps.push(
-        rounds === 1
-          ? 1
-          : Math.max(1, Math.min(16, Math.round(1 / answer.seconds))),
+        rounds === 1 ? 1 : Math.max(1, Math.min(16, Math.round(1 / answer.seconds))),
       );
     }
     const speeds: number[][] = workers.map(() => []);
@@ -218,9 +212,7 @@ async function measure(
     for (let i = 1; i < specs.length; i++) {
       const worst = losses[i].reduce(
         (worst, loss, step) =>
-          step < losses[0].length
-            ? Math.max(worst, Math.abs(loss - losses[0][step]))
-            : worst,
+          step < losses[0].length ? Math.max(worst, Math.abs(loss - losses[0][step])) : worst,
         0,
       );
       if (!(worst <= LOSS_TOLERANCE)) {
@@ -248,9 +240,7 @@ async function measure(
     }
     add("peak memory of training", "MiB", peaks, true);
     for (
-      const prefix of scoring
-        ? PREFIXES.filter((prefix) => prefix <= context)
-        : []
+      const prefix of scoring ? PREFIXES.filter((prefix) => prefix <= context) : []
     ) {
       const speeds: (number[] | undefined)[] = specs.map((
         { scores },
@@ -266,18 +256,15 @@ async function measure(
             rows: many * SCORE_BATCH,
           });
           if (round >= 0) speeds[i]!.push(many * SCORE_BATCH / answer.seconds);
-          else {sums[i] =
-              (await worker.ask({ do: "score", prefix, rows: SCORE_BATCH }))
-                .nll;}
+          else {sums[i] = (await worker.ask({ do: "score", prefix, rows: SCORE_BATCH }))
+              .nll;}
         }
       }
       sums.forEach((sum, i) => {
         if (Math.abs(sum / sums[0] - 1) <= 1e-5) return;
         throw new PeerError(
           specs[i].name,
-          `Cannot compare ${specs[i].name} as its scores must be ${
-            sums[0]
-          } in all: they are ${sum}`,
+          `Cannot compare ${specs[i].name} as its scores must be ${sums[0]} in all: they are ${sum}`,
         );
       });
       add(
@@ -334,8 +321,7 @@ if (import.meta.main) {
     console.log(HELP);
     Deno.exit(0);
   }
-  const sizes =
-    (flags.quick ? ["quick"] : flags.sizes.split(",")) as SizeName[];
+  const sizes = (flags.quick ? ["quick"] : flags.sizes.split(",")) as SizeName[];
   for (const name of sizes) {
     if (!(name in SIZES)) {
       fail(
