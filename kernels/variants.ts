@@ -75,6 +75,14 @@ export function chooseVariants(
   return { matmul: choose("matmul"), attention: choose("attention"), rows: choose("rows") };
 }
 
+/**
+ * What of the variants belongs into the key of a state. Rows by invocation were once the only form, and are left out, so
+ * that states of that time go on.
+ */
+export function variantsKey({ rows, ...others }: Variants): Partial<Variants> {
+  return rows === "invocation" ? others : { ...others, rows };
+}
+
 /** Lists what there is, as in `rows=invocation|workgroup`. */
 export function formsText(): string {
   return Object.entries(FORMS).map(([kernel, forms]) => `${kernel}=${forms.join("|")}`).join(", ");
@@ -82,12 +90,19 @@ export function formsText(): string {
 
 /** Reads `matmul=workgroup,attention=query`. Throws a `RangeError` that names what there is. */
 export function parseVariants(text: string): Partial<Variants> {
-  const pairs = text.split(",").filter((part) => part.trim() !== "").map((part) => {
+  if (text.trim() === "") return {};
+  const pairs = text.split(",").map((part) => {
     const [kernel, ...rest] = part.split("=").map((word) => word.trim());
     const form = rest.join("=");
     checkForm(kernel, form);
     return [kernel, form];
   });
+  const twice = pairs.find(([kernel], i) => pairs.findIndex(([other]) => other === kernel) < i);
+  if (twice) {
+    throw new RangeError(
+      `Cannot use kernel forms "${text}" as each kernel must be named once: ${twice[0]} is named twice`,
+    );
+  }
   return Object.fromEntries(pairs);
 }
 

@@ -663,7 +663,7 @@ export const FIELDS: { readonly [Name in keyof Configuration]: Field } = {
       default: "f32",
       tasks: EXPERT_TASKS,
       help:
-        "what experts train in; bf16 halves activations; their weights are f32, as are evaluation and generation",
+        "what experts train in; bf16 stores activations in half the bytes; their weights are f32, as are evaluation and generation",
     },
     saveDtype: {
       flag: "save-dtype",

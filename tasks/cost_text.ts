@@ -156,7 +156,10 @@ export function costText(cost: Cost): string {
       inferenceRow("generating, one expert", memory.inference),
       inferenceRow("routing, all routers", memory.routing),
     ]),
-    `stored in ${cost.dtype} while experts and the dense model train: activations and transposed matrices; all else is f32`,
+    ...(cost.dtype === "f32" ? [] : [
+      `stored in ${cost.dtype} while experts and the dense model train: transposed matrices and the activations that are ` +
+      "kept; logits, queries, keys and values before they are split, and gradients are f32",
+    ]),
     `generating: ${bytes(memory.inference.cache)} of the batch are keys and values of ${m.length} positions`,
     "",
     table([

@@ -72,9 +72,9 @@ export function verifyText(
   }
   const sequences = `${count(trainSequences)} training and ${count(testSequences)} held-out sequences`;
   if (parts) {
-    return `${run}: ${count(files)} files as their manifests say, ${sequences}; the part of expert ${
-      parts.join(", ")
-    } alone, so that nothing tells what the others hold`;
+    return `${run}: ${count(files)} files as their manifests say, ${sequences}; the part${
+      parts.length > 1 ? "s of experts" : " of expert"
+    } ${parts.join(", ")} alone, so that nothing tells what the others hold`;
   }
   return `${run}: ${
     count(files)

@@ -158,8 +158,10 @@ async function attempt<T>(
 
 /** Lists the experts whose parts lie here without the partition's manifest and those of its stages: what trains them alone. */
 async function partsAlone(run: string): Promise<number[]> {
-  const manifests = ["partition/manifest.json", ...STAGES.map((stage) => `manifests/${stage}.json`)];
-  for (const path of manifests) if (await exists(`${run}/${path}`)) return [];
+  const ofRuns = ["tokens", "scores", "assignments", "routers", "partition/manifest.json"];
+  for (const path of [...ofRuns, ...STAGES.map((stage) => `manifests/${stage}.json`)]) {
+    if (await exists(`${run}/${path}`)) return [];
+  }
   const experts: number[] = [];
   for await (const path of filesUnder(run, "partition")) {
     const [, expert] = path.match(/^partition\/expert-(\d{2,})\/manifest\.json$/) ?? [];
@@ -298,6 +300,12 @@ async function verifyPart(
   const lineage: Partial<Lineage> = {};
   if (await exists(`${run}/tokenizer.json`)) {
     lineage.tokenizer = (await hashFile(`${run}/tokenizer.json`)).sha256;
+  } else problem("tokenizer.json", "it must be there: it is not");
+  if (expertFolder(part.expert) !== folder.slice("partition/".length)) {
+    problem(
+      `${folder}/manifest.json`,
+      `it must be in the folder of its expert: it is that of ${part.expert}`,
+    );
   }
   if (configuration) {
     const { sequenceLength, prefix, experts } = configuration;

@@ -9,7 +9,7 @@ import { dirname } from "node:path";
 import * as v from "valibot";
 import { type Gpu, openGpu } from "../../kernels/gpu.ts";
 import type { Dtype } from "../../kernels/storage.ts";
-import type { Variants } from "../../kernels/variants.ts";
+import { type Variants, variantsKey } from "../../kernels/variants.ts";
 import { type Configuration, FIELDS, type Sources } from "../config.ts";
 import { checkLineage, fromBatch, lineageOf, readShards } from "../data/arrow.ts";
 import { type Columns, concatColumns, takeColumns } from "../data/columns.ts";
@@ -479,7 +479,7 @@ async function train(
   const gpu = await open();
   // Another adapter rounds differently: a checkpoint is continued on its own alone.
   const { adapter, variants } = gpu;
-  const stateSettings = { ...settings, adapter, variants };
+  const stateSettings = { ...settings, adapter, variants: variantsKey(variants) };
   const stateKey = stageKey(`${stage} state`, stateSettings, inputs);
   const metricsLength = await Deno.stat(metrics).then(({ size }) => size, () => 0);
   const saved = again ? undefined : await loadCheckpointState(states, model, (context, step) => {
@@ -559,7 +559,7 @@ interface Plan {
   /** SHA-256 of the tokenizer. */
   tokenizer: string;
   /** All that a state depends on but for the data, and the hash of both. */
-  settings: ReturnType<typeof settingsOf> & Pick<Gpu, "adapter" | "variants">;
+  settings: ReturnType<typeof settingsOf> & { adapter: string; variants: Partial<Variants> };
   stateKey: string;
   /** Hashes of what it is trained on. */
   inputs: Record<string, string>;
@@ -696,9 +696,9 @@ function refuseChange(
   const differs = (key: string) => canonical(then[key] ?? null) !== canonical(now[key] ?? null);
   const key = Object.keys({ ...then, ...now }).find(differs) ?? "data";
   throw new RangeError(
-    `Cannot train ${name} as ${what} with another ${key}: ${JSON.stringify(then[key])} then, ${
-      JSON.stringify(now[key])
-    } ` +
+    `Cannot train ${name} as ${what} with ${key === "variants" ? "other" : "another"} ${key}: ${
+      JSON.stringify(then[key])
+    } then, ${JSON.stringify(now[key])} ` +
       `now; go on from there with ${command} --resume, or start again with --force`,
   );
 }

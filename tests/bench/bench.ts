@@ -212,6 +212,18 @@ if (import.meta.main) {
   const sizes = flags.quick && flags.sizes === undefined
     ? { quick: QUICK }
     : Object.fromEntries(names.map((name) => [name, SIZES[name]]));
+  if (flags.sizes !== undefined && !sections.has("kernels")) {
+    if (!sections.has("steps")) {
+      refuse(`--sizes must have kernels or steps to measure: --only is ${flags.only}`);
+    }
+    if (names.every((name) => name in PAPER)) {
+      refuse(
+        `--sizes must name some of ${
+          Object.keys(MODELS).join()
+        } for training steps: it names ${names.join()}`,
+      );
+    }
+  }
   if (flags.profile && !sections.has("steps")) {
     refuse(`--profile must have training steps to break down: --only is ${flags.only}`);
   }

@@ -1,6 +1,13 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { openGpu } from "../../kernels/gpu.ts";
-import { chooseVariants, FORMS, parseVariants, VARIANTS, type Variants } from "../../kernels/variants.ts";
+import {
+  chooseVariants,
+  FORMS,
+  parseVariants,
+  VARIANTS,
+  type Variants,
+  variantsKey,
+} from "../../kernels/variants.ts";
 import { formsOf, gpu } from "./support.ts";
 
 const EVERYTHING = { subgroupsOf8: true, f16: true };
@@ -37,6 +44,11 @@ Deno.test("chooseVariants() refuses a wish that the adapter cannot run, by name 
   );
 });
 
+Deno.test("variantsKey() leaves rows by invocation out, the one form that there once was", () => {
+  assertEquals(variantsKey(VARIANTS.software), { matmul: "subgroup", attention: "subgroup" });
+  assertEquals(variantsKey(VARIANTS.gpu), VARIANTS.gpu);
+});
+
 Deno.test("parseVariants() reads kernels and forms, and names what there is where it is another", () => {
   assertEquals(parseVariants(""), {});
   assertEquals(parseVariants("matmul=workgroup, attention=query"), {
@@ -55,6 +67,8 @@ Deno.test("parseVariants() reads kernels and forms, and names what there is wher
       "rows=query",
       "toString=x",
       "rows=workgroup=x",
+      "matmul=workgroup,",
+      ",",
     ]
   ) {
     const { message } = assertThrows(() => parseVariants(text), RangeError);
@@ -63,6 +77,11 @@ Deno.test("parseVariants() reads kernels and forms, and names what there is wher
       /^Cannot use kernel form "[^"]+" as it must be one of matmul=registers\|.*, rows=[^\n]*$/,
     );
   }
+});
+
+Deno.test("parseVariants() refuses a kernel that is named twice", () => {
+  const text = "matmul=workgroup,matmul=registers";
+  assertThrows(() => parseVariants(text), RangeError, "matmul is named twice");
 });
 
 Deno.test("openGpu() takes the forms of kernels that it is told to, and refuses unknown ones", async () => {

@@ -242,7 +242,13 @@ Deno.test("verifyRun() verifies the part of an expert that was copied to a folde
     await Deno.writeTextFile(`${alone}/tokenizer.json`, "another tokenizer");
     const [tokenizer] = await wrong();
     assertStringIncludes(tokenizer, "must have the same tokenizer");
+    await Deno.remove(`${alone}/tokenizer.json`);
+    assertEquals(await wrong(), ["tokenizer.json: it must be there: it is not"]);
     await Deno.copyFile(`${run}/tokenizer.json`, `${alone}/tokenizer.json`);
+
+    await Deno.rename(`${alone}/${folder}`, `${alone}/partition/expert-07`);
+    assertStringIncludes((await wrong())[0], "it must be in the folder of its expert: it is that of 1");
+    await Deno.rename(`${alone}/partition/expert-07`, `${alone}/${folder}`);
 
     await Deno.truncate(`${alone}/${folder}/train-00000.arrow`, 300);
     assertStringIncludes((await wrong())[0], `${folder}/train-00000.arrow: it must have`);
