@@ -330,7 +330,7 @@ Deno.test("train-expert keeps the checkpoints of another adapter, or of other ke
     const wish = ["--variants", "attention=query"]; // in no adapter's table
     const forms = await task("train-expert", ["--run", run, "--expert", "0", ...wish]);
     assertEquals(forms.code, 2, forms.err);
-    assertStringIncludes(forms.err, "its checkpoint of step 35 was made with another variants");
+    assertStringIncludes(forms.err, "its checkpoint of step 35 was made with other variants");
     assertEquals(await hashes(run), before);
     const other = { env: { LP_NATIVE_VECTOR_WIDTH: "128" } }; // lavapipe then has another name, and other kernels
     const refused = await task("train-expert", ["--run", run, "--expert", "0"], other);

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { byNumber, exists, type FileRecord, jsonText, sha256, writeAtomic } from "./files.ts";
+import { byNumber, type FileRecord, jsonText, sha256, writeAtomic } from "./files.ts";
 import { VERSION } from "./version.ts";
 
 /** Records a stage that is complete. */
@@ -65,7 +65,6 @@ export function manifestPath(run: string, stage: string): string {
 /** Reads a stage's manifest, or null where there is none; throws a `SyntaxError` where it is not one. */
 export async function readManifest(run: string, stage: string): Promise<Manifest | null> {
   const path = manifestPath(run, stage);
-  if (!await exists(path)) return null;
   try {
     const manifest = JSON.parse(await Deno.readTextFile(path));
     if (typeof manifest.key !== "string" || typeof manifest.outputs !== "object") {
@@ -73,6 +72,7 @@ export async function readManifest(run: string, stage: string): Promise<Manifest
     }
     return manifest;
   } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null; // also where another process removes it just now
     throw new SyntaxError(
       `Cannot read "${path}" as it must be a stage's manifest: ${
         (error as Error).message
