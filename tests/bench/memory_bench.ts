@@ -4,9 +4,8 @@
  *
  *   deno task bench:memory [--scale 8] [--last split]     MiB of text in the smaller corpus, last stage to run
  *
- * The tasks that tokenize set `MALLOC_ARENA_MAX=1` for glibc. The tokenizers library makes its results on threads of its
- * own; with an arena per thread each of them kept the most that it had ever held, and the sum rose for as long as there
- * was text (161 MiB after 60 MiB of text, 185 near the end of 600).
+ * The tasks that tokenize fix glibc's `MALLOC_MMAP_THRESHOLD_` at its default: otherwise it rises as large blocks are
+ * freed, and blocks of tokens then lie among the small ones of the tokenizers library and hold their pages.
  */
 
 import { parseArgs } from "@std/cli/parse-args";

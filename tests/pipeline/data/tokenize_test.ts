@@ -169,6 +169,27 @@ Deno.test("tokenizeDocuments() encodes two groups at a time, no more, and keeps 
   assertEquals(most, 2);
 });
 
+Deno.test("tokenizeDocuments() collects garbage from time to time where the process may", async () => {
+  const scope = globalThis as { gc?: () => void };
+  const { gc } = scope;
+  const part = 16_384 * navigator.hardwareConcurrency; // a group
+  async function* documents(count: number) {
+    await Promise.resolve();
+    for (let i = 0; i < count; i++) yield { text: "a".repeat(part), source: "" };
+  }
+  let calls = 0;
+  scope.gc = () => void calls++;
+  try {
+    for (const [groups, expected] of [[31, 0], [32, 1], [64, 2]]) {
+      calls = 0;
+      await Array.fromAsync(tokenizeDocuments(documents(groups), letters, { sequenceLength: 1024 }));
+      assertEquals(calls, expected);
+    }
+  } finally {
+    scope.gc = gc;
+  }
+});
+
 Deno.test("tokenizeDocuments() passes on what the tokenizer and the source throw", async () => {
   const broken: Tokenizer = { ...letters, encode: () => Promise.reject(new TypeError("no ids")) };
   async function* documents(fails: boolean) {
