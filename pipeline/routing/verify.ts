@@ -126,9 +126,11 @@ export async function verifyRun(
   await verifyFiles(verification, parts);
   if (alone.length > 0) {
     report.parts = alone;
+    const lineage = await lineageOfRun(verification);
+    if (lineage.tokenizer === undefined) problem("tokenizer.json", "it must be there: it is not");
     for (const [expert, part] of parts) {
       const folder = `partition/${expertFolder(expert)}`;
-      if (part) await attempt(verification, folder, () => verifyPart(verification, folder, part));
+      if (part) await attempt(verification, folder, () => verifyPart(verification, folder, part, lineage));
     }
     return report;
   }
@@ -178,11 +180,10 @@ async function verifyFiles(verification: Verification, parts: Map<number, PartMa
   const { run, configuration, report, progress, problem } = verification;
   const known = verification.files;
   const remedies = new Map<string, string>();
-  const unknown: string[] = [];
+  const unvouched: string[] = []; // a part's manifest, or all of a part whose manifest cannot be read
   for (const [expert, part] of parts) {
     const folder = `partition/${expertFolder(expert)}`;
-    if (part) known.set(`${folder}/manifest.json`, await hashFile(`${run}/${folder}/manifest.json`));
-    else unknown.push(`${folder}/`);
+    unvouched.push(part ? `${folder}/manifest.json` : `${folder}/`);
     for (const { name, bytes, sha256 } of part?.files ?? []) {
       known.set(`${folder}/${name}`, { bytes, sha256 });
     }
@@ -228,7 +229,7 @@ async function verifyFiles(verification: Verification, parts: Map<number, PartMa
   }
   for (const folder of ["tokens", "scores", "assignments", "partition"]) {
     for await (const path of filesUnder(run, folder)) {
-      if (unknown.some((start) => path.startsWith(start))) continue;
+      if (unvouched.some((start) => path.startsWith(start))) continue;
       if (!known.has(path)) problem(path, "a manifest must name it: none does", "remove it");
     }
   }
@@ -291,25 +292,29 @@ async function readJson(file: string): Promise<any> {
   }
 }
 
-/** Checks the rows of a part that is alone: their counts, and that tokenizer, S, M and E are those of its folder. */
-async function verifyPart(
-  { run, configuration, report, problem }: Verification,
-  folder: string,
-  part: PartManifest,
-) {
+/** Gathers what the run's own files say of tokenizer, S, M and E, as far as they are there. */
+async function lineageOfRun({ run, configuration }: Verification): Promise<Partial<Lineage>> {
   const lineage: Partial<Lineage> = {};
   if (await exists(`${run}/tokenizer.json`)) {
     lineage.tokenizer = (await hashFile(`${run}/tokenizer.json`)).sha256;
-  } else problem("tokenizer.json", "it must be there: it is not");
+  }
+  if (configuration === undefined) return lineage;
+  const { sequenceLength, prefix, experts } = configuration;
+  return { ...lineage, sequenceLength, prefix, experts };
+}
+
+/** Checks the rows of a part that is alone: their counts, and that tokenizer, S, M and E are those of its folder. */
+async function verifyPart(
+  { run, report, problem }: Verification,
+  folder: string,
+  part: PartManifest,
+  lineage: Partial<Lineage>,
+) {
   if (expertFolder(part.expert) !== folder.slice("partition/".length)) {
     problem(
       `${folder}/manifest.json`,
       `it must be in the folder of its expert: it is that of ${part.expert}`,
     );
-  }
-  if (configuration) {
-    const { sequenceLength, prefix, experts } = configuration;
-    Object.assign(lineage, { sequenceLength, prefix, experts });
   }
   for (const kind of KINDS) {
     const counts = new Map<string, ShardCounts>();
@@ -329,15 +334,10 @@ async function verifyPart(
 }
 
 /** Checks that tokenizer, routers, S, M and E of the partition are those of the run. */
-async function verifyIdentity({ run, configuration, problem }: Verification, { manifest }: PartitionFiles) {
-  const actual: Partial<Lineage> = {};
-  if (await exists(`${run}/tokenizer.json`)) {
-    actual.tokenizer = (await hashFile(`${run}/tokenizer.json`)).sha256;
-  }
-  if (configuration !== undefined) {
-    const { sequenceLength, prefix, experts, method } = configuration;
-    Object.assign(actual, { sequenceLength, prefix, experts, method });
-  }
+async function verifyIdentity(verification: Verification, { manifest }: PartitionFiles) {
+  const { run, configuration, problem } = verification;
+  const actual = await lineageOfRun(verification);
+  if (configuration !== undefined) actual.method = configuration.method;
   const routers = configuration?.routers || `${run}/routers`;
   const hashes: string[] = [];
   for (let router = 0; router < manifest.experts; router++) {
