@@ -8,6 +8,7 @@
 import type * as Native from "tokenizers";
 import { sha256 } from "../run/files.ts";
 import type { Document } from "./readers.ts";
+import { cutsAtWords, WordEncoder } from "./words.ts";
 
 /** A tokenizer. */
 export interface Tokenizer {
@@ -222,6 +223,9 @@ async function openTokenizer(
   const vocabulary = ids.reduce((most, id) => Math.max(most, id), -1) + 1;
   // Text that spells a special token must not become one: such a token would end a document in its middle.
   const special = [...new Set([name, ...specialTokens(json)])].filter((token) => [...token].length > 1);
+  const encodeBatch = async (texts: string[]) =>
+    (await tokenizer.encodeBatch(texts, { addSpecialTokens: false })).map((encoding) => encoding.getIds());
+  const words = cutsAtWords(json) ? new WordEncoder(encodeBatch) : undefined;
   return {
     vocabulary,
     eos: tokenizer.tokenToId(name)!,
@@ -229,18 +233,16 @@ async function openTokenizer(
     json,
     async encode(texts) {
       const parts = texts.map((text) => splitSpecial(text, special));
-      const encodings = await tokenizer.encodeBatch(parts.flat(), { addSpecialTokens: false });
+      if (words) return await words.encode(parts);
+      const encoded = await encodeBatch(parts.flat());
       let next = 0;
-      return parts.map((pieces) => {
-        const own = pieces.map(() => encodings[next++].getIds());
-        return toIds(own.length === 1 ? own[0] : own.flat());
-      });
+      return parts.map((pieces) => toIds(pieces.flatMap(() => encoded[next++])));
     },
     decode: (ids) => tokenizer.decode(Array.from(ids), false),
   };
 }
 
-/** What `Uint32Array.from` does, at a quarter of its price (7 ns per id instead of 25; encoding takes about 800). */
+/** What `Uint32Array.from` does, at a quarter of its price. */
 function toIds(values: number[]): Uint32Array {
   const ids = new Uint32Array(values.length);
   for (let i = 0; i < values.length; i++) ids[i] = values[i];

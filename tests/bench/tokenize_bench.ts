@@ -15,7 +15,7 @@ import { type Encoding, Tokenizer as Library } from "tokenizers";
 import { defaultCorpus } from "../../pipeline/data/corpus.ts";
 import type { Document } from "../../pipeline/data/readers.ts";
 import { tokenizeDocuments } from "../../pipeline/data/tokenize.ts";
-import { trainTokenizer } from "../../pipeline/data/tokenizer.ts";
+import { loadTokenizer, trainTokenizer } from "../../pipeline/data/tokenizer.ts";
 import { median, takeTurns } from "./turns.ts";
 
 const flags = parseArgs(Deno.args, {
@@ -33,6 +33,9 @@ const tokenizer = await trainTokenizer(source(), {
   sample: 10_000_000,
   scratch,
 });
+const path = `${scratch}/tokenizer.json`;
+await Deno.mkdir(scratch, { recursive: true });
+await Deno.writeTextFile(path, tokenizer.json);
 const library = Library.fromString(tokenizer.json);
 
 /** Texts in groups of about so many characters. */
@@ -55,7 +58,8 @@ const ways: Record<string, () => Promise<void>> = {
   "library, million a call": alone(inGroups(1e6)),
   "library, ids read": alone(inGroups(1e6), (encoding) => void encoding.getIds()),
   "tokenizeDocuments()": async () => {
-    for await (const _ of tokenizeDocuments(source(), tokenizer, { sequenceLength: 128, holdout: 0.1 }));
+    const fresh = await loadTokenizer(path); // no word of an earlier round is known to it
+    for await (const _ of tokenizeDocuments(source(), fresh, { sequenceLength: 128, holdout: 0.1 }));
   },
 };
 

@@ -1,5 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
+import { Tokenizer as Library } from "tokenizers";
 import {
   EOS_TOKEN,
   loadTokenizer,
@@ -53,6 +54,34 @@ Deno.test("trainTokenizer() encodes every byte, seen in training or not, and dec
     assertEquals(await tokenizer.decode(own), valid);
     assertEquals(own.every((id) => id > 0 && id < 300), true);
   }));
+});
+
+Deno.test("a tokenizer gives the library's ids of whole texts, whether or not it can cut them", async () => {
+  const { json } = await train(
+    400,
+    1e6,
+    prose + "it's they've we'll don't I'm \n\n    return 'x';\n".repeat(50),
+  );
+  const format = JSON.parse(json);
+  const prefixed = { ...format, pre_tokenizer: { ...format.pre_tokenizer, add_prefix_space: true } };
+  const folder = await Deno.makeTempDir();
+  const words = ["the", "quick", "don't", "they've", "'tis", "naïve", "日本", "42", "return", "x"];
+  const between = ["", " ", "  ", "\n\n    ", "'", ".", ", ", "\u00a0", "\t"];
+  for (const [i, settings] of [format, prefixed].entries()) {
+    const path = `${folder}/${i}.json`;
+    Deno.writeTextFileSync(path, JSON.stringify(settings));
+    const [own, library] = [await loadTokenizer(path), Library.fromFile(path)];
+    const part = fc.tuple(fc.constantFrom(...words), fc.constantFrom(...between));
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.array(part), { minLength: 1, maxLength: 5 }), async (parts) => {
+        const texts = parts.map((text) => text.flat().join(""));
+        const expected = await library.encodeBatch(texts, { addSpecialTokens: false });
+        assertEquals((await own.encode(texts)).map((ids) => [...ids]), expected.map((one) => one.getIds()));
+      }),
+      { numRuns: 60 },
+    );
+  }
+  await Deno.remove(folder, { recursive: true });
 });
 
 Deno.test("trainTokenizer() never makes EOS of text that spells it", async () => {

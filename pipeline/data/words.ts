@@ -1,0 +1,251 @@
+/**
+ * Encodes a word once: texts are cut where no token can lie across, and what a piece was encoded to is kept.
+ *
+ * Text repeats its words, so nearly all of it is looked up instead of encoded. A cut is made only where the tokenizer itself
+ * is certain to make one, so the ids are those of the whole text.
+ *
+ * @module
+ */
+
+/** Encodes texts, each by itself, without special tokens. */
+export type EncodeBatch = (texts: string[]) => Promise<ArrayLike<number>[]>;
+
+/** The settings in a `tokenizer.json` that say whether its texts can be cut. */
+interface Format {
+  normalizer?: { type: string } | null;
+  pre_tokenizer?: { type: string; add_prefix_space?: boolean; use_regex?: boolean } | null;
+  model?: { type?: string; dropout?: number | null };
+  added_tokens?: {
+    content: string;
+    special?: boolean;
+    lstrip?: boolean;
+    rstrip?: boolean;
+    single_word?: boolean;
+  }[];
+}
+
+/**
+ * Tells whether texts can be cut for this `tokenizer.json`: byte-level BPE cut by GPT-2's pattern, text not rewritten but for NFC,
+ * and no added token but special ones (which the caller keeps out of the texts) and runs of white space.
+ */
+export function cutsAtWords(json: string): boolean {
+  const { normalizer, pre_tokenizer: cutter, model, added_tokens: added = [] } = JSON.parse(json) as Format;
+  return (!normalizer || normalizer.type === "NFC") &&
+    cutter?.type === "ByteLevel" && !cutter.add_prefix_space && cutter.use_regex !== false &&
+    model?.type === "BPE" && !model.dropout &&
+    added.every(({ content, special, lstrip, rstrip, single_word }) =>
+      (special || /^[ \t\r\n]+$/.test(content)) && !lstrip && !rstrip && !single_word
+    );
+}
+
+const OTHER = 0; // white space or not: no cut beside it
+const FOREIGN = 1; // beyond ASCII, but for white space: a letter, a digit or a sign
+const LETTER = 2;
+const DIGIT = 3;
+const SIGN = 4;
+const APOSTROPHE = 5; // begins contractions: 's, 're
+const SPACE = 6;
+const KINDS = 7;
+
+/** Kind of every UTF-16 unit. */
+const KIND = new Uint8Array(1 << 16).fill(FOREIGN);
+for (let code = 0; code < 128; code++) {
+  const character = String.fromCharCode(code);
+  if (/[A-Za-z]/.test(character)) KIND[code] = LETTER;
+  else if (/[0-9]/.test(character)) KIND[code] = DIGIT;
+  else if (/[\t\n\v\f\r ]/.test(character)) KIND[code] = SPACE;
+  else if (character === "'") KIND[code] = APOSTROPHE;
+  else KIND[code] = code > 0x20 && code < 0x7f ? SIGN : OTHER;
+}
+for (const code of [0x85, 0xa0, 0x1680, 0x2028, 0x2029, 0x202f, 0x205f, 0x3000]) KIND[code] = OTHER;
+KIND.fill(OTHER, 0x2000, 0x200b);
+
+/** Whether a cut lies between two kinds, at `first * KINDS + second`. White space belongs to what follows it. */
+const CUT = Uint8Array.from({ length: KINDS * KINDS }, (_, at) => {
+  const [first, second] = [Math.floor(at / KINDS), at % KINDS];
+  if (first === second || first === OTHER || second === OTHER || first === SPACE) return 0;
+  if (second === SPACE) return 1;
+  if (first === FOREIGN || second === FOREIGN || first === APOSTROPHE) return 0;
+  return first === SIGN && second === APOSTROPHE ? 0 : 1;
+});
+
+const LONGEST = 64; // UTF-16 units; longer words hardly come twice and are not kept
+const MOST_WORDS = 1 << 17;
+const MOST_IDS = 1 << 20;
+
+/** Encodes texts through a table of words, which is begun anew when it is full: a few MiB, however much text there is. */
+export class WordEncoder {
+  readonly #encodeBatch: EncodeBatch;
+  #table = new WordTable();
+  #earlier: Promise<unknown> = Promise.resolve();
+
+  constructor(encodeBatch: EncodeBatch) {
+    this.#encodeBatch = encodeBatch;
+  }
+
+  /** Gives the ids of each text, which comes in pieces that are encoded each by itself. Throws what `encodeBatch` throws. */
+  async encode(texts: string[][]): Promise<Uint32Array[]> {
+    if (this.#table.full) this.#table = new WordTable();
+    const table = this.#table;
+    const words = texts.map((pieces) => table.find(pieces));
+    const { from, fresh } = table.takeFresh();
+    const learned = fresh.length === 0
+      ? undefined
+      : this.#encodeBatch(fresh).then((encoded) => encoded.forEach((ids, i) => table.learn(from + i, ids)));
+    // A word that an earlier call met first is known when that call's are.
+    const all = this.#earlier = Promise.all([this.#earlier, learned]);
+    try {
+      await all;
+    } catch (error) {
+      if (this.#table === table) [this.#table, this.#earlier] = [new WordTable(), Promise.resolve()];
+      throw error;
+    }
+    return words.map((numbers) => table.idsOf(numbers));
+  }
+}
+
+// Fields of a word's record.
+const HASH = 0;
+const START = 1; // of its characters; a word that is not kept has none
+const END = 2;
+const FIRST_ID = 3;
+const LAST_ID = 4; // exclusive
+const FIELDS = 5;
+
+/** Numbers words in the order in which they come and keeps their ids. Words are found by hash, with linear probing. */
+class WordTable {
+  #count = 0;
+  #slots = new Int32Array(1 << 15).fill(-1); // numbers of words
+  #records = new Int32Array(FIELDS << 13);
+  #characters = new Uint16Array(1 << 16);
+  #charactersEnd = 0;
+  #ids = new Uint32Array(1 << 15);
+  #idsEnd = 0;
+  #fresh: string[] = [];
+  #found = new Int32Array(1 << 12);
+  #foundEnd = 0;
+
+  /** Whether it is time for a new table. */
+  get full(): boolean {
+    return this.#count > MOST_WORDS || this.#idsEnd > MOST_IDS;
+  }
+
+  /** Cuts the pieces of a text into words and gives their numbers, in order. */
+  find(pieces: string[]): Int32Array {
+    this.#foundEnd = 0;
+    for (const text of pieces) {
+      let start = 0;
+      let before = OTHER;
+      let hash = 0;
+      for (let i = 0; i < text.length; i++) {
+        const code = text.charCodeAt(i);
+        const kind = KIND[code];
+        if (CUT[before * KINDS + kind]) {
+          this.#push(this.#numberOf(text, start, i, hash));
+          start = i;
+          hash = 0;
+        }
+        hash = Math.imul(hash ^ code, 0x01000193);
+        before = kind;
+      }
+      if (start < text.length) this.#push(this.#numberOf(text, start, text.length, hash));
+    }
+    return this.#found.slice(0, this.#foundEnd);
+  }
+
+  /** Takes the words that were met since the last call; their numbers count up from `from`. */
+  takeFresh(): { from: number; fresh: string[] } {
+    const fresh = this.#fresh;
+    this.#fresh = [];
+    return { from: this.#count - fresh.length, fresh };
+  }
+
+  /** Notes the ids of a word. */
+  learn(number: number, ids: ArrayLike<number>): void {
+    this.#ids = withRoom(this.#ids, this.#idsEnd + ids.length);
+    const record = number * FIELDS;
+    this.#records[record + FIRST_ID] = this.#idsEnd;
+    for (let i = 0; i < ids.length; i++) this.#ids[this.#idsEnd++] = ids[i];
+    this.#records[record + LAST_ID] = this.#idsEnd;
+  }
+
+  /** Joins the ids of words, all of them learnt. */
+  idsOf(numbers: Int32Array): Uint32Array {
+    const [records, known] = [this.#records, this.#ids];
+    let total = 0;
+    for (let i = 0; i < numbers.length; i++) {
+      const record = numbers[i] * FIELDS;
+      total += records[record + LAST_ID] - records[record + FIRST_ID];
+    }
+    const ids = new Uint32Array(total);
+    let at = 0;
+    for (let i = 0; i < numbers.length; i++) {
+      const record = numbers[i] * FIELDS;
+      const end = records[record + LAST_ID];
+      for (let id = records[record + FIRST_ID]; id < end; id++) ids[at++] = known[id];
+    }
+    return ids;
+  }
+
+  #push(number: number): void {
+    this.#found = withRoom(this.#found, this.#foundEnd + 1);
+    this.#found[this.#foundEnd++] = number;
+  }
+
+  #numberOf(text: string, start: number, end: number, hash: number): number {
+    if (end - start > LONGEST) return this.#add(text, start, end);
+    const mask = this.#slots.length - 1;
+    let slot = (hash ^ (hash >>> 15)) & mask;
+    for (let number; (number = this.#slots[slot]) >= 0; slot = (slot + 1) & mask) {
+      if (this.#records[number * FIELDS + HASH] === hash && this.#equals(number, text, start, end)) {
+        return number;
+      }
+    }
+    const number = this.#slots[slot] = this.#add(text, start, end);
+    const record = number * FIELDS;
+    this.#characters = withRoom(this.#characters, this.#charactersEnd + end - start);
+    this.#records[record + HASH] = hash;
+    this.#records[record + START] = this.#charactersEnd;
+    for (let i = start; i < end; i++) this.#characters[this.#charactersEnd++] = text.charCodeAt(i);
+    this.#records[record + END] = this.#charactersEnd;
+    if (2 * this.#count > this.#slots.length) this.#rehash();
+    return number;
+  }
+
+  #equals(number: number, text: string, start: number, end: number): boolean {
+    const from = this.#records[number * FIELDS + START];
+    if (this.#records[number * FIELDS + END] - from !== end - start) return false;
+    for (let i = start; i < end; i++) {
+      if (this.#characters[from + i - start] !== text.charCodeAt(i)) return false;
+    }
+    return true;
+  }
+
+  #add(text: string, start: number, end: number): number {
+    this.#fresh.push(text.slice(start, end));
+    this.#records = withRoom(this.#records, (this.#count + 1) * FIELDS);
+    return this.#count++;
+  }
+
+  /** Doubles the slots. */
+  #rehash(): void {
+    const mask = 2 * this.#slots.length - 1;
+    this.#slots = new Int32Array(mask + 1).fill(-1);
+    for (let number = 0; number < this.#count; number++) {
+      const record = number * FIELDS;
+      if (this.#records[record + END] === 0) continue; // not kept
+      const hash = this.#records[record + HASH];
+      let slot = (hash ^ (hash >>> 15)) & mask;
+      while (this.#slots[slot] >= 0) slot = (slot + 1) & mask;
+      this.#slots[slot] = number;
+    }
+  }
+}
+
+/** Gives an array of at least `length` with the same values: itself, or one twice as long. */
+function withRoom<T extends Int32Array | Uint32Array | Uint16Array>(array: T, length: number): T {
+  if (length <= array.length) return array;
+  const longer = new (array.constructor as new (length: number) => T)(Math.max(length, 2 * array.length));
+  longer.set(array);
+  return longer;
+}
