@@ -27,7 +27,15 @@ const FLAGS = {
   shardSequences: 2048,
 };
 
-/** Writes `mib` MiB of numbered copies of the embedded corpus as JSON lines. */
+/** Words that no other copy has, one for every 100 characters: new text never stops bringing some. */
+function newWords(copy: number, characters: number): string {
+  return Array.from(
+    { length: characters / 100 },
+    (_, i) => (copy * 10_000 + i).toString(36).replace(/[0-9]/g, (digit) => "ABCDEFGHIJ"[Number(digit)]),
+  ).join(" ");
+}
+
+/** Writes `mib` MiB of copies of the embedded corpus, each with words of its own, as JSON lines. */
 async function writeCorpus(path: string, mib: number): Promise<void> {
   const texts: string[] = [];
   for await (const { text } of defaultCorpus({ characters: 200_000 })) texts.push(text);
@@ -36,7 +44,8 @@ async function writeCorpus(path: string, mib: number): Promise<void> {
   const encoder = new TextEncoder();
   let written = 0;
   for (let i = 0; written < mib * 2 ** 20; i++) {
-    const line = encoder.encode(JSON.stringify({ text: `Copy ${i}. ${texts[i % texts.length]}` }) + "\n");
+    const text = texts[i % texts.length];
+    const line = encoder.encode(JSON.stringify({ text: `${newWords(i, text.length)}. ${text}` }) + "\n");
     await writer.write(line);
     written += line.length;
   }
