@@ -31,7 +31,7 @@ interface Format {
 export function cutsAtWords(json: string): boolean {
   const { normalizer, pre_tokenizer: cutter, model, added_tokens: added = [] } = JSON.parse(json) as Format;
   return (!normalizer || normalizer.type === "NFC") &&
-    cutter?.type === "ByteLevel" && !cutter.add_prefix_space && cutter.use_regex !== false &&
+    cutter?.type === "ByteLevel" && cutter.add_prefix_space === false && cutter.use_regex !== false &&
     model?.type === "BPE" && !model.dropout &&
     added.every(({ content, special, lstrip, rstrip, single_word }) =>
       (special || /^[ \t\r\n]+$/.test(content)) && !lstrip && !rstrip && !single_word
@@ -93,7 +93,7 @@ export class WordEncoder {
       ? undefined
       : this.#encodeBatch(fresh).then((encoded) => encoded.forEach((ids, i) => table.learn(from + i, ids)));
     // A word that an earlier call met first is known when that call's are.
-    const all = this.#earlier = Promise.all([this.#earlier, learned]);
+    const all = this.#earlier = Promise.all([this.#earlier, learned]).then(() => {});
     try {
       await all;
     } catch (error) {

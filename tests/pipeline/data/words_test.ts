@@ -154,6 +154,7 @@ Deno.test("cutsAtWords() takes byte-level BPE with GPT-2's cuts alone", () => {
   assertEquals(is({ normalizer: { type: "NFKC" } }), false);
   assertEquals(is({ normalizer: { type: "Lowercase" } }), false);
   assertEquals(is({ pre_tokenizer: null }), false);
+  assertEquals(is({ pre_tokenizer: { type: "ByteLevel" } }), false); // whose prefix space is not said to be off
   assertEquals(is({ pre_tokenizer: { ...level, add_prefix_space: true } }), false);
   assertEquals(is({ pre_tokenizer: { ...level, use_regex: false } }), false);
   assertEquals(is({ pre_tokenizer: { type: "Sequence", pretokenizers: [level] } }), false);
