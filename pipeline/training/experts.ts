@@ -493,6 +493,7 @@ async function train(
     }
     return false;
   });
+  if (!trial && steps <= warmup) emit({ type: "warning", message: longWarmup(target, { steps, warmup }) });
   await settle();
   await target.verify();
   const plan = {
@@ -516,6 +517,19 @@ async function train(
     () => makeModel({ ...plan, start: start.weights }, { ...options, checkpointEvery, keep, onEvent: emit }),
   );
   return manifest.result as unknown as TrainResult;
+}
+
+/** Says that the warm-up leaves no step of a training at its peak rate or past it. */
+function longWarmup(
+  { name, rate }: Target,
+  { steps, warmup }: { steps: number; warmup: number },
+): string {
+  const last = cosineRate(steps, { rate, warmup, steps, final: 1 });
+  return `${name} warms up for ${warmup} steps and trains for ${steps}: its rate ends at ${
+    last.toExponential(1)
+  } while it still rises to ${
+    rate.toExponential(1)
+  }; give a smaller --${FIELDS.expertWarmup.flag} or more steps`;
 }
 
 /** Gathers what a model's weights and metrics depend on, but for its data and the device. */
