@@ -90,7 +90,11 @@ export function claimsOf(
     claims.push({
       claim: "Every expert beats the dense model on the text routed to it",
       paper: "all do (figure 5)",
-      here: `${better} of ${experts}; the least by ${signed(least.percent)} (expert ${least.expert})`,
+      here: `${better} of ${experts}; ${
+        least.percent < 0
+          ? `expert ${least.expert} is worse by ${signed(-least.percent)}`
+          : `the least by ${signed(least.percent)} (expert ${least.expert})`
+      }`,
       holds: better === experts,
     });
   }

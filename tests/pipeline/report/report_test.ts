@@ -75,6 +75,7 @@ Deno.test("report() writes every plot of a whole run, once for wide and narrow p
     ) {
       assertStringIncludes(page, text);
     }
+    assertMatch(page, /<td>higher<\/td><td[^>]*>1\.7<\/td><td[^>]*>0\.2<\/td><td[^>]*>3\.1<\/td>/);
     for (const [, title] of page.matchAll(/<svg[^>]*><title[^>]*>([^<]*)<\/title>/g)) {
       assert(title.length > 0);
     }
