@@ -24,7 +24,7 @@ const ROUND = v.object({
   nllPerToken: finite,
   shares: v.array(share),
   regret: finite,
-  nmi: finite,
+  nmi: v.nullable(finite),
 });
 
 const COUNTS = v.object({
@@ -42,7 +42,7 @@ const WHOLE = v.object({
   sequences: count,
   tokens: count,
   regret: v.nullable(finite),
-  nmi: finite,
+  nmi: v.nullable(finite),
   tokenImbalance: finite,
   shares: v.array(share),
 });

@@ -101,7 +101,8 @@ function figures({ config, partition, evaluation }: RunRecord): [string, string]
   ];
   if (partition) {
     found.push([compact(partition.whole.train.tokens), "training tokens"]);
-    found.push([number(round(partition.whole.train.nmi, 3)), "NMI of expert and source"]);
+    const { nmi } = partition.whole.train;
+    if (nmi !== null) found.push([number(round(nmi, 3)), "NMI of expert and source"]);
   }
   if (evaluation) {
     const { mixture } = evaluation.scores;
@@ -264,7 +265,9 @@ function rounds(run: RunRecord, lacks: Lacks): Section {
     lead: [
       markup`<p>In each of ${plural(run.rounds.length, "round")} every router trained on the sequences that it
 predicts best, loads kept equal, and new sequences were scored. After the last one a prefix token costs
-${number(last.nllPerToken)} nats, and NMI with the sources is ${number(round(last.nmi, 3))}.</p>`,
+${number(last.nllPerToken)} nats${
+        last.nmi === null ? "" : `, and NMI with the sources is ${number(round(last.nmi, 3))}`
+      }.</p>`,
     ],
     plots: roundPlots(run.rounds),
   };
@@ -296,7 +299,11 @@ function partition(run: RunRecord, lacks: Lacks): Section {
         plural(train.sequences, "training sequence")
       } in equal parts, one for each expert. The largest part has ${
         percent(train.tokenImbalance)
-      } more tokens than the mean; NMI of expert and source is ${number(round(train.nmi, 3))}${
+      } more tokens than the mean; ${
+        train.nmi === null
+          ? "the text has no two sources to compare experts with"
+          : `NMI of expert and source is ${number(round(train.nmi, 3))}`
+      }${
         train.regret === null
           ? null
           : `, and balance costs ${number(round(train.regret, 4))} nats per prefix token`

@@ -127,12 +127,14 @@ export function claimsOf(
     holds: scores.mixture!.high < scores.random!.low &&
       scores.mixture!.nllPerToken < (scores.random!.nllPerToken + scores.oracle!.nllPerToken) / 2,
   });
-  claims.push({
-    claim: "Routers split text by kind without being told",
-    paper: "not reported",
-    here: `normalised mutual information of expert and source ${partition.nmi.toFixed(3)}`,
-    holds: null,
-  });
+  if (partition.nmi !== null) {
+    claims.push({
+      claim: "Routers split text by kind without being told",
+      paper: "not reported",
+      here: `normalised mutual information of expert and source ${partition.nmi.toFixed(3)}`,
+      holds: null,
+    });
+  }
   claims.push({
     claim: "Loads are equal",
     paper: "equal in sequences",
