@@ -1,5 +1,5 @@
 /** Trains experts and dense baselines as a user does, in run folders. */
-import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertFalse, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { loadCheckpoint, saveCheckpoint } from "../pipeline/model/checkpoint.ts";
 import { randomBits } from "../pipeline/data/random.ts";
 import { hashes, inFolder, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
@@ -84,7 +84,25 @@ Deno.test("train-expert in a folder with its part, the tokenizer and the configu
       assertEquals(trained[name], expected[name], name);
     }
     assertEquals(trained["metrics/expert-01.jsonl"], expected["metrics/expert-01.jsonl"]);
-    await refuse("train-expert", ["--run", alone, "--expert", "0"], "run deno task partition");
+    const whole = "this folder holds the part of expert 1 alone: name the whole run that it was copied from";
+    await refuse("train-expert", ["--run", alone, "--expert", "0"], whole);
+    await refuse("train-dense", ["--run", alone], whole);
+    await refuse("evaluate", ["--run", alone], whole);
+    const prompt = ["--run", alone, "--prompt", "sail", "--max-new-tokens", "1"];
+    await refuse("generate", prompt, `${whole}, or choose with --expert 1`);
+    await refuse("generate", [...prompt, "--expert", "0"], whole);
+    await succeed("generate", [...prompt, "--expert", "1"]);
+    const { out } = await succeed("report", ["--run", alone]);
+    assertFalse(out.includes("deno task"), out);
+    assertStringIncludes(
+      out,
+      "left out: the evaluation; report on the whole run that this part was copied from",
+    );
+    await Deno.remove(`${alone}/metrics`, { recursive: true });
+    assertStringIncludes(
+      (await succeed("report", ["--run", alone])).out,
+      `left out: training of expert 1; run deno task train-expert --expert 1 --run ${alone}`,
+    );
   }));
 
 Deno.test("experts and dense models killed at random moments and run again end with the bytes of undisturbed ones", () =>

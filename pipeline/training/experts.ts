@@ -24,6 +24,7 @@ import { readRunConfiguration, resolveRun, writeRunConfiguration } from "../run/
 import { exists, type FileRecord, hashFile, removeIfThere, removePartials } from "../run/files.ts";
 import { lockRun } from "../run/lock.ts";
 import { canonical, commandOf, outputsHash, outputsUnder, readManifest, stageKey } from "../run/manifest.ts";
+import { partitionRemedy } from "../run/parts_alone.ts";
 import { conform } from "../run/schema.ts";
 import { VERSION } from "../run/version.ts";
 import { type Made, makeStage, type PartitionEvent, recordTime, reuseStage } from "../run/work.ts";
@@ -168,8 +169,9 @@ export async function trainDense(match: "batch" | "steps", options: TrainOptions
     const tokenize = await readManifest(run, "tokenize");
     if (!tokenize) {
       throw new RangeError(
-        `Cannot train a dense model in "${run}" as its text must be there as tokens: "tokenize" has not run; run deno task ` +
-          `partition --run ${run} first`,
+        `Cannot train a dense model in "${run}" as its text must be there as tokens: "tokenize" has not run; ${await partitionRemedy(
+          run,
+        )}`,
       );
     }
     const files = Object.entries(tokenize.outputs).map(([name, file]) => ({ name, ...file }));
@@ -290,7 +292,9 @@ async function readPart(folder: string, run: string): Promise<PartManifest> {
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) throw error;
     throw new RangeError(
-      `Cannot train an expert as its part must be there: there is no "${path}"; run deno task partition --run ${run} first`,
+      `Cannot train an expert as its part must be there: there is no "${path}"; ${await partitionRemedy(
+        run,
+      )}`,
     );
   }
   try {
