@@ -478,7 +478,7 @@ Deno.test("train-expert and train-dense name what is missing, damaged or does no
     for (const name of ["train-expert", "train-dense"]) {
       const args = name === "train-expert" ? ["--expert", "1"] : [];
       const { code, err } = await task(name, ["--run", run, ...args, ...BRIEF, "--adapter", "no such GPU"]);
-      assertEquals(code, 1);
+      assertEquals(code, 2);
       assertStringIncludes(err, 'its name must hold "no such GPU"');
     }
     const tokenizer = await Deno.readTextFile(`${run}/tokenizer.json`);
