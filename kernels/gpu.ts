@@ -126,8 +126,8 @@ export function foldGrid(count: number): [number, number] {
 /**
  * Opens the WebGPU device with the adapter's own limits.
  *
- * Throws an `Error` when there is no adapter (and says which package brings one), or when `adapter` names
- * another than the one obtained, and a `RangeError` where a form in `variants` is unknown or beyond the adapter.
+ * Throws an `Error` when there is no adapter (and says which package brings one), and a `RangeError` when `adapter`
+ * names another than the one obtained, or a form in `variants` is unknown or beyond the adapter.
  */
 export async function openGpu({ adapter: wanted, variants }: OpenGpuOptions = {}): Promise<Gpu> {
   const preference = wanted === "high-performance" || wanted === "low-power" ? wanted : undefined;
@@ -140,8 +140,9 @@ export async function openGpu({ adapter: wanted, variants }: OpenGpuOptions = {}
   }
   const description = adapter.info.description || adapter.info.vendor;
   if (wanted && !preference && !description.toLowerCase().includes(wanted.toLowerCase())) {
-    throw new Error(
-      `Cannot open the GPU as its name must hold "${wanted}": the adapter obtained is "${description}"`,
+    throw new RangeError(
+      `Cannot open the GPU as its name must hold "${wanted}": the adapter obtained is "${description}"; leave --adapter ` +
+        `out to use that one, or let the process see the other one alone, as README.md shows`,
     );
   }
   const kind: AdapterKind =

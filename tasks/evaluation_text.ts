@@ -42,11 +42,14 @@ export function evaluationText(run: string, evaluation: Evaluation): string {
         `no gains, as no dense model is trained: run deno task train-dense --run ${run} (also with --match steps), then ` +
         "evaluate again",
       ]
-      : gains.map(({ baseline, percent, low, high }) =>
-        `perplexity lower than that of ${names[baseline]}, by ${percent.toFixed(1)}% (${low.toFixed(1)}% to ${
-          high.toFixed(1)
-        }%)`
-      ),
+      : gains.map(({ baseline, percent, low, high }) => {
+        const [side, by, from, to] = percent < 0
+          ? ["higher", -percent, -high, -low]
+          : ["lower", percent, low, high];
+        return `perplexity ${side} than that of ${names[baseline]}, by ${by.toFixed(1)}% (${
+          from.toFixed(1)
+        }% to ${to.toFixed(1)}%)`;
+      }),
     "",
     table([
       ["source", "documents", "tokens", ...ways, "goes to expert"],
@@ -97,8 +100,10 @@ function sharesText(shares: number[]): string {
 
 function segmentRows({ segments, scores }: Evaluation): string[][] {
   const baselines = (["dense", "dense-steps"] as const).filter((way) => scores[way]);
-  const lower = (mixture: number | null, baseline: number | null | undefined) =>
-    mixture === null || !baseline ? "-" : `${(100 * (1 - mixture / baseline)).toFixed(1)}%`;
+  const compared = (mixture: number | null, baseline: number | null | undefined) => {
+    if (mixture === null || !baseline) return "-";
+    return `${percent(Math.abs(1 - mixture / baseline))} ${mixture > baseline ? "higher" : "lower"}`;
+  };
   return [
     [
       "expert",
@@ -106,7 +111,7 @@ function segmentRows({ segments, scores }: Evaluation): string[][] {
       "share",
       "tokens",
       "mixture",
-      ...baselines.flatMap((way: Baseline) => [way, "lower by"]),
+      ...baselines.flatMap((way: Baseline) => [way, "mixture is"]),
     ],
     ...segments.map(({ expert, sequences, share, tokens, perplexity: of }) => [
       String(expert),
@@ -114,7 +119,7 @@ function segmentRows({ segments, scores }: Evaluation): string[][] {
       percent(share),
       count(tokens),
       perplexity(of.mixture),
-      ...baselines.flatMap((way) => [perplexity(of[way]), lower(of.mixture, of[way])]),
+      ...baselines.flatMap((way) => [perplexity(of[way]), compared(of.mixture, of[way])]),
     ]),
   ];
 }

@@ -113,5 +113,6 @@ function roundLine(event: PartitionEvent & { type: "round" }): string {
   return `  round ${String(event.round).padStart(2)} of ${event.rounds}  NLL ${
     event.nllPerToken.toFixed(4)
   } per token  ` +
-    `shares ${percent}  regret ${event.regret.toFixed(4)}  NMI ${event.nmi.toFixed(3)}`;
+    `shares ${percent}  regret ${event.regret.toFixed(4)}` +
+    (event.nmi === null ? "" : `  NMI ${event.nmi.toFixed(3)}`);
 }

@@ -12,7 +12,9 @@ function reportText({ output, plots, missing }: Report): string {
     output,
     ...plots,
     ...missing.map(({ part, command }) =>
-      `left out: ${part.replace(/^\w/, (c) => c.toLowerCase())}; run ${command}`
+      `left out: ${part.replace(/^\w/, (c) => c.toLowerCase())}; ${
+        command ? `run ${command}` : "report on the whole run that this part was copied from"
+      }`
     ),
   ].join("\n");
 }

@@ -15,7 +15,12 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 say() { echo "setup: $*" >&2; }
 stop() { say "$@"; exit 2; }
 
-[ $# -ge 1 ] || stop "Cannot run a task as none is named: sh tasks/setup.sh TASK [flags…]"
+tasks=$(sed -n '/^  "tasks": {/,/^  }/s/^    "\([^"]*\)":.*/\1/p' "$root/deno.json" | paste -s -d ' ' -)
+[ $# -ge 1 ] || stop "Cannot run a task as none is named: sh tasks/setup.sh TASK [flags…], TASK being one of $tasks"
+case " $tasks " in
+  *" $1 "*) ;;
+  *) stop "Cannot run task \"$1\" as it must be one of $tasks: it is none" ;;
+esac
 
 # Prints the first of the given files that is a Deno of the pinned version.
 pinned() {

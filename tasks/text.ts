@@ -39,8 +39,14 @@ export function summaryText(summary: PartitionSummary): string {
     table([["expert", "sequences", "tokens", "NLL/token", "sources"], ...rows]),
     "",
     `token imbalance  ${percent(summary.tokenImbalance)} (largest expert over the mean)`,
-    `NMI with source  ${summary.nmi.toFixed(3)} (0: experts tell nothing of the source, 1: all)` +
-    (last ? `; ${last.nmi.toFixed(3)} in the last of ${summary.rounds.length} rounds` : ""),
+    `NMI with source  ${
+      summary.nmi === null
+        ? "none, as the text has no two sources; --source-field names the field that holds them"
+        : `${summary.nmi.toFixed(3)} (0: experts tell nothing of the source, 1: all)`
+    }` +
+    (typeof last?.nmi === "number"
+      ? `; ${last.nmi.toFixed(3)} in the last of ${summary.rounds.length} rounds`
+      : ""),
     `run folder       ${summary.run}`,
   ].join("\n");
 }

@@ -1,4 +1,12 @@
-import { assert, assertEquals, assertGreater, assertNotEquals, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertFalse,
+  assertGreater,
+  assertMatch,
+  assertNotEquals,
+  assertStringIncludes,
+} from "@std/assert";
 import { hashes, inFolder, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
 
 /** Runs a small partition of the same text into `run`. */
@@ -25,6 +33,24 @@ Deno.test("partition sends two kinds of text to different experts and says so", 
     assertEquals(summary.rounds.length, 6);
     const [a, b] = summary.experts;
     assert(Math.abs(a.sequences - b.sequences) <= 1);
+  }));
+
+Deno.test("a partition of text without sources says so, and gives no mutual information with them", () =>
+  inFolder(async (folder) => {
+    const run = `${folder}/run`;
+    const { out, err } = await partitionSmall(folder, run, ["--source-field", ""]);
+    assertMatch(out, /^NMI with source {2}none, as the text has no two sources; --source-field names/m);
+    assertFalse(/NMI +\d/.test(out + err), out + err);
+    const summary = JSON.parse((await partitionSmall(folder, run, ["--source-field", "", "--json"])).out);
+    assertEquals(
+      [summary.nmi, ...summary.rounds.map(({ nmi }: { nmi: number }) => nmi)],
+      Array(4).fill(null),
+    );
+    const report = await task("report", ["--run", run]);
+    assertEquals(report.code, 0, report.err);
+    const page = await Deno.readTextFile(`${run}/report.html`);
+    assertStringIncludes(page, "no two sources");
+    assertFalse(page.includes("NMI"));
   }));
 
 Deno.test("partition gives the same bytes in a second run folder, in one process or one per stage", () =>

@@ -118,12 +118,53 @@ Deno.test("more experts than sequences, and a vocabulary that the text does not 
     );
   }));
 
+Deno.test("a first attempt that failed holds no flag, but what was made before or begun holds its own", () =>
+  inFolder(async (folder) => {
+    const run = `${folder}/run`;
+    const good = `${folder}/good.jsonl`;
+    await Deno.writeTextFile(good, smallCorpus());
+    const failed: [wrong: string[], right: string[], text?: string][] = [
+      [["--vocab-size", "20000"], []],
+      [["--experts", "5000"], []],
+      [["--tokenizer", `${folder}/no.json`], ["--tokenizer", ""]],
+      [[], [], ""],
+    ];
+    for (const [wrong, right, text = smallCorpus()] of failed) {
+      assertEquals((await partitionOf(folder, text, wrong)).code, 2);
+      const input = text === "" ? good : `${folder}/docs.jsonl`;
+      const again = await task("partition", [
+        "--run",
+        run,
+        "--input",
+        input,
+        ...SMALL,
+        ...right,
+        "--dry-run",
+      ]);
+      assertEquals(again.code, 0, again.err);
+      if (text !== "") await Deno.remove(run, { recursive: true });
+    }
+    const { code, err } = await task("partition", ["--run", run, "--input", good, ...SMALL]);
+    assertEquals(code, 0, err);
+    const { configuration } = JSON.parse(await Deno.readTextFile(`${run}/config.json`));
+    assertEquals(configuration.input, [good]);
+    await Deno.remove(run, { recursive: true });
+
+    assertEquals((await partitionOf(folder, smallCorpus(), ["--experts", "5000"])).code, 2);
+    const other = await task("partition", ["--run", run, "--sequence-length", "64"]);
+    assertFails(other, 2, "--sequence-length must be what", "--force");
+    await Deno.mkdir(`${run}/routers`); // as of a training that was stopped
+    assertFails(await partitionOf(folder, smallCorpus()), 2, "--experts must be what", "--force");
+  }));
+
 Deno.test("a truncated or corrupt Arrow file stops a stage, with file and batch", () =>
   withRun(async (_, run) => {
     const path = `${run}/tokens/train-00001.arrow`;
     const bytes = await Deno.readFile(path);
     await Deno.writeFile(path, bytes.subarray(0, bytes.length - 20));
-    assertFails(await task("score", ["--run", run, "--force"]), 2, path);
+    const again = `run deno task tokenize --run ${run} --force`;
+    assertFails(await task("score", ["--run", run, "--force"]), 2, path, "it is cut short", again);
+    assertFails(await task("show", [path]), 2, path, "it is cut short", again);
     await Deno.writeFile(path, bytes.with(Math.floor(bytes.length / 2), 255).fill(7, 40, 90));
     assertFails(await task("score", ["--run", run, "--force"]), 2, path);
     const verify = await task("verify", [run]);

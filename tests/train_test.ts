@@ -1,5 +1,5 @@
 /** Trains experts and dense baselines as a user does, in run folders. */
-import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertFalse, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { loadCheckpoint, saveCheckpoint } from "../pipeline/model/checkpoint.ts";
 import { randomBits } from "../pipeline/data/random.ts";
 import { hashes, inFolder, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
@@ -84,7 +84,25 @@ Deno.test("train-expert in a folder with its part, the tokenizer and the configu
       assertEquals(trained[name], expected[name], name);
     }
     assertEquals(trained["metrics/expert-01.jsonl"], expected["metrics/expert-01.jsonl"]);
-    await refuse("train-expert", ["--run", alone, "--expert", "0"], "run deno task partition");
+    const whole = "this folder holds the part of expert 1 alone: name the whole run that it was copied from";
+    await refuse("train-expert", ["--run", alone, "--expert", "0"], whole);
+    await refuse("train-dense", ["--run", alone], whole);
+    await refuse("evaluate", ["--run", alone], whole);
+    const prompt = ["--run", alone, "--prompt", "sail", "--max-new-tokens", "1"];
+    await refuse("generate", prompt, `${whole}, or choose with --expert 1`);
+    await refuse("generate", [...prompt, "--expert", "0"], whole);
+    await succeed("generate", [...prompt, "--expert", "1"]);
+    const { out } = await succeed("report", ["--run", alone]);
+    assertFalse(out.includes("deno task"), out);
+    assertStringIncludes(
+      out,
+      "left out: the evaluation; report on the whole run that this part was copied from",
+    );
+    await Deno.remove(`${alone}/metrics`, { recursive: true });
+    assertStringIncludes(
+      (await succeed("report", ["--run", alone])).out,
+      `left out: training of expert 1; run deno task train-expert --expert 1 --run ${alone}`,
+    );
   }));
 
 Deno.test("experts and dense models killed at random moments and run again end with the bytes of undisturbed ones", () =>
@@ -305,6 +323,21 @@ Deno.test("train-expert counts its steps by tokens and by epochs, and names what
     await refuse("train-expert", [...brief, "--epochs", "0", "--tokens", "100"], "at least one step");
   }));
 
+Deno.test("train-expert warns of a warm-up that is as long as the training, and of no shorter one", () =>
+  inFolder(async (folder) => {
+    const run = `${folder}/run`;
+    await copy(await partitioned(), run);
+    const args = ["--run", run, "--expert", "0", ...BRIEF, "--expert-steps", "10", "--force"];
+    const warmup = async (steps: string) =>
+      (await succeed("train-expert", [...args, "--expert-warmup", steps])).err.match(/^warning.*$/gm);
+    assertEquals(await warmup("9"), null);
+    assertEquals((await warmup("10"))?.length, 1);
+    assertEquals(await warmup("40"), [
+      "warning: expert-00 warms up for 40 steps and trains for 10: its rate ends at 7.5e-4 while it still " +
+      "rises to 3.0e-3; give a smaller --expert-warmup or more steps",
+    ]);
+  }));
+
 Deno.test("train-dense sees as many tokens as all experts together, with E times the batch or the steps", () =>
   inFolder(async (folder) => {
     const run = `${folder}/run`;
@@ -445,7 +478,7 @@ Deno.test("train-expert and train-dense name what is missing, damaged or does no
     for (const name of ["train-expert", "train-dense"]) {
       const args = name === "train-expert" ? ["--expert", "1"] : [];
       const { code, err } = await task(name, ["--run", run, ...args, ...BRIEF, "--adapter", "no such GPU"]);
-      assertEquals(code, 1);
+      assertEquals(code, 2);
       assertStringIncludes(err, 'its name must hold "no such GPU"');
     }
     const tokenizer = await Deno.readTextFile(`${run}/tokenizer.json`);

@@ -30,6 +30,7 @@ import { type FileRecord, writeAtomic, writeError } from "../run/files.ts";
 import { joinBytes, type Take, takeFrom } from "./bytes.ts";
 
 const MAGIC = new TextEncoder().encode("ARROW1");
+const CONTINUATION = Uint8Array.of(0xff, 0xff, 0xff, 0xff);
 const PREFIX = 8; // bytes before a message's metadata: ff ff ff ff, then its length; also the magic and its padding
 const MAX_BODY = 2 ** 31; // bytes of one batch; more is damage, or no batch
 const PIECE = 2 ** 26; // bytes read at once
@@ -110,8 +111,25 @@ function decode(where: string, chunks: Uint8Array[]): RecordBatch {
 }
 
 function unreadable(where: string, rule: string, fact: string): SyntaxError {
-  return new SyntaxError(`Cannot read ${where} as ${rule}: ${fact}`);
+  const again = madeAgain(where);
+  return new SyntaxError(`Cannot read ${where} as ${rule}: ${fact}${again && `; ${again}`}`);
 }
+
+/** Says how a shard is made again, where its place says that it is one of a run; else "". */
+function madeAgain(where: string): string {
+  const [, run, folder] = SHARD.exec(where) ?? [];
+  if (folder === undefined) return "";
+  return `run deno task ${MAKERS[folder]} --run ${run ?? "."} --force, or copy the file again`;
+}
+
+const SHARD =
+  /^(?:(.+)\/)?(tokens|scores|assignments|partition)\/(?:expert-\d+\/)?(?:train|test)-\d+\.arrow(?:, batch \d+)?$/;
+const MAKERS: Record<string, string> = {
+  tokens: "tokenize",
+  scores: "score",
+  assignments: "assign",
+  partition: "split",
+};
 
 /** Runs a call into the library; what it throws becomes one line that says where. */
 function orUnreadable<T>(where: string, call: () => T): T {
@@ -155,7 +173,7 @@ async function* messages(
 /** Messages one after another, up to the end marker: the stream format, or the file format on a pipe. */
 async function* streamMessages(take: Take, name: string): AsyncGenerator<IpcMessage> {
   let prefix = await take(PREFIX);
-  if (prefix.length === 0) throw unreadable(name, "it must be Arrow data", "it is empty");
+  checkBeginning(prefix, name);
   const isFile = isMagic(prefix);
   if (isFile) prefix = await take(PREFIX);
   for (let batches = 0;; prefix = await take(PREFIX)) {
@@ -179,6 +197,22 @@ async function* streamMessages(take: Take, name: string): AsyncGenerator<IpcMess
     throw unreadable(name, "an Arrow stream must stop at its end marker", "more bytes follow");
   }
 }
+
+/** Throws where no Arrow stream or file begins with these bytes: they are of something else, not cut short. */
+function checkBeginning(prefix: Uint8Array, name: string): void {
+  const begins = (bytes: Uint8Array) => bytes.every((byte, i) => i >= prefix.length || byte === prefix[i]);
+  if (prefix.length > 0 && (begins(MAGIC) || begins(CONTINUATION))) return;
+  throw unreadable(
+    name,
+    "it must be an Arrow stream or file",
+    prefix.length === 0
+      ? "it is empty; see what the task that writes it says"
+      : `it is something else, it begins with ${hex(prefix)}; give what a task such as tokenize writes`,
+  );
+}
+
+const hex = (bytes: Uint8Array): string =>
+  Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
 
 /** Messages where the footer of a file says they are: the schema, all dictionaries, then the batches. */
 async function* fileMessages(
@@ -240,11 +274,10 @@ function metadataLength(prefix: Uint8Array, where: string): number {
   const view = new DataView(prefix.buffer, prefix.byteOffset);
   const length = view.getInt32(4, true);
   if (view.getInt32(0, true) === -1 && length >= 0) return length;
-  const found = Array.from(prefix, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
   throw unreadable(
     where,
     "an Arrow message must begin with ff ff ff ff and its length",
-    `it begins with ${found}`,
+    `it begins with ${hex(prefix)}`,
   );
 }
 
@@ -278,7 +311,7 @@ function cutShort(where: string): SyntaxError {
   return unreadable(
     where,
     "it must end with Arrow's end marker",
-    "it is cut short; whatever wrote it did not finish",
+    "it is cut short; what wrote it did not finish and must run again",
   );
 }
 

@@ -315,6 +315,10 @@ async function* parquetDocuments(
   };
   const file = { byteLength, slice };
   if (byteLength === 0) return;
+  const isMarked = (begin: number) =>
+    new TextDecoder().decode(slice(begin, Math.min(byteLength, begin + 4))) === "PAR1";
+  if (!isMarked(0)) throw notWhole(path, "it is something else; set --format to what it is");
+  if (!isMarked(Math.max(0, byteLength - 4))) throw notWhole(path, "it is cut short; copy or write it again");
   const metadata = await orUnreadable(path, () => parquetMetadataAsync(file));
   const columns = metadata.schema.length > 0 ? childNames(metadata.schema) : [];
   const wanted = [{ column: textField, flag: "--text-field" }];
@@ -369,8 +373,15 @@ function childNames(schema: { name: string; num_children?: number }[]): string[]
 async function orUnreadable<T>(where: string, call: () => Promise<T>): Promise<T> {
   try {
     return await call();
-  } catch (error) {
-    const reason = (error instanceof Error ? error.message : String(error)).replace(/\s+/g, " ");
-    throw new SyntaxError(`Cannot read ${where} as it must be whole Parquet data: ${reason}`);
+  } catch (cause) {
+    throw notWhole(
+      where,
+      "it is damaged, or written with what this reader lacks; copy it again, or write it plain or with snappy, gzip or zstd",
+      cause,
+    );
   }
+}
+
+function notWhole(where: string, fact: string, cause?: unknown): SyntaxError {
+  return new SyntaxError(`Cannot read ${where} as it must be whole Parquet data: ${fact}`, { cause });
 }

@@ -28,6 +28,7 @@ import {
   readManifest,
   stageKey,
 } from "../run/manifest.ts";
+import { partitionRemedy } from "../run/parts_alone.ts";
 import { makeStage, needStage, type PartitionEvent, reuseStage } from "../run/work.ts";
 import { checkShape, checkTokenizer, evaluate, type ModelLoader, RESAMPLES } from "./evaluate.ts";
 import type { Baseline, Evaluation } from "./evaluation.ts";
@@ -143,7 +144,7 @@ async function partitioned(run: string): Promise<Configuration> {
   const configuration = (await readRunConfiguration(run))?.configuration;
   if (configuration && await readManifest(run, "split")) return configuration;
   throw new RangeError(
-    `Cannot evaluate "${run}" as it must be partitioned: it is not; run deno task partition --run ${run} first`,
+    `Cannot evaluate "${run}" as it must be partitioned: it is not; ${await partitionRemedy(run)}`,
   );
 }
 

@@ -143,8 +143,10 @@ export function gainPlot({ gains, experts }: Measured): Plot {
       ],
     }),
     table: {
-      head: ["against", "lower by, %", "95% from", "to"],
-      rows: values.map(({ baseline, percent, low, high }) => [baseline, percent, low, high]),
+      head: ["against", "the mixture is", "by, %", "95% from", "to"],
+      rows: values.map(({ baseline, percent, low, high }) =>
+        percent < 0 ? [baseline, "higher", -percent, -high, -low] : [baseline, "lower", percent, low, high]
+      ),
     },
   };
 }

@@ -27,7 +27,7 @@ import { colour, expertColour, HEAT_OPACITY } from "./theme.ts";
 
 const ROUND_HEIGHT = 256;
 
-/** Plots what EM did, round by round. */
+/** Plots what EM did, round by round; text without sources has no agreement with them. */
 export function roundPlots(rounds: Round[]): Plot[] {
   const line = (
     id: string,
@@ -68,13 +68,13 @@ export function roundPlots(rounds: Round[]): Plot[] {
       "nats per predicted prefix token",
       "nllPerToken",
     ),
-    line(
+    ...rounds.every(({ nmi }) => nmi === null) ? [] : [line(
       "em-nmi",
       "Agreement with the sources by round",
       "Normalised mutual information between assigned router and source: 0 where routers tell nothing of the source, 1 where they tell all. No router sees a source.",
       "NMI, 0 to 1",
       "nmi",
-    ),
+    )],
     line(
       "em-regret",
       "Cost of balance by round",

@@ -10,6 +10,7 @@ import { STAGES } from "../config.ts";
 import { readRunConfiguration, type RunConfiguration } from "../run/configuration.ts";
 import { exists } from "../run/files.ts";
 import { type Manifest, readManifest } from "../run/manifest.ts";
+import { partsAlone } from "../run/parts_alone.ts";
 import { conform } from "../run/schema.ts";
 import { printable } from "./html.ts";
 
@@ -24,7 +25,7 @@ const ROUND = v.object({
   nllPerToken: finite,
   shares: v.array(share),
   regret: finite,
-  nmi: finite,
+  nmi: v.nullable(finite),
 });
 
 const COUNTS = v.object({
@@ -42,7 +43,7 @@ const WHOLE = v.object({
   sequences: count,
   tokens: count,
   regret: v.nullable(finite),
-  nmi: finite,
+  nmi: v.nullable(finite),
   tokenImbalance: finite,
   shares: v.array(share),
 });
@@ -161,6 +162,8 @@ export interface RunRecord {
   path: string;
   /** Its `config.json`. */
   config: RunConfiguration;
+  /** Experts whose parts lie here without the run that they come from. */
+  alone: number[];
   /** Manifests of its stages, by name. */
   manifests: Record<string, Manifest>;
   /** EM rounds; empty where routers of another run were used. */
@@ -197,6 +200,7 @@ export async function readRun(run: string): Promise<RunRecord> {
     name: printable(path.split("/").at(-1) || path),
     path: printable(inside.startsWith("..") ? path : inside || "."),
     config,
+    alone: await partsAlone(run),
     manifests: await readManifests(run),
     rounds: await readLines(`${run}/metrics/rounds.jsonl`, ROUND) ?? [],
     partition: await readPartition(`${run}/partition`),

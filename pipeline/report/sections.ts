@@ -31,6 +31,7 @@ import {
 } from "./plots_evaluation.ts";
 import { heatPlot, roundPlots, sharePlot } from "./plots_routing.ts";
 import { trainingPlots } from "./plots_training.ts";
+import { onlyParts } from "../run/parts_alone.ts";
 import type { Claims, RunRecord } from "./read.ts";
 
 /** A section of the page. */
@@ -51,8 +52,8 @@ export interface Section {
 export interface Missing {
   /** What is not there. */
   part: string;
-  /** The command that makes it. */
-  command: string;
+  /** The command that makes it; none where that takes the whole run, of which a part lies here alone. */
+  command?: string;
 }
 
 /** Holds what a report says. */
@@ -77,6 +78,10 @@ const plural = (count: number, one: string): string => `${number(count)} ${one}$
 export function sectionsOf(run: RunRecord, cost: Cost): Sections {
   const missing: Missing[] = [];
   const lacks = (part: string, command: string): Html => {
+    if (run.alone.length > 0 && !command.startsWith("train-expert")) {
+      missing.push({ part });
+      return markup`<p class="missing">${part} is not here: ${onlyParts(run.alone)}.</p>`;
+    }
     const full = `deno task ${command} --run ${/^[\w./-]+$/.test(run.path) ? run.path : `'${run.path}'`}`;
     missing.push({ part, command: full });
     return markup`<p class="missing">${part} is not here yet: run <code>${full}</code>.</p>`;
@@ -101,7 +106,8 @@ function figures({ config, partition, evaluation }: RunRecord): [string, string]
   ];
   if (partition) {
     found.push([compact(partition.whole.train.tokens), "training tokens"]);
-    found.push([number(round(partition.whole.train.nmi, 3)), "NMI of expert and source"]);
+    const { nmi } = partition.whole.train;
+    if (nmi !== null) found.push([number(round(nmi, 3)), "NMI of expert and source"]);
   }
   if (evaluation) {
     const { mixture } = evaluation.scores;
@@ -264,7 +270,9 @@ function rounds(run: RunRecord, lacks: Lacks): Section {
     lead: [
       markup`<p>In each of ${plural(run.rounds.length, "round")} every router trained on the sequences that it
 predicts best, loads kept equal, and new sequences were scored. After the last one a prefix token costs
-${number(last.nllPerToken)} nats, and NMI with the sources is ${number(round(last.nmi, 3))}.</p>`,
+${number(last.nllPerToken)} nats${
+        last.nmi === null ? "" : `, and NMI with the sources is ${number(round(last.nmi, 3))}`
+      }.</p>`,
     ],
     plots: roundPlots(run.rounds),
   };
@@ -296,7 +304,11 @@ function partition(run: RunRecord, lacks: Lacks): Section {
         plural(train.sequences, "training sequence")
       } in equal parts, one for each expert. The largest part has ${
         percent(train.tokenImbalance)
-      } more tokens than the mean; NMI of expert and source is ${number(round(train.nmi, 3))}${
+      } more tokens than the mean; ${
+        train.nmi === null
+          ? "the text has no two sources to compare experts with"
+          : `NMI of expert and source is ${number(round(train.nmi, 3))}`
+      }${
         train.regret === null
           ? null
           : `, and balance costs ${number(round(train.regret, 4))} nats per prefix token`
@@ -315,7 +327,11 @@ function training(run: RunRecord, lacks: Lacks): Section {
   const has = (model: string) => run.curves.some((curve) => curve.model === model);
   const trained = run.curves.filter(({ expert }) => expert !== null).length;
   const notes: Html[] = [];
-  if (trained < experts) {
+  if (run.alone.length > 0) {
+    for (const expert of run.alone.filter((expert) => !run.curves.some((curve) => curve.expert === expert))) {
+      notes.push(lacks(`Training of expert ${expert}`, `train-expert --expert ${expert}`));
+    }
+  } else if (trained < experts) {
     const part = trained === 0
       ? "Training of the experts"
       : `Training of ${experts - trained} of the ${experts} experts`;

@@ -90,7 +90,11 @@ export function claimsOf(
     claims.push({
       claim: "Every expert beats the dense model on the text routed to it",
       paper: "all do (figure 5)",
-      here: `${better} of ${experts}; the least by ${signed(least.percent)} (expert ${least.expert})`,
+      here: `${better} of ${experts}; ${
+        least.percent < 0
+          ? `expert ${least.expert} is worse by ${signed(-least.percent)}`
+          : `the least by ${signed(least.percent)} (expert ${least.expert})`
+      }`,
       holds: better === experts,
     });
   }
@@ -123,12 +127,14 @@ export function claimsOf(
     holds: scores.mixture!.high < scores.random!.low &&
       scores.mixture!.nllPerToken < (scores.random!.nllPerToken + scores.oracle!.nllPerToken) / 2,
   });
-  claims.push({
-    claim: "Routers split text by kind without being told",
-    paper: "not reported",
-    here: `normalised mutual information of expert and source ${partition.nmi.toFixed(3)}`,
-    holds: null,
-  });
+  if (partition.nmi !== null) {
+    claims.push({
+      claim: "Routers split text by kind without being told",
+      paper: "not reported",
+      here: `normalised mutual information of expert and source ${partition.nmi.toFixed(3)}`,
+      holds: null,
+    });
+  }
   claims.push({
     claim: "Loads are equal",
     paper: "equal in sequences",

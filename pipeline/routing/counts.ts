@@ -28,8 +28,8 @@ export interface PartitionCounts {
   nllPerToken: number | null;
   /** Cost of not giving each sequence its best expert, nats per predicted prefix token; null where M is unknown. */
   regret: number | null;
-  /** Normalised mutual information between expert and source, per sequence. */
-  nmi: number;
+  /** Normalised mutual information between expert and source, per sequence; null where there are not two sources. */
+  nmi: number | null;
   /** Tokens of the largest expert over the mean, less one. */
   tokenImbalance: number;
   /** Share of the sequences that each expert would get without balancing `[E]`. */
@@ -90,7 +90,7 @@ export function partitionCounts(tallies: Tally[]): PartitionCounts {
     tokens: sum((tally) => tally.tokens),
     nllPerToken: perToken(sum((tally) => tally.nll), predicted),
     regret: perToken(sum((tally) => tally.nll - tally.lowest), predicted),
-    nmi: informationOfTable(table),
+    nmi: names.length < 2 ? null : informationOfTable(table),
     tokenImbalance: tokenImbalance(tallies.map((tally) => tally.tokens)),
     shares: tallies.map((tally) => sequences === 0 ? 0 : tally.wanted / sequences),
   };

@@ -99,20 +99,22 @@ async function inRun<Result>(
   shared: boolean,
   body: (work: Work, routers: Routers | null) => Promise<Result>,
 ): Promise<Result> {
-  const { configuration: resolved, changed } = await resolveRun(run, sources, force);
-  const routers = resolved.routers === "" ? null : await loadRouters(resolved.routers);
-  const configuration = routers ? await withRouters(resolved, routers, sources) : resolved;
-  if (shared && changed.length > 0) {
-    throw new RangeError(
-      `Cannot run a part of "${task}" in "${run}" as its values must be those of its config.json: ${
-        changed[0]
-      } is not; ` +
-        `accept the change first with deno task ${task} --run ${run} --force, without --part`,
-    );
-  }
+  await resolveRun(run, sources, force); // so that what is refused leaves no folder
   const release = await lockRun(run, task, { shared });
   let gpu: Gpu | undefined;
   try {
+    // Anew: until here another process may have settled values and made something with them.
+    const { configuration: resolved, changed } = await resolveRun(run, sources, force);
+    const routers = resolved.routers === "" ? null : await loadRouters(resolved.routers);
+    const configuration = routers ? await withRouters(resolved, routers, sources) : resolved;
+    if (shared && changed.length > 0) {
+      throw new RangeError(
+        `Cannot run a part of "${task}" in "${run}" as its values must be those of its config.json: ${
+          changed[0]
+        } is not; ` +
+          `accept the change first with deno task ${task} --run ${run} --force, without --part`,
+      );
+    }
     if (!shared) {
       await removePartials(run);
       await writeRunConfiguration(run, configuration, (await readRunConfiguration(run))?.adapter);

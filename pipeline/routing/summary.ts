@@ -28,8 +28,8 @@ export interface ExpertSummary {
 export interface PartitionSummary {
   /** Run folder. */
   run: string;
-  /** Normalised mutual information between expert and source, per sequence. */
-  nmi: number;
+  /** Normalised mutual information between expert and source, per sequence; null where there are not two sources. */
+  nmi: number | null;
   /** Tokens of the largest expert over the mean, less one. */
   tokenImbalance: number;
   /** Cost of balancing, nats per predicted prefix token. */

@@ -28,8 +28,8 @@ export interface RoundMetrics {
   shares: number[];
   /** Cost of balancing, nats per predicted prefix token. */
   regret: number;
-  /** Normalised mutual information between assigned router and source. */
-  nmi: number;
+  /** Normalised mutual information between assigned router and source; null where the round has not two sources. */
+  nmi: number | null;
   /** Mean training loss of each router over the round, nats per predicted token `[E]`. */
   trainingLoss: number[];
   /** Learning rate of the round's last step. */
@@ -151,7 +151,7 @@ export async function trainRouters(options: TrainRoutersOptions): Promise<Weight
         nllPerToken: nllPerToken(assigned.nll, expert, experts, assigned.predicted),
         shares: shares(assigned.nll, experts),
         regret: regret(assigned.nll, expert, experts, assigned.predicted),
-        nmi: normalizedMutualInformation(expert, rows.source ?? new Uint16Array(rows.rows)),
+        nmi: new Set(rows.source).size < 2 ? null : normalizedMutualInformation(expert, rows.source!),
         trainingLoss,
         rate,
         steps: trainer.steps,

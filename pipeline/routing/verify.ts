@@ -11,6 +11,7 @@ import { routersHash } from "../model/checkpoint.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { exists, type FileRecord, hashFile } from "../run/files.ts";
 import { commandOf, readManifest } from "../run/manifest.ts";
+import { partsAlone } from "../run/parts_alone.ts";
 import { assign, type AssignMethod } from "./assign.ts";
 import { compareRows } from "./compare_rows.ts";
 import { expertFolder, type PartitionManifest, type PartManifest } from "./split.ts";
@@ -156,20 +157,6 @@ async function attempt<T>(
     if (!(error instanceof Error)) throw error;
     problem(file, error.message, thrown);
   }
-}
-
-/** Lists the experts whose parts lie here without the partition's manifest and those of its stages: what trains them alone. */
-async function partsAlone(run: string): Promise<number[]> {
-  const ofRuns = ["tokens", "scores", "assignments", "routers", "partition/manifest.json"];
-  for (const path of [...ofRuns, ...STAGES.map((stage) => `manifests/${stage}.json`)]) {
-    if (await exists(`${run}/${path}`)) return [];
-  }
-  const experts: number[] = [];
-  for await (const path of filesUnder(run, "partition")) {
-    const [, expert] = path.match(/^partition\/expert-(\d{2,})\/manifest\.json$/) ?? [];
-    if (expert !== undefined) experts.push(Number(expert));
-  }
-  return experts.sort((a, b) => a - b);
 }
 
 /**

@@ -12,9 +12,11 @@ import {
   presetOf,
   resolveConfiguration,
   type Sources,
+  STAGES,
 } from "../config.ts";
 import type { Variants } from "../../kernels/variants.ts";
 import { exists, jsonText, writeAtomic } from "./files.ts";
+import { readManifest } from "./manifest.ts";
 import { VERSION } from "./version.ts";
 
 /** Describes the adapter that a run used. */
@@ -87,7 +89,8 @@ export async function writeRunConfiguration(
 
 /**
  * Resolves the configuration of a run: what its `config.json` says holds where nothing else is said. Throws a `RangeError` with
- * both values where something else is said once a stage is complete, unless `force`. `changed` names the fields that differ.
+ * both values where something else is said of what was made with the first, unless `force`; a stage that failed has made
+ * nothing. `changed` names the fields that differ.
  */
 export async function resolveRun(
   run: string,
@@ -97,14 +100,15 @@ export async function resolveRun(
 ): Promise<{ configuration: Configuration; changed: (keyof Configuration)[] }> {
   const existing = (await readRunConfiguration(run))?.configuration;
   const configuration = resolveConfiguration({ ...sources, base: existing });
-  if (!existing || !await hasManifest(run)) return { configuration, changed: [] }; // nothing was made of it yet
+  if (!existing) return { configuration, changed: [] };
   const given = { ...presetOf(sources.preset), ...sources.file, ...sources.flags };
   const differs = (name: keyof Configuration) =>
     name in given && name in existing && !isFree(name) &&
     JSON.stringify(existing[name]) !== JSON.stringify(configuration[name]);
   const changed = FIELD_NAMES.filter(differs);
-  if (changed.length > 0 && !force) {
-    const name = changed[0];
+  const reached = changed.length > 0 && !force ? await stagesReached(run) : 0;
+  const name = changed.find((name) => firstStage(name) < reached);
+  if (name !== undefined) {
     const text = (value: unknown) => JSON.stringify(value);
     throw new RangeError(
       `Cannot go on in "${run}" as --${FIELDS[name].flag} must be what its config.json says: it is ` +
@@ -117,10 +121,25 @@ export async function resolveRun(
   return { configuration, changed };
 }
 
-async function hasManifest(run: string): Promise<boolean> {
-  if (!await exists(`${run}/manifests`)) return false;
-  for await (const { name } of Deno.readDir(`${run}/manifests`)) if (name.endsWith(".json")) return true;
-  return false;
+/** Gives the place of the first stage that a value concerns; a value of no stage may concern all. */
+function firstStage(name: keyof Configuration): number {
+  if (name === "tokenizer" || name === "routers") return STAGES.indexOf("tokenizer"); // routers bring theirs
+  return Math.max(0, STAGES.findIndex((stage) => FIELDS[name].stages.includes(stage)));
+}
+
+/** Counts the stages up to the last one that left something to go on from; all of them where models were trained. */
+async function stagesReached(run: string): Promise<number> {
+  const left = new Set<string>();
+  if (await exists(`${run}/manifests`)) {
+    for await (const { name } of Deno.readDir(`${run}/manifests`)) left.add(name.replace(/\.json$/, ""));
+  }
+  if (await exists(`${run}/routers`)) left.add("train-routers"); // the state of its rounds comes before its manifest
+  const corpus = left.has("corpus") ? await readManifest(run, "corpus") : null;
+  if (corpus && Object.keys(corpus.outputs).length === 0) left.delete("corpus"); // hashes of files alone
+  const isLater = (name: string) =>
+    !(STAGES as readonly string[]).includes(name) && !name.endsWith(".partial");
+  if ([...left].some(isLater)) return STAGES.length;
+  return 1 + STAGES.findLastIndex((stage) => left.has(stage));
 }
 
 async function readObject(path: string): Promise<Record<string, unknown>> {

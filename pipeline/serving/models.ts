@@ -12,6 +12,7 @@ import { type Checkpoint, loadCheckpoint, loadRouters, type Routers } from "../m
 import { expertFolder } from "../routing/split.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { exists } from "../run/files.ts";
+import { partitionRemedy, partsAlone } from "../run/parts_alone.ts";
 import { type Route, routeTokens } from "./route.ts";
 
 /** The model for a prompt. */
@@ -65,7 +66,7 @@ export async function openModel(folder: string): Promise<Source> {
 export async function openRun(run: string, asked?: number): Promise<Source> {
   const configuration = (await readRunConfiguration(run))?.configuration;
   const path = `${run}/tokenizer.json`;
-  if (!await exists(path)) throw missing(path, `deno task partition --run ${run}`);
+  if (!await exists(path)) throw missing(path, await partitionRemedy(run));
   const tokenizer = await loadTokenizer(path, { eos: configuration?.eos });
   const routers = asked === undefined || !configuration
     ? await openRouters(run, configuration, tokenizer)
@@ -99,7 +100,7 @@ async function openRouters(
   const places = [`${run}/routers`, ...(configuration?.routers ? [configuration.routers] : [])];
   const found = await Promise.all(places.map((place) => exists(`${place}/router-00`)));
   const folder = places[found.indexOf(true)];
-  if (folder === undefined) throw missing(`${run}/routers`, `deno task partition --run ${run}`);
+  if (folder === undefined) throw missing(`${run}/routers`, await routersRemedy(run));
   const routers = await loadRouters(folder);
   checkTokenizer(folder, routers.notes.tokenizer, tokenizer);
   const experts = configuration?.experts ?? routers.models.length;
@@ -120,7 +121,14 @@ async function openExpert(
 ): Promise<Checkpoint> {
   const folder = `${run}/experts/${expertFolder(expert)}`;
   for (const path of [`${folder}/config.json`, `${folder}/model.safetensors`]) {
-    if (!await exists(path)) throw missing(path, `deno task train-expert --run ${run} --expert ${expert}`);
+    if (await exists(path)) continue;
+    const alone = await partsAlone(run);
+    throw missing(
+      path,
+      alone.length > 0 && !alone.includes(expert)
+        ? await partitionRemedy(run)
+        : `run deno task train-expert --run ${run} --expert ${expert} first`,
+    );
   }
   const checkpoint = await loadCheckpoint(folder);
   checkTokenizer(folder, checkpoint.notes.tokenizer, tokenizer);
@@ -158,6 +166,13 @@ function checkVocabulary(folder: string, { config }: Checkpoint, { vocabulary }:
   }
 }
 
-function missing(path: string, task: string): RangeError {
-  return new RangeError(`Cannot generate as "${path}" must be there: it is not; run ${task} first`);
+/** Says where routers are to be had; an expert whose part lies alone can do without. */
+async function routersRemedy(run: string): Promise<string> {
+  const alone = await partsAlone(run);
+  const remedy = await partitionRemedy(run);
+  return alone.length === 0 ? remedy : `${remedy}, or choose with --expert ${alone.join(" or ")}`;
+}
+
+function missing(path: string, remedy: string): RangeError {
+  return new RangeError(`Cannot generate as "${path}" must be there: it is not; ${remedy}`);
 }

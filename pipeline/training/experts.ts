@@ -24,6 +24,7 @@ import { readRunConfiguration, resolveRun, writeRunConfiguration } from "../run/
 import { exists, type FileRecord, hashFile, removeIfThere, removePartials } from "../run/files.ts";
 import { lockRun } from "../run/lock.ts";
 import { canonical, commandOf, outputsHash, outputsUnder, readManifest, stageKey } from "../run/manifest.ts";
+import { partitionRemedy } from "../run/parts_alone.ts";
 import { conform } from "../run/schema.ts";
 import { VERSION } from "../run/version.ts";
 import { type Made, makeStage, type PartitionEvent, recordTime, reuseStage } from "../run/work.ts";
@@ -168,8 +169,9 @@ export async function trainDense(match: "batch" | "steps", options: TrainOptions
     const tokenize = await readManifest(run, "tokenize");
     if (!tokenize) {
       throw new RangeError(
-        `Cannot train a dense model in "${run}" as its text must be there as tokens: "tokenize" has not run; run deno task ` +
-          `partition --run ${run} first`,
+        `Cannot train a dense model in "${run}" as its text must be there as tokens: "tokenize" has not run; ${await partitionRemedy(
+          run,
+        )}`,
       );
     }
     const files = Object.entries(tokenize.outputs).map(([name, file]) => ({ name, ...file }));
@@ -290,7 +292,9 @@ async function readPart(folder: string, run: string): Promise<PartManifest> {
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) throw error;
     throw new RangeError(
-      `Cannot train an expert as its part must be there: there is no "${path}"; run deno task partition --run ${run} first`,
+      `Cannot train an expert as its part must be there: there is no "${path}"; ${await partitionRemedy(
+        run,
+      )}`,
     );
   }
   try {
@@ -493,6 +497,7 @@ async function train(
     }
     return false;
   });
+  if (!trial && steps <= warmup) emit({ type: "warning", message: longWarmup(target, { steps, warmup }) });
   await settle();
   await target.verify();
   const plan = {
@@ -516,6 +521,19 @@ async function train(
     () => makeModel({ ...plan, start: start.weights }, { ...options, checkpointEvery, keep, onEvent: emit }),
   );
   return manifest.result as unknown as TrainResult;
+}
+
+/** Says that the warm-up leaves no step of a training at its peak rate or past it. */
+function longWarmup(
+  { name, rate }: Target,
+  { steps, warmup }: { steps: number; warmup: number },
+): string {
+  const last = cosineRate(steps, { rate, warmup, steps, final: 1 });
+  return `${name} warms up for ${warmup} steps and trains for ${steps}: its rate ends at ${
+    last.toExponential(1)
+  } while it still rises to ${
+    rate.toExponential(1)
+  }; give a smaller --${FIELDS.expertWarmup.flag} or more steps`;
 }
 
 /** Gathers what a model's weights and metrics depend on, but for its data and the device. */

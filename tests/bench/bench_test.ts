@@ -163,6 +163,16 @@ Deno.test("bench measures the sections asked for, and refuses what it does not k
   );
   await refused(["--sizes", "r"], `--sizes must name some of R,S,M,4.4M,335M,1.3B: it names "r"`);
   await refused(
+    ["--sizes", "4.4M", "--only", "growth,bank"],
+    "--sizes must have kernels or steps to measure: --only is growth,bank",
+  );
+  for (const sizes of ["4.4M", "R,4.4M"]) {
+    await refused(
+      ["--sizes", sizes, "--only", "steps"],
+      `--sizes must name some of R,S,M for training steps, as of others kernels alone are measured: it names ${sizes}`,
+    );
+  }
+  await refused(
     ["--only", "bank", "--profile"],
     "--profile must have training steps to break down: --only is bank",
   );

@@ -259,10 +259,11 @@ Deno.test("openGpu() takes a part of the adapter's name or a preference, and ref
     assertEquals(own.adapter, gpu.adapter);
     own.close();
   }
-  const error = await assertRejects(() => openGpu({ adapter: "no such card" }), Error);
+  const error = await assertRejects(() => openGpu({ adapter: "no such card" }), RangeError);
   assertEquals(
     error.message,
-    `Cannot open the GPU as its name must hold "no such card": the adapter obtained is "${gpu.adapter}"`,
+    `Cannot open the GPU as its name must hold "no such card": the adapter obtained is "${gpu.adapter}"; leave --adapter ` +
+      "out to use that one, or let the process see the other one alone, as README.md shows",
   );
 });
 

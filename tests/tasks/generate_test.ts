@@ -93,12 +93,12 @@ Deno.test("generate refuses what it cannot do with exit code 2 and one line", as
   });
 });
 
-Deno.test("generate ends with 1 where the adapter has another name, and quietly where its reader goes away", async () => {
+Deno.test("generate ends with 2 where the adapter has another name, and quietly where its reader goes away", async () => {
   await inFolder(async (run) => {
     await servingRun(run);
     const { code, err } = await task("generate", ["--run", run, "--prompt", "xy", "--adapter", "no such"]);
-    assertEquals(code, 1);
-    assertStringIncludes(err, 'its name must hold "no such"');
+    assertEquals(code, 2);
+    assertMatch(err, /^error: [^\n]+its name must hold "no such": [^\n]+; leave --adapter out[^\n]+\n$/);
     const child = taskCommand("generate", ["--run", run, "--prompt", PROMPT, "--window"]).spawn();
     const reader = child.stdout.getReader();
     assert(!(await reader.read()).done); // text comes before the end

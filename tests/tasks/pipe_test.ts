@@ -57,6 +57,17 @@ Deno.test("a pipe of no documents but empty ones carries the full schema and no 
     assertEquals(table.names.at(-1), "expert");
   }));
 
+Deno.test("something other than Arrow on standard input is called that, not cut short", async () => {
+  for (const [input, fact] of [["hello\n", "it is something else"], ["", "it is empty"]]) {
+    const { code, err } = await task("assign", ["-"], { input });
+    assertEquals(code, 2);
+    assertStringIncludes(
+      err,
+      `error: Cannot read standard input as it must be an Arrow stream or file: ${fact}`,
+    );
+  }
+});
+
 Deno.test("a task whose upstream died stops with exit code 2 and writes no end marker", () =>
   withRun(async (run, docs) => {
     const [tokens] = await pipeline(run, docs);

@@ -45,10 +45,18 @@ Deno.test("setup.sh runs a task with its flags, from any folder, installing noth
     assertFalse(err.includes("installs"));
   }));
 
-Deno.test("setup.sh names what is missing: a task, npm for Deno, root for a driver", async () => {
+Deno.test("setup.sh names what is missing: a task that there is, npm for Deno, root for a driver", async () => {
   const none = await setup([]);
   assertEquals(none.code, 2);
   assertStringIncludes(none.err, "sh tasks/setup.sh TASK");
+
+  const refusing = "echo installs >&2; exit 9";
+  for (const name of ["nonsense", "--help", "train", "*"]) {
+    const unknown = await setup([name], { fakes: { npm: refusing, "apt-get": refusing } });
+    assertEquals([unknown.code, unknown.out], [2, ""]);
+    const tasks = Object.keys(JSON.parse(await Deno.readTextFile(`${ROOT}deno.json`)).tasks).join(" ");
+    assertEquals(unknown.err, `setup: Cannot run task "${name}" as it must be one of ${tasks}: it is none\n`);
+  }
 
   const user = { id: "echo 1000", sudo: "exit 1" };
   const noDriver = { DENO_WEBGPU_BACKEND: "vulkan", VK_DRIVER_FILES: "/none", VK_ICD_FILENAMES: "/none" };

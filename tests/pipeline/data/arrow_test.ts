@@ -469,6 +469,27 @@ Deno.test("readArrow() refuses a file cut anywhere", async () => {
   });
 });
 
+Deno.test("readArrow() says which task makes a damaged shard of a run again", () =>
+  withFolder(async (folder) => {
+    const tasks = {
+      "tokens/train-00000.arrow": "tokenize",
+      "scores/test-00001.arrow": "score",
+      "assignments/train-00000.arrow": "assign",
+      "partition/expert-10/train-100000.arrow": "split",
+    };
+    for (const [name, task] of Object.entries(tasks)) {
+      const path = `${folder}/a run/${name}`;
+      await writeArrowFile(path, stream(toBatch(columnsOf(2), LINEAGE)));
+      await Deno.truncate(path, (await Deno.stat(path)).size - 9);
+      const remedy = `; run deno task ${task} --run ${folder}/a run --force, or copy the file again`;
+      await assertRejects(() => collect(readArrow(path)), SyntaxError, remedy);
+    }
+    const other = `${folder}/train-00000.arrow`;
+    await Deno.writeTextFile(other, "ARROW1");
+    const { message } = await assertRejects(() => collect(readArrow(other)), SyntaxError);
+    assert(!message.includes("deno task"), message);
+  }));
+
 Deno.test("readArrow() survives a damaged byte anywhere with data or a one-line error", async () => {
   await withFolder(async (folder) => {
     const path = `${folder}/a.arrow`;
@@ -498,12 +519,21 @@ Deno.test("readArrow() survives a damaged byte anywhere with data or a one-line 
 });
 
 Deno.test("readArrow() says what it got where the input is no Arrow data, a folder or missing", async () => {
-  const json = new TextEncoder().encode(`{"text": "x"}`);
-  await assertRejects(
-    () => collect(readArrow(pipe(json), "standard input")),
-    SyntaxError,
-    "it begins with 7b 22 74 65",
-  );
+  const found: [input: string, message: string][] = [
+    [
+      `{"text": "x"}`,
+      "it must be an Arrow stream or file: it is something else, it begins with 7b 22 74 65 78 74 22 3a;",
+    ],
+    ["hello\n", "it is something else, it begins with 68 65 6c 6c 6f 0a; give what"],
+    ["", "it must be an Arrow stream or file: it is empty;"],
+    ["ARR", "it is cut short"],
+    ["\xff\xff", "it is cut short"],
+  ];
+  for (const [input, message] of found) {
+    const bytes = Uint8Array.from(input, (character) => character.charCodeAt(0));
+    const read = () => collect(readArrow(pipe(bytes), "standard input"));
+    await assertRejects(read, SyntaxError, message);
+  }
   await withFolder(async (folder) => {
     await assertRejects(() => collect(readArrow(folder)), TypeError, "it is a folder");
     await assertRejects(() => collect(readArrow(`${folder}/none`)), Deno.errors.NotFound);

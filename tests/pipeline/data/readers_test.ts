@@ -142,19 +142,31 @@ Deno.test("readDocuments() names what is wrong with Parquet", async () => {
   const bytes = await Deno.readFile(path);
   const damaged = bytes.slice();
   damaged.fill(0x55, 60, 120);
+  const metadata = bytes.slice();
+  metadata.fill(0x55, bytes.length - 400, bytes.length - 8);
+  const damage =
+    "as it must be whole Parquet data: it is damaged, or written with what this reader lacks; copy it again,";
+  const files = {
+    "cut.parquet": bytes.subarray(0, 1000),
+    "damaged.parquet": damaged,
+    "empty.parquet": "",
+    "metadata.parquet": metadata,
+    "other.parquet": "hello",
+    "short.parquet": "PAR1",
+  };
+  const messages: Record<string, string> = {
+    "cut.parquet": "as it must be whole Parquet data: it is cut short; copy or write it again",
+    "damaged.parquet": `damaged.parquet, row group 0 ${damage}`,
+    "metadata.parquet": `metadata.parquet ${damage}`,
+    "other.parquet": "as it must be whole Parquet data: it is something else; set --format to what it is",
+    "short.parquet": damage,
+  };
   await withFiles(
-    { "cut.parquet": bytes.subarray(0, 1000), "damaged.parquet": damaged, "empty.parquet": "" },
+    files,
     async (folder) => {
-      await assertMessage(
-        () => read([`${folder}/cut.parquet`]),
-        SyntaxError,
-        "cut.parquet as it must be whole Parquet data",
-      );
-      await assertMessage(
-        () => read([`${folder}/damaged.parquet`]),
-        SyntaxError,
-        "damaged.parquet, row group 0",
-      );
+      for (const [name, message] of Object.entries(messages)) {
+        await assertMessage(() => read([`${folder}/${name}`]), SyntaxError, `${folder}/${name}`, message);
+      }
       await assertMessage(() => read([`${folder}/empty.parquet`]), SyntaxError, "there is none in");
     },
   );

@@ -75,6 +75,7 @@ Deno.test("report() writes every plot of a whole run, once for wide and narrow p
     ) {
       assertStringIncludes(page, text);
     }
+    assertMatch(page, /<td>higher<\/td><td[^>]*>1\.7<\/td><td[^>]*>0\.2<\/td><td[^>]*>3\.1<\/td>/);
     for (const [, title] of page.matchAll(/<svg[^>]*><title[^>]*>([^<]*)<\/title>/g)) {
       assert(title.length > 0);
     }
@@ -100,7 +101,7 @@ Deno.test("report() leaves out what is not there, with the command that makes it
   await inFolder(async (run) => {
     await writeRun(run);
     const commands = async () =>
-      (await report({ run })).missing.map(({ command }) => command.split(" --run")[0]);
+      (await report({ run })).missing.map(({ command }) => command?.split(" --run")[0]);
     assertEquals(await commands(), []);
     const steps: [path: string, command: string][] = [
       ["evaluation.json", "deno task evaluate"],

@@ -53,6 +53,7 @@ Deno.test("claimsOf() says yes where a run bears a claim out", () => {
   const beats = find(claims, "beats a dense model");
   assertEquals(beats.holds, true);
   assertStringIncludes(beats.here, "36.00 → 30.00: 16.7% lower [15.7%, 17.7%]");
+  assertStringIncludes(find(claims, "Every expert beats").here, "4 of 4; the least by 16.7% (expert 0)");
   assertStringIncludes(beats.paper, "11.78 → 10.78: 8.5% lower");
   for (
     const text of [
@@ -73,7 +74,7 @@ Deno.test("claimsOf() says no where a run does not", () => {
   assertEquals(find(claims, "beats a dense model").holds, false);
   assertStringIncludes(find(claims, "beats a dense model").here, "36.00 → 36.20: 0.6% higher [−0.4%, 1.6%]");
   assertEquals(find(claims, "Every expert beats").holds, false);
-  assertStringIncludes(find(claims, "Every expert beats").here, "1 of 4");
+  assertStringIncludes(find(claims, "Every expert beats").here, "1 of 4; expert 0 is worse by 0.6%");
   assertEquals(find(claims, "short prefix").holds, false);
 });
 

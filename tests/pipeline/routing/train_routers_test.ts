@@ -85,7 +85,7 @@ Deno.test("trainRouters() tells two kinds of sequence apart without seeing their
     Array.from({ length: 8 }, (_, i) => [i + 1, 16 * (i + 1), 256 * (i + 2)]),
   );
   const last = rounds.at(-1)!;
-  assert(last.nmi > 0.9, `NMI ${last.nmi}`);
+  assert(last.nmi! > 0.9, `NMI ${last.nmi}`);
   assert(
     last.nllPerToken < rounds[0].nllPerToken && last.nllPerToken < Math.log(VOCABULARY),
     `${last.nllPerToken}`,
