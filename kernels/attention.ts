@@ -16,6 +16,11 @@ const WORKGROUP = 16;
 /** Keys per block of the subgroup forms: as many as their panels leave in the first-level cache. */
 const FORWARD_BLOCK = 64;
 const BACKWARD_BLOCK = 32;
+/**
+ * Largest heads of which the subgroup form takes the product of output and gradient itself, again for each block of keys:
+ * with more than a vec4 per lane a kernel of its own costs less.
+ */
+const MOST_MERGED = 32;
 /** Queries or keys per block of the workgroup forms, as their texts say. */
 const WORKGROUP_BLOCK = 32;
 
@@ -139,9 +144,9 @@ export function attentionForward(gpu: Gpu, t: AttentionForward): Dispatch {
 export interface AttentionBackward extends AttentionForward {
   /** f32 in any case, as all below, the layout of `out`. */
   dOut: GpuBuffer;
-  /** Scratch, the layout of `q`. */
+  /** Scratch of forms that split by head first, the layout of `q`. */
   dHeads: GpuBuffer;
-  /** Scratch, the layout of `lse`. */
+  /** Scratch of these forms, the layout of `lse`. */
   product: GpuBuffer;
   /** f32, the layout of `q`. */
   dQ: GpuBuffer;
@@ -153,36 +158,31 @@ export interface AttentionBackward extends AttentionForward {
 
 /** Plans the gradients of q, k and v. */
 export function attentionBackward(gpu: Gpu, t: AttentionBackward): Dispatch[] {
-  const inputs = [t.q, t.k, t.v, t.dHeads, t.lse, t.product];
-  const heads = plan(gpu, t.shape, "attention_backward_heads", headsCode, [
-    t.dOut,
-    t.out,
-    t.dHeads,
-    t.product,
-  ]);
+  const { headSize } = t.shape;
+  const merged = gpu.variants.attention === "subgroup" && headSize % 4 === 0 && headSize <= MOST_MERGED;
+  const heads = merged
+    ? []
+    : [plan(gpu, t.shape, "attention_backward_heads", headsCode, [t.dOut, t.out, t.dHeads, t.product])];
+  const ofRows = merged ? [t.dOut, t.lse, t.out] : [t.dHeads, t.lse, t.product];
+  const inputs = [t.q, t.k, t.v, ...ofRows];
   if (gpu.variants.attention === "subgroup") {
-    const outputs = [t.dQ, t.dK, t.dV];
+    const write = (sizes: { columns: number; block: number }) =>
+      attentionBackwardSubgroup({ ...sizes, merged });
+    const buffers = [...inputs, t.dQ, t.dK, t.dV];
     return [
-      heads,
-      planHeads(
-        gpu,
-        t.shape,
-        "attention_backward",
-        attentionBackwardSubgroup,
-        [...inputs, ...outputs],
-        BACKWARD_BLOCK,
-      ),
+      ...heads,
+      planHeads(gpu, t.shape, "attention_backward", write, buffers, BACKWARD_BLOCK),
     ];
   }
   if (gpu.variants.attention === "workgroup") {
     return [
-      heads,
+      ...heads,
       planBlocks(gpu, t.shape, "attention_backward_query", queryWorkgroupCode, [...inputs, t.dQ]),
       planBlocks(gpu, t.shape, "attention_backward_key", keyWorkgroupCode, [...inputs, t.dK, t.dV]),
     ];
   }
   return [
-    heads,
+    ...heads,
     plan(gpu, t.shape, "attention_backward_query", queryCode, [...inputs, t.dQ]),
     plan(gpu, t.shape, "attention_backward_key", keyCode, [...inputs, t.dK, t.dV]),
   ];

@@ -31,11 +31,6 @@ struct Params { sequence_heads: u32, length: u32, heads: u32, head_size: u32, st
 fn load_q(i: u32) -> vec4f { return q[i]; }
 fn load_k(i: u32) -> vec4f { return k[i]; }
 fn load_v(i: u32) -> vec4f { return v[i]; }
-fn load_d_heads(i: u32) -> vec4f { return d_heads[i]; }
-fn load_lse(i: u32) -> f32 { return lse[i]; }
-fn load_product(i: u32) -> f32 { return product[i]; }
-fn store_d_k(i: u32, value: vec4f) { d_k[i] = value; }
-fn store_d_v(i: u32, value: vec4f) { d_v[i] = value; }
 
 const Q: u32 = 0u;
 const K: u32 = 1u;
@@ -53,7 +48,7 @@ fn load(tensor: u32, base: u32, row: u32, column4: u32) -> vec4f {
   if (tensor == Q) { return load_q(i); }
   if (tensor == K) { return load_k(i); }
   if (tensor == V) { return load_v(i); }
-  return load_d_heads(i);
+  return d_heads[i];
 }
 
 fn fill_left(lane: u32, tensor: u32, base: u32, first: u32, part: u32) {
@@ -136,8 +131,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
     var mean: vec4f;
     for (var c = 0u; c < 4u; c++) {
       let query = base + min(queries + lane % 8u * 4u + c, params.length - 1u);
-      shift[c] = load_lse(query);
-      mean[c] = load_product(query);
+      shift[c] = lse[query];
+      mean[c] = product[query];
     }
     for (var i = 0u; i < 4u; i++) {
       let query = vec4u(queries + lane % 8u * 4u) + vec4u(0u, 1u, 2u, 3u);
@@ -166,8 +161,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
     for (var i = 0u; i < 4u; i++) {
       let key = first + lane / 8u + 8u * i;
       if (key < params.length && column4 < HEAD4) {
-        store_d_k((base + key) * HEAD4 + column4, key_sums[part][i]);
-        store_d_v((base + key) * HEAD4 + column4, value_sums[part][i]);
+        d_k[(base + key) * HEAD4 + column4] = key_sums[part][i];
+        d_v[(base + key) * HEAD4 + column4] = value_sums[part][i];
       }
     }
   }

@@ -29,10 +29,6 @@ struct Params { sequence_heads: u32, length: u32, heads: u32, head_size: u32, st
 fn load_q(i: u32) -> vec4f { return q[i]; }
 fn load_k(i: u32) -> vec4f { return k[i]; }
 fn load_v(i: u32) -> vec4f { return v[i]; }
-fn load_d_heads(i: u32) -> vec4f { return d_heads[i]; }
-fn load_lse(i: u32) -> f32 { return lse[i]; }
-fn load_product(i: u32) -> f32 { return product[i]; }
-fn store_d_q(i: u32, value: vec4f) { d_q[i] = value; }
 
 const Q: u32 = 0u;
 const K: u32 = 1u;
@@ -50,7 +46,7 @@ fn load(tensor: u32, base: u32, row: u32, column4: u32) -> vec4f {
   if (tensor == Q) { return load_q(i); }
   if (tensor == K) { return load_k(i); }
   if (tensor == V) { return load_v(i); }
-  return load_d_heads(i);
+  return d_heads[i];
 }
 
 fn fill_left(lane: u32, tensor: u32, base: u32, first: u32, part: u32) {
@@ -115,8 +111,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   var mean: vec4f;
   for (var i = 0u; i < 4u; i++) {
     let query = base + min(first + lane / 8u + 8u * i, params.length - 1u);
-    shift[i] = load_lse(query);
-    mean[i] = load_product(query);
+    shift[i] = lse[query];
+    mean[i] = product[query];
   }
   var sums: array<Rows, PARTS>;
   for (var keys = 0u; keys <= first; keys += 32u) {
@@ -153,7 +149,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
     let column4 = part * 8u + lane % 8u;
     for (var i = 0u; i < 4u; i++) {
       let query = first + lane / 8u + 8u * i;
-      if (query < params.length && column4 < HEAD4) { store_d_q((base + query) * HEAD4 + column4, sums[part][i]); }
+      if (query < params.length && column4 < HEAD4) { d_q[(base + query) * HEAD4 + column4] = sums[part][i]; }
     }
   }
 }

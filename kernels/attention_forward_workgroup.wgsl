@@ -27,7 +27,6 @@ fn load_q(i: u32) -> vec4f { return q[i]; }
 fn load_k(i: u32) -> vec4f { return k[i]; }
 fn load_v(i: u32) -> vec4f { return v[i]; }
 fn store_out(i: u32, value: vec2f) { out[i] = value; }
-fn store_lse(i: u32, value: f32) { lse[i] = value; }
 
 const LOWEST: f32 = -3.0e38; // finite: compilers may assume that there are no infinities
 const Q: u32 = 0u;
@@ -165,7 +164,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
       if (column + 2u < params.head_size) { store_out(at + 1u, value.zw); }
     }
     if (lane % 8u > 0u) { continue; }
-    store_lse(base + query, peak[i] + log(total[i]));
+    lse[base + query] = peak[i] + log(total[i]);
     if (head == params.heads - 1u) {
       for (var c = params.heads * params.head_size; c < params.stride; c += 2u) { store_out((row + c) / 2u, vec2f()); }
     }

@@ -164,42 +164,52 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
 }
 
 /**
- * Returns the WGSL of the backward pass below attention_backward_heads.wgsl: q, k, v, d_heads, lse and product as in
- * attention_backward_query.wgsl, then d_q, d_k and d_v, all three in one pass over the blocks of keys.
+ * Returns the WGSL of the backward pass: q, k, v, d_heads, lse and product as in attention_backward_query.wgsl, then d_q,
+ * d_k and d_v, all three in one pass over the blocks of keys. Where heads are whole vec4s (`merged`), d_out and out stand
+ * for d_heads and product, in attention's own layout, so that attention_backward_heads.wgsl has nothing to do.
  */
-export function attentionBackwardSubgroup(shape: Sizes): string {
-  const { columns, block } = shape;
+export function attentionBackwardSubgroup(shape: Sizes & { merged: boolean }): string {
+  const { columns, block, merged } = shape;
   const { keys, vec4s, parts, fence } = sizes(shape);
   const size = vec4s * keys;
   const at = (column: number, c: number) => (column >> 2) * keys + c;
   const own = (i: number) => `lane + ${8 * i}u < ${vec4s}u`;
   const row = (i: number) => `(base + t) * ${vec4s}u + min(lane + ${8 * i}u, ${vec4s - 1}u)`;
+  const mergedRow = (i: number) => `out_row + min(lane + ${8 * i}u, ${vec4s - 1}u)`;
+  const gradient = (i: number) => merged ? `d_out[${mergedRow(i)}]` : `d_heads[${row(i)}]`;
   const store = (target: string, sums: string) =>
     `if (j < params.length) { for (var i = 0u; i < min(${vec4s}u, params.head_size); i++) { ${target}[(base + j) * ${vec4s}u + i] = vec4f(${
       join(4, (r) => `${sums}${r}[i * ${keys}u + c]`, ", ")
     }); } }`;
   return `${HEADER}
 ${
-    ["q", "k", "v", "d_heads"].map((name, i) =>
+    ["q", "k", "v", merged ? "d_out" : "d_heads"].map((name, i) =>
       `@group(0) @binding(${i + 1}) var<storage, read> ${name}: array<vec4f>;`
     ).join("\n")
   }
 @group(0) @binding(5) var<storage, read> lse: array<f32>;
-@group(0) @binding(6) var<storage, read> product: array<f32>;
+@group(0) @binding(6) var<storage, read> ${merged ? "out: array<vec4f>" : "product: array<f32>"};
 ${
     ["d_q", "d_k", "d_v"].map((name, i) =>
       `@group(0) @binding(${i + 7}) var<storage, read_write> ${name}: array<vec4f>;`
     ).join("\n")
   }
 
-${["q", "k", "v"].map(load).join("\n")}
+${["q", "k", "v", ...merged ? ["out"] : []].map(load).join("\n")}
 
 @compute @workgroup_size(${LANES})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
         @builtin(local_invocation_index) lane: u32) {
   let local = group.y * grid.x + group.x;
   if (local * params.length >= params.queries) { return; }
-  let base = (group.z * (params.queries / params.length) + local) * params.length;
+  let index = group.z * (params.queries / params.length) + local; // of this head among all
+  let base = index * params.length;
+  ${
+    merged
+      ? `let stride4 = params.stride / 4u;
+  let out_base = (index / params.heads) * params.length * stride4 + (index % params.heads) * ${vec4s}u;`
+      : ""
+  }
   ${join(4, (r) => `var keys${r}: array<f32, ${size + 1}>; var values${r}: array<f32, ${size + 1}>;`)}
   ${join(4, (r) => `var key_sum${r}: array<f32, ${size}>; var value_sum${r}: array<f32, ${size}>;`)}
   ${join(parts, (i) => XYZW.map((r) => `var rows${i}${r}: array<f32, ${block + 1}>;`).join(" "))}
@@ -224,14 +234,20 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
       ${join(4, (r) => `key_sum${r}[i] = 0.0; value_sum${r}[i] = 0.0;`)}
     }
     for (var t = first; t < params.length; t++) {
+      ${merged ? "let out_row = out_base + t * stride4;" : ""}
       ${
     join(parts, (i) =>
-      `let q${i} = select(vec4f(), load_q(${row(i)}), ${own(i)}); let g${i} = select(vec4f(), d_heads[${
-        row(i)
-      }], ${own(i)});`)
+      `let q${i} = select(vec4f(), load_q(${row(i)}), ${own(i)}); let g${i} = select(vec4f(), ${
+        gradient(i)
+      }, ${own(i)});`)
   }
       let shift = lse[base + t];
-      let mean = product[base + t];
+      ${
+    merged
+      ? `let own_product = ${join(parts, (i) => `dot(g${i}, load_out(${mergedRow(i)}))`, " + ")};
+      let mean = ${sumOverLanes("own_product")};`
+      : "let mean = product[base + t];"
+  }
       ${join(keys, (c) => `var s${c} = 0.0; var e${c} = 0.0;`)}
       ${
     join(

@@ -1,4 +1,4 @@
-/** Sums over rows: the gradients of biases, and of LayerNorm's gains and biases. */
+/** Sums over rows, in blocks: the gradients of LayerNorm's gains and biases, and the second half of those of other biases. */
 
 import partialCode from "./column_sum_partial.wgsl" with { type: "text" };
 import finishCode from "./column_sum_finish.wgsl" with { type: "text" };
@@ -6,67 +6,73 @@ import type { Dispatch, Gpu, GpuBuffer } from "./gpu.ts";
 import { type Matrix, padded } from "./matmul.ts";
 
 /** Neighbours take neighbouring columns in either form: a GPU just needs more of them in a workgroup. */
-const WORKGROUPS = { invocation: 16, workgroup: 64 };
-const BLOCK_ROWS = 64;
+const WORKGROUPS = { invocation: 16, subgroup: 16, workgroup: 64 };
 
-/** Arguments of {@link columnSum}. */
-export interface ColumnSum {
+/** Arguments of {@link columnSums}. */
+export interface ColumnSums {
   /** f32 `[models, rows, columns]`. */
   dY: GpuBuffer;
-  /** LayerNorm's input, f32 or bf16, and statistics: with them the sums are those of the gains, then of the biases. */
-  normalized?: { x: GpuBuffer; statistics: GpuBuffer };
-  /** Scratch of at least {@link columnSumScratch} f32 values. */
+  /** LayerNorm's input, f32 or bf16, the layout of `dY`. */
+  x: GpuBuffer;
+  /** f32 `[models, rows, 2]`: mean and reciprocal standard deviation of the rows of `x`. */
+  statistics: GpuBuffer;
+  /** f32 `[models, blocks, 2, columns]`, rows padded to vec4s. */
   partial: GpuBuffer;
-  /** f32 `[models, columns]`, or `[models, 2, columns]` with `normalized`. */
-  sums: Matrix;
   /** Number of models. */
   models: number;
   /** Rows per model. */
   rows: number;
   /** Columns without padding. */
   columns: number;
+  /** Rows per block. */
+  blockRows: number;
+}
+
+/** Plans the sums of the columns of `dY · z` (`x` normalised), and of `dY`, over blocks of rows: {@link addBlocks} adds these. */
+export function columnSums(gpu: Gpu, t: ColumnSums): Dispatch {
+  const workgroup = WORKGROUPS[gpu.variants.rows];
+  const stride4 = padded(t.columns) / 4;
+  const blocks = Math.ceil(t.rows / t.blockRows);
+  return gpu.dispatch({
+    label: "column_sum_partial",
+    code: partialCode,
+    constants: { WG: workgroup },
+    params: [t.rows, stride4, t.blockRows, blocks],
+    buffers: [t.dY, t.x, t.statistics, t.partial],
+    workgroups: Math.ceil((stride4 * blocks) / workgroup),
+    models: t.models,
+  });
+}
+
+/** Arguments of {@link addBlocks}. */
+export interface AddBlocks {
+  /** f32 `[models, blocks, width]`. */
+  partial: GpuBuffer;
+  /** Blocks per model. */
+  blocks: number;
+  /** Values per block, a multiple of 4. */
+  width: number;
+  /** f32 `[models, width]`. */
+  sums: Matrix;
+  /** Number of models. */
+  models: number;
   /** Adds into `sums` instead of writing them. */
   accumulate?: boolean;
 }
 
-/** Returns the f32 values of scratch that {@link columnSum} needs for `columns` (twice as many where normalized). */
-export function columnSumScratch(models: number, rows: number, columns: number): number {
-  return models * Math.ceil(rows / BLOCK_ROWS) * padded(columns);
-}
-
-/** Plans the sums of the columns of `dY` (with `normalized`: of `dY · z` and of `dY`), in two dispatches. */
-export function columnSum(gpu: Gpu, t: ColumnSum): Dispatch[] {
-  const { rows, models } = t;
+/** Plans the sums over blocks, in ascending order. */
+export function addBlocks(
+  gpu: Gpu,
+  { partial, blocks, width, sums, models, accumulate = false }: AddBlocks,
+): Dispatch {
   const workgroup = WORKGROUPS[gpu.variants.rows];
-  const stride4 = padded(t.columns) / 4;
-  const blocks = Math.ceil(rows / BLOCK_ROWS);
-  const normalized = Number(t.normalized !== undefined);
-  const width4 = stride4 * (1 + normalized);
-  return [
-    gpu.dispatch({
-      label: "column_sum_partial",
-      code: partialCode,
-      constants: { WG: workgroup, NORMALIZED: normalized },
-      params: [rows, stride4, BLOCK_ROWS, blocks],
-      buffers: [t.dY, t.normalized?.x ?? gpu.empty, t.normalized?.statistics ?? gpu.empty, t.partial],
-      workgroups: Math.ceil((stride4 * blocks) / workgroup),
-      models,
-    }),
-    gpu.dispatch({
-      label: "column_sum_finish",
-      code: finishCode,
-      constants: { WG: workgroup, ACCUMULATE: Number(t.accumulate ?? false) },
-      params: [blocks, width4, (t.sums.offset ?? 0) / 4, t.sums.model / 4],
-      buffers: [t.partial, t.sums.buffer],
-      workgroups: Math.ceil(width4 / workgroup),
-      models,
-    }),
-  ];
-}
-
-/** Sums the columns of `[rows, columns]` values for one model, in f64. */
-export function columnSumReference(values: ArrayLike<number>, columns: number): Float64Array {
-  const sums = new Float64Array(columns);
-  for (let i = 0; i < values.length; i++) sums[i % columns] += values[i];
-  return sums;
+  return gpu.dispatch({
+    label: "column_sum_finish",
+    code: finishCode,
+    constants: { WG: workgroup, ACCUMULATE: Number(accumulate) },
+    params: [blocks, width / 4, (sums.offset ?? 0) / 4, sums.model / 4],
+    buffers: [partial, sums.buffer],
+    workgroups: Math.ceil(width / 4 / workgroup),
+    models,
+  });
 }

@@ -1,4 +1,4 @@
-// column_sum_finish: adds the blocks that column_sum_partial left.
+// column_sum_finish: adds sums over blocks, from column_sum_partial, layer_norm_backward or matmul_transposed.
 //
 //   partial  [models, blocks, width4]  vec4  read
 //   sums     [models, width4]          vec4  write  ACCUMULATE 1: +=; offset and stride count vec4s

@@ -1,18 +1,14 @@
-// column_sum_partial: sums the columns of blocks of rows; column_sum_finish adds the blocks.
+// column_sum_partial: LayerNorm's gain and bias gradients over blocks of rows; column_sum_finish adds the blocks.
 //
-//   d_y         [models, rows, stride4]                  vec4   read
-//   x           [models, rows, stride4]                  vec4   read   NORMALIZED 1 alone
-//   statistics  [models, rows]                           vec2f  read   NORMALIZED 1 alone: mean, reciprocal deviation
-//   partial     [models, blocks, (1 + NORMALIZED), stride4]  vec4  write
-//
-// NORMALIZED 0: column sums of d_y (a bias gradient)
-// NORMALIZED 1: column sums of d_y * (x - mean) * scale (a gain gradient), then of d_y (its bias gradient)
+//   d_y         [models, rows, stride4]       vec4   read
+//   x           [models, rows, stride4]       vec4   read
+//   statistics  [models, rows]                vec2f  read   mean, reciprocal deviation
+//   partial     [models, blocks, 2, stride4]  vec4   write  sums of d_y * (x - mean) * scale, then of d_y
 //
 // One invocation per vec4 of columns and block of `block_rows` rows, in ascending order: equal bits.
-// Reference: layerNormBackwardReference in layer_norm.ts, columnSumReference in column_sum.ts.
+// Reference: layerNormBackwardReference in layer_norm.ts.
 
 override WG: u32 = 16u;
-override NORMALIZED: u32 = 0u;
 
 struct Params { rows: u32, stride4: u32, block_rows: u32, blocks: u32 }
 
@@ -39,18 +35,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   var i = (model * params.rows + first) * params.stride4 + column;
   for (var row = first; row < end; row++) {
     let d = d_y[i];
+    let s = statistics[model * params.rows + row];
     sum += d;
-    if (NORMALIZED == 1u) {
-      let s = statistics[model * params.rows + row];
-      product += d * ((load_x(i) - s.x) * s.y);
-    }
+    product += d * ((load_x(i) - s.x) * s.y);
     i += params.stride4;
   }
-  let out = (model * params.blocks + block) * params.stride4 * (1u + NORMALIZED) + column;
-  if (NORMALIZED == 1u) {
-    partial[out] = product;
-    partial[out + params.stride4] = sum;
-  } else {
-    partial[out] = sum;
-  }
+  let out = (model * params.blocks + block) * params.stride4 * 2u + column;
+  partial[out] = product;
+  partial[out + params.stride4] = sum;
 }

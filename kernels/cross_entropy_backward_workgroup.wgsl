@@ -20,9 +20,6 @@ struct Params { chunk: u32, first: u32, rows: u32, vocab: u32, stride4: u32 }
 @group(0) @binding(3) var<storage, read_write> logits: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> nll: array<f32>;
 
-fn load_logits(i: u32) -> vec4f { return logits[i]; }
-fn store_logits(i: u32, value: vec4f) { logits[i] = value; }
-fn store_nll(i: u32, value: f32) { nll[i] = value; }
 
 const LOWEST: f32 = -3.0e38; // finite: compilers may assume that there are no infinities
 
@@ -42,15 +39,15 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let base = (group.z * params.chunk + local) * params.stride4;
   let weight = weights[row];
   if (weight == 0.0) { // the same for the whole workgroup
-    if (lane == 0u) { store_nll(row, 0.0); }
-    for (var i = lane; i < params.stride4; i += WG) { store_logits(base + i, vec4f()); }
+    if (lane == 0u) { nll[row] = 0.0; }
+    for (var i = lane; i < params.stride4; i += WG) { logits[base + i] = vec4f(); }
     return;
   }
   var peaks = vec4f(LOWEST);
   var sums = vec4f();
   for (var i = lane; i < params.stride4; i += WG) {
     let real = vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u) < vec4u(params.vocab);
-    let x = select(vec4f(LOWEST), load_logits(base + i), real);
+    let x = select(vec4f(LOWEST), logits[base + i], real);
     let higher = max(peaks, x);
     sums = sums * exp(peaks - higher) + select(vec4f(), exp(x - higher), real);
     peaks = higher;
@@ -69,9 +66,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let label = targets[row];
   for (var i = lane; i < params.stride4; i += WG) {
     let places = vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u);
-    let x = load_logits(base + i) - peak;
+    let x = logits[base + i] - peak;
     let d = exp(x) * scale - select(vec4f(), vec4f(weight), places == vec4u(label));
-    store_logits(base + i, select(vec4f(), d, places < vec4u(params.vocab)));
-    if (i == label / 4u) { store_nll(row, log(scratch[0].y) - x[label % 4u]); }
+    logits[base + i] = select(vec4f(), d, places < vec4u(params.vocab));
+    if (i == label / 4u) { nll[row] = log(scratch[0].y) - x[label % 4u]; }
   }
 }

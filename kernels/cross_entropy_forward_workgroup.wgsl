@@ -20,8 +20,6 @@ struct Params { chunk: u32, first: u32, rows: u32, vocab: u32, stride4: u32, tar
 @group(0) @binding(3) var<storage, read> weights: array<f32>;
 @group(0) @binding(4) var<storage, read_write> nll: array<f32>;
 
-fn load_logits(i: u32) -> vec4f { return logits[i]; }
-fn store_nll(i: u32, value: f32) { nll[i] = value; }
 
 const LOWEST: f32 = -3.0e38; // finite: compilers may assume that there are no infinities
 
@@ -41,7 +39,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let source = group.z * params.target_model + row;
   let out = group.z * params.rows + row;
   if (weights[source] == 0.0) { // the same for the whole workgroup
-    if (lane == 0u) { store_nll(out, 0.0); }
+    if (lane == 0u) { nll[out] = 0.0; }
     return;
   }
   let base = (group.z * params.chunk + local) * params.stride4;
@@ -49,7 +47,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   var sums = vec4f();
   for (var i = lane; i < params.stride4; i += WG) {
     let real = vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u) < vec4u(params.vocab);
-    let x = select(vec4f(LOWEST), load_logits(base + i), real);
+    let x = select(vec4f(LOWEST), logits[base + i], real);
     let higher = max(peaks, x);
     sums = sums * exp(peaks - higher) + select(vec4f(), exp(x - higher), real);
     peaks = higher;
@@ -65,6 +63,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   }
   if (lane == 0u) {
     let label = targets[source];
-    store_nll(out, log(scratch[0].y) - (load_logits(base + label / 4u)[label % 4u] - scratch[0].x));
+    nll[out] = log(scratch[0].y) - (logits[base + label / 4u][label % 4u] - scratch[0].x);
   }
 }

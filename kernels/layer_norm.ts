@@ -4,9 +4,22 @@ import forwardCode from "./layer_norm_forward.wgsl" with { type: "text" };
 import backwardCode from "./layer_norm_backward.wgsl" with { type: "text" };
 import forwardWorkgroupCode from "./layer_norm_forward_workgroup.wgsl" with { type: "text" };
 import backwardWorkgroupCode from "./layer_norm_backward_workgroup.wgsl" with { type: "text" };
+import { addBlocks, columnSums } from "./column_sum.ts";
 import { type Dispatch, floatBits, type Gpu, type GpuBuffer } from "./gpu.ts";
 import { type Matrix, padded } from "./matmul.ts";
+import { layerNormBackwardSubgroup, layerNormForwardSubgroup, MOST_VEC4S } from "./layer_norm_subgroup.ts";
 import { rowPlan } from "./rows.ts";
+
+/** Rows that a subgroup sums before it leaves a block. */
+const BLOCK_ROWS = 64;
+/** Subgroups to aim for going forward, so that every core has some. */
+const SUBGROUPS = 16;
+
+/** Returns the vec4s per lane, where the form with subgroups runs. */
+function subgroupWidth(gpu: Gpu, columns: number): number | undefined {
+  const vec4s = Math.ceil(columns / 32);
+  return gpu.variants.rows === "subgroup" && vec4s <= MOST_VEC4S ? vec4s : undefined;
+}
 
 /** Arguments of {@link layerNormForward}. */
 export interface LayerNormForward {
@@ -31,10 +44,15 @@ export interface LayerNormForward {
 /** Plans `y = (x - mean) / sqrt(variance + epsilon) * gain + bias` for every row of every model. */
 export function layerNormForward(gpu: Gpu, t: LayerNormForward): Dispatch {
   const { offset = 0, model } = t.parameters;
+  const params = [t.rows, t.columns, padded(t.columns) / 4, offset / 4, model / 4, floatBits(t.epsilon)];
+  const vec4s = subgroupWidth(gpu, t.columns);
+  const block = Math.min(BLOCK_ROWS, Math.ceil(t.rows * t.models / SUBGROUPS));
   return gpu.dispatch({
     label: "layer_norm_forward",
-    ...rowPlan(gpu, t, forwardCode, forwardWorkgroupCode),
-    params: [t.rows, t.columns, padded(t.columns) / 4, offset / 4, model / 4, floatBits(t.epsilon)],
+    ...vec4s === undefined
+      ? rowPlan(gpu, t, forwardCode, forwardWorkgroupCode)
+      : { code: layerNormForwardSubgroup(vec4s), workgroups: Math.ceil(t.rows / block) },
+    params: vec4s === undefined ? params : [...params, block],
     buffers: [t.x, t.parameters.buffer, t.y, t.statistics],
     models: t.models,
   });
@@ -52,6 +70,10 @@ export interface LayerNormBackward {
   parameters: Matrix;
   /** f32 `[models, rows, columns]`. */
   dX: GpuBuffer;
+  /** f32 `[models, 2, columns]`: gradients of gains, then of biases. */
+  dParameters: Matrix;
+  /** Scratch of at least {@link layerNormScratch} f32 values. */
+  partial: GpuBuffer;
   /** Number of models. */
   models: number;
   /** Rows per model. */
@@ -60,25 +82,53 @@ export interface LayerNormBackward {
   columns: number;
   /** Adds into `dX` instead of writing it. */
   accumulate?: boolean;
+  /** Adds into `dParameters` instead of writing them. */
+  accumulateParameters?: boolean;
 }
 
-/** Plans the gradient of LayerNorm's input. */
-export function layerNormBackward(gpu: Gpu, t: LayerNormBackward): Dispatch {
+/** Returns the f32 values of scratch that {@link layerNormBackward} needs. */
+export function layerNormScratch(
+  { models, rows, columns }: Pick<LayerNormBackward, "models" | "rows" | "columns">,
+) {
+  return 2 * models * Math.ceil(rows / BLOCK_ROWS) * padded(columns);
+}
+
+/** Plans the gradients of LayerNorm's input, gains and biases. */
+export function layerNormBackward(gpu: Gpu, t: LayerNormBackward): Dispatch[] {
+  const { models, rows, columns, partial } = t;
   const { offset = 0, model } = t.parameters;
-  return gpu.dispatch({
-    label: "layer_norm_backward",
-    ...rowPlan(gpu, t, backwardCode, backwardWorkgroupCode),
-    params: [
-      t.rows,
-      t.columns,
-      padded(t.columns) / 4,
-      offset / 4,
-      model / 4,
-      Number(t.accumulate ?? false),
-    ],
-    buffers: [t.dY, t.x, t.statistics, t.parameters.buffer, t.dX],
-    models: t.models,
+  const label = "layer_norm_backward";
+  const stride4 = padded(columns) / 4;
+  const blocks = Math.ceil(rows / BLOCK_ROWS);
+  const params = [rows, columns, stride4, offset / 4, model / 4, Number(t.accumulate ?? false)];
+  const buffers = [t.dY, t.x, t.statistics, t.parameters.buffer, t.dX];
+  const vec4s = subgroupWidth(gpu, columns);
+  const finish = addBlocks(gpu, {
+    partial,
+    blocks,
+    width: 8 * stride4,
+    sums: t.dParameters,
+    models,
+    accumulate: t.accumulateParameters,
   });
+  if (vec4s !== undefined) {
+    return [
+      gpu.dispatch({
+        label,
+        code: layerNormBackwardSubgroup(vec4s),
+        params: [...params, BLOCK_ROWS],
+        buffers: [...buffers, partial],
+        workgroups: blocks,
+        models,
+      }),
+      finish,
+    ];
+  }
+  return [
+    columnSums(gpu, { ...t, blockRows: BLOCK_ROWS }),
+    finish,
+    gpu.dispatch({ label, ...rowPlan(gpu, t, backwardCode, backwardWorkgroupCode), params, buffers, models }),
+  ];
 }
 
 /** Normalises the rows of `x` for one model, in f64. `gain` and `bias` have one value per column. */

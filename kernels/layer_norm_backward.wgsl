@@ -8,7 +8,7 @@
 //
 // with z = (x - mean) * scale and g = d_y * gain:  d_x = scale * (g - mean(g) - z * mean(g * z))
 //
-// One invocation per row. The gradients of gains and biases are column sums: column_sum.wgsl.
+// One invocation per row. The gradients of gains and biases are column sums: column_sum_partial.wgsl.
 // Reference: layerNormBackwardReference in layer_norm.ts.
 
 override WG: u32 = 16u;

@@ -9,7 +9,7 @@
 // with z = (x - mean) * scale and g = d_y * gain:  d_x = scale * (g - mean(g) - z * mean(g * z))
 //
 // One workgroup per row, neighbours on neighbouring vec4s. The tree adds in a fixed order: equal bits. The gradients of
-// gains and biases are column sums: column_sum.wgsl. Reference: layerNormBackwardReference in layer_norm.ts.
+// gains and biases are column sums: column_sum_partial.wgsl. Reference: layerNormBackwardReference in layer_norm.ts.
 
 override WG: u32 = 64u; // a power of two
 
@@ -22,12 +22,7 @@ struct Params { rows: u32, columns: u32, stride4: u32, parameter_offset: u32, pa
 @group(0) @binding(4) var<storage, read> parameters: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> d_x: array<vec4f>;
 
-fn load_d_y(i: u32) -> vec4f { return d_y[i]; }
 fn load_x(i: u32) -> vec4f { return x[i]; }
-fn load_statistics(i: u32) -> vec2f { return statistics[i]; }
-fn load_parameters(i: u32) -> vec4f { return parameters[i]; }
-fn load_d_x(i: u32) -> vec4f { return d_x[i]; }
-fn store_d_x(i: u32, value: vec4f) { d_x[i] = value; }
 
 var<workgroup> scratch: array<vec2f, WG>;
 
@@ -39,14 +34,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let model = group.z;
   let base = (model * params.rows + row) * params.stride4;
   let gain = params.parameter_offset + model * params.parameter_model;
-  let known = load_statistics(model * params.rows + row);
+  let known = statistics[model * params.rows + row];
   let mean = known.x;
   let scale = known.y;
 
   var sum = vec4f();
   var product = vec4f();
   for (var i = lane; i < params.stride4; i += WG) { // padding columns add zero: their gain is zero
-    let g = load_d_y(base + i) * load_parameters(gain + i);
+    let g = d_y[base + i] * parameters[gain + i];
     sum += g;
     product += g * ((load_x(base + i) - mean) * scale);
   }
@@ -60,9 +55,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
 
   for (var i = lane; i < params.stride4; i += WG) {
     let z = (load_x(base + i) - mean) * scale;
-    let d = scale * (load_d_y(base + i) * load_parameters(gain + i) - means.x - z * means.y);
+    let d = scale * (d_y[base + i] * parameters[gain + i] - means.x - z * means.y);
     let real = vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u) < vec4u(params.columns);
     let masked = select(vec4f(), d, real);
-    if (params.accumulate == 1u) { store_d_x(base + i, load_d_x(base + i) + masked); } else { store_d_x(base + i, masked); }
+    if (params.accumulate == 1u) { d_x[base + i] += masked; } else { d_x[base + i] = masked; }
   }
 }

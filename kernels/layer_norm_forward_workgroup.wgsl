@@ -23,9 +23,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> statistics: array<vec2f>;
 
 fn load_x(i: u32) -> vec4f { return x[i]; }
-fn load_parameters(i: u32) -> vec4f { return parameters[i]; }
 fn store_y(i: u32, value: vec4f) { y[i] = value; }
-fn store_statistics(i: u32, value: vec2f) { statistics[i] = value; }
 
 var<workgroup> scratch: array<f32, WG>;
 
@@ -65,7 +63,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let gain = params.parameter_offset + model * params.parameter_model;
   for (var i = lane; i < params.stride4; i += WG) {
     let normalized = (load_x(base + i) - mean) * scale;
-    store_y(base + i, normalized * load_parameters(gain + i) + load_parameters(gain + params.stride4 + i));
+    store_y(base + i, normalized * parameters[gain + i] + parameters[gain + params.stride4 + i]);
   }
-  if (lane == 0u) { store_statistics(model * params.rows + row, vec2f(mean, scale)); }
+  if (lane == 0u) { statistics[model * params.rows + row] = vec2f(mean, scale); }
 }

@@ -182,6 +182,11 @@ function placement(
   return [offset / 4, stride / 4, model / 4];
 }
 
+/** Returns whether {@link matmul} takes several passes over the terms on this device, so that `sums` are of use to it. */
+export function takesPasses(gpu: Gpu): boolean {
+  return gpu.variants.matmul === "subgroup";
+}
+
 /** Plans `c = tail(a · b)` (or `c += …`) for every model. Throws `RangeError` where a matrix does not fit its buffer. */
 export function matmul(gpu: Gpu, t: Matmul): Dispatch {
   const label = "matmul";
@@ -291,23 +296,53 @@ export interface MatmulTransposed {
   k: number;
   /** Adds into `c` instead of writing it. */
   accumulate?: boolean;
+  /** f32 `[models, termBlocks, m]`, rows padded to vec4s: takes the sums of `a`'s columns over blocks of terms. */
+  sums?: GpuBuffer;
 }
 
-/** Plans `c = aᵀ · b` (or `c += …`) for every model. Throws `RangeError` where a matrix does not fit its buffer. */
+/** Returns how many blocks of terms {@link matmulTransposed} sums `a`'s columns over, on this device. */
+export function termBlocks(
+  gpu: Gpu,
+  { models, m, n, k }: Pick<MatmulTransposed, "models" | "m" | "n" | "k">,
+): number {
+  if (!takesPasses(gpu)) return 1;
+  return Math.ceil(k / subgroupPlan(m, padded(n) / 4, k, models, true).tile.panel);
+}
+
+/**
+ * Plans `c = aᵀ · b` (or `c += …`) for every model, and the sums of `a`'s columns where `sums` is given.
+ *
+ * Throws `RangeError` where a matrix does not fit its buffer or `c` is not f32.
+ */
 export function matmulTransposed(gpu: Gpu, t: MatmulTransposed): Dispatch {
   const label = "matmul_transposed";
   const { models, m, n, k, accumulate = false } = t;
   const a = placement(label, "a", t.a, k, m, models);
   const b = placement(label, "b", t.b, k, n, models);
   const c = placement(label, "c", t.c, m, n, models);
+  if ((t.c.buffer.storage ?? "f32") !== "f32") {
+    throw new RangeError(
+      `Cannot plan ${label} as c must be f32, since partial sums wait in it: "${t.c.buffer.label}" is ` +
+        `${t.c.buffer.storage}`,
+    );
+  }
+  const sumBytes = t.sums ? models * termBlocks(gpu, t) * padded(m) * 4 : 0;
+  if (t.sums && t.sums.bytes < sumBytes) {
+    throw new RangeError(
+      `Cannot plan ${label} as sums must lie inside "${t.sums.label}": they take ${sumBytes} bytes, the buffer has ` +
+        `${t.sums.bytes}`,
+    );
+  }
   const n4 = padded(n) / 4;
+  const params = [m, n4, k, ...a, ...b, ...c, Number(t.sums !== undefined)];
+  const buffers = [t.a.buffer, t.b.buffer, t.c.buffer, t.sums ?? gpu.emptyWritable];
   if (gpu.variants.matmul === "subgroup") {
     const { tile, rows, workgroups } = subgroupPlan(m, n4, k, models, true);
     return gpu.dispatch({
       label,
       code: subgroupCode(tile),
-      params: [rows, Number(accumulate), m, n4, k, ...a, ...b, ...c],
-      buffers: [t.a.buffer, t.b.buffer, t.c.buffer],
+      params: [rows, Number(accumulate), ...params],
+      buffers,
       workgroups,
       models,
     });
@@ -318,8 +353,8 @@ export function matmulTransposed(gpu: Gpu, t: MatmulTransposed): Dispatch {
       label,
       code: matmulTransposedWorkgroupCode,
       constants: { TILE: tile, ACCUMULATE: Number(accumulate) },
-      params: [m, n4, k, ...a, ...b, ...c],
-      buffers: [t.a.buffer, t.b.buffer, t.c.buffer],
+      params,
+      buffers,
       workgroups,
       models,
     });
@@ -328,8 +363,8 @@ export function matmulTransposed(gpu: Gpu, t: MatmulTransposed): Dispatch {
     label,
     code: matmulTransposedCode,
     constants: { WG: WORKGROUP, ACCUMULATE: Number(accumulate) },
-    params: [m, n4, k, ...a, ...b, ...c],
-    buffers: [t.a.buffer, t.b.buffer, t.c.buffer],
+    params,
+    buffers,
     workgroups: registerWorkgroups(m, n4),
     models,
   });

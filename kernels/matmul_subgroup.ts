@@ -18,7 +18,7 @@ export interface SubgroupTile {
   panel: number;
   /** vec4s of columns per lane. */
   width: number;
-  /** Whether A holds the terms along its rows, `[k, m]`: C = Aᵀ · B. */
+  /** Whether A holds the terms along its rows, `[k, m]`: C = Aᵀ · B, and sums of A's columns per panel. */
   transposed: boolean;
   /** Whether partial sums wait in a binding `sums` of their own, f32 `[models, m, n4]`, where C would round them. */
   apart?: boolean;
@@ -60,6 +60,14 @@ export function subgroupMain({ panel, width, transposed, apart = false }: Subgro
     const term = `k0 + ${LANES * i}u + lane`;
     return `let v${i} = select(vec4f(), load_a(a_base + (${term}) * params.a_stride + row4), ${term} < params.k);`;
   });
+  // Of a block of terms: first over a lane's, then over the lanes.
+  const ownSums = `if (params.with_sums == 1u) {
+        let own = ${fetch.map((_, i) => `v${i}`).join(" + ")};
+        let all = ${Array.from({ length: LANES }, (_, l) => `subgroupBroadcast(own, ${l}u)`).join(" + ")};
+        if (column == 0u) { store_sum(model * ((params.k + ${
+    panel - 1
+  }u) / ${panel}u) + k0 / ${panel}u, row4, all); }
+      }`;
   const at = `column + ${LANES}u * j`;
   const inC = `if (${at} < params.n4) { store_c(c_row + ${LANES}u * j, sum); }`;
   const apartFromC = `if (${at} < params.n4) { sums[sums_row + ${LANES}u * j] = sum; }`;
@@ -100,6 +108,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
       ? `// Four rows of Aᵀ are one column of vec4s in A.
     for (var row4 = first / 4u; row4 * 4u < end; row4++) {
       ${fetch.join("\n      ")}
+      ${ownSums}
       for (var part = 0u; part < min(4u, end - row4 * 4u); part++) {
       let row = row4 * 4u + part;`
       : `for (var row = first; row < end; row++) {

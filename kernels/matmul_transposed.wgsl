@@ -3,6 +3,7 @@
 //   a  [models, k, a_stride]  vec4  read   strides and offsets count vec4s; padding columns may hold anything finite
 //   b  [models, k, b_stride]  vec4  read
 //   c  [models, m, c_stride]  vec4  write  ACCUMULATE 1: adds into c
+//   sums  [models, m4]        vec4  write  sums of a's columns (the bias gradient), where with_sums is 1; padding is zero
 //
 // One invocation holds 8 rows × 8 columns in registers; invocations are numbered along the columns, then the
 // rows. Every element is one sum over k in ascending order, so equal inputs give equal bits.
@@ -16,17 +17,25 @@ struct Params {
   a_offset: u32, a_stride: u32, a_model: u32,
   b_offset: u32, b_stride: u32, b_model: u32,
   c_offset: u32, c_stride: u32, c_model: u32,
+  with_sums: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;
 @group(0) @binding(2) var<storage, read> b: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> c: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> sums: array<vec4f>;
 
 fn load_a(i: u32) -> vec4f { return a[i]; }
 fn load_b(i: u32) -> vec4f { return b[i]; }
 fn load_c(i: u32) -> vec4f { return c[i]; }
 fn store_c(i: u32, value: vec4f) { c[i] = value; }
+
+// Of vec4 `row4` of a's columns, in one block of terms of one model.
+fn store_sum(block: u32, row4: u32, sum: vec4f) {
+  let real = row4 * 4u + vec4u(0u, 1u, 2u, 3u) < vec4u(params.m);
+  sums[block * ((params.m + 3u) / 4u) + row4] = select(vec4f(), sum, real);
+}
 
 fn finish(model: u32, row: u32, column: u32, sum: vec4f) {
   if (row >= params.m || column >= params.n4) { return; }
@@ -57,6 +66,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   var l5 = vec4f(); var r5 = vec4f();
   var l6 = vec4f(); var r6 = vec4f();
   var l7 = vec4f(); var r7 = vec4f();
+  var top_sum = vec4f(); var bottom_sum = vec4f();
   for (var k = 0u; k < params.k; k++) {
     let top = load_a(a_index);
     let bottom = load_a(a_index + below);
@@ -70,8 +80,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
     l5 += bottom.y * left4; r5 += bottom.y * right4;
     l6 += bottom.z * left4; r6 += bottom.z * right4;
     l7 += bottom.w * left4; r7 += bottom.w * right4;
+    top_sum += top; bottom_sum += bottom;
     a_index += params.a_stride;
     b_index += params.b_stride;
+  }
+  if (params.with_sums == 1u && column == 0u) {
+    store_sum(model, row / 4u, top_sum);
+    if (below == 1u) { store_sum(model, row / 4u + 1u, bottom_sum); }
   }
   finish(model, row + 0u, column, l0); finish(model, row + 0u, column + 1u, r0);
   finish(model, row + 1u, column, l1); finish(model, row + 1u, column + 1u, r1);

@@ -3,11 +3,12 @@
 //   a  [models, k, a_stride]  vec4  read   strides and offsets count vec4s; padding columns may hold anything finite
 //   b  [models, k, b_stride]  vec4  read
 //   c  [models, m, c_stride]  vec4  write  ACCUMULATE 1: adds into c
+//   sums  [models, m4]        vec4  write  sums of a's columns (the bias gradient), where with_sums is 1; padding is zero
 //
 // One workgroup per TILE × TILE elements of C, numbered along the columns, then the rows; an invocation holds 4 rows of
 // one vec4 of columns. Both matrices lie term by term, so each invocation fetches one vec4 of either per slice of
 // TILE / 4 terms, neighbours side by side, while the slice before is multiplied. Every element is one sum over k in
-// ascending order, whatever TILE is: equal bits. Reference: matmulReference in matmul.ts.
+// ascending order, whatever TILE is; sums of a's columns go over each invocation's terms, then over invocations: equal bits. Reference: matmulReference in matmul.ts.
 
 override TILE: u32 = 64u; // a multiple of 16
 override ACCUMULATE: u32 = 0u;
@@ -19,17 +20,17 @@ struct Params {
   a_offset: u32, a_stride: u32, a_model: u32,
   b_offset: u32, b_stride: u32, b_model: u32,
   c_offset: u32, c_stride: u32, c_model: u32,
+  with_sums: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;
 @group(0) @binding(2) var<storage, read> b: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> c: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> sums: array<vec4f>;
 
 fn load_a(i: u32) -> vec4f { return a[i]; }
 fn load_b(i: u32) -> vec4f { return b[i]; }
-fn load_c(i: u32) -> vec4f { return c[i]; }
-fn store_c(i: u32, value: vec4f) { c[i] = value; }
 
 var<workgroup> a_tile: array<vec4f, WG>; // [term][vec4 of rows]
 var<workgroup> b_tile: array<vec4f, WG>; // [term][vec4 of columns]
@@ -37,7 +38,7 @@ var<workgroup> b_tile: array<vec4f, WG>; // [term][vec4 of columns]
 fn finish(model: u32, row: u32, column: u32, sum: vec4f) {
   if (row >= params.m || column >= params.n4) { return; }
   let index = params.c_offset + model * params.c_model + row * params.c_stride + column;
-  if (ACCUMULATE == 1u) { store_c(index, load_c(index) + sum); } else { store_c(index, sum); }
+  if (ACCUMULATE == 1u) { c[index] += sum; } else { c[index] = sum; }
 }
 
 fn fetch_a(row_start: u32, row4: u32, term: u32) -> vec4f {
@@ -71,10 +72,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   var c1 = vec4f();
   var c2 = vec4f();
   var c3 = vec4f();
+  var own_sum = vec4f(); // of the vec4s of A that this invocation fetches
   var next_a = fetch_a(a_start, a_row4, term);
   var next_b = fetch_b(b_start, column, term);
   for (var k = 0u; k < params.k; k += SPAN) {
     a_tile[lane] = next_a;
+    own_sum += next_a;
     b_tile[lane] = next_b;
     workgroupBarrier();
     next_a = fetch_a(a_start, a_row4, k + SPAN + term);
@@ -94,6 +97,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
       c3 = (((c3 + x0.w * y0) + x1.w * y1) + x2.w * y2) + x3.w * y3;
     }
     workgroupBarrier();
+  }
+  if (params.with_sums == 1u && first_column == 0u) {
+    a_tile[lane] = own_sum;
+    workgroupBarrier();
+    if (term == 0u && a_row4 * 4u < params.m) {
+      var sum = vec4f();
+      for (var at = place; at < WG; at += SPAN) { sum += a_tile[at]; }
+      let real = a_row4 * 4u + vec4u(0u, 1u, 2u, 3u) < vec4u(params.m);
+      sums[model * ((params.m + 3u) / 4u) + a_row4] = select(vec4f(), sum, real);
+    }
   }
   let row = (first_row4 + term) * 4u;
   finish(model, row, column, c0);

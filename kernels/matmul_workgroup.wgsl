@@ -40,7 +40,6 @@ struct Params {
 
 fn load_a(i: u32) -> vec4f { return a[i]; }
 fn load_b(i: u32) -> vec4f { return b[i]; }
-fn load_bias(i: u32) -> vec4f { return bias[i]; }
 fn load_extra(i: u32) -> vec4f { return extra[i]; }
 fn store_extra(i: u32, value: vec4f) { extra[i] = value; }
 fn load_c(i: u32) -> vec4f { return c[i]; }
@@ -70,7 +69,7 @@ fn gelu_slope(x: vec4f, t: vec4f) -> vec4f {
 fn finish(model: u32, row: u32, column: u32, sum: vec4f) {
   if (row >= params.m || column >= params.n4) { return; }
   var value = sum;
-  if (TAIL >= 1u && TAIL <= 3u) { value += load_bias(params.bias_offset + model * params.bias_model + column); }
+  if (TAIL >= 1u && TAIL <= 3u) { value += bias[params.bias_offset + model * params.bias_model + column]; }
   let extra_index = params.extra_offset + model * params.extra_model + row * params.extra_stride + column;
   if (TAIL == 2u) { store_extra(extra_index, value); }
   var x = value;

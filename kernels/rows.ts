@@ -14,7 +14,7 @@ export function rowPlan(
   perInvocation: string,
   perWorkgroup: string,
 ): Pick<DispatchPlan, "code" | "constants" | "workgroups"> {
-  if (gpu.variants.rows === "invocation") {
+  if (gpu.variants.rows !== "workgroup") {
     const workgroups = Math.ceil(rows / INVOCATION_WORKGROUP);
     return { code: perInvocation, constants: { WG: INVOCATION_WORKGROUP }, workgroups };
   }

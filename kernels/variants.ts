@@ -17,20 +17,23 @@ export interface Variants {
    * `workgroup`: blocks of 32 queries and 32 keys in workgroup memory, for GPUs.
    */
   attention: "query" | "subgroup" | "workgroup";
-  /** LayerNorm, loss and column sums. `invocation`: an invocation per row. `workgroup`: a workgroup per row, for GPUs. */
-  rows: "invocation" | "workgroup";
+  /**
+   * LayerNorm and loss. `invocation`: an invocation per row. `subgroup`: the same, but for LayerNorm of up to 256 columns, which
+   * takes a subgroup per block of rows. `workgroup`: a workgroup per row, for GPUs.
+   */
+  rows: "invocation" | "subgroup" | "workgroup";
 }
 
 /** Every form of every kernel. */
 export const FORMS: { readonly [Kernel in keyof Variants]: readonly Variants[Kernel][] } = {
   matmul: ["registers", "subgroup", "workgroup", "workgroup_f16"],
   attention: ["query", "subgroup", "workgroup"],
-  rows: ["invocation", "workgroup"],
+  rows: ["invocation", "subgroup", "workgroup"],
 };
 
 /** The table. */
 export const VARIANTS: Record<AdapterKind, Variants> = {
-  software: { matmul: "subgroup", attention: "subgroup", rows: "invocation" },
+  software: { matmul: "subgroup", attention: "subgroup", rows: "subgroup" },
   gpu: { matmul: "workgroup", attention: "workgroup", rows: "workgroup" },
 };
 
@@ -83,7 +86,7 @@ export function variantsKey({ rows, ...others }: Variants): Partial<Variants> {
   return rows === "invocation" ? others : { ...others, rows };
 }
 
-/** Lists what there is, as in `rows=invocation|workgroup`. */
+/** Lists what there is, as in `rows=invocation|subgroup|workgroup`. */
 export function formsText(): string {
   return Object.entries(FORMS).map(([kernel, forms]) => `${kernel}=${forms.join("|")}`).join(", ");
 }

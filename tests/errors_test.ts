@@ -52,7 +52,7 @@ Deno.test("kernel forms that are unknown, or that the adapter cannot run, are na
         2,
         '"matmul=fast"',
         "matmul=registers|subgroup|workgroup",
-        "rows=invocation|workgroup",
+        "rows=invocation|subgroup|workgroup",
       );
     }
     assertFails(await routers("conv=tiles"), 2, '"conv=tiles"', "attention=query|subgroup|workgroup");

@@ -2,6 +2,7 @@
 
 import { sequenceSum } from "../../kernels/cross_entropy.ts";
 import type { Dispatch, Gpu, GpuBuffer } from "../../kernels/gpu.ts";
+import { takesPasses } from "../../kernels/matmul.ts";
 import type { Dtype } from "../../kernels/storage.ts";
 import { emptyBatch, placeSequence, shiftTargets } from "./batch.ts";
 import type { ModelConfig } from "./config.ts";
@@ -57,6 +58,7 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
   const acts = createActivations(arena, config, { models: perBank, batch, length }, {
     training: false,
     dtype,
+    sums: takesPasses(gpu),
   });
   const slot = arena.buffer("slot", 8);
   // The device sums whole sequences. With prefixes it "sums" single tokens, and the host adds them up, in f32 and in the

@@ -4,11 +4,10 @@
  */
 
 import { attentionBackward, attentionForward, attentionScratch } from "../../kernels/attention.ts";
-import { columnSum, columnSumScratch } from "../../kernels/column_sum.ts";
 import { crossEntropyBackward, crossEntropyForward } from "../../kernels/cross_entropy.ts";
 import { embeddingBackward, embeddingForward } from "../../kernels/embedding.ts";
 import type { Arena, Dispatch, Gpu, GpuBuffer } from "../../kernels/gpu.ts";
-import { layerNormBackward, layerNormForward } from "../../kernels/layer_norm.ts";
+import { layerNormBackward, layerNormForward, layerNormScratch } from "../../kernels/layer_norm.ts";
 import { matmul, matmulTransposed, type Matrix, padded, type Tail } from "../../kernels/matmul.ts";
 import {
   type AttentionShape,
@@ -20,6 +19,7 @@ import {
 } from "../../kernels/rotary.ts";
 import { bytesOf, type Dtype } from "../../kernels/storage.ts";
 import { transpose } from "../../kernels/transpose.ts";
+import { weightGradient, weightGradientScratch } from "../../kernels/weight_gradient.ts";
 import { LAYER_NORM_EPSILON, MLP_EXPANSION, type ModelConfig, ROTARY_BASE } from "./config.ts";
 import { type Bank, matrixAsRead, tensorOf, transposedOf } from "./parameters.ts";
 
@@ -164,6 +164,8 @@ export interface ActivationOptions {
   capacity?: number;
   /** What activations are stored in, and the bank's matrices. Default: f32. */
   dtype?: Dtype;
+  /** Whether products of bf16 get scratch for their sums; only forms that take several passes use it. Default: true. */
+  sums?: boolean;
 }
 
 /** Makes the buffers for batches of one shape. */
@@ -171,7 +173,7 @@ export function createActivations(
   arena: Arena,
   config: ModelConfig,
   shape: BatchShape,
-  { training, recompute = false, capacity, dtype = "f32" }: ActivationOptions,
+  { training, recompute = false, capacity, dtype = "f32", sums = true }: ActivationOptions,
 ): Activations {
   const { models, batch, length } = shape;
   const rows = batch * length;
@@ -223,7 +225,13 @@ export function createActivations(
       v: headed("v gradient", "f32"),
       heads: headed("heads gradient", "f32"),
       product: perHead("attention product"),
-      partial: float("column sums", columnSumScratch(models, rows, MLP_EXPANSION * config.hidden)),
+      partial: float(
+        "column sums",
+        Math.max(
+          weightGradientScratch({ models, rows, outputs: MLP_EXPANSION * config.hidden }),
+          layerNormScratch({ models, rows, columns: config.hidden }),
+        ),
+      ),
     }
     : undefined;
   return {
@@ -243,7 +251,7 @@ export function createActivations(
     normalized: stream("final norm"),
     statistics: statistics("final statistics"),
     qkv: float("qkv", models * rows * padded(3 * config.hidden)),
-    sums: dtype === "f32" ? undefined : gradients?.inner ?? wide("sums of products", "f32"),
+    sums: dtype === "f32" || !sums ? undefined : gradients?.inner ?? wide("sums of products", "f32"),
     scratch: {
       running: float("attention's running sums", attentionScratch(attention).running),
       sums: float("attention's partial output", attentionScratch(attention).sums),
@@ -471,27 +479,19 @@ export function planBackward(
   const rowsOf = (buffer: GpuBuffer, columns: number): Matrix => matrixOf(buffer, rows, columns);
 
   /** The gradients of a linear layer's weight and bias from those of its output. */
-  const linearParameters = (name: string, dY: GpuBuffer, x: GpuBuffer, k: number, n: number) => [
-    matmulTransposed(gpu, {
-      a: rowsOf(dY, n),
-      b: rowsOf(x, k),
-      c: gradient(`${name}.weight`),
-      models,
-      m: n,
-      n: k,
-      k: rows,
-      accumulate,
-    }),
-    ...columnSum(gpu, {
-      dY,
+  const linearParameters = (name: string, dY: GpuBuffer, x: GpuBuffer, inputs: number, outputs: number) =>
+    weightGradient(gpu, {
+      dY: rowsOf(dY, outputs),
+      x: rowsOf(x, inputs),
+      weight: gradient(`${name}.weight`),
+      bias: gradient(`${name}.bias`),
       partial: d.partial,
-      sums: gradient(`${name}.bias`),
       models,
       rows,
-      columns: n,
+      inputs,
+      outputs,
       accumulate,
-    }),
-  ];
+    });
   /** The gradient of a linear layer's input from that of its output. */
   const linearInput = (name: string, dY: GpuBuffer, dX: GpuBuffer, k: number, n: number) => ({
     a: rowsOf(dY, n),
@@ -503,29 +503,21 @@ export function planBackward(
     k: n,
   });
   /** A LayerNorm's gains, biases and input; its output's gradient is `branch`, its input's adds into the stream's. */
-  const norm = (name: string, x: GpuBuffer, statistics: GpuBuffer, add: boolean) => [
-    ...columnSum(gpu, {
-      dY: d.branch,
-      normalized: { x, statistics },
-      partial: d.partial,
-      sums: gradient(`${name}.weight`),
-      models,
-      rows,
-      columns: hidden,
-      accumulate,
-    }),
+  const norm = (name: string, x: GpuBuffer, statistics: GpuBuffer, add: boolean) =>
     layerNormBackward(gpu, {
       dY: d.branch,
       x,
       statistics,
       parameters: parameter(`${name}.weight`),
       dX: d.residual,
+      dParameters: gradient(`${name}.weight`),
+      partial: d.partial,
       models,
       rows,
       columns: hidden,
       accumulate: add,
-    }),
-  ];
+      accumulateParameters: accumulate,
+    });
 
   const dispatches = norm("gpt_neox.final_layer_norm", acts.output, acts.statistics, false);
   for (let i = config.layers - 1; i >= 0; i--) {

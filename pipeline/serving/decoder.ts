@@ -6,7 +6,7 @@
  */
 
 import type { Dispatch, Gpu } from "../../kernels/gpu.ts";
-import { matmul, padded } from "../../kernels/matmul.ts";
+import { matmul, padded, takesPasses } from "../../kernels/matmul.ts";
 import type { Dtype } from "../../kernels/storage.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { createBank, transposedOf, type Weights } from "../model/parameters.ts";
@@ -57,7 +57,12 @@ export function createDecoder(
   const arena = gpu.arena();
   try {
     const bank = createBank(gpu, arena, config, [weights], dtype);
-    const acts = createActivations(arena, config, shape, { training: false, capacity, dtype });
+    const acts = createActivations(arena, config, shape, {
+      training: false,
+      capacity,
+      dtype,
+      sums: takesPasses(gpu),
+    });
     gpu.submit(planTransposes(gpu, bank));
 
     /** Passes of fewer tokens use the same buffers, so that all share one cache. */

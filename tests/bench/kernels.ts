@@ -11,7 +11,6 @@
 
 import { adamw, adamwScratch } from "../../kernels/adamw.ts";
 import { attentionBackward, attentionForward, attentionScratch } from "../../kernels/attention.ts";
-import { columnSum, columnSumScratch } from "../../kernels/column_sum.ts";
 import {
   type CrossEntropy,
   crossEntropyBackward,
@@ -20,10 +19,11 @@ import {
 } from "../../kernels/cross_entropy.ts";
 import { embeddingBackward, embeddingForward, tokenOrder } from "../../kernels/embedding.ts";
 import type { Dispatch, Gpu, GpuBuffer } from "../../kernels/gpu.ts";
-import { layerNormBackward, layerNormForward } from "../../kernels/layer_norm.ts";
+import { layerNormBackward, layerNormForward, layerNormScratch } from "../../kernels/layer_norm.ts";
 import { matmul, matmulTransposed, type Matrix, padded, type Tail } from "../../kernels/matmul.ts";
 import { headedSize, rotaryAngles, rotaryBackward, rotaryForward } from "../../kernels/rotary.ts";
 import { transpose } from "../../kernels/transpose.ts";
+import { weightGradient, weightGradientScratch } from "../../kernels/weight_gradient.ts";
 import { LAYER_NORM_EPSILON, MLP_EXPANSION, parameterCount } from "../../pipeline/model/config.ts";
 import { logitsChunk } from "../../pipeline/model/transformer.ts";
 import { SETTINGS, type Size, someTokens } from "./sizes.ts";
@@ -75,9 +75,13 @@ interface Product {
   sizes(s: Size): [m: number, n: number, k: number];
   tail?: Tail;
   transposed?: boolean;
+  /** Whether the first matrix, transposed, is also summed: the gradient of a bias. */
+  withSums?: boolean;
 }
 
-function product({ what, calls, sizes, tail = "none", transposed = false }: Product): Kernel {
+function product(
+  { what, calls, sizes, tail = "none", transposed = false, withSums = false }: Product,
+): Kernel {
   const withBias = tail.startsWith("bias");
   const withExtra = tail !== "none" && tail !== "bias";
   return {
@@ -88,7 +92,12 @@ function product({ what, calls, sizes, tail = "none", transposed = false }: Prod
       const [m, n, k] = sizes(s);
       const b = matrix(t, k, n);
       const c = matrix(t, m, n);
-      if (transposed) return matmulTransposed(gpu, { a: matrix(t, k, m), b, c, models: 1, m, n, k });
+      if (transposed) {
+        const sums = withSums
+          ? t.floats(weightGradientScratch({ models: 1, rows: k, outputs: m }))
+          : undefined;
+        return matmulTransposed(gpu, { a: matrix(t, k, m), b, c, models: 1, m, n, k, sums });
+      }
       const bias = withBias ? matrix(t, 1, n) : undefined;
       const extra = withExtra ? matrix(t, m, n) : undefined;
       return matmul(gpu, { a: matrix(t, m, k), b, c, bias, extra, models: 1, m, n, k, tail });
@@ -119,7 +128,13 @@ function linear(
   return [
     product({ what, calls, sizes: (s) => [rows(s), n(s), k(s)], tail }),
     product({ what: `${what}, to input`, calls, sizes: (s) => [rows(s), k(s), n(s)], tail: inputTail }),
-    product({ what: `${what}, to weight`, calls, sizes: (s) => [n(s), k(s), rows(s)], transposed: true }),
+    product({
+      what: `${what}, to weight`,
+      calls,
+      sizes: (s) => [n(s), k(s), rows(s)],
+      transposed: true,
+      withSums: tail !== undefined,
+    }),
   ];
 }
 
@@ -230,33 +245,42 @@ const ATTENTION: Kernel[] = [
   },
 ];
 
-/** Biases of a layer: QKV, attention output, MLP up, MLP down. */
-const biases = (s: Size) => [3 * s.hidden, s.hidden, inner(s), s.hidden];
+/** Outputs of a layer's linear parts: QKV, attention output, MLP up, MLP down. */
+const outputs = (s: Size) => [3 * s.hidden, s.hidden, inner(s), s.hidden];
 const sum = (values: number[]) => values.reduce((a, b) => a + b, 0);
-const partialSums = (s: Size, columns: number) => columnSumScratch(1, rowsOf(s), columns);
+/** Sums of columns over blocks of 64 rows. */
+const partialSums = (s: Size, columns: number) => Math.ceil(rowsOf(s) / 64) * columns;
 
+/** The weights' gradients, and the biases' beside them; the inputs have one column, since the product is not measured here. */
 const planBiases: Kernel["plan"] = (gpu, t, s) =>
-  biases(s).flatMap((columns) =>
-    columnSum(gpu, {
-      dY: t.floats(rowsOf(s) * padded(columns)),
-      partial: t.floats(partialSums(s, columns)),
-      sums: matrix(t, 1, columns),
+  outputs(s).flatMap((columns) =>
+    weightGradient(gpu, {
+      dY: matrix(t, rowsOf(s), columns),
+      x: matrix(t, rowsOf(s), 1),
+      weight: matrix(t, columns, 1),
+      bias: matrix(t, 1, columns),
+      partial: t.floats(weightGradientScratch({ models: 1, rows: rowsOf(s), outputs: columns })),
       models: 1,
       rows: rowsOf(s),
-      columns,
+      inputs: 1,
+      outputs: columns,
     })
   );
 
-const planNorm: Kernel["plan"] = (gpu, t, s) =>
-  columnSum(gpu, {
+const planNorm: Kernel["plan"] = (gpu, t, s) => {
+  const sizes = { models: 1, rows: rowsOf(s), columns: s.hidden };
+  return layerNormBackward(gpu, {
+    ...sizes,
     dY: stream(t, s),
-    normalized: { x: stream(t, s), statistics: statistics(t, s) },
-    partial: t.floats(2 * partialSums(s, s.hidden)),
-    sums: matrix(t, 2, s.hidden),
-    models: 1,
-    rows: rowsOf(s),
-    columns: s.hidden,
+    x: stream(t, s),
+    statistics: statistics(t, s),
+    parameters: matrix(t, 2, s.hidden),
+    dX: stream(t, s),
+    dParameters: matrix(t, 2, s.hidden),
+    partial: t.floats(layerNormScratch(sizes)),
+    accumulate: true,
   });
+};
 
 const ROWS: Kernel[] = [
   {
@@ -278,39 +302,12 @@ const ROWS: Kernel[] = [
     values: (s) => rowsOf(s) * (2 * s.hidden + 2) + 2 * s.hidden,
   },
   {
-    label: "layer_norm_backward",
+    label: "layer_norm_backward", // with the sums for the gains where no column_sum_partial runs
     what: "stream, added",
     calls: perNorm,
-    plan: (gpu, t, s) =>
-      layerNormBackward(gpu, {
-        dY: stream(t, s),
-        x: stream(t, s),
-        statistics: statistics(t, s),
-        parameters: matrix(t, 2, s.hidden),
-        dX: stream(t, s),
-        models: 1,
-        rows: rowsOf(s),
-        columns: s.hidden,
-        accumulate: true,
-      }),
+    plan: planNorm,
     flops: (s) => 11 * rowsOf(s) * s.hidden,
     values: (s) => rowsOf(s) * (4 * s.hidden + 2) + s.hidden,
-  },
-  {
-    label: "column_sum_partial",
-    what: "biases of a layer",
-    calls: perLayer,
-    plan: planBiases,
-    flops: (s) => rowsOf(s) * sum(biases(s)),
-    values: (s) => rowsOf(s) * sum(biases(s)) + sum(biases(s).map((n) => partialSums(s, n))),
-  },
-  {
-    label: "column_sum_finish",
-    what: "biases of a layer",
-    calls: perLayer,
-    plan: planBiases,
-    flops: (s) => sum(biases(s).map((n) => partialSums(s, n))),
-    values: (s) => sum(biases(s).map((n) => partialSums(s, n) + n)),
   },
   {
     label: "column_sum_partial",
@@ -327,6 +324,14 @@ const ROWS: Kernel[] = [
     plan: planNorm,
     flops: (s) => 2 * partialSums(s, s.hidden),
     values: (s) => 2 * partialSums(s, s.hidden) + 2 * s.hidden,
+  },
+  {
+    label: "column_sum_finish",
+    what: "biases of a layer",
+    calls: perLayer,
+    plan: planBiases,
+    flops: (s) => sum(outputs(s).map((n) => partialSums(s, n))),
+    values: (s) => sum(outputs(s).map((n) => partialSums(s, n) + n)),
   },
 ];
 

@@ -3,6 +3,7 @@ import {
   layerNormBackwardReference,
   layerNormForward,
   layerNormForwardReference,
+  layerNormScratch,
 } from "../../kernels/layer_norm.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import type { Dtype } from "../../kernels/storage.ts";
@@ -38,6 +39,8 @@ interface Shape {
 const COLUMNS = [1, 2, 3, 4, 5, 8, 33, 96, 131];
 const SHAPES: Shape[] = [
   ...EDGE_ROWS.map((rows, i) => ({ models: 1 + i % 3, rows, columns: COLUMNS[i % COLUMNS.length] })),
+  { models: 2, rows: 67, columns: 96 },
+  { models: 1, rows: 70, columns: 256 }, // as wide as a subgroup takes
   { models: 2, rows: 5, columns: 1030 },
   { models: 1, rows: MANY_ROWS, columns: 3 },
 ];
@@ -149,29 +152,48 @@ for (const { form, on } of FORMS) {
           );
           return [...mean].flatMap((value, row) => [value, scale[row]]);
         });
+        const parametersBefore = random(models * 2 * columns, `parameters before ${what}`);
         const dX = bank("dX", shape, accumulate ? before : undefined);
-        const [actual] = await run([
+        const dParameters = bank(
+          "dParameters",
+          { models, rows: 2, columns, offset: 8, gap: 12 },
+          accumulate ? parametersBefore : undefined,
+        );
+        const partial = bank("partial", { rows: 1, columns: layerNormScratch(shape) }); // guards lie behind it
+        const [actual, ofParameters] = await run(
           layerNormBackward(on, {
             dY: bank("dY", shape, dY).buffer,
             x: bank("x", { ...shape, dtype }, x).buffer,
             statistics: bank("statistics", { models, rows, columns: 2, stride: 2 }, statistics).buffer,
             parameters: place(shape, parameters),
             dX: dX.buffer,
+            dParameters,
+            partial: partial.buffer,
             models,
             rows,
             columns,
             accumulate,
+            accumulateParameters: accumulate,
           }),
-        ], [dX]);
-        const expected = stack(models, (model) => {
-          const { dX } = layerNormBackwardReference(
+          [dX, dParameters],
+          { scratch: [partial] },
+        );
+        const references = Array.from({ length: models }, (_, model) =>
+          layerNormBackwardReference(
             part(dY, models, model),
             part(x, models, model),
             gain(model),
             EPSILON,
-          );
-          return dX;
-        }).map((value, i) => value + (accumulate ? before[i] : 0));
+          ));
+        const expected = stack(models, (model) => references[model].dX)
+          .map((value, i) => value + (accumulate ? before[i] : 0));
+        const expectedOfParameters = stack(models, (model) => {
+          const { dGain, dBias } = references[model];
+          return [...dGain, ...dBias];
+        }).map((value, i) => value + (accumulate ? parametersBefore[i] : 0));
+        // The largest sum has 65,537 terms of order 1, added in blocks: partial sums of order 500.
+        const longest = rows === MANY_ROWS ? { atol: 1e-3, rtol: 1e-6 } : LONG_SUMS;
+        assertClose(ofParameters, expectedOfParameters, longest, `dParameters of ${what}`);
         // Rows of one to three columns may be nearly constant: their gradient is a small difference times up to 316.
         assertClose(actual, expected, columns > 3 ? LONG_SUMS : { atol: 1e-3, rtol: 1e-3 }, `dX of ${what}`);
       }

@@ -45,7 +45,9 @@ Deno.test("chooseVariants() refuses a wish that the adapter cannot run, by name 
 });
 
 Deno.test("variantsKey() leaves rows by invocation out, the one form that there once was", () => {
-  assertEquals(variantsKey(VARIANTS.software), { matmul: "subgroup", attention: "subgroup" });
+  const { matmul, attention } = VARIANTS.software;
+  assertEquals(variantsKey({ matmul, attention, rows: "invocation" }), { matmul, attention });
+  assertEquals(variantsKey(VARIANTS.software), VARIANTS.software);
   assertEquals(variantsKey(VARIANTS.gpu), VARIANTS.gpu);
 });
 

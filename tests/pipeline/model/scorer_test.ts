@@ -1,4 +1,5 @@
 import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import type { Variants } from "../../../kernels/variants.ts";
 import type { ModelConfig } from "../../../pipeline/model/config.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";
 import { assertClose, assertSameBits, gpu, randomIntegers } from "../../kernels/support.ts";
@@ -185,6 +186,25 @@ Deno.test("Scorer.load() replaces the weights of every model, also where a limit
     scorer.close();
     assertEquals(scorer.bytes, 0);
   }
+});
+
+Deno.test("createScorer() makes room for the sums of bf16 products only with forms that take several passes", () => {
+  const bytesOf = (matmul: Variants["matmul"]) => {
+    const on = { ...gpu, variants: { ...gpu.variants, matmul } };
+    const scorer = createScorer(on, {
+      config: CONFIG,
+      models: MODELS,
+      batch: 4,
+      length: STRIDE,
+      dtype: "bf16",
+    });
+    const { bytes } = scorer;
+    scorer.close();
+    return bytes;
+  };
+  const sums = MODELS.length * 4 * STRIDE * 4 * CONFIG.hidden * 4;
+  assertEquals(bytesOf("subgroup") - bytesOf("workgroup"), sums);
+  assertEquals(bytesOf("registers"), bytesOf("workgroup"));
 });
 
 Deno.test("Scorer.score() refuses a token id that is not below the vocabulary", async () => {
