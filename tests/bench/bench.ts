@@ -2,7 +2,7 @@
  * Measures the adapter at hand: its roof, every kernel, training steps and scoring, growth with size, banks of models.
  *
  *   deno task bench [--only roof,kernels,steps,growth,bank] [--sizes R,S,M,4.4M,335M,1.3B] [--variants KERNEL=FORM,…]
- *                   [--profile] [--quick] [--json]
+ *                   [--dtype f32|bf16] [--profile] [--processor] [--quick] [--json]
  *
  * Figures are medians of several rounds in one process. A benchmark measures; no test looks at how fast it is.
  *
@@ -11,6 +11,7 @@
 
 import { parseArgs } from "@std/cli/parse-args";
 import { type Gpu, openGpu } from "../../kernels/gpu.ts";
+import type { Dtype } from "../../kernels/storage.ts";
 import { formsText, parseVariants } from "../../kernels/variants.ts";
 import { bankText, type BankTimes, measureBank, ROUTER } from "./bank.ts";
 import { AXES, axisText, measureAxis, type PointTimes, QUICK_AXES } from "./growth.ts";
@@ -37,7 +38,8 @@ beside what \`deno task cost\` counts; a bank of 8 models against one after anot
                  models; 4.4M is the paper's router, 335M and 1.3B its experts: of these kernels alone are measured
   --variants KERNEL=FORM,…
                  forms of kernels instead of the adapter's own: ${formsText()}
-  --profile      also break a training step down by kernel
+  --dtype NAME   what the training steps and scoring store activations in: f32 (default) or bf16
+  --profile      also break a training step down by kernel; its GB/s count f32
   --processor    time of the processor over its cores instead of the clock: for a software adapter on a busy machine
   --quick        smallest shapes, fewest rounds: a check that it runs, not a measurement
   --json         results as JSON on standard output
@@ -53,6 +55,8 @@ export interface BenchResult {
   deno: string;
   /** Forms of the kernels. */
   variants: Gpu["variants"];
+  /** What the models of the training steps store activations in. */
+  dtype: Dtype;
   /** Whether the figures only show that it runs. */
   quick: boolean;
   /** What time is. */
@@ -76,6 +80,7 @@ interface Options {
   quick: boolean;
   profile: boolean;
   clock: Clock;
+  dtype: Dtype;
   /** Takes text for people as it comes. */
   print: (text: string) => void;
 }
@@ -86,7 +91,7 @@ const roofLine = ({ gflops, gbytes }: Roof) =>
 
 async function run(
   gpu: Gpu,
-  { sections, sizes, quick, profile, clock, print }: Options,
+  { sections, sizes, quick, profile, clock, dtype, print }: Options,
 ): Promise<BenchResult> {
   const rounds = quick ? 1 : 5;
   const effort: Effort = { rounds, seconds: quick ? 0 : 0.05, clock };
@@ -101,7 +106,7 @@ async function run(
     ["variants", Object.entries(variants).map((pair) => pair.join(" ")).join(", ")],
     ["time", clock === "clock" ? "on the clock" : "of the processor, over its cores"],
   ], "ll"));
-  const result: BenchResult = { adapter, kind, deno, variants, quick, clock };
+  const result: BenchResult = { adapter, kind, deno, variants, dtype, quick, clock };
   if (sections.has("roof")) {
     say("the roof");
     result.roof = await measureRoof(gpu, roofEffort, quick);
@@ -126,7 +131,7 @@ async function run(
   }
   if (sections.has("steps")) {
     result.steps = [];
-    print(heading("Training steps and scoring"));
+    print(heading(`Training steps and scoring${dtype === "f32" ? "" : ` in ${dtype}`}`));
     for (const [size, shape] of Object.entries(sizes).filter(([size]) => !(size in PAPER))) {
       say(`steps of ${size}`);
       const roof = await measureRoof(gpu, roofEffort, quick);
@@ -134,7 +139,7 @@ async function run(
         size,
         shape,
         roof,
-        ...await measureSteps(shape, { rounds, clock, profile, roof, variants }),
+        ...await measureSteps(shape, { rounds, clock, profile, roof, variants, dtype }),
       };
       result.steps.push(times);
       print(`\n${size}: ${sizeText(shape)}; ${roofLine(roof)}\n${stepsText(times)}`);
@@ -198,8 +203,8 @@ async function openChosen(text: string): Promise<Gpu> {
 if (import.meta.main) {
   const flags = parseArgs(Deno.args, {
     boolean: ["quick", "profile", "processor", "json", "help"],
-    string: ["sizes", "only", "variants"],
-    default: { only: SECTIONS.join(), variants: "" },
+    string: ["sizes", "only", "variants", "dtype"],
+    default: { only: SECTIONS.join(), variants: "", dtype: "f32" },
     unknown: (name) => refuse(`${name} must be one of its flags: see --help`),
   });
   if (flags.help) {
@@ -227,6 +232,11 @@ if (import.meta.main) {
   if (flags.profile && !sections.has("steps")) {
     refuse(`--profile must have training steps to break down: --only is ${flags.only}`);
   }
+  const [dtype, ...others] = namesOf("dtype", flags.dtype, ["f32", "bf16"]);
+  if (others.length > 0) refuse(`--dtype must be one of f32,bf16: it is ${flags.dtype}`);
+  if (dtype !== "f32" && !sections.has("steps")) {
+    refuse(`--dtype must have training steps to measure: --only is ${flags.only}`);
+  }
   const print = flags.json ? () => {} : console.log;
   const { quick, profile } = flags;
   const clock = flags.processor ? "processor" : "clock";
@@ -235,7 +245,7 @@ if (import.meta.main) {
     if (flags.processor && gpu.kind !== "software") {
       refuse(`--processor must meet an adapter that runs on the processor: it is "${gpu.adapter}"`);
     }
-    const result = await run(gpu, { sections, sizes, quick, profile, clock, print });
+    const result = await run(gpu, { sections, sizes, quick, profile, clock, dtype, print });
     if (flags.json) console.log(JSON.stringify(result, null, 2));
     gpu.close();
   } catch (error) {

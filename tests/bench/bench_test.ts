@@ -152,6 +152,12 @@ Deno.test("bench measures the sections asked for, and refuses what it does not k
   assert(out.includes("of the processor") && /roof [\d.,]+ GFLOP\/s/.test(out), out);
   assert(!out.includes("Kernels") && !out.includes("Bank"), out);
 
+  const bf16 = await task("bench", ["--quick", "--only", "steps", "--dtype", "bf16", "--json"]);
+  assertEquals(bf16.code, 0, bf16.err);
+  const { dtype, steps }: BenchResult = JSON.parse(bf16.out);
+  assertEquals([dtype, steps?.length], ["bf16", 1]);
+  assert(steps![0].tokensPerSecond > 0);
+
   const refused = async (flags: string[], line: string) => {
     const { code, out, err } = await task("bench", flags);
     assertEquals({ code, out, err }, { code: 2, out: "", err: `Cannot run bench as ${line}\n` });
@@ -160,6 +166,12 @@ Deno.test("bench measures the sections asked for, and refuses what it does not k
   await refused(
     ["--only", "roof,x"],
     `--only must name some of roof,kernels,steps,growth,bank: it names "x"`,
+  );
+  await refused(["--dtype", "f16"], `--dtype must name some of f32,bf16: it names "f16"`);
+  await refused(["--dtype", "f32,bf16"], "--dtype must be one of f32,bf16: it is f32,bf16");
+  await refused(
+    ["--dtype", "bf16", "--only", "bank"],
+    "--dtype must have training steps to measure: --only is bank",
   );
   await refused(["--sizes", "r"], `--sizes must name some of R,S,M,4.4M,335M,1.3B: it names "r"`);
   await refused(

@@ -5,6 +5,7 @@
  */
 
 import { openGpu } from "../../kernels/gpu.ts";
+import type { Dtype } from "../../kernels/storage.ts";
 import type { Variants } from "../../kernels/variants.ts";
 import { forwardFlops, trainingFlops } from "../../pipeline/cost.ts";
 import { initialWeights } from "../../pipeline/model/parameters.ts";
@@ -74,12 +75,14 @@ export interface StepOptions {
   roof: Roof;
   /** Forms of kernels. */
   variants: Variants;
+  /** What activations are stored in. */
+  dtype: Dtype;
 }
 
 /** Measures training and scoring on a device of their own. */
 export async function measureSteps(
   size: Size,
-  { rounds, clock, profile, roof, variants }: StepOptions,
+  { rounds, clock, profile, roof, variants, dtype }: StepOptions,
 ): Promise<StepTimes> {
   const gpu = await openGpu({ variants });
   try {
@@ -87,7 +90,7 @@ export async function measureSteps(
     const { batch, context } = size;
     const input = someBatch(batch, context, size.vocabulary);
     const begin = now(clock);
-    const options = { config: size, start: [weights], batch, length: context, settings: SETTINGS };
+    const options = { config: size, start: [weights], batch, length: context, settings: SETTINGS, dtype };
     const trainer = createTrainer(gpu, options);
     trainer.step(input, RATE);
     await trainer.drain();
@@ -110,7 +113,13 @@ export async function measureSteps(
 
     for (const prefix of PREFIXES.filter((prefix) => prefix <= context)) {
       const rows = rounds === 1 ? 8 : 2 * SCORE_BATCH;
-      const options = { config: size, models: [weights], batch: Math.min(rows, SCORE_BATCH), length: prefix };
+      const options = {
+        config: size,
+        models: [weights],
+        batch: Math.min(rows, SCORE_BATCH),
+        length: prefix,
+        dtype,
+      };
       const scorer = createScorer(gpu, options);
       const tokens = someTokens(rows * prefix, size.vocabulary);
       const lengths = new Uint32Array(rows).fill(prefix);
