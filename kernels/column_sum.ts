@@ -5,7 +5,7 @@ import finishCode from "./column_sum_finish.wgsl" with { type: "text" };
 import type { Dispatch, Gpu, GpuBuffer } from "./gpu.ts";
 import { type Matrix, padded } from "./matmul.ts";
 
-/** Neighbours take neighbouring columns in either form: a GPU just needs more of them in a workgroup. */
+/** Neighbours take neighbouring columns in every form: a GPU just needs more of them in a workgroup. */
 const WORKGROUPS = { invocation: 16, subgroup: 16, workgroup: 64 };
 
 /** Arguments of {@link columnSums}. */

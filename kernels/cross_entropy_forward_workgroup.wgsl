@@ -20,7 +20,6 @@ struct Params { chunk: u32, first: u32, rows: u32, vocab: u32, stride4: u32, tar
 @group(0) @binding(3) var<storage, read> weights: array<f32>;
 @group(0) @binding(4) var<storage, read_write> nll: array<f32>;
 
-
 const LOWEST: f32 = -3.0e38; // finite: compilers may assume that there are no infinities
 
 var<workgroup> scratch: array<vec2f, WG>; // peak, and the sum of exp(x - peak)

@@ -89,7 +89,7 @@ export interface LayerNormBackward {
 /** Returns the f32 values of scratch that {@link layerNormBackward} needs. */
 export function layerNormScratch(
   { models, rows, columns }: Pick<LayerNormBackward, "models" | "rows" | "columns">,
-) {
+): number {
   return 2 * models * Math.ceil(rows / BLOCK_ROWS) * padded(columns);
 }
 

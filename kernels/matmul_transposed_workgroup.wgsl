@@ -8,7 +8,8 @@
 // One workgroup per TILE × TILE elements of C, numbered along the columns, then the rows; an invocation holds 4 rows of
 // one vec4 of columns. Both matrices lie term by term, so each invocation fetches one vec4 of either per slice of
 // TILE / 4 terms, neighbours side by side, while the slice before is multiplied. Every element is one sum over k in
-// ascending order, whatever TILE is; sums of a's columns go over each invocation's terms, then over invocations: equal bits. Reference: matmulReference in matmul.ts.
+// ascending order, whatever TILE is; sums of a's columns go over each invocation's terms, then over invocations: equal
+// bits. Reference: matmulReference in matmul.ts.
 
 override TILE: u32 = 64u; // a multiple of 16
 override ACCUMULATE: u32 = 0u;

@@ -78,14 +78,6 @@ export function chooseVariants(
   return { matmul: choose("matmul"), attention: choose("attention"), rows: choose("rows") };
 }
 
-/**
- * What of the variants belongs into the key of a state. Rows by invocation were once the only form, and are left out, so
- * that states of that time go on.
- */
-export function variantsKey({ rows, ...others }: Variants): Partial<Variants> {
-  return rows === "invocation" ? others : { ...others, rows };
-}
-
 /** Lists what there is, as in `rows=invocation|subgroup|workgroup`. */
 export function formsText(): string {
   return Object.entries(FORMS).map(([kernel, forms]) => `${kernel}=${forms.join("|")}`).join(", ");

@@ -1,4 +1,5 @@
 import { assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
+import { exists } from "../pipeline/run/files.ts";
 import { inFolder, type Outcome, SMALL, smallCorpus, task } from "./tasks/support.ts";
 
 /** Checks that a task ended with a code and one line that holds every text, and wrote no result. */
@@ -144,6 +145,16 @@ Deno.test("a first attempt that failed holds no flag, but what was made before o
       assertEquals(again.code, 0, again.err);
       if (text !== "") await Deno.remove(run, { recursive: true });
     }
+    const none = await task("partition", [
+      "--run",
+      `${folder}/none`,
+      "--input",
+      good,
+      "--routers",
+      `${folder}/no`,
+    ]);
+    assertFails(none, 2, `${folder}/no`);
+    assertFalse(await exists(`${folder}/none`)); // what is refused leaves no folder
     const { code, err } = await task("partition", ["--run", run, "--input", good, ...SMALL]);
     assertEquals(code, 0, err);
     const { configuration } = JSON.parse(await Deno.readTextFile(`${run}/config.json`));
@@ -154,6 +165,9 @@ Deno.test("a first attempt that failed holds no flag, but what was made before o
     const other = await task("partition", ["--run", run, "--sequence-length", "64"]);
     assertFails(other, 2, "--sequence-length must be what", "--force");
     await Deno.mkdir(`${run}/routers`); // as of a training that was stopped
+    assertFails(await partitionOf(folder, smallCorpus()), 2, "--experts must be what", "--force");
+    await Deno.remove(`${run}/routers`);
+    await Deno.mkdir(`${run}/experts/expert-00/checkpoints`, { recursive: true }); // of an expert's training
     assertFails(await partitionOf(folder, smallCorpus()), 2, "--experts must be what", "--force");
   }));
 

@@ -103,6 +103,12 @@ Deno.test("train-expert in a folder with its part, the tokenizer and the configu
       (await succeed("report", ["--run", alone])).out,
       `left out: training of expert 1; run deno task train-expert --expert 1 --run ${alone}`,
     );
+    await Deno.remove(`${alone}/config.json`);
+    await refuse(
+      "train-expert",
+      ["--run", alone, "--expert", "1"],
+      "this folder holds the part of expert 1 alone: copy config.json and tokenizer.json from the run as well",
+    );
   }));
 
 Deno.test("experts and dense models killed at random moments and run again end with the bytes of undisturbed ones", () =>
@@ -323,15 +329,15 @@ Deno.test("train-expert counts its steps by tokens and by epochs, and names what
     await refuse("train-expert", [...brief, "--epochs", "0", "--tokens", "100"], "at least one step");
   }));
 
-Deno.test("train-expert warns of a warm-up that is as long as the training, and of no shorter one", () =>
+Deno.test("train-expert warns of a warm-up that is longer than the training, and of no shorter one", () =>
   inFolder(async (folder) => {
     const run = `${folder}/run`;
     await copy(await partitioned(), run);
     const args = ["--run", run, "--expert", "0", ...BRIEF, "--expert-steps", "10", "--force"];
     const warmup = async (steps: string) =>
       (await succeed("train-expert", [...args, "--expert-warmup", steps])).err.match(/^warning.*$/gm);
-    assertEquals(await warmup("9"), null);
-    assertEquals((await warmup("10"))?.length, 1);
+    assertEquals(await warmup("10"), null);
+    assertEquals((await warmup("11"))?.length, 1);
     assertEquals(await warmup("40"), [
       "warning: expert-00 warms up for 40 steps and trains for 10: its rate ends at 7.5e-4 while it still " +
       "rises to 3.0e-3; give a smaller --expert-warmup or more steps",

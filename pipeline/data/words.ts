@@ -18,6 +18,7 @@ interface Format {
   added_tokens?: {
     content: string;
     special?: boolean;
+    normalized?: boolean;
     lstrip?: boolean;
     rstrip?: boolean;
     single_word?: boolean;
@@ -26,15 +27,16 @@ interface Format {
 
 /**
  * Tells whether texts can be cut for this `tokenizer.json`: byte-level BPE cut by GPT-2's pattern, text not rewritten but for NFC,
- * and no added token but special ones (which the caller keeps out of the texts) and runs of white space.
+ * and no added token but special ones, taken as they are written (the caller keeps them out of the texts), and runs of white space.
  */
 export function cutsAtWords(json: string): boolean {
   const { normalizer, pre_tokenizer: cutter, model, added_tokens: added = [] } = JSON.parse(json) as Format;
   return (!normalizer || normalizer.type === "NFC") &&
     cutter?.type === "ByteLevel" && cutter.add_prefix_space === false && cutter.use_regex !== false &&
     model?.type === "BPE" && !model.dropout &&
-    added.every(({ content, special, lstrip, rstrip, single_word }) =>
-      (special || /^[ \t\r\n]+$/.test(content)) && !lstrip && !rstrip && !single_word
+    added.every(({ content, special, normalized, lstrip, rstrip, single_word }) =>
+      (special ? !(normalizer && normalized) : /^[ \t\r\n]+$/.test(content)) && !lstrip && !rstrip &&
+      !single_word
     );
 }
 
@@ -73,7 +75,7 @@ const LONGEST = 64; // UTF-16 units; longer words hardly come twice and are not 
 const MOST_WORDS = 1 << 17;
 const MOST_IDS = 1 << 20;
 
-/** Encodes texts through a table of words, which is begun anew when it is full: a few MiB, however much text there is. */
+/** Encodes texts through a table of words, begun anew by the next call when it is full: a few MiB beside the words of one call. */
 export class WordEncoder {
   readonly #encodeBatch: EncodeBatch;
   #table = new WordTable();
@@ -83,7 +85,10 @@ export class WordEncoder {
     this.#encodeBatch = encodeBatch;
   }
 
-  /** Gives the ids of each text, which comes in pieces that are encoded each by itself. Throws what `encodeBatch` throws. */
+  /**
+   * Gives the ids of each text, which comes in pieces that are encoded each by itself. Throws what `encodeBatch` throws, be it
+   * to an earlier call that was still running.
+   */
   async encode(texts: string[][]): Promise<Uint32Array[]> {
     if (this.#table.full) this.#table = new WordTable();
     const table = this.#table;

@@ -5,7 +5,7 @@
  */
 
 import { type Gpu, openGpu } from "../../kernels/gpu.ts";
-import { type Variants, variantsKey } from "../../kernels/variants.ts";
+import type { Variants } from "../../kernels/variants.ts";
 import type { Configuration, Stage } from "../config.ts";
 import { readShards } from "../data/arrow.ts";
 import {
@@ -95,7 +95,7 @@ export async function evaluateRun(
       resamples,
       seed: configuration.seed,
       adapter: device.adapter,
-      variants: variantsKey(device.variants),
+      variants: device.variants,
     };
     const inputs = {
       tokens: outputsHash(tokenize, "tokens/test-"),

@@ -99,14 +99,9 @@ async function inRun<Result>(
   shared: boolean,
   body: (work: Work, routers: Routers | null) => Promise<Result>,
 ): Promise<Result> {
-  await resolveRun(run, sources, force); // so that what is refused leaves no folder
-  const release = await lockRun(run, task, { shared });
-  let gpu: Gpu | undefined;
-  try {
-    // Anew: until here another process may have settled values and made something with them.
-    const { configuration: resolved, changed } = await resolveRun(run, sources, force);
-    const routers = resolved.routers === "" ? null : await loadRouters(resolved.routers);
-    const configuration = routers ? await withRouters(resolved, routers, sources) : resolved;
+  const settle = async () => {
+    const { configuration, changed } = await resolveRun(run, sources, force);
+    const routers = configuration.routers === "" ? null : await loadRouters(configuration.routers);
     if (shared && changed.length > 0) {
       throw new RangeError(
         `Cannot run a part of "${task}" in "${run}" as its values must be those of its config.json: ${
@@ -115,6 +110,18 @@ async function inRun<Result>(
           `accept the change first with deno task ${task} --run ${run} --force, without --part`,
       );
     }
+    return {
+      configuration: routers ? await withRouters(configuration, routers, sources) : configuration,
+      changed,
+      routers,
+    };
+  };
+  await settle(); // so that what is refused leaves no folder
+  const release = await lockRun(run, task, { shared });
+  let gpu: Gpu | undefined;
+  try {
+    // Anew: until here another process may have settled values and made something with them.
+    const { configuration, changed, routers } = await settle();
     if (!shared) {
       await removePartials(run);
       await writeRunConfiguration(run, configuration, (await readRunConfiguration(run))?.adapter);

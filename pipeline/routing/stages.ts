@@ -27,7 +27,6 @@ import {
   upToDate,
 } from "../run/manifest.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
-import { variantsKey } from "../../kernels/variants.ts";
 import { type Made, recordTime, runStage, type Work } from "../run/work.ts";
 import { loadTrainerState, saveTrainerState } from "../training/state.ts";
 import { assign, type AssignMethod } from "./assign.ts";
@@ -96,7 +95,7 @@ function runTrainRouters(work: Work, tokenize: Manifest): Promise<Manifest> {
   // Training does not depend on the number of rounds to come, so more rounds go on where fewer ended.
   // Another adapter rounds differently: a state is continued on its own alone.
   const stateKeyOn = ({ adapter, variants }: Gpu) =>
-    stageKey("router state", { ...settings, rounds: 0, adapter, variants: variantsKey(variants) }, inputs);
+    stageKey("router state", { ...settings, rounds: 0, adapter, variants }, inputs);
 
   const make = async (): Promise<Made> => {
     if (trainSequences < c.experts) {

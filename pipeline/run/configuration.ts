@@ -129,6 +129,7 @@ function firstStage(name: keyof Configuration): number {
 
 /** Counts the stages up to the last one that left something to go on from; all of them where models were trained. */
 async function stagesReached(run: string): Promise<number> {
+  if ((await trainedFolders(run)).length > 0) return STAGES.length;
   const left = new Set<string>();
   if (await exists(`${run}/manifests`)) {
     for await (const { name } of Deno.readDir(`${run}/manifests`)) left.add(name.replace(/\.json$/, ""));
@@ -140,6 +141,21 @@ async function stagesReached(run: string): Promise<number> {
     !(STAGES as readonly string[]).includes(name) && !name.endsWith(".partial");
   if ([...left].some(isLater)) return STAGES.length;
   return 1 + STAGES.findLastIndex((stage) => left.has(stage));
+}
+
+/** Lists the folders that hold a trained model or a checkpoint of one: the values that it was trained with hold from then on. */
+export async function trainedFolders(run: string): Promise<string[]> {
+  const folders = ["dense", "dense-steps"];
+  if (await exists(`${run}/experts`)) {
+    for await (const { name } of Deno.readDir(`${run}/experts`)) folders.push(`experts/${name}`);
+  }
+  const found: string[] = [];
+  for (const folder of folders) {
+    const signs = ["config.json", "checkpoints", "lock.json"]; // trained, begun, being trained by another process
+    const there = await Promise.all(signs.map((name) => exists(`${run}/${folder}/${name}`)));
+    if (there.includes(true)) found.push(folder);
+  }
+  return found;
 }
 
 async function readObject(path: string): Promise<Record<string, unknown>> {

@@ -14,7 +14,9 @@ export async function partsAlone(run: string): Promise<number[]> {
     if (await exists(`${run}/${path}`)) return [];
   }
   const experts: number[] = [];
-  if (!await exists(`${run}/partition`)) return experts;
+  if (!await Deno.stat(`${run}/partition`).then(({ isDirectory }) => isDirectory, () => false)) {
+    return experts;
+  }
   for await (const { name } of Deno.readDir(`${run}/partition`)) {
     const [, expert] = /^expert-(\d{2,})$/.exec(name) ?? [];
     if (expert !== undefined && await exists(`${run}/partition/${name}/manifest.json`)) {
@@ -31,7 +33,16 @@ export async function partsAlone(run: string): Promise<number[]> {
 export async function partitionRemedy(run: string): Promise<string> {
   const alone = await partsAlone(run);
   if (alone.length === 0) return `run deno task partition --run ${run} first`;
-  return `${onlyParts(alone)}: name the whole run that it was copied from`;
+  return `${onlyParts(alone)}: name the whole run that ${
+    alone.length === 1 ? "it was" : "they were"
+  } copied from`;
+}
+
+/** Says where the configuration of a run without one is to be had, as the end of a message. */
+export async function configurationRemedy(run: string): Promise<string> {
+  const alone = await partsAlone(run);
+  if (alone.length === 0) return `run deno task partition --run ${run} first`;
+  return `${onlyParts(alone)}: copy config.json and tokenizer.json from the run as well`;
 }
 
 /** Says which parts a folder holds alone. */

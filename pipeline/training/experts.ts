@@ -9,7 +9,7 @@ import { dirname } from "node:path";
 import * as v from "valibot";
 import { type Gpu, openGpu } from "../../kernels/gpu.ts";
 import type { Dtype } from "../../kernels/storage.ts";
-import { type Variants, variantsKey } from "../../kernels/variants.ts";
+import type { Variants } from "../../kernels/variants.ts";
 import { type Configuration, FIELDS, type Sources } from "../config.ts";
 import { checkLineage, fromBatch, lineageOf, readShards } from "../data/arrow.ts";
 import { type Columns, concatColumns, takeColumns } from "../data/columns.ts";
@@ -20,11 +20,16 @@ import type { ModelConfig } from "../model/config.ts";
 import { initialWeights, type Weights } from "../model/parameters.ts";
 import type { SafetensorsDtype } from "../model/safetensors.ts";
 import { expertFolder, partHash, type PartManifest } from "../routing/split.ts";
-import { readRunConfiguration, resolveRun, writeRunConfiguration } from "../run/configuration.ts";
+import {
+  readRunConfiguration,
+  resolveRun,
+  trainedFolders,
+  writeRunConfiguration,
+} from "../run/configuration.ts";
 import { exists, type FileRecord, hashFile, removeIfThere, removePartials } from "../run/files.ts";
 import { lockRun } from "../run/lock.ts";
 import { canonical, commandOf, outputsHash, outputsUnder, readManifest, stageKey } from "../run/manifest.ts";
-import { partitionRemedy } from "../run/parts_alone.ts";
+import { configurationRemedy, partitionRemedy } from "../run/parts_alone.ts";
 import { conform } from "../run/schema.ts";
 import { VERSION } from "../run/version.ts";
 import { type Made, makeStage, type PartitionEvent, recordTime, reuseStage } from "../run/work.ts";
@@ -206,7 +211,9 @@ async function needConfiguration(run: string): Promise<Configuration> {
   const existing = await readRunConfiguration(run);
   if (existing) return existing.configuration;
   throw new RangeError(
-    `Cannot train in "${run}" as it must be a run folder: there is no config.json; run deno task partition --run ${run} first`,
+    `Cannot train in "${run}" as it must be a run folder: there is no config.json; ${await configurationRemedy(
+      run,
+    )}`,
   );
 }
 
@@ -267,21 +274,6 @@ async function inRun(
 function onTrial(target: Target, rate: number): Target {
   const name = `${target.name}-${rate}`;
   return { ...target, name, folder: `search/${name}`, rate };
-}
-
-/** Lists the folders that hold a trained model or a checkpoint of one: the values that it was trained with hold from then on. */
-async function trainedFolders(run: string): Promise<string[]> {
-  const folders = ["dense", "dense-steps"];
-  if (await exists(`${run}/experts`)) {
-    for await (const { name } of Deno.readDir(`${run}/experts`)) folders.push(`experts/${name}`);
-  }
-  const found: string[] = [];
-  for (const folder of folders) {
-    const signs = ["config.json", "checkpoints", "lock.json"]; // trained, begun, being trained by another process
-    const there = await Promise.all(signs.map((name) => exists(`${run}/${folder}/${name}`)));
-    if (there.includes(true)) found.push(folder);
-  }
-  return found;
 }
 
 async function readPart(folder: string, run: string): Promise<PartManifest> {
@@ -483,7 +475,7 @@ async function train(
   const gpu = await open();
   // Another adapter rounds differently: a checkpoint is continued on its own alone.
   const { adapter, variants } = gpu;
-  const stateSettings = { ...settings, adapter, variants: variantsKey(variants) };
+  const stateSettings = { ...settings, adapter, variants };
   const stateKey = stageKey(`${stage} state`, stateSettings, inputs);
   const metricsLength = await Deno.stat(metrics).then(({ size }) => size, () => 0);
   const saved = again ? undefined : await loadCheckpointState(states, model, (context, step) => {
@@ -497,7 +489,7 @@ async function train(
     }
     return false;
   });
-  if (!trial && steps <= warmup) emit({ type: "warning", message: longWarmup(target, { steps, warmup }) });
+  if (!trial && steps < warmup) emit({ type: "warning", message: longWarmup(target, { steps, warmup }) });
   await settle();
   await target.verify();
   const plan = {
@@ -523,7 +515,7 @@ async function train(
   return manifest.result as unknown as TrainResult;
 }
 
-/** Says that the warm-up leaves no step of a training at its peak rate or past it. */
+/** Says that a training ends before its rate has reached its peak. */
 function longWarmup(
   { name, rate }: Target,
   { steps, warmup }: { steps: number; warmup: number },

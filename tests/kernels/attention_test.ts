@@ -46,11 +46,14 @@ const SHAPES: AttentionShape[] = [
   { models: 1, batch: 2, length: 65, heads: 2, headSize: 40 },
   { models: 1, batch: 1, length: 131, heads: 1, headSize: 4 },
   { models: 2, batch: 1, length: 33, heads: 1, headSize: 34 },
+  { models: 2, batch: 2, length: 37, heads: 3, headSize: 8 },
+  { models: 3, batch: 1, length: 65, heads: 2, headSize: 32 },
+  { models: 2, batch: 2, length: 33, heads: 3, headSize: 36 },
   { models: 1, batch: 21_846, length: 2, heads: 3, headSize: 2 }, // 65,538 heads
 ];
 
-/** Some of them: halves of heads odd and even, one block of keys and several. */
-const BF16_SHAPES = [SHAPES[1], SHAPES[4], SHAPES[5], SHAPES[6]];
+/** Some of them: halves of heads odd and even, one block of keys and several, one head and several of whole vec4s. */
+const BF16_SHAPES = [SHAPES[1], SHAPES[4], SHAPES[5], SHAPES[6], SHAPES[8], SHAPES[9]];
 
 interface Heads {
   q: Float32Array;

@@ -1,13 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { openGpu } from "../../kernels/gpu.ts";
-import {
-  chooseVariants,
-  FORMS,
-  parseVariants,
-  VARIANTS,
-  type Variants,
-  variantsKey,
-} from "../../kernels/variants.ts";
+import { chooseVariants, FORMS, parseVariants, VARIANTS, type Variants } from "../../kernels/variants.ts";
 import { formsOf, gpu } from "./support.ts";
 
 const EVERYTHING = { subgroupsOf8: true, f16: true };
@@ -42,13 +35,6 @@ Deno.test("chooseVariants() refuses a wish that the adapter cannot run, by name 
     RangeError,
     "matmul=fast",
   );
-});
-
-Deno.test("variantsKey() leaves rows by invocation out, the one form that there once was", () => {
-  const { matmul, attention } = VARIANTS.software;
-  assertEquals(variantsKey({ matmul, attention, rows: "invocation" }), { matmul, attention });
-  assertEquals(variantsKey(VARIANTS.software), VARIANTS.software);
-  assertEquals(variantsKey(VARIANTS.gpu), VARIANTS.gpu);
 });
 
 Deno.test("parseVariants() reads kernels and forms, and names what there is where it is another", () => {

@@ -92,6 +92,15 @@ Deno.test("WordEncoder joins the pieces of a text, asks for a word once, and for
   assertEquals(asked.length, 2);
 });
 
+Deno.test("WordEncoder tells words of one hash apart, and knows words of the longest length that is kept", async () => {
+  const collisions = [["wobtawk", "xjuruto"], ["qayxwro", "golrsks"], ["xtoandq", "mddffhn"]];
+  const kept = ["c".repeat(63), "c".repeat(64), "c".repeat(65)];
+  for (const words of [...collisions, kept]) {
+    await assertSamePieces(words);
+    await assertSamePieces([...words, ...words]);
+  }
+});
+
 Deno.test("WordEncoder keeps calls apart that run at once, in whatever order the library answers", async () => {
   const waiting: (() => void)[] = [];
   const encoder = new WordEncoder(async (texts) => {
@@ -162,4 +171,6 @@ Deno.test("cutsAtWords() takes byte-level BPE with GPT-2's cuts alone", () => {
   assertEquals(is({ model: { type: "Unigram" } }), false);
   assertEquals(is({ added_tokens: [{ content: "one two", special: false }] }), false);
   assertEquals(is({ added_tokens: [{ ...end, lstrip: true }] }), false);
+  assertEquals(is({ added_tokens: [{ ...end, normalized: true }] }), true);
+  assertEquals(is({ normalizer: { type: "NFC" }, added_tokens: [{ ...end, normalized: true }] }), false);
 });
