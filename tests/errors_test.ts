@@ -154,6 +154,10 @@ Deno.test("a first attempt that failed holds no flag, but what was made before o
       `${folder}/no`,
     ]);
     assertFails(none, 2, `${folder}/no`);
+    const before = await task("score", ["--run", `${folder}/none`, "--prefix", "4"]);
+    assertFails(before, 2, `run deno task tokenize --run ${folder}/none first`);
+    const missing = await task("partition", ["--run", `${folder}/none`, "--input", `${folder}/none.txt`]);
+    assertFails(missing, 2, `${folder}/none.txt`);
     assertFalse(await exists(`${folder}/none`)); // what is refused leaves no folder
     const { code, err } = await task("partition", ["--run", run, "--input", good, ...SMALL]);
     assertEquals(code, 0, err);
@@ -167,6 +171,9 @@ Deno.test("a first attempt that failed holds no flag, but what was made before o
     await Deno.mkdir(`${run}/routers`); // as of a training that was stopped
     assertFails(await partitionOf(folder, smallCorpus()), 2, "--experts must be what", "--force");
     await Deno.remove(`${run}/routers`);
+    await Deno.writeTextFile(`${run}/experts`, ""); // in the way of a folder
+    assertEquals((await partitionOf(folder, smallCorpus(), ["--dry-run"])).code, 0);
+    await Deno.remove(`${run}/experts`);
     await Deno.mkdir(`${run}/experts/expert-00/checkpoints`, { recursive: true }); // of an expert's training
     assertFails(await partitionOf(folder, smallCorpus()), 2, "--experts must be what", "--force");
   }));

@@ -1,6 +1,7 @@
 /** Trains experts and dense baselines as a user does, in run folders. */
 import { assert, assertEquals, assertFalse, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { loadCheckpoint, saveCheckpoint } from "../pipeline/model/checkpoint.ts";
+import { exists } from "../pipeline/run/files.ts";
 import { randomBits } from "../pipeline/data/random.ts";
 import { hashes, inFolder, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
 
@@ -41,6 +42,11 @@ async function copy(from: string, to: string): Promise<void> {
     if (isDirectory) await copy(`${from}/${name}`, `${to}/${name}`);
     else await Deno.copyFile(`${from}/${name}`, `${to}/${name}`);
   }
+}
+
+/** Waits until a path exists. */
+async function untilThere(path: string): Promise<void> {
+  while (!await exists(path)) await new Promise((resolve) => setTimeout(resolve, 2));
 }
 
 /** Runs a task that must succeed. */
@@ -87,6 +93,15 @@ Deno.test("train-expert in a folder with its part, the tokenizer and the configu
     const whole = "this folder holds the part of expert 1 alone: name the whole run that it was copied from";
     await refuse("train-expert", ["--run", alone, "--expert", "0"], whole);
     await refuse("train-dense", ["--run", alone], whole);
+    const part = await hashes(alone);
+    await refuse("partition", ["--run", alone, "--force"], "expert 1 alone; choose another --run");
+    await Deno.writeTextFile(`${folder}/other.json`, JSON.stringify({ experts: 7, seed: 5 }));
+    await refuse(
+      "train-expert",
+      ["--run", alone, "--expert", "1", "--config", `${folder}/other.json`],
+      "must be what its config.json says",
+    );
+    assertEquals(await hashes(alone), part);
     await refuse("evaluate", ["--run", alone], whole);
     const prompt = ["--run", alone, "--prompt", "sail", "--max-new-tokens", "1"];
     await refuse("generate", prompt, `${whole}, or choose with --expert 1`);
@@ -104,6 +119,7 @@ Deno.test("train-expert in a folder with its part, the tokenizer and the configu
       `left out: training of expert 1; run deno task train-expert --expert 1 --run ${alone}`,
     );
     await Deno.remove(`${alone}/config.json`);
+    await refuse("train-dense", ["--run", alone], whole);
     await refuse(
       "train-expert",
       ["--run", alone, "--expert", "1"],
@@ -113,10 +129,10 @@ Deno.test("train-expert in a folder with its part, the tokenizer and the configu
 
 Deno.test("experts and dense models killed at random moments and run again end with the bytes of undisturbed ones", () =>
   inFolder(async (folder) => {
-    const models: [name: string, args: string[]][] = [
-      ["train-expert", ["--expert", "0"]],
-      ["train-dense", []],
-      ["train-dense", ["--match", "steps"]],
+    const models: [name: string, args: string[], place: string][] = [
+      ["train-expert", ["--expert", "0"], "experts/expert-00"],
+      ["train-dense", [], "dense"],
+      ["train-dense", ["--match", "steps"], "dense-steps"],
     ];
     const base = `${folder}/base`;
     await copy(await partitioned(), base);
@@ -135,16 +151,19 @@ Deno.test("experts and dense models killed at random moments and run again end w
     for (let tries = 0; kills < KILLS && tries < MOST_TRIES; tries++) {
       const run = `${folder}/run-${tries}`;
       await copy(base, run);
-      for (const [i, [name, args]] of models.entries()) {
+      for (const [i, [name, args, place]] of models.entries()) {
         for (let attempt = 0;; attempt++) {
           const child = taskCommand(name, ["--run", run, ...args, ...BRIEF, ...CHECKPOINTS], {
             stdout: "null",
           }).spawn();
           const share =
             Number(randomBits(1, `kill ${tries} ${i}`, BigUint64Array.of(BigInt(attempt))[0]) % 1000n) / 1000;
-          const timer = attempt < 3
-            ? setTimeout(() => child.kill("SIGKILL"), durations[i] * (0.3 + 0.7 * share))
-            : undefined;
+          let ended = false;
+          const kill = () => ended || child.kill("SIGKILL");
+          const timer = attempt < 3 ? setTimeout(kill, durations[i] * share) : undefined;
+          // Once per model: when it is locked and nothing of it is written.
+          if (tries === 0 && attempt === 0) untilThere(`${run}/${place}/lock.json`).then(kill);
+          child.status.then(() => ended = true);
           const { signal, code, stderr } = await child.output();
           clearTimeout(timer);
           if (signal === "SIGKILL") {
@@ -366,11 +385,12 @@ Deno.test("train-expert keeps the checkpoints of another adapter, or of other ke
     const states = `${run}/experts/expert-00/checkpoints`;
     await Deno.remove(`${states}/step-00000040.safetensors`);
     const before = await hashes(run);
-    const wish = ["--variants", "attention=query"]; // in no adapter's table
-    const forms = await task("train-expert", ["--run", run, "--expert", "0", ...wish]);
-    assertEquals(forms.code, 2, forms.err);
-    assertStringIncludes(forms.err, "its checkpoint of step 35 was made with other variants");
-    assertEquals(await hashes(run), before);
+    for (const wish of ["attention=query", "rows=invocation", "matmul=registers"]) { // in no adapter's table together
+      const forms = await task("train-expert", ["--run", run, "--expert", "0", "--variants", wish]);
+      assertEquals(forms.code, 2, forms.err);
+      assertStringIncludes(forms.err, "its checkpoint of step 35 was made with other variants");
+      assertEquals(await hashes(run), before);
+    }
     const other = { env: { LP_NATIVE_VECTOR_WIDTH: "128" } }; // lavapipe then has another name, and other kernels
     const refused = await task("train-expert", ["--run", run, "--expert", "0"], other);
     if (refused.code === 0) return; // an adapter that the variable does not concern

@@ -198,17 +198,21 @@ async function openTokenizer(
   path = "tokenizer.json",
 ): Promise<Tokenizer> {
   const library = await native();
-  let tokenizer: Native.Tokenizer;
-  try {
-    tokenizer = library.Tokenizer.fromString(json);
-  } catch (error) {
-    const reason = (error as Error).message.split("\n")[0];
-    throw new SyntaxError(
-      `Cannot load tokenizer "${path}" as it must be in the Hugging Face format: ${reason}`,
-    );
-  }
-  tokenizer.disableTruncation();
-  tokenizer.disablePadding();
+  const load = (json: string): Native.Tokenizer => {
+    let tokenizer: Native.Tokenizer;
+    try {
+      tokenizer = library.Tokenizer.fromString(json);
+    } catch (error) {
+      const reason = (error as Error).message.split("\n")[0];
+      throw new SyntaxError(
+        `Cannot load tokenizer "${path}" as it must be in the Hugging Face format: ${reason}`,
+      );
+    }
+    tokenizer.disableTruncation();
+    tokenizer.disablePadding();
+    return tokenizer;
+  };
+  let tokenizer = load(json);
   const names = eos === undefined || eos === "" ? EOS_NAMES : [eos];
   const name = names.find((name) => tokenizer.tokenToId(name) !== null);
   if (name === undefined) {
@@ -221,8 +225,11 @@ async function openTokenizer(
   }
   const ids = Object.values(tokenizer.getVocab(true));
   const vocabulary = ids.reduce((most, id) => Math.max(most, id), -1) + 1;
-  // Text that spells a special token must not become one: such a token would end a document in its middle.
+  // Text that spells a special token must not become one: such a token would end a document in its middle. It is cut there,
+  // so the token must be known as it is written, and not found in what a normalizer makes of other text.
   const special = [...new Set([name, ...specialTokens(json)])].filter((token) => [...token].length > 1);
+  const literal = takenAsWritten(json, special);
+  if (literal !== null) tokenizer = load(literal);
   const encodeBatch = async (texts: string[]) =>
     (await tokenizer.encodeBatch(texts, { addSpecialTokens: false })).map((encoding) => encoding.getIds());
   const words = cutsAtWords(json) ? new WordEncoder(encodeBatch) : undefined;
@@ -254,6 +261,20 @@ function specialTokens(json: string): string[] {
     added_tokens?: { content: string; special: boolean }[];
   };
   return added.filter(({ special }) => special).map(({ content }) => content);
+}
+
+/** Gives a `tokenizer.json` that looks for these tokens in text before it is normalised; null where it does already. */
+function takenAsWritten(json: string, tokens: string[]): string | null {
+  const format = JSON.parse(json) as {
+    normalizer?: unknown;
+    added_tokens?: { content: string; normalized?: boolean }[];
+  };
+  const late = (format.added_tokens ?? []).filter(({ content, normalized }) =>
+    normalized && tokens.includes(content)
+  );
+  if (!format.normalizer || late.length === 0) return null;
+  for (const token of late) token.normalized = false;
+  return JSON.stringify(format);
 }
 
 /** Cuts a text inside every special token that it spells, so that the token's parts are encoded as plain text. */

@@ -18,7 +18,6 @@ interface Format {
   added_tokens?: {
     content: string;
     special?: boolean;
-    normalized?: boolean;
     lstrip?: boolean;
     rstrip?: boolean;
     single_word?: boolean;
@@ -27,16 +26,15 @@ interface Format {
 
 /**
  * Tells whether texts can be cut for this `tokenizer.json`: byte-level BPE cut by GPT-2's pattern, text not rewritten but for NFC,
- * and no added token but special ones, taken as they are written (the caller keeps them out of the texts), and runs of white space.
+ * and no added token but special ones (which the caller keeps out of the texts) and runs of white space.
  */
 export function cutsAtWords(json: string): boolean {
   const { normalizer, pre_tokenizer: cutter, model, added_tokens: added = [] } = JSON.parse(json) as Format;
   return (!normalizer || normalizer.type === "NFC") &&
     cutter?.type === "ByteLevel" && cutter.add_prefix_space === false && cutter.use_regex !== false &&
     model?.type === "BPE" && !model.dropout &&
-    added.every(({ content, special, normalized, lstrip, rstrip, single_word }) =>
-      (special ? !(normalizer && normalized) : /^[ \t\r\n]+$/.test(content)) && !lstrip && !rstrip &&
-      !single_word
+    added.every(({ content, special, lstrip, rstrip, single_word }) =>
+      (special || /^[ \t\r\n]+$/.test(content)) && !lstrip && !rstrip && !single_word
     );
 }
 

@@ -84,8 +84,8 @@ export async function reproduce(options: ReproduceOptions): Promise<Reproduction
     };
     for (const [name, validate] of Object.entries(trials) as [Searched, typeof trials[Searched]][]) {
       const field = RATES[name];
-      if (given[field]) {
-        rates[field] = given[field];
+      if (given[field] !== undefined) {
+        rates[field] = given[field]; // 0 is a dense model's word for the experts' rate
         continue;
       }
       const attempt = async (rate: number) => {

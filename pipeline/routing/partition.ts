@@ -9,10 +9,18 @@ import { type Gpu, openGpu } from "../../kernels/gpu.ts";
 import type { Variants } from "../../kernels/variants.ts";
 import { type Configuration, type Sources, type Stage, STAGES } from "../config.ts";
 import { loadRouters, type Routers } from "../model/checkpoint.ts";
-import { readRunConfiguration, resolveRun, writeRunConfiguration } from "../run/configuration.ts";
+import {
+  configurationText,
+  readRunConfiguration,
+  resolveRun,
+  restoreConfiguration,
+  stagesReached,
+  writeRunConfiguration,
+} from "../run/configuration.ts";
 import { exists, removePartials } from "../run/files.ts";
 import { lockRun } from "../run/lock.ts";
 import type { Manifest } from "../run/manifest.ts";
+import { onlyParts, partsAlone } from "../run/parts_alone.ts";
 import { needStage, type PartitionEvent, type Work } from "../run/work.ts";
 import { type Part, runNamedStage } from "./stages.ts";
 import { type PartitionSummary, summarize } from "./summary.ts";
@@ -99,9 +107,23 @@ async function inRun<Result>(
   shared: boolean,
   body: (work: Work, routers: Routers | null) => Promise<Result>,
 ): Promise<Result> {
+  let loaded: { folder: string; routers: Routers } | undefined;
+  const routersOf = async (folder: string) => {
+    if (folder === "") return null;
+    if (loaded?.folder !== folder) loaded = { folder, routers: await loadRouters(folder) };
+    return loaded.routers;
+  };
   const settle = async () => {
+    const alone = await partsAlone(run);
+    if (alone.length > 0) {
+      throw new RangeError(
+        `Cannot run "${task}" in "${run}" as it must be a run folder, or new: ${
+          onlyParts(alone)
+        }; choose another --run`,
+      );
+    }
     const { configuration, changed } = await resolveRun(run, sources, force);
-    const routers = configuration.routers === "" ? null : await loadRouters(configuration.routers);
+    const routers = await routersOf(configuration.routers);
     if (shared && changed.length > 0) {
       throw new RangeError(
         `Cannot run a part of "${task}" in "${run}" as its values must be those of its config.json: ${
@@ -116,8 +138,10 @@ async function inRun<Result>(
       routers,
     };
   };
-  await settle(); // so that what is refused leaves no folder
+  await settle(); // so that values that are refused make no folder, and touch none
+  const isNew = !await exists(run);
   const release = await lockRun(run, task, { shared });
+  const before = await configurationText(run);
   let gpu: Gpu | undefined;
   try {
     // Anew: until here another process may have settled values and made something with them.
@@ -150,9 +174,16 @@ async function inRun<Result>(
       signal,
     };
     return await body(work, routers);
+  } catch (error) {
+    // The values of a command that failed before anything was made with them are not the run's.
+    if (!shared && !signal?.aborted && await stagesReached(run) === 0) {
+      await restoreConfiguration(run, before);
+    }
+    throw error;
   } finally {
     gpu?.close();
     await release();
+    if (isNew) await Deno.remove(run).catch(() => {}); // unless something is in it
   }
 }
 

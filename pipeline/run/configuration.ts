@@ -15,8 +15,10 @@ import {
   STAGES,
 } from "../config.ts";
 import type { Variants } from "../../kernels/variants.ts";
-import { exists, jsonText, writeAtomic } from "./files.ts";
+import { exists, isFolder, jsonText, removeIfThere, writeAtomic } from "./files.ts";
+import { isHeld } from "./lock.ts";
 import { readManifest } from "./manifest.ts";
+import { partsAlone } from "./parts_alone.ts";
 import { VERSION } from "./version.ts";
 
 /** Describes the adapter that a run used. */
@@ -80,11 +82,19 @@ export async function writeRunConfiguration(
   adapter?: AdapterNote,
 ): Promise<void> {
   const versions = { smalltalk: VERSION, deno: Deno.version.deno };
-  const text = jsonText({ configuration, versions, adapter });
+  await restoreConfiguration(run, jsonText({ configuration, versions, adapter }));
+}
+
+/** Gives the text of a run's `config.json`, or null where there is none. */
+export async function configurationText(run: string): Promise<string | null> {
+  return await Deno.readTextFile(`${run}/config.json`).catch(() => null);
+}
+
+/** Gives a run's `config.json` this text, or removes it, where it has another. */
+export async function restoreConfiguration(run: string, text: string | null): Promise<void> {
+  if (await configurationText(run) === text) return;
   const path = `${run}/config.json`;
-  if (await Deno.readTextFile(path).catch(() => null) !== text) {
-    await writeAtomic(path, text, { shared: true });
-  }
+  await (text === null ? removeIfThere(path) : writeAtomic(path, text, { shared: true }));
 }
 
 /**
@@ -127,9 +137,12 @@ function firstStage(name: keyof Configuration): number {
   return Math.max(0, STAGES.findIndex((stage) => FIELDS[name].stages.includes(stage)));
 }
 
-/** Counts the stages up to the last one that left something to go on from; all of them where models were trained. */
-async function stagesReached(run: string): Promise<number> {
-  if ((await trainedFolders(run)).length > 0) return STAGES.length;
+/**
+ * Counts the stages up to the last one that left something to go on from; all of them where models were trained, or parts
+ * that a partition made lie alone.
+ */
+export async function stagesReached(run: string): Promise<number> {
+  if ((await trainedFolders(run)).length > 0 || (await partsAlone(run)).length > 0) return STAGES.length;
   const left = new Set<string>();
   if (await exists(`${run}/manifests`)) {
     for await (const { name } of Deno.readDir(`${run}/manifests`)) left.add(name.replace(/\.json$/, ""));
@@ -143,17 +156,21 @@ async function stagesReached(run: string): Promise<number> {
   return 1 + STAGES.findLastIndex((stage) => left.has(stage));
 }
 
-/** Lists the folders that hold a trained model or a checkpoint of one: the values that it was trained with hold from then on. */
+/**
+ * Lists the folders that hold a trained model or a checkpoint of one, or in which another process is training one: the
+ * values that it was trained with hold from then on.
+ */
 export async function trainedFolders(run: string): Promise<string[]> {
   const folders = ["dense", "dense-steps"];
-  if (await exists(`${run}/experts`)) {
+  if (await isFolder(`${run}/experts`)) {
     for await (const { name } of Deno.readDir(`${run}/experts`)) folders.push(`experts/${name}`);
   }
   const found: string[] = [];
   for (const folder of folders) {
-    const signs = ["config.json", "checkpoints", "lock.json"]; // trained, begun, being trained by another process
-    const there = await Promise.all(signs.map((name) => exists(`${run}/${folder}/${name}`)));
-    if (there.includes(true)) found.push(folder);
+    const there = await Promise.all(
+      ["config.json", "checkpoints"].map((name) => exists(`${run}/${folder}/${name}`)),
+    );
+    if (there.includes(true) || await isHeld(`${run}/${folder}`)) found.push(folder);
   }
   return found;
 }

@@ -113,6 +113,11 @@ export async function removeIfThere(path: string): Promise<void> {
   }
 }
 
+/** Says whether a path is a folder. */
+export async function isFolder(path: string): Promise<boolean> {
+  return await Deno.stat(path).then(({ isDirectory }) => isDirectory, () => false);
+}
+
 /** Says whether a path exists. */
 export async function exists(path: string): Promise<boolean> {
   return await Deno.stat(path).then(() => true, () => false);

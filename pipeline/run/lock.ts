@@ -24,6 +24,8 @@ export type Release = () => Promise<void>;
 
 const FILE = "lock.json";
 const RETRY_MS = 50;
+/** Outlasts others that only look whether a folder is held, in milliseconds. */
+export const GLANCE_MS = 500;
 
 /**
  * Takes the lock of a run folder, made if missing. `shared` holders exclude only exclusive ones: the parts of one stage
@@ -56,6 +58,19 @@ export async function lockRun(
   } catch (error) {
     throw writeError(path, error);
   }
+}
+
+/** Whether a process holds the lock of a folder. Takes it for a moment, so that whoever wants it needs a little patience. */
+export async function isHeld(folder: string): Promise<boolean> {
+  let file: Deno.FsFile;
+  try {
+    file = await Deno.open(`${folder}/${FILE}`);
+  } catch {
+    return false;
+  }
+  const free = await file.tryLock(true);
+  file.close();
+  return !free;
 }
 
 async function isSame(file: Deno.FsFile, path: string): Promise<boolean> {

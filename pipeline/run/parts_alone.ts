@@ -5,7 +5,7 @@
  */
 
 import { STAGES } from "../config.ts";
-import { exists } from "./files.ts";
+import { exists, isFolder } from "./files.ts";
 
 /** Lists the experts whose parts lie here without the partition's manifest and those of its stages; none in a whole run. */
 export async function partsAlone(run: string): Promise<number[]> {
@@ -14,9 +14,7 @@ export async function partsAlone(run: string): Promise<number[]> {
     if (await exists(`${run}/${path}`)) return [];
   }
   const experts: number[] = [];
-  if (!await Deno.stat(`${run}/partition`).then(({ isDirectory }) => isDirectory, () => false)) {
-    return experts;
-  }
+  if (!await isFolder(`${run}/partition`)) return experts;
   for await (const { name } of Deno.readDir(`${run}/partition`)) {
     const [, expert] = /^expert-(\d{2,})$/.exec(name) ?? [];
     if (expert !== undefined && await exists(`${run}/partition/${name}/manifest.json`)) {

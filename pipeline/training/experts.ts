@@ -27,7 +27,7 @@ import {
   writeRunConfiguration,
 } from "../run/configuration.ts";
 import { exists, type FileRecord, hashFile, removeIfThere, removePartials } from "../run/files.ts";
-import { lockRun } from "../run/lock.ts";
+import { GLANCE_MS, lockRun } from "../run/lock.ts";
 import { canonical, commandOf, outputsHash, outputsUnder, readManifest, stageKey } from "../run/manifest.ts";
 import { configurationRemedy, partitionRemedy } from "../run/parts_alone.ts";
 import { conform } from "../run/schema.ts";
@@ -77,7 +77,7 @@ export interface TrainResult {
   batch: number;
   /** Real tokens trained on. */
   tokens: number;
-  /** Mean training NLL per predicted token over the last steps, nats; null where no line of metrics was due. */
+  /** The training loss of the last line of metrics, nats per predicted token; null before there is one. */
   loss: number | null;
   /** Mean NLL per predicted token of the held-out sequences, nats; null where there are none. */
   validationLoss: number | null;
@@ -125,6 +125,7 @@ interface Target {
  */
 export async function trainExpert(expert: number, options: TrainOptions): Promise<TrainResult> {
   const { run } = options;
+  await needConfiguration(run, configurationRemedy);
   return await inRun(options, `train-expert ${expert}`, async (configuration) => {
     const folder = `${run}/partition/${expertFolder(expert)}`;
     const { experts, expertBatch, microBatch, expertRate } = configuration;
@@ -170,6 +171,7 @@ export async function trainExpert(expert: number, options: TrainOptions): Promis
  */
 export async function trainDense(match: "batch" | "steps", options: TrainOptions): Promise<TrainResult> {
   const { run } = options;
+  await needConfiguration(run, partitionRemedy);
   return await inRun(options, `train-dense --match ${match}`, async (configuration) => {
     const tokenize = await readManifest(run, "tokenize");
     if (!tokenize) {
@@ -204,16 +206,17 @@ export async function trainDense(match: "batch" | "steps", options: TrainOptions
 
 /** Reads how many experts a run has, from its configuration. Throws a `RangeError` where it is no run folder. */
 export async function expertsOf(run: string): Promise<number> {
-  return (await needConfiguration(run)).experts;
+  return (await needConfiguration(run, configurationRemedy)).experts;
 }
 
-async function needConfiguration(run: string): Promise<Configuration> {
+async function needConfiguration(
+  run: string,
+  remedy: (run: string) => Promise<string>,
+): Promise<Configuration> {
   const existing = await readRunConfiguration(run);
   if (existing) return existing.configuration;
   throw new RangeError(
-    `Cannot train in "${run}" as it must be a run folder: there is no config.json; ${await configurationRemedy(
-      run,
-    )}`,
+    `Cannot train in "${run}" as it must be a run folder: there is no config.json; ${await remedy(run)}`,
   );
 }
 
@@ -227,7 +230,6 @@ async function inRun(
   describe: (configuration: Configuration) => Promise<Target>,
 ): Promise<TrainResult> {
   const { run, sources = {}, force = false, resume = false } = options;
-  await needConfiguration(run);
   const release = await lockRun(run, task, { shared: true });
   // Values are settled by one process at a time: a second one finds those of the first.
   let releaseSettling: (() => Promise<void>) | undefined;
@@ -242,7 +244,7 @@ async function inRun(
       trained.size === 0 && FIELDS[name].section === "Experts";
     const { configuration, changed } = await resolveRun(run, sources, force || resume, isFree);
     const target = await describe(configuration);
-    releaseOwn = await lockRun(`${run}/${target.folder}`, task);
+    releaseOwn = await lockRun(`${run}/${target.folder}`, task, { patience: GLANCE_MS });
     const settle = async () => {
       if (!options.trial) {
         await writeRunConfiguration(run, configuration, (await readRunConfiguration(run))?.adapter);

@@ -20,7 +20,7 @@ export interface StepMetrics {
   step: number;
   /** Real tokens trained on so far, padding left out. */
   tokens: number;
-  /** Mean NLL per predicted token over the steps since the line before, nats; each step's before its update. */
+  /** Mean over the steps since the line before of each step's mean NLL per predicted token before its update, nats. */
   loss: number;
   /** Learning rate of the step. */
   rate: number;

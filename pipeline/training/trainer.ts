@@ -73,7 +73,10 @@ export interface Trainer {
   readonly steps: number;
   /** Device memory held, in bytes. */
   readonly bytes: number;
-  /** Takes one AdamW step of the given rate. Call {@link Trainer.drain} at least every {@link STEPS_PER_READ} steps. */
+  /**
+   * Takes one AdamW step of the given rate. Throws a `RangeError` where the batch has another shape, and where 64 steps wait
+   * for {@link Trainer.drain}.
+   */
   step(batch: HostBatch, rate: number): void;
   /**
    * Computes the NLL of a batch without learning from it: nats summed over the batch, and the tokens predicted, per model. A
@@ -86,7 +89,7 @@ export interface Trainer {
   weights(): Promise<Weights[]>;
   /** Reads the gradients of the last step, before clipping. */
   gradients(): Promise<Weights[]>;
-  /** Reads everything that a later {@link createTrainer} needs to go on bit for bit. */
+  /** Reads everything that a later {@link createTrainer} needs to go on bit for bit. Take no step until it has ended. */
   state(): Promise<TrainerState>;
   /** Takes one step as {@link Trainer.step} does, and times its kernels. */
   profile(batch: HostBatch, rate: number): Promise<KernelTime[]>;
@@ -309,12 +312,14 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
       return { nll, predicted };
     },
     async drain() {
-      const first = steps - pending.length + 1;
+      const taken = pending;
+      pending = [];
+      const first = steps - taken.length + 1;
       const buffers = await gpu.read(groups.flatMap(({ sums, norms, size }) => [
-        { buffer: sums, bytes: pending.length * batch * size * 4 },
-        { buffer: norms, bytes: pending.length * size * 4 },
+        { buffer: sums, bytes: taken.length * batch * size * 4 },
+        { buffer: norms, bytes: taken.length * size * 4 },
       ]));
-      const results = pending.map(({ predicted }, i): StepResult => {
+      return taken.map(({ predicted }, i): StepResult => {
         const loss = new Float64Array(models);
         const norm = new Float32Array(models);
         groups.forEach((group, g) => {
@@ -331,8 +336,6 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
         });
         return { step: first + i, loss, norm };
       });
-      pending = [];
-      return results;
     },
     weights: () => read(({ bank }) => bank.weights),
     gradients: () => read(({ gradients }) => gradients),

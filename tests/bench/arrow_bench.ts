@@ -10,7 +10,6 @@
  * on the clock and of processor time (all threads), which other processes disturb less.
  */
 
-import { parseArgs } from "@std/cli/parse-args";
 import { createHash } from "node:crypto";
 import {
   arrowBytes,
@@ -20,13 +19,14 @@ import {
   toBatch,
   writeArrowFile,
 } from "../../pipeline/data/arrow.ts";
+import { benchFlags } from "./flags.ts";
 import { median, takeTurns } from "./turns.ts";
 
-const flags = parseArgs(Deno.args, {
-  string: ["rows", "sequence-length", "rounds"],
-  default: { rows: "200000", "sequence-length": "128", rounds: "5" },
+const { rows, "sequence-length": S, rounds } = benchFlags({
+  rows: 200_000,
+  "sequence-length": 128,
+  rounds: 5,
 });
-const rows = Number(flags.rows), S = Number(flags["sequence-length"]);
 const BATCH = 1024;
 
 const batches: RecordBatch[] = [];
@@ -65,7 +65,7 @@ const ways: Record<string, () => unknown> = {
     for await (const batch of readArrow(path)) fromBatch(batch);
   },
 };
-const seconds = await takeTurns(ways, Number(flags.rounds));
+const seconds = await takeTurns(ways, rounds);
 await Deno.remove(folder, { recursive: true });
 
 console.log(`${rows} rows of ${S} tokens, ${(bytes / 1e6).toFixed(1)} MB, Deno ${Deno.version.deno}`);

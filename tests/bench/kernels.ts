@@ -20,7 +20,14 @@ import {
 import { embeddingBackward, embeddingForward, tokenOrder } from "../../kernels/embedding.ts";
 import type { Dispatch, Gpu, GpuBuffer } from "../../kernels/gpu.ts";
 import { layerNormBackward, layerNormForward, layerNormScratch } from "../../kernels/layer_norm.ts";
-import { matmul, matmulTransposed, type Matrix, padded, type Tail } from "../../kernels/matmul.ts";
+import {
+  matmul,
+  matmulTransposed,
+  type Matrix,
+  padded,
+  type Tail,
+  termBlocks,
+} from "../../kernels/matmul.ts";
 import { headedSize, rotaryAngles, rotaryBackward, rotaryForward } from "../../kernels/rotary.ts";
 import { transpose } from "../../kernels/transpose.ts";
 import { weightGradient, weightGradientScratch } from "../../kernels/weight_gradient.ts";
@@ -47,9 +54,9 @@ export interface Kernel {
   /** Plans it. Throws `RangeError` where a tensor does not fit the adapter. */
   plan(gpu: Gpu, t: Tensors, s: Size): Dispatch | Dispatch[];
   /** FLOPs of the plan. */
-  flops(s: Size): number;
+  flops(s: Size, gpu: Gpu): number;
   /** Values of 4 bytes that the plan reads and writes. */
-  values(s: Size): number;
+  values(s: Size, gpu: Gpu): number;
 }
 
 /** Weights that AdamW updates in one measured call, at most: more only takes longer. */
@@ -245,25 +252,36 @@ const ATTENTION: Kernel[] = [
   },
 ];
 
-/** Outputs of a layer's linear parts: QKV, attention output, MLP up, MLP down. */
-const outputs = (s: Size) => [3 * s.hidden, s.hidden, inner(s), s.hidden];
+/** Inputs and outputs of a layer's linear parts: QKV, attention output, MLP up, MLP down. */
+const linears = (s: Size): [inputs: number, outputs: number][] => [
+  [s.hidden, 3 * s.hidden],
+  [s.hidden, s.hidden],
+  [s.hidden, inner(s)],
+  [inner(s), s.hidden],
+];
 const sum = (values: number[]) => values.reduce((a, b) => a + b, 0);
 /** Sums of columns over blocks of 64 rows. */
 const partialSums = (s: Size, columns: number) => Math.ceil(rowsOf(s) / 64) * columns;
+const biases = (s: Size) => sum(linears(s).map(([, outputs]) => outputs));
+/** Sums of the gradients' columns over the blocks of terms that the weights' products take on this device. */
+const blockSums = (s: Size, gpu: Gpu) =>
+  sum(
+    linears(s).map(([n, m]) => m * termBlocks(gpu, { models: 1, m, n, k: rowsOf(s) })),
+  );
 
-/** The weights' gradients, and the biases' beside them; the inputs have one column, since the product is not measured here. */
+/** The weights' gradients, and the biases' beside them. */
 const planBiases: Kernel["plan"] = (gpu, t, s) =>
-  outputs(s).flatMap((columns) =>
+  linears(s).flatMap(([inputs, outputs]) =>
     weightGradient(gpu, {
-      dY: matrix(t, rowsOf(s), columns),
-      x: matrix(t, rowsOf(s), 1),
-      weight: matrix(t, columns, 1),
-      bias: matrix(t, 1, columns),
-      partial: t.floats(weightGradientScratch({ models: 1, rows: rowsOf(s), outputs: columns })),
+      dY: matrix(t, rowsOf(s), outputs),
+      x: matrix(t, rowsOf(s), inputs),
+      weight: matrix(t, outputs, inputs),
+      bias: matrix(t, 1, outputs),
+      partial: t.floats(weightGradientScratch({ models: 1, rows: rowsOf(s), outputs })),
       models: 1,
       rows: rowsOf(s),
-      inputs: 1,
-      outputs: columns,
+      inputs,
+      outputs,
     })
   );
 
@@ -330,9 +348,8 @@ const ROWS: Kernel[] = [
     what: "biases of a layer",
     calls: perLayer,
     plan: planBiases,
-    // At least: some forms of the product leave one block of sums, others one per panel.
-    flops: (s) => sum(outputs(s)),
-    values: (s) => 2 * sum(outputs(s)),
+    flops: blockSums,
+    values: (s, gpu) => blockSums(s, gpu) + biases(s),
   },
 ];
 

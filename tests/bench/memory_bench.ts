@@ -8,9 +8,9 @@
  * freed, and blocks of tokens then lie among the small ones of the tokenizers library and hold their pages.
  */
 
-import { parseArgs } from "@std/cli/parse-args";
 import process from "node:process";
 import { defaultCorpus, runOneStage, type Sources, type Stage } from "../../mod.ts";
+import { benchFlags } from "./flags.ts";
 
 const STAGES: Stage[] = ["corpus", "tokenizer", "tokenize", "train-routers", "score", "assign", "split"];
 const MEASURED: Stage[] = ["tokenize", "score", "assign", "split"];
@@ -90,22 +90,19 @@ if (import.meta.main) {
     console.log(process.resourceUsage().maxRSS);
     Deno.exit(0);
   }
-  const { scale, last } = parseArgs(Deno.args, {
-    string: ["scale", "last"],
-    default: { scale: "8", last: "split" },
-  });
+  const { scale, last } = benchFlags({ scale: 8, last: MEASURED });
   const folder = await Deno.makeTempDir();
   try {
     const peaks = new Map<string, number[]>();
     for (const times of [1, 10]) {
       const input = `${folder}/${times}.jsonl`;
-      await child("corpus", ["write", input, `${Number(scale) * times}`]);
-      for (const stage of STAGES.slice(0, STAGES.indexOf(last as Stage) + 1)) {
+      await child("corpus", ["write", input, `${scale * times}`]);
+      for (const stage of STAGES.slice(0, STAGES.indexOf(last) + 1)) {
         const peak = await child(stage, [stage, `${folder}/run-${times}`, input]);
         if (MEASURED.includes(stage)) peaks.set(stage, [...peaks.get(stage) ?? [], peak]);
       }
     }
-    console.log(`peak resident memory, MiB   ${scale} MiB of text   ${Number(scale) * 10} MiB   ratio`);
+    console.log(`peak resident memory, MiB   ${scale} MiB of text   ${scale * 10} MiB   ratio`);
     for (const [stage, [small, large]] of peaks) {
       const mib = (kib: number) => (kib / 1024).toFixed(0).padStart(13);
       console.log(`${stage.padEnd(26)} ${mib(small)} ${mib(large)}   ${(large / small).toFixed(2)}`);

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { openGpu } from "../../kernels/gpu.ts";
+import { type Gpu, openGpu } from "../../kernels/gpu.ts";
 import type { Dtype } from "../../kernels/storage.ts";
 import type { Variants } from "../../kernels/variants.ts";
 import { forwardFlops, trainingFlops } from "../../pipeline/cost.ts";
@@ -107,7 +107,7 @@ export async function measureSteps(
       scoring: [],
     };
     if (profile && gpu.canProfile) {
-      times.profile = await profileStep(trainer, size, { rounds, roof });
+      times.profile = await profileStep(gpu, trainer, size, { rounds, roof });
     }
     trainer.close();
 
@@ -157,14 +157,15 @@ function computed(flops: number, seconds: number, roof: Roof) {
 }
 
 /** FLOPs and bytes of a step by kernel, from the table. */
-function workOf(label: string, size: Size): { flops: number; bytes: number } {
+function workOf(label: string, size: Size, gpu: Gpu): { flops: number; bytes: number } {
   const uses = KERNELS.filter((kernel) => kernel.label === label);
   const total = (of: "flops" | "values") =>
-    uses.reduce((sum, kernel) => sum + kernel.calls(size) * kernel[of](size), 0);
+    uses.reduce((sum, kernel) => sum + kernel.calls(size) * kernel[of](size, gpu), 0);
   return { flops: total("flops"), bytes: 4 * total("values") };
 }
 
 async function profileStep(
+  gpu: Gpu,
   trainer: Trainer,
   size: Size,
   { rounds, roof }: { rounds: number; roof: Roof },
@@ -188,7 +189,7 @@ async function profileStep(
     ms: total,
     otherThanProducts: 1 - products / total,
     kernels: kernels.toSorted((a, b) => b.ms - a.ms).map((row) => {
-      const { flops, bytes } = workOf(row.kernel, size);
+      const { flops, bytes } = workOf(row.kernel, size, gpu);
       return { ...row, share: row.ms / total, speed: speedOf(row.ms / 1000, flops, bytes, roof) };
     }),
   };

@@ -10,31 +10,27 @@
  * turns; medians of the rounds, of time on the clock and of processor time, which other processes disturb less.
  */
 
-import { parseArgs } from "@std/cli/parse-args";
 import { type Encoding, Tokenizer as Library } from "tokenizers";
 import { defaultCorpus } from "../../pipeline/data/corpus.ts";
 import type { Document } from "../../pipeline/data/readers.ts";
 import { tokenizeDocuments } from "../../pipeline/data/tokenize.ts";
 import { loadTokenizer, trainTokenizer } from "../../pipeline/data/tokenizer.ts";
+import { benchFlags } from "./flags.ts";
 import { median, takeTurns } from "./turns.ts";
 
-const flags = parseArgs(Deno.args, {
-  string: ["vocab-size", "characters", "rounds"],
-  default: { "vocab-size": "1024", characters: "500000", rounds: "7" },
-});
-const documents: Document[] = await Array.fromAsync(defaultCorpus({ characters: Number(flags.characters) }));
+const flags = benchFlags({ "vocab-size": 1024, characters: 500_000, rounds: 7 });
+const documents: Document[] = await Array.fromAsync(defaultCorpus({ characters: flags.characters }));
 const bytes = documents.reduce((sum, { text }) => sum + new TextEncoder().encode(text).length, 0);
 const source = async function* () {
   for (const document of documents) yield await Promise.resolve(document);
 };
-const scratch = await Deno.makeTempDir();
+const folder = await Deno.makeTempDir();
 const tokenizer = await trainTokenizer(source(), {
-  vocabularySize: Number(flags["vocab-size"]),
+  vocabularySize: flags["vocab-size"],
   sample: 10_000_000,
-  scratch,
+  scratch: `${folder}/scratch`,
 });
-const path = `${scratch}/tokenizer.json`;
-await Deno.mkdir(scratch, { recursive: true });
+const path = `${folder}/tokenizer.json`;
 await Deno.writeTextFile(path, tokenizer.json);
 const library = Library.fromString(tokenizer.json);
 
@@ -69,7 +65,9 @@ async function collect(): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, 0));
 }
 
-const seconds = await takeTurns(ways, Number(flags.rounds), collect);
+const seconds = await takeTurns(ways, flags.rounds, collect).finally(() =>
+  Deno.remove(folder, { recursive: true })
+);
 
 console.log(
   `${

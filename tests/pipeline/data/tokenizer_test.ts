@@ -1,7 +1,8 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertFalse, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import { Tokenizer as Library } from "tokenizers";
 import {
+  byteSymbols,
   EOS_TOKEN,
   loadTokenizer,
   type Tokenizer,
@@ -186,5 +187,34 @@ Deno.test("loadTokenizer() never makes EOS of text that spells it, be it a speci
   Deno.writeTextFileSync(`${folder}/a.json`, tokenizerJson(model, { added_tokens: [eos] }));
   const tokenizer = await loadTokenizer(`${folder}/a.json`, { eos: "🦙end" });
   assertEquals((await tokenizer.encode(["x 🦙end y"])).map((ids) => [...ids].includes(1)), [false]);
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("loadTokenizer() makes no special token of text that spells it once it is normalised", async () => {
+  const folder = await Deno.makeTempDir();
+  const words = { type: "WordLevel", vocab: { "[UNK]": 0, "</s>": 1 }, unk_token: "[UNK]" };
+  const bytes = {
+    type: "BPE",
+    vocab: Object.fromEntries([...byteSymbols(), "</s>"].map((symbol, id) => [symbol, id])),
+    merges: [],
+  };
+  const level = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true };
+  const lower = { pre_tokenizer: { type: "WhitespaceSplit" }, normalizer: { type: "Lowercase" } };
+  const composed = { pre_tokenizer: level, normalizer: { type: "NFC" } };
+  const formats: [model: object, rest: object, id: number, content: string, text: string][] = [
+    [words, lower, 2, "[mask]", "x [MASK] y"],
+    [bytes, composed, 257, "[mas\u00c5]", "x [mas\u212b] y"], // the sign for angstrom becomes a letter
+  ];
+  for (const [model, rest, id, content, text] of formats) {
+    const token = { id, content, single_word: false, lstrip: false, rstrip: false, special: true };
+    const json = tokenizerJson(model, { ...rest, added_tokens: [{ ...token, normalized: true }] });
+    Deno.writeTextFileSync(`${folder}/a.json`, json);
+    const tokenizer = await loadTokenizer(`${folder}/a.json`);
+    const [ids, plain] = await tokenizer.encode([text, `x ${content} y`]);
+    assertFalse(ids.includes(id) || plain.includes(id));
+    const alone = await Library.fromString(json).encode(text, null, { addSpecialTokens: false });
+    assert(alone.getIds().includes(id)); // the library would make one of it
+    assertEquals(tokenizer.json, json);
+  }
   await Deno.remove(folder, { recursive: true });
 });

@@ -78,6 +78,19 @@ Deno.test("claimsOf() says no where a run does not", () => {
   assertEquals(find(claims, "short prefix").holds, false);
 });
 
+Deno.test("claimsOf() says where curves cross, and which model is ahead on all held-out text, as samples may differ", () => {
+  const here = (tokensPerExpert: number | null, difference: number) =>
+    find(
+      claimsOf(evaluation(), PARTITION, COST, { tokensPerExpert, trained: 4000, difference }),
+      "curve stays below",
+    ).here;
+  const ahead = "0.100 nats per token ahead on all held-out text at the end";
+  assertEquals(here(2000, -0.1), `2,000 of 4,000; the mixture is ${ahead}`);
+  assertEquals(here(2000, 0.1), `2,000 of 4,000; the dense model is ${ahead}`);
+  assertEquals(here(null, 0.1), `not within 4,000; the dense model is ${ahead}`);
+  assertEquals(here(null, -0.1), `not within 4,000; the mixture is ${ahead}`);
+});
+
 Deno.test("crossingOf() finds from where on the mixture stays below", () => {
   const curve = (...losses: number[]) => losses.map((loss, i) => ({ tokens: 100 * (i + 1), loss }));
   const dense = curve(5, 4, 3, 2);

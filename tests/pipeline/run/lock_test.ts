@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes } from "@std/assert";
 import { exists } from "../../../pipeline/run/files.ts";
-import { lockRun } from "../../../pipeline/run/lock.ts";
+import { isHeld, lockRun } from "../../../pipeline/run/lock.ts";
 
 async function withRun(test: (run: string) => Promise<void>): Promise<void> {
   const folder = await Deno.makeTempDir();
@@ -57,6 +57,20 @@ Deno.test("lockRun() takes a run whose owner was killed, and removes its file at
     await release();
     await release();
     assertFalse(await exists(`${run}/lock.json`));
+  }));
+
+Deno.test("isHeld() says whether a process holds the lock, be its file there or not", () =>
+  withRun(async (run) => {
+    assertFalse(await isHeld(run));
+    const child = await holder(run);
+    assert(await isHeld(run));
+    child.kill("SIGKILL");
+    await child.status;
+    assert(await exists(`${run}/lock.json`));
+    assertFalse(await isHeld(run));
+    const release = await lockRun(run, "partition");
+    assert(await isHeld(run));
+    await release();
   }));
 
 Deno.test("lockRun() lets shared holders work side by side, and no exclusive one beside them", () =>

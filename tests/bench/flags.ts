@@ -1,0 +1,36 @@
+/** Reads the flags of the small benchmarks: whole numbers, and names out of a list. */
+
+import { parseArgs } from "@std/cli/parse-args";
+
+/** What a flag takes unless it is given: a whole number of at least 1, or the last of the names that it may be. */
+type Flag = number | readonly string[];
+type Value<F extends Flag> = F extends number ? number : F extends readonly (infer Name)[] ? Name : never;
+
+/** Gives a value per flag. The process ends with code 2 on a flag or a value that may not be. */
+export function benchFlags<Flags extends Record<string, Flag>>(
+  flags: Flags,
+): { [Name in keyof Flags]: Value<Flags[Name]> } {
+  const fail = (message: string): never => {
+    console.error(`error: Cannot measure as ${message}`);
+    Deno.exit(2);
+  };
+  const names = Object.keys(flags);
+  const given: Record<string, unknown> = parseArgs(Deno.args, {
+    string: names,
+    unknown: (flag) => fail(`its flags are ${names.map((name) => `--${name}`).join(", ")}: ${flag} is none`),
+  });
+  const valueOf = (name: string, flag: Flag) => {
+    const text = given[name];
+    if (typeof flag === "number") {
+      if (text === undefined) return flag;
+      if (Number.isSafeInteger(Number(text)) && Number(text) >= 1) return Number(text);
+      return fail(`--${name} must be a whole number of at least 1: it is ${JSON.stringify(text)}`);
+    }
+    if (text === undefined) return flag.at(-1);
+    return flag.find((choice) => choice === text) ??
+      fail(`--${name} must be one of ${flag.join(", ")}: it is ${JSON.stringify(text)}`);
+  };
+  return Object.fromEntries(names.map((name) => [name, valueOf(name, flags[name])])) as {
+    [Name in keyof Flags]: Value<Flags[Name]>;
+  };
+}
