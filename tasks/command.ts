@@ -140,6 +140,12 @@ async function readArguments(task: Task, args: string[]): Promise<Omit<Call, "si
   const flags = Object.keys(byFlag);
   const booleans = flags.filter((flag) => byFlag[flag].field.type === "boolean");
   const texts = flags.filter((flag) => !booleans.includes(flag));
+  for (const [, flag, value] of args.map((arg) => /^--([^=]+)=(.*)$/s.exec(arg) ?? [])) {
+    if (value === undefined || !booleans.includes(flag) || /^(true|false)$/.test(value)) continue;
+    throw new TypeError(
+      `Cannot use --${flag} as it takes no value but true or false: it is "${value}"; leave it out for no`,
+    );
+  }
   const { filled, emptied } = withoutEmpty(args, texts);
   const parsed: Record<string, unknown> & { _: (string | number)[] } = parseArgs(joinValues(filled, texts), {
     string: [...texts, "_"],
@@ -233,6 +239,9 @@ function fromHere(path: string): string {
   return asTyped ? path : resolve(here, path);
 }
 
+/** Width of the column of flags in a help text; longer ones take a line of their own. */
+const HELP_COLUMN = 28;
+
 /** Writes a task's help from the table. */
 export function helpOf(task: Task): string {
   const rows: [section: string, left: string, right: string][] = [];
@@ -247,9 +256,11 @@ export function helpOf(task: Task): string {
   const positional = task.positional ? ` ${task.positional}` : "";
   const body = sections.map((section) =>
     `${section}\n` +
-    rows.filter((row) => row[0] === section).map(([, left, right]) => `  ${left.padEnd(28)} ${right}`).join(
-      "\n",
-    )
+    rows.filter((row) => row[0] === section).map(([, left, right]) =>
+      left.length > HELP_COLUMN
+        ? `  ${left}\n${" ".repeat(HELP_COLUMN + 3)}${right}`
+        : `  ${left.padEnd(HELP_COLUMN)} ${right}`
+    ).join("\n")
   );
   return [`Usage: deno task ${task.name}${positional} [flags]`, task.about, ...body].join("\n\n");
 }

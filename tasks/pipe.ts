@@ -57,13 +57,13 @@ export async function peekExperts(
   return { experts, batches: ReadableStream.from(all()) };
 }
 
-/** Writes batches to the file `output` (IPC file format), or to standard output (IPC stream) where it is "". */
+/** Writes batches to the file `output` (IPC file format), or to standard output (IPC stream) where it is "" or "-". */
 export async function arrowOutput(
   batches: ReadableStream<RecordBatch>,
   output: string,
   signal: AbortSignal,
 ): Promise<void> {
-  if (output) {
+  if (output && output !== "-") {
     const { rows } = await writeArrowFile(output, batches);
     return console.error(`${output}: ${rows} rows`);
   }

@@ -88,12 +88,15 @@ function eventLine(event: Exclude<PartitionEvent, { type: "progress" }>): string
       return roundLine(event);
     case "stage": {
       const counts = Object.entries(COUNTS).filter(([name]) => event.result?.[name] !== undefined);
-      const text = counts.map(([name, unit]) => `${Number(event.result![name]).toLocaleString("en")} ${unit}`)
-        .join(", ");
+      const text = counts.map(([name, unit]) => counted(Number(event.result![name]), unit)).join(", ");
       const seconds = event.seconds === undefined ? "" : ` (${event.seconds.toFixed(1)} s)`;
       return `${event.stage.padEnd(14)} ${event.state}${text && `: ${text}`}${seconds}`;
     }
   }
+}
+
+function counted(count: number, unit: string): string {
+  return `${count.toLocaleString("en")} ${count === 1 ? unit.replace(/ies$/, "y").replace(/s$/, "") : unit}`;
 }
 
 /** What is told of a stage's result. */

@@ -24,6 +24,9 @@ if (import.meta.main) {
     name: "report",
     about: "Writes what a run did as one HTML page with plots, from whatever its folder holds.",
     run: async ({ options, signal, onEvent }) => {
+      if (options.output === "-") {
+        throw new RangeError("Cannot write the report as --output must name a file: it is -");
+      }
       const result = await report({
         run: options.run,
         output: options.output || undefined,

@@ -17,8 +17,10 @@ if (import.meta.main) {
     run: async (call) => {
       const { paths, sources, options } = call;
       if (paths.length === 0) return await runStageTask("tokenizer", call);
-      if (!options.output) {
-        throw new RangeError("Cannot write the tokenizer as --output must name a file: it is not given");
+      if (!options.output || options.output === "-") {
+        throw new RangeError(
+          `Cannot write the tokenizer as --output must name a file: it is ${options.output || "not given"}`,
+        );
       }
       const configuration = resolveConfiguration(sources);
       const { json, vocabulary } = await trainTokenizer(

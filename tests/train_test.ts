@@ -1,5 +1,12 @@
 /** Trains experts and dense baselines as a user does, in run folders. */
-import { assert, assertEquals, assertFalse, assertNotEquals, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertFalse,
+  assertMatch,
+  assertNotEquals,
+  assertStringIncludes,
+} from "@std/assert";
 import { loadCheckpoint, saveCheckpoint } from "../pipeline/model/checkpoint.ts";
 import { exists } from "../pipeline/run/files.ts";
 import { randomBits } from "../pipeline/data/random.ts";
@@ -42,6 +49,10 @@ async function copy(from: string, to: string): Promise<void> {
     if (isDirectory) await copy(`${from}/${name}`, `${to}/${name}`);
     else await Deno.copyFile(`${from}/${name}`, `${to}/${name}`);
   }
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  return await exists(folder) ? (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name) : [];
 }
 
 /** Waits until a path exists. */
@@ -127,7 +138,7 @@ Deno.test("train-expert in a folder with its part, the tokenizer and the configu
     );
   }));
 
-Deno.test("experts and dense models killed at random moments and run again end with the bytes of undisturbed ones", () =>
+Deno.test("experts and dense models killed, or interrupted, at random moments and run again end with the bytes of undisturbed ones", () =>
   inFolder(async (folder) => {
     const models: [name: string, args: string[], place: string][] = [
       ["train-expert", ["--expert", "0"], "experts/expert-00"],
@@ -159,15 +170,15 @@ Deno.test("experts and dense models killed at random moments and run again end w
           const share =
             Number(randomBits(1, `kill ${tries} ${i}`, BigUint64Array.of(BigInt(attempt))[0]) % 1000n) / 1000;
           let ended = false;
-          const kill = () => ended || child.kill("SIGKILL");
+          const kill = () => ended || child.kill(attempt < 2 ? "SIGKILL" : "SIGINT");
           const timer = attempt < 3 ? setTimeout(kill, durations[i] * share) : undefined;
           // Once per model: when it is locked and nothing of it is written.
           if (tries === 0 && attempt === 0) untilThere(`${run}/${place}/lock.json`).then(kill);
           child.status.then(() => ended = true);
           const { signal, code, stderr } = await child.output();
           clearTimeout(timer);
-          if (signal === "SIGKILL") {
-            kills++;
+          if (signal !== null || code === 130) {
+            if (attempt < 2) kills++;
             continue;
           }
           const text = new TextDecoder().decode(stderr);
@@ -181,6 +192,26 @@ Deno.test("experts and dense models killed at random moments and run again end w
     }
     assert(kills >= KILLS, `only ${kills} of ${KILLS} trainings were killed before their end`);
     assert(resumed > 0, "no training went on from a checkpoint");
+  }));
+
+Deno.test("what an interruption leaves beside the regular checkpoints is gone in the end", () =>
+  inFolder(async (folder) => {
+    const [run, undisturbed] = [`${folder}/run`, `${folder}/undisturbed`];
+    for (const place of [run, undisturbed]) await copy(await partitioned(), place);
+    const args = ["--expert", "0", ...BRIEF, "--expert-steps", "200", "--checkpoint-every", "0"];
+    await succeed("train-expert", ["--run", undisturbed, ...args]);
+    for (let kept = ""; kept === "";) {
+      const child = taskCommand("train-expert", ["--run", run, ...args], { stdout: "null" }).spawn();
+      untilThere(`${run}/metrics/expert-00.jsonl`).then(() => child.kill("SIGINT"));
+      const { code, stderr } = await child.output();
+      assertEquals(code, 130, new TextDecoder().decode(stderr));
+      kept = [...await namesIn(`${run}/experts/expert-00/checkpoints`)].join();
+      assertMatch(kept, /^(step-0000\d{4}\.safetensors)?$/);
+    }
+    const { err } = await succeed("train-expert", ["--run", run, ...args]);
+    assertStringIncludes(err, "goes on after step");
+    assertEquals(await namesIn(`${run}/experts/expert-00/checkpoints`), []);
+    assertEquals(await hashes(run), await hashes(undisturbed));
   }));
 
 Deno.test("train-expert skips what is up to date, keeps the last checkpoints and refuses other values", () =>

@@ -14,7 +14,7 @@ import type { Checkpoint, Routers } from "../model/checkpoint.ts";
 import { type ModelConfig, parameterCount } from "../model/config.ts";
 import { createScorer, type Scorer } from "../model/scorer.ts";
 import { resample } from "./bootstrap.ts";
-import type { Baseline, Evaluation } from "./evaluation.ts";
+import { type Baseline, type Evaluation, EVALUATION_FORMAT } from "./evaluation.ts";
 import { type Kept, route, type Routed } from "./routes.ts";
 import { blocks, rowsPerPass } from "./rows.ts";
 import { createTables, summarize } from "./tables.ts";
@@ -105,7 +105,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const { width, byDocument: { nll, tokens } } = tables;
   const draws = await resample({ nll, tokens, columns: width }, { resamples, seed, signal });
   return {
-    format: 1,
+    format: EVALUATION_FORMAT,
     prefix,
     experts: experts.length,
     documents: routed.documents,

@@ -79,6 +79,8 @@ export interface PrefixScore {
   low: number;
   /** Upper end. */
   high: number;
+  /** The mixture so routed against every baseline. */
+  gains: Gain[];
   /** Share of the sequences that goes where M tokens send it. */
   agreement: number;
 }
@@ -86,7 +88,7 @@ export interface PrefixScore {
 /** Result of {@linkcode evaluate}: what `evaluation.json` holds. */
 export interface Evaluation {
   /** Version of this layout. */
-  format: 1;
+  format: 2;
   /** Tokens of the routing prefix, M. */
   prefix: number;
   /** E. */
@@ -123,3 +125,6 @@ export interface Evaluation {
     routerParameters: number;
   };
 }
+
+/** Version of the layout of `evaluation.json`. */
+export const EVALUATION_FORMAT: Evaluation["format"] = 2;

@@ -31,7 +31,7 @@ import {
 import { partitionRemedy } from "../run/parts_alone.ts";
 import { makeStage, needStage, type PartitionEvent, reuseStage } from "../run/work.ts";
 import { checkShape, checkTokenizer, evaluate, type ModelLoader, RESAMPLES } from "./evaluate.ts";
-import type { Baseline, Evaluation } from "./evaluation.ts";
+import { type Baseline, type Evaluation, EVALUATION_FORMAT } from "./evaluation.ts";
 
 /** Says what to evaluate and how. */
 export interface EvaluateRunOptions {
@@ -91,6 +91,7 @@ export async function evaluateRun(
 
     const device = gpu;
     const settings = {
+      format: EVALUATION_FORMAT,
       prefix: configuration.prefix,
       resamples,
       seed: configuration.seed,

@@ -5,7 +5,7 @@
  */
 
 import { percentileInterval } from "./bootstrap.ts";
-import type { Baseline, Evaluation, Score, Way } from "./evaluation.ts";
+import type { Baseline, Evaluation, Gain, Score, Way } from "./evaluation.ts";
 import type { Kept, Routed } from "./routes.ts";
 
 /** Sums over the sequences of one kind: of a document, a source or a segment. */
@@ -102,18 +102,21 @@ export function summarize(
     };
   };
   const scores = byWay(ways, (way) => scoreOf(columns[way]!));
+  const gainsOf = (column: number): Gain[] => {
+    const [own, { nllPerToken }] = [drawn(column), scoreOf(column)];
+    return baselines.map((baseline) => {
+      const other = drawn(columns[baseline]!);
+      const percent = gain(nllPerToken, scores[baseline]!.nllPerToken);
+      return { baseline, percent, ...percentileInterval(own.map((nll, draw) => gain(nll, other[draw]))) };
+    });
+  };
   const perplexity = (sums: Sums, kind: number, way: Way) =>
     Math.exp(sums.nll[kind * width + columns[way]!] / sums.tokens[kind]);
   const gain = (mixture: number, baseline: number) => 100 * (1 - Math.exp(mixture - baseline));
-  const mixture = drawn(columns.mixture!);
 
   return {
     scores,
-    gains: baselines.map((baseline) => {
-      const other = drawn(columns[baseline]!);
-      const percent = gain(scores.mixture!.nllPerToken, scores[baseline]!.nllPerToken);
-      return { baseline, percent, ...percentileInterval(mixture.map((nll, draw) => gain(nll, other[draw]))) };
-    }),
+    gains: gainsOf(columns.mixture!),
     sources: [...routed.sources.entries()].sort(([, a], [, b]) => a < b ? -1 : 1).map(([kind, source]) => ({
       source,
       documents: routed.documentsOf[kind],
@@ -138,7 +141,7 @@ export function summarize(
     }),
     prefixes: routed.prefixes.map((prefix, column) => {
       const { perplexity, low, high } = scoreOf(column);
-      return { prefix, perplexity, low, high, agreement: agreement[column] };
+      return { prefix, perplexity, low, high, gains: gainsOf(column), agreement: agreement[column] };
     }),
   };
 }

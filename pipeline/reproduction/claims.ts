@@ -110,7 +110,9 @@ export function claimsOf(
     holds: Math.min(...shares) >= 1 / (4 * experts),
   });
   if (scores.dense) {
-    const enough = prefixes.filter(({ high }) => high < scores.dense!.perplexity).map(({ prefix }) => prefix);
+    const beats = ({ gains }: typeof prefixes[0]) =>
+      gains.some(({ baseline, low }) => baseline === "dense" && low > 0);
+    const enough = prefixes.filter(beats).map(({ prefix }) => prefix);
     claims.push({
       claim: "A short prefix routes well enough to beat the dense model",
       paper: "32 tokens, for routers trained with 256",
@@ -209,6 +211,13 @@ const signed = (percent: number): string => `${percent.toFixed(1)}%`.replace("-"
 const percentOf = (share: number): string => `${(100 * share).toFixed(1)}%`;
 const thousands = (value: number): string => value.toLocaleString("en");
 const megabytes = (bytes: number): string => `${(bytes / 1e6).toPrecision(2)} MB`;
+
+/** What a verdict takes, where the claim does not say it. */
+export const VERDICTS =
+  'What "yes" takes: a gain whose 95% interval (bootstrap over documents, both models on the same draws) excludes zero; for the ' +
+  "short prefix, such a gain over the first dense model with an eighth of the routers' prefix or less; on every segment a lower " +
+  "perplexity, without an interval; shares of at least a quarter of an equal one; no expert with 5% more tokens than the mean; " +
+  "routing below random beyond both intervals, and nearer to the best expert in nats.";
 
 /** Writes the claims as a Markdown table. */
 export function claimsMarkdown(claims: readonly Claim[]): string {

@@ -23,6 +23,7 @@ import {
   type Crossing,
   crossingOf,
   type CurvePoint,
+  VERDICTS,
 } from "./claims.ts";
 import { type RateSearch, searchRate } from "./search.ts";
 
@@ -185,7 +186,7 @@ export function reproductionMarkdown({ claims, search, trialShare, models }: Rep
     `| ${label} | ${steps.toLocaleString("en")} × ${batch} | ${tokens.toLocaleString("en")} | ${rate} | ${
       trials(name)
     } |\n`;
-  return claimsMarkdown(claims) + "\n" +
+  return claimsMarkdown(claims) + "\n" + `${VERDICTS}\n\n` +
     `| model | steps × batch | real tokens | peak rate | held-out loss by rate, in trials of 1/${
       Math.round(1 / trialShare)
     } of the steps |\n` +

@@ -163,6 +163,8 @@ async function inRun<Result>(
       }
       return gpu;
     };
+    // Before the stages that need none: a wish that cannot be had should not take their time.
+    if (adapter || Object.keys(variants ?? {}).length > 0) await open();
     const readStandardInput = (sources.flags?.input ?? sources.file?.input ?? []).includes("-");
     const work = {
       readStandardInput,

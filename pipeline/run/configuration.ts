@@ -43,11 +43,16 @@ export interface RunConfiguration {
 
 /**
  * Reads configuration values from a JSON file: the fields themselves, or a run's `config.json`. Throws a `SyntaxError` where it
- * is no JSON object.
+ * is no JSON object, or holds something else.
  */
 export async function readConfiguration(path: string): Promise<Partial<Configuration>> {
   const object = await readObject(path);
-  return (isObject(object.configuration) ? object.configuration : object) as Partial<Configuration>;
+  const values = isObject(object.configuration) ? object.configuration : object;
+  const unknown = Object.keys(values).find((name) => !Object.hasOwn(FIELDS, name));
+  if (unknown === undefined) return values;
+  throw new SyntaxError(
+    `Cannot read "${path}" as it must hold values of a configuration, as a run's config.json does: "${unknown}" is none`,
+  );
 }
 
 /** Reads a run's `config.json`, or null where there is none. */

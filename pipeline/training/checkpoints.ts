@@ -23,13 +23,15 @@ export interface CheckpointContext {
   loss: number | null;
   /** Held-out loss of the last validation; null before the first. */
   validationLoss: number | null;
+  /** Set where it was not due, but the training was interrupted: it is removed once something follows it. */
+  interrupted?: true;
   /** Steps at which training went on under other values, with the key before. */
   resumed: { step: number; key: string }[];
 }
 
-/** Gives the name of the checkpoint after `step` steps. */
-function checkpointName(step: number): string {
-  return `step-${String(step).padStart(8, "0")}.safetensors`;
+/** Gives the path of the checkpoint after `step` steps. */
+export function checkpointPath(folder: string, step: number): string {
+  return `${folder}/step-${String(step).padStart(8, "0")}.safetensors`;
 }
 
 /** Lists the checkpoints of a folder, the latest first. */
@@ -42,18 +44,21 @@ async function listCheckpoints(folder: string): Promise<string[]> {
   return names.sort((a, b) => byNumber(b, a)).map((name) => `${folder}/${name}`);
 }
 
-/** Writes a checkpoint, then removes all but the last `keep`. */
+/** Writes a checkpoint and gives its path. */
 export async function saveCheckpointState(
   folder: string,
   model: ModelConfig,
   { trainer, tokens, losses }: TrainingState,
   context: CheckpointContext,
-  keep: number,
 ): Promise<string> {
-  const path = `${folder}/${checkpointName(trainer.step)}`;
+  const path = checkpointPath(folder, trainer.step);
   await saveTrainerState(path, model, trainer, { tokens, losses, ...context });
-  for (const old of (await listCheckpoints(folder)).slice(keep)) await removeIfThere(old);
   return path;
+}
+
+/** Removes all checkpoints but the last `keep`. */
+export async function removeOldCheckpoints(folder: string, keep: number): Promise<void> {
+  for (const old of (await listCheckpoints(folder)).slice(keep)) await removeIfThere(old);
 }
 
 /** Loads the latest checkpoint that `accepts` its context; damaged ones and those of another shape are passed over. */

@@ -33,7 +33,13 @@ import { configurationRemedy, partitionRemedy } from "../run/parts_alone.ts";
 import { conform } from "../run/schema.ts";
 import { VERSION } from "../run/version.ts";
 import { type Made, makeStage, type PartitionEvent, recordTime, reuseStage } from "../run/work.ts";
-import { type CheckpointContext, loadCheckpointState, saveCheckpointState } from "./checkpoints.ts";
+import {
+  type CheckpointContext,
+  checkpointPath,
+  loadCheckpointState,
+  removeOldCheckpoints,
+  saveCheckpointState,
+} from "./checkpoints.ts";
 import { cosineRate } from "./schedule.ts";
 import { LossNotFiniteError, trainModel } from "./train.ts";
 
@@ -606,6 +612,11 @@ async function makeModel(
   let metricsBytes = saved?.context.metricsBytes ?? 0;
   await log.truncate(metricsBytes);
   await log.seek(metricsBytes, Deno.SeekMode.Start);
+  let undue = saved?.context.interrupted && checkpointPath(states, saved.state.trainer.step);
+  const removeUndue = async () => {
+    if (undue) await removeIfThere(undue);
+    undue = undefined;
+  };
   let lastSaved = saved ? `${states} holds that of step ${saved.state.trainer.step}` : "";
   const result = {
     folder,
@@ -643,7 +654,7 @@ async function makeModel(
         await recordTime(run, { stage, step: line.step, seconds, tokensPerSecond });
         [lastTime, lastTokens] = [now, line.tokens];
       },
-      onCheckpoint: async (state) => {
+      onCheckpoint: async (state, { interrupted }) => {
         const context: CheckpointContext = {
           key: stateKey,
           settings: { code: VERSION, ...settings },
@@ -651,16 +662,15 @@ async function makeModel(
           metricsBytes,
           loss: result.loss,
           validationLoss: result.validationLoss,
+          ...(interrupted ? { interrupted } : {}),
           resumed,
         };
         await log.syncData();
-        lastSaved = `${await saveCheckpointState(
-          states,
-          model,
-          state,
-          context,
-          keep,
-        )} is the last good checkpoint`;
+        const path = await saveCheckpointState(states, model, state, context);
+        lastSaved = `${path} is the last good checkpoint`;
+        if (undue !== path) await removeUndue();
+        if (interrupted) undue = path;
+        else await removeOldCheckpoints(states, keep);
       },
       onStep: ({ step, loss, rate }) =>
         emit({
@@ -681,6 +691,7 @@ async function makeModel(
     const outputs: Record<string, FileRecord> = {};
     for (const [file, record] of Object.entries(records)) outputs[`${folder}/${file}`] = record;
     outputs[metrics.slice(run.length + 1)] = await hashFile(metrics);
+    await removeUndue();
     return { outputs, result: { ...result } };
   } catch (error) {
     if (!(error instanceof LossNotFiniteError)) throw error;

@@ -72,8 +72,8 @@ export interface TrainModelOptions extends AdamwSettings {
   checkpointEvery?: number;
   /** Called with every line of metrics. */
   onMetrics?(metrics: StepMetrics): Promise<void> | void;
-  /** Called at a checkpoint, and when `signal` ends the training early. */
-  onCheckpoint?(state: TrainingState): Promise<void>;
+  /** Called at a checkpoint, and when `signal` ends the training where none is due. */
+  onCheckpoint?(state: TrainingState, event: { interrupted: boolean }): Promise<void>;
   /** Called as steps finish. */
   onStep?(progress: { step: number; steps: number; loss: number; rate: number; tokens: number }): void;
   /** Stops between steps, after a checkpoint. */
@@ -155,9 +155,11 @@ export async function trainModel(options: TrainModelOptions): Promise<Weights> {
         if (validates(step)) metrics.validationLoss = await meanNll(trainer, validation!, batch, length);
         await options.onMetrics?.(metrics);
       }
-      if (checkpoints(step)) await options.onCheckpoint!(await state());
+      if (checkpoints(step)) await options.onCheckpoint!(await state(), { interrupted: false });
       if (signal?.aborted) {
-        if (!checkpoints(step) && step < steps) await options.onCheckpoint?.(await state());
+        if (!checkpoints(step) && step < steps) {
+          await options.onCheckpoint?.(await state(), { interrupted: true });
+        }
         signal.throwIfAborted();
       }
     }

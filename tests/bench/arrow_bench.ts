@@ -22,11 +22,14 @@ import {
 import { benchFlags } from "./flags.ts";
 import { median, takeTurns } from "./turns.ts";
 
-const { rows, "sequence-length": S, rounds } = benchFlags({
-  rows: 200_000,
-  "sequence-length": 128,
-  rounds: 5,
-});
+const { rows, "sequence-length": S, rounds } = benchFlags(
+  "Measures how fast token shards are written and read.",
+  {
+    rows: 200_000,
+    "sequence-length": 128,
+    rounds: 5,
+  },
+);
 const BATCH = 1024;
 
 const batches: RecordBatch[] = [];

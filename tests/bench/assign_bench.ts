@@ -13,6 +13,7 @@
 import process from "node:process";
 import { type RecordBatch, toBatch } from "../../pipeline/data/arrow.ts";
 import { assign, assignBalanced } from "../../pipeline/routing/assign.ts";
+import { benchFlags } from "./flags.ts";
 
 const EXPERTS = 32;
 const SIZES = [10_000, 30_000, 100_000, 300_000, 1_000_000];
@@ -126,7 +127,7 @@ async function measure(way: Way, rows: number): Promise<Measured> {
 
 async function inOwnProcess(name: string, rows: number): Promise<Measured> {
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", import.meta.url, name, String(rows)],
+    args: ["run", import.meta.url, "--child", name, String(rows)],
   }).output();
   if (!success) throw new Error(new TextDecoder().decode(stderr));
   return JSON.parse(new TextDecoder().decode(stdout));
@@ -154,7 +155,9 @@ async function main() {
 }
 
 if (import.meta.main) {
-  const [name, rows] = Deno.args;
-  if (rows === undefined) await main();
-  else console.log(JSON.stringify(await measure(WAYS[name], Number(rows))));
+  const [child, name, rows] = Deno.args;
+  if (child !== "--child") {
+    benchFlags("Measures the time and memory of handing out up to a million sequences to 32 experts.", {});
+    await main();
+  } else console.log(JSON.stringify(await measure(WAYS[name], Number(rows))));
 }

@@ -6,8 +6,12 @@ import { parseArgs } from "@std/cli/parse-args";
 type Flag = number | readonly string[];
 type Value<F extends Flag> = F extends number ? number : F extends readonly (infer Name)[] ? Name : never;
 
-/** Gives a value per flag. The process ends with code 2 on a flag or a value that may not be. */
+/**
+ * Gives a value per flag. The process ends with code 2 on a flag or a value that may not be, and after the help where that is
+ * asked for: `about` says what is measured.
+ */
 export function benchFlags<Flags extends Record<string, Flag>>(
+  about: string,
   flags: Flags,
 ): { [Name in keyof Flags]: Value<Flags[Name]> } {
   const fail = (message: string): never => {
@@ -15,9 +19,20 @@ export function benchFlags<Flags extends Record<string, Flag>>(
     Deno.exit(2);
   };
   const names = Object.keys(flags);
+  if (Deno.args.includes("--help")) {
+    const line = (name: string) => {
+      const flag = flags[name];
+      return typeof flag === "number"
+        ? `  --${name} N  (default ${flag})`
+        : `  --${name} ${flag.join("|")}  (default ${flag.at(-1)})`;
+    };
+    console.log([about, ...names.map(line), "  --help  print this"].join("\n"));
+    Deno.exit(0);
+  }
   const given: Record<string, unknown> = parseArgs(Deno.args, {
     string: names,
-    unknown: (flag) => fail(`its flags are ${names.map((name) => `--${name}`).join(", ")}: ${flag} is none`),
+    unknown: (flag) =>
+      fail(`its flags are ${[...names, "help"].map((name) => `--${name}`).join(", ")}: ${flag} is none`),
   });
   const valueOf = (name: string, flag: Flag) => {
     const text = given[name];

@@ -90,7 +90,10 @@ if (import.meta.main) {
     console.log(process.resourceUsage().maxRSS);
     Deno.exit(0);
   }
-  const { scale, last } = benchFlags({ scale: 8, last: MEASURED });
+  const { scale, last } = benchFlags(
+    "Measures the peak memory of the streaming stages, on so many MiB of text and ten times as much.",
+    { scale: 8, last: MEASURED },
+  );
   const folder = await Deno.makeTempDir();
   try {
     const peaks = new Map<string, number[]>();

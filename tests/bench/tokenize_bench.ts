@@ -18,7 +18,10 @@ import { loadTokenizer, trainTokenizer } from "../../pipeline/data/tokenizer.ts"
 import { benchFlags } from "./flags.ts";
 import { median, takeTurns } from "./turns.ts";
 
-const flags = benchFlags({ "vocab-size": 1024, characters: 500_000, rounds: 7 });
+const flags = benchFlags(
+  "Compares tokenizing with what the tokenizers library reaches alone.",
+  { "vocab-size": 1024, characters: 500_000, rounds: 7 },
+);
 const documents: Document[] = await Array.fromAsync(defaultCorpus({ characters: flags.characters }));
 const bytes = documents.reduce((sum, { text }) => sum + new TextEncoder().encode(text).length, 0);
 const source = async function* () {

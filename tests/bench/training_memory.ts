@@ -7,6 +7,7 @@
  *   deno task bench:training-memory
  */
 
+import { benchFlags } from "./flags.ts";
 import {
   createTrainer,
   type Gpu,
@@ -68,11 +69,11 @@ async function measure(shape: Shape): Promise<{ held: number; grown: number; lim
 }
 
 if (import.meta.main) {
-  const [index] = Deno.args;
-  if (index !== undefined) {
-    console.log(JSON.stringify(await measure(SHAPES[Number(index)])));
+  if (Deno.args[0] === "--child") {
+    console.log(JSON.stringify(await measure(SHAPES[Number(Deno.args[1])])));
     Deno.exit(0);
   }
+  benchFlags("Compares the device memory of training with what cost predicts.", {});
   const gpu = await openGpu();
   console.log(`${gpu.adapter}, Deno ${Deno.version.deno}; MiB`);
   const software = gpu.kind === "software";
@@ -81,7 +82,7 @@ if (import.meta.main) {
   let within = true;
   for (const [i, shape] of SHAPES.entries()) {
     const { code, stdout } = await new Deno.Command(Deno.execPath(), {
-      args: ["run", "--no-prompt", "--allow-read", new URL(import.meta.url).pathname, String(i)],
+      args: ["run", "--no-prompt", "--allow-read", import.meta.filename!, "--child", String(i)],
       stderr: "inherit",
     }).output();
     if (code !== 0) Deno.exit(1);

@@ -36,6 +36,11 @@ Deno.test("a task refuses wrong usage with exit code 2 and one line that says wh
     ["partition", ["--experts", "four"], '--experts as it must be an integer from 1 to 65535: it is "four"'],
     ["partition", ["--experts"], "--experts as it must have a value"],
     ["partition", ["--seed", "-1"], "it is -1"],
+    ["partition", ["--force=no"], '--force as it takes no value but true or false: it is "no"'],
+    ["partition", ["--dry-run="], '--dry-run as it takes no value but true or false: it is ""'],
+    ["partition", ["--input", "a.txt", "--corpus", "wide"], "only one of --input and --corpus may be given"],
+    ["tokenizer", ["-", "--output", "-"], "--output must name a file: it is -"],
+    ["report", ["--output", "-"], "--output must name a file: it is -"],
     ["partition", ["docs.txt"], '"docs.txt" is none; see --help'],
     ["partition", ["--preset", "big"], "one of tiny, small, paper-335m, paper-1.3b"],
     ["partition", ["--router-hidden", "30", "--router-heads", "4"], "even multiple of --router-heads"],
@@ -87,7 +92,9 @@ Deno.test("--config takes fields or a run's config.json, and flags override it",
     );
     for (const text of ["{", "[]", '{"expert": 4}']) {
       await Deno.writeTextFile(config, text);
-      assertEquals((await plan("--config", config)).code, 2);
+      const { code, err } = await plan("--config", config);
+      assertEquals(code, 2);
+      assertStringIncludes(err, `Cannot read "${config}"`);
     }
   }));
 

@@ -106,8 +106,13 @@ function evaluationReference(rows: Columns, prefixes: number[]): Evaluation {
   };
   const perplexities = (of: number[]) =>
     Object.fromEntries(Object.entries(ways).map(([name, nll]) => [name, perplexity(nll, of)]));
+  const gainsOf = (mixture: number[]) =>
+    (["dense", "dense-steps"] as const).map((baseline) => {
+      const gain = (of: number[]) => 100 * (1 - perplexity(mixture, of) / perplexity(ways[baseline], of));
+      return { baseline, percent: gain(all), ...interval(draws.map(gain)) };
+    });
   return {
-    format: 1,
+    format: 2,
     prefix: M,
     experts: E,
     documents: documents.length,
@@ -122,11 +127,7 @@ function evaluationReference(rows: Columns, prefixes: number[]): Evaluation {
         ...interval(draws.map((of) => perplexity(nll, of))),
       }]),
     ),
-    gains: (["dense", "dense-steps"] as const).map((baseline) => {
-      const gain = (of: number[]) =>
-        100 * (1 - perplexity(ways.mixture, of) / perplexity(ways[baseline], of));
-      return { baseline, percent: gain(all), ...interval(draws.map(gain)) };
-    }),
+    gains: gainsOf(ways.mixture),
     sources: ["", "code", "sea"].map((source) => {
       const of = all.filter((row) => rows.source![row] === source);
       return {
@@ -153,6 +154,7 @@ function evaluationReference(rows: Columns, prefixes: number[]): Evaluation {
       prefix,
       perplexity: perplexity(mixtures[k], all),
       ...interval(draws.map((of) => perplexity(mixtures[k], of))),
+      gains: gainsOf(mixtures[k]),
       agreement: own.filter((expert, row) => expert === routesBy[k][row]).length / rows.rows,
     })),
     models: {

@@ -206,7 +206,7 @@ Deno.test("report() refuses what is no run, and names the file that is corrupt",
     const run = `${folder}/run`;
     const corrupt: [path: string, text: string, reason: string][] = [
       ["evaluation.json", "{", "JSON"],
-      ["evaluation.json", JSON.stringify({ ...evaluationOf(SHAPE), format: 2 }), "format"],
+      ["evaluation.json", JSON.stringify({ ...evaluationOf(SHAPE), format: 1 }), "format"],
       ["evaluation.json", JSON.stringify({ ...evaluationOf(SHAPE), tokens: "many" }), "tokens"],
       ["reproduction.json", `{"claims":[{}]}`, "claims.0.claim"],
       ["metrics/rounds.jsonl", `{"round":1}\n`, "line 1: nllPerToken"],

@@ -41,7 +41,7 @@ export function evaluationOf({ experts, sources }: RunShape): Evaluation {
   const shares = Array.from({ length: experts }, () => 1 / experts);
   const config = { vocabulary: 1024, hidden: 64, layers: 2, heads: 4, context: 128 };
   return {
-    format: 1,
+    format: 2,
     prefix: 64,
     experts,
     documents: 41,
@@ -76,6 +76,7 @@ export function evaluationOf({ experts, sources }: RunShape): Evaluation {
         perplexity,
         low: 0.95 * perplexity,
         high: 1.05 * perplexity,
+        gains: [],
         agreement: [0.4, 0.6, 0.7, 0.9, 1, 0.9][i],
       };
     }),

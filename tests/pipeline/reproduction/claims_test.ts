@@ -1,7 +1,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { costOf } from "../../../pipeline/cost.ts";
 import { resolveConfiguration } from "../../../pipeline/config.ts";
-import type { Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
+import type { Baseline, Evaluation, Gain } from "../../../pipeline/evaluation/evaluation.ts";
 import { type Claim, claimsMarkdown, claimsOf, crossingOf } from "../../../pipeline/reproduction/claims.ts";
 import type { PartitionSummary } from "../../../pipeline/routing/summary.ts";
 
@@ -12,12 +12,19 @@ const score = (perplexity: number) => ({
   high: perplexity + 0.5,
 });
 
-/** An evaluation of four experts with the given perplexities. */
-function evaluation({ mixture = 30, dense = 36, segments = [1, 1, 1, 1] } = {}): Evaluation {
+const gain = (baseline: Baseline, percent: number): Gain => ({
+  baseline,
+  percent,
+  low: percent - 1,
+  high: percent + 1,
+});
+
+/** An evaluation of four experts with the given perplexities; 8 tokens route `short` percent better than the dense model. */
+function evaluation({ mixture = 30, dense = 36, segments = [1, 1, 1, 1], short = 2 } = {}): Evaluation {
   const shape = { vocabulary: 2048, hidden: 64, layers: 2, heads: 4, context: 256 };
   const percent = 100 * (1 - mixture / dense);
   return {
-    format: 1,
+    format: 2,
     prefix: 64,
     experts: 4,
     documents: 10,
@@ -26,7 +33,7 @@ function evaluation({ mixture = 30, dense = 36, segments = [1, 1, 1, 1] } = {}):
     resamples: 10,
     seed: 0,
     scores: { mixture: score(mixture), dense: score(dense), random: score(50), oracle: score(mixture - 1) },
-    gains: [{ baseline: "dense", percent, low: percent - 1, high: percent + 1 }],
+    gains: [gain("dense", percent)],
     sources: [],
     segments: segments.map((worse, expert) => ({
       expert,
@@ -38,6 +45,7 @@ function evaluation({ mixture = 30, dense = 36, segments = [1, 1, 1, 1] } = {}):
     prefixes: [8, 64].map((prefix) => ({
       prefix,
       ...score(prefix === 8 ? mixture + 3 : mixture),
+      gains: [gain("dense-steps", -5), gain("dense", prefix === 8 ? short : percent)],
       agreement: 1,
     })),
     models: { config: shape, parameters: 1, router: shape, routerParameters: 1 },
@@ -70,12 +78,20 @@ Deno.test("claimsOf() says yes where a run bears a claim out", () => {
 });
 
 Deno.test("claimsOf() says no where a run does not", () => {
-  const claims = claimsOf(evaluation({ mixture: 36.2, segments: [1, 1, 1, 0.9] }), PARTITION, COST, null);
+  const claims = claimsOf(
+    evaluation({ mixture: 36.2, segments: [1, 1, 1, 0.9], short: 0.9 }),
+    PARTITION,
+    COST,
+    null,
+  );
   assertEquals(find(claims, "beats a dense model").holds, false);
   assertStringIncludes(find(claims, "beats a dense model").here, "36.00 → 36.20: 0.6% higher [−0.4%, 1.6%]");
   assertEquals(find(claims, "Every expert beats").holds, false);
   assertStringIncludes(find(claims, "Every expert beats").here, "1 of 4; expert 0 is worse by 0.6%");
   assertEquals(find(claims, "short prefix").holds, false);
+  const long = find(claimsOf(evaluation({ short: 0.9 }), PARTITION, COST, null), "short prefix");
+  assertEquals(long.holds, false); // 64 tokens do, 8 do not beyond the interval
+  assertStringIncludes(long.here, "64 tokens, for routers trained with 64");
 });
 
 Deno.test("claimsOf() says where curves cross, and which model is ahead on all held-out text, as samples may differ", () => {
