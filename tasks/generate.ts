@@ -5,7 +5,6 @@
  */
 import { generate } from "../mod.ts";
 import { runTask } from "./command.ts";
-import { writeOut } from "./pipe.ts";
 import { lines, readPrompt, routeLine } from "./prompt.ts";
 
 if (import.meta.main) {
@@ -27,7 +26,7 @@ if (import.meta.main) {
         console.log(
           JSON.stringify({ prompt, text, ...routing, promptTokens: [...promptTokens], tokens, finish }),
         );
-      } else await writeOut(lines(generation), signal);
+      } else await ReadableStream.from(lines(generation)).pipeTo(Deno.stdout.writable);
       if (generation.finish === "context") {
         console.error(
           `the text ends with the model's context of ${generation.context} tokens; --window goes on`,

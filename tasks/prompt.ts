@@ -32,9 +32,12 @@ export async function readPrompt(): Promise<string> {
   }
 }
 
-/** The text as bytes, with a line break at its end. */
+/** The text as bytes, with a line break at its end, also where the text ends in an error. */
 export async function* lines(text: AsyncIterable<string>): AsyncGenerator<Uint8Array> {
   const encoder = new TextEncoder();
-  for await (const piece of text) yield encoder.encode(piece);
-  yield encoder.encode("\n");
+  try {
+    for await (const piece of text) yield encoder.encode(piece);
+  } finally {
+    yield encoder.encode("\n");
+  }
 }

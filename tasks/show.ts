@@ -17,6 +17,16 @@ async function tokenizerAbove(shard: string): Promise<string> {
   return "";
 }
 
+/** Throws where a shard is a folder, and says which file in it to name. */
+async function checkFile(shard: string): Promise<void> {
+  if (!(await Deno.stat(shard).catch(() => null))?.isDirectory) return;
+  const names = (await Array.fromAsync(Deno.readDir(shard), ({ name }) => name)).sort();
+  const name = names.find((name) => name.endsWith(".arrow")) ?? "partition/expert-00/train-00000.arrow";
+  throw new RangeError(
+    `Cannot show "${shard}" as it must be a shard: it is a folder; name a file in it, such as ${shard}/${name}`,
+  );
+}
+
 if (import.meta.main) {
   await runTask({
     name: "show",
@@ -27,16 +37,17 @@ if (import.meta.main) {
       let left: number = options.limit;
       for (const path of paths) {
         const file = sources.flags?.tokenizer || (path === "-" ? "" : await tokenizerAbove(path));
-        if (!file) {
-          onEvent({
-            type: "warning",
-            message: `no text, as "${path}" has no tokenizer.json above it: set --tokenizer`,
-          });
-        }
+        await checkFile(path);
         const tokenizer = file ? await loadTokenizer(file) : undefined;
         const input = path === "-" ? Deno.stdin.readable : path;
+        let isFirst = true;
         for await (const row of showRows(input, tokenizer)) {
           if (left-- <= 0) return;
+          if (!file && isFirst) {
+            const message = `no text, as "${path}" has no tokenizer.json above it: set --tokenizer`;
+            onEvent({ type: "warning", message });
+          }
+          isFirst = false;
           console.log(options.json ? JSON.stringify(row) : rowText(row));
         }
       }

@@ -14,7 +14,17 @@ export async function runStageTask(stage: Stage, { sources, options, signal, onE
   const task = { run, sources, force, adapter, variants, stage, part };
   const result = await runOneStage(task, { signal, onEvent });
   if (json) console.log(JSON.stringify({ run, stage, ...result }, null, 2));
-  else console.log(`${run}: ${stage} is complete${part ? ` for part ${options.part}` : ""}`);
+  else console.log(`${run}: ${stage} is complete${part ? partText(run, options.part, result) : ""}`);
+}
+
+/** Says which part is complete, how far all of them are, and what closes the stage. */
+function partText(run: string, part: string, { scored, shards, closed }: Record<string, unknown>): string {
+  if (closed) return ` for part ${part}, as for all others`;
+  const close =
+    `close the stage with deno task score --run ${run}, or go on with deno task partition --run ${run}`;
+  return scored === shards
+    ? ` for part ${part}, and all ${shards} shards are scored: ${close}`
+    : ` for part ${part}, with ${scored} of ${shards} shards scored: score the other parts, then ${close}`;
 }
 
 /** Parses `2/4`, the second of four parts; none for "". */

@@ -3,7 +3,7 @@
  *
  *   deno task verify runs/a
  */
-import { OPTIONS, verifyRun } from "../mod.ts";
+import { verifyRun } from "../mod.ts";
 import { runTask } from "./command.ts";
 import { verifyText } from "./text.ts";
 
@@ -17,12 +17,13 @@ if (import.meta.main) {
       if (paths.length > 1) {
         throw new TypeError(`Cannot verify as one run must be named: "${paths[1]}" is a second one`);
       }
-      const run = paths[0] ?? OPTIONS.run.default;
+      const run = paths[0] ?? options.run;
       const report = await verifyRun(run, () => signal.throwIfAborted());
       console.log(options.json ? JSON.stringify({ run, ...report }, null, 2) : verifyText(run, report));
       const { length } = report.problems;
       if (length > 0) {
-        throw new Error(`Cannot vouch for "${run}" as all must be right: ${length} problems were found`);
+        const found = length === 1 ? "1 problem was found" : `${length} problems were found`;
+        throw new Error(`Cannot vouch for "${run}" as all must be right: ${found}`);
       }
     },
   });

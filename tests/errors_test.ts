@@ -207,6 +207,7 @@ Deno.test("shards of another tokenizer, and prefixes beyond the sequences, stop 
       2,
       "tokenizer is ",
       other.tokens,
+      "… in the latter; make the former with the tokenizer.json of the latter",
     );
     const beyond = ["--prefix", "33", "--output", `${folder}/x`];
     assertFails(
@@ -223,13 +224,95 @@ Deno.test("output that cannot be written, and a missing earlier stage, are named
     await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
     const flags = ["--input", `${folder}/docs.jsonl`, ...SMALL];
     const outcome = await task("partition", ["--run", `${folder}/docs.jsonl/run`, ...flags]);
-    assertFails(outcome, 1, "as its folder must be writable");
+    assertFails(outcome, 2, `"${folder}/docs.jsonl" is a file; choose another --run`);
+    const run = `${folder}/docs.jsonl`;
+    const noExpert = ["train-dense", "evaluate", "reproduce", "score", "cost"].map((name) => [name]);
+    for (
+      const [name, ...more] of [
+        ["partition"],
+        ["partition", "--dry-run"],
+        ["train-expert", "--expert", "0"],
+        ["generate", "--prompt", "x"],
+        ...noExpert,
+      ]
+    ) {
+      assertFails(await task(name, ["--run", run, ...more]), 2, "it is a file; choose another --run");
+    }
+    assertFails(await task("verify", [run]), 2, "it is a file");
     assertFails(
       await task("assign", ["--run", `${folder}/new`]),
       2,
       '"score" must have run there',
       "deno task score --run",
     );
+  }));
+
+Deno.test("scored parts are told from damage, and what closes them is said", () =>
+  withRun(async (_, run) => {
+    const part = (text: string) => task("score", ["--run", run, "--part", text]);
+    const problems = async () => (await task("verify", [run])).out.trim().split("\n");
+    const close = `deno task score --run ${run}`;
+    for (const path of ["scores", "manifests/score", "manifests/score.json"]) {
+      await Deno.remove(`${run}/${path}`, { recursive: true });
+    }
+    const first = await part("1/2");
+    assertMatch(
+      first.out,
+      /is complete for part 1\/2, with 5 of 10 shards scored: score the other parts, then/,
+    );
+    assertStringIncludes(first.out, `close the stage with ${close}`);
+    assertEquals(await problems(), [
+      `manifests/score.json: stage "score" must have run: 5 of 10 shards are scored so far; run ${close} to score the ` +
+      "others, or their parts first",
+    ]);
+    assertFails(await task("assign", ["--run", run]), 2, '"score" must have run', `5 of 10`, `run ${close}`);
+
+    const { out, code } = await task("score", ["--run", run, "--part", "2/2", "--json"]);
+    const { scored, shards, closed } = JSON.parse(out);
+    assertEquals([code, scored, shards, closed], [0, 10, 10, false]);
+    assertMatch((await part("2/2")).out, /part 2\/2, and all 10 shards are scored: close the stage with/);
+    const all = `all 10 shards are scored, but it is not closed; run ${close} to close it`;
+    const unclosed = `manifests/score.json: stage "score" must have run: ${all}`;
+    assertEquals(await problems(), [unclosed]);
+    const verify = await task("verify", [run]);
+    assertStringIncludes(verify.err, "1 problem was found");
+    assertFails(await task("assign", ["--run", run]), 2, all);
+
+    const path = `${run}/scores/train-00002.arrow`;
+    const whole = await Deno.readFile(path);
+    await Deno.writeFile(path, whole.with(-200, whole.at(-200)! ^ 1));
+    const damaged = await problems();
+    assertEquals(damaged[0], unclosed);
+    assertMatch(damaged[1], /^scores\/train-00002\.arrow: its SHA-256 must be [0-9a-f]{12}…: it is/);
+    await Deno.writeFile(path, whole);
+
+    assertEquals((await task("partition", ["--run", run])).code, 0);
+    assertMatch((await problems()).join(), /in exactly one expert's shards each/);
+    assertMatch((await part("2/2")).out, /is complete for part 2\/2, as for all others$/m);
+  }));
+
+Deno.test("show warns of a missing tokenizer only beside rows, and names a file where it is given a folder", () =>
+  withRun(async (folder, run) => {
+    await Deno.copyFile(`${run}/tokens/train-00000.arrow`, `${folder}/alone.arrow`);
+    const cases = { "no.arrow": "must exist", "docs.jsonl": "must be an Arrow stream", run: "such as" };
+    for (const [name, text] of Object.entries(cases)) {
+      const outcome = await task("show", [`${folder}/${name}`]);
+      assertFails(outcome, 2, text);
+      assertEquals(outcome.err.includes("warning"), false, outcome.err);
+    }
+    assertFails(await task("show", [`${run}/tokens`]), 2, `such as ${run}/tokens/test-00000.arrow`);
+    const { code, out, err } = await task("show", [`${folder}/alone.arrow`, "--limit", "2"]);
+    assertEquals([code, out.trim().split("\n").length, err.match(/warning: no text/g)?.length], [0, 2, 1]);
+  }));
+
+Deno.test("a damaged config.json says how it is mended", () =>
+  withRun(async (_, run) => {
+    for (const text of ["{", '{"configuration": 1}', '{"configuration": {"experts": "two"}}']) {
+      await Deno.writeTextFile(`${run}/config.json`, text);
+      const remedy =
+        "copy it again, or remove it and run the same deno task partition with all its flags again";
+      assertFails(await task("partition", ["--run", run]), 2, `${run}/config.json`, remedy);
+    }
   }));
 
 Deno.test("a full disk stops a partition on one line, and it goes on when there is room", async () => {

@@ -23,6 +23,7 @@ import {
   Vector,
 } from "apache-arrow";
 import type { Columns } from "./columns.ts";
+import { shortHash } from "../run/files.ts";
 import { originOf, readArrow } from "./ipc.ts";
 
 /** A batch of rows: Arrow's own type. */
@@ -110,8 +111,10 @@ export function checkLineage(batch: RecordBatch, expected: Partial<Lineage>, own
     const value = actual[name as keyof Lineage];
     if (wanted === undefined || value === undefined || value === wanted) continue;
     throw new RangeError(
-      `Cannot use ${originOf(batch)} with ${owner} as both must have the same ${name}: ` +
-        `${name} is ${value} in the former, ${wanted} in the latter`,
+      `Cannot use ${originOf(batch)} with ${owner} as both must have the same ${name}: ${name} is ${
+        shortHash(String(value))
+      } in the former, ${shortHash(String(wanted))} in the latter` +
+        (name === "tokenizer" ? "; make the former with the tokenizer.json of the latter" : ""),
     );
   }
 }

@@ -321,7 +321,7 @@ async function* parquetDocuments(
   if (!isMarked(Math.max(0, byteLength - 4))) throw notWhole(path, "it is cut short; copy or write it again");
   const metadata = await orUnreadable(path, () => parquetMetadataAsync(file));
   const columns = metadata.schema.length > 0 ? childNames(metadata.schema) : [];
-  const wanted = [{ column: textField, flag: "--text-field" }];
+  const wanted = [{ column: textField, flag: "--text-column" }];
   if (sourceField !== undefined) wanted.push({ column: sourceField, flag: "--source-field" });
   for (const { column, flag } of wanted) {
     if (columns.includes(column)) continue;

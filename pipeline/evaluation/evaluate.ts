@@ -13,6 +13,7 @@ import type { RecordBatch } from "../data/arrow.ts";
 import type { Checkpoint, Routers } from "../model/checkpoint.ts";
 import { type ModelConfig, parameterCount } from "../model/config.ts";
 import { createScorer, type Scorer } from "../model/scorer.ts";
+import { shortHash } from "../run/files.ts";
 import { resample } from "./bootstrap.ts";
 import { type Baseline, type Evaluation, EVALUATION_FORMAT } from "./evaluation.ts";
 import { type Kept, route, type Routed } from "./routes.ts";
@@ -171,7 +172,9 @@ export function checkTokenizer(
 ): void {
   if (tokenizer === undefined || expected === undefined || tokenizer === expected) return;
   throw new RangeError(
-    `Cannot evaluate as ${name} must have the tokenizer of the routers: it is ${tokenizer}, theirs is ${expected}`,
+    `Cannot evaluate as ${name} must have the tokenizer of the routers: it is ${
+      shortHash(tokenizer)
+    }, theirs is ${shortHash(expected)}; train ${name} again`,
   );
 }
 

@@ -17,8 +17,8 @@ import {
 } from "../model/checkpoint.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { expertFolder, partHash, type PartitionManifest, type PartManifest } from "../routing/split.ts";
-import { readRunConfiguration } from "../run/configuration.ts";
-import { exists, hashFile, jsonText, writeAtomic } from "../run/files.ts";
+import { readRunConfiguration, routersAgain } from "../run/configuration.ts";
+import { exists, hashFile, jsonText, shortHash, writeAtomic } from "../run/files.ts";
 import { lockRun } from "../run/lock.ts";
 import {
   commandOf,
@@ -174,12 +174,12 @@ async function routersOf(run: string, configuration: Configuration, score: Manif
   if (experts !== routers.models.length) {
     throw new RangeError(
       `Cannot evaluate "${run}" as it must have a part for every router: it has ${experts} parts, ${routers.models.length} ` +
-        `routers; run deno task partition --run ${run}`,
+        `routers; ${routersAgain(run, configuration)}`,
     );
   }
   checkSame(`the routers of "${folder}"`, routers.sha256, score.inputs.routers, {
     must: "be those that scored the run",
-    remedy: `run deno task partition --run ${run}`,
+    remedy: routersAgain(run, configuration),
   });
   return routers;
 }
@@ -301,7 +301,9 @@ function checkSame(
 ): void {
   if (actual === expected) return;
   throw new RangeError(
-    `Cannot evaluate as ${what} must ${must}: SHA-256 is ${actual}, not ${expected}; ${remedy}`,
+    `Cannot evaluate as ${what} must ${must}: SHA-256 is ${shortHash(actual)}, not ${
+      shortHash(expected)
+    }; ${remedy}`,
   );
 }
 

@@ -5,8 +5,19 @@
  * @module
  */
 
+import { basename, dirname } from "node:path";
 import * as v from "valibot";
-import { byNumber, type FileRecord, hashFile, jsonText, sha256, writeAtomic } from "../run/files.ts";
+import {
+  byNumber,
+  exists,
+  type FileRecord,
+  hashFile,
+  isFolder,
+  jsonText,
+  sha256,
+  writeAtomic,
+} from "../run/files.ts";
+import { commandOf } from "../run/manifest.ts";
 import { conform } from "../run/schema.ts";
 import {
   LAYER_NORM_EPSILON,
@@ -124,7 +135,15 @@ export async function saveCheckpoint(
 /** Reads what a checkpoint folder says of its model, without the weights; throws as {@link loadCheckpoint} does. */
 export async function loadCheckpointConfig(folder: string): Promise<Pick<Checkpoint, "config" | "notes">> {
   const configPath = `${folder}/config.json`;
-  const fields = parseConfig(await readInput(configPath), configPath);
+  const bytes = await readInput(folder, "config.json");
+  const fields = await orDamaged(folder, () => parseConfig(bytes, configPath));
+  if (fields.model_type === undefined && fields.configuration !== undefined) {
+    const named = await modelIn(folder, `name a model in it, such as ${folder}/dense, once it is trained`);
+    throw new RangeError(
+      `Cannot load a checkpoint from "${folder}" as it must be the folder of a model: it is a run folder; ${named}, ` +
+        "or use the whole run with --run",
+    );
+  }
   const rope = (fields.rope_parameters ?? fields.rope_scaling ?? {}) as Record<string, unknown>;
   const merged: Record<string, unknown> = {
     ...fields,
@@ -158,7 +177,8 @@ export async function loadCheckpointConfig(folder: string): Promise<Pick<Checkpo
   if ((fields.intermediate_size ?? inner) !== inner) {
     refuse(configPath, "intermediate_size", fields.intermediate_size, `${inner} (4 × hidden_size)`);
   }
-  return { config, notes: checkNotes(fields.smalltalk ?? {}, config, configPath) };
+  const notes = await orDamaged(folder, () => checkNotes(fields.smalltalk ?? {}, config, configPath));
+  return { config, notes };
 }
 
 /** Checks what a checkpoint notes about itself. */
@@ -252,14 +272,14 @@ function tokenText(json: string, id: number, path: string): string {
 /**
  * Reads a checkpoint folder of this architecture, whoever wrote it.
  *
- * Throws `RangeError` where the folder is missing or the shape is not supported, by the field's name, and
- * `SyntaxError` where a file is truncated or corrupt.
+ * Throws `RangeError` where the folder is missing, is no model's, or the shape is not supported, by the field's name, and
+ * `SyntaxError` where a file is truncated or corrupt; both say how to name or make the model.
  */
 export async function loadCheckpoint(folder: string): Promise<Checkpoint> {
   const { config, notes } = await loadCheckpointConfig(folder);
   const path = `${folder}/model.safetensors`;
-  const file = await readInput(path);
-  const tensors = decodeSafetensors(file, path);
+  const file = await readInput(folder, "model.safetensors");
+  const tensors = await orDamaged(folder, () => decodeSafetensors(file, path));
   const weights: Weights = new Map();
   for (const { name, shape } of parameterSpecs(config)) {
     const tensor = tensors.get(name);
@@ -295,13 +315,21 @@ export async function loadRouters(folder: string): Promise<Routers> {
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) throw error;
     throw new RangeError(
-      `Cannot load routers as "${folder}" must be a folder: it is not there; run train-routers first`,
+      `Cannot load routers as "${folder}" must be a folder: ${
+        await exists(folder)
+          ? "it is a file; name the folder that holds router-00"
+          : "it is not there; run train-routers first"
+      }`,
     );
   }
   names.sort(byNumber);
   if (names.length === 0) {
     throw new RangeError(
-      `Cannot load routers as "${folder}" must hold router-00, router-01, …: it holds none`,
+      `Cannot load routers as "${folder}" must hold router-00, router-01, …: it holds none; ${
+        await exists(`${folder}/routers/router-00`)
+          ? `name ${folder}/routers`
+          : "name the routers/ of a run that deno task partition made"
+      }`,
     );
   }
   const routers: Checkpoint[] = [];
@@ -341,13 +369,65 @@ export function routersHash(hashes: readonly string[]): string {
   return sha256(hashes.join("\n"));
 }
 
-async function readInput(path: string): Promise<Uint8Array> {
+/** Returns the SHA-256 of the weights of the first `count` routers in a folder, of those that are there. */
+export async function hashRouters(folder: string, count: number): Promise<string[]> {
+  const hashes: string[] = [];
+  for (let router = 0; router < count; router++) {
+    const path = `${folder}/${routerFolder(router)}/model.safetensors`;
+    if (await exists(path)) hashes.push((await hashFile(path)).sha256);
+  }
+  return hashes;
+}
+
+async function readInput(folder: string, name: string): Promise<Uint8Array> {
+  const path = `${folder}/${name}`;
   try {
     return await Deno.readFile(path);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) throw error;
-    throw new RangeError(`Cannot load a checkpoint as "${path}" must be there: no such file`);
+    const command = await makerOf(folder);
+    const isFile = await exists(folder) && !await isFolder(folder);
+    throw new RangeError(
+      `Cannot load a checkpoint as "${path}" must be there: ${
+        isFile ? `"${folder}" is a file` : "no such file"
+      }; ${command ? `run ${command} first` : await modelIn(folder)}`,
+    );
   }
+}
+
+/** Gives what `read` gives, and says how the model in `folder` is made again where its file is damaged. */
+async function orDamaged<T>(folder: string, read: () => T): Promise<T> {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    const command = await makerOf(folder);
+    const again = command ? `remove it and run ${command}, or copy it again` : "copy it again";
+    throw new SyntaxError(`${error.message}; ${again}`, { cause: error });
+  }
+}
+
+/** Gives the command that makes the model of a folder, where its place says that it is one of a run. */
+async function makerOf(folder: string): Promise<string | undefined> {
+  const [name, above] = [basename(folder), dirname(folder)];
+  const kind = basename(above);
+  const run = kind === "experts" || kind === "routers" ? dirname(above) : above;
+  if (!await exists(`${run}/config.json`)) return undefined;
+  if (kind === "routers" && /^router-\d+$/.test(name)) return `deno task partition --run ${run}`;
+  return commandOf(run, `train-${name}`);
+}
+
+/** Says which folder to name instead of one that is no model's, as the end of a message. */
+async function modelIn(
+  folder: string,
+  otherwise = "name a folder that holds config.json and model.safetensors",
+): Promise<string> {
+  for (const name of ["dense", "dense-steps", "experts/expert-00", "expert-00", "router-00"]) {
+    if (await exists(`${folder}/${name}/model.safetensors`)) {
+      return `name a model in it, such as ${folder}/${name}`;
+    }
+  }
+  return otherwise;
 }
 
 function parseConfig(bytes: Uint8Array, path: string): Record<string, unknown> {

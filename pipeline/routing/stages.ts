@@ -31,6 +31,7 @@ import { type Made, recordTime, runStage, type Work } from "../run/work.ts";
 import { loadTrainerState, saveTrainerState } from "../training/state.ts";
 import { assign, type AssignMethod } from "./assign.ts";
 import { score } from "./score.ts";
+import { notePath, readNote, scoredShards, scoreKey, type ScoreNote, shardsToScore } from "./score_notes.ts";
 import { joinScores, split } from "./split.ts";
 import { runCorpus, runTokenize, runTokenizer, type TokenizeResult } from "./text_stages.ts";
 import { type RoundMetrics, type RouterState, trainRouters } from "./train_routers.ts";
@@ -185,12 +186,6 @@ async function savedRounds(
   return { round: notes.round, consumed: notes.consumed, trainer: saved.state, rounds: notes.rounds };
 }
 
-/** What is kept of one scored shard, so that a share of them is never scored twice. */
-interface ShardNote extends FileRecord {
-  key: string;
-  rows: number;
-}
-
 async function runScore(
   work: Work,
   tokenize: Manifest,
@@ -198,20 +193,16 @@ async function runScore(
   { routers, part }: StageInputs,
 ): Promise<Manifest> {
   const { run, configuration, emit } = work;
-  const names = [...shardNames(tokenize, "tokens", "train"), ...shardNames(tokenize, "tokens", "test")];
+  const names = shardsToScore(tokenize);
   const set = routers?.sha256 ?? String(trained!.result.routers);
-  const settings = stageConfiguration(configuration, "score");
   const total = Number(tokenize.result.trainSequences) + Number(tokenize.result.testSequences);
   let loaded = routers;
   let done = 0;
 
-  const scoreShard = async (name: string): Promise<ShardNote> => {
-    const note = `${run}/manifests/score/${name}.json`;
-    const key = stageKey("score shard", settings, {
-      tokens: tokenize.outputs[`tokens/${name}`].sha256,
-      routers: set,
-    });
-    const known = work.force ? null : await readNote(note, key, `${run}/scores/${name}`);
+  const scoreShard = async (name: string): Promise<ScoreNote> => {
+    const note = notePath(run, name);
+    const key = scoreKey(configuration, tokenize, set, name);
+    const known = work.force ? null : await readNote(run, name, key);
     if (known) {
       done += known.rows;
       return known;
@@ -267,19 +258,10 @@ async function runPart(
   work.emit({ type: "stage", stage: "score", state: "started" });
   const { outputs, result } = await make();
   work.emit({ type: "stage", stage: "score", state: "done", result });
-  return { stage: "score", key: "", code: VERSION, configuration: {}, inputs, outputs, result };
-}
-
-async function readNote(path: string, key: string, shard: string): Promise<ShardNote | null> {
-  if (!await exists(path)) return null;
-  let note: ShardNote;
-  try {
-    note = JSON.parse(await Deno.readTextFile(path));
-  } catch {
-    return null; // damaged: the shard is scored again
-  }
-  const size = await Deno.stat(shard).then(({ size }) => size, () => -1);
-  return note.key === key && note.bytes === size ? note : null;
+  const { scored, shards } = (await scoredShards(work.run, work.configuration))!;
+  const closed = await upToDate(work.run, "score", key) !== null;
+  const counts = { ...result, scored: scored.size, shards, closed };
+  return { stage: "score", key: "", code: VERSION, configuration: {}, inputs, outputs, result: counts };
 }
 
 /** Removes the notes of shards that are no more. */

@@ -7,13 +7,14 @@
 
 import { type Configuration, type Stage, STAGES } from "../config.ts";
 import { checkLineage, fromBatch, type Lineage, readArrow, type RecordBatch } from "../data/arrow.ts";
-import { routersHash } from "../model/checkpoint.ts";
-import { readRunConfiguration } from "../run/configuration.ts";
-import { exists, type FileRecord, hashFile } from "../run/files.ts";
+import { hashRouters, routersHash } from "../model/checkpoint.ts";
+import { CONFIGURATION_AGAIN, readRunConfiguration } from "../run/configuration.ts";
+import { checkRunFolder, exists, type FileRecord, hashFile, shortHash } from "../run/files.ts";
 import { commandOf, readManifest } from "../run/manifest.ts";
 import { partsAlone } from "../run/parts_alone.ts";
 import { assign, type AssignMethod } from "./assign.ts";
 import { compareRows } from "./compare_rows.ts";
+import { scoredShards, unclosed } from "./score_notes.ts";
 import { expertFolder, type PartitionManifest, type PartManifest } from "./split.ts";
 import { chunkOf } from "./stages.ts";
 
@@ -58,18 +59,26 @@ export interface VerifyProgress {
 const MOST_ROW_PROBLEMS = 100;
 const COPY_AGAIN = "copy the expert's folder, config.json and tokenizer.json again from their run";
 const KINDS = ["train", "test"] as const;
+/** Folders of shards, and the stages that alone write into them. */
+const WRITERS = { tokens: "tokenize", scores: "score", assignments: "assign", partition: "split" } as const;
 
 /** What is known while a run is verified. */
 interface Verification {
   run: string;
   configuration?: Configuration;
-  /** What the stages' manifests say of every file, by its path in the run. */
+  /** What the stages' manifests, and the notes of scored shards, say of every file, by its path in the run. */
   files: Map<string, FileRecord>;
+  /** Stages of the partition that have run, as their manifests vouch. */
+  ran: Set<Stage>;
+  /** Whether the scores of every shard are there, though no manifest may close them yet. */
+  allScored: boolean;
   report: VerifyReport;
   progress: (progress: VerifyProgress) => void;
   problem: (file: string, what: string, remedy?: string) => void;
-  /** How to mend what a check throws. */
-  thrown: string;
+  /** How to mend a file that is missing or cut short. */
+  remade: string;
+  /** How to mend what a check throws, unless its message says so itself. */
+  thrown: (message: string) => { what: string; remedy: string };
 }
 
 /**
@@ -84,6 +93,7 @@ export async function verifyRun(
   run: string,
   onProgress: (progress: VerifyProgress) => void = () => {},
 ): Promise<VerifyReport> {
+  await checkRunFolder(run);
   if (!await exists(`${run}/manifests`) && !await exists(`${run}/partition`)) {
     throw new RangeError(
       `Cannot verify "${run}" as it must be a run folder: it holds no manifests and no partition; ` +
@@ -101,7 +111,12 @@ export async function verifyRun(
   const alone = await partsAlone(run);
   const partition = `run deno task partition --run ${run}`;
   const again = alone.length > 0 ? COPY_AGAIN : `remove it and ${partition}`;
-  const thrown = alone.length > 0 ? COPY_AGAIN : `remove the file that it names and ${partition}`;
+  const thrown: Verification["thrown"] = (message) => {
+    if (alone.length > 0) return { what: message, remedy: COPY_AGAIN };
+    const [, what = message, remedy = `remove the file that it names and ${partition}`] =
+      /^(.*); ((?:remove|run|copy) [^;]*)$/.exec(message) ?? [];
+    return { what, remedy };
+  };
   const problem: Verification["problem"] = (file, what, remedy = again) => {
     report.problems.push({
       file: file.startsWith(`${run}/`) ? file.slice(run.length + 1) : file,
@@ -109,10 +124,25 @@ export async function verifyRun(
       remedy,
     });
   };
-  const verification: Verification = { run, files: new Map(), report, progress: onProgress, problem, thrown };
+  const verification: Verification = {
+    run,
+    files: new Map(),
+    ran: new Set(),
+    allScored: false,
+    report,
+    progress: onProgress,
+    problem,
+    remade: alone.length > 0 ? COPY_AGAIN : partition,
+    thrown,
+  };
   await attempt(verification, "config.json", async () => {
     verification.configuration = (await readRunConfiguration(run))?.configuration;
-    if (!verification.configuration) problem("config.json", "it must be there: it is not");
+    if (verification.configuration) return;
+    problem(
+      "config.json",
+      "it must be there: it is not",
+      alone.length > 0 ? COPY_AGAIN : CONFIGURATION_AGAIN.replace("remove it and ", ""),
+    );
   });
   const parts = new Map<number, PartManifest | undefined>();
   for (const expert of alone) {
@@ -145,9 +175,12 @@ export async function verifyRun(
   return report;
 }
 
-/** Turns what a check throws into a problem: the checks after it still say what they can. */
+/**
+ * Turns what a check throws into a problem, unless the file that it names has one already: the checks after it still say what
+ * they can.
+ */
 async function attempt<T>(
-  { problem, thrown }: Verification,
+  { run, report, problem, thrown }: Verification,
   file: string,
   check: () => Promise<T>,
 ): Promise<T | undefined> {
@@ -155,7 +188,10 @@ async function attempt<T>(
     return await check();
   } catch (error) {
     if (!(error instanceof Error)) throw error;
-    problem(file, error.message, thrown);
+    const isFile = (file: string) => /\.\w+$/.test(file);
+    if (report.problems.some(({ file }) => isFile(file) && error.message.includes(`${run}/${file}`))) return;
+    const { what, remedy } = thrown(error.message);
+    problem(file, what, remedy);
   }
 }
 
@@ -164,8 +200,7 @@ async function attempt<T>(
  * that are alone; of those whose manifest cannot be read nothing is known.
  */
 async function verifyFiles(verification: Verification, parts: Map<number, PartManifest | undefined>) {
-  const { run, configuration, report, progress, problem } = verification;
-  const known = verification.files;
+  const { run, configuration, report, progress, problem, remade, ran, files: known } = verification;
   const remedies = new Map<string, string>();
   const unvouched: string[] = []; // a part's manifest, or all of a part whose manifest cannot be read
   for (const [expert, part] of parts) {
@@ -180,12 +215,15 @@ async function verifyFiles(verification: Verification, parts: Map<number, PartMa
     await attempt(verification, file, async () => {
       const manifest = await readManifest(run, stage);
       if (manifest !== null) {
+        ran.add(stage);
         Object.entries(manifest.outputs).forEach(([path, record]) => known.set(path, record));
       } else if (isNeeded(stage, configuration)) {
-        problem(file, `stage "${stage}" must have run: it has not`, `run deno task partition --run ${run}`);
+        const [fact, remedy = remade] = stage === "score" ? await verifyParts(verification) : ["it has not"];
+        problem(file, `stage "${stage}" must have run: ${fact}`, remedy);
       }
     });
   }
+  verification.allScored ||= ran.has("score");
   for (const stage of await laterStages(run)) {
     await attempt(verification, `manifests/${stage}.json`, async () => {
       const manifest = await readManifest(run, stage);
@@ -199,14 +237,15 @@ async function verifyFiles(verification: Verification, parts: Map<number, PartMa
   for (const [path, { bytes, sha256 }] of known) {
     const actual = await hashFile(`${run}/${path}`).catch((error: Error) => error);
     const remedy = remedies.get(path);
-    if (actual instanceof Deno.errors.NotFound) problem(path, "it must be there: it is missing", remedy);
-    else if (actual instanceof Error) problem(path, `it must be readable: ${actual.message}`, remedy);
+    if (actual instanceof Deno.errors.NotFound) {
+      problem(path, "it must be there: it is missing", remedy ?? remade);
+    } else if (actual instanceof Error) problem(path, `it must be readable: ${actual.message}`, remedy);
     else if (actual.bytes !== bytes) {
-      problem(path, `it must have ${bytes} bytes: it has ${actual.bytes}`, remedy);
+      problem(path, `it must have ${bytes} bytes: it has ${actual.bytes}`, remedy ?? remade);
     } else if (actual.sha256 !== sha256) {
       problem(
         path,
-        `its SHA-256 must be ${sha256}: it is ${actual.sha256}; the content changed`,
+        `its SHA-256 must be ${shortHash(sha256)}: it is ${shortHash(actual.sha256)}, the content changed`,
         remedy && `${remedy} --force`,
       );
     }
@@ -214,12 +253,28 @@ async function verifyFiles(verification: Verification, parts: Map<number, PartMa
     report.bytes += bytes;
     progress({ phase: "files", done: report.bytes, total });
   }
-  for (const folder of ["tokens", "scores", "assignments", "partition"]) {
+  for (const [folder, stage] of Object.entries(WRITERS)) {
+    if (parts.size === 0 && !ran.has(stage)) continue; // the stage is to run, and leaves nothing there but its own
     for await (const path of filesUnder(run, folder)) {
       if (unvouched.some((start) => path.startsWith(start))) continue;
       if (!known.has(path)) problem(path, "a manifest must name it: none does", "remove it");
     }
   }
+}
+
+/**
+ * Finds what parts have scored before a manifest closes their stage, so that these files are checked as well; returns what is
+ * the matter and how to go on.
+ */
+async function verifyParts(verification: Verification): Promise<[fact: string, remedy?: string]> {
+  const { run, configuration, files } = verification;
+  const parts = configuration && await scoredShards(run, configuration);
+  const text = parts && unclosed(run, parts);
+  if (!text) return ["it has not"];
+  for (const [name, { bytes, sha256 }] of parts.scored) files.set(`scores/${name}`, { bytes, sha256 });
+  verification.allScored = parts.scored.size === parts.shards;
+  const [fact, remedy] = text.split("; ");
+  return [fact, remedy];
 }
 
 /** Lists the stages after the partition that a run has manifests of. */
@@ -244,8 +299,9 @@ interface PartitionFiles {
   parts: PartManifest[];
 }
 
-/** Reads the partition's manifests, and checks that they belong together. */
-async function readPartition({ run, problem }: Verification): Promise<PartitionFiles> {
+/** Reads the partition's manifests, and checks that they belong together; none where no stage vouches for them. */
+async function readPartition({ run, ran, problem }: Verification): Promise<PartitionFiles | undefined> {
+  if (!ran.has("split")) return;
   const read = (path: string) => readJson(`${run}/partition/${path}`);
   const manifest: PartitionManifest = await read("manifest.json");
   if (!Array.isArray(manifest.parts)) {
@@ -259,7 +315,10 @@ async function readPartition({ run, problem }: Verification): Promise<PartitionF
     const part: PartManifest = await read(path);
     const actual = await hashFile(`${run}/partition/${path}`);
     if (actual.sha256 !== sha256) {
-      problem(`partition/${path}`, `its SHA-256 must be ${sha256}: it is ${actual.sha256}`);
+      problem(
+        `partition/${path}`,
+        `its SHA-256 must be ${shortHash(sha256)}: it is ${shortHash(actual.sha256)}`,
+      );
     }
     parts.push(part);
   }
@@ -322,23 +381,24 @@ async function verifyPart(
 
 /** Checks that tokenizer, routers, S, M and E of the partition are those of the run. */
 async function verifyIdentity(verification: Verification, { manifest }: PartitionFiles) {
-  const { run, configuration, problem } = verification;
+  const { run, configuration, report, problem } = verification;
+  const isSaid = (start: string) => report.problems.some(({ file }) => file.startsWith(start));
   const actual = await lineageOfRun(verification);
+  if (isSaid("tokenizer.json")) delete actual.tokenizer;
   if (configuration !== undefined) actual.method = configuration.method;
   const routers = configuration?.routers || `${run}/routers`;
-  const hashes: string[] = [];
-  for (let router = 0; router < manifest.experts; router++) {
-    const path = `${routers}/router-${String(router).padStart(2, "0")}/model.safetensors`;
-    if (await exists(path)) hashes.push((await hashFile(path)).sha256);
-  }
-  if (hashes.length === manifest.experts) actual.routers = routersHash(hashes);
+  const hashes = await hashRouters(routers, manifest.experts);
+  if (isSaid("routers/")) delete actual.routers;
+  else if (hashes.length === manifest.experts) actual.routers = routersHash(hashes);
   else problem("routers", `"${routers}" must hold ${manifest.experts} routers: it holds ${hashes.length}`);
   for (const [name, value] of Object.entries(actual)) {
     const said = manifest.lineage[name as keyof Lineage];
     if (said === value) continue;
     problem(
       "partition/manifest.json",
-      `its ${name} must be that of the run: it is ${said}, in the run it is ${value}`,
+      `its ${name} must be that of the run: it is ${shortHash(String(said))}, in the run it is ${
+        shortHash(String(value))
+      }`,
       `run deno task partition --run ${run} --force`,
     );
   }
@@ -346,12 +406,12 @@ async function verifyIdentity(verification: Verification, { manifest }: Partitio
 
 /** Checks the rows of one kind through all stages, their counts and loads. */
 async function verifyRows(
-  { run, configuration, files, report, progress, problem }: Verification,
+  { run, configuration, files, ran, allScored, report, progress, problem }: Verification,
   { manifest, parts }: PartitionFiles,
   kind: "train" | "test",
 ) {
   const total = manifest[kind]?.sequences;
-  if (total === undefined) return;
+  if (total === undefined || !ran.has("tokenize")) return;
   const { sequenceLength, vocabulary, eos, tokenizer, prefix, experts, routers, method } = manifest.lineage;
   const ofTokens = { sequenceLength, vocabulary, eos, tokenizer };
   const ofScores = { ...ofTokens, prefix, experts, routers };
@@ -364,13 +424,13 @@ async function verifyRows(
   const loads = await compareRows(
     {
       tokens: read("tokens", ofTokens),
-      assigned: configuration && assign(read("scores", ofScores), {
+      assigned: !configuration || !allScored ? undefined : assign(read("scores", ofScores), {
         method: kind === "test" ? "argmax" : configuration.method as AssignMethod,
         chunk: chunkOf(configuration),
         experts,
         prefix,
       }),
-      assignments: kind === "train" ? read("assignments", ofScores) : undefined,
+      assignments: kind === "train" && ran.has("assign") ? read("assignments", ofScores) : undefined,
       parts: parts.map(({ files }, expert) => {
         const names = files.map(({ name }) => name).filter((name) => name.startsWith(`${kind}-`));
         return readCounted(

@@ -15,7 +15,7 @@ import {
   STAGES,
 } from "../config.ts";
 import type { Variants } from "../../kernels/variants.ts";
-import { exists, isFolder, jsonText, removeIfThere, writeAtomic } from "./files.ts";
+import { checkRunFolder, exists, isFolder, jsonText, removeIfThere, writeAtomic } from "./files.ts";
 import { isHeld } from "./lock.ts";
 import { readManifest } from "./manifest.ts";
 import { partsAlone } from "./parts_alone.ts";
@@ -55,16 +55,33 @@ export async function readConfiguration(path: string): Promise<Partial<Configura
   );
 }
 
-/** Reads a run's `config.json`, or null where there is none. */
+/** How a run's `config.json` is mended: what holds without it are not the values of the run. */
+export const CONFIGURATION_AGAIN =
+  "copy it again, or remove it and run the same deno task partition with all its flags again";
+
+/** Says how the routers that a run's partition was made with come back, as the end of a message. */
+export function routersAgain(run: string, { routers }: Configuration): string {
+  return routers
+    ? `run deno task partition --run ${run}`
+    : `copy its own routers again, or run deno task train-routers --run ${run} --force`;
+}
+
+/**
+ * Reads a run's `config.json`, or null where there is none. Throws a `SyntaxError` where it is damaged, a `RangeError` where the
+ * run is a file.
+ */
 export async function readRunConfiguration(run: string): Promise<RunConfiguration | null> {
   const path = `${run}/config.json`;
-  if (!await exists(path)) return null;
-  const object = await readObject(path);
+  if (!await exists(path)) {
+    await checkRunFolder(run);
+    return null;
+  }
+  const object = await readObject(path, `; ${CONFIGURATION_AGAIN}`);
   if (!isObject(object.configuration)) {
     throw new SyntaxError(
       `Cannot read "${path}" as its configuration must be an object: it is ${
         JSON.stringify(object.configuration)
-      }`,
+      }; ${CONFIGURATION_AGAIN}`,
     );
   }
   for (const [name, value] of Object.entries(object.configuration)) {
@@ -73,7 +90,9 @@ export async function readRunConfiguration(run: string): Promise<RunConfiguratio
       checkValue(FIELDS[name as keyof Configuration], value);
     } catch (error) {
       throw new SyntaxError(
-        `Cannot read "${path}" as its values must be possible: ${(error as Error).message}`,
+        `Cannot read "${path}" as its values must be possible: ${
+          (error as Error).message
+        }; ${CONFIGURATION_AGAIN}`,
       );
     }
   }
@@ -180,7 +199,7 @@ export async function trainedFolders(run: string): Promise<string[]> {
   return found;
 }
 
-async function readObject(path: string): Promise<Record<string, unknown>> {
+async function readObject(path: string, remedy = ""): Promise<Record<string, unknown>> {
   const text = await Deno.readTextFile(path);
   let reason = "it is something else";
   try {
@@ -189,7 +208,7 @@ async function readObject(path: string): Promise<Record<string, unknown>> {
   } catch (error) {
     reason = (error as Error).message;
   }
-  throw new SyntaxError(`Cannot read "${path}" as it must hold a JSON object: ${reason}`);
+  throw new SyntaxError(`Cannot read "${path}" as it must hold a JSON object: ${reason}${remedy}`);
 }
 
 const isObject = (value: unknown): value is Record<string, unknown> =>

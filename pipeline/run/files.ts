@@ -33,6 +33,11 @@ export async function hashFile(path: string): Promise<FileRecord> {
   return { bytes, sha256: hash.digest("hex") };
 }
 
+/** Shortens a SHA-256 to what tells two of them apart in a message; shorter texts stay. */
+export function shortHash(sha256: string): string {
+  return sha256.replace(/^([0-9a-f]{12})[0-9a-f]{52}$/, "$1…");
+}
+
 /** Orders names that end in numbers by number, also where a number has outgrown its zeros: `train-100000` is the last. */
 export function byNumber(a: string, b: string): number {
   return a.length - b.length || (a < b ? -1 : 1);
@@ -116,6 +121,20 @@ export async function removeIfThere(path: string): Promise<void> {
 /** Says whether a path is a folder. */
 export async function isFolder(path: string): Promise<boolean> {
   return await Deno.stat(path).then(({ isDirectory }) => isDirectory, () => false);
+}
+
+/** Throws a `RangeError` where a run folder, or one that it is to lie in, is a file. */
+export async function checkRunFolder(run: string): Promise<void> {
+  for (let path = run;; path = dirname(path)) {
+    const info = await Deno.stat(path).catch(() => null); // nor is there anything below a file
+    if (info === null && path !== dirname(path)) continue;
+    if (info === null || info.isDirectory) return;
+    throw new RangeError(
+      `Cannot work in "${run}" as it must be a folder: ${
+        path === run ? "it" : `"${path}"`
+      } is a file; choose another --run`,
+    );
+  }
 }
 
 /** Says whether a path exists. */

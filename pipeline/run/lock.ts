@@ -5,7 +5,7 @@
  * @module
  */
 
-import { writeError } from "./files.ts";
+import { checkRunFolder, writeError } from "./files.ts";
 
 /** Says who holds a run folder. */
 export interface Owner {
@@ -30,7 +30,7 @@ export const GLANCE_MS = 500;
 /**
  * Takes the lock of a run folder, made if missing. `shared` holders exclude only exclusive ones: the parts of one stage
  * work side by side. Waits up to `patience` milliseconds, for what is held for moments only. Throws an `Error` that says who
- * holds the folder.
+ * holds the folder, a `RangeError` where it is a file.
  */
 export async function lockRun(
   run: string,
@@ -56,6 +56,7 @@ export async function lockRun(
       file.close(); // its last owner removed it between our opening and locking it
     }
   } catch (error) {
+    await checkRunFolder(run);
     throw writeError(path, error);
   }
 }

@@ -6,6 +6,7 @@
 
 import type { Gpu } from "../../kernels/gpu.ts";
 import { type Configuration, type Stage, stageConfiguration, STAGES } from "../config.ts";
+import { scoredShards, unclosed } from "../routing/score_notes.ts";
 import type { RoundMetrics } from "../routing/train_routers.ts";
 import { type FileRecord, removeIfThere } from "./files.ts";
 import {
@@ -179,9 +180,10 @@ export async function needStage(
   const manifest = await readManifest(run, stage);
   const first = `run deno task ${stage} --run ${run} first`;
   if (!manifest) {
-    throw new RangeError(
-      `Cannot run "${by}" in "${run}" as "${stage}" must have run there: it has not, or not since what it reads changed; ${first}`,
-    );
+    const scored = stage === "score" ? await scoredShards(run, configuration) : null;
+    const found = scored && unclosed(run, scored) ||
+      `it has not, or not since what it reads changed; ${first}`;
+    throw new RangeError(`Cannot run "${by}" in "${run}" as "${stage}" must have run there: ${found}`);
   }
   const now = configuration as unknown as Record<string, unknown>;
   for (const [name, value] of Object.entries(manifest.configuration)) {

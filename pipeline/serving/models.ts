@@ -10,8 +10,9 @@ import type { Configuration } from "../config.ts";
 import { loadTokenizer, type Tokenizer } from "../data/tokenizer.ts";
 import { type Checkpoint, loadCheckpoint, loadRouters, type Routers } from "../model/checkpoint.ts";
 import { expertFolder } from "../routing/split.ts";
-import { readRunConfiguration } from "../run/configuration.ts";
-import { exists } from "../run/files.ts";
+import { readRunConfiguration, routersAgain } from "../run/configuration.ts";
+import { exists, shortHash } from "../run/files.ts";
+import { commandOf } from "../run/manifest.ts";
 import { partitionRemedy, partsAlone } from "../run/parts_alone.ts";
 import { type Route, routeTokens } from "./route.ts";
 
@@ -44,11 +45,12 @@ export async function openModel(folder: string): Promise<Source> {
   const path = places[found.indexOf(true)];
   if (path === undefined) {
     throw new RangeError(
-      `Cannot generate with "${folder}" as its tokenizer must be known: there is no tokenizer.json in it or above it`,
+      `Cannot generate with "${folder}" as its tokenizer must be known: there is no tokenizer.json in it or above it; ` +
+        "copy the one that it was trained with there",
     );
   }
   const tokenizer = await loadTokenizer(path);
-  checkTokenizer(folder, checkpoint.notes.tokenizer, tokenizer);
+  checkTokenizer(folder, checkpoint.notes.tokenizer, tokenizer, path);
   checkVocabulary(folder, checkpoint, tokenizer);
   return {
     tokenizer,
@@ -69,7 +71,7 @@ export async function openRun(run: string, asked?: number): Promise<Source> {
   if (!await exists(path)) throw missing(path, await partitionRemedy(run));
   const tokenizer = await loadTokenizer(path, { eos: configuration?.eos });
   const routers = asked === undefined || !configuration
-    ? await openRouters(run, configuration, tokenizer)
+    ? await openRouters(run, configuration, { tokenizer, path })
     : null;
   const experts = routers?.models.length ?? configuration!.experts;
   if (asked !== undefined && !(Number.isSafeInteger(asked) && asked >= 0 && asked < experts)) {
@@ -86,28 +88,34 @@ export async function openRun(run: string, asked?: number): Promise<Source> {
       const prefix = configuration?.prefix ?? routers?.notes.prefix ?? routers?.config.context ?? 0;
       const route = asked === undefined ? await routeTokens(gpu, routers!, tokens, prefix) : null;
       const expert = route?.expert ?? asked!;
-      return { route, expert, checkpoint: await openExpert(run, expert, configuration, tokenizer) };
+      return { route, expert, checkpoint: await openExpert(run, expert, configuration, { tokenizer, path }) };
     },
   };
+}
+
+/** The tokenizer of a run, and its file. */
+interface OfRun {
+  tokenizer: Tokenizer;
+  path: string;
 }
 
 /** The routers that lie in the run, or those that it was made with. */
 async function openRouters(
   run: string,
   configuration: Configuration | undefined,
-  tokenizer: Tokenizer,
+  { tokenizer, path }: OfRun,
 ): Promise<Routers> {
   const places = [`${run}/routers`, ...(configuration?.routers ? [configuration.routers] : [])];
   const found = await Promise.all(places.map((place) => exists(`${place}/router-00`)));
   const folder = places[found.indexOf(true)];
   if (folder === undefined) throw missing(`${run}/routers`, await routersRemedy(run));
   const routers = await loadRouters(folder);
-  checkTokenizer(folder, routers.notes.tokenizer, tokenizer);
+  checkTokenizer(folder, routers.notes.tokenizer, tokenizer, path);
   const experts = configuration?.experts ?? routers.models.length;
   if (experts !== routers.models.length) {
     throw new RangeError(
       `Cannot route by "${folder}" as there must be a router for each of the run's ${experts} experts: there are ` +
-        `${routers.models.length}`,
+        `${routers.models.length}; ${routersAgain(run, configuration!)}`,
     );
   }
   return routers;
@@ -117,7 +125,7 @@ async function openExpert(
   run: string,
   expert: number,
   configuration: Configuration | undefined,
-  tokenizer: Tokenizer,
+  { tokenizer, path: tokenizerPath }: OfRun,
 ): Promise<Checkpoint> {
   const folder = `${run}/experts/${expertFolder(expert)}`;
   for (const path of [`${folder}/config.json`, `${folder}/model.safetensors`]) {
@@ -127,11 +135,11 @@ async function openExpert(
       path,
       alone.length > 0 && !alone.includes(expert)
         ? await partitionRemedy(run)
-        : `run deno task train-expert --run ${run} --expert ${expert} first`,
+        : `run ${commandOf(run, `train-${expertFolder(expert)}`)} first`,
     );
   }
   const checkpoint = await loadCheckpoint(folder);
-  checkTokenizer(folder, checkpoint.notes.tokenizer, tokenizer);
+  checkTokenizer(folder, checkpoint.notes.tokenizer, tokenizer, tokenizerPath);
   checkVocabulary(folder, checkpoint, tokenizer);
   const { expertHidden, expertLayers, expertHeads } = configuration ?? {};
   for (
@@ -148,11 +156,18 @@ async function openExpert(
   return checkpoint;
 }
 
-function checkTokenizer(folder: string, trained: string | undefined, { sha256 }: Tokenizer): void {
+function checkTokenizer(
+  folder: string,
+  trained: string | undefined,
+  { sha256 }: Tokenizer,
+  path: string,
+): void {
   if (trained !== undefined && trained !== sha256) {
     throw new RangeError(
-      `Cannot use "${folder}" as it must have been trained with this tokenizer: its tokenizer has the SHA-256 ` +
-        `${trained}, this one ${sha256}; train it again`,
+      `Cannot use "${folder}" as it must have been trained with the tokenizer "${path}": its own has the SHA-256 ` +
+        `${shortHash(trained)}, that one ${
+          shortHash(sha256)
+        }; copy its own tokenizer there, or train it again`,
     );
   }
 }
@@ -161,7 +176,7 @@ function checkVocabulary(folder: string, { config }: Checkpoint, { vocabulary }:
   if (config.vocabulary < vocabulary) {
     throw new RangeError(
       `Cannot use "${folder}" as its vocabulary must hold all ids of the tokenizer: it has ${config.vocabulary}, the ` +
-        `tokenizer has ${vocabulary}`,
+        `tokenizer has ${vocabulary}; copy its own tokenizer.json again, or train it again`,
     );
   }
 }

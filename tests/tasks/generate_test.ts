@@ -108,3 +108,19 @@ Deno.test("generate ends with 2 where the adapter has another name, and quietly 
     assertEquals([status.code, said.split("\n").length], [0, 2], said);
   });
 });
+
+Deno.test("generate ends its line where it is interrupted", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run);
+    const args = ["--run", run, "--prompt", PROMPT, "--window", "--max-new-tokens", "100000"];
+    const child = taskCommand("generate", args).spawn();
+    const reader = child.stdout.getReader();
+    let text = new TextDecoder().decode((await reader.read()).value);
+    child.kill("SIGINT");
+    for (let next = await reader.read(); !next.done; next = await reader.read()) {
+      text += new TextDecoder().decode(next.value);
+    }
+    assertEquals([(await child.status).code, text.at(-1)], [130, "\n"]);
+    await child.stderr.cancel();
+  });
+});

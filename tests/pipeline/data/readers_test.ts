@@ -131,7 +131,7 @@ Deno.test("readDocuments() names what is wrong with Parquet", async () => {
     () => read([path], { textField: "body" }),
     TypeError,
     `${path}`,
-    `it has "id", "text", "source"; name it with --text-field`,
+    `it has "id", "text", "source"; name it with --text-column`,
   );
   await assertMessage(
     () => read([path], { textField: "id" }),

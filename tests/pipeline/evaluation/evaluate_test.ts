@@ -378,11 +378,11 @@ Deno.test("evaluate() refuses what does not fit together, with both values", asy
     ],
     [
       { experts: [anyModel("a"), anyModel("b"), anyModel("c", MODEL, { tokenizer: "ef56" })] },
-      /expert 2 must have the tokenizer of the routers: it is ef56, theirs is ab12$/,
+      /expert 2 must have the tokenizer of the routers: it is ef56, theirs is ab12; train expert 2 again$/,
     ],
     [
       { routers: anyRouters(E, { tokenizer: "ef56" }) },
-      /tokenizer is ab12 in the former, ef56 in the latter$/,
+      /tokenizer is ab12 in the former, ef56 in the latter; make /,
     ],
     [{ resamples: 0 }, /resamples must be an integer >= 1: resamples is 0$/],
   ];

@@ -61,7 +61,7 @@ Deno.test("blocks() refuses rows without tokens, of another tokenizer, length or
   );
   assertMatch(
     await refusal(batchesOf(rows), { ...KNOWN, tokenizer: "ef56" }),
-    /tokenizer is ab12 in the former, ef56 in the latter$/,
+    /tokenizer is ab12 in the former, ef56 in the latter; make the former with the tokenizer.json of the latter$/,
   );
   const shorter = toBatch({ ...rest, tokens: tokens!.slice(0, 4 * 6), length: rest.length.fill(6) }, {
     ...LINEAGE,

@@ -184,12 +184,12 @@ Deno.test("evaluateRun() refuses models of another shape, tokenizer or part, wit
     await saveModel(run, "experts/expert-01", { tokenizer: "ab12" });
     assertMatch(
       await refusal(run),
-      /expert 1 must have the tokenizer of the routers: it is ab12, theirs is [0-9a-f]{64}$/,
+      /expert 1 must have the tokenizer of the routers: it is ab12, theirs is [0-9a-f]{12}…; train expert 1 again$/,
     );
     await saveModel(run, "experts/expert-01", { partition: "cd34" });
     assertMatch(
       await refusal(run),
-      /expert 1 must .* on the shards that are there now: SHA-256 is cd34, not [0-9a-f]{64}; run deno task train-expert --run \S+ --expert 1 again$/,
+      /expert 1 must .* on the shards that are there now: SHA-256 is cd34, not [0-9a-f]{12}…; run deno task train-expert --run \S+ --expert 1 again$/,
     );
     await saveModel(run, "experts/expert-01");
     const manifest = { key: "", outputs: {}, inputs: { shards: "ef56" } };
@@ -214,7 +214,10 @@ Deno.test("evaluateRun() refuses truncated weights, other routers and other numb
     const path = `${run}/experts/expert-01/model.safetensors`;
     const whole = await Deno.readFile(path);
     await Deno.writeFile(path, whole.subarray(0, whole.length - 5));
-    assertStringIncludes(await refusal(run, SyntaxError), "expert-01/model.safetensors");
+    assertStringIncludes(
+      await refusal(run, SyntaxError),
+      `remove it and run deno task train-expert --run ${run} --expert 1`,
+    );
     await Deno.writeFile(path, whole);
     const router = await loadCheckpoint(`${run}/routers/router-01`);
     await saveCheckpoint(
@@ -225,10 +228,13 @@ Deno.test("evaluateRun() refuses truncated weights, other routers and other numb
     );
     assertMatch(
       await refusal(run),
-      /must be those that scored the run: SHA-256 is [0-9a-f]{64}, not [0-9a-f]{64}; run deno task partition/,
+      /must be those that scored the run: SHA-256 is [0-9a-f]{12}…, not [0-9a-f]{12}…; copy .* train-routers --run \S+ --force$/,
     );
     await Deno.remove(`${run}/routers/router-01`, { recursive: true });
-    assertMatch(await refusal(run), /must have a part for every router: it has 2 parts, 1 routers/);
+    assertMatch(
+      await refusal(run),
+      /must have a part for every router: it has 2 parts, 1 routers; copy its own routers again/,
+    );
   }));
 
 Deno.test("evaluateRun() waits for no one: a run that another process holds is refused", () =>

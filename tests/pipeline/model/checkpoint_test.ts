@@ -1,4 +1,11 @@
-import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import {
   huggingFaceConfig,
   loadCheckpoint,
@@ -212,12 +219,52 @@ Deno.test("loadCheckpoint() refuses missing tensors, wrong shapes and an untied 
   });
 });
 
+Deno.test("loadCheckpoint() says which folder to name, or which task makes the model", async () => {
+  await inFolder(async (run) => {
+    const message = async (folder: string, kind: typeof RangeError | typeof SyntaxError = RangeError) =>
+      (await assertRejects(() => loadCheckpoint(folder), kind)).message;
+    await Deno.writeTextFile(`${run}/config.json`, JSON.stringify({ configuration: {}, versions: {} }));
+    assertStringIncludes(
+      await message(run),
+      `it is a run folder; name a model in it, such as ${run}/dense, once`,
+    );
+    assertStringIncludes(await message(run), "or use the whole run with --run");
+    const commands = {
+      dense: "train-dense --run RUN first",
+      "dense-steps": "train-dense --run RUN --match steps first",
+      "experts/expert-03": "train-expert --run RUN --expert 3 first",
+      "routers/router-00": "partition --run RUN first",
+    };
+    for (const [folder, command] of Object.entries(commands)) {
+      const text = await message(`${run}/${folder}`);
+      assert(text.endsWith(`no such file; run deno task ${command.replace("RUN", run)}`), text);
+    }
+
+    const expert = `${run}/experts/expert-00`;
+    await saveCheckpoint(expert, CONFIG, WEIGHTS);
+    assertStringIncludes(await message(run), `such as ${expert}, or`);
+    assertStringIncludes(await message(`${run}/experts`), `name a model in it, such as ${expert}`);
+    assertStringIncludes(
+      await message(`${expert}/config.json`),
+      `"${expert}/config.json" is a file; name a folder`,
+    );
+    const again = `; remove it and run deno task train-expert --run ${run} --expert 0, or copy it again`;
+    await Deno.truncate(`${expert}/model.safetensors`, 100);
+    assertStringIncludes(await message(expert, SyntaxError), again);
+    await Deno.writeTextFile(`${expert}/config.json`, "{");
+    assertStringIncludes(await message(expert, SyntaxError), again);
+    await Deno.rename(expert, `${run}/elsewhere`);
+    assert((await message(`${run}/elsewhere`, SyntaxError)).endsWith("; copy it again"));
+  });
+});
+
 Deno.test("loadCheckpoint() refuses damaged and missing files by their path", async () => {
   await inFolder(async (folder) => {
     const missing = await assertRejects(() => loadCheckpoint(`${folder}/nowhere`), RangeError);
     assertEquals(
       missing.message,
-      `Cannot load a checkpoint as "${folder}/nowhere/config.json" must be there: no such file`,
+      `Cannot load a checkpoint as "${folder}/nowhere/config.json" must be there: no such file; name a folder that holds config.json and ` +
+        "model.safetensors",
     );
     await saveCheckpoint(folder, CONFIG, WEIGHTS);
     const path = `${folder}/model.safetensors`;
@@ -288,8 +335,10 @@ Deno.test("loadRouters() refuses missing folders, gaps and routers that differ",
     await assertRejects(
       () => loadRouters(folder),
       RangeError,
-      "must hold router-00, router-01, …: it holds none",
+      "must hold router-00, router-01, …: it holds none; name the routers/ of a run",
     );
+    await saveRouters(`${folder}/routers`, [WEIGHTS]);
+    await assertRejects(() => loadRouters(folder), RangeError, `it holds none; name ${folder}/routers`);
     await saveRouters(folder, [WEIGHTS, WEIGHTS]);
     await Deno.rename(`${folder}/router-01`, `${folder}/router-02`);
     await assertRejects(

@@ -17,7 +17,7 @@ import { assign } from "../../../pipeline/routing/assign.ts";
 import { joinScores, split } from "../../../pipeline/routing/split.ts";
 import { verifyRun } from "../../../pipeline/routing/verify.ts";
 import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
-import { type FileRecord, hashFile, sha256, writeAtomic } from "../../../pipeline/run/files.ts";
+import { type FileRecord, hashFile, sha256, shortHash, writeAtomic } from "../../../pipeline/run/files.ts";
 import { writeManifest } from "../../../pipeline/run/manifest.ts";
 
 const E = 3;
@@ -319,6 +319,49 @@ Deno.test("verifyRun() finds stages that have not run and manifests that are not
   assertEquals(config, "config.json: it must be there: it is not");
 });
 
+Deno.test("verifyRun() says once what is wrong with a file, with one mend that can be followed", async () => {
+  const run = await Deno.makeTempDir();
+  const partition = `run deno task partition --run ${run}`;
+  const shard = "partition/expert-01/train-00000.arrow";
+  const cases: [file: string, remedy: string, change: (path: string) => Promise<unknown>][] = [
+    ["partition/manifest.json", partition, (path) => Deno.remove(path)],
+    ["partition/expert-01/manifest.json", partition, (path) => Deno.remove(path)],
+    [shard, partition, (path) => Deno.remove(path)],
+    [shard, partition, (path) => Deno.truncate(path, 300)],
+    ["tokens/train-00001.arrow", partition, (path) => Deno.truncate(path, 300)],
+    ["scores/train-00001.arrow", partition, (path) => Deno.truncate(path, 300)],
+    [
+      "tokenizer.json",
+      `remove it and ${partition}`,
+      (path) => Deno.writeTextFile(path, "x".repeat(TOKENIZER.length)),
+    ],
+    [
+      "config.json",
+      "copy it again, or run the same deno task partition with all",
+      (path) => Deno.remove(path),
+    ],
+    ["config.json", "copy it again, or remove it and run the same", (path) => Deno.writeTextFile(path, "{")],
+    ["manifests/split.json", "remove it to run the stage again", (path) => Deno.writeTextFile(path, "{")],
+    ["manifests/split.json", partition, (path) => Deno.remove(path)],
+    ["manifests/assign.json", partition, (path) => Deno.remove(path)],
+    ["manifests/tokenize.json", partition, (path) => Deno.remove(path)],
+  ];
+  try {
+    for (const [file, start, change] of cases) {
+      await makeRun(run);
+      await change(`${run}/${file}`);
+      const { problems } = await verifyRun(run);
+      assertEquals(problems.map(({ file }) => file), [file]);
+      const [{ what, remedy }] = problems;
+      assert(remedy.startsWith(start), `${file}: ${remedy}`);
+      assert(!`${what}; ${remedy}`.replace("; ", "").includes("; "), `${file}: ${what}; ${remedy}`);
+      await Deno.remove(run, { recursive: true });
+    }
+  } finally {
+    await Deno.remove(run, { recursive: true }).catch(() => {});
+  }
+});
+
 Deno.test("verifyRun() finds what does not belong to the run", async () => {
   const change = async (
     run: string,
@@ -334,9 +377,9 @@ Deno.test("verifyRun() finds what does not belong to the run", async () => {
     change(run, "tokenizer", "tokenizer.json", "another", outputs.tokenizer)
   );
   assertEquals(tokenizer, [
-    `partition/manifest.json: its tokenizer must be that of the run: it is ${LINEAGE.tokenizer}, in the run it is ${
-      sha256("another")
-    }`,
+    `partition/manifest.json: its tokenizer must be that of the run: it is ${
+      shortHash(LINEAGE.tokenizer!)
+    }, in the run it is ${shortHash(sha256("another"))}`,
   ]);
   const path = "routers/router-01/model.safetensors";
   const [routers] = await problemsAfter((run, outputs) =>

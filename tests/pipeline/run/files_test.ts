@@ -6,6 +6,7 @@ import {
   removeIfThere,
   removePartials,
   sha256,
+  shortHash,
   writeAtomic,
 } from "../../../pipeline/run/files.ts";
 
@@ -20,6 +21,10 @@ async function inFolder(test: (folder: string) => Promise<void>): Promise<void> 
     await Deno.remove(folder, { recursive: true });
   }
 }
+
+Deno.test("shortHash() shortens a SHA-256 alone", () => {
+  assertEquals([shortHash(ABC), shortHash("balanced"), shortHash("")], ["ba7816bf8f01…", "balanced", ""]);
+});
 
 Deno.test("sha256() gives the published values", () => {
   assertEquals(sha256(""), EMPTY);

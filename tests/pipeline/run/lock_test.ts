@@ -85,3 +85,11 @@ Deno.test("lockRun() lets shared holders work side by side, and no exclusive one
     await assertRejects(() => lockRun(run, "score", { shared: true }), Error, 'for task "partition"');
     await exclusive();
   }));
+
+Deno.test("lockRun() refuses a file, and a folder under one", () =>
+  withRun(async (run) => {
+    await Deno.writeTextFile(run, "");
+    const remedy = "is a file; choose another --run";
+    await assertRejects(() => lockRun(run, "partition"), RangeError, `it must be a folder: it ${remedy}`);
+    await assertRejects(() => lockRun(`${run}/a/b`, "partition"), RangeError, `"${run}" ${remedy}`);
+  }));
