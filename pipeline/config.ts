@@ -712,7 +712,7 @@ export const OPTIONS: Readonly<Record<string, Field>> = section("Command", [], {
     type: "text",
     value: "FOLDER",
     default: "runs/default",
-    tasks: [...IN_A_RUN, "evaluate", "generate", "report"],
+    tasks: [...IN_A_RUN, "verify", "evaluate", "generate", "report"],
     help: "run folder",
   },
   preset: {

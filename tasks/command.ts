@@ -32,6 +32,8 @@ export interface Task {
   about: string;
   /** What its positional arguments are, as the help shows them; none are taken where it is absent. */
   positional?: string;
+  /** Whether it begins anew after an interruption; others go on. */
+  startsAnew?: true;
   /** Does it. */
   run: (call: Call) => Promise<void>;
 }
@@ -75,7 +77,7 @@ export async function runTask(task: Task): Promise<never> {
     const code = interruption.signal.aborted ? 130 : exitCode(error);
     if (code === 130) {
       const again = args.includes("--force") ? "the same command without --force" : "the same command";
-      console.error(`interrupted: run ${again} again to continue`);
+      console.error(task.startsAnew ? "interrupted" : `interrupted: run ${again} again to continue`);
     } else if (code !== 0) console.error(args.includes("--verbose") ? error : `error: ${describe(error)}`);
     Deno.exit(code);
   };

@@ -10,6 +10,7 @@ import { communicationText, costText, tableText } from "./cost_text.ts";
 if (import.meta.main) {
   await runTask({
     name: "cost",
+    startsAnew: true,
     about:
       "Counts FLOPs, parameters, memory, bytes exchanged and time of a configuration, and the paper's Table 3.",
     run: async ({ sources, options }) => {

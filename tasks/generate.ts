@@ -10,6 +10,7 @@ import { lines, readPrompt, routeLine } from "./prompt.ts";
 if (import.meta.main) {
   await runTask({
     name: "generate",
+    startsAnew: true,
     about:
       "Continues a prompt with the one expert that its prefix chooses; text goes to standard output as it comes.",
     run: async ({ options, signal }) => {

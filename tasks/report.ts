@@ -22,6 +22,7 @@ function reportText({ output, plots, missing }: Report): string {
 if (import.meta.main) {
   await runTask({
     name: "report",
+    startsAnew: true,
     about: "Writes what a run did as one HTML page with plots, from whatever its folder holds.",
     run: async ({ options, signal, onEvent }) => {
       if (options.output === "-") {

@@ -30,6 +30,7 @@ async function checkFile(shard: string): Promise<void> {
 if (import.meta.main) {
   await runTask({
     name: "show",
+    startsAnew: true,
     about: "Prints rows of Arrow shards with their decoded text.",
     positional: "SHARD…",
     run: async ({ paths, sources, options, onEvent }) => {

@@ -53,6 +53,8 @@ Deno.test("a task refuses wrong usage with exit code 2 and one line that says wh
     ["assign", ["-", "--force"], "Cannot use --force with files or a pipe"],
     ["tokenize", ["-", "--run", "runs/a"], "Cannot use --run with files or a pipe"],
     ["verify", ["runs/a", "runs/b"], '"runs/b" is a second one'],
+    ["verify", ["runs/a", "--run", "runs/b"], '"runs/a" is one, --run another'],
+    ["verify", ["--run", "no/run"], "no/run"],
     ["show", [], "a shard must be named"],
   ];
   for (const [name, args, text] of cases) {
