@@ -32,7 +32,7 @@ import {
 import { heatPlot, roundPlots, sharePlot } from "./plots_routing.ts";
 import { trainingPlots } from "./plots_training.ts";
 import { onlyParts } from "../run/parts_alone.ts";
-import type { Claims, RunRecord } from "./read.ts";
+import { type Claims, commandOn, type RunRecord } from "./read.ts";
 
 /** A section of the page. */
 export interface Section {
@@ -82,7 +82,7 @@ export function sectionsOf(run: RunRecord, cost: Cost): Sections {
       missing.push({ part });
       return markup`<p class="missing">${part} is not here: ${onlyParts(run.alone)}.</p>`;
     }
-    const full = `deno task ${command} --run ${/^[\w./-]+$/.test(run.path) ? run.path : `'${run.path}'`}`;
+    const full = commandOn(run.path, command);
     missing.push({ part, command: full });
     return markup`<p class="missing">${part} is not here yet: run <code>${full}</code>.</p>`;
   };

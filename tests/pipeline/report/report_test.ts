@@ -117,9 +117,25 @@ Deno.test("report() leaves out what is not there, with the command that makes it
       assertStringIncludes(await pageOf(run), command);
     }
     await Deno.remove(`${run}/metrics`, { recursive: true });
-    await Deno.remove(`${run}/manifests`, { recursive: true });
-    const page = await pageOf(run); // a run of which only the configuration is there
+    await Deno.remove(`${run}/reproduction.json`);
+    const page = await pageOf(run); // a run whose text alone is there
     assertEquals([...page.matchAll(/<figure/g)].length, 1); // costs need no more
+  });
+});
+
+Deno.test("report() refuses a folder in which nothing was made, with what to run first", async () => {
+  await inFolder(async (run) => {
+    await writeRun(run);
+    for (const part of ["metrics", "manifests", "partition", "evaluation.json", "reproduction.json"]) {
+      await report({ run });
+      await Deno.remove(`${run}/${part}`, { recursive: true });
+    }
+    await Deno.remove(`${run}/report.html`);
+    await Deno.mkdir(`${run}/corpus`); // an attempt that failed leaves folders
+    const { code, out, err } = await task("report", ["--run", run]);
+    assertEquals([code, out], [2, ""], err);
+    assertMatch(err, /^error: Cannot report on [^\n]*; run deno task partition --run \S+ first\n$/);
+    assertFalse((await Array.fromAsync(Deno.readDir(run))).some(({ name }) => name === "report.html"));
   });
 });
 
@@ -204,18 +220,35 @@ Deno.test("report() refuses what is no run, and names the file that is corrupt",
     );
     await assertRejects(() => report({ run: folder }), RangeError, "it has no config.json");
     const run = `${folder}/run`;
-    const corrupt: [path: string, text: string, reason: string][] = [
-      ["evaluation.json", "{", "JSON"],
+    const on = `--run ${run}`;
+    const corrupt: [path: string, text: string, reason: string, remedy?: string][] = [
+      ["evaluation.json", "{", "JSON", `run deno task evaluate ${on} again`],
       ["evaluation.json", JSON.stringify({ ...evaluationOf(SHAPE), format: 2 }), "format"],
       ["evaluation.json", JSON.stringify({ ...evaluationOf(SHAPE), tokens: "many" }), "tokens"],
-      ["reproduction.json", `{"claims":[{}]}`, "claims.0.claim"],
-      ["metrics/rounds.jsonl", `{"round":1}\n`, "line 1: nllPerToken"],
-      ["metrics/expert-01.jsonl", `{"step":1,"tokens":2,"loss":3}\n{"step":\n`, "line 2"],
-      ["partition/manifest.json", `{"parts":[{"folder":"../../x"}]}`, "experts"],
+      ["reproduction.json", `{"claims":[{}]}`, "claims.0.claim", `run deno task reproduce ${on} again`],
+      [
+        "metrics/rounds.jsonl",
+        `{"round":1}\n`,
+        "line 1: nllPerToken",
+        `run deno task train-routers ${on} --force`,
+      ],
+      [
+        "metrics/expert-01.jsonl",
+        `{"step":1,"tokens":2,"loss":3}\n{"step":\n`,
+        "line 2",
+        `run deno task train-expert --expert 1 ${on} --force`,
+      ],
+      ["metrics/dense-steps.jsonl", "{}\n", "step", `run deno task train-dense --match steps ${on} --force`],
+      [
+        "partition/manifest.json",
+        `{"parts":[{"folder":"../../x"}]}`,
+        "experts",
+        `run deno task split ${on} --force`,
+      ],
       ["partition/expert-02/manifest.json", "[]", "expert-02"],
       ["manifests/tokenize.json", "{}", "manifests/tokenize.json"],
     ];
-    for (const [path, text, reason] of corrupt) {
+    for (const [path, text, reason, remedy = ""] of corrupt) {
       await writeRun(run);
       await Deno.writeTextFile(`${run}/${path}`, text);
       const error = await assertRejects(
@@ -224,6 +257,7 @@ Deno.test("report() refuses what is no run, and names the file that is corrupt",
         `Cannot read "${run}/${path}" as it must be`,
       );
       assertStringIncludes(error.message, reason);
+      assert(error.message.endsWith(remedy), error.message);
       assertFalse(error.message.includes("\n"));
     }
     assertFalse((await Array.fromAsync(Deno.readDir(run))).some(({ name }) => name.startsWith("report")));
