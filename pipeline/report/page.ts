@@ -58,7 +58,7 @@ th:last-child,td:last-child{padding-right:0}
 th.n,td.n{text-align:right;white-space:nowrap}
 td{max-width:26em;overflow-wrap:break-word}
 .claims td:last-child{white-space:nowrap}
-.yes{color:var(--oracle)}.no{color:var(--dense)}.open{color:var(--muted)}
+.yes{color:var(--yes)}.no{color:var(--no)}.open{color:var(--muted)}
 footer{margin-top:64px;padding-top:16px;border-top:1px solid var(--grid);font-size:13px;color:var(--muted)}
 :focus-visible{outline:2px solid var(--mixture);outline-offset:2px}
 @media (max-width:${FULL_WIDTH + 47}px){

@@ -9,16 +9,20 @@ import {
   across,
   AXIS_WIDTH,
   COMPARED,
+  fullAndHollow,
   labelled,
   labelledExperts,
   labelRoom,
   legendOf,
+  lineEncoding,
   MOST_SOURCES,
   NARROW,
   noGrid,
+  OUTLINED,
   type Plot,
   scaleOf,
   type Spec,
+  wayLine,
   wayName,
   WAYS,
   widestOf,
@@ -290,13 +294,12 @@ export function sourcePlot({ sources, scores, experts }: Measured): Plot {
 /** Plots perplexity, and agreement with routing by M tokens, by the length of the routing prefix. */
 export function prefixPlots({ prefixes, prefix, scores, experts }: Measured): Plot[] {
   const lengths = prefixes.map(({ prefix }) => prefix);
-  const lines = (["dense", "dense-steps"] as const).flatMap((way) => {
+  const dense = (["dense", "dense-steps"] as const).flatMap((way) => {
     const score = scores[way];
-    return score === undefined ? [] : [{ y: score.perplexity, name: wayName(way, experts), colour: way }];
+    return score === undefined ? [] : [{ perplexity: score.perplexity, line: wayLine(way, experts) }];
   });
-  const highest = Math.max(...lines.map(({ y }) => y));
-  const start = prefixes[0].perplexity;
-  const end = prefixes.at(-1)!.perplexity;
+  const routed = wayLine("mixture", experts);
+  const lines = [routed, ...dense.map(({ line }) => line)];
   const x = (width: number, more: Spec = {}): Spec => ({
     field: "prefix",
     type: "quantitative",
@@ -323,10 +326,12 @@ export function prefixPlots({ prefixes, prefix, scores, experts }: Measured): Pl
       id: "prefix-perplexity",
       title: "Perplexity by routing prefix",
       about:
-        `Perplexity of the mixture when it routes by that many tokens, with its 95% interval; the routers trained with M = ${prefix} (dotted). Dashed: the dense baselines, which do not route.`,
+        `Perplexity of the mixture when it routes by that many tokens, with its 95% interval; the routers trained with M = ${prefix} (dotted).${
+          dense.length === 0 ? "" : " Level lines: the dense baselines, which do not route."
+        }`,
       size: "full",
       spec: (width) => ({
-        height: 290,
+        height: width < NARROW ? 320 : 300,
         layer: [
           trained(prefix),
           {
@@ -343,36 +348,26 @@ export function prefixPlots({ prefixes, prefix, scores, experts }: Measured): Pl
               y2: { field: "high" },
             },
           },
+          ...[
+            { type: "line", values: prefixes.map((one) => ({ ...one, model: routed.name })) },
+            {
+              type: "rule",
+              values: dense.map(({ perplexity, line }) => ({ perplexity, model: line.name })),
+            },
+          ].map(({ type, values }) => ({
+            data: { values },
+            mark: { type },
+            encoding: {
+              ...(type === "line" ? { x: x(width) } : {}),
+              y: { field: "perplexity", type: "quantitative" },
+              ...lineEncoding("model", lines, width),
+            },
+          })),
           {
             data,
-            mark: { type: "line", color: mixture, strokeWidth: 2, point: { color: mixture, size: 45 } },
+            mark: { type: "point", filled: true, color: mixture, size: 45, opacity: 1 },
             encoding: { x: x(width), y: { field: "perplexity", type: "quantitative" } },
           },
-          ...lines.map((line) => ({
-            data: { values: [line] },
-            layer: [
-              {
-                mark: { type: "rule", color: colour(line.colour), strokeDash: [6, 4], strokeWidth: 1.5 },
-                encoding: { y: { field: "y", type: "quantitative" } },
-              },
-              ...[{ stroke: colour("paper"), strokeWidth: 4 }, {}].map((halo) => ({
-                mark: {
-                  type: "text",
-                  color: colour(line.colour),
-                  // At the end where the curve is farther away; above the higher line, below the lower one.
-                  ...(Math.abs(start - line.y) > Math.abs(end - line.y)
-                    ? { x: 6, align: "left" }
-                    : { x: "width", align: "right" }),
-                  ...(line.y === highest ? { baseline: "bottom", dy: -4 } : { baseline: "top", dy: 5 }),
-                  ...halo,
-                },
-                encoding: {
-                  y: { field: "y", type: "quantitative" },
-                  text: { field: "name", type: "nominal" },
-                },
-              })),
-            ],
-          })),
         ],
       }),
       table: {
@@ -439,7 +434,7 @@ export function overheadPlot(rows: { name: string; training: number; inference: 
           parts.map((part) => ({ name: row.name, part, share: 100 * row[part] }))
         ),
       },
-      mark: { type: "point", filled: true, size: 75, opacity: 1 },
+      mark: { type: "point", filled: true, size: 75, opacity: 1, ...OUTLINED },
       encoding: {
         y: {
           field: "name",
@@ -453,11 +448,10 @@ export function overheadPlot(rows: { name: string; training: number; inference: 
           scale: { type: "log", domain: [ticks[0], ticks.at(-1)!], nice: false },
           axis: { title: "% of the experts' FLOPs (logarithmic)", values: ticks, format: "~g" },
         },
-        color: {
+        fill: {
           field: "part",
           type: "nominal",
-          ...scaleOf([...parts], [colour("mixture"), colour("dense")]),
-          ...legendOf([...parts], width, { left: widestOf(names) }),
+          ...fullAndHollow([...parts], width, { left: widestOf(names) }),
         },
         shape: { field: "part", type: "nominal", scale: { domain: parts, range: ["circle", "square"] } },
       },

@@ -9,6 +9,7 @@ import {
   across,
   AXIS_WIDTH,
   expertNames,
+  fullAndHollow,
   labelled,
   labelledExperts,
   labelRoom,
@@ -16,6 +17,7 @@ import {
   MOST_LEGEND,
   MOST_SOURCES,
   noGrid,
+  OUTLINED,
   type Plot,
   scaleOf,
   someOf,
@@ -218,7 +220,7 @@ export function sharePlot(whole: Whole): Plot {
       },
       layer: [
         {
-          mark: { type: "bar" },
+          mark: { type: "bar", ...OUTLINED },
           encoding: {
             x: {
               field: "expert",
@@ -234,12 +236,7 @@ export function sharePlot(whole: Whole): Plot {
               type: "quantitative",
               axis: across("share of sequences", { format: ".0%", tickCount: 5 }),
             },
-            color: {
-              field: "set",
-              type: "nominal",
-              ...scaleOf(names, [colour("mixture"), colour("random")]),
-              ...legendOf(names, width, { symbol: "square" }),
-            },
+            fill: { field: "set", type: "nominal", ...fullAndHollow(names, width, { symbol: "square" }) },
           },
         },
         {

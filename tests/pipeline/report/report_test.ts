@@ -8,8 +8,15 @@ import {
 } from "@std/assert";
 import { drawPlot } from "../../../pipeline/report/draw.ts";
 import type { Plot } from "../../../pipeline/report/plots.ts";
-import { perplexityPlot, segmentPlot } from "../../../pipeline/report/plots_evaluation.ts";
-import { heatPlot, roundPlots } from "../../../pipeline/report/plots_routing.ts";
+import {
+  gainPlot,
+  overheadPlot,
+  perplexityPlot,
+  prefixPlots,
+  segmentPlot,
+  sourcePlot,
+} from "../../../pipeline/report/plots_evaluation.ts";
+import { heatPlot, roundPlots, sharePlot } from "../../../pipeline/report/plots_routing.ts";
 import { trainingPlots } from "../../../pipeline/report/plots_training.ts";
 import { type Measured, readRun } from "../../../pipeline/report/read.ts";
 import { report } from "../../../pipeline/report/report.ts";
@@ -312,6 +319,60 @@ Deno.test("drawPlot() draws a segment's bars as high as its perplexities are", a
   });
 });
 
+const CURVES = ["expert-00", "expert-01", "expert-02", "expert-03", "dense", "dense-steps"].map((
+  model,
+  i,
+) => ({
+  model,
+  expert: i < 4 ? i : null,
+  points: [{ step: 10, tokens: 1, loss: 2 }, { step: 20, tokens: 2, loss: 1 }],
+}));
+
+Deno.test("every plot draws a model in its own colour, and nothing else in it", async () => {
+  const evaluation = evaluationOf(SHAPE);
+  const whole = { sequences: 1, tokens: 1, regret: 0, nmi: 0, tokenImbalance: 0, shares: [0.4, 0.6] };
+  const experts = ["e0", "e1", "e2", "e3"];
+  const dense = ["dense", "dense-steps"];
+  const expected: [plot: Plot, models: string[]][] = [
+    [perplexityPlot(evaluation), ["mixture", ...dense, "oracle", "random"]],
+    [gainPlot(evaluation), dense],
+    [segmentPlot(evaluation), ["mixture", ...dense]],
+    [sourcePlot(evaluation), ["mixture", ...dense]],
+    [prefixPlots(evaluation)[0], ["mixture", ...dense]],
+    [trainingPlots(CURVES, 4)[0], [...experts, ...dense]],
+    [sharePlot({ experts: 2, train: whole, test: whole, parts: [] }), ["mixture"]],
+    [overheadPlot([{ name: "a", training: 0.1, inference: 0.2 }]), ["mixture"]],
+  ];
+  for (const [plot, models] of expected) {
+    for (const width of [348, 720]) {
+      const svg = await draw(plot, width);
+      const drawn = new Set(
+        [...svg.matchAll(/var\(--(mixture|dense|dense-steps|oracle|random|e\d)\)/g)].map(([, name]) => name),
+      );
+      assertEquals([...drawn].sort(), [...models].sort(), plot.id);
+    }
+  }
+});
+
+Deno.test("legends of lines show each model's dashes and width, over 24 pixels or more", async () => {
+  for (const plot of [trainingPlots(CURVES, 4)[0], prefixPlots(evaluationOf(SHAPE))[0]]) {
+    for (const width of [348, 720]) {
+      const svg = await draw(plot, width);
+      for (const [model, dash] of [["dense", "1,0"], ["dense-steps", "7,4"]]) {
+        const paths = [...svg.matchAll(/<(?:path|line)[^>]*>/g)].map(([tag]) => tag)
+          .filter((tag) => tag.includes(`stroke="var(--${model})"`));
+        assertEquals(paths.length, 2, `${plot.id}: ${paths}`);
+        for (const tag of paths) {
+          assertStringIncludes(tag, `stroke-width="2.5"`);
+          assertStringIncludes(tag, `stroke-dasharray="${dash}"`);
+        }
+        const [, from, to] = / d="M(-[\d.]+),0L([\d.]+),0"/.exec(paths.join())!;
+        assert(Number(to) - Number(from) >= 24, `${plot.id}: ${from} to ${to}`);
+      }
+    }
+  }
+});
+
 Deno.test("drawPlot() gives ids that no other picture of a page has, and no classes", async () => {
   const rounds = Array.from(
     { length: 3 },
@@ -362,6 +423,23 @@ Deno.test("trainingPlots() thins curves to means, and keeps where they end", () 
   const mean = values.reduce((sum, { loss }) => sum + loss, 0) / values.length;
   assert(Math.abs(mean - 2) < 0.01, String(mean));
   assertEquals(plot.table.rows, [["expert 0", 1000, 10_000, 1, 3, 1]]);
+});
+
+Deno.test("trainingPlots() dots a curve of few validations, and not one whose dashes dots would fill", async () => {
+  const curve = (model: string, expert: number | null, count: number) => ({
+    model,
+    expert,
+    points: Array.from(
+      { length: count },
+      (_, i) => ({ step: i + 1, tokens: i + 1, loss: 2, validationLoss: 3 - i / count }),
+    ),
+  });
+  const plots = trainingPlots([curve("expert-00", 0, 1), curve("dense-steps", null, 100)], 4);
+  const svg = await draw(plots.find(({ id }) => id === "validation-loss-by-steps")!, 348);
+  const circles = [...svg.matchAll(/<path[^>]* d="M[^"]*A[^"]*" fill="var\(--([\w-]+)\)"/g)].map(([, name]) =>
+    name
+  );
+  assertEquals(circles, ["e0"]);
 });
 
 Deno.test("mod.ts loads no Vega: what it imports as code reaches neither it nor what draws", async () => {
