@@ -27,13 +27,17 @@ import {
   WAYS,
   widestOf,
 } from "./plots.ts";
-import type { Measured } from "./read.ts";
+import type { Measured, Way } from "./read.ts";
 import { labelsWithin } from "./text.ts";
 import { colour } from "./theme.ts";
 
+/** Lists the ways that text was scored; one expert leaves no other choice of experts. */
+const waysOf = (scores: Measured["scores"], experts: number): Way[] =>
+  (experts > 1 ? WAYS : COMPARED).filter((way) => scores[way] !== undefined);
+
 /** Plots the perplexity of every way to score the held-out text. */
 export function perplexityPlot({ scores, experts }: Measured): Plot {
-  const ways = WAYS.filter((way) => scores[way] !== undefined);
+  const ways = waysOf(scores, experts);
   const names = ways.map((way) => wayName(way, experts));
   const values = ways.map((way, i) => ({
     way: names[i],
@@ -51,8 +55,11 @@ export function perplexityPlot({ scores, experts }: Measured): Plot {
   return {
     id: "perplexity",
     title: "Perplexity of held-out text",
-    about:
-      "Perplexity with its 95% bootstrap interval over documents. Lower is better. Best in hindsight picks each sequence's best expert after the fact; a random expert is the mean over experts.",
+    about: `Perplexity with its 95% bootstrap interval over documents. Lower is better.${
+      experts > 1
+        ? " Best in hindsight picks each sequence's best expert after the fact; a random expert is the mean over experts."
+        : ""
+    }`,
     size: "full",
     spec: (width) => ({
       height: 40 * ways.length + 48,
@@ -108,6 +115,7 @@ export function gainPlot({ gains, experts }: Measured): Plot {
     high,
     zero: 0,
   }));
+  const flat = gains.every(({ low, high }) => low === 0 && high === 0);
   const y = {
     field: "baseline",
     type: "nominal",
@@ -133,7 +141,12 @@ export function gainPlot({ gains, experts }: Measured): Plot {
         {
           mark: { type: "rule", color: colour("line") },
           encoding: {
-            x: { field: "zero", type: "quantitative", axis: { title: "lower perplexity, %", tickCount: 6 } },
+            x: {
+              field: "zero",
+              type: "quantitative",
+              ...(flat ? { scale: { domain: [-1, 1] } } : {}),
+              axis: { title: "lower perplexity, %", tickCount: 6 },
+            },
           },
         },
         {
@@ -221,7 +234,7 @@ export function sourcePlot({ sources, scores, experts }: Measured): Plot {
   const names = ways.map((way) => wayName(way, experts));
   const ordered = [...sources].sort((a, b) => b.tokens - a.tokens || (a.source < b.source ? -1 : 1));
   const shown = ordered.slice(0, MOST_SOURCES);
-  const all = WAYS.filter((way) => scores[way] !== undefined);
+  const all = waysOf(scores, experts);
   return {
     id: "perplexity-by-source",
     title: "Perplexity by source",

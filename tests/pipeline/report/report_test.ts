@@ -218,6 +218,54 @@ Deno.test("report() draws runs of one expert and one round, and of many experts 
   }
 });
 
+const ROUTING = ["em-nmi", "em-regret", "em-shares", "shares", "sources-by-expert", "segments"];
+
+Deno.test("report() of one expert leaves out what compares experts, with a word", async () => {
+  await inFolder(async (run) => {
+    await writeRun(run, { ...SHAPE, experts: 1 });
+    const page = await pageOf(run);
+    const left = PLOTS.filter((id) => !page.includes(`id="plot-${id}"`));
+    assertEquals(left, [...ROUTING, "prefix-perplexity", "prefix-agreement"]);
+    for (
+      const text of [
+        "nothing to route: shares, agreement",
+        "by expert are left out",
+        "no routing prefix to vary",
+      ]
+    ) {
+      assertStringIncludes(page, text);
+    }
+    assertFalse(/best in hindsight|1 times|NMI of expert/.test(page));
+  });
+});
+
+Deno.test("report() of text without sources leaves out what compares them, with a word", async () => {
+  await inFolder(async (run) => {
+    await writeRun(run, { ...SHAPE, sources: [""] });
+    const manifest = `${run}/partition/manifest.json`;
+    const whole = JSON.parse(await Deno.readTextFile(manifest));
+    await Deno.writeTextFile(manifest, JSON.stringify({ ...whole, train: { ...whole.train, nmi: null } }));
+    const page = await pageOf(run);
+    const left = PLOTS.filter((id) => !page.includes(`id="plot-${id}"`));
+    assertEquals(left, ["sources-by-expert", "perplexity-by-source"]);
+    assertStringIncludes(page, "no two sources to compare experts with, so that no plot shows them");
+    assertStringIncludes(page, "The text has no two sources to compare. Plots of these are left out.");
+  });
+});
+
+Deno.test("roundPlots() and gainPlot() give values that are all alike an axis with some extent", () => {
+  const rounds = [1, 2].map((round) => ({ round, nllPerToken: 5, shares: [1, 0], regret: 0, nmi: null }));
+  const domains = roundPlots(rounds).slice(0, 2).map(({ spec }) =>
+    (spec(348).encoding as Record<string, { scale: unknown }>).y.scale
+  );
+  assertEquals(domains, [{ domain: [4.5, 5.5] }, { domain: [0, 1] }]);
+  const none = { baseline: "dense" as const, percent: 0, low: 0, high: 0 };
+  assertStringIncludes(
+    JSON.stringify(gainPlot({ ...evaluationOf(SHAPE), gains: [none] }).spec(348)),
+    '"domain":[-1,1]',
+  );
+});
+
 Deno.test("report() refuses what is no run, and names the file that is corrupt", async () => {
   await inFolder(async (folder) => {
     await assertRejects(
