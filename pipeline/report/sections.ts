@@ -19,6 +19,7 @@ import {
   scientific,
   scrolled,
   type Table,
+  unbroken,
 } from "./html.ts";
 import { type Plot, wayName } from "./plots.ts";
 import {
@@ -84,7 +85,7 @@ export function sectionsOf(run: RunRecord, cost: Cost): Sections {
     }
     const full = commandOn(run.path, command);
     missing.push({ part, command: full });
-    return markup`<p class="missing">${part} is not here yet: run <code>${full}</code>.</p>`;
+    return markup`<p class="missing">${part} is not here yet: run <code>${unbroken(full)}</code>.</p>`;
   };
   const sections = [
     whatRan(run, cost),
@@ -175,9 +176,9 @@ function whatRan(run: RunRecord, cost: Cost): Section {
   const settings: Table = {
     head: ["flag", "value", "meaning"],
     rows: FIELD_NAMES.filter((name) => name in c).map((name) => [
-      `--${FIELDS[name].flag}`,
+      unbroken(`--${FIELDS[name].flag}`),
       valueText(c[name]),
-      FIELDS[name].help,
+      unbroken(FIELDS[name].help),
     ]),
   };
   return {
