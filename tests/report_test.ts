@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import puppeteer, { type Browser, type Page } from "puppeteer-core";
 import { report } from "../pipeline/report/report.ts";
 import { DARK, LIGHT, type Palette } from "../pipeline/report/theme.ts";
-import { SHAPE, writeRun } from "./pipeline/report/support.ts";
+import { evaluationOf, SHAPE, writeRun } from "./pipeline/report/support.ts";
 import { inFolder } from "./tasks/support.ts";
 
 /** Finds Chromium: the file that SMALLTALK_BROWSER names, or one on PATH. */
@@ -55,6 +55,7 @@ interface Seen {
   fontSizes: number[];
   cut: string[];
   overlaps: string[];
+  struck: string[];
   fills: string[];
 }
 
@@ -72,6 +73,7 @@ interface Node {
     height: number;
   };
   querySelectorAll(selector: string): Iterable<Node>;
+  getClientRects(): { length: number };
 }
 interface Window {
   document: Node;
@@ -106,6 +108,15 @@ function look(): Seen[] {
         if (wide > 1 && high > 4 && !halo) overlaps.push(`${a.text} / ${b.text}`);
       })
     );
+    const lines = marks.map((node) => node.getBoundingClientRect())
+      .filter(({ width, height }) => width > 40 && height < 4);
+    const struck = texts.filter(({ box }) =>
+      lines.some((line) => {
+        const wide = Math.min(box.right, line.right) - Math.max(box.left, line.left);
+        const edge = (box.bottom - box.top) / 4;
+        return wide > 1 && line.bottom > box.top + edge && line.top < box.bottom - edge;
+      })
+    );
     const cut = texts.filter(({ box }) =>
       box.left < frame.left - 1 || box.right > frame.right + 1 || box.top < frame.top - 1 ||
       box.bottom > frame.bottom + 1
@@ -120,9 +131,17 @@ function look(): Seen[] {
       fontSizes: texts.map(({ style }) => parseFloat(style.fontSize)),
       cut: cut.map(({ text }) => text),
       overlaps,
+      struck: struck.map(({ text }) => text),
       fills: texts.map(({ style }) => style.fill),
     };
   });
+}
+
+/** Lists the words that break across lines though they hold a hyphen; runs in the page. */
+function brokenWords(): string[] {
+  const { document } = globalThis as unknown as Window;
+  return [...document.querySelectorAll(".word")].filter((word) => word.getClientRects().length > 1)
+    .map(({ textContent }) => textContent);
 }
 
 /** Opens a page in a window of a width and a colour scheme, and collects what it asks for and complains of. */
@@ -156,6 +175,13 @@ const LOOKS: [width: number, scheme: string, palette: Palette][] = [
   [360, "light", LIGHT],
 ];
 
+/** Gives an evaluation whose dense model of more steps is at the lower end of the axis of perplexities. */
+function lowDense(experts: number): ReturnType<typeof evaluationOf> {
+  const evaluation = evaluationOf({ ...SHAPE, experts, sources: SOURCES });
+  evaluation.scores["dense-steps"] = { nllPerToken: Math.log(40), perplexity: 40, low: 38, high: 42 };
+  return evaluation;
+}
+
 for (const experts of [4, 8, 32]) {
   Deno.test({
     name: `report.html of ${experts} experts opens in Chromium, wide and narrow, light and dark`,
@@ -168,6 +194,7 @@ for (const experts of [4, 8, 32]) {
           rounds: 3 * experts,
           sources: [...SOURCES, ...Array.from({ length: experts }, (_, i) => `more ${i}`)],
         });
+        await Deno.writeTextFile(`${run}/evaluation.json`, JSON.stringify(lowDense(experts)));
         const { output } = await report({ run });
         await withBrowser(async (browser) => {
           for (const [width, scheme, palette] of LOOKS) {
@@ -189,12 +216,14 @@ for (const experts of [4, 8, 32]) {
               assert(figure.scale * Math.min(...figure.fontSizes) >= 11, `${where} has text of under 11 px`);
               assertEquals(figure.cut, [], `${where}: text is cut off`);
               assertEquals(figure.overlaps, [], `${where}: texts overlap`);
+              assertEquals(figure.struck, [], `${where}: a line runs through text`);
               assert(
                 figure.fills.includes(rgbOf(palette.muted)) || figure.fills.includes(rgbOf(palette.ink)),
                 where,
               );
             }
             await page.evaluate("document.querySelectorAll('details').forEach((one) => one.open = true)");
+            assertEquals(await page.evaluate(brokenWords), [], `${at}: words are broken`);
             const scroll = await page.evaluate("document.documentElement.scrollWidth");
             assertEquals(scroll, width, `${at}: the page scrolls sideways`);
             const lost = await page.evaluate(
@@ -208,3 +237,71 @@ for (const experts of [4, 8, 32]) {
     },
   });
 }
+
+Deno.test({
+  name: "report.html of a run that is not complete breaks no flag, and never scrolls sideways",
+  ignore: browser === null && !required,
+  fn: async () => {
+    await inFolder(async (folder) => {
+      const run = `${folder}/${"a-folder-with-a-long-name-".repeat(3)}`;
+      await writeRun(run);
+      for (const part of ["metrics", "partition", "evaluation.json", "reproduction.json"]) {
+        await Deno.remove(`${run}/${part}`, { recursive: true });
+      }
+      const { output } = await report({ run });
+      await withBrowser(async (browser) => {
+        for (const width of [320, 360, 400, 440, 1200]) {
+          const { page } = await open(browser, output, width, "light");
+          const flags = "[...document.querySelectorAll('.missing .word')].map((word) => word.textContent)";
+          const words = await page.evaluate(flags) as string[];
+          for (const word of ["train-dense", "--match", "--run"]) assert(words.includes(word), word);
+          assertEquals(await page.evaluate(brokenWords), [], `at ${width} px`);
+          assertEquals(await page.evaluate("document.documentElement.scrollWidth"), width);
+          await page.close();
+        }
+      });
+    });
+  },
+});
+
+Deno.test({
+  name: "tables that scroll are shaded at the edge beyond which there is more",
+  ignore: browser === null && !required,
+  fn: async () => {
+    await inFolder(async (run) => {
+      await writeRun(run);
+      const { output } = await report({ run });
+      await withBrowser(async (browser) => {
+        for (const scheme of ["light", "dark"]) {
+          const { page } = await open(browser, output, 400, scheme);
+          const selector = '[aria-label="Costs beside those of the paper"]';
+          const table = (await page.$(selector))!;
+          await page.addStyleTag({ content: ".scroll{outline:none}.scroll *{visibility:hidden}" });
+          const { x, y, width } = (await table.boundingBox())!;
+          const edges = async (part: string) => {
+            await page.evaluate(
+              `{ const node = document.querySelector('${selector}'); node.scrollLeft = ${part}; }`,
+            );
+            const pictures: string[] = [];
+            for (const left of [x, x + width - 8]) {
+              const clip = { x: Math.round(left), y: Math.round(y), width: 8, height: 8 };
+              pictures.push(await page.screenshot({ clip, encoding: "base64" }));
+            }
+            return pictures;
+          };
+          const [left, right] = await edges("0");
+          const [leftAmid, rightAmid] = await edges("(node.scrollWidth - node.clientWidth) / 2");
+          const [leftAtEnd, rightAtEnd] = await edges("node.scrollWidth");
+          const paper = left;
+          assertEquals([rightAtEnd === paper, right === paper], [true, false], scheme);
+          assertEquals(
+            [leftAmid, rightAmid, leftAtEnd].map((one) => one === paper),
+            [false, false, false],
+            scheme,
+          );
+          await page.close();
+        }
+      });
+    });
+  },
+});

@@ -47,7 +47,7 @@ const CONFIG = {
     titleColor: colour("muted"),
     titleFontSize: FONT_SIZE,
     titleFontWeight: "normal",
-    symbolSize: 90,
+    symbolSize: 120,
     symbolStrokeWidth: 2.5,
     columnPadding: 14,
     rowPadding: 6,

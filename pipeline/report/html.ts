@@ -44,12 +44,23 @@ export function printable(text: string): string {
   return text.toWellFormed().replace(/[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff]/g, "\ufffd");
 }
 
+const LONGEST_UNBROKEN = 32;
+
+/** Writes text whose words with a hyphen, as flags are, do not break across lines, unless they are too long for one. */
+export function unbroken(text: string): Html {
+  return markup`${
+    text.split(/(\S*-\S*)/).map((word, i) =>
+      i % 2 === 1 && word.length <= LONGEST_UNBROKEN ? markup`<span class="word">${word}</span>` : word
+    )
+  }`;
+}
+
 /** Holds a table: a head, and rows of texts and numbers. */
 export interface Table {
   /** Headings of the columns. */
   head: string[];
   /** Rows; a number is written as `number` does, `null` as an empty cell. */
-  rows: (string | number | null)[][];
+  rows: (string | number | Html | null)[][];
 }
 
 /** Writes a table; columns of numbers stand to the right, and it scrolls by itself where it is too wide. */

@@ -50,7 +50,11 @@ svg{display:block;max-width:100%;height:auto}
 details{margin:8px 0 0;font-size:14px}
 figure>details{margin-bottom:36px}
 summary{cursor:pointer;color:var(--muted);width:max-content;max-width:100%}
-.scroll{overflow-x:auto;margin:12px 0 16px}
+.word{white-space:nowrap}
+.scroll{overflow-x:auto;margin:12px 0 16px;background:linear-gradient(90deg,var(--paper) 40%,transparent) 0 0/48px 100%,
+linear-gradient(270deg,var(--paper) 40%,transparent) 100% 0/48px 100%,
+linear-gradient(90deg,var(--line),transparent) 0 0/12px 100%,linear-gradient(270deg,var(--line),transparent) 100% 0/12px 100%;
+background-repeat:no-repeat;background-attachment:local,local,scroll,scroll}
 table{border-collapse:collapse;font-size:14px;line-height:1.4;font-variant-numeric:tabular-nums}
 th,td{padding:5px 18px 5px 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--grid)}
 th{font-weight:500;color:var(--muted);vertical-align:bottom}
@@ -58,7 +62,7 @@ th:last-child,td:last-child{padding-right:0}
 th.n,td.n{text-align:right;white-space:nowrap}
 td{max-width:26em;overflow-wrap:break-word}
 .claims td:last-child{white-space:nowrap}
-.yes{color:var(--oracle)}.no{color:var(--dense)}.open{color:var(--muted)}
+.yes{color:var(--yes)}.no{color:var(--no)}.open{color:var(--muted)}
 footer{margin-top:64px;padding-top:16px;border-top:1px solid var(--grid);font-size:13px;color:var(--muted)}
 :focus-visible{outline:2px solid var(--mixture);outline-offset:2px}
 @media (max-width:${FULL_WIDTH + 47}px){
@@ -66,6 +70,7 @@ body{padding:28px 16px 60px}
 .plots{grid-template-columns:minmax(0,1fr)}
 .wide{display:none}.narrow{display:block}
 main dl{grid-template-columns:1fr;gap:0}main dd{margin-bottom:8px}
+th,td{padding-right:12px}
 }
 @media print{details>summary{display:none}}
 `;

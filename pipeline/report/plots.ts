@@ -7,6 +7,7 @@
 import type { Table } from "./html.ts";
 import type { Way } from "./read.ts";
 import { textWidth } from "./text.ts";
+import { colour, expertColour } from "./theme.ts";
 
 /** A specification in Vega-Lite, without width and looks. */
 export type Spec = Record<string, unknown>;
@@ -36,7 +37,11 @@ const MOST_TICKS = 12;
 export const NARROW = 500;
 /** Room that the labels of a vertical axis of numbers take, in pixels. */
 export const AXIS_WIDTH = 44;
-const SYMBOL_WIDTH = 31;
+/** Room of a symbol in a legend, with the space around it, in pixels. */
+const SYMBOL_WIDTH = 33;
+/** The same of a line, which is long enough for its dashes. */
+const STROKE_WIDTH = 44;
+const STROKE: Spec = { symbolType: "M-2.5,0H2.5", symbolOffset: 7, labelOffset: 20, columnPadding: 10 };
 /** Writes the labels of an axis as 500, 1k, 2M. */
 export const METRIC: Spec = { labelExpr: "format(datum.value, '~s')", tickCount: 5 };
 
@@ -71,10 +76,25 @@ export function legendOf(
   } = {},
 ): Spec {
   if (names.length > MOST_LEGEND || names.length < 2) return { legend: null };
-  const widest = Math.max(...names.map((name) => textWidth(name))) + SYMBOL_WIDTH;
+  const symbolWidth = symbol === "stroke" ? STROKE_WIDTH : SYMBOL_WIDTH;
+  const widest = Math.max(...names.map((name) => textWidth(name))) + symbolWidth;
   const room = width - left - (title === null ? 0 : textWidth(title) + 8);
   const columns = Math.max(1, Math.min(names.length, Math.floor(room / widest)));
-  return { legend: { title, columns, ...(symbol ? { symbolType: symbol } : {}) } };
+  const looks = symbol === "stroke" ? STROKE : symbol === "square" ? { symbolType: symbol } : {};
+  return { legend: { title, columns, ...looks } };
+}
+
+/** Outlines marks, full and hollow ones alike. */
+export const OUTLINED: Spec = { stroke: colour("mixture"), strokeWidth: 1.5 };
+
+/** Tells two figures of one mixture apart, in its colour: outlined marks of the first are full, of the second hollow. */
+export function fullAndHollow(names: string[], width: number, more: Parameters<typeof legendOf>[2]): Spec {
+  const { legend } = legendOf(names, width, more);
+  const outline = { symbolStrokeColor: OUTLINED.stroke, symbolStrokeWidth: OUTLINED.strokeWidth };
+  return {
+    ...scaleOf(names, [colour("mixture"), colour("paper")].slice(0, names.length)),
+    legend: legend === null ? null : { ...(legend as Spec), ...outline },
+  };
 }
 
 /** Names an expert. */
@@ -93,6 +113,55 @@ export function wayName(way: Way, experts: number): string {
     random: "random expert",
   };
   return names[way];
+}
+
+/** How the line of a model looks in every plot. */
+export interface Line {
+  /** Name of the model. */
+  name: string;
+  /** Its colour. */
+  colour: string;
+  /** Lengths of dashes and gaps, in pixels. */
+  dash: number[];
+  /** Width, in pixels. */
+  width: number;
+}
+
+const SOLID = [1, 0];
+/** Dashes of four experts each, whose colours differ. */
+const EXPERT_DASHES = [SOLID, [4, 2], [9, 2, 2, 2]];
+
+/** Gives the line of a way to score text. */
+export function wayLine(way: Way, experts: number): Line {
+  return {
+    name: wayName(way, experts),
+    colour: colour(way),
+    dash: way === "dense-steps" ? [7, 4] : SOLID,
+    width: 2.5,
+  };
+}
+
+/** Gives the line of an expert. */
+export function expertLine(expert: number): Line {
+  const dash = EXPERT_DASHES[Math.floor(expert / 4) % EXPERT_DASHES.length];
+  return { name: expertName(expert), colour: expertColour(expert), dash, width: 1.5 };
+}
+
+/** Encodes the lines of models, whose names stand in a field, and describes their legend. */
+export function lineEncoding(field: string, lines: Line[], width: number): Spec {
+  const domain = lines.map(({ name }) => name);
+  const legend = legendOf(domain, width, { symbol: "stroke" });
+  const channel = (range: unknown[]) => ({
+    field,
+    type: "ordinal",
+    scale: { type: "ordinal", domain, range },
+    ...legend,
+  });
+  return {
+    color: channel(lines.map(({ colour }) => colour)),
+    strokeDash: channel(lines.map(({ dash }) => dash)),
+    strokeWidth: channel(lines.map(({ width }) => width)),
+  };
 }
 
 /** Every way to score held-out text, in the order of plots. */

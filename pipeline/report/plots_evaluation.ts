@@ -9,27 +9,35 @@ import {
   across,
   AXIS_WIDTH,
   COMPARED,
+  fullAndHollow,
   labelled,
   labelledExperts,
   labelRoom,
   legendOf,
+  lineEncoding,
   MOST_SOURCES,
   NARROW,
   noGrid,
+  OUTLINED,
   type Plot,
   scaleOf,
   type Spec,
+  wayLine,
   wayName,
   WAYS,
   widestOf,
 } from "./plots.ts";
-import type { Measured } from "./read.ts";
+import type { Measured, Way } from "./read.ts";
 import { labelsWithin } from "./text.ts";
 import { colour } from "./theme.ts";
 
+/** Lists the ways that text was scored; one expert leaves no other choice of experts. */
+const waysOf = (scores: Measured["scores"], experts: number): Way[] =>
+  (experts > 1 ? WAYS : COMPARED).filter((way) => scores[way] !== undefined);
+
 /** Plots the perplexity of every way to score the held-out text. */
 export function perplexityPlot({ scores, experts }: Measured): Plot {
-  const ways = WAYS.filter((way) => scores[way] !== undefined);
+  const ways = waysOf(scores, experts);
   const names = ways.map((way) => wayName(way, experts));
   const values = ways.map((way, i) => ({
     way: names[i],
@@ -47,8 +55,11 @@ export function perplexityPlot({ scores, experts }: Measured): Plot {
   return {
     id: "perplexity",
     title: "Perplexity of held-out text",
-    about:
-      "Perplexity with its 95% bootstrap interval over documents. Lower is better. Best in hindsight picks each sequence's best expert after the fact; a random expert is the mean over experts.",
+    about: `Perplexity with its 95% bootstrap interval over documents. Lower is better.${
+      experts > 1
+        ? " Best in hindsight picks each sequence's best expert after the fact; a random expert is the mean over experts."
+        : ""
+    }`,
     size: "full",
     spec: (width) => ({
       height: 40 * ways.length + 48,
@@ -104,6 +115,7 @@ export function gainPlot({ gains, experts }: Measured): Plot {
     high,
     zero: 0,
   }));
+  const flat = gains.every(({ low, high }) => low === 0 && high === 0);
   const y = {
     field: "baseline",
     type: "nominal",
@@ -129,7 +141,12 @@ export function gainPlot({ gains, experts }: Measured): Plot {
         {
           mark: { type: "rule", color: colour("line") },
           encoding: {
-            x: { field: "zero", type: "quantitative", axis: { title: "lower perplexity, %", tickCount: 6 } },
+            x: {
+              field: "zero",
+              type: "quantitative",
+              ...(flat ? { scale: { domain: [-1, 1] } } : {}),
+              axis: { title: "lower perplexity, %", tickCount: 6 },
+            },
           },
         },
         {
@@ -217,7 +234,7 @@ export function sourcePlot({ sources, scores, experts }: Measured): Plot {
   const names = ways.map((way) => wayName(way, experts));
   const ordered = [...sources].sort((a, b) => b.tokens - a.tokens || (a.source < b.source ? -1 : 1));
   const shown = ordered.slice(0, MOST_SOURCES);
-  const all = WAYS.filter((way) => scores[way] !== undefined);
+  const all = waysOf(scores, experts);
   return {
     id: "perplexity-by-source",
     title: "Perplexity by source",
@@ -290,13 +307,12 @@ export function sourcePlot({ sources, scores, experts }: Measured): Plot {
 /** Plots perplexity, and agreement with routing by M tokens, by the length of the routing prefix. */
 export function prefixPlots({ prefixes, prefix, scores, experts }: Measured): Plot[] {
   const lengths = prefixes.map(({ prefix }) => prefix);
-  const lines = (["dense", "dense-steps"] as const).flatMap((way) => {
+  const dense = (["dense", "dense-steps"] as const).flatMap((way) => {
     const score = scores[way];
-    return score === undefined ? [] : [{ y: score.perplexity, name: wayName(way, experts), colour: way }];
+    return score === undefined ? [] : [{ perplexity: score.perplexity, line: wayLine(way, experts) }];
   });
-  const highest = Math.max(...lines.map(({ y }) => y));
-  const start = prefixes[0].perplexity;
-  const end = prefixes.at(-1)!.perplexity;
+  const routed = wayLine("mixture", experts);
+  const lines = [routed, ...dense.map(({ line }) => line)];
   const x = (width: number, more: Spec = {}): Spec => ({
     field: "prefix",
     type: "quantitative",
@@ -323,10 +339,12 @@ export function prefixPlots({ prefixes, prefix, scores, experts }: Measured): Pl
       id: "prefix-perplexity",
       title: "Perplexity by routing prefix",
       about:
-        `Perplexity of the mixture when it routes by that many tokens, with its 95% interval; the routers trained with M = ${prefix} (dotted). Dashed: the dense baselines, which do not route.`,
+        `Perplexity of the mixture when it routes by that many tokens, with its 95% interval; the routers trained with M = ${prefix} (dotted).${
+          dense.length === 0 ? "" : " Level lines: the dense baselines, which do not route."
+        }`,
       size: "full",
       spec: (width) => ({
-        height: 290,
+        height: width < NARROW ? 320 : 300,
         layer: [
           trained(prefix),
           {
@@ -343,36 +361,26 @@ export function prefixPlots({ prefixes, prefix, scores, experts }: Measured): Pl
               y2: { field: "high" },
             },
           },
+          ...[
+            { type: "line", values: prefixes.map((one) => ({ ...one, model: routed.name })) },
+            {
+              type: "rule",
+              values: dense.map(({ perplexity, line }) => ({ perplexity, model: line.name })),
+            },
+          ].map(({ type, values }) => ({
+            data: { values },
+            mark: { type },
+            encoding: {
+              ...(type === "line" ? { x: x(width) } : {}),
+              y: { field: "perplexity", type: "quantitative" },
+              ...lineEncoding("model", lines, width),
+            },
+          })),
           {
             data,
-            mark: { type: "line", color: mixture, strokeWidth: 2, point: { color: mixture, size: 45 } },
+            mark: { type: "point", filled: true, color: mixture, size: 45, opacity: 1 },
             encoding: { x: x(width), y: { field: "perplexity", type: "quantitative" } },
           },
-          ...lines.map((line) => ({
-            data: { values: [line] },
-            layer: [
-              {
-                mark: { type: "rule", color: colour(line.colour), strokeDash: [6, 4], strokeWidth: 1.5 },
-                encoding: { y: { field: "y", type: "quantitative" } },
-              },
-              ...[{ stroke: colour("paper"), strokeWidth: 4 }, {}].map((halo) => ({
-                mark: {
-                  type: "text",
-                  color: colour(line.colour),
-                  // At the end where the curve is farther away; above the higher line, below the lower one.
-                  ...(Math.abs(start - line.y) > Math.abs(end - line.y)
-                    ? { x: 6, align: "left" }
-                    : { x: "width", align: "right" }),
-                  ...(line.y === highest ? { baseline: "bottom", dy: -4 } : { baseline: "top", dy: 5 }),
-                  ...halo,
-                },
-                encoding: {
-                  y: { field: "y", type: "quantitative" },
-                  text: { field: "name", type: "nominal" },
-                },
-              })),
-            ],
-          })),
         ],
       }),
       table: {
@@ -439,7 +447,7 @@ export function overheadPlot(rows: { name: string; training: number; inference: 
           parts.map((part) => ({ name: row.name, part, share: 100 * row[part] }))
         ),
       },
-      mark: { type: "point", filled: true, size: 75, opacity: 1 },
+      mark: { type: "point", filled: true, size: 75, opacity: 1, ...OUTLINED },
       encoding: {
         y: {
           field: "name",
@@ -453,11 +461,10 @@ export function overheadPlot(rows: { name: string; training: number; inference: 
           scale: { type: "log", domain: [ticks[0], ticks.at(-1)!], nice: false },
           axis: { title: "% of the experts' FLOPs (logarithmic)", values: ticks, format: "~g" },
         },
-        color: {
+        fill: {
           field: "part",
           type: "nominal",
-          ...scaleOf([...parts], [colour("mixture"), colour("dense")]),
-          ...legendOf([...parts], width, { left: widestOf(names) }),
+          ...fullAndHollow([...parts], width, { left: widestOf(names) }),
         },
         shape: { field: "part", type: "nominal", scale: { domain: parts, range: ["circle", "square"] } },
       },

@@ -9,6 +9,7 @@ import {
   across,
   AXIS_WIDTH,
   expertNames,
+  fullAndHollow,
   labelled,
   labelledExperts,
   labelRoom,
@@ -16,6 +17,7 @@ import {
   MOST_LEGEND,
   MOST_SOURCES,
   noGrid,
+  OUTLINED,
   type Plot,
   scaleOf,
   someOf,
@@ -27,7 +29,7 @@ import { colour, expertColour, HEAT_OPACITY } from "./theme.ts";
 
 const ROUND_HEIGHT = 256;
 
-/** Plots what EM did, round by round; text without sources has no agreement with them. */
+/** Plots what EM did, round by round; text without sources has no agreement with them, and one router no balance. */
 export function roundPlots(rounds: Round[]): Plot[] {
   const line = (
     id: string,
@@ -53,21 +55,25 @@ export function roundPlots(rounds: Round[]): Plot[] {
         y: {
           field: "value",
           type: "quantitative",
-          scale: field === "nmi" ? { domain: [0, 1] } : { zero: field === "regret" },
+          scale: field === "nmi"
+            ? { domain: [0, 1] }
+            : scaleOver(rounds.map((round) => round[field]!), field),
           axis: across(unit, { tickCount: 5 }),
         },
       },
     }),
     table: { head: ["round", unit], rows: rounds.map((round) => [round.round, round[field]]) },
   });
+  const nll = line(
+    "em-nll",
+    "Router NLL by round",
+    "Mean negative log-likelihood of a prefix token under the router that the balanced assignment chose. Lower is better.",
+    "nats per predicted prefix token",
+    "nllPerToken",
+  );
+  if (rounds[0].shares.length === 1) return [nll];
   return [
-    line(
-      "em-nll",
-      "Router NLL by round",
-      "Mean negative log-likelihood of a prefix token under the router that the balanced assignment chose. Lower is better.",
-      "nats per predicted prefix token",
-      "nllPerToken",
-    ),
+    nll,
     ...rounds.every(({ nmi }) => nmi === null) ? [] : [line(
       "em-nmi",
       "Agreement with the sources by round",
@@ -84,6 +90,13 @@ export function roundPlots(rounds: Round[]): Plot[] {
     ),
     roundShares(rounds),
   ];
+}
+
+/** Gives a scale over values, one with some extent also where they are all the same. */
+function scaleOver(values: number[], field: "nllPerToken" | "regret"): Spec {
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  if (field === "regret") return high === 0 ? { domain: [0, 1] } : { zero: true };
+  return low === high ? { domain: [low - 0.5, high + 0.5] } : { zero: false };
 }
 
 function roundAxis(rounds: Round[], type: "quantitative" | "ordinal"): Spec {
@@ -218,7 +231,7 @@ export function sharePlot(whole: Whole): Plot {
       },
       layer: [
         {
-          mark: { type: "bar" },
+          mark: { type: "bar", ...OUTLINED },
           encoding: {
             x: {
               field: "expert",
@@ -234,12 +247,7 @@ export function sharePlot(whole: Whole): Plot {
               type: "quantitative",
               axis: across("share of sequences", { format: ".0%", tickCount: 5 }),
             },
-            color: {
-              field: "set",
-              type: "nominal",
-              ...scaleOf(names, [colour("mixture"), colour("random")]),
-              ...legendOf(names, width, { symbol: "square" }),
-            },
+            fill: { field: "set", type: "nominal", ...fullAndHollow(names, width, { symbol: "square" }) },
           },
         },
         {

@@ -6,35 +6,34 @@
 
 import {
   across,
-  expertName,
-  legendOf,
+  expertLine,
+  type Line,
+  lineEncoding,
   METRIC,
   MOST_LEGEND,
   noGrid,
   type Plot,
-  scaleOf,
   type Spec,
-  wayName,
+  wayLine,
 } from "./plots.ts";
 import type { Curve, Way } from "./read.ts";
-import { colour, expertColour } from "./theme.ts";
 
 const MOST_POINTS = 150;
 const MOST_DOTS = 30;
+/** So few need larger dots, as lines hardly join them. */
+const FEW_DOTS = 3;
 /** From so many experts on, they are crowded at the left end of a linear axis of tokens. */
 const CROWDED = 8;
 
-/** Says in words which model a curve is of. */
-export function curveName({ model, expert }: Curve, experts: number): string {
-  return expert === null ? wayName(model as Way, experts) : expertName(expert);
+/** Gives the line of the model that a curve is of. */
+function curveLine({ model, expert }: Curve, experts: number): Line {
+  return expert === null ? wayLine(model as Way, experts) : expertLine(expert);
 }
 
 /** Plots training and validation loss, against tokens and against steps. */
 export function trainingPlots(curves: Curve[], experts: number): Plot[] {
-  const names = curves.map((curve) => curveName(curve, experts));
-  const colours = curves.map(({ model, expert }) =>
-    expert === null ? colour(model === "dense" ? "ink" : "muted") : expertColour(expert)
-  );
+  const lines = curves.map((curve) => curveLine(curve, experts));
+  const names = lines.map(({ name }) => name);
   const plot = (loss: "loss" | "validationLoss", by: "tokens" | "steps"): Plot => {
     const validation = loss === "validationLoss";
     const kind = validation ? "Validation" : "Training";
@@ -43,16 +42,17 @@ export function trainingPlots(curves: Curve[], experts: number): Plot[] {
         x: by === "tokens" ? point.tokens : point.step,
         loss: point.loss,
         model: names[i],
-        dash: curve.expert === null ? curve.model : "expert",
       }))
     ).filter(({ x }) => x > 0);
-    const dotted = validation && values.length <= MOST_DOTS * curves.length;
+    const sparse = names.filter((name) => values.filter(({ model }) => model === name).length <= MOST_DOTS);
+    const dots = validation ? values.filter(({ model }) => sparse.includes(model)) : [];
+    const few = FEW_DOTS * sparse.length;
     const key = names.length > MOST_LEGEND
-      ? " Coloured: the experts; black or white: the dense models, that of more steps dashed."
+      ? " Coloured: the experts; thick, black or white: the dense models, that of more steps grey and dashed."
       : "";
     const title = by === "tokens" ? "training tokens of the model" : "training steps of the model";
     const x = experts < CROWDED
-      ? { axis: noGrid(title, METRIC) }
+      ? { scale: { zero: true }, axis: noGrid(title, METRIC) }
       : logarithmic(values.map(({ x }) => x), title);
     return {
       id: `${kind.toLowerCase()}-loss-by-${by}`,
@@ -66,12 +66,13 @@ export function trainingPlots(curves: Curve[], experts: number): Plot[] {
       spec: (width) => ({
         height: 250 + (names.length > MOST_LEGEND ? 0 : 20 * Math.ceil(names.length / 2)),
         data: { values },
-        mark: {
-          type: "line",
-          strokeWidth: 1.5,
-          clip: true,
-          ...(dotted ? { point: { size: 14, filled: true } } : {}),
-        },
+        layer: [
+          { mark: { type: "line", clip: true } },
+          ...(dots.length === 0 ? [] : [{
+            data: { values: dots },
+            mark: { type: "point", filled: true, clip: true, opacity: 1, size: dots.length > few ? 14 : 40 },
+          }]),
+        ],
         encoding: {
           x: { field: "x", type: "quantitative", ...x },
           y: {
@@ -80,18 +81,7 @@ export function trainingPlots(curves: Curve[], experts: number): Plot[] {
             scale: { zero: false, domain: lossDomain(values.map((value) => value.loss)) },
             axis: across("nats per predicted token", { tickCount: 6 }),
           },
-          color: {
-            field: "model",
-            type: "nominal",
-            ...scaleOf(names, colours),
-            ...legendOf(names, width, { symbol: "stroke" }),
-          },
-          strokeDash: {
-            field: "dash",
-            type: "nominal",
-            scale: { domain: ["expert", "dense", "dense-steps"], range: [[1, 0], [1, 0], [5, 3]] },
-            legend: null,
-          },
+          ...lineEncoding("model", lines, width),
         },
       }),
       table: {

@@ -8,7 +8,7 @@ import { relative, resolve } from "node:path";
 import * as v from "valibot";
 import { STAGES } from "../config.ts";
 import { EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
-import { readRunConfiguration, type RunConfiguration } from "../run/configuration.ts";
+import { readRunConfiguration, type RunConfiguration, stagesReached } from "../run/configuration.ts";
 import { exists } from "../run/files.ts";
 import { type Manifest, readManifest } from "../run/manifest.ts";
 import { partsAlone } from "../run/parts_alone.ts";
@@ -194,22 +194,39 @@ export async function readRun(run: string): Promise<RunRecord> {
     throw error instanceof Deno.errors.NotADirectory ? notARun(run, "it is a file") : error;
   });
   if (config === null) throw notARun(run, "it has no config.json");
-
+  const again = (command: string) => `run ${commandOn(run, command)} again`;
   const path = resolve(run);
   const inside = relative(Deno.cwd(), path);
-  return {
+  const record: RunRecord = {
     name: printable(path.split("/").at(-1) || path),
     path: printable(inside.startsWith("..") ? path : inside || "."),
     config,
     alone: await partsAlone(run),
     manifests: await readManifests(run),
-    rounds: await readLines(`${run}/metrics/rounds.jsonl`, ROUND) ?? [],
-    partition: await readPartition(`${run}/partition`),
-    curves: await readCurves(`${run}/metrics`),
-    evaluation: await readJson(`${run}/evaluation.json`, EVALUATION, "run deno task evaluate again"),
-    reproduction: await readJson(`${run}/reproduction.json`, REPRODUCTION, "run deno task reproduce again"),
+    rounds: await readLines(`${run}/metrics/rounds.jsonl`, ROUND, forced(run, "train-routers")) ?? [],
+    partition: await readPartition(run),
+    curves: await readCurves(run),
+    evaluation: await readJson(`${run}/evaluation.json`, EVALUATION, again("evaluate")),
+    reproduction: await readJson(`${run}/reproduction.json`, REPRODUCTION, again("reproduce")),
   };
+  if (isEmpty(record) && await stagesReached(run) === 0) {
+    throw new RangeError(
+      `Cannot report on "${run}" as it must hold something that a task made: it holds a configuration and nothing ` +
+        `made with it; run ${commandOn(run, "partition")} first`,
+    );
+  }
+  return record;
 }
+
+/** Writes the command that runs a task on a run folder. */
+export function commandOn(run: string, command: string): string {
+  return `deno task ${command} --run ${/^[\w./-]+$/.test(run) ? run : `'${run.replaceAll("'", "'\\''")}'`}`;
+}
+
+const forced = (run: string, command: string): string => `run ${commandOn(run, command)} --force`;
+
+const isEmpty = ({ rounds, partition, curves, evaluation, reproduction }: RunRecord): boolean =>
+  rounds.length + curves.length === 0 && [partition, evaluation, reproduction].every((part) => part === null);
 
 function notARun(run: string, reason: string): RangeError {
   return new RangeError(
@@ -235,8 +252,9 @@ async function namesIn(folder: string): Promise<string[]> {
   return names;
 }
 
-async function readPartition(folder: string): Promise<RunRecord["partition"]> {
-  const remedy = "run deno task split --force";
+async function readPartition(run: string): Promise<RunRecord["partition"]> {
+  const folder = `${run}/partition`;
+  const remedy = forced(run, "split");
   const whole = await readJson(`${folder}/manifest.json`, PARTITION, remedy);
   if (whole === null) return null;
   const parts: Part[] = [];
@@ -249,7 +267,8 @@ async function readPartition(folder: string): Promise<RunRecord["partition"]> {
   return { whole, parts };
 }
 
-async function readCurves(folder: string): Promise<Curve[]> {
+async function readCurves(run: string): Promise<Curve[]> {
+  const folder = `${run}/metrics`;
   const files = (await namesIn(folder)).filter((name) =>
     /^(expert-\d+|dense|dense-steps)\.jsonl$/.test(name)
   );
@@ -259,11 +278,20 @@ async function readCurves(folder: string): Promise<Curve[]> {
   names.sort((a, b) => rank(a) - rank(b));
   const curves: Curve[] = [];
   for (const model of names) {
-    const points = await readLines(`${folder}/${model}.jsonl`, POINT) ?? [];
-    if (points.length > 0) curves.push({ model, expert: idOf(model), points });
+    const expert = idOf(model);
+    const remedy = forced(run, trainingCommand(model, expert));
+    const points = await readLines(`${folder}/${model}.jsonl`, POINT, remedy) ?? [];
+    if (points.length > 0) curves.push({ model, expert, points });
   }
   return curves;
 }
+
+const trainingCommand = (model: string, expert: number | null): string =>
+  expert !== null
+    ? `train-expert --expert ${expert}`
+    : model === "dense"
+    ? "train-dense"
+    : "train-dense --match steps";
 
 type Schema<T> = v.GenericSchema<unknown, T>;
 
@@ -273,10 +301,10 @@ async function readJson<T>(path: string, schema: Schema<T>, remedy: string): Pro
 }
 
 /** Reads JSON lines; a last line that was not ended is still being written, and is left out. */
-async function readLines<T>(path: string, schema: Schema<T>): Promise<T[] | null> {
+async function readLines<T>(path: string, schema: Schema<T>, remedy: string): Promise<T[] | null> {
   const text = await readText(path);
   const lines = text?.split("\n").slice(0, -1);
-  return lines?.map((line, i) => parse(line, schema, path, "train again with --force", i + 1)) ?? null;
+  return lines?.map((line, i) => parse(line, schema, path, remedy, i + 1)) ?? null;
 }
 
 async function readText(path: string): Promise<string | null> {

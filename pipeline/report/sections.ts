@@ -19,6 +19,7 @@ import {
   scientific,
   scrolled,
   type Table,
+  unbroken,
 } from "./html.ts";
 import { type Plot, wayName } from "./plots.ts";
 import {
@@ -32,7 +33,7 @@ import {
 import { heatPlot, roundPlots, sharePlot } from "./plots_routing.ts";
 import { trainingPlots } from "./plots_training.ts";
 import { onlyParts } from "../run/parts_alone.ts";
-import type { Claims, RunRecord } from "./read.ts";
+import { type Claims, commandOn, type RunRecord } from "./read.ts";
 
 /** A section of the page. */
 export interface Section {
@@ -82,9 +83,9 @@ export function sectionsOf(run: RunRecord, cost: Cost): Sections {
       missing.push({ part });
       return markup`<p class="missing">${part} is not here: ${onlyParts(run.alone)}.</p>`;
     }
-    const full = `deno task ${command} --run ${/^[\w./-]+$/.test(run.path) ? run.path : `'${run.path}'`}`;
+    const full = commandOn(run.path, command);
     missing.push({ part, command: full });
-    return markup`<p class="missing">${part} is not here yet: run <code>${full}</code>.</p>`;
+    return markup`<p class="missing">${part} is not here yet: run <code>${unbroken(full)}</code>.</p>`;
   };
   const sections = [
     whatRan(run, cost),
@@ -101,13 +102,14 @@ export function sectionsOf(run: RunRecord, cost: Cost): Sections {
 type Lacks = (part: string, command: string) => Html;
 
 function figures({ config, partition, evaluation }: RunRecord): [string, string][] {
+  const experts = partition?.whole.experts ?? config.configuration.experts;
   const found: [string, string][] = [
-    [number(partition?.whole.experts ?? config.configuration.experts), "experts"],
+    [number(experts), experts === 1 ? "expert" : "experts"],
   ];
   if (partition) {
     found.push([compact(partition.whole.train.tokens), "training tokens"]);
     const { nmi } = partition.whole.train;
-    if (nmi !== null) found.push([number(round(nmi, 3)), "NMI of expert and source"]);
+    if (nmi !== null && experts > 1) found.push([number(round(nmi, 3)), "NMI of expert and source"]);
   }
   if (evaluation) {
     const { mixture } = evaluation.scores;
@@ -174,9 +176,9 @@ function whatRan(run: RunRecord, cost: Cost): Section {
   const settings: Table = {
     head: ["flag", "value", "meaning"],
     rows: FIELD_NAMES.filter((name) => name in c).map((name) => [
-      `--${FIELDS[name].flag}`,
+      unbroken(`--${FIELDS[name].flag}`),
       valueText(c[name]),
-      FIELDS[name].help,
+      unbroken(FIELDS[name].help),
     ]),
   };
   return {
@@ -265,6 +267,14 @@ function rounds(run: RunRecord, lacks: Lacks): Section {
     return { ...section, lead: [lead], plots: [] };
   }
   const last = run.rounds.at(-1)!;
+  if (last.shares.length === 1) {
+    const trained = plural(run.rounds.length, "round");
+    const nll = number(last.nllPerToken);
+    const lead =
+      markup`<p>One router trained in ${trained}; after the last one a prefix token costs ${nll} nats. With one
+router there is nothing to route: shares, agreement with sources and the cost of balance are left out.</p>`;
+    return { ...section, lead: [lead], plots: roundPlots(run.rounds) };
+  }
   return {
     ...section,
     lead: [
@@ -297,6 +307,16 @@ function partition(run: RunRecord, lacks: Lacks): Section {
       part.test?.tokens ?? null,
     ]),
   };
+  const after = [
+    markup`<details><summary>Loads</summary>${htmlTable(loads, "Loads of the experts")}</details>`,
+  ];
+  if (whole.experts === 1) {
+    const sequences = plural(train.sequences, "training sequence");
+    const lead =
+      markup`<p>${sequences}, all for the one expert; shares and sources by expert are left out.</p>`;
+    return { ...section, lead: [lead], plots: [], after };
+  }
+  const sources = new Set(parts.flatMap(({ train }) => train.sources.map(({ source }) => source)));
   return {
     ...section,
     lead: [
@@ -306,7 +326,7 @@ function partition(run: RunRecord, lacks: Lacks): Section {
         percent(train.tokenImbalance)
       } more tokens than the mean; ${
         train.nmi === null
-          ? "the text has no two sources to compare experts with"
+          ? "the text has no two sources to compare experts with, so that no plot shows them"
           : `NMI of expert and source is ${number(round(train.nmi, 3))}`
       }${
         train.regret === null
@@ -314,8 +334,8 @@ function partition(run: RunRecord, lacks: Lacks): Section {
           : `, and balance costs ${number(round(train.regret, 4))} nats per prefix token`
       }.</p>`,
     ],
-    plots: [sharePlot(whole), heatPlot(parts)],
-    after: [markup`<details><summary>Loads</summary>${htmlTable(loads, "Loads of the experts")}</details>`],
+    plots: [sharePlot(whole), ...(sources.size > 1 ? [heatPlot(parts)] : [])],
+    after,
   };
 }
 
@@ -347,9 +367,12 @@ function training(run: RunRecord, lacks: Lacks): Section {
   return {
     ...section,
     lead: [
-      markup`<p>Every expert trains alone, on its part. Expert and dense models have the same shape, so the same cost of
-inference; a dense model sees all the tokens, in batches ${experts} times as large or in ${experts} times the steps. The
-steep beginning of the curves is cut off.</p>`,
+      markup`<p>${
+        experts === 1
+          ? "The one expert and the dense models have the same shape, see the same tokens and take the same steps."
+          : `Every expert trains alone, on its part. Expert and dense models have the same shape, so the same cost of
+inference; a dense model sees all the tokens, in batches ${experts} times as large or in ${experts} times the steps.`
+      } The steep beginning of the curves is cut off.</p>`,
       ...notes,
     ],
     plots: trainingPlots(run.curves, experts),
@@ -364,10 +387,15 @@ function evaluation(run: RunRecord, lacks: Lacks): Section {
   const measured = run.evaluation;
   if (!measured) return { ...section, lead: [lacks("The evaluation", "evaluate")], plots: [], after: [] };
   const { gains, experts, documents, sequences, tokens, prefix, resamples } = measured;
+  const routes = experts > 1;
+  const compares = measured.sources.length > 1;
   const gainText = gains.map(({ baseline, percent, low, high }) => {
     const side = percent >= 0 ? "lower" : "higher";
     const [from, to] = percent >= 0 ? [low, high] : [-high, -low];
     const digits = (value: number) => value.toFixed(1).replace("-", "−");
+    if (percent === 0 && low === 0 && high === 0) {
+      return markup` Its perplexity is <strong>equal</strong> to that of ${wayName(baseline, experts)}.`;
+    }
     return markup` Its perplexity is <strong>${digits(Math.abs(percent))}% ${side}</strong> than that of ${
       wayName(baseline, experts)
     } (95% interval ${digits(from)} to ${digits(to)}).`;
@@ -377,17 +405,26 @@ function evaluation(run: RunRecord, lacks: Lacks): Section {
     lead: [
       markup`<p>${plural(tokens, "token")} of ${plural(sequences, "sequence")} in ${
         plural(documents, "document")
-      } that no model was trained on. The mixture routes each sequence by its first ${prefix} tokens and runs one expert.${gainText} Intervals
+      } that no model was trained on. ${
+        routes
+          ? `The mixture routes each sequence by its first ${prefix} tokens and runs one expert.`
+          : "The mixture is its one expert."
+      }${gainText} Intervals
 are of ${plural(resamples, "bootstrap resample")} of the documents.</p>`,
+      ...(routes && compares ? [] : [
+        markup`<p>${
+          routes ? null : "With one expert there are no segments, and no routing prefix to vary. "
+        }${compares ? null : "The text has no two sources to compare. "}Plots of these are left out.</p>`,
+      ]),
     ],
     plots: [
       perplexityPlot(measured),
       ...(gains.length > 0 ? [gainPlot(measured)] : []),
-      ...(measured.segments.some(({ perplexity }) => typeof perplexity.mixture === "number")
+      ...(routes && measured.segments.some(({ perplexity }) => typeof perplexity.mixture === "number")
         ? [segmentPlot(measured)]
         : []),
-      ...(measured.sources.length > 0 ? [sourcePlot(measured)] : []),
-      ...prefixPlots(measured),
+      ...(compares ? [sourcePlot(measured)] : []),
+      ...(routes ? prefixPlots(measured) : []),
     ],
     after: [],
   };

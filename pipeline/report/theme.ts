@@ -5,7 +5,11 @@
  * @module
  */
 
-/** Colours by name. Marks keep a contrast of at least 3 to the paper, text one of at least 4.5. */
+/**
+ * Colours by name. Marks keep a contrast of at least 3 to the paper, text one of at least 4.5. A model has one colour in all
+ * plots: dense ones black and grey, the mixture blue, experts neither, so that no expert is taken for another model.
+ * Experts 0 to 3 stay apart for colour-blind readers too, and so do 4 to 7, whose lines have other dashes.
+ */
 export type Palette = Readonly<Record<string, string>>;
 
 /** Colours on light paper. */
@@ -18,18 +22,20 @@ export const LIGHT: Palette = {
   panel: "#f5f6f7",
   heat: "#2f6db5",
   mixture: "#2460a7",
-  random: "#858c96",
-  oracle: "#187a5f",
-  dense: "#c4541d",
-  "dense-steps": "#8f5bb3",
-  e0: "#2f6db5",
-  e1: "#c4541d",
-  e2: "#2b8a57",
-  e3: "#8f5bb3",
-  e4: "#a87900",
-  e5: "#17859a",
-  e6: "#c13d77",
-  e7: "#6d7580",
+  dense: "#1b1e23",
+  "dense-steps": "#80868f",
+  oracle: "#3f8fc4",
+  random: "#8f79c4",
+  e0: "#e0680e",
+  e1: "#12694a",
+  e2: "#a04fc0",
+  e3: "#7a4a12",
+  e4: "#14909e",
+  e5: "#a8154f",
+  e6: "#8f8400",
+  e7: "#5b2d91",
+  yes: "#187a5f",
+  no: "#b3471a",
 };
 
 /** Colours on dark paper. */
@@ -42,18 +48,20 @@ export const DARK: Palette = {
   panel: "#1c2026",
   heat: "#6aa5ea",
   mixture: "#7db2f0",
-  random: "#8b939e",
-  oracle: "#55c4a2",
-  dense: "#f08a55",
-  "dense-steps": "#bd94e3",
-  e0: "#6aa5ea",
-  e1: "#f08a55",
-  e2: "#5cc48b",
-  e3: "#bd94e3",
-  e4: "#dcb344",
-  e5: "#4fc0d4",
-  e6: "#ee7fb0",
-  e7: "#a3abb6",
+  dense: "#e7e9ec",
+  "dense-steps": "#8b939e",
+  oracle: "#3f8fc4",
+  random: "#a08bd0",
+  e0: "#f58a4b",
+  e1: "#1f8f5f",
+  e2: "#c77be8",
+  e3: "#fad27a",
+  e4: "#3fd0d4",
+  e5: "#e0528f",
+  e6: "#a3a01a",
+  e7: "#8a63d8",
+  yes: "#55c4a2",
+  no: "#f08a55",
 };
 
 /** Opacity of a full cell of a heat map: text stays readable on it. */

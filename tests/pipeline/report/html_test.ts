@@ -1,5 +1,5 @@
 import { assertEquals, assertFalse, assertStringIncludes } from "@std/assert";
-import { htmlTable, markup, number, percent, printable } from "../../../pipeline/report/html.ts";
+import { htmlTable, markup, number, percent, printable, unbroken } from "../../../pipeline/report/html.ts";
 
 Deno.test("markup() escapes what is put into a template, and no HTML twice", () => {
   const inner = markup`<b>${`<script>"'&`}</b>`;
@@ -15,6 +15,15 @@ Deno.test("htmlTable() sets columns of numbers to the right and escapes every ce
   assertFalse(/<(a|x|label)>/.test(text), text);
   assertStringIncludes(text, '<td>&lt;x&gt;</td><td class="n">1,235</td>');
   assertStringIncludes(text, '<td class="n"></td>');
+});
+
+Deno.test("unbroken() keeps each word with a hyphen whole, unless it is too long for a line", () => {
+  const path = `runs/${"a-long-name-".repeat(3)}`;
+  assertEquals(
+    unbroken(`deno task train-dense --match steps --run ${path} <-`).text,
+    'deno task <span class="word">train-dense</span> <span class="word">--match</span> steps ' +
+      `<span class="word">--run</span> ${path} <span class="word">&lt;-</span>`,
+  );
 });
 
 Deno.test("printable() leaves nothing that a document may not hold or that turns text around", () => {

@@ -8,8 +8,15 @@ import {
 } from "@std/assert";
 import { drawPlot } from "../../../pipeline/report/draw.ts";
 import type { Plot } from "../../../pipeline/report/plots.ts";
-import { perplexityPlot, segmentPlot } from "../../../pipeline/report/plots_evaluation.ts";
-import { heatPlot, roundPlots } from "../../../pipeline/report/plots_routing.ts";
+import {
+  gainPlot,
+  overheadPlot,
+  perplexityPlot,
+  prefixPlots,
+  segmentPlot,
+  sourcePlot,
+} from "../../../pipeline/report/plots_evaluation.ts";
+import { heatPlot, roundPlots, sharePlot } from "../../../pipeline/report/plots_routing.ts";
 import { trainingPlots } from "../../../pipeline/report/plots_training.ts";
 import { type Measured, readRun } from "../../../pipeline/report/read.ts";
 import { report } from "../../../pipeline/report/report.ts";
@@ -114,12 +121,28 @@ Deno.test("report() leaves out what is not there, with the command that makes it
     for (const [path, command] of steps) {
       await Deno.remove(`${run}/${path}`, { recursive: true });
       assert((await commands()).includes(command), command);
-      assertStringIncludes(await pageOf(run), command);
+      assertStringIncludes((await pageOf(run)).replace(/<\/?span[^>]*>/g, ""), command);
     }
     await Deno.remove(`${run}/metrics`, { recursive: true });
-    await Deno.remove(`${run}/manifests`, { recursive: true });
-    const page = await pageOf(run); // a run of which only the configuration is there
+    await Deno.remove(`${run}/reproduction.json`);
+    const page = await pageOf(run); // a run whose text alone is there
     assertEquals([...page.matchAll(/<figure/g)].length, 1); // costs need no more
+  });
+});
+
+Deno.test("report() refuses a folder in which nothing was made, with what to run first", async () => {
+  await inFolder(async (run) => {
+    await writeRun(run);
+    for (const part of ["metrics", "manifests", "partition", "evaluation.json", "reproduction.json"]) {
+      await report({ run });
+      await Deno.remove(`${run}/${part}`, { recursive: true });
+    }
+    await Deno.remove(`${run}/report.html`);
+    await Deno.mkdir(`${run}/corpus`); // an attempt that failed leaves folders
+    const { code, out, err } = await task("report", ["--run", run]);
+    assertEquals([code, out], [2, ""], err);
+    assertMatch(err, /^error: Cannot report on [^\n]*; run deno task partition --run \S+ first\n$/);
+    assertFalse((await Array.fromAsync(Deno.readDir(run))).some(({ name }) => name === "report.html"));
   });
 });
 
@@ -195,6 +218,54 @@ Deno.test("report() draws runs of one expert and one round, and of many experts 
   }
 });
 
+const ROUTING = ["em-nmi", "em-regret", "em-shares", "shares", "sources-by-expert", "segments"];
+
+Deno.test("report() of one expert leaves out what compares experts, with a word", async () => {
+  await inFolder(async (run) => {
+    await writeRun(run, { ...SHAPE, experts: 1 });
+    const page = await pageOf(run);
+    const left = PLOTS.filter((id) => !page.includes(`id="plot-${id}"`));
+    assertEquals(left, [...ROUTING, "prefix-perplexity", "prefix-agreement"]);
+    for (
+      const text of [
+        "nothing to route: shares, agreement",
+        "by expert are left out",
+        "no routing prefix to vary",
+      ]
+    ) {
+      assertStringIncludes(page, text);
+    }
+    assertFalse(/best in hindsight|1 times|NMI of expert/.test(page));
+  });
+});
+
+Deno.test("report() of text without sources leaves out what compares them, with a word", async () => {
+  await inFolder(async (run) => {
+    await writeRun(run, { ...SHAPE, sources: [""] });
+    const manifest = `${run}/partition/manifest.json`;
+    const whole = JSON.parse(await Deno.readTextFile(manifest));
+    await Deno.writeTextFile(manifest, JSON.stringify({ ...whole, train: { ...whole.train, nmi: null } }));
+    const page = await pageOf(run);
+    const left = PLOTS.filter((id) => !page.includes(`id="plot-${id}"`));
+    assertEquals(left, ["sources-by-expert", "perplexity-by-source"]);
+    assertStringIncludes(page, "no two sources to compare experts with, so that no plot shows them");
+    assertStringIncludes(page, "The text has no two sources to compare. Plots of these are left out.");
+  });
+});
+
+Deno.test("roundPlots() and gainPlot() give values that are all alike an axis with some extent", () => {
+  const rounds = [1, 2].map((round) => ({ round, nllPerToken: 5, shares: [1, 0], regret: 0, nmi: null }));
+  const domains = roundPlots(rounds).slice(0, 2).map(({ spec }) =>
+    (spec(348).encoding as Record<string, { scale: unknown }>).y.scale
+  );
+  assertEquals(domains, [{ domain: [4.5, 5.5] }, { domain: [0, 1] }]);
+  const none = { baseline: "dense" as const, percent: 0, low: 0, high: 0 };
+  assertStringIncludes(
+    JSON.stringify(gainPlot({ ...evaluationOf(SHAPE), gains: [none] }).spec(348)),
+    '"domain":[-1,1]',
+  );
+});
+
 Deno.test("report() refuses what is no run, and names the file that is corrupt", async () => {
   await inFolder(async (folder) => {
     await assertRejects(
@@ -204,18 +275,35 @@ Deno.test("report() refuses what is no run, and names the file that is corrupt",
     );
     await assertRejects(() => report({ run: folder }), RangeError, "it has no config.json");
     const run = `${folder}/run`;
-    const corrupt: [path: string, text: string, reason: string][] = [
-      ["evaluation.json", "{", "JSON"],
+    const on = `--run ${run}`;
+    const corrupt: [path: string, text: string, reason: string, remedy?: string][] = [
+      ["evaluation.json", "{", "JSON", `run deno task evaluate ${on} again`],
       ["evaluation.json", JSON.stringify({ ...evaluationOf(SHAPE), format: 1 }), "format"],
       ["evaluation.json", JSON.stringify({ ...evaluationOf(SHAPE), tokens: "many" }), "tokens"],
-      ["reproduction.json", `{"claims":[{}]}`, "claims.0.claim"],
-      ["metrics/rounds.jsonl", `{"round":1}\n`, "line 1: nllPerToken"],
-      ["metrics/expert-01.jsonl", `{"step":1,"tokens":2,"loss":3}\n{"step":\n`, "line 2"],
-      ["partition/manifest.json", `{"parts":[{"folder":"../../x"}]}`, "experts"],
+      ["reproduction.json", `{"claims":[{}]}`, "claims.0.claim", `run deno task reproduce ${on} again`],
+      [
+        "metrics/rounds.jsonl",
+        `{"round":1}\n`,
+        "line 1: nllPerToken",
+        `run deno task train-routers ${on} --force`,
+      ],
+      [
+        "metrics/expert-01.jsonl",
+        `{"step":1,"tokens":2,"loss":3}\n{"step":\n`,
+        "line 2",
+        `run deno task train-expert --expert 1 ${on} --force`,
+      ],
+      ["metrics/dense-steps.jsonl", "{}\n", "step", `run deno task train-dense --match steps ${on} --force`],
+      [
+        "partition/manifest.json",
+        `{"parts":[{"folder":"../../x"}]}`,
+        "experts",
+        `run deno task split ${on} --force`,
+      ],
       ["partition/expert-02/manifest.json", "[]", "expert-02"],
       ["manifests/tokenize.json", "{}", "manifests/tokenize.json"],
     ];
-    for (const [path, text, reason] of corrupt) {
+    for (const [path, text, reason, remedy = ""] of corrupt) {
       await writeRun(run);
       await Deno.writeTextFile(`${run}/${path}`, text);
       const error = await assertRejects(
@@ -224,6 +312,7 @@ Deno.test("report() refuses what is no run, and names the file that is corrupt",
         `Cannot read "${run}/${path}" as it must be`,
       );
       assertStringIncludes(error.message, reason);
+      assert(error.message.endsWith(remedy), error.message);
       assertFalse(error.message.includes("\n"));
     }
     assertFalse((await Array.fromAsync(Deno.readDir(run))).some(({ name }) => name.startsWith("report")));
@@ -278,6 +367,60 @@ Deno.test("drawPlot() draws a segment's bars as high as its perplexities are", a
   });
 });
 
+const CURVES = ["expert-00", "expert-01", "expert-02", "expert-03", "dense", "dense-steps"].map((
+  model,
+  i,
+) => ({
+  model,
+  expert: i < 4 ? i : null,
+  points: [{ step: 10, tokens: 1, loss: 2 }, { step: 20, tokens: 2, loss: 1 }],
+}));
+
+Deno.test("every plot draws a model in its own colour, and nothing else in it", async () => {
+  const evaluation = evaluationOf(SHAPE);
+  const whole = { sequences: 1, tokens: 1, regret: 0, nmi: 0, tokenImbalance: 0, shares: [0.4, 0.6] };
+  const experts = ["e0", "e1", "e2", "e3"];
+  const dense = ["dense", "dense-steps"];
+  const expected: [plot: Plot, models: string[]][] = [
+    [perplexityPlot(evaluation), ["mixture", ...dense, "oracle", "random"]],
+    [gainPlot(evaluation), dense],
+    [segmentPlot(evaluation), ["mixture", ...dense]],
+    [sourcePlot(evaluation), ["mixture", ...dense]],
+    [prefixPlots(evaluation)[0], ["mixture", ...dense]],
+    [trainingPlots(CURVES, 4)[0], [...experts, ...dense]],
+    [sharePlot({ experts: 2, train: whole, test: whole, parts: [] }), ["mixture"]],
+    [overheadPlot([{ name: "a", training: 0.1, inference: 0.2 }]), ["mixture"]],
+  ];
+  for (const [plot, models] of expected) {
+    for (const width of [348, 720]) {
+      const svg = await draw(plot, width);
+      const drawn = new Set(
+        [...svg.matchAll(/var\(--(mixture|dense|dense-steps|oracle|random|e\d)\)/g)].map(([, name]) => name),
+      );
+      assertEquals([...drawn].sort(), [...models].sort(), plot.id);
+    }
+  }
+});
+
+Deno.test("legends of lines show each model's dashes and width, over 24 pixels or more", async () => {
+  for (const plot of [trainingPlots(CURVES, 4)[0], prefixPlots(evaluationOf(SHAPE))[0]]) {
+    for (const width of [348, 720]) {
+      const svg = await draw(plot, width);
+      for (const [model, dash] of [["dense", "1,0"], ["dense-steps", "7,4"]]) {
+        const paths = [...svg.matchAll(/<(?:path|line)[^>]*>/g)].map(([tag]) => tag)
+          .filter((tag) => tag.includes(`stroke="var(--${model})"`));
+        assertEquals(paths.length, 2, `${plot.id}: ${paths}`);
+        for (const tag of paths) {
+          assertStringIncludes(tag, `stroke-width="2.5"`);
+          assertStringIncludes(tag, `stroke-dasharray="${dash}"`);
+        }
+        const [, from, to] = / d="M(-[\d.]+),0L([\d.]+),0"/.exec(paths.join())!;
+        assert(Number(to) - Number(from) >= 24, `${plot.id}: ${from} to ${to}`);
+      }
+    }
+  }
+});
+
 Deno.test("drawPlot() gives ids that no other picture of a page has, and no classes", async () => {
   const rounds = Array.from(
     { length: 3 },
@@ -328,6 +471,23 @@ Deno.test("trainingPlots() thins curves to means, and keeps where they end", () 
   const mean = values.reduce((sum, { loss }) => sum + loss, 0) / values.length;
   assert(Math.abs(mean - 2) < 0.01, String(mean));
   assertEquals(plot.table.rows, [["expert 0", 1000, 10_000, 1, 3, 1]]);
+});
+
+Deno.test("trainingPlots() dots a curve of few validations, and not one whose dashes dots would fill", async () => {
+  const curve = (model: string, expert: number | null, count: number) => ({
+    model,
+    expert,
+    points: Array.from(
+      { length: count },
+      (_, i) => ({ step: i + 1, tokens: i + 1, loss: 2, validationLoss: 3 - i / count }),
+    ),
+  });
+  const plots = trainingPlots([curve("expert-00", 0, 1), curve("dense-steps", null, 100)], 4);
+  const svg = await draw(plots.find(({ id }) => id === "validation-loss-by-steps")!, 348);
+  const circles = [...svg.matchAll(/<path[^>]* d="M[^"]*A[^"]*" fill="var\(--([\w-]+)\)"/g)].map(([, name]) =>
+    name
+  );
+  assertEquals(circles, ["e0"]);
 });
 
 Deno.test("mod.ts loads no Vega: what it imports as code reaches neither it nor what draws", async () => {
