@@ -1110,14 +1110,6 @@ export interface Sources {
 export function resolveConfiguration(
   { base = {}, preset, file = {}, flags = {} }: Sources = {},
 ): Configuration {
-  if (flags.corpus !== undefined && (flags.input?.length ?? 0) > 0) {
-    throw new RangeError(
-      `Cannot read two corpora, as only one of --input and --corpus may be given: input is ${
-        flags.input!.join(", ")
-      }, ` +
-        `corpus is ${flags.corpus}`,
-    );
-  }
   const configuration = { ...defaultConfiguration(), ...base, ...presetOf(preset), ...file, ...flags };
   for (const [name, value] of Object.entries(configuration)) {
     if (!(name in FIELDS)) {

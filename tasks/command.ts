@@ -180,6 +180,15 @@ async function readArguments(task: Task, args: string[]): Promise<Omit<Call, "si
     const target = name in FIELDS ? given : options;
     target[name] = value;
   }
+  if (given.corpus !== undefined) {
+    if (given.input !== undefined) {
+      throw new RangeError(
+        `Cannot read two corpora, as only one of --input and --corpus may be given: input is ${given.input}, ` +
+          `corpus is ${given.corpus}`,
+      );
+    }
+    given.input = []; // an input that a file or the run names is not meant
+  }
   const variants = parseVariants(String(options.variants));
   const file = options.config ? await readConfiguration(String(options.config)) : undefined;
   const sources: Sources = {

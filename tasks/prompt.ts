@@ -32,12 +32,18 @@ export async function readPrompt(): Promise<string> {
   }
 }
 
-/** The text as bytes, with a line break at its end, also where the text ends in an error. */
+/** The text as bytes, with a line break at its end, also where an error ends it. */
 export async function* lines(text: AsyncIterable<string>): AsyncGenerator<Uint8Array> {
   const encoder = new TextEncoder();
+  let some = false;
   try {
-    for await (const piece of text) yield encoder.encode(piece);
-  } finally {
-    yield encoder.encode("\n");
+    for await (const piece of text) {
+      some = true;
+      yield encoder.encode(piece);
+    }
+  } catch (error) {
+    if (some) yield encoder.encode("\n");
+    throw error;
   }
+  yield encoder.encode("\n");
 }

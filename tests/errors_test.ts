@@ -1,6 +1,6 @@
 import { assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
 import { exists } from "../pipeline/run/files.ts";
-import { inFolder, type Outcome, SMALL, smallCorpus, task } from "./tasks/support.ts";
+import { hashes, inFolder, type Outcome, SMALL, smallCorpus, task } from "./tasks/support.ts";
 
 /** Checks that a task ended with a code and one line that holds every text, and wrote no result. */
 function assertFails({ code, out, err }: Outcome, expected: number, ...texts: string[]): void {
@@ -163,6 +163,13 @@ Deno.test("a first attempt that failed holds no flag, but what was made before o
     assertEquals(code, 0, err);
     const { configuration } = JSON.parse(await Deno.readTextFile(`${run}/config.json`));
     assertEquals(configuration.input, [good]);
+    const complete = await hashes(run);
+    const away = ["--run", run, "--force", "--experts", "3"];
+    assertFails(await task("partition", [...away, "--adapter", "nosuch"]), 2, "nosuch");
+    assertFails(await task("partition", [...away, "--input", `${folder}/none.txt`]), 2, "none.txt");
+    const forms = await task("partition", ["--run", run, "--variants", "attention=query"]);
+    assertEquals(forms.code, 0, forms.err);
+    assertEquals(await hashes(run), complete); // config.json says what ran, not what was asked for when nothing had to
     await Deno.remove(run, { recursive: true });
 
     assertEquals((await partitionOf(folder, smallCorpus(), ["--experts", "5000"])).code, 2);

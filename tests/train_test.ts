@@ -55,9 +55,12 @@ async function namesIn(folder: string): Promise<string[]> {
   return await exists(folder) ? (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name) : [];
 }
 
-/** Waits until a path exists. */
-async function untilThere(path: string): Promise<void> {
-  while (!await exists(path)) await new Promise((resolve) => setTimeout(resolve, 2));
+/** Sends a signal to a training when a path exists; none if it ends before. */
+async function signalOnce(path: string, child: Deno.ChildProcess, signal: Deno.Signal): Promise<void> {
+  let ended = false;
+  child.status.then(() => ended = true);
+  while (!ended && !await exists(path)) await new Promise((resolve) => setTimeout(resolve, 2));
+  if (!ended) child.kill(signal);
 }
 
 /** Runs a task that must succeed. */
@@ -173,7 +176,7 @@ Deno.test("experts and dense models killed, or interrupted, at random moments an
           const kill = () => ended || child.kill(attempt < 2 ? "SIGKILL" : "SIGINT");
           const timer = attempt < 3 ? setTimeout(kill, durations[i] * share) : undefined;
           // Once per model: when it is locked and nothing of it is written.
-          if (tries === 0 && attempt === 0) untilThere(`${run}/${place}/lock.json`).then(kill);
+          if (tries === 0 && attempt === 0) signalOnce(`${run}/${place}/lock.json`, child, "SIGKILL");
           child.status.then(() => ended = true);
           const { signal, code, stderr } = await child.output();
           clearTimeout(timer);
@@ -200,14 +203,13 @@ Deno.test("what an interruption leaves beside the regular checkpoints is gone in
     for (const place of [run, undisturbed]) await copy(await partitioned(), place);
     const args = ["--expert", "0", ...BRIEF, "--expert-steps", "200", "--checkpoint-every", "0"];
     await succeed("train-expert", ["--run", undisturbed, ...args]);
-    for (let kept = ""; kept === "";) {
-      const child = taskCommand("train-expert", ["--run", run, ...args], { stdout: "null" }).spawn();
-      untilThere(`${run}/metrics/expert-00.jsonl`).then(() => child.kill("SIGINT"));
-      const { code, stderr } = await child.output();
-      assertEquals(code, 130, new TextDecoder().decode(stderr));
-      kept = [...await namesIn(`${run}/experts/expert-00/checkpoints`)].join();
-      assertMatch(kept, /^(step-0000\d{4}\.safetensors)?$/);
-    }
+    const child = taskCommand("train-expert", ["--run", run, ...args], { stdout: "null" }).spawn();
+    signalOnce(`${run}/metrics/expert-00.jsonl`, child, "SIGINT"); // there from the first step on
+    const { code, stderr } = await child.output();
+    assertEquals(code, 130, new TextDecoder().decode(stderr));
+    const [kept, ...others] = await namesIn(`${run}/experts/expert-00/checkpoints`);
+    assertMatch(kept, /^step-\d{8}\.safetensors$/);
+    assertEquals(others, []);
     const { err } = await succeed("train-expert", ["--run", run, ...args]);
     assertStringIncludes(err, "goes on after step");
     assertEquals(await namesIn(`${run}/experts/expert-00/checkpoints`), []);

@@ -7,7 +7,6 @@
 import { relative, resolve } from "node:path";
 import * as v from "valibot";
 import { STAGES } from "../config.ts";
-import { EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
 import { readRunConfiguration, type RunConfiguration, stagesReached } from "../run/configuration.ts";
 import { exists } from "../run/files.ts";
 import { type Manifest, readManifest } from "../run/manifest.ts";
@@ -77,7 +76,7 @@ const OF_A_WAY = {
 const SHAPE = v.object({ vocabulary: count, hidden: count, layers: count, heads: count, context: count });
 
 const EVALUATION = v.object({
-  format: v.literal(EVALUATION_FORMAT),
+  format: v.picklist([1, 2]),
   prefix: count,
   experts: models,
   documents: count,

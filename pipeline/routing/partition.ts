@@ -19,8 +19,8 @@ import {
 } from "../run/configuration.ts";
 import { exists, removePartials } from "../run/files.ts";
 import { lockRun } from "../run/lock.ts";
-import type { Manifest } from "../run/manifest.ts";
-import { onlyParts, partsAlone } from "../run/parts_alone.ts";
+import { type Manifest, manifestPath } from "../run/manifest.ts";
+import { checkPlace } from "../run/parts_alone.ts";
 import { needStage, type PartitionEvent, type Work } from "../run/work.ts";
 import { type Part, runNamedStage } from "./stages.ts";
 import { type PartitionSummary, summarize } from "./summary.ts";
@@ -114,14 +114,7 @@ async function inRun<Result>(
     return loaded.routers;
   };
   const settle = async () => {
-    const alone = await partsAlone(run);
-    if (alone.length > 0) {
-      throw new RangeError(
-        `Cannot run "${task}" in "${run}" as it must be a run folder, or new: ${
-          onlyParts(alone)
-        }; choose another --run`,
-      );
-    }
+    await checkPlace(run, task);
     const { configuration, changed } = await resolveRun(run, sources, force);
     const routers = await routersOf(configuration.routers);
     if (shared && changed.length > 0) {
@@ -141,30 +134,28 @@ async function inRun<Result>(
   await settle(); // so that values that are refused make no folder, and touch none
   const isNew = !await exists(run);
   const release = await lockRun(run, task, { shared });
-  const before = await configurationText(run);
+  const before = { text: await configurationText(run), stages: await stagesMade(run) };
   let gpu: Gpu | undefined;
   try {
     // Anew: until here another process may have settled values and made something with them.
     const { configuration, changed, routers } = await settle();
+    const device = async () => {
+      if (gpu) return gpu;
+      gpu = await openGpu({ adapter: adapter || undefined, variants });
+      emit({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
+      return gpu;
+    };
+    // Before the stages that need none: a wish that cannot be had should not take their time.
+    if (adapter || Object.keys(variants ?? {}).length > 0) await device();
     if (!shared) {
       await removePartials(run);
       await writeRunConfiguration(run, configuration, (await readRunConfiguration(run))?.adapter);
     }
     const open = async () => {
-      if (gpu) return gpu;
-      gpu = await openGpu({ adapter: adapter || undefined, variants });
-      emit({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
-      if (!shared) {
-        await writeRunConfiguration(run, configuration, {
-          description: gpu.adapter,
-          kind: gpu.kind,
-          variants: gpu.variants,
-        });
-      }
-      return gpu;
+      const { adapter: description, kind, variants } = await device();
+      if (!shared) await writeRunConfiguration(run, configuration, { description, kind, variants });
+      return gpu!;
     };
-    // Before the stages that need none: a wish that cannot be had should not take their time.
-    if (adapter || Object.keys(variants ?? {}).length > 0) await open();
     const readStandardInput = (sources.flags?.input ?? sources.file?.input ?? []).includes("-");
     const work = {
       readStandardInput,
@@ -178,8 +169,8 @@ async function inRun<Result>(
     return await body(work, routers);
   } catch (error) {
     // The values of a command that failed before anything was made with them are not the run's.
-    if (!shared && !signal?.aborted && await stagesReached(run) === 0) {
-      await restoreConfiguration(run, before);
+    if (!shared && !signal?.aborted && await stagesMade(run) === before.stages) {
+      await restoreConfiguration(run, before.text);
     }
     throw error;
   } finally {
@@ -187,6 +178,20 @@ async function inRun<Result>(
     await release();
     if (isNew) await Deno.remove(run).catch(() => {}); // unless something is in it
   }
+}
+
+/** Says which stages left something to go on from, and when they did. */
+async function stagesMade(run: string): Promise<string> {
+  if (await stagesReached(run) === 0) return "";
+  const made: string[] = [];
+  for (const stage of STAGES) {
+    const time = await Deno.stat(manifestPath(run, stage)).then(
+      ({ mtime }) => mtime?.getTime(),
+      () => "none",
+    );
+    made.push(`${stage} ${time}`);
+  }
+  return made.join("\n");
 }
 
 /** Takes E, and the tokenizer unless one is named, from routers that exist. */

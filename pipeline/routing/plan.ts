@@ -10,6 +10,7 @@ import { CORPORA, type CorpusName } from "../data/corpus.ts";
 import { expandInputs } from "../data/readers.ts";
 import { parameterCount } from "../model/config.ts";
 import { resolveRun } from "../run/configuration.ts";
+import { checkPlace } from "../run/parts_alone.ts";
 import { readManifest, stageKey, upToDate } from "../run/manifest.ts";
 import type { PartitionOptions } from "./partition.ts";
 
@@ -53,6 +54,7 @@ const RUNTIME_BYTES = 250e6;
 export async function planPartition(
   { run, sources = {}, force = false }: PartitionOptions,
 ): Promise<PartitionPlan> {
+  await checkPlace(run, "partition");
   const { configuration: c, changed } = await resolveRun(run, sources, force);
   const characters = await inputCharacters(c);
   // BPE makes tokens of 2.5 to 4 characters; the larger the vocabulary, the longer.

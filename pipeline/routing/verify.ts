@@ -114,7 +114,7 @@ export async function verifyRun(
   const thrown: Verification["thrown"] = (message) => {
     if (alone.length > 0) return { what: message, remedy: COPY_AGAIN };
     const [, what = message, remedy = `remove the file that it names and ${partition}`] =
-      /^(.*); ((?:remove|run|copy) [^;]*)$/.exec(message) ?? [];
+      /^(.*); ((?:remove|run|copy|set|name|choose) [^;]*)$/.exec(message.replace(/\s+/g, " ")) ?? [];
     return { what, remedy };
   };
   const problem: Verification["problem"] = (file, what, remedy = again) => {

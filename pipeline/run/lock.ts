@@ -40,9 +40,10 @@ export async function lockRun(
   const start = performance.now();
   const path = `${run}/${FILE}`;
   try {
-    await Deno.mkdir(run, { recursive: true });
     while (true) {
-      const file = await Deno.open(path, { read: true, write: true, create: true });
+      await Deno.mkdir(run, { recursive: true });
+      const file = await openLock(path);
+      if (!file) continue; // its last owner removed the folder between our making and using it
       if (!await file.tryLock(!shared)) {
         file.close();
         if (performance.now() - start >= patience) throw new Error(await heldMessage(run));
@@ -61,7 +62,10 @@ export async function lockRun(
   }
 }
 
-/** Whether a process holds the lock of a folder. Takes it for a moment, so that whoever wants it needs a little patience. */
+/**
+ * Whether a process holds the lock of a folder for itself alone. Shares it for a moment, so that whoever wants it alone needs a
+ * little patience.
+ */
 export async function isHeld(folder: string): Promise<boolean> {
   let file: Deno.FsFile;
   try {
@@ -69,9 +73,20 @@ export async function isHeld(folder: string): Promise<boolean> {
   } catch {
     return false;
   }
-  const free = await file.tryLock(true);
-  file.close();
-  return !free;
+  try {
+    return !await file.tryLock(false);
+  } finally {
+    file.close();
+  }
+}
+
+async function openLock(path: string): Promise<Deno.FsFile | null> {
+  try {
+    return await Deno.open(path, { read: true, write: true, create: true });
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
+  }
 }
 
 async function isSame(file: Deno.FsFile, path: string): Promise<boolean> {

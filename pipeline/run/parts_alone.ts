@@ -43,6 +43,17 @@ export async function configurationRemedy(run: string): Promise<string> {
   return `${onlyParts(alone)}: copy config.json and tokenizer.json from the run as well`;
 }
 
+/** Throws a `RangeError` where a folder holds parts alone: no stage of a partition is to run among them. */
+export async function checkPlace(run: string, task: string): Promise<void> {
+  const alone = await partsAlone(run);
+  if (alone.length === 0) return;
+  throw new RangeError(
+    `Cannot run "${task}" in "${run}" as it must be a run folder, or new: ${
+      onlyParts(alone)
+    }; choose another --run`,
+  );
+}
+
 /** Says which parts a folder holds alone. */
 export function onlyParts(experts: readonly number[]): string {
   const whose = experts.length === 1 ? "part of expert" : "parts of experts";

@@ -278,7 +278,7 @@ Deno.test("report() refuses what is no run, and names the file that is corrupt",
     const on = `--run ${run}`;
     const corrupt: [path: string, text: string, reason: string, remedy?: string][] = [
       ["evaluation.json", "{", "JSON", `run deno task evaluate ${on} again`],
-      ["evaluation.json", JSON.stringify({ ...evaluationOf(SHAPE), format: 1 }), "format"],
+      ["evaluation.json", JSON.stringify({ ...evaluationOf(SHAPE), format: 3 }), "format"],
       ["evaluation.json", JSON.stringify({ ...evaluationOf(SHAPE), tokens: "many" }), "tokens"],
       ["reproduction.json", `{"claims":[{}]}`, "claims.0.claim", `run deno task reproduce ${on} again`],
       [
