@@ -5,6 +5,7 @@
  */
 import { generate } from "../mod.ts";
 import { runTask } from "./command.ts";
+import { writeOut } from "./pipe.ts";
 import { lines, readPrompt, routeLine } from "./prompt.ts";
 
 if (import.meta.main) {
@@ -27,7 +28,7 @@ if (import.meta.main) {
         console.log(
           JSON.stringify({ prompt, text, ...routing, promptTokens: [...promptTokens], tokens, finish }),
         );
-      } else await ReadableStream.from(lines(generation)).pipeTo(Deno.stdout.writable);
+      } else await writeOut(lines(generation)); // the signal ends the text itself, with its last line
       if (generation.finish === "context") {
         console.error(
           `the text ends with the model's context of ${generation.context} tokens; --window goes on`,

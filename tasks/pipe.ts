@@ -75,7 +75,7 @@ export async function arrowOutput(
   await writeOut(arrowBytes(batches), signal);
 }
 
-/** Writes bytes to standard output. */
-export async function writeOut(bytes: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
+/** Writes bytes to standard output; `signal` ends it, what the bytes come from need not listen. */
+export async function writeOut(bytes: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<void> {
   await ReadableStream.from(bytes).pipeTo(Deno.stdout.writable, { signal });
 }

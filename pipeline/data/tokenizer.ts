@@ -227,9 +227,9 @@ async function openTokenizer(
   const vocabulary = ids.reduce((most, id) => Math.max(most, id), -1) + 1;
   // Text that spells a special token must not become one: such a token would end a document in its middle. It is cut there,
   // so the token must be known as it is written, and not found in what a normalizer makes of other text.
-  const special = [...new Set([name, ...specialTokens(json)])].filter((token) => [...token].length > 1);
-  const literal = takenAsWritten(json, special);
-  if (literal !== null) tokenizer = load(literal);
+  const format: Format = JSON.parse(json);
+  const special = [...new Set([name, ...specialTokens(format)])].filter((token) => [...token].length > 1);
+  if (readsNormalized(format, special)) tokenizer = load(JSON.stringify(takenAsWritten(format, special)));
   const encodeBatch = async (texts: string[]) =>
     (await tokenizer.encodeBatch(texts, { addSpecialTokens: false })).map((encoding) => encoding.getIds());
   const words = cutsAtWords(json) ? new WordEncoder(encodeBatch) : undefined;
@@ -256,25 +256,28 @@ function toIds(values: number[]): Uint32Array {
   return ids;
 }
 
-function specialTokens(json: string): string[] {
-  const { added_tokens: added = [] } = JSON.parse(json) as {
-    added_tokens?: { content: string; special: boolean }[];
-  };
+/** What a `tokenizer.json` says of the tokens that it looks for in text. */
+interface Format {
+  normalizer?: unknown;
+  added_tokens?: { content: string; special: boolean; normalized?: boolean }[];
+}
+
+function specialTokens({ added_tokens: added = [] }: Format): string[] {
   return added.filter(({ special }) => special).map(({ content }) => content);
 }
 
-/** Gives a `tokenizer.json` that looks for these tokens in text before it is normalised; null where it does already. */
-function takenAsWritten(json: string, tokens: string[]): string | null {
-  const format = JSON.parse(json) as {
-    normalizer?: unknown;
-    added_tokens?: { content: string; normalized?: boolean }[];
-  };
-  const late = (format.added_tokens ?? []).filter(({ content, normalized }) =>
-    normalized && tokens.includes(content)
+/** Whether one of the tokens is looked for in text that is normalised. */
+function readsNormalized({ normalizer, added_tokens: added = [] }: Format, tokens: string[]): boolean {
+  return Boolean(normalizer) &&
+    added.some(({ content, normalized }) => normalized && tokens.includes(content));
+}
+
+/** The same `tokenizer.json`, but these tokens are looked for in text as it is written. */
+function takenAsWritten(format: Format, tokens: string[]): Format {
+  const added = format.added_tokens?.map((token) =>
+    token.normalized && tokens.includes(token.content) ? { ...token, normalized: false } : token
   );
-  if (!format.normalizer || late.length === 0) return null;
-  for (const token of late) token.normalized = false;
-  return JSON.stringify(format);
+  return { ...format, added_tokens: added };
 }
 
 /** Cuts a text inside every special token that it spells, so that the token's parts are encoded as plain text. */

@@ -102,21 +102,22 @@ export function summarize(
     };
   };
   const scores = byWay(ways, (way) => scoreOf(columns[way]!));
-  const gainsOf = (column: number): Gain[] => {
-    const [own, { nllPerToken }] = [drawn(column), scoreOf(column)];
-    return baselines.map((baseline) => {
-      const other = drawn(columns[baseline]!);
-      const percent = gain(nllPerToken, scores[baseline]!.nllPerToken);
-      return { baseline, percent, ...percentileInterval(own.map((nll, draw) => gain(nll, other[draw]))) };
-    });
-  };
   const perplexity = (sums: Sums, kind: number, way: Way) =>
     Math.exp(sums.nll[kind * width + columns[way]!] / sums.tokens[kind]);
   const gain = (mixture: number, baseline: number) => 100 * (1 - Math.exp(mixture - baseline));
+  const others = baselines.map((baseline) => ({ baseline, draws: drawn(columns[baseline]!) }));
+  const gainsOf = (column: number, { nllPerToken }: Score): Gain[] => {
+    const own = drawn(column);
+    return others.map(({ baseline, draws }) => ({
+      baseline,
+      percent: gain(nllPerToken, scores[baseline]!.nllPerToken),
+      ...percentileInterval(own.map((nll, draw) => gain(nll, draws[draw]))),
+    }));
+  };
 
   return {
     scores,
-    gains: gainsOf(columns.mixture!),
+    gains: gainsOf(columns.mixture!, scores.mixture!),
     sources: [...routed.sources.entries()].sort(([, a], [, b]) => a < b ? -1 : 1).map(([kind, source]) => ({
       source,
       documents: routed.documentsOf[kind],
@@ -140,8 +141,9 @@ export function summarize(
       };
     }),
     prefixes: routed.prefixes.map((prefix, column) => {
-      const { perplexity, low, high } = scoreOf(column);
-      return { prefix, perplexity, low, high, gains: gainsOf(column), agreement: agreement[column] };
+      const score = scoreOf(column);
+      const { perplexity, low, high } = score;
+      return { prefix, perplexity, low, high, gains: gainsOf(column, score), agreement: agreement[column] };
     }),
   };
 }

@@ -313,6 +313,10 @@ export function prefixPlots({ prefixes, prefix, scores, experts }: Measured): Pl
   });
   const routed = wayLine("mixture", experts);
   const lines = [routed, ...dense.map(({ line }) => line)];
+  const named = (width: number): Spec => ({
+    y: { field: "perplexity", type: "quantitative" },
+    ...lineEncoding("model", lines, width),
+  });
   const x = (width: number, more: Spec = {}): Spec => ({
     field: "prefix",
     type: "quantitative",
@@ -361,21 +365,16 @@ export function prefixPlots({ prefixes, prefix, scores, experts }: Measured): Pl
               y2: { field: "high" },
             },
           },
-          ...[
-            { type: "line", values: prefixes.map((one) => ({ ...one, model: routed.name })) },
-            {
-              type: "rule",
-              values: dense.map(({ perplexity, line }) => ({ perplexity, model: line.name })),
-            },
-          ].map(({ type, values }) => ({
-            data: { values },
-            mark: { type },
-            encoding: {
-              ...(type === "line" ? { x: x(width) } : {}),
-              y: { field: "perplexity", type: "quantitative" },
-              ...lineEncoding("model", lines, width),
-            },
-          })),
+          {
+            data: { values: prefixes.map((one) => ({ ...one, model: routed.name })) },
+            mark: { type: "line" },
+            encoding: { x: x(width), ...named(width) },
+          },
+          {
+            data: { values: dense.map(({ perplexity, line }) => ({ perplexity, model: line.name })) },
+            mark: { type: "rule" },
+            encoding: named(width),
+          },
           {
             data,
             mark: { type: "point", filled: true, color: mixture, size: 45, opacity: 1 },

@@ -13,8 +13,8 @@ import {
   configurationText,
   readRunConfiguration,
   resolveRun,
-  restoreConfiguration,
   stagesReached,
+  writeConfigurationText,
   writeRunConfiguration,
 } from "../run/configuration.ts";
 import { exists, removePartials } from "../run/files.ts";
@@ -134,9 +134,10 @@ async function inRun<Result>(
   await settle(); // so that values that are refused make no folder, and touch none
   const isNew = !await exists(run);
   const release = await lockRun(run, task, { shared });
-  const before = { text: await configurationText(run), stages: await stagesMade(run) };
+  let before: { text: string | null; stages: string } | undefined;
   let gpu: Gpu | undefined;
   try {
+    before = { text: await configurationText(run), stages: await stagesMade(run) };
     // Anew: until here another process may have settled values and made something with them.
     const { configuration, changed, routers } = await settle();
     const device = async () => {
@@ -152,9 +153,10 @@ async function inRun<Result>(
       await writeRunConfiguration(run, configuration, (await readRunConfiguration(run))?.adapter);
     }
     const open = async () => {
-      const { adapter: description, kind, variants } = await device();
+      const opened = await device();
+      const { adapter: description, kind, variants } = opened;
       if (!shared) await writeRunConfiguration(run, configuration, { description, kind, variants });
-      return gpu!;
+      return opened;
     };
     const readStandardInput = (sources.flags?.input ?? sources.file?.input ?? []).includes("-");
     const work = {
@@ -169,8 +171,8 @@ async function inRun<Result>(
     return await body(work, routers);
   } catch (error) {
     // The values of a command that failed before anything was made with them are not the run's.
-    if (!shared && !signal?.aborted && await stagesMade(run) === before.stages) {
-      await restoreConfiguration(run, before.text);
+    if (before && !shared && !signal?.aborted && await stagesMade(run) === before.stages) {
+      await writeConfigurationText(run, before.text);
     }
     throw error;
   } finally {

@@ -69,6 +69,16 @@ export async function scoredShards(run: string, configuration: Configuration): P
   const tokenize = await readManifest(run, "tokenize");
   const routers = await routersOf(run, configuration);
   if (tokenize === null || routers === null) return null;
+  return await scoredBy(routers, run, configuration, tokenize);
+}
+
+/** Finds the shards whose scores under the routers of this hash are there. */
+export async function scoredBy(
+  routers: string,
+  run: string,
+  configuration: Configuration,
+  tokenize: Manifest,
+): Promise<ScoredShards> {
   const names = shardsToScore(tokenize);
   const scored = new Map<string, ScoreNote>();
   for (const name of names) {

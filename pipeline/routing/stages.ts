@@ -31,7 +31,15 @@ import { type Made, recordTime, runStage, type Work } from "../run/work.ts";
 import { loadTrainerState, saveTrainerState } from "../training/state.ts";
 import { assign, type AssignMethod } from "./assign.ts";
 import { score } from "./score.ts";
-import { notePath, readNote, scoredShards, scoreKey, type ScoreNote, shardsToScore } from "./score_notes.ts";
+import {
+  notePath,
+  readNote,
+  scoredBy,
+  type ScoredShards,
+  scoreKey,
+  type ScoreNote,
+  shardsToScore,
+} from "./score_notes.ts";
 import { joinScores, split } from "./split.ts";
 import { runCorpus, runTokenize, runTokenizer, type TokenizeResult } from "./text_stages.ts";
 import { type RoundMetrics, type RouterState, trainRouters } from "./train_routers.ts";
@@ -241,7 +249,7 @@ async function runScore(
     return { outputs, result: { sequences, experts: loaded?.models.length ?? configuration.experts } };
   };
   const inputs = { tokens: outputsHash(tokenize, "tokens/"), routers: set };
-  if (part) return await runPart(work, make, inputs);
+  if (part) return await runPart(work, make, inputs, () => scoredBy(set, run, configuration, tokenize));
   return await runStage(work, { stage: "score", inputs, folders: ["scores"], make });
 }
 
@@ -250,16 +258,15 @@ async function runPart(
   work: Work,
   make: () => Promise<Made>,
   inputs: Record<string, string>,
+  allScored: () => Promise<ScoredShards>,
 ): Promise<Manifest> {
   const key = stageKey("score", stageConfiguration(work.configuration, "score"), inputs);
-  if (work.force || !await upToDate(work.run, "score", key)) {
-    await removeIfThere(manifestPath(work.run, "score")); // it must not vouch for shards that change
-  }
+  const closed = !work.force && await upToDate(work.run, "score", key) !== null;
+  if (!closed) await removeIfThere(manifestPath(work.run, "score")); // it must not vouch for shards that change
   work.emit({ type: "stage", stage: "score", state: "started" });
   const { outputs, result } = await make();
   work.emit({ type: "stage", stage: "score", state: "done", result });
-  const { scored, shards } = (await scoredShards(work.run, work.configuration))!;
-  const closed = await upToDate(work.run, "score", key) !== null;
+  const { scored, shards } = await allScored();
   const counts = { ...result, scored: scored.size, shards, closed };
   return { stage: "score", key: "", code: VERSION, configuration: {}, inputs, outputs, result: counts };
 }

@@ -106,7 +106,7 @@ export async function writeRunConfiguration(
   adapter?: AdapterNote,
 ): Promise<void> {
   const versions = { smalltalk: VERSION, deno: Deno.version.deno };
-  await restoreConfiguration(run, jsonText({ configuration, versions, adapter }));
+  await writeConfigurationText(run, jsonText({ configuration, versions, adapter }));
 }
 
 /** Gives the text of a run's `config.json`, or null where there is none. */
@@ -115,7 +115,7 @@ export async function configurationText(run: string): Promise<string | null> {
 }
 
 /** Gives a run's `config.json` this text, or removes it, where it has another. */
-export async function restoreConfiguration(run: string, text: string | null): Promise<void> {
+export async function writeConfigurationText(run: string, text: string | null): Promise<void> {
   if (await configurationText(run) === text) return;
   const path = `${run}/config.json`;
   await (text === null ? removeIfThere(path) : writeAtomic(path, text, { shared: true }));

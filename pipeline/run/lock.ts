@@ -5,7 +5,7 @@
  * @module
  */
 
-import { checkRunFolder, writeError } from "./files.ts";
+import { checkRunFolder, isFolder, writeError } from "./files.ts";
 
 /** Says who holds a run folder. */
 export interface Owner {
@@ -42,8 +42,8 @@ export async function lockRun(
   try {
     while (true) {
       await Deno.mkdir(run, { recursive: true });
-      const file = await openLock(path);
-      if (!file) continue; // its last owner removed the folder between our making and using it
+      const file = await openLock(run, path);
+      if (!file) continue;
       if (!await file.tryLock(!shared)) {
         file.close();
         if (performance.now() - start >= patience) throw new Error(await heldMessage(run));
@@ -80,11 +80,12 @@ export async function isHeld(folder: string): Promise<boolean> {
   }
 }
 
-async function openLock(path: string): Promise<Deno.FsFile | null> {
+/** Opens a lock's file, made if missing; null where the last owner removed the folder since it was made. */
+async function openLock(run: string, path: string): Promise<Deno.FsFile | null> {
   try {
     return await Deno.open(path, { read: true, write: true, create: true });
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return null;
+    if (error instanceof Deno.errors.NotFound && !await isFolder(run)) return null;
     throw error;
   }
 }
