@@ -7,6 +7,7 @@ import matmulTransposedCode from "./matmul_transposed.wgsl" with {
 import type { Dispatch, Gpu, GpuBuffer } from "./gpu.ts";
 import { bytesOf } from "./storage.ts";
 import { subgroupMain, type SubgroupTile } from "./matmul_subgroup.ts";
+import { subgroupUpdates, UPDATE_ROWS, type UpdateTile } from "./matmul_transposed_subgroup.ts";
 import {
   matmulTransposedWorkgroupCode,
   matmulWorkgroupCode,
@@ -80,28 +81,30 @@ const FEWEST_ROWS = 64;
 /** Workgroups to aim for, so that every core of a software adapter has some. */
 const WORKGROUPS = 16;
 const LANES = 8;
-/** Tiles of the subgroup kernel with their speed against one another where no lane and no term idles. */
-const TILES = [
-  { panel: 96, width: 3, speed: 1.1 }, // more than measured, so that most products of a model share a text
+/** Panels of A · B with their speed against one another where no lane and no term idles: kernels/NOTES.md. */
+const PANELS = [
+  { panel: 96, width: 2, speed: 1 },
   { panel: 128, width: 2, speed: 1 },
-  { panel: 128, width: 1, speed: 0.8 },
-  { panel: 96, width: 2, speed: 0.95 },
-  { panel: 64, width: 3, speed: 0.9 },
-  { panel: 64, width: 2, speed: 0.85 },
+  { panel: 128, width: 1, speed: 0.85 },
+  { panel: 64, width: 3, speed: 0.8 },
+  { panel: 64, width: 2, speed: 0.8 },
   { panel: 64, width: 1, speed: 0.7 },
-  { panel: 32, width: 3, speed: 0.7 },
-  { panel: 32, width: 2, speed: 0.65 },
+  { panel: 32, width: 3, speed: 0.65 },
+  { panel: 32, width: 2, speed: 0.6 },
   { panel: 32, width: 1, speed: 0.55 },
 ];
+/** The same for tiles of Aᵀ · B. */
+const UPDATES = [
+  { width: 2, terms: 2, speed: 1 },
+  { width: 3, terms: 1, speed: 0.9 },
+  { width: 1, terms: 4, speed: 0.8 },
+];
 
-/** Declarations of the register kernels and, for A · B, their tail, constants made uniforms, with the subgroup kernel's body. */
+/** Declarations of the register kernel, constants made uniforms, with the subgroup kernel's body. */
 function subgroupCode(tile: SubgroupTile): string {
-  const [code, end, rows] = tile.transposed
-    ? [matmulTransposedCode, "fn finish", "rows: u32, resume: u32,"]
-    : [matmulCode, "@compute", "rows: u32, tail: u32, resume: u32,"];
-  const declarations = code.slice(0, code.indexOf(end))
+  const declarations = matmulCode.slice(0, matmulCode.indexOf("@compute"))
     .replace(/override [^]*?\n\n/, "")
-    .replace("struct Params {", `struct Params {\n  ${rows}`)
+    .replace("struct Params {", "struct Params {\n  rows: u32, tail: u32, resume: u32,")
     .replace("a: array<f32>", "a: array<vec4f>")
     .replace("fn load_a(i: u32) -> f32", "fn load_a(i: u32) -> vec4f")
     .replace(/^.*ACCUMULATE ==.*\n/m, "") // sums that go on start from c
@@ -111,27 +114,28 @@ function subgroupCode(tile: SubgroupTile): string {
   return declarations + sums + subgroupMain(tile);
 }
 
+/** The same for Aᵀ · B. */
+function subgroupTransposedCode(tile: UpdateTile): string {
+  return matmulTransposedCode.slice(0, matmulTransposedCode.indexOf("@compute"))
+    .replace(/override [^]*?\n\n/, "")
+    .replace("struct Params {", "struct Params {\n  accumulate: u32,")
+    .replaceAll("ACCUMULATE", "params.accumulate") + subgroupUpdates(tile);
+}
+
 /** Counts the workgroups that cover `m` rows and `n4` vec4s of columns with one register tile per invocation. */
 function registerWorkgroups(m: number, n4: number): number {
   return Math.ceil((Math.ceil(n4 / 2) * Math.ceil(m / TILE)) / WORKGROUP);
 }
 
-/** Chooses the tile by size alone: kernels/NOTES.md has the measurements. */
-function subgroupPlan(
-  m: number,
-  n4: number,
-  k: number,
-  models: number,
-  transposed: boolean,
-) {
-  const used = (count: number, unit: number) => count / (Math.ceil(count / unit) * unit);
-  let best = { panel: 0, width: 0, score: 0 };
-  for (const { panel, width, speed } of TILES) {
-    if (transposed && panel > 64) continue; // 4% slower than 96 terms, and a quarter less to compile
-    const score = speed * used(k, panel) * used(n4, LANES * width);
-    if (score > best.score) best = { panel, width, score };
-  }
-  const { panel, width } = best;
+function used(count: number, unit: number): number {
+  return count / (Math.ceil(count / unit) * unit);
+}
+
+/** Chooses the panel by size alone: kernels/NOTES.md has the measurements. */
+function subgroupPlan(m: number, n4: number, k: number, models: number) {
+  const speed = (tile: typeof PANELS[number]) =>
+    tile.speed * used(k, tile.panel) * used(n4, LANES * tile.width);
+  const { panel, width } = PANELS.reduce((best, tile) => speed(tile) > speed(best) ? tile : best);
   const across = Math.ceil(n4 / (LANES * width));
   const parts = Math.max(
     1,
@@ -142,9 +146,19 @@ function subgroupPlan(
   );
   const rows = Math.ceil(m / parts / 4) * 4;
   return {
-    tile: { panel, width, transposed },
+    tile: { panel, width },
     rows,
     workgroups: across * Math.ceil(m / rows),
+  };
+}
+
+/** The same for Aᵀ · B. */
+function updatePlan(m: number, n4: number) {
+  const speed = (tile: typeof UPDATES[number]) => tile.speed * used(n4, LANES * tile.width);
+  const { width, terms } = UPDATES.reduce((best, tile) => speed(tile) > speed(best) ? tile : best);
+  return {
+    tile: { width, terms },
+    workgroups: Math.ceil(n4 / (LANES * width)) * Math.ceil(m / UPDATE_ROWS),
   };
 }
 
@@ -231,7 +245,7 @@ export function matmul(gpu: Gpu, t: Matmul): Dispatch {
   ];
   // Sums that go on from c cannot pass a curved tail: that rare pair is left to the register kernel.
   if (gpu.variants.matmul === "subgroup" && !(accumulate && tail !== "none")) {
-    const { tile, rows, workgroups } = subgroupPlan(m, n4, k, models, false);
+    const { tile, rows, workgroups } = subgroupPlan(m, n4, k, models);
     const sums = t.sums && t.c.buffer.storage === "bf16" ? [t.sums] : [];
     if (sums.length > 0 || t.c.buffer.storage !== "bf16" || k <= tile.panel) {
       for (const buffer of sums) {
@@ -296,17 +310,8 @@ export interface MatmulTransposed {
   k: number;
   /** Adds into `c` instead of writing it. */
   accumulate?: boolean;
-  /** f32 `[models, termBlocks, m]`, rows padded to vec4s: takes the sums of `a`'s columns over blocks of terms. */
+  /** f32 `[models, m]`, rows padded to vec4s: takes the sums of `a`'s columns. */
   sums?: GpuBuffer;
-}
-
-/** Returns how many blocks of terms {@link matmulTransposed} sums `a`'s columns over, on this device. */
-export function termBlocks(
-  gpu: Gpu,
-  { models, m, n, k }: Pick<MatmulTransposed, "models" | "m" | "n" | "k">,
-): number {
-  if (!takesPasses(gpu)) return 1;
-  return Math.ceil(k / subgroupPlan(m, padded(n) / 4, k, models, true).tile.panel);
 }
 
 /**
@@ -322,11 +327,10 @@ export function matmulTransposed(gpu: Gpu, t: MatmulTransposed): Dispatch {
   const c = placement(label, "c", t.c, m, n, models);
   if ((t.c.buffer.storage ?? "f32") !== "f32") {
     throw new RangeError(
-      `Cannot plan ${label} as c must be f32, since partial sums wait in it: "${t.c.buffer.label}" is ` +
-        `${t.c.buffer.storage}`,
+      `Cannot plan ${label} as c must be f32, as gradients are: "${t.c.buffer.label}" is ${t.c.buffer.storage}`,
     );
   }
-  const sumBytes = t.sums ? models * termBlocks(gpu, t) * padded(m) * 4 : 0;
+  const sumBytes = t.sums ? models * padded(m) * 4 : 0;
   if (t.sums && t.sums.bytes < sumBytes) {
     throw new RangeError(
       `Cannot plan ${label} as sums must lie inside "${t.sums.label}": they take ${sumBytes} bytes, the buffer has ` +
@@ -337,11 +341,11 @@ export function matmulTransposed(gpu: Gpu, t: MatmulTransposed): Dispatch {
   const params = [m, n4, k, ...a, ...b, ...c, Number(t.sums !== undefined)];
   const buffers = [t.a.buffer, t.b.buffer, t.c.buffer, t.sums ?? gpu.emptyWritable];
   if (gpu.variants.matmul === "subgroup") {
-    const { tile, rows, workgroups } = subgroupPlan(m, n4, k, models, true);
+    const { tile, workgroups } = updatePlan(m, n4);
     return gpu.dispatch({
       label,
-      code: subgroupCode(tile),
-      params: [rows, Number(accumulate), ...params],
+      code: subgroupTransposedCode(tile),
+      params: [Number(accumulate), ...params],
       buffers,
       workgroups,
       models,

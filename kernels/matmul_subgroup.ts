@@ -1,5 +1,5 @@
 /**
- * WGSL of matrix products for software adapters with subgroups of 8 lanes, one text per panel size.
+ * WGSL of `C = A · B` for software adapters with subgroups of 8 lanes, one text per panel size.
  *
  * A workgroup is one subgroup: its lanes own neighbouring vec4s of columns. A panel of B (`panel` terms of every sum by
  * 32·`width` columns) is copied into private arrays, which the driver keeps on the stack: reading them costs neither a
@@ -18,8 +18,6 @@ export interface SubgroupTile {
   panel: number;
   /** vec4s of columns per lane. */
   width: number;
-  /** Whether A holds the terms along its rows, `[k, m]`: C = Aᵀ · B, and sums of A's columns per panel. */
-  transposed: boolean;
   /** Whether partial sums wait in a binding `sums` of their own, f32 `[models, m, n4]`, where C would round them. */
   apart?: boolean;
 }
@@ -31,8 +29,8 @@ const LANES = 8;
  */
 const FENCE = 16;
 
-/** Returns the WGSL of `main`, which uses `load_a`, `load_b`, `load_c`, `store_c` and `finish(model, row, column, sum, tail)`. */
-export function subgroupMain({ panel, width, transposed, apart = false }: SubgroupTile): string {
+/** Returns the WGSL of `main`, which uses `load_a`, `load_b`, `load_c` and `finish(model, row, column, sum, tail)`. */
+export function subgroupMain({ panel, width, apart = false }: SubgroupTile): string {
   const columns = Array.from({ length: width }, (_, j) => j);
   const arrays = columns.flatMap((j) => [..."xyzw"].map((part) => ({ j, part, name: `panel${j}${part}` })));
   const vector = (j: number, k: number) =>
@@ -40,41 +38,21 @@ export function subgroupMain({ panel, width, transposed, apart = false }: Subgro
   const body: string[] = [];
   const inside = (term: string) => `k0 + ${term} < params.k`;
   for (let k = 0; k < panel; k++) {
-    const [perLoad, lane] = transposed ? [LANES, k % LANES] : [4 * LANES, Math.floor(k / 4) % LANES];
-    const a = `a${Math.floor(k / perLoad)}`;
-    if (k % perLoad === 0) {
+    const a = `a${Math.floor(k / (4 * LANES))}`;
+    if (k % (4 * LANES) === 0) {
       const load = `load_a(a_row + (k0 + ${k}u) / 4u + lane)`;
-      body.push(
-        transposed
-          ? `let ${a} = v${k / LANES}[part];`
-          : `let ${a} = select(vec4f(), ${load}, ${inside(`${k}u + lane * 4u`)});`,
-      );
+      body.push(`let ${a} = select(vec4f(), ${load}, ${inside(`${k}u + lane * 4u`)});`);
     }
-    const scalar = `subgroupBroadcast(${a}${transposed ? "" : `.${"xyzw"[k % 4]}`}, ${lane}u)`;
+    const scalar = `subgroupBroadcast(${a}.${"xyzw"[k % 4]}, ${Math.floor(k / 4) % LANES}u)`;
     body.push(`{ let s = ${scalar}; ${columns.map((j) => `c${j} += s * ${vector(j, k)};`).join(" ")} }`);
     if (k % FENCE === FENCE - 1 && k < panel - 1) {
       body.push(arrays.map(({ name, j, part }) => `${name}[${panel}] = c${j}.${part};`).join(" "));
     }
   }
-  const fetch = Array.from({ length: panel / LANES }, (_, i) => {
-    const term = `k0 + ${LANES * i}u + lane`;
-    return `let v${i} = select(vec4f(), load_a(a_base + (${term}) * params.a_stride + row4), ${term} < params.k);`;
-  });
-  // Of a block of terms: first over a lane's, then over the lanes.
-  const ownSums = `if (params.with_sums == 1u) {
-        let own = ${fetch.map((_, i) => `v${i}`).join(" + ")};
-        let all = ${Array.from({ length: LANES }, (_, l) => `subgroupBroadcast(own, ${l}u)`).join(" + ")};
-        if (column == 0u) { store_sum(model * ((params.k + ${
-    panel - 1
-  }u) / ${panel}u) + k0 / ${panel}u, row4, all); }
-      }`;
   const at = `column + ${LANES}u * j`;
-  const inC = `if (${at} < params.n4) { store_c(c_row + ${LANES}u * j, sum); }`;
   const apartFromC = `if (${at} < params.n4) { sums[sums_row + ${LANES}u * j] = sum; }`;
   const last = `k0 + ${panel}u >= params.k`;
-  const store = transposed
-    ? inC
-    : apart
+  const store = apart
     ? `if (${last}) { finish(model, row, ${at}, sum, params.tail); } else ${apartFromC}`
     : `finish(model, row, ${at}, sum, select(0u, params.tail, ${last}));`; // one store of C, not two, to compile
   return `
@@ -103,17 +81,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   }
       ${arrays.map(({ name, j, part }) => `${name}[k] = b${j}.${part};`).join(" ")}
     }
-    ${
-    transposed
-      ? `// Four rows of Aᵀ are one column of vec4s in A.
-    for (var row4 = first / 4u; row4 * 4u < end; row4++) {
-      ${fetch.join("\n      ")}
-      ${ownSums}
-      for (var part = 0u; part < min(4u, end - row4 * 4u); part++) {
-      let row = row4 * 4u + part;`
-      : `for (var row = first; row < end; row++) {
-      let a_row = a_base + row * params.a_stride;`
-  }
+    for (var row = first; row < end; row++) {
+      let a_row = a_base + row * params.a_stride;
       let c_row = params.c_offset + model * params.c_model + row * params.c_stride + column;
       ${apart ? "let sums_row = (model * params.m + row) * params.n4 + column;" : ""}
       ${columns.map((j) => `var c${j} = vec4f();`).join(" ")}
@@ -134,7 +103,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
         let sum = ${columns.slice(1).reduce((rest, j) => `select(${rest}, c${j}, j == ${j}u)`, "c0")};
         ${store}
       }
-    ${transposed ? "} }" : "}"}
+    }
   }
 }
 `;

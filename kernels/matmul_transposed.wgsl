@@ -31,10 +31,10 @@ fn load_b(i: u32) -> vec4f { return b[i]; }
 fn load_c(i: u32) -> vec4f { return c[i]; }
 fn store_c(i: u32, value: vec4f) { c[i] = value; }
 
-// Of vec4 `row4` of a's columns, in one block of terms of one model.
-fn store_sum(block: u32, row4: u32, sum: vec4f) {
+// Of vec4 `row4` of a's columns.
+fn store_sum(model: u32, row4: u32, sum: vec4f) {
   let real = row4 * 4u + vec4u(0u, 1u, 2u, 3u) < vec4u(params.m);
-  sums[block * ((params.m + 3u) / 4u) + row4] = select(vec4f(), sum, real);
+  sums[model * ((params.m + 3u) / 4u) + row4] = select(vec4f(), sum, real);
 }
 
 fn finish(model: u32, row: u32, column: u32, sum: vec4f) {

@@ -2,10 +2,7 @@
 
 import { addBlocks } from "./column_sum.ts";
 import type { Dispatch, Gpu, GpuBuffer } from "./gpu.ts";
-import { matmulTransposed, type Matrix, padded, termBlocks } from "./matmul.ts";
-
-/** Fewest terms that a form of the product sums by itself. */
-const BLOCK_TERMS = 32;
+import { matmulTransposed, type Matrix, padded } from "./matmul.ts";
 
 /** Arguments of {@link weightGradient}. */
 export interface WeightGradient {
@@ -33,25 +30,28 @@ export interface WeightGradient {
 
 /** Returns the f32 values of scratch that {@link weightGradient} needs. */
 export function weightGradientScratch(
-  { models, rows, outputs }: Pick<WeightGradient, "models" | "rows" | "outputs">,
+  { models, outputs }: Pick<WeightGradient, "models" | "outputs">,
 ): number {
-  return models * Math.ceil(rows / BLOCK_TERMS) * padded(outputs);
+  return models * padded(outputs);
 }
 
 /** Plans `weight = dYᵀ · x` and `bias = Σ_rows dY` (or `+=`) for every model, in two dispatches. */
 export function weightGradient(gpu: Gpu, t: WeightGradient): Dispatch[] {
   const { models, rows, inputs, outputs, partial, accumulate } = t;
-  const sizes = { models, m: outputs, n: inputs, k: rows };
   return [
-    matmulTransposed(gpu, { ...sizes, a: t.dY, b: t.x, c: t.weight, accumulate, sums: partial }),
-    addBlocks(gpu, {
-      partial,
-      blocks: termBlocks(gpu, sizes),
-      width: padded(outputs),
-      sums: t.bias,
+    matmulTransposed(gpu, {
+      a: t.dY,
+      b: t.x,
+      c: t.weight,
       models,
+      m: outputs,
+      n: inputs,
+      k: rows,
       accumulate,
+      sums: partial,
     }),
+    // One block: sums alone may lie in the same buffer as the weight, which one dispatch must not bind twice for writing.
+    addBlocks(gpu, { partial, blocks: 1, width: padded(outputs), sums: t.bias, models, accumulate }),
   ];
 }
 

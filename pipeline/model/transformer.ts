@@ -228,7 +228,7 @@ export function createActivations(
       partial: float(
         "column sums",
         Math.max(
-          weightGradientScratch({ models, rows, outputs: MLP_EXPANSION * config.hidden }),
+          weightGradientScratch({ models, outputs: MLP_EXPANSION * config.hidden }),
           layerNormScratch({ models, rows, columns: config.hidden }),
         ),
       ),

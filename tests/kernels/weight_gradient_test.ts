@@ -96,7 +96,7 @@ Deno.test("matmulTransposed() refuses a c that is not f32, and sums that do not 
     assertThrows(
       () => matmulTransposed(on, { ...plan, c: bank("stored", { rows: 8, columns: 4, dtype: "bf16" }) }),
       RangeError,
-      'Cannot plan matmul_transposed as c must be f32, since partial sums wait in it: "stored" is bf16',
+      'Cannot plan matmul_transposed as c must be f32, as gradients are: "stored" is bf16',
     );
     assertThrows(
       () => matmulTransposed(on, { ...plan, sums: gpu.emptyWritable }),

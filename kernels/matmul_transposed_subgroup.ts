@@ -1,0 +1,92 @@
+/**
+ * WGSL of `C = Aᵀ · B` for software adapters with subgroups of 8 lanes, one text per tile.
+ *
+ * A workgroup is one subgroup and holds 32 rows by 32·`width` columns of C in private arrays, which the driver keeps on
+ * the stack, over all terms. A term is a row of both matrices: one coalesced load fetches 32 values of A, which are
+ * broadcast one by one, and `width` loads fetch those of B, each lane its own vec4s of columns. So nothing waits in
+ * memory that is shared, and every load lies beside the one before. Sums run over the terms in ascending order, those of
+ * A's columns as well, so equal inputs give equal bits. kernels/NOTES.md tells what this is measured against. Reference:
+ * matmulReference in matmul.ts.
+ */
+
+/** Shape of the text. It is as long as `width · terms` is large, and slow where it leaves the instruction cache. */
+export interface UpdateTile {
+  /** vec4s of columns per lane. */
+  width: number;
+  /** Terms that are added between a load and a store of C. */
+  terms: number;
+}
+
+const LANES = 8;
+/** Rows of C per workgroup: one load of A. */
+export const UPDATE_ROWS = 4 * LANES;
+
+/** Returns the WGSL of `main`, which uses `load_a`, `load_b`, `store_sum(model, row4, sum)` and `finish(model, row, column, sum)`. */
+export function subgroupUpdates({ width, terms }: UpdateTile): string {
+  const columns = Array.from({ length: width }, (_, j) => j);
+  const steps = Array.from({ length: terms }, (_, t) => t);
+  const arrays = columns.flatMap((j) => [..."xyzw"].map((part) => ({ j, part, name: `c${j}${part}` })));
+  const vector = (j: number, row: string) =>
+    `vec4f(${arrays.filter((array) => array.j === j).map(({ name }) => `${name}[${row}]`).join(", ")})`;
+  const update = Array.from({ length: UPDATE_ROWS }, (_, row) => {
+    const factors = steps.map((t) =>
+      `let s${t} = subgroupBroadcast(a${t}.${"xyzw"[row % 4]}, ${Math.floor(row / 4)}u);`
+    );
+    const sums = columns.map((j) => {
+      const products = steps.map((t) => `sum += s${t} * b${t}_${j};`).join(" ");
+      const stores = arrays.filter((array) => array.j === j).map(({ name, part }) =>
+        `${name}[${row}] = sum.${part};`
+      );
+      return `{ var sum = ${vector(j, `${row}`)}; ${products} ${stores.join(" ")} }`;
+    });
+    return `{ ${factors.join(" ")} ${sums.join(" ")} }`;
+  });
+  const loads = steps.map((t) => `
+    let inside${t} = k + ${t}u < params.k;
+    let term${t} = min(k + ${t}u, params.k - 1u);
+    let a${t} = select(vec4f(), load_a(a_base + term${t} * params.a_stride), inside${t});
+    column_sum += a${t};
+    ${
+    columns.map((j) =>
+      `let b${t}_${j} = select(vec4f(), load_b(b_base${j} + term${t} * params.b_stride), inside${t});`
+    )
+      .join("\n    ")
+  }`);
+  return `
+@compute @workgroup_size(${LANES})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+  let tile = group.y * grid.x + group.x;
+  let across = (params.n4 + ${LANES * width - 1}u) / ${LANES * width}u;
+  let first = (tile / across) * ${UPDATE_ROWS}u;
+  let column = (tile % across) * ${LANES * width}u + lane;
+  if (first >= params.m) { return; }
+  let model = group.z;
+  // A lane without rows or columns reads another's and stores nothing.
+  let row4 = first / 4u + lane;
+  let a_base = params.a_offset + model * params.a_model + min(row4, (params.m - 1u) / 4u);
+  ${
+    columns.map((j) =>
+      `let b_base${j} = params.b_offset + model * params.b_model + min(column + ${
+        LANES * j
+      }u, params.n4 - 1u);`
+    ).join("\n  ")
+  }
+  ${arrays.map(({ name }) => `var ${name}: array<f32, ${UPDATE_ROWS}>;`).join("\n  ")}
+  var column_sum = vec4f();
+  for (var k = 0u; k < params.k; k += ${terms}u) {${loads.join("")}
+    ${update.join("\n    ")}
+  }
+  if (params.with_sums == 1u && column == lane && row4 * 4u < params.m) { store_sum(model, row4, column_sum); }
+  for (var row = 0u; row < min(${UPDATE_ROWS}u, params.m - first); row++) {
+    // A loop, with a bound that the driver cannot see, or it would unroll it: accesses take long to compile.
+    for (var j = 0u; j < min(${width}u, params.n4); j++) {
+      let sum = ${
+    columns.slice(1).reduce((rest, j) => `select(${rest}, ${vector(j, "row")}, j == ${j}u)`, vector(0, "row"))
+  };
+      finish(model, first + row, column + ${LANES}u * j, sum);
+    }
+  }
+}
+`;
+}
