@@ -42,6 +42,12 @@ function sizes({ columns, block }: Sizes) {
   };
 }
 
+/** How many keys and vec4s of columns a lane has: in numbers, and the driver would unroll the loops that they bound. */
+const bounds = (block: number) =>
+  `let keys = (min(${block}u, params.length) + ${
+    LANES - 1
+  }u) / ${LANES}u; let vec4s = (params.head_size + 3u) / 4u;`;
+
 /** One-line accessors, as in the WGSL files: storage.ts rewrites them. */
 const load = (x: string) => `fn load_${x}(i: u32) -> vec4f { return ${x}[i]; }`;
 
@@ -81,13 +87,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let index = group.z * (params.queries / params.length) + local; // of this head among all
   let head = index % params.heads;
   let base = index * params.length;
+  ${bounds(block)}
   let out_base = (index / params.heads) * params.length * params.stride + head * params.head_size;
   ${join(4, (r) => `var keys${r}: array<f32, ${vec4s * keys + 1}>;`)}
   ${join(parts, (i) => XYZW.map((r) => `var values${i}${r}: array<f32, ${block + 1}>;`).join(" "))}
   for (var first = 0u; first < params.length; first += ${block}u) {
-    for (var c = 0u; c < min(${keys}u, params.length); c++) {
+    for (var c = 0u; c < keys; c++) {
       let j = min(first + 8u * c + lane, params.length - 1u);
-      for (var i = 0u; i < min(${vec4s}u, params.head_size); i++) {
+      for (var i = 0u; i < vec4s; i++) {
         let x = load_k((base + j) * ${vec4s}u + i);
         ${join(4, (r) => `keys${r}[i * ${keys}u + c] = x[${r}];`)}
       }
@@ -146,9 +153,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
         let row = out_base + t * params.stride;
         ${
     join(parts, (i) =>
-      `for (var c = 0u; c < min(4u, params.stride); c += 2u) { let column = 4u * (lane + ${
-        8 * i
-      }u) + c; if (column < params.head_size) { store_out((row + column) / 2u, vec2f(o${i}[c], o${i}[c + 1u]) * scale); } }`)
+      `for (var c = 4u * (lane + ${8 * i}u); c < min(4u * (lane + ${
+        8 * i + 1
+      }u), params.head_size); c += 2u) { store_out((row + c) / 2u, vec2f(o${i}[c & 3u], o${i}[(c & 3u) + 1u]) * scale); }`)
   }
         if (head == params.heads - 1u) {
           for (var c = params.head_size + 2u * lane; head * params.head_size + c < params.stride; c += 16u) { store_out((row + c) / 2u, vec2f()); }
@@ -178,7 +185,7 @@ export function attentionBackwardSubgroup(shape: Sizes & { merged: boolean }): s
   const mergedRow = (i: number) => `out_row + min(lane + ${8 * i}u, ${vec4s - 1}u)`;
   const gradient = (i: number) => merged ? `d_out[${mergedRow(i)}]` : `d_heads[${row(i)}]`;
   const store = (target: string, sums: string) =>
-    `if (j < params.length) { for (var i = 0u; i < min(${vec4s}u, params.head_size); i++) { ${target}[(base + j) * ${vec4s}u + i] = vec4f(${
+    `if (j < params.length) { for (var i = 0u; i < vec4s; i++) { ${target}[(base + j) * ${vec4s}u + i] = vec4f(${
       join(4, (r) => `${sums}${r}[i * ${keys}u + c]`, ", ")
     }); } }`;
   return `${HEADER}
@@ -204,6 +211,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   if (local * params.length >= params.queries) { return; }
   let index = group.z * (params.queries / params.length) + local; // of this head among all
   let base = index * params.length;
+  ${bounds(block)}
   ${
     merged
       ? `let stride4 = params.stride / 4u;
@@ -214,9 +222,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   ${join(4, (r) => `var key_sum${r}: array<f32, ${size}>; var value_sum${r}: array<f32, ${size}>;`)}
   ${join(parts, (i) => XYZW.map((r) => `var rows${i}${r}: array<f32, ${block + 1}>;`).join(" "))}
   for (var first = 0u; first < params.length; first += ${block}u) {
-    for (var c = 0u; c < min(${keys}u, params.length); c++) {
+    for (var c = 0u; c < keys; c++) {
       let j = min(first + 8u * c + lane, params.length - 1u);
-      for (var i = 0u; i < min(${vec4s}u, params.head_size); i++) {
+      for (var i = 0u; i < vec4s; i++) {
         let x = load_k((base + j) * ${vec4s}u + i);
         let y = load_v((base + j) * ${vec4s}u + i);
         ${join(4, (r) => `keys${r}[i * ${keys}u + c] = x[${r}]; values${r}[i * ${keys}u + c] = y[${r}];`)}
@@ -230,7 +238,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
       XYZW.map((r) => `rows${i}${r}[c] = x${i}.${r};`).join(" "))
   }
     }
-    for (var i = 0u; i < ${keys}u * min(${vec4s}u, params.head_size); i++) {
+    for (var i = 0u; i < keys * vec4s; i++) {
       ${join(4, (r) => `key_sum${r}[i] = 0.0; value_sum${r}[i] = 0.0;`)}
     }
     for (var t = first; t < params.length; t++) {
@@ -297,7 +305,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   }
       ${join(parts, (i) => `if (${own(i)}) { d_q[(base + t) * ${vec4s}u + lane + ${8 * i}u] = h${i}; }`)}
     }
-    for (var c = 0u; c < min(${keys}u, params.length); c++) {
+    for (var c = 0u; c < keys; c++) {
       let j = first + 8u * c + lane;
       ${store("d_k", "key_sum")}
       ${store("d_v", "value_sum")}

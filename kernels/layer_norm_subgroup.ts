@@ -29,8 +29,8 @@ const arrays = (name: string, vec4s: number) =>
 const fill = (name: string, value: string) =>
   XYZW.map((part) => `${name}_${part}[j] = ${value}.${part};`).join(" ");
 
-/** Lets `j` run over the vec4s that a lane owns; the bound keeps the driver from unrolling. */
-const loop = (vec4s: number) => `for (var j = 0u; j < min(${vec4s}u, params.stride4); j++)`;
+/** Lets `j` run over the vec4s that a lane owns: a bound in numbers, and the driver would unroll it. */
+const LOOP = `for (var j = 0u; j < (params.stride4 + ${LANES - 1}u) / ${LANES}u; j++)`;
 /** The one of the values `name0`, `name1`, … that `j` names. */
 const chosen = (name: string, vec4s: number) =>
   Array.from({ length: vec4s }, (_, j) => `${name}${j}`).reduce((rest, value, j) =>
@@ -71,7 +71,7 @@ fn load_x(i: u32) -> vec4f { return x[i]; }
 fn store_y(i: u32, value: vec4f) { y[i] = value; }
 ${REAL}${START}
   ${arrays("gains", vec4s)} ${arrays("biases", vec4s)}
-  ${loop(vec4s)} {
+  ${LOOP} {
     let column = min(lane + ${LANES}u * j, params.stride4 - 1u);
     let own_gain = parameters[gain + column];
     let own_bias = parameters[gain + params.stride4 + column];
@@ -80,7 +80,7 @@ ${REAL}${START}
   for (var row = first; row < end; row++) {
     let base = (model * params.rows + row) * params.stride4;
     ${each((j) => `var x${j} = vec4f();`)}
-    ${loop(vec4s)} {
+    ${LOOP} {
       let column = lane + ${LANES}u * j;
       let value = select(vec4f(), load_x(base + min(column, params.stride4 - 1u)), column < params.stride4);
       ${each((i) => `x${i} = select(x${i}, value, j == ${i}u);`)}
@@ -93,7 +93,7 @@ ${REAL}${START}
     let own_squares = squares.x + squares.y + squares.z + squares.w;
     let scale = inverseSqrt(${sumOverLanes("own_squares")} / size + params.epsilon);
     ${each((j) => `let y${j} = d${j} * scale * ${element("gains", j)} + ${element("biases", j)};`)}
-    ${loop(vec4s)} {
+    ${LOOP} {
       let column = lane + ${LANES}u * j;
       if (column < params.stride4) { store_y(base + column, ${chosen("y", vec4s)}); }
     }
@@ -124,7 +124,7 @@ struct Params {
 fn load_x(i: u32) -> vec4f { return x[i]; }
 ${REAL}${START}
   ${["gains", "products", "sums"].map((name) => arrays(name, vec4s)).join("\n  ")}
-  ${loop(vec4s)} {
+  ${LOOP} {
     let own_gain = parameters[gain + min(lane + ${LANES}u * j, params.stride4 - 1u)];
     ${fill("gains", "own_gain")} ${fill("products", "vec4f()")} ${fill("sums", "vec4f()")}
   }
@@ -132,7 +132,7 @@ ${REAL}${START}
     let base = (model * params.rows + row) * params.stride4;
     let known = statistics[model * params.rows + row];
     ${each((j) => `var d${j} = vec4f(); var z${j} = vec4f();`)}
-    ${loop(vec4s)} {
+    ${LOOP} {
       let column = lane + ${LANES}u * j;
       let at = base + min(column, params.stride4 - 1u);
       let d = select(vec4f(), d_y[at], column < params.stride4);
@@ -154,7 +154,7 @@ ${REAL}${START}
     let mean_g = ${sumOverLanes("own_g")} / size;
     let mean_gz = ${sumOverLanes("own_gz")} / size;
     ${each((j) => `let v${j} = known.y * (g${j} - mean_g - z${j} * mean_gz);`)}
-    ${loop(vec4s)} {
+    ${LOOP} {
       let column = lane + ${LANES}u * j;
       if (column < params.stride4) {
         var value = select(vec4f(), ${chosen("v", vec4s)}, real(column));
@@ -165,7 +165,7 @@ ${REAL}${START}
   }
   let blocks = (params.rows + params.block_rows - 1u) / params.block_rows;
   let out = (model * blocks + block) * 2u * params.stride4;
-  ${loop(vec4s)} {
+  ${LOOP} {
     let column = lane + ${LANES}u * j;
     if (column < params.stride4) {
       partial[out + column] = ${element("products", "j")};

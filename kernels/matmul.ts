@@ -6,7 +6,7 @@ import matmulTransposedCode from "./matmul_transposed.wgsl" with {
 };
 import type { Dispatch, Gpu, GpuBuffer } from "./gpu.ts";
 import { bytesOf } from "./storage.ts";
-import { subgroupMain, type SubgroupTile } from "./matmul_subgroup.ts";
+import { blockTerms, PANEL, subgroupMain, type SubgroupTile } from "./matmul_subgroup.ts";
 import { subgroupUpdates, UPDATE_ROWS, type UpdateTile } from "./matmul_transposed_subgroup.ts";
 import {
   matmulTransposedWorkgroupCode,
@@ -81,22 +81,15 @@ const FEWEST_ROWS = 64;
 /** Workgroups to aim for, so that every core of a software adapter has some. */
 const WORKGROUPS = 16;
 const LANES = 8;
-/** Panels of A · B with their speed against one another where no lane and no term idles: kernels/NOTES.md. */
+/** Widths of A · B's panels with their speed against one another where no lane and no term idles: kernels/NOTES.md. */
 const PANELS = [
-  { panel: 96, width: 2, speed: 1 },
-  { panel: 128, width: 2, speed: 1 },
-  { panel: 128, width: 1, speed: 0.85 },
-  { panel: 64, width: 3, speed: 0.8 },
-  { panel: 64, width: 2, speed: 0.8 },
-  { panel: 64, width: 1, speed: 0.7 },
-  { panel: 32, width: 3, speed: 0.65 },
-  { panel: 32, width: 2, speed: 0.6 },
-  { panel: 32, width: 1, speed: 0.55 },
+  { width: 2, speed: 1.05 },
+  { width: 1, speed: 1 },
 ];
 /** The same for tiles of Aᵀ · B. */
 const UPDATES = [
   { width: 2, terms: 2, speed: 1 },
-  { width: 3, terms: 1, speed: 0.9 },
+  { width: 3, terms: 1, speed: 1.05 }, // more than measured, so that the products of a model share a text
   { width: 1, terms: 4, speed: 0.8 },
 ];
 
@@ -131,11 +124,11 @@ function used(count: number, unit: number): number {
   return count / (Math.ceil(count / unit) * unit);
 }
 
-/** Chooses the panel by size alone: kernels/NOTES.md has the measurements. */
+/** Chooses the panel by size alone. */
 function subgroupPlan(m: number, n4: number, k: number, models: number) {
-  const speed = (tile: typeof PANELS[number]) =>
-    tile.speed * used(k, tile.panel) * used(n4, LANES * tile.width);
-  const { panel, width } = PANELS.reduce((best, tile) => speed(tile) > speed(best) ? tile : best);
+  const speed = (panel: typeof PANELS[number]) =>
+    panel.speed * used(k, blockTerms(panel.width)) * used(n4, LANES * panel.width);
+  const { width } = PANELS.reduce((best, panel) => speed(panel) > speed(best) ? panel : best);
   const across = Math.ceil(n4 / (LANES * width));
   const parts = Math.max(
     1,
@@ -146,7 +139,7 @@ function subgroupPlan(m: number, n4: number, k: number, models: number) {
   );
   const rows = Math.ceil(m / parts / 4) * 4;
   return {
-    tile: { panel, width },
+    tile: { width },
     rows,
     workgroups: across * Math.ceil(m / rows),
   };
@@ -247,7 +240,7 @@ export function matmul(gpu: Gpu, t: Matmul): Dispatch {
   if (gpu.variants.matmul === "subgroup" && !(accumulate && tail !== "none")) {
     const { tile, rows, workgroups } = subgroupPlan(m, n4, k, models);
     const sums = t.sums && t.c.buffer.storage === "bf16" ? [t.sums] : [];
-    if (sums.length > 0 || t.c.buffer.storage !== "bf16" || k <= tile.panel) {
+    if (sums.length > 0 || t.c.buffer.storage !== "bf16" || k <= PANEL) {
       for (const buffer of sums) {
         placement(label, "sums", { buffer, stride: n4 * 4, model: m * n4 * 4 }, m, n, models);
       }

@@ -1,7 +1,7 @@
 /**
- * WGSL of `C = A · B` for software adapters with subgroups of 8 lanes, one text per panel size.
+ * WGSL of `C = A · B` for software adapters with subgroups of 8 lanes, one text per width.
  *
- * A workgroup is one subgroup: its lanes own neighbouring vec4s of columns. A panel of B (`panel` terms of every sum by
+ * A workgroup is one subgroup: its lanes own neighbouring vec4s of columns. A panel of B (128 terms of every sum by
  * 32·`width` columns) is copied into private arrays, which the driver keeps on the stack: reading them costs neither a
  * bounds check nor a gather. Rows of A then stream by: one coalesced load fetches 32 terms, and each is broadcast to the
  * lanes. kernels/NOTES.md tells what this is measured against. Sums run over the terms in ascending order (partial sums
@@ -14,44 +14,53 @@
 
 /** Shape of the text. */
 export interface SubgroupTile {
-  /** Terms of a sum per panel, a multiple of 32. */
-  panel: number;
-  /** vec4s of columns per lane. */
+  /** vec4s of columns per lane: 1 or 2. */
   width: number;
   /** Whether partial sums wait in a binding `sums` of their own, f32 `[models, m, n4]`, where C would round them. */
   apart?: boolean;
 }
 
 const LANES = 8;
+/** Terms that one load of A fetches. */
+const LOAD = 4 * LANES;
+/** Terms of a sum per panel. */
+export const PANEL = 128;
 /**
  * Terms between two stores into a spare place of every array. They are never read: loads of the panel cannot move above
  * them, or the compiler would multiply everything first, add later, and spill every product.
  */
 const FENCE = 16;
 
+/** Terms that are added without asking whether there are any: the panel's last blocks may be left out. */
+export function blockTerms(width: number): number {
+  return LOAD * width;
+}
+
 /** Returns the WGSL of `main`, which uses `load_a`, `load_b`, `load_c` and `finish(model, row, column, sum, tail)`. */
-export function subgroupMain({ panel, width, apart = false }: SubgroupTile): string {
+export function subgroupMain({ width, apart = false }: SubgroupTile): string {
   const columns = Array.from({ length: width }, (_, j) => j);
   const arrays = columns.flatMap((j) => [..."xyzw"].map((part) => ({ j, part, name: `panel${j}${part}` })));
   const vector = (j: number, k: number) =>
     `vec4f(${arrays.filter((array) => array.j === j).map(({ name }) => `${name}[${k}]`).join(", ")})`;
+  const block = blockTerms(width);
   const body: string[] = [];
-  const inside = (term: string) => `k0 + ${term} < params.k`;
-  for (let k = 0; k < panel; k++) {
-    const a = `a${Math.floor(k / (4 * LANES))}`;
-    if (k % (4 * LANES) === 0) {
+  for (let k = 0; k < PANEL; k++) {
+    const a = `a${Math.floor(k / LOAD)}`;
+    if (k % block === 0) body.push(`if (k0 + ${k}u < params.k) {`);
+    if (k % LOAD === 0) {
       const load = `load_a(a_row + (k0 + ${k}u) / 4u + lane)`;
-      body.push(`let ${a} = select(vec4f(), ${load}, ${inside(`${k}u + lane * 4u`)});`);
+      body.push(`let ${a} = select(vec4f(), ${load}, k0 + ${k}u + lane * 4u < params.k);`);
     }
     const scalar = `subgroupBroadcast(${a}.${"xyzw"[k % 4]}, ${Math.floor(k / 4) % LANES}u)`;
     body.push(`{ let s = ${scalar}; ${columns.map((j) => `c${j} += s * ${vector(j, k)};`).join(" ")} }`);
-    if (k % FENCE === FENCE - 1 && k < panel - 1) {
-      body.push(arrays.map(({ name, j, part }) => `${name}[${panel}] = c${j}.${part};`).join(" "));
+    if (k % block === block - 1) body.push("}");
+    else if (k % FENCE === FENCE - 1) {
+      body.push(arrays.map(({ name, j, part }) => `${name}[${PANEL}] = c${j}.${part};`).join(" "));
     }
   }
   const at = `column + ${LANES}u * j`;
   const apartFromC = `if (${at} < params.n4) { sums[sums_row + ${LANES}u * j] = sum; }`;
-  const last = `k0 + ${panel}u >= params.k`;
+  const last = `k0 + ${PANEL}u >= params.k`;
   const store = apart
     ? `if (${last}) { finish(model, row, ${at}, sum, params.tail); } else ${apartFromC}`
     : `finish(model, row, ${at}, sum, select(0u, params.tail, ${last}));`; // one store of C, not two, to compile
@@ -64,13 +73,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let first = (tile / across) * params.rows;
   let column = (tile % across) * ${LANES * width}u + lane;
   let end = min(first + params.rows, params.m);
+  let own = (min(${LANES * width}u, params.n4 - (column - lane)) + ${
+    LANES - 1
+  }u) / ${LANES}u; // vec4s per lane
   if (first >= params.m) { return; }
   let model = group.z;
   let a_base = params.a_offset + model * params.a_model;
   let b_base = params.b_offset + model * params.b_model;
-  ${arrays.map(({ name }) => `var ${name}: array<f32, ${panel + 1}>;`).join("\n  ")}
-  for (var k0 = 0u; k0 < params.k; k0 += ${panel}u) {
-    for (var k = 0u; k < ${panel}u; k++) {
+  ${arrays.map(({ name }) => `var ${name}: array<f32, ${PANEL + 1}>;`).join("\n  ")}
+  for (var k0 = 0u; k0 < params.k; k0 += ${PANEL}u) {
+    for (var k = 0u; k < min(${PANEL}u, (params.k - k0 + ${block - 1}u) / ${block}u * ${block}u); k++) {
       let term = b_base + (k0 + k) * params.b_stride;
       ${
     columns.map((j) =>
@@ -87,7 +99,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
       ${apart ? "let sums_row = (model * params.m + row) * params.n4 + column;" : ""}
       ${columns.map((j) => `var c${j} = vec4f();`).join(" ")}
       if (k0 > 0u || params.resume == 1u) {
-        for (var j = 0u; j < min(${width}u, params.n4); j++) {
+        for (var j = 0u; j < own; j++) {
           // A lane without a column reads another's and stores nothing.
           ${
     apart
@@ -98,8 +110,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
         }
       }
       ${body.join("\n      ")}
-      // A loop, with a bound that keeps it one: the tail's text is what else takes long to compile.
-      for (var j = 0u; j < min(${width}u, params.n4); j++) {
+      // A loop whose bound the driver cannot see, or it would unroll it: the tail's text takes long to compile.
+      for (var j = 0u; j < own; j++) {
         let sum = ${columns.slice(1).reduce((rest, j) => `select(${rest}, c${j}, j == ${j}u)`, "c0")};
         ${store}
       }

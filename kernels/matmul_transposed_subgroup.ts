@@ -61,6 +61,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let first = (tile / across) * ${UPDATE_ROWS}u;
   let column = (tile % across) * ${LANES * width}u + lane;
   if (first >= params.m) { return; }
+  let own = (min(${LANES * width}u, params.n4 - (column - lane)) + ${
+    LANES - 1
+  }u) / ${LANES}u; // vec4s per lane
   let model = group.z;
   // A lane without rows or columns reads another's and stores nothing.
   let row4 = first / 4u + lane;
@@ -78,13 +81,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
     ${update.join("\n    ")}
   }
   if (params.with_sums == 1u && column == lane && row4 * 4u < params.m) { store_sum(model, row4, column_sum); }
-  for (var row = 0u; row < min(${UPDATE_ROWS}u, params.m - first); row++) {
-    // A loop, with a bound that the driver cannot see, or it would unroll it: accesses take long to compile.
-    for (var j = 0u; j < min(${width}u, params.n4); j++) {
+  for (var row = first; row < min(first + ${UPDATE_ROWS}u, params.m); row++) {
+    // A loop whose bound the driver cannot see, or it would unroll it: accesses take long to compile.
+    for (var j = 0u; j < own; j++) {
       let sum = ${
-    columns.slice(1).reduce((rest, j) => `select(${rest}, ${vector(j, "row")}, j == ${j}u)`, vector(0, "row"))
+    columns.slice(1).reduce((rest, j) =>
+      `select(${rest}, ${vector(j, "row - first")}, j == ${j}u)`, vector(0, "row - first"))
   };
-      finish(model, first + row, column + ${LANES}u * j, sum);
+      finish(model, row, column + ${LANES}u * j, sum);
     }
   }
 }

@@ -25,18 +25,18 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let column = (tile % across) * 4u + lane % 4u;
   if (row >= params.rows || column * 4u >= params.columns) { return; }
   let base = params.a_offset + group.z * params.a_model + column;
-  // Loops, with bounds that keep them loops: every access in the text takes long to compile.
+  // Loops, with bounds that the driver cannot see: every access in the text takes long to compile.
   var block = mat4x4f();
-  for (var i = 0u; i < min(4u, params.rows - row); i++) {
-    let x = a[base + (row + i) * params.a_stride];
-    let here = vec4u(i) == vec4u(0u, 1u, 2u, 3u);
+  for (var i = row; i < min(row + 4u, params.rows); i++) {
+    let x = a[base + i * params.a_stride];
+    let here = vec4u(i - row) == vec4u(0u, 1u, 2u, 3u);
     block = mat4x4f(
       select(block[0], vec4f(x.x), here), select(block[1], vec4f(x.y), here),
       select(block[2], vec4f(x.z), here), select(block[3], vec4f(x.w), here),
     );
   }
-  for (var i = 0u; i < min(4u, params.columns - column * 4u); i++) {
-    let x = select(select(block[0], block[1], i == 1u), select(block[2], block[3], i == 3u), i >= 2u);
-    store_b(params.b_offset + group.z * params.b_model + (column * 4u + i) * params.b_stride + row / 4u, x);
+  for (var i = column * 4u; i < min(column * 4u + 4u, params.columns); i++) {
+    let x = select(select(block[0], block[1], i % 4u == 1u), select(block[2], block[3], i % 4u == 3u), i % 4u >= 2u);
+    store_b(params.b_offset + group.z * params.b_model + i * params.b_stride + row / 4u, x);
   }
 }
