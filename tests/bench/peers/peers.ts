@@ -47,8 +47,10 @@ const PEERS: PeerSpec[] = [
 ];
 /** All peers turn queries and keys by position as this project does: the models are the same to the last weight. */
 const POSITIONS = "rotary";
-/** Losses near log V, after some steps of f32 arithmetic in another order. */
-const LOSS_TOLERANCE = 2e-3;
+/** Of losses near log V, in f32 arithmetic in another order. */
+const LOSS_TOLERANCE = 5e-4;
+/** Steps whose losses are compared. Training magnifies roundings: after 14 steps two forms of our own kernels differ by 2e-3. */
+const COMPARED_STEPS = 10;
 const PREFIXES = [32, 128];
 
 /** Says that a library failed, or computes something else: the others can still be compared. */
@@ -180,7 +182,11 @@ async function measure(
   ) => {
     report(values.flatMap((value, i): Row[] => {
       if (value === undefined) return [];
-      const ratio = i === 0 ? undefined : less ? value / values[0]! : values[0]! / value;
+      const ratio = i === 0
+        ? undefined
+        : less
+        ? value / values[0]!
+        : values[0]! / value;
       return [{ size, peer: specs[i].name, what, value, unit, ratio }];
     }));
   };
@@ -198,7 +204,9 @@ async function measure(
       const answer = await worker.ask({ do: "train", steps: 1 });
       losses[i].push(...answer.losses);
       steps.push(
-        rounds === 1 ? 1 : Math.max(1, Math.min(16, Math.round(1 / answer.seconds))),
+        rounds === 1
+          ? 1
+          : Math.max(1, Math.min(16, Math.round(1 / answer.seconds))),
       );
     }
     const speeds: number[][] = workers.map(() => []);
@@ -210,11 +218,17 @@ async function measure(
       }
     }
     for (let i = 1; i < specs.length; i++) {
-      const worst = losses[i].reduce(
-        (worst, loss, step) =>
-          step < losses[0].length ? Math.max(worst, Math.abs(loss - losses[0][step])) : worst,
-        0,
+      const compared = Math.min(
+        COMPARED_STEPS,
+        losses[0].length,
+        losses[i].length,
       );
+      const differences = losses[i].slice(0, compared).map((loss, step) =>
+        Math.abs(loss - losses[0][step])
+      );
+      const worst = differences.some(Number.isNaN)
+        ? NaN
+        : Math.max(...differences);
       if (!(worst <= LOSS_TOLERANCE)) {
         throw new PeerError(
           specs[i].name,
@@ -226,7 +240,7 @@ async function measure(
       report([{
         size,
         peer: specs[i].name,
-        what: "largest difference of a loss",
+        what: `losses of ${compared} steps differ by`,
         value: worst,
         unit: "nats",
       }]);
@@ -240,7 +254,9 @@ async function measure(
     }
     add("peak memory of training", "MiB", peaks, true);
     for (
-      const prefix of scoring ? PREFIXES.filter((prefix) => prefix <= context) : []
+      const prefix of scoring
+        ? PREFIXES.filter((prefix) => prefix <= context)
+        : []
     ) {
       const speeds: (number[] | undefined)[] = specs.map((
         { scores },
@@ -256,15 +272,18 @@ async function measure(
             rows: many * SCORE_BATCH,
           });
           if (round >= 0) speeds[i]!.push(many * SCORE_BATCH / answer.seconds);
-          else {sums[i] = (await worker.ask({ do: "score", prefix, rows: SCORE_BATCH }))
-              .nll;}
+          else {sums[i] =
+              (await worker.ask({ do: "score", prefix, rows: SCORE_BATCH }))
+                .nll;}
         }
       }
       sums.forEach((sum, i) => {
         if (Math.abs(sum / sums[0] - 1) <= 1e-5) return;
         throw new PeerError(
           specs[i].name,
-          `Cannot compare ${specs[i].name} as its scores must be ${sums[0]} in all: they are ${sum}`,
+          `Cannot compare ${specs[i].name} as its scores must be ${
+            sums[0]
+          } in all: they are ${sum}`,
         );
       });
       add(
@@ -321,7 +340,8 @@ if (import.meta.main) {
     console.log(HELP);
     Deno.exit(0);
   }
-  const sizes = (flags.quick ? ["quick"] : flags.sizes.split(",")) as SizeName[];
+  const sizes =
+    (flags.quick ? ["quick"] : flags.sizes.split(",")) as SizeName[];
   for (const name of sizes) {
     if (!(name in SIZES)) {
       fail(
