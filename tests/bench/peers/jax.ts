@@ -25,6 +25,8 @@ if (!(await init(device)).includes(device)) {
   throw new Error(`Cannot run jax-js as its device ${device} must start`);
 }
 defaultDevice(device);
+/** Sequences per forward pass when scoring: the 4 GiB of WebAssembly's memory hold no more of 128 tokens. */
+const SCORED_AT_ONCE = device === "wasm" ? SCORE_BATCH / 4 : SCORE_BATCH;
 
 /** NLL `[rows]` of every token's successor. `tokens` and `targets` are `[rows]`; all arrays are consumed. */
 function nlls(
@@ -157,22 +159,22 @@ await serve((size) => {
           targets: any,
           weights: any,
         ) =>
-          nlls(size, SCORE_BATCH, prefix, parameters, tokens, targets).mul(
+          nlls(size, SCORED_AT_ONCE, prefix, parameters, tokens, targets).mul(
             weights,
-          ).reshape([SCORE_BATCH, prefix])
+          ).reshape([SCORED_AT_ONCE, prefix])
             .sum(-1)
         );
         scorers.set(prefix, scorer);
       }
       const tokens = scoreTokens(size, prefix, rows);
       const weights = Float32Array.from(
-        { length: SCORE_BATCH * prefix },
+        { length: SCORED_AT_ONCE * prefix },
         (_, i) => Number((i + 1) % prefix !== 0),
       );
       let total = 0;
       const pending: any[] = [];
-      for (let row = 0; row < rows; row += SCORE_BATCH) {
-        const own = tokens.slice(row * prefix, (row + SCORE_BATCH) * prefix);
+      for (let row = 0; row < rows; row += SCORED_AT_ONCE) {
+        const own = tokens.slice(row * prefix, (row + SCORED_AT_ONCE) * prefix);
         const targets = new Uint32Array(own.length);
         targets.set(own.subarray(1));
         const parameters = initial.map((p) => p.ref);
