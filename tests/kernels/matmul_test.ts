@@ -48,7 +48,10 @@ const TILED = FORMS.filter(({ form }) => form === "workgroup");
 /** Two factors of order 1, each rounded to 2^-11 of itself in f16: the errors of `k` products are a random walk. */
 const halfTiles = (k: number): Tolerance => ({ atol: 3 * 2 ** -11 * Math.sqrt(k), rtol: 2 ** -10 });
 
-/** Around tiles of 4, 8, 16 and 32 rows, columns and terms, primes, single ones, and more terms than a panel holds. */
+/**
+ * Around tiles of 4, 8, 16 and 32 rows, columns and terms, primes, single ones, and more terms than a panel of 128 holds.
+ * Columns: some for each width of a tile in the subgroup forms, the last for wide ones, the one before for narrow ones.
+ */
 const SHAPES: Shape[] = [
   { models: 1, m: 1, n: 1, k: 1 },
   { models: 3, m: 1, n: 5, k: 131 },
@@ -60,9 +63,10 @@ const SHAPES: Shape[] = [
   { models: 1, m: 64, n: 129, k: 96 },
   { models: 2, m: 70, n: 40, k: 192 },
   { models: 1, m: 150, n: 70, k: 200 },
+  { models: 2, m: 37, n: 125, k: 249 },
 ];
-/** Some of them, where all would take long: every pair of a shape's panel and a tail is compiled anew. */
-const FEW_SHAPES = [SHAPES[3], SHAPES[SHAPES.length - 1]];
+/** Some of them, where all would take long. */
+const FEW_SHAPES = [SHAPES[3], ...SHAPES.slice(-2)];
 /** Products of the transposed: their sums are f32, as weight gradients are, of factors of either kind. */
 const FORMS_OF_FEW = [[false, "f32"], [true, "f32"], [false, "bf16"], [true, "bf16"]] as const;
 const TAILS: Tail[] = ["none", "bias", "bias_gelu", "bias_residual", "gelu_slope"];
