@@ -42,7 +42,7 @@ function sizes({ columns, block }: Sizes) {
   };
 }
 
-/** How many keys and vec4s of columns a lane has: in numbers, and the driver would unroll the loops that they bound. */
+/** How many keys and vec4s of columns a lane has: as literals, the driver would unroll the loops that they bound. */
 const bounds = (block: number) =>
   `let keys = (min(${block}u, params.length) + ${
     LANES - 1

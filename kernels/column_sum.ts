@@ -1,4 +1,4 @@
-/** Sums over rows, in blocks: the gradients of LayerNorm's gains and biases, and the second half of those of other biases. */
+/** Sums over rows, in blocks: the gradients of LayerNorm's gains and biases, and where those of other biases end up. */
 
 import partialCode from "./column_sum_partial.wgsl" with { type: "text" };
 import finishCode from "./column_sum_finish.wgsl" with { type: "text" };

@@ -29,7 +29,7 @@ const arrays = (name: string, vec4s: number) =>
 const fill = (name: string, value: string) =>
   XYZW.map((part) => `${name}_${part}[j] = ${value}.${part};`).join(" ");
 
-/** Lets `j` run over the vec4s that a lane owns: a bound in numbers, and the driver would unroll it. */
+/** Lets `j` run over the vec4s that a lane owns: with a literal as its bound, the driver would unroll it. */
 const LOOP = `for (var j = 0u; j < (params.stride4 + ${LANES - 1}u) / ${LANES}u; j++)`;
 /** The one of the values `name0`, `name1`, … that `j` names. */
 const chosen = (name: string, vec4s: number) =>

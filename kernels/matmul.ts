@@ -137,7 +137,7 @@ function subgroupPlan(m: number, n4: number, k: number, models: number) {
       Math.ceil(WORKGROUPS / (across * models)),
     ),
   );
-  const rows = Math.ceil(m / parts / 4) * 4;
+  const rows = Math.ceil(m / parts);
   return {
     tile: { width },
     rows,

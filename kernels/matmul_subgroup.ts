@@ -31,7 +31,10 @@ export const PANEL = 128;
  */
 const FENCE = 16;
 
-/** Terms that are added without asking whether there are any: the panel's last blocks may be left out. */
+/**
+ * Terms that are added without asking whether there are any; a panel's last blocks are left out where there are none. Every
+ * question selects all sums of a lane, so that wide panels ask less often.
+ */
 export function blockTerms(width: number): number {
   return LOAD * width;
 }
@@ -46,7 +49,7 @@ export function subgroupMain({ width, apart = false }: SubgroupTile): string {
   const body: string[] = [];
   for (let k = 0; k < PANEL; k++) {
     const a = `a${Math.floor(k / LOAD)}`;
-    if (k % block === 0) body.push(`if (k0 + ${k}u < params.k) {`);
+    if (k % block === 0) body.push(k === 0 ? "{" : `if (k0 + ${k}u < params.k) {`);
     if (k % LOAD === 0) {
       const load = `load_a(a_row + (k0 + ${k}u) / 4u + lane)`;
       body.push(`let ${a} = select(vec4f(), ${load}, k0 + ${k}u + lane * 4u < params.k);`);

@@ -3,13 +3,13 @@
  *
  * A workgroup is one subgroup and holds 32 rows by 32·`width` columns of C in private arrays, which the driver keeps on
  * the stack, over all terms. A term is a row of both matrices: one coalesced load fetches 32 values of A, which are
- * broadcast one by one, and `width` loads fetch those of B, each lane its own vec4s of columns. So nothing waits in
- * memory that is shared, and every load lies beside the one before. Sums run over the terms in ascending order, those of
+ * broadcast one by one, and `width` loads fetch those of B, each lane its own vec4s of columns. So no sum waits in storage,
+ * and the lanes' loads of a term are neighbours. Sums run over the terms in ascending order, those of
  * A's columns as well, so equal inputs give equal bits. kernels/NOTES.md tells what this is measured against. Reference:
  * matmulReference in matmul.ts.
  */
 
-/** Shape of the text. It is as long as `width · terms` is large, and slow where it leaves the instruction cache. */
+/** Shape of the text. Its length grows with `width · terms`; it is slow where it exceeds the instruction cache. */
 export interface UpdateTile {
   /** vec4s of columns per lane. */
   width: number;
@@ -41,16 +41,18 @@ export function subgroupUpdates({ width, terms }: UpdateTile): string {
     });
     return `{ ${factors.join(" ")} ${sums.join(" ")} }`;
   });
+  const fetch = (t: number, load: string, base: string, stride: string) =>
+    t === 0
+      ? `${load}(${base} + k * ${stride})`
+      : `select(vec4f(), ${load}(${base} + term${t} * ${stride}), inside${t})`;
   const loads = steps.map((t) => `
-    let inside${t} = k + ${t}u < params.k;
-    let term${t} = min(k + ${t}u, params.k - 1u);
-    let a${t} = select(vec4f(), load_a(a_base + term${t} * params.a_stride), inside${t});
+    ${t === 0 ? "" : `let inside${t} = k + ${t}u < params.k; let term${t} = min(k + ${t}u, params.k - 1u);`}
+    let a${t} = ${fetch(t, "load_a", "a_base", "params.a_stride")};
     column_sum += a${t};
     ${
-    columns.map((j) =>
-      `let b${t}_${j} = select(vec4f(), load_b(b_base${j} + term${t} * params.b_stride), inside${t});`
+    columns.map((j) => `let b${t}_${j} = ${fetch(t, "load_b", `b_base${j}`, "params.b_stride")};`).join(
+      "\n    ",
     )
-      .join("\n    ")
   }`);
   return `
 @compute @workgroup_size(${LANES})

@@ -50,7 +50,7 @@ export function weightGradient(gpu: Gpu, t: WeightGradient): Dispatch[] {
       accumulate,
       sums: partial,
     }),
-    // One block: sums alone may lie in the same buffer as the weight, which one dispatch must not bind twice for writing.
+    // One block: the bias's gradient may share the weight's buffer, which one dispatch must not bind twice for writing.
     addBlocks(gpu, { partial, blocks: 1, width: padded(outputs), sums: t.bias, models, accumulate }),
   ];
 }

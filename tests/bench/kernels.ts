@@ -47,9 +47,9 @@ export interface Kernel {
   /** Plans it. Throws `RangeError` where a tensor does not fit the adapter. */
   plan(gpu: Gpu, t: Tensors, s: Size): Dispatch | Dispatch[];
   /** FLOPs of the plan. */
-  flops(s: Size, gpu: Gpu): number;
+  flops(s: Size): number;
   /** Values of 4 bytes that the plan reads and writes. */
-  values(s: Size, gpu: Gpu): number;
+  values(s: Size): number;
 }
 
 /** Weights that AdamW updates in one measured call, at most: more only takes longer. */
@@ -254,6 +254,7 @@ const sum = (values: number[]) => values.reduce((a, b) => a + b, 0);
 /** Sums of columns over blocks of 64 rows. */
 const partialSums = (s: Size, columns: number) => Math.ceil(rowsOf(s) / 64) * columns;
 const biases = (s: Size) => sum(linears(s).map(([, outputs]) => outputs));
+
 /** The weights' gradients, and the biases' beside them. */
 const planBiases: Kernel["plan"] = (gpu, t, s) =>
   linears(s).flatMap(([inputs, outputs]) =>
@@ -333,7 +334,7 @@ const ROWS: Kernel[] = [
     what: "biases of a layer",
     calls: perLayer,
     plan: planBiases,
-    flops: biases,
+    flops: never,
     values: (s) => 2 * biases(s),
   },
 ];

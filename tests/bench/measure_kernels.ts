@@ -65,7 +65,7 @@ export async function measureKernels(
       if (dispatches.length === 0) continue;
       const seconds = await secondsOf(gpu, dispatches, effort);
       row.ms = seconds * 1000;
-      row.speed = speedOf(seconds, kernel.flops(size, gpu), 4 * kernel.values(size, gpu), roof);
+      row.speed = speedOf(seconds, kernel.flops(size), 4 * kernel.values(size), roof);
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
       row.refused = error.message;

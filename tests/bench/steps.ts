@@ -157,10 +157,10 @@ function computed(flops: number, seconds: number, roof: Roof) {
 }
 
 /** FLOPs and bytes of a step by kernel, from the table. */
-function workOf(label: string, size: Size, gpu: Gpu): { flops: number; bytes: number } {
+function workOf(label: string, size: Size): { flops: number; bytes: number } {
   const uses = KERNELS.filter((kernel) => kernel.label === label);
   const total = (of: "flops" | "values") =>
-    uses.reduce((sum, kernel) => sum + kernel.calls(size) * kernel[of](size, gpu), 0);
+    uses.reduce((sum, kernel) => sum + kernel.calls(size) * kernel[of](size), 0);
   return { flops: total("flops"), bytes: 4 * total("values") };
 }
 
@@ -189,7 +189,7 @@ async function profileStep(
     ms: total,
     otherThanProducts: 1 - products / total,
     kernels: kernels.toSorted((a, b) => b.ms - a.ms).map((row) => {
-      const { flops, bytes } = workOf(row.kernel, size, gpu);
+      const { flops, bytes } = workOf(row.kernel, size);
       return { ...row, share: row.ms / total, speed: speedOf(row.ms / 1000, flops, bytes, roof) };
     }),
   };

@@ -50,7 +50,7 @@ const halfTiles = (k: number): Tolerance => ({ atol: 3 * 2 ** -11 * Math.sqrt(k)
 
 /**
  * Around tiles of 4, 8, 16 and 32 rows, columns and terms, primes, single ones, and more terms than a panel of 128 holds.
- * Columns: some for each width of a tile in the subgroup forms, the last for wide ones, the one before for narrow ones.
+ * Columns: some for each width of a tile in the subgroup forms, narrow and wide ones among the few below.
  */
 const SHAPES: Shape[] = [
   { models: 1, m: 1, n: 1, k: 1 },
@@ -63,10 +63,12 @@ const SHAPES: Shape[] = [
   { models: 1, m: 64, n: 129, k: 96 },
   { models: 2, m: 70, n: 40, k: 192 },
   { models: 1, m: 150, n: 70, k: 200 },
+  { models: 2, m: 7, n: 643, k: 128 },
+  { models: 1, m: 21, n: 64, k: 256 },
   { models: 2, m: 37, n: 125, k: 249 },
 ];
 /** Some of them, where all would take long. */
-const FEW_SHAPES = [SHAPES[3], ...SHAPES.slice(-2)];
+const FEW_SHAPES = [SHAPES[3], SHAPES[SHAPES.length - 4], SHAPES[SHAPES.length - 1]];
 /** Products of the transposed: their sums are f32, as weight gradients are, of factors of either kind. */
 const FORMS_OF_FEW = [[false, "f32"], [true, "f32"], [false, "bf16"], [true, "bf16"]] as const;
 const TAILS: Tail[] = ["none", "bias", "bias_gelu", "bias_residual", "gelu_slope"];
@@ -182,28 +184,36 @@ for (const { form, on } of FORMS) {
   });
 
   Deno.test(`matmul() as ${form} of bf16 adds up in f32 over any number of terms, with scratch or without`, async () => {
-    const shape = { models: 2, m: 9, n: 21, k: 700 };
-    const { models, m, n, k } = shape;
-    // Every hundredth term alone is large: sums that waited in bf16 would lose all the others.
-    const draw = (count: number, name: string) => inStorage("bf16", random(count, name));
-    const a = draw(models * m * k, "terms of a").map((value, i) => i % k % 100 === 0 ? 64 : value / 16);
-    const [left, right] = [inStorage("bf16", a), draw(models * k * n, "terms of b")];
-    const expected = stack(
-      models,
-      (model) => matmulReference(part(left, models, model), part(right, models, model), shape),
-    );
-    for (const sums of [undefined, bank("sums", { models, rows: m, columns: n }).buffer]) {
-      const c = bank("c", { models, rows: m, columns: n, dtype: "bf16" });
-      const [actual] = await run([
-        matmul(on, {
-          a: bank("a", { models, rows: m, columns: k, dtype: "bf16" }, left),
-          b: bank("b", { models, rows: k, columns: n, dtype: "bf16" }, right),
-          c,
-          sums,
-          ...shape,
-        }),
-      ], [c]);
-      assertClose(actual, expected, stored("bf16", { atol: 1e-3, rtol: 0 }), "c");
+    // Several panels of either width of the subgroup form, one panel, and one term more.
+    for (const [n, k] of [[21, 700], [61, 700], [21, 128], [61, 128], [21, 129]]) {
+      const shape = { models: 2, m: 9, n, k };
+      const { models, m } = shape;
+      // Every hundredth term alone is large: sums that waited in bf16 would lose all the others.
+      const draw = (count: number, name: string) => inStorage("bf16", random(count, name));
+      const a = draw(models * m * k, "terms of a").map((value, i) => i % k % 100 === 0 ? 64 : value / 16);
+      const [left, right] = [inStorage("bf16", a), draw(models * k * n, "terms of b")];
+      const expected = stack(
+        models,
+        (model) => matmulReference(part(left, models, model), part(right, models, model), shape),
+      );
+      for (const sums of [undefined, bank("sums", { models, rows: m, columns: n }).buffer]) {
+        const c = bank("c", { models, rows: m, columns: n, dtype: "bf16" });
+        const [actual] = await run([
+          matmul(on, {
+            a: bank("a", { models, rows: m, columns: k, dtype: "bf16" }, left),
+            b: bank("b", { models, rows: k, columns: n, dtype: "bf16" }, right),
+            c,
+            sums,
+            ...shape,
+          }),
+        ], [c]);
+        assertClose(
+          actual,
+          expected,
+          stored("bf16", { atol: 1e-3, rtol: 0 }),
+          `c of ${JSON.stringify(shape)}`,
+        );
+      }
     }
   });
 

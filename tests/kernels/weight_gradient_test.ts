@@ -29,7 +29,8 @@ const SHAPES = [
     return { models: 1 + i % 3, rows, outputs, inputs };
   }),
   { models: 2, rows: 96, outputs: 33, inputs: 96 }, // three vec4s of columns per lane in the subgroup form
-  { models: 2, rows: 77, outputs: 70, inputs: 64 }, // two
+  { models: 2, rows: 77, outputs: 70, inputs: 61 }, // two
+  { models: 1, rows: 37, outputs: 33, inputs: 125 }, // two, twice
   { models: 1, rows: 3, outputs: 1030, inputs: 2 },
   { models: 1, rows: MANY_ROWS, outputs: 3, inputs: 2 },
 ];

@@ -41,12 +41,10 @@ function nlls(
   const columns = hidden / heads;
   let next = 0;
   const take = () => parameters[next++];
-  const norm = (x: any) =>
-    nn.standardize(x, -1, { epsilon: 1e-5 }).mul(take()).add(take());
+  const norm = (x: any) => nn.standardize(x, -1, { epsilon: 1e-5 }).mul(take()).add(take());
   const linear = (x: any) => np.matmul(x, take().transpose()).add(take());
   const { cos, sin } = rotary(length, columns);
-  const table = (values: Float32Array) =>
-    np.array(values).reshape([1, length, 1, columns / 2]);
+  const table = (values: Float32Array) => np.array(values).reshape([1, length, 1, columns / 2]);
   const turn = (x: any) => {
     const [a, b] = np.split(x, 2, -1);
     return np.concatenate([
@@ -76,10 +74,8 @@ function nlls(
 await serve((size) => {
   const { beta1, beta2, epsilon, weightDecay, clip } = SETTINGS;
   const start = tensors(size);
-  const whole = (values: Uint32Array) =>
-    np.array(Int32Array.from(values), { dtype: np.int32 });
-  const upload = () =>
-    start.map(({ values, shape }) => np.array(values.slice()).reshape(shape));
+  const whole = (values: Uint32Array) => np.array(Int32Array.from(values), { dtype: np.int32 });
+  const upload = () => start.map(({ values, shape }) => np.array(values.slice()).reshape(shape));
   const zeros = () => start.map(({ shape }) => np.zeros(shape));
   const loss = (parameters: any[], tokens: any, targets: any, weights: any) =>
     nlls(size, size.batch, size.context, parameters, tokens, targets).mul(
@@ -134,9 +130,7 @@ await serve((size) => {
       for (let i = 0; i < count; i++) {
         const { tokens, targets, weights } = batchOf(size, from + i);
         const t = from + i + 1;
-        const rates = [RATE, 1 - beta1 ** t, 1 - beta2 ** t].map((value) =>
-          np.array([value])
-        );
+        const rates = [RATE, 1 - beta1 ** t, 1 - beta2 ** t].map((value) => np.array([value]));
         const [value, ...next] = step(...state, [
           whole(tokens),
           whole(targets),

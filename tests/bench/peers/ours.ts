@@ -5,14 +5,7 @@ import { initialWeights } from "../../../pipeline/model/parameters.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";
 import { createTrainer } from "../../../pipeline/training/trainer.ts";
 import { measureBank } from "../bank.ts";
-import {
-  batchOf,
-  RATE,
-  SCORE_BATCH,
-  scoreTokens,
-  serve,
-  SETTINGS,
-} from "./task.ts";
+import { batchOf, RATE, SCORE_BATCH, scoreTokens, serve, SETTINGS } from "./task.ts";
 
 await serve(async (size) => {
   const gpu = await openGpu();

@@ -4,8 +4,8 @@
  *   deno task bench:peers [--sizes R,S,M] [--warm] [--quick] [--json]
  *
  * Each library runs in a process of its own, all at once and driven in turn, so that a slow minute of the machine meets
- * all of them; figures are medians and ratios of one run. Same initial weights, same tokens, same AdamW; the losses must
- * agree: a library whose losses or scores differ, or that fails, is named and left out, and the run ends with code 1.
+ * all of them; figures are medians and ratios of one run. Same initial weights, same tokens, same AdamW; the losses of
+ * the first steps must agree: a library whose losses or scores differ, or that fails, is named and left out, and the run ends with code 1.
  * Their packages are pinned in deno.json and deno.lock beside this file: no other task loads them.
  */
 
@@ -182,11 +182,7 @@ async function measure(
   ) => {
     report(values.flatMap((value, i): Row[] => {
       if (value === undefined) return [];
-      const ratio = i === 0
-        ? undefined
-        : less
-        ? value / values[0]!
-        : values[0]! / value;
+      const ratio = i === 0 ? undefined : less ? value / values[0]! : values[0]! / value;
       return [{ size, peer: specs[i].name, what, value, unit, ratio }];
     }));
   };
@@ -204,9 +200,7 @@ async function measure(
       const answer = await worker.ask({ do: "train", steps: 1 });
       losses[i].push(...answer.losses);
       steps.push(
-        rounds === 1
-          ? 1
-          : Math.max(1, Math.min(16, Math.round(1 / answer.seconds))),
+        rounds === 1 ? 1 : Math.max(1, Math.min(16, Math.round(1 / answer.seconds))),
       );
     }
     const speeds: number[][] = workers.map(() => []);
@@ -223,12 +217,8 @@ async function measure(
         losses[0].length,
         losses[i].length,
       );
-      const differences = losses[i].slice(0, compared).map((loss, step) =>
-        Math.abs(loss - losses[0][step])
-      );
-      const worst = differences.some(Number.isNaN)
-        ? NaN
-        : Math.max(...differences);
+      const differences = losses[i].slice(0, compared).map((loss, step) => Math.abs(loss - losses[0][step]));
+      const worst = Math.max(...differences);
       if (!(worst <= LOSS_TOLERANCE)) {
         throw new PeerError(
           specs[i].name,
@@ -240,7 +230,7 @@ async function measure(
       report([{
         size,
         peer: specs[i].name,
-        what: `losses of ${compared} steps differ by`,
+        what: "largest difference of a loss",
         value: worst,
         unit: "nats",
       }]);
@@ -254,9 +244,7 @@ async function measure(
     }
     add("peak memory of training", "MiB", peaks, true);
     for (
-      const prefix of scoring
-        ? PREFIXES.filter((prefix) => prefix <= context)
-        : []
+      const prefix of scoring ? PREFIXES.filter((prefix) => prefix <= context) : []
     ) {
       const speeds: (number[] | undefined)[] = specs.map((
         { scores },
@@ -272,18 +260,15 @@ async function measure(
             rows: many * SCORE_BATCH,
           });
           if (round >= 0) speeds[i]!.push(many * SCORE_BATCH / answer.seconds);
-          else {sums[i] =
-              (await worker.ask({ do: "score", prefix, rows: SCORE_BATCH }))
-                .nll;}
+          else {sums[i] = (await worker.ask({ do: "score", prefix, rows: SCORE_BATCH }))
+              .nll;}
         }
       }
       sums.forEach((sum, i) => {
         if (Math.abs(sum / sums[0] - 1) <= 1e-5) return;
         throw new PeerError(
           specs[i].name,
-          `Cannot compare ${specs[i].name} as its scores must be ${
-            sums[0]
-          } in all: they are ${sum}`,
+          `Cannot compare ${specs[i].name} as its scores must be ${sums[0]} in all: they are ${sum}`,
         );
       });
       add(
@@ -340,8 +325,7 @@ if (import.meta.main) {
     console.log(HELP);
     Deno.exit(0);
   }
-  const sizes =
-    (flags.quick ? ["quick"] : flags.sizes.split(",")) as SizeName[];
+  const sizes = (flags.quick ? ["quick"] : flags.sizes.split(",")) as SizeName[];
   for (const name of sizes) {
     if (!(name in SIZES)) {
       fail(

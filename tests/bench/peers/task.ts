@@ -1,10 +1,6 @@
 /** What every library of the comparison is given: sizes, initial weights, tokens and settings, and how it is asked. */
 
-import {
-  type ParameterSpec,
-  parameterSpecs,
-  ROTARY_BASE,
-} from "../../../pipeline/model/config.ts";
+import { type ParameterSpec, parameterSpecs, ROTARY_BASE } from "../../../pipeline/model/config.ts";
 import { shiftTargets } from "../../../pipeline/model/batch.ts";
 import { initialWeights } from "../../../pipeline/model/parameters.ts";
 import { uniform } from "../../../pipeline/data/random.ts";
@@ -53,8 +49,7 @@ export function rotary(
   headSize: number,
 ): { cos: Float32Array; sin: Float32Array } {
   const half = headSize / 2;
-  const angle = (i: number) =>
-    Math.floor(i / half) / ROTARY_BASE ** ((i % half) / half);
+  const angle = (i: number) => Math.floor(i / half) / ROTARY_BASE ** ((i % half) / half);
   const of = (f: (x: number) => number) =>
     Float32Array.from({ length: length * half }, (_, i) => f(angle(i)));
   return { cos: of(Math.cos), sin: of(Math.sin) };

@@ -4,15 +4,7 @@
  */
 // deno-lint-ignore-file no-explicit-any -- the package is imported by a name that no other task resolves
 
-import {
-  batchOf,
-  RATE,
-  rotary,
-  serve,
-  SETTINGS,
-  type Size,
-  tensors,
-} from "./task.ts";
+import { batchOf, RATE, rotary, serve, SETTINGS, type Size, tensors } from "./task.ts";
 
 const PACKAGES = ["@tensorflow/tfjs", "@tensorflow/tfjs-backend-webgpu"]; // the core alone registers no gradients
 const tf = await import(PACKAGES[0]);
@@ -91,14 +83,11 @@ await serve((size) => {
   const { beta1, beta2, epsilon, weightDecay, clip } = SETTINGS;
   const start = tensors(size);
   const length = size.context;
-  let parameters: any[] = start.map(({ values, shape }) =>
-    tf.tensor(values, shape)
-  );
+  let parameters: any[] = start.map(({ values, shape }) => tf.tensor(values, shape));
   let moments: any[] = start.map(({ shape }) => tf.zeros(shape));
   let squares: any[] = start.map(({ shape }) => tf.zeros(shape));
   const { cos, sin } = rotary(length, size.hidden / size.heads);
-  const table = (values: Float32Array) =>
-    tf.tensor(values, [1, 1, length, values.length / length]);
+  const table = (values: Float32Array) => tf.tensor(values, [1, 1, length, values.length / length]);
   const turns = { cos: table(cos), sin: table(sin) };
   const mask = tf.tensor(
     Float32Array.from(
@@ -114,8 +103,7 @@ await serve((size) => {
         const { tokens, targets, weights } = batchOf(size, from + i);
         const t = from + i + 1;
         const [value, ...next] = tf.tidy(() => {
-          const whole = (values: Uint32Array) =>
-            tf.tensor1d(Int32Array.from(values), "int32");
+          const whole = (values: Uint32Array) => tf.tensor1d(Int32Array.from(values), "int32");
           const of = (...own: any[]) =>
             loss(
               size,
@@ -145,9 +133,7 @@ await serve((size) => {
               tf.div(m, 1 - beta1 ** t),
               tf.add(tf.sqrt(tf.div(v, 1 - beta2 ** t)), epsilon),
             );
-            const decay = start[i].shape.length === 2
-              ? 1 - RATE * weightDecay
-              : 1;
+            const decay = start[i].shape.length === 2 ? 1 - RATE * weightDecay : 1;
             return [
               tf.sub(tf.mul(parameters[i], decay), tf.mul(change, RATE)),
               m,
