@@ -167,23 +167,20 @@ await serve((size) => {
       );
       let total = 0;
       const pending: any[] = [];
+      const add = async () => {
+        for (const nll of pending.splice(0)) {
+          for (const value of await nll.data()) total += value;
+        }
+      };
       for (let row = 0; row < rows; row += SCORED_AT_ONCE) {
         const own = tokens.slice(row * prefix, (row + SCORED_AT_ONCE) * prefix);
         const targets = new Uint32Array(own.length);
         targets.set(own.subarray(1));
         const parameters = initial.map((p) => p.ref);
-        pending.push(
-          scorer(
-            parameters,
-            whole(own),
-            whole(targets),
-            np.array(weights.slice()),
-          ),
-        );
+        pending.push(scorer(parameters, whole(own), whole(targets), np.array(weights.slice())));
+        if (device === "wasm") await add(); // as in train()
       }
-      for (const nll of pending) {
-        for (const value of await nll.data()) total += value;
-      }
+      await add();
       return total;
     },
     close() {},
