@@ -8,17 +8,11 @@
  * give equal bits. References: attentionForwardReference and attentionBackwardReference in attention.ts.
  */
 
-const LANES = 8;
-const XYZW = [..."xyzw"];
+import { LANES, overLanes, sumOverLanes, XYZW } from "./subgroup.ts";
+
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 const join = (count: number, text: (i: number) => string, separator = " ") =>
   range(count).map(text).join(separator);
-
-/** A sum or maximum over the 8 lanes, in a fixed order. */
-function overLanes(value: string, combine: (a: string, b: string) => string): string {
-  return range(LANES).map((lane) => `subgroupBroadcast(${value}, ${lane}u)`).reduce(combine);
-}
-const sumOverLanes = (value: string) => `(${overLanes(value, (a, b) => `${a} + ${b}`)})`;
 
 /** Component `column` of a row that lies over the lanes, 4 columns in each, as a scalar for all lanes. */
 const broadcast = (name: string, column: number) =>

@@ -8,18 +8,13 @@
  * layerNormForwardReference and layerNormBackwardReference in layer_norm.ts.
  */
 
-const LANES = 8;
-const XYZW = [..."xyzw"];
+import { chosen, LANES, sumOverLanes, XYZW } from "./subgroup.ts";
 
 /** vec4s of a row that a lane may own: wider rows are left to other forms, since their text takes too long to compile. */
 export const MOST_VEC4S = 8;
 
 const join = (count: number, text: (i: number) => string, separator = " ") =>
   Array.from({ length: count }, (_, i) => text(i)).join(separator);
-
-/** A scalar summed over the lanes, in a fixed order. */
-const sumOverLanes = (value: string) =>
-  `(${join(LANES, (lane) => `subgroupBroadcast(${value}, ${lane}u)`, " + ")})`;
 
 /** Element `j` of the four arrays, one per component, that {@link arrays} declares. */
 const element = (name: string, j: number | string) =>
@@ -31,11 +26,7 @@ const fill = (name: string, value: string) =>
 
 /** Lets `j` run over the vec4s that a lane owns: with a literal as its bound, the driver would unroll it. */
 const LOOP = `for (var j = 0u; j < (params.stride4 + ${LANES - 1}u) / ${LANES}u; j++)`;
-/** The one of the values `name0`, `name1`, … that `j` names. */
-const chosen = (name: string, vec4s: number) =>
-  Array.from({ length: vec4s }, (_, j) => `${name}${j}`).reduce((rest, value, j) =>
-    `select(${rest}, ${value}, j == ${j}u)`
-  );
+const names = (name: string, vec4s: number) => Array.from({ length: vec4s }, (_, j) => `${name}${j}`);
 
 const START = `
 @compute @workgroup_size(${LANES})
@@ -95,7 +86,7 @@ ${REAL}${START}
     ${each((j) => `let y${j} = d${j} * scale * ${element("gains", j)} + ${element("biases", j)};`)}
     ${LOOP} {
       let column = lane + ${LANES}u * j;
-      if (column < params.stride4) { store_y(base + column, ${chosen("y", vec4s)}); }
+      if (column < params.stride4) { store_y(base + column, ${chosen(names("y", vec4s))}); }
     }
     if (lane == 0u) { statistics[model * params.rows + row] = vec2f(mean, scale); }
   }
@@ -157,7 +148,7 @@ ${REAL}${START}
     ${LOOP} {
       let column = lane + ${LANES}u * j;
       if (column < params.stride4) {
-        var value = select(vec4f(), ${chosen("v", vec4s)}, real(column));
+        var value = select(vec4f(), ${chosen(names("v", vec4s))}, real(column));
         if (params.accumulate == 1u) { value += d_x[base + column]; }
         d_x[base + column] = value;
       }

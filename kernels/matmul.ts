@@ -6,6 +6,7 @@ import matmulTransposedCode from "./matmul_transposed.wgsl" with {
 };
 import type { Dispatch, Gpu, GpuBuffer } from "./gpu.ts";
 import { bytesOf } from "./storage.ts";
+import { LANES } from "./subgroup.ts";
 import { blockTerms, PANEL, subgroupMain, type SubgroupTile } from "./matmul_subgroup.ts";
 import { subgroupUpdates, UPDATE_ROWS, type UpdateTile } from "./matmul_transposed_subgroup.ts";
 import {
@@ -80,7 +81,6 @@ const TILE = 8;
 const FEWEST_ROWS = 64;
 /** Workgroups to aim for, so that every core of a software adapter has some. */
 const WORKGROUPS = 16;
-const LANES = 8;
 /** Widths of A · B's panels with their speed against one another where no lane and no term idles: kernels/NOTES.md. */
 const PANELS = [
   { width: 2, speed: 1.05 },
@@ -93,11 +93,15 @@ const UPDATES = [
   { width: 1, terms: 4, speed: 0.8 },
 ];
 
-/** Declarations of the register kernel, constants made uniforms, with the subgroup kernel's body. */
-function subgroupCode(tile: SubgroupTile): string {
-  const declarations = matmulCode.slice(0, matmulCode.indexOf("@compute"))
+/** Declarations of a register kernel, with the uniforms that stand for its constants. */
+function declarationsOf(code: string, uniforms: string): string {
+  return code.slice(0, code.indexOf("@compute"))
     .replace(/override [^]*?\n\n/, "")
-    .replace("struct Params {", "struct Params {\n  rows: u32, tail: u32, resume: u32,")
+    .replace("struct Params {", `struct Params {\n  ${uniforms}`);
+}
+
+function subgroupCode(tile: SubgroupTile): string {
+  const declarations = declarationsOf(matmulCode, "rows: u32, tail: u32, resume: u32,")
     .replace("a: array<f32>", "a: array<vec4f>")
     .replace("fn load_a(i: u32) -> f32", "fn load_a(i: u32) -> vec4f")
     .replace(/^.*ACCUMULATE ==.*\n/m, "") // sums that go on start from c
@@ -107,12 +111,12 @@ function subgroupCode(tile: SubgroupTile): string {
   return declarations + sums + subgroupMain(tile);
 }
 
-/** The same for Aᵀ · B. */
 function subgroupTransposedCode(tile: UpdateTile): string {
-  return matmulTransposedCode.slice(0, matmulTransposedCode.indexOf("@compute"))
-    .replace(/override [^]*?\n\n/, "")
-    .replace("struct Params {", "struct Params {\n  accumulate: u32,")
-    .replaceAll("ACCUMULATE", "params.accumulate") + subgroupUpdates(tile);
+  return declarationsOf(matmulTransposedCode, "accumulate: u32,").replaceAll(
+    "ACCUMULATE",
+    "params.accumulate",
+  ) +
+    subgroupUpdates(tile);
 }
 
 /** Counts the workgroups that cover `m` rows and `n4` vec4s of columns with one register tile per invocation. */
@@ -124,11 +128,15 @@ function used(count: number, unit: number): number {
   return count / (Math.ceil(count / unit) * unit);
 }
 
+function fastest<Tile>(tiles: readonly Tile[], speed: (tile: Tile) => number): Tile {
+  return tiles.reduce((best, tile) => speed(tile) > speed(best) ? tile : best);
+}
+
 /** Chooses the panel by size alone. */
 function subgroupPlan(m: number, n4: number, k: number, models: number) {
   const speed = (panel: typeof PANELS[number]) =>
     panel.speed * used(k, blockTerms(panel.width)) * used(n4, LANES * panel.width);
-  const { width } = PANELS.reduce((best, panel) => speed(panel) > speed(best) ? panel : best);
+  const { width } = fastest(PANELS, speed);
   const across = Math.ceil(n4 / (LANES * width));
   const parts = Math.max(
     1,
@@ -148,7 +156,7 @@ function subgroupPlan(m: number, n4: number, k: number, models: number) {
 /** The same for Aᵀ · B. */
 function updatePlan(m: number, n4: number) {
   const speed = (tile: typeof UPDATES[number]) => tile.speed * used(n4, LANES * tile.width);
-  const { width, terms } = UPDATES.reduce((best, tile) => speed(tile) > speed(best) ? tile : best);
+  const { width, terms } = fastest(UPDATES, speed);
   return {
     tile: { width, terms },
     workgroups: Math.ceil(n4 / (LANES * width)) * Math.ceil(m / UPDATE_ROWS),

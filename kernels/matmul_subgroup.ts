@@ -12,6 +12,8 @@
  * one another.
  */
 
+import { chosen, laneArrays, LANES, tileStart } from "./subgroup.ts";
+
 /** Shape of the text. */
 export interface SubgroupTile {
   /** vec4s of columns per lane: 1 or 2. */
@@ -20,7 +22,6 @@ export interface SubgroupTile {
   apart?: boolean;
 }
 
-const LANES = 8;
 /** Terms that one load of A fetches. */
 const LOAD = 4 * LANES;
 /** Terms of a sum per panel. */
@@ -42,9 +43,7 @@ export function blockTerms(width: number): number {
 /** Returns the WGSL of `main`, which uses `load_a`, `load_b`, `load_c` and `finish(model, row, column, sum, tail)`. */
 export function subgroupMain({ width, apart = false }: SubgroupTile): string {
   const columns = Array.from({ length: width }, (_, j) => j);
-  const arrays = columns.flatMap((j) => [..."xyzw"].map((part) => ({ j, part, name: `panel${j}${part}` })));
-  const vector = (j: number, k: number) =>
-    `vec4f(${arrays.filter((array) => array.j === j).map(({ name }) => `${name}[${k}]`).join(", ")})`;
+  const panel = laneArrays("panel", width, PANEL + 1);
   const block = blockTerms(width);
   const body: string[] = [];
   for (let k = 0; k < PANEL; k++) {
@@ -55,10 +54,12 @@ export function subgroupMain({ width, apart = false }: SubgroupTile): string {
       body.push(`let ${a} = select(vec4f(), ${load}, k0 + ${k}u + lane * 4u < params.k);`);
     }
     const scalar = `subgroupBroadcast(${a}.${"xyzw"[k % 4]}, ${Math.floor(k / 4) % LANES}u)`;
-    body.push(`{ let s = ${scalar}; ${columns.map((j) => `c${j} += s * ${vector(j, k)};`).join(" ")} }`);
+    body.push(
+      `{ let s = ${scalar}; ${columns.map((j) => `c${j} += s * ${panel.vector(j, k)};`).join(" ")} }`,
+    );
     if (k % block === block - 1) body.push("}");
     else if (k % FENCE === FENCE - 1) {
-      body.push(arrays.map(({ name, j, part }) => `${name}[${PANEL}] = c${j}.${part};`).join(" "));
+      body.push(...columns.map((j) => panel.store(j, PANEL, `c${j}`)));
     }
   }
   const at = `column + ${LANES}u * j`;
@@ -67,23 +68,11 @@ export function subgroupMain({ width, apart = false }: SubgroupTile): string {
   const store = apart
     ? `if (${last}) { finish(model, row, ${at}, sum, params.tail); } else ${apartFromC}`
     : `finish(model, row, ${at}, sum, select(0u, params.tail, ${last}));`; // one store of C, not two, to compile
-  return `
-@compute @workgroup_size(${LANES})
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
-        @builtin(local_invocation_index) lane: u32) {
-  let tile = group.y * grid.x + group.x;
-  let across = (params.n4 + ${LANES * width - 1}u) / ${LANES * width}u;
-  let first = (tile / across) * params.rows;
-  let column = (tile % across) * ${LANES * width}u + lane;
+  return `${tileStart(width, "params.rows")}
   let end = min(first + params.rows, params.m);
-  let own = (min(${LANES * width}u, params.n4 - (column - lane)) + ${
-    LANES - 1
-  }u) / ${LANES}u; // vec4s per lane
-  if (first >= params.m) { return; }
-  let model = group.z;
   let a_base = params.a_offset + model * params.a_model;
   let b_base = params.b_offset + model * params.b_model;
-  ${arrays.map(({ name }) => `var ${name}: array<f32, ${PANEL + 1}>;`).join("\n  ")}
+  ${panel.declarations}
   for (var k0 = 0u; k0 < params.k; k0 += ${PANEL}u) {
     for (var k = 0u; k < min(${PANEL}u, (params.k - k0 + ${block - 1}u) / ${block}u * ${block}u); k++) {
       let term = b_base + (k0 + k) * params.b_stride;
@@ -94,7 +83,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
       }u, params.n4 - 1u)), k0 + k < params.k);`
     ).join("\n      ")
   }
-      ${arrays.map(({ name, j, part }) => `${name}[k] = b${j}.${part};`).join(" ")}
+      ${columns.map((j) => panel.store(j, "k", `b${j}`)).join(" ")}
     }
     for (var row = first; row < end; row++) {
       let a_row = a_base + row * params.a_stride;
@@ -113,9 +102,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
         }
       }
       ${body.join("\n      ")}
-      // A loop whose bound the driver cannot see, or it would unroll it: the tail's text takes long to compile.
       for (var j = 0u; j < own; j++) {
-        let sum = ${columns.slice(1).reduce((rest, j) => `select(${rest}, c${j}, j == ${j}u)`, "c0")};
+        let sum = ${chosen(columns.map((j) => `c${j}`))};
         ${store}
       }
     }

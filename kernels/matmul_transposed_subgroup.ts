@@ -3,11 +3,13 @@
  *
  * A workgroup is one subgroup and holds 32 rows by 32·`width` columns of C in private arrays, which the driver keeps on
  * the stack, over all terms. A term is a row of both matrices: one coalesced load fetches 32 values of A, which are
- * broadcast one by one, and `width` loads fetch those of B, each lane its own vec4s of columns. So no sum waits in storage,
- * and the lanes' loads of a term are neighbours. Sums run over the terms in ascending order, those of
- * A's columns as well, so equal inputs give equal bits. kernels/NOTES.md tells what this is measured against. Reference:
+ * broadcast one by one, and `width` loads fetch those of B, each lane its own vec4s of columns. So no sum waits in
+ * storage, and the lanes' loads of a term are neighbours. Sums run over the terms in ascending order, those of A's
+ * columns as well, so equal inputs give equal bits. kernels/NOTES.md tells what this is measured against. Reference:
  * matmulReference in matmul.ts.
  */
+
+import { chosen, laneArrays, LANES, tileStart, XYZW } from "./subgroup.ts";
 
 /** Shape of the text. Its length grows with `width · terms`; it is slow where it exceeds the instruction cache. */
 export interface UpdateTile {
@@ -17,7 +19,6 @@ export interface UpdateTile {
   terms: number;
 }
 
-const LANES = 8;
 /** Rows of C per workgroup: one load of A. */
 export const UPDATE_ROWS = 4 * LANES;
 
@@ -25,19 +26,14 @@ export const UPDATE_ROWS = 4 * LANES;
 export function subgroupUpdates({ width, terms }: UpdateTile): string {
   const columns = Array.from({ length: width }, (_, j) => j);
   const steps = Array.from({ length: terms }, (_, t) => t);
-  const arrays = columns.flatMap((j) => [..."xyzw"].map((part) => ({ j, part, name: `c${j}${part}` })));
-  const vector = (j: number, row: string) =>
-    `vec4f(${arrays.filter((array) => array.j === j).map(({ name }) => `${name}[${row}]`).join(", ")})`;
+  const c = laneArrays("c", width, UPDATE_ROWS);
   const update = Array.from({ length: UPDATE_ROWS }, (_, row) => {
     const factors = steps.map((t) =>
-      `let s${t} = subgroupBroadcast(a${t}.${"xyzw"[row % 4]}, ${Math.floor(row / 4)}u);`
+      `let s${t} = subgroupBroadcast(a${t}.${XYZW[row % 4]}, ${Math.floor(row / 4)}u);`
     );
     const sums = columns.map((j) => {
       const products = steps.map((t) => `sum += s${t} * b${t}_${j};`).join(" ");
-      const stores = arrays.filter((array) => array.j === j).map(({ name, part }) =>
-        `${name}[${row}] = sum.${part};`
-      );
-      return `{ var sum = ${vector(j, `${row}`)}; ${products} ${stores.join(" ")} }`;
+      return `{ var sum = ${c.vector(j, row)}; ${products} ${c.store(j, row, "sum")} }`;
     });
     return `{ ${factors.join(" ")} ${sums.join(" ")} }`;
   });
@@ -54,19 +50,7 @@ export function subgroupUpdates({ width, terms }: UpdateTile): string {
       "\n    ",
     )
   }`);
-  return `
-@compute @workgroup_size(${LANES})
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
-        @builtin(local_invocation_index) lane: u32) {
-  let tile = group.y * grid.x + group.x;
-  let across = (params.n4 + ${LANES * width - 1}u) / ${LANES * width}u;
-  let first = (tile / across) * ${UPDATE_ROWS}u;
-  let column = (tile % across) * ${LANES * width}u + lane;
-  if (first >= params.m) { return; }
-  let own = (min(${LANES * width}u, params.n4 - (column - lane)) + ${
-    LANES - 1
-  }u) / ${LANES}u; // vec4s per lane
-  let model = group.z;
+  return `${tileStart(width, `${UPDATE_ROWS}u`)}
   // A lane without rows or columns reads another's and stores nothing.
   let row4 = first / 4u + lane;
   let a_base = params.a_offset + model * params.a_model + min(row4, (params.m - 1u) / 4u);
@@ -77,19 +61,15 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
       }u, params.n4 - 1u);`
     ).join("\n  ")
   }
-  ${arrays.map(({ name }) => `var ${name}: array<f32, ${UPDATE_ROWS}>;`).join("\n  ")}
+  ${c.declarations}
   var column_sum = vec4f();
   for (var k = 0u; k < params.k; k += ${terms}u) {${loads.join("")}
     ${update.join("\n    ")}
   }
   if (params.with_sums == 1u && column == lane && row4 * 4u < params.m) { store_sum(model, row4, column_sum); }
   for (var row = first; row < min(first + ${UPDATE_ROWS}u, params.m); row++) {
-    // A loop whose bound the driver cannot see, or it would unroll it: accesses take long to compile.
     for (var j = 0u; j < own; j++) {
-      let sum = ${
-    columns.slice(1).reduce((rest, j) =>
-      `select(${rest}, ${vector(j, "row - first")}, j == ${j}u)`, vector(0, "row - first"))
-  };
+      let sum = ${chosen(columns.map((j) => c.vector(j, "row - first")))};
       finish(model, row, column + ${LANES}u * j, sum);
     }
   }

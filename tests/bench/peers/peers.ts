@@ -5,7 +5,8 @@
  *
  * Each library runs in a process of its own, all at once and driven in turn, so that a slow minute of the machine meets
  * all of them; figures are medians and ratios of one run. Same initial weights, same tokens, same AdamW; the losses of
- * the first steps must agree: a library whose losses or scores differ, or that fails, is named and left out, and the run ends with code 1.
+ * the first steps must agree: a library whose losses or scores differ, or that fails, is named and left out, and the
+ * run ends with code 1.
  * Their packages are pinned in deno.json and deno.lock beside this file: no other task loads them.
  */
 
@@ -212,12 +213,10 @@ async function measure(
       }
     }
     for (let i = 1; i < specs.length; i++) {
-      const compared = Math.min(
-        COMPARED_STEPS,
-        losses[0].length,
-        losses[i].length,
+      const compared = losses[0].slice(0, COMPARED_STEPS);
+      const differences = losses[i].slice(0, compared.length).map((loss, step) =>
+        Math.abs(loss - compared[step])
       );
-      const differences = losses[i].slice(0, compared).map((loss, step) => Math.abs(loss - losses[0][step]));
       const worst = Math.max(...differences);
       if (!(worst <= LOSS_TOLERANCE)) {
         throw new PeerError(
