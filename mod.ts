@@ -8,16 +8,16 @@
  */
 
 // Text to token sequences.
-export { type Document, readDocuments, type ReadOptions } from "./pipeline/data/readers.ts";
-export { CORPUS_SOURCES, defaultCorpus, wideCorpus } from "./pipeline/data/corpus.ts";
-export { WIDE_SOURCES } from "./pipeline/data/wide_corpus.ts";
+export { type Document, readDocuments, type ReadOptions } from "./pipeline/text/readers.ts";
+export { CORPUS_SOURCES, defaultCorpus, wideCorpus } from "./pipeline/text/corpora/corpus.ts";
+export { WIDE_SOURCES } from "./pipeline/text/corpora/wide.ts";
 export {
   EOS_TOKEN,
   loadTokenizer,
   type Tokenizer,
   trainTokenizer,
   type TrainTokenizerOptions,
-} from "./pipeline/data/tokenizer.ts";
+} from "./pipeline/text/tokenizer.ts";
 export {
   noCounts,
   type Packing,
@@ -26,8 +26,8 @@ export {
   type TokenizedBatch,
   tokenizeDocuments,
   type TokenizeOptions,
-} from "./pipeline/data/tokenize.ts";
-export { epochs, shuffle, type ShuffleOptions } from "./pipeline/data/shuffle.ts";
+} from "./pipeline/text/tokenize.ts";
+export { epochs, shuffle, type ShuffleOptions } from "./pipeline/rows/shuffle.ts";
 
 // Routers by expectation maximisation, scores, assignment, shards.
 export {
@@ -35,16 +35,16 @@ export {
   type RouterState,
   trainRouters,
   type TrainRoutersOptions,
-} from "./pipeline/routing/train_routers.ts";
-export { score, type ScoreOptions } from "./pipeline/routing/score.ts";
+} from "./pipeline/partition/em/train_routers.ts";
+export { score, type ScoreOptions } from "./pipeline/partition/score.ts";
 export {
   assign,
   assignArgmax,
   assignBalanced,
   type AssignMethod,
   type AssignOptions,
-} from "./pipeline/routing/assign.ts";
-export { joinScores } from "./pipeline/routing/join.ts";
+} from "./pipeline/partition/assignment/assign.ts";
+export { joinScores } from "./pipeline/rows/join.ts";
 export {
   expertFolder,
   partHash,
@@ -56,8 +56,8 @@ export {
   split,
   type SplitInputs,
   type SplitOptions,
-} from "./pipeline/routing/split.ts";
-export { type PartCounts, type PartitionCounts } from "./pipeline/routing/counts.ts";
+} from "./pipeline/partition/split.ts";
+export { type PartCounts, type PartitionCounts } from "./pipeline/partition/counts.ts";
 export {
   informationOfTable,
   nllPerToken,
@@ -67,11 +67,11 @@ export {
   type SourceCount,
   sourceMix,
   tokenImbalance,
-} from "./pipeline/routing/metrics.ts";
+} from "./pipeline/partition/metrics.ts";
 
 // The mixture on held-out text, beside its baselines.
 export { evaluate, type EvaluateOptions, type ModelLoader } from "./pipeline/evaluation/evaluate.ts";
-export { evaluateRun, type EvaluateRunOptions } from "./pipeline/evaluation/run.ts";
+export { evaluateRun, type EvaluateRunOptions } from "./pipeline/stages/evaluate.ts";
 export {
   type Baseline,
   type Evaluation,
@@ -94,7 +94,7 @@ export {
   trainExpert,
   type TrainOptions,
   type TrainResult,
-} from "./pipeline/training/experts.ts";
+} from "./pipeline/stages/train_models.ts";
 
 // The paper's comparison at a small size.
 export {
@@ -112,17 +112,17 @@ export {
   type PartitionOptions,
   type PartitionWatch,
   runOneStage,
-} from "./pipeline/routing/partition.ts";
-export { type PartitionPlan, planPartition, type StageEstimate } from "./pipeline/routing/plan.ts";
-export { type ExpertSummary, type PartitionSummary } from "./pipeline/routing/summary.ts";
-export { chunkOf, type Part } from "./pipeline/routing/stages.ts";
-export { documentLines, openDocuments, readOptions, tokenBatches } from "./pipeline/routing/text_stages.ts";
+} from "./pipeline/stages/partition.ts";
+export { type PartitionPlan, planPartition, type StageEstimate } from "./pipeline/stages/plan.ts";
+export { type ExpertSummary, type PartitionSummary } from "./pipeline/stages/summary.ts";
+export { chunkOf, type Part } from "./pipeline/stages/stages.ts";
+export { documentLines, openDocuments, readOptions, tokenBatches } from "./pipeline/stages/text_stages.ts";
 export {
   type VerifyProblem,
   type VerifyProgress,
   type VerifyReport,
   verifyRun,
-} from "./pipeline/routing/verify.ts";
+} from "./pipeline/stages/verify.ts";
 export {
   checkValue,
   type Configuration,
@@ -137,11 +137,11 @@ export {
   resolveConfiguration,
   type Sources,
   type Stage,
-} from "./pipeline/config.ts";
-export { readConfiguration } from "./pipeline/run/configuration.ts";
+} from "./pipeline/settings/configuration.ts";
+export { readConfiguration } from "./pipeline/stages/configuration.ts";
 export { type FileRecord, writeAtomic } from "./pipeline/run/files.ts";
 export { type Manifest } from "./pipeline/run/manifest.ts";
-export { type PartitionEvent } from "./pipeline/run/work.ts";
+export { type PartitionEvent } from "./pipeline/stages/work.ts";
 
 // Routed inference: from a prompt to the text that continues it.
 export { bestExpert, type Route, routeTokens } from "./pipeline/serving/route.ts";
@@ -152,7 +152,7 @@ export {
   sampleToken,
   type Sampling,
 } from "./pipeline/serving/sampling.ts";
-export { createDecoder, type Decoder, type DecoderOptions } from "./pipeline/serving/decoder.ts";
+export { createDecoder, type Decoder, type DecoderOptions } from "./pipeline/model/decoder.ts";
 export {
   type ContinueOptions,
   continueTokens,
@@ -178,7 +178,7 @@ export {
   readCost,
   type ReadCostOptions,
   trainingFlops,
-} from "./pipeline/cost.ts";
+} from "./pipeline/cost/cost.ts";
 export {
   type InferenceMemory,
   inferenceMemory,
@@ -186,7 +186,7 @@ export {
   type TrainingMemory,
   trainingMemory,
   type TrainingMemoryOptions,
-} from "./pipeline/memory.ts";
+} from "./pipeline/cost/memory.ts";
 export {
   type PaperCommunication,
   paperCommunication,
@@ -194,7 +194,7 @@ export {
   PRINTED_COMMUNICATION,
   type TableFigures,
   type TableRow,
-} from "./pipeline/paper.ts";
+} from "./pipeline/cost/paper.ts";
 
 // Arrow files and streams.
 export {
@@ -209,9 +209,9 @@ export {
   toBatch,
   writeArrowFile,
   type Written,
-} from "./pipeline/data/arrow.ts";
-export { writeShards, type WrittenShard } from "./pipeline/data/shards.ts";
-export { type ShownRow, showRows } from "./pipeline/data/show.ts";
+} from "./pipeline/rows/arrow.ts";
+export { writeShards, type WrittenShard } from "./pipeline/rows/shards.ts";
+export { type ShownRow, showRows } from "./pipeline/text/show.ts";
 
 // Models and the device.
 export {
@@ -227,7 +227,7 @@ export {
 export { type Dtype, type Storage } from "./kernels/storage.ts";
 export { type AdapterKind, parseVariants, type Variants } from "./kernels/variants.ts";
 export { type AdamwSettings } from "./kernels/adamw.ts";
-export { type ModelConfig, parameterCount, validateModelConfig } from "./pipeline/model/config.ts";
+export { type ModelConfig, parameterCount, validateModelConfig } from "./pipeline/model/shape.ts";
 export { initialWeights, type Weights } from "./pipeline/model/parameters.ts";
 export {
   type Checkpoint,
@@ -238,9 +238,9 @@ export {
   type Routers,
   saveCheckpoint,
   saveModelFolder,
-} from "./pipeline/model/checkpoint.ts";
+} from "./pipeline/checkpoints/checkpoint.ts";
 export { createScorer, type Scorer, type ScorerOptions } from "./pipeline/model/scorer.ts";
-export { type SafetensorsDtype } from "./pipeline/model/safetensors.ts";
+export { type SafetensorsDtype } from "./pipeline/checkpoints/safetensors.ts";
 export { type HostBatch } from "./pipeline/model/batch.ts";
 export {
   createTrainer,
@@ -248,12 +248,12 @@ export {
   type Trainer,
   type TrainerOptions,
   type TrainerState,
-} from "./pipeline/training/trainer.ts";
+} from "./pipeline/model/trainer.ts";
 export {
   LossNotFiniteError,
   type StepMetrics,
   type TrainingState,
   trainModel,
   type TrainModelOptions,
-} from "./pipeline/training/train.ts";
+} from "./pipeline/training/loop.ts";
 export { constantRate, cosineRate, type CosineSchedule } from "./pipeline/training/schedule.ts";

@@ -7,9 +7,9 @@ import {
   assertNotEquals,
   assertStringIncludes,
 } from "@std/assert";
-import { loadCheckpoint, saveCheckpoint } from "../pipeline/model/checkpoint.ts";
+import { loadCheckpoint, saveCheckpoint } from "../pipeline/checkpoints/checkpoint.ts";
 import { exists } from "../pipeline/run/files.ts";
-import { randomBits } from "../pipeline/data/random.ts";
+import { randomBits } from "../pipeline/random.ts";
 import { hashes, inFolder, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
 
 const KILLS = 10;

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { checkSeed, randomKeys } from "../data/random.ts";
+import { checkSeed, randomKeys } from "../random.ts";
 
 /** What {@linkcode resample} draws from. */
 export interface Documents {

@@ -9,9 +9,9 @@
  */
 
 import type { Gpu } from "../../kernels/gpu.ts";
-import type { RecordBatch } from "../data/arrow.ts";
-import type { Checkpoint, Routers } from "../model/checkpoint.ts";
-import { type ModelConfig, parameterCount } from "../model/config.ts";
+import type { RecordBatch } from "../rows/arrow.ts";
+import type { Checkpoint, Routers } from "../checkpoints/checkpoint.ts";
+import { type ModelConfig, parameterCount } from "../model/shape.ts";
 import { createScorer, type Scorer } from "../model/scorer.ts";
 import { shortHash } from "../run/files.ts";
 import { resample } from "./bootstrap.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { ModelConfig } from "../model/config.ts";
+import type { ModelConfig } from "../model/shape.ts";
 
 /** A dense model: trained on all tokens, with the expert's batch times E or with E times the steps. */
 export type Baseline = "dense" | "dense-steps";

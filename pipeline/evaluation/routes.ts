@@ -5,7 +5,7 @@
  */
 
 import { createScorer, type Scorer } from "../model/scorer.ts";
-import { assignArgmax } from "../routing/assign.ts";
+import { assignArgmax } from "../partition/assignment/assign.ts";
 import type { EvaluateOptions } from "./evaluate.ts";
 import { type Block, blocks, rowsPerPass } from "./rows.ts";
 

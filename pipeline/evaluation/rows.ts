@@ -13,9 +13,9 @@ import {
   type Lineage,
   originOf,
   type RecordBatch,
-} from "../data/arrow.ts";
-import { regroup } from "../data/columns.ts";
-import { MLP_EXPANSION, type ModelConfig } from "../model/config.ts";
+} from "../rows/arrow.ts";
+import { regroup } from "../rows/columns.ts";
+import { MLP_EXPANSION, type ModelConfig } from "../model/shape.ts";
 
 /** Sequences that are scored together. */
 export interface Block {

@@ -6,8 +6,8 @@
 import type { Arena, Gpu, GpuBuffer } from "../../kernels/gpu.ts";
 import { type Matrix, padded } from "../../kernels/matmul.ts";
 import { bytesOf, type Dtype } from "../../kernels/storage.ts";
-import { normals } from "../data/random.ts";
-import { type ModelConfig, type ParameterSpec, parameterSpecs } from "./config.ts";
+import { normals } from "../random.ts";
+import { type ModelConfig, type ParameterSpec, parameterSpecs } from "./shape.ts";
 
 /** One model's weights: f32 arrays by Hugging Face tensor name, each `[out, in]` or `[columns]`, without padding. */
 export type Weights = Map<string, Float32Array>;

@@ -5,7 +5,7 @@ import type { Dispatch, Gpu, GpuBuffer } from "../../kernels/gpu.ts";
 import { takesPasses } from "../../kernels/matmul.ts";
 import type { Dtype } from "../../kernels/storage.ts";
 import { emptyBatch, placeSequence, shiftTargets } from "./batch.ts";
-import type { ModelConfig } from "./config.ts";
+import type { ModelConfig } from "./shape.ts";
 import { type Bank, createBank, type Weights, writeTensors } from "./parameters.ts";
 import { createActivations, modelsPerBank, planForward, planLoss, planTransposes } from "./transformer.ts";
 

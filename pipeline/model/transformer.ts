@@ -20,7 +20,7 @@ import {
 import { bytesOf, type Dtype } from "../../kernels/storage.ts";
 import { transpose } from "../../kernels/transpose.ts";
 import { weightGradient, weightGradientScratch } from "../../kernels/weight_gradient.ts";
-import { LAYER_NORM_EPSILON, MLP_EXPANSION, type ModelConfig, ROTARY_BASE } from "./config.ts";
+import { LAYER_NORM_EPSILON, MLP_EXPANSION, type ModelConfig, ROTARY_BASE } from "./shape.ts";
 import { type Bank, matrixAsRead, tensorOf, transposedOf } from "./parameters.ts";
 
 /** Sizes of a batch. */

@@ -6,11 +6,11 @@
 
 import { relative, resolve } from "node:path";
 import * as v from "valibot";
-import { STAGES } from "../config.ts";
-import { readRunConfiguration, type RunConfiguration, stagesReached } from "../run/configuration.ts";
+import { STAGES } from "../settings/configuration.ts";
+import { readRunConfiguration, type RunConfiguration, stagesReached } from "../stages/configuration.ts";
 import { exists } from "../run/files.ts";
 import { type Manifest, readManifest } from "../run/manifest.ts";
-import { partsAlone } from "../run/parts_alone.ts";
+import { partsAlone } from "../stages/parts_alone.ts";
 import { conform } from "../run/schema.ts";
 import { printable } from "./html.ts";
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { readCost } from "../cost.ts";
+import { readCost } from "../cost/cost.ts";
 import { writeAtomic } from "../run/files.ts";
 import type * as Draw from "./draw.ts";
 import { type Drawn, FULL_WIDTH, HALF_WIDTH, page } from "./page.ts";

@@ -4,10 +4,10 @@
  * @module
  */
 
-import { type Configuration, FIELD_NAMES, FIELDS } from "../config.ts";
-import type { Cost } from "../cost.ts";
-import type { ModelConfig } from "../model/config.ts";
-import { paperTable, PRINTED_COMMUNICATION } from "../paper.ts";
+import { type Configuration, FIELD_NAMES, FIELDS } from "../settings/configuration.ts";
+import type { Cost } from "../cost/cost.ts";
+import type { ModelConfig } from "../model/shape.ts";
+import { paperTable, PRINTED_COMMUNICATION } from "../cost/paper.ts";
 import {
   type Content,
   type Html,
@@ -32,7 +32,7 @@ import {
 } from "./plots_evaluation.ts";
 import { heatPlot, roundPlots, sharePlot } from "./plots_routing.ts";
 import { trainingPlots } from "./plots_training.ts";
-import { onlyParts } from "../run/parts_alone.ts";
+import { onlyParts } from "../stages/parts_alone.ts";
 import { type Claims, commandOn, type RunRecord } from "./read.ts";
 
 /** A section of the page. */

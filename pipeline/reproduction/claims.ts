@@ -4,10 +4,10 @@
  * @module
  */
 
-import type { Cost } from "../cost.ts";
+import type { Cost } from "../cost/cost.ts";
 import type { Baseline, Evaluation } from "../evaluation/evaluation.ts";
-import { paperTable } from "../paper.ts";
-import type { PartitionSummary } from "../routing/summary.ts";
+import { paperTable } from "../cost/paper.ts";
+import type { PartitionSummary } from "../stages/summary.ts";
 
 /** A claim of the paper, and what a run shows. */
 export interface Claim {

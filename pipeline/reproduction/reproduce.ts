@@ -6,16 +6,16 @@
  */
 
 import { openGpu } from "../../kernels/gpu.ts";
-import { type Configuration, presetOf, type Sources } from "../config.ts";
-import { readCost } from "../cost.ts";
+import { type Configuration, presetOf, type Sources } from "../settings/configuration.ts";
+import { readCost } from "../cost/cost.ts";
 import type { Evaluation } from "../evaluation/evaluation.ts";
-import { evaluateRun } from "../evaluation/run.ts";
+import { evaluateRun } from "../stages/evaluate.ts";
 import { report } from "../report/report.ts";
-import { partition } from "../routing/partition.ts";
+import { partition } from "../stages/partition.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
-import { expertFolder } from "../routing/split.ts";
-import { trainDense, trainExpert, type TrainOptions, type TrainResult } from "../training/experts.ts";
-import { LossNotFiniteError, type StepMetrics } from "../training/train.ts";
+import { expertFolder } from "../partition/split.ts";
+import { trainDense, trainExpert, type TrainOptions, type TrainResult } from "../stages/train_models.ts";
+import { LossNotFiniteError, type StepMetrics } from "../training/loop.ts";
 import {
   type Claim,
   claimsMarkdown,

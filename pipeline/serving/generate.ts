@@ -9,11 +9,11 @@
 
 import { type Gpu, openGpu } from "../../kernels/gpu.ts";
 import type { Variants } from "../../kernels/variants.ts";
-import { checkSeed, uniform } from "../data/random.ts";
-import type { Tokenizer } from "../data/tokenizer.ts";
-import type { ModelConfig } from "../model/config.ts";
+import { checkSeed, uniform } from "../random.ts";
+import type { Tokenizer } from "../text/tokenizer.ts";
+import type { ModelConfig } from "../model/shape.ts";
 import type { Weights } from "../model/parameters.ts";
-import { createDecoder, type Decoder } from "./decoder.ts";
+import { createDecoder, type Decoder } from "../model/decoder.ts";
 import { openModel, openRun } from "./models.ts";
 import type { Route } from "./route.ts";
 import { checkSampling, sampleToken, type Sampling } from "./sampling.ts";

@@ -6,14 +6,14 @@
  */
 
 import type { Gpu } from "../../kernels/gpu.ts";
-import type { Configuration } from "../config.ts";
-import { loadTokenizer, type Tokenizer } from "../data/tokenizer.ts";
-import { type Checkpoint, loadCheckpoint, loadRouters, type Routers } from "../model/checkpoint.ts";
-import { expertFolder } from "../routing/split.ts";
-import { readRunConfiguration, routersAgain } from "../run/configuration.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
+import { type Checkpoint, loadCheckpoint, loadRouters, type Routers } from "../checkpoints/checkpoint.ts";
+import { expertFolder } from "../partition/split.ts";
+import { readRunConfiguration, routersAgain } from "../stages/configuration.ts";
 import { exists, shortHash } from "../run/files.ts";
 import { commandOf } from "../run/manifest.ts";
-import { partitionRemedy, partsAlone } from "../run/parts_alone.ts";
+import { partitionRemedy, partsAlone } from "../stages/parts_alone.ts";
 import { type Route, routeTokens } from "./route.ts";
 
 /** The model for a prompt. */

@@ -6,7 +6,7 @@
  */
 
 import type { Gpu } from "../../kernels/gpu.ts";
-import type { Routers } from "../model/checkpoint.ts";
+import type { Routers } from "../checkpoints/checkpoint.ts";
 import { createScorer } from "../model/scorer.ts";
 
 /** Where a text goes, and why. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Tokenizer } from "../data/tokenizer.ts";
+import type { Tokenizer } from "../text/tokenizer.ts";
 
 /** Decodes tokens one by one. */
 export interface Detokenizer {

@@ -18,7 +18,7 @@ import {
   type RecordBatch,
   toBatch,
   writeArrowFile,
-} from "../../pipeline/data/arrow.ts";
+} from "../../pipeline/rows/arrow.ts";
 import { benchFlags } from "./flags.ts";
 import { median, takeTurns } from "./turns.ts";
 

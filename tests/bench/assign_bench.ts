@@ -11,8 +11,8 @@
  * includes making the batches.
  */
 import process from "node:process";
-import { type RecordBatch, toBatch } from "../../pipeline/data/arrow.ts";
-import { assign, assignBalanced } from "../../pipeline/routing/assign.ts";
+import { type RecordBatch, toBatch } from "../../pipeline/rows/arrow.ts";
+import { assign, assignBalanced } from "../../pipeline/partition/assignment/assign.ts";
 import { benchFlags } from "./flags.ts";
 
 const EXPERTS = 32;

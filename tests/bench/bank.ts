@@ -7,7 +7,7 @@
 import type { Gpu } from "../../kernels/gpu.ts";
 import { initialWeights, type Weights } from "../../pipeline/model/parameters.ts";
 import { createScorer } from "../../pipeline/model/scorer.ts";
-import { createTrainer } from "../../pipeline/training/trainer.ts";
+import { createTrainer } from "../../pipeline/model/trainer.ts";
 import { RATE, SETTINGS, type Size, someBatch } from "./sizes.ts";
 import { columns, digits } from "./text.ts";
 import { type Clock, medianOf } from "./time.ts";

@@ -1,10 +1,10 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { type Dispatch, type Gpu, openGpu } from "../../kernels/gpu.ts";
 import { VARIANTS } from "../../kernels/variants.ts";
-import { trainingFlops } from "../../pipeline/cost.ts";
+import { trainingFlops } from "../../pipeline/cost/cost.ts";
 import { initialWeights } from "../../pipeline/model/parameters.ts";
 import { createScorer } from "../../pipeline/model/scorer.ts";
-import { createTrainer } from "../../pipeline/training/trainer.ts";
+import { createTrainer } from "../../pipeline/model/trainer.ts";
 import { task } from "../tasks/support.ts";
 import type { BenchResult } from "./bench.ts";
 import { isProduct, KERNELS, planKernel } from "./kernels.ts";

@@ -5,10 +5,10 @@
  */
 
 import type { Gpu } from "../../kernels/gpu.ts";
-import { forwardFlops, trainingFlops } from "../../pipeline/cost.ts";
+import { forwardFlops, trainingFlops } from "../../pipeline/cost/cost.ts";
 import { initialWeights } from "../../pipeline/model/parameters.ts";
 import { createScorer } from "../../pipeline/model/scorer.ts";
-import { createTrainer } from "../../pipeline/training/trainer.ts";
+import { createTrainer } from "../../pipeline/model/trainer.ts";
 import { ROUTER } from "./bank.ts";
 import { QUICK, RATE, SETTINGS, type Size, sizeText, someBatch } from "./sizes.ts";
 import { columns, digits } from "./text.ts";

@@ -24,7 +24,7 @@ import { matmul, matmulTransposed, type Matrix, padded, type Tail } from "../../
 import { headedSize, rotaryAngles, rotaryBackward, rotaryForward } from "../../kernels/rotary.ts";
 import { transpose } from "../../kernels/transpose.ts";
 import { weightGradient, weightGradientScratch } from "../../kernels/weight_gradient.ts";
-import { LAYER_NORM_EPSILON, MLP_EXPANSION, parameterCount } from "../../pipeline/model/config.ts";
+import { LAYER_NORM_EPSILON, MLP_EXPANSION, parameterCount } from "../../pipeline/model/shape.ts";
 import { logitsChunk } from "../../pipeline/model/transformer.ts";
 import { SETTINGS, type Size, someTokens } from "./sizes.ts";
 

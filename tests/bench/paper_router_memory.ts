@@ -8,10 +8,10 @@
 
 import process from "node:process";
 import { openGpu } from "../../kernels/gpu.ts";
-import { type ModelConfig, parameterCount } from "../../pipeline/model/config.ts";
+import { type ModelConfig, parameterCount } from "../../pipeline/model/shape.ts";
 import { initialWeights } from "../../pipeline/model/parameters.ts";
 import { createScorer } from "../../pipeline/model/scorer.ts";
-import { createTrainer } from "../../pipeline/training/trainer.ts";
+import { createTrainer } from "../../pipeline/model/trainer.ts";
 
 const CONFIG: ModelConfig = { vocabulary: 32_000, hidden: 96, layers: 12, heads: 12, context: 1024 };
 const PREFIX = 256;

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { ModelConfig } from "../../pipeline/model/config.ts";
+import type { ModelConfig } from "../../pipeline/model/shape.ts";
 import type { AdamwSettings } from "../../kernels/adamw.ts";
 
 /** Shape of a model and of its training batch. */

@@ -7,10 +7,10 @@
 import { type Gpu, openGpu } from "../../kernels/gpu.ts";
 import type { Dtype } from "../../kernels/storage.ts";
 import type { Variants } from "../../kernels/variants.ts";
-import { forwardFlops, trainingFlops } from "../../pipeline/cost.ts";
+import { forwardFlops, trainingFlops } from "../../pipeline/cost/cost.ts";
 import { initialWeights } from "../../pipeline/model/parameters.ts";
 import { createScorer } from "../../pipeline/model/scorer.ts";
-import { createTrainer, type Trainer } from "../../pipeline/training/trainer.ts";
+import { createTrainer, type Trainer } from "../../pipeline/model/trainer.ts";
 import { isProduct, KERNELS } from "./kernels.ts";
 import { SPEED, type Speed, speedCells, speedOf } from "./measure_kernels.ts";
 import type { Roof } from "./roof.ts";

@@ -11,10 +11,10 @@
  */
 
 import { type Encoding, Tokenizer as Library } from "tokenizers";
-import { defaultCorpus } from "../../pipeline/data/corpus.ts";
-import type { Document } from "../../pipeline/data/readers.ts";
-import { tokenizeDocuments } from "../../pipeline/data/tokenize.ts";
-import { loadTokenizer, trainTokenizer } from "../../pipeline/data/tokenizer.ts";
+import { defaultCorpus } from "../../pipeline/text/corpora/corpus.ts";
+import type { Document } from "../../pipeline/text/readers.ts";
+import { tokenizeDocuments } from "../../pipeline/text/tokenize.ts";
+import { loadTokenizer, trainTokenizer } from "../../pipeline/text/tokenizer.ts";
 import { benchFlags } from "./flags.ts";
 import { median, takeTurns } from "./turns.ts";
 

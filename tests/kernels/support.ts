@@ -8,7 +8,7 @@ import { type Dispatch, type Gpu, type GpuBuffer, openGpu } from "../../kernels/
 import { type Matrix, padded } from "../../kernels/matmul.ts";
 import { bytesOf, type Dtype, fromBf16, toBf16 } from "../../kernels/storage.ts";
 import { FORMS, type Variants } from "../../kernels/variants.ts";
-import { normals, uniform } from "../../pipeline/data/random.ts";
+import { normals, uniform } from "../../pipeline/random.ts";
 
 /** The device of this test file. */
 export const gpu = await openGpu();

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
-import { FIELDS, fieldsOf, OPTIONS } from "../../pipeline/config.ts";
+import { FIELDS, fieldsOf, OPTIONS } from "../../pipeline/settings/configuration.ts";
 import { inFolder, ROOT, SMALL, smallCorpus, task, taskCommand } from "./support.ts";
 
 const CONFIG = JSON.parse(Deno.readTextFileSync(`${ROOT}deno.json`));

@@ -3,7 +3,7 @@
 import { openGpu } from "../../../kernels/gpu.ts";
 import { initialWeights } from "../../../pipeline/model/parameters.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";
-import { createTrainer } from "../../../pipeline/training/trainer.ts";
+import { createTrainer } from "../../../pipeline/model/trainer.ts";
 import { measureBank } from "../bank.ts";
 import { batchOf, RATE, SCORE_BATCH, scoreTokens, serve, SETTINGS } from "./task.ts";
 

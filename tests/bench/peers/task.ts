@@ -1,9 +1,9 @@
 /** What every library of the comparison is given: sizes, initial weights, tokens and settings, and how it is asked. */
 
-import { type ParameterSpec, parameterSpecs, ROTARY_BASE } from "../../../pipeline/model/config.ts";
+import { type ParameterSpec, parameterSpecs, ROTARY_BASE } from "../../../pipeline/model/shape.ts";
 import { shiftTargets } from "../../../pipeline/model/batch.ts";
 import { initialWeights } from "../../../pipeline/model/parameters.ts";
-import { uniform } from "../../../pipeline/data/random.ts";
+import { uniform } from "../../../pipeline/random.ts";
 import type { BankOptions, BankTimes } from "../bank.ts";
 import { MODELS, QUICK, type Size } from "../sizes.ts";
 

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { type RecordBatch, toBatch } from "../../../pipeline/data/arrow.ts";
+import { type RecordBatch, toBatch } from "../../../pipeline/rows/arrow.ts";
 import { blocks, rowsPerPass } from "../../../pipeline/evaluation/rows.ts";
 import { gpu } from "../../kernels/support.ts";
 import { anyRows, batchesOf, LINEAGE, MODEL, S } from "./support.ts";

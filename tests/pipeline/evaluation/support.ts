@@ -1,11 +1,11 @@
 /** Held-out rows, models and plain recomputations for the tests of evaluation. */
 
-import { type Columns, type Lineage, type RecordBatch, toBatch } from "../../../pipeline/data/arrow.ts";
-import { sliceColumns } from "../../../pipeline/data/columns.ts";
-import { randomBits } from "../../../pipeline/data/random.ts";
+import { type Columns, type Lineage, type RecordBatch, toBatch } from "../../../pipeline/rows/arrow.ts";
+import { sliceColumns } from "../../../pipeline/rows/columns.ts";
+import { randomBits } from "../../../pipeline/random.ts";
 import type { ModelLoader } from "../../../pipeline/evaluation/evaluate.ts";
-import type { CheckpointNotes, Routers } from "../../../pipeline/model/checkpoint.ts";
-import type { ModelConfig } from "../../../pipeline/model/config.ts";
+import type { CheckpointNotes, Routers } from "../../../pipeline/checkpoints/checkpoint.ts";
+import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { randomIntegers } from "../../kernels/support.ts";
 import { anyWeights } from "../model/support.ts";
 

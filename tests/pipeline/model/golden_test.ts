@@ -2,12 +2,12 @@ import { assert, assertEquals } from "@std/assert";
 import { type Gpu, openGpu } from "../../../kernels/gpu.ts";
 import type { Dtype } from "../../../kernels/storage.ts";
 import { VARIANTS } from "../../../kernels/variants.ts";
-import type { ModelConfig } from "../../../pipeline/model/config.ts";
+import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import type { Weights } from "../../../pipeline/model/parameters.ts";
-import { decodeSafetensors } from "../../../pipeline/model/safetensors.ts";
+import { decodeSafetensors } from "../../../pipeline/checkpoints/safetensors.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";
-import { trainModel } from "../../../pipeline/training/train.ts";
-import { createTrainer } from "../../../pipeline/training/trainer.ts";
+import { trainModel } from "../../../pipeline/training/loop.ts";
+import { createTrainer } from "../../../pipeline/model/trainer.ts";
 
 /**
  * How far results may be from the golden values, which come from an independent float64 implementation

@@ -3,7 +3,7 @@
  * the kernels or with their references. One sequence at a time, no bank, no padding.
  */
 
-import type { ModelConfig } from "../../../pipeline/model/config.ts";
+import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 
 /** Tensors by name, each `[out, in]` or `[columns]`. */
 export type ReferenceWeights = ReadonlyMap<string, ArrayLike<number>>;

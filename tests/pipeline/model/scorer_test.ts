@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import type { Variants } from "../../../kernels/variants.ts";
-import type { ModelConfig } from "../../../pipeline/model/config.ts";
+import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";
 import { assertClose, assertSameBits, gpu, randomIntegers } from "../../kernels/support.ts";
 import { sequenceNll } from "./reference.ts";

@@ -2,7 +2,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import type { HostBatch } from "../../../pipeline/model/batch.ts";
-import { type ModelConfig, parameterSpecs } from "../../../pipeline/model/config.ts";
+import { type ModelConfig, parameterSpecs } from "../../../pipeline/model/shape.ts";
 import type { Weights } from "../../../pipeline/model/parameters.ts";
 import { assertSameBits, random, randomIntegers } from "../../kernels/support.ts";
 

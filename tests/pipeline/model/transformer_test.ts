@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { tokenOrder } from "../../../kernels/embedding.ts";
 import { padded } from "../../../kernels/matmul.ts";
 import { shiftTargets } from "../../../pipeline/model/batch.ts";
-import type { ModelConfig } from "../../../pipeline/model/config.ts";
+import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { createBank, readTensors } from "../../../pipeline/model/parameters.ts";
 import {
   createActivations,

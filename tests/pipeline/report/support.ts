@@ -6,7 +6,7 @@
 
 import type { Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
 import type { Claims } from "../../../pipeline/report/read.ts";
-import { defaultConfiguration } from "../../../pipeline/config.ts";
+import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 
 /** Describes a run. */
 export interface RunShape {

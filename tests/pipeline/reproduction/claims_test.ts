@@ -1,9 +1,9 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { costOf } from "../../../pipeline/cost.ts";
-import { resolveConfiguration } from "../../../pipeline/config.ts";
+import { costOf } from "../../../pipeline/cost/cost.ts";
+import { resolveConfiguration } from "../../../pipeline/settings/configuration.ts";
 import type { Baseline, Evaluation, Gain } from "../../../pipeline/evaluation/evaluation.ts";
 import { type Claim, claimsMarkdown, claimsOf, crossingOf } from "../../../pipeline/reproduction/claims.ts";
-import type { PartitionSummary } from "../../../pipeline/routing/summary.ts";
+import type { PartitionSummary } from "../../../pipeline/stages/summary.ts";
 
 const score = (perplexity: number) => ({
   nllPerToken: Math.log(perplexity),

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
-import type { Routers } from "../../../pipeline/model/checkpoint.ts";
+import type { Routers } from "../../../pipeline/checkpoints/checkpoint.ts";
 import { bestExpert, routeTokens } from "../../../pipeline/serving/route.ts";
 import { assertClose, gpu, randomIntegers } from "../../kernels/support.ts";
 import { sequenceNll } from "../model/reference.ts";

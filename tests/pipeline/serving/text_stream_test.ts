@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { loadTokenizer, type Tokenizer } from "../../../pipeline/data/tokenizer.ts";
+import { loadTokenizer, type Tokenizer } from "../../../pipeline/text/tokenizer.ts";
 import { createDetokenizer, createStopFilter } from "../../../pipeline/serving/text_stream.ts";
 import { byteTokenizer } from "./support.ts";
 

@@ -1,0 +1,452 @@
+/**
+ * Checkpoints: Hugging Face folders of a `GPTNeoXForCausalLM` (`config.json`, `model.safetensors`), so that other
+ * tools load what is trained here, and the other way round.
+ *
+ * @module
+ */
+
+import { basename, dirname } from "node:path";
+import * as v from "valibot";
+import {
+  byNumber,
+  exists,
+  type FileRecord,
+  hashFile,
+  isFolder,
+  jsonText,
+  sha256,
+  writeAtomic,
+} from "../run/files.ts";
+import { commandOf } from "../run/manifest.ts";
+import { conform } from "../run/schema.ts";
+import {
+  LAYER_NORM_EPSILON,
+  MLP_EXPANSION,
+  type ModelConfig,
+  parameterSpecs,
+  ROTARY_BASE,
+  validateModelConfig,
+} from "../model/shape.ts";
+import type { Weights } from "../model/parameters.ts";
+import { decodeSafetensors, encodeSafetensors, type SafetensorsDtype } from "./safetensors.ts";
+
+/** What a checkpoint says about itself beyond its shape; kept under `smalltalk` in `config.json`. */
+export interface CheckpointNotes {
+  /** SHA-256 of the tokenizer whose ids the model reads. */
+  tokenizer?: string;
+  /** Tokens of the routing prefix M, for routers. */
+  prefix?: number;
+  /** Id of the end-of-document token. */
+  eos?: number;
+  /** Hash of the part that an expert was trained on. */
+  partition?: string;
+}
+
+/** A model read from a folder. */
+export interface Checkpoint {
+  /** Its shape. */
+  config: ModelConfig;
+  /** Its weights by Hugging Face name. */
+  weights: Weights;
+  /** What the writer noted. */
+  notes: CheckpointNotes;
+  /** SHA-256 of `model.safetensors`. */
+  sha256: string;
+}
+
+/** E routers of one shape. */
+export interface Routers {
+  /** Their shape. */
+  config: ModelConfig;
+  /** Their weights, router 0 first. */
+  models: Weights[];
+  /** What the writer noted about them. */
+  notes: CheckpointNotes;
+  /** SHA-256 over the weights of all, the identity of the set. */
+  sha256: string;
+}
+
+/**
+ * What our architecture means in a Hugging Face configuration, with the values that a missing field stands for.
+ * Newer files put the rotary settings into `rope_parameters`.
+ */
+const ARCHITECTURE: [name: string, value: unknown, absent: unknown][] = [
+  ["model_type", "gpt_neox", undefined],
+  ["use_parallel_residual", false, true],
+  ["rotary_pct", 1, 0.25],
+  ["rotary_emb_base", ROTARY_BASE, 10_000],
+  ["tie_word_embeddings", true, false],
+  ["attention_bias", true, true],
+  ["layer_norm_eps", LAYER_NORM_EPSILON, 1e-5],
+];
+const ACTIVATIONS = ["gelu_pytorch_tanh", "gelu_new", "gelu_fast"]; // one function under three names
+
+/** Returns the Hugging Face configuration of a model. */
+export function huggingFaceConfig(
+  config: ModelConfig,
+  notes: CheckpointNotes = {},
+  dtype = "float32",
+): object {
+  return {
+    architectures: ["GPTNeoXForCausalLM"],
+    attention_bias: true,
+    attention_dropout: 0,
+    bos_token_id: notes.eos ?? 0,
+    eos_token_id: notes.eos ?? 0,
+    hidden_act: ACTIVATIONS[0],
+    hidden_dropout: 0,
+    hidden_size: config.hidden,
+    initializer_range: 0.02,
+    intermediate_size: MLP_EXPANSION * config.hidden,
+    layer_norm_eps: LAYER_NORM_EPSILON,
+    max_position_embeddings: config.context,
+    model_type: "gpt_neox",
+    num_attention_heads: config.heads,
+    num_hidden_layers: config.layers,
+    rotary_emb_base: ROTARY_BASE,
+    rotary_pct: 1,
+    smalltalk: notes,
+    tie_word_embeddings: true,
+    torch_dtype: dtype,
+    use_cache: true,
+    use_parallel_residual: false,
+    vocab_size: config.vocabulary,
+  };
+}
+
+/** Writes `config.json` and `model.safetensors` into `folder`, each whole or not at all; returns the weights' SHA-256. */
+export async function saveCheckpoint(
+  folder: string,
+  config: ModelConfig,
+  weights: Weights,
+  notes: CheckpointNotes = {},
+  dtype: SafetensorsDtype = "F32",
+): Promise<string> {
+  const tensors = new Map(
+    parameterSpecs(config).map((
+      { name, shape },
+    ) => [name, { shape: [...shape], values: weights.get(name)! }]),
+  );
+  const dtypeName = { F32: "float32", F16: "float16", BF16: "bfloat16" }[dtype];
+  await writeAtomic(`${folder}/config.json`, jsonText(huggingFaceConfig(config, notes, dtypeName)));
+  return (await writeAtomic(`${folder}/model.safetensors`, encodeSafetensors(tensors, { dtype }))).sha256;
+}
+
+/** Reads what a checkpoint folder says of its model, without the weights; throws as {@link loadCheckpoint} does. */
+export async function loadCheckpointConfig(folder: string): Promise<Pick<Checkpoint, "config" | "notes">> {
+  const configPath = `${folder}/config.json`;
+  const bytes = await readInput(folder, "config.json");
+  const fields = await orDamaged(folder, () => parseConfig(bytes, configPath));
+  if (fields.model_type === undefined && fields.configuration !== undefined) {
+    const named = await modelIn(folder, `name a model in it, such as ${folder}/dense, once it is trained`);
+    throw new RangeError(
+      `Cannot load a checkpoint from "${folder}" as it must be the folder of a model: it is a run folder; ${named}, ` +
+        "or use the whole run with --run",
+    );
+  }
+  const rope = (fields.rope_parameters ?? fields.rope_scaling ?? {}) as Record<string, unknown>;
+  const merged: Record<string, unknown> = {
+    ...fields,
+    rotary_pct: fields.rotary_pct ?? rope.partial_rotary_factor,
+    rotary_emb_base: fields.rotary_emb_base ?? rope.rope_theta,
+  };
+  for (const [name, value, absent] of ARCHITECTURE) {
+    const actual = merged[name] ?? absent;
+    if (actual !== value) refuse(configPath, name, actual, JSON.stringify(value));
+  }
+  const activation = merged.hidden_act ?? "gelu";
+  if (!ACTIVATIONS.includes(activation as string)) {
+    refuse(configPath, "hidden_act", activation, ACTIVATIONS.join(" or "));
+  }
+  const ropeType = rope.rope_type ?? rope.type ?? "default";
+  if (ropeType !== "default") refuse(configPath, "rope_type", ropeType, '"default"');
+  const size = (name: string): number => {
+    const value = fields[name];
+    if (typeof value !== "number") refuse(configPath, name, value, "a number");
+    return value as number;
+  };
+  const config: ModelConfig = {
+    vocabulary: size("vocab_size"),
+    hidden: size("hidden_size"),
+    layers: size("num_hidden_layers"),
+    heads: size("num_attention_heads"),
+    context: size("max_position_embeddings"),
+  };
+  validateModelConfig(config, `the model of "${configPath}"`);
+  const inner = MLP_EXPANSION * config.hidden;
+  if ((fields.intermediate_size ?? inner) !== inner) {
+    refuse(configPath, "intermediate_size", fields.intermediate_size, `${inner} (4 × hidden_size)`);
+  }
+  const notes = await orDamaged(folder, () => checkNotes(fields.smalltalk ?? {}, config, configPath));
+  return { config, notes };
+}
+
+/** Checks what a checkpoint notes about itself. */
+function checkNotes(notes: unknown, { vocabulary }: ModelConfig, path: string): CheckpointNotes {
+  const whole = (least: number, most: number) =>
+    v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(least), v.maxValue(most)));
+  const schema = v.looseObject({
+    tokenizer: v.optional(v.string()),
+    partition: v.optional(v.string()),
+    prefix: whole(1, Number.MAX_SAFE_INTEGER),
+    eos: whole(0, vocabulary - 1),
+  });
+  try {
+    return conform(schema, notes);
+  } catch (error) {
+    throw new SyntaxError(
+      `Cannot read "${path}" as its notes must be possible: smalltalk.${(error as Error).message}`,
+    );
+  }
+}
+
+/** What {@link saveModelFolder} takes. */
+export interface ModelFolderOptions {
+  /** What the checkpoint notes about itself; `eos` is needed. */
+  notes: CheckpointNotes & { eos: number };
+  /** The `tokenizer.json` that goes with the model. */
+  tokenizer: string;
+  /** Numbers that the weights are written in. */
+  dtype?: SafetensorsDtype;
+}
+
+/**
+ * Writes a complete Hugging Face folder: the checkpoint, the tokenizer and what generation needs to know. Returns the size and
+ * SHA-256 of every file by name. Throws a `RangeError` where the tokenizer has no token of the id `eos`.
+ */
+export async function saveModelFolder(
+  folder: string,
+  config: ModelConfig,
+  weights: Weights,
+  { notes, tokenizer, dtype }: ModelFolderOptions,
+): Promise<Record<string, FileRecord>> {
+  const text = await Deno.readTextFile(tokenizer);
+  const eos = tokenText(text, notes.eos, tokenizer);
+  await saveCheckpoint(folder, config, weights, notes, dtype);
+  await writeAtomic(`${folder}/tokenizer.json`, text);
+  const tokenizerConfig = {
+    bos_token: eos,
+    clean_up_tokenization_spaces: false,
+    eos_token: eos,
+    model_max_length: config.context,
+    pad_token: eos,
+    tokenizer_class: "PreTrainedTokenizerFast",
+  };
+  await writeAtomic(`${folder}/tokenizer_config.json`, jsonText(tokenizerConfig));
+  const generation = { bos_token_id: notes.eos, eos_token_id: notes.eos, pad_token_id: notes.eos };
+  await writeAtomic(
+    `${folder}/generation_config.json`,
+    jsonText({ _from_model_config: true, ...generation }),
+  );
+  const records: Record<string, FileRecord> = {};
+  for (const name of MODEL_FILES) records[name] = await hashFile(`${folder}/${name}`);
+  return records;
+}
+
+const MODEL_FILES = [
+  "config.json",
+  "model.safetensors",
+  "tokenizer.json",
+  "tokenizer_config.json",
+  "generation_config.json",
+];
+
+/** Finds the text of a token in a `tokenizer.json`. */
+function tokenText(json: string, id: number, path: string): string {
+  const { added_tokens = [], model = {} } = JSON.parse(json) as {
+    added_tokens?: { id: number; content: string }[];
+    model?: { vocab?: Record<string, number> | [string, number][] };
+  };
+  const added = added_tokens.find((token) => token.id === id)?.content;
+  if (added !== undefined) return added;
+  const { vocab = {} } = model;
+  const text = Array.isArray(vocab)
+    ? vocab[id]?.[0] // Unigram: entries by id
+    : Object.keys(vocab).find((token) => vocab[token] === id);
+  if (text !== undefined) return text;
+  throw new RangeError(
+    `Cannot write the model's folder as its tokenizer must hold the end-of-document token: "${path}" has no token of id ${id}`,
+  );
+}
+
+/**
+ * Reads a checkpoint folder of this architecture, whoever wrote it.
+ *
+ * Throws `RangeError` where the folder is missing, is no model's, or the shape is not supported, by the field's name, and
+ * `SyntaxError` where a file is truncated or corrupt; both say how to name or make the model.
+ */
+export async function loadCheckpoint(folder: string): Promise<Checkpoint> {
+  const { config, notes } = await loadCheckpointConfig(folder);
+  const path = `${folder}/model.safetensors`;
+  const file = await readInput(folder, "model.safetensors");
+  const tensors = await orDamaged(folder, () => decodeSafetensors(file, path));
+  const weights: Weights = new Map();
+  for (const { name, shape } of parameterSpecs(config)) {
+    const tensor = tensors.get(name);
+    if (!tensor) throw new SyntaxError(`Cannot load "${path}" as it must hold tensor "${name}"`);
+    if (tensor.shape.join() !== shape.join()) {
+      throw new RangeError(
+        `Cannot load "${path}" as tensor "${name}" must have shape [${shape}]: its shape is [${tensor.shape}]`,
+      );
+    }
+    weights.set(name, tensor.values);
+  }
+  const head = tensors.get("embed_out.weight");
+  const embedding = weights.get("gpt_neox.embed_in.weight")!;
+  if (head && !head.values.every((value, i) => value === embedding[i])) {
+    throw new RangeError(
+      `Cannot load "${path}" as the output head must be tied to the embedding: tensor "embed_out.weight" differs`,
+    );
+  }
+  return { config, weights, notes, sha256: sha256(file) };
+}
+
+/**
+ * Reads `router-00`, `router-01`, … of a folder: E routers of one shape.
+ *
+ * Throws `RangeError` where there is none or their shapes differ; see {@link loadCheckpoint} for the rest.
+ */
+export async function loadRouters(folder: string): Promise<Routers> {
+  const names: string[] = [];
+  try {
+    for await (const entry of Deno.readDir(folder)) {
+      if (entry.isDirectory && /^router-\d+$/.test(entry.name)) names.push(entry.name);
+    }
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) throw error;
+    throw new RangeError(
+      `Cannot load routers as "${folder}" must be a folder: ${
+        await exists(folder)
+          ? "it is a file; name the folder that holds router-00"
+          : "it is not there; run train-routers first"
+      }`,
+    );
+  }
+  names.sort(byNumber);
+  if (names.length === 0) {
+    throw new RangeError(
+      `Cannot load routers as "${folder}" must hold router-00, router-01, …: it holds none; ${
+        await exists(`${folder}/routers/router-00`)
+          ? `name ${folder}/routers`
+          : "name the routers/ of a run that deno task partition made"
+      }`,
+    );
+  }
+  const routers: Checkpoint[] = [];
+  for (const [i, name] of names.entries()) {
+    if (name !== routerFolder(i)) {
+      throw new RangeError(
+        `Cannot load routers as "${folder}" must hold ${routerFolder(i)}: the next folder is ${name}`,
+      );
+    }
+    routers.push(await loadCheckpoint(`${folder}/${name}`));
+  }
+  const [{ config, notes }] = routers;
+  for (const [i, router] of routers.entries()) {
+    if (JSON.stringify([router.config, router.notes]) !== JSON.stringify([config, notes])) {
+      throw new RangeError(
+        `Cannot load routers as all must have one shape and tokenizer: "${folder}/${
+          routerFolder(i)
+        }" differs from router-00`,
+      );
+    }
+  }
+  return {
+    config,
+    models: routers.map(({ weights }) => weights),
+    notes,
+    sha256: routersHash(routers.map((r) => r.sha256)),
+  };
+}
+
+/** Returns the name of router `index`'s folder, for instance `router-03`. */
+export function routerFolder(index: number): string {
+  return `router-${String(index).padStart(2, "0")}`;
+}
+
+/** Returns the identity of a router set from the SHA-256 of every router's weights. */
+export function routersHash(hashes: readonly string[]): string {
+  return sha256(hashes.join("\n"));
+}
+
+/** Returns the SHA-256 of the weights of the first `count` routers in a folder, of those that are there. */
+export async function hashRouters(folder: string, count: number): Promise<string[]> {
+  const hashes: string[] = [];
+  for (let router = 0; router < count; router++) {
+    const path = `${folder}/${routerFolder(router)}/model.safetensors`;
+    if (await exists(path)) hashes.push((await hashFile(path)).sha256);
+  }
+  return hashes;
+}
+
+async function readInput(folder: string, name: string): Promise<Uint8Array> {
+  const path = `${folder}/${name}`;
+  try {
+    return await Deno.readFile(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) throw error;
+    const command = await makerOf(folder);
+    const isFile = await exists(folder) && !await isFolder(folder);
+    throw new RangeError(
+      `Cannot load a checkpoint as "${path}" must be there: ${
+        isFile ? `"${folder}" is a file` : "no such file"
+      }; ${command ? `run ${command} first` : await modelIn(folder)}`,
+    );
+  }
+}
+
+/** Gives what `read` gives, and says how the model in `folder` is made again where its file is damaged. */
+async function orDamaged<T>(folder: string, read: () => T): Promise<T> {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    const command = await makerOf(folder);
+    const again = command ? `remove it and run ${command}, or copy it again` : "copy it again";
+    throw new SyntaxError(`${error.message}; ${again}`, { cause: error });
+  }
+}
+
+/** Gives the command that makes the model of a folder, where its place says that it is one of a run. */
+async function makerOf(folder: string): Promise<string | undefined> {
+  const [name, above] = [basename(folder), dirname(folder)];
+  const kind = basename(above);
+  const run = kind === "experts" || kind === "routers" ? dirname(above) : above;
+  if (!await exists(`${run}/config.json`)) return undefined;
+  if (kind === "routers" && /^router-\d+$/.test(name)) return `deno task partition --run ${run}`;
+  return commandOf(run, `train-${name}`);
+}
+
+/** Says which folder to name instead of one that is no model's, as the end of a message. */
+async function modelIn(
+  folder: string,
+  otherwise = "name a folder that holds config.json and model.safetensors",
+): Promise<string> {
+  for (const name of ["dense", "dense-steps", "experts/expert-00", "expert-00", "router-00"]) {
+    if (await exists(`${folder}/${name}/model.safetensors`)) {
+      return `name a model in it, such as ${folder}/${name}`;
+    }
+  }
+  return otherwise;
+}
+
+function parseConfig(bytes: Uint8Array, path: string): Record<string, unknown> {
+  try {
+    const value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    if (value === null || typeof value !== "object" || Array.isArray(value)) {
+      throw new Error("it is not an object");
+    }
+    return value;
+  } catch (error) {
+    const reason = (error as Error).message.replace(/[\s\p{Cc}]+/gu, " "); // excerpts hold the file's line breaks
+    throw new SyntaxError(`Cannot read "${path}" as it must be a JSON object: ${reason}`);
+  }
+}
+
+function refuse(path: string, name: string, actual: unknown, wanted: string): never {
+  throw new RangeError(
+    `Cannot load "${path}" as ${name} must be ${wanted} in this architecture: it is ${
+      JSON.stringify(actual)
+    }`,
+  );
+}

@@ -1,0 +1,369 @@
+/**
+ * Counts what models and the whole method cost (SmallTalk LM, its cost model): FLOPs, parameters, memory, bytes exchanged
+ * and time.
+ *
+ * @module
+ */
+
+import type { Dtype } from "../../kernels/storage.ts";
+import { type Configuration, resolveConfiguration, type Sources } from "../settings/configuration.ts";
+import { type InferenceMemory, inferenceMemory, type TrainingMemory, trainingMemory } from "./memory.ts";
+import { type ModelConfig, parameterCount } from "../model/shape.ts";
+import { readRunConfiguration } from "../stages/configuration.ts";
+import { readManifest } from "../run/manifest.ts";
+
+/** Counts the FLOPs of one forward pass over `sequences` of `length` tokens each. */
+export function forwardFlops(model: ModelConfig, sequences: number, length: number): number {
+  const { vocabulary, hidden } = model;
+  const tokens = sequences * length;
+  return tokens * hidden + layersFlops(model, sequences, length) + 2 * tokens * hidden * vocabulary +
+    3 * tokens * vocabulary;
+}
+
+/** The part of a forward pass that recomputation repeats. */
+function layersFlops({ hidden, layers }: ModelConfig, sequences: number, length: number): number {
+  const tokens = sequences * length;
+  const inner = 4 * hidden;
+  return layers * (8 * tokens * hidden ** 2 + 4 * tokens * length * hidden + 4 * tokens * hidden * inner);
+}
+
+/** Counts the FLOPs of one training step: forward, and twice that backward. */
+export function trainingFlops(model: ModelConfig, sequences: number, length: number): number {
+  return 3 * forwardFlops(model, sequences, length);
+}
+
+/** What the FLOPs of a mixture depend on. Symbols in brackets are those of the paper. */
+export interface MixtureShape {
+  /** Experts, and as many routers `[E]`. */
+  experts: number;
+  /** Shape of an expert. */
+  expert: ModelConfig;
+  /** Shape of a router. */
+  router: ModelConfig;
+  /** Tokens of a sequence `[S]`. */
+  length: number;
+  /** Tokens of the routing prefix `[M]`. */
+  prefix: number;
+  /** Training steps of an expert. */
+  steps: number;
+  /** Sequences in an expert's batch `[B]`. */
+  batch: number;
+  /** Training steps of a router. */
+  routerSteps: number;
+  /** Sequences in a router's batch `[B_r]`. */
+  routerBatch: number;
+  /** Tokens of a router's training sequence: M as it runs, S as the paper counts. */
+  routerLength: number;
+  /** Sequences that every router scores while routers train. */
+  roundsScored: number;
+  /** Sequences that every router scores to shard the corpus for the experts. */
+  corpusScored: number;
+}
+
+/** FLOPs of a mixture and of the dense model that sees as many tokens. */
+export interface MixtureFlops {
+  /** Training of all experts. */
+  experts: number;
+  /** Training of all routers. */
+  trainRouters: number;
+  /** Scoring for the routers' rounds. */
+  shardForRouters: number;
+  /** Scoring of the corpus, to shard it for the experts. */
+  shardForExperts: number;
+  /** What the mixture costs beyond its experts: the three before. */
+  overhead: number;
+  /** Experts and overhead. */
+  total: number;
+  /** Training of the dense baseline: the expert's model on the tokens of all experts. */
+  dense: number;
+  /** One sequence through one expert, which is what the dense model takes. */
+  inference: number;
+  /** The prefix of one sequence through all routers. */
+  inferenceOverhead: number;
+}
+
+/** Counts the FLOPs of a mixture: the paper's equations of section "Computational cost". */
+export function mixtureFlops(m: MixtureShape): MixtureFlops {
+  const scoring = forwardFlops(m.router, 1, m.prefix) * m.experts;
+  const experts = m.steps * trainingFlops(m.expert, m.batch, m.length) * m.experts;
+  const trainRouters = m.routerSteps * trainingFlops(m.router, m.routerBatch, m.routerLength) * m.experts;
+  const shardForRouters = m.roundsScored * scoring;
+  const shardForExperts = m.corpusScored * scoring;
+  const overhead = trainRouters + shardForRouters + shardForExperts;
+  return {
+    experts,
+    trainRouters,
+    shardForRouters,
+    shardForExperts,
+    overhead,
+    total: experts + overhead,
+    dense: m.steps * trainingFlops(m.expert, m.batch * m.experts, m.length),
+    inference: forwardFlops(m.expert, 1, m.length),
+    inferenceOverhead: scoring,
+  };
+}
+
+const SCORE_BYTES = 2; // an f16 per sequence
+const WEIGHT_BYTES = 4; // an f32 per weight
+const BOTH_WAYS = 2; // sent and received
+
+/** Counts the exchanges of scores: one after every `tokensBetween` training tokens of a router. */
+export function scoreExchanges(
+  { steps, batch, length, tokensBetween }: {
+    steps: number;
+    batch: number;
+    length: number;
+    tokensBetween: number;
+  },
+): number {
+  return Math.ceil(steps * length * batch / tokensBetween);
+}
+
+/** Counts the bytes that a router sends and receives in one exchange of scores of `sequences`. */
+export function exchangeBytes(sequences: number): number {
+  return BOTH_WAYS * SCORE_BYTES * sequences;
+}
+
+/** Counts the bytes that a node sends and receives per step of data-parallel training: all gradients, f32. */
+export function denseStepBytes(parameters: number): number {
+  return BOTH_WAYS * WEIGHT_BYTES * parameters;
+}
+
+/** Bytes exchanged in the whole of training. */
+export interface Communication {
+  /** Exchanges of scores while routers train: one a round. */
+  exchanges: number;
+  /** Bytes per router and exchange. */
+  bytesPerExchange: number;
+  /** Bytes per router for the scores of the corpus, by which it is sharded for the experts. */
+  corpusBytes: number;
+  /** Bytes per node of the mixture, all training. */
+  bytesPerNode: number;
+  /** Bytes per node and step of data-parallel training of the dense model on as many nodes. */
+  denseBytesPerStep: number;
+  /** Bytes per node of the dense model, all training. */
+  denseBytesPerNode: number;
+}
+
+const LONGEST_PASS = 512; // tokens of a prompt that a decoder reads at once, unless told
+
+/** Seconds on a device; nothing is taken to overlap. */
+export interface CostTimes {
+  /** Training of one expert. */
+  oneExpert: number;
+  /** Training of all experts, one after another. */
+  allExperts: number;
+  /** Router training with its scoring. */
+  routers: number;
+  /** Scoring of the corpus. */
+  sharding: number;
+  /** Training of the dense model. */
+  dense: number;
+  /** A prompt of S tokens: all routers on its prefix, one expert on all of it. */
+  prompt: number;
+  /** The same prompt through the dense model. */
+  densePrompt: number;
+}
+
+/** Everything that a configuration costs. */
+export interface Cost {
+  /** What was counted. */
+  mixture: MixtureShape;
+  /** Sequences of the tokenized corpus, where it is known. */
+  corpus?: CostCorpus;
+  /** Weights of one router, of one expert, and of all of both. */
+  parameters: { router: number; expert: number; total: number };
+  /** FLOPs; `recomputed` is what the experts' recomputed activations add. */
+  flops: MixtureFlops & { recomputed: number };
+  /** Bytes exchanged. */
+  communication: Communication;
+  /** Device memory, in bytes, each on a device of its own. */
+  memory: {
+    /** Training of one expert. */
+    expert: TrainingMemory;
+    /** Training of all routers side by side on one device, as `train-routers` does. */
+    routers: TrainingMemory;
+    /** Training of the dense model with E times the batch, on one device. */
+    dense: TrainingMemory;
+    /** Generation with one expert, up to S tokens. */
+    inference: InferenceMemory;
+    /** All routers on the prefix of one prompt. */
+    routing: InferenceMemory;
+  };
+  /** Seconds on the given device. */
+  seconds: CostTimes;
+  /** The device that `seconds` is of. */
+  device: CostDevice;
+  /** What experts and the dense model train in: `f32` or `bf16`. */
+  dtype: string;
+}
+
+/** A device, for estimates of time. */
+export interface CostDevice {
+  /** FLOP/s at its peak. */
+  flops: number;
+  /** Share of the peak that is reached, 0 to 1. */
+  utilisation: number;
+}
+
+/** Sequences of a tokenized corpus. */
+export interface CostCorpus {
+  /** For training. */
+  train: number;
+  /** Held out. */
+  test: number;
+}
+
+/** What {@link costOf} takes besides a configuration. */
+export interface CostOptions extends CostDevice {
+  /** Sequences of the tokenized corpus; without it every step of an expert is taken to bring new ones. */
+  corpus?: CostCorpus;
+  /** Whether the experts' activations are computed again in the backward pass. */
+  recompute?: boolean;
+}
+
+/** Counts what a configuration costs, as it runs. Throws `RangeError` on values that do not go together. */
+export function costOf(c: Configuration, options: CostOptions): Cost {
+  const { corpus, recompute = false, flops: peak, utilisation } = options;
+  const { router, expert } = modelsOf(c);
+  const { prefix } = c;
+  const steps = stepsOf(c, corpus);
+  const trainsRouters = c.routers === "";
+  const routerLength = Math.max(0, ...c.prefixLengths) || prefix;
+  const mixture: MixtureShape = {
+    experts: c.experts,
+    expert,
+    router,
+    length: c.sequenceLength,
+    prefix,
+    steps,
+    batch: c.expertBatch,
+    routerSteps: trainsRouters ? c.rounds * Math.floor(c.roundSequences / c.routerBatch) : 0,
+    routerBatch: c.routerBatch,
+    routerLength,
+    roundsScored: trainsRouters ? c.rounds * c.roundSequences * c.experts : 0,
+    corpusScored: corpus ? corpus.train + corpus.test : steps * c.expertBatch * c.experts,
+  };
+  const flops = mixtureFlops(mixture);
+  const recomputed = recompute ? steps * c.experts * layersFlops(expert, c.expertBatch, c.sequenceLength) : 0;
+  const [routerWeights, expertWeights] = [parameterCount(router), parameterCount(expert)];
+  const rate = peak * utilisation;
+  const training = {
+    length: c.sequenceLength,
+    microBatch: c.microBatch || c.expertBatch,
+    recompute,
+    dtype: c.dtype as Dtype,
+  };
+  return {
+    mixture,
+    corpus,
+    parameters: {
+      router: routerWeights,
+      expert: expertWeights,
+      total: c.experts * (routerWeights + expertWeights),
+    },
+    flops: { ...flops, recomputed },
+    communication: communicationOf(c, mixture, expertWeights),
+    memory: {
+      expert: trainingMemory(expert, { ...training, batch: c.expertBatch }),
+      routers: trainingMemory(router, { batch: c.routerBatch, length: routerLength, models: c.experts }),
+      dense: trainingMemory(expert, { ...training, batch: c.expertBatch * c.experts }),
+      inference: inferenceMemory(expert, {
+        capacity: c.sequenceLength,
+        length: Math.min(LONGEST_PASS, c.sequenceLength),
+      }),
+      routing: inferenceMemory(router, { capacity: 0, length: prefix, models: c.experts }),
+    },
+    seconds: {
+      oneExpert: (flops.experts + recomputed) / c.experts / rate,
+      allExperts: (flops.experts + recomputed) / rate,
+      routers: (flops.trainRouters + flops.shardForRouters) / rate,
+      sharding: flops.shardForExperts / rate,
+      dense: (flops.dense + recomputed) / rate,
+      prompt: (flops.inference + flops.inferenceOverhead) / rate,
+      densePrompt: flops.inference / rate,
+    },
+    device: { flops: peak, utilisation },
+    dtype: c.dtype,
+  };
+}
+
+/** Steps of an expert, as `train-expert` takes them; a part is taken to be the E-th of the corpus. */
+function stepsOf(c: Configuration, corpus?: CostCorpus): number {
+  const { expertTokens: tokens, expertEpochs: epochs } = c;
+  if (tokens > 0 && epochs > 0) {
+    throw new RangeError(
+      `Cannot count as only one of --tokens and --epochs may be given: tokens is ${tokens}, epochs is ${epochs}`,
+    );
+  }
+  if (tokens === 0 && epochs === 0) return c.expertSteps;
+  if (epochs > 0 && !corpus) {
+    throw new RangeError(
+      `Cannot count --epochs as the number of sequences must be known: epochs is ${epochs}; name a --run that is ` +
+        `tokenized, or set --epochs 0 and --expert-steps`,
+    );
+  }
+  const sequences = tokens > 0 ? tokens / c.sequenceLength : epochs * Math.floor(corpus!.train / c.experts);
+  const steps = Math.floor(sequences / c.expertBatch);
+  if (steps >= 1) return steps;
+  throw new RangeError(
+    `Cannot count as there must be at least one step of an expert: ${
+      Math.floor(sequences)
+    } sequences make ${steps} ` +
+      `batches of ${c.expertBatch}; set more --tokens or --epochs, or a smaller --expert-batch`,
+  );
+}
+
+/** Gives the shapes of a configuration's router and expert. */
+export function modelsOf(c: Configuration): { router: ModelConfig; expert: ModelConfig } {
+  const common = { vocabulary: c.vocabularySize, context: c.sequenceLength };
+  return {
+    router: { ...common, hidden: c.routerHidden, layers: c.routerLayers, heads: c.routerHeads },
+    expert: { ...common, hidden: c.expertHidden, layers: c.expertLayers, heads: c.expertHeads },
+  };
+}
+
+function communicationOf(c: Configuration, mixture: MixtureShape, parameters: number): Communication {
+  const exchanges = mixture.routerSteps > 0 ? c.rounds : 0;
+  const bytesPerExchange = exchangeBytes(c.roundSequences * c.experts);
+  const corpusBytes = exchangeBytes(mixture.corpusScored);
+  const denseBytesPerStep = denseStepBytes(parameters);
+  return {
+    exchanges,
+    bytesPerExchange,
+    corpusBytes,
+    bytesPerNode: exchanges * bytesPerExchange + corpusBytes,
+    denseBytesPerStep,
+    denseBytesPerNode: mixture.steps * denseBytesPerStep,
+  };
+}
+
+/** What {@link readCost} takes. */
+export interface ReadCostOptions extends Omit<CostOptions, "corpus"> {
+  /** Run folder whose configuration and corpus hold where nothing else is said; "" for none. */
+  run?: string;
+  /** Where other values come from. */
+  sources?: Sources;
+}
+
+/**
+ * Counts what a configuration, or that of a run, costs. A run that is tokenized says how many sequences there are.
+ * Reads the run folder alone; throws a `RangeError` where there is none.
+ */
+export async function readCost({ run = "", sources = {}, ...options }: ReadCostOptions): Promise<Cost> {
+  if (run === "") return costOf(resolveConfiguration(sources), options);
+  const base = (await readRunConfiguration(run))?.configuration;
+  if (!base) {
+    throw new RangeError(
+      `Cannot count the cost of run "${run}" as it must hold a config.json: there is none; leave --run out for a ` +
+        `configuration alone`,
+    );
+  }
+  const c = resolveConfiguration({ ...sources, base });
+  const result = (await readManifest(run, "tokenize"))?.result;
+  // Flags may describe other sequences than the run's: another number, another vocabulary.
+  const same = c.vocabularySize === base.vocabularySize && c.sequenceLength === base.sequenceLength;
+  if (!result || !same) return costOf(c, options);
+  const corpus = { train: Number(result.trainSequences), test: Number(result.testSequences) };
+  return costOf({ ...c, vocabularySize: Number(result.vocabulary) }, { ...options, corpus });
+}

@@ -1,0 +1,139 @@
+/**
+ * The paper's figures of cost (arXiv 2410.03529, Table 3 and its section on communication), printed beside what the
+ * formulas give.
+ *
+ * @module
+ */
+
+import { resolveConfiguration } from "../settings/configuration.ts";
+import { denseStepBytes, exchangeBytes, mixtureFlops, modelsOf, scoreExchanges } from "./cost.ts";
+
+/** The figures of a row of Table 3. */
+export interface TableFigures {
+  /** Training FLOPs of the experts, and of the dense model, in 1e19. */
+  training: number;
+  /** What the mixture's training adds, in 1e19. */
+  trainingOverhead: number;
+  /** FLOPs of one sequence through an expert, and through the dense model, in 1e12. */
+  inference: number;
+  /** What the routers add, in 1e12. */
+  inferenceOverhead: number;
+}
+
+/** A row of Table 3. */
+export interface TableRow {
+  /** Size of an expert, as the paper calls it. */
+  model: string;
+  /** Experts. */
+  experts: number;
+  /** Training steps of an expert. */
+  steps: number;
+  /** Sequences in an expert's batch. */
+  batch: number;
+  /** Training steps of the dense model. */
+  denseSteps: number;
+  /** Sequences in the dense model's batch. */
+  denseBatch: number;
+  /** What the paper prints. */
+  printed: TableFigures;
+  /** What the formulas give. */
+  counted: TableFigures & {
+    /** Training FLOPs of the dense model by its own steps and batch, in 1e19. */
+    denseTraining: number;
+  };
+  /** Perplexities that the paper prints. */
+  perplexity: { dense: number; mixture: number };
+}
+
+const ROUTER_STEPS = 128_000;
+const TOKENS_BETWEEN_EXCHANGES = 45e6;
+const NOMINAL_PARAMETERS = 1.3e9;
+
+/** Steps and batch of the dense model; training, its overhead, inference, its overhead; perplexity, dense and mixture. */
+const ROWS: [preset: string, experts: number, dense: [number, number], printed: number[], ppl: number[]][] = [
+  ["paper-335m", 4, [256_000, 512], [31.02, 0.22, 0.79, 0.01], [11.78, 10.78]],
+  ["paper-335m", 8, [512_000, 512], [62.03, 0.75, 0.79, 0.02], [11.25, 10.20]],
+  ["paper-335m", 16, [1_024_000, 512], [124.06, 2.71, 0.79, 0.04], [10.80, 9.64]],
+  ["paper-335m", 32, [2_048_000, 512], [248.12, 10.28, 0.79, 0.08], [10.50, 9.07]],
+  ["paper-1.3b", 4, [512_000, 512], [221.33, 0.36, 2.81, 0.01], [9.10, 8.75]],
+  ["paper-1.3b", 16, [1_024_000, 1024], [885.32, 4.87, 2.81, 0.04], [8.48, 7.42]],
+  ["paper-1.3b", 32, [1_024_000, 2048], [1770.65, 18.94, 2.81, 0.08], [8.20, 6.76]],
+];
+
+/** Counts the paper's Table 3 from the presets: router training at S tokens, though its loss reads M, as the paper does. */
+export function paperTable(): TableRow[] {
+  return ROWS.map(([preset, experts, [denseSteps, denseBatch], printed, [dense, mixture]]) => {
+    const c = resolveConfiguration({ preset });
+    const { expert, router } = modelsOf(c);
+    const shape = {
+      experts,
+      expert,
+      router,
+      length: c.sequenceLength,
+      prefix: c.prefix,
+      steps: c.expertSteps,
+      batch: c.expertBatch,
+      routerSteps: ROUTER_STEPS,
+      routerBatch: c.routerBatch,
+      routerLength: c.sequenceLength,
+      roundsScored: ROUTER_STEPS * c.routerBatch * experts,
+      corpusScored: c.expertSteps * c.expertBatch * experts,
+    };
+    const flops = mixtureFlops(shape);
+    const ofDense = mixtureFlops({ ...shape, experts: 1, steps: denseSteps, batch: denseBatch });
+    return {
+      model: preset.replace("paper-", "").toUpperCase(),
+      experts,
+      steps: shape.steps,
+      batch: shape.batch,
+      denseSteps,
+      denseBatch,
+      printed: {
+        training: printed[0],
+        trainingOverhead: printed[1],
+        inference: printed[2],
+        inferenceOverhead: printed[3],
+      },
+      counted: {
+        training: flops.experts / 1e19,
+        trainingOverhead: flops.overhead / 1e19,
+        inference: flops.inference / 1e12,
+        inferenceOverhead: flops.inferenceOverhead / 1e12,
+        denseTraining: ofDense.experts / 1e19,
+      },
+      perplexity: { dense, mixture },
+    };
+  });
+}
+
+/** The paper's figures of communication. */
+export interface PaperCommunication {
+  /** Exchanges of scores in router training. */
+  exchanges: number;
+  /** Bytes per router and exchange, with 32 experts. */
+  bytesPerExchange: number;
+  /** Bytes per node and step of data-parallel training of the 1.3B model. */
+  denseBytesPerStep: number;
+}
+
+/** What the paper prints. */
+export const PRINTED_COMMUNICATION: PaperCommunication = {
+  exchanges: 94,
+  bytesPerExchange: 5.625e6,
+  denseBytesPerStep: 10.4e9,
+};
+
+/** Counts the paper's figures of communication from the preset of the 1.3B model with 32 experts. */
+export function paperCommunication(): PaperCommunication {
+  const c = resolveConfiguration({ preset: "paper-1.3b" });
+  return {
+    exchanges: scoreExchanges({
+      steps: ROUTER_STEPS,
+      batch: c.routerBatch,
+      length: c.sequenceLength,
+      tokensBetween: TOKENS_BETWEEN_EXCHANGES,
+    }),
+    bytesPerExchange: exchangeBytes(TOKENS_BETWEEN_EXCHANGES * c.experts / c.sequenceLength),
+    denseBytesPerStep: denseStepBytes(NOMINAL_PARAMETERS),
+  };
+}

@@ -1,0 +1,120 @@
+/**
+ * Writes the rows of one expert into shards, as they come, in memory of a fixed size.
+ *
+ * @module
+ */
+
+import {
+  type Columns,
+  type Lineage,
+  type RecordBatch,
+  toBatch,
+  writeArrowFile,
+  type Written,
+} from "../rows/arrow.ts";
+import { gatherRows, roomFor, sliceColumns } from "../rows/columns.ts";
+import { shardName, type WrittenShard } from "../rows/shards.ts";
+
+/** A shard that was written, and the tokens in it. */
+export interface WrittenPart extends WrittenShard {
+  /** Real tokens, padding left out. */
+  tokens: number;
+}
+
+/** Takes rows and writes them into shards; the same rows give the same bytes however they come. */
+export interface PartWriter {
+  /** Adds rows of a batch, by their numbers. */
+  add(columns: Columns, rows: number[]): Promise<void>;
+  /** Writes what is left, at least one shard, and returns all shards. */
+  close(): Promise<WrittenPart[]>;
+  /** Removes the shard that is half-written; those before it stay. */
+  abort(reason: unknown): Promise<void>;
+}
+
+/** Where and how a {@linkcode PartWriter} writes. */
+export interface PartOptions {
+  /** Folder, which must be there. */
+  folder: string;
+  /** First part of the names of shards. */
+  kind: string;
+  /** Of the rows. */
+  lineage: Lineage;
+  /** Columns without rows, for the schema of a shard without rows. */
+  empty: Columns;
+  /** Most rows in a shard. */
+  shardRows: number;
+  /** Most rows in a batch of a shard; memory holds twice as many. */
+  batchRows: number;
+}
+
+/** The shard that is being written. */
+interface OpenShard {
+  name: string;
+  rows: number;
+  tokens: number;
+  batches: WritableStreamDefaultWriter<RecordBatch>;
+  written: Promise<Written>;
+}
+
+/** Opens a writer of one expert's shards. */
+export function openPart({ folder, kind, lineage, empty, shardRows, batchRows }: PartOptions): PartWriter {
+  const shards: WrittenPart[] = [];
+  // While one buffer is being encoded rows go to the other. A shard takes its next batch only when it is done with the one
+  // before, so when it has taken one buffer the other is free.
+  let [filling, spare]: (Columns | undefined)[] = [];
+  let filled = 0;
+  let shard: OpenShard | undefined;
+
+  function openShard(): OpenShard {
+    const name = shardName(kind, shards.length);
+    const { readable, writable } = new TransformStream<RecordBatch, RecordBatch>();
+    const written = writeArrowFile(`${folder}/${name}`, readable, toBatch(empty, lineage));
+    written.catch(() => {}); // awaited where rows are handed over
+    return { name, rows: 0, tokens: 0, batches: writable.getWriter(), written };
+  }
+
+  async function flush() {
+    const open = shard ??= openShard();
+    const batch = sliceColumns(filling!, 0, filled);
+    open.rows += filled;
+    for (const tokens of batch.length) open.tokens += tokens;
+    try {
+      await open.batches.write(toBatch(batch, lineage));
+    } catch (error) {
+      await open.written; // throws what stopped the file
+      throw error;
+    }
+    [filling, spare, filled] = [spare, filling, 0];
+    if (open.rows === shardRows) await closeShard(open);
+  }
+
+  async function closeShard({ name, tokens, batches, written }: OpenShard) {
+    batches.close().catch(() => {}); // then `written` says why
+    shards.push({ name, tokens, ...await written });
+    shard = undefined;
+  }
+
+  return {
+    async add(columns, rows) {
+      for (let done = 0; done < rows.length;) {
+        filling ??= roomFor(batchRows, columns);
+        const room = Math.min(batchRows, shardRows - (shard?.rows ?? 0)) - filled;
+        const count = Math.min(rows.length - done, room);
+        gatherRows(filling, filled, columns, rows.slice(done, done + count));
+        filled += count;
+        done += count;
+        if (count === room) await flush();
+      }
+    },
+    async close() {
+      if (filled > 0) await flush();
+      if (shard === undefined && shards.length === 0) shard = openShard();
+      if (shard !== undefined) await closeShard(shard);
+      return shards;
+    },
+    async abort(reason) {
+      await shard?.batches.abort(reason).catch(() => {});
+      await shard?.written.catch(() => {});
+    },
+  };
+}

@@ -1,0 +1,371 @@
+/**
+ * Splits assigned sequences into one folder of shards per expert: the end of a partition.
+ *
+ *     manifest.json                       counts, balance, hash of every expert's manifest; written last
+ *     expert-00/manifest.json             counts, sources, size and hash of every shard
+ *     expert-00/train-00000.arrow …       token columns and nll, in the order of the input
+ *     expert-00/test-00000.arrow …        held-out sequences, routed without balancing
+ *
+ * Memory holds one group of rows per expert, whatever the size of the corpus.
+ *
+ * @module
+ */
+
+import {
+  checkLineage,
+  type Columns,
+  FORMAT,
+  fromBatch,
+  type Lineage,
+  lineageOf,
+  originOf,
+  type RecordBatch,
+} from "../rows/arrow.ts";
+import { sliceColumns } from "../rows/columns.ts";
+import { type FileRecord, jsonText, removeIfThere, sha256, writeAtomic, writeError } from "../run/files.ts";
+import { assignArgmax } from "./assignment/assign.ts";
+import {
+  countRow,
+  newTally,
+  type PartCounts,
+  partCounts,
+  type PartitionCounts,
+  partitionCounts,
+  type Tally,
+} from "./counts.ts";
+import { openPart, type PartWriter } from "./part_writer.ts";
+
+export type { PartCounts, PartitionCounts } from "./counts.ts";
+export { joinScores } from "../rows/join.ts";
+
+/** What {@linkcode split} reads: batches with token columns, `nll` and, to train on, `expert`. */
+export interface SplitInputs {
+  /** Assigned training sequences. */
+  train: ReadableStream<RecordBatch>;
+  /** Scored held-out sequences; each goes to the expert of its lowest NLL. No batches at all count as none given. */
+  test?: ReadableStream<RecordBatch>;
+}
+
+/** Settings of {@linkcode split}. */
+export interface SplitOptions {
+  /** Folder to write to. */
+  folder: string;
+  /** Most rows in a shard. */
+  shardSequences: number;
+  /** E, to check the scores against; also where input without rows or lineage doesn't say it. */
+  experts?: number;
+  /** M in tokens, to check the lineage against; also where it doesn't say it. */
+  prefix?: number;
+  /** Hash of the stage's configuration, for the lineage. */
+  config?: string;
+  /** Called after each batch with the rows split so far. */
+  onProgress?: (rows: number) => void;
+}
+
+/** One shard of an expert. */
+export interface Shard extends FileRecord {
+  /** Name in the expert's folder. */
+  name: string;
+  /** Sequences. */
+  rows: number;
+  /** Real tokens, padding left out. */
+  tokens: number;
+}
+
+/** An expert's `manifest.json`. */
+export interface PartManifest {
+  /** Version of the layout. */
+  format: number;
+  /** Id of the expert. */
+  expert: number;
+  /** Its shards, training ones first. */
+  files: Shard[];
+  /** Its training sequences. */
+  train: PartCounts;
+  /** Its held-out sequences. */
+  test?: PartCounts;
+}
+
+/** One expert in the partition's manifest. */
+export interface PartReference {
+  /** Its folder. */
+  folder: string;
+  /** SHA-256 of its `manifest.json`. */
+  sha256: string;
+}
+
+/** A partition's `manifest.json`. */
+export interface PartitionManifest {
+  /** Version of the layout. */
+  format: number;
+  /** E. */
+  experts: number;
+  /** Where the training sequences come from. */
+  lineage: Lineage;
+  /** All training sequences. */
+  train: PartitionCounts;
+  /** All held-out sequences. */
+  test?: PartitionCounts;
+  /** The experts, by id. */
+  parts: PartReference[];
+}
+
+/** What {@linkcode split} made. */
+export interface Partition {
+  /** The folder's manifest. */
+  manifest: PartitionManifest;
+  /** Every expert's manifest. */
+  parts: PartManifest[];
+  /** Size and hash of every file, by path in the folder. */
+  outputs: Record<string, FileRecord>;
+}
+
+const BUDGET = 16 * 2 ** 20; // bytes of rows that wait for all experts; twice that with those being written
+const MOST_BATCH = 1024; // rows
+const LEAST_BATCH = 16; // rows; smaller batches cost more than they save
+
+/** Gives the name of an expert's folder, for instance `expert-03`. */
+export function expertFolder(expert: number): string {
+  return `expert-${String(expert).padStart(2, "0")}`;
+}
+
+/** Hashes the training shards of an expert's part together: what an expert was trained on, wherever the part lies. */
+export function partHash({ files }: PartManifest): string {
+  const train = files.filter(({ name }) => name.startsWith("train-"));
+  return sha256(train.map((file) => `${file.sha256}  ${file.name}\n`).join(""));
+}
+
+/**
+ * Splits assigned training sequences, and scored held-out ones, into shards per expert; the same rows give the same
+ * bytes however they come in batches.
+ *
+ * Files of an earlier partition in the folder are removed first; the manifest of the folder is written last.
+ *
+ * @throws {TypeError} if a column, or any training batch, is missing.
+ * @throws {RangeError} if an expert isn't below E, or lineages contradict each other.
+ * @throws {Error} if the folder cannot be written.
+ */
+export async function split(inputs: SplitInputs, options: SplitOptions): Promise<Partition> {
+  const { folder, shardSequences } = options;
+  if (!Number.isSafeInteger(shardSequences) || shardSequences < 1) {
+    throw new RangeError(
+      `Cannot split as shardSequences must be an integer >= 1: shardSequences is ${shardSequences}`,
+    );
+  }
+  await clear(folder);
+
+  let rows = 0;
+  const count = (more: number) => options.onProgress?.(rows += more);
+  const train = await splitKind("train", inputs.train, options, count);
+  if (train === undefined) {
+    throw new TypeError("Cannot split as there must be training batches: there are none");
+  }
+  const { experts, lineage } = train;
+  const test = inputs.test && await splitKind("test", inputs.test, { ...options, experts }, count, lineage);
+
+  const parts: PartManifest[] = [];
+  const references: PartReference[] = [];
+  const outputs: Record<string, FileRecord> = {};
+  for (let expert = 0; expert < experts; expert++) {
+    const part: PartManifest = {
+      format: FORMAT,
+      expert,
+      files: [...train.files[expert], ...test?.files[expert] ?? []],
+      train: partCounts(train.tallies[expert]),
+      test: test && partCounts(test.tallies[expert]),
+    };
+    const name = expertFolder(expert);
+    const written = await writeAtomic(`${folder}/${name}/manifest.json`, jsonText(part));
+    for (const { name: file, bytes, sha256 } of part.files) outputs[`${name}/${file}`] = { bytes, sha256 };
+    outputs[`${name}/manifest.json`] = written;
+    references.push({ folder: name, sha256: written.sha256 });
+    parts.push(part);
+  }
+  const manifest: PartitionManifest = {
+    format: FORMAT,
+    experts,
+    lineage,
+    train: partitionCounts(train.tallies),
+    test: test && partitionCounts(test.tallies),
+    parts: references,
+  };
+  outputs["manifest.json"] = await writeAtomic(`${folder}/manifest.json`, jsonText(manifest));
+  return { manifest, parts, outputs };
+}
+
+/** Sequences to train on, or sequences held out. */
+type Kind = "train" | "test";
+
+/** The sequences of one kind while they are split. */
+interface Splitting {
+  experts: number;
+  lineage: Lineage;
+  tallies: Tally[];
+  parts: PartWriter[];
+}
+
+async function splitKind(
+  kind: Kind,
+  batches: ReadableStream<RecordBatch>,
+  options: SplitOptions,
+  count: (rows: number) => void,
+  like?: Lineage,
+): Promise<{ experts: number; lineage: Lineage; tallies: Tally[]; files: Shard[][] } | undefined> {
+  let splitting: Splitting | undefined;
+  let empty: RecordBatch | undefined;
+  try {
+    for await (const batch of batches) {
+      const columns = neededColumns(kind, batch);
+      if (like !== undefined) checkLineage(batch, identityOf(like), "the rows before it");
+      if (columns.rows === 0) {
+        empty ??= batch;
+        continue;
+      }
+      splitting ??= await begin(kind, batch, columns, options);
+      like ??= splitting.lineage;
+      await handOut(kind, batch, columns, splitting);
+      count(columns.rows);
+    }
+    if (empty !== undefined) splitting ??= await begin(kind, empty, fromBatch(empty), options);
+    if (splitting === undefined) return undefined;
+    const { experts, lineage, tallies, parts } = splitting;
+    const files: Shard[][] = [];
+    for (const part of parts) files.push(await part.close());
+    return { experts, lineage, tallies, files };
+  } catch (error) {
+    for (const part of splitting?.parts ?? []) await part.abort(error);
+    throw error;
+  }
+}
+
+/** Opens every expert's shards, as the first batch with rows says. */
+async function begin(
+  kind: Kind,
+  batch: RecordBatch,
+  columns: Columns,
+  options: SplitOptions,
+): Promise<Splitting> {
+  const { rows, tokens, nll } = columns;
+  const { folder, shardSequences, prefix, config } = options;
+  const known = lineageOf(batch);
+  const experts = rows > 0 ? nll!.length / rows : known?.experts ?? options.experts;
+  if (experts === undefined) {
+    throw new RangeError(
+      `Cannot split ${originOf(batch)} as E must be known: it has no rows and does not say; ` +
+        `set the number of experts`,
+    );
+  }
+  checkLineage(batch, { prefix, experts: options.experts }, "these options");
+  if (options.experts !== undefined && options.experts !== experts) {
+    throw new RangeError(
+      `Cannot split ${originOf(batch)} as it must be scored by ${options.experts} experts: ` +
+        `nll has ${experts} values per row`,
+    );
+  }
+  const sequenceLength = rows > 0 ? tokens!.length / rows : known?.sequenceLength;
+  const method = kind === "test" ? "argmax" : known?.method;
+  const lineage: Lineage = {
+    format: FORMAT,
+    prefix,
+    ...known,
+    sequenceLength,
+    experts,
+    stage: "split",
+    method,
+    config,
+  };
+  const { expert: _, ...empty } = sliceColumns(columns, 0, 0);
+  const rowBytes = (sequenceLength ?? 0) * tokens!.BYTES_PER_ELEMENT + experts * 4 + 64;
+  const batchRows = Math.min(MOST_BATCH, Math.max(LEAST_BATCH, Math.floor(BUDGET / (experts * rowBytes))));
+  const parts: PartWriter[] = [];
+  for (let expert = 0; expert < experts; expert++) {
+    const path = `${folder}/${expertFolder(expert)}`;
+    await Deno.mkdir(path, { recursive: true }).catch((error) => {
+      throw writeError(path, error);
+    });
+    parts.push(openPart({ folder: path, kind, lineage, empty, shardRows: shardSequences, batchRows }));
+  }
+  return { experts, lineage, tallies: parts.map(newTally), parts };
+}
+
+/** Counts the rows of a batch and hands each to its expert. */
+async function handOut(
+  kind: Kind,
+  batch: RecordBatch,
+  { expert: assigned, ...columns }: Columns,
+  { experts, lineage, tallies, parts }: Splitting,
+) {
+  const { prefix } = lineage;
+  const { rows, length, source } = columns;
+  const nll = columns.nll!;
+  if (nll.length !== rows * experts) {
+    throw new RangeError(
+      `Cannot split ${originOf(batch)} as all scores must be of the same experts: ` +
+        `nll has ${nll.length / rows} values per row, experts is ${experts}`,
+    );
+  }
+  const best = assignArgmax(nll, experts);
+  const expert = kind === "test" ? best : assigned!;
+  const rowsOf = Array.from({ length: experts }, (): number[] => []);
+  for (let row = 0; row < rows; row++) {
+    const e = expert[row];
+    if (e >= experts) {
+      throw new RangeError(
+        `Cannot split ${originOf(batch)}, row ${row}, as expert must be below ${experts}: expert is ${e}`,
+      );
+    }
+    const tokens = length[row];
+    countRow(tallies[e], {
+      tokens,
+      source: source?.[row] ?? "",
+      nll: nll[row * experts + e],
+      lowest: nll[row * experts + best[row]],
+      predicted: prefix === undefined ? NaN : Math.min(prefix, tokens) - 1,
+    });
+    tallies[best[row]].wanted++;
+    rowsOf[e].push(row);
+  }
+  for (const [e, part] of parts.entries()) {
+    await part.add(columns, rowsOf[e]);
+  }
+}
+
+function neededColumns(kind: Kind, batch: RecordBatch): Columns {
+  const columns = fromBatch(batch);
+  const remedies = { tokens: "give its token shards too", nll: "score it first", expert: "assign it first" };
+  for (const [name, remedy] of Object.entries(remedies)) {
+    if (columns[name as keyof Columns] !== undefined || name === "expert" && kind === "test") continue;
+    throw new TypeError(
+      `Cannot split ${originOf(batch)} as it must have a column "${name}": it has none; ${remedy}`,
+    );
+  }
+  return columns;
+}
+
+/** What the rows of one partition must have in common. */
+function identityOf(lineage: Lineage): Partial<Lineage> {
+  const { sequenceLength, vocabulary, eos, tokenizer, prefix, experts, routers } = lineage;
+  return { sequenceLength, vocabulary, eos, tokenizer, prefix, experts, routers };
+}
+
+/** Removes what an earlier partition left in the folder: its manifest first, so that nothing claims to be whole. */
+async function clear(folder: string) {
+  await removeIfThere(`${folder}/manifest.json`);
+  for (const { name: part, isDirectory } of await entriesOf(folder)) {
+    if (!isDirectory || !/^expert-\d{2,}$/.test(part)) continue;
+    for (const { name } of await entriesOf(`${folder}/${part}`)) {
+      if (!/^(manifest\.json|(train|test)-\d{5,}\.arrow)(\.partial)?$/.test(name)) continue;
+      await removeIfThere(`${folder}/${part}/${name}`);
+    }
+    if ((await entriesOf(`${folder}/${part}`)).length === 0) await Deno.remove(`${folder}/${part}`);
+  }
+}
+
+async function entriesOf(folder: string): Promise<Deno.DirEntry[]> {
+  try {
+    return await Array.fromAsync(Deno.readDir(folder));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
+}

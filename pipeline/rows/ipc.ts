@@ -1,0 +1,498 @@
+/**
+ * Arrow IPC files and streams, one batch at a time, read and written so that any implementation can read them.
+ *
+ * The library decodes and encodes; what it leaves unchecked is checked here. A stream without its end marker, a file
+ * without its footer, and buffers that leave their batch are errors that name file and batch.
+ *
+ * Format: https://arrow.apache.org/docs/format/Columnar.html#serialization-and-interprocess-communication-ipc
+ *
+ * @module
+ */
+
+import {
+  AsyncByteQueue,
+  compressionRegistry,
+  CompressionType,
+  Message,
+  MessageHeader,
+  type RecordBatch,
+  RecordBatchFileWriter,
+  RecordBatchReader,
+  RecordBatchStreamWriter,
+  type RecordBatchWriter,
+  type Schema,
+  util,
+} from "apache-arrow";
+import { Footer } from "apache-arrow/ipc/metadata/file";
+import { ByteBuffer } from "flatbuffers";
+import { zstdDecompressSync } from "node:zlib";
+import { type FileRecord, writeAtomic, writeError } from "../run/files.ts";
+import { joinBytes, type Take, takeFrom } from "../text/bytes.ts";
+
+const MAGIC = new TextEncoder().encode("ARROW1");
+const CONTINUATION = Uint8Array.of(0xff, 0xff, 0xff, 0xff);
+const PREFIX = 8; // bytes before a message's metadata: ff ff ff ff, then its length; also the magic and its padding
+const MAX_BODY = 2 ** 31; // bytes of one batch; more is damage, or no batch
+const PIECE = 2 ** 26; // bytes read at once
+const TAIL = 2 ** 16; // bytes read at once of what follows the end marker: mostly nothing
+
+const zstd = { decode: (bytes: Uint8Array) => new Uint8Array(zstdDecompressSync(bytes)) };
+compressionRegistry.set(CompressionType.ZSTD, zstd);
+
+// A damaged count in a message would have the library loop, and allocate, up to 2^31 times: nothing is checked by
+// flatbuffers for JavaScript. Delete this when it has a verifier.
+const vectorLength = ByteBuffer.prototype.__vector_len;
+ByteBuffer.prototype.__vector_len = function (offset) {
+  const length = vectorLength.call(this, offset);
+  if (length >= 0 && length <= this.capacity()) return length;
+  throw new RangeError(`a list of ${length} elements leaves the ${this.capacity()} bytes of its message`);
+};
+
+const origins = new WeakMap<RecordBatch, string>();
+
+/** Returns where a batch was read, "tokens.arrow, batch 3", for messages; "the batch" where it was made here. */
+export function originOf(batch: RecordBatch): string {
+  return origins.get(batch) ?? "the batch";
+}
+
+/**
+ * Reads the batches of an Arrow IPC file or stream, one at a time; `name` is what messages call a stream. Input
+ * without batches gives one batch without rows. Throws a SyntaxError, with file and batch, where the input is not
+ * Arrow, is cut short (no end marker, no footer) or is damaged.
+ */
+export function readArrow(
+  input: string | ReadableStream<Uint8Array>,
+  name: string = typeof input === "string" ? input : "the Arrow stream",
+): ReadableStream<RecordBatch> {
+  return ReadableStream.from(readBatches(input, name));
+}
+
+async function* readBatches(
+  input: string | ReadableStream<Uint8Array>,
+  name: string,
+): AsyncGenerator<RecordBatch> {
+  let schema: Uint8Array[] | undefined;
+  const dictionaries = new Map<number, Uint8Array[]>(); // by id; a delta is added, anything else replaces
+  let count = 0;
+  for await (const { chunks, message } of messages(input, name)) {
+    if (message.isSchema()) {
+      if (schema !== undefined) {
+        throw unreadable(name, "an Arrow stream must have one schema", "a second one follows");
+      }
+      schema = chunks;
+    } else if (schema === undefined) {
+      throw unreadable(
+        name,
+        "an Arrow stream must begin with its schema",
+        `it begins with message ${message.headerType}`,
+      );
+    } else if (message.isDictionaryBatch()) {
+      const { id, isDelta } = message.header();
+      dictionaries.set(id, [...isDelta ? dictionaries.get(id) ?? [] : [], ...chunks]);
+    } else {
+      const where = `${name}, batch ${count++}`;
+      yield decode(where, [...schema, ...[...dictionaries.values()].flat(), ...chunks]);
+    }
+  }
+  if (schema === undefined) {
+    throw unreadable(name, "an Arrow stream must begin with its schema", "it has none");
+  }
+  if (count === 0) yield decode(name, schema);
+}
+
+/** The one batch in a schema, dictionaries and a batch; without a batch, one without rows. */
+function decode(where: string, chunks: Uint8Array[]): RecordBatch {
+  const batch = orUnreadable(where, () => {
+    const reader = RecordBatchReader.from(chunks).open();
+    return reader.next().value as RecordBatch;
+  });
+  origins.set(batch, where);
+  return batch;
+}
+
+function unreadable(where: string, rule: string, fact: string): SyntaxError {
+  const again = madeAgain(where);
+  return new SyntaxError(`Cannot read ${where} as ${rule}: ${fact}${again && `; ${again}`}`);
+}
+
+/** Says how a shard is made again, where its place says that it is one of a run; else "". */
+function madeAgain(where: string): string {
+  const [, run, folder] = SHARD.exec(where) ?? [];
+  if (folder === undefined) return "";
+  return `run deno task ${MAKERS[folder]} --run ${run ?? "."} --force, or copy the file again`;
+}
+
+const SHARD =
+  /^(?:(.+)\/)?(tokens|scores|assignments|partition)\/(?:expert-\d+\/)?(?:train|test)-\d+\.arrow(?:, batch \d+)?$/;
+const MAKERS: Record<string, string> = {
+  tokens: "tokenize",
+  scores: "score",
+  assignments: "assign",
+  partition: "split",
+};
+
+/** Runs a call into the library; what it throws becomes one line that says where. */
+function orUnreadable<T>(where: string, call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw unreadable(where, "it must be whole Arrow data", reason.replace(/\s+/g, " "));
+  }
+}
+
+/** One encapsulated IPC message: prefix, metadata and body; the body is in memory of its own, so it is aligned. */
+interface IpcMessage {
+  chunks: Uint8Array[];
+  message: Message;
+}
+
+async function* messages(
+  input: string | ReadableStream<Uint8Array>,
+  name: string,
+): AsyncGenerator<IpcMessage> {
+  if (typeof input !== "string") {
+    const chunks = input[Symbol.asyncIterator]();
+    try {
+      yield* streamMessages(takeFrom(chunks), name);
+    } finally {
+      await chunks.return?.();
+    }
+    return;
+  }
+  using file = await Deno.open(input);
+  const { size, isFile, isDirectory } = await file.stat();
+  if (isDirectory) throw new TypeError(`Cannot read ${name} as it must be a file: it is a folder`);
+  const take = takeFromFile(file);
+  if (!isFile) return yield* streamMessages(take, name); // a named pipe, a device
+  const head = await take(MAGIC.length);
+  await file.seek(0, Deno.SeekMode.Start);
+  yield* isMagic(head) ? fileMessages(file, take, size, name) : streamMessages(take, name);
+}
+
+/** Messages one after another, up to the end marker: the stream format, or the file format on a pipe. */
+async function* streamMessages(take: Take, name: string): AsyncGenerator<IpcMessage> {
+  let prefix = await take(PREFIX);
+  checkBeginning(prefix, name);
+  const isFile = isMagic(prefix);
+  if (isFile) prefix = await take(PREFIX);
+  for (let batches = 0;; prefix = await take(PREFIX)) {
+    const where = `${name}, batch ${batches}`;
+    const length = metadataLength(prefix, where);
+    if (length === 0) break;
+    const metadata = await take(length);
+    if (metadata.length < length) throw cutShort(where);
+    const message = decodeMessage(metadata, where);
+    const body = await take(message.bodyLength);
+    if (body.length < message.bodyLength) throw cutShort(where);
+    if (message.isRecordBatch()) batches++;
+    yield { chunks: [prefix, metadata, body], message };
+  }
+  let tail = new Uint8Array();
+  for (let next = await take(TAIL); next.length > 0; next = await take(TAIL)) {
+    tail = joinBytes([tail, next]).slice(-MAGIC.length);
+  }
+  if (isFile && !isMagic(tail)) throw cutShort(name);
+  if (!isFile && tail.length > 0) {
+    throw unreadable(name, "an Arrow stream must stop at its end marker", "more bytes follow");
+  }
+}
+
+/** Throws where no Arrow stream or file begins with these bytes: they are of something else, not cut short. */
+function checkBeginning(prefix: Uint8Array, name: string): void {
+  const begins = (bytes: Uint8Array) => bytes.every((byte, i) => i >= prefix.length || byte === prefix[i]);
+  if (prefix.length > 0 && (begins(MAGIC) || begins(CONTINUATION))) return;
+  throw unreadable(
+    name,
+    "it must be an Arrow stream or file",
+    prefix.length === 0
+      ? "it is empty; see what the task that writes it says"
+      : `it is something else, it begins with ${hex(prefix)}; give what a task such as tokenize writes`,
+  );
+}
+
+const hex = (bytes: Uint8Array): string =>
+  Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
+
+/** Messages where the footer of a file says they are: the schema, all dictionaries, then the batches. */
+async function* fileMessages(
+  file: Deno.FsFile,
+  take: Take,
+  size: number,
+  name: string,
+): AsyncGenerator<IpcMessage> {
+  let position = -1;
+  const read = async (offset: number, length: number) => {
+    if (offset !== position) await file.seek(offset, Deno.SeekMode.Start);
+    position = offset + length;
+    return await take(length);
+  };
+  const tail = 4 + MAGIC.length; // length of the footer, then the magic
+  if (size < PREFIX + tail) throw cutShort(name);
+  const end = await read(size - tail, tail);
+  if (!isMagic(end.subarray(4))) throw cutShort(name);
+  const length = new DataView(end.buffer).getInt32(0, true);
+  const limit = size - tail - length; // where the footer begins, and every block has ended
+  if (length <= 0 || limit < PREFIX) {
+    throw unreadable(name, "its footer must lie within it", `it has ${length} bytes`);
+  }
+  const bytes = await read(limit, length);
+  const { schema, blocks } = orUnreadable(name, () => {
+    const footer = Footer.decode(bytes);
+    return { schema: footer.schema, blocks: [...footer.dictionaryBatches(), ...footer.recordBatches()] };
+  });
+  yield orUnreadable(name, () => schemaMessage(schema));
+  let batches = 0;
+  for (const { offset, metaDataLength, bodyLength } of blocks) {
+    const where = `${name}, batch ${batches}`;
+    const whole = metaDataLength + bodyLength;
+    if (!(offset >= PREFIX && metaDataLength > PREFIX && bodyLength >= 0 && offset + whole <= limit)) {
+      throw unreadable(where, "it must lie before the footer", `it has ${whole} bytes from byte ${offset}`);
+    }
+    const bytes = await read(offset, whole);
+    if (bytes.length < whole) throw cutShort(name);
+    const prefix = bytes.subarray(0, PREFIX);
+    const message = decodeMessage(bytes.subarray(PREFIX, metaDataLength), where);
+    if (metadataLength(prefix, where) !== metaDataLength - PREFIX || message.bodyLength !== bodyLength) {
+      throw unreadable(where, "footer and message must agree", "they give different lengths");
+    }
+    if (message.isRecordBatch()) batches++;
+    yield { chunks: [bytes], message };
+  }
+}
+
+function schemaMessage(schema: Schema): IpcMessage {
+  return {
+    chunks: [openWriter(new RecordBatchStreamWriter(), schema).take()],
+    message: Message.from(schema),
+  };
+}
+
+/** Length of the metadata that follows a message's prefix; 0 is the end marker. */
+function metadataLength(prefix: Uint8Array, where: string): number {
+  if (prefix.length < PREFIX) throw cutShort(where);
+  const view = new DataView(prefix.buffer, prefix.byteOffset);
+  const length = view.getInt32(4, true);
+  if (view.getInt32(0, true) === -1 && length >= 0) return length;
+  throw unreadable(
+    where,
+    "an Arrow message must begin with ff ff ff ff and its length",
+    `it begins with ${hex(prefix)}`,
+  );
+}
+
+/** Decodes a message's metadata, and checks that all its buffers lie within its body. */
+function decodeMessage(metadata: Uint8Array, where: string): Message {
+  return orUnreadable(where, () => {
+    const message = Message.decode(metadata);
+    const { bodyLength } = message;
+    if (!(bodyLength >= 0 && bodyLength <= MAX_BODY)) {
+      throw new RangeError(`its body has ${bodyLength} bytes, which is not from 0 to ${MAX_BODY}`);
+    }
+    if (message.isSchema()) return message;
+    if (!message.isRecordBatch() && !message.isDictionaryBatch()) {
+      throw new TypeError(`its message type is ${MessageHeader[message.headerType] ?? message.headerType}`);
+    }
+    const { compression, buffers } = message.isDictionaryBatch() ? message.header().data : message.header();
+    if (compression !== null && compressionRegistry.get(compression.type) === null) {
+      throw new TypeError(
+        `its body is compressed with ${CompressionType[compression.type]}; write it with zstd or plain`,
+      );
+    }
+    for (const { offset, length } of buffers) {
+      if (offset >= 0 && length >= 0 && offset + length <= bodyLength) continue;
+      throw new RangeError(`a buffer of ${length} bytes at ${offset} leaves its body of ${bodyLength} bytes`);
+    }
+    return message;
+  });
+}
+
+function cutShort(where: string): SyntaxError {
+  return unreadable(
+    where,
+    "it must end with Arrow's end marker",
+    "it is cut short; what wrote it did not finish and must run again",
+  );
+}
+
+function isMagic(bytes: Uint8Array): boolean {
+  return bytes.length >= MAGIC.length && MAGIC.every((byte, i) => byte === bytes[i]);
+}
+
+/** Takes from an open file at its position, in pieces, so that a damaged size cannot allocate more than there is. */
+function takeFromFile(file: Deno.FsFile): Take {
+  const piece = async (size: number) => {
+    const bytes = new Uint8Array(size);
+    let filled = 0;
+    while (filled < size) {
+      const count = await file.read(bytes.subarray(filled));
+      if (count === null) break;
+      filled += count;
+    }
+    return filled === size ? bytes : bytes.subarray(0, filled);
+  };
+  return async (size) => {
+    if (size <= PIECE) return await piece(size);
+    const pieces: Uint8Array[] = [];
+    for (let left = size; left > 0;) {
+      const bytes = await piece(Math.min(left, PIECE));
+      if (bytes.length === 0) break;
+      pieces.push(bytes);
+      left -= bytes.length;
+    }
+    return joinBytes(pieces);
+  };
+}
+
+// ---- writing ---------------------------------------------------------------------------------------------------
+
+/** Arrow's file writer with the schema message that the format has before the first batch, and that it leaves out. */
+class FileWriter extends RecordBatchFileWriter {
+  protected override _writeSchema(schema: Schema): this {
+    return super._writeSchema(schema)._writeMessage(Message.from(schema));
+  }
+}
+
+/** A writer whose bytes can be taken whenever they are wanted. */
+interface Encoder {
+  write(batch: RecordBatch): void;
+  /** Writes what ends the file or stream. */
+  close(): void;
+  /** Returns what has been written since the last call. */
+  take(): Uint8Array;
+  /** Returns the same in pieces, which are views of the batches' memory. */
+  takePieces(): Uint8Array[];
+}
+
+function openWriter(writer: RecordBatchWriter, schema: Schema): Encoder {
+  let chunks: Uint8Array[] = [];
+  const sink = new AsyncByteQueue<Uint8Array>();
+  sink.write = (chunk) => void chunks.push(chunk as Uint8Array);
+  writer.reset(sink, schema);
+  return {
+    write: (batch) => writer.write(batch),
+    close: () => writer.close(),
+    take() {
+      return joinBytes(this.takePieces());
+    },
+    takePieces() {
+      const pieces = chunks;
+      chunks = [];
+      return pieces;
+    },
+  };
+}
+
+/** Encodes batches, which must share one schema; `count` is told the rows of each. */
+async function* encode(
+  writer: RecordBatchWriter,
+  batches: ReadableStream<RecordBatch>,
+  empty: RecordBatch | undefined,
+  target: string,
+  count: (rows: number) => void = () => {},
+): AsyncGenerator<Uint8Array> {
+  let encoder: Encoder | undefined, schema: Schema | undefined;
+  for await (const batch of batches) {
+    schema ??= batch.schema;
+    encoder ??= openWriter(writer, schema);
+    if (!util.compareSchemas(batch.schema, schema)) {
+      throw new TypeError(
+        `Cannot write ${target} as all batches must have one schema: ` +
+          `${originOf(batch)} has ${describe(batch.schema)}, the first has ${describe(schema)}`,
+      );
+    }
+    if (batch.numRows === 0) continue;
+    count(batch.numRows);
+    encoder.write(batch);
+    yield encoder.take();
+  }
+  if (encoder === undefined) {
+    if (empty === undefined) {
+      throw new TypeError(`Cannot write ${target} as there must be a batch: there is none`);
+    }
+    encoder = openWriter(writer, empty.schema);
+  }
+  encoder.close();
+  yield encoder.take();
+}
+
+/** A file that takes batches of one schema, one by one, as an Arrow IPC stream. */
+export interface ArrowAppender {
+  /** Appends a batch, whose memory may be used again afterwards. */
+  append(batch: RecordBatch): void;
+  /** Writes the end marker and closes the file. */
+  finish(): void;
+  /** Closes the file as it is; does nothing after `finish`. */
+  abandon(): void;
+}
+
+/**
+ * Opens a new file for batches that come over time, for intermediate data: neither synchronised nor renamed. It waits for
+ * its writes, which end in the page cache, and copies nothing.
+ */
+export function openArrowAppender(path: string, schema: Schema): ArrowAppender {
+  const encoder = openWriter(new RecordBatchStreamWriter(), schema);
+  const file = Deno.openSync(path, { write: true, create: true, truncate: true });
+  let isOpen = true;
+  const abandon = () => {
+    if (isOpen) file.close();
+    isOpen = false;
+  };
+  const flush = () => {
+    try {
+      for (const bytes of encoder.takePieces()) {
+        for (let at = 0; at < bytes.length;) at += file.writeSync(bytes.subarray(at));
+      }
+    } catch (error) {
+      throw writeError(path, error);
+    }
+  };
+  return {
+    append(batch) {
+      encoder.write(batch);
+      flush();
+    },
+    finish() {
+      encoder.close();
+      flush();
+      abandon();
+    },
+    abandon,
+  };
+}
+
+function describe(schema: Schema): string {
+  return schema.fields.map((field) => `${field.name} ${field.type}`).join(", ");
+}
+
+/**
+ * Encodes batches as an Arrow IPC stream, for pipes. Batches without rows leave no trace but the schema; `empty`
+ * gives the schema where there are no batches at all. Throws a TypeError where schemas differ.
+ */
+export function arrowBytes(
+  batches: ReadableStream<RecordBatch>,
+  empty?: RecordBatch,
+): ReadableStream<Uint8Array> {
+  return ReadableStream.from(encode(new RecordBatchStreamWriter(), batches, empty, "the Arrow stream"));
+}
+
+/** What was written: rows, size in bytes, SHA-256 in hexadecimal. */
+export interface Written extends FileRecord {
+  /** Rows in the file. */
+  rows: number;
+}
+
+/**
+ * Writes batches as an Arrow IPC file, whole or not at all (`writeAtomic`). `empty` gives the schema where there are
+ * no batches. Throws a TypeError where schemas differ.
+ */
+export async function writeArrowFile(
+  path: string,
+  batches: ReadableStream<RecordBatch>,
+  empty?: RecordBatch,
+): Promise<Written> {
+  let rows = 0;
+  const chunks = encode(new FileWriter(), batches, empty, path, (count) => rows += count);
+  const record = await writeAtomic(path, chunks);
+  return { rows, ...record };
+}

@@ -1,0 +1,212 @@
+/**
+ * Puts sequences into a seeded random order, out of core: the order is a function of (seed, sequence id) alone, however
+ * the rows come and however little memory there is.
+ *
+ * @module
+ */
+
+import { removeIfThere } from "../run/files.ts";
+import {
+  type ArrowAppender,
+  checkTokens,
+  type Columns,
+  fromBatch,
+  type Lineage,
+  lineageOf,
+  openArrowAppender,
+  originOf,
+  readArrow,
+  readShards,
+  type RecordBatch,
+  toBatch,
+} from "./arrow.ts";
+import { concatColumns, copyRows, gatherRows, roomFor, sliceColumns, takeColumns } from "./columns.ts";
+import { permutation, randomKeys } from "../random.ts";
+
+/** Settings of {@link shuffle}. */
+export interface ShuffleOptions {
+  /** Seed of the order. */
+  seed: number;
+  /** Folder for what does not fit in memory; made when needed, removed afterwards. */
+  spill: string;
+  /** Bytes of rows to hold in memory; 16 MiB unless given. Never changes the order. */
+  budget?: number;
+}
+
+const BUCKETS = 256;
+const BUDGET = 16 * 1024 * 1024;
+const BATCH = 1024;
+
+/**
+ * Yields the same rows ordered by a 64-bit random key of their sequence id (equal keys by id).
+ *
+ * Rows beyond `budget` go to one file per leading byte of the key; a file beyond it is divided by the next byte, and so
+ * on, so that memory holds the budget however many rows there are.
+ */
+export function shuffle(
+  source: ReadableStream<RecordBatch>,
+  options: ShuffleOptions,
+): ReadableStream<RecordBatch> {
+  return ReadableStream.from(shuffled(source, options, 0));
+}
+
+async function* shuffled(
+  source: ReadableStream<RecordBatch>,
+  { seed, spill, budget = BUDGET }: ShuffleOptions,
+  depth: number, // bytes of the key that all rows share
+  // Room for the budget's rows and for a batch; one for all depths, since memory that comes and goes fragments.
+  room: { held?: Columns; batch?: Columns } = {},
+): AsyncGenerator<RecordBatch> {
+  const files = new Map<number, { path: string; file: ArrowAppender }>();
+  let count = 0; // rows that are held
+  let lineage: Lineage | null = null;
+  let empty: RecordBatch | undefined;
+
+  /** Moves what is held to the buckets' files. */
+  async function spillHeld() {
+    const rows = sliceColumns(room.held!, 0, count);
+    count = 0;
+    await Deno.mkdir(spill, { recursive: true });
+    const keys = randomKeys(seed, "shuffle", rows.sequence);
+    const { order, starts } = byBucket(new Uint8Array(keys.buffer), 7 - depth);
+    const gathered = room.batch ??= roomFor(BATCH, rows);
+    for (let bucket = 0; bucket < BUCKETS; bucket++) {
+      for (let begin = starts[bucket]; begin < starts[bucket + 1]; begin += BATCH) {
+        const indices = order.subarray(begin, Math.min(begin + BATCH, starts[bucket + 1]));
+        gatherRows(gathered, 0, rows, indices);
+        const batch = toBatch(sliceColumns(gathered, 0, indices.length), lineage!);
+        let open = files.get(bucket);
+        if (open === undefined) {
+          const path = `${spill}/${bucket}.arrows`;
+          files.set(bucket, open = { path, file: openArrowAppender(path, batch.schema) });
+        }
+        open.file.append(batch);
+      }
+    }
+  }
+
+  try {
+    for await (const batch of source) {
+      lineage ??= lineageOf(batch) ?? { format: 1, stage: "" };
+      empty ??= batch;
+      const columns = fromBatch(batch);
+      if (columns.rows === 0) continue;
+      room.held ??= roomFor(Math.max(1, Math.floor(budget / bytesPerRow(columns))), columns);
+      for (let begin = 0; begin < columns.rows;) {
+        if (count === room.held.rows) {
+          if (depth < 8) await spillHeld();
+          else room.held = concatColumns([room.held, roomFor(count, room.held)]); // after 8 bytes the keys are equal
+        }
+        const end = Math.min(columns.rows, begin + room.held.rows - count);
+        copyRows(room.held, count, columns, begin, end);
+        count += end - begin;
+        begin = end;
+      }
+    }
+    if (files.size === 0) {
+      if (count > 0) yield* inOrder(sliceColumns(room.held!, 0, count), seed, lineage!);
+      else if (empty) yield empty;
+      return;
+    }
+    if (count > 0) await spillHeld();
+    for (const { file } of files.values()) file.finish();
+    for (const bucket of [...files.keys()].sort((a, b) => a - b)) {
+      const { path } = files.get(bucket)!;
+      yield* shuffled(readArrow(path), { seed, spill: `${path}.parts`, budget }, depth + 1, room);
+      await removeIfThere(path);
+    }
+  } finally {
+    for (const { file } of files.values()) file.abandon();
+    await removeIfThere(spill);
+  }
+}
+
+/** Sorts rows by one byte of their keys, `[rows, 8]`: the rows in order, and where each bucket starts, `[BUCKETS + 1]`. */
+function byBucket(keys: Uint8Array, byte: number): { order: Uint32Array; starts: Uint32Array } {
+  const order = new Uint32Array(keys.length / 8);
+  const starts = new Uint32Array(BUCKETS + 1);
+  for (let row = 0; row < order.length; row++) starts[keys[row * 8 + byte] + 1]++;
+  for (let bucket = 0; bucket < BUCKETS; bucket++) starts[bucket + 1] += starts[bucket];
+  const next = starts.slice();
+  for (let row = 0; row < order.length; row++) order[next[keys[row * 8 + byte]]++] = row;
+  return { order, starts };
+}
+
+function bytesPerRow({ rows, tokens }: Columns): number {
+  return 64 + (tokens?.byteLength ?? 0) / rows;
+}
+
+function* inOrder(rows: Columns, seed: number, lineage: Lineage): Generator<RecordBatch> {
+  const keys = randomKeys(seed, "shuffle", rows.sequence);
+  const order = Uint32Array.from(keys, (_, row) => row);
+  const compare = (a: bigint, b: bigint) => a < b ? -1 : a > b ? 1 : 0;
+  order.sort((a, b) => compare(keys[a], keys[b]) || compare(rows.sequence[a], rows.sequence[b]));
+  for (let begin = 0; begin < rows.rows; begin += BATCH) {
+    yield toBatch(takeColumns(rows, order.subarray(begin, begin + BATCH)), lineage);
+  }
+}
+
+/**
+ * Opens an endless stream of training sequences: the shards in order once, then again and again in new orders (the shards
+ * permuted, and the rows within each), starting after `consumed` sequences. The result returns the next `n`.
+ *
+ * Memory holds one shard. Throws `RangeError` where the shards hold no rows. `onRestart` hears of every new pass.
+ */
+export function epochs(
+  paths: string[],
+  seed: number,
+  consumed = 0,
+  onRestart?: (epoch: number) => void,
+): (n: number) => Promise<Columns> {
+  const source = pass(paths, seed, onRestart);
+  let skip = consumed;
+  let rest: Columns | undefined;
+  return async (n) => {
+    const parts: Columns[] = [];
+    for (let left = n; left > 0;) {
+      if (!rest || rest.rows === 0) {
+        const { value, done } = await source.next();
+        if (done) break;
+        rest = value;
+      }
+      const dropped = Math.min(skip, rest.rows);
+      skip -= dropped;
+      const count = Math.min(left, rest.rows - dropped);
+      if (count > 0) parts.push(sliceColumns(rest, dropped, dropped + count));
+      rest = sliceColumns(rest, dropped + count, rest.rows);
+      left -= count;
+    }
+    return concatColumns(parts);
+  };
+}
+
+async function* pass(
+  paths: string[],
+  seed: number,
+  onRestart?: (epoch: number) => void,
+): AsyncGenerator<Columns> {
+  let rows = 0;
+  for await (const batch of readShards(paths)) {
+    rows += batch.numRows;
+    yield tokensOf(batch);
+  }
+  if (rows === 0) {
+    throw new RangeError("Cannot read training sequences as the shards must hold some: they hold 0 rows");
+  }
+  for (let epoch = 1;; epoch++) {
+    onRestart?.(epoch);
+    for (const shard of permutation(paths.length, seed, `epoch ${epoch}`)) {
+      const parts: Columns[] = [];
+      for await (const batch of readArrow(paths[shard])) parts.push(tokensOf(batch));
+      const all = concatColumns(parts);
+      if (all.rows > 0) yield takeColumns(all, permutation(all.rows, seed, `epoch ${epoch} shard ${shard}`));
+    }
+  }
+}
+
+/** Reads a batch, and stops with file and row where a token id is not below the vocabulary that its lineage names. */
+function tokensOf(batch: RecordBatch): Columns {
+  const columns = fromBatch(batch);
+  checkTokens(columns, lineageOf(batch)?.vocabulary ?? Infinity, originOf(batch));
+  return columns;
+}

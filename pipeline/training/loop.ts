@@ -1,0 +1,198 @@
+/**
+ * Trains one model, an expert or a dense baseline, on a stream of sequences: warm-up and cosine decay, metrics,
+ * validation, checkpoints, exact resume (SmallTalk LM, Algorithm 1, stage 2).
+ *
+ * @module
+ */
+
+import type { AdamwSettings } from "../../kernels/adamw.ts";
+import type { Gpu } from "../../kernels/gpu.ts";
+import type { Dtype } from "../../kernels/storage.ts";
+import type { Columns } from "../rows/columns.ts";
+import { emptyBatch, type HostBatch, placeSequence } from "../model/batch.ts";
+import { type ModelConfig, validateModelConfig } from "../model/shape.ts";
+import type { Weights } from "../model/parameters.ts";
+import { createTrainer, type Trainer, type TrainerState } from "../model/trainer.ts";
+
+/** One line of a model's metrics. */
+export interface StepMetrics {
+  /** Step, the first is 1. */
+  step: number;
+  /** Real tokens trained on so far, padding left out. */
+  tokens: number;
+  /** Mean over the steps since the line before of each step's mean NLL per predicted token before its update, nats. */
+  loss: number;
+  /** Learning rate of the step. */
+  rate: number;
+  /** Global gradient norm of the step, before clipping. */
+  norm: number;
+  /** Mean NLL per predicted token of the held-out sequences after the step, nats, where they were looked at. */
+  validationLoss?: number;
+}
+
+/** Where training stands after a step; enough to go on bit for bit. */
+export interface TrainingState {
+  /** Weights, moments and steps. */
+  trainer: TrainerState;
+  /** Real tokens trained on so far. */
+  tokens: number;
+  /** Losses of the steps since the last line of metrics. */
+  losses: number[];
+}
+
+/** What {@link trainModel} takes. */
+export interface TrainModelOptions extends AdamwSettings {
+  /** The open device. */
+  gpu: Gpu;
+  /** Shape of the model; its context is the length of the sequences. */
+  model: ModelConfig;
+  /** Weights to start from, or a state to resume from. */
+  start: Weights | TrainingState;
+  /** Sequences per step. */
+  batch: number;
+  /** Sequences that run at once; `batch` is a multiple of it. Default: `batch`. */
+  microBatch?: number;
+  /** Keeps only layer inputs and computes the rest again in the backward pass. */
+  recompute?: boolean;
+  /** What activations, and the matrices that products read, are stored in. Default: f32. */
+  dtype?: Dtype;
+  /** Steps in all. */
+  steps: number;
+  /** Gives the learning rate of a step, the first is 1. */
+  rateAt: (step: number) => number;
+  /** Opens the stream of sequences after `consumed` of them; the result returns the next `n`, without end. */
+  open(consumed: number): (n: number) => Promise<Columns>;
+  /** Held-out sequences to validate on; none, or no rows, validates nothing. */
+  validation?: Columns;
+  /** Steps between two validations; 0 validates at the end alone. */
+  validateEvery?: number;
+  /** Steps between two lines of metrics; every validation and the last step make one too. */
+  logEvery?: number;
+  /** Steps between two checkpoints; 0 for none. */
+  checkpointEvery?: number;
+  /** Called with every line of metrics. */
+  onMetrics?(metrics: StepMetrics): Promise<void> | void;
+  /** Called at a checkpoint, and when `signal` ends the training where none is due. */
+  onCheckpoint?(state: TrainingState, event: { interrupted: boolean }): Promise<void>;
+  /** Called as steps finish. */
+  onStep?(progress: { step: number; steps: number; loss: number; rate: number; tokens: number }): void;
+  /** Stops between steps, after a checkpoint. */
+  signal?: AbortSignal;
+}
+
+/** Steps between two looks at the losses: a readback costs as much as a small step. */
+const STEPS_PER_LOOK = 8;
+
+/** Says that a loss is not a number; carries the step. */
+export class LossNotFiniteError extends Error {
+  /** Step whose loss or gradient norm is not finite. */
+  readonly step: number;
+  /** Describes the step and its loss. */
+  constructor(step: number, loss: number, norm: number) {
+    super(
+      `Cannot go on training as loss and gradient norm must be finite: they are ${loss} and ${norm} at step ${step}`,
+    );
+    this.step = step;
+  }
+}
+
+/**
+ * Trains a model and returns its weights. The same options give the same weights, in one go or resumed.
+ *
+ * Throws `RangeError` on impossible settings and {@link LossNotFiniteError} where a loss or a gradient norm is not finite.
+ */
+export async function trainModel(options: TrainModelOptions): Promise<Weights> {
+  const { gpu, model, start, batch, steps, validation, signal } = options;
+  const { validateEvery = 0, logEvery = 10, checkpointEvery = 0 } = options;
+  validateModelConfig(model, "the model to train");
+  for (const [name, value] of Object.entries({ batch, steps, logEvery })) {
+    if (!Number.isSafeInteger(value) || value < 1) {
+      throw new RangeError(`Cannot train as ${name} must be a whole number >= 1: ${name} is ${value}`);
+    }
+  }
+  const resumed = start instanceof Map ? undefined : start;
+  const length = model.context;
+  const trainer = createTrainer(gpu, {
+    config: model,
+    start: resumed ? resumed.trainer : [start as Weights],
+    batch,
+    microBatch: options.microBatch,
+    length,
+    settings: options,
+    recompute: options.recompute,
+    dtype: options.dtype,
+  });
+  const due = (every: number, step: number) => every > 0 && step % every === 0;
+  const validates = (step: number) => validation?.rows && (due(validateEvery, step) || step === steps);
+  const logs = (step: number) => due(logEvery, step) || validates(step) || step === steps;
+  const checkpoints = (step: number) => due(checkpointEvery, step) && options.onCheckpoint;
+
+  try {
+    const next = options.open(trainer.steps * batch);
+    let tokens = resumed?.tokens ?? 0;
+    let losses = [...resumed?.losses ?? []];
+    const state = async () => ({ trainer: await trainer.state(), tokens, losses });
+    const input = emptyBatch(batch, length);
+    while (trainer.steps < steps) {
+      fill(input, await next(batch), 0, batch, length);
+      const step = trainer.steps + 1;
+      const stepRate = options.rateAt(step);
+      trainer.step(input, stepRate);
+      tokens += input.lengths.reduce((sum, n) => sum + n, 0);
+      if (step % STEPS_PER_LOOK !== 0 && !logs(step) && !checkpoints(step) && !signal?.aborted) continue;
+
+      let last = { loss: NaN, norm: NaN };
+      for (const { step: at, loss: [loss], norm: [norm] } of await trainer.drain()) {
+        if (!Number.isFinite(loss) || !Number.isFinite(norm)) throw new LossNotFiniteError(at, loss, norm);
+        losses.push(loss);
+        last = { loss, norm };
+      }
+      options.onStep?.({ step, steps, loss: last.loss, rate: stepRate, tokens });
+      if (logs(step)) {
+        const loss = losses.reduce((sum, value) => sum + value, 0) / losses.length;
+        losses = [];
+        const metrics: StepMetrics = { step, tokens, loss, rate: stepRate, norm: last.norm };
+        if (validates(step)) metrics.validationLoss = await meanNll(trainer, validation!, batch, length);
+        await options.onMetrics?.(metrics);
+      }
+      if (checkpoints(step)) await options.onCheckpoint!(await state(), { interrupted: false });
+      if (signal?.aborted) {
+        if (!checkpoints(step) && step < steps) {
+          await options.onCheckpoint?.(await state(), { interrupted: true });
+        }
+        signal.throwIfAborted();
+      }
+    }
+    return (await trainer.weights())[0];
+  } finally {
+    trainer.close();
+  }
+}
+
+/** Copies `count` rows from `first` on into a batch; what is left of the batch gets length 0. */
+function fill(input: HostBatch, rows: Columns, first: number, count: number, length: number): void {
+  const stride = rows.rows === 0 ? 0 : rows.tokens!.length / rows.rows;
+  if (rows.rows < first + count || (count > 0 && stride > length)) {
+    throw new RangeError(
+      `Cannot train as there must be ${count} sequences of at most ${length} tokens: there are ` +
+        `${rows.rows - first} of ${stride}`,
+    );
+  }
+  for (let i = 0; i < input.lengths.length; i++) {
+    const real = i < count ? Math.min(stride, rows.length[first + i]) : 0;
+    placeSequence(input, i, rows.tokens!, (first + i) * stride, real);
+  }
+}
+
+/** Computes the mean NLL per predicted token, nats. */
+async function meanNll(trainer: Trainer, rows: Columns, batch: number, length: number): Promise<number> {
+  const input = emptyBatch(batch, length);
+  let [nll, predicted] = [0, 0];
+  for (let first = 0; first < rows.rows; first += batch) {
+    fill(input, rows, first, Math.min(batch, rows.rows - first), length);
+    const part = await trainer.evaluate(input);
+    nll += part.nll[0];
+    predicted += part.predicted[0];
+  }
+  return nll / predicted;
+}

@@ -1,0 +1,83 @@
+/**
+ * Training checkpoints of one model: a folder of state files, named by their step, of which the last few are kept.
+ *
+ * @module
+ */
+
+import type { ModelConfig } from "../model/shape.ts";
+import { byNumber, exists, removeIfThere } from "../run/files.ts";
+import { loadTrainerState, saveTrainerState } from "../checkpoints/trainer_state.ts";
+import type { TrainingState } from "./loop.ts";
+
+/** What stands beside the state in a checkpoint. */
+export interface CheckpointContext {
+  /** Hash of all that the state depends on. */
+  key: string;
+  /** Bytes of the metrics file at this step; what is longer was written later. */
+  metricsBytes: number;
+  /** Everything that the key is made of, for messages. */
+  settings: Record<string, unknown>;
+  /** Hashes of what was trained on. */
+  inputs: Record<string, string>;
+  /** Loss of the last line of metrics; null before the first. */
+  loss: number | null;
+  /** Held-out loss of the last validation; null before the first. */
+  validationLoss: number | null;
+  /** Set where it was not due, but the training was interrupted: it is removed once something follows it. */
+  interrupted?: true;
+  /** Steps at which training went on under other values, with the key before. */
+  resumed: { step: number; key: string }[];
+}
+
+/** Gives the path of the checkpoint after `step` steps. */
+export function checkpointPath(folder: string, step: number): string {
+  return `${folder}/step-${String(step).padStart(8, "0")}.safetensors`;
+}
+
+/** Lists the checkpoints of a folder, the latest first. */
+async function listCheckpoints(folder: string): Promise<string[]> {
+  if (!await exists(folder)) return [];
+  const names: string[] = [];
+  for await (const { name } of Deno.readDir(folder)) {
+    if (/^step-\d{8,}\.safetensors$/.test(name)) names.push(name);
+  }
+  return names.sort((a, b) => byNumber(b, a)).map((name) => `${folder}/${name}`);
+}
+
+/** Writes a checkpoint and gives its path. */
+export async function saveCheckpointState(
+  folder: string,
+  model: ModelConfig,
+  { trainer, tokens, losses }: TrainingState,
+  context: CheckpointContext,
+): Promise<string> {
+  const path = checkpointPath(folder, trainer.step);
+  await saveTrainerState(path, model, trainer, { tokens, losses, ...context });
+  return path;
+}
+
+/** Removes all checkpoints but the last `keep`. */
+export async function removeOldCheckpoints(folder: string, keep: number): Promise<void> {
+  for (const old of (await listCheckpoints(folder)).slice(keep)) await removeIfThere(old);
+}
+
+/** Loads the latest checkpoint that `accepts` its context; damaged ones and those of another shape are passed over. */
+export async function loadCheckpointState(
+  folder: string,
+  model: ModelConfig,
+  accepts: (context: CheckpointContext, step: number) => boolean,
+): Promise<{ state: TrainingState; context: CheckpointContext } | undefined> {
+  for (const path of await listCheckpoints(folder)) {
+    const saved = await loadTrainerState(path, model).catch((error) => {
+      if (error instanceof SyntaxError) return undefined;
+      throw error;
+    });
+    if (!saved) continue;
+    const { tokens, losses, ...context } = saved.notes as unknown as CheckpointContext & {
+      tokens: number;
+      losses: number[];
+    };
+    if (!accepts(context, saved.state.step)) continue;
+    return { state: { trainer: saved.state, tokens, losses }, context };
+  }
+}

@@ -1,0 +1,69 @@
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import type { ModelConfig } from "../../../pipeline/model/shape.ts";
+import { initialWeights } from "../../../pipeline/model/parameters.ts";
+import { encodeSafetensors } from "../../../pipeline/checkpoints/safetensors.ts";
+import { loadTrainerState, saveTrainerState } from "../../../pipeline/checkpoints/trainer_state.ts";
+
+const CONFIG: ModelConfig = { vocabulary: 5, hidden: 4, layers: 1, heads: 1, context: 8 };
+const STATE = {
+  step: 12,
+  weights: [1, 2].map((seed) => initialWeights(CONFIG, seed)),
+  moments: [3, 4].map((seed) => initialWeights(CONFIG, seed)),
+  squares: [5, 6].map((seed) => initialWeights(CONFIG, seed)),
+};
+
+async function inFolder(body: (path: string) => Promise<void>) {
+  const folder = await Deno.makeTempDir();
+  try {
+    await body(`${folder}/state.safetensors`);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+Deno.test("loadTrainerState() gives back what saveTrainerState() wrote, bit for bit", async () => {
+  await inFolder(async (path) => {
+    const notes = { round: 3, text: 'with "quotes"\nand lines' };
+    await saveTrainerState(path, CONFIG, STATE, notes);
+    assertEquals(await loadTrainerState(path, CONFIG), { state: STATE, notes });
+    const first = await Deno.readFile(path);
+    await saveTrainerState(path, CONFIG, STATE, notes);
+    assertEquals(await Deno.readFile(path), first);
+    await saveTrainerState(path, CONFIG, STATE);
+    assertEquals((await loadTrainerState(path, CONFIG))!.notes, {});
+  });
+});
+
+Deno.test("loadTrainerState() returns undefined where there is no file", async () => {
+  await inFolder(async (path) => assertEquals(await loadTrainerState(path, CONFIG), undefined));
+});
+
+Deno.test("loadTrainerState() refuses damaged files and states of another shape in one line with the path", async () => {
+  await inFolder(async (path) => {
+    const refused = async (message: string, config = CONFIG) => {
+      const error = await assertRejects(() => loadTrainerState(path, config), SyntaxError, message);
+      assertMatch(error.message, /^Cannot \P{Cc}+$/u);
+      assert(error.message.includes(path), error.message);
+    };
+    await saveTrainerState(path, CONFIG, STATE);
+    await refused('weights of "gpt_neox.embed_in.weight" for model 0 with shape [6,4]: its shape is [5,4]', {
+      ...CONFIG,
+      vocabulary: 6,
+    });
+    await refused("for model 0 with shape [4]: it is missing", { ...CONFIG, layers: 2 });
+    await Deno.truncate(path, 1000);
+    await refused("whole safetensors file");
+    for (
+      const [metadata, message] of [
+        [{}, "must be whole numbers: they are undefined, undefined"],
+        [{ step: "1.5", models: "1", notes: "{}" }, "they are 1.5, 1"],
+        [{ step: "1", models: "0", notes: "{}" }, "they are 1, 0"],
+        [{ step: "1", models: "2", notes: "{}" }, "it is missing"],
+      ] as const
+    ) {
+      const parts = [...encodeSafetensors(new Map(), { metadata })];
+      await Deno.writeFile(path, new Uint8Array(await new Blob(parts as BlobPart[]).arrayBuffer()));
+      await refused(message);
+    }
+  });
+});

@@ -1,0 +1,133 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import fc from "fast-check";
+import { bytesOf } from "../../../kernels/storage.ts";
+import {
+  inferenceMemory,
+  trainingMemory,
+  type TrainingMemoryOptions,
+} from "../../../pipeline/cost/memory.ts";
+import type { ModelConfig } from "../../../pipeline/model/shape.ts";
+import { createScorer } from "../../../pipeline/model/scorer.ts";
+import { createDecoder } from "../../../pipeline/model/decoder.ts";
+import { createTrainer } from "../../../pipeline/model/trainer.ts";
+import { DTYPES, gpu } from "../../kernels/support.ts";
+import { anyWeights } from "../model/support.ts";
+
+const SETTINGS = { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1, clip: 0.1 };
+const TOLERANCE = 0.02;
+const ODD: ModelConfig = { vocabulary: 13, hidden: 12, layers: 2, heads: 2, context: 16 };
+const TINY: ModelConfig = { vocabulary: 300, hidden: 32, layers: 3, heads: 2, context: 64 };
+const SHAPES: [model: ModelConfig, options: TrainingMemoryOptions][] = [
+  [ODD, { batch: 4, length: 9 }],
+  [ODD, { batch: 4, length: 9, models: 3, microBatch: 2 }],
+  [TINY, { batch: 4, length: 32 }],
+  [TINY, { batch: 4, length: 32, recompute: true }],
+  [TINY, { batch: 8, length: 32, microBatch: 2 }],
+  [TINY, { batch: 4, length: 32, models: 4 }],
+  [TINY, { batch: 8, length: 64, models: 2, microBatch: 4, recompute: true }],
+  [{ ...TINY, layers: 1 }, { batch: 1, length: 2 }],
+];
+
+function assertNear(predicted: number, actual: number, what: string) {
+  assert(
+    Math.abs(predicted - actual) <= TOLERANCE * actual,
+    `${what}: predicted ${predicted}, held ${actual}`,
+  );
+}
+
+Deno.test("trainingMemory() predicts what createTrainer() holds within 2%", () => {
+  const all = SHAPES.flatMap(([config, options]) =>
+    DTYPES.map((dtype) => [config, { ...options, dtype }] as const)
+  );
+  for (const [config, options] of all) {
+    const { models = 1, ...rest } = options;
+    const start = Array.from({ length: models }, (_, i) => anyWeights(config, i));
+    const trainer = createTrainer(gpu, { config, start, settings: SETTINGS, ...rest });
+    const { total } = trainingMemory(config, { ...options, limit: gpu.maxBindingBytes });
+    assertNear(total, trainer.bytes, JSON.stringify([config, options]));
+    trainer.close();
+  }
+});
+
+Deno.test("trainingMemory() predicts banks that a small binding limit splits", () => {
+  const limit = 48 * 1024;
+  const small = { ...gpu, maxBindingBytes: limit };
+  const options = { batch: 2, length: 16, models: 5 };
+  const start = Array.from({ length: 5 }, (_, i) => anyWeights(TINY, i));
+  const trainer = createTrainer(small, { config: TINY, start, settings: SETTINGS, batch: 2, length: 16 });
+  const split = trainingMemory(TINY, { ...options, limit });
+  assertNear(split.total, trainer.bytes, "split");
+  trainer.close();
+  const whole = trainingMemory(TINY, options);
+  assert(split.activations < 0.6 * whole.activations, `${split.activations} of ${whole.activations}`);
+  assert(split.largest <= limit && whole.largest > limit);
+  assertThrows(
+    () => trainingMemory(TINY, { ...options, limit: 4096 }),
+    RangeError,
+    "must fit the adapter's binding limit",
+  );
+});
+
+Deno.test("inferenceMemory() predicts what createDecoder() and createScorer() hold within 2%", () => {
+  for (
+    const [capacity, dtype] of [[1, "f32"], [16, "f32"], [64, "f32"], [16, "bf16"], [64, "bf16"]] as const
+  ) {
+    const decoder = createDecoder(gpu, {
+      config: TINY,
+      weights: anyWeights(TINY, 0),
+      capacity,
+      longestPass: 8,
+      dtype,
+    });
+    const { total, cache } = inferenceMemory(TINY, { capacity, length: Math.min(8, capacity), dtype });
+    assertNear(total, decoder.bytes, `capacity ${capacity}, ${dtype}`);
+    assertEquals(cache, 2 * 3 * capacity * 32 * bytesOf(dtype));
+    decoder.close();
+  }
+  const models = [0, 1, 2].map((i) => anyWeights(TINY, i));
+  for (const dtype of DTYPES) {
+    const scorer = createScorer(gpu, { config: TINY, models, batch: 16, length: 32, dtype });
+    const { total } = inferenceMemory(TINY, { capacity: 0, models: 3, batch: 16, length: 32, dtype });
+    const sums = 16 + 4096 * 3 * 4; // rows that wait for their readback: scoring many, not a prompt
+    assertNear(total + sums, scorer.bytes, `scorer, ${dtype}`);
+    scorer.close();
+  }
+});
+
+Deno.test("trainingMemory() grows with batch and depth, and less with depth where activations are recomputed", () => {
+  const sizes = fc.record({
+    heads: fc.integer({ min: 1, max: 4 }),
+    headSize: fc.integer({ min: 1, max: 8 }),
+    layers: fc.integer({ min: 1, max: 6 }),
+    batch: fc.integer({ min: 1, max: 8 }),
+    length: fc.integer({ min: 2, max: 64 }),
+  });
+  fc.assert(fc.property(sizes, ({ heads, headSize, layers, batch, length }) => {
+    const model = { vocabulary: 300, hidden: 2 * heads * headSize, layers, heads, context: 64 };
+    const deeper = { ...model, layers: layers + 1 };
+    const plain = trainingMemory(model, { batch, length });
+    const { weights, transposed, gradients, moments, activations, other, total } = plain;
+    assertEquals(weights + transposed + gradients + moments + activations + other, total);
+    assertEquals([gradients, moments], [weights, 2 * weights]);
+    const half = trainingMemory(model, { batch, length, dtype: "bf16" });
+    assertEquals([half.weights, half.gradients, half.moments], [weights, gradients, moments]);
+    assert(half.activations < activations && half.transposed <= transposed / 2 + 16);
+    assert(trainingMemory(model, { batch: batch + 1, length }).activations > activations);
+    assertEquals(
+      trainingMemory(model, { batch: 4 * batch, microBatch: batch, length }).activations,
+      activations,
+    );
+    const growth = trainingMemory(deeper, { batch, length }).activations - activations;
+    const recomputed = trainingMemory(model, { batch, length, recompute: true }).activations;
+    const less = trainingMemory(deeper, { batch, length, recompute: true }).activations - recomputed;
+    assert(less > 0 && 10 * less < growth, `${less} of ${growth}`);
+  }));
+});
+
+Deno.test("trainingMemory() refuses a batch that does not split", () => {
+  assertThrows(
+    () => trainingMemory(TINY, { batch: 16, microBatch: 5, length: 8 }),
+    RangeError,
+    "batch is 16, micro-batch is 5",
+  );
+});

@@ -1,0 +1,205 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { openGpu } from "../../../kernels/gpu.ts";
+import { VARIANTS } from "../../../kernels/variants.ts";
+import { createDecoder } from "../../../pipeline/model/decoder.ts";
+import { continueTokens, windowStart } from "../../../pipeline/serving/generate.ts";
+import { assertClose, assertSameBits, gpu, randomIntegers } from "../../kernels/support.ts";
+import { logitsReference } from "./reference.ts";
+import { anyWeights } from "./support.ts";
+
+const M = 16;
+/** Relative error of bf16 logits: weights of these tests are large. */
+const BF16_LOGITS = 0.03;
+const config = { vocabulary: 45, hidden: 12, layers: 2, heads: 2, context: 264 };
+const weights = anyWeights(config, "expert");
+const prompt = (length: number) => randomIntegers(length, config.vocabulary, "prompt");
+const NEVER = config.vocabulary; // no token: a text goes on
+
+async function collect<T, R>(values: AsyncGenerator<T, R>): Promise<{ values: T[]; end: R }> {
+  const all: T[] = [];
+  for (let next = await values.next();; next = await values.next()) {
+    if (next.done) return { values: all, end: next.value };
+    all.push(next.value);
+  }
+}
+
+/** Continues a prompt of `length` tokens with a decoder of its own. */
+async function continued(
+  length: number,
+  settings: Parameters<typeof continueTokens>[2],
+  capacity = config.context,
+): Promise<{ values: number[]; end: string }> {
+  const decoder = createDecoder(gpu, { config, weights, capacity });
+  try {
+    return await collect(continueTokens(decoder, prompt(length), settings));
+  } finally {
+    decoder.close();
+  }
+}
+
+/** Does all at once: a readback is mostly waiting. */
+function together<T, R>(cases: T[], run: (value: T) => Promise<R>): Promise<R[]> {
+  return Promise.all(cases.map(run));
+}
+
+/** The most likely token in f64, and how far ahead of the next it is. */
+function bestOf(logits: number[]): { token: number; lead: number } {
+  const order = logits.map((_, id) => id).sort((a, b) => logits[b] - logits[a]);
+  return { token: order[0], lead: logits[order[0]] - logits[order[1]] };
+}
+
+Deno.test("read() gives the logits of the f64 reference at every position up to the context, however a text is cut", async () => {
+  const { context } = config;
+  const tokens = prompt(context);
+  const expected = logitsReference(config, weights, [...tokens]);
+  const whole = new Map<number, Float32Array>();
+  const one = createDecoder(gpu, { config, weights, capacity: context });
+  for (let i = 0; i < context; i++) {
+    whole.set(i, await one.read(tokens.slice(i, i + 1)));
+    assertClose(whole.get(i)!, expected[i], { atol: 1e-4, rtol: 1e-4 }, `logits after ${i + 1} tokens`);
+  }
+  one.close();
+  for (const [longestPass, cuts] of [[512, [264]], [512, [17, 1, 1, 245]], [7, [30, 200, 1, 33]]] as const) {
+    const decoder = createDecoder(gpu, { config, weights, capacity: context, longestPass });
+    for (const repetition of [1, 2]) { // what was read before leaves no trace
+      decoder.clear();
+      let end = 0;
+      for (const length of cuts) {
+        const logits = await decoder.read(tokens.slice(end, end + length));
+        end += length;
+        assertSameBits(logits, whole.get(end - 1)!, `call to ${end} of ${cuts}, time ${repetition}`);
+      }
+      assertEquals([end, decoder.length], [context, context]);
+    }
+    decoder.close();
+  }
+});
+
+Deno.test("read() of bf16 gives the same bits however a text is cut, near those of f32, in less memory", async () => {
+  const tokens = prompt(40);
+  const last = async (dtype: "f32" | "bf16", cuts: number[]) => {
+    const decoder = createDecoder(gpu, { config, weights, capacity: 50, dtype });
+    let end = 0;
+    let logits: Float32Array = new Float32Array();
+    for (const length of cuts) logits = await decoder.read(tokens.slice(end, end += length));
+    const { bytes } = decoder;
+    decoder.close();
+    return { logits, bytes };
+  };
+  const whole = await last("bf16", [40]);
+  for (const cuts of [Array(40).fill(1), [13, 1, 26]]) {
+    assertSameBits((await last("bf16", cuts)).logits, whole.logits, `cut ${cuts}`);
+  }
+  const precise = await last("f32", [40]);
+  const size = Math.sqrt(precise.logits.reduce((sum, x) => sum + x * x, 0));
+  const error = Math.sqrt(precise.logits.reduce((sum, x, i) => sum + (x - whole.logits[i]) ** 2, 0));
+  assert(error > 0 && error < BF16_LOGITS * size, `relative error ${error / size}`);
+  assert(whole.bytes < precise.bytes, `${whole.bytes} bytes of bf16, ${precise.bytes} of f32`);
+});
+
+Deno.test("read() gives the same bits however a text is cut, with the kernels of other adapters too", async () => {
+  const tokens = prompt(40);
+  const expected = logitsReference(config, weights, [...tokens]);
+  for (const variants of [{ matmul: "registers", attention: "query" } as const, VARIANTS.gpu]) {
+    const other = await openGpu({ variants });
+    const single: Float32Array[] = [];
+    for (const cuts of [Array(40).fill(1), [40], [13, 1, 26]]) {
+      const decoder = createDecoder(other, { config, weights, capacity: 50 });
+      let end = 0;
+      for (const length of cuts) {
+        const logits = await decoder.read(tokens.slice(end, end + length));
+        end += length;
+        assertSameBits(logits, single[end] ??= logits, `call to ${end} of ${cuts}`);
+      }
+      decoder.close();
+    }
+    other.close();
+    assertClose(single[40], expected[39], { atol: 1e-4, rtol: 1e-4 }, `logits of matmul=${variants.matmul}`);
+  }
+});
+
+Deno.test("continueTokens() greedily takes the likeliest token of the f64 reference, 200 times", async () => {
+  await together([1, 2, M - 1, M, M + 1], async (length) => {
+    const settings = { temperature: 0, maxNewTokens: 200, eos: NEVER };
+    const { values, end } = await continued(length, settings);
+    assertEquals([values.length, end], [200, "length"]);
+    const text = [...prompt(length), ...values];
+    const expected = logitsReference(config, weights, text.slice(0, -1)).slice(length - 1);
+    let decided = 0;
+    expected.forEach((logits, i) => {
+      const { token, lead } = bestOf(logits);
+      if (lead < 1e-3) return; // f32 may see it the other way round
+      decided++;
+      assertEquals(values[i], token, `token ${i} after a prompt of ${length}`);
+    });
+    assert(decided > 150);
+  });
+});
+
+Deno.test("continueTokens() gives the same 200 tokens with the cache as without it, up to the context", async () => {
+  await together([1, 2, M - 1, M, M + 1, config.context - 3, config.context], async (length) => {
+    const settings = { temperature: 1.2, topP: 0.98, maxNewTokens: 200, eos: NEVER, seed: length };
+    const [kept, again] = await together(
+      [true, false],
+      (cache) => continued(length, { ...settings, cache }),
+    );
+    assertEquals(kept, again, `prompt of ${length}`);
+    const room = config.context + 1 - length;
+    assertEquals(kept.values.length, Math.min(200, room));
+    assertEquals(kept.end, room < 200 ? "context" : "length");
+    if (length < 100) assert(new Set(kept.values).size > 20, "varied text");
+  });
+});
+
+Deno.test("continueTokens() goes on from the later half of a full context, with the cache as without it", async () => {
+  const capacity = 10;
+  await together([3, 10, 11, 27], async (length) => {
+    const settings = { temperature: 0, maxNewTokens: 30, eos: NEVER, window: true };
+    const kept = await continued(length, settings, capacity);
+    assertEquals(kept, await continued(length, { ...settings, cache: false }, capacity));
+    assertEquals([kept.values.length, kept.end], [30, "length"]);
+    const text = [...prompt(length), ...kept.values];
+    for (let end = length; end < text.length; end++) {
+      const window = text.slice(windowStart(end, capacity), end);
+      const { token, lead } = bestOf(logitsReference(config, weights, window).at(-1)!);
+      if (lead >= 1e-3) assertEquals(text[end], token, `token ${end} after ${length}`);
+    }
+  });
+});
+
+Deno.test("windowStart() keeps the end of a text and at least half a window, and moves seldom", () => {
+  for (const capacity of [1, 2, 7, 10]) {
+    let moves = 0;
+    for (let length = 1; length < 100; length++) {
+      const start = windowStart(length, capacity);
+      assert(length - start <= capacity && (start === 0 || length - start > capacity / 2 - 1), `${length}`);
+      assert(length - start >= 1);
+      if (start !== windowStart(length - 1, capacity)) moves++;
+    }
+    assert(moves <= 100 / Math.ceil(capacity / 2));
+  }
+  assertEquals([10, 11, 15, 16].map((length) => windowStart(length, 10)), [0, 5, 5, 10]);
+});
+
+Deno.test("continueTokens() ends at EOS, which is no part of the text, and never takes ids beyond the vocabulary", async () => {
+  const decoder = createDecoder(gpu, { config, weights, capacity: 60 });
+  const settings = { temperature: 0, maxNewTokens: 40, eos: NEVER };
+  const { values } = await collect(continueTokens(decoder, prompt(5), settings));
+  const eos = values[12];
+  const ended = await collect(continueTokens(decoder, prompt(5), { ...settings, eos }));
+  assertEquals(ended, { values: values.slice(0, values.indexOf(eos)), end: "eos" });
+  const some = { ...settings, temperature: 5, vocabulary: 8 };
+  const low = await collect(continueTokens(decoder, prompt(5), some));
+  assert(low.values.every((id) => id < 8) && new Set(low.values).size > 4);
+  decoder.close();
+});
+
+Deno.test("read() refuses nothing, too much and foreign ids, with the numbers", async () => {
+  const decoder = createDecoder(gpu, { config, weights, capacity: 5 });
+  await decoder.read([1, 2]);
+  await assertRejects(() => decoder.read([]), RangeError, "1 to 3 must be given");
+  await assertRejects(() => decoder.read([1, 2, 3, 4]), RangeError, "holds 2, 4 are given");
+  await assertRejects(() => decoder.read([1, 45]), RangeError, "45 ids: one is 45");
+  assertEquals(decoder.length, 2);
+  decoder.close();
+});

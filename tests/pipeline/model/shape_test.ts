@@ -1,0 +1,80 @@
+import { assertEquals, assertMatch, assertThrows } from "@std/assert";
+import {
+  type ModelConfig,
+  parameterCount,
+  parameterSpecs,
+  validateModelConfig,
+} from "../../../pipeline/model/shape.ts";
+
+const GOOD: ModelConfig = { vocabulary: 11, hidden: 12, layers: 2, heads: 2, context: 16 };
+
+Deno.test("validateModelConfig() refuses impossible shapes by name and value", () => {
+  validateModelConfig(GOOD);
+  validateModelConfig({ vocabulary: 1, hidden: 2, layers: 1, heads: 1, context: 1 });
+  for (const name of ["vocabulary", "hidden", "layers", "heads", "context"] as const) {
+    for (const value of [0, -1, 1.5, NaN, Infinity, 1e9, 2 ** 53]) {
+      const error = assertThrows(
+        () => validateModelConfig({ ...GOOD, [name]: value }, "the router"),
+        RangeError,
+      );
+      assertMatch(
+        error.message,
+        new RegExp(`^Cannot build the router as ${name} must be a whole number from 1 to \\d+: ${name} is `),
+      );
+    }
+  }
+  assertThrows(
+    () => validateModelConfig({ ...GOOD, heads: 5 }),
+    RangeError,
+    "hidden must be divisible by heads: hidden is 12, heads is 5",
+  );
+  assertThrows(
+    () => validateModelConfig({ ...GOOD, heads: 4 }),
+    RangeError,
+    "hidden / heads must be even for rotary positions: hidden is 12, heads is 4",
+  );
+  // The paper's 64M router: 416 does not divide by 12.
+  assertThrows(
+    () => validateModelConfig({ ...GOOD, hidden: 416, heads: 12 }),
+    RangeError,
+    "hidden is 416, heads is 12",
+  );
+});
+
+Deno.test("parameterCount() gives the paper's sizes", () => {
+  const count = (hidden: number, layers: number, heads: number) => {
+    const config = { vocabulary: 32_000, hidden, layers, heads, context: 1024 };
+    validateModelConfig(config);
+    return parameterCount(config);
+  };
+  // 12·L·H² + V·H of the paper, and 13·L·H + 2·H of biases and LayerNorms.
+  for (
+    const [hidden, layers, heads, millions] of [[96, 12, 12, 4.4], [768, 12, 12, 109.5], [
+      1024,
+      24,
+      16,
+      334.8,
+    ], [2048, 24, 16, 1274]]
+  ) {
+    const biases = 13 * layers * hidden + 2 * hidden;
+    assertEquals(count(hidden, layers, heads), 12 * layers * hidden ** 2 + 32_000 * hidden + biases);
+    assertEquals(
+      Math.abs(count(hidden, layers, heads) - biases - millions * 1e6) <= 0.005 * millions * 1e6,
+      true,
+    );
+  }
+});
+
+Deno.test("parameterSpecs() lists every tensor of a Hugging Face checkpoint once, biases after gains", () => {
+  const names = parameterSpecs(GOOD).map(({ name }) => name);
+  assertEquals(new Set(names).size, names.length);
+  assertEquals(names.length, 1 + 2 * 12 + 2);
+  names.forEach((name, i) => {
+    if (name.endsWith("norm.weight")) assertEquals(names[i + 1], name.replace("weight", "bias"));
+  });
+  assertEquals(parameterSpecs(GOOD)[3], {
+    name: "gpt_neox.layers.0.attention.query_key_value.weight",
+    shape: [36, 12],
+    initial: "normal",
+  });
+});

@@ -1,0 +1,353 @@
+import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
+import type { Gpu } from "../../../kernels/gpu.ts";
+import type { HostBatch } from "../../../pipeline/model/batch.ts";
+import type { ModelConfig } from "../../../pipeline/model/shape.ts";
+import type { Weights } from "../../../pipeline/model/parameters.ts";
+import {
+  createTrainer,
+  type StepResult,
+  STEPS_PER_READ,
+  type Trainer,
+  type TrainerOptions,
+} from "../../../pipeline/model/trainer.ts";
+import { assertClose, assertSameBits, gpu } from "../../kernels/support.ts";
+import { meanNll } from "./reference.ts";
+import {
+  anyBatch,
+  anyWeights,
+  assertCloseTensors,
+  assertSameTensors,
+  batchOf,
+  sequencesOf,
+} from "./support.ts";
+
+const CONFIG: ModelConfig = { vocabulary: 13, hidden: 12, layers: 2, heads: 2, context: 16 };
+const SETTINGS = { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1, clip: 0.1 };
+const SHAPE = { models: 3, batch: 4, length: 9 };
+const START = [0, 1, 2].map((i) => anyWeights(CONFIG, i));
+const BATCHES = [0, 1, 2].map((i) => anyBatch(CONFIG, SHAPE, `step ${i}`));
+const RATE = 1e-2;
+
+interface Run {
+  results: StepResult[];
+  gradients: Weights[];
+  weights: Weights[];
+}
+
+function trainerOf(options: Partial<TrainerOptions> = {}, on: Gpu = gpu): Trainer {
+  const { batch, length } = SHAPE;
+  return createTrainer(on, { config: CONFIG, start: START, batch, length, settings: SETTINGS, ...options });
+}
+
+/** Trains on some batches and reads everything, the gradients after the last step. */
+async function train(
+  batches: HostBatch[],
+  options: Partial<TrainerOptions> = {},
+  on: Gpu = gpu,
+): Promise<Run> {
+  const trainer = trainerOf(options, on);
+  for (const batch of batches) trainer.step(batch, RATE);
+  const results = await trainer.drain();
+  const run = { results, gradients: await trainer.gradients(), weights: await trainer.weights() };
+  trainer.close();
+  return run;
+}
+
+/** Throws unless two runs agree bit for bit. */
+function assertSameRuns(actual: Run, expected: Run, what: string) {
+  assertEquals(actual.results, expected.results, what);
+  actual.gradients.forEach((tensors, i) =>
+    assertSameTensors(tensors, expected.gradients[i], `gradients ${i}, ${what}`)
+  );
+  actual.weights.forEach((tensors, i) =>
+    assertSameTensors(tensors, expected.weights[i], `weights ${i}, ${what}`)
+  );
+}
+
+Deno.test("createTrainer() reports the loss of an independent f64 model before every step", async () => {
+  const trainer = trainerOf();
+  let weights: Weights[] = START;
+  for (const [i, batch] of BATCHES.entries()) {
+    trainer.step(batch, RATE);
+    const [{ step, loss }] = await trainer.drain();
+    assertEquals(step, i + 1);
+    const expected = weights.map((own, model) => meanNll(CONFIG, own, sequencesOf(batchOf(batch, 3, model))));
+    assertClose(loss, expected, { atol: 0, rtol: 2e-5 }, `losses of step ${step}`);
+    weights = await trainer.weights();
+  }
+  trainer.close();
+});
+
+Deno.test("createTrainer() learns a batch by heart", async () => {
+  const { results } = await train(Array(60).fill(BATCHES[0]));
+  const [first, last] = [results[0], results[59]].map(({ loss }) => loss);
+  first.forEach((loss, i) => assert(last[i] < 0.7 * loss, `model ${i}: ${loss} became ${last[i]}`));
+});
+
+for (const dtype of ["f32", "bf16"] as const) {
+  Deno.test(`createTrainer() of ${dtype} gives the same bits in two runs`, async () => {
+    assertSameRuns(await train(BATCHES, { dtype }), await train(BATCHES, { dtype }), "again");
+  });
+}
+
+Deno.test("createTrainer() of bf16 is near f32, and holds less", async () => {
+  const [whole, half] = [await train(BATCHES), await train(BATCHES, { dtype: "bf16" })];
+  half.results.forEach(({ loss }, i) => {
+    assertNotEquals(loss, whole.results[i].loss);
+    // Weights of this test are large, and steps long: measured 5e-3 after the first.
+    assertClose(loss, whole.results[i].loss, { atol: 0, rtol: 2e-2 }, `losses of step ${i + 1}`);
+  });
+  const [less, more] = (["bf16", "f32"] as const).map((dtype) => {
+    const trainer = trainerOf({ dtype });
+    const { bytes } = trainer;
+    trainer.close();
+    return bytes;
+  });
+  assert(less < more, `${less} bytes of bf16, ${more} of f32`);
+});
+
+Deno.test("createTrainer() of bf16 goes on from an f32 state with the same bits, whatever is computed again", async () => {
+  const options = { dtype: "bf16", microBatch: 2 } as const;
+  const whole = await train(BATCHES, options);
+  assertSameRuns(await train(BATCHES, { ...options, recompute: true }), whole, "recomputed");
+  const before = trainerOf(options);
+  before.step(BATCHES[0], RATE);
+  const early = await before.drain();
+  const start = await before.state();
+  before.close();
+  const after = await train(BATCHES.slice(1), { ...options, start });
+  assertSameRuns({ ...after, results: [...early, ...after.results] }, whole, "resumed");
+});
+
+Deno.test("createTrainer() lets padding change no bit of losses, gradients and weights", async () => {
+  const { length } = SHAPE;
+  const padded = BATCHES.map(({ tokens, lengths }) => ({
+    tokens: tokens.map((token, i) => i % length < lengths[Math.floor(i / length)] ? token : 12 - token),
+    lengths,
+  }));
+  assertNotEquals(padded[0].tokens, BATCHES[0].tokens);
+  assertSameRuns(await train(padded), await train(BATCHES), "other padding");
+});
+
+Deno.test("createTrainer() gives longer padding the same losses and gradients", async () => {
+  const wider = BATCHES.map(({ tokens, lengths }) => {
+    const wide = new Uint32Array(lengths.length * 16).fill(5);
+    lengths.forEach((_, i) => wide.set(tokens.subarray(i * 9, (i + 1) * 9), i * 16));
+    return { tokens: wide, lengths };
+  }).slice(0, 1);
+  const [long, short] = [await train(wider, { length: 16 }), await train(BATCHES.slice(0, 1))];
+  assertClose(long.results[0].loss, short.results[0].loss, { atol: 0, rtol: 1e-6 });
+  long.gradients.forEach((tensors, i) => assertCloseTensors(tensors, short.gradients[i], 1e-5));
+});
+
+Deno.test("createTrainer() gives the whole batch's losses and gradients from micro-batches", async () => {
+  const whole = await train(BATCHES);
+  for (const microBatch of [1, 2]) {
+    const parts = await train(BATCHES, { microBatch });
+    const what = `micro-batches of ${microBatch}`;
+    parts.results.forEach(({ step, loss, norm }, i) => {
+      assertEquals(step, i + 1);
+      assertClose(loss, whole.results[i].loss, { atol: 0, rtol: 1e-5 }, `loss of ${what}`);
+      assertClose(norm, whole.results[i].norm, { atol: 0, rtol: 1e-4 }, `norm of ${what}`);
+    });
+    const first = await train(BATCHES.slice(0, 1), { microBatch });
+    const wholeFirst = await train(BATCHES.slice(0, 1));
+    first.gradients.forEach((tensors, i) => assertCloseTensors(tensors, wholeFirst.gradients[i], 1e-5, what));
+    // Adam's first steps divide by a gradient's own size, so that a rounding near 0 may flip a step of the rate.
+    parts.weights.forEach((tensors, i) => assertCloseTensors(tensors, whole.weights[i], 1e-3, what));
+  }
+});
+
+Deno.test("createTrainer() gives the same bits whether it keeps activations or computes them again", async () => {
+  const kept = await train(BATCHES, { microBatch: 2 });
+  assertSameRuns(await train(BATCHES, { microBatch: 2, recompute: true }), kept, "recomputed");
+  const [less, more] = [true, false].map((recompute) => {
+    const trainer = trainerOf({ recompute, config: { ...CONFIG, layers: 2 } });
+    const { bytes } = trainer;
+    trainer.close();
+    return bytes;
+  });
+  assert(less < more, `${less} bytes recomputed, ${more} kept`);
+});
+
+Deno.test("createTrainer() goes on from a state with the same bits", async () => {
+  const whole = await train(BATCHES);
+  const before = trainerOf();
+  before.step(BATCHES[0], RATE);
+  const early = await before.drain();
+  const state = await before.state();
+  before.close();
+  assertEquals(state.step, 1);
+  const after = await train(BATCHES.slice(1), { start: state });
+  assertEquals(after.results.map(({ step }) => step), [2, 3]);
+  assertSameRuns({ ...after, results: [...early, ...after.results] }, whole, "resumed");
+});
+
+Deno.test("createTrainer() trains a bank of three as it trains three banks of one, bit for bit", async () => {
+  const together = await train(BATCHES);
+  for (let model = 0; model < 3; model++) {
+    const alone = await train(BATCHES.map((batch) => batchOf(batch, 3, model)), { start: [START[model]] });
+    alone.results.forEach(({ loss, norm }, i) => {
+      assertEquals(loss[0], together.results[i].loss[model], `loss of model ${model}`);
+      assertEquals(norm[0], together.results[i].norm[model], `norm of model ${model}`);
+    });
+    assertSameTensors(alone.gradients[0], together.gradients[model], `gradients of model ${model}`);
+    assertSameTensors(alone.weights[0], together.weights[model], `weights of model ${model}`);
+  }
+});
+
+Deno.test("createTrainer() gives the same results where a binding limit splits the bank and its tensors", async () => {
+  // Without clipping every bit must agree; its norm is summed segment by segment, in another order.
+  const settings = { ...SETTINGS, clip: 1e6 };
+  const whole = await train(BATCHES, { settings });
+  const largest = 4 * 48 * 36; // 36 rows of the MLP's activations
+  for (const perBank of [1, 2]) {
+    const small = { ...gpu, maxBindingBytes: perBank * largest };
+    const what = `${perBank} models per bank`;
+    const split = await train(BATCHES, { settings }, small);
+    split.results.forEach(({ loss, norm }, i) => {
+      assertEquals(loss, whole.results[i].loss, `losses with ${what}`);
+      assertClose(norm, whole.results[i].norm, { atol: 0, rtol: 1e-6 }, `norms with ${what}`);
+    });
+    split.gradients.forEach((tensors, i) =>
+      assertSameTensors(tensors, whole.gradients[i], `gradients with ${what}`)
+    );
+    split.weights.forEach((tensors, i) =>
+      assertSameTensors(tensors, whole.weights[i], `weights with ${what}`)
+    );
+
+    const half = trainerOf({ settings }, small); // and a state goes from one split to another
+    half.step(BATCHES[0], RATE);
+    await half.drain();
+    const start = await half.state();
+    half.close();
+    const resumed = await train(BATCHES.slice(1), { settings, start });
+    resumed.weights.forEach((tensors, i) =>
+      assertSameTensors(tensors, whole.weights[i], `resumed from ${what}`)
+    );
+  }
+});
+
+Deno.test("Trainer.drain() reports any number of steps once, in order", async () => {
+  const shape = { models: 1, batch: 1, length: 3 }; // odd sizes: results do not fill whole blocks
+  const trainer = trainerOf({ start: [START[0]], batch: 1, length: 3 });
+  const batch = anyBatch(CONFIG, shape);
+  const one = [];
+  for (const steps of [1, 2, 0, 3]) {
+    for (let i = 0; i < steps; i++) trainer.step(batch, RATE);
+    const results = await trainer.drain();
+    assertEquals(results.length, steps);
+    one.push(...results);
+  }
+  trainer.close();
+  assertEquals(one.map(({ step }) => step), [1, 2, 3, 4, 5, 6]);
+  const all = await train(Array(6).fill(batch), { start: [START[0]], batch: 1, length: 3 });
+  assertEquals(one, all.results);
+});
+
+Deno.test(`Trainer.step() refuses more than ${STEPS_PER_READ} steps before they are drained, and loses none`, async () => {
+  const shape = { models: 1, batch: 1, length: 3 };
+  const trainer = trainerOf({ start: [START[0]], batch: 1, length: 3 });
+  const batch = anyBatch(CONFIG, shape);
+  for (let i = 0; i < STEPS_PER_READ; i++) trainer.step(batch, RATE);
+  assertThrows(
+    () => trainer.step(batch, RATE),
+    RangeError,
+    `at most ${STEPS_PER_READ} may wait to be drained`,
+  );
+  const results = await trainer.drain();
+  assertEquals(results.map(({ step }) => step), Array.from({ length: STEPS_PER_READ }, (_, i) => i + 1));
+  assert(results.every(({ loss }) => Number.isFinite(loss[0])));
+  trainer.step(batch, RATE);
+  assertEquals((await trainer.drain())[0].step, STEPS_PER_READ + 1);
+  trainer.close();
+});
+
+Deno.test("Trainer.step() refuses wrong batches and token ids, and leaves everything as it was", async () => {
+  const trainer = trainerOf();
+  const good = BATCHES[0];
+  const outside = { ...good, tokens: good.tokens.with(40, 13) };
+  assertThrows(
+    () => trainer.step(outside, RATE),
+    RangeError,
+    "sequence 4, position 4 holds 13, the vocabulary is 13",
+  );
+  for (
+    const wrong of [
+      { ...good, tokens: good.tokens.slice(1) },
+      { ...good, lengths: good.lengths.slice(1) },
+      batchOf(good, 3, 0),
+    ]
+  ) {
+    assertThrows(() => trainer.step(wrong, RATE), RangeError, "the batch must hold 12 sequences of 9 tokens");
+  }
+  assertEquals(trainer.steps, 0);
+  for (const batch of BATCHES) trainer.step(batch, RATE);
+  const run = {
+    results: await trainer.drain(),
+    gradients: await trainer.gradients(),
+    weights: await trainer.weights(),
+  };
+  trainer.close();
+  assertSameRuns(run, await train(BATCHES), "after refusals");
+});
+
+Deno.test("createTrainer() refuses a batch that micro-batches do not divide", () => {
+  assertThrows(
+    () => trainerOf({ microBatch: 3 }),
+    RangeError,
+    "the batch must be a multiple of the micro-batch: batch is 4, micro-batch is 3",
+  );
+});
+
+Deno.test("Trainer.drain() reports a loss that is no number as it is, for the model it befell alone", async () => {
+  const name = "gpt_neox.layers.1.mlp.dense_h_to_4h.weight";
+  const broken = new Map([...START[1], [name, START[1].get(name)!.with(5, NaN)]]);
+  const { results } = await train(BATCHES.slice(0, 2), { start: [START[0], broken, START[2]] });
+  const { results: whole } = await train(BATCHES.slice(0, 2));
+  results.forEach(({ loss, norm }, i) => {
+    assert(!Number.isFinite(loss[1]) && !Number.isFinite(norm[1]), `loss ${loss[1]}, norm ${norm[1]}`);
+    for (const model of [0, 2]) assertEquals(loss[model], whole[i].loss[model], `model ${model}`);
+  });
+});
+
+Deno.test("Trainer.profile() takes the same step as step() does", {
+  ignore: !gpu.canProfile,
+}, async () => {
+  const trainer = trainerOf({ microBatch: 2 });
+  const times = await trainer.profile(BATCHES[0], RATE);
+  assert(new Set(times.map(({ label }) => label)).size >= 15);
+  const run = {
+    results: await trainer.drain(),
+    gradients: await trainer.gradients(),
+    weights: await trainer.weights(),
+  };
+  trainer.close();
+  assertSameRuns(run, await train(BATCHES.slice(0, 1), { microBatch: 2 }), "profiled");
+});
+
+Deno.test("Trainer.close() frees all its memory", () => {
+  const trainer = trainerOf();
+  assert(trainer.bytes > 0);
+  assertEquals(trainer.models, 3);
+  trainer.close();
+  assertEquals(trainer.bytes, 0);
+});
+
+Deno.test("createTrainer() starts no two models alike where their weights differ", async () => {
+  const { results: [{ loss }] } = await train(BATCHES.slice(0, 1));
+  assertEquals(new Set(loss).size, 3);
+  const same = batchOf(BATCHES[0], 3, 0);
+  const repeated = {
+    tokens: Uint32Array.from([...same.tokens, ...same.tokens, ...same.tokens]),
+    lengths: Uint32Array.from([...same.lengths, ...same.lengths, ...same.lengths]),
+  };
+  const alike = await train([repeated], { start: [START[0], START[0], START[0]] });
+  assertEquals(new Set(alike.results[0].loss).size, 1);
+  for (const i of [1, 2]) assertSameTensors(alike.weights[i], alike.weights[0], `copy ${i}`);
+  assertSameBits(
+    Float32Array.from(alike.results[0].norm.subarray(1)),
+    alike.results[0].norm.slice(0, 2),
+    "norms",
+  );
+});

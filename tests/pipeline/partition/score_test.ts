@@ -1,0 +1,133 @@
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { openGpu } from "../../../kernels/gpu.ts";
+import {
+  fromBatch,
+  type Lineage,
+  lineageOf,
+  type RecordBatch,
+  toBatch,
+} from "../../../pipeline/rows/arrow.ts";
+import { type Columns, sliceColumns } from "../../../pipeline/rows/columns.ts";
+import type { Routers } from "../../../pipeline/checkpoints/checkpoint.ts";
+import { initialWeights } from "../../../pipeline/model/parameters.ts";
+import { createScorer } from "../../../pipeline/model/scorer.ts";
+import { score, type ScoreOptions } from "../../../pipeline/partition/score.ts";
+
+const gpu = await openGpu();
+const S = 12;
+const config = { vocabulary: 50, hidden: 8, layers: 1, heads: 2, context: S };
+const routers: Routers = {
+  config,
+  models: [initialWeights(config, 1), initialWeights(config, 2), initialWeights(config, 3)],
+  notes: { tokenizer: "t1", prefix: 8, eos: 0 },
+  sha256: "routers-hash",
+};
+const lineage: Lineage = {
+  format: 1,
+  stage: "tokenize",
+  sequenceLength: S,
+  vocabulary: 50,
+  eos: 0,
+  tokenizer: "t1",
+  seed: 9,
+};
+
+function someRows(rows: number): Columns {
+  return {
+    rows,
+    sequence: BigUint64Array.from({ length: rows }, (_, i) => BigInt(i + 7)),
+    document: BigUint64Array.from({ length: rows }, (_, i) => BigInt(i)),
+    source: Array.from({ length: rows }, (_, i) => `s${i % 2}`),
+    tokens: Uint16Array.from({ length: rows * S }, (_, i) => (i * 31) % 50),
+    length: Uint32Array.from({ length: rows }, (_, i) => 2 + i % (S - 1)),
+  };
+}
+
+function stream(columns: Columns, size: number, from: Lineage = lineage): ReadableStream<RecordBatch> {
+  return ReadableStream.from(function* () {
+    yield toBatch(sliceColumns(columns, 0, 0), from); // batches without rows are legal anywhere
+    for (let at = 0; at < columns.rows; at += size) {
+      yield toBatch(sliceColumns(columns, at, Math.min(at + size, columns.rows)), from);
+    }
+  }());
+}
+
+async function run(source: ReadableStream<RecordBatch>, changes: Partial<ScoreOptions> = {}) {
+  const nll: number[] = [];
+  const ids: number[] = [];
+  let last: RecordBatch | undefined;
+  for await (const batch of score(source, { gpu, routers, prefix: 8, ...changes })) {
+    const columns = fromBatch(batch);
+    nll.push(...columns.nll!);
+    ids.push(...Array.from(columns.sequence, Number));
+    last = batch;
+  }
+  return { nll, ids, last: last! };
+}
+
+Deno.test("score() gives what the scorer gives, in the order of the rows, however they come", async () => {
+  const rows = someRows(1500);
+  const scorer = createScorer(gpu, { config, models: routers.models, batch: 100, length: 8 });
+  const expected = [...await scorer.score(rows.tokens!, S, rows.length)];
+  scorer.close();
+  for (const size of [1500, 700, 13]) {
+    const { nll, ids } = await run(stream(rows, size));
+    assertEquals(nll, expected);
+    assertEquals(ids, Array.from(rows.sequence, Number));
+  }
+  assertEquals((await run(stream(rows, 1500), { batch: 3 })).nll, expected);
+});
+
+Deno.test("score() adds to the lineage, keeps or drops tokens, and replaces older scores", async () => {
+  const { last } = await run(stream(someRows(5), 5), { config: "c1" });
+  assertEquals(lineageOf(last), {
+    ...lineage,
+    stage: "score",
+    prefix: 8,
+    experts: 3,
+    routers: "routers-hash",
+    config: "c1",
+  });
+  assertEquals(fromBatch(last).tokens, someRows(5).tokens);
+  assertEquals(fromBatch((await run(stream(someRows(5), 5), { dropTokens: true })).last).tokens, undefined);
+  const again = await run(ReadableStream.from([last]), { prefix: 4 });
+  assertEquals(lineageOf(again.last)!.prefix, 4);
+  assertEquals(again.nll, (await run(stream(someRows(5), 5), { prefix: 4 })).nll);
+});
+
+Deno.test("score() gives one batch without rows, columns and all, for input without rows", async () => {
+  const { last, nll } = await run(stream(someRows(0), 1));
+  assertEquals([last.numRows, nll.length], [0, 0]);
+  assertEquals(last.schema.fields.map(({ name }) => name), [
+    "sequence",
+    "document",
+    "source",
+    "tokens",
+    "length",
+    "nll",
+  ]);
+});
+
+Deno.test("score() takes other tools' rows with a warning", async () => {
+  const warnings: string[] = [];
+  const batch = toBatch(someRows(3), lineage);
+  batch.schema.metadata.clear();
+  const { nll } = await run(ReadableStream.from([batch]), { onWarning: (message) => warnings.push(message) });
+  assertEquals(nll, (await run(stream(someRows(3), 3))).nll);
+  assertEquals(warnings.length, 1);
+});
+
+Deno.test("score() refuses other tokenizers, prefixes beyond S, ids beyond the vocabulary and rows without tokens", async () => {
+  const rows = someRows(3);
+  await assertRejects(() => run(stream(rows, 3, { ...lineage, tokenizer: "t2" })), RangeError, "t2");
+  await assertRejects(() => run(stream(rows, 3), { prefix: 13 }), RangeError, "prefix is 13");
+  assertThrows(() => score(stream(rows, 3), { gpu, routers, prefix: 0 }), RangeError, "prefix is 0");
+  rows.tokens![S + 2] = 50;
+  await assertRejects(() => run(stream(rows, 3)), SyntaxError, "id is 50, vocabulary is 50");
+  const { tokens: _, ...bare } = someRows(3);
+  await assertRejects(
+    () => run(ReadableStream.from([toBatch(bare, lineage)])),
+    RangeError,
+    'a column "tokens"',
+  );
+});

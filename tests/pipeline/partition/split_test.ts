@@ -1,0 +1,394 @@
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import {
+  emptyBatch,
+  fromBatch,
+  lineageOf,
+  readArrow,
+  type RecordBatch,
+  toBatch,
+} from "../../../pipeline/rows/arrow.ts";
+import { type Columns, concatColumns, takeColumns } from "../../../pipeline/rows/columns.ts";
+import { assignArgmax } from "../../../pipeline/partition/assignment/assign.ts";
+import {
+  nllPerToken,
+  normalizedMutualInformation,
+  regret,
+  shares,
+  sourceMix,
+  tokenImbalance,
+} from "../../../pipeline/partition/metrics.ts";
+import {
+  expertFolder,
+  partHash,
+  type Partition,
+  type PartManifest,
+  split,
+  type SplitOptions,
+} from "../../../pipeline/partition/split.ts";
+import { hashFile } from "../../../pipeline/run/files.ts";
+import { batchesOf, E, LINEAGE, PREFIX, rowsOf } from "./support.ts";
+
+const ROWS = rowsOf(50);
+const TEST_ROWS = rowsOf(20, 1000);
+
+async function withFolder(work: (folder: string) => Promise<void>) {
+  const folder = await Deno.makeTempDir();
+  try {
+    await work(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+const splitRows = (folder: string, rows = 11, options: Partial<SplitOptions> = {}): Promise<Partition> => {
+  const inputs = { train: batchesOf(ROWS, rows), test: batchesOf(TEST_ROWS, rows) };
+  return split(inputs, { folder, shardSequences: 7, ...options });
+};
+
+/** The rows of an expert's files of one kind, in order. */
+async function readPart(
+  folder: string,
+  { parts }: Partition,
+  expert: number,
+  kind: string,
+): Promise<Columns> {
+  const columns: Columns[] = [];
+  for (const { name } of parts[expert].files.filter(({ name }) => name.startsWith(kind))) {
+    for await (const batch of readArrow(`${folder}/${expertFolder(expert)}/${name}`)) {
+      columns.push(fromBatch(batch));
+    }
+  }
+  return concatColumns(columns);
+}
+
+const rowsWhere = (expert: Uint16Array, e: number) => [...expert.keys()].filter((row) => expert[row] === e);
+
+async function tree(folder: string): Promise<Record<string, string>> {
+  const hashes: Record<string, string> = {};
+  const walk = async (path: string) => {
+    for await (const { name, isDirectory } of Deno.readDir(`${folder}/${path}`)) {
+      if (isDirectory) await walk(`${path}${name}/`);
+      else hashes[path + name] = (await hashFile(`${folder}/${path}${name}`)).sha256;
+    }
+  };
+  await walk("");
+  return Object.fromEntries(Object.entries(hashes).sort());
+}
+
+Deno.test("split() gives every expert its training rows in order, without the column expert", async () => {
+  await withFolder(async (folder) => {
+    const partition = await splitRows(folder);
+    const { expert, ...columns } = ROWS;
+    for (let e = 0; e < E; e++) {
+      const part = await readPart(folder, partition, e, "train");
+      assertEquals(part, takeColumns(columns, rowsWhere(expert!, e)));
+    }
+  });
+});
+
+Deno.test("split() routes held-out rows to the lowest NLL, whatever they were assigned to, and keeps them apart", async () => {
+  await withFolder(async (folder) => {
+    const partition = await splitRows(folder);
+    const { expert: _, ...columns } = TEST_ROWS;
+    const routed = assignArgmax(columns.nll!, E);
+    for (let e = 0; e < E; e++) {
+      assertEquals(
+        await readPart(folder, partition, e, "test"),
+        takeColumns(columns, rowsWhere(routed, e)),
+      );
+    }
+    assertEquals(partition.manifest.test!.sequences, 20);
+    assertEquals(partition.manifest.test!.regret, 0);
+  });
+});
+
+Deno.test("split() fills each shard and records its rows, tokens, size and hash", async () => {
+  await withFolder(async (folder) => {
+    const { parts } = await splitRows(folder);
+    for (const { expert, files, train } of parts) {
+      const trained = files.filter(({ name }) => name.startsWith("train"));
+      assertEquals(trained.map(({ name }) => name), trained.map((_, i) => `train-0000${i}.arrow`));
+      assert(trained.length > 1);
+      assert(trained.slice(0, -1).every(({ rows }) => rows === 7));
+      assertEquals(trained.reduce((sum, { rows }) => sum + rows, 0), train.sequences);
+      assertEquals(trained.reduce((sum, { tokens }) => sum + tokens, 0), train.tokens);
+      for (const { name, rows, tokens, bytes, sha256 } of files) {
+        const path = `${folder}/${expertFolder(expert)}/${name}`;
+        assertEquals(await hashFile(path), { bytes, sha256 });
+        const columns = concatColumns(await Array.fromAsync(readArrow(path), (batch) => fromBatch(batch)));
+        assertEquals([columns.rows, columns.length.reduce((a, b) => a + b, 0)], [rows, tokens]);
+      }
+    }
+  });
+});
+
+Deno.test("split() sums up the partition as the metrics of all its rows do", async () => {
+  await withFolder(async (folder) => {
+    const { manifest, parts } = await splitRows(folder);
+    const { nll, expert, length, source } = ROWS;
+    const predicted = length.map((tokens) => Math.min(PREFIX, tokens) - 1);
+    const tokens = parts.map(({ train }) => train.tokens);
+    assertEquals(manifest.train, {
+      sequences: 50,
+      tokens: length.reduce((a, b) => a + b, 0),
+      nllPerToken: nllPerToken(nll!, expert!, E, predicted),
+      regret: regret(nll!, expert!, E, predicted),
+      nmi: manifest.train.nmi,
+      tokenImbalance: tokenImbalance(tokens),
+      shares: shares(nll!, E),
+    });
+    const nmi = normalizedMutualInformation(expert!, source!);
+    assert(nmi > 0 && Math.abs(manifest.train.nmi! - nmi) < 1e-12);
+    assertEquals(
+      parts.map(({ train }) => Object.entries(train.sources)),
+      sourceMix(source!, length, expert!, E).map((counts) => [...counts]),
+    );
+    for (const { expert: e, train } of parts) {
+      const rows = rowsWhere(expert!, e);
+      const own = takeColumns(ROWS, rows);
+      const ownPredicted = own.length.map((tokens) => Math.min(PREFIX, tokens) - 1);
+      assertEquals(train.nllPerToken, nllPerToken(own.nll!, own.expert!, E, ownPredicted));
+      assertEquals([train.sequences, train.tokens], [rows.length, own.length.reduce((a, b) => a + b, 0)]);
+    }
+  });
+});
+
+Deno.test("split() writes what it returns, with the lineage of the rows", async () => {
+  await withFolder(async (folder) => {
+    const { manifest, parts, outputs } = await splitRows(folder, 11, { config: "beef" });
+    const read = async (path: string) => JSON.parse(await Deno.readTextFile(`${folder}/${path}`));
+    assertEquals(await read("manifest.json"), manifest);
+    for (const part of parts) assertEquals(await read(`${expertFolder(part.expert)}/manifest.json`), part);
+    const written = await tree(folder);
+    const hashes = Object.entries(outputs).map(([path, { sha256 }]) => [path, sha256]).sort();
+    assertEquals(written, Object.fromEntries(hashes));
+    assertEquals(manifest.parts[1], { folder: "expert-01", sha256: written["expert-01/manifest.json"] });
+
+    const lineage = { ...LINEAGE, stage: "split", config: "beef" };
+    assertEquals(manifest.lineage, lineage);
+    for (const [kind, method] of [["train", "balanced"], ["test", "argmax"]]) {
+      const [batch] = await Array.fromAsync(readArrow(`${folder}/expert-00/${kind}-00000.arrow`));
+      assertEquals(lineageOf(batch), { ...lineage, method });
+    }
+  });
+});
+
+Deno.test("split() gives the same bytes however rows come in batches, again and over an earlier partition", async () => {
+  await withFolder(async (folder) => {
+    await splitRows(folder);
+    const first = await tree(folder);
+    await splitRows(folder, 50);
+    assertEquals(await tree(folder), first);
+
+    await splitRows(folder, 50, { shardSequences: 2 });
+    assert(Object.keys(await tree(folder)).length > Object.keys(first).length);
+    await Deno.writeTextFile(`${folder}/expert-00/train-00099.arrow.partial`, "half");
+    await Deno.mkdir(`${folder}/expert-07`);
+    await Deno.writeTextFile(`${folder}/expert-07/train-00000.arrow`, "of more experts");
+    await splitRows(folder, 1);
+    assertEquals(await tree(folder), first);
+    assertThrows(() => Deno.statSync(`${folder}/expert-07`), Deno.errors.NotFound);
+  });
+});
+
+Deno.test("split() leaves files that are not of a partition alone", async () => {
+  await withFolder(async (folder) => {
+    const kept = ["notes.txt", "expert-00/notes.txt", "expert-09/model.safetensors"];
+    for (const name of ["expert-00", "expert-09"]) await Deno.mkdir(`${folder}/${name}`);
+    for (const name of kept) await Deno.writeTextFile(`${folder}/${name}`, "mine");
+    await splitRows(folder);
+    for (const name of kept) assertEquals(await Deno.readTextFile(`${folder}/${name}`), "mine");
+  });
+});
+
+Deno.test("split() gives an expert without rows one shard with the full schema", async () => {
+  await withFolder(async (folder) => {
+    const columns = { ...ROWS, expert: new Uint16Array(50).fill(2) };
+    const partition = await split({ train: batchesOf(columns, 10) }, { folder, shardSequences: 100 });
+    assertEquals(partition.parts.map(({ files }) => files.map(({ rows }) => rows)), [[0], [0], [50]]);
+    assertEquals(partition.parts[0].train, { sequences: 0, tokens: 0, nllPerToken: 0, sources: {} });
+    assertEquals(partition.parts[0].test, undefined);
+    const [none] = await Array.fromAsync(readArrow(`${folder}/expert-00/train-00000.arrow`));
+    const [full] = await Array.fromAsync(readArrow(`${folder}/expert-02/train-00000.arrow`));
+    assertEquals(String(none.schema), String(full.schema));
+    assertEquals(none.schema.metadata, full.schema.metadata);
+  });
+});
+
+Deno.test("split() takes input without rows, and held-out input without batches", async () => {
+  await withFolder(async (folder) => {
+    const empty = emptyBatch(["document", "source", "tokens", "nll", "expert"], LINEAGE);
+    const inputs = { train: ReadableStream.from([empty, empty]), test: ReadableStream.from([]) };
+    const { manifest, parts } = await split(inputs, { folder, shardSequences: 5 });
+    assertEquals(manifest.train, {
+      sequences: 0,
+      tokens: 0,
+      nllPerToken: 0,
+      regret: 0,
+      nmi: null,
+      tokenImbalance: 0,
+      shares: [0, 0, 0],
+    });
+    assertEquals([manifest.experts, manifest.test], [3, undefined]);
+    assertEquals(parts.map(({ files }) => files.map(({ name, rows }) => [name, rows])), [
+      [["train-00000.arrow", 0]],
+      [["train-00000.arrow", 0]],
+      [["train-00000.arrow", 0]],
+    ]);
+  });
+});
+
+Deno.test("split() leaves measures per token out where M is unknown", async () => {
+  await withFolder(async (folder) => {
+    const train = batchesOf(ROWS, 20, { ...LINEAGE, prefix: undefined });
+    const { manifest, parts } = await split({ train }, { folder, shardSequences: 50 });
+    assertEquals([manifest.train.nllPerToken, manifest.train.regret], [null, null]);
+    assertEquals(parts.map((part) => part.train.nllPerToken), [null, null, null]);
+  });
+});
+
+Deno.test("split() takes rows without documents, sources and lineage", async () => {
+  await withFolder(async (folder) => {
+    const { document: _, source: __, ...columns } = ROWS;
+    const batch = toBatch(columns, LINEAGE);
+    batch.schema.metadata.clear();
+    const partition = await split({ train: ReadableStream.from([batch]) }, {
+      folder,
+      shardSequences: 50,
+      prefix: PREFIX,
+    });
+    assertEquals(Object.keys(partition.parts[0].train.sources), [""]);
+    assertEquals(partition.manifest.lineage.sequenceLength, 4);
+    const { expert, ...rest } = columns;
+    assertEquals(await readPart(folder, partition, 1, "train"), takeColumns(rest, rowsWhere(expert!, 1)));
+  });
+});
+
+Deno.test("split() refuses input that does not fit, and then leaves no manifest and nothing half-written", async () => {
+  const run = (train: RecordBatch[], options: Partial<SplitOptions> = {}, test?: RecordBatch[]) =>
+    withFolder(async (folder) => {
+      const inputs = {
+        train: ReadableStream.from(train),
+        test: test && ReadableStream.from(test),
+      };
+      try {
+        await split(inputs, { folder, shardSequences: 7, ...options });
+      } catch (error) {
+        for (const name of Object.keys(await tree(folder))) {
+          assert(!name.endsWith(".partial") && name !== "manifest.json", `${name} is left`);
+        }
+        throw error;
+      }
+    });
+  const good = toBatch(ROWS, LINEAGE);
+  const strange = toBatch({ ...ROWS, expert: ROWS.expert!.map((e, row) => row === 20 ? 3 : e) }, LINEAGE);
+  const foreign = toBatch({ ...ROWS, nll: new Float32Array(100) }, { ...LINEAGE, experts: 2 });
+  foreign.schema.metadata.clear();
+
+  await assertRejects(() => run([good], { shardSequences: 0 }), RangeError, "shardSequences is 0");
+  await assertRejects(() => run([]), TypeError, "there are none");
+  for (const name of ["tokens", "nll", "expert"]) {
+    await assertRejects(
+      () => run([toBatch({ ...ROWS, [name]: undefined }, LINEAGE)]),
+      TypeError,
+      `must have a column "${name}"`,
+    );
+  }
+  await assertRejects(
+    () => run([good, strange]),
+    RangeError,
+    "row 20, as expert must be below 3: expert is 3",
+  );
+  await assertRejects(
+    () => run([good], { experts: 4 }),
+    RangeError,
+    "experts is 3 in the former, 4 in the latter",
+  );
+  await assertRejects(
+    () => run([foreign], { experts: 4 }),
+    RangeError,
+    "by 4 experts: nll has 2 values per row",
+  );
+  await assertRejects(
+    () => run([good], { prefix: 2 }),
+    RangeError,
+    "prefix is 3 in the former, 2 in the latter",
+  );
+  await assertRejects(() => run([good, foreign]), RangeError, "nll has 2 values per row, experts is 3");
+  const other = toBatch(TEST_ROWS, { ...LINEAGE, tokenizer: "ee" });
+  await assertRejects(
+    () => run([good, other]),
+    RangeError,
+    "tokenizer is ee in the former, ab12 in the latter",
+  );
+  await assertRejects(
+    () => run([good], {}, [other]),
+    RangeError,
+    "tokenizer is ee in the former, ab12 in the latter",
+  );
+  const unknown = emptyBatch(["tokens", "nll", "expert"], { ...LINEAGE, experts: undefined });
+  await assertRejects(() => run([unknown]), RangeError, "set the number of experts");
+});
+
+Deno.test("split() stops with the error of its source, or of a shard that cannot be written", async () => {
+  await withFolder(async (folder) => {
+    let closed = false;
+    const source = (error?: Error) =>
+      ReadableStream.from(async function* () {
+        try {
+          for (let i = 0; i < 1000; i++) {
+            yield toBatch(ROWS, LINEAGE);
+            await Promise.resolve();
+            if (error && i === 30) throw error;
+          }
+        } finally {
+          closed = true;
+        }
+      }());
+    await assertRejects(
+      () => split({ train: source(new Error("cut short")) }, { folder, shardSequences: 5 }),
+      Error,
+      "cut short",
+    );
+    assert(closed);
+    closed = false;
+    const blocked = `${folder}/blocked`;
+    await Deno.mkdir(blocked);
+    await Deno.writeTextFile(`${blocked}/expert-02`, "a file where a folder must be");
+    await assertRejects(
+      () => split({ train: source() }, { folder: blocked, shardSequences: 5 }),
+      Error,
+      "expert-02",
+    );
+    assert(closed, "the source goes on");
+    assert(!Object.keys(await tree(blocked)).some((name) => name.endsWith(".partial")));
+  });
+});
+
+Deno.test("split() reads no faster than it writes", async () => {
+  await withFolder(async (folder) => {
+    let ahead = 0;
+    let most = 0;
+    const train = ReadableStream.from(function* () {
+      for (let i = 0; i < 30; i++) {
+        most = Math.max(most, ++ahead);
+        yield toBatch(ROWS, LINEAGE);
+      }
+    }());
+    await split({ train }, { folder, shardSequences: 5, onProgress: () => ahead-- });
+    assert(most <= 2, `${most} batches were read ahead`);
+  });
+});
+
+Deno.test("partHash() is what sha256sum says of the list of the training shards", () => {
+  const file = (name: string, sha256: string) => ({ name, sha256, bytes: 1, rows: 1, tokens: 1 });
+  const files = [
+    file("train-00000.arrow", "ab"),
+    file("train-00001.arrow", "cd"),
+    file("test-00000.arrow", "ef"),
+  ];
+  const part = { format: 1, expert: 0, files } as unknown as PartManifest;
+  // printf 'ab  train-00000.arrow\ncd  train-00001.arrow\n' | sha256sum
+  assertEquals(partHash(part), "fb6a5450bde51ecc4e83bcc73079f7e818d69716755f2ed5a1a49d112555d894");
+  assertEquals(partHash({ ...part, files: files.slice(0, 2) }), partHash(part));
+});

@@ -1,0 +1,94 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import fc from "fast-check";
+import {
+  type Columns,
+  concatColumns,
+  copyRows,
+  gatherRows,
+  regroup,
+  roomFor,
+  sliceColumns,
+  takeColumns,
+} from "../../../pipeline/rows/columns.ts";
+
+/** `rows` rows with S = 3, E = 2, whose every value tells its row. */
+function rowsFrom(first: number, rows: number): Columns {
+  const of = (perRow: number) => Array.from({ length: rows * perRow }, (_, i) => first * perRow + i);
+  return {
+    rows,
+    sequence: BigUint64Array.from(of(1), BigInt),
+    source: of(1).map(String),
+    tokens: Uint16Array.from(of(3)),
+    length: Uint32Array.from(of(1)),
+    nll: Float32Array.from(of(2)),
+  };
+}
+
+Deno.test("sliceColumns() gives the rows asked for, as views", () => {
+  const columns = rowsFrom(0, 10);
+  const slice = sliceColumns(columns, 3, 7);
+  assertEquals(slice, rowsFrom(3, 4));
+  assertEquals(slice.tokens!.buffer, columns.tokens!.buffer);
+  assertEquals(sliceColumns(columns, 4, 4), rowsFrom(0, 0));
+});
+
+Deno.test("takeColumns() gathers rows in the order of the indices", () => {
+  const taken = takeColumns(rowsFrom(0, 5), [4, 0, 4]);
+  assertEquals(taken, concatColumns([rowsFrom(4, 1), rowsFrom(0, 1), rowsFrom(4, 1)]));
+});
+
+Deno.test("gatherRows() fills room from any row on, with narrow and wide columns", () => {
+  const [narrow, wide] = [rowsFrom(0, 5), {
+    ...rowsFrom(0, 5),
+    tokens: Uint16Array.from({ length: 500 }, (_, i) => i),
+  }];
+  for (const columns of [narrow, wide]) {
+    const room = roomFor(5, columns);
+    gatherRows(room, 3, columns, [1, 4]);
+    gatherRows(room, 0, columns, Uint32Array.of(3, 3, 0));
+    const row = (i: number) => sliceColumns(columns, i, i + 1);
+    assertEquals(room, concatColumns([row(3), row(3), row(0), row(1), row(4)]));
+  }
+});
+
+Deno.test("copyRows() fills room row by row, and refuses rows of other columns or widths", () => {
+  const room = roomFor(7, rowsFrom(0, 2));
+  assertEquals([room.rows, room.tokens!.length, room.source!.length], [7, 21, 7]);
+  copyRows(room, 4, rowsFrom(0, 5), 2, 5);
+  copyRows(room, 0, rowsFrom(10, 4), 0, 4);
+  assertEquals(room, concatColumns([rowsFrom(10, 4), rowsFrom(2, 3)]));
+  const wide = { ...rowsFrom(0, 2), nll: new Float32Array(6) };
+  assertThrows(() => copyRows(room, 0, wide, 0, 1), RangeError, `column "nll" must hold 2 values per row`);
+  const { source: _, ...without } = rowsFrom(0, 2);
+  assertThrows(() => copyRows(room, 0, without, 0, 1), RangeError, `column "source"`);
+});
+
+Deno.test("concatColumns() refuses parts that differ in a column", () => {
+  const wide = { ...rowsFrom(0, 2), nll: new Float32Array(6) };
+  assertThrows(() => concatColumns([rowsFrom(0, 2), wide]), RangeError, `column "nll"`);
+  assertThrows(
+    () => concatColumns([rowsFrom(0, 2), { ...wide, nll: undefined }]),
+    RangeError,
+    `column "nll"`,
+  );
+});
+
+Deno.test("regroup() gives the same groups however the rows are cut", async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.nat(9), { maxLength: 12 }),
+      fc.integer({ min: 1, max: 7 }),
+      async (cuts, size) => {
+        let total = 0;
+        const parts = cuts.map((rows) => rowsFrom((total += rows) - rows, rows));
+        const groups = await Array.fromAsync(regroup(parts, size));
+        const expected = Array.from(
+          { length: Math.ceil(total / size) },
+          (_, group) => rowsFrom(group * size, Math.min(size, total - group * size)),
+        );
+        if (total === 0 && cuts.length > 0) expected.push(rowsFrom(0, 0));
+        assertEquals(groups, expected);
+      },
+    ),
+  );
+});

@@ -1,0 +1,273 @@
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
+import { readShards } from "../../../pipeline/rows/arrow.ts";
+import { evaluate } from "../../../pipeline/evaluation/evaluate.ts";
+import { evaluateRun } from "../../../pipeline/stages/evaluate.ts";
+import {
+  type CheckpointNotes,
+  loadCheckpoint,
+  loadRouters,
+  saveCheckpoint,
+} from "../../../pipeline/checkpoints/checkpoint.ts";
+import type { ModelConfig } from "../../../pipeline/model/shape.ts";
+import { partHash } from "../../../pipeline/partition/split.ts";
+import { lockRun } from "../../../pipeline/run/lock.ts";
+import type { PartitionEvent } from "../../../pipeline/stages/work.ts";
+import { gpu } from "../../kernels/support.ts";
+import { SMALL, smallCorpus, task } from "../../tasks/support.ts";
+import { anyWeights } from "../model/support.ts";
+
+const MODEL: ModelConfig = { vocabulary: 300, hidden: 8, layers: 1, heads: 2, context: 32 };
+
+const partitioned = await Deno.makeTempDir();
+{
+  await Deno.writeTextFile(`${partitioned}/docs.jsonl`, smallCorpus());
+  const flags = [
+    "--run",
+    `${partitioned}/run`,
+    "--input",
+    `${partitioned}/docs.jsonl`,
+    ...SMALL,
+    "--holdout",
+    "0.3",
+  ];
+  const { code, err } = await task("partition", flags);
+  assertEquals(code, 0, err);
+}
+globalThis.addEventListener("unload", () => Deno.removeSync(partitioned, { recursive: true }));
+
+async function readJson(path: string) {
+  return JSON.parse(await Deno.readTextFile(path));
+}
+
+async function copy(from: string, to: string): Promise<void> {
+  await Deno.mkdir(to);
+  for await (const { name, isDirectory } of Deno.readDir(from)) {
+    await (isDirectory ? copy : Deno.copyFile)(`${from}/${name}`, `${to}/${name}`);
+  }
+}
+
+async function saveModel(
+  run: string,
+  folder: string,
+  notes: CheckpointNotes = {},
+  config = MODEL,
+): Promise<void> {
+  const { result: { tokenizer } } = await readJson(`${run}/manifests/tokenize.json`);
+  await saveCheckpoint(`${run}/${folder}`, config, anyWeights(config, folder), {
+    tokenizer,
+    eos: 0,
+    ...notes,
+  });
+}
+
+/** Runs a test in a copy of a partitioned run, with as many trained experts as named. */
+async function inRun(experts: number, test: (run: string) => Promise<void>): Promise<void> {
+  const run = `${partitioned}/copy`;
+  await copy(`${partitioned}/run`, run);
+  try {
+    for (let expert = 0; expert < experts; expert++) {
+      const partition = partHash(await readJson(`${run}/partition/expert-0${expert}/manifest.json`));
+      await saveModel(run, `experts/expert-0${expert}`, { partition });
+    }
+    await test(run);
+  } finally {
+    await Deno.remove(run, { recursive: true });
+  }
+}
+
+async function refusal(run: string, kind: new (message: string) => Error = RangeError): Promise<string> {
+  const { message } = await assertRejects(() => evaluateRun({ run, resamples: 3, gpu }), kind);
+  assert(!message.includes("\n"), message);
+  return message;
+}
+
+Deno.test("evaluateRun() keeps the evaluation of the run's held-out shards, and takes segments as the partition did", () =>
+  inRun(2, async (run) => {
+    await saveModel(run, "dense");
+    const actual = await evaluateRun({ run, resamples: 20, gpu });
+    assertEquals(await readJson(`${run}/evaluation.json`), JSON.parse(JSON.stringify(actual)));
+    const { outputs } = await readJson(`${run}/manifests/tokenize.json`);
+    const paths = Object.keys(outputs).filter((path) => path.startsWith("tokens/test-"));
+    const expected = await evaluate({
+      gpu,
+      routers: await loadRouters(`${run}/routers`),
+      prefix: 16,
+      experts: [0, 1].map((expert) => () => loadCheckpoint(`${run}/experts/expert-0${expert}`)),
+      baselines: { dense: () => loadCheckpoint(`${run}/dense`) },
+      open: () => readShards(paths.map((path) => `${run}/${path}`)),
+      resamples: 20,
+    });
+    assertEquals(actual, expected);
+    for (const { expert, sequences } of actual.segments) {
+      const { test } = await readJson(`${run}/partition/expert-0${expert}/manifest.json`);
+      assertEquals(sequences, test.sequences, `segment ${expert}`);
+    }
+    assertEquals(actual.prefixes.map(({ prefix }) => prefix), [4, 8, 16, 32]);
+    assertEquals(actual.sources.map(({ source }) => source), ["code", "sea"]);
+  }));
+
+Deno.test("evaluateRun() evaluates again only when something it depends on changed, to the same bytes", () =>
+  inRun(2, async (run) => {
+    const states: string[] = [];
+    const onEvent = (event: PartitionEvent) => event.type === "stage" && states.push(event.state);
+    const again = async (options = {}) => {
+      states.length = 0;
+      await evaluateRun({ run, resamples: 3, gpu, ...options }, { onEvent });
+      return [states.join(", "), await Deno.readTextFile(`${run}/evaluation.json`)];
+    };
+    const [state, first] = await again();
+    assertEquals(state, "started, done");
+    assertEquals(await again(), ["up to date", first]);
+    assertEquals(await again({ force: true }), ["started, done", first]);
+    assertEquals((await again({ resamples: 4 }))[0], "started, done");
+    await saveModel(run, "dense-steps");
+    const [dense, second] = await again({ resamples: 4 });
+    assertEquals(dense, "started, done");
+    assertEquals(JSON.parse(second).gains.map(({ baseline }: { baseline: string }) => baseline), [
+      "dense-steps",
+    ]);
+    await saveCheckpoint(`${run}/experts/expert-01`, MODEL, anyWeights(MODEL, "another"));
+    const [expert, third] = await again({ resamples: 4 });
+    assertEquals(expert, "started, done");
+    assertNotEquals(third, second);
+    await Deno.remove(`${run}/evaluation.json`);
+    assertEquals(await again({ resamples: 4 }), ["started, done", third]);
+  }));
+
+Deno.test("evaluateRun() that is ended leaves the former result, and no manifest that vouches for it", () =>
+  inRun(2, async (run) => {
+    await evaluateRun({ run, resamples: 3, gpu });
+    const before = await Deno.readTextFile(`${run}/evaluation.json`);
+    const ending = new AbortController();
+    const onEvent = (event: PartitionEvent) => event.type === "progress" && ending.abort(new Error("enough"));
+    const ended = evaluateRun({ run, resamples: 4, gpu }, { onEvent, signal: ending.signal });
+    await assertRejects(() => ended, Error, "enough");
+    assertEquals(await Deno.readTextFile(`${run}/evaluation.json`), before);
+    await assertRejects(() => Deno.stat(`${run}/manifests/evaluate.json`), Deno.errors.NotFound);
+    await assertRejects(() => Deno.stat(`${run}/lock.json`), Deno.errors.NotFound);
+  }));
+
+Deno.test("evaluateRun() refuses a run without a partition or experts, and names the task to run", () =>
+  inRun(1, async (run) => {
+    assertMatch(
+      await refusal(run),
+      /expert 1 is not; run deno task train-expert --run \S+ --expert 1 first$/,
+    );
+    await Deno.remove(`${run}/experts`, { recursive: true });
+    assertMatch(
+      await refusal(run),
+      /experts 0, 1 are not; run deno task train-expert --run \S+ --expert all first$/,
+    );
+    await Deno.remove(`${run}/manifests/split.json`);
+    assertMatch(
+      await refusal(run),
+      /must be partitioned: it is not; run deno task partition --run \S+ first$/,
+    );
+    assertMatch(await refusal(`${run}/nowhere`), /must be partitioned: it is not/);
+    await assertRejects(() => Deno.stat(`${run}/nowhere`), Deno.errors.NotFound);
+  }));
+
+Deno.test("evaluateRun() refuses models of another shape, tokenizer or part, with both values", () =>
+  inRun(2, async (run) => {
+    await saveModel(run, "experts/expert-01", {}, { ...MODEL, layers: 2 });
+    assertMatch(
+      await refusal(run),
+      /expert 1 must have the shape of expert 0: layers is 2, that of expert 0 is 1$/,
+    );
+    await saveModel(run, "experts/expert-01", { tokenizer: "ab12" });
+    assertMatch(
+      await refusal(run),
+      /expert 1 must have the tokenizer of the routers: it is ab12, theirs is [0-9a-f]{12}…; train expert 1 again$/,
+    );
+    await saveModel(run, "experts/expert-01", { partition: "cd34" });
+    assertMatch(
+      await refusal(run),
+      /expert 1 must .* on the shards that are there now: SHA-256 is cd34, not [0-9a-f]{12}…; run deno task train-expert --run \S+ --expert 1 again$/,
+    );
+    await saveModel(run, "experts/expert-01");
+    const manifest = { key: "", outputs: {}, inputs: { shards: "ef56" } };
+    await Deno.writeTextFile(`${run}/manifests/train-expert-01.json`, JSON.stringify(manifest));
+    assertStringIncludes(await refusal(run), "SHA-256 is ef56, not ");
+    await Deno.remove(`${run}/manifests/train-expert-01.json`);
+    await saveModel(run, "dense-steps", {}, { ...MODEL, hidden: 12 });
+    assertMatch(
+      await refusal(run),
+      /dense-steps must have the shape of expert 0: hidden is 12, that of expert 0 is 8$/,
+    );
+    await saveModel(run, "dense-steps");
+    await Deno.writeTextFile(`${run}/manifests/train-dense-steps.json`, JSON.stringify(manifest));
+    assertMatch(
+      await refusal(run),
+      /dense-steps must .* SHA-256 is ef56, .*; run deno task train-dense --run \S+ --match steps again$/,
+    );
+  }));
+
+Deno.test("evaluateRun() refuses truncated weights, other routers and other numbers of them", () =>
+  inRun(2, async (run) => {
+    const path = `${run}/experts/expert-01/model.safetensors`;
+    const whole = await Deno.readFile(path);
+    await Deno.writeFile(path, whole.subarray(0, whole.length - 5));
+    assertStringIncludes(
+      await refusal(run, SyntaxError),
+      `remove it and run deno task train-expert --run ${run} --expert 1`,
+    );
+    await Deno.writeFile(path, whole);
+    const router = await loadCheckpoint(`${run}/routers/router-01`);
+    await saveCheckpoint(
+      `${run}/routers/router-01`,
+      router.config,
+      anyWeights(router.config, "other"),
+      router.notes,
+    );
+    assertMatch(
+      await refusal(run),
+      /must be those that scored the run: SHA-256 is [0-9a-f]{12}…, not [0-9a-f]{12}…; copy .* train-routers --run \S+ --force$/,
+    );
+    await Deno.remove(`${run}/routers/router-01`, { recursive: true });
+    assertMatch(
+      await refusal(run),
+      /must have a part for every router: it has 2 parts, 1 routers; copy its own routers again/,
+    );
+  }));
+
+Deno.test("evaluateRun() waits for no one: a run that another process holds is refused", () =>
+  inRun(2, async (run) => {
+    const release = await lockRun(run, "partition");
+    assertStringIncludes(await refusal(run, Error), "one process at a time");
+    await release();
+  }));
+
+Deno.test("deno task evaluate prints tables, or JSON, and one line where it cannot", () =>
+  inRun(2, async (run) => {
+    const without = await task("evaluate", ["--run", run, "--resamples", "10"]);
+    assertEquals(without.code, 0, without.err);
+    assertMatch(without.out, /^mixture, routed by 16 tokens +\d+\.\d\d +\d+\.\d\d to \d+\.\d\d +\d\.\d{4}$/m);
+    assertMatch(without.out, /^no gains, as no dense model is trained: run deno task train-dense --run /m);
+    await saveModel(run, "dense");
+    const full = await task("evaluate", ["--run", run, "--resamples", "10"]);
+    assertMatch(
+      full.out,
+      /^perplexity (lower|higher) than that of dense, 2 times the batch, by \d+\.\d% \(-?\d+\.\d% to -?\d+\.\d%\)$/m,
+    );
+    assertMatch(full.out, /^sea +\d+ .* \d+%/m);
+    assertMatch(full.out, /^16 \(M\) .* 100\.0%$/m);
+    const json = await task("evaluate", ["--run", run, "--resamples", "10", "--json"]);
+    assertEquals(JSON.parse(json.out), { run, ...await readJson(`${run}/evaluation.json`) });
+    assertStringIncludes(json.err, "up to date");
+    const wrong = await task("evaluate", ["--run", run, "--resamples", "0"]);
+    assertEquals([wrong.code, wrong.out], [2, ""]);
+    assertMatch(
+      wrong.err,
+      /^error: Cannot use --resamples as it must be an integer from 1 to 1000000: it is 0\n$/,
+    );
+    const missing = await task("evaluate", ["--run", `${run}/nowhere`]);
+    assertEquals([missing.code, missing.out], [2, ""]);
+    assertMatch(missing.err, /^error: [^\n]*run deno task partition --run [^\n]*\n$/);
+  }));

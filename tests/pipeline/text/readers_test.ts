@@ -1,0 +1,283 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import fc from "fast-check";
+import { gzipSync, zstdCompressSync } from "node:zlib";
+import {
+  type Document,
+  expandInputs,
+  readDocuments,
+  type ReadOptions,
+} from "../../../pipeline/text/readers.ts";
+
+const utf8 = (text: string) => new TextEncoder().encode(text);
+const read = (inputs: string[], options?: ReadOptions) => Array.fromAsync(readDocuments(inputs, options));
+const jsonLines = (documents: Partial<Document>[]) =>
+  documents.map((document) => JSON.stringify(document) + "\n").join("");
+
+/** Reads bytes as standard input. */
+const pipe = (bytes: Uint8Array | Uint8Array[], options: ReadOptions = {}) =>
+  read(["-"], {
+    format: "jsonl",
+    ...options,
+    standardInput: ReadableStream.from(Array.isArray(bytes) ? bytes : [bytes]),
+  });
+
+async function withFiles(
+  files: Record<string, string | Uint8Array>,
+  work: (folder: string) => Promise<void>,
+) {
+  const folder = await Deno.makeTempDir();
+  try {
+    for (const [name, content] of Object.entries(files)) {
+      await Deno.writeFile(`${folder}/${name}`, typeof content === "string" ? utf8(content) : content);
+    }
+    await work(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+async function assertMessage(
+  reading: () => Promise<unknown>,
+  type: new (message: string) => Error,
+  ...parts: string[]
+) {
+  const error = await assertRejects(reading, type);
+  for (const part of parts) assertStringIncludes(error.message, part);
+  assert(error.message.startsWith("Cannot read ") && !error.message.includes("\n"), error.message);
+}
+
+const DOCUMENTS = [{ text: "One.\n“Zwei” 小", source: "a" }, { text: "", source: "b" }, {
+  text: "three",
+  source: "",
+}];
+
+Deno.test("readDocuments() reads text files, a document each, in byte order of a pattern", async () => {
+  await withFiles({ "b.txt": "b\n", "a.txt": "\ufeffa", "B.txt": "" }, async (folder) => {
+    assertEquals(await read([`${folder}/*.txt`]), ["", "a", "b\n"].map((text) => ({ text, source: "" })));
+    assertEquals(
+      (await read([`${folder}/b.txt`, `${folder}/*.txt`], { source: "x" })).map(({ text }) => text),
+      ["b\n", "", "a"],
+    );
+    assertEquals((await read([`${folder}/b.txt`], { source: "x" }))[0].source, "x");
+  });
+});
+
+Deno.test("readDocuments() reads JSON lines however they come in chunks", async () => {
+  const bytes = utf8(jsonLines(DOCUMENTS));
+  await fc.assert(fc.asyncProperty(fc.array(fc.nat(bytes.length)), async (cuts) => {
+    const edges = [0, ...cuts.sort((a, b) => a - b), bytes.length];
+    const chunks = edges.slice(1).map((edge, i) => bytes.slice(edges[i], edge));
+    assertEquals(await pipe(chunks, { sourceField: "source" }), DOCUMENTS);
+  }));
+});
+
+Deno.test("readDocuments() reads JSON lines with blank lines, CRLF, a byte order mark and no last line break", async () => {
+  const text = `\ufeff{"text":"a"}\r\n\n  \r\n{"body":0,"text":"b"}`;
+  assertEquals(await pipe(utf8(text)), [{ text: "a", source: "" }, { text: "b", source: "" }]);
+});
+
+Deno.test("readDocuments() takes text and source from the fields it is told", async () => {
+  const lines = `{"body":"a","domain":null}\n{"body":"b","domain":7}\n{"body":"c","domain":"x"}\n`;
+  assertEquals(await pipe(utf8(lines), { textField: "body", sourceField: "domain", source: "none" }), [
+    { text: "a", source: "none" },
+    { text: "b", source: "7" },
+    { text: "c", source: "x" },
+  ]);
+});
+
+Deno.test("readDocuments() replaces half a surrogate pair", async () => {
+  assertEquals((await pipe(utf8(`{"text":"a\\ud800b"}`)))[0].text, "a\ufffdb");
+});
+
+Deno.test("readDocuments() reads gzip and Zstandard", async () => {
+  const lines = utf8(jsonLines(DOCUMENTS));
+  const files = {
+    "a.jsonl.gz": gzipSync(lines),
+    "a.ndjson.zst": zstdCompressSync(lines),
+    "a.txt.zst": zstdCompressSync(utf8("text")),
+  };
+  await withFiles(files, async (folder) => {
+    for (const name of ["a.jsonl.gz", "a.ndjson.zst"]) {
+      assertEquals(await read([`${folder}/${name}`], { sourceField: "source" }), DOCUMENTS);
+    }
+    assertEquals((await read([`${folder}/a.txt.zst`]))[0].text, "text");
+    assertEquals(await pipe(files["a.jsonl.gz"], { format: "jsonl.gz", sourceField: "source" }), DOCUMENTS);
+    await assertMessage(
+      () => pipe(files["a.jsonl.gz"].subarray(0, 60), { format: "jsonl.gz" }),
+      SyntaxError,
+      "whole .gz data",
+    );
+  });
+});
+
+Deno.test("readDocuments() reads another writer's Parquet, whatever its compression", async () => {
+  const expected = Array.from({ length: 10 }, (_, i) => ({
+    text: `Document ${i}: naïve café 小.`,
+    source: i % 3 === 2 ? "" : ["news", "code"][i % 2],
+  }));
+  for (const name of ["uncompressed", "snappy", "gzip", "zstd"]) {
+    const path = `fixtures/documents/${name}.parquet`;
+    assertEquals(await read([path], { sourceField: "source" }), expected);
+    assertEquals(
+      await read([path], { maxDocuments: 6, source: "x" }),
+      expected.slice(0, 6).map(({ text }) => ({ text, source: "x" })),
+    );
+  }
+});
+
+Deno.test("readDocuments() names what is wrong with Parquet", async () => {
+  const path = "fixtures/documents/zstd.parquet";
+  await assertMessage(
+    () => read([path], { textField: "body" }),
+    TypeError,
+    `${path}`,
+    `it has "id", "text", "source"; name it with --text-column`,
+  );
+  await assertMessage(
+    () => read([path], { textField: "id" }),
+    TypeError,
+    `column "id" must hold strings: in row 0 it is a number`,
+  );
+  await assertMessage(() => read([path], { textField: "source" }), TypeError, "in row 2 it is null");
+  const bytes = await Deno.readFile(path);
+  const damaged = bytes.slice();
+  damaged.fill(0x55, 60, 120);
+  const metadata = bytes.slice();
+  metadata.fill(0x55, bytes.length - 400, bytes.length - 8);
+  const damage =
+    "as it must be whole Parquet data: it is damaged, or written with what this reader lacks; copy it again,";
+  const files = {
+    "cut.parquet": bytes.subarray(0, 1000),
+    "damaged.parquet": damaged,
+    "empty.parquet": "",
+    "metadata.parquet": metadata,
+    "other.parquet": "hello",
+    "short.parquet": "PAR1",
+  };
+  const messages: Record<string, string> = {
+    "cut.parquet": "as it must be whole Parquet data: it is cut short; copy or write it again",
+    "damaged.parquet": `damaged.parquet, row group 0 ${damage}`,
+    "metadata.parquet": `metadata.parquet ${damage}`,
+    "other.parquet": "as it must be whole Parquet data: it is something else; set --format to what it is",
+    "short.parquet": damage,
+  };
+  await withFiles(
+    files,
+    async (folder) => {
+      for (const [name, message] of Object.entries(messages)) {
+        await assertMessage(() => read([`${folder}/${name}`]), SyntaxError, `${folder}/${name}`, message);
+      }
+      await assertMessage(() => read([`${folder}/empty.parquet`]), SyntaxError, "there is none in");
+    },
+  );
+});
+
+Deno.test("readDocuments() names the line of what is wrong with JSON lines", async () => {
+  const good = `{"text":"x"}\n`.repeat(16);
+  const cases: [string, new (message: string) => Error, string][] = [
+    [`{"text": "x"`, SyntaxError, "invalid JSON on line 17: "],
+    [`nonsense`, SyntaxError, "invalid JSON on line 17: "],
+    [`[1]`, SyntaxError, "line 17 is an array"],
+    [`null`, SyntaxError, "line 17 is null"],
+    [
+      `{"body":"x","id":1}`,
+      TypeError,
+      `must have a field "text": line 17 has "body", "id"; name it with --text-field`,
+    ],
+    [`{}`, TypeError, "line 17 has none"],
+    [`{"text":null}`, TypeError, `field "text" must be a string: on line 17 it is null`],
+    [`{"text":["x"]}`, TypeError, "on line 17 it is an array"],
+  ];
+  for (const [line, type, message] of cases) {
+    await assertMessage(() => pipe(utf8(good + line)), type, "Cannot read standard input", message);
+  }
+  await assertMessage(
+    () => pipe(utf8(good), { sourceField: "domain" }),
+    TypeError,
+    `line 1 has "text"; name it with --source-field`,
+  );
+});
+
+Deno.test("readDocuments() names line and byte of invalid UTF-8", async () => {
+  const line = utf8(`{"text":"é"}\n`); // 14 bytes
+  const bad = Uint8Array.of(...line, ...line, 0x22, 0xff, 0x22, 0x0a);
+  await assertMessage(() => pipe(bad), SyntaxError, "must be UTF-8: invalid byte 0xff on line 3 (byte 29)");
+  await assertMessage(
+    () => pipe(bad, { format: "txt" }),
+    SyntaxError,
+    "invalid byte 0xff on line 3 (byte 29)",
+  );
+  await assertMessage(
+    () => pipe(line.slice(0, 10), { format: "txt" }),
+    SyntaxError,
+    "invalid half a character on line 1 (byte 10)",
+  );
+});
+
+Deno.test("readDocuments() refuses a line, and a text file, beyond the limit without reading on", async () => {
+  let chunks = 0;
+  const endless = () => {
+    chunks = 0;
+    return new ReadableStream<Uint8Array>({
+      pull: (controller) => controller.enqueue(new Uint8Array(2 ** 20).fill(32 + 0 * chunks++)),
+    });
+  };
+  for (const format of ["jsonl", "txt"]) {
+    const reading = () => read(["-"], { format, standardInput: endless() });
+    await assertMessage(reading, RangeError, "must have at most 67108864 bytes");
+    assert(chunks < 70);
+  }
+});
+
+Deno.test("readDocuments() refuses input that is missing, empty, a folder or of unknown format", async () => {
+  await withFiles({ "a.csv": "x", "e.txt": "", "e.jsonl": "\n" }, async (folder) => {
+    await assertMessage(
+      () => read([`${folder}/no.txt`]),
+      Deno.errors.NotFound,
+      "no.txt",
+      "there is no such file",
+    );
+    await assertMessage(() => read([`${folder}/*.md`]), Deno.errors.NotFound, "*.md", "no file matches");
+    await assertMessage(() => read([folder]), TypeError, "it is a folder");
+    await assertMessage(
+      () => read([`${folder}/a.csv`]),
+      TypeError,
+      "txt, jsonl, ndjson or parquet",
+      "set --format",
+    );
+    await assertMessage(() => read(["-"]), TypeError, "set --format");
+    await assertMessage(() => pipe(utf8("x"), { format: "xml" }), TypeError, `format is "xml"`);
+    await assertMessage(() => pipe(utf8("x"), { format: "parquet" }), TypeError, "it is standard input");
+    await assertMessage(() => pipe(new Uint8Array()), SyntaxError, "there is none in standard input");
+    await assertMessage(
+      () => read([`${folder}/e.*`]),
+      SyntaxError,
+      `there is none in ${folder}/e.jsonl, ${folder}/e.txt`,
+    );
+    await assertMessage(() => read([]), TypeError, "none is given");
+    assertEquals((await read([`${folder}/a.csv`], { format: "txt" }))[0].text, "x");
+  });
+});
+
+Deno.test("readDocuments() stops at maxDocuments and cancels its source", async () => {
+  let cancelled = false, pulled = 0;
+  const standardInput = new ReadableStream<Uint8Array>({
+    pull(controller) {
+      pulled++;
+      controller.enqueue(utf8(`{"text":"x"}\n`.repeat(10)));
+    },
+    cancel() {
+      cancelled = true;
+    },
+  });
+  assertEquals((await read(["-"], { format: "jsonl", standardInput, maxDocuments: 25 })).length, 25);
+  assert(cancelled);
+  assert(pulled <= 5);
+});
+
+Deno.test("expandInputs() takes a file whose name looks like a pattern as itself", async () => {
+  await withFiles({ "a[1].txt": "x", "a1.txt": "y" }, async (folder) => {
+    assertEquals(await expandInputs([`${folder}/a[1].txt`]), [`${folder}/a[1].txt`]);
+    assertEquals(await expandInputs(["-", `${folder}/a1*`, `${folder}/a1.txt`]), ["-", `${folder}/a1.txt`]);
+  });
+});

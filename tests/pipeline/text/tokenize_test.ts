@@ -1,0 +1,204 @@
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import fc from "fast-check";
+import { fromBatch } from "../../../pipeline/rows/arrow.ts";
+import {
+  noCounts,
+  sideOf,
+  tokenizeDocuments,
+  type TokenizeOptions,
+} from "../../../pipeline/text/tokenize.ts";
+import type { Tokenizer } from "../../../pipeline/text/tokenizer.ts";
+
+/** One id per character, so that what must come out can be written down. */
+const letters: Tokenizer = {
+  vocabulary: 200,
+  eos: 0,
+  sha256: "f".repeat(64),
+  json: "",
+  encode: (texts) => Promise.resolve(texts.map((text) => Uint32Array.from(text, (c) => c.charCodeAt(0)))),
+  decode: (ids) => Promise.resolve(String.fromCharCode(...Array.from(ids))),
+};
+
+interface Row {
+  side: string;
+  sequence: number;
+  document: number;
+  source: string;
+  text: string;
+}
+
+async function run(texts: string[], options: TokenizeOptions) {
+  const counts = noCounts();
+  const rows: Row[] = [];
+  let batches = 0;
+  async function* documents() {
+    await Promise.resolve();
+    for (const [i, text] of texts.entries()) yield { text, source: `s${i}` };
+  }
+  for await (const { side, batch } of tokenizeDocuments(documents(), letters, options, counts)) {
+    batches++;
+    const columns = fromBatch(batch);
+    for (let row = 0; row < columns.rows; row++) {
+      const S = options.sequenceLength;
+      const tokens = columns.tokens!.subarray(row * S, (row + 1) * S);
+      const length = columns.length[row];
+      assert(tokens.subarray(length).every((id) => id === letters.eos), "padding is EOS");
+      rows.push({
+        side,
+        sequence: Number(columns.sequence[row]),
+        document: Number(columns.document![row]),
+        source: columns.source![row],
+        text: String.fromCharCode(...tokens.subarray(0, length)).replaceAll("\0", "."),
+      });
+    }
+  }
+  return { rows, counts, batches };
+}
+
+Deno.test("tokenizeDocuments() closes documents with EOS, keeps tails and drops tails of one token", async () => {
+  const { rows, counts } = await run(["abcdefg", "xyz", "", "abcd", "q"], { sequenceLength: 4 });
+  assertEquals(rows.map(({ sequence, document, source, text }) => [sequence, document, source, text]), [
+    [0, 0, "s0", "abcd"],
+    [1, 0, "s0", "efg."],
+    [2, 1, "s1", "xyz."],
+    [3, 2, "s3", "abcd"], // its EOS alone is a tail of one token
+    [4, 3, "s4", "q."],
+  ]);
+  assertEquals(counts, { documents: 4, emptyDocuments: 1, tokens: 18, sequences: 5, droppedTails: 1 });
+});
+
+Deno.test("tokenizeDocuments() packs documents one after another with packing concat", async () => {
+  const { rows, counts } = await run(["abcdefg", "xyz", "ab"], { sequenceLength: 5, packing: "concat" });
+  assertEquals(rows.map(({ document, text }) => [document, text]), [[0, "abcde"], [0, "fg.xy"], [
+    1,
+    "z.ab.",
+  ]]);
+  assertEquals(counts.droppedTails, 0);
+});
+
+Deno.test("tokenizeDocuments() gives the same rows in any packing and number, with nothing lost (property)", async () => {
+  const text = fc.string({ unit: fc.constantFrom("a", "b", "c"), maxLength: 40 });
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(text, { maxLength: 600 }),
+      fc.integer({ min: 2, max: 9 }),
+      async (texts, sequenceLength) => {
+        const whole = texts.filter((t) => t !== "").map((t) => `${t}.`).join("");
+        const concat = await run(texts, { sequenceLength, packing: "concat" });
+        const joined = concat.rows.map((row) => row.text).join("");
+        assertEquals(joined, whole.slice(0, whole.length - concat.counts.droppedTails));
+        const each = await run(texts, { sequenceLength });
+        assertEquals(each.counts.tokens + each.counts.droppedTails, whole.length);
+        assertEquals(each.rows.map((row) => row.sequence), each.rows.map((_, i) => i));
+      },
+    ),
+    { numRuns: 25 },
+  );
+});
+
+Deno.test("tokenizeDocuments() holds the same texts out wherever they stand, and about the share asked for", async () => {
+  const texts = Array.from({ length: 2000 }, (_, i) => `text ${i % 1000}`);
+  const { rows } = await run(texts, { sequenceLength: 16, holdout: 0.3, seed: 7 });
+  const sides = new Map<string, Set<string>>();
+  for (const { text, side } of rows) sides.set(text, (sides.get(text) ?? new Set()).add(side));
+  assert([...sides.values()].every((set) => set.size === 1));
+  const held = rows.filter(({ side }) => side === "test").length / rows.length;
+  assert(Math.abs(held - 0.3) < 0.05, `${held}`);
+  assertEquals(new Set(rows.map(({ sequence }) => sequence)).size, rows.length);
+  assertEquals(sideOf("text 1", 7, 0), "train");
+  assert(texts.some((text) => sideOf(text, 7, 0.3) !== sideOf(text, 8, 0.3)));
+});
+
+Deno.test("tokenizeDocuments() stops at its limits and gives an empty batch per side for no documents", async () => {
+  const texts = Array.from({ length: 700 }, () => "abc");
+  assertEquals((await run(texts, { sequenceLength: 4, maxDocuments: 301 })).counts.documents, 301);
+  assertEquals((await run(texts, { sequenceLength: 4, maxTokens: 10 })).counts.tokens, 12);
+  const nothing = await run([], { sequenceLength: 4, holdout: 0.5 });
+  assertEquals([nothing.rows.length, nothing.batches], [0, 2]);
+  assertThrows(
+    () => tokenizeDocuments(new ReadableStream(), letters, { sequenceLength: 1 }),
+    RangeError,
+    "it is 1",
+  );
+  assertThrows(
+    () => tokenizeDocuments(new ReadableStream(), letters, { sequenceLength: 2, holdout: 2 }),
+    RangeError,
+    "from 0 to 1",
+  );
+});
+
+Deno.test("tokenizeDocuments() pulls no more documents than its reader asks for", async () => {
+  let pulled = 0;
+  async function* endless() {
+    await Promise.resolve();
+    for (;;) yield { text: "some words to fill a row", source: `${pulled++}` };
+  }
+  const rows = tokenizeDocuments(endless(), letters, { sequenceLength: 8 });
+  await rows.next();
+  const first = pulled;
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  assertEquals(pulled, first);
+  assert(first < 2000, `${first}`);
+  await rows.return(undefined);
+});
+
+Deno.test("tokenizeDocuments() encodes two groups at a time, no more, and keeps their order", async () => {
+  let running = 0, most = 0;
+  const slow: Tokenizer = {
+    ...letters,
+    async encode(texts) {
+      most = Math.max(most, ++running);
+      await new Promise((resolve) => setTimeout(resolve, texts[0].includes("a") ? 8 : 1));
+      running--;
+      return await letters.encode(texts);
+    },
+  };
+  const written = "abacab".split("").flatMap((letter) => Array<string>(256).fill(letter.repeat(3))); // groups of one letter
+  async function* documents() {
+    await Promise.resolve();
+    for (const text of written) yield { text, source: "" };
+  }
+  const read: string[] = [];
+  for await (const { batch } of tokenizeDocuments(documents(), slow, { sequenceLength: 4 })) {
+    const { tokens, rows } = fromBatch(batch);
+    for (let row = 0; row < rows; row++) {
+      read.push(String.fromCharCode(...tokens!.subarray(row * 4, row * 4 + 3)));
+    }
+  }
+  assertEquals(read, written);
+  assertEquals(most, 2);
+});
+
+Deno.test("tokenizeDocuments() collects garbage from time to time where the process may", async () => {
+  const scope = globalThis as { gc?: () => void };
+  const { gc } = scope;
+  const part = 16_384 * navigator.hardwareConcurrency; // a group
+  async function* documents(count: number) {
+    await Promise.resolve();
+    for (let i = 0; i < count; i++) yield { text: "a".repeat(part), source: "" };
+  }
+  let calls = 0;
+  scope.gc = () => void calls++;
+  try {
+    for (const [groups, expected] of [[31, 0], [32, 1], [64, 2]]) {
+      calls = 0;
+      await Array.fromAsync(tokenizeDocuments(documents(groups), letters, { sequenceLength: 1024 }));
+      assertEquals(calls, expected);
+    }
+  } finally {
+    scope.gc = gc;
+  }
+});
+
+Deno.test("tokenizeDocuments() passes on what the tokenizer and the source throw", async () => {
+  const broken: Tokenizer = { ...letters, encode: () => Promise.reject(new TypeError("no ids")) };
+  async function* documents(fails: boolean) {
+    await Promise.resolve();
+    for (let i = 0; i < 1000; i++) yield { text: "abc", source: "" };
+    if (fails) throw new SyntaxError("no text");
+  }
+  const all = (fails: boolean, tokenizer: Tokenizer) =>
+    Array.fromAsync(tokenizeDocuments(documents(fails), tokenizer, { sequenceLength: 8 }));
+  await assertRejects(() => all(false, broken), TypeError, "no ids");
+  await assertRejects(() => all(true, letters), SyntaxError, "no text");
+});

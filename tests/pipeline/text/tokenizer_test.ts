@@ -1,0 +1,220 @@
+import { assert, assertEquals, assertFalse, assertRejects } from "@std/assert";
+import fc from "fast-check";
+import { Tokenizer as Library } from "tokenizers";
+import {
+  byteSymbols,
+  EOS_TOKEN,
+  loadTokenizer,
+  type Tokenizer,
+  trainTokenizer,
+} from "../../../pipeline/text/tokenizer.ts";
+
+const prose = Array.from(
+  { length: 60 },
+  (_, i) =>
+    `The quick brown fox number ${i} jumps over the lazy dog, and naïve café owners 日本 look on at ${
+      i * 7
+    }.\n`,
+).join("");
+
+async function* documents(...texts: string[]) {
+  await Promise.resolve();
+  for (const text of texts) yield { text, source: "" };
+}
+
+async function train(vocabularySize: number, sample = 1e6, text = prose): Promise<Tokenizer> {
+  const scratch = `${await Deno.makeTempDir()}/scratch`;
+  try {
+    return await trainTokenizer(documents(text), { vocabularySize, sample, scratch });
+  } finally {
+    assertEquals([...Deno.readDirSync(scratch.slice(0, -"/scratch".length))], []); // scratch files are gone
+  }
+}
+
+Deno.test("trainTokenizer() gives exactly the wanted ids, EOS first, and the same bytes again", async () => {
+  const tokenizer = await train(300);
+  assertEquals(tokenizer.vocabulary, 300);
+  assertEquals(tokenizer.eos, 0);
+  assertEquals((await train(300)).json, tokenizer.json);
+  const larger = await train(320);
+  assertEquals(
+    Object.keys(JSON.parse(larger.json).model.vocab).slice(0, 300),
+    Object.keys(JSON.parse(tokenizer.json).model.vocab),
+  );
+});
+
+Deno.test("trainTokenizer() encodes every byte, seen in training or not, and decodes it again", async () => {
+  const tokenizer = await train(300);
+  const everyByte = Array.from({ length: 0x250 }, (_, i) => String.fromCodePoint(i)).join("") +
+    "\u{1F600}\u{10FFFF}퟿";
+  const [ids] = await tokenizer.encode([everyByte]);
+  assertEquals(await tokenizer.decode(ids), everyByte);
+  await fc.assert(fc.asyncProperty(fc.string({ unit: "binary" }), async (text) => {
+    const valid = text.toWellFormed();
+    const [own] = await tokenizer.encode([valid]);
+    assertEquals(await tokenizer.decode(own), valid);
+    assertEquals(own.every((id) => id > 0 && id < 300), true);
+  }));
+});
+
+Deno.test("a tokenizer gives the library's ids of whole texts, whether or not it can cut them", async () => {
+  const { json } = await train(
+    400,
+    1e6,
+    prose + "it's they've we'll don't I'm \n\n    return 'x';\n".repeat(50),
+  );
+  const format = JSON.parse(json);
+  const prefixed = { ...format, pre_tokenizer: { ...format.pre_tokenizer, add_prefix_space: true } };
+  const folder = await Deno.makeTempDir();
+  const words = ["the", "quick", "don't", "they've", "'tis", "naïve", "日本", "42", "return", "x"];
+  const between = ["", " ", "  ", "\n\n    ", "'", ".", ", ", "\u00a0", "\t"];
+  for (const [i, settings] of [format, prefixed].entries()) {
+    const path = `${folder}/${i}.json`;
+    Deno.writeTextFileSync(path, JSON.stringify(settings));
+    const [own, library] = [await loadTokenizer(path), Library.fromFile(path)];
+    const part = fc.tuple(fc.constantFrom(...words), fc.constantFrom(...between));
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.array(part), { minLength: 1, maxLength: 5 }), async (parts) => {
+        const texts = parts.map((text) => text.flat().join(""));
+        const expected = await library.encodeBatch(texts, { addSpecialTokens: false });
+        assertEquals((await own.encode(texts)).map((ids) => [...ids]), expected.map((one) => one.getIds()));
+      }),
+      { numRuns: 60 },
+    );
+  }
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("trainTokenizer() never makes EOS of text that spells it", async () => {
+  const tokenizer = await train(300);
+  const text = `before ${EOS_TOKEN}${EOS_TOKEN} after`;
+  const [ids, plain] = await tokenizer.encode([text, "plain"]);
+  assertEquals(ids.includes(tokenizer.eos), false);
+  assertEquals(await tokenizer.decode(ids), text);
+  assertEquals(await tokenizer.decode(plain), "plain");
+});
+
+Deno.test("trainTokenizer() reads no more than its sample and says what a text supports", async () => {
+  const error = await assertRejects(() => train(5000), RangeError);
+  const supported = Number(/it supports (\d+);/.exec(error.message)![1]);
+  assertEquals((await train(supported)).vocabulary, supported);
+  await assertRejects(() => train(supported + 1), RangeError, `${supported}`);
+  await assertRejects(() => train(256), RangeError, "at least 257");
+  await assertRejects(() => train(300, 1e6, ""), RangeError, "some text");
+  const few = await assertRejects(() => train(1000, 50), RangeError);
+  assertEquals(Number(/it supports (\d+);/.exec(few.message)![1]) < supported, true);
+});
+
+Deno.test("loadTokenizer() opens other tokenizers and names what is wrong with a file", async () => {
+  const folder = await Deno.makeTempDir();
+  const write = (name: string, text: string) => Deno.writeTextFileSync(`${folder}/${name}`, text);
+  const wordLevel = (added: object[], vocab: object) =>
+    JSON.stringify({
+      version: "1.0",
+      added_tokens: added,
+      pre_tokenizer: { type: "Whitespace" },
+      model: { type: "WordLevel", vocab, unk_token: "[UNK]" },
+    });
+  write("words.json", wordLevel([], { "[UNK]": 0, "</s>": 1, hello: 2, world: 70_000 }));
+  const words = await loadTokenizer(`${folder}/words.json`);
+  assertEquals([words.eos, words.vocabulary], [1, 70_001]);
+  assertEquals((await words.encode(["hello world there", ""])).map((ids) => [...ids]), [[2, 70_000, 0], []]);
+  assertEquals((await loadTokenizer(`${folder}/words.json`, { eos: "hello" })).eos, 2);
+  write("none.json", wordLevel([], { "[UNK]": 0, hello: 1 }));
+  await assertRejects(() => loadTokenizer(`${folder}/none.json`), RangeError, "--eos");
+  await assertRejects(() => loadTokenizer(`${folder}/none.json`, { eos: "<x>" }), RangeError, "<x>");
+  write("broken.json", `{"version": `);
+  await assertRejects(() => loadTokenizer(`${folder}/broken.json`), SyntaxError, "Hugging Face format");
+  Deno.writeFileSync(`${folder}/bytes.json`, Uint8Array.of(0xff, 0xfe));
+  await assertRejects(() => loadTokenizer(`${folder}/bytes.json`), SyntaxError, "UTF-8");
+  await assertRejects(() => loadTokenizer(`${folder}/missing.json`), RangeError, "there is none");
+  await assertRejects(() => loadTokenizer(folder), RangeError, "it is a folder");
+  await Deno.remove(folder, { recursive: true });
+});
+
+/** Smallest `tokenizer.json` of a model. */
+const tokenizerJson = (model: object, rest: object) =>
+  JSON.stringify({ version: "1.0", added_tokens: [], model, ...rest });
+
+Deno.test("loadTokenizer() opens WordPiece and Unigram", async () => {
+  const folder = await Deno.makeTempDir();
+  const pieces = { "[UNK]": 0, "[SEP]": 1, hug: 2, "##ging": 3, "##s": 4 };
+  const wordPiece = {
+    type: "WordPiece",
+    unk_token: "[UNK]",
+    continuing_subword_prefix: "##",
+    max_input_chars_per_word: 100,
+    vocab: pieces,
+  };
+  const template = { type: "BertProcessing", sep: ["[SEP]", 1], cls: ["[UNK]", 0] }; // must not be applied
+  Deno.writeTextFileSync(
+    `${folder}/a.json`,
+    tokenizerJson(wordPiece, { pre_tokenizer: { type: "Whitespace" }, post_processor: template }),
+  );
+  const a = await loadTokenizer(`${folder}/a.json`);
+  assertEquals([a.eos, a.vocabulary], [1, 5]);
+  assertEquals((await a.encode(["hugging hugs"])).map((ids) => [...ids]), [[2, 3, 2, 4]]);
+  const unigram = {
+    type: "Unigram",
+    unk_id: 0,
+    vocab: [["<unk>", 0], ["</s>", 0], ["▁a", -1], ["b", -1.5], ["▁ab", -2]],
+  };
+  const metaspace = { type: "Metaspace", replacement: "▁", prepend_scheme: "always", split: true };
+  Deno.writeTextFileSync(
+    `${folder}/b.json`,
+    tokenizerJson(unigram, { pre_tokenizer: metaspace, decoder: metaspace }),
+  );
+  const b = await loadTokenizer(`${folder}/b.json`);
+  assertEquals([b.eos, b.vocabulary], [1, 5]);
+  const [ids] = await b.encode(["ab a"]);
+  assertEquals([...ids], [4, 2]);
+  assertEquals(await b.decode(ids), "ab a");
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("loadTokenizer() never makes EOS of text that spells it, be it a special token or not", async () => {
+  const folder = await Deno.makeTempDir();
+  const eos = {
+    id: 1,
+    content: "🦙end",
+    single_word: false,
+    lstrip: false,
+    rstrip: false,
+    normalized: false,
+    special: false,
+  };
+  const model = { type: "WordLevel", vocab: { "[UNK]": 0, "🦙end": 1 }, unk_token: "[UNK]" };
+  Deno.writeTextFileSync(`${folder}/a.json`, tokenizerJson(model, { added_tokens: [eos] }));
+  const tokenizer = await loadTokenizer(`${folder}/a.json`, { eos: "🦙end" });
+  assertEquals((await tokenizer.encode(["x 🦙end y"])).map((ids) => [...ids].includes(1)), [false]);
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("loadTokenizer() makes no special token of text that spells it once it is normalised", async () => {
+  const folder = await Deno.makeTempDir();
+  const words = { type: "WordLevel", vocab: { "[UNK]": 0, "</s>": 1 }, unk_token: "[UNK]" };
+  const bytes = {
+    type: "BPE",
+    vocab: Object.fromEntries([...byteSymbols(), "</s>"].map((symbol, id) => [symbol, id])),
+    merges: [],
+  };
+  const level = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true };
+  const lower = { pre_tokenizer: { type: "WhitespaceSplit" }, normalizer: { type: "Lowercase" } };
+  const composed = { pre_tokenizer: level, normalizer: { type: "NFC" } };
+  const formats: [model: object, rest: object, id: number, content: string, text: string][] = [
+    [words, lower, 2, "[mask]", "x [MASK] y"],
+    [bytes, composed, 257, "[mas\u00c5]", "x [mas\u212b] y"], // the sign for angstrom becomes a letter
+  ];
+  for (const [model, rest, id, content, text] of formats) {
+    const token = { id, content, single_word: false, lstrip: false, rstrip: false, special: true };
+    const json = tokenizerJson(model, { ...rest, added_tokens: [{ ...token, normalized: true }] });
+    Deno.writeTextFileSync(`${folder}/a.json`, json);
+    const tokenizer = await loadTokenizer(`${folder}/a.json`);
+    const [ids, plain] = await tokenizer.encode([text, `x ${content} y`]);
+    assertFalse(ids.includes(id) || plain.includes(id));
+    const alone = await Library.fromString(json).encode(text, null, { addSpecialTokens: false });
+    assert(alone.getIds().includes(id)); // the library would make one of it
+    assertEquals(tokenizer.json, json);
+  }
+  await Deno.remove(folder, { recursive: true });
+});

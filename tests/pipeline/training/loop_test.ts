@@ -1,0 +1,164 @@
+import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
+import { openGpu } from "../../../kernels/gpu.ts";
+import { type Columns, sliceColumns } from "../../../pipeline/rows/columns.ts";
+import { createScorer } from "../../../pipeline/model/scorer.ts";
+import {
+  LossNotFiniteError,
+  type StepMetrics,
+  type TrainingState,
+  trainModel,
+  type TrainModelOptions,
+} from "../../../pipeline/training/loop.ts";
+import { anyBatch, anyWeights, assertSameTensors } from "../model/support.ts";
+
+const gpu = await openGpu();
+const model = { vocabulary: 37, hidden: 8, layers: 1, heads: 2, context: 12 };
+
+function anyRows(rows: number, name: string): Columns {
+  const { tokens, lengths } = anyBatch(model, { models: 1, batch: rows, length: model.context }, name);
+  return { rows, sequence: new BigUint64Array(rows), tokens, length: lengths };
+}
+
+const ROWS = anyRows(30, "training");
+const STEPS = 10;
+const BATCH = 3;
+
+/** Options of a small training; the stream counts where it was opened. */
+function options(more: Partial<TrainModelOptions> = {}): TrainModelOptions & { opened: number[] } {
+  const opened: number[] = [];
+  return {
+    gpu,
+    model,
+    start: anyWeights(model, "start"),
+    batch: BATCH,
+    steps: STEPS,
+    rateAt: (step) => 0.02 / step,
+    beta1: 0.9,
+    beta2: 0.99,
+    epsilon: 1e-8,
+    weightDecay: 0.1,
+    clip: 1,
+    opened,
+    open: (consumed) => {
+      opened.push(consumed);
+      let next = consumed;
+      return (n) => Promise.resolve(sliceColumns(ROWS, next, next += n));
+    },
+    ...more,
+  };
+}
+
+Deno.test("trainModel() goes on from the checkpoint of any step, to the same metrics and weights", async () => {
+  const states: TrainingState[] = [];
+  const metrics: StepMetrics[] = [];
+  const validation = anyRows(5, "held out");
+  const common = { validation, validateEvery: 4, logEvery: 3 };
+  const expected = await trainModel(options({
+    ...common,
+    checkpointEvery: 1,
+    onCheckpoint: (state) => Promise.resolve(void states.push(structuredClone(state))),
+    onMetrics: (line) => void metrics.push(line),
+  }));
+  assertEquals(metrics.map(({ step }) => step), [3, 4, 6, 8, 9, 10]);
+  assertEquals(metrics.filter((line) => line.validationLoss).map(({ step }) => step), [4, 8, 10]);
+  assertEquals(states.length, STEPS);
+  for (const state of states.slice(0, -1)) {
+    const after = state.trainer.step;
+    const resumed: StepMetrics[] = [];
+    const again = options({ ...common, start: state, onMetrics: (line) => void resumed.push(line) });
+    assertSameTensors(await trainModel(again), expected, `a training resumed after step ${after}`);
+    assertEquals(again.opened, [after * BATCH]);
+    assertEquals(resumed, metrics.filter(({ step }) => step > after));
+  }
+});
+
+Deno.test("trainModel() reports the mean loss since the line before and counts real tokens", async () => {
+  const each: StepMetrics[] = [];
+  const some: StepMetrics[] = [];
+  await trainModel(options({ logEvery: 1, onMetrics: (line) => void each.push(line) }));
+  await trainModel(options({ logEvery: 4, onMetrics: (line) => void some.push(line) }));
+  assertEquals(some.map(({ step }) => step), [4, 8, 10]);
+  const mean = (from: number, to: number) =>
+    each.slice(from, to).reduce((sum, { loss }) => sum + loss, 0) / (to - from);
+  [[0, 4], [4, 8], [8, 10]].forEach(([from, to], i) =>
+    assertAlmostEquals(some[i].loss, mean(from, to), 1e-12)
+  );
+  const tokens = (rows: number) => ROWS.length.subarray(0, rows).reduce((sum, n) => sum + n, 0);
+  assertEquals(some.map((line) => line.tokens), [12, 24, 30].map(tokens));
+  assertEquals(some.map(({ rate, step }) => rate * step), [0.02, 0.02, 0.02]);
+});
+
+Deno.test("trainModel() validates as a scorer of the same weights does, and learns nothing from it", async () => {
+  const validation = anyRows(7, "held out"); // not a multiple of the batch
+  let validationLoss = NaN;
+  const onMetrics = (line: StepMetrics) => void (validationLoss = line.validationLoss!);
+  const weights = await trainModel(options({ validation, validateEvery: 2, onMetrics, microBatch: 1 }));
+  assertSameTensors(weights, await trainModel(options({ microBatch: 1 })));
+  const scorer = createScorer(gpu, { config: model, models: [weights], batch: 4, length: model.context });
+  const nll = await scorer.score(validation.tokens!, model.context, validation.length);
+  scorer.close();
+  const predicted = validation.length.reduce((sum, n) => sum + n - 1, 0);
+  assertAlmostEquals(validationLoss, nll.reduce((sum, value) => sum + value, 0) / predicted, 1e-5);
+});
+
+Deno.test("trainModel() stopped by its signal writes a checkpoint to go on from", async () => {
+  const expected = await trainModel(options());
+  for (const stop of [1, 8]) { // steps are looked at every 8, or as they are logged
+    const controller = new AbortController();
+    const saved: TrainingState[] = [];
+    const stopped = options({
+      signal: controller.signal,
+      onStep: ({ step }) => void (step >= stop && controller.abort()),
+      logEvery: stop,
+      onCheckpoint: (state) => Promise.resolve(void saved.push(state)),
+    });
+    await assertRejects(() => trainModel(stopped), DOMException, "abort");
+    assertEquals(saved.map(({ trainer }) => trainer.step), [stop]);
+    assertSameTensors(await trainModel(options({ start: saved[0] })), expected);
+  }
+});
+
+Deno.test("trainModel() stops at a loss that is no number, with its step", async () => {
+  const diverging = options({ rateAt: (step) => step === 4 ? Infinity : 0.01, logEvery: 1 });
+  const error = await assertRejects(() => trainModel(diverging), LossNotFiniteError, "at step 5");
+  assertEquals(error.step, 5);
+});
+
+Deno.test("trainModel() refuses settings that make no step, and streams that end", async () => {
+  for (const name of ["batch", "steps", "logEvery"]) {
+    await assertRejects(() => trainModel(options({ [name]: 0 })), RangeError, `${name} is 0`);
+  }
+  const short = options({ open: () => (n) => Promise.resolve(sliceColumns(ROWS, 0, n - 1)) });
+  await assertRejects(() => trainModel(short), RangeError, "there must be 3 sequences");
+});
+
+Deno.test("trainModel() frees the memory of the device, also when it fails", async () => {
+  // Every training takes 100 MiB of activations here; the device would run out if they were kept.
+  const large = { ...model, context: 1024 };
+  for (let i = 0; i < 3; i++) {
+    const rows = (n: number): Columns => ({
+      rows: n,
+      sequence: new BigUint64Array(n),
+      tokens: new Uint16Array(n * large.context),
+      length: new Uint32Array(n).fill(large.context),
+    });
+    let closed = 0;
+    const watched: typeof gpu = Object.create(gpu, {
+      arena: {
+        value: () => {
+          const arena = gpu.arena();
+          return Object.create(arena, { destroy: { value: () => (closed++, arena.destroy()) } });
+        },
+      },
+    });
+    const failing = options({
+      gpu: watched,
+      model: large,
+      open: () => (n) => Promise.resolve(rows(n)),
+      rateAt: () => NaN,
+      logEvery: 1,
+    });
+    await assertRejects(() => trainModel(failing), LossNotFiniteError);
+    assert(closed >= 1);
+  }
+});
