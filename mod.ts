@@ -31,7 +31,6 @@ export { epochs, shuffle, type ShuffleOptions } from "./pipeline/rows/shuffle.ts
 
 // Routers by expectation maximisation, scores, assignment, shards.
 export {
-  type RoundMetrics,
   type RouterState,
   trainRouters,
   type TrainRoutersOptions,
@@ -141,7 +140,7 @@ export {
 export { readConfiguration } from "./pipeline/stages/configuration.ts";
 export { type FileRecord, writeAtomic } from "./pipeline/run/files.ts";
 export { type Manifest } from "./pipeline/run/manifest.ts";
-export { type PartitionEvent } from "./pipeline/stages/work.ts";
+export { type RoundMetrics, type RunEvent } from "./pipeline/run/events.ts";
 
 // Routed inference: from a prompt to the text that continues it.
 export { bestExpert, type Route, routeTokens } from "./pipeline/serving/route.ts";
@@ -212,6 +211,21 @@ export {
 } from "./pipeline/rows/arrow.ts";
 export { writeShards, type WrittenShard } from "./pipeline/rows/shards.ts";
 export { type ShownRow, showRows } from "./pipeline/text/show.ts";
+
+// What is wrong, where, and how to mend it.
+export {
+  ExplainedError,
+  type Explanation,
+  InputError,
+  RunError,
+  say,
+  setting,
+  type SettingReference,
+  task,
+  type TaskReference,
+  type Text,
+  wordText,
+} from "./kernels/errors.ts";
 
 // Models and the device.
 export {

@@ -17,9 +17,9 @@ import {
   OPTIONS,
   parseValue,
   parseVariants,
-  type PartitionEvent,
   readConfiguration,
   requirement,
+  type RunEvent,
   type Sources,
 } from "../mod.ts";
 import { startProgress } from "./progress.ts";
@@ -50,7 +50,7 @@ export interface Call {
   /** Ends the work when the user interrupts it. */
   signal: AbortSignal;
   /** Shows what happens on standard error. */
-  onEvent: (event: PartitionEvent) => void;
+  onEvent: (event: RunEvent) => void;
 }
 
 const GRACE_MS = 3000;

@@ -7,14 +7,14 @@
 
 // @ts-types="@types/cli-progress"
 import { Format, SingleBar } from "cli-progress";
-import type { PartitionEvent } from "../mod.ts";
+import { type RunEvent, wordText } from "../mod.ts";
 
 const LINE_EVERY_MS = 5000;
 
 /** Shows events until `stop` is called. */
 export interface Progress {
   /** Shows one event. */
-  show(event: PartitionEvent): void;
+  show(event: RunEvent): void;
   /** Clears the bar. */
   stop(): void;
 }
@@ -33,7 +33,7 @@ export function startProgress(): Progress {
     stage = "";
     console.error(text);
   };
-  function tick(event: PartitionEvent & { type: "progress" }): void {
+  function tick(event: RunEvent & { type: "progress" }): void {
     const now = performance.now();
     if (event.stage !== stage) {
       stop();
@@ -68,7 +68,7 @@ function makeBar(): SingleBar {
 }
 
 function progressLine(
-  { stage, done, total, unit, note }: PartitionEvent & { type: "progress" },
+  { stage, done, total, unit, note }: RunEvent & { type: "progress" },
   advanced: number,
   seconds: number,
 ): string {
@@ -78,12 +78,12 @@ function progressLine(
   return `${stage.padEnd(14)} ${done}${of} ${unit} (${rate.toFixed(1)}/s${left})${note ? `, ${note}` : ""}`;
 }
 
-function eventLine(event: Exclude<PartitionEvent, { type: "progress" }>): string {
+function eventLine(event: Exclude<RunEvent, { type: "progress" }>): string {
   switch (event.type) {
     case "adapter":
       return `adapter        ${event.adapter}${event.kind === "software" ? " (in software)" : ""}`;
     case "warning":
-      return `warning: ${event.message}`;
+      return `warning: ${wordText(event.message)}`;
     case "round":
       return roundLine(event);
     case "stage": {
@@ -111,7 +111,7 @@ const COUNTS: Record<string, string> = {
   steps: "steps",
 };
 
-function roundLine(event: PartitionEvent & { type: "round" }): string {
+function roundLine(event: RunEvent & { type: "round" }): string {
   const percent = event.shares.map((share) => `${(100 * share).toFixed(0)}%`).join(" ");
   return `  round ${String(event.round).padStart(2)} of ${event.rounds}  NLL ${
     event.nllPerToken.toFixed(4)

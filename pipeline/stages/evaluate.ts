@@ -29,7 +29,8 @@ import {
   stageKey,
 } from "../run/manifest.ts";
 import { partitionRemedy } from "./parts_alone.ts";
-import { makeStage, needStage, type PartitionEvent, reuseStage } from "./work.ts";
+import type { RunEvent } from "../run/events.ts";
+import { makeStage, needStage, reuseStage } from "./work.ts";
 import { checkShape, checkTokenizer, evaluate, type ModelLoader, RESAMPLES } from "../evaluation/evaluate.ts";
 import { type Baseline, type Evaluation, EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
 
@@ -74,8 +75,7 @@ interface Model {
  */
 export async function evaluateRun(
   { run, resamples = RESAMPLES, force = false, adapter, variants, gpu: given }: EvaluateRunOptions,
-  { onEvent: emit = () => {}, signal }: { onEvent?: (event: PartitionEvent) => void; signal?: AbortSignal } =
-    {},
+  { onEvent: emit = () => {}, signal }: { onEvent?: (event: RunEvent) => void; signal?: AbortSignal } = {},
 ): Promise<Evaluation> {
   const configuration = await partitioned(run);
   const release = await lockRun(run, STAGE);

@@ -21,7 +21,8 @@ import { exists, removePartials } from "../run/files.ts";
 import { lockRun } from "../run/lock.ts";
 import { type Manifest, manifestPath } from "../run/manifest.ts";
 import { checkPlace } from "./parts_alone.ts";
-import { needStage, type PartitionEvent, type Work } from "./work.ts";
+import type { RunEvent } from "../run/events.ts";
+import { needStage, type Work } from "./work.ts";
 import { type Part, runNamedStage } from "./stages.ts";
 import { type PartitionSummary, summarize } from "./summary.ts";
 
@@ -42,7 +43,7 @@ export interface PartitionOptions {
 /** Watches a run and may end it. */
 export interface PartitionWatch {
   /** Told what happens. */
-  onEvent?: (event: PartitionEvent) => void;
+  onEvent?: (event: RunEvent) => void;
   /** Ends the run; what is complete stays. */
   signal?: AbortSignal;
 }

@@ -42,7 +42,8 @@ import {
 } from "./score_notes.ts";
 import { joinScores, split } from "../partition/split.ts";
 import { runCorpus, runTokenize, runTokenizer, type TokenizeResult } from "./text_stages.ts";
-import { type RoundMetrics, type RouterState, trainRouters } from "../partition/em/train_routers.ts";
+import type { RoundMetrics } from "../run/events.ts";
+import { type RouterState, trainRouters } from "../partition/em/train_routers.ts";
 
 /** Selects a share of the shards, so that several processes score a run together. */
 export interface Part {

@@ -6,7 +6,7 @@
 
 import { readManifest } from "../run/manifest.ts";
 import { expertFolder, type PartitionManifest, type PartManifest } from "../partition/split.ts";
-import type { RoundMetrics } from "../partition/em/train_routers.ts";
+import type { RoundMetrics } from "../run/events.ts";
 
 /** Sums up one expert's training sequences. */
 export interface ExpertSummary {

@@ -25,9 +25,10 @@ import { exists, type FileRecord, hashFile, removeIfThere, removePartials } from
 import { GLANCE_MS, lockRun } from "../run/lock.ts";
 import { canonical, commandOf, outputsHash, outputsUnder, readManifest, stageKey } from "../run/manifest.ts";
 import { configurationRemedy, partitionRemedy } from "./parts_alone.ts";
+import type { RunEvent } from "../run/events.ts";
 import { conform } from "../run/schema.ts";
 import { VERSION } from "../run/version.ts";
-import { type Made, makeStage, type PartitionEvent, recordTime, reuseStage } from "./work.ts";
+import { type Made, makeStage, recordTime, reuseStage } from "./work.ts";
 import {
   type CheckpointContext,
   checkpointPath,
@@ -63,7 +64,7 @@ export interface TrainOptions {
   /** Checkpoints that are kept. Default: 2. */
   keep?: number;
   /** Tells what happens. */
-  onEvent?: (event: PartitionEvent) => void;
+  onEvent?: (event: RunEvent) => void;
   /** Ends the training after a checkpoint. */
   signal?: AbortSignal;
 }

@@ -7,7 +7,7 @@
 import type { Gpu } from "../../kernels/gpu.ts";
 import { type Configuration, type Stage, stageConfiguration, STAGES } from "../settings/configuration.ts";
 import { scoredShards, unclosed } from "./score_notes.ts";
-import type { RoundMetrics } from "../partition/em/train_routers.ts";
+import type { RunEvent } from "../run/events.ts";
 import { type FileRecord, removeIfThere } from "../run/files.ts";
 import {
   type Manifest,
@@ -19,55 +19,6 @@ import {
   writeManifest,
 } from "../run/manifest.ts";
 import { VERSION } from "../run/version.ts";
-
-/** Tells what a run is doing. */
-export type PartitionEvent =
-  | {
-    /** A stage begins, ends or need not run. */
-    type: "stage";
-    /** The stage: one of a partition, or the training of a model. */
-    stage: string;
-    /** What is the matter with it. */
-    state: "started" | "done" | "up to date";
-    /** How long it took. */
-    seconds?: number;
-    /** Its counts. */
-    result?: Record<string, unknown>;
-  }
-  | {
-    /** A stage has come further. */
-    type: "progress";
-    /** The stage: one of a partition, or the training of a model. */
-    stage: string;
-    /** How much is done, in `unit`. */
-    done: number;
-    /** How much there is, where known. */
-    total?: number;
-    /** What is counted. */
-    unit: string;
-    /** What else there is to say. */
-    note?: string;
-  }
-  | ({
-    /** An EM round is over. */
-    type: "round";
-    /** Rounds in all. */
-    rounds: number;
-  } & RoundMetrics)
-  | {
-    /** The GPU was opened. */
-    type: "adapter";
-    /** Description of the adapter. */
-    adapter: string;
-    /** Kind of the adapter. */
-    kind: string;
-  }
-  | {
-    /** Something is worth knowing but no error. */
-    type: "warning";
-    /** What. */
-    message: string;
-  };
 
 /** Holds what the stages of one run share. */
 export interface Work {
@@ -82,7 +33,7 @@ export interface Work {
   /** Opens the GPU on the first call, and returns the same one afterwards. */
   gpu: () => Promise<Gpu>;
   /** Tells what happens. */
-  emit: (event: PartitionEvent) => void;
+  emit: (event: RunEvent) => void;
   /** Ends the work. */
   signal?: AbortSignal;
 }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type Gpu, openGpu } from "../../kernels/gpu.ts";
+import { openGpu } from "../../kernels/gpu.ts";
 import type { Dtype } from "../../kernels/storage.ts";
 import type { Variants } from "../../kernels/variants.ts";
 import { forwardFlops, trainingFlops } from "../../pipeline/cost/cost.ts";
@@ -107,7 +107,7 @@ export async function measureSteps(
       scoring: [],
     };
     if (profile && gpu.canProfile) {
-      times.profile = await profileStep(gpu, trainer, size, { rounds, roof });
+      times.profile = await profileStep(trainer, size, { rounds, roof });
     }
     trainer.close();
 
@@ -165,7 +165,6 @@ function workOf(label: string, size: Size): { flops: number; bytes: number } {
 }
 
 async function profileStep(
-  gpu: Gpu,
   trainer: Trainer,
   size: Size,
   { rounds, roof }: { rounds: number; roof: Roof },

@@ -16,29 +16,8 @@ import { createScorer } from "../../model/scorer.ts";
 import { constantRate } from "../../training/schedule.ts";
 import { createTrainer, type Trainer, type TrainerState } from "../../model/trainer.ts";
 import { assignBalanced } from "../assignment/assign.ts";
+import type { RoundMetrics } from "../../run/events.ts";
 import { nllPerToken, normalizedMutualInformation, regret, shares } from "../metrics.ts";
-
-/** What a round of EM looked like: the routers after their steps, on N sequences they have not seen. */
-export interface RoundMetrics {
-  /** Number of the round, the first is 1. */
-  round: number;
-  /** Mean prefix NLL per predicted token under the router that balanced assignment chose, nats. */
-  nllPerToken: number;
-  /** Part of the sequences that each router would get without balancing `[E]`. */
-  shares: number[];
-  /** Cost of balancing, nats per predicted prefix token. */
-  regret: number;
-  /** Normalised mutual information between assigned router and source; null where the round has not two sources. */
-  nmi: number | null;
-  /** Mean training loss of each router over the round, nats per predicted token `[E]`. */
-  trainingLoss: number[];
-  /** Learning rate of the round's last step. */
-  rate: number;
-  /** Steps of each router so far. */
-  steps: number;
-  /** Sequences drawn so far, those of this round's scoring among them. */
-  sequences: number;
-}
 
 /** Where router training stands between two rounds; enough to go on bit for bit. */
 export interface RouterState {

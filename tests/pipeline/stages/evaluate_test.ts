@@ -18,7 +18,7 @@ import {
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { partHash } from "../../../pipeline/partition/split.ts";
 import { lockRun } from "../../../pipeline/run/lock.ts";
-import type { PartitionEvent } from "../../../pipeline/stages/work.ts";
+import type { RunEvent } from "../../../pipeline/run/events.ts";
 import { gpu } from "../../kernels/support.ts";
 import { SMALL, smallCorpus, task } from "../../tasks/support.ts";
 import { anyWeights } from "../model/support.ts";
@@ -116,7 +116,7 @@ Deno.test("evaluateRun() keeps the evaluation of the run's held-out shards, and 
 Deno.test("evaluateRun() evaluates again only when something it depends on changed, to the same bytes", () =>
   inRun(2, async (run) => {
     const states: string[] = [];
-    const onEvent = (event: PartitionEvent) => event.type === "stage" && states.push(event.state);
+    const onEvent = (event: RunEvent) => event.type === "stage" && states.push(event.state);
     const again = async (options = {}) => {
       states.length = 0;
       await evaluateRun({ run, resamples: 3, gpu, ...options }, { onEvent });
@@ -146,7 +146,7 @@ Deno.test("evaluateRun() that is ended leaves the former result, and no manifest
     await evaluateRun({ run, resamples: 3, gpu });
     const before = await Deno.readTextFile(`${run}/evaluation.json`);
     const ending = new AbortController();
-    const onEvent = (event: PartitionEvent) => event.type === "progress" && ending.abort(new Error("enough"));
+    const onEvent = (event: RunEvent) => event.type === "progress" && ending.abort(new Error("enough"));
     const ended = evaluateRun({ run, resamples: 4, gpu }, { onEvent, signal: ending.signal });
     await assertRejects(() => ended, Error, "enough");
     assertEquals(await Deno.readTextFile(`${run}/evaluation.json`), before);

@@ -1,9 +1,9 @@
+import type { RoundMetrics } from "../../../../pipeline/run/events.ts";
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { openGpu } from "../../../../kernels/gpu.ts";
 import type { Columns } from "../../../../pipeline/rows/columns.ts";
 import { uniform } from "../../../../pipeline/random.ts";
 import {
-  type RoundMetrics,
   type RouterState,
   trainRouters,
   type TrainRoutersOptions,

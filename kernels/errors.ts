@@ -1,0 +1,107 @@
+/**
+ * Errors that explain themselves: what is wrong, where, and how to mend it, as data. Whoever talks to a person words them:
+ * a library user reads `message`, `tasks/wording.ts` turns settings into flags and tasks into commands.
+ *
+ * @module
+ */
+
+/** Names a setting or an option, for instance `sequenceLength`: a command line words it as its flag. */
+export interface SettingReference {
+  /** Its name. */
+  setting: string;
+  /** The value that it is to have, where the text says one. */
+  value?: string | number;
+}
+
+/** Names a task to run, for instance `train-expert`: a command line words it as its command. */
+export interface TaskReference {
+  /** Its name. */
+  task: string;
+  /** Settings and options that it is to be run with, by name; `true` for one without a value. */
+  with: Record<string, string | number | boolean | undefined>;
+}
+
+/** Text in which settings and tasks are named rather than spelled. */
+export type Text = string | readonly (string | SettingReference | TaskReference)[];
+
+/** Names a setting or option inside {@link say}. */
+export function setting(name: string, value?: string | number): SettingReference {
+  return { setting: name, value };
+}
+
+/** Names a task to run inside {@link say}, with settings and options by name: `task("score", { run, force: true })`. */
+export function task(name: string, settings: TaskReference["with"] = {}): TaskReference {
+  return { task: name, with: settings };
+}
+
+/** Writes a {@link Text}: what is put in is text, a number, a reference, or a text with references. */
+export function say(
+  strings: TemplateStringsArray,
+  ...values: (Text | number | bigint | SettingReference | TaskReference)[]
+): Text {
+  const pieces = strings.flatMap((string, i) => {
+    if (i === values.length) return [string];
+    const value = values[i];
+    if (Array.isArray(value)) {
+      return [string, ...value as readonly (string | SettingReference | TaskReference)[]];
+    }
+    return [string, typeof value === "object" ? value as SettingReference | TaskReference : String(value)];
+  });
+  return pieces.filter((piece) => piece !== "");
+}
+
+/** Words a text; `words` says how references are worded, names as a library knows them unless given. */
+export function wordText(
+  text: Text,
+  words: (reference: SettingReference | TaskReference) => string = plainWords,
+): string {
+  return typeof text === "string"
+    ? text
+    : text.map((piece) => typeof piece === "string" ? piece : words(piece)).join("");
+}
+
+function plainWords(reference: SettingReference | TaskReference): string {
+  if ("setting" in reference) {
+    return reference.value === undefined ? reference.setting : `${reference.setting} ${reference.value}`;
+  }
+  const settings = Object.entries(reference.with).filter(([, value]) =>
+    value !== undefined && value !== false
+  );
+  const words = settings.map(([name, value]) => value === true ? name : `${name} ${JSON.stringify(value)}`);
+  return `task "${reference.task}"${words.length > 0 ? ` with ${words.join(", ")}` : ""}`;
+}
+
+/** Where something is wrong, and how to mend it. */
+export interface Explanation {
+  /** The file or folder that is wrong, where one is. */
+  where?: string;
+  /** How to mend it: the end of a sentence, without a full stop. */
+  remedy?: Text;
+  /** What was caught. */
+  cause?: unknown;
+}
+
+/** An error that says what must hold, what is, and how to mend it. */
+export abstract class ExplainedError extends Error {
+  /** What must hold, and what is: "Cannot … as … must …: it is …". */
+  readonly what: Text;
+  /** The file or folder that is wrong, where one is. */
+  readonly where?: string;
+  /** How to mend it. */
+  readonly remedy?: Text;
+
+  /** Describes what is wrong. */
+  constructor(what: Text, { where, remedy, cause }: Explanation = {}) {
+    super(wordText(remedy === undefined ? what : say`${what}; ${remedy}`), { cause });
+    this.name = new.target.name;
+    this.what = what;
+    this.where = where;
+    this.remedy = remedy;
+  }
+}
+
+/** What was asked for, or what was read, is wrong: another input or setting mends it. Nothing else makes a task end with 2. */
+export class InputError extends ExplainedError {}
+
+/** The input is right, but the machine or the moment is not: no adapter, a full disk, a lock that is held, a loss that is not finite. */
+export class RunError extends ExplainedError {}
