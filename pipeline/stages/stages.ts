@@ -26,6 +26,7 @@ import {
   stageKey,
   upToDate,
 } from "../run/manifest.ts";
+import { InputError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import { type Made, recordTime, runStage, type Work } from "./work.ts";
 import { loadTrainerState, saveTrainerState } from "../checkpoints/trainer_state.ts";
@@ -186,7 +187,7 @@ async function savedRounds(
   rounds: number,
 ): Promise<RouterState & { rounds: RoundMetrics[] } | undefined> {
   const saved = await loadTrainerState(path, model).catch((error) => {
-    if (error instanceof SyntaxError) return undefined; // of another shape
+    if (error instanceof InputError) return undefined; // of another shape
     throw error;
   });
   if (saved === undefined || saved.notes.key !== key) return undefined;
