@@ -140,6 +140,7 @@ export {
 export { readConfiguration } from "./pipeline/stages/configuration.ts";
 export { type FileRecord, writeAtomic } from "./pipeline/run/files.ts";
 export { type Manifest } from "./pipeline/run/manifest.ts";
+export { VERSION } from "./pipeline/run/version.ts";
 export { type RoundMetrics, type RunEvent } from "./pipeline/run/events.ts";
 
 // Routed inference: from a prompt to the text that continues it.
@@ -224,6 +225,7 @@ export {
   task,
   type TaskReference,
   type Text,
+  type Words,
   wordText,
 } from "./kernels/errors.ts";
 
