@@ -9,7 +9,7 @@ import type { Gpu } from "../../kernels/gpu.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 import { type Checkpoint, loadCheckpoint, loadRouters, type Routers } from "../checkpoints/checkpoint.ts";
-import { expertFolder } from "../partition/split.ts";
+import { expertFolder } from "../partition/manifests.ts";
 import { readRunConfiguration, routersAgain } from "../stages/configuration.ts";
 import { exists, shortHash } from "../run/files.ts";
 import { commandOf } from "../run/manifest.ts";

@@ -16,7 +16,7 @@ import {
   type Routers,
 } from "../checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../model/shape.ts";
-import { expertFolder, partHash, type PartitionManifest, type PartManifest } from "../partition/split.ts";
+import { expertFolder, partHash, type PartitionManifest, type PartManifest } from "../partition/manifests.ts";
 import { readRunConfiguration, routersAgain } from "./configuration.ts";
 import { exists, hashFile, jsonText, shortHash, writeAtomic } from "../run/files.ts";
 import { lockRun } from "../run/lock.ts";

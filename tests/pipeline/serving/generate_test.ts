@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import type { Gpu } from "../../../kernels/gpu.ts";
 import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
-import { expertFolder } from "../../../pipeline/partition/split.ts";
+import { expertFolder } from "../../../pipeline/partition/manifests.ts";
 import { generate, type GenerateOptions, type Generation } from "../../../pipeline/serving/generate.ts";
 import { gpu } from "../../kernels/support.ts";
 import { sequenceNll } from "../model/reference.ts";

@@ -1,0 +1,34 @@
+/**
+ * Says how a file of a run is made again, from the graph of stages.
+ *
+ * @module
+ */
+
+import { say, type Text } from "../../kernels/errors.ts";
+import { isFolder } from "../run/files.ts";
+import { defaultConfiguration } from "../settings/configuration.ts";
+import { commandOf } from "./command.ts";
+import { readRunConfiguration } from "./configuration.ts";
+import { graphOf } from "./graph.ts";
+import { partsAlone } from "./parts_alone.ts";
+
+/** Says how a damaged or missing file of a run is made again, by the stage that makes it; undefined for other files. */
+export async function repairOf(file: string): Promise<Text | undefined> {
+  const place = await placeInRun(file);
+  if (!place) return undefined;
+  const { run, path } = place;
+  if ((await partsAlone(run)).length > 0) return "copy it again from its run";
+  const read = await readRunConfiguration(run).catch(() => null);
+  const stage = graphOf(read?.configuration ?? defaultConfiguration()).maker(path);
+  return stage ? say`run ${commandOf(stage, run, { force: true })}, or copy the file again` : undefined;
+}
+
+/** Finds the folder of the run that a file or folder lies in, and its path there; null where it lies in none. */
+async function placeInRun(file: string): Promise<{ run: string; path: string } | null> {
+  const names = file.split("/");
+  for (let end = names.length - 1; end >= 0; end--) {
+    const run = names.slice(0, end).join("/") || (file.startsWith("/") ? "/" : ".");
+    if (await isFolder(`${run}/manifests`)) return { run, path: names.slice(end).join("/") };
+  }
+  return null;
+}
