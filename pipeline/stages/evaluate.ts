@@ -17,7 +17,8 @@ import {
 } from "../checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { expertFolder, partHash, type PartitionManifest, type PartManifest } from "../partition/manifests.ts";
-import { readRunConfiguration, routersAgain } from "./configuration.ts";
+import { readRunConfiguration } from "../run/configuration.ts";
+import { routersAgain } from "./resolution.ts";
 import { exists, hashFile, jsonText, shortHash, writeAtomic } from "../run/files.ts";
 import { lockRun } from "../run/lock.ts";
 import {

@@ -7,7 +7,7 @@
 import type { Configuration } from "../settings/configuration.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
 import { expandInputs } from "../text/readers.ts";
-import { resolveRun } from "./configuration.ts";
+import { resolveRun } from "./resolution.ts";
 import { FLOPS_PER_SECOND } from "./learn.ts";
 import { checkPlace } from "./parts_alone.ts";
 import type { RunOptions } from "./session.ts";

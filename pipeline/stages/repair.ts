@@ -4,23 +4,27 @@
  * @module
  */
 
-import { say, type Text } from "../../kernels/errors.ts";
-import { isFolder } from "../run/files.ts";
+import { say, task, type Text } from "../../kernels/errors.ts";
+import { exists, isFolder } from "../run/files.ts";
 import { defaultConfiguration } from "../settings/configuration.ts";
 import { commandOf } from "./command.ts";
-import { readRunConfiguration } from "./configuration.ts";
+import { readRunConfiguration } from "../run/configuration.ts";
 import { graphOf } from "./graph.ts";
-import { partsAlone } from "./parts_alone.ts";
+import { partitionRemedy, partsAlone } from "./parts_alone.ts";
 
-/** Says how a damaged or missing file of a run is made again, by the stage that makes it; undefined for other files. */
+/** Says how a damaged or missing file of a run is made, by the stage that makes it; undefined for other files. */
 export async function repairOf(file: string): Promise<Text | undefined> {
   const place = await placeInRun(file);
   if (!place) return undefined;
   const { run, path } = place;
-  if ((await partsAlone(run)).length > 0) return "copy it again from its run";
+  const alone = await partsAlone(run);
+  if (alone.length > 0) return await partitionRemedy(run);
   const read = await readRunConfiguration(run).catch(() => null);
   const stage = graphOf(read?.configuration ?? defaultConfiguration()).maker(path);
-  return stage ? say`run ${commandOf(stage, run, { force: true })}, or copy the file again` : undefined;
+  if (!stage) return undefined;
+  const command = commandOf(stage, run);
+  if (await exists(file)) return say`run ${commandOf(stage, run, { force: true })}, or copy the file again`;
+  return say`run ${stage.onRequest ? command : task("partition", { run })} first`;
 }
 
 /** Finds the folder of the run that a file or folder lies in, and its path there; null where it lies in none. */

@@ -16,10 +16,10 @@ import type { Configuration, Sources } from "../settings/configuration.ts";
 import {
   configurationText,
   readRunConfiguration,
-  resolveRun,
   writeConfigurationText,
   writeRunConfiguration,
-} from "./configuration.ts";
+} from "../run/configuration.ts";
+import { resolveRun } from "./resolution.ts";
 import { runStage } from "./executor.ts";
 import { graphOf } from "./graph.ts";
 import { checkPlace, configurationRemedy } from "./parts_alone.ts";

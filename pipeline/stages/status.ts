@@ -7,7 +7,7 @@
 import { InputError, say, task, type TaskReference, type Text } from "../../kernels/errors.ts";
 import { checkRunFolder } from "../run/files.ts";
 import { holderOf, type Owner } from "../run/lock.ts";
-import { readRunConfiguration } from "./configuration.ts";
+import { readRunConfiguration } from "../run/configuration.ts";
 import { partsAlone } from "./parts_alone.ts";
 import { commandOf } from "./command.ts";
 import { type StageState, statesOf } from "./state.ts";

@@ -5,13 +5,10 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import { outputsHash, outputsUnder, readManifest } from "../run/manifest.ts";
-import { partitionRemedy } from "./parts_alone.ts";
-import type { RunWatch } from "./session.ts";
+import { manifestPath, outputsHash, outputsUnder, readManifest } from "../run/manifest.ts";
 import type { StageKind } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
-import { trainTarget } from "./train_expert.ts";
-import { type Target, trainingStage, type TrainOptions, type TrainResult } from "./train_model.ts";
+import { type Target, trainingStage } from "./train_model.ts";
 
 /** What a dense model matches: the experts' steps, with E times their batch, or their batch, with E times their steps. */
 export type Match = "batch" | "steps";
@@ -21,10 +18,11 @@ const ABOUT = "Trains a dense baseline on all training tokens, at the training c
 /** Trains the dense baselines of a run. */
 export const denseStages: StageKind = {
   about: ABOUT,
-  of: () => (["batch", "steps"] as const).map((match) => trainingStage(targetOf(match))),
+  of: () => (["batch", "steps"] as const).map((match) => trainingStage(denseTarget(match))),
 };
 
-function targetOf(match: Match): Target {
+/** Says what training a dense model reads and makes. */
+export function denseTarget(match: Match): Target {
   const name = match === "batch" ? "dense" : "dense-steps";
   return {
     name,
@@ -40,7 +38,7 @@ function targetOf(match: Match): Target {
       if (!tokenize) {
         throw new InputError(
           `Cannot train a dense model in "${run}" as its text must be there as tokens: "tokenize" has not run`,
-          { where: run, remedy: await partitionRemedy(run) },
+          { where: manifestPath(run, "tokenize") },
         );
       }
       const paths = (kind: string) =>
@@ -56,17 +54,4 @@ function targetOf(match: Match): Target {
       };
     },
   };
-}
-
-/**
- * Trains a dense baseline on the whole training set, unless that is up to date: with E times the expert's batch and its steps
- * (`batch`, the paper's protocol), or with its batch and E times its steps (`steps`). Tokens, training FLOPs and inference cost equal
- * those of the mixture. Throws as `trainExpert` does.
- */
-export async function trainDense(
-  match: Match,
-  options: TrainOptions,
-  watch: RunWatch = {},
-): Promise<TrainResult> {
-  return await trainTarget(targetOf(match), options, watch);
 }

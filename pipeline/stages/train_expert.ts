@@ -8,10 +8,8 @@
 import { InputError } from "../../kernels/errors.ts";
 import { expertFolder, partHash, readPart } from "../partition/manifests.ts";
 import { exists } from "../run/files.ts";
-import { partitionRemedy } from "./parts_alone.ts";
-import { inRun, needConfiguration, type RunWatch } from "./session.ts";
 import type { StageKind } from "./stage.ts";
-import { type Target, trainingStage, type TrainOptions, type TrainResult } from "./train_model.ts";
+import { type Target, trainingStage } from "./train_model.ts";
 
 const ABOUT =
   "Trains one expert, or all one after another, each on its own part of a partitioned run and nothing else.";
@@ -19,10 +17,11 @@ const ABOUT =
 /** Trains every expert of a run, each on its own part. */
 export const expertStages: StageKind = {
   about: ABOUT,
-  of: ({ experts }) => Array.from({ length: experts }, (_, expert) => trainingStage(targetOf(expert))),
+  of: ({ experts }) => Array.from({ length: experts }, (_, expert) => trainingStage(expertTarget(expert))),
 };
 
-function targetOf(expert: number): Target {
+/** Says what training expert `expert` reads and makes. */
+export function expertTarget(expert: number): Target {
   const name = expertFolder(expert);
   return {
     name,
@@ -39,7 +38,7 @@ function targetOf(expert: number): Target {
       if (!await exists(`${folder}/manifest.json`)) {
         throw new InputError(
           `Cannot train an expert as its part must be there: there is no "${folder}/manifest.json"`,
-          { where: `${folder}/manifest.json`, remedy: await partitionRemedy(run) },
+          { where: `${folder}/manifest.json` },
         );
       }
       const part = await readPart(folder);
@@ -62,50 +61,4 @@ function targetOf(expert: number): Target {
       };
     },
   };
-}
-
-/**
- * Trains expert `expert` of a run on its own part, unless that is up to date.
- *
- * Throws an `InputError` where there is no such part, values contradict earlier ones, files are damaged or do not belong together,
- * and a `RunError` that says how to go on where a loss is not finite.
- */
-export async function trainExpert(
-  expert: number,
-  options: TrainOptions,
-  watch: RunWatch = {},
-): Promise<TrainResult> {
-  return await trainTarget(targetOf(expert), options, watch, (experts) => {
-    if (Number.isSafeInteger(expert) && expert >= 0 && expert < experts) return;
-    throw new InputError(
-      `Cannot train expert ${expert} as it must be one of 0 to ${
-        experts - 1
-      }: the run "${options.run}" has ${experts} experts`,
-    );
-  });
-}
-
-/** Trains one model in a run folder beside others that work there. */
-export async function trainTarget(
-  target: Target,
-  options: TrainOptions,
-  watch: RunWatch,
-  check: (experts: number) => void = () => {},
-): Promise<TrainResult> {
-  const { task, with: flags = {} } = target.command;
-  const kind = {
-    task: [task, ...Object.values(flags)].join(" "),
-    beside: "others",
-    accepts: options.resume || options.trial !== undefined,
-    aside: options.trial !== undefined,
-  } as const;
-  return await inRun(options, watch, kind, async ({ work, run }) => {
-    check(work.configuration.experts);
-    return (await run(trainingStage(target, options))).result as unknown as TrainResult;
-  });
-}
-
-/** Reads how many experts a run has, from its configuration. Throws an `InputError` where it is no run folder. */
-export async function expertsOf(run: string): Promise<number> {
-  return (await needConfiguration(run, "train-expert")).experts;
 }

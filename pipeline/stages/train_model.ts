@@ -32,12 +32,13 @@ import {
 } from "../training/resume.ts";
 import { cosineRate } from "../training/schedule.ts";
 import { trainingSteps } from "../training/steps.ts";
-import type { RunOptions } from "./session.ts";
 import type { Made, RunContext, Stage, Work } from "./stage.ts";
 import { commandOf } from "./command.ts";
 
 /** How a model is trained in a run folder, besides the settings. */
-export interface TrainOptions extends RunOptions {
+export interface TrainingOptions {
+  /** Accepts values that differ from those of earlier trainings. */
+  force?: boolean;
   /** Goes on from the last checkpoint although values differ. */
   resume?: boolean;
   /** Keeps only layer inputs and computes the rest again in the backward pass: the same bits. */
@@ -134,7 +135,7 @@ interface Known {
 }
 
 /** Makes the stage that trains a model. */
-export function trainingStage(target: Target, options: Partial<TrainOptions> = {}): Stage {
+export function trainingStage(target: Target, options: TrainingOptions = {}): Stage {
   const { trial } = options;
   const name = trial ? `${target.name}-${trial.rate}` : target.name;
   const folder = trial ? `search/${name}` : target.folder;
@@ -228,7 +229,11 @@ export function trainingStage(target: Target, options: Partial<TrainOptions> = {
 }
 
 /** Reads what a training depends on, from the shards' manifest and the first of the shards. */
-async function readKnown(context: RunContext, target: Target, trial: TrainOptions["trial"]): Promise<Known> {
+async function readKnown(
+  context: RunContext,
+  target: Target,
+  trial: TrainingOptions["trial"],
+): Promise<Known> {
   const { run, configuration: c } = context;
   const data = await target.data(context);
   await checkFiles(data.files);

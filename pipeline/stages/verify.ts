@@ -10,7 +10,7 @@ import { expertFolder, type PartManifest, readPart } from "../partition/manifest
 import { checkRunFolder, exists, type FileRecord, hashFile, shortHash } from "../run/files.ts";
 import { type Manifest, readManifest } from "../run/manifest.ts";
 import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
-import { CONFIGURATION_AGAIN, readRunConfiguration } from "./configuration.ts";
+import { CONFIGURATION_AGAIN, readRunConfiguration } from "../run/configuration.ts";
 import { commandOf } from "./command.ts";
 import { type Graph, graphOf } from "./graph.ts";
 import { partsAlone } from "./parts_alone.ts";

@@ -5,21 +5,11 @@
  */
 
 import * as v from "valibot";
-import { ExplainedError, InputError, say, setting, type Text } from "../../kernels/errors.ts";
-import { checkRunFolder, exists, jsonText, removeIfThere, writeAtomic } from "../run/files.ts";
-import { conform } from "../run/schema.ts";
-import { VERSION } from "../run/version.ts";
-import {
-  checkValue,
-  type Configuration,
-  defaultConfiguration,
-  FIELD_NAMES,
-  FIELDS,
-  presetOf,
-  resolveConfiguration,
-  type Sources,
-} from "../settings/configuration.ts";
-import { isPinned } from "./state.ts";
+import { ExplainedError, InputError, say, type Text } from "../../kernels/errors.ts";
+import { checkRunFolder, exists, jsonText, removeIfThere, writeAtomic } from "./files.ts";
+import { conform } from "./schema.ts";
+import { VERSION } from "./version.ts";
+import { checkValue, type Configuration, defaultConfiguration, FIELDS } from "../settings/configuration.ts";
 
 /** Version of the layout that is written; the one before, which had no number, is read. */
 const FORMAT = 2;
@@ -124,41 +114,6 @@ export async function writeConfigurationText(run: string, text: string | null): 
   if (await configurationText(run) === text) return;
   const path = `${run}/config.json`;
   await (text === null ? removeIfThere(path) : writeAtomic(path, text, { shared: true }));
-}
-
-/**
- * Resolves the configuration of a run: what its `config.json` says holds where nothing else is said. Throws an `InputError` with
- * both values where something else is said of what was made with the first, unless `force`; a stage that failed has made
- * nothing. `changed` names the fields that differ.
- */
-export async function resolveRun(
-  run: string,
-  sources: Sources,
-  force: boolean,
-): Promise<{ configuration: Configuration; changed: (keyof Configuration)[] }> {
-  const existing = (await readRunConfiguration(run))?.configuration;
-  const configuration = resolveConfiguration({ ...sources, base: existing });
-  if (!existing) return { configuration, changed: [] };
-  const given = { ...presetOf(sources.preset), ...sources.file, ...sources.flags };
-  const text = (value: unknown) => JSON.stringify(value);
-  const changed = FIELD_NAMES.filter((name) =>
-    name in given && text(existing[name]) !== text(configuration[name])
-  );
-  for (const name of force ? [] : changed) {
-    if (!await isPinned({ run, configuration: existing }, name)) continue;
-    throw new InputError(
-      say`Cannot go on in "${run}" as ${setting(name)} must be what its config.json says: it is ${
-        text(configuration[name])
-      }, there it is ${text(existing[name])}`,
-      {
-        where: `${run}/config.json`,
-        remedy: say`choose another ${setting("run")}, or accept the change with ${
-          setting("force")
-        }, which reruns what depends on it`,
-      },
-    );
-  }
-  return { configuration, changed };
 }
 
 async function readObject(path: string, remedy?: Text): Promise<Record<string, unknown>> {
