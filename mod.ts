@@ -35,6 +35,15 @@ export {
   trainRouters,
   type TrainRoutersOptions,
 } from "./pipeline/partition/em/train_routers.ts";
+export { identifyPartitioner, openPartitioner, PARTITIONERS } from "./pipeline/partition/partitioners.ts";
+export {
+  type LearnContext,
+  type Learned,
+  type OpenOptions,
+  type Partitioner,
+  type PartitionerKind,
+  type TokenRows,
+} from "./pipeline/partition/partitioner.ts";
 export { score, type ScoreOptions } from "./pipeline/partition/score.ts";
 export {
   assign,
