@@ -51,7 +51,7 @@ export function createEngine(decoder: Decoder, queue: Queue): Engine {
   const expected = new Set<number>(); // slots of the step before
   let requests: Request[] = [];
   let running = false;
-  let timer: number | undefined;
+  let timer: ReturnType<typeof setTimeout> | undefined;
   let steps = 0;
 
   function schedule(): void {

@@ -110,7 +110,9 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
   function checkSize(name: string, size: number): void {
     if (size <= memory) return;
     throw new InputError(
-      say`Cannot load ${name} as it must fit ${setting("memory")}: it takes ${size} bytes, the limit is ${memory}`,
+      say`Cannot load ${name} as it must fit ${
+        setting("memory")
+      }: it takes ${size} bytes, the limit is ${memory}`,
       { remedy: "allow more memory" },
     );
   }

@@ -75,12 +75,12 @@ export interface Mixture {
   closePartitioner(): void;
   /** Routes tokens by their first min(`prefix`, length); M unless said. Throws an `InputError` where there is none. */
   route(tokens: Uint32Array, prefix?: number): Promise<Route>;
-  /** Leases a model that writes texts, as {@linkcode Leases.lease} does; an expert is one of 0 to E − 1. */
-  lease(model: ModelName, form?: undefined, signal?: AbortSignal): Promise<Lease<DecodingModel>>;
-  /** Leases a model in another form. */
-  lease<Value extends Held>(
+  /**
+   * Leases a model in a form, as {@linkcode Leases.lease} does: one that writes texts unless said. An expert is one of 0 to E − 1.
+   */
+  lease<Value extends Held = DecodingModel>(
     model: ModelName,
-    form: Form<Value>,
+    form?: Form<Value>,
     signal?: AbortSignal,
   ): Promise<Lease<Value>>;
   /** Frees everything, and the device unless it was given. */
@@ -99,7 +99,10 @@ export async function openMixture(
   if (model === undefined && run === undefined) {
     throw new TypeError("Cannot open a mixture as a run or a model must be named: neither is");
   }
-  return createMixture(await (model === undefined ? runSource(run!, partitioner) : modelSource(model)), settings);
+  return createMixture(
+    await (model === undefined ? runSource(run!, partitioner) : modelSource(model)),
+    settings,
+  );
 }
 
 /** Makes a mixture of what a source gives. */
@@ -148,7 +151,9 @@ export function createMixture(
     costs,
     closePartitioner: () => partitioner.forget((opened) => opened.close()),
     async route(tokens, prefix) {
-      if (tokens.length === 0) throw new InputError("Cannot route a text as it must have a token: it is empty");
+      if (tokens.length === 0) {
+        throw new InputError("Cannot route a text as it must have a token: it is empty");
+      }
       if (!source.partitioner) return routeOf([0], 1);
       const opened = await partitioner.get();
       const length = Math.min(prefix ?? source.prefix ?? opened.prefix, tokens.length);
@@ -156,24 +161,23 @@ export function createMixture(
       const row = { tokens: tokens.slice(0, length), sequenceLength: length, length: Uint32Array.of(length) };
       return routeOf(await costs(row, [length]), length);
     },
-    async lease<Value extends Held>(
+    async lease<Value extends Held = DecodingModel>(
       model: ModelName,
-      form: Form<Value> | undefined,
+      form = writing as unknown as Form<Value>,
       signal?: AbortSignal,
     ) {
-      const chosen = form ?? writing as unknown as Form<Value>;
       await checkExpert(model);
       const name = typeof model === "number" ? `expert ${model}` : model;
       return await leases.lease<Value>({
-        name: `${name} as ${chosen.name}`,
+        name: `${name} as ${form.name}`,
         async size() {
           const { config } = await source.describe(model);
-          return sizes.get(chosen.name + JSON.stringify(config)) ?? chosen.size(config);
+          return sizes.get(form.name + JSON.stringify(config)) ?? form.size(config);
         },
         async load() {
           const checkpoint = await source.load(model);
-          const value = chosen.open(checkpoint, await device.get(), queue);
-          sizes.set(chosen.name + JSON.stringify(checkpoint.config), value.bytes);
+          const value = form.open(checkpoint, await device.get(), queue);
+          sizes.set(form.name + JSON.stringify(checkpoint.config), value.bytes);
           return value;
         },
       }, signal);
@@ -181,7 +185,7 @@ export function createMixture(
     close() {
       leases.close();
       partitioner.forget((opened) => opened.close());
-      device.forget((opened) => gpu ?? opened.close());
+      if (!gpu) device.forget((opened) => opened.close());
     },
   };
 }
