@@ -182,16 +182,16 @@ export async function* continueTokens(
   const sampling = samplingOf(options);
   const tokens = Array.from(prompt);
   let start = 0; // place of the first token that the decoder holds
-  decoder.clear();
+  decoder.clear(0);
   for (let i = 0; i < maxNewTokens; i++) {
     signal?.throwIfAborted();
     if (!window && tokens.length > decoder.capacity) return "context";
     const from = windowStart(tokens.length, decoder.capacity);
     if (!cache || from !== start) {
-      decoder.clear();
+      decoder.clear(0);
       start = from;
     }
-    const logits = await decoder.read(tokens.slice(start + decoder.length));
+    const [logits] = await decoder.read([{ slot: 0, tokens: tokens.slice(start + decoder.length(0)) }]);
     const draw = uniform(seed, "generated token", i);
     const token = sampleToken(logits.subarray(0, vocabulary), sampling, draw);
     if (token === eos) return "eos";
