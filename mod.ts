@@ -160,7 +160,12 @@ export {
   sampleToken,
   type Sampling,
 } from "./pipeline/serving/sampling.ts";
-export { createDecoder, type Decoder, type DecoderOptions } from "./pipeline/model/decoder.ts";
+export {
+  createDecoder,
+  type Decoder,
+  type DecoderOptions,
+  type SlotTokens,
+} from "./pipeline/model/decoder.ts";
 export {
   type ContinueOptions,
   continueTokens,
