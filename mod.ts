@@ -78,7 +78,7 @@ export {
 } from "./pipeline/partition/metrics.ts";
 
 // The mixture on held-out text, beside its baselines.
-export { evaluate, type EvaluateOptions, type ModelLoader } from "./pipeline/evaluation/evaluate.ts";
+export { evaluate, type EvaluateOptions } from "./pipeline/evaluation/evaluate.ts";
 export { evaluateRun, type EvaluateRunOptions } from "./pipeline/stages/evaluate.ts";
 export {
   type Baseline,
@@ -152,7 +152,26 @@ export { type Manifest } from "./pipeline/run/manifest.ts";
 export { type RoundMetrics, type RunEvent } from "./pipeline/run/events.ts";
 
 // Routed inference: from a prompt to the text that continues it.
-export { bestExpert, type Route, routeTokens } from "./pipeline/serving/route.ts";
+export {
+  createMixture,
+  type Mixture,
+  type MixtureCounts,
+  type MixtureOptions,
+  type MixtureSettings,
+  type MixtureSource,
+  type ModelName,
+  openMixture,
+} from "./pipeline/serving/mixture.ts";
+export {
+  decoding,
+  type DecodingModel,
+  type Form,
+  scoring,
+  type ScoringModel,
+} from "./pipeline/serving/forms.ts";
+export { type Lease } from "./pipeline/serving/leases.ts";
+export { type Engine, type Reader } from "./pipeline/serving/engine.ts";
+export { type Route } from "./pipeline/serving/route.ts";
 export {
   type Candidates,
   candidates,
@@ -167,6 +186,8 @@ export {
   type SlotTokens,
 } from "./pipeline/model/decoder.ts";
 export {
+  answer,
+  type AnswerOptions,
   type ContinueOptions,
   continueTokens,
   type Finish,

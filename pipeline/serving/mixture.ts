@@ -8,11 +8,12 @@
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { type Gpu, openGpu, type OpenGpuOptions } from "../../kernels/gpu.ts";
 import type { Checkpoint } from "../checkpoints/checkpoint.ts";
+import type { ModelConfig } from "../model/shape.ts";
 import type { Partitioner, TokenRows } from "../partition/partitioner.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { decoding, type DecodingModel, type DecodingOptions, type Form } from "./forms.ts";
 import { type Budget, createLeases, type Held, type Lease, type LeaseCounts } from "./leases.ts";
-import { modelSource, runSource } from "./models.ts";
+import { checkShape, checkTokenizer, modelSource, runSource } from "./models.ts";
 import { createQueue } from "./queue.ts";
 import { type Route, routeOf } from "./route.ts";
 
@@ -25,8 +26,14 @@ export interface MixtureSource {
   experts?: number;
   /** Tokens of the prefix that routes, M; the partitioner's own unless said. */
   prefix?: number;
+  /** Shape of the experts, as far as it is known without them. */
+  shape?: Partial<ModelConfig>;
+  /** Names a model in messages. */
+  name(model: ModelName): string;
   /** Opens the tokenizer of all models. */
   tokenizer(): Promise<Tokenizer>;
+  /** Gives its SHA-256, where it is known. */
+  identity?(): Promise<string | undefined>;
   /** Opens the partitioner; a model alone has none. */
   partitioner?(device: () => Promise<Gpu>): Promise<Partitioner>;
   /** Reads a model's shape and notes. */
@@ -116,18 +123,36 @@ export function createMixture(
   const writing = decoding(decoder);
   let partitioners = 0;
   let experts = source.experts;
+  let identity: string | undefined;
   const device = once(() => gpu ? Promise.resolve(gpu) : openGpu({ adapter, variants }));
   const tokenizer = once(source.tokenizer);
   const partitioner = once(async () => {
     partitioners++;
     const opened = await source.partitioner!(device.get);
-    experts ??= opened.experts;
+    try {
+      await checkIdentity("the partitioner", opened.tokenizer);
+      if (opened.experts !== (experts ??= opened.experts)) {
+        throw new InputError(
+          `Cannot route as the partitioner must know each of the run's ${experts} experts: it knows ${opened.experts}`,
+          { remedy: "copy the run's own there" },
+        );
+      }
+    } catch (error) {
+      opened.close();
+      throw error;
+    }
     return opened;
   });
   const costs: Mixture["costs"] = async (rows, prefixes) => {
     const opened = await partitioner.get();
     return await queue(() => opened.costs(rows, prefixes));
   };
+
+  /** Checks the tokenizer of something; where the source does not know which is right, the first one decides. */
+  async function checkIdentity(name: string, tokenizer: string | undefined): Promise<void> {
+    identity ??= await source.identity?.() ?? tokenizer;
+    checkTokenizer(name, tokenizer, identity);
+  }
 
   async function checkExpert(model: ModelName): Promise<void> {
     if (typeof model === "string") return;
@@ -167,15 +192,16 @@ export function createMixture(
       signal?: AbortSignal,
     ) {
       await checkExpert(model);
-      const name = typeof model === "number" ? `expert ${model}` : model;
       return await leases.lease<Value>({
-        name: `${name} as ${form.name}`,
+        name: `${source.name(model)} as ${form.name}`,
         async size() {
           const { config } = await source.describe(model);
           return sizes.get(form.name + JSON.stringify(config)) ?? form.size(config);
         },
         async load() {
           const checkpoint = await source.load(model);
+          await checkIdentity(source.name(model), checkpoint.notes.tokenizer);
+          checkShape(checkpoint.config, source.shape ?? {}, source.name(model), "the run's experts");
           const value = form.open(checkpoint, await device.get(), queue);
           sizes.set(form.name + JSON.stringify(checkpoint.config), value.bytes);
           return value;

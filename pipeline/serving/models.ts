@@ -30,13 +30,11 @@ export async function modelSource(folder: string): Promise<MixtureSource> {
   }
   return {
     experts: 1,
+    name: () => `"${folder}"`,
     tokenizer: () => loadTokenizer(path),
+    identity: () => tokenizerOf(path),
     describe: () => loadCheckpointConfig(folder),
-    async load() {
-      const checkpoint = await loadCheckpoint(folder);
-      checkTokenizer(folder, checkpoint.notes.tokenizer, await tokenizerOf(path));
-      return checkpoint;
-    },
+    load: () => loadCheckpoint(folder),
   };
 }
 
@@ -46,24 +44,22 @@ export async function runSource(run: string, partitioner?: string): Promise<Mixt
   const path = `${run}/tokenizer.json`;
   const folderOf = (model: ModelName) =>
     typeof model === "number" ? `${run}/experts/${expertFolder(model)}` : `${run}/${model}`;
+  const { expertHidden: hidden, expertLayers: layers, expertHeads: heads } = configuration ?? {};
   return {
     experts: configuration?.experts,
     prefix: configuration?.prefix,
+    shape: { hidden, layers, heads },
+    name: (model) => `"${folderOf(model)}"`,
     async tokenizer() {
       if (!await exists(path)) throw missing(path, await partitionRemedy(run));
       return await loadTokenizer(path, { eos: configuration?.eos });
     },
+    identity: () => tokenizerOf(path),
     async partitioner(device) {
-      const folder = partitioner ?? await partitionerFolder(run, configuration?.routers);
-      const opened = await openPartitioner(folder, device);
-      try {
-        checkTokenizer(folder, opened.tokenizer, await tokenizerOf(path));
-        checkExperts(folder, opened.experts, configuration?.experts);
-      } catch (error) {
-        opened.close();
-        throw error;
-      }
-      return opened;
+      return await openPartitioner(
+        partitioner ?? await partitionerFolder(run, configuration?.routers),
+        device,
+      );
     },
     describe: (model) => loadCheckpointConfig(folderOf(model)),
     async load(model) {
@@ -71,11 +67,7 @@ export async function runSource(run: string, partitioner?: string): Promise<Mixt
       for (const name of [`${folder}/config.json`, `${folder}/model.safetensors`]) {
         if (!await exists(name)) throw missing(name, await trainRemedy(run, model));
       }
-      const checkpoint = await loadCheckpoint(folder);
-      checkTokenizer(folder, checkpoint.notes.tokenizer, await tokenizerOf(path));
-      const { expertHidden: hidden, expertLayers: layers, expertHeads: heads } = configuration ?? {};
-      checkShape(checkpoint.config, { hidden, layers, heads }, `"${folder}"`, `"${run}/config.json"`);
-      return checkpoint;
+      return await loadCheckpoint(folder);
     },
   };
 }
@@ -99,26 +91,14 @@ async function tokenizerOf(path: string): Promise<string | undefined> {
   return await exists(path) ? (await hashFile(path)).sha256 : undefined;
 }
 
-function checkExperts(where: string, actual: number, wanted = actual): void {
-  if (actual === wanted) return;
-  throw new InputError(
-    `Cannot route by "${where}" as it must know each of the run's ${wanted} experts: it knows ${actual}`,
-    { where, remedy: "copy the run's own partitioner there" },
-  );
-}
-
-/** Throws an `InputError` with both values where a model or a partitioner reads the ids of another tokenizer; it may say nothing of it. */
-export function checkTokenizer(
-  folder: string,
-  actual: string | undefined,
-  expected: string | undefined,
-): void {
+/** Throws an `InputError` with both values where something reads the ids of another tokenizer; it may say nothing of it. */
+export function checkTokenizer(name: string, actual: string | undefined, expected: string | undefined): void {
   if (actual === undefined || expected === undefined || actual === expected) return;
   throw new InputError(
-    `Cannot use "${folder}" as it must have the tokenizer of the run: its own has the SHA-256 ${
+    `Cannot use ${name} as it must have the tokenizer of the run: it is ${
       shortHash(actual)
-    }, that of the run ${shortHash(expected)}`,
-    { where: folder, remedy: "copy its own tokenizer there, or train it again" },
+    }, that of the run is ${shortHash(expected)}`,
+    { remedy: "copy its own tokenizer there, or train it again" },
   );
 }
 
