@@ -75,8 +75,8 @@ export {
 } from "./pipeline/partition/metrics.ts";
 
 // The mixture on held-out text, beside its baselines.
-export { evaluate, type EvaluateOptions, type ModelLoader } from "./pipeline/evaluation/evaluate.ts";
-export { evaluateRun, type EvaluateRunOptions } from "./pipeline/stages/evaluate.ts";
+export { evaluate, type EvaluateOptions } from "./pipeline/evaluation/evaluate.ts";
+export { evaluateRun, type EvaluateRunOptions } from "./pipeline/stages/evaluate_run.ts";
 export {
   type Baseline,
   type Evaluation,
@@ -155,7 +155,26 @@ export { type Manifest, type StageIdentity } from "./pipeline/run/manifest.ts";
 export { type RoundMetrics, type RunEvent } from "./pipeline/run/events.ts";
 
 // Routed inference: from a prompt to the text that continues it.
-export { bestExpert, type Route, routeTokens } from "./pipeline/serving/route.ts";
+export {
+  createMixture,
+  type Mixture,
+  type MixtureCounts,
+  type MixtureOptions,
+  type MixtureSettings,
+  type MixtureSource,
+  type ModelName,
+  openMixture,
+} from "./pipeline/serving/mixture.ts";
+export {
+  decoding,
+  type DecodingModel,
+  type Form,
+  scoring,
+  type ScoringModel,
+} from "./pipeline/serving/forms.ts";
+export { type Lease } from "./pipeline/serving/leases.ts";
+export { type Engine, type Reader } from "./pipeline/serving/engine.ts";
+export { type Route } from "./pipeline/serving/route.ts";
 export {
   type Candidates,
   candidates,
@@ -163,8 +182,15 @@ export {
   sampleToken,
   type Sampling,
 } from "./pipeline/serving/sampling.ts";
-export { createDecoder, type Decoder, type DecoderOptions } from "./pipeline/model/decoder.ts";
 export {
+  createDecoder,
+  type Decoder,
+  type DecoderOptions,
+  type SlotTokens,
+} from "./pipeline/model/decoder.ts";
+export {
+  answer,
+  type AnswerOptions,
   type ContinueOptions,
   continueTokens,
   type Finish,

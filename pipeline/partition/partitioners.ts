@@ -42,3 +42,12 @@ async function kindOf(folder: string): Promise<PartitionerKind> {
     : `be of kind ${[...PARTITIONERS.keys()].join(" or ")}: it is of kind "${name}"`;
   throw new InputError(`Cannot open the partitioner "${folder}" as it must ${fault}`, { where: folder });
 }
+
+/** Finds the folder of a run's partitioner: the one that is named, its own, or that of a run made before there were kinds. */
+export async function partitionerFolder(run: string, named = ""): Promise<string> {
+  const own = `${run}/partitioner`;
+  for (const place of [...named ? [named] : [], own, `${run}/routers`]) {
+    if (await exists(`${place}/partitioner.json`) || await exists(`${place}/router-00`)) return place;
+  }
+  return named || own;
+}

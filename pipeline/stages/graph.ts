@@ -7,7 +7,7 @@
 import type { Configuration } from "../settings/configuration.ts";
 import { assign } from "./assign.ts";
 import { corpus } from "./corpus.ts";
-import { evaluate } from "./evaluate.ts";
+import { evaluation } from "./evaluate.ts";
 import { learn } from "./learn.ts";
 import { score } from "./score.ts";
 import { split } from "./split.ts";
@@ -28,7 +28,7 @@ export const STAGES: Map<string, StageKind> = new Map([
   ["split", split],
   ["train-expert", expertStages],
   ["train-dense", denseStages],
-  ["evaluate", evaluate],
+  ["evaluate", evaluation],
 ]);
 
 /** The stages of one run. */

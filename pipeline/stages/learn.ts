@@ -37,14 +37,6 @@ export function kindOf({ partitioner }: Configuration): PartitionerKind {
   );
 }
 
-/** Gives the folder of a run's partitioner; that of a run made before there were kinds is `routers`. */
-export async function partitionerFolder(run: string, { routers }: Configuration): Promise<string> {
-  if (routers !== "") return routers;
-  return await exists(`${run}/partitioner/partitioner.json`) || !await exists(`${run}/routers`)
-    ? `${run}/partitioner`
-    : `${run}/routers`;
-}
-
 function learnStage(kind: PartitionerKind): Stage {
   return {
     name: "train-routers",

@@ -9,7 +9,7 @@ import { exists, isFolder } from "../run/files.ts";
 import { defaultConfiguration } from "../settings/configuration.ts";
 import { commandOf } from "./command.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
-import { graphOf } from "./graph.ts";
+import { type Graph, graphOf } from "./graph.ts";
 import { partitionRemedy, partsAlone } from "./parts_alone.ts";
 
 /** Says how a damaged or missing file of a run is made, by the stage that makes it; undefined for other files. */
@@ -20,11 +20,17 @@ export async function repairOf(file: string): Promise<Text | undefined> {
   const alone = await partsAlone(run);
   if (alone.length > 0) return await partitionRemedy(run);
   const read = await readRunConfiguration(run).catch(() => null);
-  const stage = graphOf(read?.configuration ?? defaultConfiguration()).maker(path);
+  const stage = findMaker(graphOf(read?.configuration ?? defaultConfiguration()), path);
   if (!stage) return undefined;
   const command = commandOf(stage, run);
   if (await exists(file)) return say`run ${commandOf(stage, run, { force: true })}, or copy the file again`;
   return say`run ${stage.onRequest ? command : task("partition", { run })} first`;
+}
+
+/** Finds the stage that makes a file, or whose manifest it is. */
+function findMaker(graph: Graph, path: string) {
+  const [, name] = /^manifests\/(.+)\.json$/.exec(path) ?? [];
+  return name === undefined ? graph.maker(path) : graph.get(name);
 }
 
 /** Finds the folder of the run that a file or folder lies in, and its path there; null where it lies in none. */

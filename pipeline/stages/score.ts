@@ -10,7 +10,7 @@ import { forwardFlops } from "../cost/cost.ts";
 import { parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
-import { identifyPartitioner, openPartitioner } from "../partition/partitioners.ts";
+import { identifyPartitioner, openPartitioner, partitionerFolder } from "../partition/partitioners.ts";
 import { score as scoreRows } from "../partition/score.ts";
 import { readArrow, writeArrowFile } from "../rows/arrow.ts";
 import { exists, type FileRecord, jsonText, removeIfThere, writeAtomic } from "../run/files.ts";
@@ -22,7 +22,7 @@ import {
   readManifest,
   stageKey,
 } from "../run/manifest.ts";
-import { FLOPS_PER_SECOND, partitionerFolder, routerActivations } from "./learn.ts";
+import { FLOPS_PER_SECOND, routerActivations } from "./learn.ts";
 import { oneStage, pickSettings, type RunContext, type Stage, type Unfinished, type Work } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
 import { watchRows } from "./watch.ts";
@@ -128,7 +128,7 @@ async function scoreShards(work: Work, tokenize: Manifest, routers: string, name
       return known;
     }
     await removeIfThere(notePath(run, name));
-    partitioner ??= await openPartitioner(await partitionerFolder(run, configuration), work.gpu);
+    partitioner ??= await openPartitioner(await partitionerFolder(run, configuration.routers), work.gpu);
     const scores = scoreRows(readArrow(`${run}/tokens/${name}`), {
       partitioner,
       prefix: configuration.prefix,

@@ -11,7 +11,7 @@ import { identifyPartitioner } from "../partition/partitioners.ts";
 import type { RunEvent } from "../run/events.ts";
 import { exists, removePartials } from "../run/files.ts";
 import { lockRun } from "../run/lock.ts";
-import { type Manifest, manifestPath } from "../run/manifest.ts";
+import { type Manifest, manifestPath, readManifest } from "../run/manifest.ts";
 import type { Configuration, Sources } from "../settings/configuration.ts";
 import {
   configurationText,
@@ -144,6 +144,7 @@ export async function inRun<Result>(
         return opened;
       },
       manifest: (name) => needStage({ run, configuration }, states, states.graph.get(name)!, task),
+      known: (name) => readManifest(run, name),
       settle: async () => {
         await write();
         await settling?.();

@@ -28,8 +28,10 @@ export interface Work extends RunContext {
   readStandardInput: boolean;
   /** Opens the GPU on the first call, and returns the same one afterwards. */
   gpu(): Promise<Gpu>;
-  /** Reads the manifest of a stage that this one needs. */
+  /** Reads the manifest of a stage that this one needs; throws an `InputError` where it has not run on what is there now. */
   manifest(stage: string): Promise<Manifest>;
+  /** Reads the manifest of a stage as it is; null where it has not run. */
+  known(stage: string): Promise<Manifest | null>;
   /** Tells what happens. */
   emit(event: RunEvent): void;
   /** Writes the settings into the run's `config.json`, where work that goes on side by side has held that back. */

@@ -8,7 +8,7 @@ import { say, task } from "../../kernels/errors.ts";
 import { ASSIGNMENTS } from "../partition/assignment/assignments.ts";
 import { assign } from "../partition/assignment/assign.ts";
 import { compareRows } from "../partition/compare_rows.ts";
-import { identifyPartitioner } from "../partition/partitioners.ts";
+import { identifyPartitioner, partitionerFolder } from "../partition/partitioners.ts";
 import {
   expertFolder,
   type PartitionManifest,
@@ -19,7 +19,6 @@ import {
 import { checkLineage, fromBatch, type Lineage, readArrow, type RecordBatch } from "../rows/arrow.ts";
 import { exists, hashFile, shortHash } from "../run/files.ts";
 import { chunkOf } from "./assign.ts";
-import { partitionerFolder } from "./learn.ts";
 import type { Verification } from "./stage.ts";
 
 const MOST_ROW_PROBLEMS = 100;
@@ -103,7 +102,7 @@ async function verifyIdentity(verification: Verification, { manifest }: Partitio
   if (isWrong("config.json")) {
     for (const name of ["sequenceLength", "prefix", "experts"] as const) delete actual[name];
   } else actual.method = configuration.method;
-  const folder = await partitionerFolder(run, configuration);
+  const folder = await partitionerFolder(run, configuration.routers);
   const { sha256, experts } = await identifyPartitioner(folder);
   if (experts !== manifest.experts) {
     problem("routers", `"${folder}" must hold ${manifest.experts} routers: it holds ${experts}`);
