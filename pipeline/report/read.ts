@@ -6,7 +6,7 @@
 
 import { relative, resolve } from "node:path";
 import * as v from "valibot";
-import { STAGES } from "../settings/configuration.ts";
+import { STAGES } from "../stages/stage_settings.ts";
 import { readRunConfiguration, type RunConfiguration, stagesReached } from "../stages/configuration.ts";
 import { exists } from "../run/files.ts";
 import { type Manifest, readManifest } from "../run/manifest.ts";

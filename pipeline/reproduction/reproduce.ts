@@ -6,7 +6,9 @@
  */
 
 import { openGpu } from "../../kernels/gpu.ts";
-import { type Configuration, presetOf, type Sources } from "../settings/configuration.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { presetOf } from "../settings/presets.ts";
+import type { Sources } from "../settings/resolution.ts";
 import { readCost } from "../cost/cost.ts";
 import type { Evaluation } from "../evaluation/evaluation.ts";
 import { evaluateRun } from "../stages/evaluate.ts";

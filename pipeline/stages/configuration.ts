@@ -4,16 +4,11 @@
  * @module
  */
 
-import {
-  checkValue,
-  type Configuration,
-  FIELD_NAMES,
-  FIELDS,
-  presetOf,
-  resolveConfiguration,
-  type Sources,
-  STAGES,
-} from "../settings/configuration.ts";
+import { type Configuration, FIELD_NAMES, FIELDS } from "../settings/configuration.ts";
+import { checkValue } from "../settings/field.ts";
+import { presetOf } from "../settings/presets.ts";
+import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
+import { dependsOn, STAGES } from "./stage_settings.ts";
 import type { Variants } from "../../kernels/variants.ts";
 import { checkRunFolder, exists, isFolder, jsonText, removeIfThere, writeAtomic } from "../run/files.ts";
 import { isHeld } from "../run/lock.ts";
@@ -158,7 +153,7 @@ export async function resolveRun(
 /** Gives the place of the first stage that a value concerns; a value of no stage may concern all. */
 function firstStage(name: keyof Configuration): number {
   if (name === "tokenizer" || name === "routers") return STAGES.indexOf("tokenizer"); // routers bring theirs
-  return Math.max(0, STAGES.findIndex((stage) => FIELDS[name].stages.includes(stage)));
+  return Math.max(0, STAGES.findIndex((stage) => dependsOn(stage, name)));
 }
 
 /**

@@ -6,7 +6,8 @@
 
 import { type Gpu, openGpu } from "../../kernels/gpu.ts";
 import type { Variants } from "../../kernels/variants.ts";
-import type { Configuration, Stage } from "../settings/configuration.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import type { Stage } from "./stage_settings.ts";
 import { readShards } from "../rows/arrow.ts";
 import {
   type CheckpointNotes,

@@ -7,7 +7,9 @@
 
 import { type Gpu, openGpu } from "../../kernels/gpu.ts";
 import type { Variants } from "../../kernels/variants.ts";
-import { type Configuration, type Sources, type Stage, STAGES } from "../settings/configuration.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import type { Sources } from "../settings/resolution.ts";
+import { type Stage, STAGES } from "./stage_settings.ts";
 import { loadRouters, type Routers } from "../checkpoints/checkpoint.ts";
 import {
   configurationText,

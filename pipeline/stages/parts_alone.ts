@@ -4,7 +4,7 @@
  * @module
  */
 
-import { STAGES } from "../settings/configuration.ts";
+import { STAGES } from "./stage_settings.ts";
 import { exists, isFolder } from "../run/files.ts";
 
 /** Lists the experts whose parts lie here without the partition's manifest and those of its stages; none in a whole run. */

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { type Configuration, type Stage, STAGES } from "../settings/configuration.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { type Stage, STAGES } from "./stage_settings.ts";
 import { forwardFlops, trainingFlops } from "../cost/cost.ts";
 import { CORPORA, type CorpusName } from "../text/corpora/corpus.ts";
 import { expandInputs } from "../text/readers.ts";

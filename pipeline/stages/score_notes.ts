@@ -5,7 +5,8 @@
  * @module
  */
 
-import { type Configuration, stageConfiguration } from "../settings/configuration.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { stageConfiguration } from "./stage_settings.ts";
 import { hashRouters, routersHash } from "../checkpoints/checkpoint.ts";
 import { exists, type FileRecord } from "../run/files.ts";
 import { type Manifest, outputsUnder, readManifest, stageKey } from "../run/manifest.ts";

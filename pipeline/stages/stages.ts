@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type Stage, stageConfiguration } from "../settings/configuration.ts";
+import { type Stage, stageConfiguration } from "./stage_settings.ts";
 import { readArrow, readShards, type RecordBatch, writeArrowFile } from "../rows/arrow.ts";
 import { writeShards } from "../rows/shards.ts";
 import { epochs } from "../rows/shuffle.ts";

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { type Configuration, stageConfiguration } from "../settings/configuration.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { stageConfiguration } from "./stage_settings.ts";
 import { emptyBatch, type RecordBatch } from "../rows/arrow.ts";
 import { CORPORA, type CorpusName, embeddedCorpus } from "../text/corpora/corpus.ts";
 import { type Document, expandInputs, readDocuments, type ReadOptions } from "../text/readers.ts";

@@ -5,7 +5,8 @@
  * @module
  */
 
-import { type Configuration, type Stage, STAGES } from "../settings/configuration.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { type Stage, STAGES } from "./stage_settings.ts";
 import { checkLineage, fromBatch, type Lineage, readArrow, type RecordBatch } from "../rows/arrow.ts";
 import { hashRouters, routersHash } from "../checkpoints/checkpoint.ts";
 import { CONFIGURATION_AGAIN, readRunConfiguration } from "./configuration.ts";

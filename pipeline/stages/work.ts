@@ -5,7 +5,8 @@
  */
 
 import type { Gpu } from "../../kernels/gpu.ts";
-import { type Configuration, type Stage, stageConfiguration, STAGES } from "../settings/configuration.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { type Stage, stageConfiguration, STAGES } from "./stage_settings.ts";
 import { scoredShards, unclosed } from "./score_notes.ts";
 import type { RunEvent } from "../run/events.ts";
 import { type FileRecord, removeIfThere } from "../run/files.ts";
