@@ -6,7 +6,8 @@
  */
 
 import type { Dtype } from "../../kernels/storage.ts";
-import { type Configuration, resolveConfiguration, type Sources } from "../settings/configuration.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
 import { type InferenceMemory, inferenceMemory, type TrainingMemory, trainingMemory } from "./memory.ts";
 import { type ModelConfig, parameterCount } from "../model/shape.ts";
 import { readRunConfiguration } from "../run/configuration.ts";

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { resolveConfiguration } from "../settings/configuration.ts";
+import { resolveConfiguration } from "../settings/resolution.ts";
 import { denseStepBytes, exchangeBytes, mixtureFlops, modelsOf, scoreExchanges } from "./cost.ts";
 
 /** The figures of a row of Table 3. */

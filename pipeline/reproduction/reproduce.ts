@@ -6,15 +6,17 @@
  */
 
 import { openGpu } from "../../kernels/gpu.ts";
-import { type Configuration, presetOf, type Sources } from "../settings/configuration.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { presetOf } from "../settings/presets.ts";
+import type { Sources } from "../settings/resolution.ts";
 import { readCost } from "../cost/cost.ts";
 import type { Evaluation } from "../evaluation/evaluation.ts";
-import { evaluateRun } from "../stages/evaluate.ts";
+import { evaluateRun } from "../stages/evaluate_run.ts";
 import { report } from "../report/report.ts";
 import { partition } from "../stages/partition.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
 import { expertFolder } from "../partition/manifests.ts";
-import { trainDense, trainExpert, type TrainOptions, type TrainResult } from "../stages/train_models.ts";
+import { trainDense, trainExpert, type TrainOptions, type TrainResult } from "../stages/train.ts";
 import { LossNotFiniteError, type StepMetrics } from "../training/loop.ts";
 import {
   type Claim,
