@@ -6,7 +6,7 @@
 
 import { rowsPerPass } from "../model/passes.ts";
 import { createScorer, type Scorer } from "../model/scorer.ts";
-import { assignArgmax } from "../partition/assignment/assign.ts";
+import { assignArgmax } from "../partition/assignment/argmax.ts";
 import type { EvaluateOptions } from "./evaluate.ts";
 import { type Block, blocks } from "./rows.ts";
 

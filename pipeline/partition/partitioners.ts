@@ -31,14 +31,29 @@ export async function identifyPartitioner(folder: string): Promise<{ sha256: str
   return await (await kindOf(folder)).identify(folder);
 }
 
+/** Finds the folder of a run's partitioner: `partitioner`, or `routers` in a run made before there were kinds. */
+export async function partitionerOfRun(run: string): Promise<string> {
+  const before = !await exists(`${run}/partitioner/partitioner.json`) &&
+    await exists(`${run}/routers/router-00`);
+  return `${run}/${before ? "routers" : "partitioner"}`;
+}
+
 /** Finds a folder's kind. One with routers and no `partitioner.json` is of a run made before there were kinds, or another tool's. */
 async function kindOf(folder: string): Promise<PartitionerKind> {
   const name = (await readDescription(folder))?.kind ??
     (await exists(`${folder}/router-00`) ? "em" : undefined);
   const kind = PARTITIONERS.get(name ?? "");
   if (kind !== undefined) return kind;
-  const fault = name === undefined
-    ? "hold a partitioner: it holds neither partitioner.json nor router-00"
-    : `be of kind ${[...PARTITIONERS.keys()].join(" or ")}: it is of kind "${name}"`;
-  throw new InputError(`Cannot open the partitioner "${folder}" as it must ${fault}`, { where: folder });
+  if (name !== undefined) {
+    const kinds = [...PARTITIONERS.keys()].join(" or ");
+    const what = `Cannot open the partitioner "${folder}" as its kind must be ${kinds}: it is ${name}`;
+    throw new InputError(what, { where: folder });
+  }
+  const inside = await partitionerOfRun(folder);
+  throw new InputError(
+    `Cannot open the partitioner "${folder}" as it must hold partitioner.json or router-00: ${
+      await exists(folder) ? "it holds neither" : "it is not there"
+    }`,
+    { where: folder, remedy: await exists(inside) ? `name ${inside}` : undefined },
+  );
 }

@@ -9,6 +9,7 @@ import type { Gpu } from "../../kernels/gpu.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 import { type Checkpoint, loadCheckpoint, loadRouters, type Routers } from "../checkpoints/checkpoint.ts";
+import { partitionerOfRun } from "../partition/partitioners.ts";
 import { expertFolder } from "../partition/split.ts";
 import { readRunConfiguration, routersAgain } from "../stages/configuration.ts";
 import { exists, shortHash } from "../run/files.ts";
@@ -105,10 +106,10 @@ async function openRouters(
   configuration: Configuration | undefined,
   { tokenizer, path }: OfRun,
 ): Promise<Routers> {
-  const places = [`${run}/routers`, ...(configuration?.routers ? [configuration.routers] : [])];
+  const places = [await partitionerOfRun(run), ...(configuration?.routers ? [configuration.routers] : [])];
   const found = await Promise.all(places.map((place) => exists(`${place}/router-00`)));
   const folder = places[found.indexOf(true)];
-  if (folder === undefined) throw missing(`${run}/routers`, await routersRemedy(run));
+  if (folder === undefined) throw missing(places[0], await routersRemedy(run));
   const routers = await loadRouters(folder);
   checkTokenizer(folder, routers.notes.tokenizer, tokenizer, path);
   const experts = configuration?.experts ?? routers.models.length;

@@ -16,6 +16,7 @@ import {
   type Routers,
 } from "../checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../model/shape.ts";
+import { partitionerOfRun } from "../partition/partitioners.ts";
 import { expertFolder, partHash, type PartitionManifest, type PartManifest } from "../partition/split.ts";
 import { readRunConfiguration, routersAgain } from "./configuration.ts";
 import { exists, hashFile, jsonText, shortHash, writeAtomic } from "../run/files.ts";
@@ -168,7 +169,7 @@ async function stagesOf(
 
 /** Loads the routers that scored a run and made its partition. */
 async function routersOf(run: string, configuration: Configuration, score: Manifest): Promise<Routers> {
-  const folder = configuration.routers || `${run}/routers`;
+  const folder = configuration.routers || await partitionerOfRun(run);
   const routers = await loadRouters(folder);
   const { experts }: PartitionManifest = await readJson(`${run}/partition/manifest.json`);
   if (experts !== routers.models.length) {

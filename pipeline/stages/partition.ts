@@ -8,7 +8,6 @@
 import { type Gpu, openGpu } from "../../kernels/gpu.ts";
 import type { Variants } from "../../kernels/variants.ts";
 import { type Configuration, type Sources, type Stage, STAGES } from "../settings/configuration.ts";
-import { loadRouters, type Routers } from "../checkpoints/checkpoint.ts";
 import {
   configurationText,
   readRunConfiguration,
@@ -22,8 +21,9 @@ import { lockRun } from "../run/lock.ts";
 import { type Manifest, manifestPath } from "../run/manifest.ts";
 import { checkPlace } from "./parts_alone.ts";
 import type { RunEvent } from "../run/events.ts";
+import { identifyPartitioner } from "../partition/partitioners.ts";
 import { needStage, type Work } from "./work.ts";
-import { type Part, runNamedStage } from "./stages.ts";
+import { type Part, runNamedStage, type StageInputs } from "./stages.ts";
 import { type PartitionSummary, summarize } from "./summary.ts";
 
 /** Says what to partition and where. */
@@ -106,12 +106,12 @@ async function inRun<Result>(
   { onEvent: emit = () => {}, signal }: PartitionWatch,
   task: string,
   shared: boolean,
-  body: (work: Work, routers: Routers | null) => Promise<Result>,
+  body: (work: Work, routers: StageInputs["routers"]) => Promise<Result>,
 ): Promise<Result> {
-  let loaded: { folder: string; routers: Routers } | undefined;
+  let loaded: { folder: string; routers: StageInputs["routers"] } | undefined;
   const routersOf = async (folder: string) => {
     if (folder === "") return null;
-    if (loaded?.folder !== folder) loaded = { folder, routers: await loadRouters(folder) };
+    if (loaded?.folder !== folder) loaded = { folder, routers: await identifyPartitioner(folder) };
     return loaded.routers;
   };
   const settle = async () => {
@@ -200,10 +200,9 @@ async function stagesMade(run: string): Promise<string> {
 /** Takes E, and the tokenizer unless one is named, from routers that exist. */
 async function withRouters(
   configuration: Configuration,
-  routers: Routers,
+  { experts }: NonNullable<StageInputs["routers"]>,
   { file, flags }: Sources,
 ): Promise<Configuration> {
-  const experts = routers.models.length;
   const asked = flags?.experts ?? file?.experts;
   if (asked !== undefined && asked !== experts) {
     throw new RangeError(

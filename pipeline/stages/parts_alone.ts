@@ -9,7 +9,7 @@ import { exists, isFolder } from "../run/files.ts";
 
 /** Lists the experts whose parts lie here without the partition's manifest and those of its stages; none in a whole run. */
 export async function partsAlone(run: string): Promise<number[]> {
-  const ofRuns = ["tokens", "scores", "assignments", "routers", "partition/manifest.json"];
+  const ofRuns = ["tokens", "scores", "assignments", "partitioner", "routers", "partition/manifest.json"];
   for (const path of [...ofRuns, ...STAGES.map((stage) => `manifests/${stage}.json`)]) {
     if (await exists(`${run}/${path}`)) return [];
   }

@@ -5,8 +5,9 @@
  * @module
  */
 
+import { InputError } from "../../kernels/errors.ts";
 import { type Configuration, stageConfiguration } from "../settings/configuration.ts";
-import { hashRouters, routersHash } from "../checkpoints/checkpoint.ts";
+import { identifyPartitioner } from "../partition/partitioners.ts";
 import { exists, type FileRecord } from "../run/files.ts";
 import { type Manifest, outputsUnder, readManifest, stageKey } from "../run/manifest.ts";
 
@@ -99,6 +100,9 @@ export function unclosed(run: string, { scored, shards }: ScoredShards): string 
 
 async function routersOf(run: string, { routers, experts }: Configuration): Promise<string | null> {
   if (routers === "") return String((await readManifest(run, "train-routers"))?.result.routers ?? "") || null;
-  const hashes = await hashRouters(routers, experts);
-  return hashes.length === experts ? routersHash(hashes) : null;
+  const found = await identifyPartitioner(routers).catch((error) => {
+    if (error instanceof InputError) return null;
+    throw error;
+  });
+  return found?.experts === experts ? found.sha256 : null;
 }

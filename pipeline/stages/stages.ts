@@ -7,16 +7,7 @@
 import { type Stage, stageConfiguration } from "../settings/configuration.ts";
 import { readArrow, readShards, type RecordBatch, writeArrowFile } from "../rows/arrow.ts";
 import { writeShards } from "../rows/shards.ts";
-import { epochs } from "../rows/shuffle.ts";
-import {
-  loadRouters,
-  routerFolder,
-  type Routers,
-  routersHash,
-  saveModelFolder,
-} from "../checkpoints/checkpoint.ts";
-import type { ModelConfig } from "../model/shape.ts";
-import { exists, type FileRecord, hashFile, jsonText, removeIfThere, writeAtomic } from "../run/files.ts";
+import { exists, type FileRecord, jsonText, removeIfThere, writeAtomic } from "../run/files.ts";
 import { VERSION } from "../run/version.ts";
 import {
   type Manifest,
@@ -26,10 +17,10 @@ import {
   stageKey,
   upToDate,
 } from "../run/manifest.ts";
-import type { Gpu } from "../../kernels/gpu.ts";
 import { type Made, recordTime, runStage, type Work } from "./work.ts";
-import { loadTrainerState, saveTrainerState } from "../checkpoints/trainer_state.ts";
-import { assign, type AssignMethod } from "../partition/assignment/assign.ts";
+import { assign } from "../partition/assignment/assign.ts";
+import type { Partitioner } from "../partition/partitioner.ts";
+import { openPartitioner, partitionerOfRun, PARTITIONERS } from "../partition/partitioners.ts";
 import { score } from "../partition/score.ts";
 import {
   notePath,
@@ -40,10 +31,9 @@ import {
   type ScoreNote,
   shardsToScore,
 } from "./score_notes.ts";
-import { joinScores, split } from "../partition/split.ts";
+import { joinScores } from "../rows/join.ts";
+import { split } from "../partition/split.ts";
 import { runCorpus, runTokenize, runTokenizer, type TokenizeResult } from "./text_stages.ts";
-import type { RoundMetrics } from "../run/events.ts";
-import { type RouterState, trainRouters } from "../partition/em/train_routers.ts";
 
 /** Selects a share of the shards, so that several processes score a run together. */
 export interface Part {
@@ -58,7 +48,7 @@ export interface StageInputs {
   /** Manifests of the stages before. */
   manifests: Map<Stage, Manifest>;
   /** Routers that exist, where none are trained. */
-  routers: Routers | null;
+  routers: { sha256: string; experts: number } | null;
   /** The share of the shards to score. */
   part?: Part;
 }
@@ -97,102 +87,25 @@ export function chunkOf({ chunk, experts }: { chunk: number; experts: number }):
 }
 
 function runTrainRouters(work: Work, tokenize: Manifest): Promise<Manifest> {
-  const { run, configuration: c, emit, signal } = work;
+  const { run, configuration, emit, signal } = work;
   const inputs = { tokens: outputsHash(tokenize, "tokens/train-") };
-  const paths = shardNames(tokenize, "tokens", "train").map((name) => `${run}/tokens/${name}`);
-  const { vocabulary, eos, tokenizer, trainSequences } = tokenize.result as unknown as TokenizeResult;
-  const settings = stageConfiguration(c, "train-routers");
-  // Training does not depend on the number of rounds to come, so more rounds go on where fewer ended.
-  // Another adapter rounds differently: a state is continued on its own alone.
-  const stateKeyOn = ({ adapter, variants }: Gpu) =>
-    stageKey("router state", { ...settings, rounds: 0, adapter, variants }, inputs);
-
-  const make = async (): Promise<Made> => {
-    if (trainSequences < c.experts) {
-      throw new RangeError(
-        `Cannot train routers as there must be at least as many training sequences as experts: there are ` +
-          `${trainSequences}, experts is ${c.experts}; give more text or fewer --experts`,
-      );
-    }
-    const wanted = (c.rounds + 1) * c.experts * c.roundSequences;
-    if (wanted > trainSequences) {
-      emit({
-        type: "warning",
-        message:
-          `${c.rounds} rounds take ${wanted} sequences and there are ${trainSequences}: the corpus starts again in a new order`,
-      });
-    }
-    const model = {
-      vocabulary,
-      hidden: c.routerHidden,
-      layers: c.routerLayers,
-      heads: c.routerHeads,
-      context: c.sequenceLength,
-    };
-    const gpu = await work.gpu();
-    const stateKey = stateKeyOn(gpu);
-    const state = work.force ? undefined : await savedRounds(`${run}/${STATE}`, stateKey, model, c.rounds);
-    const rounds = state?.rounds ?? [];
-    let last = performance.now();
-    const weights = await trainRouters({
-      ...c,
-      gpu,
-      model,
-      batch: c.routerBatch,
-      rate: c.routerRate,
-      warmup: c.routerWarmup,
-      open: (consumed) => epochs(paths, c.seed, consumed),
-      state,
-      onRound: async (metrics, current) => {
-        rounds.push(metrics);
-        const { trainer, ...progress } = await current();
-        await saveTrainerState(`${run}/${STATE}`, model, trainer, { key: stateKey, ...progress, rounds });
-        emit({ type: "round", rounds: c.rounds, ...metrics });
-        const now = performance.now();
-        await recordTime(run, { stage: "train-routers", round: metrics.round, seconds: (now - last) / 1000 });
-        last = now;
-      },
-      onStep: ({ round, step, steps }) => {
-        const [done, total] = [(round - 1) * steps + step, c.rounds * steps];
-        emit({ type: "progress", stage: "train-routers", done, total, unit: "steps" });
-      },
+  const settings = stageConfiguration(configuration, "train-routers");
+  const make = async (): Promise<Made> =>
+    await PARTITIONERS.get("em")!.learn({
+      configuration,
+      folder: `${run}/partitioner`,
+      metrics: `${run}/metrics`,
+      tokenizerFile: `${run}/tokenizer.json`,
+      tokens: tokenize.result as unknown as TokenizeResult,
+      shards: shardNames(tokenize, "tokens", "train").map((name) => `${run}/tokens/${name}`),
+      stateKey: (values) => stageKey("router state", { ...settings, ...values }, inputs),
+      anew: work.force,
+      gpu: work.gpu,
+      emit,
+      recordTime: (entry) => recordTime(run, entry),
       signal,
     });
-    const outputs: Record<string, FileRecord> = { [STATE]: await hashFile(`${run}/${STATE}`) };
-    const hashes: string[] = [];
-    for (const [router, tensors] of weights.entries()) {
-      const folder = `routers/${routerFolder(router)}`;
-      const files = await saveModelFolder(`${run}/${folder}`, model, tensors, {
-        notes: { tokenizer, prefix: c.prefix, eos },
-        tokenizer: `${run}/tokenizer.json`,
-      });
-      hashes.push(files["model.safetensors"].sha256);
-      for (const [name, file] of Object.entries(files)) outputs[`${folder}/${name}`] = file;
-    }
-    const lines = rounds.map((metrics) => JSON.stringify(metrics) + "\n").join("");
-    outputs["metrics/rounds.jsonl"] = await writeAtomic(`${run}/metrics/rounds.jsonl`, lines);
-    return { outputs, result: { routers: routersHash(hashes), rounds } };
-  };
-  return runStage(work, { stage: "train-routers", inputs, folders: ["routers"], make });
-}
-
-const STATE = "routers/state.safetensors";
-
-/** Loads what training under `key` resumes from after at most `rounds` rounds; a state of anything else is none. */
-async function savedRounds(
-  path: string,
-  key: string,
-  model: ModelConfig,
-  rounds: number,
-): Promise<RouterState & { rounds: RoundMetrics[] } | undefined> {
-  const saved = await loadTrainerState(path, model).catch((error) => {
-    if (error instanceof SyntaxError) return undefined; // of another shape
-    throw error;
-  });
-  if (saved === undefined || saved.notes.key !== key) return undefined;
-  const notes = saved.notes as { round: number; consumed: number; rounds: RoundMetrics[] };
-  if (notes.round > rounds) return undefined;
-  return { round: notes.round, consumed: notes.consumed, trainer: saved.state, rounds: notes.rounds };
+  return runStage(work, { stage: "train-routers", inputs, folders: ["partitioner", "routers"], make });
 }
 
 async function runScore(
@@ -205,7 +118,7 @@ async function runScore(
   const names = shardsToScore(tokenize);
   const set = routers?.sha256 ?? String(trained!.result.routers);
   const total = Number(tokenize.result.trainSequences) + Number(tokenize.result.testSequences);
-  let loaded = routers;
+  let partitioner: Partitioner | undefined;
   let done = 0;
 
   const scoreShard = async (name: string): Promise<ScoreNote> => {
@@ -217,12 +130,12 @@ async function runScore(
       return known;
     }
     await removeIfThere(note);
-    loaded ??= await loadRouters(`${run}/routers`);
-    const scores = score(readArrow(`${run}/tokens/${name}`), {
-      gpu: await work.gpu(),
-      routers: loaded,
-      prefix: configuration.prefix,
+    partitioner ??= await openPartitioner(configuration.routers || await partitionerOfRun(run), work.gpu, {
       batch: configuration.scoreBatch || undefined,
+    });
+    const scores = score(readArrow(`${run}/tokens/${name}`), {
+      partitioner,
+      prefix: configuration.prefix,
       dropTokens: true,
       config: key,
       onWarning: (message) => emit({ type: "warning", message }),
@@ -247,7 +160,8 @@ async function runScore(
       outputs[`scores/${name}`] = { bytes, sha256 };
       sequences += rows;
     }
-    return { outputs, result: { sequences, experts: loaded?.models.length ?? configuration.experts } };
+    partitioner?.close();
+    return { outputs, result: { sequences, experts: configuration.experts } };
   };
   const inputs = { tokens: outputsHash(tokenize, "tokens/"), routers: set };
   if (part) return await runPart(work, make, inputs, () => scoredBy(set, run, configuration, tokenize));
@@ -301,8 +215,8 @@ function runAssign(work: Work, scores: Manifest): Promise<Manifest> {
   const names = shardNames(scores, "scores", "train");
   const make = async (key: string): Promise<Made> => {
     let done = 0;
-    const assigned = assign(readShards(names.map((name) => `${run}/scores/${name}`)), {
-      method: configuration.method as AssignMethod,
+    const assigned = assign(() => readShards(names.map((name) => `${run}/scores/${name}`)), {
+      method: configuration.method,
       chunk: chunkOf(configuration),
       experts: configuration.experts,
       prefix: configuration.prefix,

@@ -7,13 +7,15 @@
 
 import { type Configuration, type Stage, STAGES } from "../settings/configuration.ts";
 import { checkLineage, fromBatch, type Lineage, readArrow, type RecordBatch } from "../rows/arrow.ts";
-import { hashRouters, routersHash } from "../checkpoints/checkpoint.ts";
 import { CONFIGURATION_AGAIN, readRunConfiguration } from "./configuration.ts";
 import { checkRunFolder, exists, type FileRecord, hashFile, shortHash } from "../run/files.ts";
 import { commandOf, readManifest } from "../run/manifest.ts";
 import { partsAlone } from "./parts_alone.ts";
-import { assign, type AssignMethod } from "../partition/assignment/assign.ts";
+import { assign } from "../partition/assignment/assign.ts";
+import { equalRooms } from "../partition/assignment/assignment.ts";
+import { ASSIGNMENTS } from "../partition/assignment/assignments.ts";
 import { compareRows } from "../partition/compare_rows.ts";
+import { identifyPartitioner, partitionerOfRun } from "../partition/partitioners.ts";
 import { scoredShards, unclosed } from "./score_notes.ts";
 import { expertFolder, type PartitionManifest, type PartManifest } from "../partition/split.ts";
 import { chunkOf } from "./stages.ts";
@@ -386,11 +388,12 @@ async function verifyIdentity(verification: Verification, { manifest }: Partitio
   const actual = await lineageOfRun(verification);
   if (isSaid("tokenizer.json")) delete actual.tokenizer;
   if (configuration !== undefined) actual.method = configuration.method;
-  const routers = configuration?.routers || `${run}/routers`;
-  const hashes = await hashRouters(routers, manifest.experts);
-  if (isSaid("routers/")) delete actual.routers;
-  else if (hashes.length === manifest.experts) actual.routers = routersHash(hashes);
-  else problem("routers", `"${routers}" must hold ${manifest.experts} routers: it holds ${hashes.length}`);
+  const folder = configuration?.routers || await partitionerOfRun(run);
+  if (!isSaid("routers/") && !isSaid("partitioner/")) {
+    const found = await identifyPartitioner(folder);
+    if (found.experts === manifest.experts) actual.routers = found.sha256;
+    else problem(folder, `"${folder}" must be of ${manifest.experts} experts: it is of ${found.experts}`);
+  }
   for (const [name, value] of Object.entries(actual)) {
     const said = manifest.lineage[name as keyof Lineage];
     if (said === value) continue;
@@ -424,8 +427,8 @@ async function verifyRows(
   const loads = await compareRows(
     {
       tokens: read("tokens", ofTokens),
-      assigned: !configuration || !allScored ? undefined : assign(read("scores", ofScores), {
-        method: kind === "test" ? "argmax" : configuration.method as AssignMethod,
+      assigned: !configuration || !allScored ? undefined : assign(() => read("scores", ofScores), {
+        method: kind === "test" ? "argmax" : configuration.method,
         chunk: chunkOf(configuration),
         experts,
         prefix,
@@ -460,8 +463,8 @@ async function verifyRows(
     if (part[kind]?.sequences !== loads[expert]) {
       problem(file, `its ${kind} sequences must be ${loads[expert]}: it says ${part[kind]?.sequences}`);
     }
-    const share = Math.floor(sequences / parts.length) + Number(expert < sequences % parts.length);
-    if (kind === "train" && method === "balanced" && loads[expert] !== share) {
+    const share = equalRooms(sequences, parts.length)[expert];
+    if (kind === "train" && ASSIGNMENTS.get(method ?? "")?.balanced && loads[expert] !== share) {
       problem(
         file,
         `expert ${expert} must have ${share} of ${sequences} training sequences: it has ${loads[expert]}`,

@@ -201,7 +201,7 @@ Deno.test("generate() needs no config.json, and no routers for an expert that is
     assertEquals(await textOf(await generate({ ...options, expert: whole.expert! })), text);
     assertEquals(
       (await failure(options)).message,
-      `Cannot generate as "${run}/routers" must be there: it is not; run deno task partition --run ${run} first`,
+      `Cannot generate as "${run}/partitioner" must be there: it is not; run deno task partition --run ${run} first`,
     );
   });
 });
