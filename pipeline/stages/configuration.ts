@@ -171,7 +171,8 @@ export async function stagesReached(run: string): Promise<number> {
   if (await exists(`${run}/manifests`)) {
     for await (const { name } of Deno.readDir(`${run}/manifests`)) left.add(name.replace(/\.json$/, ""));
   }
-  if (await exists(`${run}/routers`)) left.add("train-routers"); // the state of its rounds comes before its manifest
+  // The state of its rounds comes before its manifest.
+  if (await exists(`${run}/partitioner`) || await exists(`${run}/routers`)) left.add("train-routers");
   const corpus = left.has("corpus") ? await readManifest(run, "corpus") : null;
   if (corpus && Object.keys(corpus.outputs).length === 0) left.delete("corpus"); // hashes of files alone
   const isLater = (name: string) =>
