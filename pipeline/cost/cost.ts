@@ -9,7 +9,7 @@ import type { Dtype } from "../../kernels/storage.ts";
 import { type Configuration, resolveConfiguration, type Sources } from "../settings/configuration.ts";
 import { type InferenceMemory, inferenceMemory, type TrainingMemory, trainingMemory } from "./memory.ts";
 import { type ModelConfig, parameterCount } from "../model/shape.ts";
-import { readRunConfiguration } from "../stages/configuration.ts";
+import { readRunConfiguration } from "../run/configuration.ts";
 import { readManifest } from "../run/manifest.ts";
 
 /** Counts the FLOPs of one forward pass over `sequences` of `length` tokens each. */

@@ -160,8 +160,10 @@ export interface ActivationOptions {
   training: boolean;
   /** Keeps only each layer's input and computes the rest again in the backward pass: memory for time. */
   recompute?: boolean;
-  /** Positions of keys and values to keep from call to call (generation). */
+  /** Positions of keys and values to keep from call to call, per slot (generation). */
   capacity?: number;
+  /** Sequences to keep them of. Default: `batch`. */
+  slots?: number;
   /** What activations are stored in, and the bank's matrices. Default: f32. */
   dtype?: Dtype;
   /** Whether products of bf16 get scratch for their sums; only forms that take several passes use it. Default: true. */
@@ -173,7 +175,8 @@ export function createActivations(
   arena: Arena,
   config: ModelConfig,
   shape: BatchShape,
-  { training, recompute = false, capacity, dtype = "f32", sums = true }: ActivationOptions,
+  { training, recompute = false, capacity, slots = shape.batch, dtype = "f32", sums = true }:
+    ActivationOptions,
 ): Activations {
   const { models, batch, length } = shape;
   const rows = batch * length;
@@ -188,7 +191,8 @@ export function createActivations(
   const headed = (label: string, storage?: Dtype) => stored(label, headedSize(attention), storage);
   const perHead = (label: string) => float(label, models * batch * config.heads * length);
   const statistics = (label: string) => float(label, models * rows * 2);
-  const cached = (label: string) => stored(label, headedSize({ ...attention, length: capacity ?? length }));
+  const cached = (label: string) =>
+    stored(label, headedSize({ ...attention, batch: slots, length: capacity ?? length }));
   const layer = (i: number | string, x: GpuBuffer): LayerActivations => ({
     x,
     norm1: stream(`layer ${i} first norm`),
@@ -209,12 +213,12 @@ export function createActivations(
   const layers = Array.from({ length: config.layers }, (_, i): LayerActivations => {
     if (!shared) return layer(i, stream(`layer ${i} input`));
     if (training) return { ...shared, x: stream(`layer ${i} input`) };
-    return capacity === undefined
+    return capacity === undefined || i === 0
       ? shared
       : { ...shared, k: cached(`layer ${i} k`), v: cached(`layer ${i} v`) };
   });
   const own = training ? models : 1;
-  const chunk = logitsChunk(config, shape);
+  const chunk = capacity === undefined ? logitsChunk(config, shape) : slots;
   const gradients = training
     ? {
       residual: stream("residual gradient", "f32"),
@@ -238,7 +242,9 @@ export function createActivations(
     shape,
     training,
     recompute,
-    cache: capacity === undefined ? undefined : { start: arena.buffer("start", 4), capacity },
+    cache: capacity === undefined
+      ? undefined
+      : { places: arena.buffer("places", batch * 8), slots, capacity },
     chunk,
     tokens: float("tokens", own * rows),
     targets: float("targets", own * rows),

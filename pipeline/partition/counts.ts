@@ -4,37 +4,8 @@
  * @module
  */
 
+import type { PartCounts, PartitionCounts } from "./manifests.ts";
 import { countSource, informationOfTable, sortSources, type SourceCount, tokenImbalance } from "./metrics.ts";
-
-/** Counts of one expert's sequences. */
-export interface PartCounts {
-  /** Sequences. */
-  sequences: number;
-  /** Real tokens, padding left out. */
-  tokens: number;
-  /** Mean cost of its sequences, for routers nats per predicted prefix token; null where M is unknown. */
-  nllPerToken: number | null;
-  /** Sequences and tokens by source, sorted by name. */
-  sources: Record<string, SourceCount>;
-}
-
-/** Measures over all experts. */
-export interface PartitionCounts {
-  /** Sequences. */
-  sequences: number;
-  /** Real tokens, padding left out. */
-  tokens: number;
-  /** Mean cost of the assigned experts, for routers nats per predicted prefix token; null where M is unknown. */
-  nllPerToken: number | null;
-  /** What not giving each sequence its best expert costs, per predicted prefix token; null where M is unknown. */
-  regret: number | null;
-  /** Normalised mutual information between expert and source, per sequence; null where there are not two sources. */
-  nmi: number | null;
-  /** Tokens of the largest expert over the mean, less one. */
-  tokenImbalance: number;
-  /** Share of the sequences that each expert would get without balancing `[E]`. */
-  shares: number[];
-}
 
 /** Sums over one expert's sequences. */
 export interface Tally {

@@ -31,13 +31,6 @@ export async function identifyPartitioner(folder: string): Promise<{ sha256: str
   return await (await kindOf(folder)).identify(folder);
 }
 
-/** Finds the folder of a run's partitioner: `partitioner`, or `routers` in a run made before there were kinds. */
-export async function partitionerOfRun(run: string): Promise<string> {
-  const before = !await exists(`${run}/partitioner/partitioner.json`) &&
-    await exists(`${run}/routers/router-00`);
-  return `${run}/${before ? "routers" : "partitioner"}`;
-}
-
 /** Finds a folder's kind. One with routers and no `partitioner.json` is of a run made before there were kinds, or another tool's. */
 async function kindOf(folder: string): Promise<PartitionerKind> {
   const name = (await readDescription(folder))?.kind ??
@@ -49,11 +42,20 @@ async function kindOf(folder: string): Promise<PartitionerKind> {
     const what = `Cannot open the partitioner "${folder}" as its kind must be ${kinds}: it is ${name}`;
     throw new InputError(what, { where: folder });
   }
-  const inside = await partitionerOfRun(folder);
+  const inside = await partitionerFolder(folder);
   throw new InputError(
     `Cannot open the partitioner "${folder}" as it must hold partitioner.json or router-00: ${
       await exists(folder) ? "it holds neither" : "it is not there"
     }`,
     { where: folder, remedy: await exists(inside) ? `name ${inside}` : undefined },
   );
+}
+
+/** Finds the folder of a run's partitioner: the one that is named, its own, or that of a run made before there were kinds. */
+export async function partitionerFolder(run: string, named = ""): Promise<string> {
+  const own = `${run}/partitioner`;
+  for (const place of [...named ? [named] : [], own, `${run}/routers`]) {
+    if (await exists(`${place}/partitioner.json`) || await exists(`${place}/router-00`)) return place;
+  }
+  return named || own;
 }

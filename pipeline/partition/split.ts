@@ -23,20 +23,11 @@ import {
   type RecordBatch,
 } from "../rows/arrow.ts";
 import { sliceColumns } from "../rows/columns.ts";
-import { type FileRecord, jsonText, removeIfThere, sha256, writeAtomic, writeError } from "../run/files.ts";
+import { type FileRecord, jsonText, removeIfThere, writeAtomic, writeError } from "../run/files.ts";
 import { argmax, assignArgmax } from "./assignment/argmax.ts";
-import {
-  countRow,
-  newTally,
-  type PartCounts,
-  partCounts,
-  type PartitionCounts,
-  partitionCounts,
-  type Tally,
-} from "./counts.ts";
+import { countRow, newTally, partCounts, partitionCounts, type Tally } from "./counts.ts";
+import { expertFolder, type PartitionManifest, type PartManifest, type Shard } from "./manifests.ts";
 import { openPart, type PartWriter } from "./part_writer.ts";
-
-export type { PartCounts, PartitionCounts } from "./counts.ts";
 
 /** What {@linkcode split} reads: batches with token columns, `nll` and, to train on, `expert`. */
 export interface SplitInputs {
@@ -62,54 +53,6 @@ export interface SplitOptions {
   onProgress?: (rows: number) => void;
 }
 
-/** One shard of an expert. */
-export interface Shard extends FileRecord {
-  /** Name in the expert's folder. */
-  name: string;
-  /** Sequences. */
-  rows: number;
-  /** Real tokens, padding left out. */
-  tokens: number;
-}
-
-/** An expert's `manifest.json`. */
-export interface PartManifest {
-  /** Version of the layout. */
-  format: number;
-  /** Id of the expert. */
-  expert: number;
-  /** Its shards, training ones first. */
-  files: Shard[];
-  /** Its training sequences. */
-  train: PartCounts;
-  /** Its held-out sequences. */
-  test?: PartCounts;
-}
-
-/** One expert in the partition's manifest. */
-export interface PartReference {
-  /** Its folder. */
-  folder: string;
-  /** SHA-256 of its `manifest.json`. */
-  sha256: string;
-}
-
-/** A partition's `manifest.json`. */
-export interface PartitionManifest {
-  /** Version of the layout. */
-  format: number;
-  /** E. */
-  experts: number;
-  /** Where the training sequences come from. */
-  lineage: Lineage;
-  /** All training sequences. */
-  train: PartitionCounts;
-  /** All held-out sequences. */
-  test?: PartitionCounts;
-  /** The experts, by id. */
-  parts: PartReference[];
-}
-
 /** What {@linkcode split} made. */
 export interface Partition {
   /** The folder's manifest. */
@@ -123,17 +66,6 @@ export interface Partition {
 const BUDGET = 16 * 2 ** 20; // bytes of rows that wait for all experts; twice that with those being written
 const MOST_BATCH = 1024; // rows
 const LEAST_BATCH = 16; // rows; smaller batches cost more than they save
-
-/** Gives the name of an expert's folder, for instance `expert-03`. */
-export function expertFolder(expert: number): string {
-  return `expert-${String(expert).padStart(2, "0")}`;
-}
-
-/** Hashes the training shards of an expert's part together: what an expert was trained on, wherever the part lies. */
-export function partHash({ files }: PartManifest): string {
-  const train = files.filter(({ name }) => name.startsWith("train-"));
-  return sha256(train.map((file) => `${file.sha256}  ${file.name}\n`).join(""));
-}
 
 /**
  * Splits assigned training sequences, and scored held-out ones, into shards per expert; the same rows give the same
@@ -162,7 +94,7 @@ export async function split(inputs: SplitInputs, options: SplitOptions): Promise
   const test = inputs.test && await splitKind("test", inputs.test, { ...options, experts }, count, lineage);
 
   const parts: PartManifest[] = [];
-  const references: PartReference[] = [];
+  const references: PartitionManifest["parts"] = [];
   const outputs: Record<string, FileRecord> = {};
   for (let expert = 0; expert < experts; expert++) {
     const part: PartManifest = {

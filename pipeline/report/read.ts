@@ -7,7 +7,8 @@
 import { relative, resolve } from "node:path";
 import * as v from "valibot";
 import { STAGES } from "../settings/configuration.ts";
-import { readRunConfiguration, type RunConfiguration, stagesReached } from "../stages/configuration.ts";
+import { readRunConfiguration, type RunConfiguration } from "../run/configuration.ts";
+import { stagesReached } from "../stages/resolution.ts";
 import { exists } from "../run/files.ts";
 import { type Manifest, readManifest } from "../run/manifest.ts";
 import { partsAlone } from "../stages/parts_alone.ts";
@@ -111,7 +112,12 @@ const EVALUATION = v.object({
   prefixes: v.array(
     v.object({ prefix: models, perplexity: finite, low: finite, high: finite, agreement: share }),
   ),
-  models: v.object({ config: SHAPE, parameters: count, router: SHAPE, routerParameters: count }),
+  models: v.object({
+    config: SHAPE,
+    parameters: count,
+    router: v.optional(SHAPE),
+    routerParameters: v.optional(count),
+  }),
 });
 
 const REPRODUCTION = v.object({

@@ -13,7 +13,7 @@ import { evaluateRun } from "../stages/evaluate.ts";
 import { report } from "../report/report.ts";
 import { partition } from "../stages/partition.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
-import { expertFolder } from "../partition/split.ts";
+import { expertFolder } from "../partition/manifests.ts";
 import { trainDense, trainExpert, type TrainOptions, type TrainResult } from "../stages/train_models.ts";
 import { LossNotFiniteError, type StepMetrics } from "../training/loop.ts";
 import {

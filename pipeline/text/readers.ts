@@ -10,7 +10,7 @@
 
 import { parquetMetadataAsync, parquetReadObjects } from "hyparquet";
 import { compressors } from "hyparquet-compressors";
-import { joinBytes } from "./bytes.ts";
+import { joinBytes } from "../rows/bytes.ts";
 import { decompress } from "./decompress.ts";
 import { glob, isGlob } from "./glob.ts";
 

@@ -8,7 +8,7 @@ import type { PartitionerKind } from "../../../pipeline/partition/partitioner.ts
 import {
   identifyPartitioner,
   openPartitioner,
-  partitionerOfRun,
+  partitionerFolder,
   PARTITIONERS,
 } from "../../../pipeline/partition/partitioners.ts";
 import { score } from "../../../pipeline/partition/score.ts";
@@ -133,11 +133,11 @@ Deno.test("openPartitioner() and identifyPartitioner() refuse folders without a 
     }
   }));
 
-Deno.test("partitionerOfRun() finds the routers of a run made before there were kinds", () =>
+Deno.test("partitionerFolder() finds the routers of a run made before there were kinds", () =>
   withToy(async (run) => {
-    assertEquals(await partitionerOfRun(run), `${run}/partitioner`);
+    assertEquals(await partitionerFolder(run), `${run}/partitioner`);
     await Deno.mkdir(`${run}/routers/router-00`, { recursive: true });
-    assertEquals(await partitionerOfRun(run), `${run}/routers`);
+    assertEquals(await partitionerFolder(run), `${run}/routers`);
     await writeDescription(`${run}/partitioner`, DESCRIPTION);
-    assertEquals(await partitionerOfRun(run), `${run}/partitioner`);
+    assertEquals(await partitionerFolder(run), `${run}/partitioner`);
   }));

@@ -17,14 +17,8 @@ import {
   shares,
   tokenImbalance,
 } from "../../../pipeline/partition/metrics.ts";
-import {
-  expertFolder,
-  partHash,
-  type Partition,
-  type PartManifest,
-  split,
-  type SplitOptions,
-} from "../../../pipeline/partition/split.ts";
+import { expertFolder, partHash, type PartManifest } from "../../../pipeline/partition/manifests.ts";
+import { type Partition, split, type SplitOptions } from "../../../pipeline/partition/split.ts";
 import { hashFile } from "../../../pipeline/run/files.ts";
 import { batchesOf, E, LINEAGE, PREFIX, rowsOf } from "./support.ts";
 

@@ -4,7 +4,7 @@ import { resolveConfiguration } from "../../../pipeline/settings/configuration.t
 import { type Tokenizer, trainTokenizer } from "../../../pipeline/text/tokenizer.ts";
 import { routerFolder, saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
-import { expertFolder } from "../../../pipeline/partition/split.ts";
+import { expertFolder } from "../../../pipeline/partition/manifests.ts";
 import { anyWeights } from "../model/support.ts";
 
 /** M of the runs made here. */

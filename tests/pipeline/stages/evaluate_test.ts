@@ -16,7 +16,7 @@ import {
   saveCheckpoint,
 } from "../../../pipeline/checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
-import { partHash } from "../../../pipeline/partition/split.ts";
+import { partHash } from "../../../pipeline/partition/manifests.ts";
 import { lockRun } from "../../../pipeline/run/lock.ts";
 import type { RunEvent } from "../../../pipeline/run/events.ts";
 import { gpu } from "../../kernels/support.ts";

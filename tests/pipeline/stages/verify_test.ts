@@ -22,7 +22,7 @@ import { assign } from "../../../pipeline/partition/assignment/assign.ts";
 import { joinScores } from "../../../pipeline/rows/join.ts";
 import { split } from "../../../pipeline/partition/split.ts";
 import { verifyRun } from "../../../pipeline/stages/verify.ts";
-import { writeRunConfiguration } from "../../../pipeline/stages/configuration.ts";
+import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { type FileRecord, hashFile, sha256, shortHash, writeAtomic } from "../../../pipeline/run/files.ts";
 import { writeManifest } from "../../../pipeline/run/manifest.ts";
 
