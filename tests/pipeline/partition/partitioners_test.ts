@@ -11,8 +11,9 @@ import {
   partitionerFolder,
   PARTITIONERS,
 } from "../../../pipeline/partition/partitioners.ts";
+import { expertFolder } from "../../../pipeline/partition/manifests.ts";
 import { score } from "../../../pipeline/partition/score.ts";
-import { expertFolder, split } from "../../../pipeline/partition/split.ts";
+import { split } from "../../../pipeline/partition/split.ts";
 import { hashFile } from "../../../pipeline/run/files.ts";
 import { batchesOf, E, LINEAGE, PREFIX, rowsOf } from "./support.ts";
 
@@ -133,11 +134,13 @@ Deno.test("openPartitioner() and identifyPartitioner() refuse folders without a 
     }
   }));
 
-Deno.test("partitionerFolder() finds the routers of a run made before there were kinds", () =>
+Deno.test("partitionerFolder() finds what is named, what the run has, and routers of a run made before there were kinds", () =>
   withToy(async (run) => {
     assertEquals(await partitionerFolder(run), `${run}/partitioner`);
     await Deno.mkdir(`${run}/routers/router-00`, { recursive: true });
     assertEquals(await partitionerFolder(run), `${run}/routers`);
     await writeDescription(`${run}/partitioner`, DESCRIPTION);
     assertEquals(await partitionerFolder(run), `${run}/partitioner`);
+    assertEquals(await partitionerFolder(run, `${run}/routers`), `${run}/routers`);
+    assertEquals(await partitionerFolder(run, `${run}/none`), `${run}/partitioner`);
   }));
