@@ -46,12 +46,16 @@ export {
 } from "./pipeline/partition/partitioner.ts";
 export { score, type ScoreOptions } from "./pipeline/partition/score.ts";
 export {
-  assign,
-  assignArgmax,
-  assignBalanced,
-  type AssignMethod,
-  type AssignOptions,
-} from "./pipeline/partition/assignment/assign.ts";
+  type Assignment,
+  type AssignmentInput,
+  type CostRows,
+  equalRooms,
+  type Proof,
+} from "./pipeline/partition/assignment/assignment.ts";
+export { ASSIGNMENTS } from "./pipeline/partition/assignment/assignments.ts";
+export { assignBalanced } from "./pipeline/partition/assignment/balanced.ts";
+export { assignArgmax } from "./pipeline/partition/assignment/argmax.ts";
+export { assign, type AssignOptions } from "./pipeline/partition/assignment/assign.ts";
 export { joinScores } from "./pipeline/rows/join.ts";
 export {
   expertFolder,
@@ -70,7 +74,6 @@ export {
   regret,
   shares,
   type SourceCount,
-  sourceMix,
   tokenImbalance,
 } from "./pipeline/partition/metrics.ts";
 

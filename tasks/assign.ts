@@ -21,7 +21,7 @@ if (import.meta.main) {
       const values = pipeValues(call);
       const { experts, batches } = await peekExperts(arrowInput(paths));
       const assigned = assign(batches, {
-        method: values.method as "balanced" | "argmax" | undefined,
+        method: values.method,
         chunk: chunkOf({ chunk: values.chunk ?? 0, experts }),
         onWarning: (message) => onEvent({ type: "warning", message }),
       });

@@ -369,16 +369,6 @@ export function routersHash(hashes: readonly string[]): string {
   return sha256(hashes.join("\n"));
 }
 
-/** Returns the SHA-256 of the weights of the first `count` routers in a folder, of those that are there. */
-export async function hashRouters(folder: string, count: number): Promise<string[]> {
-  const hashes: string[] = [];
-  for (let router = 0; router < count; router++) {
-    const path = `${folder}/${routerFolder(router)}/model.safetensors`;
-    if (await exists(path)) hashes.push((await hashFile(path)).sha256);
-  }
-  return hashes;
-}
-
 async function readInput(folder: string, name: string): Promise<Uint8Array> {
   const path = `${folder}/${name}`;
   try {

@@ -128,11 +128,12 @@ async function scoreShards(work: Work, tokenize: Manifest, routers: string, name
       return known;
     }
     await removeIfThere(notePath(run, name));
-    partitioner ??= await openPartitioner(await partitionerFolder(run, configuration.routers), work.gpu);
+    partitioner ??= await openPartitioner(await partitionerFolder(run, configuration.routers), work.gpu, {
+      batch: configuration.scoreBatch || undefined,
+    });
     const scores = scoreRows(readArrow(`${run}/tokens/${name}`), {
       partitioner,
       prefix: configuration.prefix,
-      batch: configuration.scoreBatch || undefined,
       dropTokens: true,
       config: key,
       onWarning: (message) => emit({ type: "warning", message }),

@@ -5,6 +5,7 @@
  */
 
 import { say, task } from "../../kernels/errors.ts";
+import { equalRooms } from "../partition/assignment/assignment.ts";
 import { ASSIGNMENTS } from "../partition/assignment/assignments.ts";
 import { assign } from "../partition/assignment/assign.ts";
 import { compareRows } from "../partition/compare_rows.ts";
@@ -143,7 +144,7 @@ async function verifyRows(
     {
       tokens: read("tokens", ofTokens),
       assigned: allScored
-        ? assign(read("scores", ofScores), {
+        ? assign(() => read("scores", ofScores), {
           method: kind === "test" ? "argmax" : configuration.method,
           chunk: chunkOf(configuration),
           experts,
@@ -172,7 +173,7 @@ async function verifyRows(
     if (part[kind]?.sequences !== loads[expert]) {
       problem(file, `its ${kind} sequences must be ${loads[expert]}: it says ${part[kind]?.sequences}`);
     }
-    const share = Math.floor(sequences / parts.length) + Number(expert < sequences % parts.length);
+    const share = equalRooms(sequences, parts.length)[expert];
     if (balanced && loads[expert] !== share) {
       problem(
         file,

@@ -16,7 +16,8 @@ import { type Columns, concatColumns, sliceColumns, takeColumns } from "../../..
 import { writeShards } from "../../../pipeline/rows/shards.ts";
 import { routersHash } from "../../../pipeline/checkpoints/checkpoint.ts";
 import { assign } from "../../../pipeline/partition/assignment/assign.ts";
-import { joinScores, split } from "../../../pipeline/partition/split.ts";
+import { joinScores } from "../../../pipeline/rows/join.ts";
+import { split } from "../../../pipeline/partition/split.ts";
 import { verifyRun } from "../../../pipeline/stages/verify.ts";
 import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { type FileRecord, hashFile, sha256, shortHash, writeAtomic } from "../../../pipeline/run/files.ts";
@@ -393,7 +394,7 @@ Deno.test("verifyRun() finds what does not belong to the run", async () => {
     delete outputs["train-routers"][path];
     await recordStage(run, "train-routers", outputs["train-routers"]);
   });
-  assertStringIncludes(absent, "must hold 3 routers: it holds 2");
+  assertStringIncludes(absent, "must be of 3 experts: it is of 1");
   const [prefix] = await problemsAfter((run) => writeRunConfiguration(run, { ...CONFIGURATION, prefix: 2 }));
   assertStringIncludes(prefix, "its prefix must be that of the run: it is 3, in the run it is 2");
   const shard = await problemsAfter((run, outputs) =>
