@@ -122,21 +122,22 @@ export {
   type VerifyReport,
   verifyRun,
 } from "./pipeline/stages/verify.ts";
+export { type Configuration, FIELDS } from "./pipeline/settings/configuration.ts";
+export { presetOf, PRESETS } from "./pipeline/settings/presets.ts";
+export { resolveConfiguration, type Sources } from "./pipeline/settings/resolution.ts";
 export {
   checkValue,
-  type Configuration,
   type Field,
-  FIELDS,
-  fieldsOf,
-  nearest,
-  OPTIONS,
+  type Fields,
   parseValue,
-  presetOf,
   requirement,
-  resolveConfiguration,
-  type Sources,
-  type Stage,
-} from "./pipeline/settings/configuration.ts";
+  someValuesOf,
+  type Values,
+  valuesOf,
+} from "./pipeline/settings/field.ts";
+export * as field from "./pipeline/settings/field.ts";
+export { nearest } from "./pipeline/settings/nearest.ts";
+export { settingsOf, type Stage } from "./pipeline/stages/stage_settings.ts";
 export { readConfiguration } from "./pipeline/stages/configuration.ts";
 export { type FileRecord, writeAtomic } from "./pipeline/run/files.ts";
 export { type Manifest } from "./pipeline/run/manifest.ts";
@@ -239,7 +240,7 @@ export {
   type OpenGpuOptions,
 } from "./kernels/gpu.ts";
 export { type Dtype, type Storage } from "./kernels/storage.ts";
-export { type AdapterKind, parseVariants, type Variants } from "./kernels/variants.ts";
+export { type AdapterKind, formsText, parseVariants, type Variants } from "./kernels/variants.ts";
 export { type AdamwSettings } from "./kernels/adamw.ts";
 export { type ModelConfig, parameterCount, validateModelConfig } from "./pipeline/model/shape.ts";
 export { initialWeights, type Weights } from "./pipeline/model/parameters.ts";

@@ -10,6 +10,9 @@ import { OPTIMISER } from "../settings/optimiser.ts";
 import { PARTITIONER } from "../settings/partitioner.ts";
 import { TEXT } from "../settings/text.ts";
 
+/** Names a stage of a partition. */
+export type Stage = "corpus" | "tokenizer" | "tokenize" | "train-routers" | "score" | "assign" | "split";
+
 type Name = keyof Configuration;
 
 /** Names the fields of a section, but some. */
@@ -18,7 +21,7 @@ function namesOf(section: Partial<Record<Name, unknown>>, ...without: Name[]): N
 }
 
 /** Lists the settings that a stage's outputs depend on, by stage, in the order of the stages of a partition. */
-export const STAGE_SETTINGS = {
+export const STAGE_SETTINGS: Readonly<Record<Stage, Name[]>> = {
   corpus: namesOf(TEXT),
   tokenizer: ["vocabularySize", "tokenizerSample", "holdout", "seed"],
   tokenize: ["eos", "sequenceLength", "packing", "maxTokens", "holdout", "shardSequences", "seed"],
@@ -26,10 +29,7 @@ export const STAGE_SETTINGS = {
   score: ["prefix", "scoreBatch"],
   assign: ["shardSequences", "method", "chunk"],
   split: ["shardSequences"],
-} satisfies Record<string, Name[]>;
-
-/** Names a stage of a partition. */
-export type Stage = keyof typeof STAGE_SETTINGS;
+};
 
 /** Names the stages of a partition, in their order. */
 export const STAGES: readonly Stage[] = [
@@ -59,16 +59,15 @@ const TASK_SETTINGS: Record<string, Name[]> = {
 };
 
 /** Lists the settings that a task takes, in the order of all. */
-export function settingsOf(task: string): Name[] {
-  const own: Record<string, Name[]> = STAGE_SETTINGS;
+export function settingsOf(task: string): (keyof Configuration)[] {
+  const own: Readonly<Record<string, Name[]>> = STAGE_SETTINGS;
   const taken = [...own[task] ?? [], ...TASK_SETTINGS[task] ?? []];
   return FIELD_NAMES.filter((name) => taken.includes(name));
 }
 
 /** Says whether a stage's outputs depend on a setting. */
 export function dependsOn(stage: Stage, name: Name): boolean {
-  const own: Name[] = STAGE_SETTINGS[stage];
-  return own.includes(name);
+  return STAGE_SETTINGS[stage].includes(name);
 }
 
 /** Picks the values that a stage's outputs depend on. */
