@@ -22,11 +22,14 @@ export function statusText({ run, holder, parts, stages }: RunStatus): string {
   const settings = groups.flatMap(([name, { settings }]) =>
     settings ? [`  ${name}  ${settingsText(settings)}`] : []
   );
-  const next = stages.find(({ state, partition }) => partition && state !== "up to date" && state !== "being made") ??
-    stages.find(({ state }) => state === "missing" || state === "out of date");
+  const next =
+    stages.find(({ state, partition }) => partition && state !== "up to date" && state !== "being made") ??
+      stages.find(({ state }) => state === "missing" || state === "out of date");
   return [
     `run  ${run}${holder ? `, in which ${by(holder)} works` : ""}`,
-    ...(parts.length > 0 ? [`only the parts of experts ${parts.join(", ")} lie here, without the run that they come from`] : []),
+    ...(parts.length > 0
+      ? [`only the parts of experts ${parts.join(", ")} lie here, without the run that they come from`]
+      : []),
     "",
     table([["stage", "state", "revision", "files", "size", ""], ...rows]),
     ...(settings.length > 0 ? ["", "made with", ...settings] : []),
@@ -42,12 +45,22 @@ function grouped(stages: readonly StageStatus[]): [name: string, first: StageSta
   const groups = new Map<string, StageStatus[]>();
   for (const stage of stages) {
     const { command, state, because, settings, revision, holder } = stage;
-    const key = JSON.stringify([command.task, command.with.match, state, because, settings, revision, holder]);
+    const key = JSON.stringify([
+      command.task,
+      command.with.match,
+      state,
+      because,
+      settings,
+      revision,
+      holder,
+    ]);
     groups.set(key, [...groups.get(key) ?? [], stage]);
   }
   return [...groups.values()].map((alike) => {
     const [first, last] = [alike[0], alike.at(-1)!];
-    const name = alike.length === 1 ? first.stage : `${first.stage} … ${last.stage.replace(/^.*-/, "")} (${alike.length})`;
+    const name = alike.length === 1
+      ? first.stage
+      : `${first.stage} … ${last.stage.replace(/^.*-/, "")} (${alike.length})`;
     return [name, first, alike.length];
   });
 }
@@ -55,9 +68,11 @@ function grouped(stages: readonly StageStatus[]): [name: string, first: StageSta
 /** Writes settings as flags where they are some, and as names otherwise. */
 function settingsText(settings: Record<string, unknown>): string {
   const flags: Record<string, { flag: string }> = FIELDS;
-  return Object.entries(settings).filter(([, value]) => value !== "" && !isEmpty(value)).map(([name, value]) =>
-    `${flags[name]?.flag ?? name} ${typeof value === "string" ? value : JSON.stringify(value)}`
-  ).join(", ");
+  return Object.entries(settings).filter(([, value]) => value !== "" && !isEmpty(value)).map((
+    [name, value],
+  ) => `${flags[name]?.flag ?? name} ${typeof value === "string" ? value : JSON.stringify(value)}`).join(
+    ", ",
+  );
 }
 
 const isEmpty = (value: unknown) => Array.isArray(value) && value.length === 0;

@@ -5,8 +5,8 @@ import {
   evaluateRun,
   generate,
   oneStage,
-  PARTITIONERS,
   partition,
+  PARTITIONERS,
   planPartition,
   readPartition,
   type RunEvent,
@@ -42,7 +42,10 @@ const countStage: Stage = {
   prepare: ({ run }) => async () => {
     const { parts, train } = await readPartition(`${run}/partition`);
     const text = JSON.stringify({ experts: parts.length, sequences: train.sequences });
-    return { outputs: { "count/count.json": await writeAtomic(`${run}/count/count.json`, text) }, result: {} };
+    return {
+      outputs: { "count/count.json": await writeAtomic(`${run}/count/count.json`, text) },
+      result: {},
+    };
   },
 };
 
@@ -53,9 +56,19 @@ const first = (experts: number) => ({
   sha256: `first ${experts}`,
   prefix: 2,
   vocabulary: 300,
-  costs({ tokens, sequenceLength, length }: { tokens: ArrayLike<number>; sequenceLength: number; length: Uint32Array }, prefixes: readonly number[]) {
-    const of = (i: number) => Number(tokens[Math.floor(i / experts) % length.length * sequenceLength] % experts !== i % experts);
-    return Promise.resolve(Float32Array.from({ length: prefixes.length * length.length * experts }, (_, i) => of(i)));
+  costs(
+    { tokens, sequenceLength, length }: {
+      tokens: ArrayLike<number>;
+      sequenceLength: number;
+      length: Uint32Array;
+    },
+    prefixes: readonly number[],
+  ) {
+    const of = (i: number) =>
+      Number(tokens[Math.floor(i / experts) % length.length * sequenceLength] % experts !== i % experts);
+    return Promise.resolve(
+      Float32Array.from({ length: prefixes.length * length.length * experts }, (_, i) => of(i)),
+    );
   },
   close() {},
 });
@@ -68,9 +81,14 @@ Deno.test("a stage of a script's own is planned, run, skipped, run again, verifi
       await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
       const flags = { ...SMALL_SETTINGS, input: [`${folder}/docs.jsonl`] };
       const events: RunEvent[] = [];
-      const told = () => events.splice(0).flatMap((e) => e.type === "stage" && e.state !== "started" ? [`${e.stage} ${e.state}`] : []);
+      const told = () =>
+        events.splice(0).flatMap((e) =>
+          e.type === "stage" && e.state !== "started" ? [`${e.stage} ${e.state}`] : []
+        );
       const make = (more = {}, force = false) =>
-        partition({ run, sources: { flags: { ...flags, ...more } }, force }, { onEvent: (event) => events.push(event) });
+        partition({ run, sources: { flags: { ...flags, ...more } }, force }, {
+          onEvent: (event) => events.push(event),
+        });
 
       const plan = await planPartition({ run, sources: { flags } });
       assertEquals(plan.stages.at(-1)?.stage, "count");
@@ -97,7 +115,9 @@ Deno.test("a stage of a script's own is planned, run, skipped, run again, verifi
       assertEquals((await verifyRun(run)).problems, []);
 
       const help = helpOf(stageTask("count"));
-      for (const text of ["Usage: deno task count", countStage.about, "--seed", "--expert-steps"]) assertStringIncludes(help, text);
+      for (const text of ["Usage: deno task count", countStage.about, "--seed", "--expert-steps"]) {
+        assertStringIncludes(help, text);
+      }
     });
   } finally {
     STAGES.delete("count");
@@ -117,26 +137,56 @@ Deno.test({
       revision: 1,
       async learn({ folder, tokens, configuration: { experts } }) {
         const { vocabulary, eos, tokenizer } = tokens;
-        const record = await writeDescription(folder, { kind: "first", experts, prefix: 2, tokenizer, vocabulary, eos });
-        return { outputs: { "partitioner/partitioner.json": record }, sha256: first(experts).sha256, result: {} };
+        const record = await writeDescription(folder, {
+          kind: "first",
+          experts,
+          prefix: 2,
+          tokenizer,
+          vocabulary,
+          eos,
+        });
+        return {
+          outputs: { "partitioner/partitioner.json": record },
+          sha256: first(experts).sha256,
+          result: {},
+        };
       },
-      open: async (folder) => first(JSON.parse(await Deno.readTextFile(`${folder}/partitioner.json`)).experts),
-      identify: async (folder) => first(JSON.parse(await Deno.readTextFile(`${folder}/partitioner.json`)).experts),
+      open: async (folder) =>
+        first(JSON.parse(await Deno.readTextFile(`${folder}/partitioner.json`)).experts),
+      identify: async (folder) =>
+        first(JSON.parse(await Deno.readTextFile(`${folder}/partitioner.json`)).experts),
     });
     try {
       await inFolder(async (folder) => {
         const run = `${folder}/run`;
         await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus(96));
-        const flags = { ...SMALL_SETTINGS, input: [`${folder}/docs.jsonl`], partitioner: "first", holdout: 0.3 };
+        const flags = {
+          ...SMALL_SETTINGS,
+          input: [`${folder}/docs.jsonl`],
+          partitioner: "first",
+          holdout: 0.3,
+        };
         const summary = await partition({ run, sources: { flags } });
         assertEquals(summary.experts.length, 2);
         assertEquals((await verifyRun(run)).problems, []);
-        const training = { run, gpu: gpu!, sources: { flags: { expertSteps: 3, expertHidden: 8, expertHeads: 2, expertLayers: 1, expertBatch: 4 } } };
+        const training = {
+          run,
+          gpu: gpu!,
+          sources: {
+            flags: { expertSteps: 3, expertHidden: 8, expertHeads: 2, expertLayers: 1, expertBatch: 4 },
+          },
+        };
         for (const expert of [0, 1]) await trainExpert(expert, training);
         const evaluation = await evaluateRun({ run, gpu: gpu! });
         assert(evaluation.scores.mixture!.perplexity > 1);
         assertEquals(evaluation.segments.length, 2);
-        const generation = await generate({ run, prompt: "sail", gpu: gpu!, maxNewTokens: 3, temperature: 0 });
+        const generation = await generate({
+          run,
+          prompt: "sail",
+          gpu: gpu!,
+          maxNewTokens: 3,
+          temperature: 0,
+        });
         await Array.fromAsync(generation);
         assertEquals(generation.expert, generation.promptTokens[0] % 2);
         const learned = (await statusOf(run)).stages.find(({ stage }) => stage === "train-routers")!;
@@ -146,7 +196,9 @@ Deno.test({
       PARTITIONERS.delete("first");
     }
     const unknown = resolveConfiguration({ flags: { partitioner: "first" } });
-    const refused = await partition({ run: "/none/run", sources: { flags: unknown } }).catch((error) => error);
+    const refused = await partition({ run: "/none/run", sources: { flags: unknown } }).catch((error) =>
+      error
+    );
     assertStringIncludes(wordText(refused.what), "partitioner must be one of em");
   },
 });

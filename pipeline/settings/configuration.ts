@@ -5,7 +5,6 @@
  * @module
  */
 
-import * as v from "valibot";
 import { ASSIGNMENT } from "./assignment.ts";
 import { EXPERTS } from "./experts.ts";
 import { integer, section, type Values, valuesOf } from "./field.ts";
@@ -14,7 +13,11 @@ import { PARTITIONER } from "./partitioner.ts";
 import { TEXT } from "./text.ts";
 import { TOKENS } from "./tokens.ts";
 
-/** Describes every field of a configuration, by name. */
+/**
+ * Describes every field of a configuration, by name.
+ *
+ * @ignore Its type is inferred.
+ */
 export const FIELDS = {
   ...TEXT,
   ...TOKENS,
@@ -29,7 +32,7 @@ export const FIELDS = {
 export interface Configuration extends Values<typeof FIELDS> {}
 
 /** Names the fields of a configuration. */
-export const FIELD_NAMES: readonly (keyof Configuration)[] = v.keyof(v.object(FIELDS)).options;
+export const FIELD_NAMES: readonly (keyof Configuration)[] = Object.keys(FIELDS) as (keyof Configuration)[];
 
 /** Gives the values that hold where nothing else is said: those of the preset `tiny`. */
 export function defaultConfiguration(): Configuration {

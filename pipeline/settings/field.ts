@@ -1,5 +1,5 @@
 /**
- * Makes the tables of what can be set, settings and options alike: a field is a valibot schema that also says its default, its
+ * Makes the tables of what can be set, settings and options alike: a field says its values in a valibot schema, its default, its
  * flag and its line of help. The type of a table's values is inferred from its fields.
  *
  * @module
@@ -9,8 +9,8 @@ import * as v from "valibot";
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { nearest } from "./nearest.ts";
 
-/** Describes one thing that can be set, and checks values for it. */
-export interface Field<Value = unknown> extends v.GenericSchema<unknown, Value> {
+/** Describes one thing that can be set. */
+export interface Field<Value = unknown> {
   /** Kind of its value; `texts` and `integers` are lists. */
   readonly form: "integer" | "number" | "text" | "choice" | "texts" | "integers" | "flag";
   /** Its name, under which it stands in its table. */
@@ -29,13 +29,17 @@ export interface Field<Value = unknown> extends v.GenericSchema<unknown, Value> 
   readonly isPath: boolean;
   /** One line of help. */
   readonly help: Text;
+  /** Reads a value of any kind as one of its own; gives null for one that it may not have. */
+  readonly read: (value: unknown) => { value: Value } | null;
 }
 
 /** Fields by name. */
 export type Fields = Record<string, Field>;
 
 /** The values of a table's fields, by name. */
-export type Values<Table extends Fields> = v.InferOutput<v.StrictObjectSchema<Table, undefined>>;
+export type Values<Table extends Fields> = {
+  -readonly [Name in keyof Table]: Table[Name] extends Field<infer Value> ? Value : never;
+};
 
 /** What is said of a field; without a default it may be left out. */
 export interface Notes<Default> {
@@ -69,9 +73,11 @@ function field<Value>(
   requirement: string,
   notes: Notes<Value> & { isPath?: boolean },
 ): Field<Value> {
-  const withDefault = v.pipe(v.exactOptional(v.unknown(), notes.default), schema);
-  const unsaid = { name: "", section: "", flag: "", value: "N", isPath: false };
-  return Object.assign(withDefault, { form, requirement, ...unsaid, ...notes });
+  const read = (value: unknown) => {
+    const result = v.safeParse(schema, value);
+    return result.success ? { value: result.output } : null;
+  };
+  return { form, requirement, read, name: "", section: "", flag: "", value: "N", isPath: false, ...notes };
 }
 
 /** Makes a field of an integer. */
@@ -139,13 +145,13 @@ export function flag(notes: Notes<boolean>): Field<boolean> {
   return field("flag", v.boolean(), "true or false", { default: false, ...notes, value: "" });
 }
 
-/** Makes a field of a text that is read as something else; `read` throws where it cannot be. Without it "" is read. */
+/** Makes a field of a text that is read as something else; `read` throws where it cannot be, and says what "" is. */
 export function custom<Value>(
   read: (text: string) => Value,
   notes: Notes<never> & { value: string },
 ): Field<Value> {
-  const schema = v.pipe(v.exactOptional(v.unknown(), ""), v.string(), v.transform(read));
-  return field("text", schema, "a text", notes);
+  const schema = v.pipe(v.string(), v.transform(read));
+  return { ...field<Value>("text", schema, "a text", notes), default: read("") };
 }
 
 /** Gives the fields of a table their names, their heading and the flags that they do not say; returns the table. */
@@ -153,9 +159,14 @@ export function section<Table extends Fields>(title: string, table: Table): Tabl
   for (const [name, field] of Object.entries(table)) {
     field.name = name;
     field.section = title;
-    field.flag ||= name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+    field.flag ||= kebabCase(name);
   }
   return table;
+}
+
+/** Writes a name such as `sequenceLength` as `sequence-length`. */
+export function kebabCase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
 /** Reads a flag's text as the field's kind of value; what is no number comes back as it is, for `checkValue` to refuse. */
@@ -168,7 +179,12 @@ export function parseValue({ form }: Field, text: string): unknown {
 
 /** Checks a value against its field; throws an `InputError` for one that it may not have. */
 export function checkValue(field: Field, value: unknown): void {
-  if (v.is(field, value)) return;
+  valueOf(field, value);
+}
+
+function valueOf(field: Field, value: unknown): unknown {
+  const read = field.read(value);
+  if (read) return read.value;
   throw new InputError(
     say`Cannot use ${setting(field.name)} as it must be ${field.requirement}: it is ${JSON.stringify(value)}`,
   );
@@ -180,29 +196,23 @@ export function requirement(field: Field): string {
 }
 
 /**
- * Checks values against a table and gives them with the defaults of those that are missing; throws an `InputError` for a name that
- * the table lacks and for a value that its field may not have.
+ * Reads values of any kind as those of a table; throws an `InputError` for a name that the table lacks, and for a value that its field
+ * may not have.
  */
-export function valuesOf<Table extends Fields>(table: Table, values: Record<string, unknown>): Values<Table> {
-  checkValues(table, values);
-  return v.parse(v.strictObject(table), values);
-}
-
-/** Checks values against a table and gives them alone, as {@linkcode valuesOf} does with all. */
 export function someValuesOf<Table extends Fields>(
   table: Table,
   values: Record<string, unknown>,
 ): Partial<Values<Table>> {
-  checkValues(table, values);
-  return v.parse(v.partial(v.strictObject(table)), values);
+  const read = Object.entries(values).map(([name, value]) => {
+    if (Object.hasOwn(table, name)) return [name, valueOf(table[name], value)];
+    const known = nearest(name, Object.keys(table));
+    throw new InputError(`Cannot use field "${name}" as it must be a known one: the nearest is "${known}"`);
+  });
+  return Object.fromEntries(read) as Partial<Values<Table>>;
 }
 
-function checkValues(table: Fields, values: Record<string, unknown>): void {
-  for (const [name, value] of Object.entries(values)) {
-    if (!Object.hasOwn(table, name)) {
-      const known = nearest(name, Object.keys(table));
-      throw new InputError(`Cannot use field "${name}" as it must be a known one: the nearest is "${known}"`);
-    }
-    checkValue(table[name], value);
-  }
+/** Reads values as {@linkcode someValuesOf} does, and gives with them the defaults of the others, in the order of the table. */
+export function valuesOf<Table extends Fields>(table: Table, values: Record<string, unknown>): Values<Table> {
+  const defaults = Object.entries(table).map(([name, field]) => [name, structuredClone(field.default)]);
+  return { ...Object.fromEntries(defaults), ...someValuesOf(table, values) } as Values<Table>;
 }
