@@ -13,11 +13,12 @@ import type { RecordBatch } from "../rows/arrow.ts";
 import type { Checkpoint, Routers } from "../checkpoints/checkpoint.ts";
 import { type ModelConfig, parameterCount } from "../model/shape.ts";
 import { createScorer, type Scorer } from "../model/scorer.ts";
+import { rowsPerPass } from "../model/transformer.ts";
 import { shortHash } from "../run/files.ts";
 import { resample } from "./bootstrap.ts";
 import { type Baseline, type Evaluation, EVALUATION_FORMAT } from "./evaluation.ts";
 import { type Kept, route, type Routed } from "./routes.ts";
-import { blocks, rowsPerPass } from "./rows.ts";
+import { blocks } from "./rows.ts";
 import { createTables, summarize } from "./tables.ts";
 
 /** Reads a model when its turn has come. */

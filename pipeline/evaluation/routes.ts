@@ -5,9 +5,10 @@
  */
 
 import { createScorer, type Scorer } from "../model/scorer.ts";
+import { rowsPerPass } from "../model/transformer.ts";
 import { assignArgmax } from "../partition/assignment/assign.ts";
 import type { EvaluateOptions } from "./evaluate.ts";
-import { type Block, blocks, rowsPerPass } from "./rows.ts";
+import { type Block, blocks } from "./rows.ts";
 
 /** What is kept of a block's sequences from pass to pass. */
 export interface Kept {

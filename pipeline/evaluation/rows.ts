@@ -4,7 +4,6 @@
  * @module
  */
 
-import type { Gpu } from "../../kernels/gpu.ts";
 import {
   checkLineage,
   checkTokens,
@@ -15,7 +14,6 @@ import {
   type RecordBatch,
 } from "../rows/arrow.ts";
 import { regroup } from "../rows/columns.ts";
-import { MLP_EXPANSION, type ModelConfig } from "../model/shape.ts";
 
 /** Sequences that are scored together. */
 export interface Block {
@@ -88,14 +86,4 @@ async function* checked(
     checkTokens(columns, lineage.vocabulary!, where);
     yield columns;
   }
-}
-
-const TOKENS_PER_PASS = 8192;
-const MOST_ROWS_PER_PASS = 256;
-
-/** Gives the sequences of one forward pass: as asked, or as many as are quick and fit the adapter's bindings. */
-export function rowsPerPass(gpu: Gpu, { hidden }: ModelConfig, length: number, asked?: number): number {
-  const widest = length * MLP_EXPANSION * hidden * 4; // bytes of one sequence's MLP activations
-  const rows = Math.min(MOST_ROWS_PER_PASS, TOKENS_PER_PASS / length, gpu.maxBindingBytes / widest);
-  return asked ?? Math.max(1, Math.floor(rows));
 }

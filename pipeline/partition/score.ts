@@ -21,6 +21,7 @@ import {
 import { concatColumns } from "../rows/columns.ts";
 import type { Routers } from "../checkpoints/checkpoint.ts";
 import { createScorer, type Scorer } from "../model/scorer.ts";
+import { rowsPerPass } from "../model/transformer.ts";
 
 /** Settings of {@link score}. */
 export interface ScoreOptions {
@@ -40,8 +41,6 @@ export interface ScoreOptions {
   onWarning?: (message: string) => void;
 }
 
-/** Rows that one forward pass runs at once, at most, unless `batch` says otherwise. */
-const TOKENS_PER_PASS = 8192;
 /** Rows that are collected before they are scored, so that small batches do not cost a readback each. */
 const ROWS_PER_GROUP = 1024;
 
@@ -124,13 +123,9 @@ async function* scored(
           routers: routers.sha256,
           config: options.config,
         };
-        const size = options.batch ?? Math.max(1, Math.min(256, Math.floor(TOKENS_PER_PASS / prefix)));
-        scorer = createScorer(gpu, {
-          config: routers.config,
-          models: routers.models,
-          batch: size,
-          length: prefix,
-        });
+        const { config, models } = routers;
+        const rows = rowsPerPass(gpu, config, prefix, options.batch);
+        scorer = createScorer(gpu, { config, models, batch: rows, length: prefix });
       } else if (columns.rows > 0 && columns.tokens.length !== columns.rows * sequenceLength) {
         throw new RangeError(
           `Cannot score ${where} as all sequences must have ${sequenceLength} tokens: these have ` +

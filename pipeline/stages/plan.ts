@@ -8,7 +8,7 @@ import { type Configuration, type Stage, STAGES } from "../settings/configuratio
 import { forwardFlops, trainingFlops } from "../cost/cost.ts";
 import { CORPORA, type CorpusName } from "../text/corpora/corpus.ts";
 import { expandInputs } from "../text/readers.ts";
-import { parameterCount } from "../model/shape.ts";
+import { modelShapes, parameterCount } from "../model/shape.ts";
 import { resolveRun } from "./configuration.ts";
 import { checkPlace } from "./parts_alone.ts";
 import { readManifest, stageKey, upToDate } from "../run/manifest.ts";
@@ -61,13 +61,7 @@ export async function planPartition(
   const charactersPerToken = 1 + 0.2 * Math.log2(c.vocabularySize);
   const tokens = Math.min(characters / charactersPerToken, c.maxTokens || Infinity);
   const sequences = Math.ceil(tokens / c.sequenceLength * 1.1);
-  const model = {
-    vocabulary: c.vocabularySize,
-    hidden: c.routerHidden,
-    layers: c.routerLayers,
-    heads: c.routerHeads,
-    context: c.sequenceLength,
-  };
+  const model = modelShapes(c).router;
   const routerBytes = 4 * parameterCount(model) * c.experts;
   const steps = c.rounds * Math.floor(c.roundSequences / c.routerBatch);
   const scored = c.experts * forwardFlops(model, 1, c.prefix);

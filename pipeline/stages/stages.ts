@@ -15,7 +15,7 @@ import {
   routersHash,
   saveModelFolder,
 } from "../checkpoints/checkpoint.ts";
-import type { ModelConfig } from "../model/shape.ts";
+import { type ModelConfig, modelShapes } from "../model/shape.ts";
 import { exists, type FileRecord, hashFile, jsonText, removeIfThere, writeAtomic } from "../run/files.ts";
 import { VERSION } from "../run/version.ts";
 import {
@@ -122,13 +122,7 @@ function runTrainRouters(work: Work, tokenize: Manifest): Promise<Manifest> {
           `${c.rounds} rounds take ${wanted} sequences and there are ${trainSequences}: the corpus starts again in a new order`,
       });
     }
-    const model = {
-      vocabulary,
-      hidden: c.routerHidden,
-      layers: c.routerLayers,
-      heads: c.routerHeads,
-      context: c.sequenceLength,
-    };
+    const model = modelShapes(c, vocabulary).router;
     const gpu = await work.gpu();
     const stateKey = stateKeyOn(gpu);
     const state = work.force ? undefined : await savedRounds(`${run}/${STATE}`, stateKey, model, c.rounds);

@@ -16,7 +16,7 @@ import { type Columns, concatColumns, takeColumns } from "../rows/columns.ts";
 import { randomKeys } from "../random.ts";
 import { epochs } from "../rows/shuffle.ts";
 import { loadCheckpoint, saveModelFolder } from "../checkpoints/checkpoint.ts";
-import type { ModelConfig } from "../model/shape.ts";
+import { type ModelConfig, modelShapes } from "../model/shape.ts";
 import { initialWeights, type Weights } from "../model/parameters.ts";
 import type { SafetensorsDtype } from "../checkpoints/safetensors.ts";
 import { expertFolder, partHash, type PartManifest } from "../partition/split.ts";
@@ -36,7 +36,7 @@ import {
   removeOldCheckpoints,
   saveCheckpointState,
 } from "../training/resume.ts";
-import { cosineRate } from "../training/schedule.ts";
+import { cosineRate, trainingSteps } from "../training/schedule.ts";
 import { LossNotFiniteError, trainModel } from "../training/loop.ts";
 
 /** What {@link trainExpert} and {@link trainDense} take. */
@@ -336,30 +336,6 @@ async function checkFiles(
   }
 }
 
-/** Counts the steps of a model: by tokens per expert, by passes over its sequences, or as configured. */
-function stepsOf(c: Configuration, { batch, times, sequences }: Target): number {
-  const { expertTokens, expertEpochs, expertSteps } = c;
-  if (expertTokens > 0 && expertEpochs > 0) {
-    throw new RangeError(
-      `Cannot train as only one of --tokens and --epochs may be given: tokens is ${expertTokens}, epochs is ${expertEpochs}`,
-    );
-  }
-  if (expertEpochs > 0) {
-    const steps = Math.floor(expertEpochs * sequences / batch);
-    if (steps >= 1) return steps;
-    throw new RangeError(
-      `Cannot train as there must be at least one step: ${expertEpochs} epochs of ${sequences} sequences make no batch of ${batch}`,
-    );
-  }
-  if (expertTokens === 0) return expertSteps * times;
-  const perStep = c.expertBatch * c.sequenceLength;
-  const steps = Math.floor(expertTokens / perStep) * times;
-  if (steps >= 1) return steps;
-  throw new RangeError(
-    `Cannot train as there must be at least one step: --tokens is ${expertTokens}, a step takes ${perStep}`,
-  );
-}
-
 /** Reads a sample of at most `limit` held-out rows, the same for the same rows, limit and seed, in memory for `limit` alone. */
 async function sampleRows(paths: string[], limit: number, seed: number): Promise<Columns | undefined> {
   let sample: Columns | undefined;
@@ -444,14 +420,8 @@ async function train(
   const { name, folder, batch, microBatch } = target;
   const stage = trial ? `search-${name}` : `train-${name}`;
   const { vocabulary, eos, tokenizer } = await readLineage(target, run, c);
-  const model: ModelConfig = {
-    vocabulary,
-    hidden: c.expertHidden,
-    layers: c.expertLayers,
-    heads: c.expertHeads,
-    context: c.sequenceLength,
-  };
-  const allSteps = stepsOf(c, target);
+  const model = modelShapes(c, vocabulary).expert;
+  const allSteps = trainingSteps(c, target);
   const steps = trial ? Math.max(1, Math.round(trial.share * allSteps)) : allSteps;
   const start = await startWeights(c, model, tokenizer);
   const inputs = { shards: target.shards, tokenizer, init: start.sha256 };
