@@ -212,7 +212,11 @@ Deno.test("generate() says what is wrong, with both values, and what to do", asy
     const run = `${folder}/run`;
     await servingRun(run);
     const options = { run, prompt: PROMPT };
-    const says = async (wrong: Partial<GenerateOptions>, kind: new (...of: never[]) => Error, ...texts: string[]) => {
+    const says = async (
+      wrong: Partial<GenerateOptions>,
+      kind: new (...of: never[]) => Error,
+      ...texts: string[]
+    ) => {
       const error = await failure({ ...options, ...wrong });
       assert(error instanceof kind, `${error.name}: ${error.message}`);
       for (const text of texts) assert(error.message.includes(text), error.message);
