@@ -35,6 +35,15 @@ export {
   trainRouters,
   type TrainRoutersOptions,
 } from "./pipeline/partition/em/train_routers.ts";
+export { identifyPartitioner, openPartitioner, PARTITIONERS } from "./pipeline/partition/partitioners.ts";
+export {
+  type LearnContext,
+  type Learned,
+  type OpenOptions,
+  type Partitioner,
+  type PartitionerKind,
+  type TokenRows,
+} from "./pipeline/partition/partitioner.ts";
 export { score, type ScoreOptions } from "./pipeline/partition/score.ts";
 export {
   assign,
@@ -69,7 +78,7 @@ export {
 } from "./pipeline/partition/metrics.ts";
 
 // The mixture on held-out text, beside its baselines.
-export { evaluate, type EvaluateOptions, type ModelLoader } from "./pipeline/evaluation/evaluate.ts";
+export { evaluate, type EvaluateOptions } from "./pipeline/evaluation/evaluate.ts";
 export { evaluateRun, type EvaluateRunOptions } from "./pipeline/stages/evaluate.ts";
 export {
   type Baseline,
@@ -143,7 +152,26 @@ export { type Manifest } from "./pipeline/run/manifest.ts";
 export { type RoundMetrics, type RunEvent } from "./pipeline/run/events.ts";
 
 // Routed inference: from a prompt to the text that continues it.
-export { bestExpert, type Route, routeTokens } from "./pipeline/serving/route.ts";
+export {
+  createMixture,
+  type Mixture,
+  type MixtureCounts,
+  type MixtureOptions,
+  type MixtureSettings,
+  type MixtureSource,
+  type ModelName,
+  openMixture,
+} from "./pipeline/serving/mixture.ts";
+export {
+  decoding,
+  type DecodingModel,
+  type Form,
+  scoring,
+  type ScoringModel,
+} from "./pipeline/serving/forms.ts";
+export { type Lease } from "./pipeline/serving/leases.ts";
+export { type Engine, type Reader } from "./pipeline/serving/engine.ts";
+export { type Route } from "./pipeline/serving/route.ts";
 export {
   type Candidates,
   candidates,
@@ -151,8 +179,15 @@ export {
   sampleToken,
   type Sampling,
 } from "./pipeline/serving/sampling.ts";
-export { createDecoder, type Decoder, type DecoderOptions } from "./pipeline/model/decoder.ts";
 export {
+  createDecoder,
+  type Decoder,
+  type DecoderOptions,
+  type SlotTokens,
+} from "./pipeline/model/decoder.ts";
+export {
+  answer,
+  type AnswerOptions,
   type ContinueOptions,
   continueTokens,
   type Finish,

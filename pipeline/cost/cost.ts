@@ -9,9 +9,10 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Dtype } from "../../kernels/storage.ts";
 import { type Configuration, resolveConfiguration, type Sources } from "../settings/configuration.ts";
 import { type InferenceMemory, inferenceMemory, type TrainingMemory, trainingMemory } from "./memory.ts";
-import { type ModelConfig, modelShapes, parameterCount } from "../model/shape.ts";
+import { type ModelConfig, parameterCount } from "../model/shape.ts";
+import { modelShapes } from "../model/shapes.ts";
 import { layerOf } from "../model/sublayers/layer.ts";
-import { trainingSteps } from "../training/schedule.ts";
+import { trainingSteps } from "../training/steps.ts";
 import { readRunConfiguration } from "../stages/configuration.ts";
 import { readManifest } from "../run/manifest.ts";
 

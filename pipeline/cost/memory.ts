@@ -151,9 +151,9 @@ export function inferenceMemory(model: ModelConfig, options: InferenceMemoryOpti
     addSegments(ledger("weights"), layout);
     addTransposed(ledger("transposed"), layout, dtype);
   }
-  const options = { shape, mode: "decode", dtype, positions: capacity, sums: true } as const;
+  const sizes = { shape, mode: "decode", dtype, slots: batch, positions: capacity, sums: true } as const;
   const kept = layerOf(model).flatMap((sublayer) =>
-    Object.values(sublayer.buffers(model, options).cache ?? {})
+    Object.values(sublayer.buffers(model, sizes).cache ?? {})
   );
   const cache = model.layers * sum(kept.map(({ values, storage }) => values * bytesOf(storage)));
   const kinds = {

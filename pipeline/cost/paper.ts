@@ -6,7 +6,7 @@
  */
 
 import { resolveConfiguration } from "../settings/configuration.ts";
-import { modelShapes } from "../model/shape.ts";
+import { modelShapes } from "../model/shapes.ts";
 import { denseStepBytes, exchangeBytes, mixtureFlops, scoreExchanges } from "./cost.ts";
 
 /** The figures of a row of Table 3. */

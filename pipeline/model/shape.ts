@@ -1,7 +1,6 @@
 /** The shape of a model: a decoder-only transformer with tied embedding (SmallTalk LM, arXiv 2410.03529). */
 
 import { InputError } from "../../kernels/errors.ts";
-import type { Configuration } from "../settings/configuration.ts";
 import { layerOf, sublayersOf } from "./sublayers/layer.ts";
 import { normParameters } from "./sublayers/parts.ts";
 
@@ -23,18 +22,6 @@ export interface ModelConfig {
   context: number;
   /** Names of each layer's sublayers, in order. Default: attention, mlp. */
   sublayers?: readonly string[];
-}
-
-/** Gives the shapes of a configuration's routers and experts; `vocabulary` is the tokenizer's own size where that is known. */
-export function modelShapes(
-  c: Configuration,
-  vocabulary: number = c.vocabularySize,
-): { router: ModelConfig; expert: ModelConfig } {
-  const context = c.sequenceLength;
-  return {
-    router: { vocabulary, hidden: c.routerHidden, layers: c.routerLayers, heads: c.routerHeads, context },
-    expert: { vocabulary, hidden: c.expertHidden, layers: c.expertLayers, heads: c.expertHeads, context },
-  };
 }
 
 /** Sizes beyond which a shape is a mistake. */

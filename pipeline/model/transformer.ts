@@ -19,7 +19,6 @@ import { layerOf, sublayersOf } from "./sublayers/layer.ts";
 import { matrixOf, norm, normBackward } from "./sublayers/parts.ts";
 import type {
   BatchShape,
-  BufferOptions,
   BufferSize,
   Mode,
   Pass,
@@ -39,25 +38,35 @@ export function logitsChunk({ vocabulary }: ModelConfig, { models, batch, length
   return Math.max(1, Math.min(batch * length, rows));
 }
 
-/** Finds the most values that one model has in a tensor that grows with the batch. */
-function largestActivation(
-  config: ModelConfig,
-  { batch, length }: BatchShape,
-): [name: string, values: number] {
-  const shape = { models: 1, batch, length };
-  const options: BufferOptions = { shape, mode: "train", dtype: "f32", positions: length, sums: true };
-  const tensors = layerOf(config).flatMap((sublayer) => {
-    const { layer, cache, scratch } = sublayer.buffers(config, options);
-    return Object.entries({ ...layer, ...cache, ...scratch }).map(([name, { values }]): [string, number] => [
-      `activations "${name}" of ${sublayer.name}`,
-      values,
-    ]);
-  });
-  return largest([...tensors, ["residual stream", batch * length * padded(config.hidden)]]);
+/** A tensor of one model that a binding must hold. */
+interface Bound {
+  name: string;
+  values: number;
 }
 
-function largest(tensors: [name: string, values: number][]): [name: string, values: number] {
-  return tensors.reduce((a, b) => (b[1] > a[1] ? b : a));
+/** Finds the largest tensor of one model among those that grow with the batch. */
+export function largestActivation(config: ModelConfig, { batch, length }: BatchShape): Bound {
+  const shape = { models: 1, batch, length };
+  const options = {
+    shape,
+    mode: "train",
+    dtype: "f32",
+    slots: batch,
+    positions: length,
+    sums: true,
+  } as const;
+  const tensors = layerOf(config).flatMap((sublayer) => {
+    const { layer, cache, scratch } = sublayer.buffers(config, options);
+    return Object.entries({ ...layer, ...cache, ...scratch }).map(([name, { values }]) => ({
+      name: `activations "${name}" of ${sublayer.name}`,
+      values,
+    }));
+  });
+  return largest([...tensors, { name: "residual stream", values: batch * length * padded(config.hidden) }]);
+}
+
+function largest(tensors: readonly Bound[]): Bound {
+  return tensors.reduce((a, b) => (b.values > a.values ? b : a));
 }
 
 /**
@@ -66,11 +75,16 @@ function largest(tensors: [name: string, values: number][]): [name: string, valu
  * Throws an `InputError`, with the tensor and both numbers, where not even one model fits.
  */
 export function modelsPerBank(config: ModelConfig, shape: BatchShape, limit: number): number {
-  const weights = parameterSpecs({ ...config, layers: 1 }).map((
-    { name, shape: [rows, columns = 1] },
-  ): [string, number] => [`tensor "${name}"`, Math.max(rows * padded(columns), columns * padded(rows))]);
+  const weights = parameterSpecs({ ...config, layers: 1 }).map(({ name, shape: [rows, columns = 1] }) => ({
+    name: `tensor "${name}"`,
+    values: Math.max(rows * padded(columns), columns * padded(rows)),
+  }));
   const activation = largestActivation(config, shape);
-  const [name, values] = largest([...weights, ["row of logits", padded(config.vocabulary)], activation]);
+  const { name, values } = largest([
+    ...weights,
+    { name: "row of logits", values: padded(config.vocabulary) },
+    activation,
+  ]);
   const fit = Math.floor(limit / (values * 4));
   if (fit >= 1) return Math.min(shape.models, fit);
   throw new InputError(
@@ -78,18 +92,8 @@ export function modelsPerBank(config: ModelConfig, shape: BatchShape, limit: num
       values * 4
     } bytes, ` +
       `the limit is ${limit}`,
-    { remedy: `use a smaller ${name === activation[0] ? "batch" : "model"}` },
+    { remedy: `use a smaller ${name === activation.name ? "batch" : "model"}` },
   );
-}
-
-const TOKENS_PER_PASS = 8192;
-const MOST_ROWS_PER_PASS = 256;
-
-/** Gives the sequences of one forward pass: as asked, or as many as are quick and fit the adapter's bindings. */
-export function rowsPerPass(gpu: Gpu, config: ModelConfig, length: number, asked?: number): number {
-  const bytes = 4 * largestActivation(config, { models: 1, batch: 1, length })[1];
-  const rows = Math.min(MOST_ROWS_PER_PASS, TOKENS_PER_PASS / length, gpu.maxBindingBytes / bytes);
-  return asked ?? Math.max(1, Math.floor(rows));
 }
 
 /** Buffers of one batch, shared by every bank that runs in them one after another. */
@@ -142,8 +146,10 @@ export interface ActivationOptions {
   training: boolean;
   /** Keeps only each layer's input and computes the rest again in the backward pass: memory for time. */
   recompute?: boolean;
-  /** Positions of keys and values to keep from call to call (generation). */
+  /** Positions of keys and values to keep from call to call, per slot (generation). */
   capacity?: number;
+  /** Sequences to keep them of. Default: `batch`. */
+  slots?: number;
   /** What activations are stored in, and the bank's matrices. Default: f32. */
   dtype?: Dtype;
   /** Whether products of bf16 get scratch for their sums; only forms that take several passes use it. Default: true. */
@@ -160,16 +166,19 @@ export function createActivations(
   arena: Arena,
   config: ModelConfig,
   shape: BatchShape,
-  { training, recompute = false, capacity, dtype = "f32", sums = true }: ActivationOptions,
+  { training, recompute = false, capacity, slots = shape.batch, dtype = "f32", sums = true }:
+    ActivationOptions,
 ): Activations {
   const { models, batch, length } = shape;
   const rows = models * batch * length;
   const own = training ? models : 1;
   const layer = layerOf(config);
   const keeps = training && !recompute;
-  const cache = capacity === undefined ? undefined : { start: arena.buffer("start", 4), capacity };
+  const cache = capacity === undefined
+    ? undefined
+    : { places: arena.buffer("places", batch * 8), slots, capacity };
   const mode = modeOf({ training, cache });
-  const options = { shape, mode, dtype, positions: capacity ?? length, sums };
+  const options = { shape, mode, dtype, slots, positions: capacity ?? length, sums };
   const sizes = layer.map((sublayer) => sublayer.buffers(config, options));
 
   /** Makes a buffer, or finds that of the same label. */
@@ -208,7 +217,7 @@ export function createActivations(
     const turn = place % turns;
     return stream(keeps || (training && turn === 0) ? `stream ${place}` : `stream in turn ${turn}`);
   });
-  const chunk = logitsChunk(config, shape);
+  const chunk = capacity === undefined ? logitsChunk(config, shape) : slots;
   return {
     shape,
     training,

@@ -21,7 +21,7 @@ import {
 import { concatColumns } from "../rows/columns.ts";
 import type { Routers } from "../checkpoints/checkpoint.ts";
 import { createScorer, type Scorer } from "../model/scorer.ts";
-import { rowsPerPass } from "../model/transformer.ts";
+import { rowsPerPass } from "../model/passes.ts";
 
 /** Settings of {@link score}. */
 export interface ScoreOptions {

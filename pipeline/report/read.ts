@@ -111,7 +111,12 @@ const EVALUATION = v.object({
   prefixes: v.array(
     v.object({ prefix: models, perplexity: finite, low: finite, high: finite, agreement: share }),
   ),
-  models: v.object({ config: SHAPE, parameters: count, router: SHAPE, routerParameters: count }),
+  models: v.object({
+    config: SHAPE,
+    parameters: count,
+    router: v.optional(SHAPE),
+    routerParameters: v.optional(count),
+  }),
 });
 
 const REPRODUCTION = v.object({

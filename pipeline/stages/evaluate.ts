@@ -10,7 +10,6 @@ import type { Configuration, Stage } from "../settings/configuration.ts";
 import { readShards } from "../rows/arrow.ts";
 import {
   type CheckpointNotes,
-  loadCheckpoint,
   loadCheckpointConfig,
   loadRouters,
   type Routers,
@@ -31,8 +30,10 @@ import {
 import { partitionRemedy } from "./parts_alone.ts";
 import type { RunEvent } from "../run/events.ts";
 import { makeStage, needStage, reuseStage } from "./work.ts";
-import { checkShape, checkTokenizer, evaluate, type ModelLoader, RESAMPLES } from "../evaluation/evaluate.ts";
-import { type Baseline, type Evaluation, EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
+import { evaluate, RESAMPLES } from "../evaluation/evaluate.ts";
+import { type Baseline, BASELINES, type Evaluation, EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
+import { openMixture } from "../serving/mixture.ts";
+import { checkShape, checkTokenizer } from "../serving/models.ts";
 
 /** Says what to evaluate and how. */
 export interface EvaluateRunOptions {
@@ -53,7 +54,6 @@ export interface EvaluateRunOptions {
 const TOKENS_APART = 0.05; // tails are padded and dropped: the same steps see slightly different numbers of tokens
 const STAGE = "evaluate";
 const FILE = "evaluation.json";
-const BASELINES: readonly Baseline[] = ["dense", "dense-steps"];
 
 /** A trained model of a run. */
 interface Model {
@@ -111,22 +111,22 @@ export async function evaluateRun(
     let evaluation: Evaluation | undefined;
     await makeStage(place, { stage: STAGE, key, configuration: settings, inputs }, async () => {
       for (const message of await unequal(run, models)) emit({ type: "warning", message });
-      const loader = ({ folder }: Model): ModelLoader => () => loadCheckpoint(folder);
+      const folder = configuration.routers || `${run}/routers`;
+      const mixture = await openMixture({ run, partitioner: folder, models: 1, gpu: device });
       const shards = outputsUnder(tokenize, "tokens/test-");
       const passes = 1 + models.experts.length + models.baselines.length;
       const total = passes * Number(tokenize.result.testSequences);
       evaluation = await evaluate({
-        gpu: device,
-        routers,
+        mixture,
+        router: routers.config,
         prefix: configuration.prefix,
-        experts: models.experts.map(loader),
-        baselines: Object.fromEntries(models.baselines.map((model) => [model.name, loader(model)])),
+        baselines: models.baselines.map(({ name }) => name as Baseline),
         open: () => readShards(shards.map((path) => `${run}/${path}`)),
         resamples,
         seed: configuration.seed,
         onProgress: (done) => emit({ type: "progress", stage: STAGE, done, total, unit: "sequences" }),
         signal,
-      });
+      }).finally(() => mixture.close());
       const { documents, sequences, tokens } = evaluation;
       return {
         outputs: { [FILE]: await writeAtomic(`${run}/${FILE}`, jsonText(evaluation)) },
@@ -209,7 +209,7 @@ async function modelsOf(
   const check = async (folder: string, name: string): Promise<CheckpointNotes> => {
     const { config, notes } = await loadCheckpointConfig(folder);
     checkShape(config, shape ??= config, name);
-    checkTokenizer(notes.tokenizer, String(tokenize.result.tokenizer), name);
+    checkTokenizer(name, notes.tokenizer, String(tokenize.result.tokenizer));
     return notes;
   };
   const model = async (folder: string, name: string): Promise<Model> => {

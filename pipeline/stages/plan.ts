@@ -8,7 +8,8 @@ import { type Configuration, type Stage, STAGES } from "../settings/configuratio
 import { forwardFlops, trainingFlops } from "../cost/cost.ts";
 import { CORPORA, type CorpusName } from "../text/corpora/corpus.ts";
 import { expandInputs } from "../text/readers.ts";
-import { modelShapes, parameterCount } from "../model/shape.ts";
+import { parameterCount } from "../model/shape.ts";
+import { modelShapes } from "../model/shapes.ts";
 import { resolveRun } from "./configuration.ts";
 import { checkPlace } from "./parts_alone.ts";
 import { readManifest, stageKey, upToDate } from "../run/manifest.ts";

@@ -15,7 +15,8 @@ import {
   routersHash,
   saveModelFolder,
 } from "../checkpoints/checkpoint.ts";
-import { type ModelConfig, modelShapes } from "../model/shape.ts";
+import type { ModelConfig } from "../model/shape.ts";
+import { modelShapes } from "../model/shapes.ts";
 import { exists, type FileRecord, hashFile, jsonText, removeIfThere, writeAtomic } from "../run/files.ts";
 import { VERSION } from "../run/version.ts";
 import {
@@ -122,7 +123,7 @@ function runTrainRouters(work: Work, tokenize: Manifest): Promise<Manifest> {
           `${c.rounds} rounds take ${wanted} sequences and there are ${trainSequences}: the corpus starts again in a new order`,
       });
     }
-    const model = modelShapes(c, vocabulary).router;
+    const model = modelShapes({ ...c, vocabularySize: vocabulary }).router;
     const gpu = await work.gpu();
     const stateKey = stateKeyOn(gpu);
     const state = work.force ? undefined : await savedRounds(`${run}/${STATE}`, stateKey, model, c.rounds);

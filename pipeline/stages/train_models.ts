@@ -16,7 +16,8 @@ import { type Columns, concatColumns, takeColumns } from "../rows/columns.ts";
 import { randomKeys } from "../random.ts";
 import { epochs } from "../rows/shuffle.ts";
 import { loadCheckpoint, saveModelFolder } from "../checkpoints/checkpoint.ts";
-import { type ModelConfig, modelShapes } from "../model/shape.ts";
+import type { ModelConfig } from "../model/shape.ts";
+import { modelShapes } from "../model/shapes.ts";
 import { initialWeights, type Weights } from "../model/parameters.ts";
 import type { SafetensorsDtype } from "../checkpoints/safetensors.ts";
 import { expertFolder, partHash, type PartManifest } from "../partition/split.ts";
@@ -36,7 +37,8 @@ import {
   removeOldCheckpoints,
   saveCheckpointState,
 } from "../training/resume.ts";
-import { cosineRate, trainingSteps } from "../training/schedule.ts";
+import { cosineRate } from "../training/schedule.ts";
+import { trainingSteps } from "../training/steps.ts";
 import { LossNotFiniteError, trainModel } from "../training/loop.ts";
 
 /** What {@link trainExpert} and {@link trainDense} take. */
@@ -420,7 +422,7 @@ async function train(
   const { name, folder, batch, microBatch } = target;
   const stage = trial ? `search-${name}` : `train-${name}`;
   const { vocabulary, eos, tokenizer } = await readLineage(target, run, c);
-  const model = modelShapes(c, vocabulary).expert;
+  const model = modelShapes({ ...c, vocabularySize: vocabulary }).expert;
   const allSteps = trainingSteps(c, target);
   const steps = trial ? Math.max(1, Math.round(trial.share * allSteps)) : allSteps;
   const start = await startWeights(c, model, tokenizer);

@@ -30,14 +30,14 @@ export const attention: Sublayer = {
     ...linearParameters(`${prefix}.${DENSE}`, hidden, hidden, "residual"),
   ],
 
-  buffers(config, { shape, mode, dtype, positions, sums }) {
+  buffers(config, { shape, mode, dtype, slots, positions, sums }) {
     const { hidden, heads } = config;
     const sizes = attentionShape(config, shape);
     const scratch = attentionScratch(sizes);
     const rows = shape.models * shape.batch * shape.length;
     const stream = { values: rows * padded(hidden) };
     const headed = { values: headedSize(sizes) };
-    const cached = { values: headedSize({ ...sizes, length: positions }), storage: dtype };
+    const cached = { values: headedSize({ ...sizes, batch: slots, length: positions }), storage: dtype };
     const perHead = { values: rows * heads };
     const angles = () => rotaryAngles(positions, sizes.headSize, ROTARY_BASE);
     return {

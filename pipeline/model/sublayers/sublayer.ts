@@ -30,7 +30,9 @@ export interface BufferOptions {
   mode: Mode;
   /** What activations are stored in. */
   dtype: Dtype;
-  /** Positions of keys and values to keep: the length, or in decoding as many as may ever be read. */
+  /** Sequences to keep keys and values of: the batch, or in decoding as many as may be read side by side. */
+  slots: number;
+  /** Positions of each: the length, or in decoding as many as may ever be read. */
   positions: number;
   /** Whether products of bf16 get scratch for their sums. */
   sums: boolean;

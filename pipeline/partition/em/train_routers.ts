@@ -13,7 +13,7 @@ import { emptyBatch, placeSequence } from "../../model/batch.ts";
 import { type ModelConfig, validateModelConfig } from "../../model/shape.ts";
 import { initialWeights, type Weights } from "../../model/parameters.ts";
 import { createScorer } from "../../model/scorer.ts";
-import { rowsPerPass } from "../../model/transformer.ts";
+import { rowsPerPass } from "../../model/passes.ts";
 import { constantRate } from "../../training/schedule.ts";
 import { createTrainer, type Trainer, type TrainerState } from "../../model/trainer.ts";
 import { assignBalanced } from "../assignment/assign.ts";
