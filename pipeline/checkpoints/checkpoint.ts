@@ -27,6 +27,7 @@ import {
   ROTARY_BASE,
   validateModelConfig,
 } from "../model/shape.ts";
+import { SUBLAYERS } from "../model/sublayers/layer.ts";
 import type { Weights } from "../model/parameters.ts";
 import { decodeSafetensors, encodeSafetensors, type SafetensorsDtype } from "./safetensors.ts";
 
@@ -105,7 +106,7 @@ export function huggingFaceConfig(
     num_hidden_layers: config.layers,
     rotary_emb_base: ROTARY_BASE,
     rotary_pct: 1,
-    smalltalk: notes,
+    smalltalk: { ...notes, sublayers: config.sublayers },
     tie_word_embeddings: true,
     torch_dtype: dtype,
     use_cache: true,
@@ -177,12 +178,19 @@ export async function loadCheckpointConfig(folder: string): Promise<Pick<Checkpo
   if ((fields.intermediate_size ?? inner) !== inner) {
     refuse(configPath, "intermediate_size", fields.intermediate_size, `${inner} (4 × hidden_size)`);
   }
-  const notes = await orDamaged(folder, () => checkNotes(fields.smalltalk ?? {}, config, configPath));
-  return { config, notes };
+  const { sublayers, ...notes } = await orDamaged(
+    folder,
+    () => checkNotes(fields.smalltalk ?? {}, config, configPath),
+  );
+  return { config: { ...config, ...sublayers && { sublayers } }, notes };
 }
 
 /** Checks what a checkpoint notes about itself. */
-function checkNotes(notes: unknown, { vocabulary }: ModelConfig, path: string): CheckpointNotes {
+function checkNotes(
+  notes: unknown,
+  { vocabulary }: ModelConfig,
+  path: string,
+): CheckpointNotes & Pick<ModelConfig, "sublayers"> {
   const whole = (least: number, most: number) =>
     v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(least), v.maxValue(most)));
   const schema = v.looseObject({
@@ -190,6 +198,7 @@ function checkNotes(notes: unknown, { vocabulary }: ModelConfig, path: string): 
     partition: v.optional(v.string()),
     prefix: whole(1, Number.MAX_SAFE_INTEGER),
     eos: whole(0, vocabulary - 1),
+    sublayers: v.optional(v.pipe(v.array(v.picklist([...SUBLAYERS.keys()])), v.nonEmpty())),
   });
   try {
     return conform(schema, notes);

@@ -124,6 +124,7 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
     }
     shiftTargets(input, 1, length, config.vocabulary, targets, weights, { sum: true });
     gpu.write(acts.tokens, input.tokens);
+    gpu.write(acts.lengths, input.lengths);
     gpu.write(acts.targets, targets);
     gpu.write(acts.weights, weights);
     gpu.write(slot, Uint32Array.of(place * steps, 0));

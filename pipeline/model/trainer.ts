@@ -18,16 +18,19 @@ import {
   planForward,
   planLoss,
   planTransposes,
+  reportsOf,
 } from "./transformer.ts";
 
 /** What one step reports, one value per model. */
 export interface StepResult {
   /** Number of the step, the first is 1. */
   step: number;
-  /** Mean NLL per predicted token of the whole batch before the step, nats. */
+  /** Mean NLL per predicted token of the whole batch before the step, nats, and what sublayers add to the loss. */
   loss: Float64Array;
   /** Global gradient norm before clipping. */
   norm: Float32Array;
+  /** What sublayers report, by name, where they do. */
+  reports: Record<string, Float64Array>;
 }
 
 /** Everything that training goes on from. */
@@ -109,6 +112,7 @@ interface Group {
   squares: GpuBuffer[];
   sums: GpuBuffer;
   norms: GpuBuffer;
+  reported: GpuBuffer;
   /** First micro-batch (writes gradients) and the others (add to them). */
   passes: [Dispatch[], Dispatch[]];
   /** Forward pass and loss alone, into `evaluated`. */
@@ -139,6 +143,8 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
   });
   const step = arena.buffer("step values", 16);
   const slot = arena.buffer("slot", 8);
+  const reports = reportsOf(config);
+  const reportSlot = arena.buffer("report slot", 4);
 
   const groups: Group[] = [];
   for (let first = 0; first < models; first += perBank) {
@@ -156,11 +162,14 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
     const own = { ...acts, shape: { ...acts.shape, models: size } };
     const sums = arena.buffer("sequence sums", STEPS_PER_READ * batch * size * 4);
     const norms = arena.buffer("gradient norms", STEPS_PER_READ * size * 4);
+    const reported = arena.buffer("reported", STEPS_PER_READ * micros * reports.length * size * 4);
+    const report = { values: own.reports, slot: reportSlot, sums: reported, models: size, length: 1 };
     const pass = (accumulate: boolean) => [
       ...planForward(gpu, bank, own),
       ...planLoss(gpu, bank, own, { buffers: gradients, accumulate }),
       ...planBackward(gpu, bank, own, { buffers: gradients, accumulate }),
       sequenceSum(gpu, { values: own.nll, slot, sums, models: size, batch: microBatch, length }),
+      ...reports.length > 0 ? [sequenceSum(gpu, { ...report, batch: reports.length })] : [],
     ];
     const evaluated = arena.buffer("evaluated sums", batch * size * 4);
     const transposes = planTransposes(gpu, bank);
@@ -173,9 +182,10 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
       squares,
       sums,
       norms,
+      reported,
       passes: [pass(false), micros > 1 ? pass(true) : []],
       evaluation: [
-        ...planForward(gpu, bank, own),
+        ...planForward(gpu, bank, own, "score"),
         ...planLoss(gpu, bank, own),
         sequenceSum(gpu, { values: own.nll, slot, sums: evaluated, models: size, batch: microBatch, length }),
       ],
@@ -209,8 +219,9 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
   const lossWeights = new Float32Array(models * batch * length);
   const order = new Uint32Array(perBank * microBatch * length);
 
-  /** Copies sequences `micro` of every model of the group out of `[models, batch, length]`. */
+  /** Copies sequences `micro` of every model of the group out of `[models, batch, …]`. */
   function slice<T extends Uint32Array | Float32Array>(values: T, { first, size }: Group, micro: number): T {
+    const length = values.length / (models * batch);
     if (micros === 1) {
       return values.subarray(first * batch * length, (first + size) * batch * length) as T;
     }
@@ -252,10 +263,12 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
       tokenOrder(part, config.vocabulary, order.subarray(model * rows, (model + 1) * rows));
     }
     gpu.write(acts.tokens, tokens);
+    gpu.write(acts.lengths, slice(hostBatch.lengths, group, micro));
     gpu.write(acts.order, order.subarray(0, group.size * rows));
     gpu.write(acts.targets, slice(targets, group, micro));
     gpu.write(acts.weights, slice(lossWeights, group, micro));
     gpu.write(slot, Uint32Array.of(index * batch + micro * microBatch, index));
+    gpu.write(reportSlot, Uint32Array.of((index * micros + micro) * reports.length));
   }
 
   const read = async (pick: (group: Group) => GpuBuffer[]) => {
@@ -315,16 +328,20 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
       const taken = pending;
       pending = [];
       const first = steps - taken.length + 1;
-      const buffers = await gpu.read(groups.flatMap(({ sums, norms, size }) => [
+      const perStep = micros * reports.length;
+      const buffers = await gpu.read(groups.flatMap(({ sums, norms, reported, size }) => [
         { buffer: sums, bytes: taken.length * batch * size * 4 },
         { buffer: norms, bytes: taken.length * size * 4 },
+        { buffer: reported, bytes: taken.length * perStep * size * 4 },
       ]));
       return taken.map(({ predicted }, i): StepResult => {
         const loss = new Float64Array(models);
         const norm = new Float32Array(models);
+        const sumsOf = Object.fromEntries(reports.map(({ name }) => [name, new Float64Array(models)]));
         groups.forEach((group, g) => {
-          const sums = new Float32Array(buffers[2 * g]);
-          const norms = new Float32Array(buffers[2 * g + 1]);
+          const [sums, norms, reported] = buffers.slice(3 * g, 3 * g + 3).map((part) =>
+            new Float32Array(part)
+          );
           for (let model = 0; model < group.size; model++) {
             let total = 0;
             for (let sequence = 0; sequence < batch; sequence++) {
@@ -332,9 +349,15 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
             }
             loss[group.first + model] = total / predicted[group.first + model];
             norm[group.first + model] = norms[i * group.size + model];
+            for (let place = 0; place < perStep; place++) {
+              const value = reported[(i * perStep + place) * group.size + model];
+              const { name, loss: counts } = reports[place % reports.length];
+              sumsOf[name][group.first + model] += value;
+              if (counts) loss[group.first + model] += value;
+            }
           }
         });
-        return { step: first + i, loss, norm };
+        return { step: first + i, loss, norm, reports: sumsOf };
       });
     },
     weights: () => read(({ bank }) => bank.weights),

@@ -155,7 +155,12 @@ export function createMixture(
   }
 
   async function checkExpert(model: ModelName): Promise<void> {
-    if (typeof model === "string") return;
+    if (typeof model === "string") {
+      if (/^\w[\w-]*$/.test(model)) return;
+      throw new InputError(
+        `Cannot use a model as its name must be that of a folder in the run: it is "${model}"`,
+      );
+    }
     experts ??= (await partitioner.get()).experts;
     if (Number.isSafeInteger(model) && model >= 0 && model < experts) return;
     throw new InputError(
