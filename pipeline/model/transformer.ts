@@ -4,7 +4,7 @@
  */
 
 import { attentionBackward, attentionForward, attentionScratch } from "../../kernels/attention.ts";
-import { crossEntropyBackward, crossEntropyForward } from "../../kernels/cross_entropy.ts";
+import { crossEntropyBackward, crossEntropyForward, type TokenDetails } from "../../kernels/cross_entropy.ts";
 import { embeddingBackward, embeddingForward } from "../../kernels/embedding.ts";
 import type { Arena, Dispatch, Gpu, GpuBuffer } from "../../kernels/gpu.ts";
 import { layerNormBackward, layerNormForward, layerNormScratch } from "../../kernels/layer_norm.ts";
@@ -122,6 +122,8 @@ export interface Activations {
   order: GpuBuffer;
   /** f32 `[models, batch, length]`, nats. */
   nll: GpuBuffer;
+  /** The likeliest tokens, where the loss is to say them (scoring). */
+  details?: TokenDetails;
   /** f32 `[models, chunk, vocabulary]`. */
   logits: GpuBuffer;
   /** One entry per layer; they share what a later layer may overwrite. */
@@ -419,6 +421,7 @@ export function planLoss(
       targets: acts.targets,
       weights: acts.weights,
       nll: acts.nll,
+      details: acts.details,
       models,
       rows,
       first,

@@ -1,5 +1,6 @@
 import { assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
+import { InputError } from "../../../kernels/errors.ts";
 import { shiftTargets } from "../../../pipeline/model/batch.ts";
 
 fc.configureGlobal({ seed: 1 });
@@ -68,10 +69,10 @@ Deno.test("shiftTargets() has weights that add up to one per model, and never lo
 });
 
 Deno.test("shiftTargets() refuses a token id that is not below the vocabulary, by its place", () => {
-  const error = assertThrows(() => shift([1, 2, 3, 4, 5, 10], [3, 3], 1, 3), RangeError);
+  const error = assertThrows(() => shift([1, 2, 3, 4, 5, 10], [3, 3], 1, 3), InputError);
   assertEquals(
     error.message,
     "Cannot run the model as every token id must be below the vocabulary: sequence 1, position 2 holds 10, the vocabulary is 10",
   );
-  assertThrows(() => shift([0xffffffff, 0], [2], 1, 2), RangeError, "position 0 holds 4294967295");
+  assertThrows(() => shift([0xffffffff, 0], [2], 1, 2), InputError, "position 0 holds 4294967295");
 });

@@ -1,4 +1,5 @@
 import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
 import type { Variants } from "../../../kernels/variants.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";
@@ -211,7 +212,7 @@ Deno.test("Scorer.score() refuses a token id that is not below the vocabulary", 
   const { tokens, lengths } = sequences(3);
   lengths.fill(STRIDE);
   tokens[2 * STRIDE + 5] = 13;
-  const error = await assertRejects(() => score({ tokens, lengths }), RangeError);
+  const error = await assertRejects(() => score({ tokens, lengths }), InputError);
   assertMatch(
     error.message,
     /every token id must be below the vocabulary: .* position 5 holds 13, the vocabulary is 13$/,

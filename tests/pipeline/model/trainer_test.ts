@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
 import type { Gpu } from "../../../kernels/gpu.ts";
 import type { HostBatch } from "../../../pipeline/model/batch.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
@@ -269,7 +270,7 @@ Deno.test("Trainer.step() refuses wrong batches and token ids, and leaves everyt
   const outside = { ...good, tokens: good.tokens.with(40, 13) };
   assertThrows(
     () => trainer.step(outside, RATE),
-    RangeError,
+    InputError,
     "sequence 4, position 4 holds 13, the vocabulary is 13",
   );
   for (
@@ -295,8 +296,8 @@ Deno.test("Trainer.step() refuses wrong batches and token ids, and leaves everyt
 Deno.test("createTrainer() refuses a batch that micro-batches do not divide", () => {
   assertThrows(
     () => trainerOf({ microBatch: 3 }),
-    RangeError,
-    "the batch must be a multiple of the micro-batch: batch is 4, micro-batch is 3",
+    InputError,
+    "the batch must be a multiple of microBatch: batch is 4, microBatch is 3",
   );
 });
 
