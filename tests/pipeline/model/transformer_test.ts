@@ -170,7 +170,7 @@ Deno.test("planForward() takes all tokens at once or one by one with a cache, to
         (_, i) => [...tokens.subarray(i * length + start, i * length + start + step)],
       );
       gpu.write(acts.tokens, Uint32Array.from(part.flat()));
-      gpu.write(acts.cache!.start, Uint32Array.of(start));
+      gpu.write(acts.cache!.places, Uint32Array.of(0, start, 1, start));
       gpu.submit(planForward(gpu, bank, acts));
       const bytes = models * batch * step * padded(hidden) * 4;
       const values = new Float32Array((await gpu.read([{ buffer: acts.normalized, bytes }]))[0]);
