@@ -3,7 +3,7 @@
  * models and a fixed batch. Buffers are made here and bound once; a step submits the list. What a layer does is its sublayers'.
  */
 
-import { crossEntropyBackward, crossEntropyForward } from "../../kernels/cross_entropy.ts";
+import { crossEntropyBackward, crossEntropyForward, type TokenDetails } from "../../kernels/cross_entropy.ts";
 import { embeddingBackward, embeddingForward } from "../../kernels/embedding.ts";
 import { InputError } from "../../kernels/errors.ts";
 import type { Arena, Dispatch, Gpu, GpuBuffer } from "../../kernels/gpu.ts";
@@ -120,6 +120,8 @@ export interface Activations {
   order: GpuBuffer;
   /** f32 `[models, batch, length]`, nats. */
   nll: GpuBuffer;
+  /** The likeliest tokens, where the loss is to say them (scoring). */
+  details?: TokenDetails;
   /** f32 `[models, chunk, vocabulary]`. */
   logits: GpuBuffer;
   /** `[models, R, H]` in the dtype, R is batch · length: the residual stream before each sublayer, and after the last. */
@@ -366,6 +368,7 @@ export function planLoss(
       targets: acts.targets,
       weights: acts.weights,
       nll: acts.nll,
+      details: acts.details,
       models,
       rows,
       first,

@@ -5,7 +5,9 @@ import type { Dtype } from "../../../kernels/storage.ts";
 import { VARIANTS } from "../../../kernels/variants.ts";
 import { createDecoder, type Decoder } from "../../../pipeline/model/decoder.ts";
 import { uniform } from "../../../pipeline/random.ts";
+import { createEngine } from "../../../pipeline/serving/engine.ts";
 import { continueTokens, windowStart } from "../../../pipeline/serving/generate.ts";
+import { createQueue } from "../../../pipeline/serving/queue.ts";
 import { assertClose, assertSameBits, DTYPES, formsOf, gpu, randomIntegers } from "../../kernels/support.ts";
 import { logitsReference } from "./reference.ts";
 import { anyWeights } from "./support.ts";
@@ -38,6 +40,9 @@ function assertNear(actual: Float32Array, precise: ArrayLike<number>, what: stri
   assert(error > 0 && error < BF16_LOGITS * size, `relative error ${error / size} of ${what}`);
 }
 
+/** Reads with the first slot of a decoder. */
+const readerOf = (decoder: Decoder) => createEngine(decoder, createQueue()).join();
+
 /** Continues a prompt of `length` tokens with a decoder of its own. */
 async function continued(
   length: number,
@@ -46,7 +51,7 @@ async function continued(
 ): Promise<{ values: number[]; end: string }> {
   const decoder = createDecoder(gpu, { config, weights, capacity });
   try {
-    return await collect(continueTokens(decoder, prompt(length), settings));
+    return await collect(continueTokens(await readerOf(decoder), prompt(length), settings));
   } finally {
     decoder.close();
   }
@@ -197,12 +202,13 @@ Deno.test("windowStart() keeps the end of a text and at least half a window, and
 Deno.test("continueTokens() ends at EOS, which is no part of the text, and never takes ids beyond the vocabulary", async () => {
   const decoder = createDecoder(gpu, { config, weights, capacity: 60 });
   const settings = { temperature: 0, maxNewTokens: 40, eos: NEVER };
-  const { values } = await collect(continueTokens(decoder, prompt(5), settings));
+  const reader = await readerOf(decoder);
+  const { values } = await collect(continueTokens(reader, prompt(5), settings));
   const eos = values[12];
-  const ended = await collect(continueTokens(decoder, prompt(5), { ...settings, eos }));
+  const ended = await collect(continueTokens(reader, prompt(5), { ...settings, eos }));
   assertEquals(ended, { values: values.slice(0, values.indexOf(eos)), end: "eos" });
   const some = { ...settings, temperature: 5, vocabulary: 8 };
-  const low = await collect(continueTokens(decoder, prompt(5), some));
+  const low = await collect(continueTokens(reader, prompt(5), some));
   assert(low.values.every((id) => id < 8) && new Set(low.values).size > 4);
   decoder.close();
 });
