@@ -31,7 +31,7 @@ export interface StepResult {
   loss: Float64Array;
   /** Global gradient norm before clipping. */
   norm: Float32Array;
-  /** What sublayers report, by name, where they do. */
+  /** What sublayers report, by name: sums over layers. */
   reports: Record<string, Float64Array>;
 }
 
@@ -111,7 +111,7 @@ interface Shared {
   acts: Activations;
   step: GpuBuffer; // what AdamW's step depends on
   slot: GpuBuffer; // where its results go
-  reportSlot: GpuBuffer; // where its sublayers' reports go
+  reportSlot: GpuBuffer; // where what sublayers report goes
 }
 
 /** Puts the models of one bank on the device and plans what their steps run. */
@@ -139,6 +139,16 @@ function planGroup(
   const sums = arena.buffer("sequence sums", STEPS_PER_READ * batch * size * 4);
   const norms = arena.buffer("gradient norms", STEPS_PER_READ * size * 4);
   const evaluated = arena.buffer("evaluated sums", batch * size * 4);
+  const reports = reportsOf(config).length;
+  const reported = arena.buffer("reported", STEPS_PER_READ * (batch / acts.shape.batch) * reports * size * 4);
+  const report = {
+    slot: reportSlot,
+    values: own.reports,
+    sums: reported,
+    models: size,
+    batch: reports,
+    length: 1,
+  };
   const transposes = planTransposes(gpu, bank);
   gpu.submit(transposes);
   /** Forward pass and loss; with gradients, which the first micro-batch writes and others `accumulate`, also the way back. */
@@ -147,21 +157,9 @@ function planGroup(
     ...planLoss(gpu, bank, own, gradients),
     ...gradients ? planBackward(gpu, bank, own, gradients) : [],
     sequenceSum(gpu, { ...own.shape, values: own.nll, slot, sums }),
+    ...gradients && reports > 0 ? [sequenceSum(gpu, report)] : [],
   ];
-  const reports = reportsOf(config).length;
-  const reported = arena.buffer("reported", STEPS_PER_READ * batch / acts.shape.batch * reports * size * 4);
-  const report = {
-    values: own.reports,
-    slot: reportSlot,
-    sums: reported,
-    models: size,
-    batch: reports,
-    length: 1,
-  };
-  const learn = (accumulate: boolean) => [
-    ...pass(sums, { buffers: tensors.gradients, accumulate }),
-    ...reports > 0 ? [sequenceSum(gpu, report)] : [],
-  ];
+  const learn = (accumulate: boolean) => pass(sums, { buffers: tensors.gradients, accumulate });
   return {
     size,
     layout: bank.layout,
@@ -222,6 +220,7 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
     slot: arena.buffer("slot", 8),
     reportSlot: arena.buffer("report slot", 4),
   };
+  const reports = reportsOf(config);
   const groups = Array.from({ length: Math.ceil(models / perBank) }, (_, i) => {
     const first = i * perBank;
     const own = (all: readonly Weights[]) => all.slice(first, first + perBank);
@@ -229,7 +228,6 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
     return { first, ...planGroup(gpu, options, shared, state) };
   });
   type Group = typeof groups[number];
-  const reports = reportsOf(config);
 
   let steps = from.step;
   let pending: Uint32Array[] = []; // tokens predicted per model, of every step since the last drain
@@ -240,13 +238,14 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
 
   /** Copies sequences `micro` of every model of the group out of `[models, batch, …]`. */
   function slice<T extends Uint32Array | Float32Array>(values: T, { first, size }: Group, micro: number): T {
-    const width = values.length / (models * batch);
-    const all = values.subarray(first * batch * width, (first + size) * batch * width) as T;
+    const ofModel = values.length / models;
+    const all = values.subarray(first * ofModel, (first + size) * ofModel) as T;
     if (micros === 1) return all;
-    const part = all.slice(0, size * microBatch * width) as T;
+    const ofMicro = ofModel / micros;
+    const part = all.slice(0, size * ofMicro) as T;
     for (let model = 0; model < size; model++) {
-      const start = (model * batch + micro * microBatch) * width;
-      part.set(all.subarray(start, start + microBatch * width), model * microBatch * width);
+      const start = model * ofModel + micro * ofMicro;
+      part.set(all.subarray(start, start + ofMicro), model * ofMicro);
     }
     return part;
   }
@@ -347,21 +346,19 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
         { buffer: reported, bytes: taken.length * perStep * size * 4 },
       ]));
       groups.forEach(({ first, size }, g) => {
-        const [sums, norms] = [3 * g, 3 * g + 1].map((i) => new Float32Array(buffers[i]));
+        const [sums, norms, reported] = buffers.slice(3 * g, 3 * g + 3).map((part) => new Float32Array(part));
+        reported.forEach((value, i) => {
+          const { name } = reports[Math.floor(i / size) % reports.length];
+          results[Math.floor(i / size / perStep)].reports[name][first + i % size] += value;
+        });
         sums.forEach((sum, i) => results[Math.floor(i / size / batch)].loss[first + i % size] += sum);
         norms.forEach((norm, i) => results[Math.floor(i / size)].norm[first + i % size] = norm);
       });
-      for (const [i, { loss }] of results.entries()) {
+      const added = new Set(reports.flatMap(({ name, loss }) => loss ? [name] : []));
+      for (const [i, { loss, reports }] of results.entries()) {
         loss.forEach((sum, model) => loss[model] = sum / taken[i][model]);
+        for (const name of added) reports[name].forEach((value, model) => loss[model] += value);
       }
-      groups.forEach(({ first, size }, g) => {
-        new Float32Array(buffers[3 * g + 2]).forEach((value, i) => {
-          const result = results[Math.floor(i / size / perStep)];
-          const { name, loss } = reports[Math.floor(i / size) % reports.length];
-          result.reports[name][first + i % size] += value;
-          if (loss) result.loss[first + i % size] += value;
-        });
-      });
       return results;
     },
     weights: () => read("weights"),
