@@ -7,7 +7,6 @@ import { defineTask, runTask } from "./command.ts";
 import { IN_A_RUN } from "./options.ts";
 import { runStageTask } from "./stage.ts";
 
-/** The task. */
 export const TASK = defineTask({
   name: "split",
   about: "Splits the assigned sequences of a run into one folder of Arrow shards per expert.",

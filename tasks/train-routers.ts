@@ -7,7 +7,6 @@ import { defineTask, runTask } from "./command.ts";
 import { DEVICE, IN_A_RUN } from "./options.ts";
 import { runStageTask } from "./stage.ts";
 
-/** The task. */
 export const TASK = defineTask({
   name: "train-routers",
   about: "Trains E routers by expectation maximisation on the prefixes of a run's training tokens.",
