@@ -10,7 +10,6 @@ import { IN_A_RUN, OUTPUT } from "./options.ts";
 import { arrowInput, arrowOutput, peekExperts, pipeValues } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
-/** The task. */
 export const TASK = defineTask({
   name: "assign",
   about:

@@ -8,7 +8,6 @@ import { defineTask, runTask } from "./command.ts";
 import { RECOMPUTE, SOURCES } from "./options.ts";
 import { communicationText, costText, tableText } from "./cost_text.ts";
 
-/** The task. */
 export const TASK = defineTask({
   name: "cost",
   startsAnew: true,

@@ -8,7 +8,6 @@ import { defineTask, runTask } from "./command.ts";
 import { DEVICE, FORCE, RUN } from "./options.ts";
 import { evaluationText } from "./evaluation_text.ts";
 
-/** The task. */
 export const TASK = defineTask({
   name: "evaluate",
   about:

@@ -9,7 +9,6 @@ import { DEVICE, RUN } from "./options.ts";
 import { writeOut } from "./pipe.ts";
 import { GENERATION, lines, readPrompt, routeLine } from "./prompt.ts";
 
-/** The task. */
 export const TASK = defineTask({
   name: "generate",
   startsAnew: true,

@@ -8,7 +8,6 @@ import { defineTask, runTask } from "./command.ts";
 import { DEVICE, IN_A_RUN } from "./options.ts";
 import { planText, summaryText } from "./text.ts";
 
-/** The task. */
 export const TASK = defineTask({
   name: "partition",
   about:

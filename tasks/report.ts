@@ -20,7 +20,6 @@ function reportText({ output, plots, missing }: Report): string {
   ].join("\n");
 }
 
-/** The task. */
 export const TASK = defineTask({
   name: "report",
   startsAnew: true,

@@ -8,7 +8,6 @@ import { defineTask, runTask } from "./command.ts";
 import { CHECKPOINTS, DEVICE, IN_A_RUN, RECOMPUTE } from "./options.ts";
 import { table } from "./text.ts";
 
-/** The task. */
 export const TASK = defineTask({
   name: "reproduce",
   about:

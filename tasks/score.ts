@@ -10,7 +10,6 @@ import { DEVICE, IN_A_RUN, OUTPUT } from "./options.ts";
 import { arrowInput, arrowOutput, pipeValues } from "./pipe.ts";
 import { parsePart, runStageTask } from "./stage.ts";
 
-/** The task. */
 export const TASK = defineTask({
   name: "score",
   about: "Scores the prefix of every sequence for every expert. Without FILE it works in a run folder.",

@@ -22,13 +22,10 @@ async function checkFile(shard: string): Promise<void> {
   if (!(await Deno.stat(shard).catch(() => null))?.isDirectory) return;
   const names = (await Array.fromAsync(Deno.readDir(shard), ({ name }) => name)).sort();
   const name = names.find((name) => name.endsWith(".arrow")) ?? "partition/expert-00/train-00000.arrow";
-  throw new InputError(`Cannot show "${shard}" as it must be a shard: it is a folder`, {
-    where: shard,
-    remedy: `name a file in it, such as ${shard}/${name}`,
-  });
+  const remedy = `name a file in it, such as ${shard}/${name}`;
+  throw new InputError(`Cannot show "${shard}" as it must be a shard: it is a folder`, { remedy });
 }
 
-/** The task. */
 export const TASK = defineTask({
   name: "show",
   startsAnew: true,
@@ -42,13 +39,14 @@ export const TASK = defineTask({
       const file = sources.flags?.tokenizer || (path === "-" ? "" : await tokenizerAbove(path));
       await checkFile(path);
       const tokenizer = file ? await loadTokenizer(file) : undefined;
-      const input = path === "-" ? Deno.stdin.readable : path;
       let isFirst = true;
-      for await (const row of showRows(input, tokenizer)) {
+      for await (const row of showRows(path === "-" ? Deno.stdin.readable : path, tokenizer)) {
         if (left-- <= 0) return;
         if (!file && isFirst) {
-          const message = `no text, as "${path}" has no tokenizer.json above it: set --tokenizer`;
-          onEvent({ type: "warning", message });
+          onEvent({
+            type: "warning",
+            message: `no text, as "${path}" has no tokenizer.json above it: set --tokenizer`,
+          });
         }
         isFirst = false;
         console.log(options.json ? JSON.stringify(row) : rowText(row));

@@ -9,7 +9,6 @@ import { RUN } from "./options.ts";
 import { statusText } from "./status_text.ts";
 import { words } from "./wording.ts";
 
-/** The task. */
 export const TASK = defineTask({
   name: "status",
   startsAnew: true,

@@ -17,7 +17,6 @@ import { IN_A_RUN, OUTPUT } from "./options.ts";
 import { arrowOutput, pipeValues } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
-/** The task. */
 export const TASK = defineTask({
   name: "tokenize",
   about:

@@ -16,7 +16,6 @@ import { defineTask, runTask } from "./command.ts";
 import { IN_A_RUN, OUTPUT } from "./options.ts";
 import { runStageTask } from "./stage.ts";
 
-/** The task. */
 export const TASK = defineTask({
   name: "tokenizer",
   about:

@@ -8,7 +8,6 @@ import { defineTask, runTask } from "./command.ts";
 import { IN_A_RUN, TRAINING } from "./options.ts";
 import { trainedText } from "./text.ts";
 
-/** The task. */
 export const TASK = defineTask({
   name: "train-dense",
   about:

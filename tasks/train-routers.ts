@@ -6,7 +6,6 @@
 import { runTask } from "./command.ts";
 import { stageTask } from "./stage.ts";
 
-/** The task. */
 export const TASK = stageTask("train-routers");
 
 if (import.meta.main) await runTask(TASK);

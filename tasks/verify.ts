@@ -8,7 +8,6 @@ import { defineTask, runTask } from "./command.ts";
 import { RUN } from "./options.ts";
 import { verifyText } from "./text.ts";
 
-/** The task. */
 export const TASK = defineTask({
   name: "verify",
   startsAnew: true,

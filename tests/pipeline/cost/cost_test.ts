@@ -1,12 +1,8 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
-<<<<<<< HEAD
+import { InputError } from "../../../kernels/errors.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
-=======
-import { InputError } from "../../../kernels/errors.ts";
-import { type Configuration, resolveConfiguration } from "../../../pipeline/settings/configuration.ts";
->>>>>>> sublayers
 import { costOf, forwardFlops, mixtureFlops, readCost, trainingFlops } from "../../../pipeline/cost/cost.ts";
 import { parameterCount } from "../../../pipeline/model/shape.ts";
 
