@@ -10,7 +10,7 @@ import keyWorkgroupCode from "./attention_backward_key_workgroup.wgsl" with { ty
 import { attentionBackwardSubgroup, attentionForwardSubgroup } from "./attention_subgroup.ts";
 import type { Dispatch, Gpu, GpuBuffer } from "./gpu.ts";
 import { padded } from "./matmul.ts";
-import { type AttentionShape, headedSize, type KeyValueCache } from "./rotary.ts";
+import { type AttentionShape, cacheParams, headedSize, type KeyValueCache } from "./rotary.ts";
 
 const WORKGROUP = 16;
 /** Keys per block of the subgroup forms: as many as their panels leave in the first-level cache. */
@@ -34,14 +34,21 @@ function plan(
   label: string,
   code: string,
   buffers: GpuBuffer[],
-  capacity = shape.length,
+  cache?: KeyValueCache,
 ): Dispatch {
   const { models, batch, length, heads, headSize } = shape;
   return gpu.dispatch({
     label,
     code: withHeadSize(code, headSize),
     constants: { WG: WORKGROUP },
-    params: [batch * heads * length, length, heads, headSize, padded(heads * headSize), capacity],
+    params: [
+      batch * heads * length,
+      length,
+      heads,
+      headSize,
+      padded(heads * headSize),
+      ...cacheParams(shape, cache),
+    ],
     buffers,
     workgroups: Math.ceil((batch * heads * length) / WORKGROUP),
     models,
@@ -100,7 +107,7 @@ export interface AttentionForward {
   shape: AttentionShape;
   /** f32 or bf16, as k, v and out, `[models, batch, heads, length, headSize]`, heads padded to vec4s, rotated and scaled. */
   q: GpuBuffer;
-  /** The same layout (of `capacity` positions with a cache), rotated. */
+  /** The same layout (of `slots` and `capacity` with a cache), rotated. */
   k: GpuBuffer;
   /** The layout of `k`. */
   v: GpuBuffer;
@@ -108,7 +115,7 @@ export interface AttentionForward {
   out: GpuBuffer;
   /** f32 `[models, batch, heads, length]`: log of the softmax's denominator. */
   lse: GpuBuffer;
-  /** Where the queries start among the keys; without it at position 0. */
+  /** Where each sequence's keys lie and its queries start; without it at position 0. With it the query form runs. */
   cache?: KeyValueCache;
   /** Scratch of {@link attentionScratch} f32 values; without it the form that needs none runs. */
   scratch?: { running: GpuBuffer; sums: GpuBuffer };
@@ -134,10 +141,10 @@ export function attentionForward(gpu: Gpu, t: AttentionForward): Dispatch {
     t.q,
     t.k,
     t.v,
-    t.cache?.start ?? gpu.empty,
+    t.cache?.places ?? gpu.empty,
     t.out,
     t.lse,
-  ], t.cache?.capacity);
+  ], t.cache);
 }
 
 /** Arguments of {@link attentionBackward}: those of the forward pass, their gradients and scratch. */

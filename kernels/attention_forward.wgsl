@@ -1,12 +1,15 @@
 // attention_forward: causal attention with an online softmax, never holding a [length, length] matrix.
 //
 //   q      [models, batch, heads, length, HEAD4]   vec4  read   scaled and rotated
-//   k v    [models, batch, heads, capacity, HEAD4] vec4  read   k rotated
-//   start  [1]                                     u32   read   position of the first query
+//   k v    [models, slots, heads, capacity, HEAD4] vec4  read   k rotated
+//   places [batch]                                 vec2u read   with a cache: a sequence's slot and start
 //   out    [models, batch, length, stride / 2]     vec2  write  head by head; padding columns become zero
 //   lse    [models, batch, heads, length]          f32   write  log of the softmax's denominator
 //
 // out[i] = sum_{j <= start + i} softmax_j(q[i] · k[j]) v[j]
+//
+// Without a cache a sequence's slot is its own number and it starts at 0. A sequence whose slot lies beyond the cache is
+// idle: nothing is written.
 //
 // One invocation per query; it walks its keys in ascending order, four at a time, and stops at its own position.
 // HEAD4 is replaced by the host: registers need a constant length. Reference: attentionForwardReference in attention.ts.
@@ -14,13 +17,13 @@
 override WG: u32 = 16u;
 const HEAD4: u32 = 4u;
 
-struct Params { queries: u32, length: u32, heads: u32, head_size: u32, stride: u32, capacity: u32 }
+struct Params { queries: u32, length: u32, heads: u32, head_size: u32, stride: u32, capacity: u32, slots: u32, cached: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<vec4f>;
 @group(0) @binding(2) var<storage, read> k: array<vec4f>;
 @group(0) @binding(3) var<storage, read> v: array<vec4f>;
-@group(0) @binding(4) var<storage, read> start: array<u32>;
+@group(0) @binding(4) var<storage, read> places: array<vec2u>;
 @group(0) @binding(5) var<storage, read_write> out: array<vec2f>;
 @group(0) @binding(6) var<storage, read_write> lse: array<f32>;
 
@@ -36,10 +39,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
         @builtin(local_invocation_index) lane: u32) {
   let local = (group.y * grid.x + group.x) * WG + lane;
   if (local >= params.queries) { return; }
-  let query = group.z * params.queries + local; // queries = batch * heads * length
-  let place = query % params.length;
-  let position = start[0] + place;
-  let first = (query / params.length) * params.capacity * HEAD4; // key 0 of this head
+  let rows = params.queries / params.heads; // queries = batch * heads * length
+  let head = local / rows; // neighbours share a head, so that those of one sequence load the same keys
+  let row = local % rows;
+  var place = vec2u(row / params.length, 0u); // slot and start
+  let sequence = group.z * (rows / params.length) + place.x;
+  let query = (sequence * params.heads + head) * params.length + row % params.length;
+  if (params.cached == 1u) { place = places[place.x]; }
+  if (place.x >= params.slots) { return; }
+  let position = place.y + row % params.length;
+  let first = ((group.z * params.slots + place.x) * params.heads + head) * params.capacity * HEAD4; // its key 0
 
   var mine: array<vec4f, HEAD4>;
   var sum: array<vec4f, HEAD4>;
@@ -68,16 +77,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   }
   lse[query] = peak + log(total);
 
-  let head = (query / params.length) % params.heads;
-  let sequence = query / (params.length * params.heads);
-  let row = (sequence * params.length + place) * params.stride;
+  let out_row = (group.z * rows + row) * params.stride;
   for (var i = 0u; i < HEAD4; i++) {
     let value = sum[i] / total;
-    let place2 = (row + head * params.head_size) / 2u + i * 2u; // heads are even
+    let place2 = (out_row + head * params.head_size) / 2u + i * 2u; // heads are even
     store_out(place2, value.xy);
     if (i * 4u + 2u < params.head_size) { store_out(place2 + 1u, value.zw); }
   }
   if (head == params.heads - 1u) {
-    for (var c = params.heads * params.head_size; c < params.stride; c += 2u) { store_out((row + c) / 2u, vec2f()); }
+    for (var c = params.heads * params.head_size; c < params.stride; c += 2u) { store_out((out_row + c) / 2u, vec2f()); }
   }
 }

@@ -40,22 +40,33 @@ export function rotaryAngles(length: number, headSize: number, base = 10_000): F
   return angles;
 }
 
-/** Where keys and values lie when they outlive one call: a cache of earlier positions. */
+/** Where keys and values lie when they outlive one call: a cache with a slot for each sequence. */
 export interface KeyValueCache {
-  /** u32 `[1]`: position of the first row, written by the host before each call. */
-  start: GpuBuffer;
-  /** Positions that k and v have room for. */
+  /**
+   * u32 `[batch, 2]`, written by the host before each call: the slot of each sequence of the batch, and the position of its
+   * first row. All models share them. A sequence whose slot is `slots` is idle: nothing is written for it.
+   */
+  places: GpuBuffer;
+  /** Sequences that k and v have room for. */
+  slots: number;
+  /** Positions of each. */
   capacity: number;
+}
+
+/** Returns the last params of kernels that take a cache: positions per slot, slots, and whether there is a cache. */
+export function cacheParams({ batch, length }: AttentionShape, cache?: KeyValueCache): number[] {
+  return cache ? [cache.capacity, cache.slots, 1] : [length, batch, 0];
 }
 
 function rotary(
   gpu: Gpu,
-  { models, batch, length, heads, headSize }: AttentionShape,
+  shape: AttentionShape,
   label: string,
   code: string,
   buffers: GpuBuffer[],
-  capacity = length,
+  cache?: KeyValueCache,
 ): Dispatch {
+  const { models, batch, length, heads, headSize } = shape;
   const rows = batch * length;
   return gpu.dispatch({
     label,
@@ -69,7 +80,7 @@ function rotary(
       padded(headSize),
       length,
       floatBits(1 / Math.sqrt(headSize)),
-      capacity,
+      ...cacheParams(shape, cache),
     ],
     buffers,
     workgroups: Math.ceil((rows * heads) / WORKGROUP),
@@ -87,11 +98,11 @@ export interface RotaryForward {
   angles: GpuBuffer;
   /** f32 or bf16, as k and v, {@link headedSize}, rotated and divided by √headSize. */
   q: GpuBuffer;
-  /** {@link headedSize} (of `capacity` positions with a cache), rotated. */
+  /** {@link headedSize} (of `slots` and `capacity` with a cache), rotated. */
   k: GpuBuffer;
   /** The layout of `k`. */
   v: GpuBuffer;
-  /** Where k and v start; without it at position 0. */
+  /** Where each sequence's k and v go; without it they start at position 0. */
   cache?: KeyValueCache;
 }
 
@@ -100,11 +111,11 @@ export function rotaryForward(gpu: Gpu, t: RotaryForward): Dispatch {
   return rotary(gpu, t.shape, "rotary_forward", forwardCode, [
     t.qkv,
     t.angles,
-    t.cache?.start ?? gpu.empty,
+    t.cache?.places ?? gpu.empty,
     t.q,
     t.k,
     t.v,
-  ], t.cache?.capacity);
+  ], t.cache);
 }
 
 /** Arguments of {@link rotaryBackward}. */

@@ -2,12 +2,14 @@
 //
 //   qkv     [models, rows, stride / 2]                       vec2f  read   head by head: q, k, v of head_size each
 //   angles  [capacity, head_size / 2]                        vec2f  read   cos, sin
-//   start   [1]                                              u32    read   position of the first row
+//   places  [batch]                                          vec2u  read   with a cache: a sequence's slot and start
 //   q       [models, batch, heads, length, head_stride / 2]  vec2   write  padding columns become zero
-//   k v     [models, batch, heads, capacity, head_stride / 2] vec2  write  at start..start + length: a cache
+//   k v     [models, slots, heads, capacity, head_stride / 2] vec2  write  at start..start + length of the slot
 //
 // (a, b) -> (a cos - b sin, b cos + a sin), a and b the halves of a head; q is then divided by sqrt(head_size),
-// the scale of attention's scores. Row r is sequence r / length at position start + r % length.
+// the scale of attention's scores. Row r is sequence r / length at position start + r % length. Without a cache a
+// sequence's slot is its own number and it starts at 0. A sequence whose slot lies beyond the cache is idle: nothing is
+// written.
 //
 // One invocation per row and head, two columns at a time: heads are even, their halves may be odd.
 // Reference: rotateReference in rotary.ts.
@@ -17,13 +19,13 @@ override PAIRS: u32 = 1u; // 1: half a head is a whole number of pairs; 0: it is
 
 struct Params {
   rows: u32, stride: u32, heads: u32, head_size: u32, head_stride: u32, length: u32, scale: f32,
-  capacity: u32,
+  capacity: u32, slots: u32, cached: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> qkv: array<vec2f>;
 @group(0) @binding(2) var<storage, read> angles: array<vec2f>;
-@group(0) @binding(3) var<storage, read> start: array<u32>;
+@group(0) @binding(3) var<storage, read> places: array<vec2u>;
 @group(0) @binding(4) var<storage, read_write> q: array<vec2f>;
 @group(0) @binding(5) var<storage, read_write> k: array<vec2f>;
 @group(0) @binding(6) var<storage, read_write> v: array<vec2f>;
@@ -52,13 +54,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let d = params.head_size;
   let half = d / 2u;
   let local = row % params.length;
-  let angle = (start[0] + local) * half;
+  var place = vec2u(row / params.length, 0u); // slot and start; rows is a multiple of length
+  if (params.cached == 1u) { place = places[place.x]; }
+  if (place.x >= params.slots) { return; }
+  let position = place.y + local;
+  let angle = position * half;
   let model_row = group.z * params.rows + row;
   let source = model_row * params.stride + head * 3u * d;
-  let sequence = model_row / params.length; // rows is a multiple of length
-  let head_index = sequence * params.heads + head;
-  let q_row = (head_index * params.length + local) * params.head_stride;
-  let kv_row = (head_index * params.capacity + start[0] + local) * params.head_stride;
+  let q_row = ((model_row / params.length * params.heads + head) * params.length + local) * params.head_stride;
+  let slot_head = (group.z * params.slots + place.x) * params.heads + head;
+  let kv_row = (slot_head * params.capacity + position) * params.head_stride;
   if (PAIRS == 1u) {
     for (var i = 0u; i < half; i += 2u) {
       let turn = angles[angle + i];

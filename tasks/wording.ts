@@ -4,7 +4,15 @@
  * @module
  */
 
-import { FIELDS, OPTIONS, type SettingReference, type TaskReference, type Text, wordText } from "../mod.ts";
+import {
+  field,
+  FIELDS,
+  type Fields,
+  type SettingReference,
+  type TaskReference,
+  type Text,
+  wordText,
+} from "../mod.ts";
 
 /** Words a text for the command line. */
 export function worded(text: Text): string {
@@ -14,17 +22,19 @@ export function worded(text: Text): string {
 /** Words a setting as its flag, `--expert all`, and a task as its command, `deno task train-expert --run runs/a`. */
 export function words(reference: SettingReference | TaskReference): string {
   if ("setting" in reference) return flagText(reference.setting, reference.value);
-  const flags = Object.entries(reference.with).map(([name, value]) => flagText(name, value));
-  return ["deno task", reference.task, ...flags].filter((word) => word !== "").join(" ");
+  const given = Object.entries(reference.with).filter(([, value]) => value !== undefined && value !== false);
+  const flags = given.map(([name, value]) => flagText(name, value === true ? undefined : value));
+  return ["deno task", reference.task, ...flags].join(" ");
 }
 
-/** Writes a flag with its value as a shell takes it; none for `false`, and none to have for `true` and `undefined`. */
+/** Writes a flag, and its value as a shell takes it. */
 function flagText(name: string, value: string | number | boolean | undefined): string {
-  const flag = `--${({ ...FIELDS, ...OPTIONS })[name]?.flag ?? name}`;
-  return value === undefined || value === true ? flag : value === false ? "" : `${flag} ${quoted(String(value))}`;
+  const known: Fields = FIELDS;
+  const flag = `--${known[name]?.flag ?? field.kebabCase(name)}`;
+  return value === undefined ? flag : `${flag} ${quoted(String(value))}`;
 }
 
-/** Quotes a value that a shell would not take as it is. */
+/** Quotes what a shell would not take as it is. */
 function quoted(value: string): string {
   return /^[\w./-]+$/.test(value) ? value : `'${value.replaceAll("'", "'\\''")}'`;
 }

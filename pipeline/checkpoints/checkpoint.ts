@@ -26,6 +26,7 @@ import {
   ROTARY_BASE,
   validateModelConfig,
 } from "../model/shape.ts";
+import { SUBLAYERS } from "../model/sublayers/layer.ts";
 import type { Weights } from "../model/parameters.ts";
 import { decodeSafetensors, encodeSafetensors, type SafetensorsDtype } from "./safetensors.ts";
 
@@ -104,7 +105,7 @@ export function huggingFaceConfig(
     num_hidden_layers: config.layers,
     rotary_emb_base: ROTARY_BASE,
     rotary_pct: 1,
-    smalltalk: notes,
+    smalltalk: { ...notes, sublayers: config.sublayers },
     tie_word_embeddings: true,
     torch_dtype: dtype,
     use_cache: true,
@@ -176,11 +177,16 @@ export async function loadCheckpointConfig(folder: string): Promise<Pick<Checkpo
   if ((fields.intermediate_size ?? inner) !== inner) {
     refuse(configPath, "intermediate_size", fields.intermediate_size, `${inner} (4 × hidden_size)`);
   }
-  return { config, notes: checkNotes(fields.smalltalk ?? {}, config, configPath) };
+  const { sublayers, ...notes } = checkNotes(fields.smalltalk ?? {}, config, configPath);
+  return { config: { ...config, ...sublayers && { sublayers } }, notes };
 }
 
 /** Checks what a checkpoint notes about itself. */
-function checkNotes(notes: unknown, { vocabulary }: ModelConfig, path: string): CheckpointNotes {
+function checkNotes(
+  notes: unknown,
+  { vocabulary }: ModelConfig,
+  path: string,
+): CheckpointNotes & Pick<ModelConfig, "sublayers"> {
   const whole = (least: number, most: number) =>
     v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(least), v.maxValue(most)));
   const schema = v.looseObject({
@@ -188,6 +194,7 @@ function checkNotes(notes: unknown, { vocabulary }: ModelConfig, path: string): 
     partition: v.optional(v.string()),
     prefix: whole(1, Number.MAX_SAFE_INTEGER),
     eos: whole(0, vocabulary - 1),
+    sublayers: v.optional(v.pipe(v.array(v.picklist([...SUBLAYERS.keys()])), v.nonEmpty())),
   });
   try {
     return conform(schema, notes);
@@ -369,16 +376,6 @@ export function routerFolder(index: number): string {
 /** Returns the identity of a router set from the SHA-256 of every router's weights. */
 export function routersHash(hashes: readonly string[]): string {
   return sha256(hashes.join("\n"));
-}
-
-/** Returns the SHA-256 of the weights of the first `count` routers in a folder, of those that are there. */
-export async function hashRouters(folder: string, count: number): Promise<string[]> {
-  const hashes: string[] = [];
-  for (let router = 0; router < count; router++) {
-    const path = `${folder}/${routerFolder(router)}/model.safetensors`;
-    if (await exists(path)) hashes.push((await hashFile(path)).sha256);
-  }
-  return hashes;
 }
 
 async function readInput(folder: string, name: string): Promise<Uint8Array> {

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { InputError, say, setting } from "../../kernels/errors.ts";
 import { checkSeed, randomKeys } from "../random.ts";
 
 /** What {@linkcode resample} draws from. */
@@ -40,8 +41,10 @@ export async function resample(
 ): Promise<Float64Array> {
   checkSeed(seed);
   if (!Number.isSafeInteger(resamples) || resamples < 1) {
-    throw new RangeError(
-      `Cannot draw documents again as resamples must be an integer >= 1: resamples is ${resamples}`,
+    throw new InputError(
+      say`Cannot draw documents again as ${
+        setting("resamples")
+      } must be an integer >= 1: resamples is ${resamples}`,
     );
   }
   const documents = tokens.length;

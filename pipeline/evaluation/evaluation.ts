@@ -4,10 +4,14 @@
  * @module
  */
 
+import { InputError } from "../../kernels/errors.ts";
 import type { ModelConfig } from "../model/shape.ts";
 
 /** A dense model: trained on all tokens, with the expert's batch times E or with E times the steps. */
-export type Baseline = "dense" | "dense-steps";
+export type Baseline = typeof BASELINES[number];
+
+/** The dense models that a run may have. */
+export const BASELINES = ["dense", "dense-steps"] as const;
 
 /**
  * What answers for a sequence: the expert that its prefix chooses, any expert (the mean of their NLLs), the expert with the
@@ -119,12 +123,21 @@ export interface Evaluation {
     config: ModelConfig;
     /** Weights of one of them. */
     parameters: number;
-    /** Shape of the routers. */
-    router: ModelConfig;
+    /** Shape of the routers, where a partitioner has some. */
+    router?: ModelConfig;
     /** Weights of one router. */
-    routerParameters: number;
+    routerParameters?: number;
   };
 }
 
 /** Version of the layout of `evaluation.json`. */
 export const EVALUATION_FORMAT: Evaluation["format"] = 2;
+
+/** Reads an `evaluation.json`. Throws an `InputError` where it is missing or damaged. */
+export async function readEvaluation(where: string): Promise<Evaluation> {
+  try {
+    return JSON.parse(await Deno.readTextFile(where));
+  } catch (error) {
+    throw new InputError(`Cannot read "${where}" as it must be JSON: ${(error as Error).message}`, { where });
+  }
+}

@@ -1,13 +1,14 @@
 /**
- * The routers' part of an evaluation: where prefixes of several lengths send every sequence.
+ * The partitioner's part of an evaluation: where prefixes of several lengths send every sequence.
  *
  * @module
  */
 
-import { createScorer, type Scorer } from "../model/scorer.ts";
-import { assignArgmax } from "../partition/assignment/assign.ts";
+import { InputError } from "../../kernels/errors.ts";
+import { assignArgmax } from "../partition/assignment/argmax.ts";
+import type { Partitioner } from "../partition/partitioner.ts";
 import type { EvaluateOptions } from "./evaluate.ts";
-import { type Block, blocks, rowsPerPass } from "./rows.ts";
+import { type Block, blocks } from "./rows.ts";
 
 /** What is kept of a block's sequences from pass to pass. */
 export interface Kept {
@@ -51,88 +52,56 @@ export function routingPrefixes(prefix: number, sequenceLength: number): number[
 }
 
 /**
- * Routes every sequence. M tokens are scored as `score` does it, in a pass of their own, so that the choice is to the bit the
+ * Routes every sequence. M tokens are costed as `score` does it, in a pass of their own, so that the choice is to the bit the
  * one that `score`, `split` and `generate` make, on any adapter; all other prefixes share one pass, whose longer rows a kernel
  * may round differently.
  */
 export async function route(
-  options: Pick<EvaluateOptions, "gpu" | "routers" | "prefix" | "open" | "batch" | "signal">,
+  { mixture, prefix, open, signal }: EvaluateOptions,
+  partitioner: Partitioner,
   onRows: (rows: number) => void,
 ): Promise<Routed> {
-  const { routers, prefix, open, signal } = options;
-  const { config, models, notes } = routers;
   const numbers = { document: new Map<bigint, number>(), source: new Map<string, number>() };
-  const routed: Routed = {
-    sequenceLength: 0,
-    prefixes: [],
-    blocks: [],
-    documents: 0,
-    sources: [],
-    documentsOf: [],
-  };
-  let scorers: { own: Scorer; others?: Scorer } | undefined;
-  try {
-    for await (const block of blocks(open(), { tokenizer: notes.tokenizer, vocabulary: config.vocabulary })) {
-      signal?.throwIfAborted();
-      if (scorers === undefined) {
-        checkPrefix(prefix, block);
-        routed.sequenceLength = block.sequenceLength;
-        routed.prefixes = routingPrefixes(prefix, block.sequenceLength);
-        scorers = openScorers(options, routed.prefixes);
-      }
-      const { rows } = block;
-      const width = routed.prefixes.length;
-      const routes = new Uint16Array(rows * width);
-      const own = assignArgmax(
-        await scorers.own.score(block.tokens, block.sequenceLength, block.length),
-        models.length,
-      );
-      const nll = await scorers.others?.score(block.tokens, block.sequenceLength, block.length);
-      const others = nll && assignArgmax(nll, models.length); // [rows, width - 1]
-      for (let row = 0; row < rows; row++) {
-        for (let k = 0, other = 0; k < width; k++) {
-          const isOwn = routed.prefixes[k] === prefix;
-          routes[row * width + k] = isOwn ? own[row] : others![row * (width - 1) + other++];
-        }
-      }
-      routed.blocks.push({
-        rows,
-        document: Uint32Array.from(block.document, (id) => numberOf(numbers.document, id)),
-        source: Uint32Array.from(block.source, (label) => numberOf(numbers.source, label)),
-        predicted: block.length.map((length) => length - 1),
-        routes,
-        lowest: new Float32Array(rows).fill(Infinity),
-      });
-      onRows(rows);
+  const kept: Kept[] = [];
+  let sequenceLength = 0;
+  let prefixes: number[] = [];
+  for await (const block of blocks(open(), partitioner)) {
+    signal?.throwIfAborted();
+    if (prefixes.length === 0) {
+      checkPrefix(prefix, block);
+      sequenceLength = block.sequenceLength;
+      prefixes = routingPrefixes(prefix, sequenceLength);
     }
-  } finally {
-    scorers?.own.close();
-    scorers?.others?.close();
+    const { rows } = block;
+    const routes = new Uint16Array(rows * prefixes.length);
+    for (const together of [[prefix], prefixes.filter((tokens) => tokens !== prefix)]) {
+      if (together.length === 0) continue;
+      const experts = assignArgmax(await mixture.costs(block, together), partitioner.experts);
+      together.forEach((tokens, i) => {
+        const column = prefixes.indexOf(tokens);
+        for (let row = 0; row < rows; row++) {
+          routes[row * prefixes.length + column] = experts[i * rows + row];
+        }
+      });
+    }
+    kept.push({
+      rows,
+      document: Uint32Array.from(block.document, (id) => numberOf(numbers.document, id)),
+      source: Uint32Array.from(block.source, (label) => numberOf(numbers.source, label)),
+      predicted: block.length.map((length) => length - 1),
+      routes,
+      lowest: new Float32Array(rows).fill(Infinity),
+    });
+    onRows(rows);
   }
-  return {
-    ...routed,
-    ...countDocuments(routed.blocks, numbers.document.size, numbers.source.size),
-    sources: [...numbers.source.keys()],
-  };
-}
-
-function openScorers(
-  { gpu, routers: { config, models }, prefix, batch }: Pick<
-    EvaluateOptions,
-    "gpu" | "routers" | "prefix" | "batch"
-  >,
-  prefixes: number[],
-): { own: Scorer; others?: Scorer } {
-  const open = (length: number, prefixes?: number[]) =>
-    createScorer(gpu, { config, models, batch: rowsPerPass(gpu, config, length, batch), length, prefixes });
-  const others = prefixes.filter((tokens) => tokens !== prefix);
-  const own = open(prefix);
-  return { own, others: others.length === 0 ? undefined : open(others.at(-1)!, others) };
+  const sources = [...numbers.source.keys()];
+  const counts = countDocuments(kept, numbers.document.size, sources.length);
+  return { sequenceLength, prefixes, blocks: kept, ...counts, sources };
 }
 
 function checkPrefix(prefix: number, { sequenceLength }: Block): void {
   if (prefix <= sequenceLength) return;
-  throw new RangeError(
+  throw new InputError(
     `Cannot evaluate as the prefix must be at most the sequence length: prefix is ${prefix}, the sequences have ` +
       `${sequenceLength} tokens`,
   );

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Gpu } from "../../kernels/gpu.ts";
+import { InputError } from "../../kernels/errors.ts";
 import {
   checkLineage,
   checkTokens,
@@ -15,7 +15,6 @@ import {
   type RecordBatch,
 } from "../rows/arrow.ts";
 import { regroup } from "../rows/columns.ts";
-import { MLP_EXPANSION, type ModelConfig } from "../model/shape.ts";
 
 /** Sequences that are scored together. */
 export interface Block {
@@ -37,7 +36,7 @@ const TOKENS_PER_BLOCK = 131_072;
 const ROWS_PER_BLOCK = 1024;
 
 /**
- * Cuts batches into blocks of one size, however they come. Throws a `RangeError` where rows have no tokens, are of another
+ * Cuts batches into blocks of one size, however they come. Throws an `InputError` where rows have no tokens, are of another
  * tokenizer than `lineage` says, or differ in length, or where a token id isn't below the vocabulary.
  */
 export async function* blocks(
@@ -65,37 +64,27 @@ export async function* blocks(
 /** Yields the columns of batches that have rows, with every column that a block needs. */
 async function* checked(
   batches: ReadableStream<RecordBatch>,
-  lineage: Pick<Lineage, "tokenizer" | "vocabulary">,
+  { tokenizer, vocabulary }: Pick<Lineage, "tokenizer" | "vocabulary">,
 ): AsyncGenerator<Columns> {
   let sequenceLength: number | undefined;
   for await (const batch of batches) {
     const where = originOf(batch);
-    checkLineage(batch, lineage, "the routers");
+    checkLineage(batch, { tokenizer, vocabulary }, "the partitioner");
     const { rows, sequence, document = sequence, source, tokens, length } = fromBatch(batch, where);
     if (tokens === undefined) {
-      throw new RangeError(`Cannot evaluate ${where} as it must have a column "tokens": it has none`);
+      throw new InputError(`Cannot evaluate ${where} as it must have a column "tokens": it has none`);
     }
     if (rows === 0) continue;
     sequenceLength ??= tokens.length / rows;
     if (tokens.length !== rows * sequenceLength) {
-      throw new RangeError(
+      throw new InputError(
         `Cannot evaluate ${where} as all sequences must have ${sequenceLength} tokens: these have ${
           tokens.length / rows
         }`,
       );
     }
     const columns = { rows, sequence, document, source: source ?? Array(rows).fill(""), tokens, length };
-    checkTokens(columns, lineage.vocabulary!, where);
+    checkTokens(columns, vocabulary!, where);
     yield columns;
   }
-}
-
-const TOKENS_PER_PASS = 8192;
-const MOST_ROWS_PER_PASS = 256;
-
-/** Gives the sequences of one forward pass: as asked, or as many as are quick and fit the adapter's bindings. */
-export function rowsPerPass(gpu: Gpu, { hidden }: ModelConfig, length: number, asked?: number): number {
-  const widest = length * MLP_EXPANSION * hidden * 4; // bytes of one sequence's MLP activations
-  const rows = Math.min(MOST_ROWS_PER_PASS, TOKENS_PER_PASS / length, gpu.maxBindingBytes / widest);
-  return asked ?? Math.max(1, Math.floor(rows));
 }

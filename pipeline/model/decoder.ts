@@ -1,10 +1,14 @@
 /**
- * One model that reads a text token by token and keeps the keys and values of what it has read. Plans and bindings are
- * made once per length of call; a token costs one submit and one readback of its logits.
+ * One model that reads texts token by token and keeps the keys and values of what it has read. It has slots, each a
+ * sequence with its own position; sequences that go on together share one pass, one submit and one readback.
+ *
+ * A pass is a list of rows, each one token of any slot. A row's bits depend on its slot's tokens alone, so that rows of
+ * prompts and of running sequences may come together in any order, and slots that are not named cost nothing.
  *
  * @module
  */
 
+import { InputError } from "../../kernels/errors.ts";
 import type { Dispatch, Gpu } from "../../kernels/gpu.ts";
 import { matmul, padded, takesPasses } from "../../kernels/matmul.ts";
 import type { Dtype } from "../../kernels/storage.ts";
@@ -12,21 +16,33 @@ import type { ModelConfig } from "./shape.ts";
 import { createBank, transposedOf, type Weights } from "./parameters.ts";
 import { createActivations, modelsPerBank, planForward, planTransposes } from "./transformer.ts";
 
-/** Reads tokens and says what may come next. */
+/** Tokens that a sequence goes on with. */
+export interface SlotTokens {
+  /** The sequence, below the number of slots. */
+  slot: number;
+  /** At least one token. */
+  tokens: ArrayLike<number>;
+}
+
+/** Reads tokens and says what may come next, for several sequences side by side. */
 export interface Decoder {
-  /** Tokens that fit. */
+  /** Sequences that it holds. */
+  readonly slots: number;
+  /** Tokens that fit each. */
   readonly capacity: number;
-  /** Tokens read so far. */
-  readonly length: number;
   /** Device memory held, in bytes. */
   readonly bytes: number;
+  /** Counts the tokens that a slot has read so far. */
+  length(slot: number): number;
   /**
-   * Reads tokens after those read so far; returns the logits f32 `[vocabulary]` after the last one. The bits do not depend
-   * on how a text is cut into calls. Throws a `RangeError` where there is no token, no room, or an id outside the vocabulary.
+   * Reads tokens after those that their slots have read so far; returns the logits f32 `[vocabulary]` after the last token of
+   * each entry, in the order of the entries. The bits depend neither on the other slots nor on how a text is cut into calls.
+   *
+   * Throws an `InputError` where an entry has no token, no room, or an id outside the vocabulary; nothing is read then.
    */
-  read(tokens: ArrayLike<number>): Promise<Float32Array>;
-  /** Forgets what was read. */
-  clear(): void;
+  read(entries: readonly SlotTokens[]): Promise<Float32Array[]>;
+  /** Forgets what a slot has read. */
+  clear(slot: number): void;
   /** Frees the device memory. */
   close(): void;
 }
@@ -37,22 +53,30 @@ export interface DecoderOptions {
   config: ModelConfig;
   /** Its weights. */
   weights: Weights;
-  /** Most tokens to read: room for their keys and values is made at once. */
+  /** Most tokens to read per slot: room for their keys and values is made at once. */
   capacity: number;
-  /** Tokens that run at once, at most; a longer text takes several passes. Default 512. */
+  /** Sequences side by side. Default 1. */
+  slots?: number;
+  /** Tokens of all slots that run at once, at most; longer texts take several passes. Default 512, at least `slots`. */
   longestPass?: number;
   /** What matrices, activations, keys and values are stored in. Default: f32. */
   dtype?: Dtype;
 }
 
-/** Makes the buffers of one model with a cache of `capacity` positions, and uploads its weights. */
+/**
+ * Passes of more rows than slots are filled up to a multiple of this with idle rows: a plan takes milliseconds to make,
+ * as much as hundreds of rows of a small model take, and prompts have many lengths.
+ */
+const ROWS = 8;
+
+/** Makes the buffers of one model with `slots` caches of `capacity` positions, and uploads its weights. */
 export function createDecoder(
   gpu: Gpu,
-  { config, weights, capacity, longestPass = 512, dtype }: DecoderOptions,
+  { config, weights, capacity, slots = 1, longestPass = 512, dtype }: DecoderOptions,
 ): Decoder {
   const { vocabulary, hidden } = config;
-  const longest = Math.min(longestPass, capacity);
-  const shape = { models: 1, batch: 1, length: longest };
+  const longest = Math.max(slots, Math.min(longestPass, slots * capacity));
+  const shape = { models: 1, batch: longest, length: 1 };
   modelsPerBank(config, shape, gpu.maxBindingBytes);
   const arena = gpu.arena();
   try {
@@ -60,74 +84,99 @@ export function createDecoder(
     const acts = createActivations(arena, config, shape, {
       training: false,
       capacity,
+      slots,
       dtype,
       sums: takesPasses(gpu),
     });
     gpu.submit(planTransposes(gpu, bank));
 
-    /** Passes of fewer tokens use the same buffers, so that all share one cache. */
-    const plan = (length: number): Dispatch[] => [
-      ...planForward(gpu, bank, { ...acts, shape: { ...shape, length } }),
+    const forward = planOnce((batch) => planForward(gpu, bank, { ...acts, shape: { ...shape, batch } }));
+    const head = planOnce((m) => [
       matmul(gpu, {
-        a: {
-          buffer: acts.normalized,
-          offset: (length - 1) * padded(hidden),
-          stride: padded(hidden),
-          model: padded(hidden),
-        },
+        a: { buffer: acts.normalized, stride: padded(hidden), model: m * padded(hidden) },
         b: transposedOf(bank, "gpt_neox.embed_in.weight"),
-        c: { buffer: acts.logits, stride: padded(vocabulary), model: padded(vocabulary) },
+        c: { buffer: acts.logits, stride: padded(vocabulary), model: m * padded(vocabulary) },
         models: 1,
-        m: 1,
+        m,
         n: vocabulary,
         k: hidden,
       }),
-    ];
-    const single = plan(1);
-    let other = { length: 1, dispatches: single };
-    const planned = (length: number) => {
-      if (length === 1) return single;
-      if (other.length !== length) other = { length, dispatches: plan(length) };
-      return other.dispatches;
+    ]);
+    const lengths = new Uint32Array(slots);
+
+    const known = (slot: number): number => {
+      if (slot in lengths) return slot;
+      throw new RangeError(`Cannot use a slot as it must be one of 0 to ${slots - 1}: it is ${slot}`);
     };
-    let position = 0;
+    const checkTokens = (ids: Uint32Array, slot: number) => {
+      const length = lengths[known(slot)];
+      if (ids.length === 0 || length + ids.length > capacity) {
+        throw new InputError(
+          `Cannot read tokens as 1 to ${capacity - length} must be given: the cache of ${capacity} holds ` +
+            `${length}, ${ids.length} are given`,
+        );
+      }
+      const foreign = ids.find((id) => id >= vocabulary);
+      if (foreign !== undefined) {
+        throw new InputError(
+          `Cannot read tokens as each must be below the vocabulary's ${vocabulary} ids: one is ${foreign}`,
+        );
+      }
+    };
 
     return {
+      slots,
       capacity,
-      get length() {
-        return position;
-      },
       get bytes() {
         return arena.bytes;
       },
-      async read(tokens) {
-        const ids = Uint32Array.from(tokens);
-        if (ids.length === 0 || position + ids.length > capacity) {
-          throw new RangeError(
-            `Cannot read tokens as 1 to ${
-              capacity - position
-            } must be given: the cache of ${capacity} holds ` +
-              `${position}, ${ids.length} are given`,
-          );
+      length: (slot) => lengths[known(slot)],
+      async read(entries) {
+        if (entries.length === 0) return [];
+        const texts = entries.map(({ tokens }) => Uint32Array.from(tokens));
+        entries.forEach(({ slot }, i) => {
+          if (entries.findIndex((other) => other.slot === slot) < i) {
+            throw new RangeError(
+              `Cannot read tokens as each slot must be named once: ${slot} is named twice`,
+            );
+          }
+          checkTokens(texts[i], slot);
+        });
+        const total = texts.reduce((sum, text) => sum + text.length, 0);
+        const ids = new Uint32Array(total);
+        const places = new Uint32Array(2 * (total + ROWS));
+        // The rows that logits are due for come first. Passes are cut from the end, so the others lie last token first.
+        let next = entries.length;
+        entries.forEach(({ slot }, i) => {
+          const { length } = texts[i];
+          for (let token = length - 1; token >= 0; token--) {
+            const row = token === length - 1 ? i : next++;
+            ids[row] = texts[i][token];
+            places.set([slot, lengths[slot] + token], 2 * row);
+          }
+          lengths[slot] += length;
+        });
+        for (let end = total; end > 0;) {
+          const first = end <= longest ? 0 : Math.max(entries.length, end - longest);
+          const rows = end - first;
+          const planned = rows <= slots ? rows : Math.min(longest, Math.ceil(rows / ROWS) * ROWS);
+          places.fill(slots, 2 * end); // idle
+          gpu.write(acts.tokens, ids.subarray(first, end));
+          gpu.write(acts.cache!.places, places.subarray(2 * first, 2 * (first + planned)));
+          gpu.submit(first > 0 ? forward(planned) : [...forward(planned), ...head(entries.length)]);
+          end = first;
         }
-        const foreign = ids.find((id) => id >= vocabulary);
-        if (foreign !== undefined) {
-          throw new RangeError(
-            `Cannot read tokens as each must be below the vocabulary's ${vocabulary} ids: one is ${foreign}`,
-          );
-        }
-        for (let first = 0; first < ids.length; first += longest) {
-          const pass = ids.subarray(first, first + longest);
-          gpu.write(acts.tokens, pass);
-          gpu.write(acts.cache!.start, Uint32Array.of(position));
-          gpu.submit(planned(pass.length));
-          position += pass.length;
-        }
-        const [logits] = await gpu.read([{ buffer: acts.logits, bytes: vocabulary * 4 }]);
-        return new Float32Array(logits);
+        const bytes = await gpu.read(
+          entries.map((_, i) => ({
+            buffer: acts.logits,
+            byteOffset: i * padded(vocabulary) * 4,
+            bytes: vocabulary * 4,
+          })),
+        );
+        return bytes.map((values) => new Float32Array(values));
       },
-      clear() {
-        position = 0;
+      clear(slot) {
+        lengths[known(slot)] = 0;
       },
       close: () => arena.destroy(),
     };
@@ -135,4 +184,13 @@ export function createDecoder(
     arena.destroy();
     throw error;
   }
+}
+
+/** Makes each plan when it is first asked for. */
+function planOnce(plan: (rows: number) => Dispatch[]): (rows: number) => Dispatch[] {
+  const plans = new Map<number, Dispatch[]>();
+  return (rows) => {
+    if (!plans.has(rows)) plans.set(rows, plan(rows));
+    return plans.get(rows)!;
+  };
 }

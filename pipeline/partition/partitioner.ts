@@ -40,7 +40,7 @@ export interface Partitioner {
   readonly eos?: number;
   /**
    * Costs f32 `[prefixes, rows, E]` of sequences for every expert, each of the first min(prefix, length) tokens; the least is the
-   * best. All prefixes come from one pass. A row's costs do not depend on its company.
+   * best. Prefixes ascend, and all come from one pass. A row's costs do not depend on its company.
    */
   costs(rows: TokenRows, prefixes: readonly number[]): Promise<Float32Array>;
   /** Frees what it holds. */
@@ -85,6 +85,12 @@ export interface Learned {
   result: Record<string, unknown>;
 }
 
+/** How a partitioner is opened. */
+export interface OpenOptions {
+  /** Sequences that it runs at once. Changes the speed and the memory, never a cost. */
+  batch?: number;
+}
+
 /** A way to split text: what implements it in a table, and what a run needs to know of it before it is learned. */
 export interface PartitionerKind {
   /** Name, as the setting `partitioner` says it. */
@@ -102,7 +108,7 @@ export interface PartitionerKind {
   /** Learns it. Killed at any moment and run again it ends in the same bytes. */
   learn(context: LearnContext): Promise<Learned>;
   /** Opens one from its folder; `device` opens the GPU where it needs one. */
-  open(folder: string, device: () => Promise<Gpu>): Promise<Partitioner>;
+  open(folder: string, device: () => Promise<Gpu>, options?: OpenOptions): Promise<Partitioner>;
   /** Reads the identity and the number of experts from the files in its folder, without opening it. */
   identify(folder: string): Promise<{ sha256: string; experts: number }>;
 }

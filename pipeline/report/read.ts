@@ -7,8 +7,9 @@
 import { relative, resolve } from "node:path";
 import * as v from "valibot";
 import { InputError, say, task, type TaskReference, type Text } from "../../kernels/errors.ts";
-import { STAGES } from "../settings/configuration.ts";
-import { readRunConfiguration, type RunConfiguration, stagesReached } from "../stages/configuration.ts";
+import { readRunConfiguration, type RunConfiguration } from "../run/configuration.ts";
+import { graphOf } from "../stages/graph.ts";
+import { anythingBegun } from "../stages/state.ts";
 import { exists } from "../run/files.ts";
 import { type Manifest, readManifest } from "../run/manifest.ts";
 import { partsAlone } from "../stages/parts_alone.ts";
@@ -112,7 +113,12 @@ const EVALUATION = v.object({
   prefixes: v.array(
     v.object({ prefix: models, perplexity: finite, low: finite, high: finite, agreement: share }),
   ),
-  models: v.object({ config: SHAPE, parameters: count, router: SHAPE, routerParameters: count }),
+  models: v.object({
+    config: SHAPE,
+    parameters: count,
+    router: v.optional(SHAPE),
+    routerParameters: v.optional(count),
+  }),
 });
 
 const REPRODUCTION = v.object({
@@ -209,7 +215,7 @@ export async function readRun(run: string): Promise<RunRecord> {
     evaluation: await readJson(`${run}/evaluation.json`, EVALUATION, again("evaluate")),
     reproduction: await readJson(`${run}/reproduction.json`, REPRODUCTION, again("reproduce")),
   };
-  if (isEmpty(record) && await stagesReached(run) === 0) {
+  if (isEmpty(record) && !await anythingBegun(run, config.configuration)) {
     throw new InputError(
       `Cannot report on "${run}" as it must hold something that a task made: it holds a configuration and nothing ` +
         "made with it",
@@ -237,8 +243,6 @@ async function readManifests(run: string): Promise<Record<string, Manifest>> {
   for (const name of await namesIn(`${run}/manifests`)) {
     if (name.endsWith(".json")) names.push(name.slice(0, -5));
   }
-  const rank = (name: string) => (STAGES as readonly string[]).indexOf(name) + 1 || STAGES.length + 1;
-  names.sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
   const manifests: Record<string, Manifest> = {};
   for (const name of names) manifests[name] = (await readManifest(run, name))!;
   return manifests;

@@ -180,7 +180,7 @@ function whatRan(run: RunRecord, cost: Cost, words?: Words): Section {
     rows: FIELD_NAMES.filter((name) => name in c).map((name) => [
       unbroken(wordText([setting(name)], words)),
       valueText(c[name]),
-      unbroken(FIELDS[name].help),
+      unbroken(wordText(FIELDS[name].help, words)),
     ]),
   };
   return {

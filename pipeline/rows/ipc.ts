@@ -28,7 +28,7 @@ import { ByteBuffer } from "flatbuffers";
 import { zstdDecompressSync } from "node:zlib";
 import { InputError } from "../../kernels/errors.ts";
 import { type FileRecord, writeAtomic, writeError } from "../run/files.ts";
-import { joinBytes, type Take, takeFrom } from "../text/bytes.ts";
+import { joinBytes, type Take, takeFrom } from "./bytes.ts";
 
 const MAGIC = new TextEncoder().encode("ARROW1");
 const CONTINUATION = Uint8Array.of(0xff, 0xff, 0xff, 0xff);

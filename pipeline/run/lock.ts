@@ -135,3 +135,14 @@ function hostname(): string {
     return ""; // not permitted
   }
 }
+
+/** Reads who holds a folder for itself alone; undefined where nobody does. */
+export async function holderOf(folder: string): Promise<Owner | undefined> {
+  if (!await isHeld(folder)) return undefined;
+  const text = await Deno.readTextFile(`${folder}/${FILE}`).catch(() => "");
+  try {
+    return JSON.parse(text);
+  } catch {
+    return { pid: 0, host: "", since: "", task: "" }; // just being written
+  }
+}

@@ -7,14 +7,14 @@
  * @module
  */
 
-import { type Gpu, openGpu } from "../../kernels/gpu.ts";
-import type { Variants } from "../../kernels/variants.ts";
+import { InputError, say, setting } from "../../kernels/errors.ts";
+import type { Gpu, OpenGpuOptions } from "../../kernels/gpu.ts";
 import { checkSeed, uniform } from "../random.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import type { ModelConfig } from "../model/shape.ts";
-import type { Weights } from "../model/parameters.ts";
-import { createDecoder, type Decoder } from "../model/decoder.ts";
-import { openModel, openRun } from "./models.ts";
+import type { Reader } from "./engine.ts";
+import { decoding } from "./forms.ts";
+import { type Mixture, type ModelName, openMixture } from "./mixture.ts";
 import type { Route } from "./route.ts";
 import { checkSampling, sampleToken, type Sampling } from "./sampling.ts";
 import { createDetokenizer, createStopFilter } from "./text_stream.ts";
@@ -36,29 +36,31 @@ export interface ContinueOptions extends Partial<Sampling> {
   signal?: AbortSignal;
 }
 
-/** What {@link generate} takes. */
-export interface GenerateOptions extends ContinueOptions {
+/** What {@link answer} takes. */
+export interface AnswerOptions extends ContinueOptions {
   /** Text to continue. */
   prompt: string;
-  /** Run folder with `tokenizer.json`, `routers/` and `experts/`. */
+  /** Expert to use instead of the partitioner's choice, or a dense model by its name: the partitioner is not read. */
+  expert?: ModelName;
+  /** Texts to stop before. */
+  stop?: readonly string[];
+}
+
+/** What {@link generate} takes. */
+export interface GenerateOptions extends Omit<AnswerOptions, "expert">, OpenGpuOptions {
+  /** Run folder with `tokenizer.json`, a partitioner and `experts/`. */
   run?: string;
   /** A checkpoint folder to use instead of a run's experts; nothing is routed. */
   model?: string;
-  /** Expert to use instead of the routers' choice: no router is read. */
+  /** Expert to use instead of the partitioner's choice: the partitioner is not read. */
   expert?: number;
-  /** Texts to stop before. */
-  stop?: readonly string[];
-  /** Adapter to ask for, see {@link openGpu}. */
-  adapter?: string;
-  /** Forms of kernels to run instead of the adapter's own. */
-  variants?: Partial<Variants>;
   /** An open device to use instead of a new one. */
   gpu?: Gpu;
 }
 
 /** A text that comes as it is iterated, once. */
 export interface Generation extends AsyncIterable<string> {
-  /** What the routers said; null where an expert or a model was named. */
+  /** What the partitioner said; null where an expert or a model was named. */
   readonly route: Route | null;
   /** The expert; null where a model was named. */
   readonly expert: number | null;
@@ -72,7 +74,7 @@ export interface Generation extends AsyncIterable<string> {
   readonly tokens: readonly number[];
   /** Why the text ended, once it has. */
   readonly finish: Finish | null;
-  /** Frees the device memory, as the end of the iteration does. */
+  /** Gives back the expert, or frees it where it is held for this text alone, as the end of the iteration does. */
   close(): void;
 }
 
@@ -81,52 +83,72 @@ const DEFAULT_NEW_TOKENS = 200;
 /**
  * Opens a text that continues a prompt.
  *
- * In a run it routes the prompt and frees the routers before it loads the expert, so that one expert is held, and only its
- * folder read. Throws a `RangeError` where the prompt is empty or too long, the expert out of range or not trained yet (and
- * names the task to run), or a model of another shape or tokenizer; a `SyntaxError` where a file is damaged.
+ * In a run it routes the prompt and frees the partitioner before it loads the expert, so that one expert is held, and only its
+ * folder read. Throws an `InputError` where the prompt is empty or too long, the expert out of range or not trained yet (and names
+ * the task to run), a model of another shape or tokenizer, or a file is damaged.
  */
-export async function generate(options: GenerateOptions): Promise<Generation> {
-  const { prompt, run, model, expert, signal } = options;
+export async function generate(
+  { run, model, adapter, variants, gpu, ...options }: GenerateOptions,
+): Promise<Generation> {
   checkOptions(options);
-  if (prompt === "") throw new RangeError("Cannot continue a prompt as it must not be empty: it is");
-  const source = model === undefined ? await openRun(run!, expert) : await openModel(model);
-  const [promptTokens] = await source.tokenizer.encode([prompt]);
+  if (model !== undefined && options.expert !== undefined) {
+    throw new InputError(
+      say`Cannot generate as ${setting("expert")} belongs to a run: it is ${options.expert}, and ${
+        setting("model")
+      } is "${model}"; leave one out`,
+    );
+  }
+  const mixture = await openMixture({ run, model, adapter, variants, gpu });
+  return await open(mixture, options, true);
+}
+
+/**
+ * Opens a text that continues a prompt in a mixture that many share: it decodes side by side with the others of its expert, and
+ * does not depend on them. It holds a slot of the expert until it ends or is closed. Throws as {@linkcode generate} does.
+ */
+export async function answer(mixture: Mixture, options: AnswerOptions): Promise<Generation> {
+  checkOptions(options);
+  return await open(mixture, options, false);
+}
+
+/** Opens a text; the mixture ends with one that has it alone. */
+async function open(mixture: Mixture, options: AnswerOptions, alone: boolean): Promise<Generation> {
+  const { prompt, signal, maxNewTokens = DEFAULT_NEW_TOKENS } = options;
+  using held = new DisposableStack();
+  if (alone) held.defer(() => mixture.close());
+  if (prompt === "") throw new InputError("Cannot continue a prompt as it must not be empty: it is");
+  const tokenizer = await mixture.tokenizer();
+  const [promptTokens] = await tokenizer.encode([prompt]);
   if (promptTokens.length === 0) {
-    throw new RangeError("Cannot continue a prompt as the tokenizer must make a token of it: it makes none");
+    throw new InputError("Cannot continue a prompt as the tokenizer must make a token of it: it makes none");
   }
   signal?.throwIfAborted();
-  const gpu = options.gpu ?? await openGpu({ adapter: options.adapter, variants: options.variants });
-  let decoder: Decoder | undefined;
-  let open = true;
-  const close = () => {
-    if (!open) return;
-    open = false;
-    decoder?.close();
-    if (!options.gpu) gpu.close();
+  const routes = mixture.routes && options.expert === undefined;
+  const route = routes ? await mixture.route(promptTokens) : null;
+  const experts = mixture.routes ? await mixture.experts() : null;
+  const model = options.expert ?? route?.expert ?? 0;
+  if (alone) mixture.closePartitioner();
+  const form = alone ? decoding({ slots: 1, capacity: promptTokens.length + maxNewTokens }) : undefined;
+  const { config, notes, engine } = held.use(await mixture.lease(model, form, signal)).value;
+  checkPrompt(promptTokens, config, tokenizer, options);
+  const reader = held.use(await engine.join(signal));
+  const state: State = { tokens: [], finish: null };
+  const owned = held.move();
+  const eos = notes.eos ?? tokenizer.eos;
+  const text = continueText(reader, tokenizer, promptTokens, { ...options, eos }, state, owned);
+  return {
+    route,
+    expert: mixture.routes && typeof model === "number" ? model : null,
+    experts,
+    context: config.context,
+    promptTokens,
+    tokens: state.tokens,
+    get finish() {
+      return state.finish;
+    },
+    close: () => owned.dispose(),
+    [Symbol.asyncIterator]: () => text,
   };
-  try {
-    const { checkpoint, ...choice } = await source.choose(gpu, promptTokens);
-    const { config, weights, notes } = checkpoint;
-    decoder = openDecoder(gpu, config, weights, promptTokens.length, options);
-    const state: State = { tokens: [], finish: null };
-    const eos = notes.eos ?? source.tokenizer.eos;
-    const text = continueText(decoder, source.tokenizer, promptTokens, { ...options, eos }, state, close);
-    return {
-      ...choice,
-      experts: source.experts,
-      context: config.context,
-      promptTokens,
-      tokens: state.tokens,
-      get finish() {
-        return state.finish;
-      },
-      close,
-      [Symbol.asyncIterator]: () => text,
-    };
-  } catch (error) {
-    close();
-    throw error;
-  }
 }
 
 interface State {
@@ -134,30 +156,27 @@ interface State {
   finish: Finish | null;
 }
 
-/** Yields the text as it comes and keeps `state` up to date; calls `close` at the end, however it ends. */
+/** Yields the text as it comes and keeps `state` up to date; frees what it holds at the end, however it ends. */
 async function* continueText(
-  decoder: Decoder,
+  reader: Reader,
   tokenizer: Tokenizer,
   prompt: Uint32Array,
-  options: GenerateOptions & { eos: number },
+  options: AnswerOptions & { eos: number },
   state: State,
-  close: () => void,
+  held: DisposableStack,
 ): AsyncGenerator<string> {
-  try {
-    const detokenizer = await createDetokenizer(tokenizer, prompt);
-    const filter = createStopFilter(options.stop ?? []);
-    const ids = continueTokens(decoder, prompt, { ...options, vocabulary: tokenizer.vocabulary });
-    while (state.finish === null) {
-      const next = await ids.next();
-      if (!next.done) state.tokens.push(next.value);
-      const piece = filter.push(next.done ? await detokenizer.flush() : await detokenizer.push(next.value));
-      if (piece.stopped) state.finish = "stop";
-      else if (next.done) state.finish = next.value;
-      const text = state.finish === null || piece.stopped ? piece.text : piece.text + filter.flush();
-      if (text !== "") yield text;
-    }
-  } finally {
-    close();
+  using _ = held;
+  const detokenizer = await createDetokenizer(tokenizer, prompt);
+  const filter = createStopFilter(options.stop ?? []);
+  const ids = continueTokens(reader, prompt, { ...options, vocabulary: tokenizer.vocabulary });
+  while (state.finish === null) {
+    const next = await ids.next();
+    if (!next.done) state.tokens.push(next.value);
+    const piece = filter.push(next.done ? await detokenizer.flush() : await detokenizer.push(next.value));
+    if (piece.stopped) state.finish = "stop";
+    else if (next.done) state.finish = next.value;
+    const text = state.finish === null || piece.stopped ? piece.text : piece.text + filter.flush();
+    if (text !== "") yield text;
   }
 }
 
@@ -166,7 +185,7 @@ async function* continueText(
  * `vocabulary` on, which a model may have without a tokenizer's knowing them, are never chosen.
  */
 export async function* continueTokens(
-  decoder: Decoder,
+  reader: Reader,
   prompt: Uint32Array,
   options: ContinueOptions & { eos: number; vocabulary?: number },
 ): AsyncGenerator<number, Exclude<Finish, "stop">> {
@@ -181,17 +200,17 @@ export async function* continueTokens(
   } = options;
   const sampling = samplingOf(options);
   const tokens = Array.from(prompt);
-  let start = 0; // place of the first token that the decoder holds
-  decoder.clear();
+  let start = 0; // place of the first token that the reader holds
+  reader.clear();
   for (let i = 0; i < maxNewTokens; i++) {
     signal?.throwIfAborted();
-    if (!window && tokens.length > decoder.capacity) return "context";
-    const from = windowStart(tokens.length, decoder.capacity);
+    if (!window && tokens.length > reader.capacity) return "context";
+    const from = windowStart(tokens.length, reader.capacity);
     if (!cache || from !== start) {
-      decoder.clear();
+      reader.clear();
       start = from;
     }
-    const logits = await decoder.read(tokens.slice(start + decoder.length));
+    const logits = await reader.read(tokens.slice(start + reader.length));
     const draw = uniform(seed, "generated token", i);
     const token = sampleToken(logits.subarray(0, vocabulary), sampling, draw);
     if (token === eos) return "eos";
@@ -207,43 +226,41 @@ export function windowStart(length: number, capacity: number): number {
   return Math.max(0, Math.ceil((length - capacity) / half)) * half;
 }
 
-/** Makes a decoder with room for a prompt of `length` tokens and what follows it, as far as the model's context reaches. */
-function openDecoder(
-  gpu: Gpu,
-  config: ModelConfig,
-  weights: Weights,
-  length: number,
-  { maxNewTokens = DEFAULT_NEW_TOKENS, window = false }: ContinueOptions,
-): Decoder {
-  const { context } = config;
-  if (length > context && !window) {
-    throw new RangeError(
-      `Cannot continue a prompt as it must fit the model's context of ${context} tokens: it has ${length}; shorten it, ` +
-        "or let the window slide (--window)",
+/** Throws an `InputError` where a prompt exceeds the context, or its ids the model. */
+function checkPrompt(
+  prompt: Uint32Array,
+  { context, vocabulary }: ModelConfig,
+  tokenizer: Tokenizer,
+  { window = false }: ContinueOptions,
+): void {
+  if (vocabulary < tokenizer.vocabulary) {
+    throw new InputError(
+      `Cannot continue a prompt as the model's vocabulary must hold all ids of the tokenizer: it has ${vocabulary}, the ` +
+        `tokenizer has ${tokenizer.vocabulary}`,
+      { remedy: "copy its own tokenizer.json again, or train it again" },
     );
   }
-  return createDecoder(gpu, { config, weights, capacity: Math.min(context, length + maxNewTokens) });
+  if (prompt.length > context && !window) {
+    throw new InputError(
+      `Cannot continue a prompt as it must fit the model's context of ${context} tokens: it has ${prompt.length}`,
+      { remedy: say`shorten it, or let the ${setting("window")} slide` },
+    );
+  }
 }
 
 function samplingOf({ temperature = 0.8, topK = 0, topP = 1 }: Partial<Sampling>): Sampling {
   return { temperature, topK, topP };
 }
 
-function checkOptions(options: GenerateOptions): void {
-  const { run, model, expert, maxNewTokens = 1, seed = 0 } = options;
+function checkOptions(options: ContinueOptions): void {
+  const { maxNewTokens = 1, seed = 0 } = options;
   checkSampling(samplingOf(options));
   if (!Number.isSafeInteger(maxNewTokens) || maxNewTokens < 1) {
-    throw new RangeError(
-      `Cannot generate as max-new-tokens must be a whole number of at least 1: it is ${maxNewTokens}`,
+    throw new InputError(
+      say`Cannot generate as ${
+        setting("maxNewTokens")
+      } must be a whole number of at least 1: it is ${maxNewTokens}`,
     );
   }
   checkSeed(seed);
-  if (model === undefined && run === undefined) {
-    throw new TypeError("Cannot generate as a run or a model must be named: neither is");
-  }
-  if (model !== undefined && expert !== undefined) {
-    throw new TypeError(
-      `Cannot generate as an expert belongs to a run: expert is ${expert}, and the model is "${model}"; leave one out`,
-    );
-  }
 }

@@ -5,6 +5,8 @@
  * @module
  */
 
+import { InputError, say, setting } from "../../kernels/errors.ts";
+
 /** How a token is chosen. */
 export interface Sampling {
   /** Logits are divided by it; 0 takes the most likely token. */
@@ -23,24 +25,32 @@ export interface Candidates {
   probabilities: Float64Array;
 }
 
-/** Throws a `RangeError` where a setting is impossible. */
+/** Throws an `InputError` where a setting is impossible. */
 export function checkSampling({ temperature, topK, topP }: Sampling): void {
   if (!(temperature >= 0 && temperature < Infinity)) {
-    throw new RangeError(
-      `Cannot sample as temperature must be a number of at least 0: temperature is ${temperature}`,
+    throw new InputError(
+      say`Cannot sample as ${setting("temperature")} must be a number of at least 0: ${
+        setting("temperature")
+      } is ${temperature}`,
     );
   }
   if (!(Number.isSafeInteger(topK) && topK >= 0)) {
-    throw new RangeError(`Cannot sample as top-k must be a whole number of at least 0: top-k is ${topK}`);
+    throw new InputError(
+      say`Cannot sample as ${setting("topK")} must be a whole number of at least 0: ${
+        setting("topK")
+      } is ${topK}`,
+    );
   }
   if (!(topP > 0 && topP <= 1)) {
-    throw new RangeError(`Cannot sample as top-p must be above 0 and at most 1: top-p is ${topP}`);
+    throw new InputError(
+      say`Cannot sample as ${setting("topP")} must be above 0 and at most 1: ${setting("topP")} is ${topP}`,
+    );
   }
 }
 
 /**
  * Returns what may come next after logits f32 `[vocabulary]`. Equal logits count in the order of their ids, so temperature
- * 0 gives the lowest id of the largest logit. Throws an `Error` where the logits are not numbers.
+ * 0 gives the lowest id of the largest logit. Throws an `InputError` where the logits are not numbers.
  */
 export function candidates(logits: Float32Array, sampling: Sampling): Candidates {
   checkSampling(sampling);
@@ -88,7 +98,7 @@ function argmax(logits: Float32Array): number {
   let best = 0;
   for (let id = 0; id < logits.length; id++) {
     if (!(logits[id] < Infinity)) {
-      throw new Error(
+      throw new InputError(
         `Cannot sample as logits must be numbers: that of token ${id} is ${
           logits[id]
         }; the model's weights are damaged`,

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { InputError } from "../../kernels/errors.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 
 /** Decodes tokens one by one. */
@@ -65,10 +66,10 @@ export interface StopFilter {
 
 /**
  * Cuts text before the first of `stops`: the one that is complete first, the longest of those that end together. How the
- * text is cut into pieces makes no difference. Throws a `RangeError` for an empty stop text.
+ * text is cut into pieces makes no difference. Throws an `InputError` for an empty stop text.
  */
 export function createStopFilter(stops: readonly string[]): StopFilter {
-  if (stops.includes("")) throw new RangeError("Cannot stop at a text as it must not be empty: one is");
+  if (stops.includes("")) throw new InputError("Cannot stop at a text as it must not be empty: one is");
   let held = "";
   return {
     push(text) {

@@ -11,7 +11,7 @@
 import { pipeline, Readable, type Transform } from "node:stream";
 import { createGunzip, createZstdDecompress } from "node:zlib";
 import { InputError } from "../../kernels/errors.ts";
-import { type Take, takeFrom } from "./bytes.ts";
+import { type Take, takeFrom } from "../rows/bytes.ts";
 
 const FRAME = 0xfd2fb528;
 const SKIPPABLE = 0x184d2a50; // and the 15 that follow

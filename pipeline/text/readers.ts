@@ -11,7 +11,7 @@
 import { parquetMetadataAsync, parquetReadObjects } from "hyparquet";
 import { compressors } from "hyparquet-compressors";
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
-import { joinBytes } from "./bytes.ts";
+import { joinBytes } from "../rows/bytes.ts";
 import { decompress } from "./decompress.ts";
 import { glob, isGlob } from "./glob.ts";
 

@@ -1,8 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { type RecordBatch, toBatch } from "../../../pipeline/rows/arrow.ts";
-import { blocks, rowsPerPass } from "../../../pipeline/evaluation/rows.ts";
-import { gpu } from "../../kernels/support.ts";
-import { anyRows, batchesOf, LINEAGE, MODEL, S } from "./support.ts";
+import { blocks } from "../../../pipeline/evaluation/rows.ts";
+import { anyRows, batchesOf, LINEAGE, S } from "./support.ts";
 
 const KNOWN = { tokenizer: "ab12", vocabulary: 13 };
 
@@ -93,12 +92,4 @@ Deno.test("blocks() lets its source go where its reader stops", async () => {
     }
     assert(closed, `batches of ${size}`);
   }
-});
-
-Deno.test("rowsPerPass() takes what is asked for, else what fits a pass and the adapter's bindings", () => {
-  assertEquals(rowsPerPass(gpu, MODEL, 12, 3), 3);
-  assertEquals(rowsPerPass(gpu, MODEL, 12), 256);
-  assertEquals(rowsPerPass(gpu, MODEL, 1000), 8);
-  assertEquals(rowsPerPass(gpu, MODEL, 100_000), 1);
-  assertEquals(rowsPerPass({ ...gpu, maxBindingBytes: 5.5 * 12 * 48 * 4 }, MODEL, 12), 5);
 });

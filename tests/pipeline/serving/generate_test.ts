@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
 import type { Gpu } from "../../../kernels/gpu.ts";
 import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
-import { expertFolder } from "../../../pipeline/partition/split.ts";
+import { expertFolder } from "../../../pipeline/partition/manifests.ts";
 import { generate, type GenerateOptions, type Generation } from "../../../pipeline/serving/generate.ts";
 import { gpu } from "../../kernels/support.ts";
 import { sequenceNll } from "../model/reference.ts";
@@ -201,7 +202,7 @@ Deno.test("generate() needs no config.json, and no routers for an expert that is
     assertEquals(await textOf(await generate({ ...options, expert: whole.expert! })), text);
     assertEquals(
       (await failure(options)).message,
-      `Cannot generate as "${run}/routers" must be there: it is not; run deno task partition --run ${run} first`,
+      `Cannot generate as "${run}/routers" must be there: it is not; run task "partition" with run "${run}" first`,
     );
   });
 });
@@ -211,25 +212,29 @@ Deno.test("generate() says what is wrong, with both values, and what to do", asy
     const run = `${folder}/run`;
     await servingRun(run);
     const options = { run, prompt: PROMPT };
-    const says = async (wrong: Partial<GenerateOptions>, kind: ErrorConstructor, ...texts: string[]) => {
+    const says = async (
+      wrong: Partial<GenerateOptions>,
+      kind: new (...of: never[]) => Error,
+      ...texts: string[]
+    ) => {
       const error = await failure({ ...options, ...wrong });
       assert(error instanceof kind, `${error.name}: ${error.message}`);
       for (const text of texts) assert(error.message.includes(text), error.message);
       assert(/^Cannot [^\n]+$/.test(error.message), error.message);
     };
-    await says({ prompt: "" }, RangeError, "must not be empty");
+    await says({ prompt: "" }, InputError, "must not be empty");
     const long = "x".repeat(EXPERT.context + 1);
-    await says({ prompt: long }, RangeError, "of 64 tokens: it has 65", "--window");
-    await says({ expert: 3 }, RangeError, "one of 0 to 2", "it is 3");
-    await says({ expert: 0.5 }, RangeError, "it is 0.5");
-    await says({ maxNewTokens: 0 }, RangeError, "it is 0");
+    await says({ prompt: long }, InputError, "of 64 tokens: it has 65", "let the window slide");
+    await says({ expert: 3 }, InputError, "one of 0 to 2", "it is 3");
+    await says({ expert: 0.5 }, InputError, "it is 0.5");
+    await says({ maxNewTokens: 0 }, InputError, "it is 0");
     await says({ seed: -1 }, RangeError, "seed is -1");
-    await says({ topP: 2 }, RangeError, "top-p is 2");
-    await says({ stop: [""] }, RangeError, "must not be empty");
+    await says({ topP: 2 }, InputError, "topP is 2");
+    await says({ stop: [""] }, InputError, "must not be empty");
     await says({ run: undefined }, TypeError, "neither is");
-    await says({ model: "x", expert: 1 }, TypeError, "expert is 1");
+    await says({ model: "x", expert: 1 }, InputError, "it is 1");
     await says({ model: `${folder}/none` }, RangeError, "no such file");
-    await says({ run: `${folder}/none` }, RangeError, `run deno task partition --run ${folder}/none first`);
+    await says({ run: `${folder}/none` }, InputError, `run task "partition" with run "${folder}/none" first`);
 
     const expert = `${run}/experts/expert-01`;
     const only = { expert: 1 };
@@ -237,27 +242,27 @@ Deno.test("generate() says what is wrong, with both values, and what to do", asy
     await Deno.writeFile(`${expert}/model.safetensors`, weights.subarray(0, -5));
     await says(only, SyntaxError, "whole safetensors file");
     await Deno.remove(`${expert}/model.safetensors`);
-    await says(only, RangeError, `run deno task train-expert --run ${run} --expert 1 first`);
+    await says(only, InputError, `run task "train-expert" with run "${run}", expert 1 first`);
 
     const notes = { tokenizer: tokenizer.sha256, eos: 0 };
     const wide = { ...EXPERT, hidden: 16 };
     await saveCheckpoint(expert, wide, anyWeights(wide, 1), notes);
-    await says(only, RangeError, "hidden is 16", "it is 12");
+    await says(only, InputError, "hidden is 16", "is 12");
     await saveCheckpoint(expert, EXPERT, anyWeights(EXPERT, 1), { ...notes, tokenizer: "ab12" });
-    await says(only, RangeError, "ab12", tokenizer.sha256.slice(0, 12) + "…; copy its own tokenizer there");
+    await says(only, InputError, "ab12", tokenizer.sha256.slice(0, 12) + "…; copy its own tokenizer there");
     const few = { ...EXPERT, vocabulary: 269 };
     await saveCheckpoint(expert, few, anyWeights(few, 1), {});
-    await says(only, RangeError, "it has 269, the tokenizer has 270");
+    await says(only, InputError, "it has 269, the tokenizer has 270");
     const damaged = anyWeights(EXPERT, 1);
     damaged.get("gpt_neox.final_layer_norm.bias")![0] = NaN;
     await saveCheckpoint(expert, EXPERT, damaged, notes);
-    await says(only, Error, "weights are damaged");
+    await says(only, InputError, "weights are damaged");
 
     await Deno.remove(`${run}/routers/router-02`, { recursive: true });
     await says(
       {},
-      RangeError,
-      "the run's 3 experts: there are 2; copy its own routers again, or run deno task",
+      InputError,
+      "the run's 3 experts: it knows 2; copy the run's own",
     );
     await saveCheckpoint(`${run}/routers/router-02`, ROUTER, anyWeights(ROUTER, 2), { ...notes, prefix: 5 });
     await says({}, RangeError, "one shape and tokenizer");
@@ -265,6 +270,6 @@ Deno.test("generate() says what is wrong, with both values, and what to do", asy
       const router = `${run}/routers/router-0${i}`;
       await saveCheckpoint(router, ROUTER, anyWeights(ROUTER, i), { tokenizer: "cd34", prefix: 5 });
     }
-    await says({}, RangeError, "cd34", tokenizer.sha256.slice(0, 12) + "…;");
+    await says({}, InputError, "cd34", tokenizer.sha256.slice(0, 12) + "…;");
   });
 });

@@ -1,0 +1,120 @@
+/**
+ * Learns routers in a partitioner's folder, round by round: a state after every round, metrics, and the models at the end.
+ *
+ * @module
+ */
+
+import { basename } from "node:path";
+import { InputError, say, setting } from "../../../kernels/errors.ts";
+import { routerFolder, routersHash, saveModelFolder } from "../../checkpoints/checkpoint.ts";
+import { loadTrainerState, saveTrainerState } from "../../checkpoints/trainer_state.ts";
+import type { ModelConfig } from "../../model/shape.ts";
+import { epochs } from "../../rows/shuffle.ts";
+import type { RoundMetrics } from "../../run/events.ts";
+import { type FileRecord, hashFile, writeAtomic } from "../../run/files.ts";
+import { writeDescription } from "../folder.ts";
+import type { LearnContext, Learned } from "../partitioner.ts";
+import { type RouterState, trainRouters } from "./train_routers.ts";
+
+const STAGE = "train-routers";
+const STATE = "state.safetensors";
+
+/** Learns routers by EM, and goes on where an earlier call was ended, or ended with fewer rounds. */
+export async function learn(context: LearnContext): Promise<Learned> {
+  const { configuration: c, folder, tokens, tokenizerFile, emit } = context;
+  const { vocabulary, eos, tokenizer, trainSequences } = tokens;
+  if (trainSequences < c.experts) {
+    throw new InputError(
+      say`Cannot train routers as there must be at least as many training sequences as ${
+        setting("experts")
+      }: there are ${trainSequences}, ${setting("experts")} is ${c.experts}`,
+      { remedy: say`give more text or a smaller ${setting("experts")}` },
+    );
+  }
+  const wanted = (c.rounds + 1) * c.experts * c.roundSequences;
+  if (wanted > trainSequences) {
+    emit({
+      type: "warning",
+      message:
+        `${c.rounds} rounds take ${wanted} sequences and there are ${trainSequences}: the corpus starts again in a new order`,
+    });
+  }
+  const model: ModelConfig = {
+    vocabulary,
+    hidden: c.routerHidden,
+    layers: c.routerLayers,
+    heads: c.routerHeads,
+    context: c.sequenceLength,
+  };
+  const gpu = await context.gpu();
+  // Training does not depend on the number of rounds to come, so more rounds go on where fewer ended.
+  // Another adapter rounds differently: a state is continued on its own alone.
+  const { adapter, variants } = gpu;
+  const key = context.stateKey({ rounds: 0, adapter, variants });
+  const path = `${folder}/${STATE}`;
+  const state = context.anew ? undefined : await savedRounds(path, key, model, c.rounds);
+  const rounds = state?.rounds ?? [];
+  let last = performance.now();
+  const weights = await trainRouters({
+    ...c,
+    gpu,
+    model,
+    batch: c.routerBatch,
+    rate: c.routerRate,
+    warmup: c.routerWarmup,
+    open: (consumed) => epochs(context.shards, c.seed, consumed),
+    state,
+    onRound: async (metrics, current) => {
+      rounds.push(metrics);
+      const { trainer, ...progress } = await current();
+      await saveTrainerState(path, model, trainer, { key, ...progress, rounds });
+      emit({ type: "round", rounds: c.rounds, ...metrics });
+      const now = performance.now();
+      await context.recordTime({ round: metrics.round, seconds: (now - last) / 1000 });
+      last = now;
+    },
+    onStep: ({ round, step, steps }) => {
+      const [done, total] = [(round - 1) * steps + step, c.rounds * steps];
+      emit({ type: "progress", stage: STAGE, done, total, unit: "steps" });
+    },
+    signal: context.signal,
+  });
+  const files: Record<string, FileRecord> = { [STATE]: await hashFile(path) };
+  const hashes: string[] = [];
+  for (const [router, tensors] of weights.entries()) {
+    const name = routerFolder(router);
+    const written = await saveModelFolder(`${folder}/${name}`, model, tensors, {
+      notes: { tokenizer, prefix: c.prefix, eos },
+      tokenizer: tokenizerFile,
+    });
+    hashes.push(written["model.safetensors"].sha256);
+    for (const [file, record] of Object.entries(written)) files[`${name}/${file}`] = record;
+  }
+  const { experts, prefix } = c;
+  const description = { kind: "em", experts, prefix, tokenizer, vocabulary, eos };
+  files["partitioner.json"] = await writeDescription(folder, description);
+  const outputs = Object.fromEntries(
+    Object.entries(files).map(([name, file]) => [`${basename(folder)}/${name}`, file]),
+  );
+  const lines = rounds.map((metrics) => JSON.stringify(metrics) + "\n").join("");
+  outputs["metrics/rounds.jsonl"] = await writeAtomic(`${context.metrics}/rounds.jsonl`, lines);
+  const sha256 = routersHash(hashes);
+  return { outputs, sha256, result: { rounds } };
+}
+
+/** Loads what training under `key` resumes from after at most `rounds` rounds; a state of anything else is none. */
+async function savedRounds(
+  path: string,
+  key: string,
+  model: ModelConfig,
+  rounds: number,
+): Promise<RouterState & { rounds: RoundMetrics[] } | undefined> {
+  const saved = await loadTrainerState(path, model).catch((error) => {
+    if (error instanceof SyntaxError || error instanceof InputError) return undefined; // of another shape
+    throw error;
+  });
+  if (saved === undefined || saved.notes.key !== key) return undefined;
+  const notes = saved.notes as { round: number; consumed: number; rounds: RoundMetrics[] };
+  if (notes.round > rounds) return undefined;
+  return { round: notes.round, consumed: notes.consumed, trainer: saved.state, rounds: notes.rounds };
+}

@@ -1,0 +1,139 @@
+/**
+ * The partitioner of the paper: E routers, learned by expectation maximisation. What a sequence costs an expert is the negative
+ * log-likelihood of its prefix under that expert's router, in nats.
+ *
+ *     partitioner.json
+ *     router-00/ …         Hugging Face folders
+ *     state.safetensors    what learning goes on from
+ *
+ * @module
+ */
+
+import { InputError } from "../../../kernels/errors.ts";
+import type { Gpu } from "../../../kernels/gpu.ts";
+import { loadRouters, routerFolder, type Routers, routersHash } from "../../checkpoints/checkpoint.ts";
+import { rowsPerPass } from "../../model/passes.ts";
+import { createScorer, type Scorer } from "../../model/scorer.ts";
+import { exists, hashFile } from "../../run/files.ts";
+import { readDescription } from "../folder.ts";
+import type { OpenOptions, Partitioner, PartitionerKind, TokenRows } from "../partitioner.ts";
+import { learn } from "./learn.ts";
+
+/** Opens, learns and identifies routers of EM. */
+export const em: PartitionerKind = {
+  kind: "em",
+  about: "small models, learned by EM: a sequence suits the expert whose model finds its prefix likeliest",
+  routes: true,
+  splits: true,
+  settings: [
+    "experts",
+    "prefix",
+    "prefixLengths",
+    "routerHidden",
+    "routerLayers",
+    "routerHeads",
+    "rounds",
+    "roundSequences",
+    "routerBatch",
+    "routerRate",
+    "routerWarmup",
+    "clip",
+    "beta1",
+    "beta2",
+    "epsilon",
+    "weightDecay",
+    "seed",
+  ],
+  revision: 1,
+  learn,
+  async open(folder, device, options) {
+    const routers = await loadRouters(folder);
+    checkNumber(folder, (await readDescription(folder))?.experts, routers.models.length);
+    return partitionerOf(routers, device, options);
+  },
+  async identify(folder) {
+    const hashes: string[] = [];
+    for (;;) {
+      const path = `${folder}/${routerFolder(hashes.length)}/model.safetensors`;
+      if (!await exists(path)) break;
+      hashes.push((await hashFile(path)).sha256);
+    }
+    checkNumber(folder, (await readDescription(folder))?.experts, hashes.length);
+    return { sha256: routersHash(hashes), experts: hashes.length };
+  },
+};
+
+function checkNumber(where: string, said: number | undefined, found: number): void {
+  if (found > 0 && (said ?? found) === found) return;
+  const wanted = said === undefined ? "routers" : `the ${said} routers that its partitioner.json speaks of`;
+  throw new InputError(`Cannot route by "${where}" as it must hold ${wanted}: it holds ${found}`, { where });
+}
+
+/** Scorers kept on the device: one per set of prefixes and number of sequences at once that was asked for last. */
+const MOST_SCORERS = 4;
+
+/** Makes a partitioner of routers. They go to the device when costs are first asked for, and stay there. */
+export function partitionerOf(
+  { config, models, notes, sha256 }: Routers,
+  device: () => Promise<Gpu>,
+  { batch }: OpenOptions = {},
+): Partitioner {
+  const scorers = new Map<string, Scorer>(); // the one used last stands last
+  let turn: Promise<unknown> = Promise.resolve();
+
+  /** Gives a scorer of these prefixes that takes as many sequences at once as there are, or as many as are quick. */
+  async function scorerOf(prefixes: readonly number[], rows: number): Promise<Scorer> {
+    const gpu = await device();
+    const length = prefixes.at(-1)!;
+    const most = rowsPerPass(gpu, config, length, batch);
+    const size = Math.min(most, 2 ** Math.ceil(Math.log2(rows)));
+    const key = `${prefixes} by ${size}`;
+    let scorer = scorers.get(key);
+    if (scorer === undefined && scorers.size === MOST_SCORERS) {
+      const [[oldest, unused]] = scorers;
+      scorers.delete(oldest);
+      unused.close();
+    }
+    // The device itself sums a prefix that is alone.
+    const several = prefixes.length > 1 ? prefixes : undefined;
+    scorer ??= createScorer(gpu, { config, models, batch: size, length, prefixes: several });
+    scorers.delete(key);
+    scorers.set(key, scorer);
+    return scorer;
+  }
+
+  async function costs(rows: TokenRows, prefixes: readonly number[]): Promise<Float32Array> {
+    const count = rows.length.length;
+    if (count === 0 || prefixes.length === 0) return new Float32Array();
+    const scorer = await scorerOf(prefixes, count);
+    const nll = await scorer.score(rows.tokens, rows.sequenceLength, rows.length); // [rows, prefixes, E]
+    if (prefixes.length === 1) return nll;
+    const experts = models.length;
+    const byPrefix = new Float32Array(nll.length);
+    for (let from = 0, row = 0; row < count; row++) {
+      for (let prefix = 0; prefix < prefixes.length; prefix++, from += experts) {
+        byPrefix.set(nll.subarray(from, from + experts), (prefix * count + row) * experts);
+      }
+    }
+    return byPrefix;
+  }
+
+  return {
+    kind: "em",
+    experts: models.length,
+    sha256,
+    prefix: notes.prefix ?? config.context,
+    vocabulary: config.vocabulary,
+    tokenizer: notes.tokenizer,
+    eos: notes.eos,
+    costs(rows, prefixes) {
+      const result = turn.then(() => costs(rows, prefixes)); // one at a time: no scorer is closed that another call uses
+      turn = result.catch(() => {});
+      return result;
+    },
+    close() {
+      for (const scorer of scorers.values()) scorer.close();
+      scorers.clear();
+    },
+  };
+}

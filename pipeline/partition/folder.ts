@@ -1,0 +1,55 @@
+/**
+ * `partitioner.json`, which says in a partitioner's folder what it is; what else lies there is its kind's own.
+ *
+ * @module
+ */
+
+import * as v from "valibot";
+import { InputError } from "../../kernels/errors.ts";
+import { type FileRecord, jsonText, writeAtomic } from "../run/files.ts";
+import { conform } from "../run/schema.ts";
+
+/** Version of the layout that this code writes, and the newest that it reads. */
+const FORMAT = 1;
+
+const WHOLE = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const POSITIVE = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
+
+const SCHEMA = v.looseObject({
+  format: v.pipe(POSITIVE, v.maxValue(FORMAT, "it must be of this version or an older one")),
+  /** A key of the table of kinds. */
+  kind: v.string(),
+  /** E. */
+  experts: POSITIVE,
+  /** M, in tokens. */
+  prefix: POSITIVE,
+  /** SHA-256 of the tokenizer. */
+  tokenizer: v.string(),
+  /** V. */
+  vocabulary: POSITIVE,
+  /** Id of the token that closes a document. */
+  eos: WHOLE,
+});
+
+/** What `partitioner.json` says. A kind may say more beside it. */
+export type Description = v.InferOutput<typeof SCHEMA>;
+
+/** Writes a folder's `partitioner.json`: the last of its files. */
+export async function writeDescription(
+  folder: string,
+  description: Omit<Description, "format">,
+): Promise<FileRecord> {
+  return await writeAtomic(`${folder}/partitioner.json`, jsonText({ format: FORMAT, ...description }));
+}
+
+/** Reads a folder's `partitioner.json`; null where there is none. Throws an `InputError` where it is damaged. */
+export async function readDescription(folder: string): Promise<Description | null> {
+  const where = `${folder}/partitioner.json`;
+  try {
+    return conform(SCHEMA, JSON.parse(await Deno.readTextFile(where)));
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound || cause instanceof Deno.errors.NotADirectory) return null;
+    const what = `Cannot read "${where}" as it must describe a partitioner: ${(cause as Error).message}`;
+    throw new InputError(what, { where, cause });
+  }
+}

@@ -1,0 +1,61 @@
+/**
+ * The kinds of partitioners there are, and how a folder's is found.
+ *
+ * @module
+ */
+
+import { InputError } from "../../kernels/errors.ts";
+import type { Gpu } from "../../kernels/gpu.ts";
+import { exists } from "../run/files.ts";
+import { em } from "./em/partitioner.ts";
+import { readDescription } from "./folder.ts";
+import type { OpenOptions, Partitioner, PartitionerKind } from "./partitioner.ts";
+
+/** Every kind, by its name. A script may add its own. */
+export const PARTITIONERS: Map<string, PartitionerKind> = new Map([em].map((kind) => [kind.kind, kind]));
+
+/**
+ * Opens the partitioner of a folder; `device` opens the GPU where it needs one. Throws an `InputError` where the folder holds
+ * none, or one of a kind that is not in the table.
+ */
+export async function openPartitioner(
+  folder: string,
+  device: () => Promise<Gpu>,
+  options?: OpenOptions,
+): Promise<Partitioner> {
+  return await (await kindOf(folder)).open(folder, device, options);
+}
+
+/** Reads the identity of a folder's partitioner and its number of experts, without opening it; throws as {@linkcode openPartitioner} does. */
+export async function identifyPartitioner(folder: string): Promise<{ sha256: string; experts: number }> {
+  return await (await kindOf(folder)).identify(folder);
+}
+
+/** Finds a folder's kind. One with routers and no `partitioner.json` is of a run made before there were kinds, or another tool's. */
+async function kindOf(folder: string): Promise<PartitionerKind> {
+  const name = (await readDescription(folder))?.kind ??
+    (await exists(`${folder}/router-00`) ? "em" : undefined);
+  const kind = PARTITIONERS.get(name ?? "");
+  if (kind !== undefined) return kind;
+  if (name !== undefined) {
+    const kinds = [...PARTITIONERS.keys()].join(" or ");
+    const what = `Cannot open the partitioner "${folder}" as its kind must be ${kinds}: it is ${name}`;
+    throw new InputError(what, { where: folder });
+  }
+  const inside = await partitionerFolder(folder);
+  throw new InputError(
+    `Cannot open the partitioner "${folder}" as it must hold partitioner.json or router-00: ${
+      await exists(folder) ? "it holds neither" : "it is not there"
+    }`,
+    { where: folder, remedy: await exists(inside) ? `name ${inside}` : undefined },
+  );
+}
+
+/** Finds the folder of a run's partitioner: the one that is named, its own, or that of a run made before there were kinds. */
+export async function partitionerFolder(run: string, named = ""): Promise<string> {
+  const own = `${run}/partitioner`;
+  for (const place of [...named ? [named] : [], own, `${run}/routers`]) {
+    if (await exists(`${place}/partitioner.json`) || await exists(`${place}/router-00`)) return place;
+  }
+  return named || own;
+}

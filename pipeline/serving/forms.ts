@@ -1,0 +1,93 @@
+/**
+ * What a model is on the device: a decoder that writes texts, or a scorer.
+ *
+ * @module
+ */
+
+import type { Gpu } from "../../kernels/gpu.ts";
+import type { Checkpoint, CheckpointNotes } from "../checkpoints/checkpoint.ts";
+import { createDecoder, type DecoderOptions } from "../model/decoder.ts";
+import { rowsPerPass } from "../model/passes.ts";
+import { createScorer, type Scorer } from "../model/scorer.ts";
+import { type ModelConfig, parameterCount } from "../model/shape.ts";
+import { createEngine, type Engine } from "./engine.ts";
+import type { Held } from "./leases.ts";
+import type { Queue } from "./queue.ts";
+
+/** A way to have a model on the device. */
+export interface Form<Value extends Held> {
+  /** Tells it from others: a model may be held in several at once. */
+  name: string;
+  /** Estimates its device memory, in bytes. */
+  size(config: ModelConfig): number;
+  /** Puts a model on the device; its work there waits in `queue`. The weights on the host are not needed any more. */
+  open(checkpoint: Checkpoint, gpu: Gpu, queue: Queue): Value;
+}
+
+/** A model on the device. */
+export interface LoadedModel extends Held {
+  /** Its shape. */
+  config: ModelConfig;
+  /** What its writer noted. */
+  notes: CheckpointNotes;
+}
+
+/** A model that writes texts. */
+export interface DecodingModel extends LoadedModel {
+  /** Its slots. */
+  engine: Engine;
+}
+
+/** A model that scores. */
+export interface ScoringModel extends LoadedModel {
+  /** Its one-model bank. */
+  scorer: Scorer;
+}
+
+/** Sequences side by side unless more or fewer are asked for. */
+export const SLOTS = 8;
+
+/** What a decoder is made with; `capacity` is the model's context unless it is less. */
+export type DecodingOptions = Partial<Omit<DecoderOptions, "config" | "weights">>;
+
+/** A decoder of some slots. */
+export function decoding({ slots = SLOTS, ...options }: DecodingOptions = {}): Form<DecodingModel> {
+  const capacityOf = ({ context }: ModelConfig) => Math.min(context, options.capacity ?? context);
+  return {
+    name: `decoder ${JSON.stringify({ slots, ...options })}`,
+    size: (config) =>
+      weightBytes(config) + 2 * config.layers * slots * capacityOf(config) * config.hidden * BYTES,
+    open({ config, weights, notes }, gpu, queue) {
+      const decoder = createDecoder(gpu, {
+        ...options,
+        config,
+        weights,
+        slots,
+        capacity: capacityOf(config),
+      });
+      const engine = createEngine(decoder, queue);
+      return { config, notes, engine, bytes: engine.bytes, close: engine.close };
+    },
+  };
+}
+
+/** A scorer of sequences of `length` tokens, `batch` at once: as many as are quick unless said. */
+export function scoring({ length, batch }: { length: number; batch?: number }): Form<ScoringModel> {
+  return {
+    name: `scorer ${JSON.stringify({ length, batch })}`,
+    size: weightBytes,
+    open({ config, weights, notes }, gpu, queue) {
+      const rows = rowsPerPass(gpu, config, length, batch);
+      const own = createScorer(gpu, { config, models: [weights], batch: rows, length });
+      const scorer: Scorer = { ...own, score: (...sequences) => queue(() => own.score(...sequences)) };
+      return { config, notes, scorer, bytes: own.bytes, close: own.close };
+    },
+  };
+}
+
+const BYTES = 4;
+
+/** Bytes of the weights and of the transposed copies of nearly all of them. */
+function weightBytes(config: ModelConfig): number {
+  return 2 * BYTES * parameterCount(config);
+}

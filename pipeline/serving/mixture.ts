@@ -1,0 +1,239 @@
+/**
+ * A mixture that is opened once and answers many: the partitioner is read on first need and stays, models are loaded on demand
+ * within a budget and leased, and all that runs on the device waits in one queue.
+ *
+ * @module
+ */
+
+import { InputError, say, setting } from "../../kernels/errors.ts";
+import { type Gpu, openGpu, type OpenGpuOptions } from "../../kernels/gpu.ts";
+import type { Checkpoint } from "../checkpoints/checkpoint.ts";
+import type { ModelConfig } from "../model/shape.ts";
+import type { Partitioner, TokenRows } from "../partition/partitioner.ts";
+import type { Tokenizer } from "../text/tokenizer.ts";
+import { decoding, type DecodingModel, type DecodingOptions, type Form } from "./forms.ts";
+import { type Budget, createLeases, type Held, type Lease, type LeaseCounts } from "./leases.ts";
+import { checkShape, checkTokenizer, modelSource, runSource } from "./models.ts";
+import { createQueue } from "./queue.ts";
+import { type Route, routeOf } from "./route.ts";
+
+/** Names a model of a mixture: an expert by its number, a dense model by its name. */
+export type ModelName = number | string;
+
+/** Where a mixture comes from. */
+export interface MixtureSource {
+  /** Number of experts, where it is known without the partitioner. */
+  experts?: number;
+  /** Tokens of the prefix that routes, M; the partitioner's own unless said. */
+  prefix?: number;
+  /** Shape of the experts, as far as it is known without them. */
+  shape?: Partial<ModelConfig>;
+  /** Names a model in messages. */
+  name(model: ModelName): string;
+  /** Opens the tokenizer of all models. */
+  tokenizer(): Promise<Tokenizer>;
+  /** Gives its SHA-256, where it is known. */
+  identity?(): Promise<string | undefined>;
+  /** Opens the partitioner; a model alone has none. */
+  partitioner?(device: () => Promise<Gpu>): Promise<Partitioner>;
+  /** Reads a model's shape and notes. */
+  describe(model: ModelName): Promise<Pick<Checkpoint, "config" | "notes">>;
+  /** Reads a model. */
+  load(model: ModelName): Promise<Checkpoint>;
+}
+
+/** How a mixture runs. */
+export interface MixtureSettings extends Budget, DecodingOptions, OpenGpuOptions {
+  /** An open device to use instead of a new one. */
+  gpu?: Gpu;
+}
+
+/** What {@link openMixture} takes. */
+export interface MixtureOptions extends MixtureSettings {
+  /** Run folder with `tokenizer.json`, a partitioner and `experts/`. */
+  run?: string;
+  /** A checkpoint folder to use instead: a mixture of one, without a partitioner. */
+  model?: string;
+  /** Folder of the partitioner, instead of the run's own. */
+  partitioner?: string;
+}
+
+/** What a mixture has done so far. */
+export interface MixtureCounts extends LeaseCounts {
+  /** Times that a partitioner was opened. */
+  partitioners: number;
+}
+
+/** An opened mixture. */
+export interface Mixture {
+  /** Whether a partitioner chooses; a model alone is expert 0. */
+  readonly routes: boolean;
+  /** What happened so far. */
+  readonly counts: MixtureCounts;
+  /** Gives the number of experts. */
+  experts(): Promise<number>;
+  /** Gives the tokenizer, which is opened once. */
+  tokenizer(): Promise<Tokenizer>;
+  /** Gives the partitioner, which is opened once. */
+  partitioner(): Promise<Partitioner>;
+  /** Asks the partitioner for costs, in the device's queue. */
+  costs(rows: TokenRows, prefixes: readonly number[]): Promise<Float32Array>;
+  /** Frees the partitioner; who needs it later opens it again. */
+  closePartitioner(): void;
+  /** Routes tokens by their first min(`prefix`, length); M unless said. Throws an `InputError` where there is none. */
+  route(tokens: Uint32Array, prefix?: number): Promise<Route>;
+  /**
+   * Leases a model in a form, as {@linkcode Leases.lease} does: one that writes texts unless said. An expert is one of 0 to E − 1.
+   */
+  lease<Value extends Held = DecodingModel>(
+    model: ModelName,
+    form?: Form<Value>,
+    signal?: AbortSignal,
+  ): Promise<Lease<Value>>;
+  /** Frees everything, and the device unless it was given. */
+  close(): void;
+}
+
+/**
+ * Opens a run, or a model alone. Files are read when they are first needed.
+ *
+ * Its methods throw an `InputError` where something is missing or damaged, or a model has another shape or tokenizer than the run;
+ * what is wrong with one model concerns that one alone.
+ */
+export async function openMixture(
+  { run, model, partitioner, ...settings }: MixtureOptions,
+): Promise<Mixture> {
+  if (model === undefined && run === undefined) {
+    throw new TypeError("Cannot open a mixture as a run or a model must be named: neither is");
+  }
+  return createMixture(
+    await (model === undefined ? runSource(run!, partitioner) : modelSource(model)),
+    settings,
+  );
+}
+
+/** Makes a mixture of what a source gives. */
+export function createMixture(
+  source: MixtureSource,
+  { memory, models, gpu, adapter, variants, ...decoder }: MixtureSettings = {},
+): Mixture {
+  const queue = createQueue();
+  const leases = createLeases({ memory, models });
+  const sizes = new Map<string, number>(); // of models that were loaded, by form and shape
+  const writing = decoding(decoder);
+  let partitioners = 0;
+  let experts = source.experts;
+  let identity: string | undefined;
+  const device = once(() => gpu ? Promise.resolve(gpu) : openGpu({ adapter, variants }));
+  const tokenizer = once(source.tokenizer);
+  const partitioner = once(async () => {
+    partitioners++;
+    const opened = await source.partitioner!(device.get);
+    try {
+      await checkIdentity("the partitioner", opened.tokenizer);
+      if (opened.experts !== (experts ??= opened.experts)) {
+        throw new InputError(
+          `Cannot route as the partitioner must know each of the run's ${experts} experts: it knows ${opened.experts}`,
+          { remedy: "copy the run's own there" },
+        );
+      }
+    } catch (error) {
+      opened.close();
+      throw error;
+    }
+    return opened;
+  });
+  const costs: Mixture["costs"] = async (rows, prefixes) => {
+    const opened = await partitioner.get();
+    return await queue(() => opened.costs(rows, prefixes));
+  };
+
+  /** Checks the tokenizer of something; where the source does not know which is right, the first one decides. */
+  async function checkIdentity(name: string, tokenizer: string | undefined): Promise<void> {
+    identity ??= await source.identity?.() ?? tokenizer;
+    checkTokenizer(name, tokenizer, identity);
+  }
+
+  async function checkExpert(model: ModelName): Promise<void> {
+    if (typeof model === "string") {
+      if (/^\w[\w-]*$/.test(model)) return;
+      throw new InputError(
+        `Cannot use a model as its name must be that of a folder in the run: it is "${model}"`,
+      );
+    }
+    experts ??= (await partitioner.get()).experts;
+    if (Number.isSafeInteger(model) && model >= 0 && model < experts) return;
+    throw new InputError(
+      say`Cannot use an expert as ${setting("expert")} must be one of 0 to ${experts - 1}: it is ${model}`,
+    );
+  }
+
+  return {
+    routes: source.partitioner !== undefined,
+    get counts() {
+      return { partitioners, ...leases.counts };
+    },
+    async experts() {
+      return experts ??= (await partitioner.get()).experts;
+    },
+    tokenizer: tokenizer.get,
+    partitioner: partitioner.get,
+    costs,
+    closePartitioner: () => partitioner.forget((opened) => opened.close()),
+    async route(tokens, prefix) {
+      if (tokens.length === 0) {
+        throw new InputError("Cannot route a text as it must have a token: it is empty");
+      }
+      if (!source.partitioner) return routeOf([0], 1);
+      const opened = await partitioner.get();
+      const length = Math.min(prefix ?? source.prefix ?? opened.prefix, tokens.length);
+      if (length === 1) return routeOf(new Float32Array(opened.experts), length);
+      const row = { tokens: tokens.slice(0, length), sequenceLength: length, length: Uint32Array.of(length) };
+      return routeOf(await costs(row, [length]), length);
+    },
+    async lease<Value extends Held = DecodingModel>(
+      model: ModelName,
+      form = writing as unknown as Form<Value>,
+      signal?: AbortSignal,
+    ) {
+      await checkExpert(model);
+      return await leases.lease<Value>({
+        name: `${source.name(model)} as ${form.name}`,
+        async size() {
+          const { config } = await source.describe(model);
+          return sizes.get(form.name + JSON.stringify(config)) ?? form.size(config);
+        },
+        async load() {
+          const checkpoint = await source.load(model);
+          await checkIdentity(source.name(model), checkpoint.notes.tokenizer);
+          checkShape(checkpoint.config, source.shape ?? {}, source.name(model), "the run's experts");
+          const value = form.open(checkpoint, await device.get(), queue);
+          sizes.set(form.name + JSON.stringify(checkpoint.config), value.bytes);
+          return value;
+        },
+      }, signal);
+    },
+    close() {
+      leases.close();
+      partitioner.forget((opened) => opened.close());
+      if (!gpu) device.forget((opened) => opened.close());
+    },
+  };
+}
+
+/** Makes something when it is first asked for; a failure is forgotten. */
+function once<Value>(make: () => Promise<Value>) {
+  let made: Promise<Value> | undefined;
+  return {
+    get(): Promise<Value> {
+      const making = made ??= make();
+      making.catch(() => made === making && (made = undefined));
+      return making;
+    },
+    /** Forgets it, and hands it over to be freed. */
+    forget(free: (value: Value) => void): void {
+      made?.then(free, () => {});
+      made = undefined;
+    },
+  };
+}
