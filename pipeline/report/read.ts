@@ -8,7 +8,6 @@ import { relative, resolve } from "node:path";
 import * as v from "valibot";
 import { InputError, say, task, type TaskReference, type Text } from "../../kernels/errors.ts";
 import { readRunConfiguration, type RunConfiguration } from "../run/configuration.ts";
-import { graphOf } from "../stages/graph.ts";
 import { anythingBegun } from "../stages/state.ts";
 import { exists } from "../run/files.ts";
 import { type Manifest, readManifest } from "../run/manifest.ts";
