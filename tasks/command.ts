@@ -10,7 +10,7 @@ import { resolve } from "node:path";
 import {
   ExplainedError,
   type Field,
-  field as fieldsModule,
+  field,
   FIELDS,
   type Fields,
   InputError,
@@ -31,6 +31,8 @@ import {
 } from "../mod.ts";
 import { PRINTING } from "./options.ts";
 import { startProgress } from "./progress.ts";
+
+const { kebabCase, section } = field;
 
 /** Describes a task. */
 export interface Task<Options extends Fields = Fields> {
@@ -66,7 +68,7 @@ export interface Call<Options extends Fields> {
 
 /** Gives a task with the types of its options. */
 export function defineTask<Options extends Fields>(task: Task<Options>): Task<Options> {
-  fieldsModule.section("Command", task.options);
+  section("Command", task.options);
   return task;
 }
 
@@ -160,7 +162,7 @@ export function describe(error: unknown): string {
 function wordForCommand(reference: SettingReference | TaskReference): string {
   const known: Fields = FIELDS;
   const flag = (name: string, value?: unknown) =>
-    `--${known[name]?.flag ?? fieldsModule.kebabCase(name)}${value === undefined ? "" : ` ${value}`}`;
+    `--${known[name]?.flag ?? kebabCase(name)}${value === undefined ? "" : ` ${value}`}`;
   if ("setting" in reference) return flag(reference.setting, reference.value);
   const given = Object.entries(reference.with).filter(([, value]) => value !== undefined && value !== false);
   const flags = given.map(([name, value]) => flag(name, value === true ? undefined : value));
