@@ -118,7 +118,6 @@ export async function evaluateRun(
       const total = passes * Number(tokenize.result.testSequences);
       evaluation = await evaluate({
         mixture,
-        router: routers.config,
         prefix: configuration.prefix,
         baselines: models.baselines.map(({ name }) => name as Baseline),
         open: () => readShards(shards.map((path) => `${run}/${path}`)),
