@@ -150,5 +150,5 @@ Deno.test("trainRouters() stops at its signal and refuses impossible settings", 
   await assertRejects(() => run({ prefix: 1 }), RangeError, "it is 1");
   await assertRejects(() => run({ batch: 65 }), RangeError, "64 sequences, batch is 65");
   await assertRejects(() => run({ experts: 0 }), RangeError, "experts is 0");
-  await assertRejects(() => run({ model: { ...options.model, heads: 3 } }), RangeError, "divisible");
+  await assertRejects(() => run({ model: { ...options.model, heads: 3 } }), InputError, "divisible");
 });
