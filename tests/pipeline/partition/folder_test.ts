@@ -21,7 +21,7 @@ Deno.test("readDescription() refuses what is no description, with the field and 
     const whole = { format: 1, ...DESCRIPTION };
     const cases: [text: string, fact: string][] = [
       ["{", "JSON"],
-      ["[]", "object"],
+      ["[]", "format: "],
       [JSON.stringify({ ...whole, experts: 0 }), "experts: "],
       [JSON.stringify({ ...whole, prefix: 1.5 }), "prefix: "],
       [JSON.stringify({ ...whole, kind: undefined }), "kind: "],
