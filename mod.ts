@@ -64,6 +64,8 @@ export {
   type PartitionCounts,
   type PartitionManifest,
   type PartManifest,
+  readPart,
+  readPartition,
   type Shard,
 } from "./pipeline/partition/manifests.ts";
 export { type Partition, split, type SplitInputs, type SplitOptions } from "./pipeline/partition/split.ts";
@@ -135,24 +137,28 @@ export {
   type Work,
 } from "./pipeline/stages/stage.ts";
 export { type RunStatus, type StageStatus, statusOf } from "./pipeline/stages/status.ts";
+export { type StageState } from "./pipeline/stages/state.ts";
 export { repairOf } from "./pipeline/stages/repair.ts";
 export { documentLines, openDocuments, readOptions, tokenBatches } from "./pipeline/text/documents.ts";
 export { type VerifyProgress, type VerifyReport, verifyRun } from "./pipeline/stages/verify.ts";
+export { type Configuration, FIELDS } from "./pipeline/settings/configuration.ts";
+export { presetOf, PRESETS } from "./pipeline/settings/presets.ts";
+export { resolveConfiguration, type Sources } from "./pipeline/settings/resolution.ts";
 export {
   checkValue,
-  type Configuration,
   type Field,
-  FIELDS,
-  fieldsOf,
-  nearest,
-  OPTIONS,
+  type Fields,
   parseValue,
-  presetOf,
   requirement,
-  resolveConfiguration,
-  type Sources,
-} from "./pipeline/settings/configuration.ts";
+  someValuesOf,
+  type Values,
+  valuesOf,
+} from "./pipeline/settings/field.ts";
+export * as field from "./pipeline/settings/field.ts";
+export { nearest } from "./pipeline/settings/nearest.ts";
+export { settingsOf } from "./pipeline/stages/task_settings.ts";
 export { readConfiguration } from "./pipeline/run/configuration.ts";
+export { type Owner } from "./pipeline/run/lock.ts";
 export { type FileRecord, writeAtomic } from "./pipeline/run/files.ts";
 export { type Manifest, type StageIdentity } from "./pipeline/run/manifest.ts";
 export { type RoundMetrics, type RunEvent } from "./pipeline/run/events.ts";
@@ -280,7 +286,7 @@ export {
   type OpenGpuOptions,
 } from "./kernels/gpu.ts";
 export { type Dtype, type Storage } from "./kernels/storage.ts";
-export { type AdapterKind, parseVariants, type Variants } from "./kernels/variants.ts";
+export { type AdapterKind, formsText, parseVariants, type Variants } from "./kernels/variants.ts";
 export { type AdamwSettings } from "./kernels/adamw.ts";
 export { type ModelConfig, parameterCount, validateModelConfig } from "./pipeline/model/shape.ts";
 export { initialWeights, type Weights } from "./pipeline/model/parameters.ts";
@@ -294,7 +300,8 @@ export {
   saveCheckpoint,
   saveModelFolder,
 } from "./pipeline/checkpoints/checkpoint.ts";
-export { createScorer, type Scorer, type ScorerOptions } from "./pipeline/model/scorer.ts";
+export { createScorer, type Scorer, type ScorerOptions, type TokenScores } from "./pipeline/model/scorer.ts";
+export { prefixSpan, type Span, spanAfter, wholeSpan } from "./pipeline/model/span.ts";
 export { type SafetensorsDtype } from "./pipeline/checkpoints/safetensors.ts";
 export { type HostBatch } from "./pipeline/model/batch.ts";
 export {

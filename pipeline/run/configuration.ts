@@ -9,7 +9,8 @@ import { ExplainedError, InputError, say, type Text } from "../../kernels/errors
 import { checkRunFolder, exists, jsonText, removeIfThere, writeAtomic } from "./files.ts";
 import { conform } from "./schema.ts";
 import { VERSION } from "./version.ts";
-import { checkValue, type Configuration, defaultConfiguration, FIELDS } from "../settings/configuration.ts";
+import { type Configuration, defaultConfiguration, FIELDS } from "../settings/configuration.ts";
+import { checkValue } from "../settings/field.ts";
 
 /** Version of the layout that is written; the one before, which had no number, is read. */
 const FORMAT = 2;

@@ -158,6 +158,14 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
     return entry;
   }
 
+  /** Counts a user more or fewer: either way it is used now. */
+  function use(name: string, entry: Entry, users: 1 | -1): void {
+    entry.users += users;
+    if (held.get(name) !== entry) return;
+    held.delete(name);
+    held.set(name, entry);
+  }
+
   /** Serves whoever can be served. */
   function serve(): void {
     let first: Waiter | undefined; // who waits for room
@@ -174,9 +182,7 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
       }
       if (first && ++first.passes > MOST_PASSES) return;
       waiters.delete(waiter);
-      entry.users++;
-      held.delete(name);
-      held.set(name, entry);
+      use(name, entry, 1);
       waiter.resolve(entry);
     }
   }
@@ -203,7 +209,7 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
       const release = () => {
         if (released) return;
         released = true;
-        entry.users--;
+        use(loader.name, entry, -1);
         serve();
       };
       try {

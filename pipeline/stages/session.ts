@@ -12,7 +12,8 @@ import type { RunEvent } from "../run/events.ts";
 import { exists, removePartials } from "../run/files.ts";
 import { lockRun } from "../run/lock.ts";
 import { type Manifest, manifestPath, readManifest } from "../run/manifest.ts";
-import type { Configuration, Sources } from "../settings/configuration.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import type { Sources } from "../settings/resolution.ts";
 import {
   configurationText,
   readRunConfiguration,
@@ -115,7 +116,7 @@ export async function inRun<Result>(
       if (beside === "parts" || aside) return;
       const known = (await readRunConfiguration(run))?.adapter;
       const used = beside === undefined && opened
-        ? { description: opened.adapter, kind: opened.kind, variants: opened.variants }
+        ? { description: opened.adapter, kind: opened.kind, variants: { ...opened.variants } }
         : known;
       await writeRunConfiguration(run, configuration, used);
     };

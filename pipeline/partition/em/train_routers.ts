@@ -14,6 +14,7 @@ import { emptyBatch, placeSequence } from "../../model/batch.ts";
 import { type ModelConfig, validateModelConfig } from "../../model/shape.ts";
 import { initialWeights, type Weights } from "../../model/parameters.ts";
 import { createScorer } from "../../model/scorer.ts";
+import { rowsPerPass } from "../../model/passes.ts";
 import { constantRate } from "../../training/schedule.ts";
 import { createTrainer, type Trainer, type TrainerState } from "../../model/trainer.ts";
 import { assignBalanced } from "../assignment/balanced.ts";
@@ -68,7 +69,6 @@ export interface TrainRoutersOptions extends AdamwSettings {
 
 /** Steps between two looks at the losses: small enough for progress, large enough that a readback costs nothing. */
 const STEPS_PER_LOOK = 8;
-const TOKENS_PER_PASS = 8192;
 
 /**
  * Trains E routers for T rounds and returns their weights.
@@ -94,7 +94,7 @@ export async function trainRouters(options: TrainRoutersOptions): Promise<Weight
   const scorer = createScorer(gpu, {
     config: model,
     models: state?.trainer.weights ?? Array<Weights>(experts).fill(start),
-    batch: Math.max(1, Math.min(256, Math.floor(TOKENS_PER_PASS / prefix))),
+    batch: rowsPerPass(gpu, model, prefix),
     length: prefix,
   });
 
