@@ -302,7 +302,8 @@ export {
   saveCheckpoint,
   saveModelFolder,
 } from "./pipeline/checkpoints/checkpoint.ts";
-export { createScorer, type Scorer, type ScorerOptions } from "./pipeline/model/scorer.ts";
+export { createScorer, type Scorer, type ScorerOptions, type TokenScores } from "./pipeline/model/scorer.ts";
+export { prefixSpan, type Span, spanAfter, wholeSpan } from "./pipeline/model/span.ts";
 export { type SafetensorsDtype } from "./pipeline/checkpoints/safetensors.ts";
 export { type HostBatch } from "./pipeline/model/batch.ts";
 export {

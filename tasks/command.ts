@@ -9,7 +9,7 @@ import { parseArgs } from "@std/cli/parse-args";
 import { resolve } from "node:path";
 import {
   type Field,
-  field as fieldsModule,
+  field,
   FIELDS,
   type Fields,
   InputError,
@@ -64,7 +64,7 @@ export interface Call<Options extends Fields> {
 
 /** Gives a task with the types of its options. */
 export function defineTask<Options extends Fields>(task: Task<Options>): Task<Options> {
-  fieldsModule.section("Command", task.options);
+  field.section("Command", task.options);
   return task;
 }
 

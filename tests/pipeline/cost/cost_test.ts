@@ -144,7 +144,7 @@ Deno.test("costOf() puts the dense model's micro-batches at the expert's batch",
   const { memory } = cost({ experts: 8 });
   assertEquals(memory.dense.activations, memory.expert.activations);
   assert(cost({ microBatch: 4 }).memory.expert.activations < memory.expert.activations);
-  assertThrows(() => cost({ microBatch: 5 }), InputError, "batch is 16, micro-batch is 5");
+  assertThrows(() => cost({ microBatch: 5 }), InputError, "batch is 16, microBatch is 5");
 });
 
 Deno.test("mixtureFlops() leaves the prefix to the routers and the sequence to one expert", () => {

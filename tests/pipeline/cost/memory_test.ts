@@ -128,7 +128,7 @@ Deno.test("trainingMemory() grows with batch and depth, and less with depth wher
 Deno.test("trainingMemory() refuses a batch that does not split", () => {
   assertThrows(
     () => trainingMemory(TINY, { batch: 16, microBatch: 5, length: 8 }),
-    RangeError,
-    "batch is 16, micro-batch is 5",
+    InputError,
+    "must be a multiple of microBatch: batch is 16, microBatch is 5",
   );
 });

@@ -8,15 +8,15 @@ import {
 } from "@std/assert";
 import { readShards } from "../../../pipeline/rows/arrow.ts";
 import { evaluate } from "../../../pipeline/evaluation/evaluate.ts";
-import { evaluateRun } from "../../../pipeline/stages/evaluate.ts";
+import { evaluateRun } from "../../../pipeline/stages/evaluate_run.ts";
 import {
   type CheckpointNotes,
   loadCheckpoint,
-  loadRouters,
   saveCheckpoint,
 } from "../../../pipeline/checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { partHash } from "../../../pipeline/partition/manifests.ts";
+import { openMixture } from "../../../pipeline/serving/mixture.ts";
 import { lockRun } from "../../../pipeline/run/lock.ts";
 import type { RunEvent } from "../../../pipeline/run/events.ts";
 import { gpu } from "../../kernels/support.ts";
@@ -82,7 +82,7 @@ async function inRun(experts: number, test: (run: string) => Promise<void>): Pro
   }
 }
 
-async function refusal(run: string, kind: new (message: string) => Error = RangeError): Promise<string> {
+async function refusal(run: string, kind: new (message: string) => Error = Error): Promise<string> {
   const { message } = await assertRejects(() => evaluateRun({ run, resamples: 3, gpu }), kind);
   assert(!message.includes("\n"), message);
   return message;
@@ -95,15 +95,15 @@ Deno.test("evaluateRun() keeps the evaluation of the run's held-out shards, and 
     assertEquals(await readJson(`${run}/evaluation.json`), JSON.parse(JSON.stringify(actual)));
     const { outputs } = await readJson(`${run}/manifests/tokenize.json`);
     const paths = Object.keys(outputs).filter((path) => path.startsWith("tokens/test-"));
+    const mixture = await openMixture({ run, gpu });
     const expected = await evaluate({
-      gpu,
-      routers: await loadRouters(`${run}/partitioner`),
+      mixture,
       prefix: 16,
-      experts: [0, 1].map((expert) => () => loadCheckpoint(`${run}/experts/expert-0${expert}`)),
-      baselines: { dense: () => loadCheckpoint(`${run}/dense`) },
+      baselines: ["dense"],
       open: () => readShards(paths.map((path) => `${run}/${path}`)),
       resamples: 20,
     });
+    mixture.close();
     assertEquals(actual, expected);
     for (const { expert, sequences } of actual.segments) {
       const { test } = await readJson(`${run}/partition/expert-0${expert}/manifest.json`);
@@ -179,12 +179,12 @@ Deno.test("evaluateRun() refuses models of another shape, tokenizer or part, wit
     await saveModel(run, "experts/expert-01", {}, { ...MODEL, layers: 2 });
     assertMatch(
       await refusal(run),
-      /expert 1 must have the shape of expert 0: layers is 2, that of expert 0 is 1$/,
+      /expert 1 as it must have the shape of expert 0: layers is 2, that of expert 0 is 1; train it again$/,
     );
     await saveModel(run, "experts/expert-01", { tokenizer: "ab12" });
     assertMatch(
       await refusal(run),
-      /expert 1 must have the tokenizer of the routers: it is ab12, theirs is [0-9a-f]{12}…; train expert 1 again$/,
+      /expert 1 as it must have the tokenizer of the run: it is ab12, that of the run is [0-9a-f]{12}…; copy .* train it again$/,
     );
     await saveModel(run, "experts/expert-01", { partition: "cd34" });
     assertMatch(
@@ -199,7 +199,7 @@ Deno.test("evaluateRun() refuses models of another shape, tokenizer or part, wit
     await saveModel(run, "dense-steps", {}, { ...MODEL, hidden: 12 });
     assertMatch(
       await refusal(run),
-      /dense-steps must have the shape of expert 0: hidden is 12, that of expert 0 is 8$/,
+      /dense-steps as it must have the shape of expert 0: hidden is 12, that of expert 0 is 8; train it again$/,
     );
     await saveModel(run, "dense-steps");
     await Deno.writeTextFile(`${run}/manifests/train-dense-steps.json`, JSON.stringify(manifest));

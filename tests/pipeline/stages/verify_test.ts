@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
-import { type Stage, STAGES } from "./stage_settings.ts";
+import { type Stage, STAGES } from "../../../pipeline/stages/stage_settings.ts";
 import {
   fromBatch,
   type Lineage,
