@@ -7,13 +7,14 @@
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Dtype } from "../../kernels/storage.ts";
-import { type Configuration, resolveConfiguration, type Sources } from "../settings/configuration.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
 import { type InferenceMemory, inferenceMemory, type TrainingMemory, trainingMemory } from "./memory.ts";
 import { type ModelConfig, parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
 import { layerOf } from "../model/sublayers/layer.ts";
+import { readRunConfiguration } from "../run/configuration.ts";
 import { trainingSteps } from "../training/steps.ts";
-import { readRunConfiguration } from "../stages/configuration.ts";
 import { readManifest } from "../run/manifest.ts";
 
 /** Counts the FLOPs of one forward pass over `sequences` of `length` tokens each. */

@@ -5,8 +5,8 @@
  * @module
  */
 
-import { resolveConfiguration } from "../settings/configuration.ts";
 import { modelShapes } from "../model/shapes.ts";
+import { resolveConfiguration } from "../settings/resolution.ts";
 import { denseStepBytes, exchangeBytes, mixtureFlops, scoreExchanges } from "./cost.ts";
 
 /** The figures of a row of Table 3. */

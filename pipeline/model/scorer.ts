@@ -102,14 +102,11 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
     const rowBytes = steps * count * 4 * (details ? 3 : 1);
     const rowsPerRead = steps === 1 ? ROWS_PER_READ : Math.min(ROWS_PER_READ, TOKENS_BUDGET / rowBytes);
     const places = Math.ceil(rowsPerRead / batch) * batch;
-    const shape = { slot, batch: batch * steps, length: length / steps };
     const outputs = groups.map(({ own, size }) =>
-      [own.nll, ...details ? [details.likeliest, details.least] : []].map((values) => ({
-        ...shape,
-        values,
-        models: size,
-        sums: arena.buffer("sequence sums", places * steps * size * 4),
-      }))
+      [own.nll, ...details ? [details.likeliest, details.least] : []].map((values) => {
+        const sums = arena.buffer("sequence sums", places * steps * size * 4);
+        return { values, slot, sums, models: size, batch: batch * steps, length: length / steps };
+      })
     );
     const dispatches = groups.flatMap(({ bank, own, forward }, i) => [
       ...forward,
@@ -149,16 +146,13 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
         gpu.write(slot, Uint32Array.of(place * steps, 0));
         gpu.submit(dispatches);
       }
-      const results = await gpu.read(
-        outputs.flat().map(({ sums, models }) => (
-          { buffer: sums, bytes: part * steps * models * 4 }
-        )),
-      );
+      const sources = outputs.flat().map(({ sums, models }) => ({
+        buffer: sums,
+        bytes: part * steps * models * 4,
+      }));
+      const results = await gpu.read(sources);
       groups.forEach(({ first: column, size }, group) => {
-        const kinds = outputs[group].length;
-        const values = results.slice(group * kinds, (group + 1) * kinds).map((bytes) =>
-          new Float32Array(bytes)
-        );
+        const values = outputs[group].map(() => new Float32Array(results.shift()!));
         for (let row = 0; row < part; row++) {
           for (let model = 0; model < size; model++) {
             take(first + row, column + model, { values, at: row * steps * size + model, size });
@@ -208,23 +202,20 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
       };
       const buffer = (label: string) => arena.buffer(label, perBank * batch * length * 4);
       detailed ??= planPass(length, { likeliest: buffer("likeliest tokens"), least: buffer("their NLLs") });
-      await run(
-        detailed,
-        { tokens, stride, spans },
-        (row, model, { values: [nll, ids, least], at, size }) => {
-          const first = firstPredicted(spans[row]);
-          let sum = 0;
-          for (let i = 0; i < starts[row + 1] - starts[row]; i++) {
-            const [from, to] = [at + (first - 1 + i) * size, (starts[row] + i) * count + model];
-            sum = Math.fround(sum + nll[from]);
-            scores.logProbability[to] = 0 - nll[from];
-            scores.likeliest[to] = ids[from];
-            scores.highest[to] = 0 - least[from];
-            scores.greedy[to] = Number(ids[from] === tokens[row * stride + first + i]);
-          }
-          scores.nll[row * count + model] = sum;
-        },
-      );
+      await run(detailed, { tokens, stride, spans }, (row, model, { values, at, size }) => {
+        const [nll, ids, least] = values;
+        const first = firstPredicted(spans[row]);
+        let sum = 0;
+        for (let i = 0; i < starts[row + 1] - starts[row]; i++) {
+          const [from, to] = [at + (first - 1 + i) * size, (starts[row] + i) * count + model];
+          sum = Math.fround(sum + nll[from]);
+          scores.logProbability[to] = 0 - nll[from];
+          scores.likeliest[to] = ids[from];
+          scores.highest[to] = 0 - least[from];
+          scores.greedy[to] = Number(ids[from] === tokens[row * stride + first + i]);
+        }
+        scores.nll[row * count + model] = sum;
+      });
       return scores;
     },
     load(models) {

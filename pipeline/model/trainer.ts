@@ -201,7 +201,10 @@ function planGroup(
   };
 }
 
-/** Plans training steps of one shape. Throws `RangeError` where a tensor cannot fit the adapter or the batch does not split. */
+/**
+ * Plans training steps of one shape. Throws a `RangeError` where a tensor cannot fit the adapter, an `InputError` where the
+ * batch does not split.
+ */
 export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
   const { config, start, batch, length, settings, microBatch = batch, recompute, dtype } = options;
   const from = "weights" in start ? start : { step: 0, weights: start, moments: [], squares: [] };

@@ -29,17 +29,21 @@ export interface Candidates {
 export function checkSampling({ temperature, topK, topP }: Sampling): void {
   if (!(temperature >= 0 && temperature < Infinity)) {
     throw new InputError(
-      say`Cannot sample as ${setting("temperature")} must be a number of at least 0: it is ${temperature}`,
+      say`Cannot sample as ${setting("temperature")} must be a number of at least 0: ${
+        setting("temperature")
+      } is ${temperature}`,
     );
   }
   if (!(Number.isSafeInteger(topK) && topK >= 0)) {
     throw new InputError(
-      say`Cannot sample as ${setting("topK")} must be a whole number of at least 0: it is ${topK}`,
+      say`Cannot sample as ${setting("topK")} must be a whole number of at least 0: ${
+        setting("topK")
+      } is ${topK}`,
     );
   }
   if (!(topP > 0 && topP <= 1)) {
     throw new InputError(
-      say`Cannot sample as ${setting("topP")} must be above 0 and at most 1: it is ${topP}`,
+      say`Cannot sample as ${setting("topP")} must be above 0 and at most 1: ${setting("topP")} is ${topP}`,
     );
   }
 }

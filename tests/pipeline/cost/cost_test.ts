@@ -1,7 +1,8 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { InputError } from "../../../kernels/errors.ts";
-import { type Configuration, resolveConfiguration } from "../../../pipeline/settings/configuration.ts";
+import type { Configuration } from "../../../pipeline/settings/configuration.ts";
+import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import { costOf, forwardFlops, mixtureFlops, readCost, trainingFlops } from "../../../pipeline/cost/cost.ts";
 import { parameterCount } from "../../../pipeline/model/shape.ts";
 

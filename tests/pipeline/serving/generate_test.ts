@@ -2,7 +2,7 @@ import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/asser
 import { InputError } from "../../../kernels/errors.ts";
 import type { Gpu } from "../../../kernels/gpu.ts";
 import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
-import { expertFolder } from "../../../pipeline/partition/split.ts";
+import { expertFolder } from "../../../pipeline/partition/manifests.ts";
 import { generate, type GenerateOptions, type Generation } from "../../../pipeline/serving/generate.ts";
 import { gpu } from "../../kernels/support.ts";
 import { sequenceNll } from "../model/reference.ts";
@@ -229,7 +229,7 @@ Deno.test("generate() says what is wrong, with both values, and what to do", asy
     await says({ expert: 0.5 }, InputError, "it is 0.5");
     await says({ maxNewTokens: 0 }, InputError, "it is 0");
     await says({ seed: -1 }, RangeError, "seed is -1");
-    await says({ topP: 2 }, InputError, "it is 2");
+    await says({ topP: 2 }, InputError, "topP is 2");
     await says({ stop: [""] }, InputError, "must not be empty");
     await says({ run: undefined }, TypeError, "neither is");
     await says({ model: "x", expert: 1 }, InputError, "it is 1");

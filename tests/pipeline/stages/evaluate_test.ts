@@ -16,7 +16,7 @@ import {
   saveCheckpoint,
 } from "../../../pipeline/checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
-import { partHash } from "../../../pipeline/partition/split.ts";
+import { partHash } from "../../../pipeline/partition/manifests.ts";
 import { lockRun } from "../../../pipeline/run/lock.ts";
 import type { RunEvent } from "../../../pipeline/run/events.ts";
 import { gpu } from "../../kernels/support.ts";
@@ -97,7 +97,7 @@ Deno.test("evaluateRun() keeps the evaluation of the run's held-out shards, and 
     const paths = Object.keys(outputs).filter((path) => path.startsWith("tokens/test-"));
     const expected = await evaluate({
       gpu,
-      routers: await loadRouters(`${run}/routers`),
+      routers: await loadRouters(`${run}/partitioner`),
       prefix: 16,
       experts: [0, 1].map((expert) => () => loadCheckpoint(`${run}/experts/expert-0${expert}`)),
       baselines: { dense: () => loadCheckpoint(`${run}/dense`) },
@@ -219,9 +219,9 @@ Deno.test("evaluateRun() refuses truncated weights, other routers and other numb
       `remove it and run deno task train-expert --run ${run} --expert 1`,
     );
     await Deno.writeFile(path, whole);
-    const router = await loadCheckpoint(`${run}/routers/router-01`);
+    const router = await loadCheckpoint(`${run}/partitioner/router-01`);
     await saveCheckpoint(
-      `${run}/routers/router-01`,
+      `${run}/partitioner/router-01`,
       router.config,
       anyWeights(router.config, "other"),
       router.notes,
@@ -230,7 +230,7 @@ Deno.test("evaluateRun() refuses truncated weights, other routers and other numb
       await refusal(run),
       /must be those that scored the run: SHA-256 is [0-9a-f]{12}…, not [0-9a-f]{12}…; copy .* train-routers --run \S+ --force$/,
     );
-    await Deno.remove(`${run}/routers/router-01`, { recursive: true });
+    await Deno.remove(`${run}/partitioner/router-01`, { recursive: true });
     assertMatch(
       await refusal(run),
       /must have a part for every router: it has 2 parts, 1 routers; copy its own routers again/,
