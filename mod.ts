@@ -46,26 +46,29 @@ export {
 } from "./pipeline/partition/partitioner.ts";
 export { score, type ScoreOptions } from "./pipeline/partition/score.ts";
 export {
-  assign,
-  assignArgmax,
-  assignBalanced,
-  type AssignMethod,
-  type AssignOptions,
-} from "./pipeline/partition/assignment/assign.ts";
+  type Assignment,
+  type AssignmentInput,
+  type CostRows,
+  equalRooms,
+  type Proof,
+} from "./pipeline/partition/assignment/assignment.ts";
+export { ASSIGNMENTS } from "./pipeline/partition/assignment/assignments.ts";
+export { assignBalanced } from "./pipeline/partition/assignment/balanced.ts";
+export { assignArgmax } from "./pipeline/partition/assignment/argmax.ts";
+export { assign, type AssignOptions } from "./pipeline/partition/assignment/assign.ts";
 export { joinScores } from "./pipeline/rows/join.ts";
 export {
   expertFolder,
+  type PartCounts,
   partHash,
-  type Partition,
+  type PartitionCounts,
   type PartitionManifest,
   type PartManifest,
-  type PartReference,
+  readPart,
+  readPartition,
   type Shard,
-  split,
-  type SplitInputs,
-  type SplitOptions,
-} from "./pipeline/partition/split.ts";
-export { type PartCounts, type PartitionCounts } from "./pipeline/partition/counts.ts";
+} from "./pipeline/partition/manifests.ts";
+export { type Partition, split, type SplitInputs, type SplitOptions } from "./pipeline/partition/split.ts";
 export {
   informationOfTable,
   nllPerToken,
@@ -73,13 +76,12 @@ export {
   regret,
   shares,
   type SourceCount,
-  sourceMix,
   tokenImbalance,
 } from "./pipeline/partition/metrics.ts";
 
 // The mixture on held-out text, beside its baselines.
 export { evaluate, type EvaluateOptions } from "./pipeline/evaluation/evaluate.ts";
-export { evaluateRun, type EvaluateRunOptions } from "./pipeline/stages/evaluate.ts";
+export { evaluateRun, type EvaluateRunOptions } from "./pipeline/stages/evaluate_run.ts";
 export {
   type Baseline,
   type Evaluation,
@@ -96,13 +98,9 @@ export { type Report, report, type ReportOptions } from "./pipeline/report/repor
 export { type Missing } from "./pipeline/report/sections.ts";
 
 // Experts and dense baselines, each from its own shards alone.
-export {
-  expertsOf,
-  trainDense,
-  trainExpert,
-  type TrainOptions,
-  type TrainResult,
-} from "./pipeline/stages/train_models.ts";
+export { expertsOf, trainDense, trainExpert, type TrainOptions } from "./pipeline/stages/train.ts";
+export { type Match } from "./pipeline/stages/train_dense.ts";
+export { type TrainingOptions, type TrainResult } from "./pipeline/stages/train_model.ts";
 
 // The paper's comparison at a small size.
 export {
@@ -115,40 +113,54 @@ export { type Claim, type Crossing } from "./pipeline/reproduction/claims.ts";
 export { type RateSearch, type Trial } from "./pipeline/reproduction/search.ts";
 
 // All of it in a run folder.
-export {
-  partition,
-  type PartitionOptions,
-  type PartitionWatch,
-  runOneStage,
-} from "./pipeline/stages/partition.ts";
+export { partition, runOneStage } from "./pipeline/stages/partition.ts";
+export { type RunOptions, type RunWatch } from "./pipeline/stages/session.ts";
 export { type PartitionPlan, planPartition, type StageEstimate } from "./pipeline/stages/plan.ts";
 export { type ExpertSummary, type PartitionSummary } from "./pipeline/stages/summary.ts";
-export { chunkOf, type Part } from "./pipeline/stages/stages.ts";
-export { documentLines, openDocuments, readOptions, tokenBatches } from "./pipeline/stages/text_stages.ts";
+export { chunkOf } from "./pipeline/stages/assign.ts";
+export { type Part } from "./pipeline/stages/score.ts";
+export { type Graph, graphOf, STAGES } from "./pipeline/stages/graph.ts";
 export {
-  type VerifyProblem,
-  type VerifyProgress,
-  type VerifyReport,
-  verifyRun,
-} from "./pipeline/stages/verify.ts";
+  type CorpusSize,
+  type Estimate,
+  type Made,
+  type Make,
+  type ManifestReader,
+  oneStage,
+  pickSettings,
+  type Problem,
+  type RunContext,
+  type Stage,
+  type StageKind,
+  type Unfinished,
+  type Verification,
+  type Work,
+} from "./pipeline/stages/stage.ts";
+export { type RunStatus, type StageStatus, statusOf } from "./pipeline/stages/status.ts";
+export { type StageState } from "./pipeline/stages/state.ts";
+export { repairOf } from "./pipeline/stages/repair.ts";
+export { documentLines, openDocuments, readOptions, tokenBatches } from "./pipeline/text/documents.ts";
+export { type VerifyProgress, type VerifyReport, verifyRun } from "./pipeline/stages/verify.ts";
+export { type Configuration, FIELDS } from "./pipeline/settings/configuration.ts";
+export { presetOf, PRESETS } from "./pipeline/settings/presets.ts";
+export { resolveConfiguration, type Sources } from "./pipeline/settings/resolution.ts";
 export {
   checkValue,
-  type Configuration,
   type Field,
-  FIELDS,
-  fieldsOf,
-  nearest,
-  OPTIONS,
+  type Fields,
   parseValue,
-  presetOf,
   requirement,
-  resolveConfiguration,
-  type Sources,
-  type Stage,
-} from "./pipeline/settings/configuration.ts";
-export { readConfiguration } from "./pipeline/stages/configuration.ts";
+  someValuesOf,
+  type Values,
+  valuesOf,
+} from "./pipeline/settings/field.ts";
+export * as field from "./pipeline/settings/field.ts";
+export { nearest } from "./pipeline/settings/nearest.ts";
+export { settingsOf } from "./pipeline/stages/task_settings.ts";
+export { readConfiguration } from "./pipeline/run/configuration.ts";
+export { type Owner } from "./pipeline/run/lock.ts";
 export { type FileRecord, writeAtomic } from "./pipeline/run/files.ts";
-export { type Manifest } from "./pipeline/run/manifest.ts";
+export { type Manifest, type StageIdentity } from "./pipeline/run/manifest.ts";
 export { type RoundMetrics, type RunEvent } from "./pipeline/run/events.ts";
 
 // Routed inference: from a prompt to the text that continues it.
@@ -274,7 +286,7 @@ export {
   type OpenGpuOptions,
 } from "./kernels/gpu.ts";
 export { type Dtype, type Storage } from "./kernels/storage.ts";
-export { type AdapterKind, parseVariants, type Variants } from "./kernels/variants.ts";
+export { type AdapterKind, formsText, parseVariants, type Variants } from "./kernels/variants.ts";
 export { type AdamwSettings } from "./kernels/adamw.ts";
 export { type ModelConfig, parameterCount, validateModelConfig } from "./pipeline/model/shape.ts";
 export { initialWeights, type Weights } from "./pipeline/model/parameters.ts";

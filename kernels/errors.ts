@@ -73,7 +73,7 @@ function plainWords(reference: SettingReference | TaskReference): string {
 
 /** Where something is wrong, and how to mend it. */
 export interface Explanation {
-  /** The file or folder that is wrong, where one is. */
+  /** The file or folder that is wrong, where one is; a stream by what it is called. */
   where?: string;
   /** How to mend it: the end of a sentence, without a full stop. */
   remedy?: Text;

@@ -9,6 +9,8 @@
  * @module
  */
 
+import { InputError } from "../kernels/errors.ts";
+
 const M0 = 0xd2511f53;
 const M1 = 0xcd9e8d57;
 const W0 = 0x9e3779b9; // golden ratio
@@ -53,10 +55,10 @@ export function philox(counter: ArrayLike<number>, key: ArrayLike<number>): Uint
   return out;
 }
 
-/** Throws a RangeError unless `seed` is an integer from 0 to 2^53 − 1. */
+/** Throws an InputError unless `seed` is an integer from 0 to 2^53 − 1. */
 export function checkSeed(seed: number): void {
   if (!Number.isSafeInteger(seed) || seed < 0) {
-    throw new RangeError(
+    throw new InputError(
       `Cannot draw random numbers as seed must be an integer from 0 to 2^53 - 1: seed is ${seed}`,
     );
   }

@@ -8,24 +8,32 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { resolve } from "node:path";
 import {
-  checkValue,
-  type Configuration,
+  ExplainedError,
   type Field,
+  field as fieldsModule,
   FIELDS,
-  fieldsOf,
+  type Fields,
+  InputError,
   nearest,
-  OPTIONS,
   parseValue,
-  parseVariants,
   readConfiguration,
-  requirement,
   type RunEvent,
+  say,
+  setting,
+  type SettingReference,
+  settingsOf,
+  someValuesOf,
   type Sources,
+  type TaskReference,
+  type Values,
+  valuesOf,
+  wordText,
 } from "../mod.ts";
+import { PRINTING } from "./options.ts";
 import { startProgress } from "./progress.ts";
 
 /** Describes a task. */
-export interface Task {
+export interface Task<Options extends Fields = Fields> {
   /** Name, as in `deno task <name>`. */
   name: string;
   /** What it does, in one sentence. */
@@ -34,29 +42,38 @@ export interface Task {
   positional?: string;
   /** Whether it begins anew after an interruption; others go on. */
   startsAnew?: true;
+  /** What it can be told besides settings, and besides what every task can be told. */
+  options: Options;
   /** Does it. */
-  run: (call: Call) => Promise<void>;
+  run: (call: Call<Options>) => Promise<void>;
 }
 
 /** Holds what a task was called with. */
-export interface Call {
+export interface Call<Options extends Fields> {
   /** Positional arguments: paths, or `-`. */
   paths: string[];
   /** Where the configuration's values come from. */
   sources: Sources;
   /** Values of the options, by name. */
-  // deno-lint-ignore no-explicit-any
-  options: Record<string, any>;
+  options: Values<Options & typeof PRINTING>;
+  /** Names of the options that were given. */
+  given: ReadonlySet<string>;
   /** Ends the work when the user interrupts it. */
   signal: AbortSignal;
   /** Shows what happens on standard error. */
   onEvent: (event: RunEvent) => void;
 }
 
+/** Gives a task with the types of its options. */
+export function defineTask<Options extends Fields>(task: Task<Options>): Task<Options> {
+  fieldsModule.section("Command", task.options);
+  return task;
+}
+
 const GRACE_MS = 3000;
 
 /** Runs a task with the process's arguments and ends the process with its exit code. */
-export async function runTask(task: Task): Promise<never> {
+export async function runTask<Options extends Fields>(task: Task<Options>): Promise<never> {
   const args = [...Deno.args];
   if (args.includes("--help") || args.includes("-h")) {
     console.log(helpOf(task));
@@ -102,6 +119,7 @@ export async function runTask(task: Task): Promise<never> {
 export function exitCode(error: unknown): number {
   if (error instanceof Deno.errors.BrokenPipe) return 0;
   const input = [
+    InputError,
     TypeError,
     RangeError,
     SyntaxError,
@@ -117,6 +135,10 @@ export function exitCode(error: unknown): number {
 /** Describes an error on one line. */
 export function describe(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
+  if (error instanceof ExplainedError) {
+    const { what, remedy } = error;
+    return wordText(remedy === undefined ? what : say`${what}; ${remedy}`, wordForCommand);
+  }
   const line = error.message.replace(/\s*\n\s*/g, " ").trim();
   if (line.startsWith("Cannot ")) return line;
   const path = /'([^']*)'$|"([^"]*)"/.exec(line);
@@ -134,112 +156,123 @@ export function describe(error: unknown): string {
   return line;
 }
 
-async function readArguments(task: Task, args: string[]): Promise<Omit<Call, "signal" | "onEvent">> {
-  const fields = fieldsOf(task.name);
-  const byFlag = Object.fromEntries(
-    Object.entries(fields).map(([name, field]) => [field.flag, { name, field }]),
-  );
-  const flags = Object.keys(byFlag);
-  const booleans = flags.filter((flag) => byFlag[flag].field.type === "boolean");
-  const texts = flags.filter((flag) => !booleans.includes(flag));
-  for (const [, flag, value] of args.map((arg) => /^--([^=]+)=(.*)$/s.exec(arg) ?? [])) {
-    if (value === undefined || !booleans.includes(flag) || /^(true|false)$/.test(value)) continue;
-    throw new TypeError(
-      `Cannot use --${flag} as it takes no value but true or false: it is "${value}"; leave it out for no`,
-    );
-  }
-  const { filled, emptied } = withoutEmpty(args, texts);
-  const parsed: Record<string, unknown> & { _: (string | number)[] } = parseArgs(joinValues(filled, texts), {
-    string: [...texts, "_"],
-    boolean: booleans,
-    collect: texts,
-    unknown: (arg, key) => {
-      if (key === undefined) return true;
-      throw new TypeError(
-        `Cannot run task "${task.name}" as every flag must be one of its own: ${
-          arg.replace(/=.*/s, "")
-        } is not, ` +
-          `the nearest is --${nearest(key, [...flags, "help"])}; see --help`,
-      );
-    },
-  });
-  for (const flag of emptied) (parsed[flag] as string[]).push("");
-  const paths = parsed._.map((path) => fromHere(String(path)));
+/** Words a setting as its flag, and a task as its command. */
+function wordForCommand(reference: SettingReference | TaskReference): string {
+  const known: Fields = FIELDS;
+  const flag = (name: string, value?: unknown) =>
+    `--${known[name]?.flag ?? fieldsModule.kebabCase(name)}${value === undefined ? "" : ` ${value}`}`;
+  if ("setting" in reference) return flag(reference.setting, reference.value);
+  const given = Object.entries(reference.with).filter(([, value]) => value !== undefined && value !== false);
+  const flags = given.map(([name, value]) => flag(name, value === true ? undefined : value));
+  return ["deno task", reference.task, ...flags].join(" ");
+}
+
+/** Lists what a task takes, by name: settings, then options. */
+export function fieldsOf<Options extends Fields>({ name, options }: Task<Options>): Fields {
+  const settings = settingsOf(name).map((name) => [name, FIELDS[name]]);
+  return { ...Object.fromEntries(settings), ...options, ...PRINTING };
+}
+
+async function readArguments<Options extends Fields>(
+  task: Task<Options>,
+  args: string[],
+): Promise<Omit<Call<Options>, "signal" | "onEvent">> {
+  const table = { ...task.options, ...PRINTING };
+  const { words, paths } = readWords(task, args);
   if (paths.length > 0 && task.positional === undefined) {
-    throw new TypeError(
+    throw new InputError(
       `Cannot run task "${task.name}" as it takes flags only: "${paths[0]}" is none; see --help`,
     );
   }
-
-  const given: Record<string, unknown> = {};
-  const options = Object.fromEntries(Object.entries(OPTIONS).map(([name, field]) => [name, field.default]));
-  for (const { name, field } of Object.values(byFlag)) {
-    const value = valueOf(field, parsed[field.flag]);
-    if (value === undefined) continue;
-    checkValue(field, value);
-    const target = name in FIELDS ? given : options;
-    target[name] = value;
+  const settings: Record<string, unknown> = {};
+  const options: Record<string, unknown> = {};
+  for (const [field, texts] of words) {
+    const value = valueOf(field, texts);
+    if (value !== undefined) (field.name in table ? options : settings)[field.name] = value;
   }
-  if (given.corpus !== undefined) {
-    if (given.input !== undefined) {
-      throw new RangeError(
-        `Cannot read two corpora, as only one of --input and --corpus may be given: input is ${given.input}, ` +
-          `corpus is ${given.corpus}`,
+  const values = valuesOf(table, options);
+  const flags = someValuesOf(FIELDS, settings);
+  if (flags.corpus !== undefined) {
+    if (flags.input !== undefined) {
+      const [input, corpus] = [setting("input"), setting("corpus")];
+      throw new InputError(
+        say`Cannot read two corpora, as only one of ${input} and ${corpus} may be given: input is ${
+          String(flags.input)
+        }, corpus is ${flags.corpus}`,
       );
     }
-    given.input = []; // an input that a file or the run names is not meant
+    flags.input = []; // an input that a file or the run names is not meant
   }
-  const variants = parseVariants(String(options.variants));
-  const file = options.config ? await readConfiguration(String(options.config)) : undefined;
-  const sources: Sources = {
-    preset: String(options.preset) || undefined,
-    file,
-    flags: given as Partial<Configuration>,
-  };
-  return { paths, sources, options: { ...options, variants } };
+  const { preset, config } = options;
+  const file = typeof config === "string" ? await readConfiguration(config) : undefined;
+  const sources = { preset: typeof preset === "string" ? preset : undefined, file, flags };
+  return { paths: paths.map(fromHere), sources, options: values, given: new Set(Object.keys(options)) };
 }
 
-/** Takes out every `--flag ""` and `--flag=`, which the parser cannot tell from other things. */
-function withoutEmpty(args: string[], flags: string[]): { filled: string[]; emptied: string[] } {
-  const filled: string[] = [];
-  const emptied: string[] = [];
-  for (const arg of args) {
-    const last = filled.at(-1);
-    if (arg === "" && last?.startsWith("--") && flags.includes(last.slice(2))) {
-      emptied.push(filled.pop()!.slice(2));
-    } else if (/^--.*=$/.test(arg) && flags.includes(arg.slice(2, -1))) emptied.push(arg.slice(2, -1));
-    else filled.push(arg);
-  }
-  return { filled, emptied };
+/**
+ * Reads the flags with their words, and the paths. The parser knows no flag, so that it tells of each word in its turn: a value that is
+ * empty, or `-`, or a number below 0, which it takes for no value, is told from a path by the flag before it.
+ */
+function readWords<Options extends Fields>(
+  task: Task<Options>,
+  args: string[],
+): { words: Map<Field, string[]>; paths: string[] } {
+  const byFlag = new Map(Object.values(fieldsOf(task)).map((field) => [field.flag, field]));
+  const words = new Map<Field, string[]>();
+  const paths: string[] = [];
+  let open: string[] | undefined; // words of the flag before, where its value is still to come
+  let taken: string | undefined; // the last value that begins with a dash: the parser may tell of each of its letters
+  const { _: rest } = parseArgs(args, {
+    string: ["_"],
+    unknown: (word, key, value) => {
+      const before = open;
+      open = undefined;
+      if (before && /^(-\d.*|-?)$/s.test(word)) before[before.length - 1] = taken = word;
+      else if (key === undefined) paths.push(word);
+      else if (word !== taken) {
+        const [flag, inline] = /^--([^=]*)(?:=(.*))?$/s.exec(word)?.slice(1) ?? [key];
+        const field = word.startsWith("--") ? byFlag.get(flag) : undefined;
+        if (!field) throw unknownFlag(task.name, word, nearest(flag, [...byFlag.keys(), "help"]));
+        const next = typeof value === "string" && !inline ? value : undefined; // the word after it
+        const takesNext = inline === undefined &&
+          (field.form !== "flag" || next === "true" || next === "false");
+        const all = [...words.get(field) ?? [], inline ?? (takesNext ? next ?? "" : "true")];
+        words.set(field, all);
+        if (next === undefined) open = takesNext ? all : undefined;
+        else if (!takesNext) paths.push(next);
+      }
+      return false;
+    },
+  });
+  return { words, paths: [...paths, ...rest.map(String)] };
 }
 
-/** Joins `--flag value` to `--flag=value` where the value begins with a dash: `-` is standard input, `-1` a number. */
-function joinValues(args: string[], flags: string[]): string[] {
-  const joined: string[] = [];
-  for (const arg of args) {
-    const last = joined.at(-1);
-    if (/^-(\d.*)?$/.test(arg) && last?.startsWith("--") && flags.includes(last.slice(2))) {
-      joined[joined.length - 1] = `${last}=${arg}`;
-    } else joined.push(arg);
-  }
-  return joined;
+function unknownFlag(task: string, word: string, near: string): InputError {
+  const flag = word.replace(/=.*/s, "");
+  return new InputError(
+    `Cannot run task "${task}" as every flag must be one of its own: ${flag} is not, the nearest is --${near}; see --help`,
+  );
 }
 
-function valueOf(field: Field, parsed: unknown): unknown {
-  if (field.type === "boolean") return parsed === true ? true : undefined;
-  const values = parsed as string[];
-  if (values.length === 0) return undefined;
-  if (values.includes("") && field.type !== "text") {
-    throw new TypeError(
-      `Cannot use --${field.flag} as it must have a value, ${requirement(field)}: it has none`,
-    );
+/** Reads the words of a flag as its value; gives none for a flag that is false. */
+function valueOf(field: Field, words: string[]): unknown {
+  const named = setting(field.name);
+  const text = words.map((word) => JSON.stringify(word)).join(" and ");
+  if (field.form === "flag" && !words.every((word) => /^(true|false)$/.test(word))) {
+    throw new InputError(say`Cannot use ${named} as it takes no value but true or false: it is ${text}`, {
+      remedy: "leave it out for no",
+    });
   }
-  const isPath = ["PATH", "FILE", "FOLDER"].includes(field.value ?? "");
-  if (values.includes("") && ["run", "output"].includes(field.flag)) {
-    throw new TypeError(`Cannot use --${field.flag} as it must name a path: it is empty`);
+  const different = field.form === "flag" ? [...new Set(words)] : words;
+  if (field.form !== "texts" && different.length > 1) {
+    throw new InputError(say`Cannot use ${named} as it must be given once: it is ${text}`);
   }
-  if (field.type === "texts") return isPath ? values.map(fromHere) : values;
-  return isPath ? fromHere(values.at(-1)!) : parseValue(field, values.at(-1)!);
+  if (field.form !== "text" && words.includes("")) {
+    throw new InputError(say`Cannot use ${named} as it must have a value, ${field.requirement}: it has none`);
+  }
+  const read = field.isPath ? fromHere : (word: string) => parseValue(field, word);
+  if (field.form === "texts") return words.map(read);
+  return field.form === "flag" && words[0] === "false" ? undefined : read(words[0]);
 }
 
 /** Resolves a path that was typed: `deno task` works in the project's folder, wherever it was called. */
@@ -253,16 +286,10 @@ function fromHere(path: string): string {
 /** Width of the column of flags in a help text; longer ones take a line of their own. */
 const HELP_COLUMN = 28;
 
-/** Writes a task's help from the table. */
-export function helpOf(task: Task): string {
-  const rows: [section: string, left: string, right: string][] = [];
-  for (const field of Object.values(fieldsOf(task.name))) {
-    const value = field.type === "boolean"
-      ? ""
-      : ` ${field.value ?? (field.choices ? field.choices.join("|") : "N")}`;
-    rows.push([field.section, `--${field.flag}${value}`, field.help + defaultText(field)]);
-  }
-  rows.push(["Command", "--help", "print this"]);
+/** Writes a task's help from its table. */
+export function helpOf<Options extends Fields>(task: Task<Options>): string {
+  const fields = Object.values(fieldsOf(task));
+  const rows = [...fields.map(helpRow), ["Command", "--help", "print this"]];
   const sections = [...new Set(rows.map(([section]) => section))];
   const positional = task.positional ? ` ${task.positional}` : "";
   const body = sections.map((section) =>
@@ -276,8 +303,8 @@ export function helpOf(task: Task): string {
   return [`Usage: deno task ${task.name}${positional} [flags]`, task.about, ...body].join("\n\n");
 }
 
-function defaultText(field: Field): string {
-  const value = field.default;
-  if (field.type === "boolean" || value === "" || (Array.isArray(value) && value.length === 0)) return "";
-  return ` (default ${value})`;
+function helpRow({ section, flag, value, help, default: standard }: Field): [string, string, string] {
+  const isNone = standard === undefined || standard === false || String(standard) === "";
+  const text = wordText(help, wordForCommand);
+  return [section, `--${flag} ${value}`.trimEnd(), isNone ? text : `${text} (default ${standard})`];
 }

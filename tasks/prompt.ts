@@ -4,10 +4,46 @@
  * @module
  */
 
-import type { Generation } from "../mod.ts";
+import { field, type Generation, InputError } from "../mod.ts";
+
+const { flag, integer, number, path, section, text, texts } = field;
+
+/** What is continued, with which model, and how tokens are chosen. */
+export const GENERATION = section("Command", {
+  prompt: text({
+    default: "-",
+    value: "TEXT",
+    help: "text to continue; - is standard input, without its last line break",
+  }),
+  expert: integer({ min: 0, max: 65_534, help: "expert to use instead of the routers' choice" }),
+  model: path({
+    value: "FOLDER",
+    help: "checkpoint to use instead of a run's experts, for instance runs/a/dense",
+  }),
+  temperature: number({
+    default: 0.8,
+    min: 0,
+    max: 1000,
+    help: "what logits are divided by; 0 takes the likeliest token",
+  }),
+  topK: integer({ default: 0, min: 0, help: "choose among that many likeliest tokens; 0 for all" }),
+  topP: number({
+    default: 1,
+    min: 1e-9,
+    max: 1,
+    help: "choose among the fewest tokens with that much probability",
+  }),
+  seed: integer({ default: 0, min: 0, help: "seed of the choice; the same seed gives the same text" }),
+  maxNewTokens: integer({ default: 200, min: 1, help: "most tokens to add" }),
+  stop: texts({ default: [], value: "TEXT", help: "text to stop before; may be repeated" }),
+  window: flag({
+    help: "beyond the model's context, go on from the context's later half; without it the text ends there",
+  }),
+  noCache: flag({ help: "read the whole text again for every token; slower, the same text" }),
+});
 
 /** Says which expert continues the prompt, and how sure that is. */
-export function routeLine({ route, expert, experts }: Generation, model: string): string {
+export function routeLine({ route, expert, experts }: Generation, model?: string): string {
   if (expert === null) return `model ${model}`;
   const name = `expert ${expert} of ${experts}`;
   if (route === null) return `${name}: as asked`;
@@ -20,15 +56,15 @@ export function routeLine({ route, expert, experts }: Generation, model: string)
 /** Reads the prompt from standard input; its last line break is not part of it. */
 export async function readPrompt(): Promise<string> {
   if (Deno.stdin.isTerminal()) {
-    throw new RangeError(
-      "Cannot continue a prompt as there must be one: set --prompt, or send it to standard input",
-    );
+    throw new InputError("Cannot continue a prompt as there must be one: there is none", {
+      remedy: "set --prompt, or send it to standard input",
+    });
   }
   const bytes = await new Response(Deno.stdin.readable).bytes();
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes).replace(/\r?\n$/, "");
   } catch {
-    throw new TypeError("Cannot continue a prompt as standard input must be UTF-8: it is not");
+    throw new InputError("Cannot continue a prompt as standard input must be UTF-8: it is not");
   }
 }
 

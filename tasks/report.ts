@@ -3,8 +3,9 @@
  *
  *   deno task report --run runs/a
  */
-import { type Report, report } from "../mod.ts";
-import { runTask } from "./command.ts";
+import { field, InputError, type Report, report } from "../mod.ts";
+import { defineTask, runTask } from "./command.ts";
+import { OUTPUT, RUN } from "./options.ts";
 
 /** Says what was written, and what is not in it yet. */
 function reportText({ output, plots, missing }: Report): string {
@@ -19,23 +20,31 @@ function reportText({ output, plots, missing }: Report): string {
   ].join("\n");
 }
 
-if (import.meta.main) {
-  await runTask({
-    name: "report",
-    startsAnew: true,
-    about: "Writes what a run did as one HTML page with plots, from whatever its folder holds.",
-    run: async ({ options, signal, onEvent }) => {
-      if (options.output === "-") {
-        throw new RangeError("Cannot write the report as --output must name a file: it is -");
-      }
-      const result = await report({
-        run: options.run,
-        output: options.output || undefined,
-        plots: options.plots || undefined,
-        signal,
-        onWarning: (message) => onEvent({ type: "warning", message }),
-      });
-      console.log(options.json ? JSON.stringify(result, null, 2) : reportText(result));
-    },
-  });
-}
+export const TASK = defineTask({
+  name: "report",
+  startsAnew: true,
+  about: "Writes what a run did as one HTML page with plots, from whatever its folder holds.",
+  options: {
+    ...RUN,
+    ...OUTPUT,
+    plots: field.path({
+      value: "FOLDER",
+      help: "folder that gets each plot as an SVG file of its own as well",
+    }),
+  },
+  run: async ({ options, signal, onEvent }) => {
+    if (options.output === "-") {
+      throw new InputError("Cannot write the report as --output must name a file: it is -");
+    }
+    const result = await report({
+      run: options.run,
+      output: options.output,
+      plots: options.plots,
+      signal,
+      onWarning: (message) => onEvent({ type: "warning", message }),
+    });
+    console.log(options.json ? JSON.stringify(result, null, 2) : reportText(result));
+  },
+});
+
+if (import.meta.main) await runTask(TASK);

@@ -5,38 +5,40 @@
  *   deno task tokenize - --format jsonl --tokenizer runs/a/tokenizer.json < docs.jsonl > tokens.arrows
  */
 import {
+  InputError,
   loadTokenizer,
-  type Packing,
   readDocuments,
   readOptions,
   resolveConfiguration,
   tokenBatches,
 } from "../mod.ts";
-import { runTask } from "./command.ts";
+import { defineTask, runTask } from "./command.ts";
+import { IN_A_RUN, OUTPUT } from "./options.ts";
 import { arrowOutput, pipeValues } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
-if (import.meta.main) {
-  await runTask({
-    name: "tokenize",
-    about:
-      "Turns documents into sequences of tokens. Without FILE it works in a run folder; with FILE, none is held out.",
-    positional: "[FILE…|-]",
-    run: async (call) => {
-      const { paths, sources, options, signal } = call;
-      if (paths.length === 0) return await runStageTask("tokenize", call);
-      pipeValues(call);
-      const configuration = resolveConfiguration({ base: { prefix: 2 }, ...sources }); // no prefix is at stake
-      if (!configuration.tokenizer) {
-        throw new RangeError("Cannot tokenize as --tokenizer must name a tokenizer.json: it is not given");
-      }
-      const tokenizer = await loadTokenizer(configuration.tokenizer, { eos: configuration.eos || undefined });
-      const batches = tokenBatches(readDocuments(paths, readOptions(configuration, paths)), tokenizer, {
-        sequenceLength: configuration.sequenceLength,
-        packing: configuration.packing as Packing,
-        maxTokens: configuration.maxTokens || undefined,
-      });
-      await arrowOutput(batches, options.output, signal);
-    },
-  });
-}
+export const TASK = defineTask({
+  name: "tokenize",
+  about:
+    "Turns documents into sequences of tokens. Without FILE it works in a run folder; with FILE, none is held out.",
+  positional: "[FILE…|-]",
+  options: { ...IN_A_RUN, ...OUTPUT },
+  run: async (call) => {
+    const { paths, sources, options, signal } = call;
+    if (paths.length === 0) return await runStageTask("tokenize", call);
+    pipeValues(call);
+    const configuration = resolveConfiguration({ base: { prefix: 2 }, ...sources }); // no prefix is at stake
+    if (!configuration.tokenizer) {
+      throw new InputError("Cannot tokenize as --tokenizer must name a tokenizer.json: it is not given");
+    }
+    const tokenizer = await loadTokenizer(configuration.tokenizer, { eos: configuration.eos || undefined });
+    const batches = tokenBatches(readDocuments(paths, readOptions(configuration, paths)), tokenizer, {
+      sequenceLength: configuration.sequenceLength,
+      packing: configuration.packing,
+      maxTokens: configuration.maxTokens || undefined,
+    });
+    await arrowOutput(batches, options.output, signal);
+  },
+});
+
+if (import.meta.main) await runTask(TASK);

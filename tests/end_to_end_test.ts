@@ -131,7 +131,7 @@ Deno.test("partition --routers partitions new text with routers that exist", () 
       "--run",
       `${folder}/b`,
       "--routers",
-      `${folder}/a/routers`,
+      `${folder}/a/partitioner`,
       "--input",
       `${folder}/new.jsonl`,
     ];
@@ -177,7 +177,7 @@ Deno.test("a second process in a run folder stops and says who holds it", () =>
     await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
     const flags = ["--run", `${folder}/run`, "--input", `${folder}/docs.jsonl`, ...SMALL, "--rounds", "500"];
     const child = taskCommand("partition", flags, { stdout: "null", stderr: "null" }).spawn();
-    while (!await Deno.stat(`${folder}/run/routers`).catch(() => null)) {
+    while (!await Deno.stat(`${folder}/run/partitioner`).catch(() => null)) {
       await new Promise((done) => setTimeout(done, 20));
     }
     const second = await task("partition", flags);
@@ -225,7 +225,7 @@ Deno.test("partition gives the same shards wherever the text lies, and --force w
       ...SMALL,
     ];
     assertEquals((await task("partition", moved)).code, 0);
-    for (const part of ["tokens/", "routers/", "partition/"]) {
+    for (const part of ["tokens/", "partitioner/", "partition/"]) {
       assertEquals(await hashes(`${folder}/b`, part), await hashes(`${folder}/a`, part), part);
     }
     const again = await task("partition", ["--run", `${folder}/b`, "--force"]);

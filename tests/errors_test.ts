@@ -175,9 +175,9 @@ Deno.test("a first attempt that failed holds no flag, but what was made before o
     assertEquals((await partitionOf(folder, smallCorpus(), ["--experts", "5000"])).code, 2);
     const other = await task("partition", ["--run", run, "--sequence-length", "64"]);
     assertFails(other, 2, "--sequence-length must be what", "--force");
-    await Deno.mkdir(`${run}/routers`); // as of a training that was stopped
+    await Deno.mkdir(`${run}/partitioner`); // as of a training that was stopped
     assertFails(await partitionOf(folder, smallCorpus()), 2, "--experts must be what", "--force");
-    await Deno.remove(`${run}/routers`);
+    await Deno.remove(`${run}/partitioner`);
     await Deno.writeTextFile(`${run}/experts`, ""); // in the way of a folder
     assertEquals((await partitionOf(folder, smallCorpus(), ["--dry-run"])).code, 0);
     await Deno.remove(`${run}/experts`);
@@ -208,7 +208,7 @@ Deno.test("shards of another tokenizer, and prefixes beyond the sequences, stop 
     assertEquals((await task("tokenizer", train)).code, 0);
     const flags = ["--tokenizer", other.tokenizer, "--sequence-length", "32", "--output", other.tokens];
     assertEquals((await task("tokenize", [`${folder}/other.jsonl`, ...flags])).code, 0);
-    const routers = ["--routers", `${run}/routers`];
+    const routers = ["--routers", `${run}/partitioner`];
     assertFails(
       await task("score", [other.tokens, ...routers, "--output", `${folder}/x`]),
       2,

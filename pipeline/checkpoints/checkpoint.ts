@@ -5,8 +5,8 @@
  * @module
  */
 
-import { basename, dirname } from "node:path";
 import * as v from "valibot";
+import { InputError, say, setting } from "../../kernels/errors.ts";
 import {
   byNumber,
   exists,
@@ -17,7 +17,6 @@ import {
   sha256,
   writeAtomic,
 } from "../run/files.ts";
-import { commandOf } from "../run/manifest.ts";
 import { conform } from "../run/schema.ts";
 import {
   LAYER_NORM_EPSILON,
@@ -27,6 +26,7 @@ import {
   ROTARY_BASE,
   validateModelConfig,
 } from "../model/shape.ts";
+import { SUBLAYERS } from "../model/sublayers/layer.ts";
 import type { Weights } from "../model/parameters.ts";
 import { decodeSafetensors, encodeSafetensors, type SafetensorsDtype } from "./safetensors.ts";
 
@@ -105,7 +105,7 @@ export function huggingFaceConfig(
     num_hidden_layers: config.layers,
     rotary_emb_base: ROTARY_BASE,
     rotary_pct: 1,
-    smalltalk: notes,
+    smalltalk: { ...notes, sublayers: config.sublayers },
     tie_word_embeddings: true,
     torch_dtype: dtype,
     use_cache: true,
@@ -136,12 +136,12 @@ export async function saveCheckpoint(
 export async function loadCheckpointConfig(folder: string): Promise<Pick<Checkpoint, "config" | "notes">> {
   const configPath = `${folder}/config.json`;
   const bytes = await readInput(folder, "config.json");
-  const fields = await orDamaged(folder, () => parseConfig(bytes, configPath));
+  const fields = parseConfig(bytes, configPath);
   if (fields.model_type === undefined && fields.configuration !== undefined) {
-    const named = await modelIn(folder, `name a model in it, such as ${folder}/dense, once it is trained`);
-    throw new RangeError(
-      `Cannot load a checkpoint from "${folder}" as it must be the folder of a model: it is a run folder; ${named}, ` +
-        "or use the whole run with --run",
+    const named = await modelIn(folder) ?? `name a model in it, such as ${folder}/dense, once it is trained`;
+    throw new InputError(
+      `Cannot load a checkpoint from "${folder}" as it must be the folder of a model: it is a run folder`,
+      { where: folder, remedy: say`${named}, or use the whole run with ${setting("run")}` },
     );
   }
   const rope = (fields.rope_parameters ?? fields.rope_scaling ?? {}) as Record<string, unknown>;
@@ -177,12 +177,16 @@ export async function loadCheckpointConfig(folder: string): Promise<Pick<Checkpo
   if ((fields.intermediate_size ?? inner) !== inner) {
     refuse(configPath, "intermediate_size", fields.intermediate_size, `${inner} (4 × hidden_size)`);
   }
-  const notes = await orDamaged(folder, () => checkNotes(fields.smalltalk ?? {}, config, configPath));
-  return { config, notes };
+  const { sublayers, ...notes } = checkNotes(fields.smalltalk ?? {}, config, configPath);
+  return { config: { ...config, ...sublayers && { sublayers } }, notes };
 }
 
 /** Checks what a checkpoint notes about itself. */
-function checkNotes(notes: unknown, { vocabulary }: ModelConfig, path: string): CheckpointNotes {
+function checkNotes(
+  notes: unknown,
+  { vocabulary }: ModelConfig,
+  path: string,
+): CheckpointNotes & Pick<ModelConfig, "sublayers"> {
   const whole = (least: number, most: number) =>
     v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(least), v.maxValue(most)));
   const schema = v.looseObject({
@@ -190,12 +194,14 @@ function checkNotes(notes: unknown, { vocabulary }: ModelConfig, path: string): 
     partition: v.optional(v.string()),
     prefix: whole(1, Number.MAX_SAFE_INTEGER),
     eos: whole(0, vocabulary - 1),
+    sublayers: v.optional(v.pipe(v.array(v.picklist([...SUBLAYERS.keys()])), v.nonEmpty())),
   });
   try {
     return conform(schema, notes);
   } catch (error) {
-    throw new SyntaxError(
+    throw new InputError(
       `Cannot read "${path}" as its notes must be possible: smalltalk.${(error as Error).message}`,
+      { where: path },
     );
   }
 }
@@ -212,7 +218,7 @@ export interface ModelFolderOptions {
 
 /**
  * Writes a complete Hugging Face folder: the checkpoint, the tokenizer and what generation needs to know. Returns the size and
- * SHA-256 of every file by name. Throws a `RangeError` where the tokenizer has no token of the id `eos`.
+ * SHA-256 of every file by name. Throws an `InputError` where the tokenizer has no token of the id `eos`.
  */
 export async function saveModelFolder(
   folder: string,
@@ -264,29 +270,33 @@ function tokenText(json: string, id: number, path: string): string {
     ? vocab[id]?.[0] // Unigram: entries by id
     : Object.keys(vocab).find((token) => vocab[token] === id);
   if (text !== undefined) return text;
-  throw new RangeError(
+  throw new InputError(
     `Cannot write the model's folder as its tokenizer must hold the end-of-document token: "${path}" has no token of id ${id}`,
+    { where: path },
   );
 }
 
 /**
  * Reads a checkpoint folder of this architecture, whoever wrote it.
  *
- * Throws `RangeError` where the folder is missing, is no model's, or the shape is not supported, by the field's name, and
- * `SyntaxError` where a file is truncated or corrupt; both say how to name or make the model.
+ * Throws an `InputError` where the folder is missing or is no model's, where the shape is not supported, by the field's name,
+ * and where a file is truncated or corrupt; it says which file is wrong.
  */
 export async function loadCheckpoint(folder: string): Promise<Checkpoint> {
   const { config, notes } = await loadCheckpointConfig(folder);
   const path = `${folder}/model.safetensors`;
   const file = await readInput(folder, "model.safetensors");
-  const tensors = await orDamaged(folder, () => decodeSafetensors(file, path));
+  const tensors = decodeSafetensors(file, path);
   const weights: Weights = new Map();
   for (const { name, shape } of parameterSpecs(config)) {
     const tensor = tensors.get(name);
-    if (!tensor) throw new SyntaxError(`Cannot load "${path}" as it must hold tensor "${name}"`);
+    if (!tensor) {
+      throw new InputError(`Cannot load "${path}" as it must hold tensor "${name}"`, { where: path });
+    }
     if (tensor.shape.join() !== shape.join()) {
-      throw new RangeError(
+      throw new InputError(
         `Cannot load "${path}" as tensor "${name}" must have shape [${shape}]: its shape is [${tensor.shape}]`,
+        { where: path },
       );
     }
     weights.set(name, tensor.values);
@@ -294,8 +304,9 @@ export async function loadCheckpoint(folder: string): Promise<Checkpoint> {
   const head = tensors.get("embed_out.weight");
   const embedding = weights.get("gpt_neox.embed_in.weight")!;
   if (head && !head.values.every((value, i) => value === embedding[i])) {
-    throw new RangeError(
+    throw new InputError(
       `Cannot load "${path}" as the output head must be tied to the embedding: tensor "embed_out.weight" differs`,
+      { where: path },
     );
   }
   return { config, weights, notes, sha256: sha256(file) };
@@ -304,7 +315,7 @@ export async function loadCheckpoint(folder: string): Promise<Checkpoint> {
 /**
  * Reads `router-00`, `router-01`, … of a folder: E routers of one shape.
  *
- * Throws `RangeError` where there is none or their shapes differ; see {@link loadCheckpoint} for the rest.
+ * Throws an `InputError` where there is none or their shapes differ; see {@link loadCheckpoint} for the rest.
  */
 export async function loadRouters(folder: string): Promise<Routers> {
   const names: string[] = [];
@@ -314,29 +325,26 @@ export async function loadRouters(folder: string): Promise<Routers> {
     }
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) throw error;
-    throw new RangeError(
-      `Cannot load routers as "${folder}" must be a folder: ${
-        await exists(folder)
-          ? "it is a file; name the folder that holds router-00"
-          : "it is not there; run train-routers first"
-      }`,
+    const isFile = await exists(folder);
+    throw new InputError(
+      `Cannot load routers as "${folder}" must be a folder: it is ${isFile ? "a file" : "not there"}`,
+      { where: folder, remedy: isFile ? "name the folder that holds router-00" : undefined },
     );
   }
   names.sort(byNumber);
   if (names.length === 0) {
-    throw new RangeError(
-      `Cannot load routers as "${folder}" must hold router-00, router-01, …: it holds none; ${
-        await exists(`${folder}/routers/router-00`)
-          ? `name ${folder}/routers`
-          : "name the routers/ of a run that deno task partition made"
-      }`,
+    const below = await exists(`${folder}/routers/router-00`);
+    throw new InputError(
+      `Cannot load routers as "${folder}" must hold router-00, router-01, …: it holds none`,
+      { where: folder, remedy: below ? `name ${folder}/routers` : "name the folder routers of a run" },
     );
   }
   const routers: Checkpoint[] = [];
   for (const [i, name] of names.entries()) {
     if (name !== routerFolder(i)) {
-      throw new RangeError(
+      throw new InputError(
         `Cannot load routers as "${folder}" must hold ${routerFolder(i)}: the next folder is ${name}`,
+        { where: folder },
       );
     }
     routers.push(await loadCheckpoint(`${folder}/${name}`));
@@ -344,10 +352,11 @@ export async function loadRouters(folder: string): Promise<Routers> {
   const [{ config, notes }] = routers;
   for (const [i, router] of routers.entries()) {
     if (JSON.stringify([router.config, router.notes]) !== JSON.stringify([config, notes])) {
-      throw new RangeError(
+      throw new InputError(
         `Cannot load routers as all must have one shape and tokenizer: "${folder}/${
           routerFolder(i)
         }" differs from router-00`,
+        { where: folder },
       );
     }
   }
@@ -369,65 +378,28 @@ export function routersHash(hashes: readonly string[]): string {
   return sha256(hashes.join("\n"));
 }
 
-/** Returns the SHA-256 of the weights of the first `count` routers in a folder, of those that are there. */
-export async function hashRouters(folder: string, count: number): Promise<string[]> {
-  const hashes: string[] = [];
-  for (let router = 0; router < count; router++) {
-    const path = `${folder}/${routerFolder(router)}/model.safetensors`;
-    if (await exists(path)) hashes.push((await hashFile(path)).sha256);
-  }
-  return hashes;
-}
-
 async function readInput(folder: string, name: string): Promise<Uint8Array> {
   const path = `${folder}/${name}`;
   try {
     return await Deno.readFile(path);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) throw error;
-    const command = await makerOf(folder);
     const isFile = await exists(folder) && !await isFolder(folder);
-    throw new RangeError(
-      `Cannot load a checkpoint as "${path}" must be there: ${
-        isFile ? `"${folder}" is a file` : "no such file"
-      }; ${command ? `run ${command} first` : await modelIn(folder)}`,
+    throw new InputError(
+      `Cannot load a checkpoint as "${path}" must be there, as a model is a folder of config.json and model.safetensors: ` +
+        (isFile ? `"${folder}" is a file` : "no such file"),
+      { where: path, remedy: await modelIn(folder) },
     );
   }
 }
 
-/** Gives what `read` gives, and says how the model in `folder` is made again where its file is damaged. */
-async function orDamaged<T>(folder: string, read: () => T): Promise<T> {
-  try {
-    return read();
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-    const command = await makerOf(folder);
-    const again = command ? `remove it and run ${command}, or copy it again` : "copy it again";
-    throw new SyntaxError(`${error.message}; ${again}`, { cause: error });
-  }
-}
-
-/** Gives the command that makes the model of a folder, where its place says that it is one of a run. */
-async function makerOf(folder: string): Promise<string | undefined> {
-  const [name, above] = [basename(folder), dirname(folder)];
-  const kind = basename(above);
-  const run = kind === "experts" || kind === "routers" ? dirname(above) : above;
-  if (!await exists(`${run}/config.json`)) return undefined;
-  if (kind === "routers" && /^router-\d+$/.test(name)) return `deno task partition --run ${run}`;
-  return commandOf(run, `train-${name}`);
-}
-
-/** Says which folder to name instead of one that is no model's, as the end of a message. */
-async function modelIn(
-  folder: string,
-  otherwise = "name a folder that holds config.json and model.safetensors",
-): Promise<string> {
+/** Says which folder to name instead of one that is no model's but holds some, as the end of a message. */
+async function modelIn(folder: string): Promise<string | undefined> {
   for (const name of ["dense", "dense-steps", "experts/expert-00", "expert-00", "router-00"]) {
     if (await exists(`${folder}/${name}/model.safetensors`)) {
       return `name a model in it, such as ${folder}/${name}`;
     }
   }
-  return otherwise;
 }
 
 function parseConfig(bytes: Uint8Array, path: string): Record<string, unknown> {
@@ -439,14 +411,15 @@ function parseConfig(bytes: Uint8Array, path: string): Record<string, unknown> {
     return value;
   } catch (error) {
     const reason = (error as Error).message.replace(/[\s\p{Cc}]+/gu, " "); // excerpts hold the file's line breaks
-    throw new SyntaxError(`Cannot read "${path}" as it must be a JSON object: ${reason}`);
+    throw new InputError(`Cannot read "${path}" as it must be a JSON object: ${reason}`, { where: path });
   }
 }
 
 function refuse(path: string, name: string, actual: unknown, wanted: string): never {
-  throw new RangeError(
+  throw new InputError(
     `Cannot load "${path}" as ${name} must be ${wanted} in this architecture: it is ${
       JSON.stringify(actual)
     }`,
+    { where: path },
   );
 }

@@ -1,5 +1,6 @@
 /** The safetensors file format: an 8-byte header length, a JSON header, then the tensors' bytes. */
 
+import { InputError } from "../../kernels/errors.ts";
 import { fromBf16, toBf16 } from "../../kernels/storage.ts";
 
 /** Number formats that are read; f32 is what the rest of the project works in. */
@@ -47,7 +48,7 @@ export function* encodeSafetensors(
   for (const name of names) yield encodeValues(tensors.get(name)!.values, dtype);
 }
 
-/** Returns the metadata of a safetensors file. Throws `SyntaxError` with `path` where its header is not one. */
+/** Returns the metadata of a safetensors file. Throws `InputError` with `path` where its header is not one. */
 export function safetensorsMetadata(file: Uint8Array, path: string): Record<string, string> {
   const { header, fail } = parseHeader(file, path);
   const metadata: unknown = header.__metadata__ ?? {};
@@ -57,7 +58,7 @@ export function safetensorsMetadata(file: Uint8Array, path: string): Record<stri
   return metadata as Record<string, string>;
 }
 
-/** Decodes a safetensors file to f32. Throws `SyntaxError` with `path` where the file is not a whole one. */
+/** Decodes a safetensors file to f32. Throws `InputError` with `path` where the file is not a whole one. */
 export function decodeSafetensors(file: Uint8Array, path: string): Map<string, HostTensor> {
   const { header, data, fail } = parseHeader(file, path);
   const tensors = new Map<string, HostTensor>();
@@ -106,7 +107,9 @@ function parseHeader(
 ): { header: Header; data: Uint8Array; fail(reason: string): never } {
   const fail = (reason: string): never => {
     const line = reason.replace(/[\s\p{Cc}]+/gu, " "); // names and the JSON parser's excerpts may hold line breaks
-    throw new SyntaxError(`Cannot read "${path}" as it must be a whole safetensors file: ${line}`);
+    throw new InputError(`Cannot read "${path}" as it must be a whole safetensors file: ${line}`, {
+      where: path,
+    });
   };
   if (file.length < 8) fail(`it has ${file.length} bytes`);
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);

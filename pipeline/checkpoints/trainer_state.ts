@@ -5,6 +5,7 @@
  * @module
  */
 
+import { InputError } from "../../kernels/errors.ts";
 import { type ModelConfig, parameterSpecs } from "../model/shape.ts";
 import type { Weights } from "../model/parameters.ts";
 import { decodeSafetensors, encodeSafetensors, type HostTensor, safetensorsMetadata } from "./safetensors.ts";
@@ -39,7 +40,7 @@ export async function saveTrainerState(
 /**
  * Reads what {@link saveTrainerState} wrote, or returns `undefined` where there is no such file.
  *
- * Throws `SyntaxError` where the file is not a whole state of this shape.
+ * Throws `InputError` where the file is not a whole state of this shape.
  */
 export async function loadTrainerState(
   path: string,
@@ -56,9 +57,10 @@ export async function loadTrainerState(
   const metadata = safetensorsMetadata(file, path);
   const [step, models] = [Number(metadata.step), Number(metadata.models)];
   if (!(Number.isSafeInteger(step) && step >= 0 && Number.isSafeInteger(models) && models >= 1)) {
-    throw new SyntaxError(
+    throw new InputError(
       `Cannot resume from "${path}" as its steps and models must be whole numbers: they are ${metadata.step}, ` +
         `${metadata.models}`,
+      { where: path },
     );
   }
   const [weights, moments, squares] = LISTS.map((list) =>
@@ -67,9 +69,10 @@ export async function loadTrainerState(
         parameterSpecs(config).map(({ name, shape }) => {
           const tensor = tensors.get(`${list}/${index}/${name}`);
           if (tensor?.shape.join() !== shape.join()) {
-            throw new SyntaxError(
+            throw new InputError(
               `Cannot resume from "${path}" as it must hold ${list} of "${name}" for model ${index} with shape ` +
                 `[${shape}]: ${tensor ? `its shape is [${tensor.shape}]` : "it is missing"}`,
+              { where: path },
             );
           }
           return [name, tensor!.values];
@@ -84,8 +87,9 @@ function parseNotes(text: string, path: string): Record<string, unknown> {
   try {
     return JSON.parse(text);
   } catch {
-    throw new SyntaxError(
+    throw new InputError(
       `Cannot resume from "${path}" as its notes must be JSON: they are ${JSON.stringify(text)}`,
+      { where: path },
     );
   }
 }

@@ -5,11 +5,16 @@
  * @module
  */
 
+import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Dtype } from "../../kernels/storage.ts";
-import { type Configuration, resolveConfiguration, type Sources } from "../settings/configuration.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
 import { type InferenceMemory, inferenceMemory, type TrainingMemory, trainingMemory } from "./memory.ts";
 import { type ModelConfig, parameterCount } from "../model/shape.ts";
-import { readRunConfiguration } from "../stages/configuration.ts";
+import { modelShapes } from "../model/shapes.ts";
+import { layerOf } from "../model/sublayers/layer.ts";
+import { readRunConfiguration } from "../run/configuration.ts";
+import { trainingSteps } from "../training/steps.ts";
 import { readManifest } from "../run/manifest.ts";
 
 /** Counts the FLOPs of one forward pass over `sequences` of `length` tokens each. */
@@ -21,10 +26,9 @@ export function forwardFlops(model: ModelConfig, sequences: number, length: numb
 }
 
 /** The part of a forward pass that recomputation repeats. */
-function layersFlops({ hidden, layers }: ModelConfig, sequences: number, length: number): number {
-  const tokens = sequences * length;
-  const inner = 4 * hidden;
-  return layers * (8 * tokens * hidden ** 2 + 4 * tokens * length * hidden + 4 * tokens * hidden * inner);
+function layersFlops(model: ModelConfig, sequences: number, length: number): number {
+  const ofLayer = layerOf(model).map((sublayer) => sublayer.flops(model, sequences, length));
+  return model.layers * ofLayer.reduce((sum, flops) => sum + flops, 0);
 }
 
 /** Counts the FLOPs of one training step: forward, and twice that backward. */
@@ -222,12 +226,13 @@ export interface CostOptions extends CostDevice {
   recompute?: boolean;
 }
 
-/** Counts what a configuration costs, as it runs. Throws `RangeError` on values that do not go together. */
+/** Counts what a configuration costs, as it runs. Throws an `InputError` on values that do not go together. */
 export function costOf(c: Configuration, options: CostOptions): Cost {
   const { corpus, recompute = false, flops: peak, utilisation } = options;
-  const { router, expert } = modelsOf(c);
+  const { router, expert } = modelShapes(c);
   const { prefix } = c;
-  const steps = stepsOf(c, corpus);
+  // A part is taken to be the E-th of the corpus.
+  const steps = trainingSteps(c, { sequences: corpus && Math.floor(corpus.train / c.experts) });
   const trainsRouters = c.routers === "";
   const routerLength = Math.max(0, ...c.prefixLengths) || prefix;
   const mixture: MixtureShape = {
@@ -288,41 +293,6 @@ export function costOf(c: Configuration, options: CostOptions): Cost {
   };
 }
 
-/** Steps of an expert, as `train-expert` takes them; a part is taken to be the E-th of the corpus. */
-function stepsOf(c: Configuration, corpus?: CostCorpus): number {
-  const { expertTokens: tokens, expertEpochs: epochs } = c;
-  if (tokens > 0 && epochs > 0) {
-    throw new RangeError(
-      `Cannot count as only one of --tokens and --epochs may be given: tokens is ${tokens}, epochs is ${epochs}`,
-    );
-  }
-  if (tokens === 0 && epochs === 0) return c.expertSteps;
-  if (epochs > 0 && !corpus) {
-    throw new RangeError(
-      `Cannot count --epochs as the number of sequences must be known: epochs is ${epochs}; name a --run that is ` +
-        `tokenized, or set --epochs 0 and --expert-steps`,
-    );
-  }
-  const sequences = tokens > 0 ? tokens / c.sequenceLength : epochs * Math.floor(corpus!.train / c.experts);
-  const steps = Math.floor(sequences / c.expertBatch);
-  if (steps >= 1) return steps;
-  throw new RangeError(
-    `Cannot count as there must be at least one step of an expert: ${
-      Math.floor(sequences)
-    } sequences make ${steps} ` +
-      `batches of ${c.expertBatch}; set more --tokens or --epochs, or a smaller --expert-batch`,
-  );
-}
-
-/** Gives the shapes of a configuration's router and expert. */
-export function modelsOf(c: Configuration): { router: ModelConfig; expert: ModelConfig } {
-  const common = { vocabulary: c.vocabularySize, context: c.sequenceLength };
-  return {
-    router: { ...common, hidden: c.routerHidden, layers: c.routerLayers, heads: c.routerHeads },
-    expert: { ...common, hidden: c.expertHidden, layers: c.expertLayers, heads: c.expertHeads },
-  };
-}
-
 function communicationOf(c: Configuration, mixture: MixtureShape, parameters: number): Communication {
   const exchanges = mixture.routerSteps > 0 ? c.rounds : 0;
   const bytesPerExchange = exchangeBytes(c.roundSequences * c.experts);
@@ -348,15 +318,18 @@ export interface ReadCostOptions extends Omit<CostOptions, "corpus"> {
 
 /**
  * Counts what a configuration, or that of a run, costs. A run that is tokenized says how many sequences there are.
- * Reads the run folder alone; throws a `RangeError` where there is none.
+ * Reads the run folder alone; throws an `InputError` where there is none.
  */
 export async function readCost({ run = "", sources = {}, ...options }: ReadCostOptions): Promise<Cost> {
   if (run === "") return costOf(resolveConfiguration(sources), options);
   const base = (await readRunConfiguration(run))?.configuration;
   if (!base) {
-    throw new RangeError(
-      `Cannot count the cost of run "${run}" as it must hold a config.json: there is none; leave --run out for a ` +
-        `configuration alone`,
+    throw new InputError(
+      `Cannot count the cost of run "${run}" as it must hold a config.json: there is none`,
+      {
+        where: run,
+        remedy: say`leave ${setting("run")} out for a configuration alone`,
+      },
     );
   }
   const c = resolveConfiguration({ ...sources, base });

@@ -6,12 +6,13 @@
  */
 
 import { adamwScratch } from "../../kernels/adamw.ts";
+import { InputError } from "../../kernels/errors.ts";
 import type { Arena, GpuBuffer } from "../../kernels/gpu.ts";
-import { headedSize } from "../../kernels/rotary.ts";
 import { bytesOf, type Dtype } from "../../kernels/storage.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { type Layout, planLayout } from "../model/parameters.ts";
-import { createActivations, modelsPerBank } from "../model/transformer.ts";
+import { layerOf } from "../model/sublayers/layer.ts";
+import { createActivations, modelsPerBank, reportsOf } from "../model/transformer.ts";
 import { STEPS_PER_READ } from "../model/trainer.ts";
 
 /** Device memory of training, in bytes. */
@@ -52,12 +53,12 @@ export interface TrainingMemoryOptions {
   limit?: number;
 }
 
-/** Predicts the device memory of `createTrainer`. Throws `RangeError` where a tensor exceeds the binding limit. */
+/** Predicts the device memory of `createTrainer`. Throws an `InputError` where a tensor exceeds the binding limit. */
 export function trainingMemory(model: ModelConfig, options: TrainingMemoryOptions): TrainingMemory {
   const { batch, length, models = 1, recompute = false, dtype = "f32", limit = Infinity } = options;
   const microBatch = options.microBatch || batch;
   if (batch % microBatch !== 0) {
-    throw new RangeError(
+    throw new InputError(
       `Cannot train as the batch must be a multiple of the micro-batch: batch is ${batch}, micro-batch is ${microBatch}`,
     );
   }
@@ -72,6 +73,7 @@ export function trainingMemory(model: ModelConfig, options: TrainingMemoryOption
   );
   ledger("other").buffer("step values", 16);
   ledger("other").buffer("slot", 8);
+  ledger("other").buffer("report slot", 4);
   for (let first = 0; first < models; first += perBank) {
     const size = Math.min(perBank, models - first);
     const layout = planLayout(model, size, limit);
@@ -84,6 +86,7 @@ export function trainingMemory(model: ModelConfig, options: TrainingMemoryOption
     other.buffer("gradient norms", STEPS_PER_READ * size * 4);
     other.buffer("norm sums", adamwScratch(layout.segments, size) * 4);
     other.buffer("clip", size * 4);
+    other.buffer("reported", STEPS_PER_READ * (batch / microBatch) * reportsOf(model).length * size * 4);
   }
   const bytes = (kind: string) => ledger(kind).bytes;
   const kinds = {
@@ -131,15 +134,16 @@ export interface InferenceMemoryOptions {
   limit?: number;
 }
 
-/** Predicts the device memory of generation, or of scoring. Throws `RangeError` where a tensor exceeds the binding limit. */
+/** Predicts the device memory of generation, or of scoring. Throws an `InputError` where a tensor exceeds the binding limit. */
 export function inferenceMemory(model: ModelConfig, options: InferenceMemoryOptions): InferenceMemory {
   const { capacity, batch = 1, length = 1, models = 1, dtype = "f32", limit = Infinity } = options;
   const perBank = modelsPerBank(model, { models, batch, length }, limit);
+  const shape = { models: perBank, batch, length };
   const ledger = ledgers();
   createActivations(
     ledger("activations"),
     model,
-    { models: perBank, batch, length },
+    shape,
     { training: false, capacity: capacity || undefined, dtype },
   );
   for (let first = 0; first < models; first += perBank) {
@@ -147,15 +151,11 @@ export function inferenceMemory(model: ModelConfig, options: InferenceMemoryOpti
     addSegments(ledger("weights"), layout);
     addTransposed(ledger("transposed"), layout, dtype);
   }
-  const { heads, layers } = model;
-  const keys = headedSize({
-    models: perBank,
-    batch,
-    length: capacity,
-    heads,
-    headSize: model.hidden / heads,
-  });
-  const cache = 2 * layers * keys * bytesOf(dtype);
+  const sizes = { shape, mode: "decode", dtype, slots: batch, positions: capacity, sums: true } as const;
+  const kept = layerOf(model).flatMap((sublayer) =>
+    Object.values(sublayer.buffers(model, sizes).cache ?? {})
+  );
+  const cache = model.layers * sum(kept.map(({ values, storage }) => values * bytesOf(storage)));
   const kinds = {
     weights: ledger("weights").bytes,
     transposed: ledger("transposed").bytes,

@@ -5,8 +5,9 @@
  * @module
  */
 
-import { resolveConfiguration } from "../settings/configuration.ts";
-import { denseStepBytes, exchangeBytes, mixtureFlops, modelsOf, scoreExchanges } from "./cost.ts";
+import { modelShapes } from "../model/shapes.ts";
+import { resolveConfiguration } from "../settings/resolution.ts";
+import { denseStepBytes, exchangeBytes, mixtureFlops, scoreExchanges } from "./cost.ts";
 
 /** The figures of a row of Table 3. */
 export interface TableFigures {
@@ -64,7 +65,7 @@ const ROWS: [preset: string, experts: number, dense: [number, number], printed: 
 export function paperTable(): TableRow[] {
   return ROWS.map(([preset, experts, [denseSteps, denseBatch], printed, [dense, mixture]]) => {
     const c = resolveConfiguration({ preset });
-    const { expert, router } = modelsOf(c);
+    const { expert, router } = modelShapes(c);
     const shape = {
       experts,
       expert,

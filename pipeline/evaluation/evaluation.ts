@@ -4,6 +4,7 @@
  * @module
  */
 
+import { InputError } from "../../kernels/errors.ts";
 import type { ModelConfig } from "../model/shape.ts";
 
 /** A dense model: trained on all tokens, with the expert's batch times E or with E times the steps. */
@@ -131,3 +132,12 @@ export interface Evaluation {
 
 /** Version of the layout of `evaluation.json`. */
 export const EVALUATION_FORMAT: Evaluation["format"] = 2;
+
+/** Reads an `evaluation.json`. Throws an `InputError` where it is missing or damaged. */
+export async function readEvaluation(where: string): Promise<Evaluation> {
+  try {
+    return JSON.parse(await Deno.readTextFile(where));
+  } catch (error) {
+    throw new InputError(`Cannot read "${where}" as it must be JSON: ${(error as Error).message}`, { where });
+  }
+}

@@ -5,7 +5,7 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import { assignArgmax } from "../partition/assignment/assign.ts";
+import { assignArgmax } from "../partition/assignment/argmax.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
 import type { EvaluateOptions } from "./evaluate.ts";
 import { type Block, blocks } from "./rows.ts";

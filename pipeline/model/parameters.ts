@@ -3,11 +3,14 @@
  * bank of models on the device, packed into a few large buffers.
  */
 
+import { InputError } from "../../kernels/errors.ts";
 import type { Arena, Gpu, GpuBuffer } from "../../kernels/gpu.ts";
 import { type Matrix, padded } from "../../kernels/matmul.ts";
 import { bytesOf, type Dtype } from "../../kernels/storage.ts";
 import { normals } from "../random.ts";
 import { type ModelConfig, type ParameterSpec, parameterSpecs } from "./shape.ts";
+import { sublayersOf } from "./sublayers/layer.ts";
+import type { Parameter } from "./sublayers/sublayer.ts";
 
 /** One model's weights: f32 arrays by Hugging Face tensor name, each `[out, in]` or `[columns]`, without padding. */
 export type Weights = Map<string, Float32Array>;
@@ -17,13 +20,14 @@ const INITIAL_DEVIATION = 0.02;
 /** Draws a model's initial weights: the same for the same `seed`, independent of everything else. */
 export function initialWeights(config: ModelConfig, seed: number): Weights {
   const weights: Weights = new Map();
+  const branches = sublayersOf(config).length;
   for (const { name, shape, initial } of parameterSpecs(config)) {
     const size = shape[0] * (shape[1] ?? 1);
     if (initial === "zeros" || initial === "ones") {
       weights.set(name, new Float32Array(size).fill(initial === "ones" ? 1 : 0));
       continue;
     }
-    const deviation = INITIAL_DEVIATION / (initial === "residual" ? Math.sqrt(2 * config.layers) : 1);
+    const deviation = INITIAL_DEVIATION / (initial === "residual" ? Math.sqrt(branches) : 1);
     weights.set(name, normals(size, seed, `initial weights ${name}`).map((value) => value * deviation));
   }
   return weights;
@@ -65,7 +69,7 @@ export interface Layout {
 /**
  * Packs the tensors of `models` models into segments of at most `limit` bytes each.
  *
- * Throws `RangeError` where one tensor of the whole bank exceeds the limit: the caller splits the bank first.
+ * Throws an `InputError` where one tensor of the whole bank exceeds the limit: the caller splits the bank first.
  */
 export function planLayout(config: ModelConfig, models: number, limit: number): Layout {
   const capacity = Math.floor(limit / 4 / models);
@@ -82,7 +86,7 @@ export function planLayout(config: ModelConfig, models: number, limit: number): 
   }));
   const transposedPlacements = new Map<string, Placement>();
   const transposedSegments = pack(
-    matrices.map(({ name, shape }) => ({ name, shape: [shape[1]!, shape[0]] as [number, number] })),
+    matrices.map((spec) => ({ ...spec, shape: [spec.shape[1]!, spec.shape[0]] })),
     transposedPlacements,
     capacity,
     models,
@@ -91,24 +95,24 @@ export function planLayout(config: ModelConfig, models: number, limit: number): 
 }
 
 function pack(
-  specs: Pick<ParameterSpec, "name" | "shape">[],
+  specs: readonly ParameterSpec[],
   placements: Map<string, Placement>,
   capacity: number,
   models: number,
 ): number[] {
   const sizes = [0];
-  for (const { name, shape } of specs) {
+  for (const { name, shape, initial } of specs) {
     const [rows, columns] = shape.length === 2 ? shape : [1, shape[0]];
     const stride = padded(columns);
     const size = rows * stride;
     if (size > capacity) {
-      throw new RangeError(
+      throw new InputError(
         `Cannot place tensor "${name}" of ${models} models as one tensor must fit the adapter's binding limit: it needs ` +
           `${size * models * 4} bytes, the limit is ${capacity * models * 4}`,
       );
     }
     // A LayerNorm's gain and bias are read together, so that a bias never starts a segment of its own.
-    const together = name.endsWith("norm.weight") ? 2 * size : size;
+    const together = initial === "ones" ? 2 * size : size;
     if (sizes[sizes.length - 1] + together > capacity) sizes.push(0);
     const segment = sizes.length - 1;
     placements.set(name, { segment, offset: sizes[segment], rows, columns, stride });
@@ -166,6 +170,25 @@ export function matrixAsRead({ layout, weights, dtype }: Bank, name: string): Ma
 export function transposedOf({ layout, transposed }: Bank, name: string): Matrix {
   const { segment, offset, stride } = placementOf(layout.transposedPlacements, name);
   return { buffer: transposed[segment], offset, stride, model: layout.transposedSegments[segment] };
+}
+
+/** Finds a tensor of the bank in the forms that kernels take; `gradients` are buffers like those of its weights. */
+export function parameterOf(bank: Bank, name: string, gradients?: readonly GpuBuffer[]): Parameter {
+  const { rows, columns } = placementOf(bank.layout.placements, name);
+  return {
+    rows,
+    columns,
+    matrix: tensorOf(bank.layout, bank.weights, name),
+    get asRead() {
+      return matrixAsRead(bank, name);
+    },
+    get transposed() {
+      return transposedOf(bank, name);
+    },
+    get gradient() {
+      return tensorOf(bank.layout, gradients!, name);
+    },
+  };
 }
 
 function placementOf(placements: Map<string, Placement>, name: string): Placement {

@@ -4,37 +4,8 @@
  * @module
  */
 
+import type { PartCounts, PartitionCounts } from "./manifests.ts";
 import { countSource, informationOfTable, sortSources, type SourceCount, tokenImbalance } from "./metrics.ts";
-
-/** Counts of one expert's sequences. */
-export interface PartCounts {
-  /** Sequences. */
-  sequences: number;
-  /** Real tokens, padding left out. */
-  tokens: number;
-  /** Mean NLL of the expert's router, nats per predicted prefix token; null where M is unknown. */
-  nllPerToken: number | null;
-  /** Sequences and tokens by source, sorted by name. */
-  sources: Record<string, SourceCount>;
-}
-
-/** Measures over all experts. */
-export interface PartitionCounts {
-  /** Sequences. */
-  sequences: number;
-  /** Real tokens, padding left out. */
-  tokens: number;
-  /** Mean NLL of the assigned experts' routers, nats per predicted prefix token; null where M is unknown. */
-  nllPerToken: number | null;
-  /** Cost of not giving each sequence its best expert, nats per predicted prefix token; null where M is unknown. */
-  regret: number | null;
-  /** Normalised mutual information between expert and source, per sequence; null where there are not two sources. */
-  nmi: number | null;
-  /** Tokens of the largest expert over the mean, less one. */
-  tokenImbalance: number;
-  /** Share of the sequences that each expert would get without balancing `[E]`. */
-  shares: number[];
-}
 
 /** Sums over one expert's sequences. */
 export interface Tally {
@@ -42,11 +13,11 @@ export interface Tally {
   sequences: number;
   /** Real tokens, padding left out. */
   tokens: number;
-  /** Sequences of any expert that have their lowest NLL here. */
+  /** Sequences of any expert that cost least here. */
   wanted: number;
-  /** NLL of the expert's router, nats. */
-  nll: number;
-  /** NLL of each sequence's best router, nats. */
+  /** Their costs. */
+  cost: number;
+  /** What they would cost with their best experts. */
   lowest: number;
   /** Predicted prefix tokens; NaN where M is unknown. */
   predicted: number;
@@ -56,25 +27,25 @@ export interface Tally {
 
 /** Makes a tally of nothing. */
 export function newTally(): Tally {
-  return { sequences: 0, tokens: 0, wanted: 0, nll: 0, lowest: 0, predicted: 0, sources: new Map() };
+  return { sequences: 0, tokens: 0, wanted: 0, cost: 0, lowest: 0, predicted: 0, sources: new Map() };
 }
 
 /** Adds one sequence to its expert's tally, in place. */
 export function countRow(
   tally: Tally,
-  row: { tokens: number; source: string; nll: number; lowest: number; predicted: number },
+  row: { tokens: number; source: string; cost: number; lowest: number; predicted: number },
 ): void {
   tally.sequences++;
   tally.tokens += row.tokens;
-  tally.nll += row.nll;
+  tally.cost += row.cost;
   tally.lowest += row.lowest;
   tally.predicted += row.predicted;
   countSource(tally.sources, row.source, row.tokens);
 }
 
 /** Sums up one expert. */
-export function partCounts({ sequences, tokens, nll, predicted, sources }: Tally): PartCounts {
-  const nllPerToken = perToken(nll, predicted);
+export function partCounts({ sequences, tokens, cost, predicted, sources }: Tally): PartCounts {
+  const nllPerToken = perToken(cost, predicted);
   return { sequences, tokens, nllPerToken, sources: Object.fromEntries(sortSources(sources)) };
 }
 
@@ -88,15 +59,15 @@ export function partitionCounts(tallies: Tally[]): PartitionCounts {
   return {
     sequences,
     tokens: sum((tally) => tally.tokens),
-    nllPerToken: perToken(sum((tally) => tally.nll), predicted),
-    regret: perToken(sum((tally) => tally.nll - tally.lowest), predicted),
+    nllPerToken: perToken(sum((tally) => tally.cost), predicted),
+    regret: perToken(sum((tally) => tally.cost - tally.lowest), predicted),
     nmi: names.length < 2 ? null : informationOfTable(table),
     tokenImbalance: tokenImbalance(tallies.map((tally) => tally.tokens)),
     shares: tallies.map((tally) => sequences === 0 ? 0 : tally.wanted / sequences),
   };
 }
 
-function perToken(nats: number, predicted: number): number | null {
+function perToken(cost: number, predicted: number): number | null {
   if (Number.isNaN(predicted)) return null;
-  return predicted === 0 ? 0 : nats / predicted;
+  return predicted === 0 ? 0 : cost / predicted;
 }

@@ -7,7 +7,7 @@
  * @module
  */
 
-import { assignArgmax } from "./assignment/assign.ts";
+import { assignArgmax } from "./assignment/argmax.ts";
 
 /** Sequences and tokens of one source. */
 export interface SourceCount {
@@ -63,78 +63,59 @@ export function informationOfTable(table: number[][]): number {
 }
 
 /**
- * Computes the share of the sequences that each expert would get without balancing, `[experts]`, from prefix NLLs
- * `[rows, experts]` in nats (ties: the lower id); all 0 for no rows.
+ * Computes the share of the sequences that each expert would get without balancing, `[experts]`, from costs `[rows, experts]`
+ * (ties: the lower id); all 0 for no rows.
  *
- * @throws {RangeError} if `nll` isn't a whole number of rows.
+ * @throws {RangeError} if `costs` isn't a whole number of rows.
  */
-export function shares(nll: Float32Array, experts: number): number[] {
-  const rows = countRows("compute shares", nll, experts);
+export function shares(costs: Float32Array, experts: number): number[] {
+  const rows = countRows("compute shares", costs, experts);
   const counts = new Array<number>(experts).fill(0);
-  for (const e of assignArgmax(nll, experts)) counts[e]++;
+  for (const e of assignArgmax(costs, experts)) counts[e]++;
   return counts.map((n) => rows === 0 ? 0 : n / rows);
 }
 
 /**
- * Computes what balancing costs, in nats per predicted prefix token: the sum of `nll[assigned] - min nll` over the sum of
+ * Computes what balancing costs, per predicted prefix token: the sum of `costs[assigned] - min costs` over the sum of
  * `predicted`. Without `predicted` it is the mean per sequence. No rows cost 0.
  *
- * @param nll Prefix NLLs `[rows, experts]`, nats.
+ * @param costs Costs `[rows, experts]`, such as prefix NLLs in nats.
  * @param expert The expert assigned to each row, `[rows]`.
  * @param experts E.
  * @param predicted Predicted prefix tokens of each row, `[rows]`: `min(M, length) - 1`.
  * @throws {RangeError} if the shapes disagree.
  */
 export function regret(
-  nll: Float32Array,
+  costs: Float32Array,
   expert: ArrayLike<number>,
   experts: number,
   predicted?: ArrayLike<number>,
 ): number {
-  countRows("compute regret", nll, experts);
-  const best = assignArgmax(nll, experts);
-  return perToken("compute regret", nll, expert, experts, predicted, (row) => nll[row * experts + best[row]]);
+  countRows("compute regret", costs, experts);
+  const best = assignArgmax(costs, experts);
+  return perToken(
+    "compute regret",
+    costs,
+    expert,
+    experts,
+    predicted,
+    (row) => costs[row * experts + best[row]],
+  );
 }
 
 /**
- * Computes the mean NLL of the assigned experts, in nats per predicted prefix token (per sequence without `predicted`);
+ * Computes the mean cost of the assigned experts, such as nats per predicted prefix token (per sequence without `predicted`);
  * shapes as in {@linkcode regret}.
  *
  * @throws {RangeError} if the shapes disagree.
  */
 export function nllPerToken(
-  nll: Float32Array,
+  costs: Float32Array,
   expert: ArrayLike<number>,
   experts: number,
   predicted?: ArrayLike<number>,
 ): number {
-  return perToken("compute the NLL per token", nll, expert, experts, predicted, () => 0);
-}
-
-/**
- * Tabulates the sources of each expert's sequences: element e maps each source that e has, sorted by name, to its
- * counts.
- *
- * @param sources The source of each row, `[rows]`.
- * @param lengths Real tokens of each row, `[rows]`.
- * @param expert The expert assigned to each row, `[rows]`.
- * @param experts E.
- * @throws {RangeError} if the arrays differ in length or an expert isn't below `experts`.
- */
-export function sourceMix(
-  sources: ArrayLike<string>,
-  lengths: ArrayLike<number>,
-  expert: ArrayLike<number>,
-  experts: number,
-): Map<string, SourceCount>[] {
-  checkEqual("tabulate sources", "arrays", "sources", sources.length, "expert", expert.length);
-  checkEqual("tabulate sources", "arrays", "lengths", lengths.length, "expert", expert.length);
-  const mix = Array.from({ length: experts }, () => new Map<string, SourceCount>());
-  for (let row = 0; row < expert.length; row++) {
-    checkExpert("tabulate sources", row, expert[row], experts);
-    countSource(mix[expert[row]], sources[row], lengths[row]);
-  }
-  return mix.map(sortSources);
+  return perToken("compute the NLL per token", costs, expert, experts, predicted, () => 0);
 }
 
 /** Adds one sequence of `tokens` tokens to the counts of its source, in place. */
@@ -157,23 +138,23 @@ export function tokenImbalance(tokens: ArrayLike<number>): number {
   return mean > 0 ? loads.reduce((a, b) => Math.max(a, b)) / mean - 1 : 0;
 }
 
-/** Sums `nll[assigned] - baseline(row)` over the rows, per predicted token. */
+/** Sums `costs[assigned] - baseline(row)` over the rows, per predicted token. */
 function perToken(
   what: string,
-  nll: Float32Array,
+  costs: Float32Array,
   expert: ArrayLike<number>,
   experts: number,
   predicted: ArrayLike<number> | undefined,
   baseline: (row: number) => number,
 ): number {
-  const rows = countRows(what, nll, experts);
-  checkEqual(what, "rows", "nll", rows, "expert", expert.length);
-  if (predicted !== undefined) checkEqual(what, "rows", "nll", rows, "predicted", predicted.length);
+  const rows = countRows(what, costs, experts);
+  checkEqual(what, "rows", "costs", rows, "expert", expert.length);
+  if (predicted !== undefined) checkEqual(what, "rows", "costs", rows, "predicted", predicted.length);
   let nats = 0;
   let tokens = 0;
   for (let row = 0; row < rows; row++) {
     checkExpert(what, row, expert[row], experts);
-    nats += nll[row * experts + expert[row]] - baseline(row);
+    nats += costs[row * experts + expert[row]] - baseline(row);
     tokens += predicted === undefined ? 1 : predicted[row];
   }
   return tokens === 0 ? 0 : nats / tokens;
@@ -197,13 +178,13 @@ function indexOf(indices: Map<number | string, number>, label: number | string):
   return index;
 }
 
-function countRows(what: string, nll: Float32Array, experts: number): number {
-  if (!Number.isInteger(experts) || experts < 1 || nll.length % experts !== 0) {
+function countRows(what: string, costs: Float32Array, experts: number): number {
+  if (!Number.isInteger(experts) || experts < 1 || costs.length % experts !== 0) {
     throw new RangeError(
-      `Cannot ${what} as nll must be [rows, experts]: nll has ${nll.length} values, experts is ${experts}`,
+      `Cannot ${what} as costs must be [rows, experts]: costs has ${costs.length} values, experts is ${experts}`,
     );
   }
-  return nll.length / experts;
+  return costs.length / experts;
 }
 
 function checkEqual(what: string, things: string, a: string, aLength: number, b: string, bLength: number) {

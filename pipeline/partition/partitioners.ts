@@ -37,8 +37,25 @@ async function kindOf(folder: string): Promise<PartitionerKind> {
     (await exists(`${folder}/router-00`) ? "em" : undefined);
   const kind = PARTITIONERS.get(name ?? "");
   if (kind !== undefined) return kind;
-  const fault = name === undefined
-    ? "hold a partitioner: it holds neither partitioner.json nor router-00"
-    : `be of kind ${[...PARTITIONERS.keys()].join(" or ")}: it is of kind "${name}"`;
-  throw new InputError(`Cannot open the partitioner "${folder}" as it must ${fault}`, { where: folder });
+  if (name !== undefined) {
+    const kinds = [...PARTITIONERS.keys()].join(" or ");
+    const what = `Cannot open the partitioner "${folder}" as its kind must be ${kinds}: it is ${name}`;
+    throw new InputError(what, { where: folder });
+  }
+  const inside = await partitionerFolder(folder);
+  throw new InputError(
+    `Cannot open the partitioner "${folder}" as it must hold partitioner.json or router-00: ${
+      await exists(folder) ? "it holds neither" : "it is not there"
+    }`,
+    { where: folder, remedy: await exists(inside) ? `name ${inside}` : undefined },
+  );
+}
+
+/** Finds the folder of a run's partitioner: the one that is named, its own, or that of a run made before there were kinds. */
+export async function partitionerFolder(run: string, named = ""): Promise<string> {
+  const own = `${run}/partitioner`;
+  for (const place of [...named ? [named] : [], own, `${run}/routers`]) {
+    if (await exists(`${place}/partitioner.json`) || await exists(`${place}/router-00`)) return place;
+  }
+  return named || own;
 }

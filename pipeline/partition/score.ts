@@ -1,11 +1,11 @@
 /**
- * Scores sequences with every router: adds the column `nll`, the negative log-likelihood of each sequence's prefix
- * under each router (SmallTalk LM, section 2.2: log p(x_{1:M}; θ_r[e]) = −nll[e]).
+ * Scores sequences: adds the column `nll`, what each sequence costs every expert. With routers that is the negative log-likelihood
+ * of its prefix under each of them (SmallTalk LM, section 2.2: log p(x_{1:M}; θ_r[e]) = −nll[e]).
  *
  * @module
  */
 
-import type { Gpu } from "../../kernels/gpu.ts";
+import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import {
   checkLineage,
   checkTokens,
@@ -19,131 +19,109 @@ import {
   toBatch,
 } from "../rows/arrow.ts";
 import { concatColumns } from "../rows/columns.ts";
-import type { Routers } from "../checkpoints/checkpoint.ts";
-import { createScorer, type Scorer } from "../model/scorer.ts";
+import type { Partitioner } from "./partitioner.ts";
 
 /** Settings of {@link score}. */
 export interface ScoreOptions {
-  /** The open device. */
-  gpu: Gpu;
-  /** The routers, from `loadRouters`. */
-  routers: Routers;
-  /** Tokens of the prefix, M: 1 to S. */
-  prefix: number;
-  /** Sequences per forward pass. Changes the speed and the memory, never a result. */
-  batch?: number;
+  /** What tells the costs. It stays open. */
+  partitioner: Partitioner;
+  /** Tokens of the prefix, 1 to S; the partitioner's M by default. */
+  prefix?: number;
   /** Leaves `tokens` out of the result: scores on disk do without them. */
   dropTokens?: boolean;
   /** Hash of the stage's configuration, for the lineage. */
   config?: string;
   /** Takes one line about input that says less than it should. */
-  onWarning?: (message: string) => void;
+  onWarning?: (message: Text) => void;
 }
 
-/** Rows that one forward pass runs at once, at most, unless `batch` says otherwise. */
-const TOKENS_PER_PASS = 8192;
 /** Rows that are collected before they are scored, so that small batches do not cost a readback each. */
 const ROWS_PER_GROUP = 1024;
 
 /**
- * Adds `nll` f32 `[rows, E]`, nats, summed over the first min(M, length) tokens, to every batch.
+ * Adds `nll` f32 `[rows, E]`, the costs by the first min(M, length) tokens, to every batch.
  *
- * Small batches are joined; the rows and their order stay. Throws `RangeError` where the rows come from another
- * tokenizer than the routers', where `prefix` exceeds S, or where a token id is not below the routers' vocabulary.
+ * Small batches are joined; the rows and their order stay. Throws an `InputError` where the rows come from another
+ * tokenizer than the partitioner's, where the prefix exceeds S, or where a token id is not below the partitioner's vocabulary.
  */
 export function score(
   source: ReadableStream<RecordBatch>,
   options: ScoreOptions,
 ): ReadableStream<RecordBatch> {
-  const { prefix } = options;
+  const { prefix = options.partitioner.prefix } = options;
   if (!Number.isSafeInteger(prefix) || prefix < 1) {
-    throw new RangeError(
-      `Cannot score as the prefix must be a whole number of tokens >= 1: prefix is ${prefix}`,
+    throw new InputError(
+      say`Cannot score as ${PREFIX} must be a whole number of tokens >= 1: ${PREFIX} is ${prefix}`,
     );
   }
-  return ReadableStream.from(scored(source, options));
+  return ReadableStream.from(scored(source, { ...options, prefix }));
 }
+
+const PREFIX = setting("prefix");
 
 async function* scored(
   source: ReadableStream<RecordBatch>,
-  options: ScoreOptions,
+  { partitioner, prefix, dropTokens = false, config, onWarning }: ScoreOptions & { prefix: number },
 ): AsyncGenerator<RecordBatch> {
-  const { gpu, routers, prefix, dropTokens = false, onWarning } = options;
-  let scorer: Scorer | undefined;
+  const { tokenizer, vocabulary, eos, experts, sha256 } = partitioner;
   let lineage: Lineage | undefined;
   let sequenceLength = 0;
   let held: Columns[] = [];
   let count = 0;
 
   const flush = async (): Promise<RecordBatch> => {
-    const rows = concatColumns(held);
+    const { tokens, ...rest } = concatColumns(held);
     held = [];
     count = 0;
-    const nll = rows.rows === 0
+    const nll = rest.rows === 0
       ? new Float32Array()
-      : await scorer!.score(rows.tokens!, sequenceLength, rows.length);
-    const { tokens, ...rest } = rows;
+      : await partitioner.costs({ ...rest, tokens: tokens!, sequenceLength }, [prefix]);
     return toBatch({ ...rest, ...(dropTokens ? {} : { tokens }), nll }, lineage!);
   };
 
-  try {
-    for await (const batch of source) {
-      const where = originOf(batch);
-      checkLineage(
-        batch,
-        { tokenizer: routers.notes.tokenizer, vocabulary: routers.config.vocabulary },
-        "the routers",
-      );
-      const { nll: _nll, expert: _expert, ...columns } = fromBatch(batch, where);
-      if (columns.tokens === undefined) {
-        throw new RangeError(`Cannot score ${where} as it must have a column "tokens": it has none`);
+  for await (const batch of source) {
+    const where = originOf(batch);
+    checkLineage(batch, { tokenizer, vocabulary }, "the partitioner");
+    const { nll: _nll, expert: _expert, ...columns } = fromBatch(batch, where);
+    if (columns.tokens === undefined) {
+      throw new InputError(`Cannot score ${where} as it must have a column "tokens": it has none`, { where });
+    }
+    if (lineage === undefined) {
+      const known = lineageOf(batch);
+      sequenceLength = known?.sequenceLength ?? (columns.rows > 0 ? columns.tokens.length / columns.rows : 0);
+      if (known === null) {
+        onWarning?.(`${where} does not say which tokenizer made it: taken to be the partitioner's`);
       }
-      if (lineage === undefined) {
-        const known = lineageOf(batch);
-        sequenceLength = known?.sequenceLength ??
-          (columns.rows > 0 ? columns.tokens.length / columns.rows : 0);
-        if (known === null) {
-          onWarning?.(`${where} does not say which tokenizer made it: taken to be the routers'`);
-        }
-        if (sequenceLength > 0 && prefix > sequenceLength) {
-          throw new RangeError(
-            `Cannot score ${where} as the prefix must be at most the sequence length: prefix is ${prefix}, the ` +
-              `sequences have ${sequenceLength} tokens`,
-          );
-        }
-        lineage = {
-          format: FORMAT,
-          eos: routers.notes.eos,
-          tokenizer: routers.notes.tokenizer,
-          vocabulary: routers.config.vocabulary,
-          ...known,
-          sequenceLength,
-          stage: "score",
-          prefix,
-          experts: routers.models.length,
-          routers: routers.sha256,
-          config: options.config,
-        };
-        const size = options.batch ?? Math.max(1, Math.min(256, Math.floor(TOKENS_PER_PASS / prefix)));
-        scorer = createScorer(gpu, {
-          config: routers.config,
-          models: routers.models,
-          batch: size,
-          length: prefix,
-        });
-      } else if (columns.rows > 0 && columns.tokens.length !== columns.rows * sequenceLength) {
-        throw new RangeError(
-          `Cannot score ${where} as all sequences must have ${sequenceLength} tokens: these have ` +
-            `${columns.tokens.length / columns.rows}`,
+      if (sequenceLength > 0 && prefix > sequenceLength) {
+        throw new InputError(
+          say`Cannot score ${where} as ${PREFIX} must be at most the sequence length: ${PREFIX} is ${prefix}, the sequences have ${sequenceLength} tokens`,
+          { where },
         );
       }
-      checkTokens(columns, routers.config.vocabulary, where);
-      held.push(columns);
-      count += columns.rows;
-      if (count >= ROWS_PER_GROUP) yield await flush();
+      lineage = {
+        format: FORMAT,
+        eos,
+        tokenizer,
+        vocabulary,
+        ...known,
+        sequenceLength,
+        stage: "score",
+        prefix,
+        experts,
+        routers: sha256,
+        config,
+      };
+    } else if (columns.rows > 0 && columns.tokens.length !== columns.rows * sequenceLength) {
+      throw new InputError(
+        `Cannot score ${where} as all sequences must have ${sequenceLength} tokens: these have ` +
+          `${columns.tokens.length / columns.rows}`,
+        { where },
+      );
     }
-    if (count > 0 || held.length > 0) yield await flush();
-  } finally {
-    scorer?.close();
+    checkTokens(columns, vocabulary, where);
+    held.push(columns);
+    count += columns.rows;
+    if (count >= ROWS_PER_GROUP) yield await flush();
   }
+  if (held.length > 0) yield await flush();
 }

@@ -11,6 +11,7 @@
  * @module
  */
 
+import { InputError, say, setting } from "../../kernels/errors.ts";
 import {
   checkLineage,
   type Columns,
@@ -22,27 +23,17 @@ import {
   type RecordBatch,
 } from "../rows/arrow.ts";
 import { sliceColumns } from "../rows/columns.ts";
-import { type FileRecord, jsonText, removeIfThere, sha256, writeAtomic, writeError } from "../run/files.ts";
-import { assignArgmax } from "./assignment/assign.ts";
-import {
-  countRow,
-  newTally,
-  type PartCounts,
-  partCounts,
-  type PartitionCounts,
-  partitionCounts,
-  type Tally,
-} from "./counts.ts";
+import { type FileRecord, jsonText, removeIfThere, writeAtomic, writeError } from "../run/files.ts";
+import { argmax, assignArgmax } from "./assignment/argmax.ts";
+import { countRow, newTally, partCounts, partitionCounts, type Tally } from "./counts.ts";
+import { expertFolder, type PartitionManifest, type PartManifest, type Shard } from "./manifests.ts";
 import { openPart, type PartWriter } from "./part_writer.ts";
-
-export type { PartCounts, PartitionCounts } from "./counts.ts";
-export { joinScores } from "../rows/join.ts";
 
 /** What {@linkcode split} reads: batches with token columns, `nll` and, to train on, `expert`. */
 export interface SplitInputs {
   /** Assigned training sequences. */
   train: ReadableStream<RecordBatch>;
-  /** Scored held-out sequences; each goes to the expert of its lowest NLL. No batches at all count as none given. */
+  /** Scored held-out sequences; each goes to the expert that it costs least. No batches at all count as none given. */
   test?: ReadableStream<RecordBatch>;
 }
 
@@ -62,54 +53,6 @@ export interface SplitOptions {
   onProgress?: (rows: number) => void;
 }
 
-/** One shard of an expert. */
-export interface Shard extends FileRecord {
-  /** Name in the expert's folder. */
-  name: string;
-  /** Sequences. */
-  rows: number;
-  /** Real tokens, padding left out. */
-  tokens: number;
-}
-
-/** An expert's `manifest.json`. */
-export interface PartManifest {
-  /** Version of the layout. */
-  format: number;
-  /** Id of the expert. */
-  expert: number;
-  /** Its shards, training ones first. */
-  files: Shard[];
-  /** Its training sequences. */
-  train: PartCounts;
-  /** Its held-out sequences. */
-  test?: PartCounts;
-}
-
-/** One expert in the partition's manifest. */
-export interface PartReference {
-  /** Its folder. */
-  folder: string;
-  /** SHA-256 of its `manifest.json`. */
-  sha256: string;
-}
-
-/** A partition's `manifest.json`. */
-export interface PartitionManifest {
-  /** Version of the layout. */
-  format: number;
-  /** E. */
-  experts: number;
-  /** Where the training sequences come from. */
-  lineage: Lineage;
-  /** All training sequences. */
-  train: PartitionCounts;
-  /** All held-out sequences. */
-  test?: PartitionCounts;
-  /** The experts, by id. */
-  parts: PartReference[];
-}
-
 /** What {@linkcode split} made. */
 export interface Partition {
   /** The folder's manifest. */
@@ -124,33 +67,20 @@ const BUDGET = 16 * 2 ** 20; // bytes of rows that wait for all experts; twice t
 const MOST_BATCH = 1024; // rows
 const LEAST_BATCH = 16; // rows; smaller batches cost more than they save
 
-/** Gives the name of an expert's folder, for instance `expert-03`. */
-export function expertFolder(expert: number): string {
-  return `expert-${String(expert).padStart(2, "0")}`;
-}
-
-/** Hashes the training shards of an expert's part together: what an expert was trained on, wherever the part lies. */
-export function partHash({ files }: PartManifest): string {
-  const train = files.filter(({ name }) => name.startsWith("train-"));
-  return sha256(train.map((file) => `${file.sha256}  ${file.name}\n`).join(""));
-}
-
 /**
  * Splits assigned training sequences, and scored held-out ones, into shards per expert; the same rows give the same
  * bytes however they come in batches.
  *
  * Files of an earlier partition in the folder are removed first; the manifest of the folder is written last.
  *
- * @throws {TypeError} if a column, or any training batch, is missing.
- * @throws {RangeError} if an expert isn't below E, or lineages contradict each other.
+ * @throws {InputError} if a column, or any training batch, is missing; if an expert isn't below E, or lineages contradict each other.
  * @throws {Error} if the folder cannot be written.
  */
 export async function split(inputs: SplitInputs, options: SplitOptions): Promise<Partition> {
   const { folder, shardSequences } = options;
   if (!Number.isSafeInteger(shardSequences) || shardSequences < 1) {
-    throw new RangeError(
-      `Cannot split as shardSequences must be an integer >= 1: shardSequences is ${shardSequences}`,
-    );
+    const name = setting("shardSequences");
+    throw new InputError(say`Cannot split as ${name} must be an integer >= 1: ${name} is ${shardSequences}`);
   }
   await clear(folder);
 
@@ -158,13 +88,13 @@ export async function split(inputs: SplitInputs, options: SplitOptions): Promise
   const count = (more: number) => options.onProgress?.(rows += more);
   const train = await splitKind("train", inputs.train, options, count);
   if (train === undefined) {
-    throw new TypeError("Cannot split as there must be training batches: there are none");
+    throw new InputError("Cannot split as there must be training batches: there are none");
   }
   const { experts, lineage } = train;
   const test = inputs.test && await splitKind("test", inputs.test, { ...options, experts }, count, lineage);
 
   const parts: PartManifest[] = [];
-  const references: PartReference[] = [];
+  const references: PartitionManifest["parts"] = [];
   const outputs: Record<string, FileRecord> = {};
   for (let expert = 0; expert < experts; expert++) {
     const part: PartManifest = {
@@ -245,25 +175,26 @@ async function begin(
   columns: Columns,
   options: SplitOptions,
 ): Promise<Splitting> {
+  const where = originOf(batch);
   const { rows, tokens, nll } = columns;
   const { folder, shardSequences, prefix, config } = options;
   const known = lineageOf(batch);
   const experts = rows > 0 ? nll!.length / rows : known?.experts ?? options.experts;
   if (experts === undefined) {
-    throw new RangeError(
-      `Cannot split ${originOf(batch)} as E must be known: it has no rows and does not say; ` +
-        `set the number of experts`,
-    );
+    throw new InputError(`Cannot split ${where} as E must be known: it has no rows and does not say`, {
+      where,
+      remedy: say`set ${setting("experts")}`,
+    });
   }
   checkLineage(batch, { prefix, experts: options.experts }, "these options");
   if (options.experts !== undefined && options.experts !== experts) {
-    throw new RangeError(
-      `Cannot split ${originOf(batch)} as it must be scored by ${options.experts} experts: ` +
-        `nll has ${experts} values per row`,
+    throw new InputError(
+      `Cannot split ${where} as it must be scored by ${options.experts} experts: nll has ${experts} values per row`,
+      { where },
     );
   }
   const sequenceLength = rows > 0 ? tokens!.length / rows : known?.sequenceLength;
-  const method = kind === "test" ? "argmax" : known?.method;
+  const method = kind === "test" ? argmax.method : known?.method;
   const lineage: Lineage = {
     format: FORMAT,
     prefix,
@@ -297,29 +228,32 @@ async function handOut(
 ) {
   const { prefix } = lineage;
   const { rows, length, source } = columns;
-  const nll = columns.nll!;
-  if (nll.length !== rows * experts) {
-    throw new RangeError(
-      `Cannot split ${originOf(batch)} as all scores must be of the same experts: ` +
-        `nll has ${nll.length / rows} values per row, experts is ${experts}`,
+  const costs = columns.nll!;
+  const where = originOf(batch);
+  if (costs.length !== rows * experts) {
+    throw new InputError(
+      `Cannot split ${where} as all scores must be of the same experts: ` +
+        `nll has ${costs.length / rows} values per row, experts is ${experts}`,
+      { where },
     );
   }
-  const best = assignArgmax(nll, experts);
+  const best = assignArgmax(costs, experts);
   const expert = kind === "test" ? best : assigned!;
   const rowsOf = Array.from({ length: experts }, (): number[] => []);
   for (let row = 0; row < rows; row++) {
     const e = expert[row];
     if (e >= experts) {
-      throw new RangeError(
-        `Cannot split ${originOf(batch)}, row ${row}, as expert must be below ${experts}: expert is ${e}`,
+      throw new InputError(
+        `Cannot split ${where}, row ${row}, as expert must be below ${experts}: expert is ${e}`,
+        { where },
       );
     }
     const tokens = length[row];
     countRow(tallies[e], {
       tokens,
       source: source?.[row] ?? "",
-      nll: nll[row * experts + e],
-      lowest: nll[row * experts + best[row]],
+      cost: costs[row * experts + e],
+      lowest: costs[row * experts + best[row]],
       predicted: prefix === undefined ? NaN : Math.min(prefix, tokens) - 1,
     });
     tallies[best[row]].wanted++;
@@ -332,12 +266,10 @@ async function handOut(
 
 function neededColumns(kind: Kind, batch: RecordBatch): Columns {
   const columns = fromBatch(batch);
-  const remedies = { tokens: "give its token shards too", nll: "score it first", expert: "assign it first" };
-  for (const [name, remedy] of Object.entries(remedies)) {
-    if (columns[name as keyof Columns] !== undefined || name === "expert" && kind === "test") continue;
-    throw new TypeError(
-      `Cannot split ${originOf(batch)} as it must have a column "${name}": it has none; ${remedy}`,
-    );
+  for (const name of ["tokens", "nll", "expert"] as const) {
+    if (columns[name] !== undefined || name === "expert" && kind === "test") continue;
+    const where = originOf(batch);
+    throw new InputError(`Cannot split ${where} as it must have a column "${name}": it has none`, { where });
   }
   return columns;
 }

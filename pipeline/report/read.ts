@@ -6,8 +6,9 @@
 
 import { relative, resolve } from "node:path";
 import * as v from "valibot";
-import { STAGES } from "../settings/configuration.ts";
-import { readRunConfiguration, type RunConfiguration, stagesReached } from "../stages/configuration.ts";
+import { readRunConfiguration, type RunConfiguration } from "../run/configuration.ts";
+import { graphOf } from "../stages/graph.ts";
+import { anythingBegun } from "../stages/state.ts";
 import { exists } from "../run/files.ts";
 import { type Manifest, readManifest } from "../run/manifest.ts";
 import { partsAlone } from "../stages/parts_alone.ts";
@@ -213,7 +214,7 @@ export async function readRun(run: string): Promise<RunRecord> {
     evaluation: await readJson(`${run}/evaluation.json`, EVALUATION, again("evaluate")),
     reproduction: await readJson(`${run}/reproduction.json`, REPRODUCTION, again("reproduce")),
   };
-  if (isEmpty(record) && await stagesReached(run) === 0) {
+  if (isEmpty(record) && !await anythingBegun(run, config.configuration)) {
     throw new RangeError(
       `Cannot report on "${run}" as it must hold something that a task made: it holds a configuration and nothing ` +
         `made with it; run ${commandOn(run, "partition")} first`,
@@ -243,8 +244,6 @@ async function readManifests(run: string): Promise<Record<string, Manifest>> {
   for (const name of await namesIn(`${run}/manifests`)) {
     if (name.endsWith(".json")) names.push(name.slice(0, -5));
   }
-  const rank = (name: string) => (STAGES as readonly string[]).indexOf(name) + 1 || STAGES.length + 1;
-  names.sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
   const manifests: Record<string, Manifest> = {};
   for (const name of names) manifests[name] = (await readManifest(run, name))!;
   return manifests;

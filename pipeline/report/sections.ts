@@ -4,6 +4,7 @@
  * @module
  */
 
+import { wordText } from "../../kernels/errors.ts";
 import { type Configuration, FIELD_NAMES, FIELDS } from "../settings/configuration.ts";
 import type { Cost } from "../cost/cost.ts";
 import type { ModelConfig } from "../model/shape.ts";
@@ -178,7 +179,7 @@ function whatRan(run: RunRecord, cost: Cost): Section {
     rows: FIELD_NAMES.filter((name) => name in c).map((name) => [
       unbroken(`--${FIELDS[name].flag}`),
       valueText(c[name]),
-      unbroken(FIELDS[name].help),
+      unbroken(wordText(FIELDS[name].help)),
     ]),
   };
   return {

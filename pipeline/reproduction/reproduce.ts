@@ -6,15 +6,19 @@
  */
 
 import { openGpu } from "../../kernels/gpu.ts";
-import { type Configuration, presetOf, type Sources } from "../settings/configuration.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { presetOf } from "../settings/presets.ts";
+import type { Sources } from "../settings/resolution.ts";
 import { readCost } from "../cost/cost.ts";
 import type { Evaluation } from "../evaluation/evaluation.ts";
-import { evaluateRun } from "../stages/evaluate.ts";
+import { evaluateRun } from "../stages/evaluate_run.ts";
 import { report } from "../report/report.ts";
 import { partition } from "../stages/partition.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
-import { expertFolder } from "../partition/split.ts";
-import { trainDense, trainExpert, type TrainOptions, type TrainResult } from "../stages/train_models.ts";
+import { expertFolder } from "../partition/manifests.ts";
+import type { RunWatch } from "../stages/session.ts";
+import { trainDense, trainExpert, type TrainOptions } from "../stages/train.ts";
+import type { TrainResult } from "../stages/train_model.ts";
 import { LossNotFiniteError, type StepMetrics } from "../training/loop.ts";
 import {
   type Claim,
@@ -61,11 +65,12 @@ const FIRST_RATE = 4e-3;
  * Runs everything in the run folder and writes `reproduction.json`, `reproduction.md` and `report.html` there. Rates that `sources`
  * gives as flags are not searched for. Throws what the steps throw.
  */
-export async function reproduce(options: ReproduceOptions): Promise<Reproduction> {
-  const { run, force, adapter, variants, onEvent: emit = () => {}, signal, trialShare = 1 / 8 } = options;
+export async function reproduce(options: ReproduceOptions, watch: RunWatch = {}): Promise<Reproduction> {
+  const { run, force, adapter, variants, trialShare = 1 / 8 } = options;
+  const { onEvent: emit = () => {}, signal } = watch;
   const summary = await partition(
     { run, sources: { flags: withoutRates(options.sources ?? {}) }, force, adapter, variants },
-    { onEvent: emit, signal },
+    watch,
   );
   const given = options.sources?.flags ?? {};
   const experts = summary.experts.length;
@@ -77,11 +82,13 @@ export async function reproduce(options: ReproduceOptions): Promise<Reproduction
     const trials: Record<Searched, (trial: TrainOptions) => Promise<number>> = {
       experts: async (trial) => {
         let sum = 0;
-        for (let expert = 0; expert < experts; expert++) sum += lossOf(await trainExpert(expert, trial));
+        for (let expert = 0; expert < experts; expert++) {
+          sum += lossOf(await trainExpert(expert, trial, watch));
+        }
         return sum / experts;
       },
-      dense: async (trial) => lossOf(await trainDense("batch", trial)),
-      "dense-steps": async (trial) => lossOf(await trainDense("steps", trial)),
+      dense: async (trial) => lossOf(await trainDense("batch", trial, watch)),
+      "dense-steps": async (trial) => lossOf(await trainDense("steps", trial, watch)),
     };
     for (const [name, validate] of Object.entries(trials) as [Searched, typeof trials[Searched]][]) {
       const field = RATES[name];
@@ -102,14 +109,14 @@ export async function reproduce(options: ReproduceOptions): Promise<Reproduction
     }
     const settings = { ...options, gpu, sources: { flags: rates } };
     const trained: TrainResult[] = [];
-    for (let expert = 0; expert < experts; expert++) trained.push(await trainExpert(expert, settings));
+    for (let expert = 0; expert < experts; expert++) trained.push(await trainExpert(expert, settings, watch));
     const models: Reproduction["models"] = {
       experts: trained,
-      dense: await trainDense("batch", settings),
-      "dense-steps": await trainDense("steps", settings),
+      dense: await trainDense("batch", settings, watch),
+      "dense-steps": await trainDense("steps", settings, watch),
     };
 
-    const evaluation = await evaluateRun({ run, gpu }, { onEvent: emit, signal });
+    const evaluation = await evaluateRun({ run, gpu }, watch);
     const cost = await readCost({ run, flops: 1, utilisation: 1 });
     const crossing = crossingOf(
       await mixtureCurve(run, evaluation, trained[0].batch),

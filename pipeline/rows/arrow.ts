@@ -22,9 +22,10 @@ import {
   Utf8,
   Vector,
 } from "apache-arrow";
+import { InputError } from "../../kernels/errors.ts";
 import type { Columns } from "./columns.ts";
 import { shortHash } from "../run/files.ts";
-import { originOf, readArrow } from "./ipc.ts";
+import { originOf, readArrow, unreadable } from "./ipc.ts";
 
 /** A batch of rows: Arrow's own type. */
 export type RecordBatch = ArrowBatch;
@@ -76,7 +77,7 @@ const TEXTS = ["stage", "tokenizer", "routers", "config", "method"] as const;
 
 // ---- lineage ---------------------------------------------------------------------------------------------------
 
-/** Returns the lineage of a batch, or null where another tool wrote it. Throws a SyntaxError where it is damaged. */
+/** Returns the lineage of a batch, or null where another tool wrote it. Throws an InputError where it is damaged. */
 export function lineageOf(batch: RecordBatch): Lineage | null {
   const { metadata } = batch.schema, where = originOf(batch);
   if (!metadata.has("smalltalk.format")) return null;
@@ -88,20 +89,22 @@ export function lineageOf(batch: RecordBatch): Lineage | null {
     const text = metadata.get(`smalltalk.${name}`);
     if (text === undefined) continue;
     if (!/^\d{1,16}$/.test(text)) {
-      throw new SyntaxError(`Cannot read ${where} as smalltalk.${name} must be an integer: it is "${text}"`);
+      throw unreadable(where, `smalltalk.${name} must be an integer`, `it is "${text}"`);
     }
     lineage[name] = Number(text);
   }
   if (lineage.format as number > FORMAT) {
-    throw new SyntaxError(
-      `Cannot read ${where} as its format must be at most ${FORMAT}: it is ${lineage.format}, of a newer version`,
+    throw unreadable(
+      where,
+      `its format must be at most ${FORMAT}`,
+      `it is ${lineage.format}, of a newer version`,
     );
   }
   return lineage as unknown as Lineage;
 }
 
 /**
- * Throws a RangeError that gives both values where the lineage of `batch` contradicts `expected`; names that either
+ * Throws an InputError that gives both values where the lineage of `batch` contradicts `expected`; names that either
  * side leaves out are not compared, and nothing is where another tool wrote the batch.
  */
 export function checkLineage(batch: RecordBatch, expected: Partial<Lineage>, owner: string): void {
@@ -110,17 +113,17 @@ export function checkLineage(batch: RecordBatch, expected: Partial<Lineage>, own
   for (const [name, wanted] of Object.entries(expected)) {
     const value = actual[name as keyof Lineage];
     if (wanted === undefined || value === undefined || value === wanted) continue;
-    throw new RangeError(
+    throw new InputError(
       `Cannot use ${originOf(batch)} with ${owner} as both must have the same ${name}: ${name} is ${
         shortHash(String(value))
-      } in the former, ${shortHash(String(wanted))} in the latter` +
-        (name === "tokenizer" ? "; make the former with the tokenizer.json of the latter" : ""),
+      } in the former, ${shortHash(String(wanted))} in the latter`,
+      { remedy: name === "tokenizer" ? "make the former with the tokenizer.json of the latter" : undefined },
     );
   }
 }
 
 /**
- * Reads the batches of several files, one file after another. Throws a RangeError with both values where their
+ * Reads the batches of several files, one file after another. Throws an InputError with both values where their
  * lineages differ in tokenizer, S, M, E or routers, and whatever `readArrow` throws.
  */
 export function readShards(paths: string[]): ReadableStream<RecordBatch> {
@@ -247,8 +250,8 @@ function utf8(strings: string[]): Data<Utf8> {
 
 /**
  * Returns the columns of a batch as typed arrays, views of its memory where the types are ours; other writers'
- * equivalents (other integer and float widths, lists of equal length, dictionaries) are converted. Throws a
- * TypeError where a column is missing or of another kind, a SyntaxError where values are null or impossible.
+ * equivalents (other integer and float widths, lists of equal length, dictionaries) are converted. Throws an
+ * InputError where a column is missing or of another kind, or where values are null or impossible.
  */
 export function fromBatch(batch: RecordBatch, where: string = originOf(batch)): Columns {
   const rows = batch.numRows;
@@ -260,9 +263,7 @@ export function fromBatch(batch: RecordBatch, where: string = originOf(batch)): 
     const column = find(name);
     if (column) return column;
     const names = batch.schema.fields.map((field) => field.name).join(", ");
-    throw new TypeError(
-      `Cannot use ${where} as it must have a column "${name}": its columns are ${names || "none"}`,
-    );
+    throw unreadable(where, `it must have a column "${name}"`, `its columns are ${names || "none"}`);
   };
   const [document, source, tokens, nll, expert] = ["document", "source", "tokens", "nll", "expert"].map(find);
 
@@ -282,17 +283,16 @@ export function fromBatch(batch: RecordBatch, where: string = originOf(batch)): 
   return columns;
 }
 
-/** Throws a SyntaxError that names the row where a token id is not below `vocabulary`. */
+/** Throws an InputError that names the row where a token id is not below `vocabulary`. */
 export function checkTokens(columns: Columns, vocabulary: number, where: string): void {
   const { tokens, rows } = columns;
   if (tokens === undefined || (tokens instanceof Uint16Array && vocabulary >= 65536)) return;
   for (let i = 0; i < tokens.length; i++) {
     if (tokens[i] < vocabulary) continue;
-    throw new SyntaxError(
-      `Cannot use ${where}, row ${
-        Math.floor(i / (tokens.length / rows))
-      }, as token ids must be below the vocabulary: ` +
-        `id is ${tokens[i]}, vocabulary is ${vocabulary}`,
+    throw unreadable(
+      `${where}, row ${Math.floor(i / (tokens.length / rows))},`,
+      "token ids must be below the vocabulary",
+      `id is ${tokens[i]}, vocabulary is ${vocabulary}`,
     );
   }
 }
@@ -301,11 +301,11 @@ function checkLengths({ tokens, length, rows }: Columns, where: string): void {
   const limit = tokens === undefined || rows === 0 ? 2 ** 32 : tokens.length / rows;
   for (let row = 0; row < rows; row++) {
     if (length[row] >= 2 && length[row] <= limit) continue;
-    throw new SyntaxError(
-      `Cannot use ${where}, row ${row}, as length must be from 2 to the sequence length: length is ${
-        length[row]
-      }` +
-        (limit < 2 ** 32 ? `, sequence length is ${limit}` : ""),
+    const sequenceLength = limit < 2 ** 32 ? `, sequence length is ${limit}` : "";
+    throw unreadable(
+      `${where}, row ${row},`,
+      "length must be from 2 to the sequence length",
+      `length is ${length[row]}${sequenceLength}`,
     );
   }
 }
@@ -317,19 +317,15 @@ interface Column {
   where: string;
 }
 
-function wrongType({ name, data, where }: Column, expected: string): TypeError {
-  return new TypeError(
-    `Cannot use ${where} as column "${name}" must hold ${expected}: its type is ${data.type}`,
-  );
+function wrongType({ name, data, where }: Column, expected: string): InputError {
+  return unreadable(where, `column "${name}" must hold ${expected}`, `its type is ${data.type}`);
 }
 
 function refuseNulls({ name, data, where }: Column): void {
   if (data.nullCount === 0) return;
   let row = 0;
   while (row < data.length - 1 && data.getValid(row)) row++;
-  throw new SyntaxError(
-    `Cannot use ${where}, row ${row}, as column "${name}" must have no null values: it is null`,
-  );
+  throw unreadable(`${where}, row ${row},`, `column "${name}" must have no null values`, "it is null");
 }
 
 /** The values of a flat column, checked to be whole and without nulls. */
@@ -338,9 +334,8 @@ function valuesOf(column: Column): ArrayLike<number | bigint> {
   const { name, data, where } = column;
   const values = data.values ?? [];
   if (values.length < data.length) {
-    throw new SyntaxError(
-      `Cannot read ${where} as the buffer of column "${name}" must hold ${data.length} values: it holds ${values.length}`,
-    );
+    const rule = `the buffer of column "${name}" must hold ${data.length} values`;
+    throw unreadable(where, rule, `it holds ${values.length}`);
   }
   return values.length === data.length ? values : values.subarray(0, data.length);
 }
@@ -353,9 +348,7 @@ function items(column: Column): Column {
   if (DataType.isFixedSizeList(data.type)) {
     const wanted = data.length * data.type.listSize;
     if (child.length < wanted) {
-      throw new SyntaxError(
-        `Cannot read ${where} as column "${name}" must hold ${wanted} items: it holds ${child.length}`,
-      );
+      throw unreadable(where, `column "${name}" must hold ${wanted} items`, `it holds ${child.length}`);
     }
     return { name, data: child.length === wanted ? child : child.slice(0, wanted), where };
   }
@@ -367,15 +360,19 @@ function items(column: Column): Column {
   const size = data.length > 0 ? at(1) - at(0) : 0;
   for (let row = 0; row < data.length; row++) {
     if (at(row + 1) - at(row) === size) continue;
-    throw new SyntaxError(
-      `Cannot use ${where}, row ${row}, as lists of column "${name}" must have one length: ` +
-        `this one has ${at(row + 1) - at(row)}, the first ${size}`,
+    throw unreadable(
+      `${where}, row ${row},`,
+      `lists of column "${name}" must have one length`,
+      `this one has ${at(row + 1) - at(row)}, the first ${size}`,
     );
   }
   const begin = data.length > 0 ? at(0) : 0;
   if (begin < 0 || begin + size * data.length > child.length) {
-    throw new SyntaxError(
-      `Cannot read ${where} as lists of column "${name}" must lie within their ${child.length} items`,
+    const end = begin + size * data.length;
+    throw unreadable(
+      where,
+      `lists of column "${name}" must lie within their ${child.length} items`,
+      `they lie from ${begin} to ${end}`,
     );
   }
   return { name, data: child.slice(begin, size * data.length), where };
@@ -394,11 +391,8 @@ function integers<T extends IntegerArray>(column: Column, Target: T): InstanceTy
   for (let row = 0; row < values.length; row++) {
     const value = values[row];
     if (value < 0 || value >= limit) {
-      throw new SyntaxError(
-        `Cannot use ${where} as column "${name}" must hold integers from 0 to ${
-          limit - 1n
-        }: value ${row} is ${value}`,
-      );
+      const rule = `column "${name}" must hold integers from 0 to ${limit - 1n}`;
+      throw unreadable(where, rule, `value ${row} is ${value}`);
     }
     result[row] = result instanceof BigUint64Array ? BigInt(value) : Number(value);
   }
@@ -426,9 +420,7 @@ function strings(column: Column): string[] {
     return Array.from(valuesOf({ name, data: data.clone(data.type.indices), where }), (index) => {
       const word = words[Number(index)];
       if (word !== undefined) return word;
-      throw new SyntaxError(
-        `Cannot read ${where} as indices of column "${name}" must be below ${words.length}: one is ${index}`,
-      );
+      throw unreadable(where, `indices of column "${name}" must be below ${words.length}`, `one is ${index}`);
     });
   }
   if (DataType.isUtf8View(data.type)) return [...new Vector([data])];
@@ -442,8 +434,10 @@ function strings(column: Column): string[] {
       i === 0 || offset >= offsets[i - 1]
     );
   if (!ordered) {
-    throw new SyntaxError(
-      `Cannot read ${where} as offsets of column "${name}" must rise within ${bytes.length} bytes`,
+    throw unreadable(
+      where,
+      `offsets of column "${name}" must rise within ${bytes.length} bytes`,
+      `they go from ${begin} to ${end}`,
     );
   }
   const decoder = new TextDecoder("utf-8", { ignoreBOM: true });

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { InputError } from "../../kernels/errors.ts";
+
 /** Rows of a batch, one array per column; a column that the rows lack is absent. */
 export interface Columns {
   /** Number of rows. */
@@ -68,7 +70,7 @@ export function concatColumns(parts: Columns[]): Columns {
     const pieces = full.map((part) => {
       const values = part[name] as typeof first | undefined;
       if (values === undefined || values.length !== part.rows * width) {
-        throw new RangeError(
+        throw new InputError(
           `Cannot join rows as column "${name}" must hold ${width} values per row in all of them: ` +
             `it holds ${values === undefined ? 0 : values.length / part.rows}`,
         );
@@ -99,14 +101,14 @@ export function roomFor(rows: number, like: Columns): Columns {
 }
 
 /**
- * Copies rows `begin` to `end` (exclusive) of `source` to row `at` of `target` and after. Throws a `RangeError` where they
+ * Copies rows `begin` to `end` (exclusive) of `source` to row `at` of `target` and after. Throws an `InputError` where they
  * differ in columns or in values per row.
  */
 export function copyRows(target: Columns, at: number, source: Columns, begin: number, end: number): void {
   mapColumns(target, end - begin, (values: Float32Array | string[], width, name) => {
     const from = source[name] as typeof values | undefined;
     if (from === undefined || from.length !== source.rows * width) {
-      throw new RangeError(
+      throw new InputError(
         `Cannot copy rows as column "${name}" must hold ${width} values per row in all of them: ` +
           `it holds ${from === undefined ? 0 : from.length / source.rows}`,
       );

@@ -26,8 +26,9 @@ import {
 import { Footer } from "apache-arrow/ipc/metadata/file";
 import { ByteBuffer } from "flatbuffers";
 import { zstdDecompressSync } from "node:zlib";
+import { InputError } from "../../kernels/errors.ts";
 import { type FileRecord, writeAtomic, writeError } from "../run/files.ts";
-import { joinBytes, type Take, takeFrom } from "../text/bytes.ts";
+import { joinBytes, type Take, takeFrom } from "./bytes.ts";
 
 const MAGIC = new TextEncoder().encode("ARROW1");
 const CONTINUATION = Uint8Array.of(0xff, 0xff, 0xff, 0xff);
@@ -57,7 +58,7 @@ export function originOf(batch: RecordBatch): string {
 
 /**
  * Reads the batches of an Arrow IPC file or stream, one at a time; `name` is what messages call a stream. Input
- * without batches gives one batch without rows. Throws a SyntaxError, with file and batch, where the input is not
+ * without batches gives one batch without rows. Throws an InputError, with file and batch, where the input is not
  * Arrow, is cut short (no end marker, no footer) or is damaged.
  */
 export function readArrow(
@@ -110,26 +111,12 @@ function decode(where: string, chunks: Uint8Array[]): RecordBatch {
   return batch;
 }
 
-function unreadable(where: string, rule: string, fact: string): SyntaxError {
-  const again = madeAgain(where);
-  return new SyntaxError(`Cannot read ${where} as ${rule}: ${fact}${again && `; ${again}`}`);
+/** Says what is wrong at a place such as "tokens.arrow, batch 3, row 7,": the file or stream that it names is to blame. */
+export function unreadable(where: string, rule: string, fact: string): InputError {
+  return new InputError(`Cannot read ${where} as ${rule}: ${fact}`, {
+    where: where.replace(/(, (batch|row) \d+)+,?$/, ""),
+  });
 }
-
-/** Says how a shard is made again, where its place says that it is one of a run; else "". */
-function madeAgain(where: string): string {
-  const [, run, folder] = SHARD.exec(where) ?? [];
-  if (folder === undefined) return "";
-  return `run deno task ${MAKERS[folder]} --run ${run ?? "."} --force, or copy the file again`;
-}
-
-const SHARD =
-  /^(?:(.+)\/)?(tokens|scores|assignments|partition)\/(?:expert-\d+\/)?(?:train|test)-\d+\.arrow(?:, batch \d+)?$/;
-const MAKERS: Record<string, string> = {
-  tokens: "tokenize",
-  scores: "score",
-  assignments: "assign",
-  partition: "split",
-};
 
 /** Runs a call into the library; what it throws becomes one line that says where. */
 function orUnreadable<T>(where: string, call: () => T): T {
@@ -162,7 +149,11 @@ async function* messages(
   }
   using file = await Deno.open(input);
   const { size, isFile, isDirectory } = await file.stat();
-  if (isDirectory) throw new TypeError(`Cannot read ${name} as it must be a file: it is a folder`);
+  if (isDirectory) {
+    throw new InputError(`Cannot read ${name} as it must be a file: it is a folder`, {
+      remedy: "name a file in it",
+    });
+  }
   const take = takeFromFile(file);
   if (!isFile) return yield* streamMessages(take, name); // a named pipe, a device
   const head = await take(MAGIC.length);
@@ -307,7 +298,7 @@ function decodeMessage(metadata: Uint8Array, where: string): Message {
   });
 }
 
-function cutShort(where: string): SyntaxError {
+function cutShort(where: string): InputError {
   return unreadable(
     where,
     "it must end with Arrow's end marker",
@@ -396,7 +387,7 @@ async function* encode(
     schema ??= batch.schema;
     encoder ??= openWriter(writer, schema);
     if (!util.compareSchemas(batch.schema, schema)) {
-      throw new TypeError(
+      throw new InputError(
         `Cannot write ${target} as all batches must have one schema: ` +
           `${originOf(batch)} has ${describe(batch.schema)}, the first has ${describe(schema)}`,
       );
@@ -467,7 +458,7 @@ function describe(schema: Schema): string {
 
 /**
  * Encodes batches as an Arrow IPC stream, for pipes. Batches without rows leave no trace but the schema; `empty`
- * gives the schema where there are no batches at all. Throws a TypeError where schemas differ.
+ * gives the schema where there are no batches at all. Throws an InputError where schemas differ.
  */
 export function arrowBytes(
   batches: ReadableStream<RecordBatch>,
@@ -484,7 +475,7 @@ export interface Written extends FileRecord {
 
 /**
  * Writes batches as an Arrow IPC file, whole or not at all (`writeAtomic`). `empty` gives the schema where there are
- * no batches. Throws a TypeError where schemas differ.
+ * no batches. Throws an InputError where schemas differ.
  */
 export async function writeArrowFile(
   path: string,

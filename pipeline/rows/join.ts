@@ -4,6 +4,7 @@
  * @module
  */
 
+import { InputError } from "../../kernels/errors.ts";
 import {
   checkLineage,
   FORMAT,
@@ -21,7 +22,7 @@ import { closeCursor, type Cursor, fill, openCursor, placeOf, rowsLeft, take } f
  *
  * @param tokens Batches with token columns.
  * @param scored Batches with `nll`, and maybe `expert`, of the same rows.
- * @throws {RangeError} if ids, lengths, numbers of rows or lineages differ; it gives both values.
+ * @throws {InputError} if ids, lengths, numbers of rows or lineages differ; it gives both values.
  */
 export function joinScores(
   tokens: ReadableStream<RecordBatch>,
@@ -60,11 +61,11 @@ function ofTokens(lineage: Lineage | null): Partial<Lineage> {
 function checkBothGoOn(left: Cursor, right: Cursor, more: boolean, moreScored: boolean) {
   if (more === moreScored) return;
   const [ended, next] = more ? ["scores", left] as const : ["tokens", right] as const;
-  throw new RangeError(
+  throw new InputError(
     `Cannot join tokens and scores as both must have as many rows: the ${ended} end after ${
       next.before + next.row
-    } rows, ` +
-      `${placeOf(next)} is left; score these tokens again`,
+    } rows, ${placeOf(next)} is left`,
+    { remedy: "score these tokens again" },
   );
 }
 
@@ -75,9 +76,10 @@ function checkSameRows(left: Cursor, right: Cursor, count: number) {
       if (a === b) continue;
       left.row += row;
       right.row += row;
-      throw new RangeError(
+      throw new InputError(
         `Cannot join ${placeOf(left)} and ${placeOf(right)} as both must be the same sequence: ` +
-          `${name} is ${a} in the former, ${b} in the latter; score these tokens again`,
+          `${name} is ${a} in the former, ${b} in the latter`,
+        { remedy: "score these tokens again" },
       );
     }
   }

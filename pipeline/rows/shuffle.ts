@@ -5,6 +5,7 @@
  * @module
  */
 
+import { InputError } from "../../kernels/errors.ts";
 import { removeIfThere } from "../run/files.ts";
 import {
   type ArrowAppender,
@@ -150,7 +151,7 @@ function* inOrder(rows: Columns, seed: number, lineage: Lineage): Generator<Reco
  * Opens an endless stream of training sequences: the shards in order once, then again and again in new orders (the shards
  * permuted, and the rows within each), starting after `consumed` sequences. The result returns the next `n`.
  *
- * Memory holds one shard. Throws `RangeError` where the shards hold no rows. `onRestart` hears of every new pass.
+ * Memory holds one shard. Throws `InputError` where the shards hold no rows. `onRestart` hears of every new pass.
  */
 export function epochs(
   paths: string[],
@@ -191,7 +192,7 @@ async function* pass(
     yield tokensOf(batch);
   }
   if (rows === 0) {
-    throw new RangeError("Cannot read training sequences as the shards must hold some: they hold 0 rows");
+    throw new InputError("Cannot read training sequences as the shards must hold some: they hold 0 rows");
   }
   for (let epoch = 1;; epoch++) {
     onRestart?.(epoch);

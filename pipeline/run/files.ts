@@ -7,6 +7,7 @@
 
 import { createHash } from "node:crypto";
 import { dirname } from "node:path";
+import { InputError, RunError, say, setting } from "../../kernels/errors.ts";
 
 /** Describes a file's content: its size and its SHA-256 in hexadecimal. */
 export interface FileRecord {
@@ -51,7 +52,8 @@ export function jsonText(value: unknown): string {
 /**
  * Writes a file whole or not at all, making its folder, and returns its size and SHA-256. On any error (the source's
  * included) the partial file is removed and an existing file of that name stays as it was. `shared` files may be
- * written by several processes at once. Throws an `Error` that names the path where the disk is full or the place cannot be written.
+ * written by several processes at once. Throws a `RunError` that names the path where the disk is full,
+ * an `InputError` where the place cannot be written.
  */
 export async function writeAtomic(
   path: string,
@@ -123,16 +125,15 @@ export async function isFolder(path: string): Promise<boolean> {
   return await Deno.stat(path).then(({ isDirectory }) => isDirectory, () => false);
 }
 
-/** Throws a `RangeError` where a run folder, or one that it is to lie in, is a file. */
+/** Throws an `InputError` where a run folder, or one that it is to lie in, is a file. */
 export async function checkRunFolder(run: string): Promise<void> {
   for (let path = run;; path = dirname(path)) {
     const info = await Deno.stat(path).catch(() => null); // nor is there anything below a file
     if (info === null && path !== dirname(path)) continue;
     if (info === null || info.isDirectory) return;
-    throw new RangeError(
-      `Cannot work in "${run}" as it must be a folder: ${
-        path === run ? "it" : `"${path}"`
-      } is a file; choose another --run`,
+    throw new InputError(
+      `Cannot work in "${run}" as it must be a folder: ${path === run ? "it" : `"${path}"`} is a file`,
+      { where: path, remedy: say`choose another ${setting("run")}` },
     );
   }
 }
@@ -156,23 +157,23 @@ export async function removePartials(folder: string): Promise<void> {
 export function writeError(path: string, error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   const code = (error as { code?: string }).code;
-  if (
-    code === "ENOSPC" || code === "EDQUOT" || code === "EFBIG" || /os error (28|122|27)\b/.test(error.message)
-  ) {
-    return new Error(
-      `Cannot write "${path}" as the disk must have room for it: it is full; free some space or choose another folder, and run again`,
-      { cause: error },
-    );
+  if (code === "ENOSPC" || code === "EDQUOT" || code === "EFBIG") {
+    return new RunError(`Cannot write "${path}" as the disk must have room for it: it is full`, {
+      where: path,
+      remedy: "free some space or choose another folder, and run again",
+      cause: error,
+    });
   }
   if (
     error instanceof Deno.errors.PermissionDenied || error instanceof Deno.errors.NotADirectory ||
     error instanceof Deno.errors.NotCapable || error instanceof Deno.errors.AlreadyExists ||
     error instanceof Deno.errors.IsADirectory || code === "EROFS"
   ) {
-    return new Error(
-      `Cannot write "${path}" as its folder must be writable: ${plain(error)}; choose another folder`,
-      { cause: error },
-    );
+    return new InputError(`Cannot write "${path}" as its folder must be writable: ${plain(error)}`, {
+      where: path,
+      remedy: "choose another folder",
+      cause: error,
+    });
   }
   return error;
 }

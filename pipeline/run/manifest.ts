@@ -5,34 +5,45 @@
  * @module
  */
 
+import * as v from "valibot";
+import { InputError } from "../../kernels/errors.ts";
 import { byNumber, type FileRecord, jsonText, sha256, writeAtomic } from "./files.ts";
-import { VERSION } from "./version.ts";
+import { conform } from "./schema.ts";
 
-/** Records a stage that is complete. */
-export interface Manifest {
-  /** Name of the stage. */
-  stage: string;
-  /** Hash of everything the outputs depend on: see `stageKey`. */
-  key: string;
-  /** Version of the code. */
-  code: string;
-  /** Values of the configuration fields that the stage depends on. */
-  configuration: Record<string, unknown>;
-  /** Hashes of the inputs, by name. */
-  inputs: Record<string, string>;
-  /** Size and SHA-256 of each output, by its path in the run folder. */
-  outputs: Record<string, FileRecord>;
-  /** Counts and metrics of the stage. */
-  result: Record<string, unknown>;
-}
+/** Version of the layout that is written; the one before, which had no number and a version of the code, is read. */
+const FORMAT = 2;
 
-/** Hashes what a stage's outputs depend on: its name, inputs, configuration and the version of the code. */
+const TEXTS = v.record(v.string(), v.string());
+const RECORD = v.object({ bytes: v.pipe(v.number(), v.safeInteger(), v.minValue(0)), sha256: v.string() });
+const MANIFEST = v.object({
+  format: v.optional(v.pipe(v.number(), v.integer()), 1),
+  stage: v.string(),
+  revision: v.optional(v.pipe(v.number(), v.integer()), 1),
+  key: v.string(),
+  configuration: v.record(v.string(), v.unknown()),
+  inputs: TEXTS,
+  outputs: v.record(v.string(), RECORD),
+  result: v.record(v.string(), v.unknown()),
+});
+
+/**
+ * Records a stage that is complete: `revision` of the stage, `configuration` (values that it depends on), `inputs` (hashes by
+ * name), `key` (the hash of all these), `outputs` (size and SHA-256 by path in the run folder), `result` (counts and metrics).
+ */
+export type Manifest = v.InferOutput<typeof MANIFEST>;
+
+/** Says which stage a manifest is to vouch for, and what its outputs depend on. */
+export type StageIdentity = Pick<Manifest, "stage" | "revision" | "key" | "configuration" | "inputs">;
+
+/** Hashes what a stage's outputs depend on: its name, revision, configuration and inputs. */
 export function stageKey(
   stage: string,
+  revision: number,
   configuration: Record<string, unknown>,
   inputs: Record<string, string>,
 ): string {
-  return sha256(canonical({ stage, code: VERSION, configuration, inputs }));
+  // Revision 1 is spelled as the version of the code that stood here before there were revisions: those keys still hold.
+  return sha256(canonical({ stage, code: `0.1.${revision - 1}`, configuration, inputs }));
 }
 
 /** Writes JSON with the keys of every object sorted, so that equal values give equal text. */
@@ -53,7 +64,7 @@ export function outputsHash({ outputs }: Pick<Manifest, "outputs">, under = ""):
 }
 
 /** Lists a stage's outputs whose paths begin with `under`, for instance its shards of one kind, by number. */
-export function outputsUnder({ outputs }: Manifest, under: string): string[] {
+export function outputsUnder({ outputs }: Pick<Manifest, "outputs">, under: string): string[] {
   return Object.keys(outputs).filter((path) => path.startsWith(under)).sort(byNumber);
 }
 
@@ -62,51 +73,48 @@ export function manifestPath(run: string, stage: string): string {
   return `${run}/manifests/${stage}.json`;
 }
 
-/** Reads a stage's manifest, or null where there is none; throws a `SyntaxError` where it is not one. */
-export async function readManifest(run: string, stage: string): Promise<Manifest | null> {
-  const path = manifestPath(run, stage);
-  try {
-    const manifest = JSON.parse(await Deno.readTextFile(path));
-    if (typeof manifest.key !== "string" || typeof manifest.outputs !== "object") {
-      throw new Error("fields missing");
-    }
-    return manifest;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return null; // also where another process removes it just now
-    throw new SyntaxError(
-      `Cannot read "${path}" as it must be a stage's manifest: ${
-        (error as Error).message
-      }; remove it to run the stage again`,
-      { cause: error },
-    );
-  }
+/** Lists the stages that a run has manifests of, by name. */
+export async function manifestNames(run: string): Promise<string[]> {
+  const entries = await Array.fromAsync(Deno.readDir(`${run}/manifests`)).catch(() => []);
+  return entries.filter(({ name }) => name.endsWith(".json")).map(({ name }) => name.slice(0, -5)).sort();
 }
 
-/** Reads the manifest of a stage that is up to date: same key, every output there with its recorded size. */
-export async function upToDate(run: string, stage: string, key: string): Promise<Manifest | null> {
-  const manifest = await readManifest(run, stage);
-  if (manifest === null || manifest.key !== key) return null;
-  for (const [name, { bytes }] of Object.entries(manifest.outputs)) {
-    const info = await Deno.stat(`${run}/${name}`).catch(() => null);
-    if (info === null || info.size !== bytes) return null;
+/** Reads a stage's manifest, or null where there is none; throws an `InputError` where it is damaged, or of another version. */
+export async function readManifest(run: string, stage: string): Promise<Manifest | null> {
+  const where = manifestPath(run, stage);
+  const unreadable = (fact: string, remedy: string) =>
+    new InputError(`Cannot read "${where}" as it must be a stage's manifest: ${fact}`, { where, remedy });
+  let manifest: Manifest;
+  try {
+    manifest = conform(MANIFEST, JSON.parse(await Deno.readTextFile(where)));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null; // also where another process removes it just now
+    throw unreadable((error as Error).message, "remove it to run the stage again");
   }
-  return manifest;
+  if (manifest.format <= FORMAT) return manifest;
+  throw unreadable(
+    `its format is ${manifest.format}, this version reads up to ${FORMAT}`,
+    "use the version that wrote it",
+  );
+}
+
+/** Finds the first output of a manifest that is missing, or has another size than recorded; null where all are there. */
+export async function missingOutput(run: string, { outputs }: Manifest): Promise<string | null> {
+  for (const [name, { bytes }] of Object.entries(outputs)) {
+    const info = await Deno.stat(`${run}/${name}`).catch(() => null);
+    if (info?.size !== bytes) return name;
+  }
+  return null;
 }
 
 /** Writes a stage's manifest, outputs sorted by name: the stage is complete from here on. */
-export async function writeManifest(run: string, manifest: Manifest): Promise<void> {
-  const outputs = Object.fromEntries(Object.entries(manifest.outputs).sort(([a], [b]) => a < b ? -1 : 1));
-  await writeAtomic(manifestPath(run, manifest.stage), jsonText({ ...manifest, outputs }));
-}
-
-/** Gives the command that makes the outputs of a stage after the partition; undefined for other names. */
-export function commandOf(run: string, stage: string): string | undefined {
-  const [, expert] = /^train-expert-(\d+)$/.exec(stage) ?? [];
-  if (expert !== undefined) return `deno task train-expert --run ${run} --expert ${Number(expert)}`;
-  const commands: Record<string, string> = {
-    "train-dense": `deno task train-dense --run ${run}`,
-    "train-dense-steps": `deno task train-dense --run ${run} --match steps`,
-    evaluate: `deno task evaluate --run ${run}`,
-  };
-  return commands[stage];
+export async function writeManifest(
+  run: string,
+  identity: StageIdentity,
+  { outputs, result }: { outputs: Record<string, FileRecord>; result: Record<string, unknown> },
+): Promise<Manifest> {
+  const sorted = Object.fromEntries(Object.entries(outputs).sort(([a], [b]) => a < b ? -1 : 1));
+  const manifest = { format: FORMAT, ...identity, outputs: sorted, result };
+  await writeAtomic(manifestPath(run, identity.stage), jsonText(manifest));
+  return manifest;
 }

@@ -4,14 +4,13 @@
  * @module
  */
 
-import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
+import { InputError } from "../../kernels/errors.ts";
 import { loadCheckpoint, loadCheckpointConfig } from "../checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../model/shape.ts";
-import { openPartitioner } from "../partition/partitioners.ts";
-import { expertFolder } from "../partition/split.ts";
+import { expertFolder } from "../partition/manifests.ts";
+import { openPartitioner, partitionerFolder } from "../partition/partitioners.ts";
+import { readRunConfiguration } from "../run/configuration.ts";
 import { exists, hashFile, shortHash } from "../run/files.ts";
-import { readRunConfiguration } from "../stages/configuration.ts";
-import { onlyParts, partsAlone } from "../stages/parts_alone.ts";
 import { loadTokenizer } from "../text/tokenizer.ts";
 import type { MixtureSource, ModelName } from "./mixture.ts";
 
@@ -51,39 +50,24 @@ export async function runSource(run: string, partitioner?: string): Promise<Mixt
     shape: { hidden, layers, heads },
     name: (model) => `"${folderOf(model)}"`,
     async tokenizer() {
-      if (!await exists(path)) throw missing(path, await partitionRemedy(run));
+      if (!await exists(path)) throw missing(path);
       return await loadTokenizer(path, { eos: configuration?.eos });
     },
     identity: () => tokenizerOf(path),
     async partitioner(device) {
-      return await openPartitioner(
-        partitioner ?? await partitionerFolder(run, configuration?.routers),
-        device,
-      );
+      const folder = partitioner ?? await partitionerFolder(run, configuration?.routers);
+      if (!await exists(folder)) throw missing(folder);
+      return await openPartitioner(folder, device);
     },
     describe: (model) => loadCheckpointConfig(folderOf(model)),
     async load(model) {
       const folder = folderOf(model);
       for (const name of [`${folder}/config.json`, `${folder}/model.safetensors`]) {
-        if (!await exists(name)) throw missing(name, await trainRemedy(run, model));
+        if (!await exists(name)) throw missing(name);
       }
       return await loadCheckpoint(folder);
     },
   };
-}
-
-/** The partitioner that lies in the run, or the routers that it was made with. */
-async function partitionerFolder(run: string, routers: string | undefined): Promise<string> {
-  const places = [`${run}/partitioner`, `${run}/routers`, ...routers ? [routers] : []];
-  for (const place of places) {
-    if (await exists(`${place}/partitioner.json`) || await exists(`${place}/router-00`)) return place;
-  }
-  const alone = await partsAlone(run);
-  const remedy = await partitionRemedy(run);
-  throw missing(
-    places[1],
-    alone.length === 0 ? remedy : say`${remedy}, or choose with ${setting("expert", alone.join(" or "))}`,
-  );
 }
 
 /** SHA-256 of a `tokenizer.json`, where it is there. */
@@ -121,27 +105,6 @@ export function checkShape(
   }
 }
 
-/** Says where what a partition makes is to be had. */
-async function partitionRemedy(run: string): Promise<Text> {
-  const alone = await partsAlone(run);
-  if (alone.length === 0) return say`run ${task("partition", { run })} first`;
-  const copied = alone.length === 1 ? "it was" : "they were";
-  return `${onlyParts(alone)}: name the whole run that ${copied} copied from`;
-}
-
-/** Says where a model of a run is to be had. */
-async function trainRemedy(run: string, model: ModelName): Promise<Text> {
-  if (typeof model === "string") {
-    return say`run ${
-      task("train-dense", { run, match: model === "dense-steps" ? "steps" : undefined })
-    } first`;
-  }
-  const alone = await partsAlone(run);
-  return alone.length > 0 && !alone.includes(model)
-    ? await partitionRemedy(run)
-    : say`run ${task("train-expert", { run, expert: model })} first`;
-}
-
-function missing(where: string, remedy: Text): InputError {
-  return new InputError(`Cannot generate as "${where}" must be there: it is not`, { where, remedy });
+function missing(where: string): InputError {
+  return new InputError(`Cannot generate as "${where}" must be there: it is not`, { where });
 }

@@ -4,18 +4,21 @@
  * @module
  */
 
-import { STAGES } from "../settings/configuration.ts";
-import { exists, isFolder } from "../run/files.ts";
+import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
+import { exists } from "../run/files.ts";
+import { manifestNames } from "../run/manifest.ts";
+import { defaultConfiguration } from "../settings/configuration.ts";
+import { graphOf } from "./graph.ts";
+
+const OF_RUNS = ["tokens", "scores", "assignments", "partitioner", "routers", "partition/manifest.json"];
 
 /** Lists the experts whose parts lie here without the partition's manifest and those of its stages; none in a whole run. */
 export async function partsAlone(run: string): Promise<number[]> {
-  const ofRuns = ["tokens", "scores", "assignments", "routers", "partition/manifest.json"];
-  for (const path of [...ofRuns, ...STAGES.map((stage) => `manifests/${stage}.json`)]) {
-    if (await exists(`${run}/${path}`)) return [];
-  }
+  for (const path of OF_RUNS) if (await exists(`${run}/${path}`)) return [];
+  const names = await manifestNames(run);
+  if (graphOf(defaultConfiguration()).partition.some(({ name }) => names.includes(name))) return [];
   const experts: number[] = [];
-  if (!await isFolder(`${run}/partition`)) return experts;
-  for await (const { name } of Deno.readDir(`${run}/partition`)) {
+  for (const { name } of await Array.fromAsync(Deno.readDir(`${run}/partition`)).catch(() => [])) {
     const [, expert] = /^expert-(\d{2,})$/.exec(name) ?? [];
     if (expert !== undefined && await exists(`${run}/partition/${name}/manifest.json`)) {
       experts.push(Number(expert));
@@ -25,32 +28,34 @@ export async function partsAlone(run: string): Promise<number[]> {
 }
 
 /**
- * Says where what a partition makes is to be had, as the end of a message: from `deno task partition`, or, where parts lie
- * alone, in the run that they came from.
+ * Says where what a partition makes is to be had, as the remedy of an error: from a partition, or, where parts lie alone, in the
+ * run that they came from.
  */
-export async function partitionRemedy(run: string): Promise<string> {
+export async function partitionRemedy(run: string): Promise<Text> {
   const alone = await partsAlone(run);
-  if (alone.length === 0) return `run deno task partition --run ${run} first`;
+  if (alone.length === 0) return say`run ${task("partition", { run })} first`;
   return `${onlyParts(alone)}: name the whole run that ${
     alone.length === 1 ? "it was" : "they were"
   } copied from`;
 }
 
-/** Says where the configuration of a run without one is to be had, as the end of a message. */
-export async function configurationRemedy(run: string): Promise<string> {
+/** Says where the configuration of a run without one is to be had, as the remedy of an error. */
+export async function configurationRemedy(run: string): Promise<Text> {
   const alone = await partsAlone(run);
-  if (alone.length === 0) return `run deno task partition --run ${run} first`;
+  if (alone.length === 0) return say`run ${task("partition", { run })} first`;
   return `${onlyParts(alone)}: copy config.json and tokenizer.json from the run as well`;
 }
 
-/** Throws a `RangeError` where a folder holds parts alone: no stage of a partition is to run among them. */
-export async function checkPlace(run: string, task: string): Promise<void> {
+/** Throws an `InputError` where a folder holds parts alone: no stage of a partition is to run among them. */
+export async function checkPlace(run: string, by: string): Promise<void> {
   const alone = await partsAlone(run);
   if (alone.length === 0) return;
-  throw new RangeError(
-    `Cannot run "${task}" in "${run}" as it must be a run folder, or new: ${
-      onlyParts(alone)
-    }; choose another --run`,
+  throw new InputError(
+    `Cannot run "${by}" in "${run}" as it must be a run folder, or new: ${onlyParts(alone)}`,
+    {
+      where: run,
+      remedy: say`choose another ${setting("run")}`,
+    },
   );
 }
 

@@ -5,7 +5,7 @@
  */
 
 import { readManifest } from "../run/manifest.ts";
-import { expertFolder, type PartitionManifest, type PartManifest } from "../partition/split.ts";
+import { expertFolder, type PartitionManifest, type PartManifest } from "../partition/manifests.ts";
 import type { RoundMetrics } from "../run/events.ts";
 
 /** Sums up one expert's training sequences. */

@@ -10,7 +10,8 @@
 
 import { parquetMetadataAsync, parquetReadObjects } from "hyparquet";
 import { compressors } from "hyparquet-compressors";
-import { joinBytes } from "./bytes.ts";
+import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
+import { joinBytes } from "../rows/bytes.ts";
 import { decompress } from "./decompress.ts";
 import { glob, isGlob } from "./glob.ts";
 
@@ -42,14 +43,15 @@ export interface ReadOptions {
 const MAX_DOCUMENT = 2 ** 26; // bytes; beyond V8's comfort, and longer than any text: it is a file without line breaks
 const NEWLINE = 10;
 const STANDARD_INPUT = "standard input";
+const CUT_SHORT = "copy or write it again";
 
 /**
  * Lists the files that inputs stand for: a path is itself, a pattern its files in byte order, "-" standard input;
- * a path that comes twice is listed once. Throws a NotFound where there are none, a TypeError where it is a folder.
+ * a path that comes twice is listed once. Throws an InputError where there are none, and where it is a folder.
  */
 export async function expandInputs(inputs: string[]): Promise<string[]> {
   if (inputs.length === 0) {
-    throw new TypeError("Cannot read documents as there must be an input: none is given");
+    throw new InputError("Cannot read documents as there must be an input: none is given");
   }
   const paths: string[] = [];
   for (const input of inputs) {
@@ -58,9 +60,10 @@ export async function expandInputs(inputs: string[]): Promise<string[]> {
       throw error;
     });
     if (info?.isDirectory) {
-      throw new TypeError(
-        `Cannot read "${input}" as it must be a file: it is a folder; name its files, as in "${input}/*.jsonl"`,
-      );
+      throw new InputError(`Cannot read "${input}" as it must be a file: it is a folder`, {
+        where: input,
+        remedy: `name its files, as in "${input}/*.jsonl"`,
+      });
     }
     if (info !== null) paths.push(input);
     else if (isGlob(input)) {
@@ -72,14 +75,14 @@ export async function expandInputs(inputs: string[]): Promise<string[]> {
   return [...new Set(paths)];
 }
 
-function notFound(input: string, fact: string): Error {
-  return new Deno.errors.NotFound(`Cannot read "${input}" as it must exist: ${fact}`);
+function notFound(input: string, fact: string): InputError {
+  return new InputError(`Cannot read "${input}" as it must exist: ${fact}`, { where: input });
 }
 
 /**
- * Reads the documents of files, patterns and "-" (standard input), one at a time and in order. Throws, at the first
- * read or where it meets them: a TypeError for an unknown format, a folder or a field that is no string, a
- * SyntaxError with file and line for damaged content, and for inputs without any text.
+ * Reads the documents of files, patterns and "-" (standard input), one at a time and in order. Throws an
+ * InputError, at the first read or where it meets them: for an unknown format, a folder, a field that is no string, with
+ * file and line for damaged content, and for inputs without any text.
  */
 export function readDocuments(inputs: string[], options: ReadOptions = {}): ReadableStream<Document> {
   return ReadableStream.from(documentsOf(inputs, options));
@@ -102,7 +105,7 @@ async function* documentsOf(inputs: string[], options: ReadOptions): AsyncGenera
     const list = names.length > 3
       ? `${names.slice(0, 3).join(", ")} and ${names.length - 3} more`
       : names.join(", ");
-    throw new SyntaxError(`Cannot read documents as there must be text: there is none in ${list}`);
+    throw new InputError(`Cannot read documents as there must be text: there is none in ${list}`);
   }
 }
 
@@ -120,15 +123,18 @@ function formatOf(path: string, told: string | undefined): { format: Format; com
     const fact = told !== undefined
       ? `format is "${told}"`
       : path === "-"
-      ? `it has no name to tell; set --format`
-      : `its name has no such ending; set --format`;
-    throw new TypeError(`Cannot read "${nameOf(path)}" as its format must be ${rule}: ${fact}`);
+      ? "it has no name to tell"
+      : "its name has no such ending";
+    throw new InputError(`Cannot read "${nameOf(path)}" as its format must be ${rule}: ${fact}`, {
+      where: nameOf(path),
+      remedy: told === undefined ? say`set ${setting("format")}` : undefined,
+    });
   }
   const format = match[1] === "ndjson" ? "jsonl" : match[1] as Format;
   const compression = match[2] as Compression;
   if (format === "parquet" && (compression !== undefined || path === "-")) {
     const fact = compression ? `it is wrapped in .${compression}` : "it is standard input";
-    throw new TypeError(`Cannot read "${nameOf(path)}" as Parquet must be a plain file: ${fact}`);
+    throw new InputError(`Cannot read "${nameOf(path)}" as Parquet must be a plain file: ${fact}`);
   }
   return { format, compression };
 }
@@ -170,18 +176,19 @@ async function* jsonDocuments(
     const json = decode(line, name, number, offset);
     if (json.trim() === "") continue;
     const record = parseLine(json, name, number);
-    const text = fieldOf(record, textField, "--text-field", name, number);
+    const text = fieldOf(record, textField, "textField", name, number);
     if (typeof text !== "string") {
-      throw new TypeError(
+      throw new InputError(
         `Cannot read ${name} as field "${textField}" must be a string: on line ${number} it is ${
           kindOf(text)
         }`,
+        { where: name },
       );
     }
     if (sourceField === undefined) yield { text, source };
     else {yield {
         text,
-        source: labelOf(fieldOf(record, sourceField, "--source-field", name, number), source),
+        source: labelOf(fieldOf(record, sourceField, "sourceField", name, number), source),
       };}
   }
 }
@@ -192,27 +199,30 @@ function parseLine(json: string, name: string, number: number): Record<string, u
     value = JSON.parse(json);
   } catch (error) {
     const reason = (error as Error).message.replace(/\s+/g, " ").slice(0, 120);
-    throw new SyntaxError(
+    throw new InputError(
       `Cannot read ${name} as every line must be JSON: invalid JSON on line ${number}: ${reason}`,
+      { where: name },
     );
   }
   if (kindOf(value) === "an object") return value as Record<string, unknown>;
-  throw new SyntaxError(
+  throw new InputError(
     `Cannot read ${name} as every line must be a JSON object: line ${number} is ${kindOf(value)}`,
+    { where: name },
   );
 }
 
 function fieldOf(
   record: Record<string, unknown>,
   field: string,
-  flag: string,
+  option: string,
   name: string,
   number: number,
 ): unknown {
   if (Object.hasOwn(record, field)) return record[field];
   const fields = Object.keys(record).slice(0, 8).map((key) => `"${key}"`).join(", ") || "none";
-  throw new TypeError(
-    `Cannot read ${name} as every line must have a field "${field}": line ${number} has ${fields}; name it with ${flag}`,
+  throw new InputError(
+    `Cannot read ${name} as every line must have a field "${field}": line ${number} has ${fields}`,
+    { where: name, remedy: say`name it with ${setting(option)}` },
   );
 }
 
@@ -254,9 +264,10 @@ async function* linesOf(bytes: AsyncIterable<Uint8Array>, name: string): AsyncGe
   if (held > 0) yield { line: joinBytes(pieces), number, offset };
 }
 
-function tooLarge(where: string, what: string, remedy: string): RangeError {
-  return new RangeError(
-    `Cannot read ${where} as ${what} must have at most ${MAX_DOCUMENT} bytes: it has more; ${remedy}`,
+function tooLarge(where: string, what: string, remedy: string): InputError {
+  return new InputError(
+    `Cannot read ${where} as ${what} must have at most ${MAX_DOCUMENT} bytes: it has more`,
+    { remedy },
   );
 }
 
@@ -271,10 +282,11 @@ function decode(bytes: Uint8Array, name: string, line: number, offset: number): 
     const found = good < bytes.length
       ? `byte 0x${bytes[good].toString(16).padStart(2, "0")}`
       : "half a character";
-    throw new SyntaxError(
+    throw new InputError(
       `Cannot read ${name} as it must be UTF-8: invalid ${found} on line ${line + before} (byte ${
         offset + good
       })`,
+      { where: name },
     );
   }
 }
@@ -308,7 +320,7 @@ async function* parquetDocuments(
     open.seekSync(begin, Deno.SeekMode.Start);
     for (let filled = 0; filled < bytes.length;) {
       const count = open.readSync(bytes.subarray(filled));
-      if (count === null) throw new Error("it is cut short");
+      if (count === null) throw notWhole(path, "it is cut short", CUT_SHORT);
       filled += count;
     }
     return bytes.buffer;
@@ -317,18 +329,19 @@ async function* parquetDocuments(
   if (byteLength === 0) return;
   const isMarked = (begin: number) =>
     new TextDecoder().decode(slice(begin, Math.min(byteLength, begin + 4))) === "PAR1";
-  if (!isMarked(0)) throw notWhole(path, "it is something else; set --format to what it is");
-  if (!isMarked(Math.max(0, byteLength - 4))) throw notWhole(path, "it is cut short; copy or write it again");
+  if (!isMarked(0)) throw notWhole(path, "it is something else", say`set ${setting("format")} to what it is`);
+  if (!isMarked(Math.max(0, byteLength - 4))) throw notWhole(path, "it is cut short", CUT_SHORT);
   const metadata = await orUnreadable(path, () => parquetMetadataAsync(file));
   const columns = metadata.schema.length > 0 ? childNames(metadata.schema) : [];
-  const wanted = [{ column: textField, flag: "--text-column" }];
-  if (sourceField !== undefined) wanted.push({ column: sourceField, flag: "--source-field" });
-  for (const { column, flag } of wanted) {
+  const wanted = [{ column: textField, option: "textColumn" }];
+  if (sourceField !== undefined) wanted.push({ column: sourceField, option: "sourceField" });
+  for (const { column, option } of wanted) {
     if (columns.includes(column)) continue;
     const list = columns.map((name) => `"${name}"`).join(", ") || "none";
-    throw new TypeError(
-      `Cannot read ${path} as it must have a column "${column}": it has ${list}; name it with ${flag}`,
-    );
+    throw new InputError(`Cannot read ${path} as it must have a column "${column}": it has ${list}`, {
+      where: path,
+      remedy: say`name it with ${setting(option)}`,
+    });
   }
   const parsers = {
     stringFromBytes: (bytes: Uint8Array) => bytes && new TextDecoder("utf-8", { fatal: true }).decode(bytes),
@@ -344,10 +357,11 @@ async function* parquetDocuments(
     for (const [i, row] of rows.entries()) {
       const text = row[textField];
       if (typeof text !== "string") {
-        throw new TypeError(
+        throw new InputError(
           `Cannot read ${path} as column "${textField}" must hold strings: in row ${rowStart + i} it is ${
             kindOf(text)
           }`,
+          { where: path },
         );
       }
       yield { text, source: sourceField === undefined ? source : labelOf(row[sourceField], source) };
@@ -374,14 +388,11 @@ async function orUnreadable<T>(where: string, call: () => Promise<T>): Promise<T
   try {
     return await call();
   } catch (cause) {
-    throw notWhole(
-      where,
-      "it is damaged, or written with what this reader lacks; copy it again, or write it plain or with snappy, gzip or zstd",
-      cause,
-    );
+    const remedy = "copy it again, or write it plain or with snappy, gzip or zstd";
+    throw notWhole(where, "it is damaged, or written with what this reader lacks", remedy, cause);
   }
 }
 
-function notWhole(where: string, fact: string, cause?: unknown): SyntaxError {
-  return new SyntaxError(`Cannot read ${where} as it must be whole Parquet data: ${fact}`, { cause });
+function notWhole(where: string, fact: string, remedy: Text, cause?: unknown): InputError {
+  return new InputError(`Cannot read ${where} as it must be whole Parquet data: ${fact}`, { remedy, cause });
 }

@@ -5,6 +5,7 @@
  */
 
 import { createHash } from "node:crypto";
+import { InputError } from "../../kernels/errors.ts";
 import { type Columns, FORMAT, type Lineage, type RecordBatch, toBatch } from "../rows/arrow.ts";
 import { uniform } from "../random.ts";
 import type { Document } from "./readers.ts";
@@ -93,7 +94,7 @@ export function tokenLineage(tokenizer: Tokenizer, options: TokenizeOptions): Li
  *
  * EOS closes every document; tails are kept and padded with EOS. Sequence and document ids count up over both sides.
  * `counts` is updated as the stream runs; an input without documents yields one empty batch per side in use.
- * Throws `RangeError` on a sequence length below 2 or a holdout outside 0 to 1.
+ * Throws `InputError` on a sequence length below 2 or a holdout outside 0 to 1.
  */
 export function tokenizeDocuments(
   documents: ReadableStream<Document> | AsyncIterable<Document>,
@@ -103,12 +104,12 @@ export function tokenizeDocuments(
 ): AsyncGenerator<TokenizedBatch> {
   const { sequenceLength, holdout = 0 } = options;
   if (!Number.isSafeInteger(sequenceLength) || sequenceLength < 2) {
-    throw new RangeError(
+    throw new InputError(
       `Cannot tokenize as the sequence length must be a whole number >= 2: it is ${sequenceLength}`,
     );
   }
   if (!(holdout >= 0 && holdout <= 1)) {
-    throw new RangeError(`Cannot tokenize as holdout must be from 0 to 1: it is ${holdout}`);
+    throw new InputError(`Cannot tokenize as holdout must be from 0 to 1: it is ${holdout}`);
   }
   return tokenized(documents, tokenizer, options, counts);
 }

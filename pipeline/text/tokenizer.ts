@@ -6,6 +6,7 @@
  */
 
 import type * as Native from "tokenizers";
+import { InputError, say, setting } from "../../kernels/errors.ts";
 import { sha256 } from "../run/files.ts";
 import type { Document } from "./readers.ts";
 import { cutsAtWords, WordEncoder } from "./words.ts";
@@ -60,7 +61,7 @@ export function byteSymbols(): string[] {
  * Trains a byte-level BPE tokenizer of exactly `vocabularySize` ids on the first `sample` characters of the documents.
  *
  * The library trains a fixed size and forgets bytes that it has not seen; merges are greedy, so its first V − 257 merges on
- * top of all 256 bytes are the tokenizer of size V. Throws `RangeError` where the text supports fewer merges, with both
+ * top of all 256 bytes are the tokenizer of size V. Throws `InputError` where the text supports fewer merges, with both
  * numbers, or where the size is impossible.
  */
 export async function trainTokenizer(
@@ -68,7 +69,7 @@ export async function trainTokenizer(
   { vocabularySize, sample, scratch }: TrainTokenizerOptions,
 ): Promise<Tokenizer> {
   if (!Number.isSafeInteger(vocabularySize) || vocabularySize < SPECIAL) {
-    throw new RangeError(
+    throw new InputError(
       `Cannot train a tokenizer as its size must be at least ${SPECIAL} (EOS and the 256 bytes): it is ${vocabularySize}`,
     );
   }
@@ -78,7 +79,7 @@ export async function trainTokenizer(
     const path = `${scratch}/sample.txt`;
     const characters = await writeSample(documents, path, sample);
     if (characters === 0) {
-      throw new RangeError(
+      throw new InputError(
         "Cannot train a tokenizer as there must be some text: the training documents hold none",
       );
     }
@@ -93,12 +94,16 @@ export async function trainTokenizer(
     const merges = trained.model.merges.map((merge) => typeof merge === "string" ? merge.split(" ") : merge);
     const wanted = vocabularySize - SPECIAL;
     if (merges.length < wanted) {
-      throw new RangeError(
+      throw new InputError(
         `Cannot train a tokenizer of ${vocabularySize} ids as the text must support them: it supports ` +
           `${SPECIAL + merges.length}${
             merges.length > LIBRARY_LIMIT - SPECIAL ? " (the most that the library trains)" : ""
-          }; ` +
-          `set --vocab-size to ${SPECIAL + merges.length} or less, or give more text`,
+          }`,
+        {
+          remedy: say`set ${setting("vocabularySize")} to ${
+            SPECIAL + merges.length
+          } or less, or give more text`,
+        },
       );
     }
     return await openTokenizer(byteLevelJson(merges.slice(0, wanted)), EOS_TOKEN);
@@ -171,7 +176,7 @@ function byteLevelJson(merges: string[][]): string {
 /**
  * Loads any Hugging Face `tokenizer.json`. `eos` names the end-of-document token where the file has no usual one.
  *
- * Throws `SyntaxError` where the file is not a tokenizer, `RangeError` where it is missing or has no such token.
+ * Throws `InputError` where the file is missing, is not a tokenizer or has no such token.
  */
 export async function loadTokenizer(path: string, { eos }: { eos?: string } = {}): Promise<Tokenizer> {
   let json: string;
@@ -179,14 +184,17 @@ export async function loadTokenizer(path: string, { eos }: { eos?: string } = {}
     json = new TextDecoder("utf-8", { fatal: true }).decode(await Deno.readFile(path));
   } catch (error) {
     if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.IsADirectory) {
-      throw new RangeError(
+      throw new InputError(
         `Cannot load tokenizer "${path}" as it must be a file: ${
           error instanceof Deno.errors.NotFound ? "there is none" : "it is a folder"
         }`,
+        { where: path },
       );
     }
     throw error instanceof TypeError
-      ? new SyntaxError(`Cannot load tokenizer "${path}" as it must be JSON in UTF-8: it is not`)
+      ? new InputError(`Cannot load tokenizer "${path}" as it must be JSON in UTF-8: it is not`, {
+        where: path,
+      })
       : error;
   }
   return await openTokenizer(json, eos, path);
@@ -204,8 +212,9 @@ async function openTokenizer(
       tokenizer = library.Tokenizer.fromString(json);
     } catch (error) {
       const reason = (error as Error).message.split("\n")[0];
-      throw new SyntaxError(
+      throw new InputError(
         `Cannot load tokenizer "${path}" as it must be in the Hugging Face format: ${reason}`,
+        { where: path },
       );
     }
     tokenizer.disableTruncation();
@@ -216,11 +225,11 @@ async function openTokenizer(
   const names = eos === undefined || eos === "" ? EOS_NAMES : [eos];
   const name = names.find((name) => tokenizer.tokenToId(name) !== null);
   if (name === undefined) {
-    throw new RangeError(
+    throw new InputError(
       `Cannot load tokenizer "${path}" as it must have an end-of-document token: it has none of ${
         names.join(", ")
-      }; ` +
-        "name it with --eos",
+      }`,
+      { where: path, remedy: say`name it with ${setting("eos")}` },
     );
   }
   const ids = Object.values(tokenizer.getVocab(true));

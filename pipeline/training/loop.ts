@@ -5,6 +5,7 @@
  * @module
  */
 
+import { InputError, RunError } from "../../kernels/errors.ts";
 import type { AdamwSettings } from "../../kernels/adamw.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import type { Dtype } from "../../kernels/storage.ts";
@@ -84,7 +85,7 @@ export interface TrainModelOptions extends AdamwSettings {
 const STEPS_PER_LOOK = 8;
 
 /** Says that a loss is not a number; carries the step. */
-export class LossNotFiniteError extends Error {
+export class LossNotFiniteError extends RunError {
   /** Step whose loss or gradient norm is not finite. */
   readonly step: number;
   /** Describes the step and its loss. */
@@ -99,7 +100,7 @@ export class LossNotFiniteError extends Error {
 /**
  * Trains a model and returns its weights. The same options give the same weights, in one go or resumed.
  *
- * Throws `RangeError` on impossible settings and {@link LossNotFiniteError} where a loss or a gradient norm is not finite.
+ * Throws `InputError` on impossible settings and {@link LossNotFiniteError} where a loss or a gradient norm is not finite.
  */
 export async function trainModel(options: TrainModelOptions): Promise<Weights> {
   const { gpu, model, start, batch, steps, validation, signal } = options;
@@ -107,7 +108,7 @@ export async function trainModel(options: TrainModelOptions): Promise<Weights> {
   validateModelConfig(model, "the model to train");
   for (const [name, value] of Object.entries({ batch, steps, logEvery })) {
     if (!Number.isSafeInteger(value) || value < 1) {
-      throw new RangeError(`Cannot train as ${name} must be a whole number >= 1: ${name} is ${value}`);
+      throw new InputError(`Cannot train as ${name} must be a whole number >= 1: ${name} is ${value}`);
     }
   }
   const resumed = start instanceof Map ? undefined : start;
@@ -173,7 +174,7 @@ export async function trainModel(options: TrainModelOptions): Promise<Weights> {
 function fill(input: HostBatch, rows: Columns, first: number, count: number, length: number): void {
   const stride = rows.rows === 0 ? 0 : rows.tokens!.length / rows.rows;
   if (rows.rows < first + count || (count > 0 && stride > length)) {
-    throw new RangeError(
+    throw new InputError(
       `Cannot train as there must be ${count} sequences of at most ${length} tokens: there are ` +
         `${rows.rows - first} of ${stride}`,
     );

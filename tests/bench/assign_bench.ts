@@ -12,7 +12,8 @@
  */
 import process from "node:process";
 import { type RecordBatch, toBatch } from "../../pipeline/rows/arrow.ts";
-import { assign, assignBalanced } from "../../pipeline/partition/assignment/assign.ts";
+import { assign } from "../../pipeline/partition/assignment/assign.ts";
+import { assignBalanced } from "../../pipeline/partition/assignment/balanced.ts";
 import { benchFlags } from "./flags.ts";
 
 const EXPERTS = 32;

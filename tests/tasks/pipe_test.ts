@@ -27,7 +27,7 @@ async function pipeline(run: string, docs: string): Promise<Outcome[]> {
   const tokens = await task("tokenize", ["-", ...FLAGS, "--tokenizer", `${run}/tokenizer.json`], {
     input: docs,
   });
-  const scores = await task("score", ["-", "--routers", `${run}/routers`, "--prefix", "16"], {
+  const scores = await task("score", ["-", "--routers", `${run}/partitioner`, "--prefix", "16"], {
     input: tokens.stdout,
   });
   const assigned = await task("assign", ["-"], { input: scores.stdout });
@@ -72,12 +72,12 @@ Deno.test("a task whose upstream died stops with exit code 2 and writes no end m
   withRun(async (run, docs) => {
     const [tokens] = await pipeline(run, docs);
     const cut = tokens.stdout.subarray(0, tokens.stdout.length - 100);
-    const { code, err } = await task("score", ["-", "--routers", `${run}/routers`], { input: cut });
+    const { code, err } = await task("score", ["-", "--routers", `${run}/partitioner`], { input: cut });
     assertEquals(code, 2);
     assertStringIncludes(err, "standard input");
     assertFalse(/^\s+at /m.test(err));
     const output = `${run}/scores.arrow`;
-    await task("score", ["-", "--routers", `${run}/routers`, "--output", output], { input: cut });
+    await task("score", ["-", "--routers", `${run}/partitioner`, "--output", output], { input: cut });
     assertEquals(await Deno.stat(output).catch(() => null), null);
     assertEquals(await Deno.stat(`${output}.partial`).catch(() => null), null);
   }));

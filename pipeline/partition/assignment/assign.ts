@@ -1,11 +1,10 @@
 /**
- * Hands sequences to experts: in equal parts (SmallTalk LM, Algorithm 1) or each to its best.
- *
- * The two functions are pure and work on one chunk; `assign` is the stage that cuts a stream into chunks.
+ * Hands sequences to experts: the stage that feeds a way of assigning with rows, chunk by chunk, and writes down what it says.
  *
  * @module
  */
 
+import { InputError, say, setting, type Text } from "../../../kernels/errors.ts";
 import {
   checkLineage,
   FORMAT,
@@ -17,15 +16,21 @@ import {
   toBatch,
 } from "../../rows/arrow.ts";
 import { type Columns, regroup, sliceColumns } from "../../rows/columns.ts";
-
-/** How sequences are handed out: in equal parts, or each to its best expert. */
-export type AssignMethod = "balanced" | "argmax";
+import {
+  type Assignment,
+  checkCosts,
+  checkExperts,
+  type CostRows,
+  equalRooms,
+  type Proof,
+} from "./assignment.ts";
+import { ASSIGNMENTS } from "./assignments.ts";
 
 /** Settings of {@linkcode assign}. */
 export interface AssignOptions {
-  /** Balanced by default. */
-  method?: AssignMethod;
-  /** Sequences assigned together (N), a multiple of E; only the last chunk may be shorter. */
+  /** A key of {@linkcode ASSIGNMENTS}; `balanced` by default. */
+  method?: string;
+  /** Sequences read together, and where the method is by chunk assigned together: then a multiple of E. The last chunk may be shorter. */
   chunk: number;
   /** E, to check the scores against; taken from the scores by default. */
   experts?: number;
@@ -34,135 +39,50 @@ export interface AssignOptions {
   /** Hash of the stage's configuration, for the lineage. */
   config?: string;
   /** Takes one line about scores that say less than they should. */
-  onWarning?: (message: string) => void;
+  onWarning?: (message: Text) => void;
+  /** Takes what a method proves about its result, when all rows are out. */
+  onProof?: (proof: Proof) => void;
 }
 
-const MOST_EXPERTS = 2 ** 16; // ids are uint16
+const [METHOD, CHUNK, EXPERTS] = ["method", "chunk", "experts"].map((name) => setting(name));
 const BATCH = 1024; // rows per batch that goes out; sets how much is written at a time
 
 /**
- * Assigns the rows of one chunk in equal parts: ordered by their best NLL per predicted token, lowest first, each row
- * takes its best expert that still has room (SmallTalk LM, Algorithm 1, balanced_assignments).
+ * Adds the column `expert` to scored batches. The same rows and batches come out however the input is cut into batches.
  *
- * Every expert gets `floor(N / E)` rows and the first `N mod E` experts one more. Ties: the earlier row first, the lower
- * expert first. Takes O(N·E) time and 18 bytes per row.
+ * Holds one chunk in memory. E comes from the scores. The columns that README.md lists are kept, others aren't. A method that
+ * goes by cost per predicted token, `min(M, length) - 1`, takes M from the lineage or `prefix`; where neither says it, rows count as
+ * equally long, with a warning. The same call once more gives the same experts, so that an assignment can be checked.
  *
- * @param nll Prefix NLLs `[N, E]`, nats, lower is better; row-major.
- * @param experts E, 1 to 65,536.
- * @param predicted Predicted prefix tokens of each row `[N]`, `min(M, length) - 1`, at least 1; all equal by default.
- * @returns The expert of each row, `[N]`.
- * @throws {RangeError} if a shape is wrong, a value of `nll` isn't finite or one of `predicted` is 0.
- */
-export function assignBalanced(nll: Float32Array, experts: number, predicted?: Uint32Array): Uint16Array {
-  const rows = checkScores(nll, experts);
-  if (predicted !== undefined) checkPredicted(predicted, rows);
-  const expert = new Uint16Array(rows);
-  const room = Array.from(
-    { length: experts },
-    (_, e) => Math.floor(rows / experts) + Number(e < rows % experts),
-  );
-  const open = room.flatMap((n, e) => n > 0 ? [e] : []); // ascending, so that the first of equals is the lowest id
-  for (const row of orderByKey(bestPerToken(nll, experts, predicted))) {
-    const base = row * experts;
-    let best = 0;
-    for (let i = 1; i < open.length; i++) {
-      if (nll[base + open[i]] < nll[base + open[best]]) best = i;
-    }
-    expert[row] = open[best];
-    if (--room[open[best]] === 0) open.splice(best, 1);
-  }
-  return expert;
-}
-
-/**
- * Assigns every row to the expert of its lowest NLL, with no balance (ties: the lower id), as inference routes.
- *
- * @param nll Prefix NLLs `[N, E]`, nats; row-major.
- * @param experts E, 1 to 65,536.
- * @returns The expert of each row, `[N]`.
- * @throws {RangeError} if the shape is wrong or a value isn't finite.
- */
-export function assignArgmax(nll: Float32Array, experts: number): Uint16Array {
-  const rows = checkScores(nll, experts);
-  const expert = new Uint16Array(rows);
-  for (let row = 0; row < rows; row++) {
-    const base = row * experts;
-    let best = 0;
-    for (let e = 1; e < experts; e++) {
-      if (nll[base + e] < nll[base + best]) best = e;
-    }
-    expert[row] = best;
-  }
-  return expert;
-}
-
-/** The sort key of each row: its best NLL over its predicted tokens. */
-function bestPerToken(nll: Float32Array, experts: number, predicted?: Uint32Array): Float64Array {
-  const keys = new Float64Array(nll.length / experts);
-  for (let row = 0; row < keys.length; row++) {
-    let best = nll[row * experts];
-    for (let e = 1; e < experts; e++) best = Math.min(best, nll[row * experts + e]);
-    // Two different quotients of an f32 and an integer below 2^28 differ by more than an f64's rounding, and equal ones
-    // round alike: the order of these keys, ties included, is that of the exact quotients.
-    keys[row] = best / (predicted === undefined ? 1 : predicted[row]);
-  }
-  return keys;
-}
-
-/**
- * Orders rows by key, ascending, equal keys by row: a least-significant-digit radix sort of row numbers, eight bits a
- * pass, on the bits of the keys. It overwrites the keys. Typed arrays have the bytes of the machine, and every machine
- * that Deno runs on is little-endian.
- */
-function orderByKey(keys: Float64Array): Uint32Array {
-  const words = new Uint32Array(keys.buffer);
-  for (let row = 0; row < keys.length; row++) {
-    keys[row] += 0; // -0 becomes 0, its equal
-    const high = words[2 * row + 1];
-    // As unsigned integers, floats then sort by value: negative ones are inverted, the others get the top bit.
-    words[2 * row] ^= high >> 31;
-    words[2 * row + 1] = high ^ (high >> 31 | 0x80000000);
-  }
-  const bytes = new Uint8Array(keys.buffer);
-  let order = new Uint32Array(keys.length).map((_, row) => row);
-  let next = new Uint32Array(keys.length);
-  for (let digit = 0; digit < 8; digit++) {
-    const start = new Uint32Array(257);
-    for (let at = digit; at < bytes.length; at += 8) start[bytes[at] + 1]++;
-    if (start.includes(keys.length)) continue; // all rows have the same digit
-    for (let value = 0; value < 256; value++) start[value + 1] += start[value];
-    for (const row of order) next[start[bytes[8 * row + digit]]++] = row;
-    [order, next] = [next, order];
-  }
-  return order;
-}
-
-/**
- * Adds the column `expert` to scored batches, chunk by chunk. The same rows and batches come out however the input is
- * cut into batches.
- *
- * Holds one chunk in memory. E comes from the scores. The columns that README.md lists are kept, others aren't.
- * Balanced assignment orders by NLL per predicted token, `min(M, length) - 1`, with M from the lineage or `prefix`;
- * where neither says it, rows count as equally long, with a warning.
- *
- * @param batches Batches with the columns `length` and `nll`.
- * @throws {TypeError} if a batch lacks a column.
- * @throws {RangeError} if `chunk` isn't a multiple of E; if E, M or the routers differ between batches or from the
- * options; if an NLL isn't finite.
+ * @param source Batches with the columns `length` and `nll`, or what opens them at their beginning: a method may read them more
+ * than once.
+ * @throws {InputError} if a batch lacks a column; if the method or E is impossible; if the chunk isn't a multiple of E where it must be;
+ * if E, M or the partitioners differ between batches or from the options; if a cost isn't finite.
  */
 export function assign(
-  batches: ReadableStream<RecordBatch>,
-  options: AssignOptions,
+  source: ReadableStream<RecordBatch> | (() => ReadableStream<RecordBatch>),
+  { method = "balanced", ...options }: AssignOptions,
 ): ReadableStream<RecordBatch> {
-  const { method = "balanced", chunk, experts, prefix } = options;
-  if (method !== "balanced" && method !== "argmax") {
-    throw new RangeError(`Cannot assign as method must be "balanced" or "argmax": method is "${method}"`);
+  const assignment = ASSIGNMENTS.get(method);
+  if (assignment === undefined) {
+    const methods = [...ASSIGNMENTS.keys()].map((name) => `"${name}"`).join(" or ");
+    throw new InputError(say`Cannot assign as ${METHOD} must be ${methods}: ${METHOD} is "${method}"`);
   }
+  if (typeof source !== "function" && assignment.passes > 1) {
+    throw new InputError(
+      say`Cannot assign with ${METHOD} "${method}" as its rows must be read up to ${assignment.passes} times: they come from a pipe`,
+      { remedy: "give files" },
+    );
+  }
+  const { chunk, experts, prefix } = options;
   checkAtLeast("chunk", chunk, 1);
   if (prefix !== undefined) checkAtLeast("prefix", prefix, 2);
-  if (experts !== undefined) checkExperts(experts), checkChunk(chunk, experts, method);
-  return ReadableStream.from(assigned(batches, { ...options, method }));
+  if (experts !== undefined) checkExperts(experts), checkChunk(chunk, experts, assignment);
+  const open = typeof source === "function" ? source : () => source;
+  return ReadableStream.from(assigned(open, assignment, options));
 }
+
+type Options = Omit<AssignOptions, "method">;
 
 /** Rows waiting for their chunk to fill. */
 interface Held {
@@ -174,36 +94,56 @@ interface Held {
 }
 
 async function* assigned(
-  batches: ReadableStream<RecordBatch>,
-  options: AssignOptions & { method: AssignMethod },
+  open: () => ReadableStream<RecordBatch>,
+  assignment: Assignment,
+  options: Options,
 ): AsyncGenerator<RecordBatch> {
-  const { chunk, method } = options;
+  const { chunk } = options;
   let settled: Settled | undefined; // by the first batch with rows
   let empty: RecordBatch | undefined;
-  let held: Held = { rows: 0, parts: [], nll: new Float32Array() };
-  for await (const batch of batches) {
-    const columns = fromBatch(batch);
-    checkLineage(batch, { experts: options.experts, prefix: options.prefix }, "these options");
-    if (settled !== undefined) checkLineage(batch, fixedBy(settled.lineage), "the rows before it");
-    const scored = scores(batch, columns);
-    if (columns.rows === 0) {
-      empty ??= toBatch({ ...columns, expert: new Uint16Array() }, lineageOut(batch, options));
-      continue;
+  let held: Held;
+
+  async function* chunks(): AsyncGenerator<CostRows> {
+    held = { rows: 0, parts: [], nll: new Float32Array() };
+    for await (const batch of open()) {
+      const columns = fromBatch(batch);
+      checkLineage(batch, { experts: options.experts, prefix: options.prefix }, "these options");
+      if (settled !== undefined) checkLineage(batch, fixedBy(settled.lineage), "the rows before it");
+      const scored = scores(batch, columns);
+      if (columns.rows === 0) {
+        empty ??= toBatch({ ...columns, expert: new Uint16Array() }, lineageOut(batch, assignment, options));
+        continue;
+      }
+      const experts = scored.length / columns.rows;
+      settled ??= settle(batch, experts, assignment, options);
+      checkSame(batch, experts, settled.experts);
+      checkCosts(scored, experts, originOf(batch));
+      for (let begin = 0, end = 0; begin < columns.rows; begin = end) {
+        end = Math.min(columns.rows, begin + chunk - held.rows);
+        hold(held, sliceColumns(columns, begin, end), chunk);
+        if (held.rows === chunk) yield* lend(settled);
+      }
     }
-    const experts = scored.length / columns.rows;
-    settled ??= settle(batch, experts, options);
-    checkSame(batch, experts, settled.experts);
-    checkScores(scored, experts, originOf(batch));
-    for (let begin = 0, end = 0; begin < columns.rows; begin = end) {
-      end = Math.min(columns.rows, begin + chunk - held.rows);
-      hold(held, sliceColumns(columns, begin, end), chunk);
-      if (held.rows < chunk) continue;
-      yield* handOut(held, settled, method);
-      held = { rows: 0, parts: [], nll: new Float32Array() };
-    }
+    if (held.rows > 0) yield* lend(settled!);
   }
-  if (held.rows > 0) yield* handOut(held, settled!, method);
-  else if (settled === undefined && empty !== undefined) yield empty;
+
+  /** Gives the rows held to the assignment until it asks for more; then their memory can go. */
+  function* lend({ experts, prefix }: Settled): Generator<CostRows> {
+    const costs = held.nll.subarray(0, held.rows * experts);
+    const known = assignment.perToken && prefix !== undefined;
+    const rows: CostRows = { experts, costs, predicted: known ? predictedTokens(held, prefix) : undefined };
+    yield rows;
+    rows.costs = held.nll = new Float32Array();
+    held = { rows: 0, parts: [], nll: held.nll };
+  }
+
+  async function* answers(): AsyncGenerator<Uint16Array> {
+    const proof = yield* assignment.assign({ open: chunks, rooms: equalRooms });
+    if (proof !== undefined) options.onProof?.(proof);
+  }
+
+  for await (const expert of answers()) yield* handOut(held!, expert, settled!);
+  if (settled === undefined && empty !== undefined) yield empty;
 }
 
 /** What the first rows fix for all that follow. */
@@ -215,23 +155,31 @@ interface Settled {
   lineage: Lineage;
 }
 
-function settle(batch: RecordBatch, experts: number, options: AssignOptions): Settled {
+function settle(batch: RecordBatch, experts: number, assignment: Assignment, options: Options): Settled {
   checkExperts(experts);
-  checkChunk(options.chunk, experts, options.method);
+  checkChunk(options.chunk, experts, assignment);
   if (options.experts !== undefined) checkSame(batch, experts, options.experts);
-  const lineage = { ...lineageOut(batch, options), experts };
+  const lineage = { ...lineageOut(batch, assignment, options), experts };
   checkLineage(batch, { experts }, "its own scores");
-  if (lineage.prefix !== undefined && options.method !== "argmax") checkAtLeast("prefix", lineage.prefix, 2);
-  if (lineage.prefix === undefined && options.method !== "argmax") {
+  const { prefix } = lineage;
+  if (assignment.perToken && prefix !== undefined) checkAtLeast("prefix", prefix, 2);
+  if (assignment.perToken && prefix === undefined) {
     options.onWarning?.(
-      `${originOf(batch)} does not say how long the scored prefix is: all sequences count as equally long; ` +
-        `set the prefix if some are shorter than it`,
+      say`${
+        originOf(batch)
+      } does not say how long the scored prefix is: all sequences count as equally long; set ${
+        setting("prefix")
+      } if some are shorter than it`,
     );
   }
-  return { experts, prefix: lineage.prefix, lineage };
+  return { experts, prefix, lineage };
 }
 
-function lineageOut(batch: RecordBatch, { method, prefix, config, experts }: AssignOptions): Lineage {
+function lineageOut(
+  batch: RecordBatch,
+  { method }: Assignment,
+  { prefix, config, experts }: Options,
+): Lineage {
   const lineage = lineageOf(batch) ?? { format: FORMAT, prefix, experts };
   return { prefix, experts, ...lineage, stage: "assign", method, config };
 }
@@ -259,14 +207,10 @@ function hold(held: Held, { nll, ...part }: Columns, chunk: number) {
   held.parts.push(Object.fromEntries(copies));
 }
 
-/** Assigns the rows held and gives them out in batches of one size, views of one matrix where they can be. */
-async function* handOut(held: Held, { experts, prefix, lineage }: Settled, method: AssignMethod) {
-  const nll = held.nll.subarray(0, held.rows * experts);
-  const expert = method === "argmax"
-    ? assignArgmax(nll, experts)
-    : assignBalanced(nll, experts, prefix === undefined ? undefined : predictedTokens(held, prefix));
+/** Gives out the rows held in batches of one size, views of one matrix where they can be. */
+async function* handOut({ parts, nll }: Held, expert: Uint16Array, { experts, lineage }: Settled) {
   let end = 0;
-  const parts = held.parts.map((part): Columns => {
+  const columns = parts.map((part): Columns => {
     const begin = end;
     end += part.rows;
     return {
@@ -275,7 +219,7 @@ async function* handOut(held: Held, { experts, prefix, lineage }: Settled, metho
       expert: expert.subarray(begin, end),
     };
   });
-  for await (const columns of regroup(parts, BATCH)) yield toBatch(columns, lineage);
+  for await (const batch of regroup(columns, BATCH)) yield toBatch(batch, lineage);
 }
 
 function predictedTokens({ rows, parts }: Held, prefix: number): Uint32Array {
@@ -289,67 +233,31 @@ function predictedTokens({ rows, parts }: Held, prefix: number): Uint32Array {
 
 function scores(batch: RecordBatch, { nll }: Columns): Float32Array {
   if (nll !== undefined) return nll;
-  throw new TypeError(
-    `Cannot assign ${originOf(batch)} as it must have a column "nll": it has none; score it first`,
-  );
+  const where = originOf(batch);
+  throw new InputError(`Cannot assign ${where} as it must have a column "nll": it has none`, { where });
 }
 
-/** Checks scores `[rows, E]` and returns the number of rows. */
-function checkScores(nll: Float32Array, experts: number, where = "the rows"): number {
-  checkExperts(experts);
-  if (nll.length % experts !== 0) {
-    throw new RangeError(
-      `Cannot assign ${where} as nll must hold one value per row and expert: ` +
-        `nll has ${nll.length} values, experts is ${experts}`,
-    );
-  }
-  for (let i = 0; i < nll.length; i++) {
-    if (Number.isFinite(nll[i])) continue;
-    throw new RangeError(
-      `Cannot assign ${where} as every NLL must be finite: nll of row ${Math.floor(i / experts)}, ` +
-        `expert ${i % experts} is ${nll[i]}; train that router again at a lower rate, then score again`,
-    );
-  }
-  return nll.length / experts;
-}
-
-function checkPredicted(predicted: Uint32Array, rows: number) {
-  if (predicted.length !== rows) {
-    throw new RangeError(
-      `Cannot assign as predicted must hold one value per row: predicted has ${predicted.length}, rows is ${rows}`,
-    );
-  }
-  const row = predicted.indexOf(0);
-  if (row < 0) return;
-  throw new RangeError(
-    `Cannot assign as every row must predict a token or more: predicted of row ${row} is 0; leave out such rows`,
-  );
-}
-
-function checkExperts(experts: number) {
-  if (Number.isInteger(experts) && experts >= 1 && experts <= MOST_EXPERTS) return;
-  throw new RangeError(
-    `Cannot assign as experts must be an integer from 1 to ${MOST_EXPERTS}: experts is ${experts}`,
-  );
-}
-
-function checkChunk(chunk: number, experts: number, method: AssignMethod = "balanced") {
-  if (method === "argmax" || chunk % experts === 0) return;
-  throw new RangeError(
-    `Cannot assign as chunk must be a multiple of experts: chunk is ${chunk}, experts is ${experts}; ` +
-      `set the chunk to ${Math.ceil(chunk / experts) * experts}`,
+function checkChunk(chunk: number, experts: number, { byChunk }: Assignment) {
+  if (!byChunk || chunk % experts === 0) return;
+  throw new InputError(
+    say`Cannot assign as ${CHUNK} must be a multiple of ${EXPERTS}: ${CHUNK} is ${chunk}, ${EXPERTS} is ${experts}`,
+    { remedy: say`set ${setting("chunk", Math.ceil(chunk / experts) * experts)}` },
   );
 }
 
 function checkSame(batch: RecordBatch, experts: number, expected: number) {
   if (experts === expected) return;
-  throw new RangeError(
-    `Cannot assign ${originOf(batch)} as all scores must be of the same experts: ` +
+  const where = originOf(batch);
+  throw new InputError(
+    `Cannot assign ${where} as all scores must be of the same experts: ` +
       `nll has ${experts} values per row, experts is ${expected}`,
+    { where },
   );
 }
 
-function checkAtLeast(name: string, value: number, least: number) {
+function checkAtLeast(name: "chunk" | "prefix", value: number, least: number) {
   if (Number.isSafeInteger(value) && value >= least) return;
-  throw new RangeError(`Cannot assign as ${name} must be an integer >= ${least}: ${name} is ${value}`);
+  throw new InputError(
+    say`Cannot assign as ${setting(name)} must be an integer >= ${least}: ${setting(name)} is ${value}`,
+  );
 }

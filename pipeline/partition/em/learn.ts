@@ -70,7 +70,7 @@ export async function learn(context: LearnContext): Promise<Learned> {
       await saveTrainerState(path, model, trainer, { key, ...progress, rounds });
       emit({ type: "round", rounds: c.rounds, ...metrics });
       const now = performance.now();
-      await context.recordTime({ stage: STAGE, round: metrics.round, seconds: (now - last) / 1000 });
+      await context.recordTime({ round: metrics.round, seconds: (now - last) / 1000 });
       last = now;
     },
     onStep: ({ round, step, steps }) => {
@@ -99,7 +99,7 @@ export async function learn(context: LearnContext): Promise<Learned> {
   const lines = rounds.map((metrics) => JSON.stringify(metrics) + "\n").join("");
   outputs["metrics/rounds.jsonl"] = await writeAtomic(`${context.metrics}/rounds.jsonl`, lines);
   const sha256 = routersHash(hashes);
-  return { outputs, sha256, result: { routers: sha256, rounds } };
+  return { outputs, sha256, result: { rounds } };
 }
 
 /** Loads what training under `key` resumes from after at most `rounds` rounds; a state of anything else is none. */

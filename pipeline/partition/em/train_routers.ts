@@ -5,6 +5,7 @@
  * @module
  */
 
+import { InputError, RunError, say, setting } from "../../../kernels/errors.ts";
 import type { AdamwSettings } from "../../../kernels/adamw.ts";
 import type { Gpu } from "../../../kernels/gpu.ts";
 import type { Columns } from "../../rows/columns.ts";
@@ -13,9 +14,10 @@ import { emptyBatch, placeSequence } from "../../model/batch.ts";
 import { type ModelConfig, validateModelConfig } from "../../model/shape.ts";
 import { initialWeights, type Weights } from "../../model/parameters.ts";
 import { createScorer } from "../../model/scorer.ts";
+import { rowsPerPass } from "../../model/passes.ts";
 import { constantRate } from "../../training/schedule.ts";
 import { createTrainer, type Trainer, type TrainerState } from "../../model/trainer.ts";
-import { assignBalanced } from "../assignment/assign.ts";
+import { assignBalanced } from "../assignment/balanced.ts";
 import type { RoundMetrics } from "../../run/events.ts";
 import { nllPerToken, normalizedMutualInformation, regret, shares } from "../metrics.ts";
 
@@ -67,14 +69,13 @@ export interface TrainRoutersOptions extends AdamwSettings {
 
 /** Steps between two looks at the losses: small enough for progress, large enough that a readback costs nothing. */
 const STEPS_PER_LOOK = 8;
-const TOKENS_PER_PASS = 8192;
 
 /**
  * Trains E routers for T rounds and returns their weights.
  *
  * All start from the same weights; round 1 trains on a random equal split, every later round on the balanced
- * assignment of N new sequences by the routers of the round before. Throws `RangeError` on impossible settings and
- * an `Error` with step and router where a loss is not finite.
+ * assignment of N new sequences by the routers of the round before. Throws an `InputError` on impossible settings and
+ * a `RunError` with step and router where a loss is not finite.
  */
 export async function trainRouters(options: TrainRoutersOptions): Promise<Weights[]> {
   const { gpu, model, experts, prefix, rounds, roundSequences, batch, seed, state, signal } = options;
@@ -93,7 +94,7 @@ export async function trainRouters(options: TrainRoutersOptions): Promise<Weight
   const scorer = createScorer(gpu, {
     config: model,
     models: state?.trainer.weights ?? Array<Weights>(experts).fill(start),
-    batch: Math.max(1, Math.min(256, Math.floor(TOKENS_PER_PASS / prefix))),
+    batch: rowsPerPass(gpu, model, prefix),
     length: prefix,
   });
 
@@ -149,24 +150,24 @@ function check(
   { model, experts, prefix, prefixLengths, rounds, roundSequences, batch }: TrainRoutersOptions,
 ) {
   validateModelConfig(model, "a router");
-  const wholes = { experts, prefix, rounds, roundSequences, batch };
+  const wholes = { experts, prefix, rounds, roundSequences, routerBatch: batch };
   for (const [name, value] of Object.entries(wholes)) {
-    if (!Number.isSafeInteger(value) || value < 1) {
-      throw new RangeError(
-        `Cannot train routers as ${name} must be a whole number >= 1: ${name} is ${value}`,
-      );
-    }
+    if (Number.isSafeInteger(value) && value >= 1) continue;
+    throw new InputError(
+      say`Cannot train routers as ${setting(name)} must be a whole number >= 1: ${setting(name)} is ${value}`,
+    );
   }
   for (const length of [prefix, ...(prefixLengths ?? [])]) {
-    if (!Number.isSafeInteger(length) || length < 2 || length > model.context) {
-      throw new RangeError(
-        `Cannot train routers as a prefix must have 2 to ${model.context} tokens, the sequence length: it is ${length}`,
-      );
-    }
+    if (Number.isSafeInteger(length) && length >= 2 && length <= model.context) continue;
+    throw new InputError(
+      say`Cannot train routers as a prefix must have 2 to ${model.context} tokens, the sequence length: it is ${length}`,
+    );
   }
   if (roundSequences < batch) {
-    throw new RangeError(
-      `Cannot train routers as a round must hold at least one batch per router: ${roundSequences} sequences, batch is ${batch}`,
+    throw new InputError(
+      say`Cannot train routers as a round must hold at least one batch per router: ${
+        setting("roundSequences")
+      } is ${roundSequences}, ${setting("routerBatch")} is ${batch}`,
     );
   }
 }
@@ -227,9 +228,14 @@ async function trainRound(
     for (const result of await trainer.drain()) {
       result.loss.forEach((value, router) => {
         if (!Number.isFinite(value) || !Number.isFinite(result.norm[router])) {
-          throw new Error(
+          throw new RunError(
             `Cannot go on training router ${router} as its loss must be finite: it is ${value} at step ${result.step} ` +
-              `(round ${round}); use a smaller rate than ${rate} or a longer warm-up`,
+              `(round ${round})`,
+            {
+              remedy: say`make ${setting("routerRate")} smaller than ${rate} or ${
+                setting("routerWarmup")
+              } longer`,
+            },
           );
         }
         loss[router] += value / stepsPerRound;

@@ -11,6 +11,7 @@
  * @module
  */
 
+import { InputError } from "../../../kernels/errors.ts";
 import { brownProse } from "./brown.ts";
 import { listPackageFiles, type PackageFiles, readText } from "./packages.ts";
 import { permutation } from "../../random.ts";
@@ -70,8 +71,8 @@ export const CORPORA: { readonly [Name in CorpusName]: Corpus } = {
 
 /**
  * Reads the default embedded corpus, at most `characters` of each source: its documents in one fixed random order, the
- * last one cut. Sources take turns so that any beginning holds about equally much of each. Throws a RangeError unless
- * `characters` is a positive integer, a NotFound where a package is not installed.
+ * last one cut. Sources take turns so that any beginning holds about equally much of each. Throws an InputError unless
+ * `characters` is a positive integer, a RunError where a package is not installed.
  */
 export function defaultCorpus({ characters }: { characters: number }): ReadableStream<Document> {
   return embeddedCorpus("default", characters);
@@ -85,7 +86,7 @@ export function wideCorpus({ characters }: { characters: number }): ReadableStre
 /** Reads the embedded corpus of a name. */
 export function embeddedCorpus(name: CorpusName, characters: number): ReadableStream<Document> {
   if (!Number.isSafeInteger(characters) || characters < 1) {
-    throw new RangeError(
+    throw new InputError(
       `Cannot read the embedded corpus as characters must be an integer >= 1: it is ${characters}`,
     );
   }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { RunError } from "../../../kernels/errors.ts";
 import { compareBytes } from "../glob.ts";
 
 /** Files of one package. */
@@ -16,7 +17,7 @@ export interface PackageFiles {
   names: RegExp;
 }
 
-/** Lists the files below the folder in byte order of their names. Throws a NotFound where the package is not installed. */
+/** Lists the files below the folder in byte order of their names. Throws a RunError where the package is not installed. */
 export async function listPackageFiles({ module, folder, names }: PackageFiles): Promise<URL[]> {
   const found: string[] = [];
   const walk = async (root: URL, below: string) => {
@@ -33,8 +34,9 @@ export async function listPackageFiles({ module, folder, names }: PackageFiles):
     return found.sort(compareBytes).map((name) => new URL(name, root));
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
-    throw new Deno.errors.NotFound(
-      `Cannot read the embedded corpus as the package "${module}" must be installed: it is not; run deno install`,
+    throw new RunError(
+      `Cannot read the embedded corpus as the package "${module}" must be installed: it is not`,
+      { remedy: "run deno install", cause: error },
     );
   }
 }

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
+import { InputError } from "../../../kernels/errors.ts";
 import { bytesOf } from "../../../kernels/storage.ts";
 import {
   inferenceMemory,
@@ -63,7 +64,7 @@ Deno.test("trainingMemory() predicts banks that a small binding limit splits", (
   assert(split.largest <= limit && whole.largest > limit);
   assertThrows(
     () => trainingMemory(TINY, { ...options, limit: 4096 }),
-    RangeError,
+    InputError,
     "must fit the adapter's binding limit",
   );
 });

@@ -9,7 +9,8 @@ import { evaluate, type EvaluateOptions } from "../../../pipeline/evaluation/eva
 import type { Baseline, Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
 import { routingPrefixes } from "../../../pipeline/evaluation/routes.ts";
 import type { Weights } from "../../../pipeline/model/parameters.ts";
-import { assignArgmax } from "../../../pipeline/partition/assignment/assign.ts";
+import { assignArgmax } from "../../../pipeline/partition/assignment/argmax.ts";
+import { partitionerOf } from "../../../pipeline/partition/em/partitioner.ts";
 import { score } from "../../../pipeline/partition/score.ts";
 import { assertClose, gpu } from "../../kernels/support.ts";
 import { sequenceNll } from "../model/reference.ts";
@@ -218,9 +219,9 @@ Deno.test("evaluate() gives the same result to the bit, for any batches in and a
 Deno.test("evaluate() routes by M as score() and assignArgmax() do, to the bit", async () => {
   const rows = anyRows(200, 200);
   for (const prefix of [5, 12]) {
-    const scored = await Array.fromAsync(
-      score(batchesOf(rows, 200), { gpu, routers: anyRouters(E), prefix }),
-    );
+    const partitioner = partitionerOf(anyRouters(E), () => Promise.resolve(gpu));
+    const scored = await Array.fromAsync(score(batchesOf(rows, 200), { partitioner, prefix }));
+    partitioner.close();
     const experts = assignArgmax(fromBatch(scored[0]).nll!, E);
     const { segments, prefixes } = await evaluateRows(rows, { prefix });
     assertEquals(

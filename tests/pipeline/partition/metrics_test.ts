@@ -8,7 +8,6 @@ import {
   regret,
   shares,
   sortSources,
-  sourceMix,
   tokenImbalance,
 } from "../../../pipeline/partition/metrics.ts";
 
@@ -112,27 +111,12 @@ Deno.test("nllPerToken() is the NLL of the assigned experts over the predicted t
 });
 
 Deno.test("regret(), nllPerToken() and shares() refuse shapes that disagree", () => {
-  assertThrows(() => shares(NLL, 2), RangeError, "nll has 9 values, experts is 2");
+  assertThrows(() => shares(NLL, 2), RangeError, "costs has 9 values, experts is 2");
   for (const measure of [regret, nllPerToken]) {
-    assertThrows(() => measure(NLL, [0, 0], 3), RangeError, "nll has 3, expert has 2");
-    assertThrows(() => measure(NLL, [0, 0, 0], 3, [1]), RangeError, "nll has 3, predicted has 1");
+    assertThrows(() => measure(NLL, [0, 0], 3), RangeError, "costs has 3, expert has 2");
+    assertThrows(() => measure(NLL, [0, 0, 0], 3, [1]), RangeError, "costs has 3, predicted has 1");
     assertThrows(() => measure(NLL, [0, 3, 0], 3), RangeError, "expert of row 1 is 3");
   }
-});
-
-Deno.test("sourceMix() counts sequences and tokens of every source, by expert, sorted", () => {
-  const mix = sourceMix(["b", "a", "b", "", "a"], [2, 3, 4, 5, 6], [1, 1, 1, 0, 1], 3);
-  assertEquals(mix.map((counts) => [...counts]), [
-    [["", { sequences: 1, tokens: 5 }]],
-    [["a", { sequences: 2, tokens: 9 }], ["b", { sequences: 2, tokens: 6 }]],
-    [],
-  ]);
-});
-
-Deno.test("sourceMix() refuses arrays that disagree and experts out of range", () => {
-  assertThrows(() => sourceMix(["a"], [2], [0, 0], 1), RangeError, "sources has 1, expert has 2");
-  assertThrows(() => sourceMix(["a"], [2, 2], [0], 1), RangeError, "lengths has 2, expert has 1");
-  assertThrows(() => sourceMix(["a"], [2], [1], 1), RangeError, "expert of row 0 is 1");
 });
 
 Deno.test("countSource() and sortSources() add up one sequence at a time", () => {

@@ -1,4 +1,5 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { InputError, wordText } from "../../../kernels/errors.ts";
 import { openGpu } from "../../../kernels/gpu.ts";
 import {
   fromBatch,
@@ -9,6 +10,7 @@ import {
 } from "../../../pipeline/rows/arrow.ts";
 import { type Columns, sliceColumns } from "../../../pipeline/rows/columns.ts";
 import type { Routers } from "../../../pipeline/checkpoints/checkpoint.ts";
+import { partitionerOf } from "../../../pipeline/partition/em/partitioner.ts";
 import { initialWeights } from "../../../pipeline/model/parameters.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";
 import { score, type ScoreOptions } from "../../../pipeline/partition/score.ts";
@@ -22,6 +24,7 @@ const routers: Routers = {
   notes: { tokenizer: "t1", prefix: 8, eos: 0 },
   sha256: "routers-hash",
 };
+const partitioner = partitionerOf(routers, () => Promise.resolve(gpu));
 const lineage: Lineage = {
   format: 1,
   stage: "tokenize",
@@ -56,7 +59,7 @@ async function run(source: ReadableStream<RecordBatch>, changes: Partial<ScoreOp
   const nll: number[] = [];
   const ids: number[] = [];
   let last: RecordBatch | undefined;
-  for await (const batch of score(source, { gpu, routers, prefix: 8, ...changes })) {
+  for await (const batch of score(source, { partitioner, ...changes })) {
     const columns = fromBatch(batch);
     nll.push(...columns.nll!);
     ids.push(...Array.from(columns.sequence, Number));
@@ -75,7 +78,9 @@ Deno.test("score() gives what the scorer gives, in the order of the rows, howeve
     assertEquals(nll, expected);
     assertEquals(ids, Array.from(rows.sequence, Number));
   }
-  assertEquals((await run(stream(rows, 1500), { batch: 3 })).nll, expected);
+  const few = partitionerOf(routers, () => Promise.resolve(gpu), { batch: 3 });
+  assertEquals((await run(stream(rows, 1500), { partitioner: few, prefix: 8 })).nll, expected);
+  few.close();
 });
 
 Deno.test("score() adds to the lineage, keeps or drops tokens, and replaces older scores", async () => {
@@ -112,7 +117,9 @@ Deno.test("score() takes other tools' rows with a warning", async () => {
   const warnings: string[] = [];
   const batch = toBatch(someRows(3), lineage);
   batch.schema.metadata.clear();
-  const { nll } = await run(ReadableStream.from([batch]), { onWarning: (message) => warnings.push(message) });
+  const { nll } = await run(ReadableStream.from([batch]), {
+    onWarning: (message) => warnings.push(wordText(message)),
+  });
   assertEquals(nll, (await run(stream(someRows(3), 3))).nll);
   assertEquals(warnings.length, 1);
 });
@@ -120,14 +127,14 @@ Deno.test("score() takes other tools' rows with a warning", async () => {
 Deno.test("score() refuses other tokenizers, prefixes beyond S, ids beyond the vocabulary and rows without tokens", async () => {
   const rows = someRows(3);
   await assertRejects(() => run(stream(rows, 3, { ...lineage, tokenizer: "t2" })), RangeError, "t2");
-  await assertRejects(() => run(stream(rows, 3), { prefix: 13 }), RangeError, "prefix is 13");
-  assertThrows(() => score(stream(rows, 3), { gpu, routers, prefix: 0 }), RangeError, "prefix is 0");
+  await assertRejects(() => run(stream(rows, 3), { prefix: 13 }), InputError, "prefix is 13");
+  assertThrows(() => score(stream(rows, 3), { partitioner, prefix: 0 }), InputError, "prefix is 0");
   rows.tokens![S + 2] = 50;
   await assertRejects(() => run(stream(rows, 3)), SyntaxError, "id is 50, vocabulary is 50");
   const { tokens: _, ...bare } = someRows(3);
   await assertRejects(
     () => run(ReadableStream.from([toBatch(bare, lineage)])),
-    RangeError,
+    InputError,
     'a column "tokens"',
   );
 });

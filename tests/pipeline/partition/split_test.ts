@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
 import {
   emptyBatch,
   fromBatch,
@@ -8,23 +9,16 @@ import {
   toBatch,
 } from "../../../pipeline/rows/arrow.ts";
 import { type Columns, concatColumns, takeColumns } from "../../../pipeline/rows/columns.ts";
-import { assignArgmax } from "../../../pipeline/partition/assignment/assign.ts";
+import { assignArgmax } from "../../../pipeline/partition/assignment/argmax.ts";
 import {
   nllPerToken,
   normalizedMutualInformation,
   regret,
   shares,
-  sourceMix,
   tokenImbalance,
 } from "../../../pipeline/partition/metrics.ts";
-import {
-  expertFolder,
-  partHash,
-  type Partition,
-  type PartManifest,
-  split,
-  type SplitOptions,
-} from "../../../pipeline/partition/split.ts";
+import { expertFolder, partHash, type PartManifest } from "../../../pipeline/partition/manifests.ts";
+import { type Partition, split, type SplitOptions } from "../../../pipeline/partition/split.ts";
 import { hashFile } from "../../../pipeline/run/files.ts";
 import { batchesOf, E, LINEAGE, PREFIX, rowsOf } from "./support.ts";
 
@@ -141,7 +135,7 @@ Deno.test("split() sums up the partition as the metrics of all its rows do", asy
     assert(nmi > 0 && Math.abs(manifest.train.nmi! - nmi) < 1e-12);
     assertEquals(
       parts.map(({ train }) => Object.entries(train.sources)),
-      sourceMix(source!, length, expert!, E).map((counts) => [...counts]),
+      sourcesByExpert(source!, length, expert!),
     );
     for (const { expert: e, train } of parts) {
       const rows = rowsWhere(expert!, e);
@@ -152,6 +146,17 @@ Deno.test("split() sums up the partition as the metrics of all its rows do", asy
     }
   });
 });
+
+/** Each expert's sources, sorted, with their sequences and tokens. */
+function sourcesByExpert(sources: string[], length: Uint32Array, expert: Uint16Array) {
+  return Array.from({ length: E }, (_, e) => {
+    const rows = rowsWhere(expert, e);
+    return [...new Set(rows.map((row) => sources[row]))].sort().map((source) => {
+      const own = rows.filter((row) => sources[row] === source);
+      return [source, { sequences: own.length, tokens: own.reduce((sum, row) => sum + length[row], 0) }];
+    });
+  });
+}
 
 Deno.test("split() writes what it returns, with the lineage of the rows", async () => {
   await withFolder(async (folder) => {
@@ -285,18 +290,18 @@ Deno.test("split() refuses input that does not fit, and then leaves no manifest 
   const foreign = toBatch({ ...ROWS, nll: new Float32Array(100) }, { ...LINEAGE, experts: 2 });
   foreign.schema.metadata.clear();
 
-  await assertRejects(() => run([good], { shardSequences: 0 }), RangeError, "shardSequences is 0");
-  await assertRejects(() => run([]), TypeError, "there are none");
+  await assertRejects(() => run([good], { shardSequences: 0 }), InputError, "shardSequences is 0");
+  await assertRejects(() => run([]), InputError, "there are none");
   for (const name of ["tokens", "nll", "expert"]) {
     await assertRejects(
       () => run([toBatch({ ...ROWS, [name]: undefined }, LINEAGE)]),
-      TypeError,
+      InputError,
       `must have a column "${name}"`,
     );
   }
   await assertRejects(
     () => run([good, strange]),
-    RangeError,
+    InputError,
     "row 20, as expert must be below 3: expert is 3",
   );
   await assertRejects(
@@ -306,7 +311,7 @@ Deno.test("split() refuses input that does not fit, and then leaves no manifest 
   );
   await assertRejects(
     () => run([foreign], { experts: 4 }),
-    RangeError,
+    InputError,
     "by 4 experts: nll has 2 values per row",
   );
   await assertRejects(
@@ -314,7 +319,7 @@ Deno.test("split() refuses input that does not fit, and then leaves no manifest 
     RangeError,
     "prefix is 3 in the former, 2 in the latter",
   );
-  await assertRejects(() => run([good, foreign]), RangeError, "nll has 2 values per row, experts is 3");
+  await assertRejects(() => run([good, foreign]), InputError, "nll has 2 values per row, experts is 3");
   const other = toBatch(TEST_ROWS, { ...LINEAGE, tokenizer: "ee" });
   await assertRejects(
     () => run([good, other]),
@@ -327,7 +332,7 @@ Deno.test("split() refuses input that does not fit, and then leaves no manifest 
     "tokenizer is ee in the former, ab12 in the latter",
   );
   const unknown = emptyBatch(["tokens", "nll", "expert"], { ...LINEAGE, experts: undefined });
-  await assertRejects(() => run([unknown]), RangeError, "set the number of experts");
+  await assertRejects(() => run([unknown]), InputError, "does not say; set experts");
 });
 
 Deno.test("split() stops with the error of its source, or of a shard that cannot be written", async () => {

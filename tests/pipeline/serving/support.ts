@@ -1,10 +1,10 @@
 /** Runs that serve, made of random weights, for the tests of generation. */
 
-import { resolveConfiguration } from "../../../pipeline/settings/configuration.ts";
+import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import { type Tokenizer, trainTokenizer } from "../../../pipeline/text/tokenizer.ts";
 import { routerFolder, saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
-import { expertFolder } from "../../../pipeline/partition/split.ts";
+import { expertFolder } from "../../../pipeline/partition/manifests.ts";
 import { anyWeights } from "../model/support.ts";
 
 /** M of the runs made here. */

@@ -1,10 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import {
-  type Configuration,
-  resolveConfiguration,
-  type Stage,
-  STAGES,
-} from "../../../pipeline/settings/configuration.ts";
+import type { Configuration } from "../../../pipeline/settings/configuration.ts";
+import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
+import { type Stage, STAGES } from "./stage_settings.ts";
 import {
   fromBatch,
   type Lineage,
@@ -19,9 +16,10 @@ import { type Columns, concatColumns, sliceColumns, takeColumns } from "../../..
 import { writeShards } from "../../../pipeline/rows/shards.ts";
 import { routersHash } from "../../../pipeline/checkpoints/checkpoint.ts";
 import { assign } from "../../../pipeline/partition/assignment/assign.ts";
-import { joinScores, split } from "../../../pipeline/partition/split.ts";
+import { joinScores } from "../../../pipeline/rows/join.ts";
+import { split } from "../../../pipeline/partition/split.ts";
 import { verifyRun } from "../../../pipeline/stages/verify.ts";
-import { writeRunConfiguration } from "../../../pipeline/stages/configuration.ts";
+import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { type FileRecord, hashFile, sha256, shortHash, writeAtomic } from "../../../pipeline/run/files.ts";
 import { writeManifest } from "../../../pipeline/run/manifest.ts";
 
@@ -396,7 +394,7 @@ Deno.test("verifyRun() finds what does not belong to the run", async () => {
     delete outputs["train-routers"][path];
     await recordStage(run, "train-routers", outputs["train-routers"]);
   });
-  assertStringIncludes(absent, "must hold 3 routers: it holds 2");
+  assertStringIncludes(absent, "must be of 3 experts: it is of 1");
   const [prefix] = await problemsAfter((run) => writeRunConfiguration(run, { ...CONFIGURATION, prefix: 2 }));
   assertStringIncludes(prefix, "its prefix must be that of the run: it is 3, in the run it is 2");
   const shard = await problemsAfter((run, outputs) =>

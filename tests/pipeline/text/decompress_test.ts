@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { Buffer } from "node:buffer";
 import fc from "fast-check";
 import { constants, gzipSync, zstdCompressSync } from "node:zlib";
-import { joinBytes } from "../../../pipeline/text/bytes.ts";
+import { joinBytes } from "../../../pipeline/rows/bytes.ts";
 import { decompress } from "../../../pipeline/text/decompress.ts";
 
 const CODECS = [["gz", gzipSync], ["zst", zstdCompressSync]] as const;

@@ -1,5 +1,6 @@
 import type { RoundMetrics } from "../../../../pipeline/run/events.ts";
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import { InputError, RunError } from "../../../../kernels/errors.ts";
 import { openGpu } from "../../../../kernels/gpu.ts";
 import type { Columns } from "../../../../pipeline/rows/columns.ts";
 import { uniform } from "../../../../pipeline/random.ts";
@@ -137,7 +138,7 @@ Deno.test("trainRouters() stops with router, step and round where a loss is not 
   fresh.states[0].trainer.moments[0].get("gpt_neox.final_layer_norm.bias")![0] = NaN;
   await assertRejects(
     () => run({ state: fresh.states[0] }),
-    Error,
+    RunError,
     "router 0 as its loss must be finite: it is NaN at step 10",
   );
 });
@@ -146,9 +147,9 @@ Deno.test("trainRouters() stops at its signal and refuses impossible settings", 
   const controller = new AbortController();
   const onStep = () => controller.abort(new DOMException("enough", "AbortError"));
   await assertRejects(() => run({ signal: controller.signal, onStep }), DOMException, "enough");
-  await assertRejects(() => run({ prefix: 17 }), RangeError, "2 to 16 tokens");
-  await assertRejects(() => run({ prefix: 1 }), RangeError, "it is 1");
-  await assertRejects(() => run({ batch: 65 }), RangeError, "64 sequences, batch is 65");
-  await assertRejects(() => run({ experts: 0 }), RangeError, "experts is 0");
+  await assertRejects(() => run({ prefix: 17 }), InputError, "2 to 16 tokens");
+  await assertRejects(() => run({ prefix: 1 }), InputError, "it is 1");
+  await assertRejects(() => run({ batch: 65 }), InputError, "roundSequences is 64, routerBatch is 65");
+  await assertRejects(() => run({ experts: 0 }), InputError, "experts is 0");
   await assertRejects(() => run({ model: { ...options.model, heads: 3 } }), RangeError, "divisible");
 });

@@ -1,0 +1,97 @@
+/**
+ * The seam between costs and parts: ways to hand rows to experts by what they cost them.
+ *
+ * @module
+ */
+
+import { InputError, say, setting } from "../../../kernels/errors.ts";
+
+/** Consecutive rows, and what they cost. */
+export interface CostRows {
+  /** E. */
+  experts: number;
+  /** Costs f32 `[rows, E]`, row-major; the least is the best. */
+  costs: Float32Array;
+  /** Predicted prefix tokens `[rows]`, `min(M, length) - 1`; absent where M is unknown. */
+  predicted?: Uint32Array;
+}
+
+/** All rows of an assignment. */
+export interface AssignmentInput {
+  /**
+   * Opens the rows at their beginning, in groups of the configured chunk, of which the last may be shorter. A group is the
+   * assignment's until it asks for the next.
+   */
+  open(): AsyncIterable<CostRows>;
+  /** Gives the room of every expert `[E]` where this many rows are handed out together. */
+  rooms(rows: number, experts: number): number[];
+}
+
+/** Proves how good an assignment is. All sums are in f64, in the order of the rows. */
+export interface Proof {
+  /** What the assignment costs: the sum over the rows of the cost of the expert that each got. */
+  cost: number;
+  /** What no assignment with these rooms undercuts. */
+  bound: number;
+  /** Prices of the experts `[E]` that give the bound, and by which other rows of the same kind can be assigned. */
+  prices?: number[];
+}
+
+/** A way to assign rows to experts. */
+export interface Assignment {
+  /** Name, as the setting `method` says it. */
+  method: string;
+  /** What it does, in one sentence. */
+  about: string;
+  /** How often it reads all rows, at most; those that it reads once may come from a pipe. */
+  passes: number;
+  /** Whether every expert gets as many rows as it has room for. */
+  balanced: boolean;
+  /** Whether the rows of one chunk are assigned together, so that the chunk must be a multiple of E. */
+  byChunk: boolean;
+  /** Whether it needs to know M. */
+  perToken: boolean;
+  /**
+   * Gives the expert of each row, group by group as it reads them for the last time: those of one before it reads the next. At the
+   * end it returns what it proves, where it proves something.
+   */
+  assign(input: AssignmentInput): AsyncGenerator<Uint16Array, Proof | undefined>;
+}
+
+const MOST_EXPERTS = 2 ** 16; // ids are uint16
+
+/** Gives every expert equal room `[E]`: `floor(rows / E)`, and the first `rows mod E` experts one more. */
+export function equalRooms(rows: number, experts: number): number[] {
+  return Array.from({ length: experts }, (_, e) => Math.floor(rows / experts) + Number(e < rows % experts));
+}
+
+/** Checks costs `[rows, E]` and returns the number of rows. */
+export function checkCosts(costs: Float32Array, experts: number, where?: string): number {
+  checkExperts(experts);
+  const place = where ?? "the rows";
+  if (costs.length % experts !== 0) {
+    throw new RangeError(
+      `Cannot assign ${place} as nll must hold one value per row and expert: ` +
+        `nll has ${costs.length} values, experts is ${experts}`,
+    );
+  }
+  for (let i = 0; i < costs.length; i++) {
+    if (Number.isFinite(costs[i])) continue;
+    throw new InputError(
+      `Cannot assign ${place} as every cost must be finite: nll of row ${Math.floor(i / experts)}, ` +
+        `expert ${i % experts} is ${costs[i]}`,
+      { where, remedy: "learn the partitioner again at a lower rate, then score again" },
+    );
+  }
+  return costs.length / experts;
+}
+
+/** Throws an `InputError` where there cannot be so many experts. */
+export function checkExperts(experts: number): void {
+  if (Number.isInteger(experts) && experts >= 1 && experts <= MOST_EXPERTS) return;
+  throw new InputError(
+    say`Cannot assign as ${setting("experts")} must be an integer from 1 to ${MOST_EXPERTS}: ${
+      setting("experts")
+    } is ${experts}`,
+  );
+}

@@ -1,0 +1,116 @@
+/**
+ * Balanced assignment, as the paper has it: chunk by chunk, every expert gets equal parts of each.
+ *
+ * @module
+ */
+
+import { type Assignment, checkCosts, equalRooms } from "./assignment.ts";
+
+/** Greedy assignment in equal parts (SmallTalk LM, Algorithm 1). */
+export const balanced: Assignment = {
+  method: "balanced",
+  about:
+    "equal parts: the rows that are likeliest for their length choose first, among the experts with room",
+  passes: 1,
+  balanced: true,
+  byChunk: true,
+  perToken: true,
+  async *assign({ open, rooms }) {
+    for await (const { costs, experts, predicted } of open()) {
+      yield assignBalanced(costs, experts, predicted, rooms(costs.length / experts, experts));
+    }
+    return undefined;
+  },
+};
+
+/**
+ * Assigns the rows of one chunk in equal parts: ordered by their best NLL per predicted token, lowest first, each row
+ * takes its best expert that still has room (SmallTalk LM, Algorithm 1, balanced_assignments).
+ *
+ * Without `rooms` every expert gets `floor(N / E)` rows and the first `N mod E` experts one more. Ties: the earlier row first, the lower
+ * expert first. Takes O(N·E) time and 18 bytes per row.
+ *
+ * @param nll Prefix NLLs `[N, E]`, nats, lower is better; row-major.
+ * @param experts E, 1 to 65,536.
+ * @param predicted Predicted prefix tokens of each row `[N]`, `min(M, length) - 1`, at least 1; all equal by default.
+ * @param rooms Rows for each expert `[E]`, N in all; equal by default.
+ * @returns The expert of each row, `[N]`.
+ * @throws {InputError} if a value of `nll` isn't finite or E is impossible.
+ * @throws {RangeError} if a shape is wrong or one of `predicted` is 0.
+ */
+export function assignBalanced(
+  nll: Float32Array,
+  experts: number,
+  predicted?: Uint32Array,
+  rooms?: readonly number[],
+): Uint16Array {
+  const rows = checkCosts(nll, experts);
+  if (predicted !== undefined) checkPredicted(predicted, rows);
+  const expert = new Uint16Array(rows);
+  const room = [...rooms ?? equalRooms(rows, experts)];
+  const open = room.flatMap((n, e) => n > 0 ? [e] : []); // ascending, so that the first of equals is the lowest id
+  for (const row of orderByKey(bestPerToken(nll, experts, predicted))) {
+    const base = row * experts;
+    let best = 0;
+    for (let i = 1; i < open.length; i++) {
+      if (nll[base + open[i]] < nll[base + open[best]]) best = i;
+    }
+    expert[row] = open[best];
+    if (--room[open[best]] === 0) open.splice(best, 1);
+  }
+  return expert;
+}
+
+/** The sort key of each row: its best NLL over its predicted tokens. */
+function bestPerToken(nll: Float32Array, experts: number, predicted?: Uint32Array): Float64Array {
+  const keys = new Float64Array(nll.length / experts);
+  for (let row = 0; row < keys.length; row++) {
+    let best = nll[row * experts];
+    for (let e = 1; e < experts; e++) best = Math.min(best, nll[row * experts + e]);
+    // Two different quotients of an f32 and an integer below 2^28 differ by more than an f64's rounding, and equal ones
+    // round alike: the order of these keys, ties included, is that of the exact quotients.
+    keys[row] = best / (predicted === undefined ? 1 : predicted[row]);
+  }
+  return keys;
+}
+
+/**
+ * Orders rows by key, ascending, equal keys by row: a least-significant-digit radix sort of row numbers, eight bits a
+ * pass, on the bits of the keys. It overwrites the keys. Typed arrays have the bytes of the machine, and every machine
+ * that Deno runs on is little-endian.
+ */
+function orderByKey(keys: Float64Array): Uint32Array {
+  const words = new Uint32Array(keys.buffer);
+  for (let row = 0; row < keys.length; row++) {
+    keys[row] += 0; // -0 becomes 0, its equal
+    const high = words[2 * row + 1];
+    // As unsigned integers, floats then sort by value: negative ones are inverted, the others get the top bit.
+    words[2 * row] ^= high >> 31;
+    words[2 * row + 1] = high ^ (high >> 31 | 0x80000000);
+  }
+  const bytes = new Uint8Array(keys.buffer);
+  let order = new Uint32Array(keys.length).map((_, row) => row);
+  let next = new Uint32Array(keys.length);
+  for (let digit = 0; digit < 8; digit++) {
+    const start = new Uint32Array(257);
+    for (let at = digit; at < bytes.length; at += 8) start[bytes[at] + 1]++;
+    if (start.includes(keys.length)) continue; // all rows have the same digit
+    for (let value = 0; value < 256; value++) start[value + 1] += start[value];
+    for (const row of order) next[start[bytes[8 * row + digit]]++] = row;
+    [order, next] = [next, order];
+  }
+  return order;
+}
+
+function checkPredicted(predicted: Uint32Array, rows: number) {
+  if (predicted.length !== rows) {
+    throw new RangeError(
+      `Cannot assign as predicted must hold one value per row: predicted has ${predicted.length}, rows is ${rows}`,
+    );
+  }
+  const row = predicted.indexOf(0);
+  if (row < 0) return;
+  throw new RangeError(
+    `Cannot assign as every row must predict a token or more: predicted of row ${row} is 0; leave out such rows`,
+  );
+}

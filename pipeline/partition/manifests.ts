@@ -1,0 +1,113 @@
+/**
+ * The manifests of a partition: that of the whole, and that of each expert's part, which lies in the part's folder so that a
+ * part can be copied out and trained anywhere. Each schema is the one truth for writer and readers.
+ *
+ * @module
+ */
+
+import * as v from "valibot";
+import { InputError } from "../../kernels/errors.ts";
+import { FORMAT, type Lineage } from "../rows/arrow.ts";
+import { sha256 } from "../run/files.ts";
+import { conform } from "../run/schema.ts";
+
+const finite = v.pipe(v.number(), v.finite());
+const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const hash = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
+const share = v.pipe(finite, v.minValue(0), v.maxValue(1 + 1e-9));
+const format = v.pipe(v.number(), v.integer(), v.maxValue(FORMAT));
+
+const SHARD = v.object({
+  name: v.pipe(v.string(), v.regex(/^(train|test)-\d{5,}\.arrow$/)),
+  rows: count,
+  tokens: count,
+  bytes: count,
+  sha256: hash,
+});
+
+const PART_COUNTS = v.object({
+  sequences: count,
+  tokens: count,
+  nllPerToken: v.nullable(finite),
+  sources: v.record(v.string(), v.object({ sequences: count, tokens: count })),
+});
+
+const PART = v.object({
+  format,
+  expert: count,
+  files: v.array(SHARD),
+  train: PART_COUNTS,
+  test: v.optional(PART_COUNTS),
+});
+
+const PARTITION_COUNTS = v.object({
+  sequences: count,
+  tokens: count,
+  nllPerToken: v.nullable(finite),
+  regret: v.nullable(finite),
+  nmi: v.nullable(finite),
+  tokenImbalance: finite,
+  shares: v.array(share),
+});
+
+const PARTITION = v.object({
+  format,
+  experts: v.pipe(count, v.minValue(1)),
+  lineage: v.looseObject({ format: count, stage: v.string() }),
+  train: PARTITION_COUNTS,
+  test: v.optional(PARTITION_COUNTS),
+  parts: v.array(v.object({ folder: v.pipe(v.string(), v.regex(/^expert-\d{2,}$/)), sha256: hash })),
+});
+
+/** One shard of an expert: its name in the expert's folder, sequences, real tokens without padding, size and SHA-256. */
+export type Shard = v.InferOutput<typeof SHARD>;
+/**
+ * Counts of one expert's sequences: sequences, real tokens, mean cost per predicted prefix token in nats (null where M is unknown),
+ * sequences and tokens by source.
+ */
+export type PartCounts = v.InferOutput<typeof PART_COUNTS>;
+/** An expert's `manifest.json`: its id, its shards (training ones first), counts of training and held-out sequences. */
+export type PartManifest = v.InferOutput<typeof PART>;
+/**
+ * Measures over all experts: sequences, real tokens, mean cost per predicted prefix token, what balancing costs (both in nats,
+ * null where M is unknown), normalised mutual information of expert and source (null where there are not two sources), tokens
+ * of the largest expert over the mean less one, and the share of the sequences that each expert would get without balancing `[E]`.
+ */
+export type PartitionCounts = v.InferOutput<typeof PARTITION_COUNTS>;
+/** A partition's `manifest.json`: E, where the training sequences come from, counts, folder and hash of every part. */
+export interface PartitionManifest extends Omit<v.InferOutput<typeof PARTITION>, "lineage"> {
+  /** Where the training sequences come from. */
+  lineage: Lineage;
+}
+
+/** Gives the name of an expert's folder, for instance `expert-03`. */
+export function expertFolder(expert: number): string {
+  return `expert-${String(expert).padStart(2, "0")}`;
+}
+
+/** Hashes the training shards of an expert's part together: what an expert was trained on, wherever the part lies. */
+export function partHash({ files }: Pick<PartManifest, "files">): string {
+  const train = files.filter(({ name }) => name.startsWith("train-"));
+  return sha256(train.map((file) => `${file.sha256}  ${file.name}\n`).join(""));
+}
+
+/** Reads the manifest of an expert's part in its folder. Throws an `InputError` where it is missing or damaged. */
+export async function readPart(folder: string): Promise<PartManifest> {
+  return await read(`${folder}/manifest.json`, PART, "a part's manifest");
+}
+
+/** Reads the manifest of a partition in its folder. Throws an `InputError` where it is missing or damaged. */
+export async function readPartition(folder: string): Promise<PartitionManifest> {
+  return await read(`${folder}/manifest.json`, PARTITION, "a partition's manifest") as PartitionManifest;
+}
+
+async function read<T>(where: string, schema: v.GenericSchema<unknown, T>, what: string): Promise<T> {
+  let fact: string;
+  try {
+    return conform(schema, JSON.parse(await Deno.readTextFile(where)));
+  } catch (error) {
+    const missing = error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory;
+    fact = missing ? "it is missing" : (error as Error).message;
+  }
+  throw new InputError(`Cannot read "${where}" as it must be ${what}: ${fact}`, { where });
+}

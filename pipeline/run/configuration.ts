@@ -1,0 +1,136 @@
+/**
+ * Reads and writes the configuration of a run: `config.json` holds the resolved values, the versions and the adapter.
+ *
+ * @module
+ */
+
+import * as v from "valibot";
+import { ExplainedError, InputError, say, type Text } from "../../kernels/errors.ts";
+import { checkRunFolder, exists, jsonText, removeIfThere, writeAtomic } from "./files.ts";
+import { conform } from "./schema.ts";
+import { VERSION } from "./version.ts";
+import { type Configuration, defaultConfiguration, FIELDS } from "../settings/configuration.ts";
+import { checkValue } from "../settings/field.ts";
+
+/** Version of the layout that is written; the one before, which had no number, is read. */
+const FORMAT = 2;
+
+const ADAPTER = v.object({
+  description: v.string(),
+  kind: v.string(),
+  variants: v.record(v.string(), v.string()),
+});
+const RUN_CONFIGURATION = v.object({
+  format: v.optional(v.number(), 1),
+  configuration: v.record(v.string(), v.unknown()),
+  versions: v.record(v.string(), v.string()),
+  adapter: v.optional(ADAPTER),
+});
+
+/** Describes the adapter that a run used: its name, its kind, and the forms of kernels that ran. */
+export type AdapterNote = v.InferOutput<typeof ADAPTER>;
+
+/** Holds a run's `config.json`: resolved values, versions of what made the run, and the adapter once one was opened. */
+export interface RunConfiguration extends Omit<v.InferOutput<typeof RUN_CONFIGURATION>, "configuration"> {
+  /** Resolved values. */
+  configuration: Configuration;
+}
+
+/**
+ * Reads configuration values from a JSON file: the fields themselves, or a run's `config.json`. Throws an `InputError` where it
+ * is no JSON object, or holds something else.
+ */
+export async function readConfiguration(path: string): Promise<Partial<Configuration>> {
+  const object = await readObject(path);
+  const values = isObject(object.configuration) ? object.configuration : object;
+  const unknown = Object.keys(values).find((name) => !Object.hasOwn(FIELDS, name));
+  if (unknown === undefined) return values;
+  throw new InputError(
+    `Cannot read "${path}" as it must hold values of a configuration, as a run's config.json does: "${unknown}" is none`,
+    { where: path },
+  );
+}
+
+/** How a run's `config.json` is mended: what holds without it are not the values of the run. */
+export const CONFIGURATION_AGAIN: Text =
+  "copy it again, or remove it and run the same partition with all its settings again";
+
+/**
+ * Reads a run's `config.json`, or null where there is none. Throws an `InputError` where it is damaged or of a newer version, or
+ * the run is a file.
+ */
+export async function readRunConfiguration(run: string): Promise<RunConfiguration | null> {
+  const where = `${run}/config.json`;
+  if (!await exists(where)) {
+    await checkRunFolder(run);
+    return null;
+  }
+  const refuse = (what: Text, remedy = CONFIGURATION_AGAIN) => new InputError(what, { where, remedy });
+  const object = await readObject(where, CONFIGURATION_AGAIN);
+  let read: v.InferOutput<typeof RUN_CONFIGURATION>;
+  try {
+    read = conform(RUN_CONFIGURATION, object);
+  } catch (error) {
+    throw refuse(`Cannot read "${where}" as it must be as the run wrote it: ${(error as Error).message}`);
+  }
+  if (read.format > FORMAT) {
+    throw refuse(
+      `Cannot read "${where}" as its format must be at most ${FORMAT}: it is ${read.format}`,
+      "use the version that wrote it",
+    );
+  }
+  for (const [name, value] of Object.entries(read.configuration)) {
+    if (!Object.hasOwn(FIELDS, name)) {
+      throw refuse(`Cannot read "${where}" as it must hold settings alone: "${name}" is none`);
+    }
+    try {
+      checkValue(FIELDS[name as keyof Configuration], value);
+    } catch (error) {
+      throw refuse(say`Cannot read "${where}" as its values must be possible: ${whatOf(error)}`);
+    }
+  }
+  return { ...read, configuration: { ...defaultConfiguration(), ...read.configuration } };
+}
+
+const whatOf = (error: unknown): Text =>
+  error instanceof ExplainedError ? error.what : (error as Error).message;
+
+/** Writes a run's `config.json` where it would change. */
+export async function writeRunConfiguration(
+  run: string,
+  configuration: Configuration,
+  adapter?: AdapterNote,
+): Promise<void> {
+  const versions = { smalltalk: VERSION, deno: Deno.version.deno };
+  await writeConfigurationText(run, jsonText({ format: FORMAT, configuration, versions, adapter }));
+}
+
+/** Gives the text of a run's `config.json`, or null where there is none. */
+export async function configurationText(run: string): Promise<string | null> {
+  return await Deno.readTextFile(`${run}/config.json`).catch(() => null);
+}
+
+/** Gives a run's `config.json` this text, or removes it, where it has another. */
+export async function writeConfigurationText(run: string, text: string | null): Promise<void> {
+  if (await configurationText(run) === text) return;
+  const path = `${run}/config.json`;
+  await (text === null ? removeIfThere(path) : writeAtomic(path, text, { shared: true }));
+}
+
+async function readObject(path: string, remedy?: Text): Promise<Record<string, unknown>> {
+  const text = await Deno.readTextFile(path);
+  let reason = "it is something else";
+  try {
+    const value = JSON.parse(text);
+    if (isObject(value)) return value;
+  } catch (error) {
+    reason = (error as Error).message;
+  }
+  throw new InputError(`Cannot read "${path}" as it must hold a JSON object: ${reason}`, {
+    where: path,
+    remedy,
+  });
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);

@@ -1,0 +1,12 @@
+/**
+ * Notes how long things took: `metrics/timing.jsonl` is the one file of a run that holds times.
+ *
+ * @module
+ */
+
+/** Appends a measurement to `metrics/timing.jsonl`. */
+export async function recordTime(run: string, entry: Record<string, unknown>): Promise<void> {
+  await Deno.mkdir(`${run}/metrics`, { recursive: true });
+  const line = JSON.stringify({ ...entry, at: new Date().toISOString() }) + "\n";
+  await Deno.writeTextFile(`${run}/metrics/timing.jsonl`, line, { append: true });
+}

@@ -1,0 +1,85 @@
+/**
+ * The stage `corpus` fixes the text of a run: it hashes input files, which later stages read where they are; what can be read
+ * once only (standard input) or is not a file (the embedded corpus) it writes to `corpus/documents.jsonl`.
+ *
+ * @module
+ */
+
+import { hashFile, removeIfThere, sha256, writeAtomic } from "../run/files.ts";
+import { canonical, type Manifest } from "../run/manifest.ts";
+import { namesOf } from "../settings/configuration.ts";
+import { TEXT } from "../settings/text.ts";
+import { CORPORA } from "../text/corpora/corpus.ts";
+import { documentLines, openDocuments } from "../text/documents.ts";
+import { type Document, expandInputs, readDocuments } from "../text/readers.ts";
+import { oneStage, type RunContext, type Stage } from "./stage.ts";
+
+const SPOOL = "corpus/documents.jsonl";
+
+const stage: Stage = {
+  name: "corpus",
+  about: "Fixes the text of a run: hashes its files, or keeps what is read once only.",
+  needs: [],
+  settings: namesOf(TEXT),
+  revision: 1,
+  outputs: ["corpus/"],
+  inputs: () => ({}),
+  async external({ configuration: { input, corpus } }) {
+    if (input.length === 0) return { corpus: CORPORA[corpus].version };
+    const hashes: Record<string, string> = {};
+    for (const [i, path] of (await expandInputs(input)).entries()) {
+      if (path !== "-") hashes[`${String(i).padStart(6, "0")} ${path}`] = (await hashFile(path)).sha256;
+    }
+    return hashes;
+  },
+  // Standard input cannot be compared before it is read: where it is given anew it is read anew.
+  again: ({ readStandardInput }) => readStandardInput,
+  prepare: ({ run, configuration, emit, signal }) => async () => {
+    const { input } = configuration;
+    const paths = await expandInputs(input);
+    if (input.length > 0 && !paths.includes("-")) {
+      await removeIfThere(`${run}/corpus`);
+      return { outputs: {}, result: { files: paths.length } };
+    }
+    let documents = 0;
+    const lines = async function* () {
+      for await (const line of documentLines(openDocuments(configuration))) {
+        signal?.throwIfAborted();
+        yield line;
+        if (++documents % 100 === 0) {
+          emit({ type: "progress", stage: "corpus", done: documents, unit: "documents" });
+        }
+      }
+    };
+    const outputs = { [SPOOL]: await writeAtomic(`${run}/${SPOOL}`, lines()) };
+    return { outputs, result: { documents } };
+  },
+  estimate: ({ input }, { characters }) => ({
+    seconds: characters / 50e6,
+    diskBytes: input.length === 0 || input.includes("-") ? characters * 1.1 : 0,
+    memoryBytes: 0,
+  }),
+};
+
+/** Fixes the text of a run. */
+export const corpus = oneStage(stage);
+
+/** Opens the documents that the stage `corpus` fixed. */
+export function documentsOf({ run, configuration }: RunContext, corpus: Manifest): ReadableStream<Document> {
+  if (corpus.outputs[SPOOL]) return readDocuments([`${run}/${SPOOL}`], { sourceField: "source" });
+  return openDocuments(configuration);
+}
+
+/**
+ * Hashes the text that the stage `corpus` fixed: the contents of its files in their order, their kinds and how they are read,
+ * wherever they lie and whatever they are called.
+ */
+export function textHash(corpus: Manifest): string {
+  if (corpus.outputs[SPOOL]) return corpus.outputs[SPOOL].sha256;
+  const { input: _, ...reading } = corpus.configuration;
+  const files = Object.keys(corpus.inputs).sort().map((name) => [kindOf(name), corpus.inputs[name]]);
+  return sha256(canonical({ files, reading }));
+}
+
+/** Gives what a path's name says about its content: all that follows the first dot. */
+const kindOf = (path: string): string => path.slice(path.lastIndexOf("/") + 1).split(".").slice(1).join(".");

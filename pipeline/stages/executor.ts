@@ -1,0 +1,94 @@
+/**
+ * Runs stages in this process, each only when something it depends on changed, and tells what happens.
+ *
+ * @module
+ */
+
+import { removeIfThere } from "../run/files.ts";
+import { GLANCE_MS, lockRun } from "../run/lock.ts";
+import {
+  type Manifest,
+  manifestPath,
+  missingOutput,
+  readManifest,
+  type StageIdentity,
+  stageKey,
+  writeManifest,
+} from "../run/manifest.ts";
+import { recordTime } from "../run/timing.ts";
+import type { Make, Stage, Work } from "./stage.ts";
+import { type States, valuesOf } from "./state.ts";
+
+/** Runs a stage unless it is up to date, and returns its manifest. */
+export async function runStage(work: Work, states: States, stage: Stage): Promise<Manifest> {
+  const { run, emit, signal } = work;
+  signal?.throwIfAborted();
+  const release = stage.place === undefined
+    ? undefined
+    : await lockRun(`${run}/${stage.place}`, stage.name, { patience: GLANCE_MS });
+  try {
+    const configuration = await valuesOf(stage, work);
+    const manifestOf = async (name: string) => {
+      const needed = states.graph.get(name);
+      return needed ? (await states.of(needed)).manifest : null;
+    };
+    const inputs = { ...await stage.inputs(work, manifestOf), ...await stage.external?.(work) };
+    const { name, revision } = stage;
+    const key = stageKey(name, revision, configuration, inputs);
+    const before = await readManifest(run, name);
+    const again = work.force || stage.again?.(work);
+    if (!again && before?.key === key && await missingOutput(run, before) === null) {
+      emit({ type: "stage", stage: name, state: "up to date", result: before.result });
+      states.made(stage, before);
+      return before;
+    }
+    if (before && before.revision !== revision) {
+      emit({
+        type: "warning",
+        message: `${name} was made by revision ${before.revision}; this is revision ${revision}`,
+      });
+    }
+    const identity = { stage: name, revision, key, configuration, inputs };
+    const manifest = await makeStage(work, stage, identity, await stage.prepare(work, identity, before));
+    states.made(stage, manifest);
+    return manifest;
+  } finally {
+    await release?.();
+  }
+}
+
+/** Makes a stage's outputs and then writes its manifest; from the start to there, none vouches for them. */
+async function makeStage(
+  { run, emit }: Work,
+  stage: Stage,
+  identity: StageIdentity,
+  make: Make,
+): Promise<Manifest> {
+  const { name } = stage;
+  emit({ type: "stage", stage: name, state: "started" });
+  const start = performance.now();
+  await removeIfThere(manifestPath(run, name));
+  const made = await make();
+  for (const folder of stage.onRequest ? [] : stage.outputs.filter((output) => output.endsWith("/"))) {
+    await removeOthers(run, folder.slice(0, -1), made.outputs);
+  }
+  const manifest = await writeManifest(run, identity, made);
+  const seconds = (performance.now() - start) / 1000;
+  await recordTime(run, { stage: name, seconds });
+  emit({ type: "stage", stage: name, state: "done", seconds, result: made.result });
+  return manifest;
+}
+
+/** Removes what lies in a stage's folder and is none of its outputs. */
+async function removeOthers(run: string, folder: string, outputs: Manifest["outputs"]): Promise<void> {
+  const entries = await Array.fromAsync(Deno.readDir(`${run}/${folder}`)).catch((error) => {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  });
+  for (const { name, isDirectory } of entries) {
+    const path = `${folder}/${name}`;
+    if (isDirectory && Object.keys(outputs).some((output) => output.startsWith(`${path}/`))) {
+      await removeOthers(run, path, outputs);
+    } else if (!Object.hasOwn(outputs, path)) await removeIfThere(`${run}/${path}`);
+  }
+}

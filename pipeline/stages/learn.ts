@@ -1,0 +1,99 @@
+/**
+ * The stage `train-routers` learns the partitioner of a run: by default E routers, by expectation maximisation.
+ *
+ * @module
+ */
+
+import { InputError, say, setting } from "../../kernels/errors.ts";
+import { forwardFlops, trainingFlops } from "../cost/cost.ts";
+import { parameterCount } from "../model/shape.ts";
+import { modelShapes } from "../model/shapes.ts";
+import type { PartitionerKind } from "../partition/partitioner.ts";
+import { PARTITIONERS } from "../partition/partitioners.ts";
+import { exists } from "../run/files.ts";
+import { outputsHash, outputsUnder, stageKey } from "../run/manifest.ts";
+import { recordTime } from "../run/timing.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { pickSettings, type Stage, type StageKind } from "./stage.ts";
+import { tokenizeResult } from "./tokenize.ts";
+
+/** FLOP/s of two cores without a GPU; a GPU has 10 to 1,000 times as many. */
+export const FLOPS_PER_SECOND = 25e9;
+
+/** Learns the partitioner of a run, unless one that exists is named. */
+export const learn: StageKind = {
+  about: "Learns how to split text: E routers, by expectation maximisation.",
+  of: (configuration) => configuration.routers === "" ? [learnStage(kindOf(configuration))] : [],
+};
+
+/** Finds the kind of partitioner that settings name. */
+export function kindOf({ partitioner }: Configuration): PartitionerKind {
+  const kind = PARTITIONERS.get(partitioner);
+  if (kind) return kind;
+  throw new InputError(
+    say`Cannot split text as ${setting("partitioner")} must be one of ${
+      [...PARTITIONERS.keys()].join(", ")
+    }: it is "${partitioner}"`,
+  );
+}
+
+function learnStage(kind: PartitionerKind): Stage {
+  return {
+    name: "train-routers",
+    about: learn.about,
+    needs: ["tokenize"],
+    settings: ["partitioner", ...kind.settings],
+    revision: kind.revision,
+    outputs: ["partitioner/", "routers/", "metrics/rounds.jsonl"],
+    values: ({ configuration }) => ({
+      ...pickSettings(configuration, kind.settings),
+      ...(kind.kind === "em" ? {} : { partitioner: kind.kind }), // manifests of before do not say it
+    }),
+    async inputs(_, manifest): Promise<Record<string, string>> {
+      const tokenize = await manifest("tokenize");
+      return tokenize ? { tokens: outputsHash(tokenize, "tokens/train-") } : {};
+    },
+    begun: (run) => exists(`${run}/partitioner`).then((there) => there || exists(`${run}/routers`)),
+    prepare: (work, { configuration: values, inputs }) => async () => {
+      const { run, configuration, force, emit, signal } = work;
+      const tokenize = await work.manifest("tokenize");
+      const { vocabulary, eos, tokenizer, trainSequences } = tokenizeResult(tokenize);
+      const { outputs, sha256, result } = await kind.learn({
+        configuration,
+        folder: `${run}/partitioner`,
+        metrics: `${run}/metrics`,
+        tokenizerFile: `${run}/tokenizer.json`,
+        tokens: { vocabulary, eos, tokenizer, trainSequences },
+        shards: outputsUnder(tokenize, "tokens/train-").map((path) => `${run}/${path}`),
+        stateKey: (more) => stageKey("router state", kind.revision, { ...values, ...more }, inputs),
+        anew: force,
+        gpu: work.gpu,
+        emit,
+        recordTime: (entry) => recordTime(run, { stage: "train-routers", ...entry }),
+        signal,
+      });
+      return { outputs, result: { routers: sha256, ...result } };
+    },
+    estimate(c) {
+      const { router } = modelShapes(c);
+      const routerBytes = 4 * parameterCount(router) * c.experts;
+      const steps = c.rounds * Math.floor(c.roundSequences / c.routerBatch);
+      const scored = c.rounds * c.experts * c.roundSequences * c.experts * forwardFlops(router, 1, c.prefix);
+      const trained = c.experts * steps * trainingFlops(router, c.routerBatch, c.prefix);
+      return {
+        seconds: (trained + scored) / FLOPS_PER_SECOND,
+        diskBytes: 4 * routerBytes,
+        memoryBytes: 4 * routerBytes + routerActivations(c, c.routerBatch) +
+          c.experts * c.roundSequences * c.sequenceLength * 4,
+      };
+    },
+  };
+}
+
+/** Estimates the bytes of all routers' activations. */
+export function routerActivations(
+  { experts, prefix, routerHidden, routerLayers }: Configuration,
+  batch: number,
+): number {
+  return experts * batch * prefix * routerHidden * 4 * (16 * routerLayers + 8);
+}

@@ -1,0 +1,47 @@
+/**
+ * Resolves the settings that hold in a run: what its `config.json` says, and what is said of them now.
+ *
+ * @module
+ */
+
+import { InputError, say, setting } from "../../kernels/errors.ts";
+import { readRunConfiguration } from "../run/configuration.ts";
+import { type Configuration, FIELD_NAMES } from "../settings/configuration.ts";
+import { presetOf } from "../settings/presets.ts";
+import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
+import { isPinned } from "./state.ts";
+
+/**
+ * Resolves the configuration of a run: what its `config.json` says holds where nothing else is said. Throws an `InputError` with
+ * both values where something else is said of what was made with the first, unless `force`; a stage that failed has made
+ * nothing. `changed` names the fields that differ.
+ */
+export async function resolveRun(
+  run: string,
+  sources: Sources,
+  force: boolean,
+): Promise<{ configuration: Configuration; changed: (keyof Configuration)[] }> {
+  const existing = (await readRunConfiguration(run))?.configuration;
+  const configuration = resolveConfiguration({ ...sources, base: existing });
+  if (!existing) return { configuration, changed: [] };
+  const given = { ...presetOf(sources.preset), ...sources.file, ...sources.flags };
+  const text = (value: unknown) => JSON.stringify(value);
+  const changed = FIELD_NAMES.filter((name) =>
+    name in given && text(existing[name]) !== text(configuration[name])
+  );
+  for (const name of force ? [] : changed) {
+    if (!await isPinned({ run, configuration: existing }, name)) continue;
+    throw new InputError(
+      say`Cannot go on in "${run}" as ${setting(name)} must be what its config.json says: it is ${
+        text(configuration[name])
+      }, there it is ${text(existing[name])}`,
+      {
+        where: `${run}/config.json`,
+        remedy: say`choose another ${setting("run")}, or accept the change with ${
+          setting("force")
+        }, which reruns what depends on it`,
+      },
+    );
+  }
+  return { configuration, changed };
+}

@@ -1,0 +1,235 @@
+/**
+ * The stage `score` asks the partitioner what every sequence costs every expert. Parts of the shards can be scored by several
+ * processes: a note is kept of every scored shard, and a run without parts closes the stage.
+ *
+ * @module
+ */
+
+import { say, task } from "../../kernels/errors.ts";
+import { forwardFlops } from "../cost/cost.ts";
+import { parameterCount } from "../model/shape.ts";
+import { modelShapes } from "../model/shapes.ts";
+import type { Partitioner } from "../partition/partitioner.ts";
+import { identifyPartitioner, openPartitioner, partitionerFolder } from "../partition/partitioners.ts";
+import { score as scoreRows } from "../partition/score.ts";
+import { readArrow, writeArrowFile } from "../rows/arrow.ts";
+import { exists, type FileRecord, jsonText, removeIfThere, writeAtomic } from "../run/files.ts";
+import {
+  type Manifest,
+  manifestPath,
+  outputsHash,
+  outputsUnder,
+  readManifest,
+  stageKey,
+} from "../run/manifest.ts";
+import { FLOPS_PER_SECOND, routerActivations } from "./learn.ts";
+import { oneStage, pickSettings, type RunContext, type Stage, type Unfinished, type Work } from "./stage.ts";
+import { tokenizeResult } from "./tokenize.ts";
+import { watchRows } from "./watch.ts";
+
+/** Selects a share of the shards, so that several processes score a run together. */
+export interface Part {
+  /** Number of this part, from 1. */
+  index: number;
+  /** Number of parts. */
+  of: number;
+}
+
+/** What is kept of one scored shard. */
+interface ScoreNote extends FileRecord {
+  /** Hash of what its scores depend on. */
+  key: string;
+  /** Its sequences. */
+  rows: number;
+}
+
+const SETTINGS = ["prefix", "scoreBatch"] as const;
+const REVISION = 1;
+
+const stage: Stage = {
+  name: "score",
+  about: "Scores the prefix of every sequence for every expert.",
+  needs: ["tokenize", "train-routers"],
+  settings: [...SETTINGS, "routers"],
+  revision: REVISION,
+  outputs: ["scores/"],
+  values: ({ configuration }) => pickSettings(configuration, SETTINGS),
+  async inputs(_, manifest): Promise<Record<string, string>> {
+    const [tokenize, learned] = [await manifest("tokenize"), await manifest("train-routers")];
+    return {
+      ...(tokenize ? { tokens: outputsHash(tokenize, "tokens/") } : {}),
+      ...(learned ? { routers: String(learned.result.routers) } : {}),
+    };
+  },
+  async external({ configuration: { routers } }): Promise<Record<string, string>> {
+    return routers === "" ? {} : { routers: (await identifyPartitioner(routers)).sha256 };
+  },
+  prepare: (work, { inputs }) => async () => {
+    const tokenize = await work.manifest("tokenize");
+    await removeOtherNotes(work.run, shardsOf(tokenize));
+    return await scoreShards(work, tokenize, inputs.routers, shardsOf(tokenize));
+  },
+  unfinished,
+  estimate(c, { sequences }) {
+    const { router } = modelShapes(c);
+    return {
+      seconds: sequences * c.experts * forwardFlops(router, 1, c.prefix) / FLOPS_PER_SECOND,
+      diskBytes: scoreBytes(c.experts, sequences),
+      memoryBytes: 4 * parameterCount(router) * c.experts + routerActivations(c, c.scoreBatch || 128) / 4,
+    };
+  },
+};
+
+/** Scores the sequences of a run. */
+export const score = oneStage(stage);
+
+/** Estimates the bytes of score shards. */
+export const scoreBytes = (experts: number, sequences: number): number => sequences * (4 * experts + 32);
+
+/**
+ * Scores a share of the shards; the stage is complete when a run without a part finds them all. Returns the counts of this part,
+ * `scored` and `shards` of all parts, and whether the stage is `closed`.
+ */
+export async function scorePart(work: Work, { index, of }: Part): Promise<Record<string, unknown>> {
+  const { run, emit } = work;
+  const tokenize = await work.manifest("tokenize");
+  const routers = await routersOf(work);
+  const names = shardsOf(tokenize);
+  const inputs = { tokens: outputsHash(tokenize, "tokens/"), routers };
+  const key = stageKey("score", REVISION, pickSettings(work.configuration, SETTINGS), inputs);
+  const closed = !work.force && (await readManifest(run, "score"))?.key === key;
+  if (!closed) await removeIfThere(manifestPath(run, "score")); // it must not vouch for shards that change
+  emit({ type: "stage", stage: "score", state: "started" });
+  const { result } = await scoreShards(work, tokenize, routers, names.filter((_, i) => i % of === index - 1));
+  emit({ type: "stage", stage: "score", state: "done", result });
+  const scored = await scoredShards(work, tokenize, routers);
+  return { ...result, scored: scored.size, shards: names.length, closed };
+}
+
+/** Gives the identity of the partitioner that scores; that of one learned here must have been learned. */
+async function routersOf(work: Work): Promise<string> {
+  const { routers } = work.configuration;
+  if (routers !== "") return (await identifyPartitioner(routers)).sha256;
+  return String((await work.manifest("train-routers")).result.routers);
+}
+
+/** Scores the shards of these names that no note says are scored already. */
+async function scoreShards(work: Work, tokenize: Manifest, routers: string, names: readonly string[]) {
+  const { run, configuration, emit, force } = work;
+  const { trainSequences, testSequences } = tokenizeResult(tokenize);
+  const total = trainSequences + testSequences;
+  let partitioner: Partitioner | undefined;
+  let done = 0;
+  const scoreShard = async (name: string): Promise<ScoreNote> => {
+    const key = shardKey(work, tokenize, routers, name);
+    const known = force ? null : await readNote(run, name, key);
+    if (known) {
+      done += known.rows;
+      return known;
+    }
+    await removeIfThere(notePath(run, name));
+    partitioner ??= await openPartitioner(await partitionerFolder(run, configuration.routers), work.gpu, {
+      batch: configuration.scoreBatch || undefined,
+    });
+    const scores = scoreRows(readArrow(`${run}/tokens/${name}`), {
+      partitioner,
+      prefix: configuration.prefix,
+      dropTokens: true,
+      config: key,
+      onWarning: (message) => emit({ type: "warning", message }),
+    });
+    const watched = watchRows(
+      work,
+      scores,
+      (rows) => emit({ type: "progress", stage: "score", done: done += rows, total, unit: "sequences" }),
+    );
+    const note = { key, ...await writeArrowFile(`${run}/scores/${name}`, watched) };
+    await writeAtomic(notePath(run, name), jsonText(note));
+    return note;
+  };
+  const outputs: Record<string, FileRecord> = {};
+  let sequences = 0;
+  try {
+    for (const name of names) {
+      const { bytes, sha256, rows } = await scoreShard(name);
+      outputs[`scores/${name}`] = { bytes, sha256 };
+      sequences += rows;
+    }
+  } finally {
+    partitioner?.close();
+  }
+  return { outputs, result: { sequences, experts: partitioner?.experts ?? configuration.experts } };
+}
+
+/** Lists the shards to score by name: those of training sequences, then those held out. */
+function shardsOf(tokenize: Manifest): string[] {
+  return ["tokens/train-", "tokens/test-"].flatMap((under) => outputsUnder(tokenize, under))
+    .map((path) => path.slice("tokens/".length));
+}
+
+/** Hashes what the scores of one shard depend on: its tokens, the partitioner and the settings. */
+function shardKey({ configuration }: RunContext, tokenize: Manifest, routers: string, name: string): string {
+  return stageKey("score shard", REVISION, pickSettings(configuration, SETTINGS), {
+    tokens: tokenize.outputs[`tokens/${name}`].sha256,
+    routers,
+  });
+}
+
+const notePath = (run: string, name: string): string => `${run}/manifests/score/${name}.json`;
+
+/** Reads the note of a shard whose scores are there, of its size and with this key; null for any other. */
+async function readNote(run: string, name: string, key: string): Promise<ScoreNote | null> {
+  const note = await Deno.readTextFile(notePath(run, name)).then(JSON.parse).catch(() => null); // damaged: scored again
+  const size = await Deno.stat(`${run}/scores/${name}`).then(({ size }) => size, () => -1);
+  return note?.key === key && note.bytes === size ? note : null;
+}
+
+/** Finds the shards whose scores are there, whether a manifest closes the stage or not. */
+async function scoredShards(
+  context: RunContext,
+  tokenize: Manifest,
+  routers: string,
+): Promise<Map<string, ScoreNote>> {
+  const scored = new Map<string, ScoreNote>();
+  for (const name of shardsOf(tokenize)) {
+    const note = await readNote(context.run, name, shardKey(context, tokenize, routers, name));
+    if (note) scored.set(name, note);
+  }
+  return scored;
+}
+
+/** Says how far the parts have come before a manifest closes the stage; null where none has begun. */
+async function unfinished(context: RunContext): Promise<Unfinished | null> {
+  const { run, configuration } = context;
+  if (!await exists(`${run}/manifests/score`)) return null;
+  const tokenize = await readManifest(run, "tokenize");
+  const routers = configuration.routers === ""
+    ? String((await readManifest(run, "train-routers"))?.result.routers ?? "")
+    : (await identifyPartitioner(configuration.routers).catch(() => null))?.sha256;
+  if (tokenize === null || !routers) return null;
+  const scored = await scoredShards(context, tokenize, routers);
+  if (scored.size === 0) return null;
+  const shards = shardsOf(tokenize).length;
+  const complete = scored.size === shards;
+  const close = task("score", { run });
+  return {
+    complete,
+    what: complete
+      ? `all ${shards} shards are scored, but it is not closed`
+      : `${scored.size} of ${shards} shards are scored so far`,
+    remedy: complete
+      ? say`run ${close} to close it`
+      : say`run ${close} to score the others, or their parts first`,
+    files: Object.fromEntries(
+      [...scored].map(([name, { bytes, sha256 }]) => [`scores/${name}`, { bytes, sha256 }]),
+    ),
+  };
+}
+
+/** Removes the notes of shards that are no more. */
+async function removeOtherNotes(run: string, names: readonly string[]): Promise<void> {
+  const folder = `${run}/manifests/score`;
+  for (const { name } of await Array.fromAsync(Deno.readDir(folder)).catch(() => [])) {
+    if (!names.includes(name.replace(/\.json$/, ""))) await removeIfThere(`${folder}/${name}`);
+  }
+}

@@ -1,0 +1,235 @@
+/**
+ * Opens a run folder to work in: its lock, its settings, its device. Everything that makes something in a run goes through here.
+ *
+ * @module
+ */
+
+import { InputError, say, task as taskOf } from "../../kernels/errors.ts";
+import { type Gpu, openGpu } from "../../kernels/gpu.ts";
+import type { Variants } from "../../kernels/variants.ts";
+import { identifyPartitioner } from "../partition/partitioners.ts";
+import type { RunEvent } from "../run/events.ts";
+import { exists, removePartials } from "../run/files.ts";
+import { lockRun } from "../run/lock.ts";
+import { type Manifest, manifestPath, readManifest } from "../run/manifest.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import type { Sources } from "../settings/resolution.ts";
+import {
+  configurationText,
+  readRunConfiguration,
+  writeConfigurationText,
+  writeRunConfiguration,
+} from "../run/configuration.ts";
+import { resolveRun } from "./resolution.ts";
+import { runStage } from "./executor.ts";
+import { graphOf } from "./graph.ts";
+import { checkPlace, configurationRemedy } from "./parts_alone.ts";
+import type { Stage, Work } from "./stage.ts";
+import { hasBegun, needStage, type States, statesOf } from "./state.ts";
+
+/** Says where to work and with what. */
+export interface RunOptions {
+  /** Run folder, made if missing. */
+  run: string;
+  /** Where the settings come from; what the run's `config.json` says holds where nothing else is said. */
+  sources?: Sources;
+  /** Accepts values that differ from the run's; where none does, runs every stage again. */
+  force?: boolean;
+  /** `high-performance`, `low-power` or part of the name that the GPU must have. */
+  adapter?: string;
+  /** Forms of kernels to run instead of the adapter's own. */
+  variants?: Partial<Variants>;
+  /** An open device to use instead of opening one; it stays open. */
+  gpu?: Gpu;
+}
+
+/** Watches a run and may end it. */
+export interface RunWatch {
+  /** Told what happens. */
+  onEvent?: (event: RunEvent) => void;
+  /** Ends the run; what is complete stays. */
+  signal?: AbortSignal;
+}
+
+/** How a run folder is opened. */
+export interface SessionKind {
+  /** Task that holds the lock. */
+  task: string;
+  /**
+   * Who else may work in the folder: nobody; `parts` of the same stage, which change no setting; or `others` that make other
+   * things in a run that exists, each of which writes its settings when it begins.
+   */
+  beside?: "parts" | "others";
+  /** Accepts settings that differ from the run's without running anything again for it. */
+  accepts?: boolean;
+  /** Keeps the settings to itself: the run's `config.json` stays. */
+  aside?: boolean;
+}
+
+/** A run folder that is open for work. */
+export interface Session {
+  /** What stages are told. */
+  work: Work;
+  /** The states of the run's stages. */
+  states: States;
+  /** Runs a stage unless it is up to date. */
+  run(stage: Stage): Promise<Manifest>;
+}
+
+const SETTLING_MS = 10_000; // settling values takes moments, but for opening the device
+
+/**
+ * Opens a run folder, does the work of `body` in it and leaves the folder as it should be, however the work ends.
+ *
+ * Throws an `InputError` for settings that contradict the run's and what the stages throw, a `RunError` where another process holds the
+ * run or there is no GPU, and the signal's reason where it ends the work.
+ */
+export async function inRun<Result>(
+  options: RunOptions,
+  { onEvent: emit = () => {}, signal }: RunWatch,
+  kind: SessionKind,
+  body: (session: Session) => Promise<Result>,
+): Promise<Result> {
+  const { run, sources = {}, force = false, adapter, variants } = options;
+  const { task, beside, accepts = false, aside = false } = kind;
+  const settle = async () => {
+    if (beside === "others") await needConfiguration(run, task);
+    else await checkPlace(run, task);
+    const settled = await resolveRun(run, sources, force || accepts);
+    if (beside === "parts" && settled.changed.length > 0) throw changedInPart(run, task, settled.changed[0]);
+    return { ...settled, configuration: await withPartitioner(settled.configuration, sources) };
+  };
+  if (beside !== "others") await settle(); // so that values that are refused make no folder, and touch none
+  const isNew = !await exists(run);
+  const release = await lockRun(run, task, { shared: beside !== undefined });
+  // Settings are settled by one process at a time: a second one finds those of the first.
+  const settling = beside === "others"
+    ? await lockRun(`${run}/metrics`, task, { patience: SETTLING_MS })
+    : undefined;
+  let before: { text: string | null; stages: string } | undefined;
+  let gpu = options.gpu;
+  try {
+    before = { text: await configurationText(run), stages: await stagesMade(run) };
+    // Anew: until here another process may have settled values and made something with them.
+    const { configuration, changed } = await settle();
+    const write = async (opened?: Gpu) => {
+      if (beside === "parts" || aside) return;
+      const known = (await readRunConfiguration(run))?.adapter;
+      const used = beside === undefined && opened
+        ? { description: opened.adapter, kind: opened.kind, variants: { ...opened.variants } }
+        : known;
+      await writeRunConfiguration(run, configuration, used);
+    };
+    const device = async () => {
+      if (!gpu) {
+        gpu = await openGpu({ adapter: adapter || undefined, variants });
+        emit({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
+      }
+      return gpu;
+    };
+    // A missing adapter or an unknown form fails before any stage runs.
+    if (beside !== "others" && (adapter || Object.keys(variants ?? {}).length > 0)) await device();
+    if (beside === undefined) {
+      await removePartials(run);
+      await write();
+    }
+    const states = statesOf({ run, configuration });
+    const work: Work = {
+      run,
+      configuration,
+      force: force && changed.length === 0,
+      readStandardInput: (sources.flags?.input ?? sources.file?.input ?? []).includes("-"),
+      gpu: async () => {
+        const opened = await device();
+        if (beside !== "others") await write(opened);
+        return opened;
+      },
+      manifest: (name) => needStage({ run, configuration }, states, states.graph.get(name)!, task),
+      known: (name) => readManifest(run, name),
+      settle: async () => {
+        await write();
+        await settling?.();
+      },
+      emit,
+      signal,
+    };
+    return await body({ work, states, run: (stage) => runStage(work, states, stage) });
+  } catch (error) {
+    // The values of a command that failed before anything was made with them are not the run's.
+    if (before && beside === undefined && !signal?.aborted && await stagesMade(run) === before.stages) {
+      await writeConfigurationText(run, before.text);
+    }
+    throw error;
+  } finally {
+    if (!options.gpu) gpu?.close();
+    await settling?.();
+    await release();
+    if (isNew) await Deno.remove(run).catch(() => {}); // unless something is in it
+  }
+}
+
+function changedInPart(run: string, task: string, name: string): InputError {
+  return new InputError(
+    `Cannot run a part of "${task}" in "${run}" as its values must be those of its config.json: ${name} is not`,
+    { remedy: say`accept the change first with ${taskOf(task, { run, force: true })}, for all of it` },
+  );
+}
+
+/** Reads the configuration of a run that must exist. */
+export async function needConfiguration(run: string, task: string): Promise<Configuration> {
+  const existing = await readRunConfiguration(run);
+  if (existing) return existing.configuration;
+  throw new InputError(
+    `Cannot run "${task}" in "${run}" as it must be a run folder: there is no config.json`,
+    {
+      where: `${run}/config.json`,
+      remedy: await configurationRemedy(run),
+    },
+  );
+}
+
+/** Says which stages left something to go on from, and when they did. */
+async function stagesMade(run: string): Promise<string> {
+  const existing = await readRunConfiguration(run).catch(() => null);
+  if (existing === null) return "";
+  const made: string[] = [];
+  for (const stage of graphOf(existing.configuration).stages) {
+    if (!await hasBegun(run, stage).catch(() => true)) continue;
+    const time = await Deno.stat(manifestPath(run, stage.name)).then(
+      ({ mtime }) => mtime?.getTime(),
+      () => "none",
+    );
+    made.push(`${stage.name} ${time}`);
+  }
+  return made.join("\n");
+}
+
+/** Takes E, and the tokenizer unless one is named, from a partitioner that exists. */
+async function withPartitioner(
+  configuration: Configuration,
+  { file, flags }: Sources,
+): Promise<Configuration> {
+  const { routers: folder, tokenizer } = configuration;
+  if (folder === "") return configuration;
+  const { experts } = await identifyPartitioner(folder);
+  const asked = flags?.experts ?? file?.experts;
+  if (asked !== undefined && asked !== experts) {
+    throw new InputError(
+      say`Cannot use routers "${folder}" as ${{
+        setting: "experts",
+      }} must be their number: experts is ${asked}, there are ${experts}`,
+      { where: folder },
+    );
+  }
+  return { ...configuration, experts, tokenizer: tokenizer || await tokenizerOf(folder) };
+}
+
+async function tokenizerOf(folder: string): Promise<string> {
+  for (const path of [`${folder}/tokenizer.json`, `${folder}/../tokenizer.json`]) {
+    if (await exists(path)) return path;
+  }
+  throw new InputError(
+    `Cannot use routers "${folder}" as their tokenizer must be known: there is no tokenizer.json there or beside it`,
+    { where: folder, remedy: say`name it with ${{ setting: "tokenizer" }}` },
+  );
+}

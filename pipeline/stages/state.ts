@@ -1,0 +1,169 @@
+/**
+ * Says how a stage of a run stands: made, missing, or out of date and why. One answer serves dry runs, status, verify and
+ * the stages that stand on it.
+ *
+ * @module
+ */
+
+import { ExplainedError, InputError, say, type Text } from "../../kernels/errors.ts";
+import { canonical, type Manifest, missingOutput, readManifest } from "../run/manifest.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { commandOf } from "./command.ts";
+import { type Graph, graphOf } from "./graph.ts";
+import { pickSettings, type RunContext, type Stage, type Unfinished } from "./stage.ts";
+
+/** How a stage stands. */
+export interface StageState {
+  /** The stage. */
+  stage: Stage;
+  /** Whether its outputs are there, whole as far as their sizes tell, and what they depend on is as it was. */
+  state: "up to date" | "damaged" | "out of date" | "missing";
+  /** Why it is damaged or out of date, or how far it has come. */
+  because?: Text;
+  /** The stage before it that makes it out of date. */
+  cause?: Stage;
+  /** Its manifest, where it has run. */
+  manifest: Manifest | null;
+  /** How far its parts have come, where they have. */
+  unfinished?: Unfinished;
+}
+
+/** The states of a run's stages, each found when it is first asked for. */
+export interface States {
+  /** The graph of the run. */
+  graph: Graph;
+  /** Finds the state of a stage. */
+  of(stage: Stage): Promise<StageState>;
+  /** Takes a manifest that was just written. */
+  made(stage: Stage, manifest: Manifest): void;
+}
+
+/** Reads the states of a run's stages; nothing outside the run folder is looked at. */
+export function statesOf(context: RunContext, graph: Graph = graphOf(context.configuration)): States {
+  const known = new Map<string, Promise<StageState>>();
+  const of = (stage: Stage) => {
+    if (!known.has(stage.name)) known.set(stage.name, find(context, stage, graph, of));
+    return known.get(stage.name)!;
+  };
+  return {
+    graph,
+    of,
+    made(stage, manifest) {
+      for (const later of graph.from(stage)) known.delete(later.name);
+      known.set(stage.name, Promise.resolve({ stage, state: "up to date", manifest }));
+    },
+  };
+}
+
+async function find(
+  context: RunContext,
+  stage: Stage,
+  graph: Graph,
+  of: (stage: Stage) => Promise<StageState>,
+): Promise<StageState> {
+  const { run } = context;
+  const manifest = await readManifest(run, stage.name);
+  if (manifest === null) {
+    const unfinished = await stage.unfinished?.(context) ?? undefined;
+    return { stage, state: "missing", manifest, because: unfinished?.what, unfinished };
+  }
+  const outdated = (because: Text): StageState => ({ stage, state: "out of date", because, manifest });
+  if (manifest.revision !== stage.revision) {
+    return outdated(`revision ${manifest.revision} made it, this is revision ${stage.revision}`);
+  }
+  for (const needed of graph.before(stage)) {
+    const { state } = await of(needed);
+    const optional = stage.alone || !stage.needs.includes(needed.name);
+    if (state === "out of date" || state === "missing" && !optional) {
+      return { ...outdated(`"${needed.name}" is ${state}`), cause: needed };
+    }
+  }
+  let inputs: Record<string, string>;
+  try {
+    const changed = await firstChange(context, stage, manifest);
+    if (changed) return outdated(`${changed.name} was ${text(changed.then)}, it is ${text(changed.now)}`);
+    inputs = await stage.inputs(context, async (name) => {
+      const needed = graph.get(name);
+      return needed ? (await of(needed)).manifest : null;
+    });
+  } catch (error) {
+    if (error instanceof ExplainedError) return outdated(error.what); // what it was made from is not there
+    throw error;
+  }
+  const other = Object.keys(inputs).find((name) => inputs[name] !== manifest.inputs[name]);
+  if (other !== undefined) return outdated(`it was made from other ${other}`);
+  const gone = stage.external ? undefined : Object.keys(manifest.inputs).find((name) => !(name in inputs));
+  if (gone !== undefined) return outdated(`it was made from ${gone} as well`);
+  const missing = await missingOutput(run, manifest);
+  if (missing !== null) {
+    return { ...outdated(`"${missing}" is missing or has another size`), state: "damaged" };
+  }
+  return { stage, state: "up to date", manifest };
+}
+
+const text = (value: unknown) => value === undefined ? "not set" : JSON.stringify(value);
+
+/** Gives the values of a stage's settings as its manifest keeps them. */
+export async function valuesOf(stage: Stage, context: RunContext): Promise<Record<string, unknown>> {
+  return await stage.values?.(context) ?? pickSettings(context.configuration, stage.settings);
+}
+
+/** Finds the first value that differs from the one that a stage ran with. */
+async function firstChange(context: RunContext, stage: Stage, { configuration }: Manifest) {
+  const now = await valuesOf(stage, context);
+  const name = Object.keys(now).find((name) =>
+    canonical(now[name] ?? null) !== canonical(configuration[name] ?? null)
+  );
+  return name === undefined ? undefined : { name, then: configuration[name], now: now[name] };
+}
+
+/**
+ * Reads the manifest of a stage that must have run, on what it reads now and with the values that hold now; throws an
+ * `InputError` that names the task to run where it has not.
+ */
+export async function needStage(
+  context: RunContext,
+  states: States,
+  stage: Stage,
+  by: string,
+): Promise<Manifest> {
+  const { run } = context;
+  const { manifest, state, because, unfinished } = await states.of(stage);
+  const changed = manifest && await firstChange(context, stage, manifest);
+  const must = (what: Text, remedy: Text = say`run ${commandOf(stage, run)} first`) =>
+    new InputError(say`Cannot run "${by}" in "${run}" as "${stage.name}" must have run ${what}`, {
+      where: run,
+      remedy,
+    });
+  if (changed) throw must(`with ${changed.name} ${text(changed.now)}: it ran with ${text(changed.then)}`);
+  if (unfinished) throw must(say`there: ${unfinished.what}`, unfinished.remedy);
+  if (manifest === null) throw must("there: it has not, or not since what it reads changed");
+  if (state === "out of date") throw must(say`on what is there now: ${because!}`);
+  return manifest;
+}
+
+/** Whether a stage, or one that stands on it, has left something to go on from, which a change of this setting would contradict. */
+export async function isPinned(
+  { run, configuration }: RunContext,
+  name: keyof Configuration,
+): Promise<boolean> {
+  const graph = graphOf(configuration);
+  const concerned = new Set(
+    graph.stages.filter(({ settings }) => settings.includes(name)).flatMap(graph.from),
+  );
+  for (const stage of concerned) if (await hasBegun(run, stage)) return true;
+  return false;
+}
+
+/** Whether a stage has left something to go on from. */
+export async function hasBegun(run: string, stage: Stage): Promise<boolean> {
+  if (await stage.begun?.(run)) return true;
+  const manifest = await readManifest(run, stage.name);
+  return manifest !== null && Object.keys(manifest.outputs).length > 0;
+}
+
+/** Whether any stage of a run has left something. */
+export async function anythingBegun(run: string, configuration: Configuration): Promise<boolean> {
+  for (const stage of graphOf(configuration).stages) if (await hasBegun(run, stage)) return true;
+  return false;
+}

@@ -1,0 +1,90 @@
+/**
+ * Says how a run stands: what is made and with which settings, what is missing or out of date, and who works at what.
+ *
+ * @module
+ */
+
+import { InputError, say, task, type TaskReference, type Text } from "../../kernels/errors.ts";
+import { checkRunFolder } from "../run/files.ts";
+import { holderOf, type Owner } from "../run/lock.ts";
+import { readRunConfiguration } from "../run/configuration.ts";
+import { partsAlone } from "./parts_alone.ts";
+import { commandOf } from "./command.ts";
+import { type StageState, statesOf } from "./state.ts";
+
+/** How one stage stands. */
+export interface StageStatus {
+  /** Name of the stage. */
+  stage: string;
+  /** What it makes. */
+  about: string;
+  /** How it stands; `being made` where a process holds what it makes. */
+  state: StageState["state"] | "being made";
+  /** Why it is damaged or out of date, or how far it has come. */
+  because?: Text;
+  /** Revision that made it, and the one that would make it now. */
+  revision: { made: number | null; now: number };
+  /** The settings that it was made with. */
+  settings?: Record<string, unknown>;
+  /** Files that it made, and their bytes. */
+  outputs?: { files: number; bytes: number };
+  /** Who works at it. */
+  holder?: Owner;
+  /** Whether a partition makes it; others are made on request. */
+  partition: boolean;
+  /** What runs it. */
+  command: TaskReference;
+}
+
+/** How a run stands. */
+export interface RunStatus {
+  /** Run folder. */
+  run: string;
+  /** Who works in all of it. */
+  holder?: Owner;
+  /** Experts whose parts lie here without the run that they come from. */
+  parts: number[];
+  /** Its stages, in the order in which they are made. */
+  stages: StageStatus[];
+}
+
+/** Reads how a run stands. Reads the run folder alone, and changes nothing. Throws an `InputError` where it is no run. */
+export async function statusOf(run: string): Promise<RunStatus> {
+  await checkRunFolder(run);
+  const configuration = (await readRunConfiguration(run))?.configuration;
+  if (!configuration) {
+    throw new InputError(
+      `Cannot tell the status of "${run}" as it must be a run folder: there is no config.json`,
+      {
+        where: `${run}/config.json`,
+        remedy: say`run ${task("partition", { run })} first`,
+      },
+    );
+  }
+  const states = statesOf({ run, configuration });
+  const holder = await holderOf(run);
+  const stages: StageStatus[] = [];
+  for (const stage of states.graph.stages) {
+    const { state, because, manifest } = await states.of(stage);
+    const own = stage.place === undefined ? undefined : await holderOf(`${run}/${stage.place}`);
+    const works = own ?? (holder?.task === stage.name ? holder : undefined);
+    stages.push({
+      stage: stage.name,
+      about: stage.about,
+      state: works ? "being made" : state,
+      because,
+      revision: { made: manifest?.revision ?? null, now: stage.revision },
+      settings: manifest?.configuration,
+      outputs: manifest ? sizeOf(manifest.outputs) : undefined,
+      holder: works,
+      partition: !stage.onRequest,
+      command: commandOf(stage, run),
+    });
+  }
+  return { run, holder, parts: await partsAlone(run), stages };
+}
+
+function sizeOf(outputs: Record<string, { bytes: number }>): { files: number; bytes: number } {
+  const sizes = Object.values(outputs);
+  return { files: sizes.length, bytes: sizes.reduce((sum, { bytes }) => sum + bytes, 0) };
+}

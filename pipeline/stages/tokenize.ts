@@ -1,0 +1,143 @@
+/**
+ * The stage `tokenize` turns documents into shuffled shards of training sequences, and shards of held-out ones in their order.
+ *
+ * @module
+ */
+
+import * as v from "valibot";
+import { emptyBatch, type RecordBatch } from "../rows/arrow.ts";
+import { writeShards } from "../rows/shards.ts";
+import { shuffle } from "../rows/shuffle.ts";
+import type { FileRecord } from "../run/files.ts";
+import type { Manifest } from "../run/manifest.ts";
+import { type Configuration, namesOf } from "../settings/configuration.ts";
+import { TEXT } from "../settings/text.ts";
+import { noCounts, tokenizeDocuments, type TokenizeOptions, tokenLineage } from "../text/tokenize.ts";
+import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
+import { documentsOf, textHash } from "./corpus.ts";
+import { oneStage, type Stage, type Work } from "./stage.ts";
+import { TOKENIZED_CHARACTERS_PER_SECOND, TOKENIZER } from "./tokenizer.ts";
+
+const RESULT = v.object({
+  documents: v.number(),
+  tokens: v.number(),
+  trainSequences: v.number(),
+  testSequences: v.number(),
+  droppedTails: v.number(),
+  vocabulary: v.number(),
+  eos: v.number(),
+  tokenizer: v.string(),
+});
+
+/**
+ * What the stage `tokenize` tells those after it: documents with text, real tokens (EOS among them), training and held-out
+ * sequences, tails of one token that were dropped, V, the id of EOS, and the SHA-256 of tokenizer.json.
+ */
+export type TokenizeResult = v.InferOutput<typeof RESULT>;
+
+/** Reads the result of the stage from its manifest. */
+export const tokenizeResult = ({ result }: Manifest): TokenizeResult => v.parse(RESULT, result);
+
+const stage: Stage = {
+  name: "tokenize",
+  about: "Turns documents into shuffled shards of training sequences, and shards of held-out ones.",
+  needs: ["corpus", "tokenizer"],
+  settings: ["eos", "sequenceLength", "packing", "maxTokens", "holdout", "shardSequences", "seed"],
+  revision: 1,
+  outputs: ["tokens/"],
+  async inputs(_, manifest): Promise<Record<string, string>> {
+    const [corpus, trained] = [await manifest("corpus"), await manifest("tokenizer")];
+    return corpus && trained
+      ? { corpus: textHash(corpus), tokenizer: trained.outputs[TOKENIZER].sha256 }
+      : {};
+  },
+  prepare: (work, { key }) => async () => {
+    const { run, configuration: c } = work;
+    const tokenizer = await loadTokenizer(`${run}/${TOKENIZER}`, { eos: c.eos || undefined });
+    const options: TokenizeOptions = {
+      sequenceLength: c.sequenceLength,
+      packing: c.packing,
+      holdout: c.holdout,
+      seed: c.seed,
+      maxTokens: c.maxTokens || undefined,
+      config: key,
+    };
+    const counts = noCounts();
+    const sides = sidesOf(work, await work.manifest("corpus"), tokenizer, options, counts);
+    const shuffled = shuffle(sides.train, { seed: c.seed, spill: `${run}/tokens/spill.partial` });
+    const outputs: Record<string, FileRecord> = {};
+    const rows = { train: 0, test: 0 };
+    const write = async (kind: "train" | "test", batches: ReadableStream<RecordBatch>) => {
+      for await (const shard of writeShards(`${run}/tokens`, kind, batches, c.shardSequences)) {
+        outputs[`tokens/${shard.name}`] = { bytes: shard.bytes, sha256: shard.sha256 };
+        rows[kind] += shard.rows;
+      }
+    };
+    await Deno.mkdir(`${run}/tokens`, { recursive: true });
+    await Promise.all([write("train", shuffled), ...(sides.test ? [write("test", sides.test)] : [])]);
+    const { documents, tokens, droppedTails } = counts;
+    const result: TokenizeResult = {
+      documents,
+      tokens,
+      trainSequences: rows.train,
+      testSequences: rows.test,
+      droppedTails,
+      vocabulary: tokenizer.vocabulary,
+      eos: tokenizer.eos,
+      tokenizer: tokenizer.sha256,
+    };
+    return { outputs, result };
+  },
+  estimate: (c, { characters, sequences }) => ({
+    seconds: characters / TOKENIZED_CHARACTERS_PER_SECOND,
+    diskBytes: tokenBytes(c, sequences),
+    memoryBytes: 100e6,
+  }),
+};
+
+/** Turns the text of a run into tokens. */
+export const tokenize = oneStage(stage, [
+  ...stage.settings,
+  "tokenizer",
+  ...namesOf(TEXT, "input", "corpus", "corpusCharacters"),
+]);
+
+/** Estimates the bytes of token shards. */
+export function tokenBytes({ sequenceLength, vocabularySize }: Configuration, sequences: number): number {
+  return sequences * (sequenceLength * (vocabularySize > 65_536 ? 4 : 2) + 32);
+}
+
+/** Separates the two sides of the held-out split: reading the training side drives the other one. */
+function sidesOf(
+  work: Work,
+  corpus: Manifest,
+  tokenizer: Tokenizer,
+  options: TokenizeOptions,
+  counts: ReturnType<typeof noCounts>,
+): { train: ReadableStream<RecordBatch>; test?: ReadableStream<RecordBatch> } {
+  const empty = emptyBatch(["document", "source", "tokens"], tokenLineage(tokenizer, options));
+  const held = new TransformStream<RecordBatch, RecordBatch>();
+  const writer = held.writable.getWriter();
+  const train = async function* () {
+    let reason: unknown = new Error("tokenizing ended early");
+    try {
+      yield empty;
+      if (options.holdout) await writer.write(empty);
+      for await (
+        const { side, batch } of tokenizeDocuments(documentsOf(work, corpus), tokenizer, options, counts)
+      ) {
+        work.signal?.throwIfAborted();
+        work.emit({ type: "progress", stage: "tokenize", done: counts.documents, unit: "documents" });
+        if (side === "train") yield batch;
+        else await writer.write(batch);
+      }
+      reason = undefined;
+    } catch (error) {
+      reason = error;
+      throw error;
+    } finally {
+      await (reason === undefined ? writer.close() : writer.abort(reason)).catch(() => {});
+    }
+  };
+  return { train: ReadableStream.from(train()), test: options.holdout ? held.readable : undefined };
+}

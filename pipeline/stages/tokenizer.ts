@@ -1,0 +1,79 @@
+/**
+ * The stage `tokenizer` trains the tokenizer on a bounded sample of training documents, or copies the one that is named.
+ *
+ * @module
+ */
+
+import { InputError } from "../../kernels/errors.ts";
+import { hashFile, writeAtomic } from "../run/files.ts";
+import { loadTokenizer, trainTokenizer } from "../text/tokenizer.ts";
+import { sideOf } from "../text/tokenize.ts";
+import { documentsOf, textHash } from "./corpus.ts";
+import { oneStage, pickSettings, type Stage, type Work } from "./stage.ts";
+
+/** The tokenizer's file, by its path in a run folder. */
+export const TOKENIZER = "tokenizer.json";
+
+/** Characters that are tokenized a second on two cores. */
+export const TOKENIZED_CHARACTERS_PER_SECOND = 1.5e6;
+
+/** What a tokenizer that is trained depends on. */
+const LEARNING = ["vocabularySize", "tokenizerSample", "holdout", "seed"] as const;
+
+const stage: Stage = {
+  name: "tokenizer",
+  about: "Trains the tokenizer on a sample of the training documents, or copies the one that is named.",
+  needs: ["corpus"],
+  settings: [...LEARNING, "tokenizer", "routers"],
+  revision: 1,
+  outputs: [TOKENIZER],
+  values: ({ configuration: c }) => c.tokenizer !== "" ? { eos: c.eos } : pickSettings(c, LEARNING),
+  async inputs({ configuration }, manifest): Promise<Record<string, string>> {
+    const corpus = configuration.tokenizer === "" ? await manifest("corpus") : null;
+    return corpus ? { corpus: textHash(corpus) } : {};
+  },
+  async external({ configuration: { tokenizer } }): Promise<Record<string, string>> {
+    if (tokenizer === "") return {};
+    const info = await Deno.stat(tokenizer).catch(() => null);
+    if (info?.isFile) return { tokenizer: (await hashFile(tokenizer)).sha256 };
+    throw new InputError(
+      `Cannot load tokenizer "${tokenizer}" as it must be a file: ${
+        info ? "it is a folder" : "there is none"
+      }`,
+      { where: tokenizer },
+    );
+  },
+  prepare: (work) => async () => {
+    const { run, configuration: c } = work;
+    const { vocabulary, eos, json } = c.tokenizer !== ""
+      ? await loadTokenizer(c.tokenizer, { eos: c.eos || undefined })
+      : await trainTokenizer(trainingTexts(work), {
+        vocabularySize: c.vocabularySize,
+        sample: c.tokenizerSample,
+        scratch: `${run}/tokenizer.partial`,
+      });
+    return {
+      outputs: { [TOKENIZER]: await writeAtomic(`${run}/${TOKENIZER}`, json) },
+      result: { entries: vocabulary, eos },
+    };
+  },
+  estimate(c, { characters }) {
+    const sample = Math.min(characters, c.tokenizerSample);
+    return {
+      seconds: sample / TOKENIZED_CHARACTERS_PER_SECOND,
+      diskBytes: 60 * c.vocabularySize,
+      memoryBytes: 20 * sample,
+    };
+  },
+};
+
+/** Makes the tokenizer of a run. */
+export const tokenizer = oneStage(stage, [...LEARNING, "tokenizer"]);
+
+async function* trainingTexts(work: Work) {
+  const { seed, holdout } = work.configuration;
+  for await (const document of documentsOf(work, await work.manifest("corpus"))) {
+    work.signal?.throwIfAborted();
+    if (sideOf(document.text, seed, holdout) === "train") yield document;
+  }
+}

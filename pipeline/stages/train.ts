@@ -1,0 +1,73 @@
+/**
+ * Trains the models of a run: experts and dense baselines, each beside others that work in the run.
+ *
+ * @module
+ */
+
+import { InputError } from "../../kernels/errors.ts";
+import { inRun, needConfiguration, type RunOptions, type RunWatch } from "./session.ts";
+import { denseTarget, type Match } from "./train_dense.ts";
+import { expertTarget } from "./train_expert.ts";
+import { type Target, type TrainingOptions, trainingStage, type TrainResult } from "./train_model.ts";
+
+/** Where a model is trained, and how. */
+export interface TrainOptions extends RunOptions, TrainingOptions {}
+
+/**
+ * Trains expert `expert` of a run on its own part, unless that is up to date.
+ *
+ * Throws an `InputError` where there is no such part, values contradict earlier ones, files are damaged or do not belong together,
+ * and a `RunError` that says how to go on where a loss is not finite.
+ */
+export async function trainExpert(
+  expert: number,
+  options: TrainOptions,
+  watch: RunWatch = {},
+): Promise<TrainResult> {
+  return await trainTarget(expertTarget(expert), options, watch, (experts) => {
+    if (Number.isSafeInteger(expert) && expert >= 0 && expert < experts) return;
+    throw new InputError(
+      `Cannot train expert ${expert} as it must be one of 0 to ${
+        experts - 1
+      }: the run "${options.run}" has ${experts} experts`,
+    );
+  });
+}
+
+/** Trains one model in a run folder beside others that work there. */
+async function trainTarget(
+  target: Target,
+  options: TrainOptions,
+  watch: RunWatch,
+  check: (experts: number) => void = () => {},
+): Promise<TrainResult> {
+  const { task, with: flags = {} } = target.command;
+  const kind = {
+    task: [task, ...Object.values(flags)].join(" "),
+    beside: "others",
+    accepts: options.resume || options.trial !== undefined,
+    aside: options.trial !== undefined,
+  } as const;
+  return await inRun(options, watch, kind, async ({ work, run }) => {
+    check(work.configuration.experts);
+    return (await run(trainingStage(target, options))).result as unknown as TrainResult;
+  });
+}
+
+/** Reads how many experts a run has, from its configuration. Throws an `InputError` where it is no run folder. */
+export async function expertsOf(run: string): Promise<number> {
+  return (await needConfiguration(run, "train-expert")).experts;
+}
+
+/**
+ * Trains a dense baseline on the whole training set, unless that is up to date: with E times the expert's batch and its steps
+ * (`batch`, the paper's protocol), or with its batch and E times its steps (`steps`). Tokens, training FLOPs and inference cost equal
+ * those of the mixture. Throws as `trainExpert` does.
+ */
+export async function trainDense(
+  match: Match,
+  options: TrainOptions,
+  watch: RunWatch = {},
+): Promise<TrainResult> {
+  return await trainTarget(denseTarget(match), options, watch);
+}

@@ -1,0 +1,67 @@
+/**
+ * The stages that train experts. An expert reads the run's `config.json`, `tokenizer.json` and its own `partition/expert-NN/`,
+ * nothing else: a folder that holds these three trains it anywhere.
+ *
+ * @module
+ */
+
+import { InputError } from "../../kernels/errors.ts";
+import { expertFolder, partHash, readPart } from "../partition/manifests.ts";
+import { namesOf } from "../settings/configuration.ts";
+import { EXPERTS } from "../settings/experts.ts";
+import { exists } from "../run/files.ts";
+import type { StageKind } from "./stage.ts";
+import { type Target, trainingStage } from "./train_model.ts";
+
+const ABOUT =
+  "Trains one expert, or all one after another, each on its own part of a partitioned run and nothing else.";
+
+/** Trains every expert of a run, each on its own part. */
+export const expertStages: StageKind = {
+  about: ABOUT,
+  takes: namesOf(EXPERTS, "denseRate", "denseStepsRate"),
+  of: ({ experts }) => Array.from({ length: experts }, (_, expert) => trainingStage(expertTarget(expert))),
+};
+
+/** Says what training expert `expert` reads and makes. */
+export function expertTarget(expert: number): Target {
+  const name = expertFolder(expert);
+  return {
+    name,
+    about: ABOUT,
+    command: { task: "train-expert", with: { expert } },
+    needs: ["split"],
+    folder: `experts/${name}`,
+    rates: ["expertRate"],
+    batch: ({ expertBatch }) => expertBatch,
+    times: () => 1,
+    notesShards: true,
+    async data({ run }) {
+      const folder = `${run}/partition/${name}`;
+      if (!await exists(`${folder}/manifest.json`)) {
+        throw new InputError(
+          `Cannot train an expert as its part must be there: there is no "${folder}/manifest.json"`,
+          { where: `${folder}/manifest.json` },
+        );
+      }
+      const part = await readPart(folder);
+      const paths = (kind: string) =>
+        part.files.filter(({ name }) => name.startsWith(`${kind}-`)).map(({ name }) => `${folder}/${name}`);
+      if (part.train.sequences === 0) {
+        throw new InputError(
+          `Cannot train expert ${expert} as its part must hold sequences: "${folder}" holds none`,
+          { where: folder },
+        );
+      }
+      return {
+        train: paths("train"),
+        test: paths("test"),
+        sequences: part.train.sequences,
+        shards: partHash(part),
+        files: Object.fromEntries(
+          part.files.map(({ name, bytes, sha256 }) => [`${folder}/${name}`, { bytes, sha256 }]),
+        ),
+      };
+    },
+  };
+}

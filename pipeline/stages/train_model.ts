@@ -1,0 +1,483 @@
+/**
+ * What the stages that train a model share: an expert or a dense model, from its shards to a Hugging Face folder, with
+ * checkpoints that a training goes on from, to the same bytes.
+ *
+ * @module
+ */
+
+import { dirname } from "node:path";
+import { InputError, RunError, say, setting, type TaskReference } from "../../kernels/errors.ts";
+import type { Variants } from "../../kernels/variants.ts";
+import { saveModelFolder } from "../checkpoints/checkpoint.ts";
+import type { SafetensorsDtype } from "../checkpoints/safetensors.ts";
+import type { ModelConfig } from "../model/shape.ts";
+import { modelShapes } from "../model/shapes.ts";
+import { randomKeys } from "../random.ts";
+import { checkLineage, fromBatch, lineageOf, readShards } from "../rows/arrow.ts";
+import { type Columns, concatColumns, takeColumns } from "../rows/columns.ts";
+import { epochs } from "../rows/shuffle.ts";
+import { exists, type FileRecord, hashFile, removeIfThere, removePartials } from "../run/files.ts";
+import { isHeld } from "../run/lock.ts";
+import { canonical, type StageIdentity, stageKey } from "../run/manifest.ts";
+import { recordTime } from "../run/timing.ts";
+import { type Configuration, namesOf } from "../settings/configuration.ts";
+import { EXPERTS } from "../settings/experts.ts";
+import { OPTIMISER } from "../settings/optimiser.ts";
+import { LossNotFiniteError, trainModel } from "../training/loop.ts";
+import { longWarmup, type Recipe, recipeOf, startWeights } from "../training/recipe.ts";
+import {
+  type CheckpointContext,
+  checkpointPath,
+  loadCheckpointState,
+  removeOldCheckpoints,
+  saveCheckpointState,
+} from "../training/resume.ts";
+import { cosineRate } from "../training/schedule.ts";
+import { trainingSteps } from "../training/steps.ts";
+import type { Made, RunContext, Stage, Work } from "./stage.ts";
+import { commandOf } from "./command.ts";
+
+/** How a model is trained in a run folder, besides the settings. */
+export interface TrainingOptions {
+  /** Accepts values that differ from those of earlier trainings. */
+  force?: boolean;
+  /** Goes on from the last checkpoint although values differ. */
+  resume?: boolean;
+  /** Keeps only layer inputs and computes the rest again in the backward pass: the same bits. */
+  recompute?: boolean;
+  /** Trains for a share of the steps at this rate instead, into `search/`, to compare rates; the warm-up shrinks alike. */
+  trial?: { share: number; rate: number };
+  /** Steps between two checkpoints; 0 for none. Default: 200. */
+  checkpointEvery?: number;
+  /** Checkpoints that are kept. Default: 2. */
+  keep?: number;
+}
+
+/** What training one model came to. */
+export interface TrainResult {
+  /** Folder of the checkpoint, in the run folder. */
+  folder: string;
+  /** Steps. */
+  steps: number;
+  /** Sequences per step. */
+  batch: number;
+  /** Real tokens trained on. */
+  tokens: number;
+  /** The training loss of the last line of metrics, nats per predicted token; null before there is one. */
+  loss: number | null;
+  /** Mean NLL per predicted token of the held-out sequences, nats; null where there are none. */
+  validationLoss: number | null;
+  /** Learning rate at its peak. */
+  rate: number;
+  /** Steps at which training went on under other values. */
+  resumed: { step: number; key: string }[];
+}
+
+/** The shards that a model learns from. */
+export interface TrainingData {
+  /** Paths of the training shards. */
+  train: string[];
+  /** Paths of the held-out shards. */
+  test: string[];
+  /** Training sequences. */
+  sequences: number;
+  /** Hash of the training shards. */
+  shards: string;
+  /** What the shards' manifest says of them, by path. */
+  files: Record<string, FileRecord>;
+}
+
+/** What sets one model apart from the others of a run. */
+export interface Target {
+  /** Name of its metrics, and of its stage after `train-`; for instance `expert-02`. */
+  name: string;
+  /** What the stage makes, in one sentence. */
+  about: string;
+  /** The task that trains it, and with which options. */
+  command: NonNullable<Stage["command"]>;
+  /** Stages that it stands on. */
+  needs: readonly string[];
+  /** Folder of its checkpoint, in the run folder. */
+  folder: string;
+  /** The settings that say its learning rate, the first of them that is not 0. */
+  rates: readonly ("expertRate" | "denseRate" | "denseStepsRate")[];
+  /** Sequences per step. */
+  batch(configuration: Configuration): number;
+  /** Times the expert's steps. */
+  times(configuration: Configuration): number;
+  /** Finds its shards, without reading them. Throws an `InputError` where they are missing. */
+  data(context: RunContext): Promise<TrainingData>;
+  /** Whether its checkpoint notes which shards it was trained on. */
+  notesShards?: true;
+}
+
+/** Settings that every model's training depends on. */
+const SETTINGS = [
+  ...namesOf(EXPERTS, "expertRate", "denseRate", "denseStepsRate"),
+  ...namesOf(OPTIMISER),
+  "seed",
+] as const;
+
+/** Version of what training makes of the same inputs. */
+const REVISION = 1;
+
+/** What is known of a training before it begins. */
+interface Known {
+  data: TrainingData;
+  recipe: Recipe;
+  eos: number;
+  tokenizer: string;
+}
+
+/** Makes the stage that trains a model. */
+export function trainingStage(target: Target, options: TrainingOptions = {}): Stage {
+  const { trial } = options;
+  const name = trial ? `${target.name}-${trial.rate}` : target.name;
+  const folder = trial ? `search/${name}` : target.folder;
+  const metrics = trial ? `${folder}/metrics.jsonl` : `metrics/${name}.jsonl`;
+  let known: Promise<Known> | undefined;
+  const know = (context: RunContext) => known ??= readKnown(context, target, trial);
+  const stage: Stage = {
+    name: `${trial ? "search" : "train"}-${name}`,
+    about: target.about,
+    command: target.command,
+    needs: target.needs,
+    onRequest: true,
+    alone: true,
+    settings: [...SETTINGS, ...target.rates],
+    revision: REVISION,
+    outputs: [`${folder}/`, metrics],
+    place: folder,
+    values: async (context) => ({
+      ...(await know(context)).recipe,
+      saveDtype: context.configuration.saveDtype,
+    }),
+    async inputs(context): Promise<Record<string, string>> {
+      const { data, tokenizer } = await know(context);
+      return { shards: data.shards, tokenizer };
+    },
+    external: async (context) => {
+      const { recipe, tokenizer } = await know(context);
+      return { init: (await startWeights(context.configuration, recipe.model, tokenizer)).sha256 };
+    },
+    async begun(run) {
+      const left = await Promise.all(
+        ["config.json", "checkpoints"].map((file) => exists(`${run}/${folder}/${file}`)),
+      );
+      return left.includes(true) || await isHeld(`${run}/${folder}`);
+    },
+    async prepare(work, identity, before) {
+      const { run, configuration, emit, force: again } = work;
+      const { data, recipe, eos, tokenizer } = await know(work);
+      const { force = false, resume = false, checkpointEvery = 200, keep = 2 } = options;
+      const place: Place = { name, stage, folder: `${run}/${folder}`, metrics: `${run}/${metrics}`, recipe };
+      if (recipe.batch % recipe.microBatch !== 0) {
+        throw new InputError(
+          `Cannot train as the batch must be a multiple of the micro-batch: batch is ${recipe.batch}, micro-batch is ${recipe.microBatch}`,
+        );
+      }
+      const changes = force || resume || trial !== undefined;
+      const { inputs } = identity;
+      const sameInputs = (other: Record<string, string>) => canonical(other) === canonical(inputs);
+      if (before && before.key !== identity.key && !changes && sameInputs(before.inputs)) {
+        refuseChange(place, run, "it was trained", { revision: before.revision, ...before.configuration }, {
+          revision: REVISION,
+          ...identity.configuration,
+        });
+      }
+      const gpu = await work.gpu();
+      // Another adapter rounds differently: a checkpoint is continued on its own alone.
+      const settings = { ...recipe, adapter: gpu.adapter, variants: gpu.variants };
+      const key = stageKey(`${identity.stage} state`, REVISION, settings, inputs);
+      const metricsLength = await Deno.stat(place.metrics).then(({ size }) => size, () => 0);
+      const saved = again
+        ? undefined
+        : await loadCheckpointState(statesOf(place), recipe.model, (context, step) => {
+          if (step > recipe.steps || context.metricsBytes > metricsLength) return false;
+          if (context.key === key || resume) return true;
+          if (!changes && sameInputs(context.inputs)) {
+            refuseChange(place, run, `its checkpoint of step ${step} was made`, context.settings, {
+              revision: REVISION,
+              ...settings,
+            });
+          }
+          return false;
+        });
+      const warning = trial ? undefined : longWarmup(name, recipe);
+      if (warning) emit({ type: "warning", message: warning });
+      await work.settle();
+      await checkFiles(data.files, true);
+      const notes = { tokenizer, eos, ...(target.notesShards ? { partition: data.shards } : {}) };
+      const start = (await startWeights(configuration, recipe.model, tokenizer)).weights;
+      return () =>
+        makeModel(work, {
+          ...{ place, data, settings, key, inputs, notes, start, saved, checkpointEvery, keep },
+          recompute: options.recompute,
+          smallerRate: (rate, more) => {
+            const name = target.rates.find((rate) => configuration[rate] > 0) ?? "expertRate";
+            return commandOf(stage, run, { [name]: rate, ...more });
+          },
+        });
+    },
+  };
+  return stage;
+}
+
+/** Reads what a training depends on, from the shards' manifest and the first of the shards. */
+async function readKnown(
+  context: RunContext,
+  target: Target,
+  trial: TrainingOptions["trial"],
+): Promise<Known> {
+  const { run, configuration: c } = context;
+  const data = await target.data(context);
+  await checkFiles(data.files);
+  const { vocabulary, eos, tokenizer } = await readLineage(data, run, c);
+  const [batch, times] = [target.batch(c), target.times(c)];
+  const all = trainingSteps(c, { batch, times, sequences: data.sequences });
+  const steps = trial ? Math.max(1, Math.round(trial.share * all)) : all;
+  const warmup = trial ? Math.ceil(c.expertWarmup * steps / all) : c.expertWarmup;
+  const rate = trial?.rate ?? target.rates.map((name) => c[name]).find((rate) => rate > 0) ?? c.expertRate;
+  const microBatch = c.microBatch || c.expertBatch;
+  const { expert } = modelShapes({ ...c, vocabularySize: vocabulary });
+  return { data, eos, tokenizer, recipe: recipeOf(c, expert, { batch, microBatch, steps, rate, warmup }) };
+}
+
+/** Throws where a file is missing or has another size, or with `deeply` another content, than its record says. */
+async function checkFiles(files: Record<string, FileRecord>, deeply = false): Promise<void> {
+  for (const [where, { bytes, sha256 }] of Object.entries(files)) {
+    const size = await Deno.stat(where).then(({ size }) => size, () => null);
+    const what = size === null
+      ? "it is missing"
+      : size !== bytes
+      ? `it has ${size} bytes, its manifest says ${bytes}`
+      : deeply && (await hashFile(where)).sha256 !== sha256
+      ? "its SHA-256 is not that of its manifest"
+      : null;
+    if (what === null) continue;
+    throw new InputError(`Cannot train as "${where}" must be whole: ${what}`, {
+      where,
+      remedy: "copy it again or rerun the partition",
+    });
+  }
+}
+
+/** Reads a sample of at most `limit` held-out rows, the same for the same rows, limit and seed, in memory for `limit` alone. */
+async function sampleRows(paths: string[], limit: number, seed: number): Promise<Columns | undefined> {
+  let sample: Columns | undefined;
+  if (limit === 0 || paths.length === 0) return;
+  for await (const batch of readShards(paths)) {
+    const { nll: _, ...rows } = fromBatch(batch);
+    const all = sample ? concatColumns([sample, rows]) : rows;
+    const keys = randomKeys(seed, "validation", all.sequence);
+    const order = Uint32Array.from(keys, (_, row) => row);
+    if (all.rows > limit) order.sort((a, b) => keys[a] < keys[b] ? -1 : keys[a] > keys[b] ? 1 : 0);
+    sample = takeColumns(all, order.subarray(0, limit));
+  }
+  return sample;
+}
+
+/** Reads what the shards say about their tokens, and checks it against the run's tokenizer and settings. */
+async function readLineage(
+  { train }: TrainingData,
+  run: string,
+  { sequenceLength }: Configuration,
+): Promise<{ vocabulary: number; eos: number; tokenizer: string }> {
+  const where = `${run}/tokenizer.json`;
+  if (!await exists(where)) {
+    throw new InputError(`Cannot train in "${run}" as its tokenizer must be there: there is no "${where}"`, {
+      where,
+      remedy: "copy it from the run that made the shards",
+    });
+  }
+  const { sha256: tokenizer } = await hashFile(where);
+  for await (const batch of readShards(train)) {
+    checkLineage(batch, { tokenizer, sequenceLength }, `the run "${run}"`);
+    const { vocabulary, eos } = lineageOf(batch) ?? {};
+    if (vocabulary === undefined || eos === undefined) break;
+    return { vocabulary, eos, tokenizer };
+  }
+  throw new InputError(
+    `Cannot train on "${train[0] ?? run}" as it must hold rows and say their vocabulary and EOS: it does not`,
+    { where: train[0] },
+  );
+}
+
+/** Where a model's training lies. */
+interface Place {
+  /** Name of the model. */
+  name: string;
+  stage: Stage;
+  /** Path of its folder. */
+  folder: string;
+  /** Path of its metrics. */
+  metrics: string;
+  recipe: Recipe;
+}
+
+const statesOf = ({ folder }: Place): string => `${folder}/checkpoints`;
+
+/** What is settled before a model is trained. */
+interface Plan {
+  place: Place;
+  data: TrainingData;
+  /** All that a state depends on but for the data, and the hash of both. */
+  settings: Recipe & { adapter: string; variants: Partial<Variants> };
+  key: string;
+  inputs: StageIdentity["inputs"];
+  /** What its checkpoint notes about itself. */
+  notes: { tokenizer: string; eos: number; partition?: string };
+  /** Weights to start from, unless a state is saved. */
+  start: Awaited<ReturnType<typeof startWeights>>["weights"];
+  saved: Awaited<ReturnType<typeof loadCheckpointState>>;
+  checkpointEvery: number;
+  keep: number;
+  recompute?: boolean;
+  /** Names the command that trains it with a smaller rate. */
+  smallerRate(rate: number, more: TaskReference["with"]): TaskReference;
+}
+
+/** Trains a model, from its saved state where there is one, and writes its folder. */
+async function makeModel(work: Work, plan: Plan): Promise<Made> {
+  const { run, configuration: c, signal, emit } = work;
+  const { place, data, settings, key, inputs, start, saved, checkpointEvery, keep } = plan;
+  const { name, stage, folder, metrics } = place;
+  const { batch, steps, rate } = settings;
+  const states = statesOf(place);
+  await removePartials(folder);
+  const resumed = [...saved?.context.resumed ?? []];
+  if (saved) {
+    const at = saved.state.trainer.step;
+    emit({ type: "warning", message: `${name} goes on after step ${at} of ${steps}` });
+    if (saved.context.key !== key) resumed.push({ step: at, key: saved.context.key });
+  } else await removeIfThere(states);
+  await Deno.mkdir(dirname(metrics), { recursive: true });
+  const log = await Deno.open(metrics, { write: true, create: true });
+  let metricsBytes = saved?.context.metricsBytes ?? 0;
+  await log.truncate(metricsBytes);
+  await log.seek(metricsBytes, Deno.SeekMode.Start);
+  /** A checkpoint that was written because the training was interrupted; it goes once something follows it. */
+  let extra = saved?.context.interrupted && checkpointPath(states, saved.state.trainer.step);
+  const removeExtra = async () => {
+    if (extra) await removeIfThere(extra);
+    extra = undefined;
+  };
+  let lastSaved = saved ? `${states} holds that of step ${saved.state.trainer.step}` : "";
+  const result: TrainResult = {
+    folder: folder.slice(run.length + 1),
+    steps,
+    batch,
+    tokens: saved?.state.tokens ?? 0,
+    loss: saved?.context.loss ?? null,
+    validationLoss: saved?.context.validationLoss ?? null,
+    rate,
+    resumed,
+  };
+  let [lastTime, lastTokens] = [performance.now(), result.tokens];
+  let speed = "";
+  try {
+    const weights = await trainModel({
+      ...settings,
+      rateAt: (step) => cosineRate(step, { rate, warmup: settings.warmup, steps, final: settings.finalRate }),
+      gpu: await work.gpu(),
+      start: saved?.state ?? start(),
+      recompute: plan.recompute,
+      open: (consumed) => epochs(data.train, c.seed, consumed),
+      validation: await sampleRows(data.test, c.validationSequences, c.seed),
+      checkpointEvery,
+      onMetrics: async (line) => {
+        const text = new TextEncoder().encode(JSON.stringify(line) + "\n");
+        for (let at = 0; at < text.length;) at += await log.write(text.subarray(at));
+        metricsBytes += text.length;
+        result.loss = line.loss;
+        result.tokens = line.tokens;
+        if (line.validationLoss !== undefined) result.validationLoss = line.validationLoss;
+        const now = performance.now();
+        const seconds = (now - lastTime) / 1000;
+        const tokensPerSecond = (line.tokens - lastTokens) / seconds;
+        speed = `, ${Math.round(tokensPerSecond).toLocaleString("en")} tokens/s`;
+        await recordTime(run, { stage: stage.name, step: line.step, seconds, tokensPerSecond });
+        [lastTime, lastTokens] = [now, line.tokens];
+      },
+      onCheckpoint: async (state, { interrupted }) => {
+        const context: CheckpointContext = {
+          key,
+          settings: { revision: REVISION, ...settings },
+          inputs,
+          metricsBytes,
+          loss: result.loss,
+          validationLoss: result.validationLoss,
+          ...(interrupted ? { interrupted } : {}),
+          resumed,
+        };
+        await log.syncData();
+        const path = await saveCheckpointState(states, settings.model, state, context);
+        lastSaved = `${path} is the last good checkpoint`;
+        if (extra !== path) await removeExtra();
+        if (interrupted) extra = path;
+        else await removeOldCheckpoints(states, keep);
+      },
+      onStep: ({ step, loss, rate }) =>
+        emit({
+          type: "progress",
+          stage: stage.name,
+          done: step,
+          total: steps,
+          unit: "steps",
+          note: `loss ${loss.toFixed(3)}, learning rate ${rate.toExponential(1)}${speed}`,
+        }),
+      signal,
+    });
+    const records = await saveModelFolder(folder, settings.model, weights, {
+      notes: plan.notes,
+      tokenizer: `${run}/tokenizer.json`,
+      dtype: c.saveDtype.toUpperCase() as SafetensorsDtype,
+    });
+    const outputs: Record<string, FileRecord> = {};
+    for (const [file, record] of Object.entries(records)) outputs[`${result.folder}/${file}`] = record;
+    outputs[metrics.slice(run.length + 1)] = await hashFile(metrics);
+    await removeExtra();
+    return { outputs, result: { ...result } };
+  } catch (error) {
+    if (!(error instanceof LossNotFiniteError)) throw error;
+    const smaller = Number((rate / 2).toPrecision(2));
+    throw new RunError(`${error.message} of ${name}`, {
+      remedy: lastSaved
+        ? say`${lastSaved}; go on from it with a smaller rate: ${plan.smallerRate(smaller, { resume: true })}`
+        : say`there is no checkpoint yet; start again with a smaller rate: ${
+          plan.smallerRate(smaller, { force: true })
+        }`,
+      cause: error,
+    });
+  } finally {
+    log.close();
+  }
+}
+
+/** Throws an `InputError` with both values of the first setting that differs. */
+function refuseChange(
+  { name, stage }: Place,
+  run: string,
+  what: string,
+  before: Record<string, unknown>,
+  now: Record<string, unknown>,
+): never {
+  const whole = ({ code: _, ...settings }: Record<string, unknown>) => ({
+    revision: 1,
+    dtype: "f32",
+    ...settings,
+  });
+  const [then, today]: Record<string, unknown>[] = [whole(before), whole(now)];
+  const differs = (key: string) => canonical(then[key] ?? null) !== canonical(today[key] ?? null);
+  const key = Object.keys({ ...then, ...today }).find(differs) ?? "data";
+  throw new InputError(
+    `Cannot train ${name} as ${what} with ${key === "variants" ? "other" : "another"} ${key}: ${
+      JSON.stringify(then[key])
+    } then, ${JSON.stringify(today[key])} now`,
+    {
+      remedy: say`go on from there with ${commandOf(stage, run, { resume: true })}, or start again with ${
+        setting("force")
+      }`,
+    },
+  );
+}

@@ -1,0 +1,55 @@
+/**
+ * Opens the documents that settings name, and writes documents for a pipe.
+ *
+ * @module
+ */
+
+import { emptyBatch, type RecordBatch } from "../rows/arrow.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { type CorpusName, embeddedCorpus } from "./corpora/corpus.ts";
+import { type Document, expandInputs, readDocuments, type ReadOptions } from "./readers.ts";
+import { tokenizeDocuments, type TokenizeOptions, tokenLineage } from "./tokenize.ts";
+import type { Tokenizer } from "./tokenizer.ts";
+
+/** Says how a configuration reads documents. */
+export function readOptions(c: Configuration, paths: readonly string[]): ReadOptions {
+  const parquet = c.format === "parquet" ||
+    (c.format === "auto" && paths.some((path) => path.endsWith(".parquet")));
+  return {
+    format: c.format === "auto" ? undefined : c.format,
+    textField: parquet && c.textColumn || c.textField,
+    sourceField: c.sourceField || undefined,
+    maxDocuments: c.maxDocuments || undefined,
+  };
+}
+
+/** Opens the documents of a configuration: the embedded corpus where no input is named. */
+export function openDocuments(c: Configuration): ReadableStream<Document> {
+  if (c.input.length === 0) return embeddedCorpus(c.corpus as CorpusName, c.corpusCharacters);
+  return ReadableStream.from(async function* () {
+    const paths = await expandInputs(c.input);
+    yield* readDocuments(paths, readOptions(c, paths));
+  }());
+}
+
+/** Writes documents as JSON lines in UTF-8, with fields `text` and `source`. */
+export async function* documentLines(documents: ReadableStream<Document>): AsyncGenerator<Uint8Array> {
+  const encoder = new TextEncoder();
+  for await (const { text, source } of documents) {
+    yield encoder.encode(JSON.stringify({ text, source }) + "\n");
+  }
+}
+
+/** Tokenizes documents, all of them for training: a stream of batches with token columns, at least one. */
+export function tokenBatches(
+  documents: ReadableStream<Document>,
+  tokenizer: Tokenizer,
+  options: TokenizeOptions,
+): ReadableStream<RecordBatch> {
+  return ReadableStream.from(async function* () {
+    yield emptyBatch(["document", "source", "tokens"], tokenLineage(tokenizer, options));
+    for await (const { batch } of tokenizeDocuments(documents, tokenizer, { ...options, holdout: 0 })) {
+      yield batch;
+    }
+  }());
+}

@@ -1,0 +1,30 @@
+/**
+ * Tells how a run stands: what is made, with which settings and revision, what is missing or out of date, and who works at it.
+ *
+ *   deno task status --run runs/a
+ */
+import { statusOf, wordText } from "../mod.ts";
+import { defineTask, runTask } from "./command.ts";
+import { RUN } from "./options.ts";
+import { statusText } from "./status_text.ts";
+import { words } from "./wording.ts";
+
+export const TASK = defineTask({
+  name: "status",
+  startsAnew: true,
+  about:
+    "Tells of every stage of a run whether it is made, with which settings, missing, out of date or being made, and by whom.",
+  options: RUN,
+  run: async ({ options: { run, json } }) => {
+    const status = await statusOf(run);
+    if (!json) return console.log(statusText(status));
+    const stages = status.stages.map(({ because, command, ...stage }) => ({
+      ...stage,
+      because: because && wordText(because, words),
+      command: words(command),
+    }));
+    console.log(JSON.stringify({ ...status, stages }, null, 2));
+  },
+});
+
+if (import.meta.main) await runTask(TASK);

@@ -1,0 +1,20 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { InputError } from "../../../../kernels/errors.ts";
+import { assignArgmax } from "../../../../pipeline/partition/assignment/argmax.ts";
+
+Deno.test("assignArgmax() gives the lowest NLL, the lower id of equals", () => {
+  assertEquals(assignArgmax(Float32Array.of(3, 1, 2, 1, 1, 0, 2, 2, 2), 3), Uint16Array.of(1, 2, 0));
+});
+
+Deno.test("assignArgmax() takes no rows and one expert", () => {
+  assertEquals(assignArgmax(new Float32Array(), 3), new Uint16Array());
+  assertEquals(assignArgmax(Float32Array.of(5, 4), 1), Uint16Array.of(0, 0));
+});
+
+Deno.test("assignArgmax() refuses values that are not finite and impossible numbers of experts", () => {
+  for (const value of [NaN, Infinity, -Infinity]) {
+    const nll = Float32Array.of(1, 2, 3, 4, 5, value);
+    assertThrows(() => assignArgmax(nll, 2), InputError, `nll of row 2, expert 1 is ${value}`);
+  }
+  assertThrows(() => assignArgmax(new Float32Array(6), 0), InputError, "experts is 0");
+});
