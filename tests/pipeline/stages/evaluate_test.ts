@@ -21,6 +21,8 @@ import { lockRun } from "../../../pipeline/run/lock.ts";
 import type { RunEvent } from "../../../pipeline/run/events.ts";
 import { gpu } from "../../kernels/support.ts";
 import { SMALL, smallCorpus, task } from "../../tasks/support.ts";
+import { InputError } from "../../../kernels/errors.ts";
+import { describe } from "../../../tasks/errors.ts";
 import { anyWeights } from "../model/support.ts";
 
 const MODEL: ModelConfig = { vocabulary: 300, hidden: 8, layers: 1, heads: 2, context: 32 };
@@ -82,10 +84,11 @@ async function inRun(experts: number, test: (run: string) => Promise<void>): Pro
   }
 }
 
-async function refusal(run: string, kind: new (message: string) => Error = Error): Promise<string> {
-  const { message } = await assertRejects(() => evaluateRun({ run, resamples: 3, gpu }), kind);
-  assert(!message.includes("\n"), message);
-  return message;
+async function refusal(run: string): Promise<string> {
+  const error = await assertRejects(() => evaluateRun({ run, resamples: 3, gpu }), InputError);
+  const text = await describe(error);
+  assert(!text.includes("\n"), text);
+  return text;
 }
 
 Deno.test("evaluateRun() keeps the evaluation of the run's held-out shards, and takes segments as the partition did", () =>
