@@ -21,7 +21,7 @@ import { lockRun } from "../../../pipeline/run/lock.ts";
 import type { RunEvent } from "../../../pipeline/run/events.ts";
 import { gpu } from "../../kernels/support.ts";
 import { SMALL, smallCorpus, task } from "../../tasks/support.ts";
-import { InputError } from "../../../kernels/errors.ts";
+import { InputError, RunError } from "../../../kernels/errors.ts";
 import { describe } from "../../../tasks/errors.ts";
 import { anyWeights } from "../model/support.ts";
 
@@ -84,8 +84,8 @@ async function inRun(experts: number, test: (run: string) => Promise<void>): Pro
   }
 }
 
-async function refusal(run: string): Promise<string> {
-  const error = await assertRejects(() => evaluateRun({ run, resamples: 3, gpu }), InputError);
+async function refusal(run: string, kind: typeof InputError = InputError): Promise<string> {
+  const error = await assertRejects(() => evaluateRun({ run, resamples: 3, gpu }), kind);
   const text = await describe(error);
   assert(!text.includes("\n"), text);
   return text;
@@ -241,7 +241,7 @@ Deno.test("evaluateRun() refuses truncated weights, other routers and other numb
 Deno.test("evaluateRun() waits for no one: a run that another process holds is refused", () =>
   inRun(2, async (run) => {
     const release = await lockRun(run, "partition");
-    assertStringIncludes(await refusal(run, Error), "one process at a time");
+    assertStringIncludes(await refusal(run, RunError), "one process at a time");
     await release();
   }));
 
