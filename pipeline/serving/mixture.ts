@@ -166,7 +166,9 @@ export function createMixture(
     experts ??= (await partitioner.get()).experts;
     if (Number.isSafeInteger(model) && model >= 0 && model < experts) return;
     throw new InputError(
-      say`Cannot use an expert as ${setting("expert")} must be one of 0 to ${experts - 1}: it is ${model}`,
+      say`Cannot use an expert as ${setting("expert")} must be one of 0 to ${
+        experts - 1
+      }, the experts of the run: it is ${model}`,
     );
   }
 

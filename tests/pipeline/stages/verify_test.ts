@@ -274,7 +274,7 @@ Deno.test("verifyRun() verifies the part of an expert that was copied to a folde
     await Deno.truncate(`${alone}/${folder}/train-00000.arrow`, 300);
     assertStringIncludes((await wrong())[0], `${folder}/train-00000.arrow: it must have`);
     await Deno.writeTextFile(`${alone}/${folder}/manifest.json`, "{");
-    assertStringIncludes((await wrong())[0], "must be JSON");
+    assertStringIncludes((await wrong())[0], "must be a part's manifest");
   } finally {
     for (const path of [run, alone]) await Deno.remove(path, { recursive: true });
   }
