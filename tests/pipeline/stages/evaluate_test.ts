@@ -161,17 +161,17 @@ Deno.test("evaluateRun() refuses a run without a partition or experts, and names
   inRun(1, async (run) => {
     assertMatch(
       await refusal(run),
-      /expert 1 is not; run task "train-expert" with run "\S+", expert 1 first$/,
+      /expert 1 is not; run deno task train-expert --run \S+ --expert 1 first$/,
     );
     await Deno.remove(`${run}/experts`, { recursive: true });
     assertMatch(
       await refusal(run),
-      /experts 0, 1 are not; run task "train-expert" with run "\S+", expert "all" first$/,
+      /experts 0, 1 are not; run deno task train-expert --run \S+ --expert all first$/,
     );
     await Deno.remove(`${run}/manifests/split.json`);
     assertMatch(
       await refusal(run),
-      /must be partitioned: it is not; run task "partition" with run "\S+" first$/,
+      /must be partitioned: it is not; run deno task partition --run \S+ first$/,
     );
     assertMatch(await refusal(`${run}/nowhere`), /must be partitioned: it is not/);
     await assertRejects(() => Deno.stat(`${run}/nowhere`), Deno.errors.NotFound);
@@ -192,7 +192,7 @@ Deno.test("evaluateRun() refuses models of another shape, tokenizer or part, wit
     await saveModel(run, "experts/expert-01", { partition: "cd34" });
     assertMatch(
       await refusal(run),
-      /expert 1 must .* on the shards that are there now: SHA-256 is cd34, not [0-9a-f]{12}…; run task "train-expert" with run "\S+", expert 1 again$/,
+      /expert 1 must .* on the shards that are there now: SHA-256 is cd34, not [0-9a-f]{12}…; run deno task train-expert --run \S+ --expert 1 again$/,
     );
     await saveModel(run, "experts/expert-01");
     const rest = { stage: "", key: "", configuration: {}, outputs: {}, result: {} };
@@ -209,7 +209,7 @@ Deno.test("evaluateRun() refuses models of another shape, tokenizer or part, wit
     await Deno.writeTextFile(`${run}/manifests/train-dense-steps.json`, JSON.stringify(manifest));
     assertMatch(
       await refusal(run),
-      /dense-steps must .* SHA-256 is ef56, .*; run task "train-dense" with run "\S+", match "steps" again$/,
+      /dense-steps must .* SHA-256 is ef56, .*; run deno task train-dense --run \S+ --match steps again$/,
     );
   }));
 
@@ -229,7 +229,7 @@ Deno.test("evaluateRun() refuses truncated weights, other routers and other numb
     );
     assertMatch(
       await refusal(run),
-      /must be those that scored the run: SHA-256 is [0-9a-f]{12}…, not [0-9a-f]{12}…; copy .* task "train-routers" with run "\S+", force$/,
+      /must be those that scored the run: SHA-256 is [0-9a-f]{12}…, not [0-9a-f]{12}…; copy .* deno task train-routers --run \S+ --force$/,
     );
     await Deno.remove(`${run}/partitioner/router-01`, { recursive: true });
     assertMatch(
