@@ -171,10 +171,9 @@ export {
   type MixtureCounts,
   type MixtureOptions,
   type MixtureSettings,
-  type MixtureSource,
-  type ModelName,
   openMixture,
 } from "./pipeline/serving/mixture.ts";
+export { type MixtureSource, type ModelName } from "./pipeline/serving/models.ts";
 export {
   decoding,
   type DecodingModel,

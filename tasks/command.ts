@@ -260,7 +260,8 @@ export function helpOf<Options extends Fields>(task: Task<Options>): string {
 }
 
 function helpRow({ section, flag, value, help, default: standard }: Field): [string, string, string] {
-  const isNone = standard === undefined || standard === false || String(standard) === "";
+  const isShown = Array.isArray(standard) || ["string", "number"].includes(typeof standard);
+  const shown = isShown ? String(standard) : "";
   const text = worded(help);
-  return [section, `--${flag} ${value}`.trimEnd(), isNone ? text : `${text} (default ${standard})`];
+  return [section, `--${flag} ${value}`.trimEnd(), shown === "" ? text : `${text} (default ${shown})`];
 }

@@ -17,15 +17,7 @@ import { type Bank, matrixAsRead, parameterOf, tensorOf, transposedOf } from "./
 import { type ModelConfig, parameterSpecs } from "./shape.ts";
 import { layerOf, sublayersOf } from "./sublayers/layer.ts";
 import { matrixOf, norm, normBackward } from "./sublayers/parts.ts";
-import type {
-  BatchShape,
-  BufferSize,
-  Mode,
-  Pass,
-  PassContext,
-  Report,
-  Sublayer,
-} from "./sublayers/sublayer.ts";
+import type { BatchShape, BufferSize, Mode, Pass, Report, Sublayer } from "./sublayers/sublayer.ts";
 
 export type { BatchShape } from "./sublayers/sublayer.ts";
 
@@ -47,20 +39,12 @@ interface Bound {
 /** Finds the largest tensor of one model among those that grow with the batch. */
 export function largestActivation(config: ModelConfig, { batch, length }: BatchShape): Bound {
   const shape = { models: 1, batch, length };
-  const options = {
-    shape,
-    mode: "train",
-    dtype: "f32",
-    slots: batch,
-    positions: length,
-    sums: true,
-  } as const;
+  const most = { mode: "train", dtype: "f32", slots: batch, positions: length, sums: true } as const;
   const tensors = layerOf(config).flatMap((sublayer) => {
-    const { layer, cache, scratch } = sublayer.buffers(config, options);
-    return Object.entries({ ...layer, ...cache, ...scratch }).map(([name, { values }]) => ({
-      name: `activations "${name}" of ${sublayer.name}`,
-      values,
-    }));
+    const { layer, cache, scratch } = sublayer.buffers(config, { shape, ...most });
+    return Object.entries({ ...layer, ...cache, ...scratch }).map(([name, { values }]): Bound => {
+      return { name: `activations "${name}" of ${sublayer.name}`, values };
+    });
   });
   return largest([...tensors, { name: "residual stream", values: batch * length * padded(config.hidden) }]);
 }
@@ -80,17 +64,12 @@ export function modelsPerBank(config: ModelConfig, shape: BatchShape, limit: num
     values: Math.max(rows * padded(columns), columns * padded(rows)),
   }));
   const activation = largestActivation(config, shape);
-  const { name, values } = largest([
-    ...weights,
-    { name: "row of logits", values: padded(config.vocabulary) },
-    activation,
-  ]);
-  const fit = Math.floor(limit / (values * 4));
-  if (fit >= 1) return Math.min(shape.models, fit);
+  const logits = { name: "row of logits", values: padded(config.vocabulary) };
+  const { name, values } = largest([...weights, logits, activation]);
+  const bytes = values * 4;
+  if (bytes <= limit) return Math.min(shape.models, Math.floor(limit / bytes));
   throw new InputError(
-    `Cannot place the ${name} as one tensor must fit the adapter's binding limit: it needs ${
-      values * 4
-    } bytes, ` +
+    `Cannot place the ${name} as one tensor must fit the adapter's binding limit: it needs ${bytes} bytes, ` +
       `the limit is ${limit}`,
     { remedy: `use a smaller ${name === activation.name ? "batch" : "model"}` },
   );
@@ -219,6 +198,11 @@ export function createActivations(
     const turn = place % turns;
     return stream(keeps || (training && turn === 0) ? `stream ${place}` : `stream in turn ${turn}`);
   });
+  const partial = [
+    layerNormScratch({ models, rows: batch * length, columns: config.hidden }),
+    ...layer.flatMap((sublayer) => sublayer.parameters(config, ""))
+      .map(({ shape: [outputs] }) => weightGradientScratch({ models, outputs })),
+  ];
   const chunk = capacity === undefined ? logitsChunk(config, shape) : slots;
   return {
     shape,
@@ -242,15 +226,7 @@ export function createActivations(
       ? {
         residual: stream("residual gradient", "f32"),
         branch: stream("branch gradient", "f32"),
-        partial: float(
-          "column sums",
-          Math.max(
-            layerNormScratch({ models, rows: batch * length, columns: config.hidden }),
-            ...layer.flatMap((sublayer) => sublayer.parameters(config, "")).map(({ shape: [outputs] }) =>
-              weightGradientScratch({ models, outputs })
-            ),
-          ),
-        ),
+        partial: float("column sums", Math.max(...partial)),
       }
       : undefined,
   };
@@ -275,7 +251,7 @@ function contextOf(
   { shape }: Activations,
   prefix: string,
   gradients?: readonly GpuBuffer[],
-): PassContext {
+) {
   const parameter = (name: string) => parameterOf(bank, `${prefix}.${name}`, gradients);
   return { gpu, config: bank.layout.config, shape, parameter };
 }

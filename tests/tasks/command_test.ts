@@ -42,6 +42,7 @@ Deno.test("--help lists every flag of the table, with its default, for every tas
     const { task, fields } = await tableOf(name);
     const help = helpOf(task);
     assertStringIncludes(help, `Usage: deno task ${name}`);
+    assertFalse(/object|undefined|default (true|false)/.test(help), help);
     for (const { flag, help: line } of Object.values(fields)) {
       assertMatch(help, new RegExp(`^  --${flag}( |$)`, "m"), `${name} ${flag}`);
       if (typeof line === "string") assertStringIncludes(help, line);

@@ -4,8 +4,11 @@ import type { Dispatch, GpuBuffer } from "../../../kernels/gpu.ts";
 import { layerNormBackward, layerNormForward } from "../../../kernels/layer_norm.ts";
 import { matmul, type Matrix, padded, type Tail } from "../../../kernels/matmul.ts";
 import { weightGradient } from "../../../kernels/weight_gradient.ts";
-import type { ParameterSpec } from "../shape.ts";
-import type { BackwardPass, Pass, PassContext } from "./sublayer.ts";
+import type { ParameterSpec } from "../config.ts";
+import type { BackwardPass, Pass } from "./sublayer.ts";
+
+/** What every kernel call of a pass needs. */
+type Context = Pick<Pass, "gpu" | "config" | "shape" | "parameter">;
 
 /** Epsilon of every LayerNorm. */
 export const LAYER_NORM_EPSILON = 1e-5;
@@ -38,7 +41,7 @@ export function matrixOf(buffer: GpuBuffer, rows: number, columns: number): Matr
 
 /** Plans `y = LayerNorm(x)`. */
 export function norm(
-  { gpu, config, shape, parameter }: PassContext,
+  { gpu, config, shape, parameter }: Context,
   name: string,
   t: { x: GpuBuffer; y: GpuBuffer; statistics: GpuBuffer },
 ): Dispatch {
@@ -54,7 +57,7 @@ export function norm(
 
 /** Plans the gradients of a LayerNorm's weights and input: its output's is `branch`, its input's adds to `residual`, or is it. */
 export function normBackward(
-  pass: PassContext & Pick<BackwardPass, "residual" | "branch" | "partial" | "accumulate">,
+  pass: Context & Pick<BackwardPass, "residual" | "branch" | "partial" | "accumulate">,
   name: string,
   { x, statistics, add = true }: { x: GpuBuffer; statistics: GpuBuffer; add?: boolean },
 ): Dispatch[] {

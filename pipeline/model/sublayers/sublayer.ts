@@ -7,7 +7,7 @@ import type { Dispatch, Gpu, GpuBuffer } from "../../../kernels/gpu.ts";
 import type { Matrix } from "../../../kernels/matmul.ts";
 import type { KeyValueCache } from "../../../kernels/rotary.ts";
 import type { Dtype } from "../../../kernels/storage.ts";
-import type { ModelConfig, ParameterSpec } from "../shape.ts";
+import type { ModelConfig, ParameterSpec } from "../config.ts";
 
 /** What a pass is for: to learn, to score without learning, or to go on from tokens that were read before. */
 export type Mode = "train" | "score" | "decode";
@@ -74,8 +74,8 @@ export interface Parameter {
   readonly gradient: Matrix;
 }
 
-/** What every kernel call of a pass needs. */
-export interface PassContext {
+/** One sublayer's part in a pass. Rows of matrices are padded to vec4s. */
+export interface Pass {
   /** The device. */
   gpu: Gpu;
   /** Shape of the models. */
@@ -84,10 +84,6 @@ export interface PassContext {
   shape: BatchShape;
   /** Finds a weight by its name on disk, without the prefix. */
   parameter(name: string): Parameter;
-}
-
-/** One sublayer's part in a pass. Rows of matrices are padded to vec4s. */
-export interface Pass extends PassContext {
   /** What the pass is for. The buffers may be those of training while the pass only scores. */
   mode: Mode;
   /** The sublayer's buffers and all scratch, by name. */

@@ -110,7 +110,7 @@ async function savedRounds(
   rounds: number,
 ): Promise<RouterState & { rounds: RoundMetrics[] } | undefined> {
   const saved = await loadTrainerState(path, model).catch((error) => {
-    if (error instanceof SyntaxError || error instanceof InputError) return undefined; // of another shape
+    if (error instanceof InputError) return undefined; // of another shape
     throw error;
   });
   if (saved === undefined || saved.notes.key !== key) return undefined;

@@ -165,7 +165,7 @@ Deno.test("readCost() takes configuration, sequences and vocabulary of a run, un
     const result = { trainSequences: 900, testSequences: 100, vocabulary: 1999 };
     await Deno.writeTextFile(
       `${run}/manifests/tokenize.json`,
-      JSON.stringify({ key: "", outputs: {}, result }),
+      JSON.stringify({ stage: "tokenize", key: "", configuration: {}, inputs: {}, outputs: {}, result }),
     );
     const after = await readCost({ run, ...DEVICE });
     assertEquals(after.corpus, { train: 900, test: 100 });

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { parameterSpecs } from "../../../pipeline/model/shape.ts";
 import { modelShapes } from "../../../pipeline/model/shapes.ts";
-import { resolveConfiguration } from "../../../pipeline/settings/configuration.ts";
+import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 
 Deno.test("modelShapes() gives routers and experts their own sizes, and both one vocabulary and context", () => {
   const c = resolveConfiguration({ preset: "paper-1.3b" });

@@ -21,6 +21,8 @@ import { lockRun } from "../../../pipeline/run/lock.ts";
 import type { RunEvent } from "../../../pipeline/run/events.ts";
 import { gpu } from "../../kernels/support.ts";
 import { SMALL, smallCorpus, task } from "../../tasks/support.ts";
+import { InputError, RunError } from "../../../kernels/errors.ts";
+import { describe } from "../../../tasks/errors.ts";
 import { anyWeights } from "../model/support.ts";
 
 const MODEL: ModelConfig = { vocabulary: 300, hidden: 8, layers: 1, heads: 2, context: 32 };
@@ -82,10 +84,11 @@ async function inRun(experts: number, test: (run: string) => Promise<void>): Pro
   }
 }
 
-async function refusal(run: string, kind: new (message: string) => Error = Error): Promise<string> {
-  const { message } = await assertRejects(() => evaluateRun({ run, resamples: 3, gpu }), kind);
-  assert(!message.includes("\n"), message);
-  return message;
+async function refusal(run: string, kind: typeof InputError = InputError): Promise<string> {
+  const error = await assertRejects(() => evaluateRun({ run, resamples: 3, gpu }), kind);
+  const text = await describe(error);
+  assert(!text.includes("\n"), text);
+  return text;
 }
 
 Deno.test("evaluateRun() keeps the evaluation of the run's held-out shards, and takes segments as the partition did", () =>
@@ -192,7 +195,8 @@ Deno.test("evaluateRun() refuses models of another shape, tokenizer or part, wit
       /expert 1 must .* on the shards that are there now: SHA-256 is cd34, not [0-9a-f]{12}…; run deno task train-expert --run \S+ --expert 1 again$/,
     );
     await saveModel(run, "experts/expert-01");
-    const manifest = { key: "", outputs: {}, inputs: { shards: "ef56" } };
+    const rest = { stage: "", key: "", configuration: {}, outputs: {}, result: {} };
+    const manifest = { ...rest, inputs: { shards: "ef56" } };
     await Deno.writeTextFile(`${run}/manifests/train-expert-01.json`, JSON.stringify(manifest));
     assertStringIncludes(await refusal(run), "SHA-256 is ef56, not ");
     await Deno.remove(`${run}/manifests/train-expert-01.json`);
@@ -214,10 +218,7 @@ Deno.test("evaluateRun() refuses truncated weights, other routers and other numb
     const path = `${run}/experts/expert-01/model.safetensors`;
     const whole = await Deno.readFile(path);
     await Deno.writeFile(path, whole.subarray(0, whole.length - 5));
-    assertStringIncludes(
-      await refusal(run, SyntaxError),
-      `remove it and run deno task train-expert --run ${run} --expert 1`,
-    );
+    assertStringIncludes(await refusal(run), "it must be a whole safetensors file");
     await Deno.writeFile(path, whole);
     const router = await loadCheckpoint(`${run}/partitioner/router-01`);
     await saveCheckpoint(
@@ -228,19 +229,19 @@ Deno.test("evaluateRun() refuses truncated weights, other routers and other numb
     );
     assertMatch(
       await refusal(run),
-      /must be those that scored the run: SHA-256 is [0-9a-f]{12}…, not [0-9a-f]{12}…; copy .* train-routers --run \S+ --force$/,
+      /must be those that scored the run: SHA-256 is [0-9a-f]{12}…, not [0-9a-f]{12}…; copy .* deno task train-routers --run \S+ --force$/,
     );
     await Deno.remove(`${run}/partitioner/router-01`, { recursive: true });
     assertMatch(
       await refusal(run),
-      /must have a part for every router: it has 2 parts, 1 routers; copy its own routers again/,
+      /as it must hold the 2 routers that its partitioner.json speaks of: it holds 1$/,
     );
   }));
 
 Deno.test("evaluateRun() waits for no one: a run that another process holds is refused", () =>
   inRun(2, async (run) => {
     const release = await lockRun(run, "partition");
-    assertStringIncludes(await refusal(run, Error), "one process at a time");
+    assertStringIncludes(await refusal(run, RunError), "one process at a time");
     await release();
   }));
 

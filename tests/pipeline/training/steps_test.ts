@@ -1,6 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { type Configuration, resolveConfiguration } from "../../../pipeline/settings/configuration.ts";
+import type { Configuration } from "../../../pipeline/settings/configuration.ts";
+import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import { type StepCount, trainingSteps } from "../../../pipeline/training/steps.ts";
 
 function steps(flags: Partial<Configuration>, count?: StepCount) {

@@ -9,7 +9,7 @@ import { toBatch } from "../../../../pipeline/rows/arrow.ts";
 import { writeShards } from "../../../../pipeline/rows/shards.ts";
 import type { RunEvent } from "../../../../pipeline/run/events.ts";
 import { hashFile } from "../../../../pipeline/run/files.ts";
-import { resolveConfiguration } from "../../../../pipeline/settings/configuration.ts";
+import { resolveConfiguration } from "../../../../pipeline/settings/resolution.ts";
 import { gpu } from "../../../kernels/support.ts";
 import { inFolder } from "../../../tasks/support.ts";
 import { anyRows, LINEAGE, S } from "../../evaluation/support.ts";

@@ -147,9 +147,9 @@ Deno.test("trainRouters() stops at its signal and refuses impossible settings", 
   const controller = new AbortController();
   const onStep = () => controller.abort(new DOMException("enough", "AbortError"));
   await assertRejects(() => run({ signal: controller.signal, onStep }), DOMException, "enough");
-  await assertRejects(() => run({ prefix: 17 }), RangeError, "2 to 16 tokens");
-  await assertRejects(() => run({ prefix: 1 }), RangeError, "it is 1");
-  await assertRejects(() => run({ batch: 65 }), RangeError, "64 sequences, batch is 65");
-  await assertRejects(() => run({ experts: 0 }), RangeError, "experts is 0");
+  await assertRejects(() => run({ prefix: 17 }), InputError, "2 to 16 tokens");
+  await assertRejects(() => run({ prefix: 1 }), InputError, "it is 1");
+  await assertRejects(() => run({ batch: 65 }), InputError, "roundSequences is 64, routerBatch is 65");
+  await assertRejects(() => run({ experts: 0 }), InputError, "experts is 0");
   await assertRejects(() => run({ model: { ...options.model, heads: 3 } }), InputError, "divisible");
 });
