@@ -21,7 +21,7 @@ import { expertFolder } from "../partition/manifests.ts";
 import type { RunWatch } from "../stages/session.ts";
 import { trainDense, trainExpert, type TrainOptions } from "../stages/train.ts";
 import type { TrainResult } from "../stages/train_model.ts";
-import { LossNotFiniteError, readStepMetrics, type StepMetrics } from "../training/loop.ts";
+import { LossNotFiniteError, readStepMetrics } from "../training/loop.ts";
 import { claimsMarkdown, claimsOf, type Crossing, crossingOf, type CurvePoint, VERDICTS } from "./claims.ts";
 import { searchRate } from "./search.ts";
 
@@ -113,12 +113,8 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
     const reproduction: Reproduction = { format: 1, claims, search, trialShare, crossing, models };
     await writeAtomic(`${run}/reproduction.json`, jsonText(reproduction));
     await writeAtomic(`${run}/reproduction.md`, reproductionMarkdown(reproduction));
-    await report({
-      run,
-      words: options.words,
-      signal,
-      onWarning: (message) => emit({ type: "warning", message }),
-    });
+    const onWarning = (message: string) => emit({ type: "warning", message });
+    await report({ run, words: options.words, signal, onWarning });
     return reproduction;
   } finally {
     gpu.close();
@@ -135,10 +131,14 @@ function withoutRates({ preset, file, flags }: Sources): Partial<Configuration> 
   return values;
 }
 
-/** Reads the held-out curve of a model, against steps. */
-async function readCurve(run: string, name: string): Promise<StepMetrics[]> {
+/** Reads the held-out losses of a model, by step. */
+async function readLosses(run: string, name: string): Promise<Map<number, number>> {
   const lines = await readStepMetrics(`${run}/metrics/${name}.jsonl`);
-  return lines.filter((line) => line.validationLoss !== undefined);
+  return new Map(
+    lines.flatMap(({ step, validationLoss }) =>
+      typeof validationLoss === "number" ? [[step, validationLoss]] : []
+    ),
+  );
 }
 
 /** Puts the experts' held-out curves together, each weighted by the held-out tokens that are routed to it. */
@@ -148,14 +148,13 @@ async function mixtureCurve(
   batch: number,
 ): Promise<CurvePoint[]> {
   const used = segments.filter(({ tokens }) => tokens > 0);
-  const curves = await Promise.all(used.map(({ expert }) => readCurve(run, expertFolder(expert))));
+  const curves = await Promise.all(used.map(({ expert }) => readLosses(run, expertFolder(expert))));
   const total = used.reduce((sum, { tokens }) => sum + tokens, 0);
-  return curves[0].flatMap(({ step }) => {
-    const losses = curves.map((curve) => curve.find((line) => line.step === step)?.validationLoss);
-    if (losses.includes(undefined)) return [];
-    const loss = losses.reduce((sum: number, value, i) => sum + value! * used[i].tokens / total, 0);
-    return [{ tokens: step * batch * models.config.context, loss }];
-  });
+  const steps = [...curves[0].keys()].filter((step) => curves.every((losses) => losses.has(step)));
+  return steps.map((step) => ({
+    tokens: step * batch * models.config.context,
+    loss: curves.reduce((sum, losses, i) => sum + losses.get(step)! * used[i].tokens / total, 0),
+  }));
 }
 
 /** Reads the curve of the dense model with E times the steps, against an E-th of its tokens. */
@@ -164,10 +163,8 @@ async function denseCurve(
   { experts, models }: Evaluation,
   batch: number,
 ): Promise<CurvePoint[]> {
-  return (await readCurve(run, "dense-steps")).map(({ step, validationLoss }) => ({
-    tokens: step * batch * models.config.context / experts,
-    loss: validationLoss!,
-  }));
+  return [...await readLosses(run, "dense-steps")]
+    .map(([step, loss]) => ({ tokens: step * batch * models.config.context / experts, loss }));
 }
 
 /** Writes a reproduction as Markdown: the claims, and how the models were trained. */
