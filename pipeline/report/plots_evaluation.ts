@@ -194,10 +194,7 @@ export function segmentPlot({ segments, scores, experts }: Evaluation): Plot {
     table: {
       head: ["expert", "sequences", "share", "tokens", ...names],
       rows: segments.map(({ expert, sequences, share, tokens, perplexity }) => [
-        expert,
-        sequences,
-        percent(share),
-        tokens,
+        ...[expert, sequences, percent(share), tokens],
         ...ways.map((way) => perplexity[way] ?? null),
       ]),
     },
@@ -237,9 +234,7 @@ export function sourcePlot(evaluation: Evaluation): Plot {
     table: {
       head: ["source", "documents", "tokens", ...all.map((way) => wayName(way, experts))],
       rows: ordered.map(({ source, documents, tokens, perplexity }) => [
-        labelled(source),
-        documents,
-        tokens,
+        ...[labelled(source), documents, tokens],
         ...all.map((way) => perplexity[way] ?? null),
       ]),
     },
@@ -313,13 +308,7 @@ export function prefixPlots({ prefixes, prefix, scores, experts }: Evaluation): 
       }),
       table: {
         head: ["prefix", "perplexity", "95% from", "to", "routed as by M tokens"],
-        rows: prefixes.map(({ prefix, perplexity, low, high, agreement }) => [
-          prefix,
-          perplexity,
-          low,
-          high,
-          percent(agreement),
-        ]),
+        rows: prefixes.map((at) => [at.prefix, at.perplexity, at.low, at.high, percent(at.agreement)]),
       },
     },
     {
