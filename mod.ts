@@ -161,6 +161,7 @@ export { readConfiguration } from "./pipeline/run/configuration.ts";
 export { type Owner } from "./pipeline/run/lock.ts";
 export { type FileRecord, writeAtomic } from "./pipeline/run/files.ts";
 export { type Manifest, type StageIdentity } from "./pipeline/run/manifest.ts";
+export { VERSION } from "./pipeline/run/version.ts";
 export { type RoundMetrics, type RunEvent } from "./pipeline/run/events.ts";
 
 // Routed inference: from a prompt to the text that continues it.
@@ -170,10 +171,9 @@ export {
   type MixtureCounts,
   type MixtureOptions,
   type MixtureSettings,
-  type MixtureSource,
-  type ModelName,
   openMixture,
 } from "./pipeline/serving/mixture.ts";
+export { type MixtureSource, type ModelName } from "./pipeline/serving/models.ts";
 export {
   decoding,
   type DecodingModel,
@@ -271,6 +271,7 @@ export {
   task,
   type TaskReference,
   type Text,
+  type Words,
   wordText,
 } from "./kernels/errors.ts";
 

@@ -38,15 +38,16 @@ const LOWEST: f32 = -3.0e38;
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
         @builtin(local_invocation_index) lane: u32) {
   let local = (group.y * grid.x + group.x) * WG + lane;
-  if (local >= params.queries) { return; }
   let rows = params.queries / params.heads; // queries = batch * heads * length
-  let head = local / rows; // neighbours share a head, so that those of one sequence load the same keys
-  let row = local % rows;
+  let span = select(params.length, rows, params.cached == 1u); // neighbours with a head in common share its keys
+  let head = local / span % params.heads;
+  let row = local / (span * params.heads) * span + local % span;
   var place = vec2u(row / params.length, 0u); // slot and start
   let sequence = group.z * (rows / params.length) + place.x;
   let query = (sequence * params.heads + head) * params.length + row % params.length;
-  if (params.cached == 1u) { place = places[place.x]; }
-  if (place.x >= params.slots) { return; }
+  let inside = local < params.queries;
+  if (inside && params.cached == 1u) { place = places[place.x]; }
+  if (!inside || place.x >= params.slots) { return; } // one return for both: each costs the loop some percent on llvmpipe
   let position = place.y + row % params.length;
   let first = ((group.z * params.slots + place.x) * params.heads + head) * params.capacity * HEAD4; // its key 0
 

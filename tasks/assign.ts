@@ -2,7 +2,7 @@
  * Assigns scored sequences to experts: in a run folder, or from files or a pipe to a file or a pipe.
  *
  *   deno task assign --run runs/a
- *   deno task score - --routers runs/a/routers < tokens.arrows | deno task assign - > assigned.arrows
+ *   deno task score - --routers runs/a/partitioner < tokens.arrows | deno task assign - > assigned.arrows
  */
 import { assign, chunkOf } from "../mod.ts";
 import { defineTask, runTask } from "./command.ts";

@@ -8,7 +8,6 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { resolve } from "node:path";
 import {
-  ExplainedError,
   type Field,
   field,
   FIELDS,
@@ -20,19 +19,16 @@ import {
   type RunEvent,
   say,
   setting,
-  type SettingReference,
   settingsOf,
   someValuesOf,
   type Sources,
-  type TaskReference,
   type Values,
   valuesOf,
-  wordText,
 } from "../mod.ts";
+import { describe, exitCode } from "./errors.ts";
 import { PRINTING } from "./options.ts";
 import { startProgress } from "./progress.ts";
-
-const { kebabCase, section } = field;
+import { worded } from "./wording.ts";
 
 /** Describes a task. */
 export interface Task<Options extends Fields = Fields> {
@@ -68,7 +64,7 @@ export interface Call<Options extends Fields> {
 
 /** Gives a task with the types of its options. */
 export function defineTask<Options extends Fields>(task: Task<Options>): Task<Options> {
-  section("Command", task.options);
+  field.section("Command", task.options);
   return task;
 }
 
@@ -91,13 +87,23 @@ export async function runTask<Options extends Fields>(task: Task<Options>): Prom
   Deno.addSignalListener("SIGTERM", interrupt);
 
   const progress = startProgress();
-  const end = (error: unknown): never => {
+  let adapter: string | undefined;
+  const onEvent = (event: RunEvent) => {
+    if (event.type === "adapter") adapter = event.adapter;
+    progress.show(event);
+  };
+  let ending: Promise<never> | undefined; // of the first error: others may follow from it
+  const end = (error: unknown): Promise<never> => ending ??= tellAndExit(error);
+  const tellAndExit = async (error: unknown): Promise<never> => {
     progress.stop();
     const code = interruption.signal.aborted ? 130 : exitCode(error);
     if (code === 130) {
       const again = args.includes("--force") ? "the same command without --force" : "the same command";
       console.error(task.startsAnew ? "interrupted" : `interrupted: run ${again} again to continue`);
-    } else if (code !== 0) console.error(args.includes("--verbose") ? error : `error: ${describe(error)}`);
+    } else if (code !== 0) {
+      console.error(await describe(error, { adapter }));
+      if (args.includes("--verbose")) console.error(error);
+    }
     Deno.exit(code);
   };
   globalThis.addEventListener("unhandledrejection", (event) => {
@@ -108,65 +114,13 @@ export async function runTask<Options extends Fields>(task: Task<Options>): Prom
     await task.run({
       ...await readArguments(task, args),
       signal: interruption.signal,
-      onEvent: progress.show,
+      onEvent,
     });
   } catch (error) {
-    end(error);
+    await end(error);
   }
   progress.stop();
   Deno.exit(0);
-}
-
-/** Maps an error to an exit code; a reader downstream that closed its end early is no error. */
-export function exitCode(error: unknown): number {
-  if (error instanceof Deno.errors.BrokenPipe) return 0;
-  const input = [
-    InputError,
-    TypeError,
-    RangeError,
-    SyntaxError,
-    Deno.errors.NotFound,
-    Deno.errors.IsADirectory,
-    Deno.errors.NotADirectory,
-    Deno.errors.PermissionDenied,
-    Deno.errors.NotCapable,
-  ];
-  return input.some((kind) => error instanceof kind) ? 2 : 1;
-}
-
-/** Describes an error on one line. */
-export function describe(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  if (error instanceof ExplainedError) {
-    const { what, remedy } = error;
-    return wordText(remedy === undefined ? what : say`${what}; ${remedy}`, wordForCommand);
-  }
-  const line = error.message.replace(/\s*\n\s*/g, " ").trim();
-  if (line.startsWith("Cannot ")) return line;
-  const path = /'([^']*)'$|"([^"]*)"/.exec(line);
-  const named = path ? `"${path[1] ?? path[2]}"` : "a path";
-  if (error instanceof Deno.errors.NotFound) {
-    return `Cannot open ${named} as it must exist: there is no such file or folder`;
-  }
-  if (error instanceof Deno.errors.NotCapable) {
-    return `Cannot use ${named} as this task must be permitted to: ${line}; use an ordinary file, or - for standard input`;
-  }
-  if (/os error 28\b/.test(line)) {
-    return "Cannot write the output as there must be room for it: the disk or device is full; free some space and run again";
-  }
-  if (/os error \d+/.test(line)) return `Cannot use ${named} as the system must allow it: ${line}`;
-  return line;
-}
-
-/** Words a setting as its flag, and a task as its command. */
-function wordForCommand(reference: SettingReference | TaskReference): string {
-  const known: Fields = FIELDS;
-  const flag = (name: string, value?: unknown) =>
-    `--${known[name]?.flag ?? kebabCase(name)}${value === undefined ? "" : ` ${value}`}`;
-  if ("setting" in reference) return flag(reference.setting, reference.value);
-  const given = Object.entries(reference.with).filter(([, value]) => value !== undefined && value !== false);
-  const flags = given.map(([name, value]) => flag(name, value === true ? undefined : value));
-  return ["deno task", reference.task, ...flags].join(" ");
 }
 
 /** Lists what a task takes, by name: settings, then options. */
@@ -306,7 +260,8 @@ export function helpOf<Options extends Fields>(task: Task<Options>): string {
 }
 
 function helpRow({ section, flag, value, help, default: standard }: Field): [string, string, string] {
-  const isNone = standard === undefined || standard === false || String(standard) === "";
-  const text = wordText(help, wordForCommand);
-  return [section, `--${flag} ${value}`.trimEnd(), isNone ? text : `${text} (default ${standard})`];
+  const isShown = Array.isArray(standard) || ["string", "number"].includes(typeof standard);
+  const shown = isShown ? String(standard) : "";
+  const text = worded(help);
+  return [section, `--${flag} ${value}`.trimEnd(), shown === "" ? text : `${text} (default ${shown})`];
 }

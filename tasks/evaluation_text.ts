@@ -4,8 +4,9 @@
  * @module
  */
 
-import type { Baseline, Evaluation, Way } from "../mod.ts";
+import { type Baseline, type Evaluation, say, setting, task, type Way } from "../mod.ts";
 import { table } from "./text.ts";
+import { worded } from "./wording.ts";
 
 const WAYS: readonly Way[] = ["mixture", "dense", "dense-steps", "oracle", "random"];
 const MOST_SHARES = 4;
@@ -39,8 +40,11 @@ export function evaluationText(run: string, evaluation: Evaluation): string {
     "",
     ...gains.length === 0
       ? [
-        `no gains, as no dense model is trained: run deno task train-dense --run ${run} (also with --match steps), then ` +
-        "evaluate again",
+        worded(
+          say`no gains, as no dense model is trained: run ${task("train-dense", { run })} (also with ${
+            setting("match", "steps")
+          }), then evaluate again`,
+        ),
       ]
       : gains.map(({ baseline, percent, low, high }) => {
         const [side, by, from, to] = percent < 0

@@ -7,7 +7,8 @@
 
 // @ts-types="@types/cli-progress"
 import { Format, SingleBar } from "cli-progress";
-import { type RunEvent, wordText } from "../mod.ts";
+import type { RunEvent } from "../mod.ts";
+import { worded } from "./wording.ts";
 
 const LINE_EVERY_MS = 5000;
 
@@ -83,7 +84,7 @@ function eventLine(event: Exclude<RunEvent, { type: "progress" }>): string {
     case "adapter":
       return `adapter        ${event.adapter}${event.kind === "software" ? " (in software)" : ""}`;
     case "warning":
-      return `warning: ${wordText(event.message)}`;
+      return `warning: ${worded(event.message)}`;
     case "round":
       return roundLine(event);
     case "stage": {

@@ -6,6 +6,7 @@
 import { field, InputError, type Report, report } from "../mod.ts";
 import { defineTask, runTask } from "./command.ts";
 import { OUTPUT, RUN } from "./options.ts";
+import { words } from "./wording.ts";
 
 /** Says what was written, and what is not in it yet. */
 function reportText({ output, plots, missing }: Report): string {
@@ -40,6 +41,7 @@ export const TASK = defineTask({
       run: options.run,
       output: options.output,
       plots: options.plots,
+      words,
       signal,
       onWarning: (message) => onEvent({ type: "warning", message }),
     });

@@ -7,6 +7,7 @@ import { reproduce, type Reproduction } from "../mod.ts";
 import { defineTask, runTask } from "./command.ts";
 import { CHECKPOINTS, DEVICE, IN_A_RUN, RECOMPUTE } from "./options.ts";
 import { table } from "./text.ts";
+import { words } from "./wording.ts";
 
 export const TASK = defineTask({
   name: "reproduce",
@@ -16,7 +17,7 @@ export const TASK = defineTask({
   options: { ...IN_A_RUN, ...CHECKPOINTS, ...RECOMPUTE, ...DEVICE },
   run: async ({ sources, options, signal, onEvent }) => {
     const { run, json } = options;
-    const reproduction = await reproduce({ ...options, run, sources }, { signal, onEvent });
+    const reproduction = await reproduce({ ...options, run, sources, words }, { signal, onEvent });
     console.log(json ? JSON.stringify({ run, ...reproduction }, null, 2) : text(run, reproduction));
   },
 });

@@ -4,9 +4,10 @@
  * @module
  */
 
-import { InputError, type Part, runOneStage, STAGES, type Values } from "../mod.ts";
+import { InputError, type Part, runOneStage, STAGES, task, type Values } from "../mod.ts";
 import { type Call, defineTask } from "./command.ts";
 import { DEVICE, IN_A_RUN } from "./options.ts";
+import { words } from "./wording.ts";
 
 /** Options of a stage; not every stage takes a part or a device. */
 type StageOptions = Values<typeof IN_A_RUN> & Partial<Values<typeof DEVICE>> & { part?: Part; json: boolean };
@@ -19,8 +20,8 @@ export async function runStageTask(
   },
 ): Promise<void> {
   const { run, force, adapter, variants, part, json } = options;
-  const task = { run, sources, force, adapter, variants, stage, part };
-  const result = await runOneStage(task, { signal, onEvent });
+  const asked = { run, sources, force, adapter, variants, stage, part };
+  const result = await runOneStage(asked, { signal, onEvent });
   if (json) console.log(JSON.stringify({ run, stage, ...result }, null, 2));
   else console.log(`${run}: ${stage} is complete${part ? partText(run, part, result) : ""}`);
 }
@@ -43,8 +44,8 @@ function partText(
 ): string {
   const part = `${index}/${of}`;
   if (closed) return ` for part ${part}, as for all others`;
-  const close =
-    `close the stage with deno task score --run ${run}, or go on with deno task partition --run ${run}`;
+  const [score, partition] = ["score", "partition"].map((name) => words(task(name, { run })));
+  const close = `close the stage with ${score}, or go on with ${partition}`;
   return scored === shards
     ? ` for part ${part}, and all ${shards} shards are scored: ${close}`
     : ` for part ${part}, with ${scored} of ${shards} shards scored: score the other parts, then ${close}`;

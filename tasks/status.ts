@@ -3,11 +3,11 @@
  *
  *   deno task status --run runs/a
  */
-import { statusOf, wordText } from "../mod.ts";
+import { statusOf } from "../mod.ts";
 import { defineTask, runTask } from "./command.ts";
 import { RUN } from "./options.ts";
 import { statusText } from "./status_text.ts";
-import { words } from "./wording.ts";
+import { worded, words } from "./wording.ts";
 
 export const TASK = defineTask({
   name: "status",
@@ -20,7 +20,7 @@ export const TASK = defineTask({
     if (!json) return console.log(statusText(status));
     const stages = status.stages.map(({ because, command, ...stage }) => ({
       ...stage,
-      because: because && wordText(because, words),
+      because: because && worded(because),
       command: words(command),
     }));
     console.log(JSON.stringify({ ...status, stages }, null, 2));

@@ -4,9 +4,9 @@
  * @module
  */
 
-import { FIELDS, type Owner, type RunStatus, type StageStatus, wordText } from "../mod.ts";
+import { FIELDS, type Owner, type RunStatus, type StageStatus } from "../mod.ts";
 import { bytes, table } from "./text.ts";
-import { words } from "./wording.ts";
+import { worded, words } from "./wording.ts";
 
 /** Lays out the status of a run: a row per stage (one for models that stand alike), then the settings that each was made with. */
 export function statusText({ run, holder, parts, stages }: RunStatus): string {
@@ -17,7 +17,7 @@ export function statusText({ run, holder, parts, stages }: RunStatus): string {
     revision.made === null ? "" : String(revision.made),
     outputs ? String(count * outputs.files) : "",
     outputs ? bytes(count * outputs.bytes) : "",
-    holder ? by(holder) : because ? wordText(because, words) : "",
+    holder ? by(holder) : because ? worded(because) : "",
   ]);
   const settings = groups.flatMap(([name, { settings }]) =>
     settings ? [`  ${name}  ${settingsText(settings)}`] : []

@@ -3,7 +3,7 @@
  *
  *   deno task verify runs/a
  */
-import { InputError, verifyRun } from "../mod.ts";
+import { InputError, RunError, verifyRun } from "../mod.ts";
 import { defineTask, runTask } from "./command.ts";
 import { RUN } from "./options.ts";
 import { verifyText } from "./text.ts";
@@ -28,7 +28,7 @@ export const TASK = defineTask({
     const { length } = report.problems;
     if (length > 0) {
       const found = length === 1 ? "1 problem was found" : `${length} problems were found`;
-      throw new Error(`Cannot vouch for "${run}" as all must be right: ${found}`);
+      throw new RunError(`Cannot vouch for "${run}" as all must be right: ${found}`);
     }
   },
 });

@@ -1,24 +1,40 @@
 /**
- * Words settings as flags and tasks as commands.
+ * Words what the library names for the command line: a setting becomes its flag, a task becomes its command.
  *
  * @module
  */
 
-import { FIELDS, type SettingReference, type TaskReference } from "../mod.ts";
+import {
+  field,
+  FIELDS,
+  type Fields,
+  type SettingReference,
+  type TaskReference,
+  type Text,
+  wordText,
+} from "../mod.ts";
 
-const flags: Record<string, { flag: string }> = FIELDS;
-const flagOf = (name: string) =>
-  `--${flags[name]?.flag ?? name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
+/** Words a text for the command line. */
+export function worded(text: Text): string {
+  return wordText(text, words);
+}
 
-/** Words a reference for the command line. */
+/** Words a setting as its flag, `--expert all`, and a task as its command, `deno task train-expert --run runs/a`. */
 export function words(reference: SettingReference | TaskReference): string {
-  if ("setting" in reference) {
-    return flagOf(reference.setting) + (reference.value === undefined ? "" : ` ${reference.value}`);
-  }
+  if ("setting" in reference) return flagText(reference.setting, reference.value);
   const given = Object.entries(reference.with).filter(([, value]) => value !== undefined && value !== false);
-  return [
-    "deno task",
-    reference.task,
-    ...given.map(([name, value]) => value === true ? flagOf(name) : `${flagOf(name)} ${value}`),
-  ].join(" ");
+  const flags = given.map(([name, value]) => flagText(name, value === true ? undefined : value));
+  return ["deno task", reference.task, ...flags].join(" ");
+}
+
+/** Writes a flag, and its value as a shell takes it. */
+function flagText(name: string, value: string | number | boolean | undefined): string {
+  const known: Fields = FIELDS;
+  const flag = `--${known[name]?.flag ?? field.kebabCase(name)}`;
+  return value === undefined ? flag : `${flag} ${quoted(String(value))}`;
+}
+
+/** Quotes what a shell would not take as it is. */
+function quoted(value: string): string {
+  return /^[\w./-]+$/.test(value) ? value : `'${value.replaceAll("'", "'\\''")}'`;
 }

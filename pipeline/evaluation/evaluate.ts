@@ -14,8 +14,8 @@ import { type ModelConfig, parameterCount } from "../model/shape.ts";
 import type { Scorer } from "../model/scorer.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
 import { scoring } from "../serving/forms.ts";
-import type { Mixture, ModelName } from "../serving/mixture.ts";
-import { checkShape } from "../serving/models.ts";
+import type { Mixture } from "../serving/mixture.ts";
+import { checkShape, type ModelName } from "../serving/models.ts";
 import { resample } from "./bootstrap.ts";
 import { type Baseline, BASELINES, type Evaluation, EVALUATION_FORMAT } from "./evaluation.ts";
 import { type Kept, route, type Routed } from "./routes.ts";
@@ -30,8 +30,6 @@ export interface EvaluateOptions {
   prefix: number;
   /** Dense models of the mixture to compare with. */
   baselines?: readonly Baseline[];
-  /** Shape of the routers, for a partitioner that has some. */
-  router?: ModelConfig;
   /** Opens the held-out batches from the start: once for the partitioner and once per model. */
   open: () => ReadableStream<RecordBatch>;
   /** Draws of the bootstrap; 1000 unless given. */
@@ -59,14 +57,14 @@ export const RESAMPLES = 1000;
  * and models in tokenizer, or if an NLL isn't finite.
  */
 export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
-  const { mixture, prefix, router, resamples = RESAMPLES, seed = 0, batch, signal } = options;
+  const { mixture, prefix, resamples = RESAMPLES, seed = 0, batch, signal } = options;
   if (!Number.isSafeInteger(prefix) || prefix < 1) {
     throw new InputError(`Cannot evaluate as the prefix must be an integer >= 1: prefix is ${prefix}`);
   }
   let done = 0;
   const onRows = (rows: number) => options.onProgress?.(done += rows);
   const partitioner = await mixture.partitioner();
-  const { experts } = partitioner;
+  const { experts, shape: router } = partitioner;
   const routed = await route(options, partitioner, onRows).finally(() => mixture.closePartitioner());
   if (routed.documents === 0) {
     throw new InputError("Cannot evaluate as there must be held-out sequences: there are none");

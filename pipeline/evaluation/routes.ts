@@ -7,7 +7,8 @@
 import { InputError } from "../../kernels/errors.ts";
 import { assignArgmax } from "../partition/assignment/argmax.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
-import type { EvaluateOptions } from "./evaluate.ts";
+import type { RecordBatch } from "../rows/arrow.ts";
+import type { Mixture } from "../serving/mixture.ts";
 import { type Block, blocks } from "./rows.ts";
 
 /** What is kept of a block's sequences from pass to pass. */
@@ -57,7 +58,12 @@ export function routingPrefixes(prefix: number, sequenceLength: number): number[
  * may round differently.
  */
 export async function route(
-  { mixture, prefix, open, signal }: EvaluateOptions,
+  { mixture, prefix, open, signal }: {
+    mixture: Mixture;
+    prefix: number;
+    open: () => ReadableStream<RecordBatch>;
+    signal?: AbortSignal;
+  },
   partitioner: Partitioner,
   onRows: (rows: number) => void,
 ): Promise<Routed> {

@@ -134,20 +134,17 @@ export function createDecoder(
       async read(entries) {
         if (entries.length === 0) return [];
         const texts = entries.map(({ tokens }) => Uint32Array.from(tokens));
-        entries.forEach(({ slot }, i) => {
-          if (entries.findIndex((other) => other.slot === slot) < i) {
-            throw new RangeError(
-              `Cannot read tokens as each slot must be named once: ${slot} is named twice`,
-            );
-          }
-          checkTokens(texts[i], slot);
-        });
+        const named = entries.map(({ slot }) => slot);
+        if (new Set(named).size < named.length) {
+          throw new RangeError(`Cannot read tokens as each slot must be named once: they are ${named}`);
+        }
+        named.forEach((slot, i) => checkTokens(texts[i], slot));
         const total = texts.reduce((sum, text) => sum + text.length, 0);
         const ids = new Uint32Array(total);
         const places = new Uint32Array(2 * (total + ROWS));
         // The rows that logits are due for come first. Passes are cut from the end, so the others lie last token first.
         let next = entries.length;
-        entries.forEach(({ slot }, i) => {
+        named.forEach((slot, i) => {
           const { length } = texts[i];
           for (let token = length - 1; token >= 0; token--) {
             const row = token === length - 1 ? i : next++;
@@ -167,7 +164,7 @@ export function createDecoder(
           end = first;
         }
         const bytes = await gpu.read(
-          entries.map((_, i) => ({
+          named.map((_, i) => ({
             buffer: acts.logits,
             byteOffset: i * padded(vocabulary) * 4,
             bytes: vocabulary * 4,

@@ -1,28 +1,14 @@
 /** The shape of a model: a decoder-only transformer with tied embedding (SmallTalk LM, arXiv 2410.03529). */
 
 import { InputError } from "../../kernels/errors.ts";
+import type { ModelConfig, ParameterSpec } from "./config.ts";
 import { layerOf, sublayersOf } from "./sublayers/layer.ts";
 import { normParameters } from "./sublayers/parts.ts";
 
+export type { ModelConfig, ParameterSpec } from "./config.ts";
 export { ROTARY_BASE } from "./sublayers/attention.ts";
 export { MLP_EXPANSION } from "./sublayers/mlp.ts";
 export { LAYER_NORM_EPSILON } from "./sublayers/parts.ts";
-
-/** Shape of a router, an expert or a dense model. */
-export interface ModelConfig {
-  /** Number of token ids, V. */
-  vocabulary: number;
-  /** Columns of the residual stream, H. */
-  hidden: number;
-  /** Transformer blocks, L. */
-  layers: number;
-  /** Attention heads; H / heads must be even. */
-  heads: number;
-  /** Longest sequence in tokens, S; a label of checkpoints, since rotary positions need no table. */
-  context: number;
-  /** Names of each layer's sublayers, in order. Default: attention, mlp. */
-  sublayers?: readonly string[];
-}
 
 /** Sizes beyond which a shape is a mistake. */
 const MOST = { vocabulary: 2 ** 24, hidden: 2 ** 20, layers: 4096, heads: 2 ** 16, context: 2 ** 24 };
@@ -49,16 +35,6 @@ export function validateModelConfig(config: ModelConfig, what = "a model"): void
     );
   }
   layerOf(config, what);
-}
-
-/** One weight tensor of a model. */
-export interface ParameterSpec {
-  /** Name in a Hugging Face `GPTNeoXForCausalLM` checkpoint. */
-  name: string;
-  /** `[out, in]`, or `[columns]` for biases and LayerNorm parameters. */
-  shape: [number, number] | [number];
-  /** How the tensor starts: normal values (divided by the root of the number of sublayers, √(2L), where it writes into the residual stream), ones or zeros. */
-  initial: "normal" | "residual" | "ones" | "zeros";
 }
 
 /** Returns every tensor of a model, in the order of the forward pass; a LayerNorm's bias follows its gain. */

@@ -6,6 +6,7 @@
  */
 
 import type { Gpu } from "../../kernels/gpu.ts";
+import type { ModelConfig } from "../model/shape.ts";
 import type { RunEvent } from "../run/events.ts";
 import type { FileRecord } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -38,6 +39,8 @@ export interface Partitioner {
   readonly tokenizer?: string;
   /** Id of the token that closes a document, where it is known. */
   readonly eos?: number;
+  /** Shape of each of its models, where it has some. */
+  readonly shape?: ModelConfig;
   /**
    * Costs f32 `[prefixes, rows, E]` of sequences for every expert, each of the first min(prefix, length) tokens; the least is the
    * best. Prefixes ascend, and all come from one pass. A row's costs do not depend on its company.

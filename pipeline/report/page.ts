@@ -4,6 +4,7 @@
  * @module
  */
 
+import { task, type Words, wordText } from "../../kernels/errors.ts";
 import { Html, htmlTable, markup } from "./html.ts";
 import type { Plot } from "./plots.ts";
 import type { Section, Sections } from "./sections.ts";
@@ -86,7 +87,12 @@ export interface Drawn {
 }
 
 /** Lays out the page of a run. */
-export function page(name: string, { figures, sections }: Sections, drawn: Map<string, Drawn>): string {
+export function page(
+  name: string,
+  { figures, sections }: Sections,
+  drawn: Map<string, Drawn>,
+  words?: Words,
+): string {
   const policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
   const values = figures.map(([value, label]) => markup`<div><dt>${label}</dt><dd>${value}</dd></div>`);
   const links = sections.map(({ id, title }) => markup`<a href="#${id}">${title}</a>`);
@@ -109,7 +115,9 @@ export function page(name: string, { figures, sections }: Sections, drawn: Map<s
 </header>
 <main>
 ${sections.map((section) => sectionHtml(section, drawn))}</main>
-<footer>Made by <code>deno task report</code> from the files of the run. Method: Filippova, Katharopoulos, Grangier and
+<footer>Made by <code>${
+    wordText([task("report")], words)
+  }</code> from the files of the run. Method: Filippova, Katharopoulos, Grangier and
 Collobert, “No Need to Talk: Asynchronous Mixture of Language Models”, ICLR 2025, arXiv 2410.03529.</footer>
 </body>
 </html>

@@ -6,8 +6,8 @@
 
 import { relative, resolve } from "node:path";
 import * as v from "valibot";
+import { InputError, say, task, type TaskReference, type Text } from "../../kernels/errors.ts";
 import { readRunConfiguration, type RunConfiguration } from "../run/configuration.ts";
-import { graphOf } from "../stages/graph.ts";
 import { anythingBegun } from "../stages/state.ts";
 import { exists } from "../run/files.ts";
 import { type Manifest, readManifest } from "../run/manifest.ts";
@@ -185,21 +185,21 @@ export interface RunRecord {
 }
 
 /**
- * Reads a run folder. Throws a `RangeError` where the folder is none of a run, a `SyntaxError` that names the file where one
- * cannot be what it must be.
+ * Reads a run folder. Throws an `InputError` where the folder is none of a run, and where a file in it, which it names, cannot
+ * be what it must be.
  */
 export async function readRun(run: string): Promise<RunRecord> {
   if (!await exists(run)) {
-    throw new RangeError(
-      `Cannot report on "${run}" as it must be a run folder: there is no such folder; ` +
-        `run deno task partition --run ${run} first`,
-    );
+    throw new InputError(`Cannot report on "${run}" as it must be a run folder: there is no such folder`, {
+      where: run,
+      remedy: say`run ${task("partition", { run })} first`,
+    });
   }
   const config = await readRunConfiguration(run).catch((error) => {
     throw error instanceof Deno.errors.NotADirectory ? notARun(run, "it is a file") : error;
   });
   if (config === null) throw notARun(run, "it has no config.json");
-  const again = (command: string) => `run ${commandOn(run, command)} again`;
+  const again = (name: string) => say`run ${task(name, { run })} again`;
   const path = resolve(run);
   const inside = relative(Deno.cwd(), path);
   const record: RunRecord = {
@@ -215,28 +215,26 @@ export async function readRun(run: string): Promise<RunRecord> {
     reproduction: await readJson(`${run}/reproduction.json`, REPRODUCTION, again("reproduce")),
   };
   if (isEmpty(record) && !await anythingBegun(run, config.configuration)) {
-    throw new RangeError(
+    throw new InputError(
       `Cannot report on "${run}" as it must hold something that a task made: it holds a configuration and nothing ` +
-        `made with it; run ${commandOn(run, "partition")} first`,
+        "made with it",
+      { where: run, remedy: say`run ${task("partition", { run })} first` },
     );
   }
   return record;
 }
 
-/** Writes the command that runs a task on a run folder. */
-export function commandOn(run: string, command: string): string {
-  return `deno task ${command} --run ${/^[\w./-]+$/.test(run) ? run : `'${run.replaceAll("'", "'\\''")}'`}`;
-}
-
-const forced = (run: string, command: string): string => `run ${commandOn(run, command)} --force`;
+const forced = (run: string, name: string, settings: TaskReference["with"] = {}): Text =>
+  say`run ${task(name, { ...settings, run, force: true })}`;
 
 const isEmpty = ({ rounds, partition, curves, evaluation, reproduction }: RunRecord): boolean =>
   rounds.length + curves.length === 0 && [partition, evaluation, reproduction].every((part) => part === null);
 
-function notARun(run: string, reason: string): RangeError {
-  return new RangeError(
-    `Cannot report on "${run}" as it must be a run folder: ${reason}; name the folder that deno task partition wrote`,
-  );
+function notARun(run: string, reason: string): InputError {
+  return new InputError(`Cannot report on "${run}" as it must be a run folder: ${reason}`, {
+    where: run,
+    remedy: say`name the folder that ${task("partition")} wrote`,
+  });
 }
 
 async function readManifests(run: string): Promise<Record<string, Manifest>> {
@@ -282,29 +280,24 @@ async function readCurves(run: string): Promise<Curve[]> {
   const curves: Curve[] = [];
   for (const model of names) {
     const expert = idOf(model);
-    const remedy = forced(run, trainingCommand(model, expert));
+    const remedy = expert !== null
+      ? forced(run, "train-expert", { expert })
+      : forced(run, "train-dense", model === "dense" ? {} : { match: "steps" });
     const points = await readLines(`${folder}/${model}.jsonl`, POINT, remedy) ?? [];
     if (points.length > 0) curves.push({ model, expert, points });
   }
   return curves;
 }
 
-const trainingCommand = (model: string, expert: number | null): string =>
-  expert !== null
-    ? `train-expert --expert ${expert}`
-    : model === "dense"
-    ? "train-dense"
-    : "train-dense --match steps";
-
 type Schema<T> = v.GenericSchema<unknown, T>;
 
-async function readJson<T>(path: string, schema: Schema<T>, remedy: string): Promise<T | null> {
+async function readJson<T>(path: string, schema: Schema<T>, remedy: Text): Promise<T | null> {
   const text = await readText(path);
   return text === null ? null : parse(text, schema, path, remedy);
 }
 
 /** Reads JSON lines; a last line that was not ended is still being written, and is left out. */
-async function readLines<T>(path: string, schema: Schema<T>, remedy: string): Promise<T[] | null> {
+async function readLines<T>(path: string, schema: Schema<T>, remedy: Text): Promise<T[] | null> {
   const text = await readText(path);
   const lines = text?.split("\n").slice(0, -1);
   return lines?.map((line, i) => parse(line, schema, path, remedy, i + 1)) ?? null;
@@ -317,7 +310,7 @@ async function readText(path: string): Promise<string | null> {
   });
 }
 
-function parse<T>(text: string, schema: Schema<T>, path: string, remedy: string, line?: number): T {
+function parse<T>(text: string, schema: Schema<T>, path: string, remedy: Text, line?: number): T {
   const where = line === undefined ? "" : `line ${line}: `;
   try {
     return conform(schema, JSON.parse(text));
@@ -326,6 +319,9 @@ function parse<T>(text: string, schema: Schema<T>, path: string, remedy: string,
   }
 }
 
-function unreadable(path: string, reason: string, remedy: string): SyntaxError {
-  return new SyntaxError(`Cannot read "${path}" as it must be as the run wrote it: ${reason}; ${remedy}`);
+function unreadable(path: string, reason: string, remedy: Text): InputError {
+  return new InputError(`Cannot read "${path}" as it must be as the run wrote it: ${reason}`, {
+    where: path,
+    remedy,
+  });
 }

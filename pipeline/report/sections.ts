@@ -4,7 +4,7 @@
  * @module
  */
 
-import { wordText } from "../../kernels/errors.ts";
+import { setting, task, type TaskReference, type Words, wordText } from "../../kernels/errors.ts";
 import { type Configuration, FIELD_NAMES, FIELDS } from "../settings/configuration.ts";
 import type { Cost } from "../cost/cost.ts";
 import type { ModelConfig } from "../model/shape.ts";
@@ -34,7 +34,7 @@ import {
 import { heatPlot, roundPlots, sharePlot } from "./plots_routing.ts";
 import { trainingPlots } from "./plots_training.ts";
 import { onlyParts } from "../stages/parts_alone.ts";
-import { type Claims, commandOn, type RunRecord } from "./read.ts";
+import { type Claims, type RunRecord } from "./read.ts";
 
 /** A section of the page. */
 export interface Section {
@@ -54,7 +54,7 @@ export interface Section {
 export interface Missing {
   /** What is not there. */
   part: string;
-  /** The command that makes it; none where that takes the whole run, of which a part lies here alone. */
+  /** The task that makes it, in words; none where that takes the whole run, of which a part lies here alone. */
   command?: string;
 }
 
@@ -76,20 +76,20 @@ const bytes = (size: number): string => {
 
 const plural = (count: number, one: string): string => `${number(count)} ${one}${count === 1 ? "" : "s"}`;
 
-/** Says everything that a run's files hold. */
-export function sectionsOf(run: RunRecord, cost: Cost): Sections {
+/** Says everything that a run's files hold; `words` says how settings and tasks are worded. */
+export function sectionsOf(run: RunRecord, cost: Cost, words?: Words): Sections {
   const missing: Missing[] = [];
-  const lacks = (part: string, command: string): Html => {
-    if (run.alone.length > 0 && !command.startsWith("train-expert")) {
+  const lacks: Lacks = (part, name, settings = {}) => {
+    if (run.alone.length > 0 && name !== "train-expert") {
       missing.push({ part });
       return markup`<p class="missing">${part} is not here: ${onlyParts(run.alone)}.</p>`;
     }
-    const full = commandOn(run.path, command);
-    missing.push({ part, command: full });
-    return markup`<p class="missing">${part} is not here yet: run <code>${unbroken(full)}</code>.</p>`;
+    const command = wordText([task(name, { ...settings, run: run.path })], words);
+    missing.push({ part, command });
+    return markup`<p class="missing">${part} is not here yet: run <code>${unbroken(command)}</code>.</p>`;
   };
   const sections = [
-    whatRan(run, cost),
+    whatRan(run, cost, words),
     ...(run.reproduction ? [claims(run.reproduction)] : []),
     rounds(run, lacks),
     partition(run, lacks),
@@ -100,7 +100,8 @@ export function sectionsOf(run: RunRecord, cost: Cost): Sections {
   return { figures: figures(run), sections, missing };
 }
 
-type Lacks = (part: string, command: string) => Html;
+/** Says that a part is not there, and which task makes it. */
+type Lacks = (part: string, name: string, settings?: TaskReference["with"]) => Html;
 
 function figures({ config, partition, evaluation }: RunRecord): [string, string][] {
   const experts = partition?.whole.experts ?? config.configuration.experts;
@@ -129,7 +130,7 @@ const round = (value: number, digits: number): number => Number(value.toFixed(di
 
 // What ran.
 
-function whatRan(run: RunRecord, cost: Cost): Section {
+function whatRan(run: RunRecord, cost: Cost, words?: Words): Section {
   const { configuration: c, versions, adapter } = run.config;
   const { corpus, tokenize } = run.manifests;
   const tokens = tokenize?.result ?? {};
@@ -175,11 +176,11 @@ function whatRan(run: RunRecord, cost: Cost): Section {
     }),
   };
   const settings: Table = {
-    head: ["flag", "value", "meaning"],
+    head: ["setting", "value", "meaning"],
     rows: FIELD_NAMES.filter((name) => name in c).map((name) => [
-      unbroken(`--${FIELDS[name].flag}`),
+      unbroken(wordText([setting(name)], words)),
       valueText(c[name]),
-      unbroken(wordText(FIELDS[name].help)),
+      unbroken(wordText(FIELDS[name].help, words)),
     ]),
   };
   return {
@@ -350,19 +351,21 @@ function training(run: RunRecord, lacks: Lacks): Section {
   const notes: Html[] = [];
   if (run.alone.length > 0) {
     for (const expert of run.alone.filter((expert) => !run.curves.some((curve) => curve.expert === expert))) {
-      notes.push(lacks(`Training of expert ${expert}`, `train-expert --expert ${expert}`));
+      notes.push(lacks(`Training of expert ${expert}`, "train-expert", { expert }));
     }
   } else if (trained < experts) {
     const part = trained === 0
       ? "Training of the experts"
       : `Training of ${experts - trained} of the ${experts} experts`;
-    notes.push(lacks(part, "train-expert --expert all"));
+    notes.push(lacks(part, "train-expert", { expert: "all" }));
   }
   if (!has("dense")) {
     notes.push(lacks(`The dense baseline with ${experts} times the batch`, "train-dense"));
   }
   if (!has("dense-steps")) {
-    notes.push(lacks(`The dense baseline with ${experts} times the steps`, "train-dense --match steps"));
+    notes.push(
+      lacks(`The dense baseline with ${experts} times the steps`, "train-dense", { match: "steps" }),
+    );
   }
   if (run.curves.length === 0) return { ...section, lead: notes, plots: [], after: [] };
   return {

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { Words } from "../../kernels/errors.ts";
 import { openGpu } from "../../kernels/gpu.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { presetOf } from "../settings/presets.ts";
@@ -35,6 +36,8 @@ import { type RateSearch, searchRate } from "./search.ts";
 export interface ReproduceOptions extends Omit<TrainOptions, "trial" | "resume" | "gpu"> {
   /** Part of the training that a trial of a learning rate takes. Default: 1/8. */
   trialShare?: number;
+  /** Words settings and tasks in the report. Default: as a library names them. */
+  words?: Words;
 }
 
 /** What a reproduction came to: `reproduction.json`. */
@@ -128,7 +131,12 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
     const reproduction: Reproduction = { format: 1, claims, search, trialShare, crossing, models };
     await writeAtomic(`${run}/reproduction.json`, jsonText(reproduction));
     await writeAtomic(`${run}/reproduction.md`, reproductionMarkdown(reproduction));
-    await report({ run, signal, onWarning: (message) => emit({ type: "warning", message }) });
+    await report({
+      run,
+      words: options.words,
+      signal,
+      onWarning: (message) => emit({ type: "warning", message }),
+    });
     return reproduction;
   } finally {
     gpu.close();

@@ -27,7 +27,7 @@ import { Footer } from "apache-arrow/ipc/metadata/file";
 import { ByteBuffer } from "flatbuffers";
 import { zstdDecompressSync } from "node:zlib";
 import { InputError } from "../../kernels/errors.ts";
-import { type FileRecord, writeAtomic, writeError } from "../run/files.ts";
+import { type FileRecord, openToRead, writeAtomic, writeError } from "../run/files.ts";
 import { joinBytes, type Take, takeFrom } from "./bytes.ts";
 
 const MAGIC = new TextEncoder().encode("ARROW1");
@@ -147,7 +147,7 @@ async function* messages(
     }
     return;
   }
-  using file = await Deno.open(input);
+  using file = await openToRead(input);
   const { size, isFile, isDirectory } = await file.stat();
   if (isDirectory) {
     throw new InputError(`Cannot read ${name} as it must be a file: it is a folder`, {

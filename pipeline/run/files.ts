@@ -138,6 +138,17 @@ export async function checkRunFolder(run: string): Promise<void> {
   }
 }
 
+/** Opens a file to read it; throws an `InputError` where there is none. */
+export async function openToRead(where: string): Promise<Deno.FsFile> {
+  return await Deno.open(where).catch((error) => {
+    if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) throw error;
+    throw new InputError(`Cannot open "${where}" as it must exist: there is no such file`, {
+      where,
+      cause: error,
+    });
+  });
+}
+
 /** Says whether a path exists. */
 export async function exists(path: string): Promise<boolean> {
   return await Deno.stat(path).then(() => true, () => false);

@@ -14,7 +14,8 @@ import type { Tokenizer } from "../text/tokenizer.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { Reader } from "./engine.ts";
 import { decoding } from "./forms.ts";
-import { type Mixture, type ModelName, openMixture } from "./mixture.ts";
+import { type Mixture, openMixture } from "./mixture.ts";
+import { checkShape, type ModelName } from "./models.ts";
 import type { Route } from "./route.ts";
 import { checkSampling, sampleToken, type Sampling } from "./sampling.ts";
 import { createDetokenizer, createStopFilter } from "./text_stream.ts";
@@ -130,6 +131,7 @@ async function open(mixture: Mixture, options: AnswerOptions, alone: boolean): P
   if (alone) mixture.closePartitioner();
   const form = alone ? decoding({ slots: 1, capacity: promptTokens.length + maxNewTokens }) : undefined;
   const { config, notes, engine } = held.use(await mixture.lease(model, form, signal)).value;
+  if (typeof model === "number") checkShape(config, mixture.shape, `expert ${model}`, "the run's experts");
   checkPrompt(promptTokens, config, tokenizer, options);
   const reader = held.use(await engine.join(signal));
   const state: State = { tokens: [], finish: null };

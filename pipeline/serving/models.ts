@@ -5,14 +5,40 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import { loadCheckpoint, loadCheckpointConfig } from "../checkpoints/checkpoint.ts";
+import type { Gpu } from "../../kernels/gpu.ts";
+import { type Checkpoint, loadCheckpoint, loadCheckpointConfig } from "../checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../model/shape.ts";
+import type { Partitioner } from "../partition/partitioner.ts";
 import { expertFolder } from "../partition/manifests.ts";
 import { openPartitioner, partitionerFolder } from "../partition/partitioners.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { exists, hashFile, shortHash } from "../run/files.ts";
-import { loadTokenizer } from "../text/tokenizer.ts";
-import type { MixtureSource, ModelName } from "./mixture.ts";
+import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
+
+/** Names a model of a mixture: an expert by its number, a dense model by its name. */
+export type ModelName = number | string;
+
+/** Where a mixture comes from. */
+export interface MixtureSource {
+  /** Number of experts, where it is known without the partitioner. */
+  experts?: number;
+  /** Tokens of the prefix that routes, M; the partitioner's own unless said. */
+  prefix?: number;
+  /** Shape of the experts, as far as it is known without them. */
+  shape?: Partial<ModelConfig>;
+  /** Names a model in messages. */
+  name(model: ModelName): string;
+  /** Opens the tokenizer of all models. */
+  tokenizer(): Promise<Tokenizer>;
+  /** Gives its SHA-256, where it is known. */
+  identity?(): Promise<string | undefined>;
+  /** Opens the partitioner; a model alone has none. */
+  partitioner?(device: () => Promise<Gpu>): Promise<Partitioner>;
+  /** Reads a model's shape and notes. */
+  describe(model: ModelName): Promise<Pick<Checkpoint, "config" | "notes">>;
+  /** Reads a model. */
+  load(model: ModelName): Promise<Checkpoint>;
+}
 
 /** A model alone, as expert 0. Throws an `InputError` where the folder holds none, or its tokenizer is not to be found. */
 export async function modelSource(folder: string): Promise<MixtureSource> {

@@ -1,7 +1,6 @@
 import { assert, assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
-import { InputError, RunError, say, setting, task as taskReference } from "../../kernels/errors.ts";
 import { checkValue, type Field } from "../../pipeline/settings/field.ts";
-import { describe, exitCode, fieldsOf, helpOf, type Task } from "../../tasks/command.ts";
+import { fieldsOf, helpOf, type Task } from "../../tasks/command.ts";
 import { inFolder, ROOT, SMALL, smallCorpus, task, taskCommand } from "./support.ts";
 
 const CONFIG = JSON.parse(Deno.readTextFileSync(`${ROOT}deno.json`));
@@ -43,6 +42,7 @@ Deno.test("--help lists every flag of the table, with its default, for every tas
     const { task, fields } = await tableOf(name);
     const help = helpOf(task);
     assertStringIncludes(help, `Usage: deno task ${name}`);
+    assertFalse(/object|undefined|default (true|false)/.test(help), help);
     for (const { flag, help: line } of Object.values(fields)) {
       assertMatch(help, new RegExp(`^  --${flag}( |$)`, "m"), `${name} ${flag}`);
       if (typeof line === "string") assertStringIncludes(help, line);
@@ -53,18 +53,6 @@ Deno.test("--help lists every flag of the table, with its default, for every tas
   assertMatch(out, /^ {2}--experts N +experts, and as many routers \[E\] \(default 4\)$/m);
   assertMatch(out, /^ {2}--text-column NAME +.*; without it that of --text-field$/m);
   assertMatch(out, /^ {2}--partitioner KIND +how text is split: em .*\(default em\)$/m);
-});
-
-Deno.test("describe() words settings as flags and tasks as commands", () => {
-  const what = say`Cannot route as ${setting("sequenceLength", 8)} and ${
-    setting("vocabularySize")
-  } must be more`;
-  const remedy = say`run ${taskReference("train-expert", { run: "a", topK: 3, force: true, json: false })}`;
-  assertEquals(
-    describe(new InputError(what, { remedy })),
-    "Cannot route as --sequence-length 8 and --vocab-size must be more; run deno task train-expert --run a --top-k 3 --force",
-  );
-  assertEquals([exitCode(new InputError("")), exitCode(new RunError(""))], [2, 1]);
 });
 
 Deno.test("a task refuses wrong usage with exit code 2 and one line that says what to do", async () => {

@@ -9,7 +9,7 @@ import {
   rotaryBackward,
   rotaryForward,
 } from "../../../kernels/rotary.ts";
-import type { ModelConfig } from "../shape.ts";
+import type { ModelConfig } from "../config.ts";
 import { linear, linearBackward, linearParameters, norm, normBackward, normParameters } from "./parts.ts";
 import type { BatchShape, Sublayer } from "./sublayer.ts";
 

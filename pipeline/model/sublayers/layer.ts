@@ -1,7 +1,7 @@
 /** Which sublayers a layer is made of. */
 
 import { InputError } from "../../../kernels/errors.ts";
-import type { ModelConfig } from "../shape.ts";
+import type { ModelConfig } from "../config.ts";
 import { attention } from "./attention.ts";
 import { mlp } from "./mlp.ts";
 import type { Sublayer } from "./sublayer.ts";

@@ -4,7 +4,7 @@ import type { Dispatch, GpuBuffer } from "../../../kernels/gpu.ts";
 import { layerNormBackward, layerNormForward } from "../../../kernels/layer_norm.ts";
 import { matmul, type Matrix, padded, type Tail } from "../../../kernels/matmul.ts";
 import { weightGradient } from "../../../kernels/weight_gradient.ts";
-import type { ParameterSpec } from "../shape.ts";
+import type { ParameterSpec } from "../config.ts";
 import type { BackwardPass, Pass } from "./sublayer.ts";
 
 /** What every kernel call of a pass needs. */

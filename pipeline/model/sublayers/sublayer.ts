@@ -7,7 +7,7 @@ import type { Dispatch, Gpu, GpuBuffer } from "../../../kernels/gpu.ts";
 import type { Matrix } from "../../../kernels/matmul.ts";
 import type { KeyValueCache } from "../../../kernels/rotary.ts";
 import type { Dtype } from "../../../kernels/storage.ts";
-import type { ModelConfig, ParameterSpec } from "../shape.ts";
+import type { ModelConfig, ParameterSpec } from "../config.ts";
 
 /** What a pass is for: to learn, to score without learning, or to go on from tokens that were read before. */
 export type Mode = "train" | "score" | "decode";

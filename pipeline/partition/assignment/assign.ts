@@ -101,10 +101,10 @@ async function* assigned(
   const { chunk } = options;
   let settled: Settled | undefined; // by the first batch with rows
   let empty: RecordBatch | undefined;
-  let held: Held;
+  let lent: Held;
 
   async function* chunks(): AsyncGenerator<CostRows> {
-    held = { rows: 0, parts: [], nll: new Float32Array() };
+    const held = emptyHands();
     for await (const batch of open()) {
       const columns = fromBatch(batch);
       checkLineage(batch, { experts: options.experts, prefix: options.prefix }, "these options");
@@ -121,20 +121,24 @@ async function* assigned(
       for (let begin = 0, end = 0; begin < columns.rows; begin = end) {
         end = Math.min(columns.rows, begin + chunk - held.rows);
         hold(held, sliceColumns(columns, begin, end), chunk);
-        if (held.rows === chunk) yield* lend(settled);
+        if (held.rows === chunk) yield* lend(held, settled);
       }
     }
-    if (held.rows > 0) yield* lend(settled!);
+    if (held.rows > 0) yield* lend(held, settled!);
   }
 
-  /** Gives the rows held to the assignment until it asks for more; then their memory can go. */
-  function* lend({ experts, prefix }: Settled): Generator<CostRows> {
-    const costs = held.nll.subarray(0, held.rows * experts);
+  /** Gives rows to the assignment until it asks for more; then their memory can go. */
+  function* lend(held: Held, { experts, prefix }: Settled): Generator<CostRows> {
+    lent = held;
     const known = assignment.perToken && prefix !== undefined;
-    const rows: CostRows = { experts, costs, predicted: known ? predictedTokens(held, prefix) : undefined };
+    const rows: CostRows = {
+      experts,
+      costs: held.nll.subarray(0, held.rows * experts),
+      predicted: known ? predictedTokens(held, prefix) : undefined,
+    };
     yield rows;
-    rows.costs = held.nll = new Float32Array();
-    held = { rows: 0, parts: [], nll: held.nll };
+    Object.assign(held, emptyHands());
+    rows.costs = held.nll;
   }
 
   async function* answers(): AsyncGenerator<Uint16Array> {
@@ -142,9 +146,11 @@ async function* assigned(
     if (proof !== undefined) options.onProof?.(proof);
   }
 
-  for await (const expert of answers()) yield* handOut(held!, expert, settled!);
+  for await (const expert of answers()) yield* handOut(lent!, expert, settled!);
   if (settled === undefined && empty !== undefined) yield empty;
 }
+
+const emptyHands = (): Held => ({ rows: 0, parts: [], nll: new Float32Array() });
 
 /** What the first rows fix for all that follow. */
 interface Settled {

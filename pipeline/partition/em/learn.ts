@@ -28,7 +28,7 @@ export async function learn(context: LearnContext): Promise<Learned> {
       say`Cannot train routers as there must be at least as many training sequences as ${
         setting("experts")
       }: there are ${trainSequences}, ${setting("experts")} is ${c.experts}`,
-      { remedy: say`give more text or a smaller ${setting("experts")}` },
+      { remedy: say`give more text or fewer ${setting("experts")}` },
     );
   }
   const wanted = (c.rounds + 1) * c.experts * c.roundSequences;
@@ -110,7 +110,7 @@ async function savedRounds(
   rounds: number,
 ): Promise<RouterState & { rounds: RoundMetrics[] } | undefined> {
   const saved = await loadTrainerState(path, model).catch((error) => {
-    if (error instanceof SyntaxError || error instanceof InputError) return undefined; // of another shape
+    if (error instanceof InputError) return undefined; // of another shape
     throw error;
   });
   if (saved === undefined || saved.notes.key !== key) return undefined;

@@ -126,6 +126,7 @@ export function partitionerOf(
     vocabulary: config.vocabulary,
     tokenizer: notes.tokenizer,
     eos: notes.eos,
+    shape: config,
     costs(rows, prefixes) {
       const result = turn.then(() => costs(rows, prefixes)); // one at a time: no scorer is closed that another call uses
       turn = result.catch(() => {});

@@ -55,7 +55,6 @@ async function evaluateRows(rows: Columns, options: Options = {}, size = 5): Pro
   try {
     return await evaluate({
       mixture,
-      router: routers.config,
       prefix: M,
       baselines: Object.keys(dense) as Baseline[],
       open: () => batchesOf(rows, size),

@@ -306,7 +306,7 @@ Deno.test("split() refuses input that does not fit, and then leaves no manifest 
   );
   await assertRejects(
     () => run([good], { experts: 4 }),
-    RangeError,
+    InputError,
     "experts is 3 in the former, 4 in the latter",
   );
   await assertRejects(
@@ -316,19 +316,19 @@ Deno.test("split() refuses input that does not fit, and then leaves no manifest 
   );
   await assertRejects(
     () => run([good], { prefix: 2 }),
-    RangeError,
+    InputError,
     "prefix is 3 in the former, 2 in the latter",
   );
   await assertRejects(() => run([good, foreign]), InputError, "nll has 2 values per row, experts is 3");
   const other = toBatch(TEST_ROWS, { ...LINEAGE, tokenizer: "ee" });
   await assertRejects(
     () => run([good, other]),
-    RangeError,
+    InputError,
     "tokenizer is ee in the former, ab12 in the latter",
   );
   await assertRejects(
     () => run([good], {}, [other]),
-    RangeError,
+    InputError,
     "tokenizer is ee in the former, ab12 in the latter",
   );
   const unknown = emptyBatch(["tokens", "nll", "expert"], { ...LINEAGE, experts: undefined });

@@ -209,7 +209,7 @@ Deno.test("assign() refuses scores that do not fit, with both values", async () 
   await assertRejects(() => run([good], { chunk: 8 }), InputError, "chunk is 8, experts is 3");
   await assertRejects(
     () => run([good], { experts: 2 }),
-    RangeError,
+    InputError,
     "experts is 3 in the former, 2 in the latter",
   );
   await assertRejects(
@@ -219,14 +219,14 @@ Deno.test("assign() refuses scores that do not fit, with both values", async () 
   );
   await assertRejects(
     () => run([good], { prefix: 4 }),
-    RangeError,
+    InputError,
     "prefix is 3 in the former, 4 in the latter",
   );
-  await assertRejects(() => run([good, two]), RangeError, "experts is 2 in the former, 3 in the latter");
+  await assertRejects(() => run([good, two]), InputError, "experts is 2 in the former, 3 in the latter");
   await assertRejects(() => run([good, foreignTwo]), InputError, "nll has 2 values per row, experts is 3");
   await assertRejects(
     () => run([good, toBatch(scored(3), { ...LINEAGE, routers: "ee" })]),
-    RangeError,
+    InputError,
     "routers is ee in the former, cd34 in the latter",
   );
   await assertRejects(() => run([toBatch(scored(3), { ...LINEAGE, prefix: 1 })]), InputError, "prefix is 1");
