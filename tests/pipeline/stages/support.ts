@@ -9,9 +9,11 @@ import type { RunEvent } from "../../../pipeline/run/events.ts";
 import { writeAtomic } from "../../../pipeline/run/files.ts";
 import { outputsHash } from "../../../pipeline/run/manifest.ts";
 import { STAGES } from "../../../pipeline/stages/graph.ts";
+import { partition } from "../../../pipeline/stages/partition.ts";
 import { inRun, type RunOptions } from "../../../pipeline/stages/session.ts";
 import { oneStage, type Stage } from "../../../pipeline/stages/stage.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
+import { inFolder, smallCorpus } from "../../tasks/support.ts";
 
 /** Settings of a run of two experts that takes a second. */
 export const SMALL_SETTINGS: Partial<Configuration> = {
@@ -88,4 +90,17 @@ export async function runAll(run: string, options: Omit<RunOptions, "run"> = {})
     for (const stage of session.states.graph.partition) await session.run(stage);
   });
   return told;
+}
+
+/** Partitions a small corpus in a folder of its own, and runs a test there. */
+export async function withPartition(
+  test: (run: string, flags: Partial<Configuration>) => Promise<void>,
+  more: Partial<Configuration> = {},
+): Promise<void> {
+  await inFolder(async (folder) => {
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
+    const flags = { ...SMALL_SETTINGS, input: [`${folder}/docs.jsonl`], ...more };
+    await partition({ run: `${folder}/run`, sources: { flags } });
+    await test(`${folder}/run`, flags);
+  });
 }
