@@ -24,8 +24,8 @@ import {
 } from "apache-arrow";
 import { InputError } from "../../kernels/errors.ts";
 import type { Columns } from "./columns.ts";
-import { shortHash } from "../run/files.ts";
-import { originOf, readArrow, unreadable } from "./ipc.ts";
+import { shortHash, unreadable } from "../run/files.ts";
+import { originOf, readArrow } from "./ipc.ts";
 
 /** A batch of rows: Arrow's own type. */
 export type RecordBatch = ArrowBatch;
