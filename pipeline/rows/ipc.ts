@@ -283,9 +283,10 @@ function takeFromFile(file: Deno.FsFile): Take {
     for (let left = size; left > 0 && isWhole; left -= PIECE) {
       const piece = new Uint8Array(Math.min(left, PIECE));
       let filled = 0;
-      for (let count; filled < piece.length; filled += count) {
-        count = await file.read(piece.subarray(filled));
+      while (filled < piece.length) {
+        const count = await file.read(piece.subarray(filled));
         if (count === null) break;
+        filled += count;
       }
       isWhole = filled === piece.length;
       pieces.push(piece.subarray(0, filled));
