@@ -1,8 +1,6 @@
 /**
  * Checkpoints: Hugging Face folders of a `GPTNeoXForCausalLM` (`config.json`, `model.safetensors`), so that other
  * tools load what is trained here, and the other way round.
- *
- * @module
  */
 
 import * as v from "valibot";

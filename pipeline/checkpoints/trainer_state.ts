@@ -1,8 +1,6 @@
 /**
  * Training state on disk: weights, moments and progress of a bank of models in one safetensors file, so that a
  * state is there as a whole or not at all.
- *
- * @module
  */
 
 import { InputError } from "../../kernels/errors.ts";

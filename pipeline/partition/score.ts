@@ -1,8 +1,6 @@
 /**
  * Scores sequences: adds the column `nll`, what each sequence costs every expert. With routers that is the negative log-likelihood
  * of its prefix under each of them (SmallTalk LM, section 2.2: log p(x_{1:M}; θ_r[e]) = −nll[e]).
- *
- * @module
  */
 
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";

@@ -7,8 +7,6 @@
  *     expert-00/test-00000.arrow …        held-out sequences, routed without balancing
  *
  * Memory holds one group of rows per expert, whatever the size of the corpus.
- *
- * @module
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";

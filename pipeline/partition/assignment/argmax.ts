@@ -1,8 +1,4 @@
-/**
- * Assignment without balance: each row to its best expert, as prompts and held-out text are routed.
- *
- * @module
- */
+/** Assignment without balance: each row to its best expert, as prompts and held-out text are routed. */
 
 import { type Assignment, checkCosts } from "./assignment.ts";
 

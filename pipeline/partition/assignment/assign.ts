@@ -1,7 +1,5 @@
 /**
  * Hands sequences to experts: the stage that feeds a way of assigning with rows, chunk by chunk, and writes down what it says.
- *
- * @module
  */
 
 import { InputError, say, setting, type Text } from "../../../kernels/errors.ts";

@@ -1,8 +1,4 @@
-/**
- * The seam between costs and parts: ways to hand rows to experts by what they cost them.
- *
- * @module
- */
+/** The seam between costs and parts: ways to hand rows to experts by what they cost them. */
 
 import { InputError, say, setting } from "../../../kernels/errors.ts";
 

@@ -1,8 +1,4 @@
-/**
- * Balanced assignment, as the paper has it: chunk by chunk, every expert gets equal parts of each.
- *
- * @module
- */
+/** Balanced assignment, as the paper has it: chunk by chunk, every expert gets equal parts of each. */
 
 import { type Assignment, checkCosts, equalRooms } from "./assignment.ts";
 

@@ -1,7 +1,5 @@
 /**
  * Learns routers in a partitioner's folder, round by round: a state after every round, metrics, and the models at the end.
- *
- * @module
  */
 
 import { basename } from "node:path";

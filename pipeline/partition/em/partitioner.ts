@@ -5,8 +5,6 @@
  *     partitioner.json
  *     router-00/ …         Hugging Face folders
  *     state.safetensors    what learning goes on from
- *
- * @module
  */
 
 import { InputError } from "../../../kernels/errors.ts";

@@ -1,8 +1,6 @@
 /**
  * Router training by expectation maximisation (SmallTalk LM, Algorithm 1, stage 1): E small models learn to split a
  * corpus by the likelihood of a prefix, exchanging nothing but one score per sequence between rounds.
- *
- * @module
  */
 
 import { InputError, RunError, say, setting } from "../../../kernels/errors.ts";
