@@ -331,10 +331,11 @@ export async function loadRouters(folder: string): Promise<Routers> {
   }
   names.sort(byNumber);
   if (names.length === 0) {
-    const below = await exists(`${folder}/routers/router-00`);
+    const places = ["partitioner", "routers"].map((name) => `${folder}/${name}`);
+    const below = (await Promise.all(places.map((path) => exists(`${path}/router-00`)))).indexOf(true);
     throw new InputError(
       `Cannot load routers as "${folder}" must hold router-00, router-01, …: it holds none`,
-      { where: folder, remedy: below ? `name ${folder}/routers` : "name the folder routers of a run" },
+      { where: folder, remedy: `name ${places[below] ?? "the partitioner/ of a run"}` },
     );
   }
   const routers: Checkpoint[] = [];

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
 import fc from "fast-check";
 import {
   decodeSafetensors,
@@ -41,7 +42,7 @@ function fileOf(header: unknown, bytes = new Uint8Array(0)): Uint8Array {
 
 /** Throws unless decoding refuses the file in one line that names the path; returns the message. */
 function refused(file: Uint8Array, includes = ""): string {
-  const { message } = assertThrows(() => decodeSafetensors(file, PATH), SyntaxError, includes);
+  const { message } = assertThrows(() => decodeSafetensors(file, PATH), InputError, includes);
   assertMatch(message, ONE_LINE);
   return message;
 }
@@ -186,7 +187,7 @@ Deno.test("safetensorsMetadata() gives back the texts that were stored", () => {
   for (const wrong of [5, "text", { a: 1 }, { a: null }]) {
     assertThrows(
       () => safetensorsMetadata(fileOf({ __metadata__: wrong }), PATH),
-      SyntaxError,
+      InputError,
       `Cannot read "${PATH}"`,
     );
   }
@@ -260,7 +261,7 @@ Deno.test("decodeSafetensors() decodes or refuses any damaged file, and never fa
     try {
       decodeSafetensors(bytes, PATH);
     } catch (error) {
-      assert(error instanceof SyntaxError, String(error));
+      assert(error instanceof InputError, String(error));
       assertMatch(error.message, ONE_LINE);
     }
   };

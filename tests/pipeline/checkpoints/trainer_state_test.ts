@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { initialWeights } from "../../../pipeline/model/parameters.ts";
 import { encodeSafetensors } from "../../../pipeline/checkpoints/safetensors.ts";
@@ -41,7 +42,7 @@ Deno.test("loadTrainerState() returns undefined where there is no file", async (
 Deno.test("loadTrainerState() refuses damaged files and states of another shape in one line with the path", async () => {
   await inFolder(async (path) => {
     const refused = async (message: string, config = CONFIG) => {
-      const error = await assertRejects(() => loadTrainerState(path, config), SyntaxError, message);
+      const error = await assertRejects(() => loadTrainerState(path, config), InputError, message);
       assertMatch(error.message, /^Cannot \P{Cc}+$/u);
       assert(error.message.includes(path), error.message);
     };
