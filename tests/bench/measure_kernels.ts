@@ -4,6 +4,7 @@
  * @module
  */
 
+import { InputError } from "../../kernels/errors.ts";
 import type { Arena, Gpu } from "../../kernels/gpu.ts";
 import { InputError } from "../../kernels/errors.ts";
 import { type Kernel, planKernel, type Tensors } from "./kernels.ts";
