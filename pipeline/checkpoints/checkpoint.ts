@@ -30,6 +30,7 @@ import {
   decodeSafetensors,
   encodeSafetensors,
   type HostTensor,
+  parseObject,
   type SafetensorsDtype,
 } from "./safetensors.ts";
 
@@ -385,15 +386,11 @@ async function modelIn(folder: string): Promise<string | undefined> {
   }
 }
 
-function parseConfig(bytes: Uint8Array, path: string): Record<string, unknown> {
+function parseConfig(bytes: Uint8Array, where: string): Record<string, unknown> {
   try {
-    const value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-    if (value === null || typeof value !== "object" || Array.isArray(value)) {
-      throw new Error("it is not an object");
-    }
-    return value;
+    return parseObject(bytes);
   } catch (error) {
     const reason = (error as Error).message.replace(/[\s\p{Cc}]+/gu, " "); // excerpts hold the file's line breaks
-    throw new InputError(`Cannot read "${path}" as it must be a JSON object: ${reason}`, { where: path });
+    throw new InputError(`Cannot read "${where}" as it must be a JSON object: ${reason}`, { where });
   }
 }
