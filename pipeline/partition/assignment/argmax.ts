@@ -20,7 +20,7 @@ export const argmax: Assignment = {
  * Assigns every row to the expert of its lowest NLL, with no balance (ties: the lower id), as inference routes.
  *
  * @param nll Prefix NLLs `[N, E]`, nats; row-major.
- * @param experts E, 1 to 65,536.
+ * @param experts E, 1 to 65,535.
  * @returns The expert of each row, `[N]`.
  * @throws {InputError} if a value isn't finite or E is impossible.
  * @throws {RangeError} if the shape is wrong.
