@@ -112,6 +112,12 @@ export function checkLineage(batch: RecordBatch, expected: Partial<Lineage>, own
   }
 }
 
+/** Picks what rows that are used together must have in common. */
+export function identityOf(lineage: Lineage | null): Partial<Lineage> {
+  const { sequenceLength, vocabulary, eos, tokenizer, prefix, experts, routers } = lineage ?? {};
+  return { sequenceLength, vocabulary, eos, tokenizer, prefix, experts, routers };
+}
+
 /**
  * Reads the batches of several files, one file after another. Throws an InputError with both values where their
  * lineages differ in tokenizer, S, M, E or routers, and whatever `readArrow` throws.
@@ -121,11 +127,8 @@ export function readShards(paths: string[]): ReadableStream<RecordBatch> {
     let first: Partial<Lineage> | undefined;
     for (const path of paths) {
       for await (const batch of readArrow(path)) {
-        if (first === undefined) {
-          const { sequenceLength, vocabulary, eos, tokenizer, prefix, experts, routers } = lineageOf(batch) ??
-            {};
-          first = { sequenceLength, vocabulary, eos, tokenizer, prefix, experts, routers };
-        } else checkLineage(batch, first, paths[0]);
+        if (first === undefined) first = identityOf(lineageOf(batch));
+        else checkLineage(batch, first, paths[0]);
         yield batch;
       }
     }
@@ -221,9 +224,14 @@ function utf8(strings: string[]): Data<Utf8> {
 /**
  * Returns the columns of a batch as typed arrays, views of its memory where the types are ours; other writers'
  * equivalents (other integer and float widths, lists of equal length, dictionaries) are converted. Throws an
- * InputError where a column is missing or of another kind, or where values are null or impossible.
+ * InputError where a column is missing, one of those that are `needed` among them, or of another kind, or where values are null or
+ * impossible.
  */
-export function fromBatch(batch: RecordBatch, where: string = originOf(batch)): Columns {
+export function fromBatch(
+  batch: RecordBatch,
+  where: string = originOf(batch),
+  needed: readonly (keyof Columns)[] = [],
+): Columns {
   const rows = batch.numRows;
   const find = (name: string): Column | undefined => {
     const at = batch.schema.fields.findIndex((field) => field.name === name);
@@ -235,6 +243,7 @@ export function fromBatch(batch: RecordBatch, where: string = originOf(batch)): 
     const names = batch.schema.fields.map((field) => field.name).join(", ");
     throw unreadable(where, `it must have a column "${name}"`, `its columns are ${names || "none"}`);
   };
+  needed.forEach(need);
   const [document, source, tokens, nll, expert] = ["document", "source", "tokens", "nll", "expert"].map(find);
 
   const columns: Columns = {
