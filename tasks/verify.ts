@@ -30,8 +30,8 @@ export const TASK = defineTask({
       what: worded(what),
       remedy: worded(remedy),
     }));
-    const all = { ...report, problems };
-    console.log(options.json ? JSON.stringify({ run, ...all }, null, 2) : verifyText(run, all));
+    const told = { ...report, problems };
+    console.log(options.json ? JSON.stringify({ run, ...told }, null, 2) : verifyText(run, told));
     const { length } = problems;
     if (length > 0) {
       const found = length === 1 ? "1 problem was found" : `${length} problems were found`;
