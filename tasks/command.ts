@@ -88,6 +88,7 @@ export async function runTask<Options extends Fields>(task: Task<Options>): Prom
 
   const progress = startProgress();
   let adapter: string | undefined;
+  let run: string | undefined;
   const onEvent = (event: RunEvent) => {
     if (event.type === "adapter") adapter = event.adapter;
     progress.show(event);
@@ -101,7 +102,7 @@ export async function runTask<Options extends Fields>(task: Task<Options>): Prom
       const again = args.includes("--force") ? "the same command without --force" : "the same command";
       console.error(task.startsAnew ? "interrupted" : `interrupted: run ${again} again to continue`);
     } else if (code !== 0) {
-      console.error(await describe(error, { adapter }));
+      console.error(await describe(error, { run, adapter }));
       if (args.includes("--verbose")) console.error(error);
     }
     Deno.exit(code);
@@ -111,11 +112,9 @@ export async function runTask<Options extends Fields>(task: Task<Options>): Prom
     end(event.reason);
   });
   try {
-    await task.run({
-      ...await readArguments(task, args),
-      signal: interruption.signal,
-      onEvent,
-    });
+    const call = await readArguments(task, args);
+    if ("run" in call.options) run = String(call.options.run);
+    await task.run({ ...call, signal: interruption.signal, onEvent });
   } catch (error) {
     await end(error);
   }

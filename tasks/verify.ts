@@ -7,6 +7,7 @@ import { InputError, RunError, verifyRun } from "../mod.ts";
 import { defineTask, runTask } from "./command.ts";
 import { RUN } from "./options.ts";
 import { verifyText } from "./text.ts";
+import { worded } from "./wording.ts";
 
 export const TASK = defineTask({
   name: "verify",
@@ -24,8 +25,14 @@ export const TASK = defineTask({
     }
     const run = paths[0] ?? options.run;
     const report = await verifyRun(run, () => signal.throwIfAborted());
-    console.log(options.json ? JSON.stringify({ run, ...report }, null, 2) : verifyText(run, report));
-    const { length } = report.problems;
+    const problems = report.problems.map(({ file, what, remedy }) => ({
+      file,
+      what: worded(what),
+      remedy: worded(remedy),
+    }));
+    const told = { ...report, problems };
+    console.log(options.json ? JSON.stringify({ run, ...told }, null, 2) : verifyText(run, told));
+    const { length } = problems;
     if (length > 0) {
       const found = length === 1 ? "1 problem was found" : `${length} problems were found`;
       throw new RunError(`Cannot vouch for "${run}" as all must be right: ${found}`);
