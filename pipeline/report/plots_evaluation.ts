@@ -24,7 +24,7 @@ import {
   ordinal,
   OUTLINED,
   type Plot,
-  points,
+  POINT,
   quantity,
   scaleOf,
   shapes,
@@ -146,7 +146,7 @@ export function gainPlot({ gains, experts }: Evaluation): Plot {
           mark: { type: "rule", strokeWidth: 2 },
           encoding: { y, x: quantity("low"), x2: { field: "high" }, color },
         },
-        { mark: points(90), encoding: { y, x: quantity("percent"), color } },
+        { mark: { ...POINT, size: 90 }, encoding: { y, x: quantity("percent"), color } },
       ],
     }),
     table: {
@@ -222,7 +222,7 @@ export function sourcePlot(evaluation: Evaluation): Plot {
       return {
         height: 26 * shown.length + 84,
         data: { values: perplexities(shown, labels, ways, names) },
-        mark: points(75),
+        mark: { ...POINT, size: 75 },
         encoding: {
           y: beside("label", labels, { grid: true, domain: false }),
           x: quantity("perplexity", { scale: { zero: false, padding: 14 }, axis: PERPLEXITY_AXIS }),
@@ -301,7 +301,7 @@ export function prefixPlots({ prefixes, prefix, scores, experts }: Evaluation): 
           },
           {
             data,
-            mark: points(45, { color: mixture }),
+            mark: { ...POINT, size: 45, color: mixture },
             encoding: { x: x(width), y: quantity("perplexity") },
           },
         ],
@@ -355,7 +355,7 @@ export function overheadPlot(rows: { name: string; training: number; inference: 
     spec: (width) => ({
       height: 26 * rows.length + 84,
       data: { values },
-      mark: points(75, OUTLINED),
+      mark: { ...POINT, ...OUTLINED, size: 75 },
       encoding: {
         y: beside("name", names, { grid: true, domain: false }),
         x: quantity("share", {

@@ -27,7 +27,7 @@ export function claimsOf(
   cost: Cost,
   crossing: Crossing | null,
 ): Claim[] {
-  const { scores, segments, prefixes, prefix, experts } = evaluation;
+  const { scores, gains, segments, prefixes, prefix, experts } = evaluation;
   const { mixture, random, oracle } = scores;
   const shares = segments.map(({ share }) => share);
   const [least, most] = [Math.min(...shares), Math.max(...shares)];
@@ -35,18 +35,29 @@ export function claimsOf(
   const printed = paperTable().find((row) => row.experts === experts)?.printed;
   const { flops, communication, parameters } = cost;
   const { exchanges, bytesPerExchange, bytesPerNode, denseBytesPerStep, denseBytesPerNode } = communication;
-  const enough = prefixes.filter(({ gains }) =>
-    gains.some(({ baseline, low }) => baseline === "dense" && low > 0)
-  ).map(({ prefix }) => prefix);
+  const beats = ({ baseline, low }: typeof gains[number]) => baseline === "dense" && low > 0;
+  const enough = prefixes.filter(({ gains }) => gains.some(beats)).map(({ prefix }) => prefix);
+  const against = (baseline: Baseline, claim: string, paper: string): Claim[] =>
+    gains.filter((gain) => gain.baseline === baseline).map(({ percent, low, high }) => {
+      const [side, by, from, to] = percent < 0
+        ? ["higher", -percent, -high, -low] as const
+        : ["lower", percent, low, high] as const;
+      const before = scores[baseline]!.perplexity.toFixed(2);
+      const change = `${signed(by)} ${side} [${signed(from)}, ${signed(to)}]`;
+      return {
+        claim,
+        paper,
+        here: `${before} → ${mixture!.perplexity.toFixed(2)}: ${change}`,
+        holds: low > 0,
+      };
+    });
   return [
-    ...gainClaim(
-      evaluation,
+    ...against(
       "dense",
       "The mixture beats a dense model of the same inference cost at equal tokens (equal steps, E times the batch)",
       paperGain(experts),
     ),
-    ...gainClaim(
-      evaluation,
+    ...against(
       "dense-steps",
       "… also a dense model with E times the steps, a harder baseline",
       "not reported",
@@ -111,25 +122,6 @@ export function claimsOf(
       holds: bytesPerNode < denseBytesPerNode,
     },
   ];
-}
-
-/** Writes the claim that the mixture beats a baseline, where that is trained. */
-function gainClaim(
-  { scores, gains }: Evaluation,
-  baseline: Baseline,
-  claim: string,
-  paper: string,
-): Claim[] {
-  return gains.filter((gain) => gain.baseline === baseline).map(({ percent, low, high }) => {
-    const [side, by, from, to] = percent < 0
-      ? ["higher", -percent, -high, -low]
-      : ["lower", percent, low, high];
-    const [before, after] = [scores[baseline]!, scores.mixture!].map(({ perplexity }) =>
-      perplexity.toFixed(2)
-    );
-    const here = `${before} → ${after}: ${signed(by)} ${side} [${signed(from)}, ${signed(to)}]`;
-    return { claim, paper, here, holds: low > 0 };
-  });
 }
 
 function crossingClaim({ tokensPerExpert, trained, difference }: Crossing): Claim {

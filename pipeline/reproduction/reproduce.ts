@@ -64,47 +64,46 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
   const gpu = await openGpu({ adapter: adapter || undefined, variants });
   emit({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
   try {
-    const trials: Record<Searched, (trial: TrainOptions) => Promise<number>> = {
-      experts: async (trial) => {
-        let sum = 0;
+    const train: Record<Searched, (options: TrainOptions) => Promise<TrainResult[]>> = {
+      experts: async (options) => {
+        const results: TrainResult[] = [];
         for (let expert = 0; expert < experts; expert++) {
-          sum += lossOf(await trainExpert(expert, trial, watch));
+          results.push(await trainExpert(expert, options, watch));
         }
-        return sum / experts;
+        return results;
       },
-      dense: async (trial) => lossOf(await trainDense("batch", trial, watch)),
-      "dense-steps": async (trial) => lossOf(await trainDense("steps", trial, watch)),
+      dense: async (options) => [await trainDense("batch", options, watch)],
+      "dense-steps": async (options) => [await trainDense("steps", options, watch)],
     };
-    for (const [name, validate] of Object.entries(trials) as [Searched, typeof trials[Searched]][]) {
+    for (const name of Object.keys(train) as Searched[]) {
       const field = RATES[name];
       if (given[field] !== undefined) {
         rates[field] = given[field]; // 0 is a dense model's word for the experts' rate
         continue;
       }
-      const attempt = async (rate: number) => {
+      search[name] = await searchRate(FIRST_RATE, async (rate) => {
         try {
-          return await validate({ ...options, gpu, sources: {}, trial: { share: trialShare, rate } });
+          const trial = { share: trialShare, rate };
+          const results = await train[name]({ ...options, gpu, sources: {}, trial });
+          return results.reduce((sum, result) => sum + lossOf(result), 0) / results.length;
         } catch (error) {
           if ((error as Error).cause instanceof LossNotFiniteError) return Infinity;
           throw error;
         }
-      };
-      search[name] = await searchRate(FIRST_RATE, attempt);
+      });
       rates[field] = search[name].rate;
     }
     const settings = { ...options, gpu, sources: { flags: rates } };
-    const trained: TrainResult[] = [];
-    for (let expert = 0; expert < experts; expert++) trained.push(await trainExpert(expert, settings, watch));
-    const models: Reproduction["models"] = {
-      experts: trained,
-      dense: await trainDense("batch", settings, watch),
-      "dense-steps": await trainDense("steps", settings, watch),
+    const models = {
+      experts: await train.experts(settings),
+      dense: (await train.dense(settings))[0],
+      "dense-steps": (await train["dense-steps"](settings))[0],
     };
 
     const evaluation = await evaluateRun({ run, gpu }, watch);
     const cost = await readCost({ run, flops: 1, utilisation: 1 });
     const crossing = crossingOf(
-      await mixtureCurve(run, evaluation, trained[0].batch),
+      await mixtureCurve(run, evaluation, models.experts[0].batch),
       await denseCurve(run, evaluation, models["dense-steps"].batch),
     );
     const { mixture, "dense-steps": harder } = evaluation.scores;
