@@ -203,12 +203,9 @@ function claims({ claims, search, trialShare }: Claims): Section {
   const trials: Table = {
     head: ["model", "learning rate", "held-out loss, nats per token", ""],
     rows: Object.entries(search).flatMap(([model, found]) =>
-      found.trials.toSorted((a, b) => a.rate - b.rate).map(({ rate, validationLoss }) => [
-        model,
-        rate,
-        validationLoss === Infinity ? "diverged" : validationLoss,
-        rate === found.rate ? "taken" : null,
-      ])
+      found.trials.toSorted((a, b) => a.rate - b.rate).map((
+        { rate, validationLoss: loss },
+      ) => [model, rate, loss === Infinity ? "diverged" : loss, rate === found.rate ? "taken" : null])
     ),
   };
   const tried = "Learning rates that were tried";
@@ -251,11 +248,8 @@ function partition({ partition }: RunRecord, lacks: Lacks): Section {
   const loads: Table = {
     head: ["expert", "sequences", "tokens", "held-out sequences", "held-out tokens"],
     rows: parts.map(({ expert, train, test }) => [
-      expert,
-      train.sequences,
-      train.tokens,
-      test?.sequences ?? null,
-      test?.tokens ?? null,
+      ...[expert, train.sequences, train.tokens],
+      ...[test?.sequences ?? null, test?.tokens ?? null],
     ]),
   };
   const after = [foldedTable(loads, "Loads of the experts", "Loads")];
@@ -373,11 +367,9 @@ function costs({ evaluation }: RunRecord, { flops, communication, memory, mixtur
       perplexity,
     })),
   ];
-  const cells = ([whole, part]: number[]) => [
-    scientific(whole),
-    scientific(part),
-    whole === 0 ? "–" : percent(part / whole, 2),
-  ];
+  const cells = (
+    [whole, part]: number[],
+  ) => [scientific(whole), scientific(part), whole === 0 ? "–" : percent(part / whole, 2)];
   const table: Table = {
     head: [
       ...["model", "E", "training, FLOPs", "overhead", "share", "inference, FLOPs", "overhead", "share"],
