@@ -116,6 +116,13 @@ export type PrefixScore = v.InferOutput<typeof PREFIX>;
  */
 export type Evaluation = v.InferOutput<typeof EVALUATION>;
 
+/** Says a gain in positive numbers: by how much the mixture's perplexity is lower, or higher, and the ends of that interval. */
+export function sideOf({ percent, low, high }: Omit<Gain, "baseline">) {
+  return percent < 0
+    ? { side: "higher", by: -percent, from: -high, to: -low }
+    : { side: "lower", by: percent, from: low, to: high };
+}
+
 /** Reads an `evaluation.json`. Throws an `InputError` where it is missing or damaged. */
 export function readEvaluation(where: string): Promise<Evaluation> {
   return readJson(where, EVALUATION, "an evaluation");

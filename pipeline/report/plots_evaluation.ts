@@ -4,7 +4,7 @@
  * @module
  */
 
-import { BASELINES, type Evaluation, type Way } from "../evaluation/evaluation.ts";
+import { BASELINES, type Evaluation, sideOf, type Way } from "../evaluation/evaluation.ts";
 import { percent } from "./html.ts";
 import {
   across,
@@ -147,9 +147,7 @@ export function gainPlot({ gains, experts }: Evaluation): Plot {
     }),
     table: {
       head: ["against", "the mixture is", "by, %", "95% from", "to"],
-      rows: values.map(({ baseline, percent, low, high }) =>
-        percent < 0 ? [baseline, "higher", -percent, -high, -low] : [baseline, "lower", percent, low, high]
-      ),
+      rows: gains.map((gain, i) => [names[i], ...Object.values(sideOf(gain))]),
     },
   };
 }

@@ -15,7 +15,6 @@ import { type ModelConfig, validateModelConfig } from "../model/shape.ts";
 import type { Weights } from "../model/parameters.ts";
 import { createTrainer, type Trainer, type TrainerState } from "../model/trainer.ts";
 
-/** Schema of a line of a model's metrics. */
 const STEP_METRICS = v.object({
   step: count,
   tokens: count,
