@@ -36,6 +36,7 @@ export {
   type TrainRoutersOptions,
 } from "./pipeline/partition/em/train_routers.ts";
 export { identifyPartitioner, openPartitioner, PARTITIONERS } from "./pipeline/partition/partitioners.ts";
+export { type Description, writeDescription } from "./pipeline/partition/folder.ts";
 export {
   type LearnContext,
   type Learned,
@@ -52,7 +53,7 @@ export {
   equalRooms,
   type Proof,
 } from "./pipeline/partition/assignment/assignment.ts";
-export { ASSIGNMENTS } from "./pipeline/partition/assignment/assignments.ts";
+export { assignmentOf, ASSIGNMENTS } from "./pipeline/partition/assignment/assignments.ts";
 export { assignBalanced } from "./pipeline/partition/assignment/balanced.ts";
 export { assignArgmax } from "./pipeline/partition/assignment/argmax.ts";
 export { assign, type AssignOptions } from "./pipeline/partition/assignment/assign.ts";
