@@ -230,6 +230,8 @@ export {
   type InferenceMemory,
   inferenceMemory,
   type InferenceMemoryOptions,
+  type MemoryOptions,
+  type ModelMemory,
   type TrainingMemory,
   trainingMemory,
   type TrainingMemoryOptions,

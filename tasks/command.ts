@@ -5,7 +5,6 @@
  * @module
  */
 
-import { parseArgs } from "@std/cli/parse-args";
 import { resolve } from "node:path";
 import {
   type Field,
@@ -60,26 +59,33 @@ export interface Call<Options extends Fields> {
   signal: AbortSignal;
   /** Shows what happens on standard error. */
   onEvent: (event: RunEvent) => void;
+  /** Prints the result: as JSON where that is asked for, in words elsewhere. */
+  print: (result: unknown, text: string) => void;
 }
 
-/** Gives a task with the types of its options. */
-export function defineTask<Options extends Fields>(task: Task<Options>): Task<Options> {
+/** Makes a task with the types of its options, and runs it where its file is the one that was started. */
+export async function defineTask<Options extends Fields>(
+  task: Task<Options>,
+  { main }: { main: boolean },
+): Promise<Task<Options>> {
   field.section("Command", task.options);
+  if (main) await runTask(task);
   return task;
 }
 
 const GRACE_MS = 3000;
 
 /** Runs a task with the process's arguments and ends the process with its exit code. */
-export async function runTask<Options extends Fields>(task: Task<Options>): Promise<never> {
-  const args = [...Deno.args];
+async function runTask<Options extends Fields>(task: Task<Options>): Promise<never> {
+  const { args } = Deno;
   if (args.includes("--help") || args.includes("-h")) {
     console.log(helpOf(task));
     Deno.exit(0);
   }
   const interruption = new AbortController();
+  const { signal } = interruption;
   const interrupt = () => {
-    if (interruption.signal.aborted) Deno.exit(130);
+    if (signal.aborted) Deno.exit(130);
     interruption.abort(new DOMException("interrupted", "AbortError"));
     setTimeout(() => Deno.exit(130), GRACE_MS); // what does not listen is ended: no final name holds half a file
   };
@@ -96,7 +102,7 @@ export async function runTask<Options extends Fields>(task: Task<Options>): Prom
   const end = (error: unknown): Promise<never> => ending ??= tellAndExit(error);
   const tellAndExit = async (error: unknown): Promise<never> => {
     progress.stop();
-    const code = interruption.signal.aborted ? 130 : exitCode(error);
+    const code = signal.aborted ? 130 : exitCode(error);
     if (code === 130) {
       const again = args.includes("--force") ? "the same command without --force" : "the same command";
       console.error(task.startsAnew ? "interrupted" : `interrupted: run ${again} again to continue`);
@@ -111,11 +117,10 @@ export async function runTask<Options extends Fields>(task: Task<Options>): Prom
     end(event.reason);
   });
   try {
-    await task.run({
-      ...await readArguments(task, args),
-      signal: interruption.signal,
-      onEvent,
-    });
+    const asked = await readArguments(task, args);
+    const print = (result: unknown, text: string) =>
+      console.log(asked.options.json ? JSON.stringify(result, null, 2) : text);
+    await task.run({ ...asked, signal, onEvent, print });
   } catch (error) {
     await end(error);
   }
@@ -132,7 +137,7 @@ export function fieldsOf<Options extends Fields>({ name, options }: Task<Options
 async function readArguments<Options extends Fields>(
   task: Task<Options>,
   args: string[],
-): Promise<Omit<Call<Options>, "signal" | "onEvent">> {
+): Promise<Omit<Call<Options>, "signal" | "onEvent" | "print">> {
   const table = { ...task.options, ...PRINTING };
   const { words, paths } = readWords(task, args);
   if (paths.length > 0 && task.positional === undefined) {
@@ -148,17 +153,14 @@ async function readArguments<Options extends Fields>(
   }
   const values = valuesOf(table, options);
   const flags = someValuesOf(FIELDS, settings);
-  if (flags.corpus !== undefined) {
-    if (flags.input !== undefined) {
-      const [input, corpus] = [setting("input"), setting("corpus")];
-      throw new InputError(
-        say`Cannot read two corpora, as only one of ${input} and ${corpus} may be given: input is ${
-          String(flags.input)
-        }, corpus is ${flags.corpus}`,
-      );
-    }
-    flags.input = []; // an input that a file or the run names is not meant
+  if (flags.corpus !== undefined && flags.input !== undefined) {
+    const [input, corpus] = [setting("input"), setting("corpus")];
+    const both = `input is ${flags.input}, corpus is ${flags.corpus}`;
+    throw new InputError(
+      say`Cannot read two corpora, as only one of ${input} and ${corpus} may be given: ${both}`,
+    );
   }
+  if (flags.corpus !== undefined) flags.input = []; // an input that a file or the run names is not meant
   const { preset, config } = options;
   const file = typeof config === "string" ? await readConfiguration(config) : undefined;
   const sources = { preset: typeof preset === "string" ? preset : undefined, file, flags };
@@ -166,8 +168,8 @@ async function readArguments<Options extends Fields>(
 }
 
 /**
- * Reads the flags with their words, and the paths. The parser knows no flag, so that it tells of each word in its turn: a value that is
- * empty, or `-`, or a number below 0, which it takes for no value, is told from a path by the flag before it.
+ * Reads the flags with their words, and the paths. The word after a flag is its value, also one that is empty, `-` or a number below 0,
+ * unless it is a flag itself.
  */
 function readWords<Options extends Fields>(
   task: Task<Options>,
@@ -176,31 +178,21 @@ function readWords<Options extends Fields>(
   const byFlag = new Map(Object.values(fieldsOf(task)).map((field) => [field.flag, field]));
   const words = new Map<Field, string[]>();
   const paths: string[] = [];
-  let open: string[] | undefined; // words of the flag before, where its value is still to come
-  let taken: string | undefined; // the last value that begins with a dash: the parser may tell of each of its letters
-  const { _: rest } = parseArgs(args, {
-    string: ["_"],
-    unknown: (word, key, value) => {
-      const before = open;
-      open = undefined;
-      if (before && /^(-\d.*|-?)$/s.test(word)) before[before.length - 1] = taken = word;
-      else if (key === undefined) paths.push(word);
-      else if (word !== taken) {
-        const [flag, inline] = /^--([^=]*)(?:=(.*))?$/s.exec(word)?.slice(1) ?? [key];
-        const field = word.startsWith("--") ? byFlag.get(flag) : undefined;
-        if (!field) throw unknownFlag(task.name, word, nearest(flag, [...byFlag.keys(), "help"]));
-        const next = typeof value === "string" && !inline ? value : undefined; // the word after it
-        const takesNext = inline === undefined &&
-          (field.form !== "flag" || next === "true" || next === "false");
-        const all = [...words.get(field) ?? [], inline ?? (takesNext ? next ?? "" : "true")];
-        words.set(field, all);
-        if (next === undefined) open = takesNext ? all : undefined;
-        else if (!takesNext) paths.push(next);
-      }
-      return false;
-    },
-  });
-  return { words, paths: [...paths, ...rest.map(String)] };
+  const left = [...args];
+  for (let word = left.shift(); word !== undefined; word = left.shift()) {
+    if (word === "--") paths.push(...left.splice(0));
+    else if (!/^-./s.test(word)) paths.push(word);
+    else {
+      const [flag, inline] = /^--([^=]*)(?:=(.*))?$/s.exec(word)?.slice(1) ?? [word.slice(1)];
+      const field = word.startsWith("--") ? byFlag.get(flag) : undefined;
+      if (!field) throw unknownFlag(task.name, word, nearest(flag, [...byFlag.keys(), "help"]));
+      const isFlag = field.form === "flag";
+      const isValue = isFlag ? /^(true|false)$/ : /^(?!-)|^-(\d.*)?$/s;
+      const value = inline ?? (isValue.test(left[0] ?? "--") ? left.shift()! : isFlag ? "true" : "");
+      words.set(field, [...words.get(field) ?? [], value]);
+    }
+  }
+  return { words, paths };
 }
 
 function unknownFlag(task: string, word: string, near: string): InputError {

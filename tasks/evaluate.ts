@@ -4,11 +4,11 @@
  *   deno task evaluate --run runs/a
  */
 import { evaluateRun, field } from "../mod.ts";
-import { defineTask, runTask } from "./command.ts";
+import { defineTask } from "./command.ts";
 import { DEVICE, FORCE, RUN } from "./options.ts";
 import { evaluationText } from "./evaluation_text.ts";
 
-export const TASK = defineTask({
+export const TASK = await defineTask({
   name: "evaluate",
   about:
     "Evaluates the mixture of a run on its held-out documents: perplexities, gains, sources, segments, prefixes.",
@@ -23,10 +23,9 @@ export const TASK = defineTask({
       help: "draws of the bootstrap over documents that the intervals come from",
     }),
   },
-  run: async ({ options: { run, resamples, force, adapter, variants, json }, signal, onEvent }) => {
-    const evaluation = await evaluateRun({ run, resamples, force, adapter, variants }, { signal, onEvent });
-    console.log(json ? JSON.stringify({ run, ...evaluation }, null, 2) : evaluationText(run, evaluation));
+  run: async ({ options, signal, onEvent, print }) => {
+    const { run } = options;
+    const evaluation = await evaluateRun(options, { signal, onEvent });
+    print({ run, ...evaluation }, evaluationText(run, evaluation));
   },
-});
-
-if (import.meta.main) await runTask(TASK);
+}, import.meta);

@@ -4,12 +4,12 @@
  *   deno task generate --run runs/a --prompt "Once upon a time"
  */
 import { generate } from "../mod.ts";
-import { defineTask, runTask } from "./command.ts";
+import { defineTask } from "./command.ts";
 import { DEVICE, RUN } from "./options.ts";
 import { writeOut } from "./pipe.ts";
 import { GENERATION, lines, readPrompt, routeLine } from "./prompt.ts";
 
-export const TASK = defineTask({
+export const TASK = await defineTask({
   name: "generate",
   startsAnew: true,
   about:
@@ -34,6 +34,4 @@ export const TASK = defineTask({
       );
     }
   },
-});
-
-if (import.meta.main) await runTask(TASK);
+}, import.meta);

@@ -5,12 +5,12 @@
  *   deno task score - --routers runs/a/partitioner --prefix 64 < tokens.arrows > scores.arrows
  */
 import { field, InputError, openGpu, openPartitioner, score } from "../mod.ts";
-import { defineTask, runTask } from "./command.ts";
+import { defineTask } from "./command.ts";
 import { DEVICE, IN_A_RUN, OUTPUT } from "./options.ts";
 import { arrowInput, arrowOutput, pipeValues } from "./pipe.ts";
 import { parsePart, runStageTask } from "./stage.ts";
 
-export const TASK = defineTask({
+export const TASK = await defineTask({
   name: "score",
   about: "Scores the prefix of every sequence for every expert. Without FILE it works in a run folder.",
   positional: "[FILE…|-]",
@@ -48,6 +48,4 @@ export const TASK = defineTask({
     partitioner.close();
     (await gpu)?.close();
   },
-});
-
-if (import.meta.main) await runTask(TASK);
+}, import.meta);

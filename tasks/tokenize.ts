@@ -12,12 +12,12 @@ import {
   resolveConfiguration,
   tokenBatches,
 } from "../mod.ts";
-import { defineTask, runTask } from "./command.ts";
+import { defineTask } from "./command.ts";
 import { IN_A_RUN, OUTPUT } from "./options.ts";
 import { arrowOutput, pipeValues } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
-export const TASK = defineTask({
+export const TASK = await defineTask({
   name: "tokenize",
   about:
     "Turns documents into sequences of tokens. Without FILE it works in a run folder; with FILE, none is held out.",
@@ -39,6 +39,4 @@ export const TASK = defineTask({
     });
     await arrowOutput(batches, options.output, signal);
   },
-});
-
-if (import.meta.main) await runTask(TASK);
+}, import.meta);

@@ -12,11 +12,11 @@ import {
   trainTokenizer,
   writeAtomic,
 } from "../mod.ts";
-import { defineTask, runTask } from "./command.ts";
+import { defineTask } from "./command.ts";
 import { IN_A_RUN, OUTPUT } from "./options.ts";
 import { runStageTask } from "./stage.ts";
 
-export const TASK = defineTask({
+export const TASK = await defineTask({
   name: "tokenizer",
   about:
     "Trains a BPE tokenizer. Without FILE it works in a run folder; with FILE, all its text is for training.",
@@ -42,6 +42,4 @@ export const TASK = defineTask({
     await writeAtomic(options.output, json);
     console.error(`${options.output}: ${vocabulary} entries`);
   },
-});
-
-if (import.meta.main) await runTask(TASK);
+}, import.meta);
