@@ -94,6 +94,7 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
 
   const progress = startProgress();
   let adapter: string | undefined;
+  let run: string | undefined;
   const onEvent = (event: RunEvent) => {
     if (event.type === "adapter") adapter = event.adapter;
     progress.show(event);
@@ -107,7 +108,7 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
       const again = args.includes("--force") ? "the same command without --force" : "the same command";
       console.error(task.startsAnew ? "interrupted" : `interrupted: run ${again} again to continue`);
     } else if (code !== 0) {
-      console.error(await describe(error, { adapter }));
+      console.error(await describe(error, { run, adapter }));
       if (args.includes("--verbose")) console.error(error);
     }
     Deno.exit(code);
@@ -118,6 +119,7 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
   });
   try {
     const asked = await readArguments(task, args);
+    if ("run" in asked.options) run = String(asked.options.run);
     const print = (result: unknown, text: string) =>
       console.log(asked.options.json ? JSON.stringify(result, null, 2) : text);
     await task.run({ ...asked, signal, onEvent, print });
