@@ -14,23 +14,16 @@ import { readCost } from "../cost/cost.ts";
 import type { Evaluation } from "../evaluation/evaluation.ts";
 import { evaluateRun } from "../stages/evaluate_run.ts";
 import { report } from "../report/report.ts";
+import type { Claims, Searched } from "../report/reproduction.ts";
 import { partition } from "../stages/partition.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
 import { expertFolder } from "../partition/manifests.ts";
 import type { RunWatch } from "../stages/session.ts";
 import { trainDense, trainExpert, type TrainOptions } from "../stages/train.ts";
 import type { TrainResult } from "../stages/train_model.ts";
-import { LossNotFiniteError, type StepMetrics } from "../training/loop.ts";
-import {
-  type Claim,
-  claimsMarkdown,
-  claimsOf,
-  type Crossing,
-  crossingOf,
-  type CurvePoint,
-  VERDICTS,
-} from "./claims.ts";
-import { type RateSearch, searchRate } from "./search.ts";
+import { LossNotFiniteError, readStepMetrics, type StepMetrics } from "../training/loop.ts";
+import { claimsMarkdown, claimsOf, type Crossing, crossingOf, type CurvePoint, VERDICTS } from "./claims.ts";
+import { searchRate } from "./search.ts";
 
 /** Says what to reproduce and where. */
 export interface ReproduceOptions extends Omit<TrainOptions, "trial" | "resume" | "gpu"> {
@@ -41,23 +34,12 @@ export interface ReproduceOptions extends Omit<TrainOptions, "trial" | "resume" 
 }
 
 /** What a reproduction came to: `reproduction.json`. */
-export interface Reproduction {
-  /** Version of this layout. */
-  format: 1;
-  /** The paper's claims beside this run's figures. */
-  claims: Claim[];
-  /** The searches for learning rates; those of rates that were given are missing. */
-  search: Partial<Record<Searched, RateSearch>>;
-  /** Part of the training that a trial took. */
-  trialShare: number;
+export interface Reproduction extends Claims {
   /** Where the mixture's curve crosses that of the dense model with E times the steps. */
   crossing: Crossing | null;
   /** What the models were trained with. */
   models: { experts: TrainResult[]; dense: TrainResult; "dense-steps": TrainResult };
 }
-
-/** A model whose rate is searched for. */
-export type Searched = "experts" | "dense" | "dense-steps";
 
 const RATES = { experts: "expertRate", dense: "denseRate", "dense-steps": "denseStepsRate" } as const;
 
@@ -155,10 +137,8 @@ function withoutRates({ preset, file, flags }: Sources): Partial<Configuration> 
 
 /** Reads the held-out curve of a model, against steps. */
 async function readCurve(run: string, name: string): Promise<StepMetrics[]> {
-  const lines = (await Deno.readTextFile(`${run}/metrics/${name}.jsonl`)).trim().split("\n");
-  return lines.map((line): StepMetrics => JSON.parse(line)).filter((line) =>
-    line.validationLoss !== undefined
-  );
+  const lines = await readStepMetrics(`${run}/metrics/${name}.jsonl`);
+  return lines.filter((line) => line.validationLoss !== undefined);
 }
 
 /** Puts the experts' held-out curves together, each weighted by the held-out tokens that are routed to it. */
