@@ -104,14 +104,9 @@ export { type Match } from "./pipeline/stages/train_dense.ts";
 export { type TrainingOptions, type TrainResult } from "./pipeline/stages/train_model.ts";
 
 // The paper's comparison at a small size.
-export {
-  reproduce,
-  type ReproduceOptions,
-  type Reproduction,
-  type Searched,
-} from "./pipeline/reproduction/reproduce.ts";
+export { reproduce, type ReproduceOptions, type Reproduction } from "./pipeline/reproduction/reproduce.ts";
+export { type RateSearch, type Searched, type Trial } from "./pipeline/report/reproduction.ts";
 export { type Claim, type Crossing } from "./pipeline/reproduction/claims.ts";
-export { type RateSearch, type Trial } from "./pipeline/reproduction/search.ts";
 
 // All of it in a run folder.
 export { partition, runOneStage } from "./pipeline/stages/partition.ts";

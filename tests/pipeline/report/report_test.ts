@@ -281,7 +281,12 @@ Deno.test("report() refuses what is no run, and names the file that is corrupt",
       ["evaluation.json", "{", "JSON", `run task "evaluate" ${on} again`],
       ["evaluation.json", JSON.stringify({ ...evaluationOf(SHAPE), format: 3 }), "format"],
       ["evaluation.json", JSON.stringify({ ...evaluationOf(SHAPE), tokens: "many" }), "tokens"],
-      ["reproduction.json", `{"format":1,"claims":[{}]}`, "claims.0.claim", `run task "reproduce" ${on} again`],
+      [
+        "reproduction.json",
+        `{"format":1,"claims":[{}]}`,
+        "claims.0.claim",
+        `run task "reproduce" ${on} again`,
+      ],
       [
         "metrics/rounds.jsonl",
         `{"round":1}\n`,
