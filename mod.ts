@@ -149,7 +149,6 @@ export {
   type Field,
   type Fields,
   parseValue,
-  requirement,
   someValuesOf,
   type Values,
   valuesOf,

@@ -16,10 +16,7 @@ export const TASK = await defineTask({
   positional: "[FILE…|-]",
   options: {
     ...IN_A_RUN,
-    part: field.custom(parsePart, {
-      value: "I/N",
-      help: "score every N-th shard from the I-th on, so that N processes share a run",
-    }),
+    part: field.custom(parsePart, { value: "I/N", help: "score every N-th shard, from the I-th on" }),
     ...OUTPUT,
     ...DEVICE,
   },
