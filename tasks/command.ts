@@ -93,9 +93,9 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
   Deno.addSignalListener("SIGTERM", interrupt);
 
   const progress = startProgress();
-  let adapter: string | undefined;
+  const known: { run?: string; adapter?: string } = {};
   const onEvent = (event: RunEvent) => {
-    if (event.type === "adapter") adapter = event.adapter;
+    if (event.type === "adapter") known.adapter = event.adapter;
     progress.show(event);
   };
   let ending: Promise<never> | undefined; // of the first error: others may follow from it
@@ -107,7 +107,7 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
       const again = args.includes("--force") ? "the same command without --force" : "the same command";
       console.error(task.startsAnew ? "interrupted" : `interrupted: run ${again} again to continue`);
     } else if (code !== 0) {
-      console.error(await describe(error, { adapter }));
+      console.error(await describe(error, known));
       if (args.includes("--verbose")) console.error(error);
     }
     Deno.exit(code);
@@ -117,10 +117,11 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
     end(event.reason);
   });
   try {
-    const asked = await readArguments(task, args);
+    const call = await readArguments(task, args);
+    if ("run" in call.options) known.run = String(call.options.run);
     const print = (result: unknown, text: string) =>
-      console.log(asked.options.json ? JSON.stringify(result, null, 2) : text);
-    await task.run({ ...asked, signal, onEvent, print });
+      console.log(call.options.json ? JSON.stringify(result, null, 2) : text);
+    await task.run({ ...call, signal, onEvent, print });
   } catch (error) {
     await end(error);
   }

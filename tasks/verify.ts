@@ -7,6 +7,7 @@ import { InputError, RunError, verifyRun } from "../mod.ts";
 import { defineTask } from "./command.ts";
 import { RUN } from "./options.ts";
 import { verifyText } from "./text.ts";
+import { worded } from "./wording.ts";
 
 export const TASK = await defineTask({
   name: "verify",
@@ -24,11 +25,14 @@ export const TASK = await defineTask({
     }
     const run = paths[0] ?? options.run;
     const report = await verifyRun(run, () => signal.throwIfAborted());
-    print({ run, ...report }, verifyText(run, report));
-    const { length } = report.problems;
-    if (length > 0) {
-      const found = length === 1 ? "1 problem was found" : `${length} problems were found`;
-      throw new RunError(`Cannot vouch for "${run}" as all must be right: ${found}`);
-    }
+    const problems = report.problems.map(({ file, what, remedy }) => {
+      return { file, what: worded(what), remedy: worded(remedy) };
+    });
+    const told = { ...report, problems };
+    print({ run, ...told }, verifyText(run, told));
+    const { length } = problems;
+    if (length === 0) return;
+    const found = length === 1 ? "1 problem was found" : `${length} problems were found`;
+    throw new RunError(`Cannot vouch for "${run}" as all must be right: ${found}`);
   },
 }, import.meta);

@@ -4,8 +4,6 @@
  *
  * A pass is a list of rows, each one token of any slot. A row's bits depend on its slot's tokens alone, so that rows of
  * prompts and of running sequences may come together in any order, and slots that are not named cost nothing.
- *
- * @module
  */
 
 import { InputError } from "../../kernels/errors.ts";

@@ -1,7 +1,5 @@
 /**
  * `partitioner.json`, which says in a partitioner's folder what it is; what else lies there is its kind's own.
- *
- * @module
  */
 
 import * as v from "valibot";

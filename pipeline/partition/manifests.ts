@@ -1,8 +1,6 @@
 /**
  * The manifests of a partition: that of the whole, and that of each expert's part, which lies in the part's folder so that a
  * part can be copied out and trained anywhere. Each schema is the one truth for writer and readers.
- *
- * @module
  */
 
 import * as v from "valibot";

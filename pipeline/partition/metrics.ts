@@ -3,8 +3,6 @@
  *
  * Everything here is a function of plain arrays; nothing reads files or knows Arrow. Sources (domain labels) are used to
  * measure alone: no model ever sees them.
- *
- * @module
  */
 
 import { assignArgmax } from "./assignment/argmax.ts";

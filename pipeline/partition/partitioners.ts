@@ -1,8 +1,4 @@
-/**
- * The kinds of partitioners there are, and how a folder's is found.
- *
- * @module
- */
+/** The kinds of partitioners there are, and how a folder's is found. */
 
 import { InputError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/gpu.ts";

@@ -9,13 +9,12 @@ import { InputError } from "../../kernels/errors.ts";
 import { removeIfThere } from "../run/files.ts";
 import {
   type ArrowAppender,
-  checkTokens,
   type Columns,
+  FORMAT,
   fromBatch,
   type Lineage,
   lineageOf,
   openArrowAppender,
-  originOf,
   readArrow,
   readShards,
   type RecordBatch,
@@ -88,7 +87,7 @@ async function* shuffled(
 
   try {
     for await (const batch of source) {
-      lineage ??= lineageOf(batch) ?? { format: 1, stage: "" };
+      lineage ??= lineageOf(batch) ?? { format: FORMAT, stage: "" };
       empty ??= batch;
       const columns = fromBatch(batch);
       if (columns.rows === 0) continue;
@@ -165,11 +164,7 @@ export function epochs(
   return async (n) => {
     const parts: Columns[] = [];
     for (let left = n; left > 0;) {
-      if (!rest || rest.rows === 0) {
-        const { value, done } = await source.next();
-        if (done) break;
-        rest = value;
-      }
+      while (!rest || rest.rows === 0) rest = (await source.next()).value as Columns; // of which there is no end
       const dropped = Math.min(skip, rest.rows);
       skip -= dropped;
       const count = Math.min(left, rest.rows - dropped);
@@ -181,15 +176,11 @@ export function epochs(
   };
 }
 
-async function* pass(
-  paths: string[],
-  seed: number,
-  onRestart?: (epoch: number) => void,
-): AsyncGenerator<Columns> {
+async function* pass(paths: string[], seed: number, onRestart?: (epoch: number) => void) {
   let rows = 0;
   for await (const batch of readShards(paths)) {
     rows += batch.numRows;
-    yield tokensOf(batch);
+    yield fromBatch(batch);
   }
   if (rows === 0) {
     throw new InputError("Cannot read training sequences as the shards must hold some: they hold 0 rows");
@@ -198,16 +189,9 @@ async function* pass(
     onRestart?.(epoch);
     for (const shard of permutation(paths.length, seed, `epoch ${epoch}`)) {
       const parts: Columns[] = [];
-      for await (const batch of readArrow(paths[shard])) parts.push(tokensOf(batch));
+      for await (const batch of readArrow(paths[shard])) parts.push(fromBatch(batch));
       const all = concatColumns(parts);
       if (all.rows > 0) yield takeColumns(all, permutation(all.rows, seed, `epoch ${epoch} shard ${shard}`));
     }
   }
-}
-
-/** Reads a batch, and stops with file and row where a token id is not below the vocabulary that its lineage names. */
-function tokensOf(batch: RecordBatch): Columns {
-  const columns = fromBatch(batch);
-  checkTokens(columns, lineageOf(batch)?.vocabulary ?? Infinity, originOf(batch));
-  return columns;
 }

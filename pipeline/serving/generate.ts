@@ -3,8 +3,6 @@
  *
  * A model has a context of S tokens. A longer prompt is an error, and text ends where the context does, unless the window
  * slides: then the model goes on from the later half of its context, read anew.
- *
- * @module
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";

@@ -1,7 +1,5 @@
 /**
  * Finds what a mixture is made of: in a run folder the tokenizer, the partitioner and the models, or a model's folder alone.
- *
- * @module
  */
 
 import { InputError } from "../../kernels/errors.ts";

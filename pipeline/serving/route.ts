@@ -1,7 +1,5 @@
 /**
  * Where a text goes: to the expert that its prefix costs least (arXiv 2410.03529, inference). There is no balancing.
- *
- * @module
  */
 
 import { InputError } from "../../kernels/errors.ts";

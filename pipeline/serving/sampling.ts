@@ -1,8 +1,6 @@
 /**
  * Chooses the next token from logits: greedily, or at random by temperature, top-k and top-p. Pure functions; the
  * random number comes from outside.
- *
- * @module
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";

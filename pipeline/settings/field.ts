@@ -178,7 +178,9 @@ export function checkValue(field: Field, value: unknown): unknown {
   const read = field.read(value);
   if (read) return read.value;
   throw new InputError(
-    say`Cannot use ${setting(field.name)} as it must be ${field.requirement}: it is ${JSON.stringify(value)}`,
+    say`Cannot use ${setting(field.name)} as it must be ${field.requirement}: it is ${
+      typeof value === "number" ? value : JSON.stringify(value)
+    }`,
   );
 }
 

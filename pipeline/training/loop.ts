@@ -1,8 +1,6 @@
 /**
  * Trains one model, an expert or a dense baseline, on a stream of sequences: warm-up and cosine decay, metrics,
  * validation, checkpoints, exact resume (SmallTalk LM, Algorithm 1, stage 2).
- *
- * @module
  */
 
 import { InputError, RunError } from "../../kernels/errors.ts";

@@ -1,7 +1,5 @@
 /**
  * The recipe of a model: everything that its weights and metrics depend on, but for its data and the device.
- *
- * @module
  */
 
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";

@@ -74,6 +74,11 @@ Deno.test("describe() asks for the remedy of a file that is wrong, where the err
   );
   assertEquals(await told(new InputError("It is")), "error: It is");
   assertEquals(await told(new RunError("It is held", { where: "r" })), "error: It is held");
+  const missing = new InputError("It is not there", { where: "no/such/run/tokenizer.json" });
+  const first = "error: It is not there; run deno task partition --run no/such/run first";
+  assertEquals(await describe(missing, { run: "no/such/run" }), first);
+  assertEquals(await describe(missing, { run: "no/such" }), first.replaceAll("such/run first", "such first"));
+  assertEquals(await describe(missing, { run: "tests" }), "error: It is not there");
   const failing = () => Promise.reject(new Error("unreadable"));
   assertEquals(
     await describe(new InputError("It is", { where: "r" }), { remedyFor: failing }),

@@ -1,8 +1,4 @@
-/**
- * The ways to assign that there are.
- *
- * @module
- */
+/** The ways to assign that there are. */
 
 import { argmax } from "./argmax.ts";
 import type { Assignment } from "./assignment.ts";
