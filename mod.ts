@@ -145,7 +145,6 @@ export {
   type Field,
   type Fields,
   parseValue,
-  requirement,
   someValuesOf,
   type Values,
   valuesOf,

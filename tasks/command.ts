@@ -93,10 +93,9 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
   Deno.addSignalListener("SIGTERM", interrupt);
 
   const progress = startProgress();
-  let adapter: string | undefined;
-  let run: string | undefined;
+  const known: { run?: string; adapter?: string } = {};
   const onEvent = (event: RunEvent) => {
-    if (event.type === "adapter") adapter = event.adapter;
+    if (event.type === "adapter") known.adapter = event.adapter;
     progress.show(event);
   };
   let ending: Promise<never> | undefined; // of the first error: others may follow from it
@@ -108,7 +107,7 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
       const again = args.includes("--force") ? "the same command without --force" : "the same command";
       console.error(task.startsAnew ? "interrupted" : `interrupted: run ${again} again to continue`);
     } else if (code !== 0) {
-      console.error(await describe(error, { run, adapter }));
+      console.error(await describe(error, known));
       if (args.includes("--verbose")) console.error(error);
     }
     Deno.exit(code);
@@ -118,11 +117,11 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
     end(event.reason);
   });
   try {
-    const asked = await readArguments(task, args);
-    if ("run" in asked.options) run = String(asked.options.run);
+    const call = await readArguments(task, args);
+    if ("run" in call.options) known.run = String(call.options.run);
     const print = (result: unknown, text: string) =>
-      console.log(asked.options.json ? JSON.stringify(result, null, 2) : text);
-    await task.run({ ...asked, signal, onEvent, print });
+      console.log(call.options.json ? JSON.stringify(result, null, 2) : text);
+    await task.run({ ...call, signal, onEvent, print });
   } catch (error) {
     await end(error);
   }
@@ -143,9 +142,8 @@ async function readArguments<Options extends Fields>(
   const table = { ...task.options, ...PRINTING };
   const { words, paths } = readWords(task, args);
   if (paths.length > 0 && task.positional === undefined) {
-    throw new InputError(
-      `Cannot run task "${task.name}" as it takes flags only: "${paths[0]}" is none; see --help`,
-    );
+    const what = `Cannot run task "${task.name}" as it takes flags only: "${paths[0]}" is none`;
+    throw new InputError(what, { remedy: "see --help" });
   }
   const settings: Record<string, unknown> = {};
   const options: Record<string, unknown> = {};
@@ -163,10 +161,10 @@ async function readArguments<Options extends Fields>(
     );
   }
   if (flags.corpus !== undefined) flags.input = []; // an input that a file or the run names is not meant
-  const { preset, config } = options;
-  const file = typeof config === "string" ? await readConfiguration(config) : undefined;
-  const sources = { preset: typeof preset === "string" ? preset : undefined, file, flags };
-  return { paths: paths.map(fromHere), sources, options: values, given: new Set(Object.keys(options)) };
+  const { preset, config } = options as { preset?: string; config?: string };
+  const file = config === undefined ? undefined : await readConfiguration(config);
+  const given = new Set(Object.keys(options));
+  return { paths: paths.map(fromHere), sources: { preset, file, flags }, options: values, given };
 }
 
 /**
@@ -187,7 +185,13 @@ function readWords<Options extends Fields>(
     else {
       const [flag, inline] = /^--([^=]*)(?:=(.*))?$/s.exec(word)?.slice(1) ?? [word.slice(1)];
       const field = word.startsWith("--") ? byFlag.get(flag) : undefined;
-      if (!field) throw unknownFlag(task.name, word, nearest(flag, [...byFlag.keys(), "help"]));
+      if (!field) {
+        const near = `${word.replace(/=.*/s, "")} is not, the nearest is --${
+          nearest(flag, [...byFlag.keys(), "help"])
+        }`;
+        const what = `Cannot run task "${task.name}" as every flag must be one of its own: ${near}`;
+        throw new InputError(what, { remedy: "see --help" });
+      }
       const isFlag = field.form === "flag";
       const isValue = isFlag ? /^(true|false)$/ : /^(?!-)|^-(\d.*)?$/s;
       const value = inline ?? (isValue.test(left[0] ?? "--") ? left.shift()! : isFlag ? "true" : "");
@@ -197,21 +201,13 @@ function readWords<Options extends Fields>(
   return { words, paths };
 }
 
-function unknownFlag(task: string, word: string, near: string): InputError {
-  const flag = word.replace(/=.*/s, "");
-  return new InputError(
-    `Cannot run task "${task}" as every flag must be one of its own: ${flag} is not, the nearest is --${near}; see --help`,
-  );
-}
-
 /** Reads the words of a flag as its value; gives none for a flag that is false. */
 function valueOf(field: Field, words: string[]): unknown {
   const named = setting(field.name);
   const text = words.map((word) => JSON.stringify(word)).join(" and ");
   if (field.form === "flag" && !words.every((word) => /^(true|false)$/.test(word))) {
-    throw new InputError(say`Cannot use ${named} as it takes no value but true or false: it is ${text}`, {
-      remedy: "leave it out for no",
-    });
+    const what = say`Cannot use ${named} as it takes no value but true or false: it is ${text}`;
+    throw new InputError(what, { remedy: "leave it out for no" });
   }
   const different = field.form === "flag" ? [...new Set(words)] : words;
   if (field.form !== "texts" && different.length > 1) {
@@ -228,34 +224,27 @@ function valueOf(field: Field, words: string[]): unknown {
 /** Resolves a path that was typed: `deno task` works in the project's folder, wherever it was called. */
 function fromHere(path: string): string {
   const here = Deno.env.get("INIT_CWD");
-  const asTyped = path === "" || path === "-" || path.startsWith("/") || here === undefined ||
-    here === Deno.cwd();
+  const asTyped = /^(-?$|\/)/.test(path) || here === undefined || here === Deno.cwd();
   return asTyped ? path : resolve(here, path);
 }
 
 /** Width of the column of flags in a help text; longer ones take a line of their own. */
-const HELP_COLUMN = 28;
+const HELP_COLUMN = 30;
+const { HELP } = field.section("Command", { HELP: field.flag({ flag: "help", help: "print this" }) });
 
 /** Writes a task's help from its table. */
 export function helpOf<Options extends Fields>(task: Task<Options>): string {
-  const fields = Object.values(fieldsOf(task));
-  const rows = [...fields.map(helpRow), ["Command", "--help", "print this"]];
-  const sections = [...new Set(rows.map(([section]) => section))];
+  const fields = [...Object.values(fieldsOf(task)), HELP];
+  const sections = Map.groupBy(fields, ({ section }) => section);
+  const body = [...sections].map(([section, fields]) => [section, ...fields.map(helpLine)].join("\n"));
   const positional = task.positional ? ` ${task.positional}` : "";
-  const body = sections.map((section) =>
-    `${section}\n` +
-    rows.filter((row) => row[0] === section).map(([, left, right]) =>
-      left.length > HELP_COLUMN
-        ? `  ${left}\n${" ".repeat(HELP_COLUMN + 3)}${right}`
-        : `  ${left.padEnd(HELP_COLUMN)} ${right}`
-    ).join("\n")
-  );
   return [`Usage: deno task ${task.name}${positional} [flags]`, task.about, ...body].join("\n\n");
 }
 
-function helpRow({ section, flag, value, help, default: standard }: Field): [string, string, string] {
+function helpLine({ flag, value, help, default: standard = "" }: Field): string {
+  const left = `  --${flag} ${value}`.trimEnd();
   const isShown = Array.isArray(standard) || ["string", "number"].includes(typeof standard);
-  const shown = isShown ? String(standard) : "";
-  const text = worded(help);
-  return [section, `--${flag} ${value}`.trimEnd(), shown === "" ? text : `${text} (default ${shown})`];
+  const shown = isShown && String(standard) !== "" ? ` (default ${standard})` : "";
+  const broken = left.length > HELP_COLUMN ? `${left}\n${" ".repeat(HELP_COLUMN)}` : left.padEnd(HELP_COLUMN);
+  return `${broken} ${worded(help)}${shown}`;
 }

@@ -18,12 +18,7 @@ export const TASK = await defineTask({
     ...SOURCES,
     ...RECOMPUTE,
     flops: field.number({ default: 1e12, min: 1, max: 1e30, help: "FLOP/s of the device at its peak" }),
-    utilisation: field.number({
-      default: 0.4,
-      min: 1e-6,
-      max: 1,
-      help: "share of the device's peak that is reached",
-    }),
+    utilisation: field.number({ default: 0.4, min: 1e-6, max: 1, help: "part of that peak that is reached" }),
   },
   run: async ({ sources, options, print }) => {
     const table = paperTable();

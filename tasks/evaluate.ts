@@ -16,12 +16,7 @@ export const TASK = await defineTask({
     ...RUN,
     ...FORCE,
     ...DEVICE,
-    resamples: field.integer({
-      default: 1000,
-      min: 1,
-      max: 1_000_000,
-      help: "draws of the bootstrap over documents that the intervals come from",
-    }),
+    resamples: field.integer({ default: 1000, min: 1, max: 1_000_000, help: "bootstrap draws of documents" }),
   },
   run: async ({ options, signal, onEvent, print }) => {
     const { run } = options;

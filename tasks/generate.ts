@@ -22,11 +22,10 @@ export const TASK = await defineTask({
     console.error(routeLine(generation, options.model));
     if (options.json) {
       const text = (await Array.fromAsync(generation)).join("");
-      const { route, experts, promptTokens, tokens, finish } = generation;
-      const routing = { margin: null, scores: null, ...route, expert: generation.expert, experts };
-      console.log(
-        JSON.stringify({ prompt, text, ...routing, promptTokens: [...promptTokens], tokens, finish }),
-      );
+      const { route, expert, experts, tokens, finish } = generation;
+      const promptTokens = [...generation.promptTokens];
+      const routing = { margin: null, scores: null, ...route, expert, experts };
+      console.log(JSON.stringify({ prompt, text, ...routing, promptTokens, tokens, finish }));
     } else await writeOut(lines(generation)); // the signal ends the text itself, with its last line
     if (generation.finish === "context") {
       console.error(

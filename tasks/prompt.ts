@@ -16,29 +16,14 @@ export const GENERATION = section("Command", {
     help: "text to continue; - is standard input, without its last line break",
   }),
   expert: integer({ min: 0, max: 65_534, help: "expert to use instead of the routers' choice" }),
-  model: path({
-    value: "FOLDER",
-    help: "checkpoint to use instead of a run's experts, for instance runs/a/dense",
-  }),
-  temperature: number({
-    default: 0.8,
-    min: 0,
-    max: 1000,
-    help: "what logits are divided by; 0 takes the likeliest token",
-  }),
+  model: path({ value: "FOLDER", help: "checkpoint to use instead of a run's experts, like runs/a/dense" }),
+  temperature: number({ default: 0.8, min: 0, max: 1000, help: "divides logits; 0: the likeliest token" }),
   topK: integer({ default: 0, min: 0, help: "choose among that many likeliest tokens; 0 for all" }),
-  topP: number({
-    default: 1,
-    min: 1e-9,
-    max: 1,
-    help: "choose among the fewest tokens with that much probability",
-  }),
+  topP: number({ default: 1, min: 1e-9, max: 1, help: "choose among the fewest tokens of that probability" }),
   seed: integer({ default: 0, min: 0, help: "seed of the choice; the same seed gives the same text" }),
   maxNewTokens: integer({ default: 200, min: 1, help: "most tokens to add" }),
   stop: texts({ default: [], value: "TEXT", help: "text to stop before; may be repeated" }),
-  window: flag({
-    help: "beyond the model's context, go on from the context's later half; without it the text ends there",
-  }),
+  window: flag({ help: "beyond the context, go on from its later half; without it the text ends there" }),
   noCache: flag({ help: "read the whole text again for every token; slower, the same text" }),
 });
 

@@ -24,10 +24,7 @@ export const TASK = await defineTask({
   options: {
     ...RUN,
     ...OUTPUT,
-    plots: field.path({
-      value: "FOLDER",
-      help: "folder that gets each plot as an SVG file of its own as well",
-    }),
+    plots: field.path({ value: "FOLDER", help: "folder that gets each plot as an SVG file as well" }),
   },
   run: async ({ options, signal, onEvent, print }) => {
     if (options.output === "-") {

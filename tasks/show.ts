@@ -43,10 +43,8 @@ export const TASK = await defineTask({
       for await (const row of showRows(path === "-" ? Deno.stdin.readable : path, tokenizer)) {
         if (left-- <= 0) return;
         if (!file && isFirst) {
-          onEvent({
-            type: "warning",
-            message: `no text, as "${path}" has no tokenizer.json above it: set --tokenizer`,
-          });
+          const message = `no text, as "${path}" has no tokenizer.json above it: set --tokenizer`;
+          onEvent({ type: "warning", message });
         }
         isFirst = false;
         console.log(options.json ? JSON.stringify(row) : rowText(row));

@@ -30,15 +30,12 @@ export const TASK = await defineTask({
         `Cannot write the tokenizer as --output must name a file: it is ${options.output ?? "not given"}`,
       );
     }
-    const configuration = resolveConfiguration(sources);
-    const { json, vocabulary } = await trainTokenizer(
-      readDocuments(paths, readOptions(configuration, paths)),
-      {
-        vocabularySize: configuration.vocabularySize,
-        sample: configuration.tokenizerSample,
-        scratch: `${options.output}.scratch.partial`,
-      },
-    );
+    const c = resolveConfiguration(sources);
+    const { json, vocabulary } = await trainTokenizer(readDocuments(paths, readOptions(c, paths)), {
+      vocabularySize: c.vocabularySize,
+      sample: c.tokenizerSample,
+      scratch: `${options.output}.scratch.partial`,
+    });
     await writeAtomic(options.output, json);
     console.error(`${options.output}: ${vocabulary} entries`);
   },

@@ -25,17 +25,14 @@ export const TASK = await defineTask({
     }
     const run = paths[0] ?? options.run;
     const report = await verifyRun(run, () => signal.throwIfAborted());
-    const problems = report.problems.map(({ file, what, remedy }) => ({
-      file,
-      what: worded(what),
-      remedy: worded(remedy),
-    }));
+    const problems = report.problems.map(({ file, what, remedy }) => {
+      return { file, what: worded(what), remedy: worded(remedy) };
+    });
     const told = { ...report, problems };
     print({ run, ...told }, verifyText(run, told));
     const { length } = problems;
-    if (length > 0) {
-      const found = length === 1 ? "1 problem was found" : `${length} problems were found`;
-      throw new RunError(`Cannot vouch for "${run}" as all must be right: ${found}`);
-    }
+    if (length === 0) return;
+    const found = length === 1 ? "1 problem was found" : `${length} problems were found`;
+    throw new RunError(`Cannot vouch for "${run}" as all must be right: ${found}`);
   },
 }, import.meta);
