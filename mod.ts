@@ -189,6 +189,7 @@ export {
   candidates,
   pick,
   sampleToken,
+  SAMPLING,
   type Sampling,
 } from "./pipeline/serving/sampling.ts";
 export {

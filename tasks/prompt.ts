@@ -4,9 +4,9 @@
  * @module
  */
 
-import { field, type Generation, InputError } from "../mod.ts";
+import { field, type Generation, InputError, SAMPLING } from "../mod.ts";
 
-const { flag, integer, number, path, section, text, texts } = field;
+const { flag, integer, path, section, text, texts } = field;
 
 /** What is continued, with which model, and how tokens are chosen. */
 export const GENERATION = section("Command", {
@@ -20,21 +20,7 @@ export const GENERATION = section("Command", {
     value: "FOLDER",
     help: "checkpoint to use instead of a run's experts, for instance runs/a/dense",
   }),
-  temperature: number({
-    default: 0.8,
-    min: 0,
-    max: 1000,
-    help: "what logits are divided by; 0 takes the likeliest token",
-  }),
-  topK: integer({ default: 0, min: 0, help: "choose among that many likeliest tokens; 0 for all" }),
-  topP: number({
-    default: 1,
-    min: 1e-9,
-    max: 1,
-    help: "choose among the fewest tokens with that much probability",
-  }),
-  seed: integer({ default: 0, min: 0, help: "seed of the choice; the same seed gives the same text" }),
-  maxNewTokens: integer({ default: 200, min: 1, help: "most tokens to add" }),
+  ...SAMPLING,
   stop: texts({ default: [], value: "TEXT", help: "text to stop before; may be repeated" }),
   window: flag({
     help: "beyond the model's context, go on from the context's later half; without it the text ends there",
