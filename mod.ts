@@ -70,6 +70,7 @@ export {
 } from "./pipeline/partition/manifests.ts";
 export { type Partition, split, type SplitInputs, type SplitOptions } from "./pipeline/partition/split.ts";
 export {
+  type AssignedRows,
   informationOfTable,
   nllPerToken,
   normalizedMutualInformation,

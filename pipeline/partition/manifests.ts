@@ -7,7 +7,7 @@ import * as v from "valibot";
 import { InputError } from "../../kernels/errors.ts";
 import { FORMAT, type Lineage } from "../rows/arrow.ts";
 import { sha256 } from "../run/files.ts";
-import { conform } from "../run/schema.ts";
+import { readJson } from "../run/schema.ts";
 
 const finite = v.pipe(v.number(), v.finite());
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
@@ -100,12 +100,7 @@ export async function readPartition(folder: string): Promise<PartitionManifest> 
 }
 
 async function read<T>(where: string, schema: v.GenericSchema<unknown, T>, what: string): Promise<T> {
-  let fact: string;
-  try {
-    return conform(schema, JSON.parse(await Deno.readTextFile(where)));
-  } catch (error) {
-    const missing = error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory;
-    fact = missing ? "it is missing" : (error as Error).message;
-  }
-  throw new InputError(`Cannot read "${where}" as it must be ${what}: ${fact}`, { where });
+  const manifest = await readJson(where, schema, what);
+  if (manifest !== null) return manifest;
+  throw new InputError(`Cannot read "${where}" as it must be ${what}: it is missing`, { where });
 }

@@ -83,7 +83,6 @@ const [EXPERT, MODEL] = [setting("expert"), setting("model")];
 export async function generate(
   { run, model, adapter, variants, gpu, ...options }: GenerateOptions,
 ): Promise<Generation> {
-  samplingOf(options);
   if (model !== undefined && options.expert !== undefined) {
     throw new InputError(
       say`Cannot generate as ${EXPERT} belongs to a run: it is ${options.expert}, and ${MODEL} is "${model}"; leave one out`,
@@ -97,15 +96,15 @@ export async function generate(
  * does not depend on them. It holds a slot of the expert until it ends or is closed. Throws as {@linkcode generate} does.
  */
 export async function answer(mixture: Mixture, options: AnswerOptions): Promise<Generation> {
-  samplingOf(options);
   return await open(mixture, options, false);
 }
 
 /** Opens a text; the mixture ends with one that has it alone. */
 async function open(mixture: Mixture, options: AnswerOptions, alone: boolean): Promise<Generation> {
-  const { prompt, signal } = options;
   using held = new DisposableStack();
   if (alone) held.defer(() => mixture.close());
+  const { prompt, signal } = options;
+  const { maxNewTokens } = samplingOf(options);
   if (prompt === "") throw new InputError("Cannot continue a prompt as it must not be empty: it is");
   const tokenizer = await mixture.tokenizer();
   const [promptTokens] = await tokenizer.encode([prompt]);
@@ -118,59 +117,50 @@ async function open(mixture: Mixture, options: AnswerOptions, alone: boolean): P
   const experts = mixture.routes ? await mixture.experts() : null;
   const model = options.expert ?? route?.expert ?? 0;
   if (alone) mixture.closePartitioner();
-  const form = alone
-    ? decoding({ slots: 1, capacity: promptTokens.length + samplingOf(options).maxNewTokens })
-    : undefined;
+  const form = alone ? decoding({ slots: 1, capacity: promptTokens.length + maxNewTokens }) : undefined;
   const { config, notes, engine } = held.use(await mixture.lease(model, form, signal)).value;
   if (typeof model === "number") checkShape(config, mixture.shape, `expert ${model}`, "the run's experts");
   checkPrompt(promptTokens, config, tokenizer, options);
   const reader = held.use(await engine.join(signal));
-  const state: State = { tokens: [], finish: null };
+  const tokens: number[] = [];
+  let finish: Finish | null = null;
   const owned = held.move();
-  const eos = notes.eos ?? tokenizer.eos;
-  const text = continueText(reader, tokenizer, promptTokens, { ...options, eos }, state, owned);
+  const { vocabulary } = tokenizer;
+  const ids = continueTokens(reader, promptTokens, {
+    ...options,
+    eos: notes.eos ?? tokenizer.eos,
+    vocabulary,
+  });
+
+  /** Yields the text as it comes; frees what is held at the end, however it ends. */
+  async function* text(): AsyncGenerator<string> {
+    using _ = owned;
+    const detokenizer = await createDetokenizer(tokenizer, promptTokens);
+    const filter = createStopFilter(options.stop ?? []);
+    while (finish === null) {
+      const next = await ids.next();
+      if (!next.done) tokens.push(next.value);
+      const piece = filter.push(next.done ? await detokenizer.flush() : await detokenizer.push(next.value));
+      if (piece.stopped) finish = "stop";
+      else if (next.done) finish = next.value;
+      const shown = finish === null || piece.stopped ? piece.text : piece.text + filter.flush();
+      if (shown !== "") yield shown;
+    }
+  }
+  const pieces = text();
   return {
     route,
     expert: mixture.routes && typeof model === "number" ? model : null,
     experts,
     context: config.context,
     promptTokens,
-    tokens: state.tokens,
+    tokens,
     get finish() {
-      return state.finish;
+      return finish;
     },
     close: () => owned.dispose(),
-    [Symbol.asyncIterator]: () => text,
+    [Symbol.asyncIterator]: () => pieces,
   };
-}
-
-interface State {
-  tokens: number[];
-  finish: Finish | null;
-}
-
-/** Yields the text as it comes and keeps `state` up to date; frees what it holds at the end, however it ends. */
-async function* continueText(
-  reader: Reader,
-  tokenizer: Tokenizer,
-  prompt: Uint32Array,
-  options: AnswerOptions & { eos: number },
-  state: State,
-  held: DisposableStack,
-): AsyncGenerator<string> {
-  using _ = held;
-  const detokenizer = await createDetokenizer(tokenizer, prompt);
-  const filter = createStopFilter(options.stop ?? []);
-  const ids = continueTokens(reader, prompt, { ...options, vocabulary: tokenizer.vocabulary });
-  while (state.finish === null) {
-    const next = await ids.next();
-    if (!next.done) state.tokens.push(next.value);
-    const piece = filter.push(next.done ? await detokenizer.flush() : await detokenizer.push(next.value));
-    if (piece.stopped) state.finish = "stop";
-    else if (next.done) state.finish = next.value;
-    const text = state.finish === null || piece.stopped ? piece.text : piece.text + filter.flush();
-    if (text !== "") yield text;
-  }
 }
 
 /**

@@ -9,19 +9,11 @@ import type { ModelConfig } from "../model/shape.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { cosineRate } from "./schedule.ts";
 
-/** What sets one model's recipe apart from the others' of a run. */
-export interface Role {
-  /** Sequences per step. */
-  batch: number;
-  /** Sequences that run at once. */
-  microBatch: number;
-  /** Steps. */
-  steps: number;
-  /** Learning rate at its peak. */
-  rate: number;
-  /** Steps over which the rate rises to its peak. */
-  warmup: number;
-}
+/**
+ * What sets one model's recipe apart from the others' of a run: sequences per step and at once, steps, the learning rate at its
+ * peak and the steps over which it rises to that.
+ */
+export type Role = Record<"batch" | "microBatch" | "steps" | "rate" | "warmup", number>;
 
 /** A recipe; what is `undefined` is left out of its key. */
 export type Recipe = ReturnType<typeof recipeOf>;
