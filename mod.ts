@@ -71,6 +71,7 @@ export {
 } from "./pipeline/partition/manifests.ts";
 export { type Partition, split, type SplitInputs, type SplitOptions } from "./pipeline/partition/split.ts";
 export {
+  type AssignedRows,
   informationOfTable,
   nllPerToken,
   normalizedMutualInformation,
@@ -184,6 +185,7 @@ export {
   candidates,
   pick,
   sampleToken,
+  SAMPLING,
   type Sampling,
 } from "./pipeline/serving/sampling.ts";
 export {
