@@ -106,8 +106,14 @@ export { type TrainingOptions, type TrainResult } from "./pipeline/stages/train_
 
 // The paper's comparison at a small size.
 export { reproduce, type ReproduceOptions, type Reproduction } from "./pipeline/reproduction/reproduce.ts";
-export { type RateSearch, type Searched, type Trial } from "./pipeline/report/reproduction.ts";
-export { type Claim, type Crossing } from "./pipeline/reproduction/claims.ts";
+export { type Crossing } from "./pipeline/reproduction/claims.ts";
+export {
+  type Claim,
+  type Claims,
+  type RateSearch,
+  type Searched,
+  type Trial,
+} from "./pipeline/report/reproduction.ts";
 
 // All of it in a run folder.
 export { partition, runOneStage } from "./pipeline/stages/partition.ts";

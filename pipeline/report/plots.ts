@@ -52,14 +52,8 @@ export const nominal = (field: string, more: Spec = {}): Spec => ({ field, type:
 /** Encodes a field of steps or names in their order. */
 export const ordinal = (field: string, more: Spec = {}): Spec => ({ field, type: "ordinal", ...more });
 
-/** Draws a point or a dot for every value. */
-export const points = (size: number, more: Spec = {}): Spec => ({
-  type: "point",
-  filled: true,
-  size,
-  opacity: 1,
-  ...more,
-});
+/** Draws a full mark for every value; its size, in square pixels, is the plot's to say. */
+export const POINT: Spec = { type: "point", filled: true, opacity: 1 };
 
 /** Encodes the names that stand beside a plot, from the top. */
 export const beside = (field: string, names: string[], more: Spec = {}): Spec =>

@@ -24,7 +24,7 @@ import {
   ordinal,
   OUTLINED,
   type Plot,
-  points,
+  POINT,
   quantity,
   scaleOf,
   shapes,
@@ -146,7 +146,7 @@ export function gainPlot({ gains, experts }: Evaluation): Plot {
           mark: { type: "rule", strokeWidth: 2 },
           encoding: { y, x: quantity("low"), x2: { field: "high" }, color },
         },
-        { mark: points(90), encoding: { y, x: quantity("percent"), color } },
+        { mark: { ...POINT, size: 90 }, encoding: { y, x: quantity("percent"), color } },
       ],
     }),
     table: {
@@ -194,10 +194,7 @@ export function segmentPlot({ segments, scores, experts }: Evaluation): Plot {
     table: {
       head: ["expert", "sequences", "share", "tokens", ...names],
       rows: segments.map(({ expert, sequences, share, tokens, perplexity }) => [
-        expert,
-        sequences,
-        percent(share),
-        tokens,
+        ...[expert, sequences, percent(share), tokens],
         ...ways.map((way) => perplexity[way] ?? null),
       ]),
     },
@@ -225,7 +222,7 @@ export function sourcePlot(evaluation: Evaluation): Plot {
       return {
         height: 26 * shown.length + 84,
         data: { values: perplexities(shown, labels, ways, names) },
-        mark: points(75),
+        mark: { ...POINT, size: 75 },
         encoding: {
           y: beside("label", labels, { grid: true, domain: false }),
           x: quantity("perplexity", { scale: { zero: false, padding: 14 }, axis: PERPLEXITY_AXIS }),
@@ -237,9 +234,7 @@ export function sourcePlot(evaluation: Evaluation): Plot {
     table: {
       head: ["source", "documents", "tokens", ...all.map((way) => wayName(way, experts))],
       rows: ordered.map(({ source, documents, tokens, perplexity }) => [
-        labelled(source),
-        documents,
-        tokens,
+        ...[labelled(source), documents, tokens],
         ...all.map((way) => perplexity[way] ?? null),
       ]),
     },
@@ -306,20 +301,14 @@ export function prefixPlots({ prefixes, prefix, scores, experts }: Evaluation): 
           },
           {
             data,
-            mark: points(45, { color: mixture }),
+            mark: { ...POINT, size: 45, color: mixture },
             encoding: { x: x(width), y: quantity("perplexity") },
           },
         ],
       }),
       table: {
         head: ["prefix", "perplexity", "95% from", "to", "routed as by M tokens"],
-        rows: prefixes.map(({ prefix, perplexity, low, high, agreement }) => [
-          prefix,
-          perplexity,
-          low,
-          high,
-          percent(agreement),
-        ]),
+        rows: prefixes.map((at) => [at.prefix, at.perplexity, at.low, at.high, percent(at.agreement)]),
       },
     },
     {
@@ -366,7 +355,7 @@ export function overheadPlot(rows: { name: string; training: number; inference: 
     spec: (width) => ({
       height: 26 * rows.length + 84,
       data: { values },
-      mark: points(75, OUTLINED),
+      mark: { ...POINT, ...OUTLINED, size: 75 },
       encoding: {
         y: beside("name", names, { grid: true, domain: false }),
         x: quantity("share", {

@@ -13,7 +13,7 @@ import {
   MOST_LEGEND,
   noGrid,
   type Plot,
-  points,
+  POINT,
   quantity,
   type Spec,
   wayLine,
@@ -69,7 +69,7 @@ export function trainingPlots(curves: Curve[], experts: number): Plot[] {
           { mark: { type: "line", clip: true } },
           ...(dots.length === 0 ? [] : [{
             data: { values: dots },
-            mark: points(dots.length > few ? 14 : 40, { clip: true }),
+            mark: { ...POINT, size: dots.length > few ? 14 : 40, clip: true },
           }]),
         ],
         encoding: {
