@@ -69,8 +69,9 @@ export interface Lineage {
 /** Version of the file layout that this code writes, and the newest that it reads. */
 export const FORMAT = 1;
 
-const NUMBERS = ["eos", "experts", "format", "prefix", "seed", "sequenceLength", "vocabulary"] as const;
-const NAMES = [...NUMBERS, "config", "method", "routers", "stage", "tokenizer"] as const;
+const NUMBERS = ["format", "sequenceLength", "vocabulary", "eos", "prefix", "experts", "seed"] as const;
+/** In the order in which manifests list them. */
+const NAMES = ["stage", "tokenizer", "routers", "config", "method", ...NUMBERS] as const;
 
 /** Returns the lineage of a batch, or null where another tool wrote it. Throws an InputError where it is damaged. */
 export function lineageOf(batch: RecordBatch): Lineage | null {
