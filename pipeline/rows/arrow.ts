@@ -94,14 +94,19 @@ export function lineageOf(batch: RecordBatch): Lineage | null {
 }
 
 /**
- * Throws an InputError that gives both values where the lineage of `batch` contradicts `expected`; names that either
- * side leaves out are not compared, and nothing is where another tool wrote the batch.
+ * Throws an InputError that gives both values where the lineage of `batch` contradicts `expected` in one of `names`, all of
+ * them unless given; what either side leaves out is not compared, and nothing is where another tool wrote the batch.
  */
-export function checkLineage(batch: RecordBatch, expected: Partial<Lineage>, owner: string): void {
+export function checkLineage(
+  batch: RecordBatch,
+  expected: Partial<Lineage>,
+  owner: string,
+  names = Object.keys(expected) as readonly (keyof Lineage)[],
+): void {
   const actual = lineageOf(batch);
   if (actual === null) return;
-  for (const [name, wanted] of Object.entries(expected)) {
-    const value = actual[name as keyof Lineage];
+  for (const name of names) {
+    const [value, wanted] = [actual[name], expected[name]];
     if (wanted === undefined || value === undefined || value === wanted) continue;
     const [former, latter] = [value, wanted].map((text) => shortHash(String(text)));
     throw new InputError(
@@ -112,6 +117,10 @@ export function checkLineage(batch: RecordBatch, expected: Partial<Lineage>, own
   }
 }
 
+/** What the lineages of tokens, and of scores of them, must have in common. */
+export const SAME_IN_TOKENS = ["sequenceLength", "vocabulary", "eos", "tokenizer"] as const;
+const SAME_IN_SHARDS = [...SAME_IN_TOKENS, "prefix", "experts", "routers"] as const;
+
 /**
  * Reads the batches of several files, one file after another. Throws an InputError with both values where their
  * lineages differ in tokenizer, S, M, E or routers, and whatever `readArrow` throws.
@@ -121,11 +130,8 @@ export function readShards(paths: string[]): ReadableStream<RecordBatch> {
     let first: Partial<Lineage> | undefined;
     for (const path of paths) {
       for await (const batch of readArrow(path)) {
-        if (first === undefined) {
-          const { sequenceLength, vocabulary, eos, tokenizer, prefix, experts, routers } = lineageOf(batch) ??
-            {};
-          first = { sequenceLength, vocabulary, eos, tokenizer, prefix, experts, routers };
-        } else checkLineage(batch, first, paths[0]);
+        first ??= lineageOf(batch) ?? {};
+        checkLineage(batch, first, paths[0], SAME_IN_SHARDS);
         yield batch;
       }
     }
@@ -259,11 +265,9 @@ export function checkTokens(columns: Columns, vocabulary: number, where: string)
   if (tokens === undefined || (tokens instanceof Uint16Array && vocabulary >= 65536)) return;
   for (let i = 0; i < tokens.length; i++) {
     if (tokens[i] < vocabulary) continue;
-    throw unreadable(
-      `${where}, row ${Math.floor(i / (tokens.length / rows))},`,
-      "token ids must be below the vocabulary",
-      `id is ${tokens[i]}, vocabulary is ${vocabulary}`,
-    );
+    const place = `${where}, row ${Math.floor(i / (tokens.length / rows))},`;
+    const fact = `id is ${tokens[i]}, vocabulary is ${vocabulary}`;
+    throw unreadable(place, "token ids must be below the vocabulary", fact);
   }
 }
 
@@ -272,11 +276,8 @@ function checkLengths({ tokens, length, rows }: Columns, where: string): void {
   for (let row = 0; row < rows; row++) {
     if (length[row] >= 2 && length[row] <= limit) continue;
     const sequenceLength = limit < 2 ** 32 ? `, sequence length is ${limit}` : "";
-    throw unreadable(
-      `${where}, row ${row},`,
-      "length must be from 2 to the sequence length",
-      `length is ${length[row]}${sequenceLength}`,
-    );
+    const fact = `length is ${length[row]}${sequenceLength}`;
+    throw unreadable(`${where}, row ${row},`, "length must be from 2 to the sequence length", fact);
   }
 }
 
@@ -330,22 +331,16 @@ function items(column: Column): Column {
   const size = data.length > 0 ? at(1) - at(0) : 0;
   for (let row = 0; row < data.length; row++) {
     if (at(row + 1) - at(row) === size) continue;
-    throw unreadable(
-      `${where}, row ${row},`,
-      `lists of column "${name}" must have one length`,
-      `this one has ${at(row + 1) - at(row)}, the first ${size}`,
-    );
+    const fact = `this one has ${at(row + 1) - at(row)}, the first ${size}`;
+    throw unreadable(`${where}, row ${row},`, `lists of column "${name}" must have one length`, fact);
   }
   const begin = data.length > 0 ? at(0) : 0;
-  if (begin < 0 || begin + size * data.length > child.length) {
-    const end = begin + size * data.length;
-    throw unreadable(
-      where,
-      `lists of column "${name}" must lie within their ${child.length} items`,
-      `they lie from ${begin} to ${end}`,
-    );
+  const end = begin + size * data.length;
+  if (begin < 0 || end > child.length) {
+    const rule = `lists of column "${name}" must lie within their ${child.length} items`;
+    throw unreadable(where, rule, `they lie from ${begin} to ${end}`);
   }
-  return { name, data: child.slice(begin, size * data.length), where };
+  return { name, data: child.slice(begin, end - begin), where };
 }
 
 type IntegerArray = typeof Uint16Array | typeof Uint32Array | typeof BigUint64Array;
@@ -370,8 +365,8 @@ function integers<T extends IntegerArray>(column: Column, Target: T): InstanceTy
 }
 
 function tokenIds(column: Column): Uint16Array | Uint32Array {
-  const bits = (column.data.type as { bitWidth?: number }).bitWidth ?? 32;
-  return bits <= 16 ? integers(column, Uint16Array) : integers(column, Uint32Array);
+  const { bitWidth = 32 } = column.data.type as { bitWidth?: number };
+  return integers(column, bitWidth <= 16 ? Uint16Array : Uint32Array);
 }
 
 function floats(column: Column): Float32Array {
@@ -404,11 +399,8 @@ function strings(column: Column): string[] {
       i === 0 || offset >= offsets[i - 1]
     );
   if (!ordered) {
-    throw unreadable(
-      where,
-      `offsets of column "${name}" must rise within ${bytes.length} bytes`,
-      `they go from ${begin} to ${end}`,
-    );
+    const rule = `offsets of column "${name}" must rise within ${bytes.length} bytes`;
+    throw unreadable(where, rule, `they go from ${begin} to ${end}`);
   }
   const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   const text = decoder.decode(bytes.subarray(begin, end));

@@ -52,12 +52,10 @@ async function walk(base: string, names: string[], found: Set<string>): Promise<
 }
 
 async function entriesOf(folder: string): Promise<string[]> {
-  try {
-    return await Array.fromAsync(Deno.readDir(folder), (entry) => entry.name);
-  } catch (error) {
+  return await Array.fromAsync(Deno.readDir(folder), (entry) => entry.name).catch((error) => {
     if (isMissing(error)) return [];
     throw error;
-  }
+  });
 }
 
 const isFile = (path: string) => Deno.stat(path).then((info) => !info.isDirectory, () => false);
