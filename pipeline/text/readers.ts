@@ -217,14 +217,8 @@ function kindOf(value: unknown): string {
   return typeof value === "object" ? "an object" : `a ${typeof value}`;
 }
 
-/** One line without its line break; lines count from 1, offsets in bytes from 0. */
-interface Line {
-  line: Uint8Array;
-  number: number;
-  offset: number;
-}
-
-async function* linesOf(bytes: AsyncIterable<Uint8Array>, name: string): AsyncGenerator<Line> {
+/** Yields lines without their line breaks; lines count from 1, offsets in bytes from 0. */
+async function* linesOf(bytes: AsyncIterable<Uint8Array>, name: string) {
   let pieces: Uint8Array[] = [], held = 0, number = 1, offset = 0;
   for await (const chunk of bytes) {
     let begin = 0;

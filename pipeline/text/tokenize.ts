@@ -77,15 +77,16 @@ export function sideOf(text: string, seed: number, holdout: number): Side {
 
 /** Returns the lineage of token rows. */
 export function tokenLineage(tokenizer: Tokenizer, options: TokenizeOptions): Lineage {
+  const { vocabulary, eos, sha256 } = tokenizer, { sequenceLength, seed, config } = options;
   return {
     format: FORMAT,
     stage: "tokenize",
-    sequenceLength: options.sequenceLength,
-    vocabulary: tokenizer.vocabulary,
-    eos: tokenizer.eos,
-    tokenizer: tokenizer.sha256,
-    seed: options.seed,
-    config: options.config,
+    sequenceLength,
+    vocabulary,
+    eos,
+    tokenizer: sha256,
+    seed,
+    config,
   };
 }
 
