@@ -17,18 +17,16 @@ export interface HostTensor {
 const BYTES: Record<SafetensorsDtype, number> = { F32: 4, F16: 2, BF16: 2 };
 const LONGEST_HEADER = 100 * 1024 * 1024;
 
-/** How tensors are encoded. */
-export interface EncodeOptions {
-  /** Number format; values are rounded to nearest even. Default F32. */
-  dtype?: SafetensorsDtype;
-  /** Text stored in the header. */
-  metadata?: Record<string, string>;
-}
-
-/** Yields a safetensors file piece by piece: tensors are sorted by name, so that equal tensors give equal bytes. */
+/**
+ * Yields a safetensors file piece by piece: tensors are sorted by name, so that equal tensors give equal bytes. Values are rounded
+ * to nearest even; `metadata` is text in the header.
+ */
 export function* encodeSafetensors(
   tensors: ReadonlyMap<string, HostTensor>,
-  { dtype = "F32", metadata = { format: "pt" } }: EncodeOptions = {},
+  { dtype = "F32", metadata = { format: "pt" } }: {
+    dtype?: SafetensorsDtype;
+    metadata?: Record<string, string>;
+  } = {},
 ): Generator<Uint8Array> {
   const names = [...tensors.keys()].sort();
   const header: Record<string, unknown> = { __metadata__: metadata };
@@ -72,11 +70,8 @@ export function decodeSafetensors(file: Uint8Array, path: string): Map<string, H
     if (!areSizes(shape)) return fail(`tensor "${name}" has shape ${JSON.stringify(shape)}`);
     const bytes = shape.reduce((product, size) => product * size, BYTES[dtype]);
     if (!areSizes(range) || range.length !== 2 || range[1] - range[0] !== bytes || range[1] > data.length) {
-      return fail(
-        `tensor "${name}" of ${bytes} bytes lies at ${
-          JSON.stringify(range)
-        } of ${data.length} bytes of tensors`,
-      );
+      const place = `${JSON.stringify(range)} of ${data.length} bytes of tensors`;
+      return fail(`tensor "${name}" of ${bytes} bytes lies at ${place}`);
     }
     const [start, end] = range;
     ranges.push([start, end]);
@@ -99,17 +94,22 @@ function areSizes(value: unknown): value is number[] {
   return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0);
 }
 
+/** Reads a JSON object; throws an `Error` that says why the bytes are none. */
+export function parseObject(bytes: Uint8Array): Record<string, unknown> {
+  const value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  if (value !== null && typeof value === "object" && !Array.isArray(value)) return value;
+  throw new Error("it is not an object");
+}
+
 type Header = Record<string, { dtype?: unknown; shape?: unknown; data_offsets?: unknown }>;
 
 function parseHeader(
   file: Uint8Array,
-  path: string,
+  where: string,
 ): { header: Header; data: Uint8Array; fail(reason: string): never } {
   const fail = (reason: string): never => {
     const line = reason.replace(/[\s\p{Cc}]+/gu, " "); // names and the JSON parser's excerpts may hold line breaks
-    throw new InputError(`Cannot read "${path}" as it must be a whole safetensors file: ${line}`, {
-      where: path,
-    });
+    throw new InputError(`Cannot read "${where}" as it must be a whole safetensors file: ${line}`, { where });
   };
   if (file.length < 8) fail(`it has ${file.length} bytes`);
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
@@ -117,16 +117,12 @@ function parseHeader(
   if (headerBytes > LONGEST_HEADER || 8 + headerBytes > file.length) {
     fail(`its header should have ${headerBytes} bytes, the file has ${file.length}`);
   }
-  let header: Header = {};
   try {
-    header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(file.subarray(8, 8 + headerBytes)));
+    const header = parseObject(file.subarray(8, 8 + headerBytes)) as Header;
+    return { header, data: file.subarray(8 + headerBytes), fail };
   } catch (error) {
-    fail(`its header is not JSON (${(error as Error).message})`);
+    return fail(`its header is not a JSON object: ${(error as Error).message}`);
   }
-  if (header === null || typeof header !== "object" || Array.isArray(header)) {
-    fail("its header is not a JSON object");
-  }
-  return { header, data: file.subarray(8 + headerBytes), fail };
 }
 
 function encodeValues(values: Float32Array, dtype: SafetensorsDtype): Uint8Array {

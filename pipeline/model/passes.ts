@@ -1,8 +1,4 @@
-/**
- * How many sequences run through a model at once.
- *
- * @module
- */
+/** How many sequences run through a model at once. */
 
 import type { Gpu } from "../../kernels/gpu.ts";
 import type { ModelConfig } from "./shape.ts";

@@ -1,8 +1,4 @@
-/**
- * Compares what the stages of a partition say about the same sequences, row by row.
- *
- * @module
- */
+/** Compares what the stages of a partition say about the same sequences, row by row. */
 
 import type { Columns, RecordBatch } from "../rows/arrow.ts";
 import { closeCursor, type Cursor, fill, openCursor, placeOf, rowsLeft } from "../rows/cursor.ts";

@@ -1,8 +1,4 @@
-/**
- * Writes the rows of one expert into shards, as they come, in memory of a fixed size.
- *
- * @module
- */
+/** Writes the rows of one expert into shards, as they come, in memory of a fixed size. */
 
 import {
   type Columns,

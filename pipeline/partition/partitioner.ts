@@ -1,8 +1,6 @@
 /**
  * The seam between a partition and what makes it: whatever says what a sequence costs every expert. Scoring, splitting,
  * evaluation, serving and the report know this interface alone.
- *
- * @module
  */
 
 import type { Gpu } from "../../kernels/gpu.ts";

@@ -7,8 +7,6 @@
  *     expert-00/test-00000.arrow …        held-out sequences, routed without balancing
  *
  * Memory holds one group of rows per expert, whatever the size of the corpus.
- *
- * @module
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
@@ -17,6 +15,7 @@ import {
   type Columns,
   FORMAT,
   fromBatch,
+  identityOf,
   type Lineage,
   lineageOf,
   originOf,
@@ -24,7 +23,9 @@ import {
 } from "../rows/arrow.ts";
 import { sliceColumns } from "../rows/columns.ts";
 import { type FileRecord, jsonText, removeIfThere, writeAtomic, writeError } from "../run/files.ts";
+import { checkSettings } from "../settings/configuration.ts";
 import { argmax, assignArgmax } from "./assignment/argmax.ts";
+import { checkWidth } from "./assignment/assignment.ts";
 import { countRow, newTally, partCounts, partitionCounts, type Tally } from "./counts.ts";
 import { expertFolder, type PartitionManifest, type PartManifest, type Shard } from "./manifests.ts";
 import { openPart, type PartWriter } from "./part_writer.ts";
@@ -77,15 +78,12 @@ const LEAST_BATCH = 16; // rows; smaller batches cost more than they save
  * @throws {Error} if the folder cannot be written.
  */
 export async function split(inputs: SplitInputs, options: SplitOptions): Promise<Partition> {
-  const { folder, shardSequences } = options;
-  if (!Number.isSafeInteger(shardSequences) || shardSequences < 1) {
-    const name = setting("shardSequences");
-    throw new InputError(say`Cannot split as ${name} must be an integer >= 1: ${name} is ${shardSequences}`);
-  }
+  const { folder, shardSequences, onProgress } = options;
+  checkSettings({ shardSequences });
   await clear(folder);
 
   let rows = 0;
-  const count = (more: number) => options.onProgress?.(rows += more);
+  const count = (more: number) => onProgress?.(rows += more);
   const train = await splitKind("train", inputs.train, options, count);
   if (train === undefined) {
     throw new InputError("Cannot split as there must be training batches: there are none");
@@ -123,8 +121,9 @@ export async function split(inputs: SplitInputs, options: SplitOptions): Promise
   return { manifest, parts, outputs };
 }
 
-/** Sequences to train on, or sequences held out. */
-type Kind = "train" | "test";
+/** Sequences to train on, or sequences held out, and the columns that they need. */
+type Kind = keyof typeof NEEDED;
+const NEEDED = { train: ["tokens", "nll", "expert"], test: ["tokens", "nll"] } as const;
 
 /** The sequences of one kind while they are split. */
 interface Splitting {
@@ -145,7 +144,7 @@ async function splitKind(
   let empty: RecordBatch | undefined;
   try {
     for await (const batch of batches) {
-      const columns = neededColumns(kind, batch);
+      const columns = fromBatch(batch, originOf(batch), NEEDED[kind]);
       if (like !== undefined) checkLineage(batch, identityOf(like), "the rows before it");
       if (columns.rows === 0) {
         empty ??= batch;
@@ -187,24 +186,11 @@ async function begin(
     });
   }
   checkLineage(batch, { prefix, experts: options.experts }, "these options");
-  if (options.experts !== undefined && options.experts !== experts) {
-    throw new InputError(
-      `Cannot split ${where} as it must be scored by ${options.experts} experts: nll has ${experts} values per row`,
-      { where },
-    );
-  }
+  checkWidth(where, experts, options.experts ?? experts);
   const sequenceLength = rows > 0 ? tokens!.length / rows : known?.sequenceLength;
   const method = kind === "test" ? argmax.method : known?.method;
-  const lineage: Lineage = {
-    format: FORMAT,
-    prefix,
-    ...known,
-    sequenceLength,
-    experts,
-    stage: "split",
-    method,
-    config,
-  };
+  const own = { stage: "split", sequenceLength, experts, method, config };
+  const lineage: Lineage = { format: FORMAT, prefix, ...known, ...own };
   const { expert: _, ...empty } = sliceColumns(columns, 0, 0);
   const rowBytes = (sequenceLength ?? 0) * tokens!.BYTES_PER_ELEMENT + experts * 4 + 64;
   const batchRows = Math.min(MOST_BATCH, Math.max(LEAST_BATCH, Math.floor(BUDGET / (experts * rowBytes))));
@@ -230,13 +216,7 @@ async function handOut(
   const { rows, length, source } = columns;
   const costs = columns.nll!;
   const where = originOf(batch);
-  if (costs.length !== rows * experts) {
-    throw new InputError(
-      `Cannot split ${where} as all scores must be of the same experts: ` +
-        `nll has ${costs.length / rows} values per row, experts is ${experts}`,
-      { where },
-    );
-  }
+  checkWidth(where, costs.length / rows, experts);
   const best = assignArgmax(costs, experts);
   const expert = kind === "test" ? best : assigned!;
   const rowsOf = Array.from({ length: experts }, (): number[] => []);
@@ -259,25 +239,7 @@ async function handOut(
     tallies[best[row]].wanted++;
     rowsOf[e].push(row);
   }
-  for (const [e, part] of parts.entries()) {
-    await part.add(columns, rowsOf[e]);
-  }
-}
-
-function neededColumns(kind: Kind, batch: RecordBatch): Columns {
-  const columns = fromBatch(batch);
-  for (const name of ["tokens", "nll", "expert"] as const) {
-    if (columns[name] !== undefined || name === "expert" && kind === "test") continue;
-    const where = originOf(batch);
-    throw new InputError(`Cannot split ${where} as it must have a column "${name}": it has none`, { where });
-  }
-  return columns;
-}
-
-/** What the rows of one partition must have in common. */
-function identityOf(lineage: Lineage): Partial<Lineage> {
-  const { sequenceLength, vocabulary, eos, tokenizer, prefix, experts, routers } = lineage;
-  return { sequenceLength, vocabulary, eos, tokenizer, prefix, experts, routers };
+  for (const [e, part] of parts.entries()) await part.add(columns, rowsOf[e]);
 }
 
 /** Removes what an earlier partition left in the folder: its manifest first, so that nothing claims to be whole. */
@@ -294,10 +256,8 @@ async function clear(folder: string) {
 }
 
 async function entriesOf(folder: string): Promise<Deno.DirEntry[]> {
-  try {
-    return await Array.fromAsync(Deno.readDir(folder));
-  } catch (error) {
+  return await Array.fromAsync(Deno.readDir(folder)).catch((error) => {
     if (error instanceof Deno.errors.NotFound) return [];
     throw error;
-  }
+  });
 }

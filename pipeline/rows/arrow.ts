@@ -94,19 +94,14 @@ export function lineageOf(batch: RecordBatch): Lineage | null {
 }
 
 /**
- * Throws an InputError that gives both values where the lineage of `batch` contradicts `expected` in one of `names`, all of
- * them unless given; what either side leaves out is not compared, and nothing is where another tool wrote the batch.
+ * Throws an InputError that gives both values where the lineage of `batch` contradicts `expected`; names that either
+ * side leaves out are not compared, and nothing is where another tool wrote the batch.
  */
-export function checkLineage(
-  batch: RecordBatch,
-  expected: Partial<Lineage>,
-  owner: string,
-  names = Object.keys(expected) as readonly (keyof Lineage)[],
-): void {
+export function checkLineage(batch: RecordBatch, expected: Partial<Lineage>, owner: string): void {
   const actual = lineageOf(batch);
   if (actual === null) return;
-  for (const name of names) {
-    const [value, wanted] = [actual[name], expected[name]];
+  for (const [name, wanted] of Object.entries(expected)) {
+    const value = actual[name as keyof Lineage];
     if (wanted === undefined || value === undefined || value === wanted) continue;
     const [former, latter] = [value, wanted].map((text) => shortHash(String(text)));
     throw new InputError(
@@ -117,9 +112,11 @@ export function checkLineage(
   }
 }
 
-/** What the lineages of tokens, and of scores of them, must have in common. */
-export const SAME_IN_TOKENS = ["sequenceLength", "vocabulary", "eos", "tokenizer"] as const;
-const SAME_IN_SHARDS = [...SAME_IN_TOKENS, "prefix", "experts", "routers"] as const;
+/** Picks what rows that are used together must have in common. */
+export function identityOf(lineage: Lineage | null): Partial<Lineage> {
+  const { sequenceLength, vocabulary, eos, tokenizer, prefix, experts, routers } = lineage ?? {};
+  return { sequenceLength, vocabulary, eos, tokenizer, prefix, experts, routers };
+}
 
 /**
  * Reads the batches of several files, one file after another. Throws an InputError with both values where their
@@ -130,8 +127,8 @@ export function readShards(paths: string[]): ReadableStream<RecordBatch> {
     let first: Partial<Lineage> | undefined;
     for (const path of paths) {
       for await (const batch of readArrow(path)) {
-        first ??= lineageOf(batch) ?? {};
-        checkLineage(batch, first, paths[0], SAME_IN_SHARDS);
+        if (first === undefined) first = identityOf(lineageOf(batch));
+        else checkLineage(batch, first, paths[0]);
         yield batch;
       }
     }
@@ -226,9 +223,14 @@ function utf8(strings: string[]): Data<Utf8> {
 /**
  * Returns the columns of a batch as typed arrays, views of its memory where the types are ours; other writers'
  * equivalents (other integer and float widths, lists of equal length, dictionaries) are converted. Throws an
- * InputError where a column is missing or of another kind, or where values are null or impossible.
+ * InputError where a column is missing, one of those that are `needed` among them, or of another kind, or where values are null or
+ * impossible.
  */
-export function fromBatch(batch: RecordBatch, where: string = originOf(batch)): Columns {
+export function fromBatch(
+  batch: RecordBatch,
+  where: string = originOf(batch),
+  needed: readonly (keyof Columns)[] = [],
+): Columns {
   const rows = batch.numRows;
   const names = batch.schema.fields.map((field) => field.name);
   const find = (name: string): Column | undefined => {
@@ -241,6 +243,7 @@ export function fromBatch(batch: RecordBatch, where: string = originOf(batch)): 
     const fact = `its columns are ${names.join(", ") || "none"}`;
     throw unreadable(where, `it must have a column "${name}"`, fact);
   };
+  needed.forEach(need);
   const [document, source, tokens, nll, expert] = ["document", "source", "tokens", "nll", "expert"].map(find);
 
   const columns: Columns = {

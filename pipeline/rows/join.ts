@@ -5,15 +5,7 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import {
-  checkLineage,
-  FORMAT,
-  lineageOf,
-  originOf,
-  type RecordBatch,
-  SAME_IN_TOKENS,
-  toBatch,
-} from "./arrow.ts";
+import { checkLineage, FORMAT, lineageOf, originOf, type RecordBatch, toBatch } from "./arrow.ts";
 import { closeCursor, type Cursor, fill, openCursor, placeOf, rowsLeft, take } from "./cursor.ts";
 
 const REMEDY = { remedy: "score these tokens again" };
@@ -41,7 +33,8 @@ async function* joined(tokens: ReadableStream<RecordBatch>, scored: ReadableStre
       checkBothGoOn(left, right, more, await fill(right));
       if (!more && !first || left.batch === undefined || right.batch === undefined) return;
       const known = lineageOf(left.batch);
-      checkLineage(right.batch, known ?? {}, originOf(left.batch), SAME_IN_TOKENS);
+      const { sequenceLength, vocabulary, eos, tokenizer } = known ?? {};
+      checkLineage(right.batch, { sequenceLength, vocabulary, eos, tokenizer }, originOf(left.batch));
       const count = Math.min(rowsLeft(left), rowsLeft(right));
       checkSameRows(left, right, count);
       const { nll, expert } = take(right, count);

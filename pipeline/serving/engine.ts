@@ -1,8 +1,6 @@
 /**
  * Lets sequences of one model decode together: each has a slot of the decoder, joins and leaves at any token, and what all of
  * them read next goes to the device in one call.
- *
- * @module
  */
 
 import type { Decoder } from "../model/decoder.ts";

@@ -1,8 +1,4 @@
-/**
- * What a model is on the device: a decoder that writes texts, or a scorer.
- *
- * @module
- */
+/** What a model is on the device: a decoder that writes texts, or a scorer. */
 
 import type { Gpu } from "../../kernels/gpu.ts";
 import type { Checkpoint, CheckpointNotes } from "../checkpoints/checkpoint.ts";

@@ -1,8 +1,6 @@
 /**
  * Holds what takes much memory within a budget: each thing is loaded once, when it is first asked for, is leased to all who
  * ask for it, and leaves when its room is needed and nobody uses it, the least recently used first.
- *
- * @module
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";

@@ -1,8 +1,6 @@
 /**
  * A mixture that is opened once and answers many: the partitioner is read on first need and stays, models are loaded on demand
  * within a budget and leased, and all that runs on the device waits in one queue.
- *
- * @module
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";

@@ -7,7 +7,7 @@
 
 import { ASSIGNMENT } from "./assignment.ts";
 import { EXPERTS } from "./experts.ts";
-import { integer, section, type Values, valuesOf } from "./field.ts";
+import { integer, section, someValuesOf, type Values, valuesOf } from "./field.ts";
 import { OPTIMISER } from "./optimiser.ts";
 import { PARTITIONER } from "./partitioner.ts";
 import { TEXT } from "./text.ts";
@@ -37,6 +37,12 @@ export const FIELD_NAMES: readonly (keyof Configuration)[] = Object.keys(FIELDS)
 /** Gives the values that hold where nothing else is said: those of the preset `tiny`. */
 export function defaultConfiguration(): Configuration {
   return valuesOf(FIELDS, {});
+}
+
+/** Checks settings; throws an `InputError` for a value that one may not have. What is undefined is not looked at. */
+export function checkSettings(values: Partial<Configuration>): void {
+  const given = Object.entries(values).filter(([, value]) => value !== undefined);
+  someValuesOf(FIELDS, Object.fromEntries(given));
 }
 
 /** Names the fields of a section, but some. */

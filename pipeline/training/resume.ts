@@ -1,7 +1,5 @@
 /**
  * Training checkpoints of one model: a folder of state files, named by their step, of which the last few are kept.
- *
- * @module
  */
 
 import { InputError } from "../../kernels/errors.ts";

@@ -197,7 +197,7 @@ async function openChosen(text: string): Promise<Gpu> {
     return await openGpu({ variants: parseVariants(text) });
   } catch (error) {
     console.error((error as Error).message);
-    Deno.exit(error instanceof InputError ? 2 : 1);
+    Deno.exit(error instanceof InputError || error instanceof RangeError ? 2 : 1);
   }
 }
 

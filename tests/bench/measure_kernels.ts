@@ -4,8 +4,8 @@
  * @module
  */
 
-import type { Arena, Gpu } from "../../kernels/gpu.ts";
 import { InputError } from "../../kernels/errors.ts";
+import type { Arena, Gpu } from "../../kernels/gpu.ts";
 import { type Kernel, planKernel, type Tensors } from "./kernels.ts";
 import type { Roof } from "./roof.ts";
 import type { Size } from "./sizes.ts";

@@ -196,13 +196,16 @@ Deno.test("loadCheckpoint() refuses missing tensors, wrong shapes and an untied 
     await writeTensors(folder, { [bias]: undefined });
     const path = `${folder}/model.safetensors`;
     let error: Error = await assertRejects(() => loadCheckpoint(folder), InputError);
-    assertEquals(error.message, `Cannot load "${path}" as it must hold tensor "${bias}"`);
+    assertEquals(
+      error.message,
+      `Cannot load "${path}" as it must hold tensor "${bias}" of shape [48]: it is missing`,
+    );
 
     await writeTensors(folder, { [bias]: { shape: [1, 48], values: new Float32Array(48) } });
     error = await assertRejects(() => loadCheckpoint(folder), InputError);
     assertEquals(
       error.message,
-      `Cannot load "${path}" as tensor "${bias}" must have shape [48]: its shape is [1,48]`,
+      `Cannot load "${path}" as it must hold tensor "${bias}" of shape [48]: its shape is [1,48]`,
     );
 
     const head = { shape: [11, 12], values: WEIGHTS.get("gpt_neox.embed_in.weight")!.slice() };
@@ -216,7 +219,7 @@ Deno.test("loadCheckpoint() refuses missing tensors, wrong shapes and an untied 
     await assertRejects(
       () => loadCheckpoint(folder),
       InputError,
-      "must have shape [12,12]: its shape is [11,12]",
+      "of shape [12,12]: its shape is [11,12]",
     );
   });
 });

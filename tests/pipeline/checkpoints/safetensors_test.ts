@@ -209,7 +209,7 @@ Deno.test("decodeSafetensors() refuses every kind of wrong header", () => {
     refused(fileOf(header, bytes), "header");
   }
   refused(concatenate([new Uint8Array(8).fill(255), bytes]), "its header should have");
-  refused(fileOf("\ud800{}").with(8, 0xff), "header is not JSON"); // no UTF-8
+  refused(fileOf("\ud800{}").with(8, 0xff), "header is not a JSON object"); // no UTF-8
   const hostile = JSON.parse('{"toString": 1, "valueOf": 1}');
   const entries: [unknown, string][] = [
     [null, "dtype undefined"],

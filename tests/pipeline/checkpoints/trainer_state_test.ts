@@ -47,18 +47,19 @@ Deno.test("loadTrainerState() refuses damaged files and states of another shape 
       assert(error.message.includes(path), error.message);
     };
     await saveTrainerState(path, CONFIG, STATE);
-    await refused('weights of "gpt_neox.embed_in.weight" for model 0 with shape [6,4]: its shape is [5,4]', {
+    await refused('"weights/0/gpt_neox.embed_in.weight" of shape [6,4]: its shape is [5,4]', {
       ...CONFIG,
       vocabulary: 6,
     });
-    await refused("for model 0 with shape [4]: it is missing", { ...CONFIG, layers: 2 });
+    await refused("of shape [4]: it is missing", { ...CONFIG, layers: 2 });
     await Deno.truncate(path, 1000);
     await refused("whole safetensors file");
     for (
       const [metadata, message] of [
-        [{}, "must be whole numbers: they are undefined, undefined"],
-        [{ step: "1.5", models: "1", notes: "{}" }, "they are 1.5, 1"],
-        [{ step: "1", models: "0", notes: "{}" }, "they are 1, 0"],
+        [{}, "must say its steps: step: "],
+        [{ step: "1.5", models: "1", notes: "{}" }, "step: "],
+        [{ step: "1", models: "0", notes: "{}" }, "models: "],
+        [{ step: "1", models: "2", notes: "{" }, "notes: "],
         [{ step: "1", models: "2", notes: "{}" }, "it is missing"],
       ] as const
     ) {

@@ -128,7 +128,11 @@ Deno.test("score() refuses other tokenizers, prefixes beyond S, ids beyond the v
   const rows = someRows(3);
   await assertRejects(() => run(stream(rows, 3, { ...lineage, tokenizer: "t2" })), InputError, "t2");
   await assertRejects(() => run(stream(rows, 3), { prefix: 13 }), InputError, "prefix is 13");
-  assertThrows(() => score(stream(rows, 3), { partitioner, prefix: 0 }), InputError, "prefix is 0");
+  assertThrows(
+    () => score(stream(rows, 3), { partitioner, prefix: 0 }),
+    InputError,
+    "use prefix as it must be",
+  );
   rows.tokens![S + 2] = 50;
   await assertRejects(() => run(stream(rows, 3)), InputError, "id is 50, vocabulary is 50");
   const { tokens: _, ...bare } = someRows(3);

@@ -358,7 +358,7 @@ Deno.test("verifyRun() says once what is wrong with a file, with one mend that c
     ],
     [
       "config.json",
-      "copy it again, or remove it and run the same partition with all",
+      "copy it again, or remove it and run the same deno task partition with all",
       (path) => Deno.remove(path),
     ],
     ["config.json", "copy it again, or remove it and run the same", (path) => Deno.writeTextFile(path, "{")],
