@@ -79,9 +79,7 @@ export function assertGreater<T>(actual: T, expected: T, msg?: string): void {
 
 /** Throws an `AssertionError` unless `actual` contains `expected`. */
 export function assertStringIncludes(actual: string, expected: string, msg?: string): void {
-  if (!actual.includes(expected)) {
-    failWith(`Expected actual: "${actual}" to contain: "${expected}"`, msg);
-  }
+  if (!actual.includes(expected)) failWith(`Expected actual: "${actual}" to contain: "${expected}"`, msg);
 }
 
 /** Throws an `AssertionError` unless `actual` matches `expected`. */

@@ -7,6 +7,7 @@
  * @module
  */
 
+import { Buffer } from "node:buffer";
 import { isFolder, isMissing } from "../run/files.ts";
 
 /** Says whether a path has characters that make it a pattern. */
@@ -16,10 +17,7 @@ export function isGlob(path: string): boolean {
 
 /** Compares two strings by their UTF-8 bytes, the same order on every machine and in every locale. */
 export function compareBytes(a: string, b: string): number {
-  if (a === b) return 0;
-  const [x, y] = [new TextEncoder().encode(a), new TextEncoder().encode(b)];
-  for (let i = 0; i < Math.min(x.length, y.length); i++) if (x[i] !== y[i]) return x[i] - y[i];
-  return x.length - y.length;
+  return Buffer.compare(Buffer.from(a), Buffer.from(b));
 }
 
 /** Lists the files that match `pattern`, in byte order of their paths; an unreadable or missing folder holds none. */
@@ -52,12 +50,10 @@ async function walk(base: string, names: string[], found: Set<string>): Promise<
 }
 
 async function entriesOf(folder: string): Promise<string[]> {
-  try {
-    return await Array.fromAsync(Deno.readDir(folder), (entry) => entry.name);
-  } catch (error) {
+  return await Array.fromAsync(Deno.readDir(folder), (entry) => entry.name).catch((error) => {
     if (isMissing(error)) return [];
     throw error;
-  }
+  });
 }
 
 const isFile = (path: string) => Deno.stat(path).then((info) => !info.isDirectory, () => false);

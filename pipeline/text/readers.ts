@@ -8,7 +8,7 @@
  * @module
  */
 
-import { parquetMetadataAsync, parquetReadObjects } from "hyparquet";
+import { parquetMetadataAsync, parquetReadObjects, parquetSchema } from "hyparquet";
 import { compressors } from "hyparquet-compressors";
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { isMissing, unreadable } from "../run/files.ts";
@@ -88,59 +88,60 @@ export function readDocuments(inputs: string[], options: ReadOptions = {}): Read
 }
 
 async function* documentsOf(inputs: string[], options: ReadOptions): AsyncGenerator<Document> {
-  const files = (await expandInputs(inputs)).map((path) => ({ path, ...formatOf(path, options.format) }));
+  const files = (await expandInputs(inputs)).map((path) => inputOf(path, options.format));
   const limit = options.maxDocuments ?? Infinity;
   let count = 0, texts = 0;
-  for (const { path, format, compression } of files) {
+  for (const file of files) {
     if (count >= limit) break;
-    for await (const { text, source } of documentsIn(path, format, compression, options)) {
+    for await (const { text, source } of documentsIn(file, options)) {
       if (text.length > 0) texts++;
       yield { text: text.toWellFormed(), source: source.toWellFormed() };
       if (++count >= limit) break;
     }
   }
   if (texts === 0 && limit > 0) {
-    const names = files.map(({ path }) => nameOf(path));
+    const names = files.map(({ name }) => name);
     const list = names.slice(0, 3).join(", ") + (names.length > 3 ? ` and ${names.length - 3} more` : "");
     throw new InputError(`Cannot read documents as there must be text: there is none in ${list}`);
   }
 }
 
-type Format = "txt" | "jsonl" | "parquet";
-type Compression = "gz" | "zst" | undefined;
+/** A file to read, or standard input where the path is "-". */
+interface Input {
+  path: string;
+  /** What messages call it. */
+  name: string;
+  format: "txt" | "jsonl" | "parquet";
+  compression: "gz" | "zst" | undefined;
+}
 
-const nameOf = (path: string) => path === "-" ? STANDARD_INPUT : path;
-
-/** The format and compression of a path, by its extension or as told. */
-function formatOf(path: string, told: string | undefined): { format: Format; compression: Compression } {
+/** An input in the format and compression that its extension says, or as told. */
+function inputOf(path: string, told: string | undefined): Input {
+  const name = path === "-" ? STANDARD_INPUT : path;
   const text = (told ?? path.slice(path.lastIndexOf("/") + 1)).toLowerCase();
   const match = /(?:^|\.)(txt|jsonl|ndjson|parquet)(?:\.(gz|zst))?$/.exec(text);
-  const name = `"${nameOf(path)}"`;
   if (match === null) {
     const fact = path === "-" ? "it has no name to tell" : "its name has no such ending";
     const rule = "its format must be txt, jsonl, ndjson or parquet, the text formats also with .gz or .zst";
-    throw unreadable(name, rule, told === undefined ? fact : `format is "${told}"`, {
-      where: nameOf(path),
+    throw unreadable(`"${name}"`, rule, told === undefined ? fact : `format is "${told}"`, {
+      where: name,
       remedy: told === undefined ? say`set ${setting("format")}` : undefined,
     });
   }
-  const format = match[1] === "ndjson" ? "jsonl" : match[1] as Format;
-  const compression = match[2] as Compression;
+  const format = match[1] === "ndjson" ? "jsonl" : match[1] as Input["format"];
+  const compression = match[2] as Input["compression"];
   if (format === "parquet" && (compression !== undefined || path === "-")) {
     const fact = compression ? `it is wrapped in .${compression}` : "it is standard input";
-    throw unreadable(name, "Parquet must be a plain file", fact, { where: nameOf(path) });
+    throw unreadable(`"${name}"`, "Parquet must be a plain file", fact, { where: name });
   }
-  return { format, compression };
+  return { path, name, format, compression };
 }
 
 async function* documentsIn(
-  path: string,
-  format: Format,
-  compression: Compression,
+  { path, name, format, compression }: Input,
   options: ReadOptions,
 ): AsyncGenerator<Document> {
   if (format === "parquet") return yield* parquetDocuments(path, options);
-  const name = nameOf(path);
   const raw = path === "-" ? options.standardInput ?? Deno.stdin.readable : (await Deno.open(path)).readable;
   const bytes = compression === undefined ? raw : decompress(raw, compression, name);
   if (format === "jsonl") yield* jsonDocuments(bytes, name, options);
@@ -216,14 +217,8 @@ function kindOf(value: unknown): string {
   return typeof value === "object" ? "an object" : `a ${typeof value}`;
 }
 
-/** One line without its line break; lines count from 1, offsets in bytes from 0. */
-interface Line {
-  line: Uint8Array;
-  number: number;
-  offset: number;
-}
-
-async function* linesOf(bytes: AsyncIterable<Uint8Array>, name: string): AsyncGenerator<Line> {
+/** Yields lines without their line breaks; lines count from 1, offsets in bytes from 0. */
+async function* linesOf(bytes: AsyncIterable<Uint8Array>, name: string) {
   let pieces: Uint8Array[] = [], held = 0, number = 1, offset = 0;
   for await (const chunk of bytes) {
     let begin = 0;
@@ -299,8 +294,10 @@ async function* parquetDocuments(
     new TextDecoder().decode(slice(begin, Math.min(byteLength, begin + 4))) === "PAR1";
   if (!isMarked(0)) throw notWhole(path, "it is something else", say`set ${setting("format")} to what it is`);
   if (!isMarked(Math.max(0, byteLength - 4))) throw notWhole(path, "it is cut short", CUT_SHORT);
-  const metadata = await orUnreadable(path, () => parquetMetadataAsync(file));
-  const columns = metadata.schema.length > 0 ? childNames(metadata.schema) : [];
+  const { metadata, columns } = await orUnreadable(path, async () => {
+    const metadata = await parquetMetadataAsync(file);
+    return { metadata, columns: parquetSchema(metadata).children.map(({ element }) => element.name) };
+  });
   const wanted = [{ column: textField, option: "textColumn" }];
   if (sourceField !== undefined) wanted.push({ column: sourceField, option: "sourceField" });
   for (const { column, option } of wanted) {
@@ -328,20 +325,6 @@ async function* parquetDocuments(
     }
     rowStart = rowEnd;
   }
-}
-
-/** Names of the columns: the children of the root, which come in depth-first order with the rest of the tree. */
-function childNames(schema: { name: string; num_children?: number }[]): string[] {
-  const names: string[] = [];
-  let at = 1;
-  const skip = () => {
-    for (let left = schema[at++]?.num_children ?? 0; left > 0; left--) skip();
-  };
-  while (at < schema.length) {
-    names.push(schema[at].name);
-    skip();
-  }
-  return names;
 }
 
 async function orUnreadable<T>(where: string, call: () => Promise<T>): Promise<T> {

