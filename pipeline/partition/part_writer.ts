@@ -1,13 +1,7 @@
 /** Writes the rows of one expert into shards, as they come, in memory of a fixed size. */
 
-import {
-  type Columns,
-  type Lineage,
-  type RecordBatch,
-  toBatch,
-  writeArrowFile,
-  type Written,
-} from "../rows/arrow.ts";
+import { toBatch, writeArrowFile } from "../rows/arrow.ts";
+import type { Columns, Lineage, RecordBatch, Written } from "../rows/arrow.ts";
 import { gatherRows, roomFor, sliceColumns } from "../rows/columns.ts";
 import { shardName, type WrittenShard } from "../rows/shards.ts";
 

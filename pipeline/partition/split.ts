@@ -10,17 +10,8 @@
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import {
-  checkLineage,
-  type Columns,
-  FORMAT,
-  fromBatch,
-  identityOf,
-  type Lineage,
-  lineageOf,
-  originOf,
-  type RecordBatch,
-} from "../rows/arrow.ts";
+import { checkLineage, FORMAT, fromBatch, identityOf, lineageOf, originOf } from "../rows/arrow.ts";
+import type { Columns, Lineage, RecordBatch } from "../rows/arrow.ts";
 import { sliceColumns } from "../rows/columns.ts";
 import { type FileRecord, jsonText, removeIfThere, writeAtomic, writeError } from "../run/files.ts";
 import { checkSettings } from "../settings/configuration.ts";
@@ -223,19 +214,13 @@ async function handOut(
   for (let row = 0; row < rows; row++) {
     const e = expert[row];
     if (e >= experts) {
-      throw new InputError(
-        `Cannot split ${where}, row ${row}, as expert must be below ${experts}: expert is ${e}`,
-        { where },
-      );
+      const what = `Cannot split ${where}, row ${row}, as expert must be below ${experts}: expert is ${e}`;
+      throw new InputError(what, { where });
     }
     const tokens = length[row];
-    countRow(tallies[e], {
-      tokens,
-      source: source?.[row] ?? "",
-      cost: costs[row * experts + e],
-      lowest: costs[row * experts + best[row]],
-      predicted: prefix === undefined ? NaN : Math.min(prefix, tokens) - 1,
-    });
+    const [cost, lowest] = [costs[row * experts + e], costs[row * experts + best[row]]];
+    const predicted = prefix === undefined ? NaN : Math.min(prefix, tokens) - 1;
+    countRow(tallies[e], { tokens, source: source?.[row] ?? "", cost, lowest, predicted });
     tallies[best[row]].wanted++;
     rowsOf[e].push(row);
   }

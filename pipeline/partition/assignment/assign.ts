@@ -16,14 +16,8 @@ import {
 } from "../../rows/arrow.ts";
 import { type Columns, regroup, sliceColumns } from "../../rows/columns.ts";
 import { checkSettings } from "../../settings/configuration.ts";
-import {
-  type Assignment,
-  checkCosts,
-  checkWidth,
-  type CostRows,
-  equalRooms,
-  type Proof,
-} from "./assignment.ts";
+import { checkCosts, checkWidth, equalRooms } from "./assignment.ts";
+import type { Assignment, CostRows, Proof } from "./assignment.ts";
 import { ASSIGNMENTS } from "./assignments.ts";
 
 /** Settings of {@linkcode assign}. */
