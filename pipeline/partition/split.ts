@@ -117,12 +117,7 @@ type Kind = keyof typeof NEEDED;
 const NEEDED = { train: ["tokens", "nll", "expert"], test: ["tokens", "nll"] } as const;
 
 /** The sequences of one kind while they are split. */
-interface Splitting {
-  experts: number;
-  lineage: Lineage;
-  tallies: Tally[];
-  parts: PartWriter[];
-}
+type Splitting = Awaited<ReturnType<typeof begin>>;
 
 async function splitKind(
   kind: Kind,
@@ -130,7 +125,7 @@ async function splitKind(
   options: SplitOptions,
   count: (rows: number) => void,
   like?: Lineage,
-): Promise<{ experts: number; lineage: Lineage; tallies: Tally[]; files: Shard[][] } | undefined> {
+) {
   let splitting: Splitting | undefined;
   let empty: RecordBatch | undefined;
   try {
@@ -164,7 +159,7 @@ async function begin(
   batch: RecordBatch,
   columns: Columns,
   options: SplitOptions,
-): Promise<Splitting> {
+) {
   const where = originOf(batch);
   const { rows, tokens, nll } = columns;
   const { folder, shardSequences, prefix, config } = options;

@@ -226,10 +226,8 @@ function predictedTokens({ rows, parts }: Held, prefix: number): Uint32Array {
 function checkChunk(chunk: number, experts: number | undefined, { byChunk }: Assignment) {
   if (chunk > 0 && (!byChunk || chunk % (experts ?? 1) === 0)) return;
   const least = Math.max(1, Math.ceil(chunk / (experts ?? 1))) * (experts ?? 1);
-  throw new InputError(
-    say`Cannot assign as ${CHUNK} must be a multiple of ${EXPERTS}, and not 0: ${CHUNK} is ${chunk}, ${EXPERTS} is ${
-      experts ?? "any"
-    }`,
-    { remedy: say`set ${setting("chunk", least)}` },
-  );
+  const fact = say`${CHUNK} is ${chunk}, ${EXPERTS} is ${experts ?? "any"}`;
+  throw new InputError(say`Cannot assign as ${CHUNK} must be a multiple of ${EXPERTS}, and not 0: ${fact}`, {
+    remedy: say`set ${setting("chunk", least)}`,
+  });
 }
