@@ -5,12 +5,12 @@
  *   deno task score - --routers runs/a/partitioner < tokens.arrows | deno task assign - > assigned.arrows
  */
 import { assign, chunkOf } from "../mod.ts";
-import { defineTask, runTask } from "./command.ts";
+import { defineTask } from "./command.ts";
 import { IN_A_RUN, OUTPUT } from "./options.ts";
 import { arrowInput, arrowOutput, peekExperts, pipeValues } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
-export const TASK = defineTask({
+export const TASK = await defineTask({
   name: "assign",
   about:
     "Assigns scored sequences to experts, in equal parts, chunk by chunk. Without FILE it works in a run folder.",
@@ -28,6 +28,4 @@ export const TASK = defineTask({
     });
     await arrowOutput(assigned, options.output, signal);
   },
-});
-
-if (import.meta.main) await runTask(TASK);
+}, import.meta);

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { ExplainedError, InputError, repairOf, RunError, say, type Text, VERSION } from "../mod.ts";
+import { ExplainedError, InputError, repairOf, RunError, say, task, type Text, VERSION } from "../mod.ts";
 import { worded } from "./wording.ts";
 
 /** Says how a file that is wrong is mended; undefined where that is not known. */
@@ -48,13 +48,30 @@ export function explained(error: unknown): unknown {
   return new Kind(`Cannot use ${named} as the system must allow it: ${line}`, { where, cause: error });
 }
 
+/** What is known of the task that threw. */
+interface DescribeOptions {
+  /** The run folder that it was to work in. */
+  run?: string;
+  /** The adapter that it opened. */
+  adapter?: string;
+  /** Knows remedies. Default: the graph of stages does. */
+  remedyFor?: RemedyFor;
+}
+
+/** Says how a file is mended: as the stages of its run make it, and where there is no such run yet, by a partition. */
+async function mended(where: string, run: string | undefined): Promise<Text | undefined> {
+  const remedy = await repairOf(where);
+  if (remedy !== undefined || run === undefined || !where.startsWith(`${run}/`)) return remedy;
+  return await Deno.stat(run).then(() => undefined, () => say`run ${task("partition", { run })} first`);
+}
+
 /**
  * Tells of an error: one line for what is explained, with the remedy that `remedyFor` knows for its file where it has none; what
  * failed, where, and how to report it for a bug.
  */
 export async function describe(
   error: unknown,
-  { remedyFor = repairOf, adapter }: { remedyFor?: RemedyFor; adapter?: string } = {},
+  { run, adapter, remedyFor = (where) => mended(where, run) }: DescribeOptions = {},
 ): Promise<string> {
   const known = explained(error);
   if (!(known instanceof ExplainedError)) return bugText(error, adapter);

@@ -45,7 +45,7 @@ export async function peekExperts(
 ): Promise<{ experts: number; batches: ReadableStream<RecordBatch> }> {
   const iterator = batches[Symbol.asyncIterator]();
   const first = await iterator.next();
-  const { nll, rows } = first.done ? { nll: undefined, rows: 0 } : fromBatch(first.value);
+  const { nll, rows = 0 } = first.done ? {} : fromBatch(first.value);
   const experts = rows > 0 && nll ? nll.length / rows : first.value && lineageOf(first.value)?.experts || 1;
   const all = async function* () {
     try {

@@ -5,7 +5,7 @@
  */
 import { dirname } from "node:path";
 import { field, InputError, loadTokenizer, showRows } from "../mod.ts";
-import { defineTask, runTask } from "./command.ts";
+import { defineTask } from "./command.ts";
 import { rowText } from "./text.ts";
 
 /** Finds the tokenizer of the run that a shard lies in. */
@@ -26,7 +26,7 @@ async function checkFile(shard: string): Promise<void> {
   throw new InputError(`Cannot show "${shard}" as it must be a shard: it is a folder`, { remedy });
 }
 
-export const TASK = defineTask({
+export const TASK = await defineTask({
   name: "show",
   startsAnew: true,
   about: "Prints rows of Arrow shards with their decoded text.",
@@ -43,16 +43,12 @@ export const TASK = defineTask({
       for await (const row of showRows(path === "-" ? Deno.stdin.readable : path, tokenizer)) {
         if (left-- <= 0) return;
         if (!file && isFirst) {
-          onEvent({
-            type: "warning",
-            message: `no text, as "${path}" has no tokenizer.json above it: set --tokenizer`,
-          });
+          const message = `no text, as "${path}" has no tokenizer.json above it: set --tokenizer`;
+          onEvent({ type: "warning", message });
         }
         isFirst = false;
         console.log(options.json ? JSON.stringify(row) : rowText(row));
       }
     }
   },
-});
-
-if (import.meta.main) await runTask(TASK);
+}, import.meta);

@@ -192,8 +192,7 @@ function planGroup(
 }
 
 /**
- * Plans training steps of one shape. Throws a `RangeError` where a tensor cannot fit the adapter, an `InputError` where the
- * batch does not split.
+ * Plans training steps of one shape. Throws an `InputError` where a tensor cannot fit the adapter or the batch does not split.
  */
 export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
   const { config, start, batch, length, settings, microBatch = batch, recompute, dtype } = options;

@@ -4,7 +4,7 @@
 
 import * as v from "valibot";
 import { type FileRecord, jsonText, writeAtomic } from "../run/files.ts";
-import { readJson } from "../run/schema.ts";
+import { readJsonIfThere } from "../run/schema.ts";
 
 /** Version of the layout that this code writes, and the newest that it reads. */
 const FORMAT = 1;
@@ -41,5 +41,5 @@ export async function writeDescription(
 
 /** Reads a folder's `partitioner.json`; null where there is none. Throws an `InputError` where it is damaged. */
 export async function readDescription(folder: string): Promise<Description | null> {
-  return await readJson(`${folder}/partitioner.json`, SCHEMA, "the description of a partitioner");
+  return await readJsonIfThere(`${folder}/partitioner.json`, SCHEMA, "the description of a partitioner");
 }

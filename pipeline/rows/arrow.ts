@@ -11,21 +11,18 @@ import {
   DataType,
   Field,
   FixedSizeList,
-  Float32,
   makeData,
+  makeVector,
   RecordBatch as ArrowBatch,
   Schema,
   Struct,
-  Uint16,
-  Uint32,
-  Uint64,
   Utf8,
   Vector,
 } from "apache-arrow";
 import { InputError } from "../../kernels/errors.ts";
 import type { Columns } from "./columns.ts";
-import { shortHash } from "../run/files.ts";
-import { originOf, readArrow, unreadable } from "./ipc.ts";
+import { shortHash, unreadable } from "../run/files.ts";
+import { originOf, readArrow } from "./ipc.ts";
 
 /** A batch of rows: Arrow's own type. */
 export type RecordBatch = ArrowBatch;
@@ -72,33 +69,26 @@ export interface Lineage {
 /** Version of the file layout that this code writes, and the newest that it reads. */
 export const FORMAT = 1;
 
-const NUMBERS = ["format", "sequenceLength", "vocabulary", "eos", "prefix", "experts", "seed"] as const;
-const TEXTS = ["stage", "tokenizer", "routers", "config", "method"] as const;
-
-// ---- lineage ---------------------------------------------------------------------------------------------------
+const NUMBERS = ["eos", "experts", "format", "prefix", "seed", "sequenceLength", "vocabulary"] as const;
+const NAMES = [...NUMBERS, "config", "method", "routers", "stage", "tokenizer"] as const;
 
 /** Returns the lineage of a batch, or null where another tool wrote it. Throws an InputError where it is damaged. */
 export function lineageOf(batch: RecordBatch): Lineage | null {
   const { metadata } = batch.schema, where = originOf(batch);
   if (!metadata.has("smalltalk.format")) return null;
   const lineage: Record<string, unknown> = { stage: "" };
-  for (const name of TEXTS) {
-    if (metadata.has(`smalltalk.${name}`)) lineage[name] = metadata.get(`smalltalk.${name}`);
-  }
-  for (const name of NUMBERS) {
+  for (const name of NAMES) {
     const text = metadata.get(`smalltalk.${name}`);
     if (text === undefined) continue;
-    if (!/^\d{1,16}$/.test(text)) {
+    const isNumber = (NUMBERS as readonly string[]).includes(name);
+    if (isNumber && !/^\d{1,16}$/.test(text)) {
       throw unreadable(where, `smalltalk.${name} must be an integer`, `it is "${text}"`);
     }
-    lineage[name] = Number(text);
+    lineage[name] = isNumber ? Number(text) : text;
   }
-  if (lineage.format as number > FORMAT) {
-    throw unreadable(
-      where,
-      `its format must be at most ${FORMAT}`,
-      `it is ${lineage.format}, of a newer version`,
-    );
+  const { format } = lineage as unknown as Lineage;
+  if (format > FORMAT) {
+    throw unreadable(where, `its format must be at most ${FORMAT}`, `it is ${format}, of a newer version`);
   }
   return lineage as unknown as Lineage;
 }
@@ -113,10 +103,10 @@ export function checkLineage(batch: RecordBatch, expected: Partial<Lineage>, own
   for (const [name, wanted] of Object.entries(expected)) {
     const value = actual[name as keyof Lineage];
     if (wanted === undefined || value === undefined || value === wanted) continue;
+    const [former, latter] = [value, wanted].map((text) => shortHash(String(text)));
     throw new InputError(
-      `Cannot use ${originOf(batch)} with ${owner} as both must have the same ${name}: ${name} is ${
-        shortHash(String(value))
-      } in the former, ${shortHash(String(wanted))} in the latter`,
+      `Cannot use ${originOf(batch)} with ${owner} as both must have the same ${name}: ` +
+        `${name} is ${former} in the former, ${latter} in the latter`,
       { remedy: name === "tokenizer" ? "make the former with the tokenizer.json of the latter" : undefined },
     );
   }
@@ -145,14 +135,10 @@ export function readShards(paths: string[]): ReadableStream<RecordBatch> {
   }());
 }
 
-// ---- columns to batches ----------------------------------------------------------------------------------------
+/** Columns in the order in which they are written. */
+const COLUMNS = ["sequence", "document", "source", "tokens", "length", "nll", "expert"] as const;
 
 const field = (name: string, type: DataType) => new Field(name, type, false);
-const listOf = (size: number, type: DataType) => new FixedSizeList(size, field("item", type));
-const flat = (type: DataType, data: ArrayBufferView) =>
-  makeData({ type: type as Uint32, data: data as Uint32Array, nullCount: 0 });
-const list = (type: FixedSizeList, data: ArrayBufferView, rows: number) =>
-  makeData({ type, length: rows, nullCount: 0, child: flat(type.valueType, data) });
 
 /**
  * Builds a batch from columns without copying numbers; the columns that are present, with S, V and E of `lineage`,
@@ -160,42 +146,40 @@ const list = (type: FixedSizeList, data: ArrayBufferView, rows: number) =>
  */
 export function toBatch(columns: Columns, lineage: Lineage): RecordBatch {
   const { rows } = columns;
-  const built: [string, Data][] = [];
-  const width = (name: "tokens" | "nll", perRow: number | undefined) =>
-    rows > 0 ? columns[name]!.length / rows : perRow ?? 1;
-  const add = (name: keyof Columns, values: ArrayLike<unknown>, perRow: number, data: () => Data) => {
+  const sizes: Partial<Record<keyof Columns, number>> = {
+    tokens: lineage.sequenceLength ?? 1,
+    nll: lineage.experts ?? 1,
+  };
+  const fields: Field[] = [], children: Data[] = [];
+  for (const name of COLUMNS) {
+    const values = name === "tokens" ? fitTokens(columns.tokens, lineage.vocabulary) : columns[name];
+    if (values === undefined) continue;
+    const listSize = sizes[name] && (rows > 0 ? Math.floor(values.length / rows) : sizes[name]);
+    const perRow = listSize ?? 1;
     if (values.length !== rows * perRow || perRow < 1) {
       throw new RangeError(
-        `Cannot build a batch as column "${name}" must hold ${
-          Math.max(1, Math.floor(perRow))
-        } values per row: ` +
+        `Cannot build a batch as column "${name}" must hold ${Math.max(1, perRow)} values per row: ` +
           `it holds ${values.length} for ${rows} rows`,
       );
     }
-    built.push([name, data()]);
-  };
-
-  add("sequence", columns.sequence, 1, () => flat(new Uint64(), columns.sequence));
-  if (columns.document) add("document", columns.document, 1, () => flat(new Uint64(), columns.document!));
-  if (columns.source) add("source", columns.source, 1, () => utf8(columns.source!));
-  if (columns.tokens) {
-    const tokens = fitTokens(columns.tokens, lineage.vocabulary);
-    const size = Math.floor(width("tokens", lineage.sequenceLength));
-    const type = listOf(size, tokens instanceof Uint16Array ? new Uint16() : new Uint32());
-    add("tokens", tokens, size, () => list(type, tokens, rows));
+    const flat: Data = Array.isArray(values) ? utf8(values) : makeVector(values).data[0];
+    const data = listSize === undefined ? flat : makeData({
+      type: new FixedSizeList(listSize, field("item", flat.type)),
+      length: rows,
+      nullCount: 0,
+      child: flat,
+    });
+    fields.push(field(name, data.type));
+    children.push(data);
   }
-  add("length", columns.length, 1, () => flat(new Uint32(), columns.length));
-  if (columns.nll) {
-    const size = Math.floor(width("nll", lineage.experts));
-    add("nll", columns.nll, size, () => list(listOf(size, new Float32()), columns.nll!, rows));
+  const metadata = new Map<string, string>();
+  for (const name of [...NAMES].sort()) {
+    if (lineage[name] !== undefined) metadata.set(`smalltalk.${name}`, String(lineage[name]));
   }
-  if (columns.expert) add("expert", columns.expert, 1, () => flat(new Uint16(), columns.expert!));
-
-  const schema = new Schema(built.map(([name, data]) => field(name, data.type)), metadataOf(lineage));
-  const children = built.map(([, data]) => data);
+  const type = new Struct(fields);
   return new ArrowBatch(
-    schema,
-    makeData({ type: new Struct(schema.fields), length: rows, nullCount: 0, children }),
+    new Schema(fields, metadata),
+    makeData({ type, length: rows, nullCount: 0, children }),
   );
 }
 
@@ -204,33 +188,20 @@ export function emptyBatch(names: (keyof Columns)[], lineage: Lineage): RecordBa
   const all = {
     document: new BigUint64Array(),
     source: [],
-    tokens: (lineage.vocabulary ?? 0) > 65536 ? new Uint32Array() : new Uint16Array(),
+    tokens: new Uint16Array(),
     nll: new Float32Array(),
     expert: new Uint16Array(),
   };
-  const present = Object.fromEntries(
-    Object.entries(all).filter(([name]) => names.includes(name as keyof Columns)),
-  );
-  return toBatch({ rows: 0, sequence: new BigUint64Array(), length: new Uint32Array(), ...present }, lineage);
-}
-
-function metadataOf(lineage: Lineage): Map<string, string> {
-  const metadata = new Map<string, string>();
-  for (const name of [...NUMBERS, ...TEXTS].sort()) {
-    if (lineage[name] !== undefined) metadata.set(`smalltalk.${name}`, String(lineage[name]));
-  }
-  return metadata;
+  const kept = Object.entries(all).filter(([name]) => names.includes(name as keyof Columns));
+  const columns = { rows: 0, sequence: new BigUint64Array(), length: new Uint32Array() };
+  return toBatch({ ...columns, ...Object.fromEntries(kept) }, lineage);
 }
 
 /** u16 tokens where the vocabulary fits, else u32; without a known vocabulary the array stays what it is. */
-function fitTokens(
-  tokens: Uint16Array | Uint32Array,
-  vocabulary: number | undefined,
-): Uint16Array | Uint32Array {
-  if (vocabulary === undefined) return tokens;
-  const fits = vocabulary <= 65536;
-  if (fits === tokens instanceof Uint16Array) return tokens;
-  return fits ? Uint16Array.from(tokens) : Uint32Array.from(tokens);
+function fitTokens(tokens: Columns["tokens"], vocabulary: number | undefined): Columns["tokens"] {
+  if (!tokens || vocabulary === undefined) return tokens;
+  const Fitting = vocabulary <= 65536 ? Uint16Array : Uint32Array;
+  return tokens instanceof Fitting ? tokens : Fitting.from(tokens);
 }
 
 /** Strings as Arrow UTF-8; labels repeat, so each distinct one is encoded once. */
@@ -249,8 +220,6 @@ function utf8(strings: string[]): Data<Utf8> {
   return makeData({ type: new Utf8(), length: strings.length, nullCount: 0, valueOffsets, data });
 }
 
-// ---- batches to columns ----------------------------------------------------------------------------------------
-
 /**
  * Returns the columns of a batch as typed arrays, views of its memory where the types are ours; other writers'
  * equivalents (other integer and float widths, lists of equal length, dictionaries) are converted. Throws an
@@ -263,15 +232,16 @@ export function fromBatch(
   needed: readonly (keyof Columns)[] = [],
 ): Columns {
   const rows = batch.numRows;
+  const names = batch.schema.fields.map((field) => field.name);
   const find = (name: string): Column | undefined => {
-    const at = batch.schema.fields.findIndex((field) => field.name === name);
+    const at = names.indexOf(name);
     return at < 0 ? undefined : { name, data: batch.data.children[at], where };
   };
   const need = (name: string): Column => {
     const column = find(name);
     if (column) return column;
-    const names = batch.schema.fields.map((field) => field.name).join(", ");
-    throw unreadable(where, `it must have a column "${name}"`, `its columns are ${names || "none"}`);
+    const fact = `its columns are ${names.join(", ") || "none"}`;
+    throw unreadable(where, `it must have a column "${name}"`, fact);
   };
   needed.forEach(need);
   const [document, source, tokens, nll, expert] = ["document", "source", "tokens", "nll", "expert"].map(find);

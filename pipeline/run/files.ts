@@ -7,7 +7,7 @@
 
 import { createHash } from "node:crypto";
 import { dirname } from "node:path";
-import { InputError, RunError, say, setting } from "../../kernels/errors.ts";
+import { type Explanation, InputError, RunError, say, setting } from "../../kernels/errors.ts";
 
 /** Describes a file's content: its size and its SHA-256 in hexadecimal. */
 export interface FileRecord {
@@ -62,30 +62,25 @@ export async function writeAtomic(
 ): Promise<FileRecord> {
   const partial = shared ? `${path}.${Deno.pid}.partial` : `${path}.partial`;
   const hash = createHash("sha256");
-  const source = typeof data === "string"
-    ? [new TextEncoder().encode(data)]
-    : data instanceof Uint8Array
-    ? [data]
-    : data;
+  const whole = typeof data === "string" ? new TextEncoder().encode(data) : data;
   let bytes = 0;
-  let file: Deno.FsFile;
+  let opened: Deno.FsFile;
   try {
     await Deno.mkdir(dirname(path), { recursive: true });
-    file = await Deno.open(partial, { write: true, create: true, truncate: true });
+    opened = await Deno.open(partial, { write: true, create: true, truncate: true });
   } catch (error) {
     throw writeError(path, error);
   }
   try {
-    for await (const chunk of source) {
+    using file = opened;
+    for await (const chunk of whole instanceof Uint8Array ? [whole] : whole) {
       const written = writeAll(file, chunk, path);
       hash.update(chunk); // while the chunk is being written
       await written;
       bytes += chunk.length;
     }
     await file.sync();
-    file.close();
   } catch (error) {
-    closeQuietly(file);
     await removeIfThere(partial);
     throw error;
   }
@@ -100,14 +95,6 @@ async function writeAll(file: Deno.FsFile, chunk: Uint8Array, path: string): Pro
     for (let at = 0; at < chunk.length;) at += await file.write(chunk.subarray(at));
   } catch (error) {
     throw writeError(path, error);
-  }
-}
-
-function closeQuietly(file: Deno.FsFile): void {
-  try {
-    file.close();
-  } catch {
-    // Closed already.
   }
 }
 
@@ -138,15 +125,29 @@ export async function checkRunFolder(run: string): Promise<void> {
   }
 }
 
+/** Says whether an error means that there is nothing at a path. */
+export function isMissing(error: unknown): boolean {
+  return error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory;
+}
+
 /** Opens a file to read it; throws an `InputError` where there is none. */
 export async function openToRead(where: string): Promise<Deno.FsFile> {
   return await Deno.open(where).catch((error) => {
-    if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) throw error;
+    if (!isMissing(error)) throw error;
     throw new InputError(`Cannot open "${where}" as it must exist: there is no such file`, {
       where,
       cause: error,
     });
   });
+}
+
+/**
+ * Says why a place such as "tokens.arrow, batch 3, row 7," cannot be read; `where` of the error is the file or stream that
+ * the place names, unless given.
+ */
+export function unreadable(place: string, rule: string, fact: string, more: Explanation = {}): InputError {
+  const where = place.replace(/(, (batch|line|row|row group) \d+)+,?$/, "");
+  return new InputError(`Cannot read ${place} as ${rule}: ${fact}`, { where, ...more });
 }
 
 /** Says whether a path exists. */

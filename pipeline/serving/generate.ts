@@ -46,7 +46,7 @@ export interface AnswerOptions extends ContinueOptions {
 export interface GenerateOptions
   extends
     Omit<AnswerOptions, "expert">,
-    Pick<MixtureOptions, "run" | "model" | "gpu" | keyof OpenGpuOptions> {
+    Pick<MixtureOptions, "run" | "model" | "memory" | "gpu" | keyof OpenGpuOptions> {
   /** Expert to use instead of the partitioner's choice: the partitioner is not read. */
   expert?: number;
 }
@@ -81,14 +81,14 @@ const [EXPERT, MODEL] = [setting("expert"), setting("model")];
  * the task to run), a model of another shape or tokenizer, or a file is damaged.
  */
 export async function generate(
-  { run, model, adapter, variants, gpu, ...options }: GenerateOptions,
+  { run, model, memory, adapter, variants, gpu, ...options }: GenerateOptions,
 ): Promise<Generation> {
   if (model !== undefined && options.expert !== undefined) {
     throw new InputError(
       say`Cannot generate as ${EXPERT} belongs to a run: it is ${options.expert}, and ${MODEL} is "${model}"; leave one out`,
     );
   }
-  return await open(await openMixture({ run, model, adapter, variants, gpu }), options, true);
+  return await open(await openMixture({ run, model, memory, adapter, variants, gpu }), options, true);
 }
 
 /**

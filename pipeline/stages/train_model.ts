@@ -10,7 +10,7 @@ import { InputError, RunError, say, setting, type TaskReference } from "../../ke
 import type { Variants } from "../../kernels/variants.ts";
 import { saveModelFolder } from "../checkpoints/checkpoint.ts";
 import type { SafetensorsDtype } from "../checkpoints/safetensors.ts";
-import type { ModelConfig } from "../model/shape.ts";
+
 import { modelShapes } from "../model/shapes.ts";
 import { randomKeys } from "../random.ts";
 import { checkLineage, fromBatch, lineageOf, readShards } from "../rows/arrow.ts";

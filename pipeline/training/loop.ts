@@ -3,29 +3,38 @@
  * validation, checkpoints, exact resume (SmallTalk LM, Algorithm 1, stage 2).
  */
 
+import * as v from "valibot";
 import { InputError, RunError } from "../../kernels/errors.ts";
 import type { AdamwSettings } from "../../kernels/adamw.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
+import { count, finite, readJsonLines } from "../run/schema.ts";
 import type { Columns } from "../rows/columns.ts";
 import { emptyBatch, type HostBatch, placeSequence } from "../model/batch.ts";
 import { type ModelConfig, validateModelConfig } from "../model/shape.ts";
 import type { Weights } from "../model/parameters.ts";
 import { createTrainer, type Trainer, type TrainerOptions, type TrainerState } from "../model/trainer.ts";
 
-/** One line of a model's metrics. */
-export interface StepMetrics {
-  /** Step, the first is 1. */
-  step: number;
-  /** Real tokens trained on so far, padding left out. */
-  tokens: number;
-  /** Mean over the steps since the line before of each step's mean NLL per predicted token before its update, nats. */
-  loss: number;
-  /** Learning rate of the step. */
-  rate: number;
-  /** Global gradient norm of the step, before clipping. */
-  norm: number;
-  /** Mean NLL per predicted token of the held-out sequences after the step, nats, where they were looked at. */
-  validationLoss?: number;
+/** Schema of a line of a model's metrics. */
+const STEP_METRICS = v.object({
+  step: count,
+  tokens: count,
+  loss: finite,
+  rate: finite,
+  norm: finite,
+  validationLoss: v.optional(v.nullable(finite)),
+});
+
+/**
+ * One line of a model's metrics: the step (the first is 1), real tokens trained on so far (padding left out), the mean over the
+ * steps since the line before of each step's mean NLL per predicted token before its update (nats), the step's learning rate and
+ * global gradient norm before clipping, and the mean NLL per predicted token of the held-out sequences after the step (nats),
+ * where they were looked at.
+ */
+export type StepMetrics = v.InferOutput<typeof STEP_METRICS>;
+
+/** Reads a model's metrics. Throws an `InputError` where they are missing or damaged. */
+export function readStepMetrics(path: string): Promise<StepMetrics[]> {
+  return readJsonLines(path, STEP_METRICS, "the metrics of a training");
 }
 
 /** Where training stands after a step; enough to go on bit for bit. */

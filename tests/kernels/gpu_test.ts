@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
-import { InputError } from "../../kernels/errors.ts";
+import { InputError, RunError } from "../../kernels/errors.ts";
 import fc from "fast-check";
 import { floatBits, foldGrid, type Gpu, openGpu } from "../../kernels/gpu.ts";
 import { gpu } from "./support.ts";
@@ -226,7 +226,7 @@ Deno.test("Gpu.read() reports the use of freed buffers", async () => {
   own.submit([dispatch]);
   const error = await assertRejects(
     () => own.read([{ buffer: x }]),
-    Error,
+    RunError,
     'Cannot go on as the GPU failed at or before kernel "double"',
   );
   assertMatch(error.message, ONE_LINE);
@@ -263,7 +263,7 @@ Deno.test("openGpu() takes a part of the adapter's name or a preference, and ref
   const error = await assertRejects(() => openGpu({ adapter: "no such card" }), InputError);
   assertEquals(
     error.message,
-    `Cannot open the GPU as its name must hold "no such card": the adapter obtained is "${gpu.adapter}"; leave --adapter ` +
+    `Cannot open the GPU as its name must hold "no such card": the adapter obtained is "${gpu.adapter}"; leave adapter ` +
       "out to use that one, or let the process see the other one alone, as README.md shows",
   );
 });

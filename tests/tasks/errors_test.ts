@@ -74,6 +74,11 @@ Deno.test("describe() asks for the remedy of a file that is wrong, where the err
   );
   assertEquals(await told(new InputError("It is")), "error: It is");
   assertEquals(await told(new RunError("It is held", { where: "r" })), "error: It is held");
+  const missing = new InputError("It is not there", { where: "no/such/run/tokenizer.json" });
+  const first = "error: It is not there; run deno task partition --run no/such/run first";
+  assertEquals(await describe(missing, { run: "no/such/run" }), first);
+  assertEquals(await describe(missing, { run: "no/such" }), first.replaceAll("such/run first", "such first"));
+  assertEquals(await describe(missing, { run: "tests" }), "error: It is not there");
   const failing = () => Promise.reject(new Error("unreadable"));
   assertEquals(
     await describe(new InputError("It is", { where: "r" }), { remedyFor: failing }),
@@ -99,13 +104,13 @@ Deno.test("a task that fails by a programming error ends with 1, says where it h
     await Deno.writeTextFile(
       path,
       `import { toBatch } from "${ROOT}mod.ts";
-import { defineTask, runTask } from "${ROOT}tasks/command.ts";
+import { defineTask } from "${ROOT}tasks/command.ts";
 const run = () => {
   const columns = { rows: 2, sequence: new BigUint64Array(1), length: new Uint32Array(2) };
   toBatch(columns, { format: 1, stage: "" });
   return Promise.resolve();
 };
-await runTask(defineTask({ name: "verify", about: "Fails.", options: {}, run }));
+await defineTask({ name: "verify", about: "Fails.", options: {}, run }, { main: true });
 `,
     );
     const run = async (...more: string[]) => {

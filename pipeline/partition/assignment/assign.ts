@@ -18,7 +18,7 @@ import { type Columns, regroup, sliceColumns } from "../../rows/columns.ts";
 import { checkSettings } from "../../settings/configuration.ts";
 import { checkCosts, checkWidth, equalRooms } from "./assignment.ts";
 import type { Assignment, CostRows, Proof } from "./assignment.ts";
-import { ASSIGNMENTS } from "./assignments.ts";
+import { assignmentOf } from "./assignments.ts";
 
 /** Settings of {@linkcode assign}. */
 export interface AssignOptions {
@@ -59,11 +59,7 @@ export function assign(
   source: ReadableStream<RecordBatch> | (() => ReadableStream<RecordBatch>),
   { method = "balanced", ...options }: AssignOptions,
 ): ReadableStream<RecordBatch> {
-  const assignment = ASSIGNMENTS.get(method);
-  if (assignment === undefined) {
-    const methods = [...ASSIGNMENTS.keys()].map((name) => `"${name}"`).join(" or ");
-    throw new InputError(say`Cannot assign as ${METHOD} must be ${methods}: ${METHOD} is "${method}"`);
-  }
+  const assignment = assignmentOf(method);
   if (typeof source !== "function" && assignment.passes > 1) {
     throw new InputError(
       say`Cannot assign with ${METHOD} "${method}" as its rows must be read up to ${assignment.passes} times: they come from a pipe`,

@@ -530,7 +530,7 @@ Deno.test("readArrow() says what it got where the input is no Arrow data, a fold
   }
   await withFolder(async (folder) => {
     await assertRejects(() => collect(readArrow(folder)), InputError, "it is a folder");
-    await assertRejects(() => collect(readArrow(`${folder}/none`)), Deno.errors.NotFound);
+    await assertRejects(() => collect(readArrow(`${folder}/none`)), InputError, "no such file");
   });
 });
 
