@@ -17,7 +17,7 @@ import { type FileRecord, jsonText, removeIfThere, writeAtomic, writeError } fro
 import { checkSettings } from "../settings/configuration.ts";
 import { argmax, assignArgmax } from "./assignment/argmax.ts";
 import { checkWidth } from "./assignment/assignment.ts";
-import { countRow, newTally, partCounts, partitionCounts, type Tally } from "./counts.ts";
+import { countRow, newTally, partCounts, partitionCounts } from "./counts.ts";
 import { expertFolder, type PartitionManifest, type PartManifest, type Shard } from "./manifests.ts";
 import { openPart, type PartWriter } from "./part_writer.ts";
 
