@@ -115,20 +115,20 @@ export function microBatches(batch: number, microBatch: number): number {
   );
 }
 
-/** Buffers that all groups use in turn. */
-interface Shared {
-  arena: Arena;
-  acts: Activations;
-  step: GpuBuffer; // what AdamW's step depends on
-  slot: GpuBuffer; // where its results go
-  reportSlot: GpuBuffer; // where what sublayers report goes
-}
+/** Makes the buffers that all groups use in turn: what AdamW's step depends on, where its results and sublayers' reports go. */
+const sharedBuffers = (arena: Arena, acts: Activations) => ({
+  arena,
+  acts,
+  step: arena.buffer("step values", 16),
+  slot: arena.buffer("slot", 8),
+  reportSlot: arena.buffer("report slot", 4),
+});
 
 /** Puts the models of one bank on the device and plans what their steps run. */
 function planGroup(
   gpu: Gpu,
   { config, batch, settings, dtype }: TrainerOptions,
-  { arena, acts, step, slot, reportSlot }: Shared,
+  { arena, acts, step, slot, reportSlot }: ReturnType<typeof sharedBuffers>,
   { weights, moments, squares }: Omit<TrainerState, "step">,
 ) {
   const size = weights.length;
@@ -166,13 +166,7 @@ function planGroup(
   ];
   const learn = (accumulate: boolean) => pass(sums, { buffers: tensors.gradients, accumulate });
   return {
-    size,
-    layout: bank.layout,
-    tensors,
-    sums,
-    norms,
-    reported,
-    evaluated,
+    ...{ size, layout: bank.layout, tensors, sums, norms, reported, evaluated },
     passes: [learn(false), acts.shape.batch < batch ? learn(true) : []],
     evaluation: pass(evaluated),
     update: [
@@ -210,13 +204,7 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
   const perBank = modelsPerBank(config, shape, gpu.maxBindingBytes);
   const forBank = { ...shape, models: perBank };
   const acts = createActivations(arena, config, forBank, { training: true, recompute, dtype });
-  const shared = {
-    arena,
-    acts,
-    step: arena.buffer("step values", 16),
-    slot: arena.buffer("slot", 8),
-    reportSlot: arena.buffer("report slot", 4),
-  };
+  const shared = sharedBuffers(arena, acts);
   const reports = reportsOf(config);
   const groups = Array.from({ length: Math.ceil(models / perBank) }, (_, i) => {
     const first = i * perBank;

@@ -4,18 +4,8 @@
  */
 
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
-import {
-  checkLineage,
-  checkTokens,
-  type Columns,
-  FORMAT,
-  fromBatch,
-  type Lineage,
-  lineageOf,
-  originOf,
-  type RecordBatch,
-  toBatch,
-} from "../rows/arrow.ts";
+import { checkLineage, checkTokens, FORMAT, fromBatch, lineageOf, originOf, toBatch } from "../rows/arrow.ts";
+import type { Columns, Lineage, RecordBatch } from "../rows/arrow.ts";
 import { concatColumns } from "../rows/columns.ts";
 import { checkSettings } from "../settings/configuration.ts";
 import type { Partitioner } from "./partitioner.ts";

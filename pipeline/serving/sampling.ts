@@ -95,11 +95,8 @@ function argmax(logits: Float32Array): number {
   let best = 0;
   for (let id = 0; id < logits.length; id++) {
     if (!(logits[id] < Infinity)) {
-      throw new InputError(
-        `Cannot sample as logits must be numbers: that of token ${id} is ${
-          logits[id]
-        }; the model's weights are damaged`,
-      );
+      const fact = `that of token ${id} is ${logits[id]}; the model's weights are damaged`;
+      throw new InputError(`Cannot sample as logits must be numbers: ${fact}`);
     }
     if (logits[id] > logits[best]) best = id;
   }

@@ -168,9 +168,9 @@ export async function trainModel(options: TrainModelOptions): Promise<Weights> {
 function fill(input: HostBatch, rows: Columns, first: number, count: number, length: number): void {
   const stride = rows.rows === 0 ? 0 : rows.tokens!.length / rows.rows;
   if (rows.rows < first + count || (count > 0 && stride > length)) {
+    const fact = `there are ${rows.rows - first} of ${stride}`;
     throw new InputError(
-      `Cannot train as there must be ${count} sequences of at most ${length} tokens: there are ` +
-        `${rows.rows - first} of ${stride}`,
+      `Cannot train as there must be ${count} sequences of at most ${length} tokens: ${fact}`,
     );
   }
   for (let i = 0; i < input.lengths.length; i++) {
