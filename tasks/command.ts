@@ -139,10 +139,7 @@ export function fieldsOf<Options extends Fields>({ name, options }: Task<Options
   return { ...Object.fromEntries(settings), ...options, ...PRINTING };
 }
 
-async function readArguments<Options extends Fields>(
-  task: Task<Options>,
-  args: string[],
-): Promise<Omit<Call<Options>, "signal" | "onEvent" | "onWarning" | "print">> {
+async function readArguments<Options extends Fields>(task: Task<Options>, args: string[]) {
   const table = { ...task.options, ...PRINTING };
   const { words, paths } = readWords(task, args);
   if (paths.length > 0 && task.positional === undefined) {
@@ -155,7 +152,6 @@ async function readArguments<Options extends Fields>(
     const value = valueOf(field, texts);
     if (value !== undefined) (field.name in table ? options : settings)[field.name] = value;
   }
-  const values = valuesOf(table, options);
   const flags = someValuesOf(FIELDS, settings);
   if (flags.corpus !== undefined && flags.input !== undefined) {
     const [input, corpus] = [setting("input"), setting("corpus")];
@@ -167,18 +163,16 @@ async function readArguments<Options extends Fields>(
   if (flags.corpus !== undefined) flags.input = []; // an input that a file or the run names is not meant
   const { preset, config } = options as { preset?: string; config?: string };
   const file = config === undefined ? undefined : await readConfiguration(config);
+  const sources = { preset, file, flags };
   const given = new Set(Object.keys(options));
-  return { paths: paths.map(fromHere), sources: { preset, file, flags }, options: values, given };
+  return { paths: paths.map(fromHere), sources, options: valuesOf(table, options), given };
 }
 
 /**
  * Reads the flags with their words, and the paths. The word after a flag is its value, also one that is empty, `-` or a number below 0,
  * unless it is a flag itself.
  */
-function readWords<Options extends Fields>(
-  task: Task<Options>,
-  args: string[],
-): { words: Map<Field, string[]>; paths: string[] } {
+function readWords<Options extends Fields>(task: Task<Options>, args: string[]) {
   const byFlag = new Map(Object.values(fieldsOf(task)).map((field) => [field.flag, field]));
   const words = new Map<Field, string[]>();
   const paths: string[] = [];
