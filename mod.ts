@@ -36,6 +36,7 @@ export {
   type TrainRoutersOptions,
 } from "./pipeline/partition/em/train_routers.ts";
 export { identifyPartitioner, openPartitioner, PARTITIONERS } from "./pipeline/partition/partitioners.ts";
+export { type Description, writeDescription } from "./pipeline/partition/folder.ts";
 export {
   type LearnContext,
   type Learned,
@@ -52,7 +53,7 @@ export {
   equalRooms,
   type Proof,
 } from "./pipeline/partition/assignment/assignment.ts";
-export { ASSIGNMENTS } from "./pipeline/partition/assignment/assignments.ts";
+export { assignmentOf, ASSIGNMENTS } from "./pipeline/partition/assignment/assignments.ts";
 export { assignBalanced } from "./pipeline/partition/assignment/balanced.ts";
 export { assignArgmax } from "./pipeline/partition/assignment/argmax.ts";
 export { assign, type AssignOptions } from "./pipeline/partition/assignment/assign.ts";
@@ -70,6 +71,7 @@ export {
 } from "./pipeline/partition/manifests.ts";
 export { type Partition, split, type SplitInputs, type SplitOptions } from "./pipeline/partition/split.ts";
 export {
+  type AssignedRows,
   informationOfTable,
   nllPerToken,
   normalizedMutualInformation,
@@ -103,14 +105,15 @@ export { type Match } from "./pipeline/stages/train_dense.ts";
 export { type TrainingOptions, type TrainResult } from "./pipeline/stages/train_model.ts";
 
 // The paper's comparison at a small size.
+export { reproduce, type ReproduceOptions, type Reproduction } from "./pipeline/reproduction/reproduce.ts";
+export { type Crossing } from "./pipeline/reproduction/claims.ts";
 export {
-  reproduce,
-  type ReproduceOptions,
-  type Reproduction,
+  type Claim,
+  type Claims,
+  type RateSearch,
   type Searched,
-} from "./pipeline/reproduction/reproduce.ts";
-export { type Claim, type Crossing } from "./pipeline/reproduction/claims.ts";
-export { type RateSearch, type Trial } from "./pipeline/reproduction/search.ts";
+  type Trial,
+} from "./pipeline/report/reproduction.ts";
 
 // All of it in a run folder.
 export { partition, runOneStage } from "./pipeline/stages/partition.ts";
@@ -188,6 +191,7 @@ export {
   candidates,
   pick,
   sampleToken,
+  SAMPLING,
   type Sampling,
 } from "./pipeline/serving/sampling.ts";
 export {

@@ -15,6 +15,7 @@ import { createBank, readTensors, type Weights, writeTensors } from "./parameter
 import {
   type Activations,
   createActivations,
+  type Gradients,
   modelsPerBank,
   planBackward,
   planForward,
@@ -150,23 +151,18 @@ function planGroup(
   const evaluated = arena.buffer("evaluated sums", batch * size * 4);
   const reports = reportsOf(config).length;
   const reported = arena.buffer("reported", STEPS_PER_READ * (batch / acts.shape.batch) * reports * size * 4);
-  const report = {
-    slot: reportSlot,
-    values: own.reports,
-    sums: reported,
-    models: size,
-    batch: reports,
-    length: 1,
-  };
+  const report = { slot: reportSlot, values: own.reports, sums: reported };
   const transposes = planTransposes(gpu, bank);
   gpu.submit(transposes);
-  /** Forward pass and loss; with gradients, which the first micro-batch writes and others `accumulate`, also the way back. */
-  const pass = (sums: GpuBuffer, gradients?: { buffers: readonly GpuBuffer[]; accumulate: boolean }) => [
+  /** Forward pass and loss; with gradients also the way back. */
+  const pass = (sums: GpuBuffer, gradients?: Gradients) => [
     ...planForward(gpu, bank, own, gradients ? "train" : "score"),
     ...planLoss(gpu, bank, own, gradients),
     ...gradients ? planBackward(gpu, bank, own, gradients) : [],
     sequenceSum(gpu, { ...own.shape, values: own.nll, slot, sums }),
-    ...gradients && reports > 0 ? [sequenceSum(gpu, report)] : [],
+    ...gradients && reports > 0
+      ? [sequenceSum(gpu, { ...report, models: size, batch: reports, length: 1 })]
+      : [],
   ];
   const learn = (accumulate: boolean) => pass(sums, { buffers: tensors.gradients, accumulate });
   return {
@@ -212,11 +208,8 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
   const arena = gpu.arena();
   const shape = { models, batch: microBatch, length };
   const perBank = modelsPerBank(config, shape, gpu.maxBindingBytes);
-  const acts = createActivations(arena, config, { ...shape, models: perBank }, {
-    training: true,
-    recompute,
-    dtype,
-  });
+  const forBank = { ...shape, models: perBank };
+  const acts = createActivations(arena, config, forBank, { training: true, recompute, dtype });
   const shared = {
     arena,
     acts,
@@ -368,12 +361,8 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
     weights: () => read("weights"),
     gradients: () => read("gradients"),
     async state() {
-      return {
-        step: steps,
-        weights: await read("weights"),
-        moments: await read("moments"),
-        squares: await read("squares"),
-      };
+      const [weights, moments] = [await read("weights"), await read("moments")];
+      return { step: steps, weights, moments, squares: await read("squares") };
     },
     close: () => arena.destroy(),
   };

@@ -91,19 +91,8 @@ async function* scored(
           { where },
         );
       }
-      lineage = {
-        format: FORMAT,
-        eos,
-        tokenizer,
-        vocabulary,
-        ...known,
-        sequenceLength,
-        stage: "score",
-        prefix,
-        experts,
-        routers: sha256,
-        config,
-      };
+      const own = { stage: "score", sequenceLength, prefix, experts, routers: sha256, config };
+      lineage = { format: FORMAT, eos, tokenizer, vocabulary, ...known, ...own };
     } else if (columns.rows > 0 && length !== sequenceLength) {
       throw new InputError(
         `Cannot score ${where} as all sequences must have ${sequenceLength} tokens: these have ${length}`,

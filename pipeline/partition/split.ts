@@ -189,16 +189,8 @@ async function begin(
   checkWidth(where, experts, options.experts ?? experts);
   const sequenceLength = rows > 0 ? tokens!.length / rows : known?.sequenceLength;
   const method = kind === "test" ? argmax.method : known?.method;
-  const lineage: Lineage = {
-    format: FORMAT,
-    prefix,
-    ...known,
-    sequenceLength,
-    experts,
-    stage: "split",
-    method,
-    config,
-  };
+  const own = { stage: "split", sequenceLength, experts, method, config };
+  const lineage: Lineage = { format: FORMAT, prefix, ...known, ...own };
   const { expert: _, ...empty } = sliceColumns(columns, 0, 0);
   const rowBytes = (sequenceLength ?? 0) * tokens!.BYTES_PER_ELEMENT + experts * 4 + 64;
   const batchRows = Math.min(MOST_BATCH, Math.max(LEAST_BATCH, Math.floor(BUDGET / (experts * rowBytes))));

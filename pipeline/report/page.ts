@@ -5,7 +5,7 @@
  */
 
 import { task, type Words, wordText } from "../../kernels/errors.ts";
-import { Html, htmlTable, markup } from "./html.ts";
+import { foldedTable, Html, markup } from "./html.ts";
 import type { Plot } from "./plots.ts";
 import type { Section, Sections } from "./sections.ts";
 import { DARK, declarations, LIGHT } from "./theme.ts";
@@ -124,7 +124,7 @@ Collobert, “No Need to Talk: Asynchronous Mixture of Language Models”, ICLR 
 `.text;
 }
 
-function sectionHtml({ id, title, lead, plots, after }: Section, drawn: Map<string, Drawn>): Html {
+function sectionHtml({ id, title, lead, plots = [], after }: Section, drawn: Map<string, Drawn>): Html {
   const figures = plots.map((plot) => figure(drawn.get(plot.id)!));
   return markup`<section id="${id}" aria-labelledby="${id}-h">
 <h2 id="${id}-h">${title}</h2>
@@ -141,7 +141,7 @@ function figure({ plot, wide, narrow }: Drawn): Html {
   return markup`<figure class="${plot.size}" id="plot-${plot.id}">
 <figcaption><h3>${plot.title}</h3><p>${plot.about}</p></figcaption>
 ${pictures}
-<details><summary>Numbers</summary>${htmlTable(plot.table, plot.title)}</details>
+${foldedTable(plot.table, plot.title, "Numbers")}
 </figure>
 `;
 }

@@ -58,7 +58,7 @@ export async function report(options: ReportOptions): Promise<Report> {
 
   const drawn = new Map<string, Drawn>();
   const files: string[] = [];
-  for (const plot of sections.sections.flatMap(({ plots }) => plots)) {
+  for (const plot of sections.sections.flatMap(({ plots = [] }) => plots)) {
     signal?.throwIfAborted();
     const draw = (width: number, id: string, titled = false) =>
       drawPlot(plot, { width, id, titled, onWarning: (text) => onWarning?.(`plot ${plot.id}: ${text}`) });

@@ -188,14 +188,13 @@ export function emptyBatch(names: (keyof Columns)[], lineage: Lineage): RecordBa
   const all = {
     document: new BigUint64Array(),
     source: [],
-    tokens: (lineage.vocabulary ?? 0) > 65536 ? new Uint32Array() : new Uint16Array(),
+    tokens: new Uint16Array(),
     nll: new Float32Array(),
     expert: new Uint16Array(),
   };
-  const present = Object.fromEntries(
-    Object.entries(all).filter(([name]) => names.includes(name as keyof Columns)),
-  );
-  return toBatch({ rows: 0, sequence: new BigUint64Array(), length: new Uint32Array(), ...present }, lineage);
+  const kept = Object.entries(all).filter(([name]) => names.includes(name as keyof Columns));
+  const columns = { rows: 0, sequence: new BigUint64Array(), length: new Uint32Array() };
+  return toBatch({ ...columns, ...Object.fromEntries(kept) }, lineage);
 }
 
 /** u16 tokens where the vocabulary fits, else u32; without a known vocabulary the array stays what it is. */
@@ -233,15 +232,16 @@ export function fromBatch(
   needed: readonly (keyof Columns)[] = [],
 ): Columns {
   const rows = batch.numRows;
+  const names = batch.schema.fields.map((field) => field.name);
   const find = (name: string): Column | undefined => {
-    const at = batch.schema.fields.findIndex((field) => field.name === name);
+    const at = names.indexOf(name);
     return at < 0 ? undefined : { name, data: batch.data.children[at], where };
   };
   const need = (name: string): Column => {
     const column = find(name);
     if (column) return column;
-    const names = batch.schema.fields.map((field) => field.name).join(", ");
-    throw unreadable(where, `it must have a column "${name}"`, `its columns are ${names || "none"}`);
+    const fact = `its columns are ${names.join(", ") || "none"}`;
+    throw unreadable(where, `it must have a column "${name}"`, fact);
   };
   needed.forEach(need);
   const [document, source, tokens, nll, expert] = ["document", "source", "tokens", "nll", "expert"].map(find);

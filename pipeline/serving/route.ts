@@ -31,7 +31,8 @@ export function routeOf(costs: ArrayLike<number>, prefixTokens: number): Route {
     throw new InputError(
       `Cannot route a text as it must have a cost for every expert: that for expert ${damaged} is ${
         costs[damaged]
-      }; the partitioner is damaged`,
+      }`,
+      { remedy: "the partitioner is damaged" },
     );
   }
   let expert = 0;

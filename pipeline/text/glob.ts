@@ -7,6 +7,8 @@
  * @module
  */
 
+import { isFolder, isMissing } from "../run/files.ts";
+
 /** Says whether a path has characters that make it a pattern. */
 export function isGlob(path: string): boolean {
   return /[*?[{]/.test(path);
@@ -26,28 +28,25 @@ export async function glob(pattern: string): Promise<string[]> {
   for (const path of alternatives(pattern)) {
     const names = path.split("/");
     const fixed = names.findIndex(isGlob);
-    if (fixed < 0) {
-      if (await isFile(path)) found.add(path);
-    } else {
+    if (fixed >= 0) {
       const base = names.slice(0, fixed).map((name) => name + "/").join("");
       await walk(base, names.slice(fixed).filter((name) => name !== ""), found);
-    }
+    } else if (await isFile(path)) found.add(path);
   }
   return [...found].sort(compareBytes);
 }
 
 /** Adds the files below `base`, "" or a path that ends in a slash, that match the names. */
-async function walk(base: string, [name, ...rest]: string[], found: Set<string>): Promise<void> {
-  const isLast = rest.length === 0;
-  if (name === "**") await walk(base, isLast ? ["*"] : rest, found);
-  const matches = name === "**" ? /^[^.]/ : nameExpression(name);
+async function walk(base: string, names: string[], found: Set<string>): Promise<void> {
+  const [name, ...rest] = names;
+  const isDeep = name === "**", isLast = rest.length === 0;
+  if (isDeep) await walk(base, isLast ? ["*"] : rest, found);
+  const matches = isDeep ? /^[^.]/ : nameExpression(name);
   for (const entry of await entriesOf(base || ".")) {
     if (!matches.test(entry)) continue;
     const path = base + entry;
-    if (name === "**") {
-      if (await isFolder(path)) await walk(`${path}/`, [name, ...rest], found);
-    } else if (!isLast) {
-      if (await isFolder(path)) await walk(`${path}/`, rest, found);
+    if (isDeep || !isLast) {
+      if (await isFolder(path)) await walk(`${path}/`, isDeep ? names : rest, found);
     } else if (await isFile(path)) found.add(path);
   }
 }
@@ -56,13 +55,12 @@ async function entriesOf(folder: string): Promise<string[]> {
   try {
     return await Array.fromAsync(Deno.readDir(folder), (entry) => entry.name);
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return [];
+    if (isMissing(error)) return [];
     throw error;
   }
 }
 
 const isFile = (path: string) => Deno.stat(path).then((info) => !info.isDirectory, () => false);
-const isFolder = (path: string) => Deno.stat(path).then((info) => info.isDirectory, () => false);
 
 /** The patterns that `{a,b}` stands for, nested ones included. */
 function alternatives(pattern: string): string[] {

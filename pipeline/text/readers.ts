@@ -11,6 +11,7 @@
 import { parquetMetadataAsync, parquetReadObjects } from "hyparquet";
 import { compressors } from "hyparquet-compressors";
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
+import { isMissing, unreadable } from "../run/files.ts";
 import { joinBytes } from "../rows/bytes.ts";
 import { decompress } from "./decompress.ts";
 import { glob, isGlob } from "./glob.ts";
@@ -56,14 +57,12 @@ export async function expandInputs(inputs: string[]): Promise<string[]> {
   const paths: string[] = [];
   for (const input of inputs) {
     const info = input === "-" ? undefined : await Deno.stat(input).catch((error) => {
-      if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return null;
+      if (isMissing(error)) return null;
       throw error;
     });
     if (info?.isDirectory) {
-      throw new InputError(`Cannot read "${input}" as it must be a file: it is a folder`, {
-        where: input,
-        remedy: `name its files, as in "${input}/*.jsonl"`,
-      });
+      const remedy = `name its files, as in "${input}/*.jsonl"`;
+      throw unreadable(`"${input}"`, "it must be a file", "it is a folder", { where: input, remedy });
     }
     if (info !== null) paths.push(input);
     else if (isGlob(input)) {
@@ -76,7 +75,7 @@ export async function expandInputs(inputs: string[]): Promise<string[]> {
 }
 
 function notFound(input: string, fact: string): InputError {
-  return new InputError(`Cannot read "${input}" as it must exist: ${fact}`, { where: input });
+  return unreadable(`"${input}"`, "it must exist", fact, { where: input });
 }
 
 /**
@@ -102,9 +101,7 @@ async function* documentsOf(inputs: string[], options: ReadOptions): AsyncGenera
   }
   if (texts === 0 && limit > 0) {
     const names = files.map(({ path }) => nameOf(path));
-    const list = names.length > 3
-      ? `${names.slice(0, 3).join(", ")} and ${names.length - 3} more`
-      : names.join(", ");
+    const list = names.slice(0, 3).join(", ") + (names.length > 3 ? ` and ${names.length - 3} more` : "");
     throw new InputError(`Cannot read documents as there must be text: there is none in ${list}`);
   }
 }
@@ -118,14 +115,11 @@ const nameOf = (path: string) => path === "-" ? STANDARD_INPUT : path;
 function formatOf(path: string, told: string | undefined): { format: Format; compression: Compression } {
   const text = (told ?? path.slice(path.lastIndexOf("/") + 1)).toLowerCase();
   const match = /(?:^|\.)(txt|jsonl|ndjson|parquet)(?:\.(gz|zst))?$/.exec(text);
-  const rule = "txt, jsonl, ndjson or parquet, the text formats also with .gz or .zst";
+  const name = `"${nameOf(path)}"`;
   if (match === null) {
-    const fact = told !== undefined
-      ? `format is "${told}"`
-      : path === "-"
-      ? "it has no name to tell"
-      : "its name has no such ending";
-    throw new InputError(`Cannot read "${nameOf(path)}" as its format must be ${rule}: ${fact}`, {
+    const fact = path === "-" ? "it has no name to tell" : "its name has no such ending";
+    const rule = "its format must be txt, jsonl, ndjson or parquet, the text formats also with .gz or .zst";
+    throw unreadable(name, rule, told === undefined ? fact : `format is "${told}"`, {
       where: nameOf(path),
       remedy: told === undefined ? say`set ${setting("format")}` : undefined,
     });
@@ -134,7 +128,7 @@ function formatOf(path: string, told: string | undefined): { format: Format; com
   const compression = match[2] as Compression;
   if (format === "parquet" && (compression !== undefined || path === "-")) {
     const fact = compression ? `it is wrapped in .${compression}` : "it is standard input";
-    throw new InputError(`Cannot read "${nameOf(path)}" as Parquet must be a plain file: ${fact}`);
+    throw unreadable(name, "Parquet must be a plain file", fact, { where: nameOf(path) });
   }
   return { format, compression };
 }
@@ -152,8 +146,6 @@ async function* documentsIn(
   if (format === "jsonl") yield* jsonDocuments(bytes, name, options);
   else yield { text: await wholeText(bytes, name), source: options.source ?? "" };
 }
-
-// ---- text and JSON lines ---------------------------------------------------------------------------------------
 
 async function wholeText(bytes: AsyncIterable<Uint8Array>, name: string): Promise<string> {
   const chunks: Uint8Array[] = [];
@@ -176,20 +168,20 @@ async function* jsonDocuments(
     const json = decode(line, name, number, offset);
     if (json.trim() === "") continue;
     const record = parseLine(json, name, number);
-    const text = fieldOf(record, textField, "textField", name, number);
+    const field = (field: string, option: string): unknown => {
+      if (Object.hasOwn(record, field)) return record[field];
+      const fields = Object.keys(record).slice(0, 8);
+      throw lacks(name, `every line must have a field "${field}"`, `line ${number}`, fields, option);
+    };
+    const text = field(textField, "textField");
     if (typeof text !== "string") {
-      throw new InputError(
-        `Cannot read ${name} as field "${textField}" must be a string: on line ${number} it is ${
-          kindOf(text)
-        }`,
-        { where: name },
-      );
+      const fact = `on line ${number} it is ${kindOf(text)}`;
+      throw unreadable(name, `field "${textField}" must be a string`, fact);
     }
-    if (sourceField === undefined) yield { text, source };
-    else {yield {
-        text,
-        source: labelOf(fieldOf(record, sourceField, "sourceField", name, number), source),
-      };}
+    yield {
+      text,
+      source: sourceField === undefined ? source : labelOf(field(sourceField, "sourceField"), source),
+    };
   }
 }
 
@@ -199,31 +191,16 @@ function parseLine(json: string, name: string, number: number): Record<string, u
     value = JSON.parse(json);
   } catch (error) {
     const reason = (error as Error).message.replace(/\s+/g, " ").slice(0, 120);
-    throw new InputError(
-      `Cannot read ${name} as every line must be JSON: invalid JSON on line ${number}: ${reason}`,
-      { where: name },
-    );
+    throw unreadable(name, "every line must be JSON", `invalid JSON on line ${number}: ${reason}`);
   }
   if (kindOf(value) === "an object") return value as Record<string, unknown>;
-  throw new InputError(
-    `Cannot read ${name} as every line must be a JSON object: line ${number} is ${kindOf(value)}`,
-    { where: name },
-  );
+  throw unreadable(name, "every line must be a JSON object", `line ${number} is ${kindOf(value)}`);
 }
 
-function fieldOf(
-  record: Record<string, unknown>,
-  field: string,
-  option: string,
-  name: string,
-  number: number,
-): unknown {
-  if (Object.hasOwn(record, field)) return record[field];
-  const fields = Object.keys(record).slice(0, 8).map((key) => `"${key}"`).join(", ") || "none";
-  throw new InputError(
-    `Cannot read ${name} as every line must have a field "${field}": line ${number} has ${fields}`,
-    { where: name, remedy: say`name it with ${setting(option)}` },
-  );
+/** Says that a field or column is not among those that there are, and which setting names another. */
+function lacks(name: string, rule: string, what: string, names: string[], option: string): InputError {
+  const list = names.map((name) => `"${name}"`).join(", ") || "none";
+  return unreadable(name, rule, `${what} has ${list}`, { remedy: say`name it with ${setting(option)}` });
 }
 
 function labelOf(value: unknown, source: string): string {
@@ -265,10 +242,7 @@ async function* linesOf(bytes: AsyncIterable<Uint8Array>, name: string): AsyncGe
 }
 
 function tooLarge(where: string, what: string, remedy: string): InputError {
-  return new InputError(
-    `Cannot read ${where} as ${what} must have at most ${MAX_DOCUMENT} bytes: it has more`,
-    { remedy },
-  );
+  return unreadable(where, `${what} must have at most ${MAX_DOCUMENT} bytes`, "it has more", { remedy });
 }
 
 /** Strict UTF-8; a byte order mark counts as nothing at the start of a file, and as a character elsewhere. */
@@ -282,12 +256,8 @@ function decode(bytes: Uint8Array, name: string, line: number, offset: number): 
     const found = good < bytes.length
       ? `byte 0x${bytes[good].toString(16).padStart(2, "0")}`
       : "half a character";
-    throw new InputError(
-      `Cannot read ${name} as it must be UTF-8: invalid ${found} on line ${line + before} (byte ${
-        offset + good
-      })`,
-      { where: name },
-    );
+    const fact = `invalid ${found} on line ${line + before} (byte ${offset + good})`;
+    throw unreadable(name, "it must be UTF-8", fact);
   }
 }
 
@@ -305,8 +275,6 @@ function validPrefix(bytes: Uint8Array): number {
   }
   return low;
 }
-
-// ---- Parquet ---------------------------------------------------------------------------------------------------
 
 async function* parquetDocuments(
   path: string,
@@ -337,11 +305,7 @@ async function* parquetDocuments(
   if (sourceField !== undefined) wanted.push({ column: sourceField, option: "sourceField" });
   for (const { column, option } of wanted) {
     if (columns.includes(column)) continue;
-    const list = columns.map((name) => `"${name}"`).join(", ") || "none";
-    throw new InputError(`Cannot read ${path} as it must have a column "${column}": it has ${list}`, {
-      where: path,
-      remedy: say`name it with ${setting(option)}`,
-    });
+    throw lacks(path, `it must have a column "${column}"`, "it", columns, option);
   }
   const parsers = {
     stringFromBytes: (bytes: Uint8Array) => bytes && new TextDecoder("utf-8", { fatal: true }).decode(bytes),
@@ -357,12 +321,8 @@ async function* parquetDocuments(
     for (const [i, row] of rows.entries()) {
       const text = row[textField];
       if (typeof text !== "string") {
-        throw new InputError(
-          `Cannot read ${path} as column "${textField}" must hold strings: in row ${rowStart + i} it is ${
-            kindOf(text)
-          }`,
-          { where: path },
-        );
+        const fact = `in row ${rowStart + i} it is ${kindOf(text)}`;
+        throw unreadable(path, `column "${textField}" must hold strings`, fact);
       }
       yield { text, source: sourceField === undefined ? source : labelOf(row[sourceField], source) };
     }
@@ -394,5 +354,5 @@ async function orUnreadable<T>(where: string, call: () => Promise<T>): Promise<T
 }
 
 function notWhole(where: string, fact: string, remedy: Text, cause?: unknown): InputError {
-  return new InputError(`Cannot read ${where} as it must be whole Parquet data: ${fact}`, { remedy, cause });
+  return unreadable(where, "it must be whole Parquet data", fact, { remedy, cause });
 }

@@ -179,9 +179,7 @@ async function* encodedGroups(
 
 /** Collects documents into groups that are worth a call of the tokenizer. */
 async function* groups(documents: AsyncIterable<Document>, most: number): AsyncGenerator<Document[]> {
-  let group: Document[] = [];
-  let characters = 0;
-  let count = 0;
+  let group: Document[] = [], characters = 0, count = 0;
   if (most <= 0) return;
   for await (const document of documents) {
     group.push(document);
@@ -189,8 +187,7 @@ async function* groups(documents: AsyncIterable<Document>, most: number): AsyncG
     count++;
     if (group.length >= GROUP_DOCUMENTS || characters >= GROUP_CHARACTERS || count >= most) {
       yield group;
-      group = [];
-      characters = 0;
+      [group, characters] = [[], 0];
     }
     if (count >= most) return;
   }

@@ -24,7 +24,7 @@ import {
   equalRooms,
   type Proof,
 } from "./assignment.ts";
-import { ASSIGNMENTS } from "./assignments.ts";
+import { assignmentOf } from "./assignments.ts";
 
 /** Settings of {@linkcode assign}. */
 export interface AssignOptions {
@@ -65,11 +65,7 @@ export function assign(
   source: ReadableStream<RecordBatch> | (() => ReadableStream<RecordBatch>),
   { method = "balanced", ...options }: AssignOptions,
 ): ReadableStream<RecordBatch> {
-  const assignment = ASSIGNMENTS.get(method);
-  if (assignment === undefined) {
-    const methods = [...ASSIGNMENTS.keys()].map((name) => `"${name}"`).join(" or ");
-    throw new InputError(say`Cannot assign as ${METHOD} must be ${methods}: ${METHOD} is "${method}"`);
-  }
+  const assignment = assignmentOf(method);
   if (typeof source !== "function" && assignment.passes > 1) {
     throw new InputError(
       say`Cannot assign with ${METHOD} "${method}" as its rows must be read up to ${assignment.passes} times: they come from a pipe`,
