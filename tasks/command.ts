@@ -21,10 +21,11 @@ import {
   settingsOf,
   someValuesOf,
   type Sources,
+  type Text,
   type Values,
   valuesOf,
 } from "../mod.ts";
-import { describe, exitCode } from "./errors.ts";
+import { describe, exitCode, type Known } from "./errors.ts";
 import { PRINTING } from "./options.ts";
 import { startProgress } from "./progress.ts";
 import { worded } from "./wording.ts";
@@ -59,6 +60,8 @@ export interface Call<Options extends Fields> {
   signal: AbortSignal;
   /** Shows what happens on standard error. */
   onEvent: (event: RunEvent) => void;
+  /** Shows a warning there. */
+  onWarning: (message: Text) => void;
   /** Prints the result: as JSON where that is asked for, in words elsewhere. */
   print: (result: unknown, text: string) => void;
 }
@@ -93,7 +96,7 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
   Deno.addSignalListener("SIGTERM", interrupt);
 
   const progress = startProgress();
-  const known: { run?: string; adapter?: string } = {};
+  const known: Known = {};
   const onEvent = (event: RunEvent) => {
     if (event.type === "adapter") known.adapter = event.adapter;
     progress.show(event);
@@ -121,7 +124,8 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
     if ("run" in call.options) known.run = String(call.options.run);
     const print = (result: unknown, text: string) =>
       console.log(call.options.json ? JSON.stringify(result, null, 2) : text);
-    await task.run({ ...call, signal, onEvent, print });
+    const onWarning = (message: Text) => onEvent({ type: "warning", message });
+    await task.run({ ...call, signal, onEvent, onWarning, print });
   } catch (error) {
     await end(error);
   }
@@ -135,10 +139,7 @@ export function fieldsOf<Options extends Fields>({ name, options }: Task<Options
   return { ...Object.fromEntries(settings), ...options, ...PRINTING };
 }
 
-async function readArguments<Options extends Fields>(
-  task: Task<Options>,
-  args: string[],
-): Promise<Omit<Call<Options>, "signal" | "onEvent" | "print">> {
+async function readArguments<Options extends Fields>(task: Task<Options>, args: string[]) {
   const table = { ...task.options, ...PRINTING };
   const { words, paths } = readWords(task, args);
   if (paths.length > 0 && task.positional === undefined) {
@@ -151,7 +152,6 @@ async function readArguments<Options extends Fields>(
     const value = valueOf(field, texts);
     if (value !== undefined) (field.name in table ? options : settings)[field.name] = value;
   }
-  const values = valuesOf(table, options);
   const flags = someValuesOf(FIELDS, settings);
   if (flags.corpus !== undefined && flags.input !== undefined) {
     const [input, corpus] = [setting("input"), setting("corpus")];
@@ -163,18 +163,16 @@ async function readArguments<Options extends Fields>(
   if (flags.corpus !== undefined) flags.input = []; // an input that a file or the run names is not meant
   const { preset, config } = options as { preset?: string; config?: string };
   const file = config === undefined ? undefined : await readConfiguration(config);
+  const sources = { preset, file, flags };
   const given = new Set(Object.keys(options));
-  return { paths: paths.map(fromHere), sources: { preset, file, flags }, options: values, given };
+  return { paths: paths.map(fromHere), sources, options: valuesOf(table, options), given };
 }
 
 /**
  * Reads the flags with their words, and the paths. The word after a flag is its value, also one that is empty, `-` or a number below 0,
  * unless it is a flag itself.
  */
-function readWords<Options extends Fields>(
-  task: Task<Options>,
-  args: string[],
-): { words: Map<Field, string[]>; paths: string[] } {
+function readWords<Options extends Fields>(task: Task<Options>, args: string[]) {
   const byFlag = new Map(Object.values(fieldsOf(task)).map((field) => [field.flag, field]));
   const words = new Map<Field, string[]>();
   const paths: string[] = [];

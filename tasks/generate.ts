@@ -16,9 +16,8 @@ export const TASK = await defineTask({
     "Continues a prompt with the one expert that its prefix chooses; text goes to standard output as it comes.",
   options: { ...RUN, ...DEVICE, ...GENERATION },
   run: async ({ options, signal }) => {
-    const { noCache, ...rest } = options;
-    const prompt = rest.prompt === "-" ? await readPrompt() : rest.prompt;
-    const generation = await generate({ ...rest, prompt, cache: !noCache, signal });
+    const prompt = options.prompt === "-" ? await readPrompt() : options.prompt;
+    const generation = await generate({ ...options, prompt, cache: !options.noCache, signal });
     console.error(routeLine(generation, options.model));
     if (options.json) {
       const text = (await Array.fromAsync(generation)).join("");

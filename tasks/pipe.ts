@@ -40,9 +40,7 @@ export function arrowInput(paths: string[]): ReadableStream<RecordBatch> {
 }
 
 /** Finds E in scores without losing a batch. */
-export async function peekExperts(
-  batches: ReadableStream<RecordBatch>,
-): Promise<{ experts: number; batches: ReadableStream<RecordBatch> }> {
+export async function peekExperts(batches: ReadableStream<RecordBatch>) {
   const iterator = batches[Symbol.asyncIterator]();
   const first = await iterator.next();
   const { nll, rows = 0 } = first.done ? {} : fromBatch(first.value);

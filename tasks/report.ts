@@ -26,11 +26,10 @@ export const TASK = await defineTask({
     ...OUTPUT,
     plots: field.path({ value: "FOLDER", help: "folder that gets each plot as an SVG file as well" }),
   },
-  run: async ({ options, signal, onEvent, print }) => {
+  run: async ({ options, signal, onWarning, print }) => {
     if (options.output === "-") {
       throw new InputError("Cannot write the report as --output must name a file: it is -");
     }
-    const onWarning = (message: string) => onEvent({ type: "warning", message });
     const result = await report({ ...options, words, signal, onWarning });
     print(result, reportText(result));
   },

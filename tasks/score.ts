@@ -4,7 +4,7 @@
  *   deno task score --run runs/a --part 2/4
  *   deno task score - --routers runs/a/partitioner --prefix 64 < tokens.arrows > scores.arrows
  */
-import { field, InputError, openGpu, openPartitioner, score, type Text } from "../mod.ts";
+import { field, InputError, openGpu, openPartitioner, score } from "../mod.ts";
 import { defineTask } from "./command.ts";
 import { DEVICE, IN_A_RUN, OUTPUT } from "./options.ts";
 import { arrowInput, arrowOutput, pipeValues } from "./pipe.ts";
@@ -21,7 +21,7 @@ export const TASK = await defineTask({
     ...DEVICE,
   },
   run: async (call) => {
-    const { paths, options, signal, onEvent } = call;
+    const { paths, options, signal, onEvent, onWarning } = call;
     if (paths.length === 0) return await runStageTask("score", call);
     const values = pipeValues(call);
     if (!values.routers) {
@@ -35,7 +35,6 @@ export const TASK = await defineTask({
     let gpu: ReturnType<typeof open> | undefined;
     const batch = values.scoreBatch || undefined;
     const partitioner = await openPartitioner(values.routers, () => gpu ??= open(), { batch });
-    const onWarning = (message: Text) => onEvent({ type: "warning", message });
     const scored = score(arrowInput(paths), { partitioner, prefix: values.prefix, onWarning });
     await arrowOutput(scored, options.output, signal);
     partitioner.close();

@@ -32,7 +32,7 @@ export const TASK = await defineTask({
   about: "Prints rows of Arrow shards with their decoded text.",
   positional: "SHARD…",
   options: { limit: field.integer({ default: 10, min: 1, help: "most rows to print" }) },
-  run: async ({ paths, sources, options, onEvent }) => {
+  run: async ({ paths, sources, options, onWarning }) => {
     if (paths.length === 0) throw new InputError("Cannot show rows as a shard must be named: none is");
     let left = options.limit;
     for (const path of paths) {
@@ -43,8 +43,7 @@ export const TASK = await defineTask({
       for await (const row of showRows(path === "-" ? Deno.stdin.readable : path, tokenizer)) {
         if (left-- <= 0) return;
         if (!file && isFirst) {
-          const message = `no text, as "${path}" has no tokenizer.json above it: set --tokenizer`;
-          onEvent({ type: "warning", message });
+          onWarning(`no text, as "${path}" has no tokenizer.json above it: set --tokenizer`);
         }
         isFirst = false;
         console.log(options.json ? JSON.stringify(row) : rowText(row));

@@ -6,7 +6,14 @@
  */
 
 import { resolveConfiguration } from "../settings/resolution.ts";
-import { denseStepBytes, exchangeBytes, mixtureFlops, shapeOf } from "./cost.ts";
+import {
+  type Communication,
+  denseStepBytes,
+  exchangeBytes,
+  mixtureFlops,
+  type MixtureShape,
+  shapeOf,
+} from "./cost.ts";
 
 /** The figures of a row of Table 3. */
 export interface TableFigures {
@@ -21,15 +28,9 @@ export interface TableFigures {
 }
 
 /** A row of Table 3. */
-export interface TableRow {
+export interface TableRow extends Pick<MixtureShape, "experts" | "steps" | "batch"> {
   /** Size of an expert, as the paper calls it. */
   model: string;
-  /** Experts. */
-  experts: number;
-  /** Training steps of an expert. */
-  steps: number;
-  /** Sequences in an expert's batch. */
-  batch: number;
   /** Training steps of the dense model. */
   denseSteps: number;
   /** Sequences in the dense model's batch. */
@@ -96,15 +97,8 @@ export function paperTable(): TableRow[] {
   });
 }
 
-/** The paper's figures of communication. */
-export interface PaperCommunication {
-  /** Exchanges of scores in router training. */
-  exchanges: number;
-  /** Bytes per router and exchange, with 32 experts. */
-  bytesPerExchange: number;
-  /** Bytes per node and step of data-parallel training of the 1.3B model. */
-  denseBytesPerStep: number;
-}
+/** The paper's figures of communication, of 32 experts of its 1.3B model. */
+export type PaperCommunication = Pick<Communication, "exchanges" | "bytesPerExchange" | "denseBytesPerStep">;
 
 /** What the paper prints. */
 export const PRINTED_COMMUNICATION: PaperCommunication = {

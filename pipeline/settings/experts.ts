@@ -7,6 +7,8 @@
 import { say, setting } from "../../kernels/errors.ts";
 import { choice, integer, number, path, section } from "./field.ts";
 
+const INSTEAD = say`, instead of ${setting("expertSteps")}; 0 goes by the steps`;
+
 function denseRate(times: "batch" | "steps") {
   const help = `learning rate of the dense model with E times the ${times} at its peak; 0 takes the experts'`;
   return number({ default: 0, min: 0, max: 1, help });
@@ -28,14 +30,14 @@ export const EXPERTS = section("Experts", {
     flag: "tokens",
     default: 0,
     min: 0,
-    help: say`tokens that an expert trains on, instead of ${setting("expertSteps")}; 0 goes by the steps`,
+    help: say`tokens that an expert sees${INSTEAD}`,
   }),
   expertEpochs: number({
     flag: "epochs",
     default: 0,
     min: 0,
     max: 1_000_000,
-    help: say`passes over an expert's sequences, instead of ${setting("expertSteps")}; 0 goes by the steps`,
+    help: say`passes over an expert's sequences${INSTEAD}`,
   }),
   microBatch: integer({
     default: 0,
