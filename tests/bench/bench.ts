@@ -9,12 +9,12 @@
  * @module
  */
 
+import { parseArgs } from "@std/cli/parse-args";
 import { InputError } from "../../kernels/errors.ts";
 import { type Gpu, openGpu } from "../../kernels/gpu.ts";
 import type { Dtype } from "../../kernels/storage.ts";
 import { formsText, parseVariants } from "../../kernels/variants.ts";
 import { bankText, type BankTimes, measureBank, ROUTER } from "./bank.ts";
-import { readFlags } from "./flags.ts";
 import { AXES, axisText, measureAxis, type PointTimes, QUICK_AXES } from "./growth.ts";
 import { KERNELS, SQUARE } from "./kernels.ts";
 import { kernelsText, type KernelTimes, measureKernels } from "./measure_kernels.ts";
@@ -202,12 +202,12 @@ async function openChosen(text: string): Promise<Gpu> {
 }
 
 if (import.meta.main) {
-  const given = readFlags(
-    ["quick", "profile", "processor", "json", "help"],
-    ["sizes", "only", "variants", "dtype"],
-    (word) => refuse(`${word} must be one of its flags: see --help`),
-  );
-  const flags = { only: SECTIONS.join(), variants: "", dtype: "f32", ...given };
+  const flags = parseArgs(Deno.args, {
+    boolean: ["quick", "profile", "processor", "json", "help"],
+    string: ["sizes", "only", "variants", "dtype"],
+    default: { only: SECTIONS.join(), variants: "", dtype: "f32" },
+    unknown: (name) => refuse(`${name} must be one of its flags: see --help`),
+  });
   if (flags.help) {
     console.log(HELP);
     Deno.exit(0);

@@ -1,32 +1,6 @@
-/** Reads the flags of benchmarks. */
+/** Reads the flags of the small benchmarks: whole numbers, and names out of a list. */
 
-import { parseArgs } from "node:util";
-
-/**
- * Reads flags with and without a value, `--name value` and `--name`; one without a value is false where it is not given. `refuse` is
- * told of a word that is none of them.
- */
-export function readFlags<Switch extends string, Text extends string>(
-  switches: readonly Switch[],
-  texts: readonly Text[],
-  refuse: (word: string) => never,
-): Record<Switch, boolean> & Partial<Record<Text, string>> {
-  const options = Object.fromEntries([
-    ...switches.map((name) => [name, { type: "boolean", default: false }] as const),
-    ...texts.map((name) => [name, { type: "string" }] as const),
-  ]);
-  const { values, positionals } = parseArgs({
-    args: Deno.args,
-    options,
-    strict: false,
-    allowPositionals: true,
-  });
-  const unknown = Object.keys(values).find((name) => !Object.hasOwn(options, name));
-  if (unknown !== undefined) refuse(`--${unknown}`);
-  if (positionals.length > 0) refuse(positionals[0]);
-  for (const name of texts) if (values[name] === true) values[name] = ""; // the value is missing
-  return { ...values } as Record<Switch, boolean> & Partial<Record<Text, string>>;
-}
+import { parseArgs } from "@std/cli/parse-args";
 
 /** What a flag takes unless it is given: a whole number of at least 1, or the last of the names that it may be. */
 type Flag = number | readonly string[];
@@ -55,8 +29,11 @@ export function benchFlags<Flags extends Record<string, Flag>>(
     console.log([about, ...names.map(line), "  --help  print this"].join("\n"));
     Deno.exit(0);
   }
-  const all = [...names, "help"].map((name) => `--${name}`).join(", ");
-  const given = readFlags([], names, (word) => fail(`its flags are ${all}: ${word} is none`));
+  const given: Record<string, unknown> = parseArgs(Deno.args, {
+    string: names,
+    unknown: (flag) =>
+      fail(`its flags are ${[...names, "help"].map((name) => `--${name}`).join(", ")}: ${flag} is none`),
+  });
   const valueOf = (name: string, flag: Flag) => {
     const text = given[name];
     if (typeof flag === "number") {

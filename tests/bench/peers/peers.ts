@@ -10,9 +10,9 @@
  * Their packages are pinned in deno.json and deno.lock beside this file: no other task loads them.
  */
 
+import { parseArgs } from "@std/cli/parse-args";
 import { SCORE_BATCH, type SizeName, SIZES } from "./task.ts";
 import type { BankTimes } from "../bank.ts";
-import { readFlags } from "../flags.ts";
 import { median } from "../turns.ts";
 
 const HELP = `Usage: deno task bench:peers [options]
@@ -311,12 +311,15 @@ if (import.meta.main) {
     console.error(message);
     Deno.exit(2);
   };
-  const given = readFlags(
-    ["quick", "warm", "json", "help"],
-    ["sizes", "peers"],
-    (word) => fail(`Cannot run bench:peers as ${word} must be one of its flags: see --help`),
-  );
-  const flags = { sizes: "R,S,M", peers: PEERS.map(({ name }) => name).join(), ...given };
+  const flags = parseArgs(Deno.args, {
+    boolean: ["quick", "warm", "json", "help"],
+    string: ["sizes", "peers"],
+    default: { sizes: "R,S,M", peers: PEERS.map(({ name }) => name).join() },
+    unknown: (name) =>
+      fail(
+        `Cannot run bench:peers as ${name} must be one of its flags: see --help`,
+      ),
+  });
   if (flags.help) {
     console.log(HELP);
     Deno.exit(0);
