@@ -36,6 +36,7 @@ export {
   type TrainRoutersOptions,
 } from "./pipeline/partition/em/train_routers.ts";
 export { identifyPartitioner, openPartitioner, PARTITIONERS } from "./pipeline/partition/partitioners.ts";
+export { type Description, writeDescription } from "./pipeline/partition/folder.ts";
 export {
   type LearnContext,
   type Learned,
@@ -52,7 +53,7 @@ export {
   equalRooms,
   type Proof,
 } from "./pipeline/partition/assignment/assignment.ts";
-export { ASSIGNMENTS } from "./pipeline/partition/assignment/assignments.ts";
+export { assignmentOf, ASSIGNMENTS } from "./pipeline/partition/assignment/assignments.ts";
 export { assignBalanced } from "./pipeline/partition/assignment/balanced.ts";
 export { assignArgmax } from "./pipeline/partition/assignment/argmax.ts";
 export { assign, type AssignOptions } from "./pipeline/partition/assignment/assign.ts";
@@ -70,6 +71,7 @@ export {
 } from "./pipeline/partition/manifests.ts";
 export { type Partition, split, type SplitInputs, type SplitOptions } from "./pipeline/partition/split.ts";
 export {
+  type AssignedRows,
   informationOfTable,
   nllPerToken,
   normalizedMutualInformation,
@@ -150,7 +152,6 @@ export {
   type Field,
   type Fields,
   parseValue,
-  requirement,
   someValuesOf,
   type Values,
   valuesOf,
@@ -190,6 +191,7 @@ export {
   candidates,
   pick,
   sampleToken,
+  SAMPLING,
   type Sampling,
 } from "./pipeline/serving/sampling.ts";
 export {
@@ -230,6 +232,8 @@ export {
   type InferenceMemory,
   inferenceMemory,
   type InferenceMemoryOptions,
+  type MemoryOptions,
+  type ModelMemory,
   type TrainingMemory,
   trainingMemory,
   type TrainingMemoryOptions,

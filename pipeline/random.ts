@@ -86,10 +86,7 @@ function blocksOf(seed: number, purpose: string): Blocks {
 
 /** Returns 64 random bits, a bigint in 0..2^64 − 1, for `index` in 0..2^64 − 1. */
 export function randomBits(seed: number, purpose: string, index: number | bigint): bigint {
-  const out = new Uint32Array(4);
-  const wide = BigInt(index);
-  blocksOf(seed, purpose)(out, Number(wide & 0xffffffffn), Number(wide >> 32n));
-  return (BigInt(out[1]) << 32n) | BigInt(out[0]);
+  return randomKeys(seed, purpose, BigUint64Array.of(BigInt(index)))[0];
 }
 
 /** Returns `randomBits` of every index, in one pass: 64-bit keys to sort or split rows by. */

@@ -5,7 +5,6 @@
  * @module
  */
 
-import { parseArgs } from "@std/cli/parse-args";
 import { resolve } from "node:path";
 import {
   type Field,
@@ -22,10 +21,11 @@ import {
   settingsOf,
   someValuesOf,
   type Sources,
+  type Text,
   type Values,
   valuesOf,
 } from "../mod.ts";
-import { describe, exitCode } from "./errors.ts";
+import { describe, exitCode, type Known } from "./errors.ts";
 import { PRINTING } from "./options.ts";
 import { startProgress } from "./progress.ts";
 import { worded } from "./wording.ts";
@@ -60,26 +60,35 @@ export interface Call<Options extends Fields> {
   signal: AbortSignal;
   /** Shows what happens on standard error. */
   onEvent: (event: RunEvent) => void;
+  /** Shows a warning there. */
+  onWarning: (message: Text) => void;
+  /** Prints the result: as JSON where that is asked for, in words elsewhere. */
+  print: (result: unknown, text: string) => void;
 }
 
-/** Gives a task with the types of its options. */
-export function defineTask<Options extends Fields>(task: Task<Options>): Task<Options> {
+/** Makes a task with the types of its options, and runs it where its file is the one that was started. */
+export async function defineTask<Options extends Fields>(
+  task: Task<Options>,
+  { main }: { main: boolean },
+): Promise<Task<Options>> {
   field.section("Command", task.options);
+  if (main) await runTask(task);
   return task;
 }
 
 const GRACE_MS = 3000;
 
 /** Runs a task with the process's arguments and ends the process with its exit code. */
-export async function runTask<Options extends Fields>(task: Task<Options>): Promise<never> {
-  const args = [...Deno.args];
+async function runTask<Options extends Fields>(task: Task<Options>): Promise<never> {
+  const { args } = Deno;
   if (args.includes("--help") || args.includes("-h")) {
     console.log(helpOf(task));
     Deno.exit(0);
   }
   const interruption = new AbortController();
+  const { signal } = interruption;
   const interrupt = () => {
-    if (interruption.signal.aborted) Deno.exit(130);
+    if (signal.aborted) Deno.exit(130);
     interruption.abort(new DOMException("interrupted", "AbortError"));
     setTimeout(() => Deno.exit(130), GRACE_MS); // what does not listen is ended: no final name holds half a file
   };
@@ -87,22 +96,21 @@ export async function runTask<Options extends Fields>(task: Task<Options>): Prom
   Deno.addSignalListener("SIGTERM", interrupt);
 
   const progress = startProgress();
-  let adapter: string | undefined;
-  let run: string | undefined;
+  const known: Known = {};
   const onEvent = (event: RunEvent) => {
-    if (event.type === "adapter") adapter = event.adapter;
+    if (event.type === "adapter") known.adapter = event.adapter;
     progress.show(event);
   };
   let ending: Promise<never> | undefined; // of the first error: others may follow from it
   const end = (error: unknown): Promise<never> => ending ??= tellAndExit(error);
   const tellAndExit = async (error: unknown): Promise<never> => {
     progress.stop();
-    const code = interruption.signal.aborted ? 130 : exitCode(error);
+    const code = signal.aborted ? 130 : exitCode(error);
     if (code === 130) {
       const again = args.includes("--force") ? "the same command without --force" : "the same command";
       console.error(task.startsAnew ? "interrupted" : `interrupted: run ${again} again to continue`);
     } else if (code !== 0) {
-      console.error(await describe(error, { run, adapter }));
+      console.error(await describe(error, known));
       if (args.includes("--verbose")) console.error(error);
     }
     Deno.exit(code);
@@ -113,8 +121,11 @@ export async function runTask<Options extends Fields>(task: Task<Options>): Prom
   });
   try {
     const call = await readArguments(task, args);
-    if ("run" in call.options) run = String(call.options.run);
-    await task.run({ ...call, signal: interruption.signal, onEvent });
+    if ("run" in call.options) known.run = String(call.options.run);
+    const print = (result: unknown, text: string) =>
+      console.log(call.options.json ? JSON.stringify(result, null, 2) : text);
+    const onWarning = (message: Text) => onEvent({ type: "warning", message });
+    await task.run({ ...call, signal, onEvent, onWarning, print });
   } catch (error) {
     await end(error);
   }
@@ -128,16 +139,12 @@ export function fieldsOf<Options extends Fields>({ name, options }: Task<Options
   return { ...Object.fromEntries(settings), ...options, ...PRINTING };
 }
 
-async function readArguments<Options extends Fields>(
-  task: Task<Options>,
-  args: string[],
-): Promise<Omit<Call<Options>, "signal" | "onEvent">> {
+async function readArguments<Options extends Fields>(task: Task<Options>, args: string[]) {
   const table = { ...task.options, ...PRINTING };
   const { words, paths } = readWords(task, args);
   if (paths.length > 0 && task.positional === undefined) {
-    throw new InputError(
-      `Cannot run task "${task.name}" as it takes flags only: "${paths[0]}" is none; see --help`,
-    );
+    const what = `Cannot run task "${task.name}" as it takes flags only: "${paths[0]}" is none`;
+    throw new InputError(what, { remedy: "see --help" });
   }
   const settings: Record<string, unknown> = {};
   const options: Record<string, unknown> = {};
@@ -145,68 +152,51 @@ async function readArguments<Options extends Fields>(
     const value = valueOf(field, texts);
     if (value !== undefined) (field.name in table ? options : settings)[field.name] = value;
   }
-  const values = valuesOf(table, options);
   const flags = someValuesOf(FIELDS, settings);
-  if (flags.corpus !== undefined) {
-    if (flags.input !== undefined) {
-      const [input, corpus] = [setting("input"), setting("corpus")];
-      throw new InputError(
-        say`Cannot read two corpora, as only one of ${input} and ${corpus} may be given: input is ${
-          String(flags.input)
-        }, corpus is ${flags.corpus}`,
-      );
-    }
-    flags.input = []; // an input that a file or the run names is not meant
+  if (flags.corpus !== undefined && flags.input !== undefined) {
+    const [input, corpus] = [setting("input"), setting("corpus")];
+    const both = `input is ${flags.input}, corpus is ${flags.corpus}`;
+    throw new InputError(
+      say`Cannot read two corpora, as only one of ${input} and ${corpus} may be given: ${both}`,
+    );
   }
-  const { preset, config } = options;
-  const file = typeof config === "string" ? await readConfiguration(config) : undefined;
-  const sources = { preset: typeof preset === "string" ? preset : undefined, file, flags };
-  return { paths: paths.map(fromHere), sources, options: values, given: new Set(Object.keys(options)) };
+  if (flags.corpus !== undefined) flags.input = []; // an input that a file or the run names is not meant
+  const { preset, config } = options as { preset?: string; config?: string };
+  const file = config === undefined ? undefined : await readConfiguration(config);
+  const sources = { preset, file, flags };
+  const given = new Set(Object.keys(options));
+  return { paths: paths.map(fromHere), sources, options: valuesOf(table, options), given };
 }
 
 /**
- * Reads the flags with their words, and the paths. The parser knows no flag, so that it tells of each word in its turn: a value that is
- * empty, or `-`, or a number below 0, which it takes for no value, is told from a path by the flag before it.
+ * Reads the flags with their words, and the paths. The word after a flag is its value, also one that is empty, `-` or a number below 0,
+ * unless it is a flag itself.
  */
-function readWords<Options extends Fields>(
-  task: Task<Options>,
-  args: string[],
-): { words: Map<Field, string[]>; paths: string[] } {
+function readWords<Options extends Fields>(task: Task<Options>, args: string[]) {
   const byFlag = new Map(Object.values(fieldsOf(task)).map((field) => [field.flag, field]));
   const words = new Map<Field, string[]>();
   const paths: string[] = [];
-  let open: string[] | undefined; // words of the flag before, where its value is still to come
-  let taken: string | undefined; // the last value that begins with a dash: the parser may tell of each of its letters
-  const { _: rest } = parseArgs(args, {
-    string: ["_"],
-    unknown: (word, key, value) => {
-      const before = open;
-      open = undefined;
-      if (before && /^(-\d.*|-?)$/s.test(word)) before[before.length - 1] = taken = word;
-      else if (key === undefined) paths.push(word);
-      else if (word !== taken) {
-        const [flag, inline] = /^--([^=]*)(?:=(.*))?$/s.exec(word)?.slice(1) ?? [key];
-        const field = word.startsWith("--") ? byFlag.get(flag) : undefined;
-        if (!field) throw unknownFlag(task.name, word, nearest(flag, [...byFlag.keys(), "help"]));
-        const next = typeof value === "string" && !inline ? value : undefined; // the word after it
-        const takesNext = inline === undefined &&
-          (field.form !== "flag" || next === "true" || next === "false");
-        const all = [...words.get(field) ?? [], inline ?? (takesNext ? next ?? "" : "true")];
-        words.set(field, all);
-        if (next === undefined) open = takesNext ? all : undefined;
-        else if (!takesNext) paths.push(next);
+  const left = [...args];
+  for (let word = left.shift(); word !== undefined; word = left.shift()) {
+    if (word === "--") paths.push(...left.splice(0));
+    else if (!/^-./s.test(word)) paths.push(word);
+    else {
+      const [flag, inline] = /^--([^=]*)(?:=(.*))?$/s.exec(word)?.slice(1) ?? [word.slice(1)];
+      const field = word.startsWith("--") ? byFlag.get(flag) : undefined;
+      if (!field) {
+        const near = `${word.replace(/=.*/s, "")} is not, the nearest is --${
+          nearest(flag, [...byFlag.keys(), "help"])
+        }`;
+        const what = `Cannot run task "${task.name}" as every flag must be one of its own: ${near}`;
+        throw new InputError(what, { remedy: "see --help" });
       }
-      return false;
-    },
-  });
-  return { words, paths: [...paths, ...rest.map(String)] };
-}
-
-function unknownFlag(task: string, word: string, near: string): InputError {
-  const flag = word.replace(/=.*/s, "");
-  return new InputError(
-    `Cannot run task "${task}" as every flag must be one of its own: ${flag} is not, the nearest is --${near}; see --help`,
-  );
+      const isFlag = field.form === "flag";
+      const isValue = isFlag ? /^(true|false)$/ : /^(?!-)|^-(\d.*)?$/s;
+      const value = inline ?? (isValue.test(left[0] ?? "--") ? left.shift()! : isFlag ? "true" : "");
+      words.set(field, [...words.get(field) ?? [], value]);
+    }
+  }
+  return { words, paths };
 }
 
 /** Reads the words of a flag as its value; gives none for a flag that is false. */
@@ -214,9 +204,8 @@ function valueOf(field: Field, words: string[]): unknown {
   const named = setting(field.name);
   const text = words.map((word) => JSON.stringify(word)).join(" and ");
   if (field.form === "flag" && !words.every((word) => /^(true|false)$/.test(word))) {
-    throw new InputError(say`Cannot use ${named} as it takes no value but true or false: it is ${text}`, {
-      remedy: "leave it out for no",
-    });
+    const what = say`Cannot use ${named} as it takes no value but true or false: it is ${text}`;
+    throw new InputError(what, { remedy: "leave it out for no" });
   }
   const different = field.form === "flag" ? [...new Set(words)] : words;
   if (field.form !== "texts" && different.length > 1) {
@@ -233,34 +222,27 @@ function valueOf(field: Field, words: string[]): unknown {
 /** Resolves a path that was typed: `deno task` works in the project's folder, wherever it was called. */
 function fromHere(path: string): string {
   const here = Deno.env.get("INIT_CWD");
-  const asTyped = path === "" || path === "-" || path.startsWith("/") || here === undefined ||
-    here === Deno.cwd();
+  const asTyped = /^(-?$|\/)/.test(path) || here === undefined || here === Deno.cwd();
   return asTyped ? path : resolve(here, path);
 }
 
 /** Width of the column of flags in a help text; longer ones take a line of their own. */
-const HELP_COLUMN = 28;
+const HELP_COLUMN = 30;
+const { HELP } = field.section("Command", { HELP: field.flag({ flag: "help", help: "print this" }) });
 
 /** Writes a task's help from its table. */
 export function helpOf<Options extends Fields>(task: Task<Options>): string {
-  const fields = Object.values(fieldsOf(task));
-  const rows = [...fields.map(helpRow), ["Command", "--help", "print this"]];
-  const sections = [...new Set(rows.map(([section]) => section))];
+  const fields = [...Object.values(fieldsOf(task)), HELP];
+  const sections = Map.groupBy(fields, ({ section }) => section);
+  const body = [...sections].map(([section, fields]) => [section, ...fields.map(helpLine)].join("\n"));
   const positional = task.positional ? ` ${task.positional}` : "";
-  const body = sections.map((section) =>
-    `${section}\n` +
-    rows.filter((row) => row[0] === section).map(([, left, right]) =>
-      left.length > HELP_COLUMN
-        ? `  ${left}\n${" ".repeat(HELP_COLUMN + 3)}${right}`
-        : `  ${left.padEnd(HELP_COLUMN)} ${right}`
-    ).join("\n")
-  );
   return [`Usage: deno task ${task.name}${positional} [flags]`, task.about, ...body].join("\n\n");
 }
 
-function helpRow({ section, flag, value, help, default: standard }: Field): [string, string, string] {
+function helpLine({ flag, value, help, default: standard = "" }: Field): string {
+  const left = `  --${flag} ${value}`.trimEnd();
   const isShown = Array.isArray(standard) || ["string", "number"].includes(typeof standard);
-  const shown = isShown ? String(standard) : "";
-  const text = worded(help);
-  return [section, `--${flag} ${value}`.trimEnd(), shown === "" ? text : `${text} (default ${shown})`];
+  const shown = isShown && String(standard) !== "" ? ` (default ${standard})` : "";
+  const broken = left.length > HELP_COLUMN ? `${left}\n${" ".repeat(HELP_COLUMN)}` : left.padEnd(HELP_COLUMN);
+  return `${broken} ${worded(help)}${shown}`;
 }

@@ -5,12 +5,12 @@
  *   deno task corpus --output embedded.jsonl
  */
 import { documentLines, openDocuments, resolveConfiguration, writeAtomic } from "../mod.ts";
-import { defineTask, runTask } from "./command.ts";
+import { defineTask } from "./command.ts";
 import { IN_A_RUN, OUTPUT } from "./options.ts";
 import { writeOut } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
-export const TASK = defineTask({
+export const TASK = await defineTask({
   name: "corpus",
   about:
     "Fixes the text of a run. With --output it writes the documents as JSON lines (- is standard output).",
@@ -23,6 +23,4 @@ export const TASK = defineTask({
     const { bytes } = await writeAtomic(options.output, lines);
     console.error(`${options.output}: ${bytes} bytes`);
   },
-});
-
-if (import.meta.main) await runTask(TASK);
+}, import.meta);

@@ -11,6 +11,12 @@ import { worded } from "./wording.ts";
 /** Says how a file that is wrong is mended; undefined where that is not known. */
 export type RemedyFor = (where: string) => Promise<Text | undefined> | Text | undefined;
 
+/** What is known of the task that threw: the run folder that it was to work in, and the adapter that it opened. */
+export interface Known {
+  run?: string;
+  adapter?: string;
+}
+
 /** Codes of the system for a path that cannot be used as it was named. */
 const PATHS = ["EACCES", "EISDIR", "ELOOP", "ENAMETOOLONG", "ENOTDIR", "EPERM", "EROFS"];
 const FULL = ["EDQUOT", "EFBIG", "ENOSPC"];
@@ -48,16 +54,6 @@ export function explained(error: unknown): unknown {
   return new Kind(`Cannot use ${named} as the system must allow it: ${line}`, { where, cause: error });
 }
 
-/** What is known of the task that threw. */
-interface DescribeOptions {
-  /** The run folder that it was to work in. */
-  run?: string;
-  /** The adapter that it opened. */
-  adapter?: string;
-  /** Knows remedies. Default: the graph of stages does. */
-  remedyFor?: RemedyFor;
-}
-
 /** Says how a file is mended: as the stages of its run make it, and where there is no such run yet, by a partition. */
 async function mended(where: string, run: string | undefined): Promise<Text | undefined> {
   const remedy = await repairOf(where);
@@ -71,7 +67,7 @@ async function mended(where: string, run: string | undefined): Promise<Text | un
  */
 export async function describe(
   error: unknown,
-  { run, adapter, remedyFor = (where) => mended(where, run) }: DescribeOptions = {},
+  { run, adapter, remedyFor = (where) => mended(where, run) }: Known & { remedyFor?: RemedyFor } = {},
 ): Promise<string> {
   const known = explained(error);
   if (!(known instanceof ExplainedError)) return bugText(error, adapter);

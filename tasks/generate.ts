@@ -4,29 +4,27 @@
  *   deno task generate --run runs/a --prompt "Once upon a time"
  */
 import { generate } from "../mod.ts";
-import { defineTask, runTask } from "./command.ts";
+import { defineTask } from "./command.ts";
 import { DEVICE, RUN } from "./options.ts";
 import { writeOut } from "./pipe.ts";
 import { GENERATION, lines, readPrompt, routeLine } from "./prompt.ts";
 
-export const TASK = defineTask({
+export const TASK = await defineTask({
   name: "generate",
   startsAnew: true,
   about:
     "Continues a prompt with the one expert that its prefix chooses; text goes to standard output as it comes.",
   options: { ...RUN, ...DEVICE, ...GENERATION },
   run: async ({ options, signal }) => {
-    const { noCache, ...rest } = options;
-    const prompt = rest.prompt === "-" ? await readPrompt() : rest.prompt;
-    const generation = await generate({ ...rest, prompt, cache: !noCache, signal });
+    const prompt = options.prompt === "-" ? await readPrompt() : options.prompt;
+    const generation = await generate({ ...options, prompt, cache: !options.noCache, signal });
     console.error(routeLine(generation, options.model));
     if (options.json) {
       const text = (await Array.fromAsync(generation)).join("");
-      const { route, experts, promptTokens, tokens, finish } = generation;
-      const routing = { margin: null, scores: null, ...route, expert: generation.expert, experts };
-      console.log(
-        JSON.stringify({ prompt, text, ...routing, promptTokens: [...promptTokens], tokens, finish }),
-      );
+      const { route, expert, experts, tokens, finish } = generation;
+      const promptTokens = [...generation.promptTokens];
+      const routing = { margin: null, scores: null, ...route, expert, experts };
+      console.log(JSON.stringify({ prompt, text, ...routing, promptTokens, tokens, finish }));
     } else await writeOut(lines(generation)); // the signal ends the text itself, with its last line
     if (generation.finish === "context") {
       console.error(
@@ -34,6 +32,4 @@ export const TASK = defineTask({
       );
     }
   },
-});
-
-if (import.meta.main) await runTask(TASK);
+}, import.meta);

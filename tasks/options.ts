@@ -22,13 +22,8 @@ export const RUN = section("Command", {
 
 /** Where settings come from besides their flags. */
 export const SOURCES = section("Command", {
-  preset: choice(Object.keys(PRESETS), {
-    help: "set of values to start from; without it those of tiny, or of the run's config.json",
-  }),
-  config: path({
-    value: "FILE",
-    help: "JSON file with values, for instance another run's config.json; flags override it",
-  }),
+  preset: choice(Object.keys(PRESETS), { help: "values to start from; without it tiny's, or the run's own" }),
+  config: path({ value: "FILE", help: "JSON file of values, like a run's config.json; flags override it" }),
 });
 
 /** Whether a task accepts what differs and does again what is done. */
@@ -49,10 +44,7 @@ export const OUTPUT = section("Command", {
 
 /** Which device a task runs on, and how. */
 export const DEVICE = section("Command", {
-  adapter: text({
-    value: "NAME",
-    help: "high-performance, low-power, or part of the name that the adapter must have",
-  }),
+  adapter: text({ value: "NAME", help: "high-performance, low-power or part of the adapter's name" }),
   variants: custom(parseVariants, {
     value: "KERNEL=FORM,…",
     help: `forms of kernels to run instead of the adapter's own: ${formsText()}`,
@@ -61,10 +53,7 @@ export const DEVICE = section("Command", {
 
 /** Whether activations are kept, for training and for what it costs. */
 export const RECOMPUTE = section("Command", {
-  recompute: flag({
-    help:
-      "keep only layer inputs and compute the rest again: less memory, a forward pass more, the same bits",
-  }),
+  recompute: flag({ help: "compute activations again: less memory, a forward pass more, the same bits" }),
 });
 
 /** How checkpoints are kept while models train. */
@@ -77,8 +66,6 @@ export const CHECKPOINTS = section("Command", {
 export const TRAINING = section("Command", {
   ...CHECKPOINTS,
   ...RECOMPUTE,
-  resume: flag({
-    help: "go on from the last checkpoint although values differ from those that it was trained with",
-  }),
+  resume: flag({ help: "go on from the last checkpoint although it was trained with other values" }),
   ...DEVICE,
 });

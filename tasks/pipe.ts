@@ -40,12 +40,10 @@ export function arrowInput(paths: string[]): ReadableStream<RecordBatch> {
 }
 
 /** Finds E in scores without losing a batch. */
-export async function peekExperts(
-  batches: ReadableStream<RecordBatch>,
-): Promise<{ experts: number; batches: ReadableStream<RecordBatch> }> {
+export async function peekExperts(batches: ReadableStream<RecordBatch>) {
   const iterator = batches[Symbol.asyncIterator]();
   const first = await iterator.next();
-  const { nll, rows } = first.done ? { nll: undefined, rows: 0 } : fromBatch(first.value);
+  const { nll, rows = 0 } = first.done ? {} : fromBatch(first.value);
   const experts = rows > 0 && nll ? nll.length / rows : first.value && lineageOf(first.value)?.experts || 1;
   const all = async function* () {
     try {

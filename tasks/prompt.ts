@@ -4,9 +4,21 @@
  * @module
  */
 
-import { field, type Generation, InputError } from "../mod.ts";
+import { field, type Generation, InputError, SAMPLING, say, setting } from "../mod.ts";
 
-const { flag, integer, number, path, section, text, texts } = field;
+const { custom, flag, integer, path, section, text, texts } = field;
+
+const UNITS: Record<string, number> = { "": 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 };
+
+/** Reads a number of bytes such as `2GiB`; none for "". */
+function parseBytes(text: string): number | undefined {
+  if (text === "") return undefined;
+  const [, number, unit] = /^(\d+(?:\.\d+)?)([KMG]iB)?$/.exec(text) ?? [];
+  if (number !== undefined) return Number(number) * UNITS[unit ?? ""];
+  throw new InputError(
+    say`Cannot limit ${setting("memory")} as it must be a size like 512MiB or 2GiB: it is "${text}"`,
+  );
+}
 
 /** What is continued, with which model, and how tokens are chosen. */
 export const GENERATION = section("Command", {
@@ -16,28 +28,13 @@ export const GENERATION = section("Command", {
     help: "text to continue; - is standard input, without its last line break",
   }),
   expert: integer({ min: 0, max: 65_534, help: "expert to use instead of the routers' choice" }),
-  model: path({
-    value: "FOLDER",
-    help: "checkpoint to use instead of a run's experts, for instance runs/a/dense",
-  }),
-  temperature: number({
-    default: 0.8,
-    min: 0,
-    max: 1000,
-    help: "what logits are divided by; 0 takes the likeliest token",
-  }),
-  topK: integer({ default: 0, min: 0, help: "choose among that many likeliest tokens; 0 for all" }),
-  topP: number({
-    default: 1,
-    min: 1e-9,
-    max: 1,
-    help: "choose among the fewest tokens with that much probability",
-  }),
-  seed: integer({ default: 0, min: 0, help: "seed of the choice; the same seed gives the same text" }),
-  maxNewTokens: integer({ default: 200, min: 1, help: "most tokens to add" }),
+  model: path({ value: "FOLDER", help: "checkpoint to use instead of a run's experts, like runs/a/dense" }),
+  ...SAMPLING,
   stop: texts({ default: [], value: "TEXT", help: "text to stop before; may be repeated" }),
-  window: flag({
-    help: "beyond the model's context, go on from the context's later half; without it the text ends there",
+  window: flag({ help: "beyond the context, go on from its later half; without it the text ends there" }),
+  memory: custom(parseBytes, {
+    value: "SIZE",
+    help: "most device memory that models may take, like 2GiB; without it as much as they need",
   }),
   noCache: flag({ help: "read the whole text again for every token; slower, the same text" }),
 });

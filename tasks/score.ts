@@ -5,26 +5,23 @@
  *   deno task score - --routers runs/a/partitioner --prefix 64 < tokens.arrows > scores.arrows
  */
 import { field, InputError, openGpu, openPartitioner, score } from "../mod.ts";
-import { defineTask, runTask } from "./command.ts";
+import { defineTask } from "./command.ts";
 import { DEVICE, IN_A_RUN, OUTPUT } from "./options.ts";
 import { arrowInput, arrowOutput, pipeValues } from "./pipe.ts";
 import { parsePart, runStageTask } from "./stage.ts";
 
-export const TASK = defineTask({
+export const TASK = await defineTask({
   name: "score",
   about: "Scores the prefix of every sequence for every expert. Without FILE it works in a run folder.",
   positional: "[FILE…|-]",
   options: {
     ...IN_A_RUN,
-    part: field.custom(parsePart, {
-      value: "I/N",
-      help: "score every N-th shard from the I-th on, so that N processes share a run",
-    }),
+    part: field.custom(parsePart, { value: "I/N", help: "score every N-th shard, from the I-th on" }),
     ...OUTPUT,
     ...DEVICE,
   },
   run: async (call) => {
-    const { paths, options, signal, onEvent } = call;
+    const { paths, options, signal, onEvent, onWarning } = call;
     if (paths.length === 0) return await runStageTask("score", call);
     const values = pipeValues(call);
     if (!values.routers) {
@@ -36,18 +33,11 @@ export const TASK = defineTask({
       return gpu;
     };
     let gpu: ReturnType<typeof open> | undefined;
-    const partitioner = await openPartitioner(values.routers, () => gpu ??= open(), {
-      batch: values.scoreBatch || undefined,
-    });
-    const batches = score(arrowInput(paths), {
-      partitioner,
-      prefix: values.prefix,
-      onWarning: (message) => onEvent({ type: "warning", message }),
-    });
-    await arrowOutput(batches, options.output, signal);
+    const batch = values.scoreBatch || undefined;
+    const partitioner = await openPartitioner(values.routers, () => gpu ??= open(), { batch });
+    const scored = score(arrowInput(paths), { partitioner, prefix: values.prefix, onWarning });
+    await arrowOutput(scored, options.output, signal);
     partitioner.close();
     (await gpu)?.close();
   },
-});
-
-if (import.meta.main) await runTask(TASK);
+}, import.meta);

@@ -5,7 +5,7 @@
  */
 import { dirname } from "node:path";
 import { field, InputError, loadTokenizer, showRows } from "../mod.ts";
-import { defineTask, runTask } from "./command.ts";
+import { defineTask } from "./command.ts";
 import { rowText } from "./text.ts";
 
 /** Finds the tokenizer of the run that a shard lies in. */
@@ -26,13 +26,13 @@ async function checkFile(shard: string): Promise<void> {
   throw new InputError(`Cannot show "${shard}" as it must be a shard: it is a folder`, { remedy });
 }
 
-export const TASK = defineTask({
+export const TASK = await defineTask({
   name: "show",
   startsAnew: true,
   about: "Prints rows of Arrow shards with their decoded text.",
   positional: "SHARD…",
   options: { limit: field.integer({ default: 10, min: 1, help: "most rows to print" }) },
-  run: async ({ paths, sources, options, onEvent }) => {
+  run: async ({ paths, sources, options, onWarning }) => {
     if (paths.length === 0) throw new InputError("Cannot show rows as a shard must be named: none is");
     let left = options.limit;
     for (const path of paths) {
@@ -43,16 +43,11 @@ export const TASK = defineTask({
       for await (const row of showRows(path === "-" ? Deno.stdin.readable : path, tokenizer)) {
         if (left-- <= 0) return;
         if (!file && isFirst) {
-          onEvent({
-            type: "warning",
-            message: `no text, as "${path}" has no tokenizer.json above it: set --tokenizer`,
-          });
+          onWarning(`no text, as "${path}" has no tokenizer.json above it: set --tokenizer`);
         }
         isFirst = false;
         console.log(options.json ? JSON.stringify(row) : rowText(row));
       }
     }
   },
-});
-
-if (import.meta.main) await runTask(TASK);
+}, import.meta);

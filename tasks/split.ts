@@ -3,9 +3,6 @@
  *
  *   deno task split --run runs/a
  */
-import { runTask } from "./command.ts";
 import { stageTask } from "./stage.ts";
 
-export const TASK = stageTask("split");
-
-if (import.meta.main) await runTask(TASK);
+export const TASK = await stageTask("split", import.meta);

@@ -4,27 +4,24 @@
  *   deno task status --run runs/a
  */
 import { statusOf } from "../mod.ts";
-import { defineTask, runTask } from "./command.ts";
+import { defineTask } from "./command.ts";
 import { RUN } from "./options.ts";
 import { statusText } from "./status_text.ts";
 import { worded, words } from "./wording.ts";
 
-export const TASK = defineTask({
+export const TASK = await defineTask({
   name: "status",
   startsAnew: true,
   about:
     "Tells of every stage of a run whether it is made, with which settings, missing, out of date or being made, and by whom.",
   options: RUN,
-  run: async ({ options: { run, json } }) => {
-    const status = await statusOf(run);
-    if (!json) return console.log(statusText(status));
+  run: async ({ options, print }) => {
+    const status = await statusOf(options.run);
     const stages = status.stages.map(({ because, command, ...stage }) => ({
       ...stage,
       because: because && worded(because),
       command: words(command),
     }));
-    console.log(JSON.stringify({ ...status, stages }, null, 2));
+    print({ ...status, stages }, statusText(status));
   },
-});
-
-if (import.meta.main) await runTask(TASK);
+}, import.meta);

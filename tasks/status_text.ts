@@ -5,7 +5,7 @@
  */
 
 import { FIELDS, type Owner, type RunStatus, type StageStatus } from "../mod.ts";
-import { bytes, table } from "./text.ts";
+import { roughBytes, table } from "./layout.ts";
 import { worded, words } from "./wording.ts";
 
 /** Lays out the status of a run: a row per stage (one for models that stand alike), then the settings that each was made with. */
@@ -16,7 +16,7 @@ export function statusText({ run, holder, parts, stages }: RunStatus): string {
     state,
     revision.made === null ? "" : String(revision.made),
     outputs ? String(count * outputs.files) : "",
-    outputs ? bytes(count * outputs.bytes) : "",
+    outputs ? roughBytes(count * outputs.bytes) : "",
     holder ? by(holder) : because ? worded(because) : "",
   ]);
   const settings = groups.flatMap(([name, { settings }]) =>
@@ -31,7 +31,7 @@ export function statusText({ run, holder, parts, stages }: RunStatus): string {
       ? [`only the parts of experts ${parts.join(", ")} lie here, without the run that they come from`]
       : []),
     "",
-    table([["stage", "state", "revision", "files", "size", ""], ...rows]),
+    table("stage | state | revision | files | size |", rows),
     ...(settings.length > 0 ? ["", "made with", ...settings] : []),
     ...(next ? ["", `next: ${words(next.command)}`] : []),
   ].join("\n");

@@ -12,12 +12,12 @@ import {
   resolveConfiguration,
   tokenBatches,
 } from "../mod.ts";
-import { defineTask, runTask } from "./command.ts";
+import { defineTask } from "./command.ts";
 import { IN_A_RUN, OUTPUT } from "./options.ts";
 import { arrowOutput, pipeValues } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
-export const TASK = defineTask({
+export const TASK = await defineTask({
   name: "tokenize",
   about:
     "Turns documents into sequences of tokens. Without FILE it works in a run folder; with FILE, none is held out.",
@@ -27,18 +27,15 @@ export const TASK = defineTask({
     const { paths, sources, options, signal } = call;
     if (paths.length === 0) return await runStageTask("tokenize", call);
     pipeValues(call);
-    const configuration = resolveConfiguration({ base: { prefix: 2 }, ...sources }); // no prefix is at stake
-    if (!configuration.tokenizer) {
+    const c = resolveConfiguration({ base: { prefix: 2 }, ...sources }); // no prefix is at stake
+    if (!c.tokenizer) {
       throw new InputError("Cannot tokenize as --tokenizer must name a tokenizer.json: it is not given");
     }
-    const tokenizer = await loadTokenizer(configuration.tokenizer, { eos: configuration.eos || undefined });
-    const batches = tokenBatches(readDocuments(paths, readOptions(configuration, paths)), tokenizer, {
-      sequenceLength: configuration.sequenceLength,
-      packing: configuration.packing,
-      maxTokens: configuration.maxTokens || undefined,
-    });
+    const tokenizer = await loadTokenizer(c.tokenizer, { eos: c.eos || undefined });
+    const { sequenceLength, packing } = c;
+    const documents = readDocuments(paths, readOptions(c, paths));
+    const maxTokens = c.maxTokens || undefined;
+    const batches = tokenBatches(documents, tokenizer, { sequenceLength, packing, maxTokens });
     await arrowOutput(batches, options.output, signal);
   },
-});
-
-if (import.meta.main) await runTask(TASK);
+}, import.meta);

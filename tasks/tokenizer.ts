@@ -12,11 +12,11 @@ import {
   trainTokenizer,
   writeAtomic,
 } from "../mod.ts";
-import { defineTask, runTask } from "./command.ts";
+import { defineTask } from "./command.ts";
 import { IN_A_RUN, OUTPUT } from "./options.ts";
 import { runStageTask } from "./stage.ts";
 
-export const TASK = defineTask({
+export const TASK = await defineTask({
   name: "tokenizer",
   about:
     "Trains a BPE tokenizer. Without FILE it works in a run folder; with FILE, all its text is for training.",
@@ -30,18 +30,13 @@ export const TASK = defineTask({
         `Cannot write the tokenizer as --output must name a file: it is ${options.output ?? "not given"}`,
       );
     }
-    const configuration = resolveConfiguration(sources);
-    const { json, vocabulary } = await trainTokenizer(
-      readDocuments(paths, readOptions(configuration, paths)),
-      {
-        vocabularySize: configuration.vocabularySize,
-        sample: configuration.tokenizerSample,
-        scratch: `${options.output}.scratch.partial`,
-      },
-    );
+    const c = resolveConfiguration(sources);
+    const { json, vocabulary } = await trainTokenizer(readDocuments(paths, readOptions(c, paths)), {
+      vocabularySize: c.vocabularySize,
+      sample: c.tokenizerSample,
+      scratch: `${options.output}.scratch.partial`,
+    });
     await writeAtomic(options.output, json);
     console.error(`${options.output}: ${vocabulary} entries`);
   },
-});
-
-if (import.meta.main) await runTask(TASK);
+}, import.meta);

@@ -4,11 +4,11 @@
  *   deno task train-dense --run runs/docs --match steps
  */
 import { field, trainDense } from "../mod.ts";
-import { defineTask, runTask } from "./command.ts";
+import { defineTask } from "./command.ts";
 import { IN_A_RUN, TRAINING } from "./options.ts";
 import { trainedText } from "./text.ts";
 
-export const TASK = defineTask({
+export const TASK = await defineTask({
   name: "train-dense",
   about:
     "Trains one model of the experts' size on the whole training set of a run, in its shuffled order, for as many tokens as " +
@@ -21,11 +21,9 @@ export const TASK = defineTask({
     }),
     ...TRAINING,
   },
-  run: async ({ sources, options, signal, onEvent }) => {
-    const { run, match, json } = options;
-    const result = await trainDense(match, { ...options, run, sources }, { signal, onEvent });
-    console.log(json ? JSON.stringify({ run, models: [result] }, null, 2) : trainedText(run, [result]));
+  run: async ({ sources, options, signal, onEvent, print }) => {
+    const { run, match } = options;
+    const models = [await trainDense(match, { ...options, sources }, { signal, onEvent })];
+    print({ run, models }, trainedText(run, models));
   },
-});
-
-if (import.meta.main) await runTask(TASK);
+}, import.meta);

@@ -4,19 +4,19 @@
  *   deno task verify runs/a
  */
 import { InputError, RunError, verifyRun } from "../mod.ts";
-import { defineTask, runTask } from "./command.ts";
+import { defineTask } from "./command.ts";
 import { RUN } from "./options.ts";
 import { verifyText } from "./text.ts";
 import { worded } from "./wording.ts";
 
-export const TASK = defineTask({
+export const TASK = await defineTask({
   name: "verify",
   startsAnew: true,
   about:
     "Verifies hashes, counts and loads of a run, and that every sequence is in exactly one expert's shards.",
   positional: "[RUN]",
   options: RUN,
-  run: async ({ paths, options, given, signal }) => {
+  run: async ({ paths, options, given, signal, print }) => {
     if (paths.length > 1) {
       throw new InputError(`Cannot verify as one run must be named: "${paths[1]}" is a second one`);
     }
@@ -25,19 +25,14 @@ export const TASK = defineTask({
     }
     const run = paths[0] ?? options.run;
     const report = await verifyRun(run, () => signal.throwIfAborted());
-    const problems = report.problems.map(({ file, what, remedy }) => ({
-      file,
-      what: worded(what),
-      remedy: worded(remedy),
-    }));
+    const problems = report.problems.map(({ file, what, remedy }) => {
+      return { file, what: worded(what), remedy: worded(remedy) };
+    });
     const told = { ...report, problems };
-    console.log(options.json ? JSON.stringify({ run, ...told }, null, 2) : verifyText(run, told));
+    print({ run, ...told }, verifyText(run, told));
     const { length } = problems;
-    if (length > 0) {
-      const found = length === 1 ? "1 problem was found" : `${length} problems were found`;
-      throw new RunError(`Cannot vouch for "${run}" as all must be right: ${found}`);
-    }
+    if (length === 0) return;
+    const found = length === 1 ? "1 problem was found" : `${length} problems were found`;
+    throw new RunError(`Cannot vouch for "${run}" as all must be right: ${found}`);
   },
-});
-
-if (import.meta.main) await runTask(TASK);
+}, import.meta);

@@ -4,15 +4,7 @@
  * @module
  */
 
-import {
-  field,
-  FIELDS,
-  type Fields,
-  type SettingReference,
-  type TaskReference,
-  type Text,
-  wordText,
-} from "../mod.ts";
+import { field, FIELDS, type Fields, type Text, type Words, wordText } from "../mod.ts";
 
 /** Words a text for the command line. */
 export function worded(text: Text): string {
@@ -20,12 +12,12 @@ export function worded(text: Text): string {
 }
 
 /** Words a setting as its flag, `--expert all`, and a task as its command, `deno task train-expert --run runs/a`. */
-export function words(reference: SettingReference | TaskReference): string {
+export const words: Words = (reference) => {
   if ("setting" in reference) return flagText(reference.setting, reference.value);
   const given = Object.entries(reference.with).filter(([, value]) => value !== undefined && value !== false);
   const flags = given.map(([name, value]) => flagText(name, value === true ? undefined : value));
   return ["deno task", reference.task, ...flags].join(" ");
-}
+};
 
 /** Writes a flag, and its value as a shell takes it. */
 function flagText(name: string, value: string | number | boolean | undefined): string {

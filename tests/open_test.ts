@@ -114,7 +114,7 @@ Deno.test("a stage of a script's own is planned, run, skipped, run again, verifi
       assertEquals(told().filter((line) => line.endsWith("done")), ["count done"]);
       assertEquals((await verifyRun(run)).problems, []);
 
-      const help = helpOf(stageTask("count"));
+      const help = helpOf(await stageTask("count", { main: false }));
       for (const text of ["Usage: deno task count", countStage.about, "--seed", "--expert-steps"]) {
         assertStringIncludes(help, text);
       }

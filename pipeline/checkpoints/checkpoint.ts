@@ -5,16 +5,8 @@
 
 import * as v from "valibot";
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import {
-  byNumber,
-  exists,
-  type FileRecord,
-  hashFile,
-  isFolder,
-  jsonText,
-  sha256,
-  writeAtomic,
-} from "../run/files.ts";
+import { byNumber, exists, hashFile, isFolder, jsonText, sha256, writeAtomic } from "../run/files.ts";
+import type { FileRecord } from "../run/files.ts";
 import { conform } from "../run/schema.ts";
 import {
   LAYER_NORM_EPSILON,
@@ -26,13 +18,8 @@ import {
 } from "../model/shape.ts";
 import { SUBLAYERS } from "../model/sublayers/layer.ts";
 import type { Weights } from "../model/parameters.ts";
-import {
-  decodeSafetensors,
-  encodeSafetensors,
-  type HostTensor,
-  parseObject,
-  type SafetensorsDtype,
-} from "./safetensors.ts";
+import { decodeSafetensors, encodeSafetensors, parseObject } from "./safetensors.ts";
+import type { HostTensor, SafetensorsDtype } from "./safetensors.ts";
 
 /** What a checkpoint says about itself beyond its shape; kept under `smalltalk` in `config.json`. */
 export interface CheckpointNotes {

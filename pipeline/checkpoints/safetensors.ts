@@ -17,18 +17,16 @@ export interface HostTensor {
 const BYTES: Record<SafetensorsDtype, number> = { F32: 4, F16: 2, BF16: 2 };
 const LONGEST_HEADER = 100 * 1024 * 1024;
 
-/** How tensors are encoded. */
-export interface EncodeOptions {
-  /** Number format; values are rounded to nearest even. Default F32. */
-  dtype?: SafetensorsDtype;
-  /** Text stored in the header. */
-  metadata?: Record<string, string>;
-}
-
-/** Yields a safetensors file piece by piece: tensors are sorted by name, so that equal tensors give equal bytes. */
+/**
+ * Yields a safetensors file piece by piece: tensors are sorted by name, so that equal tensors give equal bytes. Values are rounded
+ * to nearest even; `metadata` is text in the header.
+ */
 export function* encodeSafetensors(
   tensors: ReadonlyMap<string, HostTensor>,
-  { dtype = "F32", metadata = { format: "pt" } }: EncodeOptions = {},
+  { dtype = "F32", metadata = { format: "pt" } }: {
+    dtype?: SafetensorsDtype;
+    metadata?: Record<string, string>;
+  } = {},
 ): Generator<Uint8Array> {
   const names = [...tensors.keys()].sort();
   const header: Record<string, unknown> = { __metadata__: metadata };

@@ -51,11 +51,9 @@ export function shiftTargets(
 ): Uint32Array {
   for (let i = 0; i < tokens.length; i++) {
     if (tokens[i] < vocabulary) continue;
+    const fact = `sequence ${Math.floor(i / length)}, position ${i % length} holds ${tokens[i]}`;
     throw new InputError(
-      `Cannot run the model as every token id must be below the vocabulary: sequence ${
-        Math.floor(i / length)
-      }, ` +
-        `position ${i % length} holds ${tokens[i]}, the vocabulary is ${vocabulary}`,
+      `Cannot run the model as every token id must be below the vocabulary: ${fact}, the vocabulary is ${vocabulary}`,
     );
   }
   if (spans) checkSpans(spans, lengths);

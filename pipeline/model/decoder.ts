@@ -8,11 +8,11 @@
 
 import { InputError } from "../../kernels/errors.ts";
 import type { Dispatch, Gpu } from "../../kernels/gpu.ts";
-import { matmul, padded, takesPasses } from "../../kernels/matmul.ts";
+import { padded, takesPasses } from "../../kernels/matmul.ts";
 import type { Dtype } from "../../kernels/storage.ts";
 import type { ModelConfig } from "./shape.ts";
-import { createBank, transposedOf, type Weights } from "./parameters.ts";
-import { createActivations, modelsPerBank, planForward, planTransposes } from "./transformer.ts";
+import { createBank, type Weights } from "./parameters.ts";
+import { createActivations, modelsPerBank, planForward, planLogits, planTransposes } from "./transformer.ts";
 
 /** Tokens that a sequence goes on with. */
 export interface SlotTokens {
@@ -72,34 +72,19 @@ export function createDecoder(
   gpu: Gpu,
   { config, weights, capacity, slots = 1, longestPass = 512, dtype }: DecoderOptions,
 ): Decoder {
-  const { vocabulary, hidden } = config;
+  const { vocabulary } = config;
   const longest = Math.max(slots, Math.min(longestPass, slots * capacity));
   const shape = { models: 1, batch: longest, length: 1 };
   modelsPerBank(config, shape, gpu.maxBindingBytes);
   const arena = gpu.arena();
   try {
     const bank = createBank(gpu, arena, config, [weights], dtype);
-    const acts = createActivations(arena, config, shape, {
-      training: false,
-      capacity,
-      slots,
-      dtype,
-      sums: takesPasses(gpu),
-    });
+    const sums = takesPasses(gpu);
+    const acts = createActivations(arena, config, shape, { training: false, capacity, slots, dtype, sums });
     gpu.submit(planTransposes(gpu, bank));
 
     const forward = planOnce((batch) => planForward(gpu, bank, { ...acts, shape: { ...shape, batch } }));
-    const head = planOnce((m) => [
-      matmul(gpu, {
-        a: { buffer: acts.normalized, stride: padded(hidden), model: m * padded(hidden) },
-        b: transposedOf(bank, "gpt_neox.embed_in.weight"),
-        c: { buffer: acts.logits, stride: padded(vocabulary), model: m * padded(vocabulary) },
-        models: 1,
-        m,
-        n: vocabulary,
-        k: hidden,
-      }),
-    ]);
+    const head = planOnce((rows) => [planLogits(gpu, bank, acts, rows)]);
     const lengths = new Uint32Array(slots);
 
     const known = (slot: number): number => {
@@ -161,14 +146,13 @@ export function createDecoder(
           gpu.submit(first > 0 ? forward(planned) : [...forward(planned), ...head(entries.length)]);
           end = first;
         }
-        const bytes = await gpu.read(
-          named.map((_, i) => ({
-            buffer: acts.logits,
-            byteOffset: i * padded(vocabulary) * 4,
-            bytes: vocabulary * 4,
-          })),
-        );
-        return bytes.map((values) => new Float32Array(values));
+        const bytes = vocabulary * 4;
+        const rows = named.map((_, i) => ({
+          buffer: acts.logits,
+          byteOffset: i * padded(vocabulary) * 4,
+          bytes,
+        }));
+        return (await gpu.read(rows)).map((values) => new Float32Array(values));
       },
       clear(slot) {
         lengths[known(slot)] = 0;

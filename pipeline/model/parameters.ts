@@ -19,18 +19,16 @@ const INITIAL_DEVIATION = 0.02;
 
 /** Draws a model's initial weights: the same for the same `seed`, independent of everything else. */
 export function initialWeights(config: ModelConfig, seed: number): Weights {
-  const weights: Weights = new Map();
   const branches = sublayersOf(config).length;
-  for (const { name, shape, initial } of parameterSpecs(config)) {
-    const size = shape[0] * (shape[1] ?? 1);
-    if (initial === "zeros" || initial === "ones") {
-      weights.set(name, new Float32Array(size).fill(initial === "ones" ? 1 : 0));
-      continue;
-    }
-    const deviation = INITIAL_DEVIATION / (initial === "residual" ? Math.sqrt(branches) : 1);
-    weights.set(name, normals(size, seed, `initial weights ${name}`).map((value) => value * deviation));
-  }
-  return weights;
+  return new Map(
+    parameterSpecs(config).map(({ name, shape, initial }) => {
+      const size = shape[0] * (shape[1] ?? 1);
+      if (initial === "zeros") return [name, new Float32Array(size)];
+      if (initial === "ones") return [name, new Float32Array(size).fill(1)];
+      const deviation = INITIAL_DEVIATION / (initial === "residual" ? Math.sqrt(branches) : 1);
+      return [name, normals(size, seed, `initial weights ${name}`).map((value) => value * deviation)];
+    }),
+  );
 }
 
 /** Where one tensor lies. Sizes count f32 values. */
@@ -42,22 +40,14 @@ interface Placement {
   stride: number;
 }
 
-/** A segment: one buffer `[models, size]`. The first `decayed` values of a model are matrices. */
-export interface SegmentSize {
-  /** f32 values per model. */
-  size: number;
-  /** How many of them, from the start, belong to matrices. */
-  decayed: number;
-}
-
 /** Where every tensor of a bank lies. */
 export interface Layout {
   /** Shape of the models. */
   config: ModelConfig;
   /** Number of models. */
   models: number;
-  /** Sizes of the buffers. */
-  segments: SegmentSize[];
+  /** Segments, a buffer `[models, size]` each: f32 values per model, and how many of them, from the start, belong to matrices. */
+  segments: { size: number; decayed: number }[];
   /** Place of every tensor, by name. */
   placements: Map<string, Placement>;
   /** Sizes of the buffers that hold transposed matrices. */
@@ -76,33 +66,29 @@ export function planLayout(config: ModelConfig, models: number, limit: number): 
   const specs = parameterSpecs(config);
   const matrices = specs.filter(({ shape }) => shape.length === 2);
   const vectors = specs.filter(({ shape }) => shape.length === 1);
-  const placements = new Map<string, Placement>();
-  const sizes = pack([...matrices, ...vectors], placements, capacity, models);
+  const { sizes, placements } = pack([...matrices, ...vectors], capacity, models);
   const segments = sizes.map((size, segment) => ({
     size,
     decayed: matrices.reduce((sum, { name, shape }) => {
       return sum + (placements.get(name)!.segment === segment ? shape[0] * padded(shape[1]!) : 0);
     }, 0),
   }));
-  const transposedPlacements = new Map<string, Placement>();
-  const transposedSegments = pack(
-    matrices.map((spec) => ({ ...spec, shape: [spec.shape[1]!, spec.shape[0]] })),
-    transposedPlacements,
-    capacity,
-    models,
-  );
+  const turned = matrices.map((spec) => ({ ...spec, shape: [spec.shape[1]!, spec.shape[0]] as const }));
+  const transposed = pack(turned, capacity, models);
+  const transposedSegments = transposed.sizes;
+  const transposedPlacements = transposed.placements;
   return { config, models, segments, placements, transposedSegments, transposedPlacements };
 }
 
 function pack(
-  specs: readonly ParameterSpec[],
-  placements: Map<string, Placement>,
+  specs: readonly (Omit<ParameterSpec, "shape"> & { shape: readonly [number, number?] })[],
   capacity: number,
   models: number,
-): number[] {
+) {
+  const placements = new Map<string, Placement>();
   const sizes = [0];
   for (const { name, shape, initial } of specs) {
-    const [rows, columns] = shape.length === 2 ? shape : [1, shape[0]];
+    const [rows, columns] = shape[1] === undefined ? [1, shape[0]] : [shape[0], shape[1]];
     const stride = padded(columns);
     const size = rows * stride;
     if (size > capacity) {
@@ -118,7 +104,7 @@ function pack(
     placements.set(name, { segment, offset: sizes[segment], rows, columns, stride });
     sizes[segment] += size;
   }
-  return sizes;
+  return { sizes, placements };
 }
 
 /** A bank: E models of one shape in stacked buffers. */
@@ -193,8 +179,8 @@ export function parameterOf(bank: Bank, name: string, gradients?: readonly GpuBu
 
 function placementOf(placements: Map<string, Placement>, name: string): Placement {
   const placement = placements.get(name);
-  if (!placement) throw new RangeError(`Cannot find tensor "${name}" as this model has no such tensor`);
-  return placement;
+  if (placement) return placement;
+  throw new RangeError(`Cannot find tensor "${name}" as this model has no such tensor`);
 }
 
 /** Uploads one list of tensors (weights, or moments) of every model of the bank. */

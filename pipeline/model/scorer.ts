@@ -78,11 +78,8 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
   const arena = gpu.arena();
   const count = models.length;
   const perBank = modelsPerBank(config, { models: count, batch, length }, gpu.maxBindingBytes);
-  const acts = createActivations(arena, config, { models: perBank, batch, length }, {
-    training: false,
-    dtype,
-    sums: takesPasses(gpu),
-  });
+  const forBank = { models: perBank, batch, length };
+  const acts = createActivations(arena, config, forBank, { training: false, dtype, sums: takesPasses(gpu) });
   const slot = arena.buffer("slot", 8);
   const groups = Array.from({ length: Math.ceil(count / perBank) }, (_, i) => {
     const first = i * perBank;
@@ -146,11 +143,10 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
         gpu.write(slot, Uint32Array.of(place * steps, 0));
         gpu.submit(dispatches);
       }
-      const sources = outputs.flat().map(({ sums, models }) => ({
-        buffer: sums,
-        bytes: part * steps * models * 4,
-      }));
-      const results = await gpu.read(sources);
+      const bytes = part * steps * 4;
+      const results = await gpu.read(
+        outputs.flat().map(({ sums, models }) => ({ buffer: sums, bytes: bytes * models })),
+      );
       groups.forEach(({ first: column, size }, group) => {
         const values = outputs[group].map(() => new Float32Array(results.shift()!));
         for (let row = 0; row < part; row++) {

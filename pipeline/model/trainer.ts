@@ -15,6 +15,7 @@ import { createBank, readTensors, type Weights, writeTensors } from "./parameter
 import {
   type Activations,
   createActivations,
+  type Gradients,
   modelsPerBank,
   planBackward,
   planForward,
@@ -114,20 +115,20 @@ export function microBatches(batch: number, microBatch: number): number {
   );
 }
 
-/** Buffers that all groups use in turn. */
-interface Shared {
-  arena: Arena;
-  acts: Activations;
-  step: GpuBuffer; // what AdamW's step depends on
-  slot: GpuBuffer; // where its results go
-  reportSlot: GpuBuffer; // where what sublayers report goes
-}
+/** Makes the buffers that all groups use in turn: what AdamW's step depends on, where its results and sublayers' reports go. */
+const sharedBuffers = (arena: Arena, acts: Activations) => ({
+  arena,
+  acts,
+  step: arena.buffer("step values", 16),
+  slot: arena.buffer("slot", 8),
+  reportSlot: arena.buffer("report slot", 4),
+});
 
 /** Puts the models of one bank on the device and plans what their steps run. */
 function planGroup(
   gpu: Gpu,
   { config, batch, settings, dtype }: TrainerOptions,
-  { arena, acts, step, slot, reportSlot }: Shared,
+  { arena, acts, step, slot, reportSlot }: ReturnType<typeof sharedBuffers>,
   { weights, moments, squares }: Omit<TrainerState, "step">,
 ) {
   const size = weights.length;
@@ -150,33 +151,22 @@ function planGroup(
   const evaluated = arena.buffer("evaluated sums", batch * size * 4);
   const reports = reportsOf(config).length;
   const reported = arena.buffer("reported", STEPS_PER_READ * (batch / acts.shape.batch) * reports * size * 4);
-  const report = {
-    slot: reportSlot,
-    values: own.reports,
-    sums: reported,
-    models: size,
-    batch: reports,
-    length: 1,
-  };
+  const report = { slot: reportSlot, values: own.reports, sums: reported };
   const transposes = planTransposes(gpu, bank);
   gpu.submit(transposes);
-  /** Forward pass and loss; with gradients, which the first micro-batch writes and others `accumulate`, also the way back. */
-  const pass = (sums: GpuBuffer, gradients?: { buffers: readonly GpuBuffer[]; accumulate: boolean }) => [
+  /** Forward pass and loss; with gradients also the way back. */
+  const pass = (sums: GpuBuffer, gradients?: Gradients) => [
     ...planForward(gpu, bank, own, gradients ? "train" : "score"),
     ...planLoss(gpu, bank, own, gradients),
     ...gradients ? planBackward(gpu, bank, own, gradients) : [],
     sequenceSum(gpu, { ...own.shape, values: own.nll, slot, sums }),
-    ...gradients && reports > 0 ? [sequenceSum(gpu, report)] : [],
+    ...gradients && reports > 0
+      ? [sequenceSum(gpu, { ...report, models: size, batch: reports, length: 1 })]
+      : [],
   ];
   const learn = (accumulate: boolean) => pass(sums, { buffers: tensors.gradients, accumulate });
   return {
-    size,
-    layout: bank.layout,
-    tensors,
-    sums,
-    norms,
-    reported,
-    evaluated,
+    ...{ size, layout: bank.layout, tensors, sums, norms, reported, evaluated },
     passes: [learn(false), acts.shape.batch < batch ? learn(true) : []],
     evaluation: pass(evaluated),
     update: [
@@ -212,18 +202,9 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
   const arena = gpu.arena();
   const shape = { models, batch: microBatch, length };
   const perBank = modelsPerBank(config, shape, gpu.maxBindingBytes);
-  const acts = createActivations(arena, config, { ...shape, models: perBank }, {
-    training: true,
-    recompute,
-    dtype,
-  });
-  const shared = {
-    arena,
-    acts,
-    step: arena.buffer("step values", 16),
-    slot: arena.buffer("slot", 8),
-    reportSlot: arena.buffer("report slot", 4),
-  };
+  const forBank = { ...shape, models: perBank };
+  const acts = createActivations(arena, config, forBank, { training: true, recompute, dtype });
+  const shared = sharedBuffers(arena, acts);
   const reports = reportsOf(config);
   const groups = Array.from({ length: Math.ceil(models / perBank) }, (_, i) => {
     const first = i * perBank;
@@ -368,12 +349,8 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
     weights: () => read("weights"),
     gradients: () => read("gradients"),
     async state() {
-      return {
-        step: steps,
-        weights: await read("weights"),
-        moments: await read("moments"),
-        squares: await read("squares"),
-      };
+      const [weights, moments] = [await read("weights"), await read("moments")];
+      return { step: steps, weights, moments, squares: await read("squares") };
     },
     close: () => arena.destroy(),
   };

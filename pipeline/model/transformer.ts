@@ -21,6 +21,8 @@ import type { BatchShape, BufferSize, Mode, Pass, Report, Sublayer } from "./sub
 
 export type { BatchShape } from "./sublayers/sublayer.ts";
 
+const EMBEDDING = "gpt_neox.embed_in.weight";
+
 /** Bytes that one chunk of logits may take. Larger chunks leave the caches, smaller ones cost more dispatches. */
 const LOGITS_BUDGET = 32 * 1024 * 1024;
 
@@ -137,6 +139,14 @@ export interface ActivationOptions {
   sums?: boolean;
 }
 
+/** Where the gradients of weights go: a buffer per segment of the bank. Those of micro-batches after the first are added. */
+export interface Gradients {
+  /** The buffers. */
+  buffers: readonly GpuBuffer[];
+  /** Whether gradients are added to what is there. */
+  accumulate: boolean;
+}
+
 /** Lists what the sublayers of a model report, layer after layer. */
 export function reportsOf(config: ModelConfig): Report[] {
   return sublayersOf(config).flatMap(({ sublayer }) => [...sublayer.reports ?? []]);
@@ -159,8 +169,8 @@ export function createActivations(
     ? undefined
     : { places: arena.buffer("places", batch * 8), slots, capacity };
   const mode = modeOf({ training, cache });
-  const options = { shape, mode, dtype, slots, positions: capacity ?? length, sums };
-  const sizes = layer.map((sublayer) => sublayer.buffers(config, options));
+  const positions = capacity ?? length;
+  const sizes = layer.map((own) => own.buffers(config, { shape, mode, dtype, slots, positions, sums }));
 
   /** Makes a buffer, or finds that of the same label. */
   const made = new Map<string, GpuBuffer>();
@@ -174,9 +184,7 @@ export function createActivations(
   const stream = (label: string, storage = dtype) =>
     buffer(label, { values: rows * padded(config.hidden), storage });
   const makeAll = (place: string, sizes: Record<string, BufferSize> = {}) =>
-    Object.fromEntries(
-      Object.entries(sizes).map(([name, size]) => [name, buffer(`${place} ${name}`, size)]),
-    );
+    Object.fromEntries(Object.entries(sizes).map(([name, size]) => [name, buffer(`${place} ${name}`, size)]));
 
   const largest: Record<string, BufferSize> = {};
   for (const [name, size] of sizes.flatMap(({ scratch }) => Object.entries(scratch))) {
@@ -270,111 +278,74 @@ function passesOf(
   return sublayersOf(config).map(({ sublayer, prefix }, i) => {
     const reports = { buffer: acts.reports, offset, model };
     offset += sublayer.reports?.length ?? 0;
-    const pass = {
-      ...contextOf(gpu, bank, acts, prefix, gradients),
-      mode,
-      buffers: acts.buffers[i],
-      x: acts.streams[i],
-      y: acts.streams[i + 1],
-      cache: acts.cache,
-      lengths: acts.lengths,
-      weights: acts.weights,
-      sharedTokens: !acts.training,
-      reports,
-    };
-    return { sublayer, pass };
+    const [x, y] = acts.streams.slice(i, i + 2);
+    const { cache, lengths, weights } = acts;
+    const own = { x, y, buffers: acts.buffers[i], reports, sharedTokens: !acts.training };
+    const context = contextOf(gpu, bank, acts, prefix, gradients);
+    return { sublayer, pass: { ...context, ...own, mode, cache, lengths, weights } };
   });
 }
 
 /** Plans the forward pass up to the final LayerNorm; `mode` is what the buffers were made for unless given. */
 export function planForward(gpu: Gpu, bank: Bank, acts: Activations, mode: Mode = modeOf(acts)): Dispatch[] {
-  const { models, batch, length } = acts.shape;
+  const { shape: { models, batch, length }, tokens, streams, normalized: y, statistics } = acts;
   const context = contextOf(gpu, bank, acts, "gpt_neox");
+  const weights = context.parameter("embed_in.weight").matrix;
+  const sizes = { models, rows: batch * length, sharedTokens: !acts.training };
   return [
-    embeddingForward(gpu, {
-      weights: context.parameter("embed_in.weight").matrix,
-      tokens: acts.tokens,
-      x: acts.streams[0],
-      models,
-      rows: batch * length,
-      sharedTokens: !acts.training,
-    }),
+    embeddingForward(gpu, { weights, tokens, x: streams[0], ...sizes }),
     ...passesOf(gpu, bank, acts, mode).flatMap(({ sublayer, pass }) => sublayer.forward(pass)),
-    norm(context, "final_layer_norm", {
-      x: acts.streams.at(-1)!,
-      y: acts.normalized,
-      statistics: acts.statistics,
-    }),
+    norm(context, "final_layer_norm", { x: streams.at(-1)!, y, statistics }),
   ];
 }
 
+/** Plans the logits of `rows` rows of the normalised output, from `first` on. */
+export function planLogits(gpu: Gpu, bank: Bank, acts: Activations, rows: number, first = 0): Dispatch {
+  const { vocabulary, hidden } = bank.layout.config;
+  return matmul(gpu, {
+    a: normalizedFrom(acts, first, hidden),
+    b: transposedOf(bank, EMBEDDING),
+    c: matrixOf(acts.logits, rows, vocabulary),
+    ...{ models: acts.shape.models, m: rows, n: vocabulary, k: hidden },
+  });
+}
+
+/** Says where the rows of the normalised output lie, from `first` on. */
+function normalizedFrom({ shape, normalized }: Activations, first: number, hidden: number): Matrix {
+  return { ...matrixOf(normalized, shape.batch * shape.length, hidden), offset: first * padded(hidden) };
+}
+
 /** Plans logits and loss of the normalised output, in chunks of rows; with `gradients` also the head's backward pass. */
-export function planLoss(
-  gpu: Gpu,
-  bank: Bank,
-  acts: Activations,
-  gradients?: { buffers: readonly GpuBuffer[]; accumulate: boolean },
-): Dispatch[] {
-  const { config } = bank.layout;
-  const { vocabulary, hidden } = config;
+export function planLoss(gpu: Gpu, bank: Bank, acts: Activations, gradients?: Gradients): Dispatch[] {
+  const { vocabulary, hidden } = bank.layout.config;
   const { models, batch, length } = acts.shape;
   const rows = batch * length;
-  const embedding = "gpt_neox.embed_in.weight";
   const dispatches: Dispatch[] = [];
   for (let first = 0; first < rows; first += acts.chunk) {
     const chunk = Math.min(acts.chunk, rows - first);
-    const part = (buffer: GpuBuffer): Matrix => ({
-      ...matrixOf(buffer, rows, hidden),
-      offset: first * padded(hidden),
-    });
-    const logits = matrixOf(acts.logits, chunk, vocabulary);
-    dispatches.push(
-      matmul(gpu, {
-        a: part(acts.normalized),
-        b: transposedOf(bank, embedding),
-        c: logits,
-        models,
-        m: chunk,
-        n: vocabulary,
-        k: hidden,
-      }),
-    );
-    const loss = {
-      logits: acts.logits,
-      targets: acts.targets,
-      weights: acts.weights,
-      nll: acts.nll,
-      details: acts.details,
-      models,
-      rows,
-      first,
-      chunk,
-      vocabulary,
-      sharedTargets: !acts.training,
-    };
+    const { logits, targets, weights, nll, details } = acts;
+    const sizes = { models, rows, first, chunk, vocabulary, sharedTargets: !acts.training };
+    const loss = { logits, targets, weights, nll, details, ...sizes };
+    dispatches.push(planLogits(gpu, bank, acts, chunk, first));
     if (!gradients) {
       dispatches.push(crossEntropyForward(gpu, loss));
       continue;
     }
+    const a = matrixOf(logits, chunk, vocabulary);
+    const normalized = normalizedFrom(acts, first, hidden);
     dispatches.push(
       crossEntropyBackward(gpu, loss),
       matmul(gpu, {
-        a: logits,
-        b: matrixAsRead(bank, embedding),
-        c: part(acts.gradients!.branch),
-        models,
-        m: chunk,
-        n: hidden,
-        k: vocabulary,
+        a,
+        b: matrixAsRead(bank, EMBEDDING),
+        c: { ...normalized, buffer: acts.gradients!.branch },
+        ...{ models, m: chunk, n: hidden, k: vocabulary },
       }),
       matmulTransposed(gpu, {
-        a: logits,
-        b: part(acts.normalized),
-        c: tensorOf(bank.layout, gradients.buffers, embedding),
-        models,
-        m: vocabulary,
-        n: hidden,
-        k: chunk,
+        a,
+        b: normalized,
+        c: tensorOf(bank.layout, gradients.buffers, EMBEDDING),
+        ...{ models, m: vocabulary, n: hidden, k: chunk },
         accumulate: gradients.accumulate || first > 0,
       }),
     );
@@ -382,16 +353,12 @@ export function planLoss(
   return dispatches;
 }
 
-/**
- * Plans the backward pass below the head: `acts.gradients.branch` holds the gradient of the normalised output.
- *
- * `buffers` are the gradients, one per segment of the bank; `accumulate` adds into them (micro-batches).
- */
+/** Plans the backward pass below the head: `acts.gradients.branch` holds the gradient of the normalised output. */
 export function planBackward(
   gpu: Gpu,
   bank: Bank,
   acts: Activations,
-  { buffers, accumulate }: { buffers: readonly GpuBuffer[]; accumulate: boolean },
+  { buffers, accumulate }: Gradients,
 ): Dispatch[] {
   const { models, batch, length } = acts.shape;
   const context = contextOf(gpu, bank, acts, "gpt_neox", buffers);
@@ -414,15 +381,8 @@ export function planBackward(
       dispatches.push(...sublayer.backward({ ...pass, ...gradients }));
     }
   }
-  dispatches.push(
-    embeddingBackward(gpu, {
-      dX: acts.gradients!.residual,
-      tokens: acts.tokens,
-      order: acts.order,
-      dWeights: context.parameter("embed_in.weight").gradient,
-      models,
-      rows: batch * length,
-    }),
-  );
-  return dispatches;
+  const { tokens, order } = acts;
+  const dWeights = context.parameter("embed_in.weight").gradient;
+  const own = { dX: gradients.residual, tokens, order, dWeights, models, rows: batch * length };
+  return [...dispatches, embeddingBackward(gpu, own)];
 }

@@ -77,11 +77,9 @@ export interface LearnContext {
 }
 
 /** What learning a partitioner made. */
-export interface Learned {
+export interface Learned extends Pick<Partitioner, "sha256"> {
   /** Files by path in the run folder, such as `partitioner/…` and `metrics/…`. */
   outputs: Record<string, FileRecord>;
-  /** Identity, as {@linkcode PartitionerKind.identify} gives it. */
-  sha256: string;
   /** Counts and metrics for the stage's manifest. */
   result: Record<string, unknown>;
 }

@@ -4,18 +4,8 @@
  */
 
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
-import {
-  checkLineage,
-  checkTokens,
-  type Columns,
-  FORMAT,
-  fromBatch,
-  type Lineage,
-  lineageOf,
-  originOf,
-  type RecordBatch,
-  toBatch,
-} from "../rows/arrow.ts";
+import { checkLineage, checkTokens, FORMAT, fromBatch, lineageOf, originOf, toBatch } from "../rows/arrow.ts";
+import type { Columns, Lineage, RecordBatch } from "../rows/arrow.ts";
 import { concatColumns } from "../rows/columns.ts";
 import { checkSettings } from "../settings/configuration.ts";
 import type { Partitioner } from "./partitioner.ts";
@@ -91,19 +81,8 @@ async function* scored(
           { where },
         );
       }
-      lineage = {
-        format: FORMAT,
-        eos,
-        tokenizer,
-        vocabulary,
-        ...known,
-        sequenceLength,
-        stage: "score",
-        prefix,
-        experts,
-        routers: sha256,
-        config,
-      };
+      const own = { stage: "score", sequenceLength, prefix, experts, routers: sha256, config };
+      lineage = { format: FORMAT, eos, tokenizer, vocabulary, ...known, ...own };
     } else if (columns.rows > 0 && length !== sequenceLength) {
       throw new InputError(
         `Cannot score ${where} as all sequences must have ${sequenceLength} tokens: these have ${length}`,

@@ -10,23 +10,14 @@
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import {
-  checkLineage,
-  type Columns,
-  FORMAT,
-  fromBatch,
-  identityOf,
-  type Lineage,
-  lineageOf,
-  originOf,
-  type RecordBatch,
-} from "../rows/arrow.ts";
+import { checkLineage, FORMAT, fromBatch, identityOf, lineageOf, originOf } from "../rows/arrow.ts";
+import type { Columns, Lineage, RecordBatch } from "../rows/arrow.ts";
 import { sliceColumns } from "../rows/columns.ts";
 import { type FileRecord, jsonText, removeIfThere, writeAtomic, writeError } from "../run/files.ts";
 import { checkSettings } from "../settings/configuration.ts";
 import { argmax, assignArgmax } from "./assignment/argmax.ts";
 import { checkWidth } from "./assignment/assignment.ts";
-import { countRow, newTally, partCounts, partitionCounts, type Tally } from "./counts.ts";
+import { countRow, newTally, partCounts, partitionCounts } from "./counts.ts";
 import { expertFolder, type PartitionManifest, type PartManifest, type Shard } from "./manifests.ts";
 import { openPart, type PartWriter } from "./part_writer.ts";
 
@@ -126,12 +117,7 @@ type Kind = keyof typeof NEEDED;
 const NEEDED = { train: ["tokens", "nll", "expert"], test: ["tokens", "nll"] } as const;
 
 /** The sequences of one kind while they are split. */
-interface Splitting {
-  experts: number;
-  lineage: Lineage;
-  tallies: Tally[];
-  parts: PartWriter[];
-}
+type Splitting = Awaited<ReturnType<typeof begin>>;
 
 async function splitKind(
   kind: Kind,
@@ -139,7 +125,7 @@ async function splitKind(
   options: SplitOptions,
   count: (rows: number) => void,
   like?: Lineage,
-): Promise<{ experts: number; lineage: Lineage; tallies: Tally[]; files: Shard[][] } | undefined> {
+) {
   let splitting: Splitting | undefined;
   let empty: RecordBatch | undefined;
   try {
@@ -173,7 +159,7 @@ async function begin(
   batch: RecordBatch,
   columns: Columns,
   options: SplitOptions,
-): Promise<Splitting> {
+) {
   const where = originOf(batch);
   const { rows, tokens, nll } = columns;
   const { folder, shardSequences, prefix, config } = options;
@@ -189,16 +175,8 @@ async function begin(
   checkWidth(where, experts, options.experts ?? experts);
   const sequenceLength = rows > 0 ? tokens!.length / rows : known?.sequenceLength;
   const method = kind === "test" ? argmax.method : known?.method;
-  const lineage: Lineage = {
-    format: FORMAT,
-    prefix,
-    ...known,
-    sequenceLength,
-    experts,
-    stage: "split",
-    method,
-    config,
-  };
+  const own = { stage: "split", sequenceLength, experts, method, config };
+  const lineage: Lineage = { format: FORMAT, prefix, ...known, ...own };
   const { expert: _, ...empty } = sliceColumns(columns, 0, 0);
   const rowBytes = (sequenceLength ?? 0) * tokens!.BYTES_PER_ELEMENT + experts * 4 + 64;
   const batchRows = Math.min(MOST_BATCH, Math.max(LEAST_BATCH, Math.floor(BUDGET / (experts * rowBytes))));
@@ -231,19 +209,13 @@ async function handOut(
   for (let row = 0; row < rows; row++) {
     const e = expert[row];
     if (e >= experts) {
-      throw new InputError(
-        `Cannot split ${where}, row ${row}, as expert must be below ${experts}: expert is ${e}`,
-        { where },
-      );
+      const what = `Cannot split ${where}, row ${row}, as expert must be below ${experts}: expert is ${e}`;
+      throw new InputError(what, { where });
     }
     const tokens = length[row];
-    countRow(tallies[e], {
-      tokens,
-      source: source?.[row] ?? "",
-      cost: costs[row * experts + e],
-      lowest: costs[row * experts + best[row]],
-      predicted: prefix === undefined ? NaN : Math.min(prefix, tokens) - 1,
-    });
+    const [cost, lowest] = [costs[row * experts + e], costs[row * experts + best[row]]];
+    const predicted = prefix === undefined ? NaN : Math.min(prefix, tokens) - 1;
+    countRow(tallies[e], { tokens, source: source?.[row] ?? "", cost, lowest, predicted });
     tallies[best[row]].wanted++;
     rowsOf[e].push(row);
   }

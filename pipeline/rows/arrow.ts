@@ -69,8 +69,9 @@ export interface Lineage {
 /** Version of the file layout that this code writes, and the newest that it reads. */
 export const FORMAT = 1;
 
-const NUMBERS = ["eos", "experts", "format", "prefix", "seed", "sequenceLength", "vocabulary"] as const;
-const NAMES = [...NUMBERS, "config", "method", "routers", "stage", "tokenizer"] as const;
+const NUMBERS = ["format", "sequenceLength", "vocabulary", "eos", "prefix", "experts", "seed"] as const;
+/** In the order in which manifests list them. */
+const NAMES = ["stage", "tokenizer", "routers", "config", "method", ...NUMBERS] as const;
 
 /** Returns the lineage of a batch, or null where another tool wrote it. Throws an InputError where it is damaged. */
 export function lineageOf(batch: RecordBatch): Lineage | null {
@@ -188,14 +189,13 @@ export function emptyBatch(names: (keyof Columns)[], lineage: Lineage): RecordBa
   const all = {
     document: new BigUint64Array(),
     source: [],
-    tokens: (lineage.vocabulary ?? 0) > 65536 ? new Uint32Array() : new Uint16Array(),
+    tokens: new Uint16Array(),
     nll: new Float32Array(),
     expert: new Uint16Array(),
   };
-  const present = Object.fromEntries(
-    Object.entries(all).filter(([name]) => names.includes(name as keyof Columns)),
-  );
-  return toBatch({ rows: 0, sequence: new BigUint64Array(), length: new Uint32Array(), ...present }, lineage);
+  const kept = Object.entries(all).filter(([name]) => names.includes(name as keyof Columns));
+  const columns = { rows: 0, sequence: new BigUint64Array(), length: new Uint32Array() };
+  return toBatch({ ...columns, ...Object.fromEntries(kept) }, lineage);
 }
 
 /** u16 tokens where the vocabulary fits, else u32; without a known vocabulary the array stays what it is. */
@@ -233,15 +233,16 @@ export function fromBatch(
   needed: readonly (keyof Columns)[] = [],
 ): Columns {
   const rows = batch.numRows;
+  const names = batch.schema.fields.map((field) => field.name);
   const find = (name: string): Column | undefined => {
-    const at = batch.schema.fields.findIndex((field) => field.name === name);
+    const at = names.indexOf(name);
     return at < 0 ? undefined : { name, data: batch.data.children[at], where };
   };
   const need = (name: string): Column => {
     const column = find(name);
     if (column) return column;
-    const names = batch.schema.fields.map((field) => field.name).join(", ");
-    throw unreadable(where, `it must have a column "${name}"`, `its columns are ${names || "none"}`);
+    const fact = `its columns are ${names.join(", ") || "none"}`;
+    throw unreadable(where, `it must have a column "${name}"`, fact);
   };
   needed.forEach(need);
   const [document, source, tokens, nll, expert] = ["document", "source", "tokens", "nll", "expert"].map(find);
@@ -268,11 +269,9 @@ export function checkTokens(columns: Columns, vocabulary: number, where: string)
   if (tokens === undefined || (tokens instanceof Uint16Array && vocabulary >= 65536)) return;
   for (let i = 0; i < tokens.length; i++) {
     if (tokens[i] < vocabulary) continue;
-    throw unreadable(
-      `${where}, row ${Math.floor(i / (tokens.length / rows))},`,
-      "token ids must be below the vocabulary",
-      `id is ${tokens[i]}, vocabulary is ${vocabulary}`,
-    );
+    const place = `${where}, row ${Math.floor(i / (tokens.length / rows))},`;
+    const fact = `id is ${tokens[i]}, vocabulary is ${vocabulary}`;
+    throw unreadable(place, "token ids must be below the vocabulary", fact);
   }
 }
 
@@ -281,11 +280,8 @@ function checkLengths({ tokens, length, rows }: Columns, where: string): void {
   for (let row = 0; row < rows; row++) {
     if (length[row] >= 2 && length[row] <= limit) continue;
     const sequenceLength = limit < 2 ** 32 ? `, sequence length is ${limit}` : "";
-    throw unreadable(
-      `${where}, row ${row},`,
-      "length must be from 2 to the sequence length",
-      `length is ${length[row]}${sequenceLength}`,
-    );
+    const fact = `length is ${length[row]}${sequenceLength}`;
+    throw unreadable(`${where}, row ${row},`, "length must be from 2 to the sequence length", fact);
   }
 }
 
@@ -339,22 +335,16 @@ function items(column: Column): Column {
   const size = data.length > 0 ? at(1) - at(0) : 0;
   for (let row = 0; row < data.length; row++) {
     if (at(row + 1) - at(row) === size) continue;
-    throw unreadable(
-      `${where}, row ${row},`,
-      `lists of column "${name}" must have one length`,
-      `this one has ${at(row + 1) - at(row)}, the first ${size}`,
-    );
+    const fact = `this one has ${at(row + 1) - at(row)}, the first ${size}`;
+    throw unreadable(`${where}, row ${row},`, `lists of column "${name}" must have one length`, fact);
   }
   const begin = data.length > 0 ? at(0) : 0;
-  if (begin < 0 || begin + size * data.length > child.length) {
-    const end = begin + size * data.length;
-    throw unreadable(
-      where,
-      `lists of column "${name}" must lie within their ${child.length} items`,
-      `they lie from ${begin} to ${end}`,
-    );
+  const end = begin + size * data.length;
+  if (begin < 0 || end > child.length) {
+    const rule = `lists of column "${name}" must lie within their ${child.length} items`;
+    throw unreadable(where, rule, `they lie from ${begin} to ${end}`);
   }
-  return { name, data: child.slice(begin, size * data.length), where };
+  return { name, data: child.slice(begin, end - begin), where };
 }
 
 type IntegerArray = typeof Uint16Array | typeof Uint32Array | typeof BigUint64Array;
@@ -379,8 +369,8 @@ function integers<T extends IntegerArray>(column: Column, Target: T): InstanceTy
 }
 
 function tokenIds(column: Column): Uint16Array | Uint32Array {
-  const bits = (column.data.type as { bitWidth?: number }).bitWidth ?? 32;
-  return bits <= 16 ? integers(column, Uint16Array) : integers(column, Uint32Array);
+  const { bitWidth = 32 } = column.data.type as { bitWidth?: number };
+  return integers(column, bitWidth <= 16 ? Uint16Array : Uint32Array);
 }
 
 function floats(column: Column): Float32Array {
@@ -413,11 +403,8 @@ function strings(column: Column): string[] {
       i === 0 || offset >= offsets[i - 1]
     );
   if (!ordered) {
-    throw unreadable(
-      where,
-      `offsets of column "${name}" must rise within ${bytes.length} bytes`,
-      `they go from ${begin} to ${end}`,
-    );
+    const rule = `offsets of column "${name}" must rise within ${bytes.length} bytes`;
+    throw unreadable(where, rule, `they go from ${begin} to ${end}`);
   }
   const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   const text = decoder.decode(bytes.subarray(begin, end));

@@ -57,7 +57,8 @@ async function* shuffled(
   // Room for the budget's rows and for a batch; one for all depths, since memory that comes and goes fragments.
   room: { held?: Columns; batch?: Columns } = {},
 ): AsyncGenerator<RecordBatch> {
-  const files = new Map<number, { path: string; file: ArrowAppender }>();
+  const files = new Map<number, ArrowAppender>(); // by bucket
+  const pathOf = (bucket: number) => `${spill}/${bucket}.arrows`;
   let count = 0; // rows that are held
   let lineage: Lineage | null = null;
   let empty: RecordBatch | undefined;
@@ -75,12 +76,9 @@ async function* shuffled(
         const indices = order.subarray(begin, Math.min(begin + BATCH, starts[bucket + 1]));
         gatherRows(gathered, 0, rows, indices);
         const batch = toBatch(sliceColumns(gathered, 0, indices.length), lineage!);
-        let open = files.get(bucket);
-        if (open === undefined) {
-          const path = `${spill}/${bucket}.arrows`;
-          files.set(bucket, open = { path, file: openArrowAppender(path, batch.schema) });
-        }
-        open.file.append(batch);
+        let file = files.get(bucket);
+        if (!file) files.set(bucket, file = openArrowAppender(pathOf(bucket), batch.schema));
+        file.append(batch);
       }
     }
   }
@@ -91,7 +89,8 @@ async function* shuffled(
       empty ??= batch;
       const columns = fromBatch(batch);
       if (columns.rows === 0) continue;
-      room.held ??= roomFor(Math.max(1, Math.floor(budget / bytesPerRow(columns))), columns);
+      const bytesPerRow = 64 + (columns.tokens?.byteLength ?? 0) / columns.rows;
+      room.held ??= roomFor(Math.max(1, Math.floor(budget / bytesPerRow)), columns);
       for (let begin = 0; begin < columns.rows;) {
         if (count === room.held.rows) {
           if (depth < 8) await spillHeld();
@@ -109,14 +108,14 @@ async function* shuffled(
       return;
     }
     if (count > 0) await spillHeld();
-    for (const { file } of files.values()) file.finish();
+    for (const file of files.values()) file.finish();
     for (const bucket of [...files.keys()].sort((a, b) => a - b)) {
-      const { path } = files.get(bucket)!;
+      const path = pathOf(bucket);
       yield* shuffled(readArrow(path), { seed, spill: `${path}.parts`, budget }, depth + 1, room);
       await removeIfThere(path);
     }
   } finally {
-    for (const { file } of files.values()) file.abandon();
+    for (const file of files.values()) file.abandon();
     await removeIfThere(spill);
   }
 }
@@ -130,10 +129,6 @@ function byBucket(keys: Uint8Array, byte: number): { order: Uint32Array; starts:
   const next = starts.slice();
   for (let row = 0; row < order.length; row++) order[next[keys[row * 8 + byte]]++] = row;
   return { order, starts };
-}
-
-function bytesPerRow({ rows, tokens }: Columns): number {
-  return 64 + (tokens?.byteLength ?? 0) / rows;
 }
 
 function* inOrder(rows: Columns, seed: number, lineage: Lineage): Generator<RecordBatch> {

@@ -125,10 +125,15 @@ export async function checkRunFolder(run: string): Promise<void> {
   }
 }
 
+/** Says whether an error means that there is nothing at a path. */
+export function isMissing(error: unknown): boolean {
+  return error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory;
+}
+
 /** Opens a file to read it; throws an `InputError` where there is none. */
 export async function openToRead(where: string): Promise<Deno.FsFile> {
   return await Deno.open(where).catch((error) => {
-    if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) throw error;
+    if (!isMissing(error)) throw error;
     throw new InputError(`Cannot open "${where}" as it must exist: there is no such file`, {
       where,
       cause: error,

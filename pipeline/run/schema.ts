@@ -23,8 +23,15 @@ export function conform<T>(schema: v.GenericSchema<unknown, T>, value: unknown):
   throw new InputError(`${field ? `${field}: ` : ""}${issue.message}`);
 }
 
+type Schema<T> = v.GenericSchema<unknown, T>;
+
 /** Reads a JSON file that must be `what`. Throws an `InputError` where it is missing or damaged. */
-export function readJson<T>(where: string, schema: v.GenericSchema<unknown, T>, what: string): Promise<T> {
+export async function readJson<T>(where: string, schema: Schema<T>, what: string): Promise<T> {
+  return await needed(where, what, readJsonIfThere(where, schema, what));
+}
+
+/** Reads a JSON file that must be `what`; null where there is none. Throws an `InputError` where it is damaged. */
+export function readJsonIfThere<T>(where: string, schema: Schema<T>, what: string): Promise<T | null> {
   return read(where, what, (text) => conform(schema, JSON.parse(text)));
 }
 
@@ -32,27 +39,29 @@ export function readJson<T>(where: string, schema: v.GenericSchema<unknown, T>, 
  * Reads JSON lines that must be `what`; a last line that was not ended is still being written, and is left out. Throws an
  * `InputError` where the file is missing or damaged.
  */
-export function readJsonLines<T>(
-  where: string,
-  schema: v.GenericSchema<unknown, T>,
-  what: string,
-): Promise<T[]> {
-  return read(where, what, (text) =>
-    text.split("\n").slice(0, -1).map((line, i) => {
-      try {
-        return conform(schema, JSON.parse(line));
-      } catch (error) {
-        throw new InputError(`line ${i + 1}: ${(error as Error).message}`);
-      }
-    }));
+export async function readJsonLines<T>(where: string, schema: Schema<T>, what: string): Promise<T[]> {
+  const parse = (line: string, i: number) => {
+    try {
+      return conform(schema, JSON.parse(line));
+    } catch (error) {
+      throw new InputError(`line ${i + 1}: ${(error as Error).message}`);
+    }
+  };
+  return await needed(where, what, read(where, what, (text) => text.split("\n").slice(0, -1).map(parse)));
 }
 
-async function read<T>(where: string, what: string, parse: (text: string) => T): Promise<T> {
+async function needed<T>(where: string, what: string, reading: Promise<T | null>): Promise<T> {
+  const value = await reading;
+  if (value !== null) return value;
+  throw new InputError(`Cannot read "${where}" as it must be ${what}: it is missing`, { where });
+}
+
+async function read<T>(where: string, what: string, parse: (text: string) => T): Promise<T | null> {
   try {
     return parse(await Deno.readTextFile(where));
-  } catch (error) {
-    const missing = error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory;
-    const fact = missing ? "it is missing" : (error as Error).message;
-    throw new InputError(`Cannot read "${where}" as it must be ${what}: ${fact}`, { where });
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound || cause instanceof Deno.errors.NotADirectory) return null;
+    const fact = (cause as Error).message.replace(/[\s\p{Cc}]+/gu, " "); // excerpts hold the file's line breaks
+    throw new InputError(`Cannot read "${where}" as it must be ${what}: ${fact}`, { where, cause });
   }
 }

@@ -54,13 +54,8 @@ export function decoding({ slots = SLOTS, ...options }: DecodingOptions = {}): F
     size: (config) =>
       weightBytes(config) + 2 * config.layers * slots * capacityOf(config) * config.hidden * BYTES,
     open({ config, weights, notes }, gpu, queue) {
-      const decoder = createDecoder(gpu, {
-        ...options,
-        config,
-        weights,
-        slots,
-        capacity: capacityOf(config),
-      });
+      const own = { config, weights, slots, capacity: capacityOf(config) };
+      const decoder = createDecoder(gpu, { ...options, ...own });
       const engine = createEngine(decoder, queue);
       return { config, notes, engine, bytes: engine.bytes, close: engine.close };
     },

@@ -65,6 +65,8 @@ export interface Leases {
   close(): void;
 }
 
+const MEMORY = setting("memory");
+
 /** How often the first who waits for room may be passed by others whose thing is held. */
 export const MOST_PASSES = 256;
 
@@ -108,9 +110,7 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
   function checkSize(name: string, size: number): void {
     if (size <= memory) return;
     throw new InputError(
-      say`Cannot load ${name} as it must fit ${
-        setting("memory")
-      }: it takes ${size} bytes, the limit is ${memory}`,
+      say`Cannot load ${name} as it must fit ${MEMORY}: it takes ${size} bytes, the limit is ${memory}`,
       { remedy: "allow more memory" },
     );
   }

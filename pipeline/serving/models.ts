@@ -102,10 +102,9 @@ async function tokenizerOf(path: string): Promise<string | undefined> {
 /** Throws an `InputError` with both values where something reads the ids of another tokenizer; it may say nothing of it. */
 export function checkTokenizer(name: string, actual: string | undefined, expected: string | undefined): void {
   if (actual === undefined || expected === undefined || actual === expected) return;
+  const [own, other] = [shortHash(actual), shortHash(expected)];
   throw new InputError(
-    `Cannot use ${name} as it must have the tokenizer of the run: it is ${
-      shortHash(actual)
-    }, that of the run is ${shortHash(expected)}`,
+    `Cannot use ${name} as it must have the tokenizer of the run: it is ${own}, that of the run is ${other}`,
     { remedy: "copy its own tokenizer there, or train it again" },
   );
 }
@@ -119,11 +118,9 @@ export function checkShape(
 ): void {
   for (const field of ["vocabulary", "hidden", "layers", "heads", "context"] as const) {
     if (like[field] === undefined || config[field] === like[field]) continue;
+    const [own, other] = [config[field], like[field]];
     throw new InputError(
-      `Cannot use ${name} as it must have the shape of ${whose}: ${field} is ${
-        config[field]
-      }, that of ${whose} is ` +
-        `${like[field]}`,
+      `Cannot use ${name} as it must have the shape of ${whose}: ${field} is ${own}, that of ${whose} is ${other}`,
       { remedy: "train it again" },
     );
   }

@@ -4,13 +4,14 @@
  * @module
  */
 
-import { choice, integer, section } from "./field.ts";
+import { integer, section, text } from "./field.ts";
 
 /** Settings of scoring and assignment. */
 export const ASSIGNMENT = section("Assignment", {
   scoreBatch: integer({ default: 0, min: 0, max: 65_536, help: "sequences scored at a time; 0 chooses" }),
-  method: choice(["balanced", "argmax"], {
+  method: text({
     default: "balanced",
+    value: "balanced|argmax",
     help: "balanced: equal loads; argmax: every sequence to its best expert",
   }),
   chunk: integer({

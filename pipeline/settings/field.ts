@@ -92,12 +92,8 @@ export function integer<Default extends number | undefined = undefined>(
 export function number<Default extends number | undefined = undefined>(
   { min, max, ...notes }: Notes<Default> & Range,
 ): Field<number | Default> {
-  return field<number | Default>(
-    "number",
-    within({ min, max }),
-    `a number ${rangeText({ min, max })}`,
-    notes,
-  );
+  const words = `a number ${rangeText({ min, max })}`;
+  return field<number | Default>("number", within({ min, max }), words, notes);
 }
 
 /** Makes a field of a list of integers, separated by commas in a flag. */
@@ -177,12 +173,8 @@ export function parseValue({ form }: Field, text: string): unknown {
   return form === "flag" ? text === "true" : text;
 }
 
-/** Checks a value against its field; throws an `InputError` for one that it may not have. */
-export function checkValue(field: Field, value: unknown): void {
-  valueOf(field, value);
-}
-
-function valueOf(field: Field, value: unknown): unknown {
+/** Gives a value as its field reads it; throws an `InputError` for one that it may not have. */
+export function checkValue(field: Field, value: unknown): unknown {
   const read = field.read(value);
   if (read) return read.value;
   throw new InputError(
@@ -190,11 +182,6 @@ function valueOf(field: Field, value: unknown): unknown {
       typeof value === "number" ? value : JSON.stringify(value)
     }`,
   );
-}
-
-/** Says in words what values a field takes. */
-export function requirement(field: Field): string {
-  return field.requirement;
 }
 
 /**
@@ -206,7 +193,7 @@ export function someValuesOf<Table extends Fields>(
   values: Record<string, unknown>,
 ): Partial<Values<Table>> {
   const read = Object.entries(values).map(([name, value]) => {
-    if (Object.hasOwn(table, name)) return [name, valueOf(table[name], value)];
+    if (Object.hasOwn(table, name)) return [name, checkValue(table[name], value)];
     const known = nearest(name, Object.keys(table));
     throw new InputError(`Cannot use field "${name}" as it must be a known one: the nearest is "${known}"`);
   });

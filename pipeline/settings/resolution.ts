@@ -45,20 +45,16 @@ function checkTogether(c: Configuration): void {
   ];
   for (const [holds, what, name, bound, other] of rules) {
     if (holds) continue;
-    const [one, two] = [setting(name), setting(other)];
+    const [one, two, is, bounds] = [setting(name), setting(other), String(c[name]), String(c[other])];
     throw new InputError(
-      say`Cannot ${what} as ${one} must be ${bound} ${two}: ${one} is ${`${c[name]}`}, ${two} is ${`${
-        c[other]
-      }`}`,
+      say`Cannot ${what} as ${one} must be ${bound} ${two}: ${one} is ${is}, ${two} is ${bounds}`,
     );
   }
   const longest = Math.max(0, ...c.prefixLengths);
   if (longest <= c.prefix) return;
-  throw new InputError(
-    say`Cannot mix ${setting("prefixLengths")} as each must be at most ${
-      setting("prefix")
-    }: the longest is ${longest}, ${setting("prefix")} is ${c.prefix}`,
-  );
+  const [lengths, prefix] = [setting("prefixLengths"), setting("prefix")];
+  const are = say`the longest is ${longest}, ${prefix} is ${c.prefix}`;
+  throw new InputError(say`Cannot mix ${lengths} as each must be at most ${prefix}: ${are}`);
 }
 
 const EVEN = "an even multiple of";

@@ -14,10 +14,7 @@ const FORMATS = [
 
 /** Settings of the text. */
 export const TEXT = section("Text", {
-  input: paths({
-    default: [],
-    help: "file, glob or - (standard input); may be repeated; none reads the embedded corpus",
-  }),
+  input: paths({ default: [], help: "file, glob or - (standard input), repeatable; none: embedded corpus" }),
   format: choice(FORMATS, {
     default: "auto",
     value: "FORMAT",
@@ -41,9 +38,5 @@ export const TEXT = section("Text", {
       setting("input")
     }: default has six kinds of text, wide eleven`,
   }),
-  corpusCharacters: integer({
-    default: 800_000,
-    min: 1000,
-    help: "characters per source of the embedded corpus",
-  }),
+  corpusCharacters: integer({ default: 800_000, min: 1000, help: "characters per embedded source" }),
 });

@@ -16,16 +16,8 @@ export const TOKENS = section("Tokens", {
     max: 1_048_576,
     help: "entries of the BPE tokenizer that is trained [V]",
   }),
-  tokenizerSample: integer({
-    default: 16_000_000,
-    min: 1000,
-    help: "characters of training documents that the tokenizer is trained on",
-  }),
-  eos: text({
-    default: "",
-    value: "TOKEN",
-    help: "token that closes a document, where the tokenizer has no obvious one",
-  }),
+  tokenizerSample: integer({ default: 16_000_000, min: 1000, help: "characters to train the tokenizer on" }),
+  eos: text({ default: "", value: "TOKEN", help: "token that closes a document, where none is obvious" }),
   sequenceLength: integer({ default: 128, min: 2, max: 65_536, help: "tokens in a sequence [S]" }),
   packing: choice(["document", "concat"], {
     default: "document",

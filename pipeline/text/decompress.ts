@@ -10,7 +10,7 @@
 
 import { pipeline, Readable, type Transform } from "node:stream";
 import { createGunzip, createZstdDecompress } from "node:zlib";
-import { InputError } from "../../kernels/errors.ts";
+import { unreadable } from "../run/files.ts";
 import { type Take, takeFrom } from "../rows/bytes.ts";
 
 const FRAME = 0xfd2fb528;
@@ -39,10 +39,7 @@ export async function* decompress(
   } catch (error) {
     if (failure !== undefined) throw failure;
     const reason = error instanceof Error ? error.message : String(error);
-    throw new InputError(
-      `Cannot read ${name} as it must be whole .${compression} data: ${reason.toLowerCase()}`,
-      { where: name, cause: error },
-    );
+    throw unreadable(name, `it must be whole .${compression} data`, reason.toLowerCase(), { cause: error });
   } finally {
     await watched.return();
   }

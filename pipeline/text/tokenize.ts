@@ -77,15 +77,16 @@ export function sideOf(text: string, seed: number, holdout: number): Side {
 
 /** Returns the lineage of token rows. */
 export function tokenLineage(tokenizer: Tokenizer, options: TokenizeOptions): Lineage {
+  const { vocabulary, eos, sha256 } = tokenizer, { sequenceLength, seed, config } = options;
   return {
     format: FORMAT,
     stage: "tokenize",
-    sequenceLength: options.sequenceLength,
-    vocabulary: tokenizer.vocabulary,
-    eos: tokenizer.eos,
-    tokenizer: tokenizer.sha256,
-    seed: options.seed,
-    config: options.config,
+    sequenceLength,
+    vocabulary,
+    eos,
+    tokenizer: sha256,
+    seed,
+    config,
   };
 }
 
@@ -179,9 +180,7 @@ async function* encodedGroups(
 
 /** Collects documents into groups that are worth a call of the tokenizer. */
 async function* groups(documents: AsyncIterable<Document>, most: number): AsyncGenerator<Document[]> {
-  let group: Document[] = [];
-  let characters = 0;
-  let count = 0;
+  let group: Document[] = [], characters = 0, count = 0;
   if (most <= 0) return;
   for await (const document of documents) {
     group.push(document);
@@ -189,8 +188,7 @@ async function* groups(documents: AsyncIterable<Document>, most: number): AsyncG
     count++;
     if (group.length >= GROUP_DOCUMENTS || characters >= GROUP_CHARACTERS || count >= most) {
       yield group;
-      group = [];
-      characters = 0;
+      [group, characters] = [[], 0];
     }
     if (count >= most) return;
   }
@@ -243,17 +241,17 @@ class Packer {
   }
 
   #closeRow(): void {
-    if (!this.#open) return;
-    const { document, source, length } = this.#open;
+    const open = this.#open;
+    if (!open) return;
     this.#open = undefined;
-    if (length < 2) {
+    if (open.length >= 2) {
+      this.#rows.push({ sequence: BigInt(this.counts.sequences++), ...open });
+      this.counts.tokens += open.length;
+    } else {
       const start = this.#rows.length * this.sequenceLength;
-      this.#tokens.fill(this.tokenizer.eos, start, start + length);
+      this.#tokens.fill(this.tokenizer.eos, start, start + open.length);
       this.counts.droppedTails++;
-      return;
     }
-    this.#rows.push({ sequence: BigInt(this.counts.sequences++), document, source, length });
-    this.counts.tokens += length;
   }
 
   /** Takes whole batches, or with `all` everything that is left (one empty batch where there never was a row). */

@@ -13,36 +13,36 @@ export interface StepCount {
   sequences?: number;
 }
 
+const [TOKENS, EPOCHS, BATCH] = ["expertTokens", "expertEpochs", "expertBatch"].map((name) => setting(name));
+
 /** Counts the steps of an expert or a dense model: by tokens, by passes over its sequences, or as configured. */
 export function trainingSteps(
   c: Configuration,
   { batch = c.expertBatch, times = 1, sequences }: StepCount = {},
 ): number {
   const { expertTokens: tokens, expertEpochs: epochs } = c;
-  const [tokensSetting, epochsSetting] = [setting("expertTokens"), setting("expertEpochs")];
   if (tokens > 0 && epochs > 0) {
     throw new InputError(
-      say`Cannot train as only one of ${tokensSetting} and ${epochsSetting} may be given: tokens is ${tokens}, epochs is ${epochs}`,
+      say`Cannot train as only one of ${TOKENS} and ${EPOCHS} may be given: tokens is ${tokens}, epochs is ${epochs}`,
     );
   }
   if (tokens === 0 && epochs === 0) return c.expertSteps * times;
   if (epochs > 0 && sequences === undefined) {
+    const none = setting("expertEpochs", 0);
     throw new InputError(
-      say`Cannot count ${epochsSetting} as the number of sequences must be known: epochs is ${epochs}`,
+      say`Cannot count ${EPOCHS} as the number of sequences must be known: epochs is ${epochs}`,
       {
-        remedy: say`name a ${setting("run")} that is tokenized, or set ${setting("expertEpochs", 0)} and ${
-          setting("expertSteps")
-        }`,
+        remedy: say`name a ${setting("run")} that is tokenized, or set ${none} and ${setting("expertSteps")}`,
       },
     );
   }
   const perStep = c.expertBatch * c.sequenceLength;
   const steps = epochs > 0 ? Math.floor(epochs * sequences! / batch) : Math.floor(tokens / perStep) * times;
   if (steps >= 1) return steps;
-  throw new InputError(
-    epochs > 0
-      ? `Cannot train as there must be at least one step: ${epochs} epochs of ${sequences} sequences make no batch of ${batch}`
-      : say`Cannot train as there must be at least one step: ${tokensSetting} is ${tokens}, a step takes ${perStep}`,
-    { remedy: say`set more ${tokensSetting} or ${epochsSetting}, or a smaller ${setting("expertBatch")}` },
-  );
+  const fact = epochs > 0
+    ? `${epochs} epochs of ${sequences} sequences make no batch of ${batch}`
+    : say`${TOKENS} is ${tokens}, a step takes ${perStep}`;
+  throw new InputError(say`Cannot train as there must be at least one step: ${fact}`, {
+    remedy: say`set more ${TOKENS} or ${EPOCHS}, or a smaller ${BATCH}`,
+  });
 }

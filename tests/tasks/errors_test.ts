@@ -104,13 +104,13 @@ Deno.test("a task that fails by a programming error ends with 1, says where it h
     await Deno.writeTextFile(
       path,
       `import { toBatch } from "${ROOT}mod.ts";
-import { defineTask, runTask } from "${ROOT}tasks/command.ts";
+import { defineTask } from "${ROOT}tasks/command.ts";
 const run = () => {
   const columns = { rows: 2, sequence: new BigUint64Array(1), length: new Uint32Array(2) };
   toBatch(columns, { format: 1, stage: "" });
   return Promise.resolve();
 };
-await runTask(defineTask({ name: "verify", about: "Fails.", options: {}, run }));
+await defineTask({ name: "verify", about: "Fails.", options: {}, run }, { main: true });
 `,
     );
     const run = async (...more: string[]) => {

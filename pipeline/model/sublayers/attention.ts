@@ -2,13 +2,8 @@
 
 import { attentionBackward, attentionForward, attentionScratch } from "../../../kernels/attention.ts";
 import { padded } from "../../../kernels/matmul.ts";
-import {
-  type AttentionShape,
-  headedSize,
-  rotaryAngles,
-  rotaryBackward,
-  rotaryForward,
-} from "../../../kernels/rotary.ts";
+import { headedSize, rotaryAngles, rotaryBackward, rotaryForward } from "../../../kernels/rotary.ts";
+import type { AttentionShape } from "../../../kernels/rotary.ts";
 import type { ModelConfig } from "../config.ts";
 import { linear, linearBackward, linearParameters, norm, normBackward, normParameters } from "./parts.ts";
 import type { BatchShape, Sublayer } from "./sublayer.ts";

@@ -16,11 +16,8 @@ export function layerOf({ sublayers = DEFAULT }: ModelConfig, what = "a model"):
   return sublayers.map((name) => {
     const sublayer = SUBLAYERS.get(name);
     if (sublayer) return sublayer;
-    throw new InputError(
-      `Cannot build ${what} as its sublayers must be some of ${
-        [...SUBLAYERS.keys()].join(", ")
-      }: one is "${name}"`,
-    );
+    const known = [...SUBLAYERS.keys()].join(", ");
+    throw new InputError(`Cannot build ${what} as its sublayers must be some of ${known}: one is "${name}"`);
   });
 }
 

@@ -4,8 +4,8 @@ import type { Dispatch, GpuBuffer } from "../../../kernels/gpu.ts";
 import { layerNormBackward, layerNormForward } from "../../../kernels/layer_norm.ts";
 import { matmul, type Matrix, padded, type Tail } from "../../../kernels/matmul.ts";
 import { weightGradient } from "../../../kernels/weight_gradient.ts";
-import type { ParameterSpec } from "../config.ts";
-import type { BackwardPass, Pass } from "./sublayer.ts";
+import type { ModelConfig, ParameterSpec } from "../config.ts";
+import type { BackwardPass, BatchShape, Pass } from "./sublayer.ts";
 
 /** What every kernel call of a pass needs. */
 type Context = Pick<Pass, "gpu" | "config" | "shape" | "parameter">;
@@ -39,20 +39,19 @@ export function matrixOf(buffer: GpuBuffer, rows: number, columns: number): Matr
   return { buffer, stride: padded(columns), model: rows * padded(columns) };
 }
 
+/** Gives the sizes of the residual stream. */
+function sizesOf({ hidden: columns }: ModelConfig, { models, batch, length }: BatchShape) {
+  return { models, rows: batch * length, columns };
+}
+
 /** Plans `y = LayerNorm(x)`. */
 export function norm(
   { gpu, config, shape, parameter }: Context,
   name: string,
   t: { x: GpuBuffer; y: GpuBuffer; statistics: GpuBuffer },
 ): Dispatch {
-  return layerNormForward(gpu, {
-    ...t,
-    parameters: parameter(`${name}.weight`).matrix,
-    models: shape.models,
-    rows: shape.batch * shape.length,
-    columns: config.hidden,
-    epsilon: LAYER_NORM_EPSILON,
-  });
+  const parameters = parameter(`${name}.weight`).matrix;
+  return layerNormForward(gpu, { ...t, parameters, ...sizesOf(config, shape), epsilon: LAYER_NORM_EPSILON });
 }
 
 /** Plans the gradients of a LayerNorm's weights and input: its output's is `branch`, its input's adds to `residual`, or is it. */
@@ -70,9 +69,7 @@ export function normBackward(
     dX: pass.residual,
     dParameters: gradient,
     partial: pass.partial,
-    models: pass.shape.models,
-    rows: pass.shape.batch * pass.shape.length,
-    columns: pass.config.hidden,
+    ...sizesOf(pass.config, pass.shape),
     accumulate: add,
     accumulateParameters: pass.accumulate,
   });

@@ -16,15 +16,9 @@ import {
 } from "../../rows/arrow.ts";
 import { type Columns, regroup, sliceColumns } from "../../rows/columns.ts";
 import { checkSettings } from "../../settings/configuration.ts";
-import {
-  type Assignment,
-  checkCosts,
-  checkWidth,
-  type CostRows,
-  equalRooms,
-  type Proof,
-} from "./assignment.ts";
-import { ASSIGNMENTS } from "./assignments.ts";
+import { checkCosts, checkWidth, equalRooms } from "./assignment.ts";
+import type { Assignment, CostRows, Proof } from "./assignment.ts";
+import { assignmentOf } from "./assignments.ts";
 
 /** Settings of {@linkcode assign}. */
 export interface AssignOptions {
@@ -65,11 +59,7 @@ export function assign(
   source: ReadableStream<RecordBatch> | (() => ReadableStream<RecordBatch>),
   { method = "balanced", ...options }: AssignOptions,
 ): ReadableStream<RecordBatch> {
-  const assignment = ASSIGNMENTS.get(method);
-  if (assignment === undefined) {
-    const methods = [...ASSIGNMENTS.keys()].map((name) => `"${name}"`).join(" or ");
-    throw new InputError(say`Cannot assign as ${METHOD} must be ${methods}: ${METHOD} is "${method}"`);
-  }
+  const assignment = assignmentOf(method);
   if (typeof source !== "function" && assignment.passes > 1) {
     throw new InputError(
       say`Cannot assign with ${METHOD} "${method}" as its rows must be read up to ${assignment.passes} times: they come from a pipe`,
@@ -232,10 +222,8 @@ function predictedTokens({ rows, parts }: Held, prefix: number): Uint32Array {
 function checkChunk(chunk: number, experts: number | undefined, { byChunk }: Assignment) {
   if (chunk > 0 && (!byChunk || chunk % (experts ?? 1) === 0)) return;
   const least = Math.max(1, Math.ceil(chunk / (experts ?? 1))) * (experts ?? 1);
-  throw new InputError(
-    say`Cannot assign as ${CHUNK} must be a multiple of ${EXPERTS}, and not 0: ${CHUNK} is ${chunk}, ${EXPERTS} is ${
-      experts ?? "any"
-    }`,
-    { remedy: say`set ${setting("chunk", least)}` },
-  );
+  const fact = say`${CHUNK} is ${chunk}, ${EXPERTS} is ${experts ?? "any"}`;
+  throw new InputError(say`Cannot assign as ${CHUNK} must be a multiple of ${EXPERTS}, and not 0: ${fact}`, {
+    remedy: say`set ${setting("chunk", least)}`,
+  });
 }

@@ -71,11 +71,9 @@ export function checkCosts(costs: Float32Array, experts: number, where?: string)
   }
   for (let i = 0; i < costs.length; i++) {
     if (Number.isFinite(costs[i])) continue;
+    const fact = `nll of row ${Math.floor(i / experts)}, expert ${i % experts} is ${costs[i]}`;
     throw new InputError(
-      `Cannot assign ${where ?? "the rows"} as every cost must be finite: nll of row ${
-        Math.floor(i / experts)
-      }, ` +
-        `expert ${i % experts} is ${costs[i]}`,
+      `Cannot assign ${where ?? "the rows"} as every cost must be finite: ${fact}`,
       { where, remedy: "learn the partitioner again at a lower rate, then score again" },
     );
   }

@@ -74,19 +74,10 @@ export async function trainRouters(options: TrainRoutersOptions): Promise<Weight
   let consumed = state?.consumed ?? 0;
   const next = options.open(consumed);
   const models = state?.trainer.weights ?? Array<Weights>(experts).fill(initialWeights(model, seed));
-  const trainer = createTrainer(gpu, {
-    config: model,
-    start: state?.trainer ?? models,
-    batch,
-    length,
-    settings: options,
-  });
-  const scorer = createScorer(gpu, {
-    config: model,
-    models,
-    batch: rowsPerPass(gpu, model, prefix),
-    length: prefix,
-  });
+  const start = state?.trainer ?? models;
+  const trainer = createTrainer(gpu, { config: model, start, batch, length, settings: options });
+  const rowsPerScore = rowsPerPass(gpu, model, prefix);
+  const scorer = createScorer(gpu, { config: model, models, batch: rowsPerScore, length: prefix });
 
   async function draw(): Promise<Columns> {
     const rows = await next(total);

@@ -93,11 +93,11 @@ Deno.test("candidates() refuses logits that are no numbers, and settings that ar
   const logits = Float32Array.of(1, 2);
   for (
     const [wrong, text] of [
-      [{ temperature: -0.1 }, "temperature is -0.1"],
-      [{ temperature: NaN }, "temperature is NaN"],
-      [{ topK: 1.5 }, "topK is 1.5"],
-      [{ topP: 0 }, "topP is 0"],
-      [{ topP: 1.01 }, "topP is 1.01"],
+      [{ temperature: -0.1 }, "use temperature as it must be a number from 0 to 1000: it is -0.1"],
+      [{ temperature: NaN }, "it is NaN"],
+      [{ topK: 1.5 }, "topK as it must be an integer of at least 0: it is 1.5"],
+      [{ topP: 0 }, "topP as it must be a number from 1e-9 to 1: it is 0"],
+      [{ topP: 1.01 }, "it is 1.01"],
     ] as const
   ) {
     assertThrows(() => candidates(logits, { ...settings, ...wrong }), InputError, text);

@@ -37,8 +37,8 @@ Deno.test("the type of a configuration is inferred: choices are literal, no valu
   const whole: Required<Configuration>["experts"] = experts;
   assertEquals([...literal, partitioner, prefixLengths, whole], ["document", "f32", "em", [], 4]);
   // @ts-expect-error: it is none of the choices
-  const wrong: Configuration["method"] = "best";
-  assertThrows(() => checkValue(FIELDS.method, wrong), InputError, "one of balanced, argmax");
+  const wrong: Configuration["packing"] = "best";
+  assertThrows(() => checkValue(FIELDS.packing, wrong), InputError, "one of document, concat");
 });
 
 Deno.test("defaultConfiguration() gives lists of its own", () => {

@@ -12,7 +12,6 @@ import {
   number,
   parseValue,
   path,
-  requirement,
   section,
   someValuesOf,
   text,
@@ -63,11 +62,11 @@ Deno.test("checkValue() says what must hold and what is, and refers to the setti
   assertEquals(error.what[1], { setting: "rounds", value: undefined });
 });
 
-Deno.test("requirement() words every kind, and leaves out a bound that is none", () => {
-  assertEquals(requirement(TABLE.rounds), "an integer from 1 to 9");
-  assertEquals(requirement(TABLE.share), "a number from 0 to 1");
-  assertEquals(requirement(TABLE.lengths), "integers of at least 2, separated by commas");
-  assertEquals(requirement(TABLE.fullSpeed), "one of slow, fast");
+Deno.test("a requirement words every kind, and leaves out a bound that is none", () => {
+  assertEquals(TABLE.rounds.requirement, "an integer from 1 to 9");
+  assertEquals(TABLE.share.requirement, "a number from 0 to 1");
+  assertEquals(TABLE.lengths.requirement, "integers of at least 2, separated by commas");
+  assertEquals(TABLE.fullSpeed.requirement, "one of slow, fast");
 });
 
 Deno.test("section() gives names, the heading, and flags in kebab case where none is said", () => {

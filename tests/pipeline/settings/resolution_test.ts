@@ -21,7 +21,7 @@ Deno.test("resolveConfiguration() refuses impossible values with the setting and
     [{ seed: 2 ** 53 }, "Cannot use seed"],
     [{ routerRate: NaN }, "Cannot use routerRate"],
     [{ routerRate: 2 }, "from 0 to 1"],
-    [{ method: "best" }, "one of balanced, argmax"],
+    [{ packing: "best" }, "one of document, concat"],
     [{ prefix: 129 }, "as prefix must be at most sequenceLength: prefix is 129, sequenceLength is 128"],
     [{ prefixLengths: [16, 65] }, "the longest is 65, prefix is 64"],
     [{ routerHidden: 30, routerHeads: 4 }, "routerHidden is 30, routerHeads is 4"],

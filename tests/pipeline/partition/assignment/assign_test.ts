@@ -204,7 +204,7 @@ Deno.test("assign() refuses options before it reads", () => {
   assertThrows(
     () => assign(never(), { chunk: 8, method: "best" }),
     InputError,
-    `method is "best"`,
+    `it is "best"`,
   );
 });
 
