@@ -294,10 +294,10 @@ export {
   type KernelTime,
   openGpu,
   type OpenGpuOptions,
-} from "./kernels/gpu.ts";
-export { type Dtype, type Storage } from "./kernels/storage.ts";
-export { type AdapterKind, formsText, parseVariants, type Variants } from "./kernels/variants.ts";
-export { type AdamwSettings } from "./kernels/adamw.ts";
+} from "./kernels/device/gpu.ts";
+export { type Dtype, type Storage } from "./kernels/device/storage.ts";
+export { type AdapterKind, formsText, parseVariants, type Variants } from "./kernels/device/variants.ts";
+export { type AdamwSettings } from "./kernels/adamw/adamw.ts";
 export { type ModelConfig, parameterCount, validateModelConfig } from "./pipeline/model/shape.ts";
 export { initialWeights, type Weights } from "./pipeline/model/parameters.ts";
 export {

@@ -1,7 +1,7 @@
 /** The kinds of partitioners there are, and how a folder's is found. */
 
 import { InputError } from "../../kernels/errors.ts";
-import type { Gpu } from "../../kernels/gpu.ts";
+import type { Gpu } from "../../kernels/device/gpu.ts";
 import { exists } from "../run/files.ts";
 import { em } from "./em/partitioner.ts";
 import { readDescription } from "./folder.ts";

@@ -4,7 +4,7 @@
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import { type Gpu, openGpu, type OpenGpuOptions } from "../../kernels/gpu.ts";
+import { type Gpu, openGpu, type OpenGpuOptions } from "../../kernels/device/gpu.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { Partitioner, TokenRows } from "../partition/partitioner.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";

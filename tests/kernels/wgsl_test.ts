@@ -1,9 +1,13 @@
 import { assert, assertEquals } from "@std/assert";
 
-const folder = new URL("../../kernels/", import.meta.url);
-const names = [...Deno.readDirSync(folder)].map(({ name }) => name).filter((name) => name.endsWith(".wgsl"));
-const host = [...Deno.readDirSync(folder)].filter(({ name }) => name.endsWith(".ts"))
-  .map(({ name }) => Deno.readTextFileSync(new URL(name, folder))).join("\n");
+const kernels = new URL("../../kernels/", import.meta.url);
+/** Every file of a folder per op, by its path under `kernels/`. */
+const files = [...Deno.readDirSync(kernels)].filter(({ isDirectory }) => isDirectory)
+  .flatMap(({ name: op }) => [...Deno.readDirSync(new URL(op, kernels))].map(({ name }) => `${op}/${name}`));
+const read = (path: string) => Deno.readTextFileSync(new URL(path, kernels));
+const shaders = files.filter((path) => path.endsWith(".wgsl")).sort();
+const host = files.filter((path) => path.endsWith(".ts"))
+  .map((path) => ({ op: path.split("/")[0], code: read(path) }));
 
 const adapter = await navigator.gpu.requestAdapter();
 assert(
@@ -21,12 +25,19 @@ function header(code: string): string[] {
 }
 
 Deno.test("kernels/ holds shaders, and each is loaded by a module beside it", () => {
-  assert(names.length >= 20, `${names.length} shaders`);
-  for (const name of names) assert(host.includes(`from "./${name}"`), `${name} is not loaded`);
+  assert(shaders.length >= 20, `${shaders.length} shaders`);
+  for (const path of shaders) {
+    const [op, name] = path.split("/");
+    assert(
+      host.some((file) => file.op === op && file.code.includes(`from "./${name}"`)),
+      `${path} is not loaded`,
+    );
+  }
 });
 
-for (const name of names.sort()) {
-  const code = Deno.readTextFileSync(new URL(name, folder));
+for (const path of shaders) {
+  const code = read(path);
+  const name = path.split("/")[1];
 
   Deno.test(`${name} names itself, describes every binding and compiles`, async () => {
     const lines = header(code);
@@ -71,17 +82,17 @@ for (const name of names.sort()) {
 
 Deno.test("the workgroup forms of attention share their tiles, and those of products their tails, to the letter", () => {
   const between = (name: string, from: string, to: string) => {
-    const code = Deno.readTextFileSync(new URL(name, folder));
+    const code = read(name);
     const [start, end] = [code.indexOf(from), code.indexOf(to)];
     assert(start >= 0 && end > start, `${name} lacks ${start < 0 ? from : to}`);
     return code.slice(start, end);
   };
   const tiles = ["forward", "backward_query", "backward_key"].map((pass) =>
-    between(`attention_${pass}_workgroup.wgsl`, "fn fill_left(", "@compute")
+    between(`attention/attention_${pass}_workgroup.wgsl`, "fn fill_left(", "@compute")
   );
   assertEquals([tiles[1], tiles[2]], [tiles[0], tiles[0]]);
   const [curves, others] = ["matmul", "matmul_workgroup"].map((name) =>
-    between(`${name}.wgsl`, "fn tanh4(", "fn finish(")
+    between(`matmul/${name}.wgsl`, "fn tanh4(", "fn finish(")
   );
   assertEquals(curves, others);
 });

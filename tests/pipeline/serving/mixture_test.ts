@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import type { Gpu } from "../../../kernels/gpu.ts";
+import type { Gpu } from "../../../kernels/device/gpu.ts";
 import { loadCheckpoint, loadRouters, saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import { scoring } from "../../../pipeline/serving/forms.ts";
 import { answer, generate } from "../../../pipeline/serving/generate.ts";
