@@ -6,10 +6,12 @@ import queryCode from "./attention_backward_query.wgsl" with { type: "text" };
 import keyCode from "./attention_backward_key.wgsl" with { type: "text" };
 import forwardWorkgroupCode from "./attention_forward_workgroup.wgsl" with { type: "text" };
 import queryWorkgroupCode from "./attention_backward_query_workgroup.wgsl" with { type: "text" };
+import tilesCode from "./attention_tiles.wgsl" with { type: "text" };
 import keyWorkgroupCode from "./attention_backward_key_workgroup.wgsl" with { type: "text" };
 import { attentionBackwardSubgroup, attentionForwardSubgroup } from "./attention_subgroup.ts";
 import type { Dispatch, Gpu, GpuBuffer } from "../device/gpu.ts";
-import { padded } from "../matmul/matmul.ts";
+import { padded } from "../device/matrix.ts";
+import { compose } from "../device/wgsl.ts";
 import { type AttentionShape, cacheParams, headedSize, type KeyValueCache } from "../rotary/rotary.ts";
 
 const WORKGROUP = 16;
@@ -24,10 +26,10 @@ const MOST_MERGED = 32;
 /** Queries or keys per block of the workgroup forms, as their texts say. */
 const WORKGROUP_BLOCK = 32;
 
-function withHeadSize(code: string, headSize: number): string {
-  return code.replace(/const HEAD4: u32 = \d+u;/, `const HEAD4: u32 = ${padded(headSize) / 4}u;`);
-}
+const sized = (code: string, { headSize }: AttentionShape, fragments = {}) =>
+  compose(code, fragments, { HEAD4: padded(headSize) / 4 });
 
+/** Plans an invocation per query or key. */
 function plan(
   gpu: Gpu,
   shape: AttentionShape,
@@ -39,7 +41,7 @@ function plan(
   const { models, batch, length, heads, headSize } = shape;
   return gpu.dispatch({
     label,
-    code: withHeadSize(code, headSize),
+    code,
     constants: { WG: WORKGROUP },
     params: [
       batch * heads * length,
@@ -87,7 +89,7 @@ function planBlocks(
   const { models, batch, length, heads, headSize } = shape;
   return gpu.dispatch({
     label,
-    code: withHeadSize(code, headSize),
+    code: sized(code, shape, { attention_tiles: tilesCode }),
     params: [batch * heads, length, heads, headSize, padded(heads * headSize)],
     buffers,
     workgroups: batch * heads * Math.ceil(length / WORKGROUP_BLOCK),
@@ -137,7 +139,7 @@ export function attentionForward(gpu: Gpu, t: AttentionForward): Dispatch {
   if (gpu.variants.attention === "workgroup" && !t.cache) {
     return planBlocks(gpu, t.shape, "attention_forward", forwardWorkgroupCode, [t.q, t.k, t.v, t.out, t.lse]);
   }
-  return plan(gpu, t.shape, "attention_forward", forwardCode, [
+  return plan(gpu, t.shape, "attention_forward", sized(forwardCode, t.shape), [
     t.q,
     t.k,
     t.v,
@@ -190,8 +192,8 @@ export function attentionBackward(gpu: Gpu, t: AttentionBackward): Dispatch[] {
   }
   return [
     ...heads,
-    plan(gpu, t.shape, "attention_backward_query", queryCode, [...inputs, t.dQ]),
-    plan(gpu, t.shape, "attention_backward_key", keyCode, [...inputs, t.dK, t.dV]),
+    plan(gpu, t.shape, "attention_backward_query", sized(queryCode, t.shape), [...inputs, t.dQ]),
+    plan(gpu, t.shape, "attention_backward_key", sized(keyCode, t.shape), [...inputs, t.dK, t.dV]),
   ];
 }
 

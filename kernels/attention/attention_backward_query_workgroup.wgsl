@@ -9,7 +9,7 @@
 // d_q[i] = sum_{j <= i} p_ij (d_heads[i] · v[j] - product[i]) k[j],  p_ij = exp(q[i] · k[j] - lse[i])
 //
 // One workgroup of 64 per block of 32 queries of a head, blocks of 32 keys up to its own in ascending order, tiles as in
-// attention_forward_workgroup: equal bits. HEAD4 is replaced by the host. Reference: attentionBackwardReference in
+// attention_forward_workgroup: equal bits. The host sets HEAD4. Reference: attentionBackwardReference in
 // attention.ts.
 
 const HEAD4: u32 = 4u;
@@ -35,11 +35,6 @@ const K: u32 = 1u;
 const V: u32 = 2u;
 const D_HEADS: u32 = 3u;
 
-alias Rows = array<vec4f, 4>; // an invocation's rows lane / 8 + 8 i, of the vec4 of columns lane % 8
-
-var<workgroup> left: array<vec4f, 288>; // [32 rows][8 vec4s of terms and one against bank conflicts]
-var<workgroup> right: array<vec4f, 256>; // [32 terms][8 vec4s of columns]
-
 fn load(tensor: u32, base: u32, row: u32, column4: u32) -> vec4f {
   if (row >= params.length || column4 >= HEAD4) { return vec4f(); }
   let i = (base + row) * HEAD4 + column4;
@@ -49,54 +44,7 @@ fn load(tensor: u32, base: u32, row: u32, column4: u32) -> vec4f {
   return d_heads[i];
 }
 
-fn fill_left(lane: u32, tensor: u32, base: u32, first: u32, part: u32) {
-  for (var i = lane; i < 256u; i += 64u) {
-    left[i / 8u * 9u + i % 8u] = load(tensor, base, first + i / 8u, part * 8u + i % 8u);
-  }
-}
-
-fn fill_right(lane: u32, tensor: u32, base: u32, first: u32, part: u32) {
-  for (var i = lane; i < 256u; i += 64u) {
-    right[i] = load(tensor, base, first + i / 8u, part * 8u + i % 8u);
-  }
-}
-
-fn fill_right_transposed(lane: u32, tensor: u32, base: u32, first: u32, part: u32) {
-  let row = first + lane % 8u * 4u;
-  let column4 = part * 8u + lane / 8u;
-  let x = transpose(mat4x4f(
-    load(tensor, base, row, column4),
-    load(tensor, base, row + 1u, column4),
-    load(tensor, base, row + 2u, column4),
-    load(tensor, base, row + 3u, column4),
-  ));
-  let at = lane / 8u * 32u + lane % 8u;
-  right[at] = x[0];
-  right[at + 8u] = x[1];
-  right[at + 16u] = x[2];
-  right[at + 24u] = x[3];
-}
-
-fn add_terms(sum: vec4f, x: vec4f, y0: vec4f, y1: vec4f, y2: vec4f, y3: vec4f) -> vec4f {
-  return (((sum + x.x * y0) + x.y * y1) + x.z * y2) + x.w * y3;
-}
-
-fn multiply(lane: u32, sums: Rows, terms4: u32) -> Rows {
-  var rows = sums;
-  let row = lane / 8u * 9u;
-  for (var term = 0u; term < terms4; term++) {
-    let at = term * 32u + lane % 8u;
-    let y0 = right[at];
-    let y1 = right[at + 8u];
-    let y2 = right[at + 16u];
-    let y3 = right[at + 24u];
-    rows[0] = add_terms(rows[0], left[row + term], y0, y1, y2, y3);
-    rows[1] = add_terms(rows[1], left[row + 72u + term], y0, y1, y2, y3);
-    rows[2] = add_terms(rows[2], left[row + 144u + term], y0, y1, y2, y3);
-    rows[3] = add_terms(rows[3], left[row + 216u + term], y0, y1, y2, y3);
-  }
-  return rows;
-}
+// include attention_tiles
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,

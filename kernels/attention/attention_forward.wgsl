@@ -12,7 +12,7 @@
 // idle: nothing is written.
 //
 // One invocation per query; it walks its keys in ascending order, four at a time, and stops at its own position.
-// HEAD4 is replaced by the host: registers need a constant length. Reference: attentionForwardReference in attention.ts.
+// The host sets HEAD4: registers need a constant length. Reference: attentionForwardReference in attention.ts.
 
 override WG: u32 = 16u;
 const HEAD4: u32 = 4u;

@@ -3,7 +3,7 @@
 import partialCode from "./column_sum_partial.wgsl" with { type: "text" };
 import finishCode from "./column_sum_finish.wgsl" with { type: "text" };
 import type { Dispatch, Gpu, GpuBuffer } from "../device/gpu.ts";
-import { type Matrix, padded } from "../matmul/matmul.ts";
+import { type Matrix, padded } from "../device/matrix.ts";
 
 /** Neighbours take neighbouring columns in every form: a GPU just needs more of them in a workgroup. */
 const WORKGROUPS = { invocation: 16, subgroup: 16, workgroup: 64 };

@@ -8,7 +8,7 @@ import backwardWorkgroupCode from "./cross_entropy_backward_workgroup.wgsl" with
 import detailsWorkgroupCode from "./cross_entropy_details_workgroup.wgsl" with { type: "text" };
 import sumCode from "./sequence_sum.wgsl" with { type: "text" };
 import type { Dispatch, Gpu, GpuBuffer } from "../device/gpu.ts";
-import { padded } from "../matmul/matmul.ts";
+import { padded } from "../device/matrix.ts";
 import { rowPlan } from "../device/rows.ts";
 
 const WORKGROUP = 16;

@@ -1,7 +1,7 @@
 /** How the kernels that work row by row are laid out: an invocation per row, or a workgroup per row. */
 
 import type { DispatchPlan, Gpu } from "./gpu.ts";
-import { padded } from "../matmul/matmul.ts";
+import { padded } from "./matrix.ts";
 
 const INVOCATION_WORKGROUP = 16;
 /** One subgroup of a GPU at least, and no more lanes than every adapter has. */

@@ -10,6 +10,8 @@
  * declaration and these lines. Files stay whole, valid WGSL: their f32 form.
  */
 
+import { replace } from "./wgsl.ts";
+
 /**
  * Storage of a tensor. `bf16`: value 2i in the lower half of word i, value 2i + 1 in the upper, rounded to nearest, ties to
  * even. `f32_as_bf16`: f32 that is rounded as it is read, to what a bf16 copy would hold, for tensors that are read alone.
@@ -93,7 +95,8 @@ export function withStorage(label: string, code: string, storages: readonly (Sto
           `${x} is an array of ${element}`,
       );
     }
-    text = text.replace(declaration, `$1${form.element}$4`).replace(accessor, (_, start, kind) => {
+    text = replace(text, declaration, (_, start, _x, _element, end) => `${start}${form.element}${end}`);
+    text = replace(text, accessor, (_, start, kind) => {
       if (kind === "load") return `${start} ${form.load(x)} }`;
       if (form.store) return `${start} ${form.store(x)} }`;
       throw new TypeError(

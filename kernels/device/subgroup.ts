@@ -1,4 +1,4 @@
-/** Pieces of WGSL that the forms with subgroups of 8 lanes share: a workgroup is one subgroup in all of them. */
+/** Lines of WGSL that the forms with subgroups of 8 lanes share: a workgroup is one subgroup in all of them. */
 
 /** Invocations of a subgroup. */
 export const LANES = 8;
@@ -6,9 +6,19 @@ export const LANES = 8;
 /** The components of a vec4. */
 export const XYZW: readonly string[] = [..."xyzw"];
 
+/** Returns 0, 1, … below `count`. */
+export function numbers(count: number): number[] {
+  return Array.from({ length: count }, (_, i) => i);
+}
+
+/** Writes a line for each number below `count`. */
+export function unroll(count: number, line: (i: number) => string, separator = "\n"): string {
+  return numbers(count).map(line).join(separator);
+}
+
 /** A value combined over the lanes, in a fixed order. */
 export function overLanes(value: string, combine: (a: string, b: string) => string): string {
-  return Array.from({ length: LANES }, (_, lane) => `subgroupBroadcast(${value}, ${lane}u)`).reduce(combine);
+  return numbers(LANES).map((lane) => `subgroupBroadcast(${value}, ${lane}u)`).reduce(combine);
 }
 
 /** A scalar summed over the lanes, in a fixed order. */
@@ -16,8 +26,8 @@ export function sumOverLanes(value: string): string {
   return `(${overLanes(value, (a, b) => `${a} + ${b}`)})`;
 }
 
-/** The one of the values that `j` names. */
-export function chosen(values: readonly string[]): string {
+/** The one of the values that the loop variable `j` names. */
+export function pick(values: readonly string[]): string {
   return values.reduce((rest, value, j) => `select(${rest}, ${value}, j == ${j}u)`);
 }
 
@@ -34,30 +44,12 @@ export interface LaneArrays {
 /** Writes the uses of arrays `name0x`, `name0y`, …: kernels/NOTES.md tells why they are scalars. */
 export function laneArrays(name: string, width: number, length: number): LaneArrays {
   const array = (j: number, part: string) => `${name}${j}${part}`;
-  const all = Array.from({ length: width }, (_, j) => XYZW.map((part) => array(j, part))).flat();
   return {
-    declarations: all.map((one) => `var ${one}: array<f32, ${length}>;`).join("\n  "),
+    declarations: unroll(
+      width,
+      (j) => XYZW.map((part) => `var ${array(j, part)}: array<f32, ${length}>;`).join(" "),
+    ),
     vector: (j, at) => `vec4f(${XYZW.map((part) => `${array(j, part)}[${at}]`).join(", ")})`,
     store: (j, at, value) => XYZW.map((part) => `${array(j, part)}[${at}] = ${value}.${part};`).join(" "),
   };
-}
-
-/**
- * The start of a matrix product's `main`: a workgroup has rows from `first` and `width` vec4s of columns per lane, the
- * lane's first one `column`, of model `model`. `own` is how many of these vec4s there are in the last tile of a row: a
- * bound that the driver cannot see, or it would unroll loops, and accesses take long to compile.
- */
-export function tileStart(width: number, rows: string): string {
-  const across = LANES * width;
-  return `
-@compute @workgroup_size(${LANES})
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
-        @builtin(local_invocation_index) lane: u32) {
-  let tile = group.y * grid.x + group.x;
-  let across = (params.n4 + ${across - 1}u) / ${across}u;
-  let first = (tile / across) * ${rows};
-  let column = (tile % across) * ${across}u + lane;
-  if (first >= params.m) { return; }
-  let own = (min(${across}u, params.n4 - (column - lane)) + ${LANES - 1}u) / ${LANES}u;
-  let model = group.z;`;
 }

@@ -3,7 +3,7 @@
 import forwardCode from "./embedding_forward.wgsl" with { type: "text" };
 import backwardCode from "./embedding_backward.wgsl" with { type: "text" };
 import type { Dispatch, Gpu, GpuBuffer } from "../device/gpu.ts";
-import type { Matrix } from "../matmul/matmul.ts";
+import type { Matrix } from "../device/matrix.ts";
 
 const WORKGROUP = 64;
 

@@ -6,7 +6,7 @@ import forwardWorkgroupCode from "./layer_norm_forward_workgroup.wgsl" with { ty
 import backwardWorkgroupCode from "./layer_norm_backward_workgroup.wgsl" with { type: "text" };
 import { addBlocks, columnSums } from "../column_sum/column_sum.ts";
 import { type Dispatch, floatBits, type Gpu, type GpuBuffer } from "../device/gpu.ts";
-import { type Matrix, padded } from "../matmul/matmul.ts";
+import { type Matrix, padded } from "../device/matrix.ts";
 import { layerNormBackwardSubgroup, layerNormForwardSubgroup, MOST_VEC4S } from "./layer_norm_subgroup.ts";
 import { rowPlan } from "../device/rows.ts";
 

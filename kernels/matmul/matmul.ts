@@ -1,48 +1,17 @@
-/** Matrix products over a bank of models: `C = A · B` with a fused tail, and `C = Aᵀ · B`. */
+/** `C = A · B` over a bank of models with a fused tail, in each form. */
 
-import matmulCode from "./matmul.wgsl" with { type: "text" };
-import matmulTransposedCode from "./matmul_transposed.wgsl" with {
-  type: "text",
-};
-import type { Dispatch, Gpu, GpuBuffer } from "../device/gpu.ts";
-import { bytesOf } from "../device/storage.ts";
-import { LANES } from "../device/subgroup.ts";
-import { blockTerms, PANEL, subgroupMain, type SubgroupTile } from "./matmul_subgroup.ts";
-import { subgroupUpdates, UPDATE_ROWS, type UpdateTile } from "./matmul_transposed_subgroup.ts";
-import {
-  matmulTransposedWorkgroupCode,
-  matmulWorkgroupCode,
-  matmulWorkgroupF16Code,
-  workgroupTiles,
-} from "./matmul_workgroup.ts";
-
-/** A bank of matrices inside a buffer. Offset, stride and model count values and are multiples of 4. */
-export interface Matrix {
-  /** The buffer that holds it. */
-  buffer: GpuBuffer;
-  /** Where model 0 starts. */
-  offset?: number;
-  /** From one row to the next: at least the number of columns, rounded up to a multiple of 4. */
-  stride: number;
-  /** From one model to the next; 0 when all models share the matrix. */
-  model: number;
-}
+import { type Matrix, padded, placement } from "../device/matrix.ts";
+import type { Dispatch, DispatchPlan, Gpu, GpuBuffer } from "../device/gpu.ts";
+import { compose } from "../device/wgsl.ts";
+import code from "./matmul.wgsl" with { type: "text" };
+import tailCode from "./matmul_tail.wgsl" with { type: "text" };
+import { matmulSubgroup, PANEL, panelPlan } from "./matmul_subgroup.ts";
+import { matmulWorkgroup, workgroupTiles } from "./matmul_workgroup.ts";
 
 /** What is done with the product before it is stored. */
-export type Tail =
-  | "none"
-  | "bias"
-  | "bias_gelu"
-  | "bias_residual"
-  | "gelu_slope";
+export type Tail = typeof TAILS[number];
 
-const TAILS: Tail[] = [
-  "none",
-  "bias",
-  "bias_gelu",
-  "bias_residual",
-  "gelu_slope",
-];
+const TAILS = ["none", "bias", "bias_gelu", "bias_residual", "gelu_slope"] as const;
 
 /** Arguments of {@link matmul}. */
 export interface Matmul {
@@ -75,126 +44,13 @@ export interface Matmul {
   accumulate?: boolean;
 }
 
-const WORKGROUP = 16;
-const TILE = 8;
-/** Rows that one subgroup walks, at least: fewer would not pay for filling its panel. */
-const FEWEST_ROWS = 64;
-/** Workgroups to aim for, so that every core of a software adapter has some. */
-const WORKGROUPS = 16;
-/** Widths of A · B's panels with their speed against one another where no lane and no term idles: kernels/NOTES.md. */
-const PANELS = [
-  { width: 2, speed: 1.05 },
-  { width: 1, speed: 1 },
-];
-/** The same for tiles of Aᵀ · B. */
-const UPDATES = [
-  { width: 2, terms: 2, speed: 1 },
-  { width: 3, terms: 1, speed: 1.05 }, // more than measured, so that the products of a model share a text
-  { width: 1, terms: 4, speed: 0.8 },
-];
+/** Invocations of a workgroup of the register form. */
+export const REGISTERS_WORKGROUP = 16;
+const REGISTERS = compose(code, { matmul_tail: tailCode });
 
-/** Declarations of a register kernel, with the uniforms that stand for its constants. */
-function declarationsOf(code: string, uniforms: string): string {
-  return code.slice(0, code.indexOf("@compute"))
-    .replace(/override [^]*?\n\n/, "")
-    .replace("struct Params {", `struct Params {\n  ${uniforms}`);
-}
-
-function subgroupCode(tile: SubgroupTile): string {
-  const declarations = declarationsOf(matmulCode, "rows: u32, tail: u32, resume: u32,")
-    .replace("a: array<f32>", "a: array<vec4f>")
-    .replace("fn load_a(i: u32) -> f32", "fn load_a(i: u32) -> vec4f")
-    .replace(/^.*ACCUMULATE ==.*\n/m, "") // sums that go on start from c
-    .replace("column: u32, sum: vec4f)", "column: u32, sum: vec4f, tail: u32)")
-    .replaceAll("TAIL", "tail");
-  const sums = tile.apart ? "@group(0) @binding(6) var<storage, read_write> sums: array<vec4f>;\n" : "";
-  return declarations + sums + subgroupMain(tile);
-}
-
-function subgroupTransposedCode(tile: UpdateTile): string {
-  return declarationsOf(matmulTransposedCode, "accumulate: u32,").replaceAll(
-    "ACCUMULATE",
-    "params.accumulate",
-  ) +
-    subgroupUpdates(tile);
-}
-
-/** Counts the workgroups that cover `m` rows and `n4` vec4s of columns with one register tile per invocation. */
-function registerWorkgroups(m: number, n4: number): number {
-  return Math.ceil((Math.ceil(n4 / 2) * Math.ceil(m / TILE)) / WORKGROUP);
-}
-
-function used(count: number, unit: number): number {
-  return count / (Math.ceil(count / unit) * unit);
-}
-
-function fastest<Tile>(tiles: readonly Tile[], speed: (tile: Tile) => number): Tile {
-  return tiles.reduce((best, tile) => speed(tile) > speed(best) ? tile : best);
-}
-
-/** Chooses the panel by size alone. */
-function subgroupPlan(m: number, n4: number, k: number, models: number) {
-  const speed = (panel: typeof PANELS[number]) =>
-    panel.speed * used(k, blockTerms(panel.width)) * used(n4, LANES * panel.width);
-  const { width } = fastest(PANELS, speed);
-  const across = Math.ceil(n4 / (LANES * width));
-  const parts = Math.max(
-    1,
-    Math.min(
-      Math.ceil(m / FEWEST_ROWS),
-      Math.ceil(WORKGROUPS / (across * models)),
-    ),
-  );
-  const rows = Math.ceil(m / parts);
-  return {
-    tile: { width },
-    rows,
-    workgroups: across * Math.ceil(m / rows),
-  };
-}
-
-/** The same for Aᵀ · B. */
-function updatePlan(m: number, n4: number) {
-  const speed = (tile: typeof UPDATES[number]) => tile.speed * used(n4, LANES * tile.width);
-  const { width, terms } = fastest(UPDATES, speed);
-  return {
-    tile: { width, terms },
-    workgroups: Math.ceil(n4 / (LANES * width)) * Math.ceil(m / UPDATE_ROWS),
-  };
-}
-
-/** Rounds `count` up to a multiple of 4, the width of a vec4. */
-export function padded(count: number): number {
-  return Math.ceil(count / 4) * 4;
-}
-
-function placement(
-  label: string,
-  name: string,
-  matrix: Matrix,
-  rows: number,
-  columns: number,
-  models: number,
-) {
-  const { offset = 0, stride, model, buffer } = matrix;
-  if (
-    offset % 4 !== 0 || stride % 4 !== 0 || model % 4 !== 0 || stride < columns
-  ) {
-    throw new RangeError(
-      `Cannot plan ${label} as offset, stride and model of ${name} must be multiples of 4 and stride >= ${columns}: ` +
-        `they are ${offset}, ${stride}, ${model}`,
-    );
-  }
-  const end = offset + (models - 1) * model + (rows - 1) * stride +
-    padded(columns);
-  const endByte = end * bytesOf(buffer.storage);
-  if (endByte > buffer.bytes) {
-    throw new RangeError(
-      `Cannot plan ${label} as ${name} must lie inside "${buffer.label}": it ends at byte ${endByte}, the buffer has ` +
-        `${buffer.bytes}`,
-    );
-  }
-  return [offset / 4, stride / 4, model / 4];
+/** Counts the workgroups that cover `m` rows and `n4` vec4s of columns with tiles of 8 × 8 elements, one per invocation. */
+export function registersWorkgroups(m: number, n4: number): number {
+  return Math.ceil((Math.ceil(n4 / 2) * Math.ceil(m / 8)) / REGISTERS_WORKGROUP);
 }
 
 /** Returns whether {@link matmul} takes several passes over the terms on this device, so that `sums` are of use to it. */
@@ -204,175 +60,94 @@ export function takesPasses(gpu: Gpu): boolean {
 
 /** Plans `c = tail(a · b)` (or `c += …`) for every model. Throws `RangeError` where a matrix does not fit its buffer. */
 export function matmul(gpu: Gpu, t: Matmul): Dispatch {
-  const label = "matmul";
-  const { models, m, n, k, tail = "none", accumulate = false } = t;
-  const [a, aStride, aModel] = placement(label, "a", t.a, m, k, models).map((
-    count,
-  ) => count * 4);
-  const b = placement(label, "b", t.b, k, n, models);
-  const c = placement(label, "c", t.c, m, n, models);
+  const { tail = "none", bias, extra } = t;
   const withBias = tail.startsWith("bias");
   const withExtra = tail !== "none" && tail !== "bias";
-  if (
-    withBias !== (t.bias !== undefined) || withExtra !== (t.extra !== undefined)
-  ) {
+  if (withBias !== (bias !== undefined) || withExtra !== (extra !== undefined)) {
     throw new TypeError(
-      `Cannot plan ${label} as bias and extra must be given exactly where the tail uses them: it is ${tail}`,
+      `Cannot plan matmul as bias and extra must be given exactly where the tail uses them: it is ${tail}`,
     );
   }
-  const bias = t.bias ? placement(label, "bias", t.bias, 1, n, models) : [0, 0, 0];
-  const extra = t.extra ? placement(label, "extra", t.extra, m, n, models) : [0, 0, 0];
+  const form = gpu.variants.matmul;
+  const { params, buffers } = operands(gpu, t);
+  const plan = form === "subgroup" && panels(t, params, buffers) ||
+    (form.startsWith("workgroup")
+      ? tiles(t, params, buffers, form === "workgroup_f16")
+      : registers(t, params, buffers));
+  return gpu.dispatch({ label: "matmul", models: t.models, ...plan });
+}
+
+/** What of a plan depends on the form. */
+type FormPlan = Omit<DispatchPlan, "label" | "models">;
+
+/** Returns params and buffers as the forms share them; strides and offsets count vec4s. */
+function operands(gpu: Gpu, t: Matmul): Pick<DispatchPlan, "params" | "buffers"> {
+  const { models, m, n, k } = t;
+  const place = (name: string, matrix: Matrix, rows: number, columns: number) =>
+    placement("matmul", name, matrix, rows, columns, models);
+  const a = place("a", t.a, m, k);
+  const b = place("b", t.b, k, n);
+  const c = place("c", t.c, m, n);
+  const bias = t.bias ? place("bias", t.bias, 1, n) : [0, 0, 0];
+  const extra = t.extra ? place("extra", t.extra, m, n) : [0, 0, 0];
+  // Without an extra, stored as one would be: so that products with and without share a text.
+  const noExtra: GpuBuffer = { ...gpu.emptyWritable, storage: t.b.buffer.storage === "f32" ? "f32" : "bf16" };
+  return {
+    params: [m, padded(n) / 4, k, ...a, ...b, bias[0], bias[2], ...extra, ...c],
+    buffers: [t.a.buffer, t.b.buffer, t.bias?.buffer ?? gpu.empty, t.extra?.buffer ?? noExtra, t.c.buffer],
+  };
+}
+
+/** The subgroup form, or undefined where it cannot: sums that go on from c cannot pass a curved tail, nor wait in a bf16 one. */
+function panels(
+  { models, m, n, k, c, tail = "none", accumulate = false, sums }: Matmul,
+  params: number[],
+  buffers: GpuBuffer[],
+): FormPlan | undefined {
+  const rounds = c.buffer.storage === "bf16";
+  const apart = rounds && sums !== undefined;
+  if (accumulate && tail !== "none" || rounds && !apart && k > PANEL) return undefined;
   const n4 = padded(n) / 4;
-  const params = [
-    m,
-    n4,
-    k,
-    a,
-    aStride,
-    aModel,
-    ...b,
-    bias[0],
-    bias[2],
-    ...extra,
-    ...c,
-  ];
-  const buffers = [
-    t.a.buffer,
-    t.b.buffer,
-    t.bias?.buffer ?? gpu.empty,
-    // Without an extra, stored as one would be: so that products with and without share a text.
-    t.extra?.buffer ?? { ...gpu.emptyWritable, storage: t.b.buffer.storage === "f32" ? "f32" : "bf16" },
-    t.c.buffer,
-  ];
-  // Sums that go on from c cannot pass a curved tail: that rare pair is left to the register kernel.
-  if (gpu.variants.matmul === "subgroup" && !(accumulate && tail !== "none")) {
-    const { tile, rows, workgroups } = subgroupPlan(m, n4, k, models);
-    const sums = t.sums && t.c.buffer.storage === "bf16" ? [t.sums] : [];
-    if (sums.length > 0 || t.c.buffer.storage !== "bf16" || k <= PANEL) {
-      for (const buffer of sums) {
-        placement(label, "sums", { buffer, stride: n4 * 4, model: m * n4 * 4 }, m, n, models);
-      }
-      params.splice(3, 3, a / 4, aStride / 4, aModel / 4);
-      return gpu.dispatch({
-        label,
-        code: subgroupCode({ ...tile, apart: sums.length > 0 }),
-        params: [rows, TAILS.indexOf(tail), Number(accumulate), ...params],
-        buffers: [...buffers, ...sums],
-        workgroups,
-        models,
-      });
-    }
-  }
-  if (gpu.variants.matmul.startsWith("workgroup")) {
-    const { tile, workgroups } = workgroupTiles(m, n4, models);
+  if (apart) placement("matmul", "sums", { buffer: sums, stride: n4 * 4, model: m * n4 * 4 }, m, n, models);
+  const { width, rows, workgroups } = panelPlan(m, n4, k, models);
+  return {
+    code: matmulSubgroup({ width, apart }),
+    params: [rows, TAILS.indexOf(tail), Number(accumulate), ...params],
+    buffers: apart ? [...buffers, sums] : buffers,
+    workgroups,
+  };
+}
+
+function tiles(
+  { models, m, n, tail = "none", accumulate = false, bias }: Matmul,
+  params: number[],
+  buffers: GpuBuffer[],
+  f16: boolean,
+): FormPlan {
+  const { tile, workgroups } = workgroupTiles(m, padded(n) / 4, models);
+  return {
     // Of all products, those of linear layers forward alone have a bias: kernels/NOTES.md tells why no others are in f16.
-    const f16 = gpu.variants.matmul === "workgroup_f16" && withBias;
-    params.splice(3, 3, a / 4, aStride / 4, aModel / 4);
-    return gpu.dispatch({
-      label,
-      code: f16 ? matmulWorkgroupF16Code : matmulWorkgroupCode,
-      constants: { TILE: tile, TAIL: TAILS.indexOf(tail), ACCUMULATE: Number(accumulate) },
-      params,
-      buffers,
-      workgroups,
-      models,
-    });
-  }
-  return gpu.dispatch({
-    label,
-    code: matmulCode,
-    constants: {
-      WG: WORKGROUP,
-      TAIL: TAILS.indexOf(tail),
-      ACCUMULATE: Number(accumulate),
-    },
+    code: matmulWorkgroup[f16 && bias ? "f16" : "f32"],
+    constants: { TILE: tile, TAIL: TAILS.indexOf(tail), ACCUMULATE: Number(accumulate) },
     params,
     buffers,
-    workgroups: registerWorkgroups(m, n4),
-    models,
-  });
+    workgroups,
+  };
 }
 
-/** Arguments of {@link matmulTransposed}. */
-export interface MatmulTransposed {
-  /** f32 or bf16 `[models, k, m]`, as b. */
-  a: Matrix;
-  /** `[models, k, n]`. */
-  b: Matrix;
-  /** f32 `[models, m, n]`. */
-  c: Matrix;
-  /** Number of models. */
-  models: number;
-  /** Rows of the product. */
-  m: number;
-  /** Columns of the product. */
-  n: number;
-  /** Terms of each sum. */
-  k: number;
-  /** Adds into `c` instead of writing it. */
-  accumulate?: boolean;
-  /** f32 `[models, m]`, rows padded to vec4s: takes the sums of `a`'s columns. */
-  sums?: GpuBuffer;
-}
-
-/**
- * Plans `c = aᵀ · b` (or `c += …`) for every model, and the sums of `a`'s columns where `sums` is given.
- *
- * Throws `RangeError` where a matrix does not fit its buffer or `c` is not f32.
- */
-export function matmulTransposed(gpu: Gpu, t: MatmulTransposed): Dispatch {
-  const label = "matmul_transposed";
-  const { models, m, n, k, accumulate = false } = t;
-  const a = placement(label, "a", t.a, k, m, models);
-  const b = placement(label, "b", t.b, k, n, models);
-  const c = placement(label, "c", t.c, m, n, models);
-  if ((t.c.buffer.storage ?? "f32") !== "f32") {
-    throw new RangeError(
-      `Cannot plan ${label} as c must be f32, as gradients are: "${t.c.buffer.label}" is ${t.c.buffer.storage}`,
-    );
-  }
-  const sumBytes = t.sums ? models * padded(m) * 4 : 0;
-  if (t.sums && t.sums.bytes < sumBytes) {
-    throw new RangeError(
-      `Cannot plan ${label} as sums must lie inside "${t.sums.label}": they take ${sumBytes} bytes, the buffer has ` +
-        `${t.sums.bytes}`,
-    );
-  }
-  const n4 = padded(n) / 4;
-  const params = [m, n4, k, ...a, ...b, ...c, Number(t.sums !== undefined)];
-  const buffers = [t.a.buffer, t.b.buffer, t.c.buffer, t.sums ?? gpu.emptyWritable];
-  if (gpu.variants.matmul === "subgroup") {
-    const { tile, workgroups } = updatePlan(m, n4);
-    return gpu.dispatch({
-      label,
-      code: subgroupTransposedCode(tile),
-      params: [Number(accumulate), ...params],
-      buffers,
-      workgroups,
-      models,
-    });
-  }
-  if (gpu.variants.matmul.startsWith("workgroup")) {
-    const { tile, workgroups } = workgroupTiles(m, n4, models);
-    return gpu.dispatch({
-      label,
-      code: matmulTransposedWorkgroupCode,
-      constants: { TILE: tile, ACCUMULATE: Number(accumulate) },
-      params,
-      buffers,
-      workgroups,
-      models,
-    });
-  }
-  return gpu.dispatch({
-    label,
-    code: matmulTransposedCode,
-    constants: { WG: WORKGROUP, ACCUMULATE: Number(accumulate) },
-    params,
+function registers(
+  { m, n, tail = "none", accumulate = false }: Matmul,
+  params: number[],
+  buffers: GpuBuffer[],
+): FormPlan {
+  const countsOfA = params.slice(3, 6).map((count) => count * 4); // this text reads A float by float
+  return {
+    code: REGISTERS,
+    constants: { WG: REGISTERS_WORKGROUP, TAIL: TAILS.indexOf(tail), ACCUMULATE: Number(accumulate) },
+    params: params.with(3, countsOfA[0]).with(4, countsOfA[1]).with(5, countsOfA[2]),
     buffers,
-    workgroups: registerWorkgroups(m, n4),
-    models,
-  });
+    workgroups: registersWorkgroups(m, padded(n) / 4),
+  };
 }
 
 /** Computes `a · b` in f64 for one model: `a` is `[m, k]` (or `[k, m]` when `transposed`), `b` is `[k, n]`. */

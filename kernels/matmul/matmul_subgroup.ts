@@ -1,21 +1,12 @@
-/**
- * WGSL of `C = A · B` for software adapters with subgroups of 8 lanes, one text per width.
- *
- * A workgroup is one subgroup: its lanes own neighbouring vec4s of columns. A panel of B (128 terms of every sum by
- * 32·`width` columns) is copied into private arrays, which the driver keeps on the stack: reading them costs neither a
- * bounds check nor a gather. Rows of A then stream by: one coalesced load fetches 32 terms, and each is broadcast to the
- * lanes. kernels/NOTES.md tells what this is measured against. Sums run over the terms in ascending order (partial sums
- * wait in C between panels, in f32), so equal inputs give equal bits. Reference: matmulReference in matmul.ts.
- *
- * Compiling is what a text costs, so whatever else a product needs (its tail, sums that go on) is a uniform, and the
- * panel is one array of scalars per column that a lane owns: the driver's compiler compares all uses of an array with
- * one another.
- */
+/** The form of `C = A · B` for software adapters with subgroups of 8 lanes: its panels, and the unrolled loops of its text. */
 
-import { chosen, laneArrays, LANES, tileStart } from "../device/subgroup.ts";
+import { laneArrays, LANES, numbers, pick } from "../device/subgroup.ts";
+import { compose, replace } from "../device/wgsl.ts";
+import code from "./matmul_subgroup.wgsl" with { type: "text" };
+import tail from "./matmul_tail.wgsl" with { type: "text" };
 
 /** Shape of the text. */
-export interface SubgroupTile {
+export interface PanelShape {
   /** vec4s of columns per lane: 1 or 2. */
   width: number;
   /** Whether partial sums wait in a binding `sums` of their own, f32 `[models, m, n4]`, where C would round them. */
@@ -31,83 +22,100 @@ export const PANEL = 128;
  * them, or the compiler would multiply everything first, add later, and spill every product.
  */
 const FENCE = 16;
+/** Rows that one subgroup walks, at least: fewer would not pay for filling its panel. */
+const FEWEST_ROWS = 64;
+/** Workgroups to aim for, so that every core of a software adapter has some. */
+const WORKGROUPS = 16;
+/** Widths of panels with their speed against one another where no lane and no term idles: kernels/NOTES.md. */
+const WIDTHS = [
+  { width: 2, speed: 1.05 },
+  { width: 1, speed: 1 },
+];
 
 /**
  * Terms that are added without asking whether there are any; a panel's last blocks are left out where there are none. Every
  * question selects all sums of a lane, so that wide panels ask less often.
  */
-export function blockTerms(width: number): number {
-  return LOAD * width;
+const blockTerms = (width: number) => LOAD * width;
+
+/** Returns how much of `count` a cover by whole `unit`s uses. */
+export function used(count: number, unit: number): number {
+  return count / (Math.ceil(count / unit) * unit);
 }
 
-/** Returns the WGSL of `main`, which uses `load_a`, `load_b`, `load_c` and `finish(model, row, column, sum, tail)`. */
-export function subgroupMain({ width, apart = false }: SubgroupTile): string {
-  const columns = Array.from({ length: width }, (_, j) => j);
+/** Chooses the width of the panels by size alone, and how many rows a workgroup walks. */
+export function panelPlan(
+  m: number,
+  n4: number,
+  k: number,
+  models: number,
+): { width: number; rows: number; workgroups: number } {
+  const speedOf = ({ width, speed }: typeof WIDTHS[number]) =>
+    speed * used(k, blockTerms(width)) * used(n4, LANES * width);
+  const { width } = WIDTHS.reduce((best, panel) => speedOf(panel) > speedOf(best) ? panel : best);
+  const across = Math.ceil(n4 / (LANES * width));
+  const parts = Math.min(Math.ceil(m / FEWEST_ROWS), Math.ceil(WORKGROUPS / (across * models)));
+  const rows = Math.ceil(m / Math.max(1, parts));
+  return { width, rows, workgroups: across * Math.ceil(m / rows) };
+}
+
+/** The tail with uniforms for its constants; sums that go on start from c, so that nothing is added at the end. */
+const TAIL = [
+  ["sum: vec4f) {", "sum: vec4f, tail: u32) {"],
+  [/^.*ACCUMULATE ==.*\n/m, ""],
+  [/\bTAIL\b/, "tail"],
+].reduce((text, [found, by]) => replace(text, found, by as string), tail);
+
+/** Writes the unrolled loop over the terms of a panel: a load of A for each 32 of them, a broadcast for each. */
+function addTerms(width: number): string {
+  const columns = numbers(width);
   const panel = laneArrays("panel", width, PANEL + 1);
   const block = blockTerms(width);
-  const body: string[] = [];
-  for (let k = 0; k < PANEL; k++) {
-    const a = `a${Math.floor(k / LOAD)}`;
-    if (k % block === 0) body.push(k === 0 ? "{" : `if (k0 + ${k}u < params.k) {`);
+  return numbers(PANEL).flatMap((k) => {
+    const terms = `terms${Math.floor(k / LOAD)}`;
+    const lines: string[] = [];
+    if (k % block === 0) lines.push(k === 0 ? "{" : `if (first_term + ${k}u < params.k) {`);
     if (k % LOAD === 0) {
-      const load = `load_a(a_row + (k0 + ${k}u) / 4u + lane)`;
-      body.push(`let ${a} = select(vec4f(), ${load}, k0 + ${k}u + lane * 4u < params.k);`);
+      const load = `load_a(a_row + (first_term + ${k}u) / 4u + lane)`;
+      lines.push(`let ${terms} = select(vec4f(), ${load}, first_term + ${k}u + lane * 4u < params.k);`);
     }
-    const scalar = `subgroupBroadcast(${a}.${"xyzw"[k % 4]}, ${Math.floor(k / 4) % LANES}u)`;
-    body.push(
-      `{ let s = ${scalar}; ${columns.map((j) => `c${j} += s * ${panel.vector(j, k)};`).join(" ")} }`,
-    );
-    if (k % block === block - 1) body.push("}");
-    else if (k % FENCE === FENCE - 1) {
-      body.push(...columns.map((j) => panel.store(j, PANEL, `c${j}`)));
-    }
-  }
-  const at = `column + ${LANES}u * j`;
-  const apartFromC = `if (${at} < params.n4) { sums[sums_row + ${LANES}u * j] = sum; }`;
-  const last = `k0 + ${PANEL}u >= params.k`;
-  const store = apart
-    ? `if (${last}) { finish(model, row, ${at}, sum, params.tail); } else ${apartFromC}`
-    : `finish(model, row, ${at}, sum, select(0u, params.tail, ${last}));`; // one store of C, not two, to compile
-  return `${tileStart(width, "params.rows")}
-  let end = min(first + params.rows, params.m);
-  let a_base = params.a_offset + model * params.a_model;
-  let b_base = params.b_offset + model * params.b_model;
-  ${panel.declarations}
-  for (var k0 = 0u; k0 < params.k; k0 += ${PANEL}u) {
-    for (var k = 0u; k < min(${PANEL}u, (params.k - k0 + ${block - 1}u) / ${block}u * ${block}u); k++) {
-      let term = b_base + (k0 + k) * params.b_stride;
-      ${
-    columns.map((j) =>
-      `let b${j} = select(vec4f(), load_b(term + min(column + ${
-        LANES * j
-      }u, params.n4 - 1u)), k0 + k < params.k);`
-    ).join("\n      ")
-  }
-      ${columns.map((j) => panel.store(j, "k", `b${j}`)).join(" ")}
-    }
-    for (var row = first; row < end; row++) {
-      let a_row = a_base + row * params.a_stride;
-      let c_row = params.c_offset + model * params.c_model + row * params.c_stride + column;
-      ${apart ? "let sums_row = (model * params.m + row) * params.n4 + column;" : ""}
-      ${columns.map((j) => `var c${j} = vec4f();`).join(" ")}
-      if (k0 > 0u || params.resume == 1u) {
-        for (var j = 0u; j < own; j++) {
-          // A lane without a column reads another's and stores nothing.
-          ${
-    apart
-      ? `var before = load_c(c_row + ${LANES}u * j); if (k0 > 0u) { before = sums[sums_row + ${LANES}u * j]; }`
-      : `let before = load_c(c_row + ${LANES}u * j);`
-  }
-          ${columns.map((j) => `c${j} = select(c${j}, before, j == ${j}u);`).join(" ")}
-        }
-      }
-      ${body.join("\n      ")}
-      for (var j = 0u; j < own; j++) {
-        let sum = ${chosen(columns.map((j) => `c${j}`))};
-        ${store}
-      }
-    }
-  }
+    const scalar = `subgroupBroadcast(${terms}.${"xyzw"[k % 4]}, ${Math.floor(k / 4) % LANES}u)`;
+    const products = columns.map((j) => `sum${j} += factor * ${panel.vector(j, k)};`);
+    lines.push(`{ let factor = ${scalar}; ${products.join(" ")} }`);
+    if (k % block === block - 1) lines.push("}");
+    else if (k % FENCE === FENCE - 1) lines.push(...columns.map((j) => panel.store(j, PANEL, `sum${j}`)));
+    return lines;
+  }).join("\n");
 }
-`;
+
+/** Returns the WGSL of a shape. */
+export function matmulSubgroup({ width, apart = false }: PanelShape): string {
+  const columns = numbers(width);
+  const panel = laneArrays("panel", width, PANEL + 1);
+  const sums = columns.map((j) => `sum${j}`);
+  const isLast = `first_term + ${PANEL}u >= params.k`;
+  const before = apart
+    ? `var before = load_c(c_row + 8u * j); if (first_term > 0u) { before = sums[sums_row + 8u * j]; }`
+    : `let before = load_c(c_row + 8u * j);`;
+  const store = apart
+    ? `if (${isLast}) { finish(model, row, column + 8u * j, sum, params.tail); } ` +
+      `else if (column + 8u * j < params.n4) { sums[sums_row + 8u * j] = sum; }`
+    : `finish(model, row, column + 8u * j, sum, select(0u, params.tail, ${isLast}));`; // one store of C, not two, to compile
+  return compose(code, {
+    matmul_tail: TAIL,
+    sums_binding: apart ? "@group(0) @binding(6) var<storage, read_write> sums: array<vec4f>;" : "",
+    panel_arrays: panel.declarations,
+    fill_panel: [
+      ...columns.map((j) =>
+        `let b${j} = select(vec4f(), load_b(term + min(column + ${LANES * j}u, params.n4 - 1u)), ` +
+        "first_term + k < params.k);"
+      ),
+      ...columns.map((j) => panel.store(j, "k", `b${j}`)),
+    ].join("\n"),
+    start_sums: (apart ? "let sums_row = (model * params.m + row) * params.n4 + column;\n" : "") +
+      sums.map((sum) => `var ${sum} = vec4f();`).join(" "),
+    resume_sum: `${before} ${sums.map((sum, j) => `${sum} = select(${sum}, before, j == ${j}u);`).join(" ")}`,
+    add_terms: addTerms(width),
+    store_sum: `let sum = ${pick(sums)};\n${store}`,
+  }, { SPAN: LANES * width, PANEL, BLOCK: blockTerms(width) });
 }

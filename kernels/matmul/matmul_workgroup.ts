@@ -1,13 +1,8 @@
-/**
- * The texts of matrix products with tiles in workgroup memory, and the size of their tiles: for GPUs. Untimed so far;
- * kernels/NOTES.md tells how they were designed.
- */
+/** The form of `C = A · B` for GPUs: its text, and the size of tiles in workgroup memory. Untimed so far: kernels/NOTES.md. */
 
+import { compose } from "../device/wgsl.ts";
+import tail from "./matmul_tail.wgsl" with { type: "text" };
 import code from "./matmul_workgroup.wgsl" with { type: "text" };
-import transposedCode from "./matmul_transposed_workgroup.wgsl" with { type: "text" };
-
-/** WGSL of `A · B` and of `Aᵀ · B`. */
-export { code as matmulWorkgroupCode, transposedCode as matmulTransposedWorkgroupCode };
 
 /** Workgroups below which tiles become smaller: about one for every core of a large GPU. */
 const FEW_WORKGROUPS = 128;
@@ -26,10 +21,17 @@ export function workgroupTiles(
   return plans.find(({ workgroups }) => workgroups * models >= FEW_WORKGROUPS) ?? plans[plans.length - 1];
 }
 
+const element = (type: string, value: string) =>
+  `alias Element = ${type};\nfn element(x: vec4f) -> Element { return ${value}; }`;
+
 /**
- * WGSL of `A · B` with tiles in f16 and sums in f32. Values beyond f16's largest, 65,504, count as that; those below its
- * smallest, 6e-8, as 0: so it is for values of order 1, and not for gradients.
+ * WGSL of `A · B` by what its tiles hold; sums are in f32. With f16, values beyond its largest, 65,504, count as that; those
+ * below its smallest, 6e-8, as 0: so it is for values of order 1, and not for gradients.
  */
-export const matmulWorkgroupF16Code: string = "enable f16;\n" +
-  code.replace("alias Element = vec4f;", "alias Element = vec4h;")
-    .replace("{ return x; }", "{ return vec4h(clamp(x, vec4f(-65504.0), vec4f(65504.0))); }");
+export const matmulWorkgroup = {
+  f32: compose(code, { matmul_tail: tail, element: element("vec4f", "x") }),
+  f16: "enable f16;\n" + compose(code, {
+    matmul_tail: tail,
+    element: element("vec4h", "vec4h(clamp(x, vec4f(-65504.0), vec4f(65504.0)))"),
+  }),
+};

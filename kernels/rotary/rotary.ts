@@ -3,7 +3,7 @@
 import forwardCode from "./rotary_forward.wgsl" with { type: "text" };
 import backwardCode from "./rotary_backward.wgsl" with { type: "text" };
 import { type Dispatch, floatBits, type Gpu, type GpuBuffer } from "../device/gpu.ts";
-import { padded } from "../matmul/matmul.ts";
+import { padded } from "../device/matrix.ts";
 
 const WORKGROUP = 16;
 

@@ -2,7 +2,7 @@
 
 import code from "./transpose.wgsl" with { type: "text" };
 import type { Dispatch, Gpu } from "../device/gpu.ts";
-import type { Matrix } from "../matmul/matmul.ts";
+import type { Matrix } from "../device/matrix.ts";
 
 const TILE = 16;
 

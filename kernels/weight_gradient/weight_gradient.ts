@@ -2,7 +2,8 @@
 
 import { addBlocks } from "../column_sum/column_sum.ts";
 import type { Dispatch, Gpu, GpuBuffer } from "../device/gpu.ts";
-import { matmulTransposed, type Matrix, padded } from "../matmul/matmul.ts";
+import { type Matrix, padded } from "../device/matrix.ts";
+import { matmulTransposed } from "../matmul/matmul_transposed.ts";
 
 /** Arguments of {@link weightGradient}. */
 export interface WeightGradient {

@@ -8,7 +8,8 @@
 
 import { InputError } from "../../kernels/errors.ts";
 import type { Dispatch, Gpu } from "../../kernels/device/gpu.ts";
-import { padded, takesPasses } from "../../kernels/matmul/matmul.ts";
+import { padded } from "../../kernels/device/matrix.ts";
+import { takesPasses } from "../../kernels/matmul/matmul.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
 import type { ModelConfig } from "./shape.ts";
 import { createBank, type Weights } from "./parameters.ts";

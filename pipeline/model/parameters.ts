@@ -5,7 +5,7 @@
 
 import { InputError } from "../../kernels/errors.ts";
 import type { Arena, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
-import { type Matrix, padded } from "../../kernels/matmul/matmul.ts";
+import { type Matrix, padded } from "../../kernels/device/matrix.ts";
 import { bytesOf, type Dtype } from "../../kernels/device/storage.ts";
 import { normals } from "../random.ts";
 import { type ModelConfig, type ParameterSpec, parameterSpecs } from "./shape.ts";

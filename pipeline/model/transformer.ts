@@ -12,7 +12,9 @@ import { embeddingBackward, embeddingForward } from "../../kernels/embedding/emb
 import { InputError } from "../../kernels/errors.ts";
 import type { Arena, Dispatch, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
 import { layerNormScratch } from "../../kernels/layer_norm/layer_norm.ts";
-import { matmul, matmulTransposed, type Matrix, padded } from "../../kernels/matmul/matmul.ts";
+import { type Matrix, padded } from "../../kernels/device/matrix.ts";
+import { matmul } from "../../kernels/matmul/matmul.ts";
+import { matmulTransposed } from "../../kernels/matmul/matmul_transposed.ts";
 import type { KeyValueCache } from "../../kernels/rotary/rotary.ts";
 import { bytesOf, type Dtype } from "../../kernels/device/storage.ts";
 import { transpose } from "../../kernels/transpose/transpose.ts";

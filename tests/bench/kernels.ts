@@ -24,7 +24,9 @@ import {
   layerNormForward,
   layerNormScratch,
 } from "../../kernels/layer_norm/layer_norm.ts";
-import { matmul, matmulTransposed, type Matrix, padded, type Tail } from "../../kernels/matmul/matmul.ts";
+import { type Matrix, padded } from "../../kernels/device/matrix.ts";
+import { matmul, type Tail } from "../../kernels/matmul/matmul.ts";
+import { matmulTransposed } from "../../kernels/matmul/matmul_transposed.ts";
 import { headedSize, rotaryAngles, rotaryBackward, rotaryForward } from "../../kernels/rotary/rotary.ts";
 import { transpose } from "../../kernels/transpose/transpose.ts";
 import { weightGradient, weightGradientScratch } from "../../kernels/weight_gradient/weight_gradient.ts";

@@ -6,7 +6,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { InputError } from "../../kernels/errors.ts";
 import { type Dispatch, type Gpu, type GpuBuffer, openGpu } from "../../kernels/device/gpu.ts";
-import { type Matrix, padded } from "../../kernels/matmul/matmul.ts";
+import { type Matrix, padded } from "../../kernels/device/matrix.ts";
 import { bytesOf, type Dtype, fromBf16, toBf16 } from "../../kernels/device/storage.ts";
 import { FORMS, type Variants } from "../../kernels/device/variants.ts";
 import { normals, uniform } from "../../pipeline/random.ts";

@@ -5,7 +5,7 @@ import {
   attentionForward,
   attentionScratch,
 } from "../../../kernels/attention/attention.ts";
-import { padded } from "../../../kernels/matmul/matmul.ts";
+import { padded } from "../../../kernels/device/matrix.ts";
 import { headedSize, rotaryAngles, rotaryBackward, rotaryForward } from "../../../kernels/rotary/rotary.ts";
 import type { AttentionShape } from "../../../kernels/rotary/rotary.ts";
 import type { ModelConfig } from "../config.ts";

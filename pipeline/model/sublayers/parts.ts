@@ -2,7 +2,8 @@
 
 import type { Dispatch, GpuBuffer } from "../../../kernels/device/gpu.ts";
 import { layerNormBackward, layerNormForward } from "../../../kernels/layer_norm/layer_norm.ts";
-import { matmul, type Matrix, padded, type Tail } from "../../../kernels/matmul/matmul.ts";
+import { type Matrix, padded } from "../../../kernels/device/matrix.ts";
+import { matmul, type Tail } from "../../../kernels/matmul/matmul.ts";
 import { weightGradient } from "../../../kernels/weight_gradient/weight_gradient.ts";
 import type { ModelConfig, ParameterSpec } from "../config.ts";
 import type { BackwardPass, BatchShape, Pass } from "./sublayer.ts";

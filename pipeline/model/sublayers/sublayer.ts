@@ -4,7 +4,7 @@
  */
 
 import type { Dispatch, Gpu, GpuBuffer } from "../../../kernels/device/gpu.ts";
-import type { Matrix } from "../../../kernels/matmul/matmul.ts";
+import type { Matrix } from "../../../kernels/device/matrix.ts";
 import type { KeyValueCache } from "../../../kernels/rotary/rotary.ts";
 import type { Dtype } from "../../../kernels/device/storage.ts";
 import type { ModelConfig, ParameterSpec } from "../config.ts";

@@ -1,15 +1,15 @@
 import { assertNotEquals, assertThrows } from "@std/assert";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
+import type { Matrix } from "../../../kernels/device/matrix.ts";
 import {
   geluReference,
   geluSlopeReference,
   type Matmul,
   matmul,
   matmulReference,
-  matmulTransposed,
-  type Matrix,
   type Tail,
 } from "../../../kernels/matmul/matmul.ts";
+import { matmulTransposed } from "../../../kernels/matmul/matmul_transposed.ts";
 import type { Dtype } from "../../../kernels/device/storage.ts";
 import {
   assertClose,

@@ -1,5 +1,6 @@
 import { assertThrows } from "@std/assert";
-import { matmulReference, matmulTransposed } from "../../../kernels/matmul/matmul.ts";
+import { matmulReference } from "../../../kernels/matmul/matmul.ts";
+import { matmulTransposed } from "../../../kernels/matmul/matmul_transposed.ts";
 import {
   biasGradientReference,
   weightGradient,
