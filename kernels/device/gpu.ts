@@ -1,71 +1,25 @@
 /**
- * The only file that touches a `GPUDevice`: opens the adapter, owns buffers, turns a description of a kernel call
- * into a {@link Dispatch}, submits lists of them and reads results back. It knows nothing of models or data.
+ * Opens the adapter. This folder alone touches a `GPUDevice`: it owns buffers, turns a description of a kernel call into a
+ * {@link Dispatch}, submits lists of them and reads results back. It knows nothing of models or data.
  */
 
 import { InputError, RunError, say, setting } from "../errors.ts";
-import { type Storage, withStorage } from "./storage.ts";
+import {
+  type Arena,
+  bindingLimit,
+  createArena,
+  createBuffer,
+  type GpuBuffer,
+  writeBuffer,
+} from "./buffers.ts";
+import { createPlanner, type Dispatch, type DispatchPlan, encode } from "./dispatch.ts";
+import { watchFailures } from "./failures.ts";
+import { type KernelTime, profile } from "./profile.ts";
+import { createReader, type Range } from "./readback.ts";
 import { type AdapterKind, chooseVariants, type Variants } from "./variants.ts";
 
-/** A storage buffer with its name, so that every error can say which tensor it is about. */
-export interface GpuBuffer {
-  /** Name of the tensor. */
-  readonly label: string;
-  /** Size in bytes, a multiple of 16. */
-  readonly bytes: number;
-  /** How its values are stored: f32 unless said. */
-  readonly storage?: Storage;
-  /** The WebGPU handle. */
-  readonly raw: GPUBuffer;
-}
-
-/** One planned kernel call: pipeline, bindings and grid are fixed, so that a step is a loop over these. */
-export interface Dispatch {
-  /** Name of the kernel. */
-  readonly label: string;
-  /** Number of workgroups along x, y, z. */
-  readonly grid: readonly [number, number, number];
-  /** Compiled pipeline. */
-  readonly pipeline: GPUComputePipeline;
-  /** Bound buffers. */
-  readonly bindings: GPUBindGroup;
-}
-
-/** What {@link Gpu.dispatch} needs to plan a kernel call. */
-export interface DispatchPlan {
-  /** Name of the kernel: with `constants` the key of the pipeline cache. */
-  label: string;
-  /** WGSL source with one entry point `main`, in its f32 form: {@link withStorage} turns it into what the buffers hold. */
-  code: string;
-  /** Values of the `override` constants. */
-  constants?: Record<string, number>;
-  /** `struct Params` at binding 0, in order: u32 values, or f32 values wrapped by {@link floatBits}. */
-  params: number[];
-  /** Bindings 1, 2, … */
-  buffers: GpuBuffer[];
-  /** Workgroups along the work axis; folded over x and y. */
-  workgroups: number;
-  /** Workgroups along z, the model axis of a bank: 1 unless given. */
-  models?: number;
-}
-
-/** Time that one kernel took in {@link Gpu.profile}. */
-export interface KernelTime {
-  /** Name of the kernel. */
-  label: string;
-  /** Time on the device, in nanoseconds. */
-  nanoseconds: number;
-}
-
-/** Buffers of one owner, destroyed together. */
-export interface Arena {
-  /** Makes a zeroed buffer of `size` bytes, or one that holds `data`; `storage` says how its values are stored. */
-  buffer(label: string, size: number | Uint32Array | Float32Array, storage?: Storage): GpuBuffer;
-  /** Bytes allocated so far. */
-  readonly bytes: number;
-  /** Frees every buffer of the arena. */
-  destroy(): void;
-}
+export type { Arena, Dispatch, DispatchPlan, GpuBuffer, KernelTime };
+export { floatBits, foldGrid } from "./dispatch.ts";
 
 /** An open device. */
 export interface Gpu {
@@ -92,9 +46,7 @@ export interface Gpu {
   /** Copies `data` into `buffer` before the next submit. */
   write(buffer: GpuBuffer, data: Uint32Array | Float32Array, byteOffset?: number): void;
   /** Reads buffers back in one synchronisation; throws if anything failed on the device since the last read. */
-  read(
-    sources: readonly { buffer: GpuBuffer; byteOffset?: number; bytes?: number }[],
-  ): Promise<ArrayBuffer[]>;
+  read(sources: readonly Range[]): Promise<ArrayBuffer[]>;
   /** Runs the dispatches and times each one (needs `timestamp-query`). */
   profile(dispatches: readonly Dispatch[]): Promise<KernelTime[]>;
   /** Frees the device. */
@@ -109,21 +61,6 @@ export interface OpenGpuOptions {
   variants?: Partial<Variants>;
 }
 
-const WORKGROUPS_PER_AXIS = 65_535;
-const TIMED_AT_ONCE = 2048; // a query set holds 4,096 timestamps, two per dispatch
-const MIB = 1024 * 1024;
-
-/** Returns the bits of `value` as an f32, for the `params` of a plan. */
-export function floatBits(value: number): number {
-  return new Uint32Array(Float32Array.of(value).buffer)[0];
-}
-
-/** Folds `count` workgroups over x and y, each at most 65,535, as evenly as can be. */
-export function foldGrid(count: number): [number, number] {
-  const y = Math.max(1, Math.ceil(count / WORKGROUPS_PER_AXIS));
-  return [Math.ceil(count / y), y];
-}
-
 /**
  * Opens the WebGPU device with the adapter's own limits.
  *
@@ -131,6 +68,27 @@ export function foldGrid(count: number): [number, number] {
  * names another than the one obtained, or a form in `variants` is unknown or beyond the adapter.
  */
 export async function openGpu({ adapter: wanted, variants }: OpenGpuOptions = {}): Promise<Gpu> {
+  const adapter = await requestAdapter(wanted);
+  const description = descriptionOf(adapter);
+  const kind: AdapterKind =
+    adapter.info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader/i.test(description) ? "software" : "gpu";
+  const { device, subgroupsOf8 } = await requestDevice(adapter);
+  try {
+    const chosen = chooseVariants(kind, { subgroupsOf8, f16: adapter.features.has("shader-f16") }, variants);
+    const canProfile = adapter.features.has("timestamp-query");
+    return wrapDevice(device, { adapter: description, kind, canProfile, variants: chosen });
+  } catch (error) {
+    device.destroy();
+    throw error;
+  }
+}
+
+function descriptionOf({ info }: GPUAdapter): string {
+  return info.description || info.vendor;
+}
+
+/** Asks for an adapter, and refuses one whose name lacks what is wanted. */
+async function requestAdapter(wanted?: string): Promise<GPUAdapter> {
   const preference = wanted === "high-performance" || wanted === "low-power" ? wanted : undefined;
   const adapter = await navigator.gpu?.requestAdapter({ powerPreference: preference });
   if (!adapter) {
@@ -139,7 +97,7 @@ export async function openGpu({ adapter: wanted, variants }: OpenGpuOptions = {}
         "with `apt-get install mesa-vulkan-drivers libvulkan1`",
     );
   }
-  const description = adapter.info.description || adapter.info.vendor;
+  const description = descriptionOf(adapter);
   if (wanted && !preference && !description.toLowerCase().includes(wanted.toLowerCase())) {
     throw new InputError(
       `Cannot open the GPU as its name must hold "${wanted}": the adapter obtained is "${description}"`,
@@ -150,15 +108,14 @@ export async function openGpu({ adapter: wanted, variants }: OpenGpuOptions = {}
       },
     );
   }
-  const kind: AdapterKind =
-    adapter.info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader/i.test(description) ? "software" : "gpu";
-  const canProfile = adapter.features.has("timestamp-query");
-  const { limits } = adapter;
-  const f16 = adapter.features.has("shader-f16");
-  const features: GPUFeatureName[] = [
-    ...canProfile ? ["timestamp-query"] as const : [],
-    ...f16 ? ["shader-f16"] as const : [],
-  ];
+  return adapter;
+}
+
+/** Asks for a device with the adapter's own limits and all features that kernels can use. */
+async function requestDevice(adapter: GPUAdapter): Promise<{ device: GPUDevice; subgroupsOf8: boolean }> {
+  const { limits, info } = adapter;
+  const requiredFeatures: GPUFeatureName[] = (["timestamp-query", "shader-f16"] as const)
+    .filter((feature) => adapter.features.has(feature));
   const requiredLimits = {
     maxBufferSize: limits.maxBufferSize,
     maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
@@ -168,276 +125,56 @@ export async function openGpu({ adapter: wanted, variants }: OpenGpuOptions = {}
     maxComputeWorkgroupSizeX: limits.maxComputeWorkgroupSizeX,
   };
   // Deno 2.9 grants subgroups without listing them among the adapter's features, so asking is the way to know.
-  let subgroupsOf8 = adapter.info.subgroupMinSize === 8 && adapter.info.subgroupMaxSize === 8;
-  let device: GPUDevice | undefined;
-  if (subgroupsOf8) {
-    device = await adapter.requestDevice({ requiredFeatures: [...features, "subgroups"], requiredLimits })
-      .catch(() => undefined);
-    subgroupsOf8 = device !== undefined;
+  if (info.subgroupMinSize === 8 && info.subgroupMaxSize === 8) {
+    const device = await adapter.requestDevice({
+      requiredFeatures: [...requiredFeatures, "subgroups"],
+      requiredLimits,
+    }).catch(() => undefined);
+    if (device) return { device, subgroupsOf8: true };
   }
-  device ??= await adapter.requestDevice({ requiredFeatures: features, requiredLimits });
-  let chosen: Variants;
-  try {
-    chosen = chooseVariants(kind, { subgroupsOf8, f16 }, variants);
-  } catch (error) {
-    device.destroy();
-    throw error;
-  }
-  return wrapDevice(device, {
-    adapter: description,
-    kind,
-    canProfile,
-    variants: chosen,
-  });
+  return { device: await adapter.requestDevice({ requiredFeatures, requiredLimits }), subgroupsOf8: false };
 }
 
 function wrapDevice(
   device: GPUDevice,
-  { adapter, kind, canProfile, variants }: Pick<Gpu, "adapter" | "kind" | "canProfile" | "variants">,
+  own: Pick<Gpu, "adapter" | "kind" | "canProfile" | "variants">,
 ): Gpu {
-  // Invalid work drops its whole command buffer without a throw, so the first message is kept for the next read.
-  let failure: string | undefined;
-  let lastLabel = "none";
-  device.addEventListener("uncapturederror", (event) => {
-    event.preventDefault();
-    failure ??= (event as GPUUncapturedErrorEvent).error.message.trim();
-  });
-  device.lost.then((info) => {
-    if (info.reason !== "destroyed") failure ??= `device lost: ${info.message}`;
-  }, () => {});
-  const failed = (reason: string, cause?: unknown) =>
-    new RunError(
-      `Cannot go on as the GPU failed at or before kernel "${lastLabel}": ${reason.replace(/\s+/g, " ")}`,
-      { cause },
-    );
-  const check = () => {
-    if (failure !== undefined) throw failed(failure);
-  };
-
-  const pipelines = new Map<string, GPUComputePipeline>();
-  const pipelineOf = ({ label, code, constants = {} }: DispatchPlan) => {
-    const key = `${label}\n${JSON.stringify(constants)}\n${code}`;
-    let pipeline = pipelines.get(key);
-    if (!pipeline) {
-      const module = device.createShaderModule({ label, code });
-      pipeline = device.createComputePipeline({ label, layout: "auto", compute: { module, constants } });
-      pipelines.set(key, pipeline);
-    }
-    return pipeline;
-  };
-
-  // Parameters never change after planning, so that equal ones share a buffer.
-  const uniforms = new Map<string, GPUBuffer>();
-  const uniformOf = (label: string, params: number[]) => {
-    const key = params.join();
-    let buffer = uniforms.get(key);
-    if (!buffer) {
-      const size = Math.max(16, Math.ceil(params.length / 4) * 16);
-      buffer = device.createBuffer({ label, size, usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST });
-      device.queue.writeBuffer(buffer, 0, Uint32Array.from(params));
-      uniforms.set(key, buffer);
-    }
-    return buffer;
-  };
-
-  const maxBindingBytes = Math.min(device.limits.maxStorageBufferBindingSize, device.limits.maxBufferSize);
-
-  function createBuffer(
-    label: string,
-    size: number | Uint32Array | Float32Array,
-    storage: Storage = "f32",
-  ): GpuBuffer {
-    const wantedBytes = typeof size === "number" ? size : size.byteLength;
-    const bytes = Math.max(16, Math.ceil(wantedBytes / 16) * 16);
-    if (bytes > maxBindingBytes) {
-      throw new InputError(
-        `Cannot place tensor "${label}" as one tensor must fit the adapter's binding limit: it needs ` +
-          `${Math.ceil(bytes / MIB)} MiB, the limit is ${Math.floor(maxBindingBytes / MIB)} MiB`,
-      );
-    }
-    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
-    const raw = device.createBuffer({ label, size: bytes, usage });
-    if (typeof size !== "number" && size.length > 0) device.queue.writeBuffer(raw, 0, size as BufferSource);
-    return { label, bytes, storage, raw };
-  }
-
-  function encode(pass: GPUComputePassEncoder, dispatch: Dispatch) {
-    pass.setPipeline(dispatch.pipeline);
-    pass.setBindGroup(0, dispatch.bindings);
-    pass.dispatchWorkgroups(...dispatch.grid);
-    lastLabel = dispatch.label;
-  }
-
-  // The readback buffer, unless a read is using it: reads that overlap take one each.
-  let spare: GPUBuffer | undefined;
-  const takeStaging = (size: number) => {
-    const staging = spare;
-    spare = undefined;
-    if (staging && staging.size >= size) return staging;
-    staging?.destroy();
-    const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
-    return device.createBuffer({ label: "staging", size, usage });
-  };
-  const returnStaging = (staging: GPUBuffer) => {
-    spare?.destroy();
-    spare = staging;
-  };
-
-  const gpu: Gpu = {
-    adapter,
-    kind,
-    variants,
-    maxBindingBytes,
-    canProfile,
-    empty: createBuffer("empty", 16),
-    emptyWritable: createBuffer("empty_writable", 16),
-
-    arena() {
-      const owned: GPUBuffer[] = [];
-      let bytes = 0;
-      return {
-        buffer(label, size, storage) {
-          const buffer = createBuffer(label, size, storage);
-          owned.push(buffer.raw);
-          bytes += buffer.bytes;
-          return buffer;
-        },
-        get bytes() {
-          return bytes;
-        },
-        destroy() {
-          for (const buffer of owned.splice(0)) buffer.destroy();
-          bytes = 0;
-        },
-      };
-    },
-
-    dispatch(plan) {
-      const { label, params, buffers, workgroups, models = 1 } = plan;
-      if (
-        !(workgroups >= 1) || workgroups > WORKGROUPS_PER_AXIS ** 2 || models < 1 ||
-        models > WORKGROUPS_PER_AXIS
-      ) {
-        throw new RangeError(
-          `Cannot plan ${label} as it must have 1 to ${WORKGROUPS_PER_AXIS}² workgroups and 1 to ` +
-            `${WORKGROUPS_PER_AXIS} models: workgroups is ${workgroups}, models is ${models}`,
-        );
-      }
-      const code = withStorage(label, plan.code, buffers.map(({ storage }) => storage));
-      const pipeline = pipelineOf({ ...plan, code });
-      const bindings = device.createBindGroup({
-        label,
-        layout: pipeline.getBindGroupLayout(0),
-        entries: [uniformOf(label, params), ...buffers.map((buffer) => buffer.raw)].map((
-          buffer,
-          binding,
-        ) => ({
-          binding,
-          resource: { buffer },
-        })),
-      });
-      return { label, grid: [...foldGrid(workgroups), models], pipeline, bindings };
-    },
-
+  const failures = watchFailures(device);
+  const planner = createPlanner(device);
+  const reader = createReader(device, failures);
+  return {
+    ...own,
+    maxBindingBytes: bindingLimit(device),
+    empty: createBuffer(device, "empty", 16),
+    emptyWritable: createBuffer(device, "empty_writable", 16),
+    arena: () => createArena(device),
+    dispatch: planner.dispatch,
     submit(dispatches) {
       if (dispatches.length === 0) return;
       const encoder = device.createCommandEncoder();
       const pass = encoder.beginComputePass();
-      for (const dispatch of dispatches) encode(pass, dispatch);
+      for (const dispatch of dispatches) {
+        encode(pass, dispatch);
+        failures.submitted(dispatch.label);
+      }
       pass.end();
       device.queue.submit([encoder.finish()]);
     },
-
-    write(buffer, data, byteOffset = 0) {
-      // Out of range would abort the process, uncatchably, and so would nothing at all.
-      if (byteOffset < 0 || byteOffset % 4 !== 0 || byteOffset + data.byteLength > buffer.bytes) {
-        throw new RangeError(
-          `Cannot write into "${buffer.label}" as the data must lie inside it: ${data.byteLength} bytes at ` +
-            `${byteOffset}, its size is ${buffer.bytes}`,
+    write: (buffer, data, byteOffset) => writeBuffer(device, buffer, data, byteOffset),
+    read: reader.read,
+    async profile(dispatches) {
+      if (!own.canProfile) {
+        throw new RunError(
+          `Cannot time kernels as the adapter must offer timestamp-query: it is ${own.adapter}`,
         );
       }
-      if (data.length > 0) device.queue.writeBuffer(buffer.raw, byteOffset, data as BufferSource);
+      for (const { label } of dispatches) failures.submitted(label);
+      return await profile(device, reader, dispatches);
     },
-
-    async read(sources) {
-      check();
-      let end = 0;
-      const ranges = sources.map(({ buffer, byteOffset = 0, bytes = buffer.bytes - byteOffset }) => {
-        const padded = Math.ceil(bytes / 4) * 4;
-        if (!(byteOffset >= 0 && byteOffset % 4 === 0 && bytes >= 0 && byteOffset + padded <= buffer.bytes)) {
-          throw new RangeError(
-            `Cannot read "${buffer.label}" as the range must lie inside it: ${bytes} bytes at ${byteOffset}, ` +
-              `its size is ${buffer.bytes}`,
-          );
-        }
-        const place = end;
-        end += Math.ceil(padded / 8) * 8; // mapped ranges start at multiples of 8
-        return { buffer, byteOffset, bytes, padded, place };
-      });
-      const staging = takeStaging(Math.max(16, end));
-      const encoder = device.createCommandEncoder();
-      for (const { buffer, byteOffset, padded, place } of ranges) {
-        if (padded > 0) encoder.copyBufferToBuffer(buffer.raw, byteOffset, staging, place, padded);
-      }
-      device.queue.submit([encoder.finish()]);
-      try {
-        await staging.mapAsync(GPUMapMode.READ, 0, Math.max(16, end));
-      } catch (error) {
-        staging.destroy();
-        check(); // says what failed, where the rejection does not
-        throw failed((error as Error).message, error);
-      }
-      const results = ranges.map(({ bytes, padded, place }) =>
-        padded === 0 ? new ArrayBuffer(0) : staging.getMappedRange(place, padded).slice(0, bytes)
-      );
-      staging.unmap();
-      returnStaging(staging);
-      check();
-      return results;
-    },
-
-    async profile(dispatches) {
-      if (!canProfile) {
-        throw new RunError(`Cannot time kernels as the adapter must offer timestamp-query: it is ${adapter}`);
-      }
-      if (dispatches.length > TIMED_AT_ONCE) {
-        return [
-          ...await gpu.profile(dispatches.slice(0, TIMED_AT_ONCE)),
-          ...await gpu.profile(dispatches.slice(TIMED_AT_ONCE)),
-        ];
-      }
-      const count = dispatches.length * 2;
-      const querySet = device.createQuerySet({ type: "timestamp", count });
-      const resolved = device.createBuffer({
-        label: "timestamps",
-        size: count * 8,
-        usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC,
-      });
-      const encoder = device.createCommandEncoder();
-      dispatches.forEach((dispatch, i) => {
-        const pass = encoder.beginComputePass({
-          timestampWrites: { querySet, beginningOfPassWriteIndex: 2 * i, endOfPassWriteIndex: 2 * i + 1 },
-        });
-        encode(pass, dispatch);
-        pass.end();
-      });
-      encoder.resolveQuerySet(querySet, 0, count, resolved, 0);
-      device.queue.submit([encoder.finish()]);
-      const [bytes] = await gpu.read([{ buffer: { label: "timestamps", bytes: count * 8, raw: resolved } }]);
-      const times = new BigUint64Array(bytes);
-      querySet.destroy();
-      resolved.destroy();
-      return dispatches.map(({ label }, i) => ({
-        label,
-        nanoseconds: Math.max(0, Number(times[2 * i + 1] - times[2 * i])),
-      }));
-    },
-
     close() {
-      spare?.destroy();
-      for (const buffer of uniforms.values()) buffer.destroy();
+      reader.close();
+      planner.close();
       device.destroy();
     },
   };
-  return gpu;
 }
