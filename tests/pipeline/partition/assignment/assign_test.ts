@@ -269,7 +269,7 @@ const priced: Assignment = {
       expert.forEach((e, row) => cost += costs[row * experts + e]);
       yield expert;
     }
-    return { cost, bound: cost - 1, prices };
+    return { cost, bound: cost - 1, rows, unbalanced: cost - 2, prices };
   },
 };
 
@@ -285,7 +285,7 @@ Deno.test("assign() lets a method read files as often as it needs, and hands on 
     const prices = equalRooms(20, 3).map((room, e) => room + e);
     assertEquals(expert, assignArgmax(columns.nll!.map((value, i) => value + prices[i % 3]), 3));
     const cost = expert!.reduce((sum, e, row) => sum + columns.nll![row * 3 + e], 0);
-    assertEquals([opened, proofs], [2, [{ cost, bound: cost - 1, prices }]]);
+    assertEquals([opened, proofs], [2, [{ cost, bound: cost - 1, rows: 20, unbalanced: cost - 2, prices }]]);
     assertThrows(
       () => assign(batchesOf(columns, []), options),
       InputError,
