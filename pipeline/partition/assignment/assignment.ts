@@ -35,6 +35,8 @@ export interface Proof {
   bound: number;
   /** Rows that it assigned. */
   rows: number;
+  /** How many of them each expert got `[E]`. */
+  loads: number[];
   /** What the rows would cost if each went to its best expert, with no balance. */
   unbalanced: number;
   /** What `balanced` would cost over the same rows, all in one chunk; absent where it was not asked. */

@@ -122,6 +122,7 @@ async function* assign({ open, rooms }: AssignmentInput): AsyncGenerator<Uint16A
     cost: last.cost,
     bound: last.bound,
     rows: seen,
+    loads: [...room],
     unbalanced,
     greedy: greedy.cost,
     prices: [...prices],

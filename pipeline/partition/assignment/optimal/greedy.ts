@@ -40,9 +40,9 @@ export class GreedyCost {
     this.#rooms = rooms;
   }
 
-  /** Whether the next pass will tell the cost. */
+  /** Whether the next pass will tell the cost, or one told it. */
   get settled(): boolean {
-    return this.#pass > 0 && this.#chosen === this.#turn.length;
+    return this.cost !== undefined || this.#pass > 0 && this.#chosen === this.#turn.length;
   }
 
   /** Takes the rows that come next. */

@@ -269,7 +269,7 @@ const priced: Assignment = {
       expert.forEach((e, row) => cost += costs[row * experts + e]);
       yield expert;
     }
-    return { cost, bound: cost - 1, rows, unbalanced: cost - 2, prices };
+    return { cost, bound: cost - 1, rows, loads: [rows, 0, 0], unbalanced: cost - 2, prices };
   },
 };
 
@@ -285,7 +285,8 @@ Deno.test("assign() lets a method read files as often as it needs, and hands on 
     const prices = equalRooms(20, 3).map((room, e) => room + e);
     assertEquals(expert, assignArgmax(columns.nll!.map((value, i) => value + prices[i % 3]), 3));
     const cost = expert!.reduce((sum, e, row) => sum + columns.nll![row * 3 + e], 0);
-    assertEquals([opened, proofs], [2, [{ cost, bound: cost - 1, rows: 20, unbalanced: cost - 2, prices }]]);
+    const proof = { cost, bound: cost - 1, rows: 20, loads: [20, 0, 0], unbalanced: cost - 2, prices };
+    assertEquals([opened, proofs], [2, [proof]]);
     assertThrows(
       () => assign(batchesOf(columns, []), options),
       InputError,

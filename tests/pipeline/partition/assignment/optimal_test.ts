@@ -73,7 +73,7 @@ function check(
   near(proof.unbalanced, total(expert.map((_, i) => Math.min(...row(i)))), "unbalanced");
   const greedy = assignBalanced(costs, experts, predicted, rooms);
   near(proof.greedy!, total(Array.from(greedy, (e, i) => row(i)[e])), "greedy");
-  assertEquals(proof.rows, rows);
+  assertEquals([proof.rows, proof.loads], [rows, loads]);
   assert(cost - bound <= slack * size, `cost ${cost}, bound ${bound}`);
   assert(cost - bound >= -1e-12 * size, "no assignment costs less than a bound");
   return cost;
