@@ -8,6 +8,7 @@ import type { CostRows } from "../assignment.ts";
 import { type Nearest, nearest, nearestOf } from "./nearest.ts";
 
 const MOST_SWEEPS = 12;
+const CLOSE = 0.005; // of the sample may be with experts that it does not fit: chance alone makes a sample as unlike all rows
 
 /** Gives how many rows of so many experts a sample holds at most: it holds more than half of that, or every row. */
 export function sampleSize(experts: number): number {
@@ -67,7 +68,7 @@ export class StridedSample {
 
 /**
  * Learns prices `[E]` on a sample: in turn every expert gets the price at which it would take its share of the sample, the others'
- * prices given, up to 12 times or until none moves.
+ * prices given, up to 12 times or until all but a few rows fit.
  *
  * @param rooms Rows for every expert `[E]` among all rows, of which the sample is a part.
  */
@@ -80,7 +81,6 @@ export function samplePrices(sample: CostRows, rooms: readonly number[]): Float6
   const found = nearest(sample, prices);
   const worth = new Float64Array(rows); // the price at which a row would leave the expert
   for (let sweep = 0; sweep < MOST_SWEEPS; sweep++) {
-    let moved = false;
     for (let e = 0; e < experts; e++) {
       const { expert, value, margin } = found;
       for (let row = 0; row < rows; row++) {
@@ -90,11 +90,13 @@ export function samplePrices(sample: CostRows, rooms: readonly number[]): Float6
       const wanted = Math.floor(rows * rooms[e] / all);
       const price = largest(worth, Math.max(1, wanted));
       if (price === prices[e]) continue;
-      moved = true;
       prices[e] = price;
       update(found, sample, prices, e);
     }
-    if (!moved) break;
+    const loads = new Float64Array(experts);
+    for (const e of found.expert) loads[e]++;
+    const excess = loads.reduce((sum, load, e) => sum + Math.abs(load - rows * rooms[e] / all), 0);
+    if (excess <= CLOSE * rows) break;
   }
   return prices;
 }
