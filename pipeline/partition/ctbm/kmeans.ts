@@ -6,7 +6,7 @@
 
 import { permutation } from "../../random.ts";
 import { type Assignment, equalRooms } from "../assignment/assignment.ts";
-import { balanced } from "../assignment/balanced.ts";
+import { optimal } from "../assignment/optimal.ts";
 import { squaredDistances } from "./embedding.ts";
 
 const STARTS = 4;
@@ -31,7 +31,7 @@ export interface ClusterOptions {
   dimensions: number;
   /** The seed of everything random. */
   seed: number;
-  /** Gives points to centres by their squared distances; `balanced` unless given. */
+  /** Gives points to centres by their squared distances; `optimal` unless given, as the greedy rule is up to a tenth worse. */
   assignment?: Assignment;
 }
 
@@ -50,7 +50,7 @@ export async function cluster(points: Float64Array, options: ClusterOptions): Pr
 }
 
 async function from(start: number, points: Float64Array, options: ClusterOptions): Promise<Clusters> {
-  const { experts, dimensions, seed, assignment = balanced } = options;
+  const { experts, dimensions, seed, assignment = optimal } = options;
   const order = permutation(points.length / dimensions, seed, `centres of start ${start}`);
   let drawn = 0;
   const draw = () => {
