@@ -36,6 +36,7 @@ export {
   type TrainRoutersOptions,
 } from "./pipeline/partition/em/train_routers.ts";
 export { identifyPartitioner, openPartitioner, PARTITIONERS } from "./pipeline/partition/partitioners.ts";
+export { type Description, writeDescription } from "./pipeline/partition/folder.ts";
 export {
   type LearnContext,
   type Learned,
@@ -52,7 +53,7 @@ export {
   equalRooms,
   type Proof,
 } from "./pipeline/partition/assignment/assignment.ts";
-export { ASSIGNMENTS } from "./pipeline/partition/assignment/assignments.ts";
+export { assignmentOf, ASSIGNMENTS } from "./pipeline/partition/assignment/assignments.ts";
 export { assignBalanced } from "./pipeline/partition/assignment/balanced.ts";
 export { assignArgmax } from "./pipeline/partition/assignment/argmax.ts";
 export { assign, type AssignOptions } from "./pipeline/partition/assignment/assign.ts";
@@ -64,10 +65,13 @@ export {
   type PartitionCounts,
   type PartitionManifest,
   type PartManifest,
+  readPart,
+  readPartition,
   type Shard,
 } from "./pipeline/partition/manifests.ts";
 export { type Partition, split, type SplitInputs, type SplitOptions } from "./pipeline/partition/split.ts";
 export {
+  type AssignedRows,
   informationOfTable,
   nllPerToken,
   normalizedMutualInformation,
@@ -101,14 +105,15 @@ export { type Match } from "./pipeline/stages/train_dense.ts";
 export { type TrainingOptions, type TrainResult } from "./pipeline/stages/train_model.ts";
 
 // The paper's comparison at a small size.
+export { reproduce, type ReproduceOptions, type Reproduction } from "./pipeline/reproduction/reproduce.ts";
+export { type Crossing } from "./pipeline/reproduction/claims.ts";
 export {
-  reproduce,
-  type ReproduceOptions,
-  type Reproduction,
+  type Claim,
+  type Claims,
+  type RateSearch,
   type Searched,
-} from "./pipeline/reproduction/reproduce.ts";
-export { type Claim, type Crossing } from "./pipeline/reproduction/claims.ts";
-export { type RateSearch, type Trial } from "./pipeline/reproduction/search.ts";
+  type Trial,
+} from "./pipeline/report/reproduction.ts";
 
 // All of it in a run folder.
 export { partition, runOneStage } from "./pipeline/stages/partition.ts";
@@ -135,26 +140,30 @@ export {
   type Work,
 } from "./pipeline/stages/stage.ts";
 export { type RunStatus, type StageStatus, statusOf } from "./pipeline/stages/status.ts";
+export { type StageState } from "./pipeline/stages/state.ts";
 export { repairOf } from "./pipeline/stages/repair.ts";
 export { documentLines, openDocuments, readOptions, tokenBatches } from "./pipeline/text/documents.ts";
 export { type VerifyProgress, type VerifyReport, verifyRun } from "./pipeline/stages/verify.ts";
+export { type Configuration, FIELDS } from "./pipeline/settings/configuration.ts";
+export { presetOf, PRESETS } from "./pipeline/settings/presets.ts";
+export { resolveConfiguration, type Sources } from "./pipeline/settings/resolution.ts";
 export {
   checkValue,
-  type Configuration,
   type Field,
-  FIELDS,
-  fieldsOf,
-  nearest,
-  OPTIONS,
+  type Fields,
   parseValue,
-  presetOf,
-  requirement,
-  resolveConfiguration,
-  type Sources,
-} from "./pipeline/settings/configuration.ts";
+  someValuesOf,
+  type Values,
+  valuesOf,
+} from "./pipeline/settings/field.ts";
+export * as field from "./pipeline/settings/field.ts";
+export { nearest } from "./pipeline/settings/nearest.ts";
+export { settingsOf } from "./pipeline/stages/task_settings.ts";
 export { readConfiguration } from "./pipeline/run/configuration.ts";
+export { type Owner } from "./pipeline/run/lock.ts";
 export { type FileRecord, writeAtomic } from "./pipeline/run/files.ts";
 export { type Manifest, type StageIdentity } from "./pipeline/run/manifest.ts";
+export { VERSION } from "./pipeline/run/version.ts";
 export { type RoundMetrics, type RunEvent } from "./pipeline/run/events.ts";
 
 // Routed inference: from a prompt to the text that continues it.
@@ -164,10 +173,9 @@ export {
   type MixtureCounts,
   type MixtureOptions,
   type MixtureSettings,
-  type MixtureSource,
-  type ModelName,
   openMixture,
 } from "./pipeline/serving/mixture.ts";
+export { type MixtureSource, type ModelName } from "./pipeline/serving/models.ts";
 export {
   decoding,
   type DecodingModel,
@@ -183,6 +191,7 @@ export {
   candidates,
   pick,
   sampleToken,
+  SAMPLING,
   type Sampling,
 } from "./pipeline/serving/sampling.ts";
 export {
@@ -223,6 +232,8 @@ export {
   type InferenceMemory,
   inferenceMemory,
   type InferenceMemoryOptions,
+  type MemoryOptions,
+  type ModelMemory,
   type TrainingMemory,
   trainingMemory,
   type TrainingMemoryOptions,
@@ -265,6 +276,7 @@ export {
   task,
   type TaskReference,
   type Text,
+  type Words,
   wordText,
 } from "./kernels/errors.ts";
 
@@ -280,7 +292,7 @@ export {
   type OpenGpuOptions,
 } from "./kernels/gpu.ts";
 export { type Dtype, type Storage } from "./kernels/storage.ts";
-export { type AdapterKind, parseVariants, type Variants } from "./kernels/variants.ts";
+export { type AdapterKind, formsText, parseVariants, type Variants } from "./kernels/variants.ts";
 export { type AdamwSettings } from "./kernels/adamw.ts";
 export { type ModelConfig, parameterCount, validateModelConfig } from "./pipeline/model/shape.ts";
 export { initialWeights, type Weights } from "./pipeline/model/parameters.ts";
@@ -294,7 +306,8 @@ export {
   saveCheckpoint,
   saveModelFolder,
 } from "./pipeline/checkpoints/checkpoint.ts";
-export { createScorer, type Scorer, type ScorerOptions } from "./pipeline/model/scorer.ts";
+export { createScorer, type Scorer, type ScorerOptions, type TokenScores } from "./pipeline/model/scorer.ts";
+export { prefixSpan, type Span, spanAfter, wholeSpan } from "./pipeline/model/span.ts";
 export { type SafetensorsDtype } from "./pipeline/checkpoints/safetensors.ts";
 export { type HostBatch } from "./pipeline/model/batch.ts";
 export {

@@ -38,14 +38,17 @@ const LOWEST: f32 = -3.0e38;
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
         @builtin(local_invocation_index) lane: u32) {
   let local = (group.y * grid.x + group.x) * WG + lane;
-  if (local >= params.queries) { return; }
-  let query = group.z * params.queries + local; // queries = batch * heads * length
-  let local_row = query % params.length;
-  let head = (query / params.length) % params.heads;
-  var place = vec2u(local / (params.length * params.heads), 0u); // slot and start
-  if (params.cached == 1u) { place = places[place.x]; }
-  if (place.x >= params.slots) { return; }
-  let position = place.y + local_row;
+  let rows = params.queries / params.heads; // queries = batch * heads * length
+  let span = select(params.length, rows, params.cached == 1u); // neighbours with a head in common share its keys
+  let head = local / span % params.heads;
+  let row = local / (span * params.heads) * span + local % span;
+  var place = vec2u(row / params.length, 0u); // slot and start
+  let sequence = group.z * (rows / params.length) + place.x;
+  let query = (sequence * params.heads + head) * params.length + row % params.length;
+  let inside = local < params.queries;
+  if (inside && params.cached == 1u) { place = places[place.x]; }
+  if (!inside || place.x >= params.slots) { return; } // one return for both: each costs the loop some percent on llvmpipe
+  let position = place.y + row % params.length;
   let first = ((group.z * params.slots + place.x) * params.heads + head) * params.capacity * HEAD4; // its key 0
 
   var mine: array<vec4f, HEAD4>;
@@ -75,15 +78,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   }
   lse[query] = peak + log(total);
 
-  let sequence = query / (params.length * params.heads);
-  let row = (sequence * params.length + local_row) * params.stride;
+  let out_row = (group.z * rows + row) * params.stride;
   for (var i = 0u; i < HEAD4; i++) {
     let value = sum[i] / total;
-    let place2 = (row + head * params.head_size) / 2u + i * 2u; // heads are even
+    let place2 = (out_row + head * params.head_size) / 2u + i * 2u; // heads are even
     store_out(place2, value.xy);
     if (i * 4u + 2u < params.head_size) { store_out(place2 + 1u, value.zw); }
   }
   if (head == params.heads - 1u) {
-    for (var c = params.heads * params.head_size; c < params.stride; c += 2u) { store_out((row + c) / 2u, vec2f()); }
+    for (var c = params.heads * params.head_size; c < params.stride; c += 2u) { store_out((out_row + c) / 2u, vec2f()); }
   }
 }

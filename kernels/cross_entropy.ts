@@ -1,15 +1,25 @@
-/** The loss: negative log-likelihood per row of logits, its gradient, and its sum over every sequence. */
+/** The loss: negative log-likelihood per row of logits, the likeliest token, the gradient, and the sum over every sequence. */
 
 import forwardCode from "./cross_entropy_forward.wgsl" with { type: "text" };
 import backwardCode from "./cross_entropy_backward.wgsl" with { type: "text" };
+import detailsCode from "./cross_entropy_details.wgsl" with { type: "text" };
 import forwardWorkgroupCode from "./cross_entropy_forward_workgroup.wgsl" with { type: "text" };
 import backwardWorkgroupCode from "./cross_entropy_backward_workgroup.wgsl" with { type: "text" };
+import detailsWorkgroupCode from "./cross_entropy_details_workgroup.wgsl" with { type: "text" };
 import sumCode from "./sequence_sum.wgsl" with { type: "text" };
 import type { Dispatch, Gpu, GpuBuffer } from "./gpu.ts";
 import { padded } from "./matmul.ts";
 import { rowPlan } from "./rows.ts";
 
 const WORKGROUP = 16;
+
+/** What {@link crossEntropyForward} says of the likeliest token of every row, where asked. */
+export interface TokenDetails {
+  /** f32 `[models, rows]`: the id of the largest logit, of equal ones the lowest; 0 where masked. */
+  likeliest: GpuBuffer;
+  /** f32 `[models, rows]`: its NLL in nats, the bits of `nll` where the target is the likeliest; 0 where masked. */
+  least: GpuBuffer;
+}
 
 /** Arguments of {@link crossEntropyForward} and {@link crossEntropyBackward}. */
 export interface CrossEntropy {
@@ -33,15 +43,26 @@ export interface CrossEntropy {
   vocabulary: number;
   /** Whether all models read the same targets and weights (forward alone). */
   sharedTargets?: boolean;
+  /** Where the likeliest tokens go (forward alone). Default: nowhere, at no cost. */
+  details?: TokenDetails;
 }
 
-/** Plans `nll[r] = logsumexp(logits[r]) - logits[r, targets[r]]` for the rows of one chunk. */
+/** Plans `nll[r] = logsumexp(logits[r]) - logits[r, targets[r]]` for the rows of one chunk, with `details` where given. */
 export function crossEntropyForward(gpu: Gpu, t: CrossEntropy): Dispatch {
+  const codes = t.details
+    ? [detailsCode, detailsWorkgroupCode] as const
+    : [forwardCode, forwardWorkgroupCode] as const;
   return gpu.dispatch({
-    label: "cross_entropy_forward",
-    ...rowPlan(gpu, { rows: t.chunk, columns: t.vocabulary }, forwardCode, forwardWorkgroupCode),
+    label: t.details ? "cross_entropy_details" : "cross_entropy_forward",
+    ...rowPlan(gpu, { rows: t.chunk, columns: t.vocabulary }, ...codes),
     params: [t.chunk, t.first, t.rows, t.vocabulary, padded(t.vocabulary) / 4, t.sharedTargets ? 0 : t.rows],
-    buffers: [t.logits, t.targets, t.weights, t.nll],
+    buffers: [
+      t.logits,
+      t.targets,
+      t.weights,
+      t.nll,
+      ...t.details ? [t.details.likeliest, t.details.least] : [],
+    ],
     models: t.models,
   });
 }
@@ -86,14 +107,14 @@ export function sequenceSum(gpu: Gpu, t: SequenceSum): Dispatch {
   });
 }
 
-/** Computes the loss of every row and the gradient of Σ weights·nll for one model, in f64. */
+/** Computes the loss of every row, its likeliest token, and the gradient of Σ weights·nll for one model, in f64. */
 export function crossEntropyReference(
   logits: ArrayLike<number>,
   targets: ArrayLike<number>,
   weights: ArrayLike<number>,
   vocabulary: number,
-): { nll: Float64Array; dLogits: Float64Array } {
-  const nll = new Float64Array(targets.length);
+): Record<"nll" | "likeliest" | "least" | "dLogits", Float64Array> {
+  const [nll, likeliest, least] = Array.from({ length: 3 }, () => new Float64Array(targets.length));
   const dLogits = new Float64Array(logits.length);
   for (let row = 0; row < targets.length; row++) {
     if (weights[row] === 0) continue;
@@ -101,12 +122,14 @@ export function crossEntropyReference(
     const peak = values.reduce((a, b) => Math.max(a, b));
     const total = values.reduce((sum, value) => sum + Math.exp(value - peak), 0);
     nll[row] = Math.log(total) + peak - values[targets[row]];
+    likeliest[row] = values.indexOf(peak);
+    least[row] = Math.log(total);
     values.forEach((value, v) => {
       dLogits[row * vocabulary + v] = weights[row] *
         (Math.exp(value - peak) / total - (v === targets[row] ? 1 : 0));
     });
   }
-  return { nll, dLogits };
+  return { nll, likeliest, least, dLogits };
 }
 
 /** Sums every sequence of `length` values, in f64. */

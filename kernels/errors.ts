@@ -21,6 +21,9 @@ export interface TaskReference {
   with: Record<string, string | number | boolean | undefined>;
 }
 
+/** Says how a setting or a task is worded. */
+export type Words = (reference: SettingReference | TaskReference) => string;
+
 /** Text in which settings and tasks are named rather than spelled. */
 export type Text = string | readonly (string | SettingReference | TaskReference)[];
 
@@ -51,10 +54,7 @@ export function say(
 }
 
 /** Words a text; `words` says how references are worded, names as a library knows them unless given. */
-export function wordText(
-  text: Text,
-  words: (reference: SettingReference | TaskReference) => string = plainWords,
-): string {
+export function wordText(text: Text, words: Words = plainWords): string {
   return typeof text === "string"
     ? text
     : text.map((piece) => typeof piece === "string" ? piece : words(piece)).join("");
@@ -73,7 +73,7 @@ function plainWords(reference: SettingReference | TaskReference): string {
 
 /** Where something is wrong, and how to mend it. */
 export interface Explanation {
-  /** The file or folder that is wrong, where one is. */
+  /** The file or folder that is wrong, where one is; a stream by what it is called. */
   where?: string;
   /** How to mend it: the end of a sentence, without a full stop. */
   remedy?: Text;

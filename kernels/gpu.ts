@@ -3,6 +3,7 @@
  * into a {@link Dispatch}, submits lists of them and reads results back. It knows nothing of models or data.
  */
 
+import { InputError, RunError, say, setting } from "./errors.ts";
 import { type Storage, withStorage } from "./storage.ts";
 import { type AdapterKind, chooseVariants, type Variants } from "./variants.ts";
 
@@ -126,23 +127,27 @@ export function foldGrid(count: number): [number, number] {
 /**
  * Opens the WebGPU device with the adapter's own limits.
  *
- * Throws an `Error` when there is no adapter (and says which package brings one), and a `RangeError` when `adapter`
+ * Throws a `RunError` when there is no adapter (and says which package brings one), and an `InputError` when `adapter`
  * names another than the one obtained, or a form in `variants` is unknown or beyond the adapter.
  */
 export async function openGpu({ adapter: wanted, variants }: OpenGpuOptions = {}): Promise<Gpu> {
   const preference = wanted === "high-performance" || wanted === "low-power" ? wanted : undefined;
   const adapter = await navigator.gpu?.requestAdapter({ powerPreference: preference });
   if (!adapter) {
-    throw new Error(
+    throw new RunError(
       "Cannot open a GPU as this machine has no Vulkan driver: install one, for instance Mesa's software driver " +
         "with `apt-get install mesa-vulkan-drivers libvulkan1`",
     );
   }
   const description = adapter.info.description || adapter.info.vendor;
   if (wanted && !preference && !description.toLowerCase().includes(wanted.toLowerCase())) {
-    throw new RangeError(
-      `Cannot open the GPU as its name must hold "${wanted}": the adapter obtained is "${description}"; leave --adapter ` +
-        `out to use that one, or let the process see the other one alone, as README.md shows`,
+    throw new InputError(
+      `Cannot open the GPU as its name must hold "${wanted}": the adapter obtained is "${description}"`,
+      {
+        remedy: say`leave ${
+          setting("adapter")
+        } out to use that one, or let the process see the other one alone, as README.md shows`,
+      },
     );
   }
   const kind: AdapterKind =
@@ -200,11 +205,13 @@ function wrapDevice(
   device.lost.then((info) => {
     if (info.reason !== "destroyed") failure ??= `device lost: ${info.message}`;
   }, () => {});
-  const check = () => {
-    if (failure === undefined) return;
-    throw new Error(
-      `Cannot go on as the GPU failed at or before kernel "${lastLabel}": ${failure.replace(/\s+/g, " ")}`,
+  const failed = (reason: string, cause?: unknown) =>
+    new RunError(
+      `Cannot go on as the GPU failed at or before kernel "${lastLabel}": ${reason.replace(/\s+/g, " ")}`,
+      { cause },
     );
+  const check = () => {
+    if (failure !== undefined) throw failed(failure);
   };
 
   const pipelines = new Map<string, GPUComputePipeline>();
@@ -243,7 +250,7 @@ function wrapDevice(
     const wantedBytes = typeof size === "number" ? size : size.byteLength;
     const bytes = Math.max(16, Math.ceil(wantedBytes / 16) * 16);
     if (bytes > maxBindingBytes) {
-      throw new RangeError(
+      throw new InputError(
         `Cannot place tensor "${label}" as one tensor must fit the adapter's binding limit: it needs ` +
           `${Math.ceil(bytes / MIB)} MiB, the limit is ${Math.floor(maxBindingBytes / MIB)} MiB`,
       );
@@ -378,7 +385,7 @@ function wrapDevice(
       } catch (error) {
         staging.destroy();
         check(); // says what failed, where the rejection does not
-        throw error;
+        throw failed((error as Error).message, error);
       }
       const results = ranges.map(({ bytes, padded, place }) =>
         padded === 0 ? new ArrayBuffer(0) : staging.getMappedRange(place, padded).slice(0, bytes)
@@ -391,7 +398,7 @@ function wrapDevice(
 
     async profile(dispatches) {
       if (!canProfile) {
-        throw new Error(`Cannot time kernels as the adapter must offer timestamp-query: it is ${adapter}`);
+        throw new RunError(`Cannot time kernels as the adapter must offer timestamp-query: it is ${adapter}`);
       }
       if (dispatches.length > TIMED_AT_ONCE) {
         return [

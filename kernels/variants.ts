@@ -1,5 +1,7 @@
 /** Which form of a kernel runs on which kind of adapter: a table, never a timing, so that results can be reproduced. */
 
+import { InputError } from "./errors.ts";
+
 /** What an adapter is. */
 export type AdapterKind = "software" | "gpu";
 
@@ -55,7 +57,7 @@ function needOf(form: string): { offer: keyof Offers; name: string } | undefined
 
 /**
  * Looks up the variants of an adapter. A form of the table falls back where the adapter lacks what it needs; one that is
- * `wanted` is refused then with a `RangeError`, as is one that there is not.
+ * `wanted` is refused then with an `InputError`, as is one that there is not.
  */
 export function chooseVariants(
   kind: AdapterKind,
@@ -67,7 +69,7 @@ export function chooseVariants(
     const need = needOf(form);
     if (!need || offers[need.offer]) return form;
     if (wanted[kernel] === undefined) return GENERAL[kernel];
-    throw new RangeError(
+    throw new InputError(
       `Cannot use ${kernel}=${form} as the adapter must offer ${need.name}: this one does not; others are ` +
         FORMS[kernel].filter((other) => needOf(other) === undefined).join(", "),
     );
@@ -83,7 +85,7 @@ export function formsText(): string {
   return Object.entries(FORMS).map(([kernel, forms]) => `${kernel}=${forms.join("|")}`).join(", ");
 }
 
-/** Reads `matmul=workgroup,attention=query`. Throws a `RangeError` that names what there is. */
+/** Reads `matmul=workgroup,attention=query`. Throws an `InputError` that names what there is. */
 export function parseVariants(text: string): Partial<Variants> {
   if (text.trim() === "") return {};
   const pairs = text.split(",").map((part) => {
@@ -94,7 +96,7 @@ export function parseVariants(text: string): Partial<Variants> {
   });
   const twice = pairs.find(([kernel], i) => pairs.findIndex(([other]) => other === kernel) < i);
   if (twice) {
-    throw new RangeError(
+    throw new InputError(
       `Cannot use kernel forms "${text}" as each kernel must be named once: ${twice[0]} is named twice`,
     );
   }
@@ -105,5 +107,5 @@ function checkForm(kernel: string, form: string): void {
   if (Object.hasOwn(FORMS, kernel) && (FORMS[kernel as keyof Variants] as readonly string[]).includes(form)) {
     return;
   }
-  throw new RangeError(`Cannot use kernel form "${kernel}=${form}" as it must be one of ${formsText()}`);
+  throw new InputError(`Cannot use kernel form "${kernel}=${form}" as it must be one of ${formsText()}`);
 }

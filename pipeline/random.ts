@@ -9,6 +9,8 @@
  * @module
  */
 
+import { InputError } from "../kernels/errors.ts";
+
 const M0 = 0xd2511f53;
 const M1 = 0xcd9e8d57;
 const W0 = 0x9e3779b9; // golden ratio
@@ -53,10 +55,10 @@ export function philox(counter: ArrayLike<number>, key: ArrayLike<number>): Uint
   return out;
 }
 
-/** Throws a RangeError unless `seed` is an integer from 0 to 2^53 − 1. */
+/** Throws an InputError unless `seed` is an integer from 0 to 2^53 − 1. */
 export function checkSeed(seed: number): void {
   if (!Number.isSafeInteger(seed) || seed < 0) {
-    throw new RangeError(
+    throw new InputError(
       `Cannot draw random numbers as seed must be an integer from 0 to 2^53 - 1: seed is ${seed}`,
     );
   }
@@ -84,10 +86,7 @@ function blocksOf(seed: number, purpose: string): Blocks {
 
 /** Returns 64 random bits, a bigint in 0..2^64 − 1, for `index` in 0..2^64 − 1. */
 export function randomBits(seed: number, purpose: string, index: number | bigint): bigint {
-  const out = new Uint32Array(4);
-  const wide = BigInt(index);
-  blocksOf(seed, purpose)(out, Number(wide & 0xffffffffn), Number(wide >> 32n));
-  return (BigInt(out[1]) << 32n) | BigInt(out[0]);
+  return randomKeys(seed, purpose, BigUint64Array.of(BigInt(index)))[0];
 }
 
 /** Returns `randomBits` of every index, in one pass: 64-bit keys to sort or split rows by. */

@@ -5,27 +5,33 @@
  * @module
  */
 
-import { parseArgs } from "@std/cli/parse-args";
 import { resolve } from "node:path";
 import {
-  checkValue,
-  type Configuration,
   type Field,
+  field,
   FIELDS,
-  fieldsOf,
+  type Fields,
+  InputError,
   nearest,
-  OPTIONS,
   parseValue,
-  parseVariants,
   readConfiguration,
-  requirement,
   type RunEvent,
+  say,
+  setting,
+  settingsOf,
+  someValuesOf,
   type Sources,
+  type Text,
+  type Values,
+  valuesOf,
 } from "../mod.ts";
+import { describe, exitCode, type Known } from "./errors.ts";
+import { PRINTING } from "./options.ts";
 import { startProgress } from "./progress.ts";
+import { worded } from "./wording.ts";
 
 /** Describes a task. */
-export interface Task {
+export interface Task<Options extends Fields = Fields> {
   /** Name, as in `deno task <name>`. */
   name: string;
   /** What it does, in one sentence. */
@@ -34,37 +40,55 @@ export interface Task {
   positional?: string;
   /** Whether it begins anew after an interruption; others go on. */
   startsAnew?: true;
+  /** What it can be told besides settings, and besides what every task can be told. */
+  options: Options;
   /** Does it. */
-  run: (call: Call) => Promise<void>;
+  run: (call: Call<Options>) => Promise<void>;
 }
 
 /** Holds what a task was called with. */
-export interface Call {
+export interface Call<Options extends Fields> {
   /** Positional arguments: paths, or `-`. */
   paths: string[];
   /** Where the configuration's values come from. */
   sources: Sources;
   /** Values of the options, by name. */
-  // deno-lint-ignore no-explicit-any
-  options: Record<string, any>;
+  options: Values<Options & typeof PRINTING>;
+  /** Names of the options that were given. */
+  given: ReadonlySet<string>;
   /** Ends the work when the user interrupts it. */
   signal: AbortSignal;
   /** Shows what happens on standard error. */
   onEvent: (event: RunEvent) => void;
+  /** Shows a warning there. */
+  onWarning: (message: Text) => void;
+  /** Prints the result: as JSON where that is asked for, in words elsewhere. */
+  print: (result: unknown, text: string) => void;
+}
+
+/** Makes a task with the types of its options, and runs it where its file is the one that was started. */
+export async function defineTask<Options extends Fields>(
+  task: Task<Options>,
+  { main }: { main: boolean },
+): Promise<Task<Options>> {
+  field.section("Command", task.options);
+  if (main) await runTask(task);
+  return task;
 }
 
 const GRACE_MS = 3000;
 
 /** Runs a task with the process's arguments and ends the process with its exit code. */
-export async function runTask(task: Task): Promise<never> {
-  const args = [...Deno.args];
+async function runTask<Options extends Fields>(task: Task<Options>): Promise<never> {
+  const { args } = Deno;
   if (args.includes("--help") || args.includes("-h")) {
     console.log(helpOf(task));
     Deno.exit(0);
   }
   const interruption = new AbortController();
+  const { signal } = interruption;
   const interrupt = () => {
-    if (interruption.signal.aborted) Deno.exit(130);
+    if (signal.aborted) Deno.exit(130);
     interruption.abort(new DOMException("interrupted", "AbortError"));
     setTimeout(() => Deno.exit(130), GRACE_MS); // what does not listen is ended: no final name holds half a file
   };
@@ -72,13 +96,23 @@ export async function runTask(task: Task): Promise<never> {
   Deno.addSignalListener("SIGTERM", interrupt);
 
   const progress = startProgress();
-  const end = (error: unknown): never => {
+  const known: Known = {};
+  const onEvent = (event: RunEvent) => {
+    if (event.type === "adapter") known.adapter = event.adapter;
+    progress.show(event);
+  };
+  let ending: Promise<never> | undefined; // of the first error: others may follow from it
+  const end = (error: unknown): Promise<never> => ending ??= tellAndExit(error);
+  const tellAndExit = async (error: unknown): Promise<never> => {
     progress.stop();
-    const code = interruption.signal.aborted ? 130 : exitCode(error);
+    const code = signal.aborted ? 130 : exitCode(error);
     if (code === 130) {
       const again = args.includes("--force") ? "the same command without --force" : "the same command";
       console.error(task.startsAnew ? "interrupted" : `interrupted: run ${again} again to continue`);
-    } else if (code !== 0) console.error(args.includes("--verbose") ? error : `error: ${describe(error)}`);
+    } else if (code !== 0) {
+      console.error(await describe(error, known));
+      if (args.includes("--verbose")) console.error(error);
+    }
     Deno.exit(code);
   };
   globalThis.addEventListener("unhandledrejection", (event) => {
@@ -86,198 +120,129 @@ export async function runTask(task: Task): Promise<never> {
     end(event.reason);
   });
   try {
-    await task.run({
-      ...await readArguments(task, args),
-      signal: interruption.signal,
-      onEvent: progress.show,
-    });
+    const call = await readArguments(task, args);
+    if ("run" in call.options) known.run = String(call.options.run);
+    const print = (result: unknown, text: string) =>
+      console.log(call.options.json ? JSON.stringify(result, null, 2) : text);
+    const onWarning = (message: Text) => onEvent({ type: "warning", message });
+    await task.run({ ...call, signal, onEvent, onWarning, print });
   } catch (error) {
-    end(error);
+    await end(error);
   }
   progress.stop();
   Deno.exit(0);
 }
 
-/** Maps an error to an exit code; a reader downstream that closed its end early is no error. */
-export function exitCode(error: unknown): number {
-  if (error instanceof Deno.errors.BrokenPipe) return 0;
-  const input = [
-    TypeError,
-    RangeError,
-    SyntaxError,
-    Deno.errors.NotFound,
-    Deno.errors.IsADirectory,
-    Deno.errors.NotADirectory,
-    Deno.errors.PermissionDenied,
-    Deno.errors.NotCapable,
-  ];
-  return input.some((kind) => error instanceof kind) ? 2 : 1;
+/** Lists what a task takes, by name: settings, then options. */
+export function fieldsOf<Options extends Fields>({ name, options }: Task<Options>): Fields {
+  const settings = settingsOf(name).map((name) => [name, FIELDS[name]]);
+  return { ...Object.fromEntries(settings), ...options, ...PRINTING };
 }
 
-/** Describes an error on one line. */
-export function describe(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const line = error.message.replace(/\s*\n\s*/g, " ").trim();
-  if (line.startsWith("Cannot ")) return line;
-  const path = /'([^']*)'$|"([^"]*)"/.exec(line);
-  const named = path ? `"${path[1] ?? path[2]}"` : "a path";
-  if (error instanceof Deno.errors.NotFound) {
-    return `Cannot open ${named} as it must exist: there is no such file or folder`;
-  }
-  if (error instanceof Deno.errors.NotCapable) {
-    return `Cannot use ${named} as this task must be permitted to: ${line}; use an ordinary file, or - for standard input`;
-  }
-  if (/os error 28\b/.test(line)) {
-    return "Cannot write the output as there must be room for it: the disk or device is full; free some space and run again";
-  }
-  if (/os error \d+/.test(line)) return `Cannot use ${named} as the system must allow it: ${line}`;
-  return line;
-}
-
-async function readArguments(task: Task, args: string[]): Promise<Omit<Call, "signal" | "onEvent">> {
-  const fields = fieldsOf(task.name);
-  const byFlag = Object.fromEntries(
-    Object.entries(fields).map(([name, field]) => [field.flag, { name, field }]),
-  );
-  const flags = Object.keys(byFlag);
-  const booleans = flags.filter((flag) => byFlag[flag].field.type === "boolean");
-  const texts = flags.filter((flag) => !booleans.includes(flag));
-  for (const [, flag, value] of args.map((arg) => /^--([^=]+)=(.*)$/s.exec(arg) ?? [])) {
-    if (value === undefined || !booleans.includes(flag) || /^(true|false)$/.test(value)) continue;
-    throw new TypeError(
-      `Cannot use --${flag} as it takes no value but true or false: it is "${value}"; leave it out for no`,
-    );
-  }
-  const { filled, emptied } = withoutEmpty(args, texts);
-  const parsed: Record<string, unknown> & { _: (string | number)[] } = parseArgs(joinValues(filled, texts), {
-    string: [...texts, "_"],
-    boolean: booleans,
-    collect: texts,
-    unknown: (arg, key) => {
-      if (key === undefined) return true;
-      throw new TypeError(
-        `Cannot run task "${task.name}" as every flag must be one of its own: ${
-          arg.replace(/=.*/s, "")
-        } is not, ` +
-          `the nearest is --${nearest(key, [...flags, "help"])}; see --help`,
-      );
-    },
-  });
-  for (const flag of emptied) (parsed[flag] as string[]).push("");
-  const paths = parsed._.map((path) => fromHere(String(path)));
+async function readArguments<Options extends Fields>(task: Task<Options>, args: string[]) {
+  const table = { ...task.options, ...PRINTING };
+  const { words, paths } = readWords(task, args);
   if (paths.length > 0 && task.positional === undefined) {
-    throw new TypeError(
-      `Cannot run task "${task.name}" as it takes flags only: "${paths[0]}" is none; see --help`,
+    const what = `Cannot run task "${task.name}" as it takes flags only: "${paths[0]}" is none`;
+    throw new InputError(what, { remedy: "see --help" });
+  }
+  const settings: Record<string, unknown> = {};
+  const options: Record<string, unknown> = {};
+  for (const [field, texts] of words) {
+    const value = valueOf(field, texts);
+    if (value !== undefined) (field.name in table ? options : settings)[field.name] = value;
+  }
+  const flags = someValuesOf(FIELDS, settings);
+  if (flags.corpus !== undefined && flags.input !== undefined) {
+    const [input, corpus] = [setting("input"), setting("corpus")];
+    const both = `input is ${flags.input}, corpus is ${flags.corpus}`;
+    throw new InputError(
+      say`Cannot read two corpora, as only one of ${input} and ${corpus} may be given: ${both}`,
     );
   }
+  if (flags.corpus !== undefined) flags.input = []; // an input that a file or the run names is not meant
+  const { preset, config } = options as { preset?: string; config?: string };
+  const file = config === undefined ? undefined : await readConfiguration(config);
+  const sources = { preset, file, flags };
+  const given = new Set(Object.keys(options));
+  return { paths: paths.map(fromHere), sources, options: valuesOf(table, options), given };
+}
 
-  const given: Record<string, unknown> = {};
-  const options = Object.fromEntries(Object.entries(OPTIONS).map(([name, field]) => [name, field.default]));
-  for (const { name, field } of Object.values(byFlag)) {
-    const value = valueOf(field, parsed[field.flag]);
-    if (value === undefined) continue;
-    checkValue(field, value);
-    const target = name in FIELDS ? given : options;
-    target[name] = value;
-  }
-  if (given.corpus !== undefined) {
-    if (given.input !== undefined) {
-      throw new RangeError(
-        `Cannot read two corpora, as only one of --input and --corpus may be given: input is ${given.input}, ` +
-          `corpus is ${given.corpus}`,
-      );
+/**
+ * Reads the flags with their words, and the paths. The word after a flag is its value, also one that is empty, `-` or a number below 0,
+ * unless it is a flag itself.
+ */
+function readWords<Options extends Fields>(task: Task<Options>, args: string[]) {
+  const byFlag = new Map(Object.values(fieldsOf(task)).map((field) => [field.flag, field]));
+  const words = new Map<Field, string[]>();
+  const paths: string[] = [];
+  const left = [...args];
+  for (let word = left.shift(); word !== undefined; word = left.shift()) {
+    if (word === "--") paths.push(...left.splice(0));
+    else if (!/^-./s.test(word)) paths.push(word);
+    else {
+      const [flag, inline] = /^--([^=]*)(?:=(.*))?$/s.exec(word)?.slice(1) ?? [word.slice(1)];
+      const field = word.startsWith("--") ? byFlag.get(flag) : undefined;
+      if (!field) {
+        const near = `${word.replace(/=.*/s, "")} is not, the nearest is --${
+          nearest(flag, [...byFlag.keys(), "help"])
+        }`;
+        const what = `Cannot run task "${task.name}" as every flag must be one of its own: ${near}`;
+        throw new InputError(what, { remedy: "see --help" });
+      }
+      const isFlag = field.form === "flag";
+      const isValue = isFlag ? /^(true|false)$/ : /^(?!-)|^-(\d.*)?$/s;
+      const value = inline ?? (isValue.test(left[0] ?? "--") ? left.shift()! : isFlag ? "true" : "");
+      words.set(field, [...words.get(field) ?? [], value]);
     }
-    given.input = []; // an input that a file or the run names is not meant
   }
-  const variants = parseVariants(String(options.variants));
-  const file = options.config ? await readConfiguration(String(options.config)) : undefined;
-  const sources: Sources = {
-    preset: String(options.preset) || undefined,
-    file,
-    flags: given as Partial<Configuration>,
-  };
-  return { paths, sources, options: { ...options, variants } };
+  return { words, paths };
 }
 
-/** Takes out every `--flag ""` and `--flag=`, which the parser cannot tell from other things. */
-function withoutEmpty(args: string[], flags: string[]): { filled: string[]; emptied: string[] } {
-  const filled: string[] = [];
-  const emptied: string[] = [];
-  for (const arg of args) {
-    const last = filled.at(-1);
-    if (arg === "" && last?.startsWith("--") && flags.includes(last.slice(2))) {
-      emptied.push(filled.pop()!.slice(2));
-    } else if (/^--.*=$/.test(arg) && flags.includes(arg.slice(2, -1))) emptied.push(arg.slice(2, -1));
-    else filled.push(arg);
+/** Reads the words of a flag as its value; gives none for a flag that is false. */
+function valueOf(field: Field, words: string[]): unknown {
+  const named = setting(field.name);
+  const text = words.map((word) => JSON.stringify(word)).join(" and ");
+  if (field.form === "flag" && !words.every((word) => /^(true|false)$/.test(word))) {
+    const what = say`Cannot use ${named} as it takes no value but true or false: it is ${text}`;
+    throw new InputError(what, { remedy: "leave it out for no" });
   }
-  return { filled, emptied };
-}
-
-/** Joins `--flag value` to `--flag=value` where the value begins with a dash: `-` is standard input, `-1` a number. */
-function joinValues(args: string[], flags: string[]): string[] {
-  const joined: string[] = [];
-  for (const arg of args) {
-    const last = joined.at(-1);
-    if (/^-(\d.*)?$/.test(arg) && last?.startsWith("--") && flags.includes(last.slice(2))) {
-      joined[joined.length - 1] = `${last}=${arg}`;
-    } else joined.push(arg);
+  const different = field.form === "flag" ? [...new Set(words)] : words;
+  if (field.form !== "texts" && different.length > 1) {
+    throw new InputError(say`Cannot use ${named} as it must be given once: it is ${text}`);
   }
-  return joined;
-}
-
-function valueOf(field: Field, parsed: unknown): unknown {
-  if (field.type === "boolean") return parsed === true ? true : undefined;
-  const values = parsed as string[];
-  if (values.length === 0) return undefined;
-  if (values.includes("") && field.type !== "text") {
-    throw new TypeError(
-      `Cannot use --${field.flag} as it must have a value, ${requirement(field)}: it has none`,
-    );
+  if (field.form !== "text" && words.includes("")) {
+    throw new InputError(say`Cannot use ${named} as it must have a value, ${field.requirement}: it has none`);
   }
-  const isPath = ["PATH", "FILE", "FOLDER"].includes(field.value ?? "");
-  if (values.includes("") && ["run", "output"].includes(field.flag)) {
-    throw new TypeError(`Cannot use --${field.flag} as it must name a path: it is empty`);
-  }
-  if (field.type === "texts") return isPath ? values.map(fromHere) : values;
-  return isPath ? fromHere(values.at(-1)!) : parseValue(field, values.at(-1)!);
+  const read = field.isPath ? fromHere : (word: string) => parseValue(field, word);
+  if (field.form === "texts") return words.map(read);
+  return field.form === "flag" && words[0] === "false" ? undefined : read(words[0]);
 }
 
 /** Resolves a path that was typed: `deno task` works in the project's folder, wherever it was called. */
 function fromHere(path: string): string {
   const here = Deno.env.get("INIT_CWD");
-  const asTyped = path === "" || path === "-" || path.startsWith("/") || here === undefined ||
-    here === Deno.cwd();
+  const asTyped = /^(-?$|\/)/.test(path) || here === undefined || here === Deno.cwd();
   return asTyped ? path : resolve(here, path);
 }
 
 /** Width of the column of flags in a help text; longer ones take a line of their own. */
-const HELP_COLUMN = 28;
+const HELP_COLUMN = 30;
+const { HELP } = field.section("Command", { HELP: field.flag({ flag: "help", help: "print this" }) });
 
-/** Writes a task's help from the table. */
-export function helpOf(task: Task): string {
-  const rows: [section: string, left: string, right: string][] = [];
-  for (const field of Object.values(fieldsOf(task.name))) {
-    const value = field.type === "boolean"
-      ? ""
-      : ` ${field.value ?? (field.choices ? field.choices.join("|") : "N")}`;
-    rows.push([field.section, `--${field.flag}${value}`, field.help + defaultText(field)]);
-  }
-  rows.push(["Command", "--help", "print this"]);
-  const sections = [...new Set(rows.map(([section]) => section))];
+/** Writes a task's help from its table. */
+export function helpOf<Options extends Fields>(task: Task<Options>): string {
+  const fields = [...Object.values(fieldsOf(task)), HELP];
+  const sections = Map.groupBy(fields, ({ section }) => section);
+  const body = [...sections].map(([section, fields]) => [section, ...fields.map(helpLine)].join("\n"));
   const positional = task.positional ? ` ${task.positional}` : "";
-  const body = sections.map((section) =>
-    `${section}\n` +
-    rows.filter((row) => row[0] === section).map(([, left, right]) =>
-      left.length > HELP_COLUMN
-        ? `  ${left}\n${" ".repeat(HELP_COLUMN + 3)}${right}`
-        : `  ${left.padEnd(HELP_COLUMN)} ${right}`
-    ).join("\n")
-  );
   return [`Usage: deno task ${task.name}${positional} [flags]`, task.about, ...body].join("\n\n");
 }
 
-function defaultText(field: Field): string {
-  const value = field.default;
-  if (field.type === "boolean" || value === "" || (Array.isArray(value) && value.length === 0)) return "";
-  return ` (default ${value})`;
+function helpLine({ flag, value, help, default: standard = "" }: Field): string {
+  const left = `  --${flag} ${value}`.trimEnd();
+  const isShown = Array.isArray(standard) || ["string", "number"].includes(typeof standard);
+  const shown = isShown && String(standard) !== "" ? ` (default ${standard})` : "";
+  const broken = left.length > HELP_COLUMN ? `${left}\n${" ".repeat(HELP_COLUMN)}` : left.padEnd(HELP_COLUMN);
+  return `${broken} ${worded(help)}${shown}`;
 }

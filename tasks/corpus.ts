@@ -5,22 +5,22 @@
  *   deno task corpus --output embedded.jsonl
  */
 import { documentLines, openDocuments, resolveConfiguration, writeAtomic } from "../mod.ts";
-import { runTask } from "./command.ts";
+import { defineTask } from "./command.ts";
+import { IN_A_RUN, OUTPUT } from "./options.ts";
 import { writeOut } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
-if (import.meta.main) {
-  await runTask({
-    name: "corpus",
-    about:
-      "Fixes the text of a run. With --output it writes the documents as JSON lines (- is standard output).",
-    run: async (call) => {
-      const { sources, options, signal } = call;
-      if (!options.output) return await runStageTask("corpus", call);
-      const lines = documentLines(openDocuments(resolveConfiguration(sources)));
-      if (options.output === "-") return await writeOut(lines, signal);
-      const { bytes } = await writeAtomic(options.output, lines);
-      console.error(`${options.output}: ${bytes} bytes`);
-    },
-  });
-}
+export const TASK = await defineTask({
+  name: "corpus",
+  about:
+    "Fixes the text of a run. With --output it writes the documents as JSON lines (- is standard output).",
+  options: { ...IN_A_RUN, ...OUTPUT },
+  run: async (call) => {
+    const { sources, options, signal } = call;
+    if (!options.output) return await runStageTask("corpus", call);
+    const lines = documentLines(openDocuments(resolveConfiguration(sources)));
+    if (options.output === "-") return await writeOut(lines, signal);
+    const { bytes } = await writeAtomic(options.output, lines);
+    console.error(`${options.output}: ${bytes} bytes`);
+  },
+}, import.meta);

@@ -3,23 +3,28 @@
  *
  *   deno task cost --preset small --experts 8 --flops 1e12 --utilisation 0.4
  */
-import { paperCommunication, paperTable, PRINTED_COMMUNICATION, readCost } from "../mod.ts";
-import { runTask } from "./command.ts";
+import { field, paperCommunication, paperTable, PRINTED_COMMUNICATION, readCost } from "../mod.ts";
+import { defineTask } from "./command.ts";
+import { RECOMPUTE, SOURCES } from "./options.ts";
 import { communicationText, costText, tableText } from "./cost_text.ts";
 
-if (import.meta.main) {
-  await runTask({
-    name: "cost",
-    startsAnew: true,
-    about:
-      "Counts FLOPs, parameters, memory, bytes exchanged and time of a configuration, and the paper's Table 3.",
-    run: async ({ sources, options }) => {
-      const { costRun: run, recompute, flops, utilisation, json } = options;
-      const table = paperTable();
-      const communication = { printed: PRINTED_COMMUNICATION, counted: paperCommunication() };
-      const cost = await readCost({ run, sources, recompute, flops, utilisation });
-      if (json) return console.log(JSON.stringify({ table, communication, cost }, null, 2));
-      console.log([tableText(table), communicationText(communication), costText(cost)].join("\n\n"));
-    },
-  });
-}
+export const TASK = await defineTask({
+  name: "cost",
+  startsAnew: true,
+  about:
+    "Counts FLOPs, parameters, memory, bytes exchanged and time of a configuration, and the paper's Table 3.",
+  options: {
+    run: field.path({ value: "FOLDER", help: "run folder whose settings and number of sequences to take" }),
+    ...SOURCES,
+    ...RECOMPUTE,
+    flops: field.number({ default: 1e12, min: 1, max: 1e30, help: "FLOP/s of the device at its peak" }),
+    utilisation: field.number({ default: 0.4, min: 1e-6, max: 1, help: "part of that peak that is reached" }),
+  },
+  run: async ({ sources, options, print }) => {
+    const table = paperTable();
+    const communication = { printed: PRINTED_COMMUNICATION, counted: paperCommunication() };
+    const cost = await readCost({ ...options, sources });
+    const texts = [tableText(table), communicationText(communication), costText(cost)];
+    print({ table, communication, cost }, texts.join("\n\n"));
+  },
+}, import.meta);

@@ -5,156 +5,64 @@
  */
 
 import type { Cost, InferenceMemory, PaperCommunication, TableRow, TrainingMemory } from "../mod.ts";
-import { table } from "./text.ts";
+import { bytes, count, decimalBytes, duration, percent, table } from "./layout.ts";
 
 /** Lays out the paper's Table 3: the paper's figure, then the counted one. */
 export function tableText(rows: TableRow[]): string {
-  const pair = (printed: number, counted: number) => `${printed.toFixed(2)} / ${counted.toFixed(2)}`;
   const size = (steps: number, batch: number) => `${steps / 1000}k x ${batch}`;
-  return [
-    "The paper's Table 3: printed / counted; FLOPs of training in 1e19, of inference in 1e12",
-    "",
-    table([
-      [
-        "model",
-        "steps x batch",
-        "dense",
-        "training",
-        "dense",
-        "overhead",
-        "inference",
-        "overhead",
-        "perplexity printed",
-      ],
-      ...rows.map((
-        { model, experts, steps, batch, denseSteps, denseBatch, printed, counted, perplexity },
-      ) => [
-        `${model}, E=${experts}`,
-        size(steps, batch),
-        size(denseSteps, denseBatch),
-        pair(printed.training, counted.training),
-        counted.denseTraining.toFixed(2),
-        pair(printed.trainingOverhead, counted.trainingOverhead),
-        pair(printed.inference, counted.inference),
-        pair(printed.inferenceOverhead, counted.inferenceOverhead),
-        `${perplexity.dense.toFixed(2)} -> ${perplexity.mixture.toFixed(2)}`,
-      ]),
-    ]),
-  ].join("\n");
+  const cells = rows.map(({ printed, counted, perplexity, ...row }) => {
+    const pair = (name: keyof typeof printed) => `${printed[name].toFixed(2)} / ${counted[name].toFixed(2)}`;
+    return [
+      `${row.model}, E=${row.experts}`,
+      size(row.steps, row.batch),
+      size(row.denseSteps, row.denseBatch),
+      pair("training"),
+      counted.denseTraining.toFixed(2),
+      ...(["trainingOverhead", "inference", "inferenceOverhead"] as const).map(pair),
+      `${perplexity.dense.toFixed(2)} -> ${perplexity.mixture.toFixed(2)}`,
+    ];
+  });
+  const head =
+    "model | steps x batch | dense | training | dense | overhead | inference | overhead | perplexity printed";
+  return `The paper's Table 3: printed / counted; FLOPs of training in 1e19, of inference in 1e12
+
+${table(head, cells)}`;
 }
 
 /** Lays out the paper's figures of communication. */
 export function communicationText(
   { printed, counted }: { printed: PaperCommunication; counted: PaperCommunication },
 ): string {
-  return [
-    "Communication, 1.3B, E=32",
-    "",
-    table([
-      ["", "printed", "counted", ""],
-      ["exchanges of scores", String(printed.exchanges), String(counted.exchanges), ""],
-      [
-        "per router and exchange",
-        decimalBytes(printed.bytesPerExchange),
-        decimalBytes(counted.bytesPerExchange),
-        "",
-      ],
-      [
-        "data-parallel dense, per node and step",
-        decimalBytes(printed.denseBytesPerStep),
-        decimalBytes(counted.denseBytesPerStep),
-        "",
-      ],
-    ]),
-  ].join("\n");
+  const row = (
+    name: string,
+    figure: keyof PaperCommunication,
+    write: (value: number) => string,
+  ) => [name, write(printed[figure]), write(counted[figure]), ""];
+  const rows = [
+    row("exchanges of scores", "exchanges", count),
+    row("per router and exchange", "bytesPerExchange", decimalBytes),
+    row("data-parallel dense, per node and step", "denseBytesPerStep", decimalBytes),
+  ];
+  return `Communication, 1.3B, E=32\n\n${table("| printed | counted |", rows)}`;
 }
 
 /** Lays out what a configuration costs. */
 export function costText(cost: Cost): string {
-  const { mixture: m, parameters, flops, communication: c, memory, seconds, device, corpus } = cost;
-  const shape = ({ hidden, layers, heads }: { hidden: number; layers: number; heads: number }) =>
-    `H=${hidden} L=${layers} heads=${heads}`;
-  const times = (part: number) => `${(100 * part / flops.experts).toFixed(1)}% of the experts`;
-  const flopRows = [
-    [
-      "training of the experts",
-      scientific(flops.experts),
-      duration(seconds.allExperts),
-      "all, one after another",
-    ],
-    [
-      "  of one expert",
-      scientific(flops.experts / m.experts),
-      duration(seconds.oneExpert),
-      "no exchange: as many devices as experts take this long",
-    ],
-    [
-      "training of the routers",
-      scientific(flops.trainRouters),
-      duration(flops.trainRouters / rate(cost)),
-      times(flops.trainRouters),
-    ],
-    [
-      "sharding for the routers",
-      scientific(flops.shardForRouters),
-      duration(flops.shardForRouters / rate(cost)),
-      times(flops.shardForRouters),
-    ],
-    [
-      "sharding for the experts",
-      scientific(flops.shardForExperts),
-      duration(seconds.sharding),
-      times(flops.shardForExperts),
-    ],
-    [
-      "mixture in all",
-      scientific(flops.total),
-      duration(seconds.allExperts + seconds.routers + seconds.sharding),
-      "",
-    ],
-    ["dense model, as many tokens", scientific(flops.dense), duration(seconds.dense), ""],
-    ["a prompt, dense", scientific(flops.inference), duration(seconds.densePrompt), `${m.length} tokens`],
-    [
-      "a prompt, mixture",
-      scientific(flops.inference + flops.inferenceOverhead),
-      duration(seconds.prompt),
-      `routers on ${m.prefix} tokens, then one expert`,
-    ],
-  ];
+  const { mixture: m, memory } = cost;
   return [
     `This configuration: E=${m.experts}, S=${m.length}, M=${m.prefix}, V=${m.expert.vocabulary}`,
     "",
-    table([
-      ["", "weights", "steps x batch", "shape"],
-      ["router", count(parameters.router), `${count(m.routerSteps)} x ${m.routerBatch}`, shape(m.router)],
-      ["expert", count(parameters.expert), `${count(m.steps)} x ${m.batch}`, shape(m.expert)],
-      ["all routers and experts", count(parameters.total), "", ""],
-    ]),
+    weightsTable(cost),
     "",
-    table([["", "FLOPs", "time", ""], ...flopRows]),
-    ...(flops.recomputed > 0
-      ? [
-        `recomputed activations take ${
-          scientific(flops.recomputed)
-        } FLOPs more in the experts, and are in their time`,
-      ]
-      : []),
-    `time: on a device of ${scientific(device.flops)} FLOP/s at ${+(100 * device.utilisation).toFixed(
-      2,
-    )}% of it`,
-    corpus
-      ? `sequences: ${count(corpus.train)} for training, ${count(corpus.test)} held out, all scored once`
-      : `sequences: ${
-        count(m.corpusScored)
-      }, new ones in every step of an expert (a --run that is tokenized says how many there are)`,
+    flopsTable(cost),
+    ...flopsNotes(cost),
     "",
-    table([
-      ["device memory", "weights", "transposed", "gradients", "moments", "batch", "in all", "largest tensor"],
-      trainingRow("training one expert", memory.expert),
-      trainingRow("training all routers", memory.routers),
-      trainingRow("training dense, batch x E", memory.dense),
-      inferenceRow("generating, one expert", memory.inference),
-      inferenceRow("routing, all routers", memory.routing),
+    table("device memory | weights | transposed | gradients | moments | batch | in all | largest tensor", [
+      memoryRow("training one expert", memory.expert),
+      memoryRow("training all routers", memory.routers),
+      memoryRow("training dense, batch x E", memory.dense),
+      memoryRow("generating, one expert", memory.inference),
+      memoryRow("routing, all routers", memory.routing),
     ]),
     ...(cost.dtype === "f32" ? [] : [
       `stored in ${cost.dtype} while experts and the dense model train: transposed matrices and the activations that are ` +
@@ -162,48 +70,81 @@ export function costText(cost: Cost): string {
     ]),
     `generating: ${bytes(memory.inference.cache)} of the batch are keys and values of ${m.length} positions`,
     "",
-    table([
-      ["bytes exchanged", "per exchange", "exchanges", "per node in all", ""],
-      [
-        "mixture, scores of the rounds",
-        decimalBytes(c.bytesPerExchange),
-        count(c.exchanges),
-        decimalBytes(c.exchanges * c.bytesPerExchange),
-        "",
-      ],
-      ["mixture, scores of the corpus", decimalBytes(c.corpusBytes), "1", decimalBytes(c.corpusBytes), ""],
-      [
-        "data-parallel dense",
-        decimalBytes(c.denseBytesPerStep),
-        count(m.steps),
-        decimalBytes(c.denseBytesPerNode),
-        `${count(Math.round(c.denseBytesPerNode / c.bytesPerNode))} times the mixture's`,
-      ],
-    ]),
+    exchangeTable(cost),
   ].join("\n");
 }
 
-const rate = ({ device }: Cost): number => device.flops * device.utilisation;
-
-function trainingRow(name: string, m: TrainingMemory): string[] {
-  const parts = [m.weights, m.transposed, m.gradients, m.moments, m.activations + m.other, m.total];
-  return [name, ...parts.map(bytes), bytes(m.largest)];
+function weightsTable({ mixture: m, parameters }: Cost): string {
+  const shape = ({ hidden, layers, heads }: typeof m.expert) => `H=${hidden} L=${layers} heads=${heads}`;
+  return table("| weights | steps x batch | shape", [
+    ["router", parameters.router, `${count(m.routerSteps)} x ${m.routerBatch}`, shape(m.router)],
+    ["expert", parameters.expert, `${count(m.steps)} x ${m.batch}`, shape(m.expert)],
+    ["all routers and experts", parameters.total, "", ""],
+  ]);
 }
 
-function inferenceRow(name: string, m: InferenceMemory): string[] {
+function flopsTable({ mixture: m, flops, seconds, device }: Cost): string {
+  const row = (
+    name: string,
+    flops: number,
+    time: number,
+    note = "",
+  ) => [name, scientific(flops), duration(time), note];
+  const part = (name: string, part: number) => {
+    const time = part / (device.flops * device.utilisation);
+    return row(name, part, time, `${percent(part / flops.experts)} of the experts`);
+  };
+  const alone = "no exchange: as many devices as experts take this long";
+  const onPrompt = `routers on ${m.prefix} tokens, then one expert`;
+  const { allExperts, oneExpert, routers, sharding } = seconds;
+  return table("| FLOPs | time |", [
+    row("training of the experts", flops.experts, allExperts, "all, one after another"),
+    row("  of one expert", flops.experts / m.experts, oneExpert, alone),
+    part("training of the routers", flops.trainRouters),
+    part("sharding for the routers", flops.shardForRouters),
+    part("sharding for the experts", flops.shardForExperts),
+    row("mixture in all", flops.total, allExperts + routers + sharding),
+    row("dense model, as many tokens", flops.dense, seconds.dense),
+    row("a prompt, dense", flops.inference, seconds.densePrompt, `${m.length} tokens`),
+    row("a prompt, mixture", flops.inference + flops.inferenceOverhead, seconds.prompt, onPrompt),
+  ]);
+}
+
+function flopsNotes({ mixture, flops: { recomputed }, device, corpus }: Cost): string[] {
+  const extra = `${scientific(recomputed)} FLOPs more in the experts, and are in their time`;
+  const share = +(100 * device.utilisation).toFixed(2);
+  const unknown = "new ones in every step of an expert (a --run that is tokenized says how many there are)";
   return [
-    name,
-    bytes(m.weights),
-    bytes(m.transposed),
-    "",
-    "",
-    bytes(m.cache + m.activations),
-    bytes(m.total),
-    "",
+    ...(recomputed > 0 ? [`recomputed activations take ${extra}`] : []),
+    `time: on a device of ${scientific(device.flops)} FLOP/s at ${share}% of it`,
+    corpus
+      ? `sequences: ${count(corpus.train)} for training, ${count(corpus.test)} held out, all scored once`
+      : `sequences: ${count(mixture.corpusScored)}, ${unknown}`,
   ];
 }
 
-const count = (value: number): string => Math.round(value).toLocaleString("en");
+/** A row of device memory; what is no weight, gradient or moment is of the batch. */
+function memoryRow(name: string, memory: Partial<TrainingMemory> & Omit<InferenceMemory, "cache">): string[] {
+  const { weights, transposed, gradients = 0, moments = 0, total, largest = 0 } = memory;
+  const batch = total - weights - transposed - gradients - moments;
+  const sizes = [weights, transposed, gradients, moments, batch, total, largest];
+  return [name, ...sizes.map((size) => size > 0 ? bytes(size) : "")];
+}
+
+function exchangeTable({ mixture, communication: c }: Cost): string {
+  const row = (
+    name: string,
+    size: number,
+    exchanges: number,
+    note = "",
+  ) => [name, decimalBytes(size), exchanges, decimalBytes(exchanges * size), note];
+  const times = `${count(c.denseBytesPerNode / c.bytesPerNode)} times the mixture's`;
+  return table("bytes exchanged | per exchange | exchanges | per node in all |", [
+    row("mixture, scores of the rounds", c.bytesPerExchange, c.exchanges),
+    row("mixture, scores of the corpus", c.corpusBytes, 1),
+    row("data-parallel dense", c.denseBytesPerStep, mixture.steps, times),
+  ]);
+}
 
 /** As 31.02e18: two digits after the point, an exponent of thousands. */
 function scientific(value: number): string {
@@ -211,35 +152,3 @@ function scientific(value: number): string {
   const exponent = 3 * Math.floor(Math.log10(value) / 3);
   return `${(value / 10 ** exponent).toFixed(2)}e${exponent}`;
 }
-
-const SECONDS: [unit: string, size: number][] = [
-  ["years", 31_557_600],
-  ["days", 86_400],
-  ["h", 3600],
-  ["min", 60],
-  ["s", 1],
-  ["ms", 1e-3],
-  ["µs", 1e-6],
-];
-const DECIMAL: [unit: string, size: number][] = [["TB", 1e12], ["GB", 1e9], ["MB", 1e6], ["kB", 1e3], [
-  "B",
-  1,
-]];
-const BINARY: [unit: string, size: number][] = [
-  ["TiB", 2 ** 40],
-  ["GiB", 2 ** 30],
-  ["MiB", 2 ** 20],
-  ["KiB", 2 ** 10],
-  ["B", 1],
-];
-
-/** In the largest unit that leaves a number of at least one, with about `digits` digits. */
-function inUnits(value: number, units: [unit: string, size: number][], digits: number): string {
-  const [unit, size] = units.find(([, size]) => value >= size) ?? units[units.length - 1];
-  const number = value / size;
-  return `${number >= 10 ** (digits - 1) ? count(number) : +number.toPrecision(digits)} ${unit}`;
-}
-
-const duration = (seconds: number): string => inUnits(seconds, SECONDS, 3);
-const bytes = (size: number): string => inUnits(size, BINARY, 3);
-const decimalBytes = (size: number): string => inUnits(size, DECIMAL, 4);

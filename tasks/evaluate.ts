@@ -3,18 +3,24 @@
  *
  *   deno task evaluate --run runs/a
  */
-import { evaluateRun } from "../mod.ts";
-import { runTask } from "./command.ts";
+import { evaluateRun, field } from "../mod.ts";
+import { defineTask } from "./command.ts";
+import { DEVICE, FORCE, RUN } from "./options.ts";
 import { evaluationText } from "./evaluation_text.ts";
 
-if (import.meta.main) {
-  await runTask({
-    name: "evaluate",
-    about:
-      "Evaluates the mixture of a run on its held-out documents: perplexities, gains, sources, segments, prefixes.",
-    run: async ({ options: { run, resamples, force, adapter, variants, json }, signal, onEvent }) => {
-      const evaluation = await evaluateRun({ run, resamples, force, adapter, variants }, { signal, onEvent });
-      console.log(json ? JSON.stringify({ run, ...evaluation }, null, 2) : evaluationText(run, evaluation));
-    },
-  });
-}
+export const TASK = await defineTask({
+  name: "evaluate",
+  about:
+    "Evaluates the mixture of a run on its held-out documents: perplexities, gains, sources, segments, prefixes.",
+  options: {
+    ...RUN,
+    ...FORCE,
+    ...DEVICE,
+    resamples: field.integer({ default: 1000, min: 1, max: 1_000_000, help: "bootstrap draws of documents" }),
+  },
+  run: async ({ options, signal, onEvent, print }) => {
+    const { run } = options;
+    const evaluation = await evaluateRun(options, { signal, onEvent });
+    print({ run, ...evaluation }, evaluationText(run, evaluation));
+  },
+}, import.meta);

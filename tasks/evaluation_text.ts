@@ -4,14 +4,13 @@
  * @module
  */
 
-import type { Baseline, Evaluation, Way } from "../mod.ts";
-import { table } from "./text.ts";
+import { type Evaluation, say, setting, task, type Way } from "../mod.ts";
+import { count, percent, table } from "./layout.ts";
+import { worded } from "./wording.ts";
 
 const WAYS: readonly Way[] = ["mixture", "dense", "dense-steps", "oracle", "random"];
 const MOST_SHARES = 4;
 
-const count = (value: number): string => value.toLocaleString("en");
-const percent = (share: number): string => `${(100 * share).toFixed(1)}%`;
 const perplexity = (value: number | null | undefined): string => {
   if (value === null || value === undefined) return "-";
   return value < 1000 ? value.toFixed(2) : value.toPrecision(4);
@@ -20,106 +19,82 @@ const interval = (low: number, high: number): string => `${perplexity(low)} to $
 
 /** Lays out an evaluation: all, then by source, by routed segment and by prefix. */
 export function evaluationText(run: string, evaluation: Evaluation): string {
-  const { prefix, experts, documents, sequences, tokens, scores, gains } = evaluation;
+  const { prefix, experts, documents, sequences, tokens, scores, gains, resamples } = evaluation;
   const ways = WAYS.filter((way) => scores[way]);
-  const names = nameWays(experts, prefix);
-  return [
-    "",
-    `${count(documents)} held-out documents, ${count(sequences)} sequences, ${
-      count(tokens)
-    } predicted tokens`,
-    "",
-    table([
-      ["", "perplexity", "95% interval", "NLL/token"],
-      ...ways.map((way) => {
-        const { nllPerToken, low, high, ...score } = scores[way]!;
-        return [names[way], perplexity(score.perplexity), interval(low, high), nllPerToken.toFixed(4)];
-      }),
-    ]),
-    "",
-    ...gains.length === 0
-      ? [
-        `no gains, as no dense model is trained: run deno task train-dense --run ${run} (also with --match steps), then ` +
-        "evaluate again",
-      ]
-      : gains.map(({ baseline, percent, low, high }) => {
-        const [side, by, from, to] = percent < 0
-          ? ["higher", -percent, -high, -low]
-          : ["lower", percent, low, high];
-        return `perplexity ${side} than that of ${names[baseline]}, by ${by.toFixed(1)}% (${
-          from.toFixed(1)
-        }% to ${to.toFixed(1)}%)`;
-      }),
-    "",
-    table([
-      ["source", "documents", "tokens", ...ways, "goes to expert"],
-      ...evaluation.sources.map((source) => [
-        source.source || "(none)",
-        count(source.documents),
-        count(source.tokens),
-        ...ways.map((way) => perplexity(source.perplexity[way])),
-        sharesText(source.shares),
-      ]),
-    ]),
-    "",
-    table(segmentRows(evaluation)),
-    "",
-    table([
-      ["prefix", "perplexity", "95% interval", "same expert"],
-      ...evaluation.prefixes.map((score) => [
-        count(score.prefix) + (score.prefix === prefix ? " (M)" : ""),
-        perplexity(score.perplexity),
-        interval(score.low, score.high),
-        percent(score.agreement),
-      ]),
-    ]),
-    "",
-    `intervals: bootstrap over documents, ${count(evaluation.resamples)} draws`,
-    `run folder: ${run}`,
-  ].join("\n");
-}
-
-function nameWays(experts: number, prefix: number): Record<Way, string> {
-  return {
+  const names: Record<Way, string> = {
     mixture: `mixture, routed by ${prefix} tokens`,
     dense: `dense, ${experts} times the batch`,
     "dense-steps": `dense, ${experts} times the steps`,
     oracle: "best expert in hindsight",
     random: "random expert",
   };
+  const wayRows = ways.map((way) => {
+    const { nllPerToken, low, high, ...score } = scores[way]!;
+    return [names[way], perplexity(score.perplexity), interval(low, high), nllPerToken.toFixed(4)];
+  });
+  const gainLines = gains.map(({ baseline, percent, low, high }) => {
+    const values = percent < 0 ? [-percent, -high, -low] : [percent, low, high];
+    const [by, from, to] = values.map((value) => `${value.toFixed(1)}%`);
+    const side = percent < 0 ? "higher" : "lower";
+    return `perplexity ${side} than that of ${names[baseline]}, by ${by} (${from} to ${to})`;
+  });
+  const [dense, steps] = [task("train-dense", { run }), setting("match", "steps")];
+  const noGains =
+    say`no gains, as no dense model is trained: run ${dense} (also with ${steps}), then evaluate again`;
+  const sourceRows = evaluation.sources.map(({ source, documents, tokens, shares, ...score }) => [
+    source || "(none)",
+    documents,
+    tokens,
+    ...ways.map((way) => perplexity(score.perplexity[way])),
+    sharesText(shares),
+  ]);
+  const prefixRows = evaluation.prefixes.map((score) => [
+    count(score.prefix) + (score.prefix === prefix ? " (M)" : ""),
+    perplexity(score.perplexity),
+    interval(score.low, score.high),
+    percent(score.agreement),
+  ]);
+  return [
+    "",
+    `${count(documents)} held-out documents, ${count(sequences)} sequences, ${
+      count(tokens)
+    } predicted tokens`,
+    "",
+    table("| perplexity | 95% interval | NLL/token", wayRows),
+    "",
+    ...gains.length === 0 ? [worded(noGains)] : gainLines,
+    "",
+    table(`source | documents | tokens | ${ways.join(" | ")} | goes to expert`, sourceRows),
+    "",
+    segmentTable(evaluation),
+    "",
+    table("prefix | perplexity | 95% interval | same expert", prefixRows),
+    "",
+    `intervals: bootstrap over documents, ${count(resamples)} draws`,
+    `run folder: ${run}`,
+  ].join("\n");
 }
 
 /** The experts that most of a source goes to. */
 function sharesText(shares: number[]): string {
   const most = [...shares.entries()].filter(([, share]) => share > 0).sort(([, a], [, b]) => b - a);
-  const rest = most.length > MOST_SHARES ? ", …" : "";
-  return most.slice(0, MOST_SHARES).map(([expert, share]) => `${expert}: ${Math.round(100 * share)}%`).join(
-    ", ",
-  ) + rest;
+  const texts = most.slice(0, MOST_SHARES).map(([expert, share]) => `${expert}: ${Math.round(100 * share)}%`);
+  return [...texts, ...most.length > MOST_SHARES ? ["…"] : []].join(", ");
 }
 
-function segmentRows({ segments, scores }: Evaluation): string[][] {
+function segmentTable({ segments, scores }: Evaluation): string {
   const baselines = (["dense", "dense-steps"] as const).filter((way) => scores[way]);
   const compared = (mixture: number | null, baseline: number | null | undefined) => {
     if (mixture === null || !baseline) return "-";
     return `${percent(Math.abs(1 - mixture / baseline))} ${mixture > baseline ? "higher" : "lower"}`;
   };
-  return [
-    [
-      "expert",
-      "sequences",
-      "share",
-      "tokens",
-      "mixture",
-      ...baselines.flatMap((way: Baseline) => [way, "mixture is"]),
-    ],
-    ...segments.map(({ expert, sequences, share, tokens, perplexity: of }) => [
-      String(expert),
-      count(sequences),
-      percent(share),
-      count(tokens),
-      perplexity(of.mixture),
-      ...baselines.flatMap((way) => [perplexity(of[way]), compared(of.mixture, of[way])]),
-    ]),
+  const rows = segments.map(({ expert, sequences, share, tokens, perplexity: of }) => [
+    ...[String(expert), sequences, percent(share), tokens, perplexity(of.mixture)],
+    ...baselines.flatMap((way) => [perplexity(of[way]), compared(of.mixture, of[way])]),
+  ]);
+  const head = [
+    "expert | sequences | share | tokens | mixture",
+    ...baselines.map((way) => `${way} | mixture is`),
   ];
+  return table(head.join(" | "), rows);
 }

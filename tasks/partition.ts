@@ -3,23 +3,26 @@
  *
  *   deno task partition --input 'docs/*.jsonl' --experts 8 --run runs/docs
  */
-import { partition, planPartition } from "../mod.ts";
-import { runTask } from "./command.ts";
+import { field, partition, planPartition } from "../mod.ts";
+import { defineTask } from "./command.ts";
+import { DEVICE, IN_A_RUN } from "./options.ts";
 import { planText, summaryText } from "./text.ts";
 
-if (import.meta.main) {
-  await runTask({
-    name: "partition",
-    about:
-      "Partitions text into balanced shards, one set per expert; runs what is missing, skips what is up to date.",
-    run: async ({ sources, options, signal, onEvent }) => {
-      const { run, force, adapter, variants, json } = options;
-      if (options.dryRun) {
-        const plan = await planPartition({ run, sources, force });
-        return console.log(json ? JSON.stringify(plan, null, 2) : planText(plan));
-      }
-      const summary = await partition({ run, sources, force, adapter, variants }, { signal, onEvent });
-      console.log(json ? JSON.stringify(summary, null, 2) : summaryText(summary));
-    },
-  });
-}
+export const TASK = await defineTask({
+  name: "partition",
+  about:
+    "Partitions text into balanced shards, one set per expert; runs what is missing, skips what is up to date.",
+  options: {
+    ...IN_A_RUN,
+    dryRun: field.flag({ help: "print what would run, with estimates of time, disk and memory" }),
+    ...DEVICE,
+  },
+  run: async ({ sources, options, signal, onEvent, print }) => {
+    if (options.dryRun) {
+      const plan = await planPartition({ ...options, sources });
+      return print(plan, planText(plan));
+    }
+    const summary = await partition({ ...options, sources }, { signal, onEvent });
+    print(summary, summaryText(summary));
+  },
+}, import.meta);

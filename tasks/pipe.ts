@@ -8,23 +8,23 @@ import {
   arrowBytes,
   type Configuration,
   fromBatch,
+  InputError,
   lineageOf,
-  OPTIONS,
   presetOf,
   readArrow,
   type RecordBatch,
+  type Sources,
   writeArrowFile,
 } from "../mod.ts";
-import type { Call } from "./command.ts";
 
-/** Gives the values that a pipe is run with; throws a `RangeError` for an option that makes sense in a run folder alone. */
-export function pipeValues({ sources, options }: Call): Partial<Configuration> {
-  for (const name of ["run", "part", "json", "force"] as const) {
-    if (options[name] === undefined || options[name] === OPTIONS[name].default) continue;
-    throw new RangeError(
-      `Cannot use --${
-        OPTIONS[name].flag
-      } with files or a pipe as it must go with a run folder: leave it out, or the files`,
+/** Gives the values that a pipe is run with; throws an `InputError` for an option that makes sense in a run folder alone. */
+export function pipeValues(
+  { sources, given }: { sources: Sources; given: ReadonlySet<string> },
+): Partial<Configuration> {
+  const name = ["run", "part", "json", "force"].find((name) => given.has(name));
+  if (name !== undefined) {
+    throw new InputError(
+      `Cannot use --${name} with files or a pipe as it must go with a run folder: leave it out, or the files`,
     );
   }
   return { ...presetOf(sources.preset), ...sources.file, ...sources.flags };
@@ -40,12 +40,10 @@ export function arrowInput(paths: string[]): ReadableStream<RecordBatch> {
 }
 
 /** Finds E in scores without losing a batch. */
-export async function peekExperts(
-  batches: ReadableStream<RecordBatch>,
-): Promise<{ experts: number; batches: ReadableStream<RecordBatch> }> {
+export async function peekExperts(batches: ReadableStream<RecordBatch>) {
   const iterator = batches[Symbol.asyncIterator]();
   const first = await iterator.next();
-  const { nll, rows } = first.done ? { nll: undefined, rows: 0 } : fromBatch(first.value);
+  const { nll, rows = 0 } = first.done ? {} : fromBatch(first.value);
   const experts = rows > 0 && nll ? nll.length / rows : first.value && lineageOf(first.value)?.experts || 1;
   const all = async function* () {
     try {
@@ -57,10 +55,10 @@ export async function peekExperts(
   return { experts, batches: ReadableStream.from(all()) };
 }
 
-/** Writes batches to the file `output` (IPC file format), or to standard output (IPC stream) where it is "" or "-". */
+/** Writes batches to the file `output` (IPC file format), or to standard output (IPC stream) where it is not given or "-". */
 export async function arrowOutput(
   batches: ReadableStream<RecordBatch>,
-  output: string,
+  output: string | undefined,
   signal: AbortSignal,
 ): Promise<void> {
   if (output && output !== "-") {
@@ -68,7 +66,7 @@ export async function arrowOutput(
     return console.error(`${output}: ${rows} rows`);
   }
   if (Deno.stdout.isTerminal()) {
-    throw new RangeError(
+    throw new InputError(
       "Cannot write Arrow to a terminal as it is binary: send it to a file (> x.arrows) or a pipe, or set --output",
     );
   }

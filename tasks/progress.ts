@@ -6,8 +6,10 @@
  */
 
 // @ts-types="@types/cli-progress"
-import { Format, SingleBar } from "cli-progress";
-import { type RunEvent, wordText } from "../mod.ts";
+import { Format, type GenericFormatter, SingleBar } from "cli-progress";
+import type { RunEvent } from "../mod.ts";
+import { count, duration } from "./layout.ts";
+import { worded } from "./wording.ts";
 
 const LINE_EVERY_MS = 5000;
 
@@ -19,63 +21,49 @@ export interface Progress {
   stop(): void;
 }
 
+type Step = RunEvent & { type: "progress" };
+
 /** Starts to show progress on standard error. */
 export function startProgress(): Progress {
-  const bar = Deno.stderr.isTerminal() ? makeBar() : null;
   let stage = "";
   let started = 0;
   let spoken = 0;
   let first = 0; // what was done when the stage was first heard of
 
+  const text = ({ stage, done, total, unit, ...event }: Step, filled = "") => {
+    const of = total ? ` of ${total}` : "";
+    const rate = (done - first) / Math.max(1e-3, (performance.now() - started) / 1000);
+    const left = total && rate > 0 ? `, ${duration(Math.ceil((total - done) / rate))} left` : "";
+    const note = event.note ? `, ${event.note}` : "";
+    return `${stage.padEnd(14)} ${filled}${done}${of} ${unit} (${rate.toFixed(1)}/s${left})${note}`;
+  };
+  const format: GenericFormatter = (options, { progress }, { event }) =>
+    text(event, `${Format.BarFormat(progress, options)} `);
+  const bar = Deno.stderr.isTerminal()
+    ? new SingleBar({ format, clearOnComplete: true, hideCursor: true })
+    : null;
   const stop = () => bar?.stop();
   const line = (text: string) => {
     stop();
     stage = "";
     console.error(text);
   };
-  function tick(event: RunEvent & { type: "progress" }): void {
+  function tick(event: Step): void {
     const now = performance.now();
     if (event.stage !== stage) {
       stop();
       stage = event.stage;
       started = spoken = now;
-      bar?.start(event.total ?? 0, event.done, { stage, unit: event.unit, note: "" });
       first = event.done;
+      bar?.start(event.total ?? 0, event.done, { event });
     }
-    bar?.update(event.done, { note: event.note ?? "" });
+    bar?.update(event.done, { event });
     if (!bar && now - spoken >= LINE_EVERY_MS) {
       spoken = now;
-      console.error(progressLine(event, event.done - first, (now - started) / 1000));
+      console.error(text(event));
     }
   }
   return { show: (event) => event.type === "progress" ? tick(event) : line(eventLine(event)), stop };
-}
-
-function makeBar(): SingleBar {
-  return new SingleBar({
-    format: (options, params, payload) => {
-      const filled = Format.BarFormat(params.progress, options);
-      const rate = (params.value / Math.max(1e-3, (Date.now() - params.startTime) / 1000)).toFixed(1);
-      const left = params.total > 0 ? `, ${params.eta} s left` : "";
-      const note = payload.note && `, ${payload.note}`;
-      return `${
-        payload.stage.padEnd(14)
-      } ${filled} ${params.value} ${payload.unit} (${rate}/s${left})${note}`;
-    },
-    clearOnComplete: true,
-    hideCursor: true,
-  });
-}
-
-function progressLine(
-  { stage, done, total, unit, note }: RunEvent & { type: "progress" },
-  advanced: number,
-  seconds: number,
-): string {
-  const of = total ? ` of ${total}` : "";
-  const rate = advanced / Math.max(1e-3, seconds);
-  const left = total && advanced > 0 ? `, ${Math.ceil((total - done) / rate)} s left` : "";
-  return `${stage.padEnd(14)} ${done}${of} ${unit} (${rate.toFixed(1)}/s${left})${note ? `, ${note}` : ""}`;
 }
 
 function eventLine(event: Exclude<RunEvent, { type: "progress" }>): string {
@@ -83,20 +71,20 @@ function eventLine(event: Exclude<RunEvent, { type: "progress" }>): string {
     case "adapter":
       return `adapter        ${event.adapter}${event.kind === "software" ? " (in software)" : ""}`;
     case "warning":
-      return `warning: ${wordText(event.message)}`;
+      return `warning: ${worded(event.message)}`;
     case "round":
       return roundLine(event);
     case "stage": {
       const counts = Object.entries(COUNTS).filter(([name]) => event.result?.[name] !== undefined);
       const text = counts.map(([name, unit]) => counted(Number(event.result![name]), unit)).join(", ");
-      const seconds = event.seconds === undefined ? "" : ` (${event.seconds.toFixed(1)} s)`;
+      const seconds = event.seconds === undefined ? "" : ` (${duration(event.seconds)})`;
       return `${event.stage.padEnd(14)} ${event.state}${text && `: ${text}`}${seconds}`;
     }
   }
 }
 
-function counted(count: number, unit: string): string {
-  return `${count.toLocaleString("en")} ${count === 1 ? unit.replace(/ies$/, "y").replace(/s$/, "") : unit}`;
+function counted(number: number, unit: string): string {
+  return `${count(number)} ${number === 1 ? unit.replace(/ies$/, "y").replace(/s$/, "") : unit}`;
 }
 
 /** What is told of a stage's result. */
@@ -111,11 +99,9 @@ const COUNTS: Record<string, string> = {
   steps: "steps",
 };
 
-function roundLine(event: RunEvent & { type: "round" }): string {
-  const percent = event.shares.map((share) => `${(100 * share).toFixed(0)}%`).join(" ");
-  return `  round ${String(event.round).padStart(2)} of ${event.rounds}  NLL ${
-    event.nllPerToken.toFixed(4)
-  } per token  ` +
-    `shares ${percent}  regret ${event.regret.toFixed(4)}` +
-    (event.nmi === null ? "" : `  NMI ${event.nmi.toFixed(3)}`);
+function roundLine({ round, rounds, shares, nmi, ...event }: RunEvent & { type: "round" }): string {
+  const [nll, regret] = [event.nllPerToken.toFixed(4), event.regret.toFixed(4)];
+  const percent = shares.map((share) => `${(100 * share).toFixed(0)}%`).join(" ");
+  const line = `  round ${String(round).padStart(2)} of ${rounds}  NLL ${nll} per token`;
+  return `${line}  shares ${percent}  regret ${regret}${nmi === null ? "" : `  NMI ${nmi.toFixed(3)}`}`;
 }

@@ -3,39 +3,34 @@
  *
  *   deno task report --run runs/a
  */
-import { type Report, report } from "../mod.ts";
-import { runTask } from "./command.ts";
+import { field, InputError, type Report, report } from "../mod.ts";
+import { defineTask } from "./command.ts";
+import { OUTPUT, RUN } from "./options.ts";
+import { words } from "./wording.ts";
 
 /** Says what was written, and what is not in it yet. */
 function reportText({ output, plots, missing }: Report): string {
-  return [
-    output,
-    ...plots,
-    ...missing.map(({ part, command }) =>
-      `left out: ${part.replace(/^\w/, (c) => c.toLowerCase())}; ${
-        command ? `run ${command}` : "report on the whole run that this part was copied from"
-      }`
-    ),
-  ].join("\n");
+  const left = missing.map(({ part, command }) => {
+    const remedy = command ? `run ${command}` : "report on the whole run that this part was copied from";
+    return `left out: ${part[0].toLowerCase()}${part.slice(1)}; ${remedy}`;
+  });
+  return [output, ...plots, ...left].join("\n");
 }
 
-if (import.meta.main) {
-  await runTask({
-    name: "report",
-    startsAnew: true,
-    about: "Writes what a run did as one HTML page with plots, from whatever its folder holds.",
-    run: async ({ options, signal, onEvent }) => {
-      if (options.output === "-") {
-        throw new RangeError("Cannot write the report as --output must name a file: it is -");
-      }
-      const result = await report({
-        run: options.run,
-        output: options.output || undefined,
-        plots: options.plots || undefined,
-        signal,
-        onWarning: (message) => onEvent({ type: "warning", message }),
-      });
-      console.log(options.json ? JSON.stringify(result, null, 2) : reportText(result));
-    },
-  });
-}
+export const TASK = await defineTask({
+  name: "report",
+  startsAnew: true,
+  about: "Writes what a run did as one HTML page with plots, from whatever its folder holds.",
+  options: {
+    ...RUN,
+    ...OUTPUT,
+    plots: field.path({ value: "FOLDER", help: "folder that gets each plot as an SVG file as well" }),
+  },
+  run: async ({ options, signal, onWarning, print }) => {
+    if (options.output === "-") {
+      throw new InputError("Cannot write the report as --output must name a file: it is -");
+    }
+    const result = await report({ ...options, words, signal, onWarning });
+    print(result, reportText(result));
+  },
+}, import.meta);

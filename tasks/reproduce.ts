@@ -4,22 +4,22 @@
  *   deno task reproduce --preset small --run runs/small
  */
 import { reproduce, type Reproduction } from "../mod.ts";
-import { runTask } from "./command.ts";
-import { table } from "./text.ts";
+import { defineTask } from "./command.ts";
+import { CHECKPOINTS, DEVICE, IN_A_RUN, RECOMPUTE } from "./options.ts";
+import { words } from "./wording.ts";
 
-if (import.meta.main) {
-  await runTask({
-    name: "reproduce",
-    about:
-      "Runs everything: partition, a search for learning rates, experts, two dense baselines, evaluation, report; and puts the " +
-      "paper's claims beside this run's figures. Stopped at any moment, it goes on where it was.",
-    run: async ({ sources, options, signal, onEvent }) => {
-      const { run, json } = options;
-      const reproduction = await reproduce({ ...options, run, sources, signal, onEvent });
-      console.log(json ? JSON.stringify({ run, ...reproduction }, null, 2) : text(run, reproduction));
-    },
-  });
-}
+export const TASK = await defineTask({
+  name: "reproduce",
+  about:
+    "Runs everything: partition, a search for learning rates, experts, two dense baselines, evaluation, report; and puts the " +
+    "paper's claims beside this run's figures. Stopped at any moment, it goes on where it was.",
+  options: { ...IN_A_RUN, ...CHECKPOINTS, ...RECOMPUTE, ...DEVICE },
+  run: async ({ sources, options, signal, onEvent, print }) => {
+    const { run } = options;
+    const reproduction = await reproduce({ ...options, sources, words }, { signal, onEvent });
+    print({ run, ...reproduction }, text(run, reproduction));
+  },
+}, import.meta);
 
 function text(run: string, { claims }: Reproduction): string {
   const verdict = (holds: boolean | null) => holds === null ? "    " : holds ? "yes " : "no  ";
@@ -28,9 +28,5 @@ function text(run: string, { claims }: Reproduction): string {
     `      paper: ${paper}`,
     `      here:  ${here}`,
   ]);
-  return [
-    ...lines,
-    "",
-    table([["table", `${run}/reproduction.md`], ["report", `${run}/report.html`]]),
-  ].join("\n");
+  return [...lines, "", `table   ${run}/reproduction.md`, `report  ${run}/report.html`].join("\n");
 }

@@ -4,40 +4,40 @@
  *   deno task score --run runs/a --part 2/4
  *   deno task score - --routers runs/a/partitioner --prefix 64 < tokens.arrows > scores.arrows
  */
-import { openGpu, openPartitioner, score } from "../mod.ts";
-import { runTask } from "./command.ts";
+import { field, InputError, openGpu, openPartitioner, score } from "../mod.ts";
+import { defineTask } from "./command.ts";
+import { DEVICE, IN_A_RUN, OUTPUT } from "./options.ts";
 import { arrowInput, arrowOutput, pipeValues } from "./pipe.ts";
-import { runStageTask } from "./stage.ts";
+import { parsePart, runStageTask } from "./stage.ts";
 
-if (import.meta.main) {
-  await runTask({
-    name: "score",
-    about: "Scores the prefix of every sequence for every expert. Without FILE it works in a run folder.",
-    positional: "[FILE…|-]",
-    run: async (call) => {
-      const { paths, options, signal, onEvent } = call;
-      if (paths.length === 0) return await runStageTask("score", call);
-      const values = pipeValues(call);
-      if (!values.routers) {
-        throw new RangeError("Cannot score as --routers must name a folder of routers: it is not given");
-      }
-      const open = async () => {
-        const gpu = await openGpu({ adapter: options.adapter || undefined, variants: options.variants });
-        onEvent({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
-        return gpu;
-      };
-      let gpu: ReturnType<typeof open> | undefined;
-      const partitioner = await openPartitioner(values.routers, () => gpu ??= open(), {
-        batch: values.scoreBatch || undefined,
-      });
-      const batches = score(arrowInput(paths), {
-        partitioner,
-        prefix: values.prefix,
-        onWarning: (message) => onEvent({ type: "warning", message }),
-      });
-      await arrowOutput(batches, options.output, signal);
-      partitioner.close();
-      (await gpu)?.close();
-    },
-  });
-}
+export const TASK = await defineTask({
+  name: "score",
+  about: "Scores the prefix of every sequence for every expert. Without FILE it works in a run folder.",
+  positional: "[FILE…|-]",
+  options: {
+    ...IN_A_RUN,
+    part: field.custom(parsePart, { value: "I/N", help: "score every N-th shard, from the I-th on" }),
+    ...OUTPUT,
+    ...DEVICE,
+  },
+  run: async (call) => {
+    const { paths, options, signal, onEvent, onWarning } = call;
+    if (paths.length === 0) return await runStageTask("score", call);
+    const values = pipeValues(call);
+    if (!values.routers) {
+      throw new InputError("Cannot score as --routers must name a folder of routers: it is not given");
+    }
+    const open = async () => {
+      const gpu = await openGpu({ adapter: options.adapter || undefined, variants: options.variants });
+      onEvent({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
+      return gpu;
+    };
+    let gpu: ReturnType<typeof open> | undefined;
+    const batch = values.scoreBatch || undefined;
+    const partitioner = await openPartitioner(values.routers, () => gpu ??= open(), { batch });
+    const scored = score(arrowInput(paths), { partitioner, prefix: values.prefix, onWarning });
+    await arrowOutput(scored, options.output, signal);
+    partitioner.close();
+    (await gpu)?.close();
+  },
+}, import.meta);

@@ -4,8 +4,8 @@
  *   deno task show runs/a/partition/expert-00/train-00000.arrow --limit 3
  */
 import { dirname } from "node:path";
-import { loadTokenizer, showRows } from "../mod.ts";
-import { runTask } from "./command.ts";
+import { field, InputError, loadTokenizer, showRows } from "../mod.ts";
+import { defineTask } from "./command.ts";
 import { rowText } from "./text.ts";
 
 /** Finds the tokenizer of the run that a shard lies in. */
@@ -22,36 +22,32 @@ async function checkFile(shard: string): Promise<void> {
   if (!(await Deno.stat(shard).catch(() => null))?.isDirectory) return;
   const names = (await Array.fromAsync(Deno.readDir(shard), ({ name }) => name)).sort();
   const name = names.find((name) => name.endsWith(".arrow")) ?? "partition/expert-00/train-00000.arrow";
-  throw new RangeError(
-    `Cannot show "${shard}" as it must be a shard: it is a folder; name a file in it, such as ${shard}/${name}`,
-  );
+  const remedy = `name a file in it, such as ${shard}/${name}`;
+  throw new InputError(`Cannot show "${shard}" as it must be a shard: it is a folder`, { remedy });
 }
 
-if (import.meta.main) {
-  await runTask({
-    name: "show",
-    startsAnew: true,
-    about: "Prints rows of Arrow shards with their decoded text.",
-    positional: "SHARD…",
-    run: async ({ paths, sources, options, onEvent }) => {
-      if (paths.length === 0) throw new RangeError("Cannot show rows as a shard must be named: none is");
-      let left: number = options.limit;
-      for (const path of paths) {
-        const file = sources.flags?.tokenizer || (path === "-" ? "" : await tokenizerAbove(path));
-        await checkFile(path);
-        const tokenizer = file ? await loadTokenizer(file) : undefined;
-        const input = path === "-" ? Deno.stdin.readable : path;
-        let isFirst = true;
-        for await (const row of showRows(input, tokenizer)) {
-          if (left-- <= 0) return;
-          if (!file && isFirst) {
-            const message = `no text, as "${path}" has no tokenizer.json above it: set --tokenizer`;
-            onEvent({ type: "warning", message });
-          }
-          isFirst = false;
-          console.log(options.json ? JSON.stringify(row) : rowText(row));
+export const TASK = await defineTask({
+  name: "show",
+  startsAnew: true,
+  about: "Prints rows of Arrow shards with their decoded text.",
+  positional: "SHARD…",
+  options: { limit: field.integer({ default: 10, min: 1, help: "most rows to print" }) },
+  run: async ({ paths, sources, options, onWarning }) => {
+    if (paths.length === 0) throw new InputError("Cannot show rows as a shard must be named: none is");
+    let left = options.limit;
+    for (const path of paths) {
+      const file = sources.flags?.tokenizer || (path === "-" ? "" : await tokenizerAbove(path));
+      await checkFile(path);
+      const tokenizer = file ? await loadTokenizer(file) : undefined;
+      let isFirst = true;
+      for await (const row of showRows(path === "-" ? Deno.stdin.readable : path, tokenizer)) {
+        if (left-- <= 0) return;
+        if (!file && isFirst) {
+          onWarning(`no text, as "${path}" has no tokenizer.json above it: set --tokenizer`);
         }
+        isFirst = false;
+        console.log(options.json ? JSON.stringify(row) : rowText(row));
       }
-    },
-  });
-}
+    }
+  },
+}, import.meta);

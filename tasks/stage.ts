@@ -4,37 +4,48 @@
  * @module
  */
 
-import { type Part, runOneStage, type Stage } from "../mod.ts";
-import type { Call } from "./command.ts";
+import { type Fields, InputError, type Part, runOneStage, STAGES, task, type Values } from "../mod.ts";
+import { type Call, defineTask } from "./command.ts";
+import { DEVICE, IN_A_RUN } from "./options.ts";
+import { words } from "./wording.ts";
+
+/** Options of a stage; not every stage takes a part or a device. */
+type StageOptions = Values<typeof IN_A_RUN> & Partial<Values<typeof DEVICE>> & { part?: Part; json: boolean };
 
 /** Runs a stage and prints what it made. */
-export async function runStageTask(stage: Stage, { sources, options, signal, onEvent }: Call): Promise<void> {
-  const { run, force, adapter, variants, json } = options;
-  const part = parsePart(options.part);
-  const task = { run, sources, force, adapter, variants, stage, part };
-  const result = await runOneStage(task, { signal, onEvent });
-  if (json) console.log(JSON.stringify({ run, stage, ...result }, null, 2));
-  else console.log(`${run}: ${stage} is complete${part ? partText(run, options.part, result) : ""}`);
+export async function runStageTask(
+  stage: string,
+  { sources, options, signal, onEvent, print }: Omit<Call<Fields>, "options"> & { options: StageOptions },
+): Promise<void> {
+  const { run, part } = options;
+  const result = await runOneStage({ ...options, sources, stage }, { signal, onEvent });
+  const closes = part ? partText(run, part, result) : "";
+  print({ run, stage, ...result }, `${run}: ${stage} is complete${closes}`);
+}
+
+/** Makes the task of a stage that works in a run folder alone. */
+export function stageTask(name: string, meta: { main: boolean }) {
+  const { about } = STAGES.get(name)!;
+  const options = { ...IN_A_RUN, ...DEVICE };
+  return defineTask({ name, about, options, run: (call) => runStageTask(name, call) }, meta);
 }
 
 /** Says which part is complete, how far all of them are, and what closes the stage. */
-function partText(run: string, part: string, { scored, shards, closed }: Record<string, unknown>): string {
-  if (closed) return ` for part ${part}, as for all others`;
-  const close =
-    `close the stage with deno task score --run ${run}, or go on with deno task partition --run ${run}`;
-  return scored === shards
-    ? ` for part ${part}, and all ${shards} shards are scored: ${close}`
-    : ` for part ${part}, with ${scored} of ${shards} shards scored: score the other parts, then ${close}`;
+function partText(run: string, part: Part, { scored, shards, closed }: Record<string, unknown>): string {
+  const text = ` for part ${part.index}/${part.of}, `;
+  if (closed) return `${text}as for all others`;
+  const [score, partition] = ["score", "partition"].map((name) => words(task(name, { run })));
+  const close = `close the stage with ${score}, or go on with ${partition}`;
+  if (scored === shards) return `${text}and all ${shards} shards are scored: ${close}`;
+  return `${text}with ${scored} of ${shards} shards scored: score the other parts, then ${close}`;
 }
 
 /** Parses `2/4`, the second of four parts; none for "". */
 export function parsePart(text: string): Part | undefined {
   if (!text) return undefined;
-  const [index, of] = /^\d+\/\d+$/.test(text) ? text.split("/").map(Number) : [NaN, NaN];
-  if (!(index >= 1 && index <= of)) {
-    throw new RangeError(
-      `Cannot take a part of the shards as --part must be I/N with 1 <= I <= N: it is "${text}"`,
-    );
-  }
-  return { index, of };
+  const [index, of] = /^\d+\/\d+$/.test(text) ? text.split("/").map(Number) : [];
+  if (index >= 1 && index <= of) return { index, of };
+  throw new InputError(
+    `Cannot take a part of the shards as --part must be I/N with 1 <= I <= N: it is "${text}"`,
+  );
 }

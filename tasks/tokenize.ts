@@ -5,38 +5,37 @@
  *   deno task tokenize - --format jsonl --tokenizer runs/a/tokenizer.json < docs.jsonl > tokens.arrows
  */
 import {
+  InputError,
   loadTokenizer,
-  type Packing,
   readDocuments,
   readOptions,
   resolveConfiguration,
   tokenBatches,
 } from "../mod.ts";
-import { runTask } from "./command.ts";
+import { defineTask } from "./command.ts";
+import { IN_A_RUN, OUTPUT } from "./options.ts";
 import { arrowOutput, pipeValues } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
-if (import.meta.main) {
-  await runTask({
-    name: "tokenize",
-    about:
-      "Turns documents into sequences of tokens. Without FILE it works in a run folder; with FILE, none is held out.",
-    positional: "[FILE…|-]",
-    run: async (call) => {
-      const { paths, sources, options, signal } = call;
-      if (paths.length === 0) return await runStageTask("tokenize", call);
-      pipeValues(call);
-      const configuration = resolveConfiguration({ base: { prefix: 2 }, ...sources }); // no prefix is at stake
-      if (!configuration.tokenizer) {
-        throw new RangeError("Cannot tokenize as --tokenizer must name a tokenizer.json: it is not given");
-      }
-      const tokenizer = await loadTokenizer(configuration.tokenizer, { eos: configuration.eos || undefined });
-      const batches = tokenBatches(readDocuments(paths, readOptions(configuration, paths)), tokenizer, {
-        sequenceLength: configuration.sequenceLength,
-        packing: configuration.packing as Packing,
-        maxTokens: configuration.maxTokens || undefined,
-      });
-      await arrowOutput(batches, options.output, signal);
-    },
-  });
-}
+export const TASK = await defineTask({
+  name: "tokenize",
+  about:
+    "Turns documents into sequences of tokens. Without FILE it works in a run folder; with FILE, none is held out.",
+  positional: "[FILE…|-]",
+  options: { ...IN_A_RUN, ...OUTPUT },
+  run: async (call) => {
+    const { paths, sources, options, signal } = call;
+    if (paths.length === 0) return await runStageTask("tokenize", call);
+    pipeValues(call);
+    const c = resolveConfiguration({ base: { prefix: 2 }, ...sources }); // no prefix is at stake
+    if (!c.tokenizer) {
+      throw new InputError("Cannot tokenize as --tokenizer must name a tokenizer.json: it is not given");
+    }
+    const tokenizer = await loadTokenizer(c.tokenizer, { eos: c.eos || undefined });
+    const { sequenceLength, packing } = c;
+    const documents = readDocuments(paths, readOptions(c, paths));
+    const maxTokens = c.maxTokens || undefined;
+    const batches = tokenBatches(documents, tokenizer, { sequenceLength, packing, maxTokens });
+    await arrowOutput(batches, options.output, signal);
+  },
+}, import.meta);

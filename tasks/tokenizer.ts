@@ -4,35 +4,39 @@
  *   deno task tokenizer --run runs/a --vocab-size 4096
  *   deno task tokenizer docs.jsonl --output tokenizer.json
  */
-import { readDocuments, readOptions, resolveConfiguration, trainTokenizer, writeAtomic } from "../mod.ts";
-import { runTask } from "./command.ts";
+import {
+  InputError,
+  readDocuments,
+  readOptions,
+  resolveConfiguration,
+  trainTokenizer,
+  writeAtomic,
+} from "../mod.ts";
+import { defineTask } from "./command.ts";
+import { IN_A_RUN, OUTPUT } from "./options.ts";
 import { runStageTask } from "./stage.ts";
 
-if (import.meta.main) {
-  await runTask({
-    name: "tokenizer",
-    about:
-      "Trains a BPE tokenizer. Without FILE it works in a run folder; with FILE, all its text is for training.",
-    positional: "[FILE…|-]",
-    run: async (call) => {
-      const { paths, sources, options } = call;
-      if (paths.length === 0) return await runStageTask("tokenizer", call);
-      if (!options.output || options.output === "-") {
-        throw new RangeError(
-          `Cannot write the tokenizer as --output must name a file: it is ${options.output || "not given"}`,
-        );
-      }
-      const configuration = resolveConfiguration(sources);
-      const { json, vocabulary } = await trainTokenizer(
-        readDocuments(paths, readOptions(configuration, paths)),
-        {
-          vocabularySize: configuration.vocabularySize,
-          sample: configuration.tokenizerSample,
-          scratch: `${options.output}.scratch.partial`,
-        },
+export const TASK = await defineTask({
+  name: "tokenizer",
+  about:
+    "Trains a BPE tokenizer. Without FILE it works in a run folder; with FILE, all its text is for training.",
+  positional: "[FILE…|-]",
+  options: { ...IN_A_RUN, ...OUTPUT },
+  run: async (call) => {
+    const { paths, sources, options } = call;
+    if (paths.length === 0) return await runStageTask("tokenizer", call);
+    if (!options.output || options.output === "-") {
+      throw new InputError(
+        `Cannot write the tokenizer as --output must name a file: it is ${options.output ?? "not given"}`,
       );
-      await writeAtomic(options.output, json);
-      console.error(`${options.output}: ${vocabulary} entries`);
-    },
-  });
-}
+    }
+    const c = resolveConfiguration(sources);
+    const { json, vocabulary } = await trainTokenizer(readDocuments(paths, readOptions(c, paths)), {
+      vocabularySize: c.vocabularySize,
+      sample: c.tokenizerSample,
+      scratch: `${options.output}.scratch.partial`,
+    });
+    await writeAtomic(options.output, json);
+    console.error(`${options.output}: ${vocabulary} entries`);
+  },
+}, import.meta);

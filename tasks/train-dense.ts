@@ -3,20 +3,27 @@
  *
  *   deno task train-dense --run runs/docs --match steps
  */
-import { trainDense } from "../mod.ts";
-import { runTask } from "./command.ts";
+import { field, trainDense } from "../mod.ts";
+import { defineTask } from "./command.ts";
+import { IN_A_RUN, TRAINING } from "./options.ts";
 import { trainedText } from "./text.ts";
 
-if (import.meta.main) {
-  await runTask({
-    name: "train-dense",
-    about:
-      "Trains one model of the experts' size on the whole training set of a run, in its shuffled order, for as many tokens as " +
-      "all experts together see.",
-    run: async ({ sources, options, signal, onEvent }) => {
-      const { run, match, json } = options;
-      const result = await trainDense(match, { ...options, run, sources, signal, onEvent });
-      console.log(json ? JSON.stringify({ run, models: [result] }, null, 2) : trainedText(run, [result]));
-    },
-  });
-}
+export const TASK = await defineTask({
+  name: "train-dense",
+  about:
+    "Trains one model of the experts' size on the whole training set of a run, in its shuffled order, for as many tokens as " +
+    "all experts together see.",
+  options: {
+    ...IN_A_RUN,
+    match: field.choice(["batch", "steps"], {
+      default: "batch",
+      help: "E times the experts' batch (the paper's baseline) or E times their steps (harder to beat)",
+    }),
+    ...TRAINING,
+  },
+  run: async ({ sources, options, signal, onEvent, print }) => {
+    const { run, match } = options;
+    const models = [await trainDense(match, { ...options, sources }, { signal, onEvent })];
+    print({ run, models }, trainedText(run, models));
+  },
+}, import.meta);

@@ -3,34 +3,32 @@
  *
  *   deno task train-expert --run runs/docs --expert 2
  */
-import { expertsOf, trainExpert, type TrainResult } from "../mod.ts";
-import { runTask } from "./command.ts";
+import { expertsOf, field, InputError, trainExpert, type TrainResult } from "../mod.ts";
+import { defineTask } from "./command.ts";
+import { IN_A_RUN, TRAINING } from "./options.ts";
 import { trainedText } from "./text.ts";
 
-if (import.meta.main) {
-  await runTask({
-    name: "train-expert",
-    about:
-      "Trains one expert, or all one after another, each on its own part of a partitioned run and nothing else.",
-    run: async ({ sources, options, signal, onEvent }) => {
-      const { run, expert, json } = options;
-      const wanted = expert === "all"
-        ? Array.from({ length: await expertsOf(run) }, (_, i) => i)
-        : [parseExpert(expert, await expertsOf(run))];
-      const results: TrainResult[] = [];
-      for (const id of wanted) {
-        results.push(await trainExpert(id, { ...options, run, sources, signal, onEvent }));
-      }
-      console.log(json ? JSON.stringify({ run, models: results }, null, 2) : trainedText(run, results));
-    },
-  });
-}
+export const TASK = await defineTask({
+  name: "train-expert",
+  about:
+    "Trains one expert, or all one after another, each on its own part of a partitioned run and nothing else.",
+  options: {
+    ...IN_A_RUN,
+    expert: field.text({ value: "N|all", help: "the expert to train, from 0, or all one after another" }),
+    ...TRAINING,
+  },
+  run: async ({ sources, options, signal, onEvent, print }) => {
+    const { run, expert } = options;
+    const experts = await expertsOf(run);
+    const wanted = expert === "all" ? Array(experts).keys() : [parseExpert(expert, experts)];
+    const models: TrainResult[] = [];
+    for (const id of wanted) models.push(await trainExpert(id, { ...options, sources }, { signal, onEvent }));
+    print({ run, models }, trainedText(run, models));
+  },
+}, import.meta);
 
-function parseExpert(text: string, experts: number): number {
-  if (/^\d+$/.test(text)) return Number(text);
-  throw new RangeError(
-    `Cannot train as --expert must be one of 0 to ${experts - 1}, or all: it is ${
-      text === "" ? "not given" : `"${text}"`
-    }`,
-  );
+function parseExpert(text: string | undefined, experts: number): number {
+  if (text !== undefined && /^\d+$/.test(text)) return Number(text);
+  const is = text ? `"${text}"` : "not given";
+  throw new InputError(`Cannot train as --expert must be one of 0 to ${experts - 1}, or all: it is ${is}`);
 }

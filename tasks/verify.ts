@@ -3,32 +3,36 @@
  *
  *   deno task verify runs/a
  */
-import { OPTIONS, verifyRun } from "../mod.ts";
-import { runTask } from "./command.ts";
+import { InputError, RunError, verifyRun } from "../mod.ts";
+import { defineTask } from "./command.ts";
+import { RUN } from "./options.ts";
 import { verifyText } from "./text.ts";
+import { worded } from "./wording.ts";
 
-if (import.meta.main) {
-  await runTask({
-    name: "verify",
-    startsAnew: true,
-    about:
-      "Verifies hashes, counts and loads of a run, and that every sequence is in exactly one expert's shards.",
-    positional: "[RUN]",
-    run: async ({ paths, options, signal }) => {
-      if (paths.length > 1) {
-        throw new TypeError(`Cannot verify as one run must be named: "${paths[1]}" is a second one`);
-      }
-      if (paths.length === 1 && options.run !== OPTIONS.run.default) {
-        throw new TypeError(`Cannot verify as one run must be named: "${paths[0]}" is one, --run another`);
-      }
-      const run = paths[0] ?? options.run;
-      const report = await verifyRun(run, () => signal.throwIfAborted());
-      console.log(options.json ? JSON.stringify({ run, ...report }, null, 2) : verifyText(run, report));
-      const { length } = report.problems;
-      if (length > 0) {
-        const found = length === 1 ? "1 problem was found" : `${length} problems were found`;
-        throw new Error(`Cannot vouch for "${run}" as all must be right: ${found}`);
-      }
-    },
-  });
-}
+export const TASK = await defineTask({
+  name: "verify",
+  startsAnew: true,
+  about:
+    "Verifies hashes, counts and loads of a run, and that every sequence is in exactly one expert's shards.",
+  positional: "[RUN]",
+  options: RUN,
+  run: async ({ paths, options, given, signal, print }) => {
+    if (paths.length > 1) {
+      throw new InputError(`Cannot verify as one run must be named: "${paths[1]}" is a second one`);
+    }
+    if (paths.length === 1 && given.has("run")) {
+      throw new InputError(`Cannot verify as one run must be named: "${paths[0]}" is one, --run another`);
+    }
+    const run = paths[0] ?? options.run;
+    const report = await verifyRun(run, () => signal.throwIfAborted());
+    const problems = report.problems.map(({ file, what, remedy }) => {
+      return { file, what: worded(what), remedy: worded(remedy) };
+    });
+    const told = { ...report, problems };
+    print({ run, ...told }, verifyText(run, told));
+    const { length } = problems;
+    if (length === 0) return;
+    const found = length === 1 ? "1 problem was found" : `${length} problems were found`;
+    throw new RunError(`Cannot vouch for "${run}" as all must be right: ${found}`);
+  },
+}, import.meta);

@@ -317,7 +317,7 @@ Deno.test("a damaged config.json says how it is mended", () =>
     for (const text of ["{", '{"configuration": 1}', '{"configuration": {"experts": "two"}}']) {
       await Deno.writeTextFile(`${run}/config.json`, text);
       const remedy =
-        "copy it again, or remove it and run the same deno task partition with all its flags again";
+        "copy it again, or remove it and run the same deno task partition with all its settings again";
       assertFails(await task("partition", ["--run", run]), 2, `${run}/config.json`, remedy);
     }
   }));

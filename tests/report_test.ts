@@ -3,6 +3,7 @@ import puppeteer, { type Browser, type Page } from "puppeteer-core";
 import { report } from "../pipeline/report/report.ts";
 import { DARK, LIGHT, type Palette } from "../pipeline/report/theme.ts";
 import { evaluationOf, SHAPE, writeRun } from "./pipeline/report/support.ts";
+import { words } from "../tasks/wording.ts";
 import { inFolder } from "./tasks/support.ts";
 
 /** Finds Chromium: the file that SMALLTALK_BROWSER names, or one on PATH. */
@@ -195,7 +196,7 @@ for (const experts of [4, 8, 32]) {
           sources: [...SOURCES, ...Array.from({ length: experts }, (_, i) => `more ${i}`)],
         });
         await Deno.writeTextFile(`${run}/evaluation.json`, JSON.stringify(lowDense(experts)));
-        const { output } = await report({ run });
+        const { output } = await report({ run, words });
         await withBrowser(async (browser) => {
           for (const [width, scheme, palette] of LOOKS) {
             const at = `${width} px, ${scheme}`;
@@ -248,7 +249,7 @@ Deno.test({
       for (const part of ["metrics", "partition", "evaluation.json", "reproduction.json"]) {
         await Deno.remove(`${run}/${part}`, { recursive: true });
       }
-      const { output } = await report({ run });
+      const { output } = await report({ run, words });
       await withBrowser(async (browser) => {
         for (const width of [320, 360, 400, 440, 1200]) {
           const { page } = await open(browser, output, width, "light");
@@ -270,7 +271,7 @@ Deno.test({
   fn: async () => {
     await inFolder(async (run) => {
       await writeRun(run);
-      const { output } = await report({ run });
+      const { output } = await report({ run, words });
       await withBrowser(async (browser) => {
         for (const scheme of ["light", "dark"]) {
           const { page } = await open(browser, output, 400, scheme);

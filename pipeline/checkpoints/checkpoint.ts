@@ -1,23 +1,12 @@
 /**
  * Checkpoints: Hugging Face folders of a `GPTNeoXForCausalLM` (`config.json`, `model.safetensors`), so that other
  * tools load what is trained here, and the other way round.
- *
- * @module
  */
 
-import { basename, dirname } from "node:path";
 import * as v from "valibot";
-import {
-  byNumber,
-  exists,
-  type FileRecord,
-  hashFile,
-  isFolder,
-  jsonText,
-  sha256,
-  writeAtomic,
-} from "../run/files.ts";
-import { commandOf } from "../run/manifest.ts";
+import { InputError, say, setting } from "../../kernels/errors.ts";
+import { byNumber, exists, hashFile, isFolder, jsonText, sha256, writeAtomic } from "../run/files.ts";
+import type { FileRecord } from "../run/files.ts";
 import { conform } from "../run/schema.ts";
 import {
   LAYER_NORM_EPSILON,
@@ -27,8 +16,10 @@ import {
   ROTARY_BASE,
   validateModelConfig,
 } from "../model/shape.ts";
+import { SUBLAYERS } from "../model/sublayers/layer.ts";
 import type { Weights } from "../model/parameters.ts";
-import { decodeSafetensors, encodeSafetensors, type SafetensorsDtype } from "./safetensors.ts";
+import { decodeSafetensors, encodeSafetensors, parseObject } from "./safetensors.ts";
+import type { HostTensor, SafetensorsDtype } from "./safetensors.ts";
 
 /** What a checkpoint says about itself beyond its shape; kept under `smalltalk` in `config.json`. */
 export interface CheckpointNotes {
@@ -54,16 +45,10 @@ export interface Checkpoint {
   sha256: string;
 }
 
-/** E routers of one shape. */
-export interface Routers {
-  /** Their shape. */
-  config: ModelConfig;
+/** E routers of one shape; `sha256` is that of all their weights, the identity of the set. */
+export interface Routers extends Omit<Checkpoint, "weights"> {
   /** Their weights, router 0 first. */
   models: Weights[];
-  /** What the writer noted about them. */
-  notes: CheckpointNotes;
-  /** SHA-256 over the weights of all, the identity of the set. */
-  sha256: string;
 }
 
 /**
@@ -80,38 +65,65 @@ const ARCHITECTURE: [name: string, value: unknown, absent: unknown][] = [
   ["layer_norm_eps", LAYER_NORM_EPSILON, 1e-5],
 ];
 const ACTIVATIONS = ["gelu_pytorch_tanh", "gelu_new", "gelu_fast"]; // one function under three names
+/** What sizes are called there. */
+const SIZES = {
+  vocabulary: "vocab_size",
+  hidden: "hidden_size",
+  layers: "num_hidden_layers",
+  heads: "num_attention_heads",
+  context: "max_position_embeddings",
+} as const;
+const SIZE_NAMES = Object.keys(SIZES) as (keyof typeof SIZES)[];
 
-/** Returns the Hugging Face configuration of a model. */
+/** Returns the Hugging Face configuration of a model, its fields by name. */
 export function huggingFaceConfig(
   config: ModelConfig,
   notes: CheckpointNotes = {},
   dtype = "float32",
 ): object {
-  return {
+  const fields = {
+    ...Object.fromEntries(ARCHITECTURE),
+    ...Object.fromEntries(SIZE_NAMES.map((name) => [SIZES[name], config[name]])),
     architectures: ["GPTNeoXForCausalLM"],
-    attention_bias: true,
     attention_dropout: 0,
     bos_token_id: notes.eos ?? 0,
     eos_token_id: notes.eos ?? 0,
     hidden_act: ACTIVATIONS[0],
     hidden_dropout: 0,
-    hidden_size: config.hidden,
     initializer_range: 0.02,
     intermediate_size: MLP_EXPANSION * config.hidden,
-    layer_norm_eps: LAYER_NORM_EPSILON,
-    max_position_embeddings: config.context,
-    model_type: "gpt_neox",
-    num_attention_heads: config.heads,
-    num_hidden_layers: config.layers,
-    rotary_emb_base: ROTARY_BASE,
-    rotary_pct: 1,
-    smalltalk: notes,
-    tie_word_embeddings: true,
+    smalltalk: { ...notes, sublayers: config.sublayers },
     torch_dtype: dtype,
     use_cache: true,
-    use_parallel_residual: false,
-    vocab_size: config.vocabulary,
   };
+  return Object.fromEntries(Object.entries(fields).sort(([a], [b]) => a < b ? -1 : 1));
+}
+
+/** Gives the tensors of a file under their names in the model, after `prefix`. */
+export function tensorsOf(config: ModelConfig, weights: Weights, prefix = ""): [string, HostTensor][] {
+  return parameterSpecs(config).map(({ name, shape }) => {
+    return [prefix + name, { shape: [...shape], values: weights.get(name)! }];
+  });
+}
+
+/** Takes a model's weights from the tensors of the file `where`. Throws an `InputError` where one is missing or of another shape. */
+export function weightsIn(
+  tensors: ReadonlyMap<string, HostTensor>,
+  config: ModelConfig,
+  where: string,
+  prefix = "",
+): Weights {
+  return new Map(
+    parameterSpecs(config).map(({ name, shape }) => {
+      const tensor = tensors.get(prefix + name);
+      if (tensor?.shape.join() === shape.join()) return [name, tensor.values];
+      const actual = tensor ? `its shape is [${tensor.shape}]` : "it is missing";
+      throw new InputError(
+        `Cannot load "${where}" as it must hold tensor "${prefix}${name}" of shape [${shape}]: ${actual}`,
+        { where },
+      );
+    }),
+  );
 }
 
 /** Writes `config.json` and `model.safetensors` into `folder`, each whole or not at all; returns the weights' SHA-256. */
@@ -122,11 +134,7 @@ export async function saveCheckpoint(
   notes: CheckpointNotes = {},
   dtype: SafetensorsDtype = "F32",
 ): Promise<string> {
-  const tensors = new Map(
-    parameterSpecs(config).map((
-      { name, shape },
-    ) => [name, { shape: [...shape], values: weights.get(name)! }]),
-  );
+  const tensors = new Map(tensorsOf(config, weights));
   const dtypeName = { F32: "float32", F16: "float16", BF16: "bfloat16" }[dtype];
   await writeAtomic(`${folder}/config.json`, jsonText(huggingFaceConfig(config, notes, dtypeName)));
   return (await writeAtomic(`${folder}/model.safetensors`, encodeSafetensors(tensors, { dtype }))).sha256;
@@ -134,16 +142,23 @@ export async function saveCheckpoint(
 
 /** Reads what a checkpoint folder says of its model, without the weights; throws as {@link loadCheckpoint} does. */
 export async function loadCheckpointConfig(folder: string): Promise<Pick<Checkpoint, "config" | "notes">> {
-  const configPath = `${folder}/config.json`;
-  const bytes = await readInput(folder, "config.json");
-  const fields = await orDamaged(folder, () => parseConfig(bytes, configPath));
+  const where = `${folder}/config.json`;
+  const fields = parseConfig(await readInput(folder, "config.json"), where);
   if (fields.model_type === undefined && fields.configuration !== undefined) {
-    const named = await modelIn(folder, `name a model in it, such as ${folder}/dense, once it is trained`);
-    throw new RangeError(
-      `Cannot load a checkpoint from "${folder}" as it must be the folder of a model: it is a run folder; ${named}, ` +
-        "or use the whole run with --run",
+    const named = await modelIn(folder) ?? `name a model in it, such as ${folder}/dense, once it is trained`;
+    throw new InputError(
+      `Cannot load a checkpoint from "${folder}" as it must be the folder of a model: it is a run folder`,
+      { where: folder, remedy: say`${named}, or use the whole run with ${setting("run")}` },
     );
   }
+  const check = (name: string, actual: unknown, holds: boolean, wanted: string) => {
+    if (holds) return;
+    const fact = JSON.stringify(actual);
+    throw new InputError(
+      `Cannot load "${where}" as ${name} must be ${wanted} in this architecture: it is ${fact}`,
+      { where },
+    );
+  };
   const rope = (fields.rope_parameters ?? fields.rope_scaling ?? {}) as Record<string, unknown>;
   const merged: Record<string, unknown> = {
     ...fields,
@@ -152,37 +167,32 @@ export async function loadCheckpointConfig(folder: string): Promise<Pick<Checkpo
   };
   for (const [name, value, absent] of ARCHITECTURE) {
     const actual = merged[name] ?? absent;
-    if (actual !== value) refuse(configPath, name, actual, JSON.stringify(value));
+    check(name, actual, actual === value, JSON.stringify(value));
   }
-  const activation = merged.hidden_act ?? "gelu";
-  if (!ACTIVATIONS.includes(activation as string)) {
-    refuse(configPath, "hidden_act", activation, ACTIVATIONS.join(" or "));
-  }
+  const activation = fields.hidden_act ?? "gelu";
+  check("hidden_act", activation, ACTIVATIONS.includes(activation as string), ACTIVATIONS.join(" or "));
   const ropeType = rope.rope_type ?? rope.type ?? "default";
-  if (ropeType !== "default") refuse(configPath, "rope_type", ropeType, '"default"');
-  const size = (name: string): number => {
-    const value = fields[name];
-    if (typeof value !== "number") refuse(configPath, name, value, "a number");
-    return value as number;
-  };
-  const config: ModelConfig = {
-    vocabulary: size("vocab_size"),
-    hidden: size("hidden_size"),
-    layers: size("num_hidden_layers"),
-    heads: size("num_attention_heads"),
-    context: size("max_position_embeddings"),
-  };
-  validateModelConfig(config, `the model of "${configPath}"`);
+  check("rope_type", ropeType, ropeType === "default", '"default"');
+  const sizes = SIZE_NAMES.map((name) => {
+    const value = fields[SIZES[name]];
+    check(SIZES[name], value, typeof value === "number", "a number");
+    return [name, value];
+  });
+  const config: ModelConfig = Object.fromEntries(sizes);
+  validateModelConfig(config, `the model of "${where}"`);
   const inner = MLP_EXPANSION * config.hidden;
-  if ((fields.intermediate_size ?? inner) !== inner) {
-    refuse(configPath, "intermediate_size", fields.intermediate_size, `${inner} (4 × hidden_size)`);
-  }
-  const notes = await orDamaged(folder, () => checkNotes(fields.smalltalk ?? {}, config, configPath));
-  return { config, notes };
+  const given = fields.intermediate_size ?? inner;
+  check("intermediate_size", given, given === inner, `${inner} (4 × hidden_size)`);
+  const { sublayers, ...notes } = checkNotes(fields.smalltalk ?? {}, config, where);
+  return { config: { ...config, ...sublayers && { sublayers } }, notes };
 }
 
 /** Checks what a checkpoint notes about itself. */
-function checkNotes(notes: unknown, { vocabulary }: ModelConfig, path: string): CheckpointNotes {
+function checkNotes(
+  notes: unknown,
+  { vocabulary }: ModelConfig,
+  path: string,
+): CheckpointNotes & Pick<ModelConfig, "sublayers"> {
   const whole = (least: number, most: number) =>
     v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(least), v.maxValue(most)));
   const schema = v.looseObject({
@@ -190,12 +200,14 @@ function checkNotes(notes: unknown, { vocabulary }: ModelConfig, path: string): 
     partition: v.optional(v.string()),
     prefix: whole(1, Number.MAX_SAFE_INTEGER),
     eos: whole(0, vocabulary - 1),
+    sublayers: v.optional(v.pipe(v.array(v.picklist([...SUBLAYERS.keys()])), v.nonEmpty())),
   });
   try {
     return conform(schema, notes);
   } catch (error) {
-    throw new SyntaxError(
+    throw new InputError(
       `Cannot read "${path}" as its notes must be possible: smalltalk.${(error as Error).message}`,
+      { where: path },
     );
   }
 }
@@ -212,7 +224,7 @@ export interface ModelFolderOptions {
 
 /**
  * Writes a complete Hugging Face folder: the checkpoint, the tokenizer and what generation needs to know. Returns the size and
- * SHA-256 of every file by name. Throws a `RangeError` where the tokenizer has no token of the id `eos`.
+ * SHA-256 of every file by name. Throws an `InputError` where the tokenizer has no token of the id `eos`.
  */
 export async function saveModelFolder(
   folder: string,
@@ -223,33 +235,28 @@ export async function saveModelFolder(
   const text = await Deno.readTextFile(tokenizer);
   const eos = tokenText(text, notes.eos, tokenizer);
   await saveCheckpoint(folder, config, weights, notes, dtype);
-  await writeAtomic(`${folder}/tokenizer.json`, text);
-  const tokenizerConfig = {
-    bos_token: eos,
-    clean_up_tokenization_spaces: false,
-    eos_token: eos,
-    model_max_length: config.context,
-    pad_token: eos,
-    tokenizer_class: "PreTrainedTokenizerFast",
+  const ids = { bos_token_id: notes.eos, eos_token_id: notes.eos, pad_token_id: notes.eos };
+  const texts = {
+    "tokenizer.json": text,
+    "tokenizer_config.json": jsonText({
+      bos_token: eos,
+      clean_up_tokenization_spaces: false,
+      eos_token: eos,
+      model_max_length: config.context,
+      pad_token: eos,
+      tokenizer_class: "PreTrainedTokenizerFast",
+    }),
+    "generation_config.json": jsonText({ _from_model_config: true, ...ids }),
   };
-  await writeAtomic(`${folder}/tokenizer_config.json`, jsonText(tokenizerConfig));
-  const generation = { bos_token_id: notes.eos, eos_token_id: notes.eos, pad_token_id: notes.eos };
-  await writeAtomic(
-    `${folder}/generation_config.json`,
-    jsonText({ _from_model_config: true, ...generation }),
-  );
   const records: Record<string, FileRecord> = {};
-  for (const name of MODEL_FILES) records[name] = await hashFile(`${folder}/${name}`);
+  for (const name of ["config.json", "model.safetensors"]) {
+    records[name] = await hashFile(`${folder}/${name}`);
+  }
+  for (const [name, text] of Object.entries(texts)) {
+    records[name] = await writeAtomic(`${folder}/${name}`, text);
+  }
   return records;
 }
-
-const MODEL_FILES = [
-  "config.json",
-  "model.safetensors",
-  "tokenizer.json",
-  "tokenizer_config.json",
-  "generation_config.json",
-];
 
 /** Finds the text of a token in a `tokenizer.json`. */
 function tokenText(json: string, id: number, path: string): string {
@@ -264,38 +271,30 @@ function tokenText(json: string, id: number, path: string): string {
     ? vocab[id]?.[0] // Unigram: entries by id
     : Object.keys(vocab).find((token) => vocab[token] === id);
   if (text !== undefined) return text;
-  throw new RangeError(
+  throw new InputError(
     `Cannot write the model's folder as its tokenizer must hold the end-of-document token: "${path}" has no token of id ${id}`,
+    { where: path },
   );
 }
 
 /**
  * Reads a checkpoint folder of this architecture, whoever wrote it.
  *
- * Throws `RangeError` where the folder is missing, is no model's, or the shape is not supported, by the field's name, and
- * `SyntaxError` where a file is truncated or corrupt; both say how to name or make the model.
+ * Throws an `InputError` where the folder is missing or is no model's, where the shape is not supported, by the field's name,
+ * and where a file is truncated or corrupt; it says which file is wrong.
  */
 export async function loadCheckpoint(folder: string): Promise<Checkpoint> {
   const { config, notes } = await loadCheckpointConfig(folder);
   const path = `${folder}/model.safetensors`;
   const file = await readInput(folder, "model.safetensors");
-  const tensors = await orDamaged(folder, () => decodeSafetensors(file, path));
-  const weights: Weights = new Map();
-  for (const { name, shape } of parameterSpecs(config)) {
-    const tensor = tensors.get(name);
-    if (!tensor) throw new SyntaxError(`Cannot load "${path}" as it must hold tensor "${name}"`);
-    if (tensor.shape.join() !== shape.join()) {
-      throw new RangeError(
-        `Cannot load "${path}" as tensor "${name}" must have shape [${shape}]: its shape is [${tensor.shape}]`,
-      );
-    }
-    weights.set(name, tensor.values);
-  }
+  const tensors = decodeSafetensors(file, path);
+  const weights = weightsIn(tensors, config, path);
   const head = tensors.get("embed_out.weight");
   const embedding = weights.get("gpt_neox.embed_in.weight")!;
   if (head && !head.values.every((value, i) => value === embedding[i])) {
-    throw new RangeError(
+    throw new InputError(
       `Cannot load "${path}" as the output head must be tied to the embedding: tensor "embed_out.weight" differs`,
+      { where: path },
     );
   }
   return { config, weights, notes, sha256: sha256(file) };
@@ -304,59 +303,40 @@ export async function loadCheckpoint(folder: string): Promise<Checkpoint> {
 /**
  * Reads `router-00`, `router-01`, … of a folder: E routers of one shape.
  *
- * Throws `RangeError` where there is none or their shapes differ; see {@link loadCheckpoint} for the rest.
+ * Throws an `InputError` where there is none or their shapes differ; see {@link loadCheckpoint} for the rest.
  */
 export async function loadRouters(folder: string): Promise<Routers> {
-  const names: string[] = [];
-  try {
-    for await (const entry of Deno.readDir(folder)) {
-      if (entry.isDirectory && /^router-\d+$/.test(entry.name)) names.push(entry.name);
-    }
-  } catch (error) {
+  const refuse = (must: string, is: string, remedy?: string) =>
+    new InputError(`Cannot load routers as ${must}: ${is}`, { where: folder, remedy });
+  const entries = await Array.fromAsync(Deno.readDir(folder)).catch(async (error) => {
     if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) throw error;
-    throw new RangeError(
-      `Cannot load routers as "${folder}" must be a folder: ${
-        await exists(folder)
-          ? "it is a file; name the folder that holds router-00"
-          : "it is not there; run train-routers first"
-      }`,
-    );
-  }
-  names.sort(byNumber);
+    const isFile = await exists(folder);
+    const remedy = isFile ? "name the folder that holds router-00" : undefined;
+    throw refuse(`"${folder}" must be a folder`, `it is ${isFile ? "a file" : "not there"}`, remedy);
+  });
+  const names = entries.filter(({ name, isDirectory }) => isDirectory && /^router-\d+$/.test(name))
+    .map(({ name }) => name).sort(byNumber);
   if (names.length === 0) {
-    throw new RangeError(
-      `Cannot load routers as "${folder}" must hold router-00, router-01, …: it holds none; ${
-        await exists(`${folder}/routers/router-00`)
-          ? `name ${folder}/routers`
-          : "name the routers/ of a run that deno task partition made"
-      }`,
-    );
+    const places = ["partitioner", "routers"].map((name) => `${folder}/${name}`);
+    const below = (await Promise.all(places.map((path) => exists(`${path}/router-00`)))).indexOf(true);
+    const remedy = `name ${places[below] ?? "the partitioner/ of a run"}`;
+    throw refuse(`"${folder}" must hold router-00, router-01, …`, "it holds none", remedy);
   }
   const routers: Checkpoint[] = [];
   for (const [i, name] of names.entries()) {
     if (name !== routerFolder(i)) {
-      throw new RangeError(
-        `Cannot load routers as "${folder}" must hold ${routerFolder(i)}: the next folder is ${name}`,
-      );
+      throw refuse(`"${folder}" must hold ${routerFolder(i)}`, `the next folder is ${name}`);
     }
     routers.push(await loadCheckpoint(`${folder}/${name}`));
   }
   const [{ config, notes }] = routers;
   for (const [i, router] of routers.entries()) {
-    if (JSON.stringify([router.config, router.notes]) !== JSON.stringify([config, notes])) {
-      throw new RangeError(
-        `Cannot load routers as all must have one shape and tokenizer: "${folder}/${
-          routerFolder(i)
-        }" differs from router-00`,
-      );
-    }
+    if (JSON.stringify([router.config, router.notes]) === JSON.stringify([config, notes])) continue;
+    const fact = `"${folder}/${routerFolder(i)}" differs from router-00`;
+    throw refuse("all must have one shape and tokenizer", fact);
   }
-  return {
-    config,
-    models: routers.map(({ weights }) => weights),
-    notes,
-    sha256: routersHash(routers.map((r) => r.sha256)),
-  };
+  const sha256 = routersHash(routers.map((router) => router.sha256));
+  return { config, models: routers.map(({ weights }) => weights), notes, sha256 };
 }
 
 /** Returns the name of router `index`'s folder, for instance `router-03`. */
@@ -375,68 +355,29 @@ async function readInput(folder: string, name: string): Promise<Uint8Array> {
     return await Deno.readFile(path);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) throw error;
-    const command = await makerOf(folder);
     const isFile = await exists(folder) && !await isFolder(folder);
-    throw new RangeError(
-      `Cannot load a checkpoint as "${path}" must be there: ${
-        isFile ? `"${folder}" is a file` : "no such file"
-      }; ${command ? `run ${command} first` : await modelIn(folder)}`,
+    throw new InputError(
+      `Cannot load a checkpoint as "${path}" must be there, as a model is a folder of config.json and model.safetensors: ` +
+        (isFile ? `"${folder}" is a file` : "no such file"),
+      { where: path, remedy: await modelIn(folder) },
     );
   }
 }
 
-/** Gives what `read` gives, and says how the model in `folder` is made again where its file is damaged. */
-async function orDamaged<T>(folder: string, read: () => T): Promise<T> {
-  try {
-    return read();
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-    const command = await makerOf(folder);
-    const again = command ? `remove it and run ${command}, or copy it again` : "copy it again";
-    throw new SyntaxError(`${error.message}; ${again}`, { cause: error });
-  }
-}
-
-/** Gives the command that makes the model of a folder, where its place says that it is one of a run. */
-async function makerOf(folder: string): Promise<string | undefined> {
-  const [name, above] = [basename(folder), dirname(folder)];
-  const kind = basename(above);
-  const run = kind === "experts" || kind === "routers" ? dirname(above) : above;
-  if (!await exists(`${run}/config.json`)) return undefined;
-  if (kind === "routers" && /^router-\d+$/.test(name)) return `deno task partition --run ${run}`;
-  return commandOf(run, `train-${name}`);
-}
-
-/** Says which folder to name instead of one that is no model's, as the end of a message. */
-async function modelIn(
-  folder: string,
-  otherwise = "name a folder that holds config.json and model.safetensors",
-): Promise<string> {
+/** Says which folder to name instead of one that is no model's but holds some, as the end of a message. */
+async function modelIn(folder: string): Promise<string | undefined> {
   for (const name of ["dense", "dense-steps", "experts/expert-00", "expert-00", "router-00"]) {
     if (await exists(`${folder}/${name}/model.safetensors`)) {
       return `name a model in it, such as ${folder}/${name}`;
     }
   }
-  return otherwise;
 }
 
-function parseConfig(bytes: Uint8Array, path: string): Record<string, unknown> {
+function parseConfig(bytes: Uint8Array, where: string): Record<string, unknown> {
   try {
-    const value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-    if (value === null || typeof value !== "object" || Array.isArray(value)) {
-      throw new Error("it is not an object");
-    }
-    return value;
+    return parseObject(bytes);
   } catch (error) {
     const reason = (error as Error).message.replace(/[\s\p{Cc}]+/gu, " "); // excerpts hold the file's line breaks
-    throw new SyntaxError(`Cannot read "${path}" as it must be a JSON object: ${reason}`);
+    throw new InputError(`Cannot read "${where}" as it must be a JSON object: ${reason}`, { where });
   }
-}
-
-function refuse(path: string, name: string, actual: unknown, wanted: string): never {
-  throw new RangeError(
-    `Cannot load "${path}" as ${name} must be ${wanted} in this architecture: it is ${
-      JSON.stringify(actual)
-    }`,
-  );
 }

@@ -1,5 +1,6 @@
 /** The safetensors file format: an 8-byte header length, a JSON header, then the tensors' bytes. */
 
+import { InputError } from "../../kernels/errors.ts";
 import { fromBf16, toBf16 } from "../../kernels/storage.ts";
 
 /** Number formats that are read; f32 is what the rest of the project works in. */
@@ -16,18 +17,16 @@ export interface HostTensor {
 const BYTES: Record<SafetensorsDtype, number> = { F32: 4, F16: 2, BF16: 2 };
 const LONGEST_HEADER = 100 * 1024 * 1024;
 
-/** How tensors are encoded. */
-export interface EncodeOptions {
-  /** Number format; values are rounded to nearest even. Default F32. */
-  dtype?: SafetensorsDtype;
-  /** Text stored in the header. */
-  metadata?: Record<string, string>;
-}
-
-/** Yields a safetensors file piece by piece: tensors are sorted by name, so that equal tensors give equal bytes. */
+/**
+ * Yields a safetensors file piece by piece: tensors are sorted by name, so that equal tensors give equal bytes. Values are rounded
+ * to nearest even; `metadata` is text in the header.
+ */
 export function* encodeSafetensors(
   tensors: ReadonlyMap<string, HostTensor>,
-  { dtype = "F32", metadata = { format: "pt" } }: EncodeOptions = {},
+  { dtype = "F32", metadata = { format: "pt" } }: {
+    dtype?: SafetensorsDtype;
+    metadata?: Record<string, string>;
+  } = {},
 ): Generator<Uint8Array> {
   const names = [...tensors.keys()].sort();
   const header: Record<string, unknown> = { __metadata__: metadata };
@@ -47,7 +46,7 @@ export function* encodeSafetensors(
   for (const name of names) yield encodeValues(tensors.get(name)!.values, dtype);
 }
 
-/** Returns the metadata of a safetensors file. Throws `SyntaxError` with `path` where its header is not one. */
+/** Returns the metadata of a safetensors file. Throws `InputError` with `path` where its header is not one. */
 export function safetensorsMetadata(file: Uint8Array, path: string): Record<string, string> {
   const { header, fail } = parseHeader(file, path);
   const metadata: unknown = header.__metadata__ ?? {};
@@ -57,7 +56,7 @@ export function safetensorsMetadata(file: Uint8Array, path: string): Record<stri
   return metadata as Record<string, string>;
 }
 
-/** Decodes a safetensors file to f32. Throws `SyntaxError` with `path` where the file is not a whole one. */
+/** Decodes a safetensors file to f32. Throws `InputError` with `path` where the file is not a whole one. */
 export function decodeSafetensors(file: Uint8Array, path: string): Map<string, HostTensor> {
   const { header, data, fail } = parseHeader(file, path);
   const tensors = new Map<string, HostTensor>();
@@ -71,11 +70,8 @@ export function decodeSafetensors(file: Uint8Array, path: string): Map<string, H
     if (!areSizes(shape)) return fail(`tensor "${name}" has shape ${JSON.stringify(shape)}`);
     const bytes = shape.reduce((product, size) => product * size, BYTES[dtype]);
     if (!areSizes(range) || range.length !== 2 || range[1] - range[0] !== bytes || range[1] > data.length) {
-      return fail(
-        `tensor "${name}" of ${bytes} bytes lies at ${
-          JSON.stringify(range)
-        } of ${data.length} bytes of tensors`,
-      );
+      const place = `${JSON.stringify(range)} of ${data.length} bytes of tensors`;
+      return fail(`tensor "${name}" of ${bytes} bytes lies at ${place}`);
     }
     const [start, end] = range;
     ranges.push([start, end]);
@@ -98,15 +94,22 @@ function areSizes(value: unknown): value is number[] {
   return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0);
 }
 
+/** Reads a JSON object; throws an `Error` that says why the bytes are none. */
+export function parseObject(bytes: Uint8Array): Record<string, unknown> {
+  const value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  if (value !== null && typeof value === "object" && !Array.isArray(value)) return value;
+  throw new Error("it is not an object");
+}
+
 type Header = Record<string, { dtype?: unknown; shape?: unknown; data_offsets?: unknown }>;
 
 function parseHeader(
   file: Uint8Array,
-  path: string,
+  where: string,
 ): { header: Header; data: Uint8Array; fail(reason: string): never } {
   const fail = (reason: string): never => {
     const line = reason.replace(/[\s\p{Cc}]+/gu, " "); // names and the JSON parser's excerpts may hold line breaks
-    throw new SyntaxError(`Cannot read "${path}" as it must be a whole safetensors file: ${line}`);
+    throw new InputError(`Cannot read "${where}" as it must be a whole safetensors file: ${line}`, { where });
   };
   if (file.length < 8) fail(`it has ${file.length} bytes`);
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
@@ -114,16 +117,12 @@ function parseHeader(
   if (headerBytes > LONGEST_HEADER || 8 + headerBytes > file.length) {
     fail(`its header should have ${headerBytes} bytes, the file has ${file.length}`);
   }
-  let header: Header = {};
   try {
-    header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(file.subarray(8, 8 + headerBytes)));
+    const header = parseObject(file.subarray(8, 8 + headerBytes)) as Header;
+    return { header, data: file.subarray(8 + headerBytes), fail };
   } catch (error) {
-    fail(`its header is not JSON (${(error as Error).message})`);
+    return fail(`its header is not a JSON object: ${(error as Error).message}`);
   }
-  if (header === null || typeof header !== "object" || Array.isArray(header)) {
-    fail("its header is not a JSON object");
-  }
-  return { header, data: file.subarray(8 + headerBytes), fail };
 }
 
 function encodeValues(values: Float32Array, dtype: SafetensorsDtype): Uint8Array {

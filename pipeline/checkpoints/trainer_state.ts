@@ -1,17 +1,24 @@
 /**
  * Training state on disk: weights, moments and progress of a bank of models in one safetensors file, so that a
  * state is there as a whole or not at all.
- *
- * @module
  */
 
-import { type ModelConfig, parameterSpecs } from "../model/shape.ts";
-import type { Weights } from "../model/parameters.ts";
-import { decodeSafetensors, encodeSafetensors, type HostTensor, safetensorsMetadata } from "./safetensors.ts";
-import { writeAtomic } from "../run/files.ts";
+import * as v from "valibot";
+import { InputError } from "../../kernels/errors.ts";
+import type { ModelConfig } from "../model/shape.ts";
 import type { TrainerState } from "../model/trainer.ts";
+import { writeAtomic } from "../run/files.ts";
+import { conform } from "../run/schema.ts";
+import { tensorsOf, weightsIn } from "./checkpoint.ts";
+import { decodeSafetensors, encodeSafetensors, safetensorsMetadata } from "./safetensors.ts";
 
 const LISTS = ["weights", "moments", "squares"] as const;
+const whole = (least: number) => v.pipe(v.string(), v.transform(Number), v.safeInteger(), v.minValue(least));
+const METADATA = v.object({
+  step: whole(0),
+  models: whole(1),
+  notes: v.pipe(v.string(), v.parseJson(), v.record(v.string(), v.unknown())),
+});
 
 /** Writes a state and what the caller notes beside it (JSON) to `path`, whole or not at all. */
 export async function saveTrainerState(
@@ -20,14 +27,11 @@ export async function saveTrainerState(
   state: TrainerState,
   notes: Record<string, unknown> = {},
 ): Promise<void> {
-  const tensors = new Map<string, HostTensor>();
-  for (const list of LISTS) {
-    state[list].forEach((model, index) => {
-      for (const { name, shape } of parameterSpecs(config)) {
-        tensors.set(`${list}/${index}/${name}`, { shape: [...shape], values: model.get(name)! });
-      }
-    });
-  }
+  const tensors = new Map(
+    LISTS.flatMap((list) =>
+      state[list].flatMap((model, index) => tensorsOf(config, model, `${list}/${index}/`))
+    ),
+  );
   const metadata = {
     step: String(state.step),
     models: String(state.weights.length),
@@ -39,7 +43,7 @@ export async function saveTrainerState(
 /**
  * Reads what {@link saveTrainerState} wrote, or returns `undefined` where there is no such file.
  *
- * Throws `SyntaxError` where the file is not a whole state of this shape.
+ * Throws `InputError` where the file is not a whole state of this shape.
  */
 export async function loadTrainerState(
   path: string,
@@ -53,39 +57,16 @@ export async function loadTrainerState(
     throw error;
   }
   const tensors = decodeSafetensors(file, path);
-  const metadata = safetensorsMetadata(file, path);
-  const [step, models] = [Number(metadata.step), Number(metadata.models)];
-  if (!(Number.isSafeInteger(step) && step >= 0 && Number.isSafeInteger(models) && models >= 1)) {
-    throw new SyntaxError(
-      `Cannot resume from "${path}" as its steps and models must be whole numbers: they are ${metadata.step}, ` +
-        `${metadata.models}`,
-    );
-  }
-  const [weights, moments, squares] = LISTS.map((list) =>
-    Array.from({ length: models }, (_, index): Weights => {
-      return new Map(
-        parameterSpecs(config).map(({ name, shape }) => {
-          const tensor = tensors.get(`${list}/${index}/${name}`);
-          if (tensor?.shape.join() !== shape.join()) {
-            throw new SyntaxError(
-              `Cannot resume from "${path}" as it must hold ${list} of "${name}" for model ${index} with shape ` +
-                `[${shape}]: ${tensor ? `its shape is [${tensor.shape}]` : "it is missing"}`,
-            );
-          }
-          return [name, tensor!.values];
-        }),
-      );
-    })
-  );
-  return { state: { step, weights, moments, squares }, notes: parseNotes(metadata.notes, path) };
-}
-
-function parseNotes(text: string, path: string): Record<string, unknown> {
+  let metadata: v.InferOutput<typeof METADATA>;
   try {
-    return JSON.parse(text);
-  } catch {
-    throw new SyntaxError(
-      `Cannot resume from "${path}" as its notes must be JSON: they are ${JSON.stringify(text)}`,
-    );
+    metadata = conform(METADATA, safetensorsMetadata(file, path));
+  } catch (cause) {
+    const what = `Cannot resume from "${path}" as it must say its steps: ${(cause as Error).message}`;
+    throw new InputError(what, { where: path, cause });
   }
+  const { step, models, notes } = metadata;
+  const [weights, moments, squares] = LISTS.map((list) =>
+    Array.from({ length: models }, (_, index) => weightsIn(tensors, config, path, `${list}/${index}/`))
+  );
+  return { state: { step, weights, moments, squares }, notes };
 }

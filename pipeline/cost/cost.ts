@@ -5,26 +5,29 @@
  * @module
  */
 
-import type { Dtype } from "../../kernels/storage.ts";
-import { type Configuration, resolveConfiguration, type Sources } from "../settings/configuration.ts";
+import { InputError, say, setting } from "../../kernels/errors.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
 import { type InferenceMemory, inferenceMemory, type TrainingMemory, trainingMemory } from "./memory.ts";
 import { type ModelConfig, parameterCount } from "../model/shape.ts";
+import { modelShapes } from "../model/shapes.ts";
+import { layerOf } from "../model/sublayers/layer.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
+import { trainingSteps } from "../training/steps.ts";
 import { readManifest } from "../run/manifest.ts";
 
 /** Counts the FLOPs of one forward pass over `sequences` of `length` tokens each. */
 export function forwardFlops(model: ModelConfig, sequences: number, length: number): number {
   const { vocabulary, hidden } = model;
   const tokens = sequences * length;
-  return tokens * hidden + layersFlops(model, sequences, length) + 2 * tokens * hidden * vocabulary +
-    3 * tokens * vocabulary;
+  const layers = layersFlops(model, sequences, length);
+  return tokens * hidden + layers + 2 * tokens * hidden * vocabulary + 3 * tokens * vocabulary;
 }
 
 /** The part of a forward pass that recomputation repeats. */
-function layersFlops({ hidden, layers }: ModelConfig, sequences: number, length: number): number {
-  const tokens = sequences * length;
-  const inner = 4 * hidden;
-  return layers * (8 * tokens * hidden ** 2 + 4 * tokens * length * hidden + 4 * tokens * hidden * inner);
+function layersFlops(model: ModelConfig, sequences: number, length: number): number {
+  const ofLayer = layerOf(model).map((sublayer) => sublayer.flops(model, sequences, length));
+  return model.layers * ofLayer.reduce((sum, flops) => sum + flops, 0);
 }
 
 /** Counts the FLOPs of one training step: forward, and twice that backward. */
@@ -106,18 +109,6 @@ export function mixtureFlops(m: MixtureShape): MixtureFlops {
 const SCORE_BYTES = 2; // an f16 per sequence
 const WEIGHT_BYTES = 4; // an f32 per weight
 const BOTH_WAYS = 2; // sent and received
-
-/** Counts the exchanges of scores: one after every `tokensBetween` training tokens of a router. */
-export function scoreExchanges(
-  { steps, batch, length, tokensBetween }: {
-    steps: number;
-    batch: number;
-    length: number;
-    tokensBetween: number;
-  },
-): number {
-  return Math.ceil(steps * length * batch / tokensBetween);
-}
 
 /** Counts the bytes that a router sends and receives in one exchange of scores of `sequences`. */
 export function exchangeBytes(sequences: number): number {
@@ -222,104 +213,58 @@ export interface CostOptions extends CostDevice {
   recompute?: boolean;
 }
 
-/** Counts what a configuration costs, as it runs. Throws `RangeError` on values that do not go together. */
+/** Gives what a configuration says of a mixture at once. */
+export function shapeOf(c: Configuration) {
+  const { experts, prefix, sequenceLength: length, expertBatch: batch, routerBatch } = c;
+  return { ...modelShapes(c), experts, length, prefix, batch, routerBatch };
+}
+
+/** Counts what a configuration costs, as it runs. Throws an `InputError` on values that do not go together. */
 export function costOf(c: Configuration, options: CostOptions): Cost {
   const { corpus, recompute = false, flops: peak, utilisation } = options;
-  const { router, expert } = modelsOf(c);
-  const { prefix } = c;
-  const steps = stepsOf(c, corpus);
-  const trainsRouters = c.routers === "";
+  const shape = shapeOf(c);
+  const { router, expert, experts, length, prefix, batch, routerBatch } = shape;
+  // A part is taken to be the E-th of the corpus.
+  const steps = trainingSteps(c, { sequences: corpus && Math.floor(corpus.train / experts) });
+  const rounds = c.routers === "" ? c.rounds : 0;
   const routerLength = Math.max(0, ...c.prefixLengths) || prefix;
   const mixture: MixtureShape = {
-    experts: c.experts,
-    expert,
-    router,
-    length: c.sequenceLength,
-    prefix,
+    ...shape,
     steps,
-    batch: c.expertBatch,
-    routerSteps: trainsRouters ? c.rounds * Math.floor(c.roundSequences / c.routerBatch) : 0,
-    routerBatch: c.routerBatch,
+    routerSteps: rounds * Math.floor(c.roundSequences / routerBatch),
     routerLength,
-    roundsScored: trainsRouters ? c.rounds * c.roundSequences * c.experts : 0,
-    corpusScored: corpus ? corpus.train + corpus.test : steps * c.expertBatch * c.experts,
+    roundsScored: rounds * c.roundSequences * experts,
+    corpusScored: corpus ? corpus.train + corpus.test : steps * batch * experts,
   };
   const flops = mixtureFlops(mixture);
-  const recomputed = recompute ? steps * c.experts * layersFlops(expert, c.expertBatch, c.sequenceLength) : 0;
-  const [routerWeights, expertWeights] = [parameterCount(router), parameterCount(expert)];
-  const rate = peak * utilisation;
-  const training = {
-    length: c.sequenceLength,
-    microBatch: c.microBatch || c.expertBatch,
-    recompute,
-    dtype: c.dtype as Dtype,
-  };
+  const recomputed = recompute ? steps * experts * layersFlops(expert, batch, length) : 0;
+  const parameters = { router: parameterCount(router), expert: parameterCount(expert) };
+  const secondsOf = (flops: number) => flops / (peak * utilisation);
+  const training = { length, microBatch: c.microBatch || batch, recompute, dtype: c.dtype };
   return {
     mixture,
     corpus,
-    parameters: {
-      router: routerWeights,
-      expert: expertWeights,
-      total: c.experts * (routerWeights + expertWeights),
-    },
+    parameters: { ...parameters, total: experts * (parameters.router + parameters.expert) },
     flops: { ...flops, recomputed },
-    communication: communicationOf(c, mixture, expertWeights),
+    communication: communicationOf(c, mixture, parameters.expert),
     memory: {
-      expert: trainingMemory(expert, { ...training, batch: c.expertBatch }),
-      routers: trainingMemory(router, { batch: c.routerBatch, length: routerLength, models: c.experts }),
-      dense: trainingMemory(expert, { ...training, batch: c.expertBatch * c.experts }),
-      inference: inferenceMemory(expert, {
-        capacity: c.sequenceLength,
-        length: Math.min(LONGEST_PASS, c.sequenceLength),
-      }),
-      routing: inferenceMemory(router, { capacity: 0, length: prefix, models: c.experts }),
+      expert: trainingMemory(expert, { ...training, batch }),
+      routers: trainingMemory(router, { batch: routerBatch, length: routerLength, models: experts }),
+      dense: trainingMemory(expert, { ...training, batch: batch * experts }),
+      inference: inferenceMemory(expert, { capacity: length, length: Math.min(LONGEST_PASS, length) }),
+      routing: inferenceMemory(router, { capacity: 0, length: prefix, models: experts }),
     },
     seconds: {
-      oneExpert: (flops.experts + recomputed) / c.experts / rate,
-      allExperts: (flops.experts + recomputed) / rate,
-      routers: (flops.trainRouters + flops.shardForRouters) / rate,
-      sharding: flops.shardForExperts / rate,
-      dense: (flops.dense + recomputed) / rate,
-      prompt: (flops.inference + flops.inferenceOverhead) / rate,
-      densePrompt: flops.inference / rate,
+      oneExpert: secondsOf((flops.experts + recomputed) / experts),
+      allExperts: secondsOf(flops.experts + recomputed),
+      routers: secondsOf(flops.trainRouters + flops.shardForRouters),
+      sharding: secondsOf(flops.shardForExperts),
+      dense: secondsOf(flops.dense + recomputed),
+      prompt: secondsOf(flops.inference + flops.inferenceOverhead),
+      densePrompt: secondsOf(flops.inference),
     },
     device: { flops: peak, utilisation },
     dtype: c.dtype,
-  };
-}
-
-/** Steps of an expert, as `train-expert` takes them; a part is taken to be the E-th of the corpus. */
-function stepsOf(c: Configuration, corpus?: CostCorpus): number {
-  const { expertTokens: tokens, expertEpochs: epochs } = c;
-  if (tokens > 0 && epochs > 0) {
-    throw new RangeError(
-      `Cannot count as only one of --tokens and --epochs may be given: tokens is ${tokens}, epochs is ${epochs}`,
-    );
-  }
-  if (tokens === 0 && epochs === 0) return c.expertSteps;
-  if (epochs > 0 && !corpus) {
-    throw new RangeError(
-      `Cannot count --epochs as the number of sequences must be known: epochs is ${epochs}; name a --run that is ` +
-        `tokenized, or set --epochs 0 and --expert-steps`,
-    );
-  }
-  const sequences = tokens > 0 ? tokens / c.sequenceLength : epochs * Math.floor(corpus!.train / c.experts);
-  const steps = Math.floor(sequences / c.expertBatch);
-  if (steps >= 1) return steps;
-  throw new RangeError(
-    `Cannot count as there must be at least one step of an expert: ${
-      Math.floor(sequences)
-    } sequences make ${steps} ` +
-      `batches of ${c.expertBatch}; set more --tokens or --epochs, or a smaller --expert-batch`,
-  );
-}
-
-/** Gives the shapes of a configuration's router and expert. */
-export function modelsOf(c: Configuration): { router: ModelConfig; expert: ModelConfig } {
-  const common = { vocabulary: c.vocabularySize, context: c.sequenceLength };
-  return {
-    router: { ...common, hidden: c.routerHidden, layers: c.routerLayers, heads: c.routerHeads },
-    expert: { ...common, hidden: c.expertHidden, layers: c.expertLayers, heads: c.expertHeads },
   };
 }
 
@@ -327,15 +272,10 @@ function communicationOf(c: Configuration, mixture: MixtureShape, parameters: nu
   const exchanges = mixture.routerSteps > 0 ? c.rounds : 0;
   const bytesPerExchange = exchangeBytes(c.roundSequences * c.experts);
   const corpusBytes = exchangeBytes(mixture.corpusScored);
+  const bytesPerNode = exchanges * bytesPerExchange + corpusBytes;
   const denseBytesPerStep = denseStepBytes(parameters);
-  return {
-    exchanges,
-    bytesPerExchange,
-    corpusBytes,
-    bytesPerNode: exchanges * bytesPerExchange + corpusBytes,
-    denseBytesPerStep,
-    denseBytesPerNode: mixture.steps * denseBytesPerStep,
-  };
+  const denseBytesPerNode = mixture.steps * denseBytesPerStep;
+  return { exchanges, bytesPerExchange, corpusBytes, bytesPerNode, denseBytesPerStep, denseBytesPerNode };
 }
 
 /** What {@link readCost} takes. */
@@ -348,16 +288,15 @@ export interface ReadCostOptions extends Omit<CostOptions, "corpus"> {
 
 /**
  * Counts what a configuration, or that of a run, costs. A run that is tokenized says how many sequences there are.
- * Reads the run folder alone; throws a `RangeError` where there is none.
+ * Reads the run folder alone; throws an `InputError` where there is none.
  */
 export async function readCost({ run = "", sources = {}, ...options }: ReadCostOptions): Promise<Cost> {
   if (run === "") return costOf(resolveConfiguration(sources), options);
   const base = (await readRunConfiguration(run))?.configuration;
   if (!base) {
-    throw new RangeError(
-      `Cannot count the cost of run "${run}" as it must hold a config.json: there is none; leave --run out for a ` +
-        `configuration alone`,
-    );
+    const what = `Cannot count the cost of run "${run}" as it must hold a config.json: there is none`;
+    const remedy = say`leave ${setting("run")} out for a configuration alone`;
+    throw new InputError(what, { where: run, remedy });
   }
   const c = resolveConfiguration({ ...sources, base });
   const result = (await readManifest(run, "tokenize"))?.result;

@@ -5,8 +5,15 @@
  * @module
  */
 
-import { resolveConfiguration } from "../settings/configuration.ts";
-import { denseStepBytes, exchangeBytes, mixtureFlops, modelsOf, scoreExchanges } from "./cost.ts";
+import { resolveConfiguration } from "../settings/resolution.ts";
+import {
+  type Communication,
+  denseStepBytes,
+  exchangeBytes,
+  mixtureFlops,
+  type MixtureShape,
+  shapeOf,
+} from "./cost.ts";
 
 /** The figures of a row of Table 3. */
 export interface TableFigures {
@@ -21,15 +28,9 @@ export interface TableFigures {
 }
 
 /** A row of Table 3. */
-export interface TableRow {
+export interface TableRow extends Pick<MixtureShape, "experts" | "steps" | "batch"> {
   /** Size of an expert, as the paper calls it. */
   model: string;
-  /** Experts. */
-  experts: number;
-  /** Training steps of an expert. */
-  steps: number;
-  /** Sequences in an expert's batch. */
-  batch: number;
   /** Training steps of the dense model. */
   denseSteps: number;
   /** Sequences in the dense model's batch. */
@@ -63,18 +64,13 @@ const ROWS: [preset: string, experts: number, dense: [number, number], printed: 
 /** Counts the paper's Table 3 from the presets: router training at S tokens, though its loss reads M, as the paper does. */
 export function paperTable(): TableRow[] {
   return ROWS.map(([preset, experts, [denseSteps, denseBatch], printed, [dense, mixture]]) => {
+    const [training, trainingOverhead, inference, inferenceOverhead] = printed;
     const c = resolveConfiguration({ preset });
-    const { expert, router } = modelsOf(c);
     const shape = {
+      ...shapeOf(c),
       experts,
-      expert,
-      router,
-      length: c.sequenceLength,
-      prefix: c.prefix,
       steps: c.expertSteps,
-      batch: c.expertBatch,
       routerSteps: ROUTER_STEPS,
-      routerBatch: c.routerBatch,
       routerLength: c.sequenceLength,
       roundsScored: ROUTER_STEPS * c.routerBatch * experts,
       corpusScored: c.expertSteps * c.expertBatch * experts,
@@ -88,12 +84,7 @@ export function paperTable(): TableRow[] {
       batch: shape.batch,
       denseSteps,
       denseBatch,
-      printed: {
-        training: printed[0],
-        trainingOverhead: printed[1],
-        inference: printed[2],
-        inferenceOverhead: printed[3],
-      },
+      printed: { training, trainingOverhead, inference, inferenceOverhead },
       counted: {
         training: flops.experts / 1e19,
         trainingOverhead: flops.overhead / 1e19,
@@ -106,15 +97,8 @@ export function paperTable(): TableRow[] {
   });
 }
 
-/** The paper's figures of communication. */
-export interface PaperCommunication {
-  /** Exchanges of scores in router training. */
-  exchanges: number;
-  /** Bytes per router and exchange, with 32 experts. */
-  bytesPerExchange: number;
-  /** Bytes per node and step of data-parallel training of the 1.3B model. */
-  denseBytesPerStep: number;
-}
+/** The paper's figures of communication, of 32 experts of its 1.3B model. */
+export type PaperCommunication = Pick<Communication, "exchanges" | "bytesPerExchange" | "denseBytesPerStep">;
 
 /** What the paper prints. */
 export const PRINTED_COMMUNICATION: PaperCommunication = {
@@ -127,12 +111,7 @@ export const PRINTED_COMMUNICATION: PaperCommunication = {
 export function paperCommunication(): PaperCommunication {
   const c = resolveConfiguration({ preset: "paper-1.3b" });
   return {
-    exchanges: scoreExchanges({
-      steps: ROUTER_STEPS,
-      batch: c.routerBatch,
-      length: c.sequenceLength,
-      tokensBetween: TOKENS_BETWEEN_EXCHANGES,
-    }),
+    exchanges: Math.ceil(ROUTER_STEPS * c.sequenceLength * c.routerBatch / TOKENS_BETWEEN_EXCHANGES),
     bytesPerExchange: exchangeBytes(TOKENS_BETWEEN_EXCHANGES * c.experts / c.sequenceLength),
     denseBytesPerStep: denseStepBytes(NOMINAL_PARAMETERS),
   };

@@ -18,14 +18,6 @@ export interface Documents {
   columns: number;
 }
 
-/** Ends of an interval. */
-export interface Interval {
-  /** Lower end. */
-  low: number;
-  /** Upper end. */
-  high: number;
-}
-
 const COVERAGE = 0.95;
 const DRAWS_PER_TURN = 2 ** 20; // some 30 ms, after which an interruption is heard
 
@@ -80,7 +72,7 @@ export async function resample(
 }
 
 /** Gives the interval that holds the middle 95% of values, its ends interpolated between the nearest two. */
-export function percentileInterval(values: Float64Array): Interval {
+export function percentileInterval(values: Float64Array): { low: number; high: number } {
   const sorted = values.toSorted();
   const quantile = (share: number) => {
     const at = share * (sorted.length - 1);

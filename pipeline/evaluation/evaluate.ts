@@ -9,31 +9,19 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import type { RecordBatch } from "../rows/arrow.ts";
 import { type ModelConfig, parameterCount } from "../model/shape.ts";
-import type { Scorer } from "../model/scorer.ts";
-import type { Partitioner } from "../partition/partitioner.ts";
 import { scoring } from "../serving/forms.ts";
-import type { Mixture, ModelName } from "../serving/mixture.ts";
-import { checkShape } from "../serving/models.ts";
+import { checkShape, type ModelName } from "../serving/models.ts";
 import { resample } from "./bootstrap.ts";
 import { type Baseline, BASELINES, type Evaluation, EVALUATION_FORMAT } from "./evaluation.ts";
-import { type Kept, route, type Routed } from "./routes.ts";
+import { type Kept, route, type RouteOptions } from "./routes.ts";
 import { blocks } from "./rows.ts";
 import { createTables, summarize } from "./tables.ts";
 
 /** What {@linkcode evaluate} takes. */
-export interface EvaluateOptions {
-  /** The opened mixture; with room for one model, one is held at a time. */
-  mixture: Mixture;
-  /** Tokens of the routing prefix, M: 1 to S. */
-  prefix: number;
+export interface EvaluateOptions extends RouteOptions {
   /** Dense models of the mixture to compare with. */
   baselines?: readonly Baseline[];
-  /** Shape of the routers, for a partitioner that has some. */
-  router?: ModelConfig;
-  /** Opens the held-out batches from the start: once for the partitioner and once per model. */
-  open: () => ReadableStream<RecordBatch>;
   /** Draws of the bootstrap; 1000 unless given. */
   resamples?: number;
   /** Seed of the bootstrap; 0 unless given. */
@@ -42,8 +30,6 @@ export interface EvaluateOptions {
   batch?: number;
   /** Called with the sequences done so far; a sequence counts once per pass. */
   onProgress?: (done: number) => void;
-  /** Ends the work. */
-  signal?: AbortSignal;
 }
 
 /** Draws of the bootstrap unless more or fewer are asked for. */
@@ -59,14 +45,14 @@ export const RESAMPLES = 1000;
  * and models in tokenizer, or if an NLL isn't finite.
  */
 export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
-  const { mixture, prefix, router, resamples = RESAMPLES, seed = 0, batch, signal } = options;
+  const { mixture, prefix, open, resamples = RESAMPLES, seed = 0, batch, signal } = options;
   if (!Number.isSafeInteger(prefix) || prefix < 1) {
     throw new InputError(`Cannot evaluate as the prefix must be an integer >= 1: prefix is ${prefix}`);
   }
   let done = 0;
   const onRows = (rows: number) => options.onProgress?.(done += rows);
   const partitioner = await mixture.partitioner();
-  const { experts } = partitioner;
+  const { experts, shape: router } = partitioner;
   const routed = await route(options, partitioner, onRows).finally(() => mixture.closePartitioner());
   if (routed.documents === 0) {
     throw new InputError("Cannot evaluate as there must be held-out sequences: there are none");
@@ -76,12 +62,31 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const { columns, add } = tables;
 
   let config: ModelConfig | undefined;
-  const pass = async (model: ModelName, visit: Visit) => {
+  const pass = async (model: ModelName, visit: (block: Kept, row: number, nll: number) => void) => {
     signal?.throwIfAborted();
     const name = typeof model === "number" ? `expert ${model}` : model;
     using lease = await mixture.lease(model, scoring({ length: routed.sequenceLength, batch }), signal);
     checkShape(lease.value.config, config ??= lease.value.config, name);
-    await eachNll({ ...options, partitioner, routed }, lease.value.scorer, name, visit, onRows);
+    let at = 0;
+    for await (const { rows, tokens, sequenceLength, length, document } of blocks(open(), partitioner)) {
+      signal?.throwIfAborted();
+      const block = routed.blocks[at++];
+      if (block?.rows !== rows) throw changed(name);
+      const nll = await lease.value.scorer.score(tokens, sequenceLength, length);
+      for (let row = 0; row < rows; row++) {
+        if (!Number.isFinite(nll[row])) {
+          throw new InputError(
+            `Cannot evaluate as every NLL must be finite: that of a sequence of document ${
+              document[row]
+            } under ${name} is ${nll[row]}`,
+            { remedy: `train ${name} again at a lower rate` },
+          );
+        }
+        visit(block, row, nll[row]);
+      }
+      onRows(rows);
+    }
+    if (at !== routed.blocks.length) throw changed(name);
   };
   for (let expert = 0; expert < experts; expert++) {
     await pass(expert, (block, row, nll) => {
@@ -117,39 +122,6 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
       ...router && { router, routerParameters: parameterCount(router) },
     },
   };
-}
-
-/** Takes the NLL of a whole sequence, nats. */
-type Visit = (block: Kept, row: number, nll: number) => void;
-
-/** Scores every sequence with the model on the device. */
-async function eachNll(
-  { open, partitioner, routed, signal }: EvaluateOptions & { partitioner: Partitioner; routed: Routed },
-  scorer: Scorer,
-  name: string,
-  visit: Visit,
-  onRows: (rows: number) => void,
-): Promise<void> {
-  let at = 0;
-  for await (const { rows, tokens, sequenceLength, length, document } of blocks(open(), partitioner)) {
-    signal?.throwIfAborted();
-    const block = routed.blocks[at++];
-    if (block?.rows !== rows) throw changed(name);
-    const nll = await scorer.score(tokens, sequenceLength, length);
-    for (let row = 0; row < rows; row++) {
-      if (!Number.isFinite(nll[row])) {
-        throw new InputError(
-          `Cannot evaluate as every NLL must be finite: that of a sequence of document ${
-            document[row]
-          } under ${name} is ${nll[row]}`,
-          { remedy: `train ${name} again at a lower rate` },
-        );
-      }
-      visit(block, row, nll[row]);
-    }
-    onRows(rows);
-  }
-  if (at !== routed.blocks.length) throw changed(name);
 }
 
 const changed = (name: string) =>

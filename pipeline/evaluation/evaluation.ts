@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { ModelConfig } from "../model/shape.ts";
+import * as v from "valibot";
+import { count, finite, readJson, share } from "../run/schema.ts";
 
 /** A dense model: trained on all tokens, with the expert's batch times E or with E times the steps. */
 export type Baseline = typeof BASELINES[number];
@@ -16,118 +17,106 @@ export const BASELINES = ["dense", "dense-steps"] as const;
  * What answers for a sequence: the expert that its prefix chooses, any expert (the mean of their NLLs), the expert with the
  * lowest NLL of the whole sequence, or a dense model.
  */
-export type Way = "mixture" | "random" | "oracle" | Baseline;
+export type Way = typeof WAYS[number];
 
-/** Fit to the held-out tokens. */
-export interface Score {
-  /** Nats per predicted token. */
-  nllPerToken: number;
-  /** Its exponential. */
-  perplexity: number;
-  /** Lower end of the perplexity's 95% bootstrap interval over documents. */
-  low: number;
-  /** Upper end. */
-  high: number;
+const WAYS = ["mixture", "random", "oracle", ...BASELINES] as const;
+
+/** Version of the layout of `evaluation.json`; the one before, without gains by prefix, is read. */
+export const EVALUATION_FORMAT = 2;
+
+const PERPLEXITY = { perplexity: finite, low: finite, high: finite };
+const SCORE = v.object({ nllPerToken: finite, ...PERPLEXITY });
+const GAIN = v.object({ baseline: v.picklist(BASELINES), percent: finite, low: finite, high: finite });
+
+const SOURCE = v.object({
+  source: v.string(),
+  documents: count,
+  sequences: count,
+  tokens: count,
+  perplexity: v.object(v.entriesFromList(WAYS, v.optional(v.nullable(finite)))),
+  shares: v.array(share),
+});
+
+const SEGMENT = v.object({
+  expert: count,
+  sequences: count,
+  share,
+  tokens: count,
+  perplexity: v.object({
+    mixture: v.nullable(finite),
+    ...v.entriesFromList(BASELINES, v.optional(v.nullable(finite))),
+  }),
+});
+
+const PREFIX = v.object({
+  prefix: v.pipe(count, v.minValue(1)),
+  ...PERPLEXITY,
+  gains: v.optional(v.array(GAIN), []),
+  agreement: share,
+});
+
+const SHAPE = v.object({
+  vocabulary: count,
+  hidden: count,
+  layers: count,
+  heads: count,
+  context: count,
+  sublayers: v.optional(v.pipe(v.array(v.string()), v.readonly())),
+});
+
+const EVALUATION = v.object({
+  format: v.picklist([1, EVALUATION_FORMAT]),
+  prefix: count,
+  experts: v.pipe(count, v.minValue(1)),
+  documents: count,
+  sequences: count,
+  tokens: count,
+  resamples: count,
+  seed: finite,
+  scores: v.object(v.entriesFromList(WAYS, v.optional(SCORE))),
+  gains: v.array(GAIN),
+  sources: v.array(SOURCE),
+  segments: v.array(SEGMENT),
+  prefixes: v.array(PREFIX),
+  models: v.object({
+    config: SHAPE,
+    parameters: count,
+    router: v.optional(SHAPE),
+    routerParameters: v.optional(count),
+  }),
+});
+
+/** Fit to held-out tokens: nats per predicted token, its exponential, the ends of that one's 95% bootstrap interval over documents. */
+export type Score = v.InferOutput<typeof SCORE>;
+/**
+ * How much lower the mixture's perplexity is than a baseline's: 100 · (1 − perplexity of the mixture / perplexity of the baseline),
+ * with its 95% interval, both models on the same draws of documents.
+ */
+export type Gain = v.InferOutput<typeof GAIN>;
+/**
+ * Held-out sequences of one source: documents (one counts where its first sequence does), sequences, predicted tokens, perplexity
+ * by way, and the share of its sequences that goes to each expert `[E]`.
+ */
+export type SourceScore = v.InferOutput<typeof SOURCE>;
+/**
+ * Held-out sequences that are routed to one expert: their share of all, predicted tokens, perplexity of the expert, as part of the
+ * mixture, and of the baselines; null where nothing is routed to it.
+ */
+export type Segment = v.InferOutput<typeof SEGMENT>;
+/**
+ * The mixture where a prefix of another length routes: perplexity of the whole sequences with its 95% bootstrap interval over
+ * documents, the mixture so routed against every baseline, the share of the sequences that goes where M tokens send it.
+ */
+export type PrefixScore = v.InferOutput<typeof PREFIX>;
+/**
+ * Result of {@linkcode evaluate}, what `evaluation.json` holds: M, E, held-out documents, sequences and predicted tokens (all but
+ * the first of every sequence); draws and seed of the bootstrap; every way's score (baselines where there are some), gains against
+ * every baseline; by source in the order of their labels, by expert, by prefix (4, 8, 16, … S tokens, and M); shape and weights
+ * of an expert or baseline, and of a router where a partitioner has some.
+ */
+export type Evaluation = v.InferOutput<typeof EVALUATION>;
+
+/** Reads an `evaluation.json`. Throws an `InputError` where it is missing or damaged. */
+export function readEvaluation(where: string): Promise<Evaluation> {
+  return readJson(where, EVALUATION, "an evaluation");
 }
-
-/** How much lower the mixture's perplexity is than a baseline's. */
-export interface Gain {
-  /** The baseline. */
-  baseline: Baseline;
-  /** 100 · (1 − perplexity of the mixture / perplexity of the baseline). */
-  percent: number;
-  /** Lower end of its 95% interval, both models on the same draws of documents. */
-  low: number;
-  /** Upper end. */
-  high: number;
-}
-
-/** Held-out sequences of one source. */
-export interface SourceScore {
-  /** Its label. */
-  source: string;
-  /** Documents; one counts where its first sequence does. */
-  documents: number;
-  /** Sequences. */
-  sequences: number;
-  /** Predicted tokens. */
-  tokens: number;
-  /** Perplexity by way. */
-  perplexity: Partial<Record<Way, number>>;
-  /** Share of its sequences that goes to each expert `[E]`. */
-  shares: number[];
-}
-
-/** Held-out sequences that are routed to one expert. */
-export interface Segment {
-  /** The expert. */
-  expert: number;
-  /** Sequences. */
-  sequences: number;
-  /** Their share of all. */
-  share: number;
-  /** Predicted tokens. */
-  tokens: number;
-  /** Perplexity of the expert, as part of the mixture, and of the baselines; null where nothing is routed to it. */
-  perplexity: { mixture: number | null; dense?: number | null; "dense-steps"?: number | null };
-}
-
-/** The mixture where a prefix of another length routes. */
-export interface PrefixScore {
-  /** Tokens of the prefix. */
-  prefix: number;
-  /** Perplexity of the whole sequences. */
-  perplexity: number;
-  /** Lower end of its 95% bootstrap interval over documents. */
-  low: number;
-  /** Upper end. */
-  high: number;
-  /** The mixture so routed against every baseline. */
-  gains: Gain[];
-  /** Share of the sequences that goes where M tokens send it. */
-  agreement: number;
-}
-
-/** Result of {@linkcode evaluate}: what `evaluation.json` holds. */
-export interface Evaluation {
-  /** Version of this layout. */
-  format: 2;
-  /** Tokens of the routing prefix, M. */
-  prefix: number;
-  /** E. */
-  experts: number;
-  /** Held-out documents. */
-  documents: number;
-  /** Held-out sequences. */
-  sequences: number;
-  /** Predicted tokens: all but the first of every sequence. */
-  tokens: number;
-  /** Draws of the bootstrap. */
-  resamples: number;
-  /** Seed of the bootstrap. */
-  seed: number;
-  /** Every way; baselines where there are some. */
-  scores: Partial<Record<Way, Score>>;
-  /** The mixture against every baseline. */
-  gains: Gain[];
-  /** By source, in the order of their labels. */
-  sources: SourceScore[];
-  /** By expert. */
-  segments: Segment[];
-  /** By prefix: 4, 8, 16, … S tokens, and M. */
-  prefixes: PrefixScore[];
-  /** What was evaluated. */
-  models: {
-    /** Shape of the experts and of the baselines. */
-    config: ModelConfig;
-    /** Weights of one of them. */
-    parameters: number;
-    /** Shape of the routers, where a partitioner has some. */
-    router?: ModelConfig;
-    /** Weights of one router. */
-    routerParameters?: number;
-  };
-}
-
-/** Version of the layout of `evaluation.json`. */
-export const EVALUATION_FORMAT: Evaluation["format"] = 2;

@@ -7,8 +7,21 @@
 import { InputError } from "../../kernels/errors.ts";
 import { assignArgmax } from "../partition/assignment/argmax.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
-import type { EvaluateOptions } from "./evaluate.ts";
-import { type Block, blocks } from "./rows.ts";
+import type { RecordBatch } from "../rows/arrow.ts";
+import type { Mixture } from "../serving/mixture.ts";
+import { blocks } from "./rows.ts";
+
+/** What {@linkcode route} takes. */
+export interface RouteOptions {
+  /** The opened mixture; with room for one model, one is held at a time. */
+  mixture: Mixture;
+  /** Tokens of the routing prefix, M: 1 to S. */
+  prefix: number;
+  /** Opens the held-out batches from the start: once for the partitioner and once per model. */
+  open: () => ReadableStream<RecordBatch>;
+  /** Ends the work. */
+  signal?: AbortSignal;
+}
 
 /** What is kept of a block's sequences from pass to pass. */
 export interface Kept {
@@ -57,7 +70,7 @@ export function routingPrefixes(prefix: number, sequenceLength: number): number[
  * may round differently.
  */
 export async function route(
-  { mixture, prefix, open, signal }: EvaluateOptions,
+  { mixture, prefix, open, signal }: RouteOptions,
   partitioner: Partitioner,
   onRows: (rows: number) => void,
 ): Promise<Routed> {
@@ -68,8 +81,13 @@ export async function route(
   for await (const block of blocks(open(), partitioner)) {
     signal?.throwIfAborted();
     if (prefixes.length === 0) {
-      checkPrefix(prefix, block);
       sequenceLength = block.sequenceLength;
+      if (prefix > sequenceLength) {
+        throw new InputError(
+          `Cannot evaluate as the prefix must be at most the sequence length: prefix is ${prefix}, the sequences have ` +
+            `${sequenceLength} tokens`,
+        );
+      }
       prefixes = routingPrefixes(prefix, sequenceLength);
     }
     const { rows } = block;
@@ -95,16 +113,16 @@ export async function route(
     onRows(rows);
   }
   const sources = [...numbers.source.keys()];
-  const counts = countDocuments(kept, numbers.document.size, sources.length);
-  return { sequenceLength, prefixes, blocks: kept, ...counts, sources };
-}
-
-function checkPrefix(prefix: number, { sequenceLength }: Block): void {
-  if (prefix <= sequenceLength) return;
-  throw new InputError(
-    `Cannot evaluate as the prefix must be at most the sequence length: prefix is ${prefix}, the sequences have ` +
-      `${sequenceLength} tokens`,
-  );
+  const documentsOf = sources.map(() => 0);
+  let documents = 0;
+  for (const { document, source } of kept) {
+    document.forEach((number, row) => {
+      if (number < documents) return;
+      documents++; // its first sequence, as documents are numbered in their order
+      documentsOf[source[row]]++;
+    });
+  }
+  return { sequenceLength, prefixes, blocks: kept, documents, documentsOf, sources };
 }
 
 /** Gives the number of a key: 0 for the first that was asked for, and so on. */
@@ -112,16 +130,4 @@ function numberOf<Key>(numbers: Map<Key, number>, key: Key): number {
   const known = numbers.get(key);
   if (known === undefined) numbers.set(key, numbers.size);
   return known ?? numbers.size - 1;
-}
-
-function countDocuments(blocks: Kept[], documents: number, sources: number) {
-  const seen = new Uint8Array(documents);
-  const documentsOf: number[] = Array(sources).fill(0);
-  for (const { document, source } of blocks) {
-    document.forEach((id, row) => {
-      documentsOf[source[row]] += 1 - seen[id];
-      seen[id] = 1;
-    });
-  }
-  return { documents, documentsOf };
 }

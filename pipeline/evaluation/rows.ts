@@ -16,20 +16,10 @@ import {
 } from "../rows/arrow.ts";
 import { regroup } from "../rows/columns.ts";
 
-/** Sequences that are scored together. */
-export interface Block {
-  /** Number of sequences. */
-  rows: number;
-  /** Token ids `[rows, S]`. */
-  tokens: Uint16Array | Uint32Array;
+/** Sequences that are scored together; where the input has no documents, every sequence is one. */
+export interface Block extends Required<Pick<Columns, "rows" | "tokens" | "length" | "document" | "source">> {
   /** S. */
   sequenceLength: number;
-  /** Real tokens `[rows]`. */
-  length: Uint32Array;
-  /** Ids of the documents `[rows]`; where the input has none, every sequence is one. */
-  document: BigUint64Array;
-  /** Labels `[rows]`. */
-  source: string[];
 }
 
 const TOKENS_PER_BLOCK = 131_072;

@@ -50,29 +50,26 @@ export function createTables(
     nll: new Float64Array(kinds * width),
   });
   const [byDocument, bySource, bySegment] = [documents, sources.length, experts].map(sums);
-  const count = ({ sequences, tokens }: Sums, kind: number, predicted: number) => {
-    sequences[kind]++;
-    tokens[kind] += predicted;
+  const each = (
+    { document, source, routes }: Kept,
+    row: number,
+    visit: (sums: Sums, kind: number) => void,
+  ) => {
+    visit(byDocument, document[row]);
+    visit(bySource, source[row]);
+    visit(bySegment, routes[row * routed + own]);
   };
-  for (const { rows, document, source, routes, predicted } of blocks) {
-    for (let row = 0; row < rows; row++) {
-      count(byDocument, document[row], predicted[row]);
-      count(bySource, source[row], predicted[row]);
-      count(bySegment, routes[row * routed + own], predicted[row]);
+  for (const block of blocks) {
+    for (let row = 0; row < block.rows; row++) {
+      each(block, row, ({ sequences, tokens }, kind) => {
+        sequences[kind]++;
+        tokens[kind] += block.predicted[row];
+      });
     }
   }
-  return {
-    width,
-    columns,
-    byDocument,
-    bySource,
-    bySegment,
-    add({ document, source, routes }, row, column, nll) {
-      byDocument.nll[document[row] * width + column] += nll;
-      bySource.nll[source[row] * width + column] += nll;
-      bySegment.nll[routes[row * routed + own] * width + column] += nll;
-    },
-  };
+  const add: Tables["add"] = (block, row, column, nll) =>
+    each(block, row, (sums, kind) => sums.nll[kind * width + column] += nll);
+  return { width, columns, byDocument, bySource, bySegment, add };
 }
 
 /**

@@ -1,11 +1,16 @@
 /** What a batch of token sequences becomes before it goes to the device. */
 
+import { InputError } from "../../kernels/errors.ts";
+import { checkSpans, firstPredicted, predictedTokens, type Span, wholeSpan } from "./span.ts";
+
 /** Sequences of one batch, for every model its own (`models` > 1) or for all the same. */
 export interface HostBatch {
   /** Token ids `[models, batch, length]`; those at or after a sequence's length count for nothing, but must be valid. */
   tokens: Uint32Array;
-  /** Tokens that count, `[models, batch]`, at most `length`. */
+  /** Real tokens `[models, batch]`, at most `length`: the rest is padding. */
   lengths: Uint32Array;
+  /** What counts in the loss of every sequence `[models, batch]`, within its real tokens. Default: all of these. */
+  spans?: readonly Span[];
 }
 
 /** Makes a batch of `sequences` sequences of length 0. */
@@ -29,14 +34,14 @@ export function placeSequence(
 }
 
 /**
- * Fills `targets` with each token's successor and `weights` with the token's part in the mean loss of its model:
- * 1 / (predicted tokens of the model) where a successor counts, 0 at and after the last token. Returns the number of
- * predicted tokens per model. With `sum`, weights are 1: the loss is a sum.
+ * Fills `targets` with the successors of tokens and `weights` with their parts in the mean loss of their model: 1 / (predicted
+ * tokens of the model) where the successor lies in its row's span, 0 elsewhere. Returns the number of predicted tokens per
+ * model. With `sum`, weights are 1: the loss is a sum.
  *
- * Throws `RangeError` where a token id is not below `vocabulary`.
+ * Throws an {@link InputError} where a token id is not below `vocabulary`, and a `RangeError` where a span leaves its row.
  */
 export function shiftTargets(
-  { tokens, lengths }: HostBatch,
+  { tokens, lengths, spans }: HostBatch,
   models: number,
   length: number,
   vocabulary: number,
@@ -44,28 +49,25 @@ export function shiftTargets(
   weights: Float32Array,
   { sum = false }: { sum?: boolean } = {},
 ): Uint32Array {
+  for (let i = 0; i < tokens.length; i++) {
+    if (tokens[i] < vocabulary) continue;
+    const fact = `sequence ${Math.floor(i / length)}, position ${i % length} holds ${tokens[i]}`;
+    throw new InputError(
+      `Cannot run the model as every token id must be below the vocabulary: ${fact}, the vocabulary is ${vocabulary}`,
+    );
+  }
+  if (spans) checkSpans(spans, lengths);
+  const counted = spans ?? Array.from(lengths, wholeSpan);
   const batch = lengths.length / models;
   const predicted = new Uint32Array(models);
+  counted.forEach((span, row) => predicted[Math.floor(row / batch)] += predictedTokens(span));
   targets.fill(0);
   weights.fill(0);
-  for (let sequence = 0; sequence < lengths.length; sequence++) {
-    predicted[Math.floor(sequence / batch)] += Math.max(0, lengths[sequence] - 1);
-  }
-  for (let sequence = 0; sequence < lengths.length; sequence++) {
-    const model = Math.floor(sequence / batch);
-    const base = sequence * length;
-    for (let i = 0; i < length; i++) {
-      if (tokens[base + i] >= vocabulary) {
-        throw new RangeError(
-          `Cannot run the model as every token id must be below the vocabulary: sequence ${sequence}, position ${i} holds ` +
-            `${tokens[base + i]}, the vocabulary is ${vocabulary}`,
-        );
-      }
-      if (i + 1 < lengths[sequence]) {
-        targets[base + i] = tokens[base + i + 1];
-        weights[base + i] = sum ? 1 : 1 / predicted[model];
-      }
-    }
-  }
+  counted.forEach((span, row) => {
+    const [first, end] = [row * length + firstPredicted(span), row * length + span.end];
+    if (first >= end) return;
+    targets.set(tokens.subarray(first, end), first - 1);
+    weights.fill(sum ? 1 : 1 / predicted[Math.floor(row / batch)], first - 1, end - 1);
+  });
   return predicted;
 }

@@ -4,17 +4,15 @@
  *
  * A pass is a list of rows, each one token of any slot. A row's bits depend on its slot's tokens alone, so that rows of
  * prompts and of running sequences may come together in any order, and slots that are not named cost nothing.
- *
- * @module
  */
 
 import { InputError } from "../../kernels/errors.ts";
 import type { Dispatch, Gpu } from "../../kernels/gpu.ts";
-import { matmul, padded, takesPasses } from "../../kernels/matmul.ts";
+import { padded, takesPasses } from "../../kernels/matmul.ts";
 import type { Dtype } from "../../kernels/storage.ts";
 import type { ModelConfig } from "./shape.ts";
-import { createBank, transposedOf, type Weights } from "./parameters.ts";
-import { createActivations, modelsPerBank, planForward, planTransposes } from "./transformer.ts";
+import { createBank, type Weights } from "./parameters.ts";
+import { createActivations, modelsPerBank, planForward, planLogits, planTransposes } from "./transformer.ts";
 
 /** Tokens that a sequence goes on with. */
 export interface SlotTokens {
@@ -74,34 +72,19 @@ export function createDecoder(
   gpu: Gpu,
   { config, weights, capacity, slots = 1, longestPass = 512, dtype }: DecoderOptions,
 ): Decoder {
-  const { vocabulary, hidden } = config;
+  const { vocabulary } = config;
   const longest = Math.max(slots, Math.min(longestPass, slots * capacity));
   const shape = { models: 1, batch: longest, length: 1 };
   modelsPerBank(config, shape, gpu.maxBindingBytes);
   const arena = gpu.arena();
   try {
     const bank = createBank(gpu, arena, config, [weights], dtype);
-    const acts = createActivations(arena, config, shape, {
-      training: false,
-      capacity,
-      slots,
-      dtype,
-      sums: takesPasses(gpu),
-    });
+    const sums = takesPasses(gpu);
+    const acts = createActivations(arena, config, shape, { training: false, capacity, slots, dtype, sums });
     gpu.submit(planTransposes(gpu, bank));
 
     const forward = planOnce((batch) => planForward(gpu, bank, { ...acts, shape: { ...shape, batch } }));
-    const head = planOnce((m) => [
-      matmul(gpu, {
-        a: { buffer: acts.normalized, stride: padded(hidden), model: m * padded(hidden) },
-        b: transposedOf(bank, "gpt_neox.embed_in.weight"),
-        c: { buffer: acts.logits, stride: padded(vocabulary), model: m * padded(vocabulary) },
-        models: 1,
-        m,
-        n: vocabulary,
-        k: hidden,
-      }),
-    ]);
+    const head = planOnce((rows) => [planLogits(gpu, bank, acts, rows)]);
     const lengths = new Uint32Array(slots);
 
     const known = (slot: number): number => {
@@ -134,20 +117,17 @@ export function createDecoder(
       async read(entries) {
         if (entries.length === 0) return [];
         const texts = entries.map(({ tokens }) => Uint32Array.from(tokens));
-        entries.forEach(({ slot }, i) => {
-          if (entries.findIndex((other) => other.slot === slot) < i) {
-            throw new RangeError(
-              `Cannot read tokens as each slot must be named once: ${slot} is named twice`,
-            );
-          }
-          checkTokens(texts[i], slot);
-        });
+        const named = entries.map(({ slot }) => slot);
+        if (new Set(named).size < named.length) {
+          throw new RangeError(`Cannot read tokens as each slot must be named once: they are ${named}`);
+        }
+        named.forEach((slot, i) => checkTokens(texts[i], slot));
         const total = texts.reduce((sum, text) => sum + text.length, 0);
         const ids = new Uint32Array(total);
         const places = new Uint32Array(2 * (total + ROWS));
         // The rows that logits are due for come first. Passes are cut from the end, so the others lie last token first.
         let next = entries.length;
-        entries.forEach(({ slot }, i) => {
+        named.forEach((slot, i) => {
           const { length } = texts[i];
           for (let token = length - 1; token >= 0; token--) {
             const row = token === length - 1 ? i : next++;
@@ -166,14 +146,13 @@ export function createDecoder(
           gpu.submit(first > 0 ? forward(planned) : [...forward(planned), ...head(entries.length)]);
           end = first;
         }
-        const bytes = await gpu.read(
-          entries.map((_, i) => ({
-            buffer: acts.logits,
-            byteOffset: i * padded(vocabulary) * 4,
-            bytes: vocabulary * 4,
-          })),
-        );
-        return bytes.map((values) => new Float32Array(values));
+        const bytes = vocabulary * 4;
+        const rows = named.map((_, i) => ({
+          buffer: acts.logits,
+          byteOffset: i * padded(vocabulary) * 4,
+          bytes,
+        }));
+        return (await gpu.read(rows)).map((values) => new Float32Array(values));
       },
       clear(slot) {
         lengths[known(slot)] = 0;

@@ -3,11 +3,14 @@
  * bank of models on the device, packed into a few large buffers.
  */
 
+import { InputError } from "../../kernels/errors.ts";
 import type { Arena, Gpu, GpuBuffer } from "../../kernels/gpu.ts";
 import { type Matrix, padded } from "../../kernels/matmul.ts";
 import { bytesOf, type Dtype } from "../../kernels/storage.ts";
 import { normals } from "../random.ts";
 import { type ModelConfig, type ParameterSpec, parameterSpecs } from "./shape.ts";
+import { sublayersOf } from "./sublayers/layer.ts";
+import type { Parameter } from "./sublayers/sublayer.ts";
 
 /** One model's weights: f32 arrays by Hugging Face tensor name, each `[out, in]` or `[columns]`, without padding. */
 export type Weights = Map<string, Float32Array>;
@@ -16,17 +19,16 @@ const INITIAL_DEVIATION = 0.02;
 
 /** Draws a model's initial weights: the same for the same `seed`, independent of everything else. */
 export function initialWeights(config: ModelConfig, seed: number): Weights {
-  const weights: Weights = new Map();
-  for (const { name, shape, initial } of parameterSpecs(config)) {
-    const size = shape[0] * (shape[1] ?? 1);
-    if (initial === "zeros" || initial === "ones") {
-      weights.set(name, new Float32Array(size).fill(initial === "ones" ? 1 : 0));
-      continue;
-    }
-    const deviation = INITIAL_DEVIATION / (initial === "residual" ? Math.sqrt(2 * config.layers) : 1);
-    weights.set(name, normals(size, seed, `initial weights ${name}`).map((value) => value * deviation));
-  }
-  return weights;
+  const branches = sublayersOf(config).length;
+  return new Map(
+    parameterSpecs(config).map(({ name, shape, initial }) => {
+      const size = shape[0] * (shape[1] ?? 1);
+      if (initial === "zeros") return [name, new Float32Array(size)];
+      if (initial === "ones") return [name, new Float32Array(size).fill(1)];
+      const deviation = INITIAL_DEVIATION / (initial === "residual" ? Math.sqrt(branches) : 1);
+      return [name, normals(size, seed, `initial weights ${name}`).map((value) => value * deviation)];
+    }),
+  );
 }
 
 /** Where one tensor lies. Sizes count f32 values. */
@@ -38,22 +40,14 @@ interface Placement {
   stride: number;
 }
 
-/** A segment: one buffer `[models, size]`. The first `decayed` values of a model are matrices. */
-export interface SegmentSize {
-  /** f32 values per model. */
-  size: number;
-  /** How many of them, from the start, belong to matrices. */
-  decayed: number;
-}
-
 /** Where every tensor of a bank lies. */
 export interface Layout {
   /** Shape of the models. */
   config: ModelConfig;
   /** Number of models. */
   models: number;
-  /** Sizes of the buffers. */
-  segments: SegmentSize[];
+  /** Segments, a buffer `[models, size]` each: f32 values per model, and how many of them, from the start, belong to matrices. */
+  segments: { size: number; decayed: number }[];
   /** Place of every tensor, by name. */
   placements: Map<string, Placement>;
   /** Sizes of the buffers that hold transposed matrices. */
@@ -65,56 +59,52 @@ export interface Layout {
 /**
  * Packs the tensors of `models` models into segments of at most `limit` bytes each.
  *
- * Throws `RangeError` where one tensor of the whole bank exceeds the limit: the caller splits the bank first.
+ * Throws an `InputError` where one tensor of the whole bank exceeds the limit: the caller splits the bank first.
  */
 export function planLayout(config: ModelConfig, models: number, limit: number): Layout {
   const capacity = Math.floor(limit / 4 / models);
   const specs = parameterSpecs(config);
   const matrices = specs.filter(({ shape }) => shape.length === 2);
   const vectors = specs.filter(({ shape }) => shape.length === 1);
-  const placements = new Map<string, Placement>();
-  const sizes = pack([...matrices, ...vectors], placements, capacity, models);
+  const { sizes, placements } = pack([...matrices, ...vectors], capacity, models);
   const segments = sizes.map((size, segment) => ({
     size,
     decayed: matrices.reduce((sum, { name, shape }) => {
       return sum + (placements.get(name)!.segment === segment ? shape[0] * padded(shape[1]!) : 0);
     }, 0),
   }));
-  const transposedPlacements = new Map<string, Placement>();
-  const transposedSegments = pack(
-    matrices.map(({ name, shape }) => ({ name, shape: [shape[1]!, shape[0]] as [number, number] })),
-    transposedPlacements,
-    capacity,
-    models,
-  );
+  const turned = matrices.map((spec) => ({ ...spec, shape: [spec.shape[1]!, spec.shape[0]] as const }));
+  const transposed = pack(turned, capacity, models);
+  const transposedSegments = transposed.sizes;
+  const transposedPlacements = transposed.placements;
   return { config, models, segments, placements, transposedSegments, transposedPlacements };
 }
 
 function pack(
-  specs: Pick<ParameterSpec, "name" | "shape">[],
-  placements: Map<string, Placement>,
+  specs: readonly (Omit<ParameterSpec, "shape"> & { shape: readonly [number, number?] })[],
   capacity: number,
   models: number,
-): number[] {
+) {
+  const placements = new Map<string, Placement>();
   const sizes = [0];
-  for (const { name, shape } of specs) {
-    const [rows, columns] = shape.length === 2 ? shape : [1, shape[0]];
+  for (const { name, shape, initial } of specs) {
+    const [rows, columns] = shape[1] === undefined ? [1, shape[0]] : [shape[0], shape[1]];
     const stride = padded(columns);
     const size = rows * stride;
     if (size > capacity) {
-      throw new RangeError(
+      throw new InputError(
         `Cannot place tensor "${name}" of ${models} models as one tensor must fit the adapter's binding limit: it needs ` +
           `${size * models * 4} bytes, the limit is ${capacity * models * 4}`,
       );
     }
     // A LayerNorm's gain and bias are read together, so that a bias never starts a segment of its own.
-    const together = name.endsWith("norm.weight") ? 2 * size : size;
+    const together = initial === "ones" ? 2 * size : size;
     if (sizes[sizes.length - 1] + together > capacity) sizes.push(0);
     const segment = sizes.length - 1;
     placements.set(name, { segment, offset: sizes[segment], rows, columns, stride });
     sizes[segment] += size;
   }
-  return sizes;
+  return { sizes, placements };
 }
 
 /** A bank: E models of one shape in stacked buffers. */
@@ -168,10 +158,29 @@ export function transposedOf({ layout, transposed }: Bank, name: string): Matrix
   return { buffer: transposed[segment], offset, stride, model: layout.transposedSegments[segment] };
 }
 
+/** Finds a tensor of the bank in the forms that kernels take; `gradients` are buffers like those of its weights. */
+export function parameterOf(bank: Bank, name: string, gradients?: readonly GpuBuffer[]): Parameter {
+  const { rows, columns } = placementOf(bank.layout.placements, name);
+  return {
+    rows,
+    columns,
+    matrix: tensorOf(bank.layout, bank.weights, name),
+    get asRead() {
+      return matrixAsRead(bank, name);
+    },
+    get transposed() {
+      return transposedOf(bank, name);
+    },
+    get gradient() {
+      return tensorOf(bank.layout, gradients!, name);
+    },
+  };
+}
+
 function placementOf(placements: Map<string, Placement>, name: string): Placement {
   const placement = placements.get(name);
-  if (!placement) throw new RangeError(`Cannot find tensor "${name}" as this model has no such tensor`);
-  return placement;
+  if (placement) return placement;
+  throw new RangeError(`Cannot find tensor "${name}" as this model has no such tensor`);
 }
 
 /** Uploads one list of tensors (weights, or moments) of every model of the bank. */

@@ -1,26 +1,49 @@
 /** Scoring: the NLL of the same sequences under every model of a bank, without gradients. */
 
-import { sequenceSum } from "../../kernels/cross_entropy.ts";
-import type { Dispatch, Gpu, GpuBuffer } from "../../kernels/gpu.ts";
+import { sequenceSum, type TokenDetails } from "../../kernels/cross_entropy.ts";
+import type { Gpu } from "../../kernels/gpu.ts";
 import { takesPasses } from "../../kernels/matmul.ts";
 import type { Dtype } from "../../kernels/storage.ts";
 import { emptyBatch, placeSequence, shiftTargets } from "./batch.ts";
 import type { ModelConfig } from "./shape.ts";
-import { type Bank, createBank, type Weights, writeTensors } from "./parameters.ts";
+import { checkSpans, firstPredicted, predictedTokens, prefixSpan, type Span, wholeSpan } from "./span.ts";
+import { createBank, type Weights, writeTensors } from "./parameters.ts";
 import { createActivations, modelsPerBank, planForward, planLoss, planTransposes } from "./transformer.ts";
 
-/** Scores sequences with every model of a bank. */
+/** What models say of the tokens of spans, span after span; the first token of a row is in none, as it is never predicted. */
+export interface TokenScores {
+  /** NLL in nats `[rows, models]`, summed over the row's span. */
+  nll: Float32Array;
+  /** Where the tokens of every row's span start in what follows, and after the last where they end, `[rows + 1]`. */
+  starts: Uint32Array;
+  /** Log-probability of every token, nats `[tokens, models]`. */
+  logProbability: Float32Array;
+  /** Id of the likeliest token of the vocabulary in its place, `[tokens, models]`; of equally likely ones the lowest. */
+  likeliest: Uint32Array;
+  /** Log-probability of the likeliest token, nats `[tokens, models]`: the same bits where it is the token itself. */
+  highest: Float32Array;
+  /** 1 where the token is the likeliest, so that greedy decoding would have chosen it, and 0 elsewhere `[tokens, models]`. */
+  greedy: Uint8Array;
+}
+
+type Tokens = Uint16Array | Uint32Array;
+
+/** Scores sequences with every model of a bank. No row's result depends on its company. */
 export interface Scorer {
   /** Number of models, E. */
   readonly models: number;
   /** Device memory held, in bytes. */
   readonly bytes: number;
   /**
-   * Returns the NLL in nats `[rows, prefixes, models]`, summed over the first `min(prefix, lengths[row])` tokens, of
-   * sequences `tokens` `[rows, stride]`; without `prefixes` it is `[rows, models]`, over `min(length, lengths[row])`.
-   * Throws `RangeError` on a token id outside the vocabulary.
+   * Returns the NLL in nats `[rows, prefixes, models]` of sequences `tokens` `[rows, stride]`, summed over those of the first
+   * `prefix` tokens that count: the first `lengths[row]`, or those in the row's span. Without `prefixes` it is
+   * `[rows, models]`, and the prefix is the scorer's length.
+   *
+   * Throws an `InputError` on a token id outside the vocabulary, and a `RangeError` on a span beyond the stride or the length.
    */
-  score(tokens: Uint16Array | Uint32Array, stride: number, lengths: Uint32Array): Promise<Float32Array>;
+  score(tokens: Tokens, stride: number, counted: Uint32Array | readonly Span[]): Promise<Float32Array>;
+  /** Scores token by token what counts, whatever the prefixes are; the first call takes the memory for it. */
+  scoreTokens(tokens: Tokens, stride: number, counted: Uint32Array | readonly Span[]): Promise<TokenScores>;
   /** Replaces the weights of all models by those of models of the same shape. */
   load(models: readonly Weights[]): void;
   /** Frees the device memory. */
@@ -45,7 +68,7 @@ export interface ScorerOptions {
 
 /** Rows scored between two readbacks, at most: a readback costs as much as a small forward pass. */
 const ROWS_PER_READ = 4096;
-/** Bytes of single tokens' NLLs read back at once, about: only prefixes need these. */
+/** Bytes of single tokens' values read back at once, about. */
 const TOKENS_BUDGET = 16 * 2 ** 20;
 
 /** Plans the forward pass of a bank for batches of one shape, split into groups where a binding limit demands it. */
@@ -55,114 +78,141 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
   const arena = gpu.arena();
   const count = models.length;
   const perBank = modelsPerBank(config, { models: count, batch, length }, gpu.maxBindingBytes);
-  const acts = createActivations(arena, config, { models: perBank, batch, length }, {
-    training: false,
-    dtype,
-    sums: takesPasses(gpu),
-  });
+  const forBank = { models: perBank, batch, length };
+  const acts = createActivations(arena, config, forBank, { training: false, dtype, sums: takesPasses(gpu) });
   const slot = arena.buffer("slot", 8);
-  // The device sums whole sequences. With prefixes it "sums" single tokens, and the host adds them up, in f32 and in the
-  // same order: the same bits.
-  const steps = prefixes ? length : 1;
-  const ends = prefixes?.map((prefix) => prefix - 1) ?? [1]; // steps to add up: a token's NLL stands at the one before it
-  const rowsPerRead = prefixes
-    ? Math.min(ROWS_PER_READ, TOKENS_BUDGET / (4 * length * count))
-    : ROWS_PER_READ;
-  const places = Math.ceil(rowsPerRead / batch) * batch;
-  const groups: {
-    first: number;
-    size: number;
-    bank: Bank;
-    sums: GpuBuffer;
-    transposes: Dispatch[];
-    forward: Dispatch[];
-  }[] = [];
-  for (let first = 0; first < count; first += perBank) {
+  const groups = Array.from({ length: Math.ceil(count / perBank) }, (_, i) => {
+    const first = i * perBank;
     const part = models.slice(first, first + perBank);
     const bank = createBank(gpu, arena, config, part, dtype);
+    const own = { ...acts, shape: { ...acts.shape, models: part.length } };
     const transposes = planTransposes(gpu, bank);
     gpu.submit(transposes);
-    const own = { ...acts, shape: { ...acts.shape, models: part.length } };
-    const sums = arena.buffer("sequence sums", places * steps * part.length * 4);
-    groups.push({
-      first,
-      size: part.length,
-      bank,
-      sums,
-      transposes,
-      forward: [
-        ...planForward(gpu, bank, own),
-        ...planLoss(gpu, bank, own),
-        sequenceSum(gpu, {
-          values: own.nll,
-          slot,
-          sums,
-          models: part.length,
-          batch: batch * steps,
-          length: length / steps,
-        }),
-      ],
-    });
+    return { first, size: part.length, bank, own, transposes, forward: planForward(gpu, bank, own) };
+  });
+
+  /**
+   * Plans forward pass and loss, and where what is said of a row waits for its readback: summed, or "summed" token by token, so
+   * that the host adds up in f32 and in the same order: the same bits.
+   */
+  function planPass(steps: number, details?: TokenDetails) {
+    const rowBytes = steps * count * 4 * (details ? 3 : 1);
+    const rowsPerRead = steps === 1 ? ROWS_PER_READ : Math.min(ROWS_PER_READ, TOKENS_BUDGET / rowBytes);
+    const places = Math.ceil(rowsPerRead / batch) * batch;
+    const outputs = groups.map(({ own, size }) =>
+      [own.nll, ...details ? [details.likeliest, details.least] : []].map((values) => {
+        const sums = arena.buffer("sequence sums", places * steps * size * 4);
+        return { values, slot, sums, models: size, batch: batch * steps, length: length / steps };
+      })
+    );
+    const dispatches = groups.flatMap(({ bank, own, forward }, i) => [
+      ...forward,
+      ...planLoss(gpu, bank, { ...own, details }),
+      ...outputs[i].map((output) => sequenceSum(gpu, output)),
+    ]);
+    return { steps, places, outputs, dispatches };
   }
 
-  const input = emptyBatch(batch, length);
+  const ends = prefixes?.map((prefix) => prefix - 1) ?? [1]; // steps to add up: a token's NLL stands at the one before it
+  const scoring = planPass(prefixes ? length : 1);
+  let detailed: typeof scoring | undefined;
+
+  const input = { ...emptyBatch(batch, length), spans: new Array<Span>(batch) };
   const targets = new Uint32Array(batch * length);
   const weights = new Float32Array(batch * length);
 
-  /** Runs one batch of rows `first` to `first + count` and leaves its sums at `place`. */
-  function run(
-    source: Uint16Array | Uint32Array,
-    stride: number,
-    sourceLengths: Uint32Array,
-    first: number,
-    count: number,
-    place: number,
+  /** Runs rows through a pass; `take` gets the outputs of each row and model: step `i` of one stands at `at + i * size`. */
+  async function run(
+    { steps, places, outputs, dispatches }: ReturnType<typeof planPass>,
+    { tokens, stride, spans }: { tokens: Tokens; stride: number; spans: readonly Span[] },
+    take: (row: number, model: number, output: { values: Float32Array[]; at: number; size: number }) => void,
   ) {
-    for (let i = 0; i < batch; i++) {
-      const real = i < count ? Math.min(length, stride, sourceLengths[first + i]) : 0;
-      placeSequence(input, i, source, (first + i) * stride, real);
+    for (let first = 0; first < spans.length; first += places) {
+      const part = Math.min(places, spans.length - first);
+      for (let place = 0; place < part; place += batch) {
+        for (let i = 0; i < batch; i++) {
+          const row = first + place + i;
+          input.spans[i] = spans[row] ?? wholeSpan(0);
+          placeSequence(input, i, tokens, row * stride, input.spans[i].end);
+        }
+        shiftTargets(input, 1, length, config.vocabulary, targets, weights, { sum: true });
+        gpu.write(acts.tokens, input.tokens);
+        gpu.write(acts.lengths, input.lengths);
+        gpu.write(acts.targets, targets);
+        gpu.write(acts.weights, weights);
+        gpu.write(slot, Uint32Array.of(place * steps, 0));
+        gpu.submit(dispatches);
+      }
+      const bytes = part * steps * 4;
+      const results = await gpu.read(
+        outputs.flat().map(({ sums, models }) => ({ buffer: sums, bytes: bytes * models })),
+      );
+      groups.forEach(({ first: column, size }, group) => {
+        const values = outputs[group].map(() => new Float32Array(results.shift()!));
+        for (let row = 0; row < part; row++) {
+          for (let model = 0; model < size; model++) {
+            take(first + row, column + model, { values, at: row * steps * size + model, size });
+          }
+        }
+      });
     }
-    shiftTargets(input, 1, length, config.vocabulary, targets, weights, { sum: true });
-    gpu.write(acts.tokens, input.tokens);
-    gpu.write(acts.targets, targets);
-    gpu.write(acts.weights, weights);
-    gpu.write(slot, Uint32Array.of(place * steps, 0));
-    gpu.submit(groups.flatMap(({ forward }) => forward));
   }
+
+  /** Says what counts of rows. */
+  const spansOf = (stride: number, counted: Uint32Array | readonly Span[]): readonly Span[] => {
+    const limit = Math.min(length, stride);
+    if (counted instanceof Uint32Array) return Array.from(counted, (real) => prefixSpan(real, limit));
+    checkSpans(counted, counted.map(() => limit));
+    return counted;
+  };
 
   return {
     models: count,
     get bytes() {
       return arena.bytes;
     },
-    async score(source, stride, sourceLengths) {
-      const rows = sourceLengths.length;
-      const nll = new Float32Array(rows * ends.length * count);
-      for (let first = 0; first < rows; first += places) {
-        const part = Math.min(places, rows - first);
-        for (let place = 0; place < part; place += batch) {
-          run(source, stride, sourceLengths, first + place, Math.min(batch, part - place), place);
+    async score(tokens, stride, counted) {
+      const spans = spansOf(stride, counted);
+      const nll = new Float32Array(spans.length * ends.length * count);
+      await run(scoring, { tokens, stride, spans }, (row, model, { values: [values], at, size }) => {
+        let sum = 0;
+        for (let step = 0, k = 0; k < ends.length; k++) {
+          for (; step < ends[k]; step++) sum = Math.fround(sum + values[at + step * size]);
+          nll[(row * ends.length + k) * count + model] = sum;
         }
-        const results = await gpu.read(
-          groups.map(({ sums, size }) => ({ buffer: sums, bytes: part * steps * size * 4 })),
-        );
-        results.forEach((result, group) => {
-          const { first: column, size } = groups[group];
-          const values = new Float32Array(result);
-          for (let row = 0; row < part; row++) {
-            for (let model = 0; model < size; model++) {
-              let sum = 0;
-              for (let step = 0, k = 0; k < ends.length; k++) {
-                for (; step < ends[k]; step++) {
-                  sum = Math.fround(sum + values[(row * steps + step) * size + model]);
-                }
-                nll[((first + row) * ends.length + k) * count + column + model] = sum;
-              }
-            }
-          }
-        });
-      }
+      });
       return nll;
+    },
+    async scoreTokens(tokens, stride, counted) {
+      const spans = spansOf(stride, counted);
+      const starts = new Uint32Array(spans.length + 1);
+      spans.forEach((span, row) => starts[row + 1] = starts[row] + predictedTokens(span));
+      const total = starts[spans.length] * count;
+      const scores: TokenScores = {
+        nll: new Float32Array(spans.length * count),
+        starts,
+        logProbability: new Float32Array(total),
+        likeliest: new Uint32Array(total),
+        highest: new Float32Array(total),
+        greedy: new Uint8Array(total),
+      };
+      const buffer = (label: string) => arena.buffer(label, perBank * batch * length * 4);
+      detailed ??= planPass(length, { likeliest: buffer("likeliest tokens"), least: buffer("their NLLs") });
+      await run(detailed, { tokens, stride, spans }, (row, model, { values, at, size }) => {
+        const [nll, ids, least] = values;
+        const first = firstPredicted(spans[row]);
+        let sum = 0;
+        for (let i = 0; i < starts[row + 1] - starts[row]; i++) {
+          const [from, to] = [at + (first - 1 + i) * size, (starts[row] + i) * count + model];
+          sum = Math.fround(sum + nll[from]);
+          scores.logProbability[to] = 0 - nll[from];
+          scores.likeliest[to] = ids[from];
+          scores.highest[to] = 0 - least[from];
+          scores.greedy[to] = Number(ids[from] === tokens[row * stride + first + i]);
+        }
+        scores.nll[row * count + model] = sum;
+      });
+      return scores;
     },
     load(models) {
       for (const { first, size, bank, transposes } of groups) {

@@ -6,28 +6,34 @@
 import { adamw, adamwScratch, type AdamwSettings, adamwStep } from "../../kernels/adamw.ts";
 import { sequenceSum } from "../../kernels/cross_entropy.ts";
 import { tokenOrder } from "../../kernels/embedding.ts";
-import type { Dispatch, Gpu, GpuBuffer, KernelTime } from "../../kernels/gpu.ts";
+import { InputError, say, setting } from "../../kernels/errors.ts";
+import type { Arena, Dispatch, Gpu, GpuBuffer, KernelTime } from "../../kernels/gpu.ts";
 import type { Dtype } from "../../kernels/storage.ts";
 import { type HostBatch, shiftTargets } from "./batch.ts";
 import type { ModelConfig } from "./shape.ts";
-import { type Bank, createBank, readTensors, type Weights, writeTensors } from "./parameters.ts";
+import { createBank, readTensors, type Weights, writeTensors } from "./parameters.ts";
 import {
+  type Activations,
   createActivations,
+  type Gradients,
   modelsPerBank,
   planBackward,
   planForward,
   planLoss,
   planTransposes,
+  reportsOf,
 } from "./transformer.ts";
 
 /** What one step reports, one value per model. */
 export interface StepResult {
   /** Number of the step, the first is 1. */
   step: number;
-  /** Mean NLL per predicted token of the whole batch before the step, nats. */
+  /** Mean NLL per predicted token in the spans of the whole batch before the step, nats, and what sublayers add to the loss. */
   loss: Float64Array;
   /** Global gradient norm before clipping. */
   norm: Float32Array;
+  /** What sublayers report, by name: sums over layers. */
+  reports: Record<string, Float64Array>;
 }
 
 /** Everything that training goes on from. */
@@ -74,12 +80,12 @@ export interface Trainer {
   /** Device memory held, in bytes. */
   readonly bytes: number;
   /**
-   * Takes one AdamW step of the given rate. Throws a `RangeError` where the batch has another shape, and where 64 steps wait
-   * for {@link Trainer.drain}.
+   * Takes one AdamW step of the given rate. Throws an `InputError` on a token id outside the vocabulary, a `RangeError` where
+   * the batch has another shape or a span leaves its sequence, and where 64 steps wait for {@link Trainer.drain}.
    */
   step(batch: HostBatch, rate: number): void;
   /**
-   * Computes the NLL of a batch without learning from it: nats summed over the batch, and the tokens predicted, per model. A
+   * Computes the NLL of a batch without learning from it: nats summed over its spans, and the tokens predicted, per model. A
    * sequence of length 0 counts for nothing.
    */
   evaluate(batch: HostBatch): Promise<{ nll: Float64Array; predicted: Uint32Array }>;
@@ -100,125 +106,131 @@ export interface Trainer {
 /** Steps whose results fit before they must be drained. */
 export const STEPS_PER_READ = 64;
 
-interface Group {
-  first: number;
-  size: number;
-  bank: Bank;
-  gradients: GpuBuffer[];
-  moments: GpuBuffer[];
-  squares: GpuBuffer[];
-  sums: GpuBuffer;
-  norms: GpuBuffer;
-  /** First micro-batch (writes gradients) and the others (add to them). */
-  passes: [Dispatch[], Dispatch[]];
-  /** Forward pass and loss alone, into `evaluated`. */
-  evaluation: Dispatch[];
-  evaluated: GpuBuffer;
-  update: Dispatch[];
+/** Counts the micro-batches of a batch. Throws an `InputError` where it does not split into them. */
+export function microBatches(batch: number, microBatch: number): number {
+  if (batch % microBatch === 0) return batch / microBatch;
+  const name = setting("microBatch");
+  throw new InputError(
+    say`Cannot train as the batch must be a multiple of ${name}: batch is ${batch}, ${name} is ${microBatch}`,
+  );
 }
 
-/** Plans training steps of one shape. Throws `RangeError` where a tensor cannot fit the adapter or the batch does not split. */
+/** Makes the buffers that all groups use in turn: what AdamW's step depends on, where its results and sublayers' reports go. */
+const sharedBuffers = (arena: Arena, acts: Activations) => ({
+  arena,
+  acts,
+  step: arena.buffer("step values", 16),
+  slot: arena.buffer("slot", 8),
+  reportSlot: arena.buffer("report slot", 4),
+});
+
+/** Puts the models of one bank on the device and plans what their steps run. */
+function planGroup(
+  gpu: Gpu,
+  { config, batch, settings, dtype }: TrainerOptions,
+  { arena, acts, step, slot, reportSlot }: ReturnType<typeof sharedBuffers>,
+  { weights, moments, squares }: Omit<TrainerState, "step">,
+) {
+  const size = weights.length;
+  const bank = createBank(gpu, arena, config, weights, dtype);
+  const { segments } = bank.layout;
+  const like = (label: string, start: readonly Weights[]) => {
+    const buffers = segments.map((segment, i) => arena.buffer(`${label} ${i}`, segment.size * size * 4));
+    writeTensors(gpu, bank.layout, buffers, start);
+    return buffers;
+  };
+  const tensors = {
+    weights: bank.weights,
+    gradients: like("gradients", []),
+    moments: like("first moments", moments),
+    squares: like("second moments", squares),
+  };
+  const own = { ...acts, shape: { ...acts.shape, models: size } };
+  const sums = arena.buffer("sequence sums", STEPS_PER_READ * batch * size * 4);
+  const norms = arena.buffer("gradient norms", STEPS_PER_READ * size * 4);
+  const evaluated = arena.buffer("evaluated sums", batch * size * 4);
+  const reports = reportsOf(config).length;
+  const reported = arena.buffer("reported", STEPS_PER_READ * (batch / acts.shape.batch) * reports * size * 4);
+  const report = { slot: reportSlot, values: own.reports, sums: reported };
+  const transposes = planTransposes(gpu, bank);
+  gpu.submit(transposes);
+  /** Forward pass and loss; with gradients also the way back. */
+  const pass = (sums: GpuBuffer, gradients?: Gradients) => [
+    ...planForward(gpu, bank, own, gradients ? "train" : "score"),
+    ...planLoss(gpu, bank, own, gradients),
+    ...gradients ? planBackward(gpu, bank, own, gradients) : [],
+    sequenceSum(gpu, { ...own.shape, values: own.nll, slot, sums }),
+    ...gradients && reports > 0
+      ? [sequenceSum(gpu, { ...report, models: size, batch: reports, length: 1 })]
+      : [],
+  ];
+  const learn = (accumulate: boolean) => pass(sums, { buffers: tensors.gradients, accumulate });
+  return {
+    ...{ size, layout: bank.layout, tensors, sums, norms, reported, evaluated },
+    passes: [learn(false), acts.shape.batch < batch ? learn(true) : []],
+    evaluation: pass(evaluated),
+    update: [
+      ...adamw(gpu, {
+        ...settings,
+        models: size,
+        segments: segments.map((segment, i) => ({
+          ...segment,
+          weights: tensors.weights[i],
+          gradients: tensors.gradients[i],
+          moments: tensors.moments[i],
+          squares: tensors.squares[i],
+        })),
+        partial: arena.buffer("norm sums", adamwScratch(segments, size) * 4),
+        scale: arena.buffer("clip", size * 4),
+        step,
+        slot,
+        norms,
+      }),
+      ...transposes,
+    ],
+  };
+}
+
+/**
+ * Plans training steps of one shape. Throws an `InputError` where a tensor cannot fit the adapter or the batch does not split.
+ */
 export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
   const { config, start, batch, length, settings, microBatch = batch, recompute, dtype } = options;
-  if (batch % microBatch !== 0) {
-    throw new RangeError(
-      `Cannot train as the batch must be a multiple of the micro-batch: batch is ${batch}, micro-batch is ${microBatch}`,
-    );
-  }
-  const state = "weights" in start ? start : undefined;
-  const weights = "weights" in start ? start.weights : start;
-  const models = weights.length;
-  const micros = batch / microBatch;
+  const from = "weights" in start ? start : { step: 0, weights: start, moments: [], squares: [] };
+  const models = from.weights.length;
+  const micros = microBatches(batch, microBatch);
   const arena = gpu.arena();
   const shape = { models, batch: microBatch, length };
   const perBank = modelsPerBank(config, shape, gpu.maxBindingBytes);
-  const acts = createActivations(arena, config, { ...shape, models: perBank }, {
-    training: true,
-    recompute,
-    dtype,
+  const forBank = { ...shape, models: perBank };
+  const acts = createActivations(arena, config, forBank, { training: true, recompute, dtype });
+  const shared = sharedBuffers(arena, acts);
+  const reports = reportsOf(config);
+  const groups = Array.from({ length: Math.ceil(models / perBank) }, (_, i) => {
+    const first = i * perBank;
+    const own = (all: readonly Weights[]) => all.slice(first, first + perBank);
+    const state = { weights: own(from.weights), moments: own(from.moments), squares: own(from.squares) };
+    return { first, ...planGroup(gpu, options, shared, state) };
   });
-  const step = arena.buffer("step values", 16);
-  const slot = arena.buffer("slot", 8);
+  type Group = typeof groups[number];
 
-  const groups: Group[] = [];
-  for (let first = 0; first < models; first += perBank) {
-    const part = weights.slice(first, first + perBank);
-    const size = part.length;
-    const bank = createBank(gpu, arena, config, part, dtype);
-    const { segments } = bank.layout;
-    const like = (label: string) =>
-      segments.map((segment, i) => arena.buffer(`${label} ${i}`, segment.size * size * 4));
-    const [gradients, moments, squares] = [like("gradients"), like("first moments"), like("second moments")];
-    if (state) {
-      writeTensors(gpu, bank.layout, moments, state.moments.slice(first, first + size));
-      writeTensors(gpu, bank.layout, squares, state.squares.slice(first, first + size));
-    }
-    const own = { ...acts, shape: { ...acts.shape, models: size } };
-    const sums = arena.buffer("sequence sums", STEPS_PER_READ * batch * size * 4);
-    const norms = arena.buffer("gradient norms", STEPS_PER_READ * size * 4);
-    const pass = (accumulate: boolean) => [
-      ...planForward(gpu, bank, own),
-      ...planLoss(gpu, bank, own, { buffers: gradients, accumulate }),
-      ...planBackward(gpu, bank, own, { buffers: gradients, accumulate }),
-      sequenceSum(gpu, { values: own.nll, slot, sums, models: size, batch: microBatch, length }),
-    ];
-    const evaluated = arena.buffer("evaluated sums", batch * size * 4);
-    const transposes = planTransposes(gpu, bank);
-    groups.push({
-      first,
-      size,
-      bank,
-      gradients,
-      moments,
-      squares,
-      sums,
-      norms,
-      passes: [pass(false), micros > 1 ? pass(true) : []],
-      evaluation: [
-        ...planForward(gpu, bank, own),
-        ...planLoss(gpu, bank, own),
-        sequenceSum(gpu, { values: own.nll, slot, sums: evaluated, models: size, batch: microBatch, length }),
-      ],
-      evaluated,
-      update: [
-        ...adamw(gpu, {
-          ...settings,
-          models: size,
-          segments: segments.map((segment, i) => ({
-            ...segment,
-            weights: bank.weights[i],
-            gradients: gradients[i],
-            moments: moments[i],
-            squares: squares[i],
-          })),
-          partial: arena.buffer("norm sums", adamwScratch(segments, size) * 4),
-          scale: arena.buffer("clip", size * 4),
-          step,
-          slot,
-          norms,
-        }),
-        ...transposes,
-      ],
-    });
-    gpu.submit(transposes);
-  }
-
-  let steps = state?.step ?? 0;
-  let pending: { predicted: Uint32Array }[] = [];
+  let steps = from.step;
+  let pending: Uint32Array[] = []; // tokens predicted per model, of every step since the last drain
   const targets = new Uint32Array(models * batch * length);
   const lossWeights = new Float32Array(models * batch * length);
-  const order = new Uint32Array(perBank * microBatch * length);
+  const rows = microBatch * length;
+  const order = new Uint32Array(perBank * rows);
 
-  /** Copies sequences `micro` of every model of the group out of `[models, batch, length]`. */
+  /** Copies sequences `micro` of every model of the group out of `[models, batch, …]`. */
   function slice<T extends Uint32Array | Float32Array>(values: T, { first, size }: Group, micro: number): T {
-    if (micros === 1) {
-      return values.subarray(first * batch * length, (first + size) * batch * length) as T;
-    }
-    const row = microBatch * length;
-    const part = new (values.constructor as new (size: number) => T)(size * row);
+    const ofModel = values.length / models;
+    const all = values.subarray(first * ofModel, (first + size) * ofModel) as T;
+    if (micros === 1) return all;
+    const ofMicro = ofModel / micros;
+    const part = all.slice(0, size * ofMicro) as T;
     for (let model = 0; model < size; model++) {
-      const start = ((first + model) * batch + micro * microBatch) * length;
-      part.set(values.subarray(start, start + row), model * row);
+      const start = model * ofModel + micro * ofMicro;
+      part.set(all.subarray(start, start + ofMicro), model * ofMicro);
     }
     return part;
   }
@@ -235,36 +247,47 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
     return shiftTargets(hostBatch, models, length, config.vocabulary, targets, lossWeights, { sum });
   }
 
-  function prepare(hostBatch: HostBatch, rate: number) {
+  /** Uploads one micro-batch of one group after another; each must be submitted before the next. Results go to place `index`. */
+  function* uploads(hostBatch: HostBatch, index: number): Generator<[Group, number]> {
+    for (const group of groups) {
+      for (let micro = 0; micro < micros; micro++) {
+        const tokens = slice(hostBatch.tokens, group, micro);
+        for (let start = 0; start < tokens.length; start += rows) {
+          const end = start + rows;
+          tokenOrder(tokens.subarray(start, end), config.vocabulary, order.subarray(start, end));
+        }
+        gpu.write(acts.tokens, tokens);
+        gpu.write(acts.lengths, slice(hostBatch.lengths, group, micro));
+        gpu.write(acts.order, order.subarray(0, tokens.length));
+        gpu.write(acts.targets, slice(targets, group, micro));
+        gpu.write(acts.weights, slice(lossWeights, group, micro));
+        gpu.write(shared.slot, Uint32Array.of(index * batch + micro * microBatch, index));
+        gpu.write(shared.reportSlot, Uint32Array.of((index * micros + micro) * reports.length));
+        yield [group, micro];
+      }
+    }
+  }
+
+  /** Begins a step and yields what each of its uploads has to run. */
+  function* passes(hostBatch: HostBatch, rate: number): Generator<Dispatch[]> {
     if (pending.length === STEPS_PER_READ) {
       throw new RangeError(`Cannot take a step as at most ${STEPS_PER_READ} may wait to be drained`);
     }
-    pending.push({ predicted: shift(hostBatch, false) });
-    steps++;
-    gpu.write(step, adamwStep(steps, rate, settings));
-  }
-
-  function upload(hostBatch: HostBatch, group: Group, micro: number, index: number) {
-    const tokens = slice(hostBatch.tokens, group, micro);
-    const rows = microBatch * length;
-    for (let model = 0; model < group.size; model++) {
-      const part = tokens.subarray(model * rows, (model + 1) * rows);
-      tokenOrder(part, config.vocabulary, order.subarray(model * rows, (model + 1) * rows));
+    pending.push(shift(hostBatch, false));
+    gpu.write(shared.step, adamwStep(++steps, rate, settings));
+    for (const [{ passes, update }, micro] of uploads(hostBatch, pending.length - 1)) {
+      const pass = passes[Math.min(micro, 1)];
+      yield micro === micros - 1 ? [...pass, ...update] : pass;
     }
-    gpu.write(acts.tokens, tokens);
-    gpu.write(acts.order, order.subarray(0, group.size * rows));
-    gpu.write(acts.targets, slice(targets, group, micro));
-    gpu.write(acts.weights, slice(lossWeights, group, micro));
-    gpu.write(slot, Uint32Array.of(index * batch + micro * microBatch, index));
   }
 
-  const read = async (pick: (group: Group) => GpuBuffer[]) => {
+  const read = async (kind: keyof Group["tensors"]) => {
     const parts: Weights[] = [];
-    for (const group of groups) parts.push(...await readTensors(gpu, group.bank.layout, pick(group)));
+    for (const { layout, tensors } of groups) parts.push(...await readTensors(gpu, layout, tensors[kind]));
     return parts;
   };
 
-  const trainer: Trainer = {
+  return {
     models,
     get steps() {
       return steps;
@@ -273,36 +296,17 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
       return arena.bytes;
     },
     step(hostBatch, rate) {
-      prepare(hostBatch, rate);
-      for (const group of groups) {
-        for (let micro = 0; micro < micros; micro++) {
-          upload(hostBatch, group, micro, pending.length - 1);
-          const pass = group.passes[Math.min(micro, 1)];
-          gpu.submit(micro === micros - 1 ? [...pass, ...group.update] : pass);
-        }
-      }
+      for (const dispatches of passes(hostBatch, rate)) gpu.submit(dispatches);
     },
     async profile(hostBatch, rate) {
-      prepare(hostBatch, rate);
       const times: KernelTime[] = [];
-      for (const group of groups) {
-        for (let micro = 0; micro < micros; micro++) {
-          upload(hostBatch, group, micro, pending.length - 1);
-          const pass = group.passes[Math.min(micro, 1)];
-          times.push(...await gpu.profile(micro === micros - 1 ? [...pass, ...group.update] : pass));
-        }
-      }
+      for (const dispatches of passes(hostBatch, rate)) times.push(...await gpu.profile(dispatches));
       return times;
     },
     async evaluate(hostBatch) {
       const predicted = shift(hostBatch, true);
       const nll = new Float64Array(models);
-      for (const group of groups) {
-        for (let micro = 0; micro < micros; micro++) {
-          upload(hostBatch, group, micro, 0);
-          gpu.submit(group.evaluation);
-        }
-      }
+      for (const [{ evaluation }] of uploads(hostBatch, 0)) gpu.submit(evaluation);
       const sums = await gpu.read(
         groups.map(({ evaluated, size }) => ({ buffer: evaluated, bytes: batch * size * 4 })),
       );
@@ -314,40 +318,40 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
     async drain() {
       const taken = pending;
       pending = [];
-      const first = steps - taken.length + 1;
-      const buffers = await gpu.read(groups.flatMap(({ sums, norms, size }) => [
+      const results = taken.map((_, i): StepResult => ({
+        step: steps - taken.length + i + 1,
+        loss: new Float64Array(models),
+        norm: new Float32Array(models),
+        reports: Object.fromEntries(reports.map(({ name }) => [name, new Float64Array(models)])),
+      }));
+      const perStep = micros * reports.length;
+      const buffers = await gpu.read(groups.flatMap(({ sums, norms, reported, size }) => [
         { buffer: sums, bytes: taken.length * batch * size * 4 },
         { buffer: norms, bytes: taken.length * size * 4 },
+        { buffer: reported, bytes: taken.length * perStep * size * 4 },
       ]));
-      return taken.map(({ predicted }, i): StepResult => {
-        const loss = new Float64Array(models);
-        const norm = new Float32Array(models);
-        groups.forEach((group, g) => {
-          const sums = new Float32Array(buffers[2 * g]);
-          const norms = new Float32Array(buffers[2 * g + 1]);
-          for (let model = 0; model < group.size; model++) {
-            let total = 0;
-            for (let sequence = 0; sequence < batch; sequence++) {
-              total += sums[(i * batch + sequence) * group.size + model];
-            }
-            loss[group.first + model] = total / predicted[group.first + model];
-            norm[group.first + model] = norms[i * group.size + model];
-          }
+      groups.forEach(({ first, size }, g) => {
+        const [sums, norms, reported] = buffers.slice(3 * g, 3 * g + 3).map((part) => new Float32Array(part));
+        reported.forEach((value, i) => {
+          const { name } = reports[Math.floor(i / size) % reports.length];
+          results[Math.floor(i / size / perStep)].reports[name][first + i % size] += value;
         });
-        return { step: first + i, loss, norm };
+        sums.forEach((sum, i) => results[Math.floor(i / size / batch)].loss[first + i % size] += sum);
+        norms.forEach((norm, i) => results[Math.floor(i / size)].norm[first + i % size] = norm);
       });
+      const added = new Set(reports.flatMap(({ name, loss }) => loss ? [name] : []));
+      for (const [i, { loss, reports }] of results.entries()) {
+        loss.forEach((sum, model) => loss[model] = sum / taken[i][model]);
+        for (const name of added) reports[name].forEach((value, model) => loss[model] += value);
+      }
+      return results;
     },
-    weights: () => read(({ bank }) => bank.weights),
-    gradients: () => read(({ gradients }) => gradients),
+    weights: () => read("weights"),
+    gradients: () => read("gradients"),
     async state() {
-      return {
-        step: steps,
-        weights: await trainer.weights(),
-        moments: await read(({ moments }) => moments),
-        squares: await read(({ squares }) => squares),
-      };
+      const [weights, moments] = [await read("weights"), await read("moments")];
+      return { step: steps, weights, moments, squares: await read("squares") };
     },
     close: () => arena.destroy(),
   };
-  return trainer;
 }

@@ -1,37 +1,27 @@
 /**
  * The transformer as a list of kernel calls: what a forward pass, a backward pass and the loss are, for a bank of
- * models and a fixed batch. Buffers are made here and bound once; a step submits the list.
+ * models and a fixed batch. Buffers are made here and bound once; a step submits the list. What a layer does is its sublayers'.
  */
 
-import { attentionBackward, attentionForward, attentionScratch } from "../../kernels/attention.ts";
-import { crossEntropyBackward, crossEntropyForward } from "../../kernels/cross_entropy.ts";
+import { crossEntropyBackward, crossEntropyForward, type TokenDetails } from "../../kernels/cross_entropy.ts";
 import { embeddingBackward, embeddingForward } from "../../kernels/embedding.ts";
+import { InputError } from "../../kernels/errors.ts";
 import type { Arena, Dispatch, Gpu, GpuBuffer } from "../../kernels/gpu.ts";
-import { layerNormBackward, layerNormForward, layerNormScratch } from "../../kernels/layer_norm.ts";
-import { matmul, matmulTransposed, type Matrix, padded, type Tail } from "../../kernels/matmul.ts";
-import {
-  type AttentionShape,
-  headedSize,
-  type KeyValueCache,
-  rotaryAngles,
-  rotaryBackward,
-  rotaryForward,
-} from "../../kernels/rotary.ts";
+import { layerNormScratch } from "../../kernels/layer_norm.ts";
+import { matmul, matmulTransposed, type Matrix, padded } from "../../kernels/matmul.ts";
+import type { KeyValueCache } from "../../kernels/rotary.ts";
 import { bytesOf, type Dtype } from "../../kernels/storage.ts";
 import { transpose } from "../../kernels/transpose.ts";
-import { weightGradient, weightGradientScratch } from "../../kernels/weight_gradient.ts";
-import { LAYER_NORM_EPSILON, MLP_EXPANSION, type ModelConfig, ROTARY_BASE } from "./shape.ts";
-import { type Bank, matrixAsRead, tensorOf, transposedOf } from "./parameters.ts";
+import { weightGradientScratch } from "../../kernels/weight_gradient.ts";
+import { type Bank, matrixAsRead, parameterOf, tensorOf, transposedOf } from "./parameters.ts";
+import { type ModelConfig, parameterSpecs } from "./shape.ts";
+import { layerOf, sublayersOf } from "./sublayers/layer.ts";
+import { matrixOf, norm, normBackward } from "./sublayers/parts.ts";
+import type { BatchShape, BufferSize, Mode, Pass, Report, Sublayer } from "./sublayers/sublayer.ts";
 
-/** Sizes of a batch. */
-export interface BatchShape {
-  /** Number of models. */
-  models: number;
-  /** Sequences per model. */
-  batch: number;
-  /** Tokens per sequence. */
-  length: number;
-}
+export type { BatchShape } from "./sublayers/sublayer.ts";
+
+const EMBEDDING = "gpt_neox.embed_in.weight";
 
 /** Bytes that one chunk of logits may take. Larger chunks leave the caches, smaller ones cost more dispatches. */
 const LOGITS_BUDGET = 32 * 1024 * 1024;
@@ -42,69 +32,56 @@ export function logitsChunk({ vocabulary }: ModelConfig, { models, batch, length
   return Math.max(1, Math.min(batch * length, rows));
 }
 
-/**
- * Returns how many models of this shape one bank may hold, so that every tensor fits a binding of `limit` bytes.
- *
- * Throws `RangeError`, with the tensor and both numbers, where not even one model fits.
- */
-export function modelsPerBank(
-  config: ModelConfig,
-  { models, batch, length }: BatchShape,
-  limit: number,
-): number {
-  const { vocabulary, hidden } = config;
-  const headed = batch * config.heads * length * padded(hidden / config.heads);
-  const tensors: [string, number][] = [
-    ["embedding", Math.max(vocabulary * padded(hidden), hidden * padded(vocabulary))],
-    ["MLP weights", MLP_EXPANSION * hidden * padded(hidden)],
-    ["MLP activations", batch * length * MLP_EXPANSION * hidden],
-    ["attention heads", headed],
-    [
-      "running sums of attention heads",
-      attentionScratch({ models: 1, batch, length, heads: config.heads, headSize: 2 }).running,
-    ],
-    ["one row of logits", padded(vocabulary)],
-  ];
-  const [name, size] = tensors.reduce((a, b) => (b[1] > a[1] ? b : a));
-  const fit = Math.floor(limit / (size * 4));
-  if (fit < 1) {
-    throw new RangeError(
-      `Cannot place the ${name} as one tensor must fit the adapter's binding limit: it needs ${
-        size * 4
-      } bytes, the ` +
-        `limit is ${limit}; ${
-          name.includes("act") || name.includes("heads") ? "use a smaller batch" : "use a smaller model"
-        }`,
-    );
-  }
-  return Math.min(models, fit);
+/** A tensor of one model that a binding must hold. */
+interface Bound {
+  name: string;
+  values: number;
+}
+
+/** Finds the largest tensor of one model among those that grow with the batch. */
+export function largestActivation(config: ModelConfig, { batch, length }: BatchShape): Bound {
+  const shape = { models: 1, batch, length };
+  const most = { mode: "train", dtype: "f32", slots: batch, positions: length, sums: true } as const;
+  const tensors = layerOf(config).flatMap((sublayer) => {
+    const { layer, cache, scratch } = sublayer.buffers(config, { shape, ...most });
+    return Object.entries({ ...layer, ...cache, ...scratch }).map(([name, { values }]): Bound => {
+      return { name: `activations "${name}" of ${sublayer.name}`, values };
+    });
+  });
+  return largest([...tensors, { name: "residual stream", values: batch * length * padded(config.hidden) }]);
+}
+
+function largest(tensors: readonly Bound[]): Bound {
+  return tensors.reduce((a, b) => (b.values > a.values ? b : a));
 }
 
 /**
- * What one layer keeps for the backward pass, rows padded to vec4s; `R` is batch · length. All are stored in the dtype of the
- * activations, but for statistics and lse, which are f32.
+ * Returns how many models of this shape one bank may hold, so that every tensor fits a binding of `limit` bytes.
+ *
+ * Throws an `InputError`, with the tensor and both numbers, where not even one model fits.
  */
-interface LayerActivations {
-  x: GpuBuffer; // [models, R, H] input of the layer
-  norm1: GpuBuffer; // [models, R, H]
-  statistics1: GpuBuffer; // [models, R, 2]
-  q: GpuBuffer; // headed
-  k: GpuBuffer; // headed
-  v: GpuBuffer; // headed
-  lse: GpuBuffer; // [models, batch, heads, length]
-  attention: GpuBuffer; // [models, R, H]
-  middle: GpuBuffer; // [models, R, H] after attention
-  norm2: GpuBuffer; // [models, R, H]
-  statistics2: GpuBuffer; // [models, R, 2]
-  inner: GpuBuffer; // [models, R, 4H] before GELU
-  gelu: GpuBuffer; // [models, R, 4H]
+export function modelsPerBank(config: ModelConfig, shape: BatchShape, limit: number): number {
+  const weights = parameterSpecs({ ...config, layers: 1 }).map(({ name, shape: [rows, columns = 1] }) => ({
+    name: `tensor "${name}"`,
+    values: Math.max(rows * padded(columns), columns * padded(rows)),
+  }));
+  const activation = largestActivation(config, shape);
+  const logits = { name: "row of logits", values: padded(config.vocabulary) };
+  const { name, values } = largest([...weights, logits, activation]);
+  const bytes = values * 4;
+  if (bytes <= limit) return Math.min(shape.models, Math.floor(limit / bytes));
+  throw new InputError(
+    `Cannot place the ${name} as one tensor must fit the adapter's binding limit: it needs ${bytes} bytes, ` +
+      `the limit is ${limit}`,
+    { remedy: `use a smaller ${name === activation.name ? "batch" : "model"}` },
+  );
 }
 
 /** Buffers of one batch, shared by every bank that runs in them one after another. */
 export interface Activations {
   /** Sizes that the buffers were made for. */
   shape: BatchShape;
-  /** Whether they hold what a backward pass needs. */
+  /** Whether they hold what a backward pass needs, and models have their own tokens. */
   training: boolean;
   /** Whether the backward pass computes each layer's activations again from its input. */
   recompute: boolean;
@@ -114,6 +91,8 @@ export interface Activations {
   chunk: number;
   /** u32 `[models, batch, length]` (`[batch, length]` for scoring). */
   tokens: GpuBuffer;
+  /** u32 `[models, batch]` (`[batch]` for scoring): real tokens of each sequence, for sublayers that ask. */
+  lengths: GpuBuffer;
   /** u32, the layout of `tokens`: the next token. */
   targets: GpuBuffer;
   /** f32, the layout of `tokens`: weight in the loss; 0 masks. */
@@ -122,35 +101,25 @@ export interface Activations {
   order: GpuBuffer;
   /** f32 `[models, batch, length]`, nats. */
   nll: GpuBuffer;
+  /** The likeliest tokens, where the loss is to say them (scoring). */
+  details?: TokenDetails;
   /** f32 `[models, chunk, vocabulary]`. */
   logits: GpuBuffer;
-  /** One entry per layer; they share what a later layer may overwrite. */
-  layers: LayerActivations[];
-  /** `[models, R, H]` in the dtype: the last layer's output. */
-  output: GpuBuffer;
-  /** `[models, R, H]` in the dtype: `output`, normalised. */
+  /** `[models, R, H]` in the dtype, R is batch · length: the residual stream before each sublayer, and after the last. */
+  streams: GpuBuffer[];
+  /** Buffers of each sublayer by name, scratch among them; layers share what a later layer may overwrite. */
+  buffers: Record<string, GpuBuffer>[];
+  /** f32 `[models, reports]`: what sublayers report, in the order of {@link reportsOf}. */
+  reports: GpuBuffer;
+  /** `[models, R, H]` in the dtype: the last stream, normalised. */
   normalized: GpuBuffer;
   /** f32 `[models, R, 2]`. */
   statistics: GpuBuffer;
-  /** f32 `[models, R, 3H]`, rounded as q, k and v where these are bf16; in training also its gradient. */
-  qkv: GpuBuffer;
-  /** f32 `[models, R, 4H]` with bf16: scratch for the sums of products; in training the inner gradient. */
-  sums?: GpuBuffer;
-  /** Scratch of attention's forward pass. */
-  scratch: { running: GpuBuffer; sums: GpuBuffer };
-  /** f32 `[capacity, headSize / 2, 2]`. */
-  angles: GpuBuffer;
   /** Gradients and scratch of the backward pass, f32 (training). */
   gradients?: {
     residual: GpuBuffer; // [models, R, H]
     branch: GpuBuffer; // [models, R, H]
-    inner: GpuBuffer; // [models, R, 4H]
-    q: GpuBuffer; // headed
-    k: GpuBuffer; // headed
-    v: GpuBuffer; // headed
-    heads: GpuBuffer; // headed
-    product: GpuBuffer; // [models, batch, heads, length]
-    partial: GpuBuffer;
+    partial: GpuBuffer; // sums over rows
   };
 }
 
@@ -170,6 +139,19 @@ export interface ActivationOptions {
   sums?: boolean;
 }
 
+/** Where the gradients of weights go: a buffer per segment of the bank. Those of micro-batches after the first are added. */
+export interface Gradients {
+  /** The buffers. */
+  buffers: readonly GpuBuffer[];
+  /** Whether gradients are added to what is there. */
+  accumulate: boolean;
+}
+
+/** Lists what the sublayers of a model report, layer after layer. */
+export function reportsOf(config: ModelConfig): Report[] {
+  return sublayersOf(config).flatMap(({ sublayer }) => [...sublayer.reports ?? []]);
+}
+
 /** Makes the buffers for batches of one shape. */
 export function createActivations(
   arena: Arena,
@@ -179,282 +161,191 @@ export function createActivations(
     ActivationOptions,
 ): Activations {
   const { models, batch, length } = shape;
-  const rows = batch * length;
-  const attention = attentionShape(config, shape);
-  const float = (label: string, size: number) => arena.buffer(label, size * 4);
-  const stored = (label: string, size: number, storage: Dtype = dtype) =>
-    arena.buffer(label, size * bytesOf(storage), storage);
-  const stream = (label: string, storage?: Dtype) =>
-    stored(label, models * rows * padded(config.hidden), storage);
-  const wide = (label: string, storage?: Dtype) =>
-    stored(label, models * rows * MLP_EXPANSION * config.hidden, storage);
-  const headed = (label: string, storage?: Dtype) => stored(label, headedSize(attention), storage);
-  const perHead = (label: string) => float(label, models * batch * config.heads * length);
-  const statistics = (label: string) => float(label, models * rows * 2);
-  const cached = (label: string) =>
-    stored(label, headedSize({ ...attention, batch: slots, length: capacity ?? length }));
-  const layer = (i: number | string, x: GpuBuffer): LayerActivations => ({
-    x,
-    norm1: stream(`layer ${i} first norm`),
-    statistics1: statistics(`layer ${i} first statistics`),
-    q: headed(`layer ${i} q`),
-    k: cached(`layer ${i} k`),
-    v: cached(`layer ${i} v`),
-    lse: perHead(`layer ${i} lse`),
-    attention: stream(`layer ${i} attention`),
-    middle: stream(`layer ${i} middle`),
-    norm2: stream(`layer ${i} second norm`),
-    statistics2: statistics(`layer ${i} second statistics`),
-    inner: wide(`layer ${i} before GELU`),
-    gelu: wide(`layer ${i} GELU`),
-  });
-  const output = stream("residual stream");
-  const shared = training && !recompute ? undefined : layer("any", output);
-  const layers = Array.from({ length: config.layers }, (_, i): LayerActivations => {
-    if (!shared) return layer(i, stream(`layer ${i} input`));
-    if (training) return { ...shared, x: stream(`layer ${i} input`) };
-    return capacity === undefined || i === 0
-      ? shared
-      : { ...shared, k: cached(`layer ${i} k`), v: cached(`layer ${i} v`) };
-  });
+  const rows = models * batch * length;
   const own = training ? models : 1;
-  const chunk = capacity === undefined ? logitsChunk(config, shape) : slots;
-  const gradients = training
-    ? {
-      residual: stream("residual gradient", "f32"),
-      branch: stream("branch gradient", "f32"),
-      inner: wide("inner gradient", "f32"),
-      q: headed("q gradient", "f32"),
-      k: headed("k gradient", "f32"),
-      v: headed("v gradient", "f32"),
-      heads: headed("heads gradient", "f32"),
-      product: perHead("attention product"),
-      partial: float(
-        "column sums",
-        Math.max(
-          weightGradientScratch({ models, outputs: MLP_EXPANSION * config.hidden }),
-          layerNormScratch({ models, rows, columns: config.hidden }),
-        ),
-      ),
+  const layer = layerOf(config);
+  const keeps = training && !recompute;
+  const cache = capacity === undefined
+    ? undefined
+    : { places: arena.buffer("places", batch * 8), slots, capacity };
+  const mode = modeOf({ training, cache });
+  const positions = capacity ?? length;
+  const sizes = layer.map((own) => own.buffers(config, { shape, mode, dtype, slots, positions, sums }));
+
+  /** Makes a buffer, or finds that of the same label. */
+  const made = new Map<string, GpuBuffer>();
+  const buffer = (label: string, { values, storage = "f32", data }: BufferSize) => {
+    if (!made.has(label)) {
+      made.set(label, arena.buffer(label, data?.() ?? values * bytesOf(storage), storage));
     }
-    : undefined;
+    return made.get(label)!;
+  };
+  const float = (label: string, values: number) => buffer(label, { values });
+  const stream = (label: string, storage = dtype) =>
+    buffer(label, { values: rows * padded(config.hidden), storage });
+  const makeAll = (place: string, sizes: Record<string, BufferSize> = {}) =>
+    Object.fromEntries(Object.entries(sizes).map(([name, size]) => [name, buffer(`${place} ${name}`, size)]));
+
+  const largest: Record<string, BufferSize> = {};
+  for (const [name, size] of sizes.flatMap(({ scratch }) => Object.entries(scratch))) {
+    if (size.values > (largest[name]?.values ?? 0)) largest[name] = size;
+  }
+  const scratch = makeAll("scratch", largest);
+  const buffers = sublayersOf(config).map(({ sublayer, layer: i }, place) => {
+    const { layer: kept, cache } = sizes[place % layer.length];
+    const label = (own: boolean) => `${own ? `layer ${i}` : "any layer"} ${sublayer.name}`;
+    return {
+      ...scratch,
+      ...makeAll(label(keeps), kept),
+      ...makeAll(label(keeps || mode === "decode"), cache),
+    };
+  });
+  // A backward pass reads every stream, or with recomputation those of one layer. Else two take turns.
+  const turns = training ? layer.length : 2;
+  const streams = Array.from({ length: buffers.length + 1 }, (_, place) => {
+    const turn = place % turns;
+    return stream(keeps || (training && turn === 0) ? `stream ${place}` : `stream in turn ${turn}`);
+  });
+  const partial = [
+    layerNormScratch({ models, rows: batch * length, columns: config.hidden }),
+    ...layer.flatMap((sublayer) => sublayer.parameters(config, ""))
+      .map(({ shape: [outputs] }) => weightGradientScratch({ models, outputs })),
+  ];
+  const chunk = capacity === undefined ? logitsChunk(config, shape) : slots;
   return {
     shape,
     training,
     recompute,
-    cache: capacity === undefined
-      ? undefined
-      : { places: arena.buffer("places", batch * 8), slots, capacity },
+    cache,
     chunk,
-    tokens: float("tokens", own * rows),
-    targets: float("targets", own * rows),
-    weights: float("loss weights", own * rows),
-    order: float("token order", training ? models * rows : 1),
-    nll: float("nll", models * rows),
+    tokens: float("tokens", own * batch * length),
+    lengths: float("lengths", own * batch),
+    targets: float("targets", own * batch * length),
+    weights: float("loss weights", own * batch * length),
+    order: float("token order", training ? rows : 1),
+    nll: float("nll", rows),
     logits: float("logits", models * chunk * padded(config.vocabulary)),
-    layers,
-    output,
+    streams,
+    buffers,
+    reports: float("reports", models * reportsOf(config).length),
     normalized: stream("final norm"),
-    statistics: statistics("final statistics"),
-    qkv: float("qkv", models * rows * padded(3 * config.hidden)),
-    sums: dtype === "f32" || !sums ? undefined : gradients?.inner ?? wide("sums of products", "f32"),
-    scratch: {
-      running: float("attention's running sums", attentionScratch(attention).running),
-      sums: float("attention's partial output", attentionScratch(attention).sums),
-    },
-    angles: arena.buffer(
-      "rotary angles",
-      rotaryAngles(capacity ?? length, config.hidden / config.heads, ROTARY_BASE),
-    ),
-    gradients,
+    statistics: float("final statistics", rows * 2),
+    gradients: training
+      ? {
+        residual: stream("residual gradient", "f32"),
+        branch: stream("branch gradient", "f32"),
+        partial: float("column sums", Math.max(...partial)),
+      }
+      : undefined,
   };
 }
 
-function attentionShape(config: ModelConfig, shape: BatchShape): AttentionShape {
-  return { ...shape, heads: config.heads, headSize: config.hidden / config.heads };
+function modeOf({ training, cache }: Pick<Activations, "training" | "cache">): Mode {
+  return training ? "train" : cache ? "decode" : "score";
 }
 
 /** Plans fresh transposed copies of a bank's matrices: due after every change of its weights. */
 export function planTransposes(gpu: Gpu, bank: Bank): Dispatch[] {
   const { layout } = bank;
   return [...layout.transposedPlacements.keys()].map((name) => {
-    const { rows, columns } = layout.placements.get(name)!;
-    return transpose(gpu, {
-      a: tensorOf(layout, bank.weights, name),
-      b: transposedOf(bank, name),
-      models: layout.models,
-      rows,
-      columns,
-    });
+    const { rows, columns, matrix, transposed } = parameterOf(bank, name);
+    return transpose(gpu, { a: matrix, b: transposed, models: layout.models, rows, columns });
   });
 }
 
-/** Plans the forward pass up to the final LayerNorm. */
-export function planForward(gpu: Gpu, bank: Bank, acts: Activations): Dispatch[] {
-  const { config } = bank.layout;
-  const { models, batch, length } = acts.shape;
-  const rows = batch * length;
-  return [
-    embeddingForward(gpu, {
-      weights: tensorOf(bank.layout, bank.weights, "gpt_neox.embed_in.weight"),
-      tokens: acts.tokens,
-      x: acts.layers[0].x,
-      models,
-      rows,
-      sharedTokens: !acts.training,
-    }),
-    ...acts.layers.flatMap((_, i) => planLayer(gpu, bank, acts, i)),
-    layerNormForward(gpu, {
-      x: acts.output,
-      y: acts.normalized,
-      statistics: acts.statistics,
-      parameters: tensorOf(bank.layout, bank.weights, "gpt_neox.final_layer_norm.weight"),
-      models,
-      rows,
-      columns: config.hidden,
-      epsilon: LAYER_NORM_EPSILON,
-    }),
-  ];
+function contextOf(
+  gpu: Gpu,
+  bank: Bank,
+  { shape }: Activations,
+  prefix: string,
+  gradients?: readonly GpuBuffer[],
+) {
+  const parameter = (name: string) => parameterOf(bank, `${prefix}.${name}`, gradients);
+  return { gpu, config: bank.layout.config, shape, parameter };
 }
 
-/** Plans layer `i` from its input; its last product, the next layer's input, is left out where only activations are due. */
-function planLayer(gpu: Gpu, bank: Bank, acts: Activations, i: number, { whole = true } = {}): Dispatch[] {
-  const { hidden } = bank.layout.config;
-  const { models, batch, length } = acts.shape;
-  const rows = batch * length;
-  const inner = MLP_EXPANSION * hidden;
-  const shape = attentionShape(bank.layout.config, acts.shape);
-  const prefix = `gpt_neox.layers.${i}`;
-  const layer = acts.layers[i];
-  const parameter = (name: string) => tensorOf(bank.layout, bank.weights, `${prefix}.${name}`);
-  const norm = (name: string, x: GpuBuffer, y: GpuBuffer, statistics: GpuBuffer) =>
-    layerNormForward(gpu, {
-      x,
-      y,
-      statistics,
-      parameters: parameter(`${name}.weight`),
-      models,
-      rows,
-      columns: hidden,
-      epsilon: LAYER_NORM_EPSILON,
-    });
-  const linear = (
-    name: string,
-    a: GpuBuffer,
-    k: number,
-    c: GpuBuffer,
-    n: number,
-    tail: Tail,
-    extra?: GpuBuffer,
-  ) =>
-    matmul(gpu, {
-      a: matrixOf(a, rows, k),
-      b: transposedOf(bank, `${prefix}.${name}.weight`),
-      c: matrixOf(c, rows, n),
-      bias: parameter(`${name}.bias`),
-      extra: extra && matrixOf(extra, rows, n),
-      sums: acts.sums,
-      models,
-      m: rows,
-      n,
-      k,
-      tail,
-    });
-
-  const { q, k, v } = layer;
-  const dispatches = [
-    norm("input_layernorm", layer.x, layer.norm1, layer.statistics1),
-    linear("attention.query_key_value", layer.norm1, hidden, acts.qkv, 3 * hidden, "bias"),
-    rotaryForward(gpu, { shape, qkv: acts.qkv, angles: acts.angles, q, k, v, cache: acts.cache }),
-    attentionForward(gpu, {
-      shape,
-      q,
-      k,
-      v,
-      out: layer.attention,
-      lse: layer.lse,
-      cache: acts.cache,
-      scratch: acts.scratch,
-    }),
-    linear("attention.dense", layer.attention, hidden, layer.middle, hidden, "bias_residual", layer.x),
-    norm("post_attention_layernorm", layer.middle, layer.norm2, layer.statistics2),
-    linear("mlp.dense_h_to_4h", layer.norm2, hidden, layer.gelu, inner, "bias_gelu", layer.inner),
-  ];
-  if (whole) {
-    const next = acts.layers[i + 1]?.x ?? acts.output;
-    dispatches.push(
-      linear("mlp.dense_4h_to_h", layer.gelu, inner, next, hidden, "bias_residual", layer.middle),
-    );
-  }
-  return dispatches;
-}
-
-/** Plans logits and loss of the normalised output, in chunks of rows; with `gradients` also the head's backward pass. */
-export function planLoss(
+/** Gives every sublayer its part in a pass. */
+function passesOf(
   gpu: Gpu,
   bank: Bank,
   acts: Activations,
-  gradients?: { buffers: readonly GpuBuffer[]; accumulate: boolean },
-): Dispatch[] {
+  mode: Mode,
+  gradients?: readonly GpuBuffer[],
+): { sublayer: Sublayer; pass: Pass }[] {
   const { config } = bank.layout;
-  const { vocabulary, hidden } = config;
+  const model = reportsOf(config).length;
+  let offset = 0;
+  return sublayersOf(config).map(({ sublayer, prefix }, i) => {
+    const reports = { buffer: acts.reports, offset, model };
+    offset += sublayer.reports?.length ?? 0;
+    const [x, y] = acts.streams.slice(i, i + 2);
+    const { cache, lengths, weights } = acts;
+    const own = { x, y, buffers: acts.buffers[i], reports, sharedTokens: !acts.training };
+    const context = contextOf(gpu, bank, acts, prefix, gradients);
+    return { sublayer, pass: { ...context, ...own, mode, cache, lengths, weights } };
+  });
+}
+
+/** Plans the forward pass up to the final LayerNorm; `mode` is what the buffers were made for unless given. */
+export function planForward(gpu: Gpu, bank: Bank, acts: Activations, mode: Mode = modeOf(acts)): Dispatch[] {
+  const { shape: { models, batch, length }, tokens, streams, normalized: y, statistics } = acts;
+  const context = contextOf(gpu, bank, acts, "gpt_neox");
+  const weights = context.parameter("embed_in.weight").matrix;
+  const sizes = { models, rows: batch * length, sharedTokens: !acts.training };
+  return [
+    embeddingForward(gpu, { weights, tokens, x: streams[0], ...sizes }),
+    ...passesOf(gpu, bank, acts, mode).flatMap(({ sublayer, pass }) => sublayer.forward(pass)),
+    norm(context, "final_layer_norm", { x: streams.at(-1)!, y, statistics }),
+  ];
+}
+
+/** Plans the logits of `rows` rows of the normalised output, from `first` on. */
+export function planLogits(gpu: Gpu, bank: Bank, acts: Activations, rows: number, first = 0): Dispatch {
+  const { vocabulary, hidden } = bank.layout.config;
+  return matmul(gpu, {
+    a: normalizedFrom(acts, first, hidden),
+    b: transposedOf(bank, EMBEDDING),
+    c: matrixOf(acts.logits, rows, vocabulary),
+    ...{ models: acts.shape.models, m: rows, n: vocabulary, k: hidden },
+  });
+}
+
+/** Says where the rows of the normalised output lie, from `first` on. */
+function normalizedFrom({ shape, normalized }: Activations, first: number, hidden: number): Matrix {
+  return { ...matrixOf(normalized, shape.batch * shape.length, hidden), offset: first * padded(hidden) };
+}
+
+/** Plans logits and loss of the normalised output, in chunks of rows; with `gradients` also the head's backward pass. */
+export function planLoss(gpu: Gpu, bank: Bank, acts: Activations, gradients?: Gradients): Dispatch[] {
+  const { vocabulary, hidden } = bank.layout.config;
   const { models, batch, length } = acts.shape;
   const rows = batch * length;
-  const embedding = "gpt_neox.embed_in.weight";
   const dispatches: Dispatch[] = [];
   for (let first = 0; first < rows; first += acts.chunk) {
     const chunk = Math.min(acts.chunk, rows - first);
-    const part = (buffer: GpuBuffer): Matrix => ({
-      ...matrixOf(buffer, rows, hidden),
-      offset: first * padded(hidden),
-    });
-    const logits = matrixOf(acts.logits, chunk, vocabulary);
-    dispatches.push(
-      matmul(gpu, {
-        a: part(acts.normalized),
-        b: transposedOf(bank, embedding),
-        c: logits,
-        models,
-        m: chunk,
-        n: vocabulary,
-        k: hidden,
-      }),
-    );
-    const loss = {
-      logits: acts.logits,
-      targets: acts.targets,
-      weights: acts.weights,
-      nll: acts.nll,
-      models,
-      rows,
-      first,
-      chunk,
-      vocabulary,
-      sharedTargets: !acts.training,
-    };
+    const { logits, targets, weights, nll, details } = acts;
+    const sizes = { models, rows, first, chunk, vocabulary, sharedTargets: !acts.training };
+    const loss = { logits, targets, weights, nll, details, ...sizes };
+    dispatches.push(planLogits(gpu, bank, acts, chunk, first));
     if (!gradients) {
       dispatches.push(crossEntropyForward(gpu, loss));
       continue;
     }
+    const a = matrixOf(logits, chunk, vocabulary);
+    const normalized = normalizedFrom(acts, first, hidden);
     dispatches.push(
       crossEntropyBackward(gpu, loss),
       matmul(gpu, {
-        a: logits,
-        b: matrixAsRead(bank, embedding),
-        c: part(acts.gradients!.branch),
-        models,
-        m: chunk,
-        n: hidden,
-        k: vocabulary,
+        a,
+        b: matrixAsRead(bank, EMBEDDING),
+        c: { ...normalized, buffer: acts.gradients!.branch },
+        ...{ models, m: chunk, n: hidden, k: vocabulary },
       }),
       matmulTransposed(gpu, {
-        a: logits,
-        b: part(acts.normalized),
-        c: tensorOf(bank.layout, gradients.buffers, embedding),
-        models,
-        m: vocabulary,
-        n: hidden,
-        k: chunk,
+        a,
+        b: normalized,
+        c: tensorOf(bank.layout, gradients.buffers, EMBEDDING),
+        ...{ models, m: vocabulary, n: hidden, k: chunk },
         accumulate: gradients.accumulate || first > 0,
       }),
     );
@@ -462,119 +353,36 @@ export function planLoss(
   return dispatches;
 }
 
-/**
- * Plans the backward pass below the head: `acts.gradients.branch` holds the gradient of the normalised output.
- *
- * `buffers` are the gradients, one per segment of the bank; `accumulate` adds into them (micro-batches).
- */
+/** Plans the backward pass below the head: `acts.gradients.branch` holds the gradient of the normalised output. */
 export function planBackward(
   gpu: Gpu,
   bank: Bank,
   acts: Activations,
-  { buffers, accumulate }: { buffers: readonly GpuBuffer[]; accumulate: boolean },
+  { buffers, accumulate }: Gradients,
 ): Dispatch[] {
-  const { config } = bank.layout;
   const { models, batch, length } = acts.shape;
-  const rows = batch * length;
-  const { hidden } = config;
-  const inner = MLP_EXPANSION * hidden;
-  const shape = attentionShape(config, acts.shape);
-  const d = acts.gradients!;
-  const parameter = (name: string) => tensorOf(bank.layout, bank.weights, name);
-  const gradient = (name: string) => tensorOf(bank.layout, buffers, name);
-  const rowsOf = (buffer: GpuBuffer, columns: number): Matrix => matrixOf(buffer, rows, columns);
-
-  /** The gradients of a linear layer's weight and bias from those of its output. */
-  const linearParameters = (name: string, dY: GpuBuffer, x: GpuBuffer, inputs: number, outputs: number) =>
-    weightGradient(gpu, {
-      dY: rowsOf(dY, outputs),
-      x: rowsOf(x, inputs),
-      weight: gradient(`${name}.weight`),
-      bias: gradient(`${name}.bias`),
-      partial: d.partial,
-      models,
-      rows,
-      inputs,
-      outputs,
-      accumulate,
-    });
-  /** The gradient of a linear layer's input from that of its output. */
-  const linearInput = (name: string, dY: GpuBuffer, dX: GpuBuffer, k: number, n: number) => ({
-    a: rowsOf(dY, n),
-    b: matrixAsRead(bank, `${name}.weight`),
-    c: rowsOf(dX, k),
-    models,
-    m: rows,
-    n: k,
-    k: n,
+  const context = contextOf(gpu, bank, acts, "gpt_neox", buffers);
+  const gradients = { ...acts.gradients!, accumulate };
+  const passes = passesOf(gpu, bank, acts, "train", buffers);
+  const dispatches = normBackward({ ...context, ...gradients }, "final_layer_norm", {
+    x: acts.streams.at(-1)!,
+    statistics: acts.statistics,
+    add: false,
   });
-  /** A LayerNorm's gains, biases and input; its output's gradient is `branch`, its input's adds into the stream's. */
-  const norm = (name: string, x: GpuBuffer, statistics: GpuBuffer, add: boolean) =>
-    layerNormBackward(gpu, {
-      dY: d.branch,
-      x,
-      statistics,
-      parameters: parameter(`${name}.weight`),
-      dX: d.residual,
-      dParameters: gradient(`${name}.weight`),
-      partial: d.partial,
-      models,
-      rows,
-      columns: hidden,
-      accumulate: add,
-      accumulateParameters: accumulate,
-    });
-
-  const dispatches = norm("gpt_neox.final_layer_norm", acts.output, acts.statistics, false);
-  for (let i = config.layers - 1; i >= 0; i--) {
-    const layer = acts.layers[i];
-    const prefix = `gpt_neox.layers.${i}`;
-    if (acts.recompute) dispatches.push(...planLayer(gpu, bank, acts, i, { whole: false }));
-    dispatches.push(
-      ...linearParameters(`${prefix}.mlp.dense_4h_to_h`, d.residual, layer.gelu, inner, hidden),
-      matmul(gpu, {
-        ...linearInput(`${prefix}.mlp.dense_4h_to_h`, d.residual, d.inner, inner, hidden),
-        extra: rowsOf(layer.inner, inner),
-        tail: "gelu_slope",
-      }),
-      ...linearParameters(`${prefix}.mlp.dense_h_to_4h`, d.inner, layer.norm2, hidden, inner),
-      matmul(gpu, linearInput(`${prefix}.mlp.dense_h_to_4h`, d.inner, d.branch, hidden, inner)),
-      ...norm(`${prefix}.post_attention_layernorm`, layer.middle, layer.statistics2, true),
-      ...linearParameters(`${prefix}.attention.dense`, d.residual, layer.attention, hidden, hidden),
-      matmul(gpu, linearInput(`${prefix}.attention.dense`, d.residual, d.branch, hidden, hidden)),
-      ...attentionBackward(gpu, {
-        shape,
-        q: layer.q,
-        k: layer.k,
-        v: layer.v,
-        out: layer.attention,
-        lse: layer.lse,
-        dOut: d.branch,
-        dHeads: d.heads,
-        product: d.product,
-        dQ: d.q,
-        dK: d.k,
-        dV: d.v,
-      }),
-      rotaryBackward(gpu, { shape, dQ: d.q, dK: d.k, dV: d.v, angles: acts.angles, dQkv: acts.qkv }),
-      ...linearParameters(`${prefix}.attention.query_key_value`, acts.qkv, layer.norm1, hidden, 3 * hidden),
-      matmul(gpu, linearInput(`${prefix}.attention.query_key_value`, acts.qkv, d.branch, hidden, 3 * hidden)),
-      ...norm(`${prefix}.input_layernorm`, layer.x, layer.statistics1, true),
-    );
+  while (passes.length > 0) {
+    const layer = passes.splice(-layerOf(context.config).length);
+    if (acts.recompute) {
+      // What the last one puts out is there: it is the next layer's input.
+      layer.forEach(({ sublayer, pass }, i) => {
+        dispatches.push(...sublayer.forward(i + 1 < layer.length ? pass : { ...pass, y: undefined }));
+      });
+    }
+    for (const { sublayer, pass } of layer.toReversed()) {
+      dispatches.push(...sublayer.backward({ ...pass, ...gradients }));
+    }
   }
-  dispatches.push(
-    embeddingBackward(gpu, {
-      dX: d.residual,
-      tokens: acts.tokens,
-      order: acts.order,
-      dWeights: gradient("gpt_neox.embed_in.weight"),
-      models,
-      rows,
-    }),
-  );
-  return dispatches;
-}
-
-function matrixOf(buffer: GpuBuffer, rows: number, columns: number): Matrix {
-  return { buffer, stride: padded(columns), model: rows * padded(columns) };
+  const { tokens, order } = acts;
+  const dWeights = context.parameter("embed_in.weight").gradient;
+  const own = { dX: gradients.residual, tokens, order, dWeights, models, rows: batch * length };
+  return [...dispatches, embeddingBackward(gpu, own)];
 }

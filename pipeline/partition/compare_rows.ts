@@ -1,8 +1,4 @@
-/**
- * Compares what the stages of a partition say about the same sequences, row by row.
- *
- * @module
- */
+/** Compares what the stages of a partition say about the same sequences, row by row. */
 
 import type { Columns, RecordBatch } from "../rows/arrow.ts";
 import { closeCursor, type Cursor, fill, openCursor, placeOf, rowsLeft } from "../rows/cursor.ts";
@@ -41,7 +37,7 @@ export async function compareRows(
     assignments: sources.assignments && openCursor(sources.assignments),
   };
   let goOn = true;
-  const differ: OnDifference = (place, what) => goOn = onDifference(place, what) && goOn;
+  const differ: Differ = (at, what) => goOn = onDifference(placeOf(at), what) && goOn;
 
   /** The row of scores or assignments beside the current token row, unless they have got out of step. */
   const rowBeside = async (name: keyof typeof beside, id: bigint): Promise<Cursor | undefined> => {
@@ -49,7 +45,7 @@ export async function compareRows(
     if (cursor === undefined) return undefined;
     if (await fill(cursor) && cursor.columns.sequence[cursor.row] === id) return cursor;
     const found = rowsLeft(cursor) === 0 ? "its end" : `sequence ${cursor.columns.sequence[cursor.row]}`;
-    differ(placeOf(cursor), `${name} must follow the tokens: here they have sequence ${id}, it has ${found}`);
+    differ(cursor, `${name} must follow the tokens: here they have sequence ${id}, it has ${found}`);
     await closeCursor(cursor);
     return beside[name] = undefined;
   };
@@ -64,7 +60,7 @@ export async function compareRows(
       const expert = await findPart(parts, id, expected, differ);
       if (expert === undefined) {
         differ(
-          placeOf(tokens),
+          tokens,
           `sequence ${id} must be in one expert's shards, in the order of the tokens: it is not`,
         );
       } else {
@@ -73,7 +69,7 @@ export async function compareRows(
         checkSame(part, tokens, TOKEN_COLUMNS, differ);
         if (scored) checkSame(part, scored, ["nll"], differ);
         if (expected !== undefined && expected !== expert) {
-          differ(placeOf(part), `sequence ${id} must be with the expert of its scores: that is ${expected}`);
+          differ(part, `sequence ${id} must be with the expert of its scores: that is ${expected}`);
         }
         part.row++;
       }
@@ -82,13 +78,10 @@ export async function compareRows(
       if (rowsLeft(tokens) === 0) onRows(tokens.before + tokens.row);
     }
     for (const cursor of [...parts, beside.scores, beside.assignments]) {
-      if (goOn && cursor && await fill(cursor)) {
-        const place = placeOf(cursor);
-        differ(
-          place,
-          `the tokens have no more rows, or not in this order: ${await drain(cursor)} follow here`,
-        );
-      }
+      if (!goOn || !cursor || !await fill(cursor)) continue;
+      const place = placeOf(cursor);
+      const what = `the tokens have no more rows, or not in this order: ${await drain(cursor)} follow here`;
+      goOn = onDifference(place, what);
     }
   } finally {
     for (const cursor of [tokens, ...parts, beside.scores, beside.assignments]) {
@@ -97,6 +90,8 @@ export async function compareRows(
   }
   return loads;
 }
+
+type Differ = (at: Cursor, what: string) => void;
 
 const TOKEN_COLUMNS = ["document", "source", "length", "tokens"] as const;
 
@@ -108,7 +103,7 @@ async function findPart(
   parts: Cursor[],
   id: bigint,
   likely: number | undefined,
-  differ: OnDifference,
+  differ: Differ,
 ): Promise<number | undefined> {
   const at = async (expert: number) =>
     await fill(parts[expert]) && parts[expert].columns.sequence[parts[expert].row] === id;
@@ -117,21 +112,19 @@ async function findPart(
   for (const [expert, part] of parts.entries()) {
     const row = part.columns.sequence.indexOf(id, part.row);
     if (row < 0) continue;
-    differ(
-      placeOf(part),
-      `${row - part.row} rows must not be here: they are of no token row, a second time, or out of order`,
-    );
+    const rows = row - part.row;
+    differ(part, `${rows} rows must not be here: they are of no token row, a second time, or out of order`);
     part.row = row;
     return expert;
   }
 }
 
 /** Compares columns of the current rows of two cursors; a column that only one of them has differs. */
-function checkSame(a: Cursor, b: Cursor, names: readonly (keyof Columns)[], differ: OnDifference) {
+function checkSame(a: Cursor, b: Cursor, names: readonly (keyof Columns)[], differ: Differ) {
   for (const name of names) {
     if (sameValues(a, b, name)) continue;
     const id = a.columns.sequence[a.row];
-    differ(placeOf(a), `${name} of sequence ${id} must be that of ${placeOf(b)}: it differs`);
+    differ(a, `${name} of sequence ${id} must be that of ${placeOf(b)}: it differs`);
   }
 }
 

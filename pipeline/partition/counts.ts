@@ -1,8 +1,4 @@
-/**
- * Counts what each expert gets, row by row, so that a partition of any size can be described.
- *
- * @module
- */
+/** Counts what each expert gets, row by row, so that a partition of any size can be described. */
 
 import type { PartCounts, PartitionCounts } from "./manifests.ts";
 import { countSource, informationOfTable, sortSources, type SourceCount, tokenImbalance } from "./metrics.ts";

@@ -1,13 +1,10 @@
 /**
  * `partitioner.json`, which says in a partitioner's folder what it is; what else lies there is its kind's own.
- *
- * @module
  */
 
 import * as v from "valibot";
-import { InputError } from "../../kernels/errors.ts";
 import { type FileRecord, jsonText, writeAtomic } from "../run/files.ts";
-import { conform } from "../run/schema.ts";
+import { readJsonIfThere } from "../run/schema.ts";
 
 /** Version of the layout that this code writes, and the newest that it reads. */
 const FORMAT = 1;
@@ -44,12 +41,5 @@ export async function writeDescription(
 
 /** Reads a folder's `partitioner.json`; null where there is none. Throws an `InputError` where it is damaged. */
 export async function readDescription(folder: string): Promise<Description | null> {
-  const where = `${folder}/partitioner.json`;
-  try {
-    return conform(SCHEMA, JSON.parse(await Deno.readTextFile(where)));
-  } catch (cause) {
-    if (cause instanceof Deno.errors.NotFound || cause instanceof Deno.errors.NotADirectory) return null;
-    const what = `Cannot read "${where}" as it must describe a partitioner: ${(cause as Error).message}`;
-    throw new InputError(what, { where, cause });
-  }
+  return await readJsonIfThere(`${folder}/partitioner.json`, SCHEMA, "the description of a partitioner");
 }

@@ -1,20 +1,14 @@
 /**
  * The manifests of a partition: that of the whole, and that of each expert's part, which lies in the part's folder so that a
  * part can be copied out and trained anywhere. Each schema is the one truth for writer and readers.
- *
- * @module
  */
 
 import * as v from "valibot";
-import { InputError } from "../../kernels/errors.ts";
 import { FORMAT, type Lineage } from "../rows/arrow.ts";
 import { sha256 } from "../run/files.ts";
-import { conform } from "../run/schema.ts";
+import { count, finite, readJson, share } from "../run/schema.ts";
 
-const finite = v.pipe(v.number(), v.finite());
-const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const hash = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
-const share = v.pipe(finite, v.minValue(0), v.maxValue(1 + 1e-9));
 const format = v.pipe(v.number(), v.integer(), v.maxValue(FORMAT));
 
 const SHARD = v.object({
@@ -93,21 +87,10 @@ export function partHash({ files }: Pick<PartManifest, "files">): string {
 
 /** Reads the manifest of an expert's part in its folder. Throws an `InputError` where it is missing or damaged. */
 export async function readPart(folder: string): Promise<PartManifest> {
-  return await read(`${folder}/manifest.json`, PART, "a part's manifest");
+  return await readJson(`${folder}/manifest.json`, PART, "a part's manifest");
 }
 
 /** Reads the manifest of a partition in its folder. Throws an `InputError` where it is missing or damaged. */
 export async function readPartition(folder: string): Promise<PartitionManifest> {
-  return await read(`${folder}/manifest.json`, PARTITION, "a partition's manifest") as PartitionManifest;
-}
-
-async function read<T>(where: string, schema: v.GenericSchema<unknown, T>, what: string): Promise<T> {
-  let fact: string;
-  try {
-    return conform(schema, JSON.parse(await Deno.readTextFile(where)));
-  } catch (error) {
-    const missing = error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory;
-    fact = missing ? "it is missing" : (error as Error).message;
-  }
-  throw new InputError(`Cannot read "${where}" as it must be ${what}: ${fact}`, { where });
+  return await readJson(`${folder}/manifest.json`, PARTITION, "a partition's manifest") as PartitionManifest;
 }

@@ -3,8 +3,6 @@
  *
  * Everything here is a function of plain arrays; nothing reads files or knows Arrow. Sources (domain labels) are used to
  * measure alone: no model ever sees them.
- *
- * @module
  */
 
 import { assignArgmax } from "./assignment/argmax.ts";
@@ -76,46 +74,30 @@ export function shares(costs: Float32Array, experts: number): number[] {
 }
 
 /**
- * Computes what balancing costs, per predicted prefix token: the sum of `costs[assigned] - min costs` over the sum of
- * `predicted`. Without `predicted` it is the mean per sequence. No rows cost 0.
- *
- * @param costs Costs `[rows, experts]`, such as prefix NLLs in nats.
- * @param expert The expert assigned to each row, `[rows]`.
- * @param experts E.
- * @param predicted Predicted prefix tokens of each row, `[rows]`: `min(M, length) - 1`.
- * @throws {RangeError} if the shapes disagree.
+ * Rows that were assigned: their costs f32 `[rows, E]`, such as prefix NLLs in nats, the expert of each `[rows]`, E, and their
+ * predicted prefix tokens `[rows]`, `min(M, length) - 1`; without these every row counts as one.
  */
-export function regret(
+export type AssignedRows = [
   costs: Float32Array,
   expert: ArrayLike<number>,
   experts: number,
   predicted?: ArrayLike<number>,
-): number {
-  countRows("compute regret", costs, experts);
-  const best = assignArgmax(costs, experts);
-  return perToken(
-    "compute regret",
-    costs,
-    expert,
-    experts,
-    predicted,
-    (row) => costs[row * experts + best[row]],
-  );
-}
+];
 
 /**
- * Computes the mean cost of the assigned experts, such as nats per predicted prefix token (per sequence without `predicted`);
- * shapes as in {@linkcode regret}.
- *
- * @throws {RangeError} if the shapes disagree.
+ * Computes what balancing costs, per predicted prefix token: the sum of `costs[assigned] - min costs` over that of `predicted`. No
+ * rows cost 0. Throws a `RangeError` where the shapes disagree.
  */
-export function nllPerToken(
-  costs: Float32Array,
-  expert: ArrayLike<number>,
-  experts: number,
-  predicted?: ArrayLike<number>,
-): number {
-  return perToken("compute the NLL per token", costs, expert, experts, predicted, () => 0);
+export function regret(...rows: AssignedRows): number {
+  const [costs, , experts] = rows;
+  countRows("compute regret", costs, experts);
+  const best = assignArgmax(costs, experts);
+  return perToken("compute regret", rows, (row) => costs[row * experts + best[row]]);
+}
+
+/** Computes the mean cost of the assigned experts per predicted prefix token. Throws a `RangeError` where the shapes disagree. */
+export function nllPerToken(...rows: AssignedRows): number {
+  return perToken("compute the NLL per token", rows, () => 0);
 }
 
 /** Adds one sequence of `tokens` tokens to the counts of its source, in place. */
@@ -141,10 +123,7 @@ export function tokenImbalance(tokens: ArrayLike<number>): number {
 /** Sums `costs[assigned] - baseline(row)` over the rows, per predicted token. */
 function perToken(
   what: string,
-  costs: Float32Array,
-  expert: ArrayLike<number>,
-  experts: number,
-  predicted: ArrayLike<number> | undefined,
+  [costs, expert, experts, predicted]: AssignedRows,
   baseline: (row: number) => number,
 ): number {
   const rows = countRows(what, costs, experts);
@@ -153,8 +132,13 @@ function perToken(
   let nats = 0;
   let tokens = 0;
   for (let row = 0; row < rows; row++) {
-    checkExpert(what, row, expert[row], experts);
-    nats += costs[row * experts + expert[row]] - baseline(row);
+    const e = expert[row];
+    if (!(e < experts)) {
+      throw new RangeError(
+        `Cannot ${what} as every expert must be below ${experts}: expert of row ${row} is ${e}`,
+      );
+    }
+    nats += costs[row * experts + e] - baseline(row);
     tokens += predicted === undefined ? 1 : predicted[row];
   }
   return tokens === 0 ? 0 : nats / tokens;
@@ -191,12 +175,5 @@ function checkEqual(what: string, things: string, a: string, aLength: number, b:
   if (aLength === bLength) return;
   throw new RangeError(
     `Cannot ${what} as ${things} must be equally long: ${a} has ${aLength}, ${b} has ${bLength}`,
-  );
-}
-
-function checkExpert(what: string, row: number, expert: number, experts: number) {
-  if (expert < experts) return;
-  throw new RangeError(
-    `Cannot ${what} as every expert must be below ${experts}: expert of row ${row} is ${expert}`,
   );
 }

@@ -1,17 +1,7 @@
-/**
- * Writes the rows of one expert into shards, as they come, in memory of a fixed size.
- *
- * @module
- */
+/** Writes the rows of one expert into shards, as they come, in memory of a fixed size. */
 
-import {
-  type Columns,
-  type Lineage,
-  type RecordBatch,
-  toBatch,
-  writeArrowFile,
-  type Written,
-} from "../rows/arrow.ts";
+import { toBatch, writeArrowFile } from "../rows/arrow.ts";
+import type { Columns, Lineage, RecordBatch } from "../rows/arrow.ts";
 import { gatherRows, roomFor, sliceColumns } from "../rows/columns.ts";
 import { shardName, type WrittenShard } from "../rows/shards.ts";
 
@@ -47,15 +37,6 @@ export interface PartOptions {
   batchRows: number;
 }
 
-/** The shard that is being written. */
-interface OpenShard {
-  name: string;
-  rows: number;
-  tokens: number;
-  batches: WritableStreamDefaultWriter<RecordBatch>;
-  written: Promise<Written>;
-}
-
 /** Opens a writer of one expert's shards. */
 export function openPart({ folder, kind, lineage, empty, shardRows, batchRows }: PartOptions): PartWriter {
   const shards: WrittenPart[] = [];
@@ -63,9 +44,9 @@ export function openPart({ folder, kind, lineage, empty, shardRows, batchRows }:
   // before, so when it has taken one buffer the other is free.
   let [filling, spare]: (Columns | undefined)[] = [];
   let filled = 0;
-  let shard: OpenShard | undefined;
+  let shard: ReturnType<typeof openShard> | undefined;
 
-  function openShard(): OpenShard {
+  function openShard() {
     const name = shardName(kind, shards.length);
     const { readable, writable } = new TransformStream<RecordBatch, RecordBatch>();
     const written = writeArrowFile(`${folder}/${name}`, readable, toBatch(empty, lineage));
@@ -88,7 +69,7 @@ export function openPart({ folder, kind, lineage, empty, shardRows, batchRows }:
     if (open.rows === shardRows) await closeShard(open);
   }
 
-  async function closeShard({ name, tokens, batches, written }: OpenShard) {
+  async function closeShard({ name, tokens, batches, written }: ReturnType<typeof openShard>) {
     batches.close().catch(() => {}); // then `written` says why
     shards.push({ name, tokens, ...await written });
     shard = undefined;

@@ -1,11 +1,10 @@
 /**
  * The seam between a partition and what makes it: whatever says what a sequence costs every expert. Scoring, splitting,
  * evaluation, serving and the report know this interface alone.
- *
- * @module
  */
 
 import type { Gpu } from "../../kernels/gpu.ts";
+import type { ModelConfig } from "../model/shape.ts";
 import type { RunEvent } from "../run/events.ts";
 import type { FileRecord } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -38,6 +37,8 @@ export interface Partitioner {
   readonly tokenizer?: string;
   /** Id of the token that closes a document, where it is known. */
   readonly eos?: number;
+  /** Shape of each of its models, where it has some. */
+  readonly shape?: ModelConfig;
   /**
    * Costs f32 `[prefixes, rows, E]` of sequences for every expert, each of the first min(prefix, length) tokens; the least is the
    * best. Prefixes ascend, and all come from one pass. A row's costs do not depend on its company.
@@ -76,11 +77,9 @@ export interface LearnContext {
 }
 
 /** What learning a partitioner made. */
-export interface Learned {
+export interface Learned extends Pick<Partitioner, "sha256"> {
   /** Files by path in the run folder, such as `partitioner/…` and `metrics/…`. */
   outputs: Record<string, FileRecord>;
-  /** Identity, as {@linkcode PartitionerKind.identify} gives it. */
-  sha256: string;
   /** Counts and metrics for the stage's manifest. */
   result: Record<string, unknown>;
 }

@@ -1,8 +1,4 @@
-/**
- * The kinds of partitioners there are, and how a folder's is found.
- *
- * @module
- */
+/** The kinds of partitioners there are, and how a folder's is found. */
 
 import { InputError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
@@ -43,10 +39,9 @@ async function kindOf(folder: string): Promise<PartitionerKind> {
     throw new InputError(what, { where: folder });
   }
   const inside = await partitionerFolder(folder);
+  const fact = await exists(folder) ? "it holds neither" : "it is not there";
   throw new InputError(
-    `Cannot open the partitioner "${folder}" as it must hold partitioner.json or router-00: ${
-      await exists(folder) ? "it holds neither" : "it is not there"
-    }`,
+    `Cannot open the partitioner "${folder}" as it must hold partitioner.json or router-00: ${fact}`,
     { where: folder, remedy: await exists(inside) ? `name ${inside}` : undefined },
   );
 }

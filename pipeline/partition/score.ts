@@ -1,31 +1,20 @@
 /**
  * Scores sequences: adds the column `nll`, what each sequence costs every expert. With routers that is the negative log-likelihood
  * of its prefix under each of them (SmallTalk LM, section 2.2: log p(x_{1:M}; θ_r[e]) = −nll[e]).
- *
- * @module
  */
 
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
-import {
-  checkLineage,
-  checkTokens,
-  type Columns,
-  FORMAT,
-  fromBatch,
-  type Lineage,
-  lineageOf,
-  originOf,
-  type RecordBatch,
-  toBatch,
-} from "../rows/arrow.ts";
+import { checkLineage, checkTokens, FORMAT, fromBatch, lineageOf, originOf, toBatch } from "../rows/arrow.ts";
+import type { Columns, Lineage, RecordBatch } from "../rows/arrow.ts";
 import { concatColumns } from "../rows/columns.ts";
+import { checkSettings } from "../settings/configuration.ts";
 import type { Partitioner } from "./partitioner.ts";
 
 /** Settings of {@link score}. */
 export interface ScoreOptions {
   /** What tells the costs. It stays open. */
   partitioner: Partitioner;
-  /** Tokens of the prefix, 1 to S; the partitioner's M by default. */
+  /** Tokens of the prefix, 2 to S; the partitioner's M by default. */
   prefix?: number;
   /** Leaves `tokens` out of the result: scores on disk do without them. */
   dropTokens?: boolean;
@@ -49,11 +38,7 @@ export function score(
   options: ScoreOptions,
 ): ReadableStream<RecordBatch> {
   const { prefix = options.partitioner.prefix } = options;
-  if (!Number.isSafeInteger(prefix) || prefix < 1) {
-    throw new InputError(
-      say`Cannot score as ${PREFIX} must be a whole number of tokens >= 1: ${PREFIX} is ${prefix}`,
-    );
-  }
+  checkSettings({ prefix });
   return ReadableStream.from(scored(source, { ...options, prefix }));
 }
 
@@ -82,13 +67,11 @@ async function* scored(
   for await (const batch of source) {
     const where = originOf(batch);
     checkLineage(batch, { tokenizer, vocabulary }, "the partitioner");
-    const { nll: _nll, expert: _expert, ...columns } = fromBatch(batch, where);
-    if (columns.tokens === undefined) {
-      throw new InputError(`Cannot score ${where} as it must have a column "tokens": it has none`, { where });
-    }
+    const { nll: _nll, expert: _expert, ...columns } = fromBatch(batch, where, ["tokens"]);
+    const length = columns.tokens!.length / columns.rows; // NaN without rows
     if (lineage === undefined) {
       const known = lineageOf(batch);
-      sequenceLength = known?.sequenceLength ?? (columns.rows > 0 ? columns.tokens.length / columns.rows : 0);
+      sequenceLength = known?.sequenceLength ?? (length || 0);
       if (known === null) {
         onWarning?.(`${where} does not say which tokenizer made it: taken to be the partitioner's`);
       }
@@ -98,23 +81,11 @@ async function* scored(
           { where },
         );
       }
-      lineage = {
-        format: FORMAT,
-        eos,
-        tokenizer,
-        vocabulary,
-        ...known,
-        sequenceLength,
-        stage: "score",
-        prefix,
-        experts,
-        routers: sha256,
-        config,
-      };
-    } else if (columns.rows > 0 && columns.tokens.length !== columns.rows * sequenceLength) {
+      const own = { stage: "score", sequenceLength, prefix, experts, routers: sha256, config };
+      lineage = { format: FORMAT, eos, tokenizer, vocabulary, ...known, ...own };
+    } else if (columns.rows > 0 && length !== sequenceLength) {
       throw new InputError(
-        `Cannot score ${where} as all sequences must have ${sequenceLength} tokens: these have ` +
-          `${columns.tokens.length / columns.rows}`,
+        `Cannot score ${where} as all sequences must have ${sequenceLength} tokens: these have ${length}`,
         { where },
       );
     }

@@ -7,25 +7,17 @@
  *     expert-00/test-00000.arrow …        held-out sequences, routed without balancing
  *
  * Memory holds one group of rows per expert, whatever the size of the corpus.
- *
- * @module
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import {
-  checkLineage,
-  type Columns,
-  FORMAT,
-  fromBatch,
-  type Lineage,
-  lineageOf,
-  originOf,
-  type RecordBatch,
-} from "../rows/arrow.ts";
+import { checkLineage, FORMAT, fromBatch, identityOf, lineageOf, originOf } from "../rows/arrow.ts";
+import type { Columns, Lineage, RecordBatch } from "../rows/arrow.ts";
 import { sliceColumns } from "../rows/columns.ts";
 import { type FileRecord, jsonText, removeIfThere, writeAtomic, writeError } from "../run/files.ts";
+import { checkSettings } from "../settings/configuration.ts";
 import { argmax, assignArgmax } from "./assignment/argmax.ts";
-import { countRow, newTally, partCounts, partitionCounts, type Tally } from "./counts.ts";
+import { checkWidth } from "./assignment/assignment.ts";
+import { countRow, newTally, partCounts, partitionCounts } from "./counts.ts";
 import { expertFolder, type PartitionManifest, type PartManifest, type Shard } from "./manifests.ts";
 import { openPart, type PartWriter } from "./part_writer.ts";
 
@@ -77,15 +69,12 @@ const LEAST_BATCH = 16; // rows; smaller batches cost more than they save
  * @throws {Error} if the folder cannot be written.
  */
 export async function split(inputs: SplitInputs, options: SplitOptions): Promise<Partition> {
-  const { folder, shardSequences } = options;
-  if (!Number.isSafeInteger(shardSequences) || shardSequences < 1) {
-    const name = setting("shardSequences");
-    throw new InputError(say`Cannot split as ${name} must be an integer >= 1: ${name} is ${shardSequences}`);
-  }
+  const { folder, shardSequences, onProgress } = options;
+  checkSettings({ shardSequences });
   await clear(folder);
 
   let rows = 0;
-  const count = (more: number) => options.onProgress?.(rows += more);
+  const count = (more: number) => onProgress?.(rows += more);
   const train = await splitKind("train", inputs.train, options, count);
   if (train === undefined) {
     throw new InputError("Cannot split as there must be training batches: there are none");
@@ -123,16 +112,12 @@ export async function split(inputs: SplitInputs, options: SplitOptions): Promise
   return { manifest, parts, outputs };
 }
 
-/** Sequences to train on, or sequences held out. */
-type Kind = "train" | "test";
+/** Sequences to train on, or sequences held out, and the columns that they need. */
+type Kind = keyof typeof NEEDED;
+const NEEDED = { train: ["tokens", "nll", "expert"], test: ["tokens", "nll"] } as const;
 
 /** The sequences of one kind while they are split. */
-interface Splitting {
-  experts: number;
-  lineage: Lineage;
-  tallies: Tally[];
-  parts: PartWriter[];
-}
+type Splitting = Awaited<ReturnType<typeof begin>>;
 
 async function splitKind(
   kind: Kind,
@@ -140,12 +125,12 @@ async function splitKind(
   options: SplitOptions,
   count: (rows: number) => void,
   like?: Lineage,
-): Promise<{ experts: number; lineage: Lineage; tallies: Tally[]; files: Shard[][] } | undefined> {
+) {
   let splitting: Splitting | undefined;
   let empty: RecordBatch | undefined;
   try {
     for await (const batch of batches) {
-      const columns = neededColumns(kind, batch);
+      const columns = fromBatch(batch, originOf(batch), NEEDED[kind]);
       if (like !== undefined) checkLineage(batch, identityOf(like), "the rows before it");
       if (columns.rows === 0) {
         empty ??= batch;
@@ -174,7 +159,7 @@ async function begin(
   batch: RecordBatch,
   columns: Columns,
   options: SplitOptions,
-): Promise<Splitting> {
+) {
   const where = originOf(batch);
   const { rows, tokens, nll } = columns;
   const { folder, shardSequences, prefix, config } = options;
@@ -187,24 +172,11 @@ async function begin(
     });
   }
   checkLineage(batch, { prefix, experts: options.experts }, "these options");
-  if (options.experts !== undefined && options.experts !== experts) {
-    throw new InputError(
-      `Cannot split ${where} as it must be scored by ${options.experts} experts: nll has ${experts} values per row`,
-      { where },
-    );
-  }
+  checkWidth(where, experts, options.experts ?? experts);
   const sequenceLength = rows > 0 ? tokens!.length / rows : known?.sequenceLength;
   const method = kind === "test" ? argmax.method : known?.method;
-  const lineage: Lineage = {
-    format: FORMAT,
-    prefix,
-    ...known,
-    sequenceLength,
-    experts,
-    stage: "split",
-    method,
-    config,
-  };
+  const own = { stage: "split", sequenceLength, experts, method, config };
+  const lineage: Lineage = { format: FORMAT, prefix, ...known, ...own };
   const { expert: _, ...empty } = sliceColumns(columns, 0, 0);
   const rowBytes = (sequenceLength ?? 0) * tokens!.BYTES_PER_ELEMENT + experts * 4 + 64;
   const batchRows = Math.min(MOST_BATCH, Math.max(LEAST_BATCH, Math.floor(BUDGET / (experts * rowBytes))));
@@ -230,54 +202,24 @@ async function handOut(
   const { rows, length, source } = columns;
   const costs = columns.nll!;
   const where = originOf(batch);
-  if (costs.length !== rows * experts) {
-    throw new InputError(
-      `Cannot split ${where} as all scores must be of the same experts: ` +
-        `nll has ${costs.length / rows} values per row, experts is ${experts}`,
-      { where },
-    );
-  }
+  checkWidth(where, costs.length / rows, experts);
   const best = assignArgmax(costs, experts);
   const expert = kind === "test" ? best : assigned!;
   const rowsOf = Array.from({ length: experts }, (): number[] => []);
   for (let row = 0; row < rows; row++) {
     const e = expert[row];
     if (e >= experts) {
-      throw new InputError(
-        `Cannot split ${where}, row ${row}, as expert must be below ${experts}: expert is ${e}`,
-        { where },
-      );
+      const what = `Cannot split ${where}, row ${row}, as expert must be below ${experts}: expert is ${e}`;
+      throw new InputError(what, { where });
     }
     const tokens = length[row];
-    countRow(tallies[e], {
-      tokens,
-      source: source?.[row] ?? "",
-      cost: costs[row * experts + e],
-      lowest: costs[row * experts + best[row]],
-      predicted: prefix === undefined ? NaN : Math.min(prefix, tokens) - 1,
-    });
+    const [cost, lowest] = [costs[row * experts + e], costs[row * experts + best[row]]];
+    const predicted = prefix === undefined ? NaN : Math.min(prefix, tokens) - 1;
+    countRow(tallies[e], { tokens, source: source?.[row] ?? "", cost, lowest, predicted });
     tallies[best[row]].wanted++;
     rowsOf[e].push(row);
   }
-  for (const [e, part] of parts.entries()) {
-    await part.add(columns, rowsOf[e]);
-  }
-}
-
-function neededColumns(kind: Kind, batch: RecordBatch): Columns {
-  const columns = fromBatch(batch);
-  for (const name of ["tokens", "nll", "expert"] as const) {
-    if (columns[name] !== undefined || name === "expert" && kind === "test") continue;
-    const where = originOf(batch);
-    throw new InputError(`Cannot split ${where} as it must have a column "${name}": it has none`, { where });
-  }
-  return columns;
-}
-
-/** What the rows of one partition must have in common. */
-function identityOf(lineage: Lineage): Partial<Lineage> {
-  const { sequenceLength, vocabulary, eos, tokenizer, prefix, experts, routers } = lineage;
-  return { sequenceLength, vocabulary, eos, tokenizer, prefix, experts, routers };
+  for (const [e, part] of parts.entries()) await part.add(columns, rowsOf[e]);
 }
 
 /** Removes what an earlier partition left in the folder: its manifest first, so that nothing claims to be whole. */
@@ -294,10 +236,8 @@ async function clear(folder: string) {
 }
 
 async function entriesOf(folder: string): Promise<Deno.DirEntry[]> {
-  try {
-    return await Array.fromAsync(Deno.readDir(folder));
-  } catch (error) {
+  return await Array.fromAsync(Deno.readDir(folder)).catch((error) => {
     if (error instanceof Deno.errors.NotFound) return [];
     throw error;
-  }
+  });
 }

@@ -17,6 +17,8 @@ const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sa
 const MARGIN = 16;
 const TITLE_HEIGHT = 30;
 
+const FONTS = { labelFontSize: FONT_SIZE, titleFontSize: FONT_SIZE, titleFontWeight: "normal" };
+
 const CONFIG = {
   aria: false,
   background: null,
@@ -24,12 +26,10 @@ const CONFIG = {
   padding: 0,
   view: { stroke: null },
   axis: {
+    ...FONTS,
     labelColor: colour("muted"),
-    labelFontSize: FONT_SIZE,
     labelLimit: 0,
     titleColor: colour("ink"),
-    titleFontSize: FONT_SIZE,
-    titleFontWeight: "normal",
     titleLimit: 680,
     gridColor: colour("grid"),
     domainColor: colour("line"),
@@ -42,11 +42,9 @@ const CONFIG = {
   legend: {
     orient: "bottom",
     direction: "horizontal",
+    ...FONTS,
     labelColor: colour("ink"),
-    labelFontSize: FONT_SIZE,
     titleColor: colour("muted"),
-    titleFontSize: FONT_SIZE,
-    titleFontWeight: "normal",
     symbolSize: 120,
     symbolStrokeWidth: 2.5,
     columnPadding: 14,
@@ -134,18 +132,12 @@ function lean(tag: string, id: string): string {
     .replace(/(\.\d{2})\d+/g, "$1");
 }
 
-function listener(onWarning?: (message: string) => void) {
+function listener(onWarning?: (message: string) => void): vega.LoggerInterface {
   const silent = () => logger;
   const warn = (...words: readonly unknown[]) => {
     onWarning?.(words.map(String).join(" "));
     return logger;
   };
-  const logger = {
-    level: () => logger,
-    error: warn,
-    warn,
-    info: silent,
-    debug: silent,
-  } as unknown as vega.LoggerInterface;
+  const logger = { level: silent, error: warn, warn, info: silent, debug: silent } as vega.LoggerInterface;
   return logger;
 }

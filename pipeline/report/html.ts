@@ -33,9 +33,9 @@ const ENTITIES: Record<string, string> = {
   "'": "&#39;",
 };
 
-/** Escapes text for content and quoted attributes of HTML and XML. */
+/** Escapes text for content and quoted attributes of HTML and XML, and makes it printable. */
 export function escapeHtml(text: string): string {
-  return text.replace(/[&<>"']/g, (character) => ENTITIES[character]);
+  return printable(text).replace(/[&<>"']/g, (character) => ENTITIES[character]);
 }
 
 /** Replaces what no document may hold or show: control characters, directional overrides, lone surrogates. */
@@ -61,28 +61,29 @@ export interface Table {
   head: string[];
   /** Rows; a number is written as `number` does, `null` as an empty cell. */
   rows: (string | number | Html | null)[][];
+  /** Name of its looks, where it has some of its own. */
+  look?: string;
 }
 
 /** Writes a table; columns of numbers stand to the right, and it scrolls by itself where it is too wide. */
-export function htmlTable({ head, rows }: Table, label: string): Html {
+export function htmlTable({ head, rows, look }: Table, label: string): Html {
   const numeric = head.map((_, column) => rows.some((row) => typeof row[column] === "number"));
   const side = (column: number) => numeric[column] ? new Html(' class="n"') : null;
   const headings = head.map((text, i) => markup`<th scope="col"${side(i)}>${text}</th>`);
   const cells = (row: Table["rows"][number]) =>
     row.map((cell, i) => markup`<td${side(i)}>${typeof cell === "number" ? number(cell) : cell}</td>`);
-  return scrolled(
-    markup`<table>
+  return markup`<div class="scroll" role="region" aria-label="${label}" tabindex="0"><table${
+    look && markup` class="${look}"`
+  }>
 <thead><tr>${headings}</tr></thead>
 <tbody>
 ${rows.map((row) => markup`<tr>${cells(row)}</tr>\n`)}</tbody>
-</table>`,
-    label,
-  );
+</table></div>\n`;
 }
 
-/** Lets a table scroll by itself where it is wider than the page. */
-export function scrolled(table: Html, label: string): Html {
-  return markup`<div class="scroll" role="region" aria-label="${label}" tabindex="0">${table}</div>\n`;
+/** Writes a table that opens at a click on its summary. */
+export function foldedTable(table: Table, label: string, summary: Content = label): Html {
+  return markup`<details><summary>${summary}</summary>${htmlTable(table, label)}</details>`;
 }
 
 /** Writes a number: whole ones with their thousands apart, others with four significant digits. */

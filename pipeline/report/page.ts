@@ -4,7 +4,8 @@
  * @module
  */
 
-import { Html, htmlTable, markup } from "./html.ts";
+import { task, type Words, wordText } from "../../kernels/errors.ts";
+import { foldedTable, Html, markup } from "./html.ts";
 import type { Plot } from "./plots.ts";
 import type { Section, Sections } from "./sections.ts";
 import { DARK, declarations, LIGHT } from "./theme.ts";
@@ -86,7 +87,12 @@ export interface Drawn {
 }
 
 /** Lays out the page of a run. */
-export function page(name: string, { figures, sections }: Sections, drawn: Map<string, Drawn>): string {
+export function page(
+  name: string,
+  { figures, sections }: Sections,
+  drawn: Map<string, Drawn>,
+  words?: Words,
+): string {
   const policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
   const values = figures.map(([value, label]) => markup`<div><dt>${label}</dt><dd>${value}</dd></div>`);
   const links = sections.map(({ id, title }) => markup`<a href="#${id}">${title}</a>`);
@@ -109,14 +115,16 @@ export function page(name: string, { figures, sections }: Sections, drawn: Map<s
 </header>
 <main>
 ${sections.map((section) => sectionHtml(section, drawn))}</main>
-<footer>Made by <code>deno task report</code> from the files of the run. Method: Filippova, Katharopoulos, Grangier and
+<footer>Made by <code>${
+    wordText([task("report")], words)
+  }</code> from the files of the run. Method: Filippova, Katharopoulos, Grangier and
 Collobert, “No Need to Talk: Asynchronous Mixture of Language Models”, ICLR 2025, arXiv 2410.03529.</footer>
 </body>
 </html>
 `.text;
 }
 
-function sectionHtml({ id, title, lead, plots, after }: Section, drawn: Map<string, Drawn>): Html {
+function sectionHtml({ id, title, lead, plots = [], after }: Section, drawn: Map<string, Drawn>): Html {
   const figures = plots.map((plot) => figure(drawn.get(plot.id)!));
   return markup`<section id="${id}" aria-labelledby="${id}-h">
 <h2 id="${id}-h">${title}</h2>
@@ -133,7 +141,7 @@ function figure({ plot, wide, narrow }: Drawn): Html {
   return markup`<figure class="${plot.size}" id="plot-${plot.id}">
 <figcaption><h3>${plot.title}</h3><p>${plot.about}</p></figcaption>
 ${pictures}
-<details><summary>Numbers</summary>${htmlTable(plot.table, plot.title)}</details>
+${foldedTable(plot.table, plot.title, "Numbers")}
 </figure>
 `;
 }

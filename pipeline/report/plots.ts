@@ -4,8 +4,8 @@
  * @module
  */
 
-import type { Table } from "./html.ts";
-import type { Way } from "./read.ts";
+import { BASELINES, type Way } from "../evaluation/evaluation.ts";
+import { printable, type Table } from "./html.ts";
 import { textWidth } from "./text.ts";
 import { colour, expertColour } from "./theme.ts";
 
@@ -45,6 +45,31 @@ const STROKE: Spec = { symbolType: "M-2.5,0H2.5", symbolOffset: 7, labelOffset: 
 /** Writes the labels of an axis as 500, 1k, 2M. */
 export const METRIC: Spec = { labelExpr: "format(datum.value, '~s')", tickCount: 5 };
 
+/** Encodes a field of numbers. */
+export const quantity = (field: string, more: Spec = {}): Spec => ({ field, type: "quantitative", ...more });
+/** Encodes a field of names. */
+export const nominal = (field: string, more: Spec = {}): Spec => ({ field, type: "nominal", ...more });
+/** Encodes a field of steps or names in their order. */
+export const ordinal = (field: string, more: Spec = {}): Spec => ({ field, type: "ordinal", ...more });
+
+/** Draws a full mark for every value; its size, in square pixels, is the plot's to say. */
+export const POINT: Spec = { type: "point", filled: true, opacity: 1 };
+
+/** Encodes the names that stand beside a plot, from the top. */
+export const beside = (field: string, names: string[], more: Spec = {}): Spec =>
+  nominal(field, { sort: names, axis: { title: null, labelColor: colour("ink"), ticks: false, ...more } });
+
+/** Tells the names in a field apart by shapes. */
+export const shapes = (field: string, names: readonly string[]): Spec =>
+  nominal(field, { scale: { domain: names, range: ["circle", "square", "diamond"].slice(0, names.length) } });
+
+/** Draws a dashed line across a plot at the share that is the same for all. */
+export const evenLine = (even: number, more: Spec = {}): Spec => ({
+  data: { values: [{ even }] },
+  mark: { type: "rule", color: colour("ink"), strokeDash: [4, 3] },
+  encoding: { y: quantity("even", more) },
+});
+
 /** Draws the title of a vertical axis across, above it. */
 export const across = (title: string, more: Spec = {}): Spec => ({
   title,
@@ -56,6 +81,9 @@ export const across = (title: string, more: Spec = {}): Spec => ({
   titleY: -8,
   ...more,
 });
+
+/** An axis of shares of the sequences. */
+export const SHARES: Spec = across("share of sequences", { format: ".0%", tickCount: 5 });
 
 /** Describes an axis without lines across the plot. */
 export const noGrid = (title: string | null, more: Spec = {}): Spec => ({ title, grid: false, ...more });
@@ -99,9 +127,6 @@ export function fullAndHollow(names: string[], width: number, more: Parameters<t
 
 /** Names an expert. */
 export const expertName = (expert: number): string => `expert ${expert}`;
-/** Names all experts. */
-export const expertNames = (experts: number): string[] =>
-  Array.from({ length: experts }, (_, e) => expertName(e));
 
 /** Says in words how text is scored. */
 export function wayName(way: Way, experts: number): string {
@@ -167,7 +192,7 @@ export function lineEncoding(field: string, lines: Line[], width: number): Spec 
 /** Every way to score held-out text, in the order of plots. */
 export const WAYS: Way[] = ["mixture", "dense", "dense-steps", "oracle", "random"];
 /** The ways that are compared in parts of the text. */
-export const COMPARED: Way[] = ["mixture", "dense", "dense-steps"];
+export const COMPARED = ["mixture", ...BASELINES] as const;
 
 /** Takes at most so many values, evenly. */
 export const someOf = <T>(values: T[], most = MOST_TICKS): T[] =>
@@ -184,4 +209,4 @@ export const widestOf = (labels: string[]): number =>
 export const labelRoom = (width: number): number => width < NARROW ? 100 : 200;
 
 /** Names a source. */
-export const labelled = (source: string): string => source === "" ? "(no source)" : source;
+export const labelled = (source: string): string => source === "" ? "(no source)" : printable(source);

@@ -4,10 +4,12 @@
  * @module
  */
 
+import { BASELINES, type Evaluation, type Way } from "../evaluation/evaluation.ts";
 import { percent } from "./html.ts";
 import {
   across,
   AXIS_WIDTH,
+  beside,
   COMPARED,
   fullAndHollow,
   labelled,
@@ -18,40 +20,58 @@ import {
   MOST_SOURCES,
   NARROW,
   noGrid,
+  nominal,
+  ordinal,
   OUTLINED,
   type Plot,
+  POINT,
+  quantity,
   scaleOf,
+  shapes,
+  SHARES,
   type Spec,
   wayLine,
   wayName,
   WAYS,
   widestOf,
 } from "./plots.ts";
-import type { Measured, Way } from "./read.ts";
 import { labelsWithin } from "./text.ts";
 import { colour } from "./theme.ts";
 
+const PERPLEXITY_AXIS = { title: "perplexity", tickCount: 6 };
+
 /** Lists the ways that text was scored; one expert leaves no other choice of experts. */
-const waysOf = (scores: Measured["scores"], experts: number): Way[] =>
-  (experts > 1 ? WAYS : COMPARED).filter((way) => scores[way] !== undefined);
+const waysOf = ({ scores, experts }: Evaluation): Way[] =>
+  (experts > 1 ? WAYS : [...COMPARED]).filter((way) => scores[way] !== undefined);
+
+/** Encodes the ways that stand in the field `way` by their colours. */
+const wayColours = (field: string, ways: readonly Way[], names: string[], legend: Spec): Spec =>
+  nominal(field, { ...scaleOf(names, ways.map(colour)), ...legend });
+
+/** Lists the perplexities of labelled parts of the text by way, where a part has one. */
+function perplexities<Compared extends Way>(
+  parts: { perplexity: Partial<Record<Compared, number | null>> }[],
+  labels: string[],
+  ways: Compared[],
+  names: string[],
+): Spec[] {
+  return parts.flatMap(({ perplexity }, i) =>
+    ways.map((way, w) => ({ label: labels[i], way: names[w], perplexity: perplexity[way] }))
+  ).filter(({ perplexity }) => typeof perplexity === "number");
+}
 
 /** Plots the perplexity of every way to score the held-out text. */
-export function perplexityPlot({ scores, experts }: Measured): Plot {
-  const ways = waysOf(scores, experts);
+export function perplexityPlot(evaluation: Evaluation): Plot {
+  const { scores, experts } = evaluation;
+  const ways = waysOf(evaluation);
   const names = ways.map((way) => wayName(way, experts));
   const values = ways.map((way, i) => ({
     way: names[i],
     ...scores[way]!,
     text: scores[way]!.perplexity.toFixed(2),
   }));
-  const y = {
-    field: "way",
-    type: "nominal",
-    sort: names,
-    axis: { title: null, labelColor: colour("ink"), ticks: false },
-  };
   const most = Math.max(...values.map(({ high }) => high));
-  const scaled = (width: number) => ({ domain: [0, (width < NARROW ? 1.3 : 1.12) * most], nice: false });
+  const y = beside("way", names);
   return {
     id: "perplexity",
     title: "Perplexity of held-out text",
@@ -61,43 +81,33 @@ export function perplexityPlot({ scores, experts }: Measured): Plot {
         : ""
     }`,
     size: "full",
-    spec: (width) => ({
-      height: 40 * ways.length + 48,
-      data: { values },
-      layer: [
-        {
-          mark: { type: "bar", height: { band: 0.62 } },
-          encoding: {
-            y,
-            x: {
-              field: "perplexity",
-              type: "quantitative",
-              scale: scaled(width),
-              axis: { title: "perplexity", tickCount: 6 },
+    spec: (width) => {
+      const scale = { domain: [0, (width < NARROW ? 1.3 : 1.12) * most], nice: false };
+      const interval = (look: Spec) => ({
+        mark: { type: "rule", ...look },
+        encoding: { y, x: quantity("low", { scale }), x2: { field: "high" } },
+      });
+      return {
+        height: 40 * ways.length + 48,
+        data: { values },
+        layer: [
+          {
+            mark: { type: "bar", height: { band: 0.62 } },
+            encoding: {
+              y,
+              x: quantity("perplexity", { scale, axis: PERPLEXITY_AXIS }),
+              color: wayColours("way", ways, names, { legend: null }),
             },
-            color: { field: "way", type: "nominal", ...scaleOf(names, ways.map(colour)), legend: null },
           },
-        },
-        ...[{ color: colour("paper"), strokeWidth: 4.5 }, { color: colour("ink"), strokeWidth: 1.5 }].map((
-          look,
-        ) => ({
-          mark: { type: "rule", ...look },
-          encoding: {
-            y,
-            x: { field: "low", type: "quantitative", scale: scaled(width) },
-            x2: { field: "high" },
+          interval({ color: colour("paper"), strokeWidth: 4.5 }),
+          interval({ color: colour("ink"), strokeWidth: 1.5 }),
+          {
+            mark: { type: "text", align: "left", dx: 7, color: colour("ink") },
+            encoding: { y, x: quantity("high", { scale }), text: nominal("text") },
           },
-        })),
-        {
-          mark: { type: "text", align: "left", dx: 7, color: colour("ink") },
-          encoding: {
-            y,
-            x: { field: "high", type: "quantitative", scale: scaled(width) },
-            text: { field: "text", type: "nominal" },
-          },
-        },
-      ],
-    }),
+        ],
+      };
+    },
     table: {
       head: ["way", "perplexity", "95% from", "to"],
       rows: values.map(({ way, perplexity, low, high }) => [way, perplexity, low, high]),
@@ -106,28 +116,13 @@ export function perplexityPlot({ scores, experts }: Measured): Plot {
 }
 
 /** Plots how much lower the mixture's perplexity is. */
-export function gainPlot({ gains, experts }: Measured): Plot {
-  const names = gains.map(({ baseline }) => wayName(baseline, experts));
-  const values = gains.map(({ percent, low, high }, i) => ({
-    baseline: names[i],
-    percent,
-    low,
-    high,
-    zero: 0,
-  }));
+export function gainPlot({ gains, experts }: Evaluation): Plot {
+  const ways = gains.map(({ baseline }) => baseline);
+  const names = ways.map((way) => wayName(way, experts));
+  const values = gains.map((gain, i) => ({ ...gain, baseline: names[i], zero: 0 }));
   const flat = gains.every(({ low, high }) => low === 0 && high === 0);
-  const y = {
-    field: "baseline",
-    type: "nominal",
-    sort: names,
-    axis: { title: null, labelColor: colour("ink"), ticks: false, domain: false },
-  };
-  const color = {
-    field: "baseline",
-    type: "nominal",
-    ...scaleOf(names, gains.map(({ baseline }) => colour(baseline))),
-    legend: null,
-  };
+  const y = beside("baseline", names, { domain: false });
+  const color = wayColours("baseline", ways, names, { legend: null });
   return {
     id: "gain",
     title: "Gain of the mixture",
@@ -141,22 +136,17 @@ export function gainPlot({ gains, experts }: Measured): Plot {
         {
           mark: { type: "rule", color: colour("line") },
           encoding: {
-            x: {
-              field: "zero",
-              type: "quantitative",
+            x: quantity("zero", {
               ...(flat ? { scale: { domain: [-1, 1] } } : {}),
               axis: { title: "lower perplexity, %", tickCount: 6 },
-            },
+            }),
           },
         },
         {
           mark: { type: "rule", strokeWidth: 2 },
-          encoding: { y, x: { field: "low", type: "quantitative" }, x2: { field: "high" }, color },
+          encoding: { y, x: quantity("low"), x2: { field: "high" }, color },
         },
-        {
-          mark: { type: "point", filled: true, size: 90, opacity: 1 },
-          encoding: { y, x: { field: "percent", type: "quantitative" }, color },
-        },
+        { mark: { ...POINT, size: 90 }, encoding: { y, x: quantity("percent"), color } },
       ],
     }),
     table: {
@@ -169,7 +159,7 @@ export function gainPlot({ gains, experts }: Measured): Plot {
 }
 
 /** Plots the mixture against dense on the text that is routed to each expert. */
-export function segmentPlot({ segments, scores, experts }: Measured): Plot {
+export function segmentPlot({ segments, scores, experts }: Evaluation): Plot {
   const ways = COMPARED.filter((way) => scores[way] !== undefined);
   const names = ways.map((way) => wayName(way, experts));
   const labels = segments.map(({ expert, share }) => `${expert}|${percent(share, 0)}`);
@@ -181,19 +171,10 @@ export function segmentPlot({ segments, scores, experts }: Measured): Plot {
     size: "full",
     spec: (width) => ({
       height: 290,
-      data: {
-        values: segments.flatMap(({ perplexity }, i) =>
-          ways.flatMap((way, w) => {
-            const value = perplexity[way];
-            return typeof value === "number" ? [{ expert: labels[i], way: names[w], perplexity: value }] : [];
-          })
-        ),
-      },
+      data: { values: perplexities(segments, labels, ways, names) },
       mark: { type: "bar" },
       encoding: {
-        x: {
-          field: "expert",
-          type: "ordinal",
+        x: ordinal("label", {
           sort: labels,
           scale: { domain: labels, paddingInner: 0.25 },
           axis: noGrid("expert, and its share of the sequences", {
@@ -204,24 +185,16 @@ export function segmentPlot({ segments, scores, experts }: Measured): Plot {
               : "split(datum.value, '|')",
             labelLineHeight: 15,
           }),
-        },
-        xOffset: { field: "way", type: "nominal", sort: names },
-        y: { field: "perplexity", type: "quantitative", axis: across("perplexity", { tickCount: 6 }) },
-        color: {
-          field: "way",
-          type: "nominal",
-          ...scaleOf(names, ways.map(colour)),
-          ...legendOf(names, width, { symbol: "square" }),
-        },
+        }),
+        xOffset: nominal("way", { sort: names }),
+        y: quantity("perplexity", { axis: across("perplexity", { tickCount: 6 }) }),
+        color: wayColours("way", ways, names, legendOf(names, width, { symbol: "square" })),
       },
     }),
     table: {
       head: ["expert", "sequences", "share", "tokens", ...names],
       rows: segments.map(({ expert, sequences, share, tokens, perplexity }) => [
-        expert,
-        sequences,
-        percent(share),
-        tokens,
+        ...[expert, sequences, percent(share), tokens],
         ...ways.map((way) => perplexity[way] ?? null),
       ]),
     },
@@ -229,75 +202,39 @@ export function segmentPlot({ segments, scores, experts }: Measured): Plot {
 }
 
 /** Plots the perplexity of every source. */
-export function sourcePlot({ sources, scores, experts }: Measured): Plot {
+export function sourcePlot(evaluation: Evaluation): Plot {
+  const { sources, scores, experts } = evaluation;
   const ways = COMPARED.filter((way) => scores[way] !== undefined);
   const names = ways.map((way) => wayName(way, experts));
   const ordered = [...sources].sort((a, b) => b.tokens - a.tokens || (a.source < b.source ? -1 : 1));
   const shown = ordered.slice(0, MOST_SOURCES);
-  const all = waysOf(scores, experts);
+  const left = ordered.length - shown.length;
+  const all = waysOf(evaluation);
   return {
     id: "perplexity-by-source",
     title: "Perplexity by source",
     about: `Perplexity of held-out text of each source, the largest first${
-      ordered.length > shown.length
-        ? `; ${ordered.length - shown.length} smaller ones are in the table only`
-        : ""
+      left > 0 ? `; ${left} smaller ones are in the table only` : ""
     }. Lower is better.`,
     size: "full",
     spec: (width) => {
       const labels = labelsWithin(shown.map(({ source }) => labelled(source)), labelRoom(width));
       return {
         height: 26 * shown.length + 84,
-        data: {
-          values: shown.flatMap(({ perplexity }, i) =>
-            ways.flatMap((way, w) => {
-              const value = perplexity[way];
-              return typeof value === "number"
-                ? [{ source: labels[i], way: names[w], perplexity: value }]
-                : [];
-            })
-          ),
-        },
-        mark: { type: "point", filled: true, size: 75, opacity: 1 },
+        data: { values: perplexities(shown, labels, ways, names) },
+        mark: { ...POINT, size: 75 },
         encoding: {
-          y: {
-            field: "source",
-            type: "nominal",
-            sort: labels,
-            axis: {
-              title: null,
-              grid: true,
-              domain: false,
-              ticks: false,
-              labelColor: colour("ink"),
-            },
-          },
-          x: {
-            field: "perplexity",
-            type: "quantitative",
-            scale: { zero: false, padding: 14 },
-            axis: { title: "perplexity", tickCount: 6 },
-          },
-          color: {
-            field: "way",
-            type: "nominal",
-            ...scaleOf(names, ways.map(colour)),
-            ...legendOf(names, width, { left: widestOf(labels) }),
-          },
-          shape: {
-            field: "way",
-            type: "nominal",
-            scale: { domain: names, range: ["circle", "square", "diamond"].slice(0, names.length) },
-          },
+          y: beside("label", labels, { grid: true, domain: false }),
+          x: quantity("perplexity", { scale: { zero: false, padding: 14 }, axis: PERPLEXITY_AXIS }),
+          color: wayColours("way", ways, names, legendOf(names, width, { left: widestOf(labels) })),
+          shape: shapes("way", names),
         },
       };
     },
     table: {
       head: ["source", "documents", "tokens", ...all.map((way) => wayName(way, experts))],
       rows: ordered.map(({ source, documents, tokens, perplexity }) => [
-        labelled(source),
-        documents,
-        tokens,
+        ...[labelled(source), documents, tokens],
         ...all.map((way) => perplexity[way] ?? null),
       ]),
     },
@@ -305,37 +242,29 @@ export function sourcePlot({ sources, scores, experts }: Measured): Plot {
 }
 
 /** Plots perplexity, and agreement with routing by M tokens, by the length of the routing prefix. */
-export function prefixPlots({ prefixes, prefix, scores, experts }: Measured): Plot[] {
+export function prefixPlots({ prefixes, prefix, scores, experts }: Evaluation): Plot[] {
   const lengths = prefixes.map(({ prefix }) => prefix);
-  const dense = (["dense", "dense-steps"] as const).flatMap((way) => {
-    const score = scores[way];
-    return score === undefined ? [] : [{ perplexity: score.perplexity, line: wayLine(way, experts) }];
-  });
+  const dense = BASELINES.filter((way) => scores[way] !== undefined)
+    .map((way) => ({ perplexity: scores[way]!.perplexity, line: wayLine(way, experts) }));
   const routed = wayLine("mixture", experts);
   const lines = [routed, ...dense.map(({ line }) => line)];
   const named = (width: number): Spec => ({
-    y: { field: "perplexity", type: "quantitative" },
+    y: quantity("perplexity"),
     ...lineEncoding("model", lines, width),
   });
-  const x = (width: number, more: Spec = {}): Spec => ({
-    field: "prefix",
-    type: "quantitative",
-    scale: { type: "log", base: 2, domain: [lengths[0], lengths.at(-1)!], nice: false },
-    axis: noGrid("tokens of the routing prefix", {
-      values: lengths.length > 9 && width < NARROW ? lengths.filter((_, i) => i % 2 === 0) : lengths,
-      format: "d",
-    }),
-    ...more,
-  });
-  const trained = (at: number): Spec => ({
-    data: { values: [{ prefix: at, text: `M = ${at}` }] },
-    layer: [
-      {
-        mark: { type: "rule", color: colour("line"), strokeDash: [2, 3] },
-        encoding: { x: { field: "prefix", type: "quantitative" } },
-      },
-    ],
-  });
+  const x = (width: number): Spec =>
+    quantity("prefix", {
+      scale: { type: "log", base: 2, domain: [lengths[0], lengths.at(-1)!], nice: false },
+      axis: noGrid("tokens of the routing prefix", {
+        values: lengths.length > 9 && width < NARROW ? lengths.filter((_, i) => i % 2 === 0) : lengths,
+        format: "d",
+      }),
+    });
+  const trained = {
+    data: { values: [{ prefix }] },
+    mark: { type: "rule", color: colour("line"), strokeDash: [2, 3] },
+    encoding: { x: quantity("prefix") },
+  };
   const mixture = colour("mixture");
   const data = { values: prefixes };
   return [
@@ -350,18 +279,13 @@ export function prefixPlots({ prefixes, prefix, scores, experts }: Measured): Pl
       spec: (width) => ({
         height: width < NARROW ? 320 : 300,
         layer: [
-          trained(prefix),
+          trained,
           {
             data,
             mark: { type: "area", color: mixture, opacity: 0.16 },
             encoding: {
               x: x(width),
-              y: {
-                field: "low",
-                type: "quantitative",
-                scale: { zero: false },
-                axis: across("perplexity", { tickCount: 6 }),
-              },
+              y: quantity("low", { scale: { zero: false }, axis: across("perplexity", { tickCount: 6 }) }),
               y2: { field: "high" },
             },
           },
@@ -377,20 +301,14 @@ export function prefixPlots({ prefixes, prefix, scores, experts }: Measured): Pl
           },
           {
             data,
-            mark: { type: "point", filled: true, color: mixture, size: 45, opacity: 1 },
-            encoding: { x: x(width), y: { field: "perplexity", type: "quantitative" } },
+            mark: { ...POINT, size: 45, color: mixture },
+            encoding: { x: x(width), y: quantity("perplexity") },
           },
         ],
       }),
       table: {
         head: ["prefix", "perplexity", "95% from", "to", "routed as by M tokens"],
-        rows: prefixes.map(({ prefix, perplexity, low, high, agreement }) => [
-          prefix,
-          perplexity,
-          low,
-          high,
-          percent(agreement),
-        ]),
+        rows: prefixes.map((at) => [at.prefix, at.perplexity, at.low, at.high, percent(at.agreement)]),
       },
     },
     {
@@ -402,19 +320,11 @@ export function prefixPlots({ prefixes, prefix, scores, experts }: Measured): Pl
       spec: (width) => ({
         height: 210,
         layer: [
-          trained(prefix),
+          trained,
           {
             data,
             mark: { type: "line", color: mixture, strokeWidth: 2, point: { color: mixture, size: 45 } },
-            encoding: {
-              x: x(width),
-              y: {
-                field: "agreement",
-                type: "quantitative",
-                scale: { domain: [0, 1] },
-                axis: across("share of sequences", { format: ".0%", tickCount: 5 }),
-              },
-            },
+            encoding: { x: x(width), y: quantity("agreement", { scale: { domain: [0, 1] }, axis: SHARES }) },
           },
         ],
       }),
@@ -430,7 +340,10 @@ export function prefixPlots({ prefixes, prefix, scores, experts }: Measured): Pl
 export function overheadPlot(rows: { name: string; training: number; inference: number }[]): Plot {
   const names = rows.map(({ name }) => name);
   const parts = ["training", "inference"] as const;
-  const shares = rows.flatMap((row) => parts.map((part) => 100 * row[part])).filter((share) => share > 0);
+  const values = rows.flatMap((row) =>
+    parts.map((part) => ({ name: row.name, part, share: 100 * row[part] }))
+  );
+  const shares = values.map(({ share }) => share).filter((share) => share > 0);
   const powers = [Math.floor(Math.log10(Math.min(...shares))), Math.ceil(Math.log10(Math.max(...shares)))];
   const ticks = Array.from({ length: powers[1] - powers[0] + 1 }, (_, i) => Number(`1e${powers[0] + i}`));
   return {
@@ -441,31 +354,16 @@ export function overheadPlot(rows: { name: string; training: number; inference: 
     size: "full",
     spec: (width) => ({
       height: 26 * rows.length + 84,
-      data: {
-        values: rows.flatMap((row) =>
-          parts.map((part) => ({ name: row.name, part, share: 100 * row[part] }))
-        ),
-      },
-      mark: { type: "point", filled: true, size: 75, opacity: 1, ...OUTLINED },
+      data: { values },
+      mark: { ...POINT, ...OUTLINED, size: 75 },
       encoding: {
-        y: {
-          field: "name",
-          type: "nominal",
-          sort: names,
-          axis: { title: null, grid: true, domain: false, ticks: false, labelColor: colour("ink") },
-        },
-        x: {
-          field: "share",
-          type: "quantitative",
+        y: beside("name", names, { grid: true, domain: false }),
+        x: quantity("share", {
           scale: { type: "log", domain: [ticks[0], ticks.at(-1)!], nice: false },
           axis: { title: "% of the experts' FLOPs (logarithmic)", values: ticks, format: "~g" },
-        },
-        fill: {
-          field: "part",
-          type: "nominal",
-          ...fullAndHollow([...parts], width, { left: widestOf(names) }),
-        },
-        shape: { field: "part", type: "nominal", scale: { domain: parts, range: ["circle", "square"] } },
+        }),
+        fill: nominal("part", fullAndHollow([...parts], width, { left: widestOf(names) })),
+        shape: shapes("part", parts),
       },
     }),
     table: {

@@ -4,11 +4,15 @@
  * @module
  */
 
+import type { PartitionManifest, PartManifest } from "../partition/manifests.ts";
+import type { RoundMetrics } from "../run/events.ts";
 import { percent } from "./html.ts";
 import {
   across,
   AXIS_WIDTH,
-  expertNames,
+  beside,
+  evenLine,
+  expertName,
   fullAndHollow,
   labelled,
   labelledExperts,
@@ -17,15 +21,25 @@ import {
   MOST_LEGEND,
   MOST_SOURCES,
   noGrid,
+  nominal,
+  ordinal,
   OUTLINED,
   type Plot,
+  quantity,
   scaleOf,
+  SHARES,
   someOf,
   type Spec,
 } from "./plots.ts";
-import type { Part, Round, Whole } from "./read.ts";
 import { labelsWithin } from "./text.ts";
 import { colour, expertColour, HEAT_OPACITY } from "./theme.ts";
+
+/** What a report shows of a round. */
+type Round = Pick<RoundMetrics, "round" | "nllPerToken" | "shares" | "regret" | "nmi">;
+/** What it shows of an expert's part. */
+type Part = { train: Pick<PartManifest["train"], "sources"> };
+/** What it shows of a set of sequences. */
+type Shares = Pick<PartitionManifest["train"], "shares">;
 
 const ROUND_HEIGHT = 256;
 
@@ -51,15 +65,13 @@ export function roundPlots(rounds: Round[]): Plot[] {
         point: { color: colour("mixture"), size: rounds.length > 30 ? 8 : 28 },
       },
       encoding: {
-        x: roundAxis(rounds, "quantitative"),
-        y: {
-          field: "value",
-          type: "quantitative",
+        x: roundAxis(rounds),
+        y: quantity("value", {
           scale: field === "nmi"
             ? { domain: [0, 1] }
             : scaleOver(rounds.map((round) => round[field]!), field),
           axis: across(unit, { tickCount: 5 }),
-        },
+        }),
       },
     }),
     table: { head: ["round", unit], rows: rounds.map((round) => [round.round, round[field]]) },
@@ -88,7 +100,7 @@ export function roundPlots(rounds: Round[]): Plot[] {
       "nats per predicted prefix token",
       "regret",
     ),
-    roundShares(rounds),
+    rounds[0].shares.length > MOST_LEGEND ? rangeOfShares(rounds) : roundShares(rounds),
   ];
 }
 
@@ -99,33 +111,22 @@ function scaleOver(values: number[], field: "nllPerToken" | "regret"): Spec {
   return low === high ? { domain: [low - 0.5, high + 0.5] } : { zero: false };
 }
 
-function roundAxis(rounds: Round[], type: "quantitative" | "ordinal"): Spec {
+function roundAxis(rounds: Round[]): Spec {
   const last = rounds.at(-1)!.round;
-  const title = "EM round";
-  return type === "ordinal"
-    ? {
-      field: "round",
-      type,
-      axis: noGrid(title, { labelAngle: 0, values: someOf(rounds.map(({ round }) => round)) }),
-    }
-    : {
-      field: "round",
-      type,
-      scale: { domain: [Math.min(1, last - 1), last], nice: false },
-      axis: noGrid(title, { tickMinStep: 1, format: "d" }),
-    };
+  return quantity("round", {
+    scale: { domain: [Math.min(1, last - 1), last], nice: false },
+    axis: noGrid("EM round", { tickMinStep: 1, format: "d" }),
+  });
 }
 
+const SHARES_BY_ROUND = { id: "em-shares", title: "Shares without balance by round", size: "half" } as const;
+
 function roundShares(rounds: Round[]): Plot {
-  const experts = rounds[0].shares.length;
-  if (experts > MOST_LEGEND) return rangeOfShares(rounds);
-  const names = Array.from({ length: experts }, (_, e) => String(e));
+  const names = rounds[0].shares.map((_, e) => String(e));
   return {
-    id: "em-shares",
-    title: "Shares without balance by round",
+    ...SHARES_BY_ROUND,
     about:
       "Share of a round's sequences for which each router is the best, from router 0 at the bottom; balanced assignment then gives all the same number.",
-    size: "half",
     spec: (width) => ({
       height: ROUND_HEIGHT,
       data: {
@@ -135,21 +136,16 @@ function roundShares(rounds: Round[]): Plot {
       },
       mark: { type: "bar" },
       encoding: {
-        x: { ...roundAxis(rounds, "ordinal"), scale: { paddingInner: 0.12 } },
-        y: {
-          field: "share",
-          type: "quantitative",
-          stack: "zero",
-          scale: { domain: [0, 1] },
-          axis: across("share of sequences", { format: ".0%", tickCount: 5 }),
-        },
-        color: {
-          field: "router",
-          type: "nominal",
+        x: ordinal("round", {
+          axis: noGrid("EM round", { labelAngle: 0, values: someOf(rounds.map(({ round }) => round)) }),
+          scale: { paddingInner: 0.12 },
+        }),
+        y: quantity("share", { stack: "zero", scale: { domain: [0, 1] }, axis: SHARES }),
+        color: nominal("router", {
           ...scaleOf(names, names.map((_, e) => expertColour(e))),
           ...legendOf(names, width, { symbol: "square", title: "router" }),
-        },
-        order: { field: "order", type: "quantitative" },
+        }),
+        order: quantity("order"),
       },
     }),
     table: {
@@ -161,43 +157,27 @@ function roundShares(rounds: Round[]): Plot {
 
 /** Plots the smallest and the largest share of every round, where there are too many routers to show each. */
 function rangeOfShares(rounds: Round[]): Plot {
-  const even = 1 / rounds[0].shares.length;
+  const routers = rounds[0].shares.length;
   const values = rounds.map(({ round, shares }) => ({
     round,
     low: Math.min(...shares),
     high: Math.max(...shares),
   }));
-  const range = [0, 1.05 * Math.max(...values.map(({ high }) => high))];
-  const y = {
-    type: "quantitative",
-    scale: { domain: range, nice: false },
-    axis: across("share of sequences", { format: ".0%", tickCount: 5 }),
-  };
+  const domain = [0, 1.05 * Math.max(...values.map(({ high }) => high))];
+  const y = { scale: { domain, nice: false }, axis: SHARES };
   return {
-    id: "em-shares",
-    title: "Shares without balance by round",
+    ...SHARES_BY_ROUND,
     about:
-      `From the smallest to the largest share of a round's sequences for which a router is the best, of ${
-        rounds[0].shares.length
-      } routers; balanced assignment then gives all the same number (the line).`,
-    size: "half",
+      `From the smallest to the largest share of a round's sequences for which a router is the best, of ${routers} routers; balanced assignment then gives all the same number (the line).`,
     spec: () => ({
       height: ROUND_HEIGHT,
       data: { values },
       layer: [
         {
           mark: { type: "area", color: colour("mixture"), opacity: 0.35, line: false },
-          encoding: {
-            x: roundAxis(rounds, "quantitative"),
-            y: { ...y, field: "low" },
-            y2: { field: "high" },
-          },
+          encoding: { x: roundAxis(rounds), y: quantity("low", y), y2: { field: "high" } },
         },
-        {
-          data: { values: [{ even }] },
-          mark: { type: "rule", color: colour("ink"), strokeDash: [4, 3] },
-          encoding: { y: { ...y, field: "even" } },
-        },
+        evenLine(1 / routers, y),
       ],
     }),
     table: {
@@ -208,61 +188,46 @@ function rangeOfShares(rounds: Round[]): Plot {
 }
 
 /** Plots what each expert would get without balance, in training and in held-out text. */
-export function sharePlot(whole: Whole): Plot {
-  const sets = [
-    { name: "training", shares: whole.train.shares },
-    ...(whole.test ? [{ name: "held out", shares: whole.test.shares }] : []),
-  ];
-  const names = sets.map(({ name }) => name);
+export function sharePlot({ experts, train, test }: { experts: number; train: Shares; test?: Shares }): Plot {
+  const sets = [{ set: "training", ...train }, ...(test ? [{ set: "held out", ...test }] : [])];
+  const names = sets.map(({ set }) => set);
   return {
     id: "shares",
     title: "Shares of the experts without balance",
     about:
       `Share of the sequences for which each expert's router is the best. Training text is then balanced to ${
-        percent(1 / whole.experts)
+        percent(1 / experts)
       } each (the line); held-out text goes where it wants.`,
     size: "full",
     spec: (width) => ({
       height: 250,
       data: {
-        values: sets.flatMap(({ name, shares }) =>
-          shares.map((share, expert) => ({ set: name, share, expert }))
-        ),
+        values: sets.flatMap(({ set, shares }) => shares.map((share, expert) => ({ set, share, expert }))),
       },
       layer: [
         {
           mark: { type: "bar", ...OUTLINED },
           encoding: {
-            x: {
-              field: "expert",
-              type: "ordinal",
-              axis: noGrid("expert", {
-                labelAngle: 0,
-                values: labelledExperts(whole.experts, width - AXIS_WIDTH),
-              }),
-            },
-            xOffset: { field: "set", type: "nominal", sort: names },
-            y: {
-              field: "share",
-              type: "quantitative",
-              axis: across("share of sequences", { format: ".0%", tickCount: 5 }),
-            },
-            fill: { field: "set", type: "nominal", ...fullAndHollow(names, width, { symbol: "square" }) },
+            x: expertAxis(experts, width - AXIS_WIDTH),
+            xOffset: nominal("set", { sort: names }),
+            y: quantity("share", { axis: SHARES }),
+            fill: nominal("set", fullAndHollow(names, width, { symbol: "square" })),
           },
         },
-        {
-          data: { values: [{ even: 1 / whole.experts }] },
-          mark: { type: "rule", color: colour("ink"), strokeDash: [4, 3] },
-          encoding: { y: { field: "even", type: "quantitative" } },
-        },
+        evenLine(1 / experts),
       ],
     }),
     table: {
       head: ["expert", ...names],
-      rows: whole.train.shares.map((_, e) => [e, ...sets.map(({ shares }) => percent(shares[e]))]),
+      rows: train.shares.map((_, e) => [e, ...sets.map(({ shares }) => percent(shares[e]))]),
     },
   };
 }
+
+const expertAxis = (experts: number, room: number, more: Spec = {}): Spec =>
+  ordinal("expert", {
+    axis: noGrid("expert", { labelAngle: 0, values: labelledExperts(experts, room), ...more }),
+  });
 
 /** Counts a source's training sequences by expert. */
 interface SourceRow {
@@ -271,31 +236,24 @@ interface SourceRow {
   counts: number[];
 }
 
+const sum = (counts: number[]): number => counts.reduce((a, b) => a + b, 0);
+
 function sourceRows(parts: Part[]): SourceRow[] {
-  const rows = new Map<string, number[]>();
-  parts.forEach(({ train }, e) => {
-    for (const { source, sequences } of train.sources) {
-      const counts = rows.get(source) ?? parts.map(() => 0);
-      counts[e] += sequences;
-      rows.set(source, counts);
-    }
-  });
-  const sum = (counts: number[]) => counts.reduce((a, b) => a + b, 0);
-  return [...rows].map(([source, counts]) => ({ source, counts, total: sum(counts) }))
-    .sort((a, b) => b.total - a.total || (a.source < b.source ? -1 : 1));
+  const names = new Set(parts.flatMap(({ train }) => Object.keys(train.sources)));
+  return [...names].sort().map((source) => {
+    const counts = parts.map(({ train }) => train.sources[source]?.sequences ?? 0);
+    return { source: labelled(source), counts, total: sum(counts) };
+  }).sort((a, b) => b.total - a.total);
 }
 
 /** Adds up all sources but the largest. */
 function largest(rows: SourceRow[]): SourceRow[] {
   if (rows.length <= MOST_SOURCES) return rows;
   const rest = rows.slice(MOST_SOURCES - 1);
+  const counts = rest[0].counts.map((_, e) => sum(rest.map((row) => row.counts[e])));
   return [
     ...rows.slice(0, MOST_SOURCES - 1),
-    {
-      source: `${rest.length} more sources`,
-      counts: rest[0].counts.map((_, e) => rest.reduce((sum, row) => sum + row.counts[e], 0)),
-      total: rest.reduce((sum, row) => sum + row.total, 0),
-    },
+    { source: `${rest.length} more sources`, counts, total: sum(counts) },
   ];
 }
 
@@ -303,10 +261,8 @@ function largest(rows: SourceRow[]): SourceRow[] {
 export function heatPlot(parts: Part[]): Plot {
   const all = sourceRows(parts);
   const shown = largest(all);
-  const darkest = Math.max(
-    1e-9,
-    ...shown.flatMap(({ counts, total }) => counts.map((count) => count / Math.max(1, total))),
-  );
+  const shareOf = (count: number, { total }: SourceRow) => count / Math.max(1, total);
+  const darkest = Math.max(1e-9, ...shown.flatMap((row) => row.counts.map((count) => shareOf(count, row))));
   return {
     id: "sources-by-expert",
     title: "Sources by expert",
@@ -315,69 +271,46 @@ export function heatPlot(parts: Part[]): Plot {
     size: "full",
     spec: (width) => {
       const labelWidth = labelRoom(width);
-      const labels = labelsWithin(shown.map(({ source }) => labelled(source)), labelWidth);
+      const labels = labelsWithin(shown.map(({ source }) => source), labelWidth);
       const cell = (width - labelWidth) / parts.length;
       const encoding = {
-        x: {
-          field: "expert",
-          type: "ordinal",
-          axis: noGrid("expert", {
-            labelAngle: 0,
-            domain: false,
-            ticks: false,
-            values: labelledExperts(parts.length, width - labelWidth),
-          }),
-        },
-        y: {
-          field: "source",
-          type: "ordinal",
-          sort: labels,
-          axis: {
-            title: null,
-            domain: false,
-            ticks: false,
-            labelColor: colour("ink"),
-          },
-        },
+        x: expertAxis(parts.length, width - labelWidth, { domain: false, ticks: false }),
+        y: beside("source", labels, { domain: false }),
       };
+      const fillOpacity = quantity("share", {
+        scale: { domain: [0, darkest], range: [0.04, HEAT_OPACITY] },
+        legend: null,
+      });
       return {
         height: 26 * shown.length + 44,
         data: {
-          values: shown.flatMap(({ counts, total }, row) =>
-            counts.map((sequences, expert) => ({
-              source: labels[row],
+          values: shown.flatMap((row, i) =>
+            row.counts.map((count, expert) => ({
+              source: labels[i],
               expert,
-              share: total === 0 ? 0 : sequences / total,
-              text: (100 * sequences / Math.max(1, total)).toFixed(0),
+              share: shareOf(count, row),
+              text: (100 * count / Math.max(1, row.total)).toFixed(0),
             }))
           ),
         },
         layer: [
           {
             mark: { type: "rect", color: colour("heat"), stroke: colour("paper"), strokeWidth: 1 },
-            encoding: {
-              ...encoding,
-              fillOpacity: {
-                field: "share",
-                type: "quantitative",
-                scale: { domain: [0, darkest], range: [0.04, HEAT_OPACITY] },
-                legend: null,
-              },
-            },
+            encoding: { ...encoding, fillOpacity },
           },
           ...(cell < 24 ? [] : [{
             mark: { type: "text", color: colour("ink") },
-            encoding: { ...encoding, text: { field: "text", type: "nominal" } },
+            encoding: { ...encoding, text: nominal("text") },
           }]),
         ],
       };
     },
     table: {
-      head: ["source", "sequences", ...expertNames(parts.length)],
-      rows: all.map(({ source, total, counts }) => [
-        labelled(source),
-        total,
-        ...counts.map((sequences) => percent(sequences / Math.max(1, total))),
+      head: ["source", "sequences", ...parts.map((_, e) => expertName(e))],
+      rows: all.map((row) => [
+        row.source,
+        row.total,
+        ...row.counts.map((count) => percent(shareOf(count, row))),
       ]),
     },
   };

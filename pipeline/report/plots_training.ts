@@ -4,19 +4,21 @@
  * @module
  */
 
+import type { Way } from "../evaluation/evaluation.ts";
 import {
   across,
   expertLine,
-  type Line,
   lineEncoding,
   METRIC,
   MOST_LEGEND,
   noGrid,
   type Plot,
+  POINT,
+  quantity,
   type Spec,
   wayLine,
 } from "./plots.ts";
-import type { Curve, Way } from "./read.ts";
+import type { Curve } from "./read.ts";
 
 const MOST_POINTS = 150;
 const MOST_DOTS = 30;
@@ -25,14 +27,11 @@ const FEW_DOTS = 3;
 /** From so many experts on, they are crowded at the left end of a linear axis of tokens. */
 const CROWDED = 8;
 
-/** Gives the line of the model that a curve is of. */
-function curveLine({ model, expert }: Curve, experts: number): Line {
-  return expert === null ? wayLine(model as Way, experts) : expertLine(expert);
-}
-
 /** Plots training and validation loss, against tokens and against steps. */
 export function trainingPlots(curves: Curve[], experts: number): Plot[] {
-  const lines = curves.map((curve) => curveLine(curve, experts));
+  const lines = curves.map(({ model, expert }) =>
+    expert === null ? wayLine(model as Way, experts) : expertLine(expert)
+  );
   const names = lines.map(({ name }) => name);
   const plot = (loss: "loss" | "validationLoss", by: "tokens" | "steps"): Plot => {
     const validation = loss === "validationLoss";
@@ -70,34 +69,25 @@ export function trainingPlots(curves: Curve[], experts: number): Plot[] {
           { mark: { type: "line", clip: true } },
           ...(dots.length === 0 ? [] : [{
             data: { values: dots },
-            mark: { type: "point", filled: true, clip: true, opacity: 1, size: dots.length > few ? 14 : 40 },
+            mark: { ...POINT, size: dots.length > few ? 14 : 40, clip: true },
           }]),
         ],
         encoding: {
-          x: { field: "x", type: "quantitative", ...x },
-          y: {
-            field: "loss",
-            type: "quantitative",
+          x: quantity("x", x),
+          y: quantity("loss", {
             scale: { zero: false, domain: lossDomain(values.map((value) => value.loss)) },
             axis: across("nats per predicted token", { tickCount: 6 }),
-          },
+          }),
           ...lineEncoding("model", lines, width),
         },
       }),
       table: {
         head: ["model", "steps", "tokens", "first", "last", "lowest"],
         rows: curves.map((curve, i) => {
-          const points = curve.points.flatMap((point) => point[loss] ?? []);
-          const last = curve.points.at(-1)!;
-          const [first, end] = [points[0] ?? null, points.at(-1) ?? null];
-          return [
-            names[i],
-            last.step,
-            last.tokens,
-            first,
-            end,
-            points.length === 0 ? null : Math.min(...points),
-          ];
+          const losses = curve.points.flatMap((point) => point[loss] ?? []);
+          const { step, tokens } = curve.points.at(-1)!;
+          const lowest = losses.length === 0 ? null : Math.min(...losses);
+          return [names[i], step, tokens, losses[0] ?? null, losses.at(-1) ?? null, lowest];
         }),
       },
     };
@@ -127,13 +117,11 @@ function logarithmic(numbers: number[], title: string): Spec {
 
 /** Takes means of neighbouring points, so that a curve has at most 150 of them. */
 function thinned({ points }: Curve, field: "loss" | "validationLoss") {
-  const kept = points.flatMap((point) =>
-    typeof point[field] === "number" ? [{ step: point.step, tokens: point.tokens, loss: point[field] }] : []
-  );
+  const kept = points.filter((point) => typeof point[field] === "number");
   const size = Math.ceil(kept.length / MOST_POINTS);
   return Array.from({ length: Math.ceil(kept.length / Math.max(1, size)) }, (_, i) => {
     const bin = kept.slice(i * size, (i + 1) * size);
-    return { ...bin.at(-1)!, loss: bin.reduce((sum, { loss }) => sum + loss, 0) / bin.length };
+    return { ...bin.at(-1)!, loss: bin.reduce((sum, point) => sum + point[field]!, 0) / bin.length };
   });
 }
 

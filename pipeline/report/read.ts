@@ -1,154 +1,27 @@
 /**
- * Reads what a run folder holds, for a report: each part if it is there, checked as far as the report uses it.
+ * Reads what a run folder holds, for a report: each part if it is there.
  *
  * @module
  */
 
 import { relative, resolve } from "node:path";
-import * as v from "valibot";
-import { STAGES } from "../settings/configuration.ts";
+import { InputError, say, task, type TaskReference, type Text } from "../../kernels/errors.ts";
+import { type Evaluation, readEvaluation } from "../evaluation/evaluation.ts";
+import {
+  type PartitionManifest,
+  type PartManifest,
+  readPart,
+  readPartition,
+} from "../partition/manifests.ts";
 import { readRunConfiguration, type RunConfiguration } from "../run/configuration.ts";
-import { stagesReached } from "../stages/resolution.ts";
+import { readRoundMetrics, type RoundMetrics } from "../run/events.ts";
 import { exists } from "../run/files.ts";
-import { type Manifest, readManifest } from "../run/manifest.ts";
+import { type Manifest, manifestNames, readManifest } from "../run/manifest.ts";
 import { partsAlone } from "../stages/parts_alone.ts";
-import { conform } from "../run/schema.ts";
+import { anythingBegun } from "../stages/state.ts";
+import { readStepMetrics, type StepMetrics } from "../training/loop.ts";
 import { printable } from "./html.ts";
-
-const finite = v.pipe(v.number(), v.finite());
-const count = v.pipe(v.number(), v.integer(), v.minValue(0));
-const share = v.pipe(v.number(), v.minValue(0), v.maxValue(1 + 1e-9));
-const name = v.pipe(v.string(), v.transform(printable));
-const models = v.pipe(v.number(), v.integer(), v.minValue(1));
-
-const ROUND = v.object({
-  round: count,
-  nllPerToken: finite,
-  shares: v.array(share),
-  regret: finite,
-  nmi: v.nullable(finite),
-});
-
-const COUNTS = v.object({
-  sequences: count,
-  tokens: count,
-  sources: v.pipe(
-    v.record(v.string(), v.object({ sequences: count, tokens: count })),
-    v.transform((sources) =>
-      Object.entries(sources).map(([source, counts]) => ({ source: printable(source), ...counts }))
-    ),
-  ),
-});
-
-const WHOLE = v.object({
-  sequences: count,
-  tokens: count,
-  regret: v.nullable(finite),
-  nmi: v.nullable(finite),
-  tokenImbalance: finite,
-  shares: v.array(share),
-});
-
-const PARTITION = v.object({
-  experts: models,
-  train: WHOLE,
-  test: v.optional(WHOLE),
-  parts: v.array(v.object({ folder: v.pipe(v.string(), v.regex(/^expert-\d+$/)) })),
-});
-
-const PART = v.object({ expert: count, train: COUNTS, test: v.optional(COUNTS) });
-
-const POINT = v.object({
-  step: count,
-  tokens: count,
-  loss: finite,
-  validationLoss: v.optional(v.nullable(finite)),
-});
-
-const SCORE = v.object({ perplexity: finite, low: finite, high: finite });
-const OF_A_WAY = {
-  mixture: v.optional(v.nullable(finite)),
-  random: v.optional(v.nullable(finite)),
-  oracle: v.optional(v.nullable(finite)),
-  dense: v.optional(v.nullable(finite)),
-  "dense-steps": v.optional(v.nullable(finite)),
-};
-
-const SHAPE = v.object({ vocabulary: count, hidden: count, layers: count, heads: count, context: count });
-
-const EVALUATION = v.object({
-  format: v.picklist([1, 2]),
-  prefix: count,
-  experts: models,
-  documents: count,
-  sequences: count,
-  tokens: count,
-  resamples: count,
-  scores: v.object({
-    mixture: v.optional(SCORE),
-    random: v.optional(SCORE),
-    oracle: v.optional(SCORE),
-    dense: v.optional(SCORE),
-    "dense-steps": v.optional(SCORE),
-  }),
-  gains: v.array(
-    v.object({ baseline: v.picklist(["dense", "dense-steps"]), percent: finite, low: finite, high: finite }),
-  ),
-  sources: v.array(v.object({
-    source: name,
-    documents: count,
-    sequences: count,
-    tokens: count,
-    perplexity: v.object(OF_A_WAY),
-    shares: v.array(share),
-  })),
-  segments: v.array(v.object({
-    expert: count,
-    sequences: count,
-    share,
-    tokens: count,
-    perplexity: v.object(OF_A_WAY),
-  })),
-  prefixes: v.array(
-    v.object({ prefix: models, perplexity: finite, low: finite, high: finite, agreement: share }),
-  ),
-  models: v.object({
-    config: SHAPE,
-    parameters: count,
-    router: v.optional(SHAPE),
-    routerParameters: v.optional(count),
-  }),
-});
-
-const REPRODUCTION = v.object({
-  claims: v.array(v.object({ claim: name, paper: name, here: name, holds: v.nullable(v.boolean()) })),
-  search: v.optional(
-    v.record(
-      name,
-      v.object({
-        rate: finite,
-        trials: v.array(v.object({ rate: finite, validationLoss: v.nullable(finite) })),
-      }),
-    ),
-  ),
-  trialShare: v.optional(share),
-});
-
-/** Metrics of an EM round. */
-export type Round = v.InferOutput<typeof ROUND>;
-/** A partition's manifest. */
-export type Whole = v.InferOutput<typeof PARTITION>;
-/** Sequences and tokens of an expert, by source. */
-export type Part = v.InferOutput<typeof PART>;
-/** One line of a model's training metrics. */
-export type Point = v.InferOutput<typeof POINT>;
-/** Results of an evaluation. */
-export type Measured = v.InferOutput<typeof EVALUATION>;
-/** Claims of the paper beside a run's figures. */
-export type Claims = v.InferOutput<typeof REPRODUCTION>;
-
-/** Names a way to score held-out text. */
-export type Way = keyof Measured["scores"];
+import { type Claims, readClaims } from "./reproduction.ts";
 
 /** The training metrics of one model. */
 export interface Curve {
@@ -157,7 +30,7 @@ export interface Curve {
   /** Id, where it is an expert. */
   expert: number | null;
   /** Lines of the file. */
-  points: Point[];
+  points: Pick<StepMetrics, "step" | "tokens" | "loss" | "validationLoss">[];
 }
 
 /** What a run folder holds; `null` and empty lists stand for what is not there yet. */
@@ -173,33 +46,32 @@ export interface RunRecord {
   /** Manifests of its stages, by name. */
   manifests: Record<string, Manifest>;
   /** EM rounds; empty where routers of another run were used. */
-  rounds: Round[];
+  rounds: RoundMetrics[];
   /** The partition, and its experts by id. */
-  partition: { whole: Whole; parts: Part[] } | null;
+  partition: { whole: PartitionManifest; parts: PartManifest[] } | null;
   /** Experts by id, then the dense baselines. */
   curves: Curve[];
   /** Results on held-out text. */
-  evaluation: Measured | null;
+  evaluation: Evaluation | null;
   /** Claims of the paper. */
   reproduction: Claims | null;
 }
 
 /**
- * Reads a run folder. Throws a `RangeError` where the folder is none of a run, a `SyntaxError` that names the file where one
- * cannot be what it must be.
+ * Reads a run folder. Throws an `InputError` where the folder is none of a run, and where a file in it, which it names, cannot
+ * be what it must be.
  */
 export async function readRun(run: string): Promise<RunRecord> {
-  if (!await exists(run)) {
-    throw new RangeError(
-      `Cannot report on "${run}" as it must be a run folder: there is no such folder; ` +
-        `run deno task partition --run ${run} first`,
-    );
-  }
+  const refuse = (must: string, remedy: Text = say`run ${task("partition", { run })} first`) =>
+    new InputError(`Cannot report on "${run}" as it must ${must}`, { where: run, remedy });
+  const notARun = (reason: string) =>
+    refuse(`be a run folder: ${reason}`, say`name the folder that ${task("partition")} wrote`);
+  if (!await exists(run)) throw refuse("be a run folder: there is no such folder");
   const config = await readRunConfiguration(run).catch((error) => {
-    throw error instanceof Deno.errors.NotADirectory ? notARun(run, "it is a file") : error;
+    throw error instanceof Deno.errors.NotADirectory ? notARun("it is a file") : error;
   });
-  if (config === null) throw notARun(run, "it has no config.json");
-  const again = (command: string) => `run ${commandOn(run, command)} again`;
+  if (config === null) throw notARun("it has no config.json");
+  const again = (name: string) => say`run ${task(name, { run })} again`;
   const path = resolve(run);
   const inside = relative(Deno.cwd(), path);
   const record: RunRecord = {
@@ -207,127 +79,65 @@ export async function readRun(run: string): Promise<RunRecord> {
     path: printable(inside.startsWith("..") ? path : inside || "."),
     config,
     alone: await partsAlone(run),
-    manifests: await readManifests(run),
-    rounds: await readLines(`${run}/metrics/rounds.jsonl`, ROUND, forced(run, "train-routers")) ?? [],
-    partition: await readPartition(run),
+    manifests: {},
+    rounds: await ifThere(`${run}/metrics/rounds.jsonl`, readRoundMetrics, forced(run, "train-routers")) ??
+      [],
+    partition: await ifThere(
+      `${run}/partition/manifest.json`,
+      () => readParts(`${run}/partition`),
+      forced(run, "split"),
+    ),
     curves: await readCurves(run),
-    evaluation: await readJson(`${run}/evaluation.json`, EVALUATION, again("evaluate")),
-    reproduction: await readJson(`${run}/reproduction.json`, REPRODUCTION, again("reproduce")),
+    evaluation: await ifThere(`${run}/evaluation.json`, readEvaluation, again("evaluate")),
+    reproduction: await ifThere(`${run}/reproduction.json`, readClaims, again("reproduce")),
   };
-  if (isEmpty(record) && await stagesReached(run) === 0) {
-    throw new RangeError(
-      `Cannot report on "${run}" as it must hold something that a task made: it holds a configuration and nothing ` +
-        `made with it; run ${commandOn(run, "partition")} first`,
-    );
+  for (const name of await manifestNames(run)) record.manifests[name] = (await readManifest(run, name))!;
+  if (isEmpty(record) && !await anythingBegun(run, config.configuration)) {
+    throw refuse("hold something that a task made: it holds a configuration and nothing made with it");
   }
   return record;
 }
 
-/** Writes the command that runs a task on a run folder. */
-export function commandOn(run: string, command: string): string {
-  return `deno task ${command} --run ${/^[\w./-]+$/.test(run) ? run : `'${run.replaceAll("'", "'\\''")}'`}`;
-}
-
-const forced = (run: string, command: string): string => `run ${commandOn(run, command)} --force`;
+const forced = (run: string, name: string, settings: TaskReference["with"] = {}): Text =>
+  say`run ${task(name, { ...settings, run, force: true })}`;
 
 const isEmpty = ({ rounds, partition, curves, evaluation, reproduction }: RunRecord): boolean =>
   rounds.length + curves.length === 0 && [partition, evaluation, reproduction].every((part) => part === null);
 
-function notARun(run: string, reason: string): RangeError {
-  return new RangeError(
-    `Cannot report on "${run}" as it must be a run folder: ${reason}; name the folder that deno task partition wrote`,
-  );
+/** Reads a file, or gives null where there is none; where it is damaged, the error says how to mend that. */
+async function ifThere<T>(
+  path: string,
+  read: (path: string) => Promise<T>,
+  remedy: Text,
+): Promise<T | null> {
+  if (!await exists(path)) return null;
+  return await read(path).catch((error) => {
+    if (!(error instanceof InputError)) throw error;
+    throw new InputError(error.what, { where: error.where, remedy, cause: error });
+  });
 }
 
-async function readManifests(run: string): Promise<Record<string, Manifest>> {
-  const names: string[] = [];
-  for (const name of await namesIn(`${run}/manifests`)) {
-    if (name.endsWith(".json")) names.push(name.slice(0, -5));
-  }
-  const rank = (name: string) => (STAGES as readonly string[]).indexOf(name) + 1 || STAGES.length + 1;
-  names.sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
-  const manifests: Record<string, Manifest> = {};
-  for (const name of names) manifests[name] = (await readManifest(run, name))!;
-  return manifests;
-}
-
-async function namesIn(folder: string): Promise<string[]> {
-  const names: string[] = [];
-  if (await exists(folder)) { for await (const { name } of Deno.readDir(folder)) names.push(name); }
-  return names;
-}
-
-async function readPartition(run: string): Promise<RunRecord["partition"]> {
-  const folder = `${run}/partition`;
-  const remedy = forced(run, "split");
-  const whole = await readJson(`${folder}/manifest.json`, PARTITION, remedy);
-  if (whole === null) return null;
-  const parts: Part[] = [];
-  for (const { folder: name } of whole.parts) {
-    const path = `${folder}/${name}/manifest.json`;
-    const part = await readJson(path, PART, remedy);
-    if (part === null) throw unreadable(path, "there is no such file", remedy);
-    parts.push(part);
-  }
+async function readParts(folder: string): Promise<NonNullable<RunRecord["partition"]>> {
+  const whole = await readPartition(folder);
+  const parts: PartManifest[] = [];
+  for (const { folder: name } of whole.parts) parts.push(await readPart(`${folder}/${name}`));
   return { whole, parts };
 }
 
 async function readCurves(run: string): Promise<Curve[]> {
   const folder = `${run}/metrics`;
-  const files = (await namesIn(folder)).filter((name) =>
-    /^(expert-\d+|dense|dense-steps)\.jsonl$/.test(name)
-  );
-  const names = files.map((name) => name.replace(/\.jsonl$/, ""));
-  const idOf = (name: string) => name.startsWith("expert-") ? Number(name.slice(7)) : null;
-  const rank = (name: string) => idOf(name) ?? (name === "dense" ? 1e9 : 2e9);
-  names.sort((a, b) => rank(a) - rank(b));
+  const files = await Array.fromAsync(Deno.readDir(folder)).catch(() => []);
   const curves: Curve[] = [];
-  for (const model of names) {
-    const expert = idOf(model);
-    const remedy = forced(run, trainingCommand(model, expert));
-    const points = await readLines(`${folder}/${model}.jsonl`, POINT, remedy) ?? [];
+  for (const { name } of files) {
+    const [, model, id] = /^(expert-(\d+)|dense|dense-steps)\.jsonl$/.exec(name) ?? [];
+    if (model === undefined) continue;
+    const expert = id === undefined ? null : Number(id);
+    const remedy = expert !== null
+      ? forced(run, "train-expert", { expert })
+      : forced(run, "train-dense", model === "dense" ? {} : { match: "steps" });
+    const points = await ifThere(`${folder}/${name}`, readStepMetrics, remedy) ?? [];
     if (points.length > 0) curves.push({ model, expert, points });
   }
-  return curves;
-}
-
-const trainingCommand = (model: string, expert: number | null): string =>
-  expert !== null
-    ? `train-expert --expert ${expert}`
-    : model === "dense"
-    ? "train-dense"
-    : "train-dense --match steps";
-
-type Schema<T> = v.GenericSchema<unknown, T>;
-
-async function readJson<T>(path: string, schema: Schema<T>, remedy: string): Promise<T | null> {
-  const text = await readText(path);
-  return text === null ? null : parse(text, schema, path, remedy);
-}
-
-/** Reads JSON lines; a last line that was not ended is still being written, and is left out. */
-async function readLines<T>(path: string, schema: Schema<T>, remedy: string): Promise<T[] | null> {
-  const text = await readText(path);
-  const lines = text?.split("\n").slice(0, -1);
-  return lines?.map((line, i) => parse(line, schema, path, remedy, i + 1)) ?? null;
-}
-
-async function readText(path: string): Promise<string | null> {
-  return await Deno.readTextFile(path).catch((error) => {
-    if (error instanceof Deno.errors.NotFound) return null;
-    throw error;
-  });
-}
-
-function parse<T>(text: string, schema: Schema<T>, path: string, remedy: string, line?: number): T {
-  const where = line === undefined ? "" : `line ${line}: `;
-  try {
-    return conform(schema, JSON.parse(text));
-  } catch (error) {
-    throw unreadable(path, where + (error as Error).message, remedy);
-  }
-}
-
-function unreadable(path: string, reason: string, remedy: string): SyntaxError {
-  return new SyntaxError(`Cannot read "${path}" as it must be as the run wrote it: ${reason}; ${remedy}`);
+  const rank = ({ model, expert }: Curve) => expert ?? (model === "dense" ? 1e9 : 2e9);
+  return curves.sort((a, b) => rank(a) - rank(b));
 }

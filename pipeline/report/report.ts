@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { Words } from "../../kernels/errors.ts";
 import { readCost } from "../cost/cost.ts";
 import { writeAtomic } from "../run/files.ts";
 import type * as Draw from "./draw.ts";
@@ -20,6 +21,8 @@ export interface ReportOptions {
   output?: string;
   /** Folder that gets each plot as an SVG file of its own, on light paper. */
   plots?: string;
+  /** Words settings and tasks on the page. Default: as a library names them. */
+  words?: Words;
   /** Ends the work. */
   signal?: AbortSignal;
   /** Hears what seems wrong with a plot. */
@@ -32,7 +35,7 @@ export interface Report {
   output: string;
   /** SVG files, none where no folder was named. */
   plots: string[];
-  /** Parts that the run does not have yet, and the commands that make them. */
+  /** Parts that the run does not have yet, and the tasks that make them. */
   missing: Missing[];
 }
 
@@ -43,20 +46,19 @@ const DRAW = "./draw.ts";
  * Writes the report of a run as one HTML page, with plots, for light and dark screens of any width; the same run gives the
  * same bytes. What the run does not have yet is left out, with a sentence that names the task to run.
  *
- * @throws {RangeError} if the folder is not there, or not a run's.
- * @throws {SyntaxError} if a file in it is not as the run wrote it.
- * @throws {Error} if the page or a plot cannot be written.
+ * @throws {InputError} if the folder is not there or not a run's, if a file in it is not as the run wrote it, or if the page
+ * or a plot cannot be written.
  */
 export async function report(options: ReportOptions): Promise<Report> {
-  const { run, output = `${run}/report.html`, plots: folder, signal, onWarning } = options;
+  const { run, output = `${run}/report.html`, plots: folder, words, signal, onWarning } = options;
   const record = await readRun(run);
   const cost = await readCost({ run, flops: 1, utilisation: 1 });
-  const sections = sectionsOf(record, cost);
+  const sections = sectionsOf(record, cost, words);
   const { drawPlot }: typeof Draw = await import(DRAW);
 
   const drawn = new Map<string, Drawn>();
   const files: string[] = [];
-  for (const plot of sections.sections.flatMap(({ plots }) => plots)) {
+  for (const plot of sections.sections.flatMap(({ plots = [] }) => plots)) {
     signal?.throwIfAborted();
     const draw = (width: number, id: string, titled = false) =>
       drawPlot(plot, { width, id, titled, onWarning: (text) => onWarning?.(`plot ${plot.id}: ${text}`) });
@@ -70,6 +72,6 @@ export async function report(options: ReportOptions): Promise<Report> {
       files.push(path);
     }
   }
-  await writeAtomic(output, page(record.name, sections, drawn));
+  await writeAtomic(output, page(record.name, sections, drawn, words));
   return { output, plots: files, missing: sections.missing };
 }

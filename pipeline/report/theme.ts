@@ -5,64 +5,46 @@
  * @module
  */
 
-/**
- * Colours by name. Marks keep a contrast of at least 3 to the paper, text one of at least 4.5. A model has one colour in all
- * plots: dense ones black and grey, the mixture blue, experts neither, so that no expert is taken for another model.
- * Experts 0 to 3 stay apart for colour-blind readers too, and so do 4 to 7, whose lines have other dashes.
- */
+/** Colours by name. */
 export type Palette = Readonly<Record<string, string>>;
 
-/** Colours on light paper. */
-export const LIGHT: Palette = {
-  paper: "#ffffff",
-  ink: "#1b1e23",
-  muted: "#5a616b",
-  line: "#888f99",
-  grid: "#e6e8eb",
-  panel: "#f5f6f7",
-  heat: "#2f6db5",
-  mixture: "#2460a7",
-  dense: "#1b1e23",
-  "dense-steps": "#80868f",
-  oracle: "#3f8fc4",
-  random: "#8f79c4",
-  e0: "#e0680e",
-  e1: "#12694a",
-  e2: "#a04fc0",
-  e3: "#7a4a12",
-  e4: "#14909e",
-  e5: "#a8154f",
-  e6: "#8f8400",
-  e7: "#5b2d91",
-  yes: "#187a5f",
-  no: "#b3471a",
+/**
+ * Every colour on light and on dark paper. Marks keep a contrast of at least 3 to the paper, text one of at least 4.5. A model has
+ * one colour in all plots: dense ones black and grey, the mixture blue, experts neither, so that no expert is taken for another
+ * model. Experts 0 to 3 stay apart for colour-blind readers too, and so do 4 to 7, whose lines have other dashes.
+ */
+const COLOURS: Record<string, [light: string, dark: string]> = {
+  paper: ["#ffffff", "#14171b"],
+  ink: ["#1b1e23", "#e7e9ec"],
+  muted: ["#5a616b", "#a3abb6"],
+  line: ["#888f99", "#6f7782"],
+  grid: ["#e6e8eb", "#2b3037"],
+  panel: ["#f5f6f7", "#1c2026"],
+  heat: ["#2f6db5", "#6aa5ea"],
+  mixture: ["#2460a7", "#7db2f0"],
+  dense: ["#1b1e23", "#e7e9ec"],
+  "dense-steps": ["#80868f", "#8b939e"],
+  oracle: ["#3f8fc4", "#3f8fc4"],
+  random: ["#8f79c4", "#a08bd0"],
+  e0: ["#e0680e", "#f58a4b"],
+  e1: ["#12694a", "#1f8f5f"],
+  e2: ["#a04fc0", "#c77be8"],
+  e3: ["#7a4a12", "#fad27a"],
+  e4: ["#14909e", "#3fd0d4"],
+  e5: ["#a8154f", "#e0528f"],
+  e6: ["#8f8400", "#a3a01a"],
+  e7: ["#5b2d91", "#8a63d8"],
+  yes: ["#187a5f", "#55c4a2"],
+  no: ["#b3471a", "#f08a55"],
 };
 
+const paletteOf = (paper: number): Palette =>
+  Object.fromEntries(Object.entries(COLOURS).map(([name, values]) => [name, values[paper]]));
+
+/** Colours on light paper. */
+export const LIGHT = paletteOf(0);
 /** Colours on dark paper. */
-export const DARK: Palette = {
-  paper: "#14171b",
-  ink: "#e7e9ec",
-  muted: "#a3abb6",
-  line: "#6f7782",
-  grid: "#2b3037",
-  panel: "#1c2026",
-  heat: "#6aa5ea",
-  mixture: "#7db2f0",
-  dense: "#e7e9ec",
-  "dense-steps": "#8b939e",
-  oracle: "#3f8fc4",
-  random: "#a08bd0",
-  e0: "#f58a4b",
-  e1: "#1f8f5f",
-  e2: "#c77be8",
-  e3: "#fad27a",
-  e4: "#3fd0d4",
-  e5: "#e0528f",
-  e6: "#a3a01a",
-  e7: "#8a63d8",
-  yes: "#55c4a2",
-  no: "#f08a55",
-};
+export const DARK = paletteOf(1);
 
 /** Opacity of a full cell of a heat map: text stays readable on it. */
 export const HEAT_OPACITY = 0.55;

@@ -5,21 +5,10 @@
  */
 
 import type { Cost } from "../cost/cost.ts";
-import type { Baseline, Evaluation } from "../evaluation/evaluation.ts";
 import { paperTable } from "../cost/paper.ts";
+import type { Baseline, Evaluation } from "../evaluation/evaluation.ts";
+import type { Claim } from "../report/reproduction.ts";
 import type { PartitionSummary } from "../stages/summary.ts";
-
-/** A claim of the paper, and what a run shows. */
-export interface Claim {
-  /** The claim. */
-  claim: string;
-  /** The paper's figures. */
-  paper: string;
-  /** The run's figures. */
-  here: string;
-  /** Whether the run bears it out; null where it is no matter of yes or no. */
-  holds: boolean | null;
-}
 
 /** Where the mixture's curve goes below that of the dense model of E times the steps, for good. */
 export interface Crossing {
@@ -38,139 +27,134 @@ export function claimsOf(
   cost: Cost,
   crossing: Crossing | null,
 ): Claim[] {
-  const { scores, segments, prefixes, prefix, experts } = evaluation;
-  const claims: Claim[] = [];
-  const gain = (baseline: Baseline) => evaluation.gains.find((row) => row.baseline === baseline);
-  const perplexity = (value: number | null | undefined) => value == null ? "none" : value.toFixed(2);
-  const gainText = (baseline: Baseline) => {
-    const { percent, low, high } = gain(baseline)!;
-    const change = percent < 0
-      ? `${signed(-percent)} higher [${signed(-high)}, ${signed(-low)}]`
-      : `${signed(percent)} lower [${signed(low)}, ${signed(high)}]`;
-    return `${perplexity(scores[baseline]!.perplexity)} → ${
-      perplexity(scores.mixture!.perplexity)
-    }: ${change}`;
-  };
-  if (gain("dense")) {
-    claims.push({
-      claim:
-        "The mixture beats a dense model of the same inference cost at equal tokens (equal steps, E times the batch)",
-      paper: paperGain(experts),
-      here: gainText("dense"),
-      holds: gain("dense")!.low > 0,
-    });
-  }
-  if (gain("dense-steps")) {
-    claims.push({
-      claim: "… also a dense model with E times the steps, a harder baseline",
-      paper: "not reported",
-      here: gainText("dense-steps"),
-      holds: gain("dense-steps")!.low > 0,
-    });
-  }
-  if (crossing) {
-    const { tokensPerExpert, trained, difference } = crossing;
-    const ahead = `${Math.abs(difference).toFixed(3)} nats per token ahead on all held-out text at the end`;
-    const crossed = tokensPerExpert === null
-      ? `not within ${thousands(trained)}`
-      : `${thousands(tokensPerExpert)} of ${thousands(trained)}`;
-    claims.push({
-      claim:
-        "Tokens per expert from which the mixture's curve stays below that of E times the steps (on samples)",
-      paper: "not reported",
-      here: `${crossed}; ${difference > 0 ? "the dense model" : "the mixture"} is ${ahead}`,
-      holds: null,
-    });
-  }
-  if (scores.dense) {
-    const gains = segments.filter(({ sequences }) => sequences > 0).map(({ expert, perplexity }) => ({
-      expert,
-      percent: 100 * (1 - perplexity.mixture! / perplexity.dense!),
-    }));
-    const least = gains.reduce((a, b) => a.percent <= b.percent ? a : b);
-    const better = gains.filter(({ percent }) => percent > 0).length;
-    claims.push({
-      claim: "Every expert beats the dense model on the text routed to it",
-      paper: "all do (figure 5)",
-      here: `${better} of ${experts}; ${
-        least.percent < 0
-          ? `expert ${least.expert} is worse by ${signed(-least.percent)}`
-          : `the least by ${signed(least.percent)} (expert ${least.expert})`
-      }`,
-      holds: better === experts,
-    });
-  }
+  const { scores, gains, segments, prefixes, prefix, experts } = evaluation;
+  const { mixture, random, oracle } = scores;
   const shares = segments.map(({ share }) => share);
-  claims.push({
-    claim: "Every expert gets a substantial share at inference, where nothing balances",
-    paper: "all do (figure 5)",
-    here: `${percentOf(Math.min(...shares))} to ${percentOf(Math.max(...shares))}; equal would be ${
-      percentOf(1 / experts)
-    }`,
-    holds: Math.min(...shares) >= 1 / (4 * experts),
-  });
-  if (scores.dense) {
-    const beats = ({ gains }: typeof prefixes[0]) =>
-      gains.some(({ baseline, low }) => baseline === "dense" && low > 0);
-    const enough = prefixes.filter(beats).map(({ prefix }) => prefix);
-    claims.push({
-      claim: "A short prefix routes well enough to beat the dense model",
-      paper: "32 tokens, for routers trained with 256",
-      here:
-        `${enough.length ? `${Math.min(...enough)} tokens` : "none"}, for routers trained with ${prefix}: ` +
-        prefixes.map((row) => `${row.prefix}: ${perplexity(row.perplexity)}`).join(", "),
-      holds: enough.some((length) => length <= prefix / 8),
+  const [least, most] = [Math.min(...shares), Math.max(...shares)];
+  const ratio = (part: number, whole: number) => percentOf(part / whole);
+  const printed = paperTable().find((row) => row.experts === experts)?.printed;
+  const { flops, communication, parameters } = cost;
+  const { exchanges, bytesPerExchange, bytesPerNode, denseBytesPerStep, denseBytesPerNode } = communication;
+  const beats = ({ baseline, low }: typeof gains[number]) => baseline === "dense" && low > 0;
+  const enough = prefixes.filter(({ gains }) => gains.some(beats)).map(({ prefix }) => prefix);
+  const against = (baseline: Baseline, claim: string, paper: string): Claim[] =>
+    gains.filter((gain) => gain.baseline === baseline).map(({ percent, low, high }) => {
+      const [side, by, from, to] = percent < 0
+        ? ["higher", -percent, -high, -low] as const
+        : ["lower", percent, low, high] as const;
+      const before = scores[baseline]!.perplexity.toFixed(2);
+      const change = `${signed(by)} ${side} [${signed(from)}, ${signed(to)}]`;
+      return {
+        claim,
+        paper,
+        here: `${before} → ${mixture!.perplexity.toFixed(2)}: ${change}`,
+        holds: low > 0,
+      };
     });
-  }
-  claims.push({
-    claim: "Routing does better than chance, and comes nearer to the best expert in hindsight than to it",
-    paper: "not reported",
-    here:
-      `random ${perplexity(scores.random!.perplexity)}, routed ${perplexity(scores.mixture!.perplexity)}, ` +
-      `best ${perplexity(scores.oracle!.perplexity)}`,
-    holds: scores.mixture!.high < scores.random!.low &&
-      scores.mixture!.nllPerToken < (scores.random!.nllPerToken + scores.oracle!.nllPerToken) / 2,
-  });
-  if (partition.nmi !== null) {
-    claims.push({
+  return [
+    ...against(
+      "dense",
+      "The mixture beats a dense model of the same inference cost at equal tokens (equal steps, E times the batch)",
+      paperGain(experts),
+    ),
+    ...against(
+      "dense-steps",
+      "… also a dense model with E times the steps, a harder baseline",
+      "not reported",
+    ),
+    ...crossing ? [crossingClaim(crossing)] : [],
+    ...scores.dense ? [segmentsClaim(evaluation)] : [],
+    {
+      claim: "Every expert gets a substantial share at inference, where nothing balances",
+      paper: "all do (figure 5)",
+      here: `${percentOf(least)} to ${percentOf(most)}; equal would be ${percentOf(1 / experts)}`,
+      holds: least >= 1 / (4 * experts),
+    },
+    ...scores.dense
+      ? [{
+        claim: "A short prefix routes well enough to beat the dense model",
+        paper: "32 tokens, for routers trained with 256",
+        here:
+          `${
+            enough.length ? `${Math.min(...enough)} tokens` : "none"
+          }, for routers trained with ${prefix}: ` +
+          prefixes.map((row) => `${row.prefix}: ${row.perplexity.toFixed(2)}`).join(", "),
+        holds: enough.some((length) => length <= prefix / 8),
+      }]
+      : [],
+    {
+      claim: "Routing does better than chance, and comes nearer to the best expert in hindsight than to it",
+      paper: "not reported",
+      here: `random ${random!.perplexity.toFixed(2)}, routed ${mixture!.perplexity.toFixed(2)}, ` +
+        `best ${oracle!.perplexity.toFixed(2)}`,
+      holds: mixture!.high < random!.low &&
+        mixture!.nllPerToken < (random!.nllPerToken + oracle!.nllPerToken) / 2,
+    },
+    ...partition.nmi === null ? [] : [{
       claim: "Routers split text by kind without being told",
       paper: "not reported",
       here: `normalised mutual information of expert and source ${partition.nmi.toFixed(3)}`,
       holds: null,
-    });
-  }
-  claims.push({
-    claim: "Loads are equal",
-    paper: "equal in sequences",
-    here: `equal in sequences; the largest expert has ${
-      percentOf(partition.tokenImbalance)
-    } more tokens than the mean`,
-    holds: partition.tokenImbalance < 0.05,
-  });
-  const [row] = paperTable().filter((row) => row.experts === experts);
-  const { flops, communication } = cost;
-  const share = (part: number, whole: number) => percentOf(part / whole);
-  claims.push({
-    claim: "Routing adds little compute, in training and at inference",
-    paper: row
-      ? `${share(row.printed.trainingOverhead, row.printed.training)}, ` +
-        `${share(row.printed.inferenceOverhead, row.printed.inference)} (335M experts)`
-      : "0.7% to 4%, 1% to 10% (335M experts)",
-    here: `${share(flops.overhead, flops.experts)}, ${share(flops.inferenceOverhead, flops.inference)} ` +
-      `(an expert is only ${(cost.parameters.expert / cost.parameters.router).toFixed(1)} routers large)`,
+    }],
+    {
+      claim: "Loads are equal",
+      paper: "equal in sequences",
+      here: `equal in sequences; the largest expert has ${
+        percentOf(partition.tokenImbalance)
+      } more tokens than the mean`,
+      holds: partition.tokenImbalance < 0.05,
+    },
+    {
+      claim: "Routing adds little compute, in training and at inference",
+      paper: printed
+        ? `${ratio(printed.trainingOverhead, printed.training)}, ` +
+          `${ratio(printed.inferenceOverhead, printed.inference)} (335M experts)`
+        : "0.7% to 4%, 1% to 10% (335M experts)",
+      here: `${ratio(flops.overhead, flops.experts)}, ${ratio(flops.inferenceOverhead, flops.inference)} ` +
+        `(an expert is only ${(parameters.expert / parameters.router).toFixed(1)} routers large)`,
+      holds: null,
+    },
+    {
+      claim: "Training hardly communicates",
+      paper: "94 exchanges of 5.6 MB per router; data-parallel 10.4 GB per step (1.3B)",
+      here: `${exchanges} exchanges of ${megabytes(bytesPerExchange)} per router, ` +
+        `${megabytes(bytesPerNode)} in all; data-parallel ${megabytes(denseBytesPerStep)} per step`,
+      holds: bytesPerNode < denseBytesPerNode,
+    },
+  ];
+}
+
+function crossingClaim({ tokensPerExpert, trained, difference }: Crossing): Claim {
+  const crossed = tokensPerExpert === null
+    ? `not within ${thousands(trained)}`
+    : `${thousands(tokensPerExpert)} of ${thousands(trained)}`;
+  const leader = difference > 0 ? "the dense model" : "the mixture";
+  const ahead = `${Math.abs(difference).toFixed(3)} nats per token ahead on all held-out text at the end`;
+  return {
+    claim:
+      "Tokens per expert from which the mixture's curve stays below that of E times the steps (on samples)",
+    paper: "not reported",
+    here: `${crossed}; ${leader} is ${ahead}`,
     holds: null,
-  });
-  claims.push({
-    claim: "Training hardly communicates",
-    paper: "94 exchanges of 5.6 MB per router; data-parallel 10.4 GB per step (1.3B)",
-    here:
-      `${communication.exchanges} exchanges of ${megabytes(communication.bytesPerExchange)} per router, ` +
-      `${megabytes(communication.bytesPerNode)} in all; data-parallel ${
-        megabytes(communication.denseBytesPerStep)
-      } per step`,
-    holds: communication.bytesPerNode < communication.denseBytesPerNode,
-  });
-  return claims;
+  };
+}
+
+function segmentsClaim({ segments, experts }: Evaluation): Claim {
+  const gains = segments.filter(({ sequences }) => sequences > 0).map(({ expert, perplexity }) => ({
+    expert,
+    percent: 100 * (1 - perplexity.mixture! / perplexity.dense!),
+  }));
+  const { expert, percent } = gains.reduce((a, b) => a.percent <= b.percent ? a : b);
+  const better = gains.filter(({ percent }) => percent > 0).length;
+  const worst = percent < 0
+    ? `expert ${expert} is worse by ${signed(-percent)}`
+    : `the least by ${signed(percent)} (expert ${expert})`;
+  return {
+    claim: "Every expert beats the dense model on the text routed to it",
+    paper: "all do (figure 5)",
+    here: `${better} of ${experts}; ${worst}`,
+    holds: better === experts,
+  };
 }
 
 /** A line of a held-out curve: the loss after so many tokens per expert, or per E-th of the dense model's tokens. */
@@ -197,14 +181,15 @@ export function crossingOf(mixture: CurvePoint[], dense: CurvePoint[]): Crossing
 }
 
 function paperGain(experts: number): string {
-  const rows = paperTable().filter((row) => row.model === "335M");
-  const [row] = rows.filter((row) => row.experts === experts);
-  const percent = ({ perplexity }: typeof rows[0]) => 100 * (1 - perplexity.mixture / perplexity.dense);
+  const rows = paperTable().filter((row) => row.model === "335M").map(({ experts, perplexity }) => ({
+    experts,
+    ...perplexity,
+    percent: signed(100 * (1 - perplexity.mixture / perplexity.dense)),
+  }));
+  const row = rows.find((row) => row.experts === experts);
   return row
-    ? `${row.perplexity.dense.toFixed(2)} → ${row.perplexity.mixture.toFixed(2)}: ${
-      signed(percent(row))
-    } lower (335M, E = ${experts})`
-    : `${signed(percent(rows[0]))} (E = 4) to ${signed(percent(rows.at(-1)!))} (E = 32) lower (335M)`;
+    ? `${row.dense.toFixed(2)} → ${row.mixture.toFixed(2)}: ${row.percent} lower (335M, E = ${experts})`
+    : `${rows[0].percent} (E = 4) to ${rows.at(-1)!.percent} (E = 32) lower (335M)`;
 }
 
 const signed = (percent: number): string => `${percent.toFixed(1)}%`.replace("-", "−");

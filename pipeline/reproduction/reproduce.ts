@@ -5,52 +5,41 @@
  * @module
  */
 
+import type { Words } from "../../kernels/errors.ts";
 import { openGpu } from "../../kernels/gpu.ts";
-import { type Configuration, presetOf, type Sources } from "../settings/configuration.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { presetOf } from "../settings/presets.ts";
+import type { Sources } from "../settings/resolution.ts";
 import { readCost } from "../cost/cost.ts";
 import type { Evaluation } from "../evaluation/evaluation.ts";
-import { evaluateRun } from "../stages/evaluate.ts";
+import { evaluateRun } from "../stages/evaluate_run.ts";
 import { report } from "../report/report.ts";
+import type { Claims, Searched } from "../report/reproduction.ts";
 import { partition } from "../stages/partition.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
 import { expertFolder } from "../partition/manifests.ts";
-import { trainDense, trainExpert, type TrainOptions, type TrainResult } from "../stages/train_models.ts";
-import { LossNotFiniteError, type StepMetrics } from "../training/loop.ts";
-import {
-  type Claim,
-  claimsMarkdown,
-  claimsOf,
-  type Crossing,
-  crossingOf,
-  type CurvePoint,
-  VERDICTS,
-} from "./claims.ts";
-import { type RateSearch, searchRate } from "./search.ts";
+import type { RunWatch } from "../stages/session.ts";
+import { trainDense, trainExpert, type TrainOptions } from "../stages/train.ts";
+import type { TrainResult } from "../stages/train_model.ts";
+import { LossNotFiniteError, readStepMetrics } from "../training/loop.ts";
+import { claimsMarkdown, claimsOf, type Crossing, crossingOf, type CurvePoint, VERDICTS } from "./claims.ts";
+import { searchRate } from "./search.ts";
 
 /** Says what to reproduce and where. */
 export interface ReproduceOptions extends Omit<TrainOptions, "trial" | "resume" | "gpu"> {
   /** Part of the training that a trial of a learning rate takes. Default: 1/8. */
   trialShare?: number;
+  /** Words settings and tasks in the report. Default: as a library names them. */
+  words?: Words;
 }
 
 /** What a reproduction came to: `reproduction.json`. */
-export interface Reproduction {
-  /** Version of this layout. */
-  format: 1;
-  /** The paper's claims beside this run's figures. */
-  claims: Claim[];
-  /** The searches for learning rates; those of rates that were given are missing. */
-  search: Partial<Record<Searched, RateSearch>>;
-  /** Part of the training that a trial took. */
-  trialShare: number;
+export interface Reproduction extends Claims {
   /** Where the mixture's curve crosses that of the dense model with E times the steps. */
   crossing: Crossing | null;
   /** What the models were trained with. */
   models: { experts: TrainResult[]; dense: TrainResult; "dense-steps": TrainResult };
 }
-
-/** A model whose rate is searched for. */
-export type Searched = "experts" | "dense" | "dense-steps";
 
 const RATES = { experts: "expertRate", dense: "denseRate", "dense-steps": "denseStepsRate" } as const;
 
@@ -61,11 +50,12 @@ const FIRST_RATE = 4e-3;
  * Runs everything in the run folder and writes `reproduction.json`, `reproduction.md` and `report.html` there. Rates that `sources`
  * gives as flags are not searched for. Throws what the steps throw.
  */
-export async function reproduce(options: ReproduceOptions): Promise<Reproduction> {
-  const { run, force, adapter, variants, onEvent: emit = () => {}, signal, trialShare = 1 / 8 } = options;
+export async function reproduce(options: ReproduceOptions, watch: RunWatch = {}): Promise<Reproduction> {
+  const { run, force, adapter, variants, trialShare = 1 / 8 } = options;
+  const { onEvent: emit = () => {}, signal } = watch;
   const summary = await partition(
     { run, sources: { flags: withoutRates(options.sources ?? {}) }, force, adapter, variants },
-    { onEvent: emit, signal },
+    watch,
   );
   const given = options.sources?.flags ?? {};
   const experts = summary.experts.length;
@@ -74,45 +64,46 @@ export async function reproduce(options: ReproduceOptions): Promise<Reproduction
   const gpu = await openGpu({ adapter: adapter || undefined, variants });
   emit({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
   try {
-    const trials: Record<Searched, (trial: TrainOptions) => Promise<number>> = {
-      experts: async (trial) => {
-        let sum = 0;
-        for (let expert = 0; expert < experts; expert++) sum += lossOf(await trainExpert(expert, trial));
-        return sum / experts;
+    const train: Record<Searched, (options: TrainOptions) => Promise<TrainResult[]>> = {
+      experts: async (options) => {
+        const results: TrainResult[] = [];
+        for (let expert = 0; expert < experts; expert++) {
+          results.push(await trainExpert(expert, options, watch));
+        }
+        return results;
       },
-      dense: async (trial) => lossOf(await trainDense("batch", trial)),
-      "dense-steps": async (trial) => lossOf(await trainDense("steps", trial)),
+      dense: async (options) => [await trainDense("batch", options, watch)],
+      "dense-steps": async (options) => [await trainDense("steps", options, watch)],
     };
-    for (const [name, validate] of Object.entries(trials) as [Searched, typeof trials[Searched]][]) {
+    for (const name of Object.keys(train) as Searched[]) {
       const field = RATES[name];
       if (given[field] !== undefined) {
         rates[field] = given[field]; // 0 is a dense model's word for the experts' rate
         continue;
       }
-      const attempt = async (rate: number) => {
+      search[name] = await searchRate(FIRST_RATE, async (rate) => {
         try {
-          return await validate({ ...options, gpu, sources: {}, trial: { share: trialShare, rate } });
+          const trial = { share: trialShare, rate };
+          const results = await train[name]({ ...options, gpu, sources: {}, trial });
+          return results.reduce((sum, result) => sum + lossOf(result), 0) / results.length;
         } catch (error) {
           if ((error as Error).cause instanceof LossNotFiniteError) return Infinity;
           throw error;
         }
-      };
-      search[name] = await searchRate(FIRST_RATE, attempt);
+      });
       rates[field] = search[name].rate;
     }
     const settings = { ...options, gpu, sources: { flags: rates } };
-    const trained: TrainResult[] = [];
-    for (let expert = 0; expert < experts; expert++) trained.push(await trainExpert(expert, settings));
-    const models: Reproduction["models"] = {
-      experts: trained,
-      dense: await trainDense("batch", settings),
-      "dense-steps": await trainDense("steps", settings),
+    const models = {
+      experts: await train.experts(settings),
+      dense: (await train.dense(settings))[0],
+      "dense-steps": (await train["dense-steps"](settings))[0],
     };
 
-    const evaluation = await evaluateRun({ run, gpu }, { onEvent: emit, signal });
+    const evaluation = await evaluateRun({ run, gpu }, watch);
     const cost = await readCost({ run, flops: 1, utilisation: 1 });
     const crossing = crossingOf(
-      await mixtureCurve(run, evaluation, trained[0].batch),
+      await mixtureCurve(run, evaluation, models.experts[0].batch),
       await denseCurve(run, evaluation, models["dense-steps"].batch),
     );
     const { mixture, "dense-steps": harder } = evaluation.scores;
@@ -121,7 +112,8 @@ export async function reproduce(options: ReproduceOptions): Promise<Reproduction
     const reproduction: Reproduction = { format: 1, claims, search, trialShare, crossing, models };
     await writeAtomic(`${run}/reproduction.json`, jsonText(reproduction));
     await writeAtomic(`${run}/reproduction.md`, reproductionMarkdown(reproduction));
-    await report({ run, signal, onWarning: (message) => emit({ type: "warning", message }) });
+    const onWarning = (message: string) => emit({ type: "warning", message });
+    await report({ run, words: options.words, signal, onWarning });
     return reproduction;
   } finally {
     gpu.close();
@@ -138,11 +130,13 @@ function withoutRates({ preset, file, flags }: Sources): Partial<Configuration> 
   return values;
 }
 
-/** Reads the held-out curve of a model, against steps. */
-async function readCurve(run: string, name: string): Promise<StepMetrics[]> {
-  const lines = (await Deno.readTextFile(`${run}/metrics/${name}.jsonl`)).trim().split("\n");
-  return lines.map((line): StepMetrics => JSON.parse(line)).filter((line) =>
-    line.validationLoss !== undefined
+/** Reads the held-out losses of a model, by step. */
+async function readLosses(run: string, name: string): Promise<Map<number, number>> {
+  const lines = await readStepMetrics(`${run}/metrics/${name}.jsonl`);
+  return new Map(
+    lines.flatMap(({ step, validationLoss }) =>
+      typeof validationLoss === "number" ? [[step, validationLoss]] : []
+    ),
   );
 }
 
@@ -153,14 +147,13 @@ async function mixtureCurve(
   batch: number,
 ): Promise<CurvePoint[]> {
   const used = segments.filter(({ tokens }) => tokens > 0);
-  const curves = await Promise.all(used.map(({ expert }) => readCurve(run, expertFolder(expert))));
+  const curves = await Promise.all(used.map(({ expert }) => readLosses(run, expertFolder(expert))));
   const total = used.reduce((sum, { tokens }) => sum + tokens, 0);
-  return curves[0].flatMap(({ step }) => {
-    const losses = curves.map((curve) => curve.find((line) => line.step === step)?.validationLoss);
-    if (losses.includes(undefined)) return [];
-    const loss = losses.reduce((sum: number, value, i) => sum + value! * used[i].tokens / total, 0);
-    return [{ tokens: step * batch * models.config.context, loss }];
-  });
+  const steps = [...curves[0].keys()].filter((step) => curves.every((losses) => losses.has(step)));
+  return steps.map((step) => ({
+    tokens: step * batch * models.config.context,
+    loss: curves.reduce((sum, losses, i) => sum + losses.get(step)! * used[i].tokens / total, 0),
+  }));
 }
 
 /** Reads the curve of the dense model with E times the steps, against an E-th of its tokens. */
@@ -169,10 +162,8 @@ async function denseCurve(
   { experts, models }: Evaluation,
   batch: number,
 ): Promise<CurvePoint[]> {
-  return (await readCurve(run, "dense-steps")).map(({ step, validationLoss }) => ({
-    tokens: step * batch * models.config.context / experts,
-    loss: validationLoss!,
-  }));
+  return [...await readLosses(run, "dense-steps")]
+    .map(([step, loss]) => ({ tokens: step * batch * models.config.context / experts, loss }));
 }
 
 /** Writes a reproduction as Markdown: the claims, and how the models were trained. */

@@ -5,21 +5,7 @@
  * @module
  */
 
-/** A rate that was tried. */
-export interface Trial {
-  /** Learning rate at its peak. */
-  rate: number;
-  /** Mean NLL per predicted token of held-out sequences at the end, nats. */
-  validationLoss: number;
-}
-
-/** What a search came to. */
-export interface RateSearch {
-  /** The best rate. */
-  rate: number;
-  /** All that were tried, by rate. */
-  trials: Trial[];
-}
+import type { RateSearch, Trial } from "../report/reproduction.ts";
 
 /** Nats by which a higher rate must be better. */
 const MARGIN = 0.01;

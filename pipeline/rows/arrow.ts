@@ -11,19 +11,17 @@ import {
   DataType,
   Field,
   FixedSizeList,
-  Float32,
   makeData,
+  makeVector,
   RecordBatch as ArrowBatch,
   Schema,
   Struct,
-  Uint16,
-  Uint32,
-  Uint64,
   Utf8,
   Vector,
 } from "apache-arrow";
+import { InputError } from "../../kernels/errors.ts";
 import type { Columns } from "./columns.ts";
-import { shortHash } from "../run/files.ts";
+import { shortHash, unreadable } from "../run/files.ts";
 import { originOf, readArrow } from "./ipc.ts";
 
 /** A batch of rows: Arrow's own type. */
@@ -72,36 +70,32 @@ export interface Lineage {
 export const FORMAT = 1;
 
 const NUMBERS = ["format", "sequenceLength", "vocabulary", "eos", "prefix", "experts", "seed"] as const;
-const TEXTS = ["stage", "tokenizer", "routers", "config", "method"] as const;
+/** In the order in which manifests list them. */
+const NAMES = ["stage", "tokenizer", "routers", "config", "method", ...NUMBERS] as const;
 
-// ---- lineage ---------------------------------------------------------------------------------------------------
-
-/** Returns the lineage of a batch, or null where another tool wrote it. Throws a SyntaxError where it is damaged. */
+/** Returns the lineage of a batch, or null where another tool wrote it. Throws an InputError where it is damaged. */
 export function lineageOf(batch: RecordBatch): Lineage | null {
   const { metadata } = batch.schema, where = originOf(batch);
   if (!metadata.has("smalltalk.format")) return null;
   const lineage: Record<string, unknown> = { stage: "" };
-  for (const name of TEXTS) {
-    if (metadata.has(`smalltalk.${name}`)) lineage[name] = metadata.get(`smalltalk.${name}`);
-  }
-  for (const name of NUMBERS) {
+  for (const name of NAMES) {
     const text = metadata.get(`smalltalk.${name}`);
     if (text === undefined) continue;
-    if (!/^\d{1,16}$/.test(text)) {
-      throw new SyntaxError(`Cannot read ${where} as smalltalk.${name} must be an integer: it is "${text}"`);
+    const isNumber = (NUMBERS as readonly string[]).includes(name);
+    if (isNumber && !/^\d{1,16}$/.test(text)) {
+      throw unreadable(where, `smalltalk.${name} must be an integer`, `it is "${text}"`);
     }
-    lineage[name] = Number(text);
+    lineage[name] = isNumber ? Number(text) : text;
   }
-  if (lineage.format as number > FORMAT) {
-    throw new SyntaxError(
-      `Cannot read ${where} as its format must be at most ${FORMAT}: it is ${lineage.format}, of a newer version`,
-    );
+  const { format } = lineage as unknown as Lineage;
+  if (format > FORMAT) {
+    throw unreadable(where, `its format must be at most ${FORMAT}`, `it is ${format}, of a newer version`);
   }
   return lineage as unknown as Lineage;
 }
 
 /**
- * Throws a RangeError that gives both values where the lineage of `batch` contradicts `expected`; names that either
+ * Throws an InputError that gives both values where the lineage of `batch` contradicts `expected`; names that either
  * side leaves out are not compared, and nothing is where another tool wrote the batch.
  */
 export function checkLineage(batch: RecordBatch, expected: Partial<Lineage>, owner: string): void {
@@ -110,17 +104,23 @@ export function checkLineage(batch: RecordBatch, expected: Partial<Lineage>, own
   for (const [name, wanted] of Object.entries(expected)) {
     const value = actual[name as keyof Lineage];
     if (wanted === undefined || value === undefined || value === wanted) continue;
-    throw new RangeError(
-      `Cannot use ${originOf(batch)} with ${owner} as both must have the same ${name}: ${name} is ${
-        shortHash(String(value))
-      } in the former, ${shortHash(String(wanted))} in the latter` +
-        (name === "tokenizer" ? "; make the former with the tokenizer.json of the latter" : ""),
+    const [former, latter] = [value, wanted].map((text) => shortHash(String(text)));
+    throw new InputError(
+      `Cannot use ${originOf(batch)} with ${owner} as both must have the same ${name}: ` +
+        `${name} is ${former} in the former, ${latter} in the latter`,
+      { remedy: name === "tokenizer" ? "make the former with the tokenizer.json of the latter" : undefined },
     );
   }
 }
 
+/** Picks what rows that are used together must have in common. */
+export function identityOf(lineage: Lineage | null): Partial<Lineage> {
+  const { sequenceLength, vocabulary, eos, tokenizer, prefix, experts, routers } = lineage ?? {};
+  return { sequenceLength, vocabulary, eos, tokenizer, prefix, experts, routers };
+}
+
 /**
- * Reads the batches of several files, one file after another. Throws a RangeError with both values where their
+ * Reads the batches of several files, one file after another. Throws an InputError with both values where their
  * lineages differ in tokenizer, S, M, E or routers, and whatever `readArrow` throws.
  */
 export function readShards(paths: string[]): ReadableStream<RecordBatch> {
@@ -128,25 +128,18 @@ export function readShards(paths: string[]): ReadableStream<RecordBatch> {
     let first: Partial<Lineage> | undefined;
     for (const path of paths) {
       for await (const batch of readArrow(path)) {
-        if (first === undefined) {
-          const { sequenceLength, vocabulary, eos, tokenizer, prefix, experts, routers } = lineageOf(batch) ??
-            {};
-          first = { sequenceLength, vocabulary, eos, tokenizer, prefix, experts, routers };
-        } else checkLineage(batch, first, paths[0]);
+        if (first === undefined) first = identityOf(lineageOf(batch));
+        else checkLineage(batch, first, paths[0]);
         yield batch;
       }
     }
   }());
 }
 
-// ---- columns to batches ----------------------------------------------------------------------------------------
+/** Columns in the order in which they are written. */
+const COLUMNS = ["sequence", "document", "source", "tokens", "length", "nll", "expert"] as const;
 
 const field = (name: string, type: DataType) => new Field(name, type, false);
-const listOf = (size: number, type: DataType) => new FixedSizeList(size, field("item", type));
-const flat = (type: DataType, data: ArrayBufferView) =>
-  makeData({ type: type as Uint32, data: data as Uint32Array, nullCount: 0 });
-const list = (type: FixedSizeList, data: ArrayBufferView, rows: number) =>
-  makeData({ type, length: rows, nullCount: 0, child: flat(type.valueType, data) });
 
 /**
  * Builds a batch from columns without copying numbers; the columns that are present, with S, V and E of `lineage`,
@@ -154,42 +147,40 @@ const list = (type: FixedSizeList, data: ArrayBufferView, rows: number) =>
  */
 export function toBatch(columns: Columns, lineage: Lineage): RecordBatch {
   const { rows } = columns;
-  const built: [string, Data][] = [];
-  const width = (name: "tokens" | "nll", perRow: number | undefined) =>
-    rows > 0 ? columns[name]!.length / rows : perRow ?? 1;
-  const add = (name: keyof Columns, values: ArrayLike<unknown>, perRow: number, data: () => Data) => {
+  const sizes: Partial<Record<keyof Columns, number>> = {
+    tokens: lineage.sequenceLength ?? 1,
+    nll: lineage.experts ?? 1,
+  };
+  const fields: Field[] = [], children: Data[] = [];
+  for (const name of COLUMNS) {
+    const values = name === "tokens" ? fitTokens(columns.tokens, lineage.vocabulary) : columns[name];
+    if (values === undefined) continue;
+    const listSize = sizes[name] && (rows > 0 ? Math.floor(values.length / rows) : sizes[name]);
+    const perRow = listSize ?? 1;
     if (values.length !== rows * perRow || perRow < 1) {
       throw new RangeError(
-        `Cannot build a batch as column "${name}" must hold ${
-          Math.max(1, Math.floor(perRow))
-        } values per row: ` +
+        `Cannot build a batch as column "${name}" must hold ${Math.max(1, perRow)} values per row: ` +
           `it holds ${values.length} for ${rows} rows`,
       );
     }
-    built.push([name, data()]);
-  };
-
-  add("sequence", columns.sequence, 1, () => flat(new Uint64(), columns.sequence));
-  if (columns.document) add("document", columns.document, 1, () => flat(new Uint64(), columns.document!));
-  if (columns.source) add("source", columns.source, 1, () => utf8(columns.source!));
-  if (columns.tokens) {
-    const tokens = fitTokens(columns.tokens, lineage.vocabulary);
-    const size = Math.floor(width("tokens", lineage.sequenceLength));
-    const type = listOf(size, tokens instanceof Uint16Array ? new Uint16() : new Uint32());
-    add("tokens", tokens, size, () => list(type, tokens, rows));
+    const flat: Data = Array.isArray(values) ? utf8(values) : makeVector(values).data[0];
+    const data = listSize === undefined ? flat : makeData({
+      type: new FixedSizeList(listSize, field("item", flat.type)),
+      length: rows,
+      nullCount: 0,
+      child: flat,
+    });
+    fields.push(field(name, data.type));
+    children.push(data);
   }
-  add("length", columns.length, 1, () => flat(new Uint32(), columns.length));
-  if (columns.nll) {
-    const size = Math.floor(width("nll", lineage.experts));
-    add("nll", columns.nll, size, () => list(listOf(size, new Float32()), columns.nll!, rows));
+  const metadata = new Map<string, string>();
+  for (const name of [...NAMES].sort()) {
+    if (lineage[name] !== undefined) metadata.set(`smalltalk.${name}`, String(lineage[name]));
   }
-  if (columns.expert) add("expert", columns.expert, 1, () => flat(new Uint16(), columns.expert!));
-
-  const schema = new Schema(built.map(([name, data]) => field(name, data.type)), metadataOf(lineage));
-  const children = built.map(([, data]) => data);
+  const type = new Struct(fields);
   return new ArrowBatch(
-    schema,
-    makeData({ type: new Struct(schema.fields), length: rows, nullCount: 0, children }),
+    new Schema(fields, metadata),
+    makeData({ type, length: rows, nullCount: 0, children }),
   );
 }
 
@@ -198,33 +189,20 @@ export function emptyBatch(names: (keyof Columns)[], lineage: Lineage): RecordBa
   const all = {
     document: new BigUint64Array(),
     source: [],
-    tokens: (lineage.vocabulary ?? 0) > 65536 ? new Uint32Array() : new Uint16Array(),
+    tokens: new Uint16Array(),
     nll: new Float32Array(),
     expert: new Uint16Array(),
   };
-  const present = Object.fromEntries(
-    Object.entries(all).filter(([name]) => names.includes(name as keyof Columns)),
-  );
-  return toBatch({ rows: 0, sequence: new BigUint64Array(), length: new Uint32Array(), ...present }, lineage);
-}
-
-function metadataOf(lineage: Lineage): Map<string, string> {
-  const metadata = new Map<string, string>();
-  for (const name of [...NUMBERS, ...TEXTS].sort()) {
-    if (lineage[name] !== undefined) metadata.set(`smalltalk.${name}`, String(lineage[name]));
-  }
-  return metadata;
+  const kept = Object.entries(all).filter(([name]) => names.includes(name as keyof Columns));
+  const columns = { rows: 0, sequence: new BigUint64Array(), length: new Uint32Array() };
+  return toBatch({ ...columns, ...Object.fromEntries(kept) }, lineage);
 }
 
 /** u16 tokens where the vocabulary fits, else u32; without a known vocabulary the array stays what it is. */
-function fitTokens(
-  tokens: Uint16Array | Uint32Array,
-  vocabulary: number | undefined,
-): Uint16Array | Uint32Array {
-  if (vocabulary === undefined) return tokens;
-  const fits = vocabulary <= 65536;
-  if (fits === tokens instanceof Uint16Array) return tokens;
-  return fits ? Uint16Array.from(tokens) : Uint32Array.from(tokens);
+function fitTokens(tokens: Columns["tokens"], vocabulary: number | undefined): Columns["tokens"] {
+  if (!tokens || vocabulary === undefined) return tokens;
+  const Fitting = vocabulary <= 65536 ? Uint16Array : Uint32Array;
+  return tokens instanceof Fitting ? tokens : Fitting.from(tokens);
 }
 
 /** Strings as Arrow UTF-8; labels repeat, so each distinct one is encoded once. */
@@ -243,27 +221,30 @@ function utf8(strings: string[]): Data<Utf8> {
   return makeData({ type: new Utf8(), length: strings.length, nullCount: 0, valueOffsets, data });
 }
 
-// ---- batches to columns ----------------------------------------------------------------------------------------
-
 /**
  * Returns the columns of a batch as typed arrays, views of its memory where the types are ours; other writers'
- * equivalents (other integer and float widths, lists of equal length, dictionaries) are converted. Throws a
- * TypeError where a column is missing or of another kind, a SyntaxError where values are null or impossible.
+ * equivalents (other integer and float widths, lists of equal length, dictionaries) are converted. Throws an
+ * InputError where a column is missing, one of those that are `needed` among them, or of another kind, or where values are null or
+ * impossible.
  */
-export function fromBatch(batch: RecordBatch, where: string = originOf(batch)): Columns {
+export function fromBatch(
+  batch: RecordBatch,
+  where: string = originOf(batch),
+  needed: readonly (keyof Columns)[] = [],
+): Columns {
   const rows = batch.numRows;
+  const names = batch.schema.fields.map((field) => field.name);
   const find = (name: string): Column | undefined => {
-    const at = batch.schema.fields.findIndex((field) => field.name === name);
+    const at = names.indexOf(name);
     return at < 0 ? undefined : { name, data: batch.data.children[at], where };
   };
   const need = (name: string): Column => {
     const column = find(name);
     if (column) return column;
-    const names = batch.schema.fields.map((field) => field.name).join(", ");
-    throw new TypeError(
-      `Cannot use ${where} as it must have a column "${name}": its columns are ${names || "none"}`,
-    );
+    const fact = `its columns are ${names.join(", ") || "none"}`;
+    throw unreadable(where, `it must have a column "${name}"`, fact);
   };
+  needed.forEach(need);
   const [document, source, tokens, nll, expert] = ["document", "source", "tokens", "nll", "expert"].map(find);
 
   const columns: Columns = {
@@ -282,18 +263,15 @@ export function fromBatch(batch: RecordBatch, where: string = originOf(batch)): 
   return columns;
 }
 
-/** Throws a SyntaxError that names the row where a token id is not below `vocabulary`. */
+/** Throws an InputError that names the row where a token id is not below `vocabulary`. */
 export function checkTokens(columns: Columns, vocabulary: number, where: string): void {
   const { tokens, rows } = columns;
   if (tokens === undefined || (tokens instanceof Uint16Array && vocabulary >= 65536)) return;
   for (let i = 0; i < tokens.length; i++) {
     if (tokens[i] < vocabulary) continue;
-    throw new SyntaxError(
-      `Cannot use ${where}, row ${
-        Math.floor(i / (tokens.length / rows))
-      }, as token ids must be below the vocabulary: ` +
-        `id is ${tokens[i]}, vocabulary is ${vocabulary}`,
-    );
+    const place = `${where}, row ${Math.floor(i / (tokens.length / rows))},`;
+    const fact = `id is ${tokens[i]}, vocabulary is ${vocabulary}`;
+    throw unreadable(place, "token ids must be below the vocabulary", fact);
   }
 }
 
@@ -301,12 +279,9 @@ function checkLengths({ tokens, length, rows }: Columns, where: string): void {
   const limit = tokens === undefined || rows === 0 ? 2 ** 32 : tokens.length / rows;
   for (let row = 0; row < rows; row++) {
     if (length[row] >= 2 && length[row] <= limit) continue;
-    throw new SyntaxError(
-      `Cannot use ${where}, row ${row}, as length must be from 2 to the sequence length: length is ${
-        length[row]
-      }` +
-        (limit < 2 ** 32 ? `, sequence length is ${limit}` : ""),
-    );
+    const sequenceLength = limit < 2 ** 32 ? `, sequence length is ${limit}` : "";
+    const fact = `length is ${length[row]}${sequenceLength}`;
+    throw unreadable(`${where}, row ${row},`, "length must be from 2 to the sequence length", fact);
   }
 }
 
@@ -317,19 +292,15 @@ interface Column {
   where: string;
 }
 
-function wrongType({ name, data, where }: Column, expected: string): TypeError {
-  return new TypeError(
-    `Cannot use ${where} as column "${name}" must hold ${expected}: its type is ${data.type}`,
-  );
+function wrongType({ name, data, where }: Column, expected: string): InputError {
+  return unreadable(where, `column "${name}" must hold ${expected}`, `its type is ${data.type}`);
 }
 
 function refuseNulls({ name, data, where }: Column): void {
   if (data.nullCount === 0) return;
   let row = 0;
   while (row < data.length - 1 && data.getValid(row)) row++;
-  throw new SyntaxError(
-    `Cannot use ${where}, row ${row}, as column "${name}" must have no null values: it is null`,
-  );
+  throw unreadable(`${where}, row ${row},`, `column "${name}" must have no null values`, "it is null");
 }
 
 /** The values of a flat column, checked to be whole and without nulls. */
@@ -338,9 +309,8 @@ function valuesOf(column: Column): ArrayLike<number | bigint> {
   const { name, data, where } = column;
   const values = data.values ?? [];
   if (values.length < data.length) {
-    throw new SyntaxError(
-      `Cannot read ${where} as the buffer of column "${name}" must hold ${data.length} values: it holds ${values.length}`,
-    );
+    const rule = `the buffer of column "${name}" must hold ${data.length} values`;
+    throw unreadable(where, rule, `it holds ${values.length}`);
   }
   return values.length === data.length ? values : values.subarray(0, data.length);
 }
@@ -353,9 +323,7 @@ function items(column: Column): Column {
   if (DataType.isFixedSizeList(data.type)) {
     const wanted = data.length * data.type.listSize;
     if (child.length < wanted) {
-      throw new SyntaxError(
-        `Cannot read ${where} as column "${name}" must hold ${wanted} items: it holds ${child.length}`,
-      );
+      throw unreadable(where, `column "${name}" must hold ${wanted} items`, `it holds ${child.length}`);
     }
     return { name, data: child.length === wanted ? child : child.slice(0, wanted), where };
   }
@@ -367,18 +335,16 @@ function items(column: Column): Column {
   const size = data.length > 0 ? at(1) - at(0) : 0;
   for (let row = 0; row < data.length; row++) {
     if (at(row + 1) - at(row) === size) continue;
-    throw new SyntaxError(
-      `Cannot use ${where}, row ${row}, as lists of column "${name}" must have one length: ` +
-        `this one has ${at(row + 1) - at(row)}, the first ${size}`,
-    );
+    const fact = `this one has ${at(row + 1) - at(row)}, the first ${size}`;
+    throw unreadable(`${where}, row ${row},`, `lists of column "${name}" must have one length`, fact);
   }
   const begin = data.length > 0 ? at(0) : 0;
-  if (begin < 0 || begin + size * data.length > child.length) {
-    throw new SyntaxError(
-      `Cannot read ${where} as lists of column "${name}" must lie within their ${child.length} items`,
-    );
+  const end = begin + size * data.length;
+  if (begin < 0 || end > child.length) {
+    const rule = `lists of column "${name}" must lie within their ${child.length} items`;
+    throw unreadable(where, rule, `they lie from ${begin} to ${end}`);
   }
-  return { name, data: child.slice(begin, size * data.length), where };
+  return { name, data: child.slice(begin, end - begin), where };
 }
 
 type IntegerArray = typeof Uint16Array | typeof Uint32Array | typeof BigUint64Array;
@@ -394,11 +360,8 @@ function integers<T extends IntegerArray>(column: Column, Target: T): InstanceTy
   for (let row = 0; row < values.length; row++) {
     const value = values[row];
     if (value < 0 || value >= limit) {
-      throw new SyntaxError(
-        `Cannot use ${where} as column "${name}" must hold integers from 0 to ${
-          limit - 1n
-        }: value ${row} is ${value}`,
-      );
+      const rule = `column "${name}" must hold integers from 0 to ${limit - 1n}`;
+      throw unreadable(where, rule, `value ${row} is ${value}`);
     }
     result[row] = result instanceof BigUint64Array ? BigInt(value) : Number(value);
   }
@@ -406,8 +369,8 @@ function integers<T extends IntegerArray>(column: Column, Target: T): InstanceTy
 }
 
 function tokenIds(column: Column): Uint16Array | Uint32Array {
-  const bits = (column.data.type as { bitWidth?: number }).bitWidth ?? 32;
-  return bits <= 16 ? integers(column, Uint16Array) : integers(column, Uint32Array);
+  const { bitWidth = 32 } = column.data.type as { bitWidth?: number };
+  return integers(column, bitWidth <= 16 ? Uint16Array : Uint32Array);
 }
 
 function floats(column: Column): Float32Array {
@@ -426,9 +389,7 @@ function strings(column: Column): string[] {
     return Array.from(valuesOf({ name, data: data.clone(data.type.indices), where }), (index) => {
       const word = words[Number(index)];
       if (word !== undefined) return word;
-      throw new SyntaxError(
-        `Cannot read ${where} as indices of column "${name}" must be below ${words.length}: one is ${index}`,
-      );
+      throw unreadable(where, `indices of column "${name}" must be below ${words.length}`, `one is ${index}`);
     });
   }
   if (DataType.isUtf8View(data.type)) return [...new Vector([data])];
@@ -442,9 +403,8 @@ function strings(column: Column): string[] {
       i === 0 || offset >= offsets[i - 1]
     );
   if (!ordered) {
-    throw new SyntaxError(
-      `Cannot read ${where} as offsets of column "${name}" must rise within ${bytes.length} bytes`,
-    );
+    const rule = `offsets of column "${name}" must rise within ${bytes.length} bytes`;
+    throw unreadable(where, rule, `they go from ${begin} to ${end}`);
   }
   const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   const text = decoder.decode(bytes.subarray(begin, end));

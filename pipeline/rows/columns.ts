@@ -4,6 +4,8 @@
  * @module
  */
 
+import { InputError } from "../../kernels/errors.ts";
+
 /** Rows of a batch, one array per column; a column that the rows lack is absent. */
 export interface Columns {
   /** Number of rows. */
@@ -59,31 +61,21 @@ export function takeColumns(columns: Columns, indices: ArrayLike<number>): Colum
   return taken;
 }
 
-/** Returns copies of all rows of `parts`, one after another; the columns are those of the first part with rows. */
+/**
+ * Returns copies of all rows of `parts`, one after another; the columns are those of the first part with rows. Throws what
+ * `copyRows` throws.
+ */
 export function concatColumns(parts: Columns[]): Columns {
   const full = parts.filter((part) => part.rows > 0);
   if (full.length <= 1) return full[0] ?? parts[0];
   const rows = full.reduce((sum, part) => sum + part.rows, 0);
-  return mapColumns(full[0], rows, (first: Float32Array | string[], width, name) => {
-    const pieces = full.map((part) => {
-      const values = part[name] as typeof first | undefined;
-      if (values === undefined || values.length !== part.rows * width) {
-        throw new RangeError(
-          `Cannot join rows as column "${name}" must hold ${width} values per row in all of them: ` +
-            `it holds ${values === undefined ? 0 : values.length / part.rows}`,
-        );
-      }
-      return values;
-    });
-    if (Array.isArray(first)) return (pieces as string[][]).flat();
-    const joined = new (first.constructor as Float32ArrayConstructor)(rows * width);
-    let at = 0;
-    for (const piece of pieces as Float32Array[]) {
-      joined.set(piece, at);
-      at += piece.length;
-    }
-    return joined;
-  });
+  const joined = roomFor(rows, full[0]);
+  let at = 0;
+  for (const part of full) {
+    copyRows(joined, at, part, 0, part.rows);
+    at += part.rows;
+  }
+  return joined;
 }
 
 /** Returns room for `rows` rows with the columns and widths of `like`, which has at least one row. */
@@ -99,15 +91,15 @@ export function roomFor(rows: number, like: Columns): Columns {
 }
 
 /**
- * Copies rows `begin` to `end` (exclusive) of `source` to row `at` of `target` and after. Throws a `RangeError` where they
+ * Copies rows `begin` to `end` (exclusive) of `source` to row `at` of `target` and after. Throws an `InputError` where they
  * differ in columns or in values per row.
  */
 export function copyRows(target: Columns, at: number, source: Columns, begin: number, end: number): void {
   mapColumns(target, end - begin, (values: Float32Array | string[], width, name) => {
     const from = source[name] as typeof values | undefined;
     if (from === undefined || from.length !== source.rows * width) {
-      throw new RangeError(
-        `Cannot copy rows as column "${name}" must hold ${width} values per row in all of them: ` +
+      throw new InputError(
+        `Cannot join rows as column "${name}" must hold ${width} values per row in all of them: ` +
           `it holds ${from === undefined ? 0 : from.length / source.rows}`,
       );
     }

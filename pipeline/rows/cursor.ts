@@ -48,7 +48,7 @@ export async function fill(cursor: Cursor): Promise<boolean> {
 /** Takes the next `count` rows, at most those left in the batch, as views. */
 export function take(cursor: Cursor, count: number): Columns {
   const begin = cursor.row;
-  cursor.row += count;
+  cursor.row += Math.min(count, rowsLeft(cursor));
   return sliceColumns(cursor.columns, begin, cursor.row);
 }
 

@@ -26,7 +26,8 @@ import {
 import { Footer } from "apache-arrow/ipc/metadata/file";
 import { ByteBuffer } from "flatbuffers";
 import { zstdDecompressSync } from "node:zlib";
-import { type FileRecord, writeAtomic, writeError } from "../run/files.ts";
+import { InputError } from "../../kernels/errors.ts";
+import { type FileRecord, openToRead, unreadable, writeAtomic, writeError } from "../run/files.ts";
 import { joinBytes, type Take, takeFrom } from "./bytes.ts";
 
 const MAGIC = new TextEncoder().encode("ARROW1");
@@ -35,6 +36,8 @@ const PREFIX = 8; // bytes before a message's metadata: ff ff ff ff, then its le
 const MAX_BODY = 2 ** 31; // bytes of one batch; more is damage, or no batch
 const PIECE = 2 ** 26; // bytes read at once
 const TAIL = 2 ** 16; // bytes read at once of what follows the end marker: mostly nothing
+
+const SCHEMA_FIRST = "an Arrow stream must begin with its schema";
 
 const zstd = { decode: (bytes: Uint8Array) => new Uint8Array(zstdDecompressSync(bytes)) };
 compressionRegistry.set(CompressionType.ZSTD, zstd);
@@ -57,7 +60,7 @@ export function originOf(batch: RecordBatch): string {
 
 /**
  * Reads the batches of an Arrow IPC file or stream, one at a time; `name` is what messages call a stream. Input
- * without batches gives one batch without rows. Throws a SyntaxError, with file and batch, where the input is not
+ * without batches gives one batch without rows. Throws an InputError, with file and batch, where the input is not
  * Arrow, is cut short (no end marker, no footer) or is damaged.
  */
 export function readArrow(
@@ -67,25 +70,16 @@ export function readArrow(
   return ReadableStream.from(readBatches(input, name));
 }
 
-async function* readBatches(
-  input: string | ReadableStream<Uint8Array>,
-  name: string,
-): AsyncGenerator<RecordBatch> {
+async function* readBatches(input: string | ReadableStream<Uint8Array>, name: string) {
   let schema: Uint8Array[] | undefined;
   const dictionaries = new Map<number, Uint8Array[]>(); // by id; a delta is added, anything else replaces
   let count = 0;
   for await (const { chunks, message } of messages(input, name)) {
     if (message.isSchema()) {
-      if (schema !== undefined) {
-        throw unreadable(name, "an Arrow stream must have one schema", "a second one follows");
-      }
+      if (schema) throw unreadable(name, "an Arrow stream must have one schema", "a second one follows");
       schema = chunks;
     } else if (schema === undefined) {
-      throw unreadable(
-        name,
-        "an Arrow stream must begin with its schema",
-        `it begins with message ${message.headerType}`,
-      );
+      throw unreadable(name, SCHEMA_FIRST, `it begins with message ${message.headerType}`);
     } else if (message.isDictionaryBatch()) {
       const { id, isDelta } = message.header();
       dictionaries.set(id, [...isDelta ? dictionaries.get(id) ?? [] : [], ...chunks]);
@@ -94,42 +88,16 @@ async function* readBatches(
       yield decode(where, [...schema, ...[...dictionaries.values()].flat(), ...chunks]);
     }
   }
-  if (schema === undefined) {
-    throw unreadable(name, "an Arrow stream must begin with its schema", "it has none");
-  }
+  if (schema === undefined) throw unreadable(name, SCHEMA_FIRST, "it has none");
   if (count === 0) yield decode(name, schema);
 }
 
 /** The one batch in a schema, dictionaries and a batch; without a batch, one without rows. */
 function decode(where: string, chunks: Uint8Array[]): RecordBatch {
-  const batch = orUnreadable(where, () => {
-    const reader = RecordBatchReader.from(chunks).open();
-    return reader.next().value as RecordBatch;
-  });
+  const batch: RecordBatch = orUnreadable(where, () => RecordBatchReader.from(chunks).open().next().value);
   origins.set(batch, where);
   return batch;
 }
-
-function unreadable(where: string, rule: string, fact: string): SyntaxError {
-  const again = madeAgain(where);
-  return new SyntaxError(`Cannot read ${where} as ${rule}: ${fact}${again && `; ${again}`}`);
-}
-
-/** Says how a shard is made again, where its place says that it is one of a run; else "". */
-function madeAgain(where: string): string {
-  const [, run, folder] = SHARD.exec(where) ?? [];
-  if (folder === undefined) return "";
-  return `run deno task ${MAKERS[folder]} --run ${run ?? "."} --force, or copy the file again`;
-}
-
-const SHARD =
-  /^(?:(.+)\/)?(tokens|scores|assignments|partition)\/(?:expert-\d+\/)?(?:train|test)-\d+\.arrow(?:, batch \d+)?$/;
-const MAKERS: Record<string, string> = {
-  tokens: "tokenize",
-  scores: "score",
-  assignments: "assign",
-  partition: "split",
-};
 
 /** Runs a call into the library; what it throws becomes one line that says where. */
 function orUnreadable<T>(where: string, call: () => T): T {
@@ -154,15 +122,16 @@ async function* messages(
   if (typeof input !== "string") {
     const chunks = input[Symbol.asyncIterator]();
     try {
-      yield* streamMessages(takeFrom(chunks), name);
+      return yield* streamMessages(takeFrom(chunks), name);
     } finally {
       await chunks.return?.();
     }
-    return;
   }
-  using file = await Deno.open(input);
+  using file = await openToRead(input);
   const { size, isFile, isDirectory } = await file.stat();
-  if (isDirectory) throw new TypeError(`Cannot read ${name} as it must be a file: it is a folder`);
+  if (isDirectory) {
+    throw unreadable(name, "it must be a file", "it is a folder", { remedy: "name a file in it" });
+  }
   const take = takeFromFile(file);
   if (!isFile) return yield* streamMessages(take, name); // a named pipe, a device
   const head = await take(MAGIC.length);
@@ -202,13 +171,10 @@ async function* streamMessages(take: Take, name: string): AsyncGenerator<IpcMess
 function checkBeginning(prefix: Uint8Array, name: string): void {
   const begins = (bytes: Uint8Array) => bytes.every((byte, i) => i >= prefix.length || byte === prefix[i]);
   if (prefix.length > 0 && (begins(MAGIC) || begins(CONTINUATION))) return;
-  throw unreadable(
-    name,
-    "it must be an Arrow stream or file",
-    prefix.length === 0
-      ? "it is empty; see what the task that writes it says"
-      : `it is something else, it begins with ${hex(prefix)}; give what a task such as tokenize writes`,
-  );
+  const fact = prefix.length === 0
+    ? "it is empty; see what the task that writes it says"
+    : `it is something else, it begins with ${hex(prefix)}; give what a task such as tokenize writes`;
+  throw unreadable(name, "it must be an Arrow stream or file", fact);
 }
 
 const hex = (bytes: Uint8Array): string =>
@@ -241,7 +207,10 @@ async function* fileMessages(
     const footer = Footer.decode(bytes);
     return { schema: footer.schema, blocks: [...footer.dictionaryBatches(), ...footer.recordBatches()] };
   });
-  yield orUnreadable(name, () => schemaMessage(schema));
+  yield orUnreadable(name, () => {
+    const take = openWriter(new RecordBatchStreamWriter(), schema);
+    return { chunks: take(), message: Message.from(schema) };
+  });
   let batches = 0;
   for (const { offset, metaDataLength, bodyLength } of blocks) {
     const where = `${name}, batch ${batches}`;
@@ -261,24 +230,14 @@ async function* fileMessages(
   }
 }
 
-function schemaMessage(schema: Schema): IpcMessage {
-  return {
-    chunks: [openWriter(new RecordBatchStreamWriter(), schema).take()],
-    message: Message.from(schema),
-  };
-}
-
 /** Length of the metadata that follows a message's prefix; 0 is the end marker. */
 function metadataLength(prefix: Uint8Array, where: string): number {
   if (prefix.length < PREFIX) throw cutShort(where);
   const view = new DataView(prefix.buffer, prefix.byteOffset);
   const length = view.getInt32(4, true);
   if (view.getInt32(0, true) === -1 && length >= 0) return length;
-  throw unreadable(
-    where,
-    "an Arrow message must begin with ff ff ff ff and its length",
-    `it begins with ${hex(prefix)}`,
-  );
+  const rule = "an Arrow message must begin with ff ff ff ff and its length";
+  throw unreadable(where, rule, `it begins with ${hex(prefix)}`);
 }
 
 /** Decodes a message's metadata, and checks that all its buffers lie within its body. */
@@ -307,12 +266,9 @@ function decodeMessage(metadata: Uint8Array, where: string): Message {
   });
 }
 
-function cutShort(where: string): SyntaxError {
-  return unreadable(
-    where,
-    "it must end with Arrow's end marker",
-    "it is cut short; what wrote it did not finish and must run again",
-  );
+function cutShort(where: string): InputError {
+  const fact = "it is cut short; what wrote it did not finish and must run again";
+  return unreadable(where, "it must end with Arrow's end marker", fact);
 }
 
 function isMagic(bytes: Uint8Array): boolean {
@@ -321,30 +277,23 @@ function isMagic(bytes: Uint8Array): boolean {
 
 /** Takes from an open file at its position, in pieces, so that a damaged size cannot allocate more than there is. */
 function takeFromFile(file: Deno.FsFile): Take {
-  const piece = async (size: number) => {
-    const bytes = new Uint8Array(size);
-    let filled = 0;
-    while (filled < size) {
-      const count = await file.read(bytes.subarray(filled));
-      if (count === null) break;
-      filled += count;
-    }
-    return filled === size ? bytes : bytes.subarray(0, filled);
-  };
   return async (size) => {
-    if (size <= PIECE) return await piece(size);
-    const pieces: Uint8Array[] = [];
-    for (let left = size; left > 0;) {
-      const bytes = await piece(Math.min(left, PIECE));
-      if (bytes.length === 0) break;
-      pieces.push(bytes);
-      left -= bytes.length;
+    const pieces: Uint8Array<ArrayBuffer>[] = [];
+    let isWhole = true;
+    for (let left = size; left > 0 && isWhole; left -= PIECE) {
+      const piece = new Uint8Array(Math.min(left, PIECE));
+      let filled = 0;
+      while (filled < piece.length) {
+        const count = await file.read(piece.subarray(filled));
+        if (count === null) break;
+        filled += count;
+      }
+      isWhole = filled === piece.length;
+      pieces.push(piece.subarray(0, filled));
     }
-    return joinBytes(pieces);
+    return pieces.length === 1 ? pieces[0] : joinBytes(pieces);
   };
 }
-
-// ---- writing ---------------------------------------------------------------------------------------------------
 
 /** Arrow's file writer with the schema message that the format has before the first batch, and that it leaves out. */
 class FileWriter extends RecordBatchFileWriter {
@@ -353,34 +302,13 @@ class FileWriter extends RecordBatchFileWriter {
   }
 }
 
-/** A writer whose bytes can be taken whenever they are wanted. */
-interface Encoder {
-  write(batch: RecordBatch): void;
-  /** Writes what ends the file or stream. */
-  close(): void;
-  /** Returns what has been written since the last call. */
-  take(): Uint8Array;
-  /** Returns the same in pieces, which are views of the batches' memory. */
-  takePieces(): Uint8Array[];
-}
-
-function openWriter(writer: RecordBatchWriter, schema: Schema): Encoder {
-  let chunks: Uint8Array[] = [];
+/** Opens a writer. What this returns gives the bytes written since its last call, as views of the batches' memory. */
+function openWriter(writer: RecordBatchWriter, schema: Schema): () => Uint8Array[] {
+  const chunks: Uint8Array[] = [];
   const sink = new AsyncByteQueue<Uint8Array>();
   sink.write = (chunk) => void chunks.push(chunk as Uint8Array);
   writer.reset(sink, schema);
-  return {
-    write: (batch) => writer.write(batch),
-    close: () => writer.close(),
-    take() {
-      return joinBytes(this.takePieces());
-    },
-    takePieces() {
-      const pieces = chunks;
-      chunks = [];
-      return pieces;
-    },
-  };
+  return () => chunks.splice(0);
 }
 
 /** Encodes batches, which must share one schema; `count` is told the rows of each. */
@@ -391,29 +319,25 @@ async function* encode(
   target: string,
   count: (rows: number) => void = () => {},
 ): AsyncGenerator<Uint8Array> {
-  let encoder: Encoder | undefined, schema: Schema | undefined;
+  let take: (() => Uint8Array[]) | undefined, schema: Schema | undefined;
   for await (const batch of batches) {
     schema ??= batch.schema;
-    encoder ??= openWriter(writer, schema);
+    take ??= openWriter(writer, schema);
     if (!util.compareSchemas(batch.schema, schema)) {
-      throw new TypeError(
+      throw new InputError(
         `Cannot write ${target} as all batches must have one schema: ` +
           `${originOf(batch)} has ${describe(batch.schema)}, the first has ${describe(schema)}`,
       );
     }
     if (batch.numRows === 0) continue;
     count(batch.numRows);
-    encoder.write(batch);
-    yield encoder.take();
+    writer.write(batch);
+    yield joinBytes(take());
   }
-  if (encoder === undefined) {
-    if (empty === undefined) {
-      throw new TypeError(`Cannot write ${target} as there must be a batch: there is none`);
-    }
-    encoder = openWriter(writer, empty.schema);
-  }
-  encoder.close();
-  yield encoder.take();
+  if (!take && !empty) throw new TypeError(`Cannot write ${target} as there must be a batch: there is none`);
+  take ??= openWriter(writer, empty!.schema);
+  writer.close();
+  yield joinBytes(take());
 }
 
 /** A file that takes batches of one schema, one by one, as an Arrow IPC stream. */
@@ -431,29 +355,26 @@ export interface ArrowAppender {
  * its writes, which end in the page cache, and copies nothing.
  */
 export function openArrowAppender(path: string, schema: Schema): ArrowAppender {
-  const encoder = openWriter(new RecordBatchStreamWriter(), schema);
+  const writer = new RecordBatchStreamWriter();
+  const take = openWriter(writer, schema);
   const file = Deno.openSync(path, { write: true, create: true, truncate: true });
-  let isOpen = true;
-  const abandon = () => {
-    if (isOpen) file.close();
-    isOpen = false;
-  };
   const flush = () => {
     try {
-      for (const bytes of encoder.takePieces()) {
+      for (const bytes of take()) {
         for (let at = 0; at < bytes.length;) at += file.writeSync(bytes.subarray(at));
       }
     } catch (error) {
       throw writeError(path, error);
     }
   };
+  const abandon = () => file[Symbol.dispose](); // may come again
   return {
     append(batch) {
-      encoder.write(batch);
+      writer.write(batch);
       flush();
     },
     finish() {
-      encoder.close();
+      writer.close();
       flush();
       abandon();
     },
@@ -467,7 +388,7 @@ function describe(schema: Schema): string {
 
 /**
  * Encodes batches as an Arrow IPC stream, for pipes. Batches without rows leave no trace but the schema; `empty`
- * gives the schema where there are no batches at all. Throws a TypeError where schemas differ.
+ * gives the schema where there are no batches at all. Throws an InputError where schemas differ.
  */
 export function arrowBytes(
   batches: ReadableStream<RecordBatch>,
@@ -484,7 +405,7 @@ export interface Written extends FileRecord {
 
 /**
  * Writes batches as an Arrow IPC file, whole or not at all (`writeAtomic`). `empty` gives the schema where there are
- * no batches. Throws a TypeError where schemas differ.
+ * no batches. Throws an InputError where schemas differ.
  */
 export async function writeArrowFile(
   path: string,

@@ -4,16 +4,11 @@
  * @module
  */
 
-import {
-  checkLineage,
-  FORMAT,
-  type Lineage,
-  lineageOf,
-  originOf,
-  type RecordBatch,
-  toBatch,
-} from "./arrow.ts";
+import { InputError } from "../../kernels/errors.ts";
+import { checkLineage, FORMAT, lineageOf, originOf, type RecordBatch, toBatch } from "./arrow.ts";
 import { closeCursor, type Cursor, fill, openCursor, placeOf, rowsLeft, take } from "./cursor.ts";
+
+const REMEDY = { remedy: "score these tokens again" };
 
 /**
  * Joins token shards with their scores, or their assignments: row by row the columns of both, for pipes that ended in
@@ -21,7 +16,7 @@ import { closeCursor, type Cursor, fill, openCursor, placeOf, rowsLeft, take } f
  *
  * @param tokens Batches with token columns.
  * @param scored Batches with `nll`, and maybe `expert`, of the same rows.
- * @throws {RangeError} if ids, lengths, numbers of rows or lineages differ; it gives both values.
+ * @throws {InputError} if ids, lengths, numbers of rows or lineages differ; it gives both values.
  */
 export function joinScores(
   tokens: ReadableStream<RecordBatch>,
@@ -38,7 +33,8 @@ async function* joined(tokens: ReadableStream<RecordBatch>, scored: ReadableStre
       checkBothGoOn(left, right, more, await fill(right));
       if (!more && !first || left.batch === undefined || right.batch === undefined) return;
       const known = lineageOf(left.batch);
-      checkLineage(right.batch, ofTokens(known), originOf(left.batch));
+      const { sequenceLength, vocabulary, eos, tokenizer } = known ?? {};
+      checkLineage(right.batch, { sequenceLength, vocabulary, eos, tokenizer }, originOf(left.batch));
       const count = Math.min(rowsLeft(left), rowsLeft(right));
       checkSameRows(left, right, count);
       const { nll, expert } = take(right, count);
@@ -51,20 +47,13 @@ async function* joined(tokens: ReadableStream<RecordBatch>, scored: ReadableStre
   }
 }
 
-/** What is known of tokens that scores of them must agree with. */
-function ofTokens(lineage: Lineage | null): Partial<Lineage> {
-  const { sequenceLength, vocabulary, eos, tokenizer } = lineage ?? {};
-  return { sequenceLength, vocabulary, eos, tokenizer };
-}
-
 function checkBothGoOn(left: Cursor, right: Cursor, more: boolean, moreScored: boolean) {
   if (more === moreScored) return;
   const [ended, next] = more ? ["scores", left] as const : ["tokens", right] as const;
-  throw new RangeError(
-    `Cannot join tokens and scores as both must have as many rows: the ${ended} end after ${
-      next.before + next.row
-    } rows, ` +
-      `${placeOf(next)} is left; score these tokens again`,
+  throw new InputError(
+    "Cannot join tokens and scores as both must have as many rows: " +
+      `the ${ended} end after ${next.before + next.row} rows, ${placeOf(next)} is left`,
+    REMEDY,
   );
 }
 
@@ -75,9 +64,10 @@ function checkSameRows(left: Cursor, right: Cursor, count: number) {
       if (a === b) continue;
       left.row += row;
       right.row += row;
-      throw new RangeError(
+      throw new InputError(
         `Cannot join ${placeOf(left)} and ${placeOf(right)} as both must be the same sequence: ` +
-          `${name} is ${a} in the former, ${b} in the latter; score these tokens again`,
+          `${name} is ${a} in the former, ${b} in the latter`,
+        REMEDY,
       );
     }
   }

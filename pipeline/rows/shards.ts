@@ -5,9 +5,7 @@
  */
 
 import {
-  type Columns,
   FORMAT,
-  fromBatch,
   type Lineage,
   lineageOf,
   type RecordBatch,
@@ -15,7 +13,8 @@ import {
   writeArrowFile,
   type Written,
 } from "./arrow.ts";
-import { regroup, sliceColumns } from "./columns.ts";
+import { regroup } from "./columns.ts";
+import { closeCursor, fill, openCursor, take } from "./cursor.ts";
 
 /** A shard that was written. */
 export interface WrittenShard extends Written {
@@ -41,39 +40,27 @@ export async function* writeShards(
   batches: ReadableStream<RecordBatch>,
   rows: number,
 ): AsyncGenerator<WrittenShard> {
-  const source = batches[Symbol.asyncIterator]();
-  let lineage: Lineage | undefined;
-  let rest: Columns | undefined;
-
-  /** Makes sure that `rest` has rows, unless the source has no more. */
-  async function fill(): Promise<boolean> {
-    while (!rest || rest.rows === 0) {
-      const { done, value } = await source.next();
-      if (done) return false;
-      lineage ??= lineageOf(value) ?? { format: FORMAT, stage: "" };
-      rest = fromBatch(value);
-    }
-    return true;
-  }
-  async function* take(): AsyncGenerator<Columns> {
-    if (!await fill() && rest) yield rest; // without rows
-    for (let left = rows; left > 0 && await fill();) {
-      const count = Math.min(left, rest!.rows);
-      yield sliceColumns(rest!, 0, count);
-      rest = sliceColumns(rest!, count, rest!.rows);
-      left -= count;
+  const cursor = openCursor(batches);
+  async function* rowsOfShard() {
+    if (!await fill(cursor) && cursor.batch) yield cursor.columns; // without rows
+    for (let left = rows; left > 0 && await fill(cursor);) {
+      const columns = take(cursor, left);
+      left -= columns.rows;
+      yield columns;
     }
   }
-  async function* shard(): AsyncGenerator<RecordBatch> {
-    for await (const columns of regroup(take(), BATCH)) yield toBatch(columns, lineage!);
+  async function* shard(lineage: Lineage): AsyncGenerator<RecordBatch> {
+    for await (const columns of regroup(rowsOfShard(), BATCH)) yield toBatch(columns, lineage);
   }
 
   try {
-    for (let index = 0; await fill() || index === 0; index++) {
+    let lineage: Lineage | undefined;
+    for (let index = 0; await fill(cursor) || index === 0; index++) {
+      lineage ??= cursor.batch && lineageOf(cursor.batch) || { format: FORMAT, stage: "" };
       const name = shardName(kind, index);
-      yield { name, ...await writeArrowFile(`${folder}/${name}`, ReadableStream.from(shard())) };
+      yield { name, ...await writeArrowFile(`${folder}/${name}`, ReadableStream.from(shard(lineage))) };
     }
   } finally {
-    await source.return?.();
+    await closeCursor(cursor);
   }
 }

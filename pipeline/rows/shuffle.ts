@@ -5,16 +5,16 @@
  * @module
  */
 
+import { InputError } from "../../kernels/errors.ts";
 import { removeIfThere } from "../run/files.ts";
 import {
   type ArrowAppender,
-  checkTokens,
   type Columns,
+  FORMAT,
   fromBatch,
   type Lineage,
   lineageOf,
   openArrowAppender,
-  originOf,
   readArrow,
   readShards,
   type RecordBatch,
@@ -57,7 +57,8 @@ async function* shuffled(
   // Room for the budget's rows and for a batch; one for all depths, since memory that comes and goes fragments.
   room: { held?: Columns; batch?: Columns } = {},
 ): AsyncGenerator<RecordBatch> {
-  const files = new Map<number, { path: string; file: ArrowAppender }>();
+  const files = new Map<number, ArrowAppender>(); // by bucket
+  const pathOf = (bucket: number) => `${spill}/${bucket}.arrows`;
   let count = 0; // rows that are held
   let lineage: Lineage | null = null;
   let empty: RecordBatch | undefined;
@@ -75,23 +76,21 @@ async function* shuffled(
         const indices = order.subarray(begin, Math.min(begin + BATCH, starts[bucket + 1]));
         gatherRows(gathered, 0, rows, indices);
         const batch = toBatch(sliceColumns(gathered, 0, indices.length), lineage!);
-        let open = files.get(bucket);
-        if (open === undefined) {
-          const path = `${spill}/${bucket}.arrows`;
-          files.set(bucket, open = { path, file: openArrowAppender(path, batch.schema) });
-        }
-        open.file.append(batch);
+        let file = files.get(bucket);
+        if (!file) files.set(bucket, file = openArrowAppender(pathOf(bucket), batch.schema));
+        file.append(batch);
       }
     }
   }
 
   try {
     for await (const batch of source) {
-      lineage ??= lineageOf(batch) ?? { format: 1, stage: "" };
+      lineage ??= lineageOf(batch) ?? { format: FORMAT, stage: "" };
       empty ??= batch;
       const columns = fromBatch(batch);
       if (columns.rows === 0) continue;
-      room.held ??= roomFor(Math.max(1, Math.floor(budget / bytesPerRow(columns))), columns);
+      const bytesPerRow = 64 + (columns.tokens?.byteLength ?? 0) / columns.rows;
+      room.held ??= roomFor(Math.max(1, Math.floor(budget / bytesPerRow)), columns);
       for (let begin = 0; begin < columns.rows;) {
         if (count === room.held.rows) {
           if (depth < 8) await spillHeld();
@@ -109,14 +108,14 @@ async function* shuffled(
       return;
     }
     if (count > 0) await spillHeld();
-    for (const { file } of files.values()) file.finish();
+    for (const file of files.values()) file.finish();
     for (const bucket of [...files.keys()].sort((a, b) => a - b)) {
-      const { path } = files.get(bucket)!;
+      const path = pathOf(bucket);
       yield* shuffled(readArrow(path), { seed, spill: `${path}.parts`, budget }, depth + 1, room);
       await removeIfThere(path);
     }
   } finally {
-    for (const { file } of files.values()) file.abandon();
+    for (const file of files.values()) file.abandon();
     await removeIfThere(spill);
   }
 }
@@ -130,10 +129,6 @@ function byBucket(keys: Uint8Array, byte: number): { order: Uint32Array; starts:
   const next = starts.slice();
   for (let row = 0; row < order.length; row++) order[next[keys[row * 8 + byte]]++] = row;
   return { order, starts };
-}
-
-function bytesPerRow({ rows, tokens }: Columns): number {
-  return 64 + (tokens?.byteLength ?? 0) / rows;
 }
 
 function* inOrder(rows: Columns, seed: number, lineage: Lineage): Generator<RecordBatch> {
@@ -150,7 +145,7 @@ function* inOrder(rows: Columns, seed: number, lineage: Lineage): Generator<Reco
  * Opens an endless stream of training sequences: the shards in order once, then again and again in new orders (the shards
  * permuted, and the rows within each), starting after `consumed` sequences. The result returns the next `n`.
  *
- * Memory holds one shard. Throws `RangeError` where the shards hold no rows. `onRestart` hears of every new pass.
+ * Memory holds one shard. Throws `InputError` where the shards hold no rows. `onRestart` hears of every new pass.
  */
 export function epochs(
   paths: string[],
@@ -164,11 +159,7 @@ export function epochs(
   return async (n) => {
     const parts: Columns[] = [];
     for (let left = n; left > 0;) {
-      if (!rest || rest.rows === 0) {
-        const { value, done } = await source.next();
-        if (done) break;
-        rest = value;
-      }
+      while (!rest || rest.rows === 0) rest = (await source.next()).value as Columns; // of which there is no end
       const dropped = Math.min(skip, rest.rows);
       skip -= dropped;
       const count = Math.min(left, rest.rows - dropped);
@@ -180,33 +171,22 @@ export function epochs(
   };
 }
 
-async function* pass(
-  paths: string[],
-  seed: number,
-  onRestart?: (epoch: number) => void,
-): AsyncGenerator<Columns> {
+async function* pass(paths: string[], seed: number, onRestart?: (epoch: number) => void) {
   let rows = 0;
   for await (const batch of readShards(paths)) {
     rows += batch.numRows;
-    yield tokensOf(batch);
+    yield fromBatch(batch);
   }
   if (rows === 0) {
-    throw new RangeError("Cannot read training sequences as the shards must hold some: they hold 0 rows");
+    throw new InputError("Cannot read training sequences as the shards must hold some: they hold 0 rows");
   }
   for (let epoch = 1;; epoch++) {
     onRestart?.(epoch);
     for (const shard of permutation(paths.length, seed, `epoch ${epoch}`)) {
       const parts: Columns[] = [];
-      for await (const batch of readArrow(paths[shard])) parts.push(tokensOf(batch));
+      for await (const batch of readArrow(paths[shard])) parts.push(fromBatch(batch));
       const all = concatColumns(parts);
       if (all.rows > 0) yield takeColumns(all, permutation(all.rows, seed, `epoch ${epoch} shard ${shard}`));
     }
   }
-}
-
-/** Reads a batch, and stops with file and row where a token id is not below the vocabulary that its lineage names. */
-function tokensOf(batch: RecordBatch): Columns {
-  const columns = fromBatch(batch);
-  checkTokens(columns, lineageOf(batch)?.vocabulary ?? Infinity, originOf(batch));
-  return columns;
 }

@@ -5,11 +5,12 @@
  */
 
 import * as v from "valibot";
-import { ExplainedError, InputError, say, type Text } from "../../kernels/errors.ts";
+import { ExplainedError, InputError, say, task, type Text } from "../../kernels/errors.ts";
 import { checkRunFolder, exists, jsonText, removeIfThere, writeAtomic } from "./files.ts";
 import { conform } from "./schema.ts";
 import { VERSION } from "./version.ts";
-import { checkValue, type Configuration, defaultConfiguration, FIELDS } from "../settings/configuration.ts";
+import { type Configuration, defaultConfiguration, FIELDS } from "../settings/configuration.ts";
+import { checkValue } from "../settings/field.ts";
 
 /** Version of the layout that is written; the one before, which had no number, is read. */
 const FORMAT = 2;
@@ -51,8 +52,9 @@ export async function readConfiguration(path: string): Promise<Partial<Configura
 }
 
 /** How a run's `config.json` is mended: what holds without it are not the values of the run. */
-export const CONFIGURATION_AGAIN: Text =
-  "copy it again, or remove it and run the same partition with all its settings again";
+export const CONFIGURATION_AGAIN: Text = say`copy it again, or remove it and run the same ${
+  task("partition")
+} with all its settings again`;
 
 /**
  * Reads a run's `config.json`, or null where there is none. Throws an `InputError` where it is damaged or of a newer version, or

@@ -4,28 +4,35 @@
  * @module
  */
 
+import * as v from "valibot";
 import type { Text } from "../../kernels/errors.ts";
+import { count, finite, readJsonLines, share } from "./schema.ts";
 
-/** What a round of EM looked like: the routers after their steps, on N sequences they have not seen. */
-export interface RoundMetrics {
-  /** Number of the round, the first is 1. */
-  round: number;
-  /** Mean prefix NLL per predicted token under the router that balanced assignment chose, nats. */
-  nllPerToken: number;
-  /** Part of the sequences that each router would get without balancing `[E]`. */
-  shares: number[];
-  /** Cost of balancing, nats per predicted prefix token. */
-  regret: number;
-  /** Normalised mutual information between assigned router and source; null where the round has not two sources. */
-  nmi: number | null;
-  /** Mean training loss of each router over the round, nats per predicted token `[E]`. */
-  trainingLoss: number[];
-  /** Learning rate of the round's last step. */
-  rate: number;
-  /** Steps of each router so far. */
-  steps: number;
-  /** Sequences drawn so far, those of this round's scoring among them. */
-  sequences: number;
+const ROUND_METRICS = v.object({
+  round: count,
+  nllPerToken: finite,
+  shares: v.array(share),
+  regret: finite,
+  nmi: v.nullable(finite),
+  trainingLoss: v.array(finite),
+  rate: finite,
+  steps: count,
+  sequences: count,
+});
+
+/**
+ * What a round of EM (the first is 1) looked like: the routers after their steps, on N sequences they have not seen. The mean
+ * prefix NLL under the router that balanced assignment chose and what balancing costs, both in nats per predicted prefix token;
+ * the share of the sequences that each router would get without balancing `[E]`; normalised mutual information of assigned
+ * router and source (null where the round has not two sources); the mean training loss of each router over the round, nats per
+ * predicted token `[E]`; the learning rate of the round's last step; the steps of each router and the sequences drawn so far,
+ * those of this round's scoring among them.
+ */
+export type RoundMetrics = v.InferOutput<typeof ROUND_METRICS>;
+
+/** Reads the metrics of EM's rounds. Throws an `InputError` where they are missing or damaged. */
+export function readRoundMetrics(path: string): Promise<RoundMetrics[]> {
+  return readJsonLines(path, ROUND_METRICS, "the metrics of EM's rounds");
 }
 
 /** Tells what a run is doing. */

@@ -7,6 +7,7 @@
 
 import { createHash } from "node:crypto";
 import { dirname } from "node:path";
+import { type Explanation, InputError, RunError, say, setting } from "../../kernels/errors.ts";
 
 /** Describes a file's content: its size and its SHA-256 in hexadecimal. */
 export interface FileRecord {
@@ -51,7 +52,8 @@ export function jsonText(value: unknown): string {
 /**
  * Writes a file whole or not at all, making its folder, and returns its size and SHA-256. On any error (the source's
  * included) the partial file is removed and an existing file of that name stays as it was. `shared` files may be
- * written by several processes at once. Throws an `Error` that names the path where the disk is full or the place cannot be written.
+ * written by several processes at once. Throws a `RunError` that names the path where the disk is full,
+ * an `InputError` where the place cannot be written.
  */
 export async function writeAtomic(
   path: string,
@@ -60,30 +62,25 @@ export async function writeAtomic(
 ): Promise<FileRecord> {
   const partial = shared ? `${path}.${Deno.pid}.partial` : `${path}.partial`;
   const hash = createHash("sha256");
-  const source = typeof data === "string"
-    ? [new TextEncoder().encode(data)]
-    : data instanceof Uint8Array
-    ? [data]
-    : data;
+  const whole = typeof data === "string" ? new TextEncoder().encode(data) : data;
   let bytes = 0;
-  let file: Deno.FsFile;
+  let opened: Deno.FsFile;
   try {
     await Deno.mkdir(dirname(path), { recursive: true });
-    file = await Deno.open(partial, { write: true, create: true, truncate: true });
+    opened = await Deno.open(partial, { write: true, create: true, truncate: true });
   } catch (error) {
     throw writeError(path, error);
   }
   try {
-    for await (const chunk of source) {
+    using file = opened;
+    for await (const chunk of whole instanceof Uint8Array ? [whole] : whole) {
       const written = writeAll(file, chunk, path);
       hash.update(chunk); // while the chunk is being written
       await written;
       bytes += chunk.length;
     }
     await file.sync();
-    file.close();
   } catch (error) {
-    closeQuietly(file);
     await removeIfThere(partial);
     throw error;
   }
@@ -101,14 +98,6 @@ async function writeAll(file: Deno.FsFile, chunk: Uint8Array, path: string): Pro
   }
 }
 
-function closeQuietly(file: Deno.FsFile): void {
-  try {
-    file.close();
-  } catch {
-    // Closed already.
-  }
-}
-
 /** Removes a file or a folder with all it holds; does nothing where there is none. */
 export async function removeIfThere(path: string): Promise<void> {
   try {
@@ -123,18 +112,42 @@ export async function isFolder(path: string): Promise<boolean> {
   return await Deno.stat(path).then(({ isDirectory }) => isDirectory, () => false);
 }
 
-/** Throws a `RangeError` where a run folder, or one that it is to lie in, is a file. */
+/** Throws an `InputError` where a run folder, or one that it is to lie in, is a file. */
 export async function checkRunFolder(run: string): Promise<void> {
   for (let path = run;; path = dirname(path)) {
     const info = await Deno.stat(path).catch(() => null); // nor is there anything below a file
     if (info === null && path !== dirname(path)) continue;
     if (info === null || info.isDirectory) return;
-    throw new RangeError(
-      `Cannot work in "${run}" as it must be a folder: ${
-        path === run ? "it" : `"${path}"`
-      } is a file; choose another --run`,
+    throw new InputError(
+      `Cannot work in "${run}" as it must be a folder: ${path === run ? "it" : `"${path}"`} is a file`,
+      { where: path, remedy: say`choose another ${setting("run")}` },
     );
   }
+}
+
+/** Says whether an error means that there is nothing at a path. */
+export function isMissing(error: unknown): boolean {
+  return error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory;
+}
+
+/** Opens a file to read it; throws an `InputError` where there is none. */
+export async function openToRead(where: string): Promise<Deno.FsFile> {
+  return await Deno.open(where).catch((error) => {
+    if (!isMissing(error)) throw error;
+    throw new InputError(`Cannot open "${where}" as it must exist: there is no such file`, {
+      where,
+      cause: error,
+    });
+  });
+}
+
+/**
+ * Says why a place such as "tokens.arrow, batch 3, row 7," cannot be read; `where` of the error is the file or stream that
+ * the place names, unless given.
+ */
+export function unreadable(place: string, rule: string, fact: string, more: Explanation = {}): InputError {
+  const where = place.replace(/(, (batch|line|row|row group) \d+)+,?$/, "");
+  return new InputError(`Cannot read ${place} as ${rule}: ${fact}`, { where, ...more });
 }
 
 /** Says whether a path exists. */
@@ -156,23 +169,23 @@ export async function removePartials(folder: string): Promise<void> {
 export function writeError(path: string, error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   const code = (error as { code?: string }).code;
-  if (
-    code === "ENOSPC" || code === "EDQUOT" || code === "EFBIG" || /os error (28|122|27)\b/.test(error.message)
-  ) {
-    return new Error(
-      `Cannot write "${path}" as the disk must have room for it: it is full; free some space or choose another folder, and run again`,
-      { cause: error },
-    );
+  if (code === "ENOSPC" || code === "EDQUOT" || code === "EFBIG") {
+    return new RunError(`Cannot write "${path}" as the disk must have room for it: it is full`, {
+      where: path,
+      remedy: "free some space or choose another folder, and run again",
+      cause: error,
+    });
   }
   if (
     error instanceof Deno.errors.PermissionDenied || error instanceof Deno.errors.NotADirectory ||
     error instanceof Deno.errors.NotCapable || error instanceof Deno.errors.AlreadyExists ||
     error instanceof Deno.errors.IsADirectory || code === "EROFS"
   ) {
-    return new Error(
-      `Cannot write "${path}" as its folder must be writable: ${plain(error)}; choose another folder`,
-      { cause: error },
-    );
+    return new InputError(`Cannot write "${path}" as its folder must be writable: ${plain(error)}`, {
+      where: path,
+      remedy: "choose another folder",
+      cause: error,
+    });
   }
   return error;
 }

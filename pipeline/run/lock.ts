@@ -5,6 +5,7 @@
  * @module
  */
 
+import { RunError, say, setting } from "../../kernels/errors.ts";
 import { checkRunFolder, isFolder, writeError } from "./files.ts";
 
 /** Says who holds a run folder. */
@@ -29,8 +30,8 @@ export const GLANCE_MS = 500;
 
 /**
  * Takes the lock of a run folder, made if missing. `shared` holders exclude only exclusive ones: the parts of one stage
- * work side by side. Waits up to `patience` milliseconds, for what is held for moments only. Throws an `Error` that says who
- * holds the folder, a `RangeError` where it is a file.
+ * work side by side. Waits up to `patience` milliseconds, for what is held for moments only. Throws a `RunError` that says who
+ * holds the folder, an `InputError` where it is a file.
  */
 export async function lockRun(
   run: string,
@@ -46,7 +47,7 @@ export async function lockRun(
       if (!file) continue;
       if (!await file.tryLock(!shared)) {
         file.close();
-        if (performance.now() - start >= patience) throw new Error(await heldMessage(run));
+        if (performance.now() - start >= patience) throw await heldError(run);
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
         continue;
       }
@@ -112,7 +113,7 @@ function releaser(file: Deno.FsFile, path: string): Release {
   };
 }
 
-async function heldMessage(run: string): Promise<string> {
+async function heldError(run: string): Promise<RunError> {
   let who = "another process";
   try {
     const owner: Owner = JSON.parse(await Deno.readTextFile(`${run}/${FILE}`));
@@ -121,7 +122,10 @@ async function heldMessage(run: string): Promise<string> {
   } catch {
     // The owner is just writing it.
   }
-  return `Cannot work in "${run}" as one process at a time may: ${who}; wait for it or choose another --run`;
+  return new RunError(`Cannot work in "${run}" as one process at a time may: ${who}`, {
+    where: run,
+    remedy: say`wait for it or choose another ${setting("run")}`,
+  });
 }
 
 function hostname(): string {

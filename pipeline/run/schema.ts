@@ -5,12 +5,63 @@
  */
 
 import * as v from "valibot";
+import { InputError } from "../../kernels/errors.ts";
 
-/** Gives a value as the schema makes it; throws an `Error` that names the first field that is not as it must be, and why. */
+/** A number that is neither infinite nor NaN. */
+export const finite = v.pipe(v.number(), v.finite());
+/** A whole number from 0 on. */
+export const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+/** A share of a whole, 0 to 1, give or take a rounding. */
+export const share = v.pipe(finite, v.minValue(0), v.maxValue(1 + 1e-9));
+
+/** Gives a value as the schema makes it; throws an `InputError` that names the first field that is not as it must be, and why. */
 export function conform<T>(schema: v.GenericSchema<unknown, T>, value: unknown): T {
   const result = v.safeParse(schema, value);
   if (result.success) return result.output;
   const [issue] = result.issues;
   const field = v.getDotPath(issue);
-  throw new Error(`${field ? `${field}: ` : ""}${issue.message}`);
+  throw new InputError(`${field ? `${field}: ` : ""}${issue.message}`);
+}
+
+type Schema<T> = v.GenericSchema<unknown, T>;
+
+/** Reads a JSON file that must be `what`. Throws an `InputError` where it is missing or damaged. */
+export async function readJson<T>(where: string, schema: Schema<T>, what: string): Promise<T> {
+  return await needed(where, what, readJsonIfThere(where, schema, what));
+}
+
+/** Reads a JSON file that must be `what`; null where there is none. Throws an `InputError` where it is damaged. */
+export function readJsonIfThere<T>(where: string, schema: Schema<T>, what: string): Promise<T | null> {
+  return read(where, what, (text) => conform(schema, JSON.parse(text)));
+}
+
+/**
+ * Reads JSON lines that must be `what`; a last line that was not ended is still being written, and is left out. Throws an
+ * `InputError` where the file is missing or damaged.
+ */
+export async function readJsonLines<T>(where: string, schema: Schema<T>, what: string): Promise<T[]> {
+  const parse = (line: string, i: number) => {
+    try {
+      return conform(schema, JSON.parse(line));
+    } catch (error) {
+      throw new InputError(`line ${i + 1}: ${(error as Error).message}`);
+    }
+  };
+  return await needed(where, what, read(where, what, (text) => text.split("\n").slice(0, -1).map(parse)));
+}
+
+async function needed<T>(where: string, what: string, reading: Promise<T | null>): Promise<T> {
+  const value = await reading;
+  if (value !== null) return value;
+  throw new InputError(`Cannot read "${where}" as it must be ${what}: it is missing`, { where });
+}
+
+async function read<T>(where: string, what: string, parse: (text: string) => T): Promise<T | null> {
+  try {
+    return parse(await Deno.readTextFile(where));
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound || cause instanceof Deno.errors.NotADirectory) return null;
+    const fact = (cause as Error).message.replace(/[\s\p{Cc}]+/gu, " "); // excerpts hold the file's line breaks
+    throw new InputError(`Cannot read "${where}" as it must be ${what}: ${fact}`, { where, cause });
+  }
 }

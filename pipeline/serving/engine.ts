@@ -1,8 +1,6 @@
 /**
  * Lets sequences of one model decode together: each has a slot of the decoder, joins and leaves at any token, and what all of
  * them read next goes to the device in one call.
- *
- * @module
  */
 
 import type { Decoder } from "../model/decoder.ts";
@@ -33,7 +31,7 @@ export interface Engine {
 }
 
 /** How long a step waits for a sequence of the step before, which is still choosing its token or was left alone. */
-const PATIENCE_MS = 10;
+export const PATIENCE_MS = 10;
 
 const left = () => new Error("Cannot read tokens as the sequence must be open: it was closed");
 
@@ -69,6 +67,7 @@ export function createEngine(decoder: Decoder, queue: Queue): Engine {
     try {
       const logits = await queue(() => {
         [taken, requests] = [requests, []];
+        if (taken.length === 0) return []; // they left meanwhile
         expected.clear();
         for (const { slot } of taken) expected.add(slot);
         steps++;

@@ -1,8 +1,4 @@
-/**
- * What a model is on the device: a decoder that writes texts, or a scorer.
- *
- * @module
- */
+/** What a model is on the device: a decoder that writes texts, or a scorer. */
 
 import type { Gpu } from "../../kernels/gpu.ts";
 import type { Checkpoint, CheckpointNotes } from "../checkpoints/checkpoint.ts";
@@ -58,13 +54,8 @@ export function decoding({ slots = SLOTS, ...options }: DecodingOptions = {}): F
     size: (config) =>
       weightBytes(config) + 2 * config.layers * slots * capacityOf(config) * config.hidden * BYTES,
     open({ config, weights, notes }, gpu, queue) {
-      const decoder = createDecoder(gpu, {
-        ...options,
-        config,
-        weights,
-        slots,
-        capacity: capacityOf(config),
-      });
+      const own = { config, weights, slots, capacity: capacityOf(config) };
+      const decoder = createDecoder(gpu, { ...options, ...own });
       const engine = createEngine(decoder, queue);
       return { config, notes, engine, bytes: engine.bytes, close: engine.close };
     },

@@ -3,31 +3,27 @@
  *
  * A model has a context of S tokens. A longer prompt is an error, and text ends where the context does, unless the window
  * slides: then the model goes on from the later half of its context, read anew.
- *
- * @module
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import type { Gpu, OpenGpuOptions } from "../../kernels/gpu.ts";
-import { checkSeed, uniform } from "../random.ts";
+import type { OpenGpuOptions } from "../../kernels/gpu.ts";
+import { uniform } from "../random.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { Reader } from "./engine.ts";
 import { decoding } from "./forms.ts";
-import { type Mixture, type ModelName, openMixture } from "./mixture.ts";
+import { type Mixture, type MixtureOptions, openMixture } from "./mixture.ts";
+import type { Values } from "../settings/field.ts";
+import { checkShape, type ModelName } from "./models.ts";
 import type { Route } from "./route.ts";
-import { checkSampling, sampleToken, type Sampling } from "./sampling.ts";
+import { sampleToken, SAMPLING, samplingOf } from "./sampling.ts";
 import { createDetokenizer, createStopFilter } from "./text_stream.ts";
 
 /** Why a text ended: the model closed the document, a stop text came, enough tokens, or the context is full. */
 export type Finish = "eos" | "stop" | "length" | "context";
 
-/** How a text is continued. */
-export interface ContinueOptions extends Partial<Sampling> {
-  /** Most new tokens. Default 200. */
-  maxNewTokens?: number;
-  /** Seed of the sampling: the same seed gives the same text. Default 0. */
-  seed?: number;
+/** How a text is continued: the settings in {@link SAMPLING}, and: */
+export interface ContinueOptions extends Partial<Values<typeof SAMPLING>> {
   /** Keeps keys and values of what was read; without it every token reads everything again, to the same tokens. Default true. */
   cache?: boolean;
   /** Goes on from the later half of the context once it is full. Default false. */
@@ -47,15 +43,12 @@ export interface AnswerOptions extends ContinueOptions {
 }
 
 /** What {@link generate} takes. */
-export interface GenerateOptions extends Omit<AnswerOptions, "expert">, OpenGpuOptions {
-  /** Run folder with `tokenizer.json`, a partitioner and `experts/`. */
-  run?: string;
-  /** A checkpoint folder to use instead of a run's experts; nothing is routed. */
-  model?: string;
+export interface GenerateOptions
+  extends
+    Omit<AnswerOptions, "expert">,
+    Pick<MixtureOptions, "run" | "model" | "memory" | "gpu" | keyof OpenGpuOptions> {
   /** Expert to use instead of the partitioner's choice: the partitioner is not read. */
   expert?: number;
-  /** An open device to use instead of a new one. */
-  gpu?: Gpu;
 }
 
 /** A text that comes as it is iterated, once. */
@@ -78,7 +71,7 @@ export interface Generation extends AsyncIterable<string> {
   close(): void;
 }
 
-const DEFAULT_NEW_TOKENS = 200;
+const [EXPERT, MODEL] = [setting("expert"), setting("model")];
 
 /**
  * Opens a text that continues a prompt.
@@ -88,18 +81,14 @@ const DEFAULT_NEW_TOKENS = 200;
  * the task to run), a model of another shape or tokenizer, or a file is damaged.
  */
 export async function generate(
-  { run, model, adapter, variants, gpu, ...options }: GenerateOptions,
+  { run, model, memory, adapter, variants, gpu, ...options }: GenerateOptions,
 ): Promise<Generation> {
-  checkOptions(options);
   if (model !== undefined && options.expert !== undefined) {
     throw new InputError(
-      say`Cannot generate as ${setting("expert")} belongs to a run: it is ${options.expert}, and ${
-        setting("model")
-      } is "${model}"; leave one out`,
+      say`Cannot generate as ${EXPERT} belongs to a run: it is ${options.expert}, and ${MODEL} is "${model}"; leave one out`,
     );
   }
-  const mixture = await openMixture({ run, model, adapter, variants, gpu });
-  return await open(mixture, options, true);
+  return await open(await openMixture({ run, model, memory, adapter, variants, gpu }), options, true);
 }
 
 /**
@@ -107,15 +96,15 @@ export async function generate(
  * does not depend on them. It holds a slot of the expert until it ends or is closed. Throws as {@linkcode generate} does.
  */
 export async function answer(mixture: Mixture, options: AnswerOptions): Promise<Generation> {
-  checkOptions(options);
   return await open(mixture, options, false);
 }
 
 /** Opens a text; the mixture ends with one that has it alone. */
 async function open(mixture: Mixture, options: AnswerOptions, alone: boolean): Promise<Generation> {
-  const { prompt, signal, maxNewTokens = DEFAULT_NEW_TOKENS } = options;
   using held = new DisposableStack();
   if (alone) held.defer(() => mixture.close());
+  const { prompt, signal } = options;
+  const { maxNewTokens } = samplingOf(options);
   if (prompt === "") throw new InputError("Cannot continue a prompt as it must not be empty: it is");
   const tokenizer = await mixture.tokenizer();
   const [promptTokens] = await tokenizer.encode([prompt]);
@@ -130,54 +119,48 @@ async function open(mixture: Mixture, options: AnswerOptions, alone: boolean): P
   if (alone) mixture.closePartitioner();
   const form = alone ? decoding({ slots: 1, capacity: promptTokens.length + maxNewTokens }) : undefined;
   const { config, notes, engine } = held.use(await mixture.lease(model, form, signal)).value;
+  if (typeof model === "number") checkShape(config, mixture.shape, `expert ${model}`, "the run's experts");
   checkPrompt(promptTokens, config, tokenizer, options);
   const reader = held.use(await engine.join(signal));
-  const state: State = { tokens: [], finish: null };
+  const tokens: number[] = [];
+  let finish: Finish | null = null;
   const owned = held.move();
-  const eos = notes.eos ?? tokenizer.eos;
-  const text = continueText(reader, tokenizer, promptTokens, { ...options, eos }, state, owned);
+  const { vocabulary } = tokenizer;
+  const ids = continueTokens(reader, promptTokens, {
+    ...options,
+    eos: notes.eos ?? tokenizer.eos,
+    vocabulary,
+  });
+
+  /** Yields the text as it comes; frees what is held at the end, however it ends. */
+  async function* text(): AsyncGenerator<string> {
+    using _ = owned;
+    const detokenizer = await createDetokenizer(tokenizer, promptTokens);
+    const filter = createStopFilter(options.stop ?? []);
+    while (finish === null) {
+      const next = await ids.next();
+      if (!next.done) tokens.push(next.value);
+      const piece = filter.push(next.done ? await detokenizer.flush() : await detokenizer.push(next.value));
+      if (piece.stopped) finish = "stop";
+      else if (next.done) finish = next.value;
+      const shown = finish === null || piece.stopped ? piece.text : piece.text + filter.flush();
+      if (shown !== "") yield shown;
+    }
+  }
+  const pieces = text();
   return {
     route,
     expert: mixture.routes && typeof model === "number" ? model : null,
     experts,
     context: config.context,
     promptTokens,
-    tokens: state.tokens,
+    tokens,
     get finish() {
-      return state.finish;
+      return finish;
     },
     close: () => owned.dispose(),
-    [Symbol.asyncIterator]: () => text,
+    [Symbol.asyncIterator]: () => pieces,
   };
-}
-
-interface State {
-  tokens: number[];
-  finish: Finish | null;
-}
-
-/** Yields the text as it comes and keeps `state` up to date; frees what it holds at the end, however it ends. */
-async function* continueText(
-  reader: Reader,
-  tokenizer: Tokenizer,
-  prompt: Uint32Array,
-  options: AnswerOptions & { eos: number },
-  state: State,
-  held: DisposableStack,
-): AsyncGenerator<string> {
-  using _ = held;
-  const detokenizer = await createDetokenizer(tokenizer, prompt);
-  const filter = createStopFilter(options.stop ?? []);
-  const ids = continueTokens(reader, prompt, { ...options, vocabulary: tokenizer.vocabulary });
-  while (state.finish === null) {
-    const next = await ids.next();
-    if (!next.done) state.tokens.push(next.value);
-    const piece = filter.push(next.done ? await detokenizer.flush() : await detokenizer.push(next.value));
-    if (piece.stopped) state.finish = "stop";
-    else if (next.done) state.finish = next.value;
-    const text = state.finish === null || piece.stopped ? piece.text : piece.text + filter.flush();
-    if (text !== "") yield text;
-  }
 }
 
 /**
@@ -189,16 +172,8 @@ export async function* continueTokens(
   prompt: Uint32Array,
   options: ContinueOptions & { eos: number; vocabulary?: number },
 ): AsyncGenerator<number, Exclude<Finish, "stop">> {
-  const {
-    maxNewTokens = DEFAULT_NEW_TOKENS,
-    seed = 0,
-    cache = true,
-    window = false,
-    eos,
-    vocabulary,
-    signal,
-  } = options;
-  const sampling = samplingOf(options);
+  const { cache = true, window = false, eos, vocabulary, signal } = options;
+  const { maxNewTokens, seed, ...sampling } = samplingOf(options);
   const tokens = Array.from(prompt);
   let start = 0; // place of the first token that the reader holds
   reader.clear();
@@ -246,21 +221,4 @@ function checkPrompt(
       { remedy: say`shorten it, or let the ${setting("window")} slide` },
     );
   }
-}
-
-function samplingOf({ temperature = 0.8, topK = 0, topP = 1 }: Partial<Sampling>): Sampling {
-  return { temperature, topK, topP };
-}
-
-function checkOptions(options: ContinueOptions): void {
-  const { maxNewTokens = 1, seed = 0 } = options;
-  checkSampling(samplingOf(options));
-  if (!Number.isSafeInteger(maxNewTokens) || maxNewTokens < 1) {
-    throw new InputError(
-      say`Cannot generate as ${
-        setting("maxNewTokens")
-      } must be a whole number of at least 1: it is ${maxNewTokens}`,
-    );
-  }
-  checkSeed(seed);
 }

@@ -1,8 +1,6 @@
 /**
  * Holds what takes much memory within a budget: each thing is loaded once, when it is first asked for, is leased to all who
  * ask for it, and leaves when its room is needed and nobody uses it, the least recently used first.
- *
- * @module
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
@@ -67,6 +65,8 @@ export interface Leases {
   close(): void;
 }
 
+const MEMORY = setting("memory");
+
 /** How often the first who waits for room may be passed by others whose thing is held. */
 export const MOST_PASSES = 256;
 
@@ -110,9 +110,7 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
   function checkSize(name: string, size: number): void {
     if (size <= memory) return;
     throw new InputError(
-      say`Cannot load ${name} as it must fit ${
-        setting("memory")
-      }: it takes ${size} bytes, the limit is ${memory}`,
+      say`Cannot load ${name} as it must fit ${MEMORY}: it takes ${size} bytes, the limit is ${memory}`,
       { remedy: "allow more memory" },
     );
   }
@@ -158,6 +156,14 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
     return entry;
   }
 
+  /** Counts a user more or fewer: either way it is used now. */
+  function use(name: string, entry: Entry, users: 1 | -1): void {
+    entry.users += users;
+    if (held.get(name) !== entry) return;
+    held.delete(name);
+    held.set(name, entry);
+  }
+
   /** Serves whoever can be served. */
   function serve(): void {
     let first: Waiter | undefined; // who waits for room
@@ -174,9 +180,7 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
       }
       if (first && ++first.passes > MOST_PASSES) return;
       waiters.delete(waiter);
-      entry.users++;
-      held.delete(name);
-      held.set(name, entry);
+      use(name, entry, 1);
       waiter.resolve(entry);
     }
   }
@@ -203,7 +207,7 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
       const release = () => {
         if (released) return;
         released = true;
-        entry.users--;
+        use(loader.name, entry, -1);
         serve();
       };
       try {

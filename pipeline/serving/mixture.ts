@@ -1,46 +1,18 @@
 /**
  * A mixture that is opened once and answers many: the partitioner is read on first need and stays, models are loaded on demand
  * within a budget and leased, and all that runs on the device waits in one queue.
- *
- * @module
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { type Gpu, openGpu, type OpenGpuOptions } from "../../kernels/gpu.ts";
-import type { Checkpoint } from "../checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { Partitioner, TokenRows } from "../partition/partitioner.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { decoding, type DecodingModel, type DecodingOptions, type Form } from "./forms.ts";
 import { type Budget, createLeases, type Held, type Lease, type LeaseCounts } from "./leases.ts";
-import { checkShape, checkTokenizer, modelSource, runSource } from "./models.ts";
+import { checkTokenizer, type MixtureSource, type ModelName, modelSource, runSource } from "./models.ts";
 import { createQueue } from "./queue.ts";
 import { type Route, routeOf } from "./route.ts";
-
-/** Names a model of a mixture: an expert by its number, a dense model by its name. */
-export type ModelName = number | string;
-
-/** Where a mixture comes from. */
-export interface MixtureSource {
-  /** Number of experts, where it is known without the partitioner. */
-  experts?: number;
-  /** Tokens of the prefix that routes, M; the partitioner's own unless said. */
-  prefix?: number;
-  /** Shape of the experts, as far as it is known without them. */
-  shape?: Partial<ModelConfig>;
-  /** Names a model in messages. */
-  name(model: ModelName): string;
-  /** Opens the tokenizer of all models. */
-  tokenizer(): Promise<Tokenizer>;
-  /** Gives its SHA-256, where it is known. */
-  identity?(): Promise<string | undefined>;
-  /** Opens the partitioner; a model alone has none. */
-  partitioner?(device: () => Promise<Gpu>): Promise<Partitioner>;
-  /** Reads a model's shape and notes. */
-  describe(model: ModelName): Promise<Pick<Checkpoint, "config" | "notes">>;
-  /** Reads a model. */
-  load(model: ModelName): Promise<Checkpoint>;
-}
 
 /** How a mixture runs. */
 export interface MixtureSettings extends Budget, DecodingOptions, OpenGpuOptions {
@@ -68,6 +40,8 @@ export interface MixtureCounts extends LeaseCounts {
 export interface Mixture {
   /** Whether a partitioner chooses; a model alone is expert 0. */
   readonly routes: boolean;
+  /** Shape of the run's experts, as far as its configuration says. */
+  readonly shape: Partial<ModelConfig>;
   /** What happened so far. */
   readonly counts: MixtureCounts;
   /** Gives the number of experts. */
@@ -155,16 +129,24 @@ export function createMixture(
   }
 
   async function checkExpert(model: ModelName): Promise<void> {
-    if (typeof model === "string") return;
+    if (typeof model === "string") {
+      if (/^\w[\w-]*$/.test(model)) return;
+      throw new InputError(
+        `Cannot use a model as its name must be that of a folder in the run: it is "${model}"`,
+      );
+    }
     experts ??= (await partitioner.get()).experts;
     if (Number.isSafeInteger(model) && model >= 0 && model < experts) return;
     throw new InputError(
-      say`Cannot use an expert as ${setting("expert")} must be one of 0 to ${experts - 1}: it is ${model}`,
+      say`Cannot use an expert as ${setting("expert")} must be one of 0 to ${
+        experts - 1
+      }, the experts of the run: it is ${model}`,
     );
   }
 
   return {
     routes: source.partitioner !== undefined,
+    shape: source.shape ?? {},
     get counts() {
       return { partitioners, ...leases.counts };
     },
@@ -201,7 +183,6 @@ export function createMixture(
         async load() {
           const checkpoint = await source.load(model);
           await checkIdentity(source.name(model), checkpoint.notes.tokenizer);
-          checkShape(checkpoint.config, source.shape ?? {}, source.name(model), "the run's experts");
           const value = form.open(checkpoint, await device.get(), queue);
           sizes.set(form.name + JSON.stringify(checkpoint.config), value.bytes);
           return value;

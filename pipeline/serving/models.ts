@@ -1,18 +1,42 @@
 /**
  * Finds what a mixture is made of: in a run folder the tokenizer, the partitioner and the models, or a model's folder alone.
- *
- * @module
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import { loadCheckpoint, loadCheckpointConfig } from "../checkpoints/checkpoint.ts";
+import type { Gpu } from "../../kernels/gpu.ts";
+import { type Checkpoint, loadCheckpoint, loadCheckpointConfig } from "../checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../model/shape.ts";
+import type { Partitioner } from "../partition/partitioner.ts";
 import { expertFolder } from "../partition/manifests.ts";
 import { openPartitioner, partitionerFolder } from "../partition/partitioners.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { exists, hashFile, shortHash } from "../run/files.ts";
-import { loadTokenizer } from "../text/tokenizer.ts";
-import type { MixtureSource, ModelName } from "./mixture.ts";
+import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
+
+/** Names a model of a mixture: an expert by its number, a dense model by its name. */
+export type ModelName = number | string;
+
+/** Where a mixture comes from. */
+export interface MixtureSource {
+  /** Number of experts, where it is known without the partitioner. */
+  experts?: number;
+  /** Tokens of the prefix that routes, M; the partitioner's own unless said. */
+  prefix?: number;
+  /** Shape of the experts, as far as it is known without them. */
+  shape?: Partial<ModelConfig>;
+  /** Names a model in messages. */
+  name(model: ModelName): string;
+  /** Opens the tokenizer of all models. */
+  tokenizer(): Promise<Tokenizer>;
+  /** Gives its SHA-256, where it is known. */
+  identity?(): Promise<string | undefined>;
+  /** Opens the partitioner; a model alone has none. */
+  partitioner?(device: () => Promise<Gpu>): Promise<Partitioner>;
+  /** Reads a model's shape and notes. */
+  describe(model: ModelName): Promise<Pick<Checkpoint, "config" | "notes">>;
+  /** Reads a model. */
+  load(model: ModelName): Promise<Checkpoint>;
+}
 
 /** A model alone, as expert 0. Throws an `InputError` where the folder holds none, or its tokenizer is not to be found. */
 export async function modelSource(folder: string): Promise<MixtureSource> {
@@ -78,10 +102,9 @@ async function tokenizerOf(path: string): Promise<string | undefined> {
 /** Throws an `InputError` with both values where something reads the ids of another tokenizer; it may say nothing of it. */
 export function checkTokenizer(name: string, actual: string | undefined, expected: string | undefined): void {
   if (actual === undefined || expected === undefined || actual === expected) return;
+  const [own, other] = [shortHash(actual), shortHash(expected)];
   throw new InputError(
-    `Cannot use ${name} as it must have the tokenizer of the run: it is ${
-      shortHash(actual)
-    }, that of the run is ${shortHash(expected)}`,
+    `Cannot use ${name} as it must have the tokenizer of the run: it is ${own}, that of the run is ${other}`,
     { remedy: "copy its own tokenizer there, or train it again" },
   );
 }
@@ -95,11 +118,9 @@ export function checkShape(
 ): void {
   for (const field of ["vocabulary", "hidden", "layers", "heads", "context"] as const) {
     if (like[field] === undefined || config[field] === like[field]) continue;
+    const [own, other] = [config[field], like[field]];
     throw new InputError(
-      `Cannot use ${name} as it must have the shape of ${whose}: ${field} is ${
-        config[field]
-      }, that of ${whose} is ` +
-        `${like[field]}`,
+      `Cannot use ${name} as it must have the shape of ${whose}: ${field} is ${own}, that of ${whose} is ${other}`,
       { remedy: "train it again" },
     );
   }

@@ -1,8 +1,4 @@
-/**
- * Runs work one piece after another.
- *
- * @module
- */
+/** Runs work one piece after another. */
 
 /** Runs `work` when all that was asked for before is over; a failure concerns the one who asked alone. */
 export type Queue = <Result>(work: () => Result | Promise<Result>) => Promise<Result>;

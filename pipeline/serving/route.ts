@@ -1,7 +1,5 @@
 /**
  * Where a text goes: to the expert that its prefix costs least (arXiv 2410.03529, inference). There is no balancing.
- *
- * @module
  */
 
 import { InputError } from "../../kernels/errors.ts";
@@ -30,11 +28,8 @@ export function routeOf(costs: ArrayLike<number>, prefixTokens: number): Route {
   const scores = Array.from(costs, (cost) => 0 - cost);
   const damaged = scores.findIndex((score) => !Number.isFinite(score));
   if (damaged >= 0) {
-    throw new InputError(
-      `Cannot route a text as it must have a cost for every expert: that for expert ${damaged} is ${
-        costs[damaged]
-      }; the partitioner is damaged`,
-    );
+    const fact = `that for expert ${damaged} is ${costs[damaged]}; the partitioner is damaged`;
+    throw new InputError(`Cannot route a text as it must have a cost for every expert: ${fact}`);
   }
   let expert = 0;
   let runnerUp: number | null = null;

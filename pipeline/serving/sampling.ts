@@ -1,21 +1,36 @@
 /**
  * Chooses the next token from logits: greedily, or at random by temperature, top-k and top-p. Pure functions; the
  * random number comes from outside.
- *
- * @module
  */
 
-import { InputError, say, setting } from "../../kernels/errors.ts";
+import { InputError } from "../../kernels/errors.ts";
+import { integer, number, section, type Values, valuesOf } from "../settings/field.ts";
 
-/** How a token is chosen. */
-export interface Sampling {
-  /** Logits are divided by it; 0 takes the most likely token. */
-  temperature: number;
-  /** Most tokens to choose among, the likeliest first; 0 for all. */
-  topK: number;
-  /** The fewest tokens whose probability sums up to it are kept, after top-k and of what that kept; 1 keeps all. */
-  topP: number;
-}
+/**
+ * How many tokens are added, and how each is chosen.
+ *
+ * @ignore Its type is inferred.
+ */
+export const SAMPLING = section("Sampling", {
+  temperature: number({
+    default: 0.8,
+    min: 0,
+    max: 1000,
+    help: "what logits are divided by; 0 takes the likeliest token",
+  }),
+  topK: integer({ default: 0, min: 0, help: "choose among that many likeliest tokens; 0 for all" }),
+  topP: number({
+    default: 1,
+    min: 1e-9,
+    max: 1,
+    help: "choose among the fewest tokens with that much probability",
+  }),
+  seed: integer({ default: 0, min: 0, help: "seed of the choice; the same seed gives the same text" }),
+  maxNewTokens: integer({ default: 200, min: 1, help: "most tokens to add" }),
+});
+
+/** How a token is chosen; top-p keeps the fewest tokens whose probability sums up to it, after top-k and of what that kept. */
+export type Sampling = Pick<Values<typeof SAMPLING>, "temperature" | "topK" | "topP">;
 
 /** Tokens that may come next. */
 export interface Candidates {
@@ -25,23 +40,10 @@ export interface Candidates {
   probabilities: Float64Array;
 }
 
-/** Throws an `InputError` where a setting is impossible. */
-export function checkSampling({ temperature, topK, topP }: Sampling): void {
-  if (!(temperature >= 0 && temperature < Infinity)) {
-    throw new InputError(
-      say`Cannot sample as ${setting("temperature")} must be a number of at least 0: it is ${temperature}`,
-    );
-  }
-  if (!(Number.isSafeInteger(topK) && topK >= 0)) {
-    throw new InputError(
-      say`Cannot sample as ${setting("topK")} must be a whole number of at least 0: it is ${topK}`,
-    );
-  }
-  if (!(topP > 0 && topP <= 1)) {
-    throw new InputError(
-      say`Cannot sample as ${setting("topP")} must be above 0 and at most 1: it is ${topP}`,
-    );
-  }
+/** Gives all settings, with the defaults of those left out; throws an `InputError` where one is impossible. */
+export function samplingOf(options: Partial<Values<typeof SAMPLING>>): Values<typeof SAMPLING> {
+  const given = Object.entries(options).filter(([name, value]) => name in SAMPLING && value !== undefined);
+  return valuesOf(SAMPLING, Object.fromEntries(given));
 }
 
 /**
@@ -49,8 +51,7 @@ export function checkSampling({ temperature, topK, topP }: Sampling): void {
  * 0 gives the lowest id of the largest logit. Throws an `InputError` where the logits are not numbers.
  */
 export function candidates(logits: Float32Array, sampling: Sampling): Candidates {
-  checkSampling(sampling);
-  const { temperature, topK, topP } = sampling;
+  const { temperature, topK, topP } = samplingOf(sampling);
   const best = argmax(logits);
   if (temperature === 0) return { ids: Uint32Array.of(best), probabilities: Float64Array.of(1) };
   const weight = (id: number) => Math.exp((logits[id] - logits[best]) / temperature);
@@ -94,11 +95,8 @@ function argmax(logits: Float32Array): number {
   let best = 0;
   for (let id = 0; id < logits.length; id++) {
     if (!(logits[id] < Infinity)) {
-      throw new InputError(
-        `Cannot sample as logits must be numbers: that of token ${id} is ${
-          logits[id]
-        }; the model's weights are damaged`,
-      );
+      const fact = `that of token ${id} is ${logits[id]}; the model's weights are damaged`;
+      throw new InputError(`Cannot sample as logits must be numbers: ${fact}`);
     }
     if (logits[id] > logits[best]) best = id;
   }

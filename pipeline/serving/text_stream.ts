@@ -1,8 +1,4 @@
-/**
- * Turns tokens into text as they come: whole characters only, and nothing of a stop text.
- *
- * @module
- */
+/** Turns tokens into text as they come: whole characters only, and nothing of a stop text. */
 
 import { InputError } from "../../kernels/errors.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";

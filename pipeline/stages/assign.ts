@@ -5,12 +5,13 @@
  */
 
 import { assign as assignRows } from "../partition/assignment/assign.ts";
+import { assignmentOf } from "../partition/assignment/assignments.ts";
 import { readShards } from "../rows/arrow.ts";
 import { writeShards } from "../rows/shards.ts";
 import type { FileRecord } from "../run/files.ts";
 import { outputsHash, outputsUnder } from "../run/manifest.ts";
 import { scoreBytes } from "./score.ts";
-import { oneStage, type Stage } from "./stage.ts";
+import { oneStage, type Stage, type StageKind } from "./stage.ts";
 import { watchRows } from "./watch.ts";
 
 const CHUNK = 65_536; // sequences
@@ -63,5 +64,11 @@ const stage: Stage = {
   }),
 };
 
-/** Assigns the sequences of a run. */
-export const assign = oneStage(stage);
+/** Assigns the sequences of a run, by a method that there is. */
+export const assign: StageKind = {
+  ...oneStage(stage),
+  of({ method }) {
+    assignmentOf(method);
+    return [stage];
+  },
+};

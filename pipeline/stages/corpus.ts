@@ -7,6 +7,8 @@
 
 import { hashFile, removeIfThere, sha256, writeAtomic } from "../run/files.ts";
 import { canonical, type Manifest } from "../run/manifest.ts";
+import { namesOf } from "../settings/configuration.ts";
+import { TEXT } from "../settings/text.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
 import { documentLines, openDocuments } from "../text/documents.ts";
 import { type Document, expandInputs, readDocuments } from "../text/readers.ts";
@@ -18,16 +20,7 @@ const stage: Stage = {
   name: "corpus",
   about: "Fixes the text of a run: hashes its files, or keeps what is read once only.",
   needs: [],
-  settings: [
-    "input",
-    "format",
-    "textField",
-    "sourceField",
-    "textColumn",
-    "maxDocuments",
-    "corpus",
-    "corpusCharacters",
-  ],
+  settings: namesOf(TEXT),
   revision: 1,
   outputs: ["corpus/"],
   inputs: () => ({}),
@@ -43,7 +36,7 @@ const stage: Stage = {
   again: ({ readStandardInput }) => readStandardInput,
   prepare: ({ run, configuration, emit, signal }) => async () => {
     const { input } = configuration;
-    const paths = await expandInputs(input);
+    const paths = input.length === 0 ? [] : await expandInputs(input);
     if (input.length > 0 && !paths.includes("-")) {
       await removeIfThere(`${run}/corpus`);
       return { outputs: {}, result: { files: paths.length } };

@@ -31,7 +31,11 @@ const ABOUT =
 const TOKENS_APART = 0.05; // tails are padded and dropped: the same steps see slightly different numbers of tokens
 
 /** Evaluates the mixture of a run. */
-export const evaluation: StageKind = { about: ABOUT, of: (configuration) => [evaluateStage(configuration)] };
+export const evaluation: StageKind = {
+  about: ABOUT,
+  takes: [],
+  of: (configuration) => [evaluateStage(configuration)],
+};
 
 /** A trained model of a run. */
 interface Model {

@@ -79,7 +79,7 @@ export function graphOf(configuration: Configuration): Graph {
     },
     maker: (path) =>
       stages.find(({ outputs }) =>
-        outputs.some((output) => output === path || output.endsWith("/") && path.startsWith(output))
+        outputs.some((output) => output === path || output.endsWith("/") && `${path}/`.startsWith(output))
       ),
   };
 }

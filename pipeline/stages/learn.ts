@@ -20,6 +20,9 @@ import { tokenizeResult } from "./tokenize.ts";
 /** FLOP/s of two cores without a GPU; a GPU has 10 to 1,000 times as many. */
 export const FLOPS_PER_SECOND = 25e9;
 
+/** Name of the stage. */
+export const LEARN = "train-routers";
+
 /** Learns the partitioner of a run, unless one that exists is named. */
 export const learn: StageKind = {
   about: "Learns how to split text: E routers, by expectation maximisation.",
@@ -39,7 +42,7 @@ export function kindOf({ partitioner }: Configuration): PartitionerKind {
 
 function learnStage(kind: PartitionerKind): Stage {
   return {
-    name: "train-routers",
+    name: LEARN,
     about: learn.about,
     needs: ["tokenize"],
     settings: ["partitioner", ...kind.settings],

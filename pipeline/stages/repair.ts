@@ -4,12 +4,13 @@
  * @module
  */
 
-import { say, task, type Text } from "../../kernels/errors.ts";
+import { say, setting, task, type Text } from "../../kernels/errors.ts";
 import { exists, isFolder } from "../run/files.ts";
 import { defaultConfiguration } from "../settings/configuration.ts";
 import { commandOf } from "./command.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { type Graph, graphOf } from "./graph.ts";
+import { LEARN } from "./learn.ts";
 import { partitionRemedy, partsAlone } from "./parts_alone.ts";
 
 /** Says how a damaged or missing file of a run is made, by the stage that makes it; undefined for other files. */
@@ -18,10 +19,14 @@ export async function repairOf(file: string): Promise<Text | undefined> {
   if (!place) return undefined;
   const { run, path } = place;
   const alone = await partsAlone(run);
-  if (alone.length > 0) return await partitionRemedy(run);
   const read = await readRunConfiguration(run).catch(() => null);
   const stage = findMaker(graphOf(read?.configuration ?? defaultConfiguration()), path);
   if (!stage) return undefined;
+  if (alone.length > 0 && !alone.some((expert) => stage.command?.with?.expert === expert)) {
+    const remedy = await partitionRemedy(run);
+    const chooses = stage.name === LEARN;
+    return chooses ? say`${remedy}, or choose with ${setting("expert")} ${alone.join(" or ")}` : remedy;
+  }
   const command = commandOf(stage, run);
   if (await exists(file)) return say`run ${commandOf(stage, run, { force: true })}, or copy the file again`;
   return say`run ${stage.onRequest ? command : task("partition", { run })} first`;

@@ -6,13 +6,9 @@
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
-import {
-  type Configuration,
-  FIELD_NAMES,
-  presetOf,
-  resolveConfiguration,
-  type Sources,
-} from "../settings/configuration.ts";
+import { type Configuration, FIELD_NAMES } from "../settings/configuration.ts";
+import { presetOf } from "../settings/presets.ts";
+import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
 import { isPinned } from "./state.ts";
 
 /**

@@ -12,7 +12,8 @@ import type { RunEvent } from "../run/events.ts";
 import { exists, removePartials } from "../run/files.ts";
 import { lockRun } from "../run/lock.ts";
 import { type Manifest, manifestPath, readManifest } from "../run/manifest.ts";
-import type { Configuration, Sources } from "../settings/configuration.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import type { Sources } from "../settings/resolution.ts";
 import {
   configurationText,
   readRunConfiguration,
@@ -22,7 +23,7 @@ import {
 import { resolveRun } from "./resolution.ts";
 import { runStage } from "./executor.ts";
 import { graphOf } from "./graph.ts";
-import { checkPlace, configurationRemedy } from "./parts_alone.ts";
+import { checkPlace, configurationRemedy, partitionRemedy } from "./parts_alone.ts";
 import type { Stage, Work } from "./stage.ts";
 import { hasBegun, needStage, type States, statesOf } from "./state.ts";
 
@@ -59,6 +60,8 @@ export interface SessionKind {
    * things in a run that exists, each of which writes its settings when it begins.
    */
   beside?: "parts" | "others";
+  /** Whether a part that lies alone suffices, with its run's `config.json` and `tokenizer.json`. */
+  partSuffices?: boolean;
   /** Accepts settings that differ from the run's without running anything again for it. */
   accepts?: boolean;
   /** Keeps the settings to itself: the run's `config.json` stays. */
@@ -92,7 +95,7 @@ export async function inRun<Result>(
   const { run, sources = {}, force = false, adapter, variants } = options;
   const { task, beside, accepts = false, aside = false } = kind;
   const settle = async () => {
-    if (beside === "others") await needConfiguration(run, task);
+    if (beside === "others") await needConfiguration(run, task, kind.partSuffices);
     else await checkPlace(run, task);
     const settled = await resolveRun(run, sources, force || accepts);
     if (beside === "parts" && settled.changed.length > 0) throw changedInPart(run, task, settled.changed[0]);
@@ -115,7 +118,7 @@ export async function inRun<Result>(
       if (beside === "parts" || aside) return;
       const known = (await readRunConfiguration(run))?.adapter;
       const used = beside === undefined && opened
-        ? { description: opened.adapter, kind: opened.kind, variants: opened.variants }
+        ? { description: opened.adapter, kind: opened.kind, variants: { ...opened.variants } }
         : known;
       await writeRunConfiguration(run, configuration, used);
     };
@@ -175,14 +178,18 @@ function changedInPart(run: string, task: string, name: string): InputError {
 }
 
 /** Reads the configuration of a run that must exist. */
-export async function needConfiguration(run: string, task: string): Promise<Configuration> {
+export async function needConfiguration(
+  run: string,
+  task: string,
+  partSuffices = false,
+): Promise<Configuration> {
   const existing = await readRunConfiguration(run);
   if (existing) return existing.configuration;
   throw new InputError(
     `Cannot run "${task}" in "${run}" as it must be a run folder: there is no config.json`,
     {
       where: `${run}/config.json`,
-      remedy: await configurationRemedy(run),
+      remedy: await (partSuffices ? configurationRemedy : partitionRemedy)(run),
     },
   );
 }

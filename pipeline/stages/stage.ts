@@ -165,16 +165,15 @@ export interface Verification extends RunContext {
 export interface StageKind {
   /** What its task does, in one sentence. */
   about: string;
+  /** The settings that its task takes. Default: those of its stages. */
+  takes?: readonly (keyof Configuration)[];
   /** Its stages in a run with these settings; none where they make it unnecessary. */
   of(configuration: Configuration): readonly Stage[];
 }
 
-/** Makes the kind of a single stage. */
-export function oneStage(
-  stage: Stage,
-  applies: (configuration: Configuration) => boolean = () => true,
-): StageKind {
-  return { about: stage.about, of: (configuration) => applies(configuration) ? [stage] : [] };
+/** Makes the kind of a single stage; its task takes these settings, those of the stage unless given. */
+export function oneStage(stage: Stage, takes: StageKind["takes"] = stage.settings): StageKind {
+  return { about: stage.about, takes, of: () => [stage] };
 }
 
 /** Picks the values of settings. */

@@ -161,3 +161,9 @@ export async function hasBegun(run: string, stage: Stage): Promise<boolean> {
   const manifest = await readManifest(run, stage.name);
   return manifest !== null && Object.keys(manifest.outputs).length > 0;
 }
+
+/** Whether any stage of a run has left something. */
+export async function anythingBegun(run: string, configuration: Configuration): Promise<boolean> {
+  for (const stage of graphOf(configuration).stages) if (await hasBegun(run, stage)) return true;
+  return false;
+}

@@ -10,7 +10,8 @@ import { writeShards } from "../rows/shards.ts";
 import { shuffle } from "../rows/shuffle.ts";
 import type { FileRecord } from "../run/files.ts";
 import type { Manifest } from "../run/manifest.ts";
-import type { Configuration } from "../settings/configuration.ts";
+import { type Configuration, namesOf } from "../settings/configuration.ts";
+import { TEXT } from "../settings/text.ts";
 import { noCounts, tokenizeDocuments, type TokenizeOptions, tokenLineage } from "../text/tokenize.ts";
 import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 import { documentsOf, textHash } from "./corpus.ts";
@@ -44,7 +45,7 @@ const stage: Stage = {
   settings: ["eos", "sequenceLength", "packing", "maxTokens", "holdout", "shardSequences", "seed"],
   revision: 1,
   outputs: ["tokens/"],
-  async inputs(_, manifest) {
+  async inputs(_, manifest): Promise<Record<string, string>> {
     const [corpus, trained] = [await manifest("corpus"), await manifest("tokenizer")];
     return corpus && trained
       ? { corpus: textHash(corpus), tokenizer: trained.outputs[TOKENIZER].sha256 }
@@ -95,7 +96,11 @@ const stage: Stage = {
 };
 
 /** Turns the text of a run into tokens. */
-export const tokenize = oneStage(stage);
+export const tokenize = oneStage(stage, [
+  ...stage.settings,
+  "tokenizer",
+  ...namesOf(TEXT, "input", "corpus", "corpusCharacters"),
+]);
 
 /** Estimates the bytes of token shards. */
 export function tokenBytes({ sequenceLength, vocabularySize }: Configuration, sequences: number): number {

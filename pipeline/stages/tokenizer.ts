@@ -17,18 +17,18 @@ export const TOKENIZER = "tokenizer.json";
 /** Characters that are tokenized a second on two cores. */
 export const TOKENIZED_CHARACTERS_PER_SECOND = 1.5e6;
 
+/** What a tokenizer that is trained depends on. */
+const LEARNING = ["vocabularySize", "tokenizerSample", "holdout", "seed"] as const;
+
 const stage: Stage = {
   name: "tokenizer",
   about: "Trains the tokenizer on a sample of the training documents, or copies the one that is named.",
   needs: ["corpus"],
-  settings: ["vocabularySize", "tokenizerSample", "holdout", "seed", "tokenizer", "routers"],
+  settings: [...LEARNING, "tokenizer", "routers"],
   revision: 1,
   outputs: [TOKENIZER],
-  values: ({ configuration: c }) =>
-    c.tokenizer !== ""
-      ? { eos: c.eos }
-      : pickSettings(c, ["vocabularySize", "tokenizerSample", "holdout", "seed"]),
-  async inputs({ configuration }, manifest) {
+  values: ({ configuration: c }) => c.tokenizer !== "" ? { eos: c.eos } : pickSettings(c, LEARNING),
+  async inputs({ configuration }, manifest): Promise<Record<string, string>> {
     const corpus = configuration.tokenizer === "" ? await manifest("corpus") : null;
     return corpus ? { corpus: textHash(corpus) } : {};
   },
@@ -68,7 +68,7 @@ const stage: Stage = {
 };
 
 /** Makes the tokenizer of a run. */
-export const tokenizer = oneStage(stage);
+export const tokenizer = oneStage(stage, [...LEARNING, "tokenizer"]);
 
 async function* trainingTexts(work: Work) {
   const { seed, holdout } = work.configuration;

@@ -45,6 +45,7 @@ async function trainTarget(
   const kind = {
     task: [task, ...Object.values(flags)].join(" "),
     beside: "others",
+    partSuffices: target.notesShards,
     accepts: options.resume || options.trial !== undefined,
     aside: options.trial !== undefined,
   } as const;
@@ -56,7 +57,7 @@ async function trainTarget(
 
 /** Reads how many experts a run has, from its configuration. Throws an `InputError` where it is no run folder. */
 export async function expertsOf(run: string): Promise<number> {
-  return (await needConfiguration(run, "train-expert")).experts;
+  return (await needConfiguration(run, "train-expert", true)).experts;
 }
 
 /**

@@ -6,6 +6,8 @@
 
 import { InputError } from "../../kernels/errors.ts";
 import { manifestPath, outputsHash, outputsUnder, readManifest } from "../run/manifest.ts";
+import { namesOf } from "../settings/configuration.ts";
+import { EXPERTS } from "../settings/experts.ts";
 import type { StageKind } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
 import { type Target, trainingStage } from "./train_model.ts";
@@ -18,6 +20,7 @@ const ABOUT = "Trains a dense baseline on all training tokens, at the training c
 /** Trains the dense baselines of a run. */
 export const denseStages: StageKind = {
   about: ABOUT,
+  takes: namesOf(EXPERTS),
   of: () => (["batch", "steps"] as const).map((match) => trainingStage(denseTarget(match))),
 };
 

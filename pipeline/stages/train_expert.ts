@@ -7,6 +7,8 @@
 
 import { InputError } from "../../kernels/errors.ts";
 import { expertFolder, partHash, readPart } from "../partition/manifests.ts";
+import { namesOf } from "../settings/configuration.ts";
+import { EXPERTS } from "../settings/experts.ts";
 import { exists } from "../run/files.ts";
 import type { StageKind } from "./stage.ts";
 import { type Target, trainingStage } from "./train_model.ts";
@@ -17,6 +19,7 @@ const ABOUT =
 /** Trains every expert of a run, each on its own part. */
 export const expertStages: StageKind = {
   about: ABOUT,
+  takes: namesOf(EXPERTS, "denseRate", "denseStepsRate"),
   of: ({ experts }) => Array.from({ length: experts }, (_, expert) => trainingStage(expertTarget(expert))),
 };
 

@@ -10,7 +10,7 @@ import { InputError, RunError, say, setting, type TaskReference } from "../../ke
 import type { Variants } from "../../kernels/variants.ts";
 import { saveModelFolder } from "../checkpoints/checkpoint.ts";
 import type { SafetensorsDtype } from "../checkpoints/safetensors.ts";
-import type { ModelConfig } from "../model/shape.ts";
+
 import { modelShapes } from "../model/shapes.ts";
 import { randomKeys } from "../random.ts";
 import { checkLineage, fromBatch, lineageOf, readShards } from "../rows/arrow.ts";
@@ -20,7 +20,9 @@ import { exists, type FileRecord, hashFile, removeIfThere, removePartials } from
 import { isHeld } from "../run/lock.ts";
 import { canonical, type StageIdentity, stageKey } from "../run/manifest.ts";
 import { recordTime } from "../run/timing.ts";
-import type { Configuration } from "../settings/configuration.ts";
+import { type Configuration, namesOf } from "../settings/configuration.ts";
+import { EXPERTS } from "../settings/experts.ts";
+import { OPTIMISER } from "../settings/optimiser.ts";
 import { LossNotFiniteError, trainModel } from "../training/loop.ts";
 import { longWarmup, type Recipe, recipeOf, startWeights } from "../training/recipe.ts";
 import {
@@ -111,16 +113,9 @@ export interface Target {
 
 /** Settings that every model's training depends on. */
 const SETTINGS = [
-  ...[
-    "expertHidden",
-    "expertLayers",
-    "expertHeads",
-    "expertBatch",
-    "expertWarmup",
-    "expertFinalRate",
-  ] as const,
-  ...["expertSteps", "expertTokens", "expertEpochs", "microBatch", "logEvery", "validateEvery"] as const,
-  ...["validationSequences", "init", "dtype", "saveDtype"] as const,
+  ...namesOf(EXPERTS, "expertRate", "denseRate", "denseStepsRate"),
+  ...namesOf(OPTIMISER),
+  "seed",
 ] as const;
 
 /** Version of what training makes of the same inputs. */

@@ -5,33 +5,31 @@
  * @module
  */
 
-import { AssertionError as NodeAssertionError, deepStrictEqual } from "node:assert";
+import { AssertionError, deepStrictEqual } from "node:assert";
 import { inspect, isDeepStrictEqual } from "node:util";
+
+export { AssertionError };
 
 // deno-lint-ignore no-explicit-any
 type ErrorClass<E extends Error> = new (...args: any[]) => E;
 
-/** Marks a failed assertion. */
-export class AssertionError extends Error {
-  /** Makes the error with its message. */
-  constructor(message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = "AssertionError";
-  }
-}
+/** What a thrown error must be: nothing, or a class and a part of its message; and a note for where it is not. */
+type Expectation = [note?: string] | [Class: ErrorClass<Error>, includes?: string, note?: string];
 
-function failWith(what: string, msg?: string): never {
-  throw new AssertionError(msg ? `${what}: ${msg}` : `${what}.`);
+const noteOf = ([first, , note]: Expectation) => typeof first === "string" ? first : note;
+
+function failWith(what: string, note?: string): never {
+  throw new AssertionError({ message: note ? `${what}: ${note}` : `${what}.` });
 }
 
 /** Throws an `AssertionError` unless `expr` is truthy. */
 export function assert(expr: unknown, msg = ""): asserts expr {
-  if (!expr) throw new AssertionError(msg);
+  if (!expr) throw new AssertionError({ message: msg });
 }
 
 /** Throws an `AssertionError` unless `expr` is falsy. */
 export function assertFalse(expr: unknown, msg = ""): asserts expr is false {
-  if (expr) throw new AssertionError(msg);
+  if (expr) throw new AssertionError({ message: msg });
 }
 
 /** Throws always. */
@@ -44,7 +42,7 @@ export function assertEquals<T>(actual: T, expected: T, msg?: string): void {
   try {
     deepStrictEqual(actual, expected);
   } catch (error) {
-    if (!(error instanceof NodeAssertionError)) throw error;
+    if (!(error instanceof AssertionError)) throw error;
     failWith(`Values are not equal${msg ? `: ${msg}` : ""}\n${error.message}\n`);
   }
 }
@@ -81,9 +79,7 @@ export function assertGreater<T>(actual: T, expected: T, msg?: string): void {
 
 /** Throws an `AssertionError` unless `actual` contains `expected`. */
 export function assertStringIncludes(actual: string, expected: string, msg?: string): void {
-  if (!actual.includes(expected)) {
-    failWith(`Expected actual: "${actual}" to contain: "${expected}"`, msg);
-  }
+  if (!actual.includes(expected)) failWith(`Expected actual: "${actual}" to contain: "${expected}"`, msg);
 }
 
 /** Throws an `AssertionError` unless `actual` matches `expected`. */
@@ -91,23 +87,21 @@ export function assertMatch(actual: string, expected: RegExp, msg?: string): voi
   if (expected.exec(actual) === null) failWith(`Expected actual: "${actual}" to match: "${expected}"`, msg);
 }
 
-function checkError<E extends Error>(
-  error: unknown,
-  errorClass: ErrorClass<E> | undefined,
-  msgIncludes: string | undefined,
-  msg: string | undefined,
-): void {
-  if (!errorClass) return;
-  if (!(error instanceof Error)) failWith("A non-Error object was thrown or rejected", msg);
-  if (!(error instanceof errorClass)) {
-    failWith(
-      `Expected error to be instance of "${errorClass.name}", but was "${error.name}: ${error.message}"`,
-      msg,
-    );
+/** Checks what was thrown, in `thrown` if anything was, and returns it. */
+function checkThrown(thrown: { error: unknown } | undefined, how: string, expectation: Expectation): unknown {
+  const note = noteOf(expectation), [Class, includes] = expectation;
+  if (thrown === undefined) failWith(`Expected function to ${how}`, note);
+  const { error } = thrown;
+  if (Class === undefined || typeof Class === "string") return error;
+  if (!(error instanceof Error)) failWith("A non-Error object was thrown or rejected", note);
+  const { name, message } = error;
+  if (!(error instanceof Class)) {
+    failWith(`Expected error to be instance of "${Class.name}", but was "${name}: ${message}"`, note);
   }
-  if (msgIncludes !== undefined && !error.message.includes(msgIncludes)) {
-    failWith(`Expected error message to include "${msgIncludes}", but got "${error.message}"`, msg);
+  if (includes !== undefined && !message.includes(includes)) {
+    failWith(`Expected error message to include "${includes}", but got "${message}"`, note);
   }
+  return error;
 }
 
 /** Runs `fn` and returns what it throws; throws an `AssertionError` if it does not throw. */
@@ -119,22 +113,14 @@ export function assertThrows<E extends Error = Error>(
   msgIncludes?: string,
   msg?: string,
 ): E;
-export function assertThrows<E extends Error = Error>(
-  fn: () => unknown,
-  classOrMsg?: ErrorClass<E> | string,
-  includesOrMsg?: string,
-  msg?: string,
-): unknown {
-  const [expected, includes, note] = typeof classOrMsg === "string"
-    ? [undefined, undefined, classOrMsg]
-    : [classOrMsg, includesOrMsg, msg];
+export function assertThrows(fn: () => unknown, ...expectation: Expectation): unknown {
+  let thrown: { error: unknown } | undefined;
   try {
     fn();
   } catch (error) {
-    checkError(error, expected, includes, note);
-    return error;
+    thrown = { error };
   }
-  failWith("Expected function to throw", note);
+  return checkThrown(thrown, "throw", expectation);
 }
 
 /** Awaits `fn` and returns what it rejects with; throws an `AssertionError` if it does not reject. */
@@ -146,26 +132,16 @@ export function assertRejects<E extends Error = Error>(
   msgIncludes?: string,
   msg?: string,
 ): Promise<E>;
-export async function assertRejects<E extends Error = Error>(
+export async function assertRejects(
   fn: () => PromiseLike<unknown>,
-  classOrMsg?: ErrorClass<E> | string,
-  includesOrMsg?: string,
-  msg?: string,
+  ...expectation: Expectation
 ): Promise<unknown> {
-  const [expected, includes, note] = typeof classOrMsg === "string"
-    ? [undefined, undefined, classOrMsg]
-    : [classOrMsg, includesOrMsg, msg];
   let promise: PromiseLike<unknown>;
   try {
     promise = fn();
   } catch {
-    failWith("Function throws when expected to reject", note);
+    failWith("Function throws when expected to reject", noteOf(expectation));
   }
-  try {
-    await promise;
-  } catch (error) {
-    checkError(error, expected, includes, note);
-    return error;
-  }
-  failWith("Expected function to reject", note);
+  const thrown = await Promise.resolve(promise).then(() => undefined, (error: unknown) => ({ error }));
+  return checkThrown(thrown, "reject", expectation);
 }

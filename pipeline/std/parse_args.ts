@@ -71,20 +71,13 @@ export function parseArgs(args: string[], options: ParseOptions = {}): Args {
     }
     const key = (long ?? short)![1];
     const inline = long?.[2];
+    const negated = long && key.startsWith("no-") ? key.slice(3) : "";
     const next = flags[i + 1];
-    if (inline !== undefined) {
-      set(key, booleans.has(key) ? inline !== "false" : inline, arg);
-    } else if (long && key.startsWith("no-") && negatable.has(key.slice(3))) {
-      set(key.slice(3), false, arg, false);
-    } else if (!booleans.has(key) && next && !next.startsWith("-")) {
-      i++;
-      set(key, next, arg);
-    } else if (next === "true" || next === "false") {
-      i++;
-      set(key, next === "true", arg);
-    } else {
-      set(key, strings.has(key) ? "" : true, arg);
-    }
+    if (inline !== undefined) set(key, booleans.has(key) ? inline !== "false" : inline, arg);
+    else if (negatable.has(negated)) set(negated, false, arg, false);
+    else if (!booleans.has(key) && next && !next.startsWith("-")) set(key, flags[++i], arg);
+    else if (next === "true" || next === "false") set(key, flags[++i] === "true", arg);
+    else set(key, strings.has(key) ? "" : true, arg);
   }
   for (const [key, value] of Object.entries(options.default ?? {})) {
     for (const name of [key, ...(others.get(key) ?? [])]) result[name] ??= value;

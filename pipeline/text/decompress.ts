@@ -10,13 +10,14 @@
 
 import { pipeline, Readable, type Transform } from "node:stream";
 import { createGunzip, createZstdDecompress } from "node:zlib";
+import { unreadable } from "../run/files.ts";
 import { type Take, takeFrom } from "../rows/bytes.ts";
 
 const FRAME = 0xfd2fb528;
 const SKIPPABLE = 0x184d2a50; // and the 15 that follow
 
 /**
- * Decompresses `chunks`; `name` is what messages call them. Throws a SyntaxError where they are damaged or cut short,
+ * Decompresses `chunks`; `name` is what messages call them. Throws an InputError where they are damaged or cut short,
  * and passes their own errors on.
  */
 export async function* decompress(
@@ -38,9 +39,7 @@ export async function* decompress(
   } catch (error) {
     if (failure !== undefined) throw failure;
     const reason = error instanceof Error ? error.message : String(error);
-    throw new SyntaxError(
-      `Cannot read ${name} as it must be whole .${compression} data: ${reason.toLowerCase()}`,
-    );
+    throw unreadable(name, `it must be whole .${compression} data`, reason.toLowerCase(), { cause: error });
   } finally {
     await watched.return();
   }

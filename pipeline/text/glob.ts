@@ -7,6 +7,9 @@
  * @module
  */
 
+import { Buffer } from "node:buffer";
+import { isFolder, isMissing } from "../run/files.ts";
+
 /** Says whether a path has characters that make it a pattern. */
 export function isGlob(path: string): boolean {
   return /[*?[{]/.test(path);
@@ -14,10 +17,7 @@ export function isGlob(path: string): boolean {
 
 /** Compares two strings by their UTF-8 bytes, the same order on every machine and in every locale. */
 export function compareBytes(a: string, b: string): number {
-  if (a === b) return 0;
-  const [x, y] = [new TextEncoder().encode(a), new TextEncoder().encode(b)];
-  for (let i = 0; i < Math.min(x.length, y.length); i++) if (x[i] !== y[i]) return x[i] - y[i];
-  return x.length - y.length;
+  return Buffer.compare(Buffer.from(a), Buffer.from(b));
 }
 
 /** Lists the files that match `pattern`, in byte order of their paths; an unreadable or missing folder holds none. */
@@ -26,43 +26,37 @@ export async function glob(pattern: string): Promise<string[]> {
   for (const path of alternatives(pattern)) {
     const names = path.split("/");
     const fixed = names.findIndex(isGlob);
-    if (fixed < 0) {
-      if (await isFile(path)) found.add(path);
-    } else {
+    if (fixed >= 0) {
       const base = names.slice(0, fixed).map((name) => name + "/").join("");
       await walk(base, names.slice(fixed).filter((name) => name !== ""), found);
-    }
+    } else if (await isFile(path)) found.add(path);
   }
   return [...found].sort(compareBytes);
 }
 
 /** Adds the files below `base`, "" or a path that ends in a slash, that match the names. */
-async function walk(base: string, [name, ...rest]: string[], found: Set<string>): Promise<void> {
-  const isLast = rest.length === 0;
-  if (name === "**") await walk(base, isLast ? ["*"] : rest, found);
-  const matches = name === "**" ? /^[^.]/ : nameExpression(name);
+async function walk(base: string, names: string[], found: Set<string>): Promise<void> {
+  const [name, ...rest] = names;
+  const isDeep = name === "**", isLast = rest.length === 0;
+  if (isDeep) await walk(base, isLast ? ["*"] : rest, found);
+  const matches = isDeep ? /^[^.]/ : nameExpression(name);
   for (const entry of await entriesOf(base || ".")) {
     if (!matches.test(entry)) continue;
     const path = base + entry;
-    if (name === "**") {
-      if (await isFolder(path)) await walk(`${path}/`, [name, ...rest], found);
-    } else if (!isLast) {
-      if (await isFolder(path)) await walk(`${path}/`, rest, found);
+    if (isDeep || !isLast) {
+      if (await isFolder(path)) await walk(`${path}/`, isDeep ? names : rest, found);
     } else if (await isFile(path)) found.add(path);
   }
 }
 
 async function entriesOf(folder: string): Promise<string[]> {
-  try {
-    return await Array.fromAsync(Deno.readDir(folder), (entry) => entry.name);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return [];
+  return await Array.fromAsync(Deno.readDir(folder), (entry) => entry.name).catch((error) => {
+    if (isMissing(error)) return [];
     throw error;
-  }
+  });
 }
 
 const isFile = (path: string) => Deno.stat(path).then((info) => !info.isDirectory, () => false);
-const isFolder = (path: string) => Deno.stat(path).then((info) => info.isDirectory, () => false);
 
 /** The patterns that `{a,b}` stands for, nested ones included. */
 function alternatives(pattern: string): string[] {

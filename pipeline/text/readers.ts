@@ -8,8 +8,10 @@
  * @module
  */
 
-import { parquetMetadataAsync, parquetReadObjects } from "hyparquet";
+import { parquetMetadataAsync, parquetReadObjects, parquetSchema } from "hyparquet";
 import { compressors } from "hyparquet-compressors";
+import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
+import { isMissing, unreadable } from "../run/files.ts";
 import { joinBytes } from "../rows/bytes.ts";
 import { decompress } from "./decompress.ts";
 import { glob, isGlob } from "./glob.ts";
@@ -42,25 +44,25 @@ export interface ReadOptions {
 const MAX_DOCUMENT = 2 ** 26; // bytes; beyond V8's comfort, and longer than any text: it is a file without line breaks
 const NEWLINE = 10;
 const STANDARD_INPUT = "standard input";
+const CUT_SHORT = "copy or write it again";
 
 /**
  * Lists the files that inputs stand for: a path is itself, a pattern its files in byte order, "-" standard input;
- * a path that comes twice is listed once. Throws a NotFound where there are none, a TypeError where it is a folder.
+ * a path that comes twice is listed once. Throws an InputError where there are none, and where it is a folder.
  */
 export async function expandInputs(inputs: string[]): Promise<string[]> {
   if (inputs.length === 0) {
-    throw new TypeError("Cannot read documents as there must be an input: none is given");
+    throw new InputError("Cannot read documents as there must be an input: none is given");
   }
   const paths: string[] = [];
   for (const input of inputs) {
     const info = input === "-" ? undefined : await Deno.stat(input).catch((error) => {
-      if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return null;
+      if (isMissing(error)) return null;
       throw error;
     });
     if (info?.isDirectory) {
-      throw new TypeError(
-        `Cannot read "${input}" as it must be a file: it is a folder; name its files, as in "${input}/*.jsonl"`,
-      );
+      const remedy = `name its files, as in "${input}/*.jsonl"`;
+      throw unreadable(`"${input}"`, "it must be a file", "it is a folder", { where: input, remedy });
     }
     if (info !== null) paths.push(input);
     else if (isGlob(input)) {
@@ -72,82 +74,79 @@ export async function expandInputs(inputs: string[]): Promise<string[]> {
   return [...new Set(paths)];
 }
 
-function notFound(input: string, fact: string): Error {
-  return new Deno.errors.NotFound(`Cannot read "${input}" as it must exist: ${fact}`);
+function notFound(input: string, fact: string): InputError {
+  return unreadable(`"${input}"`, "it must exist", fact, { where: input });
 }
 
 /**
- * Reads the documents of files, patterns and "-" (standard input), one at a time and in order. Throws, at the first
- * read or where it meets them: a TypeError for an unknown format, a folder or a field that is no string, a
- * SyntaxError with file and line for damaged content, and for inputs without any text.
+ * Reads the documents of files, patterns and "-" (standard input), one at a time and in order. Throws an
+ * InputError, at the first read or where it meets them: for an unknown format, a folder, a field that is no string, with
+ * file and line for damaged content, and for inputs without any text.
  */
 export function readDocuments(inputs: string[], options: ReadOptions = {}): ReadableStream<Document> {
   return ReadableStream.from(documentsOf(inputs, options));
 }
 
 async function* documentsOf(inputs: string[], options: ReadOptions): AsyncGenerator<Document> {
-  const files = (await expandInputs(inputs)).map((path) => ({ path, ...formatOf(path, options.format) }));
+  const files = (await expandInputs(inputs)).map((path) => inputOf(path, options.format));
   const limit = options.maxDocuments ?? Infinity;
   let count = 0, texts = 0;
-  for (const { path, format, compression } of files) {
+  for (const file of files) {
     if (count >= limit) break;
-    for await (const { text, source } of documentsIn(path, format, compression, options)) {
+    for await (const { text, source } of documentsIn(file, options)) {
       if (text.length > 0) texts++;
       yield { text: text.toWellFormed(), source: source.toWellFormed() };
       if (++count >= limit) break;
     }
   }
   if (texts === 0 && limit > 0) {
-    const names = files.map(({ path }) => nameOf(path));
-    const list = names.length > 3
-      ? `${names.slice(0, 3).join(", ")} and ${names.length - 3} more`
-      : names.join(", ");
-    throw new SyntaxError(`Cannot read documents as there must be text: there is none in ${list}`);
+    const names = files.map(({ name }) => name);
+    const list = names.slice(0, 3).join(", ") + (names.length > 3 ? ` and ${names.length - 3} more` : "");
+    throw new InputError(`Cannot read documents as there must be text: there is none in ${list}`);
   }
 }
 
-type Format = "txt" | "jsonl" | "parquet";
-type Compression = "gz" | "zst" | undefined;
+/** A file to read, or standard input where the path is "-". */
+interface Input {
+  path: string;
+  /** What messages call it. */
+  name: string;
+  format: "txt" | "jsonl" | "parquet";
+  compression: "gz" | "zst" | undefined;
+}
 
-const nameOf = (path: string) => path === "-" ? STANDARD_INPUT : path;
-
-/** The format and compression of a path, by its extension or as told. */
-function formatOf(path: string, told: string | undefined): { format: Format; compression: Compression } {
+/** An input in the format and compression that its extension says, or as told. */
+function inputOf(path: string, told: string | undefined): Input {
+  const name = path === "-" ? STANDARD_INPUT : path;
   const text = (told ?? path.slice(path.lastIndexOf("/") + 1)).toLowerCase();
   const match = /(?:^|\.)(txt|jsonl|ndjson|parquet)(?:\.(gz|zst))?$/.exec(text);
-  const rule = "txt, jsonl, ndjson or parquet, the text formats also with .gz or .zst";
   if (match === null) {
-    const fact = told !== undefined
-      ? `format is "${told}"`
-      : path === "-"
-      ? `it has no name to tell; set --format`
-      : `its name has no such ending; set --format`;
-    throw new TypeError(`Cannot read "${nameOf(path)}" as its format must be ${rule}: ${fact}`);
+    const fact = path === "-" ? "it has no name to tell" : "its name has no such ending";
+    const rule = "its format must be txt, jsonl, ndjson or parquet, the text formats also with .gz or .zst";
+    throw unreadable(`"${name}"`, rule, told === undefined ? fact : `format is "${told}"`, {
+      where: name,
+      remedy: told === undefined ? say`set ${setting("format")}` : undefined,
+    });
   }
-  const format = match[1] === "ndjson" ? "jsonl" : match[1] as Format;
-  const compression = match[2] as Compression;
+  const format = match[1] === "ndjson" ? "jsonl" : match[1] as Input["format"];
+  const compression = match[2] as Input["compression"];
   if (format === "parquet" && (compression !== undefined || path === "-")) {
     const fact = compression ? `it is wrapped in .${compression}` : "it is standard input";
-    throw new TypeError(`Cannot read "${nameOf(path)}" as Parquet must be a plain file: ${fact}`);
+    throw unreadable(`"${name}"`, "Parquet must be a plain file", fact, { where: name });
   }
-  return { format, compression };
+  return { path, name, format, compression };
 }
 
 async function* documentsIn(
-  path: string,
-  format: Format,
-  compression: Compression,
+  { path, name, format, compression }: Input,
   options: ReadOptions,
 ): AsyncGenerator<Document> {
   if (format === "parquet") return yield* parquetDocuments(path, options);
-  const name = nameOf(path);
   const raw = path === "-" ? options.standardInput ?? Deno.stdin.readable : (await Deno.open(path)).readable;
   const bytes = compression === undefined ? raw : decompress(raw, compression, name);
   if (format === "jsonl") yield* jsonDocuments(bytes, name, options);
   else yield { text: await wholeText(bytes, name), source: options.source ?? "" };
 }
-
-// ---- text and JSON lines ---------------------------------------------------------------------------------------
 
 async function wholeText(bytes: AsyncIterable<Uint8Array>, name: string): Promise<string> {
   const chunks: Uint8Array[] = [];
@@ -170,19 +169,20 @@ async function* jsonDocuments(
     const json = decode(line, name, number, offset);
     if (json.trim() === "") continue;
     const record = parseLine(json, name, number);
-    const text = fieldOf(record, textField, "--text-field", name, number);
+    const field = (field: string, option: string): unknown => {
+      if (Object.hasOwn(record, field)) return record[field];
+      const fields = Object.keys(record).slice(0, 8);
+      throw lacks(name, `every line must have a field "${field}"`, `line ${number}`, fields, option);
+    };
+    const text = field(textField, "textField");
     if (typeof text !== "string") {
-      throw new TypeError(
-        `Cannot read ${name} as field "${textField}" must be a string: on line ${number} it is ${
-          kindOf(text)
-        }`,
-      );
+      const fact = `on line ${number} it is ${kindOf(text)}`;
+      throw unreadable(name, `field "${textField}" must be a string`, fact);
     }
-    if (sourceField === undefined) yield { text, source };
-    else {yield {
-        text,
-        source: labelOf(fieldOf(record, sourceField, "--source-field", name, number), source),
-      };}
+    yield {
+      text,
+      source: sourceField === undefined ? source : labelOf(field(sourceField, "sourceField"), source),
+    };
   }
 }
 
@@ -192,28 +192,16 @@ function parseLine(json: string, name: string, number: number): Record<string, u
     value = JSON.parse(json);
   } catch (error) {
     const reason = (error as Error).message.replace(/\s+/g, " ").slice(0, 120);
-    throw new SyntaxError(
-      `Cannot read ${name} as every line must be JSON: invalid JSON on line ${number}: ${reason}`,
-    );
+    throw unreadable(name, "every line must be JSON", `invalid JSON on line ${number}: ${reason}`);
   }
   if (kindOf(value) === "an object") return value as Record<string, unknown>;
-  throw new SyntaxError(
-    `Cannot read ${name} as every line must be a JSON object: line ${number} is ${kindOf(value)}`,
-  );
+  throw unreadable(name, "every line must be a JSON object", `line ${number} is ${kindOf(value)}`);
 }
 
-function fieldOf(
-  record: Record<string, unknown>,
-  field: string,
-  flag: string,
-  name: string,
-  number: number,
-): unknown {
-  if (Object.hasOwn(record, field)) return record[field];
-  const fields = Object.keys(record).slice(0, 8).map((key) => `"${key}"`).join(", ") || "none";
-  throw new TypeError(
-    `Cannot read ${name} as every line must have a field "${field}": line ${number} has ${fields}; name it with ${flag}`,
-  );
+/** Says that a field or column is not among those that there are, and which setting names another. */
+function lacks(name: string, rule: string, what: string, names: string[], option: string): InputError {
+  const list = names.map((name) => `"${name}"`).join(", ") || "none";
+  return unreadable(name, rule, `${what} has ${list}`, { remedy: say`name it with ${setting(option)}` });
 }
 
 function labelOf(value: unknown, source: string): string {
@@ -229,14 +217,8 @@ function kindOf(value: unknown): string {
   return typeof value === "object" ? "an object" : `a ${typeof value}`;
 }
 
-/** One line without its line break; lines count from 1, offsets in bytes from 0. */
-interface Line {
-  line: Uint8Array;
-  number: number;
-  offset: number;
-}
-
-async function* linesOf(bytes: AsyncIterable<Uint8Array>, name: string): AsyncGenerator<Line> {
+/** Yields lines without their line breaks; lines count from 1, offsets in bytes from 0. */
+async function* linesOf(bytes: AsyncIterable<Uint8Array>, name: string) {
   let pieces: Uint8Array[] = [], held = 0, number = 1, offset = 0;
   for await (const chunk of bytes) {
     let begin = 0;
@@ -254,10 +236,8 @@ async function* linesOf(bytes: AsyncIterable<Uint8Array>, name: string): AsyncGe
   if (held > 0) yield { line: joinBytes(pieces), number, offset };
 }
 
-function tooLarge(where: string, what: string, remedy: string): RangeError {
-  return new RangeError(
-    `Cannot read ${where} as ${what} must have at most ${MAX_DOCUMENT} bytes: it has more; ${remedy}`,
-  );
+function tooLarge(where: string, what: string, remedy: string): InputError {
+  return unreadable(where, `${what} must have at most ${MAX_DOCUMENT} bytes`, "it has more", { remedy });
 }
 
 /** Strict UTF-8; a byte order mark counts as nothing at the start of a file, and as a character elsewhere. */
@@ -271,11 +251,8 @@ function decode(bytes: Uint8Array, name: string, line: number, offset: number): 
     const found = good < bytes.length
       ? `byte 0x${bytes[good].toString(16).padStart(2, "0")}`
       : "half a character";
-    throw new SyntaxError(
-      `Cannot read ${name} as it must be UTF-8: invalid ${found} on line ${line + before} (byte ${
-        offset + good
-      })`,
-    );
+    const fact = `invalid ${found} on line ${line + before} (byte ${offset + good})`;
+    throw unreadable(name, "it must be UTF-8", fact);
   }
 }
 
@@ -294,8 +271,6 @@ function validPrefix(bytes: Uint8Array): number {
   return low;
 }
 
-// ---- Parquet ---------------------------------------------------------------------------------------------------
-
 async function* parquetDocuments(
   path: string,
   { textField = "text", sourceField, source = "" }: ReadOptions,
@@ -308,7 +283,7 @@ async function* parquetDocuments(
     open.seekSync(begin, Deno.SeekMode.Start);
     for (let filled = 0; filled < bytes.length;) {
       const count = open.readSync(bytes.subarray(filled));
-      if (count === null) throw new Error("it is cut short");
+      if (count === null) throw notWhole(path, "it is cut short", CUT_SHORT);
       filled += count;
     }
     return bytes.buffer;
@@ -317,18 +292,17 @@ async function* parquetDocuments(
   if (byteLength === 0) return;
   const isMarked = (begin: number) =>
     new TextDecoder().decode(slice(begin, Math.min(byteLength, begin + 4))) === "PAR1";
-  if (!isMarked(0)) throw notWhole(path, "it is something else; set --format to what it is");
-  if (!isMarked(Math.max(0, byteLength - 4))) throw notWhole(path, "it is cut short; copy or write it again");
-  const metadata = await orUnreadable(path, () => parquetMetadataAsync(file));
-  const columns = metadata.schema.length > 0 ? childNames(metadata.schema) : [];
-  const wanted = [{ column: textField, flag: "--text-column" }];
-  if (sourceField !== undefined) wanted.push({ column: sourceField, flag: "--source-field" });
-  for (const { column, flag } of wanted) {
+  if (!isMarked(0)) throw notWhole(path, "it is something else", say`set ${setting("format")} to what it is`);
+  if (!isMarked(Math.max(0, byteLength - 4))) throw notWhole(path, "it is cut short", CUT_SHORT);
+  const { metadata, columns } = await orUnreadable(path, async () => {
+    const metadata = await parquetMetadataAsync(file);
+    return { metadata, columns: parquetSchema(metadata).children.map(({ element }) => element.name) };
+  });
+  const wanted = [{ column: textField, option: "textColumn" }];
+  if (sourceField !== undefined) wanted.push({ column: sourceField, option: "sourceField" });
+  for (const { column, option } of wanted) {
     if (columns.includes(column)) continue;
-    const list = columns.map((name) => `"${name}"`).join(", ") || "none";
-    throw new TypeError(
-      `Cannot read ${path} as it must have a column "${column}": it has ${list}; name it with ${flag}`,
-    );
+    throw lacks(path, `it must have a column "${column}"`, "it", columns, option);
   }
   const parsers = {
     stringFromBytes: (bytes: Uint8Array) => bytes && new TextDecoder("utf-8", { fatal: true }).decode(bytes),
@@ -344,11 +318,8 @@ async function* parquetDocuments(
     for (const [i, row] of rows.entries()) {
       const text = row[textField];
       if (typeof text !== "string") {
-        throw new TypeError(
-          `Cannot read ${path} as column "${textField}" must hold strings: in row ${rowStart + i} it is ${
-            kindOf(text)
-          }`,
-        );
+        const fact = `in row ${rowStart + i} it is ${kindOf(text)}`;
+        throw unreadable(path, `column "${textField}" must hold strings`, fact);
       }
       yield { text, source: sourceField === undefined ? source : labelOf(row[sourceField], source) };
     }
@@ -356,32 +327,15 @@ async function* parquetDocuments(
   }
 }
 
-/** Names of the columns: the children of the root, which come in depth-first order with the rest of the tree. */
-function childNames(schema: { name: string; num_children?: number }[]): string[] {
-  const names: string[] = [];
-  let at = 1;
-  const skip = () => {
-    for (let left = schema[at++]?.num_children ?? 0; left > 0; left--) skip();
-  };
-  while (at < schema.length) {
-    names.push(schema[at].name);
-    skip();
-  }
-  return names;
-}
-
 async function orUnreadable<T>(where: string, call: () => Promise<T>): Promise<T> {
   try {
     return await call();
   } catch (cause) {
-    throw notWhole(
-      where,
-      "it is damaged, or written with what this reader lacks; copy it again, or write it plain or with snappy, gzip or zstd",
-      cause,
-    );
+    const remedy = "copy it again, or write it plain or with snappy, gzip or zstd";
+    throw notWhole(where, "it is damaged, or written with what this reader lacks", remedy, cause);
   }
 }
 
-function notWhole(where: string, fact: string, cause?: unknown): SyntaxError {
-  return new SyntaxError(`Cannot read ${where} as it must be whole Parquet data: ${fact}`, { cause });
+function notWhole(where: string, fact: string, remedy: Text, cause?: unknown): InputError {
+  return unreadable(where, "it must be whole Parquet data", fact, { remedy, cause });
 }

@@ -5,6 +5,7 @@
  */
 
 import { fromBatch, readArrow } from "../rows/arrow.ts";
+import { sliceColumns } from "../rows/columns.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** One row of a shard. */
@@ -31,19 +32,17 @@ export async function* showRows(
   tokenizer?: Tokenizer,
 ): AsyncGenerator<ShownRow> {
   for await (const batch of readArrow(input)) {
-    const { rows, sequence, document, source, length, nll, expert, tokens } = fromBatch(batch);
-    for (let row = 0; row < rows; row++) {
-      const part = <Values extends { length: number; subarray(a: number, b: number): Values }>(
-        values: Values,
-      ): Values => values.subarray(row * values.length / rows, (row + 1) * values.length / rows);
+    const columns = fromBatch(batch);
+    for (let row = 0; row < columns.rows; row++) {
+      const { sequence, document, source, length, nll, expert, tokens } = sliceColumns(columns, row, row + 1);
       yield {
-        sequence: String(sequence[row]),
-        document: document && String(document[row]),
-        source: source?.[row],
-        length: length[row],
-        nll: nll && [...part(nll)],
-        expert: expert?.[row],
-        text: tokens && await tokenizer?.decode(part(tokens as Uint32Array).subarray(0, length[row])),
+        sequence: String(sequence[0]),
+        document: document && String(document[0]),
+        source: source?.[0],
+        length: length[0],
+        nll: nll && [...nll],
+        expert: expert?.[0],
+        text: tokens && await tokenizer?.decode(tokens.subarray(0, length[0])),
       };
     }
   }

@@ -5,6 +5,7 @@
  */
 
 import { createHash } from "node:crypto";
+import { InputError } from "../../kernels/errors.ts";
 import { type Columns, FORMAT, type Lineage, type RecordBatch, toBatch } from "../rows/arrow.ts";
 import { uniform } from "../random.ts";
 import type { Document } from "./readers.ts";
@@ -76,15 +77,16 @@ export function sideOf(text: string, seed: number, holdout: number): Side {
 
 /** Returns the lineage of token rows. */
 export function tokenLineage(tokenizer: Tokenizer, options: TokenizeOptions): Lineage {
+  const { vocabulary, eos, sha256 } = tokenizer, { sequenceLength, seed, config } = options;
   return {
     format: FORMAT,
     stage: "tokenize",
-    sequenceLength: options.sequenceLength,
-    vocabulary: tokenizer.vocabulary,
-    eos: tokenizer.eos,
-    tokenizer: tokenizer.sha256,
-    seed: options.seed,
-    config: options.config,
+    sequenceLength,
+    vocabulary,
+    eos,
+    tokenizer: sha256,
+    seed,
+    config,
   };
 }
 
@@ -93,7 +95,7 @@ export function tokenLineage(tokenizer: Tokenizer, options: TokenizeOptions): Li
  *
  * EOS closes every document; tails are kept and padded with EOS. Sequence and document ids count up over both sides.
  * `counts` is updated as the stream runs; an input without documents yields one empty batch per side in use.
- * Throws `RangeError` on a sequence length below 2 or a holdout outside 0 to 1.
+ * Throws `InputError` on a sequence length below 2 or a holdout outside 0 to 1.
  */
 export function tokenizeDocuments(
   documents: ReadableStream<Document> | AsyncIterable<Document>,
@@ -103,12 +105,12 @@ export function tokenizeDocuments(
 ): AsyncGenerator<TokenizedBatch> {
   const { sequenceLength, holdout = 0 } = options;
   if (!Number.isSafeInteger(sequenceLength) || sequenceLength < 2) {
-    throw new RangeError(
+    throw new InputError(
       `Cannot tokenize as the sequence length must be a whole number >= 2: it is ${sequenceLength}`,
     );
   }
   if (!(holdout >= 0 && holdout <= 1)) {
-    throw new RangeError(`Cannot tokenize as holdout must be from 0 to 1: it is ${holdout}`);
+    throw new InputError(`Cannot tokenize as holdout must be from 0 to 1: it is ${holdout}`);
   }
   return tokenized(documents, tokenizer, options, counts);
 }
@@ -178,9 +180,7 @@ async function* encodedGroups(
 
 /** Collects documents into groups that are worth a call of the tokenizer. */
 async function* groups(documents: AsyncIterable<Document>, most: number): AsyncGenerator<Document[]> {
-  let group: Document[] = [];
-  let characters = 0;
-  let count = 0;
+  let group: Document[] = [], characters = 0, count = 0;
   if (most <= 0) return;
   for await (const document of documents) {
     group.push(document);
@@ -188,8 +188,7 @@ async function* groups(documents: AsyncIterable<Document>, most: number): AsyncG
     count++;
     if (group.length >= GROUP_DOCUMENTS || characters >= GROUP_CHARACTERS || count >= most) {
       yield group;
-      group = [];
-      characters = 0;
+      [group, characters] = [[], 0];
     }
     if (count >= most) return;
   }
@@ -242,17 +241,17 @@ class Packer {
   }
 
   #closeRow(): void {
-    if (!this.#open) return;
-    const { document, source, length } = this.#open;
+    const open = this.#open;
+    if (!open) return;
     this.#open = undefined;
-    if (length < 2) {
+    if (open.length >= 2) {
+      this.#rows.push({ sequence: BigInt(this.counts.sequences++), ...open });
+      this.counts.tokens += open.length;
+    } else {
       const start = this.#rows.length * this.sequenceLength;
-      this.#tokens.fill(this.tokenizer.eos, start, start + length);
+      this.#tokens.fill(this.tokenizer.eos, start, start + open.length);
       this.counts.droppedTails++;
-      return;
     }
-    this.#rows.push({ sequence: BigInt(this.counts.sequences++), document, source, length });
-    this.counts.tokens += length;
   }
 
   /** Takes whole batches, or with `all` everything that is left (one empty batch where there never was a row). */

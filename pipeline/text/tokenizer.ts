@@ -6,9 +6,10 @@
  */
 
 import type * as Native from "tokenizers";
+import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { sha256 } from "../run/files.ts";
 import type { Document } from "./readers.ts";
-import { cutsAtWords, WordEncoder } from "./words.ts";
+import { cutsAtWords, type Format, WordEncoder } from "./words.ts";
 
 /** A tokenizer. */
 export interface Tokenizer {
@@ -60,7 +61,7 @@ export function byteSymbols(): string[] {
  * Trains a byte-level BPE tokenizer of exactly `vocabularySize` ids on the first `sample` characters of the documents.
  *
  * The library trains a fixed size and forgets bytes that it has not seen; merges are greedy, so its first V − 257 merges on
- * top of all 256 bytes are the tokenizer of size V. Throws `RangeError` where the text supports fewer merges, with both
+ * top of all 256 bytes are the tokenizer of size V. Throws `InputError` where the text supports fewer merges, with both
  * numbers, or where the size is impossible.
  */
 export async function trainTokenizer(
@@ -68,17 +69,26 @@ export async function trainTokenizer(
   { vocabularySize, sample, scratch }: TrainTokenizerOptions,
 ): Promise<Tokenizer> {
   if (!Number.isSafeInteger(vocabularySize) || vocabularySize < SPECIAL) {
-    throw new RangeError(
+    throw new InputError(
       `Cannot train a tokenizer as its size must be at least ${SPECIAL} (EOS and the 256 bytes): it is ${vocabularySize}`,
     );
   }
-  const library = await native();
+  const library = await import("tokenizers");
   await Deno.mkdir(scratch, { recursive: true });
   try {
     const path = `${scratch}/sample.txt`;
-    const characters = await writeSample(documents, path, sample);
+    let characters = 0;
+    const lines = async function* () {
+      for await (const { text } of documents) {
+        const part = text.slice(0, sample - characters);
+        characters += part.length;
+        yield new TextEncoder().encode(part + "\n");
+        if (characters >= sample) return;
+      }
+    };
+    await Deno.writeFile(path, ReadableStream.from(lines()));
     if (characters === 0) {
-      throw new RangeError(
+      throw new InputError(
         "Cannot train a tokenizer as there must be some text: the training documents hold none",
       );
     }
@@ -93,40 +103,17 @@ export async function trainTokenizer(
     const merges = trained.model.merges.map((merge) => typeof merge === "string" ? merge.split(" ") : merge);
     const wanted = vocabularySize - SPECIAL;
     if (merges.length < wanted) {
-      throw new RangeError(
-        `Cannot train a tokenizer of ${vocabularySize} ids as the text must support them: it supports ` +
-          `${SPECIAL + merges.length}${
-            merges.length > LIBRARY_LIMIT - SPECIAL ? " (the most that the library trains)" : ""
-          }; ` +
-          `set --vocab-size to ${SPECIAL + merges.length} or less, or give more text`,
+      const supported = SPECIAL + merges.length;
+      const most = merges.length > LIBRARY_LIMIT - SPECIAL ? " (the most that the library trains)" : "";
+      throw new InputError(
+        `Cannot train a tokenizer of ${vocabularySize} ids as the text must support them: it supports ${supported}${most}`,
+        { remedy: say`set ${setting("vocabularySize")} to ${supported} or less, or give more text` },
       );
     }
     return await openTokenizer(byteLevelJson(merges.slice(0, wanted)), EOS_TOKEN);
   } finally {
     await Deno.remove(scratch, { recursive: true }).catch(() => {});
   }
-}
-
-async function writeSample(
-  documents: AsyncIterable<Document>,
-  path: string,
-  sample: number,
-): Promise<number> {
-  const file = await Deno.open(path, { write: true, create: true, truncate: true });
-  const encoder = new TextEncoder();
-  let characters = 0;
-  try {
-    for await (const { text } of documents) {
-      const part = text.slice(0, Math.max(0, sample - characters));
-      characters += part.length;
-      const bytes = encoder.encode(part + "\n");
-      for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
-      if (characters >= sample) break;
-    }
-  } finally {
-    file.close();
-  }
-  return characters;
 }
 
 /** The `tokenizer.json` of a byte-level BPE: EOS is id 0, the bytes are ids 1 to 256, merges follow. */
@@ -171,25 +158,24 @@ function byteLevelJson(merges: string[][]): string {
 /**
  * Loads any Hugging Face `tokenizer.json`. `eos` names the end-of-document token where the file has no usual one.
  *
- * Throws `SyntaxError` where the file is not a tokenizer, `RangeError` where it is missing or has no such token.
+ * Throws `InputError` where the file is missing, is not a tokenizer or has no such token.
  */
 export async function loadTokenizer(path: string, { eos }: { eos?: string } = {}): Promise<Tokenizer> {
   let json: string;
   try {
     json = new TextDecoder("utf-8", { fatal: true }).decode(await Deno.readFile(path));
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.IsADirectory) {
-      throw new RangeError(
-        `Cannot load tokenizer "${path}" as it must be a file: ${
-          error instanceof Deno.errors.NotFound ? "there is none" : "it is a folder"
-        }`,
-      );
-    }
-    throw error instanceof TypeError
-      ? new SyntaxError(`Cannot load tokenizer "${path}" as it must be JSON in UTF-8: it is not`)
-      : error;
+    const fact = error instanceof Deno.errors.NotFound
+      ? "there is none"
+      : error instanceof Deno.errors.IsADirectory && "it is a folder";
+    if (fact) throw unloadable(path, "must be a file", fact);
+    throw error instanceof TypeError ? unloadable(path, "must be JSON in UTF-8", "it is not") : error;
   }
   return await openTokenizer(json, eos, path);
+}
+
+function unloadable(where: string, rule: string, fact: string, remedy?: Text): InputError {
+  return new InputError(`Cannot load tokenizer "${where}" as it ${rule}: ${fact}`, { where, remedy });
 }
 
 async function openTokenizer(
@@ -197,16 +183,14 @@ async function openTokenizer(
   eos: string | undefined,
   path = "tokenizer.json",
 ): Promise<Tokenizer> {
-  const library = await native();
+  const library = await import("tokenizers");
   const load = (json: string): Native.Tokenizer => {
     let tokenizer: Native.Tokenizer;
     try {
       tokenizer = library.Tokenizer.fromString(json);
     } catch (error) {
       const reason = (error as Error).message.split("\n")[0];
-      throw new SyntaxError(
-        `Cannot load tokenizer "${path}" as it must be in the Hugging Face format: ${reason}`,
-      );
+      throw unloadable(path, "must be in the Hugging Face format", reason);
     }
     tokenizer.disableTruncation();
     tokenizer.disablePadding();
@@ -216,20 +200,22 @@ async function openTokenizer(
   const names = eos === undefined || eos === "" ? EOS_NAMES : [eos];
   const name = names.find((name) => tokenizer.tokenToId(name) !== null);
   if (name === undefined) {
-    throw new RangeError(
-      `Cannot load tokenizer "${path}" as it must have an end-of-document token: it has none of ${
-        names.join(", ")
-      }; ` +
-        "name it with --eos",
-    );
+    const fact = `it has none of ${names.join(", ")}`;
+    throw unloadable(path, "must have an end-of-document token", fact, say`name it with ${setting("eos")}`);
   }
   const ids = Object.values(tokenizer.getVocab(true));
   const vocabulary = ids.reduce((most, id) => Math.max(most, id), -1) + 1;
   // Text that spells a special token must not become one: such a token would end a document in its middle. It is cut there,
   // so the token must be known as it is written, and not found in what a normalizer makes of other text.
   const format: Format = JSON.parse(json);
-  const special = [...new Set([name, ...specialTokens(format)])].filter((token) => [...token].length > 1);
-  if (readsNormalized(format, special)) tokenizer = load(JSON.stringify(takenAsWritten(format, special)));
+  const { normalizer, added_tokens: added = [] } = format;
+  const marked = added.filter(({ special }) => special).map(({ content }) => content);
+  const special = [...new Set([name, ...marked])].filter((token) => [...token].length > 1);
+  const isRewritten = (token: typeof added[number]) => token.normalized && special.includes(token.content);
+  if (normalizer && added.some(isRewritten)) {
+    const asWritten = added.map((token) => isRewritten(token) ? { ...token, normalized: false } : token);
+    tokenizer = load(JSON.stringify({ ...format, added_tokens: asWritten }));
+  }
   const encodeBatch = async (texts: string[]) =>
     (await tokenizer.encodeBatch(texts, { addSpecialTokens: false })).map((encoding) => encoding.getIds());
   const words = cutsAtWords(json) ? new WordEncoder(encodeBatch) : undefined;
@@ -256,30 +242,6 @@ function toIds(values: number[]): Uint32Array {
   return ids;
 }
 
-/** What a `tokenizer.json` says of the tokens that it looks for in text. */
-interface Format {
-  normalizer?: unknown;
-  added_tokens?: { content: string; special: boolean; normalized?: boolean }[];
-}
-
-function specialTokens({ added_tokens: added = [] }: Format): string[] {
-  return added.filter(({ special }) => special).map(({ content }) => content);
-}
-
-/** Whether one of the tokens is looked for in text that is normalised. */
-function readsNormalized({ normalizer, added_tokens: added = [] }: Format, tokens: string[]): boolean {
-  return Boolean(normalizer) &&
-    added.some(({ content, normalized }) => normalized && tokens.includes(content));
-}
-
-/** The same `tokenizer.json`, but these tokens are looked for in text as it is written. */
-function takenAsWritten(format: Format, tokens: string[]): Format {
-  const added = format.added_tokens?.map((token) =>
-    token.normalized && tokens.includes(token.content) ? { ...token, normalized: false } : token
-  );
-  return { ...format, added_tokens: added };
-}
-
 /** Cuts a text inside every special token that it spells, so that the token's parts are encoded as plain text. */
 function splitSpecial(text: string, special: string[]): string[] {
   if (!special.some((token) => text.includes(token))) return [text];
@@ -290,11 +252,4 @@ function splitSpecial(text: string, special: string[]): string[] {
   }
   const places = [0, ...[...cuts].sort((a, b) => a - b), text.length];
   return places.slice(1).map((end, i) => text.slice(places[i], end)).filter((piece) => piece.length > 0);
-}
-
-let library: Promise<typeof Native> | undefined;
-
-/** Imports the native library once. */
-function native(): Promise<typeof Native> {
-  return library ??= import("tokenizers");
 }

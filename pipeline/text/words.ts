@@ -10,14 +10,15 @@
 /** Encodes texts, each by itself, without special tokens. */
 export type EncodeBatch = (texts: string[]) => Promise<ArrayLike<number>[]>;
 
-/** The settings in a `tokenizer.json` that say whether its texts can be cut. */
-interface Format {
+/** The settings in a `tokenizer.json` that say whether its texts can be cut, and which tokens it looks for in them. */
+export interface Format {
   normalizer?: { type: string } | null;
   pre_tokenizer?: { type: string; add_prefix_space?: boolean; use_regex?: boolean } | null;
   model?: { type?: string; dropout?: number | null };
   added_tokens?: {
     content: string;
     special?: boolean;
+    normalized?: boolean;
     lstrip?: boolean;
     rstrip?: boolean;
     single_word?: boolean;

@@ -1,33 +1,40 @@
 /**
  * Trains one model, an expert or a dense baseline, on a stream of sequences: warm-up and cosine decay, metrics,
  * validation, checkpoints, exact resume (SmallTalk LM, Algorithm 1, stage 2).
- *
- * @module
  */
 
+import * as v from "valibot";
+import { InputError, RunError } from "../../kernels/errors.ts";
 import type { AdamwSettings } from "../../kernels/adamw.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
-import type { Dtype } from "../../kernels/storage.ts";
+import { count, finite, readJsonLines } from "../run/schema.ts";
 import type { Columns } from "../rows/columns.ts";
 import { emptyBatch, type HostBatch, placeSequence } from "../model/batch.ts";
 import { type ModelConfig, validateModelConfig } from "../model/shape.ts";
 import type { Weights } from "../model/parameters.ts";
-import { createTrainer, type Trainer, type TrainerState } from "../model/trainer.ts";
+import { createTrainer, type Trainer, type TrainerOptions, type TrainerState } from "../model/trainer.ts";
 
-/** One line of a model's metrics. */
-export interface StepMetrics {
-  /** Step, the first is 1. */
-  step: number;
-  /** Real tokens trained on so far, padding left out. */
-  tokens: number;
-  /** Mean over the steps since the line before of each step's mean NLL per predicted token before its update, nats. */
-  loss: number;
-  /** Learning rate of the step. */
-  rate: number;
-  /** Global gradient norm of the step, before clipping. */
-  norm: number;
-  /** Mean NLL per predicted token of the held-out sequences after the step, nats, where they were looked at. */
-  validationLoss?: number;
+/** Schema of a line of a model's metrics. */
+const STEP_METRICS = v.object({
+  step: count,
+  tokens: count,
+  loss: finite,
+  rate: finite,
+  norm: finite,
+  validationLoss: v.optional(v.nullable(finite)),
+});
+
+/**
+ * One line of a model's metrics: the step (the first is 1), real tokens trained on so far (padding left out), the mean over the
+ * steps since the line before of each step's mean NLL per predicted token before its update (nats), the step's learning rate and
+ * global gradient norm before clipping, and the mean NLL per predicted token of the held-out sequences after the step (nats),
+ * where they were looked at.
+ */
+export type StepMetrics = v.InferOutput<typeof STEP_METRICS>;
+
+/** Reads a model's metrics. Throws an `InputError` where they are missing or damaged. */
+export function readStepMetrics(path: string): Promise<StepMetrics[]> {
+  return readJsonLines(path, STEP_METRICS, "the metrics of a training");
 }
 
 /** Where training stands after a step; enough to go on bit for bit. */
@@ -41,21 +48,14 @@ export interface TrainingState {
 }
 
 /** What {@link trainModel} takes. */
-export interface TrainModelOptions extends AdamwSettings {
+export interface TrainModelOptions
+  extends AdamwSettings, Pick<TrainerOptions, "batch" | "microBatch" | "recompute" | "dtype"> {
   /** The open device. */
   gpu: Gpu;
   /** Shape of the model; its context is the length of the sequences. */
   model: ModelConfig;
   /** Weights to start from, or a state to resume from. */
   start: Weights | TrainingState;
-  /** Sequences per step. */
-  batch: number;
-  /** Sequences that run at once; `batch` is a multiple of it. Default: `batch`. */
-  microBatch?: number;
-  /** Keeps only layer inputs and computes the rest again in the backward pass. */
-  recompute?: boolean;
-  /** What activations, and the matrices that products read, are stored in. Default: f32. */
-  dtype?: Dtype;
   /** Steps in all. */
   steps: number;
   /** Gives the learning rate of a step, the first is 1. */
@@ -84,7 +84,7 @@ export interface TrainModelOptions extends AdamwSettings {
 const STEPS_PER_LOOK = 8;
 
 /** Says that a loss is not a number; carries the step. */
-export class LossNotFiniteError extends Error {
+export class LossNotFiniteError extends RunError {
   /** Step whose loss or gradient norm is not finite. */
   readonly step: number;
   /** Describes the step and its loss. */
@@ -99,28 +99,23 @@ export class LossNotFiniteError extends Error {
 /**
  * Trains a model and returns its weights. The same options give the same weights, in one go or resumed.
  *
- * Throws `RangeError` on impossible settings and {@link LossNotFiniteError} where a loss or a gradient norm is not finite.
+ * Throws `InputError` on impossible settings and {@link LossNotFiniteError} where a loss or a gradient norm is not finite.
  */
 export async function trainModel(options: TrainModelOptions): Promise<Weights> {
-  const { gpu, model, start, batch, steps, validation, signal } = options;
+  const { gpu, model, start, batch, microBatch, recompute, dtype, steps, validation, signal } = options;
   const { validateEvery = 0, logEvery = 10, checkpointEvery = 0 } = options;
   validateModelConfig(model, "the model to train");
   for (const [name, value] of Object.entries({ batch, steps, logEvery })) {
-    if (!Number.isSafeInteger(value) || value < 1) {
-      throw new RangeError(`Cannot train as ${name} must be a whole number >= 1: ${name} is ${value}`);
-    }
+    if (Number.isSafeInteger(value) && value >= 1) continue;
+    throw new InputError(`Cannot train as ${name} must be a whole number >= 1: ${name} is ${value}`);
   }
   const resumed = start instanceof Map ? undefined : start;
   const length = model.context;
   const trainer = createTrainer(gpu, {
     config: model,
     start: resumed ? resumed.trainer : [start as Weights],
-    batch,
-    microBatch: options.microBatch,
-    length,
     settings: options,
-    recompute: options.recompute,
-    dtype: options.dtype,
+    ...{ batch, microBatch, length, recompute, dtype },
   });
   const due = (every: number, step: number) => every > 0 && step % every === 0;
   const validates = (step: number) => validation?.rows && (due(validateEvery, step) || step === steps);
@@ -136,8 +131,8 @@ export async function trainModel(options: TrainModelOptions): Promise<Weights> {
     while (trainer.steps < steps) {
       fill(input, await next(batch), 0, batch, length);
       const step = trainer.steps + 1;
-      const stepRate = options.rateAt(step);
-      trainer.step(input, stepRate);
+      const rate = options.rateAt(step);
+      trainer.step(input, rate);
       tokens += input.lengths.reduce((sum, n) => sum + n, 0);
       if (step % STEPS_PER_LOOK !== 0 && !logs(step) && !checkpoints(step) && !signal?.aborted) continue;
 
@@ -147,11 +142,11 @@ export async function trainModel(options: TrainModelOptions): Promise<Weights> {
         losses.push(loss);
         last = { loss, norm };
       }
-      options.onStep?.({ step, steps, loss: last.loss, rate: stepRate, tokens });
+      options.onStep?.({ step, steps, loss: last.loss, rate, tokens });
       if (logs(step)) {
         const loss = losses.reduce((sum, value) => sum + value, 0) / losses.length;
         losses = [];
-        const metrics: StepMetrics = { step, tokens, loss, rate: stepRate, norm: last.norm };
+        const metrics: StepMetrics = { step, tokens, loss, rate, norm: last.norm };
         if (validates(step)) metrics.validationLoss = await meanNll(trainer, validation!, batch, length);
         await options.onMetrics?.(metrics);
       }
@@ -173,9 +168,9 @@ export async function trainModel(options: TrainModelOptions): Promise<Weights> {
 function fill(input: HostBatch, rows: Columns, first: number, count: number, length: number): void {
   const stride = rows.rows === 0 ? 0 : rows.tokens!.length / rows.rows;
   if (rows.rows < first + count || (count > 0 && stride > length)) {
-    throw new RangeError(
-      `Cannot train as there must be ${count} sequences of at most ${length} tokens: there are ` +
-        `${rows.rows - first} of ${stride}`,
+    const fact = `there are ${rows.rows - first} of ${stride}`;
+    throw new InputError(
+      `Cannot train as there must be ${count} sequences of at most ${length} tokens: ${fact}`,
     );
   }
   for (let i = 0; i < input.lengths.length; i++) {

@@ -1,7 +1,5 @@
 /**
  * The recipe of a model: everything that its weights and metrics depend on, but for its data and the device.
- *
- * @module
  */
 
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
@@ -11,60 +9,34 @@ import type { ModelConfig } from "../model/shape.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { cosineRate } from "./schedule.ts";
 
-/** What sets one model's recipe apart from the others' of a run. */
-export interface Role {
-  /** Sequences per step. */
-  batch: number;
-  /** Sequences that run at once. */
-  microBatch: number;
-  /** Steps. */
-  steps: number;
-  /** Learning rate at its peak. */
-  rate: number;
-  /** Steps over which the rate rises to its peak. */
-  warmup: number;
-}
+/**
+ * What sets one model's recipe apart from the others' of a run: sequences per step and at once, steps, the learning rate at its
+ * peak and the steps over which it rises to that.
+ */
+export type Role = Record<"batch" | "microBatch" | "steps" | "rate" | "warmup", number>;
 
 /** A recipe; what is `undefined` is left out of its key. */
 export type Recipe = ReturnType<typeof recipeOf>;
 
 /** Gathers what a model's weights and metrics depend on. */
-export function recipeOf(
-  c: Configuration,
-  model: ModelConfig,
-  { batch, microBatch, steps, rate, warmup }: Role,
-) {
-  const { clip, beta1, beta2, epsilon, weightDecay } = c;
+export function recipeOf(c: Configuration, model: ModelConfig, role: Role) {
+  const { batch, microBatch, steps, rate, warmup } = role;
+  const { clip, beta1, beta2, epsilon, weightDecay, seed, logEvery, validateEvery, validationSequences } = c;
   return {
-    model,
-    batch,
-    microBatch,
-    steps,
-    rate,
-    warmup,
-    finalRate: c.expertFinalRate,
-    clip,
-    beta1,
-    beta2,
-    epsilon,
-    weightDecay,
+    ...{ model, batch, microBatch, steps, rate, warmup, finalRate: c.expertFinalRate },
+    ...{ clip, beta1, beta2, epsilon, weightDecay, seed, logEvery, validateEvery, validationSequences },
     ...(c.dtype === "f32" ? {} : { dtype: c.dtype }), // recipes of before there was a choice do not say f32
-    seed: c.seed,
-    logEvery: c.logEvery,
-    validateEvery: c.validateEvery,
-    validationSequences: c.validationSequences,
   };
 }
+
+const WARMUP = setting("expertWarmup");
 
 /** Says that a training ends before its rate has reached its peak; undefined where it does not. */
 export function longWarmup(name: string, { steps, warmup, rate }: Recipe): Text | undefined {
   if (steps >= warmup) return undefined;
   const last = cosineRate(steps, { rate, warmup, steps, final: 1 });
-  return say`${name} warms up for ${warmup} steps and trains for ${steps}: its rate ends at ${
-    last.toExponential(1)
-  } while it still rises to ${rate.toExponential(1)}; give a smaller ${
-    setting("expertWarmup")
-  } or more steps`;
+  const [reached, peak] = [last.toExponential(1), rate.toExponential(1)];
+  return say`${name} warms up for ${warmup} steps and trains for ${steps}: its rate ends at ${reached} while it still rises to ${peak}; give a smaller ${WARMUP} or more steps`;
 }
 
 /** Finds the weights to start from: those of a checkpoint that is named, or new ones, made when they are needed. */
@@ -79,12 +51,8 @@ export async function startWeights(
   return { weights: () => checkpoint.weights, sha256: checkpoint.sha256 };
 }
 
-function checkStart(
-  where: string,
-  { config, notes }: Checkpoint,
-  model: ModelConfig,
-  tokenizer: string,
-): void {
+function checkStart(where: string, start: Checkpoint, model: ModelConfig, tokenizer: string): void {
+  const { config, notes } = start;
   const refuse = (must: string) => new InputError(`Cannot start from "${where}" as its ${must}`, { where });
   for (const name of ["vocabulary", "hidden", "layers", "heads"] as const) {
     if (config[name] === model[name]) continue;

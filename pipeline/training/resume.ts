@@ -1,9 +1,8 @@
 /**
  * Training checkpoints of one model: a folder of state files, named by their step, of which the last few are kept.
- *
- * @module
  */
 
+import { InputError } from "../../kernels/errors.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { byNumber, exists, removeIfThere } from "../run/files.ts";
 import { loadTrainerState, saveTrainerState } from "../checkpoints/trainer_state.ts";
@@ -69,7 +68,7 @@ export async function loadCheckpointState(
 ): Promise<{ state: TrainingState; context: CheckpointContext } | undefined> {
   for (const path of await listCheckpoints(folder)) {
     const saved = await loadTrainerState(path, model).catch((error) => {
-      if (error instanceof SyntaxError) return undefined;
+      if (error instanceof InputError) return undefined;
       throw error;
     });
     if (!saved) continue;

@@ -10,6 +10,7 @@
  */
 
 import { parseArgs } from "@std/cli/parse-args";
+import { InputError } from "../../kernels/errors.ts";
 import { type Gpu, openGpu } from "../../kernels/gpu.ts";
 import type { Dtype } from "../../kernels/storage.ts";
 import { formsText, parseVariants } from "../../kernels/variants.ts";
@@ -196,7 +197,7 @@ async function openChosen(text: string): Promise<Gpu> {
     return await openGpu({ variants: parseVariants(text) });
   } catch (error) {
     console.error((error as Error).message);
-    Deno.exit(error instanceof RangeError ? 2 : 1);
+    Deno.exit(error instanceof InputError || error instanceof RangeError ? 2 : 1);
   }
 }
 

@@ -44,7 +44,7 @@ export interface Kernel {
   what: string;
   /** How often a training step runs the plan; 0 where scoring alone does. Not whole where the plan is a part of a tensor. */
   calls(s: Size): number;
-  /** Plans it. Throws `RangeError` where a tensor does not fit the adapter. */
+  /** Plans it. Throws an `InputError` where a tensor does not fit the adapter. */
   plan(gpu: Gpu, t: Tensors, s: Size): Dispatch | Dispatch[];
   /** FLOPs of the plan. */
   flops(s: Size): number;

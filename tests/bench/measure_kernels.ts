@@ -4,6 +4,7 @@
  * @module
  */
 
+import { InputError } from "../../kernels/errors.ts";
 import type { Arena, Gpu } from "../../kernels/gpu.ts";
 import { type Kernel, planKernel, type Tensors } from "./kernels.ts";
 import type { Roof } from "./roof.ts";
@@ -67,7 +68,7 @@ export async function measureKernels(
       row.ms = seconds * 1000;
       row.speed = speedOf(seconds, kernel.flops(size), 4 * kernel.values(size), roof);
     } catch (error) {
-      if (!(error instanceof RangeError)) throw error;
+      if (!(error instanceof InputError)) throw error;
       row.refused = error.message;
     } finally {
       arena.destroy();

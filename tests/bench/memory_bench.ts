@@ -9,11 +9,11 @@
  */
 
 import process from "node:process";
-import { defaultCorpus, runOneStage, type Sources, type Stage } from "../../mod.ts";
+import { defaultCorpus, runOneStage, type Sources } from "../../mod.ts";
 import { benchFlags } from "./flags.ts";
 
-const STAGES: Stage[] = ["corpus", "tokenizer", "tokenize", "train-routers", "score", "assign", "split"];
-const MEASURED: Stage[] = ["tokenize", "score", "assign", "split"];
+const STAGES = ["corpus", "tokenizer", "tokenize", "train-routers", "score", "assign", "split"];
+const MEASURED = ["tokenize", "score", "assign", "split"];
 
 /** Small routers and a short prefix: the memory of scoring does not depend on them, its time does. */
 const FLAGS = {
@@ -85,7 +85,7 @@ if (import.meta.main) {
     if (stage === "write") await writeCorpus(run, Number(input));
     else {
       const sources = { flags: { ...FLAGS, input: [input] } } as Sources;
-      await runOneStage({ stage: stage as Stage, run, sources });
+      await runOneStage({ stage, run, sources });
     }
     console.log(process.resourceUsage().maxRSS);
     Deno.exit(0);

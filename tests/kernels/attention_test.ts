@@ -197,46 +197,77 @@ for (const { form, on } of FORMS) {
   });
 }
 
-Deno.test("attentionForward() continues from a cache with the same bits as in one call", async () => {
-  const whole = { models: 2, batch: 2, length: 13, heads: 3, headSize: 6 };
-  const heads = randomHeads(whole, 1);
-  const { on } = FORMS[0]; // the form that takes a cache
-  const [all, allLse] = await forward(on, whole, heads);
-  const capacity = 20;
-  const wide = (values: Float32Array) => {
-    const rows = new Float32Array(12 * capacity * 6).fill(1e6); // positions not yet reached
-    for (let head = 0; head < 12; head++) {
-      rows.set(values.subarray(head * 13 * 6, (head + 1) * 13 * 6), head * capacity * 6);
-    }
-    return rows;
-  };
-  const cached = { models: 2, rows: 6 * capacity, columns: 6 };
-  for (const [start, length] of [[0, 1], [0, 5], [5, 1], [12, 1], [4, 9]]) {
-    const shape = { ...whole, length };
-    const { headed, perHead, merged } = sizesOf(shape);
-    const select = (values: Float32Array, rowSize: number, rowsAbove: number) =>
-      Float32Array.from(
-        Array.from({ length: rowsAbove * length }, (_, i) => {
-          const row = Math.floor(i / length) * 13 + start + i % length;
-          return [...values.subarray(row * rowSize, (row + 1) * rowSize)];
-        }).flat(),
-      );
-    const [out, lse] = [bank("out", merged), bank("lse", perHead)];
-    const [actual, actualLse] = await run([
-      attentionForward(gpu, {
+/** Slot and start of every sequence of a batch; a slot beyond the last is idle, and one slot may have several rows. */
+const PLACES: { length: number; places: [number, number][] }[] = [
+  { length: 1, places: [[0, 0]] },
+  { length: 1, places: [[2, 12], [0, 0], [1, 7]] },
+  { length: 5, places: [[1, 0], [2, 8]] },
+  { length: 9, places: [[2, 4], [0, 0], [1, 3]] },
+  { length: 1, places: [[1, 3], [3, 0], [0, 12], [0, 11], [0, 10], [3, 0], [2, 1]] },
+];
+
+for (const dtype of DTYPES) {
+  Deno.test(`attentionForward() of ${dtype} continues each sequence from its place in a cache with the same bits as in one call`, async () => {
+    const [models, slots, heads, headSize, end, capacity] = [2, 3, 3, 6, 13, 20];
+    const whole = { models, batch: slots, length: end, heads, headSize };
+    const values = randomHeads(whole, 1, dtype);
+    const { on } = FORMS[0]; // the form that takes a cache
+    const [all, allLse] = await forward(on, whole, values, dtype);
+    for (const { length, places } of PLACES) {
+      const shape = { models, batch: places.length, length, heads, headSize };
+      const what = `${length} at ${places.join("; ")}`;
+      const { headed, perHead, merged } = sizesOf(shape);
+      const idle = (sequence: number) => places[sequence % places.length][0] === slots;
+      /** The rows of a tensor `[models, slots, …perSequence, end, size]` that the batch continues at; 0 where it is idle. */
+      const select = (tensor: Float32Array, size: number, perSequence: number) =>
+        Float32Array.from(
+          Array.from({ length: models * places.length * perSequence * length }, (_, i) => {
+            const sequence = Math.floor(i / (length * perSequence));
+            if (idle(sequence)) return Array(size).fill(0);
+            const [slot, start] = places[sequence % places.length];
+            const lane = (Math.floor(sequence / places.length) * slots + slot) * perSequence +
+              Math.floor(i / length) % perSequence;
+            const row = lane * end + start + i % length;
+            return [...tensor.subarray(row * size, (row + 1) * size)];
+          }).flat(),
+        );
+      /** Keys or values in the cache; what no query may look at would ruin its sum. */
+      const kept = (tensor: Float32Array) => {
+        const rows = new Float32Array(models * slots * heads * capacity * headSize).fill(1e6);
+        for (let lane = 0; lane < models * slots * heads; lane++) {
+          const slot = Math.floor(lane / heads) % slots;
+          const read = Math.max(0, ...places.map((place) => place[0] === slot ? place[1] + length : 0));
+          const first = lane * end * headSize;
+          rows.set(tensor.subarray(first, first + read * headSize), lane * capacity * headSize);
+        }
+        return rows;
+      };
+      const cached = { models, rows: slots * heads * capacity, columns: headSize, dtype };
+      const out = bank("out", { ...merged, dtype });
+      const lse = bank("lse", { ...perHead, columns: length, rows: places.length * heads, stride: length });
+      const plan = attentionForward(gpu, {
         shape,
-        q: bank("q", headed, select(heads.q, 6, 12)).buffer,
-        k: bank("k", cached, wide(heads.k)).buffer,
-        v: bank("v", cached, wide(heads.v)).buffer,
+        q: bank("q", { ...headed, dtype }, select(values.q, headSize, heads)).buffer,
+        k: bank("k", cached, kept(values.k)).buffer,
+        v: bank("v", cached, kept(values.v)).buffer,
         out: out.buffer,
         lse: lse.buffer,
-        cache: { start: integers("start", Uint32Array.of(start)), capacity },
-      }),
-    ], [out, lse]);
-    assertSameBits(actual, select(all, 18, 4), `out of ${length} at ${start}`);
-    assertSameBits(actualLse, select(allLse, 1, 12), `lse of ${length} at ${start}`);
-  }
-});
+        cache: { places: integers("places", Uint32Array.from(places.flat())), slots, capacity },
+      });
+      const [actual] = await run([plan], [out], {
+        scratch: [lse],
+        untouched: (row) => idle(Math.floor(row / length)),
+      });
+      const [actualLse] = await run([plan], [lse], {
+        scratch: [out],
+        untouched: (row) => idle(Math.floor(row / heads)),
+        paddingFree: true,
+      });
+      assertSameBits(actual, select(all, heads * headSize, 1), `out of ${what}`);
+      assertSameBits(actualLse, select(allLse, 1, heads), `lse of ${what}`);
+    }
+  });
+}
 
 async function checkBackward(
   on: Gpu,

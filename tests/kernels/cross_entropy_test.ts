@@ -1,3 +1,4 @@
+import { assertEquals } from "@std/assert";
 import {
   type CrossEntropy,
   crossEntropyBackward,
@@ -71,9 +72,9 @@ function draw({ models, rows, chunk, vocabulary }: Shape, what: string, scale = 
   };
 }
 
-/** The loss `[models, chunk]` and the logits' gradient, in f64. */
+/** The loss and the likeliest token `[models, chunk]`, and the logits' gradient, in f64. */
 function reference({ models, rows, first, chunk, vocabulary }: Shape, inputs: Inputs) {
-  const nll = new Float64Array(models * chunk);
+  const [nll, likeliest, least] = Array.from({ length: 3 }, () => new Float64Array(models * chunk));
   const dLogits = new Float64Array(models * chunk * vocabulary);
   for (let model = 0; model < models; model++) {
     const start = inputs.targets.length === rows ? first : model * rows + first;
@@ -84,9 +85,11 @@ function reference({ models, rows, first, chunk, vocabulary }: Shape, inputs: In
       vocabulary,
     );
     nll.set(own.nll, model * chunk);
+    likeliest.set(own.likeliest, model * chunk);
+    least.set(own.least, model * chunk);
     dLogits.set(own.dLogits, model * chunk * vocabulary);
   }
-  return { nll, dLogits };
+  return { nll, likeliest, least, dLogits };
 }
 
 /** Places the inputs on the device; the logits' padding columns hold `padding`. */
@@ -134,6 +137,36 @@ async function checkForward(
   );
 }
 
+/** Checks the likeliest tokens beside the loss, and that the loss keeps the bits that it has alone. */
+async function checkDetails(
+  on: Gpu,
+  shape: Shape,
+  inputs: Inputs,
+  tolerance: Tolerance,
+  sharedTargets = false,
+) {
+  const what = JSON.stringify(shape);
+  const { plan, nll } = place(shape, inputs, PADDING);
+  const [likeliest, least] = ["likeliest", "least"].map((label) => bank(label, nll.sizes));
+  const details = { likeliest: likeliest.buffer, least: least.buffer };
+  const untouched = outside(shape);
+  const [alone] = await run([crossEntropyForward(on, { ...plan, sharedTargets })], [nll], { untouched });
+  const dispatch = crossEntropyForward(on, { ...plan, sharedTargets, details });
+  const actual = (await run([dispatch], [nll, likeliest, least], { untouched })).map((values) =>
+    chunkOf(shape, values)
+  );
+  assertEquals(actual[0], chunkOf(shape, alone), `nll of ${what} with details`);
+  const expected = reference(shape, inputs);
+  assertEquals(actual[1], [...expected.likeliest], `likeliest tokens of ${what}`);
+  assertClose(actual[2], expected.least, tolerance, `their nll of ${what}`);
+  actual[1].forEach((token, row) => {
+    const model = sharedTargets ? 0 : Math.floor(row / shape.chunk);
+    const source = model * shape.rows + shape.first + row % shape.chunk;
+    if (inputs.weights[source] === 0 || inputs.targets[source] !== token) return;
+    assertEquals(actual[0][row], actual[2][row], `the target of row ${row} of ${what} is the likeliest`);
+  });
+}
+
 async function checkBackward(on: Gpu, shape: Shape, inputs: Inputs, tolerance: Tolerance) {
   const { plan, nll, logits } = place(shape, inputs, PADDING);
   const dispatch = crossEntropyBackward(on, plan);
@@ -173,6 +206,30 @@ for (const { form, on } of FORMS) {
     }, TRANSCENDENTAL);
   });
 
+  Deno.test(`crossEntropyForward() by ${form} says the likeliest token at edge shapes, with the same loss`, async () => {
+    for (const shape of SHAPES) {
+      await checkDetails(on, shape, draw(shape, JSON.stringify(shape)), TRANSCENDENTAL);
+    }
+    for (const shape of SHAPES.slice(0, 6)) {
+      await checkDetails(on, shape, draw(shape, JSON.stringify(shape), 1, true), TRANSCENDENTAL, true);
+    }
+  });
+
+  Deno.test(`crossEntropyForward() by ${form} takes the lowest id of equally likely tokens, and never a padding column`, async () => {
+    for (const vocabulary of [1, 2, 3, 4, 5, 31, 127, 128, 129, 131, 1023, 1025, 2053]) {
+      const shape = { models: 2, rows: 19, first: 1, chunk: 17, vocabulary };
+      const inputs = draw(shape, `ties of ${vocabulary}`);
+      // Few different logits, all below 0 in every other row, so that the peak has several places in most rows.
+      const logits = inputs.logits.map((value, i) =>
+        Math.round(value) - 5 * (Math.floor(i / vocabulary) % 2)
+      );
+      await checkDetails(on, shape, { ...inputs, logits }, TRANSCENDENTAL);
+      await checkDetails(on, shape, { ...inputs, logits: logits.fill(-7) }, TRANSCENDENTAL); // all equal: 0
+      const last = logits.map((value, i) => i % vocabulary === vocabulary - 1 ? -6 : value);
+      await checkDetails(on, shape, { ...inputs, logits: last }, TRANSCENDENTAL);
+    }
+  });
+
   for (const [name, check] of [["Forward", checkForward], ["Backward", checkBackward]] as const) {
     Deno.test(`crossEntropy${name}() by ${form} holds logits of ±80 and beyond without overflow`, async () => {
       const shape = { models: 2, rows: 17, first: 0, chunk: 17, vocabulary: 33 };
@@ -190,6 +247,7 @@ for (const { form, on } of FORMS) {
       const logits = Float32Array.from({ length: 20 }, (_, i) => 30 + (i % 4 === targets[i >> 2] ? 12 : 0));
       const inputs = { logits, targets, weights: new Float32Array(5).fill(1) };
       await check(on, shape, inputs, { atol: 1e-6, rtol: 0 }); // the loss is 1.8e-5; 42 + log - 42 would be off by 4e-6
+      await checkDetails(on, shape, inputs, { atol: 1e-6, rtol: 0 });
     });
   }
 
@@ -204,6 +262,7 @@ for (const { form, on } of FORMS) {
     const inputs = { ...draw(shape, "masked"), weights: Float32Array.of(1, 0, 1) };
     inputs.logits.fill(NaN, 5, 10);
     await checkForward(on, shape, inputs, TRANSCENDENTAL);
+    await checkDetails(on, shape, inputs, TRANSCENDENTAL);
     await checkBackward(on, shape, inputs, TRANSCENDENTAL);
   });
 }

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { InputError, RunError } from "../../kernels/errors.ts";
 import fc from "fast-check";
 import { floatBits, foldGrid, type Gpu, openGpu } from "../../kernels/gpu.ts";
 import { gpu } from "./support.ts";
@@ -109,7 +110,7 @@ Deno.test("Gpu.arena() refuses a tensor beyond the binding limit, by name and wi
   const arena = gpu.arena();
   const limit = gpu.maxBindingBytes;
   const mib = 1024 * 1024;
-  const error = assertThrows(() => arena.buffer("embedding", limit + 1), RangeError);
+  const error = assertThrows(() => arena.buffer("embedding", limit + 1), InputError);
   assertEquals(
     error.message,
     `Cannot place tensor "embedding" as one tensor must fit the adapter's binding limit: it needs ` +
@@ -225,7 +226,7 @@ Deno.test("Gpu.read() reports the use of freed buffers", async () => {
   own.submit([dispatch]);
   const error = await assertRejects(
     () => own.read([{ buffer: x }]),
-    Error,
+    RunError,
     'Cannot go on as the GPU failed at or before kernel "double"',
   );
   assertMatch(error.message, ONE_LINE);
@@ -259,10 +260,10 @@ Deno.test("openGpu() takes a part of the adapter's name or a preference, and ref
     assertEquals(own.adapter, gpu.adapter);
     own.close();
   }
-  const error = await assertRejects(() => openGpu({ adapter: "no such card" }), RangeError);
+  const error = await assertRejects(() => openGpu({ adapter: "no such card" }), InputError);
   assertEquals(
     error.message,
-    `Cannot open the GPU as its name must hold "no such card": the adapter obtained is "${gpu.adapter}"; leave --adapter ` +
+    `Cannot open the GPU as its name must hold "no such card": the adapter obtained is "${gpu.adapter}"; leave adapter ` +
       "out to use that one, or let the process see the other one alone, as README.md shows",
   );
 });

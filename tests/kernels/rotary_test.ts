@@ -62,12 +62,18 @@ function eachHead(
   }
 }
 
-/** Splits and rotates `[models, batch · length, heads, 3, headSize]`, the first row at position `start`, in f64. */
-function forwardReference(shape: AttentionShape, qkv: ArrayLike<number>, start = 0): Float64Array[] {
+/** Splits and rotates `[models, batch · length, heads, 3, headSize]`, sequences at `starts` (default 0), in f64. */
+function forwardReference(
+  shape: AttentionShape,
+  qkv: ArrayLike<number>,
+  starts: readonly number[] = [],
+): Float64Array[] {
   const d = shape.headSize;
   const [q, k, v] = [0, 1, 2].map(() => new Float64Array(qkv.length / 3));
   const values = Float64Array.from(qkv);
   eachHead(shape, (fused, headed, position) => {
+    const sequence = Math.floor(headed / (shape.heads * shape.length));
+    const start = starts[sequence % shape.batch] ?? 0;
     const [mineQ, mineK, mineV] = [0, 1, 2].map((i) => values.subarray(fused + i * d, fused + (i + 1) * d));
     q.set(rotateReference(mineQ, start + position).map((value) => value / Math.sqrt(d)), headed * d);
     k.set(rotateReference(mineK, start + position), headed * d);
@@ -113,31 +119,81 @@ for (const dtype of DTYPES) {
   });
 }
 
-Deno.test("rotaryForward() writes keys and values at their positions of a cache, and nowhere else", async () => {
-  for (const [length, start, capacity] of [[1, 0, 9], [1, 8, 9], [3, 4, 9], [9, 0, 9]]) {
-    const shape = { models: 2, batch: 2, length, heads: 3, headSize: 6 };
-    const what = `${length} rows at ${start} of ${capacity}`;
-    const { fused, headed } = sizesOf(shape);
-    const qkv = random(fused.models * fused.rows * fused.columns, `qkv ${what}`);
-    const cached = { ...headed, rows: shape.batch * shape.heads * capacity };
-    const outputs = [bank("q", headed), bank("k", cached), bank("v", cached)];
-    const [q, k, v] = outputs.map(({ buffer }) => buffer);
-    const angles = bank("angles", { rows: 1, columns: capacity * 6 }, rotaryAngles(capacity, 6)).buffer;
-    const cache = { start: integers("start", Uint32Array.of(start)), capacity };
-    const plan = rotaryForward(gpu, { shape, qkv: bank("qkv", fused, qkv).buffer, angles, q, k, v, cache });
-    const outside = (row: number) => row % capacity < start || row % capacity >= start + length;
-    const [actualQ] = await run([plan], outputs.slice(0, 1), { scratch: outputs.slice(1) });
-    const [actualK, actualV] = await run([plan], outputs.slice(1), { untouched: outside });
-    const [expectedQ, expectedK, expectedV] = forwardReference(shape, qkv, start);
-    assertClose(actualQ, expectedQ, ROTATED, `q of ${what}`);
-    const rows = shape.models * shape.batch * shape.heads * capacity;
-    const inside = (values: Float32Array) =>
-      Array.from({ length: rows }, (_, row) => row).filter((row) => !outside(row))
-        .flatMap((row) => [...values.subarray(row * 6, (row + 1) * 6)]);
-    assertClose(inside(actualK), expectedK, ROTATED, `k of ${what}`);
-    assertClose(inside(actualV), expectedV, EXACT, `v of ${what}`);
-  }
-});
+/** Slot and start of every sequence of a batch; a slot beyond the last is idle, and one slot may have several rows. */
+const CACHES: { length: number; slots: number; capacity: number; places: [number, number][] }[] = [
+  { length: 1, slots: 1, capacity: 9, places: [[0, 0]] },
+  { length: 1, slots: 3, capacity: 9, places: [[2, 8], [0, 0]] },
+  { length: 3, slots: 2, capacity: 9, places: [[1, 4], [0, 6]] },
+  { length: 9, slots: 2, capacity: 9, places: [[1, 0]] },
+  { length: 1, slots: 2, capacity: 5, places: [[1, 3], [2, 0], [0, 1], [0, 2], [2, 0]] },
+  { length: 2, slots: 17, capacity: 131, places: Array.from({ length: 17 }, (_, i) => [16 - i, 8 * i]) },
+];
+
+for (const dtype of DTYPES) {
+  Deno.test(`rotaryForward() of ${dtype} writes keys and values at each sequence's place in a cache, and nowhere else`, async () => {
+    for (const { length, slots, capacity, places } of CACHES) {
+      for (const headSize of [6, 8]) {
+        const [models, batch, heads] = [2, places.length, 3];
+        const shape = { models, batch, length, heads, headSize };
+        const what = `${length} rows of ${headSize} at ${places.join("; ")} of ${slots} times ${capacity}`;
+        const { fused, headed } = sizesOf(shape);
+        const qkv = random(fused.models * fused.rows * fused.columns, `qkv ${what}`);
+        const cached = { ...headed, rows: slots * heads * capacity };
+        const outputs = [headed, cached, cached].map((sizes, i) => bank("qkv"[i], { ...sizes, dtype }));
+        const [q, k, v] = outputs.map(({ buffer }) => buffer);
+        const angles = bank(
+          "angles",
+          { rows: 1, columns: capacity * headSize },
+          rotaryAngles(capacity, headSize),
+        ).buffer;
+        const cache = { places: integers("places", Uint32Array.from(places.flat())), slots, capacity };
+        const plan = rotaryForward(gpu, {
+          shape,
+          qkv: bank("qkv", fused, qkv).buffer,
+          angles,
+          q,
+          k,
+          v,
+          cache,
+        });
+
+        // Rows of q, and those of k and v that they belong to.
+        const rows: { own: number; kept: number }[] = [];
+        eachHead(shape, (_, own, position) => {
+          const [model, sequence] = [
+            Math.floor(own / headed.rows),
+            Math.floor(own / (heads * length)) % batch,
+          ];
+          const [slot, start] = places[sequence];
+          const head = Math.floor(own / length) % heads;
+          const kept = ((model * slots + slot) * heads + head) * capacity + start + position;
+          if (slot < slots) rows.push({ own, kept });
+        });
+        const [own, kept] = [rows.map((row) => row.own), rows.map((row) => row.kept)];
+        const [actualQ] = await run([plan], outputs.slice(0, 1), {
+          scratch: outputs.slice(1),
+          untouched: (row) => !own.includes(row),
+        });
+        const [actualK, actualV] = await run([plan], outputs.slice(1), {
+          scratch: outputs.slice(0, 1),
+          untouched: (row) => !kept.includes(row),
+        });
+        const [expectedQ, expectedK, expectedV] = forwardReference(
+          shape,
+          qkv,
+          places.map(([, start]) => start),
+        );
+        const select = (values: Float32Array | Float64Array, rows: number[]) =>
+          rows.flatMap((row) => [...values.subarray(row * headSize, (row + 1) * headSize)]);
+        const tolerance = stored(dtype, ROTATED);
+        assertClose(select(actualQ, own), select(expectedQ, own), tolerance, `q of ${what}`);
+        assertClose(select(actualK, kept), select(expectedK, own), tolerance, `k of ${what}`);
+        const values = inStorage(dtype, Float32Array.from(select(expectedV, own)));
+        assertClose(select(actualV, kept), values, EXACT, `v of ${what}`);
+      }
+    }
+  });
+}
 
 Deno.test("rotaryBackward() equals its reference at edge shapes", async () => {
   for (const shape of SHAPES) {

@@ -4,6 +4,7 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
+import { InputError } from "../../kernels/errors.ts";
 import { type Dispatch, type Gpu, type GpuBuffer, openGpu } from "../../kernels/gpu.ts";
 import { type Matrix, padded } from "../../kernels/matmul.ts";
 import { bytesOf, type Dtype, fromBf16, toBf16 } from "../../kernels/storage.ts";
@@ -22,7 +23,7 @@ export async function formsOf<Kernel extends keyof Variants>(
     try {
       (await openGpu({ variants: { [kernel]: form } })).close();
     } catch (error) {
-      assert(error instanceof RangeError, `${kernel}=${form}: ${error}`); // the adapter lacks what it needs
+      assert(error instanceof InputError, `${kernel}=${form}: ${error}`); // the adapter lacks what it needs
       continue;
     }
     forms.push({ form, on: { ...gpu, variants: { ...gpu.variants, [kernel]: form } } });

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { InputError } from "../../kernels/errors.ts";
 import { openGpu } from "../../kernels/gpu.ts";
 import { chooseVariants, FORMS, parseVariants, VARIANTS, type Variants } from "../../kernels/variants.ts";
 import { formsOf, gpu } from "./support.ts";
@@ -21,7 +22,7 @@ Deno.test("chooseVariants() looks up the table, takes what it is told, and falls
 
 Deno.test("chooseVariants() refuses a wish that the adapter cannot run, by name and with what it can", () => {
   const refused = (wish: Partial<Variants>, message: string) =>
-    assertEquals(assertThrows(() => chooseVariants("gpu", NOTHING, wish), RangeError).message, message);
+    assertEquals(assertThrows(() => chooseVariants("gpu", NOTHING, wish), InputError).message, message);
   refused(
     { matmul: "workgroup_f16" },
     "Cannot use matmul=workgroup_f16 as the adapter must offer shader-f16: this one does not; others are registers, workgroup",
@@ -32,7 +33,7 @@ Deno.test("chooseVariants() refuses a wish that the adapter cannot run, by name 
   );
   assertThrows(
     () => chooseVariants("gpu", EVERYTHING, { matmul: "fast" as "registers" }),
-    RangeError,
+    InputError,
     "matmul=fast",
   );
 });
@@ -59,7 +60,7 @@ Deno.test("parseVariants() reads kernels and forms, and names what there is wher
       ",",
     ]
   ) {
-    const { message } = assertThrows(() => parseVariants(text), RangeError);
+    const { message } = assertThrows(() => parseVariants(text), InputError);
     assertMatch(
       message,
       /^Cannot use kernel form "[^"]+" as it must be one of matmul=registers\|.*, rows=[^\n]*$/,
@@ -69,7 +70,7 @@ Deno.test("parseVariants() reads kernels and forms, and names what there is wher
 
 Deno.test("parseVariants() refuses a kernel that is named twice", () => {
   const text = "matmul=workgroup,matmul=registers";
-  assertThrows(() => parseVariants(text), RangeError, "matmul is named twice");
+  assertThrows(() => parseVariants(text), InputError, "matmul is named twice");
 });
 
 Deno.test("openGpu() takes the forms of kernels that it is told to, and refuses unknown ones", async () => {
@@ -78,7 +79,7 @@ Deno.test("openGpu() takes the forms of kernels that it is told to, and refuses 
   own.close();
   await assertRejects(
     () => openGpu({ variants: { matmul: "fast" as "registers" } }),
-    RangeError,
+    InputError,
     "matmul=fast",
   );
 });

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
-import { FIELDS, fieldsOf, OPTIONS } from "../../pipeline/settings/configuration.ts";
+import { checkValue, type Field } from "../../pipeline/settings/field.ts";
+import { fieldsOf, helpOf, type Task } from "../../tasks/command.ts";
 import { inFolder, ROOT, SMALL, smallCorpus, task, taskCommand } from "./support.ts";
 
 const CONFIG = JSON.parse(Deno.readTextFileSync(`${ROOT}deno.json`));
@@ -16,18 +17,42 @@ Deno.test("every task file has a task of its own, under 60 lines, with the permi
   assert(TASKS.includes("partition") && TASKS.length >= 10);
 });
 
+/** Gives what a task file defines. */
+async function tableOf(name: string): Promise<{ task: Task; fields: Record<string, Field> }> {
+  const { TASK } = await import(`../../tasks/${name}.ts`);
+  return { task: TASK, fields: fieldsOf(TASK) };
+}
+
+Deno.test("every task has the name of its file, and flags of its own whose defaults they take", async () => {
+  for (const name of TASKS) {
+    const { task, fields } = await tableOf(name);
+    assertEquals(task.name, name);
+    const flags = Object.values(fields).map(({ flag }) => flag);
+    assertEquals(new Set(flags).size, flags.length, name);
+    for (const [key, field] of Object.entries(fields)) {
+      assertEquals(field.name, key);
+      if (typeof field.default !== "object" && field.default !== undefined) checkValue(field, field.default);
+    }
+    assert("json" in fields && "verbose" in fields, name);
+  }
+});
+
 Deno.test("--help lists every flag of the table, with its default, for every task", async () => {
-  for (const name of TASKS.filter((task) => task !== "bench")) {
-    const { code, out, err } = await task(name, ["--help"]);
-    assertEquals(code, 0, err);
-    assertStringIncludes(out, `Usage: deno task ${name}`);
-    for (const field of Object.values(fieldsOf(name))) {
-      assertMatch(out, new RegExp(`^  --${field.flag} `, "m"), `${name} ${field.flag}`);
-      assertStringIncludes(out, field.help);
+  for (const name of TASKS) {
+    const { task, fields } = await tableOf(name);
+    const help = helpOf(task);
+    assertStringIncludes(help, `Usage: deno task ${name}`);
+    assertFalse(/object|undefined|default (true|false)/.test(help), help);
+    for (const { flag, help: line } of Object.values(fields)) {
+      assertMatch(help, new RegExp(`^  --${flag}( |$)`, "m"), `${name} ${flag}`);
+      if (typeof line === "string") assertStringIncludes(help, line);
     }
   }
-  assertStringIncludes((await task("partition", ["--help"])).out, `(default ${FIELDS.experts.default})`);
-  assert("json" in OPTIONS);
+  const { code, out, err } = await task("partition", ["--help"]);
+  assertEquals([code, out], [0, helpOf((await tableOf("partition")).task) + "\n"], err);
+  assertMatch(out, /^ {2}--experts N +experts, and as many routers \[E\] \(default 4\)$/m);
+  assertMatch(out, /^ {2}--text-column NAME +.*; without it that of --text-field$/m);
+  assertMatch(out, /^ {2}--partitioner KIND +how text is split: em .*\(default em\)$/m);
 });
 
 Deno.test("a task refuses wrong usage with exit code 2 and one line that says what to do", async () => {
@@ -44,7 +69,19 @@ Deno.test("a task refuses wrong usage with exit code 2 and one line that says wh
     ["partition", ["docs.txt"], '"docs.txt" is none; see --help'],
     ["partition", ["--preset", "big"], "one of tiny, small, paper-335m, paper-1.3b"],
     ["partition", ["--router-hidden", "30", "--router-heads", "4"], "even multiple of --router-heads"],
-    ["partition", ["--prefix", "200"], "prefix is 200, sequence-length is 128"],
+    ["partition", ["--prefix", "200"], "--prefix is 200, --sequence-length is 128"],
+    ["partition", ["--seed=3", "--seed", "4"], '--seed as it must be given once: it is "3" and "4"'],
+    ["partition", ["--experts=4", "--experts=4"], '--experts as it must be given once: it is "4" and "4"'],
+    ["partition", ["--force", "--force=false"], '--force as it must be given once: it is "true" and "false"'],
+    ["partition", ["--run", ""], '--run as it must be a path: it is ""'],
+    ["partition", ["--experts="], "--experts as it must have a value"],
+    ["partition", ["--input", "--json"], "--input as it must have a value"],
+    ["partition", ["--input", "", "--json"], "--input as it must have a value"],
+    ["assign", ["--output", "--json", "-"], '--output as it must be a path: it is ""'],
+    ["verify", ["--json", "runs/a", "runs/b"], '"runs/b" is a second one'],
+    ["verify", ["--run=", "runs/a"], '--run as it must be a path: it is ""'],
+    ["verify", ["runs/a", "--", "--json"], '"--json" is a second one'],
+    ["partition", ["-x"], "-x is not, the nearest is"],
     ["partition", ["--config", "missing.json"], 'Cannot open "missing.json"'],
     ["score", ["--part", "5/4"], '--part must be I/N with 1 <= I <= N: it is "5/4"'],
     ["score", ["-"], "--routers must name a folder of routers"],
@@ -56,6 +93,8 @@ Deno.test("a task refuses wrong usage with exit code 2 and one line that says wh
     ["verify", ["runs/a", "--run", "runs/b"], '"runs/a" is one, --run another'],
     ["verify", ["--run", "no/run"], "no/run"],
     ["show", [], "a shard must be named"],
+    ["show", ["--limit", "-12", "a.arrow"], "--limit as it must be an integer of at least 1: it is -12"],
+    ["generate", ["--prompt", "-", "--temperature", "-0.5"], "from 0 to 1000: it is -0.5"],
   ];
   for (const [name, args, text] of cases) {
     const { code, out, err } = await task(name, args, { input: "" });

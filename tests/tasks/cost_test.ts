@@ -44,7 +44,7 @@ Deno.test("cost refuses wrong usage with exit code 2 and one line", async () => 
     [["--clip", "1"], "--clip is not"],
     [["--utilisation", "2"], "--utilisation as it must be a number from 0.000001 to 1: it is 2"],
     [["--flops", "fast"], '--flops as it must be a number from 1 to 1e+30: it is "fast"'],
-    [["--micro-batch", "5"], "batch is 16, micro-batch is 5"],
+    [["--micro-batch", "5"], "batch is 16, --micro-batch is 5"],
     [["--epochs", "2"], "name a --run that is tokenized"],
     [["--run", "nowhere"], "must hold a config.json"],
   ];

@@ -69,6 +69,7 @@ Deno.test("generate says when it was told the expert, when nothing speaks for on
 Deno.test("generate refuses what it cannot do with exit code 2 and one line", async () => {
   await inFolder(async (run) => {
     await servingRun(run);
+    await Deno.mkdir(`${run}/manifests`); // as every run has it
     await Deno.remove(`${run}/experts/expert-01`, { recursive: true });
     await Deno.truncate(`${run}/experts/expert-02/model.safetensors`, 1000);
     const cases: [string[], string | Uint8Array, string][] = [

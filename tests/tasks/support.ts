@@ -31,10 +31,21 @@ function variablesOf(name: string): Record<string, string> {
   return Object.fromEntries(words.slice(0, words.indexOf("deno")).map((word) => word.split("=")));
 }
 
-/** Makes the command that `deno task <name>` runs, without the process around it, so that a signal reaches it. */
+/** Leaves out every `--flag value` that a later one of the same name replaces: a task itself refuses two. */
+function lastOfEach(args: string[]): string[] {
+  const isReplaced = (i: number) =>
+    args[i]?.startsWith("--") && !["--input", "--stop"].includes(args[i]) && args.includes(args[i], i + 1) &&
+    args[i + 1] !== undefined && !args[i + 1].startsWith("--");
+  return args.filter((_, i) => !isReplaced(i) && !isReplaced(i - 1));
+}
+
+/**
+ * Makes the command that `deno task <name>` runs, without the process around it, so that a signal reaches it. Of two `--flag value`
+ * the later one counts.
+ */
 export function taskCommand(name: string, args: string[], options: Deno.CommandOptions = {}): Deno.Command {
   return new Deno.Command(Deno.execPath(), {
-    args: [...commandOf(name), ...args],
+    args: [...commandOf(name), ...lastOfEach(args)],
     cwd: ROOT,
     stdin: "null",
     stdout: "piped",

@@ -1,8 +1,4 @@
-/**
- * Assignment without balance: each row to its best expert, as prompts and held-out text are routed.
- *
- * @module
- */
+/** Assignment without balance: each row to its best expert, as prompts and held-out text are routed. */
 
 import { type Assignment, checkCosts } from "./assignment.ts";
 
@@ -24,7 +20,7 @@ export const argmax: Assignment = {
  * Assigns every row to the expert of its lowest NLL, with no balance (ties: the lower id), as inference routes.
  *
  * @param nll Prefix NLLs `[N, E]`, nats; row-major.
- * @param experts E, 1 to 65,536.
+ * @param experts E, 1 to 65,535.
  * @returns The expert of each row, `[N]`.
  * @throws {InputError} if a value isn't finite or E is impossible.
  * @throws {RangeError} if the shape is wrong.

@@ -1,7 +1,5 @@
 /**
  * Hands sequences to experts: the stage that feeds a way of assigning with rows, chunk by chunk, and writes down what it says.
- *
- * @module
  */
 
 import { InputError, say, setting, type Text } from "../../../kernels/errors.ts";
@@ -9,6 +7,7 @@ import {
   checkLineage,
   FORMAT,
   fromBatch,
+  identityOf,
   type Lineage,
   lineageOf,
   originOf,
@@ -16,15 +15,10 @@ import {
   toBatch,
 } from "../../rows/arrow.ts";
 import { type Columns, regroup, sliceColumns } from "../../rows/columns.ts";
-import {
-  type Assignment,
-  checkCosts,
-  checkExperts,
-  type CostRows,
-  equalRooms,
-  type Proof,
-} from "./assignment.ts";
-import { ASSIGNMENTS } from "./assignments.ts";
+import { checkSettings } from "../../settings/configuration.ts";
+import { checkCosts, checkWidth, equalRooms } from "./assignment.ts";
+import type { Assignment, CostRows, Proof } from "./assignment.ts";
+import { assignmentOf } from "./assignments.ts";
 
 /** Settings of {@linkcode assign}. */
 export interface AssignOptions {
@@ -44,7 +38,9 @@ export interface AssignOptions {
   onProof?: (proof: Proof) => void;
 }
 
-const [METHOD, CHUNK, EXPERTS] = ["method", "chunk", "experts"].map((name) => setting(name));
+const [METHOD, CHUNK, EXPERTS, PREFIX] = ["method", "chunk", "experts", "prefix"].map((name) =>
+  setting(name)
+);
 const BATCH = 1024; // rows per batch that goes out; sets how much is written at a time
 
 /**
@@ -63,11 +59,7 @@ export function assign(
   source: ReadableStream<RecordBatch> | (() => ReadableStream<RecordBatch>),
   { method = "balanced", ...options }: AssignOptions,
 ): ReadableStream<RecordBatch> {
-  const assignment = ASSIGNMENTS.get(method);
-  if (assignment === undefined) {
-    const methods = [...ASSIGNMENTS.keys()].map((name) => `"${name}"`).join(" or ");
-    throw new InputError(say`Cannot assign as ${METHOD} must be ${methods}: ${METHOD} is "${method}"`);
-  }
+  const assignment = assignmentOf(method);
   if (typeof source !== "function" && assignment.passes > 1) {
     throw new InputError(
       say`Cannot assign with ${METHOD} "${method}" as its rows must be read up to ${assignment.passes} times: they come from a pipe`,
@@ -75,9 +67,8 @@ export function assign(
     );
   }
   const { chunk, experts, prefix } = options;
-  checkAtLeast("chunk", chunk, 1);
-  if (prefix !== undefined) checkAtLeast("prefix", prefix, 2);
-  if (experts !== undefined) checkExperts(experts), checkChunk(chunk, experts, assignment);
+  checkSettings({ chunk, experts, prefix });
+  checkChunk(chunk, experts, assignment);
   const open = typeof source === "function" ? source : () => source;
   return ReadableStream.from(assigned(open, assignment, options));
 }
@@ -101,40 +92,43 @@ async function* assigned(
   const { chunk } = options;
   let settled: Settled | undefined; // by the first batch with rows
   let empty: RecordBatch | undefined;
-  let held: Held;
+  let lent: Held;
 
   async function* chunks(): AsyncGenerator<CostRows> {
-    held = { rows: 0, parts: [], nll: new Float32Array() };
+    const held = emptyHands();
     for await (const batch of open()) {
-      const columns = fromBatch(batch);
+      const columns = fromBatch(batch, originOf(batch), ["nll"]);
       checkLineage(batch, { experts: options.experts, prefix: options.prefix }, "these options");
-      if (settled !== undefined) checkLineage(batch, fixedBy(settled.lineage), "the rows before it");
-      const scored = scores(batch, columns);
+      if (settled !== undefined) checkLineage(batch, identityOf(settled.lineage), "the rows before it");
       if (columns.rows === 0) {
         empty ??= toBatch({ ...columns, expert: new Uint16Array() }, lineageOut(batch, assignment, options));
         continue;
       }
-      const experts = scored.length / columns.rows;
+      const experts = columns.nll!.length / columns.rows;
       settled ??= settle(batch, experts, assignment, options);
-      checkSame(batch, experts, settled.experts);
-      checkCosts(scored, experts, originOf(batch));
+      checkWidth(originOf(batch), experts, settled.experts);
+      checkCosts(columns.nll!, experts, originOf(batch));
       for (let begin = 0, end = 0; begin < columns.rows; begin = end) {
         end = Math.min(columns.rows, begin + chunk - held.rows);
         hold(held, sliceColumns(columns, begin, end), chunk);
-        if (held.rows === chunk) yield* lend(settled);
+        if (held.rows === chunk) yield* lend(held, settled);
       }
     }
-    if (held.rows > 0) yield* lend(settled!);
+    if (held.rows > 0) yield* lend(held, settled!);
   }
 
-  /** Gives the rows held to the assignment until it asks for more; then their memory can go. */
-  function* lend({ experts, prefix }: Settled): Generator<CostRows> {
-    const costs = held.nll.subarray(0, held.rows * experts);
+  /** Gives rows to the assignment until it asks for more; then their memory can go. */
+  function* lend(held: Held, { experts, prefix }: Settled): Generator<CostRows> {
+    lent = held;
     const known = assignment.perToken && prefix !== undefined;
-    const rows: CostRows = { experts, costs, predicted: known ? predictedTokens(held, prefix) : undefined };
+    const rows: CostRows = {
+      experts,
+      costs: held.nll.subarray(0, held.rows * experts),
+      predicted: known ? predictedTokens(held, prefix) : undefined,
+    };
     yield rows;
-    rows.costs = held.nll = new Float32Array();
-    held = { rows: 0, parts: [], nll: held.nll };
+    Object.assign(held, emptyHands());
+    rows.costs = held.nll;
   }
 
   async function* answers(): AsyncGenerator<Uint16Array> {
@@ -142,9 +136,11 @@ async function* assigned(
     if (proof !== undefined) options.onProof?.(proof);
   }
 
-  for await (const expert of answers()) yield* handOut(held!, expert, settled!);
+  for await (const expert of answers()) yield* handOut(lent!, expert, settled!);
   if (settled === undefined && empty !== undefined) yield empty;
 }
+
+const emptyHands = (): Held => ({ rows: 0, parts: [], nll: new Float32Array() });
 
 /** What the first rows fix for all that follow. */
 interface Settled {
@@ -156,20 +152,17 @@ interface Settled {
 }
 
 function settle(batch: RecordBatch, experts: number, assignment: Assignment, options: Options): Settled {
-  checkExperts(experts);
+  const where = originOf(batch);
+  checkSettings({ experts });
   checkChunk(options.chunk, experts, assignment);
-  if (options.experts !== undefined) checkSame(batch, experts, options.experts);
+  checkWidth(where, experts, options.experts ?? experts);
   const lineage = { ...lineageOut(batch, assignment, options), experts };
   checkLineage(batch, { experts }, "its own scores");
   const { prefix } = lineage;
-  if (assignment.perToken && prefix !== undefined) checkAtLeast("prefix", prefix, 2);
+  if (assignment.perToken) checkSettings({ prefix });
   if (assignment.perToken && prefix === undefined) {
     options.onWarning?.(
-      say`${
-        originOf(batch)
-      } does not say how long the scored prefix is: all sequences count as equally long; set ${
-        setting("prefix")
-      } if some are shorter than it`,
+      say`${where} does not say how long the scored prefix is: all sequences count as equally long; set ${PREFIX} if some are shorter than it`,
     );
   }
   return { experts, prefix, lineage };
@@ -182,11 +175,6 @@ function lineageOut(
 ): Lineage {
   const lineage = lineageOf(batch) ?? { format: FORMAT, prefix, experts };
   return { prefix, experts, ...lineage, stage: "assign", method, config };
-}
-
-/** What rows that are assigned together must have in common. */
-function fixedBy({ sequenceLength, tokenizer, prefix, experts, routers }: Lineage): Partial<Lineage> {
-  return { sequenceLength, tokenizer, prefix, experts, routers };
 }
 
 /** Adds rows to those held, in place, as copies, so that the batch they came in can go. */
@@ -231,33 +219,11 @@ function predictedTokens({ rows, parts }: Held, prefix: number): Uint32Array {
   return predicted;
 }
 
-function scores(batch: RecordBatch, { nll }: Columns): Float32Array {
-  if (nll !== undefined) return nll;
-  const where = originOf(batch);
-  throw new InputError(`Cannot assign ${where} as it must have a column "nll": it has none`, { where });
-}
-
-function checkChunk(chunk: number, experts: number, { byChunk }: Assignment) {
-  if (!byChunk || chunk % experts === 0) return;
-  throw new InputError(
-    say`Cannot assign as ${CHUNK} must be a multiple of ${EXPERTS}: ${CHUNK} is ${chunk}, ${EXPERTS} is ${experts}`,
-    { remedy: say`set ${setting("chunk", Math.ceil(chunk / experts) * experts)}` },
-  );
-}
-
-function checkSame(batch: RecordBatch, experts: number, expected: number) {
-  if (experts === expected) return;
-  const where = originOf(batch);
-  throw new InputError(
-    `Cannot assign ${where} as all scores must be of the same experts: ` +
-      `nll has ${experts} values per row, experts is ${expected}`,
-    { where },
-  );
-}
-
-function checkAtLeast(name: "chunk" | "prefix", value: number, least: number) {
-  if (Number.isSafeInteger(value) && value >= least) return;
-  throw new InputError(
-    say`Cannot assign as ${setting(name)} must be an integer >= ${least}: ${setting(name)} is ${value}`,
-  );
+function checkChunk(chunk: number, experts: number | undefined, { byChunk }: Assignment) {
+  if (chunk > 0 && (!byChunk || chunk % (experts ?? 1) === 0)) return;
+  const least = Math.max(1, Math.ceil(chunk / (experts ?? 1))) * (experts ?? 1);
+  const fact = say`${CHUNK} is ${chunk}, ${EXPERTS} is ${experts ?? "any"}`;
+  throw new InputError(say`Cannot assign as ${CHUNK} must be a multiple of ${EXPERTS}, and not 0: ${fact}`, {
+    remedy: say`set ${setting("chunk", least)}`,
+  });
 }

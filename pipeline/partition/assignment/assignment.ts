@@ -1,10 +1,7 @@
-/**
- * The seam between costs and parts: ways to hand rows to experts by what they cost them.
- *
- * @module
- */
+/** The seam between costs and parts: ways to hand rows to experts by what they cost them. */
 
-import { InputError, say, setting } from "../../../kernels/errors.ts";
+import { InputError } from "../../../kernels/errors.ts";
+import { checkSettings } from "../../settings/configuration.ts";
 
 /** Consecutive rows, and what they cost. */
 export interface CostRows {
@@ -79,8 +76,6 @@ export interface Assignment {
   assign(input: AssignmentInput): AsyncGenerator<Uint16Array, Proof | undefined>;
 }
 
-const MOST_EXPERTS = 2 ** 16; // ids are uint16
-
 /** Gives every expert equal room `[E]`: `floor(rows / E)`, and the first `rows mod E` experts one more. */
 export function equalRooms(rows: number, experts: number): number[] {
   return Array.from({ length: experts }, (_, e) => Math.floor(rows / experts) + Number(e < rows % experts));
@@ -88,31 +83,30 @@ export function equalRooms(rows: number, experts: number): number[] {
 
 /** Checks costs `[rows, E]` and returns the number of rows. */
 export function checkCosts(costs: Float32Array, experts: number, where?: string): number {
-  checkExperts(experts);
-  const place = where ?? "the rows";
+  checkSettings({ experts });
   if (costs.length % experts !== 0) {
     throw new RangeError(
-      `Cannot assign ${place} as nll must hold one value per row and expert: ` +
+      `Cannot assign ${where ?? "the rows"} as nll must hold one value per row and expert: ` +
         `nll has ${costs.length} values, experts is ${experts}`,
     );
   }
   for (let i = 0; i < costs.length; i++) {
     if (Number.isFinite(costs[i])) continue;
+    const fact = `nll of row ${Math.floor(i / experts)}, expert ${i % experts} is ${costs[i]}`;
     throw new InputError(
-      `Cannot assign ${place} as every cost must be finite: nll of row ${Math.floor(i / experts)}, ` +
-        `expert ${i % experts} is ${costs[i]}`,
+      `Cannot assign ${where ?? "the rows"} as every cost must be finite: ${fact}`,
       { where, remedy: "learn the partitioner again at a lower rate, then score again" },
     );
   }
   return costs.length / experts;
 }
 
-/** Throws an `InputError` where there cannot be so many experts. */
-export function checkExperts(experts: number): void {
-  if (Number.isInteger(experts) && experts >= 1 && experts <= MOST_EXPERTS) return;
+/** Throws an `InputError` where rows have another number of costs than expected. */
+export function checkWidth(where: string, actual: number, expected: number): void {
+  if (actual === expected) return;
   throw new InputError(
-    say`Cannot assign as ${setting("experts")} must be an integer from 1 to ${MOST_EXPERTS}: ${
-      setting("experts")
-    } is ${experts}`,
+    `Cannot use ${where} as all scores must be of the same experts: nll has ${actual} values per row, ` +
+      `experts is ${expected}`,
+    { where },
   );
 }

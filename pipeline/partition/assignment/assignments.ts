@@ -1,9 +1,6 @@
-/**
- * The ways to assign that there are.
- *
- * @module
- */
+/** The ways to assign that there are. */
 
+import { InputError, say, setting } from "../../../kernels/errors.ts";
 import { argmax } from "./argmax.ts";
 import type { Assignment } from "./assignment.ts";
 import { balanced } from "./balanced.ts";
@@ -12,3 +9,11 @@ import { balanced } from "./balanced.ts";
 export const ASSIGNMENTS: Map<string, Assignment> = new Map(
   [balanced, argmax].map((assignment) => [assignment.method, assignment]),
 );
+
+/** Finds a way to assign by its name. Throws an `InputError` that lists those that there are. */
+export function assignmentOf(method: string): Assignment {
+  const assignment = ASSIGNMENTS.get(method);
+  if (assignment) return assignment;
+  const all = [...ASSIGNMENTS.keys()].join(", ");
+  throw new InputError(say`Cannot assign as ${setting("method")} must be one of ${all}: it is "${method}"`);
+}

@@ -1,8 +1,4 @@
-/**
- * Balanced assignment, as the paper has it: chunk by chunk, every expert gets equal parts of each.
- *
- * @module
- */
+/** Balanced assignment, as the paper has it: chunk by chunk, every expert gets equal parts of each. */
 
 import { type Assignment, checkCosts, equalRooms } from "./assignment.ts";
 
@@ -31,7 +27,7 @@ export const balanced: Assignment = {
  * expert first. Takes O(N·E) time and 18 bytes per row.
  *
  * @param nll Prefix NLLs `[N, E]`, nats, lower is better; row-major.
- * @param experts E, 1 to 65,536.
+ * @param experts E, 1 to 65,535.
  * @param predicted Predicted prefix tokens of each row `[N]`, `min(M, length) - 1`, at least 1; all equal by default.
  * @param rooms Rows for each expert `[E]`, N in all; equal by default.
  * @returns The expert of each row, `[N]`.

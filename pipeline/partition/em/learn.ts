@@ -1,7 +1,5 @@
 /**
  * Learns routers in a partitioner's folder, round by round: a state after every round, metrics, and the models at the end.
- *
- * @module
  */
 
 import { basename } from "node:path";
@@ -9,6 +7,7 @@ import { InputError, say, setting } from "../../../kernels/errors.ts";
 import { routerFolder, routersHash, saveModelFolder } from "../../checkpoints/checkpoint.ts";
 import { loadTrainerState, saveTrainerState } from "../../checkpoints/trainer_state.ts";
 import type { ModelConfig } from "../../model/shape.ts";
+import { modelShapes } from "../../model/shapes.ts";
 import { epochs } from "../../rows/shuffle.ts";
 import type { RoundMetrics } from "../../run/events.ts";
 import { type FileRecord, hashFile, writeAtomic } from "../../run/files.ts";
@@ -18,6 +17,7 @@ import { type RouterState, trainRouters } from "./train_routers.ts";
 
 const STAGE = "train-routers";
 const STATE = "state.safetensors";
+const EXPERTS = setting("experts");
 
 /** Learns routers by EM, and goes on where an earlier call was ended, or ended with fewer rounds. */
 export async function learn(context: LearnContext): Promise<Learned> {
@@ -25,10 +25,8 @@ export async function learn(context: LearnContext): Promise<Learned> {
   const { vocabulary, eos, tokenizer, trainSequences } = tokens;
   if (trainSequences < c.experts) {
     throw new InputError(
-      say`Cannot train routers as there must be at least as many training sequences as ${
-        setting("experts")
-      }: there are ${trainSequences}, ${setting("experts")} is ${c.experts}`,
-      { remedy: say`give more text or a smaller ${setting("experts")}` },
+      say`Cannot train routers as there must be at least as many training sequences as ${EXPERTS}: there are ${trainSequences}, ${EXPERTS} is ${c.experts}`,
+      { remedy: say`give more text or fewer ${EXPERTS}` },
     );
   }
   const wanted = (c.rounds + 1) * c.experts * c.roundSequences;
@@ -39,13 +37,7 @@ export async function learn(context: LearnContext): Promise<Learned> {
         `${c.rounds} rounds take ${wanted} sequences and there are ${trainSequences}: the corpus starts again in a new order`,
     });
   }
-  const model: ModelConfig = {
-    vocabulary,
-    hidden: c.routerHidden,
-    layers: c.routerLayers,
-    heads: c.routerHeads,
-    context: c.sequenceLength,
-  };
+  const { router: model } = modelShapes({ ...c, vocabularySize: vocabulary });
   const gpu = await context.gpu();
   // Training does not depend on the number of rounds to come, so more rounds go on where fewer ended.
   // Another adapter rounds differently: a state is continued on its own alone.
@@ -59,9 +51,6 @@ export async function learn(context: LearnContext): Promise<Learned> {
     ...c,
     gpu,
     model,
-    batch: c.routerBatch,
-    rate: c.routerRate,
-    warmup: c.routerWarmup,
     open: (consumed) => epochs(context.shards, c.seed, consumed),
     state,
     onRound: async (metrics, current) => {
@@ -98,8 +87,7 @@ export async function learn(context: LearnContext): Promise<Learned> {
   );
   const lines = rounds.map((metrics) => JSON.stringify(metrics) + "\n").join("");
   outputs["metrics/rounds.jsonl"] = await writeAtomic(`${context.metrics}/rounds.jsonl`, lines);
-  const sha256 = routersHash(hashes);
-  return { outputs, sha256, result: { rounds } };
+  return { outputs, sha256: routersHash(hashes), result: { rounds } };
 }
 
 /** Loads what training under `key` resumes from after at most `rounds` rounds; a state of anything else is none. */
@@ -110,11 +98,10 @@ async function savedRounds(
   rounds: number,
 ): Promise<RouterState & { rounds: RoundMetrics[] } | undefined> {
   const saved = await loadTrainerState(path, model).catch((error) => {
-    if (error instanceof SyntaxError || error instanceof InputError) return undefined; // of another shape
+    if (error instanceof InputError) return undefined; // of another shape
     throw error;
   });
   if (saved === undefined || saved.notes.key !== key) return undefined;
   const notes = saved.notes as { round: number; consumed: number; rounds: RoundMetrics[] };
-  if (notes.round > rounds) return undefined;
-  return { round: notes.round, consumed: notes.consumed, trainer: saved.state, rounds: notes.rounds };
+  return notes.round > rounds ? undefined : { ...notes, trainer: saved.state };
 }

@@ -5,8 +5,6 @@
  *     partitioner.json
  *     router-00/ …         Hugging Face folders
  *     state.safetensors    what learning goes on from
- *
- * @module
  */
 
 import { InputError } from "../../../kernels/errors.ts";
@@ -15,6 +13,8 @@ import { loadRouters, routerFolder, type Routers, routersHash } from "../../chec
 import { rowsPerPass } from "../../model/passes.ts";
 import { createScorer, type Scorer } from "../../model/scorer.ts";
 import { exists, hashFile } from "../../run/files.ts";
+import { namesOf } from "../../settings/configuration.ts";
+import { OPTIMISER } from "../../settings/optimiser.ts";
 import { readDescription } from "../folder.ts";
 import type { OpenOptions, Partitioner, PartitionerKind, TokenRows } from "../partitioner.ts";
 import { learn } from "./learn.ts";
@@ -26,23 +26,9 @@ export const em: PartitionerKind = {
   routes: true,
   splits: true,
   settings: [
-    "experts",
-    "prefix",
-    "prefixLengths",
-    "routerHidden",
-    "routerLayers",
-    "routerHeads",
-    "rounds",
-    "roundSequences",
-    "routerBatch",
-    "routerRate",
-    "routerWarmup",
-    "clip",
-    "beta1",
-    "beta2",
-    "epsilon",
-    "weightDecay",
-    "seed",
+    ...["experts", "prefix", "prefixLengths", "rounds", "roundSequences", "seed"] as const,
+    ...["routerHidden", "routerLayers", "routerHeads", "routerBatch", "routerRate", "routerWarmup"] as const,
+    ...namesOf(OPTIMISER),
   ],
   revision: 1,
   learn,
@@ -126,6 +112,7 @@ export function partitionerOf(
     vocabulary: config.vocabulary,
     tokenizer: notes.tokenizer,
     eos: notes.eos,
+    shape: config,
     costs(rows, prefixes) {
       const result = turn.then(() => costs(rows, prefixes)); // one at a time: no scorer is closed that another call uses
       turn = result.catch(() => {});

@@ -1,8 +1,6 @@
 /**
  * Router training by expectation maximisation (SmallTalk LM, Algorithm 1, stage 1): E small models learn to split a
  * corpus by the likelihood of a prefix, exchanging nothing but one score per sequence between rounds.
- *
- * @module
  */
 
 import { InputError, RunError, say, setting } from "../../../kernels/errors.ts";
@@ -14,8 +12,10 @@ import { emptyBatch, placeSequence } from "../../model/batch.ts";
 import { type ModelConfig, validateModelConfig } from "../../model/shape.ts";
 import { initialWeights, type Weights } from "../../model/parameters.ts";
 import { createScorer } from "../../model/scorer.ts";
+import { rowsPerPass } from "../../model/passes.ts";
+import { checkSettings, type Configuration } from "../../settings/configuration.ts";
 import { constantRate } from "../../training/schedule.ts";
-import { createTrainer, type Trainer, type TrainerState } from "../../model/trainer.ts";
+import { createTrainer, type TrainerState } from "../../model/trainer.ts";
 import { assignBalanced } from "../assignment/balanced.ts";
 import type { RoundMetrics } from "../../run/events.ts";
 import { nllPerToken, normalizedMutualInformation, regret, shares } from "../metrics.ts";
@@ -30,30 +30,17 @@ export interface RouterState {
   trainer: TrainerState;
 }
 
-/** What {@link trainRouters} takes. */
-export interface TrainRoutersOptions extends AdamwSettings {
+/** What {@link trainRouters} takes: settings, of which `prefixLengths` stands for M alone where it is empty, and: */
+export interface TrainRoutersOptions
+  extends
+    AdamwSettings,
+    Pick<Configuration, "experts" | "prefix" | "rounds" | "roundSequences" | "seed">,
+    Pick<Configuration, "routerBatch" | "routerRate" | "routerWarmup">,
+    Partial<Pick<Configuration, "prefixLengths">> {
   /** The open device. */
   gpu: Gpu;
   /** Shape of a router. */
   model: ModelConfig;
-  /** Experts, and as many routers, E. */
-  experts: number;
-  /** Tokens of the routing prefix, M. */
-  prefix: number;
-  /** Prefix lengths that training mixes, drawn per sequence; `[M]` unless given. */
-  prefixLengths?: number[];
-  /** EM rounds, T. */
-  rounds: number;
-  /** Sequences per router and round, N / E. */
-  roundSequences: number;
-  /** Sequences per router and step. */
-  batch: number;
-  /** Learning rate after warm-up, then constant. */
-  rate: number;
-  /** Steps of linear warm-up. */
-  warmup: number;
-  /** Seed of the weights, the first assignment and every shuffle. */
-  seed: number;
   /** Opens the stream of training sequences after `consumed` of them; the result returns the next `n`, without end. */
   open(consumed: number): (n: number) => Promise<Columns>;
   /** Resumes after a round. */
@@ -68,7 +55,6 @@ export interface TrainRoutersOptions extends AdamwSettings {
 
 /** Steps between two looks at the losses: small enough for progress, large enough that a readback costs nothing. */
 const STEPS_PER_LOOK = 8;
-const TOKENS_PER_PASS = 8192;
 
 /**
  * Trains E routers for T rounds and returns their weights.
@@ -78,62 +64,99 @@ const TOKENS_PER_PASS = 8192;
  * a `RunError` with step and router where a loss is not finite.
  */
 export async function trainRouters(options: TrainRoutersOptions): Promise<Weights[]> {
-  const { gpu, model, experts, prefix, rounds, roundSequences, batch, seed, state, signal } = options;
+  const { gpu, model, experts, prefix, rounds, roundSequences, seed, state, signal, onStep } = options;
+  const { routerBatch: batch, routerRate, routerWarmup: warmup } = options;
   check(options);
   const prefixLengths = options.prefixLengths?.length ? options.prefixLengths : [prefix];
+  const length = Math.max(...prefixLengths);
   const total = roundSequences * experts;
-  const stepsPerRound = Math.floor(roundSequences / batch);
-  const start = initialWeights(model, seed);
-  const trainer = createTrainer(gpu, {
-    config: model,
-    start: state?.trainer ?? Array<Weights>(experts).fill(start),
-    batch,
-    length: Math.max(...prefixLengths),
-    settings: options,
-  });
-  const scorer = createScorer(gpu, {
-    config: model,
-    models: state?.trainer.weights ?? Array<Weights>(experts).fill(start),
-    batch: Math.max(1, Math.min(256, Math.floor(TOKENS_PER_PASS / prefix))),
-    length: prefix,
-  });
+  const steps = Math.floor(roundSequences / batch);
+  let consumed = state?.consumed ?? 0;
+  const next = options.open(consumed);
+  const models = state?.trainer.weights ?? Array<Weights>(experts).fill(initialWeights(model, seed));
+  const start = state?.trainer ?? models;
+  const trainer = createTrainer(gpu, { config: model, start, batch, length, settings: options });
+  const rowsPerScore = rowsPerPass(gpu, model, prefix);
+  const scorer = createScorer(gpu, { config: model, models, batch: rowsPerScore, length: prefix });
+
+  async function draw(): Promise<Columns> {
+    const rows = await next(total);
+    consumed += total;
+    if (rows.rows === total && rows.tokens) return rows;
+    throw new RangeError(
+      `Cannot train routers as a round must hold ${total} sequences with tokens: it holds ${rows.rows}`,
+    );
+  }
 
   /** Draws nothing itself: scores and assigns the given sequences with the scorer's routers. */
   async function assignment(rows: Columns) {
-    const sequenceLength = rows.tokens!.length / rows.rows;
-    const nll = await scorer.score(rows.tokens!, sequenceLength, rows.length);
+    const nll = await scorer.score(rows.tokens!, rows.tokens!.length / rows.rows, rows.length);
     const predicted = rows.length.map((length) => Math.max(1, Math.min(prefix, length) - 1));
     return { nll, predicted, expert: assignBalanced(nll, experts, predicted) };
   }
 
-  try {
-    let consumed = state?.consumed ?? 0;
-    const next = options.open(consumed);
-    let rows = await draw(next, total);
-    consumed += total;
-    let expert = state ? (await assignment(rows)).expert : randomAssignment(total, experts, seed);
+  /** Gives the prefix length of a sequence in a round. */
+  function prefixOf(round: number, sequence: bigint): number {
+    if (prefixLengths.length === 1) return length;
+    const bits = randomBits(seed, `prefix lengths of round ${round}`, sequence);
+    return prefixLengths[Number(bits % BigInt(prefixLengths.length))];
+  }
 
+  /** Takes one round's steps: every router on its own part, shuffled by (seed, round, router), the remainder dropped. */
+  async function trainRound(round: number, rows: Columns, expert: Uint16Array) {
+    const stride = rows.tokens!.length / rows.rows;
+    const parts = Array.from({ length: experts }, (_, router) => {
+      const own: number[] = [];
+      expert.forEach((chosen, row) => chosen === router && own.push(row));
+      return Array.from(permutation(own.length, seed, `round ${round} router ${router}`), (i) => own[i]);
+    });
+    const input = emptyBatch(experts * batch, length);
+    const trainingLoss = new Array<number>(experts).fill(0);
+    let rate = 0;
+    for (let step = 1; step <= steps; step++) {
+      for (let place = 0; place < experts * batch; place++) {
+        const row = parts[Math.floor(place / batch)][(step - 1) * batch + place % batch];
+        const real = Math.min(prefixOf(round, rows.sequence[row]), rows.length[row]);
+        placeSequence(input, place, rows.tokens!, row * stride, real);
+      }
+      rate = constantRate(trainer.steps + 1, { rate: routerRate, warmup });
+      trainer.step(input, rate);
+      if (step % STEPS_PER_LOOK !== 0 && step !== steps) continue;
+      for (const result of await trainer.drain()) {
+        result.loss.forEach((loss, router) => {
+          if (!Number.isFinite(loss) || !Number.isFinite(result.norm[router])) {
+            throw new RunError(
+              `Cannot go on training router ${router} as its loss must be finite: it is ${loss} at step ${result.step} ` +
+                `(round ${round})`,
+              { remedy: say`make ${RATE} smaller than ${routerRate} or ${setting("routerWarmup")} longer` },
+            );
+          }
+          trainingLoss[router] += loss / steps;
+        });
+      }
+      onStep?.({ round, step, steps });
+      signal?.throwIfAborted();
+    }
+    return { trainingLoss, rate };
+  }
+
+  try {
+    let rows = await draw();
+    let expert = state ? (await assignment(rows)).expert : randomAssignment(total, experts, seed);
     for (let round = (state?.round ?? 0) + 1; round <= rounds; round++) {
-      const { trainingLoss, rate } = await trainRound(trainer, rows, expert, {
-        ...options,
-        prefixLengths,
-        round,
-        stepsPerRound,
-      });
+      const trained = await trainRound(round, rows, expert);
       const before = consumed;
-      rows = await draw(next, total);
-      consumed += total;
+      rows = await draw();
       scorer.load(await trainer.weights());
-      const assigned = await assignment(rows);
+      const { nll, predicted, ...assigned } = await assignment(rows);
       expert = assigned.expert;
       await options.onRound?.({
         round,
-        nllPerToken: nllPerToken(assigned.nll, expert, experts, assigned.predicted),
-        shares: shares(assigned.nll, experts),
-        regret: regret(assigned.nll, expert, experts, assigned.predicted),
+        nllPerToken: nllPerToken(nll, expert, experts, predicted),
+        shares: shares(nll, experts),
+        regret: regret(nll, expert, experts, predicted),
         nmi: new Set(rows.source).size < 2 ? null : normalizedMutualInformation(expert, rows.source!),
-        trainingLoss,
-        rate,
+        ...trained,
         steps: trainer.steps,
         sequences: consumed,
       }, async () => ({ round, consumed: before, trainer: await trainer.state() }));
@@ -146,40 +169,24 @@ export async function trainRouters(options: TrainRoutersOptions): Promise<Weight
   }
 }
 
+const [RATE, BATCH, SEQUENCES] = ["routerRate", "routerBatch", "roundSequences"].map((name) => setting(name));
+
 function check(
-  { model, experts, prefix, prefixLengths, rounds, roundSequences, batch }: TrainRoutersOptions,
+  { model, experts, prefix, prefixLengths = [], rounds, roundSequences, routerBatch }: TrainRoutersOptions,
 ) {
   validateModelConfig(model, "a router");
-  const wholes = { experts, prefix, rounds, roundSequences, routerBatch: batch };
-  for (const [name, value] of Object.entries(wholes)) {
-    if (Number.isSafeInteger(value) && value >= 1) continue;
+  checkSettings({ experts, prefix, prefixLengths, rounds, roundSequences, routerBatch });
+  const long = [prefix, ...prefixLengths].find((length) => length > model.context);
+  if (long !== undefined) {
     throw new InputError(
-      say`Cannot train routers as ${setting(name)} must be a whole number >= 1: ${setting(name)} is ${value}`,
+      `Cannot train routers as a prefix must have 2 to ${model.context} tokens, the sequence length: it is ${long}`,
     );
   }
-  for (const length of [prefix, ...(prefixLengths ?? [])]) {
-    if (Number.isSafeInteger(length) && length >= 2 && length <= model.context) continue;
+  if (roundSequences < routerBatch) {
     throw new InputError(
-      say`Cannot train routers as a prefix must have 2 to ${model.context} tokens, the sequence length: it is ${length}`,
+      say`Cannot train routers as a round must hold at least one batch per router: ${SEQUENCES} is ${roundSequences}, ${BATCH} is ${routerBatch}`,
     );
   }
-  if (roundSequences < batch) {
-    throw new InputError(
-      say`Cannot train routers as a round must hold at least one batch per router: ${
-        setting("roundSequences")
-      } is ${roundSequences}, ${setting("routerBatch")} is ${batch}`,
-    );
-  }
-}
-
-async function draw(next: (n: number) => Promise<Columns>, n: number): Promise<Columns> {
-  const rows = await next(n);
-  if (rows.rows !== n || !rows.tokens) {
-    throw new RangeError(
-      `Cannot train routers as a round must hold ${n} sequences with tokens: it holds ${rows.rows}`,
-    );
-  }
-  return rows;
 }
 
 /** The first assignment: a random permutation, dealt out in turn, so that all parts are equal. */
@@ -187,62 +194,4 @@ function randomAssignment(rows: number, experts: number, seed: number): Uint16Ar
   const expert = new Uint16Array(rows);
   permutation(rows, seed, "first assignment").forEach((row, i) => expert[row] = i % experts);
   return expert;
-}
-
-/** Takes one round's steps: every router on its own part, shuffled by (seed, round, router), the remainder dropped. */
-async function trainRound(
-  trainer: Trainer,
-  rows: Columns,
-  expert: Uint16Array,
-  { experts, batch, seed, round, stepsPerRound, prefixLengths, rate, warmup, onStep, signal }:
-    & TrainRoutersOptions
-    & { prefixLengths: number[]; round: number; stepsPerRound: number },
-): Promise<{ trainingLoss: number[]; rate: number }> {
-  const length = Math.max(...prefixLengths);
-  const stride = rows.tokens!.length / rows.rows;
-  const parts = Array.from({ length: experts }, (_, router) => {
-    const own: number[] = [];
-    expert.forEach((chosen, row) => chosen === router && own.push(row));
-    return Array.from(permutation(own.length, seed, `round ${round} router ${router}`), (i) => own[i]);
-  });
-  const input = emptyBatch(experts * batch, length);
-  const loss = new Array<number>(experts).fill(0);
-  let lastRate = 0;
-  for (let step = 0; step < stepsPerRound; step++) {
-    for (let router = 0; router < experts; router++) {
-      for (let i = 0; i < batch; i++) {
-        const row = parts[router][step * batch + i];
-        const limit = prefixLengths.length === 1 ? length : prefixLengths[
-          Number(
-            randomBits(seed, `prefix lengths of round ${round}`, rows.sequence[row]) %
-              BigInt(prefixLengths.length),
-          )
-        ];
-        const real = Math.min(limit, rows.length[row]);
-        placeSequence(input, router * batch + i, rows.tokens!, row * stride, real);
-      }
-    }
-    lastRate = constantRate(trainer.steps + 1, { rate, warmup });
-    trainer.step(input, lastRate);
-    if ((step + 1) % STEPS_PER_LOOK !== 0 && step + 1 !== stepsPerRound) continue;
-    for (const result of await trainer.drain()) {
-      result.loss.forEach((value, router) => {
-        if (!Number.isFinite(value) || !Number.isFinite(result.norm[router])) {
-          throw new RunError(
-            `Cannot go on training router ${router} as its loss must be finite: it is ${value} at step ${result.step} ` +
-              `(round ${round})`,
-            {
-              remedy: say`make ${setting("routerRate")} smaller than ${rate} or ${
-                setting("routerWarmup")
-              } longer`,
-            },
-          );
-        }
-        loss[router] += value / stepsPerRound;
-      });
-    }
-    onStep?.({ round, step: step + 1, steps: stepsPerRound });
-    signal?.throwIfAborted();
-  }
-  return { trainingLoss: loss, rate: lastRate };
 }

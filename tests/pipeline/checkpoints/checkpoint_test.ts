@@ -14,6 +14,7 @@ import {
   routersHash,
   saveCheckpoint,
 } from "../../../pipeline/checkpoints/checkpoint.ts";
+import { InputError } from "../../../kernels/errors.ts";
 import { type ModelConfig, parameterSpecs } from "../../../pipeline/model/shape.ts";
 import { initialWeights, type Weights } from "../../../pipeline/model/parameters.ts";
 import { encodeSafetensors, type HostTensor } from "../../../pipeline/checkpoints/safetensors.ts";
@@ -180,7 +181,8 @@ Deno.test("loadCheckpoint() refuses other architectures by the field's name and 
     ];
     for (const [fields, message] of refused) {
       await writeConfig(folder, fields);
-      const error = await assertRejects(() => loadCheckpoint(folder), RangeError, message);
+      const error = await assertRejects(() => loadCheckpoint(folder), Error, message);
+      assert(error instanceof InputError || error instanceof InputError);
       assertMatch(error.message, /^Cannot \P{Cc}+$/u);
       assert(error.message.includes(`${folder}/config.json`), error.message);
     }
@@ -193,51 +195,49 @@ Deno.test("loadCheckpoint() refuses missing tensors, wrong shapes and an untied 
     const bias = "gpt_neox.layers.1.mlp.dense_h_to_4h.bias";
     await writeTensors(folder, { [bias]: undefined });
     const path = `${folder}/model.safetensors`;
-    let error: Error = await assertRejects(() => loadCheckpoint(folder), SyntaxError);
-    assertEquals(error.message, `Cannot load "${path}" as it must hold tensor "${bias}"`);
-
-    await writeTensors(folder, { [bias]: { shape: [1, 48], values: new Float32Array(48) } });
-    error = await assertRejects(() => loadCheckpoint(folder), RangeError);
+    let error: Error = await assertRejects(() => loadCheckpoint(folder), InputError);
     assertEquals(
       error.message,
-      `Cannot load "${path}" as tensor "${bias}" must have shape [48]: its shape is [1,48]`,
+      `Cannot load "${path}" as it must hold tensor "${bias}" of shape [48]: it is missing`,
+    );
+
+    await writeTensors(folder, { [bias]: { shape: [1, 48], values: new Float32Array(48) } });
+    error = await assertRejects(() => loadCheckpoint(folder), InputError);
+    assertEquals(
+      error.message,
+      `Cannot load "${path}" as it must hold tensor "${bias}" of shape [48]: its shape is [1,48]`,
     );
 
     const head = { shape: [11, 12], values: WEIGHTS.get("gpt_neox.embed_in.weight")!.slice() };
     head.values[131] += 1e-3;
     await writeTensors(folder, { "embed_out.weight": head });
-    error = await assertRejects(() => loadCheckpoint(folder), RangeError, "must be tied to the embedding");
+    error = await assertRejects(() => loadCheckpoint(folder), InputError, "must be tied to the embedding");
     assert(error.message.includes(path) && error.message.includes("embed_out.weight"), error.message);
 
     await writeTensors(folder, {});
     await writeConfig(folder, { vocab_size: 12 });
     await assertRejects(
       () => loadCheckpoint(folder),
-      RangeError,
-      "must have shape [12,12]: its shape is [11,12]",
+      InputError,
+      "of shape [12,12]: its shape is [11,12]",
     );
   });
 });
 
-Deno.test("loadCheckpoint() says which folder to name, or which task makes the model", async () => {
+Deno.test("loadCheckpoint() says which folder to name, or which file of a model is missing or damaged", async () => {
   await inFolder(async (run) => {
-    const message = async (folder: string, kind: typeof RangeError | typeof SyntaxError = RangeError) =>
-      (await assertRejects(() => loadCheckpoint(folder), kind)).message;
+    const refusal = (folder: string) => assertRejects(() => loadCheckpoint(folder), InputError);
+    const message = async (folder: string) => (await refusal(folder)).message;
     await Deno.writeTextFile(`${run}/config.json`, JSON.stringify({ configuration: {}, versions: {} }));
     assertStringIncludes(
       await message(run),
       `it is a run folder; name a model in it, such as ${run}/dense, once`,
     );
-    assertStringIncludes(await message(run), "or use the whole run with --run");
-    const commands = {
-      dense: "train-dense --run RUN first",
-      "dense-steps": "train-dense --run RUN --match steps first",
-      "experts/expert-03": "train-expert --run RUN --expert 3 first",
-      "routers/router-00": "partition --run RUN first",
-    };
-    for (const [folder, command] of Object.entries(commands)) {
-      const text = await message(`${run}/${folder}`);
-      assert(text.endsWith(`no such file; run deno task ${command.replace("RUN", run)}`), text);
+    assertStringIncludes(await message(run), "or use the whole run with run");
+    for (const folder of ["dense", "experts/expert-03", "partitioner/router-00"]) {
+      const { message, where, remedy } = await refusal(`${run}/${folder}`);
+      assert(message.endsWith(": no such file"), message);
+      assertEquals([where, remedy], [`${run}/${folder}/config.json`, undefined]);
     }
 
     const expert = `${run}/experts/expert-00`;
@@ -246,42 +246,40 @@ Deno.test("loadCheckpoint() says which folder to name, or which task makes the m
     assertStringIncludes(await message(`${run}/experts`), `name a model in it, such as ${expert}`);
     assertStringIncludes(
       await message(`${expert}/config.json`),
-      `"${expert}/config.json" is a file; name a folder`,
+      `as a model is a folder of config.json and model.safetensors: "${expert}/config.json" is a file`,
     );
-    const again = `; remove it and run deno task train-expert --run ${run} --expert 0, or copy it again`;
-    await Deno.truncate(`${expert}/model.safetensors`, 100);
-    assertStringIncludes(await message(expert, SyntaxError), again);
-    await Deno.writeTextFile(`${expert}/config.json`, "{");
-    assertStringIncludes(await message(expert, SyntaxError), again);
-    await Deno.rename(expert, `${run}/elsewhere`);
-    assert((await message(`${run}/elsewhere`, SyntaxError)).endsWith("; copy it again"));
+    for (const name of ["model.safetensors", "config.json"]) {
+      await Deno.writeTextFile(`${expert}/${name}`, "{");
+      const { where, remedy } = await refusal(expert);
+      assertEquals([where, remedy], [`${expert}/${name}`, undefined]);
+    }
   });
 });
 
 Deno.test("loadCheckpoint() refuses damaged and missing files by their path", async () => {
   await inFolder(async (folder) => {
-    const missing = await assertRejects(() => loadCheckpoint(`${folder}/nowhere`), RangeError);
+    const missing = await assertRejects(() => loadCheckpoint(`${folder}/nowhere`), InputError);
     assertEquals(
       missing.message,
-      `Cannot load a checkpoint as "${folder}/nowhere/config.json" must be there: no such file; name a folder that holds config.json and ` +
-        "model.safetensors",
+      `Cannot load a checkpoint as "${folder}/nowhere/config.json" must be there, as a model is a folder of config.json and ` +
+        "model.safetensors: no such file",
     );
     await saveCheckpoint(folder, CONFIG, WEIGHTS);
     const path = `${folder}/model.safetensors`;
     await Deno.truncate(path, 1000);
-    await assertRejects(() => loadCheckpoint(folder), SyntaxError, `Cannot read "${path}"`);
+    await assertRejects(() => loadCheckpoint(folder), InputError, `Cannot read "${path}"`);
     await Deno.remove(path);
-    await assertRejects(() => loadCheckpoint(folder), RangeError, path);
+    await assertRejects(() => loadCheckpoint(folder), InputError, path);
     for (const text of ["", "{", "null", "[]", "5", '{\n "a":\n oops }', "\u0000"]) {
       await Deno.writeTextFile(`${folder}/config.json`, text);
       const error = await assertRejects(
         () => loadCheckpoint(folder),
-        SyntaxError,
+        InputError,
         `Cannot read "${folder}/config.json"`,
       );
       assertMatch(error.message, /^\P{Cc}+$/u);
     }
-    await assertRejects(() => loadCheckpoint(`${folder}/config.json`), RangeError, "must be there");
+    await assertRejects(() => loadCheckpoint(`${folder}/config.json`), InputError, "must be there");
   });
 });
 
@@ -327,36 +325,36 @@ Deno.test("loadRouters() refuses missing folders, gaps and routers that differ",
   await inFolder(async (folder) => {
     await assertRejects(
       () => loadRouters(`${folder}/nowhere`),
-      RangeError,
+      InputError,
       `Cannot load routers as "${folder}/nowhere" must be a folder`,
     );
     await Deno.writeTextFile(`${folder}/file`, "");
-    await assertRejects(() => loadRouters(`${folder}/file`), RangeError, "must be a folder");
+    await assertRejects(() => loadRouters(`${folder}/file`), InputError, "must be a folder");
     await assertRejects(
       () => loadRouters(folder),
-      RangeError,
-      "must hold router-00, router-01, …: it holds none; name the routers/ of a run",
+      InputError,
+      "must hold router-00, router-01, …: it holds none; name the partitioner/ of a run",
     );
     await saveRouters(`${folder}/routers`, [WEIGHTS]);
-    await assertRejects(() => loadRouters(folder), RangeError, `it holds none; name ${folder}/routers`);
+    await assertRejects(() => loadRouters(folder), InputError, `it holds none; name ${folder}/routers`);
     await saveRouters(folder, [WEIGHTS, WEIGHTS]);
     await Deno.rename(`${folder}/router-01`, `${folder}/router-02`);
     await assertRejects(
       () => loadRouters(folder),
-      RangeError,
+      InputError,
       "must hold router-01: the next folder is router-02",
     );
     await Deno.rename(`${folder}/router-02`, `${folder}/router-01`);
     await saveCheckpoint(`${folder}/router-01`, CONFIG, WEIGHTS, { ...NOTES, tokenizer: "other" });
     await assertRejects(
       () => loadRouters(folder),
-      RangeError,
+      InputError,
       `"${folder}/router-01" differs from router-00`,
     );
     const wider = { ...CONFIG, vocabulary: 12 };
     await saveCheckpoint(`${folder}/router-01`, wider, initialWeights(wider, 1), NOTES);
-    await assertRejects(() => loadRouters(folder), RangeError, "differs from router-00");
+    await assertRejects(() => loadRouters(folder), InputError, "differs from router-00");
     await Deno.remove(`${folder}/router-01/model.safetensors`);
-    await assertRejects(() => loadRouters(folder), RangeError, `${folder}/router-01/model.safetensors`);
+    await assertRejects(() => loadRouters(folder), InputError, `${folder}/router-01/model.safetensors`);
   });
 });

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
 import fc from "fast-check";
 import {
   decodeSafetensors,
@@ -41,7 +42,7 @@ function fileOf(header: unknown, bytes = new Uint8Array(0)): Uint8Array {
 
 /** Throws unless decoding refuses the file in one line that names the path; returns the message. */
 function refused(file: Uint8Array, includes = ""): string {
-  const { message } = assertThrows(() => decodeSafetensors(file, PATH), SyntaxError, includes);
+  const { message } = assertThrows(() => decodeSafetensors(file, PATH), InputError, includes);
   assertMatch(message, ONE_LINE);
   return message;
 }
@@ -186,7 +187,7 @@ Deno.test("safetensorsMetadata() gives back the texts that were stored", () => {
   for (const wrong of [5, "text", { a: 1 }, { a: null }]) {
     assertThrows(
       () => safetensorsMetadata(fileOf({ __metadata__: wrong }), PATH),
-      SyntaxError,
+      InputError,
       `Cannot read "${PATH}"`,
     );
   }
@@ -208,7 +209,7 @@ Deno.test("decodeSafetensors() refuses every kind of wrong header", () => {
     refused(fileOf(header, bytes), "header");
   }
   refused(concatenate([new Uint8Array(8).fill(255), bytes]), "its header should have");
-  refused(fileOf("\ud800{}").with(8, 0xff), "header is not JSON"); // no UTF-8
+  refused(fileOf("\ud800{}").with(8, 0xff), "header is not a JSON object"); // no UTF-8
   const hostile = JSON.parse('{"toString": 1, "valueOf": 1}');
   const entries: [unknown, string][] = [
     [null, "dtype undefined"],
@@ -260,7 +261,7 @@ Deno.test("decodeSafetensors() decodes or refuses any damaged file, and never fa
     try {
       decodeSafetensors(bytes, PATH);
     } catch (error) {
-      assert(error instanceof SyntaxError, String(error));
+      assert(error instanceof InputError, String(error));
       assertMatch(error.message, ONE_LINE);
     }
   };

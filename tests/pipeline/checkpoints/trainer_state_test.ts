@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { initialWeights } from "../../../pipeline/model/parameters.ts";
 import { encodeSafetensors } from "../../../pipeline/checkpoints/safetensors.ts";
@@ -41,23 +42,24 @@ Deno.test("loadTrainerState() returns undefined where there is no file", async (
 Deno.test("loadTrainerState() refuses damaged files and states of another shape in one line with the path", async () => {
   await inFolder(async (path) => {
     const refused = async (message: string, config = CONFIG) => {
-      const error = await assertRejects(() => loadTrainerState(path, config), SyntaxError, message);
+      const error = await assertRejects(() => loadTrainerState(path, config), InputError, message);
       assertMatch(error.message, /^Cannot \P{Cc}+$/u);
       assert(error.message.includes(path), error.message);
     };
     await saveTrainerState(path, CONFIG, STATE);
-    await refused('weights of "gpt_neox.embed_in.weight" for model 0 with shape [6,4]: its shape is [5,4]', {
+    await refused('"weights/0/gpt_neox.embed_in.weight" of shape [6,4]: its shape is [5,4]', {
       ...CONFIG,
       vocabulary: 6,
     });
-    await refused("for model 0 with shape [4]: it is missing", { ...CONFIG, layers: 2 });
+    await refused("of shape [4]: it is missing", { ...CONFIG, layers: 2 });
     await Deno.truncate(path, 1000);
     await refused("whole safetensors file");
     for (
       const [metadata, message] of [
-        [{}, "must be whole numbers: they are undefined, undefined"],
-        [{ step: "1.5", models: "1", notes: "{}" }, "they are 1.5, 1"],
-        [{ step: "1", models: "0", notes: "{}" }, "they are 1, 0"],
+        [{}, "must say its steps: step: "],
+        [{ step: "1.5", models: "1", notes: "{}" }, "step: "],
+        [{ step: "1", models: "0", notes: "{}" }, "models: "],
+        [{ step: "1", models: "2", notes: "{" }, "notes: "],
         [{ step: "1", models: "2", notes: "{}" }, "it is missing"],
       ] as const
     ) {

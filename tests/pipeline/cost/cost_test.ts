@@ -1,6 +1,8 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { type Configuration, resolveConfiguration } from "../../../pipeline/settings/configuration.ts";
+import { InputError } from "../../../kernels/errors.ts";
+import type { Configuration } from "../../../pipeline/settings/configuration.ts";
+import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import { costOf, forwardFlops, mixtureFlops, readCost, trainingFlops } from "../../../pipeline/cost/cost.ts";
 import { parameterCount } from "../../../pipeline/model/shape.ts";
 
@@ -123,13 +125,13 @@ Deno.test("costOf() takes steps from tokens, or from epochs of a known corpus", 
   const { mixture } = cost({ expertEpochs: 1.5 }, { corpus });
   assertEquals(mixture.steps, Math.floor(1.5 * 1000 / 16));
   assertEquals(mixture.corpusScored, 4100);
-  assertThrows(() => cost({ expertEpochs: 1 }), RangeError, "must be known: epochs is 1; name a --run");
+  assertThrows(() => cost({ expertEpochs: 1 }), InputError, "must be known: epochs is 1; name a run");
   assertThrows(
     () => cost({ expertEpochs: 1, expertTokens: 9999 }, { corpus }),
-    RangeError,
-    "only one of --tokens and --epochs",
+    InputError,
+    "only one of expertTokens and expertEpochs",
   );
-  assertThrows(() => cost({ expertTokens: 100 }), RangeError, "at least one step");
+  assertThrows(() => cost({ expertTokens: 100 }), InputError, "at least one step");
 });
 
 Deno.test("costOf() counts no training of routers that exist", () => {
@@ -142,7 +144,7 @@ Deno.test("costOf() puts the dense model's micro-batches at the expert's batch",
   const { memory } = cost({ experts: 8 });
   assertEquals(memory.dense.activations, memory.expert.activations);
   assert(cost({ microBatch: 4 }).memory.expert.activations < memory.expert.activations);
-  assertThrows(() => cost({ microBatch: 5 }), RangeError, "batch is 16, micro-batch is 5");
+  assertThrows(() => cost({ microBatch: 5 }), InputError, "batch is 16, microBatch is 5");
 });
 
 Deno.test("mixtureFlops() leaves the prefix to the routers and the sequence to one expert", () => {
@@ -163,7 +165,7 @@ Deno.test("readCost() takes configuration, sequences and vocabulary of a run, un
     const result = { trainSequences: 900, testSequences: 100, vocabulary: 1999 };
     await Deno.writeTextFile(
       `${run}/manifests/tokenize.json`,
-      JSON.stringify({ key: "", outputs: {}, result }),
+      JSON.stringify({ stage: "tokenize", key: "", configuration: {}, inputs: {}, outputs: {}, result }),
     );
     const after = await readCost({ run, ...DEVICE });
     assertEquals(after.corpus, { train: 900, test: 100 });
@@ -177,7 +179,7 @@ Deno.test("readCost() takes configuration, sequences and vocabulary of a run, un
     assertEquals((await readCost({ run, sources: { flags: { experts: 8 } }, ...DEVICE })).mixture.experts, 8);
     await assertRejects(
       () => readCost({ run: `${run}/none`, ...DEVICE }),
-      RangeError,
+      InputError,
       "must hold a config.json",
     );
   } finally {

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
+import { InputError } from "../../../kernels/errors.ts";
 import { bytesOf } from "../../../kernels/storage.ts";
 import {
   inferenceMemory,
@@ -63,7 +64,7 @@ Deno.test("trainingMemory() predicts banks that a small binding limit splits", (
   assert(split.largest <= limit && whole.largest > limit);
   assertThrows(
     () => trainingMemory(TINY, { ...options, limit: 4096 }),
-    RangeError,
+    InputError,
     "must fit the adapter's binding limit",
   );
 });
@@ -127,7 +128,7 @@ Deno.test("trainingMemory() grows with batch and depth, and less with depth wher
 Deno.test("trainingMemory() refuses a batch that does not split", () => {
   assertThrows(
     () => trainingMemory(TINY, { batch: 16, microBatch: 5, length: 8 }),
-    RangeError,
-    "batch is 16, micro-batch is 5",
+    InputError,
+    "must be a multiple of microBatch: batch is 16, microBatch is 5",
   );
 });

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
 import { percentileInterval, resample } from "../../../pipeline/evaluation/bootstrap.ts";
 import { assertClose, random } from "../../kernels/support.ts";
 import { drawnDocuments } from "./support.ts";
@@ -91,7 +92,7 @@ Deno.test("resample() ends when it is told to, and refuses fewer draws than one"
   ending.abort(new Error("enough"));
   assertEquals((await assertRejects(() => ended, Error)).message, "enough");
   for (const resamples of [0, 1.5, NaN]) {
-    const error = await assertRejects(() => resample(anyDocuments(2, 1), { resamples, seed: 0 }), RangeError);
+    const error = await assertRejects(() => resample(anyDocuments(2, 1), { resamples, seed: 0 }), InputError);
     assertMatch(error.message, /resamples must be an integer >= 1: resamples is (0|1\.5|NaN)$/);
   }
 });

@@ -3,8 +3,10 @@ import type { Gpu } from "../../../kernels/gpu.ts";
 import type { Columns } from "../../../pipeline/rows/arrow.ts";
 import { fromBatch } from "../../../pipeline/rows/arrow.ts";
 import { sliceColumns } from "../../../pipeline/rows/columns.ts";
-import { evaluate, type EvaluateOptions, type ModelLoader } from "../../../pipeline/evaluation/evaluate.ts";
-import type { Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
+import { InputError } from "../../../kernels/errors.ts";
+import type { Routers } from "../../../pipeline/checkpoints/checkpoint.ts";
+import { evaluate, type EvaluateOptions } from "../../../pipeline/evaluation/evaluate.ts";
+import type { Baseline, Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
 import { routingPrefixes } from "../../../pipeline/evaluation/routes.ts";
 import type { Weights } from "../../../pipeline/model/parameters.ts";
 import { assignArgmax } from "../../../pipeline/partition/assignment/argmax.ts";
@@ -19,7 +21,9 @@ import {
   anyRows,
   batchesOf,
   drawnDocuments,
+  mixtureOf,
   MODEL,
+  type ModelLoader,
   ROUTER,
   sequencesOf,
 } from "./support.ts";
@@ -30,19 +34,37 @@ const RESAMPLES = 40;
 const SEED = 3;
 const EXPERTS = ["a", "b", "c"];
 
+/** What may be other than usual. */
+interface Options extends Partial<EvaluateOptions> {
+  gpu?: Gpu;
+  routers?: Routers;
+  experts?: ModelLoader[];
+  dense?: Record<string, ModelLoader>;
+}
+
 /** Evaluates rows under three random experts and both baselines, unless told otherwise. */
-function evaluateRows(rows: Columns, options: Partial<EvaluateOptions> = {}, size = 5): Promise<Evaluation> {
-  return evaluate({
-    gpu,
-    routers: anyRouters(E),
-    prefix: M,
-    experts: EXPERTS.map((name) => anyModel(name)),
-    baselines: { dense: anyModel("dense"), "dense-steps": anyModel("dense-steps") },
-    open: () => batchesOf(rows, size),
-    resamples: RESAMPLES,
-    seed: SEED,
-    ...options,
-  });
+async function evaluateRows(rows: Columns, options: Options = {}, size = 5): Promise<Evaluation> {
+  const {
+    gpu: device = gpu,
+    routers = anyRouters(E),
+    experts = EXPERTS.map((name) => anyModel(name)),
+    dense = { dense: anyModel("dense"), "dense-steps": anyModel("dense-steps") },
+    ...rest
+  } = options;
+  const mixture = mixtureOf(device, routers, Object.assign({}, experts, dense), options.batch);
+  try {
+    return await evaluate({
+      mixture,
+      prefix: M,
+      baselines: Object.keys(dense) as Baseline[],
+      open: () => batchesOf(rows, size),
+      resamples: RESAMPLES,
+      seed: SEED,
+      ...rest,
+    });
+  } finally {
+    mixture.close();
+  }
 }
 
 /** NLLs `[models][rows]` by the f64 model, one sequence at a time. */
@@ -244,7 +266,7 @@ Deno.test("evaluate() reads each model once, when the device holds no other, and
   await evaluateRows(rows, {
     gpu: counted,
     experts: EXPERTS.map(load),
-    baselines: { dense: load("dense"), "dense-steps": load("dense-steps") },
+    dense: { dense: load("dense"), "dense-steps": load("dense-steps") },
     open: () => {
       assertEquals(streams++, 0, "streams open");
       const source = batchesOf(rows);
@@ -292,7 +314,7 @@ Deno.test("evaluate() frees the device where a model cannot be read or the work 
 
 Deno.test("evaluate() does without baselines", async () => {
   const rows = anyRows(12);
-  const { gains, scores, sources, segments } = await evaluateRows(rows, { baselines: {} });
+  const { gains, scores, sources, segments } = await evaluateRows(rows, { dense: {} });
   const full = await evaluateRows(rows);
   assertEquals(gains, []);
   assertEquals(Object.keys(scores), ["mixture", "random", "oracle"]);
@@ -364,22 +386,21 @@ Deno.test("evaluate() takes sequences too short for any prefix but S", async () 
 
 Deno.test("evaluate() refuses what does not fit together, with both values", async () => {
   const rows = anyRows(8);
-  const refusals: [Partial<EvaluateOptions>, RegExp][] = [
+  const refusals: [Options, RegExp][] = [
     [{ open: () => batchesOf(anyRows(0)) }, /there must be held-out sequences: there are none$/],
     [{ prefix: 13 }, /at most the sequence length: prefix is 13, the sequences have 12 tokens$/],
     [{ prefix: 0 }, /prefix must be an integer >= 1: prefix is 0$/],
-    [{ routers: anyRouters(2) }, /an expert for every router: there are 3 experts, 2 routers$/],
     [
       { experts: [anyModel("a"), anyModel("b", { ...MODEL, layers: 1 }), anyModel("c")] },
-      /expert 1 must have the shape of expert 0: layers is 1, that of expert 0 is 2$/,
+      /Cannot use expert 1 as it must have the shape of expert 0: layers is 1, that of expert 0 is 2; train it again$/,
     ],
     [
-      { baselines: { dense: anyModel("d", { ...MODEL, hidden: 16 }) } },
-      /dense must have the shape of expert 0: hidden is 16, that of expert 0 is 12$/,
+      { dense: { dense: anyModel("d", { ...MODEL, hidden: 16 }) } },
+      /Cannot use dense as it must have the shape of expert 0: hidden is 16, that of expert 0 is 12; train it again$/,
     ],
     [
       { experts: [anyModel("a"), anyModel("b"), anyModel("c", MODEL, { tokenizer: "ef56" })] },
-      /expert 2 must have the tokenizer of the routers: it is ef56, theirs is ab12; train expert 2 again$/,
+      /Cannot use expert 2 as it must have the tokenizer of the run: it is ef56, that of the run is ab12; copy /,
     ],
     [
       { routers: anyRouters(E, { tokenizer: "ef56" }) },
@@ -388,7 +409,7 @@ Deno.test("evaluate() refuses what does not fit together, with both values", asy
     [{ resamples: 0 }, /resamples must be an integer >= 1: resamples is 0$/],
   ];
   for (const [options, message] of refusals) {
-    assertMatch((await assertRejects(() => evaluateRows(rows, options), RangeError)).message, message);
+    assertMatch((await assertRejects(() => evaluateRows(rows, options), Error)).message, message);
   }
 });
 
@@ -400,7 +421,7 @@ Deno.test("evaluate() refuses a model whose NLL is no number, and names it", asy
   };
   const rows = anyRows(8);
   const experts = [anyModel("a"), broken, anyModel("c")];
-  const { message } = await assertRejects(() => evaluateRows(rows, { experts }), RangeError);
+  const { message } = await assertRejects(() => evaluateRows(rows, { experts }), InputError);
   assertMatch(
     message,
     new RegExp(`of document ${rows.document![0]} under expert 1 is NaN; train expert 1 again`),
@@ -412,10 +433,10 @@ Deno.test("evaluate() refuses streams that differ from pass to pass", async () =
   for (const others of [7, 0, 9]) {
     let passes = 0;
     const open = () => batchesOf(passes++ === 2 ? anyRows(others) : rows, 100);
-    const { message } = await assertRejects(() => evaluateRows(rows, { open }), RangeError);
+    const { message } = await assertRejects(() => evaluateRows(rows, { open }), InputError);
     assertMatch(
       message,
-      /every pass must read the same sequences: expert 1 gets more or fewer of them than the routers$/,
+      /every pass must read the same sequences: expert 1 gets more or fewer of them than the partitioner$/,
     );
   }
 });

@@ -3,9 +3,11 @@
 import { type Columns, type Lineage, type RecordBatch, toBatch } from "../../../pipeline/rows/arrow.ts";
 import { sliceColumns } from "../../../pipeline/rows/columns.ts";
 import { randomBits } from "../../../pipeline/random.ts";
-import type { ModelLoader } from "../../../pipeline/evaluation/evaluate.ts";
-import type { CheckpointNotes, Routers } from "../../../pipeline/checkpoints/checkpoint.ts";
+import type { Gpu } from "../../../kernels/gpu.ts";
+import type { Checkpoint, CheckpointNotes, Routers } from "../../../pipeline/checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
+import { partitionerOf } from "../../../pipeline/partition/em/partitioner.ts";
+import { createMixture, type Mixture } from "../../../pipeline/serving/mixture.ts";
 import { randomIntegers } from "../../kernels/support.ts";
 import { anyWeights } from "../model/support.ts";
 
@@ -61,6 +63,25 @@ export function anyModel(
   notes: CheckpointNotes = { tokenizer: "ab12" },
 ): ModelLoader {
   return () => Promise.resolve({ config, weights: anyWeights(config, name), notes, sha256: "" });
+}
+
+/** Reads a model. */
+export type ModelLoader = () => Promise<Checkpoint>;
+
+/** A mixture of models in memory with room for one. */
+export function mixtureOf(
+  gpu: Gpu,
+  routers: Routers,
+  models: Record<string | number, ModelLoader>,
+  batch?: number,
+): Mixture {
+  return createMixture({
+    name: (model) => typeof model === "number" ? `expert ${model}` : model,
+    partitioner: (device) => Promise.resolve(partitionerOf(routers, device, { batch })),
+    tokenizer: () => Promise.reject(new Error("an evaluation needs no tokenizer")),
+    describe: (model) => models[model](),
+    load: (model) => models[model](),
+  }, { gpu, models: 1 });
 }
 
 /** Real tokens of every row. */

@@ -1,6 +1,8 @@
 import { assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
+import { InputError } from "../../../kernels/errors.ts";
 import { shiftTargets } from "../../../pipeline/model/batch.ts";
+import { type Span, wholeSpan } from "../../../pipeline/model/span.ts";
 
 fc.configureGlobal({ seed: 1 });
 
@@ -11,12 +13,12 @@ function shift(
   models: number,
   length: number,
   sum?: boolean,
-  vocabulary = 10,
+  spans?: Span[],
 ) {
   const targets = new Uint32Array(tokens.length).fill(77);
   const weights = new Float32Array(tokens.length).fill(77);
-  const batch = { tokens: Uint32Array.from(tokens), lengths: Uint32Array.from(lengths) };
-  const predicted = shiftTargets(batch, models, length, vocabulary, targets, weights, { sum });
+  const batch = { tokens: Uint32Array.from(tokens), lengths: Uint32Array.from(lengths), spans };
+  const predicted = shiftTargets(batch, models, length, 10, targets, weights, { sum });
   return { targets: [...targets], weights: [...weights], predicted: [...predicted] };
 }
 
@@ -37,6 +39,34 @@ Deno.test("shiftTargets() averages over every model's own tokens, and sums where
 Deno.test("shiftTargets() predicts nothing of empty sequences and of single tokens", () => {
   const result = shift([1, 2, 3, 4], [0, 1], 1, 2);
   assertEquals(result, { targets: [0, 0, 0, 0], weights: [0, 0, 0, 0], predicted: [0] });
+});
+
+Deno.test("shiftTargets() counts every row's span alone, in the mean over the spans of its model", () => {
+  const spans = [{ begin: 2, end: 4 }, { begin: 0, end: 2 }, { begin: 3, end: 3 }, { begin: 1, end: 2 }];
+  const result = shift([1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8], [4, 4, 3, 2], 2, 4, false, spans);
+  assertEquals(result.targets, [0, 3, 4, 0, 6, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0]);
+  const third = Math.fround(1 / 3);
+  assertEquals(result.weights, [0, third, third, 0, third, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]);
+  assertEquals(result.predicted, [3, 1]);
+});
+
+Deno.test("shiftTargets() counts whole rows where there are no spans", () => {
+  const [tokens, lengths] = [[1, 2, 3, 4, 5, 6, 9, 9, 8, 8, 8, 8], [4, 2, 0]];
+  for (const sum of [false, true]) {
+    assertEquals(
+      shift(tokens, lengths, 1, 4, sum, lengths.map(wholeSpan)),
+      shift(tokens, lengths, 1, 4, sum),
+    );
+  }
+});
+
+Deno.test("shiftTargets() refuses a span beyond its row's real tokens", () => {
+  const spans = [wholeSpan(3), { begin: 1, end: 3 }];
+  assertThrows(
+    () => shift([1, 2, 3, 4, 5, 6], [3, 2], 1, 3, false, spans),
+    RangeError,
+    "that of row 1 is 1 to 3, the row has 2 tokens",
+  );
 });
 
 Deno.test("shiftTargets() has weights that add up to one per model, and never looks at padding", () => {
@@ -68,10 +98,10 @@ Deno.test("shiftTargets() has weights that add up to one per model, and never lo
 });
 
 Deno.test("shiftTargets() refuses a token id that is not below the vocabulary, by its place", () => {
-  const error = assertThrows(() => shift([1, 2, 3, 4, 5, 10], [3, 3], 1, 3), RangeError);
+  const error = assertThrows(() => shift([1, 2, 3, 4, 5, 10], [3, 3], 1, 3), InputError);
   assertEquals(
     error.message,
     "Cannot run the model as every token id must be below the vocabulary: sequence 1, position 2 holds 10, the vocabulary is 10",
   );
-  assertThrows(() => shift([0xffffffff, 0], [2], 1, 2), RangeError, "position 0 holds 4294967295");
+  assertThrows(() => shift([0xffffffff, 0], [2], 1, 2), InputError, "position 0 holds 4294967295");
 });

@@ -1,9 +1,14 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
-import { openGpu } from "../../../kernels/gpu.ts";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
+import { type Gpu, openGpu } from "../../../kernels/gpu.ts";
+import type { Dtype } from "../../../kernels/storage.ts";
 import { VARIANTS } from "../../../kernels/variants.ts";
-import { createDecoder } from "../../../pipeline/model/decoder.ts";
+import { createDecoder, type Decoder } from "../../../pipeline/model/decoder.ts";
+import { uniform } from "../../../pipeline/random.ts";
+import { createEngine } from "../../../pipeline/serving/engine.ts";
 import { continueTokens, windowStart } from "../../../pipeline/serving/generate.ts";
-import { assertClose, assertSameBits, gpu, randomIntegers } from "../../kernels/support.ts";
+import { createQueue } from "../../../pipeline/serving/queue.ts";
+import { assertClose, assertSameBits, DTYPES, formsOf, gpu, randomIntegers } from "../../kernels/support.ts";
 import { logitsReference } from "./reference.ts";
 import { anyWeights } from "./support.ts";
 
@@ -23,6 +28,21 @@ async function collect<T, R>(values: AsyncGenerator<T, R>): Promise<{ values: T[
   }
 }
 
+/** Goes on with one slot. */
+async function readSlot(decoder: Decoder, tokens: ArrayLike<number>, slot = 0): Promise<Float32Array> {
+  return (await decoder.read([{ slot, tokens }]))[0];
+}
+
+/** Throws unless logits of bf16 are near the precise ones, and not equal to them. */
+function assertNear(actual: Float32Array, precise: ArrayLike<number>, what: string) {
+  const size = Math.hypot(...Array.from(precise));
+  const error = Math.hypot(...actual.map((x, i) => x - precise[i]));
+  assert(error > 0 && error < BF16_LOGITS * size, `relative error ${error / size} of ${what}`);
+}
+
+/** Reads with the first slot of a decoder. */
+const readerOf = (decoder: Decoder) => createEngine(decoder, createQueue()).join();
+
 /** Continues a prompt of `length` tokens with a decoder of its own. */
 async function continued(
   length: number,
@@ -31,7 +51,7 @@ async function continued(
 ): Promise<{ values: number[]; end: string }> {
   const decoder = createDecoder(gpu, { config, weights, capacity });
   try {
-    return await collect(continueTokens(decoder, prompt(length), settings));
+    return await collect(continueTokens(await readerOf(decoder), prompt(length), settings));
   } finally {
     decoder.close();
   }
@@ -55,21 +75,21 @@ Deno.test("read() gives the logits of the f64 reference at every position up to 
   const whole = new Map<number, Float32Array>();
   const one = createDecoder(gpu, { config, weights, capacity: context });
   for (let i = 0; i < context; i++) {
-    whole.set(i, await one.read(tokens.slice(i, i + 1)));
+    whole.set(i, await readSlot(one, tokens.slice(i, i + 1)));
     assertClose(whole.get(i)!, expected[i], { atol: 1e-4, rtol: 1e-4 }, `logits after ${i + 1} tokens`);
   }
   one.close();
   for (const [longestPass, cuts] of [[512, [264]], [512, [17, 1, 1, 245]], [7, [30, 200, 1, 33]]] as const) {
     const decoder = createDecoder(gpu, { config, weights, capacity: context, longestPass });
     for (const repetition of [1, 2]) { // what was read before leaves no trace
-      decoder.clear();
+      decoder.clear(0);
       let end = 0;
       for (const length of cuts) {
-        const logits = await decoder.read(tokens.slice(end, end + length));
+        const logits = await readSlot(decoder, tokens.slice(end, end + length));
         end += length;
         assertSameBits(logits, whole.get(end - 1)!, `call to ${end} of ${cuts}, time ${repetition}`);
       }
-      assertEquals([end, decoder.length], [context, context]);
+      assertEquals([end, decoder.length(0)], [context, context]);
     }
     decoder.close();
   }
@@ -81,7 +101,7 @@ Deno.test("read() of bf16 gives the same bits however a text is cut, near those 
     const decoder = createDecoder(gpu, { config, weights, capacity: 50, dtype });
     let end = 0;
     let logits: Float32Array = new Float32Array();
-    for (const length of cuts) logits = await decoder.read(tokens.slice(end, end += length));
+    for (const length of cuts) logits = await readSlot(decoder, tokens.slice(end, end += length));
     const { bytes } = decoder;
     decoder.close();
     return { logits, bytes };
@@ -91,9 +111,7 @@ Deno.test("read() of bf16 gives the same bits however a text is cut, near those 
     assertSameBits((await last("bf16", cuts)).logits, whole.logits, `cut ${cuts}`);
   }
   const precise = await last("f32", [40]);
-  const size = Math.sqrt(precise.logits.reduce((sum, x) => sum + x * x, 0));
-  const error = Math.sqrt(precise.logits.reduce((sum, x, i) => sum + (x - whole.logits[i]) ** 2, 0));
-  assert(error > 0 && error < BF16_LOGITS * size, `relative error ${error / size}`);
+  assertNear(whole.logits, precise.logits, "all tokens at once");
   assert(whole.bytes < precise.bytes, `${whole.bytes} bytes of bf16, ${precise.bytes} of f32`);
 });
 
@@ -107,7 +125,7 @@ Deno.test("read() gives the same bits however a text is cut, with the kernels of
       const decoder = createDecoder(other, { config, weights, capacity: 50 });
       let end = 0;
       for (const length of cuts) {
-        const logits = await decoder.read(tokens.slice(end, end + length));
+        const logits = await readSlot(decoder, tokens.slice(end, end + length));
         end += length;
         assertSameBits(logits, single[end] ??= logits, `call to ${end} of ${cuts}`);
       }
@@ -184,22 +202,163 @@ Deno.test("windowStart() keeps the end of a text and at least half a window, and
 Deno.test("continueTokens() ends at EOS, which is no part of the text, and never takes ids beyond the vocabulary", async () => {
   const decoder = createDecoder(gpu, { config, weights, capacity: 60 });
   const settings = { temperature: 0, maxNewTokens: 40, eos: NEVER };
-  const { values } = await collect(continueTokens(decoder, prompt(5), settings));
+  const reader = await readerOf(decoder);
+  const { values } = await collect(continueTokens(reader, prompt(5), settings));
   const eos = values[12];
-  const ended = await collect(continueTokens(decoder, prompt(5), { ...settings, eos }));
+  const ended = await collect(continueTokens(reader, prompt(5), { ...settings, eos }));
   assertEquals(ended, { values: values.slice(0, values.indexOf(eos)), end: "eos" });
   const some = { ...settings, temperature: 5, vocabulary: 8 };
-  const low = await collect(continueTokens(decoder, prompt(5), some));
+  const low = await collect(continueTokens(reader, prompt(5), some));
   assert(low.values.every((id) => id < 8) && new Set(low.values).size > 4);
   decoder.close();
 });
 
-Deno.test("read() refuses nothing, too much and foreign ids, with the numbers", async () => {
-  const decoder = createDecoder(gpu, { config, weights, capacity: 5 });
-  await decoder.read([1, 2]);
-  await assertRejects(() => decoder.read([]), RangeError, "1 to 3 must be given");
-  await assertRejects(() => decoder.read([1, 2, 3, 4]), RangeError, "holds 2, 4 are given");
-  await assertRejects(() => decoder.read([1, 45]), RangeError, "45 ids: one is 45");
-  assertEquals(decoder.length, 2);
+/** Texts of 1 to 20 tokens, and what an f64 model says after each of their tokens. */
+const TEXTS = [...randomIntegers(16, 20, "lengths")].map((length, i) => {
+  const tokens = randomIntegers(length + 1, config.vocabulary, `text ${i}`);
+  return { tokens, expected: logitsReference(config, weights, [...tokens]) };
+});
+
+type Settings = Partial<Parameters<typeof createDecoder>[1]>;
+
+/** Reads every text, token by token, in one slot of a decoder of its own; returns the logits after each token. */
+async function alone(on: Gpu, settings: Settings, slot = 0): Promise<Float32Array[][]> {
+  const decoder = createDecoder(on, { config, weights, capacity: 20, ...settings });
+  const logits: Promise<Float32Array>[][] = TEXTS.map(({ tokens }) => {
+    decoder.clear(slot);
+    return [...tokens].map((token) => readSlot(decoder, [token], slot));
+  });
+  const all = await Promise.all(logits.map((text) => Promise.all(text)));
+  decoder.close();
+  return all;
+}
+
+/**
+ * Reads every text beside others: a text joins a free slot at a random call, goes on with a random number of tokens or waits, and
+ * leaves when it has no more. Visits the logits after every call.
+ */
+async function beside(
+  on: Gpu,
+  settings: Settings,
+  purpose: string,
+  visit: (text: number, end: number, logits: Float32Array) => void,
+): Promise<void> {
+  const decoder = createDecoder(on, { config, weights, capacity: 20, slots: 5, ...settings });
+  const busy = new Map<number, { text: number; end: number }>();
+  let draws = 0;
+  const draw = () => uniform(1, purpose, draws++);
+  let joined = 0;
+  let together = 0; // calls with several entries of which one has several tokens
+  while (joined < TEXTS.length || busy.size > 0) {
+    for (let slot = 0; slot < decoder.slots; slot++) {
+      if (!busy.has(slot) && joined < TEXTS.length && draw() < 0.5) {
+        busy.set(slot, { text: joined++, end: 0 });
+      }
+    }
+    const entries = [...busy].filter(() => draw() < 0.7).map(([slot, { text, end }]) => {
+      const length = draw() < 0.6 ? 1 : Math.ceil(draw() * 9);
+      return { slot, text, tokens: TEXTS[text].tokens.slice(end, end + length) };
+    }).sort(() => draw() - 0.5);
+    if (entries.length > 1 && entries.some(({ tokens }) => tokens.length > 1)) together++;
+    const logits = await decoder.read(entries);
+    assertEquals(logits.length, entries.length);
+    entries.forEach(({ slot, text, tokens }, i) => {
+      const state = busy.get(slot)!;
+      state.end += tokens.length;
+      assertEquals(decoder.length(slot), state.end);
+      visit(text, state.end, logits[i]);
+      if (state.end < TEXTS[text].tokens.length) return;
+      busy.delete(slot);
+      decoder.clear(slot);
+    });
+  }
+  assert(together > 5, `${together} calls`);
+  decoder.close();
+}
+
+/** Throws unless a sequence's logits are those of the f64 model, and the same bits alone and beside others. */
+async function checkCompany(on: Gpu, dtype: Dtype, what: string) {
+  const single = await alone(on, { dtype });
+  single.forEach((text, i) =>
+    text.forEach((logits, token) => {
+      const place = `logits after ${token + 1} tokens of text ${i}, ${what}`;
+      const expected = TEXTS[i].expected[token];
+      if (dtype === "bf16") assertNear(logits, expected, place);
+      else if (on.variants.matmul !== "workgroup_f16") {
+        assertClose(logits, expected, { atol: 1e-4, rtol: 1e-4 }, place);
+      }
+    })
+  );
+  (await alone(on, { dtype, slots: 8 }, 6)).forEach((text, i) =>
+    text.forEach((logits, token) => assertSameBits(logits, single[i][token], `slot 6 of 8, ${what}`))
+  );
+  for (const longestPass of [512, 9]) { // a call in one pass, and in several
+    const purpose = `company ${longestPass}`;
+    const seen = new Set<number>();
+    await beside(on, { dtype, longestPass }, purpose, (text, end, logits) => {
+      assertSameBits(
+        logits,
+        single[text][end - 1],
+        `text ${text} to ${end} in passes of ${longestPass}, ${what}`,
+      );
+      if (end === TEXTS[text].tokens.length) seen.add(text);
+    });
+    assertEquals(seen.size, TEXTS.length);
+  }
+}
+
+for (const kernel of ["attention", "matmul", "rows"] as const) {
+  for (const { form, on } of await formsOf(kernel)) {
+    for (const dtype of DTYPES) {
+      Deno.test(`read() gives a sequence the same bits alone and beside others, ${kernel}=${form} of ${dtype}`, async () => {
+        await checkCompany(on, dtype, `${kernel}=${form} of ${dtype}`);
+      });
+    }
+  }
+}
+
+Deno.test("read() takes one submit and one readback, and plans a number of rows once", async () => {
+  const counts = { submits: 0, reads: 0, plans: 0 };
+  const counting: Gpu = {
+    ...gpu,
+    dispatch: (plan) => (counts.plans++, gpu.dispatch(plan)),
+    submit: (dispatches) => (counts.submits++, gpu.submit(dispatches)),
+    read: (sources) => (counts.reads++, gpu.read(sources)),
+  };
+  const decoder = createDecoder(counting, { config, weights, capacity: 20, slots: 4 });
+  const of = async (...sizes: number[]) => {
+    Object.assign(counts, { submits: 0, reads: 0, plans: 0 });
+    const entries = sizes.map((size, slot) => ({ slot, tokens: prompt(size) }));
+    assertEquals((await decoder.read(entries)).length, sizes.length);
+    return counts;
+  };
+  const plans = 1 + 8 * config.layers + 1; // embedding, layers and norm; with the logits of so many entries one more
+  assertEquals(await of(1, 1, 1), { submits: 1, reads: 1, plans: plans + 1 });
+  assertEquals(await of(1, 1, 1), { submits: 1, reads: 1, plans: 0 });
+  assertEquals(await of(5, 1), { submits: 1, reads: 1, plans: plans + 1 });
+  assertEquals(await of(1, 6), { submits: 1, reads: 1, plans: 0 }); // 7 rows run as 8, as 6 did
+  assertEquals(await of(), { submits: 0, reads: 0, plans: 0 });
+  decoder.close();
+});
+
+Deno.test("read() refuses nothing, too much, foreign ids, and slots that there are not or that are named twice", async () => {
+  const decoder = createDecoder(gpu, { config, weights, capacity: 5, slots: 2 });
+  const first = await readSlot(decoder, [1, 2], 1);
+  const refused = (
+    entries: Parameters<Decoder["read"]>[0],
+    kind: typeof InputError | typeof RangeError,
+    message: string,
+  ) => assertRejects(() => decoder.read(entries), kind, message);
+  const good = { slot: 0, tokens: [1] };
+  await refused([good, { slot: 1, tokens: [] }], InputError, "1 to 3 must be given");
+  await refused([good, { slot: 1, tokens: [1, 2, 3, 4] }], InputError, "holds 2, 4 are given");
+  await refused([good, { slot: 1, tokens: [1, 45] }], InputError, "45 ids: one is 45");
+  await refused([good, { slot: 2, tokens: [1] }], RangeError, "one of 0 to 1: it is 2");
+  await refused([good, { slot: 1, tokens: [1] }, good], RangeError, "they are 0,1,0");
+  assertThrows(() => decoder.length(-1), RangeError, "it is -1");
+  assertThrows(() => decoder.clear(0.5), RangeError, "it is 0.5");
+  assertEquals([decoder.length(0), decoder.length(1)], [0, 2]);
+  decoder.clear(1);
+  assertSameBits(await readSlot(decoder, [1, 2], 1), first, "after the refusals");
   decoder.close();
 });

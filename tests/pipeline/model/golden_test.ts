@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
 import { type Gpu, openGpu } from "../../../kernels/gpu.ts";
 import type { Dtype } from "../../../kernels/storage.ts";
 import { VARIANTS } from "../../../kernels/variants.ts";
@@ -6,6 +7,7 @@ import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import type { Weights } from "../../../pipeline/model/parameters.ts";
 import { decodeSafetensors } from "../../../pipeline/checkpoints/safetensors.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";
+import type { Span } from "../../../pipeline/model/span.ts";
 import { trainModel } from "../../../pipeline/training/loop.ts";
 import { createTrainer } from "../../../pipeline/model/trainer.ts";
 
@@ -51,9 +53,21 @@ interface Expected {
   };
 }
 
+interface SpanScore extends Span {
+  nll: number;
+  /** Whether every token of the span is the likeliest in its place. */
+  greedy: boolean;
+}
+
+interface Spans {
+  spans_of_model_0: (SpanScore & { row: number })[];
+  continuations_of_model_0: (SpanScore & { tokens: number[] })[];
+  ensemble: Record<"weights" | "top2_weights", number[][]> & Record<"nll" | "top2_nll", number[]>;
+}
+
 const own = await openGpu();
 const f16 = await openGpu({ variants: { ...VARIANTS.gpu, matmul: "workgroup_f16" } }).catch((error) => {
-  assert(error instanceof RangeError); // the adapter lacks it
+  assert(error instanceof InputError); // the adapter lacks it
 });
 const DEVICES: { what: string; gpu: Gpu }[] = [
   { what: "", gpu: own },
@@ -70,6 +84,7 @@ const FORMS: { what: string; gpu: Gpu; dtype: Dtype; tolerances: Tolerances }[] 
 function load(name: string) {
   const folder = new URL(`../../../fixtures/golden/${name}/`, import.meta.url);
   const expected: Expected = JSON.parse(Deno.readTextFileSync(new URL("expected.json", folder)));
+  const spans: Spans = JSON.parse(Deno.readTextFileSync(new URL("spans.json", folder)));
   const config: ModelConfig = {
     vocabulary: expected.config.vocab_size,
     hidden: expected.config.hidden_size,
@@ -84,7 +99,7 @@ function load(name: string) {
     );
   };
   const models = Array.from({ length: expected.nll[0].length }, (_, i) => tensors(`model-0${i}.safetensors`));
-  return { expected, config, models, tensors };
+  return { expected, spans, config, models, tensors };
 }
 
 function assertClose(actual: number, expected: number, tolerance: number, what: string) {
@@ -114,7 +129,7 @@ const CASES = FORMS.flatMap((form) => ["tiny", "odd"].map((name) => ({ ...form, 
 
 for (const { name, what, gpu, dtype, tolerances } of CASES) {
   const ofWeights = (name: string) => name.endsWith("bias") ? tolerances.biases : tolerances.weights;
-  const { expected, config, models, tensors } = load(name);
+  const { expected, spans, config, models, tensors } = load(name);
   const length = expected.tokens[0].length;
   const batch = expected.tokens.length;
   const tokens = Uint32Array.from(expected.tokens.flat());
@@ -131,6 +146,47 @@ for (const { name, what, gpu, dtype, tolerances } of CASES) {
         scorer.close();
       }
     }
+  });
+
+  Deno.test(`Scorer.scoreTokens() gives the golden spans, continuations and ensembles of ${name} in ${dtype}${what}`, async () => {
+    const scorer = createScorer(gpu, { config, models, batch: 3, length, dtype });
+    const checkSpans = async (rows: (SpanScore & { tokens: number[] })[], what: string) => {
+      const padded = Uint32Array.from(
+        rows.flatMap(({ tokens }) => [...tokens, ...Array(length - tokens.length).fill(0)]),
+      );
+      const { nll, starts, greedy } = await scorer.scoreTokens(padded, length, rows);
+      const sums = await scorer.score(padded, length, rows);
+      rows.forEach((row, i) => {
+        assertClose(nll[i * models.length], row.nll, tolerances.loss, `${what} ${i}`);
+        assertClose(sums[i * models.length], row.nll, tolerances.loss, `${what} ${i}, in sum`);
+        if (dtype === "bf16") return; // its rounding may turn the order of two tokens
+        const ofModel0 = greedy.filter((_, at) => at % models.length === 0).slice(starts[i], starts[i + 1]);
+        assertEquals(ofModel0.every((likeliest) => likeliest === 1), row.greedy, `${what} ${i} is greedy`);
+      });
+    };
+    await checkSpans(
+      spans.spans_of_model_0.map((span) => ({ ...span, tokens: expected.tokens[span.row] })),
+      "span",
+    );
+    await checkSpans(spans.continuations_of_model_0, "continuation");
+
+    const { starts, logProbability } = await scorer.scoreTokens(tokens, length, lengths);
+    const { ensemble } = spans;
+    for (const [kind, nll] of [["weights", ensemble.nll], ["top2_weights", ensemble.top2_nll]] as const) {
+      ensemble[kind].forEach((weights, row) => {
+        let sum = 0;
+        for (let token = starts[row]; token < starts[row + 1]; token++) {
+          sum -= Math.log(
+            weights.reduce(
+              (p, w, model) => p + w * Math.exp(logProbability[token * models.length + model]),
+              0,
+            ),
+          );
+        }
+        assertClose(sum, nll[row], tolerances.loss, `row ${row} of the ensemble by ${kind}`);
+      });
+    }
+    scorer.close();
   });
 
   Deno.test(`createTrainer() gives the golden loss, gradients and weights of ${name} in ${dtype}${what}`, async () => {

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
+import { InputError } from "../../../kernels/errors.ts";
 import { padded } from "../../../kernels/matmul.ts";
 import { type ModelConfig, parameterSpecs } from "../../../pipeline/model/shape.ts";
 import {
@@ -74,7 +75,7 @@ Deno.test("planLayout() gives every tensor a place of its own within segments be
 
 Deno.test("planLayout() refuses a tensor beyond the limit by its name and both numbers", () => {
   assertEquals(planLayout(CONFIG, 3, LARGEST * 4 * 3).segments.length > 1, true);
-  const error = assertThrows(() => planLayout(CONFIG, 3, LARGEST * 4 * 3 - 4), RangeError);
+  const error = assertThrows(() => planLayout(CONFIG, 3, LARGEST * 4 * 3 - 4), InputError);
   assertEquals(
     error.message,
     'Cannot place tensor "gpt_neox.layers.0.mlp.dense_h_to_4h.weight" of 3 models as one tensor must fit the ' +

@@ -64,9 +64,30 @@ function attend(qkv: Vector[], head: number, size: number): Vector[] {
   });
 }
 
+/** What a branch computes of the stream before it; `norm` and `linear` read the weights of its layer by their names. */
+export type Branch = (stream: Vector[], layer: {
+  config: ModelConfig;
+  norm: (name: string, x: Vector) => Vector;
+  linear: (name: string, x: Vector) => Vector;
+}) => Vector[];
+
+/** Every branch by the name of its sublayer. */
+export const BRANCHES: Record<string, Branch> = {
+  attention(stream, { config: { heads, hidden }, norm, linear }) {
+    const qkv = stream.map((x) => linear("attention.query_key_value", norm("input_layernorm", x)));
+    const byHead = Array.from({ length: heads }, (_, head) => attend(qkv, head, hidden / heads));
+    return stream.map((_, i) => linear("attention.dense", byHead.flatMap((rows) => rows[i])));
+  },
+  mlp: (stream, { norm, linear }) =>
+    stream.map((x) => {
+      const inner = linear("mlp.dense_h_to_4h", norm("post_attention_layernorm", x)).map(gelu);
+      return linear("mlp.dense_4h_to_h", inner);
+    }),
+};
+
 /** Computes the logits after every token of one sequence. */
 export function logitsReference(config: ModelConfig, weights: ReferenceWeights, tokens: number[]): Vector[] {
-  const { hidden, heads, layers } = config;
+  const { hidden, layers, sublayers = ["attention", "mlp"] } = config;
   const tensor = (name: string) => weights.get(`gpt_neox.${name}`)!;
   const embedding = tensor("embed_in.weight");
   let stream = tokens.map((token) => Array.from({ length: hidden }, (_, i) => embedding[token * hidden + i]));
@@ -74,13 +95,10 @@ export function logitsReference(config: ModelConfig, weights: ReferenceWeights, 
     const own = (name: string) => tensor(`layers.${layer}.${name}`);
     const norm = (name: string, x: Vector) => normalize(x, own(`${name}.weight`), own(`${name}.bias`));
     const linear = (name: string, x: Vector) => apply(own(`${name}.weight`), own(`${name}.bias`), x);
-    const qkv = stream.map((x) => linear("attention.query_key_value", norm("input_layernorm", x)));
-    const byHead = Array.from({ length: heads }, (_, head) => attend(qkv, head, hidden / heads));
-    stream = stream.map((x, i) => add(x, linear("attention.dense", byHead.flatMap((rows) => rows[i]))));
-    stream = stream.map((x) => {
-      const inner = linear("mlp.dense_h_to_4h", norm("post_attention_layernorm", x)).map(gelu);
-      return add(x, linear("mlp.dense_4h_to_h", inner));
-    });
+    for (const name of sublayers) {
+      const branch = BRANCHES[name](stream, { config, norm, linear });
+      stream = stream.map((x, i) => add(x, branch[i]));
+    }
   }
   return stream.map((x) =>
     apply(embedding, null, normalize(x, tensor("final_layer_norm.weight"), tensor("final_layer_norm.bias")))

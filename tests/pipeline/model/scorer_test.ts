@@ -1,9 +1,11 @@
-import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
 import type { Variants } from "../../../kernels/variants.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
-import { createScorer } from "../../../pipeline/model/scorer.ts";
+import { createScorer, type TokenScores } from "../../../pipeline/model/scorer.ts";
+import { prefixSpan, type Span, spanAfter, wholeSpan } from "../../../pipeline/model/span.ts";
 import { assertClose, assertSameBits, gpu, randomIntegers } from "../../kernels/support.ts";
-import { sequenceNll } from "./reference.ts";
+import { logitsReference, sequenceNll } from "./reference.ts";
 import { anyWeights } from "./support.ts";
 
 const CONFIG: ModelConfig = { vocabulary: 13, hidden: 12, layers: 2, heads: 2, context: 16 };
@@ -211,9 +213,190 @@ Deno.test("Scorer.score() refuses a token id that is not below the vocabulary", 
   const { tokens, lengths } = sequences(3);
   lengths.fill(STRIDE);
   tokens[2 * STRIDE + 5] = 13;
-  const error = await assertRejects(() => score({ tokens, lengths }), RangeError);
+  const error = await assertRejects(() => score({ tokens, lengths }), InputError);
   assertMatch(
     error.message,
     /every token id must be below the vocabulary: .* position 5 holds 13, the vocabulary is 13$/,
   );
+});
+
+/** Sequences with a span each: all, prefixes, ends, single tokens and nothing. */
+function spansOf(lengths: Uint32Array): Span[] {
+  return Array.from(lengths, (real, row) => {
+    const some = 1 + row % 4;
+    const kinds = [wholeSpan(real), prefixSpan(real, 2 * some), spanAfter(real, some), {
+      begin: real,
+      end: real,
+    }];
+    const single = { begin: Math.min(some, real), end: Math.min(some + 1, real) };
+    return [...kinds, single, { begin: 1, end: real }][row % 6 % (real > 0 ? 6 : 5)];
+  });
+}
+
+/** Scores token by token in one call, with a scorer of its own. */
+async function scoreTokens(
+  tokens: Uint32Array,
+  spans: Span[],
+  { batch = 4, length = STRIDE, models = MODELS, on = gpu, prefixes = undefined as number[] | undefined } =
+    {},
+): Promise<TokenScores> {
+  const scorer = createScorer(on, { config: CONFIG, models, batch, length, prefixes });
+  const scores = await scorer.scoreTokens(tokens, STRIDE, spans);
+  scorer.close();
+  return scores;
+}
+
+/** Takes one row, or one model of it, out of scores of many. */
+function scoresOf({ nll, starts, ...perToken }: TokenScores, row: number, models: number) {
+  const [from, to] = [starts[row] * models, starts[row + 1] * models];
+  return [
+    nll.slice(row * models, (row + 1) * models),
+    ...Object.values(perToken).map((values) => values.slice(from, to)),
+  ];
+}
+
+Deno.test("Scorer.scoreTokens() gives what an independent f64 model says of every token of a span", async () => {
+  const { tokens, lengths } = sequences(12);
+  lengths.fill(STRIDE, 4, 8);
+  const spans = spansOf(lengths);
+  const { nll, starts, logProbability, likeliest, highest, greedy } = await scoreTokens(tokens, spans);
+  assertEquals(starts[0], 0);
+  assertEquals(
+    [logProbability, likeliest, highest, greedy].map((values) => values.length),
+    Array(4).fill(3 * starts[12]),
+  );
+  let found = 0;
+  spans.forEach(({ begin, end }, row) => {
+    const first = Math.max(1, begin);
+    assertEquals(starts[row + 1] - starts[row], Math.max(0, end - first), `tokens of row ${row}`);
+    const text = [...tokens.subarray(row * STRIDE, row * STRIDE + end)];
+    MODELS.forEach((weights, model) => {
+      const logits = logitsReference(CONFIG, weights, text);
+      let sum = 0;
+      for (let position = first; position < end; position++) {
+        const before = logits[position - 1];
+        const level = Math.log(before.reduce((total, logit) => total + Math.exp(logit), 0));
+        const best = before.indexOf(Math.max(...before));
+        const at = (starts[row] + position - first) * 3 + model;
+        const actual = [logProbability[at], highest[at]];
+        const expected = [before[text[position]] - level, before[best] - level];
+        assertClose(actual, expected, { atol: 2e-5, rtol: 2e-5 }, `row ${row}, position ${position}`);
+        assertEquals([likeliest[at], greedy[at]], [best, Number(best === text[position])]);
+        if (greedy[at]) assertEquals(logProbability[at], highest[at]);
+        found += greedy[at];
+        sum -= expected[0];
+      }
+      assertClose([nll[row * 3 + model]], [sum], { atol: 2e-5, rtol: 2e-5 }, `NLL of row ${row}`);
+    });
+  });
+  assert(found > 0, "no token is the likeliest");
+});
+
+Deno.test("Scorer.score() sums over spans, to the bits of their tokens' sum, and within each prefix", async () => {
+  const { tokens, lengths } = sequences(13);
+  const spans = spansOf(lengths);
+  const expected = (await scoreTokens(tokens, spans)).nll;
+  const prefixes = [2, 5, STRIDE];
+  const scorer = createScorer(gpu, { config: CONFIG, models: MODELS, batch: 4, length: STRIDE });
+  assertSameBits(await scorer.score(tokens, STRIDE, spans), expected, "in sum");
+  const several = createScorer(gpu, { config: CONFIG, models: MODELS, batch: 3, length: STRIDE, prefixes });
+  const nll = await several.score(tokens, STRIDE, spans);
+  for (const [k, prefix] of prefixes.entries()) {
+    const parts = spans.map(({ begin, end }) => ({
+      begin: Math.min(begin, prefix),
+      end: Math.min(end, prefix),
+    }));
+    const column = nll.filter((_, i) => Math.floor(i / 3) % prefixes.length === k);
+    assertSameBits(column, await scorer.score(tokens, STRIDE, parts), `prefix ${prefix}`);
+  }
+  const whole = Array.from(lengths, wholeSpan);
+  assertSameBits(
+    await scorer.score(tokens, STRIDE, whole),
+    await scorer.score(tokens, STRIDE, lengths),
+    "whole rows",
+  );
+  assertSameBits(
+    (await several.scoreTokens(tokens, STRIDE, lengths)).nll,
+    (await scoreTokens(tokens, whole)).nll,
+  );
+  scorer.close();
+  several.close();
+});
+
+Deno.test("Scorer.scoreTokens() gives a row the same bits alone, in any company, and in any bank", async () => {
+  const { tokens, lengths } = sequences(12);
+  lengths.fill(STRIDE, 4, 8);
+  const spans = spansOf(lengths);
+  const alone = await Promise.all(
+    spans.map((span, row) =>
+      scoreTokens(tokens.slice(row * STRIDE, (row + 1) * STRIDE), [span], { batch: 1 })
+    ),
+  );
+  const largest = 4 * 48 * 48;
+  const companies = [
+    ...[1, 2, 5, 12, 16].map((batch) => ({ batch })),
+    ...[1, 2].map((perBank) => ({ on: { ...gpu, maxBindingBytes: perBank * largest } })),
+  ];
+  for (const options of companies) {
+    const together = await scoreTokens(tokens, spans, options);
+    spans.forEach((_, row) => {
+      assertEquals(scoresOf(together, row, 3), scoresOf(alone[row], 0, 3), `row ${row}`);
+    });
+  }
+  for (const [model, weights] of MODELS.entries()) {
+    const { starts: _, ...own } = await scoreTokens(tokens, spans, { models: [weights] });
+    const { starts: __, ...all } = await scoreTokens(tokens, spans);
+    const column = Object.values(all).map((values) => values.filter((_, i) => i % 3 === model));
+    assertEquals(Object.values(own), column, `model ${model} alone`);
+  }
+});
+
+Deno.test("Scorer.scoreTokens() scores more rows than it reads back at once", async () => {
+  const { tokens, lengths } = sequences(5000);
+  const spans = spansOf(lengths).map(({ begin, end }) => ({
+    begin: Math.min(begin, 3),
+    end: Math.min(end, 3),
+  }));
+  const options = { batch: 600, length: 3, models: [MODELS[0]] };
+  const all = await scoreTokens(tokens, spans, options);
+  const few = await scoreTokens(tokens.slice(4090 * STRIDE), spans.slice(4090), options);
+  for (let row = 0; row < few.nll.length; row++) {
+    assertEquals(scoresOf(all, 4090 + row, 1), scoresOf(few, row, 1), `row ${row}`);
+  }
+  assertEquals((await scoreTokens(tokens, [])).logProbability.length, 0);
+});
+
+Deno.test("Scorer.scoreTokens() takes its memory at its first call, once, and leaves score() as it is", async () => {
+  const { tokens, lengths } = sequences(5);
+  const scorer = createScorer(gpu, { config: CONFIG, models: MODELS, batch: 2, length: STRIDE });
+  const before = scorer.bytes;
+  const nll = await scorer.score(tokens, STRIDE, lengths);
+  assertEquals(scorer.bytes, before);
+  const first = await scorer.scoreTokens(tokens, STRIDE, lengths);
+  const after = scorer.bytes;
+  assert(after > before);
+  const [second, again] = await Promise.all([
+    scorer.scoreTokens(tokens, STRIDE, lengths),
+    scorer.score(tokens, STRIDE, lengths),
+  ]);
+  assertEquals([scorer.bytes, second], [after, first]);
+  assertSameBits(again, nll);
+  scorer.load([...MODELS].reverse());
+  const reversed = await scorer.scoreTokens(tokens, STRIDE, lengths);
+  assertEquals(scoresOf(reversed, 4, 3)[0], scoresOf(first, 4, 3)[0].reverse());
+  scorer.close();
+  assertEquals(scorer.bytes, 0);
+});
+
+Deno.test("Scorer.score() and scoreTokens() refuse spans beyond the stride and the length", async () => {
+  const { tokens } = sequences(2);
+  for (const length of [8, STRIDE + 2]) {
+    const scorer = createScorer(gpu, { config: CONFIG, models: MODELS, batch: 2, length });
+    const limit = Math.min(length, STRIDE);
+    const spans = [wholeSpan(limit), { begin: 3, end: limit + 1 }];
+    const message = `that of row 1 is 3 to ${limit + 1}, the row has ${limit} tokens`;
+    await assertRejects(() => scorer.score(tokens, STRIDE, spans), RangeError, message);
+    await assertRejects(() => scorer.scoreTokens(tokens, STRIDE, spans), RangeError, message);
+    scorer.close();
+  }
 });

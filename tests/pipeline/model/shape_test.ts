@@ -1,4 +1,5 @@
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
 import {
   type ModelConfig,
   parameterCount,
@@ -15,7 +16,7 @@ Deno.test("validateModelConfig() refuses impossible shapes by name and value", (
     for (const value of [0, -1, 1.5, NaN, Infinity, 1e9, 2 ** 53]) {
       const error = assertThrows(
         () => validateModelConfig({ ...GOOD, [name]: value }, "the router"),
-        RangeError,
+        InputError,
       );
       assertMatch(
         error.message,
@@ -25,18 +26,24 @@ Deno.test("validateModelConfig() refuses impossible shapes by name and value", (
   }
   assertThrows(
     () => validateModelConfig({ ...GOOD, heads: 5 }),
-    RangeError,
+    InputError,
     "hidden must be divisible by heads: hidden is 12, heads is 5",
   );
   assertThrows(
     () => validateModelConfig({ ...GOOD, heads: 4 }),
-    RangeError,
+    InputError,
     "hidden / heads must be even for rotary positions: hidden is 12, heads is 4",
+  );
+  validateModelConfig({ ...GOOD, sublayers: ["mlp", "attention"] });
+  assertThrows(
+    () => validateModelConfig({ ...GOOD, sublayers: ["mlp", "moe"] }, "the router"),
+    InputError,
+    'Cannot build the router as its sublayers must be some of attention, mlp: one is "moe"',
   );
   // The paper's 64M router: 416 does not divide by 12.
   assertThrows(
     () => validateModelConfig({ ...GOOD, hidden: 416, heads: 12 }),
-    RangeError,
+    InputError,
     "hidden is 416, heads is 12",
   );
 });

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
 import type { Gpu } from "../../../kernels/gpu.ts";
 import type { HostBatch } from "../../../pipeline/model/batch.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
@@ -11,7 +12,8 @@ import {
   type TrainerOptions,
 } from "../../../pipeline/model/trainer.ts";
 import { assertClose, assertSameBits, gpu } from "../../kernels/support.ts";
-import { meanNll } from "./reference.ts";
+import { prefixSpan, spanAfter, wholeSpan } from "../../../pipeline/model/span.ts";
+import { meanNll, type ReferenceWeights, sequenceNll } from "./reference.ts";
 import {
   anyBatch,
   anyWeights,
@@ -76,6 +78,76 @@ Deno.test("createTrainer() reports the loss of an independent f64 model before e
     weights = await trainer.weights();
   }
   trainer.close();
+});
+
+/** A batch in which only what follows a prompt of 1 to 4 tokens counts. */
+function answersOf(batch: HostBatch): HostBatch {
+  return { ...batch, spans: Array.from(batch.lengths, (real, row) => spanAfter(real, 1 + row % 4)) };
+}
+
+/** The mean NLL per token of the answers of one model, in f64: what the prompts lack of whole sequences. */
+function answerNll(weights: ReferenceWeights, { spans, ...batch }: HostBatch, model: number): number {
+  const sequences = sequencesOf(batchOf(batch, 3, model));
+  const prompts = sequences.map((_, row) => spans![model * SHAPE.batch + row].begin);
+  const nll = (tokens: number[]) => tokens.length > 1 ? sequenceNll(CONFIG, weights, tokens) : 0;
+  const total = sequences.reduce(
+    (sum, tokens, row) => sum + nll(tokens) - nll(tokens.slice(0, prompts[row])),
+    0,
+  );
+  return total / sequences.reduce((sum, tokens, row) => sum + tokens.length - prompts[row], 0);
+}
+
+Deno.test("createTrainer() learns a span alone: the loss and gradients of an independent f64 model", async () => {
+  const batch = answersOf(BATCHES[0]);
+  for (const microBatch of [4, 2]) {
+    const { results: [{ loss }], gradients } = await train([batch], { microBatch });
+    const expected = START.map((weights, model) => answerNll(weights, batch, model));
+    assertClose(loss, expected, { atol: 0, rtol: 2e-5 }, "losses");
+    for (const [model, weights] of START.entries()) {
+      for (const [name, values] of weights) {
+        const norm = Math.hypot(...gradients[model].get(name)!);
+        for (const i of [0, 5, 77].filter((i) => i < values.length)) {
+          const lossAt = (step: number) => {
+            const moved = Float64Array.from(values);
+            moved[i] += step;
+            return answerNll(new Map<string, ArrayLike<number>>([...weights, [name, moved]]), batch, model);
+          };
+          const slope = (lossAt(1e-5) - lossAt(-1e-5)) / 2e-5;
+          const what = `gradient ${i} of ${name} of model ${model}`;
+          assertClose([gradients[model].get(name)![i]], [slope], { atol: 1e-4 * norm, rtol: 1e-4 }, what);
+        }
+      }
+    }
+  }
+});
+
+Deno.test("createTrainer() takes padding and prefixes as spans, to the bit", async () => {
+  const whole = BATCHES.map((batch) => ({ ...batch, spans: Array.from(batch.lengths, wholeSpan) }));
+  assertSameRuns(await train(whole), await train(BATCHES), "whole rows");
+  const prefixes = BATCHES.map((batch) => ({
+    ...batch,
+    spans: Array.from(batch.lengths, (real) => prefixSpan(real, 5)),
+  }));
+  const cut = BATCHES.map(({ tokens, lengths }) => ({
+    tokens,
+    lengths: lengths.map((real) => Math.min(5, real)),
+  }));
+  assertSameRuns(await train(prefixes), await train(cut), "prefixes");
+});
+
+Deno.test("Trainer.evaluate() sums over spans", async () => {
+  const batch = answersOf(BATCHES[1]);
+  for (const microBatch of [4, 1]) {
+    const trainer = trainerOf({ microBatch });
+    const { nll, predicted } = await trainer.evaluate(batch);
+    trainer.close();
+    START.forEach((weights, model) =>
+      assertClose([nll[model] / predicted[model]], [answerNll(weights, batch, model)], {
+        atol: 0,
+        rtol: 2e-5,
+      })
+    );
+  }
 });
 
 Deno.test("createTrainer() learns a batch by heart", async () => {
@@ -269,7 +341,7 @@ Deno.test("Trainer.step() refuses wrong batches and token ids, and leaves everyt
   const outside = { ...good, tokens: good.tokens.with(40, 13) };
   assertThrows(
     () => trainer.step(outside, RATE),
-    RangeError,
+    InputError,
     "sequence 4, position 4 holds 13, the vocabulary is 13",
   );
   for (
@@ -281,6 +353,8 @@ Deno.test("Trainer.step() refuses wrong batches and token ids, and leaves everyt
   ) {
     assertThrows(() => trainer.step(wrong, RATE), RangeError, "the batch must hold 12 sequences of 9 tokens");
   }
+  const spans = Array.from(good.lengths, (real) => ({ begin: 1, end: real + 1 }));
+  assertThrows(() => trainer.step({ ...good, spans }, RATE), RangeError, "a span must lie within its row");
   assertEquals(trainer.steps, 0);
   for (const batch of BATCHES) trainer.step(batch, RATE);
   const run = {
@@ -295,8 +369,8 @@ Deno.test("Trainer.step() refuses wrong batches and token ids, and leaves everyt
 Deno.test("createTrainer() refuses a batch that micro-batches do not divide", () => {
   assertThrows(
     () => trainerOf({ microBatch: 3 }),
-    RangeError,
-    "the batch must be a multiple of the micro-batch: batch is 4, micro-batch is 3",
+    InputError,
+    "the batch must be a multiple of microBatch: batch is 4, microBatch is 3",
   );
 });
 

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
 import { tokenOrder } from "../../../kernels/embedding.ts";
 import { padded } from "../../../kernels/matmul.ts";
 import { shiftTargets } from "../../../pipeline/model/batch.ts";
@@ -32,6 +33,8 @@ const CONFIGS: ModelConfig[] = [
   { vocabulary: 11, hidden: 6, layers: 2, heads: 1, context: 9 },
   { vocabulary: 7, hidden: 6, layers: 1, heads: 3, context: 9 },
   { vocabulary: 33, hidden: 12, layers: 3, heads: 3, context: 9 },
+  { vocabulary: 11, hidden: 6, layers: 3, heads: 1, context: 9, sublayers: ["mlp"] },
+  { vocabulary: 11, hidden: 6, layers: 2, heads: 1, context: 9, sublayers: ["mlp", "attention"] },
 ];
 
 /** Runs forward and backward passes of a bank on one batch, with logits in chunks of `chunk` rows. */
@@ -130,10 +133,12 @@ Deno.test("planLoss() gives the same losses to the bit, and the same gradients, 
 });
 
 Deno.test("planBackward() gives the same bits whether it kept activations or computes them again", async () => {
-  const kept = await runPasses(CONFIGS[2], 2);
-  const again = await runPasses(CONFIGS[2], 2, { recompute: true });
-  assertSameBits(again.nll, kept.nll, "NLL");
-  again.gradients.forEach((tensors, i) => assertSameTensors(tensors, kept.gradients[i], `model ${i}`));
+  for (const config of CONFIGS) {
+    const kept = await runPasses(config, 2);
+    const again = await runPasses(config, 2, { recompute: true });
+    assertSameBits(again.nll, kept.nll, "NLL");
+    again.gradients.forEach((tensors, i) => assertSameTensors(tensors, kept.gradients[i], `model ${i}`));
+  }
 });
 
 Deno.test("planForward() takes all tokens at once or one by one with a cache, to the same bits", async () => {
@@ -147,30 +152,17 @@ Deno.test("planForward() takes all tokens at once or one by one with a cache, to
   gpu.submit(planTransposes(gpu, bank));
   const stream = async (steps: number[]) => {
     const rows = Array.from({ length: models * batch * length }, () => new Float32Array(hidden));
-    const buffers = new Map<number, ReturnType<typeof createActivations>>();
-    const cache = createActivations(arena, config, { models, batch, length: 1 }, {
-      training: false,
-      capacity: length,
-    });
+    const shape = { models, batch, length };
+    const own = createActivations(arena, config, shape, { training: false, capacity: length });
     let start = 0;
     for (const step of steps) {
-      const own = buffers.get(step) ??
-        createActivations(arena, config, { models, batch, length: step }, {
-          training: false,
-          capacity: length,
-        });
-      buffers.set(step, own);
-      const acts = { // every length of call shares one cache
-        ...own,
-        cache: cache.cache,
-        layers: own.layers.map((layer, i) => ({ ...layer, k: cache.layers[i].k, v: cache.layers[i].v })),
-      };
+      const acts = { ...own, shape: { ...shape, length: step } };
       const part = Array.from(
         { length: batch },
         (_, i) => [...tokens.subarray(i * length + start, i * length + start + step)],
       );
       gpu.write(acts.tokens, Uint32Array.from(part.flat()));
-      gpu.write(acts.cache!.start, Uint32Array.of(start));
+      gpu.write(acts.cache!.places, Uint32Array.of(0, start, 1, start));
       gpu.submit(planForward(gpu, bank, acts));
       const bytes = models * batch * step * padded(hidden) * 4;
       const values = new Float32Array((await gpu.read([{ buffer: acts.normalized, bytes }]))[0]);
@@ -219,15 +211,15 @@ Deno.test("modelsPerBank() says how many models fit, and refuses one that does n
   assertEquals(modelsPerBank(config, shape, limit), Math.floor(limit / embedding));
   assertEquals(modelsPerBank(config, { ...shape, models: 4 }, limit), 4);
   assertEquals(modelsPerBank(config, shape, embedding), 1);
-  const small = assertThrows(() => modelsPerBank(config, shape, embedding - 1), RangeError);
+  const small = assertThrows(() => modelsPerBank(config, shape, embedding - 1), InputError);
   assertEquals(
     small.message,
-    `Cannot place the embedding as one tensor must fit the adapter's binding limit: it needs ${embedding} bytes, the ` +
-      `limit is ${embedding - 1}; use a smaller model`,
+    `Cannot place the tensor "gpt_neox.embed_in.weight" as one tensor must fit the adapter's binding limit: ` +
+      `it needs ${embedding} bytes, the limit is ${embedding - 1}; use a smaller model`,
   );
-  const large = assertThrows(() => modelsPerBank(config, { ...shape, batch: 4096 }, limit), RangeError);
+  const large = assertThrows(() => modelsPerBank(config, { ...shape, batch: 4096 }, limit), InputError);
   assertMatch(
     large.message,
-    /^Cannot place the MLP activations as .* needs 1610612736 bytes, .*; use a smaller batch$/,
+    /^Cannot place the activations "inner" of mlp as .* needs 1610612736 bytes, .*; use a smaller batch$/,
   );
 });

@@ -129,7 +129,9 @@ Deno.test("openPartitioner() and identifyPartitioner() refuse folders without a 
     ) {
       await Deno.writeTextFile(path, text);
       const damaged = await refusals(`${folder}/run/partitioner`);
-      assert(damaged.message.startsWith(`Cannot read "${path}" as it must describe a partitioner: `));
+      assert(
+        damaged.message.startsWith(`Cannot read "${path}" as it must be the description of a partitioner: `),
+      );
       assertEquals(damaged.where, path);
     }
   }));

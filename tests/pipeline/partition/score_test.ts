@@ -126,11 +126,15 @@ Deno.test("score() takes other tools' rows with a warning", async () => {
 
 Deno.test("score() refuses other tokenizers, prefixes beyond S, ids beyond the vocabulary and rows without tokens", async () => {
   const rows = someRows(3);
-  await assertRejects(() => run(stream(rows, 3, { ...lineage, tokenizer: "t2" })), RangeError, "t2");
+  await assertRejects(() => run(stream(rows, 3, { ...lineage, tokenizer: "t2" })), InputError, "t2");
   await assertRejects(() => run(stream(rows, 3), { prefix: 13 }), InputError, "prefix is 13");
-  assertThrows(() => score(stream(rows, 3), { partitioner, prefix: 0 }), InputError, "prefix is 0");
+  assertThrows(
+    () => score(stream(rows, 3), { partitioner, prefix: 0 }),
+    InputError,
+    "use prefix as it must be",
+  );
   rows.tokens![S + 2] = 50;
-  await assertRejects(() => run(stream(rows, 3)), SyntaxError, "id is 50, vocabulary is 50");
+  await assertRejects(() => run(stream(rows, 3)), InputError, "id is 50, vocabulary is 50");
   const { tokens: _, ...bare } = someRows(3);
   await assertRejects(
     () => run(ReadableStream.from([toBatch(bare, lineage)])),

@@ -290,7 +290,11 @@ Deno.test("split() refuses input that does not fit, and then leaves no manifest 
   const foreign = toBatch({ ...ROWS, nll: new Float32Array(100) }, { ...LINEAGE, experts: 2 });
   foreign.schema.metadata.clear();
 
-  await assertRejects(() => run([good], { shardSequences: 0 }), InputError, "shardSequences is 0");
+  await assertRejects(
+    () => run([good], { shardSequences: 0 }),
+    InputError,
+    "use shardSequences as it must be",
+  );
   await assertRejects(() => run([]), InputError, "there are none");
   for (const name of ["tokens", "nll", "expert"]) {
     await assertRejects(
@@ -306,29 +310,29 @@ Deno.test("split() refuses input that does not fit, and then leaves no manifest 
   );
   await assertRejects(
     () => run([good], { experts: 4 }),
-    RangeError,
+    InputError,
     "experts is 3 in the former, 4 in the latter",
   );
   await assertRejects(
     () => run([foreign], { experts: 4 }),
     InputError,
-    "by 4 experts: nll has 2 values per row",
+    "nll has 2 values per row, experts is 4",
   );
   await assertRejects(
     () => run([good], { prefix: 2 }),
-    RangeError,
+    InputError,
     "prefix is 3 in the former, 2 in the latter",
   );
   await assertRejects(() => run([good, foreign]), InputError, "nll has 2 values per row, experts is 3");
   const other = toBatch(TEST_ROWS, { ...LINEAGE, tokenizer: "ee" });
   await assertRejects(
     () => run([good, other]),
-    RangeError,
+    InputError,
     "tokenizer is ee in the former, ab12 in the latter",
   );
   await assertRejects(
     () => run([good], {}, [other]),
-    RangeError,
+    InputError,
     "tokenizer is ee in the former, ab12 in the latter",
   );
   const unknown = emptyBatch(["tokens", "nll", "expert"], { ...LINEAGE, experts: undefined });

@@ -5,7 +5,7 @@
  */
 
 import type { Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
-import type { Claims } from "../../../pipeline/report/read.ts";
+import type { Claims } from "../../../pipeline/report/reproduction.ts";
 import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 
 /** Describes a run. */
@@ -91,6 +91,7 @@ export function evaluationOf({ experts, sources }: RunShape): Evaluation {
 
 /** Gives claims of each kind. */
 export const CLAIMS: Claims = {
+  format: 1,
   claims: [
     {
       claim: "The mixture beats dense",
@@ -109,7 +110,7 @@ export const CLAIMS: Claims = {
   search: {
     experts: {
       rate: 0.004,
-      trials: [{ rate: 0.004, validationLoss: 3.9 }, { rate: 0.008, validationLoss: null }],
+      trials: [{ rate: 0.004, validationLoss: 3.9 }, { rate: 0.008, validationLoss: Infinity }],
     },
   },
   trialShare: 0.125,
@@ -189,10 +190,10 @@ export async function writeRun(run: string, shape: RunShape = SHAPE): Promise<vo
   await write("partition/manifest.json", {
     format: 1,
     experts,
-    lineage: {},
+    lineage: { format: 1, stage: "assign" },
     train: counts(),
     test: counts(),
-    parts: Array.from({ length: experts }, (_, e) => ({ folder: folderOf(e), sha256: "0" })),
+    parts: Array.from({ length: experts }, (_, e) => ({ folder: folderOf(e), sha256: "0".repeat(64) })),
   });
   for (let expert = 0; expert < experts; expert++) {
     const part = () => ({

@@ -87,10 +87,6 @@ for (const [name, palette] of Object.entries(SCHEMES)) {
   });
 }
 
-Deno.test("palettes of both schemes name the same colours", () => {
-  assertEquals(Object.keys(LIGHT), Object.keys(DARK));
-});
-
 Deno.test("withValues() puts values into attributes alone", () => {
   const svg = `<path fill="var(--ink)" stroke="var(--none)"/><text>var(--ink)</text>`;
   assertEquals(

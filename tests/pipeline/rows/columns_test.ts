@@ -1,4 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
 import fc from "fast-check";
 import {
   type Columns,
@@ -58,17 +59,17 @@ Deno.test("copyRows() fills room row by row, and refuses rows of other columns o
   copyRows(room, 0, rowsFrom(10, 4), 0, 4);
   assertEquals(room, concatColumns([rowsFrom(10, 4), rowsFrom(2, 3)]));
   const wide = { ...rowsFrom(0, 2), nll: new Float32Array(6) };
-  assertThrows(() => copyRows(room, 0, wide, 0, 1), RangeError, `column "nll" must hold 2 values per row`);
+  assertThrows(() => copyRows(room, 0, wide, 0, 1), InputError, `column "nll" must hold 2 values per row`);
   const { source: _, ...without } = rowsFrom(0, 2);
-  assertThrows(() => copyRows(room, 0, without, 0, 1), RangeError, `column "source"`);
+  assertThrows(() => copyRows(room, 0, without, 0, 1), InputError, `column "source"`);
 });
 
 Deno.test("concatColumns() refuses parts that differ in a column", () => {
   const wide = { ...rowsFrom(0, 2), nll: new Float32Array(6) };
-  assertThrows(() => concatColumns([rowsFrom(0, 2), wide]), RangeError, `column "nll"`);
+  assertThrows(() => concatColumns([rowsFrom(0, 2), wide]), InputError, `column "nll"`);
   assertThrows(
     () => concatColumns([rowsFrom(0, 2), { ...wide, nll: undefined }]),
-    RangeError,
+    InputError,
     `column "nll"`,
   );
 });

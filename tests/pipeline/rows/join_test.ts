@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
 import { emptyBatch, fromBatch, lineageOf, toBatch } from "../../../pipeline/rows/arrow.ts";
 import { type Columns, concatColumns, sliceColumns, takeColumns } from "../../../pipeline/rows/columns.ts";
 import { joinScores } from "../../../pipeline/rows/join.ts";
@@ -42,26 +43,26 @@ Deno.test("joinScores() refuses rows that are not the same, naming both", async 
   const swapped = takeColumns(ROWS, [...ROWS.sequence.keys()].map((i) => i === 32 ? 33 : i === 33 ? 32 : i));
   const message = await assertRejects(
     () => join(ROWS, swapped),
-    RangeError,
+    InputError,
     "sequence is 132 in the former, 133",
   );
   assert(message.message.includes("row 12 and the batch, row 2"), message.message);
   const longer = { ...ROWS, length: ROWS.length.map((n, i) => i === 3 ? 9 : n) };
-  await assertRejects(() => join(ROWS, longer), RangeError, "length is 3 in the former, 9 in the latter");
+  await assertRejects(() => join(ROWS, longer), InputError, "length is 3 in the former, 9 in the latter");
   await assertRejects(
     () => join(ROWS, sliceColumns(ROWS, 0, 49)),
-    RangeError,
+    InputError,
     "the scores end after 49 rows",
   );
   await assertRejects(
     () => join(sliceColumns(ROWS, 0, 40), ROWS),
-    RangeError,
+    InputError,
     "the tokens end after 40 rows",
   );
   const other = { ...LINEAGE, tokenizer: "ee" };
   await assertRejects(
     () => join(ROWS, ROWS, other),
-    RangeError,
+    InputError,
     "tokenizer is ee in the former, ab12 in the latter",
   );
 });

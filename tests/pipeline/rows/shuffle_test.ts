@@ -1,4 +1,5 @@
 import { assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
 import {
   fromBatch,
   type Lineage,
@@ -135,6 +136,6 @@ Deno.test("epochs() goes through the shards in order, then in new orders, and st
 Deno.test("epochs() refuses shards without rows", async () => {
   const folder = await Deno.makeTempDir();
   await writeArrowFile(`${folder}/0.arrow`, ReadableStream.from([toBatch(someRows(0), lineage)]));
-  await assertRejects(() => epochs([`${folder}/0.arrow`], 0)(1), RangeError, "they hold 0 rows");
+  await assertRejects(() => epochs([`${folder}/0.arrow`], 0)(1), InputError, "they hold 0 rows");
   await Deno.remove(folder, { recursive: true });
 });

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes } from "@std/assert";
+import { InputError, RunError } from "../../../kernels/errors.ts";
 import {
   exists,
   hashFile,
@@ -77,7 +78,7 @@ Deno.test("writeAtomic() names the path and the remedy where the place is no fol
     await Deno.writeTextFile(`${folder}/file`, "");
     const error = await assertRejects(
       () => writeAtomic(`${folder}/file/below`, "x"),
-      Error,
+      InputError,
       "as its folder must be writable",
     );
     assertStringIncludes(error.message, `Cannot write "${folder}/file/below"`);
@@ -96,7 +97,7 @@ Deno.test("writeAtomic() reports a full disk on one line and leaves nothing half
       fn: async () => {
         const error = await assertRejects(
           () => writeAtomic(`${folder}/big`, new Uint8Array(1024 * 1024)),
-          Error,
+          RunError,
           "it is full; free some space",
         );
         assertFalse(error.message.includes("\n"));

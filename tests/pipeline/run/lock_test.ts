@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
 import { exists } from "../../../pipeline/run/files.ts";
 import { isHeld, lockRun } from "../../../pipeline/run/lock.ts";
 
@@ -89,7 +90,7 @@ Deno.test("lockRun() lets shared holders work side by side, and no exclusive one
 Deno.test("lockRun() refuses a file, and a folder under one", () =>
   withRun(async (run) => {
     await Deno.writeTextFile(run, "");
-    const remedy = "is a file; choose another --run";
-    await assertRejects(() => lockRun(run, "partition"), RangeError, `it must be a folder: it ${remedy}`);
-    await assertRejects(() => lockRun(`${run}/a/b`, "partition"), RangeError, `"${run}" ${remedy}`);
+    const remedy = "is a file; choose another run";
+    await assertRejects(() => lockRun(run, "partition"), InputError, `it must be a folder: it ${remedy}`);
+    await assertRejects(() => lockRun(`${run}/a/b`, "partition"), InputError, `"${run}" ${remedy}`);
   }));

@@ -1,13 +1,15 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
-import { writeAtomic } from "../../../pipeline/run/files.ts";
+import { InputError } from "../../../kernels/errors.ts";
+import { sha256, writeAtomic } from "../../../pipeline/run/files.ts";
 import {
   canonical,
   type Manifest,
+  manifestNames,
   manifestPath,
+  missingOutput,
   outputsHash,
   readManifest,
   stageKey,
-  upToDate,
   writeManifest,
 } from "../../../pipeline/run/manifest.ts";
 
@@ -16,9 +18,10 @@ async function withRun(test: (run: string, manifest: Manifest) => Promise<void>)
   try {
     const outputs = { "tokens/a": await writeAtomic(`${run}/tokens/a`, "abc") };
     await test(run, {
+      format: 2,
       stage: "tokenize",
+      revision: 1,
       key: "key",
-      code: "1",
       configuration: {},
       inputs: {},
       outputs,
@@ -33,12 +36,13 @@ Deno.test("canonical() does not depend on the order of keys, but on that of list
   assertEquals(canonical({ b: { d: 1, c: [2, 1] }, a: null }), '{"a":null,"b":{"c":[2,1],"d":1}}');
 });
 
-Deno.test("stageKey() changes with the stage, each input and each value", () => {
-  const base = stageKey("score", { prefix: 32 }, { tokens: "1" });
-  assertEquals(stageKey("score", { prefix: 32 }, { tokens: "1" }), base);
-  assertNotEquals(stageKey("assign", { prefix: 32 }, { tokens: "1" }), base);
-  assertNotEquals(stageKey("score", { prefix: 33 }, { tokens: "1" }), base);
-  assertNotEquals(stageKey("score", { prefix: 32 }, { tokens: "2" }), base);
+Deno.test("stageKey() changes with the stage, its revision, each input and each value", () => {
+  const base = stageKey("score", 1, { prefix: 32 }, { tokens: "1" });
+  assertEquals(stageKey("score", 1, { prefix: 32 }, { tokens: "1" }), base);
+  assertNotEquals(stageKey("assign", 1, { prefix: 32 }, { tokens: "1" }), base);
+  assertNotEquals(stageKey("score", 2, { prefix: 32 }, { tokens: "1" }), base);
+  assertNotEquals(stageKey("score", 1, { prefix: 33 }, { tokens: "1" }), base);
+  assertNotEquals(stageKey("score", 1, { prefix: 32 }, { tokens: "2" }), base);
 });
 
 Deno.test("outputsHash() depends on names and contents, not on their order, and on a folder alone where asked", () =>
@@ -54,16 +58,44 @@ Deno.test("outputsHash() depends on names and contents, not on their order, and 
     return Promise.resolve();
   }));
 
-Deno.test("upToDate() accepts the same key with every output in its size, and nothing else", () =>
+Deno.test("stageKey() of revision 1 is that of runs made before there were revisions", () => {
+  const values = { shardSequences: 100 };
+  const made = sha256(canonical({ stage: "split", code: "0.1.0", configuration: values, inputs: {} }));
+  assertEquals(stageKey("split", 1, values, {}), made);
+});
+
+Deno.test("missingOutput() names the first output that is missing or has another size", () =>
   withRun(async (run, manifest) => {
-    assertEquals(await upToDate(run, "tokenize", "key"), null);
-    await writeManifest(run, manifest);
-    assertEquals(await upToDate(run, "tokenize", "key"), manifest);
-    assertEquals(await upToDate(run, "tokenize", "other"), null);
+    assertEquals(await missingOutput(run, manifest), null);
     await Deno.writeTextFile(`${run}/tokens/a`, "ab");
-    assertEquals(await upToDate(run, "tokenize", "key"), null);
+    assertEquals(await missingOutput(run, manifest), "tokens/a");
     await Deno.remove(`${run}/tokens/a`);
-    assertEquals(await upToDate(run, "tokenize", "key"), null);
+    assertEquals(await missingOutput(run, manifest), "tokens/a");
+  }));
+
+Deno.test("readManifest() gives what was written, and takes a manifest of before there were revisions as revision 1", () =>
+  withRun(async (run, manifest) => {
+    assertEquals(await readManifest(run, "tokenize"), null);
+    const { format: _, outputs, result, ...identity } = manifest;
+    assertEquals(await writeManifest(run, identity, { outputs, result }), manifest);
+    assertEquals(await readManifest(run, "tokenize"), manifest);
+    const { revision: __, ...old } = identity;
+    await writeAtomic(
+      manifestPath(run, "tokenize"),
+      JSON.stringify({ ...old, code: "0.1.0", outputs, result }),
+    );
+    assertEquals(await readManifest(run, "tokenize"), { ...manifest, format: 1 });
+    await writeAtomic(manifestPath(run, "tokenize"), JSON.stringify({ ...manifest, format: 3 }));
+    const error = await assertRejects(() => readManifest(run, "tokenize"), InputError, "its format is 3");
+    assertEquals(error.remedy, "use the version that wrote it");
+  }));
+
+Deno.test("manifestNames() lists the stages that have one", () =>
+  withRun(async (run, { format: _, outputs, result, ...identity }) => {
+    assertEquals(await manifestNames(run), []);
+    await writeManifest(run, identity, { outputs, result });
+    await Deno.mkdir(`${run}/manifests/score`);
+    assertEquals(await manifestNames(run), ["tokenize"]);
   }));
 
 Deno.test("readManifest() names the file that is none", () =>
@@ -72,9 +104,9 @@ Deno.test("readManifest() names the file that is none", () =>
       await writeAtomic(manifestPath(run, "score"), text);
       const error = await assertRejects(
         () => readManifest(run, "score"),
-        SyntaxError,
+        InputError,
         "must be a stage's manifest",
       );
-      assert(error.message.includes("manifests/score.json"));
+      assert(error.where!.endsWith("manifests/score.json"));
     }
   }));

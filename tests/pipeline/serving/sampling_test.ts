@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
+import { InputError } from "../../../kernels/errors.ts";
 import { candidates, pick, sampleToken } from "../../../pipeline/serving/sampling.ts";
 
 /** Few distinct values, so that ties are common; steps of 1/4, so that f32 holds them. */
@@ -83,18 +84,22 @@ Deno.test("pick() never takes what has no probability, whatever rounding leaves 
 Deno.test("candidates() refuses logits that are no numbers, and settings that are impossible", () => {
   const settings = { temperature: 1, topK: 0, topP: 1 };
   for (const value of [NaN, Infinity]) {
-    assertThrows(() => candidates(Float32Array.of(1, value), settings), Error, `that of token 1 is ${value}`);
+    assertThrows(
+      () => candidates(Float32Array.of(1, value), settings),
+      InputError,
+      `that of token 1 is ${value}`,
+    );
   }
   const logits = Float32Array.of(1, 2);
   for (
     const [wrong, text] of [
-      [{ temperature: -0.1 }, "temperature is -0.1"],
-      [{ temperature: NaN }, "temperature is NaN"],
-      [{ topK: 1.5 }, "top-k is 1.5"],
-      [{ topP: 0 }, "top-p is 0"],
-      [{ topP: 1.01 }, "top-p is 1.01"],
+      [{ temperature: -0.1 }, "use temperature as it must be a number from 0 to 1000: it is -0.1"],
+      [{ temperature: NaN }, "it is NaN"],
+      [{ topK: 1.5 }, "topK as it must be an integer of at least 0: it is 1.5"],
+      [{ topP: 0 }, "topP as it must be a number from 1e-9 to 1: it is 0"],
+      [{ topP: 1.01 }, "it is 1.01"],
     ] as const
   ) {
-    assertThrows(() => candidates(logits, { ...settings, ...wrong }), RangeError, text);
+    assertThrows(() => candidates(logits, { ...settings, ...wrong }), InputError, text);
   }
 });

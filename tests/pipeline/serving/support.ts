@@ -1,6 +1,6 @@
 /** Runs that serve, made of random weights, for the tests of generation. */
 
-import { resolveConfiguration } from "../../../pipeline/settings/configuration.ts";
+import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import { type Tokenizer, trainTokenizer } from "../../../pipeline/text/tokenizer.ts";
 import { routerFolder, saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";

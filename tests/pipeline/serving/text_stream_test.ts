@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { loadTokenizer, type Tokenizer } from "../../../pipeline/text/tokenizer.ts";
+import { InputError } from "../../../kernels/errors.ts";
 import { createDetokenizer, createStopFilter } from "../../../pipeline/serving/text_stream.ts";
 import { byteTokenizer } from "./support.ts";
 
@@ -146,5 +147,5 @@ Deno.test("createStopFilter() holds back no more than may become a stop text", (
   assertEquals(filter.push("A"), { text: "\n\nQA", stopped: false });
   assertEquals(filter.push("\n\nQ: three"), { text: "", stopped: true });
   assertEquals(filter.flush(), "");
-  assertThrows(() => createStopFilter(["a", ""]), RangeError, "must not be empty");
+  assertThrows(() => createStopFilter(["a", ""]), InputError, "must not be empty");
 });

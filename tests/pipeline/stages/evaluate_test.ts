@@ -8,19 +8,21 @@ import {
 } from "@std/assert";
 import { readShards } from "../../../pipeline/rows/arrow.ts";
 import { evaluate } from "../../../pipeline/evaluation/evaluate.ts";
-import { evaluateRun } from "../../../pipeline/stages/evaluate.ts";
+import { evaluateRun } from "../../../pipeline/stages/evaluate_run.ts";
 import {
   type CheckpointNotes,
   loadCheckpoint,
-  loadRouters,
   saveCheckpoint,
 } from "../../../pipeline/checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { partHash } from "../../../pipeline/partition/manifests.ts";
+import { openMixture } from "../../../pipeline/serving/mixture.ts";
 import { lockRun } from "../../../pipeline/run/lock.ts";
 import type { RunEvent } from "../../../pipeline/run/events.ts";
 import { gpu } from "../../kernels/support.ts";
 import { SMALL, smallCorpus, task } from "../../tasks/support.ts";
+import { InputError, RunError } from "../../../kernels/errors.ts";
+import { describe } from "../../../tasks/errors.ts";
 import { anyWeights } from "../model/support.ts";
 
 const MODEL: ModelConfig = { vocabulary: 300, hidden: 8, layers: 1, heads: 2, context: 32 };
@@ -82,10 +84,11 @@ async function inRun(experts: number, test: (run: string) => Promise<void>): Pro
   }
 }
 
-async function refusal(run: string, kind: new (message: string) => Error = RangeError): Promise<string> {
-  const { message } = await assertRejects(() => evaluateRun({ run, resamples: 3, gpu }), kind);
-  assert(!message.includes("\n"), message);
-  return message;
+async function refusal(run: string, kind: typeof InputError = InputError): Promise<string> {
+  const error = await assertRejects(() => evaluateRun({ run, resamples: 3, gpu }), kind);
+  const text = await describe(error);
+  assert(!text.includes("\n"), text);
+  return text;
 }
 
 Deno.test("evaluateRun() keeps the evaluation of the run's held-out shards, and takes segments as the partition did", () =>
@@ -95,15 +98,15 @@ Deno.test("evaluateRun() keeps the evaluation of the run's held-out shards, and 
     assertEquals(await readJson(`${run}/evaluation.json`), JSON.parse(JSON.stringify(actual)));
     const { outputs } = await readJson(`${run}/manifests/tokenize.json`);
     const paths = Object.keys(outputs).filter((path) => path.startsWith("tokens/test-"));
+    const mixture = await openMixture({ run, gpu });
     const expected = await evaluate({
-      gpu,
-      routers: await loadRouters(`${run}/partitioner`),
+      mixture,
       prefix: 16,
-      experts: [0, 1].map((expert) => () => loadCheckpoint(`${run}/experts/expert-0${expert}`)),
-      baselines: { dense: () => loadCheckpoint(`${run}/dense`) },
+      baselines: ["dense"],
       open: () => readShards(paths.map((path) => `${run}/${path}`)),
       resamples: 20,
     });
+    mixture.close();
     assertEquals(actual, expected);
     for (const { expert, sequences } of actual.segments) {
       const { test } = await readJson(`${run}/partition/expert-0${expert}/manifest.json`);
@@ -179,12 +182,12 @@ Deno.test("evaluateRun() refuses models of another shape, tokenizer or part, wit
     await saveModel(run, "experts/expert-01", {}, { ...MODEL, layers: 2 });
     assertMatch(
       await refusal(run),
-      /expert 1 must have the shape of expert 0: layers is 2, that of expert 0 is 1$/,
+      /expert 1 as it must have the shape of expert 0: layers is 2, that of expert 0 is 1; train it again$/,
     );
     await saveModel(run, "experts/expert-01", { tokenizer: "ab12" });
     assertMatch(
       await refusal(run),
-      /expert 1 must have the tokenizer of the routers: it is ab12, theirs is [0-9a-f]{12}…; train expert 1 again$/,
+      /expert 1 as it must have the tokenizer of the run: it is ab12, that of the run is [0-9a-f]{12}…; copy .* train it again$/,
     );
     await saveModel(run, "experts/expert-01", { partition: "cd34" });
     assertMatch(
@@ -192,14 +195,15 @@ Deno.test("evaluateRun() refuses models of another shape, tokenizer or part, wit
       /expert 1 must .* on the shards that are there now: SHA-256 is cd34, not [0-9a-f]{12}…; run deno task train-expert --run \S+ --expert 1 again$/,
     );
     await saveModel(run, "experts/expert-01");
-    const manifest = { key: "", outputs: {}, inputs: { shards: "ef56" } };
+    const rest = { stage: "", key: "", configuration: {}, outputs: {}, result: {} };
+    const manifest = { ...rest, inputs: { shards: "ef56" } };
     await Deno.writeTextFile(`${run}/manifests/train-expert-01.json`, JSON.stringify(manifest));
     assertStringIncludes(await refusal(run), "SHA-256 is ef56, not ");
     await Deno.remove(`${run}/manifests/train-expert-01.json`);
     await saveModel(run, "dense-steps", {}, { ...MODEL, hidden: 12 });
     assertMatch(
       await refusal(run),
-      /dense-steps must have the shape of expert 0: hidden is 12, that of expert 0 is 8$/,
+      /dense-steps as it must have the shape of expert 0: hidden is 12, that of expert 0 is 8; train it again$/,
     );
     await saveModel(run, "dense-steps");
     await Deno.writeTextFile(`${run}/manifests/train-dense-steps.json`, JSON.stringify(manifest));
@@ -214,10 +218,7 @@ Deno.test("evaluateRun() refuses truncated weights, other routers and other numb
     const path = `${run}/experts/expert-01/model.safetensors`;
     const whole = await Deno.readFile(path);
     await Deno.writeFile(path, whole.subarray(0, whole.length - 5));
-    assertStringIncludes(
-      await refusal(run, SyntaxError),
-      `remove it and run deno task train-expert --run ${run} --expert 1`,
-    );
+    assertStringIncludes(await refusal(run), "it must be a whole safetensors file");
     await Deno.writeFile(path, whole);
     const router = await loadCheckpoint(`${run}/partitioner/router-01`);
     await saveCheckpoint(
@@ -228,19 +229,19 @@ Deno.test("evaluateRun() refuses truncated weights, other routers and other numb
     );
     assertMatch(
       await refusal(run),
-      /must be those that scored the run: SHA-256 is [0-9a-f]{12}…, not [0-9a-f]{12}…; copy .* train-routers --run \S+ --force$/,
+      /must be those that scored the run: SHA-256 is [0-9a-f]{12}…, not [0-9a-f]{12}…; copy .* deno task train-routers --run \S+ --force$/,
     );
     await Deno.remove(`${run}/partitioner/router-01`, { recursive: true });
     assertMatch(
       await refusal(run),
-      /must have a part for every router: it has 2 parts, 1 routers; copy its own routers again/,
+      /as it must hold the 2 routers that its partitioner.json speaks of: it holds 1$/,
     );
   }));
 
 Deno.test("evaluateRun() waits for no one: a run that another process holds is refused", () =>
   inRun(2, async (run) => {
     const release = await lockRun(run, "partition");
-    assertStringIncludes(await refusal(run, Error), "one process at a time");
+    assertStringIncludes(await refusal(run, RunError), "one process at a time");
     await release();
   }));
 

@@ -1,10 +1,6 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import {
-  type Configuration,
-  resolveConfiguration,
-  type Stage,
-  STAGES,
-} from "../../../pipeline/settings/configuration.ts";
+import type { Configuration } from "../../../pipeline/settings/configuration.ts";
+import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import {
   fromBatch,
   type Lineage,
@@ -24,7 +20,15 @@ import { split } from "../../../pipeline/partition/split.ts";
 import { verifyRun } from "../../../pipeline/stages/verify.ts";
 import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { type FileRecord, hashFile, sha256, shortHash, writeAtomic } from "../../../pipeline/run/files.ts";
-import { writeManifest } from "../../../pipeline/run/manifest.ts";
+import { readManifest, stageKey, writeManifest } from "../../../pipeline/run/manifest.ts";
+import { graphOf } from "../../../pipeline/stages/graph.ts";
+import { valuesOf } from "../../../pipeline/stages/state.ts";
+import { InputError, wordText } from "../../../kernels/errors.ts";
+import { words } from "../../../tasks/wording.ts";
+
+const STAGES = ["corpus", "tokenizer", "tokenize", "train-routers", "score", "assign", "split"] as const;
+type Stage = typeof STAGES[number];
+type Outputs = Record<Stage, Record<string, FileRecord>>;
 
 const E = 3;
 const TOKENIZER = "a tokenizer";
@@ -79,10 +83,7 @@ async function writeAll(
 /** Makes what a partition leaves in a run folder, but for the text and the training. */
 async function makeRun(run: string, configuration = CONFIGURATION) {
   await writeRunConfiguration(run, configuration);
-  const outputs = Object.fromEntries(STAGES.map((stage) => [stage, {}])) as Record<
-    Stage,
-    Record<string, FileRecord>
-  >;
+  const outputs = Object.fromEntries(STAGES.map((stage) => [stage, {}])) as Outputs;
   outputs.tokenizer["tokenizer.json"] = await writeAtomic(`${run}/tokenizer.json`, TOKENIZER);
   for (const [i, router] of ROUTERS.entries()) {
     const path = `routers/router-0${i}/model.safetensors`;
@@ -107,16 +108,30 @@ async function makeRun(run: string, configuration = CONFIGURATION) {
     test: joinScores(shards("tokenize", "tokens/test"), shards("score", "scores/test")),
   }, { folder: `${run}/partition`, shardSequences: 16 });
   for (const [path, record] of Object.entries(partition.outputs)) outputs.split[`partition/${path}`] = record;
-  for (const stage of STAGES) await recordStage(run, stage, outputs[stage]);
+  await recordAll(run, outputs, configuration);
   return outputs;
 }
 
-const recordStage = (run: string, stage: Stage, outputs: Record<string, FileRecord>) =>
-  writeManifest(run, { stage, key: "", code: "", configuration: {}, inputs: {}, outputs, result: {} });
+/** Writes the manifests of all stages, as they are where each was made from what the one before it made. */
+async function recordAll(run: string, outputs: Outputs, configuration = CONFIGURATION) {
+  const routers = Object.keys(outputs["train-routers"]).sort().map((path) =>
+    outputs["train-routers"][path].sha256
+  );
+  const context = { run, configuration };
+  for (const stage of graphOf(configuration).partition) {
+    const { name, revision } = stage;
+    const values = await valuesOf(stage, context);
+    const inputs = { ...await stage.inputs(context, (before) => readManifest(run, before)) };
+    const key = stageKey(name, revision, values, inputs);
+    const result = name === "train-routers" ? { routers: routersHash(routers) } : {};
+    const made = { outputs: outputs[name as Stage], result };
+    await writeManifest(run, { stage: name, revision, key, configuration: values, inputs }, made);
+  }
+}
 
 /** Makes a run, changes something in it, and returns the problems, one line each, without the remedies. */
 async function problemsAfter(
-  change: (run: string, outputs: Record<Stage, Record<string, FileRecord>>) => Promise<unknown>,
+  change: (run: string, outputs: Outputs) => Promise<unknown>,
   configuration = CONFIGURATION,
 ): Promise<string[]> {
   const run = await Deno.makeTempDir();
@@ -125,10 +140,10 @@ async function problemsAfter(
     await change(run, outputs);
     const { problems } = await verifyRun(run);
     for (const { file, what, remedy } of problems) {
-      assert(file.length > 0 && what.length > 0 && remedy.length > 0);
-      assert(!`${file}${what}`.includes("\n"));
+      assert(file.length > 0 && wordText(what).length > 0 && wordText(remedy).length > 0);
+      assert(!`${file}${wordText(what)}`.includes("\n"));
     }
-    return problems.map(({ file, what }) => `${file}: ${what}`.replaceAll(`${run}/`, ""));
+    return problems.map(({ file, what }) => `${file}: ${wordText(what)}`.replaceAll(`${run}/`, ""));
   } finally {
     await Deno.remove(run, { recursive: true });
   }
@@ -137,7 +152,7 @@ async function problemsAfter(
 /** Changes the rows of an Arrow file, and all that manifests say of it, so that only the rows are wrong. */
 async function changeRows(
   run: string,
-  outputs: Record<Stage, Record<string, FileRecord>>,
+  outputs: Outputs,
   stage: Stage,
   path: string,
   change: (columns: Columns) => Columns,
@@ -157,7 +172,7 @@ async function changeRows(
     );
     await changeManifest(run, outputs, folder, () => part);
   }
-  await recordStage(run, stage, outputs[stage]);
+  await recordAll(run, outputs);
 }
 
 // deno-lint-ignore no-explicit-any
@@ -166,7 +181,7 @@ const readJson = async (path: string): Promise<any> => JSON.parse(await Deno.rea
 /** Changes the manifest of an expert's folder, or of the partition (""), and the hashes of it. */
 async function changeManifest(
   run: string,
-  outputs: Record<Stage, Record<string, FileRecord>>,
+  outputs: Outputs,
   folder: string,
   // deno-lint-ignore no-explicit-any
   change: (manifest: any) => unknown,
@@ -177,7 +192,7 @@ async function changeManifest(
     JSON.stringify(change(await readJson(`${run}/${path}`))),
   );
   outputs.split[path] = record;
-  await recordStage(run, "split", outputs.split);
+  await recordAll(run, outputs);
   if (folder) {
     await changeManifest(run, outputs, "", (manifest) => {
       for (const part of manifest.parts) if (part.folder === folder) part.sha256 = record.sha256;
@@ -242,8 +257,8 @@ Deno.test("verifyRun() verifies the part of an expert that was copied to a folde
 
     const wrong = async () =>
       (await verifyRun(alone)).problems.map(({ file, what, remedy }) => {
-        assertStringIncludes(remedy, "copy the expert's folder");
-        return `${file}: ${what}`;
+        assertStringIncludes(wordText(remedy), "copy the expert's folder");
+        return `${file}: ${wordText(what)}`;
       });
     await Deno.writeTextFile(`${alone}/tokenizer.json`, "another tokenizer");
     const [tokenizer] = await wrong();
@@ -259,7 +274,7 @@ Deno.test("verifyRun() verifies the part of an expert that was copied to a folde
     await Deno.truncate(`${alone}/${folder}/train-00000.arrow`, 300);
     assertStringIncludes((await wrong())[0], `${folder}/train-00000.arrow: it must have`);
     await Deno.writeTextFile(`${alone}/${folder}/manifest.json`, "{");
-    assertStringIncludes((await wrong())[0], "must be JSON");
+    assertStringIncludes((await wrong())[0], "must be a part's manifest");
   } finally {
     for (const path of [run, alone]) await Deno.remove(path, { recursive: true });
   }
@@ -267,8 +282,8 @@ Deno.test("verifyRun() verifies the part of an expert that was copied to a folde
 
 Deno.test("verifyRun() refuses a folder that is no run", async () => {
   const run = await Deno.makeTempDir();
-  await assertRejects(() => verifyRun(run), RangeError, "must be a run folder");
-  await assertRejects(() => verifyRun(`${run}/none`), RangeError, "must be a run folder");
+  await assertRejects(() => verifyRun(run), InputError, "must be a run folder");
+  await assertRejects(() => verifyRun(`${run}/none`), InputError, "must be a run folder");
   await Deno.remove(run);
 });
 
@@ -318,7 +333,7 @@ Deno.test("verifyRun() finds stages that have not run and manifests that are not
       `${run}/${path}`,
       (await Deno.readTextFile(`${run}/${path}`)) + " ",
     );
-    await recordStage(run, "split", outputs.split);
+    await recordAll(run, outputs);
   });
   assertStringIncludes(part, "partition/expert-00/manifest.json: its SHA-256");
   const [config] = await problemsAfter((run) => Deno.remove(`${run}/config.json`));
@@ -343,7 +358,7 @@ Deno.test("verifyRun() says once what is wrong with a file, with one mend that c
     ],
     [
       "config.json",
-      "copy it again, or run the same deno task partition with all",
+      "copy it again, or remove it and run the same deno task partition with all",
       (path) => Deno.remove(path),
     ],
     ["config.json", "copy it again, or remove it and run the same", (path) => Deno.writeTextFile(path, "{")],
@@ -358,7 +373,7 @@ Deno.test("verifyRun() says once what is wrong with a file, with one mend that c
       await change(`${run}/${file}`);
       const { problems } = await verifyRun(run);
       assertEquals(problems.map(({ file }) => file), [file]);
-      const [{ what, remedy }] = problems;
+      const [what, remedy] = [problems[0].what, problems[0].remedy].map((text) => wordText(text, words));
       assert(remedy.startsWith(start), `${file}: ${remedy}`);
       assert(!`${what}; ${remedy}`.replace("; ", "").includes("; "), `${file}: ${what}; ${remedy}`);
       await Deno.remove(run, { recursive: true });
@@ -369,18 +384,12 @@ Deno.test("verifyRun() says once what is wrong with a file, with one mend that c
 });
 
 Deno.test("verifyRun() finds what does not belong to the run", async () => {
-  const change = async (
-    run: string,
-    stage: Stage,
-    path: string,
-    text: string,
-    outputs: Record<string, FileRecord>,
-  ) => {
-    outputs[path] = await writeAtomic(`${run}/${path}`, text);
-    await recordStage(run, stage, outputs);
+  const change = async (run: string, outputs: Outputs, stage: Stage, path: string, text: string) => {
+    outputs[stage][path] = await writeAtomic(`${run}/${path}`, text);
+    await recordAll(run, outputs);
   };
   const tokenizer = await problemsAfter((run, outputs) =>
-    change(run, "tokenizer", "tokenizer.json", "another", outputs.tokenizer)
+    change(run, outputs, "tokenizer", "tokenizer.json", "another")
   );
   assertEquals(tokenizer, [
     `partition/manifest.json: its tokenizer must be that of the run: it is ${
@@ -389,17 +398,22 @@ Deno.test("verifyRun() finds what does not belong to the run", async () => {
   ]);
   const path = "routers/router-01/model.safetensors";
   const [routers] = await problemsAfter((run, outputs) =>
-    change(run, "train-routers", path, "another", outputs["train-routers"])
+    change(run, outputs, "train-routers", path, "another")
   );
   assertStringIncludes(routers, "its routers must be that of the run");
   const [absent] = await problemsAfter(async (run, outputs) => {
     await Deno.remove(`${run}/${path}`);
     delete outputs["train-routers"][path];
-    await recordStage(run, "train-routers", outputs["train-routers"]);
+    await recordAll(run, outputs);
   });
-  assertStringIncludes(absent, "must be of 3 experts: it is of 1");
-  const [prefix] = await problemsAfter((run) => writeRunConfiguration(run, { ...CONFIGURATION, prefix: 2 }));
-  assertStringIncludes(prefix, "its prefix must be that of the run: it is 3, in the run it is 2");
+  assertStringIncludes(absent, "must hold 3 routers: it holds 1");
+  const [stale, ...prefix] = await problemsAfter((run) =>
+    writeRunConfiguration(run, { ...CONFIGURATION, prefix: 2 })
+  );
+  assertStringIncludes(stale, 'stage "train-routers" must be up to date: prefix was 3, it is 2');
+  assert(
+    prefix.some((line) => line.endsWith("its prefix must be that of the run: it is 3, in the run it is 2")),
+  );
   const shard = await problemsAfter((run, outputs) =>
     changeRows(run, outputs, "split", "partition/expert-02/train-00000.arrow", (rows) => rows, {
       tokenizer: "ee",

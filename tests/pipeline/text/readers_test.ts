@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
 import fc from "fast-check";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import {
@@ -104,7 +105,7 @@ Deno.test("readDocuments() reads gzip and Zstandard", async () => {
     assertEquals(await pipe(files["a.jsonl.gz"], { format: "jsonl.gz", sourceField: "source" }), DOCUMENTS);
     await assertMessage(
       () => pipe(files["a.jsonl.gz"].subarray(0, 60), { format: "jsonl.gz" }),
-      SyntaxError,
+      InputError,
       "whole .gz data",
     );
   });
@@ -129,16 +130,16 @@ Deno.test("readDocuments() names what is wrong with Parquet", async () => {
   const path = "fixtures/documents/zstd.parquet";
   await assertMessage(
     () => read([path], { textField: "body" }),
-    TypeError,
+    InputError,
     `${path}`,
-    `it has "id", "text", "source"; name it with --text-column`,
+    `it has "id", "text", "source"; name it with textColumn`,
   );
   await assertMessage(
     () => read([path], { textField: "id" }),
-    TypeError,
+    InputError,
     `column "id" must hold strings: in row 0 it is a number`,
   );
-  await assertMessage(() => read([path], { textField: "source" }), TypeError, "in row 2 it is null");
+  await assertMessage(() => read([path], { textField: "source" }), InputError, "in row 2 it is null");
   const bytes = await Deno.readFile(path);
   const damaged = bytes.slice();
   damaged.fill(0x55, 60, 120);
@@ -158,16 +159,16 @@ Deno.test("readDocuments() names what is wrong with Parquet", async () => {
     "cut.parquet": "as it must be whole Parquet data: it is cut short; copy or write it again",
     "damaged.parquet": `damaged.parquet, row group 0 ${damage}`,
     "metadata.parquet": `metadata.parquet ${damage}`,
-    "other.parquet": "as it must be whole Parquet data: it is something else; set --format to what it is",
+    "other.parquet": "as it must be whole Parquet data: it is something else; set format to what it is",
     "short.parquet": damage,
   };
   await withFiles(
     files,
     async (folder) => {
       for (const [name, message] of Object.entries(messages)) {
-        await assertMessage(() => read([`${folder}/${name}`]), SyntaxError, `${folder}/${name}`, message);
+        await assertMessage(() => read([`${folder}/${name}`]), InputError, `${folder}/${name}`, message);
       }
-      await assertMessage(() => read([`${folder}/empty.parquet`]), SyntaxError, "there is none in");
+      await assertMessage(() => read([`${folder}/empty.parquet`]), InputError, "there is none in");
     },
   );
 });
@@ -175,41 +176,41 @@ Deno.test("readDocuments() names what is wrong with Parquet", async () => {
 Deno.test("readDocuments() names the line of what is wrong with JSON lines", async () => {
   const good = `{"text":"x"}\n`.repeat(16);
   const cases: [string, new (message: string) => Error, string][] = [
-    [`{"text": "x"`, SyntaxError, "invalid JSON on line 17: "],
-    [`nonsense`, SyntaxError, "invalid JSON on line 17: "],
-    [`[1]`, SyntaxError, "line 17 is an array"],
-    [`null`, SyntaxError, "line 17 is null"],
+    [`{"text": "x"`, InputError, "invalid JSON on line 17: "],
+    [`nonsense`, InputError, "invalid JSON on line 17: "],
+    [`[1]`, InputError, "line 17 is an array"],
+    [`null`, InputError, "line 17 is null"],
     [
       `{"body":"x","id":1}`,
-      TypeError,
-      `must have a field "text": line 17 has "body", "id"; name it with --text-field`,
+      InputError,
+      `must have a field "text": line 17 has "body", "id"; name it with textField`,
     ],
-    [`{}`, TypeError, "line 17 has none"],
-    [`{"text":null}`, TypeError, `field "text" must be a string: on line 17 it is null`],
-    [`{"text":["x"]}`, TypeError, "on line 17 it is an array"],
+    [`{}`, InputError, "line 17 has none"],
+    [`{"text":null}`, InputError, `field "text" must be a string: on line 17 it is null`],
+    [`{"text":["x"]}`, InputError, "on line 17 it is an array"],
   ];
   for (const [line, type, message] of cases) {
     await assertMessage(() => pipe(utf8(good + line)), type, "Cannot read standard input", message);
   }
   await assertMessage(
     () => pipe(utf8(good), { sourceField: "domain" }),
-    TypeError,
-    `line 1 has "text"; name it with --source-field`,
+    InputError,
+    `line 1 has "text"; name it with sourceField`,
   );
 });
 
 Deno.test("readDocuments() names line and byte of invalid UTF-8", async () => {
   const line = utf8(`{"text":"é"}\n`); // 14 bytes
   const bad = Uint8Array.of(...line, ...line, 0x22, 0xff, 0x22, 0x0a);
-  await assertMessage(() => pipe(bad), SyntaxError, "must be UTF-8: invalid byte 0xff on line 3 (byte 29)");
+  await assertMessage(() => pipe(bad), InputError, "must be UTF-8: invalid byte 0xff on line 3 (byte 29)");
   await assertMessage(
     () => pipe(bad, { format: "txt" }),
-    SyntaxError,
+    InputError,
     "invalid byte 0xff on line 3 (byte 29)",
   );
   await assertMessage(
     () => pipe(line.slice(0, 10), { format: "txt" }),
-    SyntaxError,
+    InputError,
     "invalid half a character on line 1 (byte 10)",
   );
 });
@@ -224,7 +225,7 @@ Deno.test("readDocuments() refuses a line, and a text file, beyond the limit wit
   };
   for (const format of ["jsonl", "txt"]) {
     const reading = () => read(["-"], { format, standardInput: endless() });
-    await assertMessage(reading, RangeError, "must have at most 67108864 bytes");
+    await assertMessage(reading, InputError, "must have at most 67108864 bytes");
     assert(chunks < 70);
   }
 });
@@ -233,28 +234,28 @@ Deno.test("readDocuments() refuses input that is missing, empty, a folder or of 
   await withFiles({ "a.csv": "x", "e.txt": "", "e.jsonl": "\n" }, async (folder) => {
     await assertMessage(
       () => read([`${folder}/no.txt`]),
-      Deno.errors.NotFound,
+      InputError,
       "no.txt",
       "there is no such file",
     );
-    await assertMessage(() => read([`${folder}/*.md`]), Deno.errors.NotFound, "*.md", "no file matches");
-    await assertMessage(() => read([folder]), TypeError, "it is a folder");
+    await assertMessage(() => read([`${folder}/*.md`]), InputError, "*.md", "no file matches");
+    await assertMessage(() => read([folder]), InputError, "it is a folder");
     await assertMessage(
       () => read([`${folder}/a.csv`]),
-      TypeError,
+      InputError,
       "txt, jsonl, ndjson or parquet",
-      "set --format",
+      "set format",
     );
-    await assertMessage(() => read(["-"]), TypeError, "set --format");
-    await assertMessage(() => pipe(utf8("x"), { format: "xml" }), TypeError, `format is "xml"`);
-    await assertMessage(() => pipe(utf8("x"), { format: "parquet" }), TypeError, "it is standard input");
-    await assertMessage(() => pipe(new Uint8Array()), SyntaxError, "there is none in standard input");
+    await assertMessage(() => read(["-"]), InputError, "set format");
+    await assertMessage(() => pipe(utf8("x"), { format: "xml" }), InputError, `format is "xml"`);
+    await assertMessage(() => pipe(utf8("x"), { format: "parquet" }), InputError, "it is standard input");
+    await assertMessage(() => pipe(new Uint8Array()), InputError, "there is none in standard input");
     await assertMessage(
       () => read([`${folder}/e.*`]),
-      SyntaxError,
+      InputError,
       `there is none in ${folder}/e.jsonl, ${folder}/e.txt`,
     );
-    await assertMessage(() => read([]), TypeError, "none is given");
+    await assertMessage(() => read([]), InputError, "none is given");
     assertEquals((await read([`${folder}/a.csv`], { format: "txt" }))[0].text, "x");
   });
 });

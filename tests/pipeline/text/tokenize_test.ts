@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
 import fc from "fast-check";
 import { fromBatch } from "../../../pipeline/rows/arrow.ts";
 import {
@@ -117,12 +118,12 @@ Deno.test("tokenizeDocuments() stops at its limits and gives an empty batch per 
   assertEquals([nothing.rows.length, nothing.batches], [0, 2]);
   assertThrows(
     () => tokenizeDocuments(new ReadableStream(), letters, { sequenceLength: 1 }),
-    RangeError,
+    InputError,
     "it is 1",
   );
   assertThrows(
     () => tokenizeDocuments(new ReadableStream(), letters, { sequenceLength: 2, holdout: 2 }),
-    RangeError,
+    InputError,
     "from 0 to 1",
   );
 });

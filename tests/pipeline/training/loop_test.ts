@@ -1,4 +1,5 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
 import { openGpu } from "../../../kernels/gpu.ts";
 import { type Columns, sliceColumns } from "../../../pipeline/rows/columns.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";
@@ -126,10 +127,10 @@ Deno.test("trainModel() stops at a loss that is no number, with its step", async
 
 Deno.test("trainModel() refuses settings that make no step, and streams that end", async () => {
   for (const name of ["batch", "steps", "logEvery"]) {
-    await assertRejects(() => trainModel(options({ [name]: 0 })), RangeError, `${name} is 0`);
+    await assertRejects(() => trainModel(options({ [name]: 0 })), InputError, `${name} is 0`);
   }
   const short = options({ open: () => (n) => Promise.resolve(sliceColumns(ROWS, 0, n - 1)) });
-  await assertRejects(() => trainModel(short), RangeError, "there must be 3 sequences");
+  await assertRejects(() => trainModel(short), InputError, "there must be 3 sequences");
 });
 
 Deno.test("trainModel() frees the memory of the device, also when it fails", async () => {

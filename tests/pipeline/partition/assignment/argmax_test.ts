@@ -16,5 +16,9 @@ Deno.test("assignArgmax() refuses values that are not finite and impossible numb
     const nll = Float32Array.of(1, 2, 3, 4, 5, value);
     assertThrows(() => assignArgmax(nll, 2), InputError, `nll of row 2, expert 1 is ${value}`);
   }
-  assertThrows(() => assignArgmax(new Float32Array(6), 0), InputError, "experts is 0");
+  assertThrows(
+    () => assignArgmax(new Float32Array(6), 0),
+    InputError,
+    "use experts as it must be an integer from 1 to 65535: it is 0",
+  );
 });

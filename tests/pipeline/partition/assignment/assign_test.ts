@@ -186,16 +186,25 @@ Deno.test("assign() refuses options before it reads", () => {
   const fail = (message: string) => {
     throw new Error(message);
   };
-  for (const chunk of [0, -3, 1.5, NaN]) {
-    assertThrows(() => assign(never(), { chunk }), InputError, `chunk is ${chunk}`);
+  assertThrows(() => assign(never(), { chunk: 0 }), InputError, "chunk is 0, experts is any; set chunk 1");
+  for (const chunk of [-3, 1.5, NaN]) {
+    assertThrows(
+      () => assign(never(), { chunk }),
+      InputError,
+      `use chunk as it must be an integer of at least 0: it is ${chunk}`,
+    );
   }
   assertThrows(() => assign(never(), { chunk: 8, experts: 3 }), InputError, "set chunk 9");
-  assertThrows(() => assign(never(), { chunk: 8, experts: 0 }), InputError, "experts is 0");
-  assertThrows(() => assign(never(), { chunk: 8, prefix: 1 }), InputError, "prefix is 1");
+  assertThrows(
+    () => assign(never(), { chunk: 8, experts: 0 }),
+    InputError,
+    "use experts as it must be an integer from 1 to 65535: it is 0",
+  );
+  assertThrows(() => assign(never(), { chunk: 8, prefix: 1 }), InputError, "use prefix as it must be");
   assertThrows(
     () => assign(never(), { chunk: 8, method: "best" }),
     InputError,
-    `method is "best"`,
+    `it is "best"`,
   );
 });
 
@@ -209,7 +218,7 @@ Deno.test("assign() refuses scores that do not fit, with both values", async () 
   await assertRejects(() => run([good], { chunk: 8 }), InputError, "chunk is 8, experts is 3");
   await assertRejects(
     () => run([good], { experts: 2 }),
-    RangeError,
+    InputError,
     "experts is 3 in the former, 2 in the latter",
   );
   await assertRejects(
@@ -219,17 +228,21 @@ Deno.test("assign() refuses scores that do not fit, with both values", async () 
   );
   await assertRejects(
     () => run([good], { prefix: 4 }),
-    RangeError,
+    InputError,
     "prefix is 3 in the former, 4 in the latter",
   );
-  await assertRejects(() => run([good, two]), RangeError, "experts is 2 in the former, 3 in the latter");
+  await assertRejects(() => run([good, two]), InputError, "experts is 2 in the former, 3 in the latter");
   await assertRejects(() => run([good, foreignTwo]), InputError, "nll has 2 values per row, experts is 3");
   await assertRejects(
     () => run([good, toBatch(scored(3), { ...LINEAGE, routers: "ee" })]),
-    RangeError,
+    InputError,
     "routers is ee in the former, cd34 in the latter",
   );
-  await assertRejects(() => run([toBatch(scored(3), { ...LINEAGE, prefix: 1 })]), InputError, "prefix is 1");
+  await assertRejects(
+    () => run([toBatch(scored(3), { ...LINEAGE, prefix: 1 })]),
+    InputError,
+    "use prefix as it must be",
+  );
   await assertRejects(
     () => run([toBatch({ ...scored(3), nll: undefined }, LINEAGE)]),
     InputError,

@@ -89,7 +89,7 @@ Deno.test("costs() may be asked for many prefixes at once, more than scorers are
   const costs = await Promise.all(lengths.map((length) => partitioner.costs(rows, [length])));
   for (const [i, length] of lengths.entries()) assertEquals(costs[i], await scored(rows, [length], 4));
   const wrong = { ...rows, tokens: rows.tokens.map(() => 999) };
-  await assertRejects(() => partitioner.costs(wrong, [M]), RangeError, "999");
+  await assertRejects(() => partitioner.costs(wrong, [M]), InputError, "999");
   assertEquals(await partitioner.costs(rows, [2]), costs[0]);
   partitioner.close();
 });

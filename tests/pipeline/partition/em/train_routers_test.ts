@@ -50,9 +50,9 @@ const options: TrainRoutersOptions = {
   prefix: 12,
   rounds: 5,
   roundSequences: 64,
-  batch: 8,
-  rate: 1e-2,
-  warmup: 4,
+  routerBatch: 8,
+  routerRate: 1e-2,
+  routerWarmup: 4,
   beta1: 0.9,
   beta2: 0.99,
   epsilon: 1e-8,
@@ -93,8 +93,8 @@ Deno.test("trainRouters() tells two kinds of sequence apart without seeing their
   );
   assert(Math.abs(last.shares.reduce((a, b) => a + b) - 1) < 1e-12);
   assert(last.regret >= 0);
-  assertEquals(last.rate, options.rate);
-  assertEquals(rounds[0].rate, options.rate); // warm-up is over after 4 of 16 steps
+  assertEquals(last.rate, options.routerRate);
+  assertEquals(rounds[0].rate, options.routerRate); // warm-up is over after 4 of 16 steps
   assertNotEquals(bits(models)[0], bits(models)[1]);
 });
 
@@ -149,7 +149,11 @@ Deno.test("trainRouters() stops at its signal and refuses impossible settings", 
   await assertRejects(() => run({ signal: controller.signal, onStep }), DOMException, "enough");
   await assertRejects(() => run({ prefix: 17 }), InputError, "2 to 16 tokens");
   await assertRejects(() => run({ prefix: 1 }), InputError, "it is 1");
-  await assertRejects(() => run({ batch: 65 }), InputError, "roundSequences is 64, routerBatch is 65");
-  await assertRejects(() => run({ experts: 0 }), InputError, "experts is 0");
-  await assertRejects(() => run({ model: { ...options.model, heads: 3 } }), RangeError, "divisible");
+  await assertRejects(() => run({ routerBatch: 65 }), InputError, "roundSequences is 64, routerBatch is 65");
+  await assertRejects(
+    () => run({ experts: 0 }),
+    InputError,
+    "use experts as it must be an integer from 1 to 65535: it is 0",
+  );
+  await assertRejects(() => run({ model: { ...options.model, heads: 3 } }), InputError, "divisible");
 });

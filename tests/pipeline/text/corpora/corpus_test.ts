@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import { InputError } from "../../../../kernels/errors.ts";
 import { createHash } from "node:crypto";
 import {
   CORPUS_SOURCES,
@@ -53,8 +54,8 @@ Deno.test("defaultCorpus() and wideCorpus() name the versions that deno.json pin
 
 Deno.test("defaultCorpus() refuses a size that is not a positive integer", () => {
   for (const characters of [0, -1, 1.5, NaN]) {
-    assertThrows(() => defaultCorpus({ characters }), RangeError, `it is ${characters}`);
-    assertThrows(() => wideCorpus({ characters }), RangeError, `it is ${characters}`);
+    assertThrows(() => defaultCorpus({ characters }), InputError, `it is ${characters}`);
+    assertThrows(() => wideCorpus({ characters }), InputError, `it is ${characters}`);
   }
 });
 

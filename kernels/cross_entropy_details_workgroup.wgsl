@@ -1,0 +1,89 @@
+// cross_entropy_details_workgroup: the loss as in cross_entropy_forward_workgroup, and the likeliest token beside the target. For GPUs.
+//
+//   logits     [models, chunk, stride4]  vec4  read   columns vocab..4·stride4 are padding
+//   targets    [models | 1, rows]        u32   read   each < vocab; target_model is 0 where all models share them
+//   weights    [models | 1, rows]        f32   read   0 masks the row
+//   nll        [models, rows]            f32   write  nats; 0 where masked; rows first..first + chunk
+//   likeliest  [models, rows]            f32   write  id of the largest logit, the lowest of equals; 0 where masked
+//   least      [models, rows]            f32   write  its negative log-likelihood, nats; 0 where masked
+//
+// nll[r] = log(sum_v exp(logits[r, v])) - logits[r, targets[r]]; least[r] is the same of the largest logit, so that both
+// have the same bits where the target is the likeliest. An id is exact as f32: vocab <= 2^24.
+//
+// One workgroup per row, sums as in cross_entropy_forward_workgroup; a second look finds the peak's first place, and the
+// least of the lanes' does not depend on their order: equal bits. Reference: crossEntropyReference in cross_entropy.ts.
+
+override WG: u32 = 256u; // a power of two
+
+struct Params { chunk: u32, first: u32, rows: u32, vocab: u32, stride4: u32, target_model: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> logits: array<vec4f>;
+@group(0) @binding(2) var<storage, read> targets: array<u32>;
+@group(0) @binding(3) var<storage, read> weights: array<f32>;
+@group(0) @binding(4) var<storage, read_write> nll: array<f32>;
+@group(0) @binding(5) var<storage, read_write> likeliest: array<f32>;
+@group(0) @binding(6) var<storage, read_write> least: array<f32>;
+
+const LOWEST: f32 = -3.0e38; // finite: compilers may assume that there are no infinities
+const NONE: u32 = 0xffffffffu;
+
+var<workgroup> scratch: array<vec2f, WG>; // peak, and the sum of exp(x - peak)
+var<workgroup> found: atomic<u32>;
+
+fn join(a: vec2f, b: vec2f) -> vec2f {
+  let peak = max(a.x, b.x);
+  return vec2f(peak, a.y * exp(a.x - peak) + b.y * exp(b.x - peak));
+}
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+  let local = group.y * grid.x + group.x;
+  if (local >= params.chunk) { return; }
+  let row = params.first + local;
+  let source = group.z * params.target_model + row;
+  let out = group.z * params.rows + row;
+  if (weights[source] == 0.0) { // the same for the whole workgroup
+    if (lane == 0u) {
+      nll[out] = 0.0;
+      likeliest[out] = 0.0;
+      least[out] = 0.0;
+    }
+    return;
+  }
+  let base = (group.z * params.chunk + local) * params.stride4;
+  var peaks = vec4f(LOWEST);
+  var sums = vec4f();
+  for (var i = lane; i < params.stride4; i += WG) {
+    let real = vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u) < vec4u(params.vocab);
+    let x = select(vec4f(LOWEST), logits[base + i], real);
+    let higher = max(peaks, x);
+    sums = sums * exp(peaks - higher) + select(vec4f(), exp(x - higher), real);
+    peaks = higher;
+  }
+  scratch[lane] = join(
+    join(vec2f(peaks.x, sums.x), vec2f(peaks.y, sums.y)),
+    join(vec2f(peaks.z, sums.z), vec2f(peaks.w, sums.w)),
+  );
+  if (lane == 0u) { atomicStore(&found, NONE); }
+  workgroupBarrier();
+  for (var half = WG / 2u; half > 0u; half /= 2u) {
+    if (lane < half) { scratch[lane] = join(scratch[lane], scratch[lane + half]); }
+    workgroupBarrier();
+  }
+  let peak = scratch[0].x;
+  for (var i = lane; i < params.stride4; i += WG) {
+    let ids = vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u);
+    let hit = select(vec4u(NONE), ids, (ids < vec4u(params.vocab)) & (logits[base + i] == vec4f(peak)));
+    atomicMin(&found, min(min(hit.x, hit.y), min(hit.z, hit.w)));
+  }
+  workgroupBarrier();
+  if (lane == 0u) {
+    let label = targets[source];
+    let level = log(scratch[0].y);
+    nll[out] = level - (logits[base + label / 4u][label % 4u] - peak);
+    likeliest[out] = f32(atomicLoad(&found));
+    least[out] = level;
+  }
+}

@@ -1,0 +1,54 @@
+/** What counts of a row in a loss or a score: one stretch of its tokens. Padding, and what follows a prefix, lie outside. */
+
+/**
+ * The tokens at positions `begin` to `end - 1` of a row count, each given all before it. The first token of a row has none
+ * before it and is never predicted: a span from 0 counts what one from 1 does.
+ */
+export interface Span {
+  /** Position of the first token that counts. */
+  begin: number;
+  /** Position after the last token that counts, at most the row's real tokens. */
+  end: number;
+}
+
+/** Counts all real tokens of a row: padding lies outside. */
+export function wholeSpan(length: number): Span {
+  return { begin: 0, end: length };
+}
+
+/** Counts the first `min(prefix, length)` tokens: what routers learn and score. */
+export function prefixSpan(length: number, prefix: number): Span {
+  return { begin: 0, end: Math.min(prefix, length) };
+}
+
+/** Counts what follows the first `prompt` tokens: an answer, a continuation. */
+export function spanAfter(length: number, prompt: number): Span {
+  return { begin: Math.min(prompt, length), end: length };
+}
+
+/** Returns the position of the first token of a span that is predicted. */
+export function firstPredicted({ begin }: Span): number {
+  return Math.max(1, begin);
+}
+
+/** Counts the tokens of a span that are predicted. */
+export function predictedTokens(span: Span): number {
+  return Math.max(0, span.end - firstPredicted(span));
+}
+
+/** Throws a `RangeError` unless every row has a span of whole numbers within its first `lengths[row]` tokens. */
+export function checkSpans(spans: readonly Span[], lengths: ArrayLike<number>): void {
+  if (spans.length !== lengths.length) {
+    throw new RangeError(
+      `Cannot count tokens as every row must have a span: there are ${spans.length} of ${lengths.length} rows`,
+    );
+  }
+  spans.forEach(({ begin, end }, row) => {
+    const whole = Number.isSafeInteger(begin) && Number.isSafeInteger(end);
+    if (whole && 0 <= begin && begin <= end && end <= lengths[row]) return;
+    throw new RangeError(
+      `Cannot count tokens as a span must lie within its row: that of row ${row} is ${begin} to ${end}, the row has ` +
+        `${lengths[row]} tokens`,
+    );
+  });
+}

@@ -1,0 +1,55 @@
+/**
+ * What a report shows of a reproduction: that part of `reproduction.json`.
+ *
+ * @module
+ */
+
+import * as v from "valibot";
+import { BASELINES } from "../evaluation/evaluation.ts";
+import { finite, readJson, share } from "../run/schema.ts";
+
+/** The models whose learning rates are searched for. */
+const SEARCHED = ["experts", ...BASELINES] as const;
+
+const CLAIM = v.object({
+  claim: v.string(),
+  paper: v.string(),
+  here: v.string(),
+  holds: v.nullable(v.boolean()),
+});
+
+const TRIAL = v.object({
+  rate: finite,
+  validationLoss: v.pipe(v.nullable(v.number()), v.transform((loss) => loss ?? Infinity)),
+});
+
+const SEARCH = v.object({ rate: finite, trials: v.array(TRIAL) });
+
+const CLAIMS = v.object({
+  format: v.literal(1),
+  claims: v.array(CLAIM),
+  search: v.object(v.entriesFromList(SEARCHED, v.optional(SEARCH))),
+  trialShare: share,
+});
+
+/** A claim of the paper, its figures, the run's, and whether the run bears it out: null where it is no matter of yes or no. */
+export type Claim = v.InferOutput<typeof CLAIM>;
+/**
+ * A learning rate at its peak that was tried, and the mean NLL per predicted token of held-out sequences at the end, nats:
+ * infinite where training diverged.
+ */
+export type Trial = v.InferOutput<typeof TRIAL>;
+/** What a search for a learning rate came to: the best one, and all that were tried, by rate. */
+export type RateSearch = v.InferOutput<typeof SEARCH>;
+/** A model whose rate is searched for. */
+export type Searched = typeof SEARCHED[number];
+/**
+ * The version of the layout; the paper's claims beside a run's figures; the searches for learning rates (those of rates that were given are missing); the
+ * part of the training that a trial took.
+ */
+export type Claims = v.InferOutput<typeof CLAIMS>;
+
+/** Reads the claims of a `reproduction.json`. Throws an `InputError` where it is missing or damaged. */
+export function readClaims(where: string): Promise<Claims> {
+  return readJson(where, CLAIMS, "a reproduction");
+}

@@ -1,0 +1,207 @@
+/**
+ * Makes the tables of what can be set, settings and options alike: a field says its values in a valibot schema, its default, its
+ * flag and its line of help. The type of a table's values is inferred from its fields.
+ *
+ * @module
+ */
+
+import * as v from "valibot";
+import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
+import { nearest } from "./nearest.ts";
+
+/** Describes one thing that can be set. */
+export interface Field<Value = unknown> {
+  /** Kind of its value; `texts` and `integers` are lists. */
+  readonly form: "integer" | "number" | "text" | "choice" | "texts" | "integers" | "flag";
+  /** Its name, under which it stands in its table. */
+  name: string;
+  /** Heading in the help. */
+  section: string;
+  /** Flag on the command line, without dashes. */
+  flag: string;
+  /** What stands for the value in the help. */
+  readonly value: string;
+  /** Value where none is given; none for an option that may be left out. */
+  readonly default?: Value;
+  /** What values it takes, as in "an integer from 1 to 65535". */
+  readonly requirement: string;
+  /** Whether it names files or folders. */
+  readonly isPath: boolean;
+  /** One line of help. */
+  readonly help: Text;
+  /** Reads a value of any kind as one of its own; gives null for one that it may not have. */
+  readonly read: (value: unknown) => { value: Value } | null;
+}
+
+/** Fields by name. */
+export type Fields = Record<string, Field>;
+
+/** The values of a table's fields, by name. */
+export type Values<Table extends Fields> = {
+  -readonly [Name in keyof Table]: Table[Name] extends Field<infer Value> ? Value : never;
+};
+
+/** What is said of a field; without a default it may be left out. */
+export interface Notes<Default> {
+  /** One line of help. */
+  help: Text;
+  /** Value where none is given. */
+  default?: Default;
+  /** Flag on the command line, where it is not the name in kebab case. */
+  flag?: string;
+  /** What stands for the value in the help. */
+  value?: string;
+}
+
+/** Bounds of a number; the largest is 2^53 - 1 unless given, which reads as none. */
+export interface Range {
+  /** Smallest value. */
+  min: number;
+  /** Largest value. */
+  max?: number;
+}
+
+const MOST = Number.MAX_SAFE_INTEGER;
+const within = ({ min, max = MOST }: Range) =>
+  v.pipe(v.number(), v.finite(), v.minValue(min), v.maxValue(max));
+const rangeText = ({ min, max = MOST }: Range) =>
+  max === MOST ? `of at least ${min}` : `from ${min} to ${max}`;
+
+function field<Value>(
+  form: Field["form"],
+  schema: v.GenericSchema<unknown, Value>,
+  requirement: string,
+  notes: Notes<Value> & { isPath?: boolean },
+): Field<Value> {
+  const read = (value: unknown) => {
+    const result = v.safeParse(schema, value);
+    return result.success ? { value: result.output } : null;
+  };
+  return { form, requirement, read, name: "", section: "", flag: "", value: "N", isPath: false, ...notes };
+}
+
+/** Makes a field of an integer. */
+export function integer<Default extends number | undefined = undefined>(
+  { min, max, ...notes }: Notes<Default> & Range,
+): Field<number | Default> {
+  const schema = v.pipe(within({ min, max }), v.safeInteger());
+  return field<number | Default>("integer", schema, `an integer ${rangeText({ min, max })}`, notes);
+}
+
+/** Makes a field of a number. */
+export function number<Default extends number | undefined = undefined>(
+  { min, max, ...notes }: Notes<Default> & Range,
+): Field<number | Default> {
+  const words = `a number ${rangeText({ min, max })}`;
+  return field<number | Default>("number", within({ min, max }), words, notes);
+}
+
+/** Makes a field of a list of integers, separated by commas in a flag. */
+export function integers({ min, max, ...notes }: Notes<number[]> & Range): Field<number[]> {
+  const schema = v.array(v.pipe(within({ min, max }), v.safeInteger()));
+  return field("integers", schema, `integers ${rangeText({ min, max })}, separated by commas`, notes);
+}
+
+/** Makes a field of a text. */
+export function text<Default extends string | undefined = undefined>(
+  notes: Notes<Default> & { value: string },
+): Field<string | Default> {
+  return field<string | Default>("text", v.string(), "a text", notes);
+}
+
+/** Makes a field of a list of texts, whose flag is repeated. */
+export function texts(notes: Notes<string[]> & { value: string }): Field<string[]> {
+  return field("texts", v.array(v.string()), "a list of texts", notes);
+}
+
+/** Makes a field of the path of a file or folder; "" is none where it is the default, and refused elsewhere. */
+export function path<Default extends string | undefined = undefined>(
+  notes: Notes<Default> & { value: string },
+): Field<string | Default> {
+  const schema = notes.default === "" ? v.string() : v.pipe(v.string(), v.nonEmpty());
+  return field<string | Default>("text", schema, "a path", { ...notes, isPath: true });
+}
+
+/** Makes a field of a list of paths, whose flag is repeated. */
+export function paths(notes: Notes<string[]>): Field<string[]> {
+  return field("texts", v.array(v.string()), "a list of texts", { value: "PATH", ...notes, isPath: true });
+}
+
+/** Makes a field that takes one of some texts. */
+export function choice<const Choice extends string, Default extends string | undefined = undefined>(
+  choices: readonly Choice[],
+  notes: Notes<Default> & { default?: NoInfer<Choice> },
+): Field<Choice | Default> {
+  const all = { value: choices.join("|"), ...notes };
+  return field<Choice | Default>("choice", v.picklist(choices), `one of ${choices.join(", ")}`, all);
+}
+
+/** Makes a field that is true where its flag is given, and false elsewhere. */
+export function flag(notes: Notes<boolean>): Field<boolean> {
+  return field("flag", v.boolean(), "true or false", { default: false, ...notes, value: "" });
+}
+
+/** Makes a field of a text that is read as something else; `read` throws where it cannot be, and says what "" is. */
+export function custom<Value>(
+  read: (text: string) => Value,
+  notes: Notes<never> & { value: string },
+): Field<Value> {
+  const schema = v.pipe(v.string(), v.transform(read));
+  return { ...field<Value>("text", schema, "a text", notes), default: read("") };
+}
+
+/** Gives the fields of a table their names, their heading and the flags that they do not say; returns the table. */
+export function section<Table extends Fields>(title: string, table: Table): Table {
+  for (const [name, field] of Object.entries(table)) {
+    field.name = name;
+    field.section = title;
+    field.flag ||= kebabCase(name);
+  }
+  return table;
+}
+
+/** Writes a name such as `sequenceLength` as `sequence-length`. */
+export function kebabCase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+/** Reads a flag's text as the field's kind of value; what is no number comes back as it is, for `checkValue` to refuse. */
+export function parseValue({ form }: Field, text: string): unknown {
+  const number = (part: string) => part.trim() === "" || Number.isNaN(Number(part)) ? part : Number(part);
+  if (form === "integer" || form === "number") return number(text);
+  if (form === "integers") return text === "" ? [] : text.split(",").map(number);
+  return form === "flag" ? text === "true" : text;
+}
+
+/** Gives a value as its field reads it; throws an `InputError` for one that it may not have. */
+export function checkValue(field: Field, value: unknown): unknown {
+  const read = field.read(value);
+  if (read) return read.value;
+  throw new InputError(
+    say`Cannot use ${setting(field.name)} as it must be ${field.requirement}: it is ${
+      typeof value === "number" ? value : JSON.stringify(value)
+    }`,
+  );
+}
+
+/**
+ * Reads values of any kind as those of a table; throws an `InputError` for a name that the table lacks, and for a value that its field
+ * may not have.
+ */
+export function someValuesOf<Table extends Fields>(
+  table: Table,
+  values: Record<string, unknown>,
+): Partial<Values<Table>> {
+  const read = Object.entries(values).map(([name, value]) => {
+    if (Object.hasOwn(table, name)) return [name, checkValue(table[name], value)];
+    const known = nearest(name, Object.keys(table));
+    throw new InputError(`Cannot use field "${name}" as it must be a known one: the nearest is "${known}"`);
+  });
+  return Object.fromEntries(read) as Partial<Values<Table>>;
+}
+
+/** Reads values as {@linkcode someValuesOf} does, and gives with them the defaults of the others, in the order of the table. */
+export function valuesOf<Table extends Fields>(table: Table, values: Record<string, unknown>): Values<Table> {
+  const defaults = Object.entries(table).map(([name, field]) => [name, structuredClone(field.default)]);
+  return { ...Object.fromEntries(defaults), ...someValuesOf(table, values) } as Values<Table>;
+}

@@ -1,0 +1,34 @@
+/**
+ * Says how a partitioner is learned.
+ *
+ * @module
+ */
+
+import { integer, integers, number, path, section, text } from "./field.ts";
+
+/** Settings of the partitioner and its routers. Symbols in brackets are those of the paper. */
+export const PARTITIONER = section("Routers", {
+  partitioner: text({
+    default: "em",
+    value: "KIND",
+    help: "how text is split: em (routers trained by expectation maximisation)",
+  }),
+  routers: path({ default: "", value: "FOLDER", help: "routers to use; without it they are trained" }),
+  experts: integer({ default: 4, min: 1, max: 65_535, help: "experts, and as many routers [E]" }),
+  prefix: integer({ default: 64, min: 2, max: 65_536, help: "tokens of the routing prefix [M]" }),
+  prefixLengths: integers({
+    default: [],
+    value: "M,M,…",
+    min: 2,
+    max: 65_536,
+    help: "train routers on a seeded mix of these prefix lengths",
+  }),
+  routerHidden: integer({ default: 32, min: 2, max: 65_536, help: "width [H], an even multiple of heads" }),
+  routerLayers: integer({ default: 2, min: 1, max: 1024, help: "layers of a router [L]" }),
+  routerHeads: integer({ default: 2, min: 1, max: 1024, help: "attention heads of a router" }),
+  rounds: integer({ default: 12, min: 1, help: "EM rounds [T]" }),
+  roundSequences: integer({ default: 256, min: 1, help: "sequences per router and round [N / E]" }),
+  routerBatch: integer({ default: 16, min: 1, max: 65_536, help: "sequences in a router's training batch" }),
+  routerRate: number({ default: 4e-3, min: 0, max: 1, help: "learning rate of the routers after warm-up" }),
+  routerWarmup: integer({ default: 50, min: 0, help: "steps over which the rate rises to its value" }),
+});

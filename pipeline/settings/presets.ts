@@ -1,0 +1,28 @@
+/**
+ * Holds the presets: sets of values by name, one file each.
+ *
+ * @module
+ */
+
+import paper1300 from "../../fixtures/presets/paper-1.3b.json" with { type: "json" };
+import paper335 from "../../fixtures/presets/paper-335m.json" with { type: "json" };
+import small from "../../fixtures/presets/small.json" with { type: "json" };
+import tiny from "../../fixtures/presets/tiny.json" with { type: "json" };
+import { InputError } from "../../kernels/errors.ts";
+import { type Configuration, FIELDS } from "./configuration.ts";
+import { someValuesOf } from "./field.ts";
+
+/** Holds the presets by name. */
+export const PRESETS: Readonly<Record<string, Partial<Configuration>>> = {
+  tiny: someValuesOf(FIELDS, tiny),
+  small: someValuesOf(FIELDS, small),
+  "paper-335m": someValuesOf(FIELDS, paper335),
+  "paper-1.3b": someValuesOf(FIELDS, paper1300),
+};
+
+/** Gives the values of a preset, none for no name; throws an `InputError` for an unknown one. */
+export function presetOf(name?: string): Partial<Configuration> {
+  if (name === undefined) return {};
+  if (Object.hasOwn(PRESETS, name)) return PRESETS[name];
+  throw new InputError(`Cannot use preset "${name}" as it must be one of ${Object.keys(PRESETS).join(", ")}`);
+}

@@ -1,0 +1,61 @@
+/**
+ * Resolves a configuration from all places that say something of it.
+ *
+ * @module
+ */
+
+import { InputError, say, setting } from "../../kernels/errors.ts";
+import { type Configuration, FIELDS } from "./configuration.ts";
+import { valuesOf } from "./field.ts";
+import { presetOf } from "./presets.ts";
+
+/** Says where a configuration's values come from; later ones win. */
+export interface Sources {
+  /** Values that hold where nothing else is said, for instance those of a run's `config.json`. */
+  base?: Partial<Configuration>;
+  /** Name of a preset. */
+  preset?: string;
+  /** Values of a file. */
+  file?: Partial<Configuration>;
+  /** Values given on the command line. */
+  flags?: Partial<Configuration>;
+}
+
+/**
+ * Resolves a configuration: defaults, then base, preset, file and flags, each checked. Throws an `InputError` for an unknown field,
+ * and for a value that it may not have or that does not fit another.
+ */
+export function resolveConfiguration(
+  { base = {}, preset, file = {}, flags = {} }: Sources = {},
+): Configuration {
+  const configuration = valuesOf(FIELDS, { ...base, ...presetOf(preset), ...file, ...flags });
+  checkTogether(configuration);
+  return configuration;
+}
+
+type Name = keyof Configuration;
+
+function checkTogether(c: Configuration): void {
+  const rules: [holds: boolean, what: string, name: Name, bound: string, other: Name][] = [
+    [c.prefix <= c.sequenceLength, "route by a prefix", "prefix", "at most", "sequenceLength"],
+    [isEven(c.routerHidden / c.routerHeads), "build the routers", "routerHidden", EVEN, "routerHeads"],
+    [isEven(c.expertHidden / c.expertHeads), "build the experts", "expertHidden", EVEN, "expertHeads"],
+    [c.roundSequences >= c.routerBatch, "train routers", "roundSequences", "at least", "routerBatch"],
+    [c.chunk % c.experts === 0, "assign in chunks", "chunk", "a multiple of", "experts"],
+  ];
+  for (const [holds, what, name, bound, other] of rules) {
+    if (holds) continue;
+    const [one, two, is, bounds] = [setting(name), setting(other), String(c[name]), String(c[other])];
+    throw new InputError(
+      say`Cannot ${what} as ${one} must be ${bound} ${two}: ${one} is ${is}, ${two} is ${bounds}`,
+    );
+  }
+  const longest = Math.max(0, ...c.prefixLengths);
+  if (longest <= c.prefix) return;
+  const [lengths, prefix] = [setting("prefixLengths"), setting("prefix")];
+  const are = say`the longest is ${longest}, ${prefix} is ${c.prefix}`;
+  throw new InputError(say`Cannot mix ${lengths} as each must be at most ${prefix}: ${are}`);
+}
+
+const EVEN = "an even multiple of";
+const isEven = (value: number): boolean => value % 2 === 0;

@@ -1,0 +1,42 @@
+/**
+ * Says which text a run is of, and how it is read.
+ *
+ * @module
+ */
+
+import { say, setting } from "../../kernels/errors.ts";
+import { choice, integer, paths, section, text } from "./field.ts";
+
+const FORMATS = [
+  ...["auto", "txt", "txt.gz", "txt.zst", "jsonl", "jsonl.gz", "jsonl.zst"] as const,
+  ...["ndjson", "ndjson.gz", "ndjson.zst", "parquet"] as const,
+];
+
+/** Settings of the text. */
+export const TEXT = section("Text", {
+  input: paths({ default: [], help: "file, glob or - (standard input), repeatable; none: embedded corpus" }),
+  format: choice(FORMATS, {
+    default: "auto",
+    value: "FORMAT",
+    help: "txt, jsonl, ndjson (also with .gz or .zst) or parquet; auto goes by the file name",
+  }),
+  textField: text({ default: "text", value: "NAME", help: "JSON field with a document's text" }),
+  sourceField: text({
+    default: "",
+    value: "NAME",
+    help: "JSON field or Parquet column with a document's source, a label that no model sees",
+  }),
+  textColumn: text({
+    default: "",
+    value: "NAME",
+    help: say`Parquet column with a document's text; without it that of ${setting("textField")}`,
+  }),
+  maxDocuments: integer({ default: 0, min: 0, help: "most documents to read; 0 for all" }),
+  corpus: choice(["default", "wide"], {
+    default: "default",
+    help: say`embedded corpus to read without ${
+      setting("input")
+    }: default has six kinds of text, wide eleven`,
+  }),
+  corpusCharacters: integer({ default: 800_000, min: 1000, help: "characters per embedded source" }),
+});

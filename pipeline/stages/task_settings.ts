@@ -1,0 +1,38 @@
+/**
+ * Says which settings each task takes: those of its stage, of all stages of a partition, or of what it counts.
+ *
+ * @module
+ */
+
+import { type Configuration, defaultConfiguration, FIELD_NAMES, namesOf } from "../settings/configuration.ts";
+import { EXPERTS } from "../settings/experts.ts";
+import { PARTITIONER } from "../settings/partitioner.ts";
+import { STAGES } from "./graph.ts";
+import type { StageKind } from "./stage.ts";
+
+type Name = keyof Configuration;
+
+const takenBy = ({ takes, of }: StageKind): readonly Name[] =>
+  takes ?? of(defaultConfiguration()).flatMap(({ settings }) => settings);
+
+const isOfPartition = ({ of }: StageKind) => of(defaultConfiguration()).some(({ onRequest }) => !onRequest);
+
+/** Settings of the tasks that are no stage's. */
+const OTHERS: Record<string, () => readonly Name[]> = {
+  partition: () => [...STAGES.values()].filter(isOfPartition).flatMap(takenBy),
+  reproduce: () => [...OTHERS.partition(), ...namesOf(EXPERTS)],
+  show: () => ["tokenizer"],
+  cost: () => [
+    ...["vocabularySize", "sequenceLength"] as const,
+    ...namesOf(PARTITIONER, "partitioner", "routerRate", "routerWarmup"),
+    ...["expertHidden", "expertLayers", "expertHeads", "expertBatch"] as const,
+    ...["expertSteps", "expertTokens", "expertEpochs", "microBatch", "dtype"] as const,
+  ],
+};
+
+/** Lists the settings that a task takes, in the order of all settings. */
+export function settingsOf(task: string): Name[] {
+  const kind = STAGES.get(task);
+  const taken = kind ? takenBy(kind) : OTHERS[task]?.() ?? [];
+  return FIELD_NAMES.filter((name) => taken.includes(name));
+}

@@ -1,0 +1,68 @@
+/**
+ * Lays out what tasks print for a person to read: tables, numbers, sizes and durations.
+ *
+ * @module
+ */
+
+/**
+ * Lays rows out in columns under a head such as `model | tokens | sources`: the first and the last column to the left, the others to
+ * the right.
+ */
+export function table(head: string, rows: (string | number)[][]): string {
+  const written = rows.map((row) => row.map((cell) => typeof cell === "number" ? count(cell) : cell));
+  const all = [head.split("|").map((title) => title.trim()), ...written];
+  const widths = all[0].map((_, column) => Math.max(...all.map((row) => row[column].length)));
+  const line = (row: string[]) =>
+    row.map((cell, i) => i === 0 || i === row.length - 1 ? cell.padEnd(widths[i]) : cell.padStart(widths[i]));
+  return all.map((row) => line(row).join("  ").trimEnd()).join("\n");
+}
+
+/** Writes a whole number as 1,234,567. */
+export function count(value: number): string {
+  return Math.round(value).toLocaleString("en");
+}
+
+/** Writes a share as a percentage. */
+export function percent(share: number): string {
+  return `${(100 * share).toFixed(1)}%`;
+}
+
+/** Units, the largest first, and how much of the smallest, or of a second, each one is. */
+type Units = readonly (readonly [unit: string, size: number])[];
+
+const TIME: Units = [["years", 31_557_600], ["s", 1], ["ms", 1e-3], ["µs", 1e-6]];
+const PAIRS = [["d", 86_400, "h", 3600], ["h", 3600, "min", 60], ["min", 60, "s", 1]] as const;
+const BINARY = ["B", "KiB", "MiB", "GiB", "TiB"].map((unit, i) => [unit, 1024 ** i] as const).reverse();
+const DECIMAL = ["B", "kB", "MB", "GB", "TB"].map((unit, i) => [unit, 1000 ** i] as const).reverse();
+
+/** Writes a value in the largest unit that leaves a number of at least one, with about `digits` digits. */
+function inUnits(value: number, units: Units, digits: number): string {
+  const [unit, size] = units.find(([, size]) => value >= size) ?? units.at(-1)!;
+  const number = value / size;
+  return `${number >= 10 ** (digits - 1) ? count(number) : +number.toPrecision(digits)} ${unit}`;
+}
+
+/** Writes a size in bytes as 1.23 GiB. */
+export function bytes(size: number): string {
+  return inUnits(size, BINARY, 3);
+}
+
+/** Writes a size in bytes as 5.625 MB: what is sent is told in powers of ten. */
+export function decimalBytes(size: number): string {
+  return inUnits(size, DECIMAL, 4);
+}
+
+/** Writes a size in bytes as 12 MiB or 1.2 GiB, as an estimate is told. */
+export function roughBytes(size: number): string {
+  return size < 2 ** 30 ? `${Math.ceil(size / 2 ** 20)} MiB` : `${(size / 2 ** 30).toFixed(1)} GiB`;
+}
+
+/** Writes seconds as 2 d 3 h or 4 min 10 s, and below a minute, or above a year, in one unit. */
+export function duration(seconds: number): string {
+  const pair = PAIRS.find(([, size, , part]) => Math.round(seconds / part) * part >= size);
+  if (!pair || seconds >= TIME[0][1]) return inUnits(seconds, TIME, 3);
+  const [unit, size, smaller, part] = pair;
+  const parts = Math.round(seconds / part);
+  const rest = parts % (size / part);
+  return `${Math.floor(parts * part / size)} ${unit}${rest > 0 ? ` ${rest} ${smaller}` : ""}`;
+}

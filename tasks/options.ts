@@ -1,0 +1,71 @@
+/**
+ * Holds the options that many tasks share; nothing that is written depends on an option, but for how an adapter and its forms of
+ * kernels round. A task's own options stand in its file.
+ *
+ * @module
+ */
+
+import { field, formsText, parseVariants, PRESETS } from "../mod.ts";
+
+const { choice, custom, flag, integer, path, section, text } = field;
+
+/** Options that every task takes. */
+export const PRINTING = section("Command", {
+  json: flag({ help: "print the result as JSON" }),
+  verbose: flag({ help: "print where an error comes from" }),
+});
+
+/** The run folder that a task works in. */
+export const RUN = section("Command", {
+  run: path({ default: "runs/default", value: "FOLDER", help: "run folder" }),
+});
+
+/** Where settings come from besides their flags. */
+export const SOURCES = section("Command", {
+  preset: choice(Object.keys(PRESETS), { help: "values to start from; without it tiny's, or the run's own" }),
+  config: path({ value: "FILE", help: "JSON file of values, like a run's config.json; flags override it" }),
+});
+
+/** Whether a task accepts what differs and does again what is done. */
+export const FORCE = section("Command", {
+  force: flag({
+    help:
+      "accept values that differ from the run's config.json and rerun what depends on them; without any, rerun all",
+  }),
+});
+
+/** What every task that makes something in a run takes. */
+export const IN_A_RUN = { ...RUN, ...SOURCES, ...FORCE };
+
+/** Where a task writes that need not write into a run. */
+export const OUTPUT = section("Command", {
+  output: path({ value: "PATH", help: "file to write instead of standard output or the run" }),
+});
+
+/** Which device a task runs on, and how. */
+export const DEVICE = section("Command", {
+  adapter: text({ value: "NAME", help: "high-performance, low-power or part of the adapter's name" }),
+  variants: custom(parseVariants, {
+    value: "KERNEL=FORM,…",
+    help: `forms of kernels to run instead of the adapter's own: ${formsText()}`,
+  }),
+});
+
+/** Whether activations are kept, for training and for what it costs. */
+export const RECOMPUTE = section("Command", {
+  recompute: flag({ help: "compute activations again: less memory, a forward pass more, the same bits" }),
+});
+
+/** How checkpoints are kept while models train. */
+export const CHECKPOINTS = section("Command", {
+  checkpointEvery: integer({ default: 200, min: 0, help: "steps between two checkpoints; 0 for none" }),
+  keep: integer({ default: 2, min: 1, max: 1000, help: "checkpoints that are kept, the latest ones" }),
+});
+
+/** What the training of a model takes. */
+export const TRAINING = section("Command", {
+  ...CHECKPOINTS,
+  ...RECOMPUTE,
+  resume: flag({ help: "go on from the last checkpoint although it was trained with other values" }),
+  ...DEVICE,
+});

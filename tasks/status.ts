@@ -1,0 +1,27 @@
+/**
+ * Tells how a run stands: what is made, with which settings and revision, what is missing or out of date, and who works at it.
+ *
+ *   deno task status --run runs/a
+ */
+import { statusOf } from "../mod.ts";
+import { defineTask } from "./command.ts";
+import { RUN } from "./options.ts";
+import { statusText } from "./status_text.ts";
+import { worded, words } from "./wording.ts";
+
+export const TASK = await defineTask({
+  name: "status",
+  startsAnew: true,
+  about:
+    "Tells of every stage of a run whether it is made, with which settings, missing, out of date or being made, and by whom.",
+  options: RUN,
+  run: async ({ options, print }) => {
+    const status = await statusOf(options.run);
+    const stages = status.stages.map(({ because, command, ...stage }) => ({
+      ...stage,
+      because: because && worded(because),
+      command: words(command),
+    }));
+    print({ ...status, stages }, statusText(status));
+  },
+}, import.meta);

@@ -1,0 +1,78 @@
+/**
+ * Lays out how a run stands, for a person to read.
+ *
+ * @module
+ */
+
+import { FIELDS, type Owner, type RunStatus, type StageStatus } from "../mod.ts";
+import { roughBytes, table } from "./layout.ts";
+import { worded, words } from "./wording.ts";
+
+/** Lays out the status of a run: a row per stage (one for models that stand alike), then the settings that each was made with. */
+export function statusText({ run, holder, parts, stages }: RunStatus): string {
+  const groups = grouped(stages);
+  const rows = groups.map(([name, { state, revision, outputs, because, holder }, count]) => [
+    name,
+    state,
+    revision.made === null ? "" : String(revision.made),
+    outputs ? String(count * outputs.files) : "",
+    outputs ? roughBytes(count * outputs.bytes) : "",
+    holder ? by(holder) : because ? worded(because) : "",
+  ]);
+  const settings = groups.flatMap(([name, { settings }]) =>
+    settings ? [`  ${name}  ${settingsText(settings)}`] : []
+  );
+  const next =
+    stages.find(({ state, partition }) => partition && state !== "up to date" && state !== "being made") ??
+      stages.find(({ state }) => state === "missing" || state === "out of date");
+  return [
+    `run  ${run}${holder ? `, in which ${by(holder)} works` : ""}`,
+    ...(parts.length > 0
+      ? [`only the parts of experts ${parts.join(", ")} lie here, without the run that they come from`]
+      : []),
+    "",
+    table("stage | state | revision | files | size |", rows),
+    ...(settings.length > 0 ? ["", "made with", ...settings] : []),
+    ...(next ? ["", `next: ${words(next.command)}`] : []),
+  ].join("\n");
+}
+
+const by = ({ pid, host, task, since }: Owner): string =>
+  `process ${pid}${host ? ` on ${host}` : ""} (task ${task}, since ${since})`;
+
+/** Puts models that stand alike into one row: their name, the first of them, and how many there are. */
+function grouped(stages: readonly StageStatus[]): [name: string, first: StageStatus, count: number][] {
+  const groups = new Map<string, StageStatus[]>();
+  for (const stage of stages) {
+    const { command, state, because, settings, revision, holder } = stage;
+    const key = JSON.stringify([
+      command.task,
+      command.with.match,
+      state,
+      because,
+      settings,
+      revision,
+      holder,
+    ]);
+    groups.set(key, [...groups.get(key) ?? [], stage]);
+  }
+  return [...groups.values()].map((alike) => {
+    const [first, last] = [alike[0], alike.at(-1)!];
+    const name = alike.length === 1
+      ? first.stage
+      : `${first.stage} … ${last.stage.replace(/^.*-/, "")} (${alike.length})`;
+    return [name, first, alike.length];
+  });
+}
+
+/** Writes settings as flags where they are some, and as names otherwise. */
+function settingsText(settings: Record<string, unknown>): string {
+  const flags: Record<string, { flag: string }> = FIELDS;
+  return Object.entries(settings).filter(([, value]) => value !== "" && !isEmpty(value)).map((
+    [name, value],
+  ) => `${flags[name]?.flag ?? name} ${typeof value === "string" ? value : JSON.stringify(value)}`).join(
+    ", ",
+  );
+}
+
+const isEmpty = (value: unknown) => Array.isArray(value) && value.length === 0;

@@ -1,0 +1,204 @@
+// The house is open: a stage and a partitioner of a script's own go through whole runs, and no file of pipeline/ knows them.
+
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import {
+  evaluateRun,
+  generate,
+  oneStage,
+  partition,
+  PARTITIONERS,
+  planPartition,
+  readPartition,
+  type RunEvent,
+  type Stage,
+  STAGES,
+  statusOf,
+  trainExpert,
+  verifyRun,
+  wordText,
+  writeAtomic,
+} from "../mod.ts";
+import { resolveConfiguration } from "../pipeline/settings/resolution.ts";
+import { outputsHash } from "../pipeline/run/manifest.ts";
+import { writeDescription } from "../pipeline/partition/folder.ts";
+import { helpOf } from "../tasks/command.ts";
+import { stageTask } from "../tasks/stage.ts";
+import { gpu } from "./kernels/support.ts";
+import { inFolder, smallCorpus } from "./tasks/support.ts";
+import { SMALL_SETTINGS } from "./pipeline/stages/support.ts";
+
+/** Counts the sequences of every expert: a stage after `split`, which depends on the seed besides. */
+const countStage: Stage = {
+  name: "count",
+  about: "Counts the sequences of every expert.",
+  needs: ["split"],
+  settings: ["seed", "expertSteps"],
+  revision: 1,
+  outputs: ["count/"],
+  async inputs(_, manifest): Promise<Record<string, string>> {
+    const split = await manifest("split");
+    return split ? { partition: outputsHash(split) } : {};
+  },
+  prepare: ({ run }) => async () => {
+    const { parts, train } = await readPartition(`${run}/partition`);
+    const text = JSON.stringify({ experts: parts.length, sequences: train.sequences });
+    return {
+      outputs: { "count/count.json": await writeAtomic(`${run}/count/count.json`, text) },
+      result: {},
+    };
+  },
+};
+
+/** Splits by the first token of a sequence. */
+const first = (experts: number) => ({
+  kind: "first",
+  experts,
+  sha256: `first ${experts}`,
+  prefix: 2,
+  vocabulary: 300,
+  costs(
+    { tokens, sequenceLength, length }: {
+      tokens: ArrayLike<number>;
+      sequenceLength: number;
+      length: Uint32Array;
+    },
+    prefixes: readonly number[],
+  ) {
+    const of = (i: number) =>
+      Number(tokens[Math.floor(i / experts) % length.length * sequenceLength] % experts !== i % experts);
+    return Promise.resolve(
+      Float32Array.from({ length: prefixes.length * length.length * experts }, (_, i) => of(i)),
+    );
+  },
+  close() {},
+});
+
+Deno.test("a stage of a script's own is planned, run, skipped, run again, verified and told of", async () => {
+  STAGES.set("count", oneStage(countStage));
+  try {
+    await inFolder(async (folder) => {
+      const run = `${folder}/run`;
+      await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
+      const flags = { ...SMALL_SETTINGS, input: [`${folder}/docs.jsonl`] };
+      const events: RunEvent[] = [];
+      const told = () =>
+        events.splice(0).flatMap((e) =>
+          e.type === "stage" && e.state !== "started" ? [`${e.stage} ${e.state}`] : []
+        );
+      const make = (more = {}, force = false) =>
+        partition({ run, sources: { flags: { ...flags, ...more } }, force }, {
+          onEvent: (event) => events.push(event),
+        });
+
+      const plan = await planPartition({ run, sources: { flags } });
+      assertEquals(plan.stages.at(-1)?.stage, "count");
+      await make();
+      assertEquals(told().at(-1), "count done");
+      assertEquals(JSON.parse(await Deno.readTextFile(`${run}/count/count.json`)).experts, 2);
+      await make();
+      assertEquals(told().filter((line) => line.endsWith("done")), []);
+      assertEquals((await planPartition({ run, sources: { flags } })).stages.at(-1)?.action, "up to date");
+
+      await make({ expertSteps: 7 }, true); // a setting that no stage of a partition but this one depends on
+      assertEquals(told().filter((line) => line.endsWith("done")), ["count done"]);
+
+      assertEquals((await verifyRun(run)).problems, []);
+      await Deno.writeTextFile(`${run}/count/count.json`, "{}");
+      await Deno.writeTextFile(`${run}/count/more.json`, "{}");
+      const { problems } = await verifyRun(run);
+      assertEquals(problems.map(({ file }) => file), ["count/count.json", "count/more.json"]);
+      const { stages } = await statusOf(run);
+      const state = stages.find(({ stage }) => stage === "count")!;
+      assertEquals([state.state, state.settings], ["damaged", { seed: 0, expertSteps: 7 }]);
+      await make();
+      assertEquals(told().filter((line) => line.endsWith("done")), ["count done"]);
+      assertEquals((await verifyRun(run)).problems, []);
+
+      const help = helpOf(await stageTask("count", { main: false }));
+      for (const text of ["Usage: deno task count", countStage.about, "--seed", "--expert-steps"]) {
+        assertStringIncludes(help, text);
+      }
+    });
+  } finally {
+    STAGES.delete("count");
+  }
+});
+
+Deno.test({
+  name: "a partitioner of a script's own splits text, and its experts train, are evaluated and generate",
+  ignore: gpu === null,
+  async fn() {
+    PARTITIONERS.set("first", {
+      kind: "first",
+      about: "the first token of a sequence, modulo the experts",
+      routes: true,
+      splits: true,
+      settings: ["experts"],
+      revision: 1,
+      async learn({ folder, tokens, configuration: { experts } }) {
+        const { vocabulary, eos, tokenizer } = tokens;
+        const record = await writeDescription(folder, {
+          kind: "first",
+          experts,
+          prefix: 2,
+          tokenizer,
+          vocabulary,
+          eos,
+        });
+        return {
+          outputs: { "partitioner/partitioner.json": record },
+          sha256: first(experts).sha256,
+          result: {},
+        };
+      },
+      open: async (folder) =>
+        first(JSON.parse(await Deno.readTextFile(`${folder}/partitioner.json`)).experts),
+      identify: async (folder) =>
+        first(JSON.parse(await Deno.readTextFile(`${folder}/partitioner.json`)).experts),
+    });
+    try {
+      await inFolder(async (folder) => {
+        const run = `${folder}/run`;
+        await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus(96));
+        const flags = {
+          ...SMALL_SETTINGS,
+          input: [`${folder}/docs.jsonl`],
+          partitioner: "first",
+          holdout: 0.3,
+        };
+        const summary = await partition({ run, sources: { flags } });
+        assertEquals(summary.experts.length, 2);
+        assertEquals((await verifyRun(run)).problems, []);
+        const training = {
+          run,
+          gpu: gpu!,
+          sources: {
+            flags: { expertSteps: 3, expertHidden: 8, expertHeads: 2, expertLayers: 1, expertBatch: 4 },
+          },
+        };
+        for (const expert of [0, 1]) await trainExpert(expert, training);
+        const evaluation = await evaluateRun({ run, gpu: gpu! });
+        assert(evaluation.scores.mixture!.perplexity > 1);
+        assertEquals(evaluation.segments.length, 2);
+        const generation = await generate({
+          run,
+          prompt: "sail",
+          gpu: gpu!,
+          maxNewTokens: 3,
+          temperature: 0,
+        });
+        await Array.fromAsync(generation);
+        assertEquals(generation.expert, generation.promptTokens[0] % 2);
+        const learned = (await statusOf(run)).stages.find(({ stage }) => stage === "train-routers")!;
+        assertEquals([learned.state, learned.settings?.partitioner], ["up to date", "first"]);
+      });
+    } finally {
+      PARTITIONERS.delete("first");
+    }
+    const unknown = resolveConfiguration({ flags: { partitioner: "first" } });
+    const refused = await partition({ run: "/none/run", sources: { flags: unknown } }).catch((error) =>
+      error
+    );
+    assertStringIncludes(wordText(refused.what), "partitioner must be one of em");
+  },
+});

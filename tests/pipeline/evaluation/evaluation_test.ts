@@ -1,0 +1,28 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
+import { readEvaluation } from "../../../pipeline/evaluation/evaluation.ts";
+import { evaluationOf, SHAPE } from "../report/support.ts";
+import { inFolder } from "../../tasks/support.ts";
+
+Deno.test("readEvaluation() gives back an evaluation, to the text, and takes the version before", () =>
+  inFolder(async (folder) => {
+    const path = `${folder}/evaluation.json`;
+    const evaluation = evaluationOf(SHAPE);
+    const gains = evaluation.gains;
+    const prefixes = evaluation.prefixes.map((prefix) => ({ ...prefix, gains }));
+    const config = { ...evaluation.models.config, sublayers: ["attention", "switch"] };
+    const whole = { ...evaluation, prefixes, models: { ...evaluation.models, config } };
+    await Deno.writeTextFile(path, JSON.stringify(whole));
+    assertEquals(await readEvaluation(path), whole);
+
+    const before = { ...evaluation, format: 1, prefixes: prefixes.map(({ gains: _, ...prefix }) => prefix) };
+    await Deno.writeTextFile(path, JSON.stringify(before));
+    assertEquals((await readEvaluation(path)).prefixes, evaluation.prefixes); // these have no gains
+
+    for (
+      const wrong of [{ ...whole, format: 3 }, { ...whole, seed: undefined }, { ...whole, segments: [{}] }]
+    ) {
+      await Deno.writeTextFile(path, JSON.stringify(wrong));
+      await assertRejects(() => readEvaluation(path), InputError, `Cannot read "${path}" as it must be an`);
+    }
+  }));

@@ -1,0 +1,56 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
+import {
+  configurationText,
+  readConfiguration,
+  readRunConfiguration,
+  writeConfigurationText,
+  writeRunConfiguration,
+} from "../../../pipeline/run/configuration.ts";
+import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
+import { inFolder } from "../../tasks/support.ts";
+
+const configuration = { ...defaultConfiguration(), seed: 5 };
+
+Deno.test("readRunConfiguration() gives what was written, and what runs of before there was a format wrote", () =>
+  inFolder(async (run) => {
+    assertEquals(await readRunConfiguration(run), null);
+    const adapter = { description: "an adapter", kind: "software", variants: { matmul: "subgroup" } };
+    await writeRunConfiguration(run, configuration, adapter);
+    const read = (await readRunConfiguration(run))!;
+    assertEquals([read.configuration, read.adapter, read.format], [configuration, adapter, 2]);
+    const { format: _, ...old } = JSON.parse((await configurationText(run))!);
+    delete old.configuration.partitioner; // there was one way alone
+    await writeConfigurationText(run, JSON.stringify(old));
+    assertEquals((await readRunConfiguration(run))?.configuration, configuration);
+    assertEquals(await readConfiguration(`${run}/config.json`), old.configuration);
+  }));
+
+Deno.test("readRunConfiguration() refuses what cannot be a run's configuration, with how it is mended", () =>
+  inFolder(async (run) => {
+    const whole = { configuration, versions: {} };
+    const cases: [value: unknown, text: string][] = [
+      ["{", "it must hold a JSON object"],
+      [[], "it must hold a JSON object"],
+      [{ versions: {} }, "configuration"],
+      [{ ...whole, configuration: { ...configuration, seed: "5" } }, "seed"],
+      [{ ...whole, configuration: { ...configuration, sead: 5 } }, '"sead" is none'],
+      [{ ...whole, format: 3 }, "its format must be at most 2: it is 3"],
+      [{ ...whole, adapter: { description: 1 } }, "adapter"],
+    ];
+    for (const [value, text] of cases) {
+      await writeConfigurationText(run, typeof value === "string" ? value : JSON.stringify(value));
+      const error = await assertRejects(() => readRunConfiguration(run), InputError, text);
+      assertEquals([error.where, error.remedy === undefined], [`${run}/config.json`, false]);
+    }
+    await assertRejects(() => readRunConfiguration(`${run}/config.json`), InputError, "it is a file");
+  }));
+
+Deno.test("readConfiguration() takes settings themselves, and refuses what is none", () =>
+  inFolder(async (folder) => {
+    const path = `${folder}/settings.json`;
+    await Deno.writeTextFile(path, '{"seed": 3}');
+    assertEquals(await readConfiguration(path), { seed: 3 });
+    await Deno.writeTextFile(path, '{"model_type": "gpt_neox"}');
+    await assertRejects(() => readConfiguration(path), InputError, '"model_type" is none');
+  }));

@@ -1,0 +1,234 @@
+import { assert, assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
+import type { Gpu } from "../../../kernels/gpu.ts";
+import { loadCheckpoint, loadRouters, saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
+import { scoring } from "../../../pipeline/serving/forms.ts";
+import { answer, generate } from "../../../pipeline/serving/generate.ts";
+import { type Mixture, openMixture } from "../../../pipeline/serving/mixture.ts";
+import { assertClose, gpu, randomIntegers } from "../../kernels/support.ts";
+import { sequenceNll } from "../model/reference.ts";
+import { anyWeights } from "../model/support.ts";
+import { inFolder } from "../../tasks/support.ts";
+import { byteTokenizer, EXPERT, PREFIX, ROUTER, servingRun } from "./support.ts";
+
+const tokenizer = await byteTokenizer();
+
+/** Runs a test with the mixture of a run of random weights. */
+async function withMixture(
+  experts: number,
+  settings: Parameters<typeof openMixture>[0],
+  test: (mixture: Mixture, run: string) => Promise<void>,
+): Promise<void> {
+  await inFolder(async (run) => {
+    await servingRun(run, experts);
+    const mixture = await openMixture({ gpu, run, ...settings });
+    try {
+      await test(mixture, run);
+    } finally {
+      mixture.close();
+    }
+  });
+}
+
+/** Bytes of one expert with so many slots. */
+async function sizeOf(run: string, slots: number): Promise<number> {
+  const mixture = await openMixture({ gpu, run, slots });
+  using lease = await mixture.lease(0);
+  const { bytes } = lease.value;
+  mixture.close();
+  return bytes;
+}
+
+Deno.test("a mixture answers 100 prompts over 4 experts with room for 2 as one prompt at a time, and reads its routers once", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run, 4);
+    const mixture = await openMixture({ gpu, run, memory: 2.5 * await sizeOf(run, 6), slots: 6 });
+    const read: string[] = [];
+    const { readFile } = Deno;
+    Deno.readFile = (path, options) => {
+      read.push(String(path));
+      return readFile(path, options);
+    };
+    const prompts = Array.from({ length: 100 }, (_, i) => ({
+      prompt: `${"the sea and the ship ".slice(i % 7, 7 + i % 13)}${"naïve 日本"[i % 8]}${i}`,
+      maxNewTokens: 1 + i % 9,
+      seed: i,
+      temperature: i % 5 / 2,
+      stop: i % 4 === 0 ? ["e", "日"] : [],
+    }));
+    try {
+      const together = await Promise.all(prompts.map(async (options) => {
+        const generation = await answer(mixture, options);
+        const text = (await Array.fromAsync(generation)).join("");
+        return { text, expert: generation.expert, finish: generation.finish, tokens: [...generation.tokens] };
+      }));
+      const { partitioners, loads, evictions, bytes } = mixture.counts;
+      assertEquals(partitioners, 1);
+      assertEquals(read.filter((path) => /router-\d+\/model/.test(path)).length, 4);
+      assertEquals(read.filter((path) => /expert-\d+\/model/.test(path)).length, loads);
+      assertEquals(new Set(together.map(({ expert }) => expert)).size, 4, "prompts of all experts");
+      assert(loads >= 4 && loads < 20 && evictions === loads - 2, `${loads} loads, ${evictions} evictions`);
+      assert(bytes <= 2.5 * await sizeOf(run, 6));
+      for (const [i, options] of prompts.entries()) {
+        const alone = await generate({ gpu, run, ...options });
+        const text = (await Array.fromAsync(alone)).join("");
+        const { expert, finish, tokens } = alone;
+        assertEquals(together[i], { text, expert, finish, tokens: [...tokens] }, `prompt ${i}`);
+      }
+    } finally {
+      Deno.readFile = readFile;
+      mixture.close();
+    }
+  });
+});
+
+Deno.test("route() gives what the f64 routers say of min(M, length) tokens, and asks for M unless told", () =>
+  withMixture(3, {}, async (mixture) => {
+    const tokens = randomIntegers(14, ROUTER.vocabulary, "prompt");
+    const chosen = new Set<number>();
+    for (const [length, prefix] of [[2], [7], [8], [14], [14, 11], [5, 3]]) {
+      const route = await mixture.route(tokens.slice(0, length), prefix);
+      const taken = [...tokens.slice(0, Math.min(prefix ?? PREFIX, length))];
+      const expected = [0, 1, 2].map((i) => -sequenceNll(ROUTER, anyWeights(ROUTER, `router ${i}`), taken));
+      assertClose(route.scores, expected, { atol: 1e-4, rtol: 1e-5 }, `scores of ${length} tokens`);
+      const [first, second] = [0, 1, 2].sort((a, b) => expected[b] - expected[a]);
+      assertEquals([route.expert, route.runnerUp, route.prefixTokens], [first, second, taken.length]);
+      const margin = expected[first] - expected[second];
+      const actual = [route.margin, route.marginPerToken];
+      assertClose(actual, [margin, margin / (taken.length - 1)], { atol: 2e-4, rtol: 1e-4 });
+      chosen.add(first);
+    }
+    assert(chosen.size > 1, "the prompts must not all go to one expert, or the test says little");
+    const one = await mixture.route(tokens.slice(0, 1));
+    assertEquals([one.expert, one.runnerUp, one.margin, one.scores], [0, 1, 0, [0, 0, 0]]);
+    await assertRejects(() => mixture.route(Uint32Array.of()), InputError, "it is empty");
+    await assertRejects(() => mixture.route(Uint32Array.of(1, 270)), Error, "270");
+    assertEquals(mixture.counts.partitioners, 1);
+  }));
+
+Deno.test("lease() gives a model once to all, in the forms that are asked for, within the budget", async () => {
+  await withMixture(3, { models: 2 }, async (mixture, run) => {
+    const [a, b] = await Promise.all([mixture.lease(1), mixture.lease(1)]);
+    assert(a.value === b.value);
+    assertEquals([a.value.config, a.value.notes.tokenizer], [EXPERT, tokenizer.sha256]);
+    assertEquals(mixture.counts.loads, 1);
+    using scorer = await mixture.lease(1, scoring({ length: 12 }));
+    const tokens = randomIntegers(12, EXPERT.vocabulary, "text");
+    const [nll] = await scorer.value.scorer.score(tokens, 12, Uint32Array.of(12));
+    const expected = sequenceNll(EXPERT, anyWeights(EXPERT, "expert 1"), [...tokens]);
+    assertClose([nll], [expected], { atol: 1e-4, rtol: 1e-5 });
+    assertEquals(mixture.counts.held.map((name) => / as (\w+)/.exec(name)![1]), ["decoder", "scorer"]);
+    const blocked = mixture.lease(0);
+    a[Symbol.dispose]();
+    assertEquals(mixture.counts.evictions, 0); // b has it
+    b[Symbol.dispose]();
+    using other = await blocked;
+    assertNotEquals(other.value, a.value);
+    assertEquals(mixture.counts.evictions, 1);
+    assertStringIncludes(mixture.counts.held[0], `${run}/experts/expert-01" as scorer`);
+  });
+});
+
+Deno.test("lease() keeps within the bytes, also where the first estimate is too low, and refuses what never fits", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run, 3);
+    const size = await sizeOf(run, 8);
+    const mixture = await openMixture({ gpu, run, memory: 2 * size + 10 });
+    for (const expert of [0, 1, 2, 0, 1]) {
+      using _ = await mixture.lease(expert);
+      assert(mixture.counts.bytes <= 2 * size + 10);
+    }
+    assertEquals([mixture.counts.loads, mixture.counts.bytes], [5, 2 * size]);
+    mixture.close();
+    for (const memory of [size - 1, 1000]) {
+      const small = await openMixture({ gpu, run, memory });
+      await assertRejects(() => small.lease(0), InputError, `the limit is ${memory}; allow more memory`);
+      small.close();
+    }
+  });
+});
+
+Deno.test("a damaged expert fails alone, and is read again once it is mended", () =>
+  withMixture(3, {}, async (mixture, run) => {
+    const path = `${run}/experts/expert-01/model.safetensors`;
+    const whole = await Deno.readFile(path);
+    await Deno.writeFile(path, whole.subarray(0, -5));
+    const leases = await Promise.allSettled([0, 1, 2, 1].map((expert) => mixture.lease(expert)));
+    assertEquals(leases.map(({ status }) => status), ["fulfilled", "rejected", "fulfilled", "rejected"]);
+    assertEquals(mixture.counts.loads, 3);
+    await Deno.writeFile(path, whole);
+    using mended = await mixture.lease(1);
+    assertEquals(mended.value.config, EXPERT);
+
+    await assertRejects(() => mixture.lease("dense"), InputError, "dense/config.json");
+    await saveCheckpoint(`${run}/dense`, EXPERT, anyWeights(EXPERT, 1), { tokenizer: "ab12" });
+    await assertRejects(() => mixture.lease("dense"), InputError, "it is ab12");
+    await assertRejects(() => mixture.lease(3), InputError, "one of 0 to 2, the experts of the run: it is 3");
+    await assertRejects(() => mixture.lease(-1), InputError, "it is -1");
+    await assertRejects(() => mixture.lease("../other"), InputError, 'it is "../other"');
+  }));
+
+Deno.test("a mixture takes a partitioner's folder that is named, and refuses one of other experts or another tokenizer", () =>
+  withMixture(3, {}, async (_, run) => {
+    await Deno.rename(`${run}/routers`, `${run}/elsewhere`);
+    const named = await openMixture({ gpu, run, partitioner: `${run}/elsewhere` });
+    assertEquals((await named.partitioner()).sha256, (await loadRouters(`${run}/elsewhere`)).sha256);
+    assertEquals(await named.experts(), 3);
+    named.close();
+    await Deno.remove(`${run}/elsewhere/router-02`, { recursive: true });
+    const fewer = await openMixture({ gpu, run, partitioner: `${run}/elsewhere` });
+    await assertRejects(() => fewer.partitioner(), InputError, "each of the run's 3 experts: it knows 2");
+    fewer.close();
+    const nowhere = await openMixture({ gpu, run });
+    await assertRejects(
+      () => nowhere.route(Uint32Array.of(1, 2)),
+      InputError,
+      `"${run}/partitioner" must be there`,
+    );
+    nowhere.close();
+    await assertRejects(() => openMixture({ gpu }), TypeError, "neither is");
+  }));
+
+Deno.test("a model alone is a mixture of one, without a partitioner", () =>
+  withMixture(2, {}, async (_, run) => {
+    const model = `${run}/experts/expert-01`;
+    const alone = await openMixture({ gpu, model });
+    assertEquals([alone.routes, await alone.experts()], [false, 1]);
+    assertEquals((await alone.route(Uint32Array.of(5, 6, 7))).expert, 0);
+    using lease = await alone.lease(0);
+    assertEquals(lease.value.config, (await loadCheckpoint(model)).config);
+    await assertRejects(() => alone.lease(1), InputError, "one of 0 to 0");
+    assertEquals(alone.counts.partitioners, 0);
+    alone.close();
+  }));
+
+Deno.test("close() frees all device memory and tells those who wait", async () => {
+  let held = 0;
+  const counted: Gpu = {
+    ...gpu,
+    arena() {
+      const arena = gpu.arena();
+      held++;
+      let open = true;
+      return {
+        ...arena,
+        destroy() {
+          if (open) held--;
+          open = false;
+          arena.destroy();
+        },
+      };
+    },
+  };
+  await withMixture(3, { gpu: counted, models: 1 }, async (mixture) => {
+    await mixture.route(Uint32Array.of(1, 2, 3));
+    await mixture.lease(0);
+    const waiting = mixture.lease(1);
+    assertEquals(held, 2);
+    mixture.close();
+    await assertRejects(() => waiting, Error, "it was closed");
+    await new Promise((resolve) => setTimeout(resolve));
+    assertEquals(held, 0);
+    await assertRejects(() => mixture.lease(2), Error, "it was closed");
+  });
+});

@@ -1,0 +1,101 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
+import {
+  checkValue,
+  choice,
+  custom,
+  type Field,
+  flag,
+  integer,
+  integers,
+  kebabCase,
+  number,
+  parseValue,
+  path,
+  section,
+  someValuesOf,
+  text,
+  texts,
+  type Values,
+  valuesOf,
+} from "../../../pipeline/settings/field.ts";
+
+const TABLE = section("Kitchen", {
+  rounds: integer({ default: 3, min: 1, max: 9, help: "" }),
+  share: number({ default: 0.5, min: 0, max: 1, help: "" }),
+  lengths: integers({ default: [2], min: 2, help: "" }),
+  label: text({ default: "", value: "NAME", help: "" }),
+  labels: texts({ default: [], value: "NAME", help: "" }),
+  folder: path({ default: "", value: "FOLDER", help: "" }),
+  target: path({ value: "FILE", help: "" }),
+  fullSpeed: choice(["slow", "fast"], { default: "slow", help: "" }),
+  size: custom((text) => ({ letters: text.length }), { value: "TEXT", flag: "long", help: "" }),
+  warm: flag({ help: "" }),
+});
+
+Deno.test("a field takes the values of its kind and range alone", () => {
+  const cases: Record<keyof typeof TABLE, [good: unknown[], bad: unknown[]]> = {
+    rounds: [[1, 9], [0, 10, 1.5, NaN, "3", null, undefined]],
+    share: [[0, 1, 0.25], [-0.1, 1.1, Infinity, "0"]],
+    lengths: [[[], [2, 2 ** 53 - 1]], [[1], [2.5], 2, ["2"], [2 ** 53]]],
+    label: [["", "a"], [1, null, ["a"]]],
+    labels: [[[], ["a", ""]], ["a", [1]]],
+    folder: [["", "a"], [1]],
+    target: [["a"], ["", 1]],
+    fullSpeed: [["slow", "fast"], ["", "faster", 0]],
+    size: [["", "a"], [1]],
+    warm: [[true, false], ["true", 1]],
+  };
+  for (const [name, [good, bad]] of Object.entries(cases)) {
+    const field: Field = TABLE[name as keyof typeof TABLE];
+    for (const value of good) checkValue(field, value);
+    for (const value of bad) {
+      assertThrows(() => checkValue(field, value), InputError, `Cannot use ${name} as`);
+    }
+  }
+});
+
+Deno.test("checkValue() says what must hold and what is, and refers to the setting", () => {
+  const error = assertThrows(() => checkValue(TABLE.rounds, 10), InputError);
+  assertEquals(error.message, "Cannot use rounds as it must be an integer from 1 to 9: it is 10");
+  assert(typeof error.what !== "string");
+  assertEquals(error.what[1], { setting: "rounds", value: undefined });
+});
+
+Deno.test("a requirement words every kind, and leaves out a bound that is none", () => {
+  assertEquals(TABLE.rounds.requirement, "an integer from 1 to 9");
+  assertEquals(TABLE.share.requirement, "a number from 0 to 1");
+  assertEquals(TABLE.lengths.requirement, "integers of at least 2, separated by commas");
+  assertEquals(TABLE.fullSpeed.requirement, "one of slow, fast");
+});
+
+Deno.test("section() gives names, the heading, and flags in kebab case where none is said", () => {
+  const { fullSpeed, size } = TABLE;
+  assertEquals([fullSpeed.name, fullSpeed.section, fullSpeed.flag], ["fullSpeed", "Kitchen", "full-speed"]);
+  assertEquals([size.name, size.flag], ["size", "long"]);
+  assertEquals(kebabCase("topK"), "top-k");
+});
+
+Deno.test("valuesOf() fills in defaults and keeps them whole, someValuesOf() gives what it is given", () => {
+  const values: Values<typeof TABLE> = valuesOf(TABLE, { size: "four", fullSpeed: "fast" });
+  const literal: "slow" | "fast" = values.fullSpeed;
+  const target: string | undefined = values.target;
+  assertEquals([literal, target, values.size.letters, values.lengths], ["fast", undefined, 4, [2]]);
+  assertEquals(Object.keys(values), Object.keys(TABLE));
+  assertEquals(valuesOf(TABLE, {}).size, { letters: 0 });
+  values.lengths.push(7);
+  assertEquals(valuesOf(TABLE, {}).lengths, [2]);
+  assertEquals(someValuesOf(TABLE, { rounds: 4 }), { rounds: 4 });
+  assertThrows(() => someValuesOf(TABLE, { round: 4 }), InputError, 'the nearest is "rounds"');
+  assertThrows(() => valuesOf(TABLE, { share: 2 }), InputError, "from 0 to 1: it is 2");
+});
+
+Deno.test("parseValue() reads numbers and lists, and leaves the rest to checkValue()", () => {
+  assertEquals(parseValue(TABLE.share, "4e-3"), 0.004);
+  assertEquals(parseValue(TABLE.lengths, "16,32"), [16, 32]);
+  assertEquals(parseValue(TABLE.lengths, ""), []);
+  assertEquals(parseValue(TABLE.label, "7"), "7");
+  assertEquals(parseValue(TABLE.warm, "true"), true);
+  assertThrows(() => checkValue(TABLE.rounds, parseValue(TABLE.rounds, "six")), InputError, 'it is "six"');
+  assertThrows(() => checkValue(TABLE.rounds, parseValue(TABLE.rounds, " ")), InputError, 'it is " "');
+});

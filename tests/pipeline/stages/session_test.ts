@@ -1,0 +1,73 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { InputError, RunError } from "../../../kernels/errors.ts";
+import { exists } from "../../../pipeline/run/files.ts";
+import { readRunConfiguration } from "../../../pipeline/run/configuration.ts";
+import { inRun, needConfiguration } from "../../../pipeline/stages/session.ts";
+import { runAll, toyStage, withStages } from "./support.ts";
+
+const seedOf = async (run: string) => (await readRunConfiguration(run))?.configuration.seed;
+
+Deno.test("inRun() keeps the values that something was made with, and takes others where it is told to", () =>
+  withStages([toyStage("first", { settings: ["seed"] })], async (run) => {
+    await runAll(run, { sources: { flags: { seed: 3 } } });
+    assertEquals(await seedOf(run), 3);
+    await runAll(run);
+    assertEquals(await seedOf(run), 3);
+    const other = { sources: { flags: { seed: 4 } } };
+    await assertRejects(() => runAll(run, other), InputError, "it is 4, there it is 3; choose another run");
+    assertEquals(await seedOf(run), 3);
+    await runAll(run, { sources: { flags: { expertSteps: 9 } } }); // nothing was made with it
+    assertEquals((await readRunConfiguration(run))?.configuration.expertSteps, 9);
+    await runAll(run, { ...other, force: true });
+    assertEquals(await seedOf(run), 4);
+  }));
+
+Deno.test("inRun() forgets the values of a command that failed before anything was made with them", async () => {
+  const stage = toyStage("first", { settings: ["seed"] });
+  stage.prepare = () => () => Promise.reject(new InputError("Cannot make it as the test says so"));
+  await withStages([stage], async (folder) => {
+    const run = `${folder}/new`;
+    await assertRejects(() => runAll(run, { sources: { flags: { seed: 5 } } }), InputError, "says so");
+    assertEquals(await exists(run), false);
+    await Deno.mkdir(run);
+    await Deno.writeTextFile(`${run}/mine.txt`, "");
+    await assertRejects(() => runAll(run, { sources: { flags: { seed: 5 } } }), InputError, "says so");
+    assertEquals([await seedOf(run), await exists(`${run}/mine.txt`)], [undefined, true]);
+  });
+});
+
+Deno.test("inRun() lets one work in a run alone, and others beside it where they make other things", () =>
+  withStages([toyStage("first")], async (run) => {
+    await runAll(run);
+    const work = (beside: "others" | undefined, body: () => Promise<unknown>) =>
+      inRun({ run }, {}, { task: "test", beside }, body);
+    await work(undefined, async () => {
+      await assertRejects(() => work(undefined, () => Promise.resolve()), RunError, 'for task "test"');
+    });
+    await inRun({ run }, {}, { task: "one", beside: "others" }, async ({ work: { settle } }) => {
+      await settle(); // from here on another may settle its values
+      await work("others", () => Promise.resolve());
+      await assertRejects(() => work(undefined, () => Promise.resolve()), RunError);
+    });
+  }));
+
+Deno.test("inRun() keeps settings to itself where they are aside, and refuses changes in a part", () =>
+  withStages([toyStage("first", { settings: ["seed"] })], async (run) => {
+    await runAll(run);
+    const sources = { flags: { seed: 8 } };
+    const aside = { task: "trial", beside: "others", accepts: true, aside: true } as const;
+    await inRun({ run, sources }, {}, aside, async ({ work }) => {
+      assertEquals(work.configuration.seed, 8);
+      await work.settle();
+    });
+    assertEquals(await seedOf(run), 0);
+    const part = () =>
+      inRun({ run, sources, force: true }, {}, { task: "score", beside: "parts" }, () => Promise.resolve());
+    await assertRejects(part, InputError, "must be those of its config.json: seed is not");
+  }));
+
+Deno.test("needConfiguration() names what is missing", async () => {
+  const run = await Deno.makeTempDir();
+  await assertRejects(() => needConfiguration(run, "train-expert 0"), InputError, "there is no config.json");
+  await Deno.remove(run);
+});

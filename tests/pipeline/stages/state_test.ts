@@ -1,0 +1,88 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { InputError, wordText } from "../../../kernels/errors.ts";
+import { readManifest, writeManifest } from "../../../pipeline/run/manifest.ts";
+import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
+import { isPinned, needStage, statesOf } from "../../../pipeline/stages/state.ts";
+import { worded } from "../../../tasks/wording.ts";
+import { runAll, toyStage, withStages } from "./support.ts";
+
+const configuration = defaultConfiguration();
+const chain = () => [
+  toyStage("first", { settings: ["seed"] }),
+  toyStage("second", { needs: ["first"], settings: ["prefix"] }),
+  toyStage("third", { needs: ["second"], uses: ["extra"] }),
+  toyStage("extra", { onRequest: true }),
+];
+
+/** Tells of every stage how it stands, and why. */
+async function told(run: string, changes: Partial<typeof configuration> = {}) {
+  const states = statesOf({ run, configuration: { ...configuration, ...changes } });
+  const all = await Promise.all(states.graph.stages.map((stage) => states.of(stage)));
+  return Object.fromEntries(
+    all.map(({ stage, state, because }) => [stage.name, because ? `${state}: ${wordText(because)}` : state]),
+  );
+}
+
+Deno.test("statesOf() tells what is made, missing, damaged, and out of date and why", () =>
+  withStages(chain(), async (run) => {
+    const missing = { first: "missing", extra: "missing", second: "missing", third: "missing" };
+    assertEquals(await told(run), missing);
+    await runAll(run);
+    const made = { ...missing, first: "up to date", second: "up to date", third: "up to date" };
+    assertEquals(await told(run), made);
+
+    assertEquals(await told(run, { seed: 7 }), {
+      ...made,
+      first: "out of date: seed was 0, it is 7",
+      second: 'out of date: "first" is out of date',
+      third: 'out of date: "second" is out of date',
+    });
+    assertEquals((await told(run, { prefix: 8 })).first, "up to date");
+
+    await Deno.writeTextFile(`${run}/first/first.txt`, "short");
+    assertEquals(await told(run), {
+      ...made,
+      first: 'damaged: "first/first.txt" is missing or has another size',
+    });
+    const { outputs, result, ...identity } = (await readManifest(run, "first"))!;
+    const other = { "first/first.txt": { ...outputs["first/first.txt"], sha256: "0".repeat(64) } };
+    await writeManifest(run, identity, { outputs: other, result });
+    assertEquals((await told(run)).second, "out of date: it was made from other first");
+    await writeManifest(run, { ...identity, revision: 3 }, { outputs, result });
+    assertEquals((await told(run)).first, "out of date: revision 3 made it, this is revision 1");
+    await Deno.remove(`${run}/manifests/first.json`);
+    assertEquals((await told(run)).second, 'out of date: "first" is missing');
+  }));
+
+Deno.test("needStage() gives the manifest of a stage that stands, and names the task to run for any other", () =>
+  withStages(chain(), async (run) => {
+    const need = (changes: Partial<typeof configuration> = {}) => {
+      const context = { run, configuration: { ...configuration, ...changes } };
+      const states = statesOf(context);
+      return needStage(context, states, states.graph.get("second")!, "third");
+    };
+    const refusal = async (changes = {}) => {
+      const { what, remedy } = await assertRejects(() => need(changes), InputError);
+      assertEquals(worded(remedy!), `run deno task second --run ${run} first`);
+      return wordText(what);
+    };
+    assertStringIncludes(await refusal(), '"second" must have run there: it has not');
+    await runAll(run);
+    assertEquals((await need()).stage, "second");
+    assertStringIncludes(await refusal({ prefix: 8 }), "must have run with prefix 8: it ran with 64");
+    assertStringIncludes(await refusal({ seed: 8 }), 'on what is there now: "first" is out of date');
+    await Deno.remove(`${run}/second/second.txt`);
+    assertEquals((await need()).stage, "second"); // who reads the file says what is the matter with it
+  }));
+
+Deno.test("isPinned() says whether something was made that a setting's change would contradict", () =>
+  withStages(chain(), async (run) => {
+    const context = { run, configuration };
+    assert(!await isPinned(context, "seed"));
+    await runAll(run);
+    assert(await isPinned(context, "seed"));
+    assert(await isPinned(context, "prefix"));
+    assert(!await isPinned(context, "expertSteps"));
+    await Deno.remove(`${run}/manifests/first.json`);
+    assert(await isPinned(context, "seed")); // what stands on it is there
+  }));

@@ -1,0 +1,87 @@
+import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
+import { lockRun } from "../../../pipeline/run/lock.ts";
+import { statusOf } from "../../../pipeline/stages/status.ts";
+import { statusText } from "../../../tasks/status_text.ts";
+import { task } from "../../tasks/support.ts";
+import { runAll, toyStage, withStages } from "./support.ts";
+
+Deno.test("statusOf() tells what is made, with which settings and revision, what is not, and what makes it", async () => {
+  const stages = [
+    toyStage("first", { settings: ["seed"] }),
+    toyStage("second", {
+      needs: ["first"],
+      onRequest: true,
+      command: { task: "seconds", with: { expert: 1 } },
+    }),
+  ];
+  await withStages(stages, async (run) => {
+    await runAll(run, { sources: { flags: { seed: 2 } } });
+    const [first, second] = (await statusOf(run)).stages;
+    assertEquals([first.state, first.settings, first.revision], ["up to date", { seed: 2 }, {
+      made: 1,
+      now: 1,
+    }]);
+    assertEquals([first.outputs?.files, first.partition, first.holder], [1, true, undefined]);
+    assertEquals([second.state, second.settings, second.partition], ["missing", undefined, false]);
+    assertEquals(second.command, { task: "seconds", with: { run, expert: 1 } });
+    stages[0].revision = 2;
+    const [old] = (await statusOf(run)).stages;
+    assertEquals([old.state, old.because], ["out of date", "revision 1 made it, this is revision 2"]);
+  });
+});
+
+Deno.test("statusOf() names who works in a run, and at what", async () => {
+  const stages = [toyStage("first"), toyStage("second", { place: "second" })];
+  await withStages(stages, async (run) => {
+    await runAll(run);
+    const releases = [await lockRun(run, "first"), await lockRun(`${run}/second`, "second")];
+    const { holder, stages: [first, second] } = await statusOf(run);
+    assertEquals([holder?.pid, holder?.task], [Deno.pid, "first"]);
+    assertEquals([first.state, second.state, second.holder?.task], ["being made", "being made", "second"]);
+    for (const release of releases) await release();
+    assertEquals((await statusOf(run)).stages.map(({ state }) => state), ["up to date", "up to date"]);
+  });
+});
+
+Deno.test("statusOf() refuses a folder that is no run", async () => {
+  const folder = await Deno.makeTempDir();
+  await assertRejects(() => statusOf(folder), InputError, "there is no config.json");
+  await Deno.remove(folder);
+});
+
+Deno.test("statusText() gives models that stand alike one row, and says what to run next", async () => {
+  const models = [0, 1, 2].map((expert) =>
+    toyStage(`train-expert-0${expert}`, {
+      needs: ["first"],
+      onRequest: true,
+      command: { task: "train-expert", with: { expert } },
+    })
+  );
+  await withStages([toyStage("first", { settings: ["seed"] }), ...models], async (run) => {
+    await runAll(run);
+    const text = statusText(await statusOf(run));
+    assertMatch(text, /^first +up to date +1 +1 /m);
+    assertMatch(text, /^train-expert-00 … 02 \(3\) +missing$/m);
+    assertStringIncludes(text, "first  seed 0");
+    assertStringIncludes(text, `next: deno task train-expert --run ${run} --expert 0`);
+  });
+});
+
+Deno.test("deno task status prints a table or one JSON document, and one line where it cannot", async () => {
+  await withStages([toyStage("corpus")], async (run) => {
+    await runAll(run);
+    const json = await task("status", ["--run", run, "--json"]);
+    assertEquals(json.code, 0, json.err);
+    const { stages } = JSON.parse(json.out);
+    assertEquals([stages[0].stage, stages[0].command], ["corpus", `deno task corpus --run ${run}`]);
+    const table = await task("status", ["--run", run]);
+    assertMatch(table.out, /^tokenize +missing/m);
+    const none = await task("status", ["--run", `${run}/none`]);
+    assertEquals(none.code, 2);
+    assertMatch(
+      none.err,
+      /^error: Cannot tell the status [^\n]*run deno task partition --run [^\n]* first\n$/,
+    );
+  });
+});

@@ -1,0 +1,25 @@
+import { assertEquals } from "@std/assert";
+import { FIELD_NAMES, FIELDS } from "../../../pipeline/settings/configuration.ts";
+import { settingsOf } from "../../../pipeline/stages/task_settings.ts";
+
+Deno.test("settingsOf() gives each task what its stages depend on, and partition all of that", () => {
+  assertEquals(settingsOf("assign"), ["shardSequences", "method", "chunk"]);
+  assertEquals(settingsOf("score"), ["routers", "prefix", "scoreBatch"]);
+  assertEquals(settingsOf("tokenizer"), [
+    "tokenizer",
+    "vocabularySize",
+    "tokenizerSample",
+    "holdout",
+    "seed",
+  ]);
+  assertEquals(settingsOf("verify"), []);
+  assertEquals(settingsOf("evaluate"), []);
+  const reproduce = settingsOf("reproduce");
+  assertEquals(FIELD_NAMES.filter((name) => !reproduce.includes(name)), []);
+  const experts = FIELD_NAMES.filter((name) => FIELDS[name].section === "Experts");
+  assertEquals(settingsOf("train-dense"), experts);
+  assertEquals(settingsOf("train-expert"), experts.filter((name) => !/^dense/.test(name)));
+  assertEquals(settingsOf("partition"), FIELD_NAMES.filter((name) => !experts.includes(name)));
+  const cost = settingsOf("cost");
+  assertEquals([cost.includes("dtype"), cost.includes("routerRate")], [true, false]);
+});

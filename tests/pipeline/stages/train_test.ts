@@ -1,0 +1,80 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
+import { loadCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
+import { partHash, readPart } from "../../../pipeline/partition/manifests.ts";
+import { readRunConfiguration } from "../../../pipeline/run/configuration.ts";
+import { exists } from "../../../pipeline/run/files.ts";
+import { readManifest } from "../../../pipeline/run/manifest.ts";
+import { expertsOf, trainDense, trainExpert } from "../../../pipeline/stages/train.ts";
+import { gpu } from "../../kernels/support.ts";
+import { withPartition } from "./support.ts";
+
+const EXPERT = {
+  expertHidden: 8,
+  expertLayers: 1,
+  expertHeads: 2,
+  expertBatch: 4,
+  expertSteps: 4,
+  expertWarmup: 1,
+};
+const test = (name: string, fn: () => Promise<void>) => Deno.test({ name, ignore: gpu === null, fn });
+
+test("trainExpert() trains on its part, once, and refuses another setting until it is told how to go on", () =>
+  withPartition(async (run) => {
+    const train = (flags = {}, more = {}) =>
+      trainExpert(1, { run, gpu: gpu!, sources: { flags: { ...EXPERT, ...flags } }, ...more });
+    const first = await train();
+    assertEquals([first.steps, first.batch, first.folder], [4, 4, "experts/expert-01"]);
+    const { notes } = await loadCheckpoint(`${run}/experts/expert-01`);
+    assertEquals(notes.partition, partHash(await readPart(`${run}/partition/expert-01`)));
+    assertEquals(await train(), first);
+    await assertRejects(() => train({ expertRate: 0.01 }), InputError, "it is 0.01, there it is 0.003");
+    const again = await train({ expertRate: 0.01 }, { force: true });
+    assertEquals([again.rate, (await readManifest(run, "train-expert-01"))?.configuration.rate], [
+      0.01,
+      0.01,
+    ]);
+    await assertRejects(() => trainExpert(2, { run, gpu: gpu! }), InputError, "must be one of 0 to 1");
+    assertEquals(await expertsOf(run), 2);
+  }));
+
+test("a trial of a rate stands aside: neither the run's settings nor its models know of it", () =>
+  withPartition(async (run) => {
+    const options = { run, gpu: gpu!, sources: { flags: EXPERT }, trial: { share: 0.5, rate: 0.02 } };
+    const { steps, rate, folder } = await trainExpert(0, options);
+    assertEquals([steps, rate, folder], [2, 0.02, "search/expert-00-0.02"]);
+    assertEquals((await readRunConfiguration(run))?.configuration.expertHidden, 64);
+    assertEquals(await exists(`${run}/experts`), false);
+  }));
+
+test("trainDense() matches the experts' steps or their batch, at as many tokens", () =>
+  withPartition(async (run) => {
+    const options = { run, gpu: gpu!, sources: { flags: EXPERT } };
+    const [batch, steps] = [await trainDense("batch", options), await trainDense("steps", options)];
+    assertEquals([batch.steps, batch.batch, batch.folder], [4, 8, "dense"]);
+    assertEquals([steps.steps, steps.batch, steps.folder], [8, 4, "dense-steps"]);
+    assertEquals(batch.tokens, steps.tokens);
+    const wide = {
+      ...options,
+      sources: { flags: { ...EXPERT, expertBatch: 6, microBatch: 4 } },
+      force: true,
+    };
+    await assertRejects(() => trainExpert(0, wide), InputError, "a multiple of");
+  }));
+
+test("trainExpert() refuses damaged shards before it touches anything", () =>
+  withPartition(async (run) => {
+    const shard = `${run}/partition/expert-00/train-00000.arrow`;
+    const bytes = await Deno.readFile(shard);
+    bytes[bytes.length >> 1] ^= 1;
+    await Deno.writeFile(shard, bytes);
+    const options = { run, gpu: gpu!, sources: { flags: EXPERT } };
+    const error = await assertRejects(
+      () => trainExpert(0, options),
+      InputError,
+      "its SHA-256 is not that of its manifest",
+    );
+    assertEquals([error.where, await exists(`${run}/experts/expert-00/config.json`)], [shard, false]);
+    await Deno.remove(`${run}/partition/expert-01`, { recursive: true });
+    await assertRejects(() => trainExpert(1, options), InputError, "its part must be there");
+  }));

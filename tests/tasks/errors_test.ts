@@ -1,0 +1,131 @@
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { InputError, LossNotFiniteError, RunError, say, setting, task } from "../../mod.ts";
+import { describe, exitCode, explained } from "../../tasks/errors.ts";
+import { commandOf, inFolder, ROOT } from "./support.ts";
+
+const none = () => undefined;
+
+Deno.test("exitCode() gives 2 to an InputError alone, 130 to an interruption, 0 to a closed pipe, 1 to all else", () => {
+  const codes: [error: unknown, code: number][] = [
+    [new InputError("x"), 2],
+    [new RunError("x"), 1],
+    [new LossNotFiniteError(3, NaN, 1), 1],
+    [new DOMException("interrupted", "AbortError"), 130],
+    [new Deno.errors.BrokenPipe("x"), 0],
+    [new RangeError("Cannot be"), 1],
+    [new TypeError("Cannot be"), 1],
+    [new SyntaxError("Cannot be"), 1],
+    [new Error("x"), 1],
+    ["x", 1],
+  ];
+  for (const [error, code] of codes) assertEquals(exitCode(error), code, String(error));
+});
+
+Deno.test("explained() makes an InputError of what the system says of a path, and a RunError of a full disk", () =>
+  inFolder(async (folder) => {
+    await Deno.writeTextFile(`${folder}/file`, "");
+    const long = `${folder}/${"x".repeat(300)}`;
+    const paths: [path: string, message: string, where?: string][] = [
+      [`${folder}/none`, "as it must exist: there is no such file or folder", `${folder}/none`],
+      [folder, "as the system must allow it: Is a directory", folder],
+      [`${folder}/file/below`, "as the system must allow it: Not a directory"], // the path is left out of these two
+      [long, "as the system must allow it: File name too long"],
+    ];
+    for (const [path, message, where] of paths) {
+      const error = explained(await assertRejects(() => Deno.readFile(path)));
+      assert(error instanceof InputError, String(error));
+      assertEquals(error.where, where);
+      assertMatch(
+        error.message,
+        new RegExp(`^Cannot (open|use) ${where ? `"${where}"` : "a path"} ${message}`),
+      );
+      assertEquals(exitCode(error.cause), 2);
+    }
+    if (await Deno.stat("/dev/full").catch(() => null)) {
+      const error = explained(await assertRejects(() => Deno.writeTextFile("/dev/full", "x")));
+      assert(error instanceof RunError, String(error));
+      assertMatch(error.message, /it is full|device is full; free some space and run again$/);
+    }
+    const bug = new RangeError("x");
+    assertEquals(explained(bug), bug);
+  }));
+
+Deno.test("describe() words settings and tasks for the command line, on one line", async () => {
+  const remedy = say`set ${setting("sequenceLength", 8)}\nor run ${task("score", { run: "a b" })}`;
+  const error = new InputError(say`Cannot go on as ${setting("prefix")} must be\n  small: it is 9`, {
+    remedy,
+  });
+  assertEquals(
+    await describe(error, { remedyFor: none }),
+    "error: Cannot go on as --prefix must be small: it is 9; set --sequence-length 8 or run deno task score --run 'a b'",
+  );
+});
+
+Deno.test("describe() asks for the remedy of a file that is wrong, where the error knows none", async () => {
+  const remedyFor = (where: string) => Promise.resolve(say`run ${task("score", { run: where })} again`);
+  const told = (error: unknown) => describe(error, { remedyFor });
+  assertEquals(
+    await told(new InputError("It is cut short", { where: "r" })),
+    "error: It is cut short; run deno task score --run r again",
+  );
+  assertEquals(
+    await told(new InputError("It is", { where: "r", remedy: "mend it" })),
+    "error: It is; mend it",
+  );
+  assertEquals(await told(new InputError("It is")), "error: It is");
+  assertEquals(await told(new RunError("It is held", { where: "r" })), "error: It is held");
+  const missing = new InputError("It is not there", { where: "no/such/run/tokenizer.json" });
+  const first = "error: It is not there; run deno task partition --run no/such/run first";
+  assertEquals(await describe(missing, { run: "no/such/run" }), first);
+  assertEquals(await describe(missing, { run: "no/such" }), first.replaceAll("such/run first", "such first"));
+  assertEquals(await describe(missing, { run: "tests" }), "error: It is not there");
+  const failing = () => Promise.reject(new Error("unreadable"));
+  assertEquals(
+    await describe(new InputError("It is", { where: "r" }), { remedyFor: failing }),
+    "error: It is",
+  );
+});
+
+Deno.test("describe() tells a bug with its place, the versions, the adapter and how to report it", async () => {
+  const text = await describe(new RangeError("Cannot\nbe"), { adapter: "a card" });
+  assertMatch(
+    text,
+    /^bug: RangeError: Cannot be\n {2}at tests\/tasks\/errors_test\.ts:\d+, with SmallTalk [\d.]+, Deno [\d.]+, a card\n {2}please report it/,
+  );
+  const outside = new Error("outer", { cause: new Error("inner") });
+  outside.stack = "Error: outer\n    at ext:core/01_core.js:1:2";
+  assertMatch(await describe(outside), /\n {2}at tests\/tasks\/errors_test\.ts:\d+, with /);
+  assertMatch(await describe("text"), /^bug: text\n {2}at an unknown place, with /);
+});
+
+Deno.test("a task that fails by a programming error ends with 1, says where it happened and how to report it", () =>
+  inFolder(async (folder) => {
+    const path = `${folder}/task.ts`;
+    await Deno.writeTextFile(
+      path,
+      `import { toBatch } from "${ROOT}mod.ts";
+import { defineTask } from "${ROOT}tasks/command.ts";
+const run = () => {
+  const columns = { rows: 2, sequence: new BigUint64Array(1), length: new Uint32Array(2) };
+  toBatch(columns, { format: 1, stage: "" });
+  return Promise.resolve();
+};
+await defineTask({ name: "verify", about: "Fails.", options: {}, run }, { main: true });
+`,
+    );
+    const run = async (...more: string[]) => {
+      const args = [...commandOf("verify").slice(0, -1), `--config=${ROOT}deno.json`, path, ...more];
+      const { code, stderr } = await new Deno.Command(Deno.execPath(), { args, env: { NO_COLOR: "1" } })
+        .output();
+      return { code, err: new TextDecoder().decode(stderr) };
+    };
+    const { code, err } = await run();
+    assertEquals(code, 1, err);
+    assertMatch(
+      err,
+      /^bug: RangeError: Cannot build a batch [^\n]*\n {2}at pipeline\/rows\/arrow\.ts:\d+, with SmallTalk [^\n]*, Deno [^\n]*\n {2}please report it, with this text and the command; [^\n]*\n$/,
+    );
+    const verbose = await run("--verbose");
+    assertEquals(verbose.code, 1);
+    assertMatch(verbose.err, /\n {4}at toBatch \(/);
+  }));

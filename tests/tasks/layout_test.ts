@@ -1,0 +1,36 @@
+import { assertEquals } from "@std/assert";
+import { bytes, count, decimalBytes, duration, percent, roughBytes, table } from "../../tasks/layout.ts";
+
+Deno.test("duration() takes the two largest units, and carries what rounding makes whole", () => {
+  const cases: [seconds: number, text: string][] = [
+    [0, "0 µs"],
+    [4.2e-5, "42 µs"],
+    [0.0123, "12.3 ms"],
+    [9.5, "9.5 s"],
+    [59.4, "59.4 s"],
+    [59.7, "1 min"],
+    [250, "4 min 10 s"],
+    [3599.6, "1 h"],
+    [5400, "1 h 30 min"],
+    [86_399, "1 d"],
+    [2 * 86_400 + 3 * 3600 + 59, "2 d 3 h"],
+    [40 * 86_400, "40 d"],
+    [31_557_600 * 1234, "1,234 years"],
+  ];
+  for (const [seconds, text] of cases) assertEquals(duration(seconds), text);
+});
+
+Deno.test("sizes keep their digits: of two, of ten, and rough", () => {
+  const sizes = [0, 1000, 2 ** 20 + 1, 1.5 * 2 ** 30, 20 * 2 ** 40];
+  assertEquals(sizes.map(bytes), ["0 B", "1,000 B", "1 MiB", "1.5 GiB", "20 TiB"]);
+  assertEquals([5.625e6, 10.4e9, 12].map(decimalBytes), ["5.625 MB", "10.4 GB", "12 B"]);
+  assertEquals(sizes.map(roughBytes), ["0 MiB", "1 MiB", "2 MiB", "1.5 GiB", "20480.0 GiB"]);
+  assertEquals([count(1234567.4), percent(0.0123)], ["1,234,567", "1.2%"]);
+});
+
+Deno.test("table() aligns texts to the left at both ends and numbers to the right", () => {
+  assertEquals(
+    table("model | tokens |", [["a", 1000, "x"], ["long name", "none", ""]]),
+    "model      tokens\na           1,000  x\nlong name    none",
+  );
+});
