@@ -83,6 +83,7 @@ export {
 
 // The mixture on held-out text, beside its baselines.
 export { evaluate, type EvaluateOptions } from "./pipeline/evaluation/evaluate.ts";
+export { type RouteOptions } from "./pipeline/evaluation/routes.ts";
 export { evaluateRun, type EvaluateRunOptions } from "./pipeline/stages/evaluate_run.ts";
 export {
   type Baseline,
@@ -179,11 +180,14 @@ export { type MixtureSource, type ModelName } from "./pipeline/serving/models.ts
 export {
   decoding,
   type DecodingModel,
+  type DecodingOptions,
   type Form,
+  type LoadedModel,
   scoring,
   type ScoringModel,
 } from "./pipeline/serving/forms.ts";
-export { type Lease } from "./pipeline/serving/leases.ts";
+export { type Budget, type Held, type Lease, type LeaseCounts } from "./pipeline/serving/leases.ts";
+export { type Queue } from "./pipeline/serving/queue.ts";
 export { type Engine, type Reader } from "./pipeline/serving/engine.ts";
 export { type Route } from "./pipeline/serving/route.ts";
 export {
@@ -306,7 +310,13 @@ export {
   saveCheckpoint,
   saveModelFolder,
 } from "./pipeline/checkpoints/checkpoint.ts";
-export { createScorer, type Scorer, type ScorerOptions, type TokenScores } from "./pipeline/model/scorer.ts";
+export {
+  createScorer,
+  type Scorer,
+  type ScorerOptions,
+  type Tokens,
+  type TokenScores,
+} from "./pipeline/model/scorer.ts";
 export { prefixSpan, type Span, spanAfter, wholeSpan } from "./pipeline/model/span.ts";
 export { type SafetensorsDtype } from "./pipeline/checkpoints/safetensors.ts";
 export { type HostBatch } from "./pipeline/model/batch.ts";

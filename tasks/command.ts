@@ -5,6 +5,7 @@
  * @module
  */
 
+import { parseArgs } from "@std/cli/parse-args";
 import { resolve } from "node:path";
 import {
   type Field,
@@ -169,34 +170,49 @@ async function readArguments<Options extends Fields>(task: Task<Options>, args: 
 }
 
 /**
- * Reads the flags with their words, and the paths. The word after a flag is its value, also one that is empty, `-` or a number below 0,
- * unless it is a flag itself.
+ * Reads the flags with their words, and the paths. The parser knows no flag, so that it tells of each word in its turn: a value that is
+ * empty, or `-`, or a number below 0, which it takes for no value, is told from a path by the flag before it.
  */
-function readWords<Options extends Fields>(task: Task<Options>, args: string[]) {
+function readWords<Options extends Fields>(
+  task: Task<Options>,
+  args: string[],
+): { words: Map<Field, string[]>; paths: string[] } {
   const byFlag = new Map(Object.values(fieldsOf(task)).map((field) => [field.flag, field]));
   const words = new Map<Field, string[]>();
   const paths: string[] = [];
-  const left = [...args];
-  for (let word = left.shift(); word !== undefined; word = left.shift()) {
-    if (word === "--") paths.push(...left.splice(0));
-    else if (!/^-./s.test(word)) paths.push(word);
-    else {
-      const [flag, inline] = /^--([^=]*)(?:=(.*))?$/s.exec(word)?.slice(1) ?? [word.slice(1)];
-      const field = word.startsWith("--") ? byFlag.get(flag) : undefined;
-      if (!field) {
-        const near = `${word.replace(/=.*/s, "")} is not, the nearest is --${
-          nearest(flag, [...byFlag.keys(), "help"])
-        }`;
-        const what = `Cannot run task "${task.name}" as every flag must be one of its own: ${near}`;
-        throw new InputError(what, { remedy: "see --help" });
+  let open: string[] | undefined; // words of the flag before, where its value is still to come
+  let taken: string | undefined; // the last value that begins with a dash: the parser may tell of each of its letters
+  const { _: rest } = parseArgs(args, {
+    string: ["_"],
+    unknown: (word, key, value) => {
+      const before = open;
+      open = undefined;
+      if (before && /^(-\d.*|-?)$/s.test(word)) before[before.length - 1] = taken = word;
+      else if (key === undefined) paths.push(word);
+      else if (word !== taken) {
+        const [flag, inline] = /^--([^=]*)(?:=(.*))?$/s.exec(word)?.slice(1) ?? [key];
+        const field = word.startsWith("--") ? byFlag.get(flag) : undefined;
+        if (!field) throw unknownFlag(task.name, word, nearest(flag, [...byFlag.keys(), "help"]));
+        const next = typeof value === "string" && !inline ? value : undefined; // the word after it
+        const takesNext = inline === undefined &&
+          (field.form !== "flag" || next === "true" || next === "false");
+        const all = [...words.get(field) ?? [], inline ?? (takesNext ? next ?? "" : "true")];
+        words.set(field, all);
+        if (next === undefined) open = takesNext ? all : undefined;
+        else if (!takesNext) paths.push(next);
       }
-      const isFlag = field.form === "flag";
-      const isValue = isFlag ? /^(true|false)$/ : /^(?!-)|^-(\d.*)?$/s;
-      const value = inline ?? (isValue.test(left[0] ?? "--") ? left.shift()! : isFlag ? "true" : "");
-      words.set(field, [...words.get(field) ?? [], value]);
-    }
-  }
-  return { words, paths };
+      return false;
+    },
+  });
+  return { words, paths: [...paths, ...rest.map(String)] };
+}
+
+function unknownFlag(task: string, word: string, near: string): InputError {
+  const flag = word.replace(/=.*/s, "");
+  return new InputError(
+    `Cannot run task "${task}" as every flag must be one of its own: ${flag} is not, the nearest is --${near}`,
+    { remedy: "see --help" },
+  );
 }
 
 /** Reads the words of a flag as its value; gives none for a flag that is false. */

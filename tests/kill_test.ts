@@ -4,9 +4,9 @@ import { hashes, inFolder, SMALL, smallCorpus, task, taskCommand } from "./tasks
 const KILLS = 12;
 const MOST_TRIES = 40;
 
-/** Starts a partition, kills it with SIGKILL after `milliseconds`, and says whether it was still running. */
-async function killAfter(args: string[], milliseconds: number): Promise<boolean> {
-  const child = taskCommand("partition", args, { stdout: "null", stderr: "null" }).spawn();
+/** Starts a task, kills it with SIGKILL after `milliseconds`, and says whether it was still running. */
+async function killAfter(name: string, args: string[], milliseconds: number): Promise<boolean> {
+  const child = taskCommand(name, args, { stdout: "null", stderr: "null" }).spawn();
   const timer = setTimeout(() => child.kill("SIGKILL"), milliseconds);
   const { signal } = await child.status;
   clearTimeout(timer);
@@ -32,7 +32,7 @@ Deno.test("partition killed at many moments and run again gives the bytes of an 
     for (let tries = 0; killed < KILLS && tries < MOST_TRIES; tries++) {
       const run = `run-${tries}`;
       const start = performance.now();
-      if (await killAfter(args(run), duration * (killed + 0.5) / KILLS)) killed++;
+      if (await killAfter("partition", args(run), duration * (killed + 0.5) / KILLS)) killed++;
       else {
         duration = Math.min(duration, performance.now() - start);
         continue;
@@ -50,4 +50,42 @@ Deno.test("partition killed at many moments and run again gives the bytes of an 
       assertEquals(await hashes(`${folder}/${run}`), expected);
     }
     assertEquals(killed, KILLS, `of ${MOST_TRIES} runs, too few were killed before their end`);
+  }));
+
+Deno.test("trainings and an evaluation killed at many moments and run again give the bytes of undisturbed ones", () =>
+  inFolder(async (folder) => {
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
+    const partition = ["--input", `${folder}/docs.jsonl`, ...SMALL, "--holdout", "0.3"];
+    const brief = [
+      "--expert-hidden",
+      "8",
+      "--expert-layers",
+      "1",
+      "--expert-heads",
+      "2",
+      "--expert-batch",
+      "4",
+    ];
+    const steps: [name: string, args: string[]][] = [
+      ["train-expert", ["--expert", "all", ...brief, "--expert-steps", "30", "--checkpoint-every", "7"]],
+      ["train-dense", []],
+      ["evaluate", ["--resamples", "50"]],
+    ];
+    const durations: number[] = [];
+    const run = async (path: string, kills: number) => {
+      const made = await task("partition", ["--run", path, ...partition]);
+      assertEquals(made.code, 0, made.err);
+      for (const [i, [name, args]] of steps.entries()) {
+        for (let kill = 0; kill < kills; kill++) {
+          await killAfter(name, ["--run", path, ...args], durations[i] * (kill + 1) / (kills + 1));
+        }
+        const start = performance.now();
+        const { code, err } = await task(name, ["--run", path, ...args]);
+        assertEquals(code, 0, err);
+        durations[i] ??= performance.now() - start;
+      }
+      return await hashes(path);
+    };
+    const undisturbed = await run(`${folder}/undisturbed`, 0);
+    assertEquals(await run(`${folder}/killed`, 3), undisturbed);
   }));

@@ -7,7 +7,11 @@
 import * as v from "valibot";
 import { count, finite, readJson, share } from "../run/schema.ts";
 
-/** A dense model: trained on all tokens, with the expert's batch times E or with E times the steps. */
+/**
+ * A dense model: trained on all tokens, with the expert's batch times E or with E times the steps.
+ *
+ * @ignore
+ */
 export type Baseline = typeof BASELINES[number];
 
 /** The dense models that a run may have. */
@@ -16,6 +20,8 @@ export const BASELINES = ["dense", "dense-steps"] as const;
 /**
  * What answers for a sequence: the expert that its prefix chooses, any expert (the mean of their NLLs), the expert with the
  * lowest NLL of the whole sequence, or a dense model.
+ *
+ * @ignore
  */
 export type Way = typeof WAYS[number];
 
@@ -86,26 +92,38 @@ const EVALUATION = v.object({
   }),
 });
 
-/** Fit to held-out tokens: nats per predicted token, its exponential, the ends of that one's 95% bootstrap interval over documents. */
+/**
+ * Fit to held-out tokens: nats per predicted token, its exponential, the ends of that one's 95% bootstrap interval over documents.
+ *
+ * @ignore
+ */
 export type Score = v.InferOutput<typeof SCORE>;
 /**
  * How much lower the mixture's perplexity is than a baseline's: 100 · (1 − perplexity of the mixture / perplexity of the baseline),
  * with its 95% interval, both models on the same draws of documents.
+ *
+ * @ignore
  */
 export type Gain = v.InferOutput<typeof GAIN>;
 /**
  * Held-out sequences of one source: documents (one counts where its first sequence does), sequences, predicted tokens, perplexity
  * by way, and the share of its sequences that goes to each expert `[E]`.
+ *
+ * @ignore
  */
 export type SourceScore = v.InferOutput<typeof SOURCE>;
 /**
  * Held-out sequences that are routed to one expert: their share of all, predicted tokens, perplexity of the expert, as part of the
  * mixture, and of the baselines; null where nothing is routed to it.
+ *
+ * @ignore
  */
 export type Segment = v.InferOutput<typeof SEGMENT>;
 /**
  * The mixture where a prefix of another length routes: perplexity of the whole sequences with its 95% bootstrap interval over
  * documents, the mixture so routed against every baseline, the share of the sequences that goes where M tokens send it.
+ *
+ * @ignore
  */
 export type PrefixScore = v.InferOutput<typeof PREFIX>;
 /**
@@ -113,8 +131,17 @@ export type PrefixScore = v.InferOutput<typeof PREFIX>;
  * the first of every sequence); draws and seed of the bootstrap; every way's score (baselines where there are some), gains against
  * every baseline; by source in the order of their labels, by expert, by prefix (4, 8, 16, … S tokens, and M); shape and weights
  * of an expert or baseline, and of a router where a partitioner has some.
+ *
+ * @ignore
  */
 export type Evaluation = v.InferOutput<typeof EVALUATION>;
+
+/** Says a gain in positive numbers: by how much the mixture's perplexity is lower, or higher, and the ends of that interval. */
+export function sideOf({ percent, low, high }: Omit<Gain, "baseline">) {
+  return percent < 0
+    ? { side: "higher", by: -percent, from: -high, to: -low }
+    : { side: "lower", by: percent, from: low, to: high };
+}
 
 /** Reads an `evaluation.json`. Throws an `InputError` where it is missing or damaged. */
 export function readEvaluation(where: string): Promise<Evaluation> {

@@ -5,7 +5,7 @@
  */
 
 import { percentileInterval } from "./bootstrap.ts";
-import type { Baseline, Evaluation, Gain, Score, Way } from "./evaluation.ts";
+import { type Baseline, BASELINES, type Evaluation, type Gain, type Score, type Way } from "./evaluation.ts";
 import type { Kept, Routed } from "./routes.ts";
 
 /** Sums over the sequences of one kind: of a document, a source or a segment. */
@@ -72,16 +72,14 @@ export function createTables(
   return { width, columns, byDocument, bySource, bySegment, add };
 }
 
-/**
- * Says what full tables mean. `draws` are the NLLs per token of resampled documents, f64 `[resamples, width]`.
- */
+/** Says what full tables mean. `draws` are the NLLs per token of resampled documents, f64 `[resamples, width]`. */
 export function summarize(
   routed: Routed,
   { width, columns, byDocument, bySource, bySegment }: Tables,
   draws: Float64Array,
 ): Pick<Evaluation, "scores" | "gains" | "sources" | "segments" | "prefixes"> {
   const ways = Object.keys(columns) as Way[];
-  const baselines = ways.filter((way): way is Baseline => way === "dense" || way === "dense-steps");
+  const baselines = BASELINES.filter((way) => way in columns);
   const experts = bySegment.tokens.length;
   const tokens = byDocument.tokens.reduce((a, b) => a + b);
   const { counts, agreement } = countRoutes(routed, experts, columns.mixture!);
@@ -103,7 +101,7 @@ export function summarize(
     Math.exp(sums.nll[kind * width + columns[way]!] / sums.tokens[kind]);
   const gain = (mixture: number, baseline: number) => 100 * (1 - Math.exp(mixture - baseline));
   const others = baselines.map((baseline) => ({ baseline, draws: drawn(columns[baseline]!) }));
-  const gainsOf = (column: number, { nllPerToken }: Score): Gain[] => {
+  const gainsOf = (column: number, nllPerToken: number): Gain[] => {
     const own = drawn(column);
     return others.map(({ baseline, draws }) => ({
       baseline,
@@ -114,7 +112,7 @@ export function summarize(
 
   return {
     scores,
-    gains: gainsOf(columns.mixture!, scores.mixture!),
+    gains: gainsOf(columns.mixture!, scores.mixture!.nllPerToken),
     sources: [...routed.sources.entries()].sort(([, a], [, b]) => a < b ? -1 : 1).map(([kind, source]) => ({
       source,
       documents: routed.documentsOf[kind],
@@ -138,9 +136,8 @@ export function summarize(
       };
     }),
     prefixes: routed.prefixes.map((prefix, column) => {
-      const score = scoreOf(column);
-      const { perplexity, low, high } = score;
-      return { prefix, perplexity, low, high, gains: gainsOf(column, score), agreement: agreement[column] };
+      const { nllPerToken, ...score } = scoreOf(column);
+      return { prefix, ...score, gains: gainsOf(column, nllPerToken), agreement: agreement[column] };
     }),
   };
 }

@@ -26,7 +26,8 @@ export interface TokenScores {
   greedy: Uint8Array;
 }
 
-type Tokens = Uint16Array | Uint32Array;
+/** Token ids. */
+export type Tokens = Uint16Array | Uint32Array;
 
 /** Scores sequences with every model of a bank. No row's result depends on its company. */
 export interface Scorer {

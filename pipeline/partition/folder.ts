@@ -28,7 +28,11 @@ const SCHEMA = v.looseObject({
   eos: WHOLE,
 });
 
-/** What `partitioner.json` says. A kind may say more beside it. */
+/**
+ * What `partitioner.json` says. A kind may say more beside it.
+ *
+ * @ignore
+ */
 export type Description = v.InferOutput<typeof SCHEMA>;
 
 /** Writes a folder's `partitioner.json`: the last of its files. */

@@ -53,22 +53,38 @@ const PARTITION = v.object({
   parts: v.array(v.object({ folder: v.pipe(v.string(), v.regex(/^expert-\d{2,}$/)), sha256: hash })),
 });
 
-/** One shard of an expert: its name in the expert's folder, sequences, real tokens without padding, size and SHA-256. */
+/**
+ * One shard of an expert: its name in the expert's folder, sequences, real tokens without padding, size and SHA-256.
+ *
+ * @ignore
+ */
 export type Shard = v.InferOutput<typeof SHARD>;
 /**
  * Counts of one expert's sequences: sequences, real tokens, mean cost per predicted prefix token in nats (null where M is unknown),
  * sequences and tokens by source.
+ *
+ * @ignore
  */
 export type PartCounts = v.InferOutput<typeof PART_COUNTS>;
-/** An expert's `manifest.json`: its id, its shards (training ones first), counts of training and held-out sequences. */
+/**
+ * An expert's `manifest.json`: its id, its shards (training ones first), counts of training and held-out sequences.
+ *
+ * @ignore
+ */
 export type PartManifest = v.InferOutput<typeof PART>;
 /**
  * Measures over all experts: sequences, real tokens, mean cost per predicted prefix token, what balancing costs (both in nats,
  * null where M is unknown), normalised mutual information of expert and source (null where there are not two sources), tokens
  * of the largest expert over the mean less one, and the share of the sequences that each expert would get without balancing `[E]`.
+ *
+ * @ignore
  */
 export type PartitionCounts = v.InferOutput<typeof PARTITION_COUNTS>;
-/** A partition's `manifest.json`: E, where the training sequences come from, counts, folder and hash of every part. */
+/**
+ * A partition's `manifest.json`: E, where the training sequences come from, counts, folder and hash of every part.
+ *
+ * @ignore
+ */
 export interface PartitionManifest extends Omit<v.InferOutput<typeof PARTITION>, "lineage"> {
   /** Where the training sequences come from. */
   lineage: Lineage;

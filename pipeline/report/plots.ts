@@ -88,41 +88,38 @@ export const SHARES: Spec = across("share of sequences", { format: ".0%", tickCo
 /** Describes an axis without lines across the plot. */
 export const noGrid = (title: string | null, more: Spec = {}): Spec => ({ title, grid: false, ...more });
 
-/** Names the series of a legend and their colours. */
-export function scaleOf(names: string[], colours: string[]): Spec {
-  return { scale: { domain: names, range: colours } };
-}
+/** Tells the names in a field apart by colours, which a legend explains. */
+export const coloured = (field: string, names: string[], colours: string[], legend: Spec): Spec =>
+  nominal(field, { scale: { domain: names, range: colours }, ...legend });
+
+/** How a legend looks: its symbols, its title, and the room left of the plot, in pixels. */
+type LegendLooks = { symbol?: "stroke" | "square"; title?: string; left?: number };
 
 /** Describes a legend below a plot: as many columns as have room beside what stands left of the plot. */
 export function legendOf(
   names: string[],
   width: number,
-  { symbol, title = null, left = AXIS_WIDTH }: {
-    symbol?: "stroke" | "square";
-    title?: string | null;
-    left?: number;
-  } = {},
+  { symbol, title, left = AXIS_WIDTH }: LegendLooks,
 ): Spec {
   if (names.length > MOST_LEGEND || names.length < 2) return { legend: null };
   const symbolWidth = symbol === "stroke" ? STROKE_WIDTH : SYMBOL_WIDTH;
   const widest = Math.max(...names.map((name) => textWidth(name))) + symbolWidth;
-  const room = width - left - (title === null ? 0 : textWidth(title) + 8);
+  const room = width - left - (title ? textWidth(title) + 8 : 0);
   const columns = Math.max(1, Math.min(names.length, Math.floor(room / widest)));
   const looks = symbol === "stroke" ? STROKE : symbol === "square" ? { symbolType: symbol } : {};
-  return { legend: { title, columns, ...looks } };
+  return { legend: { title: title ?? null, columns, ...looks } };
 }
 
 /** Outlines marks, full and hollow ones alike. */
 export const OUTLINED: Spec = { stroke: colour("mixture"), strokeWidth: 1.5 };
 
 /** Tells two figures of one mixture apart, in its colour: outlined marks of the first are full, of the second hollow. */
-export function fullAndHollow(names: string[], width: number, more: Parameters<typeof legendOf>[2]): Spec {
-  const { legend } = legendOf(names, width, more);
+export function fullAndHollow(field: string, names: string[], width: number, looks: LegendLooks): Spec {
+  const { legend } = legendOf(names, width, looks);
   const outline = { symbolStrokeColor: OUTLINED.stroke, symbolStrokeWidth: OUTLINED.strokeWidth };
-  return {
-    ...scaleOf(names, [colour("mixture"), colour("paper")].slice(0, names.length)),
+  return coloured(field, names, [colour("mixture"), colour("paper")].slice(0, names.length), {
     legend: legend === null ? null : { ...(legend as Spec), ...outline },
-  };
+  });
 }
 
 /** Names an expert. */

@@ -4,12 +4,13 @@
  * @module
  */
 
-import { BASELINES, type Evaluation, type Way } from "../evaluation/evaluation.ts";
+import { BASELINES, type Evaluation, sideOf, type Way } from "../evaluation/evaluation.ts";
 import { percent } from "./html.ts";
 import {
   across,
   AXIS_WIDTH,
   beside,
+  coloured,
   COMPARED,
   fullAndHollow,
   labelled,
@@ -26,7 +27,6 @@ import {
   type Plot,
   POINT,
   quantity,
-  scaleOf,
   shapes,
   SHARES,
   type Spec,
@@ -43,10 +43,6 @@ const PERPLEXITY_AXIS = { title: "perplexity", tickCount: 6 };
 /** Lists the ways that text was scored; one expert leaves no other choice of experts. */
 const waysOf = ({ scores, experts }: Evaluation): Way[] =>
   (experts > 1 ? WAYS : [...COMPARED]).filter((way) => scores[way] !== undefined);
-
-/** Encodes the ways that stand in the field `way` by their colours. */
-const wayColours = (field: string, ways: readonly Way[], names: string[], legend: Spec): Spec =>
-  nominal(field, { ...scaleOf(names, ways.map(colour)), ...legend });
 
 /** Lists the perplexities of labelled parts of the text by way, where a part has one. */
 function perplexities<Compared extends Way>(
@@ -96,7 +92,7 @@ export function perplexityPlot(evaluation: Evaluation): Plot {
             encoding: {
               y,
               x: quantity("perplexity", { scale, axis: PERPLEXITY_AXIS }),
-              color: wayColours("way", ways, names, { legend: null }),
+              color: coloured("way", names, ways.map(colour), { legend: null }),
             },
           },
           interval({ color: colour("paper"), strokeWidth: 4.5 }),
@@ -122,7 +118,7 @@ export function gainPlot({ gains, experts }: Evaluation): Plot {
   const values = gains.map((gain, i) => ({ ...gain, baseline: names[i], zero: 0 }));
   const flat = gains.every(({ low, high }) => low === 0 && high === 0);
   const y = beside("baseline", names, { domain: false });
-  const color = wayColours("baseline", ways, names, { legend: null });
+  const color = coloured("baseline", names, ways.map(colour), { legend: null });
   return {
     id: "gain",
     title: "Gain of the mixture",
@@ -151,9 +147,7 @@ export function gainPlot({ gains, experts }: Evaluation): Plot {
     }),
     table: {
       head: ["against", "the mixture is", "by, %", "95% from", "to"],
-      rows: values.map(({ baseline, percent, low, high }) =>
-        percent < 0 ? [baseline, "higher", -percent, -high, -low] : [baseline, "lower", percent, low, high]
-      ),
+      rows: gains.map((gain, i) => [names[i], ...Object.values(sideOf(gain))]),
     },
   };
 }
@@ -188,7 +182,7 @@ export function segmentPlot({ segments, scores, experts }: Evaluation): Plot {
         }),
         xOffset: nominal("way", { sort: names }),
         y: quantity("perplexity", { axis: across("perplexity", { tickCount: 6 }) }),
-        color: wayColours("way", ways, names, legendOf(names, width, { symbol: "square" })),
+        color: coloured("way", names, ways.map(colour), legendOf(names, width, { symbol: "square" })),
       },
     }),
     table: {
@@ -226,7 +220,7 @@ export function sourcePlot(evaluation: Evaluation): Plot {
         encoding: {
           y: beside("label", labels, { grid: true, domain: false }),
           x: quantity("perplexity", { scale: { zero: false, padding: 14 }, axis: PERPLEXITY_AXIS }),
-          color: wayColours("way", ways, names, legendOf(names, width, { left: widestOf(labels) })),
+          color: coloured("way", names, ways.map(colour), legendOf(names, width, { left: widestOf(labels) })),
           shape: shapes("way", names),
         },
       };
@@ -362,7 +356,7 @@ export function overheadPlot(rows: { name: string; training: number; inference: 
           scale: { type: "log", domain: [ticks[0], ticks.at(-1)!], nice: false },
           axis: { title: "% of the experts' FLOPs (logarithmic)", values: ticks, format: "~g" },
         }),
-        fill: nominal("part", fullAndHollow([...parts], width, { left: widestOf(names) })),
+        fill: fullAndHollow("part", [...parts], width, { left: widestOf(names) }),
         shape: shapes("part", parts),
       },
     }),

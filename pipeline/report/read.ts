@@ -82,11 +82,7 @@ export async function readRun(run: string): Promise<RunRecord> {
     manifests: {},
     rounds: await ifThere(`${run}/metrics/rounds.jsonl`, readRoundMetrics, forced(run, "train-routers")) ??
       [],
-    partition: await ifThere(
-      `${run}/partition/manifest.json`,
-      () => readParts(`${run}/partition`),
-      forced(run, "split"),
-    ),
+    partition: await ifThere(`${run}/partition/manifest.json`, () => readParts(run), forced(run, "split")),
     curves: await readCurves(run),
     evaluation: await ifThere(`${run}/evaluation.json`, readEvaluation, again("evaluate")),
     reproduction: await ifThere(`${run}/reproduction.json`, readClaims, again("reproduce")),
@@ -117,16 +113,16 @@ async function ifThere<T>(
   });
 }
 
-async function readParts(folder: string): Promise<NonNullable<RunRecord["partition"]>> {
-  const whole = await readPartition(folder);
+async function readParts(run: string): Promise<NonNullable<RunRecord["partition"]>> {
+  const whole = await readPartition(`${run}/partition`);
   const parts: PartManifest[] = [];
-  for (const { folder: name } of whole.parts) parts.push(await readPart(`${folder}/${name}`));
+  for (const { folder } of whole.parts) parts.push(await readPart(`${run}/partition/${folder}`));
   return { whole, parts };
 }
 
 async function readCurves(run: string): Promise<Curve[]> {
   const folder = `${run}/metrics`;
-  const files = await Array.fromAsync(Deno.readDir(folder)).catch(() => []);
+  const files = await exists(folder) ? await Array.fromAsync(Deno.readDir(folder)) : [];
   const curves: Curve[] = [];
   for (const { name } of files) {
     const [, model, id] = /^(expert-(\d+)|dense|dense-steps)\.jsonl$/.exec(name) ?? [];

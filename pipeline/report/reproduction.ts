@@ -32,20 +32,36 @@ const CLAIMS = v.object({
   trialShare: share,
 });
 
-/** A claim of the paper, its figures, the run's, and whether the run bears it out: null where it is no matter of yes or no. */
+/**
+ * A claim of the paper, its figures, the run's, and whether the run bears it out: null where it is no matter of yes or no.
+ *
+ * @ignore
+ */
 export type Claim = v.InferOutput<typeof CLAIM>;
 /**
  * A learning rate at its peak that was tried, and the mean NLL per predicted token of held-out sequences at the end, nats:
  * infinite where training diverged.
+ *
+ * @ignore
  */
 export type Trial = v.InferOutput<typeof TRIAL>;
-/** What a search for a learning rate came to: the best one, and all that were tried, by rate. */
+/**
+ * What a search for a learning rate came to: the best one, and all that were tried, by rate.
+ *
+ * @ignore
+ */
 export type RateSearch = v.InferOutput<typeof SEARCH>;
-/** A model whose rate is searched for. */
+/**
+ * A model whose rate is searched for.
+ *
+ * @ignore
+ */
 export type Searched = typeof SEARCHED[number];
 /**
  * The version of the layout; the paper's claims beside a run's figures; the searches for learning rates (those of rates that were given are missing); the
  * part of the training that a trial took.
+ *
+ * @ignore
  */
 export type Claims = v.InferOutput<typeof CLAIMS>;
 

@@ -7,7 +7,7 @@
 import { setting, task, type TaskReference, type Words, wordText } from "../../kernels/errors.ts";
 import type { Cost } from "../cost/cost.ts";
 import { paperTable, PRINTED_COMMUNICATION } from "../cost/paper.ts";
-import { BASELINES } from "../evaluation/evaluation.ts";
+import { BASELINES, sideOf } from "../evaluation/evaluation.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { FIELD_NAMES, FIELDS } from "../settings/configuration.ts";
 import { onlyParts } from "../stages/parts_alone.ts";
@@ -203,12 +203,9 @@ function claims({ claims, search, trialShare }: Claims): Section {
   const trials: Table = {
     head: ["model", "learning rate", "held-out loss, nats per token", ""],
     rows: Object.entries(search).flatMap(([model, found]) =>
-      found.trials.toSorted((a, b) => a.rate - b.rate).map(({ rate, validationLoss }) => [
-        model,
-        rate,
-        validationLoss === Infinity ? "diverged" : validationLoss,
-        rate === found.rate ? "taken" : null,
-      ])
+      found.trials.toSorted((a, b) => a.rate - b.rate).map((
+        { rate, validationLoss: loss },
+      ) => [model, rate, loss === Infinity ? "diverged" : loss, rate === found.rate ? "taken" : null])
     ),
   };
   const tried = "Learning rates that were tried";
@@ -251,11 +248,8 @@ function partition({ partition }: RunRecord, lacks: Lacks): Section {
   const loads: Table = {
     head: ["expert", "sequences", "tokens", "held-out sequences", "held-out tokens"],
     rows: parts.map(({ expert, train, test }) => [
-      expert,
-      train.sequences,
-      train.tokens,
-      test?.sequences ?? null,
-      test?.tokens ?? null,
+      ...[expert, train.sequences, train.tokens],
+      ...[test?.sequences ?? null, test?.tokens ?? null],
     ]),
   };
   const after = [foldedTable(loads, "Loads of the experts", "Loads")];
@@ -314,17 +308,16 @@ function evaluation({ evaluation }: RunRecord, lacks: Lacks): Section {
   const { gains, experts, documents, sequences, tokens, prefix, resamples, segments } = evaluation;
   const routes = experts > 1;
   const compares = evaluation.sources.length > 1;
-  const gainText = gains.map(({ baseline, percent, low, high }) => {
+  const gainText = gains.map(({ baseline, ...gain }) => {
     const name = wayName(baseline, experts);
-    if (percent === 0 && low === 0 && high === 0) {
+    if (Object.values(gain).every((value) => value === 0)) {
       return markup` Its perplexity is <strong>equal</strong> to that of ${name}.`;
     }
-    const [side, from, to] = percent >= 0 ? ["lower", low, high] as const : ["higher", -high, -low] as const;
+    const { side, by, from, to } = sideOf(gain);
     const digits = (value: number) => value.toFixed(1).replace("-", "−");
-    const by = digits(Math.abs(percent));
-    return markup` Its perplexity is <strong>${by}% ${side}</strong> than that of ${name} (95% interval ${
-      digits(from)
-    } to ${digits(to)}).`;
+    return markup` Its perplexity is <strong>${
+      digits(by)
+    }% ${side}</strong> than that of ${name} (95% interval ${digits(from)} to ${digits(to)}).`;
   });
   return {
     ...section,
@@ -373,11 +366,9 @@ function costs({ evaluation }: RunRecord, { flops, communication, memory, mixtur
       perplexity,
     })),
   ];
-  const cells = ([whole, part]: number[]) => [
-    scientific(whole),
-    scientific(part),
-    whole === 0 ? "–" : percent(part / whole, 2),
-  ];
+  const cells = (
+    [whole, part]: number[],
+  ) => [scientific(whole), scientific(part), whole === 0 ? "–" : percent(part / whole, 2)];
   const table: Table = {
     head: [
       ...["model", "E", "training, FLOPs", "overhead", "share", "inference, FLOPs", "overhead", "share"],

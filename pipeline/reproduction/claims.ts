@@ -6,7 +6,7 @@
 
 import type { Cost } from "../cost/cost.ts";
 import { paperTable } from "../cost/paper.ts";
-import type { Baseline, Evaluation } from "../evaluation/evaluation.ts";
+import { type Baseline, type Evaluation, type Gain, sideOf } from "../evaluation/evaluation.ts";
 import type { Claim } from "../report/reproduction.ts";
 import type { PartitionSummary } from "../stages/summary.ts";
 
@@ -35,21 +35,15 @@ export function claimsOf(
   const printed = paperTable().find((row) => row.experts === experts)?.printed;
   const { flops, communication, parameters } = cost;
   const { exchanges, bytesPerExchange, bytesPerNode, denseBytesPerStep, denseBytesPerNode } = communication;
-  const beats = ({ baseline, low }: typeof gains[number]) => baseline === "dense" && low > 0;
+  const beats = ({ baseline, low }: Gain) => baseline === "dense" && low > 0;
   const enough = prefixes.filter(({ gains }) => gains.some(beats)).map(({ prefix }) => prefix);
+  const shortest = enough.length ? `${Math.min(...enough)} tokens` : "none";
   const against = (baseline: Baseline, claim: string, paper: string): Claim[] =>
-    gains.filter((gain) => gain.baseline === baseline).map(({ percent, low, high }) => {
-      const [side, by, from, to] = percent < 0
-        ? ["higher", -percent, -high, -low] as const
-        : ["lower", percent, low, high] as const;
-      const before = scores[baseline]!.perplexity.toFixed(2);
-      const change = `${signed(by)} ${side} [${signed(from)}, ${signed(to)}]`;
-      return {
-        claim,
-        paper,
-        here: `${before} → ${mixture!.perplexity.toFixed(2)}: ${change}`,
-        holds: low > 0,
-      };
+    gains.filter((gain) => gain.baseline === baseline).map((gain) => {
+      const { side, by, from, to } = sideOf(gain);
+      const [before, after] = [scores[baseline]!, mixture!].map(({ perplexity }) => perplexity.toFixed(2));
+      const here = `${before} → ${after}: ${signed(by)} ${side} [${signed(from)}, ${signed(to)}]`;
+      return { claim, paper, here, holds: gain.low > 0 };
     });
   return [
     ...against(
@@ -74,10 +68,7 @@ export function claimsOf(
       ? [{
         claim: "A short prefix routes well enough to beat the dense model",
         paper: "32 tokens, for routers trained with 256",
-        here:
-          `${
-            enough.length ? `${Math.min(...enough)} tokens` : "none"
-          }, for routers trained with ${prefix}: ` +
+        here: `${shortest}, for routers trained with ${prefix}: ` +
           prefixes.map((row) => `${row.prefix}: ${row.perplexity.toFixed(2)}`).join(", "),
         holds: enough.some((length) => length <= prefix / 8),
       }]

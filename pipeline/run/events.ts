@@ -27,6 +27,8 @@ const ROUND_METRICS = v.object({
  * router and source (null where the round has not two sources); the mean training loss of each router over the round, nats per
  * predicted token `[E]`; the learning rate of the round's last step; the steps of each router and the sequences drawn so far,
  * those of this round's scoring among them.
+ *
+ * @ignore
  */
 export type RoundMetrics = v.InferOutput<typeof ROUND_METRICS>;
 

@@ -29,6 +29,8 @@ const MANIFEST = v.object({
 /**
  * Records a stage that is complete: `revision` of the stage, `configuration` (values that it depends on), `inputs` (hashes by
  * name), `key` (the hash of all these), `outputs` (size and SHA-256 by path in the run folder), `result` (counts and metrics).
+ *
+ * @ignore
  */
 export type Manifest = v.InferOutput<typeof MANIFEST>;
 

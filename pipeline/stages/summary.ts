@@ -5,7 +5,7 @@
  */
 
 import { readManifest } from "../run/manifest.ts";
-import { expertFolder, type PartitionManifest, type PartManifest } from "../partition/manifests.ts";
+import { readPart, readPartition } from "../partition/manifests.ts";
 import type { RoundMetrics } from "../run/events.ts";
 
 /** Sums up one expert's training sequences. */
@@ -46,11 +46,10 @@ export interface PartitionSummary {
 
 /** Reads the summary of a run whose partition is complete. */
 export async function summarize(run: string, withRounds: boolean): Promise<PartitionSummary> {
-  const read = async (path: string) => JSON.parse(await Deno.readTextFile(`${run}/partition/${path}`));
-  const { train, parts }: PartitionManifest = await read("manifest.json");
+  const { train, parts } = await readPartition(`${run}/partition`);
   const experts: ExpertSummary[] = [];
-  for (const expert of parts.keys()) {
-    const part: PartManifest = await read(`${expertFolder(expert)}/manifest.json`);
+  for (const [expert, { folder }] of parts.entries()) {
+    const part = await readPart(`${run}/partition/${folder}`);
     experts.push({
       expert,
       sequences: part.train.sequences,

@@ -31,7 +31,7 @@ const OTHERS: Record<string, () => readonly Name[]> = {
 };
 
 /** Lists the settings that a task takes, in the order of all settings. */
-export function settingsOf(task: string): Name[] {
+export function settingsOf(task: string): (keyof Configuration)[] {
   const kind = STAGES.get(task);
   const taken = kind ? takenBy(kind) : OTHERS[task]?.() ?? [];
   return FIELD_NAMES.filter((name) => taken.includes(name));

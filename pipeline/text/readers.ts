@@ -8,8 +8,6 @@
  * @module
  */
 
-import { parquetMetadataAsync, parquetReadObjects, parquetSchema } from "hyparquet";
-import { compressors } from "hyparquet-compressors";
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { isMissing, unreadable } from "../run/files.ts";
 import { joinBytes } from "../rows/bytes.ts";
@@ -275,6 +273,9 @@ async function* parquetDocuments(
   path: string,
   { textField = "text", sourceField, source = "" }: ReadOptions,
 ): AsyncGenerator<Document> {
+  // Loaded for Parquet alone: every task starts faster without them.
+  const { parquetMetadataAsync, parquetReadObjects, parquetSchema } = await import("hyparquet");
+  const { compressors } = await import("hyparquet-compressors");
   using open = await Deno.open(path);
   const byteLength = (await open.stat()).size;
   // Synchronous, as the library reads several columns at once and they share the file's position.

@@ -14,7 +14,6 @@ import { type ModelConfig, validateModelConfig } from "../model/shape.ts";
 import type { Weights } from "../model/parameters.ts";
 import { createTrainer, type Trainer, type TrainerOptions, type TrainerState } from "../model/trainer.ts";
 
-/** Schema of a line of a model's metrics. */
 const STEP_METRICS = v.object({
   step: count,
   tokens: count,
@@ -29,6 +28,8 @@ const STEP_METRICS = v.object({
  * steps since the line before of each step's mean NLL per predicted token before its update (nats), the step's learning rate and
  * global gradient norm before clipping, and the mean NLL per predicted token of the held-out sequences after the step (nats),
  * where they were looked at.
+ *
+ * @ignore
  */
 export type StepMetrics = v.InferOutput<typeof STEP_METRICS>;
 

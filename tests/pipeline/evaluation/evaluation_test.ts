@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { readEvaluation } from "../../../pipeline/evaluation/evaluation.ts";
+import { readEvaluation, sideOf } from "../../../pipeline/evaluation/evaluation.ts";
 import { evaluationOf, SHAPE } from "../report/support.ts";
 import { inFolder } from "../../tasks/support.ts";
 
@@ -26,3 +26,8 @@ Deno.test("readEvaluation() gives back an evaluation, to the text, and takes the
       await assertRejects(() => readEvaluation(path), InputError, `Cannot read "${path}" as it must be an`);
     }
   }));
+
+Deno.test("sideOf() says lower or higher, in numbers that are positive where the interval does not hold zero", () => {
+  assertEquals(sideOf({ percent: 3, low: -1, high: 5 }), { side: "lower", by: 3, from: -1, to: 5 });
+  assertEquals(sideOf({ percent: -3, low: -5, high: -1 }), { side: "higher", by: 3, from: 1, to: 5 });
+});
