@@ -35,7 +35,12 @@ export {
   trainRouters,
   type TrainRoutersOptions,
 } from "./pipeline/partition/em/train_routers.ts";
-export { identifyPartitioner, openPartitioner, PARTITIONERS } from "./pipeline/partition/partitioners.ts";
+export {
+  identifyPartitioner,
+  openPartitioner,
+  partitionerKind,
+  PARTITIONERS,
+} from "./pipeline/partition/partitioners.ts";
 export { type Description, writeDescription } from "./pipeline/partition/folder.ts";
 export {
   type LearnContext,
@@ -51,10 +56,21 @@ export {
   type AssignmentInput,
   type CostRows,
   equalRooms,
+  gapPerRow,
+  gapShare,
   type Proof,
 } from "./pipeline/partition/assignment/assignment.ts";
 export { assignmentOf, ASSIGNMENTS } from "./pipeline/partition/assignment/assignments.ts";
 export { assignBalanced } from "./pipeline/partition/assignment/balanced.ts";
+export { optimal } from "./pipeline/partition/assignment/optimal.ts";
+export {
+  byPrices,
+  type Drift,
+  drift,
+  type Prices,
+  readPrices,
+  writePrices,
+} from "./pipeline/partition/assignment/prices.ts";
 export { assignArgmax } from "./pipeline/partition/assignment/argmax.ts";
 export { assign, type AssignOptions } from "./pipeline/partition/assignment/assign.ts";
 export { joinScores } from "./pipeline/rows/join.ts";
@@ -121,7 +137,7 @@ export { partition, runOneStage } from "./pipeline/stages/partition.ts";
 export { type RunOptions, type RunWatch } from "./pipeline/stages/session.ts";
 export { type PartitionPlan, planPartition, type StageEstimate } from "./pipeline/stages/plan.ts";
 export { type ExpertSummary, type PartitionSummary } from "./pipeline/stages/summary.ts";
-export { chunkOf } from "./pipeline/stages/assign.ts";
+export { chunkOf, type ProofSummary, summaryOf } from "./pipeline/stages/assign.ts";
 export { type Part } from "./pipeline/stages/score.ts";
 export { type Graph, graphOf, STAGES } from "./pipeline/stages/graph.ts";
 export {

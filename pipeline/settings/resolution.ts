@@ -50,6 +50,15 @@ function checkTogether(c: Configuration): void {
       say`Cannot ${what} as ${one} must be ${bound} ${two}: ${one} is ${is}, ${two} is ${bounds}`,
     );
   }
+  if (c.fixed && c.start === "random") {
+    const [fixed, start] = [setting("fixed"), setting("start")];
+    throw new InputError(
+      say`Cannot keep the parts of ${start} in every round as it must be ctbm: it is random`,
+      {
+        remedy: say`leave out ${fixed}, or set ${setting("start", "ctbm")}`,
+      },
+    );
+  }
   const longest = Math.max(0, ...c.prefixLengths);
   if (longest <= c.prefix) return;
   const [lengths, prefix] = [setting("prefixLengths"), setting("prefix")];

@@ -6,9 +6,10 @@
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
-import { type Configuration, FIELD_NAMES } from "../settings/configuration.ts";
+import { type Configuration, FIELD_NAMES, FIELDS } from "../settings/configuration.ts";
 import { presetOf } from "../settings/presets.ts";
 import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
+import { PARTITIONERS } from "../partition/partitioners.ts";
 import { isPinned } from "./state.ts";
 
 /**
@@ -22,9 +23,12 @@ export async function resolveRun(
   force: boolean,
 ): Promise<{ configuration: Configuration; changed: (keyof Configuration)[] }> {
   const existing = (await readRunConfiguration(run))?.configuration;
-  const configuration = resolveConfiguration({ ...sources, base: existing });
-  if (!existing) return { configuration, changed: [] };
   const given = { ...presetOf(sources.preset), ...sources.file, ...sources.flags };
+  const configuration = resolveConfiguration({
+    ...sources,
+    base: { ...existing, ...ownMethod(given, existing) },
+  });
+  if (!existing) return { configuration, changed: [] };
   const text = (value: unknown) => JSON.stringify(value);
   const changed = FIELD_NAMES.filter((name) =>
     name in given && text(existing[name]) !== text(configuration[name])
@@ -44,4 +48,11 @@ export async function resolveRun(
     );
   }
   return { configuration, changed };
+}
+
+/** Gives the method of a partitioner that is new to the run, where nothing else is said; the setting's default is that of most. */
+function ownMethod(given: Partial<Configuration>, existing?: Configuration): Partial<Configuration> {
+  const { partitioner } = given;
+  if (partitioner === undefined || partitioner === existing?.partitioner) return {};
+  return { method: PARTITIONERS.get(partitioner)?.method ?? FIELDS.method.default };
 }

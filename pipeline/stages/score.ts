@@ -22,7 +22,7 @@ import {
   readManifest,
   stageKey,
 } from "../run/manifest.ts";
-import { FLOPS_PER_SECOND, routerActivations } from "./learn.ts";
+import { FLOPS_PER_SECOND, kindOf, routerActivations, splitPrefix } from "./learn.ts";
 import { oneStage, pickSettings, type RunContext, type Stage, type Unfinished, type Work } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
 import { watchRows } from "./watch.ts";
@@ -71,6 +71,9 @@ const stage: Stage = {
   },
   unfinished,
   estimate(c, { sequences }) {
+    if (c.routers === "" && !kindOf(c).models) {
+      return { seconds: sequences / 5_000, diskBytes: scoreBytes(c.experts, sequences), memoryBytes: 50e6 };
+    }
     const { router } = modelShapes(c);
     return {
       seconds: sequences * c.experts * forwardFlops(router, 1, c.prefix) / FLOPS_PER_SECOND,
@@ -133,7 +136,7 @@ async function scoreShards(work: Work, tokenize: Manifest, routers: string, name
     });
     const scores = scoreRows(readArrow(`${run}/tokens/${name}`), {
       partitioner,
-      prefix: configuration.prefix,
+      prefix: await splitPrefix(configuration),
       dropTokens: true,
       config: key,
       onWarning: (message) => emit({ type: "warning", message }),

@@ -8,8 +8,6 @@
  *
  * It reads all rows several times and holds few of them: prices are learned on a sample and mended by counts over all rows, and only
  * rows whose choice is close are candidates to move. All sums are in f64, in the order of the rows.
- *
- * @module
  */
 
 import {

@@ -1,8 +1,6 @@
 /**
  * Prices that were learned once assign any other text of the same kind: each row goes where cost + price is least, and needs no other
  * row for that. So the parts of a corpus can be assigned by different machines, and new text keeps the shares of the old.
- *
- * @module
  */
 
 import * as v from "valibot";

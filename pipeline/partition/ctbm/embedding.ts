@@ -1,7 +1,5 @@
 /**
  * Embeddings of sequences: their TF-IDF on the directions in which sequences differ most, in rows of length 1.
- *
- * @module
  */
 
 import { decompose } from "./svd.ts";

@@ -1,7 +1,5 @@
 /**
  * Balanced k-means: centres of equal parts of points, each point with the centre that an assignment gives it.
- *
- * @module
  */
 
 import { permutation } from "../../random.ts";

@@ -3,8 +3,6 @@
  *
  * They are the eigenvectors of ZᵀZ, found by block Lanczos iteration: the space of the random vectors B, ZᵀZ·B, (ZᵀZ)²·B … holds the
  * largest ones almost at once. Every new vector is made orthogonal to all before it, twice, so that rounding finds none a second time.
- *
- * @module
  */
 
 import { EigenvalueDecomposition, Matrix } from "ml-matrix";

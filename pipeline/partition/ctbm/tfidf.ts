@@ -1,7 +1,5 @@
 /**
  * TF-IDF of token ids: how often each id stands in a sequence, times how rare it is among sequences, in rows of length 1.
- *
- * @module
  */
 
 /** Rows of which few columns are not 0. */

@@ -8,15 +8,20 @@ import { routerFolder, routersHash, saveModelFolder } from "../../checkpoints/ch
 import { loadTrainerState, saveTrainerState } from "../../checkpoints/trainer_state.ts";
 import type { ModelConfig } from "../../model/shape.ts";
 import { modelShapes } from "../../model/shapes.ts";
+import type { Columns } from "../../rows/arrow.ts";
 import { epochs } from "../../rows/shuffle.ts";
 import type { RoundMetrics } from "../../run/events.ts";
 import { type FileRecord, hashFile, writeAtomic } from "../../run/files.ts";
+import { assignBalanced } from "../assignment/balanced.ts";
+import { FILE, learnClusters } from "../ctbm/learn.ts";
+import { openClusters } from "../ctbm/partitioner.ts";
 import { writeDescription } from "../folder.ts";
 import type { LearnContext, Learned } from "../partitioner.ts";
 import { type RouterState, trainRouters } from "./train_routers.ts";
 
 const STAGE = "train-routers";
 const STATE = "state.safetensors";
+const CLUSTER_FILES = [FILE, "partitioner.json"];
 const EXPERTS = setting("experts");
 
 /** Learns routers by EM, and goes on where an earlier call was ended, or ended with fewer rounds. */
@@ -46,6 +51,7 @@ export async function learn(context: LearnContext): Promise<Learned> {
   const path = `${folder}/${STATE}`;
   const state = context.anew ? undefined : await savedRounds(path, key, model, c.rounds);
   const rounds = state?.rounds ?? [];
+  const start = c.start === "random" ? undefined : await learnStart(context, state !== undefined);
   let last = performance.now();
   const weights = await trainRouters({
     ...c,
@@ -53,6 +59,7 @@ export async function learn(context: LearnContext): Promise<Learned> {
     model,
     open: (consumed) => epochs(context.shards, c.seed, consumed),
     state,
+    begin: start?.begin,
     onRound: async (metrics, current) => {
       rounds.push(metrics);
       const { trainer, ...progress } = await current();
@@ -68,7 +75,7 @@ export async function learn(context: LearnContext): Promise<Learned> {
     },
     signal: context.signal,
   });
-  const files: Record<string, FileRecord> = { [STATE]: await hashFile(path) };
+  const files: Record<string, FileRecord> = { [STATE]: await hashFile(path), ...start?.files };
   const hashes: string[] = [];
   for (const [router, tensors] of weights.entries()) {
     const name = routerFolder(router);
@@ -88,6 +95,24 @@ export async function learn(context: LearnContext): Promise<Learned> {
   const lines = rounds.map((metrics) => JSON.stringify(metrics) + "\n").join("");
   outputs["metrics/rounds.jsonl"] = await writeAtomic(`${context.metrics}/rounds.jsonl`, lines);
   return { outputs, sha256: routersHash(hashes), result: { rounds } };
+}
+
+/**
+ * Learns the clusters whose parts routers begin with, in a folder beside theirs, unless a state that comes after them is there. Every
+ * part of a round's sequences is equal: these go to clusters by the paper's greedy rule.
+ */
+async function learnStart(context: LearnContext, learned: boolean) {
+  const folder = `${context.folder}/start`;
+  if (!learned) await learnClusters({ ...context, folder });
+  const clusters = await openClusters(folder);
+  const files: Record<string, FileRecord> = {};
+  for (const name of CLUSTER_FILES) files[`start/${name}`] = await hashFile(`${folder}/${name}`);
+  async function begin({ rows, tokens, length }: Columns): Promise<Uint16Array> {
+    const sequenceLength = tokens!.length / rows;
+    const costs = await clusters.costs({ tokens: tokens!, sequenceLength, length }, [sequenceLength]);
+    return assignBalanced(costs, clusters.experts);
+  }
+  return { files, begin };
 }
 
 /** Loads what training under `key` resumes from after at most `rounds` rounds; a state of anything else is none. */

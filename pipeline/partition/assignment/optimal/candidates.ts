@@ -1,8 +1,6 @@
 /**
  * Rows whose choice is close, the only ones that a repair may move. Rows that differ by a constant alone are one group: they are
  * all as good to move as each other.
- *
- * @module
  */
 
 /** Groups of rows that cost the same up to a constant, and how many of each group every expert holds. */

@@ -1,7 +1,5 @@
 /**
  * What the greedy rule would cost over the same rows, all of them in one chunk, in bounded memory: it reads the rows a few times.
- *
- * @module
  */
 
 import type { CostRows } from "../assignment.ts";

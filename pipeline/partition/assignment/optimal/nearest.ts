@@ -1,8 +1,4 @@
-/**
- * Finds the expert that each row costs least, prices included, and how close the next one is.
- *
- * @module
- */
+/** Finds the expert that each row costs least, prices included, and how close the next one is. */
 
 import type { CostRows } from "../assignment.ts";
 

@@ -1,8 +1,4 @@
-/**
- * Brings loads to rooms at the least cost, by moving candidates along shortest paths between experts.
- *
- * @module
- */
+/** Brings loads to rooms at the least cost, by moving candidates along shortest paths between experts. */
 
 import type { Candidates } from "./candidates.ts";
 

@@ -1,8 +1,4 @@
-/**
- * A sample of rows at a fixed stride, and prices learned on it.
- *
- * @module
- */
+/** A sample of rows at a fixed stride, and prices learned on it. */
 
 import type { CostRows } from "../assignment.ts";
 import { type Nearest, nearest, nearestOf } from "./nearest.ts";

@@ -1,7 +1,5 @@
 /**
  * The change of prices that would bring loads to rooms, if as many rows stay near each boundary as are near it now.
- *
- * @module
  */
 
 import { CholeskyDecomposition, Matrix } from "ml-matrix";
