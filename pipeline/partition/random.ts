@@ -34,7 +34,7 @@ export const random: PartitionerKind = {
       ...description,
       sha256,
       perSequence: true,
-      costs: (rows, prefixes) => Promise.resolve(costsOf(rows, prefixes, experts, Number(seed))),
+      costs: (rows, prefixes) => Promise.try(() => costsOf(rows, prefixes, experts, Number(seed))),
       close() {},
     };
   },

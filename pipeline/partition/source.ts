@@ -57,7 +57,7 @@ export const source: PartitionerKind = {
       ...description,
       sha256,
       perSequence: true,
-      costs: (rows, prefixes) => Promise.resolve(costsOf(rows, prefixes, description.experts, experts)),
+      costs: (rows, prefixes) => Promise.try(() => costsOf(rows, prefixes, description.experts, experts)),
       close() {},
     };
   },

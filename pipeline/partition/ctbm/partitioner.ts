@@ -75,7 +75,7 @@ export async function openClusters(folder: string): Promise<Partitioner> {
     ...description,
     sha256: (await ctbm.identify(folder)).sha256,
     perSequence: true,
-    costs: (rows, prefixes) => Promise.resolve(costs(rows, prefixes)),
+    costs: (rows, prefixes) => Promise.try(() => costs(rows, prefixes)),
     close() {},
   };
 }
