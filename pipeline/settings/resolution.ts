@@ -51,13 +51,10 @@ function checkTogether(c: Configuration): void {
     );
   }
   if (c.fixed && c.start === "random") {
-    const [fixed, start] = [setting("fixed"), setting("start")];
-    throw new InputError(
-      say`Cannot keep the parts of ${start} in every round as it must be ctbm: it is random`,
-      {
-        remedy: say`leave out ${fixed}, or set ${setting("start", "ctbm")}`,
-      },
-    );
+    const start = setting("start");
+    throw new InputError(say`Cannot keep first parts in every round as ${start} must be ctbm: it is random`, {
+      remedy: say`leave out ${setting("fixed")}, or set ${setting("start", "ctbm")}`,
+    });
   }
   const longest = Math.max(0, ...c.prefixLengths);
   if (longest <= c.prefix) return;

@@ -14,7 +14,7 @@ import type { RoundMetrics } from "../../run/events.ts";
 import { type FileRecord, hashFile, writeAtomic } from "../../run/files.ts";
 import { assignBalanced } from "../assignment/balanced.ts";
 import { FILE, learnClusters } from "../ctbm/learn.ts";
-import { openClusters } from "../ctbm/partitioner.ts";
+import { ctbm, openClusters } from "../ctbm/partitioner.ts";
 import { writeDescription } from "../folder.ts";
 import type { LearnContext, Learned } from "../partitioner.ts";
 import { type RouterState, trainRouters } from "./train_routers.ts";
@@ -51,7 +51,7 @@ export async function learn(context: LearnContext): Promise<Learned> {
   const path = `${folder}/${STATE}`;
   const state = context.anew ? undefined : await savedRounds(path, key, model, c.rounds);
   const rounds = state?.rounds ?? [];
-  const start = c.start === "random" ? undefined : await learnStart(context, state !== undefined);
+  const start = c.start === "random" ? undefined : await learnStart(context, state?.start);
   let last = performance.now();
   const weights = await trainRouters({
     ...c,
@@ -63,7 +63,7 @@ export async function learn(context: LearnContext): Promise<Learned> {
     onRound: async (metrics, current) => {
       rounds.push(metrics);
       const { trainer, ...progress } = await current();
-      await saveTrainerState(path, model, trainer, { key, ...progress, rounds });
+      await saveTrainerState(path, model, trainer, { key, ...progress, rounds, start: start?.sha256 });
       emit({ type: "round", rounds: c.rounds, ...metrics });
       const now = performance.now();
       await context.recordTime({ round: metrics.round, seconds: (now - last) / 1000 });
@@ -98,12 +98,13 @@ export async function learn(context: LearnContext): Promise<Learned> {
 }
 
 /**
- * Learns the clusters whose parts routers begin with, in a folder beside theirs, unless a state that comes after them is there. Every
- * part of a round's sequences is equal: these go to clusters by the paper's greedy rule.
+ * Learns the clusters whose parts routers begin with, in a folder beside theirs, unless those that a state stands on are there. Parts
+ * of a round's sequences are equal: they go to clusters by the paper's greedy rule.
  */
-async function learnStart(context: LearnContext, learned: boolean) {
+async function learnStart(context: LearnContext, learned: string | undefined) {
   const folder = `${context.folder}/start`;
-  if (!learned) await learnClusters({ ...context, folder });
+  const there = learned && await ctbm.identify(folder).catch(() => null); // what is damaged is learned again
+  if (!there || there.sha256 !== learned) await learnClusters({ ...context, folder });
   const clusters = await openClusters(folder);
   const files: Record<string, FileRecord> = {};
   for (const name of CLUSTER_FILES) files[`start/${name}`] = await hashFile(`${folder}/${name}`);
@@ -112,7 +113,7 @@ async function learnStart(context: LearnContext, learned: boolean) {
     const costs = await clusters.costs({ tokens: tokens!, sequenceLength, length }, [sequenceLength]);
     return assignBalanced(costs, clusters.experts);
   }
-  return { files, begin };
+  return { files, begin, sha256: clusters.sha256 };
 }
 
 /** Loads what training under `key` resumes from after at most `rounds` rounds; a state of anything else is none. */
@@ -121,12 +122,12 @@ async function savedRounds(
   key: string,
   model: ModelConfig,
   rounds: number,
-): Promise<RouterState & { rounds: RoundMetrics[] } | undefined> {
+): Promise<RouterState & { rounds: RoundMetrics[]; start?: string } | undefined> {
   const saved = await loadTrainerState(path, model).catch((error) => {
     if (error instanceof InputError) return undefined; // of another shape
     throw error;
   });
   if (saved === undefined || saved.notes.key !== key) return undefined;
-  const notes = saved.notes as { round: number; consumed: number; rounds: RoundMetrics[] };
+  const notes = saved.notes as { round: number; consumed: number; rounds: RoundMetrics[]; start?: string };
   return notes.round > rounds ? undefined : { ...notes, trainer: saved.state };
 }
