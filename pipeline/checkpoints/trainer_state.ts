@@ -70,3 +70,11 @@ export async function loadTrainerState(
   );
   return { state: { step, weights, moments, squares }, notes };
 }
+
+/** Reads a state as {@link loadTrainerState} does, but returns `undefined` also where it is damaged or of another shape. */
+export async function usableTrainerState(path: string, config: ModelConfig) {
+  return await loadTrainerState(path, config).catch((error) => {
+    if (error instanceof InputError) return undefined;
+    throw error;
+  });
+}

@@ -4,13 +4,12 @@
 
 import * as v from "valibot";
 import { type FileRecord, jsonText, writeAtomic } from "../run/files.ts";
-import { readJsonIfThere } from "../run/schema.ts";
+import { count, readJsonIfThere } from "../run/schema.ts";
 
 /** Version of the layout that this code writes, and the newest that it reads. */
 const FORMAT = 1;
 
-const WHOLE = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
-const POSITIVE = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
+const POSITIVE = v.pipe(count, v.minValue(1));
 
 const SCHEMA = v.looseObject({
   format: v.pipe(POSITIVE, v.maxValue(FORMAT, "it must be of this version or an older one")),
@@ -25,7 +24,7 @@ const SCHEMA = v.looseObject({
   /** V. */
   vocabulary: POSITIVE,
   /** Id of the token that closes a document. */
-  eos: WHOLE,
+  eos: count,
 });
 
 /**

@@ -2,10 +2,9 @@
  * Training checkpoints of one model: a folder of state files, named by their step, of which the last few are kept.
  */
 
-import { InputError } from "../../kernels/errors.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { byNumber, exists, removeIfThere } from "../run/files.ts";
-import { loadTrainerState, saveTrainerState } from "../checkpoints/trainer_state.ts";
+import { saveTrainerState, usableTrainerState } from "../checkpoints/trainer_state.ts";
 import type { TrainingState } from "./loop.ts";
 
 /** What stands beside the state in a checkpoint. */
@@ -36,11 +35,9 @@ export function checkpointPath(folder: string, step: number): string {
 /** Lists the checkpoints of a folder, the latest first. */
 async function listCheckpoints(folder: string): Promise<string[]> {
   if (!await exists(folder)) return [];
-  const names: string[] = [];
-  for await (const { name } of Deno.readDir(folder)) {
-    if (/^step-\d{8,}\.safetensors$/.test(name)) names.push(name);
-  }
-  return names.sort((a, b) => byNumber(b, a)).map((name) => `${folder}/${name}`);
+  const names = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
+  return names.filter((name) => /^step-\d{8,}\.safetensors$/.test(name)).sort((a, b) => byNumber(b, a))
+    .map((name) => `${folder}/${name}`);
 }
 
 /** Writes a checkpoint and gives its path. */
@@ -67,10 +64,7 @@ export async function loadCheckpointState(
   accepts: (context: CheckpointContext, step: number) => boolean,
 ): Promise<{ state: TrainingState; context: CheckpointContext } | undefined> {
   for (const path of await listCheckpoints(folder)) {
-    const saved = await loadTrainerState(path, model).catch((error) => {
-      if (error instanceof InputError) return undefined;
-      throw error;
-    });
+    const saved = await usableTrainerState(path, model);
     if (!saved) continue;
     const { tokens, losses, ...context } = saved.notes as unknown as CheckpointContext & {
       tokens: number;

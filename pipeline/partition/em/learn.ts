@@ -5,7 +5,7 @@
 import { basename } from "node:path";
 import { InputError, say, setting } from "../../../kernels/errors.ts";
 import { routerFolder, routersHash, saveModelFolder } from "../../checkpoints/checkpoint.ts";
-import { loadTrainerState, saveTrainerState } from "../../checkpoints/trainer_state.ts";
+import { saveTrainerState, usableTrainerState } from "../../checkpoints/trainer_state.ts";
 import type { ModelConfig } from "../../model/shape.ts";
 import { modelShapes } from "../../model/shapes.ts";
 import type { Columns } from "../../rows/arrow.ts";
@@ -123,10 +123,7 @@ async function savedRounds(
   model: ModelConfig,
   rounds: number,
 ): Promise<RouterState & { rounds: RoundMetrics[]; start?: string } | undefined> {
-  const saved = await loadTrainerState(path, model).catch((error) => {
-    if (error instanceof InputError) return undefined; // of another shape
-    throw error;
-  });
+  const saved = await usableTrainerState(path, model);
   if (saved === undefined || saved.notes.key !== key) return undefined;
   const notes = saved.notes as { round: number; consumed: number; rounds: RoundMetrics[]; start?: string };
   return notes.round > rounds ? undefined : { ...notes, trainer: saved.state };

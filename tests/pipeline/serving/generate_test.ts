@@ -228,8 +228,8 @@ Deno.test("generate() says what is wrong, with both values, and what to do", asy
     await says({ expert: 3 }, InputError, "one of 0 to 2", "it is 3");
     await says({ expert: 0.5 }, InputError, "it is 0.5");
     await says({ maxNewTokens: 0 }, InputError, "it is 0");
-    await says({ seed: -1 }, InputError, "seed is -1");
-    await says({ topP: 2 }, InputError, "topP is 2");
+    await says({ seed: -1 }, InputError, "use seed as it must be", "it is -1");
+    await says({ topP: 2 }, InputError, "use topP as it must be", "it is 2");
     await says({ stop: [""] }, InputError, "must not be empty");
     await says({ run: undefined }, TypeError, "neither is");
     await says({ model: "x", expert: 1 }, InputError, "it is 1");

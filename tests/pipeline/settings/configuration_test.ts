@@ -2,6 +2,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { ASSIGNMENT } from "../../../pipeline/settings/assignment.ts";
 import {
+  checkSettings,
   type Configuration,
   defaultConfiguration,
   FIELD_NAMES,
@@ -39,6 +40,12 @@ Deno.test("the type of a configuration is inferred: choices are literal, no valu
   // @ts-expect-error: it is none of the choices
   const wrong: Configuration["packing"] = "best";
   assertThrows(() => checkValue(FIELDS.packing, wrong), InputError, "one of document, concat");
+});
+
+Deno.test("checkSettings() refuses what a setting may not be, and passes over what is undefined", () => {
+  checkSettings({ experts: 3, prefix: undefined, prefixLengths: [2, 8] });
+  assertThrows(() => checkSettings({ prefix: NaN }), InputError, "use prefix as it must be an integer");
+  assertThrows(() => checkSettings({ prefixLengths: [8, 1] }), InputError, "use prefixLengths as it must be");
 });
 
 Deno.test("defaultConfiguration() gives lists of its own", () => {

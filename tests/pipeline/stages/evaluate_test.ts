@@ -234,7 +234,7 @@ Deno.test("evaluateRun() refuses truncated weights, other routers and other numb
     await Deno.remove(`${run}/partitioner/router-01`, { recursive: true });
     assertMatch(
       await refusal(run),
-      /as it must hold the 2 routers that its partitioner.json speaks of: it holds 1$/,
+      /as it must hold the 2 routers that its partitioner.json speaks of: it holds 1; /,
     );
   }));
 

@@ -144,7 +144,11 @@ Deno.test("assignBalanced() refuses shapes that do not fit", () => {
   const nll = new Float32Array(6);
   assertThrows(() => assignBalanced(nll, 4), RangeError, "nll has 6 values, experts is 4");
   for (const experts of [0, -1, 1.5, NaN, 65537]) {
-    assertThrows(() => assignBalanced(nll, experts), InputError, `it is ${experts}`);
+    assertThrows(
+      () => assignBalanced(nll, experts),
+      InputError,
+      `use experts as it must be an integer from 1 to 65535: it is ${experts}`,
+    );
   }
   assertThrows(() => assignBalanced(nll, 3, Uint32Array.of(1)), RangeError, "predicted has 1, rows is 2");
   assertThrows(() => assignBalanced(nll, 3, Uint32Array.of(1, 0)), RangeError, "predicted of row 1 is 0");
