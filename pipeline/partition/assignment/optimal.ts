@@ -7,7 +7,7 @@
  * is a bound that no assignment undercuts (the dual of the transportation problem), so a result with its prices proves how good it is.
  *
  * It reads all rows several times and holds few of them: prices are learned on a sample and mended by counts over all rows, and only
- * rows whose choice is close are candidates to move. All sums are in f64, in the order of the rows.
+ * rows whose choice is close are candidates to move. All sums are in f64, in the order of the rows, with their rounding kept.
  */
 
 import {
@@ -23,10 +23,13 @@ import { type Nearest, nearest } from "./optimal/nearest.ts";
 import { repair } from "./optimal/repair.ts";
 import { marginOf, samplePrices, StridedSample } from "./optimal/sample.ts";
 import { priceStep } from "./optimal/step.ts";
+import { Sum } from "./optimal/sum.ts";
 
 const PRICE_PASSES = 4; // at most, over all rows
 const NEAR = 0.02; // of the sample lies within the first width
-const FEWEST = 64; // of the sample are candidates
+const FEWEST = 64; // of the sample, or
+const EACH = 128; // for every expert are candidates
+const SPARE = 32; // candidates for every row that does not fit
 const REPAIRS = 4; // at most; the last one with as many candidates as may be
 const FAILURES = 2; // of a repair, before every row is a candidate
 const WIDER = 4; // times the reach of the last repair
@@ -37,7 +40,7 @@ const TOLERANCE = 1e-9; // of the cost
 export const optimal: Assignment = {
   method: "optimal",
   about: "equal parts at the least cost over all rows, with a proof and with prices that assign other rows",
-  passes: 16,
+  passes: 18,
   balanced: true,
   byChunk: false,
   perToken: true,
@@ -53,14 +56,14 @@ async function* assign({ open, rooms }: AssignmentInput): AsyncGenerator<Uint16A
   }
 
   const sample = new StridedSample();
-  let unbalanced = 0;
+  const unbalanced = new Sum();
   await read(({ costs, experts }) => {
     checkCosts(costs, experts);
     sample.add({ costs, experts });
     for (let begin = 0; begin < costs.length; begin += experts) {
       let least = costs[begin];
       for (let e = 1; e < experts; e++) if (costs[begin + e] < least) least = costs[begin + e];
-      unbalanced += least;
+      unbalanced.add(least);
     }
   });
   const { seen, rows: sampled } = sample;
@@ -88,9 +91,12 @@ async function* assign({ open, rooms }: AssignmentInput): AsyncGenerator<Uint16A
   let bound = -Infinity, prices = found.prices;
   for (let repairs = 1, failures = 0;;) {
     if (found.bound > bound) ({ bound, prices } = found);
-    const repaired = repair(found.candidates, [...found.loads], room, found.prices);
-    if (repaired === undefined) { // too few candidates to fill the rooms
-      const share = WIDER ** ++failures * Math.max(found.excess, FEWEST) / seen;
+    const wanted = SPARE * found.excess;
+    const repaired = failures === 0 && found.taken < Math.min(wanted, seen)
+      ? undefined
+      : repair(found.candidates, [...found.loads], room, found.prices);
+    if (repaired === undefined) { // too few candidates to fill the rooms, or to do it well
+      const share = WIDER ** failures++ * Math.max(wanted, WIDER * found.taken, FEWEST) / seen;
       const reach = failures > FAILURES ? Infinity : reachOf(found.prices, share);
       found = await sweep(found.prices, 0, Math.max(reach, WIDER * found.reach));
       continue;
@@ -103,7 +109,7 @@ async function* assign({ open, rooms }: AssignmentInput): AsyncGenerator<Uint16A
     if (check.bound > bound) ({ bound, prices } = check);
     const proved = found.taken === seen || cost - bound <= TOLERANCE * Math.abs(cost);
     if (proved || check.reach === found.reach || repairs++ === REPAIRS) break;
-    found = check;
+    found = check.bound > found.bound ? check : await sweep(found.prices, 0, check.reach);
   }
   if (!greedy.settled) {
     greedy.wide = true;
@@ -121,7 +127,7 @@ async function* assign({ open, rooms }: AssignmentInput): AsyncGenerator<Uint16A
     bound: last.bound,
     rows: seen,
     loads: [...room],
-    unbalanced,
+    unbalanced: unbalanced.value,
     greedy: greedy.cost,
     prices: [...prices],
   };
@@ -135,13 +141,15 @@ async function learnPrices(sample: CostRows, room: number[], sweep: SweepAt): Pr
   const { experts, costs } = sample;
   const rows = costs.length / experts;
   const first = samplePrices(sample, room);
-  const fewest = marginOf(sample, first, FEWEST / rows);
-  let width = marginOf(sample, first, Math.max(NEAR, FEWEST / rows));
+  const all = room.reduce((sum, room) => sum + room, 0);
+  const share = Math.max(FEWEST / rows, EACH * experts / all);
+  const fewest = marginOf(sample, first, share);
+  let width = marginOf(sample, first, Math.max(NEAR, share));
   let best = await sweep(first, width, Math.max(width, fewest));
   let scale = 1;
   for (let pass = 1; pass < PRICE_PASSES && best.excess > 4 * experts; pass++) {
     const step = priceStep(best.near, best.width, best.loads.map((load, e) => load - room[e]));
-    width /= 3;
+    width = Math.max(width / 3, fewest);
     const prices = best.prices.map((price, e) => price + scale * step[e]);
     const next = await sweep(prices, width, Math.max(width, fewest));
     if (next.bound > best.bound) best = next, scale = 1;
@@ -154,15 +162,14 @@ async function learnPrices(sample: CostRows, room: number[], sweep: SweepAt): Pr
 class Sweep {
   /** Rows that each expert gets where every row goes to its least cost + price `[E]`. */
   readonly loads: number[];
-  /** What these rows cost, without prices. */
-  cost = 0;
   /** Rows `[E, E]` with a as best and b as second-best expert whose margin is at most `width`. */
   readonly near: Float64Array;
   /** Rows whose margin is at most `reach`. */
   readonly candidates: Candidates;
   /** How many they are. */
   taken = 0;
-  #values = 0;
+  readonly #cost = new Sum();
+  readonly #values = new Sum();
   #nearest?: Nearest;
 
   constructor(
@@ -184,8 +191,8 @@ class Sweep {
     for (let row = 0; row < count; row++) {
       const e = expert[row];
       this.loads[e]++;
-      this.cost += costs[row * experts + e];
-      this.#values += value[row];
+      this.#cost.add(costs[row * experts + e]);
+      this.#values.add(value[row]);
       if (margin[row] <= this.width) this.near[e * experts + next[row]]++;
       if (margin[row] > this.reach) continue;
       this.candidates.add(costs, row * experts, e);
@@ -193,9 +200,14 @@ class Sweep {
     }
   }
 
+  /** What these rows cost, without prices. */
+  get cost(): number {
+    return this.#cost.value;
+  }
+
   /** What no assignment to the rooms undercuts. */
   get bound(): number {
-    return this.#values - this.room.reduce((sum, room, e) => sum + room * this.prices[e], 0);
+    return boundOf(this.#values, this.room, this.prices);
   }
 
   /** How far loads are from rooms, all experts together. */
@@ -206,11 +218,11 @@ class Sweep {
 
 /** The last way through all rows: it hands them out, and sums what they cost and what the proving prices say. */
 class Last {
-  cost = 0;
   readonly #sweep: Sweep;
   readonly #prices: Float64Array;
   readonly #room: readonly number[];
-  #values = 0;
+  readonly #cost = new Sum();
+  readonly #values = new Sum();
   #own?: Nearest;
   #proving?: Nearest;
 
@@ -234,13 +246,24 @@ class Last {
         candidates.give(group, e, -1);
         result[row] = e;
       }
-      this.cost += costs[row * experts + result[row]];
-      this.#values += value[row];
+      this.#cost.add(costs[row * experts + result[row]]);
+      this.#values.add(value[row]);
     }
     return result;
   }
 
-  get bound(): number {
-    return this.#values - this.#room.reduce((sum, room, e) => sum + room * this.#prices[e], 0);
+  get cost(): number {
+    return this.#cost.value;
   }
+
+  get bound(): number {
+    return boundOf(this.#values, this.#room, this.#prices);
+  }
+}
+
+/** Gives D(p) from the sum of the least costs with prices. */
+function boundOf(values: Sum, room: readonly number[], prices: Float64Array): number {
+  const paid = new Sum();
+  room.forEach((rows, e) => paid.add(rows * prices[e]));
+  return values.value - paid.value;
 }

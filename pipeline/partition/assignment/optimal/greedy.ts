@@ -4,6 +4,7 @@
 
 import type { CostRows } from "../assignment.ts";
 import { bestPerToken, orderByKey } from "../balanced.ts";
+import { Sum } from "./sum.ts";
 
 const LISTS = 2 ** 26; // bytes for the lists of a pass
 const [FEWEST, MOST] = [4, 8]; // experts in a list; MOST in the first lists, twice as many in every pass after it
@@ -30,7 +31,7 @@ export class GreedyCost {
   #stages: number[][] = []; // experts open before the first closing, after it, …
   #width = 0;
   #lists: Uint8Array | Uint16Array = new Uint8Array();
-  #sum = 0;
+  readonly #sum = new Sum();
   readonly #rooms: (rows: number, experts: number) => number[];
 
   /** `rooms` gives the room of every expert `[E]`. */
@@ -60,7 +61,7 @@ export class GreedyCost {
     if (this.cost !== undefined) return;
     if (this.#pass === 0) this.#order();
     else if (this.settled) {
-      this.cost = this.#sum;
+      this.cost = this.#sum.value;
       this.#turn = new Uint32Array();
     } else this.#choose();
     this.#seen = 0;
@@ -137,7 +138,7 @@ export class GreedyCost {
       }
       let best = Infinity;
       for (const e of this.#stages[low]) best = Math.min(best, costs[row * experts + e]);
-      this.#sum += best;
+      this.#sum.add(best);
     }
   }
 }

@@ -211,7 +211,7 @@ Deno.test("optimal gives the same result however rows are cut into groups", asyn
 });
 
 Deno.test("optimal proves what it does with more rows than its sample holds", async () => {
-  const one = example(90_000, 8);
+  const one = example(70_000, 6);
   const { expert, proof } = await solve(one, [65_536]);
   check(one, expert, proof!);
   assert(gapShare(proof!) <= 1e-6, `${gapShare(proof!)}`);
