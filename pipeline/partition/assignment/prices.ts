@@ -34,7 +34,11 @@ const SCHEMA = v.pipe(
   v.check(({ experts, prices }) => prices.length === experts, "prices must be one for every expert"),
 );
 
-/** Prices, and what they were learned on. */
+/**
+ * Prices, and what they were learned on.
+ *
+ * @ignore
+ */
 export type Prices = Omit<v.InferOutput<typeof SCHEMA>, "format">;
 
 /** Writes prices to a file. */
