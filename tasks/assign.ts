@@ -4,7 +4,8 @@
  *   deno task assign --run runs/a
  *   deno task score - --routers runs/a/partitioner < tokens.arrows | deno task assign - > assigned.arrows
  */
-import { assign, chunkOf } from "../mod.ts";
+import { assign } from "../mod.ts";
+import { chunkOf } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, OUTPUT } from "./options.ts";
 import { arrowInput, arrowOutput, peekExperts, pipeValues } from "./pipe.ts";

@@ -4,14 +4,9 @@
  * @module
  */
 
-import type {
-  Estimate,
-  PartitionPlan,
-  PartitionSummary,
-  ShownRow,
-  TrainResult,
-  VerifyReport,
-} from "../mod.ts";
+import type { PartitionPlan, PartitionSummary, TrainResult, VerifyReport } from "../mod.ts";
+import type { Estimate } from "../pipeline/stages/mod.ts";
+import type { ShownRow } from "../pipeline/text/mod.ts";
 import { count, duration, percent, roughBytes, table } from "./layout.ts";
 
 /** Lays out the summary of a partition: a row per expert, then what holds for all. */
