@@ -72,9 +72,9 @@ export function evaluateStage({ experts }: Configuration, resamples = RESAMPLES)
     revision: 1,
     outputs: [EVALUATION],
     async values({ configuration: { prefix, seed }, gpu }) {
-      const device = await gpu?.(); // not opened to tell a state
-      const on = device ? { adapter: device.adapter, variants: device.variants } : {};
-      return { format: EVALUATION_FORMAT, prefix, resamples, seed, ...on };
+      const device = await gpu?.(); // not opened to tell a state, which holds for any GPU and any number of draws
+      const on = device ? { resamples, adapter: device.adapter, variants: device.variants } : {};
+      return { format: EVALUATION_FORMAT, prefix, seed, ...on };
     },
     async inputs(context, manifest): Promise<Record<string, string>> {
       const [tokenize, score] = [await manifest("tokenize"), await manifest("score")];
