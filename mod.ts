@@ -3,7 +3,7 @@
  * nothing (arXiv 2410.03529). This module holds what a script needs, by purpose; everything else is reached through the
  * entries that `deno.json` exports, one per folder: `@smalltalk/deno/kernels`, `@smalltalk/deno/rows` and so on.
  *
- * A script anywhere runs with `deno run --config PATH_OF_THE_PROJECT/deno.json script.ts`; `tasks/SCRIPTS.md` tells more.
+ * A script anywhere runs with `deno run --config PATH_OF_THE_PROJECT/deno.json script.ts`; `pipeline/SCRIPTS.md` tells more.
  * The examples below are run by `tests/mod_test.ts`, one after another in one folder.
  *
  * @example A whole run, from documents of your own

@@ -11,7 +11,7 @@ const EXAMPLES = new Map(
     .map(([, title, code]) => [title, code.replace(/^ \* ?/gm, "")]),
 );
 
-/** Runs Deno in a folder that is not the project's, with the project's settings, as tasks/SCRIPTS.md says. */
+/** Runs Deno in a folder that is not the project's, with the project's settings, as pipeline/SCRIPTS.md says. */
 async function denoIn(folder: string, args: string[]): Promise<string> {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args,
