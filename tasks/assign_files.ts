@@ -5,21 +5,18 @@
  */
 
 import { dirname } from "node:path";
+import { assign, InputError } from "../mod.ts";
 import {
-  assign,
   assignmentOf,
   type AssignOptions,
-  chunkOf,
   drift,
-  InputError,
-  type Lineage,
-  lineageOf,
   type Prices,
   type Proof,
   readPrices,
-  summaryOf,
   writePrices,
-} from "../mod.ts";
+} from "../pipeline/partition/mod.ts";
+import { type Lineage, lineageOf } from "../pipeline/rows/mod.ts";
+import { chunkOf, summaryOf } from "../pipeline/stages/mod.ts";
 import { arrowInput, arrowInputAgain, arrowOutput, peekExperts } from "./pipe.ts";
 import { driftText, proofText } from "./text.ts";
 

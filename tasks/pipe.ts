@@ -9,13 +9,13 @@ import {
   type Configuration,
   fromBatch,
   InputError,
-  lineageOf,
-  presetOf,
   readArrow,
   type RecordBatch,
   type Sources,
   writeArrowFile,
 } from "../mod.ts";
+import { lineageOf } from "../pipeline/rows/mod.ts";
+import { presetOf } from "../pipeline/settings/mod.ts";
 
 /** Gives the values that a pipe is run with; throws an `InputError` for an option that makes sense in a run folder alone. */
 export function pipeValues(

@@ -4,16 +4,10 @@
  * @module
  */
 
-import {
-  type Fields,
-  InputError,
-  type Part,
-  type ProofSummary,
-  runOneStage,
-  STAGES,
-  task,
-  type Values,
-} from "../mod.ts";
+import { InputError, runOneStage, STAGES } from "../mod.ts";
+import { type Fields, type Values } from "../pipeline/settings/mod.ts";
+import { type Part, type ProofSummary } from "../pipeline/stages/mod.ts";
+import { task } from "../kernels/mod.ts";
 import { type Call, defineTask } from "./command.ts";
 import { DEVICE, IN_A_RUN } from "./options.ts";
 import { proofText } from "./text.ts";

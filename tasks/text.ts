@@ -4,16 +4,10 @@
  * @module
  */
 
-import type {
-  Drift,
-  Estimate,
-  PartitionPlan,
-  PartitionSummary,
-  ProofSummary,
-  ShownRow,
-  TrainResult,
-  VerifyReport,
-} from "../mod.ts";
+import type { PartitionPlan, PartitionSummary, TrainResult, VerifyReport } from "../mod.ts";
+import type { Drift } from "../pipeline/partition/mod.ts";
+import type { Estimate, ProofSummary } from "../pipeline/stages/mod.ts";
+import type { ShownRow } from "../pipeline/text/mod.ts";
 import { count, duration, percent, roughBytes, table } from "./layout.ts";
 
 /** Lays out the summary of a partition: a row per expert, then what holds for all. */

@@ -9,15 +9,15 @@ import {
   openPartitioner,
   partition,
   type PartitionSummary,
-  readPrices,
   readShards,
   type RunEvent,
   score,
   statusOf,
   trainExpert,
   verifyRun,
-  wordText,
 } from "../mod.ts";
+import { wordText } from "../kernels/mod.ts";
+import { readPrices } from "../pipeline/partition/mod.ts";
 import { fromBatch } from "../pipeline/rows/arrow.ts";
 import { readManifest } from "../pipeline/run/manifest.ts";
 import { gpu } from "./kernels/support.ts";

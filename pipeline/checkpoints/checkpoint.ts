@@ -18,6 +18,7 @@ import {
 } from "../model/shape.ts";
 import { SUBLAYERS } from "../model/sublayers/layer.ts";
 import type { Weights } from "../model/parameters.ts";
+import type { Tokenizer } from "../text/tokenizer.ts";
 import { decodeSafetensors, encodeSafetensors, parseObject } from "./safetensors.ts";
 import type { HostTensor, SafetensorsDtype } from "./safetensors.ts";
 
@@ -216,8 +217,8 @@ function checkNotes(
 export interface ModelFolderOptions {
   /** What the checkpoint notes about itself; `eos` is needed. */
   notes: CheckpointNotes & { eos: number };
-  /** The `tokenizer.json` that goes with the model. */
-  tokenizer: string;
+  /** The tokenizer that goes with the model, or the path of its `tokenizer.json`. */
+  tokenizer: string | Pick<Tokenizer, "json">;
   /** Numbers that the weights are written in. */
   dtype?: SafetensorsDtype;
 }
@@ -232,8 +233,9 @@ export async function saveModelFolder(
   weights: Weights,
   { notes, tokenizer, dtype }: ModelFolderOptions,
 ): Promise<Record<string, FileRecord>> {
-  const text = await Deno.readTextFile(tokenizer);
-  const eos = tokenText(text, notes.eos, tokenizer);
+  const isPath = typeof tokenizer === "string";
+  const text = isPath ? await Deno.readTextFile(tokenizer) : tokenizer.json;
+  const eos = tokenText(text, notes.eos, isPath ? tokenizer : undefined);
   await saveCheckpoint(folder, config, weights, notes, dtype);
   const ids = { bos_token_id: notes.eos, eos_token_id: notes.eos, pad_token_id: notes.eos };
   const texts = {
@@ -259,7 +261,7 @@ export async function saveModelFolder(
 }
 
 /** Finds the text of a token in a `tokenizer.json`. */
-function tokenText(json: string, id: number, path: string): string {
+function tokenText(json: string, id: number, where?: string): string {
   const { added_tokens = [], model = {} } = JSON.parse(json) as {
     added_tokens?: { id: number; content: string }[];
     model?: { vocab?: Record<string, number> | [string, number][] };
@@ -271,9 +273,10 @@ function tokenText(json: string, id: number, path: string): string {
     ? vocab[id]?.[0] // Unigram: entries by id
     : Object.keys(vocab).find((token) => vocab[token] === id);
   if (text !== undefined) return text;
+  const named = where === undefined ? "it" : `"${where}"`;
   throw new InputError(
-    `Cannot write the model's folder as its tokenizer must hold the end-of-document token: "${path}" has no token of id ${id}`,
-    { where: path },
+    `Cannot write the model's folder as its tokenizer must hold the end-of-document token: ${named} has no token of id ${id}`,
+    { where },
   );
 }
 

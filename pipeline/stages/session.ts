@@ -4,7 +4,7 @@
  * @module
  */
 
-import { InputError, say, task as taskOf } from "../../kernels/errors.ts";
+import { InputError, say, setting, task as taskOf } from "../../kernels/errors.ts";
 import { type Gpu, openGpu } from "../../kernels/gpu.ts";
 import type { Variants } from "../../kernels/variants.ts";
 import { identifyPartitioner } from "../partition/partitioners.ts";
@@ -20,6 +20,7 @@ import {
   writeConfigurationText,
   writeRunConfiguration,
 } from "../run/configuration.ts";
+import type { Document } from "../text/readers.ts";
 import { resolveRun } from "./resolution.ts";
 import { runStage } from "./executor.ts";
 import { graphOf } from "./graph.ts";
@@ -66,6 +67,8 @@ export interface SessionKind {
   accepts?: boolean;
   /** Keeps the settings to itself: the run's `config.json` stays. */
   aside?: boolean;
+  /** Text that is handed over, instead of what settings name; they say standard input then. */
+  documents?: ReadableStream<Document>;
 }
 
 /** A run folder that is open for work. */
@@ -92,8 +95,9 @@ export async function inRun<Result>(
   kind: SessionKind,
   body: (session: Session) => Promise<Result>,
 ): Promise<Result> {
-  const { run, sources = {}, force = false, adapter, variants } = options;
-  const { task, beside, accepts = false, aside = false } = kind;
+  const { run, force = false, adapter, variants } = options;
+  const { task, beside, accepts = false, aside = false, documents } = kind;
+  const sources = documents ? withoutInput(options.sources) : options.sources ?? {};
   const settle = async () => {
     if (beside === "others") await needConfiguration(run, task, kind.partSuffices);
     else await checkPlace(run, task);
@@ -140,6 +144,7 @@ export async function inRun<Result>(
       run,
       configuration,
       force: force && changed.length === 0,
+      documents,
       readStandardInput: (sources.flags?.input ?? sources.file?.input ?? []).includes("-"),
       gpu: async () => {
         const opened = await device();
@@ -168,6 +173,15 @@ export async function inRun<Result>(
     await release();
     if (isNew) await Deno.remove(run).catch(() => {}); // unless something is in it
   }
+}
+
+/** Says in settings that the text is handed over. Throws an `InputError` where they name some themselves. */
+function withoutInput({ flags = {}, ...sources }: Sources = {}): Sources {
+  const named = flags.input?.length ? "input" : flags.corpus !== undefined ? "corpus" : undefined;
+  if (named === undefined) return { ...sources, flags: { ...flags, input: ["-"] } };
+  throw new InputError(
+    say`Cannot read two corpora, as only one of documents and ${setting(named)} may be given: both are`,
+  );
 }
 
 function changedInPart(run: string, task: string, name: string): InputError {

@@ -49,7 +49,7 @@ const BATCH = 1024; // rows per batch that goes out; sets how much is written at
 /**
  * Adds the column `expert` to scored batches. The same rows and batches come out however the input is cut into batches.
  *
- * Holds one chunk in memory. E comes from the scores. The columns that README.md lists are kept, others aren't. A method that
+ * Holds one chunk in memory. E comes from the scores. The columns that pipeline/FORMATS.md lists are kept, others aren't. A method that
  * goes by cost per predicted token, `min(M, length) - 1`, takes M from the lineage or `prefix`; where neither says it, rows count as
  * equally long, with a warning. The same call once more gives the same experts, so that an assignment can be checked.
  *
