@@ -163,7 +163,8 @@ export { settingsOf } from "./pipeline/stages/task_settings.ts";
 export { readConfiguration } from "./pipeline/run/configuration.ts";
 export { type Owner } from "./pipeline/run/lock.ts";
 export { type FileRecord, writeAtomic } from "./pipeline/run/files.ts";
-export { type Manifest, type StageIdentity } from "./pipeline/run/manifest.ts";
+export { type Manifest, type StageIdentity, vouchedFiles } from "./pipeline/run/manifest.ts";
+export { Vouched } from "./pipeline/run/vouched.ts";
 export { VERSION } from "./pipeline/run/version.ts";
 export { type RoundMetrics, type RunEvent } from "./pipeline/run/events.ts";
 

@@ -3,6 +3,7 @@
 import { InputError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import { exists } from "../run/files.ts";
+import type { Vouched } from "../run/vouched.ts";
 import { em } from "./em/partitioner.ts";
 import { readDescription } from "./folder.ts";
 import type { OpenOptions, Partitioner, PartitionerKind } from "./partitioner.ts";
@@ -19,7 +20,7 @@ export async function openPartitioner(
   device: () => Promise<Gpu>,
   options?: OpenOptions,
 ): Promise<Partitioner> {
-  return await (await kindOf(folder)).open(folder, device, options);
+  return await (await kindOf(folder, options?.vouched)).open(folder, device, options);
 }
 
 /** Reads the identity of a folder's partitioner and its number of experts, without opening it; throws as {@linkcode openPartitioner} does. */
@@ -28,8 +29,8 @@ export async function identifyPartitioner(folder: string): Promise<{ sha256: str
 }
 
 /** Finds a folder's kind. One with routers and no `partitioner.json` is of a run made before there were kinds, or another tool's. */
-async function kindOf(folder: string): Promise<PartitionerKind> {
-  const name = (await readDescription(folder))?.kind ??
+async function kindOf(folder: string, vouched?: Vouched): Promise<PartitionerKind> {
+  const name = (await readDescription(folder, vouched))?.kind ??
     (await exists(`${folder}/router-00`) ? "em" : undefined);
   const kind = PARTITIONERS.get(name ?? "");
   if (kind !== undefined) return kind;

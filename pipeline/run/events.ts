@@ -47,6 +47,8 @@ export type RunEvent =
     stage: string;
     /** What is the matter with it. */
     state: "started" | "done" | "up to date";
+    /** Where it is up to date: whether its outputs were found whole by their sizes alone, or by what they hold. */
+    by?: "size" | "content";
     /** How long it took. */
     seconds?: number;
     /** Its counts. */

@@ -8,16 +8,7 @@
 import { dirname, resolve } from "node:path";
 import * as v from "valibot";
 import { InputError } from "../../kernels/errors.ts";
-import {
-  byNumber,
-  type FileRecord,
-  hashFile,
-  isFolder,
-  jsonText,
-  oneLine,
-  sha256,
-  writeAtomic,
-} from "./files.ts";
+import { byNumber, hashFile, isFolder, jsonText, oneLine, sha256, writeAtomic } from "./files.ts";
 import { conform } from "./schema.ts";
 import { canonical, isSealed, seal } from "./seal.ts";
 
@@ -122,11 +113,15 @@ export async function readManifest(run: string, stage: string): Promise<Manifest
 
 /** Says whether a path names something below a folder, without looking. */
 function isInside(path: string): boolean {
-  return path !== "" && !/[\\\0]/.test(path) && path.split("/").every((name) => !["", ".", ".."].includes(name));
+  return path !== "" && !/[\\\0]/.test(path) &&
+    path.split("/").every((name) => !["", ".", ".."].includes(name));
 }
 
 /** Finds the first output of a manifest that is missing, has another size than recorded or lies elsewhere; null where all are there. */
-export async function missingOutput(run: string, { outputs }: Pick<Manifest, "outputs">): Promise<string | null> {
+export async function missingOutput(
+  run: string,
+  { outputs }: Pick<Manifest, "outputs">,
+): Promise<string | null> {
   const home = await Deno.realPath(run).catch(() => run);
   const folders = new Map<string, Promise<boolean>>();
   for (const [name, { bytes }] of Object.entries(outputs)) {

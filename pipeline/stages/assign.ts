@@ -39,7 +39,7 @@ const stage: Stage = {
     const { run, configuration, emit } = work;
     const paths = outputsUnder(await work.manifest("score"), "scores/train-").map((path) => `${run}/${path}`);
     let done = 0;
-    const assigned = assignRows(() => readShards(paths), {
+    const assigned = assignRows(() => readShards(paths, work.files), {
       method: configuration.method,
       chunk: chunkOf(configuration),
       experts: configuration.experts,
