@@ -70,6 +70,7 @@ function learnStage(kind: PartitionerKind): Stage {
         tokens: { vocabulary, eos, tokenizer, trainSequences },
         shards: outputsUnder(tokenize, "tokens/train-").map((path) => `${run}/${path}`),
         stateKey: (more) => stageKey("router state", kind.revision, { ...values, ...more }, inputs),
+        vouched: work.files,
         anew: force,
         gpu: work.gpu,
         emit,

@@ -9,9 +9,10 @@ import { type Gpu, openGpu } from "../../kernels/gpu.ts";
 import type { Variants } from "../../kernels/variants.ts";
 import { identifyPartitioner } from "../partition/partitioners.ts";
 import type { RunEvent } from "../run/events.ts";
-import { exists, removePartials } from "../run/files.ts";
+import { exists, removeIfThere, removePartials } from "../run/files.ts";
 import { lockRun } from "../run/lock.ts";
-import { type Manifest, manifestPath, readManifest } from "../run/manifest.ts";
+import { type Manifest, manifestNames, manifestPath, readManifest } from "../run/manifest.ts";
+import { Vouched } from "../run/vouched.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Sources } from "../settings/resolution.ts";
 import {
@@ -36,6 +37,11 @@ export interface RunOptions {
   sources?: Sources;
   /** Accepts values that differ from the run's; where none does, runs every stage again. */
   force?: boolean;
+  /**
+   * Hashes what is there instead of believing its sizes, and makes again what is damaged or missing, nothing else; a manifest that is
+   * damaged vouches for nothing.
+   */
+  check?: boolean;
   /** `high-performance`, `low-power` or part of the name that the GPU must have. */
   adapter?: string;
   /** Forms of kernels to run instead of the adapter's own. */
@@ -95,11 +101,11 @@ export async function inRun<Result>(
   kind: SessionKind,
   body: (session: Session) => Promise<Result>,
 ): Promise<Result> {
-  const { run, force = false, adapter, variants } = options;
+  const { run, force = false, check, adapter, variants } = options;
   const { task, beside, accepts = false, aside = false, documents } = kind;
   const sources = documents ? withoutInput(options.sources) : options.sources ?? {};
   const settle = async () => {
-    if (beside === "others") await needConfiguration(run, task, kind.partSuffices);
+    if (beside === "others") await needConfiguration(run, task, kind.partSuffices, force || accepts);
     else await checkPlace(run, task);
     const settled = await resolveRun(run, sources, force || accepts);
     if (beside === "parts" && settled.changed.length > 0) throw changedInPart(run, task, settled.changed[0]);
@@ -117,10 +123,10 @@ export async function inRun<Result>(
   try {
     before = { text: await configurationText(run), stages: await stagesMade(run) };
     // Anew: until here another process may have settled values and made something with them.
-    const { configuration, changed } = await settle();
+    const { configuration, changed, edited } = await settle();
     const write = async (opened?: Gpu) => {
       if (beside === "parts" || aside) return;
-      const known = (await readRunConfiguration(run))?.adapter;
+      const known = (await readRunConfiguration(run, { edited: true }))?.adapter;
       const used = beside === undefined && opened
         ? { description: opened.adapter, kind: opened.kind, variants: { ...opened.variants } }
         : known;
@@ -139,11 +145,14 @@ export async function inRun<Result>(
       await removePartials(run);
       await write();
     }
+    if (check && beside === undefined) await removeDamagedManifests(run, emit);
     const states = statesOf({ run, configuration });
     const work: Work = {
       run,
       configuration,
-      force: force && changed.length === 0,
+      force: force && changed.length === 0 && !edited,
+      check,
+      files: new Vouched(),
       documents,
       readStandardInput: (sources.flags?.input ?? sources.file?.input ?? []).includes("-"),
       gpu: async () => {
@@ -184,6 +193,17 @@ function withoutInput({ flags = {}, ...sources }: Sources = {}): Sources {
   );
 }
 
+/** Removes manifests that cannot be read: their stages run again. */
+async function removeDamagedManifests(run: string, emit: (event: RunEvent) => void): Promise<void> {
+  for (const name of await manifestNames(run)) {
+    await readManifest(run, name).catch(async (error) => {
+      if (!(error instanceof InputError)) throw error;
+      emit({ type: "warning", message: error.what });
+      await removeIfThere(manifestPath(run, name));
+    });
+  }
+}
+
 function changedInPart(run: string, task: string, name: string): InputError {
   return new InputError(
     `Cannot run a part of "${task}" in "${run}" as its values must be those of its config.json: ${name} is not`,
@@ -196,8 +216,9 @@ export async function needConfiguration(
   run: string,
   task: string,
   partSuffices = false,
+  edited = false,
 ): Promise<Configuration> {
-  const existing = await readRunConfiguration(run);
+  const existing = await readRunConfiguration(run, { edited });
   if (existing) return existing.configuration;
   throw new InputError(
     `Cannot run "${task}" in "${run}" as it must be a run folder: there is no config.json`,
@@ -210,7 +231,7 @@ export async function needConfiguration(
 
 /** Says which stages left something to go on from, and when they did. */
 async function stagesMade(run: string): Promise<string> {
-  const existing = await readRunConfiguration(run).catch(() => null);
+  const existing = await readRunConfiguration(run, { edited: true }).catch(() => null);
   if (existing === null) return "";
   const made: string[] = [];
   for (const stage of graphOf(existing.configuration).stages) {
