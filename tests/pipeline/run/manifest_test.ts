@@ -25,6 +25,7 @@ async function withRun(test: (run: string, manifest: Manifest) => Promise<void>)
       configuration: {},
       inputs: {},
       outputs,
+      read: {},
       result: { sequences: 3 },
     });
   } finally {
