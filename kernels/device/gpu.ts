@@ -104,7 +104,7 @@ async function requestAdapter(wanted?: string): Promise<GPUAdapter> {
       {
         remedy: say`leave ${
           setting("adapter")
-        } out to use that one, or let the process see the other one alone, as README.md shows`,
+        } out to use that one, or let the process see the other one alone, as tasks/SERVERS.md shows`,
       },
     );
   }
