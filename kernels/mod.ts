@@ -21,6 +21,7 @@ export {
 } from "./errors.ts";
 export {
   type Arena,
+  type BufferRange,
   type Dispatch,
   type DispatchPlan,
   type Gpu,

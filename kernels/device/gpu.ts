@@ -15,10 +15,10 @@ import {
 import { createPlanner, type Dispatch, type DispatchPlan, encode } from "./dispatch.ts";
 import { watchFailures } from "./failures.ts";
 import { type KernelTime, profile } from "./profile.ts";
-import { createReader, type Range } from "./readback.ts";
+import { type BufferRange, createReader } from "./readback.ts";
 import { type AdapterKind, chooseVariants, type Variants } from "./variants.ts";
 
-export type { Arena, Dispatch, DispatchPlan, GpuBuffer, KernelTime };
+export type { Arena, BufferRange, Dispatch, DispatchPlan, GpuBuffer, KernelTime };
 export { floatBits, foldGrid } from "./dispatch.ts";
 
 /** An open device. */
@@ -46,7 +46,7 @@ export interface Gpu {
   /** Copies `data` into `buffer` before the next submit. */
   write(buffer: GpuBuffer, data: Uint32Array | Float32Array, byteOffset?: number): void;
   /** Reads buffers back in one synchronisation; throws if anything failed on the device since the last read. */
-  read(sources: readonly Range[]): Promise<ArrayBuffer[]>;
+  read(sources: readonly BufferRange[]): Promise<ArrayBuffer[]>;
   /** Runs the dispatches and times each one (needs `timestamp-query`). */
   profile(dispatches: readonly Dispatch[]): Promise<KernelTime[]>;
   /** Frees the device. */

@@ -4,7 +4,7 @@ import type { GpuBuffer } from "./buffers.ts";
 import type { Failures } from "./failures.ts";
 
 /** A part of a buffer to read: all of it from `byteOffset` (0 unless given), or `bytes` of it. */
-export interface Range {
+export interface BufferRange {
   /** The buffer. */
   buffer: GpuBuffer;
   /** Where the part starts, a multiple of 4. */
@@ -16,7 +16,7 @@ export interface Range {
 /** Reads the buffers of one device. */
 export interface Reader {
   /** Reads buffers back in one synchronisation; throws if anything failed on the device since the last read. */
-  read(sources: readonly Range[]): Promise<ArrayBuffer[]>;
+  read(sources: readonly BufferRange[]): Promise<ArrayBuffer[]>;
   /** Frees what it keeps. */
   close(): void;
 }
