@@ -6,7 +6,16 @@
  * one array, and `value_row1y` the component y of part 1 of the block's values, by key.
  */
 
-import { laneArrays, LANES, numbers, overLanes, sumOverLanes, unroll, XYZW } from "../device/subgroup.ts";
+import {
+  laneArrays,
+  LANES,
+  numbers,
+  overLanes,
+  remembered,
+  sumOverLanes,
+  unroll,
+  XYZW,
+} from "../device/subgroup.ts";
 import { compose } from "../device/wgsl.ts";
 import backwardCode from "./attention_backward_subgroup.wgsl" with { type: "text" };
 import forwardCode from "./attention_forward_subgroup.wgsl" with { type: "text" };
@@ -73,7 +82,7 @@ function sharedLines({ columns, block }: HeadShape) {
 }
 
 /** Returns the WGSL of the forward pass. */
-export function attentionForwardSubgroup(shape: HeadShape): string {
+export const attentionForwardSubgroup: (shape: HeadShape) => string = remembered((shape: HeadShape) => {
   const { columns } = shape;
   const { keys, parts, constants, values, fence, placeOf, own, rowOf, ...lines } = sharedLines(shape);
   return compose(forwardCode, {
@@ -92,9 +101,9 @@ export function attentionForwardSubgroup(shape: HeadShape): string {
           (key) => `score${key} += x * key_${column & 3}[${placeOf(column, key)}];`,
           " ",
         );
-        const stores = unroll(4, (r) => ` key_${r}[${values}] = score${r % keys};`, "");
+        const stores = () => unroll(4, (r) => ` key_${r}[${values}] = score${r % keys};`, "");
         return `{ let x = ${broadcast("q", column)}; ${products} }${
-          column % fence === fence - 1 ? stores : ""
+          column % fence === fence - 1 ? stores() : ""
         }`;
       }),
     mask_scores: unroll(keys, (key) => `score${key} = select(-3.0e38, score${key}, ${lines.seen(key)});`),
@@ -120,96 +129,104 @@ export function attentionForwardSubgroup(shape: HeadShape): string {
         }u] = output${part}; }`,
     ),
   }, constants);
-}
+});
 
 /**
  * Returns the WGSL of the backward pass. Where heads are whole vec4s (`merged`), it reads d_out and out instead of d_heads and
  * product, so that attention_backward_heads.wgsl has nothing to do.
  */
-export function attentionBackwardSubgroup(shape: HeadShape & { merged: boolean }): string {
-  const { columns, merged } = shape;
-  const { keys, parts, constants, values, fence, placeOf, own, rowOf, vec4Of, ...lines } = sharedLines(shape);
-  const gradient = (part: number) => merged ? `d_out[${vec4Of("out_row", part)}]` : `d_heads[${rowOf(part)}]`;
-  const ownProduct = unroll(
-    parts,
-    (part) => `dot(d_out${part}, load_out(${vec4Of("out_row", part)}))`,
-    " + ",
-  );
-  const stored = (sum: string) => `vec4f(${unroll(4, (r) => `${sum}_${r}[i * ${keys}u + c]`, ", ")})`;
-  /** A query's component of q and of the gradient of its output, for all lanes. */
-  const factors = (column: number) =>
-    `let x = ${broadcast("q", column)}; let y = ${broadcast("d_out", column)};`;
-  return compose(backwardCode, {
-    inputs: `@group(0) @binding(4) var<storage, read> ${merged ? "d_out" : "d_heads"}: array<vec4f>;
+export const attentionBackwardSubgroup: (shape: HeadShape & { merged: boolean }) => string = remembered(
+  (shape: HeadShape & { merged: boolean }) => {
+    const { columns, merged } = shape;
+    const { keys, parts, constants, values, fence, placeOf, own, rowOf, vec4Of, ...lines } = sharedLines(
+      shape,
+    );
+    const gradient = (part: number) =>
+      merged ? `d_out[${vec4Of("out_row", part)}]` : `d_heads[${rowOf(part)}]`;
+    const ownProduct = unroll(
+      parts,
+      (part) => `dot(d_out${part}, load_out(${vec4Of("out_row", part)}))`,
+      " + ",
+    );
+    const stored = (sum: string) => `vec4f(${unroll(4, (r) => `${sum}_${r}[i * ${keys}u + c]`, ", ")})`;
+    /** A query's component of q and of the gradient of its output, for all lanes. */
+    const factors = (column: number) =>
+      `let x = ${broadcast("q", column)}; let y = ${broadcast("d_out", column)};`;
+    return compose(backwardCode, {
+      inputs: `@group(0) @binding(4) var<storage, read> ${merged ? "d_out" : "d_heads"}: array<vec4f>;
 @group(0) @binding(5) var<storage, read> lse: array<f32>;
 @group(0) @binding(6) var<storage, read> ${merged ? "out: array<vec4f>" : "product: array<f32>"};
 ${merged ? "fn load_out(i: u32) -> vec4f { return out[i]; }" : ""}`,
-    place_of_head: merged
-      ? `let stride4 = params.stride / 4u;
+      place_of_head: merged
+        ? `let stride4 = params.stride / 4u;
   let out_base = (index / params.heads) * params.length * stride4 + (index % params.heads) * ${columns / 4}u;`
-      : "",
-    panel_arrays: [
-      ...numbers(4).map((r) =>
-        `var key_${r}: array<f32, ${values + 1}>; var value_${r}: array<f32, ${values + 1}>;`
+        : "",
+      panel_arrays: [
+        ...numbers(4).map((r) =>
+          `var key_${r}: array<f32, ${values + 1}>; var value_${r}: array<f32, ${values + 1}>;`
+        ),
+        ...numbers(4).map((r) =>
+          `var key_sum_${r}: array<f32, ${values}>; var value_sum_${r}: array<f32, ${values}>;`
+        ),
+        lines.rowArrays("key_row"),
+      ].join("\n"),
+      fill_keys_and_values: unroll(
+        4,
+        (r) => `key_${r}[i * ${keys}u + c] = x[${r}]; value_${r}[i * ${keys}u + c] = y[${r}];`,
       ),
-      ...numbers(4).map((r) =>
-        `var key_sum_${r}: array<f32, ${values}>; var value_sum_${r}: array<f32, ${values}>;`
+      fill_key_rows: lines.fillRows("key_row", "load_k"),
+      clear_sums: unroll(4, (r) => `key_sum_${r}[i] = 0.0; value_sum_${r}[i] = 0.0;`),
+      load_rows: (merged ? "let out_row = out_base + query * stride4;\n" : "") +
+        unroll(parts, (part) =>
+          `let q${part} = select(vec4f(), load_q(${rowOf(part)}), ${own(part)}); ` +
+          `let d_out${part} = select(vec4f(), ${gradient(part)}, ${own(part)});`),
+      mean_of_row: merged
+        ? `let own_product = ${ownProduct};\nlet mean = ${sumOverLanes("own_product")};`
+        : "let mean = product[base + query];",
+      score_keys: unroll(keys, (key) => `var score${key} = 0.0; var gain${key} = 0.0;`, " ") +
+        "\n" +
+        unroll(columns, (column) => {
+          const products = unroll(keys, (key) => {
+            const place = `${column & 3}[${placeOf(column, key)}]`;
+            return `score${key} += x * key_${place}; gain${key} += y * value_${place};`;
+          }, " ");
+          const stores = () =>
+            unroll(
+              4,
+              (r) => ` key_${r}[${values}] = score${r % keys}; value_${r}[${values}] = gain${r % keys};`,
+              "",
+            );
+          return `{ ${factors(column)} ${products} }${column % fence === fence - 1 ? stores() : ""}`;
+        }),
+      weigh_keys: unroll(
+        keys,
+        (key) =>
+          `let weight${key} = select(0.0, exp(score${key} - shift), ${lines.seen(key)}); ` +
+          `let slope${key} = weight${key} * (gain${key} - mean);`,
       ),
-      lines.rowArrays("key_row"),
-    ].join("\n"),
-    fill_keys_and_values: unroll(
-      4,
-      (r) => `key_${r}[i * ${keys}u + c] = x[${r}]; value_${r}[i * ${keys}u + c] = y[${r}];`,
-    ),
-    fill_key_rows: lines.fillRows("key_row", "load_k"),
-    clear_sums: unroll(4, (r) => `key_sum_${r}[i] = 0.0; value_sum_${r}[i] = 0.0;`),
-    load_rows: (merged ? "let out_row = out_base + query * stride4;\n" : "") +
-      unroll(parts, (part) =>
-        `let q${part} = select(vec4f(), load_q(${rowOf(part)}), ${own(part)}); ` +
-        `let d_out${part} = select(vec4f(), ${gradient(part)}, ${own(part)});`),
-    mean_of_row: merged
-      ? `let own_product = ${ownProduct};\nlet mean = ${sumOverLanes("own_product")};`
-      : "let mean = product[base + query];",
-    score_keys: unroll(keys, (key) => `var score${key} = 0.0; var gain${key} = 0.0;`, " ") +
-      "\n" +
-      unroll(columns, (column) => {
+      add_to_keys_and_values: unroll(columns, (column) => {
         const products = unroll(keys, (key) => {
           const place = `${column & 3}[${placeOf(column, key)}]`;
-          return `score${key} += x * key_${place}; gain${key} += y * value_${place};`;
+          return `key_sum_${place} += slope${key} * x; value_sum_${place} += weight${key} * y;`;
         }, " ");
-        const stores = unroll(
-          4,
-          (r) => ` key_${r}[${values}] = score${r % keys}; value_${r}[${values}] = gain${r % keys};`,
-          "",
-        );
-        return `{ ${factors(column)} ${products} }${column % fence === fence - 1 ? stores : ""}`;
+        return `{ ${factors(column)} ${products} }`;
       }),
-    weigh_keys: unroll(
-      keys,
-      (key) =>
-        `let weight${key} = select(0.0, exp(score${key} - shift), ${lines.seen(key)}); ` +
-        `let slope${key} = weight${key} * (gain${key} - mean);`,
-    ),
-    add_to_keys_and_values: unroll(columns, (column) => {
-      const products = unroll(keys, (key) => {
-        const place = `${column & 3}[${placeOf(column, key)}]`;
-        return `key_sum_${place} += slope${key} * x; value_sum_${place} += weight${key} * y;`;
-      }, " ");
-      return `{ ${factors(column)} ${products} }`;
-    }),
-    resume_query: unroll(
-      parts,
-      (part) => `var d_q${part} = vec4f(); if (first > 0u) { d_q${part} = d_q[${rowOf(part)}]; }`,
-    ),
-    add_to_query: lines.addRows("slope", "key_row", "d_q"),
-    store_query: unroll(
-      parts,
-      (part) =>
-        `if (${own(part)}) { d_q[(base + query) * ${columns / 4}u + lane + ${LANES * part}u] = d_q${part}; }`,
-    ),
-    store_keys_and_values: ["key", "value"].map((kind) =>
-      `if (key < params.length) { for (var i = 0u; i < vec4s; i++) { ` +
-      `d_${kind[0]}[(base + key) * ${columns / 4}u + i] = ${stored(`${kind}_sum`)}; } }`
-    ).join("\n"),
-  }, constants);
-}
+      resume_query: unroll(
+        parts,
+        (part) => `var d_q${part} = vec4f(); if (first > 0u) { d_q${part} = d_q[${rowOf(part)}]; }`,
+      ),
+      add_to_query: lines.addRows("slope", "key_row", "d_q"),
+      store_query: unroll(
+        parts,
+        (part) =>
+          `if (${own(part)}) { d_q[(base + query) * ${columns / 4}u + lane + ${
+            LANES * part
+          }u] = d_q${part}; }`,
+      ),
+      store_keys_and_values: ["key", "value"].map((kind) =>
+        `if (key < params.length) { for (var i = 0u; i < vec4s; i++) { ` +
+        `d_${kind[0]}[(base + key) * ${columns / 4}u + i] = ${stored(`${kind}_sum`)}; } }`
+      ).join("\n"),
+    }, constants);
+  },
+);

@@ -16,6 +16,17 @@ export function unroll(count: number, line: (i: number) => string, separator = "
   return numbers(count).map(line).join(separator);
 }
 
+/** Remembers what is written for a shape: all layers of a model plan the same few texts. */
+export function remembered<Shape>(write: (shape: Shape) => string): (shape: Shape) => string {
+  const texts = new Map<string, string>();
+  return (shape) => {
+    const key = JSON.stringify(shape);
+    const text = texts.get(key) ?? write(shape);
+    texts.set(key, text);
+    return text;
+  };
+}
+
 /** A value combined over the lanes, in a fixed order. */
 export function overLanes(value: string, combine: (a: string, b: string) => string): string {
   return numbers(LANES).map((lane) => `subgroupBroadcast(${value}, ${lane}u)`).reduce(combine);

@@ -25,7 +25,7 @@ export function includesOf(text: string): string[] {
 const INCLUDE = /^ *\/\/ include (\w+)$/gm;
 
 /**
- * Puts `fragments` where the text includes them, and gives its `const`s of type u32 the values of `constants`.
+ * Puts `fragments` where the text includes them, and gives its own `const`s of type u32 the values of `constants`.
  *
  * Throws where the text includes a fragment that is not given, where one is given that no text includes, and where a constant is
  * not declared.
@@ -35,8 +35,13 @@ export function compose(
   fragments: Readonly<Record<string, string>>,
   constants: Readonly<Record<string, number>> = {},
 ): string {
+  let composed = text; // constants first: a text is short as long as no loop is unrolled
+  for (const [name, value] of Object.entries(constants)) {
+    const declaration = new RegExp(`^const ${name}: u32 = \\d+u;`, "m");
+    composed = replace(composed, declaration, `const ${name}: u32 = ${value}u;`);
+  }
   const unused = new Set(Object.keys(fragments));
-  let composed = text.replace(INCLUDE, (_, name: string) => {
+  composed = composed.replace(INCLUDE, (_, name: string) => {
     if (!Object.hasOwn(fragments, name)) {
       throw new TypeError(
         `Cannot compose WGSL as fragment "${name}" must be given: there are ${[...unused].join(", ")}`,
@@ -48,13 +53,6 @@ export function compose(
   if (unused.size > 0) {
     throw new TypeError(
       `Cannot compose WGSL as the text must include each fragment: it lacks ${[...unused].join(", ")}`,
-    );
-  }
-  for (const [name, value] of Object.entries(constants)) {
-    composed = replace(
-      composed,
-      new RegExp(`^const ${name}: u32 = \\d+u;`, "m"),
-      `const ${name}: u32 = ${value}u;`,
     );
   }
   return composed;

@@ -3,7 +3,7 @@
  * row. A number after a name is that of the lane's vec4: `x0`, `x1`, … are every eighth vec4 of the row.
  */
 
-import { LANES, numbers, pick, sumOverLanes, unroll, XYZW } from "../device/subgroup.ts";
+import { LANES, numbers, pick, remembered, sumOverLanes, unroll, XYZW } from "../device/subgroup.ts";
 import { compose } from "../device/wgsl.ts";
 import backwardCode from "./layer_norm_backward_subgroup.wgsl" with { type: "text" };
 import forwardCode from "./layer_norm_forward_subgroup.wgsl" with { type: "text" };
@@ -22,7 +22,7 @@ const fill = (name: string, value: string) =>
   XYZW.map((part) => `${name}_${part}[j] = ${value}.${part};`).join(" ");
 
 /** Returns the WGSL of the forward pass, `vec4s` per lane. */
-export function layerNormForwardSubgroup(vec4s: number): string {
+export const layerNormForwardSubgroup: (vec4s: number) => string = remembered((vec4s: number) => {
   const each = (line: (j: number) => string, separator?: string) => unroll(vec4s, line, separator);
   return compose(forwardCode, {
     lane_arrays: `${arrays("gains", vec4s)} ${arrays("biases", vec4s)}`,
@@ -41,10 +41,10 @@ export function layerNormForwardSubgroup(vec4s: number): string {
     ),
     store_row: `store_y(base + column, ${pick(numbers(vec4s).map((j) => `y${j}`))});`,
   });
-}
+});
 
 /** Returns the WGSL of the backward pass, `vec4s` per lane. */
-export function layerNormBackwardSubgroup(vec4s: number): string {
+export const layerNormBackwardSubgroup: (vec4s: number) => string = remembered((vec4s: number) => {
   const each = (line: (j: number) => string, separator?: string) => unroll(vec4s, line, separator);
   return compose(backwardCode, {
     lane_arrays: ["gains", "products", "sums"].map((name) => arrays(name, vec4s)).join("\n"),
@@ -65,4 +65,4 @@ export function layerNormBackwardSubgroup(vec4s: number): string {
     store_partial: `partial[out + column] = ${element("products", "j")};
       partial[out + params.stride4 + column] = ${element("sums", "j")};`,
   });
-}
+});

@@ -1,6 +1,6 @@
 /** The form of `C = A · B` for software adapters with subgroups of 8 lanes: its panels, and the unrolled loops of its text. */
 
-import { laneArrays, LANES, numbers, pick } from "../device/subgroup.ts";
+import { laneArrays, LANES, numbers, pick, remembered } from "../device/subgroup.ts";
 import { compose, replace } from "../device/wgsl.ts";
 import code from "./matmul_subgroup.wgsl" with { type: "text" };
 import tail from "./matmul_tail.wgsl" with { type: "text" };
@@ -89,33 +89,37 @@ function addTerms(width: number): string {
 }
 
 /** Returns the WGSL of a shape. */
-export function matmulSubgroup({ width, apart = false }: PanelShape): string {
-  const columns = numbers(width);
-  const panel = laneArrays("panel", width, PANEL + 1);
-  const sums = columns.map((j) => `sum${j}`);
-  const isLast = `first_term + ${PANEL}u >= params.k`;
-  const before = apart
-    ? `var before = load_c(c_row + 8u * j); if (first_term > 0u) { before = sums[sums_row + 8u * j]; }`
-    : `let before = load_c(c_row + 8u * j);`;
-  const store = apart
-    ? `if (${isLast}) { finish(model, row, column + 8u * j, sum, params.tail); } ` +
-      `else if (column + 8u * j < params.n4) { sums[sums_row + 8u * j] = sum; }`
-    : `finish(model, row, column + 8u * j, sum, select(0u, params.tail, ${isLast}));`; // one store of C, not two, to compile
-  return compose(code, {
-    matmul_tail: TAIL,
-    sums_binding: apart ? "@group(0) @binding(6) var<storage, read_write> sums: array<vec4f>;" : "",
-    panel_arrays: panel.declarations,
-    fill_panel: [
-      ...columns.map((j) =>
-        `let b${j} = select(vec4f(), load_b(term + min(column + ${LANES * j}u, params.n4 - 1u)), ` +
-        "first_term + k < params.k);"
-      ),
-      ...columns.map((j) => panel.store(j, "k", `b${j}`)),
-    ].join("\n"),
-    start_sums: (apart ? "let sums_row = (model * params.m + row) * params.n4 + column;\n" : "") +
-      sums.map((sum) => `var ${sum} = vec4f();`).join(" "),
-    resume_sum: `${before} ${sums.map((sum, j) => `${sum} = select(${sum}, before, j == ${j}u);`).join(" ")}`,
-    add_terms: addTerms(width),
-    store_sum: `let sum = ${pick(sums)};\n${store}`,
-  }, { SPAN: LANES * width, PANEL, BLOCK: blockTerms(width) });
-}
+export const matmulSubgroup: (shape: PanelShape) => string = remembered(
+  ({ width, apart = false }: PanelShape) => {
+    const columns = numbers(width);
+    const panel = laneArrays("panel", width, PANEL + 1);
+    const sums = columns.map((j) => `sum${j}`);
+    const isLast = `first_term + ${PANEL}u >= params.k`;
+    const before = apart
+      ? `var before = load_c(c_row + 8u * j); if (first_term > 0u) { before = sums[sums_row + 8u * j]; }`
+      : `let before = load_c(c_row + 8u * j);`;
+    const store = apart
+      ? `if (${isLast}) { finish(model, row, column + 8u * j, sum, params.tail); } ` +
+        `else if (column + 8u * j < params.n4) { sums[sums_row + 8u * j] = sum; }`
+      : `finish(model, row, column + 8u * j, sum, select(0u, params.tail, ${isLast}));`; // one store of C, not two, to compile
+    return compose(code, {
+      matmul_tail: TAIL,
+      sums_binding: apart ? "@group(0) @binding(6) var<storage, read_write> sums: array<vec4f>;" : "",
+      panel_arrays: panel.declarations,
+      fill_panel: [
+        ...columns.map((j) =>
+          `let b${j} = select(vec4f(), load_b(term + min(column + ${LANES * j}u, params.n4 - 1u)), ` +
+          "first_term + k < params.k);"
+        ),
+        ...columns.map((j) => panel.store(j, "k", `b${j}`)),
+      ].join("\n"),
+      start_sums: (apart ? "let sums_row = (model * params.m + row) * params.n4 + column;\n" : "") +
+        sums.map((sum) => `var ${sum} = vec4f();`).join(" "),
+      resume_sum: `${before} ${
+        sums.map((sum, j) => `${sum} = select(${sum}, before, j == ${j}u);`).join(" ")
+      }`,
+      add_terms: addTerms(width),
+      store_sum: `let sum = ${pick(sums)};\n${store}`,
+    }, { SPAN: LANES * width, PANEL, BLOCK: blockTerms(width) });
+  },
+);

@@ -1,6 +1,6 @@
 /** The form of `C = Aᵀ · B` for software adapters with subgroups of 8 lanes: its tiles, and the unrolled loops of its text. */
 
-import { laneArrays, LANES, numbers, pick, XYZW } from "../device/subgroup.ts";
+import { laneArrays, LANES, numbers, pick, remembered, XYZW } from "../device/subgroup.ts";
 import { compose, replace } from "../device/wgsl.ts";
 import { used } from "./matmul_subgroup.ts";
 import code from "./matmul_transposed_subgroup.wgsl" with { type: "text" };
@@ -33,40 +33,42 @@ export function tilePlan(m: number, n4: number): { shape: TileShape; workgroups:
 const TAIL = replace(tail, "ACCUMULATE", "params.accumulate");
 
 /** Returns the WGSL of a shape. */
-export function matmulTransposedSubgroup({ width, terms }: TileShape): string {
-  const columns = numbers(width);
-  const c = laneArrays("c", width, ROWS);
-  const addTerms = numbers(ROWS).map((row) => {
-    const factors = numbers(terms).map((t) =>
-      `let factor${t} = subgroupBroadcast(a${t}.${XYZW[row % 4]}, ${Math.floor(row / 4)}u);`
-    );
-    const sums = columns.map((j) => {
-      const products = numbers(terms).map((t) => `sum += factor${t} * b${t}_${j};`).join(" ");
-      return `{ var sum = ${c.vector(j, row)}; ${products} ${c.store(j, row, "sum")} }`;
+export const matmulTransposedSubgroup: (shape: TileShape) => string = remembered(
+  ({ width, terms }: TileShape) => {
+    const columns = numbers(width);
+    const c = laneArrays("c", width, ROWS);
+    const addTerms = numbers(ROWS).map((row) => {
+      const factors = numbers(terms).map((t) =>
+        `let factor${t} = subgroupBroadcast(a${t}.${XYZW[row % 4]}, ${Math.floor(row / 4)}u);`
+      );
+      const sums = columns.map((j) => {
+        const products = numbers(terms).map((t) => `sum += factor${t} * b${t}_${j};`).join(" ");
+        return `{ var sum = ${c.vector(j, row)}; ${products} ${c.store(j, row, "sum")} }`;
+      });
+      return `{ ${[...factors, ...sums].join(" ")} }`;
     });
-    return `{ ${[...factors, ...sums].join(" ")} }`;
-  });
-  /** A load of term `k + t`, zero where there is none; term `k` itself there always is. */
-  const fetch = (t: number, load: string, base: string, stride: string) =>
-    t === 0
-      ? `${load}(${base} + k * ${stride})`
-      : `select(vec4f(), ${load}(${base} + term${t} * ${stride}), inside${t})`;
-  const loadTerms = numbers(terms).flatMap((t) => [
-    t === 0 ? "" : `let inside${t} = k + ${t}u < params.k; let term${t} = min(k + ${t}u, params.k - 1u);`,
-    `let a${t} = ${fetch(t, "load_a", "a_base", "params.a_stride")};`,
-    `column_sum += a${t};`,
-    ...columns.map((j) => `let b${t}_${j} = ${fetch(t, "load_b", `b_base${j}`, "params.b_stride")};`),
-  ]);
-  return compose(code, {
-    matmul_transposed_tail: TAIL,
-    column_bases: columns.map((j) =>
-      `let b_base${j} = params.b_offset + model * params.b_model + min(column + ${
-        LANES * j
-      }u, params.n4 - 1u);`
-    ).join("\n"),
-    tile_arrays: c.declarations,
-    load_terms: loadTerms.join("\n"),
-    add_terms: addTerms.join("\n"),
-    pick_sum: `let sum = ${pick(columns.map((j) => c.vector(j, "row - first")))};`,
-  }, { SPAN: LANES * width, ROWS, TERMS: terms });
-}
+    /** A load of term `k + t`, zero where there is none; term `k` itself there always is. */
+    const fetch = (t: number, load: string, base: string, stride: string) =>
+      t === 0
+        ? `${load}(${base} + k * ${stride})`
+        : `select(vec4f(), ${load}(${base} + term${t} * ${stride}), inside${t})`;
+    const loadTerms = numbers(terms).flatMap((t) => [
+      t === 0 ? "" : `let inside${t} = k + ${t}u < params.k; let term${t} = min(k + ${t}u, params.k - 1u);`,
+      `let a${t} = ${fetch(t, "load_a", "a_base", "params.a_stride")};`,
+      `column_sum += a${t};`,
+      ...columns.map((j) => `let b${t}_${j} = ${fetch(t, "load_b", `b_base${j}`, "params.b_stride")};`),
+    ]);
+    return compose(code, {
+      matmul_transposed_tail: TAIL,
+      column_bases: columns.map((j) =>
+        `let b_base${j} = params.b_offset + model * params.b_model + min(column + ${
+          LANES * j
+        }u, params.n4 - 1u);`
+      ).join("\n"),
+      tile_arrays: c.declarations,
+      load_terms: loadTerms.join("\n"),
+      add_terms: addTerms.join("\n"),
+      pick_sum: `let sum = ${pick(columns.map((j) => c.vector(j, "row - first")))};`,
+    }, { SPAN: LANES * width, ROWS, TERMS: terms });
+  },
+);
