@@ -26,6 +26,7 @@ const MOST_MERGED = 32;
 /** Queries or keys per block of the workgroup forms, as their texts say. */
 const WORKGROUP_BLOCK = 32;
 
+/** Puts a text together for a head size: registers need arrays of constant length. */
 const sized = (code: string, { headSize }: AttentionShape, fragments = {}) =>
   compose(code, fragments, { HEAD4: padded(headSize) / 4 });
 
