@@ -215,6 +215,10 @@ export {
   type Generation,
 } from "./pipeline/serving/generate.ts";
 
+// The mixture over HTTP.
+export { readKeys, serve, type ServeOptions } from "./pipeline/serving/server/serve.ts";
+export { type Answered } from "./pipeline/serving/server/app.ts";
+
 // What it costs.
 export {
   type Communication,

@@ -32,6 +32,8 @@ export interface MixtureSource {
   identity?(): Promise<string | undefined>;
   /** Opens the partitioner; a model alone has none. */
   partitioner?(device: () => Promise<Gpu>): Promise<Partitioner>;
+  /** Lists the models besides experts that are there. */
+  dense?(): Promise<string[]>;
   /** Reads a model's shape and notes. */
   describe(model: ModelName): Promise<Pick<Checkpoint, "config" | "notes">>;
   /** Reads a model. */
@@ -82,6 +84,12 @@ export async function runSource(run: string, partitioner?: string): Promise<Mixt
       const folder = partitioner ?? await partitionerFolder(run, configuration?.routers);
       if (!await exists(folder)) throw missing(folder);
       return await openPartitioner(folder, device);
+    },
+    async dense() {
+      const entries = await Array.fromAsync(Deno.readDir(run));
+      const folders = entries.filter(({ isDirectory }) => isDirectory).map(({ name }) => name).sort();
+      const found = await Promise.all(folders.map((name) => exists(`${run}/${name}/model.safetensors`)));
+      return folders.filter((_, i) => found[i]);
     },
     describe: (model) => loadCheckpointConfig(folderOf(model)),
     async load(model) {
