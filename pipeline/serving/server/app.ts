@@ -46,6 +46,10 @@ export interface AppOptions {
 
 type Env = { Bindings: { exchange: Exchange } };
 
+/** What the page may load and reach: itself and this server. */
+const PAGE_MAY =
+  "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:";
+
 const PATHS = ["/v1/completions", "/v1/chat/completions", "/v1/models", "/tokenize", "/detokenize"];
 
 /** Makes what answers requests. */
@@ -68,7 +72,7 @@ export function createApp(options: AppOptions): (request: Request) => Promise<Re
     if (keys.length > 0 && !isOpen) await checkKey(c.req.header("authorization"));
     await next();
   });
-  app.get("/", (c) => c.html(page));
+  app.get("/", (c) => c.html(page, 200, { "content-security-policy": PAGE_MAY }));
   app.get("/health", (c) => {
     if (options.isClosing()) throw unavailable("The server shuts down", "closing");
     ready();
@@ -130,7 +134,7 @@ export function createApp(options: AppOptions): (request: Request) => Promise<Re
 
   async function failure(error: unknown, c: Context<Env>): Promise<Response> {
     if (error instanceof HTTPException) return errorResponse(badRequest(error.message));
-    const told = apiError(error);
+    const told = c.env.exchange.signal.aborted ? hungUp() : apiError(error);
     if (told.status >= 500 && !(error instanceof ApiError)) onError?.(error);
     c.env.exchange.notes.error = told.message;
     return await Promise.resolve(errorResponse(told));
@@ -180,6 +184,8 @@ export function createApp(options: AppOptions): (request: Request) => Promise<Re
     return response;
   };
 }
+
+const hungUp = () => new ApiError(499, "Cannot answer as the client must be there: it hung up");
 
 /** Lists models in OpenAI's form. */
 async function modelsOf({ mixture }: Service): Promise<Record<string, unknown>[]> {
