@@ -217,6 +217,7 @@ export {
 
 // The mixture over HTTP.
 export { readKeys, serve, type ServeOptions } from "./pipeline/serving/server/serve.ts";
+export { parseUpstreams, type Upstreams } from "./pipeline/serving/server/upstream.ts";
 export { type Answered } from "./pipeline/serving/server/app.ts";
 
 // What it costs.

@@ -5,7 +5,7 @@ import { badRequest } from "./errors.ts";
 import type { PlacedToken, ScoredToken } from "./log_probabilities.ts";
 import type { CompletionRequest } from "./requests.ts";
 import { type Asked, respond, type Shape } from "./respond.ts";
-import { type Exchange, findTargets, type Service } from "./service.ts";
+import { type Exchange, findTargets, isElsewhere, type Service } from "./service.ts";
 import { scorePrompts } from "./write.ts";
 
 /** New tokens where a request does not say how many, as OpenAI has it. */
@@ -34,6 +34,10 @@ export async function complete(
     prompts.map(({ ids }) => ids),
     request.exclude ?? [],
   );
+  const elsewhere = targets.some((target) => isElsewhere(service, target));
+  if (echo && likeliest !== null && elsewhere) {
+    throw badRequest("Cannot score a prompt as its expert must be on this server: it is on another one");
+  }
   const each = n ?? 1;
   const seed = seedOf(request.seed);
   const places = admission.enter(prompts.length * each);

@@ -1,10 +1,11 @@
 /** Sends texts as they come, or whole: what completions and chats have in common. */
 
 import type { Places } from "./admission.ts";
-import { apiError, errorBody } from "./errors.ts";
+import { apiError, badRequest, errorBody } from "./errors.ts";
 import type { PlacedToken } from "./log_probabilities.ts";
 import type { CommonRequest } from "./requests.ts";
-import { type Exchange, routingHeaders, routingOf, type Service } from "./service.ts";
+import { type Exchange, isElsewhere, routingHeaders, routingOf, type Service } from "./service.ts";
+import { forwardText } from "./upstream.ts";
 import { type Piece, type Wanted, writeText } from "./write.ts";
 
 /** A text that is asked for, with what its answer begins with, and all of it where nothing is to be written. */
@@ -45,6 +46,11 @@ export async function respond(
 ): Promise<Response> {
   using held = new DisposableStack();
   held.use(places);
+  if (asked.some(({ target, likeliest }) => likeliest !== null && isElsewhere(service, target))) {
+    throw badRequest(
+      "Cannot tell log-probabilities as the expert must be on this server: it is on another one",
+    );
+  }
   const ending = new AbortController();
   const own = { ...exchange, signal: AbortSignal.any([exchange.signal, ending.signal]) };
   const headers = routingHeaders(asked.map(({ target }) => target));
@@ -72,7 +78,9 @@ export async function respond(
     const { head, known } = wanted;
     if (head) yield { ...head, finish: null, count: 0 };
     if (known) yield known;
-    else yield* writeText(service, wanted, request, places, own);
+    else if (isElsewhere(service, wanted.target)) {
+      yield* forwardText(service, wanted, request, places, own);
+    } else yield* writeText(service, wanted, request, places, own);
   }
 
   if (!request.stream) {

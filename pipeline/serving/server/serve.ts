@@ -4,6 +4,7 @@ import { InputError, say, setting, type Text } from "../../../kernels/errors.ts"
 import { exists } from "../../run/files.ts";
 import { type MixtureOptions, openMixture } from "../mixture.ts";
 import type { Answered } from "./app.ts";
+import type { Upstreams } from "./upstream.ts";
 
 /** What {@linkcode serve} takes. */
 export interface ServeOptions extends MixtureOptions {
@@ -17,6 +18,8 @@ export interface ServeOptions extends MixtureOptions {
   keys?: readonly string[];
   /** Experts that answer here; all unless said. */
   serveExperts?: readonly number[];
+  /** Experts that other servers hold. */
+  upstreams?: Upstreams;
   /** Most texts that wait. Default 256. */
   queue?: number;
   /** Seconds after which a model that nobody uses leaves; 0 for never, which is the default. */
@@ -61,7 +64,17 @@ export async function serve(options: ServeOptions): Promise<void> {
     options;
   const { queue = 256, idle = 0, maxBody = 8 * 2 ** 20, bodyTimeout = 30, onAnswer, onError, ...rest } =
     options;
-  const { onWarning, ...settings } = rest;
+  const { onWarning, upstreams, ...settings } = rest;
+  for (const url of upstreams?.addresses.values() ?? []) {
+    const { host } = new URL(url);
+    if ((await Deno.permissions.query({ name: "net", host })).state === "granted") continue;
+    const what = say`Cannot forward to ${url} as ${
+      setting("upstream")
+    } must be what this process is permitted to reach`;
+    throw new InputError(say`${what}: it is not`, {
+      remedy: "start it with that permission, as the README says",
+    });
+  }
   if (!isLoopback(host) && keys.length === 0) {
     onWarning?.(say`anyone who reaches ${host} may use this server: ${setting("apiKeyFile")} names keys`);
   }
@@ -92,7 +105,7 @@ export async function serve(options: ServeOptions): Promise<void> {
     const template = typeof source === "string" ? jinjaTemplate(source, tokenizer) : plainTemplate(tokenizer);
     const metrics = createMetrics(mixture, admission);
     const texts = createTokenTexts(tokenizer);
-    ready = { service: { mixture, tokenizer, texts, admission, metrics, serveExperts }, template };
+    ready = { service: { mixture, tokenizer, texts, admission, metrics, serveExperts, upstreams }, template };
   }
 
   const app = createApp({

@@ -9,6 +9,7 @@ import { badRequest, unavailable } from "./errors.ts";
 import type { TokenTexts } from "./log_probabilities.ts";
 import type { Metrics } from "./metrics.ts";
 import { findModel, nameOf } from "./names.ts";
+import type { Upstreams } from "./upstream.ts";
 
 /** An open mixture with what serves it. */
 export interface Service {
@@ -24,6 +25,8 @@ export interface Service {
   metrics: Metrics;
   /** Experts that answer here; all unless said. */
   serveExperts?: readonly number[];
+  /** Experts that other servers hold. */
+  upstreams?: Upstreams;
 }
 
 /** What is known of a request while it is answered. */
@@ -66,11 +69,12 @@ export interface Routing {
 
 /** Finds who answers each prompt. Throws where the model does not exist, is excluded, is not here, or the prompt is too long. */
 export async function findTargets(
-  { mixture, serveExperts }: Service,
+  service: Service,
   name: string,
   prompts: readonly Uint32Array[],
   excluded: readonly number[] = [],
 ): Promise<Target[]> {
+  const { mixture, serveExperts } = service;
   const named = await findModel(mixture, name);
   const experts = await mixture.experts();
   const unknown = excluded.find((id) => id >= experts);
@@ -86,6 +90,7 @@ export async function findTargets(
   return await Promise.all(prompts.map(async (prompt) => {
     const route = named.model === undefined ? await mixture.route(prompt, named.prefix, excluded) : null;
     const model = named.model ?? route!.expert;
+    if (isElsewhere(service, { model, route })) return { model, route };
     if (typeof model === "number" && serveExperts && !serveExperts.includes(model)) {
       throw unavailable(
         `Cannot answer as a server must have expert ${model}: none does`,
@@ -101,6 +106,11 @@ export async function findTargets(
     }
     return { model, route };
   }));
+}
+
+/** Says whether another server holds a target. */
+export function isElsewhere({ upstreams }: Service, { model }: Target): boolean {
+  return typeof model === "number" && (upstreams?.addresses.has(model) ?? false);
 }
 
 /** Says who answers. */
