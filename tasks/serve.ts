@@ -56,6 +56,5 @@ export const TASK = await defineTask({
 
 function lineOf({ request, status, milliseconds, notes }: Answered): string {
   const more = Object.entries(notes).map(([name, value]) => `${name}=${JSON.stringify(value)}`);
-  const time = new Date().toISOString();
-  return [time, request, status, `${milliseconds.toFixed(0)} ms`, ...more].join(" ");
+  return [new Date().toISOString(), request, status, `${milliseconds.toFixed(0)} ms`, ...more].join(" ");
 }

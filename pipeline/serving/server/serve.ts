@@ -60,11 +60,11 @@ const isLoopback = (host: string) => /^(127\.|localhost$|::1$|\[::1\]$)/.test(ho
  * be, and where it may not listen.
  */
 export async function serve(options: ServeOptions): Promise<void> {
-  const { run, host = "127.0.0.1", port = 8000, keys = [], serveExperts, signal, onListen, onReady } =
+  const { run, partitioner, memory, models, slots, gpu, adapter, variants } = options;
+  const { host = "127.0.0.1", port = 8000, keys = [], serveExperts, upstreams, queue = 256, idle = 0 } =
     options;
-  const { queue = 256, idle = 0, maxBody = 8 * 2 ** 20, bodyTimeout = 30, onAnswer, onError, ...rest } =
-    options;
-  const { onWarning, upstreams, ...settings } = rest;
+  const { maxBody = 8 * 2 ** 20, bodyTimeout = 30, signal } = options;
+  const { onListen, onReady, onAnswer, onWarning, onError } = options;
   for (const url of upstreams?.addresses.values() ?? []) {
     const { host } = new URL(url);
     if ((await Deno.permissions.query({ name: "net", host })).state === "granted") continue;
@@ -83,7 +83,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   const { jinjaTemplate, plainTemplate } = await import("./chat.ts");
   const { createMetrics } = await import("./metrics.ts");
   const { createTokenTexts } = await import("./log_probabilities.ts");
-  const mixture = await openMixture(settings);
+  const mixture = await openMixture({ run, partitioner, memory, models, slots, gpu, adapter, variants });
   const admission = createAdmission(queue);
   let closing = false;
   let ready: ReturnType<Parameters<typeof createApp>[0]["service"]>;
