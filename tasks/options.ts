@@ -36,8 +36,15 @@ export const FORCE = section("Command", {
   }),
 });
 
+/** Whether a task believes sizes. */
+export const CHECK = section("Command", {
+  check: flag({
+    help: "hash what is made instead of believing its size, and make again what is damaged or missing",
+  }),
+});
+
 /** What every task that makes something in a run takes. */
-export const IN_A_RUN = { ...RUN, ...SOURCES, ...FORCE };
+export const IN_A_RUN = { ...RUN, ...SOURCES, ...FORCE, ...CHECK };
 
 /** Where a task writes that need not write into a run. */
 export const OUTPUT = section("Command", {

@@ -10,6 +10,7 @@ import {
   partition,
   type PartitionSummary,
   readShards,
+  report,
   type RunEvent,
   score,
   statusOf,
@@ -86,6 +87,9 @@ Deno.test("a run by clusters splits by whole sequences, in equal parts, and rout
     assertEquals(generation.route!.prefixTokens, Math.min(16, generation.promptTokens.length));
     const sums = generation.route!.scores;
     assert(sums.every((score) => score <= 0 && score >= -4), `${sums}`);
+    const { missing } = await report({ run });
+    assertEquals(missing.filter(({ part }) => /router/.test(part)), []);
+    assertStringIncludes(await Deno.readTextFile(`${run}/report.html`), "There are no rounds.");
     for await (const batch of readShards([`${run}/partition/expert-00/train-00000.arrow`])) {
       assertEquals(batch.schema.metadata.get("smalltalk.prefix"), "32");
       assertEquals(batch.schema.metadata.get("smalltalk.costs"), "per sequence");

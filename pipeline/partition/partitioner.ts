@@ -7,6 +7,7 @@ import type { Gpu } from "../../kernels/gpu.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { RunEvent } from "../run/events.ts";
 import type { FileRecord } from "../run/files.ts";
+import type { Vouched } from "../run/vouched.ts";
 import type { Configuration } from "../settings/configuration.ts";
 
 /** Sequences to be told their costs. */
@@ -76,6 +77,8 @@ export interface LearnContext {
   recordTime(entry: Record<string, unknown>): Promise<void>;
   /** Ends the work. */
   signal?: AbortSignal;
+  /** What is known of the files that it reads, which they are checked by as they are read. */
+  vouched?: Vouched;
 }
 
 /** What learning a partitioner made. */
@@ -90,6 +93,8 @@ export interface Learned extends Pick<Partitioner, "sha256"> {
 export interface OpenOptions {
   /** Sequences that it runs at once. Changes the speed and the memory, never a cost. */
   batch?: number;
+  /** What is known of the files of its folder, which they are checked by as they are read. */
+  vouched?: Vouched;
 }
 
 /** A way to split text: what implements it in a table, and what a run needs to know of it before it is learned. */

@@ -3,6 +3,7 @@
 import { InputError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import { exists } from "../run/files.ts";
+import type { Vouched } from "../run/vouched.ts";
 import { ctbm } from "./ctbm/partitioner.ts";
 import { em } from "./em/partitioner.ts";
 import { readDescription } from "./folder.ts";
@@ -24,7 +25,7 @@ export async function openPartitioner(
   device: () => Promise<Gpu>,
   options?: OpenOptions,
 ): Promise<Partitioner> {
-  return await (await partitionerKind(folder)).open(folder, device, options);
+  return await (await partitionerKind(folder, options?.vouched)).open(folder, device, options);
 }
 
 /** Reads the identity of a folder's partitioner and its number of experts, without opening it; throws as {@linkcode openPartitioner} does. */
@@ -36,8 +37,8 @@ export async function identifyPartitioner(folder: string): Promise<{ sha256: str
  * Finds the kind of a folder's partitioner; throws as {@linkcode openPartitioner} does. One with routers and no `partitioner.json` is of
  * a run made before there were kinds, or another tool's.
  */
-export async function partitionerKind(folder: string): Promise<PartitionerKind> {
-  const name = (await readDescription(folder))?.kind ??
+export async function partitionerKind(folder: string, vouched?: Vouched): Promise<PartitionerKind> {
+  const name = (await readDescription(folder, vouched))?.kind ??
     (await exists(`${folder}/router-00`) ? "em" : undefined);
   const kind = PARTITIONERS.get(name ?? "");
   if (kind !== undefined) return kind;

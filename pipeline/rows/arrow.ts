@@ -22,6 +22,7 @@ import {
 import { InputError } from "../../kernels/errors.ts";
 import type { Columns } from "./columns.ts";
 import { shortHash, unreadable } from "../run/files.ts";
+import type { Vouched } from "../run/vouched.ts";
 import { originOf, readArrow } from "./ipc.ts";
 
 /** A batch of rows: Arrow's own type. */
@@ -125,11 +126,11 @@ export function identityOf(lineage: Lineage | null): Partial<Lineage> {
  * Reads the batches of several files, one file after another. Throws an InputError with both values where their
  * lineages differ in tokenizer, S, M, E or routers, and whatever `readArrow` throws.
  */
-export function readShards(paths: string[]): ReadableStream<RecordBatch> {
+export function readShards(paths: string[], vouched?: Vouched): ReadableStream<RecordBatch> {
   return ReadableStream.from(async function* () {
     let first: Partial<Lineage> | undefined;
     for (const path of paths) {
-      for await (const batch of readArrow(path)) {
+      for await (const batch of readArrow(path, path, vouched)) {
         if (first === undefined) first = identityOf(lineageOf(batch));
         else checkLineage(batch, first, paths[0]);
         yield batch;

@@ -64,7 +64,7 @@ const stage: Stage = {
     const prefix = await splitPrefix(configuration);
     let done = 0;
     let proof: Proof | undefined;
-    const assigned = assignRows(() => readShards(paths), {
+    const assigned = assignRows(() => readShards(paths, work.files), {
       method: configuration.method,
       chunk: chunkOf(configuration),
       experts: configuration.experts,

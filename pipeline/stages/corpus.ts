@@ -12,9 +12,10 @@ import { TEXT } from "../settings/text.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
 import { documentLines, openDocuments } from "../text/documents.ts";
 import { type Document, expandInputs, readDocuments } from "../text/readers.ts";
-import { oneStage, type RunContext, type Stage } from "./stage.ts";
+import { oneStage, type RunContext, type Stage, type Work } from "./stage.ts";
 
-const SPOOL = "corpus/documents.jsonl";
+/** The stage's file, by its path in the run folder, where it keeps the text. */
+export const SPOOL = "corpus/documents.jsonl";
 
 const stage: Stage = {
   name: "corpus",
@@ -66,8 +67,13 @@ const stage: Stage = {
 export const corpus = oneStage(stage);
 
 /** Opens the documents that the stage `corpus` fixed. */
-export function documentsOf({ run, configuration }: RunContext, corpus: Manifest): ReadableStream<Document> {
-  if (corpus.outputs[SPOOL]) return readDocuments([`${run}/${SPOOL}`], { sourceField: "source" });
+export function documentsOf(
+  { run, configuration, files }: RunContext & Partial<Pick<Work, "files">>,
+  corpus: Manifest,
+): ReadableStream<Document> {
+  if (corpus.outputs[SPOOL]) {
+    return readDocuments([`${run}/${SPOOL}`], { sourceField: "source", vouched: files });
+  }
   return openDocuments(configuration);
 }
 

@@ -112,6 +112,7 @@ export function evaluateStage({ experts }: Configuration, resamples = RESAMPLES)
           run,
           partitioner: await partitionerFolder(run, configuration.routers),
           models: 1,
+          vouched: work.files,
           gpu: await work.gpu(),
         });
         const shards = outputsUnder(tokenize, "tokens/test-");
@@ -119,7 +120,7 @@ export function evaluateStage({ experts }: Configuration, resamples = RESAMPLES)
           mixture,
           prefix: configuration.prefix,
           baselines: trained.map(({ name }) => name as Baseline),
-          open: () => readShards(shards.map((path) => `${run}/${path}`)),
+          open: () => readShards(shards.map((path) => `${run}/${path}`), work.files),
           resamples,
           seed: configuration.seed,
           onProgress: (done) =>
@@ -154,10 +155,10 @@ async function weightsHash(
 }
 
 /** Checks that the partitioner is the one that scored the run and made its partition. */
-async function checkPartitioner({ run, configuration }: Work, score: Manifest): Promise<void> {
+async function checkPartitioner({ run, configuration, files }: Work, score: Manifest): Promise<void> {
   const folder = await partitionerFolder(run, configuration.routers);
   const { sha256, experts: routers } = await identifyPartitioner(folder);
-  const { experts } = await readPartition(`${run}/partition`);
+  const { experts } = await readPartition(`${run}/partition`, files);
   const remedy = configuration.routers
     ? say`run ${task("partition", { run })}`
     : say`copy its own routers again, or run ${task("train-routers", { run, force: true })}`;
@@ -191,7 +192,7 @@ async function checkModels(work: Work, models: readonly Model[], tokenize: Manif
     );
   }
   for (const [expert, model] of models.entries()) {
-    const part = await readPart(`${run}/partition/${expertFolder(expert)}`);
+    const part = await readPart(`${run}/partition/${expertFolder(expert)}`, work.files);
     await checkModel(work, model, models[0], tokenize, partHash(part));
   }
 }
@@ -213,7 +214,7 @@ async function checkModel(
 ): Promise<void> {
   const { run } = work;
   const read = (folder: string): Promise<{ config: ModelConfig; notes: CheckpointNotes }> =>
-    loadCheckpointConfig(`${run}/${folder}`);
+    loadCheckpointConfig(`${run}/${folder}`, work.files);
   const { config, notes } = await read(model.folder);
   checkShape(config, (await read(like.folder)).config, model.what);
   checkTokenizer(model.what, notes.tokenizer, tokenizeResult(tokenize).tokenizer);

@@ -6,6 +6,7 @@
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
+import { vouchedFiles } from "../run/manifest.ts";
 import type { Document } from "../text/readers.ts";
 import { type Part, scorePart } from "./score.ts";
 import { inRun, type RunOptions, type RunWatch, type Session } from "./session.ts";
@@ -49,7 +50,12 @@ export async function runOneStage(
     const stage = session.states.graph.get(name);
     if (stage === undefined) throw notInGraph(options.run, name);
     await needStages(session, stage);
-    return part ? await scorePart(session.work, part) : (await session.run(stage)).result;
+    const { routers } = session.work.configuration;
+    if (part) {
+      const files = await vouchedFiles(options.run, ...routers ? [routers] : []);
+      return await scorePart({ ...session.work, files }, part);
+    }
+    return (await session.run(stage)).result;
   });
 }
 

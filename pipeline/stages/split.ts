@@ -45,7 +45,7 @@ const stage: Stage = {
     ];
     const { trainSequences, testSequences } = tokenizeResult(tokenize);
     const read = (manifest: Manifest, under: string) =>
-      readShards(outputsUnder(manifest, under).map((path) => `${run}/${path}`));
+      readShards(outputsUnder(manifest, under).map((path) => `${run}/${path}`), work.files);
     const join = (kind: "train" | "test", scored: ReturnType<typeof read>) =>
       watchRows(work, joinScores(read(tokenize, `tokens/${kind}-`), scored));
     const total = trainSequences + testSequences;

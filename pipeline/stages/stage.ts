@@ -10,6 +10,7 @@ import type { Text } from "../../kernels/errors.ts";
 import type { RunEvent } from "../run/events.ts";
 import type { FileRecord } from "../run/files.ts";
 import type { Manifest, StageIdentity } from "../run/manifest.ts";
+import type { Vouched } from "../run/vouched.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Document } from "../text/readers.ts";
 
@@ -25,6 +26,10 @@ export interface RunContext {
 export interface Work extends RunContext {
   /** Whether stages run even where they are up to date. */
   force: boolean;
+  /** Whether outputs are hashed to find out whether they are whole, rather than believed by their sizes. */
+  check?: boolean;
+  /** What manifests say of files; a stage reads by it, and its manifest keeps what it read. */
+  files: Vouched;
   /** Whether standard input, where it is an input, holds new text. */
   readStandardInput: boolean;
   /** Text that was handed over and is read where the settings say standard input. */

@@ -49,7 +49,9 @@ export async function learn(context: LearnContext): Promise<Learned> {
   const { adapter, variants } = gpu;
   const key = context.stateKey({ rounds: 0, adapter, variants });
   const path = `${folder}/${STATE}`;
-  const state = context.anew ? undefined : await savedRounds(path, key, model, c.rounds);
+  const onDamaged = ({ what }: InputError) =>
+    emit({ type: "warning", message: say`${what}; routers are trained from the beginning` });
+  const state = context.anew ? undefined : await savedRounds(path, key, model, c.rounds, onDamaged);
   const rounds = state?.rounds ?? [];
   const start = c.start === "random" ? undefined : await learnStart(context, state?.start);
   let last = performance.now();
@@ -57,7 +59,7 @@ export async function learn(context: LearnContext): Promise<Learned> {
     ...c,
     gpu,
     model,
-    open: (consumed) => epochs(context.shards, c.seed, consumed),
+    open: (consumed) => epochs(context.shards, c.seed, consumed, undefined, context.vouched),
     state,
     begin: start?.begin,
     onRound: async (metrics, current) => {
@@ -82,6 +84,7 @@ export async function learn(context: LearnContext): Promise<Learned> {
     const written = await saveModelFolder(`${folder}/${name}`, model, tensors, {
       notes: { tokenizer, prefix: c.prefix, eos },
       tokenizer: tokenizerFile,
+      vouched: context.vouched,
     });
     hashes.push(written["model.safetensors"].sha256);
     for (const [file, record] of Object.entries(written)) files[`${name}/${file}`] = record;
@@ -122,8 +125,9 @@ async function savedRounds(
   key: string,
   model: ModelConfig,
   rounds: number,
+  onDamaged: (error: InputError) => void,
 ): Promise<RouterState & { rounds: RoundMetrics[]; start?: string } | undefined> {
-  const saved = await usableTrainerState(path, model);
+  const saved = await usableTrainerState(path, model, onDamaged);
   if (saved === undefined || saved.notes.key !== key) return undefined;
   const notes = saved.notes as { round: number; consumed: number; rounds: RoundMetrics[]; start?: string };
   return notes.round > rounds ? undefined : { ...notes, trainer: saved.state };

@@ -43,8 +43,8 @@ export const em: PartitionerKind = {
   revision: 1,
   learn,
   async open(folder, device, options) {
-    const routers = await loadRouters(folder);
-    checkNumber(folder, (await readDescription(folder))?.experts, routers.models.length);
+    const routers = await loadRouters(folder, options?.vouched);
+    checkNumber(folder, (await readDescription(folder, options?.vouched))?.experts, routers.models.length);
     return partitionerOf(routers, device, options);
   },
   async identify(folder) {
