@@ -3,7 +3,8 @@
  *
  *   deno task evaluate --run runs/a
  */
-import { evaluateRun, field } from "../mod.ts";
+import { evaluateRun } from "../mod.ts";
+import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { CHECK, DEVICE, FORCE, RUN } from "./options.ts";
 import { evaluationText } from "./evaluation_text.ts";

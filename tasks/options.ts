@@ -5,7 +5,9 @@
  * @module
  */
 
-import { field, formsText, parseVariants, PRESETS } from "../mod.ts";
+import { PRESETS } from "../mod.ts";
+import { field } from "../pipeline/settings/mod.ts";
+import { formsText, parseVariants } from "../kernels/mod.ts";
 
 const { choice, custom, flag, integer, path, section, text } = field;
 

@@ -28,6 +28,7 @@ import {
 } from "../model/shape.ts";
 import { SUBLAYERS } from "../model/sublayers/layer.ts";
 import type { Weights } from "../model/parameters.ts";
+import type { Tokenizer } from "../text/tokenizer.ts";
 import { decodeSafetensors, encodeSafetensors, parseObject } from "./safetensors.ts";
 import type { HostTensor, SafetensorsDtype } from "./safetensors.ts";
 
@@ -229,8 +230,8 @@ function checkNotes(
 export interface ModelFolderOptions {
   /** What the checkpoint notes about itself; `eos` is needed. */
   notes: CheckpointNotes & { eos: number };
-  /** The `tokenizer.json` that goes with the model. */
-  tokenizer: string;
+  /** The tokenizer that goes with the model, or the path of its `tokenizer.json`. */
+  tokenizer: string | Pick<Tokenizer, "json">;
   /** What is known of that file. */
   vouched?: Vouched;
   /** Numbers that the weights are written in. */
@@ -247,8 +248,9 @@ export async function saveModelFolder(
   weights: Weights,
   { notes, tokenizer, vouched, dtype }: ModelFolderOptions,
 ): Promise<Record<string, FileRecord>> {
-  const text = new TextDecoder().decode(await readVouched(tokenizer, vouched));
-  const eos = tokenText(text, notes.eos, tokenizer);
+  const isPath = typeof tokenizer === "string";
+  const text = isPath ? new TextDecoder().decode(await readVouched(tokenizer, vouched)) : tokenizer.json;
+  const eos = tokenText(text, notes.eos, isPath ? tokenizer : undefined);
   await saveCheckpoint(folder, config, weights, notes, dtype);
   const ids = { bos_token_id: notes.eos, eos_token_id: notes.eos, pad_token_id: notes.eos };
   const texts = {
@@ -274,7 +276,7 @@ export async function saveModelFolder(
 }
 
 /** Finds the text of a token in a `tokenizer.json`. */
-function tokenText(json: string, id: number, path: string): string {
+function tokenText(json: string, id: number, where?: string): string {
   const { added_tokens = [], model = {} } = JSON.parse(json) as {
     added_tokens?: { id: number; content: string }[];
     model?: { vocab?: Record<string, number> | [string, number][] };
@@ -286,9 +288,10 @@ function tokenText(json: string, id: number, path: string): string {
     ? vocab[id]?.[0] // Unigram: entries by id
     : Object.keys(vocab).find((token) => vocab[token] === id);
   if (text !== undefined) return text;
+  const named = where === undefined ? "it" : `"${where}"`;
   throw new InputError(
-    `Cannot write the model's folder as its tokenizer must hold the end-of-document token: "${path}" has no token of id ${id}`,
-    { where: path },
+    `Cannot write the model's folder as its tokenizer must hold the end-of-document token: ${named} has no token of id ${id}`,
+    { where },
   );
 }
 

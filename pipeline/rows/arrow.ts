@@ -65,6 +65,8 @@ export interface Lineage {
   config?: string;
   /** How rows were assigned. */
   method?: string;
+  /** What a cost is, where it is not a sum over the predicted tokens of the prefix. */
+  costs?: string;
 }
 
 /** Version of the file layout that this code writes, and the newest that it reads. */
@@ -72,7 +74,7 @@ export const FORMAT = 1;
 
 const NUMBERS = ["format", "sequenceLength", "vocabulary", "eos", "prefix", "experts", "seed"] as const;
 /** In the order in which manifests list them. */
-const NAMES = ["stage", "tokenizer", "routers", "config", "method", ...NUMBERS] as const;
+const NAMES = ["stage", "tokenizer", "routers", "config", "method", "costs", ...NUMBERS] as const;
 
 /** Returns the lineage of a batch, or null where another tool wrote it. Throws an InputError where it is damaged. */
 export function lineageOf(batch: RecordBatch): Lineage | null {

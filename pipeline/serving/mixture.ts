@@ -7,6 +7,7 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import { type Gpu, openGpu, type OpenGpuOptions } from "../../kernels/gpu.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { Partitioner, TokenRows } from "../partition/partitioner.ts";
+import { PARTITIONERS } from "../partition/partitioners.ts";
 import type { Vouched } from "../run/vouched.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { decoding, type DecodingModel, type DecodingOptions, type Form } from "./forms.ts";
@@ -166,6 +167,12 @@ export function createMixture(
       }
       if (!source.partitioner) return routeOf([0], 1);
       const opened = await partitioner.get();
+      if (PARTITIONERS.get(opened.kind)?.routes === false) {
+        throw new InputError(
+          `Cannot route a text by ${opened.kind} as its parts must be told by what a text says: they go by labels that it does not have`,
+          { remedy: say`choose with ${setting("expert")}` },
+        );
+      }
       const length = Math.min(prefix ?? source.prefix ?? opened.prefix, tokens.length);
       if (length === 1) return routeOf(new Float32Array(opened.experts), length);
       const row = { tokens: tokens.slice(0, length), sequenceLength: length, length: Uint32Array.of(length) };

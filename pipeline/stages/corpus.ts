@@ -1,6 +1,6 @@
 /**
  * The stage `corpus` fixes the text of a run: it hashes input files, which later stages read where they are; what can be read
- * once only (standard input) or is not a file (the embedded corpus) it writes to `corpus/documents.jsonl`.
+ * once only (standard input, documents that a script hands over) or is not a file (the embedded corpus) it writes to `corpus/documents.jsonl`.
  *
  * @module
  */
@@ -35,8 +35,8 @@ const stage: Stage = {
   },
   // Standard input cannot be compared before it is read: where it is given anew it is read anew.
   again: ({ readStandardInput }) => readStandardInput,
-  prepare: ({ run, configuration, emit, signal }) => async () => {
-    const { input } = configuration;
+  prepare: ({ run, configuration, documents: given, emit, signal }) => async () => {
+    const { input, maxDocuments } = configuration;
     const paths = input.length === 0 ? [] : await expandInputs(input);
     if (input.length > 0 && !paths.includes("-")) {
       await removeIfThere(`${run}/corpus`);
@@ -44,12 +44,13 @@ const stage: Stage = {
     }
     let documents = 0;
     const lines = async function* () {
-      for await (const line of documentLines(openDocuments(configuration))) {
+      for await (const line of documentLines(given ?? openDocuments(configuration))) {
         signal?.throwIfAborted();
         yield line;
         if (++documents % 100 === 0) {
           emit({ type: "progress", stage: "corpus", done: documents, unit: "documents" });
         }
+        if (given && documents === maxDocuments) break;
       }
     };
     const outputs = { [SPOOL]: await writeAtomic(`${run}/${SPOOL}`, lines()) };

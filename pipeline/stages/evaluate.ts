@@ -11,7 +11,7 @@ import { evaluate, RESAMPLES } from "../evaluation/evaluate.ts";
 import { type Baseline, BASELINES, EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { expertFolder, partHash, readPart, readPartition } from "../partition/manifests.ts";
-import { identifyPartitioner, partitionerFolder } from "../partition/partitioners.ts";
+import { identifyPartitioner, partitionerFolder, partitionerKind } from "../partition/partitioners.ts";
 import { readShards } from "../rows/arrow.ts";
 import { exists, hashFile, jsonText, shortHash, writeAtomic } from "../run/files.ts";
 import { type Manifest, outputsHash, outputsUnder } from "../run/manifest.ts";
@@ -72,9 +72,9 @@ export function evaluateStage({ experts }: Configuration, resamples = RESAMPLES)
     revision: 1,
     outputs: [EVALUATION],
     async values({ configuration: { prefix, seed }, gpu }) {
-      const device = await gpu?.(); // not opened to tell a state
-      const on = device ? { adapter: device.adapter, variants: device.variants } : {};
-      return { format: EVALUATION_FORMAT, prefix, resamples, seed, ...on };
+      const device = await gpu?.(); // not opened to tell a state, which holds for any GPU and any number of draws
+      const on = device ? { resamples, adapter: device.adapter, variants: device.variants } : {};
+      return { format: EVALUATION_FORMAT, prefix, seed, ...on };
     },
     async inputs(context, manifest): Promise<Record<string, string>> {
       const [tokenize, score] = [await manifest("tokenize"), await manifest("score")];
@@ -102,6 +102,12 @@ export function evaluateStage({ experts }: Configuration, resamples = RESAMPLES)
       await checkBaselines(work, trained, tokenize);
       return async () => {
         for (const message of await unequal(work, models, trained)) emit({ type: "warning", message });
+        const { kind, routes } = await partitionerKind(await partitionerFolder(run, configuration.routers));
+        if (!routes) {
+          const message =
+            `parts by ${kind} cannot route a prompt: held-out sequences go where their true labels say`;
+          emit({ type: "warning", message });
+        }
         const mixture = await openMixture({
           run,
           partitioner: await partitionerFolder(run, configuration.routers),

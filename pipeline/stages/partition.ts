@@ -7,11 +7,18 @@
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { vouchedFiles } from "../run/manifest.ts";
+import type { Document } from "../text/readers.ts";
 import { type Part, scorePart } from "./score.ts";
 import { inRun, type RunOptions, type RunWatch, type Session } from "./session.ts";
 import { needStage } from "./state.ts";
 import type { Stage } from "./stage.ts";
 import { type PartitionSummary, summarize } from "./summary.ts";
+
+/** What {@link partition} takes. */
+export interface PartitionOptions extends RunOptions {
+  /** Text to split, instead of what the settings name: read once, as standard input is, and kept in the run. */
+  documents?: ReadableStream<Document>;
+}
 
 /**
  * Partitions text into balanced shards, one set per expert. What a run folder already holds and is up to date is not made
@@ -20,8 +27,11 @@ import { type PartitionSummary, summarize } from "./summary.ts";
  * Throws an `InputError` for impossible settings and bad input, a `RunError` where another process holds the run, there is no GPU,
  * the disk is full or a loss is not finite, and the signal's reason where it ends the run.
  */
-export async function partition(options: RunOptions, watch: RunWatch = {}): Promise<PartitionSummary> {
-  return await inRun(options, watch, { task: "partition" }, async ({ states, run }) => {
+export async function partition(
+  { documents, ...options }: PartitionOptions,
+  watch: RunWatch = {},
+): Promise<PartitionSummary> {
+  return await inRun(options, watch, { task: "partition", documents }, async ({ states, run }) => {
     for (const stage of states.graph.partition) await run(stage);
     return await summarize(options.run, states.graph.get("train-routers") !== undefined);
   });

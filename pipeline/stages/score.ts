@@ -25,7 +25,7 @@ import {
 } from "../run/manifest.ts";
 import { count, readJsonIfThere } from "../run/schema.ts";
 import { isSealed, seal } from "../run/seal.ts";
-import { FLOPS_PER_SECOND, routerActivations } from "./learn.ts";
+import { FLOPS_PER_SECOND, kindOf, routerActivations, splitPrefix } from "./learn.ts";
 import { oneStage, pickSettings, type RunContext, type Stage, type Unfinished, type Work } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
 import { watchRows } from "./watch.ts";
@@ -83,6 +83,9 @@ const stage: Stage = {
   },
   unfinished,
   estimate(c, { sequences }) {
+    if (c.routers === "" && !kindOf(c).models) {
+      return { seconds: sequences / 5_000, diskBytes: scoreBytes(c.experts, sequences), memoryBytes: 50e6 };
+    }
     const { router } = modelShapes(c);
     return {
       seconds: sequences * c.experts * forwardFlops(router, 1, c.prefix) / FLOPS_PER_SECOND,
@@ -150,7 +153,7 @@ async function scoreShards(work: Work, tokenize: Manifest, routers: string, name
     if (partitioner.sha256 !== routers) throw otherRouters(folder, partitioner.sha256, routers);
     const scores = scoreRows(readArrow(tokens, tokens, work.files), {
       partitioner,
-      prefix: configuration.prefix,
+      prefix: await splitPrefix(configuration),
       dropTokens: true,
       config: key,
       onWarning: (message) => emit({ type: "warning", message }),

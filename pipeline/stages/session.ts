@@ -4,7 +4,7 @@
  * @module
  */
 
-import { InputError, say, task as taskOf } from "../../kernels/errors.ts";
+import { InputError, say, setting, task as taskOf } from "../../kernels/errors.ts";
 import { type Gpu, openGpu } from "../../kernels/gpu.ts";
 import type { Variants } from "../../kernels/variants.ts";
 import { identifyPartitioner } from "../partition/partitioners.ts";
@@ -21,6 +21,7 @@ import {
   writeConfigurationText,
   writeRunConfiguration,
 } from "../run/configuration.ts";
+import type { Document } from "../text/readers.ts";
 import { resolveRun } from "./resolution.ts";
 import { runStage } from "./executor.ts";
 import { graphOf } from "./graph.ts";
@@ -72,6 +73,8 @@ export interface SessionKind {
   accepts?: boolean;
   /** Keeps the settings to itself: the run's `config.json` stays. */
   aside?: boolean;
+  /** Text that is handed over, instead of what settings name; they say standard input then. */
+  documents?: ReadableStream<Document>;
 }
 
 /** A run folder that is open for work. */
@@ -98,25 +101,25 @@ export async function inRun<Result>(
   kind: SessionKind,
   body: (session: Session) => Promise<Result>,
 ): Promise<Result> {
-  const { run, sources = {}, force = false, check, adapter, variants } = options;
-  const { task, beside, accepts = false, aside = false } = kind;
+  const { run, force = false, check, adapter, variants } = options;
+  const { task, beside, accepts = false, aside = false, documents } = kind;
+  const sources = documents ? withoutInput(options.sources) : options.sources ?? {};
   const settle = async () => {
     if (beside === "others") await needConfiguration(run, task, kind.partSuffices, force || accepts);
     else await checkPlace(run, task);
     const settled = await resolveRun(run, sources, force || accepts);
     if (beside === "parts" && settled.changed.length > 0) throw changedInPart(run, task, settled.changed[0]);
-    return { ...settled, configuration: await withPartitioner(settled.configuration, sources) };
+    return { ...settled, configuration: await withPartitioner(settled, sources) };
   };
   if (beside !== "others") await settle(); // so that values that are refused make no folder, and touch none
   const isNew = !await exists(run);
   const release = await lockRun(run, task, { shared: beside !== undefined });
-  // Settings are settled by one process at a time: a second one finds those of the first.
-  const settling = beside === "others"
-    ? await lockRun(`${run}/metrics`, task, { patience: SETTLING_MS })
-    : undefined;
+  let settling: (() => Promise<void>) | undefined;
   let before: { text: string | null; stages: string } | undefined;
   let gpu = options.gpu;
   try {
+    // Settings are settled by one process at a time: a second one finds those of the first.
+    if (beside === "others") settling = await lockRun(`${run}/metrics`, task, { patience: SETTLING_MS });
     before = { text: await configurationText(run), stages: await stagesMade(run) };
     // Anew: until here another process may have settled values and made something with them.
     const { configuration, changed, edited } = await settle();
@@ -151,13 +154,20 @@ export async function inRun<Result>(
       force: force && changed.length === 0 && !edited,
       check,
       files: new Vouched(),
+      documents,
       readStandardInput: (sources.flags?.input ?? sources.file?.input ?? []).includes("-"),
       gpu: async () => {
         const opened = await device();
         if (beside !== "others") await write(opened);
         return opened;
       },
-      manifest: (name) => needStage({ run, configuration }, states, states.graph.get(name)!, task),
+      manifest: (name) => {
+        const stage = states.graph.get(name);
+        if (stage) return needStage({ run, configuration }, states, stage, task);
+        throw new RangeError(
+          `Cannot read the manifest of "${name}" for "${task}" as it must be a stage of the run: it is none`,
+        );
+      },
       known: (name) => readManifest(run, name),
       settle: async () => {
         await write();
@@ -179,6 +189,15 @@ export async function inRun<Result>(
     await release();
     if (isNew) await Deno.remove(run).catch(() => {}); // unless something is in it
   }
+}
+
+/** Says in settings that the text is handed over. Throws an `InputError` where they name some themselves. */
+function withoutInput({ flags = {}, ...sources }: Sources = {}): Sources {
+  const named = flags.input?.length ? "input" : flags.corpus !== undefined ? "corpus" : undefined;
+  if (named === undefined) return { ...sources, flags: { ...flags, input: ["-"] } };
+  throw new InputError(
+    say`Cannot read two corpora, as only one of documents and ${setting(named)} may be given: both are`,
+  );
 }
 
 /** Removes those manifests of stages that cannot be read: these stages run again. */
@@ -226,7 +245,7 @@ async function stagesMade(run: string): Promise<string> {
   const existing = await readRunConfiguration(run, { edited: true }).catch(() => null);
   if (existing === null) return "";
   const made: string[] = [];
-  for (const stage of graphOf(existing.configuration).stages) {
+  for (const stage of stagesOf(existing.configuration)) {
     if (!await hasBegun(run, stage).catch(() => true)) continue;
     const time = await Deno.stat(manifestPath(run, stage.name)).then(
       ({ mtime }) => mtime?.getTime(),
@@ -237,15 +256,29 @@ async function stagesMade(run: string): Promise<string> {
   return made.join("\n");
 }
 
-/** Takes E, and the tokenizer unless one is named, from a partitioner that exists. */
+/** Lists the stages of a run; none where its `config.json` names what there is no more. */
+function stagesOf(configuration: Configuration): readonly Stage[] {
+  try {
+    return graphOf(configuration).stages;
+  } catch (error) {
+    if (error instanceof InputError) return [];
+    throw error;
+  }
+}
+
+/**
+ * Takes E, and the tokenizer unless one is named, from a partitioner that exists. A run that has them already needs no partitioner
+ * for it: its folder may be on another machine.
+ */
 async function withPartitioner(
-  configuration: Configuration,
+  { configuration, exists: isThere }: { configuration: Configuration; exists: boolean },
   { file, flags }: Sources,
 ): Promise<Configuration> {
   const { routers: folder, tokenizer } = configuration;
-  if (folder === "") return configuration;
-  const { experts } = await identifyPartitioner(folder);
   const asked = flags?.experts ?? file?.experts;
+  const named = flags?.routers ?? file?.routers;
+  if (folder === "" || isThere && named === undefined && asked === undefined) return configuration;
+  const { experts } = await identifyPartitioner(folder);
   if (asked !== undefined && asked !== experts) {
     throw new InputError(
       say`Cannot use routers "${folder}" as ${{

@@ -5,10 +5,10 @@
  * @module
  */
 
+import { ExplainedError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import {
   evaluateRun,
-  ExplainedError,
   generate,
   partition,
   runOneStage,
