@@ -16,6 +16,7 @@ import {
   trainExpert,
   verifyRun,
 } from "../../mod.ts";
+import { ExplainedError } from "../../kernels/mod.ts";
 import { readRun } from "../../pipeline/report/read.ts";
 import type { Configuration } from "../../pipeline/settings/configuration.ts";
 import { randomBits } from "../../pipeline/random.ts";
