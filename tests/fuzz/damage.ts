@@ -5,7 +5,6 @@
  * @module
  */
 
-import { ExplainedError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import {
   evaluateRun,
