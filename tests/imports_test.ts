@@ -32,7 +32,9 @@ function sources(folder: string): string[] {
 /** Lists the files of the project that a file imports or exports from, types included. */
 function importsOf(file: string): string[] {
   const text = Deno.readTextFileSync(`${ROOT}${file}`).replace(/\/\*[\s\S]*?\*\//g, "");
-  const found = [...text.matchAll(/^(?:import|export)\b[^;]*?\bfrom "(\.[^"]+\.ts)"/gm)];
+  const found = [
+    ...text.matchAll(/(?:^(?:import|export)\b[^;]*?\bfrom |^import |\bimport\()"(\.[^"]+\.ts)"/gm),
+  ];
   return found.map(([, path]) => relative(ROOT, join(ROOT, dirname(file), path)));
 }
 

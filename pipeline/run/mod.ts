@@ -9,4 +9,5 @@ export { type RoundMetrics, type RunEvent } from "./events.ts";
 export { type FileRecord, writeAtomic } from "./files.ts";
 export { type Owner } from "./lock.ts";
 export { type Manifest, type StageIdentity } from "./manifest.ts";
+export { Vouched } from "./vouched.ts";
 export { VERSION } from "./version.ts";

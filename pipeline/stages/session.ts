@@ -11,7 +11,7 @@ import { identifyPartitioner } from "../partition/partitioners.ts";
 import type { RunEvent } from "../run/events.ts";
 import { exists, removeIfThere, removePartials } from "../run/files.ts";
 import { lockRun } from "../run/lock.ts";
-import { type Manifest, manifestNames, manifestPath, readManifest } from "../run/manifest.ts";
+import { type Manifest, manifestPath, readManifest } from "../run/manifest.ts";
 import { Vouched } from "../run/vouched.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Sources } from "../settings/resolution.ts";
@@ -109,18 +109,17 @@ export async function inRun<Result>(
     else await checkPlace(run, task);
     const settled = await resolveRun(run, sources, force || accepts);
     if (beside === "parts" && settled.changed.length > 0) throw changedInPart(run, task, settled.changed[0]);
-    return { ...settled, configuration: await withPartitioner(settled.configuration, sources) };
+    return { ...settled, configuration: await withPartitioner(settled, sources) };
   };
   if (beside !== "others") await settle(); // so that values that are refused make no folder, and touch none
   const isNew = !await exists(run);
   const release = await lockRun(run, task, { shared: beside !== undefined });
-  // Settings are settled by one process at a time: a second one finds those of the first.
-  const settling = beside === "others"
-    ? await lockRun(`${run}/metrics`, task, { patience: SETTLING_MS })
-    : undefined;
+  let settling: (() => Promise<void>) | undefined;
   let before: { text: string | null; stages: string } | undefined;
   let gpu = options.gpu;
   try {
+    // Settings are settled by one process at a time: a second one finds those of the first.
+    if (beside === "others") settling = await lockRun(`${run}/metrics`, task, { patience: SETTLING_MS });
     before = { text: await configurationText(run), stages: await stagesMade(run) };
     // Anew: until here another process may have settled values and made something with them.
     const { configuration, changed, edited } = await settle();
@@ -145,8 +144,10 @@ export async function inRun<Result>(
       await removePartials(run);
       await write();
     }
-    if (check && beside === undefined) await removeDamagedManifests(run, emit);
     const states = statesOf({ run, configuration });
+    if (check && beside === undefined) {
+      await removeDamagedManifests(run, states.graph.partition.map(({ name }) => name), emit);
+    }
     const work: Work = {
       run,
       configuration,
@@ -160,7 +161,13 @@ export async function inRun<Result>(
         if (beside !== "others") await write(opened);
         return opened;
       },
-      manifest: (name) => needStage({ run, configuration }, states, states.graph.get(name)!, task),
+      manifest: (name) => {
+        const stage = states.graph.get(name);
+        if (stage) return needStage({ run, configuration }, states, stage, task);
+        throw new RangeError(
+          `Cannot read the manifest of "${name}" for "${task}" as it must be a stage of the run: it is none`,
+        );
+      },
       known: (name) => readManifest(run, name),
       settle: async () => {
         await write();
@@ -193,12 +200,16 @@ function withoutInput({ flags = {}, ...sources }: Sources = {}): Sources {
   );
 }
 
-/** Removes manifests that cannot be read: their stages run again. */
-async function removeDamagedManifests(run: string, emit: (event: RunEvent) => void): Promise<void> {
-  for (const name of await manifestNames(run)) {
+/** Removes those manifests of stages that cannot be read: these stages run again. */
+async function removeDamagedManifests(
+  run: string,
+  stages: readonly string[],
+  emit: (event: RunEvent) => void,
+): Promise<void> {
+  for (const name of stages) {
     await readManifest(run, name).catch(async (error) => {
       if (!(error instanceof InputError)) throw error;
-      emit({ type: "warning", message: error.what });
+      emit({ type: "warning", message: say`${error.what}; ${name} runs again` });
       await removeIfThere(manifestPath(run, name));
     });
   }
@@ -234,7 +245,7 @@ async function stagesMade(run: string): Promise<string> {
   const existing = await readRunConfiguration(run, { edited: true }).catch(() => null);
   if (existing === null) return "";
   const made: string[] = [];
-  for (const stage of graphOf(existing.configuration).stages) {
+  for (const stage of stagesOf(existing.configuration)) {
     if (!await hasBegun(run, stage).catch(() => true)) continue;
     const time = await Deno.stat(manifestPath(run, stage.name)).then(
       ({ mtime }) => mtime?.getTime(),
@@ -245,15 +256,29 @@ async function stagesMade(run: string): Promise<string> {
   return made.join("\n");
 }
 
-/** Takes E, and the tokenizer unless one is named, from a partitioner that exists. */
+/** Lists the stages of a run; none where its `config.json` names what there is no more. */
+function stagesOf(configuration: Configuration): readonly Stage[] {
+  try {
+    return graphOf(configuration).stages;
+  } catch (error) {
+    if (error instanceof InputError) return [];
+    throw error;
+  }
+}
+
+/**
+ * Takes E, and the tokenizer unless one is named, from a partitioner that exists. A run that has them already needs no partitioner
+ * for it: its folder may be on another machine.
+ */
 async function withPartitioner(
-  configuration: Configuration,
+  { configuration, exists: isThere }: { configuration: Configuration; exists: boolean },
   { file, flags }: Sources,
 ): Promise<Configuration> {
   const { routers: folder, tokenizer } = configuration;
-  if (folder === "") return configuration;
-  const { experts } = await identifyPartitioner(folder);
   const asked = flags?.experts ?? file?.experts;
+  const named = flags?.routers ?? file?.routers;
+  if (folder === "" || isThere && named === undefined && asked === undefined) return configuration;
+  const { experts } = await identifyPartitioner(folder);
   if (asked !== undefined && asked !== experts) {
     throw new InputError(
       say`Cannot use routers "${folder}" as ${{
