@@ -216,18 +216,19 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
         }, onDamaged);
       const warning = trial ? undefined : longWarmup(name, recipe);
       if (warning) emit({ type: "warning", message: warning });
-      await work.settle();
       const nameOf = (path: string) => path.slice(run.length + 1);
       const read = Object.fromEntries(
         Object.entries(data.files).map(([path, { sha256 }]) => [nameOf(path), sha256]),
       );
       work.files.add(".", data.files, nameOf);
-      await checkFiles(data.files, true); // before anything is touched; reading checks them anew
+      const start = await work.settle(async () => {
+        await checkFiles(data.files, true); // before anything is touched; reading checks them anew
+        return (await startWeights(configuration, recipe.model, tokenizer)).weights;
+      });
       work.files.note(read);
       const notes = { tokenizer, eos, ...(target.notesShards ? { partition: data.shards } : {}) };
       const { size } = await Deno.stat(`${run}/tokenizer.json`);
       work.files.add(run, { "tokenizer.json": { bytes: size, sha256: tokenizer } });
-      const start = (await startWeights(configuration, recipe.model, tokenizer)).weights;
       return () =>
         makeModel(work, {
           ...{ place, data, settings, key, inputs, notes, start, saved, checkpointEvery, keep },

@@ -69,12 +69,14 @@ test("trainExpert() refuses damaged shards before it touches anything", () =>
     bytes[bytes.length >> 1] ^= 1;
     await Deno.writeFile(shard, bytes);
     const options = { run, gpu: gpu!, sources: { flags: EXPERT } };
+    const config = await Deno.readTextFile(`${run}/config.json`);
     const error = await assertRejects(
       () => trainExpert(0, options),
       InputError,
       "its SHA-256 is not that of its manifest",
     );
     assertEquals([error.where, await exists(`${run}/experts/expert-00/config.json`)], [shard, false]);
+    assertEquals(await Deno.readTextFile(`${run}/config.json`), config); // other experts are not bound by what failed
     await Deno.remove(`${run}/partition/expert-01`, { recursive: true });
     await assertRejects(() => trainExpert(1, options), InputError, "its part must be there");
   }));
