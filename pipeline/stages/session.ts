@@ -87,7 +87,7 @@ export interface Session {
   run(stage: Stage): Promise<Manifest>;
 }
 
-const SETTLING_MS = 10_000; // settling values takes moments, but for opening the device
+const SETTLING_MS = 600_000; // settling values takes moments, but where they change: the shards are read first
 
 /**
  * Opens a run folder, does the work of `body` in it and leaves the folder as it should be, however the work ends.
@@ -169,9 +169,12 @@ export async function inRun<Result>(
         );
       },
       known: (name) => readManifest(run, name),
-      settle: async () => {
+      settle: async (ready) => {
+        const stay = changed.length === 0 && !edited; // then nobody needs to wait
+        const value = stay ? undefined : await ready();
         await write();
         await settling?.();
+        return stay ? await ready() : value!;
       },
       emit,
       signal,

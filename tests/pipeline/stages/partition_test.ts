@@ -22,7 +22,7 @@ Deno.test({
         events.map((event) => event.type === "stage" ? event.state : event.type),
         Array(7).fill("up to date"),
       );
-      const { trainSequences, tokenizer } = tokenizeResult((await readManifest(run, "tokenize"))!);
+      const { trainSequences, tokenizer } = tokenizeResult((await readManifest(run, "tokenize"))!, run);
       assertEquals(summary.experts.map(({ sequences }) => sequences).reduce((a, b) => a + b), trainSequences);
       assertEquals([summary.rounds.length, summary.shares.length, summary.run], [3, 2, run]);
       assertMatch(tokenizer, /^[0-9a-f]{64}$/);
