@@ -22,7 +22,7 @@ Deno.test("statusOf() tells what is made, with which settings and revision, what
       made: 1,
       now: 1,
     }]);
-    assertEquals([first.outputs?.files, first.partition, first.holder], [1, true, undefined]);
+    assertEquals([first.outputs?.files, first.partition, first.holders], [1, true, []]);
     assertEquals([second.state, second.settings, second.partition], ["missing", undefined, false]);
     assertEquals(second.command, { task: "seconds", with: { run, expert: 1 } });
     stages[0].revision = 2;
@@ -36,13 +36,24 @@ Deno.test("statusOf() names who works in a run, and at what", async () => {
   await withStages(stages, async (run) => {
     await runAll(run);
     const releases = [await lockRun(run, "first"), await lockRun(`${run}/second`, "second")];
-    const { holder, stages: [first, second] } = await statusOf(run);
-    assertEquals([holder?.pid, holder?.task], [Deno.pid, "first"]);
-    assertEquals([first.state, second.state, second.holder?.task], ["being made", "being made", "second"]);
+    const { holders, stages: [first, second] } = await statusOf(run);
+    assertEquals(holders.map(({ pid, task }) => [pid, task]), [[Deno.pid, "first"]]);
+    assertEquals([first.state, second.state, second.holders[0].task], ["being made", "being made", "second"]);
     for (const release of releases) await release();
     assertEquals((await statusOf(run)).stages.map(({ state }) => state), ["up to date", "up to date"]);
   });
 });
+
+Deno.test("statusOf() names all that share a stage's work", () =>
+  withStages([toyStage("first")], async (run) => {
+    await runAll(run);
+    const share = () => lockRun(run, "first", { shared: true });
+    const releases = [await share(), await share()];
+    const { holders, stages: [first] } = await statusOf(run);
+    assertEquals([first.state, first.holders.length, holders.length], ["being made", 2, 2]);
+    for (const release of releases) await release();
+    assertEquals((await statusOf(run)).holders, []);
+  }));
 
 Deno.test("statusOf() refuses a folder that is no run", async () => {
   const folder = await Deno.makeTempDir();
