@@ -19,7 +19,7 @@ export function statusText({ run, holders, parts, stages }: RunStatus): string {
     revision.made === null ? "" : String(revision.made),
     outputs ? String(count * outputs.files) : "",
     outputs ? roughBytes(count * outputs.bytes) : "",
-    holders.length > 0 ? holders.map(by).join(", ") : because ? worded(because) : "",
+    holders.length > 0 ? holders.map(maker).join(", ") : because ? worded(because) : "",
   ]);
   const settings = groups.flatMap(([name, { settings }]) =>
     settings ? [`  ${name}  ${settingsText(settings)}`] : []
@@ -41,6 +41,9 @@ export function statusText({ run, holders, parts, stages }: RunStatus): string {
 
 const by = ({ pid, host, task, since }: Owner): string =>
   `process ${pid}${host ? ` on ${host}` : ""} (task ${task}, since ${since})`;
+
+/** Names a process that makes a stage, since it makes that. */
+const maker = (holder: Owner): string => by({ ...holder, since: holder.stage?.since ?? holder.since });
 
 /** Puts models that stand alike into one row: their name, the first of them, and how many there are. */
 function grouped(stages: readonly StageStatus[]): [name: string, first: StageStatus, count: number][] {

@@ -19,10 +19,17 @@ export interface Owner {
   since: string;
   /** Task that holds it. */
   task: string;
+  /** What it makes now, and since when, ISO 8601; undefined between two. */
+  stage?: { name: string; since: string };
 }
 
-/** Releases the run folder when called; safe to call again. */
-export type Release = () => Promise<void>;
+/** A hold of a run folder. */
+export interface Hold {
+  /** Releases the folder; safe to call again. */
+  (): Promise<void>;
+  /** Says which stage its holder makes from now on; none unless given. */
+  makes(stage?: string): void;
+}
 
 const FILE = "lock.json";
 const SHARER = /^lock-.+\.json$/;
@@ -39,7 +46,7 @@ export async function lockRun(
   run: string,
   task: string,
   { shared = false, patience = 0 } = {},
-): Promise<Release> {
+): Promise<Hold> {
   const start = performance.now();
   const path = `${run}/${FILE}`;
   try {
@@ -54,10 +61,10 @@ export async function lockRun(
         continue;
       }
       if (await isSame(file, path)) {
-        const owner = { pid: Deno.pid, host: hostname(), since: new Date().toISOString(), task };
+        const owner = { pid: Deno.pid, host: hostname(), since: now(), task };
         const own = shared ? await openSharer(run) : undefined;
-        await describe(own?.file ?? file, owner);
-        return releaser(run, file, own);
+        describe(own?.file ?? file, owner);
+        return holdOf(run, file, owner, own);
       }
       file.close(); // its last owner removed it between our opening and locking it
     }
@@ -104,10 +111,11 @@ async function isSame(file: Deno.FsFile, path: string): Promise<boolean> {
   return named !== null && open.ino === named.ino && open.dev === named.dev;
 }
 
-async function describe(file: Deno.FsFile, owner: Owner): Promise<void> {
-  await file.truncate();
-  await file.seek(0, Deno.SeekMode.Start);
-  await file.write(new TextEncoder().encode(JSON.stringify(owner) + "\n"));
+function describe(file: Deno.FsFile, owner: Owner): void {
+  const text = new TextEncoder().encode(JSON.stringify(owner) + "\n");
+  file.seekSync(0, Deno.SeekMode.Start);
+  file.writeSync(text);
+  file.truncateSync(text.length);
 }
 
 /** What a sharer says who it is in: its file, locked, and the path. */
@@ -129,9 +137,9 @@ async function sharersOf(run: string): Promise<string[]> {
   return entries.filter(({ name }) => SHARER.test(name)).map(({ name }) => `${run}/${name}`).sort();
 }
 
-function releaser(run: string, file: Deno.FsFile, own?: Sharer): Release {
+function holdOf(run: string, file: Deno.FsFile, owner: Owner, own?: Sharer): Hold {
   let held = true;
-  return async () => {
+  const release = async () => {
     if (!held) return;
     held = false;
     if (own) {
@@ -144,7 +152,22 @@ function releaser(run: string, file: Deno.FsFile, own?: Sharer): Release {
     }
     file.close();
   };
+  const makes = (name?: string) => {
+    try {
+      if (held) {
+        describe(own?.file ?? file, {
+          ...owner,
+          stage: name === undefined ? undefined : { name, since: now() },
+        });
+      }
+    } catch {
+      // It only tells others: work goes on where a full disk keeps it from being told.
+    }
+  };
+  return Object.assign(release, { makes });
 }
+
+const now = () => new Date().toISOString();
 
 async function heldError(run: string): Promise<RunError> {
   const holders = (await holdersOf(run)).filter(({ pid }) => pid > 0); // 0: it is just writing who it is

@@ -67,7 +67,7 @@ export async function statusOf(run: string): Promise<RunStatus> {
   for (const stage of states.graph.stages) {
     const { state, because, manifest } = await states.of(stage);
     const own = stage.place === undefined ? [] : await holdersOf(`${run}/${stage.place}`);
-    const works = own.length > 0 ? own : holders.filter(({ task }) => task === stage.name);
+    const works = own.length > 0 ? own : holders.filter((holder) => madeBy(holder) === stage.name);
     stages.push({
       stage: stage.name,
       about: stage.about,
@@ -83,6 +83,9 @@ export async function statusOf(run: string): Promise<RunStatus> {
   }
   return { run, holders, parts: await partsAlone(run), stages };
 }
+
+/** Names what a holder makes; before it has said so, it is about to make what its task is called after. */
+const madeBy = ({ stage, task }: Owner): string => stage?.name ?? task;
 
 function sizeOf(outputs: Record<string, { bytes: number }>): { files: number; bytes: number } {
   const sizes = Object.values(outputs);

@@ -110,6 +110,25 @@ Deno.test("holdersOf() names all that share a lock, and neither one that has lef
     await alone();
   }));
 
+Deno.test("a hold says what its holder makes, alone or shared, until it is released", () =>
+  withRun(async (run) => {
+    for (const shared of [false, true]) {
+      const hold = await lockRun(run, "partition", { shared });
+      const stage = async () => (await holdersOf(run))[0].stage;
+      assertEquals(await stage(), undefined);
+      hold.makes("train-routers");
+      const first = (await stage())!;
+      assertEquals([first.name, first.since], ["train-routers", new Date(first.since).toISOString()]);
+      hold.makes("score");
+      assertEquals((await stage())?.name, "score");
+      hold.makes();
+      assertEquals(await stage(), undefined);
+      await hold();
+      hold.makes("score");
+      assertEquals(await holdersOf(run), []);
+    }
+  }));
+
 Deno.test("lockRun() refuses a file, and a folder under one", () =>
   withRun(async (run) => {
     await Deno.writeTextFile(run, "");

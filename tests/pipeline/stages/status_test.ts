@@ -1,7 +1,8 @@
-import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { lockRun } from "../../../pipeline/run/lock.ts";
-import { statusOf } from "../../../pipeline/stages/status.ts";
+import type { Stage } from "../../../pipeline/stages/stage.ts";
+import { type RunStatus, statusOf } from "../../../pipeline/stages/status.ts";
 import { statusText } from "../../../tasks/status_text.ts";
 import { task } from "../../tasks/support.ts";
 import { runAll, toyStage, withStages } from "./support.ts";
@@ -54,6 +55,33 @@ Deno.test("statusOf() names all that share a stage's work", () =>
     for (const release of releases) await release();
     assertEquals((await statusOf(run)).holders, []);
   }));
+
+Deno.test("statusOf() says which stage a partition makes, by which process and since when", async () => {
+  const seen: RunStatus[] = [];
+  const looking = (stage: Stage): Stage => ({
+    ...stage,
+    prepare: async (...of) => {
+      const make = await stage.prepare(...of);
+      return async () => {
+        seen.push(await statusOf(of[0].run));
+        return await make();
+      };
+    },
+  });
+  await withStages([looking(toyStage("first")), looking(toyStage("second"))], async (run) => {
+    const start = new Date().toISOString();
+    await runAll(run);
+    assertEquals(seen.map(({ stages }) => stages.map(({ state }) => state)), [
+      ["being made", "missing"],
+      ["up to date", "being made"],
+    ]);
+    const [, { stages: [, { holders: [{ pid, task, stage }] }] }] = seen;
+    assertEquals([pid, task, stage!.name], [Deno.pid, "partition", "second"]);
+    assert(stage!.since >= start && stage!.since <= new Date().toISOString());
+    assertStringIncludes(statusText(seen[1]), `process ${pid}`);
+    assertStringIncludes(statusText(seen[1]), `(task partition, since ${stage!.since})`);
+  });
+});
 
 Deno.test("statusOf() refuses a folder that is no run", async () => {
   const folder = await Deno.makeTempDir();
