@@ -22,8 +22,10 @@ export interface StageState {
   because?: Text;
   /** The stage before it that makes it out of date. */
   cause?: Stage;
-  /** Its manifest, where it has run. */
+  /** Its manifest, where it has run and the manifest can be read. */
   manifest: Manifest | null;
+  /** Why its manifest cannot be read. */
+  error?: InputError;
   /** How far its parts have come, where they have. */
   unfinished?: Unfinished;
 }
@@ -62,9 +64,16 @@ async function find(
   of: (stage: Stage) => Promise<StageState>,
 ): Promise<StageState> {
   const { run } = context;
-  const manifest = await readManifest(run, stage.name);
+  let manifest: Manifest | null;
+  try {
+    manifest = await readManifest(run, stage.name);
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    const { what, remedy = "" } = error;
+    return { stage, state: "damaged", because: say`${what}; ${remedy}`, manifest: null, error };
+  }
   if (manifest === null) {
-    const unfinished = await stage.unfinished?.(context) ?? undefined;
+    const unfinished = await unfinishedOf(context, stage);
     return { stage, state: "missing", manifest, because: unfinished?.what, unfinished };
   }
   const outdated = (because: Text): StageState => ({ stage, state: "out of date", because, manifest });
@@ -72,9 +81,9 @@ async function find(
     return outdated(`revision ${manifest.revision} made it, this is revision ${stage.revision}`);
   }
   for (const needed of graph.before(stage)) {
-    const { state } = await of(needed);
+    const { state, manifest } = await of(needed);
     const optional = stage.alone || !stage.needs.includes(needed.name);
-    if (state === "out of date" || state === "missing" && !optional) {
+    if (state === "out of date" || manifest === null && !optional) {
       return { ...outdated(`"${needed.name}" is ${state}`), cause: needed };
     }
   }
@@ -82,10 +91,7 @@ async function find(
   try {
     const changed = await firstChange(context, stage, manifest);
     if (changed) return outdated(`${changed.name} was ${text(changed.then)}, it is ${text(changed.now)}`);
-    inputs = await stage.inputs(context, async (name) => {
-      const needed = graph.get(name);
-      return needed ? (await of(needed)).manifest : null;
-    });
+    inputs = await stage.inputs(context, (name) => manifestOf({ graph, of }, name));
   } catch (error) {
     if (error instanceof ExplainedError) return outdated(error.what); // what it was made from is not there
     throw error;
@@ -99,6 +105,28 @@ async function find(
     return { ...outdated(`"${missing}" is missing or has another size`), state: "damaged" };
   }
   return { stage, state: "up to date", manifest };
+}
+
+/** Says how far a stage has come that has no manifest; nothing where what it is made from cannot be read. */
+async function unfinishedOf(context: RunContext, stage: Stage): Promise<Unfinished | undefined> {
+  try {
+    return await stage.unfinished?.(context) ?? undefined;
+  } catch (error) {
+    if (error instanceof ExplainedError) return undefined;
+    throw error;
+  }
+}
+
+/** Gives the manifest of a stage by its name; null where it has not run. Throws an `InputError` where it cannot be read. */
+export async function manifestOf(
+  { graph, of }: Pick<States, "graph" | "of">,
+  name: string,
+): Promise<Manifest | null> {
+  const stage = graph.get(name);
+  if (!stage) return null;
+  const { manifest, error } = await of(stage);
+  if (error) throw error;
+  return manifest;
 }
 
 const text = (value: unknown) => value === undefined ? "not set" : JSON.stringify(value);
@@ -128,7 +156,8 @@ export async function needStage(
   by: string,
 ): Promise<Manifest> {
   const { run } = context;
-  const { manifest, state, because, unfinished } = await states.of(stage);
+  const { manifest, state, because, unfinished, error } = await states.of(stage);
+  if (error) throw error;
   const changed = manifest && await firstChange(context, stage, manifest);
   const must = (what: Text, remedy: Text = say`run ${commandOf(stage, run)} first`) =>
     new InputError(say`Cannot run "${by}" in "${run}" as "${stage.name}" must have run ${what}`, {

@@ -66,6 +66,12 @@ Deno.test("planPartition() says what would run, along the graph, and estimates i
     assertEquals(await actions({ rounds: 4 }, true), ["train-routers", "score", "assign", "split"]);
     assertEquals((await actions({}, true)).length, 7);
     await assertRejects(() => actions({ rounds: 4 }), InputError, "there it is 3");
+    const manifest = `${run}/manifests/tokenize.json`;
+    await Deno.truncate(manifest, (await Deno.stat(manifest)).size / 2 | 0);
+    const { stages } = await planPartition({ run, sources: { flags } });
+    const [corpus, tokenizer, tokenize, ...later] = stages.map(({ action }) => action);
+    assertEquals([corpus, tokenizer, tokenize], ["up to date", "up to date", "damaged"]);
+    assertEquals(new Set(later), new Set(["would run"]));
   }));
 
 Deno.test("partition() takes routers that exist, and learns none", () =>

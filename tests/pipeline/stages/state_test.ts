@@ -54,6 +54,26 @@ Deno.test("statesOf() tells what is made, missing, damaged, and out of date and 
     assertEquals((await told(run)).second, 'out of date: "first" is missing');
   }));
 
+Deno.test("statesOf() tells of a manifest that cannot be read, and of the other stages all the same", () =>
+  withStages(chain(), async (run) => {
+    await runAll(run);
+    const path = `${run}/manifests/second.json`;
+    const text = await Deno.readTextFile(path);
+    await Deno.writeTextFile(path, text.slice(0, text.length / 2));
+    const states = await told(run);
+    assertEquals([states.first, states.extra], ["up to date", "missing"]);
+    assertStringIncludes(states.second, `damaged: Cannot read "${path}" as it must be a stage's manifest`);
+    assertStringIncludes(states.second, "; remove it to run the stage again");
+    assertEquals(states.third, 'out of date: "second" is damaged');
+    const context = { run, configuration };
+    const known = statesOf(context);
+    const need = () => needStage(context, known, known.graph.get("second")!, "third");
+    assertEquals((await assertRejects(need, InputError, "Cannot read")).where, path);
+    await assertRejects(() => runAll(run), InputError, "Cannot read");
+    await runAll(run, { check: true });
+    assertEquals((await told(run)).third, "up to date");
+  }));
+
 Deno.test("needStage() gives the manifest of a stage that stands, and names the task to run for any other", () =>
   withStages(chain(), async (run) => {
     const need = (changes: Partial<typeof configuration> = {}) => {

@@ -116,6 +116,12 @@ Deno.test("deno task status prints a table or one JSON document, and one line wh
     assertEquals([stages[0].stage, stages[0].command], ["corpus", `deno task corpus --run ${run}`]);
     const table = await task("status", ["--run", run]);
     assertMatch(table.out, /^tokenize +missing/m);
+    const manifest = `${run}/manifests/corpus.json`;
+    await Deno.truncate(manifest, 40);
+    const cut = await task("status", ["--run", run]);
+    assertEquals(cut.code, 0, cut.err);
+    assertMatch(cut.out, /^corpus +damaged .*corpus\.json.*; remove it to run the stage again$/m);
+    assertMatch(cut.out, /^tokenize +missing/m);
     const none = await task("status", ["--run", `${run}/none`]);
     assertEquals(none.code, 2);
     assertMatch(
