@@ -80,11 +80,12 @@ async function find(
   if (manifest.revision !== stage.revision) {
     return outdated(`revision ${manifest.revision} made it, this is revision ${stage.revision}`);
   }
-  for (const needed of graph.before(stage)) {
+  for (const name of stage.needs) { // what is only used counts by the hashes of its outputs, as where the stage runs
+    const needed = graph.get(name);
+    if (!needed) continue;
     const { state, manifest } = await of(needed);
-    const optional = stage.alone || !stage.needs.includes(needed.name);
-    if (state === "out of date" || manifest === null && !optional) {
-      return { ...outdated(`"${needed.name}" is ${state}`), cause: needed };
+    if (state === "out of date" || manifest === null && !stage.alone) {
+      return { ...outdated(`"${name}" is ${state}`), cause: needed };
     }
   }
   let inputs: Record<string, string>;

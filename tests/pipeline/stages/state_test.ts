@@ -1,7 +1,9 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError, wordText } from "../../../kernels/errors.ts";
-import { readManifest, writeManifest } from "../../../pipeline/run/manifest.ts";
+import type { RunEvent } from "../../../pipeline/run/events.ts";
+import { outputsHash, readManifest, writeManifest } from "../../../pipeline/run/manifest.ts";
 import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
+import { inRun } from "../../../pipeline/stages/session.ts";
 import { isPinned, needStage, statesOf } from "../../../pipeline/stages/state.ts";
 import { worded } from "../../../tasks/wording.ts";
 import { runAll, toyStage, withStages } from "./support.ts";
@@ -73,6 +75,36 @@ Deno.test("statesOf() tells of a manifest that cannot be read, and of the other 
     await runAll(run, { check: true });
     assertEquals((await told(run)).third, "up to date");
   }));
+
+Deno.test("statesOf() counts a stage that is only used by its outputs, as runStage() does", () => {
+  const extra = toyStage("extra", { settings: ["seed"] });
+  const user = toyStage("user", {
+    uses: ["extra"],
+    inputs: async (_, manifest): Promise<Record<string, string>> => {
+      const made = await manifest("extra");
+      return made ? { extra: outputsHash(made) } : {};
+    },
+  });
+  return withStages([user, extra], async (run) => {
+    await runAll(run);
+    assertEquals(await told(run, { seed: 7 }), {
+      extra: "out of date: seed was 0, it is 7",
+      user: "up to date",
+    });
+    const work = { run, sources: { flags: { seed: 7 } }, force: true };
+    const ran: string[] = [];
+    const onEvent = (event: RunEvent) => event.type === "stage" && ran.push(`${event.stage} ${event.state}`);
+    const only = (name: string) =>
+      inRun(work, { onEvent }, { task: name }, ({ states, run }) => run(states.graph.get(name)!));
+    await only("user");
+    assertEquals(ran, ["user up to date"]);
+    await only("extra");
+    assertEquals(await told(run, { seed: 7 }), {
+      extra: "up to date",
+      user: "out of date: it was made from other extra",
+    });
+  });
+});
 
 Deno.test("needStage() gives the manifest of a stage that stands, and names the task to run for any other", () =>
   withStages(chain(), async (run) => {
