@@ -5,7 +5,7 @@
  * @module
  */
 
-import { ExplainedError, InputError, say, type Text } from "../../kernels/errors.ts";
+import { ExplainedError, InputError, say, type TaskReference, type Text } from "../../kernels/errors.ts";
 import { canonical, type Manifest, missingOutput, readManifest } from "../run/manifest.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { commandOf } from "./command.ts";
@@ -160,16 +160,28 @@ export async function needStage(
   const { manifest, state, because, unfinished, error } = await states.of(stage);
   if (error) throw error;
   const changed = manifest && await firstChange(context, stage, manifest);
-  const must = (what: Text, remedy: Text = say`run ${commandOf(stage, run)} first`) =>
+  const must = async (what: Text, remedy?: Text) =>
     new InputError(say`Cannot run "${by}" in "${run}" as "${stage.name}" must have run ${what}`, {
       where: run,
-      remedy,
+      remedy: remedy ?? say`run ${await mending(context, states, stage)} first`,
     });
-  if (changed) throw must(`with ${changed.name} ${text(changed.now)}: it ran with ${text(changed.then)}`);
-  if (unfinished) throw must(say`there: ${unfinished.what}`, unfinished.remedy);
-  if (manifest === null) throw must("there: it has not, or not since what it reads changed");
-  if (state === "out of date") throw must(say`on what is there now: ${because!}`);
+  if (changed) {
+    throw await must(`with ${changed.name} ${text(changed.now)}: it ran with ${text(changed.then)}`);
+  }
+  if (unfinished) throw await must(say`there: ${unfinished.what}`, unfinished.remedy);
+  if (manifest === null) throw await must("there: it has not, or not since what it reads changed");
+  if (state === "out of date") throw await must(say`on what is there now: ${because!}`);
   return manifest;
+}
+
+/** Names the command that mends a stage first: of the one that makes it out of date, with the setting that changed, accepted. */
+async function mending(context: RunContext, states: States, stage: Stage): Promise<TaskReference> {
+  const { manifest, cause } = await states.of(stage);
+  const changed = manifest && await firstChange(context, stage, manifest);
+  if (!changed) return cause ? await mending(context, states, cause) : commandOf(stage, context.run);
+  const value = context.configuration[changed.name as keyof Configuration];
+  const known = typeof value === "number" || typeof value === "string" ? { [changed.name]: value } : {};
+  return commandOf(stage, context.run, { ...known, force: true });
 }
 
 /** Whether a stage, or one that stands on it, has left something to go on from, which a change of this setting would contradict. */
