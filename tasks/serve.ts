@@ -7,8 +7,7 @@ import { serve } from "../mod.ts";
 import { type Answered, parseUpstreams, readKeys } from "../pipeline/serving/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { DEVICE, RUN } from "./options.ts";
-import { GENERATION } from "./prompt.ts";
+import { DEVICE, MEMORY, RUN } from "./options.ts";
 
 const { choice, custom, integer, integers, number, path, section, text } = field;
 
@@ -25,7 +24,7 @@ const SERVER = section("Command", {
   upstreamTimeout: number({ default: 60, min: 0.1, help: "seconds that they may say nothing" }),
   queue: integer({ default: 256, min: 1, help: "most texts that wait; more are told to come again" }),
   idle: number({ default: 0, min: 0, help: "seconds after which an unused model leaves; 0 for never" }),
-  memory: GENERATION.memory,
+  ...MEMORY,
   log: choice(["text", "json"], { default: "text", help: "how requests are logged on standard error" }),
 });
 

@@ -97,7 +97,7 @@ const SETTLING_MS = 600_000; // settling values takes moments, but where they ch
  */
 export async function inRun<Result>(
   options: RunOptions,
-  { onEvent: emit = () => {}, signal }: RunWatch,
+  { onEvent = () => {}, signal }: RunWatch,
   kind: SessionKind,
   body: (session: Session) => Promise<Result>,
 ): Promise<Result> {
@@ -114,6 +114,10 @@ export async function inRun<Result>(
   if (beside !== "others") await settle(); // so that values that are refused make no folder, and touch none
   const isNew = !await exists(run);
   const release = await lockRun(run, task, { shared: beside !== undefined });
+  const emit = (event: RunEvent) => {
+    if (event.type === "stage") release.makes(event.state === "started" ? event.stage : undefined);
+    onEvent(event);
+  };
   let settling: (() => Promise<void>) | undefined;
   let before: { text: string | null; stages: string } | undefined;
   let gpu = options.gpu;
