@@ -204,7 +204,8 @@ export function createMixture(
     ) {
       await checkExpert(model);
       return await leases.lease<Value>({
-        name: `${source.name(model)} as ${form.name}`,
+        key: `${source.name(model)} as ${form.name}`,
+        name: source.name(model),
         async size() {
           const { config } = await source.describe(model);
           return sizes.get(form.name + JSON.stringify(config)) ?? form.size(config);
