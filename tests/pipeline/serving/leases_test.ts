@@ -201,6 +201,23 @@ Deno.test("lease() lets who no longer wants to wait go, and what it loaded is no
   assertEquals(all.freed, ["a", "c", "d"]);
 });
 
+Deno.test("freeIdle() frees what nobody has used for so long, and nothing that is in use or comes", async () => {
+  const things = store({});
+  const idle = await taken(things, "idle");
+  const used = await taken(things, "used");
+  things.take("coming").catch(() => {});
+  await settle();
+  idle[Symbol.dispose]();
+  things.leases.freeIdle(60_000);
+  assertEquals(things.freed, []);
+  things.leases.freeIdle(0);
+  assertEquals(things.freed, ["idle"]);
+  assertEquals([things.leases.counts.evictions, things.leases.counts.held], [1, ["used", "coming"]]);
+  used[Symbol.dispose]();
+  things.leases.freeIdle(0);
+  assertEquals(things.freed, ["idle", "used"]);
+});
+
 Deno.test("close() frees everything, what is being loaded too, and tells those who wait", async () => {
   const all = store({ memory: 20 });
   await taken(all, "used");
