@@ -3,7 +3,8 @@
  *
  *   deno task serve --run runs/a --memory 2GiB
  */
-import { type Answered, field, parseUpstreams, readKeys, serve } from "../mod.ts";
+import { type Answered, parseUpstreams, readKeys, serve } from "../mod.ts";
+import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { DEVICE, RUN } from "./options.ts";
 import { GENERATION } from "./prompt.ts";
@@ -55,6 +56,6 @@ export const TASK = await defineTask({
 }, import.meta);
 
 function lineOf({ request, status, milliseconds, notes }: Answered): string {
-  const more = Object.entries(notes).map(([name, value]) => `${name}=${JSON.stringify(value)}`);
-  return [new Date().toISOString(), request, status, `${milliseconds.toFixed(0)} ms`, ...more].join(" ");
+  const more = Object.entries(notes).map(([name, value]) => `${name}=${JSON.stringify(value)}`).join(" ");
+  return `${new Date().toISOString()} ${request} ${status} ${milliseconds.toFixed(0)} ms ${more}`.trimEnd();
 }
