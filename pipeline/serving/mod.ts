@@ -39,4 +39,5 @@ export { type Route } from "./route.ts";
 export { type Candidates, candidates, pick, sampleToken, SAMPLING, type Sampling } from "./sampling.ts";
 export { readKeys, serve, type ServeOptions } from "./server/serve.ts";
 export { type Answered } from "./server/app.ts";
-export { parseUpstreams, type Upstreams } from "./server/upstream.ts";
+export { parseUpstreams } from "./server/upstream.ts";
+export { type Upstreams } from "./server/service.ts";

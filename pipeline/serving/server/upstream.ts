@@ -5,18 +5,8 @@ import type { Places } from "./admission.ts";
 import { ApiError, unavailable } from "./errors.ts";
 import { nameOf } from "./names.ts";
 import type { CommonRequest } from "./requests.ts";
-import type { Exchange, Service } from "./service.ts";
+import type { Exchange, Service, Upstreams } from "./service.ts";
 import type { Piece, Wanted } from "./write.ts";
-
-/** Servers by the experts that they hold. */
-export interface Upstreams {
-  /** Their addresses, by expert. */
-  addresses: ReadonlyMap<number, string>;
-  /** Key to send them. */
-  key?: string;
-  /** Milliseconds that one may say nothing. */
-  timeout: number;
-}
 
 const UPSTREAM = setting("upstream");
 
