@@ -185,16 +185,6 @@ export {
   SAMPLING,
 } from "./pipeline/serving/mod.ts";
 
-// The mixture over HTTP.
-export {
-  type Answered,
-  parseUpstreams,
-  readKeys,
-  serve,
-  type ServeOptions,
-  type Upstreams,
-} from "./pipeline/serving/mod.ts";
-
 // Documents, tokens and Arrow rows as streams.
 export {
   defaultCorpus,

@@ -3,7 +3,7 @@
  *
  *   deno task serve --run runs/a --memory 2GiB
  */
-import { type Answered, parseUpstreams, readKeys, serve } from "../mod.ts";
+import { type Answered, parseUpstreams, readKeys, serve } from "../pipeline/serving/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { DEVICE, RUN } from "./options.ts";
