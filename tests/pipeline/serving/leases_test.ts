@@ -162,6 +162,28 @@ Deno.test("lease() makes room where a thing takes more than was thought", async 
   assertEquals([all.freed, all.leases.counts.bytes], [["a"], 15]);
 });
 
+Deno.test("lease() loads one thing after another where memory is limited: what they take is not known before", async () => {
+  const all = createLeases({ memory: 20 });
+  let known = 1; // what is thought of their size, until one has come
+  const ask = (name: string) =>
+    all.lease({
+      name,
+      size: () => Promise.resolve(known),
+      load: async () => {
+        await settle();
+        return { bytes: known = 15, close() {} };
+      },
+    });
+  const names = ["a", "b", "c"];
+  const most: number[] = [];
+  await Promise.all(names.map(async (name) => {
+    using _ = await ask(name);
+    most.push(all.counts.bytes);
+    await settle();
+  }));
+  assertEquals([most, all.counts.loads, all.counts.evictions], [[15, 15, 15], 3, 2]);
+});
+
 Deno.test("lease() tells a failed load to those who asked for it alone, and loads anew for the next", async () => {
   const all = store({ memory: 10 });
   const waiting = { a: all.take("a"), again: all.take("a"), b: all.take("b") };
