@@ -5,9 +5,9 @@
  * @module
  */
 
-import { PRESETS } from "../mod.ts";
+import { InputError, PRESETS } from "../mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { formsText, parseVariants } from "../kernels/mod.ts";
+import { formsText, parseVariants, say, setting } from "../kernels/mod.ts";
 
 const { choice, custom, flag, integer, path, section, text } = field;
 
@@ -77,4 +77,24 @@ export const TRAINING = section("Command", {
   ...RECOMPUTE,
   resume: flag({ help: "go on from the last checkpoint although it was trained with other values" }),
   ...DEVICE,
+});
+
+const UNITS: Record<string, number> = { "": 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 };
+
+/** Reads a number of bytes such as `2GiB`; none for "". */
+function parseBytes(text: string): number | undefined {
+  if (text === "") return undefined;
+  const [, number, unit] = /^(\d+(?:\.\d+)?)([KMG]iB)?$/.exec(text) ?? [];
+  if (number !== undefined) return Number(number) * UNITS[unit ?? ""];
+  throw new InputError(
+    say`Cannot limit ${setting("memory")} as it must be a size like 512MiB or 2GiB: it is "${text}"`,
+  );
+}
+
+/** How much of the device models may take. */
+export const MEMORY = section("Command", {
+  memory: custom(parseBytes, {
+    value: "SIZE",
+    help: "most device memory that models may take, like 2GiB; without it as much as they need",
+  }),
 });

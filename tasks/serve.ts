@@ -3,11 +3,11 @@
  *
  *   deno task serve --run runs/a --memory 2GiB
  */
-import { type Answered, parseUpstreams, readKeys, serve } from "../pipeline/serving/mod.ts";
+import { serve } from "../mod.ts";
+import { type Answered, parseUpstreams, readKeys } from "../pipeline/serving/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { DEVICE, RUN } from "./options.ts";
-import { GENERATION } from "./prompt.ts";
+import { DEVICE, MEMORY, RUN } from "./options.ts";
 
 const { choice, custom, integer, integers, number, path, section, text } = field;
 
@@ -24,7 +24,7 @@ const SERVER = section("Command", {
   upstreamTimeout: number({ default: 60, min: 0.1, help: "seconds that they may say nothing" }),
   queue: integer({ default: 256, min: 1, help: "most texts that wait; more are told to come again" }),
   idle: number({ default: 0, min: 0, help: "seconds after which an unused model leaves; 0 for never" }),
-  memory: GENERATION.memory,
+  ...MEMORY,
   log: choice(["text", "json"], { default: "text", help: "how requests are logged on standard error" }),
 });
 
@@ -38,8 +38,10 @@ export const TASK = await defineTask({
     const { apiKeyFile, upstream, upstreamKeyFile, upstreamTimeout, serveExperts, log, ...rest } = options;
     const [key] = upstreamKeyFile === undefined ? [] : await readKeys(upstreamKeyFile);
     await serve({
-      ...{ ...rest, signal, onWarning },
+      ...rest,
       upstreams: { addresses: upstream, key, timeout: 1000 * upstreamTimeout },
+      signal,
+      onWarning,
       keys: apiKeyFile === undefined ? [] : await readKeys(apiKeyFile),
       serveExperts: serveExperts.length > 0 ? serveExperts : undefined,
       onListen({ host, port }) {
@@ -54,6 +56,6 @@ export const TASK = await defineTask({
 }, import.meta);
 
 function lineOf({ request, status, milliseconds, notes }: Answered): string {
-  const more = Object.entries(notes).map(([name, value]) => `${name}=${JSON.stringify(value)}`).join(" ");
-  return `${new Date().toISOString()} ${request} ${status} ${milliseconds.toFixed(0)} ms ${more}`.trimEnd();
+  const more = Object.entries(notes).map(([name, value]) => `${name}=${JSON.stringify(value)}`);
+  return [new Date().toISOString(), request, status, `${milliseconds.toFixed(0)} ms`, ...more].join(" ");
 }

@@ -18,8 +18,8 @@ import { statesOf } from "./state.ts";
 export interface StageEstimate extends Estimate {
   /** The stage. */
   stage: string;
-  /** What would happen to it. */
-  action: "up to date" | "would run";
+  /** What would happen to it; nothing before its manifest is mended where that is damaged. */
+  action: "up to date" | "would run" | "damaged";
 }
 
 /** Estimates a partition. */
@@ -49,18 +49,18 @@ export async function planPartition(
   const again = force && changed.length === 0;
   const stages: StageEstimate[] = [];
   for (const stage of states.graph.partition) {
-    const fresh = !again && (await states.of(stage)).state === "up to date";
+    const { state, error } = await states.of(stage);
     const { seconds, diskBytes, memoryBytes } = stage.estimate?.(c, { characters, sequences }) ??
       { seconds: 0, diskBytes: 0, memoryBytes: 0 };
     stages.push({
       stage: stage.name,
-      action: fresh ? "up to date" : "would run",
+      action: error ? "damaged" : state === "up to date" && !again ? "up to date" : "would run",
       seconds,
       diskBytes,
       memoryBytes: RUNTIME_BYTES + memoryBytes,
     });
   }
-  const running = stages.filter(({ action }) => action === "would run");
+  const running = stages.filter(({ action }) => action !== "up to date");
   return {
     run,
     stages,

@@ -8,9 +8,8 @@
  * Without a run of one's own it makes one of random weights, as large as experts of the preset tiny.
  */
 
-import { openMixture, resolveConfiguration, trainTokenizer } from "../../mod.ts";
+import { type ModelConfig, openMixture, resolveConfiguration, trainTokenizer } from "../../mod.ts";
 import { saveCheckpoint } from "../../pipeline/checkpoints/mod.ts";
-import type { ModelConfig } from "../../pipeline/model/mod.ts";
 import { anyWeights } from "../pipeline/model/support.ts";
 import { taskCommand } from "../tasks/support.ts";
 import { benchFlags } from "./flags.ts";

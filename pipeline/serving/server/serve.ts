@@ -4,7 +4,7 @@ import { InputError, say, setting, type Text } from "../../../kernels/errors.ts"
 import { exists } from "../../run/files.ts";
 import { type MixtureOptions, openMixture } from "../mixture.ts";
 import type { Answered } from "./app.ts";
-import type { Upstreams } from "./service.ts";
+import type { Upstreams } from "./addresses.ts";
 
 /** What {@linkcode serve} takes. */
 export interface ServeOptions extends MixtureOptions {

@@ -9,16 +9,7 @@ import { badRequest, unavailable } from "./errors.ts";
 import type { TokenTexts } from "./log_probabilities.ts";
 import type { Metrics } from "./metrics.ts";
 import { findModel, nameOf } from "./names.ts";
-
-/** Servers by the experts that they hold. */
-export interface Upstreams {
-  /** Their addresses, by expert. */
-  addresses: ReadonlyMap<number, string>;
-  /** Key to send them. */
-  key?: string;
-  /** Milliseconds that one may say nothing. */
-  timeout: number;
-}
+import type { Upstreams } from "./addresses.ts";
 
 /** An open mixture with what serves it. */
 export interface Service {

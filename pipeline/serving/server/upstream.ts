@@ -1,28 +1,12 @@
 /** Experts that other servers hold: this server with some experts, or any that speaks OpenAI's completions. */
 
-import { InputError, say, setting } from "../../../kernels/errors.ts";
+import type { Upstreams } from "./addresses.ts";
 import type { Places } from "./admission.ts";
 import { ApiError, unavailable } from "./errors.ts";
 import { nameOf } from "./names.ts";
 import type { CommonRequest } from "./requests.ts";
-import type { Exchange, Service, Upstreams } from "./service.ts";
+import type { Exchange, Service } from "./service.ts";
 import type { Piece, Wanted } from "./write.ts";
-
-const UPSTREAM = setting("upstream");
-
-/** Reads addresses such as `0=http://10.0.0.1:8000,1=http://10.0.0.2:8000`. Throws an `InputError` where they are something else. */
-export function parseUpstreams(text: string): Map<number, string> {
-  const found = new Map<number, string>();
-  for (const one of text.split(",").filter((one) => one !== "")) {
-    const [, expert, url] = /^(\d+)=(https?:\/\/[^/\s]+)\/*(?:v1\/*)?$/.exec(one.trim()) ?? [];
-    if (expert === undefined || found.has(Number(expert))) {
-      const rule = "name an expert once, with its address, like 0=http://10.0.0.1:8000";
-      throw new InputError(say`Cannot forward as each part of ${UPSTREAM} must ${rule}: one is "${one}"`);
-    }
-    found.set(Number(expert), url);
-  }
-  return found;
-}
 
 /** Milliseconds for which what a server said of itself holds, and that it may take to say it. */
 const HEALTH = { holds: 5000, timeout: 3000 };

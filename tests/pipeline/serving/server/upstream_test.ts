@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../../kernels/errors.ts";
-import { parseUpstreams } from "../../../../pipeline/serving/server/upstream.ts";
+import { parseUpstreams } from "../../../../pipeline/serving/server/addresses.ts";
 import { inFolder } from "../../../tasks/support.ts";
 import { servingRun } from "../support.ts";
 import { post, serving } from "./support.ts";
