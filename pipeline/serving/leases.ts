@@ -155,6 +155,7 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
     });
     entry.value.catch(() => held.get(key) === entry && held.delete(key)).then(() => {
       entry.users--;
+      for (const waiter of waiters) if (waiter.size !== "asked") waiter.size = undefined; // more is known now
       makeRoom(0, 0); // it may have taken more than was thought
       serve();
     });
@@ -170,13 +171,16 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
     held.set(key, entry);
   }
 
+  /** Whether something comes whose size is only thought so far: more would come on top of what may exceed it. */
+  const isUnsure = () => memory < Infinity && held.values().some(({ loaded }) => loaded === undefined);
+
   /** Serves whoever can be served. */
   function serve(): void {
     let first: Waiter | undefined; // who waits for room
     for (const waiter of [...waiters]) {
       const { key } = waiter.loader;
       let entry = held.get(key);
-      if (entry === undefined && first === undefined) {
+      if (entry === undefined && first === undefined && !isUnsure()) {
         const size = sizeOf(waiter);
         if (size !== undefined && makeRoom(1, size)) entry = load(waiter.loader, size);
       }

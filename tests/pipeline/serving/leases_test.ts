@@ -165,6 +165,28 @@ Deno.test("lease() makes room where a thing takes more than was thought", async 
   assertEquals([all.freed, all.leases.counts.bytes], [["a"], 15]);
 });
 
+Deno.test("lease() loads one thing after another where memory is limited: what they take is not known before", async () => {
+  const all = createLeases({ memory: 20 });
+  let known = 1; // what is thought of their size, until one has come
+  const ask = (name: string) =>
+    all.lease({
+      name,
+      size: () => Promise.resolve(known),
+      load: async () => {
+        await settle();
+        return { bytes: known = 15, close() {} };
+      },
+    });
+  const names = ["a", "b", "c"];
+  const most: number[] = [];
+  await Promise.all(names.map(async (name) => {
+    using _ = await ask(name);
+    most.push(all.counts.bytes);
+    await settle();
+  }));
+  assertEquals([most, all.counts.loads, all.counts.evictions], [[15, 15, 15], 3, 2]);
+});
+
 Deno.test("lease() tells a failed load to those who asked for it alone, and loads anew for the next", async () => {
   const all = store({ memory: 10 });
   const waiting = { a: all.take("a"), again: all.take("a"), b: all.take("b") };
@@ -202,6 +224,23 @@ Deno.test("lease() lets who no longer wants to wait go, and what it loaded is no
   await assertRejects(() => d, Error, "too late");
   (await taken(all, "e"))[Symbol.dispose](); // d was idle and made room
   assertEquals(all.freed, ["a", "c", "d"]);
+});
+
+Deno.test("freeIdle() frees what nobody has used for so long, and nothing that is in use or comes", async () => {
+  const things = store({});
+  const idle = await taken(things, "idle");
+  const used = await taken(things, "used");
+  things.take("coming").catch(() => {});
+  await settle();
+  idle[Symbol.dispose]();
+  things.leases.freeIdle(60_000);
+  assertEquals(things.freed, []);
+  things.leases.freeIdle(0);
+  assertEquals(things.freed, ["idle"]);
+  assertEquals([things.leases.counts.evictions, things.leases.counts.held], [1, ["used", "coming"]]);
+  used[Symbol.dispose]();
+  things.leases.freeIdle(0);
+  assertEquals(things.freed, ["idle", "used"]);
 });
 
 Deno.test("close() frees everything, what is being loaded too, and tells those who wait", async () => {

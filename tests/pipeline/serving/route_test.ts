@@ -20,6 +20,13 @@ Deno.test("routeOf() takes the first of a stable sort by cost, and the second as
   );
 });
 
+Deno.test("routeOf() passes over excluded experts, and refuses where none is left", () => {
+  const { expert, runnerUp, margin, scores } = routeOf([1, 2, 4, 8], 5, [0, 2]);
+  assertEquals([expert, runnerUp, margin, scores], [1, 3, 6, [-1, -2, -4, -8]]);
+  assertEquals(routeOf([1, 2], 5, [0]).runnerUp, null);
+  assertThrows(() => routeOf([1, 2], 5, [1, 0]), InputError, "all 2 of them are excluded");
+});
+
 Deno.test("routeOf() takes one token for no evidence", () => {
   const { expert, margin, marginPerToken, prefixTokens } = routeOf([0, 0], 1);
   assertEquals([expert, margin, marginPerToken, prefixTokens], [0, 0, 0, 1]);

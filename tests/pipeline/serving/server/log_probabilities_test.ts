@@ -22,10 +22,14 @@ Deno.test("createTokenTexts() places every token where its text stands; parts of
   const [ids] = await tokenizer.encode([text]);
   const offsets = await texts.offsets([...ids], 100);
   assertEquals([offsets.length, offsets.at(-1)], [ids.length + 1, 100 + text.length]);
+  assert(
+    offsets.every((offset, i) => i === 0 || offset >= offsets[i - 1]) &&
+      new Set(offsets).size > text.length / 3,
+  );
   for (const [i, id] of ids.entries()) {
     const own = await texts.text(id);
     const at = offsets[i] - 100;
-    if (!own.includes("\uFFFD")) assertEquals(text.slice(at, at + own.length), own);
-    else assert("ï日本".includes(text[at]), text[at]);
+    const whole = own.split("\uFFFD")[0]; // before a part of a character
+    assertEquals(text.slice(at, at + whole.length), whole);
   }
 });
