@@ -120,7 +120,8 @@ export {
 export { partition, runOneStage } from "./pipeline/stages/partition.ts";
 export { type RunOptions, type RunWatch } from "./pipeline/stages/session.ts";
 export { type PartitionPlan, planPartition, type StageEstimate } from "./pipeline/stages/plan.ts";
-export { type ExpertSummary, type PartitionSummary } from "./pipeline/stages/summary.ts";
+export { type ExpertSummary, type PartitionSummary, type StageRun } from "./pipeline/stages/summary.ts";
+export { comparePartition, type Fingerprint, fingerprintOf } from "./pipeline/stages/fingerprint.ts";
 export { chunkOf } from "./pipeline/stages/assign.ts";
 export { type Part } from "./pipeline/stages/score.ts";
 export { type Graph, graphOf, STAGES } from "./pipeline/stages/graph.ts";

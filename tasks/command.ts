@@ -236,7 +236,7 @@ function valueOf(field: Field, words: string[]): unknown {
 }
 
 /** Resolves a path that was typed: `deno task` works in the project's folder, wherever it was called. */
-function fromHere(path: string): string {
+export function fromHere(path: string): string {
   const here = Deno.env.get("INIT_CWD");
   const asTyped = /^(-?$|\/)/.test(path) || here === undefined || here === Deno.cwd();
   return asTyped ? path : resolve(here, path);

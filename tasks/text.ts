@@ -36,6 +36,7 @@ export function summaryText(summary: PartitionSummary): string {
     "",
     `token imbalance  ${percent(summary.tokenImbalance)} (largest expert over the mean)`,
     `NMI with source  ${nmi}${inLast}`,
+    `root hash        ${summary.sha256}`,
     `run folder       ${summary.run}`,
   ].join("\n");
 }

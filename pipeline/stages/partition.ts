@@ -6,11 +6,12 @@
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
+import type { RunEvent } from "../run/events.ts";
 import { type Part, scorePart } from "./score.ts";
 import { inRun, type RunOptions, type RunWatch, type Session } from "./session.ts";
 import { needStage } from "./state.ts";
 import type { Stage } from "./stage.ts";
-import { type PartitionSummary, summarize } from "./summary.ts";
+import { type PartitionSummary, type StageRun, summarize } from "./summary.ts";
 
 /**
  * Partitions text into balanced shards, one set per expert. What a run folder already holds and is up to date is not made
@@ -20,9 +21,17 @@ import { type PartitionSummary, summarize } from "./summary.ts";
  * the disk is full or a loss is not finite, and the signal's reason where it ends the run.
  */
 export async function partition(options: RunOptions, watch: RunWatch = {}): Promise<PartitionSummary> {
-  return await inRun(options, watch, { task: "partition" }, async ({ states, run }) => {
+  const stages: StageRun[] = [];
+  const onEvent = (event: RunEvent) => {
+    if (event.type === "stage" && event.state !== "started") {
+      const state = event.state === "done" ? "run" : "skipped";
+      stages.push({ stage: event.stage, state, seconds: event.seconds ?? 0 });
+    }
+    watch.onEvent?.(event);
+  };
+  return await inRun(options, { ...watch, onEvent }, { task: "partition" }, async ({ states, run }) => {
     for (const stage of states.graph.partition) await run(stage);
-    return await summarize(options.run, states.graph.get("train-routers") !== undefined);
+    return await summarize(options.run, states.graph.get("train-routers") !== undefined, stages);
   });
 }
 
