@@ -17,12 +17,12 @@ export const TASK = await defineTask({
   positional: "[FILE…|-]",
   options: { ...IN_A_RUN, ...OUTPUT },
   run: async (call) => {
-    const { paths, options, signal, onWarning } = call;
+    const { paths, options, onWarning } = call;
     if (paths.length === 0) return await runStageTask("assign", call);
     const values = pipeValues(call);
     const { experts, batches } = await peekExperts(arrowInput(paths));
     const chunk = chunkOf({ chunk: values.chunk ?? 0, experts });
     const assigned = assign(batches, { method: values.method, chunk, onWarning });
-    await arrowOutput(assigned, options.output, signal);
+    await arrowOutput(assigned, options.output, call);
   },
 }, import.meta);

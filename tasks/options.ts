@@ -12,6 +12,10 @@ const { choice, custom, flag, integer, path, section, text } = field;
 /** Options that every task takes. */
 export const PRINTING = section("Command", {
   json: flag({ help: "print the result as JSON" }),
+  log: choice(["text", "json"], {
+    default: "text",
+    help: "progress on standard error: a bar, or lines with times elsewhere; or JSON lines",
+  }),
   verbose: flag({ help: "print where an error comes from" }),
 });
 

@@ -117,16 +117,23 @@ async function routersOf(work: Work): Promise<string> {
 async function scoreShards(work: Work, tokenize: Manifest, routers: string, names: readonly string[]) {
   const { run, configuration, emit, force } = work;
   const { trainSequences, testSequences } = tokenizeResult(tokenize);
-  const total = trainSequences + testSequences;
+  const rowsOf = (name: string) => {
+    const before = Number(/\d+/.exec(name)) * configuration.shardSequences; // all shards but the last are full
+    const all = name.startsWith("train-") ? trainSequences : testSequences;
+    return Math.min(configuration.shardSequences, all - before);
+  };
+  const total = names.reduce((sum, name) => sum + rowsOf(name), 0);
   let partitioner: Partitioner | undefined;
-  let done = 0;
+  const notes = new Map<string, ScoreNote>();
+  for (const name of force ? [] : names) {
+    const note = await readNote(run, name, shardKey(work, tokenize, routers, name));
+    if (note) notes.set(name, note);
+  }
+  let done = [...notes.values()].reduce((sum, { rows }) => sum + rows, 0);
   const scoreShard = async (name: string): Promise<ScoreNote> => {
     const key = shardKey(work, tokenize, routers, name);
-    const known = force ? null : await readNote(run, name, key);
-    if (known) {
-      done += known.rows;
-      return known;
-    }
+    const known = notes.get(name);
+    if (known) return known;
     await removeIfThere(notePath(run, name));
     partitioner ??= await openPartitioner(await partitionerFolder(run, configuration.routers), work.gpu, {
       batch: configuration.scoreBatch || undefined,

@@ -374,7 +374,7 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
     resumed,
   };
   let [lastTime, lastTokens] = [performance.now(), result.tokens];
-  let speed = "";
+  let tokensPerSecond: number | undefined;
   try {
     const weights = await trainModel({
       ...settings,
@@ -394,8 +394,7 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
         if (line.validationLoss !== undefined) result.validationLoss = line.validationLoss;
         const now = performance.now();
         const seconds = (now - lastTime) / 1000;
-        const tokensPerSecond = (line.tokens - lastTokens) / seconds;
-        speed = `, ${Math.round(tokensPerSecond).toLocaleString("en")} tokens/s`;
+        tokensPerSecond = (line.tokens - lastTokens) / seconds;
         await recordTime(run, { stage: stage.name, step: line.step, seconds, tokensPerSecond });
         [lastTime, lastTokens] = [now, line.tokens];
       },
@@ -424,7 +423,9 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
           done: step,
           total: steps,
           unit: "steps",
-          note: `loss ${loss.toFixed(3)}, learning rate ${rate.toExponential(1)}${speed}`,
+          loss,
+          learningRate: rate,
+          tokensPerSecond,
         }),
       signal,
     });
