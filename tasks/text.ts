@@ -18,8 +18,10 @@ import { count, duration, percent, roughBytes, table } from "./layout.ts";
 export function summaryText(summary: PartitionSummary): string {
   const rows = summary.experts.map(({ expert, sequences, tokens, nllPerToken, sources }) => {
     const mix = Object.entries(sources)
+      .map(([source, part]) => [source, Math.round(100 * part / Math.max(1, sequences))] as const)
+      .filter(([, share]) => share > 0)
       .sort(([, a], [, b]) => b - a)
-      .map(([source, part]) => `${source || "(none)"} ${Math.round(100 * part / Math.max(1, sequences))}%`);
+      .map(([source, share]) => `${source || "(none)"} ${share}%`);
     const nll = nllPerToken?.toFixed(3) ?? "";
     return [String(expert), sequences, tokens, nll, mix.slice(0, 6).join(", ")];
   });

@@ -13,6 +13,7 @@ import { isMissing, unreadable } from "../run/files.ts";
 import { joinBytes } from "../rows/bytes.ts";
 import { decompress } from "./decompress.ts";
 import { glob, isGlob } from "./glob.ts";
+import { sourceOfPath } from "./path_source.ts";
 
 /** A text and where it is from. */
 export interface Document {
@@ -32,6 +33,8 @@ export interface ReadOptions {
   sourceField?: string;
   /** Source of documents that name none; "" by default. */
   source?: string;
+  /** Pattern by which a file's path tells that source instead; "" for the name of its folder. */
+  sourceFromPath?: string;
   /** Stop after so many documents. */
   maxDocuments?: number;
   /** Replaces standard input. */
@@ -91,7 +94,11 @@ async function* documentsOf(inputs: string[], options: ReadOptions): AsyncGenera
   let count = 0, texts = 0;
   for (const file of files) {
     if (count >= limit) break;
-    for await (const { text, source } of documentsIn(file, options)) {
+    const { sourceFromPath: pattern } = options;
+    const named = pattern === undefined || file.path === "-"
+      ? {}
+      : { source: sourceOfPath(file.path, pattern) };
+    for await (const { text, source } of documentsIn(file, { ...options, ...named })) {
       if (text.length > 0) texts++;
       yield { text: text.toWellFormed(), source: source.toWellFormed() };
       if (++count >= limit) break;
