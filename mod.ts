@@ -119,7 +119,13 @@ export {
 // All of it in a run folder.
 export { partition, runOneStage } from "./pipeline/stages/partition.ts";
 export { type RunOptions, type RunWatch } from "./pipeline/stages/session.ts";
-export { type PartitionPlan, planPartition, type StageEstimate } from "./pipeline/stages/plan.ts";
+export {
+  type PartitionPlan,
+  planExperts,
+  type PlanOptions,
+  planPartition,
+  type StageEstimate,
+} from "./pipeline/stages/plan.ts";
 export { type ExpertSummary, type PartitionSummary, type StageRun } from "./pipeline/stages/summary.ts";
 export { comparePartition, type Fingerprint, fingerprintOf } from "./pipeline/stages/fingerprint.ts";
 export { chunkOf } from "./pipeline/stages/assign.ts";
@@ -229,11 +235,13 @@ export {
   type MixtureFlops,
   mixtureFlops,
   type MixtureShape,
+  PLAIN_DEVICE,
   readCost,
   type ReadCostOptions,
   trainingFlops,
 } from "./pipeline/cost/cost.ts";
 export {
+  fittingMicroBatch,
   type InferenceMemory,
   inferenceMemory,
   type InferenceMemoryOptions,

@@ -5,9 +5,9 @@
  * @module
  */
 
-import { field, formsText, parseVariants, PRESETS } from "../mod.ts";
+import { field, formsText, InputError, parseVariants, PRESETS, say, setting } from "../mod.ts";
 
-const { choice, custom, flag, integer, path, section, text } = field;
+const { choice, custom, flag, integer, number, path, section, text } = field;
 
 /** Options that every task takes. */
 export const PRINTING = section("Command", {
@@ -59,6 +59,28 @@ export const DEVICE = section("Command", {
 export const RECOMPUTE = section("Command", {
   recompute: flag({ help: "compute activations again: less memory, a forward pass more, the same bits" }),
 });
+
+/** The device that a time is estimated for; the same for dry runs and for what a configuration costs. */
+export const SPEED = section("Command", {
+  flops: number({
+    min: 1,
+    max: 1e30,
+    help: "FLOP/s of the device at its peak; without it two cores without a GPU",
+  }),
+  utilisation: number({ min: 1e-6, max: 1, help: "part of that peak that is reached; without it 0.4" }),
+});
+
+const UNITS: Record<string, number> = { "": 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 };
+
+/** Reads a number of bytes such as `2GiB`; none for "". */
+export function parseBytes(text: string): number | undefined {
+  if (text === "") return undefined;
+  const [, number, unit] = /^(\d+(?:\.\d+)?)([KMG]iB)?$/.exec(text) ?? [];
+  if (number !== undefined) return Number(number) * UNITS[unit ?? ""];
+  throw new InputError(
+    say`Cannot limit ${setting("memory")} as it must be a size like 512MiB or 2GiB: it is "${text}"`,
+  );
+}
 
 /** How checkpoints are kept while models train. */
 export const CHECKPOINTS = section("Command", {

@@ -4,21 +4,10 @@
  * @module
  */
 
-import { field, type Generation, InputError, SAMPLING, say, setting } from "../mod.ts";
+import { field, type Generation, InputError, SAMPLING } from "../mod.ts";
+import { parseBytes } from "./options.ts";
 
 const { custom, flag, integer, path, section, text, texts } = field;
-
-const UNITS: Record<string, number> = { "": 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 };
-
-/** Reads a number of bytes such as `2GiB`; none for "". */
-function parseBytes(text: string): number | undefined {
-  if (text === "") return undefined;
-  const [, number, unit] = /^(\d+(?:\.\d+)?)([KMG]iB)?$/.exec(text) ?? [];
-  if (number !== undefined) return Number(number) * UNITS[unit ?? ""];
-  throw new InputError(
-    say`Cannot limit ${setting("memory")} as it must be a size like 512MiB or 2GiB: it is "${text}"`,
-  );
-}
 
 /** What is continued, with which model, and how tokens are chosen. */
 export const GENERATION = section("Command", {

@@ -5,6 +5,7 @@
  */
 
 import type {
+  CostDevice,
   Estimate,
   PartitionPlan,
   PartitionSummary,
@@ -43,6 +44,13 @@ export function summaryText(summary: PartitionSummary): string {
   ].join("\n");
 }
 
+/** Gives the device that options name. */
+export function speedOf(
+  { flops, utilisation }: { flops?: number; utilisation?: number },
+): Partial<CostDevice> {
+  return { ...(flops === undefined ? {} : { flops }), ...(utilisation === undefined ? {} : { utilisation }) };
+}
+
 /** Lays out what a partition would do, and at what price. */
 export function planText(plan: PartitionPlan): string {
   const priceOf = (
@@ -57,6 +65,7 @@ export function planText(plan: PartitionPlan): string {
     "",
     `in all ${time}, ${disk} of disk, at most ${memory} of memory`,
     ...plan.assumptions.map((line) => `assumed: ${line}`),
+    ...plan.warnings.map((line) => `warning: ${line}`),
   ].join("\n");
 }
 

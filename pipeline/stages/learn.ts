@@ -17,9 +17,6 @@ import type { Configuration } from "../settings/configuration.ts";
 import { pickSettings, type Stage, type StageKind } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
 
-/** FLOP/s of two cores without a GPU; a GPU has 10 to 1,000 times as many. */
-export const FLOPS_PER_SECOND = 25e9;
-
 /** Name of the stage. */
 export const LEARN = "train-routers";
 
@@ -77,20 +74,25 @@ function learnStage(kind: PartitionerKind): Stage {
       });
       return { outputs, result: { routers: sha256, ...result } };
     },
-    estimate(c) {
+    estimate(c, _, flops) {
       const { router } = modelShapes(c);
       const routerBytes = 4 * parameterCount(router) * c.experts;
-      const steps = c.rounds * Math.floor(c.roundSequences / c.routerBatch);
-      const scored = c.rounds * c.experts * c.roundSequences * c.experts * forwardFlops(router, 1, c.prefix);
-      const trained = c.experts * steps * trainingFlops(router, c.routerBatch, c.prefix);
       return {
-        seconds: (trained + scored) / FLOPS_PER_SECOND,
+        seconds: c.rounds * roundFlops(c) / flops,
         diskBytes: 4 * routerBytes,
         memoryBytes: 4 * routerBytes + routerActivations(c, c.routerBatch) +
           c.experts * c.roundSequences * c.sequenceLength * 4,
       };
     },
   };
+}
+
+/** Counts the FLOPs of a round: the routers' steps, and all routers on the sequences of all. */
+export function roundFlops(c: Configuration): number {
+  const { router } = modelShapes(c);
+  const steps = Math.floor(c.roundSequences / c.routerBatch);
+  const scored = c.experts * c.roundSequences * c.experts * forwardFlops(router, 1, c.prefix);
+  return scored + c.experts * steps * trainingFlops(router, c.routerBatch, c.prefix);
 }
 
 /** Estimates the bytes of all routers' activations. */

@@ -22,7 +22,7 @@ import {
   readManifest,
   stageKey,
 } from "../run/manifest.ts";
-import { FLOPS_PER_SECOND, routerActivations } from "./learn.ts";
+import { routerActivations } from "./learn.ts";
 import { oneStage, pickSettings, type RunContext, type Stage, type Unfinished, type Work } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
 import { watchRows } from "./watch.ts";
@@ -70,10 +70,10 @@ const stage: Stage = {
     return await scoreShards(work, tokenize, inputs.routers, shardsOf(tokenize));
   },
   unfinished,
-  estimate(c, { sequences }) {
+  estimate(c, { sequences }, flops) {
     const { router } = modelShapes(c);
     return {
-      seconds: sequences * c.experts * forwardFlops(router, 1, c.prefix) / FLOPS_PER_SECOND,
+      seconds: sequences * c.experts * forwardFlops(router, 1, c.prefix) / flops,
       diskBytes: scoreBytes(c.experts, sequences),
       memoryBytes: 4 * parameterCount(router) * c.experts + routerActivations(c, c.scoreBatch || 128) / 4,
     };

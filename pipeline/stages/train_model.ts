@@ -10,7 +10,9 @@ import { InputError, RunError, say, setting, type TaskReference } from "../../ke
 import type { Variants } from "../../kernels/variants.ts";
 import { saveModelFolder } from "../checkpoints/checkpoint.ts";
 import type { SafetensorsDtype } from "../checkpoints/safetensors.ts";
-
+import { trainingFlops } from "../cost/cost.ts";
+import { trainingMemory } from "../cost/memory.ts";
+import { parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
 import { randomKeys } from "../random.ts";
 import { checkLineage, fromBatch, lineageOf, readShards } from "../rows/arrow.ts";
@@ -34,7 +36,7 @@ import {
 } from "../training/resume.ts";
 import { cosineRate } from "../training/schedule.ts";
 import { trainingSteps } from "../training/steps.ts";
-import type { Made, RunContext, Stage, Work } from "./stage.ts";
+import type { Estimate, Made, RunContext, Stage, Work } from "./stage.ts";
 import { commandOf } from "./command.ts";
 
 /** How a model is trained in a run folder, besides the settings. */
@@ -166,6 +168,7 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
       );
       return left.includes(true) || await isHeld(`${run}/${folder}`);
     },
+    estimate: (c, { sequences }, flops) => estimateOf(target, options, c, sequences, flops),
     async prepare(work, identity, before) {
       const { run, configuration, emit, force: again } = work;
       const { data, recipe, eos, tokenizer } = await know(work);
@@ -221,6 +224,30 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
     },
   };
   return stage;
+}
+
+/** Estimates a training: its steps, its folder and its checkpoints, and the trainer's memory. */
+function estimateOf(
+  target: Target,
+  { recompute, keep = 2, checkpointEvery = 200 }: TrainingOptions,
+  c: Configuration,
+  sequences: number,
+  flops: number,
+): Estimate {
+  const { expert } = modelShapes(c);
+  const batch = target.batch(c);
+  const steps = trainingSteps(c, { batch, times: target.times(c), sequences });
+  const again = recompute ? 4 / 3 : 1; // a forward pass more to three
+  const kept = checkpointEvery > 0 ? Math.min(keep, Math.floor(steps / checkpointEvery)) : 0;
+  const parameters = parameterCount(expert);
+  const { microBatch, sequenceLength: length, dtype, saveDtype } = c;
+  return {
+    seconds: again * steps * trainingFlops(expert, batch, length) / flops,
+    diskBytes: parameters * ((saveDtype === "f32" ? 4 : 2) + 12 * kept), // weights, and two moments beside them
+    memoryBytes:
+      trainingMemory(expert, { batch, microBatch: microBatch || c.expertBatch, length, recompute, dtype })
+        .total,
+  };
 }
 
 /** Reads what a training depends on, from the shards' manifest and the first of the shards. */

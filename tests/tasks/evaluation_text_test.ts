@@ -21,7 +21,7 @@ Deno.test("evaluationText() says lower or higher, each with a positive number", 
   }
   const [source] = evaluation.sources;
   const sources = [{ ...source, shares: [0.004, 0.006, 0.99, 0] }];
-  assertMatch(evaluationText("runs/a", { ...evaluation, sources }), /  2: 99%, 1: 1%$/m);
+  assertMatch(evaluationText("runs/a", { ...evaluation, sources }), / {2}2: 99%, 1: 1%$/m);
 
   const [segment] = evaluation.segments;
   const perplexity = { ...segment.perplexity, mixture: 30, dense: 40, "dense-steps": 24 };
