@@ -11,7 +11,7 @@ import { namesOf } from "../settings/configuration.ts";
 import { TEXT } from "../settings/text.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
 import { documentLines, openDocuments } from "../text/documents.ts";
-import { type Document, expandInputs, readDocuments } from "../text/readers.ts";
+import { type Document, expandInputs, isReadAsText, readDocuments } from "../text/readers.ts";
 import { OFF, sourceOfPath } from "../text/path_source.ts";
 import { type Limit, takeByHash } from "../text/take.ts";
 import { oneStage, pickSettings, type RunContext, type Stage } from "./stage.ts";
@@ -47,6 +47,13 @@ const stage: Stage = {
   prepare: ({ run, configuration, emit, signal }) => async () => {
     const { input } = configuration;
     const paths = input.length === 0 ? [] : await expandInputs(input);
+    const texts = configuration.format === "auto" ? paths.filter(isReadAsText) : [];
+    if (texts.length > 0) {
+      const which = texts.length === 1
+        ? `"${texts[0]}" is`
+        : `${texts.length} files such as "${texts[0]}" are`;
+      emit({ type: "warning", message: `${which} read as text: a document each` });
+    }
     if (input.length > 0 && !paths.includes("-")) {
       await removeIfThere(`${run}/corpus`);
       return { outputs: {}, result: { files: paths.length } };

@@ -6,9 +6,10 @@
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
-import { type Configuration, FIELD_NAMES } from "../settings/configuration.ts";
+import { type Configuration, FIELD_NAMES, FIELDS } from "../settings/configuration.ts";
 import { presetOf } from "../settings/presets.ts";
 import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
+import { expandInputs } from "../text/readers.ts";
 import { isPinned } from "./state.ts";
 
 /**
@@ -25,6 +26,12 @@ export async function resolveRun(
   const configuration = resolveConfiguration({ ...sources, base: existing });
   if (!existing) return { configuration, changed: [] };
   const given = { ...presetOf(sources.preset), ...sources.file, ...sources.flags };
+  for (const name of FIELD_NAMES.filter((name) => name in given && FIELDS[name].isPath)) {
+    // Another spelling of a path is the same path: the run keeps its own.
+    if (await isSamePlace(existing[name], configuration[name])) {
+      Object.assign(configuration, { [name]: existing[name] });
+    }
+  }
   const text = (value: unknown) => JSON.stringify(value);
   const changed = FIELD_NAMES.filter((name) =>
     name in given && text(existing[name]) !== text(configuration[name])
@@ -44,4 +51,15 @@ export async function resolveRun(
     );
   }
   return { configuration, changed };
+}
+
+/** Says whether two paths, or lists of paths and patterns, lead to the same files in the same order. */
+async function isSamePlace(one: unknown, other: unknown): Promise<boolean> {
+  const placesOf = async (value: unknown) => {
+    const paths = Array.isArray(value) ? await expandInputs(value) : [String(value)];
+    return (await Promise.all(paths.map((path) => path === "-" ? path : Deno.realPath(path)))).join("\n");
+  };
+  if (!one || !other || String(one) === String(other)) return false;
+  const places = await Promise.all([placesOf(one), placesOf(other)]).catch(() => null); // what is not there is no place
+  return places !== null && places[0] === places[1];
 }

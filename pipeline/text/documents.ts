@@ -9,7 +9,7 @@ import type { Configuration } from "../settings/configuration.ts";
 import { type CorpusName, embeddedCorpus } from "./corpora/corpus.ts";
 import { type Document, expandInputs, readDocuments, type ReadOptions } from "./readers.ts";
 import { OFF } from "./path_source.ts";
-import { type Limit, takeByHash } from "./take.ts";
+import { takeByHash } from "./take.ts";
 import { tokenizeDocuments, type TokenizeOptions, tokenLineage } from "./tokenize.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
@@ -31,7 +31,10 @@ export function readOptions(c: Configuration, paths: readonly string[]): ReadOpt
  * ones, as the configuration says; of standard input, which is read once, the first ones. `onLeftOut` is told the sources of which
  * none is taken.
  */
-export function openDocuments(c: Configuration, onLeftOut?: Limit["onLeftOut"]): ReadableStream<Document> {
+export function openDocuments(
+  c: Configuration,
+  onLeftOut?: (sources: string[], all: number) => void,
+): ReadableStream<Document> {
   if (c.input.length === 0) return embeddedCorpus(c.corpus as CorpusName, c.corpusCharacters);
   const open = async function* (more: ReadOptions = {}) {
     const paths = await expandInputs(c.input);
