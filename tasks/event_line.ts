@@ -21,7 +21,8 @@ export function eventLine(event: Exclude<RunEvent, { type: "progress" }>): strin
       const counts = Object.entries(COUNTS).filter(([name]) => event.result?.[name] !== undefined);
       const text = counts.map(([name, unit]) => counted(Number(event.result![name]), unit)).join(", ");
       const seconds = event.seconds === undefined ? "" : ` (${duration(event.seconds)})`;
-      return `${event.stage.padEnd(14)} ${event.state}${text && `: ${text}`}${seconds}`;
+      const by = event.by ? ` by ${event.by}` : "";
+      return `${event.stage.padEnd(14)} ${event.state}${by}${text && `: ${text}`}${seconds}`;
     }
   }
 }

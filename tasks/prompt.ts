@@ -4,7 +4,8 @@
  * @module
  */
 
-import { field, type Generation, InputError, SAMPLING } from "../mod.ts";
+import { type Generation, InputError, SAMPLING } from "../mod.ts";
+import { field } from "../pipeline/settings/mod.ts";
 import { parseBytes } from "./options.ts";
 
 const { custom, flag, integer, path, section, text, texts } = field;

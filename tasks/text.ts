@@ -4,15 +4,11 @@
  * @module
  */
 
-import type {
-  CostDevice,
-  Estimate,
-  PartitionPlan,
-  PartitionSummary,
-  ShownRow,
-  TrainResult,
-  VerifyReport,
-} from "../mod.ts";
+import type { PartitionPlan, PartitionSummary, TrainResult, VerifyReport } from "../mod.ts";
+import type { CostDevice } from "../pipeline/cost/mod.ts";
+import type { Drift } from "../pipeline/partition/mod.ts";
+import type { Estimate, ProofSummary } from "../pipeline/stages/mod.ts";
+import type { ShownRow } from "../pipeline/text/mod.ts";
 import { count, duration, percent, roughBytes, table } from "./layout.ts";
 
 /** Lays out the summary of a partition: a row per expert, then what holds for all. */
@@ -35,8 +31,9 @@ export function summaryText(summary: PartitionSummary): string {
     : "";
   return [
     "",
-    table("expert | sequences | tokens | NLL/token | sources", rows),
+    table(`expert | sequences | tokens | ${summary.costs ? "mean cost" : "NLL/token"} | sources`, rows),
     "",
+    ...summary.proof ? [`assignment       ${proofText(summary.proof)}`] : [],
     `token imbalance  ${percent(summary.tokenImbalance)} (largest expert over the mean)`,
     `NMI with source  ${nmi}${inLast}`,
     `root hash        ${summary.sha256}`,
@@ -49,6 +46,27 @@ export function speedOf(
   { flops, utilisation }: { flops?: number; utilisation?: number },
 ): Partial<CostDevice> {
   return { ...(flops === undefined ? {} : { flops }), ...(utilisation === undefined ? {} : { utilisation }) };
+}
+
+/** Says what an optimal assignment costs, and what proves how good it is. */
+export function proofText({ cost, bound, gapPerSequence, gapShare, greedyGapShare }: ProofSummary): string {
+  const nats = (value: number) => value.toLocaleString("en", { maximumFractionDigits: 3 });
+  const share = (share: number) => `${Number((100 * share).toPrecision(2))}% of what balancing costs`;
+  const greedy = greedyGapShare === undefined ? "" : `; that of greedy ${share(greedyGapShare)}`;
+  return `cost ${nats(cost)}, bound ${nats(bound)}; gap ${
+    gapPerSequence.toPrecision(2)
+  } nats per sequence, ` +
+    `${share(gapShare)}${greedy}`;
+}
+
+/** Says how far the shares of an assignment by prices are from equal, and whether the text is of another kind. */
+export function driftText({ deviation, limit }: Drift): string {
+  const largest = `the largest deviation of a share from an equal one is ${percent(deviation)}`;
+  return deviation <= limit
+    ? `${largest}, within the ${percent(limit)} that chance allows`
+    : `warning: ${largest}, beyond the ${
+      percent(limit)
+    } that chance allows: the text is of another kind than that of the prices`;
 }
 
 /** Lays out what a partition would do, and at what price. */

@@ -4,7 +4,9 @@
  *
  *   deno task verify runs/a --against partition.json
  */
-import { comparePartition, field, InputError, RunError, verifyRun } from "../mod.ts";
+import { InputError, RunError, verifyRun } from "../mod.ts";
+import { field } from "../pipeline/settings/mod.ts";
+import { comparePartition } from "../pipeline/stages/mod.ts";
 import { defineTask, fromHere } from "./command.ts";
 import { RUN } from "./options.ts";
 import { verifyText } from "./text.ts";

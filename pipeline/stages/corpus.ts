@@ -1,6 +1,6 @@
 /**
  * The stage `corpus` fixes the text of a run: it hashes input files, which later stages read where they are; what can be read
- * once only (standard input) or is not a file (the embedded corpus) it writes to `corpus/documents.jsonl`.
+ * once only (standard input, documents that a script hands over) or is not a file (the embedded corpus) it writes to `corpus/documents.jsonl`.
  *
  * @module
  */
@@ -14,9 +14,10 @@ import { documentLines, openDocuments } from "../text/documents.ts";
 import { type Document, expandInputs, isReadAsText, readDocuments } from "../text/readers.ts";
 import { OFF, sourceOfPath } from "../text/path_source.ts";
 import { type Limit, takeByHash } from "../text/take.ts";
-import { oneStage, pickSettings, type RunContext, type Stage } from "./stage.ts";
+import { oneStage, pickSettings, type RunContext, type Stage, type Work } from "./stage.ts";
 
-const SPOOL = "corpus/documents.jsonl";
+/** The stage's file, by its path in the run folder, where it keeps the text. */
+export const SPOOL = "corpus/documents.jsonl";
 
 const stage: Stage = {
   name: "corpus",
@@ -44,8 +45,8 @@ const stage: Stage = {
   },
   // Standard input cannot be compared before it is read: where it is given anew it is read anew.
   again: ({ readStandardInput }) => readStandardInput,
-  prepare: ({ run, configuration, emit, signal }) => async () => {
-    const { input } = configuration;
+  prepare: ({ run, configuration, documents: given, emit, signal }) => async () => {
+    const { input, maxDocuments } = configuration;
     const paths = input.length === 0 ? [] : await expandInputs(input);
     const texts = configuration.format === "auto" ? paths.filter(isReadAsText) : [];
     if (texts.length > 0) {
@@ -63,12 +64,13 @@ const stage: Stage = {
     const isHead = configuration.take === "head";
     const spooled = { ...configuration, maxDocuments: isHead ? configuration.maxDocuments : 0 };
     const lines = async function* () {
-      for await (const line of documentLines(openDocuments(spooled))) {
+      for await (const line of documentLines(given ?? openDocuments(spooled))) {
         signal?.throwIfAborted();
         yield line;
         if (++documents % 100 === 0) {
           emit({ type: "progress", stage: "corpus", done: documents, unit: "documents" });
         }
+        if (given && documents === maxDocuments) break;
       }
     };
     const outputs = { [SPOOL]: await writeAtomic(`${run}/${SPOOL}`, lines()) };
@@ -86,12 +88,12 @@ export const corpus = oneStage(stage, namesOf(TEXT));
 
 /** Opens the documents that the stage `corpus` fixed; `onLeftOut` is told the sources of which a limit takes none. */
 export function documentsOf(
-  { run, configuration: c }: RunContext,
+  { run, configuration: c, files }: RunContext & Partial<Pick<Work, "files">>,
   corpus: Manifest,
   onLeftOut?: Limit["onLeftOut"],
 ): ReadableStream<Document> {
   if (!corpus.outputs[SPOOL]) return openDocuments(c, onLeftOut);
-  const open = () => readDocuments([`${run}/${SPOOL}`], { sourceField: "source" });
+  const open = () => readDocuments([`${run}/${SPOOL}`], { sourceField: "source", vouched: files });
   const { seed, maxDocuments: most, take } = c;
   if (c.input.length === 0 || most === 0 || take === "head") return open();
   return ReadableStream.from(takeByHash(open, { seed, most, onLeftOut }));

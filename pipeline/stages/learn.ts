@@ -9,7 +9,7 @@ import { forwardFlops, trainingFlops } from "../cost/cost.ts";
 import { parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
 import type { PartitionerKind } from "../partition/partitioner.ts";
-import { PARTITIONERS } from "../partition/partitioners.ts";
+import { partitionerKind, PARTITIONERS } from "../partition/partitioners.ts";
 import { exists } from "../run/files.ts";
 import { outputsHash, outputsUnder, stageKey } from "../run/manifest.ts";
 import { recordTime } from "../run/timing.ts";
@@ -17,22 +17,24 @@ import type { Configuration } from "../settings/configuration.ts";
 import { pickSettings, type Stage, type StageKind } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
 
+const DIMENSIONS = 100; // of an embedding
+
 /** Name of the stage. */
 export const LEARN = "train-routers";
 
 /** Learns the partitioner of a run, unless one that exists is named. */
 export const learn: StageKind = {
-  about: "Learns how to split text: E routers, by expectation maximisation.",
+  about: "Learns how to split text: E routers, by expectation maximisation, or another partitioner.",
   of: (configuration) => configuration.routers === "" ? [learnStage(kindOf(configuration))] : [],
 };
 
-/** Finds the kind of partitioner that settings name. */
+/** Finds the kind of partitioner that settings name, of those that text can be split by. */
 export function kindOf({ partitioner }: Configuration): PartitionerKind {
   const kind = PARTITIONERS.get(partitioner);
-  if (kind) return kind;
+  if (kind?.splits) return kind;
   throw new InputError(
     say`Cannot split text as ${setting("partitioner")} must be one of ${
-      [...PARTITIONERS.keys()].join(", ")
+      [...PARTITIONERS.values()].filter(({ splits }) => splits).map((known) => known.kind).join(", ")
     }: it is "${partitioner}"`,
   );
 }
@@ -46,7 +48,7 @@ function learnStage(kind: PartitionerKind): Stage {
     revision: kind.revision,
     outputs: ["partitioner/", "routers/", "metrics/rounds.jsonl"],
     values: ({ configuration }) => ({
-      ...pickSettings(configuration, kind.settings),
+      ...(kind.values?.(configuration) ?? pickSettings(configuration, kind.settings)),
       ...(kind.kind === "em" ? {} : { partitioner: kind.kind }), // manifests of before do not say it
     }),
     async inputs(_, manifest): Promise<Record<string, string>> {
@@ -66,6 +68,7 @@ function learnStage(kind: PartitionerKind): Stage {
         tokens: { vocabulary, eos, tokenizer, trainSequences },
         shards: outputsUnder(tokenize, "tokens/train-").map((path) => `${run}/${path}`),
         stateKey: (more) => stageKey("router state", kind.revision, { ...values, ...more }, inputs),
+        vouched: work.files,
         anew: force,
         gpu: work.gpu,
         emit,
@@ -74,7 +77,8 @@ function learnStage(kind: PartitionerKind): Stage {
       });
       return { outputs, result: { routers: sha256, ...result } };
     },
-    estimate(c, _, flops) {
+    estimate(c, { sequences }, flops) {
+      if (!kind.models) return sampleEstimate(c, sequences, flops);
       const { router } = modelShapes(c);
       const routerBytes = 4 * parameterCount(router) * c.experts;
       return {
@@ -93,6 +97,30 @@ export function roundFlops(c: Configuration): number {
   const steps = Math.floor(c.roundSequences / c.routerBatch);
   const scored = c.experts * c.roundSequences * c.experts * forwardFlops(router, 1, c.prefix);
   return scored + c.experts * steps * trainingFlops(router, c.routerBatch, c.prefix);
+}
+
+/**
+ * Gives the tokens of a sequence that training text is split by: M, or all of them where the partitioner goes by whole sequences.
+ * Throws an `InputError` where the settings name a partitioner that is not there.
+ */
+export async function splitPrefix(configuration: Configuration): Promise<number> {
+  const { routers, prefix, sequenceLength } = configuration;
+  const kind = routers === "" ? kindOf(configuration) : await partitionerKind(routers);
+  return kind.whole ? sequenceLength : prefix;
+}
+
+/** Estimates what learns on a sample of sequences, without a model. */
+function sampleEstimate(
+  { partitionerSample, sequenceLength, experts, vocabularySize }: Configuration,
+  sequences: number,
+  flops: number,
+) {
+  const tokens = Math.min(sequences, partitionerSample) * sequenceLength;
+  return {
+    seconds: tokens * (16 * DIMENSIONS + 80 * experts) / flops * 10, // of sparse products
+    diskBytes: 4 * DIMENSIONS * vocabularySize,
+    memoryBytes: 12 * tokens + 40 * DIMENSIONS * vocabularySize,
+  };
 }
 
 /** Estimates the bytes of all routers' activations. */

@@ -7,11 +7,19 @@
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { RunEvent } from "../run/events.ts";
+import { vouchedFiles } from "../run/manifest.ts";
+import type { Document } from "../text/readers.ts";
 import { type Part, scorePart } from "./score.ts";
 import { inRun, type RunOptions, type RunWatch, type Session } from "./session.ts";
 import { needStage } from "./state.ts";
 import type { Stage } from "./stage.ts";
 import { type PartitionSummary, type StageRun, summarize } from "./summary.ts";
+
+/** What {@link partition} takes. */
+export interface PartitionOptions extends RunOptions {
+  /** Text to split, instead of what the settings name: read once, as standard input is, and kept in the run. */
+  documents?: ReadableStream<Document>;
+}
 
 /**
  * Partitions text into balanced shards, one set per expert. What a run folder already holds and is up to date is not made
@@ -20,7 +28,10 @@ import { type PartitionSummary, type StageRun, summarize } from "./summary.ts";
  * Throws an `InputError` for impossible settings and bad input, a `RunError` where another process holds the run, there is no GPU,
  * the disk is full or a loss is not finite, and the signal's reason where it ends the run.
  */
-export async function partition(options: RunOptions, watch: RunWatch = {}): Promise<PartitionSummary> {
+export async function partition(
+  { documents, ...options }: PartitionOptions,
+  watch: RunWatch = {},
+): Promise<PartitionSummary> {
   const stages: StageRun[] = [];
   const onEvent = (event: RunEvent) => {
     if (event.type === "stage" && event.state !== "started") {
@@ -29,7 +40,8 @@ export async function partition(options: RunOptions, watch: RunWatch = {}): Prom
     }
     watch.onEvent?.(event);
   };
-  return await inRun(options, { ...watch, onEvent }, { task: "partition" }, async ({ states, run }) => {
+  const kind = { task: "partition", documents };
+  return await inRun(options, { ...watch, onEvent }, kind, async ({ states, run }) => {
     for (const stage of states.graph.partition) await run(stage);
     return await summarize(options.run, states.graph.get("train-routers") !== undefined, stages);
   });
@@ -48,7 +60,12 @@ export async function runOneStage(
     const stage = session.states.graph.get(name);
     if (stage === undefined) throw notInGraph(options.run, name);
     await needStages(session, stage);
-    return part ? await scorePart(session.work, part) : (await session.run(stage)).result;
+    const { routers } = session.work.configuration;
+    if (part) {
+      const files = await vouchedFiles(options.run, ...routers ? [routers] : []);
+      return await scorePart({ ...session.work, files }, part);
+    }
+    return (await session.run(stage)).result;
   });
 }
 

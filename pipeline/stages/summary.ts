@@ -4,10 +4,11 @@
  * @module
  */
 
-import { readManifest } from "../run/manifest.ts";
+import { readManifest, vouchedFiles } from "../run/manifest.ts";
 import { readPart, readPartition } from "../partition/manifests.ts";
 import type { RoundMetrics } from "../run/events.ts";
 import { type Fingerprint, fingerprintOf } from "./fingerprint.ts";
+import type { ProofSummary } from "./assign.ts";
 
 /** Sums up one expert's training sequences. */
 export interface ExpertSummary {
@@ -42,6 +43,10 @@ export interface StageRun {
 export interface PartitionSummary extends Fingerprint {
   /** Run folder. */
   run: string;
+  /** What a cost is, where it is not the NLL of a prefix. */
+  costs?: string;
+  /** What the assignment proved, where it proved something. */
+  proof?: ProofSummary;
   /** Normalised mutual information between expert and source, per sequence; null where there are not two sources. */
   nmi: number | null;
   /** Tokens of the largest expert over the mean, less one. */
@@ -66,10 +71,11 @@ export async function summarize(
   withRounds: boolean,
   stages: StageRun[],
 ): Promise<PartitionSummary> {
-  const { train, parts } = await readPartition(`${run}/partition`);
+  const vouched = await vouchedFiles(run);
+  const { train, parts, lineage } = await readPartition(`${run}/partition`, vouched);
   const experts: ExpertSummary[] = [];
   for (const [expert, { folder }] of parts.entries()) {
-    const part = await readPart(`${run}/partition/${folder}`);
+    const part = await readPart(`${run}/partition/${folder}`, vouched);
     experts.push({
       expert,
       sequences: part.train.sequences,
@@ -82,9 +88,12 @@ export async function summarize(
     });
   }
   const rounds = withRounds ? (await readManifest(run, "train-routers"))?.result.rounds : undefined;
+  const proof = (await readManifest(run, "assign"))?.result.proof as ProofSummary | undefined;
   const { nmi, tokenImbalance, regret, nllPerToken, shares } = train;
   return {
     run,
+    ...lineage.costs === undefined ? {} : { costs: lineage.costs },
+    ...proof === undefined ? {} : { proof },
     nmi,
     tokenImbalance,
     regret,

@@ -2,9 +2,11 @@
  * Training checkpoints of one model: a folder of state files, named by their step, of which the last few are kept.
  */
 
+import { dirname } from "node:path";
+import { InputError, type Text } from "../../kernels/errors.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { byNumber, exists, removeIfThere } from "../run/files.ts";
-import { saveTrainerState, usableTrainerState } from "../checkpoints/trainer_state.ts";
+import { checkTrainerState, saveTrainerState, usableTrainerState } from "../checkpoints/trainer_state.ts";
 import type { TrainingState } from "./loop.ts";
 
 /** What stands beside the state in a checkpoint. */
@@ -13,6 +15,8 @@ export interface CheckpointContext {
   key: string;
   /** Bytes of the metrics file at this step; what is longer was written later. */
   metricsBytes: number;
+  /** SHA-256 of these bytes; older checkpoints do not say it. */
+  metricsSha256?: string;
   /** Everything that the key is made of, for messages. */
   settings: Record<string, unknown>;
   /** Hashes of what was trained on. */
@@ -33,11 +37,24 @@ export function checkpointPath(folder: string, step: number): string {
 }
 
 /** Lists the checkpoints of a folder, the latest first. */
-async function listCheckpoints(folder: string): Promise<string[]> {
+export async function listCheckpoints(folder: string): Promise<string[]> {
   if (!await exists(folder)) return [];
   const names = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
   return names.filter((name) => /^step-\d{8,}\.safetensors$/.test(name)).sort((a, b) => byNumber(b, a))
     .map((name) => `${folder}/${name}`);
+}
+
+/** Throws an `InputError` where a checkpoint is damaged, or not that of the step in its name. */
+export async function checkCheckpoint(path: string): Promise<void> {
+  const step = await checkTrainerState(path);
+  if (step !== null && path !== checkpointPath(dirname(path), step)) throw misnamed(path, step);
+}
+
+function misnamed(where: string, step: number): InputError {
+  const fact = `it is of step ${step}`;
+  return new InputError(`Cannot resume from "${where}" as its name must be that of its step: ${fact}`, {
+    where,
+  });
 }
 
 /** Writes a checkpoint and gives its path. */
@@ -57,15 +74,24 @@ export async function removeOldCheckpoints(folder: string, keep: number): Promis
   for (const old of (await listCheckpoints(folder)).slice(keep)) await removeIfThere(old);
 }
 
-/** Loads the latest checkpoint that `accepts` its context; damaged ones and those of another shape are passed over. */
+/**
+ * Loads the latest checkpoint that `accepts` its context; those of another shape are passed over, and damaged ones, which `onDamaged`
+ * hears of.
+ */
 export async function loadCheckpointState(
   folder: string,
   model: ModelConfig,
   accepts: (context: CheckpointContext, step: number) => boolean,
+  onDamaged?: (what: Text) => void,
 ): Promise<{ state: TrainingState; context: CheckpointContext } | undefined> {
   for (const path of await listCheckpoints(folder)) {
-    const saved = await usableTrainerState(path, model);
+    const saved = await usableTrainerState(path, model, ({ what }) => onDamaged?.(what));
     if (!saved) continue;
+    const { step } = saved.state;
+    if (path !== checkpointPath(folder, step)) {
+      onDamaged?.(misnamed(path, step).what);
+      continue;
+    }
     const { tokens, losses, ...context } = saved.notes as unknown as CheckpointContext & {
       tokens: number;
       losses: number[];

@@ -1,10 +1,10 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { inFolder, ROOT, SMALL, smallCorpus } from "./tasks/support.ts";
+import { inFolder, ROOT, SMALL, smallCorpus } from "./support.ts";
 
-Deno.test("README's example for CI makes a run, finds it again, checks it and publishes its hash", () =>
+Deno.test("the example for CI makes a run, finds it again, checks it and publishes its hash", () =>
   inFolder(async (folder) => {
-    const readme = await Deno.readTextFile(`${ROOT}README.md`);
-    const [, script] = /^## In CI\n\n```sh\n([\s\S]*?)^```$/m.exec(readme)!;
+    const page = await Deno.readTextFile(`${ROOT}tasks/CI.md`);
+    const [, script] = /^# In CI\n\n```sh\n([\s\S]*?)^```$/m.exec(page)!;
     const command = 'deno task partition --input "$docs"';
     assertStringIncludes(script, command);
     // The same script, on a corpus that takes a second.
