@@ -183,6 +183,8 @@ export {
   type MixtureOptions,
   openMixture,
   SAMPLING,
+  serve,
+  type ServeOptions,
 } from "./pipeline/serving/mod.ts";
 
 // Documents, tokens and Arrow rows as streams.

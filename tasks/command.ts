@@ -35,6 +35,8 @@ export interface Task<Options extends Fields = Fields> {
   positional?: string;
   /** Whether it begins anew after an interruption; others go on. */
   startsAnew?: true;
+  /** Whether it ends what it does in its own time when it is interrupted; others have seconds. A second interruption ends any. */
+  drains?: true;
   /** What it can be told besides settings, and besides what every task can be told. */
   options: Options;
   /** Does it. */
@@ -87,7 +89,7 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
   const interrupt = () => {
     if (signal.aborted) Deno.exit(130);
     interruption.abort(new DOMException("interrupted", "AbortError"));
-    setTimeout(() => Deno.exit(130), GRACE_MS); // what does not listen is ended: no final name holds half a file
+    if (!task.drains) setTimeout(() => Deno.exit(130), GRACE_MS); // what does not listen is ended: no final name holds half a file
   };
   Deno.addSignalListener("SIGINT", interrupt);
   Deno.addSignalListener("SIGTERM", interrupt);

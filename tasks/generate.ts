@@ -3,11 +3,30 @@
  *
  *   deno task generate --run runs/a --prompt "Once upon a time"
  */
-import { generate } from "../mod.ts";
+import { generate, SAMPLING } from "../mod.ts";
+import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { DEVICE, RUN } from "./options.ts";
+import { DEVICE, MEMORY, RUN } from "./options.ts";
 import { writeOut } from "./pipe.ts";
-import { GENERATION, lines, readPrompt, routeLine } from "./prompt.ts";
+import { lines, readPrompt, routeLine } from "./prompt.ts";
+
+const { flag, integer, path, section, text, texts } = field;
+
+/** What is continued, with which model, and how tokens are chosen. */
+const GENERATION = section("Command", {
+  prompt: text({
+    default: "-",
+    value: "TEXT",
+    help: "text to continue; - is standard input, without its last line break",
+  }),
+  expert: integer({ min: 0, max: 65_534, help: "expert to use instead of the routers' choice" }),
+  model: path({ value: "FOLDER", help: "checkpoint to use instead of a run's experts, like runs/a/dense" }),
+  ...SAMPLING,
+  stop: texts({ default: [], value: "TEXT", help: "text to stop before; may be repeated" }),
+  window: flag({ help: "beyond the context, go on from its later half; without it the text ends there" }),
+  ...MEMORY,
+  noCache: flag({ help: "read the whole text again for every token; slower, the same text" }),
+});
 
 export const TASK = await defineTask({
   name: "generate",

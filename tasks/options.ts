@@ -104,3 +104,11 @@ export const TRAINING = section("Command", {
   resume: flag({ help: "go on from the last checkpoint although it was trained with other values" }),
   ...DEVICE,
 });
+
+/** How much of the device models may take. */
+export const MEMORY = section("Command", {
+  memory: custom(parseBytes, {
+    value: "SIZE",
+    help: "most device memory that models may take, like 2GiB; without it as much as they need",
+  }),
+});

@@ -4,30 +4,7 @@
  * @module
  */
 
-import { type Generation, InputError, SAMPLING } from "../mod.ts";
-import { field } from "../pipeline/settings/mod.ts";
-import { parseBytes } from "./options.ts";
-
-const { custom, flag, integer, path, section, text, texts } = field;
-
-/** What is continued, with which model, and how tokens are chosen. */
-export const GENERATION = section("Command", {
-  prompt: text({
-    default: "-",
-    value: "TEXT",
-    help: "text to continue; - is standard input, without its last line break",
-  }),
-  expert: integer({ min: 0, max: 65_534, help: "expert to use instead of the routers' choice" }),
-  model: path({ value: "FOLDER", help: "checkpoint to use instead of a run's experts, like runs/a/dense" }),
-  ...SAMPLING,
-  stop: texts({ default: [], value: "TEXT", help: "text to stop before; may be repeated" }),
-  window: flag({ help: "beyond the context, go on from its later half; without it the text ends there" }),
-  memory: custom(parseBytes, {
-    value: "SIZE",
-    help: "most device memory that models may take, like 2GiB; without it as much as they need",
-  }),
-  noCache: flag({ help: "read the whole text again for every token; slower, the same text" }),
-});
+import { type Generation, InputError } from "../mod.ts";
 
 /** Says which expert continues the prompt, and how sure that is. */
 export function routeLine({ route, expert, experts }: Generation, model?: string): string {

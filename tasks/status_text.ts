@@ -11,15 +11,15 @@ import { roughBytes, table } from "./layout.ts";
 import { worded, words } from "./wording.ts";
 
 /** Lays out the status of a run: a row per stage (one for models that stand alike), then the settings that each was made with. */
-export function statusText({ run, holder, parts, stages }: RunStatus): string {
+export function statusText({ run, holders, parts, stages }: RunStatus): string {
   const groups = grouped(stages);
-  const rows = groups.map(([name, { state, revision, outputs, because, holder }, count]) => [
+  const rows = groups.map(([name, { state, revision, outputs, because, holders }, count]) => [
     name,
     state,
     revision.made === null ? "" : String(revision.made),
     outputs ? String(count * outputs.files) : "",
     outputs ? roughBytes(count * outputs.bytes) : "",
-    holder ? by(holder) : because ? worded(because) : "",
+    holders.length > 0 ? holders.map(maker).join(", ") : because ? worded(because) : "",
   ]);
   const settings = groups.flatMap(([name, { settings }]) =>
     settings ? [`  ${name}  ${settingsText(settings)}`] : []
@@ -28,7 +28,7 @@ export function statusText({ run, holder, parts, stages }: RunStatus): string {
     stages.find(({ state, partition }) => partition && state !== "up to date" && state !== "being made") ??
       stages.find(({ state }) => state === "missing" || state === "out of date");
   return [
-    `run  ${run}${holder ? `, in which ${by(holder)} works` : ""}`,
+    `run  ${run}${holders.map((holder) => `, in which ${by(holder)} works`).join("")}`,
     ...(parts.length > 0
       ? [`only the parts of experts ${parts.join(", ")} lie here, without the run that they come from`]
       : []),
@@ -42,11 +42,14 @@ export function statusText({ run, holder, parts, stages }: RunStatus): string {
 const by = ({ pid, host, task, since }: Owner): string =>
   `process ${pid}${host ? ` on ${host}` : ""} (task ${task}, since ${since})`;
 
+/** Names a process that makes a stage, since it makes that. */
+const maker = (holder: Owner): string => by({ ...holder, since: holder.stage?.since ?? holder.since });
+
 /** Puts models that stand alike into one row: their name, the first of them, and how many there are. */
 function grouped(stages: readonly StageStatus[]): [name: string, first: StageStatus, count: number][] {
   const groups = new Map<string, StageStatus[]>();
   for (const stage of stages) {
-    const { command, state, because, settings, revision, holder } = stage;
+    const { command, state, because, settings, revision, holders } = stage;
     const key = JSON.stringify([
       command.task,
       command.with.match,
@@ -54,7 +57,7 @@ function grouped(stages: readonly StageStatus[]): [name: string, first: StageSta
       because,
       settings,
       revision,
-      holder,
+      holders,
     ]);
     groups.set(key, [...groups.get(key) ?? [], stage]);
   }

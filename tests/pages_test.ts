@@ -34,6 +34,18 @@ Deno.test("every link of a page leads to a file, and to a heading where it names
   }
 });
 
+Deno.test("every file and folder of the project that a page names is there", async () => {
+  const pages = PAGES.filter((page) => page !== "CHANGELOG.md"); // which tells of what is gone as well
+  const named = pages.flatMap((page) =>
+    [...textOf(page).matchAll(/`((?:kernels|pipeline|tasks|tests|fixtures)\/[\w./-]*)`/g)]
+      .map(([, path]) => ({ page, path }))
+  );
+  assert(named.length > 25);
+  for (const { page, path } of named) {
+    assert(await Deno.stat(`${ROOT}${path}`).then(() => true, () => false), `${page} names ${path}`);
+  }
+});
+
 Deno.test("README.md leads to every page", () => {
   const readme = textOf("README.md");
   const other = PAGES.filter((page) => page !== "README.md" && !readme.includes(`](${page})`));

@@ -1,45 +1,11 @@
 import { assert, assertEquals } from "@std/assert";
-import puppeteer, { type Browser, type Page } from "puppeteer-core";
+import type { Browser, Page } from "puppeteer-core";
 import { report } from "../pipeline/report/report.ts";
 import { DARK, LIGHT, type Palette } from "../pipeline/report/theme.ts";
 import { evaluationOf, SHAPE, writeRun } from "./pipeline/report/support.ts";
 import { words } from "../tasks/wording.ts";
+import { IGNORED, withBrowser } from "./browser.ts";
 import { inFolder } from "./tasks/support.ts";
-
-/** Finds Chromium: the file that SMALLTALK_BROWSER names, or one on PATH. */
-function findBrowser(): string | null {
-  const named = Deno.env.get("SMALLTALK_BROWSER");
-  if (named) return named;
-  for (const folder of (Deno.env.get("PATH") ?? "").split(":")) {
-    for (const name of ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]) {
-      try {
-        if (Deno.statSync(`${folder}/${name}`).isFile) return `${folder}/${name}`;
-      } catch {
-        // Not here.
-      }
-    }
-  }
-  return null;
-}
-
-const browser = findBrowser();
-const required = Deno.env.get("SMALLTALK_REQUIRE_BROWSER") === "1";
-if (browser === null && !required) {
-  console.log(
-    "the browser tests are left out, as there is no Chromium: apt-get install chromium, or set SMALLTALK_BROWSER",
-  );
-}
-
-/** Opens a browser for a test; the pipe to it needs no network. */
-async function withBrowser(test: (browser: Browser) => Promise<void>): Promise<void> {
-  assert(browser !== null, "SMALLTALK_REQUIRE_BROWSER is 1, but there is no Chromium");
-  const opened = await puppeteer.launch({ executablePath: browser, args: ["--no-sandbox"], pipe: true });
-  try {
-    await test(opened);
-  } finally {
-    await opened.close();
-  }
-}
 
 const LONG = "a-source-with-a-name-that-goes-on-".repeat(6);
 const HOSTILE = "<img src=x onerror=alert(1)>";
@@ -186,7 +152,7 @@ function lowDense(experts: number): ReturnType<typeof evaluationOf> {
 for (const experts of [4, 8, 32]) {
   Deno.test({
     name: `report.html of ${experts} experts opens in Chromium, wide and narrow, light and dark`,
-    ignore: browser === null && !required,
+    ignore: IGNORED,
     fn: async () => {
       await inFolder(async (run) => {
         await writeRun(run, {
@@ -241,7 +207,7 @@ for (const experts of [4, 8, 32]) {
 
 Deno.test({
   name: "report.html of a run that is not complete breaks no flag, and never scrolls sideways",
-  ignore: browser === null && !required,
+  ignore: IGNORED,
   fn: async () => {
     await inFolder(async (folder) => {
       const run = `${folder}/${"a-folder-with-a-long-name-".repeat(3)}`;
@@ -267,7 +233,7 @@ Deno.test({
 
 Deno.test({
   name: "tables that scroll are shaded at the edge beyond which there is more",
-  ignore: browser === null && !required,
+  ignore: IGNORED,
   fn: async () => {
     await inFolder(async (run) => {
       await writeRun(run);

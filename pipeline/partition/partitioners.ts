@@ -1,5 +1,6 @@
 /** The kinds of partitioners there are, and how a folder's is found. */
 
+import { dirname } from "node:path";
 import { InputError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import { exists } from "../run/files.ts";
@@ -47,11 +48,11 @@ export async function partitionerKind(folder: string, vouched?: Vouched): Promis
     const what = `Cannot open the partitioner "${folder}" as its kind must be ${kinds}: it is ${name}`;
     throw new InputError(what, { where: folder });
   }
-  const inside = await partitionerFolder(folder);
+  const near = await nearest(folder);
   const fact = await exists(folder) ? "it holds neither" : "it is not there";
   throw new InputError(
     `Cannot open the partitioner "${folder}" as it must hold partitioner.json or router-00: ${fact}`,
-    { where: folder, remedy: await exists(inside) ? `name ${inside}` : undefined },
+    { where: folder, remedy: near && `name ${near}` },
   );
 }
 
@@ -59,7 +60,19 @@ export async function partitionerKind(folder: string, vouched?: Vouched): Promis
 export async function partitionerFolder(run: string, named = ""): Promise<string> {
   const own = `${run}/partitioner`;
   for (const place of [...named ? [named] : [], own, `${run}/routers`]) {
-    if (await exists(`${place}/partitioner.json`) || await exists(`${place}/router-00`)) return place;
+    if (await holdsPartitioner(place)) return place;
   }
   return named || own;
+}
+
+const holdsPartitioner = async (folder: string): Promise<boolean> =>
+  await exists(`${folder}/partitioner.json`) || await exists(`${folder}/router-00`);
+
+/** Finds a partitioner in a folder that is none itself, such as a run, or around it: `routers` was its name before. */
+async function nearest(folder: string): Promise<string | undefined> {
+  const around = dirname(folder);
+  const places = [around, `${around}/partitioner`, `${around}/routers`];
+  for (const place of [`${folder}/partitioner`, `${folder}/routers`, ...places]) {
+    if (await holdsPartitioner(place)) return place;
+  }
 }

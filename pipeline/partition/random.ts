@@ -26,8 +26,8 @@ export const random: PartitionerKind = {
     const record = await writeDescription(folder, about);
     return { outputs: { [`partitioner/${FILE}`]: record }, sha256: record.sha256, result: {} };
   },
-  async open(folder) {
-    const description = (await readDescription(folder))!;
+  async open(folder, _, options) {
+    const description = (await readDescription(folder, options?.vouched))!;
     const { experts, seed } = description;
     const { sha256 } = await random.identify(folder);
     return {

@@ -28,9 +28,11 @@ export const source: PartitionerKind = {
   method: "argmax",
   settings: ["experts"],
   revision: 1,
-  async learn({ configuration: { experts, sequenceLength: prefix }, folder, tokens, shards, signal }) {
+  async learn(
+    { configuration: { experts, sequenceLength: prefix }, folder, tokens, shards, vouched, signal },
+  ) {
     const totals = new Map<string, number>();
-    for await (const batch of readShards(shards)) {
+    for await (const batch of readShards(shards, vouched)) {
       signal?.throwIfAborted();
       const { source: labels, length } = fromBatch(batch);
       length.forEach((tokens, row) => {
@@ -48,9 +50,14 @@ export const source: PartitionerKind = {
     };
     return { outputs, sha256: sources.sha256, result: { sources: totals.size } };
   },
-  async open(folder) {
-    const description = (await readDescription(folder))!;
-    const groups = await readJson(`${folder}/${FILE}`, SCHEMA, "the experts of sources by label");
+  async open(folder, _, options) {
+    const description = (await readDescription(folder, options?.vouched))!;
+    const groups = await readJson(
+      `${folder}/${FILE}`,
+      SCHEMA,
+      "the experts of sources by label",
+      options?.vouched,
+    );
     const { sha256 } = await source.identify(folder);
     const experts = new Map(Object.entries(groups).map(([label, { expert }]) => [label, expert]));
     return {

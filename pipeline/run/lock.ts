@@ -1,6 +1,7 @@
 /**
  * Lets one process at a time work in a run folder. The lock is the operating system's own on the open file `lock.json`,
- * so it ends with its process, however that ends; the file's text only says who holds it.
+ * so it ends with its process, however that ends; the file's text only says who holds it alone. Those who share it say who they are
+ * in a file each, `lock-*.json`, which they lock as well: a file that nobody locks was left by a process that was killed.
  *
  * @module
  */
@@ -8,7 +9,7 @@
 import { RunError, say, setting } from "../../kernels/errors.ts";
 import { checkRunFolder, isFolder, writeError } from "./files.ts";
 
-/** Says who holds a run folder. */
+/** Says who holds a run folder, alone or with others. */
 export interface Owner {
   /** Process id. */
   pid: number;
@@ -18,12 +19,20 @@ export interface Owner {
   since: string;
   /** Task that holds it. */
   task: string;
+  /** What it makes now, and since when, ISO 8601; undefined between two. */
+  stage?: { name: string; since: string };
 }
 
-/** Releases the run folder when called; safe to call again. */
-export type Release = () => Promise<void>;
+/** A hold of a run folder. */
+export interface Hold {
+  /** Releases the folder; safe to call again. */
+  (): Promise<void>;
+  /** Says which stage its holder makes from now on; none unless given. */
+  makes(stage?: string): void;
+}
 
 const FILE = "lock.json";
+const SHARER = /^lock-.+\.json$/;
 const RETRY_MS = 50;
 /** Outlasts others that only look whether a folder is held, in milliseconds. */
 export const GLANCE_MS = 500;
@@ -37,7 +46,7 @@ export async function lockRun(
   run: string,
   task: string,
   { shared = false, patience = 0 } = {},
-): Promise<Release> {
+): Promise<Hold> {
   const start = performance.now();
   const path = `${run}/${FILE}`;
   try {
@@ -52,8 +61,10 @@ export async function lockRun(
         continue;
       }
       if (await isSame(file, path)) {
-        await describe(file, { pid: Deno.pid, host: hostname(), since: new Date().toISOString(), task });
-        return releaser(file, path);
+        const owner = { pid: Deno.pid, host: hostname(), since: now(), task };
+        const own = shared ? await openSharer(run) : undefined;
+        describe(own?.file ?? file, owner);
+        return holdOf(run, file, owner, own);
       }
       file.close(); // its last owner removed it between our opening and locking it
     }
@@ -68,9 +79,13 @@ export async function lockRun(
  * little patience.
  */
 export async function isHeld(folder: string): Promise<boolean> {
+  return await isLocked(`${folder}/${FILE}`);
+}
+
+async function isLocked(path: string): Promise<boolean> {
   let file: Deno.FsFile;
   try {
-    file = await Deno.open(`${folder}/${FILE}`);
+    file = await Deno.open(path);
   } catch {
     return false;
   }
@@ -96,32 +111,70 @@ async function isSame(file: Deno.FsFile, path: string): Promise<boolean> {
   return named !== null && open.ino === named.ino && open.dev === named.dev;
 }
 
-async function describe(file: Deno.FsFile, owner: Owner): Promise<void> {
-  await file.truncate();
-  await file.seek(0, Deno.SeekMode.Start);
-  await file.write(new TextEncoder().encode(JSON.stringify(owner) + "\n"));
+function describe(file: Deno.FsFile, owner: Owner): void {
+  const text = new TextEncoder().encode(JSON.stringify(owner) + "\n");
+  file.seekSync(0, Deno.SeekMode.Start);
+  file.writeSync(text);
+  file.truncateSync(text.length);
 }
 
-function releaser(file: Deno.FsFile, path: string): Release {
+/** What a sharer says who it is in: its file, locked, and the path. */
+interface Sharer {
+  file: Deno.FsFile;
+  path: string;
+}
+
+async function openSharer(run: string): Promise<Sharer> {
+  const path = `${run}/lock-${Deno.pid}-${crypto.randomUUID().slice(0, 8)}.json`;
+  const file = await Deno.open(path, { read: true, write: true, createNew: true });
+  await file.lock(true); // waits for those that only look
+  return { file, path };
+}
+
+/** Lists the paths of sharers' files. */
+async function sharersOf(run: string): Promise<string[]> {
+  const entries = await Array.fromAsync(Deno.readDir(run)).catch(() => []);
+  return entries.filter(({ name }) => SHARER.test(name)).map(({ name }) => `${run}/${name}`).sort();
+}
+
+function holdOf(run: string, file: Deno.FsFile, owner: Owner, own?: Sharer): Hold {
   let held = true;
-  return async () => {
+  const release = async () => {
     if (!held) return;
     held = false;
-    // The last one out removes the file: only it can make its lock exclusive.
-    if (await file.tryLock(true)) await Deno.remove(path).catch(() => {});
+    if (own) {
+      await Deno.remove(own.path).catch(() => {});
+      own.file.close();
+    }
+    // The last one out removes the file, after what sharers that were killed have left: only it can make its lock exclusive.
+    if (await file.tryLock(true)) {
+      for (const path of [...await sharersOf(run), `${run}/${FILE}`]) await Deno.remove(path).catch(() => {});
+    }
     file.close();
   };
+  const makes = (name?: string) => {
+    try {
+      if (held) {
+        describe(own?.file ?? file, {
+          ...owner,
+          stage: name === undefined ? undefined : { name, since: now() },
+        });
+      }
+    } catch {
+      // It only tells others: work goes on where a full disk keeps it from being told.
+    }
+  };
+  return Object.assign(release, { makes });
 }
 
+const now = () => new Date().toISOString();
+
 async function heldError(run: string): Promise<RunError> {
-  let who = "another process";
-  try {
-    const owner: Owner = JSON.parse(await Deno.readTextFile(`${run}/${FILE}`));
-    who = `process ${owner.pid}${owner.host ? ` on ${owner.host}` : ""} has held it since ${owner.since} ` +
-      `for task "${owner.task}"`;
-  } catch {
-    // The owner is just writing it.
-  }
+  const holders = (await holdersOf(run)).filter(({ pid }) => pid > 0); // 0: it is just writing who it is
+  const who =
+    holders.map(({ pid, host, since, task }) =>
+      `process ${pid}${host ? ` on ${host}` : ""} has held it since ${since} for task "${task}"`
+    ).join(", ") || "another process";
   return new RunError(`Cannot work in "${run}" as one process at a time may: ${who}`, {
     where: run,
     remedy: say`wait for it or choose another ${setting("run")}`,
@@ -136,10 +189,17 @@ function hostname(): string {
   }
 }
 
-/** Reads who holds a folder for itself alone; undefined where nobody does. */
-export async function holderOf(folder: string): Promise<Owner | undefined> {
-  if (!await isHeld(folder)) return undefined;
-  const text = await Deno.readTextFile(`${folder}/${FILE}`).catch(() => "");
+/** Reads who holds a folder: the one that holds it alone, or all that share it; none where nobody does. */
+export async function holdersOf(folder: string): Promise<Owner[]> {
+  const path = `${folder}/${FILE}`;
+  if (await isLocked(path)) return [await readOwner(path)];
+  const holders: Owner[] = [];
+  for (const path of await sharersOf(folder)) if (await isLocked(path)) holders.push(await readOwner(path));
+  return holders.sort((a, b) => a.since < b.since ? -1 : 1);
+}
+
+async function readOwner(path: string): Promise<Owner> {
+  const text = await Deno.readTextFile(path).catch(() => "");
   try {
     return JSON.parse(text);
   } catch {

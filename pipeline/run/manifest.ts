@@ -23,8 +23,7 @@ export { canonical } from "./seal.ts";
 const FORMAT = 3;
 
 const TEXTS = v.record(v.string(), v.string());
-const HASH = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/, "it must be a SHA-256 in hexadecimal"));
-const RECORD = v.object({ bytes: v.pipe(v.number(), v.safeInteger(), v.minValue(0)), sha256: HASH });
+const RECORD = v.object({ bytes: v.pipe(v.number(), v.safeInteger(), v.minValue(0)), sha256: v.string() });
 const INSIDE = v.pipe(
   v.string(),
   v.check((path) => isInside(path), "a path must lie in the run folder"),
@@ -37,7 +36,7 @@ const MANIFEST = v.object({
   configuration: v.record(v.string(), v.unknown()),
   inputs: TEXTS,
   outputs: v.record(INSIDE, RECORD),
-  read: v.optional(v.record(v.string(), HASH)),
+  read: v.optional(TEXTS),
   result: v.record(v.string(), v.unknown()),
 });
 

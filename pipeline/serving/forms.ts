@@ -70,7 +70,11 @@ export function scoring({ length, batch }: { length: number; batch?: number }): 
     open({ config, weights, notes }, gpu, queue) {
       const rows = rowsPerPass(gpu, config, length, batch);
       const own = createScorer(gpu, { config, models: [weights], batch: rows, length });
-      const scorer: Scorer = { ...own, score: (...sequences) => queue(() => own.score(...sequences)) };
+      const scorer: Scorer = {
+        ...own,
+        score: (...sequences) => queue(() => own.score(...sequences)),
+        scoreTokens: (...sequences) => queue(() => own.scoreTokens(...sequences)),
+      };
       return { config, notes, scorer, bytes: own.bytes, close: own.close };
     },
   };

@@ -30,12 +30,14 @@ export interface ContinueOptions extends Partial<Values<typeof SAMPLING>> {
   window?: boolean;
   /** Ends the work. */
   signal?: AbortSignal;
+  /** Sees what every token was chosen from, logits f32 `[vocabulary]`, and the token; also for the EOS that ends the text. */
+  onToken?: (token: number, logits: Float32Array) => void;
 }
 
 /** What {@link answer} takes. */
 export interface AnswerOptions extends ContinueOptions {
-  /** Text to continue. */
-  prompt: string;
+  /** Text to continue, or its tokens. */
+  prompt: string | Uint32Array;
   /** Expert to use instead of the partitioner's choice, or a dense model by its name: the partitioner is not read. */
   expert?: ModelName;
   /** Texts to stop before. */
@@ -45,8 +47,10 @@ export interface AnswerOptions extends ContinueOptions {
 /** What {@link generate} takes. */
 export interface GenerateOptions
   extends
-    Omit<AnswerOptions, "expert">,
+    Omit<AnswerOptions, "expert" | "prompt">,
     Pick<MixtureOptions, "run" | "model" | "memory" | "gpu" | keyof OpenGpuOptions> {
+  /** Text to continue. */
+  prompt: string;
   /** Expert to use instead of the partitioner's choice: the partitioner is not read. */
   expert?: number;
 }
@@ -107,7 +111,7 @@ async function open(mixture: Mixture, options: AnswerOptions, alone: boolean): P
   const { maxNewTokens } = samplingOf(options);
   if (prompt === "") throw new InputError("Cannot continue a prompt as it must not be empty: it is");
   const tokenizer = await mixture.tokenizer();
-  const [promptTokens] = await tokenizer.encode([prompt]);
+  const promptTokens = typeof prompt === "string" ? (await tokenizer.encode([prompt]))[0] : prompt;
   if (promptTokens.length === 0) {
     throw new InputError("Cannot continue a prompt as the tokenizer must make a token of it: it makes none");
   }
@@ -172,7 +176,7 @@ export async function* continueTokens(
   prompt: Uint32Array,
   options: ContinueOptions & { eos: number; vocabulary?: number },
 ): AsyncGenerator<number, Exclude<Finish, "stop">> {
-  const { cache = true, window = false, eos, vocabulary, signal } = options;
+  const { cache = true, window = false, eos, vocabulary, signal, onToken } = options;
   const { maxNewTokens, seed, ...sampling } = samplingOf(options);
   const tokens = Array.from(prompt);
   let start = 0; // place of the first token that the reader holds
@@ -188,6 +192,7 @@ export async function* continueTokens(
     const logits = await reader.read(tokens.slice(start + reader.length));
     const draw = uniform(seed, "generated token", i);
     const token = sampleToken(logits.subarray(0, vocabulary), sampling, draw);
+    onToken?.(token, logits.subarray(0, vocabulary));
     if (token === eos) return "eos";
     tokens.push(token);
     yield token;

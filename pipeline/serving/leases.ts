@@ -41,7 +41,7 @@ export interface Lease<Value> extends Disposable {
 export interface LeaseCounts {
   /** Loads begun. */
   loads: number;
-  /** Things that left to make room. */
+  /** Things that left to make room, or because nobody used them. */
   evictions: number;
   /** Bytes of what is held. */
   bytes: number;
@@ -61,6 +61,8 @@ export interface Leases {
    * @throws {InputError} if the thing alone exceeds the budget.
    */
   lease<Value extends Held>(loader: Loader<Value>, signal?: AbortSignal): Promise<Lease<Value>>;
+  /** Frees what nobody has used for so many milliseconds. */
+  freeIdle(milliseconds: number): void;
   /** Frees everything; who waits is told so. */
   close(): void;
 }
@@ -73,6 +75,7 @@ export const MOST_PASSES = 256;
 interface Entry {
   bytes: number;
   users: number; // whoever loads it is one of them
+  used: number; // when a user came or left, in milliseconds
   value: Promise<Held>;
   loaded?: Held;
 }
@@ -135,7 +138,7 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
   function load(loader: Loader<Held>, size: number): Entry {
     counts.loads++;
     const { name } = loader;
-    const entry: Entry = { bytes: size, users: 1, value: loader.load() };
+    const entry: Entry = { bytes: size, users: 1, used: performance.now(), value: loader.load() };
     held.set(name, entry);
     entry.value = entry.value.then((value) => {
       try {
@@ -159,6 +162,7 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
   /** Counts a user more or fewer: either way it is used now. */
   function use(name: string, entry: Entry, users: 1 | -1): void {
     entry.users += users;
+    entry.used = performance.now();
     if (held.get(name) !== entry) return;
     held.delete(name);
     held.set(name, entry);
@@ -217,6 +221,15 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
       } catch (error) {
         release();
         throw error;
+      }
+    },
+    freeIdle(milliseconds) {
+      const since = performance.now() - milliseconds;
+      for (const [name, entry] of held) {
+        if (entry.users > 0 || entry.used > since) continue;
+        held.delete(name);
+        entry.loaded!.close();
+        counts.evictions++;
       }
     },
     close() {

@@ -5,6 +5,7 @@
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { type Gpu, openGpu, type OpenGpuOptions } from "../../kernels/gpu.ts";
+import type { Checkpoint } from "../checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { Partitioner, TokenRows } from "../partition/partitioner.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
@@ -58,8 +59,17 @@ export interface Mixture {
   costs(rows: TokenRows, prefixes: readonly number[]): Promise<Float32Array>;
   /** Frees the partitioner; who needs it later opens it again. */
   closePartitioner(): void;
-  /** Routes tokens by their first min(`prefix`, length); M unless said. Throws an `InputError` where there is none. */
-  route(tokens: Uint32Array, prefix?: number): Promise<Route>;
+  /**
+   * Routes tokens by their first min(`prefix`, length); M unless said; passes over the experts in `exclude`. Throws an
+   * `InputError` where there is no token, or no expert left.
+   */
+  route(tokens: Uint32Array, prefix?: number, exclude?: readonly number[]): Promise<Route>;
+  /** Lists the models besides experts that are there; loads none. */
+  dense(): Promise<string[]>;
+  /** Reads a model's shape and notes; does not load it. */
+  describe(model: ModelName): Promise<Pick<Checkpoint, "config" | "notes">>;
+  /** Says whether a model is held in any form, or being loaded. */
+  holds(model: ModelName): boolean;
   /**
    * Leases a model in a form, as {@linkcode Leases.lease} does: one that writes texts unless said. An expert is one of 0 to E − 1.
    */
@@ -68,6 +78,8 @@ export interface Mixture {
     form?: Form<Value>,
     signal?: AbortSignal,
   ): Promise<Lease<Value>>;
+  /** Frees the models that nobody has used for so many milliseconds. */
+  freeIdle(milliseconds: number): void;
   /** Frees everything, and the device unless it was given. */
   close(): void;
 }
@@ -161,11 +173,18 @@ export function createMixture(
     partitioner: partitioner.get,
     costs,
     closePartitioner: () => partitioner.forget((opened) => opened.close()),
-    async route(tokens, prefix) {
+    dense: async () => await source.dense?.() ?? [],
+    async describe(model) {
+      await checkExpert(model);
+      return await source.describe(model);
+    },
+    holds: (model) => leases.counts.held.some((name) => name.startsWith(`${source.name(model)} as `)),
+    freeIdle: leases.freeIdle,
+    async route(tokens, prefix, exclude) {
       if (tokens.length === 0) {
         throw new InputError("Cannot route a text as it must have a token: it is empty");
       }
-      if (!source.partitioner) return routeOf([0], 1);
+      if (!source.partitioner) return routeOf([0], 1, exclude);
       const opened = await partitioner.get();
       if (PARTITIONERS.get(opened.kind)?.routes === false) {
         throw new InputError(
@@ -174,9 +193,9 @@ export function createMixture(
         );
       }
       const length = Math.min(prefix ?? source.prefix ?? opened.prefix, tokens.length);
-      if (length === 1) return routeOf(new Float32Array(opened.experts), length);
+      if (length === 1) return routeOf(new Float32Array(opened.experts), length, exclude);
       const row = { tokens: tokens.slice(0, length), sequenceLength: length, length: Uint32Array.of(length) };
-      return routeOf(await costs(row, [length]), length);
+      return routeOf(await costs(row, [length]), length, exclude);
     },
     async lease<Value extends Held = DecodingModel>(
       model: ModelName,

@@ -1,5 +1,5 @@
 /**
- * The mixture: models leased within a budget, routing, decoding, sampling.
+ * The mixture: models leased within a budget, routing, decoding, sampling; and over HTTP.
  *
  * @module
  */
@@ -37,3 +37,6 @@ export { type MixtureSource, type ModelName } from "./models.ts";
 export { type Queue } from "./queue.ts";
 export { type Route } from "./route.ts";
 export { type Candidates, candidates, pick, sampleToken, SAMPLING, type Sampling } from "./sampling.ts";
+export { type Answered } from "./server/app.ts";
+export { readKeys, serve, type ServeOptions } from "./server/serve.ts";
+export { parseUpstreams, type Upstreams } from "./server/addresses.ts";

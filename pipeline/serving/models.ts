@@ -34,6 +34,8 @@ export interface MixtureSource {
   identity?(): Promise<string | undefined>;
   /** Opens the partitioner; a model alone has none. */
   partitioner?(device: () => Promise<Gpu>): Promise<Partitioner>;
+  /** Lists the models besides experts that are there. */
+  dense?(): Promise<string[]>;
   /** Reads a model's shape and notes. */
   describe(model: ModelName): Promise<Pick<Checkpoint, "config" | "notes">>;
   /** Reads a model. */
@@ -90,6 +92,12 @@ export async function runSource(
     async partitioner(device) {
       if (!await exists(routing)) throw missing(routing);
       return await openPartitioner(routing, device, { vouched });
+    },
+    async dense() {
+      const entries = await Array.fromAsync(Deno.readDir(run));
+      const folders = entries.filter(({ isDirectory }) => isDirectory).map(({ name }) => name).sort();
+      const found = await Promise.all(folders.map((name) => exists(`${run}/${name}/model.safetensors`)));
+      return folders.filter((_, i) => found[i]);
     },
     describe: (model) => loadCheckpointConfig(folderOf(model), vouched),
     async load(model) {

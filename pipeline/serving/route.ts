@@ -22,20 +22,25 @@ export interface Route {
 
 /**
  * Finds the expert of a prefix from what it costs every expert: the least, the lower id on ties. Throws an `InputError` where a
- * cost is no number.
+ * cost is no number, and where all experts are in `exclude`, whose ids are passed over.
  */
-export function routeOf(costs: ArrayLike<number>, prefixTokens: number): Route {
+export function routeOf(
+  costs: ArrayLike<number>,
+  prefixTokens: number,
+  exclude: readonly number[] = [],
+): Route {
   const scores = Array.from(costs, (cost) => 0 - cost);
   const damaged = scores.findIndex((score) => !Number.isFinite(score));
   if (damaged >= 0) {
     const fact = `that for expert ${damaged} is ${costs[damaged]}; the partitioner is damaged`;
     throw new InputError(`Cannot route a text as it must have a cost for every expert: ${fact}`);
   }
-  let expert = 0;
-  let runnerUp: number | null = null;
-  for (let id = 1; id < scores.length; id++) {
-    if (scores[id] > scores[expert]) [expert, runnerUp] = [id, expert];
-    else if (runnerUp === null || scores[id] > scores[runnerUp]) runnerUp = id;
+  const ids = [...scores.keys()].filter((id) => !exclude.includes(id));
+  const [expert, runnerUp = null] = ids.sort((a, b) => scores[b] - scores[a] || a - b);
+  if (expert === undefined) {
+    throw new InputError(
+      `Cannot route a text as an expert must be left: all ${scores.length} of them are excluded`,
+    );
   }
   const margin = runnerUp === null ? 0 : scores[expert] - scores[runnerUp];
   const marginPerToken = prefixTokens === 1 ? 0 : margin / (prefixTokens - 1);

@@ -89,7 +89,7 @@ export function evaluateStage({ experts }: Configuration, resamples = RESAMPLES)
     async prepare(work, { inputs }) {
       const { run, configuration, emit, signal } = work;
       const [tokenize, score] = [await work.manifest("tokenize"), await work.manifest("score")];
-      const total = tokenizeResult(tokenize).testSequences;
+      const total = tokenizeResult(tokenize, run).testSequences;
       if (total === 0) {
         throw new InputError(`Cannot evaluate "${run}" as there must be held-out sequences: there are none`, {
           where: run,
@@ -217,7 +217,7 @@ async function checkModel(
     loadCheckpointConfig(`${run}/${folder}`, work.files);
   const { config, notes } = await read(model.folder);
   checkShape(config, (await read(like.folder)).config, model.what);
-  checkTokenizer(model.what, notes.tokenizer, tokenizeResult(tokenize).tokenizer);
+  checkTokenizer(model.what, notes.tokenizer, tokenizeResult(tokenize, run).tokenizer);
   for (const trained of [notes.partition, (await work.known(model.stage.name))?.inputs.shards]) {
     if (trained === undefined) continue;
     checkSame(model.what, trained, shards, {

@@ -21,7 +21,7 @@ import {
 } from "../run/manifest.ts";
 import { recordTime } from "../run/timing.ts";
 import type { Make, Stage, Work } from "./stage.ts";
-import { type States, valuesOf } from "./state.ts";
+import { manifestOf, type States, valuesOf } from "./state.ts";
 
 /** Runs a stage unless it is up to date, and returns its manifest. */
 export async function runStage(work: Work, states: States, stage: Stage): Promise<Manifest> {
@@ -32,11 +32,8 @@ export async function runStage(work: Work, states: States, stage: Stage): Promis
     : await lockRun(`${run}/${stage.place}`, stage.name, { patience: GLANCE_MS });
   try {
     const configuration = await valuesOf(stage, work);
-    const manifestOf = async (name: string) => {
-      const needed = states.graph.get(name);
-      return needed ? (await states.of(needed)).manifest : null;
-    };
-    const inputs = { ...await stage.inputs(work, manifestOf), ...await stage.external?.(work) };
+    const read = (name: string) => manifestOf(states, name);
+    const inputs = { ...await stage.inputs(work, read), ...await stage.external?.(work) };
     const { name, revision } = stage;
     const key = stageKey(name, revision, configuration, inputs);
     const before = await readManifest(run, name);

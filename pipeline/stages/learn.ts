@@ -59,7 +59,7 @@ function learnStage(kind: PartitionerKind): Stage {
     prepare: (work, { configuration: values, inputs }) => async () => {
       const { run, configuration, force, emit, signal } = work;
       const tokenize = await work.manifest("tokenize");
-      const { vocabulary, eos, tokenizer, trainSequences } = tokenizeResult(tokenize);
+      const { vocabulary, eos, tokenizer, trainSequences } = tokenizeResult(tokenize, run);
       const { outputs, sha256, result } = await kind.learn({
         configuration,
         folder: `${run}/partitioner`,

@@ -28,8 +28,8 @@ import { type TrainingOptions, trainingStage } from "./train_model.ts";
 export interface StageEstimate extends Estimate {
   /** The stage. */
   stage: string;
-  /** What would happen to it. */
-  action: "up to date" | "would run";
+  /** What would happen to it; nothing before its manifest is mended where that is damaged. */
+  action: "up to date" | "would run" | "damaged";
 }
 
 /** Estimates a partition, or the training of experts. */
@@ -132,12 +132,12 @@ async function planStages(
   const flops = measured ?? peak * utilisation;
   const stages: StageEstimate[] = [];
   for (const stage of all) {
-    const fresh = !again && (await states.of(stage)).state === "up to date";
+    const { state, error } = await states.of(stage);
     const { memoryBytes, ...more } = stage.estimate?.(c, sizeOf(stage), flops) ?? NOTHING;
-    const action = fresh ? "up to date" : "would run";
+    const action = error ? "damaged" : state === "up to date" && !again ? "up to date" : "would run";
     stages.push({ stage: stage.name, action, ...more, memoryBytes: RUNTIME_BYTES + memoryBytes });
   }
-  const running = stages.filter(({ action }) => action === "would run");
+  const running = stages.filter(({ action }) => action !== "up to date");
   const other = wordText(say`${setting("flops")} names another device`, words);
   const reached = `${(flops / 1e9).toPrecision(3)} GFLOP/s`;
   return {

@@ -9,13 +9,17 @@ import { exists, isFolder } from "../run/files.ts";
 import { defaultConfiguration } from "../settings/configuration.ts";
 import { commandOf } from "./command.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
-import { readManifest } from "../run/manifest.ts";
+import { damagedOutputs, readManifest } from "../run/manifest.ts";
 import { type Graph, graphOf } from "./graph.ts";
 import { LEARN } from "./learn.ts";
 import { partitionRemedy, partsAlone } from "./parts_alone.ts";
 
-/** Says how a damaged or missing file of a run is made, by the stage that makes it; undefined for other files. */
-export async function repairOf(file: string): Promise<Text | undefined> {
+/**
+ * Says how a damaged or missing file or folder of a run is made, by the stage that makes it; undefined for others, and for what is as
+ * the stage's manifest says, or unknown to it: making that again would mend nothing.
+ */
+export async function repairOf(where: string): Promise<Text | undefined> {
+  const file = where.replace(/, batch \d+$|\/+$/, ""); // readers of shards say the batch as well
   const place = await placeInRun(file);
   if (!place) return undefined;
   const { run, path } = place;
@@ -23,6 +27,11 @@ export async function repairOf(file: string): Promise<Text | undefined> {
   const read = await readRunConfiguration(run).catch(() => null);
   const stage = findMaker(graphOf(read?.configuration ?? defaultConfiguration()), path);
   if (!stage) return undefined;
+  const made = await readManifest(run, stage.name).catch(() => undefined); // undefined: it is damaged
+  const known = Object.entries(made?.outputs ?? {}).filter(([name]) => `${name}/`.startsWith(`${path}/`));
+  if (made && (await damagedOutputs(run, { outputs: Object.fromEntries(known) })).length === 0) {
+    return undefined;
+  }
   if (alone.length > 0 && !alone.some((expert) => stage.command?.with?.expert === expert)) {
     const remedy = await partitionRemedy(run);
     const chooses = stage.name === LEARN;
@@ -30,9 +39,11 @@ export async function repairOf(file: string): Promise<Text | undefined> {
   }
   const command = commandOf(stage, run);
   if (await exists(file)) {
-    const made = await readManifest(run, stage.name).catch(() => null);
-    const how = made && path in made.outputs ? { check: true } : { force: true };
-    return say`run ${commandOf(stage, run, how)}, or copy the file again`;
+    if (made === null) return say`run ${command} first`;
+    const what = await isFolder(file) ? "folder" : "file";
+    return say`run ${
+      commandOf(stage, run, made ? { check: true } : { force: true })
+    }, or copy the ${what} again`;
   }
   return say`run ${stage.onRequest ? command : task("partition", { run })} first`;
 }

@@ -131,7 +131,7 @@ async function routersOf(work: Work): Promise<string> {
 /** Scores the shards of these names that no note says are scored already. */
 async function scoreShards(work: Work, tokenize: Manifest, routers: string, names: readonly string[]) {
   const { run, configuration, emit, force } = work;
-  const { trainSequences, testSequences } = tokenizeResult(tokenize);
+  const { trainSequences, testSequences } = tokenizeResult(tokenize, run);
   const rowsOf = (name: string) => {
     const before = Number(/\d+/.exec(name)) * configuration.shardSequences; // all shards but the last are full
     const all = name.startsWith("train-") ? trainSequences : testSequences;

@@ -87,7 +87,7 @@ export interface Session {
   run(stage: Stage): Promise<Manifest>;
 }
 
-const SETTLING_MS = 10_000; // settling values takes moments, but for opening the device
+const SETTLING_MS = 600_000; // settling values takes moments, but where they change: the shards are read first
 
 /**
  * Opens a run folder, does the work of `body` in it and leaves the folder as it should be, however the work ends.
@@ -97,7 +97,7 @@ const SETTLING_MS = 10_000; // settling values takes moments, but for opening th
  */
 export async function inRun<Result>(
   options: RunOptions,
-  { onEvent: emit = () => {}, signal }: RunWatch,
+  { onEvent = () => {}, signal }: RunWatch,
   kind: SessionKind,
   body: (session: Session) => Promise<Result>,
 ): Promise<Result> {
@@ -114,6 +114,10 @@ export async function inRun<Result>(
   if (beside !== "others") await settle(); // so that values that are refused make no folder, and touch none
   const isNew = !await exists(run);
   const release = await lockRun(run, task, { shared: beside !== undefined });
+  const emit = (event: RunEvent) => {
+    if (event.type === "stage") release.makes(event.state === "started" ? event.stage : undefined);
+    onEvent(event);
+  };
   let settling: (() => Promise<void>) | undefined;
   let before: { text: string | null; stages: string } | undefined;
   let gpu = options.gpu;
@@ -169,9 +173,12 @@ export async function inRun<Result>(
         );
       },
       known: (name) => readManifest(run, name),
-      settle: async () => {
+      settle: async (ready) => {
+        const stay = changed.length === 0 && !edited; // then nobody needs to wait
+        const value = stay ? undefined : await ready();
         await write();
         await settling?.();
+        return stay ? await ready() : value!;
       },
       emit,
       signal,

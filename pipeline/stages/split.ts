@@ -43,7 +43,7 @@ const stage: Stage = {
       await work.manifest("score"),
       await work.manifest("assign"),
     ];
-    const { trainSequences, testSequences } = tokenizeResult(tokenize);
+    const { trainSequences, testSequences } = tokenizeResult(tokenize, run);
     const read = (manifest: Manifest, under: string) =>
       readShards(outputsUnder(manifest, under).map((path) => `${run}/${path}`), work.files);
     const join = (kind: "train" | "test", scored: ReturnType<typeof read>) =>

@@ -42,8 +42,11 @@ export interface Work extends RunContext {
   known(stage: string): Promise<Manifest | null>;
   /** Tells what happens. */
   emit(event: RunEvent): void;
-  /** Writes the settings into the run's `config.json`, where work that goes on side by side has held that back. */
-  settle(): Promise<void>;
+  /**
+   * Writes the settings into the run's `config.json`, where work that goes on side by side has held that back; those that differ from
+   * the run's once what they are for is `ready`, which is returned: where that fails, `config.json` stays as it was.
+   */
+  settle<Value>(ready: () => Promise<Value>): Promise<Value>;
   /** Ends the work. */
   signal?: AbortSignal;
 }

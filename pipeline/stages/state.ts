@@ -5,7 +5,7 @@
  * @module
  */
 
-import { ExplainedError, InputError, say, type Text } from "../../kernels/errors.ts";
+import { ExplainedError, InputError, say, type TaskReference, type Text } from "../../kernels/errors.ts";
 import { canonical, type Manifest, missingOutput, readManifest } from "../run/manifest.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { commandOf } from "./command.ts";
@@ -22,8 +22,10 @@ export interface StageState {
   because?: Text;
   /** The stage before it that makes it out of date. */
   cause?: Stage;
-  /** Its manifest, where it has run. */
+  /** Its manifest, where it has run and the manifest can be read. */
   manifest: Manifest | null;
+  /** Why its manifest cannot be read. */
+  error?: InputError;
   /** How far its parts have come, where they have. */
   unfinished?: Unfinished;
 }
@@ -62,30 +64,35 @@ async function find(
   of: (stage: Stage) => Promise<StageState>,
 ): Promise<StageState> {
   const { run } = context;
-  const manifest = await readManifest(run, stage.name);
+  let manifest: Manifest | null;
+  try {
+    manifest = await readManifest(run, stage.name);
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    const { what, remedy = "" } = error;
+    return { stage, state: "damaged", because: say`${what}; ${remedy}`, manifest: null, error };
+  }
   if (manifest === null) {
-    const unfinished = await stage.unfinished?.(context) ?? undefined;
+    const unfinished = await unfinishedOf(context, stage);
     return { stage, state: "missing", manifest, because: unfinished?.what, unfinished };
   }
   const outdated = (because: Text): StageState => ({ stage, state: "out of date", because, manifest });
   if (manifest.revision !== stage.revision) {
     return outdated(`revision ${manifest.revision} made it, this is revision ${stage.revision}`);
   }
-  for (const needed of graph.before(stage)) {
-    const { state } = await of(needed);
-    const optional = stage.alone || !stage.needs.includes(needed.name);
-    if (state === "out of date" || state === "missing" && !optional) {
-      return { ...outdated(`"${needed.name}" is ${state}`), cause: needed };
+  for (const name of stage.needs) { // what is only used counts by the hashes of its outputs, as where the stage runs
+    const needed = graph.get(name);
+    if (!needed) continue;
+    const { state, manifest } = await of(needed);
+    if (state === "out of date" || manifest === null && !stage.alone) {
+      return { ...outdated(`"${name}" is ${state}`), cause: needed };
     }
   }
   let inputs: Record<string, string>;
   try {
     const changed = await firstChange(context, stage, manifest);
     if (changed) return outdated(`${changed.name} was ${text(changed.then)}, it is ${text(changed.now)}`);
-    inputs = await stage.inputs(context, async (name) => {
-      const needed = graph.get(name);
-      return needed ? (await of(needed)).manifest : null;
-    });
+    inputs = await stage.inputs(context, (name) => manifestOf({ graph, of }, name));
   } catch (error) {
     if (error instanceof ExplainedError) return outdated(error.what); // what it was made from is not there
     throw error;
@@ -99,6 +106,28 @@ async function find(
     return { ...outdated(`"${missing}" is missing or has another size`), state: "damaged" };
   }
   return { stage, state: "up to date", manifest };
+}
+
+/** Says how far a stage has come that has no manifest; nothing where what it is made from cannot be read. */
+async function unfinishedOf(context: RunContext, stage: Stage): Promise<Unfinished | undefined> {
+  try {
+    return await stage.unfinished?.(context) ?? undefined;
+  } catch (error) {
+    if (error instanceof ExplainedError) return undefined;
+    throw error;
+  }
+}
+
+/** Gives the manifest of a stage by its name; null where it has not run. Throws an `InputError` where it cannot be read. */
+export async function manifestOf(
+  { graph, of }: Pick<States, "graph" | "of">,
+  name: string,
+): Promise<Manifest | null> {
+  const stage = graph.get(name);
+  if (!stage) return null;
+  const { manifest, error } = await of(stage);
+  if (error) throw error;
+  return manifest;
 }
 
 const text = (value: unknown) => value === undefined ? "not set" : JSON.stringify(value);
@@ -128,18 +157,31 @@ export async function needStage(
   by: string,
 ): Promise<Manifest> {
   const { run } = context;
-  const { manifest, state, because, unfinished } = await states.of(stage);
+  const { manifest, state, because, unfinished, error } = await states.of(stage);
+  if (error) throw error;
   const changed = manifest && await firstChange(context, stage, manifest);
-  const must = (what: Text, remedy: Text = say`run ${commandOf(stage, run)} first`) =>
+  const must = async (what: Text, remedy?: Text) =>
     new InputError(say`Cannot run "${by}" in "${run}" as "${stage.name}" must have run ${what}`, {
       where: run,
-      remedy,
+      remedy: remedy ?? say`run ${await mending(context, states, stage)} first`,
     });
-  if (changed) throw must(`with ${changed.name} ${text(changed.now)}: it ran with ${text(changed.then)}`);
-  if (unfinished) throw must(say`there: ${unfinished.what}`, unfinished.remedy);
-  if (manifest === null) throw must("there: it has not, or not since what it reads changed");
-  if (state === "out of date") throw must(say`on what is there now: ${because!}`);
+  if (changed) {
+    throw await must(`with ${changed.name} ${text(changed.now)}: it ran with ${text(changed.then)}`);
+  }
+  if (unfinished) throw await must(say`there: ${unfinished.what}`, unfinished.remedy);
+  if (manifest === null) throw await must("there: it has not, or not since what it reads changed");
+  if (state === "out of date") throw await must(say`on what is there now: ${because!}`);
   return manifest;
+}
+
+/** Names the command that mends a stage first: of the one that makes it out of date, with the setting that changed, accepted. */
+async function mending(context: RunContext, states: States, stage: Stage): Promise<TaskReference> {
+  const { manifest, cause } = await states.of(stage);
+  const changed = manifest && await firstChange(context, stage, manifest);
+  if (!changed) return cause ? await mending(context, states, cause) : commandOf(stage, context.run);
+  const value = context.configuration[changed.name as keyof Configuration];
+  const known = typeof value === "number" || typeof value === "string" ? { [changed.name]: value } : {};
+  return commandOf(stage, context.run, { ...known, force: true });
 }
 
 /** Whether a stage, or one that stands on it, has left something to go on from, which a change of this setting would contradict. */

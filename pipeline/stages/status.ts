@@ -6,7 +6,7 @@
 
 import { InputError, say, task, type TaskReference, type Text } from "../../kernels/errors.ts";
 import { checkRunFolder } from "../run/files.ts";
-import { holderOf, type Owner } from "../run/lock.ts";
+import { holdersOf, type Owner } from "../run/lock.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { partsAlone } from "./parts_alone.ts";
 import { commandOf } from "./command.ts";
@@ -29,7 +29,7 @@ export interface StageStatus {
   /** Files that it made, and their bytes. */
   outputs?: { files: number; bytes: number };
   /** Who works at it. */
-  holder?: Owner;
+  holders: Owner[];
   /** Whether a partition makes it; others are made on request. */
   partition: boolean;
   /** What runs it. */
@@ -40,8 +40,8 @@ export interface StageStatus {
 export interface RunStatus {
   /** Run folder. */
   run: string;
-  /** Who works in all of it. */
-  holder?: Owner;
+  /** Who works in it, alone or side by side. */
+  holders: Owner[];
   /** Experts whose parts lie here without the run that they come from. */
   parts: number[];
   /** Its stages, in the order in which they are made. */
@@ -62,27 +62,30 @@ export async function statusOf(run: string): Promise<RunStatus> {
     );
   }
   const states = statesOf({ run, configuration });
-  const holder = await holderOf(run);
+  const holders = await holdersOf(run);
   const stages: StageStatus[] = [];
   for (const stage of states.graph.stages) {
     const { state, because, manifest } = await states.of(stage);
-    const own = stage.place === undefined ? undefined : await holderOf(`${run}/${stage.place}`);
-    const works = own ?? (holder?.task === stage.name ? holder : undefined);
+    const own = stage.place === undefined ? [] : await holdersOf(`${run}/${stage.place}`);
+    const works = own.length > 0 ? own : holders.filter((holder) => madeBy(holder) === stage.name);
     stages.push({
       stage: stage.name,
       about: stage.about,
-      state: works ? "being made" : state,
+      state: works.length > 0 ? "being made" : state,
       because,
       revision: { made: manifest?.revision ?? null, now: stage.revision },
       settings: manifest?.configuration,
       outputs: manifest ? sizeOf(manifest.outputs) : undefined,
-      holder: works,
+      holders: works,
       partition: !stage.onRequest,
       command: commandOf(stage, run),
     });
   }
-  return { run, holder, parts: await partsAlone(run), stages };
+  return { run, holders, parts: await partsAlone(run), stages };
 }
+
+/** Names what a holder makes; before it has said so, it is about to make what its task is called after. */
+const madeBy = ({ stage, task }: Owner): string => stage?.name ?? task;
 
 function sizeOf(outputs: Record<string, { bytes: number }>): { files: number; bytes: number } {
   const sizes = Object.values(outputs);

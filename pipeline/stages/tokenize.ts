@@ -5,11 +5,13 @@
  */
 
 import * as v from "valibot";
+import { InputError, say } from "../../kernels/errors.ts";
 import { emptyBatch, type RecordBatch } from "../rows/arrow.ts";
 import { writeShards } from "../rows/shards.ts";
 import { shuffle } from "../rows/shuffle.ts";
-import type { FileRecord } from "../run/files.ts";
-import type { Manifest } from "../run/manifest.ts";
+import { type FileRecord, oneLine } from "../run/files.ts";
+import { type Manifest, manifestPath, readManifest } from "../run/manifest.ts";
+import { conform } from "../run/schema.ts";
 import { type Configuration, namesOf } from "../settings/configuration.ts";
 import { TEXT } from "../settings/text.ts";
 import {
@@ -22,6 +24,7 @@ import {
 import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 import { type Document } from "../text/readers.ts";
 import { type Limit, takeByHash } from "../text/take.ts";
+import { commandOf } from "./command.ts";
 import { documentsOf, textHash } from "./corpus.ts";
 import { oneStage, pickSettings, type Stage, type Work } from "./stage.ts";
 import { TOKENIZED_CHARACTERS_PER_SECOND, TOKENIZER } from "./tokenizer.ts";
@@ -43,8 +46,20 @@ const RESULT = v.object({
  */
 export type TokenizeResult = v.InferOutput<typeof RESULT>;
 
-/** Reads the result of the stage from its manifest. */
-export const tokenizeResult = ({ result }: Manifest): TokenizeResult => v.parse(RESULT, result);
+/** Reads the result of the stage from its manifest in a run. Throws an `InputError` where it lacks something. */
+export function tokenizeResult({ result }: Manifest, run: string): TokenizeResult {
+  try {
+    return conform(RESULT, result);
+  } catch (cause) {
+    const where = manifestPath(run, stage.name);
+    const what = `Cannot read "${where}" as its result must say what the text came to: ${oneLine(cause)}`;
+    throw new InputError(what, {
+      where,
+      remedy: say`run ${commandOf(stage, run, { force: true })}, or copy the file again`,
+      cause,
+    });
+  }
+}
 
 const stage: Stage = {
   name: "tokenize",
@@ -102,6 +117,12 @@ const stage: Stage = {
       tokenizer: tokenizer.sha256,
     };
     return { outputs, result };
+  },
+  async verify({ run, attempt }) {
+    await attempt(`manifests/${stage.name}.json`, async () => {
+      const manifest = await readManifest(run, stage.name);
+      if (manifest) tokenizeResult(manifest, run);
+    });
   },
   estimate: (c, { characters, sequences }) => ({
     seconds: characters / TOKENIZED_CHARACTERS_PER_SECOND,

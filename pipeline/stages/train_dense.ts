@@ -49,7 +49,7 @@ export function denseTarget(match: Match): Target {
       return {
         train: paths("train"),
         test: paths("test"),
-        sequences: tokenizeResult(tokenize).trainSequences,
+        sequences: tokenizeResult(tokenize, run).trainSequences,
         shards: outputsHash(tokenize, "tokens/train-"),
         files: Object.fromEntries(
           Object.entries(tokenize.outputs).map(([name, record]) => [`${run}/${name}`, record]),

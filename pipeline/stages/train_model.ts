@@ -6,7 +6,7 @@
  */
 
 import { createHash } from "node:crypto";
-import { dirname } from "node:path";
+import { basename, dirname } from "node:path";
 import { InputError, RunError, say, setting, type TaskReference, type Text } from "../../kernels/errors.ts";
 import type { Variants } from "../../kernels/variants.ts";
 import { saveModelFolder } from "../checkpoints/checkpoint.ts";
@@ -32,6 +32,7 @@ import { longWarmup, type Recipe, recipeOf, startWeights } from "../training/rec
 import {
   type CheckpointContext,
   checkpointPath,
+  listCheckpoints,
   loadCheckpointState,
   removeOldCheckpoints,
   saveCheckpointState,
@@ -197,10 +198,12 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
       const logged = await Deno.readFile(place.metrics).catch(() => new Uint8Array());
       const onDamaged = (what: Text) =>
         emit({ type: "warning", message: say`${what}; ${name} goes on from the one before` });
+      let own = false; // whether a checkpoint was made with these very values: starting again loses nothing
       const saved = again
         ? undefined
         : await loadCheckpointState(statesOf(place), recipe.model, (context, step) => {
           const { metricsBytes, metricsSha256: written } = context;
+          own ||= context.key === key;
           if (step > recipe.steps || metricsBytes > logged.length) return false;
           if (written !== undefined && sha256(logged.subarray(0, metricsBytes)) !== written) {
             onDamaged(
@@ -217,20 +220,24 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
           }
           return false;
         }, onDamaged);
+      if (resume && !again && !saved && !own && before?.key !== identity.key) {
+        await refuseLoss(place, before !== null);
+      }
       const warning = trial ? undefined : longWarmup(name, recipe);
       if (warning) emit({ type: "warning", message: warning });
-      await work.settle();
       const nameOf = (path: string) => path.slice(run.length + 1);
       const read = Object.fromEntries(
         Object.entries(data.files).map(([path, { sha256 }]) => [nameOf(path), sha256]),
       );
       work.files.add(".", data.files, nameOf);
-      await checkFiles(data.files, true); // before anything is touched; reading checks them anew
+      const start = await work.settle(async () => {
+        await checkFiles(data.files, true); // before anything is touched; reading checks them anew
+        return (await startWeights(configuration, recipe.model, tokenizer)).weights;
+      });
       work.files.note(read);
       const notes = { tokenizer, eos, ...(target.notesShards ? { partition: data.shards } : {}) };
       const { size } = await Deno.stat(`${run}/tokenizer.json`);
       work.files.add(run, { "tokenizer.json": { bytes: size, sha256: tokenizer } });
-      const start = (await startWeights(configuration, recipe.model, tokenizer)).weights;
       return () =>
         makeModel(work, {
           ...{ place, data, settings, key, inputs, notes, start, saved, checkpointEvery, keep },
@@ -508,6 +515,19 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
   } finally {
     log.close();
   }
+}
+
+/** Throws an `InputError` where there is a training: none of its checkpoints can be gone on from, and a new one would replace it. */
+async function refuseLoss(place: Place, trained: boolean): Promise<void> {
+  const where = statesOf(place);
+  const [last] = await listCheckpoints(where);
+  if (last === undefined && !trained) return;
+  const { name, recipe: { steps } } = place;
+  const fact = last === undefined ? "there is none" : `the last is ${basename(last)}`;
+  throw new InputError(
+    `Cannot resume ${name} as a checkpoint of its model and of at most ${steps} steps must be there: ${fact}`,
+    { where, remedy: say`train for more steps, or start again with ${setting("force")}` },
+  );
 }
 
 /** Throws an `InputError` with both values of the first setting that differs. */

@@ -41,7 +41,7 @@ export async function learnClusters(context: LearnContext): Promise<LearnedClust
   }
   const counter = new TokenCounter(vocabulary, eos);
   let seen = 0, taken = 0;
-  for await (const batch of readShards(context.shards)) {
+  for await (const batch of readShards(context.shards, context.vouched)) {
     signal?.throwIfAborted();
     const { rows, tokens, length } = fromBatch(batch, undefined, ["tokens"]);
     const keys = randomKeys(

@@ -12,6 +12,7 @@
 import { InputError } from "../../../kernels/errors.ts";
 import { decodeSafetensors } from "../../checkpoints/safetensors.ts";
 import { hashFile } from "../../run/files.ts";
+import { readVouched, type Vouched } from "../../run/vouched.ts";
 import { readDescription } from "../folder.ts";
 import type { Partitioner, PartitionerKind, TokenRows } from "../partitioner.ts";
 import { project, squaredDistances } from "./embedding.ts";
@@ -34,7 +35,7 @@ export const ctbm: PartitionerKind = {
     );
     return { outputs, sha256, result };
   },
-  open: openClusters,
+  open: (folder, _, options) => openClusters(folder, options?.vouched),
   async identify(folder) {
     const { sha256 } = await hashFile(`${folder}/${FILE}`);
     return { sha256, experts: (await readDescription(folder))!.experts };
@@ -42,11 +43,11 @@ export const ctbm: PartitionerKind = {
 };
 
 /** Opens clusters from their folder. Throws an `InputError` where a file is damaged or does not fit the others. */
-export async function openClusters(folder: string): Promise<Partitioner> {
-  const description = (await readDescription(folder))!;
+export async function openClusters(folder: string, vouched?: Vouched): Promise<Partitioner> {
+  const description = (await readDescription(folder, vouched))!;
   const { experts, vocabulary, eos } = description;
   const path = `${folder}/${FILE}`;
-  const tensors = decodeSafetensors(await Deno.readFile(path), path);
+  const tensors = decodeSafetensors(await readVouched(path, vouched), path);
   const dimensions = tensors.get("centres")?.shape[1] ?? 0;
   const read = (name: string, ...shape: number[]) => {
     const tensor = tensors.get(name);

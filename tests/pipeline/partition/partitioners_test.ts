@@ -121,6 +121,13 @@ Deno.test("openPartitioner() and identifyPartitioner() refuse folders without a 
     assert(
       (await refusals(`${folder}/run`)).message.endsWith(`it holds neither; name ${folder}/run/partitioner`),
     );
+    // "routers" was the folder's name once; the other two are none of a partitioner, beside one and inside one
+    for (const wrong of ["routers", "scores", "partitioner/router-00"]) {
+      await Deno.mkdir(`${folder}/run/partitioner/router-00`, { recursive: true });
+      const { message, remedy } = await refusals(`${folder}/run/${wrong}`);
+      assertEquals(remedy, `name ${folder}/run/partitioner`, message);
+    }
+    await Deno.remove(`${folder}/run/partitioner/router-00`);
     const other = await refusals(`${folder}/run/partitioner`);
     assert(
       other.message.endsWith("as its kind must be em or ctbm or random or source or toy: it is none"),

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { exists } from "../../../pipeline/run/files.ts";
-import { isHeld, lockRun } from "../../../pipeline/run/lock.ts";
+import { holdersOf, isHeld, lockRun } from "../../../pipeline/run/lock.ts";
 
 async function withRun(test: (run: string) => Promise<void>): Promise<void> {
   const folder = await Deno.makeTempDir();
@@ -13,10 +13,10 @@ async function withRun(test: (run: string) => Promise<void>): Promise<void> {
 }
 
 /** Starts a process that takes the lock, says so and waits. */
-async function holder(run: string): Promise<Deno.ChildProcess> {
+async function holder(run: string, options = {}): Promise<Deno.ChildProcess> {
   const module = new URL("../../../pipeline/run/lock.ts", import.meta.url);
   const code = `import { lockRun } from "${module}";
-    await lockRun(${JSON.stringify(run)}, "other");
+    await lockRun(${JSON.stringify(run)}, "other", ${JSON.stringify(options)});
     console.log("held");
     setTimeout(() => {}, 60_000);`;
   const child = new Deno.Command(Deno.execPath(), {
@@ -85,6 +85,48 @@ Deno.test("lockRun() lets shared holders work side by side, and no exclusive one
     const exclusive = await lockRun(run, "partition");
     await assertRejects(() => lockRun(run, "score", { shared: true }), Error, 'for task "partition"');
     await exclusive();
+  }));
+
+Deno.test("holdersOf() names all that share a lock, and neither one that has left nor one that was killed", () =>
+  withRun(async (run) => {
+    const tasks = async () => (await holdersOf(run)).map(({ pid, task }) => [pid, task]);
+    assertEquals(await tasks(), []);
+    const first = await lockRun(run, "first", { shared: true });
+    const child = await holder(run, { shared: true });
+    assertEquals(await tasks(), [[Deno.pid, "first"], [child.pid, "other"]]);
+    const both = await assertRejects(() => lockRun(run, "partition"), Error, `process ${Deno.pid}`);
+    assertStringIncludes(both.message, `process ${child.pid}`);
+    child.kill("SIGKILL");
+    await child.status;
+    assertEquals(await tasks(), [[Deno.pid, "first"]]);
+    const second = await lockRun(run, "second", { shared: true });
+    await second();
+    const error = await assertRejects(() => lockRun(run, "partition"), Error, 'for task "first"');
+    assertFalse(/"other"|"second"/.test(error.message), error.message);
+    await first();
+    assertEquals(await Array.fromAsync(Deno.readDir(run)), []);
+    const alone = await lockRun(run, "partition");
+    assertEquals(await tasks(), [[Deno.pid, "partition"]]);
+    await alone();
+  }));
+
+Deno.test("a hold says what its holder makes, alone or shared, until it is released", () =>
+  withRun(async (run) => {
+    for (const shared of [false, true]) {
+      const hold = await lockRun(run, "partition", { shared });
+      const stage = async () => (await holdersOf(run))[0].stage;
+      assertEquals(await stage(), undefined);
+      hold.makes("train-routers");
+      const first = (await stage())!;
+      assertEquals([first.name, first.since], ["train-routers", new Date(first.since).toISOString()]);
+      hold.makes("score");
+      assertEquals((await stage())?.name, "score");
+      hold.makes();
+      assertEquals(await stage(), undefined);
+      await hold();
+      hold.makes("score");
+      assertEquals(await holdersOf(run), []);
+    }
   }));
 
 Deno.test("lockRun() refuses a file, and a folder under one", () =>

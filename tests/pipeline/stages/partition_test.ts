@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { InputError } from "../../../kernels/errors.ts";
+import { InputError, type TaskReference, type Text } from "../../../kernels/errors.ts";
 import type { RunEvent } from "../../../pipeline/run/events.ts";
 import { partition, runOneStage } from "../../../pipeline/stages/partition.ts";
 import { planPartition } from "../../../pipeline/stages/plan.ts";
@@ -22,7 +22,7 @@ Deno.test({
         events.map((event) => event.type === "stage" ? event.state : event.type),
         Array(7).fill("up to date"),
       );
-      const { trainSequences, tokenizer } = tokenizeResult((await readManifest(run, "tokenize"))!);
+      const { trainSequences, tokenizer } = tokenizeResult((await readManifest(run, "tokenize"))!, run);
       assertEquals(summary.experts.map(({ sequences }) => sequences).reduce((a, b) => a + b), trainSequences);
       assertEquals([summary.rounds.length, summary.shares.length, summary.run], [3, 2, run]);
       assertMatch(tokenizer, /^[0-9a-f]{64}$/);
@@ -66,6 +66,24 @@ Deno.test("planPartition() says what would run, along the graph, and estimates i
     assertEquals(await actions({ rounds: 4 }, true), ["train-routers", "score", "assign", "split"]);
     assertEquals((await actions({}, true)).length, 7);
     await assertRejects(() => actions({ rounds: 4 }), InputError, "there it is 3");
+    const manifest = `${run}/manifests/tokenize.json`;
+    await Deno.truncate(manifest, (await Deno.stat(manifest)).size / 2 | 0);
+    const { stages } = await planPartition({ run, sources: { flags } });
+    const [corpus, tokenizer, tokenize, ...later] = stages.map(({ action }) => action);
+    assertEquals([corpus, tokenizer, tokenize], ["up to date", "up to date", "damaged"]);
+    assertEquals(new Set(later), new Set(["would run"]));
+  }));
+
+Deno.test("runOneStage() names a command for a changed setting that mends what it refuses", () =>
+  withPartition(async (run) => {
+    const changed = { run, sources: { flags: { prefix: 8 } }, force: true };
+    const score = () => runOneStage({ ...changed, stage: "score" });
+    const { remedy } = await assertRejects(score, InputError, "must have run with prefix 8: it ran with 16");
+    const [, command] = remedy as Exclude<Text, string>;
+    const { task, with: { run: where, force, ...flags } } = command as TaskReference;
+    assertEquals([task, where, force, flags], ["train-routers", run, true, { prefix: 8 }]);
+    await runOneStage({ run, stage: task, sources: { flags }, force: true });
+    assertEquals((await score()).experts, 2);
   }));
 
 Deno.test("partition() takes routers that exist, and learns none", () =>

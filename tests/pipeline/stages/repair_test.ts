@@ -15,15 +15,26 @@ Deno.test("repairOf() says by which command a file of a run is made again", asyn
       const text = await repairOf(path);
       return text === undefined ? undefined : worded(text).replaceAll(run, "RUN");
     };
-    assertEquals(
-      await repair(`${run}/first/first.txt`),
-      "run deno task first --run RUN --check, or copy the file again",
-    );
-    assertEquals(await repair(`${run}/first/gone.txt`), "run deno task partition --run RUN first");
-    assertEquals(
-      await repair(`${run}/manifests/first.json`),
-      "run deno task first --run RUN --force, or copy the file again",
-    );
+    const [file, manifest] = [`${run}/first/first.txt`, `${run}/manifests/first.json`];
+    for (const whole of [file, `${run}/first`, `${run}/first/`, manifest, `${file}, batch 0`]) {
+      assertEquals(await repair(whole), undefined);
+    }
+    assertEquals(await repair(`${run}/first/gone.txt`), undefined); // the stage did not make it, nor would it now
+    const bytes = await Deno.readTextFile(file);
+    await Deno.writeTextFile(file, bytes.replace("[", "{"));
+    const check = "run deno task first --run RUN --check, or copy the file again";
+    assertEquals(await repair(file), check);
+    assertEquals(await repair(`${file}, batch 0`), check);
+    assertEquals(await repair(`${run}/first/`), check.replace("file", "folder"));
+    assertEquals(await repair(`${run}/first/gone.txt`), undefined);
+    await Deno.remove(file);
+    assertEquals(await repair(file), "run deno task partition --run RUN first");
+    await Deno.writeTextFile(file, bytes);
+    await Deno.writeTextFile(manifest, "{");
+    assertEquals(await repair(manifest), "run deno task first --run RUN --force, or copy the file again");
+    await Deno.remove(manifest);
+    assertEquals(await repair(file), "run deno task first --run RUN first");
+    assertEquals(await repair(manifest), "run deno task partition --run RUN first");
     assertEquals(
       await repair(`${run}/experts/model.safetensors`),
       "run deno task train-expert --run RUN --expert 3 first",

@@ -115,7 +115,7 @@ Deno.test("inRun() lets one work in a run alone, and others beside it where they
       await assertRejects(() => work(undefined, () => Promise.resolve()), RunError, 'for task "test"');
     });
     await inRun({ run }, {}, { task: "one", beside: "others" }, async ({ work: { settle } }) => {
-      await settle(); // from here on another may settle its values
+      await settle(() => Promise.resolve()); // from here on another may settle its values
       await work("others", () => Promise.resolve());
       await assertRejects(() => work(undefined, () => Promise.resolve()), RunError);
     });
@@ -128,7 +128,7 @@ Deno.test("inRun() keeps settings to itself where they are aside, and refuses ch
     const aside = { task: "trial", beside: "others", accepts: true, aside: true } as const;
     await inRun({ run, sources }, {}, aside, async ({ work }) => {
       assertEquals(work.configuration.seed, 8);
-      await work.settle();
+      await work.settle(() => Promise.resolve());
     });
     assertEquals(await seedOf(run), 0);
     const part = () =>

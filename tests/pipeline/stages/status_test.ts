@@ -1,7 +1,8 @@
-import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { lockRun } from "../../../pipeline/run/lock.ts";
-import { statusOf } from "../../../pipeline/stages/status.ts";
+import type { Stage } from "../../../pipeline/stages/stage.ts";
+import { type RunStatus, statusOf } from "../../../pipeline/stages/status.ts";
 import { statusText } from "../../../tasks/status_text.ts";
 import { task } from "../../tasks/support.ts";
 import { runAll, toyStage, withStages } from "./support.ts";
@@ -22,7 +23,7 @@ Deno.test("statusOf() tells what is made, with which settings and revision, what
       made: 1,
       now: 1,
     }]);
-    assertEquals([first.outputs?.files, first.partition, first.holder], [1, true, undefined]);
+    assertEquals([first.outputs?.files, first.partition, first.holders], [1, true, []]);
     assertEquals([second.state, second.settings, second.partition], ["missing", undefined, false]);
     assertEquals(second.command, { task: "seconds", with: { run, expert: 1 } });
     stages[0].revision = 2;
@@ -36,11 +37,49 @@ Deno.test("statusOf() names who works in a run, and at what", async () => {
   await withStages(stages, async (run) => {
     await runAll(run);
     const releases = [await lockRun(run, "first"), await lockRun(`${run}/second`, "second")];
-    const { holder, stages: [first, second] } = await statusOf(run);
-    assertEquals([holder?.pid, holder?.task], [Deno.pid, "first"]);
-    assertEquals([first.state, second.state, second.holder?.task], ["being made", "being made", "second"]);
+    const { holders, stages: [first, second] } = await statusOf(run);
+    assertEquals(holders.map(({ pid, task }) => [pid, task]), [[Deno.pid, "first"]]);
+    assertEquals([first.state, second.state, second.holders[0].task], ["being made", "being made", "second"]);
     for (const release of releases) await release();
     assertEquals((await statusOf(run)).stages.map(({ state }) => state), ["up to date", "up to date"]);
+  });
+});
+
+Deno.test("statusOf() names all that share a stage's work", () =>
+  withStages([toyStage("first")], async (run) => {
+    await runAll(run);
+    const share = () => lockRun(run, "first", { shared: true });
+    const releases = [await share(), await share()];
+    const { holders, stages: [first] } = await statusOf(run);
+    assertEquals([first.state, first.holders.length, holders.length], ["being made", 2, 2]);
+    for (const release of releases) await release();
+    assertEquals((await statusOf(run)).holders, []);
+  }));
+
+Deno.test("statusOf() says which stage a partition makes, by which process and since when", async () => {
+  const seen: RunStatus[] = [];
+  const looking = (stage: Stage): Stage => ({
+    ...stage,
+    prepare: async (...of) => {
+      const make = await stage.prepare(...of);
+      return async () => {
+        seen.push(await statusOf(of[0].run));
+        return await make();
+      };
+    },
+  });
+  await withStages([looking(toyStage("first")), looking(toyStage("second"))], async (run) => {
+    const start = new Date().toISOString();
+    await runAll(run);
+    assertEquals(seen.map(({ stages }) => stages.map(({ state }) => state)), [
+      ["being made", "missing"],
+      ["up to date", "being made"],
+    ]);
+    const [, { stages: [, { holders: [{ pid, task, stage }] }] }] = seen;
+    assertEquals([pid, task, stage!.name], [Deno.pid, "partition", "second"]);
+    assert(stage!.since >= start && stage!.since <= new Date().toISOString());
+    assertStringIncludes(statusText(seen[1]), `process ${pid}`);
+    assertStringIncludes(statusText(seen[1]), `(task partition, since ${stage!.since})`);
   });
 });
 
@@ -77,6 +116,12 @@ Deno.test("deno task status prints a table or one JSON document, and one line wh
     assertEquals([stages[0].stage, stages[0].command], ["corpus", `deno task corpus --run ${run}`]);
     const table = await task("status", ["--run", run]);
     assertMatch(table.out, /^tokenize +missing/m);
+    const manifest = `${run}/manifests/corpus.json`;
+    await Deno.truncate(manifest, 40);
+    const cut = await task("status", ["--run", run]);
+    assertEquals(cut.code, 0, cut.err);
+    assertMatch(cut.out, /^corpus +damaged .*corpus\.json.*; remove it to run the stage again$/m);
+    assertMatch(cut.out, /^tokenize +missing/m);
     const none = await task("status", ["--run", `${run}/none`]);
     assertEquals(none.code, 2);
     assertMatch(

@@ -1,5 +1,5 @@
-import { assertEquals, assertRejects } from "@std/assert";
-import { InputError } from "../../../kernels/errors.ts";
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { InputError, wordText } from "../../../kernels/errors.ts";
 import { loadCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import { partHash, readPart } from "../../../pipeline/partition/manifests.ts";
 import { readRunConfiguration } from "../../../pipeline/run/configuration.ts";
@@ -7,6 +7,7 @@ import { exists } from "../../../pipeline/run/files.ts";
 import { readManifest } from "../../../pipeline/run/manifest.ts";
 import { expertsOf, trainDense, trainExpert } from "../../../pipeline/stages/train.ts";
 import { gpu } from "../../kernels/support.ts";
+import { hashes } from "../../tasks/support.ts";
 import { withPartition } from "./support.ts";
 
 const EXPERT = {
@@ -62,6 +63,34 @@ test("trainDense() matches the experts' steps or their batch, at as many tokens"
     await assertRejects(() => trainExpert(0, wide), InputError, "a multiple of");
   }));
 
+test("trainExpert() does not resume from nothing where that would replace a training", () =>
+  withPartition(async (run) => {
+    const train = (flags = {}, more = {}) =>
+      trainExpert(0, {
+        ...{ run, gpu: gpu!, checkpointEvery: 4, sources: { flags: { ...EXPERT, ...flags } } },
+        ...more,
+      });
+    const resume = (flags = {}) => train(flags, { resume: true });
+    const made = await resume(); // there is nothing to lose yet
+    assertEquals([made.steps, made.resumed], [4, []]);
+    const before = await hashes(run);
+    const refusal = async (flags: Record<string, number>, fact: string) => {
+      const { what, where, remedy } = await assertRejects(() => resume(flags), InputError);
+      assertStringIncludes(wordText(what), fact);
+      assertEquals(where, `${run}/experts/expert-00/checkpoints`);
+      assertEquals(wordText(remedy!), "train for more steps, or start again with force");
+    };
+    await refusal({ expertSteps: 2 }, "at most 2 steps must be there: the last is step-00000004.safetensors");
+    await refusal({ expertHidden: 16 }, "of its model");
+    assertEquals(await hashes(run), before);
+    await Deno.remove(`${run}/manifests/train-expert-00.json`); // as where it was killed
+    await refusal({ expertSteps: 2 }, "the last is step-00000004.safetensors");
+    assertEquals((await resume()).steps, 4);
+    await Deno.remove(`${run}/experts/expert-00/checkpoints`, { recursive: true });
+    await refusal({ expertSteps: 2 }, "there is none");
+    assertEquals((await train({ expertSteps: 2 }, { force: true })).steps, 2);
+  }));
+
 test("trainExpert() refuses damaged shards before it touches anything", () =>
   withPartition(async (run) => {
     const shard = `${run}/partition/expert-00/train-00000.arrow`;
@@ -69,12 +98,14 @@ test("trainExpert() refuses damaged shards before it touches anything", () =>
     bytes[bytes.length >> 1] ^= 1;
     await Deno.writeFile(shard, bytes);
     const options = { run, gpu: gpu!, sources: { flags: EXPERT } };
+    const config = await Deno.readTextFile(`${run}/config.json`);
     const error = await assertRejects(
       () => trainExpert(0, options),
       InputError,
       "its SHA-256 is not that of its manifest",
     );
     assertEquals([error.where, await exists(`${run}/experts/expert-00/config.json`)], [shard, false]);
+    assertEquals(await Deno.readTextFile(`${run}/config.json`), config); // other experts are not bound by what failed
     await Deno.remove(`${run}/partition/expert-01`, { recursive: true });
     await assertRejects(() => trainExpert(1, options), InputError, "its part must be there");
   }));

@@ -52,6 +52,12 @@ const CONFIGURATION: Configuration = resolveConfiguration({
   flags: { experts: E, sequenceLength: 4, prefix: 3, chunk: 12, shardSequences: 16 },
 });
 
+/** What tokenizing came to; here they only need to be there. */
+const COUNTS = {
+  ...{ documents: 1, tokens: 1, trainSequences: 1, testSequences: 1, droppedTails: 0 },
+  ...{ vocabulary: 99, eos: 0, tokenizer: sha256(TOKENIZER) },
+};
+
 /** Rows with tokens and scores; their ids rise by 3, in no order. */
 function rowsOf(rows: number, first: number): Columns {
   const of = (perRow: number) => Array.from({ length: rows * perRow }, (_, i) => i + first * perRow);
@@ -123,8 +129,11 @@ async function recordAll(run: string, outputs: Outputs, configuration = CONFIGUR
     const values = await valuesOf(stage, context);
     const inputs = { ...await stage.inputs(context, (before) => readManifest(run, before)) };
     const key = stageKey(name, revision, values, inputs);
-    const result = name === "train-routers" ? { routers: routersHash(routers) } : {};
-    const made = { outputs: outputs[name as Stage], result };
+    const results: Record<string, Record<string, unknown>> = {
+      tokenize: COUNTS,
+      "train-routers": { routers: routersHash(routers) },
+    };
+    const made = { outputs: outputs[name as Stage], result: results[name] ?? {} };
     await writeManifest(run, { stage: name, revision, key, configuration: values, inputs }, made);
   }
 }
@@ -338,6 +347,20 @@ Deno.test("verifyRun() finds stages that have not run and manifests that are not
   assertStringIncludes(part, "partition/expert-00/manifest.json: its SHA-256");
   const [config] = await problemsAfter((run) => Deno.remove(`${run}/config.json`));
   assertEquals(config, "config.json: it must be there: it is not");
+});
+
+Deno.test("verifyRun() finds a manifest whose result lacks what the stages after it read", async () => {
+  const found = await problemsAfter(async (run) => {
+    const { outputs, result: { trainSequences: _, ...result }, ...identity } =
+      (await readManifest(run, "tokenize"))!;
+    await writeManifest(run, identity, { outputs, result });
+  });
+  assertEquals(found.length, 1, found.join("\n"));
+  assertStringIncludes(
+    found[0],
+    'manifests/tokenize.json: Cannot read "manifests/tokenize.json" as its result',
+  );
+  assertStringIncludes(found[0], "trainSequences: ");
 });
 
 Deno.test("verifyRun() says once what is wrong with a file, with one mend that can be followed", async () => {

@@ -1,0 +1,245 @@
+/** The routes of the server, from a request to its answer. */
+
+import { Hono } from "hono";
+import type { Context } from "hono";
+import { HTTPException } from "hono/http-exception";
+import { vValidator } from "@hono/valibot-validator";
+import type * as v from "valibot";
+import { ExplainedError } from "../../../kernels/errors.ts";
+import { chat, type ChatTemplate } from "./chat.ts";
+import { complete } from "./completions.ts";
+import { ApiError, apiError, badRequest, errorResponse, unavailable } from "./errors.ts";
+import { listModels } from "./names.ts";
+import page from "./page.html" with { type: "text" };
+import { CHAT, COMPLETION, DETOKENIZE, issueText, TOKENIZE } from "./requests.ts";
+import type { Exchange, Service } from "./service.ts";
+
+/** A request that was answered, as its log line tells it. */
+export interface Answered {
+  /** Its method and path. */
+  request: string;
+  /** HTTP status of its answer. */
+  status: number;
+  /** Milliseconds to the end of its answer. */
+  milliseconds: number;
+  /** What else is known: model, tokens. */
+  notes: Record<string, string | number>;
+}
+
+/** What {@linkcode createApp} takes. */
+export interface AppOptions {
+  /** Gives the service, once it is ready; undefined until then. */
+  service(): { service: Service; template: ChatTemplate } | undefined;
+  /** Whether it shuts down. */
+  isClosing(): boolean;
+  /** Keys of clients; without any, everyone may ask. */
+  keys?: readonly string[];
+  /** Most bytes of a body. */
+  maxBody: number;
+  /** Milliseconds that a body may take to come. */
+  bodyTimeout: number;
+  /** Is told of every request that was answered. */
+  onAnswer?: (answered: Answered) => void;
+  /** Is told of errors that are not the client's. */
+  onError?: (error: unknown) => void;
+}
+
+type Env = { Bindings: { exchange: Exchange } };
+
+/** What the page may load and reach: itself and this server. */
+const PAGE_MAY =
+  "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:";
+
+const PATHS = ["/v1/completions", "/v1/chat/completions", "/v1/models", "/tokenize", "/detokenize"];
+
+/** Makes what answers requests. */
+export function createApp(options: AppOptions): (request: Request) => Promise<Response> {
+  const { keys = [], maxBody, bodyTimeout, onAnswer, onError } = options;
+  const app = new Hono<Env>();
+  const ready = () => {
+    const ready = options.service();
+    if (ready) return ready;
+    throw unavailable("Cannot answer as the mixture must be loaded: it is being loaded", "loading");
+  };
+  const valid = <Schema extends v.GenericSchema>(schema: Schema) =>
+    vValidator("json", schema, (result) => {
+      if (!result.success) throw badRequest(issueText(result.issues));
+    });
+  const digests = Promise.all(keys.map(digest));
+
+  app.use(async (c, next) => {
+    const isOpen = ["/", "/health", "/metrics"].includes(c.req.path);
+    if (keys.length > 0 && !isOpen) await checkKey(c.req.header("authorization"));
+    await next();
+  });
+  app.get("/", (c) => c.html(page, 200, { "content-security-policy": PAGE_MAY }));
+  app.get("/health", (c) => {
+    if (options.isClosing()) throw unavailable("The server shuts down", "closing");
+    ready();
+    return c.json({ status: "ok" });
+  });
+  app.get("/metrics", async () => {
+    const { metrics } = ready().service;
+    return new Response(await metrics.text(), { headers: { "content-type": metrics.contentType } });
+  });
+  app.get("/v1/models", async (c) => c.json({ object: "list", data: await modelsOf(ready().service) }));
+  app.get("/v1/models/:id", async (c) => {
+    const id = c.req.param("id");
+    const found = (await modelsOf(ready().service)).find((model) => model.id === id);
+    if (found) return c.json(found);
+    throw new ApiError(
+      404,
+      `Cannot find model "${id}" as it must be one of GET /v1/models`,
+      "model_not_found",
+    );
+  });
+  app.post(
+    "/v1/completions",
+    valid(COMPLETION),
+    (c) => complete(ready().service, c.req.valid("json"), c.env.exchange),
+  );
+  app.post("/v1/chat/completions", valid(CHAT), (c) => {
+    const { service, template } = ready();
+    return chat(service, template, c.req.valid("json"), c.env.exchange);
+  });
+  app.post("/tokenize", valid(TOKENIZE), async (c) => {
+    const [tokens] = await ready().service.tokenizer.encode([c.req.valid("json").prompt]);
+    return c.json({ tokens: [...tokens], count: tokens.length });
+  });
+  app.post("/detokenize", valid(DETOKENIZE), async (c) => {
+    const { tokenizer } = ready().service;
+    const { tokens } = c.req.valid("json");
+    const foreign = tokens.find((id) => id >= tokenizer.vocabulary);
+    if (foreign !== undefined) {
+      throw badRequest(`Cannot detokenize as ids must be below ${tokenizer.vocabulary}: one is ${foreign}`);
+    }
+    return c.json({ prompt: await tokenizer.decode(tokens) });
+  });
+  app.get("/tokenizer_info", async (c) => {
+    const { tokenizer, texts } = ready().service;
+    const eos = await texts.text(tokenizer.eos);
+    const about = {
+      vocab_size: tokenizer.vocabulary,
+      sha256: tokenizer.sha256,
+      chat_template: ready().template.name,
+    };
+    return c.json({ eos_token: eos, eos_token_id: tokenizer.eos, bos_token: null, pad_token: eos, ...about });
+  });
+  app.notFound((c) =>
+    errorResponse(
+      new ApiError(404, `Cannot find ${c.req.method} ${c.req.path} as there must be such a route`),
+    )
+  );
+  app.onError((error, c) => failure(error, c));
+
+  async function failure(error: unknown, c: Context<Env>): Promise<Response> {
+    if (error instanceof HTTPException) return errorResponse(badRequest(error.message));
+    const told = c.env.exchange.signal.aborted ? hungUp() : apiError(error);
+    if (told.status >= 500 && !(error instanceof ApiError)) onError?.(error);
+    c.env.exchange.notes.error = told.message;
+    return await Promise.resolve(errorResponse(told));
+  }
+
+  async function checkKey(header: string | undefined): Promise<void> {
+    const [, key] = /^Bearer (.+)$/i.exec(header ?? "") ?? [];
+    const own = key === undefined ? "" : await digest(key);
+    if ((await digests).includes(own)) return;
+    const fact = key === undefined ? "there is none" : "it is not";
+    throw new ApiError(
+      401,
+      `Cannot answer as the API key must be one of the server's: ${fact}`,
+      "invalid_api_key",
+    );
+  }
+
+  return async (incoming) => {
+    const began = performance.now();
+    const { pathname } = new URL(incoming.url);
+    const exchange: Exchange = { signal: incoming.signal, began, notes: {} };
+    const answer = async () => {
+      const body = incoming.method === "POST" ? await readBody(incoming, maxBody, bodyTimeout) : undefined;
+      const { url, method } = incoming;
+      const headers = new Headers(incoming.headers);
+      if (body) headers.set("content-type", "application/json"); // whatever it says: no route takes anything else
+      const request = new Request(url, { method, headers, body });
+      return await app.fetch(request, { exchange });
+    };
+    let response: Response;
+    try {
+      response = await answer();
+    } catch (error) {
+      const told = apiError(error);
+      exchange.notes.error = told.message;
+      response = errorResponse(told);
+    }
+    const finish = () => {
+      const milliseconds = performance.now() - began;
+      const path = PATHS.includes(pathname) ? pathname : "other";
+      options.service()?.service.metrics.request(path, response.status, milliseconds / 1000);
+      const request = `${incoming.method} ${pathname}`;
+      onAnswer?.({ request, status: response.status, milliseconds, notes: exchange.notes });
+    };
+    if (exchange.over) exchange.over.then(finish);
+    else finish();
+    return response;
+  };
+}
+
+const hungUp = () => new ApiError(499, "Cannot answer as the client must be there: it hung up");
+
+/** Lists models in OpenAI's form. */
+async function modelsOf({ mixture }: Service): Promise<Record<string, unknown>[]> {
+  const models = await listModels(mixture);
+  return models.map(({ id, loaded }) => ({ id, object: "model", created: 0, owned_by: "smalltalk", loaded }));
+}
+
+async function digest(text: string): Promise<string> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text))).toHex();
+}
+
+/** Reads a body whole. Throws a 413 where it is too large, a 408 where it takes too long. */
+async function readBody(request: Request, most: number, timeout: number): Promise<Uint8Array<ArrayBuffer>> {
+  const tooLarge = () =>
+    new ApiError(
+      413,
+      `Cannot read the request as it must have at most ${most} bytes: it has more`,
+      "too_large",
+      {
+        connection: "close",
+      },
+    );
+  if (Number(request.headers.get("content-length") ?? 0) > most) throw tooLarge();
+  const reader = (request.body ?? new Blob().stream()).getReader();
+  const pieces: Uint8Array[] = [];
+  let length = 0;
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(
+    () =>
+      reject(
+        new ApiError(408, `Cannot read the request as it must come within ${timeout / 1000} s: it does not`),
+      ),
+    timeout,
+  );
+  try {
+    while (true) {
+      const { done, value } = await Promise.race([reader.read(), late]);
+      if (done) break;
+      length += value.length;
+      if (length > most) throw tooLarge();
+      pieces.push(value);
+    }
+  } catch (error) {
+    reader.cancel().catch(() => {});
+    if (error instanceof ApiError || error instanceof ExplainedError) throw error;
+    throw badRequest("Cannot read the request as it must come whole: the client hung up");
+  } finally {
+    clearTimeout(timer);
+  }
+  const whole = new Uint8Array(length);
+  let place = 0;
+  for (const piece of pieces) {
+    whole.set(piece, place);
+    place += piece.length;
+  }
+  return whole;
+}

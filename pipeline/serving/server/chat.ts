@@ -1,0 +1,118 @@
+/** `POST /v1/chat/completions`: answers a conversation, by the tokenizer's template or as plain text. */
+
+import { Template } from "@huggingface/jinja";
+import type { Tokenizer } from "../../text/tokenizer.ts";
+import { seedOf } from "./completions.ts";
+import { badRequest } from "./errors.ts";
+import type { PlacedToken } from "./log_probabilities.ts";
+import type { ChatRequest } from "./requests.ts";
+import { respond, type Shape } from "./respond.ts";
+import { type Exchange, findTargets, type Service } from "./service.ts";
+
+/** How conversations become prompts. */
+export interface ChatTemplate {
+  /** What answers say of it. */
+  name: string;
+  /** Gives the ids of a conversation's prompt. */
+  encode(messages: readonly Message[]): Promise<Uint32Array>;
+}
+
+interface Message {
+  role: string;
+  content: string;
+}
+
+/** Joins the contents of messages by line breaks: what a tokenizer without a template gets. */
+export function plainTemplate(tokenizer: Tokenizer): ChatTemplate {
+  return {
+    name: "none: contents joined by line breaks",
+    async encode(messages) {
+      const [ids] = await tokenizer.encode([messages.map(({ content }) => content).join("\n")]);
+      return ids.length > 0 ? ids : Uint32Array.of(tokenizer.eos);
+    },
+  };
+}
+
+/** Renders a Jinja template, as Hugging Face's `chat_template` is; what messages spell never becomes a special token. */
+export function jinjaTemplate(source: string, tokenizer: Tokenizer): ChatTemplate {
+  const template = new Template(source);
+  const { added_tokens: added = [] }: { added_tokens?: { id: number; content: string; special: boolean }[] } =
+    JSON
+      .parse(tokenizer.json);
+  const special = added.filter(({ special }) => special);
+  const hide = (text: string) =>
+    special.reduce((text, { content }, i) => text.replaceAll(content, `\uE000${i}\uE001`), text);
+  const show = (text: string) => text.replace(/\uE000(\d+)\uE001/g, (_, i) => special[Number(i)].content);
+  const eos = special.find(({ id }) => id === tokenizer.eos)?.content;
+  return {
+    name: "the tokenizer's",
+    async encode(messages) {
+      const hidden = messages.map(({ role, content }) => ({ role: hide(role), content: hide(content) }));
+      const context = { messages: hidden, add_generation_prompt: true, eos_token: eos, bos_token: eos };
+      let rest = template.render(context);
+      const ids: number[] = [];
+      while (rest !== "") {
+        const next = special.map(({ id, content }) => ({ id, content, at: rest.indexOf(content) }))
+          .filter(({ at }) => at >= 0).sort((a, b) => a.at - b.at)[0];
+        const [text] = await tokenizer.encode([show(rest.slice(0, next?.at))]);
+        ids.push(...text, ...next ? [next.id] : []);
+        rest = next ? rest.slice(next.at + next.content.length) : "";
+      }
+      return Uint32Array.from(ids.length > 0 ? ids : [tokenizer.eos]);
+    },
+  };
+}
+
+/** Answers a conversation. */
+export async function chat(
+  service: Service,
+  template: ChatTemplate,
+  request: ChatRequest,
+  exchange: Exchange,
+): Promise<Response> {
+  const messages = request.messages.map(({ role, content }) => ({
+    role,
+    content: typeof content === "string" ? content : content.map(({ text }) => text).join(""),
+  }));
+  const prompt = await template.encode(messages);
+  const [target] = await findTargets(service, request.model, [prompt], request.exclude ?? []);
+  const seed = seedOf(request.seed);
+  const most = request.max_completion_tokens ?? request.max_tokens ?? 2 ** 31;
+  if (most === 0) throw badRequest("Cannot answer as max_completion_tokens must be at least 1: it is 0");
+  const likeliest = request.logprobs ? request.top_logprobs ?? 0 : null;
+  const each = request.n ?? 1;
+  const places = service.admission.enter(each);
+  const wanted = Array.from({ length: each }, (_, j) => ({
+    ...{ target, prompt, seed: seed + j, most, likeliest, offset: 0 },
+  }));
+  return await respond(service, request, wanted, prompt.length, places, shapeOf(service, template), exchange);
+}
+
+function shapeOf({ texts }: Service, { name }: ChatTemplate): Shape {
+  const encoder = new TextEncoder();
+  const told = async (id: number, logprob: number) => {
+    const token = await texts.text(id);
+    return { token, logprob, bytes: [...encoder.encode(token)] };
+  };
+  const logprobs = async (tokens: PlacedToken[] | null) =>
+    tokens && {
+      content: await Promise.all(tokens.map(async ({ id, logProbability, top }) => ({
+        ...await told(id, logProbability!),
+        top_logprobs: await Promise.all(top.map((one) => told(one.id, one.logProbability))),
+      }))),
+      refusal: null,
+    };
+  return {
+    id: "chatcmpl",
+    object: "chat.completion",
+    chunk: "chat.completion.chunk",
+    fields: { chat_template: name },
+    first: { delta: { role: "assistant", content: "" }, logprobs: null },
+    async whole(content, tokens) {
+      return { message: { role: "assistant", content, refusal: null }, logprobs: await logprobs(tokens) };
+    },
+    async piece(content, tokens) {
+      return { delta: content === "" ? {} : { content }, logprobs: await logprobs(tokens) };
+    },
+  };
+}

@@ -1,0 +1,48 @@
+/** Errors as OpenAI's clients read them. */
+
+import { ExplainedError, InputError } from "../../../kernels/errors.ts";
+
+/** An error that a client is told. */
+export class ApiError extends Error {
+  /** Describes an error: its HTTP status, OpenAI's code for it, and headers to send along. */
+  constructor(
+    readonly status: number,
+    message: string,
+    readonly code: string | null = null,
+    readonly headers: Record<string, string> = {},
+  ) {
+    super(message);
+    this.name = "ApiError";
+  }
+}
+
+/** Says that what was asked is wrong. */
+export const badRequest = (message: string, code: string | null = null) => new ApiError(400, message, code);
+
+/** Says that something cannot be had now. */
+export const unavailable = (message: string, code: string | null = null) =>
+  new ApiError(503, message, code, { "retry-after": "5" });
+
+/**
+ * Turns what was thrown into what a client is told. What the server's own files or machine lack is a 503; `asked` says that what a
+ * client sent is being read, so that an `InputError` is about that.
+ */
+export function apiError(error: unknown, asked = false): ApiError {
+  if (error instanceof ApiError) return error;
+  if (asked && error instanceof InputError) return badRequest(error.message);
+  if (error instanceof ExplainedError) return unavailable(error.message, "model_unavailable");
+  return new ApiError(500, "Cannot answer as the server must be free of bugs: its log says more", "bug");
+}
+
+const TYPES: Record<number, string> = { 401: "authentication_error", 429: "rate_limit_error" };
+
+/** The body of an error, in OpenAI's form. */
+export function errorBody({ status, message, code }: ApiError): { error: Record<string, unknown> } {
+  const type = TYPES[status] ?? (status < 500 ? "invalid_request_error" : "server_error");
+  return { error: { message, type, param: null, code } };
+}
+
+/** The answer that tells an error. */
+export function errorResponse(error: ApiError): Response {
+  return Response.json(errorBody(error), { status: error.status, headers: error.headers });
+}

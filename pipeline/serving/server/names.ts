@@ -1,0 +1,45 @@
+/** What models are called over HTTP: the mixture, the mixture with a prefix of P tokens, every expert, dense models. */
+
+import { expertFolder } from "../../partition/manifests.ts";
+import type { Mixture } from "../mixture.ts";
+import type { ModelName } from "../models.ts";
+import { ApiError } from "./errors.ts";
+
+/** What a name stands for: a model, or the mixture, which routes by `prefix` tokens or else by M. */
+export type Named = { model: ModelName } | { model?: undefined; prefix?: number };
+
+/** A model as `/v1/models` lists it. */
+export interface ListedModel {
+  /** Its name. */
+  id: string;
+  /** What is loaded of it; null for the mixture, which loads what it needs. */
+  loaded: boolean | null;
+}
+
+/** Gives the name of a model. */
+export function nameOf(model: ModelName): string {
+  return typeof model === "number" ? expertFolder(model) : model;
+}
+
+/** Finds what a name stands for. Throws a 404 for a name that stands for nothing. */
+export async function findModel(mixture: Mixture, name: string): Promise<Named> {
+  const routed = /^mixture(?:@([1-9]\d{0,8}))?$/.exec(name);
+  if (routed) return { prefix: routed[1] === undefined ? undefined : Number(routed[1]) };
+  const expert = Number(/^expert-(\d{1,9})$/.exec(name)?.[1] ?? NaN);
+  if (expert < await mixture.experts()) return { model: expert };
+  const dense = await mixture.dense();
+  if (dense.includes(name)) return { model: name };
+  throw new ApiError(
+    404,
+    `Cannot find model "${name}" as it must be one of GET /v1/models`,
+    "model_not_found",
+  );
+}
+
+/** Lists all models; loads none. */
+export async function listModels(mixture: Mixture): Promise<ListedModel[]> {
+  const experts = Array.from({ length: await mixture.experts() }, (_, expert) => expert);
+  const models: ModelName[] = [...experts, ...await mixture.dense()];
+  const own = models.map((model) => ({ id: nameOf(model), loaded: mixture.holds(model) }));
+  return [{ id: "mixture", loaded: null }, { id: "mixture@32", loaded: null }, ...own];
+}

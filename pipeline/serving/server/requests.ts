@@ -1,0 +1,93 @@
+/** What clients may ask, in OpenAI's forms. Fields that nothing here knows are passed over. */
+
+import * as v from "valibot";
+
+const count = (least: number, most = Number.MAX_SAFE_INTEGER) =>
+  v.pipe(v.number(), v.safeInteger(), v.minValue(least), v.maxValue(most));
+const within = (least: number, most: number) =>
+  v.pipe(v.number(), v.finite(), v.minValue(least), v.maxValue(most));
+const text = v.string();
+const ids = v.pipe(v.array(count(0)), v.nonEmpty());
+
+/** A field that may be left out or null. */
+const maybe = <Schema extends v.GenericSchema>(schema: Schema) => v.nullish(schema);
+
+/** A field that is known but not done here: it may have the value that changes nothing. */
+const only = (name: string, allowed: (value: unknown) => boolean) =>
+  maybe(v.custom<unknown>(allowed, `${name} is not supported here: leave it out`));
+
+const zero = (value: unknown) => value === 0;
+const empty = (value: unknown) => typeof value === "object" && Object.keys(value ?? {}).length === 0;
+
+/** A body: an object, and no list, which has no fields either. */
+const object = <Entries extends v.ObjectEntries>(entries: Entries) =>
+  v.pipe(v.unknown(), v.check((value) => !Array.isArray(value), "Expected an object"), v.object(entries));
+
+/** What both kinds of request have. */
+const COMMON = {
+  model: v.optional(text, "mixture"),
+  stream: maybe(v.boolean()),
+  stream_options: maybe(v.object({ include_usage: maybe(v.boolean()) })),
+  temperature: maybe(within(0, 1000)),
+  top_p: maybe(within(1e-9, 1)),
+  top_k: maybe(count(0)),
+  seed: maybe(count(Number.MIN_SAFE_INTEGER)),
+  n: maybe(count(1, 128)),
+  stop: maybe(v.union([v.pipe(text, v.nonEmpty()), v.array(v.pipe(text, v.nonEmpty()))])),
+  max_tokens: maybe(count(0)),
+  /** Experts that may not answer. */
+  exclude: maybe(v.array(count(0))),
+  frequency_penalty: only("frequency_penalty", zero),
+  presence_penalty: only("presence_penalty", zero),
+  logit_bias: only("logit_bias", empty),
+};
+
+/** `POST /v1/completions`. */
+export const COMPLETION = object({
+  ...COMMON,
+  prompt: maybe(
+    v.union([text, ids, v.pipe(v.array(v.union([text, ids])), v.nonEmpty())]),
+  ),
+  echo: maybe(v.boolean()),
+  logprobs: maybe(count(0, 20)),
+  best_of: only("best_of", (value) => value === 1),
+  suffix: only("suffix", (value) => value === ""),
+});
+
+const MESSAGE = v.object({
+  role: v.pipe(text, v.nonEmpty()),
+  content: v.union([text, v.array(v.object({ type: v.literal("text"), text }))]),
+});
+
+/** `POST /v1/chat/completions`. */
+export const CHAT = object({
+  ...COMMON,
+  messages: v.pipe(v.array(MESSAGE), v.nonEmpty()),
+  max_completion_tokens: maybe(count(0)),
+  logprobs: maybe(v.boolean()),
+  top_logprobs: maybe(count(0, 20)),
+  tools: only("tools", empty),
+  response_format: only("response_format", (value) => (value as { type?: unknown })?.type === "text"),
+});
+
+/** `POST /tokenize`. */
+export const TOKENIZE = object({ prompt: text, add_special_tokens: maybe(v.boolean()) });
+
+/** `POST /detokenize`. */
+export const DETOKENIZE = object({ tokens: v.array(count(0)) });
+
+/** What a client asks of `/v1/completions`. */
+export type CompletionRequest = v.InferOutput<typeof COMPLETION>;
+
+/** What a client asks of `/v1/chat/completions`. */
+export type ChatRequest = v.InferOutput<typeof CHAT>;
+
+/** What both have in common. */
+export type CommonRequest = Pick<CompletionRequest & ChatRequest, Exclude<keyof typeof COMMON, "logprobs">>;
+
+/** Says what is wrong with a body. */
+export function issueText(issues: readonly v.BaseIssue<unknown>[]): string {
+  const [issue] = issues;
+  const place = v.getDotPath(issue) ?? "the body";
+  return `Cannot read the request as ${place} must be as documented: ${issue.message}`;
+}

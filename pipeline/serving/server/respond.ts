@@ -1,0 +1,161 @@
+/** Sends texts as they come, or whole: what completions and chats have in common. */
+
+import type { Places } from "./admission.ts";
+import { apiError, badRequest, errorBody } from "./errors.ts";
+import type { PlacedToken } from "./log_probabilities.ts";
+import type { CommonRequest } from "./requests.ts";
+import { type Exchange, isElsewhere, routingHeaders, routingOf, type Service } from "./service.ts";
+import { forwardText } from "./upstream.ts";
+import { type Piece, type Wanted, writeText } from "./write.ts";
+
+/** A text that is asked for, with what its answer begins with, and all of it where nothing is to be written. */
+export interface Asked extends Wanted {
+  /** Text before what is written, and its tokens. */
+  head?: { text: string; tokens: PlacedToken[] };
+  /** What is written, where that is known. */
+  known?: Piece;
+}
+
+/** How an answer looks. */
+export interface Shape {
+  /** Beginning of its id. */
+  id: string;
+  /** Its kind, whole and in pieces. */
+  object: string;
+  /** The kind of its pieces. */
+  chunk: string;
+  /** More fields of every answer. */
+  fields?: Record<string, unknown>;
+  /** The first fields of a choice that comes in pieces, before its text, where there are any. */
+  first?: Record<string, unknown>;
+  /** The fields of a choice. */
+  whole(text: string, tokens: PlacedToken[] | null): Promise<Record<string, unknown>>;
+  /** The fields of a piece of one. */
+  piece(text: string, tokens: PlacedToken[] | null): Promise<Record<string, unknown>>;
+}
+
+/** Answers a request with its texts. */
+export async function respond(
+  service: Service,
+  request: CommonRequest,
+  asked: readonly Asked[],
+  prompts: number,
+  places: Places,
+  shape: Shape,
+  exchange: Exchange,
+): Promise<Response> {
+  using held = new DisposableStack();
+  held.use(places);
+  if (asked.some(({ target, likeliest }) => likeliest !== null && isElsewhere(service, target))) {
+    throw badRequest(
+      "Cannot tell log-probabilities as the expert must be on this server: it is on another one",
+    );
+  }
+  const ending = new AbortController();
+  const own = { ...exchange, signal: AbortSignal.any([exchange.signal, ending.signal]) };
+  const headers = routingHeaders(asked.map(({ target }) => target));
+  const common = {
+    id: `${shape.id}-${crypto.randomUUID().replaceAll("-", "")}`,
+    created: Math.floor(Date.now() / 1000),
+    model: request.model,
+    ...shape.fields,
+  };
+  let completion = 0;
+  const usage = () => ({
+    prompt_tokens: prompts,
+    completion_tokens: completion,
+    total_tokens: prompts + completion,
+  });
+  for (const { target } of asked) {
+    const { model, margin } = routingOf(target);
+    service.metrics.choice(model, margin);
+  }
+  service.metrics.tokens("prompt", prompts);
+  exchange.notes.model = headers["x-smalltalk-model"];
+  exchange.notes.promptTokens = prompts;
+
+  async function* piecesOf(wanted: Asked): AsyncGenerator<Piece> {
+    const { head, known } = wanted;
+    if (head) yield { ...head, finish: null, count: 0 };
+    if (known) yield known;
+    else if (isElsewhere(service, wanted.target)) {
+      yield* forwardText(service, wanted, request, places, own);
+    } else yield* writeText(service, wanted, request, places, own);
+  }
+
+  if (!request.stream) {
+    try {
+      const choices = await Promise.all(asked.map(async (wanted, index) => {
+        let text = "";
+        let last: Piece | undefined;
+        const tokens: PlacedToken[] = [];
+        for await (last of piecesOf(wanted)) {
+          text += last.text;
+          tokens.push(...last.tokens);
+        }
+        completion += last!.count;
+        const fields = await shape.whole(text, wanted.likeliest === null ? null : tokens);
+        return { index, ...fields, finish_reason: last!.finish, routing: routingOf(wanted.target) };
+      }));
+      exchange.notes.completionTokens = completion;
+      return Response.json({ ...common, object: shape.object, choices, usage: usage() }, { headers });
+    } finally {
+      ending.abort();
+    }
+  }
+
+  // The first piece of a single text is waited for, so that what fails before it is told by its status.
+  const sources = asked.map(piecesOf);
+  const firsts = sources.length === 1 ? [await sources[0].next()] : [];
+  const owned = held.move();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  exchange.over = promise;
+  const encoder = new TextEncoder();
+  const withUsage = request.stream_options?.include_usage ?? false;
+  let closed = false;
+  // A client that reads slowly holds no slot: what it has not read waits here, at most one context of text per choice.
+  const body = new ReadableStream<Uint8Array>({
+    async start(controller) {
+      const send = (data: unknown) => {
+        if (closed) return;
+        const text = typeof data === "string" ? data : JSON.stringify(data);
+        controller.enqueue(encoder.encode(`data: ${text}\n\n`));
+      };
+      const sendChoice = (index: number, fields: Record<string, unknown>, more = {}) => {
+        const choices = [{ index, finish_reason: null, ...fields, ...more }];
+        send({ ...common, object: shape.chunk, choices, ...withUsage ? { usage: null } : {} });
+      };
+      try {
+        await Promise.all(asked.map(async ({ likeliest, target }, index) => {
+          const routing = { routing: routingOf(target) };
+          if (shape.first) sendChoice(index, shape.first, routing);
+          let next = firsts[index] ?? await sources[index].next();
+          for (; !next.done; next = await sources[index].next()) {
+            const { text, tokens, finish, count } = next.value;
+            if (finish !== null) completion += count;
+            if (text === "" && tokens.length === 0 && finish === null) continue;
+            const fields = await shape.piece(text, likeliest === null ? null : tokens);
+            sendChoice(index, fields, { finish_reason: finish, ...routing });
+          }
+        }));
+        if (withUsage) send({ ...common, object: shape.chunk, choices: [], usage: usage() });
+        send("[DONE]");
+      } catch (error) {
+        if (!own.signal.aborted) send(errorBody(apiError(error)));
+      } finally {
+        ending.abort();
+        owned.dispose();
+        exchange.notes.completionTokens = completion;
+        if (!closed) controller.close();
+        resolve();
+      }
+    },
+    cancel() {
+      closed = true;
+      ending.abort();
+    },
+  }, { highWaterMark: Infinity });
+  return new Response(body, {
+    headers: { ...headers, "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache" },
+  });
+}

@@ -1,0 +1,158 @@
+/** Serves a mixture over HTTP until it is told to end; then it lets nothing in and ends when all answers are over. */
+
+import { InputError, say, setting, type Text } from "../../../kernels/errors.ts";
+import { exists } from "../../run/files.ts";
+import { type MixtureOptions, openMixture } from "../mixture.ts";
+import type { Answered } from "./app.ts";
+import type { Upstreams } from "./addresses.ts";
+
+/** What {@linkcode serve} takes. */
+export interface ServeOptions extends MixtureOptions {
+  /** The run folder. */
+  run: string;
+  /** Address to listen on. Default: this machine alone. */
+  host?: string;
+  /** Port to listen on; 0 takes a free one. Default 8000. */
+  port?: number;
+  /** Keys of clients; without any, everyone may ask. */
+  keys?: readonly string[];
+  /** Experts that answer here; all unless said. */
+  serveExperts?: readonly number[];
+  /** Experts that other servers hold. */
+  upstreams?: Upstreams;
+  /** Most texts that wait. Default 256. */
+  queue?: number;
+  /** Seconds after which a model that nobody uses leaves; 0 for never, which is the default. */
+  idle?: number;
+  /** Most bytes of a request. Default 8 MiB. */
+  maxBody?: number;
+  /** Seconds that a request's body may take to come. Default 30. */
+  bodyTimeout?: number;
+  /** Ends it: what runs is brought to its end first. */
+  signal?: AbortSignal;
+  /** Is told where it listens. */
+  onListen?: (address: { host: string; port: number }) => void;
+  /** Is told when it answers. */
+  onReady?: () => void;
+  /** Is told of every request that was answered. */
+  onAnswer?: (answered: Answered) => void;
+  /** Is told of what is doubtful. */
+  onWarning?: (message: Text) => void;
+  /** Is told of errors that are not a client's. */
+  onError?: (error: unknown) => void;
+}
+
+/** Reads keys of clients, one a line. Throws an `InputError` where there is none. */
+export async function readKeys(path: string): Promise<string[]> {
+  const keys = (await Deno.readTextFile(path)).split("\n").map((line) => line.trim()).filter((line) =>
+    line !== ""
+  );
+  if (keys.length > 0) return keys;
+  throw new InputError(`Cannot read keys from "${path}" as it must hold one a line: it holds none`, {
+    where: path,
+  });
+}
+
+const isLoopback = (host: string) => /^(127\.|localhost$|::1$|\[::1\]$)/.test(host);
+
+/**
+ * Serves a run. It listens at once, and answers when the partitioner and the tokenizer are read. Throws an `InputError` where they cannot
+ * be, and where it may not listen.
+ */
+export async function serve(options: ServeOptions): Promise<void> {
+  const { run, partitioner, memory, models, slots, gpu, adapter, variants } = options;
+  const { host = "127.0.0.1", port = 8000, keys = [], serveExperts, upstreams, queue = 256, idle = 0 } =
+    options;
+  const { maxBody = 8 * 2 ** 20, bodyTimeout = 30, signal } = options;
+  const { onListen, onReady, onAnswer, onWarning, onError } = options;
+  for (const url of upstreams?.addresses.values() ?? []) {
+    const { host } = new URL(url);
+    if ((await Deno.permissions.query({ name: "net", host })).state === "granted") continue;
+    const what = say`Cannot forward to ${url} as ${
+      setting("upstream")
+    } must be what this process is permitted to reach`;
+    throw new InputError(say`${what}: it is not`, {
+      remedy: "start it with that permission, as the README says",
+    });
+  }
+  if (!isLoopback(host) && keys.length === 0) {
+    onWarning?.(say`anyone who reaches ${host} may use this server: ${setting("apiKeyFile")} names keys`);
+  }
+  const { createApp } = await import("./app.ts"); // with its libraries, which nothing else needs
+  const { createAdmission } = await import("./admission.ts");
+  const { jinjaTemplate, plainTemplate } = await import("./chat.ts");
+  const { createMetrics } = await import("./metrics.ts");
+  const { createTokenTexts } = await import("./log_probabilities.ts");
+  const mixture = await openMixture({ run, partitioner, memory, models, slots, gpu, adapter, variants });
+  const admission = createAdmission(queue);
+  let closing = false;
+  let ready: ReturnType<Parameters<typeof createApp>[0]["service"]>;
+
+  async function open(): Promise<void> {
+    const tokenizer = await mixture.tokenizer();
+    const experts = await mixture.experts();
+    const foreign = serveExperts?.find((id) => id >= experts);
+    if (foreign !== undefined) {
+      throw new InputError(
+        say`Cannot serve an expert as ${setting("serveExperts")} must be of 0 to ${
+          experts - 1
+        }: one is ${foreign}`,
+      );
+    }
+    if (mixture.routes) await mixture.partitioner();
+    const path = `${run}/tokenizer_config.json`;
+    const source = await exists(path) ? JSON.parse(await Deno.readTextFile(path)).chat_template : undefined;
+    const template = typeof source === "string" ? jinjaTemplate(source, tokenizer) : plainTemplate(tokenizer);
+    const metrics = createMetrics(mixture, admission);
+    const texts = createTokenTexts(tokenizer);
+    ready = { service: { mixture, tokenizer, texts, admission, metrics, serveExperts, upstreams }, template };
+  }
+
+  const app = createApp({
+    service: () => ready,
+    isClosing: () => closing,
+    ...{ keys, maxBody, bodyTimeout: bodyTimeout * 1000, onAnswer, onError },
+  });
+  const server = listen();
+  const timer = idle > 0 ? setInterval(() => mixture.freeIdle(idle * 1000), idle * 250) : undefined;
+  const ended = Promise.withResolvers<void>();
+  signal?.addEventListener("abort", () => ended.resolve());
+  if (signal?.aborted) ended.resolve();
+  try {
+    await open();
+    onReady?.();
+    await ended.promise;
+  } finally {
+    closing = true;
+    clearInterval(timer);
+    await admission.close();
+    await server.shutdown();
+    mixture.close();
+  }
+
+  function listen(): Deno.HttpServer {
+    try {
+      return Deno.serve({
+        ...{ hostname: host, port },
+        onListen: ({ hostname, port }) => onListen?.({ host: hostname, port }),
+        onError(error) {
+          onError?.(error);
+          return new Response(null, { status: 500 });
+        },
+      }, app);
+    } catch (error) {
+      if (error instanceof Deno.errors.AddrInUse) {
+        throw new InputError(
+          say`Cannot listen as ${setting("port", port)} must be free: another program has it`,
+        );
+      }
+      if (error instanceof Deno.errors.NotCapable) {
+        throw new InputError(
+          say`Cannot listen as ${setting("host")} must be one that this task is permitted: it is "${host}"`,
+          { remedy: "use 127.0.0.1, ::1, localhost or 0.0.0.0" },
+        );
+      }
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,139 @@
+/** What all routes of the server share. */
+
+import type { Tokenizer } from "../../text/tokenizer.ts";
+import type { Mixture } from "../mixture.ts";
+import type { ModelName } from "../models.ts";
+import type { Route } from "../route.ts";
+import type { Admission } from "./admission.ts";
+import { badRequest, unavailable } from "./errors.ts";
+import type { TokenTexts } from "./log_probabilities.ts";
+import type { Metrics } from "./metrics.ts";
+import { findModel, nameOf } from "./names.ts";
+import type { Upstreams } from "./addresses.ts";
+
+/** An open mixture with what serves it. */
+export interface Service {
+  /** What answers. */
+  mixture: Mixture;
+  /** Its tokenizer. */
+  tokenizer: Tokenizer;
+  /** The texts of its tokens. */
+  texts: TokenTexts;
+  /** Where requests wait. */
+  admission: Admission;
+  /** What is counted. */
+  metrics: Metrics;
+  /** Experts that answer here; all unless said. */
+  serveExperts?: readonly number[];
+  /** Experts that other servers hold. */
+  upstreams?: Upstreams;
+}
+
+/** What is known of a request while it is answered. */
+export interface Exchange {
+  /** Ends the work: the client hung up. */
+  signal: AbortSignal;
+  /** When it came, in milliseconds. */
+  began: number;
+  /** What its log line tells. */
+  notes: Record<string, string | number>;
+  /** Resolves when its answer is over, where that is after its headers. */
+  over?: Promise<void>;
+}
+
+/** A model that answers, and why. */
+export interface Target {
+  /** The model. */
+  model: ModelName;
+  /** What the partitioner said; null where the model was named. */
+  route: Route | null;
+}
+
+/** What an answer says of its target. */
+export interface Routing {
+  /** Name of the model that answers. */
+  model: string;
+  /** The expert; null where a dense model answers. */
+  expert: number | null;
+  /** How much less the prefix costs the expert than the runner-up, in nats; null where nothing was routed. */
+  margin: number | null;
+  /** The margin per predicted token of the prefix. */
+  margin_per_token: number | null;
+  /** The second best expert. */
+  runner_up: number | null;
+  /** Minus the cost of the prefix for every expert. */
+  scores: number[] | null;
+  /** Tokens that routed. */
+  prefix_tokens: number | null;
+}
+
+/** Finds who answers each prompt. Throws where the model does not exist, is excluded, is not here, or the prompt is too long. */
+export async function findTargets(
+  service: Service,
+  name: string,
+  prompts: readonly Uint32Array[],
+  excluded: readonly number[] = [],
+): Promise<Target[]> {
+  const { mixture, serveExperts } = service;
+  const named = await findModel(mixture, name);
+  const experts = await mixture.experts();
+  const unknown = excluded.find((id) => id >= experts);
+  if (unknown !== undefined) {
+    throw badRequest(`Cannot exclude an expert as it must be one of 0 to ${experts - 1}: it is ${unknown}`);
+  }
+  if (named.model === undefined && new Set(excluded).size === experts) {
+    throw badRequest(`Cannot route as an expert must be left: all ${experts} are excluded`);
+  }
+  if (typeof named.model === "number" && excluded.includes(named.model)) {
+    throw badRequest(`Cannot answer with "${name}" as it must not be excluded: it is`);
+  }
+  return await Promise.all(prompts.map(async (prompt) => {
+    const route = named.model === undefined ? await mixture.route(prompt, named.prefix, excluded) : null;
+    const model = named.model ?? route!.expert;
+    if (isElsewhere(service, { model, route })) return { model, route };
+    if (typeof model === "number" && serveExperts && !serveExperts.includes(model)) {
+      throw unavailable(
+        `Cannot answer as a server must have expert ${model}: none does`,
+        "expert_not_served",
+      );
+    }
+    const { config: { context } } = await mixture.describe(model);
+    if (prompt.length > context) {
+      throw badRequest(
+        `Cannot continue a prompt as it must fit the model's context of ${context} tokens: it has ${prompt.length}`,
+        "context_length_exceeded",
+      );
+    }
+    return { model, route };
+  }));
+}
+
+/** Says whether another server holds a target. */
+export function isElsewhere({ upstreams }: Service, { model }: Target): boolean {
+  return typeof model === "number" && (upstreams?.addresses.has(model) ?? false);
+}
+
+/** Says who answers. */
+export function routingOf({ model, route }: Target): Routing {
+  return {
+    model: nameOf(model),
+    expert: typeof model === "number" ? model : null,
+    margin: route?.margin ?? null,
+    margin_per_token: route?.marginPerToken ?? null,
+    runner_up: route?.runnerUp ?? null,
+    scores: route?.scores ?? null,
+    prefix_tokens: route?.prefixTokens ?? null,
+  };
+}
+
+/** Says who answers, in headers; those of several texts stand one after another. */
+export function routingHeaders(targets: readonly Target[]): Record<string, string> {
+  const all = targets.map(routingOf);
+  const list = (field: "model" | "margin" | "runner_up") =>
+    all.map((routing) => routing[field] ?? "").join(", ");
+  return {
+    "x-smalltalk-model": list("model"),
+    "x-smalltalk-margin": list("margin"),
+    "x-smalltalk-runner-up": list("runner_up"),
+  };
+}

@@ -1,0 +1,135 @@
+/** Experts that other servers hold: this server with some experts, or any that speaks OpenAI's completions. */
+
+import type { Upstreams } from "./addresses.ts";
+import type { Places } from "./admission.ts";
+import { ApiError, unavailable } from "./errors.ts";
+import { nameOf } from "./names.ts";
+import type { CommonRequest } from "./requests.ts";
+import type { Exchange, Service } from "./service.ts";
+import type { Piece, Wanted } from "./write.ts";
+
+/** Milliseconds for which what a server said of itself holds, and that it may take to say it. */
+const HEALTH = { holds: 5000, timeout: 3000 };
+const health = new Map<string, { until: number; model: Promise<string> }>();
+
+/** Finds out whether a server answers, and what it calls an expert: by our name, or else the first of its models. */
+function checkUpstream(url: string, expert: number, { key }: Upstreams): Promise<string> {
+  const place = `${expert} ${url}`;
+  const known = health.get(place);
+  if (known && known.until > performance.now()) return known.model;
+  const ask = async () => {
+    const signal = AbortSignal.timeout(HEALTH.timeout);
+    const response = await fetch(`${url}/v1/models`, { headers: headersOf(key), signal });
+    if (!response.ok) {
+      await response.body?.cancel();
+      throw new Error(`it answers ${response.status}`);
+    }
+    const { data } = await response.json() as { data: { id: string }[] };
+    const ids = data.map(({ id }) => id);
+    return ids.find((id) => id === nameOf(expert)) ?? ids[0];
+  };
+  const model = ask();
+  model.catch(() => {});
+  health.set(place, { until: performance.now() + HEALTH.holds, model });
+  return model;
+}
+
+const headersOf = (key?: string): Record<string, string> => ({
+  "content-type": "application/json",
+  ...key === undefined ? {} : { authorization: `Bearer ${key}` },
+});
+
+interface Chunk {
+  choices?: { text: string; finish_reason: "stop" | "length" | null }[];
+  usage?: { completion_tokens: number } | null;
+  error?: { message: string };
+}
+
+/** Writes a text by the server that holds its expert. */
+export async function* forwardText(
+  { upstreams, metrics }: Service,
+  { target, prompt, seed, most }: Wanted,
+  { temperature, top_p, top_k, stop }: CommonRequest,
+  places: Places,
+  { signal, began }: Exchange,
+): AsyncGenerator<Piece> {
+  const expert = target.model as number;
+  const url = upstreams!.addresses.get(expert)!;
+  const failed = (fact: string) =>
+    unavailable(
+      `Cannot answer as the server of expert ${expert} must answer: ${fact}`,
+      "upstream_unavailable",
+    );
+  const ending = new AbortController();
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const listen = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => ending.abort(failed("it says nothing")), upstreams!.timeout);
+  };
+  listen();
+  let started = false;
+  try {
+    const model = await checkUpstream(url, expert, upstreams!);
+    const body = JSON.stringify({
+      ...{ model, prompt: [...prompt], seed, max_tokens: Math.min(most, 2 ** 20) },
+      ...{
+        temperature: temperature ?? 1,
+        top_p: top_p ?? 1,
+        ...top_k ? { top_k } : {},
+        ...stop ? { stop } : {},
+      },
+      ...{ stream: true, stream_options: { include_usage: true } },
+    });
+    const response = await fetch(`${url}/v1/completions`, {
+      ...{ method: "POST", body, headers: headersOf(upstreams!.key) },
+      signal: AbortSignal.any([signal, ending.signal]),
+    });
+    if (!response.ok) {
+      const told = await response.json().catch(() => undefined) as Chunk | undefined;
+      const message = told?.error?.message ?? `it answers ${response.status}`;
+      if (![400, 429].includes(response.status)) throw failed(message);
+      const retry = response.headers.get("retry-after");
+      throw new ApiError(response.status, message, null, retry === null ? {} : { "retry-after": retry });
+    }
+    places.start();
+    started = true;
+    let count = 0;
+    let pieces = 0;
+    let finish: Piece["finish"] = null;
+    for await (const { choices: [choice] = [], usage, error } of chunksOf(response.body!)) {
+      listen();
+      if (error) throw failed(error.message);
+      if (usage) count = usage.completion_tokens;
+      if (!choice) continue;
+      if (pieces++ === 0) metrics.firstToken((performance.now() - began) / 1000);
+      finish = choice.finish_reason ?? finish;
+      if (choice.text !== "") yield { text: choice.text, tokens: [], finish: null, count: 0 };
+    }
+    if (finish === null) throw failed("it ended in the middle of a text");
+    count ||= pieces; // it counted nothing
+    metrics.tokens("completion", count);
+    yield { text: "", tokens: [], finish, count };
+  } catch (error) {
+    signal.throwIfAborted();
+    if (ending.signal.aborted) throw ending.signal.reason;
+    throw error instanceof ApiError ? error : failed((error as Error).message);
+  } finally {
+    clearTimeout(timer);
+    ending.abort();
+    if (started) places.end();
+  }
+}
+
+/** Reads server-sent events until `[DONE]`. */
+async function* chunksOf(body: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<Chunk> {
+  let rest = "";
+  for await (const text of body.pipeThrough(new TextDecoderStream())) {
+    const lines = (rest + text).split(/\r?\n/);
+    rest = lines.pop()!;
+    for (const line of lines) {
+      const [, data] = /^data: ?(.*)$/.exec(line) ?? [];
+      if (data === "[DONE]") return;
+      if (data !== undefined) yield JSON.parse(data);
+    }
+  }
+}

@@ -1,0 +1,59 @@
+/**
+ * Serves the mixture over HTTP, as OpenAI's clients speak.
+ *
+ *   deno task serve --run runs/a --memory 2GiB
+ */
+import { serve } from "../mod.ts";
+import { type Answered, parseUpstreams, readKeys } from "../pipeline/serving/mod.ts";
+import { field } from "../pipeline/settings/mod.ts";
+import { defineTask } from "./command.ts";
+import { DEVICE, MEMORY, RUN } from "./options.ts";
+
+const { custom, integer, integers, number, path, section, text } = field;
+
+const SERVER = section("Command", {
+  host: text({ default: "127.0.0.1", value: "ADDRESS", help: "address to listen on; 0.0.0.0 is all" }),
+  port: integer({ default: 8000, min: 0, max: 65_535, help: "port to listen on; 0 takes a free one" }),
+  apiKeyFile: path({ value: "FILE", help: "keys that clients must have, one a line; without it none" }),
+  serveExperts: integers({ default: [], min: 0, max: 65_534, help: "experts to serve; without any, all" }),
+  upstream: custom(parseUpstreams, {
+    value: "EXPERT=URL,…",
+    help: "servers that hold experts: this one, or any that speaks OpenAI's completions",
+  }),
+  upstreamKeyFile: path({ value: "FILE", help: "the key to send them" }),
+  upstreamTimeout: number({ default: 60, min: 0.1, help: "seconds that they may say nothing" }),
+  queue: integer({ default: 256, min: 1, help: "most texts that wait; more are told to come again" }),
+  idle: number({ default: 0, min: 0, help: "seconds after which an unused model leaves; 0 for never" }),
+  ...MEMORY,
+});
+
+export const TASK = await defineTask({
+  name: "serve",
+  startsAnew: true,
+  drains: true,
+  about: "Serves the mixture over HTTP, as OpenAI's clients speak; GET / is a page to try it.",
+  options: { ...RUN, ...DEVICE, ...SERVER },
+  run: async ({ options, signal, onWarning, print }) => {
+    const { apiKeyFile, upstream, upstreamKeyFile, upstreamTimeout, serveExperts, log, ...rest } = options;
+    const [key] = upstreamKeyFile === undefined ? [] : await readKeys(upstreamKeyFile);
+    await serve({
+      ...rest,
+      upstreams: { addresses: upstream, key, timeout: 1000 * upstreamTimeout },
+      signal,
+      onWarning,
+      keys: apiKeyFile === undefined ? [] : await readKeys(apiKeyFile),
+      serveExperts: serveExperts.length > 0 ? serveExperts : undefined,
+      onListen({ host, port }) {
+        const url = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+        print({ url }, `${url} (Ctrl-C ends it, when all answers are sent)`);
+      },
+      onReady: () => log === "text" && console.error("ready"),
+      onAnswer: (answered) => console.error(log === "json" ? JSON.stringify(answered) : lineOf(answered)),
+      onError: console.error,
+    });
+  },
+}, import.meta);
+function lineOf({ request, status, milliseconds, notes }: Answered): string {
+  const more = Object.entries(notes).map(([name, value]) => ` ${name}=${JSON.stringify(value)}`).join("");
+  return `${new Date().toISOString()} ${request} ${status} ${milliseconds.toFixed(0)} ms${more}`;
+}

@@ -1,0 +1,54 @@
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
+import { hashFile } from "../../../pipeline/run/files.ts";
+import { vouchedFiles, writeManifest } from "../../../pipeline/run/manifest.ts";
+import { openReading, readVouched, Vouched } from "../../../pipeline/run/vouched.ts";
+import { inFolder } from "../../tasks/support.ts";
+
+Deno.test("readVouched() gives what the record says, refuses anything else by name, and keeps what was read", () =>
+  inFolder(async (folder) => {
+    const path = `${folder}/a.txt`;
+    await Deno.writeTextFile(path, "sound");
+    const vouched = new Vouched().add(folder, { "a.txt": await hashFile(path) });
+    assertEquals(new TextDecoder().decode(await readVouched(`${folder}/./a.txt`, vouched)), "sound");
+    assertEquals(Object.keys(vouched.read), ["a.txt"]);
+    await Deno.writeTextFile(path, "sounD");
+    const error = await assertRejects(
+      () => readVouched(path, vouched),
+      InputError,
+      "as it was made: its SHA-256 is",
+    );
+    assertEquals(error.where, path);
+    await Deno.writeTextFile(path, "short");
+    await assertRejects(
+      () => vouched.checkRest(`${folder}/b.txt`).then(() => readVouched(path, vouched)),
+      InputError,
+    );
+    await Deno.writeTextFile(path, "cut");
+    await assertRejects(() => readVouched(path, vouched), InputError, "it has 3 bytes, its maker noted 5");
+    await readVouched(path); // of which nothing is known
+  }));
+
+Deno.test("openReading() checks chunks at their end", () => {
+  const vouched = new Vouched().add("/x", { y: { bytes: 2, sha256: "0".repeat(64) } });
+  assertEquals(openReading("/x/z", vouched), undefined);
+  const reading = openReading("/x/y", vouched)!;
+  reading.update(Uint8Array.of(1));
+  reading.update(Uint8Array.of(2));
+  assertThrows(() => reading.end(), InputError, 'Cannot read "/x/y"');
+  assertEquals(vouched.read, {});
+});
+
+Deno.test("vouchedFiles() gathers the manifests of a run, and of runs that other folders lie in", () =>
+  inFolder(async (folder) => {
+    const identity = { revision: 1, key: "", configuration: {}, inputs: {} };
+    const record = { bytes: 1, sha256: "0".repeat(64) };
+    for (const name of ["one", "two"]) {
+      const outputs = { "partitioner/a": record };
+      await writeManifest(`${folder}/${name}`, { stage: "learn", ...identity }, { outputs, result: {} });
+    }
+    const vouched = await vouchedFiles(`${folder}/one`, `${folder}/two/partitioner`, `${folder}/none`);
+    assertEquals(vouched.record(`${folder}/one/partitioner/a`)?.sha256, record.sha256);
+    vouched.check(`${folder}/two/partitioner/a`, record);
+    assertEquals(Object.keys(vouched.read), [`${folder}/two/partitioner/a`]);
+  }));

@@ -1,0 +1,168 @@
+import { assert, assertEquals } from "@std/assert";
+import { createScorer } from "../../../../pipeline/model/scorer.ts";
+import { gpu, randomIntegers } from "../../../kernels/support.ts";
+import { anyWeights } from "../../model/support.ts";
+import { byteTokenizer, EXPERT } from "../support.ts";
+import { post, withServer } from "./support.ts";
+
+const tokenizer = await byteTokenizer();
+
+interface Choice {
+  index: number;
+  text: string;
+  finish_reason: string;
+  routing: { expert: number; prefix_tokens: number | null };
+  logprobs: {
+    tokens: string[];
+    token_logprobs: (number | null)[];
+    top_logprobs: (Record<string, number> | null)[];
+    text_offset: number[];
+  };
+}
+
+/** What the harness posts, and what it reads: choices by their index. */
+async function harness(url: string, model: string, prompt: number[][] | string[]): Promise<Choice[]> {
+  const about = { temperature: 0, max_tokens: 1, logprobs: 1, seed: 1234, echo: true };
+  const response = await post(`${url}/v1/completions`, { model, prompt, ...about }, {
+    authorization: "Bearer x",
+  });
+  assertEquals(response.status, 200);
+  const { choices } = await response.json() as { choices: Choice[] };
+  return choices.sort((a, b) => a.index - b.index);
+}
+
+/** Log-probabilities f32 of all tokens of prompts but their first, by a scorer of its own. */
+async function scored(expert: number, prompts: number[][]) {
+  const weights = anyWeights(EXPERT, `expert ${expert}`);
+  const scorer = createScorer(gpu, { config: EXPERT, models: [weights], batch: 3, length: EXPERT.context });
+  const tokens = new Uint32Array(prompts.length * EXPERT.context);
+  prompts.forEach((prompt, row) => tokens.set(prompt, row * EXPERT.context));
+  const { starts, ...scores } = await scorer.scoreTokens(
+    ...[tokens, EXPERT.context, Uint32Array.from(prompts, ({ length }) => length)] as const,
+  );
+  scorer.close();
+  return prompts.map((_, row) => {
+    const part = <List extends Float32Array | Uint8Array>(
+      values: List,
+    ) => [...values.subarray(starts[row], starts[row + 1])];
+    return { own: part(scores.logProbability), highest: part(scores.highest), greedy: part(scores.greedy) };
+  });
+}
+
+Deno.test("echo with logprobs gives the scorer's bits: as ids or text, alone or together, one expert or routed", async () => {
+  const lengths = [1, 2, 5, 17, EXPERT.context - 1, EXPERT.context];
+  const prompts = lengths.map((length) => [...randomIntegers(length, EXPERT.vocabulary, `prompt ${length}`)]);
+  await withServer({}, async ({ url }) => {
+    const expected = await scored(1, prompts);
+    const together = await harness(url, "expert-01", prompts);
+    let greedy = 0;
+    together.forEach(({ logprobs, routing }, i) => {
+      assertEquals([routing.expert, routing.prefix_tokens], [1, null]);
+      const { tokens, token_logprobs: own, top_logprobs: top, text_offset: offsets } = logprobs;
+      const lists = [tokens, own, top, offsets] as unknown[][];
+      assertEquals(lists.map(({ length }) => length), Array(4).fill(lengths[i] + 1));
+      assertEquals([own[0], top[0]], [null, null]);
+      assertEquals(own.slice(1, -1), expected[i].own);
+      assertEquals(top.slice(1, -1).map((one) => Math.max(...Object.values(one!))), expected[i].highest);
+      const isGreedy = own.slice(1, -1).map((value, j) =>
+        Number(value === Math.max(...Object.values(top[j + 1]!)))
+      );
+      assertEquals(isGreedy, expected[i].greedy);
+      greedy += isGreedy.filter(Boolean).length;
+      assertEquals(own.at(-1), Math.max(...Object.values(top.at(-1)!))); // the one generated is greedy
+    });
+    for (const [i, prompt] of prompts.entries()) {
+      assertEquals((await harness(url, "expert-1", [prompt]))[0].logprobs, together[i].logprobs);
+    }
+
+    // What greedy decoding writes stands where it is expected: greedy tokens, and their log-probabilities.
+    const start = prompts[3];
+    const written: number[] = [];
+    for (let i = 0; i < 6; i++) {
+      const [{ logprobs }] = await harness(url, "expert-1", [[...start, ...written]]);
+      written.push((await tokenizer.encode([logprobs.tokens.at(-1)!]))[0][0]);
+      if (logprobs.tokens.at(-1)!.includes("\uFFFD")) break; // it cannot be told by its text
+    }
+
+    const texts = ["the sea and the ship, 日本", "naïve 7\n", "the shore"];
+    const ids = (await tokenizer.encode(texts)).map((text) => [...text]);
+    const byText = await harness(url, "mixture@3", texts);
+    const byIds = await harness(url, "mixture@3", ids);
+    assertEquals(byText, byIds);
+    for (const [i, { text, logprobs, routing }] of byText.entries()) {
+      assertEquals(text.slice(0, texts[i].length), texts[i]);
+      assertEquals(routing.prefix_tokens, 3);
+      const [{ own }] = await scored(routing.expert, [ids[i]]);
+      assertEquals(logprobs.token_logprobs.slice(1, -1), own);
+      const { text_offset: offsets, tokens } = logprobs;
+      tokens.forEach((token, j) => {
+        if (!token.includes("\uFFFD")) assertEquals(text.slice(offsets[j], offsets[j] + token.length), token);
+      });
+    }
+    assert(
+      new Set(byText.map(({ routing }) => routing.expert)).size > 1,
+      "the texts must not all go to one expert",
+    );
+    assert(greedy > 0, "some token must be the likeliest, or the test says little");
+  });
+});
+
+Deno.test("echo goes with other settings: without logprobs, without new tokens, with many, and streamed", async () => {
+  await withServer({}, async ({ client, url }) => {
+    const prompt = "the sea, 日本";
+    const request = { model: "expert-2", prompt, seed: 3, max_tokens: 9 };
+    const plain = await client.completions.create(request);
+    const echoed = await client.completions.create({ ...request, echo: true });
+    assertEquals(echoed.choices[0].text, prompt + plain.choices[0].text);
+    assertEquals([echoed.choices[0].logprobs, echoed.usage], [null, plain.usage!]);
+    const [ids] = await tokenizer.encode([prompt]);
+    const none = await client.completions.create({ ...request, echo: true, max_tokens: 0, logprobs: 1 });
+    const { text, logprobs, finish_reason } = none.choices[0];
+    assertEquals([text, finish_reason, none.usage!.completion_tokens], [prompt, "length", 0]);
+    assertEquals(logprobs!.token_logprobs!.length, ids.length);
+    const both = await client.completions.create({ ...request, echo: true, logprobs: 1 });
+    const written = await client.completions.create({ ...request, logprobs: 1 });
+    assertEquals(both.choices[0].text, echoed.choices[0].text);
+    assertEquals(both.choices[0].logprobs!.token_logprobs, [
+      ...logprobs!.token_logprobs!,
+      ...written.choices[0].logprobs!.token_logprobs!,
+    ]);
+    let streamed = "";
+    const values: (number | null)[] = [];
+    for await (
+      const { choices: [choice] } of await client.completions.create({
+        ...request,
+        echo: true,
+        logprobs: 1,
+        stream: true,
+      })
+    ) {
+      streamed += choice.text;
+      values.push(...choice.logprobs?.token_logprobs ?? []);
+    }
+    assertEquals([streamed, values], [both.choices[0].text, both.choices[0].logprobs!.token_logprobs!]);
+    assertEquals((await post(`${url}/v1/completions`, { ...request, echo: true, logprobs: 2 })).status, 400);
+    const long = [...randomIntegers(EXPERT.context + 1, EXPERT.vocabulary, "long")];
+    const response = await post(`${url}/v1/completions`, {
+      ...request,
+      prompt: [long],
+      echo: true,
+      logprobs: 1,
+    });
+    assertEquals([response.status, (await response.json()).error.code], [400, "context_length_exceeded"]);
+  });
+});
+
+Deno.test("tokens are told as the harness asks for them", async () => {
+  await withServer({}, async ({ url }) => {
+    const texts = ["the sea and the ship", "naïve 日本 <|endoftext|>", ""];
+    for (const prompt of texts) {
+      const { tokens } = await (await post(`${url}/tokenize`, { prompt, add_special_tokens: false })).json();
+      assertEquals(tokens, [...(await tokenizer.encode([prompt]))[0]]);
+      assertEquals(await (await post(`${url}/detokenize`, { tokens })).json(), { prompt });
+    }
+    assertEquals((await post(`${url}/detokenize`, { tokens: [270] })).status, 400);
+    const info = await (await fetch(`${url}/tokenizer_info`)).json();
+    assertEquals([info.eos_token, info.eos_token_id, info.vocab_size], ["<|endoftext|>", 0, 270]);
+  });
+});

@@ -1,0 +1,26 @@
+import { assertEquals } from "@std/assert";
+import { InputError } from "../../../../kernels/errors.ts";
+import { ApiError, apiError, errorBody } from "../../../../pipeline/serving/server/errors.ts";
+
+Deno.test("apiError() tells what a client did from what the server lacks and from bugs, and keeps their text from clients", () => {
+  const wrong = new InputError("Cannot do it as it must be so: it is not");
+  assertEquals([apiError(wrong, true).status, apiError(wrong).status], [400, 503]);
+  assertEquals(apiError(wrong).message, wrong.message);
+  const bug = apiError(new TypeError("a path of the server"));
+  assertEquals([bug.status, bug.message.includes("path")], [500, false]);
+  const types = [400, 401, 404, 413, 429, 500, 503].map((status) =>
+    errorBody(new ApiError(status, "x")).error.type
+  );
+  const invalid = "invalid_request_error";
+  assertEquals(types, [
+    ...[
+      invalid,
+      "authentication_error",
+      invalid,
+      invalid,
+      "rate_limit_error",
+      "server_error",
+      "server_error",
+    ],
+  ]);
+});

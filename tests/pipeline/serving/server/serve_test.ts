@@ -1,0 +1,372 @@
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { APIError, AuthenticationError, BadRequestError, NotFoundError, RateLimitError } from "openai";
+import { generate, type GenerateOptions } from "../../../../pipeline/serving/generate.ts";
+import { hashes } from "../../../tasks/support.ts";
+import { assertClose, gpu } from "../../../kernels/support.ts";
+import { sequenceNll } from "../../model/reference.ts";
+import { anyWeights } from "../../model/support.ts";
+import { byteTokenizer, EXPERT } from "../support.ts";
+import { metric, post, withServer } from "./support.ts";
+
+const tokenizer = await byteTokenizer();
+const PROMPT = "the ship and the sea, 日本";
+
+/** What `generate` writes with the settings that a request has by default. */
+async function alone(run: string, options: Partial<GenerateOptions>) {
+  const generation = await generate({
+    gpu,
+    run,
+    prompt: PROMPT,
+    temperature: 1,
+    maxNewTokens: 16,
+    ...options,
+  });
+  const text = (await Array.fromAsync(generation)).join("");
+  return {
+    text,
+    expert: generation.expert,
+    tokens: generation.tokens,
+    route: generation.route,
+    finish: generation.finish,
+  };
+}
+
+type Extra = {
+  routing: { model: string; expert: number; runner_up: number; margin: number };
+  chat_template: string;
+};
+
+Deno.test("the openai client gets what generate writes: completions, chats, streams, usage, seeds, models", async () => {
+  await withServer({}, async ({ client, run, url }) => {
+    const whole = await alone(run, { seed: 7, maxNewTokens: 12 });
+    const request = { model: "mixture", prompt: PROMPT, max_tokens: 12, seed: 7 };
+    const { data, response } = await client.completions.create(request).withResponse();
+    assertEquals([data.object, data.choices.length, data.choices[0].finish_reason], [
+      "text_completion",
+      1,
+      "length",
+    ]);
+    assertEquals(data.choices[0].text, whole.text);
+    const { routing } = data.choices[0] as unknown as Extra;
+    assertEquals([routing.expert, routing.runner_up, routing.margin], [
+      ...[whole.expert!, whole.route!.runnerUp!, whole.route!.margin],
+    ]);
+    assertEquals(response.headers.get("x-smalltalk-model"), routing.model);
+    const [prompt] = await tokenizer.encode([PROMPT]);
+    const usage = { prompt_tokens: prompt.length, completion_tokens: 12, total_tokens: prompt.length + 12 };
+    assertEquals(data.usage, usage);
+
+    let streamed = "";
+    let last;
+    for await (
+      const chunk of await client.completions.create({
+        ...request,
+        stream: true,
+        stream_options: { include_usage: true },
+      })
+    ) {
+      streamed += chunk.choices[0]?.text ?? "";
+      last = chunk;
+    }
+    assertEquals(streamed, whole.text);
+    assertEquals([last!.choices.length, last!.usage], [0, usage]);
+
+    const messages = [{ role: "user" as const, content: PROMPT }];
+    const chat = { model: "mixture", messages, max_completion_tokens: 12, seed: 7 };
+    const answer = await client.chat.completions.create(chat);
+    assertEquals(answer.choices[0].message, { role: "assistant", content: whole.text, refusal: null });
+    assertMatch((answer as unknown as Extra).chat_template, /none/);
+    let chatted = "";
+    for await (
+      const { choices: [{ delta }] } of await client.chat.completions.create({ ...chat, stream: true })
+    ) {
+      chatted += delta.content ?? "";
+    }
+    assertEquals(chatted, whole.text);
+    const runner = client.chat.completions.stream(chat); // the client's own checks of a stream
+    assertEquals((await runner.finalChatCompletion()).choices[0].message.content, whole.text);
+
+    const several = await client.completions.create({
+      ...request,
+      prompt: [PROMPT, [...prompt] as never, "the sea"],
+      n: 2,
+    });
+    assertEquals(several.choices.map(({ index }) => index), [0, 1, 2, 3, 4, 5]);
+    assertEquals([several.choices[0].text, several.choices[2].text], [whole.text, whole.text]);
+    assertEquals(several.choices[1].text, (await alone(run, { seed: 8, maxNewTokens: 12 })).text);
+    const bySettings = { temperature: 0.7, top_p: 0.8, seed: 3 };
+    assertEquals(
+      (await client.completions.create({ ...request, ...bySettings, ...{ top_k: 9 } })).choices[0].text,
+      (await alone(run, { temperature: 0.7, topP: 0.8, topK: 9, seed: 3, maxNewTokens: 12 })).text,
+    );
+    const a = await client.completions.create({ model: "mixture", prompt: PROMPT });
+    const b = await client.completions.create({ model: "mixture", prompt: PROMPT });
+    assert(a.choices[0].text !== b.choices[0].text, "without a seed texts differ");
+
+    const loads = await metric(url, "smalltalk_model_loads");
+    const models = await Array.fromAsync(client.models.list());
+    assertEquals(models.map(({ id }) => id), [
+      "mixture",
+      "mixture@32",
+      "expert-00",
+      "expert-01",
+      "expert-02",
+    ]);
+    const loaded = models.filter((model) => (model as unknown as { loaded: boolean }).loaded).map(({ id }) =>
+      id
+    );
+    assertEquals(loaded.length, loads);
+    assert(loaded.includes(routing.model));
+    assertEquals((await client.models.retrieve("expert-01")).id, "expert-01");
+    await (await fetch(`${url}/health`)).body?.cancel();
+    assertEquals(await metric(url, "smalltalk_model_loads"), loads, "none of these loads a model");
+  });
+});
+
+Deno.test("names, prefixes and exclusions choose who answers", async () => {
+  await withServer({}, async ({ client, run, url }) => {
+    const request = { prompt: PROMPT, max_tokens: 6, seed: 1 };
+    for (const expert of [0, 1, 2]) {
+      const { choices: [choice] } = await client.completions.create({
+        ...request,
+        model: `expert-${expert}`,
+      });
+      assertEquals(choice.text, (await alone(run, { expert, seed: 1, maxNewTokens: 6 })).text);
+    }
+    const { route } = await alone(run, {});
+    const routed = async (model: string, more = {}) => {
+      const answer = await client.completions.create({ ...request, model, ...more });
+      return (answer.choices[0] as unknown as { routing: Extra["routing"] & { prefix_tokens: number } })
+        .routing;
+    };
+    assertEquals((await routed("mixture@3")).prefix_tokens, 3);
+    assertEquals((await routed("mixture")).prefix_tokens, 8);
+    const second = await routed("mixture", { exclude: [route!.expert] });
+    const third = [0, 1, 2].find((id) => id !== route!.expert && id !== route!.runnerUp);
+    assertEquals([second.expert, second.runner_up], [route!.runnerUp!, third!]);
+    assertEquals((await routed("mixture", { exclude: [route!.expert, route!.runnerUp] })).expert, third);
+    for (const exclude of [[0, 1, 2], [3]]) {
+      assertEquals((await post(`${url}/v1/completions`, { ...request, exclude })).status, 400);
+    }
+    assertEquals(
+      (await post(`${url}/v1/completions`, { ...request, model: "expert-1", exclude: [1] })).status,
+      400,
+    );
+    for (const model of ["nobody", "expert-3", "expert-", "mixture@0", "..", "experts"]) {
+      const error = await assertRejects(
+        () => client.completions.create({ ...request, model }),
+        NotFoundError,
+      );
+      assertEquals(error.code, "model_not_found");
+    }
+  });
+});
+
+Deno.test("stop texts never leak and characters are whole, however the text is cut into pieces", async () => {
+  await withServer({}, async ({ client, run }) => {
+    const { text } = await alone(run, { seed: 5, maxNewTokens: 30 });
+    const letters = [...text];
+    for (const from of [3, 8, 12]) {
+      const stop = letters.slice(from, from + 3).join("");
+      const cut = text.slice(0, text.indexOf(stop));
+      const request = {
+        model: "mixture",
+        prompt: PROMPT,
+        max_tokens: 30,
+        seed: 5,
+        stop: ["never in it", stop],
+      };
+      const whole = await client.completions.create({ ...request, logprobs: 1 });
+      assertEquals([whole.choices[0].text, whole.choices[0].finish_reason], [cut, "stop"]);
+      assert(whole.choices[0].logprobs!.text_offset!.every((offset) => offset < cut.length));
+      let streamed = "";
+      let finish;
+      for await (
+        const { choices: [choice] } of await client.completions.create({ ...request, stream: true })
+      ) {
+        streamed += choice.text;
+        finish = choice.finish_reason ?? finish;
+        assert(cut.startsWith(streamed), streamed);
+      }
+      assertEquals([streamed, finish], [cut, "stop"]);
+    }
+  });
+});
+
+Deno.test("log-probabilities of written tokens are those of their logits, the likeliest first", async () => {
+  await withServer({}, async ({ client, run }) => {
+    const request = { model: "expert-1", prompt: PROMPT, max_tokens: 10, temperature: 0, logprobs: 3 };
+    const { choices: [{ logprobs }] } = await client.completions.create(request);
+    assertEquals(logprobs!.tokens!.length, 10);
+    logprobs!.token_logprobs!.forEach((value, i) => {
+      const top = Object.values(logprobs!.top_logprobs![i]);
+      assertEquals(value, Math.max(...top)); // greedy: the same bits
+      assert(top.length >= 1 && top.length <= 3 && Math.fround(value) === value && value < 0);
+    });
+    const messages = [{ role: "user" as const, content: PROMPT }];
+    const chat = {
+      ...{ model: "expert-1", messages, max_tokens: 10, temperature: 0 },
+      logprobs: true,
+      top_logprobs: 3,
+    };
+    const answer = await client.chat.completions.create(chat);
+    const content = answer.choices[0].logprobs!.content!;
+    assertEquals(content.map(({ logprob }) => logprob), logprobs!.token_logprobs);
+    assertEquals(content[0].top_logprobs.length, 3);
+    const more: number[] = [];
+    for await (const chunk of await client.completions.create({ ...request, stream: true })) {
+      more.push(...chunk.choices[0].logprobs?.token_logprobs ?? []);
+    }
+    assertEquals(more, logprobs!.token_logprobs);
+    // Beside the f64 reference: what the written tokens add to the prompt's NLL.
+    const { tokens } = await alone(run, { expert: 1, temperature: 0, maxNewTokens: 10 });
+    const [prompt] = await tokenizer.encode([PROMPT]);
+    const nll = (ids: number[]) => sequenceNll(EXPERT, anyWeights(EXPERT, "expert 1"), ids);
+    const sum = logprobs!.token_logprobs!.reduce((sum, value) => sum + value, 0);
+    assertClose([-sum], [nll([...prompt, ...tokens]) - nll([...prompt])], { atol: 1e-4, rtol: 1e-5 });
+  });
+});
+
+Deno.test("errors have OpenAI's form, and the server lives", async () => {
+  await withServer({ args: ["--queue", "2"] }, async ({ client, url }) => {
+    const request = { model: "mixture", prompt: PROMPT, max_tokens: 4 };
+    const refused = async (more: Record<string, unknown>, text: string) => {
+      const error = await assertRejects(
+        () => client.completions.create({ ...request, ...more } as typeof request),
+        BadRequestError,
+      );
+      assertStringIncludes(error.message, text);
+      assertEquals(error.type, "invalid_request_error");
+    };
+    await refused({ temperature: -1 }, "temperature");
+    await refused({ max_tokens: 0.5 }, "max_tokens");
+    await refused({ max_tokens: 0 }, "max_tokens");
+    await refused({ prompt: [] }, "prompt");
+    await refused({ prompt: [0, 270] }, "one is 270");
+    await refused({ prompt: [0, -1] }, "prompt");
+    await refused({ stop: "" }, "stop");
+    await refused({ best_of: 2 }, "best_of");
+    await refused({ logit_bias: { 5: 1 } }, "logit_bias");
+    await refused(
+      { prompt: "x".repeat(EXPERT.context + 1) },
+      `context of ${EXPERT.context} tokens: it has 65`,
+    );
+    await refused({ prompt: "x".repeat(EXPERT.context + 1), stream: true }, "it has 65");
+    const full = await client.completions.create({ ...request, prompt: "x".repeat(EXPERT.context) });
+    assertEquals([full.usage!.completion_tokens, full.choices[0].finish_reason], [1, "length"]);
+
+    const bodies: [string, number][] = [
+      ["", 400],
+      ["{", 400],
+      ["null", 400],
+      ["[]", 400],
+      ["[".repeat(1e5), 400],
+      [`{"prompt":${"[".repeat(1e5)}${"]".repeat(1e5)}}`, 400],
+      [`{"prompt":"${"x".repeat(9 * 2 ** 20)}"}`, 413],
+    ];
+    for (const [body, status] of bodies) {
+      for (const path of ["completions", "chat/completions"]) {
+        const response = await post(`${url}/v1/${path}`, body, { "content-type": "text/plain" });
+        assertEquals(
+          [response.status, typeof (await response.json()).error.message],
+          [status, "string"],
+          body.slice(0, 20),
+        );
+      }
+    }
+    const chat = await post(`${url}/v1/chat/completions`, { messages: [{ role: "user", content: 5 }] });
+    assertEquals(chat.status, 400);
+    assertStringIncludes((await chat.json()).error.message, "messages.0.content");
+    assertEquals((await (await fetch(`${url}/v1/nothing`)).json()).error.type, "invalid_request_error");
+
+    const results = await Promise.allSettled(
+      Array.from({ length: 12 }, () => client.completions.create({ ...request, max_tokens: 40 })),
+    );
+    const errors = results.flatMap((result) => result.status === "rejected" ? [result.reason] : []);
+    assert(errors.length > 0 && errors.length < 12, `${errors.length} of 12 were refused`);
+    for (const error of errors) {
+      assert(error instanceof RateLimitError);
+      assertEquals([error.status, error.code, error.headers.get("retry-after")], [429, "queue_full", "1"]);
+    }
+    assertEquals((await client.completions.create(request)).choices.length, 1);
+    assertEquals(await metric(url, "smalltalk_requests_waiting"), 0);
+    assertEquals(await metric(url, "smalltalk_requests_running"), 0);
+  });
+});
+
+Deno.test("without its key a client gets nothing but the page, the health and the figures", async () => {
+  const keys = await Deno.makeTempFile();
+  await Deno.writeTextFile(keys, "first key\n\nsecond-key\n");
+  try {
+    await withServer({ args: ["--api-key-file", keys] }, async ({ client, url }) => {
+      const error = await assertRejects(() => client.models.list(), AuthenticationError);
+      assertEquals([error.status, error.code, error.type], [401, "invalid_api_key", "authentication_error"]);
+      const request = { model: "mixture", prompt: "x", max_tokens: 1 };
+      await assertRejects(() => client.completions.create(request), AuthenticationError);
+      for (const path of ["/tokenizer_info", "/v1/models", "/v1/nothing"]) {
+        const response = await fetch(url + path);
+        await response.body?.cancel();
+        assertEquals(response.status, 401, path);
+      }
+      for (const path of ["/", "/health", "/metrics"]) {
+        const response = await fetch(url + path);
+        await response.body?.cancel();
+        assertEquals(response.status, 200, path);
+      }
+      for (const apiKey of ["first key", "second-key"]) {
+        assertEquals((await client.withOptions({ apiKey }).completions.create(request)).choices.length, 1);
+      }
+    });
+  } finally {
+    await Deno.remove(keys);
+  }
+});
+
+Deno.test("a damaged expert fails alone, with 503, and works once it is mended", async () => {
+  await withServer({}, async ({ client, run }) => {
+    const path = `${run}/experts/expert-01/model.safetensors`;
+    const bytes = await Deno.readFile(path);
+    await Deno.writeFile(path, bytes.subarray(0, -5));
+    const ask = (model: string) =>
+      client.completions.create({ model, prompt: PROMPT, max_tokens: 4, seed: 1 });
+    const [whole, damaged] = await Promise.allSettled([ask("expert-0"), ask("expert-1")]);
+    assertEquals(whole.status, "fulfilled");
+    assert(damaged.status === "rejected" && damaged.reason instanceof APIError);
+    assertEquals([damaged.reason.status, damaged.reason.code], [503, "model_unavailable"]);
+    await Deno.writeFile(path, bytes);
+    const text = (await ask("expert-1")).choices[0].text;
+    assertEquals(text, (await alone(run, { expert: 1, seed: 1, maxNewTokens: 4 })).text);
+  });
+});
+
+Deno.test("SIGTERM lets what runs come to its end, lets nothing in, and changes nothing on disk", async () => {
+  await withServer({}, async ({ client, run, process, url, log }) => {
+    const before = await hashes(run);
+    let seed = 0; // of a text that does not end by itself
+    const wanted = () => alone(run, { prompt: "the sea", seed, maxNewTokens: 50 });
+    while ((await wanted()).finish !== "length") seed++;
+    const request = { model: "mixture", prompt: "the sea", max_tokens: 50, seed, stream: true } as const;
+    const stream = await client.completions.create(request);
+    let text = "";
+    let refused: number | string | undefined;
+    for await (const chunk of stream) {
+      if (text === "") {
+        process.kill("SIGTERM");
+        await new Promise((resolve) => setTimeout(resolve, 100));
+        refused = await fetch(`${url}/health`).then(async (response) => {
+          await response.body?.cancel();
+          return response.status;
+        }, () => "not reached");
+      }
+      text += chunk.choices[0].text;
+    }
+    assert(refused === 503 || refused === "not reached", String(refused));
+    assertEquals(text, (await wanted()).text);
+    assertEquals((await process.status).code, 0, log());
+    assertMatch(
+      log(),
+      /POST \/v1\/completions 200 \d+ ms model="expert-0\d" promptTokens=3 completionTokens=50/,
+    );
+    assertEquals(await hashes(run), before);
+  });
+});

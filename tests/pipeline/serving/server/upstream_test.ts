@@ -1,0 +1,94 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { InputError } from "../../../../kernels/errors.ts";
+import { parseUpstreams } from "../../../../pipeline/serving/server/addresses.ts";
+import { inFolder } from "../../../tasks/support.ts";
+import { servingRun } from "../support.ts";
+import { post, serving } from "./support.ts";
+
+Deno.test("parseUpstreams() reads experts with their addresses, and refuses anything else", () => {
+  const read = parseUpstreams("0=http://10.0.0.1:8000,12=https://host/v1/");
+  assertEquals([...read], [[0, "http://10.0.0.1:8000"], [12, "https://host"]]);
+  assertEquals(parseUpstreams("").size, 0);
+  for (const text of ["http://x", "0=x", "0=http://a,0=http://b", "a=http://b"]) {
+    assertThrows(() => parseUpstreams(text), InputError, "upstream");
+  }
+});
+
+Deno.test("a router without experts forwards to servers that hold them: the same texts; who is away is a clear 503", async () => {
+  await inFolder(async (folder) => {
+    const [whole, router] = [`${folder}/whole`, `${folder}/router`];
+    await servingRun(whole);
+    await servingRun(router);
+    await Deno.remove(`${router}/experts`, { recursive: true });
+    const keys = `${folder}/keys`;
+    await Deno.writeTextFile(keys, "the key\n");
+    const own = await serving2(whole, ["--serve-experts", "0,1", "--api-key-file", keys]);
+    const mute = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, async (request) => {
+      if (new URL(request.url).pathname === "/v1/models") return Response.json({ data: [{ id: "other" }] });
+      assertEquals((await request.json()).model, "other");
+      return new Response(new ReadableStream({ start() {} }), {
+        headers: { "content-type": "text/event-stream" },
+      });
+    });
+    try {
+      const upstream = `0=${own.url},1=${own.url},2=http://127.0.0.1:${mute.addr.port}`;
+      const args = ["--upstream", upstream, "--upstream-key-file", keys, "--upstream-timeout", "1"];
+      await serving(router, args, async ({ url, client }) => {
+        const direct = own.client;
+        for (const model of ["expert-0", "expert-1"]) {
+          const request = { model, prompt: "the sea, 日本", max_tokens: 12, seed: 3, stop: ["never"] };
+          const expected = await direct.completions.create(request);
+          const forwarded = await client.completions.create(request);
+          assertEquals(forwarded.choices, expected.choices);
+          assertEquals(forwarded.usage, expected.usage);
+          let streamed = "";
+          for await (const chunk of await client.completions.create({ ...request, stream: true })) {
+            streamed += chunk.choices[0].text;
+          }
+          assertEquals(streamed, expected.choices[0].text);
+        }
+        const routed = await client.completions.create({
+          model: "mixture",
+          prompt: "the sea",
+          max_tokens: 3,
+          seed: 1,
+          ...{ exclude: [2] },
+        });
+        assert((routed.choices[0] as unknown as { routing: { expert: number } }).routing.expert < 2);
+        const refused = async (body: Record<string, unknown>) => {
+          const response = await post(`${url}/v1/completions`, { prompt: "the sea", max_tokens: 3, ...body });
+          return [response.status, (await response.json()).error.code];
+        };
+        assertEquals(await refused({ model: "expert-2" }), [503, "upstream_unavailable"]);
+        assertEquals(await refused({ model: "expert-0", logprobs: 1 }), [400, null]);
+        assertEquals(await refused({ model: "expert-0", logprobs: 1, echo: true }), [400, null]);
+        assertEquals(await refused({ model: "expert-0", prompt: "x".repeat(65) }), [400, null]);
+        await own.end();
+        assertEquals(await refused({ model: "expert-0" }), [503, "upstream_unavailable"]);
+        assertEquals((await fetch(`${url}/health`).then((response) => response.json())).status, "ok");
+      });
+    } finally {
+      await own.end();
+      await mute.shutdown().catch(() => {});
+    }
+  });
+});
+
+/** Starts a server that a test ends itself. */
+async function serving2(run: string, args: string[]) {
+  const { promise, resolve } = Promise.withResolvers<Parameters<Parameters<typeof serving>[2]>[0]>();
+  const ended = Promise.withResolvers<void>();
+  const running = serving(run, args, (server) => {
+    resolve(server);
+    return ended.promise;
+  });
+  const { url, client } = await promise;
+  return {
+    url,
+    client: client.withOptions({ apiKey: "the key" }),
+    async end() {
+      ended.resolve();
+      await running;
+    },
+  };
+}
