@@ -27,12 +27,12 @@ export const TASK = await defineTask({
   positional: "[FILE…|-]",
   options: { ...IN_A_RUN, ...PRICES, ...OUTPUT },
   run: async (call) => {
-    const { paths, options: { prices, output }, signal, onWarning } = call;
+    const { paths, options: { prices, output }, signal, tell, onWarning } = call;
     if (paths.length === 0 && prices !== undefined) {
       throw new InputError("Cannot assign by --prices as files or - must be named: none is");
     }
     if (paths.length === 0) return await runStageTask("assign", call);
     const { method, chunk } = pipeValues(call);
-    await assignFiles({ paths, method, chunk, prices, output, signal, onWarning });
+    await assignFiles({ paths, method, chunk, prices, output, signal, tell, onWarning });
   },
 }, import.meta);

@@ -32,11 +32,13 @@ export interface AssignFilesOptions extends Pick<AssignOptions, "method" | "onWa
   output?: string;
   /** Ends the work. */
   signal: AbortSignal;
+  /** Shows a line that is no part of the result. */
+  tell: (text: string) => void;
 }
 
 /** Assigns files or a pipe. Throws an `InputError` where prices are given and a method as well. */
 export async function assignFiles(
-  { paths, method, chunk = 0, prices, output, onWarning, signal }: AssignFilesOptions,
+  { paths, method, chunk = 0, prices, output, onWarning, signal, tell }: AssignFilesOptions,
 ): Promise<void> {
   if (prices !== undefined && method !== undefined) {
     throw new InputError(`Cannot assign by --prices as no --method may be given besides: it is ${method}`);
@@ -47,8 +49,11 @@ export async function assignFiles(
   const passes = by ? 1 : assignmentOf(method ?? "balanced").passes;
   if (passes === 1) {
     const { experts, batches } = await peekExperts(arrowInput(paths));
-    await arrowOutput(assign(batches, { ...given, chunk: chunkOf({ chunk, experts }) }), output, signal);
-    if (by && proof) console.error(driftText(drift(proof.loads, by.rows)));
+    await arrowOutput(assign(batches, { ...given, chunk: chunkOf({ chunk, experts }) }), output, {
+      signal,
+      tell,
+    });
+    if (by && proof) tell(driftText(drift(proof.loads, by.rows)));
     return;
   }
   await using input = await arrowInputAgain(paths, `${method} reads it up to ${passes} times`);
@@ -58,13 +63,16 @@ export async function assignFiles(
     lineage = lineageOf(batch);
     break;
   }
-  await arrowOutput(assign(input.open, { ...given, chunk: chunkOf({ chunk, experts }) }), output, signal);
+  await arrowOutput(assign(input.open, { ...given, chunk: chunkOf({ chunk, experts }) }), output, {
+    signal,
+    tell,
+  });
   if (proof === undefined) return;
-  console.error(proofText(summaryOf(proof)));
+  tell(proofText(summaryOf(proof)));
   if (!proof.prices || !output || output === "-") return;
   const path = `${dirname(output)}/prices.json`;
   const { prefix, routers: partitioner } = lineage ?? {};
   const { rows, prices: kept } = proof;
   await writePrices(path, { method: method!, experts, rows, prefix, partitioner, prices: kept });
-  console.error(`${path}: the prices, which assign other sequences like these`);
+  tell(`${path}: the prices, which assign other sequences like these`);
 }

@@ -59,6 +59,8 @@ export interface Call<Options extends Fields> {
   onEvent: (event: RunEvent) => void;
   /** Shows a warning there. */
   onWarning: (message: Text) => void;
+  /** Shows a line there that is no part of the result. */
+  tell: (text: string) => void;
   /** Prints the result: as JSON where that is asked for, in words elsewhere. */
   print: (result: unknown, text: string) => void;
 }
@@ -92,7 +94,8 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
   Deno.addSignalListener("SIGINT", interrupt);
   Deno.addSignalListener("SIGTERM", interrupt);
 
-  const progress = startProgress();
+  const isJson = /(^|\n)--log[\n=]json(\n|$)/.test(args.join("\n")); // also for flags that are refused
+  const progress = startProgress(isJson ? "json" : "text");
   const known: Known = {};
   const onEvent = (event: RunEvent) => {
     if (event.type === "adapter") known.adapter = event.adapter;
@@ -105,9 +108,11 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
     const code = signal.aborted ? 130 : exitCode(error);
     if (code === 130) {
       const again = args.includes("--force") ? "the same command without --force" : "the same command";
-      console.error(task.startsAnew ? "interrupted" : `interrupted: run ${again} again to continue`);
+      const text = task.startsAnew ? "interrupted" : `interrupted: run ${again} again to continue`;
+      progress.tell("error", text, { code });
     } else if (code !== 0) {
-      console.error(await describe(error, known));
+      const text = await describe(error, known);
+      progress.tell("error", isJson ? text.replace(/^error: /, "") : text, { code });
       if (args.includes("--verbose")) console.error(error);
     }
     Deno.exit(code);
@@ -122,7 +127,8 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
     const print = (result: unknown, text: string) =>
       console.log(call.options.json ? JSON.stringify(result, null, 2) : text);
     const onWarning = (message: Text) => onEvent({ type: "warning", message });
-    await task.run({ ...call, signal, onEvent, onWarning, print });
+    const tell = (text: string) => progress.tell("note", text);
+    await task.run({ ...call, signal, onEvent, onWarning, tell, print });
   } catch (error) {
     await end(error);
   }
@@ -232,7 +238,7 @@ function valueOf(field: Field, words: string[]): unknown {
 }
 
 /** Resolves a path that was typed: `deno task` works in the project's folder, wherever it was called. */
-function fromHere(path: string): string {
+export function fromHere(path: string): string {
   const here = Deno.env.get("INIT_CWD");
   const asTyped = /^(-?$|\/)/.test(path) || here === undefined || here === Deno.cwd();
   return asTyped ? path : resolve(here, path);

@@ -17,11 +17,11 @@ export const TASK = await defineTask({
     "Fixes the text of a run. With --output it writes the documents as JSON lines (- is standard output).",
   options: { ...IN_A_RUN, ...OUTPUT },
   run: async (call) => {
-    const { sources, options, signal } = call;
+    const { sources, options, signal, tell } = call;
     if (!options.output) return await runStageTask("corpus", call);
     const lines = documentLines(openDocuments(resolveConfiguration(sources)));
     if (options.output === "-") return await writeOut(lines, signal);
     const { bytes } = await writeAtomic(options.output, lines);
-    console.error(`${options.output}: ${bytes} bytes`);
+    tell(`${options.output}: ${bytes} bytes`);
   },
 }, import.meta);

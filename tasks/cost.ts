@@ -5,9 +5,10 @@
  */
 import { readCost } from "../mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { paperCommunication, paperTable, PRINTED_COMMUNICATION } from "../pipeline/cost/mod.ts";
+import { paperCommunication, paperTable, PLAIN_DEVICE, PRINTED_COMMUNICATION } from "../pipeline/cost/mod.ts";
 import { defineTask } from "./command.ts";
-import { RECOMPUTE, SOURCES } from "./options.ts";
+import { RECOMPUTE, SOURCES, SPEED } from "./options.ts";
+import { speedOf } from "./text.ts";
 import { communicationText, costText, tableText } from "./cost_text.ts";
 
 export const TASK = await defineTask({
@@ -19,13 +20,12 @@ export const TASK = await defineTask({
     run: field.path({ value: "FOLDER", help: "run folder whose settings and number of sequences to take" }),
     ...SOURCES,
     ...RECOMPUTE,
-    flops: field.number({ default: 1e12, min: 1, max: 1e30, help: "FLOP/s of the device at its peak" }),
-    utilisation: field.number({ default: 0.4, min: 1e-6, max: 1, help: "part of that peak that is reached" }),
+    ...SPEED,
   },
   run: async ({ sources, options, print }) => {
     const table = paperTable();
     const communication = { printed: PRINTED_COMMUNICATION, counted: paperCommunication() };
-    const cost = await readCost({ ...options, sources });
+    const cost = await readCost({ ...options, ...PLAIN_DEVICE, ...speedOf(options), sources });
     const texts = [tableText(table), communicationText(communication), costText(cost)];
     print({ table, communication, cost }, texts.join("\n\n"));
   },

@@ -111,6 +111,11 @@ function flopsTable({ mixture: m, flops, seconds, device }: Cost): string {
   ]);
 }
 
+/** FLOP/s that no device reaches in f32 arithmetic, without units for products of matrices. */
+const MOST_F32 = 120e12;
+const MATRIX_UNITS =
+  "so many FLOP/s take units for products of matrices of bf16 or f16: the arithmetic here is f32, which has a tenth or less";
+
 function flopsNotes({ mixture, flops: { recomputed }, device, corpus }: Cost): string[] {
   const extra = `${scientific(recomputed)} FLOPs more in the experts, and are in their time`;
   const share = +(100 * device.utilisation).toFixed(2);
@@ -118,6 +123,7 @@ function flopsNotes({ mixture, flops: { recomputed }, device, corpus }: Cost): s
   return [
     ...(recomputed > 0 ? [`recomputed activations take ${extra}`] : []),
     `time: on a device of ${scientific(device.flops)} FLOP/s at ${share}% of it`,
+    ...(device.flops > MOST_F32 ? [MATRIX_UNITS] : []),
     corpus
       ? `sequences: ${count(corpus.train)} for training, ${count(corpus.test)} held out, all scored once`
       : `sequences: ${count(mixture.corpusScored)}, ${unknown}`,

@@ -12,6 +12,7 @@ import { worded } from "./wording.ts";
 
 const WAYS: readonly Way[] = ["mixture", "dense", "dense-steps", "oracle", "random"];
 const MOST_SHARES = 4;
+const BEST = "best in hindsight";
 
 const perplexity = (value: number | null | undefined): string => {
   if (value === null || value === undefined) return "-";
@@ -26,9 +27,9 @@ export function evaluationText(run: string, evaluation: Evaluation): string {
   const names: Record<Way, string> = {
     mixture: `mixture, routed by ${prefix} tokens`,
     dense: `dense, ${experts} times the batch`,
-    "dense-steps": `dense, ${experts} times the steps`,
-    oracle: "best expert in hindsight",
-    random: "random expert",
+    "dense-steps": `dense-steps, ${experts} times the steps`,
+    oracle: BEST,
+    random: "random",
   };
   const wayRows = ways.map((way) => {
     const { nllPerToken, low, high, ...score } = scores[way]!;
@@ -66,7 +67,12 @@ export function evaluationText(run: string, evaluation: Evaluation): string {
     "",
     ...gains.length === 0 ? [worded(noGains)] : gainLines,
     "",
-    table(`source | documents | tokens | ${ways.join(" | ")} | goes to expert`, sourceRows),
+    table(
+      `source | documents | tokens | ${
+        ways.map((way) => way === "oracle" ? BEST : way).join(" | ")
+      } | goes to expert`,
+      sourceRows,
+    ),
     "",
     segmentTable(evaluation),
     "",
@@ -79,7 +85,8 @@ export function evaluationText(run: string, evaluation: Evaluation): string {
 
 /** The experts that most of a source goes to. */
 function sharesText(shares: number[]): string {
-  const most = [...shares.entries()].filter(([, share]) => share > 0).sort(([, a], [, b]) => b - a);
+  const told = [...shares.entries()].filter(([, share]) => Math.round(100 * share) > 0);
+  const most = told.sort(([, a], [, b]) => b - a);
   const texts = most.slice(0, MOST_SHARES).map(([expert, share]) => `${expert}: ${Math.round(100 * share)}%`);
   return [...texts, ...most.length > MOST_SHARES ? ["…"] : []].join(", ");
 }

@@ -34,10 +34,10 @@ export const TASK = await defineTask({
   about:
     "Continues a prompt with the one expert that its prefix chooses; text goes to standard output as it comes.",
   options: { ...RUN, ...DEVICE, ...GENERATION },
-  run: async ({ options, signal }) => {
+  run: async ({ options, signal, tell }) => {
     const prompt = options.prompt === "-" ? await readPrompt() : options.prompt;
     const generation = await generate({ ...options, prompt, cache: !options.noCache, signal });
-    console.error(routeLine(generation, options.model));
+    tell(routeLine(generation, options.model));
     if (options.json) {
       const text = (await Array.fromAsync(generation)).join("");
       const { route, expert, experts, tokens, finish } = generation;
@@ -46,7 +46,7 @@ export const TASK = await defineTask({
       console.log(JSON.stringify({ prompt, text, ...routing, promptTokens, tokens, finish }));
     } else await writeOut(lines(generation)); // the signal ends the text itself, with its last line
     if (generation.finish === "context") {
-      console.error(
+      tell(
         `the text ends with the model's context of ${generation.context} tokens; --window goes on`,
       );
     }

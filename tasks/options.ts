@@ -9,11 +9,15 @@ import { InputError, PRESETS } from "../mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { formsText, parseVariants, say, setting } from "../kernels/mod.ts";
 
-const { choice, custom, flag, integer, path, section, text } = field;
+const { choice, custom, flag, integer, number, path, section, text } = field;
 
 /** Options that every task takes. */
 export const PRINTING = section("Command", {
   json: flag({ help: "print the result as JSON" }),
+  log: choice(["text", "json"], {
+    default: "text",
+    help: "progress on standard error: a bar, or lines with times elsewhere; or JSON lines",
+  }),
   verbose: flag({ help: "print where an error comes from" }),
 });
 
@@ -65,6 +69,28 @@ export const RECOMPUTE = section("Command", {
   recompute: flag({ help: "compute activations again: less memory, a forward pass more, the same bits" }),
 });
 
+/** The device that a time is estimated for; the same for dry runs and for what a configuration costs. */
+export const SPEED = section("Command", {
+  flops: number({
+    min: 1,
+    max: 1e30,
+    help: "FLOP/s of the device at its peak; without it two cores without a GPU",
+  }),
+  utilisation: number({ min: 1e-6, max: 1, help: "part of that peak that is reached; without it 0.4" }),
+});
+
+const UNITS: Record<string, number> = { "": 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 };
+
+/** Reads a number of bytes such as `2GiB`; none for "". */
+export function parseBytes(text: string): number | undefined {
+  if (text === "") return undefined;
+  const [, number, unit] = /^(\d+(?:\.\d+)?)([KMG]iB)?$/.exec(text) ?? [];
+  if (number !== undefined) return Number(number) * UNITS[unit ?? ""];
+  throw new InputError(
+    say`Cannot limit ${setting("memory")} as it must be a size like 512MiB or 2GiB: it is "${text}"`,
+  );
+}
+
 /** How checkpoints are kept while models train. */
 export const CHECKPOINTS = section("Command", {
   checkpointEvery: integer({ default: 200, min: 0, help: "steps between two checkpoints; 0 for none" }),
@@ -78,18 +104,6 @@ export const TRAINING = section("Command", {
   resume: flag({ help: "go on from the last checkpoint although it was trained with other values" }),
   ...DEVICE,
 });
-
-const UNITS: Record<string, number> = { "": 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 };
-
-/** Reads a number of bytes such as `2GiB`; none for "". */
-function parseBytes(text: string): number | undefined {
-  if (text === "") return undefined;
-  const [, number, unit] = /^(\d+(?:\.\d+)?)([KMG]iB)?$/.exec(text) ?? [];
-  if (number !== undefined) return Number(number) * UNITS[unit ?? ""];
-  throw new InputError(
-    say`Cannot limit ${setting("memory")} as it must be a size like 512MiB or 2GiB: it is "${text}"`,
-  );
-}
 
 /** How much of the device models may take. */
 export const MEMORY = section("Command", {

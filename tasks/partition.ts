@@ -6,8 +6,9 @@
 import { partition, planPartition } from "../mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { DEVICE, IN_A_RUN } from "./options.ts";
-import { planText, summaryText } from "./text.ts";
+import { DEVICE, IN_A_RUN, SPEED } from "./options.ts";
+import { planText, speedOf, summaryText } from "./text.ts";
+import { words } from "./wording.ts";
 
 export const TASK = await defineTask({
   name: "partition",
@@ -16,11 +17,12 @@ export const TASK = await defineTask({
   options: {
     ...IN_A_RUN,
     dryRun: field.flag({ help: "print what would run, with estimates of time, disk and memory" }),
+    ...SPEED,
     ...DEVICE,
   },
   run: async ({ sources, options, signal, onEvent, print }) => {
     if (options.dryRun) {
-      const plan = await planPartition({ ...options, sources });
+      const plan = await planPartition({ ...options, sources, device: speedOf(options), words });
       return print(plan, planText(plan));
     }
     const summary = await partition({ ...options, sources }, { signal, onEvent });

@@ -89,11 +89,11 @@ export async function peekExperts(batches: ReadableStream<RecordBatch>) {
 export async function arrowOutput(
   batches: ReadableStream<RecordBatch>,
   output: string | undefined,
-  signal: AbortSignal,
+  { signal, tell }: { signal: AbortSignal; tell: (text: string) => void },
 ): Promise<void> {
   if (output && output !== "-") {
     const { rows } = await writeArrowFile(output, batches);
-    return console.error(`${output}: ${rows} rows`);
+    return tell(`${output}: ${rows} rows`);
   }
   if (Deno.stdout.isTerminal()) {
     throw new InputError(

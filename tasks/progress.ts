@@ -1,109 +1,96 @@
 /**
- * Shows on standard error what a run is doing: a bar with rate and time left on a terminal, a line every few seconds
- * elsewhere.
+ * Shows on standard error what a run is doing: a bar with rate and time left on a terminal, elsewhere lines with the time of day,
+ * or JSON for machines.
  *
  * @module
  */
 
 // @ts-types="@types/cli-progress"
-import { Format, type GenericFormatter, SingleBar } from "cli-progress";
+import { SingleBar } from "cli-progress";
 import type { RunEvent } from "../mod.ts";
-import { count, duration } from "./layout.ts";
+import { type Pace, paceOf, progressText } from "./pace.ts";
+import { eventLine } from "./event_line.ts";
 import { worded } from "./wording.ts";
 
 const LINE_EVERY_MS = 5000;
+const JSON_EVERY_MS = 1000;
+const BAR_WIDTH = 24;
+
+/** How progress is written where standard error is no terminal, or on request everywhere. */
+export type Log = "text" | "json";
 
 /** Shows events until `stop` is called. */
 export interface Progress {
   /** Shows one event. */
   show(event: RunEvent): void;
+  /** Shows a line of another kind; `more` is what JSON says of it besides. */
+  tell(type: "note" | "error", text: string, more?: Record<string, unknown>): void;
   /** Clears the bar. */
   stop(): void;
 }
 
-type Step = RunEvent & { type: "progress" };
-
 /** Starts to show progress on standard error. */
-export function startProgress(): Progress {
-  let stage = "";
-  let started = 0;
-  let spoken = 0;
-  let first = 0; // what was done when the stage was first heard of
-
-  const text = ({ stage, done, total, unit, ...event }: Step, filled = "") => {
-    const of = total ? ` of ${total}` : "";
-    const rate = (done - first) / Math.max(1e-3, (performance.now() - started) / 1000);
-    const left = total && rate > 0 ? `, ${duration(Math.ceil((total - done) / rate))} left` : "";
-    const note = event.note ? `, ${event.note}` : "";
-    return `${stage.padEnd(14)} ${filled}${done}${of} ${unit} (${rate.toFixed(1)}/s${left})${note}`;
-  };
-  const format: GenericFormatter = (options, { progress }, { event }) =>
-    text(event, `${Format.BarFormat(progress, options)} `);
-  const bar = Deno.stderr.isTerminal()
-    ? new SingleBar({ format, clearOnComplete: true, hideCursor: true })
+export function startProgress(log: Log): Progress {
+  const paces = new Map<string, Pace>();
+  const bar = log === "text" && Deno.stderr.isTerminal()
+    ? new SingleBar({
+      format: ({ barsize }, { progress }, { text }) => text(progress, barsize),
+      barsize: BAR_WIDTH,
+      clearOnComplete: true,
+      hideCursor: true,
+    })
     : null;
-  const stop = () => bar?.stop();
-  const line = (text: string) => {
-    stop();
-    stage = "";
-    console.error(text);
+  const wait = log === "json" ? JSON_EVERY_MS : LINE_EVERY_MS;
+  let shown = ""; // the stage of the bar
+  const stop = () => {
+    bar?.stop();
+    shown = "";
   };
-  function tick(event: Step): void {
+  const write = (value: Record<string, unknown>, text: string) => {
+    stop();
+    const time = new Date().toISOString();
+    if (log === "json") console.error(JSON.stringify({ time, ...value }));
+    else console.error(bar ? text : `${time.slice(0, 19)}Z ${text}`);
+  };
+  function tick(event: RunEvent & { type: "progress" }): void {
     const now = performance.now();
-    if (event.stage !== stage) {
+    const pace = paceOf(event, paces.get(event.stage), now);
+    paces.set(event.stage, pace);
+    if (bar) {
+      const text = () => progressText(event, pace, { width: columns(), bar: BAR_WIDTH });
+      if (event.stage !== shown) {
+        stop();
+        shown = event.stage;
+        bar.start(event.total ?? 0, event.done, { text });
+      } else bar.update(event.done, { text });
+    } else if (now - pace.told >= wait || log === "json" && event.done === event.total) {
+      pace.told = now;
+      write({ ...event, perSecond: pace.rate, secondsLeft: pace.left }, progressText(event, pace));
+    }
+  }
+  return {
+    show(event) {
+      if (event.type === "progress") return tick(event);
+      if (event.type === "stage") paces.delete(event.stage);
+      write(
+        event.type === "warning" ? { ...event, message: worded(event.message) } : event,
+        eventLine(event),
+      );
+    },
+    tell(type, text, more) {
+      if (log === "json") return write({ type, message: text, ...more }, text);
       stop();
-      stage = event.stage;
-      started = spoken = now;
-      first = event.done;
-      bar?.start(event.total ?? 0, event.done, { event });
-    }
-    bar?.update(event.done, { event });
-    if (!bar && now - spoken >= LINE_EVERY_MS) {
-      spoken = now;
-      console.error(text(event));
-    }
+      console.error(text);
+    },
+    stop,
+  };
+}
+
+/** Gives the width of the terminal. */
+function columns(): number {
+  try {
+    return Deno.consoleSize().columns;
+  } catch {
+    return 80;
   }
-  return { show: (event) => event.type === "progress" ? tick(event) : line(eventLine(event)), stop };
-}
-
-function eventLine(event: Exclude<RunEvent, { type: "progress" }>): string {
-  switch (event.type) {
-    case "adapter":
-      return `adapter        ${event.adapter}${event.kind === "software" ? " (in software)" : ""}`;
-    case "warning":
-      return `warning: ${worded(event.message)}`;
-    case "round":
-      return roundLine(event);
-    case "stage": {
-      const counts = Object.entries(COUNTS).filter(([name]) => event.result?.[name] !== undefined);
-      const text = counts.map(([name, unit]) => counted(Number(event.result![name]), unit)).join(", ");
-      const seconds = event.seconds === undefined ? "" : ` (${duration(event.seconds)})`;
-      return `${event.stage.padEnd(14)} ${event.state}${event.by ? ` by ${event.by}` : ""}${
-        text && `: ${text}`
-      }${seconds}`;
-    }
-  }
-}
-
-function counted(number: number, unit: string): string {
-  return `${count(number)} ${number === 1 ? unit.replace(/ies$/, "y").replace(/s$/, "") : unit}`;
-}
-
-/** What is told of a stage's result. */
-const COUNTS: Record<string, string> = {
-  files: "files",
-  documents: "documents",
-  entries: "entries",
-  tokens: "tokens",
-  trainSequences: "training sequences",
-  testSequences: "held-out sequences",
-  sequences: "sequences",
-  steps: "steps",
-};
-
-function roundLine({ round, rounds, shares, nmi, ...event }: RunEvent & { type: "round" }): string {
-  const [nll, regret] = [event.nllPerToken.toFixed(4), event.regret.toFixed(4)];
-  const percent = shares.map((share) => `${(100 * share).toFixed(0)}%`).join(" ");
-  const line = `  round ${String(round).padStart(2)} of ${rounds}  NLL ${nll} per token`;
-  return `${line}  shares ${percent}  regret ${regret}${nmi === null ? "" : `  NMI ${nmi.toFixed(3)}`}`;
 }

@@ -22,7 +22,7 @@ export const TASK = await defineTask({
     ...DEVICE,
   },
   run: async (call) => {
-    const { paths, options, signal, onEvent, onWarning } = call;
+    const { paths, options, onEvent, onWarning } = call;
     if (paths.length === 0) return await runStageTask("score", call);
     const values = pipeValues(call);
     if (!values.routers) {
@@ -37,7 +37,7 @@ export const TASK = await defineTask({
     const batch = values.scoreBatch || undefined;
     const partitioner = await openPartitioner(values.routers, () => gpu ??= open(), { batch });
     const scored = score(arrowInput(paths), { partitioner, prefix: values.prefix, onWarning });
-    await arrowOutput(scored, options.output, signal);
+    await arrowOutput(scored, options.output, call);
     partitioner.close();
     (await gpu)?.close();
   },

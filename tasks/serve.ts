@@ -9,7 +9,7 @@ import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { DEVICE, MEMORY, RUN } from "./options.ts";
 
-const { choice, custom, integer, integers, number, path, section, text } = field;
+const { custom, integer, integers, number, path, section, text } = field;
 
 const SERVER = section("Command", {
   host: text({ default: "127.0.0.1", value: "ADDRESS", help: "address to listen on; 0.0.0.0 is all" }),
@@ -25,7 +25,6 @@ const SERVER = section("Command", {
   queue: integer({ default: 256, min: 1, help: "most texts that wait; more are told to come again" }),
   idle: number({ default: 0, min: 0, help: "seconds after which an unused model leaves; 0 for never" }),
   ...MEMORY,
-  log: choice(["text", "json"], { default: "text", help: "how requests are logged on standard error" }),
 });
 
 export const TASK = await defineTask({
@@ -54,8 +53,7 @@ export const TASK = await defineTask({
     });
   },
 }, import.meta);
-
 function lineOf({ request, status, milliseconds, notes }: Answered): string {
-  const more = Object.entries(notes).map(([name, value]) => `${name}=${JSON.stringify(value)}`);
-  return [new Date().toISOString(), request, status, `${milliseconds.toFixed(0)} ms`, ...more].join(" ");
+  const more = Object.entries(notes).map(([name, value]) => ` ${name}=${JSON.stringify(value)}`).join("");
+  return `${new Date().toISOString()} ${request} ${status} ${milliseconds.toFixed(0)} ms${more}`;
 }

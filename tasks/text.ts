@@ -5,6 +5,7 @@
  */
 
 import type { PartitionPlan, PartitionSummary, TrainResult, VerifyReport } from "../mod.ts";
+import type { CostDevice } from "../pipeline/cost/mod.ts";
 import type { Drift } from "../pipeline/partition/mod.ts";
 import type { Estimate, ProofSummary } from "../pipeline/stages/mod.ts";
 import type { ShownRow } from "../pipeline/text/mod.ts";
@@ -14,8 +15,10 @@ import { count, duration, percent, roughBytes, table } from "./layout.ts";
 export function summaryText(summary: PartitionSummary): string {
   const rows = summary.experts.map(({ expert, sequences, tokens, nllPerToken, sources }) => {
     const mix = Object.entries(sources)
+      .map(([source, part]) => [source, Math.round(100 * part / Math.max(1, sequences))] as const)
+      .filter(([, share]) => share > 0)
       .sort(([, a], [, b]) => b - a)
-      .map(([source, part]) => `${source || "(none)"} ${Math.round(100 * part / Math.max(1, sequences))}%`);
+      .map(([source, share]) => `${source || "(none)"} ${share}%`);
     const nll = nllPerToken?.toFixed(3) ?? "";
     return [String(expert), sequences, tokens, nll, mix.slice(0, 6).join(", ")];
   });
@@ -33,8 +36,16 @@ export function summaryText(summary: PartitionSummary): string {
     ...summary.proof ? [`assignment       ${proofText(summary.proof)}`] : [],
     `token imbalance  ${percent(summary.tokenImbalance)} (largest expert over the mean)`,
     `NMI with source  ${nmi}${inLast}`,
+    `root hash        ${summary.sha256}`,
     `run folder       ${summary.run}`,
   ].join("\n");
+}
+
+/** Gives the device that options name. */
+export function speedOf(
+  { flops, utilisation }: { flops?: number; utilisation?: number },
+): Partial<CostDevice> {
+  return { ...(flops === undefined ? {} : { flops }), ...(utilisation === undefined ? {} : { utilisation }) };
 }
 
 /** Says what an optimal assignment costs, and what proves how good it is. */
@@ -72,6 +83,7 @@ export function planText(plan: PartitionPlan): string {
     "",
     `in all ${time}, ${disk} of disk, at most ${memory} of memory`,
     ...plan.assumptions.map((line) => `assumed: ${line}`),
+    ...plan.warnings.map((line) => `warning: ${line}`),
   ].join("\n");
 }
 

@@ -18,7 +18,7 @@ export const TASK = await defineTask({
   positional: "[FILE…|-]",
   options: { ...IN_A_RUN, ...OUTPUT },
   run: async (call) => {
-    const { paths, sources, options, signal } = call;
+    const { paths, sources, options } = call;
     if (paths.length === 0) return await runStageTask("tokenize", call);
     pipeValues(call);
     const c = resolveConfiguration({ base: { prefix: 2 }, ...sources }); // no prefix is at stake
@@ -30,6 +30,6 @@ export const TASK = await defineTask({
     const documents = readDocuments(paths, readOptions(c, paths));
     const maxTokens = c.maxTokens || undefined;
     const batches = tokenBatches(documents, tokenizer, { sequenceLength, packing, maxTokens });
-    await arrowOutput(batches, options.output, signal);
+    await arrowOutput(batches, options.output, call);
   },
 }, import.meta);

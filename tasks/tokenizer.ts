@@ -17,7 +17,7 @@ export const TASK = await defineTask({
   positional: "[FILE…|-]",
   options: { ...IN_A_RUN, ...OUTPUT },
   run: async (call) => {
-    const { paths, sources, options } = call;
+    const { paths, sources, options, tell } = call;
     if (paths.length === 0) return await runStageTask("tokenizer", call);
     if (!options.output || options.output === "-") {
       throw new InputError(
@@ -31,6 +31,6 @@ export const TASK = await defineTask({
       scratch: `${options.output}.scratch.partial`,
     });
     await writeAtomic(options.output, json);
-    console.error(`${options.output}: ${vocabulary} entries`);
+    tell(`${options.output}: ${vocabulary} entries`);
   },
 }, import.meta);

@@ -1,10 +1,13 @@
 /**
- * Verifies a run folder: hashes, counts, and that every sequence is in exactly one expert's shards.
+ * Verifies a run folder: hashes, counts, and that every sequence is in exactly one expert's shards; with `--against` also that the
+ * same bytes were made elsewhere.
  *
- *   deno task verify runs/a
+ *   deno task verify runs/a --against partition.json
  */
 import { InputError, RunError, verifyRun } from "../mod.ts";
-import { defineTask } from "./command.ts";
+import { field } from "../pipeline/settings/mod.ts";
+import { comparePartition } from "../pipeline/stages/mod.ts";
+import { defineTask, fromHere } from "./command.ts";
 import { RUN } from "./options.ts";
 import { verifyText } from "./text.ts";
 import { worded } from "./wording.ts";
@@ -15,7 +18,13 @@ export const TASK = await defineTask({
   about:
     "Verifies hashes, counts and loads of a run, and that every sequence is in exactly one expert's shards.",
   positional: "[RUN]",
-  options: RUN,
+  options: {
+    ...RUN,
+    against: field.text({
+      value: "FILE|HASH",
+      help: "root hash of a partition made elsewhere, or the file that partition --json printed there",
+    }),
+  },
   run: async ({ paths, options, given, signal, print }) => {
     if (paths.length > 1) {
       throw new InputError(`Cannot verify as one run must be named: "${paths[1]}" is a second one`);
@@ -25,7 +34,11 @@ export const TASK = await defineTask({
     }
     const run = paths[0] ?? options.run;
     const report = await verifyRun(run, () => signal.throwIfAborted());
-    const problems = report.problems.map(({ file, what, remedy }) => {
+    const { against } = options;
+    const differences = against === undefined
+      ? []
+      : await comparePartition(run, /^[0-9a-f]{64}$/i.test(against) ? against : fromHere(against));
+    const problems = [...report.problems, ...differences].map(({ file, what, remedy }) => {
       return { file, what: worded(what), remedy: worded(remedy) };
     });
     const told = { ...report, problems };

@@ -23,7 +23,7 @@ async function partitionSmall(
 }
 
 /** Names the stages that ran, from what a task told. */
-const ran = (err: string): string[] => [...err.matchAll(/^(\S+) +done/gm)].map(([, stage]) => stage);
+const ran = (err: string): string[] => [...err.matchAll(/^\S+Z (\S+) +done/gm)].map(([, stage]) => stage);
 
 Deno.test("partition sends two kinds of text to different experts and says so", () =>
   inFolder(async (folder) => {

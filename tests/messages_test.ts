@@ -58,7 +58,7 @@ Deno.test("no code of pipeline/ and kernels/ looks into an error's message", () 
 Deno.test("every setting and every task that a message names is there", async () => {
   const { tasks } = JSON.parse(Deno.readTextFileSync(`${ROOT}deno.json`));
   const names = new Set(Object.keys(FIELDS));
-  for (const name of Object.keys(tasks).filter((name) => tasks[name].includes(`tasks/${name}.ts`))) {
+  for (const name of Object.keys(tasks).filter((name) => tasks[name].command.includes(`tasks/${name}.ts`))) {
     for (const key of Object.keys(fieldsOf((await import(`../tasks/${name}.ts`)).TASK))) names.add(key);
   }
   const named = (kind: string) =>

@@ -74,7 +74,7 @@ async function succeed(name: string, args: string[]): Promise<{ out: string; err
 async function refuse(name: string, args: string[], text: string): Promise<void> {
   const { code, err } = await task(name, args);
   assertEquals(code, 2, err);
-  const lines = err.trim().split("\n").filter((line) => !/^(adapter|train-)/.test(line));
+  const lines = err.trim().split("\n").filter((line) => !/^\S+Z (adapter|train-)/.test(line));
   assertEquals(lines.length, 1, err);
   assertStringIncludes(lines[0], text);
 }
@@ -389,7 +389,7 @@ Deno.test("train-expert warns of a warm-up that is longer than the training, and
     await copy(await partitioned(), run);
     const args = ["--run", run, "--expert", "0", ...BRIEF, "--expert-steps", "10", "--force"];
     const warmup = async (steps: string) =>
-      (await succeed("train-expert", [...args, "--expert-warmup", steps])).err.match(/^warning.*$/gm);
+      (await succeed("train-expert", [...args, "--expert-warmup", steps])).err.match(/warning: .*$/gm);
     assertEquals(await warmup("10"), null);
     assertEquals((await warmup("11"))?.length, 1);
     assertEquals(await warmup("40"), [

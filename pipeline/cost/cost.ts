@@ -190,6 +190,9 @@ export interface Cost {
   dtype: string;
 }
 
+/** The device that estimates are of unless another is named: two cores without a GPU. A GPU has 10 to 10,000 times as many FLOP/s. */
+export const PLAIN_DEVICE: CostDevice = { flops: 62.5e9, utilisation: 0.4 };
+
 /** A device, for estimates of time. */
 export interface CostDevice {
   /** FLOP/s at its peak. */

@@ -111,6 +111,21 @@ export function trainingMemory(model: ModelConfig, options: TrainingMemoryOption
   return { ...kinds, total: sum(Object.values(kinds)), largest };
 }
 
+/**
+ * Finds the largest micro-batch, a divisor of the batch, with which training takes at most `most` bytes of device memory; undefined
+ * where none does.
+ */
+export function fittingMicroBatch(
+  model: ModelConfig,
+  most: number,
+  options: TrainingMemoryOptions,
+): number | undefined {
+  for (let microBatch = options.batch; microBatch >= 1; microBatch--) {
+    if (options.batch % microBatch > 0) continue;
+    if (trainingMemory(model, { ...options, microBatch }).total <= most) return microBatch;
+  }
+}
+
 /** Predicts the device memory of generation, or of scoring. Throws an `InputError` where a tensor exceeds the binding limit. */
 export function inferenceMemory(model: ModelConfig, options: InferenceMemoryOptions): InferenceMemory {
   const { capacity, batch = 1, length = 1, models = 1, dtype = "f32", limit } = options;

@@ -16,11 +16,13 @@ export {
   type MixtureFlops,
   mixtureFlops,
   type MixtureShape,
+  PLAIN_DEVICE,
   readCost,
   type ReadCostOptions,
   trainingFlops,
 } from "./cost.ts";
 export {
+  fittingMicroBatch,
   type InferenceMemory,
   inferenceMemory,
   type InferenceMemoryOptions,

@@ -38,6 +38,8 @@ import {
 import { labelsWithin } from "./text.ts";
 import { colour } from "./theme.ts";
 
+/** How many times the others' perplexity is beyond their scale. */
+const FAR = 2;
 const PERPLEXITY_AXIS = { title: "perplexity", tickCount: 6 };
 
 /** Lists the ways that text was scored; one expert leaves no other choice of experts. */
@@ -59,21 +61,27 @@ function perplexities<Compared extends Way>(
 /** Plots the perplexity of every way to score the held-out text. */
 export function perplexityPlot(evaluation: Evaluation): Plot {
   const { scores, experts } = evaluation;
-  const ways = waysOf(evaluation);
+  const all = waysOf(evaluation);
+  const rowOf = (way: Way) => {
+    const score = scores[way]!;
+    return { way: wayName(way, experts), ...score, text: score.perplexity.toFixed(2) };
+  };
+  const highest = (ways: readonly Way[]) => Math.max(...ways.map((way) => scores[way]!.high));
+  const near = all.filter((way) => way !== "random");
+  const isFar = near.length < all.length && highest(all) > FAR * highest(near); // it would squeeze all others into a corner
+  const ways = isFar ? near : all;
   const names = ways.map((way) => wayName(way, experts));
-  const values = ways.map((way, i) => ({
-    way: names[i],
-    ...scores[way]!,
-    text: scores[way]!.perplexity.toFixed(2),
-  }));
-  const most = Math.max(...values.map(({ high }) => high));
+  const values = ways.map(rowOf);
+  const most = highest(ways);
   const y = beside("way", names);
   return {
     id: "perplexity",
     title: "Perplexity of held-out text",
     about: `Perplexity with its 95% bootstrap interval over documents. Lower is better.${
       experts > 1
-        ? " Best in hindsight picks each sequence's best expert after the fact; a random expert is the mean over experts."
+        ? ` Best in hindsight picks each sequence's best expert after the fact; a random expert is the mean over experts${
+          isFar ? `, far beyond this scale: ${rowOf("random").text}` : ""
+        }.`
         : ""
     }`,
     size: "full",
@@ -106,7 +114,7 @@ export function perplexityPlot(evaluation: Evaluation): Plot {
     },
     table: {
       head: ["way", "perplexity", "95% from", "to"],
-      rows: values.map(({ way, perplexity, low, high }) => [way, perplexity, low, high]),
+      rows: all.map(rowOf).map(({ way, perplexity, low, high }) => [way, perplexity, low, high]),
     },
   };
 }

@@ -7,7 +7,7 @@
 import { setting, task, type TaskReference, type Words, wordText } from "../../kernels/errors.ts";
 import type { Cost } from "../cost/cost.ts";
 import { paperTable, PRINTED_COMMUNICATION } from "../cost/paper.ts";
-import { BASELINES, sideOf } from "../evaluation/evaluation.ts";
+import { BASELINES, type Evaluation, sideOf } from "../evaluation/evaluation.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
 import { FIELD_NAMES, FIELDS } from "../settings/configuration.ts";
@@ -108,7 +108,15 @@ type Lacks = (part: string, name: string, settings?: TaskReference["with"]) => H
 
 function figures({ config, partition, evaluation }: RunRecord): [string, string][] {
   const experts = partition?.whole.experts ?? config.configuration.experts;
-  const found: [string, string][] = [[number(experts), experts === 1 ? "expert" : "experts"]];
+  const found: [string, string][] = [];
+  for (const { baseline, ...gain } of evaluation?.gains ?? []) {
+    const { side, by } = sideOf(gain);
+    found.push([
+      `${by.toFixed(1)}% ${side}`,
+      `perplexity of the mixture than of ${wayName(baseline, evaluation!.experts)}`,
+    ]);
+  }
+  found.push([number(experts), experts === 1 ? "expert" : "experts"]);
   if (partition) {
     const { tokens, nmi } = partition.whole.train;
     const compact = tokens.toLocaleString("en", { notation: "compact", maximumSignificantDigits: 3 });
@@ -335,6 +343,7 @@ function evaluation({ evaluation }: RunRecord, lacks: Lacks): Section {
           : "The mixture is its one expert."
       }${gainText} Intervals
 are of ${plural(resamples, "bootstrap resample")} of the documents.</p>`,
+      ...worse(evaluation),
       ...(routes && compares ? [] : [
         markup`<p>${
           routes ? null : "With one expert there are no segments, and no routing prefix to vary. "
@@ -351,6 +360,26 @@ are of ${plural(resamples, "bootstrap resample")} of the documents.</p>`,
       ...(routes ? prefixPlots(evaluation) : []),
     ],
   };
+}
+
+/** Says which sources and segments the mixture is worse on than a dense model, the worst first. */
+function worse({ sources, segments, gains, experts }: Evaluation): Html[] {
+  const parts = [
+    ...(sources.length > 1
+      ? sources.map(({ source, perplexity }) => ({ name: `source “${source || "none"}”`, perplexity }))
+      : []),
+    ...(experts > 1
+      ? segments.map(({ expert, perplexity }) => ({ name: `the text of expert ${expert}`, perplexity }))
+      : []),
+  ];
+  return gains.flatMap(({ baseline }) => {
+    const found = parts.flatMap(({ name, perplexity: { mixture, [baseline]: dense } }) =>
+      mixture && dense && mixture > dense ? [{ name, by: 100 * (mixture / dense - 1) }] : []
+    ).filter(({ by }) => by >= 0.05).sort((a, b) => b.by - a.by);
+    if (found.length === 0) return [];
+    const list = found.map(({ name, by }) => `${name} (${by.toFixed(1)}% higher)`).join(", ");
+    return [markup`<p><strong>Worse</strong> than ${wayName(baseline, experts)} on ${list}.</p>`];
+  });
 }
 
 function costs({ evaluation }: RunRecord, { flops, communication, memory, mixture }: Cost): Section {

@@ -65,8 +65,12 @@ export type RunEvent =
     total?: number;
     /** What is counted. */
     unit: string;
-    /** What else there is to say. */
-    note?: string;
+    /** Loss of the last step of a training, nats per predicted token. */
+    loss?: number;
+    /** Its learning rate. */
+    learningRate?: number;
+    /** Tokens that it trained on a second, as last measured. */
+    tokensPerSecond?: number;
   }
   | ({
     /** An EM round is over. */

@@ -31,7 +31,19 @@ export const TEXT = section("Text", {
     value: "NAME",
     help: say`Parquet column with a document's text; without it that of ${setting("textField")}`,
   }),
+  sourceFromPath: text({
+    default: "off",
+    value: "PATTERN",
+    help:
+      "take the source from the file's path: its folder's name, or what stands at {source} in a pattern such as " +
+      "'{source}/*.txt'; off for none",
+  }),
   maxDocuments: integer({ default: 0, min: 0, help: "most documents to read; 0 for all" }),
+  take: choice(["hash", "head"], {
+    default: "hash",
+    help:
+      "where there is a limit, take documents by a seeded hash, from everywhere; or the first ones, as pipes do",
+  }),
   corpus: choice(["default", "wide"], {
     default: "default",
     help: say`embedded corpus to read without ${

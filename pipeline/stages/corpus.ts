@@ -11,8 +11,10 @@ import { namesOf } from "../settings/configuration.ts";
 import { TEXT } from "../settings/text.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
 import { documentLines, openDocuments } from "../text/documents.ts";
-import { type Document, expandInputs, readDocuments } from "../text/readers.ts";
-import { oneStage, type RunContext, type Stage, type Work } from "./stage.ts";
+import { type Document, expandInputs, isReadAsText, readDocuments } from "../text/readers.ts";
+import { OFF, sourceOfPath } from "../text/path_source.ts";
+import { type Limit, takeByHash } from "../text/take.ts";
+import { oneStage, pickSettings, type RunContext, type Stage, type Work } from "./stage.ts";
 
 /** The stage's file, by its path in the run folder, where it keeps the text. */
 export const SPOOL = "corpus/documents.jsonl";
@@ -21,9 +23,17 @@ const stage: Stage = {
   name: "corpus",
   about: "Fixes the text of a run: hashes its files, or keeps what is read once only.",
   needs: [],
-  settings: namesOf(TEXT),
+  settings: [...namesOf(TEXT), "seed"],
   revision: 1,
   outputs: ["corpus/"],
+  values: ({ configuration: { seed, ...c } }) => {
+    const { take, sourceFromPath, ...values } = pickSettings({ seed, ...c }, namesOf(TEXT));
+    return {
+      ...values,
+      ...(sourceFromPath === OFF ? {} : { sourceFromPath }),
+      ...(c.maxDocuments === 0 ? {} : take === "hash" ? { take, seed } : { take }),
+    };
+  },
   inputs: () => ({}),
   async external({ configuration: { input, corpus } }) {
     if (input.length === 0) return { corpus: CORPORA[corpus].version };
@@ -38,13 +48,23 @@ const stage: Stage = {
   prepare: ({ run, configuration, documents: given, emit, signal }) => async () => {
     const { input, maxDocuments } = configuration;
     const paths = input.length === 0 ? [] : await expandInputs(input);
+    const texts = configuration.format === "auto" ? paths.filter(isReadAsText) : [];
+    if (texts.length > 0) {
+      const which = texts.length === 1
+        ? `"${texts[0]}" is`
+        : `${texts.length} files such as "${texts[0]}" are`;
+      emit({ type: "warning", message: `${which} read as text: a document each` });
+    }
     if (input.length > 0 && !paths.includes("-")) {
       await removeIfThere(`${run}/corpus`);
       return { outputs: {}, result: { files: paths.length } };
     }
     let documents = 0;
+    // What is read once is kept whole where documents are taken by hash: which ones is known at the end.
+    const isHead = configuration.take === "head";
+    const spooled = { ...configuration, maxDocuments: isHead ? configuration.maxDocuments : 0 };
     const lines = async function* () {
-      for await (const line of documentLines(given ?? openDocuments(configuration))) {
+      for await (const line of documentLines(given ?? openDocuments(spooled))) {
         signal?.throwIfAborted();
         yield line;
         if (++documents % 100 === 0) {
@@ -64,17 +84,19 @@ const stage: Stage = {
 };
 
 /** Fixes the text of a run. */
-export const corpus = oneStage(stage);
+export const corpus = oneStage(stage, namesOf(TEXT));
 
-/** Opens the documents that the stage `corpus` fixed. */
+/** Opens the documents that the stage `corpus` fixed; `onLeftOut` is told the sources of which a limit takes none. */
 export function documentsOf(
-  { run, configuration, files }: RunContext & Partial<Pick<Work, "files">>,
+  { run, configuration: c, files }: RunContext & Partial<Pick<Work, "files">>,
   corpus: Manifest,
+  onLeftOut?: Limit["onLeftOut"],
 ): ReadableStream<Document> {
-  if (corpus.outputs[SPOOL]) {
-    return readDocuments([`${run}/${SPOOL}`], { sourceField: "source", vouched: files });
-  }
-  return openDocuments(configuration);
+  if (!corpus.outputs[SPOOL]) return openDocuments(c, onLeftOut);
+  const open = () => readDocuments([`${run}/${SPOOL}`], { sourceField: "source", vouched: files });
+  const { seed, maxDocuments: most, take } = c;
+  if (c.input.length === 0 || most === 0 || take === "head") return open();
+  return ReadableStream.from(takeByHash(open, { seed, most, onLeftOut }));
 }
 
 /**
@@ -84,7 +106,14 @@ export function documentsOf(
 export function textHash(corpus: Manifest): string {
   if (corpus.outputs[SPOOL]) return corpus.outputs[SPOOL].sha256;
   const { input: _, ...reading } = corpus.configuration;
-  const files = Object.keys(corpus.inputs).sort().map((name) => [kindOf(name), corpus.inputs[name]]);
+  const { sourceFromPath } = reading;
+  const sourceOf = (name: string) =>
+    typeof sourceFromPath === "string"
+      ? [sourceOfPath(name.slice(name.indexOf(" ") + 1), sourceFromPath)]
+      : [];
+  const files = Object.keys(corpus.inputs).sort().map((
+    name,
+  ) => [kindOf(name), corpus.inputs[name], ...sourceOf(name)]);
   return sha256(canonical({ files, reading }));
 }
 

@@ -17,8 +17,6 @@ import type { Configuration } from "../settings/configuration.ts";
 import { pickSettings, type Stage, type StageKind } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
 
-/** FLOP/s of two cores without a GPU; a GPU has 10 to 1,000 times as many. */
-export const FLOPS_PER_SECOND = 25e9;
 const DIMENSIONS = 100; // of an embedding
 
 /** Name of the stage. */
@@ -79,21 +77,26 @@ function learnStage(kind: PartitionerKind): Stage {
       });
       return { outputs, result: { routers: sha256, ...result } };
     },
-    estimate(c, { sequences }) {
-      if (!kind.models) return sampleEstimate(c, sequences);
+    estimate(c, { sequences }, flops) {
+      if (!kind.models) return sampleEstimate(c, sequences, flops);
       const { router } = modelShapes(c);
       const routerBytes = 4 * parameterCount(router) * c.experts;
-      const steps = c.rounds * Math.floor(c.roundSequences / c.routerBatch);
-      const scored = c.rounds * c.experts * c.roundSequences * c.experts * forwardFlops(router, 1, c.prefix);
-      const trained = c.experts * steps * trainingFlops(router, c.routerBatch, c.prefix);
       return {
-        seconds: (trained + scored) / FLOPS_PER_SECOND,
+        seconds: c.rounds * roundFlops(c) / flops,
         diskBytes: 4 * routerBytes,
         memoryBytes: 4 * routerBytes + routerActivations(c, c.routerBatch) +
           c.experts * c.roundSequences * c.sequenceLength * 4,
       };
     },
   };
+}
+
+/** Counts the FLOPs of a round: the routers' steps, and all routers on the sequences of all. */
+export function roundFlops(c: Configuration): number {
+  const { router } = modelShapes(c);
+  const steps = Math.floor(c.roundSequences / c.routerBatch);
+  const scored = c.experts * c.roundSequences * c.experts * forwardFlops(router, 1, c.prefix);
+  return scored + c.experts * steps * trainingFlops(router, c.routerBatch, c.prefix);
 }
 
 /**
@@ -110,10 +113,11 @@ export async function splitPrefix(configuration: Configuration): Promise<number>
 function sampleEstimate(
   { partitionerSample, sequenceLength, experts, vocabularySize }: Configuration,
   sequences: number,
+  flops: number,
 ) {
   const tokens = Math.min(sequences, partitionerSample) * sequenceLength;
   return {
-    seconds: tokens * (16 * DIMENSIONS + 80 * experts) / FLOPS_PER_SECOND * 10, // of sparse products
+    seconds: tokens * (16 * DIMENSIONS + 80 * experts) / flops * 10, // of sparse products
     diskBytes: 4 * DIMENSIONS * vocabularySize,
     memoryBytes: 12 * tokens + 40 * DIMENSIONS * vocabularySize,
   };

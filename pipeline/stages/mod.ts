@@ -8,7 +8,13 @@ export { chunkOf, type ProofSummary, summaryOf } from "./assign.ts";
 export { evaluateRun, type EvaluateRunOptions } from "./evaluate_run.ts";
 export { type Graph, graphOf, STAGES } from "./graph.ts";
 export { partition, type PartitionOptions, runOneStage } from "./partition.ts";
-export { type PartitionPlan, planPartition, type StageEstimate } from "./plan.ts";
+export {
+  type PartitionPlan,
+  planExperts,
+  type PlanOptions,
+  planPartition,
+  type StageEstimate,
+} from "./plan.ts";
 export { repairOf } from "./repair.ts";
 export { type Part } from "./score.ts";
 export { type RunOptions, type RunWatch } from "./session.ts";
@@ -30,7 +36,8 @@ export {
 } from "./stage.ts";
 export { type StageState } from "./state.ts";
 export { type RunStatus, type StageStatus, statusOf } from "./status.ts";
-export { type ExpertSummary, type PartitionSummary } from "./summary.ts";
+export { comparePartition, type Fingerprint, fingerprintOf } from "./fingerprint.ts";
+export { type ExpertSummary, type PartitionSummary, type StageRun } from "./summary.ts";
 export { settingsOf } from "./task_settings.ts";
 export { expertsOf, trainDense, trainExpert, type TrainOptions } from "./train.ts";
 export { type Match } from "./train_dense.ts";

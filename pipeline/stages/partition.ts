@@ -6,13 +6,14 @@
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
+import type { RunEvent } from "../run/events.ts";
 import { vouchedFiles } from "../run/manifest.ts";
 import type { Document } from "../text/readers.ts";
 import { type Part, scorePart } from "./score.ts";
 import { inRun, type RunOptions, type RunWatch, type Session } from "./session.ts";
 import { needStage } from "./state.ts";
 import type { Stage } from "./stage.ts";
-import { type PartitionSummary, summarize } from "./summary.ts";
+import { type PartitionSummary, type StageRun, summarize } from "./summary.ts";
 
 /** What {@link partition} takes. */
 export interface PartitionOptions extends RunOptions {
@@ -31,9 +32,18 @@ export async function partition(
   { documents, ...options }: PartitionOptions,
   watch: RunWatch = {},
 ): Promise<PartitionSummary> {
-  return await inRun(options, watch, { task: "partition", documents }, async ({ states, run }) => {
+  const stages: StageRun[] = [];
+  const onEvent = (event: RunEvent) => {
+    if (event.type === "stage" && event.state !== "started") {
+      const state = event.state === "done" ? "run" : "skipped";
+      stages.push({ stage: event.stage, state, seconds: event.seconds ?? 0 });
+    }
+    watch.onEvent?.(event);
+  };
+  const kind = { task: "partition", documents };
+  return await inRun(options, { ...watch, onEvent }, kind, async ({ states, run }) => {
     for (const stage of states.graph.partition) await run(stage);
-    return await summarize(options.run, states.graph.get("train-routers") !== undefined);
+    return await summarize(options.run, states.graph.get("train-routers") !== undefined, stages);
   });
 }
 

@@ -1,18 +1,28 @@
 /**
- * Plans a partition without running it: what would run, and about how long and how large.
+ * Plans a partition, or the training of experts, without running it: what would run, and about how long and how large.
  *
  * @module
  */
 
+import * as v from "valibot";
+import { say, setting, type Words, wordText } from "../../kernels/errors.ts";
+import { type CostDevice, PLAIN_DEVICE } from "../cost/cost.ts";
+import { fittingMicroBatch } from "../cost/memory.ts";
+import { modelShapes } from "../model/shapes.ts";
+import { readPart } from "../partition/manifests.ts";
+import { readJsonLines } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
 import { expandInputs } from "../text/readers.ts";
 import { resolveRun } from "./resolution.ts";
-import { FLOPS_PER_SECOND } from "./learn.ts";
+import { LEARN, roundFlops } from "./learn.ts";
 import { checkPlace } from "./parts_alone.ts";
-import type { RunOptions } from "./session.ts";
-import type { Estimate } from "./stage.ts";
-import { statesOf } from "./state.ts";
+import { needConfiguration, type RunOptions } from "./session.ts";
+import type { CorpusSize, Estimate, Stage } from "./stage.ts";
+import { type States, statesOf } from "./state.ts";
+import { expertFolder } from "../partition/manifests.ts";
+import { expertTarget } from "./train_expert.ts";
+import { type TrainingOptions, trainingStage } from "./train_model.ts";
 
 /** Estimates one stage. */
 export interface StageEstimate extends Estimate {
@@ -22,7 +32,7 @@ export interface StageEstimate extends Estimate {
   action: "up to date" | "would run" | "damaged";
 }
 
-/** Estimates a partition. */
+/** Estimates a partition, or the training of experts. */
 export interface PartitionPlan extends Estimate {
   /** Run folder. */
   run: string;
@@ -30,14 +40,27 @@ export interface PartitionPlan extends Estimate {
   stages: StageEstimate[];
   /** What the estimates rest on, a line each. */
   assumptions: string[];
+  /** What is likely to be a mistake, a line each. */
+  warnings: string[];
+}
+
+/** How a plan is made, besides where. */
+export interface PlanOptions extends RunOptions {
+  /** The device. Default: what the run's rounds were measured to reach, or else {@linkcode PLAIN_DEVICE}. */
+  device?: Partial<CostDevice>;
+  /** Device memory that a micro-batch is to fit, in bytes. */
+  memory?: number;
+  /** Words settings in what is told. */
+  words?: Words;
 }
 
 const RUNTIME_BYTES = 250e6;
+const NOTHING: Estimate = { seconds: 0, diskBytes: 0, memoryBytes: 0 };
+const number = (value: number) => Math.round(value).toLocaleString("en");
 
 /** Plans a partition. Reads the run folder and the sizes of the input, opens no GPU and writes nothing; throws as `partition` does. */
-export async function planPartition(
-  { run, sources = {}, force = false }: RunOptions,
-): Promise<PartitionPlan> {
+export async function planPartition(options: PlanOptions): Promise<PartitionPlan> {
+  const { run, sources = {}, force = false } = options;
   await checkPlace(run, "partition");
   const { configuration: c, changed } = await resolveRun(run, sources, force);
   const characters = await inputCharacters(c);
@@ -46,21 +69,77 @@ export async function planPartition(
   const tokens = Math.min(characters / charactersPerToken, c.maxTokens || Infinity);
   const sequences = Math.ceil(tokens / c.sequenceLength * 1.1);
   const states = statesOf({ run, configuration: c });
+  const size = () => ({ characters, sequences });
   const again = force && changed.length === 0;
+  const plan = await planStages(options, c, states.graph.partition, states, size, again);
+  plan.assumptions.unshift(
+    `${number(characters)} characters of text, ${charactersPerToken.toFixed(1)} per token: ${
+      number(sequences)
+    } sequences`,
+  );
+  const wanted = (c.rounds + 1) * c.roundSequences * c.experts;
+  if (c.routers === "" && characters > 0 && wanted > 2 * sequences) {
+    plan.warnings.push(
+      `${c.rounds} rounds take ${number(wanted)} sequences of about ${number(sequences)}: each is seen ${
+        number(wanted / sequences)
+      } times; fewer rounds or sequences per round may do`,
+    );
+  }
+  return plan;
+}
+
+/** Plans the training of experts of a run that is partitioned, as {@linkcode planPartition} plans a partition. */
+export async function planExperts(
+  experts: Iterable<number>,
+  options: PlanOptions & TrainingOptions,
+): Promise<PartitionPlan> {
+  const { run, sources = {}, force = false, resume = false, memory } = options;
+  await needConfiguration(run, "train-expert", true);
+  const { configuration: c } = await resolveRun(run, sources, force || resume);
+  const states = statesOf({ run, configuration: c });
+  const sizes = new Map<string, CorpusSize>();
+  const stages: Stage[] = [];
+  for (const expert of experts) {
+    const stage = trainingStage(expertTarget(expert), options);
+    const { train } = await readPart(`${run}/partition/${expertFolder(expert)}`);
+    sizes.set(stage.name, { characters: 0, sequences: train.sequences });
+    stages.push(stage);
+  }
+  const plan = await planStages(options, c, stages, states, ({ name }) => sizes.get(name)!, force);
+  const { expert } = modelShapes(c);
+  const { expertBatch: batch, sequenceLength: length, dtype } = c;
+  if (memory !== undefined) {
+    const fits = fittingMicroBatch(expert, memory, { batch, length, recompute: options.recompute, dtype });
+    const size = `${number(memory / 2 ** 20)} MiB`;
+    const text = fits === undefined
+      ? say`not even one sequence at a time fits ${size}: a smaller model does, or ${setting("recompute")}`
+      : say`${setting("microBatch", fits)} is the largest that fits ${size}`;
+    plan.assumptions.push(wordText(text, options.words));
+  }
+  return plan;
+}
+
+async function planStages(
+  { run, device, words }: PlanOptions,
+  c: Configuration,
+  all: readonly Stage[],
+  states: States,
+  sizeOf: (stage: Stage) => CorpusSize,
+  again: boolean,
+): Promise<PartitionPlan> {
+  const measured = device?.flops === undefined ? await measuredFlops(run, c) : undefined;
+  const { flops: peak, utilisation } = { ...PLAIN_DEVICE, ...device };
+  const flops = measured ?? peak * utilisation;
   const stages: StageEstimate[] = [];
-  for (const stage of states.graph.partition) {
+  for (const stage of all) {
     const { state, error } = await states.of(stage);
-    const { seconds, diskBytes, memoryBytes } = stage.estimate?.(c, { characters, sequences }) ??
-      { seconds: 0, diskBytes: 0, memoryBytes: 0 };
-    stages.push({
-      stage: stage.name,
-      action: error ? "damaged" : state === "up to date" && !again ? "up to date" : "would run",
-      seconds,
-      diskBytes,
-      memoryBytes: RUNTIME_BYTES + memoryBytes,
-    });
+    const { memoryBytes, ...more } = stage.estimate?.(c, sizeOf(stage), flops) ?? NOTHING;
+    const action = error ? "damaged" : state === "up to date" && !again ? "up to date" : "would run";
+    stages.push({ stage: stage.name, action, ...more, memoryBytes: RUNTIME_BYTES + memoryBytes });
   }
   const running = stages.filter(({ action }) => action !== "up to date");
+  const other = wordText(say`${setting("flops")} names another device`, words);
+  const reached = `${(flops / 1e9).toPrecision(3)} GFLOP/s`;
   return {
     run,
     stages,
@@ -68,13 +147,24 @@ export async function planPartition(
     diskBytes: running.reduce((sum, { diskBytes }) => sum + diskBytes, 0),
     memoryBytes: running.reduce((most, { memoryBytes }) => Math.max(most, memoryBytes), 0),
     assumptions: [
-      `${Math.round(characters).toLocaleString("en")} characters of text, ${
-        charactersPerToken.toFixed(1)
-      } per token: ` +
-      `${sequences.toLocaleString("en")} sequences`,
-      `${FLOPS_PER_SECOND / 1e9} GFLOP/s, two cores without a GPU`,
+      measured !== undefined
+        ? `${reached}, as this run's rounds were measured; ${other}`
+        : device?.flops === undefined
+        ? `${reached}, two cores without a GPU; ${other}`
+        : `${reached}, ${+(100 * utilisation).toFixed(2)}% of the device's peak`,
     ],
+    warnings: [],
   };
+}
+
+const TIME = v.object({ stage: v.string(), round: v.optional(v.number()), seconds: v.number() });
+
+/** Gives the FLOP/s that a run's rounds were measured to reach, in the middle of them; undefined where there are none. */
+async function measuredFlops(run: string, c: Configuration): Promise<number | undefined> {
+  const lines = await readJsonLines(`${run}/metrics/timing.jsonl`, TIME, "times").catch(() => []);
+  const rounds = lines.filter(({ stage, round, seconds }) => stage === LEARN && round && seconds > 0);
+  const sorted = rounds.map(({ seconds }) => seconds).sort((a, b) => a - b);
+  return sorted.length === 0 ? undefined : roundFlops(c) / sorted[sorted.length >> 1];
 }
 
 /** Estimates the characters of the input from the sizes of its files. */

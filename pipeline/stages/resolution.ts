@@ -9,6 +9,7 @@ import { readRunConfiguration } from "../run/configuration.ts";
 import { type Configuration, FIELD_NAMES, FIELDS } from "../settings/configuration.ts";
 import { presetOf } from "../settings/presets.ts";
 import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
+import { expandInputs } from "../text/readers.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
 import { graphOf } from "./graph.ts";
 import { isPinned } from "./state.ts";
@@ -34,6 +35,12 @@ export async function resolveRun(
   });
   graphOf(configuration); // throws for a kind or a method that there is not
   if (!existing) return { configuration, changed: [], edited, exists: false };
+  for (const name of FIELD_NAMES.filter((name) => name in given && FIELDS[name].isPath)) {
+    // Another spelling of a path is the same path: the run keeps its own.
+    if (await isSamePlace(existing[name], configuration[name])) {
+      Object.assign(configuration, { [name]: existing[name] });
+    }
+  }
   const text = (value: unknown) => JSON.stringify(value);
   const changed = FIELD_NAMES.filter((name) =>
     name in given && text(existing[name]) !== text(configuration[name])
@@ -60,4 +67,15 @@ function ownMethod(given: Partial<Configuration>, existing?: Configuration): Par
   const { partitioner } = given;
   if (partitioner === undefined || partitioner === existing?.partitioner) return {};
   return { method: PARTITIONERS.get(partitioner)?.method ?? FIELDS.method.default };
+}
+
+/** Says whether two paths, or lists of paths and patterns, lead to the same files in the same order. */
+async function isSamePlace(one: unknown, other: unknown): Promise<boolean> {
+  const placesOf = async (value: unknown) => {
+    const paths = Array.isArray(value) ? await expandInputs(value) : [String(value)];
+    return (await Promise.all(paths.map((path) => path === "-" ? path : Deno.realPath(path)))).join("\n");
+  };
+  if (!one || !other || String(one) === String(other)) return false;
+  const places = await Promise.all([placesOf(one), placesOf(other)]).catch(() => null); // what is not there is no place
+  return places !== null && places[0] === places[1];
 }

@@ -25,7 +25,7 @@ import {
 } from "../run/manifest.ts";
 import { count, readJsonIfThere } from "../run/schema.ts";
 import { isSealed, seal } from "../run/seal.ts";
-import { FLOPS_PER_SECOND, kindOf, routerActivations, splitPrefix } from "./learn.ts";
+import { kindOf, routerActivations, splitPrefix } from "./learn.ts";
 import { oneStage, pickSettings, type RunContext, type Stage, type Unfinished, type Work } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
 import { watchRows } from "./watch.ts";
@@ -82,13 +82,13 @@ const stage: Stage = {
     return await scoreShards(work, tokenize, inputs.routers, shardsOf(tokenize));
   },
   unfinished,
-  estimate(c, { sequences }) {
+  estimate(c, { sequences }, flops) {
     if (c.routers === "" && !kindOf(c).models) {
       return { seconds: sequences / 5_000, diskBytes: scoreBytes(c.experts, sequences), memoryBytes: 50e6 };
     }
     const { router } = modelShapes(c);
     return {
-      seconds: sequences * c.experts * forwardFlops(router, 1, c.prefix) / FLOPS_PER_SECOND,
+      seconds: sequences * c.experts * forwardFlops(router, 1, c.prefix) / flops,
       diskBytes: scoreBytes(c.experts, sequences),
       memoryBytes: 4 * parameterCount(router) * c.experts + routerActivations(c, c.scoreBatch || 128) / 4,
     };
@@ -132,15 +132,24 @@ async function routersOf(work: Work): Promise<string> {
 async function scoreShards(work: Work, tokenize: Manifest, routers: string, names: readonly string[]) {
   const { run, configuration, emit, force } = work;
   const { trainSequences, testSequences } = tokenizeResult(tokenize, run);
-  const total = trainSequences + testSequences;
+  const rowsOf = (name: string) => {
+    const before = Number(/\d+/.exec(name)) * configuration.shardSequences; // all shards but the last are full
+    const all = name.startsWith("train-") ? trainSequences : testSequences;
+    return Math.min(configuration.shardSequences, all - before);
+  };
+  const total = names.reduce((sum, name) => sum + rowsOf(name), 0);
   let partitioner: Partitioner | undefined;
-  let done = 0;
+  const notes = new Map<string, ScoreNote>();
+  for (const name of force ? [] : names) {
+    const note = await readNote(run, name, shardKey(work, tokenize, routers, name));
+    if (note) notes.set(name, note);
+  }
+  let done = [...notes.values()].reduce((sum, { rows }) => sum + rows, 0);
   const folder = await partitionerFolder(run, configuration.routers);
   const scoreShard = async (name: string): Promise<ScoreNote> => {
     const key = shardKey(work, tokenize, routers, name);
-    const known = force ? null : await readNote(run, name, key);
+    const known = notes.get(name);
     if (known) {
-      done += known.rows;
       work.files.note(known.read ?? {});
       return known;
     }

@@ -128,8 +128,8 @@ export interface Stage {
   begun?(run: string): Promise<boolean>;
   /** Checks what must hold before its outputs are touched, and returns what makes them. */
   prepare(work: Work, identity: StageIdentity, before: Manifest | null): Promise<Make> | Make;
-  /** Estimates it, for dry runs. */
-  estimate?(configuration: Configuration, corpus: CorpusSize): Estimate;
+  /** Estimates it, for dry runs, on a device that reaches so many FLOP/s. */
+  estimate?(configuration: Configuration, corpus: CorpusSize, flops: number): Estimate;
   /** Checks more than its files' hashes. */
   verify?(verification: Verification): Promise<void>;
   /** Says how far it has come before a manifest closes it; `remedy` how to go on. */

@@ -7,6 +7,7 @@
 import { readManifest, vouchedFiles } from "../run/manifest.ts";
 import { readPart, readPartition } from "../partition/manifests.ts";
 import type { RoundMetrics } from "../run/events.ts";
+import { type Fingerprint, fingerprintOf } from "./fingerprint.ts";
 import type { ProofSummary } from "./assign.ts";
 
 /** Sums up one expert's training sequences. */
@@ -25,8 +26,21 @@ export interface ExpertSummary {
   testSequences: number;
 }
 
-/** Sums up a partition; all but the rounds and the test counts are of the whole training set, as assigned. */
-export interface PartitionSummary {
+/** Says what a partition did about a stage. */
+export interface StageRun {
+  /** The stage. */
+  stage: string;
+  /** Whether it ran, or was up to date. */
+  state: "run" | "skipped";
+  /** How long it took, in seconds; 0 for one that was skipped. */
+  seconds: number;
+}
+
+/**
+ * Sums up a partition; all but the rounds and the test counts are of the whole training set, as assigned. With its fingerprint
+ * it is what {@linkcode comparePartition} compares another run with.
+ */
+export interface PartitionSummary extends Fingerprint {
   /** Run folder. */
   run: string;
   /** What a cost is, where it is not the NLL of a prefix. */
@@ -47,10 +61,16 @@ export interface PartitionSummary {
   rounds: RoundMetrics[];
   /** A row per expert. */
   experts: ExpertSummary[];
+  /** What was done about every stage, in order. */
+  stages: StageRun[];
 }
 
 /** Reads the summary of a run whose partition is complete. */
-export async function summarize(run: string, withRounds: boolean): Promise<PartitionSummary> {
+export async function summarize(
+  run: string,
+  withRounds: boolean,
+  stages: StageRun[],
+): Promise<PartitionSummary> {
   const vouched = await vouchedFiles(run);
   const { train, parts, lineage } = await readPartition(`${run}/partition`, vouched);
   const experts: ExpertSummary[] = [];
@@ -81,5 +101,7 @@ export async function summarize(run: string, withRounds: boolean): Promise<Parti
     shares,
     rounds: (rounds ?? []) as RoundMetrics[],
     experts,
+    stages,
+    ...await fingerprintOf(run),
   };
 }

@@ -14,11 +14,19 @@ import { type Manifest, manifestPath, readManifest } from "../run/manifest.ts";
 import { conform } from "../run/schema.ts";
 import { type Configuration, namesOf } from "../settings/configuration.ts";
 import { TEXT } from "../settings/text.ts";
-import { noCounts, tokenizeDocuments, type TokenizeOptions, tokenLineage } from "../text/tokenize.ts";
+import {
+  noCounts,
+  tokenCounts,
+  tokenizeDocuments,
+  type TokenizeOptions,
+  tokenLineage,
+} from "../text/tokenize.ts";
 import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
+import { type Document } from "../text/readers.ts";
+import { type Limit, takeByHash } from "../text/take.ts";
 import { commandOf } from "./command.ts";
 import { documentsOf, textHash } from "./corpus.ts";
-import { oneStage, type Stage, type Work } from "./stage.ts";
+import { oneStage, pickSettings, type Stage, type Work } from "./stage.ts";
 import { TOKENIZED_CHARACTERS_PER_SECOND, TOKENIZER } from "./tokenizer.ts";
 
 const RESULT = v.object({
@@ -57,9 +65,13 @@ const stage: Stage = {
   name: "tokenize",
   about: "Turns documents into shuffled shards of training sequences, and shards of held-out ones.",
   needs: ["corpus", "tokenizer"],
-  settings: ["eos", "sequenceLength", "packing", "maxTokens", "holdout", "shardSequences", "seed"],
+  settings: ["eos", "sequenceLength", "packing", "maxTokens", "take", "holdout", "shardSequences", "seed"],
   revision: 1,
   outputs: ["tokens/"],
+  values: ({ configuration: c }) => {
+    const { take, ...values } = pickSettings(c, stage.settings);
+    return c.maxTokens === 0 ? values : { ...values, take }; // without a limit nothing depends on it
+  },
   async inputs(_, manifest): Promise<Record<string, string>> {
     const [corpus, trained] = [await manifest("corpus"), await manifest("tokenizer")];
     return corpus && trained
@@ -77,7 +89,7 @@ const stage: Stage = {
       packing: c.packing,
       holdout: c.holdout,
       seed: c.seed,
-      maxTokens: c.maxTokens || undefined,
+      maxTokens: c.take === "head" && c.maxTokens || undefined,
       config: key,
     };
     const counts = noCounts();
@@ -131,6 +143,28 @@ export function tokenBytes({ sequenceLength, vocabularySize }: Configuration, se
   return sequences * (sequenceLength * (vocabularySize > 65_536 ? 4 : 2) + 32);
 }
 
+/** More characters than a token has on average in most text: what is likely to hold enough tokens is counted. */
+const CHARACTERS_PER_TOKEN = 6;
+
+/** Opens the documents that the limits leave. */
+function takenOf(work: Work, corpus: Manifest, tokenizer: Tokenizer): AsyncIterable<Document> {
+  const { maxTokens: most, take, seed } = work.configuration;
+  const onLeftOut: Limit["onLeftOut"] = (sources, all) => {
+    const names = sources.slice(0, 5).map((source) => `"${source}"`).join(", ");
+    const more = sources.length > 5 ? ` and ${sources.length - 5} more` : "";
+    const message = `the limit leaves nothing of ${sources.length} of ${all} sources: ${names}${more}`;
+    work.emit({ type: "warning", message });
+  };
+  if (most === 0 || take === "head") return documentsOf(work, corpus, onLeftOut);
+  return takeByHash(() => documentsOf(work, corpus), {
+    seed,
+    most,
+    sizes: (documents) => tokenCounts(documents, tokenizer),
+    least: (characters) => (characters + 1) / CHARACTERS_PER_TOKEN,
+    onLeftOut,
+  });
+}
+
 /** Separates the two sides of the held-out split: reading the training side drives the other one. */
 function sidesOf(
   work: Work,
@@ -148,7 +182,12 @@ function sidesOf(
       yield empty;
       if (options.holdout) await writer.write(empty);
       for await (
-        const { side, batch } of tokenizeDocuments(documentsOf(work, corpus), tokenizer, options, counts)
+        const { side, batch } of tokenizeDocuments(
+          takenOf(work, corpus, tokenizer),
+          tokenizer,
+          options,
+          counts,
+        )
       ) {
         work.signal?.throwIfAborted();
         work.emit({ type: "progress", stage: "tokenize", done: counts.documents, unit: "documents" });

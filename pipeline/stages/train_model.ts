@@ -11,7 +11,9 @@ import { InputError, RunError, say, setting, type TaskReference, type Text } fro
 import type { Variants } from "../../kernels/device/variants.ts";
 import { saveModelFolder } from "../checkpoints/checkpoint.ts";
 import type { SafetensorsDtype } from "../checkpoints/safetensors.ts";
-
+import { trainingFlops } from "../cost/cost.ts";
+import { trainingMemory } from "../cost/memory.ts";
+import { parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
 import { randomKeys } from "../random.ts";
 import { checkLineage, fromBatch, lineageOf, readShards } from "../rows/arrow.ts";
@@ -37,7 +39,7 @@ import {
 } from "../training/resume.ts";
 import { cosineRate } from "../training/schedule.ts";
 import { trainingSteps } from "../training/steps.ts";
-import type { Made, RunContext, Stage, Work } from "./stage.ts";
+import type { Estimate, Made, RunContext, Stage, Work } from "./stage.ts";
 import { commandOf } from "./command.ts";
 
 /** How a model is trained in a run folder, besides the settings. */
@@ -169,6 +171,7 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
       );
       return left.includes(true) || await isHeld(`${run}/${folder}`);
     },
+    estimate: (c, { sequences }, flops) => estimateOf(target, options, c, sequences, flops),
     async prepare(work, identity, before) {
       const { run, configuration, emit, force: again } = work;
       const { data, recipe, eos, tokenizer } = await know(work);
@@ -247,6 +250,30 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
     },
   };
   return stage;
+}
+
+/** Estimates a training: its steps, its folder and its checkpoints, and the trainer's memory. */
+function estimateOf(
+  target: Target,
+  { recompute, keep = 2, checkpointEvery = 200 }: TrainingOptions,
+  c: Configuration,
+  sequences: number,
+  flops: number,
+): Estimate {
+  const { expert } = modelShapes(c);
+  const batch = target.batch(c);
+  const steps = trainingSteps(c, { batch, times: target.times(c), sequences });
+  const again = recompute ? 4 / 3 : 1; // a forward pass more to three
+  const kept = checkpointEvery > 0 ? Math.min(keep, Math.floor(steps / checkpointEvery)) : 0;
+  const parameters = parameterCount(expert);
+  const { microBatch, sequenceLength: length, dtype, saveDtype } = c;
+  return {
+    seconds: again * steps * trainingFlops(expert, batch, length) / flops,
+    diskBytes: parameters * ((saveDtype === "f32" ? 4 : 2) + 12 * kept), // weights, and two moments beside them
+    memoryBytes:
+      trainingMemory(expert, { batch, microBatch: microBatch || c.expertBatch, length, recompute, dtype })
+        .total,
+  };
 }
 
 /** Reads what a training depends on, from the shards' manifest and the first of the shards. */
@@ -406,7 +433,7 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
     resumed,
   };
   let [lastTime, lastTokens] = [performance.now(), result.tokens];
-  let speed = "";
+  let tokensPerSecond: number | undefined;
   try {
     const weights = await trainModel({
       ...settings,
@@ -427,8 +454,7 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
         if (line.validationLoss !== undefined) result.validationLoss = line.validationLoss;
         const now = performance.now();
         const seconds = (now - lastTime) / 1000;
-        const tokensPerSecond = (line.tokens - lastTokens) / seconds;
-        speed = `, ${Math.round(tokensPerSecond).toLocaleString("en")} tokens/s`;
+        tokensPerSecond = (line.tokens - lastTokens) / seconds;
         await recordTime(run, { stage: stage.name, step: line.step, seconds, tokensPerSecond });
         [lastTime, lastTokens] = [now, line.tokens];
       },
@@ -458,7 +484,9 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
           done: step,
           total: steps,
           unit: "steps",
-          note: `loss ${loss.toFixed(3)}, learning rate ${rate.toExponential(1)}${speed}`,
+          loss,
+          learningRate: rate,
+          tokensPerSecond,
         }),
       signal,
     });

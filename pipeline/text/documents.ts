@@ -8,6 +8,8 @@ import { emptyBatch, type RecordBatch } from "../rows/arrow.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { type CorpusName, embeddedCorpus } from "./corpora/corpus.ts";
 import { type Document, expandInputs, readDocuments, type ReadOptions } from "./readers.ts";
+import { OFF } from "./path_source.ts";
+import { takeByHash } from "./take.ts";
 import { tokenizeDocuments, type TokenizeOptions, tokenLineage } from "./tokenize.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
@@ -19,17 +21,28 @@ export function readOptions(c: Configuration, paths: readonly string[]): ReadOpt
     format: c.format === "auto" ? undefined : c.format,
     textField: parquet && c.textColumn || c.textField,
     sourceField: c.sourceField || undefined,
+    sourceFromPath: c.sourceFromPath === OFF ? undefined : c.sourceFromPath,
     maxDocuments: c.maxDocuments || undefined,
   };
 }
 
-/** Opens the documents of a configuration: the embedded corpus where no input is named. */
-export function openDocuments(c: Configuration): ReadableStream<Document> {
+/**
+ * Opens the documents of a configuration: the embedded corpus where no input is named. A limit takes documents by hash or the first
+ * ones, as the configuration says; of standard input, which is read once, the first ones. `onLeftOut` is told the sources of which
+ * none is taken.
+ */
+export function openDocuments(
+  c: Configuration,
+  onLeftOut?: (sources: string[], all: number) => void,
+): ReadableStream<Document> {
   if (c.input.length === 0) return embeddedCorpus(c.corpus as CorpusName, c.corpusCharacters);
-  return ReadableStream.from(async function* () {
+  const open = async function* (more: ReadOptions = {}) {
     const paths = await expandInputs(c.input);
-    yield* readDocuments(paths, readOptions(c, paths));
-  }());
+    yield* readDocuments(paths, { ...readOptions(c, paths), ...more });
+  };
+  const { maxDocuments: most, seed } = c;
+  if (most === 0 || c.take === "head" || c.input.includes("-")) return ReadableStream.from(open());
+  return ReadableStream.from(takeByHash(() => open({ maxDocuments: undefined }), { seed, most, onLeftOut }));
 }
 
 /** Writes documents as JSON lines in UTF-8, with fields `text` and `source`. */

@@ -14,6 +14,7 @@ import { joinBytes } from "../rows/bytes.ts";
 import { openReading, type Reading, type Vouched } from "../run/vouched.ts";
 import { decompress } from "./decompress.ts";
 import { glob, isGlob } from "./glob.ts";
+import { sourceOfPath } from "./path_source.ts";
 
 /** A text and where it is from. */
 export interface Document {
@@ -33,6 +34,8 @@ export interface ReadOptions {
   sourceField?: string;
   /** Source of documents that name none; "" by default. */
   source?: string;
+  /** Pattern by which a file's path tells that source instead; "" for the name of its folder. */
+  sourceFromPath?: string;
   /** Stop after so many documents. */
   maxDocuments?: number;
   /** What is known of the files, which they are checked by where they are read to their end. */
@@ -94,7 +97,11 @@ async function* documentsOf(inputs: string[], options: ReadOptions): AsyncGenera
   let count = 0, texts = 0;
   for (const file of files) {
     if (count >= limit) break;
-    for await (const { text, source } of documentsIn(file, options)) {
+    const { sourceFromPath: pattern } = options;
+    const named = pattern === undefined || file.path === "-"
+      ? {}
+      : { source: sourceOfPath(file.path, pattern) };
+    for await (const { text, source } of documentsIn(file, { ...options, ...named })) {
       if (text.length > 0) texts++;
       yield { text: text.toWellFormed(), source: source.toWellFormed() };
       if (++count >= limit) break;
@@ -116,11 +123,22 @@ interface Input {
   compression: "gz" | "zst" | undefined;
 }
 
+/** Endings of files that hold text, which need no format. */
+const TEXTS =
+  /\.(adoc|bib|c|cc|cfg|conf|cpp|cs|css|go|h|hpp|hs|htm|html|ini|java|jl|js|jsx|kt|log|lua|markdown|md|mjs|org|php|pl|py|r|rb|rs|rst|scala|sh|sol|sql|srt|swift|tex|toml|ts|tsx|vtt|wgsl|xml|yaml|yml)$/i;
+
+/** Says whether a file that is none of the formats by its name is read as one document of text. */
+export function isReadAsText(path: string): boolean {
+  return TEXTS.test(path) && !FORMAT.test(path);
+}
+
+const FORMAT = /(?:^|\.)(txt|jsonl|ndjson|parquet)(?:\.(gz|zst))?$/i;
+
 /** An input in the format and compression that its extension says, or as told. */
 function inputOf(path: string, told: string | undefined): Input {
   const name = path === "-" ? STANDARD_INPUT : path;
-  const text = (told ?? path.slice(path.lastIndexOf("/") + 1)).toLowerCase();
-  const match = /(?:^|\.)(txt|jsonl|ndjson|parquet)(?:\.(gz|zst))?$/.exec(text);
+  const text = (told ?? (isReadAsText(path) ? "txt" : path.slice(path.lastIndexOf("/") + 1))).toLowerCase();
+  const match = FORMAT.exec(text);
   if (match === null) {
     const fact = path === "-" ? "it has no name to tell" : "its name has no such ending";
     const rule = "its format must be txt, jsonl, ndjson or parquet, the text formats also with .gz or .zst";
@@ -131,6 +149,18 @@ function inputOf(path: string, told: string | undefined): Input {
   }
   const format = match[1] === "ndjson" ? "jsonl" : match[1] as Input["format"];
   const compression = match[2] as Input["compression"];
+  const ending = /\.(gz|zst)$/i.exec(path)?.[1].toLowerCase();
+  if (told !== undefined && format !== "parquet" && ending !== undefined && ending !== compression) {
+    throw unreadable(
+      `"${name}"`,
+      `its format must end in .${ending}, as its name does`,
+      `format is "${told}"`,
+      {
+        where: name,
+        remedy: say`set ${setting("format", `${match[1]}.${ending}`)}`,
+      },
+    );
+  }
   if (format === "parquet" && (compression !== undefined || path === "-")) {
     const fact = compression ? `it is wrapped in .${compression}` : "it is standard input";
     throw unreadable(`"${name}"`, "Parquet must be a plain file", fact, { where: name });

@@ -115,6 +115,16 @@ export function tokenizeDocuments(
   return tokenized(documents, tokenizer, options, counts);
 }
 
+/** Counts the tokens of every document, its EOS among them; one without any has none. */
+export async function* tokenCounts(
+  documents: AsyncIterable<Document>,
+  tokenizer: Tokenizer,
+): AsyncGenerator<number> {
+  for await (const group of encodedGroups(groups(documents, Infinity), tokenizer)) {
+    for (const { ids } of group) yield ids.length === 0 ? 0 : ids.length + 1;
+  }
+}
+
 async function* tokenized(
   documents: AsyncIterable<Document>,
   tokenizer: Tokenizer,

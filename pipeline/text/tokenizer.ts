@@ -10,6 +10,7 @@ import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { sha256 } from "../run/files.ts";
 import { readVouched, type Vouched } from "../run/vouched.ts";
 import type { Document } from "./readers.ts";
+import { silently } from "./silence.ts";
 import { cutsAtWords, type Format, WordEncoder } from "./words.ts";
 
 /** A tokenizer. */
@@ -95,7 +96,7 @@ export async function trainTokenizer(
     }
     const trainee = new library.Tokenizer(library.BPE.empty());
     trainee.setPreTokenizer(library.byteLevelPreTokenizer(false));
-    trainee.train([path]);
+    silently(() => trainee.train([path])); // it prints line breaks
     const model = `${scratch}/trained.json`;
     trainee.save(model);
     const trained = JSON.parse(await Deno.readTextFile(model)) as {

@@ -72,7 +72,7 @@ async function child(task: string, args: string[]): Promise<number> {
 /** The flags and the environment that the task itself runs with, so that what is measured is what a user gets. */
 async function taskSettings(task: string): Promise<{ env: Record<string, string>; flags: string[] }> {
   const { tasks } = JSON.parse(await Deno.readTextFile(new URL("../../deno.json", import.meta.url)));
-  const words = (tasks[task] as string).split(" ");
+  const words = (tasks[task].command as string).split(" ");
   return {
     env: Object.fromEntries(words.slice(0, words.indexOf("deno")).map((word) => word.split("="))),
     flags: words.filter((word) => /^--(v8-flags|allow)/.test(word)),

@@ -1,4 +1,4 @@
-import { assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertFalse, assertGreater, assertMatch, assertStringIncludes } from "@std/assert";
 import { evaluationText } from "../../tasks/evaluation_text.ts";
 import { evaluationOf, SHAPE } from "../pipeline/report/support.ts";
 
@@ -11,9 +11,17 @@ Deno.test("evaluationText() says lower or higher, each with a positive number", 
   );
   assertStringIncludes(
     text,
-    "perplexity higher than that of dense, 4 times the steps, by 1.7% (0.2% to 3.1%)",
+    "perplexity higher than that of dense-steps, 4 times the steps, by 1.7% (0.2% to 3.1%)",
   );
   assertFalse(/-\d/.test(text), text);
+  // One word for one thing, in every table; and no source goes to an expert by 0%.
+  assertFalse(/oracle|best expert|random expert/.test(text), text);
+  for (const name of ["best in hindsight", "dense-steps", "random"]) {
+    assertGreater(text.split(name).length, 2, name);
+  }
+  const [source] = evaluation.sources;
+  const sources = [{ ...source, shares: [0.004, 0.006, 0.99, 0] }];
+  assertMatch(evaluationText("runs/a", { ...evaluation, sources }), / {2}2: 99%, 1: 1%$/m);
 
   const [segment] = evaluation.segments;
   const perplexity = { ...segment.perplexity, mixture: 30, dense: 40, "dense-steps": 24 };

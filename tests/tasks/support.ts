@@ -17,17 +17,18 @@ export interface Outcome {
   err: string;
 }
 
-const TASKS: Record<string, string> = JSON.parse(Deno.readTextFileSync(`${ROOT}deno.json`)).tasks;
+const TASKS: Record<string, { description: string; command: string }> =
+  JSON.parse(Deno.readTextFileSync(`${ROOT}deno.json`)).tasks;
 
 /** Gives the arguments that make Deno run a task, permissions among them. */
 export function commandOf(name: string): string[] {
-  const words = TASKS[name].split(" ");
+  const words = TASKS[name].command.split(" ");
   return words.slice(words.indexOf("deno") + 1);
 }
 
 /** Gives the environment variables that a task sets before it runs Deno. */
 function variablesOf(name: string): Record<string, string> {
-  const words = TASKS[name].split(" ");
+  const words = TASKS[name].command.split(" ");
   return Object.fromEntries(words.slice(0, words.indexOf("deno")).map((word) => word.split("=")));
 }
 

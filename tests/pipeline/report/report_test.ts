@@ -522,3 +522,42 @@ Deno.test("mod.ts loads no Vega: what it imports as code reaches neither it nor 
   assert(reached.has(`file://${ROOT}pipeline/report/report.ts`));
   assertEquals([...reached].filter((specifier) => /vega|puppeteer|draw\.ts/.test(specifier)), []);
 });
+
+Deno.test("perplexityPlot() leaves a random expert out of the scale where it would squeeze the others, and says so", async () => {
+  const evaluation = evaluationOf(SHAPE);
+  const scores = { ...evaluation.scores };
+  const highest = Math.max(
+    ...Object.entries(scores).map(([way, score]) => way === "random" ? 0 : score!.high),
+  );
+  for (const [times, isLeft] of [[1.5, false], [8, true]] as const) {
+    const high = times * highest;
+    const random = { ...scores.random!, perplexity: high, low: high, high };
+    const plot = perplexityPlot({ ...evaluation, scores: { ...scores, random } });
+    assertEquals(plot.about.includes("far beyond this scale"), isLeft);
+    assertEquals((await draw(plot)).includes(`>${high.toFixed(2)}</text>`), !isLeft);
+    assertEquals(plot.table.rows.length, 5); // the numbers are all there
+  }
+});
+
+Deno.test("report() begins with how much lower the perplexity is, and says in words where it is higher", async () => {
+  await inFolder(async (run) => {
+    await writeRun(run, SHAPE);
+    const evaluation = evaluationOf(SHAPE);
+    const [first, ...others] = evaluation.sources;
+    const perplexity = { mixture: 127, dense: 100, "dense-steps": 128 };
+    const better = { mixture: 30, dense: 40, "dense-steps": 40 };
+    const sources = [
+      { ...first, source: "tables", perplexity },
+      ...others.map((one) => ({ ...one, perplexity: better })),
+    ];
+    const segments = evaluation.segments.map((one) => ({ ...one, perplexity: better }));
+    await Deno.writeTextFile(`${run}/evaluation.json`, JSON.stringify({ ...evaluation, sources, segments }));
+    const page = await pageOf(run);
+    assertMatch(
+      page,
+      /<dl class="figures"><div><dt>perplexity of the mixture than of [^<]*<\/dt><dd>13.2% lower<\/dd>/,
+    );
+    assertMatch(page, /<strong>Worse<\/strong> than [^<]* on source “tables” \(27\.0% higher\)\.<\/p>/);
+    assertEquals(page.split("<strong>Worse</strong>").length, 2); // better than the other one everywhere
+  });
+});

@@ -1,10 +1,12 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { InputError } from "../../../kernels/errors.ts";
+import { InputError, wordText } from "../../../kernels/errors.ts";
+import { inFolder } from "../../tasks/support.ts";
 import fc from "fast-check";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import {
   type Document,
   expandInputs,
+  isReadAsText,
   readDocuments,
   type ReadOptions,
 } from "../../../pipeline/text/readers.ts";
@@ -282,3 +284,44 @@ Deno.test("expandInputs() takes a file whose name looks like a pattern as itself
     assertEquals(await expandInputs(["-", `${folder}/a1*`, `${folder}/a1.txt`]), ["-", `${folder}/a1.txt`]);
   });
 });
+
+Deno.test("readDocuments() reads source code and the like as text, and proposes the format of a compressed file", () =>
+  inFolder(async (folder) => {
+    for (const name of ["a.py", "b.H", "README.md"]) await Deno.writeTextFile(`${folder}/${name}`, name);
+    const paths = ["a.py", "b.H", "README.md"].map((name) => `${folder}/${name}`);
+    const texts = (await read(paths)).map(({ text }) => text);
+    assertEquals(texts, ["a.py", "b.H", "README.md"]);
+    assertEquals(paths.map(isReadAsText), [true, true, true]);
+    assertEquals(["a.txt", "a.py.txt", "a.jsonl", "a.bin", "a.h.gz"].map(isReadAsText), Array(5).fill(false));
+    await Deno.writeTextFile(`${folder}/c.txt.gz`, "");
+    const error = await assertRejects(
+      () => Array.fromAsync(readDocuments([`${folder}/c.txt.gz`], { format: "txt" })),
+      InputError,
+      'its format must end in .gz, as its name does: format is "txt"',
+    );
+    assertEquals(error.remedy && wordText(error.remedy), "set format txt.gz");
+  }));
+
+Deno.test("readDocuments() takes sources from paths, unless a field names them", () =>
+  inFolder(async (folder) => {
+    for (const name of ["news", "law"]) {
+      await Deno.mkdir(`${folder}/${name}`);
+      await Deno.writeTextFile(`${folder}/${name}/a.txt`, name);
+      await Deno.writeTextFile(
+        `${folder}/${name}/b.jsonl`,
+        '{"text": "b", "source": "field"}\n{"text": "c", "source": null}\n',
+      );
+    }
+    const sources = async (options: ReadOptions) =>
+      (await read([`${folder}/*/*`], options)).map(({ source }) => source);
+    assertEquals(await sources({ sourceFromPath: "" }), ["law", "law", "law", "news", "news", "news"]);
+    assertEquals(await sources({ sourceFromPath: "", sourceField: "source" }), [
+      "law",
+      "field",
+      "law",
+      "news",
+      "field",
+      "news",
+    ]);
+    assertEquals((await sources({ sourceFromPath: "{source}.*" })).slice(0, 2), ["a", "b"]);
+  }));

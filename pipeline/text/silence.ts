@@ -1,0 +1,46 @@
+/**
+ * Keeps what a native library prints off standard output, which is the result's.
+ *
+ * @module
+ */
+
+const LIBRARIES: Partial<Record<typeof Deno.build.os, string>> = {
+  darwin: "libSystem.B.dylib",
+  linux: "libc.so.6",
+};
+
+const STANDARD_OUTPUT = 1;
+
+/** The functions of the C library that turn standard output away, and back. */
+const SYMBOLS = {
+  creat: { parameters: ["buffer", "u32"], result: "i32" },
+  dup: { parameters: ["i32"], result: "i32" },
+  dup2: { parameters: ["i32", "i32"], result: "i32" },
+  close: { parameters: ["i32"], result: "i32" },
+} as const;
+
+/**
+ * Runs what must not print on standard output, and throws away what it prints there until it returns. It prints where the system
+ * has no way to turn that away.
+ */
+export function silently<T>(work: () => T): T {
+  const library = LIBRARIES[Deno.build.os];
+  if (library === undefined) return work();
+  let c: Deno.DynamicLibrary<typeof SYMBOLS>;
+  try {
+    c = Deno.dlopen(library, SYMBOLS);
+  } catch {
+    return work(); // another C library: what is printed does no harm but to a reader of standard output
+  }
+  const { creat, dup, dup2, close } = c.symbols;
+  const kept = dup(STANDARD_OUTPUT);
+  const nowhere = creat(new TextEncoder().encode("/dev/null\0"), 0o600);
+  try {
+    if (kept >= 0 && nowhere >= 0) dup2(nowhere, STANDARD_OUTPUT);
+    return work();
+  } finally {
+    if (kept >= 0) dup2(kept, STANDARD_OUTPUT);
+    for (const descriptor of [kept, nowhere]) if (descriptor >= 0) close(descriptor);
+    c.close();
+  }
+}

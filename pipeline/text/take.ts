@@ -1,0 +1,111 @@
+/**
+ * Takes a part of the documents where there is a limit: those whose seeded hashes come first, so that every file and every source
+ * gives its share. Memory holds some 50 bytes for every document that is taken.
+ *
+ * @module
+ */
+
+import { createHash } from "node:crypto";
+import { randomBits } from "../random.ts";
+import type { Document } from "./readers.ts";
+
+/** How much is taken. */
+export interface Limit {
+  /** Seed of the hashes. */
+  seed: number;
+  /** How much is enough: the document with which it is reached is the last one. */
+  most: number;
+  /** Measures documents, in their order. Default: each counts as one. */
+  sizes?: (documents: AsyncIterable<Document>) => AsyncIterable<number>;
+  /** Largest size that a text of so many characters is likely to fall short of; needed with `sizes`, to measure few. */
+  least?: (characters: number) => number;
+  /** Told the sources of which no document is taken, and how many sources there are. */
+  onLeftOut?: (sources: string[], all: number) => void;
+}
+
+interface Candidate {
+  key: bigint;
+  /** Place in the order of documents: the earlier one of two that are equal comes first. */
+  at: number;
+  size: number;
+}
+
+/** Yields the documents that are taken, in their order; `open` opens all of them, as often as it is called. */
+export async function* takeByHash(
+  open: () => AsyncIterable<Document>,
+  { seed, most, sizes, least = () => 1, onLeftOut }: Limit,
+): AsyncGenerator<Document> {
+  const keyOf = ({ text }: Document) =>
+    randomBits(seed, "take", createHash("sha256").update(text).digest().readBigUInt64LE(0));
+  let last: Candidate | undefined;
+  for (let factor = 1;; factor *= 4) {
+    const rough = new Taken(factor * most);
+    let at = 0;
+    for await (const document of open()) {
+      rough.add({ key: keyOf(document), at: at++, size: least(document.text.length) });
+    }
+    last = rough.last();
+    if (sizes === undefined || last === undefined) break;
+    const exact = new Taken(most);
+    const candidates: Candidate[] = [];
+    const end = last;
+    const some = async function* () {
+      let at = 0;
+      for await (const document of open()) {
+        const key = keyOf(document);
+        if (!isTaken({ key, at }, end)) at++;
+        else {
+          candidates.push({ key, at: at++, size: 0 });
+          yield document;
+        }
+      }
+    };
+    let next = 0;
+    for await (const size of sizes(some())) exact.add({ ...candidates[next++], size });
+    const isAll = next === at;
+    if (exact.total < most && !isAll) continue; // texts of more characters for their size than was likely
+    last = exact.last();
+    break;
+  }
+  const [taken, left] = [new Set<string>(), new Set<string>()];
+  let at = 0;
+  for await (const document of open()) {
+    const isIn = last !== undefined && isTaken({ key: keyOf(document), at: at++ }, last);
+    (isIn ? taken : left).add(document.source);
+    if (isIn) yield document;
+  }
+  const without = [...left].filter((source) => !taken.has(source));
+  if (without.length > 0) onLeftOut?.(without, taken.size + without.length);
+}
+
+const compare = (a: Omit<Candidate, "size">, b: Omit<Candidate, "size">): number =>
+  a.key < b.key ? -1 : a.key > b.key ? 1 : a.at - b.at;
+const isTaken = (one: Omit<Candidate, "size">, last: Candidate): boolean => compare(one, last) <= 0;
+
+/** Holds the first candidates that are enough together. */
+class Taken {
+  #candidates: Candidate[] = [];
+  total = 0;
+
+  constructor(readonly most: number) {}
+
+  add(candidate: Candidate): void {
+    this.#candidates.push(candidate);
+    this.total += candidate.size;
+    if (this.total > 2 * this.most && this.#candidates.length > 1024) this.#cut();
+  }
+
+  /** Gives the last one that is taken; none where there are none. */
+  last(): Candidate | undefined {
+    this.#cut();
+    return this.#candidates.at(-1);
+  }
+
+  #cut(): void {
+    this.#candidates.sort(compare);
+    let total = 0, kept = 0;
+    while (kept < this.#candidates.length && total < this.most) total += this.#candidates[kept++].size;
+    this.#candidates.length = kept;
+    this.total = total;
+  }
+}

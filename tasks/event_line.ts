@@ -1,0 +1,51 @@
+/**
+ * Words what a run tells, but for how far a stage is, a line each.
+ *
+ * @module
+ */
+
+import type { RunEvent } from "../mod.ts";
+import { count, duration } from "./layout.ts";
+import { worded } from "./wording.ts";
+
+/** Words an event. */
+export function eventLine(event: Exclude<RunEvent, { type: "progress" }>): string {
+  switch (event.type) {
+    case "adapter":
+      return `adapter        ${event.adapter}${event.kind === "software" ? " (in software)" : ""}`;
+    case "warning":
+      return `warning: ${worded(event.message)}`;
+    case "round":
+      return roundLine(event);
+    case "stage": {
+      const counts = Object.entries(COUNTS).filter(([name]) => event.result?.[name] !== undefined);
+      const text = counts.map(([name, unit]) => counted(Number(event.result![name]), unit)).join(", ");
+      const seconds = event.seconds === undefined ? "" : ` (${duration(event.seconds)})`;
+      const by = event.by ? ` by ${event.by}` : "";
+      return `${event.stage.padEnd(14)} ${event.state}${by}${text && `: ${text}`}${seconds}`;
+    }
+  }
+}
+
+function counted(number: number, unit: string): string {
+  return `${count(number)} ${number === 1 ? unit.replace(/ies$/, "y").replace(/s$/, "") : unit}`;
+}
+
+/** What is told of a stage's result. */
+const COUNTS: Record<string, string> = {
+  files: "files",
+  documents: "documents",
+  entries: "entries",
+  tokens: "tokens",
+  trainSequences: "training sequences",
+  testSequences: "held-out sequences",
+  sequences: "sequences",
+  steps: "steps",
+};
+
+function roundLine({ round, rounds, shares, nmi, ...event }: RunEvent & { type: "round" }): string {
+  const [nll, regret] = [event.nllPerToken.toFixed(4), event.regret.toFixed(4)];
+  const percent = shares.map((share) => `${(100 * share).toFixed(0)}%`).join(" ");
+  const line = `  round ${String(round).padStart(2)} of ${rounds}  NLL ${nll} per token`;
+  return `${line}  shares ${percent}  regret ${regret}${nmi === null ? "" : `  NMI ${nmi.toFixed(3)}`}`;
+}

@@ -1,0 +1,80 @@
+/**
+ * Measures how fast a stage goes, and words how far it is.
+ *
+ * @module
+ */
+
+import type { RunEvent } from "../mod.ts";
+import { count, duration } from "./layout.ts";
+
+type Step = RunEvent & { type: "progress" };
+
+/** How fast a stage goes. */
+export interface Pace {
+  /** How much was done when it was first heard of: by an earlier process, or before the clock ran. */
+  first: number;
+  /** When that was, in milliseconds. */
+  since: number;
+  /** How much was done when it was last heard of. */
+  done: number;
+  /** When it was last told of, in milliseconds. */
+  told: number;
+  /** How much is done a second; unknown before enough of it has passed. */
+  rate?: number;
+  /** Seconds that are left, where the total is known as well. */
+  left?: number;
+}
+
+/** Time before a rate means something. */
+const SETTLED_MS = 1000;
+
+/** Measures the pace of a stage that has come further at `now`, in milliseconds; one that goes back begins anew. */
+export function paceOf({ done, total }: Step, before: Pace | undefined, now: number): Pace {
+  if (before === undefined || done < before.done) return { first: done, since: now, done, told: now };
+  const { first, since } = before;
+  const rate = now - since >= SETTLED_MS && done > first
+    ? 1000 * (done - first) / (now - since)
+    : before.rate;
+  const left = rate && total !== undefined ? Math.max(0, total - done) / rate : undefined;
+  return { ...before, done, rate, left };
+}
+
+/** Words how far a stage is; in a `width` it has a bar of at most `bar` columns, and the least important is left out. */
+export function progressText(
+  event: Step,
+  { rate, left }: Pick<Pace, "rate" | "left">,
+  fit?: { width: number; bar: number },
+): string {
+  const { stage, done, total, unit, loss, learningRate, tokensPerSecond } = event;
+  const speed = tokensPerSecond ? `${count(tokensPerSecond)} tokens/s` : rate && perSecond(rate);
+  // The larger the weight, the sooner a part is left out.
+  const parts: [weight: number, text: string | undefined | 0 | false][] = [
+    [0, `${stage.padEnd(14)} ${count(done)}${total ? ` of ${count(total)}` : ""}`],
+    [2, unit],
+    [3, speed],
+    [1, left !== undefined && `${duration(Math.ceil(left))} left`],
+    [0, loss !== undefined && `loss ${loss.toFixed(3)}`],
+    [0, learningRate !== undefined && `rate ${learningRate.toExponential(1)}`],
+  ];
+  const some = parts.filter((part): part is [number, string] => Boolean(part[1]));
+  const joined = () =>
+    some.map(([, text], i) => i > 1 || text !== unit ? `  ${text}` : ` ${text}`).join("").trim();
+  if (!fit) return joined();
+  const room = fit.width - 1; // the last column stays free: some terminals break the line there
+  for (let weight = 3; weight > 0 && joined().length > room; weight--) {
+    const at = some.findIndex(([own]) => own === weight);
+    if (at >= 0) some.splice(at, 1);
+  }
+  const text = joined();
+  const size = Math.min(fit.bar, room - text.length - 3);
+  if (!total || size < 6) return text.slice(0, room);
+  const filled = Math.round(size * Math.min(1, done / total));
+  const name = stage.padEnd(14);
+  return `${name} ${"█".repeat(filled)}${"░".repeat(size - filled)}  ${text.slice(name.length + 1)}`;
+}
+
+/** Writes a rate of at least one in a minute as such, and a smaller one as what one takes. */
+function perSecond(rate: number): string {
+  if (rate >= 10) return `${count(rate)}/s`;
+  return rate >= 0.1 ? `${rate.toFixed(1)}/s` : `${duration(1 / rate)} each`;
+}

@@ -1,0 +1,74 @@
+import { assert, assertAlmostEquals, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
+import { costOf, PLAIN_DEVICE } from "../../../pipeline/cost/cost.ts";
+import { trainingMemory } from "../../../pipeline/cost/memory.ts";
+import { modelShapes } from "../../../pipeline/model/shapes.ts";
+import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
+import { planExperts, planPartition } from "../../../pipeline/stages/plan.ts";
+import { gpu } from "../../kernels/support.ts";
+import { inFolder, smallCorpus } from "../../tasks/support.ts";
+import { SMALL_SETTINGS, withPartition } from "./support.ts";
+
+Deno.test("planPartition() goes by the device that is named, and warns of rounds that see few sequences often", () =>
+  inFolder(async (folder) => {
+    const input = [`${folder}/docs.jsonl`];
+    await Deno.writeTextFile(input[0], smallCorpus());
+    const plan = (more = {}, device = {}) =>
+      planPartition({
+        run: `${folder}/run`,
+        sources: { flags: { ...SMALL_SETTINGS, input, ...more } },
+        device,
+      });
+    const one = await plan({}, { flops: 1e12, utilisation: 0.5 });
+    const two = await plan({}, { flops: 2e12, utilisation: 0.5 });
+    const routers = ({ stages }: typeof one) =>
+      stages.find(({ stage }) => stage === "train-routers")!.seconds;
+    assertAlmostEquals(routers(one), 2 * routers(two), 1e-9);
+    // The same device gives the same time as what the configuration costs.
+    const cost = costOf(resolveConfiguration({ flags: SMALL_SETTINGS }), PLAIN_DEVICE);
+    assertAlmostEquals(routers(await plan()), cost.seconds.routers, 1e-9);
+    assertEquals(one.warnings, []);
+    const [warning] = (await plan({ rounds: 94, roundSequences: 640 })).warnings;
+    assertMatch(warning, /^94 rounds take 121,600 sequences of about \d+: each is seen \d+ times/);
+  }));
+
+Deno.test({
+  name:
+    "planExperts() estimates steps, checkpoints and memory, finds the micro-batch that fits, and trains nothing",
+  ignore: gpu === null,
+  fn: () =>
+    withPartition(async (run) => {
+      const flags = { expertSteps: 1000, expertBatch: 12 };
+      const options = { run, sources: { flags }, device: PLAIN_DEVICE };
+      const before = Array.from(Deno.readDirSync(run), ({ name }) => name).sort();
+      const plan = await planExperts([0, 1], options);
+      assertEquals(plan.stages.map(({ stage, action }) => `${stage} ${action}`), [
+        "train-expert-00 would run",
+        "train-expert-01 would run",
+      ]);
+      const c = resolveConfiguration({ flags: { ...SMALL_SETTINGS, ...flags } });
+      const cost = costOf(c, PLAIN_DEVICE);
+      assertAlmostEquals(plan.seconds, cost.seconds.allExperts, 1e-9);
+      assertEquals(plan.diskBytes, 2 * (4 + 2 * 12) * cost.parameters.expert);
+      const none = await planExperts([1], { ...options, checkpointEvery: 0 });
+      assertEquals(none.diskBytes, 4 * cost.parameters.expert);
+      const { expert } = modelShapes(c);
+      const of = (microBatch: number) => trainingMemory(expert, { batch: 12, microBatch, length: 32 }).total;
+      const fits = async (memory: number) =>
+        (await planExperts([0], { ...options, memory })).assumptions.at(-1)!;
+      assertMatch(await fits(of(4)), /microBatch 4 is the largest/);
+      assertMatch(await fits(of(4) - 1), /microBatch 3 is the largest/);
+      assertMatch(await fits(1), /not even one sequence/);
+      assertMatch(
+        (await planExperts([0], { run })).assumptions[0],
+        /GFLOP\/s, as this run's rounds were measured/,
+      );
+      assertEquals(Array.from(Deno.readDirSync(run), ({ name }) => name).sort(), before);
+      await assertRejects(
+        () => planExperts([0], { ...options, run: `${run}/none` }),
+        InputError,
+        "run folder",
+      );
+      assert(plan.seconds > 0);
+    }),
+});

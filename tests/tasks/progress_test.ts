@@ -1,0 +1,76 @@
+import { assert, assertEquals, assertGreater, assertMatch } from "@std/assert";
+import { commandOf, inFolder, ROOT, SMALL, smallCorpus, task } from "./support.ts";
+
+/** Runs a task in a terminal of 80 columns, ended after `seconds` where they are given, and gives what it shows, a line each time it draws. */
+async function inTerminal(name: string, args: string[], seconds = 0): Promise<string[]> {
+  const quoted = [Deno.execPath(), ...commandOf(name), ...args].map((word) => `'${word}'`).join(" ");
+  const limit = seconds > 0 ? `timeout -s INT ${seconds} ` : "";
+  const shell = new Deno.Command("script", {
+    args: ["-qec", `stty cols 80 rows 24; ${limit}${quoted}`, "/dev/null"],
+    cwd: ROOT,
+    env: { NO_COLOR: "1", TERM: "xterm" },
+    stdin: "null",
+  });
+  const shown = new TextDecoder().decode((await shell.output()).stdout);
+  // deno-lint-ignore no-control-regex -- these move the cursor, hide it and clear
+  return shown.split(/\r|\n|\x1b\[\??[\d;]*[A-Za-z]|\x1b[78]/).map((line) => line.trimEnd()).filter(Boolean);
+}
+
+/** Checks that what a bar shows is in its line, has all that it must say, and no rate or time that cannot be. */
+function checkBars(lines: string[], stage: string, parts: RegExp[]): string[] {
+  const bars = lines.filter((line) => line.startsWith(stage) && / of [\d,]+( steps| {2}|$)/.test(line));
+  assertGreater(bars.length, 2, lines.join("\n"));
+  for (const bar of bars) {
+    assert(bar.length < 80, bar);
+    assert(!/INF|NULL|NaN|undefined/i.test(bar), bar);
+    for (const part of parts) assertMatch(bar, part);
+    const rate = /([\d,.]+)\/s\b/.exec(bar)?.[1];
+    if (rate) assert(Number(rate.replaceAll(",", "")) < 20_000, bar); // steps of a model on this machine
+  }
+  return bars;
+}
+
+Deno.test("a terminal of 80 columns shows sane rates and times, through rounds and after a resume", () =>
+  inFolder(async (folder) => {
+    const [run, docs] = [`${folder}/run`, `${folder}/docs.jsonl`];
+    await Deno.writeTextFile(docs, smallCorpus());
+    const larger = SMALL.map((word, i) => SMALL[i - 1] === "--round-sequences" ? "480" : word);
+    const lines = await inTerminal("partition", ["--run", run, "--input", docs, ...larger]);
+    assertEquals(lines.filter((line) => /^ *round\s+\d of 3/.test(line)).length, 3, lines.join("\n"));
+    checkBars(lines, "train-routers", [/^train-routers +[█░]+ +\d+ of 180/]);
+    assert(lines.every((line) => !/^\d{4}-/.test(line))); // no times where one looks on
+
+    const parts = [/[\d,]+ of 20,000/, /loss \d\.\d{3}/, /rate \d\.\de[+-]\d$/];
+    const train = ["--run", run, "--expert", "1", "--expert-steps", "20000", "--checkpoint-every", "10"];
+    checkBars(await inTerminal("train-expert", train, 5), "train-expert-01", parts);
+    const resumed = await inTerminal("train-expert", train, 6);
+    assert(resumed.some((line) => /goes on after step \d+ of 20000/.test(line)), resumed.join("\n"));
+    const last = checkBars(resumed, "train-expert-01", parts).at(-1)!;
+    assertMatch(last, /\b\d+ (s|min|h)( \d+ (s|min))? left/);
+  }));
+
+Deno.test("a log tells the time of every line, and --log json gives an object per line, errors among them", () =>
+  inFolder(async (folder) => {
+    const [run, docs] = [`${folder}/run`, `${folder}/docs.jsonl`];
+    await Deno.writeTextFile(docs, smallCorpus());
+    const text = await task("tokenizer", ["--run", run]);
+    assertMatch(text.err, /^error: [^\n]+\n$/);
+    const args = ["--run", run, "--input", docs, ...SMALL];
+    const corpus = await task("corpus", ["--run", run, "--input", docs, "--source-field", "source"]);
+    for (const line of corpus.err.trimEnd().split("\n")) {
+      assertMatch(line, /^\d{4}-\d\d-\d\dT[\d:]{8}Z corpus /);
+    }
+    const { err } = await task("partition", [...args, "--log", "json"]);
+    const events = err.trimEnd().split("\n").map((line) => JSON.parse(line));
+    const kinds = new Set(events.map(({ type }) => type));
+    for (const type of ["stage", "adapter", "round"]) assert(kinds.has(type), err);
+    for (const { time } of events) assertEquals(new Date(time).toISOString(), time);
+    const rounds = events.filter(({ type }) => type === "round");
+    assertEquals(rounds.map(({ round, rounds }) => [round, rounds]), [[1, 3], [2, 3], [3, 3]]);
+    for (const args of [["--log=json", "--expert", "7"], ["--expert", "7", "--log", "json"]]) {
+      const { code, err } = await task("train-expert", ["--run", run, ...args]);
+      const { type, message, code: told } = JSON.parse(err);
+      assertEquals([code, type, told], [2, "error", 2]);
+      assertMatch(message, /^Cannot train expert 7/);
+    }
+  }));
