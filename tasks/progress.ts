@@ -16,11 +16,12 @@ const LINE_EVERY_MS = 5000;
 /** Shows events until `stop` is called. */
 export interface Progress {
   /** Shows one event. */
-  show(event: RunEvent): void;
+  show(event: Shown): void;
   /** Clears the bar. */
   stop(): void;
 }
 
+type Shown = Exclude<RunEvent, { type: "checkpoint" }>;
 type Step = RunEvent & { type: "progress" };
 
 /** Starts to show progress on standard error. */
@@ -66,7 +67,7 @@ export function startProgress(): Progress {
   return { show: (event) => event.type === "progress" ? tick(event) : line(eventLine(event)), stop };
 }
 
-function eventLine(event: Exclude<RunEvent, { type: "progress" }>): string {
+function eventLine(event: Exclude<Shown, { type: "progress" }>): string {
   switch (event.type) {
     case "adapter":
       return `adapter        ${event.adapter}${event.kind === "software" ? " (in software)" : ""}`;

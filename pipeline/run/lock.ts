@@ -6,7 +6,7 @@
  */
 
 import { RunError, say, setting } from "../../kernels/errors.ts";
-import { checkRunFolder, isFolder, writeError } from "./files.ts";
+import { checkRunFolder, isFolder, refuseLink, writeError } from "./files.ts";
 
 /** Says who holds a run folder. */
 export interface Owner {
@@ -23,7 +23,8 @@ export interface Owner {
 /** Releases the run folder when called; safe to call again. */
 export type Release = () => Promise<void>;
 
-const FILE = "lock.json";
+/** Name of the file that is locked. */
+export const LOCK = "lock.json";
 const RETRY_MS = 50;
 /** Outlasts others that only look whether a folder is held, in milliseconds. */
 export const GLANCE_MS = 500;
@@ -39,7 +40,7 @@ export async function lockRun(
   { shared = false, patience = 0 } = {},
 ): Promise<Release> {
   const start = performance.now();
-  const path = `${run}/${FILE}`;
+  const path = `${run}/${LOCK}`;
   try {
     while (true) {
       await Deno.mkdir(run, { recursive: true });
@@ -70,7 +71,7 @@ export async function lockRun(
 export async function isHeld(folder: string): Promise<boolean> {
   let file: Deno.FsFile;
   try {
-    file = await Deno.open(`${folder}/${FILE}`);
+    file = await Deno.open(`${folder}/${LOCK}`);
   } catch {
     return false;
   }
@@ -83,6 +84,7 @@ export async function isHeld(folder: string): Promise<boolean> {
 
 /** Opens a lock's file, made if missing; null where the last owner removed the folder since it was made. */
 async function openLock(run: string, path: string): Promise<Deno.FsFile | null> {
+  await refuseLink(path);
   try {
     return await Deno.open(path, { read: true, write: true, create: true });
   } catch (error) {
@@ -116,7 +118,7 @@ function releaser(file: Deno.FsFile, path: string): Release {
 async function heldError(run: string): Promise<RunError> {
   let who = "another process";
   try {
-    const owner: Owner = JSON.parse(await Deno.readTextFile(`${run}/${FILE}`));
+    const owner: Owner = JSON.parse(await Deno.readTextFile(`${run}/${LOCK}`));
     who = `process ${owner.pid}${owner.host ? ` on ${owner.host}` : ""} has held it since ${owner.since} ` +
       `for task "${owner.task}"`;
   } catch {
@@ -139,7 +141,7 @@ function hostname(): string {
 /** Reads who holds a folder for itself alone; undefined where nobody does. */
 export async function holderOf(folder: string): Promise<Owner | undefined> {
   if (!await isHeld(folder)) return undefined;
-  const text = await Deno.readTextFile(`${folder}/${FILE}`).catch(() => "");
+  const text = await Deno.readTextFile(`${folder}/${LOCK}`).catch(() => "");
   try {
     return JSON.parse(text);
   } catch {

@@ -31,6 +31,7 @@ const stage: Stage = {
   settings: ["method", "chunk", "shardSequences"],
   revision: 1,
   outputs: ["assignments/"],
+  makes: /^assignments\/train-\d{5,}\.arrow$/,
   async inputs(_, manifest): Promise<Record<string, string>> {
     const scores = await manifest("score");
     return scores ? { scores: outputsHash(scores, "scores/train-") } : {};

@@ -23,6 +23,7 @@ const stage: Stage = {
   settings: namesOf(TEXT),
   revision: 1,
   outputs: ["corpus/"],
+  makes: /^corpus\/documents\.jsonl$/,
   inputs: () => ({}),
   async external({ configuration: { input, corpus } }) {
     if (input.length === 0) return { corpus: CORPORA[corpus].version };
@@ -38,7 +39,7 @@ const stage: Stage = {
     const { input } = configuration;
     const paths = input.length === 0 ? [] : await expandInputs(input);
     if (input.length > 0 && !paths.includes("-")) {
-      await removeIfThere(`${run}/corpus`);
+      await removeIfThere(`${run}/${SPOOL}`);
       return { outputs: {}, result: { files: paths.length } };
     }
     let documents = 0;

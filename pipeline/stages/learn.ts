@@ -6,6 +6,7 @@
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { forwardFlops, trainingFlops } from "../cost/cost.ts";
+import { MODEL_FILES } from "../checkpoints/checkpoint.ts";
 import { parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
 import type { PartitionerKind } from "../partition/partitioner.ts";
@@ -40,6 +41,10 @@ export function kindOf({ partitioner }: Configuration): PartitionerKind {
   );
 }
 
+const KEPT = String.raw`partitioner\.json|state\.safetensors|router-\d{2,}\/(${MODEL_FILES.source})`;
+/** What routers of EM leave; of other kinds their manifests say it. */
+const MADE = new RegExp(`^((partitioner|routers)/(${KEPT})|metrics/rounds\\.jsonl)$`);
+
 function learnStage(kind: PartitionerKind): Stage {
   return {
     name: LEARN,
@@ -48,6 +53,7 @@ function learnStage(kind: PartitionerKind): Stage {
     settings: ["partitioner", ...kind.settings],
     revision: kind.revision,
     outputs: ["partitioner/", "routers/", "metrics/rounds.jsonl"],
+    makes: MADE,
     values: ({ configuration }) => ({
       ...pickSettings(configuration, kind.settings),
       ...(kind.kind === "em" ? {} : { partitioner: kind.kind }), // manifests of before do not say it

@@ -13,7 +13,7 @@ import type { Partitioner } from "../partition/partitioner.ts";
 import { identifyPartitioner, openPartitioner, partitionerFolder } from "../partition/partitioners.ts";
 import { score as scoreRows } from "../partition/score.ts";
 import { readArrow, writeArrowFile } from "../rows/arrow.ts";
-import { exists, type FileRecord, jsonText, removeIfThere, writeAtomic } from "../run/files.ts";
+import { exists, type FileRecord, jsonText, removeFiles, removeIfThere, writeAtomic } from "../run/files.ts";
 import {
   type Manifest,
   manifestPath,
@@ -53,6 +53,7 @@ const stage: Stage = {
   settings: [...SETTINGS, "routers"],
   revision: REVISION,
   outputs: ["scores/"],
+  makes: /^(scores\/(train|test)-\d{5,}\.arrow|manifests\/score\/(train|test)-\d{5,}\.arrow\.json)$/,
   values: ({ configuration }) => pickSettings(configuration, SETTINGS),
   async inputs(_, manifest): Promise<Record<string, string>> {
     const [tokenize, learned] = [await manifest("tokenize"), await manifest("train-routers")];
@@ -228,8 +229,6 @@ async function unfinished(context: RunContext): Promise<Unfinished | null> {
 
 /** Removes the notes of shards that are no more. */
 async function removeOtherNotes(run: string, names: readonly string[]): Promise<void> {
-  const folder = `${run}/manifests/score`;
-  for (const { name } of await Array.fromAsync(Deno.readDir(folder)).catch(() => [])) {
-    if (!names.includes(name.replace(/\.json$/, ""))) await removeIfThere(`${folder}/${name}`);
-  }
+  const kept = names.map((name) => notePath(".", name).slice(2));
+  await removeFiles(run, "manifests/score", (path) => stage.makes!.test(path) && !kept.includes(path));
 }

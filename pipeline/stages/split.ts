@@ -22,6 +22,7 @@ const stage: Stage = {
   settings: ["shardSequences"],
   revision: 1,
   outputs: ["partition/"],
+  makes: /^partition\/(manifest\.json|expert-\d{2,}\/(manifest\.json|(train|test)-\d{5,}\.arrow))$/,
   async inputs(_, manifest): Promise<Record<string, string>> {
     const [tokens, scores, assignments] = [
       await manifest("tokenize"),

@@ -45,6 +45,7 @@ const stage: Stage = {
   settings: ["eos", "sequenceLength", "packing", "maxTokens", "holdout", "shardSequences", "seed"],
   revision: 1,
   outputs: ["tokens/"],
+  makes: /^tokens\/((train|test)-\d{5,}\.arrow|spill\.partial\/(\d+\.arrows\.parts\/)*\d+\.arrows)$/,
   async inputs(_, manifest): Promise<Record<string, string>> {
     const [corpus, trained] = [await manifest("corpus"), await manifest("tokenizer")];
     return corpus && trained

@@ -27,6 +27,7 @@ const stage: Stage = {
   settings: [...LEARNING, "tokenizer", "routers"],
   revision: 1,
   outputs: [TOKENIZER],
+  makes: /^tokenizer\.(json|partial\/(sample\.txt|trained\.json))$/,
   values: ({ configuration: c }) => c.tokenizer !== "" ? { eos: c.eos } : pickSettings(c, LEARNING),
   async inputs({ configuration }, manifest): Promise<Record<string, string>> {
     const corpus = configuration.tokenizer === "" ? await manifest("corpus") : null;

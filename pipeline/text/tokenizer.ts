@@ -7,7 +7,7 @@
 
 import type * as Native from "tokenizers";
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
-import { sha256 } from "../run/files.ts";
+import { refuseLink, removeIfEmpty, removeIfThere, sha256 } from "../run/files.ts";
 import type { Document } from "./readers.ts";
 import { cutsAtWords, type Format, WordEncoder } from "./words.ts";
 
@@ -33,7 +33,7 @@ export interface TrainTokenizerOptions {
   vocabularySize: number;
   /** Characters of text to train on, at most. */
   sample: number;
-  /** Folder for the library's training files; made and removed. */
+  /** Folder for the library's training files; made, and removed unless it holds other files. */
   scratch: string;
 }
 
@@ -74,9 +74,11 @@ export async function trainTokenizer(
     );
   }
   const library = await import("tokenizers");
+  await refuseLink(scratch);
   await Deno.mkdir(scratch, { recursive: true });
+  const [path, model] = [`${scratch}/sample.txt`, `${scratch}/trained.json`];
   try {
-    const path = `${scratch}/sample.txt`;
+    for (const file of [path, model]) await removeIfThere(file); // of a killed process
     let characters = 0;
     const lines = async function* () {
       for await (const { text } of documents) {
@@ -95,7 +97,6 @@ export async function trainTokenizer(
     const trainee = new library.Tokenizer(library.BPE.empty());
     trainee.setPreTokenizer(library.byteLevelPreTokenizer(false));
     trainee.train([path]);
-    const model = `${scratch}/trained.json`;
     trainee.save(model);
     const trained = JSON.parse(await Deno.readTextFile(model)) as {
       model: { merges: (string | [string, string])[] };
@@ -112,7 +113,8 @@ export async function trainTokenizer(
     }
     return await openTokenizer(byteLevelJson(merges.slice(0, wanted)), EOS_TOKEN);
   } finally {
-    await Deno.remove(scratch, { recursive: true }).catch(() => {});
+    for (const file of [path, model]) await removeIfThere(file);
+    await removeIfEmpty(scratch);
   }
 }
 
