@@ -23,7 +23,7 @@ export const TASK = await defineTask({
   positional: "[FILE…|-]",
   options: { ...IN_A_RUN, ...OUTPUT },
   run: async (call) => {
-    const { paths, sources, options } = call;
+    const { paths, sources, options, onWarning, signal } = call;
     if (paths.length === 0) return await runStageTask("tokenizer", call);
     if (!options.output || options.output === "-") {
       throw new InputError(
@@ -35,6 +35,8 @@ export const TASK = await defineTask({
       vocabularySize: c.vocabularySize,
       sample: c.tokenizerSample,
       scratch: `${options.output}.scratch.partial`,
+      onWarning,
+      signal,
     });
     await writeAtomic(options.output, json);
     console.error(`${options.output}: ${vocabulary} entries`);

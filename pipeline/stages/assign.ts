@@ -12,7 +12,8 @@ import type { FileRecord } from "../run/files.ts";
 import { outputsHash, outputsUnder } from "../run/manifest.ts";
 import { scoreBytes } from "./score.ts";
 import { oneStage, type Stage, type StageKind } from "./stage.ts";
-import { watchRows } from "./watch.ts";
+import { tokenizeResult } from "./tokenize.ts";
+import { checkRows, watchRows } from "./watch.ts";
 
 const CHUNK = 65_536; // sequences
 
@@ -56,6 +57,8 @@ const stage: Stage = {
     const outputs: Record<string, FileRecord> = {};
     const shards = writeShards(`${run}/assignments`, "train", watched, configuration.shardSequences);
     for await (const { name, bytes, sha256 } of shards) outputs[`assignments/${name}`] = { bytes, sha256 };
+    const tokenize = await work.known("tokenize");
+    if (tokenize) checkRows(`${run}/scores`, done, tokenizeResult(tokenize).trainSequences);
     return { outputs, result: { sequences: done, experts: configuration.experts } };
   },
   estimate: ({ experts }, { sequences }) => ({

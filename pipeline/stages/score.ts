@@ -25,7 +25,7 @@ import {
 import { FLOPS_PER_SECOND, routerActivations } from "./learn.ts";
 import { oneStage, pickSettings, type RunContext, type Stage, type Unfinished, type Work } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
-import { watchRows } from "./watch.ts";
+import { checkRows, watchRows } from "./watch.ts";
 
 /** Selects a share of the shards, so that several processes score a run together. */
 export interface Part {
@@ -68,7 +68,10 @@ const stage: Stage = {
   prepare: (work, { inputs }) => async () => {
     const tokenize = await work.manifest("tokenize");
     await removeOtherNotes(work.run, shardsOf(tokenize));
-    return await scoreShards(work, tokenize, inputs.routers, shardsOf(tokenize));
+    const { trainSequences, testSequences } = tokenizeResult(tokenize);
+    const made = await scoreShards(work, tokenize, inputs.routers, shardsOf(tokenize));
+    checkRows(`${work.run}/tokens`, made.result.sequences, trainSequences + testSequences);
+    return made;
   },
   unfinished,
   estimate(c, { sequences }) {

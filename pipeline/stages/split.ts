@@ -13,7 +13,7 @@ import { scoreBytes } from "./score.ts";
 import { oneStage, type Stage } from "./stage.ts";
 import { tokenBytes, tokenizeResult } from "./tokenize.ts";
 import { verifySplit } from "./verify_split.ts";
-import { watchRows } from "./watch.ts";
+import { checkRows, watchRows } from "./watch.ts";
 
 const stage: Stage = {
   name: "split",
@@ -60,6 +60,8 @@ const stage: Stage = {
       config: key,
       onProgress: (done) => emit({ type: "progress", stage: "split", done, total, unit: "sequences" }),
     });
+    checkRows(`${run}/assignments`, manifest.train.sequences, trainSequences);
+    checkRows(`${run}/scores`, manifest.test?.sequences ?? 0, testSequences);
     return {
       outputs: Object.fromEntries(
         Object.entries(outputs).map(([name, record]) => [`partition/${name}`, record]),

@@ -45,13 +45,15 @@ const stage: Stage = {
     );
   },
   prepare: (work) => async () => {
-    const { run, configuration: c } = work;
+    const { run, configuration: c, emit, signal } = work;
     const { vocabulary, eos, json } = c.tokenizer !== ""
       ? await loadTokenizer(c.tokenizer, { eos: c.eos || undefined })
       : await trainTokenizer(trainingTexts(work), {
         vocabularySize: c.vocabularySize,
         sample: c.tokenizerSample,
         scratch: `${run}/tokenizer.partial`,
+        onWarning: (message) => emit({ type: "warning", message }),
+        signal,
       });
     return {
       outputs: { [TOKENIZER]: await writeAtomic(`${run}/${TOKENIZER}`, json) },
