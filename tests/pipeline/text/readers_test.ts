@@ -282,3 +282,13 @@ Deno.test("expandInputs() takes a file whose name looks like a pattern as itself
     assertEquals(await expandInputs(["-", `${folder}/a1*`, `${folder}/a1.txt`]), ["-", `${folder}/a1.txt`]);
   });
 });
+
+Deno.test("expandInputs() takes more files than a call takes arguments", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    for (let i = 0; i < 130_000; i++) Deno.writeTextFileSync(`${folder}/${i}.txt`, "");
+    assertEquals((await expandInputs([`${folder}/*.txt`])).length, 130_000);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
