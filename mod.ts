@@ -1,337 +1,262 @@
 /**
  * SmallTalk for Deno: splits a corpus by tiny routers trained with EM, and trains one expert per part, exchanging
- * nothing (arXiv 2410.03529). Everything that a `deno task` does can be done from a script with this one import.
+ * nothing (arXiv 2410.03529). This module holds what a script needs, by purpose; everything else is reached through the
+ * entries that `deno.json` exports, one per folder: `@smalltalk/deno/kernels`, `@smalltalk/deno/rows` and so on.
  *
- * In the order of the method: text, tokens, routers, scores, assignment, shards; then the parts these stand on.
+ * A script anywhere runs with `deno run --config PATH_OF_THE_PROJECT/deno.json script.ts`; `pipeline/SCRIPTS.md` tells more.
+ * The examples below are run by `tests/mod_test.ts`, one after another in one folder.
+ *
+ * @example A whole run, from documents of your own
+ * ```ts
+ * import { partition, statusOf, verifyRun } from "@smalltalk/deno";
+ *
+ * function* texts() {
+ *   for (let i = 0; i < 60; i++) {
+ *     yield { source: "sums", text: `${i} + ${i} = ${i + i}; `.repeat(8) };
+ *     yield { source: "tales", text: `Tale ${i}: once upon a time there was a king. `.repeat(4) };
+ *   }
+ * }
+ * const routers = { routerHidden: 8, routerLayers: 1, rounds: 3, roundSequences: 32, routerBatch: 8 };
+ * const flags = { experts: 2, vocabularySize: 300, sequenceLength: 32, prefix: 16, ...routers };
+ * const { experts } = await partition({ run: "run", documents: ReadableStream.from(texts()), sources: { flags } });
+ * console.log(experts.map(({ sequences }) => sequences)); // they differ by one at most
+ * console.log((await statusOf("run")).stages.map(({ stage, state }) => `${stage}: ${state}`));
+ * console.log((await verifyRun("run")).problems); // none
+ * ```
+ *
+ * @example Models of a run, and how good they are
+ * ```ts
+ * import { evaluateRun, expertsOf, report, trainDense, trainExpert } from "@smalltalk/deno";
+ *
+ * const flags = { expertHidden: 16, expertLayers: 1, expertHeads: 2, expertBatch: 4, expertSteps: 20 };
+ * for (let expert = 0; expert < await expertsOf("run"); expert++) {
+ *   await trainExpert(expert, { run: "run", sources: { flags } });
+ * }
+ * await trainDense("batch", { run: "run", sources: { flags } });
+ * const { scores, gains } = await evaluateRun({ run: "run" });
+ * console.log(scores, gains); // perplexity by model, and how much lower that of the mixture is
+ * await report({ run: "run" }); // run/report.html
+ * ```
+ *
+ * @example Text from a run
+ * ```ts
+ * import { answer, generate, openMixture } from "@smalltalk/deno";
+ *
+ * for await (const piece of await generate({ run: "run", prompt: "Once upon", maxNewTokens: 8 })) console.log(piece);
+ *
+ * const mixture = await openMixture({ run: "run" }); // opened once, it answers many at a time
+ * const prompts = ["7 + 7", "Tale 3"];
+ * const answers = prompts.map(async (prompt) => {
+ *   return (await Array.fromAsync(await answer(mixture, { prompt, maxNewTokens: 8 }))).join("");
+ * });
+ * console.log(await Promise.all(answers));
+ * mixture.close();
+ * ```
+ *
+ * @example Documents, tokens and Arrow rows as streams
+ * ```ts
+ * import { loadTokenizer, readArrow, readDocuments, tokenBatches, writeArrowFile } from "@smalltalk/deno";
+ *
+ * await Deno.writeTextFile("new.jsonl", `${JSON.stringify({ text: "5 + 5 = 10; ".repeat(20) })}\n`);
+ * const tokenizer = await loadTokenizer("run/tokenizer.json");
+ * const batches = tokenBatches(readDocuments(["new.jsonl"]), tokenizer, { sequenceLength: 32 });
+ * await writeArrowFile("new.arrow", batches);
+ * for await (const batch of readArrow("new.arrow")) console.log(batch.numRows, "sequences");
+ * ```
+ *
+ * @example From scores to experts
+ * ```ts
+ * import { assign, openGpu, openPartitioner, readArrow, score, writeArrowFile } from "@smalltalk/deno";
+ *
+ * const gpu = await openGpu();
+ * const partitioner = await openPartitioner("run/partitioner", () => Promise.resolve(gpu));
+ * const scored = score(readArrow("new.arrow"), { partitioner });
+ * await writeArrowFile("assigned.arrow", assign(scored, { chunk: 8 * partitioner.experts }));
+ * gpu.close();
+ * ```
+ *
+ * @example A kind of your own
+ * ```ts
+ * import { type Assignment, ASSIGNMENTS } from "@smalltalk/deno";
+ *
+ * const inTurn: Assignment = {
+ *   ...ASSIGNMENTS.get("argmax")!,
+ *   method: "turn",
+ *   about: "every expert in its turn, whatever it costs",
+ *   async *assign({ open }) {
+ *     let row = 0;
+ *     for await (const { costs, experts } of open()) {
+ *       yield Uint16Array.from({ length: costs.length / experts }, () => row++ % experts);
+ *     }
+ *     return undefined;
+ *   },
+ * };
+ * ASSIGNMENTS.set(inTurn.method, inTurn); // the setting method may be "turn" now; pipeline/EXTENDING.md tells more
+ * ```
+ *
+ * @example A model on the device
+ * ```ts
+ * import { createScorer, loadCheckpoint, openGpu, saveModelFolder } from "@smalltalk/deno";
+ *
+ * const { config, weights, notes } = await loadCheckpoint("run/experts/expert-00");
+ * const gpu = await openGpu();
+ * const scorer = createScorer(gpu, { config, models: [weights], batch: 1, length: 4 });
+ * console.log(await scorer.score(Uint16Array.of(5, 6, 7, 8), 4, Uint32Array.of(4))); // nats
+ * gpu.close();
+ * await saveModelFolder("copy", config, weights, {
+ *   notes: { ...notes, eos: notes.eos ?? 0 },
+ *   tokenizer: "run/tokenizer.json",
+ *   dtype: "BF16",
+ * });
+ * ```
+ *
+ * @example What it costs
+ * ```ts
+ * import { readCost, trainingMemory } from "@smalltalk/deno";
+ *
+ * const cost = await readCost({ sources: { preset: "paper-1.3b" }, flops: 1e15, utilisation: 0.4 });
+ * console.log(cost.parameters.expert, "weights,", cost.seconds, "seconds of a device of 1e15 FLOP/s");
+ * const small = { vocabulary: 1024, hidden: 64, layers: 2, heads: 4, context: 128 };
+ * console.log(trainingMemory(small, { batch: 16, length: 128 }).total); // bytes on the device
+ * ```
+ *
+ * @example What is wrong, where, and how to mend it
+ * ```ts
+ * import { InputError, resolveConfiguration } from "@smalltalk/deno";
+ *
+ * try {
+ *   resolveConfiguration({ flags: { prefix: 512, sequenceLength: 128 } });
+ * } catch (error) {
+ *   if (!(error instanceof InputError)) throw error;
+ *   console.log(error.message, error.where, error.remedy);
+ * }
+ * ```
  *
  * @module
  */
 
-// Text to token sequences.
-export { type Document, readDocuments, type ReadOptions } from "./pipeline/text/readers.ts";
-export { CORPUS_SOURCES, defaultCorpus, wideCorpus } from "./pipeline/text/corpora/corpus.ts";
-export { WIDE_SOURCES } from "./pipeline/text/corpora/wide.ts";
+// A whole run, from documents of your own: text in, balanced shards per expert out, in a folder that can be gone on with.
 export {
-  EOS_TOKEN,
-  loadTokenizer,
-  type Tokenizer,
-  trainTokenizer,
-  type TrainTokenizerOptions,
-} from "./pipeline/text/tokenizer.ts";
+  partition,
+  type PartitionOptions,
+  type PartitionPlan,
+  type PartitionSummary,
+  planPartition,
+  runOneStage,
+  type RunOptions,
+  type RunStatus,
+  type RunWatch,
+  statusOf,
+  type VerifyReport,
+  verifyRun,
+} from "./pipeline/stages/mod.ts";
 export {
-  noCounts,
-  type Packing,
-  type Side,
-  type TokenizeCounts,
-  type TokenizedBatch,
-  tokenizeDocuments,
-  type TokenizeOptions,
-} from "./pipeline/text/tokenize.ts";
-export { epochs, shuffle, type ShuffleOptions } from "./pipeline/rows/shuffle.ts";
+  type Configuration,
+  FIELDS,
+  PRESETS,
+  resolveConfiguration,
+  type Sources,
+} from "./pipeline/settings/mod.ts";
+export { readConfiguration, type RunEvent, VERSION } from "./pipeline/run/mod.ts";
 
-// Routers by expectation maximisation, scores, assignment, shards.
+// Models of a run, and how good they are: experts and dense baselines, each from its own shards alone.
 export {
-  type RouterState,
-  trainRouters,
-  type TrainRoutersOptions,
-} from "./pipeline/partition/em/train_routers.ts";
-export { identifyPartitioner, openPartitioner, PARTITIONERS } from "./pipeline/partition/partitioners.ts";
-export { type Description, writeDescription } from "./pipeline/partition/folder.ts";
-export {
-  type LearnContext,
-  type Learned,
-  type OpenOptions,
-  type Partitioner,
-  type PartitionerKind,
-  type TokenRows,
-} from "./pipeline/partition/partitioner.ts";
-export { score, type ScoreOptions } from "./pipeline/partition/score.ts";
-export {
-  type Assignment,
-  type AssignmentInput,
-  type CostRows,
-  equalRooms,
-  type Proof,
-} from "./pipeline/partition/assignment/assignment.ts";
-export { assignmentOf, ASSIGNMENTS } from "./pipeline/partition/assignment/assignments.ts";
-export { assignBalanced } from "./pipeline/partition/assignment/balanced.ts";
-export { assignArgmax } from "./pipeline/partition/assignment/argmax.ts";
-export { assign, type AssignOptions } from "./pipeline/partition/assignment/assign.ts";
-export { joinScores } from "./pipeline/rows/join.ts";
-export {
-  expertFolder,
-  type PartCounts,
-  partHash,
-  type PartitionCounts,
-  type PartitionManifest,
-  type PartManifest,
-  readPart,
-  readPartition,
-  type Shard,
-} from "./pipeline/partition/manifests.ts";
-export { type Partition, split, type SplitInputs, type SplitOptions } from "./pipeline/partition/split.ts";
-export {
-  type AssignedRows,
-  informationOfTable,
-  nllPerToken,
-  normalizedMutualInformation,
-  regret,
-  shares,
-  type SourceCount,
-  tokenImbalance,
-} from "./pipeline/partition/metrics.ts";
+  evaluateRun,
+  expertsOf,
+  trainDense,
+  trainExpert,
+  type TrainOptions,
+  type TrainResult,
+} from "./pipeline/stages/mod.ts";
+export { type Evaluation } from "./pipeline/evaluation/mod.ts";
+export { type Report, report } from "./pipeline/report/mod.ts";
+export { reproduce, type Reproduction } from "./pipeline/reproduction/mod.ts";
 
-// The mixture on held-out text, beside its baselines.
-export { evaluate, type EvaluateOptions } from "./pipeline/evaluation/evaluate.ts";
-export { type RouteOptions } from "./pipeline/evaluation/routes.ts";
-export { evaluateRun, type EvaluateRunOptions } from "./pipeline/stages/evaluate_run.ts";
-export {
-  type Baseline,
-  type Evaluation,
-  type Gain,
-  type PrefixScore,
-  type Score,
-  type Segment,
-  type SourceScore,
-  type Way,
-} from "./pipeline/evaluation/evaluation.ts";
-
-// What a run did, as a page.
-export { type Report, report, type ReportOptions } from "./pipeline/report/report.ts";
-export { type Missing } from "./pipeline/report/sections.ts";
-
-// Experts and dense baselines, each from its own shards alone.
-export { expertsOf, trainDense, trainExpert, type TrainOptions } from "./pipeline/stages/train.ts";
-export { type Match } from "./pipeline/stages/train_dense.ts";
-export { type TrainingOptions, type TrainResult } from "./pipeline/stages/train_model.ts";
-
-// The paper's comparison at a small size.
-export { reproduce, type ReproduceOptions, type Reproduction } from "./pipeline/reproduction/reproduce.ts";
-export { type Crossing } from "./pipeline/reproduction/claims.ts";
-export {
-  type Claim,
-  type Claims,
-  type RateSearch,
-  type Searched,
-  type Trial,
-} from "./pipeline/report/reproduction.ts";
-
-// All of it in a run folder.
-export { partition, runOneStage } from "./pipeline/stages/partition.ts";
-export { type RunOptions, type RunWatch } from "./pipeline/stages/session.ts";
-export { type PartitionPlan, planPartition, type StageEstimate } from "./pipeline/stages/plan.ts";
-export { type ExpertSummary, type PartitionSummary } from "./pipeline/stages/summary.ts";
-export { chunkOf } from "./pipeline/stages/assign.ts";
-export { type Part } from "./pipeline/stages/score.ts";
-export { type Graph, graphOf, STAGES } from "./pipeline/stages/graph.ts";
-export {
-  type CorpusSize,
-  type Estimate,
-  type Made,
-  type Make,
-  type ManifestReader,
-  oneStage,
-  pickSettings,
-  type Problem,
-  type RunContext,
-  type Stage,
-  type StageKind,
-  type Unfinished,
-  type Verification,
-  type Work,
-} from "./pipeline/stages/stage.ts";
-export { type RunStatus, type StageStatus, statusOf } from "./pipeline/stages/status.ts";
-export { type StageState } from "./pipeline/stages/state.ts";
-export { repairOf } from "./pipeline/stages/repair.ts";
-export { documentLines, openDocuments, readOptions, tokenBatches } from "./pipeline/text/documents.ts";
-export { type VerifyProgress, type VerifyReport, verifyRun } from "./pipeline/stages/verify.ts";
-export { type Configuration, FIELDS } from "./pipeline/settings/configuration.ts";
-export { presetOf, PRESETS } from "./pipeline/settings/presets.ts";
-export { resolveConfiguration, type Sources } from "./pipeline/settings/resolution.ts";
-export {
-  checkValue,
-  type Field,
-  type Fields,
-  parseValue,
-  someValuesOf,
-  type Values,
-  valuesOf,
-} from "./pipeline/settings/field.ts";
-export * as field from "./pipeline/settings/field.ts";
-export { nearest } from "./pipeline/settings/nearest.ts";
-export { settingsOf } from "./pipeline/stages/task_settings.ts";
-export { readConfiguration } from "./pipeline/run/configuration.ts";
-export { type Owner } from "./pipeline/run/lock.ts";
-export { type FileRecord, writeAtomic } from "./pipeline/run/files.ts";
-export { type Manifest, type StageIdentity } from "./pipeline/run/manifest.ts";
-export { VERSION } from "./pipeline/run/version.ts";
-export { type RoundMetrics, type RunEvent } from "./pipeline/run/events.ts";
-
-// Routed inference: from a prompt to the text that continues it.
-export {
-  createMixture,
-  type Mixture,
-  type MixtureCounts,
-  type MixtureOptions,
-  type MixtureSettings,
-  openMixture,
-} from "./pipeline/serving/mixture.ts";
-export { type MixtureSource, type ModelName } from "./pipeline/serving/models.ts";
-export {
-  decoding,
-  type DecodingModel,
-  type DecodingOptions,
-  type Form,
-  type LoadedModel,
-  scoring,
-  type ScoringModel,
-} from "./pipeline/serving/forms.ts";
-export { type Budget, type Held, type Lease, type LeaseCounts } from "./pipeline/serving/leases.ts";
-export { type Queue } from "./pipeline/serving/queue.ts";
-export { type Engine, type Reader } from "./pipeline/serving/engine.ts";
-export { type Route } from "./pipeline/serving/route.ts";
-export {
-  type Candidates,
-  candidates,
-  pick,
-  sampleToken,
-  SAMPLING,
-  type Sampling,
-} from "./pipeline/serving/sampling.ts";
-export {
-  createDecoder,
-  type Decoder,
-  type DecoderOptions,
-  type SlotTokens,
-} from "./pipeline/model/decoder.ts";
+// Text from a run: a prompt goes to the one expert that suits it.
 export {
   answer,
   type AnswerOptions,
-  type ContinueOptions,
-  continueTokens,
-  type Finish,
   generate,
   type GenerateOptions,
   type Generation,
-} from "./pipeline/serving/generate.ts";
+  type Mixture,
+  type MixtureOptions,
+  openMixture,
+  SAMPLING,
+} from "./pipeline/serving/mod.ts";
 
-// What it costs.
+// Documents, tokens and Arrow rows as streams.
 export {
-  type Communication,
-  type Cost,
-  type CostCorpus,
-  type CostDevice,
-  costOf,
-  type CostOptions,
-  type CostTimes,
-  forwardFlops,
-  type MixtureFlops,
-  mixtureFlops,
-  type MixtureShape,
-  readCost,
-  type ReadCostOptions,
-  trainingFlops,
-} from "./pipeline/cost/cost.ts";
-export {
-  type InferenceMemory,
-  inferenceMemory,
-  type InferenceMemoryOptions,
-  type MemoryOptions,
-  type ModelMemory,
-  type TrainingMemory,
-  trainingMemory,
-  type TrainingMemoryOptions,
-} from "./pipeline/cost/memory.ts";
-export {
-  type PaperCommunication,
-  paperCommunication,
-  paperTable,
-  PRINTED_COMMUNICATION,
-  type TableFigures,
-  type TableRow,
-} from "./pipeline/cost/paper.ts";
-
-// Arrow files and streams.
+  defaultCorpus,
+  type Document,
+  loadTokenizer,
+  readDocuments,
+  type ReadOptions,
+  tokenBatches,
+  tokenizeDocuments,
+  type Tokenizer,
+  trainTokenizer,
+  wideCorpus,
+} from "./pipeline/text/mod.ts";
 export {
   arrowBytes,
-  type Columns,
   fromBatch,
-  type Lineage,
-  lineageOf,
+  joinScores,
   readArrow,
   readShards,
   type RecordBatch,
+  shuffle,
   toBatch,
   writeArrowFile,
-  type Written,
-} from "./pipeline/rows/arrow.ts";
-export { writeShards, type WrittenShard } from "./pipeline/rows/shards.ts";
-export { type ShownRow, showRows } from "./pipeline/text/show.ts";
+  writeShards,
+} from "./pipeline/rows/mod.ts";
+
+// From scores to experts: routers by expectation maximisation, scores, assignment, shards.
+export {
+  assign,
+  normalizedMutualInformation,
+  openPartitioner,
+  type Partitioner,
+  readPartition,
+  score,
+  split,
+  tokenImbalance,
+  trainRouters,
+} from "./pipeline/partition/mod.ts";
+
+// A kind of your own: tables that a script adds to, and what it writes files with.
+export { oneStage, type Stage, STAGES } from "./pipeline/stages/mod.ts";
+export {
+  type Assignment,
+  ASSIGNMENTS,
+  type PartitionerKind,
+  PARTITIONERS,
+  writeDescription,
+} from "./pipeline/partition/mod.ts";
+export { type Sublayer, SUBLAYERS } from "./pipeline/model/mod.ts";
+export { writeAtomic } from "./pipeline/run/mod.ts";
+
+// A model on the device: shape, weights, and what trains, scores and decodes it.
+export { type Gpu, openGpu } from "./kernels/mod.ts";
+export {
+  createDecoder,
+  createScorer,
+  createTrainer,
+  type Decoder,
+  initialWeights,
+  type ModelConfig,
+  parameterCount,
+  type Scorer,
+  type Trainer,
+  type Weights,
+  wholeSpan,
+} from "./pipeline/model/mod.ts";
+export { type Checkpoint, loadCheckpoint, saveModelFolder } from "./pipeline/checkpoints/mod.ts";
+export { trainModel } from "./pipeline/training/mod.ts";
+
+// What it costs.
+export { type Cost, costOf, inferenceMemory, readCost, trainingMemory } from "./pipeline/cost/mod.ts";
 
 // What is wrong, where, and how to mend it.
-export {
-  ExplainedError,
-  type Explanation,
-  InputError,
-  RunError,
-  say,
-  setting,
-  type SettingReference,
-  task,
-  type TaskReference,
-  type Text,
-  type Words,
-  wordText,
-} from "./kernels/errors.ts";
-
-// Models and the device.
-export {
-  type Arena,
-  type Dispatch,
-  type DispatchPlan,
-  type Gpu,
-  type GpuBuffer,
-  type KernelTime,
-  openGpu,
-  type OpenGpuOptions,
-} from "./kernels/gpu.ts";
-export { type Dtype, type Storage } from "./kernels/storage.ts";
-export { type AdapterKind, formsText, parseVariants, type Variants } from "./kernels/variants.ts";
-export { type AdamwSettings } from "./kernels/adamw.ts";
-export { type ModelConfig, parameterCount, validateModelConfig } from "./pipeline/model/shape.ts";
-export { initialWeights, type Weights } from "./pipeline/model/parameters.ts";
-export {
-  type Checkpoint,
-  type CheckpointNotes,
-  loadCheckpoint,
-  loadRouters,
-  type ModelFolderOptions,
-  type Routers,
-  saveCheckpoint,
-  saveModelFolder,
-} from "./pipeline/checkpoints/checkpoint.ts";
-export {
-  createScorer,
-  type Scorer,
-  type ScorerOptions,
-  type Tokens,
-  type TokenScores,
-} from "./pipeline/model/scorer.ts";
-export { prefixSpan, type Span, spanAfter, wholeSpan } from "./pipeline/model/span.ts";
-export { type SafetensorsDtype } from "./pipeline/checkpoints/safetensors.ts";
-export { type HostBatch } from "./pipeline/model/batch.ts";
-export {
-  createTrainer,
-  type StepResult,
-  type Trainer,
-  type TrainerOptions,
-  type TrainerState,
-} from "./pipeline/model/trainer.ts";
-export {
-  LossNotFiniteError,
-  type StepMetrics,
-  type TrainingState,
-  trainModel,
-  type TrainModelOptions,
-} from "./pipeline/training/loop.ts";
-export { constantRate, cosineRate, type CosineSchedule } from "./pipeline/training/schedule.ts";
+export { InputError, RunError } from "./kernels/mod.ts";
+export { LossNotFiniteError } from "./pipeline/training/mod.ts";

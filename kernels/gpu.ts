@@ -146,7 +146,7 @@ export async function openGpu({ adapter: wanted, variants }: OpenGpuOptions = {}
       {
         remedy: say`leave ${
           setting("adapter")
-        } out to use that one, or let the process see the other one alone, as README.md shows`,
+        } out to use that one, or let the process see the other one alone, as tasks/SERVERS.md shows`,
       },
     );
   }

@@ -3,26 +3,36 @@
  *
  *   deno task assign --run runs/a
  *   deno task score - --routers runs/a/partitioner < tokens.arrows | deno task assign - > assigned.arrows
+ *   deno task assign new.arrow --prices runs/a/assignments/prices.json --output assigned.arrow
  */
-import { assign, chunkOf } from "../mod.ts";
+import { InputError } from "../mod.ts";
+import { field } from "../pipeline/settings/mod.ts";
+import { assignFiles } from "./assign_files.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, OUTPUT } from "./options.ts";
-import { arrowInput, arrowOutput, peekExperts, pipeValues } from "./pipe.ts";
+import { pipeValues } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
+
+const PRICES = field.section("Command", {
+  prices: field.path({
+    value: "FILE",
+    help: "prices.json of an optimal assignment, by which files or a pipe are assigned, each row by itself",
+  }),
+});
 
 export const TASK = await defineTask({
   name: "assign",
-  about:
-    "Assigns scored sequences to experts, in equal parts, chunk by chunk. Without FILE it works in a run folder.",
+  about: "Assigns scored sequences to experts, in equal parts unless another method is chosen. " +
+    "Without FILE it works in a run folder.",
   positional: "[FILE…|-]",
-  options: { ...IN_A_RUN, ...OUTPUT },
+  options: { ...IN_A_RUN, ...PRICES, ...OUTPUT },
   run: async (call) => {
-    const { paths, options, signal, onWarning } = call;
+    const { paths, options: { prices, output }, signal, onWarning } = call;
+    if (paths.length === 0 && prices !== undefined) {
+      throw new InputError("Cannot assign by --prices as files or - must be named: none is");
+    }
     if (paths.length === 0) return await runStageTask("assign", call);
-    const values = pipeValues(call);
-    const { experts, batches } = await peekExperts(arrowInput(paths));
-    const chunk = chunkOf({ chunk: values.chunk ?? 0, experts });
-    const assigned = assign(batches, { method: values.method, chunk, onWarning });
-    await arrowOutput(assigned, options.output, signal);
+    const { method, chunk } = pipeValues(call);
+    await assignFiles({ paths, method, chunk, prices, output, signal, onWarning });
   },
 }, import.meta);

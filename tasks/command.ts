@@ -7,25 +7,19 @@
 
 import { parseArgs } from "@std/cli/parse-args";
 import { resolve } from "node:path";
+import { FIELDS, InputError, readConfiguration, type RunEvent, type Sources } from "../mod.ts";
 import {
   type Field,
   field,
-  FIELDS,
   type Fields,
-  InputError,
   nearest,
   parseValue,
-  readConfiguration,
-  type RunEvent,
-  say,
-  setting,
-  settingsOf,
   someValuesOf,
-  type Sources,
-  type Text,
   type Values,
   valuesOf,
-} from "../mod.ts";
+} from "../pipeline/settings/mod.ts";
+import { say, setting, type Text } from "../kernels/mod.ts";
+import { settingsOf } from "../pipeline/stages/mod.ts";
 import { describe, exitCode, type Known } from "./errors.ts";
 import { PRINTING } from "./options.ts";
 import { startProgress } from "./progress.ts";

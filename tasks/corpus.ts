@@ -4,7 +4,8 @@
  *   deno task corpus --run runs/a --input 'docs/*.jsonl'
  *   deno task corpus --output embedded.jsonl
  */
-import { documentLines, openDocuments, resolveConfiguration, writeAtomic } from "../mod.ts";
+import { resolveConfiguration, writeAtomic } from "../mod.ts";
+import { documentLines, openDocuments } from "../pipeline/text/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, OUTPUT } from "./options.ts";
 import { writeOut } from "./pipe.ts";

@@ -3,7 +3,9 @@
  *
  *   deno task cost --preset small --experts 8 --flops 1e12 --utilisation 0.4
  */
-import { field, paperCommunication, paperTable, PRINTED_COMMUNICATION, readCost } from "../mod.ts";
+import { readCost } from "../mod.ts";
+import { field } from "../pipeline/settings/mod.ts";
+import { paperCommunication, paperTable, PRINTED_COMMUNICATION } from "../pipeline/cost/mod.ts";
 import { defineTask } from "./command.ts";
 import { RECOMPUTE, SOURCES } from "./options.ts";
 import { communicationText, costText, tableText } from "./cost_text.ts";

@@ -5,7 +5,9 @@
  * @module
  */
 
-import { ExplainedError, InputError, repairOf, RunError, say, task, type Text, VERSION } from "../mod.ts";
+import { InputError, RunError, VERSION } from "../mod.ts";
+import { ExplainedError, say, task, type Text } from "../kernels/mod.ts";
+import { repairOf } from "../pipeline/stages/mod.ts";
 import { worded } from "./wording.ts";
 
 /** Says how a file that is wrong is mended; undefined where that is not known. */

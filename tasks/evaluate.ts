@@ -3,9 +3,10 @@
  *
  *   deno task evaluate --run runs/a
  */
-import { evaluateRun, field } from "../mod.ts";
+import { evaluateRun } from "../mod.ts";
+import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { DEVICE, FORCE, RUN } from "./options.ts";
+import { CHECK, DEVICE, FORCE, RUN } from "./options.ts";
 import { evaluationText } from "./evaluation_text.ts";
 
 export const TASK = await defineTask({
@@ -15,6 +16,7 @@ export const TASK = await defineTask({
   options: {
     ...RUN,
     ...FORCE,
+    ...CHECK,
     ...DEVICE,
     resamples: field.integer({ default: 1000, min: 1, max: 1_000_000, help: "bootstrap draws of documents" }),
   },

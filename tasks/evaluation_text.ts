@@ -4,7 +4,9 @@
  * @module
  */
 
-import { type Evaluation, say, setting, task, type Way } from "../mod.ts";
+import { type Evaluation } from "../mod.ts";
+import { say, setting, task } from "../kernels/mod.ts";
+import { type Way } from "../pipeline/evaluation/mod.ts";
 import { count, percent, table } from "./layout.ts";
 import { worded } from "./wording.ts";
 

@@ -5,7 +5,9 @@
  * @module
  */
 
-import { field, formsText, parseVariants, PRESETS } from "../mod.ts";
+import { PRESETS } from "../mod.ts";
+import { field } from "../pipeline/settings/mod.ts";
+import { formsText, parseVariants } from "../kernels/mod.ts";
 
 const { choice, custom, flag, integer, path, section, text } = field;
 
@@ -34,8 +36,15 @@ export const FORCE = section("Command", {
   }),
 });
 
+/** Whether a task believes sizes. */
+export const CHECK = section("Command", {
+  check: flag({
+    help: "hash what is made instead of believing its size, and make again what is damaged or missing",
+  }),
+});
+
 /** What every task that makes something in a run takes. */
-export const IN_A_RUN = { ...RUN, ...SOURCES, ...FORCE };
+export const IN_A_RUN = { ...RUN, ...SOURCES, ...FORCE, ...CHECK };
 
 /** Where a task writes that need not write into a run. */
 export const OUTPUT = section("Command", {

@@ -3,7 +3,8 @@
  *
  *   deno task partition --input 'docs/*.jsonl' --experts 8 --run runs/docs
  */
-import { field, partition, planPartition } from "../mod.ts";
+import { partition, planPartition } from "../mod.ts";
+import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { DEVICE, IN_A_RUN } from "./options.ts";
 import { planText, summaryText } from "./text.ts";

@@ -9,13 +9,13 @@ import {
   type Configuration,
   fromBatch,
   InputError,
-  lineageOf,
-  presetOf,
   readArrow,
   type RecordBatch,
   type Sources,
   writeArrowFile,
 } from "../mod.ts";
+import { lineageOf } from "../pipeline/rows/mod.ts";
+import { presetOf } from "../pipeline/settings/mod.ts";
 
 /** Gives the values that a pipe is run with; throws an `InputError` for an option that makes sense in a run folder alone. */
 export function pipeValues(
@@ -37,6 +37,36 @@ export function arrowInput(paths: string[]): ReadableStream<RecordBatch> {
       yield* path === "-" ? readArrow(Deno.stdin.readable, "standard input") : readArrow(path);
     }
   }());
+}
+
+/**
+ * Opens batches as often as they are to be read: files are opened again, and standard input is first written to a temporary file, which
+ * {@linkcode Symbol.asyncDispose} removes.
+ */
+export async function arrowInputAgain(
+  paths: string[],
+  why: string,
+): Promise<{ open: () => ReadableStream<RecordBatch> } & AsyncDisposable> {
+  const kept = paths.includes("-") ? await Deno.makeTempFile({ suffix: ".arrows" }) : undefined;
+  const remove = () => kept === undefined ? Promise.resolve() : Deno.remove(kept);
+  try {
+    if (kept !== undefined) {
+      console.error(`standard input is first written to ${kept}, as ${why}`);
+      await Deno.stdin.readable.pipeTo((await Deno.open(kept, { write: true })).writable);
+    }
+  } catch (error) {
+    await remove();
+    throw error;
+  }
+  const open = () =>
+    ReadableStream.from(async function* () {
+      for (const path of paths) {
+        yield* path === "-"
+          ? readArrow((await Deno.open(kept!)).readable, "standard input")
+          : readArrow(path);
+      }
+    }());
+  return { open, [Symbol.asyncDispose]: remove };
 }
 
 /** Finds E in scores without losing a batch. */

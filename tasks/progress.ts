@@ -79,7 +79,9 @@ function eventLine(event: Exclude<Shown, { type: "progress" }>): string {
       const counts = Object.entries(COUNTS).filter(([name]) => event.result?.[name] !== undefined);
       const text = counts.map(([name, unit]) => counted(Number(event.result![name]), unit)).join(", ");
       const seconds = event.seconds === undefined ? "" : ` (${duration(event.seconds)})`;
-      return `${event.stage.padEnd(14)} ${event.state}${text && `: ${text}`}${seconds}`;
+      return `${event.stage.padEnd(14)} ${event.state}${event.by ? ` by ${event.by}` : ""}${
+        text && `: ${text}`
+      }${seconds}`;
     }
   }
 }

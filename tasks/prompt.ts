@@ -4,7 +4,9 @@
  * @module
  */
 
-import { field, type Generation, InputError, SAMPLING, say, setting } from "../mod.ts";
+import { type Generation, InputError, SAMPLING } from "../mod.ts";
+import { field } from "../pipeline/settings/mod.ts";
+import { say, setting } from "../kernels/mod.ts";
 
 const { custom, flag, integer, path, section, text, texts } = field;
 

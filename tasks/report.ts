@@ -3,7 +3,8 @@
  *
  *   deno task report --run runs/a
  */
-import { field, InputError, type Report, report } from "../mod.ts";
+import { InputError, type Report, report } from "../mod.ts";
+import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { OUTPUT, RUN } from "./options.ts";
 import { words } from "./wording.ts";

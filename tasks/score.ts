@@ -4,7 +4,8 @@
  *   deno task score --run runs/a --part 2/4
  *   deno task score - --routers runs/a/partitioner --prefix 64 < tokens.arrows > scores.arrows
  */
-import { field, InputError, openGpu, openPartitioner, score } from "../mod.ts";
+import { InputError, openGpu, openPartitioner, score } from "../mod.ts";
+import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { DEVICE, IN_A_RUN, OUTPUT } from "./options.ts";
 import { arrowInput, arrowOutput, pipeValues } from "./pipe.ts";

@@ -4,9 +4,13 @@
  * @module
  */
 
-import { type Fields, InputError, type Part, runOneStage, STAGES, task, type Values } from "../mod.ts";
+import { InputError, runOneStage, STAGES } from "../mod.ts";
+import { type Fields, type Values } from "../pipeline/settings/mod.ts";
+import { type Part, type ProofSummary } from "../pipeline/stages/mod.ts";
+import { task } from "../kernels/mod.ts";
 import { type Call, defineTask } from "./command.ts";
 import { DEVICE, IN_A_RUN } from "./options.ts";
+import { proofText } from "./text.ts";
 import { words } from "./wording.ts";
 
 /** Options of a stage; not every stage takes a part or a device. */
@@ -20,7 +24,8 @@ export async function runStageTask(
   const { run, part } = options;
   const result = await runOneStage({ ...options, sources, stage }, { signal, onEvent });
   const closes = part ? partText(run, part, result) : "";
-  print({ run, stage, ...result }, `${run}: ${stage} is complete${closes}`);
+  const proved = result.proof ? `\n${proofText(result.proof as ProofSummary)}` : "";
+  print({ run, stage, ...result }, `${run}: ${stage} is complete${closes}${proved}`);
 }
 
 /** Makes the task of a stage that works in a run folder alone. */

@@ -4,14 +4,10 @@
  * @module
  */
 
-import type {
-  Estimate,
-  PartitionPlan,
-  PartitionSummary,
-  ShownRow,
-  TrainResult,
-  VerifyReport,
-} from "../mod.ts";
+import type { PartitionPlan, PartitionSummary, TrainResult, VerifyReport } from "../mod.ts";
+import type { Drift } from "../pipeline/partition/mod.ts";
+import type { Estimate, ProofSummary } from "../pipeline/stages/mod.ts";
+import type { ShownRow } from "../pipeline/text/mod.ts";
 import { count, duration, percent, roughBytes, table } from "./layout.ts";
 
 /** Lays out the summary of a partition: a row per expert, then what holds for all. */
@@ -32,12 +28,34 @@ export function summaryText(summary: PartitionSummary): string {
     : "";
   return [
     "",
-    table("expert | sequences | tokens | NLL/token | sources", rows),
+    table(`expert | sequences | tokens | ${summary.costs ? "mean cost" : "NLL/token"} | sources`, rows),
     "",
+    ...summary.proof ? [`assignment       ${proofText(summary.proof)}`] : [],
     `token imbalance  ${percent(summary.tokenImbalance)} (largest expert over the mean)`,
     `NMI with source  ${nmi}${inLast}`,
     `run folder       ${summary.run}`,
   ].join("\n");
+}
+
+/** Says what an optimal assignment costs, and what proves how good it is. */
+export function proofText({ cost, bound, gapPerSequence, gapShare, greedyGapShare }: ProofSummary): string {
+  const nats = (value: number) => value.toLocaleString("en", { maximumFractionDigits: 3 });
+  const share = (share: number) => `${Number((100 * share).toPrecision(2))}% of what balancing costs`;
+  const greedy = greedyGapShare === undefined ? "" : `; that of greedy ${share(greedyGapShare)}`;
+  return `cost ${nats(cost)}, bound ${nats(bound)}; gap ${
+    gapPerSequence.toPrecision(2)
+  } nats per sequence, ` +
+    `${share(gapShare)}${greedy}`;
+}
+
+/** Says how far the shares of an assignment by prices are from equal, and whether the text is of another kind. */
+export function driftText({ deviation, limit }: Drift): string {
+  const largest = `the largest deviation of a share from an equal one is ${percent(deviation)}`;
+  return deviation <= limit
+    ? `${largest}, within the ${percent(limit)} that chance allows`
+    : `warning: ${largest}, beyond the ${
+      percent(limit)
+    } that chance allows: the text is of another kind than that of the prices`;
 }
 
 /** Lays out what a partition would do, and at what price. */

@@ -4,14 +4,8 @@
  *   deno task tokenize --run runs/a
  *   deno task tokenize - --format jsonl --tokenizer runs/a/tokenizer.json < docs.jsonl > tokens.arrows
  */
-import {
-  InputError,
-  loadTokenizer,
-  readDocuments,
-  readOptions,
-  resolveConfiguration,
-  tokenBatches,
-} from "../mod.ts";
+import { InputError, loadTokenizer, readDocuments, resolveConfiguration, tokenBatches } from "../mod.ts";
+import { readOptions } from "../pipeline/text/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, OUTPUT } from "./options.ts";
 import { arrowOutput, pipeValues } from "./pipe.ts";

@@ -4,14 +4,8 @@
  *   deno task tokenizer --run runs/a --vocab-size 4096
  *   deno task tokenizer docs.jsonl --output tokenizer.json
  */
-import {
-  InputError,
-  readDocuments,
-  readOptions,
-  resolveConfiguration,
-  trainTokenizer,
-  writeAtomic,
-} from "../mod.ts";
+import { InputError, readDocuments, resolveConfiguration, trainTokenizer, writeAtomic } from "../mod.ts";
+import { readOptions } from "../pipeline/text/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, OUTPUT } from "./options.ts";
 import { runStageTask } from "./stage.ts";

@@ -3,7 +3,8 @@
  *
  *   deno task train-dense --run runs/docs --match steps
  */
-import { field, trainDense } from "../mod.ts";
+import { trainDense } from "../mod.ts";
+import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, TRAINING } from "./options.ts";
 import { trainedText } from "./text.ts";

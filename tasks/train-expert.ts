@@ -3,7 +3,8 @@
  *
  *   deno task train-expert --run runs/docs --expert 2
  */
-import { expertsOf, field, InputError, trainExpert, type TrainResult } from "../mod.ts";
+import { expertsOf, InputError, trainExpert, type TrainResult } from "../mod.ts";
+import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, TRAINING } from "./options.ts";
 import { trainedText } from "./text.ts";

@@ -4,7 +4,9 @@
  * @module
  */
 
-import { field, FIELDS, type Fields, type Text, type Words, wordText } from "../mod.ts";
+import { FIELDS } from "../mod.ts";
+import { field, type Fields } from "../pipeline/settings/mod.ts";
+import { type Text, type Words, wordText } from "../kernels/mod.ts";
 
 /** Words a text for the command line. */
 export function worded(text: Text): string {

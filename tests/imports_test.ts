@@ -32,7 +32,9 @@ function sources(folder: string): string[] {
 /** Lists the files of the project that a file imports or exports from, types included. */
 function importsOf(file: string): string[] {
   const text = Deno.readTextFileSync(`${ROOT}${file}`).replace(/\/\*[\s\S]*?\*\//g, "");
-  const found = [...text.matchAll(/^(?:import|export)\b[^;]*?\bfrom "(\.[^"]+\.ts)"/gm)];
+  const found = [
+    ...text.matchAll(/(?:^(?:import|export)\b[^;]*?\bfrom |^import |\bimport\()"(\.[^"]+\.ts)"/gm),
+  ];
   return found.map(([, path]) => relative(ROOT, join(ROOT, dirname(file), path)));
 }
 
@@ -48,15 +50,34 @@ function layerOf(file: string): number {
   return 1 + ORDER.indexOf(next);
 }
 
-Deno.test("no file imports one of a layer above it, and tasks import mod.ts alone", () => {
-  assertEquals(FILES.filter((file) => layerOf(file) === 0 && !file.startsWith("kernels/")), []);
-  const upward = FILES.flatMap((file) =>
-    IMPORTS.get(file)!.filter((path) =>
-      layerOf(path) > layerOf(file) ||
-      file.startsWith("tasks/") && !path.startsWith("tasks/") && path !== "mod.ts"
-    ).map((path) => `${file} imports ${path}`)
+/** The files that `deno.json` exports: mod.ts, and one per folder. */
+const { exports } = JSON.parse(Deno.readTextFileSync(`${ROOT}deno.json`));
+const ENTRIES = Object.values<string>(exports).map((path) => path.replace("./", ""));
+
+/** Lists the imports, "file imports path", that a rule refuses. */
+function refused(rule: (file: string, path: string) => boolean): string[] {
+  return FILES.flatMap((file) =>
+    IMPORTS.get(file)!.filter((path) => rule(file, path)).map((path) => `${file} imports ${path}`)
   );
-  assertEquals(upward, []);
+}
+
+Deno.test("no file imports one of a layer above it", () => {
+  assertEquals(FILES.filter((file) => layerOf(file) === 0 && !file.startsWith("kernels/")), []);
+  assertEquals(refused((file, path) => layerOf(path) > layerOf(file)), []);
+});
+
+Deno.test("tasks import tasks and entries; an entry gives what its own folder holds, and nothing below imports it", () => {
+  assertEquals(ENTRIES.filter((entry) => !FILES.includes(entry)), []);
+  const folderOf = (entry: string) => entry.slice(0, -"mod.ts".length);
+  const isEntry = (path: string) => ENTRIES.includes(path);
+  assertEquals(
+    refused((file, path) => {
+      if (file.startsWith("tasks/")) return !path.startsWith("tasks/") && !isEntry(path);
+      if (file === "mod.ts") return !isEntry(path);
+      return isEntry(path) || isEntry(file) && !path.startsWith(folderOf(file));
+    }),
+    [],
+  );
 });
 
 Deno.test("no file imports itself by a detour", () => {

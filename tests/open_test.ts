@@ -15,9 +15,9 @@ import {
   statusOf,
   trainExpert,
   verifyRun,
-  wordText,
   writeAtomic,
 } from "../mod.ts";
+import { wordText } from "../kernels/mod.ts";
 import { resolveConfiguration } from "../pipeline/settings/resolution.ts";
 import { outputsHash } from "../pipeline/run/manifest.ts";
 import { writeDescription } from "../pipeline/partition/folder.ts";

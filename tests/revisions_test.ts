@@ -5,7 +5,6 @@ import { assert, assertEquals } from "@std/assert";
 import {
   assign,
   evaluateRun,
-  graphOf,
   partition,
   readArrow,
   type RecordBatch,
@@ -13,6 +12,7 @@ import {
   trainDense,
   trainExpert,
 } from "../mod.ts";
+import { graphOf } from "../pipeline/stages/mod.ts";
 import { defaultConfiguration } from "../pipeline/settings/configuration.ts";
 import { fromBatch, lineageOf, toBatch } from "../pipeline/rows/arrow.ts";
 import { joinScores } from "../pipeline/rows/join.ts";

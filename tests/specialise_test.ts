@@ -1,6 +1,7 @@
 /** Checks that routers tell clearly different kinds of real text apart, by a short prefix. */
 import { assert, assertGreater } from "@std/assert";
-import { CORPUS_SOURCES, defaultCorpus, fromBatch, partition, readShards } from "../mod.ts";
+import { defaultCorpus, fromBatch, partition, readShards } from "../mod.ts";
+import { CORPUS_SOURCES } from "../pipeline/text/mod.ts";
 import { inFolder } from "./tasks/support.ts";
 
 const CHARACTERS = 800_000; // per kind

@@ -5,9 +5,19 @@
 
 import * as v from "valibot";
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import { byNumber, exists, hashFile, isFolder, jsonText, sha256, writeAtomic } from "../run/files.ts";
+import {
+  byNumber,
+  exists,
+  hashFile,
+  isFolder,
+  jsonText,
+  oneLine,
+  sha256,
+  writeAtomic,
+} from "../run/files.ts";
 import type { FileRecord } from "../run/files.ts";
 import { conform } from "../run/schema.ts";
+import { readVouched, type Vouched } from "../run/vouched.ts";
 import {
   LAYER_NORM_EPSILON,
   MLP_EXPANSION,
@@ -18,6 +28,7 @@ import {
 } from "../model/shape.ts";
 import { SUBLAYERS } from "../model/sublayers/layer.ts";
 import type { Weights } from "../model/parameters.ts";
+import type { Tokenizer } from "../text/tokenizer.ts";
 import { decodeSafetensors, encodeSafetensors, parseObject } from "./safetensors.ts";
 import type { HostTensor, SafetensorsDtype } from "./safetensors.ts";
 
@@ -141,9 +152,12 @@ export async function saveCheckpoint(
 }
 
 /** Reads what a checkpoint folder says of its model, without the weights; throws as {@link loadCheckpoint} does. */
-export async function loadCheckpointConfig(folder: string): Promise<Pick<Checkpoint, "config" | "notes">> {
+export async function loadCheckpointConfig(
+  folder: string,
+  vouched?: Vouched,
+): Promise<Pick<Checkpoint, "config" | "notes">> {
   const where = `${folder}/config.json`;
-  const fields = parseConfig(await readInput(folder, "config.json"), where);
+  const fields = parseConfig(await readInput(folder, "config.json", vouched), where);
   if (fields.model_type === undefined && fields.configuration !== undefined) {
     const named = await modelIn(folder) ?? `name a model in it, such as ${folder}/dense, once it is trained`;
     throw new InputError(
@@ -216,8 +230,10 @@ function checkNotes(
 export interface ModelFolderOptions {
   /** What the checkpoint notes about itself; `eos` is needed. */
   notes: CheckpointNotes & { eos: number };
-  /** The `tokenizer.json` that goes with the model. */
-  tokenizer: string;
+  /** The tokenizer that goes with the model, or the path of its `tokenizer.json`. */
+  tokenizer: string | Pick<Tokenizer, "json">;
+  /** What is known of that file. */
+  vouched?: Vouched;
   /** Numbers that the weights are written in. */
   dtype?: SafetensorsDtype;
 }
@@ -233,10 +249,11 @@ export async function saveModelFolder(
   folder: string,
   config: ModelConfig,
   weights: Weights,
-  { notes, tokenizer, dtype }: ModelFolderOptions,
+  { notes, tokenizer, vouched, dtype }: ModelFolderOptions,
 ): Promise<Record<string, FileRecord>> {
-  const text = await Deno.readTextFile(tokenizer);
-  const eos = tokenText(text, notes.eos, tokenizer);
+  const isPath = typeof tokenizer === "string";
+  const text = isPath ? new TextDecoder().decode(await readVouched(tokenizer, vouched)) : tokenizer.json;
+  const eos = tokenText(text, notes.eos, isPath ? tokenizer : undefined);
   await saveCheckpoint(folder, config, weights, notes, dtype);
   const ids = { bos_token_id: notes.eos, eos_token_id: notes.eos, pad_token_id: notes.eos };
   const texts = {
@@ -262,7 +279,7 @@ export async function saveModelFolder(
 }
 
 /** Finds the text of a token in a `tokenizer.json`. */
-function tokenText(json: string, id: number, path: string): string {
+function tokenText(json: string, id: number, where?: string): string {
   const { added_tokens = [], model = {} } = JSON.parse(json) as {
     added_tokens?: { id: number; content: string }[];
     model?: { vocab?: Record<string, number> | [string, number][] };
@@ -274,9 +291,10 @@ function tokenText(json: string, id: number, path: string): string {
     ? vocab[id]?.[0] // Unigram: entries by id
     : Object.keys(vocab).find((token) => vocab[token] === id);
   if (text !== undefined) return text;
+  const named = where === undefined ? "it" : `"${where}"`;
   throw new InputError(
-    `Cannot write the model's folder as its tokenizer must hold the end-of-document token: "${path}" has no token of id ${id}`,
-    { where: path },
+    `Cannot write the model's folder as its tokenizer must hold the end-of-document token: ${named} has no token of id ${id}`,
+    { where },
   );
 }
 
@@ -284,12 +302,14 @@ function tokenText(json: string, id: number, path: string): string {
  * Reads a checkpoint folder of this architecture, whoever wrote it.
  *
  * Throws an `InputError` where the folder is missing or is no model's, where the shape is not supported, by the field's name,
- * and where a file is truncated or corrupt; it says which file is wrong.
+ * and where a file is truncated, corrupt or not what `vouched` knows of it; it says which file is wrong.
  */
-export async function loadCheckpoint(folder: string): Promise<Checkpoint> {
-  const { config, notes } = await loadCheckpointConfig(folder);
+export async function loadCheckpoint(folder: string, vouched?: Vouched): Promise<Checkpoint> {
+  const { config, notes } = await loadCheckpointConfig(folder, vouched);
   const path = `${folder}/model.safetensors`;
   const file = await readInput(folder, "model.safetensors");
+  const actual = { bytes: file.length, sha256: sha256(file) };
+  vouched?.check(path, actual);
   const tensors = decodeSafetensors(file, path);
   const weights = weightsIn(tensors, config, path);
   const head = tensors.get("embed_out.weight");
@@ -300,7 +320,7 @@ export async function loadCheckpoint(folder: string): Promise<Checkpoint> {
       { where: path },
     );
   }
-  return { config, weights, notes, sha256: sha256(file) };
+  return { config, weights, notes, sha256: actual.sha256 };
 }
 
 /**
@@ -308,7 +328,7 @@ export async function loadCheckpoint(folder: string): Promise<Checkpoint> {
  *
  * Throws an `InputError` where there is none or their shapes differ; see {@link loadCheckpoint} for the rest.
  */
-export async function loadRouters(folder: string): Promise<Routers> {
+export async function loadRouters(folder: string, vouched?: Vouched): Promise<Routers> {
   const refuse = (must: string, is: string, remedy?: string) =>
     new InputError(`Cannot load routers as ${must}: ${is}`, { where: folder, remedy });
   const entries = await Array.fromAsync(Deno.readDir(folder)).catch(async (error) => {
@@ -330,7 +350,7 @@ export async function loadRouters(folder: string): Promise<Routers> {
     if (name !== routerFolder(i)) {
       throw refuse(`"${folder}" must hold ${routerFolder(i)}`, `the next folder is ${name}`);
     }
-    routers.push(await loadCheckpoint(`${folder}/${name}`));
+    routers.push(await loadCheckpoint(`${folder}/${name}`, vouched));
   }
   const [{ config, notes }] = routers;
   for (const [i, router] of routers.entries()) {
@@ -352,10 +372,10 @@ export function routersHash(hashes: readonly string[]): string {
   return sha256(hashes.join("\n"));
 }
 
-async function readInput(folder: string, name: string): Promise<Uint8Array> {
+async function readInput(folder: string, name: string, vouched?: Vouched): Promise<Uint8Array> {
   const path = `${folder}/${name}`;
   try {
-    return await Deno.readFile(path);
+    return await readVouched(path, vouched);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) throw error;
     const isFile = await exists(folder) && !await isFolder(folder);
@@ -380,7 +400,6 @@ function parseConfig(bytes: Uint8Array, where: string): Record<string, unknown> 
   try {
     return parseObject(bytes);
   } catch (error) {
-    const reason = (error as Error).message.replace(/[\s\p{Cc}]+/gu, " "); // excerpts hold the file's line breaks
-    throw new InputError(`Cannot read "${where}" as it must be a JSON object: ${reason}`, { where });
+    throw new InputError(`Cannot read "${where}" as it must be a JSON object: ${oneLine(error)}`, { where });
   }
 }

@@ -3,14 +3,15 @@
  * state is there as a whole or not at all.
  */
 
+import { createHash } from "node:crypto";
 import * as v from "valibot";
 import { InputError } from "../../kernels/errors.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { TrainerState } from "../model/trainer.ts";
-import { writeAtomic } from "../run/files.ts";
+import { oneLine, shortHash, writeAtomic } from "../run/files.ts";
 import { conform } from "../run/schema.ts";
 import { tensorsOf, weightsIn } from "./checkpoint.ts";
-import { decodeSafetensors, encodeSafetensors, safetensorsMetadata } from "./safetensors.ts";
+import { decodeSafetensors, encodeSafetensors, type HostTensor, safetensorsMetadata } from "./safetensors.ts";
 
 const LISTS = ["weights", "moments", "squares"] as const;
 const whole = (least: number) => v.pipe(v.string(), v.transform(Number), v.safeInteger(), v.minValue(least));
@@ -18,7 +19,22 @@ const METADATA = v.object({
   step: whole(0),
   models: whole(1),
   notes: v.pipe(v.string(), v.parseJson(), v.record(v.string(), v.unknown())),
+  sha256: v.optional(v.string()),
 });
+
+/** Hashes a state: its numbers by name, and all that is noted beside them. */
+function checksum(
+  tensors: ReadonlyMap<string, HostTensor>,
+  { step, models, notes }: Record<"step" | "models" | "notes", string>,
+): string {
+  const hash = createHash("sha256").update([step, models, notes].join("\n"));
+  for (const name of [...tensors.keys()].sort()) {
+    const { shape, values } = tensors.get(name)!;
+    hash.update(`\n${name} ${shape.join(" ")}\n`);
+    hash.update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+  }
+  return hash.digest("hex");
+}
 
 /** Writes a state and what the caller notes beside it (JSON) to `path`, whole or not at all. */
 export async function saveTrainerState(
@@ -37,18 +53,34 @@ export async function saveTrainerState(
     models: String(state.weights.length),
     notes: JSON.stringify(notes),
   };
-  await writeAtomic(path, encodeSafetensors(tensors, { metadata }));
+  const sealed = { ...metadata, sha256: checksum(tensors, metadata) };
+  await writeAtomic(path, encodeSafetensors(tensors, { metadata: sealed }));
 }
 
 /**
  * Reads what {@link saveTrainerState} wrote, or returns `undefined` where there is no such file.
  *
- * Throws `InputError` where the file is not a whole state of this shape.
+ * Throws `InputError` where the file is damaged, as its checksum tells, or of another shape.
  */
-export async function loadTrainerState(
-  path: string,
-  config: ModelConfig,
-): Promise<{ state: TrainerState; notes: Record<string, unknown> } | undefined> {
+export async function loadTrainerState(path: string, config: ModelConfig): Promise<SavedState | undefined> {
+  const file = await readState(path);
+  return file && stateIn(file, config, path);
+}
+
+/** A state as it was saved, and what was noted beside it. */
+interface SavedState {
+  state: TrainerState;
+  notes: Record<string, unknown>;
+}
+
+/** What a state's file holds. */
+interface StateFile {
+  tensors: ReadonlyMap<string, HostTensor>;
+  metadata: v.InferOutput<typeof METADATA>;
+}
+
+/** Reads the file of a state; undefined where there is none. Throws an `InputError` where it is damaged. */
+async function readState(path: string): Promise<StateFile | undefined> {
   let file: Uint8Array;
   try {
     file = await Deno.readFile(path);
@@ -57,13 +89,30 @@ export async function loadTrainerState(
     throw error;
   }
   const tensors = decodeSafetensors(file, path);
-  let metadata: v.InferOutput<typeof METADATA>;
+  const said = safetensorsMetadata(file, path);
+  let metadata: StateFile["metadata"];
   try {
-    metadata = conform(METADATA, safetensorsMetadata(file, path));
+    metadata = conform(METADATA, said);
   } catch (cause) {
-    const what = `Cannot resume from "${path}" as it must say its steps: ${(cause as Error).message}`;
+    const what = `Cannot resume from "${path}" as it must say its steps: ${oneLine(cause)}`;
     throw new InputError(what, { where: path, cause });
   }
+  const { step, models, notes, sha256 } = said;
+  const actual = sha256 === undefined ? undefined : checksum(tensors, { step, models, notes }); // none in older ones
+  if (actual !== sha256) {
+    const fact = `it is ${shortHash(actual!)}, the file says ${shortHash(sha256)}`;
+    throw new InputError(
+      `Cannot resume from "${path}" as its checksum must be that of its content: ${fact}`,
+      {
+        where: path,
+      },
+    );
+  }
+  return { tensors, metadata };
+}
+
+/** Takes a state of this shape from its file. Throws an `InputError` where it is of another one. */
+function stateIn({ tensors, metadata }: StateFile, config: ModelConfig, path: string): SavedState {
   const { step, models, notes } = metadata;
   const [weights, moments, squares] = LISTS.map((list) =>
     Array.from({ length: models }, (_, index) => weightsIn(tensors, config, path, `${list}/${index}/`))
@@ -71,10 +120,29 @@ export async function loadTrainerState(
   return { state: { step, weights, moments, squares }, notes };
 }
 
-/** Reads a state as {@link loadTrainerState} does, but returns `undefined` also where it is damaged or of another shape. */
-export async function usableTrainerState(path: string, config: ModelConfig) {
-  return await loadTrainerState(path, config).catch((error) => {
-    if (error instanceof InputError) return undefined;
-    throw error;
-  });
+/** Throws an `InputError` where the file of a state is damaged. */
+export async function checkTrainerState(path: string): Promise<void> {
+  await readState(path);
+}
+
+/**
+ * Reads a state as {@link loadTrainerState} does, but gives `undefined` also where it is of another shape, and where it is damaged,
+ * which `onDamaged` hears of.
+ */
+export async function usableTrainerState(
+  path: string,
+  config: ModelConfig,
+  onDamaged?: (error: InputError) => void,
+): Promise<SavedState | undefined> {
+  const orNone = <T>(tell?: (error: InputError) => void) => (error: unknown): T | undefined => {
+    if (!(error instanceof InputError)) throw error;
+    tell?.(error);
+    return undefined;
+  };
+  const file = await readState(path).catch(orNone<StateFile>(onDamaged));
+  try {
+    return file && stateIn(file, config, path);
+  } catch (error) {
+    return orNone<SavedState>()(error);
+  }
 }

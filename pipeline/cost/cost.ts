@@ -11,6 +11,7 @@ import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
 import { type InferenceMemory, inferenceMemory, type TrainingMemory, trainingMemory } from "./memory.ts";
 import { type ModelConfig, parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
+import { PARTITIONERS } from "../partition/partitioners.ts";
 import { layerOf } from "../model/sublayers/layer.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { trainingSteps } from "../training/steps.ts";
@@ -226,7 +227,7 @@ export function costOf(c: Configuration, options: CostOptions): Cost {
   const { router, expert, experts, length, prefix, batch, routerBatch } = shape;
   // A part is taken to be the E-th of the corpus.
   const steps = trainingSteps(c, { sequences: corpus && Math.floor(corpus.train / experts) });
-  const rounds = c.routers === "" ? c.rounds : 0;
+  const rounds = c.routers === "" && PARTITIONERS.get(c.partitioner)?.models ? c.rounds : 0;
   const routerLength = Math.max(0, ...c.prefixLengths) || prefix;
   const mixture: MixtureShape = {
     ...shape,

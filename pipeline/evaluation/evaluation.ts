@@ -6,6 +6,7 @@
 
 import * as v from "valibot";
 import { count, finite, readJson, share } from "../run/schema.ts";
+import type { Vouched } from "../run/vouched.ts";
 
 /**
  * A dense model: trained on all tokens, with the expert's batch times E or with E times the steps.
@@ -144,6 +145,6 @@ export function sideOf({ percent, low, high }: Omit<Gain, "baseline">) {
 }
 
 /** Reads an `evaluation.json`. Throws an `InputError` where it is missing or damaged. */
-export function readEvaluation(where: string): Promise<Evaluation> {
-  return readJson(where, EVALUATION, "an evaluation");
+export function readEvaluation(where: string, vouched?: Vouched): Promise<Evaluation> {
+  return readJson(where, EVALUATION, "an evaluation", vouched);
 }

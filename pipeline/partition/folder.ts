@@ -5,6 +5,7 @@
 import * as v from "valibot";
 import { type FileRecord, jsonText, writeAtomic } from "../run/files.ts";
 import { count, readJsonIfThere } from "../run/schema.ts";
+import type { Vouched } from "../run/vouched.ts";
 
 /** Version of the layout that this code writes, and the newest that it reads. */
 const FORMAT = 1;
@@ -43,6 +44,7 @@ export async function writeDescription(
 }
 
 /** Reads a folder's `partitioner.json`; null where there is none. Throws an `InputError` where it is damaged. */
-export async function readDescription(folder: string): Promise<Description | null> {
-  return await readJsonIfThere(`${folder}/partitioner.json`, SCHEMA, "the description of a partitioner");
+export async function readDescription(folder: string, vouched?: Vouched): Promise<Description | null> {
+  const what = "the description of a partitioner";
+  return await readJsonIfThere(`${folder}/partitioner.json`, SCHEMA, what, vouched);
 }

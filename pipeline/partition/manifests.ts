@@ -5,8 +5,10 @@
 
 import * as v from "valibot";
 import { FORMAT, type Lineage } from "../rows/arrow.ts";
+import { InputError } from "../../kernels/errors.ts";
 import { sha256 } from "../run/files.ts";
 import { count, finite, readJson, share } from "../run/schema.ts";
+import type { Vouched } from "../run/vouched.ts";
 
 const hash = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 const format = v.pipe(v.number(), v.integer(), v.maxValue(FORMAT));
@@ -102,11 +104,21 @@ export function partHash({ files }: Pick<PartManifest, "files">): string {
 }
 
 /** Reads the manifest of an expert's part in its folder. Throws an `InputError` where it is missing or damaged. */
-export async function readPart(folder: string): Promise<PartManifest> {
-  return await readJson(`${folder}/manifest.json`, PART, "a part's manifest");
+export async function readPart(folder: string, vouched?: Vouched): Promise<PartManifest> {
+  const where = `${folder}/manifest.json`;
+  const part = await readJson(where, PART, "a part's manifest", vouched);
+  for (const kind of ["train", "test"] as const) {
+    const shards = part.files.filter(({ name }) => name.startsWith(kind));
+    const rows = shards.reduce((sum, { rows }) => sum + rows, 0), { sequences = 0 } = part[kind] ?? {};
+    if (rows === sequences) continue;
+    const fact = `the shards hold ${rows} ${kind} sequences, it counts ${sequences}`;
+    throw new InputError(`Cannot read "${where}" as its counts must agree: ${fact}`, { where });
+  }
+  return part;
 }
 
 /** Reads the manifest of a partition in its folder. Throws an `InputError` where it is missing or damaged. */
-export async function readPartition(folder: string): Promise<PartitionManifest> {
-  return await readJson(`${folder}/manifest.json`, PARTITION, "a partition's manifest") as PartitionManifest;
+export async function readPartition(folder: string, vouched?: Vouched): Promise<PartitionManifest> {
+  const what = "a partition's manifest";
+  return await readJson(`${folder}/manifest.json`, PARTITION, what, vouched) as PartitionManifest;
 }

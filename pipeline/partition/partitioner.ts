@@ -7,6 +7,7 @@ import type { Gpu } from "../../kernels/gpu.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { RunEvent } from "../run/events.ts";
 import type { FileRecord } from "../run/files.ts";
+import type { Vouched } from "../run/vouched.ts";
 import type { Configuration } from "../settings/configuration.ts";
 
 /** Sequences to be told their costs. */
@@ -37,6 +38,8 @@ export interface Partitioner {
   readonly tokenizer?: string;
   /** Id of the token that closes a document, where it is known. */
   readonly eos?: number;
+  /** Whether a cost is one of the sequence as a whole; it is a sum over the predicted tokens of the prefix unless set. */
+  readonly perSequence?: boolean;
   /** Shape of each of its models, where it has some. */
   readonly shape?: ModelConfig;
   /**
@@ -74,6 +77,8 @@ export interface LearnContext {
   recordTime(entry: Record<string, unknown>): Promise<void>;
   /** Ends the work. */
   signal?: AbortSignal;
+  /** What is known of the files that it reads, which they are checked by as they are read. */
+  vouched?: Vouched;
 }
 
 /** What learning a partitioner made. */
@@ -88,6 +93,8 @@ export interface Learned extends Pick<Partitioner, "sha256"> {
 export interface OpenOptions {
   /** Sequences that it runs at once. Changes the speed and the memory, never a cost. */
   batch?: number;
+  /** What is known of the files of its folder, which they are checked by as they are read. */
+  vouched?: Vouched;
 }
 
 /** A way to split text: what implements it in a table, and what a run needs to know of it before it is learned. */
@@ -100,8 +107,16 @@ export interface PartitionerKind {
   routes: boolean;
   /** Whether training text can be split by it. */
   splits: boolean;
+  /** Whether training text is split by whole sequences; by their prefix of M tokens unless set. */
+  whole?: boolean;
+  /** Whether it has a model per expert, of the shape that the settings of routers give. */
+  models?: boolean;
+  /** How text is assigned where no method is set; `balanced` unless given. */
+  method?: string;
   /** Names of the settings that what it learns depends on. */
   settings: readonly (keyof Configuration)[];
+  /** Gives their values as a manifest keeps them; undefined for those that do not matter beside the others. */
+  values?(configuration: Configuration): Record<string, unknown>;
   /** Version of its results: it grows when the bits of what it learns change. */
   revision: number;
   /** Learns it. Killed at any moment and run again it ends in the same bytes. */

@@ -3,12 +3,18 @@
 import { InputError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import { exists } from "../run/files.ts";
+import type { Vouched } from "../run/vouched.ts";
+import { ctbm } from "./ctbm/partitioner.ts";
 import { em } from "./em/partitioner.ts";
 import { readDescription } from "./folder.ts";
 import type { OpenOptions, Partitioner, PartitionerKind } from "./partitioner.ts";
+import { random } from "./random.ts";
+import { source } from "./source.ts";
 
 /** Every kind, by its name. A script may add its own. */
-export const PARTITIONERS: Map<string, PartitionerKind> = new Map([em].map((kind) => [kind.kind, kind]));
+export const PARTITIONERS: Map<string, PartitionerKind> = new Map(
+  [em, ctbm, random, source].map((kind) => [kind.kind, kind]),
+);
 
 /**
  * Opens the partitioner of a folder; `device` opens the GPU where it needs one. Throws an `InputError` where the folder holds
@@ -19,17 +25,20 @@ export async function openPartitioner(
   device: () => Promise<Gpu>,
   options?: OpenOptions,
 ): Promise<Partitioner> {
-  return await (await kindOf(folder)).open(folder, device, options);
+  return await (await partitionerKind(folder, options?.vouched)).open(folder, device, options);
 }
 
 /** Reads the identity of a folder's partitioner and its number of experts, without opening it; throws as {@linkcode openPartitioner} does. */
 export async function identifyPartitioner(folder: string): Promise<{ sha256: string; experts: number }> {
-  return await (await kindOf(folder)).identify(folder);
+  return await (await partitionerKind(folder)).identify(folder);
 }
 
-/** Finds a folder's kind. One with routers and no `partitioner.json` is of a run made before there were kinds, or another tool's. */
-async function kindOf(folder: string): Promise<PartitionerKind> {
-  const name = (await readDescription(folder))?.kind ??
+/**
+ * Finds the kind of a folder's partitioner; throws as {@linkcode openPartitioner} does. One with routers and no `partitioner.json` is of
+ * a run made before there were kinds, or another tool's.
+ */
+export async function partitionerKind(folder: string, vouched?: Vouched): Promise<PartitionerKind> {
+  const name = (await readDescription(folder, vouched))?.kind ??
     (await exists(`${folder}/router-00`) ? "em" : undefined);
   const kind = PARTITIONERS.get(name ?? "");
   if (kind !== undefined) return kind;

@@ -207,7 +207,7 @@ async function handOut(
   { expert: assigned, ...columns }: Columns,
   { experts, lineage, tallies, parts }: Splitting,
 ) {
-  const { prefix } = lineage;
+  const { prefix, costs: perSequence } = lineage;
   const { rows, length, source } = columns;
   const costs = columns.nll!;
   const where = originOf(batch);
@@ -223,7 +223,7 @@ async function handOut(
     }
     const tokens = length[row];
     const [cost, lowest] = [costs[row * experts + e], costs[row * experts + best[row]]];
-    const predicted = prefix === undefined ? NaN : Math.min(prefix, tokens) - 1;
+    const predicted = perSequence ? 1 : prefix === undefined ? NaN : Math.min(prefix, tokens) - 1;
     countRow(tallies[e], { tokens, source: source?.[row] ?? "", cost, lowest, predicted });
     tallies[best[row]].wanted++;
     rowsOf[e].push(row);

@@ -9,6 +9,7 @@ import type { Cost } from "../cost/cost.ts";
 import { paperTable, PRINTED_COMMUNICATION } from "../cost/paper.ts";
 import { BASELINES, sideOf } from "../evaluation/evaluation.ts";
 import type { ModelConfig } from "../model/shape.ts";
+import { PARTITIONERS } from "../partition/partitioners.ts";
 import { FIELD_NAMES, FIELDS } from "../settings/configuration.ts";
 import { onlyParts } from "../stages/parts_alone.ts";
 import {
@@ -130,6 +131,7 @@ function whatRan({ config, manifests }: RunRecord, cost: Cost, words?: Words): S
     return typeof value === "number" ? number(value) : null;
   };
   const tokens = (name: string) => of("tokenize", name);
+  const kind = PARTITIONERS.get(c.partitioner);
   const facts: [string, Content][] = [
     ["text", c.input.length === 0 ? "the embedded corpus" : c.input.join(", ")],
     ["documents", tokens("documents") ?? of("corpus", "documents")],
@@ -141,7 +143,7 @@ function whatRan({ config, manifests }: RunRecord, cost: Cost, words?: Words): S
       } training and ${tokens("testSequences")} held-out sequences of at most ${number(c.sequenceLength)}`,
     ],
     ["experts", `${c.experts}, each of ${shape(cost.mixture.expert, cost.parameters.expert)}`],
-    [
+    c.routers === "" && kind && !kind.models ? ["partitioner", `${kind.kind}: ${kind.about}`] : [
       "routers",
       `${c.experts}, each of ${shape(cost.mixture.router, cost.parameters.router)}; ${
         c.routers === ""
@@ -223,8 +225,11 @@ function rounds({ rounds, config }: RunRecord, lacks: Lacks): Section {
   const section = { id: "rounds", title: "Routers, by expectation maximisation" };
   const last = rounds.at(-1);
   if (!last) {
-    const { routers } = config.configuration;
-    const lead = routers === ""
+    const { routers, partitioner } = config.configuration;
+    const kind = PARTITIONERS.get(partitioner);
+    const lead = routers === "" && kind && !kind.models
+      ? markup`<p>The parts are those of <code>${kind.kind}</code>: ${kind.about}. There are no rounds.</p>`
+      : routers === ""
       ? lacks("The record of router training", "train-routers")
       : markup`<p>The routers were taken from <code>${routers}</code>; their rounds are recorded there.</p>`;
     return { ...section, lead: [lead] };

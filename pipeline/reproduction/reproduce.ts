@@ -51,10 +51,10 @@ const FIRST_RATE = 4e-3;
  * gives as flags are not searched for. Throws what the steps throw.
  */
 export async function reproduce(options: ReproduceOptions, watch: RunWatch = {}): Promise<Reproduction> {
-  const { run, force, adapter, variants, trialShare = 1 / 8 } = options;
+  const { run, force, check, adapter, variants, trialShare = 1 / 8 } = options;
   const { onEvent: emit = () => {}, signal } = watch;
   const summary = await partition(
-    { run, sources: { flags: withoutRates(options.sources ?? {}) }, force, adapter, variants },
+    { run, sources: { flags: withoutRates(options.sources ?? {}) }, force, check, adapter, variants },
     watch,
   );
   const given = options.sources?.flags ?? {};

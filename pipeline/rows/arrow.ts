@@ -23,6 +23,7 @@ import {
 import { InputError } from "../../kernels/errors.ts";
 import type { Columns } from "./columns.ts";
 import { shortHash, unreadable } from "../run/files.ts";
+import type { Vouched } from "../run/vouched.ts";
 import { originOf, readArrow } from "./ipc.ts";
 
 /** A batch of rows: Arrow's own type. */
@@ -65,6 +66,8 @@ export interface Lineage {
   config?: string;
   /** How rows were assigned. */
   method?: string;
+  /** What a cost is, where it is not a sum over the predicted tokens of the prefix. */
+  costs?: string;
 }
 
 /** Version of the file layout that this code writes, and the newest that it reads. */
@@ -72,7 +75,7 @@ export const FORMAT = 1;
 
 const NUMBERS = ["format", "sequenceLength", "vocabulary", "eos", "prefix", "experts", "seed"] as const;
 /** In the order in which manifests list them. */
-const NAMES = ["stage", "tokenizer", "routers", "config", "method", ...NUMBERS] as const;
+const NAMES = ["stage", "tokenizer", "routers", "config", "method", "costs", ...NUMBERS] as const;
 
 /** Returns the lineage of a batch, or null where another tool wrote it. Throws an InputError where it is damaged. */
 export function lineageOf(batch: RecordBatch): Lineage | null {
@@ -124,11 +127,11 @@ export function identityOf(lineage: Lineage | null): Partial<Lineage> {
  * Reads the batches of several files, one file after another. Throws an InputError with both values where their
  * lineages differ in tokenizer, S, M, E or routers, and whatever `readArrow` throws.
  */
-export function readShards(paths: string[]): ReadableStream<RecordBatch> {
+export function readShards(paths: string[], vouched?: Vouched): ReadableStream<RecordBatch> {
   return ReadableStream.from(async function* () {
     let first: Partial<Lineage> | undefined;
     for (const path of paths) {
-      for await (const batch of readArrow(path)) {
+      for await (const batch of readArrow(path, path, vouched)) {
         if (first === undefined) first = identityOf(lineageOf(batch));
         else checkLineage(batch, first, paths[0]);
         yield batch;

@@ -30,6 +30,7 @@ import { createHash } from "node:crypto";
 import { zstdDecompressSync } from "node:zlib";
 import { InputError } from "../../kernels/errors.ts";
 import { type FileRecord, openToRead, unreadable, writeAtomic, writeError } from "../run/files.ts";
+import { openReading, type Reading, type Vouched } from "../run/vouched.ts";
 import { joinBytes, type Take, takeFrom } from "./bytes.ts";
 
 type RecordBatch = ArrowBatch;
@@ -65,16 +66,19 @@ export function originOf(batch: RecordBatch): string {
 /**
  * Reads the batches of an Arrow IPC file or stream, one at a time; `name` is what messages call a stream. Input
  * without batches gives one batch without rows. Throws an InputError, with file and batch, where the input is not
- * Arrow, is cut short (no end marker, no footer) or is damaged.
+ * Arrow, is cut short (no end marker, no footer) or is damaged. A file that `vouched` knows is hashed on the way, and what comes
+ * before its end is to be believed only once the end has come.
  */
 export function readArrow(
   input: string | ReadableStream<Uint8Array>,
   name: string = typeof input === "string" ? input : "the Arrow stream",
+  vouched?: Vouched,
 ): ReadableStream<RecordBatch> {
-  return ReadableStream.from(readBatches(input, name));
+  const reading = typeof input === "string" ? openReading(input, vouched) : undefined;
+  return ReadableStream.from(readBatches(input, name, reading));
 }
 
-async function* readBatches(input: string | ReadableStream<Uint8Array>, name: string) {
+async function* readBatches(input: string | ReadableStream<Uint8Array>, name: string, reading?: Reading) {
   let schema: Uint8Array[] | undefined;
   let fields: Schema | undefined; // what the schema says, without the announcement of a closing batch
   const hash = createHash("sha256");
@@ -82,7 +86,7 @@ async function* readBatches(input: string | ReadableStream<Uint8Array>, name: st
   let isAnnounced = false, closing: ReadonlyMap<string, string> | undefined;
   const dictionaries = new Map<number, Uint8Array[]>(); // by id; a delta is added, anything else replaces
   let count = 0;
-  for await (const { chunks, message } of messages(input, name)) {
+  for await (const { chunks, message } of messages(input, name, reading)) {
     if (closing) throw unreadable(name, "nothing must follow the batch that closes it", "more does");
     if (message.isRecordBatch() && message.metadata.has(CLOSING_ROWS)) closing = message.metadata;
     else if (isAnnounced || !schema) chunks.forEach((chunk) => hash.update(chunk));
@@ -235,6 +239,7 @@ interface IpcMessage {
 async function* messages(
   input: string | ReadableStream<Uint8Array>,
   name: string,
+  reading?: Reading,
 ): AsyncGenerator<IpcMessage> {
   if (typeof input !== "string") {
     const chunks = input[Symbol.asyncIterator]();
@@ -251,9 +256,27 @@ async function* messages(
   }
   const take = takeFromFile(file);
   if (!isFile) return yield* streamMessages(take, name); // a named pipe, a device
+  if (reading) return yield* hashedMessages(take, name, reading);
   const head = await take(MAGIC.length);
   await file.seek(0, Deno.SeekMode.Start);
   yield* isMagic(head) ? fileMessages(file, take, size, name) : streamMessages(take, name);
+}
+
+/** Messages of a file from its beginning to its end, so that it is hashed in the same pass; its footer says nothing more. */
+async function* hashedMessages(take: Take, name: string, reading: Reading): AsyncGenerator<IpcMessage> {
+  const hashed: Take = async (size) => {
+    const bytes = await take(size);
+    reading.update(bytes);
+    return bytes;
+  };
+  try {
+    yield* streamMessages(hashed, name);
+  } catch (error) {
+    while ((await hashed(PIECE)).length > 0); // what is wrong in it follows from what its hash tells
+    reading.end();
+    throw error;
+  }
+  reading.end();
 }
 
 /** Messages one after another, up to the end marker: the stream format, or the file format on a pipe. */

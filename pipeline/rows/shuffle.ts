@@ -7,16 +7,18 @@
 
 import { InputError } from "../../kernels/errors.ts";
 import { refuseLink, removeIfEmpty, removeIfThere } from "../run/files.ts";
+import type { Vouched } from "../run/vouched.ts";
 import {
   type ArrowAppender,
+  checkLineage,
   type Columns,
   FORMAT,
   fromBatch,
+  identityOf,
   type Lineage,
   lineageOf,
   openArrowAppender,
   readArrow,
-  readShards,
   type RecordBatch,
   toBatch,
 } from "./arrow.ts";
@@ -149,15 +151,17 @@ function* inOrder(rows: Columns, seed: number, lineage: Lineage): Generator<Reco
  * Opens an endless stream of training sequences: the shards in order once, then again and again in new orders (the shards
  * permuted, and the rows within each), starting after `consumed` sequences. The result returns the next `n`.
  *
- * Memory holds one shard. Throws `InputError` where the shards hold no rows. `onRestart` hears of every new pass.
+ * Memory holds one shard: no row of it is handed out before it was read to its end, so that what `vouched` knows of it is checked.
+ * Throws `InputError` where the shards hold no rows. `onRestart` hears of every new pass.
  */
 export function epochs(
   paths: string[],
   seed: number,
   consumed = 0,
   onRestart?: (epoch: number) => void,
+  vouched?: Vouched,
 ): (n: number) => Promise<Columns> {
-  const source = pass(paths, seed, onRestart);
+  const source = pass(paths, seed, onRestart, vouched);
   let skip = consumed;
   let rest: Columns | undefined;
   return async (n) => {
@@ -175,11 +179,22 @@ export function epochs(
   };
 }
 
-async function* pass(paths: string[], seed: number, onRestart?: (epoch: number) => void) {
+async function* pass(
+  paths: string[],
+  seed: number,
+  onRestart?: (epoch: number) => void,
+  vouched?: Vouched,
+) {
   let rows = 0;
-  for await (const batch of readShards(paths)) {
-    rows += batch.numRows;
-    yield fromBatch(batch);
+  let first: RecordBatch | undefined;
+  for (const path of paths) {
+    const shard = await Array.fromAsync(readArrow(path, path, vouched));
+    first ??= shard[0];
+    checkLineage(shard[0], identityOf(lineageOf(first)), paths[0]);
+    for (const batch of shard) {
+      rows += batch.numRows;
+      yield fromBatch(batch);
+    }
   }
   if (rows === 0) {
     throw new InputError("Cannot read training sequences as the shards must hold some: they hold 0 rows");
@@ -188,7 +203,7 @@ async function* pass(paths: string[], seed: number, onRestart?: (epoch: number) 
     onRestart?.(epoch);
     for (const shard of permutation(paths.length, seed, `epoch ${epoch}`)) {
       const parts: Columns[] = [];
-      for await (const batch of readArrow(paths[shard])) parts.push(fromBatch(batch));
+      for await (const batch of readArrow(paths[shard], paths[shard], vouched)) parts.push(fromBatch(batch));
       const all = concatColumns(parts);
       if (all.rows > 0) yield takeColumns(all, permutation(all.rows, seed, `epoch ${epoch} shard ${shard}`));
     }

@@ -5,15 +5,17 @@
  */
 
 import * as v from "valibot";
-import { ExplainedError, InputError, say, task, type Text } from "../../kernels/errors.ts";
-import { checkRunFolder, exists, jsonText, removeIfThere, writeAtomic } from "./files.ts";
+import { ExplainedError, InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
+import { checkRunFolder, exists, jsonText, oneLine, removeIfThere, writeAtomic } from "./files.ts";
+import { manifestNames, readManifest } from "./manifest.ts";
 import { conform } from "./schema.ts";
+import { canonical, isSealed, seal } from "./seal.ts";
 import { VERSION } from "./version.ts";
 import { type Configuration, defaultConfiguration, FIELDS } from "../settings/configuration.ts";
 import { checkValue } from "../settings/field.ts";
 
-/** Version of the layout that is written; the one before, which had no number, is read. */
-const FORMAT = 2;
+/** Version of the layout that is written. Those before are read: 2 had no checksum, 1 no number. */
+const FORMAT = 3;
 
 const ADAPTER = v.object({
   description: v.string(),
@@ -34,6 +36,8 @@ export type AdapterNote = v.InferOutput<typeof ADAPTER>;
 export interface RunConfiguration extends Omit<v.InferOutput<typeof RUN_CONFIGURATION>, "configuration"> {
   /** Resolved values. */
   configuration: Configuration;
+  /** Whether it is not what the run wrote. */
+  edited?: boolean;
 }
 
 /**
@@ -57,10 +61,13 @@ export const CONFIGURATION_AGAIN: Text = say`copy it again, or remove it and run
 } with all its settings again`;
 
 /**
- * Reads a run's `config.json`, or null where there is none. Throws an `InputError` where it is damaged or of a newer version, or
- * the run is a file.
+ * Reads a run's `config.json`, or null where there is none. Throws an `InputError` where it is damaged or of a newer version, where
+ * it is not what the run wrote unless `edited` accepts that, or the run is a file.
  */
-export async function readRunConfiguration(run: string): Promise<RunConfiguration | null> {
+export async function readRunConfiguration(
+  run: string,
+  { edited = false } = {},
+): Promise<RunConfiguration | null> {
   const where = `${run}/config.json`;
   if (!await exists(where)) {
     await checkRunFolder(run);
@@ -90,7 +97,37 @@ export async function readRunConfiguration(run: string): Promise<RunConfiguratio
       throw refuse(say`Cannot read "${where}" as its values must be possible: ${whatOf(error)}`);
     }
   }
-  return { ...read, configuration: { ...defaultConfiguration(), ...read.configuration } };
+  const whole = isSealed(object, 3);
+  if (!whole && !edited) {
+    throw refuse(
+      await editedText(run, read.configuration),
+      say`restore it, or accept it as it is with ${ACCEPT}`,
+    );
+  }
+  return {
+    ...read,
+    configuration: { ...defaultConfiguration(), ...read.configuration },
+    ...whole ? {} : { edited: true },
+  };
+}
+
+const ACCEPT = setting("force");
+
+/** Says how a `config.json` differs from what the run wrote, as far as manifests know it. */
+async function editedText(run: string, configuration: Record<string, unknown>): Promise<Text> {
+  const must = `Cannot use "${run}/config.json" as it must be what the run wrote, by its checksum`;
+  for (const stage of await manifestNames(run)) {
+    const made = await readManifest(run, stage).catch(() => null);
+    for (const [name, then] of Object.entries(made?.configuration ?? {})) {
+      if (!(name in FIELDS) || !(name in configuration)) continue;
+      const now = configuration[name];
+      if (canonical(now) === canonical(then)) continue;
+      return say`${must}: ${setting(name)} is ${JSON.stringify(now)}, "${stage}" ran with ${
+        JSON.stringify(then)
+      }`;
+    }
+  }
+  return `${must}: it is not, though no stage ran with other values`;
 }
 
 const whatOf = (error: unknown): Text =>
@@ -103,7 +140,8 @@ export async function writeRunConfiguration(
   adapter?: AdapterNote,
 ): Promise<void> {
   const versions = { smalltalk: VERSION, deno: Deno.version.deno };
-  await writeConfigurationText(run, jsonText({ format: FORMAT, configuration, versions, adapter }));
+  const whole = JSON.parse(JSON.stringify({ format: FORMAT, configuration, versions, adapter }));
+  await writeConfigurationText(run, jsonText(seal(whole)));
 }
 
 /** Gives the text of a run's `config.json`, or null where there is none. */
@@ -125,7 +163,7 @@ async function readObject(path: string, remedy?: Text): Promise<Record<string, u
     const value = JSON.parse(text);
     if (isObject(value)) return value;
   } catch (error) {
-    reason = (error as Error).message;
+    reason = oneLine(error);
   }
   throw new InputError(`Cannot read "${path}" as it must hold a JSON object: ${reason}`, {
     where: path,

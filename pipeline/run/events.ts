@@ -7,6 +7,7 @@
 import * as v from "valibot";
 import type { Text } from "../../kernels/errors.ts";
 import { count, finite, readJsonLines, share } from "./schema.ts";
+import type { Vouched } from "./vouched.ts";
 
 const ROUND_METRICS = v.object({
   round: count,
@@ -33,8 +34,8 @@ const ROUND_METRICS = v.object({
 export type RoundMetrics = v.InferOutput<typeof ROUND_METRICS>;
 
 /** Reads the metrics of EM's rounds. Throws an `InputError` where they are missing or damaged. */
-export function readRoundMetrics(path: string): Promise<RoundMetrics[]> {
-  return readJsonLines(path, ROUND_METRICS, "the metrics of EM's rounds");
+export function readRoundMetrics(path: string, vouched?: Vouched): Promise<RoundMetrics[]> {
+  return readJsonLines(path, ROUND_METRICS, "the metrics of EM's rounds", vouched);
 }
 
 /** Tells what a run is doing. */
@@ -46,6 +47,8 @@ export type RunEvent =
     stage: string;
     /** What is the matter with it. */
     state: "started" | "done" | "up to date";
+    /** Where it is up to date: whether its outputs were found whole by their sizes alone, or by what they hold. */
+    by?: "size" | "content";
     /** How long it took. */
     seconds?: number;
     /** Its counts. */

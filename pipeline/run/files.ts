@@ -223,6 +223,11 @@ export function unreadable(place: string, rule: string, fact: string, more: Expl
   return new InputError(`Cannot read ${place} as ${rule}: ${fact}`, { where, ...more });
 }
 
+/** Gives what an error says on one line: parsers quote the line breaks of what they read. */
+export function oneLine(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).replace(/[\s\p{Cc}]+/gu, " ");
+}
+
 /** Says whether a path exists. */
 export async function exists(path: string): Promise<boolean> {
   return await Deno.stat(path).then(() => true, () => false);

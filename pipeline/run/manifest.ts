@@ -5,16 +5,30 @@
  * @module
  */
 
+import { dirname, resolve } from "node:path";
 import * as v from "valibot";
 import { InputError } from "../../kernels/errors.ts";
-import { byNumber, type FileRecord, jsonText, sha256, writeAtomic } from "./files.ts";
+import { byNumber, hashFile, isFolder, jsonText, oneLine, sha256, writeAtomic } from "./files.ts";
 import { conform } from "./schema.ts";
+import { canonical, isSealed, seal } from "./seal.ts";
 
-/** Version of the layout that is written; the one before, which had no number and a version of the code, is read. */
-const FORMAT = 2;
+import { Vouched } from "./vouched.ts";
+
+export { canonical } from "./seal.ts";
+
+/**
+ * Version of the layout that is written. Those before are read: 2 had no checksum and did not say what was read, 1 had no number and a
+ * version of the code.
+ */
+const FORMAT = 3;
 
 const TEXTS = v.record(v.string(), v.string());
-const RECORD = v.object({ bytes: v.pipe(v.number(), v.safeInteger(), v.minValue(0)), sha256: v.string() });
+const HASH = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/, "it must be a SHA-256 in hexadecimal"));
+const RECORD = v.object({ bytes: v.pipe(v.number(), v.safeInteger(), v.minValue(0)), sha256: HASH });
+const INSIDE = v.pipe(
+  v.string(),
+  v.check((path) => isInside(path), "a path must lie in the run folder"),
+);
 const MANIFEST = v.object({
   format: v.optional(v.pipe(v.number(), v.integer()), 1),
   stage: v.string(),
@@ -22,13 +36,15 @@ const MANIFEST = v.object({
   key: v.string(),
   configuration: v.record(v.string(), v.unknown()),
   inputs: TEXTS,
-  outputs: v.record(v.string(), RECORD),
+  outputs: v.record(INSIDE, RECORD),
+  read: v.optional(v.record(v.string(), HASH)),
   result: v.record(v.string(), v.unknown()),
 });
 
 /**
  * Records a stage that is complete: `revision` of the stage, `configuration` (values that it depends on), `inputs` (hashes by
- * name), `key` (the hash of all these), `outputs` (size and SHA-256 by path in the run folder), `result` (counts and metrics).
+ * name), `key` (the hash of all these), `outputs` (size and SHA-256 by path in the run folder), `read` (SHA-256 of the files that it
+ * read, checked while it read them), `result` (counts and metrics).
  *
  * @ignore
  */
@@ -46,17 +62,6 @@ export function stageKey(
 ): string {
   // Revision 1 is spelled as the version of the code that stood here before there were revisions: those keys still hold.
   return sha256(canonical({ stage, code: `0.1.${revision - 1}`, configuration, inputs }));
-}
-
-/** Writes JSON with the keys of every object sorted, so that equal values give equal text. */
-export function canonical(value: unknown): string {
-  return JSON.stringify(
-    value,
-    (_, inner) =>
-      inner && typeof inner === "object" && !Array.isArray(inner)
-        ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => a < b ? -1 : 1))
-        : inner,
-  );
 }
 
 /** Hashes the contents of a stage's outputs together: the input hash of the stages that read them. */
@@ -86,37 +91,105 @@ export async function readManifest(run: string, stage: string): Promise<Manifest
   const where = manifestPath(run, stage);
   const unreadable = (fact: string, remedy: string) =>
     new InputError(`Cannot read "${where}" as it must be a stage's manifest: ${fact}`, { where, remedy });
+  const again = "remove it to run the stage again";
   let manifest: Manifest;
+  let whole: boolean;
   try {
-    manifest = conform(MANIFEST, JSON.parse(await Deno.readTextFile(where)));
+    const object = JSON.parse(await Deno.readTextFile(where));
+    manifest = conform(MANIFEST, object);
+    whole = isSealed(object, 3);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return null; // also where another process removes it just now
-    throw unreadable((error as Error).message, "remove it to run the stage again");
+    throw unreadable(oneLine(error), again);
   }
-  if (manifest.format <= FORMAT) return manifest;
-  throw unreadable(
-    `its format is ${manifest.format}, this version reads up to ${FORMAT}`,
-    "use the version that wrote it",
-  );
+  if (manifest.format > FORMAT) {
+    const fact = `its format is ${manifest.format}, this version reads up to ${FORMAT}`;
+    throw unreadable(fact, "use the version that wrote it");
+  }
+  if (!whole) throw unreadable("its checksum is not that of what it says", again);
+  if (manifest.stage !== stage) throw unreadable(`it is that of "${manifest.stage}"`, again);
+  return manifest;
 }
 
-/** Finds the first output of a manifest that is missing, or has another size than recorded; null where all are there. */
-export async function missingOutput(run: string, { outputs }: Manifest): Promise<string | null> {
+/** Says whether a path names something below a folder, without looking. */
+function isInside(path: string): boolean {
+  return path !== "" && !/[\\\0]/.test(path) &&
+    path.split("/").every((name) => !["", ".", ".."].includes(name));
+}
+
+/** Finds the first output of a manifest that is missing, has another size than recorded or lies elsewhere; null where all are there. */
+export async function missingOutput(
+  run: string,
+  { outputs }: Pick<Manifest, "outputs">,
+): Promise<string | null> {
+  const home = await Deno.realPath(run).catch(() => run);
+  const folders = new Map<string, Promise<boolean>>();
   for (const [name, { bytes }] of Object.entries(outputs)) {
-    const info = await Deno.stat(`${run}/${name}`).catch(() => null);
-    if (info?.size !== bytes) return name;
+    const path = `${run}/${name}`;
+    const info = await Deno.lstat(path).catch(() => null);
+    if (info?.size !== bytes || !info.isFile) return name;
+    const folder = dirname(path);
+    if (!folders.has(folder)) folders.set(folder, liesIn(home, folder));
+    if (!await folders.get(folder)) return name;
   }
   return null;
+}
+
+/** Says whether a path that is there lies in a folder once links are followed; `home` is the folder without links. */
+export async function liesIn(home: string, path: string): Promise<boolean> {
+  const real = await Deno.realPath(path).catch(() => null);
+  return real !== null && (real === home || real.startsWith(home.endsWith("/") ? home : `${home}/`));
+}
+
+/** Finds the outputs of a manifest that are not what it says: missing, elsewhere, or of another size or content. */
+export async function damagedOutputs(run: string, { outputs }: Pick<Manifest, "outputs">): Promise<string[]> {
+  const damaged: string[] = [];
+  for (const [name, record] of Object.entries(outputs)) {
+    const whole = await missingOutput(run, { outputs: { [name]: record } }) === null &&
+      (await hashFile(`${run}/${name}`).catch(() => null))?.sha256 === record.sha256;
+    if (!whole) damaged.push(name);
+  }
+  return damaged;
 }
 
 /** Writes a stage's manifest, outputs sorted by name: the stage is complete from here on. */
 export async function writeManifest(
   run: string,
   identity: StageIdentity,
-  { outputs, result }: { outputs: Record<string, FileRecord>; result: Record<string, unknown> },
+  { outputs, result, read = {} }: Pick<Manifest, "outputs" | "result" | "read">,
 ): Promise<Manifest> {
-  const sorted = Object.fromEntries(Object.entries(outputs).sort(([a], [b]) => a < b ? -1 : 1));
-  const manifest = { format: FORMAT, ...identity, outputs: sorted, result };
-  await writeAtomic(manifestPath(run, identity.stage), jsonText(manifest));
+  const manifest = { format: FORMAT, ...identity, outputs: sorted(outputs), read: sorted(read), result };
+  await writeAtomic(manifestPath(run, identity.stage), jsonText(seal(manifest)));
   return manifest;
+}
+
+function sorted<T>(values: Record<string, T>): Record<string, T> {
+  return Object.fromEntries(Object.entries(values).sort(([a], [b]) => a < b ? -1 : 1));
+}
+
+/** Gathers what the manifests of runs say of their files; a place that lies in a run stands for that run. */
+export async function vouchedFiles(...places: string[]): Promise<Vouched> {
+  const vouched = new Vouched();
+  const seen = new Set<string>();
+  for (const place of places) {
+    const run = await runOf(place);
+    if (run === null || seen.has(resolve(run))) continue;
+    const own = seen.size === 0;
+    seen.add(resolve(run));
+    for (const name of await manifestNames(run)) {
+      const manifest = await readManifest(run, name);
+      if (manifest) vouched.add(run, manifest.outputs, own ? undefined : (path) => `${run}/${path}`);
+    }
+  }
+  return vouched;
+}
+
+/** Finds the folder of the run that a file or folder is, or lies in; null where it lies in none. */
+export async function runOf(place: string): Promise<string | null> {
+  const names = place.split("/");
+  for (let end = names.length; end > 0; end--) {
+    const run = names.slice(0, end).join("/") || "/";
+    if (await isFolder(`${run}/manifests`)) return run;
+  }
+  return !place.startsWith("/") && await isFolder("./manifests") ? "." : null;
 }

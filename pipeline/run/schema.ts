@@ -6,6 +6,8 @@
 
 import * as v from "valibot";
 import { InputError } from "../../kernels/errors.ts";
+import { oneLine } from "./files.ts";
+import { readVouched, type Vouched } from "./vouched.ts";
 
 /** A number that is neither infinite nor NaN. */
 export const finite = v.pipe(v.number(), v.finite());
@@ -25,29 +27,45 @@ export function conform<T>(schema: v.GenericSchema<unknown, T>, value: unknown):
 
 type Schema<T> = v.GenericSchema<unknown, T>;
 
-/** Reads a JSON file that must be `what`. Throws an `InputError` where it is missing or damaged. */
-export async function readJson<T>(where: string, schema: Schema<T>, what: string): Promise<T> {
-  return await needed(where, what, readJsonIfThere(where, schema, what));
+/** Reads a JSON file that must be `what`. Throws an `InputError` where it is missing, damaged, or not as `vouched` knows it. */
+export async function readJson<T>(
+  where: string,
+  schema: Schema<T>,
+  what: string,
+  vouched?: Vouched,
+): Promise<T> {
+  return await needed(where, what, readJsonIfThere(where, schema, what, vouched));
 }
 
 /** Reads a JSON file that must be `what`; null where there is none. Throws an `InputError` where it is damaged. */
-export function readJsonIfThere<T>(where: string, schema: Schema<T>, what: string): Promise<T | null> {
-  return read(where, what, (text) => conform(schema, JSON.parse(text)));
+export function readJsonIfThere<T>(
+  where: string,
+  schema: Schema<T>,
+  what: string,
+  vouched?: Vouched,
+): Promise<T | null> {
+  return read(where, what, (text) => conform(schema, JSON.parse(text)), vouched);
 }
 
 /**
  * Reads JSON lines that must be `what`; a last line that was not ended is still being written, and is left out. Throws an
  * `InputError` where the file is missing or damaged.
  */
-export async function readJsonLines<T>(where: string, schema: Schema<T>, what: string): Promise<T[]> {
+export async function readJsonLines<T>(
+  where: string,
+  schema: Schema<T>,
+  what: string,
+  vouched?: Vouched,
+): Promise<T[]> {
   const parse = (line: string, i: number) => {
     try {
       return conform(schema, JSON.parse(line));
     } catch (error) {
-      throw new InputError(`line ${i + 1}: ${(error as Error).message}`);
+      throw new InputError(`line ${i + 1}: ${oneLine(error)}`);
     }
   };
-  return await needed(where, what, read(where, what, (text) => text.split("\n").slice(0, -1).map(parse)));
+  const parseAll = (text: string) => text.split("\n").slice(0, -1).map(parse);
+  return await needed(where, what, read(where, what, parseAll, vouched));
 }
 
 async function needed<T>(where: string, what: string, reading: Promise<T | null>): Promise<T> {
@@ -56,12 +74,22 @@ async function needed<T>(where: string, what: string, reading: Promise<T | null>
   throw new InputError(`Cannot read "${where}" as it must be ${what}: it is missing`, { where });
 }
 
-async function read<T>(where: string, what: string, parse: (text: string) => T): Promise<T | null> {
+async function read<T>(
+  where: string,
+  what: string,
+  parse: (text: string) => T,
+  vouched?: Vouched,
+): Promise<T | null> {
+  let bytes: Uint8Array;
   try {
-    return parse(await Deno.readTextFile(where));
+    bytes = await readVouched(where, vouched);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return null;
+    throw error;
+  }
+  try {
+    return parse(new TextDecoder().decode(bytes));
   } catch (cause) {
-    if (cause instanceof Deno.errors.NotFound || cause instanceof Deno.errors.NotADirectory) return null;
-    const fact = (cause as Error).message.replace(/[\s\p{Cc}]+/gu, " "); // excerpts hold the file's line breaks
-    throw new InputError(`Cannot read "${where}" as it must be ${what}: ${fact}`, { where, cause });
+    throw new InputError(`Cannot read "${where}" as it must be ${what}: ${oneLine(cause)}`, { where, cause });
   }
 }

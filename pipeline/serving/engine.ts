@@ -45,12 +45,13 @@ interface Request {
 /** Runs a decoder, which is its own from here on, for many sequences; its device calls wait in `queue`. */
 export function createEngine(decoder: Decoder, queue: Queue): Engine {
   const free = Array.from({ length: decoder.slots }, (_, slot) => slot).reverse();
-  const waiting = new Set<(slot: number) => void>();
+  const waiting = new Map<(slot: number) => void, (error: unknown) => void>();
   const expected = new Set<number>(); // slots of the step before
   let requests: Request[] = [];
   let running = false;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let steps = 0;
+  let closed = false;
 
   function schedule(): void {
     if (running || requests.length === 0) return;
@@ -83,25 +84,28 @@ export function createEngine(decoder: Decoder, queue: Queue): Engine {
 
   async function takeSlot(signal?: AbortSignal): Promise<number> {
     signal?.throwIfAborted();
+    if (closed) throw left();
     const slot = free.pop();
     if (slot !== undefined) return slot;
     const { promise, resolve, reject } = Promise.withResolvers<number>();
     const leave = () => {
       if (waiting.delete(resolve)) reject(signal!.reason);
     };
-    waiting.add(resolve);
+    waiting.set(resolve, reject);
     signal?.addEventListener("abort", leave);
     return await promise.finally(() => signal?.removeEventListener("abort", leave));
   }
 
   function giveSlot(slot: number): void {
+    if (closed) return;
     for (const { reject } of requests.filter((request) => request.slot === slot)) reject(left());
     requests = requests.filter((request) => request.slot !== slot);
     expected.delete(slot);
     schedule();
     queue(() => { // a step that runs may still read it
+      if (closed) return;
       decoder.clear(slot);
-      const [next] = waiting;
+      const [next] = waiting.keys();
       waiting.delete(next);
       if (next) next(slot);
       else free.push(slot);
@@ -122,6 +126,7 @@ export function createEngine(decoder: Decoder, queue: Queue): Engine {
           return decoder.length(slot);
         },
         read(tokens) {
+          if (closed || !open) return Promise.reject(left());
           const { promise, resolve, reject } = Promise.withResolvers<Float32Array>();
           requests.push({ slot, tokens, resolve, reject });
           schedule();
@@ -136,7 +141,10 @@ export function createEngine(decoder: Decoder, queue: Queue): Engine {
     },
     close() {
       clearTimeout(timer);
+      closed = true;
       for (const { reject } of requests.splice(0)) reject(left());
+      for (const reject of waiting.values()) reject(left());
+      waiting.clear();
       decoder.close();
     },
   };

@@ -7,6 +7,8 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import { type Gpu, openGpu, type OpenGpuOptions } from "../../kernels/gpu.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { Partitioner, TokenRows } from "../partition/partitioner.ts";
+import { PARTITIONERS } from "../partition/partitioners.ts";
+import type { Vouched } from "../run/vouched.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { decoding, type DecodingModel, type DecodingOptions, type Form } from "./forms.ts";
 import { type Budget, createLeases, type Held, type Lease, type LeaseCounts } from "./leases.ts";
@@ -28,6 +30,8 @@ export interface MixtureOptions extends MixtureSettings {
   model?: string;
   /** Folder of the partitioner, instead of the run's own. */
   partitioner?: string;
+  /** What is known of the files, which they are checked by as they are read; what the manifests of their run say unless given. */
+  vouched?: Vouched;
 }
 
 /** What a mixture has done so far. */
@@ -75,13 +79,13 @@ export interface Mixture {
  * what is wrong with one model concerns that one alone.
  */
 export async function openMixture(
-  { run, model, partitioner, ...settings }: MixtureOptions,
+  { run, model, partitioner, vouched, ...settings }: MixtureOptions,
 ): Promise<Mixture> {
   if (model === undefined && run === undefined) {
     throw new TypeError("Cannot open a mixture as a run or a model must be named: neither is");
   }
   return createMixture(
-    await (model === undefined ? runSource(run!, partitioner) : modelSource(model)),
+    await (model === undefined ? runSource(run!, partitioner, vouched) : modelSource(model, vouched)),
     settings,
   );
 }
@@ -163,6 +167,12 @@ export function createMixture(
       }
       if (!source.partitioner) return routeOf([0], 1);
       const opened = await partitioner.get();
+      if (PARTITIONERS.get(opened.kind)?.routes === false) {
+        throw new InputError(
+          `Cannot route a text by ${opened.kind} as its parts must be told by what a text says: they go by labels that it does not have`,
+          { remedy: say`choose with ${setting("expert")}` },
+        );
+      }
       const length = Math.min(prefix ?? source.prefix ?? opened.prefix, tokens.length);
       if (length === 1) return routeOf(new Float32Array(opened.experts), length);
       const row = { tokens: tokens.slice(0, length), sequenceLength: length, length: Uint32Array.of(length) };

@@ -11,6 +11,8 @@ import { expertFolder } from "../partition/manifests.ts";
 import { openPartitioner, partitionerFolder } from "../partition/partitioners.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { exists, hashFile, shortHash } from "../run/files.ts";
+import { vouchedFiles } from "../run/manifest.ts";
+import type { Vouched } from "../run/vouched.ts";
 import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 
 /** Names a model of a mixture: an expert by its number, a dense model by its name. */
@@ -39,8 +41,9 @@ export interface MixtureSource {
 }
 
 /** A model alone, as expert 0. Throws an `InputError` where the folder holds none, or its tokenizer is not to be found. */
-export async function modelSource(folder: string): Promise<MixtureSource> {
-  await loadCheckpointConfig(folder);
+export async function modelSource(folder: string, vouched?: Vouched): Promise<MixtureSource> {
+  vouched ??= await vouchedFiles(folder);
+  await loadCheckpointConfig(folder, vouched);
   // A dense model's folder and an expert's have their tokenizer; a router's is that of its run.
   const places = [folder, `${folder}/..`, `${folder}/../..`].map((place) => `${place}/tokenizer.json`);
   const found = await Promise.all(places.map(exists));
@@ -54,16 +57,22 @@ export async function modelSource(folder: string): Promise<MixtureSource> {
   return {
     experts: 1,
     name: () => `"${folder}"`,
-    tokenizer: () => loadTokenizer(path),
+    tokenizer: () => loadTokenizer(path, { vouched }),
     identity: () => tokenizerOf(path),
-    describe: () => loadCheckpointConfig(folder),
-    load: () => loadCheckpoint(folder),
+    describe: () => loadCheckpointConfig(folder, vouched),
+    load: () => loadCheckpoint(folder, vouched),
   };
 }
 
 /** The mixture of a run; `partitioner` is a folder to use instead of the run's own. */
-export async function runSource(run: string, partitioner?: string): Promise<MixtureSource> {
+export async function runSource(
+  run: string,
+  partitioner?: string,
+  vouched?: Vouched,
+): Promise<MixtureSource> {
   const configuration = (await readRunConfiguration(run))?.configuration;
+  const routing = partitioner ?? await partitionerFolder(run, configuration?.routers);
+  vouched ??= await vouchedFiles(run, routing);
   const path = `${run}/tokenizer.json`;
   const folderOf = (model: ModelName) =>
     typeof model === "number" ? `${run}/experts/${expertFolder(model)}` : `${run}/${model}`;
@@ -75,21 +84,20 @@ export async function runSource(run: string, partitioner?: string): Promise<Mixt
     name: (model) => `"${folderOf(model)}"`,
     async tokenizer() {
       if (!await exists(path)) throw missing(path);
-      return await loadTokenizer(path, { eos: configuration?.eos });
+      return await loadTokenizer(path, { eos: configuration?.eos, vouched });
     },
     identity: () => tokenizerOf(path),
     async partitioner(device) {
-      const folder = partitioner ?? await partitionerFolder(run, configuration?.routers);
-      if (!await exists(folder)) throw missing(folder);
-      return await openPartitioner(folder, device);
+      if (!await exists(routing)) throw missing(routing);
+      return await openPartitioner(routing, device, { vouched });
     },
-    describe: (model) => loadCheckpointConfig(folderOf(model)),
+    describe: (model) => loadCheckpointConfig(folderOf(model), vouched),
     async load(model) {
       const folder = folderOf(model);
       for (const name of [`${folder}/config.json`, `${folder}/model.safetensors`]) {
         if (!await exists(name)) throw missing(name);
       }
-      return await loadCheckpoint(folder);
+      return await loadCheckpoint(folder, vouched);
     },
   };
 }

@@ -11,8 +11,9 @@ export const ASSIGNMENT = section("Assignment", {
   scoreBatch: integer({ default: 0, min: 0, max: 65_536, help: "sequences scored at a time; 0 chooses" }),
   method: text({
     default: "balanced",
-    value: "balanced|argmax",
-    help: "balanced: equal loads; argmax: every sequence to its best expert",
+    value: "balanced|optimal|argmax",
+    help:
+      "balanced: equal loads, chunk by chunk; optimal: equal loads at the least cost of all, with a proof; argmax: every sequence to its best expert, also where the partitioner is random or source",
   }),
   chunk: integer({
     default: 0,

@@ -4,14 +4,21 @@
  * @module
  */
 
-import { integer, integers, number, path, section, text } from "./field.ts";
+import { say, setting } from "../../kernels/errors.ts";
+import { choice, flag, integer, integers, number, path, section, text } from "./field.ts";
 
 /** Settings of the partitioner and its routers. Symbols in brackets are those of the paper. */
 export const PARTITIONER = section("Routers", {
   partitioner: text({
     default: "em",
-    value: "KIND",
-    help: "how text is split: em (routers trained by expectation maximisation)",
+    value: "em|ctbm|random|source",
+    help:
+      "how text is split: em by routers trained by expectation maximisation, ctbm by clusters of TF-IDF, random by a hash, source by labels",
+  }),
+  partitionerSample: integer({
+    default: 50_000,
+    min: 1,
+    help: "sequences that clusters are learned on",
   }),
   routers: path({ default: "", value: "FOLDER", help: "routers to use; without it they are trained" }),
   experts: integer({ default: 4, min: 1, max: 65_535, help: "experts, and as many routers [E]" }),
@@ -26,6 +33,11 @@ export const PARTITIONER = section("Routers", {
   routerHidden: integer({ default: 32, min: 2, max: 65_536, help: "width [H], an even multiple of heads" }),
   routerLayers: integer({ default: 2, min: 1, max: 1024, help: "layers of a router [L]" }),
   routerHeads: integer({ default: 2, min: 1, max: 1024, help: "attention heads of a router" }),
+  start: choice(["random", "ctbm"], {
+    default: "random",
+    help: "parts that routers begin with: random ones, or clusters of TF-IDF",
+  }),
+  fixed: flag({ help: say`routers learn the parts of ${setting("start")} in every round` }),
   rounds: integer({ default: 12, min: 1, help: "EM rounds [T]" }),
   roundSequences: integer({ default: 256, min: 1, help: "sequences per router and round [N / E]" }),
   routerBatch: integer({ default: 16, min: 1, max: 65_536, help: "sequences in a router's training batch" }),

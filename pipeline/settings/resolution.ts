@@ -50,6 +50,12 @@ function checkTogether(c: Configuration): void {
       say`Cannot ${what} as ${one} must be ${bound} ${two}: ${one} is ${is}, ${two} is ${bounds}`,
     );
   }
+  if (c.fixed && c.start === "random") {
+    const start = setting("start");
+    throw new InputError(say`Cannot keep first parts in every round as ${start} must be ctbm: it is random`, {
+      remedy: say`leave out ${setting("fixed")}, or set ${setting("start", "ctbm")}`,
+    });
+  }
   const longest = Math.max(0, ...c.prefixLengths);
   if (longest <= c.prefix) return;
   const [lengths, prefix] = [setting("prefixLengths"), setting("prefix")];

@@ -5,11 +5,14 @@
  */
 
 import { assign as assignRows } from "../partition/assignment/assign.ts";
+import { gapPerRow, gapShare, type Proof } from "../partition/assignment/assignment.ts";
 import { assignmentOf } from "../partition/assignment/assignments.ts";
+import { writePrices } from "../partition/assignment/prices.ts";
 import { readShards } from "../rows/arrow.ts";
 import { writeShards } from "../rows/shards.ts";
 import type { FileRecord } from "../run/files.ts";
 import { outputsHash, outputsUnder } from "../run/manifest.ts";
+import { splitPrefix } from "./learn.ts";
 import { scoreBytes } from "./score.ts";
 import { oneStage, type Stage, type StageKind } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
@@ -25,6 +28,26 @@ export function chunkOf({ chunk, experts }: { chunk: number; experts: number }):
 /** Sequences that are assigned, or split, a second on two cores. */
 export const SEQUENCES_PER_SECOND = 50_000;
 
+/** The file of an optimal assignment's prices, by its path in the run folder. */
+export const PRICES = "assignments/prices.json";
+
+/** What an assignment proves, and what is to be read from that. */
+export interface ProofSummary extends Omit<Proof, "prices"> {
+  /** How far the cost is above the bound, for each sequence, in nats. */
+  gapPerSequence: number;
+  /** The same as a share of what balancing costs. */
+  gapShare: number;
+  /** How far the greedy rule's cost is above the bound, as such a share. */
+  greedyGapShare?: number;
+}
+
+/** Says what is to be read from a proof. */
+export function summaryOf(proof: Omit<Proof, "prices">): ProofSummary {
+  const { greedy } = proof;
+  const greedyGap = greedy === undefined ? {} : { greedyGapShare: gapShare(proof, greedy) };
+  return { ...proof, gapPerSequence: gapPerRow(proof), gapShare: gapShare(proof), ...greedyGap };
+}
+
 const stage: Stage = {
   name: "assign",
   about: "Hands training sequences to experts, in equal parts unless another method is chosen.",
@@ -32,7 +55,7 @@ const stage: Stage = {
   settings: ["method", "chunk", "shardSequences"],
   revision: 1,
   outputs: ["assignments/"],
-  makes: /^assignments\/train-\d{5,}\.arrow$/,
+  makes: /^assignments\/(train-\d{5,}\.arrow|prices\.json)$/,
   async inputs(_, manifest): Promise<Record<string, string>> {
     const scores = await manifest("score");
     return scores ? { scores: outputsHash(scores, "scores/train-") } : {};
@@ -40,13 +63,16 @@ const stage: Stage = {
   prepare: (work, { key }) => async () => {
     const { run, configuration, emit } = work;
     const paths = outputsUnder(await work.manifest("score"), "scores/train-").map((path) => `${run}/${path}`);
+    const prefix = await splitPrefix(configuration);
     let done = 0;
-    const assigned = assignRows(() => readShards(paths), {
+    let proof: Proof | undefined;
+    const assigned = assignRows(() => readShards(paths, work.files), {
       method: configuration.method,
       chunk: chunkOf(configuration),
       experts: configuration.experts,
-      prefix: configuration.prefix,
+      prefix,
       config: key,
+      onProof: (proved) => proof = proved,
       onWarning: (message) => emit({ type: "warning", message }),
     });
     const watched = watchRows(
@@ -59,7 +85,16 @@ const stage: Stage = {
     for await (const { name, bytes, sha256 } of shards) outputs[`assignments/${name}`] = { bytes, sha256 };
     const tokenize = await work.known("tokenize");
     if (tokenize) checkRows(`${run}/scores`, done, tokenizeResult(tokenize).trainSequences);
-    return { outputs, result: { sequences: done, experts: configuration.experts } };
+    const result = { sequences: done, experts: configuration.experts };
+    if (proof === undefined) return { outputs, result };
+    const { prices, ...proved } = proof;
+    if (prices) {
+      const { method, experts } = configuration;
+      const partitioner = (await work.manifest("score")).inputs.routers;
+      const kept = { method, experts, rows: done, prefix, partitioner, prices };
+      outputs[PRICES] = await writePrices(`${run}/${PRICES}`, kept);
+    }
+    return { outputs, result: { ...result, proof: summaryOf(proved) } };
   },
   estimate: ({ experts }, { sequences }) => ({
     seconds: sequences / SEQUENCES_PER_SECOND,

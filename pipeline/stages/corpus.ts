@@ -1,6 +1,6 @@
 /**
  * The stage `corpus` fixes the text of a run: it hashes input files, which later stages read where they are; what can be read
- * once only (standard input) or is not a file (the embedded corpus) it writes to `corpus/documents.jsonl`.
+ * once only (standard input, documents that a script hands over) or is not a file (the embedded corpus) it writes to `corpus/documents.jsonl`.
  *
  * @module
  */
@@ -12,9 +12,10 @@ import { TEXT } from "../settings/text.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
 import { documentLines, openDocuments } from "../text/documents.ts";
 import { type Document, expandInputs, readDocuments } from "../text/readers.ts";
-import { oneStage, type RunContext, type Stage } from "./stage.ts";
+import { oneStage, type RunContext, type Stage, type Work } from "./stage.ts";
 
-const SPOOL = "corpus/documents.jsonl";
+/** The stage's file, by its path in the run folder, where it keeps the text. */
+export const SPOOL = "corpus/documents.jsonl";
 
 const stage: Stage = {
   name: "corpus",
@@ -35,8 +36,8 @@ const stage: Stage = {
   },
   // Standard input cannot be compared before it is read: where it is given anew it is read anew.
   again: ({ readStandardInput }) => readStandardInput,
-  prepare: ({ run, configuration, emit, signal }) => async () => {
-    const { input } = configuration;
+  prepare: ({ run, configuration, documents: given, emit, signal }) => async () => {
+    const { input, maxDocuments } = configuration;
     const paths = input.length === 0 ? [] : await expandInputs(input);
     if (input.length > 0 && !paths.includes("-")) {
       await removeIfThere(`${run}/${SPOOL}`);
@@ -44,12 +45,13 @@ const stage: Stage = {
     }
     let documents = 0;
     const lines = async function* () {
-      for await (const line of documentLines(openDocuments(configuration))) {
+      for await (const line of documentLines(given ?? openDocuments(configuration))) {
         signal?.throwIfAborted();
         yield line;
         if (++documents % 100 === 0) {
           emit({ type: "progress", stage: "corpus", done: documents, unit: "documents" });
         }
+        if (given && documents === maxDocuments) break;
       }
     };
     const outputs = { [SPOOL]: await writeAtomic(`${run}/${SPOOL}`, lines()) };
@@ -66,8 +68,13 @@ const stage: Stage = {
 export const corpus = oneStage(stage);
 
 /** Opens the documents that the stage `corpus` fixed. */
-export function documentsOf({ run, configuration }: RunContext, corpus: Manifest): ReadableStream<Document> {
-  if (corpus.outputs[SPOOL]) return readDocuments([`${run}/${SPOOL}`], { sourceField: "source" });
+export function documentsOf(
+  { run, configuration, files }: RunContext & Partial<Pick<Work, "files">>,
+  corpus: Manifest,
+): ReadableStream<Document> {
+  if (corpus.outputs[SPOOL]) {
+    return readDocuments([`${run}/${SPOOL}`], { sourceField: "source", vouched: files });
+  }
   return openDocuments(configuration);
 }
 

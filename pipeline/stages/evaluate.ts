@@ -11,7 +11,7 @@ import { evaluate, RESAMPLES } from "../evaluation/evaluate.ts";
 import { type Baseline, BASELINES, EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { expertFolder, partHash, readPart, readPartition } from "../partition/manifests.ts";
-import { identifyPartitioner, partitionerFolder } from "../partition/partitioners.ts";
+import { identifyPartitioner, partitionerFolder, partitionerKind } from "../partition/partitioners.ts";
 import { readShards } from "../rows/arrow.ts";
 import { exists, hashFile, jsonText, shortHash, writeAtomic } from "../run/files.ts";
 import { type Manifest, outputsHash, outputsUnder } from "../run/manifest.ts";
@@ -72,9 +72,9 @@ export function evaluateStage({ experts }: Configuration, resamples = RESAMPLES)
     revision: 1,
     outputs: [EVALUATION],
     async values({ configuration: { prefix, seed }, gpu }) {
-      const device = await gpu?.(); // not opened to tell a state
-      const on = device ? { adapter: device.adapter, variants: device.variants } : {};
-      return { format: EVALUATION_FORMAT, prefix, resamples, seed, ...on };
+      const device = await gpu?.(); // not opened to tell a state, which holds for any GPU and any number of draws
+      const on = device ? { resamples, adapter: device.adapter, variants: device.variants } : {};
+      return { format: EVALUATION_FORMAT, prefix, seed, ...on };
     },
     async inputs(context, manifest): Promise<Record<string, string>> {
       const [tokenize, score] = [await manifest("tokenize"), await manifest("score")];
@@ -102,10 +102,17 @@ export function evaluateStage({ experts }: Configuration, resamples = RESAMPLES)
       await checkBaselines(work, trained, tokenize);
       return async () => {
         for (const message of await unequal(work, models, trained)) emit({ type: "warning", message });
+        const { kind, routes } = await partitionerKind(await partitionerFolder(run, configuration.routers));
+        if (!routes) {
+          const message =
+            `parts by ${kind} cannot route a prompt: held-out sequences go where their true labels say`;
+          emit({ type: "warning", message });
+        }
         const mixture = await openMixture({
           run,
           partitioner: await partitionerFolder(run, configuration.routers),
           models: 1,
+          vouched: work.files,
           gpu: await work.gpu(),
         });
         const shards = outputsUnder(tokenize, "tokens/test-");
@@ -113,7 +120,7 @@ export function evaluateStage({ experts }: Configuration, resamples = RESAMPLES)
           mixture,
           prefix: configuration.prefix,
           baselines: trained.map(({ name }) => name as Baseline),
-          open: () => readShards(shards.map((path) => `${run}/${path}`)),
+          open: () => readShards(shards.map((path) => `${run}/${path}`), work.files),
           resamples,
           seed: configuration.seed,
           onProgress: (done) =>
@@ -148,10 +155,10 @@ async function weightsHash(
 }
 
 /** Checks that the partitioner is the one that scored the run and made its partition. */
-async function checkPartitioner({ run, configuration }: Work, score: Manifest): Promise<void> {
+async function checkPartitioner({ run, configuration, files }: Work, score: Manifest): Promise<void> {
   const folder = await partitionerFolder(run, configuration.routers);
   const { sha256, experts: routers } = await identifyPartitioner(folder);
-  const { experts } = await readPartition(`${run}/partition`);
+  const { experts } = await readPartition(`${run}/partition`, files);
   const remedy = configuration.routers
     ? say`run ${task("partition", { run })}`
     : say`copy its own routers again, or run ${task("train-routers", { run, force: true })}`;
@@ -185,7 +192,7 @@ async function checkModels(work: Work, models: readonly Model[], tokenize: Manif
     );
   }
   for (const [expert, model] of models.entries()) {
-    const part = await readPart(`${run}/partition/${expertFolder(expert)}`);
+    const part = await readPart(`${run}/partition/${expertFolder(expert)}`, work.files);
     await checkModel(work, model, models[0], tokenize, partHash(part));
   }
 }
@@ -207,7 +214,7 @@ async function checkModel(
 ): Promise<void> {
   const { run } = work;
   const read = (folder: string): Promise<{ config: ModelConfig; notes: CheckpointNotes }> =>
-    loadCheckpointConfig(`${run}/${folder}`);
+    loadCheckpointConfig(`${run}/${folder}`, work.files);
   const { config, notes } = await read(model.folder);
   checkShape(config, (await read(like.folder)).config, model.what);
   checkTokenizer(model.what, notes.tokenizer, tokenizeResult(tokenize).tokenizer);

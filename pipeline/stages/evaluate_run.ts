@@ -8,7 +8,7 @@ import { InputError } from "../../kernels/errors.ts";
 import { RESAMPLES } from "../evaluation/evaluate.ts";
 import { type Evaluation, readEvaluation } from "../evaluation/evaluation.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
-import { readManifest } from "../run/manifest.ts";
+import { readManifest, vouchedFiles } from "../run/manifest.ts";
 import { evaluateStage, EVALUATION } from "./evaluate.ts";
 import { needStages } from "./partition.ts";
 import { partitionRemedy } from "./parts_alone.ts";
@@ -43,6 +43,6 @@ export async function evaluateRun(
     const stage = evaluateStage(session.work.configuration, resamples);
     await needStages(session, stage);
     await session.run(stage);
-    return await readEvaluation(`${run}/${EVALUATION}`);
+    return await readEvaluation(`${run}/${EVALUATION}`, await vouchedFiles(run));
   });
 }

@@ -4,15 +4,19 @@
  * @module
  */
 
+import { dirname } from "node:path";
 import { refuseLink, removeFiles, removeIfThere } from "../run/files.ts";
 import { GLANCE_MS, LOCK, lockRun } from "../run/lock.ts";
 import {
+  damagedOutputs,
+  liesIn,
   type Manifest,
   manifestPath,
   missingOutput,
   readManifest,
   type StageIdentity,
   stageKey,
+  vouchedFiles,
   writeManifest,
 } from "../run/manifest.ts";
 import { recordTime } from "../run/timing.ts";
@@ -37,10 +41,17 @@ export async function runStage(work: Work, states: States, stage: Stage): Promis
     const key = stageKey(name, revision, configuration, inputs);
     const before = await readManifest(run, name);
     const again = work.force || stage.again?.(work);
-    if (!again && before?.key === key && await missingOutput(run, before) === null) {
-      emit({ type: "stage", stage: name, state: "up to date", result: before.result });
-      states.made(stage, before);
-      return before;
+    if (!again && before?.key === key) {
+      const damaged = work.check
+        ? await damagedOutputs(run, before)
+        : [await missingOutput(run, before)].filter((name) => name !== null);
+      if (damaged.length === 0) {
+        const by = work.check ? "content" : "size";
+        emit({ type: "stage", stage: name, state: "up to date", by, result: before.result });
+        states.made(stage, before);
+        return before;
+      }
+      if (work.check) await removeDamaged(work, stage, damaged);
     }
     if (before && before.revision !== revision) {
       emit({
@@ -49,13 +60,9 @@ export async function runStage(work: Work, states: States, stage: Stage): Promis
       });
     }
     const identity = { stage: name, revision, key, configuration, inputs };
-    const manifest = await makeStage(
-      work,
-      stage,
-      identity,
-      await stage.prepare(work, identity, before),
-      before,
-    );
+    const files = await vouchedFiles(run, ...work.configuration.routers ? [work.configuration.routers] : []);
+    const make = await stage.prepare({ ...work, files }, identity, before);
+    const manifest = await makeStage({ ...work, files }, stage, identity, make, before);
     states.made(stage, manifest);
     return manifest;
   } finally {
@@ -65,7 +72,7 @@ export async function runStage(work: Work, states: States, stage: Stage): Promis
 
 /** Makes a stage's outputs and then writes its manifest; from the start to there, none vouches for them. */
 async function makeStage(
-  { run, emit }: Work,
+  { run, emit, files }: Work,
   stage: Stage,
   identity: StageIdentity,
   make: Make,
@@ -88,9 +95,25 @@ async function makeStage(
     const more = left.length > 1 ? ` and ${left.length - 1} more` : "";
     emit({ type: "warning", message: `left "${run}/${left[0]}"${more}: ${name} did not make it` });
   }
-  const manifest = await writeManifest(run, identity, made);
+  const manifest = await writeManifest(run, identity, { ...made, read: files.read });
   const seconds = (performance.now() - start) / 1000;
   await recordTime(run, { stage: name, seconds });
   emit({ type: "stage", stage: name, state: "done", seconds, result: made.result });
   return manifest;
+}
+
+/** Removes what is damaged of a stage's outputs, so that it is made again and what is whole is kept where the stage can. */
+async function removeDamaged(
+  { run, emit }: Work,
+  stage: Stage,
+  damaged: Iterable<string>,
+): Promise<void> {
+  const home = await Deno.realPath(run);
+  for (const name of damaged) {
+    emit({
+      type: "warning",
+      message: `"${run}/${name}" is missing or damaged: ${stage.name} makes it again`,
+    });
+    if (await liesIn(home, dirname(`${run}/${name}`))) await removeIfThere(`${run}/${name}`);
+  }
 }

@@ -10,7 +10,7 @@ import { MODEL_FILES } from "../checkpoints/checkpoint.ts";
 import { parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
 import type { PartitionerKind } from "../partition/partitioner.ts";
-import { PARTITIONERS } from "../partition/partitioners.ts";
+import { partitionerKind, PARTITIONERS } from "../partition/partitioners.ts";
 import { exists } from "../run/files.ts";
 import { outputsHash, outputsUnder, stageKey } from "../run/manifest.ts";
 import { recordTime } from "../run/timing.ts";
@@ -20,13 +20,14 @@ import { tokenizeResult } from "./tokenize.ts";
 
 /** FLOP/s of two cores without a GPU; a GPU has 10 to 1,000 times as many. */
 export const FLOPS_PER_SECOND = 25e9;
+const DIMENSIONS = 100; // of an embedding
 
 /** Name of the stage. */
 export const LEARN = "train-routers";
 
 /** Learns the partitioner of a run, unless one that exists is named. */
 export const learn: StageKind = {
-  about: "Learns how to split text: E routers, by expectation maximisation.",
+  about: "Learns how to split text: E routers, by expectation maximisation, or another partitioner.",
   of: (configuration) => configuration.routers === "" ? [learnStage(kindOf(configuration))] : [],
 };
 
@@ -41,8 +42,8 @@ export function kindOf({ partitioner }: Configuration): PartitionerKind {
   );
 }
 
-const KEPT = String.raw`partitioner\.json|state\.safetensors|router-\d{2,}\/(${MODEL_FILES.source})`;
-/** What routers of EM leave; of other kinds their manifests say it. */
+const KEPT = String.raw`(partitioner|sources)\.json|(state|ctbm)\.safetensors|router-\d{2,}\/(${MODEL_FILES.source})`;
+/** What the kinds of here leave; of others their manifests say it. */
 const MADE = new RegExp(`^((partitioner|routers)/(${KEPT})|metrics/rounds\\.jsonl)$`);
 
 function learnStage(kind: PartitionerKind): Stage {
@@ -55,7 +56,7 @@ function learnStage(kind: PartitionerKind): Stage {
     outputs: ["partitioner/", "routers/", "metrics/rounds.jsonl"],
     makes: MADE,
     values: ({ configuration }) => ({
-      ...pickSettings(configuration, kind.settings),
+      ...(kind.values?.(configuration) ?? pickSettings(configuration, kind.settings)),
       ...(kind.kind === "em" ? {} : { partitioner: kind.kind }), // manifests of before do not say it
     }),
     async inputs(_, manifest): Promise<Record<string, string>> {
@@ -75,6 +76,7 @@ function learnStage(kind: PartitionerKind): Stage {
         tokens: { vocabulary, eos, tokenizer, trainSequences },
         shards: outputsUnder(tokenize, "tokens/train-").map((path) => `${run}/${path}`),
         stateKey: (more) => stageKey("router state", kind.revision, { ...values, ...more }, inputs),
+        vouched: work.files,
         anew: force,
         gpu: work.gpu,
         emit,
@@ -83,7 +85,8 @@ function learnStage(kind: PartitionerKind): Stage {
       });
       return { outputs, result: { routers: sha256, ...result } };
     },
-    estimate(c) {
+    estimate(c, { sequences }) {
+      if (!kind.models) return sampleEstimate(c, sequences);
       const { router } = modelShapes(c);
       const routerBytes = 4 * parameterCount(router) * c.experts;
       const steps = c.rounds * Math.floor(c.roundSequences / c.routerBatch);
@@ -96,6 +99,29 @@ function learnStage(kind: PartitionerKind): Stage {
           c.experts * c.roundSequences * c.sequenceLength * 4,
       };
     },
+  };
+}
+
+/**
+ * Gives the tokens of a sequence that training text is split by: M, or all of them where the partitioner goes by whole sequences.
+ * Throws an `InputError` where the settings name a partitioner that is not there.
+ */
+export async function splitPrefix(configuration: Configuration): Promise<number> {
+  const { routers, prefix, sequenceLength } = configuration;
+  const kind = routers === "" ? kindOf(configuration) : await partitionerKind(routers);
+  return kind.whole ? sequenceLength : prefix;
+}
+
+/** Estimates what learns on a sample of sequences, without a model. */
+function sampleEstimate(
+  { partitionerSample, sequenceLength, experts, vocabularySize }: Configuration,
+  sequences: number,
+) {
+  const tokens = Math.min(sequences, partitionerSample) * sequenceLength;
+  return {
+    seconds: tokens * (16 * DIMENSIONS + 80 * experts) / FLOPS_PER_SECOND * 10, // of sparse products
+    diskBytes: 4 * DIMENSIONS * vocabularySize,
+    memoryBytes: 12 * tokens + 40 * DIMENSIONS * vocabularySize,
   };
 }
 

@@ -6,11 +6,19 @@
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
+import { vouchedFiles } from "../run/manifest.ts";
+import type { Document } from "../text/readers.ts";
 import { type Part, scorePart } from "./score.ts";
 import { inRun, type RunOptions, type RunWatch, type Session } from "./session.ts";
 import { needStage } from "./state.ts";
 import type { Stage } from "./stage.ts";
 import { type PartitionSummary, summarize } from "./summary.ts";
+
+/** What {@link partition} takes. */
+export interface PartitionOptions extends RunOptions {
+  /** Text to split, instead of what the settings name: read once, as standard input is, and kept in the run. */
+  documents?: ReadableStream<Document>;
+}
 
 /**
  * Partitions text into balanced shards, one set per expert. What a run folder already holds and is up to date is not made
@@ -19,8 +27,11 @@ import { type PartitionSummary, summarize } from "./summary.ts";
  * Throws an `InputError` for impossible settings and bad input, a `RunError` where another process holds the run, there is no GPU,
  * the disk is full or a loss is not finite, and the signal's reason where it ends the run.
  */
-export async function partition(options: RunOptions, watch: RunWatch = {}): Promise<PartitionSummary> {
-  return await inRun(options, watch, { task: "partition" }, async ({ states, run }) => {
+export async function partition(
+  { documents, ...options }: PartitionOptions,
+  watch: RunWatch = {},
+): Promise<PartitionSummary> {
+  return await inRun(options, watch, { task: "partition", documents }, async ({ states, run }) => {
     for (const stage of states.graph.partition) await run(stage);
     return await summarize(options.run, states.graph.get("train-routers") !== undefined);
   });
@@ -39,7 +50,12 @@ export async function runOneStage(
     const stage = session.states.graph.get(name);
     if (stage === undefined) throw notInGraph(options.run, name);
     await needStages(session, stage);
-    return part ? await scorePart(session.work, part) : (await session.run(stage)).result;
+    const { routers } = session.work.configuration;
+    if (part) {
+      const files = await vouchedFiles(options.run, ...routers ? [routers] : []);
+      return await scorePart({ ...session.work, files }, part);
+    }
+    return (await session.run(stage)).result;
   });
 }
 

@@ -9,6 +9,7 @@ import { exists, isFolder } from "../run/files.ts";
 import { defaultConfiguration } from "../settings/configuration.ts";
 import { commandOf } from "./command.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
+import { readManifest } from "../run/manifest.ts";
 import { type Graph, graphOf } from "./graph.ts";
 import { LEARN } from "./learn.ts";
 import { partitionRemedy, partsAlone } from "./parts_alone.ts";
@@ -28,7 +29,11 @@ export async function repairOf(file: string): Promise<Text | undefined> {
     return chooses ? say`${remedy}, or choose with ${setting("expert")} ${alone.join(" or ")}` : remedy;
   }
   const command = commandOf(stage, run);
-  if (await exists(file)) return say`run ${commandOf(stage, run, { force: true })}, or copy the file again`;
+  if (await exists(file)) {
+    const made = await readManifest(run, stage.name).catch(() => null);
+    const how = made && path in made.outputs ? { check: true } : { force: true };
+    return say`run ${commandOf(stage, run, how)}, or copy the file again`;
+  }
   return say`run ${stage.onRequest ? command : task("partition", { run })} first`;
 }
 

@@ -5,7 +5,8 @@
  * @module
  */
 
-import { say, task } from "../../kernels/errors.ts";
+import * as v from "valibot";
+import { InputError, say, task } from "../../kernels/errors.ts";
 import { forwardFlops } from "../cost/cost.ts";
 import { parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
@@ -13,7 +14,15 @@ import type { Partitioner } from "../partition/partitioner.ts";
 import { identifyPartitioner, openPartitioner, partitionerFolder } from "../partition/partitioners.ts";
 import { score as scoreRows } from "../partition/score.ts";
 import { readArrow, writeArrowFile } from "../rows/arrow.ts";
-import { exists, type FileRecord, jsonText, removeFiles, removeIfThere, writeAtomic } from "../run/files.ts";
+import {
+  exists,
+  type FileRecord,
+  jsonText,
+  removeFiles,
+  removeIfThere,
+  shortHash,
+  writeAtomic,
+} from "../run/files.ts";
 import {
   type Manifest,
   manifestPath,
@@ -22,7 +31,9 @@ import {
   readManifest,
   stageKey,
 } from "../run/manifest.ts";
-import { FLOPS_PER_SECOND, routerActivations } from "./learn.ts";
+import { count, readJsonIfThere } from "../run/schema.ts";
+import { isSealed, seal } from "../run/seal.ts";
+import { FLOPS_PER_SECOND, kindOf, routerActivations, splitPrefix } from "./learn.ts";
 import { oneStage, pickSettings, type RunContext, type Stage, type Unfinished, type Work } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
 import { checkRows, watchRows } from "./watch.ts";
@@ -35,13 +46,22 @@ export interface Part {
   of: number;
 }
 
-/** What is kept of one scored shard. */
-interface ScoreNote extends FileRecord {
-  /** Hash of what its scores depend on. */
-  key: string;
-  /** Its sequences. */
-  rows: number;
-}
+/** Version of the layout of notes; the one before had no number and no checksum. */
+const NOTE_FORMAT = 2;
+const NOTE = v.looseObject({
+  key: v.string(),
+  bytes: count,
+  sha256: v.string(),
+  rows: count,
+  read: v.optional(v.record(v.string(), v.string())),
+});
+const SEALED_NOTE = v.pipe(
+  NOTE,
+  v.check((note) => isSealed(note, NOTE_FORMAT), "its checksum is not that of what it says"),
+);
+
+/** What is kept of one scored shard: its size and SHA-256, the hash of what its scores depend on, its sequences, what was read for it. */
+type ScoreNote = v.InferOutput<typeof NOTE>;
 
 const SETTINGS = ["prefix", "scoreBatch"] as const;
 const REVISION = 1;
@@ -75,6 +95,9 @@ const stage: Stage = {
   },
   unfinished,
   estimate(c, { sequences }) {
+    if (c.routers === "" && !kindOf(c).models) {
+      return { seconds: sequences / 5_000, diskBytes: scoreBytes(c.experts, sequences), memoryBytes: 50e6 };
+    }
     const { router } = modelShapes(c);
     return {
       seconds: sequences * c.experts * forwardFlops(router, 1, c.prefix) / FLOPS_PER_SECOND,
@@ -124,20 +147,25 @@ async function scoreShards(work: Work, tokenize: Manifest, routers: string, name
   const total = trainSequences + testSequences;
   let partitioner: Partitioner | undefined;
   let done = 0;
+  const folder = await partitionerFolder(run, configuration.routers);
   const scoreShard = async (name: string): Promise<ScoreNote> => {
     const key = shardKey(work, tokenize, routers, name);
     const known = force ? null : await readNote(run, name, key);
     if (known) {
       done += known.rows;
+      work.files.note(known.read ?? {});
       return known;
     }
     await removeIfThere(notePath(run, name));
-    partitioner ??= await openPartitioner(await partitionerFolder(run, configuration.routers), work.gpu, {
+    const tokens = `${run}/tokens/${name}`;
+    partitioner ??= await openPartitioner(folder, work.gpu, {
       batch: configuration.scoreBatch || undefined,
+      vouched: work.files,
     });
-    const scores = scoreRows(readArrow(`${run}/tokens/${name}`), {
+    if (partitioner.sha256 !== routers) throw otherRouters(folder, partitioner.sha256, routers);
+    const scores = scoreRows(readArrow(tokens, tokens, work.files), {
       partitioner,
-      prefix: configuration.prefix,
+      prefix: await splitPrefix(configuration),
       dropTokens: true,
       config: key,
       onWarning: (message) => emit({ type: "warning", message }),
@@ -147,7 +175,13 @@ async function scoreShards(work: Work, tokenize: Manifest, routers: string, name
       scores,
       (rows) => emit({ type: "progress", stage: "score", done: done += rows, total, unit: "sequences" }),
     );
-    const note = { key, ...await writeArrowFile(`${run}/scores/${name}`, watched) };
+    const written = await writeArrowFile(`${run}/scores/${name}`, watched);
+    const read = Object.fromEntries(
+      Object.entries(work.files.read).filter(([path]) =>
+        !path.startsWith("tokens/") || path === `tokens/${name}`
+      ),
+    );
+    const note = seal({ format: NOTE_FORMAT, key, ...written, read });
     await writeAtomic(notePath(run, name), jsonText(note));
     return note;
   };
@@ -181,11 +215,21 @@ function shardKey({ configuration }: RunContext, tokenize: Manifest, routers: st
 
 const notePath = (run: string, name: string): string => `${run}/manifests/score/${name}.json`;
 
-/** Reads the note of a shard whose scores are there, of its size and with this key; null for any other. */
+/** Reads the note of a shard whose scores are there, of its size and with this key; null for any other, and where it is damaged. */
 async function readNote(run: string, name: string, key: string): Promise<ScoreNote | null> {
-  const note = await Deno.readTextFile(notePath(run, name)).then(JSON.parse).catch(() => null); // damaged: scored again
+  const note = await readScoreNote(notePath(run, name)).catch(() => null); // damaged: scored again
   const size = await Deno.stat(`${run}/scores/${name}`).then(({ size }) => size, () => -1);
   return note?.key === key && note.bytes === size ? note : null;
+}
+
+/** Reads a note; null where there is none. Throws an `InputError` where it is damaged. */
+export async function readScoreNote(where: string): Promise<ScoreNote | null> {
+  return await readJsonIfThere(where, SEALED_NOTE, "the note of scores");
+}
+
+function otherRouters(where: string, actual: string, expected: string): InputError {
+  const fact = `SHA-256 is ${shortHash(actual)}, not ${shortHash(expected)}`;
+  return new InputError(`Cannot score by "${where}" as it must be what was learned: ${fact}`, { where });
 }
 
 /** Finds the shards whose scores are there, whether a manifest closes the stage or not. */

@@ -11,7 +11,8 @@ import { identifyPartitioner } from "../partition/partitioners.ts";
 import type { RunEvent } from "../run/events.ts";
 import { exists, filesUnder, removeFiles, removeIfThere, wholeName } from "../run/files.ts";
 import { lockRun } from "../run/lock.ts";
-import { type Manifest, manifestPath, readManifest } from "../run/manifest.ts";
+import { type Manifest, manifestNames, manifestPath, readManifest } from "../run/manifest.ts";
+import { Vouched } from "../run/vouched.ts";
 import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
 import type { Sources } from "../settings/resolution.ts";
 import {
@@ -20,6 +21,7 @@ import {
   writeConfigurationText,
   writeRunConfiguration,
 } from "../run/configuration.ts";
+import type { Document } from "../text/readers.ts";
 import { resolveRun } from "./resolution.ts";
 import { runStage } from "./executor.ts";
 import { graphOf } from "./graph.ts";
@@ -35,6 +37,11 @@ export interface RunOptions {
   sources?: Sources;
   /** Accepts values that differ from the run's; where none does, runs every stage again. */
   force?: boolean;
+  /**
+   * Hashes what is there instead of believing its sizes, and makes again what is damaged or missing, nothing else; a manifest that is
+   * damaged vouches for nothing.
+   */
+  check?: boolean;
   /** `high-performance`, `low-power` or part of the name that the GPU must have. */
   adapter?: string;
   /** Forms of kernels to run instead of the adapter's own. */
@@ -66,6 +73,8 @@ export interface SessionKind {
   accepts?: boolean;
   /** Keeps the settings to itself: the run's `config.json` stays. */
   aside?: boolean;
+  /** Text that is handed over, instead of what settings name; they say standard input then. */
+  documents?: ReadableStream<Document>;
 }
 
 /** A run folder that is open for work. */
@@ -92,34 +101,34 @@ export async function inRun<Result>(
   kind: SessionKind,
   body: (session: Session) => Promise<Result>,
 ): Promise<Result> {
-  const { run, sources = {}, force = false, adapter, variants } = options;
-  const { task, beside, accepts = false, aside = false } = kind;
+  const { run, force = false, check, adapter, variants } = options;
+  const { task, beside, accepts = false, aside = false, documents } = kind;
+  const sources = documents ? withoutInput(options.sources) : options.sources ?? {};
   const settle = async () => {
-    if (beside === "others") await needConfiguration(run, task, kind.partSuffices);
+    if (beside === "others") await needConfiguration(run, task, kind.partSuffices, force || accepts);
     else {
       await checkPlace(run, task);
       await checkOwn(run, task);
     }
     const settled = await resolveRun(run, sources, force || accepts);
     if (beside === "parts" && settled.changed.length > 0) throw changedInPart(run, task, settled.changed[0]);
-    return { ...settled, configuration: await withPartitioner(settled.configuration, sources) };
+    return { ...settled, configuration: await withPartitioner(settled, sources) };
   };
   if (beside !== "others") await settle(); // so that values that are refused make no folder, and touch none
   const isNew = !await exists(run);
   const release = await lockRun(run, task, { shared: beside !== undefined });
-  // Settings are settled by one process at a time: a second one finds those of the first.
-  const settling = beside === "others"
-    ? await lockRun(`${run}/metrics`, task, { patience: SETTLING_MS })
-    : undefined;
+  let settling: (() => Promise<void>) | undefined;
   let before: { text: string | null; stages: string } | undefined;
   let gpu = options.gpu;
   try {
+    // Settings are settled by one process at a time: a second one finds those of the first.
+    if (beside === "others") settling = await lockRun(`${run}/metrics`, task, { patience: SETTLING_MS });
     before = { text: await configurationText(run), stages: await stagesMade(run) };
     // Anew: until here another process may have settled values and made something with them.
-    const { configuration, changed } = await settle();
+    const { configuration, changed, edited } = await settle();
     const write = async (opened?: Gpu) => {
       if (beside === "parts" || aside) return;
-      const known = (await readRunConfiguration(run))?.adapter;
+      const known = (await readRunConfiguration(run, { edited: true }))?.adapter;
       const used = beside === undefined && opened
         ? { description: opened.adapter, kind: opened.kind, variants: { ...opened.variants } }
         : known;
@@ -138,18 +147,28 @@ export async function inRun<Result>(
       await removeLeft(run, configuration);
       await write();
     }
+    if (check && beside === undefined) await removeDamagedManifests(run, emit);
     const states = statesOf({ run, configuration });
     const work: Work = {
       run,
       configuration,
-      force: force && changed.length === 0,
+      force: force && changed.length === 0 && !edited,
+      check,
+      files: new Vouched(),
+      documents,
       readStandardInput: (sources.flags?.input ?? sources.file?.input ?? []).includes("-"),
       gpu: async () => {
         const opened = await device();
         if (beside !== "others") await write(opened);
         return opened;
       },
-      manifest: (name) => needStage({ run, configuration }, states, states.graph.get(name)!, task),
+      manifest: (name) => {
+        const stage = states.graph.get(name);
+        if (stage) return needStage({ run, configuration }, states, stage, task);
+        throw new RangeError(
+          `Cannot read the manifest of "${name}" for "${task}" as it must be a stage of the run: it is none`,
+        );
+      },
       known: (name) => readManifest(run, name),
       settle: async () => {
         await write();
@@ -209,6 +228,26 @@ async function removeLeft(run: string, configuration: Configuration, all = false
   }
 }
 
+/** Says in settings that the text is handed over. Throws an `InputError` where they name some themselves. */
+function withoutInput({ flags = {}, ...sources }: Sources = {}): Sources {
+  const named = flags.input?.length ? "input" : flags.corpus !== undefined ? "corpus" : undefined;
+  if (named === undefined) return { ...sources, flags: { ...flags, input: ["-"] } };
+  throw new InputError(
+    say`Cannot read two corpora, as only one of documents and ${setting(named)} may be given: both are`,
+  );
+}
+
+/** Removes manifests that cannot be read: their stages run again. */
+async function removeDamagedManifests(run: string, emit: (event: RunEvent) => void): Promise<void> {
+  for (const name of await manifestNames(run)) {
+    await readManifest(run, name).catch(async (error) => {
+      if (!(error instanceof InputError)) throw error;
+      emit({ type: "warning", message: error.what });
+      await removeIfThere(manifestPath(run, name));
+    });
+  }
+}
+
 function changedInPart(run: string, task: string, name: string): InputError {
   return new InputError(
     `Cannot run a part of "${task}" in "${run}" as its values must be those of its config.json: ${name} is not`,
@@ -221,8 +260,9 @@ export async function needConfiguration(
   run: string,
   task: string,
   partSuffices = false,
+  edited = false,
 ): Promise<Configuration> {
-  const existing = await readRunConfiguration(run);
+  const existing = await readRunConfiguration(run, { edited });
   if (existing) return existing.configuration;
   throw new InputError(
     `Cannot run "${task}" in "${run}" as it must be a run folder: there is no config.json`,
@@ -235,10 +275,10 @@ export async function needConfiguration(
 
 /** Says which stages left something to go on from, and when they did. */
 async function stagesMade(run: string): Promise<string> {
-  const existing = await readRunConfiguration(run).catch(() => null);
+  const existing = await readRunConfiguration(run, { edited: true }).catch(() => null);
   if (existing === null) return "";
   const made: string[] = [];
-  for (const stage of graphOf(existing.configuration).stages) {
+  for (const stage of stagesOf(existing.configuration)) {
     if (!await hasBegun(run, stage).catch(() => true)) continue;
     const time = await Deno.stat(manifestPath(run, stage.name)).then(
       ({ mtime }) => mtime?.getTime(),
@@ -249,15 +289,29 @@ async function stagesMade(run: string): Promise<string> {
   return made.join("\n");
 }
 
-/** Takes E, and the tokenizer unless one is named, from a partitioner that exists. */
+/** Lists the stages of a run; none where its `config.json` names what there is no more. */
+function stagesOf(configuration: Configuration): readonly Stage[] {
+  try {
+    return graphOf(configuration).stages;
+  } catch (error) {
+    if (error instanceof InputError) return [];
+    throw error;
+  }
+}
+
+/**
+ * Takes E, and the tokenizer unless one is named, from a partitioner that exists. A run that has them already needs no partitioner
+ * for it: its folder may be on another machine.
+ */
 async function withPartitioner(
-  configuration: Configuration,
+  { configuration, exists: isThere }: { configuration: Configuration; exists: boolean },
   { file, flags }: Sources,
 ): Promise<Configuration> {
   const { routers: folder, tokenizer } = configuration;
-  if (folder === "") return configuration;
-  const { experts } = await identifyPartitioner(folder);
   const asked = flags?.experts ?? file?.experts;
+  const named = flags?.routers ?? file?.routers;
+  if (folder === "" || isThere && named === undefined && asked === undefined) return configuration;
+  const { experts } = await identifyPartitioner(folder);
   if (asked !== undefined && asked !== experts) {
     throw new InputError(
       say`Cannot use routers "${folder}" as ${{

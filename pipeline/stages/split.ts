@@ -9,6 +9,7 @@ import { readShards } from "../rows/arrow.ts";
 import { joinScores } from "../rows/join.ts";
 import { type Manifest, outputsHash, outputsUnder } from "../run/manifest.ts";
 import { SEQUENCES_PER_SECOND } from "./assign.ts";
+import { splitPrefix } from "./learn.ts";
 import { scoreBytes } from "./score.ts";
 import { oneStage, type Stage } from "./stage.ts";
 import { tokenBytes, tokenizeResult } from "./tokenize.ts";
@@ -45,7 +46,7 @@ const stage: Stage = {
     ];
     const { trainSequences, testSequences } = tokenizeResult(tokenize);
     const read = (manifest: Manifest, under: string) =>
-      readShards(outputsUnder(manifest, under).map((path) => `${run}/${path}`));
+      readShards(outputsUnder(manifest, under).map((path) => `${run}/${path}`), work.files);
     const join = (kind: "train" | "test", scored: ReturnType<typeof read>) =>
       watchRows(work, joinScores(read(tokenize, `tokens/${kind}-`), scored));
     const total = trainSequences + testSequences;
@@ -56,7 +57,7 @@ const stage: Stage = {
       folder: `${run}/partition`,
       shardSequences: configuration.shardSequences,
       experts: configuration.experts,
-      prefix: configuration.prefix,
+      prefix: await splitPrefix(configuration),
       config: key,
       onProgress: (done) => emit({ type: "progress", stage: "split", done, total, unit: "sequences" }),
     });

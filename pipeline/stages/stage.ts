@@ -10,7 +10,9 @@ import type { Text } from "../../kernels/errors.ts";
 import type { RunEvent } from "../run/events.ts";
 import { type FileRecord, wholeName } from "../run/files.ts";
 import type { Manifest, StageIdentity } from "../run/manifest.ts";
+import type { Vouched } from "../run/vouched.ts";
 import type { Configuration } from "../settings/configuration.ts";
+import type { Document } from "../text/readers.ts";
 
 /** A run folder and the settings that hold in it. */
 export interface RunContext {
@@ -24,8 +26,14 @@ export interface RunContext {
 export interface Work extends RunContext {
   /** Whether stages run even where they are up to date. */
   force: boolean;
+  /** Whether outputs are hashed to find out whether they are whole, rather than believed by their sizes. */
+  check?: boolean;
+  /** What manifests say of files; a stage reads by it, and its manifest keeps what it read. */
+  files: Vouched;
   /** Whether standard input, where it is an input, holds new text. */
   readStandardInput: boolean;
+  /** Text that was handed over and is read where the settings say standard input. */
+  documents?: ReadableStream<Document>;
   /** Opens the GPU on the first call, and returns the same one afterwards. */
   gpu(): Promise<Gpu>;
   /** Reads the manifest of a stage that this one needs; throws an `InputError` where it has not run on what is there now. */

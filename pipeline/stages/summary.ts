@@ -7,6 +7,7 @@
 import { readManifest } from "../run/manifest.ts";
 import { readPart, readPartition } from "../partition/manifests.ts";
 import type { RoundMetrics } from "../run/events.ts";
+import type { ProofSummary } from "./assign.ts";
 
 /** Sums up one expert's training sequences. */
 export interface ExpertSummary {
@@ -28,6 +29,10 @@ export interface ExpertSummary {
 export interface PartitionSummary {
   /** Run folder. */
   run: string;
+  /** What a cost is, where it is not the NLL of a prefix. */
+  costs?: string;
+  /** What the assignment proved, where it proved something. */
+  proof?: ProofSummary;
   /** Normalised mutual information between expert and source, per sequence; null where there are not two sources. */
   nmi: number | null;
   /** Tokens of the largest expert over the mean, less one. */
@@ -46,7 +51,7 @@ export interface PartitionSummary {
 
 /** Reads the summary of a run whose partition is complete. */
 export async function summarize(run: string, withRounds: boolean): Promise<PartitionSummary> {
-  const { train, parts } = await readPartition(`${run}/partition`);
+  const { train, parts, lineage } = await readPartition(`${run}/partition`);
   const experts: ExpertSummary[] = [];
   for (const [expert, { folder }] of parts.entries()) {
     const part = await readPart(`${run}/partition/${folder}`);
@@ -62,9 +67,12 @@ export async function summarize(run: string, withRounds: boolean): Promise<Parti
     });
   }
   const rounds = withRounds ? (await readManifest(run, "train-routers"))?.result.rounds : undefined;
+  const proof = (await readManifest(run, "assign"))?.result.proof as ProofSummary | undefined;
   const { nmi, tokenImbalance, regret, nllPerToken, shares } = train;
   return {
     run,
+    ...lineage.costs === undefined ? {} : { costs: lineage.costs },
+    ...proof === undefined ? {} : { proof },
     nmi,
     tokenImbalance,
     regret,

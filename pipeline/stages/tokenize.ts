@@ -54,7 +54,10 @@ const stage: Stage = {
   },
   prepare: (work, { key }) => async () => {
     const { run, configuration: c } = work;
-    const tokenizer = await loadTokenizer(`${run}/${TOKENIZER}`, { eos: c.eos || undefined });
+    const tokenizer = await loadTokenizer(`${run}/${TOKENIZER}`, {
+      eos: c.eos || undefined,
+      vouched: work.files,
+    });
     const options: TokenizeOptions = {
       sequenceLength: c.sequenceLength,
       packing: c.packing,

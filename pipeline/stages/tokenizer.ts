@@ -8,7 +8,7 @@ import { InputError } from "../../kernels/errors.ts";
 import { hashFile, writeAtomic } from "../run/files.ts";
 import { loadTokenizer, trainTokenizer } from "../text/tokenizer.ts";
 import { sideOf } from "../text/tokenize.ts";
-import { documentsOf, textHash } from "./corpus.ts";
+import { documentsOf, SPOOL, textHash } from "./corpus.ts";
 import { oneStage, pickSettings, type Stage, type Work } from "./stage.ts";
 
 /** The tokenizer's file, by its path in a run folder. */
@@ -55,6 +55,7 @@ const stage: Stage = {
         onWarning: (message) => emit({ type: "warning", message }),
         signal,
       });
+    if (c.tokenizer === "") await work.files.checkRest(`${run}/${SPOOL}`); // it was read as far as the sample goes
     return {
       outputs: { [TOKENIZER]: await writeAtomic(`${run}/${TOKENIZER}`, json) },
       result: { entries: vocabulary, eos },

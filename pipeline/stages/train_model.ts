@@ -5,8 +5,9 @@
  * @module
  */
 
+import { createHash } from "node:crypto";
 import { dirname } from "node:path";
-import { InputError, RunError, say, setting, type TaskReference } from "../../kernels/errors.ts";
+import { InputError, RunError, say, setting, type TaskReference, type Text } from "../../kernels/errors.ts";
 import type { Variants } from "../../kernels/variants.ts";
 import { MODEL_FILES, saveModelFolder } from "../checkpoints/checkpoint.ts";
 import type { SafetensorsDtype } from "../checkpoints/safetensors.ts";
@@ -23,11 +24,13 @@ import {
   refuseLink,
   removeFiles,
   removeIfThere,
+  sha256,
   wholeName,
 } from "../run/files.ts";
 import { isHeld } from "../run/lock.ts";
 import { canonical, type StageIdentity, stageKey } from "../run/manifest.ts";
 import { recordTime } from "../run/timing.ts";
+import type { Vouched } from "../run/vouched.ts";
 import { type Configuration, namesOf } from "../settings/configuration.ts";
 import { EXPERTS } from "../settings/experts.ts";
 import { OPTIMISER } from "../settings/optimiser.ts";
@@ -201,11 +204,20 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
       // Another adapter rounds differently: a checkpoint is continued on its own alone.
       const settings = { ...recipe, adapter: gpu.adapter, variants: gpu.variants };
       const key = stageKey(`${identity.stage} state`, REVISION, settings, inputs);
-      const metricsLength = await Deno.stat(place.metrics).then(({ size }) => size, () => 0);
+      const logged = await Deno.readFile(place.metrics).catch(() => new Uint8Array());
+      const onDamaged = (what: Text) =>
+        emit({ type: "warning", message: say`${what}; ${name} goes on from the one before` });
       const saved = again
         ? undefined
         : await loadCheckpointState(statesOf(place), recipe.model, (context, step) => {
-          if (step > recipe.steps || context.metricsBytes > metricsLength) return false;
+          const { metricsBytes, metricsSha256: written } = context;
+          if (step > recipe.steps || metricsBytes > logged.length) return false;
+          if (written !== undefined && sha256(logged.subarray(0, metricsBytes)) !== written) {
+            onDamaged(
+              `Cannot resume at step ${step} as the metrics up to it must be whole: "${place.metrics}" is not`,
+            );
+            return false;
+          }
           if (context.key === key || resume) return true;
           if (!changes && sameInputs(context.inputs)) {
             refuseChange(place, run, `its checkpoint of step ${step} was made`, context.settings, {
@@ -214,12 +226,20 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
             });
           }
           return false;
-        });
+        }, onDamaged);
       const warning = trial ? undefined : longWarmup(name, recipe);
       if (warning) emit({ type: "warning", message: warning });
       await work.settle();
-      await checkFiles(data.files, true);
+      const nameOf = (path: string) => path.slice(run.length + 1);
+      const read = Object.fromEntries(
+        Object.entries(data.files).map(([path, { sha256 }]) => [nameOf(path), sha256]),
+      );
+      work.files.add(".", data.files, nameOf);
+      await checkFiles(data.files, true); // before anything is touched; reading checks them anew
+      work.files.note(read);
       const notes = { tokenizer, eos, ...(target.notesShards ? { partition: data.shards } : {}) };
+      const { size } = await Deno.stat(`${run}/tokenizer.json`);
+      work.files.add(run, { "tokenizer.json": { bytes: size, sha256: tokenizer } });
       const start = (await startWeights(configuration, recipe.model, tokenizer)).weights;
       return () =>
         makeModel(work, {
@@ -287,10 +307,15 @@ async function checkFiles(files: Record<string, FileRecord>, deeply = false): Pr
 }
 
 /** Reads a sample of at most `limit` held-out rows, the same for the same rows, limit and seed, in memory for `limit` alone. */
-async function sampleRows(paths: string[], limit: number, seed: number): Promise<Columns | undefined> {
+async function sampleRows(
+  paths: string[],
+  limit: number,
+  seed: number,
+  vouched: Vouched,
+): Promise<Columns | undefined> {
   let sample: Columns | undefined;
   if (limit === 0 || paths.length === 0) return;
-  for await (const batch of readShards(paths)) {
+  for await (const batch of readShards(paths, vouched)) {
     const { nll: _, ...rows } = fromBatch(batch);
     const all = sample ? concatColumns([sample, rows]) : rows;
     const keys = randomKeys(seed, "validation", all.sequence);
@@ -381,6 +406,7 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
   await refuseLink(metrics);
   const log = await Deno.open(metrics, { write: true, create: true });
   let metricsBytes = saved?.context.metricsBytes ?? 0;
+  const logged = createHash("sha256").update((await Deno.readFile(metrics)).subarray(0, metricsBytes));
   await log.truncate(metricsBytes);
   await log.seek(metricsBytes, Deno.SeekMode.Start);
   /** A checkpoint that no step brought; it goes once something follows it. */
@@ -409,13 +435,14 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
       gpu: await work.gpu(),
       start: saved?.state ?? start(),
       recompute: plan.recompute,
-      open: (consumed) => epochs(data.train, c.seed, consumed),
-      validation: await sampleRows(data.test, c.validationSequences, c.seed),
+      open: (consumed) => epochs(data.train, c.seed, consumed, undefined, work.files),
+      validation: await sampleRows(data.test, c.validationSequences, c.seed, work.files),
       checkpointEvery,
       checkpointMinutes,
       onMetrics: async (line) => {
         const text = new TextEncoder().encode(JSON.stringify(line) + "\n");
         for (let at = 0; at < text.length;) at += await log.write(text.subarray(at));
+        logged.update(text);
         metricsBytes += text.length;
         result.loss = line.loss;
         result.tokens = line.tokens;
@@ -434,6 +461,7 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
           settings: { revision: REVISION, ...settings },
           inputs,
           metricsBytes,
+          metricsSha256: logged.copy().digest("hex"),
           loss: result.loss,
           validationLoss: result.validationLoss,
           ...(isExtra ? { interrupted: isExtra } : {}),
@@ -461,6 +489,7 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
     const records = await saveModelFolder(folder, settings.model, weights, {
       notes: plan.notes,
       tokenizer: `${run}/tokenizer.json`,
+      vouched: work.files,
       dtype: c.saveDtype.toUpperCase() as SafetensorsDtype,
     });
     const outputs: Record<string, FileRecord> = {};

@@ -20,6 +20,7 @@ import {
 import { checkLineage, fromBatch, type Lineage, readArrow, type RecordBatch } from "../rows/arrow.ts";
 import { exists, hashFile, shortHash } from "../run/files.ts";
 import { chunkOf } from "./assign.ts";
+import { splitPrefix } from "./learn.ts";
 import type { Verification } from "./stage.ts";
 
 const MOST_ROW_PROBLEMS = 100;
@@ -63,7 +64,8 @@ async function readWhole({ run, problem }: Verification): Promise<PartitionFiles
 
 /** Gathers what the run's own files say of tokenizer, S, M and E, as far as they are there. */
 async function lineageOfRun({ run, configuration }: Verification): Promise<Partial<Lineage>> {
-  const { sequenceLength, prefix, experts } = configuration;
+  const { sequenceLength, experts } = configuration;
+  const prefix = await splitPrefix(configuration).catch(() => undefined); // a part alone may lie without the partitioner
   const path = `${run}/tokenizer.json`;
   const tokenizer = await exists(path) ? { tokenizer: (await hashFile(path)).sha256 } : {};
   return { ...tokenizer, sequenceLength, prefix, experts };

@@ -11,6 +11,7 @@
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { isMissing, unreadable } from "../run/files.ts";
 import { joinBytes } from "../rows/bytes.ts";
+import { openReading, type Reading, type Vouched } from "../run/vouched.ts";
 import { decompress } from "./decompress.ts";
 import { glob, isGlob } from "./glob.ts";
 
@@ -34,6 +35,8 @@ export interface ReadOptions {
   source?: string;
   /** Stop after so many documents. */
   maxDocuments?: number;
+  /** What is known of the files, which they are checked by where they are read to their end. */
+  vouched?: Vouched;
   /** Replaces standard input. */
   standardInput?: ReadableStream<Uint8Array>;
 }
@@ -140,10 +143,26 @@ async function* documentsIn(
   options: ReadOptions,
 ): AsyncGenerator<Document> {
   if (format === "parquet") return yield* parquetDocuments(path, options);
-  const raw = path === "-" ? options.standardInput ?? Deno.stdin.readable : (await Deno.open(path)).readable;
+  const raw = path === "-"
+    ? options.standardInput ?? Deno.stdin.readable
+    : checked((await Deno.open(path)).readable, openReading(path, options.vouched));
   const bytes = compression === undefined ? raw : decompress(raw, compression, name);
   if (format === "jsonl") yield* jsonDocuments(bytes, name, options);
   else yield { text: await wholeText(bytes, name), source: options.source ?? "" };
+}
+
+/** Hashes what is read of a file that someone vouches for, and checks it at the end. */
+function checked(bytes: ReadableStream<Uint8Array>, reading?: Reading): ReadableStream<Uint8Array> {
+  if (!reading) return bytes;
+  return bytes.pipeThrough(
+    new TransformStream({
+      transform(chunk, controller) {
+        reading.update(chunk);
+        controller.enqueue(chunk);
+      },
+      flush: () => reading.end(),
+    }),
+  );
 }
 
 async function wholeText(bytes: AsyncIterable<Uint8Array>, name: string): Promise<string> {

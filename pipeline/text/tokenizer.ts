@@ -8,6 +8,7 @@
 import type * as Native from "tokenizers";
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { refuseLink, removeIfEmpty, removeIfThere, sha256 } from "../run/files.ts";
+import { readVouched, type Vouched } from "../run/vouched.ts";
 import { cutLongWords, LONGEST_WORD } from "./long_words.ts";
 import type { Document } from "./readers.ts";
 import { abortOf } from "./tokenizer_format.ts";
@@ -192,12 +193,15 @@ function byteLevelJson(merges: string[][]): string {
 /**
  * Loads any Hugging Face `tokenizer.json`. `eos` names the end-of-document token where the file has no usual one.
  *
- * Throws `InputError` where the file is missing, is not a tokenizer or has no such token.
+ * Throws `InputError` where the file is missing, is not a tokenizer or has no such token, or is not what `vouched` knows of it.
  */
-export async function loadTokenizer(path: string, { eos }: { eos?: string } = {}): Promise<Tokenizer> {
+export async function loadTokenizer(
+  path: string,
+  { eos, vouched }: { eos?: string; vouched?: Vouched } = {},
+): Promise<Tokenizer> {
   let json: string;
   try {
-    json = new TextDecoder("utf-8", { fatal: true }).decode(await Deno.readFile(path));
+    json = new TextDecoder("utf-8", { fatal: true }).decode(await readVouched(path, vouched));
   } catch (error) {
     const fact = error instanceof Deno.errors.NotFound
       ? "there is none"

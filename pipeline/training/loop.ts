@@ -8,6 +8,7 @@ import { InputError, RunError } from "../../kernels/errors.ts";
 import type { AdamwSettings } from "../../kernels/adamw.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import { count, finite, readJsonLines } from "../run/schema.ts";
+import type { Vouched } from "../run/vouched.ts";
 import type { Columns } from "../rows/columns.ts";
 import { emptyBatch, type HostBatch, placeSequence } from "../model/batch.ts";
 import { type ModelConfig, validateModelConfig } from "../model/shape.ts";
@@ -35,8 +36,8 @@ const STEP_METRICS = v.object({
 export type StepMetrics = v.InferOutput<typeof STEP_METRICS>;
 
 /** Reads a model's metrics. Throws an `InputError` where they are missing or damaged. */
-export function readStepMetrics(path: string): Promise<StepMetrics[]> {
-  return readJsonLines(path, STEP_METRICS, "the metrics of a training");
+export function readStepMetrics(path: string, vouched?: Vouched): Promise<StepMetrics[]> {
+  return readJsonLines(path, STEP_METRICS, "the metrics of a training", vouched);
 }
 
 /** Where training stands after a step; enough to go on bit for bit. */

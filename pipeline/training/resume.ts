@@ -2,6 +2,7 @@
  * Training checkpoints of one model: a folder of state files, named by their step, of which the last few are kept.
  */
 
+import type { Text } from "../../kernels/errors.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { byNumber, exists, removeFiles, removeIfEmpty, removeIfThere, wholeName } from "../run/files.ts";
 import { saveTrainerState, usableTrainerState } from "../checkpoints/trainer_state.ts";
@@ -13,6 +14,8 @@ export interface CheckpointContext {
   key: string;
   /** Bytes of the metrics file at this step; what is longer was written later. */
   metricsBytes: number;
+  /** SHA-256 of these bytes; older checkpoints do not say it. */
+  metricsSha256?: string;
   /** Everything that the key is made of, for messages. */
   settings: Record<string, unknown>;
   /** Hashes of what was trained on. */
@@ -65,15 +68,24 @@ export async function removeCheckpoints(folder: string): Promise<void> {
   await removeIfEmpty(folder);
 }
 
-/** Loads the latest checkpoint that `accepts` its context; damaged ones and those of another shape are passed over. */
+/**
+ * Loads the latest checkpoint that `accepts` its context; those of another shape are passed over, and damaged ones, which `onDamaged`
+ * hears of.
+ */
 export async function loadCheckpointState(
   folder: string,
   model: ModelConfig,
   accepts: (context: CheckpointContext, step: number) => boolean,
+  onDamaged?: (what: Text) => void,
 ): Promise<{ state: TrainingState; context: CheckpointContext } | undefined> {
   for (const path of await listCheckpoints(folder)) {
-    const saved = await usableTrainerState(path, model);
+    const saved = await usableTrainerState(path, model, ({ what }) => onDamaged?.(what));
     if (!saved) continue;
+    const { step } = saved.state;
+    if (path !== checkpointPath(folder, step)) {
+      onDamaged?.(`Cannot resume from "${path}" as its name must be that of its step: it is of step ${step}`);
+      continue;
+    }
     const { tokens, losses, ...context } = saved.notes as unknown as CheckpointContext & {
       tokens: number;
       losses: number[];

@@ -2,6 +2,7 @@
  * How long does handing out N sequences to 32 experts take, and how much memory, from 10 thousand to a million?
  *
  *   deno task bench:assign
+ *   deno task bench:assign --section optimal --rows 10000000
  *
  * Each line is a process of its own: its peak is that of the first repetition, as resident memory above the process
  * before it has any rows, and as a multiple of the score matrix, which it includes; its time is the median of the
@@ -9,17 +10,20 @@
  * matrix. `sorted objects` is the obvious way, for comparison: a comparator sort of row objects, then each
  * row's experts sorted by NLL. `assign() stage` takes the rows in batches of 1,024 and N at a time; what it takes
  * includes making the batches.
+ *
+ * The second section assigns optimally, from Arrow files that another process wrote: everything from opening them to the last
+ * batch, once, up to `--rows` of them; 10 million take 1.5 GB of disk.
  */
 import process from "node:process";
 import { type RecordBatch, toBatch } from "../../pipeline/rows/arrow.ts";
 import { assign } from "../../pipeline/partition/assignment/assign.ts";
 import { assignBalanced } from "../../pipeline/partition/assignment/balanced.ts";
+import type { Optimal } from "./assign_optimal.ts";
+import { EXPERTS, PREFIX, rowsInTurn } from "./assign_rows.ts";
 import { benchFlags } from "./flags.ts";
 
-const EXPERTS = 32;
 const SIZES = [10_000, 30_000, 100_000, 300_000, 1_000_000];
 const REPETITIONS = 3;
-const PREFIX = 256;
 const BATCH = 1024;
 
 /** A way of assigning `rows` rows, ready to run. */
@@ -78,22 +82,6 @@ async function stage(rows: number): Promise<Uint16Array> {
     row += batch.numRows;
   }
   return expert;
-}
-
-/** Makes a function that fills in the next rows: many are short, some experts are wanted more than others. */
-function rowsInTurn(): (nll: Float32Array, predicted: Uint32Array) => void {
-  let state = 1;
-  const uniform = () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32;
-  return (nll, predicted) => {
-    for (let row = 0; row < predicted.length; row++) {
-      predicted[row] = uniform() < 0.8 ? PREFIX - 1 : 1 + Math.floor(uniform() * (PREFIX - 1));
-      const level = 4 + 2 * uniform();
-      const home = Math.floor(uniform() ** 2 * EXPERTS);
-      for (let e = 0; e < EXPERTS; e++) {
-        nll[row * EXPERTS + e] = predicted[row] * (level + uniform() - (e === home ? 1 : 0));
-      }
-    }
-  };
 }
 
 function example(rows: number): { nll: Float32Array; predicted: Uint32Array } {
@@ -155,10 +143,50 @@ async function main() {
   }
 }
 
+async function optimal(most: number) {
+  const program = async (...args: string[]) => {
+    const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: [
+        "run",
+        "--allow-read",
+        "--allow-write",
+        new URL("assign_optimal.ts", import.meta.url).href,
+        ...args,
+      ],
+    }).output();
+    if (!success) throw new Error(new TextDecoder().decode(stderr));
+    return new TextDecoder().decode(stdout).trim();
+  };
+  console.log("\noptimal, from Arrow files");
+  console.log("      rows   seconds     rows/s   peak MiB  passes  gap, nats/row  of balancing  greedy's");
+  for (const rows of [...SIZES.filter((size) => size >= 100_000 && size < most), most]) {
+    const folder = await program("write", String(rows));
+    try {
+      const { seconds, peak, passes, gap, share, greedy }: Optimal = JSON.parse(
+        await program("assign", folder),
+      );
+      console.log([
+        rows.toLocaleString("en").padStart(10),
+        seconds.toFixed(2).padStart(9),
+        Math.round(rows / seconds).toLocaleString("en").padStart(10),
+        (peak / 2 ** 20).toFixed(0).padStart(10),
+        String(passes).padStart(7),
+        gap.toExponential(1).padStart(14),
+        `${(100 * share).toPrecision(2)}%`.padStart(13),
+        `${(100 * greedy).toFixed(1)}%`.padStart(9),
+      ].join(" "));
+    } finally {
+      await program("remove", folder);
+    }
+  }
+}
+
 if (import.meta.main) {
   const [child, name, rows] = Deno.args;
   if (child !== "--child") {
-    benchFlags("Measures the time and memory of handing out up to a million sequences to 32 experts.", {});
-    await main();
+    const about = "Measures the time and memory of handing out up to a million sequences to 32 experts.";
+    const flags = benchFlags(about, { rows: 1_000_000, section: ["greedy", "optimal", "all"] as const });
+    if (flags.section !== "optimal") await main();
+    if (flags.section !== "greedy") await optimal(flags.rows);
   } else console.log(JSON.stringify(await measure(WAYS[name], Number(rows))));
 }

@@ -264,7 +264,7 @@ Deno.test("openGpu() takes a part of the adapter's name or a preference, and ref
   assertEquals(
     error.message,
     `Cannot open the GPU as its name must hold "no such card": the adapter obtained is "${gpu.adapter}"; leave adapter ` +
-      "out to use that one, or let the process see the other one alone, as README.md shows",
+      "out to use that one, or let the process see the other one alone, as tasks/SERVERS.md shows",
   );
 });
 

@@ -52,7 +52,7 @@ Deno.test("--help lists every flag of the table, with its default, for every tas
   assertEquals([code, out], [0, helpOf((await tableOf("partition")).task) + "\n"], err);
   assertMatch(out, /^ {2}--experts N +experts, and as many routers \[E\] \(default 4\)$/m);
   assertMatch(out, /^ {2}--text-column NAME +.*; without it that of --text-field$/m);
-  assertMatch(out, /^ {2}--partitioner KIND +how text is split: em .*\(default em\)$/m);
+  assertMatch(out, /^ {2}--partitioner em\|ctbm\|random\|source\n +how text is split: em .*\(default em\)$/m);
 });
 
 Deno.test("a task refuses wrong usage with exit code 2 and one line that says what to do", async () => {

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { InputError, LossNotFiniteError, RunError, say, setting, task } from "../../mod.ts";
+import { InputError, LossNotFiniteError, RunError } from "../../mod.ts";
+import { say, setting, task } from "../../kernels/mod.ts";
 import { describe, exitCode, explained } from "../../tasks/errors.ts";
 import { commandOf, inFolder, ROOT } from "./support.ts";
 

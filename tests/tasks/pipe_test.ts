@@ -120,3 +120,58 @@ Deno.test("binary Arrow is not written to a terminal", async () => {
     assertEquals(code, 2);
   });
 });
+
+Deno.test("assign finds optimal parts of a pipe by way of a temporary file, and assigns others by their prices", () =>
+  withRun(async (run, docs) => {
+    const tokens = await task("tokenize", ["-", ...FLAGS, "--tokenizer", `${run}/tokenizer.json`], {
+      input: docs,
+    });
+    const scores = await task("score", ["-", "--routers", `${run}/partitioner`, "--prefix", "16"], {
+      input: tokens.stdout,
+    });
+    const output = `${run}/made/assigned.arrow`;
+    const piped = await task("assign", ["-", "--method", "optimal", "--output", output], {
+      input: scores.stdout,
+    });
+    assertEquals(piped.code, 0, piped.err);
+    const kept = /standard input is first written to (\S+), as optimal reads it up to/.exec(piped.err)![1];
+    assertEquals(await Deno.stat(kept).catch(() => null), null);
+    assert(
+      /cost [\d,.]+, bound [\d,.]+; gap \S+ nats per sequence, \S+% of what balancing costs/.test(piped.err),
+      piped.err,
+    );
+    const prices = `${run}/made/prices.json`;
+    const { experts, rows, prefix } = JSON.parse(await Deno.readTextFile(prices));
+    const table = tableFromIPC(await Deno.readFile(output));
+    assertEquals([experts, rows, prefix], [2, table.numRows, 16]);
+    const ones = Array.from(table.getChild("expert").toArray() as ArrayLike<number>).filter((e) =>
+      e === 1
+    ).length;
+    assertEquals(ones, Math.floor(rows / 2));
+
+    // From a file the same experts come, and by the prices all but those that tie.
+    await Deno.writeFile(`${run}/scores.arrows`, scores.stdout);
+    const filed = await task("assign", [`${run}/scores.arrows`, "--method", "optimal"]);
+    assertEquals(filed.code, 0, filed.err);
+    assertFalse(filed.err.includes("temporary") || filed.err.includes("first written"));
+    const expertsOf = (bytes: Uint8Array) =>
+      tableFromIPC(bytes).getChild("expert").toArray() as ArrayLike<number>;
+    assertEquals([...Array.from(expertsOf(filed.stdout))], [
+      ...Array.from(table.getChild("expert").toArray() as ArrayLike<number>),
+    ]);
+    const priced = await task("assign", ["-", "--prices", prices], { input: scores.stdout });
+    assertEquals(priced.code, 0, priced.err);
+    assertStringIncludes(priced.err, "the largest deviation of a share from an equal one is");
+
+    for (
+      const [args, fact] of [
+        [["--prices", prices], "files or - must be named"],
+        [["-", "--prices", prices, "--method", "optimal"], "no --method may be given besides"],
+        [["-", "--prices", `${run}/config.json`], "must hold prices of experts"],
+      ] as const
+    ) {
+      const { code, err } = await task("assign", [...args], { input: scores.stdout });
+      assertEquals(code, 2);
+      assertStringIncludes(err, fact);
+    }
+  }));

@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { FIELDS, say, setting, task } from "../../mod.ts";
+import { FIELDS } from "../../mod.ts";
+import { say, setting, task } from "../../kernels/mod.ts";
 import { worded } from "../../tasks/wording.ts";
 
 Deno.test("worded() makes flags of settings, with their values", () => {

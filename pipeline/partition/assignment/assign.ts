@@ -19,11 +19,14 @@ import { checkSettings } from "../../settings/configuration.ts";
 import { checkCosts, checkWidth, equalRooms } from "./assignment.ts";
 import type { Assignment, CostRows, Proof } from "./assignment.ts";
 import { assignmentOf } from "./assignments.ts";
+import { byPrices, type Prices } from "./prices.ts";
 
 /** Settings of {@linkcode assign}. */
 export interface AssignOptions {
   /** A key of {@linkcode ASSIGNMENTS}; `balanced` by default. */
   method?: string;
+  /** Prices to assign by instead: each row goes where cost + price is least. */
+  prices?: Prices;
   /** Sequences read together, and where the method is by chunk assigned together: then a multiple of E. The last chunk may be shorter. */
   chunk: number;
   /** E, to check the scores against; taken from the scores by default. */
@@ -46,7 +49,7 @@ const BATCH = 1024; // rows per batch that goes out; sets how much is written at
 /**
  * Adds the column `expert` to scored batches. The same rows and batches come out however the input is cut into batches.
  *
- * Holds one chunk in memory. E comes from the scores. The columns that README.md lists are kept, others aren't. A method that
+ * Holds one chunk in memory. E comes from the scores. The columns that pipeline/FORMATS.md lists are kept, others aren't. A method that
  * goes by cost per predicted token, `min(M, length) - 1`, takes M from the lineage or `prefix`; where neither says it, rows count as
  * equally long, with a warning. The same call once more gives the same experts, so that an assignment can be checked.
  *
@@ -59,7 +62,7 @@ export function assign(
   source: ReadableStream<RecordBatch> | (() => ReadableStream<RecordBatch>),
   { method = "balanced", ...options }: AssignOptions,
 ): ReadableStream<RecordBatch> {
-  const assignment = assignmentOf(method);
+  const assignment = options.prices ? byPrices(options.prices) : assignmentOf(method);
   if (typeof source !== "function" && assignment.passes > 1) {
     throw new InputError(
       say`Cannot assign with ${METHOD} "${method}" as its rows must be read up to ${assignment.passes} times: they come from a pipe`,
@@ -118,9 +121,9 @@ async function* assigned(
   }
 
   /** Gives rows to the assignment until it asks for more; then their memory can go. */
-  function* lend(held: Held, { experts, prefix }: Settled): Generator<CostRows> {
+  function* lend(held: Held, { experts, prefix, lineage }: Settled): Generator<CostRows> {
     lent = held;
-    const known = assignment.perToken && prefix !== undefined;
+    const known = assignment.perToken && prefix !== undefined && lineage.costs === undefined;
     const rows: CostRows = {
       experts,
       costs: held.nll.subarray(0, held.rows * experts),
@@ -158,6 +161,11 @@ function settle(batch: RecordBatch, experts: number, assignment: Assignment, opt
   checkWidth(where, experts, options.experts ?? experts);
   const lineage = { ...lineageOut(batch, assignment, options), experts };
   checkLineage(batch, { experts }, "its own scores");
+  const { prices } = options;
+  if (prices) {
+    const of = { prefix: prices.prefix, experts: prices.experts, routers: prices.partitioner };
+    checkLineage(batch, of, "the prices");
+  }
   const { prefix } = lineage;
   if (assignment.perToken) checkSettings({ prefix });
   if (assignment.perToken && prefix === undefined) {

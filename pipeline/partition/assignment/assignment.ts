@@ -30,8 +30,29 @@ export interface Proof {
   cost: number;
   /** What no assignment with these rooms undercuts. */
   bound: number;
+  /** Rows that it assigned. */
+  rows: number;
+  /** How many of them each expert got `[E]`. */
+  loads: number[];
+  /** What the rows would cost if each went to its best expert, with no balance. */
+  unbalanced: number;
+  /** What `balanced` would cost over the same rows, all in one chunk; absent where it was not asked. */
+  greedy?: number;
   /** Prices of the experts `[E]` that give the bound, and by which other rows of the same kind can be assigned. */
   prices?: number[];
+}
+
+/** Tells how far an assignment's cost is above the bound, for each row, in nats; 0 but for rounding where it is optimal. */
+export function gapPerRow({ cost, bound, rows }: Proof): number {
+  return rows === 0 ? 0 : Math.max(0, cost - bound) / rows;
+}
+
+/**
+ * Tells how far a cost, the assignment's own unless given, is above the bound as a share of what balancing costs: a constant that all
+ * costs have in common does not change it.
+ */
+export function gapShare({ cost, bound, unbalanced }: Proof, of: number = cost): number {
+  return cost <= unbalanced ? 0 : Math.max(0, of - bound) / (cost - unbalanced);
 }
 
 /** A way to assign rows to experts. */

@@ -4,10 +4,11 @@ import { InputError, say, setting } from "../../../kernels/errors.ts";
 import { argmax } from "./argmax.ts";
 import type { Assignment } from "./assignment.ts";
 import { balanced } from "./balanced.ts";
+import { optimal } from "./optimal.ts";
 
 /** Every way to assign, by its name. A script may add its own. */
 export const ASSIGNMENTS: Map<string, Assignment> = new Map(
-  [balanced, argmax].map((assignment) => [assignment.method, assignment]),
+  [balanced, optimal, argmax].map((assignment) => [assignment.method, assignment]),
 );
 
 /** Finds a way to assign by its name. Throws an `InputError` that lists those that there are. */

@@ -57,8 +57,8 @@ export function assignBalanced(
   return expert;
 }
 
-/** The sort key of each row: its best NLL over its predicted tokens. */
-function bestPerToken(nll: Float32Array, experts: number, predicted?: Uint32Array): Float64Array {
+/** Gives the sort key of each row: its best NLL over its predicted tokens. */
+export function bestPerToken(nll: Float32Array, experts: number, predicted?: Uint32Array): Float64Array {
   const keys = new Float64Array(nll.length / experts);
   for (let row = 0; row < keys.length; row++) {
     let best = nll[row * experts];
@@ -75,7 +75,7 @@ function bestPerToken(nll: Float32Array, experts: number, predicted?: Uint32Arra
  * pass, on the bits of the keys. It overwrites the keys. Typed arrays have the bytes of the machine, and every machine
  * that Deno runs on is little-endian.
  */
-function orderByKey(keys: Float64Array): Uint32Array {
+export function orderByKey(keys: Float64Array): Uint32Array {
   const words = new Uint32Array(keys.buffer);
   for (let row = 0; row < keys.length; row++) {
     keys[row] += 0; // -0 becomes 0, its equal

@@ -8,15 +8,20 @@ import { routerFolder, routersHash, saveModelFolder } from "../../checkpoints/ch
 import { saveTrainerState, usableTrainerState } from "../../checkpoints/trainer_state.ts";
 import type { ModelConfig } from "../../model/shape.ts";
 import { modelShapes } from "../../model/shapes.ts";
+import type { Columns } from "../../rows/arrow.ts";
 import { epochs } from "../../rows/shuffle.ts";
 import type { RoundMetrics } from "../../run/events.ts";
 import { type FileRecord, hashFile, writeAtomic } from "../../run/files.ts";
+import { assignBalanced } from "../assignment/balanced.ts";
+import { FILE, learnClusters } from "../ctbm/learn.ts";
+import { ctbm, openClusters } from "../ctbm/partitioner.ts";
 import { writeDescription } from "../folder.ts";
 import type { LearnContext, Learned } from "../partitioner.ts";
 import { type RouterState, trainRouters } from "./train_routers.ts";
 
 const STAGE = "train-routers";
 const STATE = "state.safetensors";
+const CLUSTER_FILES = [FILE, "partitioner.json"];
 const EXPERTS = setting("experts");
 
 /** Learns routers by EM, and goes on where an earlier call was ended, or ended with fewer rounds. */
@@ -44,19 +49,23 @@ export async function learn(context: LearnContext): Promise<Learned> {
   const { adapter, variants } = gpu;
   const key = context.stateKey({ rounds: 0, adapter, variants });
   const path = `${folder}/${STATE}`;
-  const state = context.anew ? undefined : await savedRounds(path, key, model, c.rounds);
+  const onDamaged = ({ what }: InputError) =>
+    emit({ type: "warning", message: say`${what}; routers are trained from the beginning` });
+  const state = context.anew ? undefined : await savedRounds(path, key, model, c.rounds, onDamaged);
   const rounds = state?.rounds ?? [];
+  const start = c.start === "random" ? undefined : await learnStart(context, state?.start);
   let last = performance.now();
   const weights = await trainRouters({
     ...c,
     gpu,
     model,
-    open: (consumed) => epochs(context.shards, c.seed, consumed),
+    open: (consumed) => epochs(context.shards, c.seed, consumed, undefined, context.vouched),
     state,
+    begin: start?.begin,
     onRound: async (metrics, current) => {
       rounds.push(metrics);
       const { trainer, ...progress } = await current();
-      await saveTrainerState(path, model, trainer, { key, ...progress, rounds });
+      await saveTrainerState(path, model, trainer, { key, ...progress, rounds, start: start?.sha256 });
       emit({ type: "round", rounds: c.rounds, ...metrics });
       const now = performance.now();
       await context.recordTime({ round: metrics.round, seconds: (now - last) / 1000 });
@@ -68,13 +77,14 @@ export async function learn(context: LearnContext): Promise<Learned> {
     },
     signal: context.signal,
   });
-  const files: Record<string, FileRecord> = { [STATE]: await hashFile(path) };
+  const files: Record<string, FileRecord> = { [STATE]: await hashFile(path), ...start?.files };
   const hashes: string[] = [];
   for (const [router, tensors] of weights.entries()) {
     const name = routerFolder(router);
     const written = await saveModelFolder(`${folder}/${name}`, model, tensors, {
       notes: { tokenizer, prefix: c.prefix, eos },
       tokenizer: tokenizerFile,
+      vouched: context.vouched,
     });
     hashes.push(written["model.safetensors"].sha256);
     for (const [file, record] of Object.entries(written)) files[`${name}/${file}`] = record;
@@ -90,15 +100,35 @@ export async function learn(context: LearnContext): Promise<Learned> {
   return { outputs, sha256: routersHash(hashes), result: { rounds } };
 }
 
+/**
+ * Learns the clusters whose parts routers begin with, in a folder beside theirs, unless those that a state stands on are there. Parts
+ * of a round's sequences are equal: they go to clusters by the paper's greedy rule.
+ */
+async function learnStart(context: LearnContext, learned: string | undefined) {
+  const folder = `${context.folder}/start`;
+  const there = learned && await ctbm.identify(folder).catch(() => null); // what is damaged is learned again
+  if (!there || there.sha256 !== learned) await learnClusters({ ...context, folder });
+  const clusters = await openClusters(folder);
+  const files: Record<string, FileRecord> = {};
+  for (const name of CLUSTER_FILES) files[`start/${name}`] = await hashFile(`${folder}/${name}`);
+  async function begin({ rows, tokens, length }: Columns): Promise<Uint16Array> {
+    const sequenceLength = tokens!.length / rows;
+    const costs = await clusters.costs({ tokens: tokens!, sequenceLength, length }, [sequenceLength]);
+    return assignBalanced(costs, clusters.experts);
+  }
+  return { files, begin, sha256: clusters.sha256 };
+}
+
 /** Loads what training under `key` resumes from after at most `rounds` rounds; a state of anything else is none. */
 async function savedRounds(
   path: string,
   key: string,
   model: ModelConfig,
   rounds: number,
-): Promise<RouterState & { rounds: RoundMetrics[] } | undefined> {
-  const saved = await usableTrainerState(path, model);
+  onDamaged: (error: InputError) => void,
+): Promise<RouterState & { rounds: RoundMetrics[]; start?: string } | undefined> {
+  const saved = await usableTrainerState(path, model, onDamaged);
   if (saved === undefined || saved.notes.key !== key) return undefined;
-  const notes = saved.notes as { round: number; consumed: number; rounds: RoundMetrics[] };
+  const notes = saved.notes as { round: number; consumed: number; rounds: RoundMetrics[]; start?: string };
   return notes.round > rounds ? undefined : { ...notes, trainer: saved.state };
 }

@@ -4,6 +4,7 @@
  *
  *     partitioner.json
  *     router-00/ …         Hugging Face folders
+ *     start/ …             clusters that they began with, where they did
  *     state.safetensors    what learning goes on from
  */
 
@@ -25,16 +26,25 @@ export const em: PartitionerKind = {
   about: "small models, learned by EM: a sequence suits the expert whose model finds its prefix likeliest",
   routes: true,
   splits: true,
+  models: true,
   settings: [
     ...["experts", "prefix", "prefixLengths", "rounds", "roundSequences", "seed"] as const,
     ...["routerHidden", "routerLayers", "routerHeads", "routerBatch", "routerRate", "routerWarmup"] as const,
+    ...["start", "fixed", "partitionerSample"] as const,
     ...namesOf(OPTIMISER),
   ],
+  // Of a random start nothing is said, as in manifests of before there were others.
+  values: (configuration) => ({
+    ...Object.fromEntries(em.settings.map((name) => [name, configuration[name]])),
+    start: configuration.start === "random" ? undefined : configuration.start,
+    fixed: configuration.fixed || undefined,
+    partitionerSample: configuration.start === "random" ? undefined : configuration.partitionerSample,
+  }),
   revision: 1,
   learn,
   async open(folder, device, options) {
-    const routers = await loadRouters(folder);
-    checkNumber(folder, (await readDescription(folder))?.experts, routers.models.length);
+    const routers = await loadRouters(folder, options?.vouched);
+    checkNumber(folder, (await readDescription(folder, options?.vouched))?.experts, routers.models.length);
     return partitionerOf(routers, device, options);
   },
   async identify(folder) {

@@ -44,6 +44,10 @@ export interface TrainRoutersOptions
   model: ModelConfig;
   /** Opens the stream of training sequences after `consumed` of them; the result returns the next `n`, without end. */
   open(consumed: number): (n: number) => Promise<Columns>;
+  /** Gives the parts that the first round trains on instead of random ones: the expert of each row, as many rows for each. */
+  begin?(rows: Columns): Promise<Uint16Array>;
+  /** Whether every round trains on parts of {@linkcode begin}. */
+  fixed?: boolean;
   /** Resumes after a round. */
   state?: RouterState;
   /** Called after every round; `state` reads what a later run resumes from. */
@@ -57,8 +61,8 @@ export interface TrainRoutersOptions
 /**
  * Trains E routers for T rounds and returns their weights.
  *
- * All start from the same weights; round 1 trains on a random equal split, every later round on the balanced
- * assignment of N new sequences by the routers of the round before. Throws an `InputError` on impossible settings and
+ * All start from the same weights; round 1 trains on a random equal split, or on parts that are given, every later round on the
+ * balanced assignment of N new sequences by the routers of the round before, unless the parts stay those that are given. Throws an `InputError` on impossible settings and
  * a `RunError` with step and router where a loss is not finite.
  */
 export async function trainRouters(options: TrainRoutersOptions): Promise<Weights[]> {
@@ -142,14 +146,18 @@ export async function trainRouters(options: TrainRoutersOptions): Promise<Weight
 
   try {
     let rows = await draw();
-    let expert = state ? (await assignment(rows)).expert : randomAssignment(total, experts, seed);
+    let expert = options.begin && (options.fixed || !state)
+      ? await options.begin(rows)
+      : state
+      ? (await assignment(rows)).expert
+      : randomAssignment(total, experts, seed);
     for (let round = (state?.round ?? 0) + 1; round <= rounds; round++) {
       const trained = await trainRound(round, rows, expert);
       const before = consumed;
       rows = await draw();
       scorer.load(await trainer.weights());
       const { nll, predicted, ...assigned } = await assignment(rows);
-      expert = assigned.expert;
+      expert = options.begin && options.fixed ? await options.begin(rows) : assigned.expert;
       await options.onRound?.({
         round,
         nllPerToken: nllPerToken(nll, expert, experts, predicted),

@@ -122,7 +122,10 @@ Deno.test("openPartitioner() and identifyPartitioner() refuse folders without a 
       (await refusals(`${folder}/run`)).message.endsWith(`it holds neither; name ${folder}/run/partitioner`),
     );
     const other = await refusals(`${folder}/run/partitioner`);
-    assert(other.message.endsWith("as its kind must be em or toy: it is none"), other.message);
+    assert(
+      other.message.endsWith("as its kind must be em or ctbm or random or source or toy: it is none"),
+      other.message,
+    );
     const path = `${folder}/run/partitioner/partitioner.json`;
     for (
       const text of ["{", "[]", JSON.stringify({ format: 2, ...DESCRIPTION }), '{"format":1,"kind":"toy"}']

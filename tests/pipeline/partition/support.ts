@@ -1,6 +1,14 @@
 /** Assigned rows for the tests of routing. */
-import { type Columns, type Lineage, type RecordBatch, toBatch } from "../../../pipeline/rows/arrow.ts";
+import {
+  type Columns,
+  type Lineage,
+  type RecordBatch,
+  toBatch,
+  writeArrowFile,
+} from "../../../pipeline/rows/arrow.ts";
 import { sliceColumns } from "../../../pipeline/rows/columns.ts";
+import type { LearnContext } from "../../../pipeline/partition/partitioner.ts";
+import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 
 export const E = 3;
 export const PREFIX = 3;
@@ -41,4 +49,72 @@ export function batchesOf(columns: Columns, rows: number, lineage = LINEAGE): Re
     batches.push(toBatch(sliceColumns(columns, begin, Math.min(begin + rows, columns.rows)), lineage));
   }
   return ReadableStream.from(batches);
+}
+
+/** The vocabulary of sequences that partitioners learn on in tests. */
+export const VOCABULARY = 99;
+/** The id that closes their documents. */
+export const EOS = 0;
+
+/** Fails where a partitioner asks for a device. */
+export const noDevice = () => Promise.reject(new Error("it needs no device"));
+
+/** Runs a test in a folder of its own. */
+export async function inFolder(test: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  try {
+    await test(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** Writes a shard of token sequences, padded to one length; returns its path. */
+export async function writeTokens(
+  path: string,
+  rows: number[][],
+  source = rows.map(() => "x"),
+  sequenceLength = Math.max(2, ...rows.map((row) => row.length)),
+): Promise<string> {
+  const tokens = new Uint16Array(rows.length * sequenceLength).fill(EOS);
+  rows.forEach((row, i) => tokens.set(row, i * sequenceLength));
+  const columns: Columns = {
+    rows: rows.length,
+    sequence: BigUint64Array.from(rows, (_, i) => BigInt(i)),
+    source,
+    tokens,
+    length: Uint32Array.from(rows, (row) => row.length),
+  };
+  const lineage: Lineage = {
+    format: 1,
+    stage: "tokenize",
+    sequenceLength,
+    vocabulary: VOCABULARY,
+    eos: EOS,
+    tokenizer: "ab12",
+  };
+  await writeArrowFile(path, ReadableStream.from([toBatch(columns, lineage)]));
+  return path;
+}
+
+/** What a partitioner without a model learns from, in a folder of its own. */
+export function contextOf(
+  folder: string,
+  settings: Partial<Configuration>,
+  shards: string[],
+  trainSequences = 0,
+): LearnContext {
+  return {
+    configuration: { ...defaultConfiguration(), ...settings },
+    folder: `${folder}/partitioner`,
+    metrics: `${folder}/metrics`,
+    tokenizerFile: `${folder}/tokenizer.json`,
+    tokens: { vocabulary: VOCABULARY, eos: EOS, tokenizer: "ab12", trainSequences },
+    shards,
+    stateKey: () => "key",
+    anew: false,
+    gpu: noDevice,
+    emit: () => {},
+    recordTime: () => Promise.resolve(),
+  };
 }

@@ -143,3 +143,16 @@ Deno.test("a sequence reads the same bits in any slot, in any company", async ()
   engine.close();
   actual.forEach((logits, i) => assertSameBits(logits, expected[i], `text ${i}`));
 });
+
+Deno.test("close() refuses those who wait for a slot, and whoever asks later", async () => {
+  const { calls, engine } = noted(1);
+  const reader = await engine.join();
+  const waiting = engine.join();
+  engine.close();
+  await assertRejects(() => waiting, Error, "it was closed");
+  await assertRejects(() => engine.join(), Error, "it was closed");
+  await assertRejects(() => reader.read([1]), Error, "it was closed");
+  reader[Symbol.dispose]();
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  assertEquals(calls, ["closed"]);
+});

@@ -41,3 +41,13 @@ Deno.test("resolveConfiguration() refuses impossible values with the setting and
     assertThrows(() => resolveConfiguration({ flags: flags as Partial<Configuration> }), InputError, text);
   }
 });
+
+Deno.test("resolveConfiguration() keeps the parts of a start in every round where there is one", () => {
+  const flags = { fixed: true, start: "ctbm" } as const;
+  assertEquals(resolveConfiguration({ flags }).fixed, true);
+  assertThrows(
+    () => resolveConfiguration({ flags: { fixed: true } }),
+    InputError,
+    "as start must be ctbm: it is random; leave out fixed, or set start ctbm",
+  );
+});

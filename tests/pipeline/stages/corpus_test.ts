@@ -1,5 +1,6 @@
 import { assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
+import { readRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import type { Manifest } from "../../../pipeline/run/manifest.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { corpus, documentsOf, textHash } from "../../../pipeline/stages/corpus.ts";
@@ -46,4 +47,31 @@ Deno.test("the stage corpus keeps the embedded corpus in the run, and gives its 
     const documents = await Array.fromAsync(documentsOf({ run, configuration }, made));
     assertEquals(documents.length, made.result.documents);
     assertEquals(documents.every(({ text, source }) => text.length > 0 && source !== ""), true);
+  }));
+
+Deno.test("the stage corpus keeps documents that a script hands over, as it keeps standard input", () =>
+  inFolder(async (folder) => {
+    const run = `${folder}/run`;
+    const given = [{ text: "One.\nTwo.", source: "a" }, { text: "three", source: "" }];
+    let asked = 0;
+    const documents = () =>
+      ReadableStream.from(function* () {
+        for (; true; asked++) yield given[asked % 2];
+      }());
+    const hand = (flags: Partial<Configuration>) =>
+      inRun(
+        { run, sources: { flags } },
+        {},
+        { task: "partition", documents: documents() },
+        (session) => session.run(graphOf(session.work.configuration).get("corpus")!),
+      );
+    const made = await hand({ maxDocuments: 2 });
+    assertEquals(made.result, { documents: 2 });
+    assertEquals(asked <= 4, true); // it is not read to an end that it has not
+    const { configuration } = (await readRunConfiguration(run))!;
+    assertEquals(configuration.input, ["-"]);
+    assertEquals(await Array.fromAsync(documentsOf({ run, configuration }, made)), given);
+    const both = { input: [`${folder}/other.jsonl`] };
+    await assertRejects(() => hand(both), InputError, "only one of documents and input may be given");
+    await assertRejects(() => hand({ corpus: "wide" }), InputError, "only one of documents and corpus");
   }));

@@ -1,7 +1,10 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { InputError, RunError } from "../../../kernels/errors.ts";
 import { exists } from "../../../pipeline/run/files.ts";
-import { readRunConfiguration } from "../../../pipeline/run/configuration.ts";
+import { readRunConfiguration, writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
+import { lockRun } from "../../../pipeline/run/lock.ts";
+import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
+import { inFolder } from "../../tasks/support.ts";
 import { inRun, needConfiguration } from "../../../pipeline/stages/session.ts";
 import { runAll, toyStage, withStages } from "./support.ts";
 
@@ -34,6 +37,73 @@ Deno.test("inRun() forgets the values of a command that failed before anything w
     assertEquals([await seedOf(run), await exists(run)], [undefined, true]);
   });
 });
+
+Deno.test("inRun() refuses a kind and a method that there are not, before anything is written", () =>
+  inFolder(async (folder) => {
+    const wrong = [{ method: "zzz" }, { partitioner: "zzz" }];
+    for (const flags of wrong) {
+      const run = `${folder}/new`;
+      await assertRejects(() => runAll(run, { sources: { flags }, force: true }), InputError, '"zzz"');
+      assertEquals(await exists(run), false);
+    }
+    const run = `${folder}/run`;
+    await Deno.mkdir(run);
+    await writeRunConfiguration(run, defaultConfiguration());
+    const before = await Deno.readTextFile(`${run}/config.json`);
+    for (const flags of wrong) {
+      await assertRejects(() => runAll(run, { sources: { flags }, force: true }), InputError, '"zzz"');
+      assertEquals(await Deno.readTextFile(`${run}/config.json`), before);
+    }
+    // A script had a method that is gone: another one is taken.
+    await writeRunConfiguration(run, { ...defaultConfiguration(), method: "gone" });
+    await inRun(
+      { run, sources: { flags: { method: "argmax" } }, force: true },
+      {},
+      { task: "test" },
+      async () => {},
+    );
+    assertEquals((await readRunConfiguration(run))?.configuration.method, "argmax");
+  }));
+
+Deno.test("inRun() needs no partitioner that a run took its values from before", () =>
+  inFolder(async (run) => {
+    await writeRunConfiguration(run, {
+      ...defaultConfiguration(),
+      routers: "elsewhere/partitioner",
+      experts: 3,
+    });
+    const experts = (flags: Partial<Configuration>) =>
+      inRun(
+        { run, sources: { flags } },
+        {},
+        { task: "test", beside: "others" },
+        ({ work }) => Promise.resolve(work.configuration.experts),
+      );
+    assertEquals(await experts({}), 3);
+    await assertRejects(() => experts({ routers: "elsewhere/partitioner" }), InputError, "elsewhere");
+    await assertRejects(() => experts({ experts: 4 }), InputError, "elsewhere");
+  }));
+
+Deno.test("inRun() leaves no lock behind where another one settles its values for long", () =>
+  withStages([toyStage("first")], async (run) => {
+    await runAll(run);
+    const release = await lockRun(`${run}/metrics`, "test");
+    await assertRejects(
+      () => inRun({ run }, {}, { task: "other", beside: "others" }, () => Promise.resolve()),
+      RunError,
+    );
+    await release();
+    await runAll(run);
+  }));
+
+Deno.test("a stage that is none of the run's is named with the task that reads its manifest", () =>
+  withStages([toyStage("first")], async (run) => {
+    await assertRejects(
+      () => inRun({ run }, {}, { task: "other" }, ({ work }) => work.manifest("second")),
+      RangeError,
+      'manifest of "second" for "other"',
+    );
+  }));
 
 Deno.test("inRun() lets one work in a run alone, and others beside it where they make other things", () =>
   withStages([toyStage("first")], async (run) => {

@@ -18,7 +18,9 @@ import {
   type Proof,
 } from "../../../../pipeline/partition/assignment/assignment.ts";
 import { ASSIGNMENTS } from "../../../../pipeline/partition/assignment/assignments.ts";
-import { assignBalanced, balanced } from "../../../../pipeline/partition/assignment/balanced.ts";
+import { assignBalanced } from "../../../../pipeline/partition/assignment/balanced.ts";
+import { uniform } from "../../../../pipeline/random.ts";
+import type { Prices } from "../../../../pipeline/partition/assignment/prices.ts";
 
 const LINEAGE: Lineage = {
   format: 1,
@@ -282,7 +284,7 @@ const priced: Assignment = {
       expert.forEach((e, row) => cost += costs[row * experts + e]);
       yield expert;
     }
-    return { cost, bound: cost - 1, prices };
+    return { cost, bound: cost - 1, rows, loads: [rows, 0, 0], unbalanced: cost - 2, prices };
   },
 };
 
@@ -298,7 +300,8 @@ Deno.test("assign() lets a method read files as often as it needs, and hands on 
     const prices = equalRooms(20, 3).map((room, e) => room + e);
     assertEquals(expert, assignArgmax(columns.nll!.map((value, i) => value + prices[i % 3]), 3));
     const cost = expert!.reduce((sum, e, row) => sum + columns.nll![row * 3 + e], 0);
-    assertEquals([opened, proofs], [2, [{ cost, bound: cost - 1, prices }]]);
+    const proof = { cost, bound: cost - 1, rows: 20, loads: [20, 0, 0], unbalanced: cost - 2, prices };
+    assertEquals([opened, proofs], [2, [proof]]);
     assertThrows(
       () => assign(batchesOf(columns, []), options),
       InputError,
@@ -307,6 +310,48 @@ Deno.test("assign() lets a method read files as often as it needs, and hands on 
   }));
 
 Deno.test("a method says whether its parts are balanced", () => {
-  assertEquals([...ASSIGNMENTS.keys()], ["balanced", "argmax"]);
-  assertEquals([balanced.balanced, argmax.balanced], [true, false]);
+  assertEquals([...ASSIGNMENTS].map(([name, { balanced }]) => [name, balanced]), [
+    ["balanced", true],
+    ["optimal", true],
+    ["argmax", false],
+  ]);
+});
+
+Deno.test("assign() finds the optimal parts of files, and assigns others by their prices", async () => {
+  const nll = Float32Array.from({ length: 180 }, (_, i) => 9 * uniform(1, "costs", i) - i % 3);
+  const columns = { ...scored(60), nll };
+  const proofs: Proof[] = [];
+  const options = { chunk: 7, onProof: (proof: Proof) => proofs.push(proof) };
+  const { expert, ...others } = await collect(
+    assign(() => batchesOf(columns, [3, 11, 46]), { ...options, method: "optimal" }),
+  );
+  assertEquals(others, columns);
+  const [{ prices, loads, cost, greedy, bound }] = proofs;
+  assertEquals(loads, [20, 20, 20]);
+  assert(cost <= greedy! && cost - bound < 1e-6);
+  const kept = { method: "optimal", experts: 3, rows: 60, prices: prices! };
+  const priced = await collect(assign(batchesOf(columns, [9, 51]), { ...options, prices: kept }));
+  const moved = expert!.filter((e, row) => e !== priced.expert![row]).length;
+  assert(moved < 6, `${moved} of 60 moved`); // those that tie at the prices
+  const batches = await Array.fromAsync(assign(batchesOf(columns, [60]), { ...options, prices: kept }));
+  assertEquals(lineageOf(batches[0])!.method, "prices");
+  const refusals: [Partial<Prices>, string][] = [
+    [{ partitioner: "ee" }, "routers is cd34 in the former, ee in the latter"],
+    [{ prefix: 9 }, "prefix is 3 in the former, 9 in the latter"],
+    [{ experts: 2, prices: [0, 1] }, "experts is 3 in the former, 2 in the latter"],
+  ];
+  for (const [more, fact] of refusals) {
+    const refused = assign(batchesOf(columns, [60]), { ...options, prices: { ...kept, ...more } });
+    await assertRejects(() => Array.fromAsync(refused), InputError, fact);
+  }
+});
+
+Deno.test("assign() goes by whole costs where they are no sums over tokens", async () => {
+  const columns = { ...scored(2), length: Uint32Array.of(2, 4), nll: Float32Array.of(3, 9, 9, 4, 8, 9) };
+  const two = async (lineage: object) =>
+    (await collect(assign(ReadableStream.from([toBatch(columns, { ...LINEAGE, ...lineage })]), { chunk: 3 })))
+      .expert;
+  // Per predicted token the longer row comes first, by itself the one that costs less.
+  assertEquals(await two({}), Uint16Array.of(1, 0));
+  assertEquals(await two({ costs: "per sequence" }), Uint16Array.of(0, 1));
 });

@@ -157,3 +157,28 @@ Deno.test("trainRouters() stops at its signal and refuses impossible settings", 
   );
   await assertRejects(() => run({ model: { ...options.model, heads: 3 } }), InputError, "divisible");
 });
+
+const bySource = (rows: Columns) =>
+  Promise.resolve(Uint16Array.from(rows.source!, (label) => Number(label === "odd")));
+
+Deno.test("trainRouters() begins with the parts that it is given, and then goes by its routers", async () => {
+  const given = await run({ begin: bySource });
+  const plain = await run();
+  assert(given.rounds[0].nmi! > plain.rounds[0].nmi! && given.rounds[0].nmi! > 0.9, `${given.rounds[0].nmi}`);
+  const resumed = await run({ begin: bySource, state: given.states[1] });
+  assertEquals(bits(resumed.models), bits(given.models));
+  // Where the routers of a state choose, what it began with is not asked for.
+  const never = () => Promise.reject(new Error("asked"));
+  assertEquals(bits((await run({ begin: never, state: given.states[1] })).models), bits(given.models));
+});
+
+Deno.test("trainRouters() keeps the parts that it is given in every round where they are fixed", async () => {
+  const asked: number[] = [];
+  const begin = (rows: Columns) => (asked.push(Number(rows.sequence[0])), bySource(rows));
+  const fixed = await run({ begin, fixed: true });
+  assertEquals(asked, [0, 128, 256, 384, 512, 640]);
+  assertEquals(fixed.rounds.map(({ nmi }) => Math.round(nmi! * 1e9) / 1e9), [1, 1, 1, 1, 1]);
+  const resumed = await run({ begin: bySource, fixed: true, state: fixed.states[2] });
+  assertEquals(bits(resumed.models), bits(fixed.models));
+  assertEquals(resumed.rounds, fixed.rounds.slice(3));
+});

@@ -1,0 +1,35 @@
+/**
+ * The device, how numbers are stored, which forms of kernels run, and errors as data.
+ *
+ * @module
+ */
+
+export { type AdamwSettings } from "./adamw.ts";
+export {
+  ExplainedError,
+  type Explanation,
+  InputError,
+  RunError,
+  say,
+  setting,
+  type SettingReference,
+  task,
+  type TaskReference,
+  type Text,
+  type Words,
+  wordText,
+} from "./errors.ts";
+export {
+  type Arena,
+  type Dispatch,
+  type DispatchPlan,
+  type Gpu,
+  type GpuBuffer,
+  type KernelTime,
+  openGpu,
+  type OpenGpuOptions,
+} from "./gpu.ts";
+export { type Dtype, type Storage } from "./storage.ts";
+export { type AdapterKind, formsText, parseVariants, type Variants } from "./variants.ts";
+export { type Matrix } from "./matmul.ts";
+export { type KeyValueCache } from "./rotary.ts";

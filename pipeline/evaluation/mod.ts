@@ -1,0 +1,18 @@
+/**
+ * The mixture on held-out text, beside its baselines.
+ *
+ * @module
+ */
+
+export { evaluate, type EvaluateOptions } from "./evaluate.ts";
+export {
+  type Baseline,
+  type Evaluation,
+  type Gain,
+  type PrefixScore,
+  type Score,
+  type Segment,
+  type SourceScore,
+  type Way,
+} from "./evaluation.ts";
+export { type RouteOptions } from "./routes.ts";

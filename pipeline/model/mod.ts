@@ -1,0 +1,32 @@
+/**
+ * Transformers: shape, weights, spans, and what trains, scores and decodes them.
+ *
+ * @module
+ */
+
+export { type HostBatch } from "./batch.ts";
+export { createDecoder, type Decoder, type DecoderOptions, type SlotTokens } from "./decoder.ts";
+export { initialWeights, type Weights } from "./parameters.ts";
+export { createScorer, type Scorer, type ScorerOptions, type Tokens, type TokenScores } from "./scorer.ts";
+export { type ModelConfig, parameterCount, type ParameterSpec, validateModelConfig } from "./shape.ts";
+export { prefixSpan, type Span, spanAfter, wholeSpan } from "./span.ts";
+export {
+  createTrainer,
+  type StepResult,
+  type Trainer,
+  type TrainerOptions,
+  type TrainerState,
+} from "./trainer.ts";
+export { SUBLAYERS } from "./sublayers/layer.ts";
+export {
+  type BackwardPass,
+  type BatchShape,
+  type BufferOptions,
+  type BufferSize,
+  type Mode,
+  type Parameter,
+  type Pass,
+  type Report,
+  type Sublayer,
+  type SublayerBuffers,
+} from "./sublayers/sublayer.ts";

@@ -1,0 +1,127 @@
+/**
+ * Prices that were learned once assign any other text of the same kind: each row goes where cost + price is least, and needs no other
+ * row for that. So the parts of a corpus can be assigned by different machines, and new text keeps the shares of the old.
+ */
+
+import * as v from "valibot";
+import { InputError } from "../../../kernels/errors.ts";
+import { type FileRecord, jsonText, writeAtomic } from "../../run/files.ts";
+import { conform } from "../../run/schema.ts";
+import { type Assignment, checkCosts } from "./assignment.ts";
+import { type Nearest, nearest } from "./optimal/nearest.ts";
+
+/** Version of the file that this code writes, and the newest that it reads. */
+const FORMAT = 1;
+
+const POSITIVE = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
+
+const SCHEMA = v.pipe(
+  v.object({
+    format: v.pipe(POSITIVE, v.maxValue(FORMAT, "it must be of this version or an older one")),
+    /** The method that found the prices. */
+    method: v.string(),
+    /** E. */
+    experts: POSITIVE,
+    /** Rows that they were learned on. */
+    rows: POSITIVE,
+    /** M of the costs, in tokens, where it is known. */
+    prefix: v.optional(POSITIVE),
+    /** SHA-256 of the partitioner whose costs they are added to, where it is known. */
+    partitioner: v.optional(v.string()),
+    /** What to add to an expert's costs `[E]`, nats. */
+    prices: v.array(v.pipe(v.number(), v.finite())),
+  }),
+  v.check(({ experts, prices }) => prices.length === experts, "prices must be one for every expert"),
+);
+
+/**
+ * Prices, and what they were learned on.
+ *
+ * @ignore
+ */
+export type Prices = Omit<v.InferOutput<typeof SCHEMA>, "format">;
+
+/** Writes prices to a file. */
+export async function writePrices(path: string, prices: Prices): Promise<FileRecord> {
+  return await writeAtomic(path, jsonText({ format: FORMAT, ...prices }));
+}
+
+/** Reads a file of prices. Throws an `InputError` where there is none, or it is damaged. */
+export async function readPrices(path: string): Promise<Prices> {
+  try {
+    const { format: _, ...prices } = conform(SCHEMA, JSON.parse(await Deno.readTextFile(path)));
+    return prices;
+  } catch (cause) {
+    const why = cause instanceof Deno.errors.NotFound ? "it is not there" : (cause as Error).message;
+    throw new InputError(`Cannot read "${path}" as it must hold prices of experts: ${why}`, {
+      where: path,
+      cause,
+    });
+  }
+}
+
+/**
+ * Makes the assignment by given prices. Its parts are as equal as the rows are like those that the prices were learned on:
+ * {@linkcode drift} tells. What it proves is that no other assignment with the same loads costs less.
+ */
+export function byPrices({ experts, prices }: Prices): Assignment {
+  return {
+    method: "prices",
+    about: "each row where cost + price is least, by prices that were learned before",
+    passes: 1,
+    balanced: false,
+    byChunk: false,
+    perToken: false,
+    async *assign({ open }) {
+      const price = Float64Array.from(prices);
+      const loads = new Array<number>(experts).fill(0);
+      let rows = 0, cost = 0, unbalanced = 0;
+      let found: Nearest | undefined;
+      for await (const group of open()) {
+        const { costs } = group;
+        if (group.experts !== experts) {
+          throw new InputError(
+            `Cannot assign by these prices as they must be of as many experts as the scores: ` +
+              `prices are of ${experts}, scores of ${group.experts}`,
+          );
+        }
+        const count = checkCosts(costs, experts);
+        found = nearest(group, price, found);
+        for (let row = 0; row < count; row++) {
+          const begin = row * experts, e = found.expert[row];
+          let least = costs[begin];
+          for (let f = 1; f < experts; f++) if (costs[begin + f] < least) least = costs[begin + f];
+          loads[e]++, rows++;
+          cost += costs[begin + e], unbalanced += least;
+        }
+        yield found.expert.slice(0, count);
+      }
+      return { cost, bound: cost, rows, loads, unbalanced, prices };
+    },
+  };
+}
+
+/** How unequal the shares are that prices gave, and how unequal they may be by chance. */
+export interface Drift {
+  /** The largest relative deviation of an expert's share from an equal one. */
+  deviation: number;
+  /** Four times what is expected of rows of the same kind; above it the text is of another kind. */
+  limit: number;
+}
+
+/**
+ * Tells how far shares drift from equal ones: by √((E − 1) / n) for prices that were learned on n rows, and, where few rows are
+ * assigned, by their own number m likewise.
+ *
+ * @param loads Rows that each expert got `[E]`.
+ * @param learned Rows that the prices were learned on, n.
+ */
+export function drift(loads: readonly number[], learned: number): Drift {
+  const rows = loads.reduce((sum, load) => sum + load, 0);
+  const experts = loads.length;
+  if (rows === 0) return { deviation: 0, limit: 0 };
+  return {
+    deviation: Math.max(...loads.map((load) => Math.abs(load * experts / rows - 1))),
+    limit: 4 * Math.sqrt((experts - 1) * (1 / learned + 1 / rows)),
+  };
+}

@@ -1,0 +1,68 @@
+/**
+ * Embeddings of sequences: their TF-IDF on the directions in which sequences differ most, in rows of length 1.
+ */
+
+import { decompose } from "./svd.ts";
+import { inverseFrequencies, type SparseRows, weigh } from "./tfidf.ts";
+
+/** What turns counts of token ids into embeddings. */
+export interface Embedding {
+  /** Dimensions of an embedding, d. */
+  dimensions: number;
+  /** Inverse document frequencies `[V]`. */
+  frequencies: ArrayLike<number>;
+  /** Right singular vectors `[V, d]`, row-major. */
+  vectors: ArrayLike<number>;
+}
+
+/** Learns an embedding from the counts of a sample, with so many dimensions or as many as the sample has. The counts are weighed in place. */
+export function learnEmbedding(
+  counts: SparseRows,
+  vocabulary: number,
+  dimensions: number,
+  seed: number,
+): Embedding & { values: Float64Array } {
+  const frequencies = inverseFrequencies(counts, vocabulary);
+  const { values, vectors } = decompose(weigh(counts, frequencies), vocabulary, dimensions, seed);
+  return { dimensions: values.length, frequencies, vectors, values };
+}
+
+/** Embeds weighed rows, f64 `[rows, d]`. Each row has length 1; one without entries is 0. */
+export function project(weighed: SparseRows, { dimensions, vectors }: Embedding): Float64Array {
+  const { rows, begin, column, value } = weighed;
+  const points = new Float64Array(rows * dimensions);
+  for (let row = 0; row < rows; row++) {
+    const point = points.subarray(row * dimensions, (row + 1) * dimensions);
+    for (let i = begin[row]; i < begin[row + 1]; i++) {
+      const at = column[i] * dimensions, x = value[i];
+      for (let d = 0; d < dimensions; d++) point[d] += x * vectors[at + d];
+    }
+    let square = 0;
+    for (const x of point) square += x * x;
+    const length = Math.sqrt(square);
+    if (length > 0) { for (let d = 0; d < dimensions; d++) point[d] /= length; }
+  }
+  return points;
+}
+
+/** Measures the squared distance from every point `[rows, d]` to every centre `[E, d]`: f32 `[rows, E]`. */
+export function squaredDistances(
+  points: Float64Array,
+  centres: ArrayLike<number>,
+  dimensions: number,
+  experts: number,
+): Float32Array {
+  const rows = dimensions === 0 ? 0 : points.length / dimensions;
+  const result = new Float32Array(rows * experts);
+  for (let row = 0; row < rows; row++) {
+    for (let e = 0; e < experts; e++) {
+      let sum = 0;
+      for (let d = 0, p = row * dimensions, c = e * dimensions; d < dimensions; d++) {
+        const difference = points[p++] - centres[c++];
+        sum += difference * difference;
+      }
+      result[row * experts + e] = sum;
+    }
+  }
+  return result;
+}

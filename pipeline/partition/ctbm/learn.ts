@@ -1,0 +1,94 @@
+/** Learns c-BTM's embedding and clusters on a seeded sample of the training sequences. */
+
+import { InputError, say, setting } from "../../../kernels/errors.ts";
+import { encodeSafetensors, type HostTensor } from "../../checkpoints/safetensors.ts";
+import { randomKeys } from "../../random.ts";
+import { fromBatch, readShards } from "../../rows/arrow.ts";
+import { type FileRecord, writeAtomic } from "../../run/files.ts";
+import { writeDescription } from "../folder.ts";
+import type { LearnContext } from "../partitioner.ts";
+import { learnEmbedding, project } from "./embedding.ts";
+import { cluster } from "./kmeans.ts";
+import { TokenCounter } from "./tfidf.ts";
+
+/** File of the embedding and the centres. */
+export const FILE = "ctbm.safetensors";
+
+const MOST_DIMENSIONS = 100;
+
+/** What learning clusters made. */
+export interface LearnedClusters {
+  /** Files in the folder, by name. */
+  files: Record<string, FileRecord>;
+  /** Hash of all that costs depend on. */
+  sha256: string;
+  /** Counts for the stage's manifest. */
+  result: Record<string, unknown>;
+}
+
+/** Learns c-BTM in the context's folder. The same sequences, settings and seed give the same bytes. */
+export async function learnClusters(context: LearnContext): Promise<LearnedClusters> {
+  const { configuration, folder, tokens, emit, signal } = context;
+  const { experts, seed, sequenceLength } = configuration;
+  const { vocabulary, eos, tokenizer, trainSequences } = tokens;
+  const sampled = Math.min(trainSequences, configuration.partitionerSample);
+  if (sampled < experts) {
+    const [wanted, sample] = [setting("experts"), setting("partitionerSample")];
+    throw new InputError(
+      say`Cannot learn clusters as there must be at least as many sequences to learn on as ${wanted}: there are ${sampled}, ${wanted} is ${experts}`,
+      { remedy: say`give more text, fewer ${wanted} or a larger ${sample}` },
+    );
+  }
+  const counter = new TokenCounter(vocabulary, eos);
+  let seen = 0, taken = 0;
+  for await (const batch of readShards(context.shards)) {
+    signal?.throwIfAborted();
+    const { rows, tokens, length } = fromBatch(batch, undefined, ["tokens"]);
+    const keys = randomKeys(
+      seed,
+      "sample of clusters",
+      BigUint64Array.from({ length: rows }, (_, i) => BigInt(seen + i)),
+    );
+    for (let row = 0; row < rows; row++, seen++) {
+      // Each sequence with the chance that fills the sample exactly: as many as are wanted, of those that are left.
+      if (Number(keys[row] >> 11n) / 2 ** 53 * (trainSequences - seen) >= sampled - taken) continue;
+      counter.add(tokens!, row * tokens!.length / rows, length[row]);
+      taken++;
+    }
+    emit({ type: "progress", stage: "train-routers", done: seen, total: trainSequences, unit: "sequences" });
+    if (taken === sampled) break;
+  }
+  const { counts } = counter;
+  const embedding = learnEmbedding(counts, vocabulary, MOST_DIMENSIONS, seed);
+  const { dimensions, values } = embedding;
+  if (dimensions === 0) {
+    throw new InputError(
+      "Cannot learn clusters as some sequence must have a token besides the end of the text: none has",
+      { remedy: "give other text" },
+    );
+  }
+  signal?.throwIfAborted();
+  const { centres, objective } = await cluster(project(counts, embedding), { experts, dimensions, seed });
+  signal?.throwIfAborted();
+  const tensor = (values: ArrayLike<number>, ...shape: number[]): HostTensor => ({
+    shape,
+    values: Float32Array.from(values),
+  });
+  const tensors = new Map([
+    ["frequencies", tensor(embedding.frequencies, vocabulary)],
+    ["vectors", tensor(embedding.vectors, vocabulary, dimensions)],
+    ["centres", tensor(centres, experts, dimensions)],
+  ]);
+  const file = await writeAtomic(`${folder}/${FILE}`, encodeSafetensors(tensors));
+  const description = { kind: "ctbm", experts, prefix: sequenceLength, tokenizer, vocabulary, eos };
+  return {
+    files: { [FILE]: file, "partitioner.json": await writeDescription(folder, description) },
+    sha256: file.sha256,
+    result: {
+      sampled,
+      dimensions,
+      objectivePerSequence: objective / sampled,
+      singularValues: [values[0], values[dimensions - 1]],
+    },
+  };
+}

@@ -1,0 +1,81 @@
+/**
+ * The partitioner of c-BTM (Gururangan et al. 2023): clusters of whole sequences by the TF-IDF of their tokens. What a sequence costs
+ * an expert is the squared distance of its embedding to the centre of the expert's cluster.
+ *
+ *     partitioner.json
+ *     ctbm.safetensors   frequencies [V], vectors [V, d], centres [E, d]
+ *
+ * Facts from the paper's code: raw counts, rows of length 1, 100 dimensions, centres that are means. Ours: token ids instead of words,
+ * whole sequences, four starts, and parts through an assignment.
+ */
+
+import { InputError } from "../../../kernels/errors.ts";
+import { decodeSafetensors } from "../../checkpoints/safetensors.ts";
+import { hashFile } from "../../run/files.ts";
+import { readDescription } from "../folder.ts";
+import type { Partitioner, PartitionerKind, TokenRows } from "../partitioner.ts";
+import { project, squaredDistances } from "./embedding.ts";
+import { FILE, learnClusters } from "./learn.ts";
+import { TokenCounter, weigh } from "./tfidf.ts";
+
+/** Opens, learns and identifies clusters of c-BTM. */
+export const ctbm: PartitionerKind = {
+  kind: "ctbm",
+  about: "clusters by TF-IDF: a sequence suits the expert whose cluster's centre is nearest",
+  routes: true,
+  splits: true,
+  whole: true,
+  settings: ["experts", "partitionerSample", "seed"],
+  revision: 1,
+  async learn(context) {
+    const { files, sha256, result } = await learnClusters(context);
+    const outputs = Object.fromEntries(
+      Object.entries(files).map(([name, file]) => [`partitioner/${name}`, file]),
+    );
+    return { outputs, sha256, result };
+  },
+  open: openClusters,
+  async identify(folder) {
+    const { sha256 } = await hashFile(`${folder}/${FILE}`);
+    return { sha256, experts: (await readDescription(folder))!.experts };
+  },
+};
+
+/** Opens clusters from their folder. Throws an `InputError` where a file is damaged or does not fit the others. */
+export async function openClusters(folder: string): Promise<Partitioner> {
+  const description = (await readDescription(folder))!;
+  const { experts, vocabulary, eos } = description;
+  const path = `${folder}/${FILE}`;
+  const tensors = decodeSafetensors(await Deno.readFile(path), path);
+  const dimensions = tensors.get("centres")?.shape[1] ?? 0;
+  const read = (name: string, ...shape: number[]) => {
+    const tensor = tensors.get(name);
+    if (tensor !== undefined && String(tensor.shape) === String(shape)) return tensor.values;
+    throw new InputError(
+      `Cannot read "${path}" as ${name} must have the shape [${shape}]: it ${
+        tensor ? `has [${tensor.shape}]` : "is missing"
+      }`,
+      { where: path },
+    );
+  };
+  const centres = read("centres", experts, dimensions);
+  const frequencies = read("frequencies", vocabulary);
+  const embedding = { dimensions, frequencies, vectors: read("vectors", vocabulary, dimensions) };
+
+  function costs({ tokens, sequenceLength, length }: TokenRows, prefixes: readonly number[]): Float32Array {
+    const counter = new TokenCounter(vocabulary, eos);
+    for (const prefix of prefixes) {
+      length.forEach((real, row) => counter.add(tokens, row * sequenceLength, Math.min(prefix, real)));
+    }
+    const points = project(weigh(counter.counts, frequencies), embedding);
+    return squaredDistances(points, centres, dimensions, experts);
+  }
+
+  return {
+    ...description,
+    sha256: (await ctbm.identify(folder)).sha256,
+    perSequence: true,
+    costs: (rows, prefixes) => Promise.try(() => costs(rows, prefixes)),
+    close() {},
+  };
+}

@@ -1,0 +1,55 @@
+/**
+ * From token sequences to balanced shards: partitioners, scores, assignments, splitting, how well they fit.
+ *
+ * @module
+ */
+
+export { assignArgmax } from "./assignment/argmax.ts";
+export { assign, type AssignOptions } from "./assignment/assign.ts";
+export {
+  type Assignment,
+  type AssignmentInput,
+  type CostRows,
+  equalRooms,
+  gapPerRow,
+  gapShare,
+  type Proof,
+} from "./assignment/assignment.ts";
+export { assignmentOf, ASSIGNMENTS } from "./assignment/assignments.ts";
+export { assignBalanced } from "./assignment/balanced.ts";
+export { optimal } from "./assignment/optimal.ts";
+export { byPrices, type Drift, drift, type Prices, readPrices, writePrices } from "./assignment/prices.ts";
+export { type RouterState, trainRouters, type TrainRoutersOptions } from "./em/train_routers.ts";
+export { type Description, writeDescription } from "./folder.ts";
+export {
+  expertFolder,
+  type PartCounts,
+  partHash,
+  type PartitionCounts,
+  type PartitionManifest,
+  type PartManifest,
+  readPart,
+  readPartition,
+  type Shard,
+} from "./manifests.ts";
+export {
+  type AssignedRows,
+  informationOfTable,
+  nllPerToken,
+  normalizedMutualInformation,
+  regret,
+  shares,
+  type SourceCount,
+  tokenImbalance,
+} from "./metrics.ts";
+export {
+  type LearnContext,
+  type Learned,
+  type OpenOptions,
+  type Partitioner,
+  type PartitionerKind,
+  type TokenRows,
+} from "./partitioner.ts";
+export { identifyPartitioner, openPartitioner, partitionerKind, PARTITIONERS } from "./partitioners.ts";
+export { score, type ScoreOptions } from "./score.ts";
+export { type Partition, split, type SplitInputs, type SplitOptions } from "./split.ts";

@@ -1,0 +1,73 @@
+/**
+ * Random parts: a seeded hash of a sequence's tokens chooses its expert. It is the control: what a mixture gains although nothing
+ * tells its parts apart.
+ */
+
+import { randomKeys } from "../random.ts";
+import { hashFile } from "../run/files.ts";
+import { readDescription, writeDescription } from "./folder.ts";
+import type { PartitionerKind, TokenRows } from "./partitioner.ts";
+
+const FILE = "partitioner.json";
+
+/** Opens, learns and identifies random parts. */
+export const random: PartitionerKind = {
+  kind: "random",
+  about: "a seeded hash of the tokens chooses the expert: the control",
+  routes: true,
+  splits: true,
+  whole: true,
+  method: "argmax",
+  settings: ["experts", "seed"],
+  revision: 1,
+  async learn({ configuration: { experts, seed, sequenceLength: prefix }, folder, tokens }) {
+    const { tokenizer, vocabulary, eos } = tokens;
+    const about = { kind: "random", experts, prefix, tokenizer, vocabulary, eos, seed };
+    const record = await writeDescription(folder, about);
+    return { outputs: { [`partitioner/${FILE}`]: record }, sha256: record.sha256, result: {} };
+  },
+  async open(folder) {
+    const description = (await readDescription(folder))!;
+    const { experts, seed } = description;
+    const { sha256 } = await random.identify(folder);
+    return {
+      ...description,
+      sha256,
+      perSequence: true,
+      costs: (rows, prefixes) => Promise.try(() => costsOf(rows, prefixes, experts, Number(seed))),
+      close() {},
+    };
+  },
+  async identify(folder) {
+    const { sha256 } = await hashFile(`${folder}/${FILE}`);
+    return { sha256, experts: (await readDescription(folder))!.experts };
+  },
+};
+
+/** Gives costs f32 `[prefixes, rows, E]`: 0 for the expert that the hash of the first tokens chooses, 1 for all others. */
+function costsOf(
+  { tokens, sequenceLength, length }: TokenRows,
+  prefixes: readonly number[],
+  experts: number,
+  seed: number,
+): Float32Array {
+  const rows = length.length;
+  const hashes = new BigUint64Array(prefixes.length * rows);
+  const words = new Uint32Array(hashes.buffer);
+  for (let row = 0; row < rows; row++) {
+    let low = 0x811c9dc5, high = 0x2545f491, at = 0;
+    prefixes.forEach((prefix, k) => {
+      for (const end = Math.min(prefix, length[row]); at < end; at++) {
+        const token = tokens[row * sequenceLength + at];
+        low = Math.imul(low ^ token, 0x01000193) ^ (high >>> 15);
+        high = Math.imul(high + token, 0x9e3779b1) ^ (low >>> 13);
+      }
+      words[2 * (k * rows + row)] = low;
+      words[2 * (k * rows + row) + 1] = high;
+    });
+  }
+  const costs = new Float32Array(hashes.length * experts).fill(1);
+  const drawn = randomKeys(seed, "random parts", hashes);
+  drawn.forEach((key, i) => costs[i * experts + Number(key % BigInt(experts))] = 0);
+  return costs;
+}

@@ -1,0 +1,107 @@
+/**
+ * Parts by source, what a person would do: labels sorted by their tokens, the largest first into the lightest of E groups.
+ *
+ *     partitioner.json
+ *     sources.json     the expert and the training tokens of every label
+ *
+ * It goes by labels that a prompt does not have, so it can split text and take the true label of held-out text, but not route.
+ */
+
+import * as v from "valibot";
+import { InputError, say, setting } from "../../kernels/errors.ts";
+import { fromBatch, readShards } from "../rows/arrow.ts";
+import { hashFile, jsonText, writeAtomic } from "../run/files.ts";
+import { count, readJson } from "../run/schema.ts";
+import { readDescription, writeDescription } from "./folder.ts";
+import type { PartitionerKind, TokenRows } from "./partitioner.ts";
+
+const FILE = "sources.json";
+const SCHEMA = v.record(v.string(), v.object({ expert: count, tokens: count }));
+
+/** Opens, learns and identifies parts by source. */
+export const source: PartitionerKind = {
+  kind: "source",
+  about: "the label of a sequence's source chooses the expert; it cannot route a prompt",
+  routes: false,
+  splits: true,
+  whole: true,
+  method: "argmax",
+  settings: ["experts"],
+  revision: 1,
+  async learn({ configuration: { experts, sequenceLength: prefix }, folder, tokens, shards, signal }) {
+    const totals = new Map<string, number>();
+    for await (const batch of readShards(shards)) {
+      signal?.throwIfAborted();
+      const { source: labels, length } = fromBatch(batch);
+      length.forEach((tokens, row) => {
+        const label = labels?.[row] ?? "";
+        totals.set(label, (totals.get(label) ?? 0) + tokens);
+      });
+    }
+    const groups = jsonText(groupsOf(totals, experts));
+    const sources = await writeAtomic(`${folder}/${FILE}`, groups);
+    const { tokenizer, vocabulary, eos } = tokens;
+    const description = { kind: "source", experts, prefix, tokenizer, vocabulary, eos };
+    const outputs = {
+      [`partitioner/${FILE}`]: sources,
+      "partitioner/partitioner.json": await writeDescription(folder, description),
+    };
+    return { outputs, sha256: sources.sha256, result: { sources: totals.size } };
+  },
+  async open(folder) {
+    const description = (await readDescription(folder))!;
+    const groups = await readJson(`${folder}/${FILE}`, SCHEMA, "the experts of sources by label");
+    const { sha256 } = await source.identify(folder);
+    const experts = new Map(Object.entries(groups).map(([label, { expert }]) => [label, expert]));
+    return {
+      ...description,
+      sha256,
+      perSequence: true,
+      costs: (rows, prefixes) => Promise.try(() => costsOf(rows, prefixes, description.experts, experts)),
+      close() {},
+    };
+  },
+  async identify(folder) {
+    const { sha256 } = await hashFile(`${folder}/${FILE}`);
+    return { sha256, experts: (await readDescription(folder))!.experts };
+  },
+};
+
+/** Groups labels: the one with most tokens first, into the group with the fewest, the lower expert among equals. */
+function groupsOf(totals: ReadonlyMap<string, number>, experts: number): v.InferOutput<typeof SCHEMA> {
+  if (totals.size < experts) {
+    const labels = totals.size === 1 && totals.has("") ? "none" : `${totals.size}`;
+    throw new InputError(
+      say`Cannot split text by its sources as there must be at least as many labels as ${
+        setting("experts")
+      }: there are ${labels}, ${setting("experts")} is ${experts}`,
+      { remedy: say`name the field of labels with ${setting("sourceField")}, or take fewer experts` },
+    );
+  }
+  const weights = new Array<number>(experts).fill(0);
+  const sorted = [...totals].sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1));
+  return Object.fromEntries(sorted.map(([label, tokens]) => {
+    const expert = weights.indexOf(Math.min(...weights));
+    weights[expert] += tokens;
+    return [label, { expert, tokens }];
+  }));
+}
+
+/** Gives costs f32 `[prefixes, rows, E]`: 0 for the expert of a row's label, 1 for all others, and for all where the label is new. */
+function costsOf(
+  { length, source }: TokenRows,
+  prefixes: readonly number[],
+  experts: number,
+  groups: ReadonlyMap<string, number>,
+): Float32Array {
+  if (source === undefined && length.length > 0) {
+    throw new InputError("Cannot go by sources as every sequence must have its label: there are none");
+  }
+  const rows = length.length;
+  const costs = new Float32Array(prefixes.length * rows * experts).fill(1);
+  for (let i = 0; i < prefixes.length * rows; i++) {
+    const expert = groups.get(source![i % rows]);
+    if (expert !== undefined) costs[i * experts + expert] = 0;
+  }
+  return costs;
+}

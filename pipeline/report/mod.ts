@@ -1,0 +1,9 @@
+/**
+ * What a run did, as a page.
+ *
+ * @module
+ */
+
+export { type Report, report, type ReportOptions } from "./report.ts";
+export { type Claim, type Claims, type RateSearch, type Searched, type Trial } from "./reproduction.ts";
+export { type Missing } from "./sections.ts";

@@ -1,0 +1,13 @@
+/**
+ * Files of a run folder: whole files, manifests, `config.json`, and what a run tells while it works.
+ *
+ * @module
+ */
+
+export { readConfiguration } from "./configuration.ts";
+export { type RoundMetrics, type RunEvent } from "./events.ts";
+export { type FileRecord, writeAtomic } from "./files.ts";
+export { type Owner } from "./lock.ts";
+export { type Manifest, type StageIdentity } from "./manifest.ts";
+export { Vouched } from "./vouched.ts";
+export { VERSION } from "./version.ts";

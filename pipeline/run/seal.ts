@@ -1,0 +1,32 @@
+/**
+ * Seals notes that a run keeps of itself: a note carries a checksum of all else that it says.
+ *
+ * @module
+ */
+
+import { sha256 } from "./files.ts";
+
+/** Writes JSON with the keys of every object sorted, so that equal values give equal text. */
+export function canonical(value: unknown): string {
+  return JSON.stringify(
+    value,
+    (_, inner) =>
+      inner && typeof inner === "object" && !Array.isArray(inner)
+        ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => a < b ? -1 : 1))
+        : inner,
+  );
+}
+
+/** Adds the checksum of a note to it, as its last field. */
+export function seal<T extends object>(note: T): T & { checksum: string } {
+  return { ...note, checksum: sha256(canonical(note)) };
+}
+
+/**
+ * Says whether a note that was read may be what was written: its checksum is that of all else. One without a checksum is believed
+ * where its `format` is older than `since`.
+ */
+export function isSealed({ checksum, ...note }: Record<string, unknown>, since: number): boolean {
+  if (checksum === undefined) return !(Number(note.format ?? 1) >= since);
+  return checksum === sha256(canonical(note));
+}

@@ -1,0 +1,89 @@
+/**
+ * Checks the files of a run as they are read: what a reader gets is what the maker wrote, or an error that names the file.
+ *
+ * @module
+ */
+
+import { createHash } from "node:crypto";
+import { resolve } from "node:path";
+import { InputError } from "../../kernels/errors.ts";
+import { type FileRecord, hashFile, shortHash } from "./files.ts";
+
+/** What manifests say of files, and which of them were read and found so. */
+export class Vouched {
+  /** SHA-256 of every file that was read to its end and found to be what its record says, by the name of the record. */
+  readonly read: Record<string, string> = {};
+  readonly #records = new Map<string, FileRecord & { name: string }>();
+
+  /** Takes records of files; the path of each is its name in the folder. */
+  add(folder: string, records: Record<string, FileRecord>, name = (path: string) => path): this {
+    for (const [path, { bytes, sha256 }] of Object.entries(records)) {
+      this.#records.set(resolve(folder, path), { bytes, sha256, name: name(path) });
+    }
+    return this;
+  }
+
+  /** Gives what is known of a file; undefined where nobody vouches for it. */
+  record(path: string): FileRecord | undefined {
+    return this.#records.get(resolve(path));
+  }
+
+  /** Throws an `InputError` where a file that was read is not what its record says; of others nothing is known. */
+  check(path: string, { bytes, sha256 }: FileRecord): void {
+    const known = this.#records.get(resolve(path));
+    if (known === undefined) return;
+    if (sha256 !== known.sha256) throw notAsWritten(path, { bytes, sha256 }, known);
+    this.read[known.name] = sha256;
+  }
+
+  /** Reads a file that was not read to its end so far, to check it. */
+  async checkRest(path: string): Promise<void> {
+    const known = this.#records.get(resolve(path));
+    if (known && !(known.name in this.read)) this.check(path, await hashFile(path));
+  }
+
+  /** Takes what one who read them before found of files, by their names. */
+  note(read: Record<string, string>): void {
+    Object.assign(this.read, read);
+  }
+}
+
+function notAsWritten(where: string, actual: FileRecord, known: FileRecord): InputError {
+  const fact = actual.bytes === known.bytes
+    ? `its SHA-256 is ${shortHash(actual.sha256)}, its maker noted ${shortHash(known.sha256)}`
+    : `it has ${actual.bytes} bytes, its maker noted ${known.bytes}`;
+  return new InputError(`Cannot read "${where}" as it must be as it was made: ${fact}`, { where });
+}
+
+/** Reads a whole file, and checks it where someone vouches for it. */
+export async function readVouched(path: string, vouched?: Vouched): Promise<Uint8Array<ArrayBuffer>> {
+  const bytes = await Deno.readFile(path);
+  if (vouched?.record(path)) vouched.check(path, recordOf(bytes));
+  return bytes;
+}
+
+function recordOf(data: Uint8Array): FileRecord {
+  return { bytes: data.length, sha256: createHash("sha256").update(data).digest("hex") };
+}
+
+/** Hashes a file that someone vouches for while it is read from its beginning to its end. */
+export interface Reading {
+  /** Takes the next bytes. */
+  update(chunk: Uint8Array): void;
+  /** Checks what was taken, which is all of the file. */
+  end(): void;
+}
+
+/** Opens the hash of a file that is about to be read; undefined where nobody vouches for the file. */
+export function openReading(path: string, vouched?: Vouched): Reading | undefined {
+  if (!vouched?.record(path)) return undefined;
+  const hash = createHash("sha256");
+  let bytes = 0;
+  return {
+    update(chunk) {
+      hash.update(chunk);
+      bytes += chunk.length;
+    },
+    end: () => vouched.check(path, { bytes, sha256: hash.digest("hex") }),
+  };
+}

@@ -1,0 +1,39 @@
+/**
+ * The mixture: models leased within a budget, routing, decoding, sampling.
+ *
+ * @module
+ */
+
+export { type Engine, type Reader } from "./engine.ts";
+export {
+  decoding,
+  type DecodingModel,
+  type DecodingOptions,
+  type Form,
+  type LoadedModel,
+  scoring,
+  type ScoringModel,
+} from "./forms.ts";
+export {
+  answer,
+  type AnswerOptions,
+  type ContinueOptions,
+  continueTokens,
+  type Finish,
+  generate,
+  type GenerateOptions,
+  type Generation,
+} from "./generate.ts";
+export { type Budget, type Held, type Lease, type LeaseCounts } from "./leases.ts";
+export {
+  createMixture,
+  type Mixture,
+  type MixtureCounts,
+  type MixtureOptions,
+  type MixtureSettings,
+  openMixture,
+} from "./mixture.ts";
+export { type MixtureSource, type ModelName } from "./models.ts";
+export { type Queue } from "./queue.ts";
+export { type Route } from "./route.ts";
+export { type Candidates, candidates, pick, sampleToken, SAMPLING, type Sampling } from "./sampling.ts";

@@ -1,0 +1,20 @@
+/**
+ * Everything that can be set, as tables of fields: presets, how values are resolved, how a field is made.
+ *
+ * @module
+ */
+
+export { type Configuration, FIELDS } from "./configuration.ts";
+export {
+  checkValue,
+  type Field,
+  type Fields,
+  parseValue,
+  someValuesOf,
+  type Values,
+  valuesOf,
+} from "./field.ts";
+export * as field from "./field.ts";
+export { nearest } from "./nearest.ts";
+export { presetOf, PRESETS } from "./presets.ts";
+export { resolveConfiguration, type Sources } from "./resolution.ts";

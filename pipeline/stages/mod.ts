@@ -1,0 +1,38 @@
+/**
+ * Stages of a run as a graph: what runs, plans, verifies them and tells how they stand.
+ *
+ * @module
+ */
+
+export { chunkOf, type ProofSummary, summaryOf } from "./assign.ts";
+export { evaluateRun, type EvaluateRunOptions } from "./evaluate_run.ts";
+export { type Graph, graphOf, STAGES } from "./graph.ts";
+export { partition, type PartitionOptions, runOneStage } from "./partition.ts";
+export { type PartitionPlan, planPartition, type StageEstimate } from "./plan.ts";
+export { repairOf } from "./repair.ts";
+export { type Part } from "./score.ts";
+export { type RunOptions, type RunWatch } from "./session.ts";
+export {
+  type CorpusSize,
+  type Estimate,
+  type Made,
+  type Make,
+  type ManifestReader,
+  oneStage,
+  pickSettings,
+  type Problem,
+  type RunContext,
+  type Stage,
+  type StageKind,
+  type Unfinished,
+  type Verification,
+  type Work,
+} from "./stage.ts";
+export { type StageState } from "./state.ts";
+export { type RunStatus, type StageStatus, statusOf } from "./status.ts";
+export { type ExpertSummary, type PartitionSummary } from "./summary.ts";
+export { settingsOf } from "./task_settings.ts";
+export { expertsOf, trainDense, trainExpert, type TrainOptions } from "./train.ts";
+export { type Match } from "./train_dense.ts";
+export { type TrainingOptions, type TrainResult } from "./train_model.ts";
+export { type VerifyProgress, type VerifyReport, verifyRun } from "./verify.ts";

@@ -1,0 +1,27 @@
+/**
+ * From text to token sequences: readers, the embedded corpora, tokenizers, packing.
+ *
+ * @module
+ */
+
+export { CORPUS_SOURCES, defaultCorpus, wideCorpus } from "./corpora/corpus.ts";
+export { WIDE_SOURCES } from "./corpora/wide.ts";
+export { documentLines, openDocuments, readOptions, tokenBatches } from "./documents.ts";
+export { type Document, readDocuments, type ReadOptions } from "./readers.ts";
+export { type ShownRow, showRows } from "./show.ts";
+export {
+  noCounts,
+  type Packing,
+  type Side,
+  type TokenizeCounts,
+  type TokenizedBatch,
+  tokenizeDocuments,
+  type TokenizeOptions,
+} from "./tokenize.ts";
+export {
+  EOS_TOKEN,
+  loadTokenizer,
+  type Tokenizer,
+  trainTokenizer,
+  type TrainTokenizerOptions,
+} from "./tokenizer.ts";

@@ -1,0 +1,14 @@
+/**
+ * The training loop and its learning rates.
+ *
+ * @module
+ */
+
+export {
+  LossNotFiniteError,
+  type StepMetrics,
+  type TrainingState,
+  trainModel,
+  type TrainModelOptions,
+} from "./loop.ts";
+export { constantRate, cosineRate, type CosineSchedule } from "./schedule.ts";

@@ -1,0 +1,70 @@
+/**
+ * Assigns the rows of files or of a pipe, once or in several passes, and tells what that proves.
+ *
+ * @module
+ */
+
+import { dirname } from "node:path";
+import { assign, InputError } from "../mod.ts";
+import {
+  assignmentOf,
+  type AssignOptions,
+  drift,
+  type Prices,
+  type Proof,
+  readPrices,
+  writePrices,
+} from "../pipeline/partition/mod.ts";
+import { type Lineage, lineageOf } from "../pipeline/rows/mod.ts";
+import { chunkOf, summaryOf } from "../pipeline/stages/mod.ts";
+import { arrowInput, arrowInputAgain, arrowOutput, peekExperts } from "./pipe.ts";
+import { driftText, proofText } from "./text.ts";
+
+/** What is assigned, how, and where it goes. */
+export interface AssignFilesOptions extends Pick<AssignOptions, "method" | "onWarning"> {
+  /** Files; `-` is standard input. */
+  paths: string[];
+  /** Sequences assigned together; 0 chooses. */
+  chunk?: number;
+  /** File of prices to assign by. */
+  prices?: string;
+  /** File that is written; standard output without it. */
+  output?: string;
+  /** Ends the work. */
+  signal: AbortSignal;
+}
+
+/** Assigns files or a pipe. Throws an `InputError` where prices are given and a method as well. */
+export async function assignFiles(
+  { paths, method, chunk = 0, prices, output, onWarning, signal }: AssignFilesOptions,
+): Promise<void> {
+  if (prices !== undefined && method !== undefined) {
+    throw new InputError(`Cannot assign by --prices as no --method may be given besides: it is ${method}`);
+  }
+  const by: Prices | undefined = prices === undefined ? undefined : await readPrices(prices);
+  let proof: Proof | undefined;
+  const given = { method, prices: by, onWarning, onProof: (proved: Proof) => proof = proved };
+  const passes = by ? 1 : assignmentOf(method ?? "balanced").passes;
+  if (passes === 1) {
+    const { experts, batches } = await peekExperts(arrowInput(paths));
+    await arrowOutput(assign(batches, { ...given, chunk: chunkOf({ chunk, experts }) }), output, signal);
+    if (by && proof) console.error(driftText(drift(proof.loads, by.rows)));
+    return;
+  }
+  await using input = await arrowInputAgain(paths, `${method} reads it up to ${passes} times`);
+  const { experts, batches } = await peekExperts(input.open());
+  let lineage: Lineage | null = null;
+  for await (const batch of batches) {
+    lineage = lineageOf(batch);
+    break;
+  }
+  await arrowOutput(assign(input.open, { ...given, chunk: chunkOf({ chunk, experts }) }), output, signal);
+  if (proof === undefined) return;
+  console.error(proofText(summaryOf(proof)));
+  if (!proof.prices || !output || output === "-") return;
+  const path = `${dirname(output)}/prices.json`;
+  const { prefix, routers: partitioner } = lineage ?? {};
+  const { rows, prices: kept } = proof;
+  await writePrices(path, { method: method!, experts, rows, prefix, partitioner, prices: kept });
+  console.error(`${path}: the prices, which assign other sequences like these`);
+}

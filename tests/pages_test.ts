@@ -1,0 +1,67 @@
+import { assert, assertEquals } from "@std/assert";
+import { dirname, join } from "node:path";
+import { fieldsOf } from "../tasks/command.ts";
+import { ROOT } from "./tasks/support.ts";
+
+/** Lists the pages under a folder, by their paths in the project. */
+function pagesIn(folder: string): string[] {
+  return Array.from(Deno.readDirSync(`${ROOT}${folder}`)).flatMap(({ name, isDirectory }) =>
+    isDirectory ? pagesIn(`${folder}/${name}`) : name.endsWith(".md") ? [`${folder}/${name}`] : []
+  );
+}
+
+const PAGES = ["README.md", "CHANGELOG.md", ...["pipeline", "kernels", "tasks", "tests"].flatMap(pagesIn)];
+const textOf = (page: string) => Deno.readTextFileSync(`${ROOT}${page}`);
+
+/** Gives the anchors of a page's headings as GitHub makes them. */
+function anchorsOf(page: string): string[] {
+  const headings = [...textOf(page).matchAll(/^#+ (.+)$/gm)].map(([, heading]) => heading);
+  return headings.map((heading) => heading.toLowerCase().replace(/[^\w\- ]/g, "").replaceAll(" ", "-"));
+}
+
+Deno.test("every link of a page leads to a file, and to a heading where it names one", async () => {
+  const links = PAGES.flatMap((page) =>
+    [...textOf(page).matchAll(/\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)/g)].map(([, path, anchor]) => ({
+      from: page,
+      to: path === "" ? page : join(dirname(page), path),
+      anchor,
+    }))
+  );
+  assert(links.length > 30);
+  for (const { from, to, anchor } of links) {
+    assert(await Deno.stat(`${ROOT}${to}`).then(() => true, () => false), `${from} leads to ${to}`);
+    if (anchor !== undefined) assert(anchorsOf(to).includes(anchor), `${from} leads to ${to}#${anchor}`);
+  }
+});
+
+Deno.test("README.md leads to every page", () => {
+  const readme = textOf("README.md");
+  const other = PAGES.filter((page) => page !== "README.md" && !readme.includes(`](${page})`));
+  assertEquals(other, []);
+});
+
+Deno.test("every task and every flag in the commands of the pages is there", async () => {
+  const { tasks } = JSON.parse(Deno.readTextFileSync(`${ROOT}deno.json`));
+  const commands = PAGES.flatMap((page) => {
+    const text = textOf(page).replace(/\s*\\\n\s*/g, " ");
+    return [...text.matchAll(/(?:deno task|tasks\/setup\.sh) ([a-z][a-z:-]*)([^|`\n]*)/g)].map(
+      ([, name, rest]) => ({
+        page,
+        name,
+        flags: [...rest.matchAll(/ --([a-z-]+)/g)].map(([, flag]) => flag),
+      }),
+    );
+  });
+  assert(commands.length > 40);
+  for (const { page, name, flags } of commands) {
+    assert(name in tasks, `${page}: deno task ${name}`);
+    if (!tasks[name].includes(`tasks/${name}.ts`)) continue; // benchmarks and tests have no table of flags
+    const fields = Object.values(fieldsOf((await import(`../tasks/${name}.ts`)).TASK));
+    const known = [...fields.map(({ flag }) => flag), "help"];
+    for (const flag of flags) assert(known.includes(flag!), `${page}: deno task ${name} --${flag}`);
+  }
+});
+
+Deno.test("README.md is what a newcomer can read at once", () => {
+  assert(textOf("README.md").split("\n").length <= 100);
+});

@@ -1,0 +1,209 @@
+// Every kind of partitioner through a whole run: partition, verification, resumption, training, evaluation, generation.
+
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  type Configuration,
+  evaluateRun,
+  generate,
+  InputError,
+  openPartitioner,
+  partition,
+  type PartitionSummary,
+  readShards,
+  report,
+  type RunEvent,
+  score,
+  statusOf,
+  trainExpert,
+  verifyRun,
+} from "../mod.ts";
+import { wordText } from "../kernels/mod.ts";
+import { readPrices } from "../pipeline/partition/mod.ts";
+import { fromBatch } from "../pipeline/rows/arrow.ts";
+import { readManifest } from "../pipeline/run/manifest.ts";
+import { gpu } from "./kernels/support.ts";
+import { SMALL_SETTINGS } from "./pipeline/stages/support.ts";
+import { inFolder, smallCorpus } from "./tasks/support.ts";
+
+const TRAINING = { expertSteps: 3, expertHidden: 8, expertHeads: 2, expertLayers: 1, expertBatch: 4 };
+
+interface Whole {
+  run: string;
+  summary: PartitionSummary;
+  warnings: string[];
+}
+
+/** Partitions, verifies, partitions again for nothing, trains experts and evaluates. */
+async function whole(
+  flags: Partial<Configuration>,
+  test: (made: Whole) => Promise<void> = () => Promise.resolve(),
+): Promise<void> {
+  await inFolder(async (folder) => {
+    const run = `${folder}/run`;
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus(96));
+    const all = { ...SMALL_SETTINGS, input: [`${folder}/docs.jsonl`], holdout: 0.3, ...flags };
+    const events: RunEvent[] = [];
+    const make = () =>
+      partition({ run, sources: { flags: all } }, { onEvent: (event) => events.push(event) });
+    const summary = await make();
+    const report = await verifyRun(run);
+    assertEquals(report.problems, []);
+    assertEquals(report.loads, summary.experts.map(({ sequences }) => sequences));
+    events.length = 0;
+    await make();
+    assertEquals(events.flatMap((e) => e.type === "stage" && e.state === "done" ? [e.stage] : []), []);
+    assert(
+      (await statusOf(run)).stages.every(({ state, stage }) =>
+        state === "up to date" || /train-(expert|dense)|evaluate/.test(stage)
+      ),
+    );
+
+    for (const expert of [0, 1]) await trainExpert(expert, { run, gpu: gpu!, sources: { flags: TRAINING } });
+    const evaluation = await evaluateRun({ run, gpu: gpu! }, { onEvent: (event) => events.push(event) });
+    assert(evaluation.scores.mixture!.perplexity > 1);
+    assertEquals(
+      evaluation.segments.reduce((sum, { sequences }) => sum + sequences, 0),
+      evaluation.sequences,
+    );
+    const warnings = events.flatMap((e) => e.type === "warning" ? [wordText(e.message)] : []);
+    await test({ run, summary, warnings });
+  });
+}
+
+/** Continues a prompt by the expert that the run chooses. */
+async function prompted(run: string) {
+  const generation = await generate({ run, prompt: "sail wave", gpu: gpu!, maxNewTokens: 3, temperature: 0 });
+  await Array.fromAsync(generation);
+  return generation;
+}
+
+Deno.test("a run by clusters splits by whole sequences, in equal parts, and routes by prefixes", () =>
+  whole({ partitioner: "ctbm" }, async ({ run, summary, warnings }) => {
+    const [a, b] = summary.experts.map(({ sequences }) => sequences);
+    assert(Math.abs(a - b) <= 1);
+    assert(summary.nmi! > 0.4, `${summary.nmi}`); // one kind of text has more sequences than a part holds
+    assertEquals([summary.costs, summary.rounds, warnings], ["per sequence", [], []]);
+    const generation = await prompted(run);
+    assertEquals(generation.route!.prefixTokens, Math.min(16, generation.promptTokens.length));
+    const sums = generation.route!.scores;
+    assert(sums.every((score) => score <= 0 && score >= -4), `${sums}`);
+    const { missing } = await report({ run });
+    assertEquals(missing.filter(({ part }) => /router/.test(part)), []);
+    assertStringIncludes(await Deno.readTextFile(`${run}/report.html`), "There are no rounds.");
+    for await (const batch of readShards([`${run}/partition/expert-00/train-00000.arrow`])) {
+      assertEquals(batch.schema.metadata.get("smalltalk.prefix"), "32");
+      assertEquals(batch.schema.metadata.get("smalltalk.costs"), "per sequence");
+    }
+  }));
+
+Deno.test("a run of random parts goes by the hash alone unless a method is set", async () => {
+  await whole({ partitioner: "random" }, async ({ run, summary }) => {
+    assertEquals((await readManifest(run, "assign"))!.configuration.method, "argmax");
+    assertEquals(summary.regret, 0);
+    assert(summary.nmi! < 0.2, `${summary.nmi}`);
+    const { route, expert } = await prompted(run);
+    assertEquals(route!.scores[expert!], 0);
+  });
+  await whole({ partitioner: "random", method: "balanced" }, async ({ run, summary }) => {
+    assertEquals((await readManifest(run, "assign"))!.configuration.method, "balanced");
+    const [a, b] = summary.experts.map(({ sequences }) => sequences);
+    assert(Math.abs(a - b) <= 1);
+  });
+});
+
+Deno.test("a run by sources takes true labels, and cannot route a prompt", () =>
+  whole({ partitioner: "source" }, async ({ run, summary, warnings }) => {
+    assert(summary.nmi! > 1 - 1e-9);
+    assertEquals(
+      new Set(summary.experts.map(({ sources }) => Object.keys(sources).join())),
+      new Set(["sea", "code"]),
+    );
+    assertEquals(warnings.length, 1);
+    assertStringIncludes(warnings[0], "held-out sequences go where their true labels say");
+    await assertRejects(() => prompted(run), InputError, "Cannot route a text by source");
+    const generation = await generate({ run, prompt: "sail", expert: 1, gpu: gpu!, maxNewTokens: 2 });
+    assert((await Array.fromAsync(generation)).length > 0);
+  }));
+
+Deno.test("runs that cannot be split so are refused with what to do", () =>
+  inFolder(async (folder) => {
+    const input = [`${folder}/docs.jsonl`];
+    await Deno.writeTextFile(input[0], smallCorpus(48));
+    const make = (flags: Partial<Configuration>) =>
+      partition({
+        run: `${folder}/${Object.values(flags).join("-")}`,
+        sources: { flags: { ...SMALL_SETTINGS, input, ...flags } },
+      });
+    await assertRejects(
+      () => make({ partitioner: "source", experts: 3 }),
+      InputError,
+      "there are 2, experts is 3",
+    );
+    await assertRejects(() => make({ partitioner: "source", sourceField: "" }), InputError, "there are none");
+    await assertRejects(
+      () => make({ partitioner: "ctbm", partitionerSample: 1 }),
+      InputError,
+      "there are 1, experts is 2",
+    );
+    await assertRejects(() => make({ fixed: true }), InputError, "start must be ctbm");
+  }));
+
+Deno.test("an optimal assignment proves itself in a run, and its prices assign other sequences", () =>
+  whole({ method: "optimal" }, async ({ run, summary }) => {
+    const { proof } = summary;
+    assert(proof!.gapShare < 1e-9 && proof!.gapPerSequence < 1e-9, JSON.stringify(proof));
+    assert(proof!.greedy! >= proof!.cost - 1e-9 && proof!.cost >= proof!.unbalanced);
+    const prices = await readPrices(`${run}/assignments/prices.json`);
+    assertEquals([prices.experts, prices.rows, prices.prefix], [2, proof!.rows, 16]);
+    assertEquals(prices.partitioner, (await readManifest(run, "score"))!.inputs.routers);
+  }));
+
+Deno.test("routers that begin with clusters, or keep their parts, are routers like any others", async () => {
+  for (const fixed of [false, true]) {
+    await whole({ start: "ctbm", fixed }, async ({ run, summary }) => {
+      assertEquals(summary.rounds.length, 3);
+      assert(summary.rounds[0].nmi! > 0.35, `${summary.rounds[0].nmi}`);
+      const partitioner = await openPartitioner(`${run}/partitioner`, () => Promise.resolve(gpu!));
+      assertEquals(partitioner.kind, "em");
+      partitioner.close();
+      assertEquals((await prompted(run)).route!.scores.length, 2);
+      const { configuration, outputs } = (await readManifest(run, "train-routers"))!;
+      assertEquals([configuration.start, configuration.fixed], ["ctbm", fixed || undefined]);
+      assert("partitioner/start/ctbm.safetensors" in outputs);
+
+      // Killed after a round, or with its start lost, it ends in the same bytes.
+      const before = outputs["partitioner/router-01/model.safetensors"].sha256;
+      await Deno.remove(`${run}/partitioner/start`, { recursive: true });
+      await partition({ run });
+      const after = (await readManifest(run, "train-routers"))!;
+      assertEquals(after.outputs["partitioner/router-01/model.safetensors"].sha256, before);
+      assertEquals((await verifyRun(run)).problems, []);
+    });
+  }
+});
+
+Deno.test("a partitioner of another run is used by its folder, whole sequences and all", () =>
+  whole({ partitioner: "ctbm" }, ({ run }) =>
+    inFolder(async (folder) => {
+      await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus(24));
+      const flags = {
+        ...SMALL_SETTINGS,
+        input: [`${folder}/docs.jsonl`],
+        tokenizer: `${run}/tokenizer.json`,
+        routers: `${run}/partitioner`,
+      };
+      await partition({ run: `${folder}/run`, sources: { flags } });
+      assertEquals((await verifyRun(`${folder}/run`)).problems, []);
+      const partitioner = await openPartitioner(`${run}/partitioner`, () => Promise.resolve(gpu!));
+      const tokens = readShards([`${folder}/run/tokens/train-00000.arrow`]);
+      const [scored] = await Array.fromAsync(
+        score(tokens, { partitioner }),
+        (batch) => fromBatch(batch).nll!,
+      );
+      const [kept] = await Array.fromAsync(
+        readShards([`${folder}/run/scores/train-00000.arrow`]),
+        (batch) => fromBatch(batch).nll!,
+      );
+      assertEquals(scored.slice(0, kept.length), kept.slice());
+      partitioner.close();
+    })));

@@ -1,0 +1,71 @@
+import { assert, assertEquals } from "@std/assert";
+import { learnEmbedding, project, squaredDistances } from "../../../../pipeline/partition/ctbm/embedding.ts";
+import { type SparseRows, TokenCounter, weigh } from "../../../../pipeline/partition/ctbm/tfidf.ts";
+
+const GOLDEN = new URL("../../../../fixtures/golden/ctbm/embedding.json", import.meta.url);
+
+interface Golden {
+  vocabulary: number;
+  dimensions: number;
+  documents: number[][];
+  idf: number[];
+  tfidf_row_0: [column: number, value: number][];
+  singular_values: number[];
+  squared_distances_of_first_20: number[][];
+  new_documents: number[][];
+  squared_distances_new_to_first_20: number[][];
+}
+
+function countsOf(documents: number[][], vocabulary: number): SparseRows {
+  const counter = new TokenCounter(vocabulary, vocabulary);
+  for (const document of documents) counter.add(Uint16Array.from(document), 0, document.length);
+  return counter.counts;
+}
+
+const near = (a: number, b: number, error: number) => assert(Math.abs(a - b) <= error, `${a} and ${b}`);
+
+Deno.test("an embedding meets the golden inverse frequencies, rows, singular values and distances", async () => {
+  const golden: Golden = JSON.parse(await Deno.readTextFile(GOLDEN));
+  const { vocabulary, dimensions, documents } = golden;
+  const counts = countsOf(documents, vocabulary);
+  // One value more than the embedding has is golden too.
+  const { values } = learnEmbedding(countsOf(documents, vocabulary), vocabulary, dimensions + 1, 1);
+  assertEquals(values.length, golden.singular_values.length);
+  golden.singular_values.forEach((value, i) => near(values[i] / value, 1, 1e-6));
+
+  const embedding = learnEmbedding(counts, vocabulary, dimensions, 1);
+  assertEquals(embedding.dimensions, dimensions);
+  golden.idf.forEach((value, id) => near(embedding.frequencies[id], value, 1e-6));
+  const row = new Map(
+    Array.from(counts.column.subarray(0, counts.begin[1]), (id, i) => [id, counts.value[i]]),
+  );
+  assertEquals(row.size, golden.tfidf_row_0.length);
+  for (const [id, value] of golden.tfidf_row_0) near(row.get(id)!, value, 1e-6);
+
+  const points = project(counts, embedding);
+  const first = points.subarray(0, 20 * dimensions);
+  const distances = squaredDistances(first, first, dimensions, 20);
+  golden.squared_distances_of_first_20.flat().forEach((value, i) => near(distances[i], value, 1e-5));
+  const fresh = weigh(countsOf(golden.new_documents, vocabulary), embedding.frequencies);
+  const toFirst = squaredDistances(project(fresh, embedding), first, dimensions, 20);
+  golden.squared_distances_new_to_first_20.flat().forEach((value, i) => near(toFirst[i], value, 1e-5));
+});
+
+Deno.test("project() gives rows of length 1, and 0 for one without known ids", () => {
+  const counts = countsOf([[0, 1, 1], [2], []], 3);
+  const { frequencies, dimensions, vectors } = learnEmbedding(counts, 3, 5, 1);
+  assertEquals(dimensions, 2);
+  const points = project(weigh(countsOf([[0, 1], [2, 2], []], 3), frequencies), {
+    frequencies,
+    dimensions,
+    vectors,
+  });
+  near(points[0] ** 2 + points[1] ** 2, 1, 1e-12);
+  near(points[2] ** 2 + points[3] ** 2, 1, 1e-12);
+  assertEquals([points[4], points[5]], [0, 0]);
+});
+
+Deno.test("squaredDistances() measures every point from every centre", () => {
+  const distances = squaredDistances(Float64Array.of(0, 0, 3, 4), [0, 0, 0, 4, 3, 3], 2, 3);
+  assertEquals([...distances], [0, 16, 18, 25, 9, 1]);
+});

@@ -1,0 +1,61 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
+import { openPartitioner } from "../../../pipeline/partition/partitioners.ts";
+import { source } from "../../../pipeline/partition/source.ts";
+import { contextOf, inFolder, noDevice, writeTokens } from "./support.ts";
+
+/** Shards with so many rows of 4 tokens from each source. */
+async function shards(folder: string, rows: Record<string, number>): Promise<string[]> {
+  const labels = Object.entries(rows).flatMap(([label, count]) => Array<string>(count).fill(label));
+  const tokens = labels.map((_, row) => [row % 9, 1, 2, 3]);
+  return [await writeTokens(`${folder}/train-00000.arrow`, tokens, labels)];
+}
+
+async function learn(folder: string, experts: number, rows: Record<string, number>) {
+  const context = contextOf(folder, { experts, sequenceLength: 4 }, await shards(folder, rows));
+  const { sha256, result } = await source.learn(context);
+  return { sha256, result, partitioner: await openPartitioner(`${folder}/partitioner`, noDevice) };
+}
+
+/** The expert of each label, for any prefix. */
+async function expertsOf(partitioner: Awaited<ReturnType<typeof learn>>["partitioner"], labels: string[]) {
+  const rows = {
+    tokens: new Uint16Array(4 * labels.length),
+    sequenceLength: 4,
+    length: new Uint32Array(labels.length).fill(4),
+    source: labels,
+  };
+  const costs = await partitioner.costs(rows, [2, 4]);
+  const { experts } = partitioner;
+  assertEquals(costs.length, 2 * labels.length * experts);
+  assertEquals(costs.slice(0, costs.length / 2), costs.slice(costs.length / 2));
+  return labels.map((_, row) => costs.subarray(row * experts, (row + 1) * experts).indexOf(0));
+}
+
+Deno.test("source puts the largest label first into the lightest group", () =>
+  inFolder(async (folder) => {
+    const { partitioner, result, sha256 } = await learn(folder, 2, { news: 3, law: 10, sea: 6, code: 4 });
+    assertEquals([partitioner.sha256, result], [sha256, { sources: 4 }]);
+    // law 10 | sea 6 | code 4 with sea | news 3: both have 10, the lower expert takes it
+    assertEquals(await expertsOf(partitioner, ["law", "sea", "code", "news", "new"]), [0, 1, 1, 0, -1]);
+  }));
+
+Deno.test("source refuses fewer labels than experts, and rows without labels", () =>
+  inFolder(async (folder) => {
+    await assertRejects(
+      () => learn(folder, 3, { news: 3, law: 10 }),
+      InputError,
+      "at least as many labels as experts: there are 2, experts is 3",
+    );
+    await assertRejects(() => learn(folder, 2, { "": 5 }), InputError, "there are none");
+    const { partitioner } = await learn(folder, 2, { news: 3, law: 10 });
+    const rows = { tokens: new Uint16Array(4), sequenceLength: 4, length: Uint32Array.of(4) };
+    await assertRejects(() => partitioner.costs(rows, [4]), InputError, "must have its label");
+  }));
+
+Deno.test("source refuses a damaged table of labels", () =>
+  inFolder(async (folder) => {
+    await learn(folder, 2, { news: 3, law: 10 });
+    await Deno.writeTextFile(`${folder}/partitioner/sources.json`, '{"news": {"expert": -1, "tokens": 1}}');
+    await assertRejects(() => openPartitioner(`${folder}/partitioner`, noDevice), InputError, "news.expert");
+  }));
