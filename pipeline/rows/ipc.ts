@@ -16,7 +16,7 @@ import {
   DataType,
   Message,
   MessageHeader,
-  RecordBatch as ArrowBatch,
+  RecordBatch,
   RecordBatchFileWriter,
   RecordBatchReader,
   RecordBatchStreamWriter,
@@ -32,8 +32,6 @@ import { InputError } from "../../kernels/errors.ts";
 import { type FileRecord, openToRead, unreadable, writeAtomic, writeError } from "../run/files.ts";
 import { openReading, type Reading, type Vouched } from "../run/vouched.ts";
 import { joinBytes, type Take, takeFrom } from "./bytes.ts";
-
-type RecordBatch = ArrowBatch;
 
 const MAGIC = new TextEncoder().encode("ARROW1");
 const CONTINUATION = Uint8Array.of(0xff, 0xff, 0xff, 0xff);
@@ -139,7 +137,7 @@ function checkClosing(
 
 /** Gives a batch another schema of the same columns. */
 function withSchema(batch: RecordBatch, schema: Schema): RecordBatch {
-  const same = new ArrowBatch(schema, batch.data);
+  const same = new RecordBatch(schema, batch.data);
   origins.set(same, originOf(batch));
   return same;
 }
@@ -510,7 +508,7 @@ async function* encode(
   if (closes) {
     const first = next(); // the schema, where no batch came with it
     const end = new Map([[CLOSING_ROWS, String(rows)], [CLOSING_SHA256, hash.digest("hex")]]);
-    writer.write(new ArrowBatch(schema, undefined, end));
+    writer.write(new RecordBatch(schema, undefined, end));
     if (first.length > 0) yield first;
   }
   writer.close();

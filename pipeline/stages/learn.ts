@@ -42,7 +42,8 @@ export function kindOf({ partitioner }: Configuration): PartitionerKind {
   );
 }
 
-const KEPT = String.raw`(partitioner|sources)\.json|(state|ctbm)\.safetensors|router-\d{2,}\/(${MODEL_FILES.source})`;
+const KEPT = String
+  .raw`(start\/)?((partitioner|sources)\.json|(state|ctbm)\.safetensors)|router-\d{2,}\/(${MODEL_FILES.source})`;
 /** What the kinds of here leave; of others their manifests say it. */
 const MADE = new RegExp(`^((partitioner|routers)/(${KEPT})|metrics/rounds\\.jsonl)$`);
 
