@@ -46,7 +46,7 @@ Deno.test("a signal in the middle of any stage ends a task with 130 within two s
       ]],
       ["train-expert", ["--expert", "0", ...training], ["train-expert-00"]],
       ["train-expert", ["--expert", "1", ...training], ["train-expert-01"]],
-      ["train-dense", training, ["train-dense-batch"]],
+      ["train-dense", training, ["train-dense"]],
       ["evaluate", [], ["evaluate"]],
     ];
     let sent = 0;
