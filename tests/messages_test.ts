@@ -42,7 +42,7 @@ Deno.test("pipeline/ and kernels/ spell no command and no flag: they name tasks 
 
 /** Files that shorten what a library or the system says, for a message of their own; none decides anything by it. */
 const SHORTENED = [
-  "pipeline/run/files.ts", // leaves out the number of the system's error
+  "pipeline/run/files.ts", // leaves out the number of the system's error, and puts excerpts on one line
   "pipeline/text/readers.ts", // puts an excerpt of JSON on one line
   "pipeline/text/tokenizer.ts", // takes the first line of what the tokenizers library says
 ];

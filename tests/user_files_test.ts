@@ -151,7 +151,7 @@ Deno.test("what the run would write in place, or through a folder, is refused wh
     const run = `${folder}/run`;
     const args = ["--run", run, "--input", `${folder}/docs.jsonl`, ...SMALL];
     assertEquals((await task("partition", args)).code, 0);
-    for (const path of ["lock.json", "metrics/timing.jsonl", "tokens", "partition/expert-01"]) {
+    for (const path of ["lock.json", "metrics/timing.jsonl", "tokens", "partition/expert-01", "manifests"]) {
       await Deno.mkdir(`${folder}/mine`);
       const isFolder = !path.includes(".json");
       if (isFolder) await Deno.rename(`${run}/${path}`, `${folder}/mine/it`);

@@ -120,9 +120,9 @@ function stateIn({ tensors, metadata }: StateFile, config: ModelConfig, path: st
   return { state: { step, weights, moments, squares }, notes };
 }
 
-/** Throws an `InputError` where the file of a state is damaged. */
-export async function checkTrainerState(path: string): Promise<void> {
-  await readState(path);
+/** Gives the step of a state; null where there is none. Throws an `InputError` where its file is damaged. */
+export async function checkTrainerState(path: string): Promise<number | null> {
+  return (await readState(path))?.metadata.step ?? null;
 }
 
 /**

@@ -16,7 +16,8 @@ import {
 import { readRunConfiguration, type RunConfiguration } from "../run/configuration.ts";
 import { readRoundMetrics, type RoundMetrics } from "../run/events.ts";
 import { exists } from "../run/files.ts";
-import { type Manifest, manifestNames, readManifest } from "../run/manifest.ts";
+import { type Manifest, manifestNames, readManifest, vouchedFiles } from "../run/manifest.ts";
+import type { Vouched } from "../run/vouched.ts";
 import { partsAlone } from "../stages/parts_alone.ts";
 import { anythingBegun } from "../stages/state.ts";
 import { readStepMetrics, type StepMetrics } from "../training/loop.ts";
@@ -71,6 +72,7 @@ export async function readRun(run: string): Promise<RunRecord> {
     throw error instanceof Deno.errors.NotADirectory ? notARun("it is a file") : error;
   });
   if (config === null) throw notARun("it has no config.json");
+  const vouched = await vouchedFiles(run);
   const again = (name: string) => say`run ${task(name, { run })} again`;
   const path = resolve(run);
   const inside = relative(Deno.cwd(), path);
@@ -80,11 +82,23 @@ export async function readRun(run: string): Promise<RunRecord> {
     config,
     alone: await partsAlone(run),
     manifests: {},
-    rounds: await ifThere(`${run}/metrics/rounds.jsonl`, readRoundMetrics, forced(run, "train-routers")) ??
+    rounds: await ifThere(
+      `${run}/metrics/rounds.jsonl`,
+      (path) => readRoundMetrics(path, vouched),
+      forced(run, "train-routers"),
+    ) ??
       [],
-    partition: await ifThere(`${run}/partition/manifest.json`, () => readParts(run), forced(run, "split")),
-    curves: await readCurves(run),
-    evaluation: await ifThere(`${run}/evaluation.json`, readEvaluation, again("evaluate")),
+    partition: await ifThere(
+      `${run}/partition/manifest.json`,
+      () => readParts(run, vouched),
+      forced(run, "split"),
+    ),
+    curves: await readCurves(run, vouched),
+    evaluation: await ifThere(
+      `${run}/evaluation.json`,
+      (path) => readEvaluation(path, vouched),
+      again("evaluate"),
+    ),
     reproduction: await ifThere(`${run}/reproduction.json`, readClaims, again("reproduce")),
   };
   for (const name of await manifestNames(run)) record.manifests[name] = (await readManifest(run, name))!;
@@ -113,14 +127,14 @@ async function ifThere<T>(
   });
 }
 
-async function readParts(run: string): Promise<NonNullable<RunRecord["partition"]>> {
-  const whole = await readPartition(`${run}/partition`);
+async function readParts(run: string, vouched: Vouched): Promise<NonNullable<RunRecord["partition"]>> {
+  const whole = await readPartition(`${run}/partition`, vouched);
   const parts: PartManifest[] = [];
-  for (const { folder } of whole.parts) parts.push(await readPart(`${run}/partition/${folder}`));
+  for (const { folder } of whole.parts) parts.push(await readPart(`${run}/partition/${folder}`, vouched));
   return { whole, parts };
 }
 
-async function readCurves(run: string): Promise<Curve[]> {
+async function readCurves(run: string, vouched: Vouched): Promise<Curve[]> {
   const folder = `${run}/metrics`;
   const files = await exists(folder) ? await Array.fromAsync(Deno.readDir(folder)) : [];
   const curves: Curve[] = [];
@@ -131,7 +145,7 @@ async function readCurves(run: string): Promise<Curve[]> {
     const remedy = expert !== null
       ? forced(run, "train-expert", { expert })
       : forced(run, "train-dense", model === "dense" ? {} : { match: "steps" });
-    const points = await ifThere(`${folder}/${name}`, readStepMetrics, remedy) ?? [];
+    const points = await ifThere(`${folder}/${name}`, (path) => readStepMetrics(path, vouched), remedy) ?? [];
     if (points.length > 0) curves.push({ model, expert, points });
   }
   const rank = ({ model, expert }: Curve) => expert ?? (model === "dense" ? 1e9 : 2e9);

@@ -121,7 +121,8 @@ async function editedText(run: string, configuration: Record<string, unknown>): 
     for (const [name, then] of Object.entries(made?.configuration ?? {})) {
       if (!(name in FIELDS) || !(name in configuration)) continue;
       const now = configuration[name];
-      if (canonical(now) === canonical(then)) continue;
+      const follows = now === 0 && then !== 0 && stage.startsWith("train-"); // 0 stands for what follows from others
+      if (follows || typeof now !== typeof then || canonical(now) === canonical(then)) continue;
       return say`${must}: ${setting(name)} is ${JSON.stringify(now)}, "${stage}" ran with ${
         JSON.stringify(then)
       }`;

@@ -31,13 +31,13 @@ export const learn: StageKind = {
   of: (configuration) => configuration.routers === "" ? [learnStage(kindOf(configuration))] : [],
 };
 
-/** Finds the kind of partitioner that settings name. */
+/** Finds the kind of partitioner that settings name, of those that text can be split by. */
 export function kindOf({ partitioner }: Configuration): PartitionerKind {
   const kind = PARTITIONERS.get(partitioner);
-  if (kind) return kind;
+  if (kind?.splits) return kind;
   throw new InputError(
     say`Cannot split text as ${setting("partitioner")} must be one of ${
-      [...PARTITIONERS.keys()].join(", ")
+      [...PARTITIONERS.values()].filter(({ splits }) => splits).map((known) => known.kind).join(", ")
     }: it is "${partitioner}"`,
   );
 }

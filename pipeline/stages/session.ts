@@ -11,7 +11,7 @@ import { identifyPartitioner } from "../partition/partitioners.ts";
 import type { RunEvent } from "../run/events.ts";
 import { exists, filesUnder, removeFiles, removeIfThere, wholeName } from "../run/files.ts";
 import { lockRun } from "../run/lock.ts";
-import { type Manifest, manifestNames, manifestPath, readManifest } from "../run/manifest.ts";
+import { type Manifest, manifestPath, readManifest } from "../run/manifest.ts";
 import { Vouched } from "../run/vouched.ts";
 import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
 import type { Sources } from "../settings/resolution.ts";
@@ -26,7 +26,7 @@ import { resolveRun } from "./resolution.ts";
 import { runStage } from "./executor.ts";
 import { graphOf } from "./graph.ts";
 import { checkPlace, configurationRemedy, partitionRemedy } from "./parts_alone.ts";
-import { isMadeBy, type Stage, type Work } from "./stage.ts";
+import { isMadeBy, type RunContext, type Stage, type Work } from "./stage.ts";
 import { hasBegun, needStage, type States, statesOf } from "./state.ts";
 
 /** Says where to work and with what. */
@@ -147,8 +147,10 @@ export async function inRun<Result>(
       await removeLeft(run, configuration);
       await write();
     }
-    if (check && beside === undefined) await removeDamagedManifests(run, emit);
     const states = statesOf({ run, configuration });
+    if (check && beside === undefined) {
+      await removeDamagedManifests(run, states.graph.partition.map(({ name }) => name), emit);
+    }
     const work: Work = {
       run,
       configuration,
@@ -237,12 +239,16 @@ function withoutInput({ flags = {}, ...sources }: Sources = {}): Sources {
   );
 }
 
-/** Removes manifests that cannot be read: their stages run again. */
-async function removeDamagedManifests(run: string, emit: (event: RunEvent) => void): Promise<void> {
-  for (const name of await manifestNames(run)) {
+/** Removes those manifests of stages that cannot be read: these stages run again. */
+async function removeDamagedManifests(
+  run: string,
+  stages: readonly string[],
+  emit: (event: RunEvent) => void,
+): Promise<void> {
+  for (const name of stages) {
     await readManifest(run, name).catch(async (error) => {
       if (!(error instanceof InputError)) throw error;
-      emit({ type: "warning", message: error.what });
+      emit({ type: "warning", message: say`${error.what}; ${name} runs again` });
       await removeIfThere(manifestPath(run, name));
     });
   }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { readManifest } from "../run/manifest.ts";
+import { readManifest, vouchedFiles } from "../run/manifest.ts";
 import { readPart, readPartition } from "../partition/manifests.ts";
 import type { RoundMetrics } from "../run/events.ts";
 import type { ProofSummary } from "./assign.ts";
@@ -51,10 +51,11 @@ export interface PartitionSummary {
 
 /** Reads the summary of a run whose partition is complete. */
 export async function summarize(run: string, withRounds: boolean): Promise<PartitionSummary> {
-  const { train, parts, lineage } = await readPartition(`${run}/partition`);
+  const vouched = await vouchedFiles(run);
+  const { train, parts, lineage } = await readPartition(`${run}/partition`, vouched);
   const experts: ExpertSummary[] = [];
   for (const [expert, { folder }] of parts.entries()) {
-    const part = await readPart(`${run}/partition/${folder}`);
+    const part = await readPart(`${run}/partition/${folder}`, vouched);
     experts.push({
       expert,
       sequences: part.train.sequences,

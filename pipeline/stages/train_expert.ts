@@ -10,6 +10,7 @@ import { expertFolder, partHash, readPart } from "../partition/manifests.ts";
 import { namesOf } from "../settings/configuration.ts";
 import { EXPERTS } from "../settings/experts.ts";
 import { exists } from "../run/files.ts";
+import { vouchedFiles } from "../run/manifest.ts";
 import type { StageKind } from "./stage.ts";
 import { type Target, trainingStage } from "./train_model.ts";
 
@@ -44,13 +45,24 @@ export function expertTarget(expert: number): Target {
           { where: `${folder}/manifest.json` },
         );
       }
-      const part = await readPart(folder);
+      const part = await readPart(folder, await vouchedFiles(run));
       const paths = (kind: string) =>
         part.files.filter(({ name }) => name.startsWith(`${kind}-`)).map(({ name }) => `${folder}/${name}`);
       if (part.train.sequences === 0) {
         throw new InputError(
           `Cannot train expert ${expert} as its part must hold sequences: "${folder}" holds none`,
           { where: folder },
+        );
+      }
+      for (const kind of ["train", "test"] as const) {
+        const shards = part.files.filter(({ name }) => name.startsWith(`${kind}-`));
+        const rows = shards.reduce((sum, { rows }) => sum + rows, 0);
+        const sequences = part[kind]?.sequences ?? 0;
+        if (rows === sequences) continue;
+        const where = `${folder}/manifest.json`;
+        throw new InputError(
+          `Cannot train expert ${expert} as the counts of "${where}" must agree: its ${kind} shards hold ${rows} sequences, it counts ${sequences}`,
+          { where },
         );
       }
       return {

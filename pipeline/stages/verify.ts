@@ -7,13 +7,15 @@
 
 import { ExplainedError, InputError, say, task, type Text } from "../../kernels/errors.ts";
 import { expertFolder, type PartManifest, readPart } from "../partition/manifests.ts";
-import { checkRunFolder, exists, type FileRecord, hashFile, shortHash } from "../run/files.ts";
-import { type Manifest, readManifest } from "../run/manifest.ts";
+import { checkRunFolder, exists, type FileRecord, hashFile, oneLine, shortHash } from "../run/files.ts";
+import { liesIn, type Manifest, manifestNames, readManifest } from "../run/manifest.ts";
 import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
 import { CONFIGURATION_AGAIN, readRunConfiguration } from "../run/configuration.ts";
+import { checkCheckpoint, listCheckpoints } from "../training/resume.ts";
 import { commandOf } from "./command.ts";
 import { type Graph, graphOf } from "./graph.ts";
 import { partsAlone } from "./parts_alone.ts";
+import { readScoreNote } from "./score.ts";
 import type { Problem, Verification } from "./stage.ts";
 import { statesOf } from "./state.ts";
 import { verifyPart } from "./verify_split.ts";
@@ -158,6 +160,7 @@ export async function verifyRun(
       }
     }
   }
+  await verifyNotes(verification, graph);
   for (const stage of graph.stages) {
     if (manifests.has(stage.name)) await stage.verify?.(verification);
   }
@@ -175,6 +178,15 @@ async function readStages(
   const { run, attempt, problem } = verification;
   const remedy = say`run ${task("partition", { run })}`;
   const states = statesOf(verification, graph);
+  for (const name of await manifestNames(run)) {
+    if (graph.get(name)) continue; // trainings that compare rates, and stages of other settings
+    await attempt(`manifests/${name}.json`, async () => {
+      const { outputs = {} } = await readManifest(run, name) ?? {};
+      if (name.startsWith("search-")) {
+        Object.entries(outputs).forEach(([path, record]) => files.set(path, record));
+      }
+    });
+  }
   for (const stage of graph.stages) {
     const file = `manifests/${stage.name}.json`;
     await attempt(file, async () => {
@@ -199,6 +211,27 @@ async function readStages(
   }
 }
 
+/** Checks what a run keeps for itself that no manifest names: notes of scored shards, and states to resume from. */
+async function verifyNotes({ run, problem }: Verification, graph: Graph): Promise<void> {
+  const unneeded = "remove it: what it stands for is made again";
+  const check = async (path: string, read: (path: string) => Promise<unknown>) => {
+    try {
+      await read(`${run}/${path}`);
+    } catch (error) {
+      if (!(error instanceof ExplainedError)) throw error;
+      problem(path, error.what, unneeded);
+    }
+  };
+  for await (const path of filesUnder(run, "manifests/score/")) await check(path, readScoreNote);
+  for (const { outputs } of graph.stages) {
+    for (const folder of outputs.filter((output) => output.endsWith("/"))) {
+      for (const path of await listCheckpoints(`${run}/${folder}checkpoints`)) {
+        await check(path.slice(run.length + 1), checkCheckpoint);
+      }
+    }
+  }
+}
+
 /** How a file is mended that is missing or cut short, and one whose content changed. */
 interface Remedies {
   missing: Text;
@@ -214,12 +247,16 @@ async function verifyFiles(
   problem: Verification["problem"],
   progress: (done: number, total: number) => void,
 ): Promise<void> {
+  const home = await Deno.realPath(run);
   const total = [...files.values()].reduce((sum, { bytes }) => sum + bytes, 0);
   for (const [path, { bytes, sha256 }] of files) {
-    const actual = await hashFile(`${run}/${path}`).catch((error: Error) => error);
+    const inside = await liesIn(home, `${run}/${path}`) || !await exists(`${run}/${path}`);
+    const actual = inside
+      ? await hashFile(`${run}/${path}`).catch((error: Error) => error)
+      : new Error("it is a link out of the run");
     const { missing, changed } = remedyOf(path);
     if (actual instanceof Deno.errors.NotFound) problem(path, "it must be there: it is missing", missing);
-    else if (actual instanceof Error) problem(path, `it must be readable: ${actual.message}`, changed);
+    else if (actual instanceof Error) problem(path, `it must be readable: ${oneLine(actual)}`, changed);
     else if (actual.bytes !== bytes) {
       problem(path, `it must have ${bytes} bytes: it has ${actual.bytes}`, missing);
     } else if (actual.sha256 !== sha256) {

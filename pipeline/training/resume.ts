@@ -2,10 +2,11 @@
  * Training checkpoints of one model: a folder of state files, named by their step, of which the last few are kept.
  */
 
-import type { Text } from "../../kernels/errors.ts";
+import { dirname } from "node:path";
+import { InputError, type Text } from "../../kernels/errors.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { byNumber, exists, removeFiles, removeIfEmpty, removeIfThere, wholeName } from "../run/files.ts";
-import { saveTrainerState, usableTrainerState } from "../checkpoints/trainer_state.ts";
+import { checkTrainerState, saveTrainerState, usableTrainerState } from "../checkpoints/trainer_state.ts";
 import type { TrainingState } from "./loop.ts";
 
 /** What stands beside the state in a checkpoint. */
@@ -38,11 +39,24 @@ export function checkpointPath(folder: string, step: number): string {
 const NAME = /^step-\d{8,}\.safetensors$/;
 
 /** Lists the checkpoints of a folder, the latest first. */
-async function listCheckpoints(folder: string): Promise<string[]> {
+export async function listCheckpoints(folder: string): Promise<string[]> {
   if (!await exists(folder)) return [];
   const names = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
   return names.filter((name) => NAME.test(name)).sort((a, b) => byNumber(b, a))
     .map((name) => `${folder}/${name}`);
+}
+
+/** Throws an `InputError` where a checkpoint is damaged, or not that of the step in its name. */
+export async function checkCheckpoint(path: string): Promise<void> {
+  const step = await checkTrainerState(path);
+  if (step !== null && path !== checkpointPath(dirname(path), step)) throw misnamed(path, step);
+}
+
+function misnamed(where: string, step: number): InputError {
+  const fact = `it is of step ${step}`;
+  return new InputError(`Cannot resume from "${where}" as its name must be that of its step: ${fact}`, {
+    where,
+  });
 }
 
 /** Writes a checkpoint and gives its path. */
@@ -83,7 +97,7 @@ export async function loadCheckpointState(
     if (!saved) continue;
     const { step } = saved.state;
     if (path !== checkpointPath(folder, step)) {
-      onDamaged?.(`Cannot resume from "${path}" as its name must be that of its step: it is of step ${step}`);
+      onDamaged?.(misnamed(path, step).what);
       continue;
     }
     const { tokens, losses, ...context } = saved.notes as unknown as CheckpointContext & {

@@ -18,8 +18,8 @@ Deno.test("readRunConfiguration() gives what was written, and what runs of befor
     const adapter = { description: "an adapter", kind: "software", variants: { matmul: "subgroup" } };
     await writeRunConfiguration(run, configuration, adapter);
     const read = (await readRunConfiguration(run))!;
-    assertEquals([read.configuration, read.adapter, read.format], [configuration, adapter, 2]);
-    const { format: _, ...old } = JSON.parse((await configurationText(run))!);
+    assertEquals([read.configuration, read.adapter, read.format], [configuration, adapter, 3]);
+    const { format: _, checksum: __, ...old } = JSON.parse((await configurationText(run))!);
     delete old.configuration.partitioner; // there was one way alone
     await writeConfigurationText(run, JSON.stringify(old));
     assertEquals((await readRunConfiguration(run))?.configuration, configuration);
@@ -35,7 +35,8 @@ Deno.test("readRunConfiguration() refuses what cannot be a run's configuration, 
       [{ versions: {} }, "configuration"],
       [{ ...whole, configuration: { ...configuration, seed: "5" } }, "seed"],
       [{ ...whole, configuration: { ...configuration, sead: 5 } }, '"sead" is none'],
-      [{ ...whole, format: 3 }, "its format must be at most 2: it is 3"],
+      [{ ...whole, format: 4 }, "its format must be at most 3: it is 4"],
+      [{ ...whole, format: 3 }, "must be what the run wrote"],
       [{ ...whole, adapter: { description: 1 } }, "adapter"],
     ];
     for (const [value, text] of cases) {

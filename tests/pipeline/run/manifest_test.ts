@@ -18,13 +18,14 @@ async function withRun(test: (run: string, manifest: Manifest) => Promise<void>)
   try {
     const outputs = { "tokens/a": await writeAtomic(`${run}/tokens/a`, "abc") };
     await test(run, {
-      format: 2,
+      format: 3,
       stage: "tokenize",
       revision: 1,
       key: "key",
       configuration: {},
       inputs: {},
       outputs,
+      read: {},
       result: { sequences: 3 },
     });
   } finally {
@@ -76,22 +77,23 @@ Deno.test("missingOutput() names the first output that is missing or has another
 Deno.test("readManifest() gives what was written, and takes a manifest of before there were revisions as revision 1", () =>
   withRun(async (run, manifest) => {
     assertEquals(await readManifest(run, "tokenize"), null);
-    const { format: _, outputs, result, ...identity } = manifest;
-    assertEquals(await writeManifest(run, identity, { outputs, result }), manifest);
+    const { format: _, outputs, read, result, ...identity } = manifest;
+    assertEquals(await writeManifest(run, identity, { outputs, read, result }), manifest);
     assertEquals(await readManifest(run, "tokenize"), manifest);
     const { revision: __, ...old } = identity;
+    const { read: ___, ...withoutRead } = manifest;
     await writeAtomic(
       manifestPath(run, "tokenize"),
       JSON.stringify({ ...old, code: "0.1.0", outputs, result }),
     );
-    assertEquals(await readManifest(run, "tokenize"), { ...manifest, format: 1 });
-    await writeAtomic(manifestPath(run, "tokenize"), JSON.stringify({ ...manifest, format: 3 }));
-    const error = await assertRejects(() => readManifest(run, "tokenize"), InputError, "its format is 3");
+    assertEquals(await readManifest(run, "tokenize"), { ...withoutRead, format: 1 });
+    await writeAtomic(manifestPath(run, "tokenize"), JSON.stringify({ ...manifest, format: 4 }));
+    const error = await assertRejects(() => readManifest(run, "tokenize"), InputError, "its format is 4");
     assertEquals(error.remedy, "use the version that wrote it");
   }));
 
 Deno.test("manifestNames() lists the stages that have one", () =>
-  withRun(async (run, { format: _, outputs, result, ...identity }) => {
+  withRun(async (run, { format: _, outputs, read: __, result, ...identity }) => {
     assertEquals(await manifestNames(run), []);
     await writeManifest(run, identity, { outputs, result });
     await Deno.mkdir(`${run}/manifests/score`);

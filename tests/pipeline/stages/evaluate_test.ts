@@ -195,9 +195,9 @@ Deno.test("evaluateRun() refuses models of another shape, tokenizer or part, wit
       /expert 1 must .* on the shards that are there now: SHA-256 is cd34, not [0-9a-f]{12}…; run deno task train-expert --run \S+ --expert 1 again$/,
     );
     await saveModel(run, "experts/expert-01");
-    const rest = { stage: "", key: "", configuration: {}, outputs: {}, result: {} };
-    const manifest = { ...rest, inputs: { shards: "ef56" } };
-    await Deno.writeTextFile(`${run}/manifests/train-expert-01.json`, JSON.stringify(manifest));
+    const rest = { key: "", configuration: {}, outputs: {}, result: {} };
+    const manifest = (stage: string) => JSON.stringify({ ...rest, stage, inputs: { shards: "ef56" } });
+    await Deno.writeTextFile(`${run}/manifests/train-expert-01.json`, manifest("train-expert-01"));
     assertStringIncludes(await refusal(run), "SHA-256 is ef56, not ");
     await Deno.remove(`${run}/manifests/train-expert-01.json`);
     await saveModel(run, "dense-steps", {}, { ...MODEL, hidden: 12 });
@@ -206,7 +206,7 @@ Deno.test("evaluateRun() refuses models of another shape, tokenizer or part, wit
       /dense-steps as it must have the shape of expert 0: hidden is 12, that of expert 0 is 8; train it again$/,
     );
     await saveModel(run, "dense-steps");
-    await Deno.writeTextFile(`${run}/manifests/train-dense-steps.json`, JSON.stringify(manifest));
+    await Deno.writeTextFile(`${run}/manifests/train-dense-steps.json`, manifest("train-dense-steps"));
     assertMatch(
       await refusal(run),
       /dense-steps must .* SHA-256 is ef56, .*; run deno task train-dense --run \S+ --match steps again$/,

@@ -17,7 +17,7 @@ Deno.test("repairOf() says by which command a file of a run is made again", asyn
     };
     assertEquals(
       await repair(`${run}/first/first.txt`),
-      "run deno task first --run RUN --force, or copy the file again",
+      "run deno task first --run RUN --check, or copy the file again",
     );
     assertEquals(await repair(`${run}/first/gone.txt`), "run deno task partition --run RUN first");
     assertEquals(
