@@ -9,7 +9,7 @@ import { type Gpu, openGpu } from "../../kernels/gpu.ts";
 import type { Variants } from "../../kernels/variants.ts";
 import { identifyPartitioner } from "../partition/partitioners.ts";
 import type { RunEvent } from "../run/events.ts";
-import { exists, filesUnder, removeFiles, removeIfThere, wholeName } from "../run/files.ts";
+import { exists, filesUnder, refuseLink, removeFiles, removeIfThere, wholeName } from "../run/files.ts";
 import { lockRun } from "../run/lock.ts";
 import { type Manifest, manifestPath, readManifest } from "../run/manifest.ts";
 import { Vouched } from "../run/vouched.ts";
@@ -26,7 +26,7 @@ import { resolveRun } from "./resolution.ts";
 import { runStage } from "./executor.ts";
 import { graphOf } from "./graph.ts";
 import { checkPlace, configurationRemedy, partitionRemedy } from "./parts_alone.ts";
-import { isMadeBy, type RunContext, type Stage, type Work } from "./stage.ts";
+import { isMadeBy, type Stage, type Work } from "./stage.ts";
 import { hasBegun, needStage, type States, statesOf } from "./state.ts";
 
 /** Says where to work and with what. */
@@ -123,6 +123,7 @@ export async function inRun<Result>(
   try {
     // Settings are settled by one process at a time: a second one finds those of the first.
     if (beside === "others") settling = await lockRun(`${run}/metrics`, task, { patience: SETTLING_MS });
+    for (const folder of OWN_FOLDERS) await refuseLink(`${run}/${folder}`);
     before = { text: await configurationText(run), stages: await stagesMade(run) };
     // Anew: until here another process may have settled values and made something with them.
     const { configuration, changed, edited } = await settle();
@@ -195,6 +196,7 @@ export async function inRun<Result>(
   }
 }
 
+const OWN_FOLDERS = ["manifests", "manifests/score", "metrics"];
 const FRESH = /^(lock\.json|config\.json(\.\d+)?\.partial)$/; // left by a process that was killed as it began
 
 /** Throws an `InputError` where a folder holds files and is no run: they are the user's. */
