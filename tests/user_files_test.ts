@@ -32,7 +32,7 @@ function litter(run: string, away: string, names: readonly string[]): string[] {
   return placed;
 }
 
-const MINE = ["mine.txt", "a.partial", "train-1.arrow", "train-00000.arrow.bak", "document.json", ".hidden"];
+const MINE = ["mine.txt", "a.partial", "train-1.arrow", "train-00000.arrow.bak", "document.jsonl", ".hidden"];
 
 Deno.test("a folder that is not empty and no run is refused, and nothing in it is touched", () =>
   inFolder(async (folder) => {
