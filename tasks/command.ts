@@ -75,7 +75,8 @@ export async function defineTask<Options extends Fields>(
   return task;
 }
 
-const GRACE_MS = 3000;
+const GRACE_MS = 1500;
+const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /** Runs a task with the process's arguments and ends the process with its exit code. */
 async function runTask<Options extends Fields>(task: Task<Options>): Promise<never> {
@@ -89,17 +90,20 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
   const interrupt = () => {
     if (signal.aborted) Deno.exit(130);
     interruption.abort(new DOMException("interrupted", "AbortError"));
-    if (!task.drains) setTimeout(() => Deno.exit(130), GRACE_MS); // what does not listen is ended: no final name holds half a file
+    if (!task.drains) setTimeout(endAnyway, GRACE_MS);
   };
-  Deno.addSignalListener("SIGINT", interrupt);
-  Deno.addSignalListener("SIGTERM", interrupt);
+  let saving = false;
+  /** Ends what does not listen: no final name holds half a file. A checkpoint that is being saved is waited for. */
+  const endAnyway = () => saving ? setTimeout(endAnyway, 50) : void tellAndExit(signal.reason);
+  SIGNALS.forEach((name) => Deno.addSignalListener(name, interrupt));
 
   const isJson = /(^|\n)--log[\n=]json(\n|$)/.test(args.join("\n")); // also for flags that are refused
   const progress = startProgress(isJson ? "json" : "text");
   const known: Known = {};
   const onEvent = (event: RunEvent) => {
+    if (event.type === "checkpoint") saving = event.state === "started";
     if (event.type === "adapter") known.adapter = event.adapter;
-    progress.show(event);
+    if (event.type !== "checkpoint") progress.show(event);
   };
   let ending: Promise<never> | undefined; // of the first error: others may follow from it
   const end = (error: unknown): Promise<never> => ending ??= tellAndExit(error);

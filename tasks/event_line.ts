@@ -9,7 +9,7 @@ import { count, duration } from "./layout.ts";
 import { worded } from "./wording.ts";
 
 /** Words an event. */
-export function eventLine(event: Exclude<RunEvent, { type: "progress" }>): string {
+export function eventLine(event: Exclude<RunEvent, { type: "progress" | "checkpoint" }>): string {
   switch (event.type) {
     case "adapter":
       return `adapter        ${event.adapter}${event.kind === "software" ? " (in software)" : ""}`;

@@ -94,6 +94,11 @@ export function parseBytes(text: string): number | undefined {
 /** How checkpoints are kept while models train. */
 export const CHECKPOINTS = section("Command", {
   checkpointEvery: integer({ default: 200, min: 0, help: "steps between two checkpoints; 0 for none" }),
+  checkpointMinutes: integer({
+    default: 15,
+    min: 0,
+    help: "minutes after which one is made that no step brings, and gone when the next is made; 0 for none",
+  }),
   keep: integer({ default: 2, min: 1, max: 1000, help: "checkpoints that are kept, the latest ones" }),
 });
 

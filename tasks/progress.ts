@@ -22,12 +22,14 @@ export type Log = "text" | "json";
 /** Shows events until `stop` is called. */
 export interface Progress {
   /** Shows one event. */
-  show(event: RunEvent): void;
+  show(event: Shown): void;
   /** Shows a line of another kind; `more` is what JSON says of it besides. */
   tell(type: "note" | "error", text: string, more?: Record<string, unknown>): void;
   /** Clears the bar. */
   stop(): void;
 }
+
+type Shown = Exclude<RunEvent, { type: "checkpoint" }>;
 
 /** Starts to show progress on standard error. */
 export function startProgress(log: Log): Progress {

@@ -17,7 +17,7 @@ export const TASK = await defineTask({
   positional: "[FILE…|-]",
   options: { ...IN_A_RUN, ...OUTPUT },
   run: async (call) => {
-    const { paths, sources, options, tell } = call;
+    const { paths, sources, options, onWarning, signal, tell } = call;
     if (paths.length === 0) return await runStageTask("tokenizer", call);
     if (!options.output || options.output === "-") {
       throw new InputError(
@@ -29,6 +29,8 @@ export const TASK = await defineTask({
       vocabularySize: c.vocabularySize,
       sample: c.tokenizerSample,
       scratch: `${options.output}.scratch.partial`,
+      onWarning,
+      signal,
     });
     await writeAtomic(options.output, json);
     tell(`${options.output}: ${vocabulary} entries`);

@@ -112,7 +112,9 @@ Deno.test("a stage of a script's own is planned, run, skipped, run again, verifi
       assertEquals([state.state, state.settings], ["damaged", { seed: 0, expertSteps: 7 }]);
       await make();
       assertEquals(told().filter((line) => line.endsWith("done")), ["count done"]);
-      assertEquals((await verifyRun(run)).problems, []);
+      const left = (await verifyRun(run)).problems.map(({ file }) => file);
+      assertEquals(left, ["count/more.json"]); // the stage did not make it
+      await Deno.remove(`${run}/count/more.json`);
 
       const help = helpOf(await stageTask("count", { main: false }));
       for (const text of ["Usage: deno task count", countStage.about, "--seed", "--expert-steps"]) {

@@ -238,6 +238,9 @@ export interface ModelFolderOptions {
   dtype?: SafetensorsDtype;
 }
 
+/** Matches the paths of the files that {@linkcode saveModelFolder} writes, in their folder. */
+export const MODEL_FILES = /(config|tokenizer|tokenizer_config|generation_config)\.json|model\.safetensors/;
+
 /**
  * Writes a complete Hugging Face folder: the checkpoint, the tokenizer and what generation needs to know. Returns the size and
  * SHA-256 of every file by name. Throws an `InputError` where the tokenizer has no token of the id `eos`.

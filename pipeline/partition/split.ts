@@ -13,7 +13,15 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import { checkLineage, FORMAT, fromBatch, identityOf, lineageOf, originOf } from "../rows/arrow.ts";
 import type { Columns, Lineage, RecordBatch } from "../rows/arrow.ts";
 import { sliceColumns } from "../rows/columns.ts";
-import { type FileRecord, jsonText, removeIfThere, writeAtomic, writeError } from "../run/files.ts";
+import {
+  type FileRecord,
+  jsonText,
+  refuseLink,
+  removeFiles,
+  removeIfThere,
+  writeAtomic,
+  writeError,
+} from "../run/files.ts";
 import { checkSettings } from "../settings/configuration.ts";
 import { argmax, assignArgmax } from "./assignment/argmax.ts";
 import { checkWidth } from "./assignment/assignment.ts";
@@ -183,6 +191,7 @@ async function begin(
   const parts: PartWriter[] = [];
   for (let expert = 0; expert < experts; expert++) {
     const path = `${folder}/${expertFolder(expert)}`;
+    await refuseLink(path);
     await Deno.mkdir(path, { recursive: true }).catch((error) => {
       throw writeError(path, error);
     });
@@ -222,22 +231,10 @@ async function handOut(
   for (const [e, part] of parts.entries()) await part.add(columns, rowsOf[e]);
 }
 
+const OF_PARTS = /^expert-\d{2,}\/(manifest\.json|(train|test)-\d{5,}\.arrow)(\.partial)?$/;
+
 /** Removes what an earlier partition left in the folder: its manifest first, so that nothing claims to be whole. */
 async function clear(folder: string) {
   await removeIfThere(`${folder}/manifest.json`);
-  for (const { name: part, isDirectory } of await entriesOf(folder)) {
-    if (!isDirectory || !/^expert-\d{2,}$/.test(part)) continue;
-    for (const { name } of await entriesOf(`${folder}/${part}`)) {
-      if (!/^(manifest\.json|(train|test)-\d{5,}\.arrow)(\.partial)?$/.test(name)) continue;
-      await removeIfThere(`${folder}/${part}/${name}`);
-    }
-    if ((await entriesOf(`${folder}/${part}`)).length === 0) await Deno.remove(`${folder}/${part}`);
-  }
-}
-
-async function entriesOf(folder: string): Promise<Deno.DirEntry[]> {
-  return await Array.fromAsync(Deno.readDir(folder)).catch((error) => {
-    if (error instanceof Deno.errors.NotFound) return [];
-    throw error;
-  });
+  await removeFiles(folder, "", (path) => OF_PARTS.test(path));
 }

@@ -7,6 +7,7 @@
  */
 
 import {
+  BinaryView,
   type Data,
   DataType,
   Field,
@@ -383,6 +384,15 @@ function floats(column: Column): Float32Array {
   return values instanceof Float32Array ? values : Float32Array.from(values as ArrayLike<number>);
 }
 
+/** Decodes bytes; undefined where they are no text. */
+function wholeText(decoder: TextDecoder, bytes: Uint8Array): string | undefined {
+  try {
+    return decoder.decode(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
 function strings(column: Column): string[] {
   refuseNulls(column);
   const { name, data, where } = column;
@@ -395,7 +405,17 @@ function strings(column: Column): string[] {
       throw unreadable(where, `indices of column "${name}" must be below ${words.length}`, `one is ${index}`);
     });
   }
-  if (DataType.isUtf8View(data.type)) return [...new Vector([data])];
+  const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  const decode = (bytes: Uint8Array, row: number) => {
+    try {
+      return strict.decode(bytes);
+    } catch {
+      throw unreadable(`${where}, row ${row},`, `column "${name}" must hold text in UTF-8`, "it does not");
+    }
+  };
+  if (DataType.isUtf8View(data.type)) {
+    return Array.from(new Vector([data.clone(new BinaryView())]) as Iterable<Uint8Array>, decode);
+  }
   if (!DataType.isUtf8(data.type) && !DataType.isLargeUtf8(data.type)) throw wrongType(column, "strings");
   if (data.length === 0) return [];
   const offsets = data.valueOffsets as Int32Array | BigInt64Array;
@@ -409,11 +429,10 @@ function strings(column: Column): string[] {
     const rule = `offsets of column "${name}" must rise within ${bytes.length} bytes`;
     throw unreadable(where, rule, `they go from ${begin} to ${end}`);
   }
-  const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
-  const text = decoder.decode(bytes.subarray(begin, end));
-  const ascii = text.length === end - begin; // then byte offsets are character offsets
+  const text = wholeText(strict, bytes.subarray(begin, end));
+  const ascii = text?.length === end - begin; // then byte offsets are character offsets
   return Array.from({ length: data.length }, (_, row) => {
     const [from, to] = [Number(offsets[row]), Number(offsets[row + 1])];
-    return ascii ? text.substring(from - begin, to - begin) : decoder.decode(bytes.subarray(from, to));
+    return ascii ? text!.substring(from - begin, to - begin) : decode(bytes.subarray(from, to), row);
   });
 }

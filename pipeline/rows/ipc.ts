@@ -13,18 +13,20 @@ import {
   AsyncByteQueue,
   compressionRegistry,
   CompressionType,
+  DataType,
   Message,
   MessageHeader,
-  type RecordBatch,
+  RecordBatch,
   RecordBatchFileWriter,
   RecordBatchReader,
   RecordBatchStreamWriter,
   type RecordBatchWriter,
-  type Schema,
+  Schema,
   util,
 } from "apache-arrow";
 import { Footer } from "apache-arrow/ipc/metadata/file";
 import { ByteBuffer } from "flatbuffers";
+import { createHash } from "node:crypto";
 import { zstdDecompressSync } from "node:zlib";
 import { InputError } from "../../kernels/errors.ts";
 import { type FileRecord, openToRead, unreadable, writeAtomic, writeError } from "../run/files.ts";
@@ -76,24 +78,136 @@ export function readArrow(
 
 async function* readBatches(input: string | ReadableStream<Uint8Array>, name: string, reading?: Reading) {
   let schema: Uint8Array[] | undefined;
+  let fields: Schema | undefined; // what the schema says, without the announcement of a closing batch
+  const hash = createHash("sha256");
+  let rows = 0;
+  let isAnnounced = false, closing: ReadonlyMap<string, string> | undefined;
   const dictionaries = new Map<number, Uint8Array[]>(); // by id; a delta is added, anything else replaces
   let count = 0;
   for await (const { chunks, message } of messages(input, name, reading)) {
+    if (closing) throw unreadable(name, "nothing must follow the batch that closes it", "more does");
+    if (message.isRecordBatch() && message.metadata.has(CLOSING_ROWS)) closing = message.metadata;
+    else if (isAnnounced || !schema) chunks.forEach((chunk) => hash.update(chunk));
     if (message.isSchema()) {
       if (schema) throw unreadable(name, "an Arrow stream must have one schema", "a second one follows");
       schema = chunks;
+      const whole: Schema = orUnreadable(name, () => message.header() as unknown as Schema);
+      isAnnounced = whole.metadata.has(ANNOUNCED);
+      const metadata = new Map([...whole.metadata].filter(([key]) => key !== ANNOUNCED));
+      fields = new Schema(whole.fields, metadata, whole.dictionaries);
     } else if (schema === undefined) {
       throw unreadable(name, SCHEMA_FIRST, `it begins with message ${message.headerType}`);
     } else if (message.isDictionaryBatch()) {
       const { id, isDelta } = message.header();
       dictionaries.set(id, [...isDelta ? dictionaries.get(id) ?? [] : [], ...chunks]);
     } else {
+      if (closing) continue;
       const where = `${name}, batch ${count++}`;
-      yield decode(where, [...schema, ...[...dictionaries.values()].flat(), ...chunks]);
+      orUnreadable(where, () => checkNodes(where, fields!, message));
+      const batch = decode(where, [...schema, ...[...dictionaries.values()].flat(), ...chunks]);
+      rows += batch.numRows;
+      yield isAnnounced ? withSchema(batch, fields!) : batch;
     }
   }
   if (schema === undefined) throw unreadable(name, SCHEMA_FIRST, "it has none");
-  if (count === 0) yield decode(name, schema);
+  if (isAnnounced || closing) checkClosing(name, closing, rows, hash.digest("hex"));
+  if (count === 0) yield withSchema(decode(name, schema), fields!);
+}
+
+/** Says in a schema's metadata that a batch without rows closes the stream; in its own metadata that says what came before it. */
+const ANNOUNCED = "smalltalk.closing";
+const CLOSING_ROWS = "smalltalk.rows";
+const CLOSING_SHA256 = "smalltalk.sha256";
+
+/** Throws where a stream does not hold what its closing batch says. */
+function checkClosing(
+  name: string,
+  closing: ReadonlyMap<string, string> | undefined,
+  rows: number,
+  sha256: string,
+): void {
+  if (closing === undefined) throw cutShort(name);
+  const said = closing.get(CLOSING_ROWS);
+  if (said !== String(rows)) {
+    throw unreadable(name, `it must hold the ${said} rows that its end tells of`, `it holds ${rows}`);
+  }
+  if (closing.get(CLOSING_SHA256) === sha256) return;
+  throw unreadable(name, "its SHA-256 must be what its end says", "it is damaged; make it again");
+}
+
+/** Gives a batch another schema of the same columns. */
+function withSchema(batch: RecordBatch, schema: Schema): RecordBatch {
+  const same = new RecordBatch(schema, batch.data);
+  origins.set(same, originOf(batch));
+  return same;
+}
+
+/** Throws where the parts of a batch have not as many rows as it says, or where a buffer is shorter than they need. */
+function checkNodes(where: string, { fields, metadata }: Schema, message: Message): void {
+  const isOurs = metadata.has(OURS);
+  const { length, nodes, buffers, compression } = message.header() as MessageBatch;
+  const rule = "its columns must be as long as it";
+  let [node, buffer] = [0, 0];
+  /** Walks a column; gives false where the walk cannot go on. */
+  const visit = (name: string, type: DataType, rows: number | undefined): boolean => {
+    const { length: own, nullCount } = nodes[node++] ?? { length: -1, nullCount: 0 };
+    if (own < 0 || rows !== undefined && own !== rows) {
+      throw unreadable(where, rule, `it has ${length} rows, column "${name}" has ${own} of ${rows}`);
+    }
+    if (nullCount < 0 || nullCount > own) {
+      throw unreadable(where, rule, `column "${name}" has ${nullCount} null values of ${own}`);
+    }
+    const stored = DataType.isDictionary(type) ? type.indices : type;
+    const isList = DataType.isList(stored) || DataType.isFixedSizeList(stored);
+    const sizes = bytesOf(stored, own);
+    if (sizes === undefined) return false;
+    if (nullCount === 0) sizes[0] = 0;
+    const slack = isOurs ? PADDING : Infinity; // other writers may keep room behind their values
+    for (const needed of sizes) {
+      const has = buffers[buffer++]?.length ?? 0;
+      if (compression === null && (has < needed || needed > 0 && has - needed >= slack)) {
+        throw unreadable(
+          where,
+          `the buffers of column "${name}" must hold ${own} values`,
+          `one has ${has} bytes, they take ${needed}`,
+        );
+      }
+    }
+    const child = isList ? stored.children[0] : undefined;
+    if (!child) return !isList;
+    const fixed = DataType.isFixedSizeList(stored) ? own * stored.listSize : undefined;
+    return visit(name, child.type, fixed);
+  };
+  if (fields.every(({ name, type }) => visit(name, type, length)) && node !== nodes.length) {
+    throw unreadable(
+      where,
+      `it must have ${node} columns and lists, as its schema says`,
+      `it has ${nodes.length}`,
+    );
+  }
+}
+
+const OURS = "smalltalk.format"; // in the metadata of schemas that this project writes
+const PADDING = 64; // bytes; a buffer of ours has less of it
+
+/** What a message says of a batch. */
+interface MessageBatch {
+  length: number;
+  nodes: { length: number; nullCount: number }[];
+  buffers: { offset: number; length: number }[];
+  compression: unknown;
+}
+
+/** Lists the bytes that the buffers of a column take at least, validity first; undefined for types that are no column of ours. */
+function bytesOf(type: DataType, length: number): number[] | undefined {
+  const validity = Math.ceil(length / 8);
+  const offsets = (bytes: number) => length === 0 ? 0 : (length + 1) * bytes;
+  if (DataType.isInt(type)) return [validity, length * type.bitWidth / 8];
+  if (DataType.isFloat(type)) return [validity, length * (2 << type.precision)];
+  if (DataType.isUtf8(type)) return [validity, offsets(4), 0];
+  if (DataType.isLargeUtf8(type)) return [validity, offsets(8), 0];
+  if (DataType.isList(type)) return [validity, offsets(4)];
+  if (DataType.isFixedSizeList(type)) return [validity];
 }
 
 /** The one batch in a schema, dictionaries and a batch; without a batch, one without rows. */
@@ -108,6 +222,7 @@ function orUnreadable<T>(where: string, call: () => T): T {
   try {
     return call();
   } catch (error) {
+    if (error instanceof InputError) throw error;
     const reason = error instanceof Error ? error.message : String(error);
     throw unreadable(where, "it must be whole Arrow data", reason.replace(/\s+/g, " "));
   }
@@ -177,7 +292,7 @@ async function* streamMessages(take: Take, name: string): AsyncGenerator<IpcMess
     const message = decodeMessage(metadata, where);
     const body = await take(message.bodyLength);
     if (body.length < message.bodyLength) throw cutShort(where);
-    if (message.isRecordBatch()) batches++;
+    if (message.isRecordBatch() && !message.metadata.has(CLOSING_ROWS)) batches++;
     yield { chunks: [prefix, metadata, body], message };
   }
   let tail = new Uint8Array();
@@ -235,12 +350,17 @@ async function* fileMessages(
     return { chunks: take(), message: Message.from(schema) };
   });
   let batches = 0;
+  let done = PREFIX; // of what came before, in a file of ours, which has no gaps
+  const isOurs = schema.metadata.has(OURS);
+  if (isOurs) done += PREFIX + metadataLength(await read(PREFIX, PREFIX), name);
   for (const { offset, metaDataLength, bodyLength } of blocks) {
     const where = `${name}, batch ${batches}`;
     const whole = metaDataLength + bodyLength;
     if (!(offset >= PREFIX && metaDataLength > PREFIX && bodyLength >= 0 && offset + whole <= limit)) {
       throw unreadable(where, "it must lie before the footer", `it has ${whole} bytes from byte ${offset}`);
     }
+    if (isOurs && offset !== done) throw gap(name, done, offset);
+    done = offset + whole;
     const bytes = await read(offset, whole);
     if (bytes.length < whole) throw cutShort(name);
     const prefix = bytes.subarray(0, PREFIX);
@@ -251,6 +371,15 @@ async function* fileMessages(
     if (message.isRecordBatch()) batches++;
     yield { chunks: [bytes], message };
   }
+  if (isOurs && done + PREFIX !== limit) throw gap(name, done + PREFIX, limit); // the end marker is a prefix alone
+}
+
+function gap(name: string, end: number, next: number): InputError {
+  return unreadable(
+    name,
+    "its footer must list all that it holds",
+    `nothing is said of bytes ${end} to ${next}`,
+  );
 }
 
 /** Length of the metadata that follows a message's prefix; 0 is the end marker. */
@@ -281,9 +410,15 @@ function decodeMessage(metadata: Uint8Array, where: string): Message {
         `its body is compressed with ${CompressionType[compression.type]}; write it with zstd or plain`,
       );
     }
-    for (const { offset, length } of buffers) {
-      if (offset >= 0 && length >= 0 && offset + length <= bodyLength) continue;
-      throw new RangeError(`a buffer of ${length} bytes at ${offset} leaves its body of ${bodyLength} bytes`);
+    let end = 0; // of the buffers before
+    for (const { offset, length } of [...buffers].sort((a, b) => a.offset - b.offset)) {
+      if (!(offset >= 0 && length >= 0 && offset + length <= bodyLength)) {
+        throw new RangeError(
+          `a buffer of ${length} bytes at ${offset} leaves its body of ${bodyLength} bytes`,
+        );
+      }
+      if (length > 0 && offset < end) throw new RangeError(`two of its buffers overlap at byte ${offset}`);
+      end = Math.max(end, offset + length);
     }
     return message;
   });
@@ -341,11 +476,20 @@ async function* encode(
   empty: RecordBatch | undefined,
   target: string,
   count: (rows: number) => void = () => {},
+  closes = false,
 ): AsyncGenerator<Uint8Array> {
   let take: (() => Uint8Array[]) | undefined, schema: Schema | undefined;
+  let rows = 0;
+  const hash = createHash("sha256");
+  const open = (schema: Schema) => openWriter(writer, closes ? announcing(schema) : schema);
+  const next = () => {
+    const bytes = joinBytes(take!());
+    if (closes) hash.update(bytes);
+    return bytes;
+  };
   for await (const batch of batches) {
     schema ??= batch.schema;
-    take ??= openWriter(writer, schema);
+    take ??= open(schema);
     if (!util.compareSchemas(batch.schema, schema)) {
       throw new InputError(
         `Cannot write ${target} as all batches must have one schema: ` +
@@ -354,13 +498,26 @@ async function* encode(
     }
     if (batch.numRows === 0) continue;
     count(batch.numRows);
+    rows += batch.numRows;
     writer.write(batch);
-    yield joinBytes(take());
+    yield next();
   }
   if (!take && !empty) throw new TypeError(`Cannot write ${target} as there must be a batch: there is none`);
-  take ??= openWriter(writer, empty!.schema);
+  schema ??= empty!.schema;
+  take ??= open(schema);
+  if (closes) {
+    const first = next(); // the schema, where no batch came with it
+    const end = new Map([[CLOSING_ROWS, String(rows)], [CLOSING_SHA256, hash.digest("hex")]]);
+    writer.write(new RecordBatch(schema, undefined, end));
+    if (first.length > 0) yield first;
+  }
   writer.close();
   yield joinBytes(take());
+}
+
+/** Announces a closing batch in a schema's metadata. */
+function announcing({ fields, metadata, dictionaries }: Schema): Schema {
+  return new Schema(fields, new Map([...metadata, [ANNOUNCED, "1"]]), dictionaries);
 }
 
 /** A file that takes batches of one schema, one by one, as an Arrow IPC stream. */
@@ -410,14 +567,16 @@ function describe(schema: Schema): string {
 }
 
 /**
- * Encodes batches as an Arrow IPC stream, for pipes. Batches without rows leave no trace but the schema; `empty`
+ * Encodes batches as an Arrow IPC stream, for pipes. It ends with a batch without rows whose metadata says how many rows came and
+ * their hash; the schema announces it, so that a stream without it is known to be cut short. Batches without rows leave no trace but the schema; `empty`
  * gives the schema where there are no batches at all. Throws an InputError where schemas differ.
  */
 export function arrowBytes(
   batches: ReadableStream<RecordBatch>,
   empty?: RecordBatch,
 ): ReadableStream<Uint8Array> {
-  return ReadableStream.from(encode(new RecordBatchStreamWriter(), batches, empty, "the Arrow stream"));
+  const writer = new RecordBatchStreamWriter();
+  return ReadableStream.from(encode(writer, batches, empty, "the Arrow stream", undefined, true));
 }
 
 /** What was written: rows, size in bytes, SHA-256 in hexadecimal. */

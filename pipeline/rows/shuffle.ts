@@ -6,7 +6,7 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import { removeIfThere } from "../run/files.ts";
+import { refuseLink, removeIfEmpty, removeIfThere } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
 import {
   type ArrowAppender,
@@ -69,6 +69,7 @@ async function* shuffled(
   async function spillHeld() {
     const rows = sliceColumns(room.held!, 0, count);
     count = 0;
+    await refuseLink(spill);
     await Deno.mkdir(spill, { recursive: true });
     const keys = randomKeys(seed, "shuffle", rows.sequence);
     const { order, starts } = byBucket(new Uint8Array(keys.buffer), 7 - depth);
@@ -117,8 +118,11 @@ async function* shuffled(
       await removeIfThere(path);
     }
   } finally {
-    for (const file of files.values()) file.abandon();
-    await removeIfThere(spill);
+    for (const [bucket, file] of files) {
+      file.abandon();
+      await removeIfThere(pathOf(bucket));
+    }
+    if (files.size > 0) await removeIfEmpty(spill);
   }
 }
 

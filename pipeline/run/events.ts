@@ -79,6 +79,14 @@ export type RunEvent =
     rounds: number;
   } & RoundMetrics)
   | {
+    /** A checkpoint of a training is being saved. */
+    type: "checkpoint";
+    /** The training's stage. */
+    stage: string;
+    /** Whether that begins, or ended. */
+    state: "started" | "done";
+  }
+  | {
     /** The GPU was opened. */
     type: "adapter";
     /** Description of the adapter. */

@@ -67,7 +67,8 @@ export async function writeAtomic(
   let opened: Deno.FsFile;
   try {
     await Deno.mkdir(dirname(path), { recursive: true });
-    opened = await Deno.open(partial, { write: true, create: true, truncate: true });
+    await removeIfThere(partial); // of a killed process; were it a link, what it leads to stays
+    opened = await Deno.open(partial, { write: true, createNew: true });
   } catch (error) {
     throw writeError(path, error);
   }
@@ -98,13 +99,85 @@ async function writeAll(file: Deno.FsFile, chunk: Uint8Array, path: string): Pro
   }
 }
 
-/** Removes a file or a folder with all it holds; does nothing where there is none. */
+/** Removes a file, a link or an empty folder; does nothing where there is none. */
 export async function removeIfThere(path: string): Promise<void> {
   try {
-    await Deno.remove(path, { recursive: true });
+    await Deno.remove(path);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
+}
+
+/** Removes a folder if nothing is in it. */
+export async function removeIfEmpty(path: string): Promise<void> {
+  await Deno.remove(path).catch(() => {});
+}
+
+/**
+ * Lists files below `folder` by their paths from `root`, which it is in (`""` is `root` itself), links among them. No link is
+ * followed below `root`.
+ */
+export async function* filesUnder(root: string, folder: string): AsyncGenerator<string> {
+  const names = folder.split("/");
+  for (let depth = 1; folder !== "" && depth <= names.length; depth++) {
+    if (await isLink(`${root}/${names.slice(0, depth).join("/")}`)) return;
+  }
+  yield* filesIn(root, folder);
+}
+
+async function* filesIn(root: string, folder: string): AsyncGenerator<string> {
+  const entries = await Array.fromAsync(Deno.readDir(`${root}/${folder}`)).catch((error) => {
+    if (isMissing(error)) return [];
+    throw error;
+  });
+  for (const { name, isDirectory } of entries) {
+    const path = folder === "" ? name : `${folder}/${name}`;
+    if (isDirectory) yield* filesIn(root, path);
+    else yield path;
+  }
+}
+
+/**
+ * Removes the files below `folder` of `root` that `isGone` names by their paths from `root`, and folders that this empties; never
+ * through a link. Returns the paths of the files that are left.
+ */
+export async function removeFiles(
+  root: string,
+  folder: string,
+  isGone: (path: string) => boolean,
+): Promise<string[]> {
+  const left: string[] = [];
+  const emptied = new Set<string>();
+  for (const path of await Array.fromAsync(filesUnder(root, folder))) {
+    if (!isGone(path)) left.push(path);
+    else {
+      await removeIfThere(`${root}/${path}`);
+      for (let at = dirname(path); at.length >= folder.length && at !== "."; at = dirname(at)) {
+        emptied.add(at);
+      }
+    }
+  }
+  for (const path of [...emptied].sort((a, b) => b.length - a.length)) await removeIfEmpty(`${root}/${path}`);
+  return left;
+}
+
+/** Gives the name of the file that a partial one was to become; undefined for any other. */
+export function wholeName(path: string): string | undefined {
+  return /^(.+?)(\.\d+)?\.partial$/.exec(path)?.[1];
+}
+
+/** Says whether a path is a symbolic link. */
+export async function isLink(path: string): Promise<boolean> {
+  return await Deno.lstat(path).then(({ isSymlink }) => isSymlink, () => false);
+}
+
+/** Throws an `InputError` where a file or folder that is to be written in place is a link: what it leads to is the user's. */
+export async function refuseLink(where: string): Promise<void> {
+  if (!await isLink(where)) return;
+  throw new InputError(`Cannot write "${where}" as it must not lead elsewhere: it is a symbolic link`, {
+    where,
+    remedy: "remove the link",
+  });
 }
 
 /** Says whether a path is a folder. */
@@ -158,16 +231,6 @@ export function oneLine(error: unknown): string {
 /** Says whether a path exists. */
 export async function exists(path: string): Promise<boolean> {
   return await Deno.stat(path).then(() => true, () => false);
-}
-
-/** Removes what a killed process left unfinished under a folder: every file named `*.partial`. */
-export async function removePartials(folder: string): Promise<void> {
-  if (!await exists(folder)) return;
-  for await (const entry of Deno.readDir(folder)) {
-    const path = `${folder}/${entry.name}`;
-    if (entry.name.endsWith(".partial")) await removeIfThere(path);
-    else if (entry.isDirectory) await removePartials(path);
-  }
 }
 
 /** Turns a failure to write `path` into an error that says what to do; other errors come back unchanged. */

@@ -7,7 +7,7 @@
  */
 
 import { RunError, say, setting } from "../../kernels/errors.ts";
-import { checkRunFolder, isFolder, writeError } from "./files.ts";
+import { checkRunFolder, isFolder, refuseLink, writeError } from "./files.ts";
 
 /** Says who holds a run folder, alone or with others. */
 export interface Owner {
@@ -31,7 +31,8 @@ export interface Hold {
   makes(stage?: string): void;
 }
 
-const FILE = "lock.json";
+/** Name of the file that is locked. */
+export const LOCK = "lock.json";
 const SHARER = /^lock-.+\.json$/;
 const RETRY_MS = 50;
 /** Outlasts others that only look whether a folder is held, in milliseconds. */
@@ -48,7 +49,7 @@ export async function lockRun(
   { shared = false, patience = 0 } = {},
 ): Promise<Hold> {
   const start = performance.now();
-  const path = `${run}/${FILE}`;
+  const path = `${run}/${LOCK}`;
   try {
     while (true) {
       await Deno.mkdir(run, { recursive: true });
@@ -79,7 +80,7 @@ export async function lockRun(
  * little patience.
  */
 export async function isHeld(folder: string): Promise<boolean> {
-  return await isLocked(`${folder}/${FILE}`);
+  return await isLocked(`${folder}/${LOCK}`);
 }
 
 async function isLocked(path: string): Promise<boolean> {
@@ -98,6 +99,7 @@ async function isLocked(path: string): Promise<boolean> {
 
 /** Opens a lock's file, made if missing; null where the last owner removed the folder since it was made. */
 async function openLock(run: string, path: string): Promise<Deno.FsFile | null> {
+  await refuseLink(path);
   try {
     return await Deno.open(path, { read: true, write: true, create: true });
   } catch (error) {
@@ -148,7 +150,7 @@ function holdOf(run: string, file: Deno.FsFile, owner: Owner, own?: Sharer): Hol
     }
     // The last one out removes the file, after what sharers that were killed have left: only it can make its lock exclusive.
     if (await file.tryLock(true)) {
-      for (const path of [...await sharersOf(run), `${run}/${FILE}`]) await Deno.remove(path).catch(() => {});
+      for (const path of [...await sharersOf(run), `${run}/${LOCK}`]) await Deno.remove(path).catch(() => {});
     }
     file.close();
   };
@@ -191,7 +193,7 @@ function hostname(): string {
 
 /** Reads who holds a folder: the one that holds it alone, or all that share it; none where nobody does. */
 export async function holdersOf(folder: string): Promise<Owner[]> {
-  const path = `${folder}/${FILE}`;
+  const path = `${folder}/${LOCK}`;
   if (await isLocked(path)) return [await readOwner(path)];
   const holders: Owner[] = [];
   for (const path of await sharersOf(folder)) if (await isLocked(path)) holders.push(await readOwner(path));

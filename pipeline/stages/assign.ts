@@ -15,7 +15,8 @@ import { outputsHash, outputsUnder } from "../run/manifest.ts";
 import { splitPrefix } from "./learn.ts";
 import { scoreBytes } from "./score.ts";
 import { oneStage, type Stage, type StageKind } from "./stage.ts";
-import { watchRows } from "./watch.ts";
+import { tokenizeResult } from "./tokenize.ts";
+import { checkRows, watchRows } from "./watch.ts";
 
 const CHUNK = 65_536; // sequences
 
@@ -54,6 +55,7 @@ const stage: Stage = {
   settings: ["method", "chunk", "shardSequences"],
   revision: 1,
   outputs: ["assignments/"],
+  makes: /^assignments\/(train-\d{5,}\.arrow|prices\.json)$/,
   async inputs(_, manifest): Promise<Record<string, string>> {
     const scores = await manifest("score");
     return scores ? { scores: outputsHash(scores, "scores/train-") } : {};
@@ -81,6 +83,8 @@ const stage: Stage = {
     const outputs: Record<string, FileRecord> = {};
     const shards = writeShards(`${run}/assignments`, "train", watched, configuration.shardSequences);
     for await (const { name, bytes, sha256 } of shards) outputs[`assignments/${name}`] = { bytes, sha256 };
+    const tokenize = await work.known("tokenize");
+    if (tokenize) checkRows(`${run}/scores`, done, tokenizeResult(tokenize, run).trainSequences);
     const result = { sequences: done, experts: configuration.experts };
     if (proof === undefined) return { outputs, result };
     const { prices, ...proved } = proof;

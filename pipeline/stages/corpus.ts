@@ -34,6 +34,7 @@ const stage: Stage = {
       ...(c.maxDocuments === 0 ? {} : take === "hash" ? { take, seed } : { take }),
     };
   },
+  makes: /^corpus\/documents\.jsonl$/,
   inputs: () => ({}),
   async external({ configuration: { input, corpus } }) {
     if (input.length === 0) return { corpus: CORPORA[corpus].version };
@@ -56,7 +57,7 @@ const stage: Stage = {
       emit({ type: "warning", message: `${which} read as text: a document each` });
     }
     if (input.length > 0 && !paths.includes("-")) {
-      await removeIfThere(`${run}/corpus`);
+      await removeIfThere(`${run}/${SPOOL}`);
       return { outputs: {}, result: { files: paths.length } };
     }
     let documents = 0;

@@ -5,8 +5,8 @@
  */
 
 import { dirname } from "node:path";
-import { removeIfThere } from "../run/files.ts";
-import { GLANCE_MS, lockRun } from "../run/lock.ts";
+import { refuseLink, removeFiles, removeIfThere } from "../run/files.ts";
+import { GLANCE_MS, LOCK, lockRun } from "../run/lock.ts";
 import {
   damagedOutputs,
   liesIn,
@@ -20,7 +20,7 @@ import {
   writeManifest,
 } from "../run/manifest.ts";
 import { recordTime } from "../run/timing.ts";
-import type { Make, Stage, Work } from "./stage.ts";
+import { isMadeBy, type Make, type Stage, type Work } from "./stage.ts";
 import { manifestOf, type States, valuesOf } from "./state.ts";
 
 /** Runs a stage unless it is up to date, and returns its manifest. */
@@ -59,7 +59,7 @@ export async function runStage(work: Work, states: States, stage: Stage): Promis
     const identity = { stage: name, revision, key, configuration, inputs };
     const files = await vouchedFiles(run, ...work.configuration.routers ? [work.configuration.routers] : []);
     const make = await stage.prepare({ ...work, files }, identity, before);
-    const manifest = await makeStage({ ...work, files }, stage, identity, make);
+    const manifest = await makeStage({ ...work, files }, stage, identity, make, before);
     states.made(stage, manifest);
     return manifest;
   } finally {
@@ -73,14 +73,24 @@ async function makeStage(
   stage: Stage,
   identity: StageIdentity,
   make: Make,
+  before: Manifest | null,
 ): Promise<Manifest> {
   const { name } = stage;
+  const folders = stage.outputs.filter((output) => output.endsWith("/")).map((output) => output.slice(0, -1));
+  for (const folder of folders) await refuseLink(`${run}/${folder}`);
   emit({ type: "stage", stage: name, state: "started" });
   const start = performance.now();
   await removeIfThere(manifestPath(run, name));
   const made = await make();
-  for (const folder of stage.onRequest ? [] : stage.outputs.filter((output) => output.endsWith("/"))) {
-    await removeOthers(run, folder.slice(0, -1), made.outputs);
+  const left: string[] = [];
+  for (const folder of stage.onRequest ? [] : folders) {
+    const isOld = (path: string) => isMadeBy(stage, path) || path in (before?.outputs ?? {});
+    const files = await removeFiles(run, folder, (path) => !(path in made.outputs) && isOld(path));
+    left.push(...files.filter((path) => !(path in made.outputs) && path !== `${stage.place}/${LOCK}`));
+  }
+  if (left.length > 0) {
+    const more = left.length > 1 ? ` and ${left.length - 1} more` : "";
+    emit({ type: "warning", message: `left "${run}/${left[0]}"${more}: ${name} did not make it` });
   }
   const manifest = await writeManifest(run, identity, { ...made, read: files.read });
   const seconds = (performance.now() - start) / 1000;
@@ -102,19 +112,5 @@ async function removeDamaged(
       message: `"${run}/${name}" is missing or damaged: ${stage.name} makes it again`,
     });
     if (await liesIn(home, dirname(`${run}/${name}`))) await removeIfThere(`${run}/${name}`);
-  }
-}
-
-/** Removes what lies in a stage's folder and is none of its outputs. */
-async function removeOthers(run: string, folder: string, outputs: Manifest["outputs"]): Promise<void> {
-  const entries = await Array.fromAsync(Deno.readDir(`${run}/${folder}`)).catch((error) => {
-    if (error instanceof Deno.errors.NotFound) return [];
-    throw error;
-  });
-  for (const { name, isDirectory } of entries) {
-    const path = `${folder}/${name}`;
-    if (isDirectory && Object.keys(outputs).some((output) => output.startsWith(`${path}/`))) {
-      await removeOthers(run, path, outputs);
-    } else if (!Object.hasOwn(outputs, path)) await removeIfThere(`${run}/${path}`);
   }
 }

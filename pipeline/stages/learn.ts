@@ -6,6 +6,7 @@
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { forwardFlops, trainingFlops } from "../cost/cost.ts";
+import { MODEL_FILES } from "../checkpoints/checkpoint.ts";
 import { parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
 import type { PartitionerKind } from "../partition/partitioner.ts";
@@ -39,6 +40,11 @@ export function kindOf({ partitioner }: Configuration): PartitionerKind {
   );
 }
 
+const KEPT = String
+  .raw`(start\/)?((partitioner|sources)\.json|(state|ctbm)\.safetensors)|router-\d{2,}\/(${MODEL_FILES.source})`;
+/** What the kinds of here leave; of others their manifests say it. */
+const MADE = new RegExp(`^((partitioner|routers)/(${KEPT})|metrics/rounds\\.jsonl)$`);
+
 function learnStage(kind: PartitionerKind): Stage {
   return {
     name: LEARN,
@@ -47,6 +53,7 @@ function learnStage(kind: PartitionerKind): Stage {
     settings: ["partitioner", ...kind.settings],
     revision: kind.revision,
     outputs: ["partitioner/", "routers/", "metrics/rounds.jsonl"],
+    makes: MADE,
     values: ({ configuration }) => ({
       ...(kind.values?.(configuration) ?? pickSettings(configuration, kind.settings)),
       ...(kind.kind === "em" ? {} : { partitioner: kind.kind }), // manifests of before do not say it

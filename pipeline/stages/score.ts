@@ -14,7 +14,15 @@ import type { Partitioner } from "../partition/partitioner.ts";
 import { identifyPartitioner, openPartitioner, partitionerFolder } from "../partition/partitioners.ts";
 import { score as scoreRows } from "../partition/score.ts";
 import { readArrow, writeArrowFile } from "../rows/arrow.ts";
-import { exists, type FileRecord, jsonText, removeIfThere, shortHash, writeAtomic } from "../run/files.ts";
+import {
+  exists,
+  type FileRecord,
+  jsonText,
+  removeFiles,
+  removeIfThere,
+  shortHash,
+  writeAtomic,
+} from "../run/files.ts";
 import {
   type Manifest,
   manifestPath,
@@ -28,7 +36,7 @@ import { isSealed, seal } from "../run/seal.ts";
 import { kindOf, routerActivations, splitPrefix } from "./learn.ts";
 import { oneStage, pickSettings, type RunContext, type Stage, type Unfinished, type Work } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
-import { watchRows } from "./watch.ts";
+import { checkRows, watchRows } from "./watch.ts";
 
 /** Selects a share of the shards, so that several processes score a run together. */
 export interface Part {
@@ -65,6 +73,7 @@ const stage: Stage = {
   settings: [...SETTINGS, "routers"],
   revision: REVISION,
   outputs: ["scores/"],
+  makes: /^(scores\/(train|test)-\d{5,}\.arrow|manifests\/score\/(train|test)-\d{5,}\.arrow\.json)$/,
   values: ({ configuration }) => pickSettings(configuration, SETTINGS),
   async inputs(_, manifest): Promise<Record<string, string>> {
     const [tokenize, learned] = [await manifest("tokenize"), await manifest("train-routers")];
@@ -79,7 +88,10 @@ const stage: Stage = {
   prepare: (work, { inputs }) => async () => {
     const tokenize = await work.manifest("tokenize");
     await removeOtherNotes(work.run, shardsOf(tokenize));
-    return await scoreShards(work, tokenize, inputs.routers, shardsOf(tokenize));
+    const { trainSequences, testSequences } = tokenizeResult(tokenize, run);
+    const made = await scoreShards(work, tokenize, inputs.routers, shardsOf(tokenize));
+    checkRows(`${work.run}/tokens`, made.result.sequences, trainSequences + testSequences);
+    return made;
   },
   unfinished,
   estimate(c, { sequences }, flops) {
@@ -273,8 +285,6 @@ async function unfinished(context: RunContext): Promise<Unfinished | null> {
 
 /** Removes the notes of shards that are no more. */
 async function removeOtherNotes(run: string, names: readonly string[]): Promise<void> {
-  const folder = `${run}/manifests/score`;
-  for (const { name } of await Array.fromAsync(Deno.readDir(folder)).catch(() => [])) {
-    if (!names.includes(name.replace(/\.json$/, ""))) await removeIfThere(`${folder}/${name}`);
-  }
+  const kept = names.map((name) => notePath(".", name).slice(2));
+  await removeFiles(run, "manifests/score", (path) => stage.makes!.test(path) && !kept.includes(path));
 }

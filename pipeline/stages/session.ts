@@ -9,11 +9,11 @@ import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
 import type { Variants } from "../../kernels/device/variants.ts";
 import { identifyPartitioner } from "../partition/partitioners.ts";
 import type { RunEvent } from "../run/events.ts";
-import { exists, removeIfThere, removePartials } from "../run/files.ts";
+import { exists, filesUnder, refuseLink, removeFiles, removeIfThere, wholeName } from "../run/files.ts";
 import { lockRun } from "../run/lock.ts";
 import { type Manifest, manifestPath, readManifest } from "../run/manifest.ts";
 import { Vouched } from "../run/vouched.ts";
-import type { Configuration } from "../settings/configuration.ts";
+import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
 import type { Sources } from "../settings/resolution.ts";
 import {
   configurationText,
@@ -26,7 +26,7 @@ import { resolveRun } from "./resolution.ts";
 import { runStage } from "./executor.ts";
 import { graphOf } from "./graph.ts";
 import { checkPlace, configurationRemedy, partitionRemedy } from "./parts_alone.ts";
-import type { Stage, Work } from "./stage.ts";
+import { isMadeBy, type Stage, type Work } from "./stage.ts";
 import { hasBegun, needStage, type States, statesOf } from "./state.ts";
 
 /** Says where to work and with what. */
@@ -106,7 +106,10 @@ export async function inRun<Result>(
   const sources = documents ? withoutInput(options.sources) : options.sources ?? {};
   const settle = async () => {
     if (beside === "others") await needConfiguration(run, task, kind.partSuffices, force || accepts);
-    else await checkPlace(run, task);
+    else {
+      await checkPlace(run, task);
+      await checkOwn(run, task);
+    }
     const settled = await resolveRun(run, sources, force || accepts);
     if (beside === "parts" && settled.changed.length > 0) throw changedInPart(run, task, settled.changed[0]);
     return { ...settled, configuration: await withPartitioner(settled, sources) };
@@ -124,6 +127,7 @@ export async function inRun<Result>(
   try {
     // Settings are settled by one process at a time: a second one finds those of the first.
     if (beside === "others") settling = await lockRun(`${run}/metrics`, task, { patience: SETTLING_MS });
+    for (const folder of OWN_FOLDERS) await refuseLink(`${run}/${folder}`);
     before = { text: await configurationText(run), stages: await stagesMade(run) };
     // Anew: until here another process may have settled values and made something with them.
     const { configuration, changed, edited } = await settle();
@@ -145,7 +149,7 @@ export async function inRun<Result>(
     // A missing adapter or an unknown form fails before any stage runs.
     if (beside !== "others" && (adapter || Object.keys(variants ?? {}).length > 0)) await device();
     if (beside === undefined) {
-      await removePartials(run);
+      await removeLeft(run, configuration);
       await write();
     }
     const states = statesOf({ run, configuration });
@@ -188,6 +192,7 @@ export async function inRun<Result>(
     // The values of a command that failed before anything was made with them are not the run's.
     if (before && beside === undefined && !signal?.aborted && await stagesMade(run) === before.stages) {
       await writeConfigurationText(run, before.text);
+      if (before.text === null && before.stages === "") await removeLeft(run, defaultConfiguration(), true);
     }
     throw error;
   } finally {
@@ -195,6 +200,42 @@ export async function inRun<Result>(
     await settling?.();
     await release();
     if (isNew) await Deno.remove(run).catch(() => {}); // unless something is in it
+  }
+}
+
+const OWN_FOLDERS = ["manifests", "manifests/score", "metrics"];
+const FRESH = /^(lock\.json|config\.json(\.\d+)?\.partial)$/; // left by a process that was killed as it began
+
+/** Throws an `InputError` where a folder holds files and is no run: they are the user's. */
+async function checkOwn(run: string, task: string): Promise<void> {
+  if (await exists(`${run}/config.json`)) return;
+  const { partition } = graphOf(defaultConfiguration());
+  for (const { name } of partition) if (await readManifest(run, name)) return; // its config.json was removed
+  for await (const path of filesUnder(run, "")) {
+    if (FRESH.test(path)) continue;
+    if (await exists(`${run}/config.json`)) return; // another process has just begun it
+    throw new InputError(
+      `Cannot run "${task}" in "${run}" as it must be a run folder, new or empty: it holds "${path}" and no config.json`,
+      { where: run, remedy: say`choose another ${setting("run")}` },
+    );
+  }
+}
+
+/**
+ * Removes what killed processes left unfinished: files that stages of the run, or the run itself, had begun. With `all`, what
+ * stages had finished as well.
+ */
+async function removeLeft(run: string, configuration: Configuration, all = false): Promise<void> {
+  const { stages } = graphOf(configuration);
+  const own = new Set(["config.json", ...stages.map(({ name }) => manifestPath("", name).slice(1))]);
+  const isGone = (path: string) =>
+    (all || wholeName(path) !== undefined || path.includes(".partial/")) &&
+    (own.has(wholeName(path) ?? "") || stages.some((stage) => isMadeBy(stage, path)));
+  const paths = [...own, ...stages.flatMap(({ outputs }) => outputs)];
+  const folders = new Set(paths.map((path) => path.split("/")[0]));
+  for (const { name, isDirectory } of await Array.fromAsync(Deno.readDir(run))) {
+    if (isDirectory && (folders.has(name) || wholeName(name))) await removeFiles(run, name, isGone);
+    else if (!isDirectory && isGone(name)) await removeIfThere(`${run}/${name}`);
   }
 }
 

@@ -14,7 +14,7 @@ import { scoreBytes } from "./score.ts";
 import { oneStage, type Stage } from "./stage.ts";
 import { tokenBytes, tokenizeResult } from "./tokenize.ts";
 import { verifySplit } from "./verify_split.ts";
-import { watchRows } from "./watch.ts";
+import { checkRows, watchRows } from "./watch.ts";
 
 const stage: Stage = {
   name: "split",
@@ -23,6 +23,7 @@ const stage: Stage = {
   settings: ["shardSequences"],
   revision: 1,
   outputs: ["partition/"],
+  makes: /^partition\/(manifest\.json|expert-\d{2,}\/(manifest\.json|(train|test)-\d{5,}\.arrow))$/,
   async inputs(_, manifest): Promise<Record<string, string>> {
     const [tokens, scores, assignments] = [
       await manifest("tokenize"),
@@ -60,6 +61,8 @@ const stage: Stage = {
       config: key,
       onProgress: (done) => emit({ type: "progress", stage: "split", done, total, unit: "sequences" }),
     });
+    checkRows(`${run}/assignments`, manifest.train.sequences, trainSequences);
+    checkRows(`${run}/scores`, manifest.test?.sequences ?? 0, testSequences);
     return {
       outputs: Object.fromEntries(
         Object.entries(outputs).map(([name, record]) => [`partition/${name}`, record]),

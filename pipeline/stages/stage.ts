@@ -8,7 +8,7 @@
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import type { Text } from "../../kernels/errors.ts";
 import type { RunEvent } from "../run/events.ts";
-import type { FileRecord } from "../run/files.ts";
+import { type FileRecord, wholeName } from "../run/files.ts";
 import type { Manifest, StageIdentity } from "../run/manifest.ts";
 import type { Vouched } from "../run/vouched.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -109,6 +109,11 @@ export interface Stage {
   revision: number;
   /** Files, and folders (ending in `/`), that it alone makes in the run folder. */
   outputs: readonly string[];
+  /**
+   * Names of all files that it makes, by their paths in the run folder, scratch files among them. What has another name is
+   * never removed, unless a manifest of the stage lists it.
+   */
+  makes?: RegExp;
   /** Folder that it locks, so that others may work in the run at the same time. Default: the whole run. */
   place?: string;
   /** The settings' values as its manifest keeps them. Default: those of `settings`. */
@@ -170,6 +175,11 @@ export interface Verification extends RunContext {
   progress(done: number, total: number): void;
   /** Takes the sequences that were found in the experts' shards. */
   found(kind: "train" | "test", loads: number[]): void;
+}
+
+/** Whether a path in the run folder is that of a file which a stage makes, or of one that it has not finished. */
+export function isMadeBy({ makes, outputs }: Stage, path: string): boolean {
+  return [path, wholeName(path) ?? ""].some((name) => outputs.includes(name) || makes?.test(name));
 }
 
 /** What implements a task of the graph: one stage, or one per model. */

@@ -72,6 +72,7 @@ const stage: Stage = {
     const { take, ...values } = pickSettings(c, stage.settings);
     return c.maxTokens === 0 ? values : { ...values, take }; // without a limit nothing depends on it
   },
+  makes: /^tokens\/((train|test)-\d{5,}\.arrow|spill\.partial\/(\d+\.arrows\.parts\/)*\d+\.arrows)$/,
   async inputs(_, manifest): Promise<Record<string, string>> {
     const [corpus, trained] = [await manifest("corpus"), await manifest("tokenizer")];
     return corpus && trained

@@ -25,8 +25,9 @@ const stage: Stage = {
   about: "Trains the tokenizer on a sample of the training documents, or copies the one that is named.",
   needs: ["corpus"],
   settings: [...LEARNING, "tokenizer", "routers"],
-  revision: 1,
+  revision: 2,
   outputs: [TOKENIZER],
+  makes: /^tokenizer\.(json|partial\/(sample\.txt|trained\.json))$/,
   values: ({ configuration: c }) => c.tokenizer !== "" ? { eos: c.eos } : pickSettings(c, LEARNING),
   async inputs({ configuration }, manifest): Promise<Record<string, string>> {
     const corpus = configuration.tokenizer === "" ? await manifest("corpus") : null;
@@ -44,13 +45,15 @@ const stage: Stage = {
     );
   },
   prepare: (work) => async () => {
-    const { run, configuration: c } = work;
+    const { run, configuration: c, emit, signal } = work;
     const { vocabulary, eos, json } = c.tokenizer !== ""
       ? await loadTokenizer(c.tokenizer, { eos: c.eos || undefined })
       : await trainTokenizer(trainingTexts(work), {
         vocabularySize: c.vocabularySize,
         sample: c.tokenizerSample,
         scratch: `${run}/tokenizer.partial`,
+        onWarning: (message) => emit({ type: "warning", message }),
+        signal,
       });
     if (c.tokenizer === "") await work.files.checkRest(`${run}/${SPOOL}`); // it was read as far as the sample goes
     return {

@@ -9,7 +9,7 @@ import { createHash } from "node:crypto";
 import { basename, dirname } from "node:path";
 import { InputError, RunError, say, setting, type TaskReference, type Text } from "../../kernels/errors.ts";
 import type { Variants } from "../../kernels/device/variants.ts";
-import { saveModelFolder } from "../checkpoints/checkpoint.ts";
+import { MODEL_FILES, saveModelFolder } from "../checkpoints/checkpoint.ts";
 import type { SafetensorsDtype } from "../checkpoints/safetensors.ts";
 import { trainingFlops } from "../cost/cost.ts";
 import { trainingMemory } from "../cost/memory.ts";
@@ -19,7 +19,16 @@ import { randomKeys } from "../random.ts";
 import { checkLineage, fromBatch, lineageOf, readShards } from "../rows/arrow.ts";
 import { type Columns, concatColumns, takeColumns } from "../rows/columns.ts";
 import { epochs } from "../rows/shuffle.ts";
-import { exists, type FileRecord, hashFile, removeIfThere, removePartials, sha256 } from "../run/files.ts";
+import {
+  exists,
+  type FileRecord,
+  hashFile,
+  refuseLink,
+  removeFiles,
+  removeIfThere,
+  sha256,
+  wholeName,
+} from "../run/files.ts";
 import { isHeld } from "../run/lock.ts";
 import { canonical, type StageIdentity, stageKey } from "../run/manifest.ts";
 import { recordTime } from "../run/timing.ts";
@@ -34,6 +43,7 @@ import {
   checkpointPath,
   listCheckpoints,
   loadCheckpointState,
+  removeCheckpoints,
   removeOldCheckpoints,
   saveCheckpointState,
 } from "../training/resume.ts";
@@ -54,6 +64,8 @@ export interface TrainingOptions {
   trial?: { share: number; rate: number };
   /** Steps between two checkpoints; 0 for none. Default: 200. */
   checkpointEvery?: number;
+  /** Minutes after which a checkpoint is made that no step brings; 0 for none. Default: 15. */
+  checkpointMinutes?: number;
   /** Checkpoints that are kept. Default: 2. */
   keep?: number;
 }
@@ -175,7 +187,8 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
     async prepare(work, identity, before) {
       const { run, configuration, emit, force: again } = work;
       const { data, recipe, eos, tokenizer } = await know(work);
-      const { force = false, resume = false, checkpointEvery = 200, keep = 2 } = options;
+      const { force = false, resume = false, checkpointEvery = 200, checkpointMinutes = 15, keep = 2 } =
+        options;
       const place: Place = { name, stage, folder: `${run}/${folder}`, metrics: `${run}/${metrics}`, recipe };
       if (recipe.batch % recipe.microBatch !== 0) {
         throw new InputError(
@@ -240,7 +253,19 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
       work.files.add(run, { "tokenizer.json": { bytes: size, sha256: tokenizer } });
       return () =>
         makeModel(work, {
-          ...{ place, data, settings, key, inputs, notes, start, saved, checkpointEvery, keep },
+          ...{
+            place,
+            data,
+            settings,
+            key,
+            inputs,
+            notes,
+            start,
+            saved,
+            checkpointEvery,
+            checkpointMinutes,
+            keep,
+          },
           recompute: options.recompute,
           smallerRate: (rate, more) => {
             const name = target.rates.find((rate) => configuration[rate] > 0) ?? "expertRate";
@@ -373,6 +398,7 @@ interface Place {
   recipe: Recipe;
 }
 
+const MADE = new RegExp(`^(${MODEL_FILES.source}|checkpoints/step-\\d{8,}\\.safetensors)$`);
 const statesOf = ({ folder }: Place): string => `${folder}/checkpoints`;
 
 /** What is settled before a model is trained. */
@@ -389,6 +415,7 @@ interface Plan {
   start: Awaited<ReturnType<typeof startWeights>>["weights"];
   saved: Awaited<ReturnType<typeof loadCheckpointState>>;
   checkpointEvery: number;
+  checkpointMinutes: number;
   keep: number;
   recompute?: boolean;
   /** Names the command that trains it with a smaller rate. */
@@ -398,24 +425,25 @@ interface Plan {
 /** Trains a model, from its saved state where there is one, and writes its folder. */
 async function makeModel(work: Work, plan: Plan): Promise<Made> {
   const { run, configuration: c, signal, emit } = work;
-  const { place, data, settings, key, inputs, start, saved, checkpointEvery, keep } = plan;
+  const { place, data, settings, key, inputs, start, saved, checkpointEvery, checkpointMinutes, keep } = plan;
   const { name, stage, folder, metrics } = place;
   const { batch, steps, rate } = settings;
   const states = statesOf(place);
-  await removePartials(folder);
+  await removeFiles(folder, "", (path) => MADE.test(wholeName(path) ?? ""));
   const resumed = [...saved?.context.resumed ?? []];
   if (saved) {
     const at = saved.state.trainer.step;
     emit({ type: "warning", message: `${name} goes on after step ${at} of ${steps}` });
     if (saved.context.key !== key) resumed.push({ step: at, key: saved.context.key });
-  } else await removeIfThere(states);
+  } else await removeCheckpoints(states);
   await Deno.mkdir(dirname(metrics), { recursive: true });
+  await refuseLink(metrics);
   const log = await Deno.open(metrics, { write: true, create: true });
   let metricsBytes = saved?.context.metricsBytes ?? 0;
   const logged = createHash("sha256").update((await Deno.readFile(metrics)).subarray(0, metricsBytes));
   await log.truncate(metricsBytes);
   await log.seek(metricsBytes, Deno.SeekMode.Start);
-  /** A checkpoint that was written because the training was interrupted; it goes once something follows it. */
+  /** A checkpoint that no step brought; it goes once something follows it. */
   let extra = saved?.context.interrupted && checkpointPath(states, saved.state.trainer.step);
   const removeExtra = async () => {
     if (extra) await removeIfThere(extra);
@@ -444,6 +472,7 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
       open: (consumed) => epochs(data.train, c.seed, consumed, undefined, work.files),
       validation: await sampleRows(data.test, c.validationSequences, c.seed, work.files),
       checkpointEvery,
+      checkpointMinutes,
       onMetrics: async (line) => {
         const text = new TextEncoder().encode(JSON.stringify(line) + "\n");
         for (let at = 0; at < text.length;) at += await log.write(text.subarray(at));
@@ -458,7 +487,8 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
         await recordTime(run, { stage: stage.name, step: line.step, seconds, tokensPerSecond });
         [lastTime, lastTokens] = [now, line.tokens];
       },
-      onCheckpoint: async (state, { interrupted }) => {
+      onCheckpoint: async (state, { extra: isExtra }) => {
+        emit({ type: "checkpoint", stage: stage.name, state: "started" });
         const context: CheckpointContext = {
           key,
           settings: { revision: REVISION, ...settings },
@@ -467,15 +497,16 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
           metricsSha256: logged.copy().digest("hex"),
           loss: result.loss,
           validationLoss: result.validationLoss,
-          ...(interrupted ? { interrupted } : {}),
+          ...(isExtra ? { interrupted: isExtra } : {}),
           resumed,
         };
         await log.syncData();
         const path = await saveCheckpointState(states, settings.model, state, context);
         lastSaved = `${path} is the last good checkpoint`;
         if (extra !== path) await removeExtra();
-        if (interrupted) extra = path;
+        if (isExtra) extra = path;
         else await removeOldCheckpoints(states, keep);
+        emit({ type: "checkpoint", stage: stage.name, state: "done" });
       },
       onStep: ({ step, loss, rate }) =>
         emit({

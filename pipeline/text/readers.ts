@@ -72,7 +72,7 @@ export async function expandInputs(inputs: string[]): Promise<string[]> {
     else if (isGlob(input)) {
       const found = await glob(input);
       if (found.length === 0) throw notFound(input, "no file matches");
-      paths.push(...found);
+      for (const path of found) paths.push(path); // too many to be arguments of one call
     } else throw notFound(input, "there is no such file");
   }
   return [...new Set(paths)];

@@ -7,10 +7,12 @@
 
 import type * as Native from "tokenizers";
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
-import { sha256 } from "../run/files.ts";
+import { refuseLink, removeIfEmpty, removeIfThere, sha256 } from "../run/files.ts";
 import { readVouched, type Vouched } from "../run/vouched.ts";
+import { cutLongWords, LONGEST_WORD } from "./long_words.ts";
 import type { Document } from "./readers.ts";
-import { silently } from "./silence.ts";
+import { abortOf } from "./tokenizer_format.ts";
+import type { Training } from "./tokenizer_worker.ts";
 import { cutsAtWords, type Format, WordEncoder } from "./words.ts";
 
 /** A tokenizer. */
@@ -35,8 +37,12 @@ export interface TrainTokenizerOptions {
   vocabularySize: number;
   /** Characters of text to train on, at most. */
   sample: number;
-  /** Folder for the library's training files; made and removed. */
+  /** Folder for the library's training files; made, and removed unless it holds other files. */
   scratch: string;
+  /** Told what is worth knowing. */
+  onWarning?: (message: string) => void;
+  /** Ends the training. */
+  signal?: AbortSignal;
 }
 
 /** The token that closes documents in the tokenizers trained here. */
@@ -68,22 +74,25 @@ export function byteSymbols(): string[] {
  */
 export async function trainTokenizer(
   documents: AsyncIterable<Document>,
-  { vocabularySize, sample, scratch }: TrainTokenizerOptions,
+  { vocabularySize, sample, scratch, onWarning, signal }: TrainTokenizerOptions,
 ): Promise<Tokenizer> {
   if (!Number.isSafeInteger(vocabularySize) || vocabularySize < SPECIAL) {
     throw new InputError(
       `Cannot train a tokenizer as its size must be at least ${SPECIAL} (EOS and the 256 bytes): it is ${vocabularySize}`,
     );
   }
-  const library = await import("tokenizers");
+  await refuseLink(scratch);
   await Deno.mkdir(scratch, { recursive: true });
+  const [path, model] = [`${scratch}/sample.txt`, `${scratch}/trained.json`];
   try {
-    const path = `${scratch}/sample.txt`;
-    let characters = 0;
+    for (const file of [path, model]) await removeIfThere(file); // of a killed process
+    let [characters, cut] = [0, 0];
     const lines = async function* () {
       for await (const { text } of documents) {
-        const part = text.slice(0, sample - characters);
-        characters += part.length;
+        const whole = text.slice(0, sample - characters);
+        const part = cutLongWords(whole);
+        characters += whole.length;
+        cut += whole.length - part.length;
         yield new TextEncoder().encode(part + "\n");
         if (characters >= sample) return;
       }
@@ -94,11 +103,12 @@ export async function trainTokenizer(
         "Cannot train a tokenizer as there must be some text: the training documents hold none",
       );
     }
-    const trainee = new library.Tokenizer(library.BPE.empty());
-    trainee.setPreTokenizer(library.byteLevelPreTokenizer(false));
-    silently(() => trainee.train([path])); // it prints line breaks
-    const model = `${scratch}/trained.json`;
-    trainee.save(model);
+    if (cut > 0) {
+      onWarning?.(
+        `the tokenizer is trained on the first ${LONGEST_WORD} characters of words: ${cut} characters of longer ones are left out`,
+      );
+    }
+    await trainBeside({ sample: path, trained: model }, signal);
     const trained = JSON.parse(await Deno.readTextFile(model)) as {
       model: { merges: (string | [string, string])[] };
     };
@@ -114,7 +124,30 @@ export async function trainTokenizer(
     }
     return await openTokenizer(byteLevelJson(merges.slice(0, wanted)), EOS_TOKEN);
   } finally {
-    await Deno.remove(scratch, { recursive: true }).catch(() => {});
+    for (const file of [path, model]) await removeIfThere(file);
+    await removeIfEmpty(scratch);
+  }
+}
+
+/** Trains in a worker, so that signals are heard meanwhile. */
+async function trainBeside(training: Training, signal?: AbortSignal): Promise<void> {
+  signal?.throwIfAborted();
+  const worker = new Worker(new URL("./tokenizer_worker.ts", import.meta.url), { type: "module" });
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const abort = () => reject(signal!.reason);
+  signal?.addEventListener("abort", abort);
+  worker.onmessage = ({ data }: MessageEvent<string | null>) =>
+    data === null ? resolve() : reject(new Error(data));
+  worker.onerror = (event) => {
+    event.preventDefault();
+    reject(new Error(event.message));
+  };
+  worker.postMessage(training);
+  try {
+    await promise;
+  } finally {
+    signal?.removeEventListener("abort", abort);
+    worker.terminate();
   }
 }
 
@@ -189,6 +222,8 @@ async function openTokenizer(
   path = "tokenizer.json",
 ): Promise<Tokenizer> {
   const library = await import("tokenizers");
+  const fact = abortOf(parsed(json));
+  if (fact !== undefined) throw unloadable(path, "must be one that the library can use", fact);
   const load = (json: string): Native.Tokenizer => {
     let tokenizer: Native.Tokenizer;
     try {
@@ -221,8 +256,14 @@ async function openTokenizer(
     const asWritten = added.map((token) => isRewritten(token) ? { ...token, normalized: false } : token);
     tokenizer = load(JSON.stringify({ ...format, added_tokens: asWritten }));
   }
-  const encodeBatch = async (texts: string[]) =>
-    (await tokenizer.encodeBatch(texts, { addSpecialTokens: false })).map((encoding) => encoding.getIds());
+  const encodeBatch = async (texts: string[]) => {
+    const encoded = await tokenizer.encodeBatch(texts, { addSpecialTokens: false }).catch((error) => {
+      const reason = String(error.message).split("\n")[0];
+      const what = `Cannot encode text as the tokenizer "${path}" must know it: ${reason}`;
+      throw new InputError(what, { where: path, cause: error });
+    });
+    return encoded.map((encoding) => encoding.getIds());
+  };
   const words = cutsAtWords(json) ? new WordEncoder(encodeBatch) : undefined;
   return {
     vocabulary,
@@ -236,8 +277,17 @@ async function openTokenizer(
       let next = 0;
       return parts.map((pieces) => toIds(pieces.flatMap(() => encoded[next++])));
     },
-    decode: (ids) => tokenizer.decode(Array.from(ids), false),
+    decode: async (ids) => ids.length === 0 ? "" : await tokenizer.decode(Array.from(ids), false),
   };
+}
+
+/** Parses JSON; undefined where it is none. */
+function parsed(json: string): unknown {
+  try {
+    return JSON.parse(json);
+  } catch {
+    return undefined; // the library says why
+  }
 }
 
 /** What `Uint32Array.from` does, at a quarter of its price. */

@@ -13,6 +13,7 @@ import type { Columns } from "../rows/columns.ts";
 import { emptyBatch, type HostBatch, placeSequence } from "../model/batch.ts";
 import { type ModelConfig, validateModelConfig } from "../model/shape.ts";
 import type { Weights } from "../model/parameters.ts";
+import { startPace } from "./pace.ts";
 import { createTrainer, type Trainer, type TrainerOptions, type TrainerState } from "../model/trainer.ts";
 
 const STEP_METRICS = v.object({
@@ -72,18 +73,17 @@ export interface TrainModelOptions
   logEvery?: number;
   /** Steps between two checkpoints; 0 for none. */
   checkpointEvery?: number;
+  /** Minutes after which one that no step brings is made; 0 for none. */
+  checkpointMinutes?: number;
   /** Called with every line of metrics. */
   onMetrics?(metrics: StepMetrics): Promise<void> | void;
   /** Called at a checkpoint, and when `signal` ends the training where none is due. */
-  onCheckpoint?(state: TrainingState, event: { interrupted: boolean }): Promise<void>;
+  onCheckpoint?(state: TrainingState, event: { extra: boolean }): Promise<void>;
   /** Called as steps finish. */
   onStep?(progress: { step: number; steps: number; loss: number; rate: number; tokens: number }): void;
   /** Stops between steps, after a checkpoint. */
   signal?: AbortSignal;
 }
-
-/** Steps between two looks at the losses: a readback costs as much as a small step. */
-const STEPS_PER_LOOK = 8;
 
 /** Says that a loss is not a number; carries the step. */
 export class LossNotFiniteError extends RunError {
@@ -105,7 +105,7 @@ export class LossNotFiniteError extends RunError {
  */
 export async function trainModel(options: TrainModelOptions): Promise<Weights> {
   const { gpu, model, start, batch, microBatch, recompute, dtype, steps, validation, signal } = options;
-  const { validateEvery = 0, logEvery = 10, checkpointEvery = 0 } = options;
+  const { validateEvery = 0, logEvery = 10, checkpointEvery = 0, checkpointMinutes = 0 } = options;
   validateModelConfig(model, "the model to train");
   for (const [name, value] of Object.entries({ batch, steps, logEvery })) {
     if (Number.isSafeInteger(value) && value >= 1) continue;
@@ -130,13 +130,16 @@ export async function trainModel(options: TrainModelOptions): Promise<Weights> {
     let losses = [...resumed?.losses ?? []];
     const state = async () => ({ trainer: await trainer.state(), tokens, losses });
     const input = emptyBatch(batch, length);
+    const pace = startPace();
+    let saved = performance.now();
+    const isLate = () => checkpointMinutes > 0 && performance.now() - saved >= 60e3 * checkpointMinutes;
     while (trainer.steps < steps) {
       fill(input, await next(batch), 0, batch, length);
       const step = trainer.steps + 1;
       const rate = options.rateAt(step);
       trainer.step(input, rate);
       tokens += input.lengths.reduce((sum, n) => sum + n, 0);
-      if (step % STEPS_PER_LOOK !== 0 && !logs(step) && !checkpoints(step) && !signal?.aborted) continue;
+      if (!pace.step() && !logs(step) && !checkpoints(step) && !signal?.aborted) continue;
 
       let last = { loss: NaN, norm: NaN };
       for (const { step: at, loss: [loss], norm: [norm] } of await trainer.drain()) {
@@ -144,6 +147,7 @@ export async function trainModel(options: TrainModelOptions): Promise<Weights> {
         losses.push(loss);
         last = { loss, norm };
       }
+      pace.looked();
       options.onStep?.({ step, steps, loss: last.loss, rate, tokens });
       if (logs(step)) {
         const loss = losses.reduce((sum, value) => sum + value, 0) / losses.length;
@@ -152,13 +156,11 @@ export async function trainModel(options: TrainModelOptions): Promise<Weights> {
         if (validates(step)) metrics.validationLoss = await meanNll(trainer, validation!, batch, length);
         await options.onMetrics?.(metrics);
       }
-      if (checkpoints(step)) await options.onCheckpoint!(await state(), { interrupted: false });
-      if (signal?.aborted) {
-        if (!checkpoints(step) && step < steps) {
-          await options.onCheckpoint?.(await state(), { interrupted: true });
-        }
-        signal.throwIfAborted();
+      if (checkpoints(step) || step < steps && (signal?.aborted || isLate())) {
+        await options.onCheckpoint?.(await state(), { extra: !checkpoints(step) });
+        saved = performance.now();
       }
+      signal?.throwIfAborted();
     }
     return (await trainer.weights())[0];
   } finally {

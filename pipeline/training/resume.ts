@@ -5,7 +5,7 @@
 import { dirname } from "node:path";
 import { InputError, type Text } from "../../kernels/errors.ts";
 import type { ModelConfig } from "../model/shape.ts";
-import { byNumber, exists, removeIfThere } from "../run/files.ts";
+import { byNumber, exists, removeFiles, removeIfEmpty, removeIfThere, wholeName } from "../run/files.ts";
 import { checkTrainerState, saveTrainerState, usableTrainerState } from "../checkpoints/trainer_state.ts";
 import type { TrainingState } from "./loop.ts";
 
@@ -25,7 +25,7 @@ export interface CheckpointContext {
   loss: number | null;
   /** Held-out loss of the last validation; null before the first. */
   validationLoss: number | null;
-  /** Set where it was not due, but the training was interrupted: it is removed once something follows it. */
+  /** Set where no step brought it, but an interruption or the time: it is removed once something follows it. */
   interrupted?: true;
   /** Steps at which training went on under other values, with the key before. */
   resumed: { step: number; key: string }[];
@@ -36,11 +36,13 @@ export function checkpointPath(folder: string, step: number): string {
   return `${folder}/step-${String(step).padStart(8, "0")}.safetensors`;
 }
 
+const NAME = /^step-\d{8,}\.safetensors$/;
+
 /** Lists the checkpoints of a folder, the latest first. */
 export async function listCheckpoints(folder: string): Promise<string[]> {
   if (!await exists(folder)) return [];
   const names = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
-  return names.filter((name) => /^step-\d{8,}\.safetensors$/.test(name)).sort((a, b) => byNumber(b, a))
+  return names.filter((name) => NAME.test(name)).sort((a, b) => byNumber(b, a))
     .map((name) => `${folder}/${name}`);
 }
 
@@ -72,6 +74,12 @@ export async function saveCheckpointState(
 /** Removes all checkpoints but the last `keep`. */
 export async function removeOldCheckpoints(folder: string, keep: number): Promise<void> {
   for (const old of (await listCheckpoints(folder)).slice(keep)) await removeIfThere(old);
+}
+
+/** Removes all checkpoints, and those that were not finished. */
+export async function removeCheckpoints(folder: string): Promise<void> {
+  await removeFiles(folder, "", (path) => NAME.test(wholeName(path) ?? path));
+  await removeIfEmpty(folder);
 }
 
 /**

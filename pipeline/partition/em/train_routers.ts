@@ -14,6 +14,7 @@ import { initialWeights, type Weights } from "../../model/parameters.ts";
 import { createScorer } from "../../model/scorer.ts";
 import { rowsPerPass } from "../../model/passes.ts";
 import { checkSettings, type Configuration } from "../../settings/configuration.ts";
+import { startPace } from "../../training/pace.ts";
 import { constantRate } from "../../training/schedule.ts";
 import { createTrainer, type TrainerState } from "../../model/trainer.ts";
 import { assignBalanced } from "../assignment/balanced.ts";
@@ -56,9 +57,6 @@ export interface TrainRoutersOptions
   /** Stops between steps. */
   signal?: AbortSignal;
 }
-
-/** Steps between two looks at the losses: small enough for progress, large enough that a readback costs nothing. */
-const STEPS_PER_LOOK = 8;
 
 /**
  * Trains E routers for T rounds and returns their weights.
@@ -115,6 +113,7 @@ export async function trainRouters(options: TrainRoutersOptions): Promise<Weight
       return Array.from(permutation(own.length, seed, `round ${round} router ${router}`), (i) => own[i]);
     });
     const input = emptyBatch(experts * batch, length);
+    const pace = startPace();
     const trainingLoss = new Array<number>(experts).fill(0);
     let rate = 0;
     for (let step = 1; step <= steps; step++) {
@@ -125,7 +124,7 @@ export async function trainRouters(options: TrainRoutersOptions): Promise<Weight
       }
       rate = constantRate(trainer.steps + 1, { rate: routerRate, warmup });
       trainer.step(input, rate);
-      if (step % STEPS_PER_LOOK !== 0 && step !== steps) continue;
+      if (!pace.step() && step !== steps && !signal?.aborted) continue;
       for (const result of await trainer.drain()) {
         result.loss.forEach((loss, router) => {
           if (!Number.isFinite(loss) || !Number.isFinite(result.norm[router])) {
@@ -138,6 +137,7 @@ export async function trainRouters(options: TrainRoutersOptions): Promise<Weight
           trainingLoss[router] += loss / steps;
         });
       }
+      pace.looked();
       onStep?.({ round, step, steps });
       signal?.throwIfAborted();
     }

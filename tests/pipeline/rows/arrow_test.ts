@@ -2,6 +2,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows
 import { InputError } from "../../../kernels/errors.ts";
 import { tableFromIPC } from "@uwdata/flechette";
 import {
+  type Data,
   Dictionary,
   Field,
   FixedSizeList,
@@ -11,8 +12,10 @@ import {
   LargeUtf8,
   List,
   makeData,
+  Message,
   RecordBatch,
   RecordBatchFileWriter,
+  RecordBatchReader,
   RecordBatchStreamWriter,
   Schema,
   Struct,
@@ -22,6 +25,7 @@ import {
   Utf8View,
   vectorFromArray,
 } from "apache-arrow";
+import { Footer } from "apache-arrow/ipc/metadata/file";
 import fc from "fast-check";
 import { createHash } from "node:crypto";
 import {
@@ -510,6 +514,162 @@ Deno.test("readArrow() survives a damaged byte anywhere with data or a one-line 
     }
     assert(refused > 100, `${refused} refusals`);
   });
+});
+
+Deno.test("a pipe of ours with a damaged byte anywhere, a batch lost, doubled or exchanged is refused, or gives the same rows", async () => {
+  const batches = [2, 3, 1].map((rows, i) => toBatch(columnsOf(rows, 5 * i), LINEAGE));
+  const bytes = await bytesOf(arrowBytes(stream(...batches)));
+  const expected = await collect(readArrow(pipe(bytes)));
+  assertEquals(expected.map(({ rows }) => rows), [2, 3, 1]);
+  let same = 0;
+  for (let at = 0; at < bytes.length; at++) {
+    const damaged = bytes.slice();
+    damaged[at] ^= 1 << at % 8;
+    const read = await collect(readArrow(pipe(damaged))).catch((error) => {
+      assert(error instanceof InputError && error.message.startsWith("Cannot "), `byte ${at}: ${error}`);
+      return null;
+    });
+    if (read === null) continue;
+    assertEquals(read, expected, `byte ${at}`);
+    same++;
+  }
+  assert(same < bytes.length / 20, `${same} of ${bytes.length} bytes made no difference`);
+
+  const parts: Uint8Array[] = []; // schema, batches, closing batch, end marker
+  for (let at = 0; at < bytes.length;) {
+    const length = new DataView(bytes.buffer).getInt32(at + 4, true);
+    const message = length === 0 ? null : Message.decode(bytes.subarray(at + 8, at + 8 + length));
+    const end = at + 8 + length + (message?.bodyLength ?? 0);
+    parts.push(bytes.subarray(at, end));
+    at = end;
+  }
+  assertEquals(parts.length, 6);
+  const orders = [[0, 1, 2, 4, 5], [0, 1, 2, 3, 5], [0, 2, 1, 3, 4, 5], [0, 1, 1, 2, 3, 4, 5], [
+    0,
+    1,
+    2,
+    4,
+    3,
+    5,
+  ]];
+  for (const order of orders) {
+    const read = collect(readArrow(ReadableStream.from(order.map((i) => parts[i]))));
+    await assertRejects(() => read, InputError, undefined, order.join());
+  }
+});
+
+Deno.test("a pipe's closing batch is seen by no other reader, nor its announcement by what reads batches here", async () => {
+  const written = [toBatch(columnsOf(2), LINEAGE), toBatch(columnsOf(1, 2), LINEAGE)];
+  for (const batches of [written, [emptyBatch(["tokens"], LINEAGE)]]) {
+    const bytes = await bytesOf(arrowBytes(stream(...batches)));
+    const rows = batches.reduce((sum, { numRows }) => sum + numRows, 0);
+    assertEquals(tableFromIPC(bytes, { useBigInt: true }).numRows, rows);
+    assertEquals([...RecordBatchReader.from(bytes)].reduce((sum, { numRows }) => sum + numRows, 0), rows);
+    for await (const batch of readArrow(pipe(bytes))) {
+      assertEquals([...batch.schema.metadata], [...batches[0].schema.metadata]);
+    }
+  }
+  await withFolder(async (folder) => { // what comes from a pipe makes the same file as what does not
+    const [direct, piped] = [`${folder}/direct`, `${folder}/piped`];
+    await writeArrowFile(direct, stream(...written));
+    await writeArrowFile(piped, readArrow(arrowBytes(stream(...written))));
+    assertEquals(await Deno.readFile(piped), await Deno.readFile(direct));
+  });
+});
+
+/** Rewrites the messages of a stream: `change` may alter a batch's header. */
+function rewrite(
+  batch: RecordBatch,
+  change: (header: { _length: number; _nodes: Node[]; _buffers: Region[] }) => void,
+) {
+  class Writer extends RecordBatchStreamWriter {
+    protected override _writeMessage(message: Message): this {
+      const header = message.header() as unknown as Parameters<typeof change>[0];
+      if (message.isRecordBatch()) change(header);
+      return super._writeMessage(message as never);
+    }
+  }
+  const writer = new Writer();
+  writer.write(batch);
+  writer.close();
+  return writer.toUint8Array(true) as Uint8Array<ArrayBuffer>;
+}
+type Node = { length: number; nullCount: number };
+type Region = { offset: number; length: number };
+
+Deno.test("readArrow() refuses batches that say less, or more, than they hold", async () => {
+  const batch = toBatch(columnsOf(40), LINEAGE);
+  const cases: [string, (header: { _length: number; _nodes: Node[]; _buffers: Region[] }) => void][] = [
+    ['it has 20 rows, column "sequence" has 40', (header) => header._length = 20],
+    ["it has 41 rows", (header) => header._length = 41],
+    ['column "sequence" has 39 of 40', (header) => header._nodes[0] = { length: 39, nullCount: 0 }],
+    ['column "tokens" has 120 of 160', (header) => header._nodes[4] = { length: 120, nullCount: 0 }],
+    ["41 null values of 40", (header) => header._nodes[0] = { length: 40, nullCount: 41 }],
+    ["they take 320", (header) => header._buffers[1].length = 300],
+    ["two of its buffers overlap", (header) => header._buffers[3].offset = 8],
+    ["leaves its body", (header) => header._buffers[3].offset = 1e6],
+    ["columns and lists", (header) => header._nodes.push({ length: 40, nullCount: 0 })],
+    ["they take", (header) => { // all agree on fewer rows
+      header._length = 20;
+      header._nodes.forEach((node, i) => header._nodes[i] = { length: node.length / 2, nullCount: 0 });
+    }],
+  ];
+  await collect(readArrow(pipe(rewrite(batch, () => {}))));
+  for (const [message, change] of cases) {
+    const bytes = rewrite(batch, change);
+    const read = await collect(readArrow(pipe(bytes))).catch((error) => error.message);
+    assertStringIncludes(String(read), message);
+  }
+});
+
+Deno.test("readArrow() refuses a file of ours whose footer leaves out a batch", () =>
+  withFolder(async (folder) => {
+    const path = `${folder}/a.arrow`;
+    await writeArrowFile(path, stream(...[0, 2, 4].map((first) => toBatch(columnsOf(2, first), LINEAGE))));
+    const bytes = await Deno.readFile(path);
+    const view = new DataView(bytes.buffer);
+    const length = view.getInt32(bytes.length - 10, true);
+    const footer = Footer.decode(bytes.subarray(bytes.length - 10 - length, bytes.length - 10));
+    for (const kept of [[0, 1], [1, 2], [0, 2], []]) {
+      const blocks = [...footer.recordBatches()].filter((_, i) => kept.includes(i));
+      const other = Footer.encode(new Footer(footer.schema, footer.version, blocks, []));
+      const tail = new Uint8Array(10);
+      new DataView(tail.buffer).setInt32(0, other.length, true);
+      tail.set(bytes.subarray(-6), 4);
+      await Deno.writeFile(
+        path,
+        new Uint8Array([...bytes.subarray(0, bytes.length - 10 - length), ...other, ...tail]),
+      );
+      await assertRejects(
+        () => collect(readArrow(path)),
+        InputError,
+        "its footer must list all that it holds",
+      );
+    }
+  }));
+
+/** Two rows with these labels. */
+function labelled(source: Data): RecordBatch {
+  const numbers = vectorFromArray([2, 3], new Int32()).data[0];
+  return new RecordBatch({ sequence: numbers, source, length: numbers });
+}
+
+Deno.test("fromBatch() refuses labels that are no UTF-8, in every kind of column, with the row", () => {
+  for (const type of [new Utf8(), new LargeUtf8(), new Utf8View()]) {
+    const source = vectorFromArray(["good", "bäd, a label of more than twelve bytes"], type).data[0];
+    const { variadicBuffers = [] } = source as unknown as { variadicBuffers?: Uint8Array[] };
+    const bytes = type instanceof Utf8View ? variadicBuffers[0] : source.values as Uint8Array;
+    bytes[bytes.indexOf(0xc3)] = 0xff;
+    const batch = labelled(source);
+    assertThrows(
+      () => fromBatch(batch, "x"),
+      InputError,
+      'x, row 1, as column "source" must hold text in UTF-8',
+    );
+  }
+  const split = vectorFromArray(["ab", "é"], new Utf8()).data[0]; // whole together, but not row by row
+  split.valueOffsets[1] = 3;
+  assertThrows(() => fromBatch(labelled(split), "x"), InputError, "row 0, as column");
 });
 
 Deno.test("readArrow() says what it got where the input is no Arrow data, a folder or missing", async () => {

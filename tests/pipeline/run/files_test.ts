@@ -2,12 +2,15 @@ import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes 
 import { InputError, RunError } from "../../../kernels/errors.ts";
 import {
   exists,
+  filesUnder,
   hashFile,
   jsonText,
+  refuseLink,
+  removeFiles,
   removeIfThere,
-  removePartials,
   sha256,
   shortHash,
+  wholeName,
   writeAtomic,
 } from "../../../pipeline/run/files.ts";
 
@@ -110,24 +113,63 @@ Deno.test("writeAtomic() reports a full disk on one line and leaves nothing half
   }
 });
 
-Deno.test("removePartials() removes partial files at any depth and nothing else", () =>
+Deno.test("writeAtomic() writes through no link that lies where its partial file does", () =>
   inFolder(async (folder) => {
-    await writeAtomic(`${folder}/a/b/keep`, "x");
-    for (const name of ["top.partial", "a/middle.partial", "a/b/deep.partial"]) {
-      await Deno.writeTextFile(`${folder}/${name}`, "half");
-    }
-    await removePartials(folder);
-    assertFalse(await exists(`${folder}/top.partial`));
-    assertFalse(await exists(`${folder}/a/middle.partial`));
-    assertEquals([...Deno.readDirSync(`${folder}/a/b`)].map(({ name }) => name), ["keep"]);
-    await removePartials(`${folder}/missing`);
+    await Deno.writeTextFile(`${folder}/mine`, "mine");
+    await Deno.symlink(`${folder}/mine`, `${folder}/file.partial`);
+    await writeAtomic(`${folder}/file`, "new");
+    assertEquals(await Deno.readTextFile(`${folder}/mine`), "mine");
+    assertEquals(await Deno.readTextFile(`${folder}/file`), "new");
   }));
 
-Deno.test("removeIfThere() removes a folder with its content and accepts a missing one", () =>
+Deno.test("wholeName() knows partial files, of one process too", () => {
+  assertEquals(["a/b.arrow.partial", "c.json.123.partial", "a", ".partial", "a.partial/b"].map(wholeName), [
+    "a/b.arrow",
+    "c.json",
+    undefined,
+    undefined,
+    undefined,
+  ]);
+});
+
+Deno.test("removeFiles() removes what it is told, with the folders that this empties, and follows no link", () =>
+  inFolder(async (folder) => {
+    const run = `${folder}/run`;
+    for (const path of ["a/b/gone", "a/keep", "empty/gone"]) await writeAtomic(`${run}/${path}`, "x");
+    await writeAtomic(`${folder}/away/gone`, "mine");
+    await Deno.symlink(`${folder}/away`, `${run}/a/link`);
+    await Deno.symlink(`${folder}/away`, `${run}/link`);
+    await Deno.symlink(`${folder}/away/gone`, `${run}/a/gone`);
+    await Deno.mkdir(`${run}/a/mine`);
+    const left = await removeFiles(run, "a", (path) => path.endsWith("gone"));
+    assertEquals(left.sort(), ["a/keep", "a/link"]);
+    assertEquals([...Deno.readDirSync(`${run}/a`)].map(({ name }) => name).sort(), ["keep", "link", "mine"]);
+    assertEquals(await removeFiles(run, "link", () => true), []);
+    assertEquals(await removeFiles(run, "missing", () => true), []);
+    assertEquals((await Array.fromAsync(filesUnder(run, ""))).sort(), [
+      "a/keep",
+      "a/link",
+      "empty/gone",
+      "link",
+    ]);
+    assertEquals(await Deno.readTextFile(`${folder}/away/gone`), "mine");
+    await assertRejects(
+      () => refuseLink(`${run}/link`),
+      InputError,
+      "it is a symbolic link; remove the link",
+    );
+    await refuseLink(`${run}/a`);
+  }));
+
+Deno.test("removeIfThere() removes a file or a link, accepts a missing one, and leaves a folder that holds something", () =>
   inFolder(async (folder) => {
     await writeAtomic(`${folder}/a/b`, "x");
-    assert(await exists(`${folder}/a`));
-    await removeIfThere(`${folder}/a`);
+    await Deno.symlink(`${folder}/a`, `${folder}/link`);
+    await assertRejects(() => removeIfThere(`${folder}/a`));
+    await removeIfThere(`${folder}/link`);
+    await removeIfThere(`${folder}/link`);
+    assert(await exists(`${folder}/a/b`));
+    await removeIfThere(`${folder}/a/b`);
     await removeIfThere(`${folder}/a`);
     assertFalse(await exists(`${folder}/a`));
   }));

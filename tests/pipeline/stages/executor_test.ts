@@ -1,6 +1,7 @@
-import { assertEquals, assertRejects } from "@std/assert";
-import { RunError } from "../../../kernels/errors.ts";
-import { exists } from "../../../pipeline/run/files.ts";
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { InputError, RunError } from "../../../kernels/errors.ts";
+import { exists, filesUnder, writeAtomic } from "../../../pipeline/run/files.ts";
+import type { Manifest } from "../../../pipeline/run/manifest.ts";
 import { lockRun } from "../../../pipeline/run/lock.ts";
 import { runAll, toyStage, withStages } from "./support.ts";
 
@@ -32,13 +33,36 @@ Deno.test("runStage() says that another revision made it, and makes it again", a
   });
 });
 
-Deno.test("runStage() removes what lies in a stage's folder and is none of its outputs, once it is made", () =>
+Deno.test("runStage() removes what it once made and no longer makes, and leaves and mentions the rest", () => {
+  let names = ["old/a.txt", "b.txt"];
+  const stage = toyStage("first", { makes: /^first\/\d+\.txt$/ });
+  stage.prepare = ({ run }) => async () => {
+    const outputs: Manifest["outputs"] = {};
+    for (const name of names) outputs[`first/${name}`] = await writeAtomic(`${run}/first/${name}`, name);
+    return { outputs, result: {} };
+  };
+  return withStages([stage], async (run) => {
+    await runAll(run);
+    for (const name of ["mine.txt", "old/mine.txt", "7.txt", "8.txt.partial", "mine.txt.partial"]) {
+      await Deno.writeTextFile(`${run}/first/${name}`, "mine");
+    }
+    names = ["b.txt"];
+    const [told] = await runAll(run, { force: true });
+    assertMatch(told, new RegExp(`^left "${run}/first/.*mine.txt.*" and 2 more: first did not make it$`));
+    const left = (await Array.fromAsync(filesUnder(run, "first"))).sort();
+    assertEquals(left, ["first/b.txt", "first/mine.txt", "first/mine.txt.partial", "first/old/mine.txt"]);
+    assertEquals(await runAll(run), ["first up to date"]);
+  });
+});
+
+Deno.test("runStage() refuses to make a stage in a folder that is a link, and touches nothing there", () =>
   withStages([toyStage("first")], async (run) => {
     await runAll(run);
-    await Deno.mkdir(`${run}/first/old`);
-    await Deno.writeTextFile(`${run}/first/old/a.txt`, "");
-    await runAll(run, { force: true });
-    assertEquals([await exists(`${run}/first/old`), await exists(`${run}/first/first.txt`)], [false, true]);
+    await Deno.rename(`${run}/first`, `${run}/elsewhere`);
+    await Deno.symlink(`${run}/elsewhere`, `${run}/first`);
+    await Deno.writeTextFile(`${run}/elsewhere/first.txt`, "mine");
+    await assertRejects(() => runAll(run, { force: true }), InputError, "it is a symbolic link");
+    assertEquals(await Deno.readTextFile(`${run}/elsewhere/first.txt`), "mine");
   }));
 
 Deno.test("runStage() leaves no manifest where its work fails, and says who holds a stage's folder", async () => {

@@ -325,3 +325,12 @@ Deno.test("readDocuments() takes sources from paths, unless a field names them",
     ]);
     assertEquals((await sources({ sourceFromPath: "{source}.*" })).slice(0, 2), ["a", "b"]);
   }));
+Deno.test("expandInputs() takes more files than a call takes arguments", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    for (let i = 0; i < 130_000; i++) Deno.writeTextFileSync(`${folder}/${i}.txt`, "");
+    assertEquals((await expandInputs([`${folder}/*.txt`])).length, 130_000);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});

@@ -119,6 +119,23 @@ Deno.test("trainModel() stopped by its signal writes a checkpoint to go on from"
   }
 });
 
+Deno.test("trainModel() makes checkpoints by time as well as by steps, and says which no step brought", async () => {
+  const saved: [number, boolean][] = [];
+  const common = options({
+    logEvery: 1, // so that it looks after every step
+    checkpointEvery: 4,
+    onCheckpoint: (state, { extra }) => Promise.resolve(void saved.push([state.trainer.step, extra])),
+  });
+  const expected = await trainModel({ ...common, start: anyWeights(model, "start") });
+  assertEquals(saved.splice(0), [[4, false], [8, false]]);
+  assertSameTensors(await trainModel({ ...common, checkpointMinutes: 1e-9 }), expected);
+  assertEquals(saved.map(([step]) => step), [1, 2, 3, 4, 5, 6, 7, 8, 9]); // not after the last
+  assertEquals(saved.filter(([, extra]) => !extra), [[4, false], [8, false]]);
+  saved.length = 0;
+  await trainModel({ ...common, checkpointMinutes: 60 });
+  assertEquals(saved, [[4, false], [8, false]]);
+});
+
 Deno.test("trainModel() stops at a loss that is no number, with its step", async () => {
   const diverging = options({ rateAt: (step) => step === 4 ? Infinity : 0.01, logEvery: 1 });
   const error = await assertRejects(() => trainModel(diverging), LossNotFiniteError, "at step 5");

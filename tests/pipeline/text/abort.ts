@@ -1,0 +1,2 @@
+export { Tokenizer as Library } from "tokenizers";
+export { loadTokenizer } from "../../../pipeline/text/tokenizer.ts";

@@ -1,0 +1,110 @@
+import { assert, assertEquals, assertFalse, assertStringIncludes } from "@std/assert";
+import { hashes, inFolder, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
+
+const MOST_MS = 2000;
+const SIGNALS = ["SIGTERM", "SIGHUP", "SIGINT"] as const;
+
+/** Starts a task, sends it a signal once it says that a stage has started, and gives its exit code, what it said and how long that took. */
+async function interrupt(name: string, args: string[], stage: string, signal: Deno.Signal) {
+  const child = taskCommand(name, args, { stdout: "null" }).spawn();
+  let [err, sent] = ["", 0];
+  for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
+    err += text;
+    if (sent > 0 || !new RegExp(`^${stage} +started`, "m").test(err)) continue;
+    sent = performance.now();
+    child.kill(signal);
+  }
+  const { code } = await child.status;
+  return { code, err, milliseconds: performance.now() - sent, sent: sent > 0 };
+}
+
+Deno.test("a signal in the middle of any stage ends a task with 130 within two seconds, and what follows gives the same bytes", () =>
+  inFolder(async (folder) => {
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus(600));
+    const partition = ["--input", `${folder}/docs.jsonl`, ...SMALL, "--rounds", "40", "--holdout", "0.2"];
+    const brief = [
+      "--expert-hidden",
+      "8",
+      "--expert-layers",
+      "1",
+      "--expert-heads",
+      "2",
+      "--expert-batch",
+      "4",
+    ];
+    const steps = ["--expert-steps", "60", "--expert-warmup", "2", "--checkpoint-every", "25"];
+    const training = [...brief, ...steps];
+    const tasks: [string, string[], string[]][] = [
+      ["partition", partition, [
+        "corpus",
+        "tokenizer",
+        "tokenize",
+        "train-routers",
+        "score",
+        "assign",
+        "split",
+      ]],
+      ["train-expert", ["--expert", "0", ...training], ["train-expert-00"]],
+      ["train-expert", ["--expert", "1", ...training], ["train-expert-01"]],
+      ["train-dense", training, ["train-dense"]],
+      ["evaluate", [], ["evaluate"]],
+    ];
+    let sent = 0;
+    for (const [name, args, stages] of tasks) {
+      for (const run of [`${folder}/undisturbed`, `${folder}/disturbed`]) {
+        for (const stage of run.endsWith("/disturbed") ? stages : []) {
+          const signal = SIGNALS[sent++ % 3];
+          const outcome = await interrupt(name, ["--run", run, ...args], stage, signal);
+          assert(outcome.sent, `${stage} did not start: ${outcome.err}`);
+          assertEquals(outcome.code, 130, `${signal} in ${stage}: ${outcome.err}`);
+          assert(outcome.milliseconds < MOST_MS, `${signal} in ${stage} took ${outcome.milliseconds} ms`);
+          assertStringIncludes(outcome.err, "interrupted: run the same command again to continue\n");
+          assertFalse(/^\s+at /m.test(outcome.err), outcome.err);
+        }
+        const { code, err } = await task(name, ["--run", run, ...args]);
+        assertEquals(code, 0, err);
+      }
+    }
+    assertEquals(await hashes(`${folder}/disturbed`), await hashes(`${folder}/undisturbed`));
+  }));
+
+Deno.test("a signal while the tokenizer is trained on long words ends it, though the library's call does not", () =>
+  inFolder(async (folder) => {
+    let state = 5;
+    const letter = () =>
+      String.fromCharCode(97 + ((state = (Math.imul(state, 1103515245) + 12345) >>> 0) >>> 8) % 26);
+    const words = Array.from({ length: 400 }, () => Array.from({ length: 9000 }, letter).join(""));
+    await Deno.writeTextFile(`${folder}/long.txt`, words.join(" "));
+    const args = ["--input", `${folder}/long.txt`, "--run", `${folder}/run`, ...SMALL];
+    const child = taskCommand("partition", args, { stdout: "null" }).spawn();
+    while (!await Deno.stat(`${folder}/run/tokenizer.partial/sample.txt`).catch(() => null)) {
+      await new Promise((done) => setTimeout(done, 20));
+    }
+    await new Promise((done) => setTimeout(done, 1000)); // the library is at work now, for minutes
+    const start = performance.now();
+    child.kill("SIGTERM");
+    const { code, stderr } = await child.output();
+    const milliseconds = performance.now() - start;
+    assertEquals(code, 130, new TextDecoder().decode(stderr));
+    assert(milliseconds < MOST_MS, `it took ${milliseconds} ms`);
+    assertFalse(Array.from(Deno.readDirSync(`${folder}/run`)).some(({ name }) => name.endsWith(".partial")));
+  }));
+
+Deno.test("one word of 800,000 characters is cut before the tokenizer is trained, with a warning", () =>
+  inFolder(async (folder) => {
+    const text = "an ordinary text ".repeat(300) +
+      Array.from({ length: 800_000 }, (_, i) => "abcdefgh"[i * i % 8]).join("");
+    await Deno.writeTextFile(`${folder}/word.txt`, text);
+    const output = `${folder}/tokenizer.json`;
+    const { code, err } = await task("tokenizer", [
+      `${folder}/word.txt`,
+      "--output",
+      output,
+      "--vocab-size",
+      "270",
+    ]);
+    assertEquals(code, 0, err);
+    const warning =
+      "warning: the tokenizer is trained on the first 10000 characters of words: 790000 characters of longer ones";
+    assertStringIncludes(err, warning);
+  }));

@@ -1,0 +1,170 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { inFolder, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
+
+/** Lists everything below a folder: files with their text, links with where they lead, folders. */
+async function treeOf(folder: string, under = ""): Promise<Record<string, string>> {
+  const found: Record<string, string> = {};
+  for (const { name, isDirectory, isSymlink } of Deno.readDirSync(`${folder}/${under}`)) {
+    const path = `${under}${name}`;
+    if (isDirectory) Object.assign(found, { [path]: "folder" }, await treeOf(folder, `${path}/`));
+    else {found[path] = isSymlink
+        ? Deno.readLinkSync(`${folder}/${path}`)
+        : Deno.readTextFileSync(`${folder}/${path}`);}
+  }
+  return found;
+}
+
+/** Puts files and links of a user's into a folder and all that are in it; tells which. */
+function litter(run: string, away: string, names: readonly string[]): string[] {
+  const placed: string[] = [];
+  const visit = (folder: string) => {
+    const inside = [...Deno.readDirSync(folder)].filter(({ isDirectory }) => isDirectory);
+    for (const { name } of inside) visit(`${folder}/${name}`);
+    for (const name of names) Deno.writeTextFileSync(`${folder}/${name}`, `${name} of the user`);
+    Deno.symlinkSync(away, `${folder}/link`);
+    Deno.mkdirSync(`${folder}/own/deep.partial`, { recursive: true });
+    Deno.writeTextFileSync(`${folder}/own/deep.partial/train-00000.arrow`, "mine");
+    placed.push(
+      ...[...names, "link", "own/deep.partial/train-00000.arrow"].map((name) => `${folder}/${name}`),
+    );
+  };
+  visit(run);
+  return placed;
+}
+
+const MINE = ["mine.txt", "a.partial", "train-1.arrow", "train-00000.arrow.bak", "document.jsonl", ".hidden"];
+
+Deno.test("a folder that is not empty and no run is refused, and nothing in it is touched", () =>
+  inFolder(async (folder) => {
+    const home = `${folder}/home`;
+    const make: ((home: string) => void)[] = [
+      () => Deno.writeTextFileSync(`${home}/notes.partial`, "mine"),
+      () => {
+        Deno.mkdirSync(`${home}/tokens`);
+        Deno.writeTextFileSync(`${home}/tokens/mine.txt`, "mine");
+      },
+      () => Deno.writeTextFileSync(`${home}/config.json`, '{"architectures": ["GPTNeoXForCausalLM"]}'),
+      () => Deno.writeTextFileSync(`${home}/tokenizer.json`, "{}"),
+      () => Deno.symlinkSync(`${folder}/nowhere`, `${home}/config.json`),
+      () => {
+        Deno.mkdirSync(`${home}/manifests`);
+        Deno.writeTextFileSync(`${home}/manifests/mine.json`, "{}");
+      },
+    ];
+    for (const fill of make) {
+      await Deno.mkdir(home);
+      fill(home);
+      const before = await treeOf(home);
+      for (
+        const [name, ...flags] of [["partition"], ["partition", "--force"], ["corpus"], [
+          "score",
+          "--part",
+          "1/2",
+        ]]
+      ) {
+        const { code, err } = await task(name, ["--run", home, ...flags]);
+        assertEquals(code, 2, err);
+        assertEquals(await treeOf(home), before, err);
+      }
+      await Deno.remove(home, { recursive: true });
+    }
+  }));
+
+Deno.test("files and links of the user's stay at every level of a run, through kills, changes, --force and what links lead to", () =>
+  inFolder(async (folder) => {
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
+    await Deno.mkdir(`${folder}/away/expert-00`, { recursive: true });
+    for (
+      const name of [
+        "x.partial",
+        "train-00000.arrow",
+        "expert-00/train-00000.arrow",
+        "step-00000001.safetensors",
+      ]
+    ) {
+      await Deno.writeTextFile(`${folder}/away/${name}`, "mine");
+    }
+    const away = await treeOf(`${folder}/away`);
+    const run = `${folder}/run`;
+    const args = ["--run", run, "--input", `${folder}/docs.jsonl`, ...SMALL];
+    const first = await task("partition", args);
+    assertEquals(first.code, 0, first.err);
+    const expert = [
+      "--run",
+      run,
+      "--expert",
+      "0",
+      "--expert-steps",
+      "4",
+      "--expert-batch",
+      "4",
+      "--expert-hidden",
+      "8",
+    ];
+    const tiny = [...expert, "--expert-layers", "1", "--expert-heads", "2", "--checkpoint-every", "1"];
+    assertEquals((await task("train-expert", tiny)).code, 0);
+    await Deno.mkdir(`${run}/partition/expert-02`);
+    const placed = litter(run, `${folder}/away`, MINE);
+    const all = await treeOf(run);
+    const mine = Object.entries(all).filter(([path]) => placed.includes(`${run}/${path}`));
+    assert(mine.length === placed.length && mine.length > 100, `${mine.length} of ${placed.length}`);
+    const check = async (what: string) => {
+      const now = await treeOf(run);
+      assertEquals(mine.filter(([path, text]) => now[path] !== text), [], what);
+      assertEquals(await treeOf(`${folder}/away`), away, what);
+    };
+
+    const child = taskCommand("partition", [...args, "--force", "--experts", "3"], {
+      stderr: "null",
+      stdout: "null",
+    })
+      .spawn();
+    setTimeout(() => child.kill("SIGKILL"), 900);
+    await child.status;
+    await check("after a kill");
+    const steps: [string, string[]][] = [
+      ["partition", [...args, "--force", "--experts", "3"]],
+      ["partition", [...args, "--force", "--experts", "2", "--shard-sequences", "50"]],
+      ["train-expert", [...tiny, "--force"]],
+      ["score", ["--run", run, "--force"]],
+    ];
+    const errors: string[] = [];
+    for (const [name, flags] of steps) {
+      const { code, err } = await task(name, flags);
+      assertEquals(code, 0, err);
+      await check(`after ${name} ${flags.join(" ")}`);
+      errors.push(err);
+    }
+    const mentions = errors[1].split("\n").filter((line) => line.includes(`left "${run}/tokens/`));
+    assertEquals(mentions.length, 1, errors[1]);
+    assertStringIncludes(mentions[0], "tokenize did not make it");
+    const shards = [...Deno.readDirSync(`${run}/partition`)].filter(({ name }) => name === "expert-02");
+    assertEquals(shards.length, 1); // it holds files of the user's, and none of ours
+    const verified = await task("verify", ["--run", run]);
+    const problems = verified.err.split("\n").slice(1).filter((line) => line !== "");
+    assertEquals(problems.filter((line) => !line.includes("a manifest must name it: none does")), []);
+  }));
+
+Deno.test("what the run would write in place, or through a folder, is refused where it is a link", () =>
+  inFolder(async (folder) => {
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
+    const run = `${folder}/run`;
+    const args = ["--run", run, "--input", `${folder}/docs.jsonl`, ...SMALL];
+    assertEquals((await task("partition", args)).code, 0);
+    for (const path of ["lock.json", "metrics/timing.jsonl", "tokens", "partition/expert-01", "manifests"]) {
+      await Deno.mkdir(`${folder}/mine`);
+      const isFolder = !path.includes(".json");
+      if (isFolder) await Deno.rename(`${run}/${path}`, `${folder}/mine/it`);
+      else await Deno.writeTextFile(`${folder}/mine/it`, "mine");
+      await Deno.remove(`${run}/${path}`).catch(() => {});
+      await Deno.symlink(`${folder}/mine/it`, `${run}/${path}`);
+      const before = await treeOf(`${folder}/mine`);
+      const { code, err } = await task("partition", [...args, "--force"]);
+      assertEquals(code, 2, `${path}: ${err}`);
+      assertStringIncludes(err, `${path}" as it must not lead elsewhere: it is a symbolic link`);
+      assertEquals(await treeOf(`${folder}/mine`), before);
+      await Deno.remove(`${run}/${path}`);
+      if (isFolder) await Deno.rename(`${folder}/mine/it`, `${run}/${path}`);
+      await Deno.remove(`${folder}/mine`, { recursive: true });
+    }
+  }));
