@@ -88,7 +88,7 @@ const stage: Stage = {
   prepare: (work, { inputs }) => async () => {
     const tokenize = await work.manifest("tokenize");
     await removeOtherNotes(work.run, shardsOf(tokenize));
-    const { trainSequences, testSequences } = tokenizeResult(tokenize, run);
+    const { trainSequences, testSequences } = tokenizeResult(tokenize, work.run);
     const made = await scoreShards(work, tokenize, inputs.routers, shardsOf(tokenize));
     checkRows(`${work.run}/tokens`, made.result.sequences, trainSequences + testSequences);
     return made;
