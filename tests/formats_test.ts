@@ -27,7 +27,7 @@ Deno.test("a run made before there were formats and revisions is whole, up to da
     const before = await hashes(run);
     const partition = await task("partition", ["--run", run]);
     assertEquals(partition.code, 0, partition.err);
-    assertEquals([...partition.err.matchAll(/^(\S+) +up to date/gm)].length, 7, partition.err);
+    assertEquals([...partition.err.matchAll(/^\S+Z (\S+) +up to date/gm)].length, 7, partition.err);
     const { "config.json": _, ...files } = await hashes(run);
     assertEquals(
       files,
