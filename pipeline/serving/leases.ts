@@ -178,15 +178,9 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
   function serve(): void {
     let first: Waiter | undefined; // who waits for room
     for (const waiter of [...waiters]) {
-<<<<<<< HEAD
-      const { name } = waiter.loader;
-      let entry = held.get(name);
-      if (entry === undefined && first === undefined && !isUnsure()) {
-=======
       const { key } = waiter.loader;
       let entry = held.get(key);
-      if (entry === undefined && first === undefined) {
->>>>>>> main
+      if (entry === undefined && first === undefined && !isUnsure()) {
         const size = sizeOf(waiter);
         if (size !== undefined && makeRoom(1, size)) entry = load(waiter.loader, size);
       }
