@@ -37,10 +37,8 @@ export const TASK = await defineTask({
     const { apiKeyFile, upstream, upstreamKeyFile, upstreamTimeout, serveExperts, log, ...rest } = options;
     const [key] = upstreamKeyFile === undefined ? [] : await readKeys(upstreamKeyFile);
     await serve({
-      ...rest,
+      ...{ ...rest, signal, onWarning },
       upstreams: { addresses: upstream, key, timeout: 1000 * upstreamTimeout },
-      signal,
-      onWarning,
       keys: apiKeyFile === undefined ? [] : await readKeys(apiKeyFile),
       serveExperts: serveExperts.length > 0 ? serveExperts : undefined,
       onListen({ host, port }) {

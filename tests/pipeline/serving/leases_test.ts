@@ -170,8 +170,7 @@ Deno.test("lease() loads one thing after another where memory is limited: what t
   let known = 1; // what is thought of their size, until one has come
   const ask = (name: string) =>
     all.lease({
-      key: name,
-      name,
+      ...{ name, key: name },
       size: () => Promise.resolve(known),
       load: async () => {
         await settle();
