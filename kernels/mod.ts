@@ -4,7 +4,7 @@
  * @module
  */
 
-export { type AdamwSettings } from "./adamw.ts";
+export { type AdamwSettings } from "./adamw/adamw.ts";
 export {
   ExplainedError,
   type Explanation,
@@ -21,6 +21,7 @@ export {
 } from "./errors.ts";
 export {
   type Arena,
+  type BufferRange,
   type Dispatch,
   type DispatchPlan,
   type Gpu,
@@ -28,8 +29,8 @@ export {
   type KernelTime,
   openGpu,
   type OpenGpuOptions,
-} from "./gpu.ts";
-export { type Dtype, type Storage } from "./storage.ts";
-export { type AdapterKind, formsText, parseVariants, type Variants } from "./variants.ts";
-export { type Matrix } from "./matmul.ts";
-export { type KeyValueCache } from "./rotary.ts";
+} from "./device/gpu.ts";
+export { type Dtype, type Storage } from "./device/storage.ts";
+export { type AdapterKind, formsText, parseVariants, type Variants } from "./device/variants.ts";
+export { type Matrix } from "./device/matrix.ts";
+export { type KeyValueCache } from "./rotary/rotary.ts";

@@ -1,7 +1,7 @@
 /** The safetensors file format: an 8-byte header length, a JSON header, then the tensors' bytes. */
 
 import { InputError } from "../../kernels/errors.ts";
-import { fromBf16, toBf16 } from "../../kernels/storage.ts";
+import { fromBf16, toBf16 } from "../../kernels/device/storage.ts";
 
 /** Number formats that are read; f32 is what the rest of the project works in. */
 export type SafetensorsDtype = "F32" | "F16" | "BF16";

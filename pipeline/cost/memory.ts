@@ -5,9 +5,9 @@
  * @module
  */
 
-import { adamwScratch } from "../../kernels/adamw.ts";
-import type { Arena, GpuBuffer } from "../../kernels/gpu.ts";
-import { bytesOf, type Dtype } from "../../kernels/storage.ts";
+import { adamwScratch } from "../../kernels/adamw/adamw.ts";
+import type { Arena, GpuBuffer } from "../../kernels/device/gpu.ts";
+import { bytesOf, type Dtype } from "../../kernels/device/storage.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { type Layout, planLayout } from "../model/parameters.ts";
 import { layerOf } from "../model/sublayers/layer.ts";

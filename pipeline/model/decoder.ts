@@ -7,9 +7,10 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import type { Dispatch, Gpu } from "../../kernels/gpu.ts";
-import { padded, takesPasses } from "../../kernels/matmul.ts";
-import type { Dtype } from "../../kernels/storage.ts";
+import type { Dispatch, Gpu } from "../../kernels/device/gpu.ts";
+import { padded } from "../../kernels/device/matrix.ts";
+import { takesPasses } from "../../kernels/matmul/matmul.ts";
+import type { Dtype } from "../../kernels/device/storage.ts";
 import type { ModelConfig } from "./shape.ts";
 import { createBank, type Weights } from "./parameters.ts";
 import { createActivations, modelsPerBank, planForward, planLogits, planTransposes } from "./transformer.ts";

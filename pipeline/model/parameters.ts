@@ -4,9 +4,9 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import type { Arena, Gpu, GpuBuffer } from "../../kernels/gpu.ts";
-import { type Matrix, padded } from "../../kernels/matmul.ts";
-import { bytesOf, type Dtype } from "../../kernels/storage.ts";
+import type { Arena, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
+import { type Matrix, padded } from "../../kernels/device/matrix.ts";
+import { bytesOf, type Dtype } from "../../kernels/device/storage.ts";
 import { normals } from "../random.ts";
 import { type ModelConfig, type ParameterSpec, parameterSpecs } from "./shape.ts";
 import { sublayersOf } from "./sublayers/layer.ts";

@@ -1,6 +1,6 @@
 /** How many sequences run through a model at once. */
 
-import type { Gpu } from "../../kernels/gpu.ts";
+import type { Gpu } from "../../kernels/device/gpu.ts";
 import type { ModelConfig } from "./shape.ts";
 import { largestActivation } from "./transformer.ts";
 

@@ -1,9 +1,9 @@
 /** Scoring: the NLL of the same sequences under every model of a bank, without gradients. */
 
-import { sequenceSum, type TokenDetails } from "../../kernels/cross_entropy.ts";
-import type { Gpu } from "../../kernels/gpu.ts";
-import { takesPasses } from "../../kernels/matmul.ts";
-import type { Dtype } from "../../kernels/storage.ts";
+import { sequenceSum, type TokenDetails } from "../../kernels/cross_entropy/cross_entropy.ts";
+import type { Gpu } from "../../kernels/device/gpu.ts";
+import { takesPasses } from "../../kernels/matmul/matmul.ts";
+import type { Dtype } from "../../kernels/device/storage.ts";
 import { emptyBatch, placeSequence, shiftTargets } from "./batch.ts";
 import type { ModelConfig } from "./shape.ts";
 import { checkSpans, firstPredicted, predictedTokens, prefixSpan, type Span, wholeSpan } from "./span.ts";

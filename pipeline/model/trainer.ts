@@ -3,12 +3,12 @@
  * Plans are made once; a step uploads tokens and submits, and results are read once per many steps.
  */
 
-import { adamw, adamwScratch, type AdamwSettings, adamwStep } from "../../kernels/adamw.ts";
-import { sequenceSum } from "../../kernels/cross_entropy.ts";
-import { tokenOrder } from "../../kernels/embedding.ts";
+import { adamw, adamwScratch, type AdamwSettings, adamwStep } from "../../kernels/adamw/adamw.ts";
+import { sequenceSum } from "../../kernels/cross_entropy/cross_entropy.ts";
+import { tokenOrder } from "../../kernels/embedding/embedding.ts";
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import type { Arena, Dispatch, Gpu, GpuBuffer, KernelTime } from "../../kernels/gpu.ts";
-import type { Dtype } from "../../kernels/storage.ts";
+import type { Arena, Dispatch, Gpu, GpuBuffer, KernelTime } from "../../kernels/device/gpu.ts";
+import type { Dtype } from "../../kernels/device/storage.ts";
 import { type HostBatch, shiftTargets } from "./batch.ts";
 import type { ModelConfig } from "./shape.ts";
 import { createBank, readTensors, type Weights, writeTensors } from "./parameters.ts";

@@ -3,16 +3,22 @@
  * models and a fixed batch. Buffers are made here and bound once; a step submits the list. What a layer does is its sublayers'.
  */
 
-import { crossEntropyBackward, crossEntropyForward, type TokenDetails } from "../../kernels/cross_entropy.ts";
-import { embeddingBackward, embeddingForward } from "../../kernels/embedding.ts";
+import {
+  crossEntropyBackward,
+  crossEntropyForward,
+  type TokenDetails,
+} from "../../kernels/cross_entropy/cross_entropy.ts";
+import { embeddingBackward, embeddingForward } from "../../kernels/embedding/embedding.ts";
 import { InputError } from "../../kernels/errors.ts";
-import type { Arena, Dispatch, Gpu, GpuBuffer } from "../../kernels/gpu.ts";
-import { layerNormScratch } from "../../kernels/layer_norm.ts";
-import { matmul, matmulTransposed, type Matrix, padded } from "../../kernels/matmul.ts";
-import type { KeyValueCache } from "../../kernels/rotary.ts";
-import { bytesOf, type Dtype } from "../../kernels/storage.ts";
-import { transpose } from "../../kernels/transpose.ts";
-import { weightGradientScratch } from "../../kernels/weight_gradient.ts";
+import type { Arena, Dispatch, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
+import { layerNormScratch } from "../../kernels/layer_norm/layer_norm.ts";
+import { type Matrix, padded } from "../../kernels/device/matrix.ts";
+import { matmul } from "../../kernels/matmul/matmul.ts";
+import { matmulTransposed } from "../../kernels/matmul/matmul_transposed.ts";
+import type { KeyValueCache } from "../../kernels/rotary/rotary.ts";
+import { bytesOf, type Dtype } from "../../kernels/device/storage.ts";
+import { transpose } from "../../kernels/transpose/transpose.ts";
+import { weightGradientScratch } from "../../kernels/weight_gradient/weight_gradient.ts";
 import { type Bank, matrixAsRead, parameterOf, tensorOf, transposedOf } from "./parameters.ts";
 import { type ModelConfig, parameterSpecs } from "./shape.ts";
 import { layerOf, sublayersOf } from "./sublayers/layer.ts";

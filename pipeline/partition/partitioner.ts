@@ -3,7 +3,7 @@
  * evaluation, serving and the report know this interface alone.
  */
 
-import type { Gpu } from "../../kernels/gpu.ts";
+import type { Gpu } from "../../kernels/device/gpu.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { RunEvent } from "../run/events.ts";
 import type { FileRecord } from "../run/files.ts";

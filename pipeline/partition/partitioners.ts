@@ -2,7 +2,7 @@
 
 import { dirname } from "node:path";
 import { InputError } from "../../kernels/errors.ts";
-import type { Gpu } from "../../kernels/gpu.ts";
+import type { Gpu } from "../../kernels/device/gpu.ts";
 import { exists } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
 import { ctbm } from "./ctbm/partitioner.ts";

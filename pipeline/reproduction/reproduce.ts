@@ -6,7 +6,7 @@
  */
 
 import type { Words } from "../../kernels/errors.ts";
-import { openGpu } from "../../kernels/gpu.ts";
+import { openGpu } from "../../kernels/device/gpu.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { presetOf } from "../settings/presets.ts";
 import type { Sources } from "../settings/resolution.ts";

@@ -1,6 +1,6 @@
 /** What a model is on the device: a decoder that writes texts, or a scorer. */
 
-import type { Gpu } from "../../kernels/gpu.ts";
+import type { Gpu } from "../../kernels/device/gpu.ts";
 import type { Checkpoint, CheckpointNotes } from "../checkpoints/checkpoint.ts";
 import { createDecoder, type DecoderOptions } from "../model/decoder.ts";
 import { rowsPerPass } from "../model/passes.ts";

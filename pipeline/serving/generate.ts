@@ -6,7 +6,7 @@
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import type { OpenGpuOptions } from "../../kernels/gpu.ts";
+import type { OpenGpuOptions } from "../../kernels/device/gpu.ts";
 import { uniform } from "../random.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import type { ModelConfig } from "../model/shape.ts";

@@ -23,7 +23,9 @@ export interface Held {
 
 /** How a thing comes. */
 export interface Loader<Value extends Held> {
-  /** Its name: the same name is the same thing. */
+  /** The same key is the same thing. */
+  key: string;
+  /** What messages call it. */
   name: string;
   /** Says about how many bytes it will take. Is asked only where memory is limited. */
   size(): Promise<number>;
@@ -45,7 +47,7 @@ export interface LeaseCounts {
   evictions: number;
   /** Bytes of what is held. */
   bytes: number;
-  /** Names of what is held, the least recently used first. */
+  /** Keys of what is held, the least recently used first. */
   held: string[];
 }
 
@@ -101,9 +103,9 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
     const idle = [...held].filter(([, { users }]) => users === 0);
     const idleBytes = idle.reduce((sum, [, entry]) => sum + entry.bytes, 0);
     if (held.size - idle.length + things > models || bytes() - idleBytes + need > memory) return false;
-    for (const [name, entry] of idle) {
+    for (const [key, entry] of idle) {
       if (held.size + things <= models && bytes() + need <= memory) break;
-      held.delete(name);
+      held.delete(key);
       entry.loaded!.close();
       counts.evictions++;
     }
@@ -137,9 +139,9 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
 
   function load(loader: Loader<Held>, size: number): Entry {
     counts.loads++;
-    const { name } = loader;
+    const { key, name } = loader;
     const entry: Entry = { bytes: size, users: 1, used: performance.now(), value: loader.load() };
-    held.set(name, entry);
+    held.set(key, entry);
     entry.value = entry.value.then((value) => {
       try {
         if (closed) throw closed;
@@ -151,7 +153,7 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
       entry.bytes = value.bytes;
       return entry.loaded = value;
     });
-    entry.value.catch(() => held.get(name) === entry && held.delete(name)).then(() => {
+    entry.value.catch(() => held.get(key) === entry && held.delete(key)).then(() => {
       entry.users--;
       makeRoom(0, 0); // it may have taken more than was thought
       serve();
@@ -160,20 +162,20 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
   }
 
   /** Counts a user more or fewer: either way it is used now. */
-  function use(name: string, entry: Entry, users: 1 | -1): void {
+  function use(key: string, entry: Entry, users: 1 | -1): void {
     entry.users += users;
     entry.used = performance.now();
-    if (held.get(name) !== entry) return;
-    held.delete(name);
-    held.set(name, entry);
+    if (held.get(key) !== entry) return;
+    held.delete(key);
+    held.set(key, entry);
   }
 
   /** Serves whoever can be served. */
   function serve(): void {
     let first: Waiter | undefined; // who waits for room
     for (const waiter of [...waiters]) {
-      const { name } = waiter.loader;
-      let entry = held.get(name);
+      const { key } = waiter.loader;
+      let entry = held.get(key);
       if (entry === undefined && first === undefined) {
         const size = sizeOf(waiter);
         if (size !== undefined && makeRoom(1, size)) entry = load(waiter.loader, size);
@@ -184,7 +186,7 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
       }
       if (first && ++first.passes > MOST_PASSES) return;
       waiters.delete(waiter);
-      use(name, entry, 1);
+      use(key, entry, 1);
       waiter.resolve(entry);
     }
   }
@@ -211,7 +213,7 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
       const release = () => {
         if (released) return;
         released = true;
-        use(loader.name, entry, -1);
+        use(loader.key, entry, -1);
         serve();
       };
       try {

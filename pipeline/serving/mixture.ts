@@ -4,7 +4,7 @@
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import { type Gpu, openGpu, type OpenGpuOptions } from "../../kernels/gpu.ts";
+import { type Gpu, openGpu, type OpenGpuOptions } from "../../kernels/device/gpu.ts";
 import type { Checkpoint } from "../checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { Partitioner, TokenRows } from "../partition/partitioner.ts";
@@ -204,7 +204,8 @@ export function createMixture(
     ) {
       await checkExpert(model);
       return await leases.lease<Value>({
-        name: `${source.name(model)} as ${form.name}`,
+        key: `${source.name(model)} as ${form.name}`,
+        name: source.name(model),
         async size() {
           const { config } = await source.describe(model);
           return sizes.get(form.name + JSON.stringify(config)) ?? form.size(config);

@@ -3,7 +3,7 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import type { Gpu } from "../../kernels/gpu.ts";
+import type { Gpu } from "../../kernels/device/gpu.ts";
 import { type Checkpoint, loadCheckpoint, loadCheckpointConfig } from "../checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { Partitioner } from "../partition/partitioner.ts";

@@ -5,8 +5,8 @@
  */
 
 import { InputError, say, setting, task as taskOf } from "../../kernels/errors.ts";
-import { type Gpu, openGpu } from "../../kernels/gpu.ts";
-import type { Variants } from "../../kernels/variants.ts";
+import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
+import type { Variants } from "../../kernels/device/variants.ts";
 import { identifyPartitioner } from "../partition/partitioners.ts";
 import type { RunEvent } from "../run/events.ts";
 import { exists, removeIfThere, removePartials } from "../run/files.ts";

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Gpu } from "../../kernels/gpu.ts";
+import type { Gpu } from "../../kernels/device/gpu.ts";
 import type { Text } from "../../kernels/errors.ts";
 import type { RunEvent } from "../run/events.ts";
 import type { FileRecord } from "../run/files.ts";

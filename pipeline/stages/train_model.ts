@@ -8,7 +8,7 @@
 import { createHash } from "node:crypto";
 import { basename, dirname } from "node:path";
 import { InputError, RunError, say, setting, type TaskReference, type Text } from "../../kernels/errors.ts";
-import type { Variants } from "../../kernels/variants.ts";
+import type { Variants } from "../../kernels/device/variants.ts";
 import { saveModelFolder } from "../checkpoints/checkpoint.ts";
 import type { SafetensorsDtype } from "../checkpoints/safetensors.ts";
 import { trainingFlops } from "../cost/cost.ts";

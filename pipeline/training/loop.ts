@@ -5,8 +5,8 @@
 
 import * as v from "valibot";
 import { InputError, RunError } from "../../kernels/errors.ts";
-import type { AdamwSettings } from "../../kernels/adamw.ts";
-import type { Gpu } from "../../kernels/gpu.ts";
+import type { AdamwSettings } from "../../kernels/adamw/adamw.ts";
+import type { Gpu } from "../../kernels/device/gpu.ts";
 import { count, finite, readJsonLines } from "../run/schema.ts";
 import type { Vouched } from "../run/vouched.ts";
 import type { Columns } from "../rows/columns.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Gpu } from "../../kernels/gpu.ts";
+import type { Gpu } from "../../kernels/device/gpu.ts";
 import { initialWeights, type Weights } from "../../pipeline/model/parameters.ts";
 import { createScorer } from "../../pipeline/model/scorer.ts";
 import { createTrainer } from "../../pipeline/model/trainer.ts";

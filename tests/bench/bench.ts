@@ -11,9 +11,9 @@
 
 import { parseArgs } from "@std/cli/parse-args";
 import { InputError } from "../../kernels/errors.ts";
-import { type Gpu, openGpu } from "../../kernels/gpu.ts";
-import type { Dtype } from "../../kernels/storage.ts";
-import { formsText, parseVariants } from "../../kernels/variants.ts";
+import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
+import type { Dtype } from "../../kernels/device/storage.ts";
+import { formsText, parseVariants } from "../../kernels/device/variants.ts";
 import { bankText, type BankTimes, measureBank, ROUTER } from "./bank.ts";
 import { AXES, axisText, measureAxis, type PointTimes, QUICK_AXES } from "./growth.ts";
 import { KERNELS, SQUARE } from "./kernels.ts";

@@ -1,6 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
-import { type Dispatch, type Gpu, openGpu } from "../../kernels/gpu.ts";
-import { VARIANTS } from "../../kernels/variants.ts";
+import { type Dispatch, type Gpu, openGpu } from "../../kernels/device/gpu.ts";
+import { VARIANTS } from "../../kernels/device/variants.ts";
 import { trainingFlops } from "../../pipeline/cost/cost.ts";
 import { initialWeights } from "../../pipeline/model/parameters.ts";
 import { createScorer } from "../../pipeline/model/scorer.ts";

@@ -9,21 +9,27 @@
  * @module
  */
 
-import { adamw, adamwScratch } from "../../kernels/adamw.ts";
-import { attentionBackward, attentionForward, attentionScratch } from "../../kernels/attention.ts";
+import { adamw, adamwScratch } from "../../kernels/adamw/adamw.ts";
+import { attentionBackward, attentionForward, attentionScratch } from "../../kernels/attention/attention.ts";
 import {
   type CrossEntropy,
   crossEntropyBackward,
   crossEntropyForward,
   sequenceSum,
-} from "../../kernels/cross_entropy.ts";
-import { embeddingBackward, embeddingForward, tokenOrder } from "../../kernels/embedding.ts";
-import type { Dispatch, Gpu, GpuBuffer } from "../../kernels/gpu.ts";
-import { layerNormBackward, layerNormForward, layerNormScratch } from "../../kernels/layer_norm.ts";
-import { matmul, matmulTransposed, type Matrix, padded, type Tail } from "../../kernels/matmul.ts";
-import { headedSize, rotaryAngles, rotaryBackward, rotaryForward } from "../../kernels/rotary.ts";
-import { transpose } from "../../kernels/transpose.ts";
-import { weightGradient, weightGradientScratch } from "../../kernels/weight_gradient.ts";
+} from "../../kernels/cross_entropy/cross_entropy.ts";
+import { embeddingBackward, embeddingForward, tokenOrder } from "../../kernels/embedding/embedding.ts";
+import type { Dispatch, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
+import {
+  layerNormBackward,
+  layerNormForward,
+  layerNormScratch,
+} from "../../kernels/layer_norm/layer_norm.ts";
+import { type Matrix, padded } from "../../kernels/device/matrix.ts";
+import { matmul, type Tail } from "../../kernels/matmul/matmul.ts";
+import { matmulTransposed } from "../../kernels/matmul/matmul_transposed.ts";
+import { headedSize, rotaryAngles, rotaryBackward, rotaryForward } from "../../kernels/rotary/rotary.ts";
+import { transpose } from "../../kernels/transpose/transpose.ts";
+import { weightGradient, weightGradientScratch } from "../../kernels/weight_gradient/weight_gradient.ts";
 import { LAYER_NORM_EPSILON, MLP_EXPANSION, parameterCount } from "../../pipeline/model/shape.ts";
 import { logitsChunk } from "../../pipeline/model/transformer.ts";
 import { SETTINGS, type Size, someTokens } from "./sizes.ts";

@@ -5,7 +5,7 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import type { Arena, Gpu } from "../../kernels/gpu.ts";
+import type { Arena, Gpu } from "../../kernels/device/gpu.ts";
 import { type Kernel, planKernel, type Tensors } from "./kernels.ts";
 import type { Roof } from "./roof.ts";
 import type { Size } from "./sizes.ts";

@@ -7,7 +7,7 @@
  */
 
 import process from "node:process";
-import { openGpu } from "../../kernels/gpu.ts";
+import { openGpu } from "../../kernels/device/gpu.ts";
 import { type ModelConfig, parameterCount } from "../../pipeline/model/shape.ts";
 import { initialWeights } from "../../pipeline/model/parameters.ts";
 import { createScorer } from "../../pipeline/model/scorer.ts";

@@ -4,8 +4,8 @@
  * @module
  */
 
-import type { Gpu } from "../../kernels/gpu.ts";
-import type { AdapterKind } from "../../kernels/variants.ts";
+import type { Gpu } from "../../kernels/device/gpu.ts";
+import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { type Effort, secondsOf } from "./time.ts";
 
 /** The measured roof of an adapter. */

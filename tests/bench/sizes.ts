@@ -5,7 +5,7 @@
  */
 
 import type { ModelConfig } from "../../pipeline/model/shape.ts";
-import type { AdamwSettings } from "../../kernels/adamw.ts";
+import type { AdamwSettings } from "../../kernels/adamw/adamw.ts";
 
 /** Shape of a model and of its training batch. */
 export interface Size extends ModelConfig {

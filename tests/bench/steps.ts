@@ -4,9 +4,9 @@
  * @module
  */
 
-import { openGpu } from "../../kernels/gpu.ts";
-import type { Dtype } from "../../kernels/storage.ts";
-import type { Variants } from "../../kernels/variants.ts";
+import { openGpu } from "../../kernels/device/gpu.ts";
+import type { Dtype } from "../../kernels/device/storage.ts";
+import type { Variants } from "../../kernels/device/variants.ts";
 import { forwardFlops, trainingFlops } from "../../pipeline/cost/cost.ts";
 import { initialWeights } from "../../pipeline/model/parameters.ts";
 import { createScorer } from "../../pipeline/model/scorer.ts";

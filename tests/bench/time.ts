@@ -5,7 +5,7 @@
  */
 
 import process from "node:process";
-import type { Dispatch, Gpu } from "../../kernels/gpu.ts";
+import type { Dispatch, Gpu } from "../../kernels/device/gpu.ts";
 import { median, type Seconds } from "./turns.ts";
 
 /**

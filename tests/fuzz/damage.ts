@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Gpu } from "../../kernels/gpu.ts";
+import type { Gpu } from "../../kernels/device/gpu.ts";
 import {
   evaluateRun,
   generate,

@@ -6,7 +6,7 @@
  */
 
 import { parseArgs } from "@std/cli/parse-args";
-import { openGpu } from "../../kernels/gpu.ts";
+import { openGpu } from "../../kernels/device/gpu.ts";
 import { damageOf, kindOf, makeBase, outcomeOf, WORK } from "./damage.ts";
 
 const { seed, count } = parseArgs(Deno.args, {

@@ -5,10 +5,10 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { InputError } from "../../kernels/errors.ts";
-import { type Dispatch, type Gpu, type GpuBuffer, openGpu } from "../../kernels/gpu.ts";
-import { type Matrix, padded } from "../../kernels/matmul.ts";
-import { bytesOf, type Dtype, fromBf16, toBf16 } from "../../kernels/storage.ts";
-import { FORMS, type Variants } from "../../kernels/variants.ts";
+import { type Dispatch, type Gpu, type GpuBuffer, openGpu } from "../../kernels/device/gpu.ts";
+import { type Matrix, padded } from "../../kernels/device/matrix.ts";
+import { bytesOf, type Dtype, fromBf16, toBf16 } from "../../kernels/device/storage.ts";
+import { FORMS, type Variants } from "../../kernels/device/variants.ts";
 import { normals, uniform } from "../../pipeline/random.ts";
 
 /** The device of this test file. */

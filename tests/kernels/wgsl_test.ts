@@ -1,18 +1,61 @@
 import { assert, assertEquals } from "@std/assert";
+import {
+  attentionBackwardSubgroup,
+  attentionForwardSubgroup,
+} from "../../kernels/attention/attention_subgroup.ts";
+import { compose, includesOf } from "../../kernels/device/wgsl.ts";
+import {
+  layerNormBackwardSubgroup,
+  layerNormForwardSubgroup,
+} from "../../kernels/layer_norm/layer_norm_subgroup.ts";
+import { matmulSubgroup } from "../../kernels/matmul/matmul_subgroup.ts";
+import { matmulTransposedSubgroup } from "../../kernels/matmul/matmul_transposed_subgroup.ts";
+import { matmulWorkgroup } from "../../kernels/matmul/matmul_workgroup.ts";
 
-const folder = new URL("../../kernels/", import.meta.url);
-const names = [...Deno.readDirSync(folder)].map(({ name }) => name).filter((name) => name.endsWith(".wgsl"));
-const host = [...Deno.readDirSync(folder)].filter(({ name }) => name.endsWith(".ts"))
-  .map(({ name }) => Deno.readTextFileSync(new URL(name, folder))).join("\n");
+const kernels = new URL("../../kernels/", import.meta.url);
+/** Every file of a folder per op, by its path under `kernels/`. */
+const files = [...Deno.readDirSync(kernels)].filter(({ isDirectory }) => isDirectory)
+  .flatMap(({ name: op }) => [...Deno.readDirSync(new URL(op, kernels))].map(({ name }) => `${op}/${name}`));
+const read = (path: string) => Deno.readTextFileSync(new URL(path, kernels));
+const shaders = files.filter((path) => path.endsWith(".wgsl")).sort();
+const host = files.filter((path) => path.endsWith(".ts"))
+  .map((path) => ({ op: path.split("/")[0], code: read(path) }));
 
 const adapter = await navigator.gpu.requestAdapter();
 assert(
   adapter,
   "kernels cannot be compiled as this machine has no Vulkan driver: install mesa-vulkan-drivers",
 );
-const device = await adapter.requestDevice({
-  requiredLimits: { maxStorageBuffersPerShaderStage: adapter.limits.maxStorageBuffersPerShaderStage },
-});
+const { maxStorageBuffersPerShaderStage } = adapter.limits;
+const requiredLimits = { maxStorageBuffersPerShaderStage };
+const withSubgroups = await adapter.requestDevice({ requiredFeatures: ["subgroups"], requiredLimits })
+  .catch(() => undefined);
+const device = withSubgroups ?? await adapter.requestDevice({ requiredLimits });
+
+/** Texts with fragments that TypeScript writes, in one shape each: the kernels' own tests run the others. */
+const WRITTEN: Record<string, string> = {
+  "attention/attention_backward_subgroup.wgsl": attentionBackwardSubgroup({
+    columns: 24,
+    block: 32,
+    merged: false,
+  }),
+  "attention/attention_forward_subgroup.wgsl": attentionForwardSubgroup({ columns: 24, block: 64 }),
+  "layer_norm/layer_norm_backward_subgroup.wgsl": layerNormBackwardSubgroup(3),
+  "layer_norm/layer_norm_forward_subgroup.wgsl": layerNormForwardSubgroup(3),
+  "matmul/matmul_subgroup.wgsl": matmulSubgroup({ width: 2, apart: true }),
+  "matmul/matmul_transposed_subgroup.wgsl": matmulTransposedSubgroup({ width: 2, terms: 2 }),
+  "matmul/matmul_workgroup.wgsl": matmulWorkgroup.f32,
+};
+
+/** The fragments of a text that are files beside it, by name. */
+function fragmentsOf(path: string): Record<string, string> {
+  const names = includesOf(read(path)).map((name) => [name, `${path.split("/")[0]}/${name}.wgsl`]);
+  return Object.fromEntries(
+    names.filter(([, file]) => shaders.includes(file)).map(([name, file]) => [name, read(file)]),
+  );
+}
+
+const isFragment = (path: string) => !read(path).includes("@compute");
 
 /** The comment that a file starts with, line by line, without its slashes. */
 function header(code: string): string[] {
@@ -21,14 +64,33 @@ function header(code: string): string[] {
 }
 
 Deno.test("kernels/ holds shaders, and each is loaded by a module beside it", () => {
-  assert(names.length >= 20, `${names.length} shaders`);
-  for (const name of names) assert(host.includes(`from "./${name}"`), `${name} is not loaded`);
+  assert(shaders.length >= 20, `${shaders.length} shaders`);
+  for (const path of shaders) {
+    const [op, name] = path.split("/");
+    assert(
+      host.some((file) => file.op === op && file.code.includes(`from "./${name}"`)),
+      `${path} is not loaded`,
+    );
+  }
 });
 
-for (const name of names.sort()) {
-  const code = Deno.readTextFileSync(new URL(name, folder));
+Deno.test("a file without an entry point is a fragment: it names itself, and texts beside it include it", () => {
+  const included = new Set(shaders.flatMap((path) => Object.values(fragmentsOf(path))));
+  const fragments = shaders.filter(isFragment);
+  assert(fragments.length >= 3, `${fragments.length} fragments`);
+  for (const path of fragments) {
+    assertEquals(header(read(path))[0].trim().split(":")[0], path.split("/")[1].replace(".wgsl", ""));
+    assert(included.has(read(path)), `${path} is not included`);
+  }
+});
 
-  Deno.test(`${name} names itself, describes every binding and compiles`, async () => {
+for (const path of shaders) {
+  if (isFragment(path)) continue;
+  const code = WRITTEN[path] ?? compose(read(path), fragmentsOf(path));
+  const name = path.split("/")[1];
+
+  const ignore = path.endsWith("_subgroup.wgsl") && !withSubgroups;
+  Deno.test(`${name} names itself, describes every binding and compiles`, { ignore }, async () => {
     const lines = header(code);
     assertEquals(lines[0].trim().split(/[:\s]/)[0], name.replace(".wgsl", ""), "first word of the header");
 
@@ -68,20 +130,3 @@ for (const name of names.sort()) {
     assertEquals(error?.message, undefined);
   });
 }
-
-Deno.test("the workgroup forms of attention share their tiles, and those of products their tails, to the letter", () => {
-  const between = (name: string, from: string, to: string) => {
-    const code = Deno.readTextFileSync(new URL(name, folder));
-    const [start, end] = [code.indexOf(from), code.indexOf(to)];
-    assert(start >= 0 && end > start, `${name} lacks ${start < 0 ? from : to}`);
-    return code.slice(start, end);
-  };
-  const tiles = ["forward", "backward_query", "backward_key"].map((pass) =>
-    between(`attention_${pass}_workgroup.wgsl`, "fn fill_left(", "@compute")
-  );
-  assertEquals([tiles[1], tiles[2]], [tiles[0], tiles[0]]);
-  const [curves, others] = ["matmul", "matmul_workgroup"].map((name) =>
-    between(`${name}.wgsl`, "fn tanh4(", "fn finish(")
-  );
-  assertEquals(curves, others);
-});

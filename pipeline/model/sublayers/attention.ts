@@ -1,9 +1,13 @@
 /** Causal self-attention with rotary positions. */
 
-import { attentionBackward, attentionForward, attentionScratch } from "../../../kernels/attention.ts";
-import { padded } from "../../../kernels/matmul.ts";
-import { headedSize, rotaryAngles, rotaryBackward, rotaryForward } from "../../../kernels/rotary.ts";
-import type { AttentionShape } from "../../../kernels/rotary.ts";
+import {
+  attentionBackward,
+  attentionForward,
+  attentionScratch,
+} from "../../../kernels/attention/attention.ts";
+import { padded } from "../../../kernels/device/matrix.ts";
+import { headedSize, rotaryAngles, rotaryBackward, rotaryForward } from "../../../kernels/rotary/rotary.ts";
+import type { AttentionShape } from "../../../kernels/rotary/rotary.ts";
 import type { ModelConfig } from "../config.ts";
 import { linear, linearBackward, linearParameters, norm, normBackward, normParameters } from "./parts.ts";
 import type { BatchShape, Sublayer } from "./sublayer.ts";

@@ -1,6 +1,6 @@
 /** The multilayer perceptron. */
 
-import { padded } from "../../../kernels/matmul.ts";
+import { padded } from "../../../kernels/device/matrix.ts";
 import { linear, linearBackward, linearParameters, norm, normBackward, normParameters } from "./parts.ts";
 import type { Sublayer } from "./sublayer.ts";
 

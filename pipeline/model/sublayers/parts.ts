@@ -1,9 +1,10 @@
 /** What sublayers are made of: a LayerNorm and a linear layer, with their weights, forward and backward. */
 
-import type { Dispatch, GpuBuffer } from "../../../kernels/gpu.ts";
-import { layerNormBackward, layerNormForward } from "../../../kernels/layer_norm.ts";
-import { matmul, type Matrix, padded, type Tail } from "../../../kernels/matmul.ts";
-import { weightGradient } from "../../../kernels/weight_gradient.ts";
+import type { Dispatch, GpuBuffer } from "../../../kernels/device/gpu.ts";
+import { layerNormBackward, layerNormForward } from "../../../kernels/layer_norm/layer_norm.ts";
+import { type Matrix, padded } from "../../../kernels/device/matrix.ts";
+import { matmul, type Tail } from "../../../kernels/matmul/matmul.ts";
+import { weightGradient } from "../../../kernels/weight_gradient/weight_gradient.ts";
 import type { ModelConfig, ParameterSpec } from "../config.ts";
 import type { BackwardPass, BatchShape, Pass } from "./sublayer.ts";
 

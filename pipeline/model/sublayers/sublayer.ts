@@ -3,10 +3,10 @@
  * result to the stream. Weights, names on disk, buffers, kernel calls and FLOPs of a model are asked of its sublayers.
  */
 
-import type { Dispatch, Gpu, GpuBuffer } from "../../../kernels/gpu.ts";
-import type { Matrix } from "../../../kernels/matmul.ts";
-import type { KeyValueCache } from "../../../kernels/rotary.ts";
-import type { Dtype } from "../../../kernels/storage.ts";
+import type { Dispatch, Gpu, GpuBuffer } from "../../../kernels/device/gpu.ts";
+import type { Matrix } from "../../../kernels/device/matrix.ts";
+import type { KeyValueCache } from "../../../kernels/rotary/rotary.ts";
+import type { Dtype } from "../../../kernels/device/storage.ts";
 import type { ModelConfig, ParameterSpec } from "../config.ts";
 
 /** What a pass is for: to learn, to score without learning, or to go on from tokens that were read before. */

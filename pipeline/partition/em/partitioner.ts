@@ -9,7 +9,7 @@
  */
 
 import { InputError } from "../../../kernels/errors.ts";
-import type { Gpu } from "../../../kernels/gpu.ts";
+import type { Gpu } from "../../../kernels/device/gpu.ts";
 import { loadRouters, routerFolder, type Routers, routersHash } from "../../checkpoints/checkpoint.ts";
 import { rowsPerPass } from "../../model/passes.ts";
 import { createScorer, type Scorer } from "../../model/scorer.ts";

@@ -4,8 +4,8 @@
  */
 
 import { InputError, RunError, say, setting } from "../../../kernels/errors.ts";
-import type { AdamwSettings } from "../../../kernels/adamw.ts";
-import type { Gpu } from "../../../kernels/gpu.ts";
+import type { AdamwSettings } from "../../../kernels/adamw/adamw.ts";
+import type { Gpu } from "../../../kernels/device/gpu.ts";
 import type { Columns } from "../../rows/columns.ts";
 import { permutation, randomBits } from "../../random.ts";
 import { emptyBatch, placeSequence } from "../../model/batch.ts";

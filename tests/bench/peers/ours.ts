@@ -1,6 +1,6 @@
 /** This project in the comparison of peers.ts. */
 
-import { openGpu } from "../../../kernels/gpu.ts";
+import { openGpu } from "../../../kernels/device/gpu.ts";
 import { initialWeights } from "../../../pipeline/model/parameters.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";
 import { createTrainer } from "../../../pipeline/model/trainer.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { InputError } from "../../../kernels/errors.ts";
-import { bytesOf } from "../../../kernels/storage.ts";
+import { bytesOf } from "../../../kernels/device/storage.ts";
 import {
   inferenceMemory,
   trainingMemory,

@@ -3,7 +3,7 @@
 import { type Columns, type Lineage, type RecordBatch, toBatch } from "../../../pipeline/rows/arrow.ts";
 import { sliceColumns } from "../../../pipeline/rows/columns.ts";
 import { randomBits } from "../../../pipeline/random.ts";
-import type { Gpu } from "../../../kernels/gpu.ts";
+import type { Gpu } from "../../../kernels/device/gpu.ts";
 import type { Checkpoint, CheckpointNotes, Routers } from "../../../pipeline/checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { partitionerOf } from "../../../pipeline/partition/em/partitioner.ts";

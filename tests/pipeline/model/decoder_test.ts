@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { type Gpu, openGpu } from "../../../kernels/gpu.ts";
-import type { Dtype } from "../../../kernels/storage.ts";
-import { VARIANTS } from "../../../kernels/variants.ts";
+import { type Gpu, openGpu } from "../../../kernels/device/gpu.ts";
+import type { Dtype } from "../../../kernels/device/storage.ts";
+import { VARIANTS } from "../../../kernels/device/variants.ts";
 import { createDecoder, type Decoder } from "../../../pipeline/model/decoder.ts";
 import { uniform } from "../../../pipeline/random.ts";
 import { createEngine } from "../../../pipeline/serving/engine.ts";

@@ -1,8 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { type Gpu, openGpu } from "../../../kernels/gpu.ts";
-import type { Dtype } from "../../../kernels/storage.ts";
-import { VARIANTS } from "../../../kernels/variants.ts";
+import { type Gpu, openGpu } from "../../../kernels/device/gpu.ts";
+import type { Dtype } from "../../../kernels/device/storage.ts";
+import { VARIANTS } from "../../../kernels/device/variants.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import type { Weights } from "../../../pipeline/model/parameters.ts";
 import { decodeSafetensors } from "../../../pipeline/checkpoints/safetensors.ts";

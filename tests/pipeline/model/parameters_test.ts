@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { InputError } from "../../../kernels/errors.ts";
-import { padded } from "../../../kernels/matmul.ts";
+import { padded } from "../../../kernels/device/matrix.ts";
 import { type ModelConfig, parameterSpecs } from "../../../pipeline/model/shape.ts";
 import {
   createBank,

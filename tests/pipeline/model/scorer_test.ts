@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import type { Variants } from "../../../kernels/variants.ts";
+import type { Variants } from "../../../kernels/device/variants.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { createScorer, type TokenScores } from "../../../pipeline/model/scorer.ts";
 import { prefixSpan, type Span, spanAfter, wholeSpan } from "../../../pipeline/model/span.ts";

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import type { Gpu } from "../../../kernels/gpu.ts";
+import type { Gpu } from "../../../kernels/device/gpu.ts";
 import type { HostBatch } from "../../../pipeline/model/batch.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import type { Weights } from "../../../pipeline/model/parameters.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { tokenOrder } from "../../../kernels/embedding.ts";
-import { padded } from "../../../kernels/matmul.ts";
+import { tokenOrder } from "../../../kernels/embedding/embedding.ts";
+import { padded } from "../../../kernels/device/matrix.ts";
 import { shiftTargets } from "../../../pipeline/model/batch.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { createBank, readTensors } from "../../../pipeline/model/parameters.ts";

@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { InputError, wordText } from "../../../kernels/errors.ts";
-import { openGpu } from "../../../kernels/gpu.ts";
+import { openGpu } from "../../../kernels/device/gpu.ts";
 import {
   fromBatch,
   type Lineage,

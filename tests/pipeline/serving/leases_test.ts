@@ -20,7 +20,8 @@ function store(budget: Budget, sizes: Record<string, number> = {}) {
     freed,
     take: (name: string, signal?: AbortSignal) =>
       leases.lease({
-        name,
+        key: name,
+        name: `the thing ${name}`,
         size: () => Promise.resolve(bytes(name)),
         load: () =>
           new Promise<Held & { name: string }>((resolve, reject) =>
@@ -134,11 +135,12 @@ Deno.test("lease() lets a bounded number pass who waits for room", async () => {
 
 Deno.test("lease() refuses what exceeds the budget with both numbers, before and after it is loaded", async () => {
   const all = store({ memory: 20 }, { large: 21 });
-  const message = "Cannot load large as it must fit memory: it takes 21 bytes, the limit is 20";
+  const message = "Cannot load the thing large as it must fit memory: it takes 21 bytes, the limit is 20";
   await assertRejects(() => all.take("large"), InputError, message);
   assertEquals(all.leases.counts.loads, 0);
   let closed = false;
   const loader = {
+    key: "larger than thought",
     name: "larger than thought",
     size: () => Promise.resolve(1),
     load: () => Promise.resolve({ bytes: 30, close: () => closed = true }),
@@ -153,6 +155,7 @@ Deno.test("lease() makes room where a thing takes more than was thought", async 
   const all = store({ memory: 20 });
   (await taken(all, "a"))[Symbol.dispose]();
   const loader = {
+    key: "b",
     name: "b",
     size: () => Promise.resolve(1),
     load: () => Promise.resolve({ bytes: 15, close() {} }),

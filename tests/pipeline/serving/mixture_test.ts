@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import type { Gpu } from "../../../kernels/gpu.ts";
+import type { Gpu } from "../../../kernels/device/gpu.ts";
 import { loadCheckpoint, loadRouters, saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import { scoring } from "../../../pipeline/serving/forms.ts";
 import { answer, generate } from "../../../pipeline/serving/generate.ts";
@@ -142,7 +142,9 @@ Deno.test("lease() keeps within the bytes, also where the first estimate is too 
     mixture.close();
     for (const memory of [size - 1, 1000]) {
       const small = await openMixture({ gpu, run, memory });
-      await assertRejects(() => small.lease(0), InputError, `the limit is ${memory}; allow more memory`);
+      const limit = `the limit is ${memory}; allow more memory`;
+      const { message } = await assertRejects(() => small.lease(0), InputError, limit);
+      assertStringIncludes(message, `${run}/experts/expert-00" as it must fit memory: it takes`);
       small.close();
     }
   });

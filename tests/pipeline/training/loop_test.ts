@@ -1,6 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { openGpu } from "../../../kernels/gpu.ts";
+import { openGpu } from "../../../kernels/device/gpu.ts";
 import { type Columns, sliceColumns } from "../../../pipeline/rows/columns.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";
 import {

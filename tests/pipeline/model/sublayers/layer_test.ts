@@ -1,7 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../../kernels/errors.ts";
-import { type Dispatch, floatBits, type GpuBuffer } from "../../../../kernels/gpu.ts";
-import { type Matrix, padded } from "../../../../kernels/matmul.ts";
+import { type Dispatch, floatBits, type GpuBuffer } from "../../../../kernels/device/gpu.ts";
+import { type Matrix, padded } from "../../../../kernels/device/matrix.ts";
 import { loadCheckpoint, saveCheckpoint } from "../../../../pipeline/checkpoints/checkpoint.ts";
 import { forwardFlops } from "../../../../pipeline/cost/cost.ts";
 import { inferenceMemory, trainingMemory } from "../../../../pipeline/cost/memory.ts";

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { padded } from "../../../../kernels/matmul.ts";
+import { padded } from "../../../../kernels/device/matrix.ts";
 import { createBank, parameterOf } from "../../../../pipeline/model/parameters.ts";
 import {
   LAYER_NORM_EPSILON,

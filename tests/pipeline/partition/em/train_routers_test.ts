@@ -1,7 +1,7 @@
 import type { RoundMetrics } from "../../../../pipeline/run/events.ts";
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { InputError, RunError } from "../../../../kernels/errors.ts";
-import { openGpu } from "../../../../kernels/gpu.ts";
+import { openGpu } from "../../../../kernels/device/gpu.ts";
 import type { Columns } from "../../../../pipeline/rows/columns.ts";
 import { uniform } from "../../../../pipeline/random.ts";
 import {

@@ -1,0 +1,259 @@
+/** Causal multi-head attention over heads split by `rotary.ts`, forward and backward. */
+
+import forwardCode from "./attention_forward.wgsl" with { type: "text" };
+import headsCode from "./attention_backward_heads.wgsl" with { type: "text" };
+import queryCode from "./attention_backward_query.wgsl" with { type: "text" };
+import keyCode from "./attention_backward_key.wgsl" with { type: "text" };
+import forwardWorkgroupCode from "./attention_forward_workgroup.wgsl" with { type: "text" };
+import queryWorkgroupCode from "./attention_backward_query_workgroup.wgsl" with { type: "text" };
+import tilesCode from "./attention_tiles.wgsl" with { type: "text" };
+import keyWorkgroupCode from "./attention_backward_key_workgroup.wgsl" with { type: "text" };
+import { attentionBackwardSubgroup, attentionForwardSubgroup } from "./attention_subgroup.ts";
+import type { Dispatch, Gpu, GpuBuffer } from "../device/gpu.ts";
+import { padded } from "../device/matrix.ts";
+import { compose } from "../device/wgsl.ts";
+import { type AttentionShape, cacheParams, headedSize, type KeyValueCache } from "../rotary/rotary.ts";
+
+const WORKGROUP = 16;
+/** Keys per block of the subgroup forms: as many as their panels leave in the first-level cache. */
+const FORWARD_BLOCK = 64;
+const BACKWARD_BLOCK = 32;
+/**
+ * Largest heads of which the subgroup form takes the product of output and gradient itself, again for each block of keys:
+ * with more than a vec4 per lane a kernel of its own costs less.
+ */
+const MOST_MERGED = 32;
+/** Queries or keys per block of the workgroup forms, as their texts say. */
+const WORKGROUP_BLOCK = 32;
+
+/** Puts a text together for a head size: registers need arrays of constant length. */
+const sized = (code: string, { headSize }: AttentionShape, fragments = {}) =>
+  compose(code, fragments, { HEAD4: padded(headSize) / 4 });
+
+/** Plans an invocation per query or key. */
+function plan(
+  gpu: Gpu,
+  shape: AttentionShape,
+  label: string,
+  code: string,
+  buffers: GpuBuffer[],
+  cache?: KeyValueCache,
+): Dispatch {
+  const { models, batch, length, heads, headSize } = shape;
+  return gpu.dispatch({
+    label,
+    code,
+    constants: { WG: WORKGROUP },
+    params: [
+      batch * heads * length,
+      length,
+      heads,
+      headSize,
+      padded(heads * headSize),
+      ...cacheParams(shape, cache),
+    ],
+    buffers,
+    workgroups: Math.ceil((batch * heads * length) / WORKGROUP),
+    models,
+  });
+}
+
+/** Plans one workgroup per head of a sequence, with the text that `write` gives for this head size. */
+function planHeads(
+  gpu: Gpu,
+  shape: AttentionShape,
+  label: string,
+  write: (sizes: { columns: number; block: number }) => string,
+  buffers: GpuBuffer[],
+  largestBlock: number,
+): Dispatch {
+  const { models, batch, length, heads, headSize } = shape;
+  const block = Math.min(largestBlock, Math.ceil(length / 8) * 8);
+  return gpu.dispatch({
+    label,
+    code: write({ columns: padded(headSize), block }),
+    params: [batch * heads * length, length, heads, headSize, padded(heads * headSize), length],
+    buffers,
+    workgroups: batch * heads,
+    models,
+  });
+}
+
+/** Plans one workgroup per block of 32 queries or keys of a head. */
+function planBlocks(
+  gpu: Gpu,
+  shape: AttentionShape,
+  label: string,
+  code: string,
+  buffers: GpuBuffer[],
+): Dispatch {
+  const { models, batch, length, heads, headSize } = shape;
+  return gpu.dispatch({
+    label,
+    code: sized(code, shape, { attention_tiles: tilesCode }),
+    params: [batch * heads, length, heads, headSize, padded(heads * headSize)],
+    buffers,
+    workgroups: batch * heads * Math.ceil(length / WORKGROUP_BLOCK),
+    models,
+  });
+}
+
+/** Returns the f32 values of scratch that {@link attentionForward} needs beside its results. */
+export function attentionScratch(shape: AttentionShape): { running: number; sums: number } {
+  const { models, batch, heads, length } = shape;
+  return { running: models * batch * heads * length * 16, sums: headedSize(shape) };
+}
+
+/** Arguments of {@link attentionForward}. */
+export interface AttentionForward {
+  /** Sizes. */
+  shape: AttentionShape;
+  /** f32 or bf16, as k, v and out, `[models, batch, heads, length, headSize]`, heads padded to vec4s, rotated and scaled. */
+  q: GpuBuffer;
+  /** The same layout (of `slots` and `capacity` with a cache), rotated. */
+  k: GpuBuffer;
+  /** The layout of `k`. */
+  v: GpuBuffer;
+  /** `[models, batch, length, heads · headSize]`, rows padded to vec4s. */
+  out: GpuBuffer;
+  /** f32 `[models, batch, heads, length]`: log of the softmax's denominator. */
+  lse: GpuBuffer;
+  /** Where each sequence's keys lie and its queries start; without it at position 0. With it the query form runs. */
+  cache?: KeyValueCache;
+  /** Scratch of {@link attentionScratch} f32 values; without it the form that needs none runs. */
+  scratch?: { running: GpuBuffer; sums: GpuBuffer };
+}
+
+/** Plans `out[i] = Σ_{j ≤ i} softmax_j(q[i]·k[j]) v[j]` for every head. */
+export function attentionForward(gpu: Gpu, t: AttentionForward): Dispatch {
+  if (gpu.variants.attention === "subgroup" && t.scratch && !t.cache) {
+    return planHeads(gpu, t.shape, "attention_forward", attentionForwardSubgroup, [
+      t.q,
+      t.k,
+      t.v,
+      t.out,
+      t.lse,
+      t.scratch.running,
+      t.scratch.sums,
+    ], FORWARD_BLOCK);
+  }
+  if (gpu.variants.attention === "workgroup" && !t.cache) {
+    return planBlocks(gpu, t.shape, "attention_forward", forwardWorkgroupCode, [t.q, t.k, t.v, t.out, t.lse]);
+  }
+  return plan(gpu, t.shape, "attention_forward", sized(forwardCode, t.shape), [
+    t.q,
+    t.k,
+    t.v,
+    t.cache?.places ?? gpu.empty,
+    t.out,
+    t.lse,
+  ], t.cache);
+}
+
+/** Arguments of {@link attentionBackward}: those of the forward pass, their gradients and scratch. */
+export interface AttentionBackward extends AttentionForward {
+  /** f32 in any case, as all below, the layout of `out`. */
+  dOut: GpuBuffer;
+  /** Scratch of forms that split by head first, the layout of `q`. */
+  dHeads: GpuBuffer;
+  /** Scratch of these forms, the layout of `lse`. */
+  product: GpuBuffer;
+  /** f32, the layout of `q`. */
+  dQ: GpuBuffer;
+  /** f32, the layout of `q`. */
+  dK: GpuBuffer;
+  /** f32, the layout of `q`. */
+  dV: GpuBuffer;
+}
+
+/** Plans the gradients of q, k and v. */
+export function attentionBackward(gpu: Gpu, t: AttentionBackward): Dispatch[] {
+  const { headSize } = t.shape;
+  const merged = gpu.variants.attention === "subgroup" && headSize % 4 === 0 && headSize <= MOST_MERGED;
+  const heads = merged
+    ? []
+    : [plan(gpu, t.shape, "attention_backward_heads", headsCode, [t.dOut, t.out, t.dHeads, t.product])];
+  const ofRows = merged ? [t.dOut, t.lse, t.out] : [t.dHeads, t.lse, t.product];
+  const inputs = [t.q, t.k, t.v, ...ofRows];
+  if (gpu.variants.attention === "subgroup") {
+    const write = (sizes: { columns: number; block: number }) =>
+      attentionBackwardSubgroup({ ...sizes, merged });
+    const buffers = [...inputs, t.dQ, t.dK, t.dV];
+    return [
+      ...heads,
+      planHeads(gpu, t.shape, "attention_backward", write, buffers, BACKWARD_BLOCK),
+    ];
+  }
+  if (gpu.variants.attention === "workgroup") {
+    return [
+      ...heads,
+      planBlocks(gpu, t.shape, "attention_backward_query", queryWorkgroupCode, [...inputs, t.dQ]),
+      planBlocks(gpu, t.shape, "attention_backward_key", keyWorkgroupCode, [...inputs, t.dK, t.dV]),
+    ];
+  }
+  return [
+    ...heads,
+    plan(gpu, t.shape, "attention_backward_query", sized(queryCode, t.shape), [...inputs, t.dQ]),
+    plan(gpu, t.shape, "attention_backward_key", sized(keyCode, t.shape), [...inputs, t.dK, t.dV]),
+  ];
+}
+
+/** One head of one sequence, in f64: `q`, `k`, `v` are `[length, headSize]`, `q` already scaled. */
+export function attentionForwardReference(
+  q: ArrayLike<number>,
+  k: ArrayLike<number>,
+  v: ArrayLike<number>,
+  headSize: number,
+): { out: Float64Array; lse: Float64Array; weights: Float64Array } {
+  const length = q.length / headSize;
+  const out = new Float64Array(q.length);
+  const lse = new Float64Array(length);
+  const weights = new Float64Array(length * length);
+  for (let i = 0; i < length; i++) {
+    const scores = Array.from({ length: i + 1 }, (_, j) => dotRows(q, i, k, j, headSize));
+    const peak = Math.max(...scores);
+    const total = scores.reduce((sum, score) => sum + Math.exp(score - peak), 0);
+    lse[i] = peak + Math.log(total);
+    scores.forEach((score, j) => {
+      const weight = Math.exp(score - lse[i]);
+      weights[i * length + j] = weight;
+      for (let c = 0; c < headSize; c++) out[i * headSize + c] += weight * v[j * headSize + c];
+    });
+  }
+  return { out, lse, weights };
+}
+
+/** The gradients of one head of one sequence, in f64: the derivative of {@link attentionForwardReference}. */
+export function attentionBackwardReference(
+  q: ArrayLike<number>,
+  k: ArrayLike<number>,
+  v: ArrayLike<number>,
+  dOut: ArrayLike<number>,
+  headSize: number,
+): { dQ: Float64Array; dK: Float64Array; dV: Float64Array } {
+  const length = q.length / headSize;
+  const { weights } = attentionForwardReference(q, k, v, headSize);
+  const dQ = new Float64Array(q.length);
+  const dK = new Float64Array(q.length);
+  const dV = new Float64Array(q.length);
+  for (let i = 0; i < length; i++) {
+    const gains = Array.from({ length: i + 1 }, (_, j) => dotRows(dOut, i, v, j, headSize));
+    const mean = gains.reduce((sum, gain, j) => sum + gain * weights[i * length + j], 0);
+    gains.forEach((gain, j) => {
+      const weight = weights[i * length + j];
+      const slope = weight * (gain - mean);
+      for (let c = 0; c < headSize; c++) {
+        dV[j * headSize + c] += weight * dOut[i * headSize + c];
+        dQ[i * headSize + c] += slope * k[j * headSize + c];
+        dK[j * headSize + c] += slope * q[i * headSize + c];
+      }
+    });
+  }
+  return { dQ, dK, dV };
+}
+
+function dotRows(a: ArrayLike<number>, i: number, b: ArrayLike<number>, j: number, columns: number): number {
+  let sum = 0;
+  for (let c = 0; c < columns; c++) sum += a[i * columns + c] * b[j * columns + c];
+  return sum;
+}

@@ -1,0 +1,78 @@
+/** Sums over rows, in blocks: the gradients of LayerNorm's gains and biases, and where those of other biases end up. */
+
+import partialCode from "./column_sum_partial.wgsl" with { type: "text" };
+import finishCode from "./column_sum_finish.wgsl" with { type: "text" };
+import type { Dispatch, Gpu, GpuBuffer } from "../device/gpu.ts";
+import { type Matrix, padded } from "../device/matrix.ts";
+
+/** Neighbours take neighbouring columns in every form: a GPU just needs more of them in a workgroup. */
+const WORKGROUPS = { invocation: 16, subgroup: 16, workgroup: 64 };
+
+/** Arguments of {@link columnSums}. */
+export interface ColumnSums {
+  /** f32 `[models, rows, columns]`. */
+  dY: GpuBuffer;
+  /** LayerNorm's input, f32 or bf16, the layout of `dY`. */
+  x: GpuBuffer;
+  /** f32 `[models, rows, 2]`: mean and reciprocal standard deviation of the rows of `x`. */
+  statistics: GpuBuffer;
+  /** f32 `[models, blocks, 2, columns]`, rows padded to vec4s. */
+  partial: GpuBuffer;
+  /** Number of models. */
+  models: number;
+  /** Rows per model. */
+  rows: number;
+  /** Columns without padding. */
+  columns: number;
+  /** Rows per block. */
+  blockRows: number;
+}
+
+/** Plans the sums of the columns of `dY · z` (`x` normalised), and of `dY`, over blocks of rows: {@link addBlocks} adds these. */
+export function columnSums(gpu: Gpu, t: ColumnSums): Dispatch {
+  const workgroup = WORKGROUPS[gpu.variants.rows];
+  const stride4 = padded(t.columns) / 4;
+  const blocks = Math.ceil(t.rows / t.blockRows);
+  return gpu.dispatch({
+    label: "column_sum_partial",
+    code: partialCode,
+    constants: { WG: workgroup },
+    params: [t.rows, stride4, t.blockRows, blocks],
+    buffers: [t.dY, t.x, t.statistics, t.partial],
+    workgroups: Math.ceil((stride4 * blocks) / workgroup),
+    models: t.models,
+  });
+}
+
+/** Arguments of {@link addBlocks}. */
+export interface AddBlocks {
+  /** f32 `[models, blocks, width]`. */
+  partial: GpuBuffer;
+  /** Blocks per model. */
+  blocks: number;
+  /** Values per block, a multiple of 4. */
+  width: number;
+  /** f32 `[models, width]`. */
+  sums: Matrix;
+  /** Number of models. */
+  models: number;
+  /** Adds into `sums` instead of writing them. */
+  accumulate?: boolean;
+}
+
+/** Plans the sums over blocks, in ascending order. */
+export function addBlocks(
+  gpu: Gpu,
+  { partial, blocks, width, sums, models, accumulate = false }: AddBlocks,
+): Dispatch {
+  const workgroup = WORKGROUPS[gpu.variants.rows];
+  return gpu.dispatch({
+    label: "column_sum_finish",
+    code: finishCode,
+    constants: { WG: workgroup, ACCUMULATE: Number(accumulate) },
+    params: [blocks, width / 4, (sums.offset ?? 0) / 4, sums.model / 4],
+    buffers: [partial, sums.buffer],
+    workgroups: Math.ceil(width / 4 / workgroup),
+    models,
+  });
+}

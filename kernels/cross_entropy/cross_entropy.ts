@@ -1,0 +1,140 @@
+/** The loss: negative log-likelihood per row of logits, the likeliest token, the gradient, and the sum over every sequence. */
+
+import forwardCode from "./cross_entropy_forward.wgsl" with { type: "text" };
+import backwardCode from "./cross_entropy_backward.wgsl" with { type: "text" };
+import detailsCode from "./cross_entropy_details.wgsl" with { type: "text" };
+import forwardWorkgroupCode from "./cross_entropy_forward_workgroup.wgsl" with { type: "text" };
+import backwardWorkgroupCode from "./cross_entropy_backward_workgroup.wgsl" with { type: "text" };
+import detailsWorkgroupCode from "./cross_entropy_details_workgroup.wgsl" with { type: "text" };
+import sumCode from "./sequence_sum.wgsl" with { type: "text" };
+import type { Dispatch, Gpu, GpuBuffer } from "../device/gpu.ts";
+import { padded } from "../device/matrix.ts";
+import { rowPlan } from "../device/rows.ts";
+
+const WORKGROUP = 16;
+
+/** What {@link crossEntropyForward} says of the likeliest token of every row, where asked. */
+export interface TokenDetails {
+  /** f32 `[models, rows]`: the id of the largest logit, of equal ones the lowest; 0 where masked. */
+  likeliest: GpuBuffer;
+  /** f32 `[models, rows]`: its NLL in nats, the bits of `nll` where the target is the likeliest; 0 where masked. */
+  least: GpuBuffer;
+}
+
+/** Arguments of {@link crossEntropyForward} and {@link crossEntropyBackward}. */
+export interface CrossEntropy {
+  /** f32 `[models, chunk, vocabulary]`, rows padded to vec4s. */
+  logits: GpuBuffer;
+  /** u32 `[models, rows]`, or `[rows]` when `sharedTargets`; each below the vocabulary. */
+  targets: GpuBuffer;
+  /** f32, the layout of `targets`: weight of the row in the loss; 0 masks it. */
+  weights: GpuBuffer;
+  /** f32 `[models, rows]`, in nats. */
+  nll: GpuBuffer;
+  /** Number of models. */
+  models: number;
+  /** Rows per model of the whole batch. */
+  rows: number;
+  /** First row of the chunk. */
+  first: number;
+  /** Rows of the chunk. */
+  chunk: number;
+  /** Number of logits per row. */
+  vocabulary: number;
+  /** Whether all models read the same targets and weights (forward alone). */
+  sharedTargets?: boolean;
+  /** Where the likeliest tokens go (forward alone). Default: nowhere, at no cost. */
+  details?: TokenDetails;
+}
+
+/** Plans `nll[r] = logsumexp(logits[r]) - logits[r, targets[r]]` for the rows of one chunk, with `details` where given. */
+export function crossEntropyForward(gpu: Gpu, t: CrossEntropy): Dispatch {
+  const codes = t.details
+    ? [detailsCode, detailsWorkgroupCode] as const
+    : [forwardCode, forwardWorkgroupCode] as const;
+  return gpu.dispatch({
+    label: t.details ? "cross_entropy_details" : "cross_entropy_forward",
+    ...rowPlan(gpu, { rows: t.chunk, columns: t.vocabulary }, ...codes),
+    params: [t.chunk, t.first, t.rows, t.vocabulary, padded(t.vocabulary) / 4, t.sharedTargets ? 0 : t.rows],
+    buffers: [
+      t.logits,
+      t.targets,
+      t.weights,
+      t.nll,
+      ...t.details ? [t.details.likeliest, t.details.least] : [],
+    ],
+    models: t.models,
+  });
+}
+
+/** Plans the loss as {@link crossEntropyForward} does, and puts the gradient of Σ weights·nll where the logits were. */
+export function crossEntropyBackward(gpu: Gpu, t: CrossEntropy): Dispatch {
+  return gpu.dispatch({
+    label: "cross_entropy_backward",
+    ...rowPlan(gpu, { rows: t.chunk, columns: t.vocabulary }, backwardCode, backwardWorkgroupCode),
+    params: [t.chunk, t.first, t.rows, t.vocabulary, padded(t.vocabulary) / 4],
+    buffers: [t.targets, t.weights, t.logits, t.nll],
+    models: t.models,
+  });
+}
+
+/** Arguments of {@link sequenceSum}. */
+export interface SequenceSum {
+  /** f32 `[models, batch, length]`. */
+  values: GpuBuffer;
+  /** u32 `[1]`: where in `sums` the first sequence goes. */
+  slot: GpuBuffer;
+  /** f32 `[places, models]`. */
+  sums: GpuBuffer;
+  /** Number of models. */
+  models: number;
+  /** Sequences per model. */
+  batch: number;
+  /** Rows per sequence. */
+  length: number;
+}
+
+/** Plans the sum over every sequence, written to places `slot` to `slot + batch`. */
+export function sequenceSum(gpu: Gpu, t: SequenceSum): Dispatch {
+  return gpu.dispatch({
+    label: "sequence_sum",
+    code: sumCode,
+    constants: { WG: WORKGROUP },
+    params: [t.batch, t.length, t.models],
+    buffers: [t.values, t.slot, t.sums],
+    workgroups: Math.ceil(t.batch / WORKGROUP),
+    models: t.models,
+  });
+}
+
+/** Computes the loss of every row, its likeliest token, and the gradient of Σ weights·nll for one model, in f64. */
+export function crossEntropyReference(
+  logits: ArrayLike<number>,
+  targets: ArrayLike<number>,
+  weights: ArrayLike<number>,
+  vocabulary: number,
+): Record<"nll" | "likeliest" | "least" | "dLogits", Float64Array> {
+  const [nll, likeliest, least] = Array.from({ length: 3 }, () => new Float64Array(targets.length));
+  const dLogits = new Float64Array(logits.length);
+  for (let row = 0; row < targets.length; row++) {
+    if (weights[row] === 0) continue;
+    const values = Array.from({ length: vocabulary }, (_, v) => logits[row * vocabulary + v]);
+    const peak = values.reduce((a, b) => Math.max(a, b));
+    const total = values.reduce((sum, value) => sum + Math.exp(value - peak), 0);
+    nll[row] = Math.log(total) + peak - values[targets[row]];
+    likeliest[row] = values.indexOf(peak);
+    least[row] = Math.log(total);
+    values.forEach((value, v) => {
+      dLogits[row * vocabulary + v] = weights[row] *
+        (Math.exp(value - peak) / total - (v === targets[row] ? 1 : 0));
+    });
+  }
+  return { nll, likeliest, least, dLogits };
+}
+
+/** Sums every sequence of `length` values, in f64. */
+export function sequenceSumReference(values: ArrayLike<number>, length: number): Float64Array {
+  const sums = new Float64Array(values.length / length);
+  for (let i = 0; i < values.length; i++) sums[Math.floor(i / length)] += values[i];
+  return sums;
+}

@@ -1,0 +1,93 @@
+/** Buffers of a device: how they are made, and who frees them. */
+
+import { InputError } from "../errors.ts";
+import type { Storage } from "./storage.ts";
+
+/** A storage buffer with its name, so that every error can say which tensor it is about. */
+export interface GpuBuffer {
+  /** Name of the tensor. */
+  readonly label: string;
+  /** Size in bytes, a multiple of 16. */
+  readonly bytes: number;
+  /** How its values are stored: f32 unless said. */
+  readonly storage?: Storage;
+  /** The WebGPU handle. */
+  readonly raw: GPUBuffer;
+}
+
+/** Buffers of one owner, destroyed together. */
+export interface Arena {
+  /** Makes a zeroed buffer of `size` bytes, or one that holds `data`; `storage` says how its values are stored. */
+  buffer(label: string, size: number | Uint32Array | Float32Array, storage?: Storage): GpuBuffer;
+  /** Bytes allocated so far. */
+  readonly bytes: number;
+  /** Frees every buffer of the arena. */
+  destroy(): void;
+}
+
+const MIB = 1024 * 1024;
+
+/** Returns the largest size of one binding, in bytes. */
+export function bindingLimit({ limits }: GPUDevice): number {
+  return Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize);
+}
+
+/** Makes a buffer as {@link Arena.buffer} does. Throws an `InputError` where it exceeds {@link bindingLimit}. */
+export function createBuffer(
+  device: GPUDevice,
+  label: string,
+  size: number | Uint32Array | Float32Array,
+  storage: Storage = "f32",
+): GpuBuffer {
+  const wantedBytes = typeof size === "number" ? size : size.byteLength;
+  const bytes = Math.max(16, Math.ceil(wantedBytes / 16) * 16);
+  const limit = bindingLimit(device);
+  if (bytes > limit) {
+    throw new InputError(
+      `Cannot place tensor "${label}" as one tensor must fit the adapter's binding limit: it needs ` +
+        `${Math.ceil(bytes / MIB)} MiB, the limit is ${Math.floor(limit / MIB)} MiB`,
+    );
+  }
+  const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+  const raw = device.createBuffer({ label, size: bytes, usage });
+  if (typeof size !== "number" && size.length > 0) device.queue.writeBuffer(raw, 0, size as BufferSource);
+  return { label, bytes, storage, raw };
+}
+
+/** Opens an owner of buffers. */
+export function createArena(device: GPUDevice): Arena {
+  const owned: GPUBuffer[] = [];
+  let bytes = 0;
+  return {
+    buffer(label, size, storage) {
+      const buffer = createBuffer(device, label, size, storage);
+      owned.push(buffer.raw);
+      bytes += buffer.bytes;
+      return buffer;
+    },
+    get bytes() {
+      return bytes;
+    },
+    destroy() {
+      for (const buffer of owned.splice(0)) buffer.destroy();
+      bytes = 0;
+    },
+  };
+}
+
+/** Copies `data` into `buffer` before the next submit. Throws a `RangeError` where it does not lie inside. */
+export function writeBuffer(
+  device: GPUDevice,
+  buffer: GpuBuffer,
+  data: Uint32Array | Float32Array,
+  byteOffset = 0,
+): void {
+  // Out of range would abort the process, uncatchably, and so would nothing at all.
+  if (byteOffset < 0 || byteOffset % 4 !== 0 || byteOffset + data.byteLength > buffer.bytes) {
+    throw new RangeError(
+      `Cannot write into "${buffer.label}" as the data must lie inside it: ${data.byteLength} bytes at ` +
+        `${byteOffset}, its size is ${buffer.bytes}`,
+    );
+  }
+  if (data.length > 0) device.queue.writeBuffer(buffer.raw, byteOffset, data as BufferSource);
+}

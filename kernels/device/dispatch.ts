@@ -1,0 +1,124 @@
+/** Kernel calls as data: compiled pipelines, parameters and bindings, planned once and run again and again. */
+
+import type { GpuBuffer } from "./buffers.ts";
+import { withStorage } from "./storage.ts";
+
+/** One planned kernel call: pipeline, bindings and grid are fixed, so that a step is a loop over these. */
+export interface Dispatch {
+  /** Name of the kernel. */
+  readonly label: string;
+  /** Number of workgroups along x, y, z. */
+  readonly grid: readonly [number, number, number];
+  /** Compiled pipeline. */
+  readonly pipeline: GPUComputePipeline;
+  /** Bound buffers. */
+  readonly bindings: GPUBindGroup;
+}
+
+/** What a device needs to plan a kernel call. */
+export interface DispatchPlan {
+  /** Name of the kernel: with `constants` the key of the pipeline cache. */
+  label: string;
+  /** WGSL source with one entry point `main`, in its f32 form: {@link withStorage} turns it into what the buffers hold. */
+  code: string;
+  /** Values of the `override` constants. */
+  constants?: Record<string, number>;
+  /** `struct Params` at binding 0, in order: u32 values, or f32 values wrapped by {@link floatBits}. */
+  params: number[];
+  /** Bindings 1, 2, … */
+  buffers: GpuBuffer[];
+  /** Workgroups along the work axis; folded over x and y. */
+  workgroups: number;
+  /** Workgroups along z, the model axis of a bank: 1 unless given. */
+  models?: number;
+}
+
+const WORKGROUPS_PER_AXIS = 65_535;
+
+/** Returns the bits of `value` as an f32, for the `params` of a plan. */
+export function floatBits(value: number): number {
+  return new Uint32Array(Float32Array.of(value).buffer)[0];
+}
+
+/** Folds `count` workgroups over x and y, each at most 65,535, as evenly as can be. */
+export function foldGrid(count: number): [number, number] {
+  const y = Math.max(1, Math.ceil(count / WORKGROUPS_PER_AXIS));
+  return [Math.ceil(count / y), y];
+}
+
+/** Plans the kernel calls of one device. */
+export interface Planner {
+  /** Plans a kernel call. Throws a `RangeError` on a grid that the device cannot take. */
+  dispatch(plan: DispatchPlan): Dispatch;
+  /** Frees the parameters. */
+  close(): void;
+}
+
+/** Makes a planner, which keeps what calls can share: pipelines by their texts, parameters by their values. */
+export function createPlanner(device: GPUDevice): Planner {
+  const pipelines = new Map<string, GPUComputePipeline>();
+  const pipelineOf = ({ label, code, constants = {} }: DispatchPlan) => {
+    const key = `${label}\n${JSON.stringify(constants)}\n${code}`;
+    let pipeline = pipelines.get(key);
+    if (!pipeline) {
+      const module = device.createShaderModule({ label, code });
+      pipeline = device.createComputePipeline({ label, layout: "auto", compute: { module, constants } });
+      pipelines.set(key, pipeline);
+    }
+    return pipeline;
+  };
+
+  // Parameters never change after planning, so that equal ones share a buffer.
+  const uniforms = new Map<string, GPUBuffer>();
+  const uniformOf = (label: string, params: number[]) => {
+    const key = params.join();
+    let buffer = uniforms.get(key);
+    if (!buffer) {
+      const size = Math.max(16, Math.ceil(params.length / 4) * 16);
+      buffer = device.createBuffer({ label, size, usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST });
+      device.queue.writeBuffer(buffer, 0, Uint32Array.from(params));
+      uniforms.set(key, buffer);
+    }
+    return buffer;
+  };
+
+  return {
+    dispatch(plan) {
+      const { label, params, buffers, workgroups, models = 1 } = plan;
+      if (
+        !(workgroups >= 1) || workgroups > WORKGROUPS_PER_AXIS ** 2 || models < 1 ||
+        models > WORKGROUPS_PER_AXIS
+      ) {
+        throw new RangeError(
+          `Cannot plan ${label} as it must have 1 to ${WORKGROUPS_PER_AXIS}² workgroups and 1 to ` +
+            `${WORKGROUPS_PER_AXIS} models: workgroups is ${workgroups}, models is ${models}`,
+        );
+      }
+      const code = withStorage(label, plan.code, buffers.map(({ storage }) => storage));
+      const pipeline = pipelineOf({ ...plan, code });
+      const bindings = device.createBindGroup({
+        label,
+        layout: pipeline.getBindGroupLayout(0),
+        entries: [uniformOf(label, params), ...buffers.map((buffer) => buffer.raw)].map((
+          buffer,
+          binding,
+        ) => ({
+          binding,
+          resource: { buffer },
+        })),
+      });
+      return { label, grid: [...foldGrid(workgroups), models], pipeline, bindings };
+    },
+
+    close() {
+      for (const buffer of uniforms.values()) buffer.destroy();
+    },
+  };
+}
+
+/** Puts a call into a pass. */
+export function encode(pass: GPUComputePassEncoder, { pipeline, bindings, grid }: Dispatch): void {
+  pass.setPipeline(pipeline);
+  pass.setBindGroup(0, bindings);
+  pass.dispatchWorkgroups(...grid);
+}

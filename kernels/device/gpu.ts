@@ -1,0 +1,180 @@
+/**
+ * Opens the adapter. This folder alone touches a `GPUDevice`: it owns buffers, turns a description of a kernel call into a
+ * {@link Dispatch}, submits lists of them and reads results back. It knows nothing of models or data.
+ */
+
+import { InputError, RunError, say, setting } from "../errors.ts";
+import {
+  type Arena,
+  bindingLimit,
+  createArena,
+  createBuffer,
+  type GpuBuffer,
+  writeBuffer,
+} from "./buffers.ts";
+import { createPlanner, type Dispatch, type DispatchPlan, encode } from "./dispatch.ts";
+import { watchFailures } from "./failures.ts";
+import { type KernelTime, profile } from "./profile.ts";
+import { type BufferRange, createReader } from "./readback.ts";
+import { type AdapterKind, chooseVariants, type Variants } from "./variants.ts";
+
+export type { Arena, BufferRange, Dispatch, DispatchPlan, GpuBuffer, KernelTime };
+export { floatBits, foldGrid } from "./dispatch.ts";
+
+/** An open device. */
+export interface Gpu {
+  /** Description of the adapter, for instance `llvmpipe (LLVM 19.1.7, 256 bits)`. */
+  readonly adapter: string;
+  /** Kind of the adapter. */
+  readonly kind: AdapterKind;
+  /** Forms of the kernels that run on it. */
+  readonly variants: Variants;
+  /** Largest size of one binding, in bytes. */
+  readonly maxBindingBytes: number;
+  /** Whether {@link Gpu.profile} can time kernels. */
+  readonly canProfile: boolean;
+  /** A small buffer to bind where a kernel's variant reads nothing. */
+  readonly empty: GpuBuffer;
+  /** The same for a writable binding: one dispatch may not bind one buffer both ways. */
+  readonly emptyWritable: GpuBuffer;
+  /** Opens an owner of buffers. */
+  arena(): Arena;
+  /** Plans a kernel call. Throws `RangeError` on a grid or binding that the device cannot take. */
+  dispatch(plan: DispatchPlan): Dispatch;
+  /** Runs the dispatches in order, in one submit. */
+  submit(dispatches: readonly Dispatch[]): void;
+  /** Copies `data` into `buffer` before the next submit. */
+  write(buffer: GpuBuffer, data: Uint32Array | Float32Array, byteOffset?: number): void;
+  /** Reads buffers back in one synchronisation; throws if anything failed on the device since the last read. */
+  read(sources: readonly BufferRange[]): Promise<ArrayBuffer[]>;
+  /** Runs the dispatches and times each one (needs `timestamp-query`). */
+  profile(dispatches: readonly Dispatch[]): Promise<KernelTime[]>;
+  /** Frees the device. */
+  close(): void;
+}
+
+/** What {@link openGpu} takes. */
+export interface OpenGpuOptions {
+  /** `high-performance`, `low-power`, or part of an adapter's name that the adapter obtained must hold. */
+  adapter?: string;
+  /** Forms of kernels to use instead of the table's; each must be one that the adapter can run. */
+  variants?: Partial<Variants>;
+}
+
+/**
+ * Opens the WebGPU device with the adapter's own limits.
+ *
+ * Throws a `RunError` when there is no adapter (and says which package brings one), and an `InputError` when `adapter`
+ * names another than the one obtained, or a form in `variants` is unknown or beyond the adapter.
+ */
+export async function openGpu({ adapter: wanted, variants }: OpenGpuOptions = {}): Promise<Gpu> {
+  const adapter = await requestAdapter(wanted);
+  const description = descriptionOf(adapter);
+  const kind: AdapterKind =
+    adapter.info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader/i.test(description) ? "software" : "gpu";
+  const { device, subgroupsOf8 } = await requestDevice(adapter);
+  try {
+    const chosen = chooseVariants(kind, { subgroupsOf8, f16: adapter.features.has("shader-f16") }, variants);
+    const canProfile = adapter.features.has("timestamp-query");
+    return wrapDevice(device, { adapter: description, kind, canProfile, variants: chosen });
+  } catch (error) {
+    device.destroy();
+    throw error;
+  }
+}
+
+function descriptionOf({ info }: GPUAdapter): string {
+  return info.description || info.vendor;
+}
+
+/** Asks for an adapter, and refuses one whose name lacks what is wanted. */
+async function requestAdapter(wanted?: string): Promise<GPUAdapter> {
+  const preference = wanted === "high-performance" || wanted === "low-power" ? wanted : undefined;
+  const adapter = await navigator.gpu?.requestAdapter({ powerPreference: preference });
+  if (!adapter) {
+    throw new RunError(
+      "Cannot open a GPU as this machine has no Vulkan driver: install one, for instance Mesa's software driver " +
+        "with `apt-get install mesa-vulkan-drivers libvulkan1`",
+    );
+  }
+  const description = descriptionOf(adapter);
+  if (wanted && !preference && !description.toLowerCase().includes(wanted.toLowerCase())) {
+    throw new InputError(
+      `Cannot open the GPU as its name must hold "${wanted}": the adapter obtained is "${description}"`,
+      {
+        remedy: say`leave ${
+          setting("adapter")
+        } out to use that one, or let the process see the other one alone, as tasks/SERVERS.md shows`,
+      },
+    );
+  }
+  return adapter;
+}
+
+/** Asks for a device with the adapter's own limits and all features that kernels can use. */
+async function requestDevice(adapter: GPUAdapter): Promise<{ device: GPUDevice; subgroupsOf8: boolean }> {
+  const { limits, info } = adapter;
+  const requiredFeatures: GPUFeatureName[] = (["timestamp-query", "shader-f16"] as const)
+    .filter((feature) => adapter.features.has(feature));
+  const requiredLimits = {
+    maxBufferSize: limits.maxBufferSize,
+    maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
+    maxStorageBuffersPerShaderStage: limits.maxStorageBuffersPerShaderStage,
+    maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize,
+    maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
+    maxComputeWorkgroupSizeX: limits.maxComputeWorkgroupSizeX,
+  };
+  // Deno 2.9 grants subgroups without listing them among the adapter's features, so asking is the way to know.
+  if (info.subgroupMinSize === 8 && info.subgroupMaxSize === 8) {
+    const device = await adapter.requestDevice({
+      requiredFeatures: [...requiredFeatures, "subgroups"],
+      requiredLimits,
+    }).catch(() => undefined);
+    if (device) return { device, subgroupsOf8: true };
+  }
+  return { device: await adapter.requestDevice({ requiredFeatures, requiredLimits }), subgroupsOf8: false };
+}
+
+function wrapDevice(
+  device: GPUDevice,
+  own: Pick<Gpu, "adapter" | "kind" | "canProfile" | "variants">,
+): Gpu {
+  const failures = watchFailures(device);
+  const planner = createPlanner(device);
+  const reader = createReader(device, failures);
+  return {
+    ...own,
+    maxBindingBytes: bindingLimit(device),
+    empty: createBuffer(device, "empty", 16),
+    emptyWritable: createBuffer(device, "empty_writable", 16),
+    arena: () => createArena(device),
+    dispatch: planner.dispatch,
+    submit(dispatches) {
+      if (dispatches.length === 0) return;
+      const encoder = device.createCommandEncoder();
+      const pass = encoder.beginComputePass();
+      for (const dispatch of dispatches) {
+        encode(pass, dispatch);
+        failures.submitted(dispatch.label);
+      }
+      pass.end();
+      device.queue.submit([encoder.finish()]);
+    },
+    write: (buffer, data, byteOffset) => writeBuffer(device, buffer, data, byteOffset),
+    read: reader.read,
+    async profile(dispatches) {
+      if (!own.canProfile) {
+        throw new RunError(
+          `Cannot time kernels as the adapter must offer timestamp-query: it is ${own.adapter}`,
+        );
+      }
+      for (const { label } of dispatches) failures.submitted(label);
+      return await profile(device, reader, dispatches);
+    },
+    close() {
+      reader.close();
+      planner.close();
+      device.destroy();
+    },
+  };
+}

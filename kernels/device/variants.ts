@@ -1,0 +1,111 @@
+/** Which form of a kernel runs on which kind of adapter: a table, never a timing, so that results can be reproduced. */
+
+import { InputError } from "../errors.ts";
+
+/** What an adapter is. */
+export type AdapterKind = "software" | "gpu";
+
+/** The kernels that have more than one form, and the form of each. */
+export interface Variants {
+  /**
+   * Matrix products. `registers`: 8 × 8 tiles in registers, on any adapter. `subgroup`: panels of B, or for Aᵀ · B tiles
+   * of C, in private memory, A broadcast within subgroups of 8; needs subgroups of exactly 8 and is meant for software
+   * adapters. `workgroup`: tiles in workgroup memory, for GPUs. `workgroup_f16`: the same, with tiles in f16 where a
+   * linear layer runs forward; needs `shader-f16` and is less exact.
+   */
+  matmul: "registers" | "subgroup" | "workgroup" | "workgroup_f16";
+  /**
+   * Attention. `query`: one invocation per query or key, on any adapter. `subgroup`: panels as above, a subgroup per head.
+   * `workgroup`: blocks of 32 queries and 32 keys in workgroup memory, for GPUs.
+   */
+  attention: "query" | "subgroup" | "workgroup";
+  /**
+   * LayerNorm and loss. `invocation`: an invocation per row. `subgroup`: the same, but for LayerNorm of up to 256 columns, which
+   * takes a subgroup per block of rows. `workgroup`: a workgroup per row, for GPUs.
+   */
+  rows: "invocation" | "subgroup" | "workgroup";
+}
+
+/** Every form of every kernel. */
+export const FORMS: { readonly [Kernel in keyof Variants]: readonly Variants[Kernel][] } = {
+  matmul: ["registers", "subgroup", "workgroup", "workgroup_f16"],
+  attention: ["query", "subgroup", "workgroup"],
+  rows: ["invocation", "subgroup", "workgroup"],
+};
+
+/** The table. */
+export const VARIANTS: Record<AdapterKind, Variants> = {
+  software: { matmul: "subgroup", attention: "subgroup", rows: "subgroup" },
+  gpu: { matmul: "workgroup", attention: "workgroup", rows: "workgroup" },
+};
+
+/** What runs instead where the table's form cannot. */
+const GENERAL: Variants = { matmul: "registers", attention: "query", rows: "invocation" };
+
+/** What an adapter offers of that which some forms need. */
+export interface Offers {
+  /** Subgroups of exactly 8 invocations. */
+  subgroupsOf8: boolean;
+  /** The feature `shader-f16`. */
+  f16: boolean;
+}
+
+function needOf(form: string): { offer: keyof Offers; name: string } | undefined {
+  if (form === "subgroup") return { offer: "subgroupsOf8", name: "subgroups of 8" };
+  return form === "workgroup_f16" ? { offer: "f16", name: "shader-f16" } : undefined;
+}
+
+/**
+ * Looks up the variants of an adapter. A form of the table falls back where the adapter lacks what it needs; one that is
+ * `wanted` is refused then with an `InputError`, as is one that there is not.
+ */
+export function chooseVariants(
+  kind: AdapterKind,
+  offers: Offers,
+  wanted: Partial<Variants> = {},
+): Variants {
+  const choose = <Kernel extends keyof Variants>(kernel: Kernel): Variants[Kernel] => {
+    const form = wanted[kernel] ?? VARIANTS[kind][kernel];
+    const need = needOf(form);
+    if (!need || offers[need.offer]) return form;
+    if (wanted[kernel] === undefined) return GENERAL[kernel];
+    throw new InputError(
+      `Cannot use ${kernel}=${form} as the adapter must offer ${need.name}: this one does not; others are ` +
+        FORMS[kernel].filter((other) => needOf(other) === undefined).join(", "),
+    );
+  };
+  for (const [kernel, form] of Object.entries(wanted)) {
+    if (form !== undefined) checkForm(kernel, form);
+  }
+  return { matmul: choose("matmul"), attention: choose("attention"), rows: choose("rows") };
+}
+
+/** Lists what there is, as in `rows=invocation|subgroup|workgroup`. */
+export function formsText(): string {
+  return Object.entries(FORMS).map(([kernel, forms]) => `${kernel}=${forms.join("|")}`).join(", ");
+}
+
+/** Reads `matmul=workgroup,attention=query`. Throws an `InputError` that names what there is. */
+export function parseVariants(text: string): Partial<Variants> {
+  if (text.trim() === "") return {};
+  const pairs = text.split(",").map((part) => {
+    const [kernel, ...rest] = part.split("=").map((word) => word.trim());
+    const form = rest.join("=");
+    checkForm(kernel, form);
+    return [kernel, form];
+  });
+  const twice = pairs.find(([kernel], i) => pairs.findIndex(([other]) => other === kernel) < i);
+  if (twice) {
+    throw new InputError(
+      `Cannot use kernel forms "${text}" as each kernel must be named once: ${twice[0]} is named twice`,
+    );
+  }
+  return Object.fromEntries(pairs);
+}
+
+function checkForm(kernel: string, form: string): void {
+  if (Object.hasOwn(FORMS, kernel) && (FORMS[kernel as keyof Variants] as readonly string[]).includes(form)) {
+    return;
+  }
+  throw new InputError(`Cannot use kernel form "${kernel}=${form}" as it must be one of ${formsText()}`);
+}

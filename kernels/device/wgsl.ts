@@ -1,0 +1,59 @@
+/**
+ * Puts WGSL texts together. A text names a fragment on a line of its own, `// include NAME`: a file `NAME.wgsl` beside it, or
+ * lines that TypeScript writes because a loop must be unrolled. Whatever does not find its place throws a `TypeError`: a text that
+ * stayed as it was would run, and compute something else. kernels/NOTES.md tells how the forms of a kernel are made.
+ */
+
+/** Replaces every place of a text that holds `found`. Throws where there is none. */
+export function replace(
+  text: string,
+  found: string | RegExp,
+  by: string | ((...found: string[]) => string),
+): string {
+  if (typeof found === "string" ? !text.includes(found) : text.search(found) < 0) {
+    throw new TypeError(`Cannot compose WGSL as the text must hold what is replaced: it lacks ${found}`);
+  }
+  const every = typeof found === "string" ? found : new RegExp(found, found.flags.replace("g", "") + "g");
+  return text.replaceAll(every, typeof by === "string" ? () => by : by);
+}
+
+/** Lists the fragments that a text includes, in their order. */
+export function includesOf(text: string): string[] {
+  return [...text.matchAll(INCLUDE)].map(([, name]) => name);
+}
+
+const INCLUDE = /^ *\/\/ include (\w+)$/gm;
+
+/**
+ * Puts `fragments` where the text includes them, and gives its own `const`s of type u32 the values of `constants`.
+ *
+ * Throws where the text includes a fragment that is not given, where one is given that no text includes, and where a constant is
+ * not declared.
+ */
+export function compose(
+  text: string,
+  fragments: Readonly<Record<string, string>>,
+  constants: Readonly<Record<string, number>> = {},
+): string {
+  let composed = text; // constants first: a text is short as long as no loop is unrolled
+  for (const [name, value] of Object.entries(constants)) {
+    const declaration = new RegExp(`^const ${name}: u32 = \\d+u;`, "m");
+    composed = replace(composed, declaration, `const ${name}: u32 = ${value}u;`);
+  }
+  const unused = new Set(Object.keys(fragments));
+  composed = composed.replace(INCLUDE, (_, name: string) => {
+    if (!Object.hasOwn(fragments, name)) {
+      throw new TypeError(
+        `Cannot compose WGSL as fragment "${name}" must be given: there are ${[...unused].join(", ")}`,
+      );
+    }
+    unused.delete(name);
+    return fragments[name];
+  });
+  if (unused.size > 0) {
+    throw new TypeError(
+      `Cannot compose WGSL as the text must include each fragment: it lacks ${[...unused].join(", ")}`,
+    );
+  }
+  return composed;
+}

@@ -1,0 +1,189 @@
+/** LayerNorm over the columns of every row, forward and backward to its input. */
+
+import forwardCode from "./layer_norm_forward.wgsl" with { type: "text" };
+import backwardCode from "./layer_norm_backward.wgsl" with { type: "text" };
+import forwardWorkgroupCode from "./layer_norm_forward_workgroup.wgsl" with { type: "text" };
+import backwardWorkgroupCode from "./layer_norm_backward_workgroup.wgsl" with { type: "text" };
+import { addBlocks, columnSums } from "../column_sum/column_sum.ts";
+import { type Dispatch, floatBits, type Gpu, type GpuBuffer } from "../device/gpu.ts";
+import { type Matrix, padded } from "../device/matrix.ts";
+import { layerNormBackwardSubgroup, layerNormForwardSubgroup, MOST_VEC4S } from "./layer_norm_subgroup.ts";
+import { rowPlan } from "../device/rows.ts";
+
+/** Rows that a subgroup sums before it leaves a block. */
+const BLOCK_ROWS = 64;
+/** Subgroups to aim for going forward, so that every core has some. */
+const SUBGROUPS = 16;
+
+/** Returns the vec4s per lane, where the form with subgroups runs. */
+function subgroupWidth(gpu: Gpu, columns: number): number | undefined {
+  const vec4s = Math.ceil(columns / 32);
+  return gpu.variants.rows === "subgroup" && vec4s <= MOST_VEC4S ? vec4s : undefined;
+}
+
+/** Arguments of {@link layerNormForward}. */
+export interface LayerNormForward {
+  /** f32 or bf16, as y, `[models, rows, columns]`, rows padded to a multiple of 4 with zeros. */
+  x: GpuBuffer;
+  /** f32 `[models, 2, columns]`: gains, then biases. */
+  parameters: Matrix;
+  /** `[models, rows, columns]`. */
+  y: GpuBuffer;
+  /** f32 `[models, rows, 2]`: mean and reciprocal standard deviation. */
+  statistics: GpuBuffer;
+  /** Number of models. */
+  models: number;
+  /** Rows per model. */
+  rows: number;
+  /** Columns without padding. */
+  columns: number;
+  /** Added to the variance. */
+  epsilon: number;
+}
+
+/** Plans `y = (x - mean) / sqrt(variance + epsilon) * gain + bias` for every row of every model. */
+export function layerNormForward(gpu: Gpu, t: LayerNormForward): Dispatch {
+  const { offset = 0, model } = t.parameters;
+  const params = [t.rows, t.columns, padded(t.columns) / 4, offset / 4, model / 4, floatBits(t.epsilon)];
+  const vec4s = subgroupWidth(gpu, t.columns);
+  const block = Math.min(BLOCK_ROWS, Math.ceil(t.rows * t.models / SUBGROUPS));
+  return gpu.dispatch({
+    label: "layer_norm_forward",
+    ...vec4s === undefined
+      ? rowPlan(gpu, t, forwardCode, forwardWorkgroupCode)
+      : { code: layerNormForwardSubgroup(vec4s), workgroups: Math.ceil(t.rows / block) },
+    params: vec4s === undefined ? params : [...params, block],
+    buffers: [t.x, t.parameters.buffer, t.y, t.statistics],
+    models: t.models,
+  });
+}
+
+/** Arguments of {@link layerNormBackward}. */
+export interface LayerNormBackward {
+  /** f32 `[models, rows, columns]`. */
+  dY: GpuBuffer;
+  /** f32 or bf16 `[models, rows, columns]`, as given to the forward pass. */
+  x: GpuBuffer;
+  /** f32 `[models, rows, 2]`, from the forward pass. */
+  statistics: GpuBuffer;
+  /** f32 `[models, 2, columns]`: gains, then biases. */
+  parameters: Matrix;
+  /** f32 `[models, rows, columns]`. */
+  dX: GpuBuffer;
+  /** f32 `[models, 2, columns]`: gradients of gains, then of biases. */
+  dParameters: Matrix;
+  /** Scratch of at least {@link layerNormScratch} f32 values. */
+  partial: GpuBuffer;
+  /** Number of models. */
+  models: number;
+  /** Rows per model. */
+  rows: number;
+  /** Columns without padding. */
+  columns: number;
+  /** Adds into `dX` instead of writing it. */
+  accumulate?: boolean;
+  /** Adds into `dParameters` instead of writing them. */
+  accumulateParameters?: boolean;
+}
+
+/** Returns the f32 values of scratch that {@link layerNormBackward} needs. */
+export function layerNormScratch(
+  { models, rows, columns }: Pick<LayerNormBackward, "models" | "rows" | "columns">,
+): number {
+  return 2 * models * Math.ceil(rows / BLOCK_ROWS) * padded(columns);
+}
+
+/** Plans the gradients of LayerNorm's input, gains and biases. */
+export function layerNormBackward(gpu: Gpu, t: LayerNormBackward): Dispatch[] {
+  const { models, rows, columns, partial } = t;
+  const { offset = 0, model } = t.parameters;
+  const label = "layer_norm_backward";
+  const stride4 = padded(columns) / 4;
+  const blocks = Math.ceil(rows / BLOCK_ROWS);
+  const params = [rows, columns, stride4, offset / 4, model / 4, Number(t.accumulate ?? false)];
+  const buffers = [t.dY, t.x, t.statistics, t.parameters.buffer, t.dX];
+  const vec4s = subgroupWidth(gpu, columns);
+  const finish = addBlocks(gpu, {
+    partial,
+    blocks,
+    width: 8 * stride4,
+    sums: t.dParameters,
+    models,
+    accumulate: t.accumulateParameters,
+  });
+  if (vec4s !== undefined) {
+    return [
+      gpu.dispatch({
+        label,
+        code: layerNormBackwardSubgroup(vec4s),
+        params: [...params, BLOCK_ROWS],
+        buffers: [...buffers, partial],
+        workgroups: blocks,
+        models,
+      }),
+      finish,
+    ];
+  }
+  return [
+    columnSums(gpu, { ...t, blockRows: BLOCK_ROWS }),
+    finish,
+    gpu.dispatch({ label, ...rowPlan(gpu, t, backwardCode, backwardWorkgroupCode), params, buffers, models }),
+  ];
+}
+
+/** Normalises the rows of `x` for one model, in f64. `gain` and `bias` have one value per column. */
+export function layerNormForwardReference(
+  x: ArrayLike<number>,
+  gain: ArrayLike<number>,
+  bias: ArrayLike<number>,
+  epsilon: number,
+): { y: Float64Array; mean: Float64Array; scale: Float64Array } {
+  const columns = gain.length;
+  const rows = x.length / columns;
+  const y = new Float64Array(x.length);
+  const mean = new Float64Array(rows);
+  const scale = new Float64Array(rows);
+  for (let row = 0; row < rows; row++) {
+    const values = Array.from({ length: columns }, (_, column) => x[row * columns + column]);
+    mean[row] = values.reduce((sum, value) => sum + value, 0) / columns;
+    const variance = values.reduce((sum, value) => sum + (value - mean[row]) ** 2, 0) / columns;
+    scale[row] = 1 / Math.sqrt(variance + epsilon);
+    values.forEach((value, column) => {
+      y[row * columns + column] = (value - mean[row]) * scale[row] * gain[column] + bias[column];
+    });
+  }
+  return { y, mean, scale };
+}
+
+/** Computes the gradients of LayerNorm's input, gains and biases for one model, in f64. */
+export function layerNormBackwardReference(
+  dY: ArrayLike<number>,
+  x: ArrayLike<number>,
+  gain: ArrayLike<number>,
+  epsilon: number,
+): { dX: Float64Array; dGain: Float64Array; dBias: Float64Array } {
+  const columns = gain.length;
+  const rows = x.length / columns;
+  const { mean, scale } = layerNormForwardReference(x, gain, new Float64Array(columns), epsilon);
+  const dX = new Float64Array(x.length);
+  const dGain = new Float64Array(columns);
+  const dBias = new Float64Array(columns);
+  for (let row = 0; row < rows; row++) {
+    let sum = 0;
+    let product = 0;
+    for (let column = 0; column < columns; column++) {
+      const i = row * columns + column;
+      const z = (x[i] - mean[row]) * scale[row];
+      dGain[column] += dY[i] * z;
+      dBias[column] += dY[i];
+      sum += dY[i] * gain[column];
+      product += dY[i] * gain[column] * z;
+    }
+    for (let column = 0; column < columns; column++) {
+      const i = row * columns + column;
+      const z = (x[i] - mean[row]) * scale[row];
+      dX[i] = scale[row] * (dY[i] * gain[column] - sum / columns - (z * product) / columns);
+    }
+  }
+  return { dX, dGain, dBias };
+}

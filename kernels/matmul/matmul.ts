@@ -1,0 +1,187 @@
+/** `C = A · B` over a bank of models with a fused tail, in each form. */
+
+import { type Matrix, padded, placement } from "../device/matrix.ts";
+import type { Dispatch, DispatchPlan, Gpu, GpuBuffer } from "../device/gpu.ts";
+import { compose } from "../device/wgsl.ts";
+import code from "./matmul.wgsl" with { type: "text" };
+import tailCode from "./matmul_tail.wgsl" with { type: "text" };
+import { matmulSubgroup, PANEL, panelPlan } from "./matmul_subgroup.ts";
+import { matmulWorkgroup, workgroupTiles } from "./matmul_workgroup.ts";
+
+/** What is done with the product before it is stored. */
+export type Tail = typeof TAILS[number];
+
+const TAILS = ["none", "bias", "bias_gelu", "bias_residual", "gelu_slope"] as const;
+
+/** Arguments of {@link matmul}. */
+export interface Matmul {
+  /** f32 or bf16 `[models, m, k]`, as b, c and extra, each on its own. */
+  a: Matrix;
+  /** `[models, k, n]`; its padding columns are zero. */
+  b: Matrix;
+  /** `[models, m, n]`. */
+  c: Matrix;
+  /** f32 `[models, n]`, for the tails with a bias. */
+  bias?: Matrix;
+  /** `[models, m, n]`: the sum before GELU (written by `bias_gelu`, read by `gelu_slope`), or the residual. */
+  extra?: Matrix;
+  /**
+   * f32 `[models, m, n]`, scratch: where the sums of a bf16 `c` wait, in forms that take several passes over the terms.
+   * Without it such a product is left to a form that takes one.
+   */
+  sums?: GpuBuffer;
+  /** Number of models. */
+  models: number;
+  /** Rows of the product. */
+  m: number;
+  /** Columns of the product. */
+  n: number;
+  /** Terms of each sum. */
+  k: number;
+  /** Default `none`. */
+  tail?: Tail;
+  /** Adds into `c` instead of writing it. */
+  accumulate?: boolean;
+}
+
+/** Invocations of a workgroup of the register form. */
+export const REGISTERS_WORKGROUP = 16;
+const REGISTERS = compose(code, { matmul_tail: tailCode });
+
+/** Counts the workgroups that cover `m` rows and `n4` vec4s of columns with tiles of 8 × 8 elements, one per invocation. */
+export function registersWorkgroups(m: number, n4: number): number {
+  return Math.ceil((Math.ceil(n4 / 2) * Math.ceil(m / 8)) / REGISTERS_WORKGROUP);
+}
+
+/** Returns whether {@link matmul} takes several passes over the terms on this device, so that `sums` are of use to it. */
+export function takesPasses(gpu: Gpu): boolean {
+  return gpu.variants.matmul === "subgroup";
+}
+
+/** Plans `c = tail(a · b)` (or `c += …`) for every model. Throws `RangeError` where a matrix does not fit its buffer. */
+export function matmul(gpu: Gpu, t: Matmul): Dispatch {
+  const { tail = "none", bias, extra } = t;
+  const withBias = tail.startsWith("bias");
+  const withExtra = tail !== "none" && tail !== "bias";
+  if (withBias !== (bias !== undefined) || withExtra !== (extra !== undefined)) {
+    throw new TypeError(
+      `Cannot plan matmul as bias and extra must be given exactly where the tail uses them: it is ${tail}`,
+    );
+  }
+  const form = gpu.variants.matmul;
+  const { params, buffers } = operands(gpu, t);
+  const plan = form === "subgroup" && panels(t, params, buffers) ||
+    (form.startsWith("workgroup")
+      ? tiles(t, params, buffers, form === "workgroup_f16")
+      : registers(t, params, buffers));
+  return gpu.dispatch({ label: "matmul", models: t.models, ...plan });
+}
+
+/** What of a plan depends on the form. */
+type FormPlan = Omit<DispatchPlan, "label" | "models">;
+
+/** Returns params and buffers as the forms share them; strides and offsets count vec4s. */
+function operands(gpu: Gpu, t: Matmul): Pick<DispatchPlan, "params" | "buffers"> {
+  const { models, m, n, k } = t;
+  const place = (name: string, matrix: Matrix, rows: number, columns: number) =>
+    placement("matmul", name, matrix, rows, columns, models);
+  const a = place("a", t.a, m, k);
+  const b = place("b", t.b, k, n);
+  const c = place("c", t.c, m, n);
+  const bias = t.bias ? place("bias", t.bias, 1, n) : [0, 0, 0];
+  const extra = t.extra ? place("extra", t.extra, m, n) : [0, 0, 0];
+  // Without an extra, stored as one would be: so that products with and without share a text.
+  const noExtra: GpuBuffer = { ...gpu.emptyWritable, storage: t.b.buffer.storage === "f32" ? "f32" : "bf16" };
+  return {
+    params: [m, padded(n) / 4, k, ...a, ...b, bias[0], bias[2], ...extra, ...c],
+    buffers: [t.a.buffer, t.b.buffer, t.bias?.buffer ?? gpu.empty, t.extra?.buffer ?? noExtra, t.c.buffer],
+  };
+}
+
+/** The subgroup form, or undefined where it cannot: sums that go on from c cannot pass a curved tail, nor wait in a bf16 one. */
+function panels(
+  { models, m, n, k, c, tail = "none", accumulate = false, sums }: Matmul,
+  params: number[],
+  buffers: GpuBuffer[],
+): FormPlan | undefined {
+  const rounds = c.buffer.storage === "bf16";
+  const apart = rounds && sums !== undefined;
+  if (accumulate && tail !== "none" || rounds && !apart && k > PANEL) return undefined;
+  const n4 = padded(n) / 4;
+  if (apart) placement("matmul", "sums", { buffer: sums, stride: n4 * 4, model: m * n4 * 4 }, m, n, models);
+  const { width, rows, workgroups } = panelPlan(m, n4, k, models);
+  return {
+    code: matmulSubgroup({ width, apart }),
+    params: [rows, TAILS.indexOf(tail), Number(accumulate), ...params],
+    buffers: apart ? [...buffers, sums] : buffers,
+    workgroups,
+  };
+}
+
+function tiles(
+  { models, m, n, tail = "none", accumulate = false, bias }: Matmul,
+  params: number[],
+  buffers: GpuBuffer[],
+  f16: boolean,
+): FormPlan {
+  const { tile, workgroups } = workgroupTiles(m, padded(n) / 4, models);
+  return {
+    // Of all products, those of linear layers forward alone have a bias: kernels/NOTES.md tells why no others are in f16.
+    code: matmulWorkgroup[f16 && bias ? "f16" : "f32"],
+    constants: { TILE: tile, TAIL: TAILS.indexOf(tail), ACCUMULATE: Number(accumulate) },
+    params,
+    buffers,
+    workgroups,
+  };
+}
+
+function registers(
+  { m, n, tail = "none", accumulate = false }: Matmul,
+  params: number[],
+  buffers: GpuBuffer[],
+): FormPlan {
+  const countsOfA = params.slice(3, 6).map((count) => count * 4); // this text reads A float by float
+  return {
+    code: REGISTERS,
+    constants: { WG: REGISTERS_WORKGROUP, TAIL: TAILS.indexOf(tail), ACCUMULATE: Number(accumulate) },
+    params: params.with(3, countsOfA[0]).with(4, countsOfA[1]).with(5, countsOfA[2]),
+    buffers,
+    workgroups: registersWorkgroups(m, padded(n) / 4),
+  };
+}
+
+/** Computes `a · b` in f64 for one model: `a` is `[m, k]` (or `[k, m]` when `transposed`), `b` is `[k, n]`. */
+export function matmulReference(
+  a: ArrayLike<number>,
+  b: ArrayLike<number>,
+  { m, n, k, transposed = false }: {
+    m: number;
+    n: number;
+    k: number;
+    transposed?: boolean;
+  },
+): Float64Array {
+  const c = new Float64Array(m * n);
+  for (let row = 0; row < m; row++) {
+    for (let term = 0; term < k; term++) {
+      const value = transposed ? a[term * m + row] : a[row * k + term];
+      for (let column = 0; column < n; column++) {
+        c[row * n + column] += value * b[term * n + column];
+      }
+    }
+  }
+  return c;
+}
+
+/** Computes GELU in its tanh form, in f64. */
+export function geluReference(x: number): number {
+  return 0.5 * x *
+    (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
+}
+
+/** Computes the derivative of {@link geluReference}, in f64. */
+export function geluSlopeReference(x: number): number {
+  const t = Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3));
+  return 0.5 * (1 + t) +
+    0.5 * x * (1 - t * t) * Math.sqrt(2 / Math.PI) * (1 + 3 * 0.044715 * x * x);
+}

@@ -1,0 +1,125 @@
+/** The form of `C = A · B` for software adapters with subgroups of 8 lanes: its panels, and the unrolled loops of its text. */
+
+import { laneArrays, LANES, numbers, pick, remembered } from "../device/subgroup.ts";
+import { compose, replace } from "../device/wgsl.ts";
+import code from "./matmul_subgroup.wgsl" with { type: "text" };
+import tail from "./matmul_tail.wgsl" with { type: "text" };
+
+/** Shape of the text. */
+export interface PanelShape {
+  /** vec4s of columns per lane: 1 or 2. */
+  width: number;
+  /** Whether partial sums wait in a binding `sums` of their own, f32 `[models, m, n4]`, where C would round them. */
+  apart?: boolean;
+}
+
+/** Terms that one load of A fetches. */
+const LOAD = 4 * LANES;
+/** Terms of a sum per panel. */
+export const PANEL = 128;
+/**
+ * Terms between two stores into a spare place of every array. They are never read: loads of the panel cannot move above
+ * them, or the compiler would multiply everything first, add later, and spill every product.
+ */
+const FENCE = 16;
+/** Rows that one subgroup walks, at least: fewer would not pay for filling its panel. */
+const FEWEST_ROWS = 64;
+/** Workgroups to aim for, so that every core of a software adapter has some. */
+const WORKGROUPS = 16;
+/** Widths of panels with their speed against one another where no lane and no term idles: kernels/NOTES.md. */
+const WIDTHS = [
+  { width: 2, speed: 1.05 },
+  { width: 1, speed: 1 },
+];
+
+/**
+ * Terms that are added without asking whether there are any; a panel's last blocks are left out where there are none. Every
+ * question selects all sums of a lane, so that wide panels ask less often.
+ */
+const blockTerms = (width: number) => LOAD * width;
+
+/** Returns how much of `count` a cover by whole `unit`s uses. */
+export function used(count: number, unit: number): number {
+  return count / (Math.ceil(count / unit) * unit);
+}
+
+/** Chooses the width of the panels by size alone, and how many rows a workgroup walks. */
+export function panelPlan(
+  m: number,
+  n4: number,
+  k: number,
+  models: number,
+): { width: number; rows: number; workgroups: number } {
+  const speedOf = ({ width, speed }: typeof WIDTHS[number]) =>
+    speed * used(k, blockTerms(width)) * used(n4, LANES * width);
+  const { width } = WIDTHS.reduce((best, panel) => speedOf(panel) > speedOf(best) ? panel : best);
+  const across = Math.ceil(n4 / (LANES * width));
+  const parts = Math.min(Math.ceil(m / FEWEST_ROWS), Math.ceil(WORKGROUPS / (across * models)));
+  const rows = Math.ceil(m / Math.max(1, parts));
+  return { width, rows, workgroups: across * Math.ceil(m / rows) };
+}
+
+/** The tail with uniforms for its constants; sums that go on start from c, so that nothing is added at the end. */
+const TAIL = [
+  ["sum: vec4f) {", "sum: vec4f, tail: u32) {"],
+  [/^.*ACCUMULATE ==.*\n/m, ""],
+  [/\bTAIL\b/, "tail"],
+].reduce((text, [found, by]) => replace(text, found, by as string), tail);
+
+/** Writes the unrolled loop over the terms of a panel: a load of A for each 32 of them, a broadcast for each. */
+function addTerms(width: number): string {
+  const columns = numbers(width);
+  const panel = laneArrays("panel", width, PANEL + 1);
+  const block = blockTerms(width);
+  return numbers(PANEL).flatMap((k) => {
+    const terms = `terms${Math.floor(k / LOAD)}`;
+    const lines: string[] = [];
+    if (k % block === 0) lines.push(k === 0 ? "{" : `if (first_term + ${k}u < params.k) {`);
+    if (k % LOAD === 0) {
+      const load = `load_a(a_row + (first_term + ${k}u) / 4u + lane)`;
+      lines.push(`let ${terms} = select(vec4f(), ${load}, first_term + ${k}u + lane * 4u < params.k);`);
+    }
+    const scalar = `subgroupBroadcast(${terms}.${"xyzw"[k % 4]}, ${Math.floor(k / 4) % LANES}u)`;
+    const products = columns.map((j) => `sum${j} += factor * ${panel.vector(j, k)};`);
+    lines.push(`{ let factor = ${scalar}; ${products.join(" ")} }`);
+    if (k % block === block - 1) lines.push("}");
+    else if (k % FENCE === FENCE - 1) lines.push(...columns.map((j) => panel.store(j, PANEL, `sum${j}`)));
+    return lines;
+  }).join("\n");
+}
+
+/** Returns the WGSL of a shape. */
+export const matmulSubgroup: (shape: PanelShape) => string = remembered(
+  ({ width, apart = false }: PanelShape) => {
+    const columns = numbers(width);
+    const panel = laneArrays("panel", width, PANEL + 1);
+    const sums = columns.map((j) => `sum${j}`);
+    const isLast = `first_term + ${PANEL}u >= params.k`;
+    const before = apart
+      ? `var before = load_c(c_row + 8u * j); if (first_term > 0u) { before = sums[sums_row + 8u * j]; }`
+      : `let before = load_c(c_row + 8u * j);`;
+    const store = apart
+      ? `if (${isLast}) { finish(model, row, column + 8u * j, sum, params.tail); } ` +
+        `else if (column + 8u * j < params.n4) { sums[sums_row + 8u * j] = sum; }`
+      : `finish(model, row, column + 8u * j, sum, select(0u, params.tail, ${isLast}));`; // one store of C, not two, to compile
+    return compose(code, {
+      matmul_tail: TAIL,
+      sums_binding: apart ? "@group(0) @binding(6) var<storage, read_write> sums: array<vec4f>;" : "",
+      panel_arrays: panel.declarations,
+      fill_panel: [
+        ...columns.map((j) =>
+          `let b${j} = select(vec4f(), load_b(term + min(column + ${LANES * j}u, params.n4 - 1u)), ` +
+          "first_term + k < params.k);"
+        ),
+        ...columns.map((j) => panel.store(j, "k", `b${j}`)),
+      ].join("\n"),
+      start_sums: (apart ? "let sums_row = (model * params.m + row) * params.n4 + column;\n" : "") +
+        sums.map((sum) => `var ${sum} = vec4f();`).join(" "),
+      resume_sum: `${before} ${
+        sums.map((sum, j) => `${sum} = select(${sum}, before, j == ${j}u);`).join(" ")
+      }`,
+      add_terms: addTerms(width),
+      store_sum: `let sum = ${pick(sums)};\n${store}`,
+    }, { SPAN: LANES * width, PANEL, BLOCK: blockTerms(width) });
+  },
+);

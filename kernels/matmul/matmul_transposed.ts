@@ -1,0 +1,82 @@
+/** `C = Aᵀ · B` over a bank of models, in each form: the gradients of weights. */
+
+import { type Matrix, padded, placement } from "../device/matrix.ts";
+import type { Dispatch, DispatchPlan, Gpu, GpuBuffer } from "../device/gpu.ts";
+import { compose } from "../device/wgsl.ts";
+import { REGISTERS_WORKGROUP, registersWorkgroups } from "./matmul.ts";
+import code from "./matmul_transposed.wgsl" with { type: "text" };
+import { matmulTransposedSubgroup, tilePlan } from "./matmul_transposed_subgroup.ts";
+import tailCode from "./matmul_transposed_tail.wgsl" with { type: "text" };
+import workgroupCode from "./matmul_transposed_workgroup.wgsl" with { type: "text" };
+import { workgroupTiles } from "./matmul_workgroup.ts";
+
+const REGISTERS = compose(code, { matmul_transposed_tail: tailCode });
+
+/** Arguments of {@link matmulTransposed}. */
+export interface MatmulTransposed {
+  /** f32 or bf16 `[models, k, m]`, as b. */
+  a: Matrix;
+  /** `[models, k, n]`. */
+  b: Matrix;
+  /** f32 `[models, m, n]`. */
+  c: Matrix;
+  /** Number of models. */
+  models: number;
+  /** Rows of the product. */
+  m: number;
+  /** Columns of the product. */
+  n: number;
+  /** Terms of each sum. */
+  k: number;
+  /** Adds into `c` instead of writing it. */
+  accumulate?: boolean;
+  /** f32 `[models, m]`, rows padded to vec4s: takes the sums of `a`'s columns. */
+  sums?: GpuBuffer;
+}
+
+/**
+ * Plans `c = aᵀ · b` (or `c += …`) for every model, and the sums of `a`'s columns where `sums` is given.
+ *
+ * Throws `RangeError` where a matrix does not fit its buffer or `c` is not f32.
+ */
+export function matmulTransposed(gpu: Gpu, t: MatmulTransposed): Dispatch {
+  const label = "matmul_transposed";
+  const { models, m, n, k } = t;
+  const a = placement(label, "a", t.a, k, m, models);
+  const b = placement(label, "b", t.b, k, n, models);
+  const c = placement(label, "c", t.c, m, n, models);
+  if ((t.c.buffer.storage ?? "f32") !== "f32") {
+    throw new RangeError(
+      `Cannot plan ${label} as c must be f32, as gradients are: "${t.c.buffer.label}" is ${t.c.buffer.storage}`,
+    );
+  }
+  const sumBytes = t.sums ? models * padded(m) * 4 : 0;
+  if (t.sums && t.sums.bytes < sumBytes) {
+    throw new RangeError(
+      `Cannot plan ${label} as sums must lie inside "${t.sums.label}": they take ${sumBytes} bytes, the buffer has ` +
+        `${t.sums.bytes}`,
+    );
+  }
+  const params = [m, padded(n) / 4, k, ...a, ...b, ...c, Number(t.sums !== undefined)];
+  const buffers = [t.a.buffer, t.b.buffer, t.c.buffer, t.sums ?? gpu.emptyWritable];
+  return gpu.dispatch({ label, buffers, models, ...formPlan(gpu, t, params) });
+}
+
+function formPlan(
+  gpu: Gpu,
+  { models, m, n, accumulate = false }: MatmulTransposed,
+  params: number[],
+): Omit<DispatchPlan, "label" | "buffers" | "models"> {
+  const n4 = padded(n) / 4;
+  const ACCUMULATE = Number(accumulate);
+  if (gpu.variants.matmul === "subgroup") {
+    const { shape, workgroups } = tilePlan(m, n4);
+    return { code: matmulTransposedSubgroup(shape), params: [ACCUMULATE, ...params], workgroups };
+  }
+  if (gpu.variants.matmul.startsWith("workgroup")) {
+    const { tile, workgroups } = workgroupTiles(m, n4, models);
+    return { code: workgroupCode, constants: { TILE: tile, ACCUMULATE }, params, workgroups };
+  }
+  const constants = { WG: REGISTERS_WORKGROUP, ACCUMULATE };
+  return { code: REGISTERS, constants, params, workgroups: registersWorkgroups(m, n4) };
+}

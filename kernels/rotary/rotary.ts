@@ -1,0 +1,157 @@
+/** Rotary positions, and the layout change between the fused projection and heads, forward and backward. */
+
+import forwardCode from "./rotary_forward.wgsl" with { type: "text" };
+import backwardCode from "./rotary_backward.wgsl" with { type: "text" };
+import { type Dispatch, floatBits, type Gpu, type GpuBuffer } from "../device/gpu.ts";
+import { padded } from "../device/matrix.ts";
+
+const WORKGROUP = 16;
+
+/** Sizes of attention, shared by the rotary and attention kernels. */
+export interface AttentionShape {
+  /** Number of models. */
+  models: number;
+  /** Sequences per model. */
+  batch: number;
+  /** Tokens per sequence. */
+  length: number;
+  /** Heads. */
+  heads: number;
+  /** Columns of one head, even. */
+  headSize: number;
+}
+
+/** Returns the f32 values of a tensor `[models, batch, heads, length, headSize]`, each head padded to vec4s. */
+export function headedSize({ models, batch, length, heads, headSize }: AttentionShape): number {
+  return models * batch * heads * length * padded(headSize);
+}
+
+/** Returns cos and sin `[length, headSize / 2, 2]` of every position and pair of columns. */
+export function rotaryAngles(length: number, headSize: number, base = 10_000): Float32Array {
+  const half = headSize / 2;
+  const angles = new Float32Array(length * half * 2);
+  for (let position = 0; position < length; position++) {
+    for (let i = 0; i < half; i++) {
+      const angle = position * base ** (-2 * i / headSize);
+      angles[(position * half + i) * 2] = Math.cos(angle);
+      angles[(position * half + i) * 2 + 1] = Math.sin(angle);
+    }
+  }
+  return angles;
+}
+
+/** Where keys and values lie when they outlive one call: a cache with a slot for each sequence. */
+export interface KeyValueCache {
+  /**
+   * u32 `[batch, 2]`, written by the host before each call: the slot of each sequence of the batch, and the position of its
+   * first row. All models share them. A sequence whose slot is `slots` is idle: nothing is written for it.
+   */
+  places: GpuBuffer;
+  /** Sequences that k and v have room for. */
+  slots: number;
+  /** Positions of each. */
+  capacity: number;
+}
+
+/** Returns the last params of kernels that take a cache: positions per slot, slots, and whether there is a cache. */
+export function cacheParams({ batch, length }: AttentionShape, cache?: KeyValueCache): number[] {
+  return cache ? [cache.capacity, cache.slots, 1] : [length, batch, 0];
+}
+
+function rotary(
+  gpu: Gpu,
+  shape: AttentionShape,
+  label: string,
+  code: string,
+  buffers: GpuBuffer[],
+  cache?: KeyValueCache,
+): Dispatch {
+  const { models, batch, length, heads, headSize } = shape;
+  const rows = batch * length;
+  return gpu.dispatch({
+    label,
+    code,
+    constants: { WG: WORKGROUP, PAIRS: Number(headSize % 4 === 0) },
+    params: [
+      rows,
+      padded(3 * heads * headSize),
+      heads,
+      headSize,
+      padded(headSize),
+      length,
+      floatBits(1 / Math.sqrt(headSize)),
+      ...cacheParams(shape, cache),
+    ],
+    buffers,
+    workgroups: Math.ceil((rows * heads) / WORKGROUP),
+    models,
+  });
+}
+
+/** Arguments of {@link rotaryForward}. */
+export interface RotaryForward {
+  /** Sizes. */
+  shape: AttentionShape;
+  /** f32 `[models, batch · length, heads, 3, headSize]`, rows padded to vec4s. */
+  qkv: GpuBuffer;
+  /** f32 from {@link rotaryAngles}. */
+  angles: GpuBuffer;
+  /** f32 or bf16, as k and v, {@link headedSize}, rotated and divided by √headSize. */
+  q: GpuBuffer;
+  /** {@link headedSize} (of `slots` and `capacity` with a cache), rotated. */
+  k: GpuBuffer;
+  /** The layout of `k`. */
+  v: GpuBuffer;
+  /** Where each sequence's k and v go; without it they start at position 0. */
+  cache?: KeyValueCache;
+}
+
+/** Plans the split of `qkv` into heads with rotary positions on q and k. */
+export function rotaryForward(gpu: Gpu, t: RotaryForward): Dispatch {
+  return rotary(gpu, t.shape, "rotary_forward", forwardCode, [
+    t.qkv,
+    t.angles,
+    t.cache?.places ?? gpu.empty,
+    t.q,
+    t.k,
+    t.v,
+  ], t.cache);
+}
+
+/** Arguments of {@link rotaryBackward}. */
+export interface RotaryBackward {
+  /** Sizes. */
+  shape: AttentionShape;
+  /** f32 {@link headedSize}. */
+  dQ: GpuBuffer;
+  /** f32 {@link headedSize}. */
+  dK: GpuBuffer;
+  /** f32 {@link headedSize}. */
+  dV: GpuBuffer;
+  /** f32 from {@link rotaryAngles}. */
+  angles: GpuBuffer;
+  /** f32 `[models, batch · length, heads, 3, headSize]`, rows padded to vec4s. */
+  dQkv: GpuBuffer;
+}
+
+/** Plans the gradient of {@link rotaryForward}. */
+export function rotaryBackward(gpu: Gpu, t: RotaryBackward): Dispatch {
+  return rotary(gpu, t.shape, "rotary_backward", backwardCode, [t.dQ, t.dK, t.dV, t.angles, t.dQkv]);
+}
+
+/** Rotates one head's vector (`[headSize]`) at `position`, in f64; `direction` -1 turns it back. */
+export function rotateReference(
+  x: ArrayLike<number>,
+  position: number,
+  direction = 1,
+  base = 10_000,
+): Float64Array {
+  const half = x.length / 2;
+  const y = new Float64Array(x.length);
+  for (let i = 0; i < half; i++) {
+    const angle = direction * position * base ** (-2 * i / x.length);
+    y[i] = x[i] * Math.cos(angle) - x[half + i] * Math.sin(angle);
+    y[half + i] = x[half + i] * Math.cos(angle) + x[i] * Math.sin(angle);
+  }
+  return y;
+}

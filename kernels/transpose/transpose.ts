@@ -1,0 +1,44 @@
+/** Transposed copies of weights: the forward pass reads them along its output columns. */
+
+import code from "./transpose.wgsl" with { type: "text" };
+import type { Dispatch, Gpu } from "../device/gpu.ts";
+import type { Matrix } from "../device/matrix.ts";
+
+const TILE = 16;
+
+/** Arguments of {@link transpose}. */
+export interface Transpose {
+  /** f32 `[models, rows, columns]`. */
+  a: Matrix;
+  /** f32 or bf16 `[models, columns, rows]`. */
+  b: Matrix;
+  /** Number of models. */
+  models: number;
+  /** Rows of `a`. */
+  rows: number;
+  /** Columns of `a`. */
+  columns: number;
+}
+
+/** Plans `b = aᵀ` for every model. */
+export function transpose(gpu: Gpu, { a, b, models, rows, columns }: Transpose): Dispatch {
+  const tiles = Math.ceil(rows / TILE) * Math.ceil(columns / TILE);
+  const counts = [a, b].flatMap(({ offset = 0, stride, model }) => [offset / 4, stride / 4, model / 4]);
+  return gpu.dispatch({
+    label: "transpose",
+    code,
+    params: [rows, columns, ...counts],
+    buffers: [a.buffer, b.buffer],
+    workgroups: tiles,
+    models,
+  });
+}
+
+/** Exchanges the rows and columns of one model's `[rows, columns]` matrix. */
+export function transposeReference(a: ArrayLike<number>, rows: number, columns: number): Float64Array {
+  const b = new Float64Array(rows * columns);
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++) b[column * rows + row] = a[row * columns + column];
+  }
+  return b;
+}

@@ -1,0 +1,64 @@
+/** The gradients of a linear layer's weight and bias: one product, which sums the columns of the output's gradient as it reads them. */
+
+import { addBlocks } from "../column_sum/column_sum.ts";
+import type { Dispatch, Gpu, GpuBuffer } from "../device/gpu.ts";
+import { type Matrix, padded } from "../device/matrix.ts";
+import { matmulTransposed } from "../matmul/matmul_transposed.ts";
+
+/** Arguments of {@link weightGradient}. */
+export interface WeightGradient {
+  /** f32 or bf16, as x, `[models, rows, outputs]`: gradient of the layer's output. */
+  dY: Matrix;
+  /** `[models, rows, inputs]`: the layer's input. */
+  x: Matrix;
+  /** f32 `[models, outputs, inputs]`. */
+  weight: Matrix;
+  /** f32 `[models, outputs]`. */
+  bias: Matrix;
+  /** Scratch of at least {@link weightGradientScratch} f32 values. */
+  partial: GpuBuffer;
+  /** Number of models. */
+  models: number;
+  /** Rows per model. */
+  rows: number;
+  /** Columns of `x`. */
+  inputs: number;
+  /** Columns of `dY`. */
+  outputs: number;
+  /** Adds into `weight` and `bias` instead of writing them. */
+  accumulate?: boolean;
+}
+
+/** Returns the f32 values of scratch that {@link weightGradient} needs. */
+export function weightGradientScratch(
+  { models, outputs }: Pick<WeightGradient, "models" | "outputs">,
+): number {
+  return models * padded(outputs);
+}
+
+/** Plans `weight = dYᵀ · x` and `bias = Σ_rows dY` (or `+=`) for every model, in two dispatches. */
+export function weightGradient(gpu: Gpu, t: WeightGradient): Dispatch[] {
+  const { models, rows, inputs, outputs, partial, accumulate } = t;
+  return [
+    matmulTransposed(gpu, {
+      a: t.dY,
+      b: t.x,
+      c: t.weight,
+      models,
+      m: outputs,
+      n: inputs,
+      k: rows,
+      accumulate,
+      sums: partial,
+    }),
+    // One block: the bias's gradient may share the weight's buffer, which one dispatch must not bind twice for writing.
+    addBlocks(gpu, { partial, blocks: 1, width: padded(outputs), sums: t.bias, models, accumulate }),
+  ];
+}
+
+/** Sums the columns of `[rows, columns]` output gradients for one model, in f64. */
+export function biasGradientReference(values: ArrayLike<number>, columns: number): Float64Array {
+  const sums = new Float64Array(columns);
+  for (let i = 0; i < values.length; i++) sums[i % columns] += values[i];
+  return sums;
+}

@@ -1,0 +1,239 @@
+import { assertEquals } from "@std/assert";
+import {
+  adamw,
+  adamwReference,
+  type AdamwReferenceState,
+  adamwScratch,
+  type AdamwSettings,
+  adamwStep,
+} from "../../../kernels/adamw/adamw.ts";
+import {
+  assertClose,
+  type Bank,
+  bank,
+  FEW_ROUNDINGS,
+  gpu,
+  integers,
+  part,
+  random,
+  run,
+  type Tolerance,
+} from "../support.ts";
+
+const SETTINGS: AdamwSettings = { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1, clip: 0.1 };
+/** Sums of squares of up to a million values, in blocks: relative, since all terms have one sign. */
+const NORM: Tolerance = { atol: 0, rtol: 1e-5 };
+
+interface Size {
+  size: number;
+  decayed: number;
+}
+
+const LISTS = ["weights", "gradients", "moments", "squares"] as const;
+
+/** One step of AdamW on `segments` of random values, from step `t`, compared with the reference. */
+async function check(
+  models: number,
+  sizes: Size[],
+  { t = 1, rate = 1e-2, settings = SETTINGS, scale = 1, fresh = false, place = 3 } = {},
+) {
+  const what = `${JSON.stringify({ models, sizes, t, rate, scale })}`;
+  const segments = sizes.map(({ size }, segment) => {
+    const draw = (list: string) => random(models * size, `${list} ${segment} ${what}`);
+    return {
+      weights: draw("weights"),
+      gradients: draw("gradients").map((value) => value * scale),
+      moments: draw("moments").map((value) => fresh ? 0 : value * scale * 0.1),
+      squares: draw("squares").map((value) => fresh ? 0 : (value * scale * 0.1) ** 2),
+    };
+  });
+  const banks = segments.map((segment, i) =>
+    Object.fromEntries(
+      LISTS.map((list) => [
+        list,
+        bank(`${list} ${i}`, { models, rows: 1, columns: sizes[i].size }, segment[list]),
+      ]),
+    ) as Record<typeof LISTS[number], Bank>
+  );
+  const partial = bank("partial", { rows: 1, columns: adamwScratch(sizes, models) });
+  const scaleBank = bank("scale", { rows: 1, columns: models, stride: models });
+  const norms = bank("norms", { rows: place + 2, columns: models, stride: models });
+  const dispatches = adamw(gpu, {
+    ...settings,
+    models,
+    segments: sizes.map(({ size, decayed }, i) => ({
+      size,
+      decayed,
+      weights: banks[i].weights.buffer,
+      gradients: banks[i].gradients.buffer,
+      moments: banks[i].moments.buffer,
+      squares: banks[i].squares.buffer,
+    })),
+    partial: partial.buffer,
+    scale: scaleBank.buffer,
+    step: bank("step", { rows: 1, columns: 4 }, adamwStep(t, rate, settings)).buffer,
+    slot: integers("slot", Uint32Array.of(77, place)),
+    norms: norms.buffer,
+  });
+  const updated = banks.flatMap(({ weights, moments, squares }) => [weights, moments, squares]);
+  const gradients = banks.map(({ gradients }) => gradients);
+  const results = await run(dispatches, [...updated, ...gradients], { scratch: [partial, scaleBank, norms] });
+  const [actualNorms] = await run(dispatches, [norms], {
+    scratch: [...updated, partial, scaleBank],
+    untouched: (row) => row !== place,
+  });
+
+  for (let model = 0; model < models; model++) {
+    // The reference takes one list with matrices first: the decayed parts of all segments, then the others.
+    const gather = (list: typeof LISTS[number]) =>
+      Float64Array.from([0, 1].flatMap((other) =>
+        segments.flatMap((segment, i) => {
+          const own = part(segment[list], models, model);
+          return [...own.subarray(other ? sizes[i].decayed : 0, other ? sizes[i].size : sizes[i].decayed)];
+        })
+      ));
+    const state: AdamwReferenceState = {
+      weights: gather("weights"),
+      moments: gather("moments"),
+      squares: gather("squares"),
+    };
+    const decayed = sizes.reduce((sum, size) => sum + size.decayed, 0);
+    const norm = adamwReference(state, gather("gradients"), decayed, t, rate, settings);
+    assertClose([actualNorms[place * models + model]], [norm], NORM, `norm of model ${model} of ${what}`);
+    let [matrix, other] = [0, decayed];
+    sizes.forEach(({ size, decayed }, i) => {
+      (["weights", "moments", "squares"] as const).forEach((list, l) => {
+        const expected = [
+          ...state[list].subarray(matrix, matrix + decayed),
+          ...state[list].subarray(other, other + size - decayed),
+        ];
+        const actual = part(results[3 * i + l], models, model);
+        const relative = { ...FEW_ROUNDINGS, rtol: 2e-5 }; // the norm's tolerance passes through the clipping scale
+        assertClose(actual, expected, relative, `${list} of segment ${i}, model ${model}, ${what}`);
+      });
+      assertClose(
+        part(results[3 * sizes.length + i], models, model),
+        part(segments[i].gradients, models, model),
+        { atol: 0, rtol: 0 },
+        "gradients, which stay as they were",
+      );
+      matrix += decayed;
+      other += size - decayed;
+    });
+  }
+}
+
+Deno.test("adamw() equals its reference at edge sizes, for matrices and others", async () => {
+  await check(1, [{ size: 4, decayed: 4 }]);
+  await check(3, [{ size: 4, decayed: 0 }]);
+  await check(1, [{ size: 252, decayed: 128 }]); // 63 vec4s
+  await check(3, [{ size: 256, decayed: 252 }]);
+  await check(1, [{ size: 260, decayed: 256 }]);
+  await check(2, [{ size: 1028, decayed: 64 }, { size: 12, decayed: 0 }, { size: 4, decayed: 4 }]);
+  await check(1, [{ size: 4 * 16_411, decayed: 4 * 9001 }]); // a prime number of vec4s
+});
+
+Deno.test("adamw() takes more workgroups than an axis has", async () => {
+  const size = 4 * 64 * 65_536 + 4; // at 64 vec4s per workgroup
+  const sums = bank("weights", { rows: 1, columns: size }, new Float32Array(size).fill(1));
+  const zeros = (label: string) => bank(label, { rows: 1, columns: size }, new Float32Array(size));
+  const [moments, squares] = [zeros("moments"), zeros("squares")];
+  const gradients = bank("gradients", { rows: 1, columns: size }, new Float32Array(size).fill(0.5));
+  const segment = { size, decayed: 8 };
+  const norms = bank("norms", { rows: 1, columns: 1, stride: 1 });
+  const dispatches = adamw(gpu, {
+    ...SETTINGS,
+    clip: 1e9,
+    models: 1,
+    segments: [{
+      ...segment,
+      weights: sums.buffer,
+      gradients: gradients.buffer,
+      moments: moments.buffer,
+      squares: squares.buffer,
+    }],
+    partial: bank("partial", { rows: 1, columns: adamwScratch([segment], 1) }).buffer,
+    scale: bank("scale", { rows: 1, columns: 1 }).buffer,
+    step: bank("step", { rows: 1, columns: 4 }, adamwStep(1, 0.25, SETTINGS)).buffer,
+    slot: integers("slot", Uint32Array.of(0, 0)),
+    norms: norms.buffer,
+  });
+  gpu.submit(dispatches);
+  const [weights, norm] = (await gpu.read([sums, norms])).map((bytes) => new Float32Array(bytes));
+  assertClose([norm[0]], [0.5 * Math.sqrt(size)], { atol: 0, rtol: 1e-3 }, "norm"); // 65,537 block sums in a row
+  // The first step moves every weight by the rate: its gradient over the gradient's magnitude.
+  const expected = 1 - 0.25;
+  const decayed = 1 - 0.25 * SETTINGS.weightDecay - 0.25;
+  const wrong = weights.subarray(0, size).findIndex((w, i) =>
+    Math.abs(w - (i < segment.decayed ? decayed : expected)) > 1e-6
+  );
+  assertEquals(wrong, -1, `weight ${wrong} is ${weights[wrong]}`);
+});
+
+Deno.test("adamw() corrects the bias of fresh moments, at the first step and at the millionth", async () => {
+  const sizes = [{ size: 64, decayed: 32 }];
+  await check(2, sizes, { t: 1, fresh: true });
+  await check(2, sizes, { t: 2 });
+  await check(2, sizes, { t: 1_000_000 });
+});
+
+Deno.test("adamw() clips long gradients to the limit and leaves short ones as they are", async () => {
+  const sizes = [{ size: 64, decayed: 32 }, { size: 8, decayed: 0 }];
+  for (const scale of [0, 1e-6, 1e-3, 1, 1e3, 1e12]) await check(2, sizes, { scale, fresh: true });
+  await check(2, sizes, { settings: { ...SETTINGS, clip: 1e6 } });
+});
+
+Deno.test("adamw() clips every model by its own norm", async () => {
+  const models = 3;
+  const size = 8;
+  const gradients = Float32Array.from(
+    { length: models * size },
+    (_, i) => [1e-3, 1, 1e3][Math.floor(i / size)],
+  );
+  const norms = bank("norms", { rows: 1, columns: models, stride: models });
+  const scale = bank("scale", { rows: 1, columns: models, stride: models });
+  const list = (label: string, values = new Float32Array(models * size)) =>
+    bank(label, { models, rows: 1, columns: size }, values).buffer;
+  gpu.submit(adamw(gpu, {
+    ...SETTINGS,
+    models,
+    segments: [{
+      size,
+      decayed: 0,
+      weights: list("weights"),
+      gradients: list("gradients", gradients),
+      moments: list("moments"),
+      squares: list("squares"),
+    }],
+    partial: bank("partial", { rows: 1, columns: adamwScratch([{ size }], models) }).buffer,
+    scale: scale.buffer,
+    step: bank("step", { rows: 1, columns: 4 }, adamwStep(1, 1e-2, SETTINGS)).buffer,
+    slot: integers("slot", Uint32Array.of(0, 0)),
+    norms: norms.buffer,
+  }));
+  const [actualNorms, scales] = (await gpu.read([norms, scale])).map((bytes) => new Float32Array(bytes));
+  const expected = [1e-3, 1, 1e3].map((value) => value * Math.sqrt(size));
+  assertClose(actualNorms.subarray(0, models), expected, NORM, "norms");
+  assertClose(
+    scales.subarray(0, models),
+    expected.map((norm) => Math.min(1, 0.1 / (norm + 1e-6))),
+    NORM,
+    "scales",
+  );
+});
+
+Deno.test("adamwStep() gives the rate and the two bias corrections of a step", () => {
+  assertClose(adamwStep(1, 0.5, SETTINGS), [0.5, 0.1, 0.01, 0], FEW_ROUNDINGS);
+  assertClose(adamwStep(3, 0.5, SETTINGS), [0.5, 1 - 0.9 ** 3, 1 - 0.99 ** 3, 0], FEW_ROUNDINGS);
+});
+
+Deno.test("adamwReference() descends, decays matrices alone, and returns the norm before clipping", () => {
+  const state = {
+    weights: Float64Array.of(1, 1),
+    moments: new Float64Array(2),
+    squares: new Float64Array(2),
+  };
+  const norm = adamwReference(state, [3, 4], 1, 1, 0.1, { ...SETTINGS, epsilon: 0 });
+  assertEquals(norm, 5);
+  assertClose(state.weights, [1 - 0.01 - 0.1, 1 - 0.1], { atol: 1e-12, rtol: 0 });
+});

@@ -1,0 +1,343 @@
+import { assertNotEquals } from "@std/assert";
+import {
+  attentionBackward,
+  attentionBackwardReference,
+  attentionForward,
+  attentionForwardReference,
+  attentionScratch,
+} from "../../../kernels/attention/attention.ts";
+import type { Gpu } from "../../../kernels/device/gpu.ts";
+import type { AttentionShape } from "../../../kernels/rotary/rotary.ts";
+import type { Dtype } from "../../../kernels/device/storage.ts";
+import {
+  assertClose,
+  assertSameBits,
+  bank,
+  CENTRAL_DIFFERENCES,
+  centralDifferences,
+  dot,
+  DTYPES,
+  formsOf,
+  gpu,
+  inStorage,
+  integers,
+  LONG_SUMS,
+  random,
+  run,
+  stored,
+  type Tolerance,
+  TRANSCENDENTAL,
+} from "../support.ts";
+
+const FORMS = await formsOf("attention");
+
+/** Scores of order 80 carry an error of 80 · 2^-24 = 5e-6 each into an exponential. */
+const LARGE_SCORES: Tolerance = { atol: 2e-4, rtol: 2e-4 };
+
+/** The forward pass's output, of order 1, is read rounded to 2^-8: its product with the gradient is off by some of them. */
+const ROUNDED_OUTPUT: Tolerance = { atol: 2e-2, rtol: 2e-2 };
+
+const SHAPES: AttentionShape[] = [
+  { models: 1, batch: 1, length: 1, heads: 1, headSize: 2 },
+  { models: 3, batch: 2, length: 3, heads: 3, headSize: 2 },
+  { models: 2, batch: 1, length: 15, heads: 3, headSize: 6 },
+  { models: 1, batch: 2, length: 16, heads: 1, headSize: 8 },
+  { models: 1, batch: 1, length: 17, heads: 5, headSize: 10 },
+  { models: 1, batch: 2, length: 65, heads: 2, headSize: 40 },
+  { models: 1, batch: 1, length: 131, heads: 1, headSize: 4 },
+  { models: 2, batch: 1, length: 33, heads: 1, headSize: 34 },
+  { models: 2, batch: 2, length: 37, heads: 3, headSize: 8 },
+  { models: 3, batch: 1, length: 65, heads: 2, headSize: 32 },
+  { models: 2, batch: 2, length: 33, heads: 3, headSize: 36 },
+  { models: 1, batch: 21_846, length: 2, heads: 3, headSize: 2 }, // 65,538 heads
+];
+
+/** Some of them: halves of heads odd and even, one block of keys and several, one head and several of whole vec4s. */
+const BF16_SHAPES = [SHAPES[1], SHAPES[4], SHAPES[5], SHAPES[6], SHAPES[8], SHAPES[9]];
+
+interface Heads {
+  q: Float32Array;
+  k: Float32Array;
+  v: Float32Array;
+}
+
+function randomHeads(
+  { models, batch, length, heads, headSize }: AttentionShape,
+  scale: number,
+  dtype: Dtype = "f32",
+): Heads {
+  const size = models * batch * heads * length * headSize;
+  const draw = (name: string, scale = 1) =>
+    inStorage(dtype, random(size, `${name} ${length} ${headSize}`, scale));
+  return { q: draw("q", scale / Math.sqrt(headSize)), k: draw("k"), v: draw("v") };
+}
+
+function sizesOf({ models, batch, length, heads, headSize }: AttentionShape) {
+  return {
+    headed: { models, rows: batch * heads * length, columns: headSize },
+    perHead: { models, rows: 1, columns: batch * heads * length, stride: batch * heads * length },
+    merged: { models, rows: batch * length, columns: heads * headSize },
+  };
+}
+
+/** Visits every head of every sequence: its part of the headed tensors, and its place in a merged row. */
+function eachHead(
+  { models, batch, length, heads, headSize }: AttentionShape,
+  visit: (index: number, of: <T extends Float32Array | Float64Array>(values: T) => T) => void,
+) {
+  for (let index = 0; index < models * batch * heads; index++) {
+    const size = length * headSize;
+    visit(
+      index,
+      <T extends Float32Array | Float64Array>(values: T) =>
+        values.subarray(index * size, (index + 1) * size) as T,
+    );
+  }
+}
+
+/** Moves `[models · batch, heads, length, headSize]` to `[models · batch, length, heads, headSize]`, or back. */
+function merge(
+  { models, batch, length, heads, headSize }: AttentionShape,
+  values: ArrayLike<number>,
+  back = false,
+) {
+  const result = new Float64Array(values.length);
+  for (let sequence = 0; sequence < models * batch; sequence++) {
+    for (let head = 0; head < heads; head++) {
+      for (let position = 0; position < length; position++) {
+        for (let column = 0; column < headSize; column++) {
+          const headed = ((sequence * heads + head) * length + position) * headSize + column;
+          const merged = ((sequence * length + position) * heads + head) * headSize + column;
+          if (back) result[headed] = values[merged];
+          else result[merged] = values[headed];
+        }
+      }
+    }
+  }
+  return result;
+}
+
+async function forward(on: Gpu, shape: AttentionShape, { q, k, v }: Heads, dtype: Dtype = "f32") {
+  const { headed, perHead, merged } = sizesOf(shape);
+  const [out, lse] = [bank("out", { ...merged, dtype }), bank("lse", perHead)];
+  const buffers = {
+    q: bank("q", { ...headed, dtype }, q).buffer,
+    k: bank("k", { ...headed, dtype }, k).buffer,
+    v: bank("v", { ...headed, dtype }, v).buffer,
+    out: out.buffer,
+    lse: lse.buffer,
+  };
+  const { running, sums } = attentionScratch(shape);
+  const scratch = [bank("running", { rows: 1, columns: running }), bank("sums", { rows: 1, columns: sums })];
+  const plan = attentionForward(on, {
+    shape,
+    ...buffers,
+    scratch: { running: scratch[0].buffer, sums: scratch[1].buffer },
+  });
+  return await run([plan], [out, lse], { scratch });
+}
+
+function forwardReference(shape: AttentionShape, { q, k, v }: Heads) {
+  const out = new Float64Array(q.length);
+  const lse = new Float64Array(q.length / shape.headSize);
+  eachHead(shape, (index, of) => {
+    const head = attentionForwardReference(of(q), of(k), of(v), shape.headSize);
+    out.set(head.out, index * head.out.length);
+    lse.set(head.lse, index * shape.length);
+  });
+  return { out, lse };
+}
+
+for (const { form, on } of FORMS) {
+  for (const dtype of DTYPES) {
+    Deno.test(`attentionForward() as ${form} of ${dtype} equals its reference at edge shapes`, async () => {
+      for (const shape of dtype === "f32" ? SHAPES : BF16_SHAPES) {
+        const what = JSON.stringify(shape);
+        const heads = randomHeads(shape, 1, dtype);
+        const [out, lse] = await forward(on, shape, heads, dtype);
+        const expected = forwardReference(shape, heads);
+        assertClose(out, merge(shape, expected.out), stored(dtype, TRANSCENDENTAL), `out of ${what}`);
+        assertClose(lse, expected.lse, TRANSCENDENTAL, `lse of ${what}`);
+      }
+    });
+  }
+
+  Deno.test(`attentionForward() as ${form} holds scores of ±80 and above without overflow`, async () => {
+    for (const scale of [80, 1000]) {
+      const shape = { models: 1, batch: 1, length: 33, heads: 2, headSize: 6 };
+      const heads = randomHeads(shape, scale);
+      const [out, lse] = await forward(on, shape, heads);
+      const expected = forwardReference(shape, heads);
+      assertClose(lse, expected.lse, { atol: 1e-4, rtol: 1e-6 }, `lse at scale ${scale}`);
+      const tolerance = scale === 80 ? LARGE_SCORES : { atol: 2e-3, rtol: 2e-3 }; // 1000 · 2^-24 per score
+      assertClose(out, merge(shape, expected.out), tolerance, `out at scale ${scale}`);
+    }
+  });
+
+  Deno.test(`attentionForward() as ${form} does not look ahead: later keys and values change no bit of earlier outputs`, async () => {
+    const shape = { models: 2, batch: 1, length: 11, heads: 1, headSize: 4 };
+    const heads = randomHeads(shape, 1);
+    const [before] = await forward(on, shape, heads);
+    const changed = { ...heads, k: heads.k.slice(), v: heads.v.slice() };
+    const first = 6; // of each model
+    for (let i = 0; i < heads.k.length; i++) {
+      if (Math.floor(i / shape.headSize) % shape.length >= first) {
+        changed.k[i] = 1e6;
+        changed.v[i] = -1e6;
+      }
+    }
+    const [after] = await forward(on, shape, changed);
+    const size = shape.length * shape.headSize;
+    for (let model = 0; model < shape.models; model++) {
+      const early = (values: Float32Array) =>
+        values.slice(model * size, model * size + first * shape.headSize);
+      assertSameBits(early(after), early(before), `outputs before the change, model ${model}`);
+    }
+    assertNotEquals(after, before);
+  });
+}
+
+/** Slot and start of every sequence of a batch; a slot beyond the last is idle, and one slot may have several rows. */
+const PLACES: { length: number; places: [number, number][] }[] = [
+  { length: 1, places: [[0, 0]] },
+  { length: 1, places: [[2, 12], [0, 0], [1, 7]] },
+  { length: 5, places: [[1, 0], [2, 8]] },
+  { length: 9, places: [[2, 4], [0, 0], [1, 3]] },
+  { length: 1, places: [[1, 3], [3, 0], [0, 12], [0, 11], [0, 10], [3, 0], [2, 1]] },
+];
+
+for (const dtype of DTYPES) {
+  Deno.test(`attentionForward() of ${dtype} continues each sequence from its place in a cache with the same bits as in one call`, async () => {
+    const [models, slots, heads, headSize, end, capacity] = [2, 3, 3, 6, 13, 20];
+    const whole = { models, batch: slots, length: end, heads, headSize };
+    const values = randomHeads(whole, 1, dtype);
+    const { on } = FORMS[0]; // the form that takes a cache
+    const [all, allLse] = await forward(on, whole, values, dtype);
+    for (const { length, places } of PLACES) {
+      const shape = { models, batch: places.length, length, heads, headSize };
+      const what = `${length} at ${places.join("; ")}`;
+      const { headed, perHead, merged } = sizesOf(shape);
+      const idle = (sequence: number) => places[sequence % places.length][0] === slots;
+      /** The rows of a tensor `[models, slots, …perSequence, end, size]` that the batch continues at; 0 where it is idle. */
+      const select = (tensor: Float32Array, size: number, perSequence: number) =>
+        Float32Array.from(
+          Array.from({ length: models * places.length * perSequence * length }, (_, i) => {
+            const sequence = Math.floor(i / (length * perSequence));
+            if (idle(sequence)) return Array(size).fill(0);
+            const [slot, start] = places[sequence % places.length];
+            const lane = (Math.floor(sequence / places.length) * slots + slot) * perSequence +
+              Math.floor(i / length) % perSequence;
+            const row = lane * end + start + i % length;
+            return [...tensor.subarray(row * size, (row + 1) * size)];
+          }).flat(),
+        );
+      /** Keys or values in the cache; what no query may look at would ruin its sum. */
+      const kept = (tensor: Float32Array) => {
+        const rows = new Float32Array(models * slots * heads * capacity * headSize).fill(1e6);
+        for (let lane = 0; lane < models * slots * heads; lane++) {
+          const slot = Math.floor(lane / heads) % slots;
+          const read = Math.max(0, ...places.map((place) => place[0] === slot ? place[1] + length : 0));
+          const first = lane * end * headSize;
+          rows.set(tensor.subarray(first, first + read * headSize), lane * capacity * headSize);
+        }
+        return rows;
+      };
+      const cached = { models, rows: slots * heads * capacity, columns: headSize, dtype };
+      const out = bank("out", { ...merged, dtype });
+      const lse = bank("lse", { ...perHead, columns: length, rows: places.length * heads, stride: length });
+      const plan = attentionForward(gpu, {
+        shape,
+        q: bank("q", { ...headed, dtype }, select(values.q, headSize, heads)).buffer,
+        k: bank("k", cached, kept(values.k)).buffer,
+        v: bank("v", cached, kept(values.v)).buffer,
+        out: out.buffer,
+        lse: lse.buffer,
+        cache: { places: integers("places", Uint32Array.from(places.flat())), slots, capacity },
+      });
+      const [actual] = await run([plan], [out], {
+        scratch: [lse],
+        untouched: (row) => idle(Math.floor(row / length)),
+      });
+      const [actualLse] = await run([plan], [lse], {
+        scratch: [out],
+        untouched: (row) => idle(Math.floor(row / heads)),
+        paddingFree: true,
+      });
+      assertSameBits(actual, select(all, heads * headSize, 1), `out of ${what}`);
+      assertSameBits(actualLse, select(allLse, 1, heads), `lse of ${what}`);
+    }
+  });
+}
+
+async function checkBackward(
+  on: Gpu,
+  shape: AttentionShape,
+  scale: number,
+  tolerance: Tolerance,
+  dtype: Dtype = "f32",
+) {
+  const what = `${JSON.stringify(shape)} at scale ${scale}, ${dtype}`;
+  const { headed, perHead, merged } = sizesOf(shape);
+  const heads = randomHeads(shape, scale, dtype);
+  const { q, k, v } = heads;
+  const dOut = random(q.length, `dOut ${what}`);
+  const { out, lse } = forwardReference(shape, heads);
+  const [dQ, dK, dV] = ["dQ", "dK", "dV"].map((label) => bank(label, headed));
+  const scratch = [bank("dHeads", headed), bank("product", perHead)];
+  const actual = await run(
+    attentionBackward(on, {
+      shape,
+      q: bank("q", { ...headed, dtype }, q).buffer,
+      k: bank("k", { ...headed, dtype }, k).buffer,
+      v: bank("v", { ...headed, dtype }, v).buffer,
+      out: bank("out", { ...merged, dtype }, merge(shape, out)).buffer,
+      lse: bank("lse", perHead, lse).buffer,
+      dOut: bank("dOut", merged, dOut).buffer,
+      dHeads: scratch[0].buffer,
+      product: scratch[1].buffer,
+      dQ: dQ.buffer,
+      dK: dK.buffer,
+      dV: dV.buffer,
+    }),
+    [dQ, dK, dV],
+    { scratch },
+  );
+  const dHeads = merge(shape, dOut, true);
+  const expected = ["dQ", "dK", "dV"].map(() => new Float64Array(q.length));
+  eachHead(shape, (index, of) => {
+    const head = attentionBackwardReference(of(q), of(k), of(v), of(dHeads), shape.headSize);
+    [head.dQ, head.dK, head.dV].forEach((values, i) => expected[i].set(values, index * values.length));
+  });
+  ["dQ", "dK", "dV"].forEach((name, i) =>
+    assertClose(actual[i], expected[i], tolerance, `${name} of ${what}`)
+  );
+}
+
+for (const { form, on } of FORMS) {
+  Deno.test(`attentionBackward() as ${form} equals its reference at edge shapes`, async () => {
+    // Barriers take software adapters long: a grid with more workgroups than an axis has is folded forward alone.
+    const shapes = form === "workgroup" ? SHAPES.slice(0, -1) : SHAPES;
+    for (const shape of shapes) await checkBackward(on, shape, 1, LONG_SUMS);
+  });
+
+  Deno.test(`attentionBackward() as ${form} of bf16 equals its reference, but for its rounded output`, async () => {
+    for (const shape of BF16_SHAPES) await checkBackward(on, shape, 1, ROUNDED_OUTPUT, "bf16");
+  });
+
+  Deno.test(`attentionBackward() as ${form} holds scores of ±80 without overflow`, async () => {
+    // Gradients are up to 80 / sqrt(headSize) times as large as at scale 1.
+    const tolerance = { atol: 2e-3, rtol: 1e-3 };
+    await checkBackward(on, { models: 1, batch: 1, length: 33, heads: 2, headSize: 6 }, 80, tolerance);
+  });
+}
+
+Deno.test("attentionBackwardReference() is the derivative of attentionForwardReference()", () => {
+  const [length, headSize] = [5, 4];
+  const [q, k, v, dOut] = ["q", "k", "v", "dOut"].map((name) => random(length * headSize, name));
+  const loss = (q: ArrayLike<number>, k: ArrayLike<number>, v: ArrayLike<number>) =>
+    dot(attentionForwardReference(q, k, v, headSize).out, dOut);
+  const { dQ, dK, dV } = attentionBackwardReference(q, k, v, dOut, headSize);
+  assertClose(dQ, centralDifferences((x) => loss(x, k, v), q), CENTRAL_DIFFERENCES, "dQ");
+  assertClose(dK, centralDifferences((x) => loss(q, x, v), k), CENTRAL_DIFFERENCES, "dK");
+  assertClose(dV, centralDifferences((x) => loss(q, k, x), v), CENTRAL_DIFFERENCES, "dV");
+});

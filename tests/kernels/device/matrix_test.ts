@@ -1,0 +1,37 @@
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import type { GpuBuffer } from "../../../kernels/device/gpu.ts";
+import { padded, placement } from "../../../kernels/device/matrix.ts";
+
+const buffer = (values: number, storage: "f32" | "bf16" = "f32") =>
+  ({ label: "weights", bytes: values * (storage === "f32" ? 4 : 2), storage }) as GpuBuffer;
+
+Deno.test("padded() rounds up to whole vec4s", () => {
+  assertEquals([0, 1, 4, 5, 8].map(padded), [0, 4, 4, 8, 8]);
+});
+
+Deno.test("placement() counts vec4s, and takes matrices that just fit", () => {
+  for (const storage of ["f32", "bf16"] as const) {
+    // Two models of 3 rows by 5 columns: 8 values before the first, 40 from one to the next.
+    const matrix = { buffer: buffer(8 + 40 + 2 * 12 + 8, storage), offset: 8, stride: 12, model: 40 };
+    assertEquals(placement("copy", "a", matrix, 3, 5, 2), [2, 3, 10]);
+    const short = { ...matrix, buffer: buffer(8 + 40 + 2 * 12 + 7, storage) };
+    const { message } = assertThrows(() => placement("copy", "a", short, 3, 5, 2), RangeError);
+    assertStringIncludes(message, 'Cannot plan copy as a must lie inside "weights"');
+  }
+});
+
+Deno.test("placement() refuses strides that are no vec4s or shorter than a row, with all of them", () => {
+  const refused = (offset: number, stride: number, model: number) =>
+    assertStringIncludes(
+      assertThrows(
+        () => placement("copy", "b", { buffer: buffer(1000), offset, stride, model }, 2, 8, 2),
+        RangeError,
+      )
+        .message,
+      `they are ${offset}, ${stride}, ${model}`,
+    );
+  refused(2, 8, 16);
+  refused(0, 10, 20);
+  refused(0, 8, 18);
+  refused(0, 4, 16);
+});

@@ -1,0 +1,100 @@
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
+import { openGpu } from "../../../kernels/device/gpu.ts";
+import {
+  chooseVariants,
+  FORMS,
+  parseVariants,
+  VARIANTS,
+  type Variants,
+} from "../../../kernels/device/variants.ts";
+import { formsOf, gpu } from "../support.ts";
+
+const EVERYTHING = { subgroupsOf8: true, f16: true };
+const NOTHING = { subgroupsOf8: false, f16: false };
+
+Deno.test("chooseVariants() looks up the table, takes what it is told, and falls back without subgroups of 8", () => {
+  const told: Variants = { matmul: "workgroup_f16", attention: "query", rows: "workgroup" };
+  for (const kind of ["software", "gpu"] as const) {
+    assertEquals(chooseVariants(kind, EVERYTHING), VARIANTS[kind]);
+    assertEquals(chooseVariants(kind, EVERYTHING, told), told);
+    assertEquals(chooseVariants(kind, NOTHING, { rows: undefined }), {
+      ...VARIANTS.gpu,
+      ...kind === "software" ? { matmul: "registers", attention: "query", rows: "invocation" } : {},
+    });
+  }
+  assertEquals(VARIANTS.gpu, { matmul: "workgroup", attention: "workgroup", rows: "workgroup" });
+});
+
+Deno.test("chooseVariants() refuses a wish that the adapter cannot run, by name and with what it can", () => {
+  const refused = (wish: Partial<Variants>, message: string) =>
+    assertEquals(assertThrows(() => chooseVariants("gpu", NOTHING, wish), InputError).message, message);
+  refused(
+    { matmul: "workgroup_f16" },
+    "Cannot use matmul=workgroup_f16 as the adapter must offer shader-f16: this one does not; others are registers, workgroup",
+  );
+  refused(
+    { attention: "subgroup" },
+    "Cannot use attention=subgroup as the adapter must offer subgroups of 8: this one does not; others are query, workgroup",
+  );
+  assertThrows(
+    () => chooseVariants("gpu", EVERYTHING, { matmul: "fast" as "registers" }),
+    InputError,
+    "matmul=fast",
+  );
+});
+
+Deno.test("parseVariants() reads kernels and forms, and names what there is where it is another", () => {
+  assertEquals(parseVariants(""), {});
+  assertEquals(parseVariants("matmul=workgroup, attention=query"), {
+    matmul: "workgroup",
+    attention: "query",
+  });
+  for (const [kernel, forms] of Object.entries(FORMS)) {
+    for (const form of forms) assertEquals(parseVariants(`${kernel}=${form}`), { [kernel]: form });
+  }
+  for (
+    const text of [
+      "matmul",
+      "matmul=",
+      "matmul=fast",
+      "conv=tiles",
+      "rows=query",
+      "toString=x",
+      "rows=workgroup=x",
+      "matmul=workgroup,",
+      ",",
+    ]
+  ) {
+    const { message } = assertThrows(() => parseVariants(text), InputError);
+    assertMatch(
+      message,
+      /^Cannot use kernel form "[^"]+" as it must be one of matmul=registers\|.*, rows=[^\n]*$/,
+    );
+  }
+});
+
+Deno.test("parseVariants() refuses a kernel that is named twice", () => {
+  const text = "matmul=workgroup,matmul=registers";
+  assertThrows(() => parseVariants(text), InputError, "matmul is named twice");
+});
+
+Deno.test("openGpu() takes the forms of kernels that it is told to, and refuses unknown ones", async () => {
+  const own = await openGpu({ variants: { matmul: "registers" } });
+  assertEquals(own.variants, { ...gpu.variants, matmul: "registers" });
+  own.close();
+  await assertRejects(
+    () => openGpu({ variants: { matmul: "fast" as "registers" } }),
+    InputError,
+    "matmul=fast",
+  );
+});
+
+Deno.test("every adapter runs the forms that need nothing of it, and all of its table", async () => {
+  for (const kernel of Object.keys(FORMS) as (keyof Variants)[]) {
+    const forms = (await formsOf(kernel)).map(({ form }) => form);
+    for (const form of [VARIANTS.gpu[kernel], gpu.variants[kernel]]) {
+      assert(forms.includes(form), `${kernel}=${form}`);
+    }
+  }
+});

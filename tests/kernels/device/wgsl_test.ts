@@ -1,0 +1,47 @@
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { compose, includesOf, replace } from "../../../kernels/device/wgsl.ts";
+
+const TEXT = `// text: adds.
+const WIDTH: u32 = 1u; // columns
+
+// include sums
+fn main() {
+  // include add_rows
+}
+`;
+
+Deno.test("compose() puts fragments where the text includes them, and values into its constants", () => {
+  assertEquals(includesOf(TEXT), ["sums", "add_rows"]);
+  assertEquals(
+    compose(TEXT, { sums: "var sum: f32;", add_rows: "sum += $1;\nsum *= 2.0;" }, { WIDTH: 12 }),
+    `// text: adds.
+const WIDTH: u32 = 12u; // columns
+
+var sum: f32;
+fn main() {
+sum += $1;
+sum *= 2.0;
+}
+`,
+  );
+});
+
+Deno.test("compose() refuses whatever does not find its place, by name", () => {
+  const refused = (fragments: Record<string, string>, constants: Record<string, number>, text: string) =>
+    assertStringIncludes(assertThrows(() => compose(TEXT, fragments, constants), TypeError).message, text);
+  refused({ sums: "" }, {}, 'fragment "add_rows" must be given');
+  refused({}, {}, 'fragment "sums" must be given');
+  refused({ sums: "", add_rows: "", tail: "" }, {}, "it lacks tail");
+  refused({ sums: "", add_rows: "" }, { HEIGHT: 3 }, "it lacks /^const HEIGHT");
+});
+
+Deno.test("compose() takes a constant that has the value already", () => {
+  assertEquals(compose("const WIDTH: u32 = 1u;", {}, { WIDTH: 1 }), "const WIDTH: u32 = 1u;");
+});
+
+Deno.test("replace() changes every place, and refuses a text that has none", () => {
+  assertEquals(replace("a.b.a", "a", "$&"), "$&.b.$&");
+  assertEquals(replace("TAIL TAILS TAIL", /\bTAIL\b/, "tail"), "tail TAILS tail");
+  assertStringIncludes(assertThrows(() => replace("b", "a", "c"), TypeError).message, "it lacks a");
+  assertThrows(() => replace("b", /a/, "c"), TypeError);
+});

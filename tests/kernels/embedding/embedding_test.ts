@@ -1,0 +1,160 @@
+import { assertEquals } from "@std/assert";
+import fc from "fast-check";
+import {
+  embeddingBackward,
+  embeddingBackwardReference,
+  embeddingForward,
+  embeddingForwardReference,
+  tokenOrder,
+} from "../../../kernels/embedding/embedding.ts";
+import {
+  assertClose,
+  bank,
+  CENTRAL_DIFFERENCES,
+  centralDifferences,
+  dot,
+  DTYPES,
+  EDGE_ROWS,
+  EXACT,
+  gpu,
+  inStorage,
+  integers,
+  LONG_SUMS,
+  MANY_ROWS,
+  part,
+  random,
+  randomIntegers,
+  run,
+  stack,
+} from "../support.ts";
+
+fc.configureGlobal({ seed: 1 });
+
+interface Shape {
+  models: number;
+  rows: number;
+  columns: number;
+  vocabulary: number;
+}
+
+const SHAPES: Shape[] = [
+  ...EDGE_ROWS.map((rows, i) => ({ models: 1 + i % 3, rows, columns: [1, 4, 6, 13][i % 4], vocabulary: 11 })),
+  { models: 3, rows: 5, columns: 3, vocabulary: 1 },
+  { models: 1, rows: MANY_ROWS, columns: 5, vocabulary: 257 },
+];
+/** At 64 vec4s per workgroup, more workgroups than an axis has. */
+const MANY_WORKGROUPS: Shape = { models: 1, rows: 65_537, columns: 256, vocabulary: 3 };
+
+for (const sharedTokens of [false, true]) {
+  Deno.test(`embeddingForward() copies rows with ${sharedTokens ? "shared" : "own"} tokens`, async () => {
+    for (const shape of [...SHAPES, ...sharedTokens ? [MANY_WORKGROUPS] : []]) {
+      for (const dtype of shape === MANY_WORKGROUPS ? ["f32"] as const : DTYPES) {
+        const { models, rows, columns, vocabulary } = shape;
+        const what = JSON.stringify(shape);
+        const tokens = randomIntegers(sharedTokens ? rows : models * rows, vocabulary, `tokens ${what}`);
+        const weights = random(models * vocabulary * columns, `weights ${what}`);
+        const x = bank("x", { models, rows, columns, dtype });
+        const [actual] = await run([
+          embeddingForward(gpu, {
+            weights: bank("weights", { models, rows: vocabulary, columns, offset: 16, gap: 4 }, weights),
+            tokens: integers("tokens", tokens),
+            x: x.buffer,
+            models,
+            rows,
+            sharedTokens,
+          }),
+        ], [x]);
+        for (let model = 0; model < models; model++) {
+          const own = sharedTokens ? tokens : part(tokens, models, model);
+          const expected = embeddingForwardReference(
+            inStorage(dtype, part(weights, models, model)),
+            own,
+            columns,
+          );
+          assertClose(
+            part(actual, models, model),
+            expected,
+            EXACT,
+            `x of model ${model} of ${what}, ${dtype}`,
+          );
+        }
+      }
+    }
+  });
+}
+
+/** Sorts the tokens of every model. */
+function orders(tokens: Uint32Array, { models, vocabulary }: Shape): Uint32Array {
+  const order = new Uint32Array(tokens.length);
+  for (let model = 0; model < models; model++) {
+    tokenOrder(part(tokens, models, model), vocabulary, part(order, models, model));
+  }
+  return order;
+}
+
+async function checkBackward(shape: Shape, tokens: Uint32Array, what: string) {
+  const { models, rows, columns, vocabulary } = shape;
+  const dX = random(models * rows * columns, `dX ${what}`);
+  const before = random(models * vocabulary * columns, `before ${what}`);
+  const dWeights = bank("dWeights", { models, rows: vocabulary, columns, offset: 16, gap: 4 }, before);
+  const [actual] = await run([
+    embeddingBackward(gpu, {
+      dX: bank("dX", { models, rows, columns }, dX).buffer,
+      tokens: integers("tokens", tokens),
+      order: integers("order", orders(tokens, shape)),
+      dWeights,
+      models,
+      rows,
+    }),
+  ], [dWeights]);
+  const expected = stack(models, (model) =>
+    embeddingBackwardReference(
+      part(dX, models, model),
+      part(tokens, models, model),
+      columns,
+      vocabulary,
+    ).map((value, i) => value + part(before, models, model)[i]));
+  assertClose(actual, expected, LONG_SUMS, `dWeights of ${what}`);
+}
+
+Deno.test("embeddingBackward() adds the rows of every token into its gradient", async () => {
+  for (const shape of SHAPES) {
+    const what = JSON.stringify(shape);
+    await checkBackward(shape, randomIntegers(shape.models * shape.rows, shape.vocabulary, what), what);
+  }
+});
+
+Deno.test("embeddingBackward() takes one token alone, all tokens once, and the last token of the vocabulary", async () => {
+  const shape = { models: 2, rows: 65, columns: 6, vocabulary: 65 };
+  await checkBackward(shape, new Uint32Array(130).fill(7), "token 7 alone");
+  await checkBackward(shape, new Uint32Array(130).fill(64), "the last token alone");
+  await checkBackward(shape, Uint32Array.from({ length: 130 }, (_, i) => (i * 7) % 65), "all tokens once");
+});
+
+Deno.test("embeddingBackward() takes more workgroups than an axis has", async () => {
+  const { rows } = MANY_WORKGROUPS;
+  const shape = { ...MANY_WORKGROUPS, vocabulary: 8192 };
+  await checkBackward(shape, randomIntegers(rows, 8192, "many"), "many workgroups");
+});
+
+Deno.test("embeddingBackwardReference() is the derivative of embeddingForwardReference()", () => {
+  const [columns, vocabulary] = [3, 4];
+  const tokens = Uint32Array.of(2, 0, 2, 2, 1);
+  const dX = random(5 * columns, "dX");
+  const weights = random(vocabulary * columns, "weights");
+  const gradient = centralDifferences(
+    (w) => dot(embeddingForwardReference(w, tokens, columns), dX),
+    weights,
+  );
+  assertClose(embeddingBackwardReference(dX, tokens, columns, vocabulary), gradient, CENTRAL_DIFFERENCES);
+});
+
+Deno.test("tokenOrder() lists every row once, sorted by token and then by row", () => {
+  fc.assert(fc.property(fc.integer({ min: 1, max: 40 }), fc.array(fc.nat(), { maxLength: 60 }), (v, raw) => {
+    const tokens = Uint32Array.from(raw, (value) => value % v);
+    const order = new Uint32Array(tokens.length);
+    tokenOrder(tokens, v, order);
+    const expected = [...tokens.keys()].sort((a, b) => tokens[a] - tokens[b] || a - b);
+    assertEquals([...order], expected);
+  }));
+});

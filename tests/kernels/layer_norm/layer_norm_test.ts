@@ -1,0 +1,216 @@
+import {
+  layerNormBackward,
+  layerNormBackwardReference,
+  layerNormForward,
+  layerNormForwardReference,
+  layerNormScratch,
+} from "../../../kernels/layer_norm/layer_norm.ts";
+import type { Gpu } from "../../../kernels/device/gpu.ts";
+import type { Dtype } from "../../../kernels/device/storage.ts";
+import {
+  assertClose,
+  bank,
+  CENTRAL_DIFFERENCES,
+  centralDifferences,
+  dot,
+  DTYPES,
+  EDGE_ROWS,
+  formsOf,
+  inStorage,
+  LONG_SUMS,
+  MANY_ROWS,
+  part,
+  random,
+  run,
+  stack,
+  stored,
+  type Tolerance,
+} from "../support.ts";
+
+const EPSILON = 1e-5;
+const FORMS = await formsOf("rows");
+
+interface Shape {
+  models: number;
+  rows: number;
+  columns: number;
+}
+
+const COLUMNS = [1, 2, 3, 4, 5, 8, 33, 96, 131];
+const SHAPES: Shape[] = [
+  ...EDGE_ROWS.map((rows, i) => ({ models: 1 + i % 3, rows, columns: COLUMNS[i % COLUMNS.length] })),
+  { models: 2, rows: 67, columns: 96 },
+  { models: 1, rows: 70, columns: 256 }, // as wide as a subgroup takes
+  { models: 2, rows: 5, columns: 1030 },
+  { models: 1, rows: MANY_ROWS, columns: 3 },
+];
+/** At 16 rows per workgroup, more workgroups than an axis has. */
+const MANY_WORKGROUPS: Shape = { models: 1, rows: 16 * 65_536 + 1, columns: 3 };
+
+/** Random gains and biases `[models, 2, columns]`, both away from 0. */
+function gainsAndBiases({ models, columns }: Shape): Float32Array {
+  return random(models * 2 * columns, `parameters ${columns}`, 0.3).map((value) => value + 1);
+}
+
+function place({ models, columns }: Shape, values: Float32Array) {
+  return bank("parameters", { models, rows: 2, columns, offset: 20, gap: 8 }, values);
+}
+
+async function checkForward(
+  on: Gpu,
+  shape: Shape,
+  values: Float32Array,
+  tolerance: Tolerance,
+  dtype: Dtype = "f32",
+) {
+  const { models, rows, columns } = shape;
+  const what = `${JSON.stringify(shape)}, ${dtype}`;
+  const parameters = gainsAndBiases(shape);
+  const x = inStorage(dtype, values);
+  const y = bank("y", { ...shape, dtype });
+  const statistics = bank("statistics", { models, rows, columns: 2, stride: 2 });
+  const [actual, actualStatistics] = await run([
+    layerNormForward(on, {
+      x: bank("x", { ...shape, dtype }, x).buffer,
+      parameters: place(shape, parameters),
+      y: y.buffer,
+      statistics: statistics.buffer,
+      models,
+      rows,
+      columns,
+      epsilon: EPSILON,
+    }),
+  ], [y, statistics]);
+  for (let model = 0; model < models; model++) {
+    const own = part(parameters, models, model);
+    const expected = layerNormForwardReference(
+      part(x, models, model),
+      own.subarray(0, columns),
+      own.subarray(columns),
+      EPSILON,
+    );
+    assertClose(
+      part(actual, models, model),
+      expected.y,
+      stored(dtype, tolerance),
+      `y of model ${model} of ${what}`,
+    );
+    const [mean, scale] = [0, 1].map((i) =>
+      part(actualStatistics, models, model).filter((_, place) => place % 2 === i)
+    );
+    assertClose(mean, expected.mean, tolerance, `mean of model ${model} of ${what}`);
+    assertClose(scale, expected.scale, { atol: 0, rtol: 1e-4 }, `scale of model ${model} of ${what}`);
+  }
+}
+
+for (const { form, on } of FORMS) {
+  Deno.test(`layerNormForward() by ${form} equals its reference at edge shapes`, async () => {
+    for (const shape of SHAPES) {
+      const size = shape.models * shape.rows * shape.columns;
+      const x = random(size, `x ${JSON.stringify(shape)}`);
+      // Rounding brings rows of two or three columns closer together: what is left of them loses digits.
+      const inBf16 = shape.columns > 3 ? LONG_SUMS : { atol: 2e-3, rtol: 1e-3 };
+      for (const dtype of DTYPES) {
+        await checkForward(on, shape, x, dtype === "f32" ? LONG_SUMS : inBf16, dtype);
+      }
+    }
+  });
+
+  Deno.test(`layerNormForward() by ${form} takes more workgroups than an axis has`, async () => {
+    const shape = form === "workgroup" ? { ...MANY_WORKGROUPS, rows: MANY_ROWS } : MANY_WORKGROUPS;
+    const { rows, columns } = shape;
+    const pattern = random(1000 * columns + 7, "pattern"); // not a divisor of anything here
+    const x = Float32Array.from({ length: rows * columns }, (_, i) => pattern[i % pattern.length]);
+    await checkForward(on, shape, x, { atol: 1e-4, rtol: 1e-4 }); // some rows of 3 values are nearly equal
+  });
+
+  Deno.test(`layerNormForward() by ${form} keeps rows far from zero, and gives constant rows their bias`, async () => {
+    const shape = { models: 2, rows: 17, columns: 33 };
+    const far = random(2 * 17 * 33, "far").map((value) => 1000 + value);
+    await checkForward(on, shape, far, { atol: 5e-4, rtol: 5e-4 }); // 1000 is known to 6e-5 in f32
+    await checkForward(on, shape, new Float32Array(2 * 17 * 33).fill(3), LONG_SUMS);
+    await checkForward(on, shape, new Float32Array(2 * 17 * 33), LONG_SUMS);
+  });
+
+  for (const [accumulate, dtype] of [[false, "f32"], [true, "f32"], [true, "bf16"]] as const) {
+    Deno.test(`layerNormBackward() by ${form} of ${dtype} equals its reference at edge shapes${accumulate ? ", accumulated" : ""}`, async () => {
+      for (const shape of SHAPES) {
+        const { models, rows, columns } = shape;
+        const what = JSON.stringify(shape);
+        const size = models * rows * columns;
+        const x = inStorage(dtype, random(size, `x ${what}`));
+        const dY = random(size, `dY ${what}`);
+        const before = random(size, `before ${what}`);
+        const parameters = gainsAndBiases(shape);
+        const gain = (model: number) => part(parameters, models, model).subarray(0, columns);
+        const statistics = stack(models, (model) => {
+          const { mean, scale } = layerNormForwardReference(
+            part(x, models, model),
+            gain(model),
+            new Float32Array(columns),
+            EPSILON,
+          );
+          return [...mean].flatMap((value, row) => [value, scale[row]]);
+        });
+        const parametersBefore = random(models * 2 * columns, `parameters before ${what}`);
+        const dX = bank("dX", shape, accumulate ? before : undefined);
+        const dParameters = bank(
+          "dParameters",
+          { models, rows: 2, columns, offset: 8, gap: 12 },
+          accumulate ? parametersBefore : undefined,
+        );
+        const partial = bank("partial", { rows: 1, columns: layerNormScratch(shape) }); // guards lie behind it
+        const [actual, ofParameters] = await run(
+          layerNormBackward(on, {
+            dY: bank("dY", shape, dY).buffer,
+            x: bank("x", { ...shape, dtype }, x).buffer,
+            statistics: bank("statistics", { models, rows, columns: 2, stride: 2 }, statistics).buffer,
+            parameters: place(shape, parameters),
+            dX: dX.buffer,
+            dParameters,
+            partial: partial.buffer,
+            models,
+            rows,
+            columns,
+            accumulate,
+            accumulateParameters: accumulate,
+          }),
+          [dX, dParameters],
+          { scratch: [partial] },
+        );
+        const references = Array.from({ length: models }, (_, model) =>
+          layerNormBackwardReference(
+            part(dY, models, model),
+            part(x, models, model),
+            gain(model),
+            EPSILON,
+          ));
+        const expected = stack(models, (model) => references[model].dX)
+          .map((value, i) => value + (accumulate ? before[i] : 0));
+        const expectedOfParameters = stack(models, (model) => {
+          const { dGain, dBias } = references[model];
+          return [...dGain, ...dBias];
+        }).map((value, i) => value + (accumulate ? parametersBefore[i] : 0));
+        // The largest sum has 65,537 terms of order 1, added in blocks: partial sums of order 500.
+        const longest = rows === MANY_ROWS ? { atol: 1e-3, rtol: 1e-6 } : LONG_SUMS;
+        assertClose(ofParameters, expectedOfParameters, longest, `dParameters of ${what}`);
+        // Rows of one to three columns may be nearly constant: their gradient is a small difference times up to 316.
+        assertClose(actual, expected, columns > 3 ? LONG_SUMS : { atol: 1e-3, rtol: 1e-3 }, `dX of ${what}`);
+      }
+    });
+  }
+}
+
+Deno.test("layerNormBackwardReference() is the derivative of layerNormForwardReference()", () => {
+  const [rows, columns] = [3, 5];
+  const x = random(rows * columns, "x");
+  const gain = random(columns, "gain");
+  const bias = random(columns, "bias");
+  const dY = random(rows * columns, "dY");
+  const loss = (at: ArrayLike<number>, g: ArrayLike<number>, b: ArrayLike<number>) =>
+    dot(layerNormForwardReference(at, g, b, EPSILON).y, dY);
+  const { dX, dGain, dBias } = layerNormBackwardReference(dY, x, gain, EPSILON);
+  assertClose(dX, centralDifferences((at) => loss(at, gain, bias), x), CENTRAL_DIFFERENCES, "dX");
+  assertClose(dGain, centralDifferences((at) => loss(x, at, bias), gain), CENTRAL_DIFFERENCES, "dGain");
+  assertClose(dBias, centralDifferences((at) => loss(x, gain, at), bias), CENTRAL_DIFFERENCES, "dBias");
+});

@@ -1,0 +1,491 @@
+import { assertNotEquals, assertThrows } from "@std/assert";
+import type { Gpu } from "../../../kernels/device/gpu.ts";
+import type { Matrix } from "../../../kernels/device/matrix.ts";
+import {
+  geluReference,
+  geluSlopeReference,
+  type Matmul,
+  matmul,
+  matmulReference,
+  type Tail,
+} from "../../../kernels/matmul/matmul.ts";
+import { matmulTransposed } from "../../../kernels/matmul/matmul_transposed.ts";
+import type { Dtype } from "../../../kernels/device/storage.ts";
+import {
+  assertClose,
+  assertSameBits,
+  bank,
+  CENTRAL_DIFFERENCES,
+  centralDifferences,
+  dot,
+  DTYPES,
+  FEW_ROUNDINGS,
+  formsOf,
+  gpu,
+  inStorage,
+  LONG_SUMS,
+  MANY_ROWS,
+  part,
+  random,
+  run,
+  type Sizes,
+  stack,
+  stored,
+  type Tolerance,
+} from "../support.ts";
+
+interface Shape {
+  models: number;
+  m: number;
+  n: number;
+  k: number;
+}
+
+const FORMS = await formsOf("matmul");
+/** The form in f32 with tiles of two sizes in workgroup memory. */
+const TILED = FORMS.filter(({ form }) => form === "workgroup");
+
+/** Two factors of order 1, each rounded to 2^-11 of itself in f16: the errors of `k` products are a random walk. */
+const halfTiles = (k: number): Tolerance => ({ atol: 3 * 2 ** -11 * Math.sqrt(k), rtol: 2 ** -10 });
+
+/**
+ * Around tiles of 4, 8, 16 and 32 rows, columns and terms, primes, single ones, and more terms than a panel of 128 holds.
+ * Columns: some for each width of a tile in the subgroup forms, narrow and wide ones among the few below.
+ */
+const SHAPES: Shape[] = [
+  { models: 1, m: 1, n: 1, k: 1 },
+  { models: 3, m: 1, n: 5, k: 131 },
+  { models: 1, m: 7, n: 8, k: 3 },
+  { models: 3, m: 9, n: 31, k: 17 },
+  { models: 1, m: 16, n: 16, k: 16 },
+  { models: 1, m: 33, n: 33, k: 33 },
+  { models: 1, m: 131, n: 6, k: 65 },
+  { models: 1, m: 64, n: 129, k: 96 },
+  { models: 2, m: 70, n: 40, k: 192 },
+  { models: 1, m: 150, n: 70, k: 200 },
+  { models: 2, m: 7, n: 643, k: 128 },
+  { models: 1, m: 21, n: 64, k: 256 },
+  { models: 2, m: 37, n: 125, k: 249 },
+];
+/** Some of them, where all would take long. */
+const FEW_SHAPES = [SHAPES[3], SHAPES[SHAPES.length - 4], SHAPES[SHAPES.length - 1]];
+/** Products of the transposed: their sums are f32, as weight gradients are, of factors of either kind. */
+const FORMS_OF_FEW = [[false, "f32"], [true, "f32"], [false, "bf16"], [true, "bf16"]] as const;
+const TAILS: Tail[] = ["none", "bias", "bias_gelu", "bias_residual", "gelu_slope"];
+
+/** Places a matrix away from the start of its buffer, with a wider stride and gaps between models. */
+function apart(sizes: Sizes): Sizes {
+  return { ...sizes, offset: 12, stride: Math.ceil(sizes.columns / 4) * 4 + 4, gap: 8 };
+}
+
+/** Runs one product with a tail on random values and compares it with the reference. */
+async function check(
+  on: Gpu,
+  shape: Shape,
+  tail: Tail,
+  accumulate: boolean,
+  place = (sizes: Sizes) => sizes,
+  dtype: Dtype = "f32",
+) {
+  const { models, m, n, k } = shape;
+  const what = `${JSON.stringify(shape)} ${tail}${accumulate ? ", accumulated" : ""}${
+    dtype === "f32" ? "" : ", bf16"
+  }`;
+  const draw = (count: number, name: string) => inStorage(dtype, random(count, `${name} ${what}`));
+  const a = draw(models * m * k, "a");
+  const b = draw(models * k * n, "b");
+  const bias = random(models * n, `bias ${what}`);
+  const extra = draw(models * m * n, "extra");
+  const before = draw(models * m * n, "before");
+  const withBias = tail.startsWith("bias");
+  const extraSizes = { ...place({ models, rows: m, columns: n }), dtype };
+  const extraOut = bank("extra", extraSizes, tail === "bias_gelu" ? undefined : extra);
+  const c = bank("c", { ...place({ models, rows: m, columns: n }), dtype }, accumulate ? before : undefined);
+  const sums = bank("sums", { models, rows: m, columns: n }); // exactly as large as promised
+  const withExtra = tail !== "none" && tail !== "bias";
+  const dispatch = matmul(on, {
+    a: bank("a", { ...place({ models, rows: m, columns: k }), padding: 1e3, dtype }, a), // padding is never part of a sum
+    b: bank("b", { ...place({ models, rows: k, columns: n }), dtype }, b),
+    c,
+    sums: sums.buffer,
+    bias: withBias ? bank("bias", place({ models, rows: 1, columns: n }), bias) : undefined,
+    extra: withExtra ? extraOut : undefined,
+    ...shape,
+    tail,
+    accumulate,
+  });
+  const outputs = tail === "bias_gelu" ? [c, extraOut] : [c];
+  const [actual, beforeGelu] = await run([dispatch], outputs, { scratch: [sums] });
+  const expectedSums = stack(
+    models,
+    (model) =>
+      matmulReference(part(a, models, model), part(b, models, model), shape).map((value, i) =>
+        value + (withBias ? part(bias, models, model)[i % n] : 0)
+      ),
+  );
+  const expected = expectedSums.map((value, i) => {
+    const result = tail === "bias_gelu"
+      ? geluReference(value)
+      : tail === "bias_residual"
+      ? value + extra[i]
+      : tail === "gelu_slope"
+      ? value * geluSlopeReference(extra[i])
+      : value;
+    return result + (accumulate ? before[i] : 0);
+  });
+  // What is stored as bf16 has fewer digits than f16: tiles in f16 hold it as it is.
+  const halves = on.variants.matmul === "workgroup_f16" && withBias && dtype === "f32";
+  const tolerance = halves ? halfTiles(k) : stored(dtype, LONG_SUMS);
+  assertClose(actual, expected, tolerance, `c of ${what}`);
+  if (beforeGelu) assertClose(beforeGelu, expectedSums, tolerance, `sum before GELU of ${what}`);
+  return actual;
+}
+
+for (const { form, on } of FORMS) {
+  for (const tail of TAILS) {
+    Deno.test(`matmul() as ${form} with tail ${tail} equals its reference at edge shapes`, async () => {
+      for (const shape of tail === "none" ? SHAPES : FEW_SHAPES) await check(on, shape, tail, false);
+    });
+
+    Deno.test(`matmul() as ${form} with tail ${tail} accumulates, and reads and writes at offsets, strides and gaps`, async () => {
+      for (const shape of FEW_SHAPES) await check(on, shape, tail, true, apart);
+      await check(on, SHAPES[3], tail, false, apart);
+    });
+  }
+
+  Deno.test(`matmul() as ${form} of bf16 equals its reference, in bf16`, async () => {
+    for (const tail of TAILS) {
+      for (const shape of FEW_SHAPES) await check(on, shape, tail, false, apart, "bf16");
+      await check(on, FEW_SHAPES[0], tail, true, undefined, "bf16");
+    }
+  });
+
+  Deno.test(`matmul() as ${form} rounds b to bf16 as it reads it where told so, and mixes storages`, async () => {
+    const shape = FEW_SHAPES[0];
+    const { models, m, n, k } = shape;
+    const [a, b] = [random(models * m * k, "mixed a"), random(models * k * n, "mixed b")];
+    for (const dtype of DTYPES) {
+      const right = bank("b", { models, rows: k, columns: n }, b);
+      const product = async (b: Matrix) => {
+        const c = bank("c", { models, rows: m, columns: n });
+        const left = bank("a", { models, rows: m, columns: k, dtype }, a);
+        return (await run([matmul(on, { a: left, b, c, ...shape })], [c]))[0];
+      };
+      const asRead = await product({ ...right, buffer: { ...right.buffer, storage: "f32_as_bf16" } });
+      const copied = await product(bank("b", { models, rows: k, columns: n, dtype: "bf16" }, b));
+      assertSameBits(asRead, copied, `c of ${dtype} and a rounded b`);
+      const [left, rounded] = [inStorage(dtype, a), inStorage("bf16", b)];
+      const expected = stack(
+        models,
+        (model) => matmulReference(part(left, models, model), part(rounded, models, model), shape),
+      );
+      assertClose(copied, expected, LONG_SUMS, `c of ${dtype} and a rounded b`);
+    }
+  });
+
+  Deno.test(`matmul() as ${form} of bf16 adds up in f32 over any number of terms, with scratch or without`, async () => {
+    // Several panels of either width of the subgroup form, one panel, and one term more.
+    for (const [n, k] of [[21, 700], [61, 700], [21, 128], [61, 128], [21, 129]]) {
+      const shape = { models: 2, m: 9, n, k };
+      const { models, m } = shape;
+      // Every hundredth term alone is large: sums that waited in bf16 would lose all the others.
+      const draw = (count: number, name: string) => inStorage("bf16", random(count, name));
+      const a = draw(models * m * k, "terms of a").map((value, i) => i % k % 100 === 0 ? 64 : value / 16);
+      const [left, right] = [inStorage("bf16", a), draw(models * k * n, "terms of b")];
+      const expected = stack(
+        models,
+        (model) => matmulReference(part(left, models, model), part(right, models, model), shape),
+      );
+      for (const sums of [undefined, bank("sums", { models, rows: m, columns: n }).buffer]) {
+        const c = bank("c", { models, rows: m, columns: n, dtype: "bf16" });
+        const [actual] = await run([
+          matmul(on, {
+            a: bank("a", { models, rows: m, columns: k, dtype: "bf16" }, left),
+            b: bank("b", { models, rows: k, columns: n, dtype: "bf16" }, right),
+            c,
+            sums,
+            ...shape,
+          }),
+        ], [c]);
+        assertClose(
+          actual,
+          expected,
+          stored("bf16", { atol: 1e-3, rtol: 0 }),
+          `c of ${JSON.stringify(shape)}`,
+        );
+      }
+    }
+  });
+
+  Deno.test(`matmul() as ${form} takes more rows than an axis has workgroups`, async () => {
+    await check(on, { models: 1, m: MANY_ROWS, n: 3, k: 2 }, "none", false);
+    await check(on, { models: 2, m: 2, n: MANY_ROWS, k: 2 }, "bias", false);
+  });
+
+  Deno.test(`matmul() as ${form} shares one matrix among all models where its model stride is 0`, async () => {
+    const shape = { models: 3, m: 5, n: 6, k: 7 };
+    const a = random(5 * 7, "shared a");
+    const b = random(3 * 7 * 6, "shared b");
+    const c = bank("c", { models: 3, rows: 5, columns: 6 });
+    const [actual] = await run([
+      matmul(on, {
+        a: { ...bank("a", { rows: 5, columns: 7 }, a), model: 0 },
+        b: bank("b", { models: 3, rows: 7, columns: 6 }, b),
+        c,
+        ...shape,
+      }),
+    ], [c]);
+    assertClose(actual, stack(3, (model) => matmulReference(a, part(b, 3, model), shape)), LONG_SUMS);
+  });
+
+  Deno.test(`matmul() as ${form} gives a model the same bits in a bank as alone, and a row the same among few as among many`, async () => {
+    const { models, m, n, k } = { models: 3, m: 37, n: 21, k: 50 };
+    const a = random(models * m * k, "bank a");
+    const b = random(models * k * n, "bank b");
+    const product = async (count: number, rows: number, left: Float32Array, right: Float32Array) => {
+      const c = bank("c", { models: count, rows, columns: n });
+      const [values] = await run([
+        matmul(on, {
+          a: bank("a", { models: count, rows, columns: k }, left),
+          b: bank("b", { models: count, rows: k, columns: n }, right),
+          c,
+          models: count,
+          m: rows,
+          n,
+          k,
+        }),
+      ], [c]);
+      return values;
+    };
+    const together = await product(models, m, a, b);
+    for (let model = 0; model < models; model++) {
+      const [left, right] = [part(a, models, model), part(b, models, model)];
+      assertSameBits(await product(1, m, left, right), part(together, models, model), `model ${model}`);
+      const row = await product(1, 1, left.subarray(11 * k, 12 * k), right);
+      assertSameBits(row, part(together, models, model).subarray(11 * n, 12 * n), `row 11 of model ${model}`);
+    }
+  });
+
+  Deno.test(`matmul() as ${form} has finite GELUs and slopes at inputs of any size`, async () => {
+    const values = [-1e4, -80, -20, -10, -5, -1, -1e-6, 0, 1e-6, 1, 5, 10, 20, 80, 1e4].map(Math.fround);
+    const n = values.length;
+    const shape = { models: 1, m: 1, n, k: 1 };
+    const sizes = { rows: 1, columns: n };
+    const one = bank("a", { rows: 1, columns: 1 }, [1]);
+    const gelu = bank("gelu", sizes);
+    const sums = bank("sums", sizes);
+    const [forward] = await run([
+      matmul(on, {
+        a: one,
+        b: bank("b", sizes, new Float32Array(n)),
+        bias: bank("bias", sizes, values),
+        c: gelu,
+        extra: sums,
+        ...shape,
+        tail: "bias_gelu",
+      }),
+    ], [gelu, sums]);
+    assertClose(forward, values.map(geluReference), FEW_ROUNDINGS, "gelu");
+    const slope = bank("slope", sizes);
+    const [backward] = await run([
+      matmul(on, {
+        a: one,
+        b: bank("b", sizes, new Float32Array(n).fill(1)),
+        c: slope,
+        extra: bank("extra", sizes, values),
+        ...shape,
+        tail: "gelu_slope",
+      }),
+    ], [slope]);
+    assertClose(backward, values.map(geluSlopeReference), FEW_ROUNDINGS, "slope");
+  });
+}
+
+for (const { on } of TILED) {
+  Deno.test("matmul() and matmulTransposed() with tiles of 64 equal their references, to the bits of tiles of 32", async () => {
+    // As many models as make the tiles large; one of them alone takes small ones.
+    for (const shape of [{ models: 64, m: 67, n: 6, k: 35 }, { models: 64, m: 9, n: 66, k: 16 }]) {
+      const { models, m, n, k } = shape;
+      await check(on, shape, "bias_gelu", false, apart);
+      for (const transposed of [false, true]) {
+        const a = random(models * m * k, "tiled a");
+        const b = random(models * k * n, "tiled b");
+        const product = async (count: number) => {
+          const [rows, columns] = transposed ? [k, m] : [m, k];
+          const c = bank("c", { models: count, rows: m, columns: n });
+          const plan = {
+            a: bank("a", { models: count, rows, columns }, a.subarray(0, count * m * k)),
+            b: bank("b", { models: count, rows: k, columns: n }, b.subarray(0, count * k * n)),
+            c,
+            ...shape,
+            models: count,
+          };
+          return (await run([(transposed ? matmulTransposed : matmul)(on, plan)], [c]))[0];
+        };
+        const all = await product(models);
+        const expected = stack(
+          models,
+          (i) => matmulReference(part(a, models, i), part(b, models, i), { ...shape, transposed }),
+        );
+        assertClose(all, expected, LONG_SUMS, `${JSON.stringify(shape)}, transposed: ${transposed}`);
+        assertSameBits(await product(1), all.subarray(0, m * n), "model 0");
+      }
+    }
+  });
+}
+
+Deno.test("matmul() as workgroup_f16 rounds what linear layers multiply in f32, and nothing else", {
+  ignore: !FORMS.some(({ form }) => form === "workgroup_f16"),
+}, async () => {
+  const [half, full] = ["workgroup_f16", "workgroup"].map((form) =>
+    FORMS.find((one) => one.form === form)!.on
+  );
+  const shape = { models: 2, m: 17, n: 9, k: 33 };
+  for (const tail of TAILS) {
+    const [a, b] = [await check(half, shape, tail, false), await check(full, shape, tail, false)];
+    if (tail.startsWith("bias")) assertNotEquals(a, b, tail);
+    else assertSameBits(a, b, tail);
+    const [c, d] = await Promise.all(
+      [half, full].map((on) => check(on, shape, tail, false, undefined, "bf16")),
+    );
+    assertSameBits(c, d, `${tail}, bf16`);
+  }
+});
+
+Deno.test("matmul() as workgroup_f16 counts what f16 cannot hold as its largest", {
+  ignore: !FORMS.some(({ form }) => form === "workgroup_f16"),
+}, async () => {
+  const { on } = FORMS.find(({ form }) => form === "workgroup_f16")!;
+  const values = [1, 65_504, 65_519, 1e5, -1e30, 2 ** -24, 2 ** -26];
+  const n = values.length;
+  const c = bank("c", { rows: 1, columns: n });
+  const [actual] = await run([
+    matmul(on, {
+      a: bank("a", { rows: 1, columns: 1 }, [1]),
+      b: bank("b", { rows: 1, columns: n }, values),
+      bias: bank("bias", { rows: 1, columns: n }, new Float32Array(n)),
+      c,
+      models: 1,
+      m: 1,
+      n,
+      k: 1,
+      tail: "bias",
+    }),
+  ], [c]);
+  assertClose(actual, [1, 65_504, 65_504, 65_504, -65_504, 2 ** -24, 0], { atol: 0, rtol: 0 });
+});
+
+Deno.test("geluSlopeReference() is the derivative of geluReference()", () => {
+  const x = random(50, "gelu", 2);
+  const slopes = centralDifferences((at) => at.reduce((sum, value) => sum + geluReference(value), 0), x);
+  assertClose(x.map(geluSlopeReference), slopes, { ...CENTRAL_DIFFERENCES, rtol: 1e-5 }, "slope"); // x is f32
+});
+
+for (const { form, on } of FORMS) {
+  Deno.test(`matmulTransposed() as ${form} equals its reference at edge shapes, whatever a's padding columns hold`, async () => {
+    for (const shape of SHAPES) {
+      for (
+        const [accumulate, dtype] of FEW_SHAPES.includes(shape) ? FORMS_OF_FEW : [[false, "f32"]] as const
+      ) {
+        const place = accumulate ? apart : (sizes: Sizes) => sizes;
+        const { models, m, n, k } = shape;
+        const what = `${JSON.stringify(shape)}${accumulate ? ", accumulated" : ""}, ${dtype}`;
+        const a = inStorage(dtype, random(models * k * m, `a ${what}`));
+        const b = inStorage(dtype, random(models * k * n, `b ${what}`));
+        const before = random(models * m * n, `before ${what}`);
+        const c = bank("c", place({ models, rows: m, columns: n }), accumulate ? before : undefined);
+        const [actual] = await run([
+          matmulTransposed(on, {
+            a: bank("a", { ...place({ models, rows: k, columns: m }), padding: 1e3, dtype }, a),
+            b: bank("b", { ...place({ models, rows: k, columns: n }), dtype }, b),
+            c,
+            ...shape,
+            accumulate,
+          }),
+        ], [c]);
+        const expected = stack(
+          models,
+          (model) =>
+            matmulReference(part(a, models, model), part(b, models, model), { ...shape, transposed: true }),
+        );
+        assertClose(
+          actual,
+          expected.map((v, i) => v + (accumulate ? before[i] : 0)),
+          LONG_SUMS,
+          `c of ${what}`,
+        );
+      }
+    }
+  });
+
+  Deno.test(`matmulTransposed() as ${form} takes more rows, and more terms, than an axis has workgroups`, async () => {
+    for (const shape of [{ models: 1, m: MANY_ROWS, n: 3, k: 2 }, { models: 1, m: 5, n: 3, k: MANY_ROWS }]) {
+      const a = random(shape.k * shape.m, "many a");
+      const b = random(shape.k * shape.n, "many b");
+      const c = bank("c", { rows: shape.m, columns: shape.n });
+      const [actual] = await run([
+        matmulTransposed(on, {
+          a: bank("a", { rows: shape.k, columns: shape.m }, a),
+          b: bank("b", { rows: shape.k, columns: shape.n }, b),
+          c,
+          ...shape,
+        }),
+      ], [c]);
+      // 65,537 terms one after another: partial sums of order 500, rounded to 2^-24 of it, the roundings a random walk.
+      const tolerance = shape.k === MANY_ROWS ? { atol: 1e-2, rtol: 0 } : LONG_SUMS;
+      assertClose(actual, matmulReference(a, b, { ...shape, transposed: true }), tolerance);
+    }
+  });
+}
+
+Deno.test("matmul() and matmulTransposed() are the two gradients of a product", () => {
+  const [m, n, k] = [3, 4, 5];
+  const a = random(m * k, "gradient a");
+  const b = random(k * n, "gradient b");
+  const dC = random(m * n, "gradient c");
+  const loss = (x: ArrayLike<number>, y: ArrayLike<number>) => dot(matmulReference(x, y, { m, n, k }), dC);
+  const bT = Float64Array.from({ length: n * k }, (_, i) => b[(i % k) * n + Math.floor(i / k)]);
+  const dA = matmulReference(dC, bT, { m, n: k, k: n });
+  const dB = matmulReference(a, dC, { m: k, n, k: m, transposed: true });
+  assertClose(dA, centralDifferences((x) => loss(x, b), a), CENTRAL_DIFFERENCES, "a's gradient");
+  assertClose(dB, centralDifferences((y) => loss(a, y), b), CENTRAL_DIFFERENCES, "b's gradient");
+});
+
+Deno.test("matmul() refuses matrices that do not fit, by name and with both numbers", () => {
+  const [a, b, c] = [["a", 2, 3], ["b", 3, 4], ["c", 2, 4]].map(([label, rows, columns]) =>
+    bank(String(label), { rows: Number(rows), columns: Number(columns) })
+  );
+  const good: Matmul = { a, b, c, models: 1, m: 2, n: 4, k: 3 };
+  matmul(gpu, good);
+  const refused = (change: Partial<Matmul>, message: string) =>
+    assertThrows(() => matmul(gpu, { ...good, ...change }), RangeError, message);
+  refused(
+    { a: { ...a, offset: 2 } },
+    "Cannot plan matmul as offset, stride and model of a must be multiples of 4",
+  );
+  refused({ b: { ...b, stride: 5 } }, "of b must be multiples of 4");
+  refused({ c: { ...c, model: 6 } }, "of c must be multiples of 4");
+  refused({ k: 5, a: { ...a, stride: 4 } }, "stride >= 5");
+  refused({ m: 10_000 }, 'Cannot plan matmul as a must lie inside "a": it ends at byte');
+  refused({ models: 30 }, "must lie inside");
+  const transposed = { a: bank("d", { rows: 3, columns: 2 }), b, c, models: 1, m: 2, n: 4, k: 3 };
+  matmulTransposed(gpu, transposed);
+  assertThrows(() => matmulTransposed(gpu, { ...transposed, k: 10_000 }), RangeError, 'inside "d"');
+});
+
+Deno.test("matmul() refuses a bias or an extra that its tail does not use, and the lack of one", () => {
+  const sizes = { rows: 4, columns: 4 };
+  const [a, b, c, bias, extra] = ["a", "b", "c", "bias", "extra"].map((label) => bank(label, sizes));
+  const good = { a, b, c, models: 1, m: 4, n: 4, k: 4 };
+  for (const tail of TAILS) {
+    const fits = {
+      bias: tail.startsWith("bias") ? bias : undefined,
+      extra: ["none", "bias"].includes(tail) ? undefined : extra,
+    };
+    matmul(gpu, { ...good, ...fits, tail });
+    for (const name of ["bias", "extra"] as const) {
+      const wrong = { ...fits, [name]: fits[name] ? undefined : { bias, extra }[name] };
+      assertThrows(() => matmul(gpu, { ...good, ...wrong, tail }), TypeError, `it is ${tail}`);
+    }
+  }
+});
