@@ -7,7 +7,13 @@ const MOST_TRIES = 40;
 /** Starts a task, kills it with SIGKILL after `milliseconds`, and says whether it was still running. */
 async function killAfter(name: string, args: string[], milliseconds: number): Promise<boolean> {
   const child = taskCommand(name, args, { stdout: "null", stderr: "null" }).spawn();
-  const timer = setTimeout(() => child.kill("SIGKILL"), milliseconds);
+  const timer = setTimeout(() => {
+    try {
+      child.kill("SIGKILL");
+    } catch {
+      // It has just ended.
+    }
+  }, milliseconds);
   const { signal } = await child.status;
   clearTimeout(timer);
   return signal === "SIGKILL";

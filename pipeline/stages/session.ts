@@ -126,7 +126,10 @@ export async function inRun<Result>(
   let gpu = options.gpu;
   try {
     // Settings are settled by one process at a time: a second one finds those of the first.
-    if (beside === "others") settling = await lockRun(`${run}/metrics`, task, { patience: SETTLING_MS });
+    if (beside === "others") {
+      settling = await lockRun(`${run}/metrics`, task, { patience: SETTLING_MS });
+      await removePartialConfigurations(run);
+    }
     for (const folder of OWN_FOLDERS) await refuseLink(`${run}/${folder}`);
     before = { text: await configurationText(run), stages: await stagesMade(run) };
     // Anew: until here another process may have settled values and made something with them.
@@ -218,6 +221,13 @@ async function checkOwn(run: string, task: string): Promise<void> {
       `Cannot run "${task}" in "${run}" as it must be a run folder, new or empty: it holds "${path}" and no config.json`,
       { where: run, remedy: say`choose another ${setting("run")}` },
     );
+  }
+}
+
+/** Removes what processes left that were killed as they wrote `config.json`: only who settles values writes it. */
+async function removePartialConfigurations(run: string): Promise<void> {
+  for (const { name } of await Array.fromAsync(Deno.readDir(run))) {
+    if (/^config\.json\.\d+\.partial$/.test(name)) await removeIfThere(`${run}/${name}`);
   }
 }
 

@@ -95,6 +95,14 @@ Deno.test("inRun() leaves no lock behind where values cannot be settled", () =>
     await runAll(run);
   }));
 
+Deno.test("inRun() removes what a process left that was killed as it wrote config.json", () =>
+  withStages([toyStage("first")], async (run) => {
+    await runAll(run);
+    await Deno.writeTextFile(`${run}/config.json.12345.partial`, "{");
+    await inRun({ run }, {}, { task: "other", beside: "others" }, () => Promise.resolve());
+    assertEquals(await exists(`${run}/config.json.12345.partial`), false);
+  }));
+
 Deno.test("a stage that is none of the run's is named with the task that reads its manifest", () =>
   withStages([toyStage("first")], async (run) => {
     await assertRejects(
