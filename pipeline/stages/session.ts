@@ -9,7 +9,15 @@ import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
 import type { Variants } from "../../kernels/device/variants.ts";
 import { identifyPartitioner } from "../partition/partitioners.ts";
 import type { RunEvent } from "../run/events.ts";
-import { exists, filesUnder, refuseLink, removeFiles, removeIfThere, wholeName } from "../run/files.ts";
+import {
+  checkRunFolder,
+  exists,
+  filesUnder,
+  refuseLink,
+  removeFiles,
+  removeIfThere,
+  wholeName,
+} from "../run/files.ts";
 import { lockRun } from "../run/lock.ts";
 import { type Manifest, manifestPath, readManifest } from "../run/manifest.ts";
 import { Vouched } from "../run/vouched.ts";
@@ -211,6 +219,7 @@ const FRESH = /^(lock\.json|config\.json(\.\d+)?\.partial)$/; // left by a proce
 
 /** Throws an `InputError` where a folder holds files and is no run: they are the user's. */
 async function checkOwn(run: string, task: string): Promise<void> {
+  await checkRunFolder(run);
   if (await exists(`${run}/config.json`)) return;
   const { partition } = graphOf(defaultConfiguration());
   for (const { name } of partition) if (await readManifest(run, name)) return; // its config.json was removed
