@@ -25,7 +25,7 @@ const stage: Stage = {
   about: "Trains the tokenizer on a sample of the training documents, or copies the one that is named.",
   needs: ["corpus"],
   settings: [...LEARNING, "tokenizer", "routers"],
-  revision: 2,
+  revision: 1,
   outputs: [TOKENIZER],
   makes: /^tokenizer\.(json|partial\/(sample\.txt|trained\.json))$/,
   values: ({ configuration: c }) => c.tokenizer !== "" ? { eos: c.eos } : pickSettings(c, LEARNING),
