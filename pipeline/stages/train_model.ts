@@ -154,6 +154,11 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
   const metrics = trial ? `${folder}/metrics.jsonl` : `metrics/${name}.jsonl`;
   let known: Promise<Known> | undefined;
   const know = (context: RunContext) => known ??= readKnown(context, target, trial);
+  let begin: ReturnType<typeof startWeights> | undefined; // a checkpoint is read once
+  const startOf = async (context: RunContext) => {
+    const { recipe, tokenizer } = await know(context);
+    return await (begin ??= startWeights(context.configuration, recipe.model, tokenizer));
+  };
   const stage: Stage = {
     name: `${trial ? "search" : "train"}-${name}`,
     about: target.about,
@@ -173,10 +178,7 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
       const { data, tokenizer } = await know(context);
       return { shards: data.shards, tokenizer };
     },
-    external: async (context) => {
-      const { recipe, tokenizer } = await know(context);
-      return { init: (await startWeights(context.configuration, recipe.model, tokenizer)).sha256 };
-    },
+    external: async (context) => ({ init: (await startOf(context)).sha256 }),
     async begun(run) {
       const left = await Promise.all(
         ["config.json", "checkpoints"].map((file) => exists(`${run}/${folder}/${file}`)),
@@ -245,7 +247,7 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
       work.files.add(".", data.files, nameOf);
       const start = await work.settle(async () => {
         await checkFiles(data.files, true); // before anything is touched; reading checks them anew
-        return (await startWeights(configuration, recipe.model, tokenizer)).weights;
+        return (await startOf(work)).weights;
       });
       work.files.note(read);
       const notes = { tokenizer, eos, ...(target.notesShards ? { partition: data.shards } : {}) };
