@@ -4,12 +4,13 @@
  * @module
  */
 
+import { relative } from "node:path";
 import { say, setting, task, type Text } from "../../kernels/errors.ts";
 import { exists, isFolder } from "../run/files.ts";
 import { defaultConfiguration } from "../settings/configuration.ts";
 import { commandOf } from "./command.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
-import { damagedOutputs, readManifest } from "../run/manifest.ts";
+import { damagedOutputs, readManifest, runOf } from "../run/manifest.ts";
 import { type Graph, graphOf } from "./graph.ts";
 import { LEARN } from "./learn.ts";
 import { partitionRemedy, partsAlone } from "./parts_alone.ts";
@@ -20,9 +21,9 @@ import { partitionRemedy, partsAlone } from "./parts_alone.ts";
  */
 export async function repairOf(where: string): Promise<Text | undefined> {
   const file = where.replace(/, batch \d+$|\/+$/, ""); // readers of shards say the batch as well
-  const place = await placeInRun(file);
-  if (!place) return undefined;
-  const { run, path } = place;
+  const run = await runOf(file);
+  if (run === null) return undefined;
+  const path = relative(run, file);
   const alone = await partsAlone(run);
   const read = await readRunConfiguration(run).catch(() => null);
   const stage = findMaker(graphOf(read?.configuration ?? defaultConfiguration()), path);
@@ -52,14 +53,4 @@ export async function repairOf(where: string): Promise<Text | undefined> {
 function findMaker(graph: Graph, path: string) {
   const [, name] = /^manifests\/(.+)\.json$/.exec(path) ?? [];
   return name === undefined ? graph.maker(path) : graph.get(name);
-}
-
-/** Finds the folder of the run that a file or folder lies in, and its path there; null where it lies in none. */
-async function placeInRun(file: string): Promise<{ run: string; path: string } | null> {
-  const names = file.split("/");
-  for (let end = names.length - 1; end >= 0; end--) {
-    const run = names.slice(0, end).join("/") || (file.startsWith("/") ? "/" : ".");
-    if (await isFolder(`${run}/manifests`)) return { run, path: names.slice(end).join("/") };
-  }
-  return null;
 }
