@@ -18,7 +18,7 @@ import {
   removeIfThere,
   wholeName,
 } from "../run/files.ts";
-import { lockRun } from "../run/lock.ts";
+import { LOCK, lockRun } from "../run/lock.ts";
 import { type Manifest, manifestPath, readManifest } from "../run/manifest.ts";
 import { Vouched } from "../run/vouched.ts";
 import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
@@ -215,7 +215,6 @@ export async function inRun<Result>(
 }
 
 const OWN_FOLDERS = ["manifests", "manifests/score", "metrics"];
-const FRESH = /^(lock\.json|config\.json(\.\d+)?\.partial)$/; // left by a process that was killed as it began
 
 /** Throws an `InputError` where a folder holds files and is no run: they are the user's. */
 async function checkOwn(run: string, task: string): Promise<void> {
@@ -224,7 +223,7 @@ async function checkOwn(run: string, task: string): Promise<void> {
   const { partition } = graphOf(defaultConfiguration());
   for (const { name } of partition) if (await readManifest(run, name)) return; // its config.json was removed
   for await (const path of filesUnder(run, "")) {
-    if (FRESH.test(path)) continue;
+    if (path === LOCK || wholeName(path) === "config.json") continue; // of a process that was killed as it began
     if (await exists(`${run}/config.json`)) return; // another process has just begun it
     throw new InputError(
       `Cannot run "${task}" in "${run}" as it must be a run folder, new or empty: it holds "${path}" and no config.json`,
@@ -236,7 +235,7 @@ async function checkOwn(run: string, task: string): Promise<void> {
 /** Removes what processes left that were killed as they wrote `config.json`: only who settles values writes it. */
 async function removePartialConfigurations(run: string): Promise<void> {
   for (const { name } of await Array.fromAsync(Deno.readDir(run))) {
-    if (/^config\.json\.\d+\.partial$/.test(name)) await removeIfThere(`${run}/${name}`);
+    if (wholeName(name) === "config.json") await removeIfThere(`${run}/${name}`);
   }
 }
 
