@@ -79,7 +79,7 @@ function learnStage(kind: PartitionerKind): Stage {
         anew: force,
         gpu: work.gpu,
         emit,
-        recordTime: (entry) => recordTime(run, { stage: "train-routers", ...entry }),
+        recordTime: (entry) => recordTime(run, { stage: LEARN, ...entry }),
         signal,
       });
       return { outputs, result: { routers: sha256, ...result } };

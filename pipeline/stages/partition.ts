@@ -10,6 +10,7 @@ import type { RunEvent } from "../run/events.ts";
 import { vouchedFiles } from "../run/manifest.ts";
 import type { Document } from "../text/readers.ts";
 import { type Part, scorePart } from "./score.ts";
+import { LEARN } from "./learn.ts";
 import { inRun, type RunOptions, type RunWatch, type Session } from "./session.ts";
 import { needStage } from "./state.ts";
 import type { Stage } from "./stage.ts";
@@ -43,7 +44,7 @@ export async function partition(
   const kind = { task: "partition", documents };
   return await inRun(options, { ...watch, onEvent }, kind, async ({ states, run }) => {
     for (const stage of states.graph.partition) await run(stage);
-    return await summarize(options.run, states.graph.get("train-routers") !== undefined, stages);
+    return await summarize(options.run, states.graph.get(LEARN) !== undefined, stages);
   });
 }
 

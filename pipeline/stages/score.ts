@@ -33,7 +33,7 @@ import {
 } from "../run/manifest.ts";
 import { count, readJsonIfThere } from "../run/schema.ts";
 import { isSealed, seal } from "../run/seal.ts";
-import { kindOf, routerActivations, splitPrefix } from "./learn.ts";
+import { kindOf, LEARN, routerActivations, splitPrefix } from "./learn.ts";
 import { oneStage, pickSettings, type RunContext, type Stage, type Unfinished, type Work } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
 import { checkRows, watchRows } from "./watch.ts";
@@ -69,14 +69,14 @@ const REVISION = 1;
 const stage: Stage = {
   name: "score",
   about: "Scores the prefix of every sequence for every expert.",
-  needs: ["tokenize", "train-routers"],
+  needs: ["tokenize", LEARN],
   settings: [...SETTINGS, "routers"],
   revision: REVISION,
   outputs: ["scores/"],
   makes: /^(scores\/(train|test)-\d{5,}\.arrow|manifests\/score\/(train|test)-\d{5,}\.arrow\.json)$/,
   values: ({ configuration }) => pickSettings(configuration, SETTINGS),
   async inputs(_, manifest): Promise<Record<string, string>> {
-    const [tokenize, learned] = [await manifest("tokenize"), await manifest("train-routers")];
+    const [tokenize, learned] = [await manifest("tokenize"), await manifest(LEARN)];
     return {
       ...(tokenize ? { tokens: outputsHash(tokenize, "tokens/") } : {}),
       ...(learned ? { routers: String(learned.result.routers) } : {}),
@@ -137,7 +137,7 @@ export async function scorePart(work: Work, { index, of }: Part): Promise<Record
 async function routersOf(work: Work): Promise<string> {
   const { routers } = work.configuration;
   if (routers !== "") return (await identifyPartitioner(routers)).sha256;
-  return String((await work.manifest("train-routers")).result.routers);
+  return String((await work.manifest(LEARN)).result.routers);
 }
 
 /** Scores the shards of these names that no note says are scored already. */
@@ -261,7 +261,7 @@ async function unfinished(context: RunContext): Promise<Unfinished | null> {
   if (!await exists(`${run}/manifests/score`)) return null;
   const tokenize = await readManifest(run, "tokenize");
   const routers = configuration.routers === ""
-    ? String((await readManifest(run, "train-routers"))?.result.routers ?? "")
+    ? String((await readManifest(run, LEARN))?.result.routers ?? "")
     : (await identifyPartitioner(configuration.routers).catch(() => null))?.sha256;
   if (tokenize === null || !routers) return null;
   const scored = await scoredShards(context, tokenize, routers);

@@ -9,6 +9,7 @@ import { readPart, readPartition } from "../partition/manifests.ts";
 import type { RoundMetrics } from "../run/events.ts";
 import { type Fingerprint, fingerprintOf } from "./fingerprint.ts";
 import type { ProofSummary } from "./assign.ts";
+import { LEARN } from "./learn.ts";
 
 /** Sums up one expert's training sequences. */
 export interface ExpertSummary {
@@ -87,7 +88,7 @@ export async function summarize(
       testSequences: part.test?.sequences ?? 0,
     });
   }
-  const rounds = withRounds ? (await readManifest(run, "train-routers"))?.result.rounds : undefined;
+  const rounds = withRounds ? (await readManifest(run, LEARN))?.result.rounds : undefined;
   const proof = (await readManifest(run, "assign"))?.result.proof as ProofSummary | undefined;
   const { nmi, tokenImbalance, regret, nllPerToken, shares } = train;
   return {
