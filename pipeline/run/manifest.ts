@@ -9,12 +9,9 @@ import { dirname, resolve } from "node:path";
 import * as v from "valibot";
 import { InputError } from "../../kernels/errors.ts";
 import { byNumber, hashFile, isFolder, jsonText, oneLine, sha256, writeAtomic } from "./files.ts";
-import { conform } from "./schema.ts";
+import { conform, count } from "./schema.ts";
 import { canonical, isSealed, seal } from "./seal.ts";
-
 import { Vouched } from "./vouched.ts";
-
-export { canonical } from "./seal.ts";
 
 /**
  * Version of the layout that is written. Those before are read: 2 had no checksum and did not say what was read, 1 had no number and a
@@ -23,7 +20,7 @@ export { canonical } from "./seal.ts";
 const FORMAT = 3;
 
 const TEXTS = v.record(v.string(), v.string());
-const RECORD = v.object({ bytes: v.pipe(v.number(), v.safeInteger(), v.minValue(0)), sha256: v.string() });
+const RECORD = v.object({ bytes: count, sha256: v.string() });
 const INSIDE = v.pipe(
   v.string(),
   v.check((path) => isInside(path), "a path must lie in the run folder"),

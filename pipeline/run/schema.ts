@@ -6,7 +6,7 @@
 
 import * as v from "valibot";
 import { InputError } from "../../kernels/errors.ts";
-import { oneLine } from "./files.ts";
+import { isMissing, oneLine } from "./files.ts";
 import { readVouched, type Vouched } from "./vouched.ts";
 
 /** A number that is neither infinite nor NaN. */
@@ -84,7 +84,7 @@ async function read<T>(
   try {
     bytes = await readVouched(where, vouched);
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return null;
+    if (isMissing(error)) return null;
     throw error;
   }
   try {

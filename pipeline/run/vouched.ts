@@ -7,7 +7,7 @@
 import { createHash } from "node:crypto";
 import { resolve } from "node:path";
 import { InputError } from "../../kernels/errors.ts";
-import { type FileRecord, hashFile, shortHash } from "./files.ts";
+import { type FileRecord, hashFile, sha256, shortHash } from "./files.ts";
 
 /** What manifests say of files, and which of them were read and found so. */
 export class Vouched {
@@ -58,12 +58,8 @@ function notAsWritten(where: string, actual: FileRecord, known: FileRecord): Inp
 /** Reads a whole file, and checks it where someone vouches for it. */
 export async function readVouched(path: string, vouched?: Vouched): Promise<Uint8Array<ArrayBuffer>> {
   const bytes = await Deno.readFile(path);
-  if (vouched?.record(path)) vouched.check(path, recordOf(bytes));
+  if (vouched?.record(path)) vouched.check(path, { bytes: bytes.length, sha256: sha256(bytes) });
   return bytes;
-}
-
-function recordOf(data: Uint8Array): FileRecord {
-  return { bytes: data.length, sha256: createHash("sha256").update(data).digest("hex") };
 }
 
 /** Hashes a file that someone vouches for while it is read from its beginning to its end. */

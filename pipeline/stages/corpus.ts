@@ -6,7 +6,8 @@
  */
 
 import { hashFile, removeIfThere, sha256, writeAtomic } from "../run/files.ts";
-import { canonical, type Manifest } from "../run/manifest.ts";
+import type { Manifest } from "../run/manifest.ts";
+import { canonical } from "../run/seal.ts";
 import { namesOf } from "../settings/configuration.ts";
 import { TEXT } from "../settings/text.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";

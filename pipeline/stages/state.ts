@@ -6,7 +6,8 @@
  */
 
 import { ExplainedError, InputError, say, type TaskReference, type Text } from "../../kernels/errors.ts";
-import { canonical, type Manifest, missingOutput, readManifest } from "../run/manifest.ts";
+import { type Manifest, missingOutput, readManifest } from "../run/manifest.ts";
+import { canonical } from "../run/seal.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { commandOf } from "./command.ts";
 import { type Graph, graphOf } from "./graph.ts";

@@ -30,7 +30,8 @@ import {
   wholeName,
 } from "../run/files.ts";
 import { isHeld } from "../run/lock.ts";
-import { canonical, type StageIdentity, stageKey } from "../run/manifest.ts";
+import { type StageIdentity, stageKey } from "../run/manifest.ts";
+import { canonical } from "../run/seal.ts";
 import { recordTime } from "../run/timing.ts";
 import type { Vouched } from "../run/vouched.ts";
 import { type Configuration, namesOf } from "../settings/configuration.ts";

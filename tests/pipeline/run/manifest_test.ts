@@ -2,7 +2,6 @@ import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/asser
 import { InputError } from "../../../kernels/errors.ts";
 import { sha256, writeAtomic } from "../../../pipeline/run/files.ts";
 import {
-  canonical,
   type Manifest,
   manifestNames,
   manifestPath,
@@ -12,6 +11,7 @@ import {
   stageKey,
   writeManifest,
 } from "../../../pipeline/run/manifest.ts";
+import { canonical } from "../../../pipeline/run/seal.ts";
 
 async function withRun(test: (run: string, manifest: Manifest) => Promise<void>): Promise<void> {
   const run = await Deno.makeTempDir();
