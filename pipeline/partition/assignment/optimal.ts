@@ -22,7 +22,6 @@ import { GreedyCost } from "./optimal/greedy.ts";
 import { type Nearest, nearest } from "./optimal/nearest.ts";
 import { repair } from "./optimal/repair.ts";
 import { marginOf, samplePrices, StridedSample } from "./optimal/sample.ts";
-import { priceStep } from "./optimal/step.ts";
 import { Sum } from "./optimal/sum.ts";
 
 const PRICE_PASSES = 4; // at most, over all rows
@@ -147,6 +146,7 @@ async function learnPrices(sample: CostRows, room: number[], sweep: SweepAt): Pr
   let width = marginOf(sample, first, Math.max(NEAR, share));
   let best = await sweep(first, width, Math.max(width, fewest));
   let scale = 1;
+  const { priceStep } = await import("./optimal/step.ts"); // with its library
   for (let pass = 1; pass < PRICE_PASSES && best.excess > 4 * experts; pass++) {
     const step = priceStep(best.near, best.width, best.loads.map((load, e) => load - room[e]));
     width = Math.max(width / 3, fewest);

@@ -2,7 +2,6 @@
  * Embeddings of sequences: their TF-IDF on the directions in which sequences differ most, in rows of length 1.
  */
 
-import { decompose } from "./svd.ts";
 import { inverseFrequencies, type SparseRows, weigh } from "./tfidf.ts";
 
 /** What turns counts of token ids into embeddings. */
@@ -16,12 +15,13 @@ export interface Embedding {
 }
 
 /** Learns an embedding from the counts of a sample, with so many dimensions or as many as the sample has. The counts are weighed in place. */
-export function learnEmbedding(
+export async function learnEmbedding(
   counts: SparseRows,
   vocabulary: number,
   dimensions: number,
   seed: number,
-): Embedding & { values: Float64Array } {
+): Promise<Embedding & { values: Float64Array }> {
+  const { decompose } = await import("./svd.ts"); // with its library, which nothing else of c-BTM needs
   const frequencies = inverseFrequencies(counts, vocabulary);
   const { values, vectors } = decompose(weigh(counts, frequencies), vocabulary, dimensions, seed);
   return { dimensions: values.length, frequencies, vectors, values };

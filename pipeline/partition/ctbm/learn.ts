@@ -59,7 +59,7 @@ export async function learnClusters(context: LearnContext): Promise<LearnedClust
     if (taken === sampled) break;
   }
   const { counts } = counter;
-  const embedding = learnEmbedding(counts, vocabulary, MOST_DIMENSIONS, seed);
+  const embedding = await learnEmbedding(counts, vocabulary, MOST_DIMENSIONS, seed);
   const { dimensions, values } = embedding;
   if (dimensions === 0) {
     throw new InputError(

@@ -29,11 +29,11 @@ Deno.test("an embedding meets the golden inverse frequencies, rows, singular val
   const { vocabulary, dimensions, documents } = golden;
   const counts = countsOf(documents, vocabulary);
   // One value more than the embedding has is golden too.
-  const { values } = learnEmbedding(countsOf(documents, vocabulary), vocabulary, dimensions + 1, 1);
+  const { values } = await learnEmbedding(countsOf(documents, vocabulary), vocabulary, dimensions + 1, 1);
   assertEquals(values.length, golden.singular_values.length);
   golden.singular_values.forEach((value, i) => near(values[i] / value, 1, 1e-6));
 
-  const embedding = learnEmbedding(counts, vocabulary, dimensions, 1);
+  const embedding = await learnEmbedding(counts, vocabulary, dimensions, 1);
   assertEquals(embedding.dimensions, dimensions);
   golden.idf.forEach((value, id) => near(embedding.frequencies[id], value, 1e-6));
   const row = new Map(
@@ -51,9 +51,9 @@ Deno.test("an embedding meets the golden inverse frequencies, rows, singular val
   golden.squared_distances_new_to_first_20.flat().forEach((value, i) => near(toFirst[i], value, 1e-5));
 });
 
-Deno.test("project() gives rows of length 1, and 0 for one without known ids", () => {
+Deno.test("project() gives rows of length 1, and 0 for one without known ids", async () => {
   const counts = countsOf([[0, 1, 1], [2], []], 3);
-  const { frequencies, dimensions, vectors } = learnEmbedding(counts, 3, 5, 1);
+  const { frequencies, dimensions, vectors } = await learnEmbedding(counts, 3, 5, 1);
   assertEquals(dimensions, 2);
   const points = project(weigh(countsOf([[0, 1], [2, 2], []], 3), frequencies), {
     frequencies,
