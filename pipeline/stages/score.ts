@@ -129,7 +129,7 @@ export async function scorePart(work: Work, { index, of }: Part): Promise<Record
   emit({ type: "stage", stage: "score", state: "started" });
   const { result } = await scoreShards(work, tokenize, routers, names.filter((_, i) => i % of === index - 1));
   emit({ type: "stage", stage: "score", state: "done", result });
-  const scored = await scoredShards(work, tokenize, routers);
+  const scored = await scoredShards(work, tokenize, routers, names);
   return { ...result, scored: scored.size, shards: names.length, closed };
 }
 
@@ -151,11 +151,7 @@ async function scoreShards(work: Work, tokenize: Manifest, routers: string, name
   };
   const total = names.reduce((sum, name) => sum + rowsOf(name), 0);
   let partitioner: Partitioner | undefined;
-  const notes = new Map<string, ScoreNote>();
-  for (const name of force ? [] : names) {
-    const note = await readNote(run, name, shardKey(work, tokenize, routers, name));
-    if (note) notes.set(name, note);
-  }
+  const notes = await scoredShards(work, tokenize, routers, force ? [] : names);
   let done = [...notes.values()].reduce((sum, { rows }) => sum + rows, 0);
   const folder = await partitionerFolder(run, configuration.routers);
   const scoreShard = async (name: string): Promise<ScoreNote> => {
@@ -241,14 +237,15 @@ function otherRouters(where: string, actual: string, expected: string): InputErr
   return new InputError(`Cannot score by "${where}" as it must be what was learned: ${fact}`, { where });
 }
 
-/** Finds the shards whose scores are there, whether a manifest closes the stage or not. */
+/** Finds those of the shards of these names whose scores are there, whether a manifest closes the stage or not. */
 async function scoredShards(
   context: RunContext,
   tokenize: Manifest,
   routers: string,
+  names: readonly string[],
 ): Promise<Map<string, ScoreNote>> {
   const scored = new Map<string, ScoreNote>();
-  for (const name of shardsOf(tokenize)) {
+  for (const name of names) {
     const note = await readNote(context.run, name, shardKey(context, tokenize, routers, name));
     if (note) scored.set(name, note);
   }
@@ -264,9 +261,10 @@ async function unfinished(context: RunContext): Promise<Unfinished | null> {
     ? String((await readManifest(run, LEARN))?.result.routers ?? "")
     : (await identifyPartitioner(configuration.routers).catch(() => null))?.sha256;
   if (tokenize === null || !routers) return null;
-  const scored = await scoredShards(context, tokenize, routers);
+  const names = shardsOf(tokenize);
+  const scored = await scoredShards(context, tokenize, routers, names);
   if (scored.size === 0) return null;
-  const shards = shardsOf(tokenize).length;
+  const shards = names.length;
   const complete = scored.size === shards;
   const close = task("score", { run });
   return {
