@@ -10,7 +10,8 @@ import { expertFolder, partHash, readPart } from "../partition/manifests.ts";
 import { namesOf } from "../settings/configuration.ts";
 import { EXPERTS } from "../settings/experts.ts";
 import { exists } from "../run/files.ts";
-import { vouchedFiles } from "../run/manifest.ts";
+import { readManifest } from "../run/manifest.ts";
+import { Vouched } from "../run/vouched.ts";
 import type { StageKind } from "./stage.ts";
 import { type Target, trainingStage } from "./train_model.ts";
 
@@ -45,7 +46,8 @@ export function expertTarget(expert: number): Target {
           { where: `${folder}/manifest.json` },
         );
       }
-      const part = await readPart(folder, await vouchedFiles(run));
+      const split = await readManifest(run, "split"); // of all manifests it alone vouches for the part's
+      const part = await readPart(folder, new Vouched().add(run, split?.outputs ?? {}));
       const paths = (kind: string) =>
         part.files.filter(({ name }) => name.startsWith(`${kind}-`)).map(({ name }) => `${folder}/${name}`);
       if (part.train.sequences === 0) {
