@@ -9,7 +9,7 @@ import { say, setting, type Words, wordText } from "../../kernels/errors.ts";
 import { type CostDevice, PLAIN_DEVICE } from "../cost/cost.ts";
 import { fittingMicroBatch } from "../cost/memory.ts";
 import { modelShapes } from "../model/shapes.ts";
-import { readPart } from "../partition/manifests.ts";
+import { expertFolder, readPart } from "../partition/manifests.ts";
 import { readJsonLines } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
@@ -20,7 +20,6 @@ import { checkPlace } from "./parts_alone.ts";
 import { needConfiguration, type RunOptions } from "./session.ts";
 import type { CorpusSize, Estimate, Stage } from "./stage.ts";
 import { type States, statesOf } from "./state.ts";
-import { expertFolder } from "../partition/manifests.ts";
 import { expertTarget } from "./train_expert.ts";
 import { type TrainingOptions, trainingStage } from "./train_model.ts";
 

@@ -7,7 +7,15 @@
 
 import { ExplainedError, InputError, say, task, type Text } from "../../kernels/errors.ts";
 import { expertFolder, type PartManifest, readPart } from "../partition/manifests.ts";
-import { checkRunFolder, exists, type FileRecord, hashFile, oneLine, shortHash } from "../run/files.ts";
+import {
+  checkRunFolder,
+  exists,
+  type FileRecord,
+  filesUnder,
+  hashFile,
+  oneLine,
+  shortHash,
+} from "../run/files.ts";
 import { liesIn, type Manifest, manifestNames, readManifest } from "../run/manifest.ts";
 import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
 import { CONFIGURATION_AGAIN, readRunConfiguration } from "../run/configuration.ts";
@@ -155,7 +163,7 @@ export async function verifyRun(
   for (const { name, outputs, onRequest } of graph.stages) {
     if (onRequest || !manifests.has(name)) continue; // a stage that is to run leaves nothing there but its own
     for (const folder of outputs.filter((output) => output.endsWith("/"))) {
-      for await (const path of filesUnder(run, folder)) {
+      for await (const path of filesUnder(run, folder.slice(0, -1))) {
         if (!files.has(path)) problem(path, "a manifest must name it: none does", "remove it");
       }
     }
@@ -222,7 +230,7 @@ async function verifyNotes({ run, problem }: Verification, graph: Graph): Promis
       problem(path, error.what, unneeded);
     }
   };
-  for await (const path of filesUnder(run, "manifests/score/")) await check(path, readScoreNote);
+  for await (const path of filesUnder(run, "manifests/score")) await check(path, readScoreNote);
   for (const { outputs } of graph.stages) {
     for (const folder of outputs.filter((output) => output.endsWith("/"))) {
       for (const path of await listCheckpoints(`${run}/${folder}checkpoints`)) {
@@ -292,21 +300,11 @@ async function verifyAlone(
   await hashing();
   for (const [folder, part] of parts) {
     if (!part) continue; // of a part whose manifest cannot be read nothing is known
-    for await (const path of filesUnder(run, `${folder}/`)) {
+    for await (const path of filesUnder(run, folder)) {
       if (path === `${folder}/manifest.json` || files.has(path)) continue;
       problem(path, "a manifest must name it: none does", "remove it");
     }
     await attempt(folder, () => verifyPart(verification, folder, part));
   }
   if (!await exists(`${run}/tokenizer.json`)) problem("tokenizer.json", "it must be there: it is not");
-}
-
-/** Lists the files under a folder of the run (its path ends in `/`), by their paths in the run. */
-async function* filesUnder(run: string, folder: string): AsyncGenerator<string> {
-  for (
-    const { name, isDirectory } of await Array.fromAsync(Deno.readDir(`${run}/${folder}`)).catch(() => [])
-  ) {
-    if (isDirectory) yield* filesUnder(run, `${folder}${name}/`);
-    else yield `${folder}${name}`;
-  }
 }
