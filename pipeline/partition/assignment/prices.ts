@@ -6,7 +6,7 @@
 import * as v from "valibot";
 import { InputError } from "../../../kernels/errors.ts";
 import { type FileRecord, jsonText, writeAtomic } from "../../run/files.ts";
-import { conform } from "../../run/schema.ts";
+import { conform, finite } from "../../run/schema.ts";
 import { type Assignment, checkCosts, leastCost } from "./assignment.ts";
 import { type Nearest, nearest } from "./optimal/nearest.ts";
 
@@ -29,7 +29,7 @@ const SCHEMA = v.pipe(
     /** SHA-256 of the partitioner whose costs they are added to, where it is known. */
     partitioner: v.optional(v.string()),
     /** What to add to an expert's costs `[E]`, nats. */
-    prices: v.array(v.pipe(v.number(), v.finite())),
+    prices: v.array(finite),
   }),
   v.check(({ experts, prices }) => prices.length === experts, "prices must be one for every expert"),
 );
