@@ -6,6 +6,7 @@
 
 import { InputError } from "../../kernels/errors.ts";
 import { type Columns, FORMAT, type Lineage, type RecordBatch, toBatch } from "../rows/arrow.ts";
+import { tokenArrayOf } from "../rows/columns.ts";
 import { indexOfText, uniform } from "../random.ts";
 import type { Document } from "./readers.ts";
 import type { Tokenizer } from "./tokenizer.ts";
@@ -223,8 +224,7 @@ class Packer {
 
   #blank(rows: number): Uint16Array | Uint32Array {
     const { vocabulary, eos } = this.tokenizer;
-    const size = rows * this.sequenceLength;
-    return (vocabulary <= 65_536 ? new Uint16Array(size) : new Uint32Array(size)).fill(eos);
+    return new (tokenArrayOf(vocabulary))(rows * this.sequenceLength).fill(eos);
   }
 
   add(ids: Uint32Array, source: string, document: bigint): void {
