@@ -9,6 +9,7 @@
  * @module
  */
 
+import { createHash } from "node:crypto";
 import { InputError } from "../kernels/errors.ts";
 
 const M0 = 0xd2511f53;
@@ -107,6 +108,11 @@ export function randomKeys(seed: number, purpose: string, indices: BigUint64Arra
 /** Returns a number in [0, 1) with 53 random bits, for `index` in 0..2^64 − 1. */
 export function uniform(seed: number, purpose: string, index: number | bigint): number {
   return Number(randomBits(seed, purpose, index) >> 11n) / 2 ** 53;
+}
+
+/** Gives a text its index, for numbers that depend on what it says alone: the first 64 bits of its SHA-256. */
+export function indexOfText(text: string): bigint {
+  return createHash("sha256").update(text).digest().readBigUInt64LE(0);
 }
 
 /** Returns the integers 0..n − 1 in random order, u32 `[n]`: Fisher–Yates with a 53-bit draw per position. */

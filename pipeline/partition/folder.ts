@@ -3,9 +3,10 @@
  */
 
 import * as v from "valibot";
-import { type FileRecord, jsonText, writeAtomic } from "../run/files.ts";
+import { type FileRecord, hashFile, jsonText, writeAtomic } from "../run/files.ts";
 import { count, readJsonIfThere } from "../run/schema.ts";
 import type { Vouched } from "../run/vouched.ts";
+import type { PartitionerKind } from "./partitioner.ts";
 
 /** Version of the layout that this code writes, and the newest that it reads. */
 const FORMAT = 1;
@@ -47,4 +48,12 @@ export async function writeDescription(
 export async function readDescription(folder: string, vouched?: Vouched): Promise<Description | null> {
   const what = "the description of a partitioner";
   return await readJsonIfThere(`${folder}/partitioner.json`, SCHEMA, what, vouched);
+}
+
+/** Makes what identifies a kind of which all costs depend on one file, beside `partitioner.json` or that itself. */
+export function identifiedBy(file: string): PartitionerKind["identify"] {
+  return async (folder) => {
+    const { sha256 } = await hashFile(`${folder}/${file}`);
+    return { sha256, experts: (await readDescription(folder))!.experts };
+  };
 }

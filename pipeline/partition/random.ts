@@ -5,7 +5,7 @@
 
 import { randomKeys } from "../random.ts";
 import { hashFile } from "../run/files.ts";
-import { readDescription, writeDescription } from "./folder.ts";
+import { identifiedBy, readDescription, writeDescription } from "./folder.ts";
 import type { PartitionerKind, TokenRows } from "./partitioner.ts";
 
 const FILE = "partitioner.json";
@@ -29,7 +29,7 @@ export const random: PartitionerKind = {
   async open(folder, _, options) {
     const description = (await readDescription(folder, options?.vouched))!;
     const { experts, seed } = description;
-    const { sha256 } = await random.identify(folder);
+    const { sha256 } = await hashFile(`${folder}/${FILE}`);
     return {
       ...description,
       sha256,
@@ -38,10 +38,7 @@ export const random: PartitionerKind = {
       close() {},
     };
   },
-  async identify(folder) {
-    const { sha256 } = await hashFile(`${folder}/${FILE}`);
-    return { sha256, experts: (await readDescription(folder))!.experts };
-  },
+  identify: identifiedBy(FILE),
 };
 
 /** Gives costs f32 `[prefixes, rows, E]`: 0 for the expert that the hash of the first tokens chooses, 1 for all others. */

@@ -12,7 +12,7 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import { fromBatch, readShards } from "../rows/arrow.ts";
 import { hashFile, jsonText, writeAtomic } from "../run/files.ts";
 import { count, readJson } from "../run/schema.ts";
-import { readDescription, writeDescription } from "./folder.ts";
+import { identifiedBy, readDescription, writeDescription } from "./folder.ts";
 import type { PartitionerKind, TokenRows } from "./partitioner.ts";
 
 const FILE = "sources.json";
@@ -52,13 +52,9 @@ export const source: PartitionerKind = {
   },
   async open(folder, _, options) {
     const description = (await readDescription(folder, options?.vouched))!;
-    const groups = await readJson(
-      `${folder}/${FILE}`,
-      SCHEMA,
-      "the experts of sources by label",
-      options?.vouched,
-    );
-    const { sha256 } = await source.identify(folder);
+    const path = `${folder}/${FILE}`;
+    const groups = await readJson(path, SCHEMA, "the experts of sources by label", options?.vouched);
+    const { sha256 } = await hashFile(path);
     const experts = new Map(Object.entries(groups).map(([label, { expert }]) => [label, expert]));
     return {
       ...description,
@@ -68,10 +64,7 @@ export const source: PartitionerKind = {
       close() {},
     };
   },
-  async identify(folder) {
-    const { sha256 } = await hashFile(`${folder}/${FILE}`);
-    return { sha256, experts: (await readDescription(folder))!.experts };
-  },
+  identify: identifiedBy(FILE),
 };
 
 /** Groups labels: the one with most tokens first, into the group with the fewest, the lower expert among equals. */

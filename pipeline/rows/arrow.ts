@@ -21,7 +21,7 @@ import {
   Vector,
 } from "apache-arrow";
 import { InputError } from "../../kernels/errors.ts";
-import type { Columns } from "./columns.ts";
+import { type Columns, tokenArrayOf } from "./columns.ts";
 import { shortHash, unreadable } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
 import { originOf, readArrow } from "./ipc.ts";
@@ -202,10 +202,10 @@ export function emptyBatch(names: (keyof Columns)[], lineage: Lineage): RecordBa
   return toBatch({ ...columns, ...Object.fromEntries(kept) }, lineage);
 }
 
-/** u16 tokens where the vocabulary fits, else u32; without a known vocabulary the array stays what it is. */
+/** Tokens in the array that fits the vocabulary; without a known vocabulary it stays what it is. */
 function fitTokens(tokens: Columns["tokens"], vocabulary: number | undefined): Columns["tokens"] {
   if (!tokens || vocabulary === undefined) return tokens;
-  const Fitting = vocabulary <= 65536 ? Uint16Array : Uint32Array;
+  const Fitting = tokenArrayOf(vocabulary);
   return tokens instanceof Fitting ? tokens : Fitting.from(tokens);
 }
 

@@ -26,6 +26,11 @@ export interface Columns {
   expert?: Uint16Array;
 }
 
+/** Gives the type of arrays for the ids of a vocabulary: u16 where they fit, else u32. */
+export function tokenArrayOf(vocabulary: number): Uint16ArrayConstructor | Uint32ArrayConstructor {
+  return vocabulary <= 65_536 ? Uint16Array : Uint32Array;
+}
+
 /** A column's array: anything with a length that can be sliced. */
 type Values = Columns["tokens"] | BigUint64Array | Float32Array | string[];
 

@@ -29,7 +29,7 @@ import { ByteBuffer } from "flatbuffers";
 import { createHash } from "node:crypto";
 import { zstdDecompressSync } from "node:zlib";
 import { InputError } from "../../kernels/errors.ts";
-import { type FileRecord, openToRead, unreadable, writeAtomic, writeError } from "../run/files.ts";
+import { type FileRecord, oneLine, openToRead, unreadable, writeAtomic, writeError } from "../run/files.ts";
 import { openReading, type Reading, type Vouched } from "../run/vouched.ts";
 import { joinBytes, type Take, takeFrom } from "./bytes.ts";
 
@@ -223,8 +223,7 @@ function orUnreadable<T>(where: string, call: () => T): T {
     return call();
   } catch (error) {
     if (error instanceof InputError) throw error;
-    const reason = error instanceof Error ? error.message : String(error);
-    throw unreadable(where, "it must be whole Arrow data", reason.replace(/\s+/g, " "));
+    throw unreadable(where, "it must be whole Arrow data", oneLine(error));
   }
 }
 

@@ -5,8 +5,7 @@
  * @module
  */
 
-import { createHash } from "node:crypto";
-import { randomBits } from "../random.ts";
+import { indexOfText, randomBits } from "../random.ts";
 import type { Document } from "./readers.ts";
 
 /** How much is taken. */
@@ -35,8 +34,7 @@ export async function* takeByHash(
   open: () => AsyncIterable<Document>,
   { seed, most, sizes, least = () => 1, onLeftOut }: Limit,
 ): AsyncGenerator<Document> {
-  const keyOf = ({ text }: Document) =>
-    randomBits(seed, "take", createHash("sha256").update(text).digest().readBigUInt64LE(0));
+  const keyOf = ({ text }: Document) => randomBits(seed, "take", indexOfText(text));
   let last: Candidate | undefined;
   for (let factor = 1;; factor *= 4) {
     const rough = new Taken(factor * most);

@@ -4,10 +4,10 @@
  * @module
  */
 
-import { createHash } from "node:crypto";
 import { InputError } from "../../kernels/errors.ts";
 import { type Columns, FORMAT, type Lineage, type RecordBatch, toBatch } from "../rows/arrow.ts";
-import { uniform } from "../random.ts";
+import { tokenArrayOf } from "../rows/columns.ts";
+import { indexOfText, uniform } from "../random.ts";
 import type { Document } from "./readers.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
@@ -71,8 +71,7 @@ export function noCounts(): TokenizeCounts {
 /** Says on which side of the split a text is: equal texts are always on the same side. */
 export function sideOf(text: string, seed: number, holdout: number): Side {
   if (holdout <= 0) return "train";
-  const index = createHash("sha256").update(text).digest().readBigUInt64LE(0);
-  return uniform(seed, "holdout", index) < holdout ? "test" : "train";
+  return uniform(seed, "holdout", indexOfText(text)) < holdout ? "test" : "train";
 }
 
 /** Returns the lineage of token rows. */
@@ -225,8 +224,7 @@ class Packer {
 
   #blank(rows: number): Uint16Array | Uint32Array {
     const { vocabulary, eos } = this.tokenizer;
-    const size = rows * this.sequenceLength;
-    return (vocabulary <= 65_536 ? new Uint16Array(size) : new Uint32Array(size)).fill(eos);
+    return new (tokenArrayOf(vocabulary))(rows * this.sequenceLength).fill(eos);
   }
 
   add(ids: Uint32Array, source: string, document: bigint): void {

@@ -222,7 +222,8 @@ async function openTokenizer(
   path = "tokenizer.json",
 ): Promise<Tokenizer> {
   const library = await import("tokenizers");
-  const fact = abortOf(parsed(json));
+  const read = parsed(json);
+  const fact = abortOf(read);
   if (fact !== undefined) throw unloadable(path, "must be one that the library can use", fact);
   const load = (json: string): Native.Tokenizer => {
     let tokenizer: Native.Tokenizer;
@@ -247,7 +248,7 @@ async function openTokenizer(
   const vocabulary = ids.reduce((most, id) => Math.max(most, id), -1) + 1;
   // Text that spells a special token must not become one: such a token would end a document in its middle. It is cut there,
   // so the token must be known as it is written, and not found in what a normalizer makes of other text.
-  const format: Format = JSON.parse(json);
+  const format = read as Format; // or else it was not loaded
   const { normalizer, added_tokens: added = [] } = format;
   const marked = added.filter(({ special }) => special).map(({ content }) => content);
   const special = [...new Set([name, ...marked])].filter((token) => [...token].length > 1);
@@ -264,7 +265,7 @@ async function openTokenizer(
     });
     return encoded.map((encoding) => encoding.getIds());
   };
-  const words = cutsAtWords(json) ? new WordEncoder(encodeBatch) : undefined;
+  const words = cutsAtWords(format) ? new WordEncoder(encodeBatch) : undefined;
   return {
     vocabulary,
     eos: tokenizer.tokenToId(name)!,

@@ -29,8 +29,8 @@ export interface Format {
  * Tells whether texts can be cut for this `tokenizer.json`: byte-level BPE cut by GPT-2's pattern, text not rewritten but for NFC,
  * and no added token but special ones (which the caller keeps out of the texts) and runs of white space.
  */
-export function cutsAtWords(json: string): boolean {
-  const { normalizer, pre_tokenizer: cutter, model, added_tokens: added = [] } = JSON.parse(json) as Format;
+export function cutsAtWords(format: Format): boolean {
+  const { normalizer, pre_tokenizer: cutter, model, added_tokens: added = [] } = format;
   return (!normalizer || normalizer.type === "NFC") &&
     cutter?.type === "ByteLevel" && cutter.add_prefix_space === false && cutter.use_regex !== false &&
     model?.type === "BPE" && !model.dropout &&

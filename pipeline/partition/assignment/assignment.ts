@@ -101,6 +101,13 @@ export function checkCosts(costs: Float32Array, experts: number, where?: string)
   return costs.length / experts;
 }
 
+/** Finds the least cost of the row whose costs begin at `begin`. */
+export function leastCost(costs: Float32Array, begin: number, experts: number): number {
+  let least = costs[begin];
+  for (let e = 1; e < experts; e++) if (costs[begin + e] < least) least = costs[begin + e];
+  return least;
+}
+
 /** Throws an `InputError` where rows have another number of costs than expected. */
 export function checkWidth(where: string, actual: number, expected: number): void {
   if (actual === expected) return;

@@ -1,6 +1,6 @@
 /** Balanced assignment, as the paper has it: chunk by chunk, every expert gets equal parts of each. */
 
-import { type Assignment, checkCosts, equalRooms } from "./assignment.ts";
+import { type Assignment, checkCosts, equalRooms, leastCost } from "./assignment.ts";
 
 /** Greedy assignment in equal parts (SmallTalk LM, Algorithm 1). */
 export const balanced: Assignment = {
@@ -61,8 +61,7 @@ export function assignBalanced(
 export function bestPerToken(nll: Float32Array, experts: number, predicted?: Uint32Array): Float64Array {
   const keys = new Float64Array(nll.length / experts);
   for (let row = 0; row < keys.length; row++) {
-    let best = nll[row * experts];
-    for (let e = 1; e < experts; e++) best = Math.min(best, nll[row * experts + e]);
+    const best = leastCost(nll, row * experts, experts);
     // Two different quotients of an f32 and an integer below 2^28 differ by more than an f64's rounding, and equal ones
     // round alike: the order of these keys, ties included, is that of the exact quotients.
     keys[row] = best / (predicted === undefined ? 1 : predicted[row]);

@@ -15,6 +15,7 @@ import {
   type AssignmentInput,
   checkCosts,
   type CostRows,
+  leastCost,
   type Proof,
 } from "./assignment.ts";
 import { Candidates } from "./optimal/candidates.ts";
@@ -60,9 +61,7 @@ async function* assign({ open, rooms }: AssignmentInput): AsyncGenerator<Uint16A
     checkCosts(costs, experts);
     sample.add({ costs, experts });
     for (let begin = 0; begin < costs.length; begin += experts) {
-      let least = costs[begin];
-      for (let e = 1; e < experts; e++) if (costs[begin + e] < least) least = costs[begin + e];
-      unbalanced.add(least);
+      unbalanced.add(leastCost(costs, begin, experts));
     }
   });
   const { seen, rows: sampled } = sample;

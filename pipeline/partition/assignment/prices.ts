@@ -6,8 +6,8 @@
 import * as v from "valibot";
 import { InputError } from "../../../kernels/errors.ts";
 import { type FileRecord, jsonText, writeAtomic } from "../../run/files.ts";
-import { conform } from "../../run/schema.ts";
-import { type Assignment, checkCosts } from "./assignment.ts";
+import { conform, finite } from "../../run/schema.ts";
+import { type Assignment, checkCosts, leastCost } from "./assignment.ts";
 import { type Nearest, nearest } from "./optimal/nearest.ts";
 
 /** Version of the file that this code writes, and the newest that it reads. */
@@ -29,7 +29,7 @@ const SCHEMA = v.pipe(
     /** SHA-256 of the partitioner whose costs they are added to, where it is known. */
     partitioner: v.optional(v.string()),
     /** What to add to an expert's costs `[E]`, nats. */
-    prices: v.array(v.pipe(v.number(), v.finite())),
+    prices: v.array(finite),
   }),
   v.check(({ experts, prices }) => prices.length === experts, "prices must be one for every expert"),
 );
@@ -89,10 +89,8 @@ export function byPrices({ experts, prices }: Prices): Assignment {
         found = nearest(group, price, found);
         for (let row = 0; row < count; row++) {
           const begin = row * experts, e = found.expert[row];
-          let least = costs[begin];
-          for (let f = 1; f < experts; f++) if (costs[begin + f] < least) least = costs[begin + f];
           loads[e]++, rows++;
-          cost += costs[begin + e], unbalanced += least;
+          cost += costs[begin + e], unbalanced += leastCost(costs, begin, experts);
         }
         yield found.expert.slice(0, count);
       }

@@ -11,9 +11,9 @@
 
 import { InputError } from "../../../kernels/errors.ts";
 import { decodeSafetensors } from "../../checkpoints/safetensors.ts";
-import { hashFile } from "../../run/files.ts";
+import { sha256 } from "../../run/files.ts";
 import { readVouched, type Vouched } from "../../run/vouched.ts";
-import { readDescription } from "../folder.ts";
+import { identifiedBy, readDescription } from "../folder.ts";
 import type { Partitioner, PartitionerKind, TokenRows } from "../partitioner.ts";
 import { project, squaredDistances } from "./embedding.ts";
 import { FILE, learnClusters } from "./learn.ts";
@@ -36,10 +36,7 @@ export const ctbm: PartitionerKind = {
     return { outputs, sha256, result };
   },
   open: (folder, _, options) => openClusters(folder, options?.vouched),
-  async identify(folder) {
-    const { sha256 } = await hashFile(`${folder}/${FILE}`);
-    return { sha256, experts: (await readDescription(folder))!.experts };
-  },
+  identify: identifiedBy(FILE),
 };
 
 /** Opens clusters from their folder. Throws an `InputError` where a file is damaged or does not fit the others. */
@@ -47,7 +44,8 @@ export async function openClusters(folder: string, vouched?: Vouched): Promise<P
   const description = (await readDescription(folder, vouched))!;
   const { experts, vocabulary, eos } = description;
   const path = `${folder}/${FILE}`;
-  const tensors = decodeSafetensors(await readVouched(path, vouched), path);
+  const bytes = await readVouched(path, vouched);
+  const tensors = decodeSafetensors(bytes, path);
   const dimensions = tensors.get("centres")?.shape[1] ?? 0;
   const read = (name: string, ...shape: number[]) => {
     const tensor = tensors.get(name);
@@ -74,7 +72,7 @@ export async function openClusters(folder: string, vouched?: Vouched): Promise<P
 
   return {
     ...description,
-    sha256: (await ctbm.identify(folder)).sha256,
+    sha256: sha256(bytes),
     perSequence: true,
     costs: (rows, prefixes) => Promise.try(() => costs(rows, prefixes)),
     close() {},

@@ -154,7 +154,7 @@ Deno.test("cutsAtWords() takes byte-level BPE with GPT-2's cuts alone", () => {
     model: { type: "BPE", dropout: null },
     added_tokens: [end],
   };
-  const is = (change: object) => cutsAtWords(JSON.stringify({ ...gpt2, ...change }));
+  const is = (change: object) => cutsAtWords({ ...gpt2, ...change });
   assertEquals(is({}), true);
   assertEquals(is({ added_tokens: undefined }), true);
   assertEquals(is({ normalizer: { type: "NFC" } }), true);
