@@ -12,6 +12,7 @@ import type { ModelConfig } from "../model/shape.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
 import { FIELD_NAMES, FIELDS } from "../settings/configuration.ts";
 import { onlyParts } from "../stages/parts_alone.ts";
+import { denseTargets } from "../stages/train_dense.ts";
 import {
   type Content,
   foldedTable,
@@ -299,9 +300,10 @@ function training({ partition, config, curves, alone }: RunRecord, lacks: Lacks)
     const which = trained.length === 0 ? "the" : `${experts - trained.length} of the ${experts}`;
     lead.push(lacks(`Training of ${which} experts`, "train-expert", { expert: "all" }));
   }
-  const baseline = (times: string) => `The dense baseline with ${experts} times the ${times}`;
-  if (!has("dense")) lead.push(lacks(baseline("batch"), "train-dense"));
-  if (!has("dense-steps")) lead.push(lacks(baseline("steps"), "train-dense", { match: "steps" }));
+  for (const { match, name, command } of denseTargets()) {
+    if (has(name)) continue;
+    lead.push(lacks(`The dense baseline with ${experts} times the ${match}`, command.task, command.with));
+  }
   const section = { id: "training", title: "Training", lead };
   if (curves.length === 0) return section;
   lead.unshift(
