@@ -7,7 +7,7 @@
 import { setting, task, type TaskReference, type Words, wordText } from "../../kernels/errors.ts";
 import type { Cost } from "../cost/cost.ts";
 import { paperTable, PRINTED_COMMUNICATION } from "../cost/paper.ts";
-import { BASELINES, type Evaluation, sideOf } from "../evaluation/evaluation.ts";
+import { type Evaluation, sideOf } from "../evaluation/evaluation.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
 import { FIELD_NAMES, FIELDS } from "../settings/configuration.ts";
@@ -25,7 +25,7 @@ import {
   type Table,
   unbroken,
 } from "./html.ts";
-import { type Plot, wayName } from "./plots.ts";
+import { COMPARED, type Plot, wayName } from "./plots.ts";
 import {
   gainPlot,
   overheadPlot,
@@ -124,7 +124,7 @@ function figures({ config, partition, evaluation }: RunRecord): [string, string]
     found.push([compact, "training tokens"]);
     if (nmi !== null && experts > 1) found.push([rounded(nmi, 3), "NMI of expert and source"]);
   }
-  for (const way of ["mixture", ...BASELINES] as const) {
+  for (const way of COMPARED) {
     const score = evaluation?.scores[way];
     if (!score) continue;
     const label = way === "mixture" ? "perplexity of the mixture" : wayName(way, evaluation.experts);
