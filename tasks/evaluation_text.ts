@@ -6,11 +6,10 @@
 
 import { type Evaluation } from "../mod.ts";
 import { say, setting, task } from "../kernels/mod.ts";
-import { type Way } from "../pipeline/evaluation/mod.ts";
+import { BASELINES, sideOf, TOLD_WAYS, type Way } from "../pipeline/evaluation/mod.ts";
 import { count, percent, table } from "./layout.ts";
 import { worded } from "./wording.ts";
 
-const WAYS: readonly Way[] = ["mixture", "dense", "dense-steps", "oracle", "random"];
 const MOST_SHARES = 4;
 const BEST = "best in hindsight";
 
@@ -23,7 +22,7 @@ const interval = (low: number, high: number): string => `${perplexity(low)} to $
 /** Lays out an evaluation: all, then by source, by routed segment and by prefix. */
 export function evaluationText(run: string, evaluation: Evaluation): string {
   const { prefix, experts, documents, sequences, tokens, scores, gains, resamples } = evaluation;
-  const ways = WAYS.filter((way) => scores[way]);
+  const ways = TOLD_WAYS.filter((way) => scores[way]);
   const names: Record<Way, string> = {
     mixture: `mixture, routed by ${prefix} tokens`,
     dense: `dense, ${experts} times the batch`,
@@ -35,10 +34,9 @@ export function evaluationText(run: string, evaluation: Evaluation): string {
     const { nllPerToken, low, high, ...score } = scores[way]!;
     return [names[way], perplexity(score.perplexity), interval(low, high), nllPerToken.toFixed(4)];
   });
-  const gainLines = gains.map(({ baseline, percent, low, high }) => {
-    const values = percent < 0 ? [-percent, -high, -low] : [percent, low, high];
-    const [by, from, to] = values.map((value) => `${value.toFixed(1)}%`);
-    const side = percent < 0 ? "higher" : "lower";
+  const gainLines = gains.map(({ baseline, ...gain }) => {
+    const { side, ...values } = sideOf(gain);
+    const [by, from, to] = [values.by, values.from, values.to].map((value) => `${value.toFixed(1)}%`);
     return `perplexity ${side} than that of ${names[baseline]}, by ${by} (${from} to ${to})`;
   });
   const [dense, steps] = [task("train-dense", { run }), setting("match", "steps")];
@@ -92,7 +90,7 @@ function sharesText(shares: number[]): string {
 }
 
 function segmentTable({ segments, scores }: Evaluation): string {
-  const baselines = (["dense", "dense-steps"] as const).filter((way) => scores[way]);
+  const baselines = BASELINES.filter((way) => scores[way]);
   const compared = (mixture: number | null, baseline: number | null | undefined) => {
     if (mixture === null || !baseline) return "-";
     return `${percent(Math.abs(1 - mixture / baseline))} ${mixture > baseline ? "higher" : "lower"}`;

@@ -5,14 +5,14 @@
  */
 
 import type { RunEvent } from "../mod.ts";
-import { count, duration } from "./layout.ts";
+import { count, duration, leading } from "./layout.ts";
 import { worded } from "./wording.ts";
 
 /** Words an event. */
 export function eventLine(event: Exclude<RunEvent, { type: "progress" | "checkpoint" }>): string {
   switch (event.type) {
     case "adapter":
-      return `adapter        ${event.adapter}${event.kind === "software" ? " (in software)" : ""}`;
+      return `${leading("adapter")} ${event.adapter}${event.kind === "software" ? " (in software)" : ""}`;
     case "warning":
       return `warning: ${worded(event.message)}`;
     case "round":
@@ -22,7 +22,7 @@ export function eventLine(event: Exclude<RunEvent, { type: "progress" | "checkpo
       const text = counts.map(([name, unit]) => counted(Number(event.result![name]), unit)).join(", ");
       const seconds = event.seconds === undefined ? "" : ` (${duration(event.seconds)})`;
       const by = event.by ? ` by ${event.by}` : "";
-      return `${event.stage.padEnd(14)} ${event.state}${by}${text && `: ${text}`}${seconds}`;
+      return `${leading(event.stage)} ${event.state}${by}${text && `: ${text}`}${seconds}`;
     }
   }
 }

@@ -17,6 +17,11 @@ export function table(head: string, rows: (string | number)[][]): string {
   return all.map((row) => line(row).join("  ").trimEnd()).join("\n");
 }
 
+/** Writes the name that a line begins with, a stage's for instance, as wide as most of them, so that lines align. */
+export function leading(name: string): string {
+  return name.padEnd(14);
+}
+
 /** Writes a whole number as 1,234,567. */
 export function count(value: number): string {
   return Math.round(value).toLocaleString("en");

@@ -5,7 +5,7 @@
  */
 
 import type { RunEvent } from "../mod.ts";
-import { count, duration } from "./layout.ts";
+import { count, duration, leading } from "./layout.ts";
 
 type Step = RunEvent & { type: "progress" };
 
@@ -49,7 +49,7 @@ export function progressText(
   const speed = tokensPerSecond ? `${count(tokensPerSecond)} tokens/s` : rate && perSecond(rate);
   // The larger the weight, the sooner a part is left out.
   const parts: [weight: number, text: string | undefined | 0 | false][] = [
-    [0, `${stage.padEnd(14)} ${count(done)}${total ? ` of ${count(total)}` : ""}`],
+    [0, `${leading(stage)} ${count(done)}${total ? ` of ${count(total)}` : ""}`],
     [2, unit],
     [3, speed],
     [1, left !== undefined && `${duration(Math.ceil(left))} left`],
@@ -69,7 +69,7 @@ export function progressText(
   const size = Math.min(fit.bar, room - text.length - 3);
   if (!total || size < 6) return text.slice(0, room);
   const filled = Math.round(size * Math.min(1, done / total));
-  const name = stage.padEnd(14);
+  const name = leading(stage);
   return `${name} ${"█".repeat(filled)}${"░".repeat(size - filled)}  ${text.slice(name.length + 1)}`;
 }
 

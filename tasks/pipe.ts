@@ -30,11 +30,13 @@ export function pipeValues(
   return { ...presetOf(sources.preset), ...sources.file, ...sources.flags };
 }
 
-/** Reads batches from files, one after another, `-` being standard input. */
-export function arrowInput(paths: string[]): ReadableStream<RecordBatch> {
+/** Reads batches from files, one after another, `-` being standard input, or the file that it is `kept` in. */
+export function arrowInput(paths: string[], kept?: string): ReadableStream<RecordBatch> {
+  const standardInput = async () =>
+    kept === undefined ? Deno.stdin.readable : (await Deno.open(kept)).readable;
   return ReadableStream.from(async function* () {
     for (const path of paths) {
-      yield* path === "-" ? readArrow(Deno.stdin.readable, "standard input") : readArrow(path);
+      yield* path === "-" ? readArrow(await standardInput(), "standard input") : readArrow(path);
     }
   }());
 }
@@ -58,15 +60,7 @@ export async function arrowInputAgain(
     await remove();
     throw error;
   }
-  const open = () =>
-    ReadableStream.from(async function* () {
-      for (const path of paths) {
-        yield* path === "-"
-          ? readArrow((await Deno.open(kept!)).readable, "standard input")
-          : readArrow(path);
-      }
-    }());
-  return { open, [Symbol.asyncDispose]: remove };
+  return { open: () => arrowInput(paths, kept), [Symbol.asyncDispose]: remove };
 }
 
 /** Finds E in scores without losing a batch. */

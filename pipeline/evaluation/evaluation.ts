@@ -28,6 +28,9 @@ export type Way = typeof WAYS[number];
 
 const WAYS = ["mixture", "random", "oracle", ...BASELINES] as const;
 
+/** Every way, in the order in which a reader is told of them. */
+export const TOLD_WAYS: readonly Way[] = ["mixture", ...BASELINES, "oracle", "random"];
+
 /** Version of the layout of `evaluation.json`; the one before, without gains by prefix, is read. */
 export const EVALUATION_FORMAT = 2;
 
@@ -138,7 +141,9 @@ export type PrefixScore = v.InferOutput<typeof PREFIX>;
 export type Evaluation = v.InferOutput<typeof EVALUATION>;
 
 /** Says a gain in positive numbers: by how much the mixture's perplexity is lower, or higher, and the ends of that interval. */
-export function sideOf({ percent, low, high }: Omit<Gain, "baseline">) {
+export function sideOf(
+  { percent, low, high }: Omit<Gain, "baseline">,
+): { side: "lower" | "higher"; by: number; from: number; to: number } {
   return percent < 0
     ? { side: "higher", by: -percent, from: -high, to: -low }
     : { side: "lower", by: percent, from: low, to: high };

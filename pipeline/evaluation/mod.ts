@@ -7,12 +7,15 @@
 export { evaluate, type EvaluateOptions } from "./evaluate.ts";
 export {
   type Baseline,
+  BASELINES,
   type Evaluation,
   type Gain,
   type PrefixScore,
   type Score,
   type Segment,
+  sideOf,
   type SourceScore,
+  TOLD_WAYS,
   type Way,
 } from "./evaluation.ts";
 export { type RouteOptions } from "./routes.ts";

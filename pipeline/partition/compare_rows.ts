@@ -4,7 +4,7 @@ import type { Columns, RecordBatch } from "../rows/arrow.ts";
 import { closeCursor, type Cursor, fill, openCursor, placeOf, rowsLeft } from "../rows/cursor.ts";
 
 /** Rows of one kind, training or held-out, as each stage has them. */
-export interface RowSources {
+interface RowSources {
   /** Token rows: the sequences there are, in their order. */
   tokens: ReadableStream<RecordBatch>;
   /** Scores of these rows with the experts that assigning them again gives. */
@@ -16,7 +16,7 @@ export interface RowSources {
 }
 
 /** Takes something that is wrong, and where; returns false to end the comparison. */
-export type OnDifference = (place: string, what: string) => boolean;
+type OnDifference = (place: string, what: string) => boolean;
 
 /**
  * Checks that every token row is in exactly one expert's shards, unchanged, in the expert that its scores give. Walks all

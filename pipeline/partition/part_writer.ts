@@ -6,7 +6,7 @@ import { gatherRows, roomFor, sliceColumns } from "../rows/columns.ts";
 import { shardName, type WrittenShard } from "../rows/shards.ts";
 
 /** A shard that was written, and the tokens in it. */
-export interface WrittenPart extends WrittenShard {
+interface WrittenPart extends WrittenShard {
   /** Real tokens, padding left out. */
   tokens: number;
 }
@@ -22,7 +22,7 @@ export interface PartWriter {
 }
 
 /** Where and how a {@linkcode PartWriter} writes. */
-export interface PartOptions {
+interface PartOptions {
   /** Folder, which must be there. */
   folder: string;
   /** First part of the names of shards. */

@@ -64,7 +64,7 @@ const CONFIG = {
 };
 
 /** Says how a plot is drawn. */
-export interface Drawing {
+interface Drawing {
   /** Width of the picture, in pixels. */
   width: number;
   /** Prefix of the ids inside, unlike that of any other picture of the page. */

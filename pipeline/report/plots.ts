@@ -186,8 +186,6 @@ export function lineEncoding(field: string, lines: Line[], width: number): Spec 
   };
 }
 
-/** Every way to score held-out text, in the order of plots. */
-export const WAYS: Way[] = ["mixture", "dense", "dense-steps", "oracle", "random"];
 /** The ways that are compared in parts of the text. */
 export const COMPARED = ["mixture", ...BASELINES] as const;
 

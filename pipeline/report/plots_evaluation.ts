@@ -4,7 +4,7 @@
  * @module
  */
 
-import { BASELINES, type Evaluation, sideOf, type Way } from "../evaluation/evaluation.ts";
+import { BASELINES, type Evaluation, sideOf, TOLD_WAYS, type Way } from "../evaluation/evaluation.ts";
 import { percent } from "./html.ts";
 import {
   across,
@@ -32,7 +32,6 @@ import {
   type Spec,
   wayLine,
   wayName,
-  WAYS,
   widestOf,
 } from "./plots.ts";
 import { labelsWithin } from "./text.ts";
@@ -44,7 +43,7 @@ const PERPLEXITY_AXIS = { title: "perplexity", tickCount: 6 };
 
 /** Lists the ways that text was scored; one expert leaves no other choice of experts. */
 const waysOf = ({ scores, experts }: Evaluation): Way[] =>
-  (experts > 1 ? WAYS : [...COMPARED]).filter((way) => scores[way] !== undefined);
+  (experts > 1 ? TOLD_WAYS : [...COMPARED]).filter((way) => scores[way] !== undefined);
 
 /** Lists the perplexities of labelled parts of the text by way, where a part has one. */
 function perplexities<Compared extends Way>(

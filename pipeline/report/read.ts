@@ -20,6 +20,8 @@ import { type Manifest, manifestNames, readManifest, vouchedFiles } from "../run
 import type { Vouched } from "../run/vouched.ts";
 import { partsAlone } from "../stages/parts_alone.ts";
 import { anythingBegun } from "../stages/state.ts";
+import { denseTargets } from "../stages/train_dense.ts";
+import { expertTarget } from "../stages/train_expert.ts";
 import { readStepMetrics, type StepMetrics } from "../training/loop.ts";
 import { printable } from "./html.ts";
 import { type Claims, readClaims } from "./reproduction.ts";
@@ -137,17 +139,18 @@ async function readParts(run: string, vouched: Vouched): Promise<NonNullable<Run
 async function readCurves(run: string, vouched: Vouched): Promise<Curve[]> {
   const folder = `${run}/metrics`;
   const files = await exists(folder) ? await Array.fromAsync(Deno.readDir(folder)) : [];
+  const baselines = denseTargets();
   const curves: Curve[] = [];
   for (const { name } of files) {
-    const [, model, id] = /^(expert-(\d+)|dense|dense-steps)\.jsonl$/.exec(name) ?? [];
-    if (model === undefined) continue;
+    const [, model, id] = /^(expert-(\d+)|.+)\.jsonl$/.exec(name) ?? [];
     const expert = id === undefined ? null : Number(id);
-    const remedy = expert !== null
-      ? forced(run, "train-expert", { expert })
-      : forced(run, "train-dense", model === "dense" ? {} : { match: "steps" });
+    const target = expert === null ? baselines.find(({ name }) => name === model) : expertTarget(expert);
+    if (target === undefined) continue;
+    const remedy = forced(run, target.command.task, target.command.with);
     const points = await ifThere(`${folder}/${name}`, (path) => readStepMetrics(path, vouched), remedy) ?? [];
     if (points.length > 0) curves.push({ model, expert, points });
   }
-  const rank = ({ model, expert }: Curve) => expert ?? (model === "dense" ? 1e9 : 2e9);
+  const rank = ({ model, expert }: Curve) =>
+    expert ?? 1e9 * (1 + baselines.findIndex(({ name }) => name === model));
   return curves.sort((a, b) => rank(a) - rank(b));
 }

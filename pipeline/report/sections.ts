@@ -7,11 +7,12 @@
 import { setting, task, type TaskReference, type Words, wordText } from "../../kernels/errors.ts";
 import type { Cost } from "../cost/cost.ts";
 import { paperTable, PRINTED_COMMUNICATION } from "../cost/paper.ts";
-import { BASELINES, type Evaluation, sideOf } from "../evaluation/evaluation.ts";
+import { type Evaluation, sideOf } from "../evaluation/evaluation.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
 import { FIELD_NAMES, FIELDS } from "../settings/configuration.ts";
 import { onlyParts } from "../stages/parts_alone.ts";
+import { denseTargets } from "../stages/train_dense.ts";
 import {
   type Content,
   foldedTable,
@@ -24,7 +25,7 @@ import {
   type Table,
   unbroken,
 } from "./html.ts";
-import { type Plot, wayName } from "./plots.ts";
+import { COMPARED, type Plot, wayName } from "./plots.ts";
 import {
   gainPlot,
   overheadPlot,
@@ -123,7 +124,7 @@ function figures({ config, partition, evaluation }: RunRecord): [string, string]
     found.push([compact, "training tokens"]);
     if (nmi !== null && experts > 1) found.push([rounded(nmi, 3), "NMI of expert and source"]);
   }
-  for (const way of ["mixture", ...BASELINES] as const) {
+  for (const way of COMPARED) {
     const score = evaluation?.scores[way];
     if (!score) continue;
     const label = way === "mixture" ? "perplexity of the mixture" : wayName(way, evaluation.experts);
@@ -299,9 +300,10 @@ function training({ partition, config, curves, alone }: RunRecord, lacks: Lacks)
     const which = trained.length === 0 ? "the" : `${experts - trained.length} of the ${experts}`;
     lead.push(lacks(`Training of ${which} experts`, "train-expert", { expert: "all" }));
   }
-  const baseline = (times: string) => `The dense baseline with ${experts} times the ${times}`;
-  if (!has("dense")) lead.push(lacks(baseline("batch"), "train-dense"));
-  if (!has("dense-steps")) lead.push(lacks(baseline("steps"), "train-dense", { match: "steps" }));
+  for (const { match, name, command } of denseTargets()) {
+    if (has(name)) continue;
+    lead.push(lacks(`The dense baseline with ${experts} times the ${match}`, command.task, command.with));
+  }
   const section = { id: "training", title: "Training", lead };
   if (curves.length === 0) return section;
   lead.unshift(

@@ -167,7 +167,7 @@ async function denseCurve(
 }
 
 /** Writes a reproduction as Markdown: the claims, and how the models were trained. */
-export function reproductionMarkdown({ claims, search, trialShare, models }: Reproduction): string {
+function reproductionMarkdown({ claims, search, trialShare, models }: Reproduction): string {
   const trials = (name: Searched) => {
     const found = search[name];
     if (!found) return "given";

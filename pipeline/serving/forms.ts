@@ -41,7 +41,7 @@ export interface ScoringModel extends LoadedModel {
 }
 
 /** Sequences side by side unless more or fewer are asked for. */
-export const SLOTS = 8;
+const SLOTS = 8;
 
 /** What a decoder is made with; `capacity` is the model's context unless it is less. */
 export type DecodingOptions = Partial<Omit<DecoderOptions, "config" | "weights">>;

@@ -8,7 +8,7 @@
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { type CheckpointNotes, loadCheckpointConfig } from "../checkpoints/checkpoint.ts";
 import { evaluate, RESAMPLES } from "../evaluation/evaluate.ts";
-import { type Baseline, BASELINES, EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
+import { type Baseline, EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { expertFolder, partHash, readPart, readPartition } from "../partition/manifests.ts";
 import { identifyPartitioner, partitionerFolder, partitionerKind } from "../partition/partitioners.ts";
@@ -21,7 +21,7 @@ import { checkShape, checkTokenizer } from "../serving/models.ts";
 import { commandOf } from "./command.ts";
 import type { ManifestReader, RunContext, Stage, StageKind, Work } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
-import { denseTarget } from "./train_dense.ts";
+import { denseTargets } from "./train_dense.ts";
 import { expertTarget } from "./train_expert.ts";
 
 /** The stage's file, by its path in the run folder. */
@@ -49,8 +49,6 @@ interface Model {
 }
 
 const expertModel = (expert: number): Model => modelOf(expertTarget(expert), `expert ${expert}`);
-const denseModel = (name: Baseline): Model =>
-  modelOf(denseTarget(name === "dense" ? "batch" : "steps"), name);
 const modelOf = ({ name, folder, command }: ReturnType<typeof expertTarget>, what: string): Model => ({
   name,
   what,
@@ -61,7 +59,7 @@ const modelOf = ({ name, folder, command }: ReturnType<typeof expertTarget>, wha
 /** Makes the stage, with `resamples` draws of the bootstrap. */
 export function evaluateStage({ experts }: Configuration, resamples = RESAMPLES): Stage {
   const models = Array.from({ length: experts }, (_, expert) => expertModel(expert));
-  const baselines = BASELINES.map(denseModel);
+  const baselines = denseTargets().map((target) => modelOf(target, target.name));
   return {
     name: "evaluate",
     about: ABOUT,

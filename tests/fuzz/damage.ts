@@ -93,7 +93,7 @@ export function copyFolder(from: string, to: string): void {
 }
 
 /** Stages that are made anew from what is there, each after its manifest and its files were removed. */
-export const REMADE = [
+const REMADE = [
   "tokenizer",
   "tokenize",
   "train-routers",

@@ -2,7 +2,8 @@ import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { random } from "../../../pipeline/partition/random.ts";
 import { openPartitioner } from "../../../pipeline/partition/partitioners.ts";
 import { assignArgmax } from "../../../pipeline/partition/assignment/argmax.ts";
-import { contextOf, inFolder, noDevice } from "./support.ts";
+import { inFolder } from "../../tasks/support.ts";
+import { contextOf, noDevice } from "./support.ts";
 
 const S = 6;
 const rowsOf = (count: number, first = 0) => ({

@@ -2,7 +2,8 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { openPartitioner } from "../../../pipeline/partition/partitioners.ts";
 import { source } from "../../../pipeline/partition/source.ts";
-import { contextOf, inFolder, noDevice, writeTokens } from "./support.ts";
+import { inFolder } from "../../tasks/support.ts";
+import { contextOf, noDevice, writeTokens } from "./support.ts";
 
 /** Shards with so many rows of 4 tokens from each source. */
 async function shards(folder: string, rows: Record<string, number>): Promise<string[]> {

@@ -59,16 +59,6 @@ export const EOS = 0;
 /** Fails where a partitioner asks for a device. */
 export const noDevice = () => Promise.reject(new Error("it needs no device"));
 
-/** Runs a test in a folder of its own. */
-export async function inFolder(test: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await test(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
-
 /** Writes a shard of token sequences, padded to one length; returns its path. */
 export async function writeTokens(
   path: string,

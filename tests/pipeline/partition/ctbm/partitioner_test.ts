@@ -5,7 +5,8 @@ import { assignArgmax } from "../../../../pipeline/partition/assignment/argmax.t
 import { ctbm } from "../../../../pipeline/partition/ctbm/partitioner.ts";
 import { openPartitioner } from "../../../../pipeline/partition/partitioners.ts";
 import { uniform } from "../../../../pipeline/random.ts";
-import { contextOf, EOS, inFolder, noDevice, VOCABULARY, writeTokens } from "../support.ts";
+import { inFolder } from "../../../tasks/support.ts";
+import { contextOf, EOS, noDevice, VOCABULARY, writeTokens } from "../support.ts";
 
 const S = 12;
 
