@@ -6,6 +6,7 @@ import queryCode from "./attention_backward_query.wgsl" with { type: "text" };
 import keyCode from "./attention_backward_key.wgsl" with { type: "text" };
 import forwardWorkgroupCode from "./attention_forward_workgroup.wgsl" with { type: "text" };
 import queryWorkgroupCode from "./attention_backward_query_workgroup.wgsl" with { type: "text" };
+import backwardLoadCode from "./attention_backward_load.wgsl" with { type: "text" };
 import tilesCode from "./attention_tiles.wgsl" with { type: "text" };
 import keyWorkgroupCode from "./attention_backward_key_workgroup.wgsl" with { type: "text" };
 import { attentionBackwardSubgroup, attentionForwardSubgroup } from "./attention_subgroup.ts";
@@ -26,9 +27,14 @@ const MOST_MERGED = 32;
 /** Queries or keys per block of the workgroup forms, as their texts say. */
 const WORKGROUP_BLOCK = 32;
 
-/** Puts a text together for a head size: registers need arrays of constant length. */
-const sized = (code: string, { headSize }: AttentionShape, fragments = {}) =>
-  compose(code, fragments, { HEAD4: padded(headSize) / 4 });
+const FORWARD_WORKGROUP = compose(forwardWorkgroupCode, { attention_tiles: tilesCode });
+const BACKWARD_FRAGMENTS = { attention_backward_load: backwardLoadCode, attention_tiles: tilesCode };
+const QUERY_WORKGROUP = compose(queryWorkgroupCode, BACKWARD_FRAGMENTS);
+const KEY_WORKGROUP = compose(keyWorkgroupCode, BACKWARD_FRAGMENTS);
+
+/** Gives a text its head size: registers need arrays of constant length. */
+const sized = (code: string, { headSize }: AttentionShape) =>
+  compose(code, {}, { HEAD4: padded(headSize) / 4 });
 
 /** Plans an invocation per query or key. */
 function plan(
@@ -90,7 +96,7 @@ function planBlocks(
   const { models, batch, length, heads, headSize } = shape;
   return gpu.dispatch({
     label,
-    code: sized(code, shape, { attention_tiles: tilesCode }),
+    code: sized(code, shape),
     params: [batch * heads, length, heads, headSize, padded(heads * headSize)],
     buffers,
     workgroups: batch * heads * Math.ceil(length / WORKGROUP_BLOCK),
@@ -138,7 +144,7 @@ export function attentionForward(gpu: Gpu, t: AttentionForward): Dispatch {
     ], FORWARD_BLOCK);
   }
   if (gpu.variants.attention === "workgroup" && !t.cache) {
-    return planBlocks(gpu, t.shape, "attention_forward", forwardWorkgroupCode, [t.q, t.k, t.v, t.out, t.lse]);
+    return planBlocks(gpu, t.shape, "attention_forward", FORWARD_WORKGROUP, [t.q, t.k, t.v, t.out, t.lse]);
   }
   return plan(gpu, t.shape, "attention_forward", sized(forwardCode, t.shape), [
     t.q,
@@ -187,8 +193,8 @@ export function attentionBackward(gpu: Gpu, t: AttentionBackward): Dispatch[] {
   if (gpu.variants.attention === "workgroup") {
     return [
       ...heads,
-      planBlocks(gpu, t.shape, "attention_backward_query", queryWorkgroupCode, [...inputs, t.dQ]),
-      planBlocks(gpu, t.shape, "attention_backward_key", keyWorkgroupCode, [...inputs, t.dK, t.dV]),
+      planBlocks(gpu, t.shape, "attention_backward_query", QUERY_WORKGROUP, [...inputs, t.dQ]),
+      planBlocks(gpu, t.shape, "attention_backward_key", KEY_WORKGROUP, [...inputs, t.dK, t.dV]),
     ];
   }
   return [

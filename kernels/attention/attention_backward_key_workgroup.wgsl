@@ -14,7 +14,6 @@
 // attentionBackwardReference in attention.ts.
 
 const HEAD4: u32 = 4u;
-const PARTS: u32 = (HEAD4 + 7u) / 8u; // of a head, 32 columns each
 
 struct Params { sequence_heads: u32, length: u32, heads: u32, head_size: u32, stride: u32 }
 
@@ -28,24 +27,7 @@ struct Params { sequence_heads: u32, length: u32, heads: u32, head_size: u32, st
 @group(0) @binding(7) var<storage, read_write> d_k: array<vec4f>;
 @group(0) @binding(8) var<storage, read_write> d_v: array<vec4f>;
 
-fn load_q(i: u32) -> vec4f { return q[i]; }
-fn load_k(i: u32) -> vec4f { return k[i]; }
-fn load_v(i: u32) -> vec4f { return v[i]; }
-
-const Q: u32 = 0u;
-const K: u32 = 1u;
-const V: u32 = 2u;
-const D_HEADS: u32 = 3u;
-
-fn load(tensor: u32, base: u32, row: u32, column4: u32) -> vec4f {
-  if (row >= params.length || column4 >= HEAD4) { return vec4f(); }
-  let i = (base + row) * HEAD4 + column4;
-  if (tensor == Q) { return load_q(i); }
-  if (tensor == K) { return load_k(i); }
-  if (tensor == V) { return load_v(i); }
-  return d_heads[i];
-}
-
+// include attention_backward_load
 // include attention_tiles
 
 @compute @workgroup_size(64)
@@ -60,21 +42,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   var key_sums: array<Rows, PARTS>;
   var value_sums: array<Rows, PARTS>;
   for (var queries = first; queries < params.length; queries += 32u) {
-    var scores = Rows();
-    var gains = Rows();
-    for (var part = 0u; part < PARTS; part++) {
-      let terms4 = min(8u, HEAD4 - part * 8u);
-      fill_left(lane, K, base, first, part);
-      fill_right_transposed(lane, Q, base, queries, part);
-      workgroupBarrier();
-      scores = multiply(lane, scores, terms4);
-      workgroupBarrier();
-      fill_left(lane, V, base, first, part);
-      fill_right_transposed(lane, D_HEADS, base, queries, part);
-      workgroupBarrier();
-      gains = multiply(lane, gains, terms4);
-      workgroupBarrier();
-    }
+    var scores = multiply_rows(lane, K, Q, base, first, queries);
+    var gains = multiply_rows(lane, V, D_HEADS, base, first, queries);
     var shift: vec4f; // of the 4 columns
     var mean: vec4f;
     for (var c = 0u; c < 4u; c++) {

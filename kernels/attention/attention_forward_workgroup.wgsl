@@ -12,7 +12,6 @@
 // order: equal bits. The host sets HEAD4. Reference: attentionForwardReference in attention.ts.
 
 const HEAD4: u32 = 4u;
-const PARTS: u32 = (HEAD4 + 7u) / 8u; // of a head, 32 columns each
 
 struct Params { sequence_heads: u32, length: u32, heads: u32, head_size: u32, stride: u32 }
 
@@ -59,14 +58,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   var peak = vec4f(LOWEST); // of the 4 rows
   var total = vec4f(); // of the 4 rows, this lane's columns alone
   for (var keys = 0u; keys <= first; keys += 32u) {
-    var scores = Rows();
-    for (var part = 0u; part < PARTS; part++) {
-      fill_left(lane, Q, base, first, part);
-      fill_right_transposed(lane, K, base, keys, part);
-      workgroupBarrier();
-      scores = multiply(lane, scores, min(8u, HEAD4 - part * 8u));
-      workgroupBarrier();
-    }
+    var scores = multiply_rows(lane, Q, K, base, first, keys);
     var higher: vec4f;
     for (var i = 0u; i < 4u; i++) {
       let key = vec4u(keys + lane % 8u * 4u) + vec4u(0u, 1u, 2u, 3u);

@@ -58,6 +58,15 @@ function sharedLines({ columns, block }: HeadShape) {
     vec4Of,
     /** The lane's vec4 of a part of the query's row. */
     rowOf: (part: number) => vec4Of(`(base + query) * ${vec4s}u`, part),
+    /** Stores the parts of a value as the query's row of a tensor. */
+    storeRow: (tensor: string, value: string) =>
+      unroll(
+        parts,
+        (part) =>
+          `if (${own(part)}) { ${tensor}[(base + query) * ${vec4s}u + lane + ${
+            LANES * part
+          }u] = ${value}${part}; }`,
+      ),
     /** Copies a row of keys or values into the arrays of its parts. */
     fillRows: (array: string, load: string) =>
       unroll(parts, (part) => {
@@ -121,13 +130,7 @@ export const attentionForwardSubgroup: (shape: HeadShape) => string = remembered
       const pair = `vec2f(output${part}[c & 3u], output${part}[(c & 3u) + 1u])`;
       return `for (var c = ${from}; c < min(${to}, params.head_size); c += 2u) { store_out((row + c) / 2u, ${pair} * scale); }`;
     }),
-    suspend_output: unroll(
-      parts,
-      (part) =>
-        `if (${own(part)}) { sums[(base + query) * ${columns / 4}u + lane + ${
-          LANES * part
-        }u] = output${part}; }`,
-    ),
+    suspend_output: lines.storeRow("sums", "output"),
   }, constants);
 });
 
@@ -216,13 +219,7 @@ ${merged ? "fn load_out(i: u32) -> vec4f { return out[i]; }" : ""}`,
         (part) => `var d_q${part} = vec4f(); if (first > 0u) { d_q${part} = d_q[${rowOf(part)}]; }`,
       ),
       add_to_query: lines.addRows("slope", "key_row", "d_q"),
-      store_query: unroll(
-        parts,
-        (part) =>
-          `if (${own(part)}) { d_q[(base + query) * ${columns / 4}u + lane + ${
-            LANES * part
-          }u] = d_q${part}; }`,
-      ),
+      store_query: lines.storeRow("d_q", "d_q"),
       store_keys_and_values: ["key", "value"].map((kind) =>
         `if (key < params.length) { for (var i = 0u; i < vec4s; i++) { ` +
         `d_${kind[0]}[(base + key) * ${columns / 4}u + i] = ${stored(`${kind}_sum`)}; } }`

@@ -1,7 +1,10 @@
 // attention_tiles: products of 32 × 32 blocks over tiles in workgroup memory, for the three passes of the workgroup form.
 //
 // A workgroup of 64 fills `left` and `right` with 32 terms of either factor, and each invocation adds the products to its 4
-// rows of a vec4 of columns. `load` is that of the text that includes this: it says which tensor a number stands for.
+// rows of a vec4 of columns. HEAD4 and `load` are those of the text that includes this: `load` says which tensor a number
+// stands for.
+
+const PARTS: u32 = (HEAD4 + 7u) / 8u; // of a head, 32 columns each
 
 alias Rows = array<vec4f, 4>; // an invocation's rows lane / 8 + 8 i, of the vec4 of columns lane % 8
 
@@ -53,6 +56,19 @@ fn multiply(lane: u32, sums: Rows, terms4: u32) -> Rows {
     rows[1] = add_terms(rows[1], left[row + 72u + term], y0, y1, y2, y3);
     rows[2] = add_terms(rows[2], left[row + 144u + term], y0, y1, y2, y3);
     rows[3] = add_terms(rows[3], left[row + 216u + term], y0, y1, y2, y3);
+  }
+  return rows;
+}
+
+// Products of rows `first` on of the left tensor with rows `others` on of the right one, over all columns of a head.
+fn multiply_rows(lane: u32, left_tensor: u32, right_tensor: u32, base: u32, first: u32, others: u32) -> Rows {
+  var rows = Rows();
+  for (var part = 0u; part < PARTS; part++) {
+    fill_left(lane, left_tensor, base, first, part);
+    fill_right_transposed(lane, right_tensor, base, others, part);
+    workgroupBarrier();
+    rows = multiply(lane, rows, min(8u, HEAD4 - part * 8u));
+    workgroupBarrier();
   }
   return rows;
 }

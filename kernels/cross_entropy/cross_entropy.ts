@@ -6,12 +6,25 @@ import detailsCode from "./cross_entropy_details.wgsl" with { type: "text" };
 import forwardWorkgroupCode from "./cross_entropy_forward_workgroup.wgsl" with { type: "text" };
 import backwardWorkgroupCode from "./cross_entropy_backward_workgroup.wgsl" with { type: "text" };
 import detailsWorkgroupCode from "./cross_entropy_details_workgroup.wgsl" with { type: "text" };
+import peakCode from "./cross_entropy_peak.wgsl" with { type: "text" };
+import joinCode from "./cross_entropy_join.wgsl" with { type: "text" };
 import sumCode from "./sequence_sum.wgsl" with { type: "text" };
 import type { Dispatch, Gpu, GpuBuffer } from "../device/gpu.ts";
 import { padded } from "../device/matrix.ts";
 import { rowPlan } from "../device/rows.ts";
+import { compose } from "../device/wgsl.ts";
 
 const WORKGROUP = 16;
+
+/** Texts of a kernel: for an invocation per row, and for a workgroup per row. */
+const texts = (perInvocation: string, perWorkgroup: string) =>
+  [
+    compose(perInvocation, { cross_entropy_peak: peakCode }),
+    compose(perWorkgroup, { cross_entropy_join: joinCode }),
+  ] as const;
+const FORWARD = texts(forwardCode, forwardWorkgroupCode);
+const DETAILS = texts(detailsCode, detailsWorkgroupCode);
+const BACKWARD = texts(backwardCode, backwardWorkgroupCode);
 
 /** What {@link crossEntropyForward} says of the likeliest token of every row, where asked. */
 export interface TokenDetails {
@@ -49,12 +62,9 @@ export interface CrossEntropy {
 
 /** Plans `nll[r] = logsumexp(logits[r]) - logits[r, targets[r]]` for the rows of one chunk, with `details` where given. */
 export function crossEntropyForward(gpu: Gpu, t: CrossEntropy): Dispatch {
-  const codes = t.details
-    ? [detailsCode, detailsWorkgroupCode] as const
-    : [forwardCode, forwardWorkgroupCode] as const;
   return gpu.dispatch({
     label: t.details ? "cross_entropy_details" : "cross_entropy_forward",
-    ...rowPlan(gpu, { rows: t.chunk, columns: t.vocabulary }, ...codes),
+    ...rowPlan(gpu, { rows: t.chunk, columns: t.vocabulary }, ...t.details ? DETAILS : FORWARD),
     params: [t.chunk, t.first, t.rows, t.vocabulary, padded(t.vocabulary) / 4, t.sharedTargets ? 0 : t.rows],
     buffers: [
       t.logits,
@@ -71,7 +81,7 @@ export function crossEntropyForward(gpu: Gpu, t: CrossEntropy): Dispatch {
 export function crossEntropyBackward(gpu: Gpu, t: CrossEntropy): Dispatch {
   return gpu.dispatch({
     label: "cross_entropy_backward",
-    ...rowPlan(gpu, { rows: t.chunk, columns: t.vocabulary }, backwardCode, backwardWorkgroupCode),
+    ...rowPlan(gpu, { rows: t.chunk, columns: t.vocabulary }, ...BACKWARD),
     params: [t.chunk, t.first, t.rows, t.vocabulary, padded(t.vocabulary) / 4],
     buffers: [t.targets, t.weights, t.logits, t.nll],
     models: t.models,

@@ -19,10 +19,7 @@ struct Params { chunk: u32, first: u32, rows: u32, vocab: u32, stride4: u32 }
 @group(0) @binding(3) var<storage, read_write> logits: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> nll: array<f32>;
 
-const LOWEST: f32 = -3.0e38; // finite: compilers may assume that there are no infinities
-
-// Which columns of vec4 i are no padding.
-fn real(i: u32) -> vec4<bool> { return vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u) < vec4u(params.vocab); }
+// include cross_entropy_peak
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
@@ -34,9 +31,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let weight = weights[row];
   let label = targets[row];
   let used = select(params.stride4, 0u, weight == 0.0); // nothing is read of a masked row
-  var peaks = vec4f(LOWEST);
-  for (var i = 0u; i < used; i++) { peaks = max(peaks, select(vec4f(LOWEST), logits[base + i], real(i))); }
-  let peak = max(max(peaks.x, peaks.y), max(peaks.z, peaks.w));
+  let peak = peak_of(base, used);
   var score = 0.0;
   var sums = vec4f();
   for (var i = 0u; i < used; i++) {
@@ -52,8 +47,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   for (var i = 0u; i < params.stride4; i++) {
     var d = vec4f();
     if (i < used) {
-      let hit = vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u) == vec4u(label);
-      d = logits[base + i] * scale - select(vec4f(), vec4f(weight), hit);
+      d = logits[base + i] * scale - select(vec4f(), vec4f(weight), ids(i) == vec4u(label));
     }
     logits[base + i] = d;
   }

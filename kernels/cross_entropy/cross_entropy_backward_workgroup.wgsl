@@ -20,14 +20,7 @@ struct Params { chunk: u32, first: u32, rows: u32, vocab: u32, stride4: u32 }
 @group(0) @binding(3) var<storage, read_write> logits: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> nll: array<f32>;
 
-const LOWEST: f32 = -3.0e38; // finite: compilers may assume that there are no infinities
-
-var<workgroup> scratch: array<vec2f, WG>; // peak, and the sum of exp(x - peak)
-
-fn join(a: vec2f, b: vec2f) -> vec2f {
-  let peak = max(a.x, b.x);
-  return vec2f(peak, a.y * exp(a.x - peak) + b.y * exp(b.x - peak));
-}
+// include cross_entropy_join
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
@@ -42,32 +35,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
     for (var i = lane; i < params.stride4; i += WG) { logits[base + i] = vec4f(); }
     return;
   }
-  var peaks = vec4f(LOWEST);
-  var sums = vec4f();
-  for (var i = lane; i < params.stride4; i += WG) {
-    let real = vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u) < vec4u(params.vocab);
-    let x = select(vec4f(LOWEST), logits[base + i], real);
-    let higher = max(peaks, x);
-    sums = sums * exp(peaks - higher) + select(vec4f(), exp(x - higher), real);
-    peaks = higher;
-  }
-  scratch[lane] = join(
-    join(vec2f(peaks.x, sums.x), vec2f(peaks.y, sums.y)),
-    join(vec2f(peaks.z, sums.z), vec2f(peaks.w, sums.w)),
-  );
-  workgroupBarrier();
-  for (var half = WG / 2u; half > 0u; half /= 2u) {
-    if (lane < half) { scratch[lane] = join(scratch[lane], scratch[lane + half]); }
-    workgroupBarrier();
-  }
-  let peak = scratch[0].x;
-  let scale = weight / scratch[0].y;
+  let joined = join_row(lane, base);
+  let scale = weight / joined.y;
   let label = targets[row];
   for (var i = lane; i < params.stride4; i += WG) {
     let places = vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u);
-    let x = logits[base + i] - peak;
+    let x = logits[base + i] - joined.x;
     let d = exp(x) * scale - select(vec4f(), vec4f(weight), places == vec4u(label));
     logits[base + i] = select(vec4f(), d, places < vec4u(params.vocab));
-    if (i == label / 4u) { nll[row] = log(scratch[0].y) - x[label % 4u]; }
+    if (i == label / 4u) { nll[row] = log(joined.y) - x[label % 4u]; }
   }
 }

@@ -24,12 +24,9 @@ struct Params { chunk: u32, first: u32, rows: u32, vocab: u32, stride4: u32, tar
 @group(0) @binding(5) var<storage, read_write> likeliest: array<f32>;
 @group(0) @binding(6) var<storage, read_write> least: array<f32>;
 
-const LOWEST: f32 = -3.0e38; // finite: compilers may assume that there are no infinities
 const NONE = vec4u(0xffffffffu);
 
-// The ids of vec4 i, and which of them are no padding.
-fn ids(i: u32) -> vec4u { return vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u); }
-fn real(i: u32) -> vec4<bool> { return ids(i) < vec4u(params.vocab); }
+// include cross_entropy_peak
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
@@ -44,9 +41,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   var id = 0u;
   if (weights[source] != 0.0) {
     let base = (group.z * params.chunk + local) * params.stride4;
-    var peaks = vec4f(LOWEST);
-    for (var i = 0u; i < params.stride4; i++) { peaks = max(peaks, select(vec4f(LOWEST), logits[base + i], real(i))); }
-    let peak = max(max(peaks.x, peaks.y), max(peaks.z, peaks.w));
+    let peak = peak_of(base, params.stride4);
     var sums = vec4f();
     var found = NONE;
     for (var i = 0u; i < params.stride4; i++) {

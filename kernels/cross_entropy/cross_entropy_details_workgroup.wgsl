@@ -25,16 +25,11 @@ struct Params { chunk: u32, first: u32, rows: u32, vocab: u32, stride4: u32, tar
 @group(0) @binding(5) var<storage, read_write> likeliest: array<f32>;
 @group(0) @binding(6) var<storage, read_write> least: array<f32>;
 
-const LOWEST: f32 = -3.0e38; // finite: compilers may assume that there are no infinities
 const NONE: u32 = 0xffffffffu;
 
-var<workgroup> scratch: array<vec2f, WG>; // peak, and the sum of exp(x - peak)
 var<workgroup> found: atomic<u32>;
 
-fn join(a: vec2f, b: vec2f) -> vec2f {
-  let peak = max(a.x, b.x);
-  return vec2f(peak, a.y * exp(a.x - peak) + b.y * exp(b.x - peak));
-}
+// include cross_entropy_join
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
@@ -53,36 +48,18 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
     return;
   }
   let base = (group.z * params.chunk + local) * params.stride4;
-  var peaks = vec4f(LOWEST);
-  var sums = vec4f();
-  for (var i = lane; i < params.stride4; i += WG) {
-    let real = vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u) < vec4u(params.vocab);
-    let x = select(vec4f(LOWEST), logits[base + i], real);
-    let higher = max(peaks, x);
-    sums = sums * exp(peaks - higher) + select(vec4f(), exp(x - higher), real);
-    peaks = higher;
-  }
-  scratch[lane] = join(
-    join(vec2f(peaks.x, sums.x), vec2f(peaks.y, sums.y)),
-    join(vec2f(peaks.z, sums.z), vec2f(peaks.w, sums.w)),
-  );
-  if (lane == 0u) { atomicStore(&found, NONE); }
-  workgroupBarrier();
-  for (var half = WG / 2u; half > 0u; half /= 2u) {
-    if (lane < half) { scratch[lane] = join(scratch[lane], scratch[lane + half]); }
-    workgroupBarrier();
-  }
-  let peak = scratch[0].x;
+  if (lane == 0u) { atomicStore(&found, NONE); } // before the barriers below
+  let joined = join_row(lane, base);
   for (var i = lane; i < params.stride4; i += WG) {
     let ids = vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u);
-    let hit = select(vec4u(NONE), ids, (ids < vec4u(params.vocab)) & (logits[base + i] == vec4f(peak)));
+    let hit = select(vec4u(NONE), ids, (ids < vec4u(params.vocab)) & (logits[base + i] == vec4f(joined.x)));
     atomicMin(&found, min(min(hit.x, hit.y), min(hit.z, hit.w)));
   }
   workgroupBarrier();
   if (lane == 0u) {
     let label = targets[source];
-    let level = log(scratch[0].y);
-    nll[out] = level - (logits[base + label / 4u][label % 4u] - peak);
+    let level = log(joined.y);
+    nll[out] = level - (logits[base + label / 4u][label % 4u] - joined.x);
     likeliest[out] = f32(atomicLoad(&found));
     least[out] = level;
   }

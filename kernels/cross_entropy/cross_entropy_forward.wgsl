@@ -19,10 +19,7 @@ struct Params { chunk: u32, first: u32, rows: u32, vocab: u32, stride4: u32, tar
 @group(0) @binding(3) var<storage, read> weights: array<f32>;
 @group(0) @binding(4) var<storage, read_write> nll: array<f32>;
 
-const LOWEST: f32 = -3.0e38; // finite: compilers may assume that there are no infinities
-
-// Which columns of vec4 i are no padding.
-fn real(i: u32) -> vec4<bool> { return vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u) < vec4u(params.vocab); }
+// include cross_entropy_peak
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
@@ -35,9 +32,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   var value = 0.0;
   if (weights[source] != 0.0) {
     let base = (group.z * params.chunk + local) * params.stride4;
-    var peaks = vec4f(LOWEST);
-    for (var i = 0u; i < params.stride4; i++) { peaks = max(peaks, select(vec4f(LOWEST), logits[base + i], real(i))); }
-    let peak = max(max(peaks.x, peaks.y), max(peaks.z, peaks.w));
+    let peak = peak_of(base, params.stride4);
     var sums = vec4f();
     for (var i = 0u; i < params.stride4; i++) { sums += select(vec4f(), exp(logits[base + i] - peak), real(i)); }
     let label = targets[source];

@@ -144,7 +144,7 @@ function registers(
   return {
     code: REGISTERS,
     constants: { WG: REGISTERS_WORKGROUP, TAIL: TAILS.indexOf(tail), ACCUMULATE: Number(accumulate) },
-    params: params.with(3, countsOfA[0]).with(4, countsOfA[1]).with(5, countsOfA[2]),
+    params: params.toSpliced(3, 3, ...countsOfA),
     buffers,
     workgroups: registersWorkgroups(m, padded(n) / 4),
   };

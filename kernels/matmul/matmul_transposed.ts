@@ -11,6 +11,7 @@ import workgroupCode from "./matmul_transposed_workgroup.wgsl" with { type: "tex
 import { workgroupTiles } from "./matmul_workgroup.ts";
 
 const REGISTERS = compose(code, { matmul_transposed_tail: tailCode });
+const WORKGROUP = compose(workgroupCode, { matmul_transposed_tail: tailCode });
 
 /** Arguments of {@link matmulTransposed}. */
 export interface MatmulTransposed {
@@ -75,7 +76,7 @@ function formPlan(
   }
   if (gpu.variants.matmul.startsWith("workgroup")) {
     const { tile, workgroups } = workgroupTiles(m, n4, models);
-    return { code: workgroupCode, constants: { TILE: tile, ACCUMULATE }, params, workgroups };
+    return { code: WORKGROUP, constants: { TILE: tile, ACCUMULATE }, params, workgroups };
   }
   const constants = { WG: REGISTERS_WORKGROUP, ACCUMULATE };
   return { code: REGISTERS, constants, params, workgroups: registersWorkgroups(m, n4) };

@@ -32,15 +32,13 @@ struct Params {
 
 fn load_a(i: u32) -> vec4f { return a[i]; }
 fn load_b(i: u32) -> vec4f { return b[i]; }
+fn load_c(i: u32) -> vec4f { return c[i]; }
+fn store_c(i: u32, value: vec4f) { c[i] = value; }
 
 var<workgroup> a_tile: array<vec4f, WG>; // [term][vec4 of rows]
 var<workgroup> b_tile: array<vec4f, WG>; // [term][vec4 of columns]
 
-fn finish(model: u32, row: u32, column: u32, sum: vec4f) {
-  if (row >= params.m || column >= params.n4) { return; }
-  let index = params.c_offset + model * params.c_model + row * params.c_stride + column;
-  if (ACCUMULATE == 1u) { c[index] += sum; } else { c[index] = sum; }
-}
+// include matmul_transposed_tail
 
 fn fetch_a(row_start: u32, row4: u32, term: u32) -> vec4f {
   if (row4 * 4u >= params.m || term >= params.k) { return vec4f(); }
@@ -105,8 +103,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
     if (term == 0u && a_row4 * 4u < params.m) {
       var sum = vec4f();
       for (var at = place; at < WG; at += SPAN) { sum += a_tile[at]; }
-      let real = a_row4 * 4u + vec4u(0u, 1u, 2u, 3u) < vec4u(params.m);
-      sums[model * ((params.m + 3u) / 4u) + a_row4] = select(vec4f(), sum, real);
+      store_sum(model, a_row4, sum);
     }
   }
   let row = (first_row4 + term) * 4u;
