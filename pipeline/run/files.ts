@@ -167,7 +167,7 @@ export function wholeName(path: string): string | undefined {
 }
 
 /** Says whether a path is a symbolic link. */
-export async function isLink(path: string): Promise<boolean> {
+async function isLink(path: string): Promise<boolean> {
   return await Deno.lstat(path).then(({ isSymlink }) => isSymlink, () => false);
 }
 

@@ -7,6 +7,7 @@
 import * as v from "valibot";
 import { InputError, say } from "../../kernels/errors.ts";
 import { emptyBatch, type RecordBatch } from "../rows/arrow.ts";
+import { tokenArrayOf } from "../rows/columns.ts";
 import { writeShards } from "../rows/shards.ts";
 import { shuffle } from "../rows/shuffle.ts";
 import { type FileRecord, oneLine } from "../run/files.ts";
@@ -141,7 +142,7 @@ export const tokenize = oneStage(stage, [
 
 /** Estimates the bytes of token shards. */
 export function tokenBytes({ sequenceLength, vocabularySize }: Configuration, sequences: number): number {
-  return sequences * (sequenceLength * (vocabularySize > 65_536 ? 4 : 2) + 32);
+  return sequences * (sequenceLength * tokenArrayOf(vocabularySize).BYTES_PER_ELEMENT + 32);
 }
 
 /** More characters than a token has on average in most text: what is likely to hold enough tokens is counted. */
