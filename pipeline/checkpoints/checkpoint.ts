@@ -10,6 +10,7 @@ import {
   exists,
   hashFile,
   isFolder,
+  isMissing,
   jsonText,
   oneLine,
   sha256,
@@ -332,7 +333,7 @@ export async function loadRouters(folder: string, vouched?: Vouched): Promise<Ro
   const refuse = (must: string, is: string, remedy?: string) =>
     new InputError(`Cannot load routers as ${must}: ${is}`, { where: folder, remedy });
   const entries = await Array.fromAsync(Deno.readDir(folder)).catch(async (error) => {
-    if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) throw error;
+    if (!isMissing(error)) throw error;
     const isFile = await exists(folder);
     const remedy = isFile ? "name the folder that holds router-00" : undefined;
     throw refuse(`"${folder}" must be a folder`, `it is ${isFile ? "a file" : "not there"}`, remedy);
@@ -377,7 +378,7 @@ async function readInput(folder: string, name: string, vouched?: Vouched): Promi
   try {
     return await readVouched(path, vouched);
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) throw error;
+    if (!isMissing(error)) throw error;
     const isFile = await exists(folder) && !await isFolder(folder);
     throw new InputError(
       `Cannot load a checkpoint as "${path}" must be there, as a model is a folder of config.json and model.safetensors: ` +
