@@ -5,7 +5,6 @@ import type { Context } from "hono";
 import { HTTPException } from "hono/http-exception";
 import { vValidator } from "@hono/valibot-validator";
 import type * as v from "valibot";
-import { ExplainedError } from "../../../kernels/errors.ts";
 import { chat, type ChatTemplate } from "./chat.ts";
 import { complete } from "./completions.ts";
 import { ApiError, apiError, badRequest, errorResponse, unavailable } from "./errors.ts";
@@ -130,14 +129,14 @@ export function createApp(options: AppOptions): (request: Request) => Promise<Re
       new ApiError(404, `Cannot find ${c.req.method} ${c.req.path} as there must be such a route`),
     )
   );
-  app.onError((error, c) => failure(error, c));
+  app.onError(failure);
 
-  async function failure(error: unknown, c: Context<Env>): Promise<Response> {
+  function failure(error: unknown, c: Context<Env>): Response {
     if (error instanceof HTTPException) return errorResponse(badRequest(error.message));
     const told = c.env.exchange.signal.aborted ? hungUp() : apiError(error);
     if (told.status >= 500 && !(error instanceof ApiError)) onError?.(error);
     c.env.exchange.notes.error = told.message;
-    return await Promise.resolve(errorResponse(told));
+    return errorResponse(told);
   }
 
   async function checkKey(header: string | undefined): Promise<void> {
@@ -230,7 +229,7 @@ async function readBody(request: Request, most: number, timeout: number): Promis
     }
   } catch (error) {
     reader.cancel().catch(() => {});
-    if (error instanceof ApiError || error instanceof ExplainedError) throw error;
+    if (error instanceof ApiError) throw error;
     throw badRequest("Cannot read the request as it must come whole: the client hung up");
   } finally {
     clearTimeout(timer);
