@@ -5,6 +5,8 @@ import type { Context } from "hono";
 import { HTTPException } from "hono/http-exception";
 import { vValidator } from "@hono/valibot-validator";
 import type * as v from "valibot";
+import { joinBytes } from "../../rows/bytes.ts";
+import { sha256 } from "../../run/files.ts";
 import { chat, type ChatTemplate } from "./chat.ts";
 import { complete } from "./completions.ts";
 import { ApiError, apiError, badRequest, errorResponse, unavailable } from "./errors.ts";
@@ -64,11 +66,11 @@ export function createApp(options: AppOptions): (request: Request) => Promise<Re
     vValidator("json", schema, (result) => {
       if (!result.success) throw badRequest(issueText(result.issues));
     });
-  const digests = Promise.all(keys.map(digest));
+  const digests = keys.map(sha256);
 
   app.use(async (c, next) => {
     const isOpen = ["/", "/health", "/metrics"].includes(c.req.path);
-    if (keys.length > 0 && !isOpen) await checkKey(c.req.header("authorization"));
+    if (keys.length > 0 && !isOpen) checkKey(c.req.header("authorization"));
     await next();
   });
   app.get("/", (c) => c.html(page, 200, { "content-security-policy": PAGE_MAY }));
@@ -139,10 +141,9 @@ export function createApp(options: AppOptions): (request: Request) => Promise<Re
     return errorResponse(told);
   }
 
-  async function checkKey(header: string | undefined): Promise<void> {
+  function checkKey(header: string | undefined): void {
     const [, key] = /^Bearer (.+)$/i.exec(header ?? "") ?? [];
-    const own = key === undefined ? "" : await digest(key);
-    if ((await digests).includes(own)) return;
+    if (key !== undefined && digests.includes(sha256(key))) return;
     const fact = key === undefined ? "there is none" : "it is not";
     throw new ApiError(
       401,
@@ -192,10 +193,6 @@ async function modelsOf({ mixture }: Service): Promise<Record<string, unknown>[]
   return models.map(({ id, loaded }) => ({ id, object: "model", created: 0, owned_by: "smalltalk", loaded }));
 }
 
-async function digest(text: string): Promise<string> {
-  return new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text))).toHex();
-}
-
 /** Reads a body whole. Throws a 413 where it is too large, a 408 where it takes too long. */
 async function readBody(request: Request, most: number, timeout: number): Promise<Uint8Array<ArrayBuffer>> {
   const tooLarge = () =>
@@ -234,11 +231,5 @@ async function readBody(request: Request, most: number, timeout: number): Promis
   } finally {
     clearTimeout(timer);
   }
-  const whole = new Uint8Array(length);
-  let place = 0;
-  for (const piece of pieces) {
-    whole.set(piece, place);
-    place += piece.length;
-  }
-  return whole;
+  return joinBytes(pieces);
 }
