@@ -10,7 +10,7 @@ import { sha256 } from "../../run/files.ts";
 import { chat, type ChatTemplate } from "./chat.ts";
 import { complete } from "./completions.ts";
 import { ApiError, apiError, badRequest, errorResponse, unavailable } from "./errors.ts";
-import { listModels } from "./names.ts";
+import { listModels, modelNotFound } from "./names.ts";
 import page from "./page.html" with { type: "text" };
 import { CHAT, COMPLETION, DETOKENIZE, issueText, TOKENIZE } from "./requests.ts";
 import type { Exchange, Service } from "./service.ts";
@@ -88,11 +88,7 @@ export function createApp(options: AppOptions): (request: Request) => Promise<Re
     const id = c.req.param("id");
     const found = (await modelsOf(ready().service)).find((model) => model.id === id);
     if (found) return c.json(found);
-    throw new ApiError(
-      404,
-      `Cannot find model "${id}" as it must be one of GET /v1/models`,
-      "model_not_found",
-    );
+    throw modelNotFound(id);
   });
   app.post(
     "/v1/completions",
