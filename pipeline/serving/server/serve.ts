@@ -1,7 +1,8 @@
 /** Serves a mixture over HTTP until it is told to end; then it lets nothing in and ends when all answers are over. */
 
+import * as v from "valibot";
 import { InputError, say, setting, type Text } from "../../../kernels/errors.ts";
-import { exists } from "../../run/files.ts";
+import { readJsonIfThere } from "../../run/schema.ts";
 import { type MixtureOptions, openMixture } from "../mixture.ts";
 import type { Answered } from "./app.ts";
 import type { Upstreams } from "./addresses.ts";
@@ -53,6 +54,9 @@ export async function readKeys(path: string): Promise<string[]> {
   });
 }
 
+/** What is read of a `tokenizer_config.json`; a template that is no text is passed over. */
+const TOKENIZER_CONFIG = v.object({ chat_template: v.optional(v.unknown()) });
+
 const isLoopback = (host: string) => /^(127\.|localhost$|::1$|\[::1\]$)/.test(host);
 
 /**
@@ -101,7 +105,7 @@ export async function serve(options: ServeOptions): Promise<void> {
     }
     if (mixture.routes) await mixture.partitioner();
     const path = `${run}/tokenizer_config.json`;
-    const source = await exists(path) ? JSON.parse(await Deno.readTextFile(path)).chat_template : undefined;
+    const source = (await readJsonIfThere(path, TOKENIZER_CONFIG, "a tokenizer's settings"))?.chat_template;
     const template = typeof source === "string" ? jinjaTemplate(source, tokenizer) : plainTemplate(tokenizer);
     const metrics = createMetrics(mixture, admission);
     const texts = createTokenTexts(tokenizer);
