@@ -6,6 +6,8 @@ import { readJsonIfThere } from "../../run/schema.ts";
 import { type MixtureOptions, openMixture } from "../mixture.ts";
 import type { Answered } from "./app.ts";
 import type { Upstreams } from "./addresses.ts";
+import { createAdmission } from "./admission.ts";
+import { createTokenTexts } from "./log_probabilities.ts";
 
 /** What {@linkcode serve} takes. */
 export interface ServeOptions extends MixtureOptions {
@@ -82,11 +84,10 @@ export async function serve(options: ServeOptions): Promise<void> {
   if (!isLoopback(host) && keys.length === 0) {
     onWarning?.(say`anyone who reaches ${host} may use this server: ${setting("apiKeyFile")} names keys`);
   }
-  const { createApp } = await import("./app.ts"); // with its libraries, which nothing else needs
-  const { createAdmission } = await import("./admission.ts");
+  // What has libraries that nothing else needs:
+  const { createApp } = await import("./app.ts");
   const { jinjaTemplate, plainTemplate } = await import("./chat.ts");
   const { createMetrics } = await import("./metrics.ts");
-  const { createTokenTexts } = await import("./log_probabilities.ts");
   const mixture = await openMixture({ run, partitioner, memory, models, slots, gpu, adapter, variants });
   const admission = createAdmission(queue);
   let closing = false;
