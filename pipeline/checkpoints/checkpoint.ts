@@ -8,8 +8,8 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import {
   byNumber,
   exists,
-  hashFile,
   isFolder,
+  isMissing,
   jsonText,
   oneLine,
   sha256,
@@ -142,13 +142,30 @@ export async function saveCheckpoint(
   folder: string,
   config: ModelConfig,
   weights: Weights,
+  notes?: CheckpointNotes,
+  dtype?: SafetensorsDtype,
+): Promise<string> {
+  return (await writeCheckpoint(folder, config, weights, notes, dtype))["model.safetensors"].sha256;
+}
+
+/** Does what {@link saveCheckpoint} does; returns the size and SHA-256 of both files by name. */
+async function writeCheckpoint(
+  folder: string,
+  config: ModelConfig,
+  weights: Weights,
   notes: CheckpointNotes = {},
   dtype: SafetensorsDtype = "F32",
-): Promise<string> {
+): Promise<Record<"config.json" | "model.safetensors", FileRecord>> {
   const tensors = new Map(tensorsOf(config, weights));
   const dtypeName = { F32: "float32", F16: "float16", BF16: "bfloat16" }[dtype];
-  await writeAtomic(`${folder}/config.json`, jsonText(huggingFaceConfig(config, notes, dtypeName)));
-  return (await writeAtomic(`${folder}/model.safetensors`, encodeSafetensors(tensors, { dtype }))).sha256;
+  const text = jsonText(huggingFaceConfig(config, notes, dtypeName));
+  return {
+    "config.json": await writeAtomic(`${folder}/config.json`, text),
+    "model.safetensors": await writeAtomic(
+      `${folder}/model.safetensors`,
+      encodeSafetensors(tensors, { dtype }),
+    ),
+  };
 }
 
 /** Reads what a checkpoint folder says of its model, without the weights; throws as {@link loadCheckpoint} does. */
@@ -254,7 +271,7 @@ export async function saveModelFolder(
   const isPath = typeof tokenizer === "string";
   const text = isPath ? new TextDecoder().decode(await readVouched(tokenizer, vouched)) : tokenizer.json;
   const eos = tokenText(text, notes.eos, isPath ? tokenizer : undefined);
-  await saveCheckpoint(folder, config, weights, notes, dtype);
+  const records: Record<string, FileRecord> = await writeCheckpoint(folder, config, weights, notes, dtype);
   const ids = { bos_token_id: notes.eos, eos_token_id: notes.eos, pad_token_id: notes.eos };
   const texts = {
     "tokenizer.json": text,
@@ -268,10 +285,6 @@ export async function saveModelFolder(
     }),
     "generation_config.json": jsonText({ _from_model_config: true, ...ids }),
   };
-  const records: Record<string, FileRecord> = {};
-  for (const name of ["config.json", "model.safetensors"]) {
-    records[name] = await hashFile(`${folder}/${name}`);
-  }
   for (const [name, text] of Object.entries(texts)) {
     records[name] = await writeAtomic(`${folder}/${name}`, text);
   }
@@ -332,7 +345,7 @@ export async function loadRouters(folder: string, vouched?: Vouched): Promise<Ro
   const refuse = (must: string, is: string, remedy?: string) =>
     new InputError(`Cannot load routers as ${must}: ${is}`, { where: folder, remedy });
   const entries = await Array.fromAsync(Deno.readDir(folder)).catch(async (error) => {
-    if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) throw error;
+    if (!isMissing(error)) throw error;
     const isFile = await exists(folder);
     const remedy = isFile ? "name the folder that holds router-00" : undefined;
     throw refuse(`"${folder}" must be a folder`, `it is ${isFile ? "a file" : "not there"}`, remedy);
@@ -377,7 +390,7 @@ async function readInput(folder: string, name: string, vouched?: Vouched): Promi
   try {
     return await readVouched(path, vouched);
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) throw error;
+    if (!isMissing(error)) throw error;
     const isFile = await exists(folder) && !await isFolder(folder);
     throw new InputError(
       `Cannot load a checkpoint as "${path}" must be there, as a model is a folder of config.json and model.safetensors: ` +

@@ -2,6 +2,7 @@
 
 import { InputError } from "../../kernels/errors.ts";
 import { fromBf16, toBf16 } from "../../kernels/device/storage.ts";
+import { oneLine } from "../run/files.ts";
 
 /** Number formats that are read; f32 is what the rest of the project works in. */
 export type SafetensorsDtype = "F32" | "F16" | "BF16";
@@ -108,7 +109,7 @@ function parseHeader(
   where: string,
 ): { header: Header; data: Uint8Array; fail(reason: string): never } {
   const fail = (reason: string): never => {
-    const line = reason.replace(/[\s\p{Cc}]+/gu, " "); // names and the JSON parser's excerpts may hold line breaks
+    const line = oneLine(reason); // names and the JSON parser's excerpts may hold line breaks
     throw new InputError(`Cannot read "${where}" as it must be a whole safetensors file: ${line}`, { where });
   };
   if (file.length < 8) fail(`it has ${file.length} bytes`);

@@ -98,6 +98,13 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
   let closed: Error | undefined;
   const bytes = () => held.values().reduce((sum, entry) => sum + entry.bytes, 0);
 
+  /** Frees a thing that nobody uses. */
+  function evict(key: string, entry: Entry): void {
+    held.delete(key);
+    entry.loaded!.close();
+    counts.evictions++;
+  }
+
   /** Frees idle things, unless even that would not make room. */
   function makeRoom(things: number, need: number): boolean {
     const idle = [...held].filter(([, { users }]) => users === 0);
@@ -105,9 +112,7 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
     if (held.size - idle.length + things > models || bytes() - idleBytes + need > memory) return false;
     for (const [key, entry] of idle) {
       if (held.size + things <= models && bytes() + need <= memory) break;
-      held.delete(key);
-      entry.loaded!.close();
-      counts.evictions++;
+      evict(key, entry);
     }
     return true;
   }
@@ -231,11 +236,8 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
     },
     freeIdle(milliseconds) {
       const since = performance.now() - milliseconds;
-      for (const [name, entry] of held) {
-        if (entry.users > 0 || entry.used > since) continue;
-        held.delete(name);
-        entry.loaded!.close();
-        counts.evictions++;
+      for (const [key, entry] of held) {
+        if (entry.users === 0 && entry.used <= since) evict(key, entry);
       }
     },
     close() {

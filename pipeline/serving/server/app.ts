@@ -5,11 +5,12 @@ import type { Context } from "hono";
 import { HTTPException } from "hono/http-exception";
 import { vValidator } from "@hono/valibot-validator";
 import type * as v from "valibot";
-import { ExplainedError } from "../../../kernels/errors.ts";
+import { joinBytes } from "../../rows/bytes.ts";
+import { sha256 } from "../../run/files.ts";
 import { chat, type ChatTemplate } from "./chat.ts";
 import { complete } from "./completions.ts";
 import { ApiError, apiError, badRequest, errorResponse, unavailable } from "./errors.ts";
-import { listModels } from "./names.ts";
+import { listModels, modelNotFound } from "./names.ts";
 import page from "./page.html" with { type: "text" };
 import { CHAT, COMPLETION, DETOKENIZE, issueText, TOKENIZE } from "./requests.ts";
 import type { Exchange, Service } from "./service.ts";
@@ -65,11 +66,11 @@ export function createApp(options: AppOptions): (request: Request) => Promise<Re
     vValidator("json", schema, (result) => {
       if (!result.success) throw badRequest(issueText(result.issues));
     });
-  const digests = Promise.all(keys.map(digest));
+  const digests = keys.map(sha256);
 
   app.use(async (c, next) => {
     const isOpen = ["/", "/health", "/metrics"].includes(c.req.path);
-    if (keys.length > 0 && !isOpen) await checkKey(c.req.header("authorization"));
+    if (keys.length > 0 && !isOpen) checkKey(c.req.header("authorization"));
     await next();
   });
   app.get("/", (c) => c.html(page, 200, { "content-security-policy": PAGE_MAY }));
@@ -87,11 +88,7 @@ export function createApp(options: AppOptions): (request: Request) => Promise<Re
     const id = c.req.param("id");
     const found = (await modelsOf(ready().service)).find((model) => model.id === id);
     if (found) return c.json(found);
-    throw new ApiError(
-      404,
-      `Cannot find model "${id}" as it must be one of GET /v1/models`,
-      "model_not_found",
-    );
+    throw modelNotFound(id);
   });
   app.post(
     "/v1/completions",
@@ -130,20 +127,19 @@ export function createApp(options: AppOptions): (request: Request) => Promise<Re
       new ApiError(404, `Cannot find ${c.req.method} ${c.req.path} as there must be such a route`),
     )
   );
-  app.onError((error, c) => failure(error, c));
+  app.onError(failure);
 
-  async function failure(error: unknown, c: Context<Env>): Promise<Response> {
+  function failure(error: unknown, c: Context<Env>): Response {
     if (error instanceof HTTPException) return errorResponse(badRequest(error.message));
     const told = c.env.exchange.signal.aborted ? hungUp() : apiError(error);
     if (told.status >= 500 && !(error instanceof ApiError)) onError?.(error);
     c.env.exchange.notes.error = told.message;
-    return await Promise.resolve(errorResponse(told));
+    return errorResponse(told);
   }
 
-  async function checkKey(header: string | undefined): Promise<void> {
+  function checkKey(header: string | undefined): void {
     const [, key] = /^Bearer (.+)$/i.exec(header ?? "") ?? [];
-    const own = key === undefined ? "" : await digest(key);
-    if ((await digests).includes(own)) return;
+    if (key !== undefined && digests.includes(sha256(key))) return;
     const fact = key === undefined ? "there is none" : "it is not";
     throw new ApiError(
       401,
@@ -193,10 +189,6 @@ async function modelsOf({ mixture }: Service): Promise<Record<string, unknown>[]
   return models.map(({ id, loaded }) => ({ id, object: "model", created: 0, owned_by: "smalltalk", loaded }));
 }
 
-async function digest(text: string): Promise<string> {
-  return new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text))).toHex();
-}
-
 /** Reads a body whole. Throws a 413 where it is too large, a 408 where it takes too long. */
 async function readBody(request: Request, most: number, timeout: number): Promise<Uint8Array<ArrayBuffer>> {
   const tooLarge = () =>
@@ -230,16 +222,10 @@ async function readBody(request: Request, most: number, timeout: number): Promis
     }
   } catch (error) {
     reader.cancel().catch(() => {});
-    if (error instanceof ApiError || error instanceof ExplainedError) throw error;
+    if (error instanceof ApiError) throw error;
     throw badRequest("Cannot read the request as it must come whole: the client hung up");
   } finally {
     clearTimeout(timer);
   }
-  const whole = new Uint8Array(length);
-  let place = 0;
-  for (const piece of pieces) {
-    whole.set(piece, place);
-    place += piece.length;
-  }
-  return whole;
+  return joinBytes(pieces);
 }

@@ -2,7 +2,7 @@
 
 import type { Tokenizer } from "../../text/tokenizer.ts";
 import { badRequest } from "./errors.ts";
-import type { PlacedToken, ScoredToken } from "./log_probabilities.ts";
+import { type PlacedToken, placeTokens } from "./log_probabilities.ts";
 import type { CompletionRequest } from "./requests.ts";
 import { type Asked, respond, type Shape } from "./respond.ts";
 import { type Exchange, findTargets, isElsewhere, type Service } from "./service.ts";
@@ -62,7 +62,7 @@ export async function complete(
       const { ids, text } = prompts[Math.floor(i / each)];
       const { tokens = [], next } = scored[i] ?? {};
       const offsets = next ? await texts.offsets([...ids], 0) : [];
-      asked.head = { text, tokens: place(tokens, offsets) };
+      asked.head = { text, tokens: placeTokens(tokens, offsets) };
       asked.offset = text.length;
       const isKnown = next && next.id < tokenizer.vocabulary &&
         (most === 0 || most === 1 && request.temperature === 0);
@@ -71,7 +71,7 @@ export async function complete(
         const ends = next.id === tokenizer.eos;
         asked.known = {
           text: ends ? "" : await texts.text(next.id),
-          tokens: place([next], [text.length]),
+          tokens: placeTokens([next], [text.length]),
           finish: ends ? "stop" : "length",
           count: 1,
         };
@@ -79,9 +79,6 @@ export async function complete(
     }
   }
 }
-
-const place = (tokens: readonly ScoredToken[], offsets: readonly number[]): PlacedToken[] =>
-  tokens.map((token, i) => ({ ...token, offset: offsets[i] }));
 
 /** A seed as counters take it; a request without one gets one of its own. */
 export function seedOf(seed: number | null | undefined): number {

@@ -15,6 +15,10 @@ export interface ScoredToken {
 /** A token with its place in the text of its answer, in code units. */
 export type PlacedToken = ScoredToken & { offset: number };
 
+/** Gives tokens their places. */
+export const placeTokens = (tokens: readonly ScoredToken[], offsets: readonly number[]): PlacedToken[] =>
+  tokens.map((token, i) => ({ ...token, offset: offsets[i] }));
+
 /** Scores a token by the logits f32 `[vocabulary]` that it was chosen from, with the `count` likeliest ones. */
 export function scoreToken(id: number, logits: Float32Array, count: number): ScoredToken {
   let largest = -Infinity;

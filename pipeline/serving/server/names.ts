@@ -21,6 +21,14 @@ export function nameOf(model: ModelName): string {
   return typeof model === "number" ? expertFolder(model) : model;
 }
 
+/** Says that a name stands for nothing. */
+export const modelNotFound = (name: string) =>
+  new ApiError(
+    404,
+    `Cannot find model "${name}" as it must be one of GET /v1/models`,
+    "model_not_found",
+  );
+
 /** Finds what a name stands for. Throws a 404 for a name that stands for nothing. */
 export async function findModel(mixture: Mixture, name: string): Promise<Named> {
   const routed = /^mixture(?:@([1-9]\d{0,8}))?$/.exec(name);
@@ -29,11 +37,7 @@ export async function findModel(mixture: Mixture, name: string): Promise<Named> 
   if (expert < await mixture.experts()) return { model: expert };
   const dense = await mixture.dense();
   if (dense.includes(name)) return { model: name };
-  throw new ApiError(
-    404,
-    `Cannot find model "${name}" as it must be one of GET /v1/models`,
-    "model_not_found",
-  );
+  throw modelNotFound(name);
 }
 
 /** Lists all models; loads none. */

@@ -1,10 +1,13 @@
 /** Serves a mixture over HTTP until it is told to end; then it lets nothing in and ends when all answers are over. */
 
+import * as v from "valibot";
 import { InputError, say, setting, type Text } from "../../../kernels/errors.ts";
-import { exists } from "../../run/files.ts";
+import { readJsonIfThere } from "../../run/schema.ts";
 import { type MixtureOptions, openMixture } from "../mixture.ts";
 import type { Answered } from "./app.ts";
 import type { Upstreams } from "./addresses.ts";
+import { createAdmission } from "./admission.ts";
+import { createTokenTexts } from "./log_probabilities.ts";
 
 /** What {@linkcode serve} takes. */
 export interface ServeOptions extends MixtureOptions {
@@ -53,6 +56,9 @@ export async function readKeys(path: string): Promise<string[]> {
   });
 }
 
+/** What is read of a `tokenizer_config.json`; a template that is no text is passed over. */
+const TOKENIZER_CONFIG = v.object({ chat_template: v.optional(v.unknown()) });
+
 const isLoopback = (host: string) => /^(127\.|localhost$|::1$|\[::1\]$)/.test(host);
 
 /**
@@ -78,11 +84,10 @@ export async function serve(options: ServeOptions): Promise<void> {
   if (!isLoopback(host) && keys.length === 0) {
     onWarning?.(say`anyone who reaches ${host} may use this server: ${setting("apiKeyFile")} names keys`);
   }
-  const { createApp } = await import("./app.ts"); // with its libraries, which nothing else needs
-  const { createAdmission } = await import("./admission.ts");
+  // What has libraries that nothing else needs:
+  const { createApp } = await import("./app.ts");
   const { jinjaTemplate, plainTemplate } = await import("./chat.ts");
   const { createMetrics } = await import("./metrics.ts");
-  const { createTokenTexts } = await import("./log_probabilities.ts");
   const mixture = await openMixture({ run, partitioner, memory, models, slots, gpu, adapter, variants });
   const admission = createAdmission(queue);
   let closing = false;
@@ -101,7 +106,7 @@ export async function serve(options: ServeOptions): Promise<void> {
     }
     if (mixture.routes) await mixture.partitioner();
     const path = `${run}/tokenizer_config.json`;
-    const source = await exists(path) ? JSON.parse(await Deno.readTextFile(path)).chat_template : undefined;
+    const source = (await readJsonIfThere(path, TOKENIZER_CONFIG, "a tokenizer's settings"))?.chat_template;
     const template = typeof source === "string" ? jinjaTemplate(source, tokenizer) : plainTemplate(tokenizer);
     const metrics = createMetrics(mixture, admission);
     const texts = createTokenTexts(tokenizer);

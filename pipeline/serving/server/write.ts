@@ -6,7 +6,7 @@ import { scoring } from "../forms.ts";
 import type { ModelName } from "../models.ts";
 import type { Places } from "./admission.ts";
 import { badRequest } from "./errors.ts";
-import { type PlacedToken, type ScoredToken, scoreToken } from "./log_probabilities.ts";
+import { type PlacedToken, placeTokens, type ScoredToken, scoreToken } from "./log_probabilities.ts";
 import { nameOf } from "./names.ts";
 import type { CommonRequest } from "./requests.ts";
 import type { Exchange, Service, Target } from "./service.ts";
@@ -64,16 +64,16 @@ export async function* writeText(
   try {
     let first = true;
     let length = offset;
-    const take = async (text: string, stopped: boolean, finish: Finish | null): Promise<Piece> => {
+    const take = async (text: string, finish: Finish | null): Promise<Piece> => {
       length += text.length;
       const taken = pending.splice(0);
       const offsets = await texts.offsets(taken.map(({ id }) => id), offset);
       offset = offsets.at(-1)!;
-      const placed = taken.map((token, i) => ({ ...token, offset: offsets[i] }));
+      const placed = placeTokens(taken, offsets);
       const reason = finish === null ? null : finish === "eos" || finish === "stop" ? "stop" : "length";
       return {
         text,
-        tokens: stopped ? placed.filter((token) => token.offset < length) : placed,
+        tokens: generation.finish === "stop" ? placed.filter((token) => token.offset < length) : placed,
         finish: reason,
         count: generation.tokens.length + Number(finish === "eos"),
       };
@@ -81,10 +81,11 @@ export async function* writeText(
     for await (const text of generation) {
       if (first) metrics.firstToken((performance.now() - began) / 1000);
       first = false;
-      yield await take(text, generation.finish === "stop", null);
+      yield await take(text, null);
     }
-    yield await take("", generation.finish === "stop", generation.finish);
-    metrics.tokens("completion", generation.tokens.length + Number(generation.finish === "eos"));
+    const last = await take("", generation.finish);
+    yield last;
+    metrics.tokens("completion", last.count);
   } finally {
     generation.close();
     places.end();

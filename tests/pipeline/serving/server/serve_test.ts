@@ -1,11 +1,13 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { APIError, AuthenticationError, BadRequestError, NotFoundError, RateLimitError } from "openai";
 import { generate, type GenerateOptions } from "../../../../pipeline/serving/generate.ts";
-import { hashes } from "../../../tasks/support.ts";
+import { serve } from "../../../../pipeline/serving/server/serve.ts";
+import { InputError } from "../../../../kernels/errors.ts";
+import { hashes, inFolder } from "../../../tasks/support.ts";
 import { assertClose, gpu } from "../../../kernels/support.ts";
 import { sequenceNll } from "../../model/reference.ts";
 import { anyWeights } from "../../model/support.ts";
-import { byteTokenizer, EXPERT } from "../support.ts";
+import { byteTokenizer, EXPERT, servingRun } from "../support.ts";
 import { metric, post, withServer } from "./support.ts";
 
 const tokenizer = await byteTokenizer();
@@ -368,5 +370,17 @@ Deno.test("SIGTERM lets what runs come to its end, lets nothing in, and changes 
       /POST \/v1\/completions 200 \d+ ms model="expert-0\d" promptTokens=3 completionTokens=50/,
     );
     assertEquals(await hashes(run), before);
+  });
+});
+
+Deno.test("a damaged tokenizer_config.json is refused by name", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run);
+    await Deno.writeTextFile(`${run}/tokenizer_config.json`, '{"chat_template": "');
+    await assertRejects(
+      () => serve({ run, gpu, port: 0 }),
+      InputError,
+      `Cannot read "${run}/tokenizer_config.json" as it must be a tokenizer's settings: `,
+    );
   });
 });
