@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { hashes, inFolder, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
+import { hashes, inFolder, sendSignal, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
 
 const KILLS = 12;
 const MOST_TRIES = 40;
@@ -7,13 +7,7 @@ const MOST_TRIES = 40;
 /** Starts a task, kills it with SIGKILL after `milliseconds`, and says whether it was still running. */
 async function killAfter(name: string, args: string[], milliseconds: number): Promise<boolean> {
   const child = taskCommand(name, args, { stdout: "null", stderr: "null" }).spawn();
-  const timer = setTimeout(() => {
-    try {
-      child.kill("SIGKILL");
-    } catch {
-      // It has just ended.
-    }
-  }, milliseconds);
+  const timer = setTimeout(() => sendSignal(child, "SIGKILL"), milliseconds);
   const { signal } = await child.status;
   clearTimeout(timer);
   return signal === "SIGKILL";

@@ -1,6 +1,6 @@
 /** Runs a reproduction as a user does, as small as it can be. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { hashes, inFolder, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
+import { hashes, inFolder, sendSignal, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
 
 const BRIEF = [
   ...["--expert-hidden", "8", "--expert-layers", "1", "--expert-heads", "2", "--expert-batch", "4"],
@@ -36,7 +36,7 @@ Deno.test("reproduce runs everything, stopped and run again too, and writes clai
 
     const child = taskCommand("reproduce", args("b"), { stdout: "null", stderr: "piped" }).spawn();
     for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
-      if (/search-dense-\S+ started/.test(text)) child.kill("SIGKILL");
+      if (/search-dense-\S+ started/.test(text)) sendSignal(child, "SIGKILL");
     }
     assertEquals((await child.status).signal, "SIGKILL");
     const again = await task("reproduce", args("b"));

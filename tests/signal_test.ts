@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertFalse, assertStringIncludes } from "@std/assert";
-import { hashes, inFolder, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
+import { hashes, inFolder, sendSignal, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
 
 const MOST_MS = 30_000; // two seconds on a machine that is not busy: only what hangs fails here
 const SIGNALS = ["SIGTERM", "SIGHUP", "SIGINT"] as const;
@@ -12,7 +12,7 @@ async function interrupt(name: string, args: string[], stage: string, signal: De
     err += text;
     if (sent > 0 || !new RegExp(`^(?:\\S+Z )?${stage} +started`, "m").test(err)) continue;
     sent = performance.now();
-    child.kill(signal);
+    sendSignal(child, signal);
   }
   const { code } = await child.status;
   return { code, err, milliseconds: performance.now() - sent, sent: sent > 0 };

@@ -10,7 +10,7 @@ import {
 import { loadCheckpoint, saveCheckpoint } from "../pipeline/checkpoints/checkpoint.ts";
 import { exists } from "../pipeline/run/files.ts";
 import { randomBits } from "../pipeline/random.ts";
-import { hashes, inFolder, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
+import { hashes, inFolder, sendSignal, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
 
 const KILLS = 10;
 const MOST_TRIES = 60;
@@ -60,7 +60,7 @@ async function signalOnce(path: string, child: Deno.ChildProcess, signal: Deno.S
   let ended = false;
   child.status.then(() => ended = true);
   while (!ended && !await exists(path)) await new Promise((resolve) => setTimeout(resolve, 2));
-  if (!ended) child.kill(signal);
+  if (!ended) sendSignal(child, signal);
 }
 
 /** Runs a task that must succeed. */
@@ -172,12 +172,10 @@ Deno.test("experts and dense models killed, or interrupted, at random moments an
           }).spawn();
           const share =
             Number(randomBits(1, `kill ${tries} ${i}`, BigUint64Array.of(BigInt(attempt))[0]) % 1000n) / 1000;
-          let ended = false;
-          const kill = () => ended || child.kill(attempt < 2 ? "SIGKILL" : "SIGINT");
+          const kill = () => sendSignal(child, attempt < 2 ? "SIGKILL" : "SIGINT");
           const timer = attempt < 3 ? setTimeout(kill, durations[i] * share) : undefined;
           // Once per model: when it is locked and nothing of it is written.
           if (tries === 0 && attempt === 0) signalOnce(`${run}/${place}/lock.json`, child, "SIGKILL");
-          child.status.then(() => ended = true);
           const { signal, code, stderr } = await child.output();
           clearTimeout(timer);
           if (signal !== null || code === 130) {

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { inFolder, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
+import { inFolder, sendSignal, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
 
 /** Lists everything below a folder: files with their text, links with where they lead, folders. */
 async function treeOf(folder: string, under = ""): Promise<Record<string, string>> {
@@ -119,7 +119,7 @@ Deno.test("files and links of the user's stay at every level of a run, through k
       stdout: "null",
     })
       .spawn();
-    setTimeout(() => child.kill("SIGKILL"), 900);
+    setTimeout(() => sendSignal(child, "SIGKILL"), 900);
     await child.status;
     await check("after a kill");
     const steps: [string, string[]][] = [

@@ -56,6 +56,15 @@ export function taskCommand(name: string, args: string[], options: Deno.CommandO
   });
 }
 
+/** Sends a signal to a process, which may have ended just before: then nothing happens. */
+export function sendSignal(child: Deno.ChildProcess, signal: Deno.Signal): void {
+  try {
+    child.kill(signal);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error; // "Child process has already terminated."
+  }
+}
+
 /** Runs a task to its end, with `input` on its standard input. */
 export async function task(
   name: string,
