@@ -91,6 +91,16 @@ export function parseBytes(text: string): number | undefined {
   );
 }
 
+/** Reads which experts of a run are named, one or `all`; `what` is what is to be done to them, as in "train". */
+export function expertsNamed(text: string | undefined, experts: number, what: string): number[] {
+  if (text === "all") return [...Array(experts).keys()];
+  if (text !== undefined && /^\d+$/.test(text)) return [Number(text)];
+  const is = text ? `"${text}"` : "not given";
+  throw new InputError(
+    say`Cannot ${what} as ${setting("expert")} must be one of 0 to ${experts - 1}, or all: it is ${is}`,
+  );
+}
+
 /** How checkpoints are kept while models train. */
 export const CHECKPOINTS = section("Command", {
   checkpointEvery: integer({ default: 200, min: 0, help: "steps between two checkpoints; 0 for none" }),

@@ -7,9 +7,9 @@
 import type { PartitionPlan, PartitionSummary, TrainResult, VerifyReport } from "../mod.ts";
 import type { CostDevice } from "../pipeline/cost/mod.ts";
 import type { Drift } from "../pipeline/partition/mod.ts";
-import type { Estimate, ProofSummary } from "../pipeline/stages/mod.ts";
+import type { Estimate, Exported, ProofSummary } from "../pipeline/stages/mod.ts";
 import type { ShownRow } from "../pipeline/text/mod.ts";
-import { count, duration, percent, roughBytes, table } from "./layout.ts";
+import { bytes, count, duration, percent, roughBytes, table } from "./layout.ts";
 
 /** Lays out the summary of a partition: a row per expert, then what holds for all. */
 export function summaryText(summary: PartitionSummary): string {
@@ -39,6 +39,16 @@ export function summaryText(summary: PartitionSummary): string {
     `root hash        ${summary.sha256}`,
     `run folder       ${summary.run}`,
   ].join("\n");
+}
+
+/** Says what an export wrote, or that it is there. */
+export function exportedText({ output, state, of, files, result }: Exported): string {
+  const sizes = Object.values(files).map(({ bytes }) => bytes);
+  const kinds = Object.entries(result as Record<string, { texts: number; tokens: number }>).map(
+    ([kind, { texts, tokens }]) => `${kind} ${count(texts)} texts of ${count(tokens)} tokens`,
+  );
+  const size = `${sizes.length} files, ${bytes(sizes.reduce((a, b) => a + b, 0))}`;
+  return [`${output}: ${of.of} ${state === "done" ? "is written" : "is there"}`, ...kinds, size].join(", ");
 }
 
 /** Gives the device that options name. */

@@ -3,11 +3,11 @@
  *
  *   deno task train-expert --run runs/docs --expert 2
  */
-import { expertsOf, InputError, trainExpert, type TrainResult } from "../mod.ts";
+import { expertsOf, trainExpert, type TrainResult } from "../mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { planExperts } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
-import { IN_A_RUN, parseBytes, SPEED, TRAINING } from "./options.ts";
+import { expertsNamed, IN_A_RUN, parseBytes, SPEED, TRAINING } from "./options.ts";
 import { planText, speedOf, trainedText } from "./text.ts";
 import { words } from "./wording.ts";
 
@@ -29,7 +29,7 @@ export const TASK = await defineTask({
   run: async ({ sources, options, signal, onEvent, print }) => {
     const { run, expert } = options;
     const experts = await expertsOf(run);
-    const wanted = expert === "all" ? Array(experts).keys() : [parseExpert(expert, experts)];
+    const wanted = expertsNamed(expert, experts, "train");
     if (options.dryRun) {
       const plan = await planExperts(wanted, { ...options, sources, device: speedOf(options), words });
       return print(plan, planText(plan));
@@ -39,9 +39,3 @@ export const TASK = await defineTask({
     print({ run, models }, trainedText(run, models));
   },
 }, import.meta);
-
-function parseExpert(text: string | undefined, experts: number): number {
-  if (text !== undefined && /^\d+$/.test(text)) return Number(text);
-  const is = text ? `"${text}"` : "not given";
-  throw new InputError(`Cannot train as --expert must be one of 0 to ${experts - 1}, or all: it is ${is}`);
-}

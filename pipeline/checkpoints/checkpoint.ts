@@ -54,24 +54,25 @@ export interface Checkpoint {
   notes: CheckpointNotes;
   /** SHA-256 of `model.safetensors`. */
   sha256: string;
+  /** Number type of the weights in the file they were read from, of the embedding where they differ. */
+  dtype?: SafetensorsDtype;
 }
 
 /** E routers of one shape; `sha256` is that of all their weights, the identity of the set. */
-export interface Routers extends Omit<Checkpoint, "weights"> {
+export interface Routers extends Omit<Checkpoint, "weights" | "dtype"> {
   /** Their weights, router 0 first. */
   models: Weights[];
 }
 
 /**
- * What our architecture means in a Hugging Face configuration, with the values that a missing field stands for.
- * Newer files put the rotary settings into `rope_parameters`.
+ * What our architecture means in a Hugging Face configuration, with the values that a missing field stands for; whether the head
+ * is tied stands apart. Newer files put the rotary settings into `rope_parameters`.
  */
 const ARCHITECTURE: [name: string, value: unknown, absent: unknown][] = [
   ["model_type", "gpt_neox", undefined],
   ["use_parallel_residual", false, true],
   ["rotary_pct", 1, 0.25],
   ["rotary_emb_base", ROTARY_BASE, 10_000],
-  ["tie_word_embeddings", true, false],
   ["attention_bias", true, true],
   ["layer_norm_eps", LAYER_NORM_EPSILON, 1e-5],
 ];
@@ -86,11 +87,16 @@ const SIZES = {
 } as const;
 const SIZE_NAMES = Object.keys(SIZES) as (keyof typeof SIZES)[];
 
-/** Returns the Hugging Face configuration of a model, its fields by name. */
+/** The tensor of an output head that is stored apart from the embedding. */
+const HEAD = "embed_out.weight";
+const EMBEDDING = "gpt_neox.embed_in.weight";
+
+/** Returns the Hugging Face configuration of a model, its fields by name; `untie` says that its head is a tensor of its own. */
 export function huggingFaceConfig(
   config: ModelConfig,
   notes: CheckpointNotes = {},
   dtype = "float32",
+  { untie = false } = {},
 ): object {
   const fields = {
     ...Object.fromEntries(ARCHITECTURE),
@@ -104,6 +110,7 @@ export function huggingFaceConfig(
     initializer_range: 0.02,
     intermediate_size: MLP_EXPANSION * config.hidden,
     smalltalk: { ...notes, sublayers: config.sublayers },
+    tie_word_embeddings: !untie,
     torch_dtype: dtype,
     use_cache: true,
   };
@@ -155,10 +162,12 @@ async function writeCheckpoint(
   weights: Weights,
   notes: CheckpointNotes = {},
   dtype: SafetensorsDtype = "F32",
+  { untie = false } = {},
 ): Promise<Record<"config.json" | "model.safetensors", FileRecord>> {
   const tensors = new Map(tensorsOf(config, weights));
+  if (untie) tensors.set(HEAD, tensors.get(EMBEDDING)!);
   const dtypeName = { F32: "float32", F16: "float16", BF16: "bfloat16" }[dtype];
-  const text = jsonText(huggingFaceConfig(config, notes, dtypeName));
+  const text = jsonText(huggingFaceConfig(config, notes, dtypeName, { untie }));
   return {
     "config.json": await writeAtomic(`${folder}/config.json`, text),
     "model.safetensors": await writeAtomic(
@@ -172,7 +181,7 @@ async function writeCheckpoint(
 export async function loadCheckpointConfig(
   folder: string,
   vouched?: Vouched,
-): Promise<Pick<Checkpoint, "config" | "notes">> {
+): Promise<Pick<Checkpoint, "config" | "notes"> & { tied: boolean }> {
   const where = `${folder}/config.json`;
   const fields = parseConfig(await readInput(folder, "config.json", vouched), where);
   if (fields.model_type === undefined && fields.configuration !== undefined) {
@@ -215,7 +224,9 @@ export async function loadCheckpointConfig(
   const given = fields.intermediate_size ?? inner;
   check("intermediate_size", given, given === inner, `${inner} (4 × hidden_size)`);
   const { sublayers, ...notes } = checkNotes(fields.smalltalk ?? {}, config, where);
-  return { config: { ...config, ...sublayers && { sublayers } }, notes };
+  const tied = fields.tie_word_embeddings ?? false;
+  check("tie_word_embeddings", tied, typeof tied === "boolean", "true or false");
+  return { config: { ...config, ...sublayers && { sublayers } }, notes, tied: tied as boolean };
 }
 
 /** Checks what a checkpoint notes about itself. */
@@ -253,6 +264,10 @@ export interface ModelFolderOptions {
   vouched?: Vouched;
   /** Numbers that the weights are written in. */
   dtype?: SafetensorsDtype;
+  /** Writes the head as a tensor of its own, which is a copy of the embedding: converters look for it. */
+  untie?: boolean;
+  /** How others are to sample, as fields of `generation_config.json`; without it as they do unless told. */
+  generation?: Record<string, unknown>;
 }
 
 /** Matches the paths of the files that {@linkcode saveModelFolder} writes, in their folder. */
@@ -266,12 +281,19 @@ export async function saveModelFolder(
   folder: string,
   config: ModelConfig,
   weights: Weights,
-  { notes, tokenizer, vouched, dtype }: ModelFolderOptions,
+  { notes, tokenizer, vouched, dtype, untie, generation }: ModelFolderOptions,
 ): Promise<Record<string, FileRecord>> {
   const isPath = typeof tokenizer === "string";
   const text = isPath ? new TextDecoder().decode(await readVouched(tokenizer, vouched)) : tokenizer.json;
   const eos = tokenText(text, notes.eos, isPath ? tokenizer : undefined);
-  const records: Record<string, FileRecord> = await writeCheckpoint(folder, config, weights, notes, dtype);
+  const records: Record<string, FileRecord> = await writeCheckpoint(
+    folder,
+    config,
+    weights,
+    notes,
+    dtype,
+    { untie },
+  );
   const ids = { bos_token_id: notes.eos, eos_token_id: notes.eos, pad_token_id: notes.eos };
   const texts = {
     "tokenizer.json": text,
@@ -283,7 +305,9 @@ export async function saveModelFolder(
       pad_token: eos,
       tokenizer_class: "PreTrainedTokenizerFast",
     }),
-    "generation_config.json": jsonText({ _from_model_config: true, ...ids }),
+    "generation_config.json": jsonText(
+      generation ? { ...ids, ...generation } : { _from_model_config: true, ...ids },
+    ),
   };
   for (const [name, text] of Object.entries(texts)) {
     records[name] = await writeAtomic(`${folder}/${name}`, text);
@@ -318,22 +342,29 @@ function tokenText(json: string, id: number, where?: string): string {
  * and where a file is truncated, corrupt or not what `vouched` knows of it; it says which file is wrong.
  */
 export async function loadCheckpoint(folder: string, vouched?: Vouched): Promise<Checkpoint> {
-  const { config, notes } = await loadCheckpointConfig(folder, vouched);
+  const { config, notes, tied } = await loadCheckpointConfig(folder, vouched);
   const path = `${folder}/model.safetensors`;
   const file = await readInput(folder, "model.safetensors");
   const actual = { bytes: file.length, sha256: sha256(file) };
   vouched?.check(path, actual);
   const tensors = decodeSafetensors(file, path);
   const weights = weightsIn(tensors, config, path);
-  const head = tensors.get("embed_out.weight");
-  const embedding = weights.get("gpt_neox.embed_in.weight")!;
+  const head = tensors.get(HEAD);
+  const embedding = weights.get(EMBEDDING)!;
+  if (!head && !tied) {
+    const where = `${folder}/config.json`;
+    throw new InputError(
+      `Cannot load "${where}" as tie_word_embeddings must be true in this architecture: it is false, and there is no tensor "${HEAD}" that equals the embedding`,
+      { where },
+    );
+  }
   if (head && !head.values.every((value, i) => value === embedding[i])) {
     throw new InputError(
-      `Cannot load "${path}" as the output head must be tied to the embedding: tensor "embed_out.weight" differs`,
+      `Cannot load "${path}" as the output head must be tied to the embedding: tensor "${HEAD}" differs`,
       { where: path },
     );
   }
-  return { config, weights, notes, sha256: actual.sha256 };
+  return { config, weights, notes, sha256: actual.sha256, dtype: tensors.get(EMBEDDING)!.dtype };
 }
 
 /**

@@ -57,10 +57,16 @@ export function safetensorsMetadata(file: Uint8Array, path: string): Record<stri
   return metadata as Record<string, string>;
 }
 
-/** Decodes a safetensors file to f32. Throws `InputError` with `path` where the file is not a whole one. */
-export function decodeSafetensors(file: Uint8Array, path: string): Map<string, HostTensor> {
+/**
+ * Decodes a safetensors file to f32; every tensor says which type it has there. Throws `InputError` with `path` where the file is
+ * not a whole one.
+ */
+export function decodeSafetensors(
+  file: Uint8Array,
+  path: string,
+): Map<string, HostTensor & { dtype: SafetensorsDtype }> {
   const { header, data, fail } = parseHeader(file, path);
-  const tensors = new Map<string, HostTensor>();
+  const tensors = new Map<string, HostTensor & { dtype: SafetensorsDtype }>();
   const ranges: [start: number, end: number][] = [];
   for (const [name, entry] of Object.entries(header)) {
     if (name === "__metadata__") continue;
@@ -76,7 +82,7 @@ export function decodeSafetensors(file: Uint8Array, path: string): Map<string, H
     }
     const [start, end] = range;
     ranges.push([start, end]);
-    tensors.set(name, { shape, values: decodeValues(data.subarray(start, end), dtype) });
+    tensors.set(name, { shape, dtype, values: decodeValues(data.subarray(start, end), dtype) });
   }
   let covered = 0;
   for (const [start, end] of ranges.sort((a, b) => a[0] - b[0] || a[1] - b[1])) {

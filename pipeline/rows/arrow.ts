@@ -1,7 +1,7 @@
 /**
  * The project's rows as Arrow batches: schema, lineage, and the way to typed arrays and back.
  *
- * This file and `ipc.ts` are the only ones that import the Arrow library.
+ * This file, `ipc.ts` and `export/datasets.ts` are the only ones that import the Arrow library.
  *
  * @module
  */

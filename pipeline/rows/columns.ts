@@ -31,6 +31,23 @@ export function tokenArrayOf(vocabulary: number): Uint16ArrayConstructor | Uint3
   return vocabulary <= 65_536 ? Uint16Array : Uint32Array;
 }
 
+/** Ids of tokens. */
+export type TokenArray = Uint16Array | Uint32Array;
+
+/** Joins the ids of pieces of a text, all of one type. */
+export function joinTokens(parts: readonly TokenArray[]): TokenArray {
+  if (parts.length === 1) return parts[0];
+  const joined = new (parts[0].constructor as Uint32ArrayConstructor)(
+    parts.reduce((sum, { length }) => sum + length, 0),
+  );
+  let at = 0;
+  for (const part of parts) {
+    joined.set(part, at);
+    at += part.length;
+  }
+  return joined;
+}
+
 /** A column's array: anything with a length that can be sliced. */
 type Values = Columns["tokens"] | BigUint64Array | Float32Array | string[];
 

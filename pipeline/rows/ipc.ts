@@ -567,15 +567,17 @@ function describe(schema: Schema): string {
 
 /**
  * Encodes batches as an Arrow IPC stream, for pipes. It ends with a batch without rows whose metadata says how many rows came and
- * their hash; the schema announces it, so that a stream without it is known to be cut short. Batches without rows leave no trace but the schema; `empty`
- * gives the schema where there are no batches at all. Throws an InputError where schemas differ.
+ * their hash; the schema announces it, so that a stream without it is known to be cut short; files that are streams do without
+ * (`closes` is false). Batches without rows leave no trace but the schema; `empty` gives the schema where there are no batches at
+ * all. Throws an InputError where schemas differ.
  */
 export function arrowBytes(
   batches: ReadableStream<RecordBatch>,
   empty?: RecordBatch,
+  { closes = true } = {},
 ): ReadableStream<Uint8Array> {
   const writer = new RecordBatchStreamWriter();
-  return ReadableStream.from(encode(writer, batches, empty, "the Arrow stream", undefined, true));
+  return ReadableStream.from(encode(writer, batches, empty, "the Arrow stream", undefined, closes));
 }
 
 /** What was written: rows, size in bytes, SHA-256 in hexadecimal. */

@@ -1,6 +1,6 @@
 /**
- * Puts sequences into a seeded random order, out of core: the order is a function of (seed, sequence id) alone, however
- * the rows come and however little memory there is.
+ * Puts sequences into a seeded random order, or back into that of their ids, out of core: the order is a function of (seed,
+ * sequence id) alone, however the rows come and however little memory there is.
  *
  * @module
  */
@@ -49,12 +49,28 @@ export function shuffle(
   source: ReadableStream<RecordBatch>,
   options: ShuffleOptions,
 ): ReadableStream<RecordBatch> {
-  return ReadableStream.from(shuffled(source, options, 0));
+  const keys = (sequence: BigUint64Array) => randomKeys(options.seed, "shuffle", sequence);
+  return ReadableStream.from(ordered(source, { ...options, keys }, 0));
 }
 
-async function* shuffled(
+/** Yields the same rows in the order of their sequence ids, the largest of which is `last`; the rest as in {@linkcode shuffle}. */
+export function inSequence(
   source: ReadableStream<RecordBatch>,
-  { seed, spill, budget = BUDGET }: ShuffleOptions,
+  { last, ...options }: Omit<ShuffleOptions, "seed"> & { last: bigint },
+): ReadableStream<RecordBatch> {
+  const zeros = BigInt(64 - last.toString(2).length); // so that the first byte of keys tells them apart
+  const keys = (sequence: BigUint64Array) => sequence.map((id) => id << zeros);
+  return ReadableStream.from(ordered(source, { ...options, keys }, 0));
+}
+
+/** What rows are ordered by: a key for every sequence id. */
+interface Order extends Omit<ShuffleOptions, "seed"> {
+  keys(sequence: BigUint64Array): BigUint64Array;
+}
+
+async function* ordered(
+  source: ReadableStream<RecordBatch>,
+  { keys: keysOf, spill, budget = BUDGET }: Order,
   depth: number, // bytes of the key that all rows share
   // Room for the budget's rows and for a batch; one for all depths, since memory that comes and goes fragments.
   room: { held?: Columns; batch?: Columns } = {},
@@ -71,7 +87,7 @@ async function* shuffled(
     count = 0;
     await refuseLink(spill);
     await Deno.mkdir(spill, { recursive: true });
-    const keys = randomKeys(seed, "shuffle", rows.sequence);
+    const keys = keysOf(rows.sequence);
     const { order, starts } = byBucket(new Uint8Array(keys.buffer), 7 - depth);
     const gathered = room.batch ??= roomFor(BATCH, rows);
     for (let bucket = 0; bucket < BUCKETS; bucket++) {
@@ -106,7 +122,7 @@ async function* shuffled(
       }
     }
     if (files.size === 0) {
-      if (count > 0) yield* inOrder(sliceColumns(room.held!, 0, count), seed, lineage!);
+      if (count > 0) yield* inOrder(sliceColumns(room.held!, 0, count), keysOf, lineage!);
       else if (empty) yield empty;
       return;
     }
@@ -114,7 +130,7 @@ async function* shuffled(
     for (const file of files.values()) file.finish();
     for (const bucket of [...files.keys()].sort((a, b) => a - b)) {
       const path = pathOf(bucket);
-      yield* shuffled(readArrow(path), { seed, spill: `${path}.parts`, budget }, depth + 1, room);
+      yield* ordered(readArrow(path), { keys: keysOf, spill: `${path}.parts`, budget }, depth + 1, room);
       await removeIfThere(path);
     }
   } finally {
@@ -137,8 +153,8 @@ function byBucket(keys: Uint8Array, byte: number): { order: Uint32Array; starts:
   return { order, starts };
 }
 
-function* inOrder(rows: Columns, seed: number, lineage: Lineage): Generator<RecordBatch> {
-  const keys = randomKeys(seed, "shuffle", rows.sequence);
+function* inOrder(rows: Columns, keysOf: Order["keys"], lineage: Lineage): Generator<RecordBatch> {
+  const keys = keysOf(rows.sequence);
   const order = Uint32Array.from(keys, (_, row) => row);
   const compare = (a: bigint, b: bigint) => a < b ? -1 : a > b ? 1 : 0;
   order.sort((a, b) => compare(keys[a], keys[b]) || compare(rows.sequence[a], rows.sequence[b]));

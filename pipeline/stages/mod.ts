@@ -6,6 +6,14 @@
 
 export { chunkOf, type ProofSummary, summaryOf } from "./assign.ts";
 export { evaluateRun, type EvaluateRunOptions } from "./evaluate_run.ts";
+export { type Exported } from "./export_folder.ts";
+export {
+  exportModel,
+  type ExportModelOptions,
+  type ExportTextOptions,
+  exportTexts,
+  TEXT_FORMATS,
+} from "./export_run.ts";
 export { type Graph, graphOf, STAGES } from "./graph.ts";
 export { partition, type PartitionOptions, runOneStage } from "./partition.ts";
 export {

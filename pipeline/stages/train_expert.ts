@@ -6,7 +6,7 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import { expertFolder, partHash, readPart } from "../partition/manifests.ts";
+import { expertFolder, partHash, type PartManifest, readPart } from "../partition/manifests.ts";
 import { namesOf } from "../settings/configuration.ts";
 import { EXPERTS } from "../settings/experts.ts";
 import { exists } from "../run/files.ts";
@@ -24,6 +24,13 @@ export const expertStages: StageKind = {
   takes: namesOf(EXPERTS, "denseRate", "denseStepsRate"),
   of: ({ experts }) => Array.from({ length: experts }, (_, expert) => trainingStage(expertTarget(expert))),
 };
+
+/** Reads the manifest of an expert's part in a run, as the split vouches for it; where the part lies alone, nothing does. */
+export async function readPartOf(run: string, expert: number): Promise<PartManifest> {
+  const split = await readManifest(run, "split"); // of all manifests it alone vouches for the part's
+  const vouched = new Vouched().add(run, split?.outputs ?? {});
+  return await readPart(`${run}/partition/${expertFolder(expert)}`, vouched);
+}
 
 /** Says what training expert `expert` reads and makes. */
 export function expertTarget(expert: number): Target {
@@ -46,8 +53,7 @@ export function expertTarget(expert: number): Target {
           { where: `${folder}/manifest.json` },
         );
       }
-      const split = await readManifest(run, "split"); // of all manifests it alone vouches for the part's
-      const part = await readPart(folder, new Vouched().add(run, split?.outputs ?? {}));
+      const part = await readPartOf(run, expert);
       const paths = (kind: string) =>
         part.files.filter(({ name }) => name.startsWith(`${kind}-`)).map(({ name }) => `${folder}/${name}`);
       if (part.train.sequences === 0) {

@@ -58,7 +58,7 @@ Deno.test("loadCheckpoint() gives back what saveCheckpoint() was given, bit for 
   await inFolder(async (folder) => {
     const hash = await saveCheckpoint(`${folder}/deep/model`, CONFIG, WEIGHTS, NOTES);
     const loaded = await loadCheckpoint(`${folder}/deep/model`);
-    assertEquals(loaded, { config: CONFIG, weights: WEIGHTS, notes: NOTES, sha256: hash });
+    assertEquals(loaded, { config: CONFIG, weights: WEIGHTS, notes: NOTES, sha256: hash, dtype: "F32" });
     assertEquals(hash, sha256(await Deno.readFile(`${folder}/deep/model/model.safetensors`)));
     assertEquals(await saveCheckpoint(`${folder}/again`, CONFIG, WEIGHTS, NOTES), hash);
     const files = [...Deno.readDirSync(`${folder}/deep/model`)].map(({ name }) => name).sort();

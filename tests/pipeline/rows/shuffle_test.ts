@@ -9,7 +9,7 @@ import {
 } from "../../../pipeline/rows/arrow.ts";
 import { type Columns, sliceColumns } from "../../../pipeline/rows/columns.ts";
 import { randomKeys } from "../../../pipeline/random.ts";
-import { epochs, shuffle } from "../../../pipeline/rows/shuffle.ts";
+import { epochs, inSequence, shuffle } from "../../../pipeline/rows/shuffle.ts";
 
 const S = 4;
 const lineage: Lineage = {
@@ -65,6 +65,22 @@ Deno.test("shuffle() gives one order whatever the batches and the memory, and ke
   }
   const another = await collect(shuffle(stream(rows, 1000), { seed: 6, spill: `${folder}/c` }));
   assertNotEquals(another.ids, whole.ids);
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("inSequence() puts shuffled rows back into the order of their ids, dense or far apart, whatever the memory", async () => {
+  const folder = await Deno.makeTempDir();
+  for (const [gap, count] of [[1n, 700], [2n ** 54n, 300]] as const) {
+    const rows = someRows(count);
+    rows.sequence = rows.sequence.map((id) => id * gap + 5n);
+    const last = rows.sequence.at(-1)!;
+    for (const budget of [1 << 20, 2000]) {
+      const mixed = shuffle(stream(rows, 100), { seed: 5, spill: `${folder}/a` });
+      const { tokens } = await collect(inSequence(mixed, { last, spill: `${folder}/b`, budget }));
+      assertEquals(tokens, [...rows.tokens!]);
+      await assertRejects(() => Deno.stat(`${folder}/b`), Deno.errors.NotFound);
+    }
+  }
   await Deno.remove(folder, { recursive: true });
 });
 

@@ -1,0 +1,110 @@
+/**
+ * What `load_from_disk` of Hugging Face's `datasets` opens: a folder per split with Arrow streams, `state.json` and
+ * `dataset_info.json`, and `dataset_dict.json` above them.
+ *
+ * @module
+ */
+
+import { Field, Int32, List, makeData, RecordBatch as ArrowBatch, Schema, Struct } from "apache-arrow";
+import { type FileRecord, jsonText, sha256, writeAtomic } from "../../run/files.ts";
+import { arrowBytes, type RecordBatch } from "../arrow.ts";
+import { filesOf, type TokenText } from "./texts.ts";
+
+/** The column that holds the ids. */
+export const INPUT_IDS = "input_ids";
+
+const TYPE = new List(new Field("item", new Int32(), true));
+const FIELD = new Field(INPUT_IDS, TYPE, true);
+const GROUP = { texts: 1000, tokens: 1 << 20 }; // a batch
+const ROWS_PER_FILE = 1 << 20;
+
+/** Builds a batch of lists of ids, i32. */
+function listBatch(texts: readonly TokenText[]): RecordBatch {
+  const offsets = new Int32Array(texts.length + 1);
+  for (const [i, { ids }] of texts.entries()) offsets[i + 1] = offsets[i] + ids.length;
+  const values = new Int32Array(offsets[texts.length]);
+  for (const [i, { ids }] of texts.entries()) values.set(ids, offsets[i]);
+  const child = makeData({ type: new Int32(), length: values.length, nullCount: 0, data: values });
+  const length = texts.length;
+  const list = makeData({ type: TYPE, length, nullCount: 0, valueOffsets: offsets, child });
+  const type = new Struct([FIELD]);
+  return new ArrowBatch(new Schema([FIELD]), makeData({ type, length, nullCount: 0, children: [list] }));
+}
+
+/**
+ * Writes one split into `<folder>/<split>`; returns size and SHA-256 by path in `folder`. At most `rows` texts are in a file. Throws
+ * what `writeAtomic` throws.
+ */
+export async function writeSplit(
+  folder: string,
+  split: string,
+  texts: AsyncIterable<TokenText[]>,
+  rows: number = ROWS_PER_FILE,
+): Promise<Record<string, FileRecord>> {
+  const place = `${folder}/${split}`;
+  const counts = { texts: 0, bytes: 0 };
+  const data: FileRecord[] = [];
+  const write = async (batches: AsyncIterable<RecordBatch>) => {
+    const name = `data-${number(data.length)}.arrow`;
+    const bytes = arrowBytes(ReadableStream.from(batches), listBatch([]), { closes: false });
+    data.push(await writeAtomic(`${place}/${name}`, bytes));
+  };
+  for await (const file of filesOf(texts, { rows, ...GROUP })) {
+    await write(async function* () {
+      for await (const group of file) {
+        counts.texts += group.length;
+        counts.bytes += group.reduce((sum, { ids }) => sum + 4 * ids.length, 0);
+        yield listBatch(group);
+      }
+    }());
+  }
+  if (data.length === 0) await write(async function* () {}());
+  const records: Record<string, FileRecord> = {};
+  const names = data.map((_, i) => `data-${number(i)}-of-${number(data.length)}.arrow`);
+  for (const [i, name] of names.entries()) { // how many there are is known only now
+    await Deno.rename(`${place}/data-${number(i)}.arrow`, `${place}/${name}`);
+    records[`${split}/${name}`] = data[i];
+  }
+  const notes = {
+    "dataset_info.json": jsonText({
+      citation: "",
+      dataset_size: counts.bytes,
+      description: "",
+      features: { [INPUT_IDS]: { feature: { dtype: "int32", _type: "Value" }, _type: "Sequence" } },
+      homepage: "",
+      license: "",
+      splits: {
+        [split]: {
+          name: split,
+          num_bytes: counts.bytes,
+          num_examples: counts.texts,
+          dataset_name: null,
+        },
+      },
+    }),
+    "state.json": jsonText({
+      _data_files: names.map((filename) => ({ filename })),
+      _fingerprint: sha256(data.map(({ sha256 }) => sha256).join("\n")).slice(0, 16),
+      _format_columns: null,
+      _format_kwargs: {},
+      _format_type: null,
+      _output_all_columns: false,
+      _split: split,
+    }),
+  };
+  for (const [name, text] of Object.entries(notes)) {
+    records[`${split}/${name}`] = await writeAtomic(`${place}/${name}`, text);
+  }
+  return records;
+}
+
+/** Writes `dataset_dict.json`, which says which splits there are. */
+export async function writeSplits(
+  folder: string,
+  splits: readonly string[],
+): Promise<Record<string, FileRecord>> {
+  const name = "dataset_dict.json";
+  return { [name]: await writeAtomic(`${folder}/${name}`, JSON.stringify({ splits })) };
+}
+
+const number = (value: number): string => String(value).padStart(5, "0");

@@ -1,0 +1,58 @@
+/**
+ * Writes what a run holds for other trainers and tools.
+ *
+ *   deno task export --run runs/a --to megatron --expert all
+ */
+import { expertsOf, InputError } from "../mod.ts";
+import { field } from "../pipeline/settings/mod.ts";
+import { type Exported, exportModel, exportTexts, TEXT_FORMATS } from "../pipeline/stages/mod.ts";
+import { say, setting } from "../kernels/mod.ts";
+import { defineTask } from "./command.ts";
+import { expertsNamed, RUN } from "./options.ts";
+import { exportedText } from "./text.ts";
+
+const { choice, flag, path, text } = field;
+const FORMATS = [...TEXT_FORMATS, "safetensors"] as const;
+
+export const TASK = await defineTask({
+  name: "export",
+  startsAnew: true,
+  about: "Writes an expert's part, all text or a trained expert for other trainers and tools.",
+  options: {
+    ...RUN,
+    to: choice<typeof FORMATS[number], undefined>(FORMATS, {
+      help: "what to write; safetensors is a trained expert, the others are text",
+    }),
+    expert: text({ value: "N|all", help: "the expert whose part or model to write, or all, a folder each" }),
+    allText: flag({ help: "all text instead, as whole documents in their order" }),
+    as: choice(["tokens", "text"], { default: "tokens", help: "with --to parquet: what a row holds" }),
+    untie: flag({ help: "with --to safetensors: write the output head as a tensor of its own" }),
+    output: path({ value: "FOLDER", help: "folder to write into, new or empty; without it one in the run" }),
+    force: flag({ help: "replace another export in that folder, and write again what is there" }),
+  },
+  run: async ({ options, signal, onEvent, print }) => {
+    const { run, to, expert, allText } = options;
+    if (to === undefined) {
+      throw new InputError(`Cannot export as --to must be one of ${FORMATS.join(", ")}: it is not given`);
+    }
+    if (allText === (expert !== undefined) || allText && to === "safetensors") {
+      const is = allText
+        ? to === "safetensors" ? "a model has no text" : "both are given"
+        : "neither is given";
+      const one = say`${setting("expert")} or ${setting("allText")}`;
+      throw new InputError(say`Cannot export as one of ${one} must say what: ${is}`);
+    }
+    const wanted = allText ? [undefined] : expertsNamed(expert, await expertsOf(run), "export");
+    const all: Exported[] = [];
+    for (const id of wanted) {
+      const name = id === undefined ? "all-text" : `expert-${String(id).padStart(2, "0")}`;
+      const base = options.output ?? `${run}/export/${to}`;
+      const own = { ...options, output: options.output && expert !== "all" ? base : `${base}/${name}` };
+      const exported = to === "safetensors"
+        ? exportModel({ ...own, expert: id! })
+        : exportTexts({ ...own, to, expert: id }, { signal, onEvent });
+      all.push(await exported);
+    }
+    print({ run, exports: all }, all.map(exportedText).join("\n"));
+  },
+}, import.meta);
