@@ -292,6 +292,13 @@ Deno.test("train-expert writes the weights as f16 or bf16 and starts from a chec
     const init = `${folder}/bf16/experts/expert-00`;
     await succeed("train-expert", ["--run", run, "--expert", "0", ...BRIEF, "--init", init]);
     assert(await first(run) < await first(`${folder}/f32`) - 0.5);
+    // A head that is stored apart and equals the embedding is left out.
+    const untied = ["--run", `${folder}/bf16`, "--to", "safetensors", "--expert", "0", "--untie"];
+    await succeed("export", [...untied, "--output", `${folder}/untied`]);
+    const other = ["--run", base, "--expert", "0", ...BRIEF, "--init", `${folder}/untied`];
+    await succeed("train-expert", other);
+    const model = "experts/expert-00/model.safetensors";
+    assertEquals(await Deno.readFile(`${base}/${model}`), await Deno.readFile(`${run}/${model}`));
     await refuse(
       "train-expert",
       ["--run", run, "--expert", "0", "--init", init, "--expert-hidden", "16", "--force"],

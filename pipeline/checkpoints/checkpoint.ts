@@ -19,6 +19,8 @@ import type { FileRecord } from "../run/files.ts";
 import { conform } from "../run/schema.ts";
 import { readVouched, type Vouched } from "../run/vouched.ts";
 import {
+  EMBEDDING,
+  HEAD,
   LAYER_NORM_EPSILON,
   MLP_EXPANSION,
   type ModelConfig,
@@ -54,7 +56,7 @@ export interface Checkpoint {
   notes: CheckpointNotes;
   /** SHA-256 of `model.safetensors`. */
   sha256: string;
-  /** Number type of the weights in the file they were read from, of the embedding where they differ. */
+  /** Number type of the weights in the file they were read from; F32 where they differ. */
   dtype?: SafetensorsDtype;
 }
 
@@ -87,10 +89,6 @@ const SIZES = {
 } as const;
 const SIZE_NAMES = Object.keys(SIZES) as (keyof typeof SIZES)[];
 
-/** The tensor of an output head that is stored apart from the embedding. */
-const HEAD = "embed_out.weight";
-const EMBEDDING = "gpt_neox.embed_in.weight";
-
 /** Returns the Hugging Face configuration of a model, its fields by name; `untie` says that its head is a tensor of its own. */
 export function huggingFaceConfig(
   config: ModelConfig,
@@ -110,7 +108,7 @@ export function huggingFaceConfig(
     initializer_range: 0.02,
     intermediate_size: MLP_EXPANSION * config.hidden,
     smalltalk: { ...notes, sublayers: config.sublayers },
-    tie_word_embeddings: !untie,
+    tie_word_embeddings: !(untie || config.untied),
     torch_dtype: dtype,
     use_cache: true,
   };
@@ -165,7 +163,7 @@ async function writeCheckpoint(
   { untie = false } = {},
 ): Promise<Record<"config.json" | "model.safetensors", FileRecord>> {
   const tensors = new Map(tensorsOf(config, weights));
-  if (untie) tensors.set(HEAD, tensors.get(EMBEDDING)!);
+  if (untie && !config.untied) tensors.set(HEAD, tensors.get(EMBEDDING)!);
   const dtypeName = { F32: "float32", F16: "float16", BF16: "bfloat16" }[dtype];
   const text = jsonText(huggingFaceConfig(config, notes, dtypeName, { untie }));
   return {
@@ -181,7 +179,7 @@ async function writeCheckpoint(
 export async function loadCheckpointConfig(
   folder: string,
   vouched?: Vouched,
-): Promise<Pick<Checkpoint, "config" | "notes"> & { tied: boolean }> {
+): Promise<Pick<Checkpoint, "config" | "notes">> {
   const where = `${folder}/config.json`;
   const fields = parseConfig(await readInput(folder, "config.json", vouched), where);
   if (fields.model_type === undefined && fields.configuration !== undefined) {
@@ -224,9 +222,9 @@ export async function loadCheckpointConfig(
   const given = fields.intermediate_size ?? inner;
   check("intermediate_size", given, given === inner, `${inner} (4 × hidden_size)`);
   const { sublayers, ...notes } = checkNotes(fields.smalltalk ?? {}, config, where);
-  const tied = fields.tie_word_embeddings ?? false;
+  const tied = fields.tie_word_embeddings ?? false; // as a missing field is meant there
   check("tie_word_embeddings", tied, typeof tied === "boolean", "true or false");
-  return { config: { ...config, ...sublayers && { sublayers } }, notes, tied: tied as boolean };
+  return { config: { ...config, ...sublayers && { sublayers }, ...!tied && { untied: true } }, notes };
 }
 
 /** Checks what a checkpoint notes about itself. */
@@ -342,29 +340,23 @@ function tokenText(json: string, id: number, where?: string): string {
  * and where a file is truncated, corrupt or not what `vouched` knows of it; it says which file is wrong.
  */
 export async function loadCheckpoint(folder: string, vouched?: Vouched): Promise<Checkpoint> {
-  const { config, notes, tied } = await loadCheckpointConfig(folder, vouched);
+  const { config, notes } = await loadCheckpointConfig(folder, vouched);
   const path = `${folder}/model.safetensors`;
   const file = await readInput(folder, "model.safetensors");
   const actual = { bytes: file.length, sha256: sha256(file) };
   vouched?.check(path, actual);
   const tensors = decodeSafetensors(file, path);
   const weights = weightsIn(tensors, config, path);
-  const head = tensors.get(HEAD);
+  const head = config.untied ? undefined : tensors.get(HEAD);
   const embedding = weights.get(EMBEDDING)!;
-  if (!head && !tied) {
-    const where = `${folder}/config.json`;
-    throw new InputError(
-      `Cannot load "${where}" as tie_word_embeddings must be true in this architecture: it is false, and there is no tensor "${HEAD}" that equals the embedding`,
-      { where },
-    );
-  }
   if (head && !head.values.every((value, i) => value === embedding[i])) {
     throw new InputError(
-      `Cannot load "${path}" as the output head must be tied to the embedding: tensor "${HEAD}" differs`,
+      `Cannot load "${path}" as the output head must be tied to the embedding, as tie_word_embeddings of its config.json says: tensor "${HEAD}" differs`,
       { where: path },
     );
   }
-  return { config, weights, notes, sha256: actual.sha256, dtype: tensors.get(EMBEDDING)!.dtype };
+  const dtypes = new Set([...weights.keys()].map((name) => tensors.get(name)!.dtype));
+  return { config, weights, notes, sha256: actual.sha256, dtype: dtypes.size > 1 ? "F32" : [...dtypes][0] };
 }
 
 /**

@@ -72,6 +72,7 @@ const SHAPE = v.object({
   heads: count,
   context: count,
   sublayers: v.optional(v.pipe(v.array(v.string()), v.readonly())),
+  untied: v.optional(v.literal(true)),
 });
 
 const EVALUATION = v.object({

@@ -14,6 +14,8 @@ export interface ModelConfig {
   context: number;
   /** Names of each layer's sublayers, in order. Default: attention, mlp. */
   sublayers?: readonly string[];
+  /** Whether the output head is a matrix of its own, not the embedding: models that others trained, which are not trained here. */
+  untied?: true;
 }
 
 /** One weight tensor of a model. */

@@ -1,4 +1,7 @@
-/** The shape of a model: a decoder-only transformer with tied embedding (SmallTalk LM, arXiv 2410.03529). */
+/**
+ * The shape of a model: a decoder-only transformer with tied embedding (SmallTalk LM, arXiv 2410.03529), or, where others trained it,
+ * with an output head of its own.
+ */
 
 import { InputError } from "../../kernels/errors.ts";
 import type { ModelConfig, ParameterSpec } from "./config.ts";
@@ -37,13 +40,25 @@ export function validateModelConfig(config: ModelConfig, what = "a model"): void
   layerOf(config, what);
 }
 
+/** The tensor of the embedding. */
+export const EMBEDDING = "gpt_neox.embed_in.weight";
+/** The tensor of an output head that is not the embedding. */
+export const HEAD = "embed_out.weight";
+
+/** Gives the tensor that makes logits of the last stream. */
+export function headOf({ untied }: ModelConfig): string {
+  return untied ? HEAD : EMBEDDING;
+}
+
 /** Returns every tensor of a model, in the order of the forward pass; a LayerNorm's bias follows its gain. */
 export function parameterSpecs(config: ModelConfig): ParameterSpec[] {
-  const { vocabulary, hidden } = config;
+  const { vocabulary, hidden, untied } = config;
+  const head: ParameterSpec = { name: HEAD, shape: [vocabulary, hidden], initial: "normal" };
   return [
-    { name: "gpt_neox.embed_in.weight", shape: [vocabulary, hidden], initial: "normal" },
+    { name: EMBEDDING, shape: [vocabulary, hidden], initial: "normal" },
     ...sublayersOf(config).flatMap(({ sublayer, prefix }) => sublayer.parameters(config, prefix)),
     ...normParameters("gpt_neox.final_layer_norm", hidden),
+    ...untied ? [head] : [],
   ];
 }
 

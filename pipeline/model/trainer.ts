@@ -195,6 +195,11 @@ function planGroup(
  * Plans training steps of one shape. Throws an `InputError` where a tensor cannot fit the adapter or the batch does not split.
  */
 export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
+  if (options.config.untied) {
+    throw new InputError(
+      "Cannot train as the output head must be tied to the embedding: it is a matrix of its own",
+    );
+  }
   const { config, start, batch, length, settings, microBatch = batch, recompute, dtype } = options;
   const from = "weights" in start ? start : { step: 0, weights: start, moments: [], squares: [] };
   const models = from.weights.length;

@@ -20,14 +20,12 @@ import { bytesOf, type Dtype } from "../../kernels/device/storage.ts";
 import { transpose } from "../../kernels/transpose/transpose.ts";
 import { weightGradientScratch } from "../../kernels/weight_gradient/weight_gradient.ts";
 import { type Bank, matrixAsRead, parameterOf, tensorOf, transposedOf } from "./parameters.ts";
-import { type ModelConfig, parameterSpecs } from "./shape.ts";
+import { EMBEDDING, headOf, type ModelConfig, parameterSpecs } from "./shape.ts";
 import { layerOf, sublayersOf } from "./sublayers/layer.ts";
 import { matrixOf, norm, normBackward } from "./sublayers/parts.ts";
 import type { BatchShape, BufferSize, Mode, Pass, Report, Sublayer } from "./sublayers/sublayer.ts";
 
 export type { BatchShape } from "./sublayers/sublayer.ts";
-
-const EMBEDDING = "gpt_neox.embed_in.weight";
 
 /** Bytes that one chunk of logits may take. Larger chunks leave the caches, smaller ones cost more dispatches. */
 const LOGITS_BUDGET = 32 * 1024 * 1024;
@@ -307,10 +305,11 @@ export function planForward(gpu: Gpu, bank: Bank, acts: Activations, mode: Mode 
 
 /** Plans the logits of `rows` rows of the normalised output, from `first` on. */
 export function planLogits(gpu: Gpu, bank: Bank, acts: Activations, rows: number, first = 0): Dispatch {
-  const { vocabulary, hidden } = bank.layout.config;
+  const { config } = bank.layout;
+  const { vocabulary, hidden } = config;
   return matmul(gpu, {
     a: normalizedFrom(acts, first, hidden),
-    b: transposedOf(bank, EMBEDDING),
+    b: transposedOf(bank, headOf(config)),
     c: matrixOf(acts.logits, rows, vocabulary),
     ...{ models: acts.shape.models, m: rows, n: vocabulary, k: hidden },
   });

@@ -5,7 +5,7 @@
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { type Checkpoint, loadCheckpoint } from "../checkpoints/checkpoint.ts";
 import { initialWeights, type Weights } from "../model/parameters.ts";
-import type { ModelConfig } from "../model/shape.ts";
+import { EMBEDDING, HEAD, type ModelConfig } from "../model/shape.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { cosineRate } from "./schedule.ts";
 
@@ -48,12 +48,17 @@ export async function startWeights(
   if (init === "") return { weights: () => initialWeights(model, seed), sha256: "" };
   const checkpoint = await loadCheckpoint(init);
   checkStart(init, checkpoint, model, tokenizer);
+  checkpoint.weights.delete(HEAD); // where it is there, it is the embedding
   return { weights: () => checkpoint.weights, sha256: checkpoint.sha256 };
 }
 
 function checkStart(where: string, start: Checkpoint, model: ModelConfig, tokenizer: string): void {
-  const { config, notes } = start;
+  const { config, notes, weights } = start;
   const refuse = (must: string) => new InputError(`Cannot start from "${where}" as its ${must}`, { where });
+  const embedding = weights.get(EMBEDDING)!;
+  if (config.untied && !weights.get(HEAD)!.every((value, i) => value === embedding[i])) {
+    throw refuse("output head must be the embedding: it is another matrix");
+  }
   for (const name of ["vocabulary", "hidden", "layers", "heads"] as const) {
     if (config[name] === model[name]) continue;
     throw refuse(

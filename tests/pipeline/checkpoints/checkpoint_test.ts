@@ -156,10 +156,9 @@ Deno.test("loadCheckpoint() refuses other architectures by the field's name and 
       [{ rotary_pct: 0.25 }, "rotary_pct must be 1 in this architecture: it is 0.25"],
       [{ rotary_pct: undefined }, "rotary_pct must be 1 in this architecture: it is 0.25"],
       [{ rotary_emb_base: 500_000 }, "rotary_emb_base must be 10000"],
-      [{ tie_word_embeddings: false }, "tie_word_embeddings must be true in this architecture: it is false"],
       [
-        { tie_word_embeddings: undefined },
-        "tie_word_embeddings must be true in this architecture: it is false",
+        { tie_word_embeddings: "no" },
+        'tie_word_embeddings must be true or false in this architecture: it is "no"',
       ],
       [{ attention_bias: false }, "attention_bias must be true"],
       [{ layer_norm_eps: 1e-6 }, "layer_norm_eps must be 0.00001"],
@@ -222,6 +221,24 @@ Deno.test("loadCheckpoint() refuses missing tensors, wrong shapes and an untied 
       InputError,
       "of shape [12,12]: its shape is [11,12]",
     );
+  });
+});
+
+Deno.test("loadCheckpoint() takes a head of its own where the configuration says so or nothing, and needs it there", async () => {
+  await inFolder(async (folder) => {
+    const values = WEIGHTS.get("gpt_neox.embed_in.weight")!.map((value) => value + 1);
+    const head = { shape: [11, 12], values };
+    for (const tie_word_embeddings of [false, undefined]) {
+      await writeConfig(folder, { tie_word_embeddings });
+      await writeTensors(folder, { "embed_out.weight": head });
+      const { config, weights } = await loadCheckpoint(folder);
+      assertEquals(config, { ...CONFIG, untied: true });
+      assertEquals(weights.get("embed_out.weight"), values);
+      await saveCheckpoint(`${folder}/again`, config, weights);
+      assertEquals((await loadCheckpoint(`${folder}/again`)).weights, weights);
+      await writeTensors(folder, {});
+      await assertRejects(() => loadCheckpoint(folder), InputError, '"embed_out.weight" of shape [11,12]');
+    }
   });
 });
 

@@ -68,6 +68,17 @@ function bestOf(logits: number[]): { token: number; lead: number } {
   return { token: order[0], lead: logits[order[0]] - logits[order[1]] };
 }
 
+Deno.test("read() gives the logits of a head of the model's own, as the f64 reference does", async () => {
+  const untied = { ...config, untied: true } as const;
+  const own = anyWeights(untied, "untied");
+  const tokens = prompt(9);
+  const decoder = createDecoder(gpu, { config: untied, weights: own, capacity: 16 });
+  const logits = await readSlot(decoder, tokens);
+  decoder.close();
+  const expected = logitsReference(untied, own, [...tokens]).at(-1)!;
+  assertClose(logits, expected, { atol: 1e-4, rtol: 1e-4 }, "logits");
+});
+
 Deno.test("read() gives the logits of the f64 reference at every position up to the context, however a text is cut", async () => {
   const { context } = config;
   const tokens = prompt(context);

@@ -87,7 +87,7 @@ export const BRANCHES: Record<string, Branch> = {
 
 /** Computes the logits after every token of one sequence. */
 export function logitsReference(config: ModelConfig, weights: ReferenceWeights, tokens: number[]): Vector[] {
-  const { hidden, layers, sublayers = ["attention", "mlp"] } = config;
+  const { hidden, layers, sublayers = ["attention", "mlp"], untied } = config;
   const tensor = (name: string) => weights.get(`gpt_neox.${name}`)!;
   const embedding = tensor("embed_in.weight");
   let stream = tokens.map((token) => Array.from({ length: hidden }, (_, i) => embedding[token * hidden + i]));
@@ -100,8 +100,9 @@ export function logitsReference(config: ModelConfig, weights: ReferenceWeights, 
       stream = stream.map((x, i) => add(x, branch[i]));
     }
   }
+  const head = untied ? weights.get("embed_out.weight")! : embedding;
   return stream.map((x) =>
-    apply(embedding, null, normalize(x, tensor("final_layer_norm.weight"), tensor("final_layer_norm.bias")))
+    apply(head, null, normalize(x, tensor("final_layer_norm.weight"), tensor("final_layer_norm.bias")))
   );
 }
 

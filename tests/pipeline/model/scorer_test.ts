@@ -47,6 +47,22 @@ Deno.test("createScorer() gives the NLL of an independent f64 model, summed over
   }
 });
 
+Deno.test("createScorer() takes a model whose output head is a matrix of its own, as an independent f64 model does", async () => {
+  const config = { ...CONFIG, untied: true } as const;
+  const models = [3, 4].map((i) => anyWeights(config, i));
+  const { tokens, lengths } = sequences(5);
+  const scorer = createScorer(gpu, { config, models, batch: 2, length: STRIDE });
+  const nll = await scorer.score(tokens, STRIDE, lengths);
+  scorer.close();
+  nll.forEach((value, i) => {
+    const row = i >> 1;
+    const own = [...tokens.subarray(row * STRIDE, row * STRIDE + lengths[row])];
+    const expected = lengths[row] > 1 ? sequenceNll(config, models[i % 2], own) : 0;
+    assertClose([value], [expected], { atol: 2e-5, rtol: 2e-5 }, `NLL ${i}`);
+    if (lengths[row] > 1) assert(Math.abs(expected - sequenceNll(CONFIG, models[i % 2], own)) > 1e-3);
+  });
+});
+
 Deno.test("createScorer() sums over several prefixes in one forward pass, each as an independent f64 model does", async () => {
   const { tokens, lengths } = sequences(7);
   lengths[3] = STRIDE;

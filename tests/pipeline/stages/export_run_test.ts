@@ -172,8 +172,11 @@ Deno.test("exportModel() writes a head that equals the embedding, and a generati
     for (const untie of [false, true]) {
       const output = `${run}/../untied-${untie}`;
       await exportModel({ run, expert: 0, output, untie });
-      const { weights, notes, config } = await loadCheckpoint(output); // one that differs would be refused
-      assertEquals([weights, notes, config], [trained.weights, trained.notes, trained.config]);
+      const { weights, notes, config } = await loadCheckpoint(output);
+      const head = trained.weights.get("gpt_neox.embed_in.weight")!;
+      const expected = new Map([...trained.weights, ...untie ? [["embed_out.weight", head] as const] : []]);
+      const shape = untie ? { ...trained.config, untied: true as const } : trained.config;
+      assertEquals([weights, notes, config], [expected, trained.notes, shape]);
       const json = async (name: string) => JSON.parse(await Deno.readTextFile(`${output}/${name}`));
       assertEquals((await json("config.json")).tie_word_embeddings, !untie);
       const header = new TextDecoder().decode((await Deno.readFile(`${output}/model.safetensors`)).slice(8));
