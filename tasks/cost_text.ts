@@ -75,11 +75,18 @@ export function costText(cost: Cost): string {
   ].join("\n");
 }
 
-function weightsTable({ mixture: m, parameters }: Cost): string {
-  const shape = ({ hidden, layers, heads }: typeof m.expert) => `H=${hidden} L=${layers} heads=${heads}`;
+function weightsTable({ mixture: m, parameters, adopted = [] }: Cost): string {
+  const shape = ({ hidden, layers, heads }: Pick<typeof m.expert, "hidden" | "layers" | "heads">) =>
+    `H=${hidden} L=${layers} heads=${heads}`;
   return table("| weights | steps x batch | shape", [
     ["router", parameters.router, `${count(m.routerSteps)} x ${m.routerBatch}`, shape(m.router)],
     ["expert", parameters.expert, `${count(m.steps)} x ${m.batch}`, shape(m.expert)],
+    ...adopted.map(({ expert, parameters, shape: own, from }) => [
+      `expert ${expert}, adopted`,
+      parameters,
+      "",
+      `${shape(own)}, from ${from}`,
+    ]),
     ["all routers and experts", parameters.total, "", ""],
   ]);
 }
@@ -116,11 +123,12 @@ const MOST_F32 = 120e12;
 const MATRIX_UNITS =
   "so many FLOP/s take units for products of matrices of bf16 or f16: the arithmetic here is f32, which has a tenth or less";
 
-function flopsNotes({ mixture, flops: { recomputed }, device, corpus }: Cost): string[] {
+function flopsNotes({ mixture, flops: { recomputed }, device, corpus, adopted }: Cost): string[] {
   const extra = `${scientific(recomputed)} FLOPs more in the experts, and are in their time`;
   const share = +(100 * device.utilisation).toFixed(2);
   const unknown = "new ones in every step of an expert (a --run that is tokenized says how many there are)";
   return [
+    ...(adopted ? ["training and prompts are counted as if every expert were of the run's own shape"] : []),
     ...(recomputed > 0 ? [`recomputed activations take ${extra}`] : []),
     `time: on a device of ${scientific(device.flops)} FLOP/s at ${share}% of it`,
     ...(device.flops > MOST_F32 ? [MATRIX_UNITS] : []),

@@ -7,7 +7,7 @@
 import type { PartitionPlan, PartitionSummary, TrainResult, VerifyReport } from "../mod.ts";
 import type { CostDevice } from "../pipeline/cost/mod.ts";
 import type { Drift } from "../pipeline/partition/mod.ts";
-import type { Estimate, Exported, ProofSummary } from "../pipeline/stages/mod.ts";
+import type { Adopted, Estimate, Exported, ProofSummary } from "../pipeline/stages/mod.ts";
 import type { ShownRow } from "../pipeline/text/mod.ts";
 import { bytes, count, duration, percent, roughBytes, table } from "./layout.ts";
 
@@ -39,6 +39,17 @@ export function summaryText(summary: PartitionSummary): string {
     `root hash        ${summary.sha256}`,
     `run folder       ${summary.run}`,
   ].join("\n");
+}
+
+/** Says which expert came from where. */
+export function adoptedText(
+  run: string,
+  { expert, folder, from, parameters, shape, state }: Adopted,
+): string {
+  const size = `${count(parameters)} weights, H=${shape.hidden} L=${shape.layers} heads=${shape.heads}`;
+  return `${run}/${folder}: expert ${expert} ${
+    state === "done" ? "is" : "was"
+  } adopted from ${from}, ${size}`;
 }
 
 /** Says what an export wrote, or that it is there. */

@@ -5,6 +5,7 @@
  */
 import { expertsOf, trainExpert, type TrainResult } from "../mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
+import { adoptedExperts } from "../pipeline/run/mod.ts";
 import { planExperts } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { expertsNamed, IN_A_RUN, parseBytes, SPEED, TRAINING } from "./options.ts";
@@ -26,7 +27,7 @@ export const TASK = await defineTask({
     }),
     ...TRAINING,
   },
-  run: async ({ sources, options, signal, onEvent, print }) => {
+  run: async ({ sources, options, signal, onEvent, onWarning, print }) => {
     const { run, expert } = options;
     const experts = await expertsOf(run);
     const wanted = expertsNamed(expert, experts, "train");
@@ -35,7 +36,14 @@ export const TASK = await defineTask({
       return print(plan, planText(plan));
     }
     const models: TrainResult[] = [];
-    for (const id of wanted) models.push(await trainExpert(id, { ...options, sources }, { signal, onEvent }));
+    const adopted = expert === "all" && !options.force ? await adoptedExperts(run) : [];
+    for (const { expert, from } of adopted) {
+      onWarning(`expert ${expert} was adopted from "${from}": it stays`);
+    }
+    const toTrain = wanted.filter((id) => !adopted.some(({ expert }) => expert === id));
+    for (const id of toTrain) {
+      models.push(await trainExpert(id, { ...options, sources }, { signal, onEvent }));
+    }
     print({ run, models }, trainedText(run, models));
   },
 }, import.meta);

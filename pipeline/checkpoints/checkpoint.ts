@@ -44,6 +44,8 @@ export interface CheckpointNotes {
   eos?: number;
   /** Hash of the part that an expert was trained on. */
   partition?: string;
+  /** Where an expert came from that another trainer made; its size is its own. */
+  adopted?: string;
 }
 
 /** A model read from a folder. */
@@ -238,6 +240,7 @@ function checkNotes(
   const schema = v.looseObject({
     tokenizer: v.optional(v.string()),
     partition: v.optional(v.string()),
+    adopted: v.optional(v.string()),
     prefix: whole(1, Number.MAX_SAFE_INTEGER),
     eos: whole(0, vocabulary - 1),
     sublayers: v.optional(v.pipe(v.array(v.picklist([...SUBLAYERS.keys()])), v.nonEmpty())),

@@ -13,6 +13,7 @@ import { type ModelConfig, parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
 import { layerOf } from "../model/sublayers/layer.ts";
+import { type AdoptedExpert, adoptedExperts } from "../run/adoption.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { trainingSteps } from "../training/steps.ts";
 import { readManifest } from "../run/manifest.ts";
@@ -163,8 +164,13 @@ export interface Cost {
   mixture: MixtureShape;
   /** Sequences of the tokenized corpus, where it is known. */
   corpus?: CostCorpus;
-  /** Weights of one router, of one expert, and of all of both. */
+  /** Weights of one router, of one expert, and of all of both: those that were adopted as large as they are. */
   parameters: { router: number; expert: number; total: number };
+  /**
+   * Experts that other trainers made, of sizes of their own; nothing unless there are some. What training and prompts cost is counted
+   * as if they were as the others.
+   */
+  adopted?: AdoptedExpert[];
   /** FLOPs; `recomputed` is what the experts' recomputed activations add. */
   flops: MixtureFlops & { recomputed: number };
   /** Bytes exchanged. */
@@ -215,6 +221,8 @@ export interface CostOptions extends CostDevice {
   corpus?: CostCorpus;
   /** Whether the experts' activations are computed again in the backward pass. */
   recompute?: boolean;
+  /** Experts that other trainers made. */
+  adopted?: AdoptedExpert[];
 }
 
 /** Gives what a configuration says of a mixture at once. */
@@ -225,7 +233,7 @@ export function shapeOf(c: Configuration) {
 
 /** Counts what a configuration costs, as it runs. Throws an `InputError` on values that do not go together. */
 export function costOf(c: Configuration, options: CostOptions): Cost {
-  const { corpus, recompute = false, flops: peak, utilisation } = options;
+  const { corpus, recompute = false, flops: peak, utilisation, adopted = [] } = options;
   const shape = shapeOf(c);
   const { router, expert, experts, length, prefix, batch, routerBatch } = shape;
   // A part is taken to be the E-th of the corpus.
@@ -243,12 +251,14 @@ export function costOf(c: Configuration, options: CostOptions): Cost {
   const flops = mixtureFlops(mixture);
   const recomputed = recompute ? steps * experts * layersFlops(expert, batch, length) : 0;
   const parameters = { router: parameterCount(router), expert: parameterCount(expert) };
+  const more = adopted.reduce((sum, own) => sum + own.parameters - parameters.expert, 0);
   const secondsOf = (flops: number) => flops / (peak * utilisation);
   const training = { length, microBatch: c.microBatch || batch, recompute, dtype: c.dtype };
   return {
     mixture,
     corpus,
-    parameters: { ...parameters, total: experts * (parameters.router + parameters.expert) },
+    parameters: { ...parameters, total: experts * (parameters.router + parameters.expert) + more },
+    ...adopted.length > 0 && { adopted },
     flops: { ...flops, recomputed },
     communication: communicationOf(c, mixture, parameters.expert),
     memory: {
@@ -283,7 +293,7 @@ function communicationOf(c: Configuration, mixture: MixtureShape, parameters: nu
 }
 
 /** What {@link readCost} takes. */
-export interface ReadCostOptions extends Omit<CostOptions, "corpus"> {
+export interface ReadCostOptions extends Omit<CostOptions, "corpus" | "adopted"> {
   /** Run folder whose configuration and corpus hold where nothing else is said; "" for none. */
   run?: string;
   /** Where other values come from. */
@@ -306,7 +316,8 @@ export async function readCost({ run = "", sources = {}, ...options }: ReadCostO
   const result = (await readManifest(run, "tokenize"))?.result;
   // Flags may describe other sequences than the run's: another number, another vocabulary.
   const same = c.vocabularySize === base.vocabularySize && c.sequenceLength === base.sequenceLength;
-  if (!result || !same) return costOf(c, options);
+  const adopted = c.experts === base.experts ? await adoptedExperts(run) : [];
+  if (!result || !same) return costOf(c, { ...options, adopted });
   const corpus = { train: Number(result.trainSequences), test: Number(result.testSequences) };
-  return costOf({ ...c, vocabularySize: Number(result.vocabulary) }, { ...options, corpus });
+  return costOf({ ...c, vocabularySize: Number(result.vocabulary) }, { ...options, corpus, adopted });
 }

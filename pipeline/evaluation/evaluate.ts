@@ -52,7 +52,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   let done = 0;
   const onRows = (rows: number) => options.onProgress?.(done += rows);
   const partitioner = await mixture.partitioner();
-  const { experts, shape: router } = partitioner;
+  const { experts, vocabulary, shape: router } = partitioner;
   const routed = await route(options, partitioner, onRows).finally(() => mixture.closePartitioner());
   if (routed.documents === 0) {
     throw new InputError("Cannot evaluate as there must be held-out sequences: there are none");
@@ -62,11 +62,17 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const { columns, add } = tables;
 
   let config: ModelConfig | undefined;
+  const adopted: NonNullable<Evaluation["models"]["adopted"]> = [];
   const pass = async (model: ModelName, visit: (block: Kept, row: number, nll: number) => void) => {
     signal?.throwIfAborted();
     const name = typeof model === "number" ? `expert ${model}` : model;
     using lease = await mixture.lease(model, scoring({ length: routed.sequenceLength, batch }), signal);
-    checkShape(lease.value.config, config ??= lease.value.config, name);
+    const { config: own, notes } = lease.value;
+    if (notes.adopted === undefined) checkShape(lease.value, config ??= own, name);
+    else if (typeof model === "number") {
+      checkShape(lease.value, { vocabulary, context: routed.sequenceLength }, name, "the run");
+      adopted.push({ expert: model, config: own, parameters: parameterCount(own), from: notes.adopted });
+    }
     let at = 0;
     for await (const { rows, tokens, sequenceLength, length, document } of blocks(open(), partitioner)) {
       signal?.throwIfAborted();
@@ -105,6 +111,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   }
 
   const { width, byDocument: { nll, tokens } } = tables;
+  config ??= adopted[0].config; // where all experts came from elsewhere
   const draws = await resample({ nll, tokens, columns: width }, { resamples, seed, signal });
   return {
     format: EVALUATION_FORMAT,
@@ -117,8 +124,9 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     seed,
     ...summarize(routed, tables, draws),
     models: {
-      config: config!,
-      parameters: parameterCount(config!),
+      config,
+      parameters: parameterCount(config),
+      ...adopted.length > 0 && { adopted },
       ...router && { router, routerParameters: parameterCount(router) },
     },
   };

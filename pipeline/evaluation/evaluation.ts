@@ -92,6 +92,9 @@ const EVALUATION = v.object({
   models: v.object({
     config: SHAPE,
     parameters: count,
+    adopted: v.optional(
+      v.array(v.object({ expert: count, config: SHAPE, parameters: count, from: v.string() })),
+    ),
     router: v.optional(SHAPE),
     routerParameters: v.optional(count),
   }),
@@ -135,7 +138,7 @@ export type PrefixScore = v.InferOutput<typeof PREFIX>;
  * Result of {@linkcode evaluate}, what `evaluation.json` holds: M, E, held-out documents, sequences and predicted tokens (all but
  * the first of every sequence); draws and seed of the bootstrap; every way's score (baselines where there are some), gains against
  * every baseline; by source in the order of their labels, by expert, by prefix (4, 8, 16, … S tokens, and M); shape and weights
- * of an expert or baseline, and of a router where a partitioner has some.
+ * of an expert or baseline, of every expert that was adopted, and of a router where a partitioner has some.
  *
  * @ignore
  */

@@ -13,6 +13,7 @@ import {
   readPart,
   readPartition,
 } from "../partition/manifests.ts";
+import { type AdoptedExpert, adoptedExperts } from "../run/adoption.ts";
 import { readRunConfiguration, type RunConfiguration } from "../run/configuration.ts";
 import { readRoundMetrics, type RoundMetrics } from "../run/events.ts";
 import { exists } from "../run/files.ts";
@@ -54,6 +55,8 @@ export interface RunRecord {
   partition: { whole: PartitionManifest; parts: PartManifest[] } | null;
   /** Experts by id, then the dense baselines. */
   curves: Curve[];
+  /** Experts that other trainers made. */
+  adopted: AdoptedExpert[];
   /** Results on held-out text. */
   evaluation: Evaluation | null;
   /** Claims of the paper. */
@@ -96,6 +99,7 @@ export async function readRun(run: string): Promise<RunRecord> {
       forced(run, "split"),
     ),
     curves: await readCurves(run, vouched),
+    adopted: await adoptedExperts(run),
     evaluation: await ifThere(
       `${run}/evaluation.json`,
       (path) => readEvaluation(path, vouched),
@@ -113,8 +117,9 @@ export async function readRun(run: string): Promise<RunRecord> {
 const forced = (run: string, name: string, settings: TaskReference["with"] = {}): Text =>
   say`run ${task(name, { ...settings, run, force: true })}`;
 
-const isEmpty = ({ rounds, partition, curves, evaluation, reproduction }: RunRecord): boolean =>
-  rounds.length + curves.length === 0 && [partition, evaluation, reproduction].every((part) => part === null);
+const isEmpty = ({ rounds, partition, curves, adopted, evaluation, reproduction }: RunRecord): boolean =>
+  rounds.length + curves.length + adopted.length === 0 &&
+  [partition, evaluation, reproduction].every((part) => part === null);
 
 /** Reads a file, or gives null where there is none; where it is damaged, the error says how to mend that. */
 async function ifThere<T>(

@@ -193,7 +193,10 @@ function whatRan({ config, manifests }: RunRecord, cost: Cost, words?: Words): S
   };
 }
 
-function shape({ hidden, layers, heads }: ModelConfig, parameters: number): string {
+function shape(
+  { hidden, layers, heads }: Pick<ModelConfig, "hidden" | "layers" | "heads">,
+  parameters: number,
+): string {
   return `${number(parameters)} parameters (width ${hidden}, ${plural(layers, "layer")}, ${
     plural(heads, "head")
   })`;
@@ -290,19 +293,29 @@ function partition({ partition }: RunRecord, lacks: Lacks): Section {
   };
 }
 
-function training({ partition, config, curves, alone }: RunRecord, lacks: Lacks): Section {
+function training({ partition, config, curves, alone, adopted }: RunRecord, lacks: Lacks): Section {
   const experts = partition?.whole.experts ?? config.configuration.experts;
-  const trained = curves.flatMap(({ expert }) => expert ?? []);
+  const ready = new Set([
+    ...curves.flatMap(({ expert }) => expert ?? []),
+    ...adopted.map(({ expert }) => expert),
+  ]);
   const has = (model: string) => curves.some((curve) => curve.model === model);
-  const lead = alone.filter((expert) => !trained.includes(expert))
+  const lead = alone.filter((expert) => !ready.has(expert))
     .map((expert) => lacks(`Training of expert ${expert}`, "train-expert", { expert }));
-  if (alone.length === 0 && trained.length < experts) {
-    const which = trained.length === 0 ? "the" : `${experts - trained.length} of the ${experts}`;
+  if (alone.length === 0 && ready.size < experts) {
+    const which = ready.size === 0 ? "the" : `${experts - ready.size} of the ${experts}`;
     lead.push(lacks(`Training of ${which} experts`, "train-expert", { expert: "all" }));
   }
   for (const { match, name, command } of denseTargets()) {
     if (has(name)) continue;
     lead.push(lacks(`The dense baseline with ${experts} times the ${match}`, command.task, command.with));
+  }
+  for (const { expert, from, shape: own, parameters } of adopted) {
+    lead.push(
+      markup`<p>Expert ${expert} was adopted from <code>${from}</code>: ${
+        shape(own, parameters)
+      }, trained by others.</p>`,
+    );
   }
   const section = { id: "training", title: "Training", lead };
   if (curves.length === 0) return section;

@@ -4,6 +4,7 @@
  * @module
  */
 
+export { type AdoptedExpert, adoptedExperts, type Adoption } from "./adoption.ts";
 export { readConfiguration } from "./configuration.ts";
 export { type RoundMetrics, type RunEvent } from "./events.ts";
 export { type FileRecord, writeAtomic } from "./files.ts";

@@ -125,13 +125,28 @@ export function checkTokenizer(name: string, actual: string | undefined, expecte
   );
 }
 
-/** Throws an `InputError` with both values where a model's shape differs from another one's. */
+/**
+ * Throws an `InputError` with both values where a model's shape differs from another one's. One that another trainer made may be of
+ * any size, as long as it reads what the other one reads.
+ */
 export function checkShape(
-  config: ModelConfig,
+  { config, notes }: Pick<Checkpoint, "config" | "notes">,
   like: Partial<ModelConfig>,
   name: string,
   whose = "expert 0",
 ): void {
+  if (notes.adopted !== undefined) {
+    for (const field of ["vocabulary", "context"] as const) {
+      if (like[field] === undefined || config[field] >= like[field]) continue;
+      throw new InputError(
+        `Cannot use ${name} as it must read what ${whose} reads: ${field} is ${
+          config[field]
+        }, that of ${whose} is ${like[field]}`,
+        { remedy: "adopt another one" },
+      );
+    }
+    return;
+  }
   for (const field of ["vocabulary", "hidden", "layers", "heads", "context"] as const) {
     if (like[field] === undefined || config[field] === like[field]) continue;
     const [own, other] = [config[field], like[field]];

@@ -6,13 +6,14 @@
  */
 
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
-import { type CheckpointNotes, loadCheckpointConfig } from "../checkpoints/checkpoint.ts";
+import { loadCheckpointConfig } from "../checkpoints/checkpoint.ts";
 import { evaluate, RESAMPLES } from "../evaluation/evaluate.ts";
 import { type Baseline, EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { expertFolder, partHash, readPart, readPartition } from "../partition/manifests.ts";
 import { identifyPartitioner, partitionerFolder, partitionerKind } from "../partition/partitioners.ts";
 import { readShards } from "../rows/arrow.ts";
+import { adoptionOf } from "../run/adoption.ts";
 import { exists, hashFile, jsonText, shortHash, writeAtomic } from "../run/files.ts";
 import { type Manifest, outputsHash, outputsUnder } from "../run/manifest.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -97,7 +98,7 @@ export function evaluateStage({ experts }: Configuration, resamples = RESAMPLES)
       await checkPartitioner(work, score);
       await checkModels(work, models, tokenize);
       const trained = baselines.filter(({ name }) => name in inputs);
-      await checkBaselines(work, trained, tokenize);
+      await checkBaselines(work, trained, models, tokenize);
       return async () => {
         for (const message of await unequal(work, models, trained)) emit({ type: "warning", message });
         const { kind, routes } = await partitionerKind(await partitionerFolder(run, configuration.routers));
@@ -189,16 +190,38 @@ async function checkModels(work: Work, models: readonly Model[], tokenize: Manif
       },
     );
   }
+  const like = await likeOf(work, models);
   for (const [expert, model] of models.entries()) {
     const part = await readPart(`${run}/partition/${expertFolder(expert)}`, work.files);
-    await checkModel(work, model, models[0], tokenize, partHash(part));
+    await checkModel(work, model, like, tokenize, partHash(part));
   }
 }
 
+/** Gives the shape that models trained here must have: that of the first expert which was; of any size where all were adopted. */
+async function likeOf(work: Work, models: readonly Model[]): Promise<Like> {
+  for (const [expert, { folder }] of models.entries()) {
+    const { config, notes } = await loadCheckpointConfig(`${work.run}/${folder}`, work.files);
+    if (notes.adopted === undefined) return { shape: config, whose: `expert ${expert}` };
+  }
+  return { shape: {}, whose: "the run" };
+}
+
+/** A shape that models are held against, and whose it is. */
+interface Like {
+  shape: Partial<ModelConfig>;
+  whose: string;
+}
+
 /** Checks that dense models fit the experts and the training text. */
-async function checkBaselines(work: Work, baselines: readonly Model[], tokenize: Manifest): Promise<void> {
+async function checkBaselines(
+  work: Work,
+  baselines: readonly Model[],
+  experts: readonly Model[],
+  tokenize: Manifest,
+): Promise<void> {
+  const like = await likeOf(work, experts);
   for (const model of baselines) {
-    await checkModel(work, model, expertModel(0), tokenize, outputsHash(tokenize, "tokens/train-"));
+    await checkModel(work, model, like, tokenize, outputsHash(tokenize, "tokens/train-"));
   }
 }
 
@@ -206,15 +229,14 @@ async function checkBaselines(work: Work, baselines: readonly Model[], tokenize:
 async function checkModel(
   work: Work,
   model: Model,
-  like: Model,
+  { shape, whose }: Like,
   tokenize: Manifest,
   shards: string,
 ): Promise<void> {
   const { run } = work;
-  const read = (folder: string): Promise<{ config: ModelConfig; notes: CheckpointNotes }> =>
-    loadCheckpointConfig(`${run}/${folder}`, work.files);
-  const { config, notes } = await read(model.folder);
-  checkShape(config, (await read(like.folder)).config, model.what);
+  const checkpoint = await loadCheckpointConfig(`${run}/${model.folder}`, work.files);
+  checkShape(checkpoint, shape, model.what, whose);
+  const { notes } = checkpoint;
   checkTokenizer(model.what, notes.tokenizer, tokenizeResult(tokenize, run).tokenizer);
   for (const trained of [notes.partition, (await work.known(model.stage.name))?.inputs.shards]) {
     if (trained === undefined) continue;
@@ -235,6 +257,13 @@ async function unequal(
   const known = manifests.filter((manifest) => manifest !== null);
   if (known.length < experts.length) return [];
   const messages: string[] = [];
+  const adopted = manifests.flatMap((manifest, expert) => {
+    const adoption = adoptionOf(manifest);
+    return adoption ? [`expert ${expert} from "${adoption.from}"`] : [];
+  });
+  if (adopted.length > 0) {
+    return [`others trained ${adopted.join(", ")}: what that cost, and on which tokens, is not known here`];
+  }
   for (const field of ["steps", "batch", "rate"]) {
     const values = [...new Set(known.map(({ configuration }) => Number(configuration[field])))];
     if (values.length > 1) {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { InputError, say, setting, task } from "../../kernels/errors.ts";
+import { InputError, say, task } from "../../kernels/errors.ts";
 import {
   type CheckpointNotes,
   loadCheckpoint,
@@ -33,6 +33,7 @@ import type { Configuration } from "../settings/configuration.ts";
 import { loadTokenizer } from "../text/tokenizer.ts";
 import { type Exported, exportInto } from "./export_folder.ts";
 import { needConfiguration, type RunWatch } from "./session.ts";
+import { checkExpert } from "./train.ts";
 import { readPartOf } from "./train_expert.ts";
 import { TOKENIZER } from "./tokenizer.ts";
 import { watchRows } from "./watch.ts";
@@ -174,7 +175,7 @@ const whatOf = (expert: number | undefined) => expert === undefined ? "all text"
 
 /** Finds the shards of an expert's part. */
 async function sourceOfPart(run: string, expert: number, { experts }: Configuration): Promise<Source> {
-  checkExpert(run, expert, experts);
+  checkExpert("export", run, expert, experts);
   const folder = `${run}/partition/${expertFolder(expert)}`;
   const { files } = await readPartOf(run, expert);
   const records = Object.fromEntries(files.map(({ name, ...record }) => [name, record]));
@@ -185,15 +186,6 @@ async function sourceOfPart(run: string, expert: number, { experts }: Configurat
     vouched: new Vouched().add(folder, records),
     sha256: hashOf(records),
   };
-}
-
-function checkExpert(run: string, expert: number, experts: number): void {
-  if (Number.isSafeInteger(expert) && expert >= 0 && expert < experts) return;
-  throw new InputError(
-    say`Cannot export as ${setting("expert")} must be one of 0 to ${
-      experts - 1
-    }, the experts of "${run}": it is ${String(expert)}`,
-  );
 }
 
 /** Finds the shards of all text. */
@@ -269,7 +261,7 @@ export async function exportModel(
   { run, expert, output, untie = false, force }: ExportModelOptions,
 ): Promise<Exported> {
   const { experts } = await needConfiguration(run, "export", true);
-  checkExpert(run, expert, experts);
+  checkExpert("export", run, expert, experts);
   const folder = `${run}/experts/${expertFolder(expert)}`;
   const path = `${folder}/model.safetensors`;
   if (!await exists(path)) {

@@ -4,6 +4,7 @@
  * @module
  */
 
+export { type Adopted, adoptExpert, type AdoptOptions } from "./adopt.ts";
 export { chunkOf, type ProofSummary, summaryOf } from "./assign.ts";
 export { evaluateRun, type EvaluateRunOptions } from "./evaluate_run.ts";
 export { type Exported } from "./export_folder.ts";

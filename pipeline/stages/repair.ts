@@ -8,7 +8,7 @@ import { relative } from "node:path";
 import { say, setting, task, type Text } from "../../kernels/errors.ts";
 import { exists, isFolder } from "../run/files.ts";
 import { defaultConfiguration } from "../settings/configuration.ts";
-import { commandOf } from "./command.ts";
+import { againCommandOf, commandOf } from "./command.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { damagedOutputs, readManifest, runOf } from "../run/manifest.ts";
 import { type Graph, graphOf } from "./graph.ts";
@@ -43,10 +43,10 @@ export async function repairOf(where: string): Promise<Text | undefined> {
     if (made === null) return say`run ${command} first`;
     const what = await isFolder(file) ? "folder" : "file";
     return say`run ${
-      commandOf(stage, run, made ? { check: true } : { force: true })
+      againCommandOf(stage, run, made, made ? { check: true } : { force: true })
     }, or copy the ${what} again`;
   }
-  return say`run ${stage.onRequest ? command : task("partition", { run })} first`;
+  return say`run ${stage.onRequest ? againCommandOf(stage, run, made) : task("partition", { run })} first`;
 }
 
 /** Finds the stage that makes a file, or whose manifest it is. */

@@ -6,7 +6,9 @@
 
 import { InputError, say, task, type TaskReference, type Text } from "../../kernels/errors.ts";
 import { checkRunFolder } from "../run/files.ts";
+import { adoptionOf } from "../run/adoption.ts";
 import { holdersOf, type Owner } from "../run/lock.ts";
+import type { Manifest } from "../run/manifest.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { partsAlone } from "./parts_alone.ts";
 import { commandOf } from "./command.ts";
@@ -20,7 +22,7 @@ export interface StageStatus {
   about: string;
   /** How it stands; `being made` where a process holds what it makes. */
   state: StageState["state"] | "being made";
-  /** Why it is damaged or out of date, or how far it has come. */
+  /** Why it is damaged or out of date, how far it has come, or where what another trainer made came from. */
   because?: Text;
   /** Revision that made it, and the one that would make it now. */
   revision: { made: number | null; now: number };
@@ -72,7 +74,7 @@ export async function statusOf(run: string): Promise<RunStatus> {
       stage: stage.name,
       about: stage.about,
       state: works.length > 0 ? "being made" : state,
-      because,
+      because: because ?? originOf(manifest),
       revision: { made: manifest?.revision ?? null, now: stage.revision },
       settings: manifest?.configuration,
       outputs: manifest ? sizeOf(manifest.outputs) : undefined,
@@ -82,6 +84,12 @@ export async function statusOf(run: string): Promise<RunStatus> {
     });
   }
   return { run, holders, parts: await partsAlone(run), stages };
+}
+
+/** Says where what another trainer made came from. */
+function originOf(manifest: Manifest | null): Text | undefined {
+  const adoption = adoptionOf(manifest);
+  return adoption && `adopted from "${adoption.from}"`;
 }
 
 /** Names what a holder makes; before it has said so, it is about to make what its task is called after. */

@@ -4,8 +4,11 @@
  * @module
  */
 
-import { InputError } from "../../kernels/errors.ts";
+import { InputError, say, setting } from "../../kernels/errors.ts";
+import { adoptionOf } from "../run/adoption.ts";
+import { readManifest } from "../run/manifest.ts";
 import { inRun, needConfiguration, type RunOptions, type RunWatch } from "./session.ts";
+import type { Stage } from "./stage.ts";
 import { denseTarget, type Match } from "./train_dense.ts";
 import { expertTarget } from "./train_expert.ts";
 import { type Target, type TrainingOptions, trainingStage, type TrainResult } from "./train_model.ts";
@@ -24,14 +27,33 @@ export async function trainExpert(
   options: TrainOptions,
   watch: RunWatch = {},
 ): Promise<TrainResult> {
-  return await trainTarget(expertTarget(expert), options, watch, (experts) => {
-    if (Number.isSafeInteger(expert) && expert >= 0 && expert < experts) return;
-    throw new InputError(
-      `Cannot train expert ${expert} as it must be one of 0 to ${
-        experts - 1
-      }: the run "${options.run}" has ${experts} experts`,
-    );
-  });
+  return await trainTarget(
+    expertTarget(expert),
+    options,
+    watch,
+    (experts) => checkExpert("train", options.run, expert, experts),
+  );
+}
+
+/** Throws an `InputError` where a run has no such expert; `what` is what is to be done to it. */
+export function checkExpert(what: string, run: string, expert: number, experts: number): void {
+  if (Number.isSafeInteger(expert) && expert >= 0 && expert < experts) return;
+  throw new InputError(
+    `Cannot ${what} expert ${expert} as it must be one of 0 to ${
+      experts - 1
+    }: the run "${run}" has ${experts} experts`,
+  );
+}
+
+/** Throws an `InputError` where training would replace a model that came from elsewhere. */
+async function refuseAdopted(run: string, { name }: Stage, { force, trial }: TrainOptions): Promise<void> {
+  if (force || trial) return;
+  const adoption = adoptionOf(await readManifest(run, name));
+  if (!adoption) return;
+  throw new InputError(
+    `Cannot run "${name}" as what it makes must not come from elsewhere: it was adopted from "${adoption.from}"`,
+    { remedy: say`train it here instead with ${setting("force")}` },
+  );
 }
 
 /** Trains one model in a run folder beside others that work there. */
@@ -51,7 +73,9 @@ async function trainTarget(
   } as const;
   return await inRun(options, watch, kind, async ({ work, run }) => {
     check(work.configuration.experts);
-    return (await run(trainingStage(target, options))).result as unknown as TrainResult;
+    const stage = trainingStage(target, options);
+    await refuseAdopted(options.run, stage, options);
+    return (await run(stage)).result as unknown as TrainResult;
   });
 }
 

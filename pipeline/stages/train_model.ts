@@ -19,6 +19,7 @@ import { randomKeys } from "../random.ts";
 import { checkLineage, fromBatch, lineageOf, readShards } from "../rows/arrow.ts";
 import { type Columns, concatColumns, takeColumns } from "../rows/columns.ts";
 import { epochs } from "../rows/shuffle.ts";
+import { adoptionOf } from "../run/adoption.ts";
 import {
   exists,
   type FileRecord,
@@ -30,7 +31,7 @@ import {
   wholeName,
 } from "../run/files.ts";
 import { isHeld } from "../run/lock.ts";
-import { type StageIdentity, stageKey } from "../run/manifest.ts";
+import { readManifest, type StageIdentity, stageKey } from "../run/manifest.ts";
 import { canonical } from "../run/seal.ts";
 import { recordTime } from "../run/timing.ts";
 import type { Vouched } from "../run/vouched.ts";
@@ -171,10 +172,13 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
     revision: REVISION,
     outputs: [`${folder}/`, metrics],
     place: folder,
-    values: async (context) => ({
-      ...(await know(context)).recipe,
-      saveDtype: context.configuration.saveDtype,
-    }),
+    async values(context) {
+      const made = options.force || trial
+        ? null
+        : await readManifest(context.run, stage.name).catch(() => null);
+      if (made && adoptionOf(made)) return made.configuration; // what another trainer made stands on no setting
+      return { ...(await know(context)).recipe, saveDtype: context.configuration.saveDtype };
+    },
     async inputs(context): Promise<Record<string, string>> {
       const { data, tokenizer } = await know(context);
       return { shards: data.shards, tokenizer };
@@ -404,6 +408,18 @@ interface Place {
 const MADE = new RegExp(`^(${MODEL_FILES.source}|checkpoints/step-\\d{8,}\\.safetensors)$`);
 const statesOf = ({ folder }: Place): string => `${folder}/checkpoints`;
 
+/** Whether a file, by its path in a model's folder, is one that a training had begun. */
+export function isBegun(path: string): boolean {
+  return MADE.test(wholeName(path) ?? "");
+}
+
+/** Removes a model, its states and its metrics. */
+export async function removeModel(run: string, { name, folder }: Target): Promise<void> {
+  await refuseLink(`${run}/${folder}`);
+  await removeFiles(`${run}/${folder}`, "", (path) => MADE.test(path) || isBegun(path));
+  await removeIfThere(`${run}/metrics/${name}.jsonl`);
+}
+
 /** What is settled before a model is trained. */
 interface Plan {
   place: Place;
@@ -432,7 +448,7 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
   const { name, stage, folder, metrics } = place;
   const { batch, steps, rate } = settings;
   const states = statesOf(place);
-  await removeFiles(folder, "", (path) => MADE.test(wholeName(path) ?? ""));
+  await removeFiles(folder, "", isBegun);
   const resumed = [...saved?.context.resumed ?? []];
   if (saved) {
     const at = saved.state.trainer.step;

@@ -20,7 +20,7 @@ import { liesIn, type Manifest, manifestNames, readManifest } from "../run/manif
 import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
 import { CONFIGURATION_AGAIN, readRunConfiguration } from "../run/configuration.ts";
 import { checkCheckpoint, listCheckpoints } from "../training/resume.ts";
-import { commandOf } from "./command.ts";
+import { againCommandOf } from "./command.ts";
 import { type Graph, graphOf } from "./graph.ts";
 import { partsAlone } from "./parts_alone.ts";
 import { readScoreNote } from "./score.ts";
@@ -155,9 +155,10 @@ export async function verifyRun(
   await hashing((path) => {
     const maker = graph.maker(path);
     if (!maker?.onRequest) return { missing: partition, changed: again };
+    const made = manifests.get(maker.name);
     return {
-      missing: say`run ${commandOf(maker, run)}`,
-      changed: say`run ${commandOf(maker, run, { force: true })}`,
+      missing: say`run ${againCommandOf(maker, run, made)}`,
+      changed: say`run ${againCommandOf(maker, run, made, { force: true })}`,
     };
   });
   for (const { name, outputs, onRequest } of graph.stages) {

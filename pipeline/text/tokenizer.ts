@@ -8,6 +8,7 @@
 import type * as Native from "tokenizers";
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { refuseLink, removeIfEmpty, removeIfThere, sha256 } from "../run/files.ts";
+import { canonical } from "../run/seal.ts";
 import { readVouched, type Vouched } from "../run/vouched.ts";
 import { cutLongWords, LONGEST_WORD } from "./long_words.ts";
 import type { Document } from "./readers.ts";
@@ -289,6 +290,21 @@ function parsed(json: string): unknown {
   } catch {
     return undefined; // the library says why
   }
+}
+
+/**
+ * Says whether two `tokenizer.json` give the same ids for every text: another program may write the same tokenizer with other spaces,
+ * other spellings of merges, and settings for its own calls.
+ */
+export function sameTokenizer(one: string, other: string): boolean {
+  const meaning = (json: string) => {
+    const { model, added_tokens, normalizer, pre_tokenizer } = JSON.parse(json);
+    const merges = model?.merges?.map((merge: string | string[]) =>
+      typeof merge === "string" ? merge : merge.join(" ")
+    );
+    return canonical({ added_tokens, normalizer, pre_tokenizer, model: { ...model, merges } });
+  };
+  return one === other || meaning(one) === meaning(other);
 }
 
 /** What `Uint32Array.from` does, at a quarter of its price. */

@@ -50,12 +50,13 @@ Deno.test("checkTokenizer() and checkShape() tell what differs with both values,
     InputError,
     "it is ab12, that of the run is cd34",
   );
-  checkShape(EXPERT, { ...EXPERT }, "dense");
-  checkShape(EXPERT, { heads: undefined }, "dense");
+  const own = { config: EXPERT, notes: {} };
+  checkShape(own, { ...EXPERT }, "dense");
+  checkShape(own, { heads: undefined }, "dense");
   for (const field of ["vocabulary", "hidden", "layers", "heads", "context"] as const) {
     const message = `dense as it must have the shape of expert 0: ${field} is ${
       EXPERT[field]
     }, that of expert 0 is 5`;
-    assertThrows(() => checkShape(EXPERT, { [field]: 5 }, "dense"), InputError, message);
+    assertThrows(() => checkShape(own, { [field]: 5 }, "dense"), InputError, message);
   }
 });

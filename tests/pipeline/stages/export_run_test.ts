@@ -125,7 +125,7 @@ Deno.test("exportTexts() makes an export once, the same bytes again, and touches
     );
     await assertRejects(() => exportTexts({ ...options, output: run }), InputError, "must be new or empty");
     await assertRejects(() => exportTexts({ ...options, output: `${run}/config.json` }), InputError);
-    await assertRejects(() => exportTexts({ ...options, expert: 2 }), InputError, "one of 0 to 1");
+    await assertRejects(() => exportTexts({ ...options, expert: 2 }), InputError, "must be one of 0 to 1");
   }));
 
 Deno.test("exportTexts() stopped in the middle vouches for nothing, and goes through when it runs again", () =>
