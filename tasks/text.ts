@@ -7,7 +7,7 @@
 import type { PartitionPlan, PartitionSummary, TrainResult, VerifyReport } from "../mod.ts";
 import type { CostDevice } from "../pipeline/cost/mod.ts";
 import type { Drift } from "../pipeline/partition/mod.ts";
-import type { Adopted, Estimate, Exported, ProofSummary } from "../pipeline/stages/mod.ts";
+import type { Adopted, Cleaned, Estimate, Exported, ProofSummary } from "../pipeline/stages/mod.ts";
 import type { ShownRow } from "../pipeline/text/mod.ts";
 import { bytes, count, duration, percent, roughBytes, table } from "./layout.ts";
 
@@ -39,6 +39,22 @@ export function summaryText(summary: PartitionSummary): string {
     `root hash        ${summary.sha256}`,
     `run folder       ${summary.run}`,
   ].join("\n");
+}
+
+/** Says what was removed of a run, and what stays as somebody works at it. */
+export function cleanedText({ run, dryRun, checkpoints, unfinished, left }: Cleaned): string {
+  const what = [[checkpoints, "checkpoints"], [unfinished, "unfinished files"]] as const;
+  const parts = what.filter(([{ files }]) => files > 0).map(([own, name]) =>
+    `${count(own.files)} ${own.files === 1 ? name.slice(0, -1) : name} (${bytes(own.bytes)})`
+  );
+  const all = parts.length > 0 ? `${parts.join(" and ")}` : "nothing";
+  const stays = left.map(({ place, holders }) => {
+    const who = holders.map(({ pid, host }) => `process ${pid}${host ? ` on ${host}` : ""}`);
+    return `left ${place === "." ? "what stages had begun" : place}, as ${
+      who.join(", ") || "another process"
+    } works there`;
+  });
+  return [`${run}: ${dryRun ? "would remove" : "removed"} ${all}`, ...stays].join("\n");
 }
 
 /** Says which expert came from where. */

@@ -6,6 +6,7 @@
 
 export { type Adopted, adoptExpert, type AdoptOptions } from "./adopt.ts";
 export { chunkOf, type ProofSummary, summaryOf } from "./assign.ts";
+export { type Cleaned, type CleanOptions, cleanRun, type Litter } from "./clean.ts";
 export { evaluateRun, type EvaluateRunOptions } from "./evaluate_run.ts";
 export { type Exported } from "./export_folder.ts";
 export {

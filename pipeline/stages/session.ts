@@ -244,17 +244,31 @@ async function removePartialConfigurations(run: string): Promise<void> {
  * stages had finished as well.
  */
 async function removeLeft(run: string, configuration: Configuration, all = false): Promise<void> {
+  const { isLeft, mayHold } = leftIn(configuration, all);
+  for (const { name, isDirectory } of await Array.fromAsync(Deno.readDir(run))) {
+    if (isDirectory && mayHold(name)) await removeFiles(run, name, isLeft);
+    else if (!isDirectory && isLeft(name)) await removeIfThere(`${run}/${name}`);
+  }
+}
+
+/**
+ * Says which files, by their paths in the run, killed processes left unfinished (with `all`: which stages of the run made), and which
+ * folders at its top may hold some.
+ */
+export function leftIn(
+  configuration: Configuration,
+  all = false,
+): { isLeft(path: string): boolean; mayHold(name: string): boolean } {
   const { stages } = graphOf(configuration);
   const own = new Set(["config.json", ...stages.map(({ name }) => manifestPath("", name).slice(1))]);
-  const isGone = (path: string) =>
-    (all || wholeName(path) !== undefined || path.includes(".partial/")) &&
-    (own.has(wholeName(path) ?? "") || stages.some((stage) => isMadeBy(stage, path)));
   const paths = [...own, ...stages.flatMap(({ outputs }) => outputs)];
   const folders = new Set(paths.map((path) => path.split("/")[0]));
-  for (const { name, isDirectory } of await Array.fromAsync(Deno.readDir(run))) {
-    if (isDirectory && (folders.has(name) || wholeName(name))) await removeFiles(run, name, isGone);
-    else if (!isDirectory && isGone(name)) await removeIfThere(`${run}/${name}`);
-  }
+  return {
+    isLeft: (path) =>
+      (all || wholeName(path) !== undefined || path.includes(".partial/")) &&
+      (own.has(wholeName(path) ?? "") || stages.some((stage) => isMadeBy(stage, path))),
+    mayHold: (name) => folders.has(name) || wholeName(name) !== undefined,
+  };
 }
 
 /** Says in settings that the text is handed over. Throws an `InputError` where they name some themselves. */
