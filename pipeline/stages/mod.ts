@@ -52,4 +52,5 @@ export { settingsOf } from "./task_settings.ts";
 export { expertsOf, trainDense, trainExpert, type TrainOptions } from "./train.ts";
 export { type Match } from "./train_dense.ts";
 export { type TrainingOptions, type TrainResult } from "./train_model.ts";
+export { openTrainings, type Training, type TrainingsReader } from "./trainings.ts";
 export { type VerifyProgress, type VerifyReport, verifyRun } from "./verify.ts";

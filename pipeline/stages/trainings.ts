@@ -1,0 +1,243 @@
+/**
+ * Says how the trainings of a run stand, as often as asked: from their metrics, their checkpoints, the times that they note and the
+ * holds of their folders. Reads what is new since it was last asked, opens no shard and changes nothing.
+ *
+ * @module
+ */
+
+import * as v from "valibot";
+import { trainingFlops } from "../cost/cost.ts";
+import { modelShapes } from "../model/shapes.ts";
+import { readPart } from "../partition/manifests.ts";
+import { adoptionOf } from "../run/adoption.ts";
+import { exists, isMissing } from "../run/files.ts";
+import { holdersOf, type Owner } from "../run/lock.ts";
+import { readManifest } from "../run/manifest.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { readLastMetrics } from "../training/loop.ts";
+import { listCheckpoints } from "../training/resume.ts";
+import { trainingSteps } from "../training/steps.ts";
+import { needConfiguration } from "./session.ts";
+import { tokenizeResult } from "./tokenize.ts";
+import { denseTargets } from "./train_dense.ts";
+import { expertTarget } from "./train_expert.ts";
+import type { Target } from "./train_model.ts";
+
+/** How a training stands. */
+export interface Training {
+  /** The model, for instance `expert-02`. */
+  model: string;
+  /**
+   * Whether it is at work, was stopped in the middle, is complete, came from another trainer, or has not begun; `damaged` where its
+   * manifest cannot be read.
+   */
+  state: "training" | "stopped" | "complete" | "adopted" | "waiting" | "damaged";
+  /** Steps so far, as far as its metrics tell. */
+  step: number;
+  /** Steps in all; null where that is not known. */
+  steps: number | null;
+  /** Mean loss of the last line of metrics, nats per predicted token. */
+  loss: number | null;
+  /** Last loss on held-out sequences of its part, nats per predicted token. */
+  validationLoss: number | null;
+  /** Learning rate of the last line of metrics. */
+  rate: number | null;
+  /** Real tokens trained on. */
+  tokens: number;
+  /** Tokens a second, over the last lines of metrics; null where it isn't at work. */
+  tokensPerSecond: number | null;
+  /** FLOP/s at that speed. */
+  flopsPerSecond: number | null;
+  /** Share of what the device reaches, where the training notes it. */
+  utilisation: number | null;
+  /** Seconds that are left at that speed. */
+  secondsLeft: number | null;
+  /** The last checkpoint: its step, and when it was made, ISO 8601. */
+  checkpoint: { step: number; at: string | null } | null;
+  /** When its metrics were last written, ISO 8601. */
+  updated: string | null;
+  /** Who trains it. */
+  holders: Owner[];
+  /** Where it came from, where another trainer made it. */
+  from?: string;
+}
+
+/** Reads the trainings of a run. */
+export interface TrainingsReader {
+  /** Reads how they stand now: experts by id, then the dense models. */
+  read(): Promise<Training[]>;
+}
+
+const TIME = v.object({
+  stage: v.string(),
+  step: v.number(),
+  seconds: v.number(),
+  tokensPerSecond: v.optional(v.nullable(v.number())),
+  utilisation: v.optional(v.nullable(v.number())),
+});
+type Time = v.InferOutput<typeof TIME>;
+
+/** Lines of times that a speed is the mean of. */
+const RECENT = 5;
+
+/** Opens the trainings of a run. Throws an `InputError` where the folder is no run. */
+export async function openTrainings(run: string): Promise<TrainingsReader> {
+  await needConfiguration(run, "watch", true);
+  const times = createTimes(`${run}/metrics/timing.jsonl`);
+  const sizes = new Map<string, Promise<number | undefined>>(); // sequences of a model's training set, which stay
+  return {
+    async read() {
+      const configuration = await needConfiguration(run, "watch", true);
+      await times.read();
+      const targets = [
+        ...Array.from({ length: configuration.experts }, (_, expert) => expertTarget(expert)),
+        ...denseTargets(),
+      ];
+      return await Promise.all(targets.map(async (target) => {
+        const { name } = target;
+        if (!sizes.has(name)) {
+          const size = sequencesOf(run, target);
+          sizes.set(name, size);
+          if (await size === undefined) sizes.delete(name); // not made yet
+        }
+        const sequences = await sizes.get(name);
+        return await trainingOf(run, configuration, target, sequences, times.of(`train-${name}`));
+      }));
+    },
+  };
+}
+
+/** Gives the number of a model's training sequences; undefined where its part is not there. */
+async function sequencesOf(run: string, { name, folder }: Target): Promise<number | undefined> {
+  try {
+    if (folder.startsWith("experts/")) return (await readPart(`${run}/partition/${name}`)).train.sequences;
+    const tokenize = await readManifest(run, "tokenize");
+    return tokenize ? tokenizeResult(tokenize, run).trainSequences : undefined;
+  } catch {
+    return undefined; // what is damaged is told by who needs it
+  }
+}
+
+async function trainingOf(
+  run: string,
+  c: Configuration,
+  target: Target,
+  sequences: number | undefined,
+  times: readonly Time[],
+): Promise<Training> {
+  const { name, folder } = target;
+  const place = `${run}/${folder}`;
+  const [made, metrics, holders, [last]] = await Promise.all([
+    readManifest(run, `train-${name}`).catch(() => undefined),
+    readLastMetrics(`${run}/metrics/${name}.jsonl`),
+    holdersOf(place),
+    listCheckpoints(`${place}/checkpoints`),
+  ]);
+  const adoption = adoptionOf(made ?? null);
+  const batch = target.batch(c);
+  const trained = Number(made?.result.steps ?? NaN);
+  const steps = Number.isFinite(trained) ? trained : stepsOf(c, batch, target.times(c), sequences);
+  const { step, tokens, loss = null, rate = null } = metrics?.last ?? { step: 0, tokens: 0 };
+  const works = holders.length > 0;
+  const begun = metrics !== null || last !== undefined || await exists(`${place}/config.json`);
+  const state = works
+    ? "training"
+    : made === undefined
+    ? "damaged"
+    : adoption
+    ? "adopted"
+    : made
+    ? "complete"
+    : begun
+    ? "stopped"
+    : "waiting";
+  const tokensPerSecond = works ? speedOf(times) : null;
+  const perStep = step > 0 ? tokens / step : null;
+  const stepsPerSecond = tokensPerSecond !== null && perStep ? tokensPerSecond / perStep : null;
+  const { expert } = modelShapes(c);
+  return {
+    model: name,
+    state,
+    step: state === "complete" && steps !== null ? steps : step,
+    steps: adoption ? null : steps,
+    loss,
+    validationLoss: metrics?.validationLoss ?? null,
+    rate,
+    tokens,
+    tokensPerSecond,
+    flopsPerSecond: stepsPerSecond && stepsPerSecond * trainingFlops(expert, batch, c.sequenceLength),
+    utilisation: works ? times.at(-1)?.utilisation ?? null : null,
+    secondsLeft: stepsPerSecond && steps !== null ? Math.max(0, steps - step) / stepsPerSecond : null,
+    checkpoint: last === undefined ? null : await checkpointOf(last),
+    updated: metrics?.at?.toISOString() ?? null,
+    holders,
+    ...adoption && { from: adoption.from },
+  };
+}
+
+/** Counts the steps of a training; null where that takes what is not there. */
+function stepsOf(
+  c: Configuration,
+  batch: number,
+  times: number,
+  sequences: number | undefined,
+): number | null {
+  try {
+    return trainingSteps(c, { batch, times, sequences });
+  } catch {
+    return null;
+  }
+}
+
+async function checkpointOf(path: string): Promise<Training["checkpoint"]> {
+  const at = await Deno.stat(path).then(({ mtime }) => mtime, () => null);
+  return { step: Number(/step-(\d+)/.exec(path)![1]), at: at?.toISOString() ?? null };
+}
+
+/** Gives the tokens a second over the last lines: tokens of all of them by the seconds of all of them. */
+function speedOf(times: readonly Time[]): number | null {
+  let [tokens, seconds] = [0, 0];
+  for (const { tokensPerSecond, seconds: own } of times) {
+    if (typeof tokensPerSecond !== "number") continue;
+    tokens += tokensPerSecond * own;
+    seconds += own;
+  }
+  return seconds > 0 ? tokens / seconds : null;
+}
+
+/** Reads the file of times as it grows, and keeps the last few of each stage. */
+function createTimes(path: string) {
+  const recent = new Map<string, Time[]>();
+  let at = 0;
+  let rest = "";
+  const take = (line: string) => {
+    let time: Time;
+    try {
+      time = v.parse(TIME, JSON.parse(line));
+    } catch {
+      return; // a stage's, or a round's
+    }
+    const known = recent.get(time.stage) ?? [];
+    const again = known.length > 0 && time.step <= known.at(-1)!.step; // it was started anew, or resumed
+    recent.set(time.stage, [...again ? [] : known, time].slice(-RECENT));
+  };
+  return {
+    of: (stage: string): readonly Time[] => recent.get(stage) ?? [],
+    async read() {
+      try {
+        using file = await Deno.open(path);
+        if ((await file.stat()).size < at) [at, rest] = [0, ""]; // another file
+        await file.seek(at, Deno.SeekMode.Start);
+        const decoder = new TextDecoder();
+        for await (const chunk of file.readable) {
+          at += chunk.length;
+          const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+          rest = lines.pop()!;
+          for (const line of lines) take(line);
+        }
+      } catch (error) {
+        if (!isMissing(error)) throw error;
+      }
+    },
+  };
+}

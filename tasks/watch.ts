@@ -1,0 +1,56 @@
+/**
+ * Watches the trainings of a run, wherever they work.
+ *
+ *   deno task watch --run runs/a
+ */
+import { field } from "../pipeline/settings/mod.ts";
+import { openTrainings, type Training } from "../pipeline/stages/mod.ts";
+import { defineTask } from "./command.ts";
+import { RUN } from "./options.ts";
+import { openScreen, pause } from "./screen.ts";
+import { trainingLine, watchText } from "./watch_text.ts";
+
+export const TASK = await defineTask({
+  name: "watch",
+  startsAnew: true,
+  about: "Shows all trainings of a run as they go: loss, rate, tokens/s, time left, last checkpoint, host.",
+  options: {
+    ...RUN,
+    once: field.flag({ help: "look once and end; so does --json" }),
+    every: field.number({
+      min: 0.1,
+      max: 86_400,
+      help: "seconds between two looks; 2 on a terminal, else 60",
+    }),
+  },
+  run: async ({ options, signal, print }) => {
+    const { run, once, json } = options;
+    const trainings = await openTrainings(run);
+    if (once || json) {
+      const now = await trainings.read();
+      return print({ run, trainings: now }, watchText(run, now));
+    }
+    const screen = Deno.stdout.isTerminal() ? openScreen() : undefined;
+    const every = options.every ?? (screen ? 2 : 60);
+    let now: Training[] = [];
+    const told = new Map<string, string>(); // what was last told of each
+    try {
+      while (!signal.aborted) {
+        now = await trainings.read();
+        screen?.show(watchText(run, now, screen.size()));
+        for (const training of screen ? [] : now) {
+          const { model, state, step } = training;
+          const key = `${state} ${step}`;
+          if (told.get(model) === key || state === "waiting" && !told.has(model)) continue;
+          told.set(model, key);
+          console.log(`${new Date().toISOString().slice(0, 19)}Z ${trainingLine(training)}`);
+        }
+        await pause(every, signal);
+      }
+    } finally {
+      screen?.close();
+    }
+    if (screen) console.log(watchText(run, now, { width: screen.size().width }));
+    signal.throwIfAborted();
+  },
+}, import.meta);

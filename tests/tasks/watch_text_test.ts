@@ -1,0 +1,102 @@
+import { assert, assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
+import type { Training } from "../../pipeline/stages/mod.ts";
+import { ranges, trainingLine, watchText } from "../../tasks/watch_text.ts";
+
+const WAITING: Training = {
+  model: "expert-00",
+  state: "waiting",
+  step: 0,
+  steps: 400,
+  loss: null,
+  validationLoss: null,
+  rate: null,
+  tokens: 0,
+  tokensPerSecond: null,
+  flopsPerSecond: null,
+  utilisation: null,
+  secondsLeft: null,
+  checkpoint: null,
+  updated: null,
+  holders: [],
+};
+const TRAINING: Training = {
+  ...WAITING,
+  state: "training",
+  step: 120,
+  loss: 4.1234,
+  validationLoss: 4.5678,
+  rate: 3e-3,
+  tokens: 60_000,
+  tokensPerSecond: 12_345,
+  flopsPerSecond: 2.5e9,
+  utilisation: 0.4,
+  secondsLeft: 130,
+  checkpoint: { step: 100, at: null },
+  holders: [{ pid: 77, host: "node3", since: "", task: "train-expert 0" }],
+};
+
+const many = (count: number, training: Training): Training[] =>
+  Array.from(
+    { length: count },
+    (_, i) => ({ ...training, model: `expert-${String(i).padStart(2, "0")}` }),
+  );
+
+Deno.test("watchText() has a row for each training with all that is known, those at work first", () => {
+  const complete = { ...WAITING, model: "dense", state: "complete", step: 400, loss: 3.5 } as const;
+  const adopted = { ...WAITING, model: "expert-01", state: "adopted", from: "there" } as const;
+  const text = watchText("runs/a", [adopted, complete, TRAINING]);
+  const [name, , head, ...rows] = text.split("\n");
+  assertEquals([name, head.split(/ {2,}/)], ["runs/a", [
+    ...["training", "state", "step", "loss", "held-out", "rate", "tokens/s", "GFLOP/s", "left", "checkpoint"],
+    "where",
+  ]]);
+  assertEquals(rows[0].split(/ {2,}/), [
+    ...["expert-00", "training", "120 of 400", "4.123", "4.568", "3.0e-3", "12,345", "2.50 (40.0%)"],
+    ...["2 min 10 s", "100", "node3, process 77"],
+  ]);
+  assertMatch(rows[1], /^expert-01 +adopted +from there$/);
+  assertMatch(rows[2], /^dense +complete +400 of 400 +3.500$/);
+  assertStringIncludes(
+    text,
+    "1 adopted, 1 complete, 1 training\n12,345 tokens/s together, 2 min 10 s left at most",
+  );
+});
+
+Deno.test("watchText() fits the room that there is: fewer columns, rows in one, never a line too many", () => {
+  const trainings = [...many(128, WAITING), { ...WAITING, model: "dense" }];
+  const atWork = trainings.map((training, i) => i < 40 ? { ...TRAINING, model: training.model } : training);
+  for (const [width, height] of [[110, 24], [70, 12], [40, 10], [200, 60]]) {
+    for (const all of [trainings, atWork, many(5, TRAINING)]) {
+      const lines = watchText("runs/a", all, { width, height }).split("\n");
+      assert(lines.length <= height, `${lines.length} of ${height}`);
+      assert(lines.every((line) => line.length <= width), lines.join("\n"));
+    }
+  }
+  const text = watchText("runs/a", atWork, { width: 110, height: 24 });
+  assertStringIncludes(text, "and 24 more\n89 waiting: expert-40 … 127, dense");
+  const narrow = watchText("runs/a", [TRAINING], { width: 60, height: 24 });
+  assertStringIncludes(narrow, "2 min 10 s");
+  assertFalse(narrow.includes("GFLOP"));
+});
+
+Deno.test("ranges() shortens names that follow one another", () => {
+  assertEquals(
+    ranges(["expert-00", "expert-01", "expert-02", "expert-09", "dense"]),
+    "expert-00 … 02, 09, dense",
+  );
+  assertEquals(
+    ranges(["expert-99", "expert-100", "dense", "dense-steps"]),
+    "expert-99 … 100, dense, dense-steps",
+  );
+  assertEquals(ranges([]), "");
+});
+
+Deno.test("trainingLine() says in a line what a row says", () => {
+  assertEquals(
+    trainingLine(TRAINING),
+    "expert-00 training step 120 of 400, loss 4.123, 2 min 10 s left, 12,345 tokens/s, on node3, process 77, " +
+      "held-out 4.568, checkpoint of step 100, rate 3.0e-3, 2.50 (40.0%) GFLOP/s",
+  );
+  assertEquals(trainingLine({ ...WAITING, state: "adopted", from: "there" }), "expert-00 adopted from there");
+  assertEquals(trainingLine(WAITING), "expert-00 waiting");
+});
