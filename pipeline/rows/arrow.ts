@@ -351,6 +351,46 @@ function items(column: Column): Column {
   return { name, data: child.slice(begin, end - begin), where };
 }
 
+/** Lists the names of a batch's columns. */
+export function columnNames(batch: RecordBatch): string[] {
+  return batch.schema.fields.map(({ name }) => name);
+}
+
+/**
+ * Gives the values of a batch's column, whoever wrote it: texts, or lists of integers of any length. Throws an `InputError` where
+ * there is no such column, it is of another type, or it holds nulls.
+ */
+export function valuesIn(
+  batch: RecordBatch,
+  name: string,
+): ArrayLike<string> | ArrayLike<ArrayLike<number | bigint>> {
+  const where = originOf(batch);
+  const at = columnNames(batch).indexOf(name);
+  if (at < 0) throw unreadable(where, `it must have a column "${name}"`, "it has none");
+  const column = { name, data: batch.data.children[at], where };
+  const { type } = column.data;
+  const isList = DataType.isList(type) || DataType.isLargeList(type) || DataType.isFixedSizeList(type);
+  return isList ? lists(column) : strings(column);
+}
+
+/** The lists of a column, views of its items. */
+function lists(column: Column): ArrayLike<number | bigint>[] {
+  refuseNulls(column);
+  const { name, data, where } = column;
+  const [child] = data.children;
+  const item = { name, data: child, where };
+  if (!DataType.isInt(child.type)) throw wrongType(column, "lists of integers");
+  const values = valuesOf(item) as Uint32Array;
+  const size = DataType.isFixedSizeList(data.type) ? data.type.listSize : undefined;
+  const at = (row: number) => size === undefined ? Number(data.valueOffsets[row]) : row * size;
+  return Array.from({ length: data.length }, (_, row) => {
+    const [begin, end] = [at(row), at(row + 1)];
+    if (begin >= 0 && begin <= end && end <= values.length) return values.subarray(begin, end);
+    const rule = `lists of column "${name}" must lie within their ${values.length} items`;
+    throw unreadable(`${where}, row ${row},`, rule, `it lies from ${begin} to ${end}`);
+  });
+}
+
 type IntegerArray = typeof Uint16Array | typeof Uint32Array | typeof BigUint64Array;
 
 /** An integer column as `Target`: itself where the type is the same, else converted with a check of every value. */

@@ -9,7 +9,7 @@ import { choice, integer, paths, section, text } from "./field.ts";
 
 const FORMATS = [
   ...["auto", "txt", "txt.gz", "txt.zst", "jsonl", "jsonl.gz", "jsonl.zst"] as const,
-  ...["ndjson", "ndjson.gz", "ndjson.zst", "parquet"] as const,
+  ...["ndjson", "ndjson.gz", "ndjson.zst", "parquet", "arrow"] as const,
 ];
 
 /** Settings of the text. */
@@ -18,18 +18,25 @@ export const TEXT = section("Text", {
   format: choice(FORMATS, {
     default: "auto",
     value: "FORMAT",
-    help: "txt, jsonl, ndjson (also with .gz or .zst) or parquet; auto goes by the file name",
+    help: "txt, jsonl, ndjson (also with .gz or .zst), parquet or arrow; auto goes by the file name",
   }),
   textField: text({ default: "text", value: "NAME", help: "JSON field with a document's text" }),
   sourceField: text({
     default: "",
     value: "NAME",
-    help: "JSON field or Parquet column with a document's source, a label that no model sees",
+    help: "JSON field, or column of Parquet or Arrow, with a document's source, a label that no model sees",
   }),
   textColumn: text({
     default: "",
     value: "NAME",
-    help: say`Parquet column with a document's text; without it that of ${setting("textField")}`,
+    help: say`column of Parquet or Arrow with a document's text; without it that of ${setting("textField")}`,
+  }),
+  tokenColumn: text({
+    default: "",
+    value: "NAME",
+    help: say`column of Parquet or Arrow with a document's ids instead of its text, of the ${
+      setting("tokenizer")
+    } that is named`,
   }),
   sourceFromPath: text({
     default: "off",

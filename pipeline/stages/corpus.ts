@@ -5,6 +5,7 @@
  * @module
  */
 
+import { InputError } from "../../kernels/errors.ts";
 import { hashFile, removeIfThere, sha256, writeAtomic } from "../run/files.ts";
 import type { Manifest } from "../run/manifest.ts";
 import { canonical } from "../run/seal.ts";
@@ -28,10 +29,11 @@ const stage: Stage = {
   revision: 1,
   outputs: ["corpus/"],
   values: ({ configuration: { seed, ...c } }) => {
-    const { take, sourceFromPath, ...values } = pickSettings({ seed, ...c }, namesOf(TEXT));
+    const { take, sourceFromPath, tokenColumn, ...values } = pickSettings({ seed, ...c }, namesOf(TEXT));
     return {
       ...values,
       ...(sourceFromPath === OFF ? {} : { sourceFromPath }),
+      ...(tokenColumn === "" ? {} : { tokenColumn }),
       ...(c.maxDocuments === 0 ? {} : take === "hash" ? { take, seed } : { take }),
     };
   },
@@ -66,7 +68,7 @@ const stage: Stage = {
     const isHead = configuration.take === "head";
     const spooled = { ...configuration, maxDocuments: isHead ? configuration.maxDocuments : 0 };
     const lines = async function* () {
-      for await (const line of documentLines(given ?? openDocuments(spooled))) {
+      for await (const line of documentLines(given ? textsAlone(given) : openDocuments(spooled))) {
         signal?.throwIfAborted();
         yield line;
         if (++documents % 100 === 0) {
@@ -84,6 +86,16 @@ const stage: Stage = {
     memoryBytes: 0,
   }),
 };
+
+/** Passes documents on that are handed over; throws an `InputError` for one that comes as ids: its text alone is kept. */
+async function* textsAlone(documents: AsyncIterable<Document>): AsyncGenerator<Document> {
+  for await (const document of documents) {
+    if (document.tokens === undefined) yield document;
+    else {throw new InputError(
+        "Cannot keep a document that is handed over as it must be text: it is token ids",
+      );}
+  }
+}
 
 /** Fixes the text of a run. */
 export const corpus = oneStage(stage, namesOf(TEXT));

@@ -11,15 +11,18 @@ import { type Document, expandInputs, readDocuments, type ReadOptions } from "./
 import { OFF } from "./path_source.ts";
 import { takeByHash } from "./take.ts";
 import { tokenizeDocuments, type TokenizeOptions, tokenLineage } from "./tokenize.ts";
-import type { Tokenizer } from "./tokenizer.ts";
+import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
 
 /** Says how a configuration reads documents. */
 export function readOptions(c: Configuration, paths: readonly string[]): ReadOptions {
-  const parquet = c.format === "parquet" ||
-    (c.format === "auto" && paths.some((path) => path.endsWith(".parquet")));
+  const table = ["parquet", "arrow"].includes(c.format) ||
+    (c.format === "auto" && paths.some((path) => /\.(parquet|arrows?)$/i.test(path)));
+  const { tokenizer, eos } = c;
   return {
     format: c.format === "auto" ? undefined : c.format,
-    textField: parquet && c.textColumn || c.textField,
+    textField: table && c.textColumn || c.textField,
+    tokenColumn: c.tokenColumn || undefined,
+    tokenizer: tokenizer ? () => loadTokenizer(tokenizer, { eos: eos || undefined }) : undefined,
     sourceField: c.sourceField || undefined,
     sourceFromPath: c.sourceFromPath === OFF ? undefined : c.sourceFromPath,
     maxDocuments: c.maxDocuments || undefined,
@@ -46,7 +49,7 @@ export function openDocuments(
 }
 
 /** Writes documents as JSON lines in UTF-8, with fields `text` and `source`. */
-export async function* documentLines(documents: ReadableStream<Document>): AsyncGenerator<Uint8Array> {
+export async function* documentLines(documents: AsyncIterable<Document>): AsyncGenerator<Uint8Array> {
   const encoder = new TextEncoder();
   for await (const { text, source } of documents) {
     yield encoder.encode(JSON.stringify({ text, source }) + "\n");

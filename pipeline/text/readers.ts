@@ -1,54 +1,29 @@
 /**
- * Documents from files, patterns and standard input: text, JSON lines, Parquet, plain or compressed.
+ * Documents from files, patterns and standard input: text, JSON lines, Parquet, Arrow, plain or compressed.
  *
- * Nothing is held but the document at hand (Parquet: the text of one row group). What cannot be read stops with the
+ * Nothing is held but the document at hand (Parquet, Arrow: the text of one row group or batch). What cannot be read stops with the
  * file and the line, row or byte; no document is skipped or repaired without a word, except that half a surrogate
  * pair, which no encoding can hold, becomes U+FFFD.
  *
  * @module
  */
 
-import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
+import { InputError, say, setting } from "../../kernels/errors.ts";
 import { isMissing, unreadable } from "../run/files.ts";
 import { joinBytes } from "../rows/bytes.ts";
-import { openReading, type Reading, type Vouched } from "../run/vouched.ts";
+import { openReading, type Reading } from "../run/vouched.ts";
 import { decompress } from "./decompress.ts";
+import { type Document, kindOf, labelOf, lacks, type ReadOptions } from "./fields.ts";
 import { glob, isGlob } from "./glob.ts";
 import { sourceOfPath } from "./path_source.ts";
+import { arrowDocuments, parquetDocuments } from "./tables.ts";
 
-/** A text and where it is from. */
-export interface Document {
-  /** The text. */
-  text: string;
-  /** Domain or file label, "" if none; never shown to a model. */
-  source: string;
-}
-
-/** How to read documents. */
-export interface ReadOptions {
-  /** Format of every input: "txt", "jsonl", "ndjson" or "parquet", the text formats also with ".gz" or ".zst". */
-  format?: string;
-  /** Field (JSON) or column (Parquet) that holds the text; "text" by default. */
-  textField?: string;
-  /** Field or column that holds the source; without it every source is `source`. */
-  sourceField?: string;
-  /** Source of documents that name none; "" by default. */
-  source?: string;
-  /** Pattern by which a file's path tells that source instead; "" for the name of its folder. */
-  sourceFromPath?: string;
-  /** Stop after so many documents. */
-  maxDocuments?: number;
-  /** What is known of the files, which they are checked by where they are read to their end. */
-  vouched?: Vouched;
-  /** Replaces standard input. */
-  standardInput?: ReadableStream<Uint8Array>;
-}
+export type { Document, ReadOptions } from "./fields.ts";
 
 /** Largest document: a line of JSON, a text file. */
 const MAX_DOCUMENT = 2 ** 26; // bytes; beyond V8's comfort, and longer than any text: it is a file without line breaks
 const NEWLINE = 10;
 const STANDARD_INPUT = "standard input";
-const CUT_SHORT = "copy or write it again";
 
 /**
  * Lists the files that inputs stand for: a path is itself, a pattern its files in byte order, "-" standard input;
@@ -101,9 +76,9 @@ async function* documentsOf(inputs: string[], options: ReadOptions): AsyncGenera
     const named = pattern === undefined || file.path === "-"
       ? {}
       : { source: sourceOfPath(file.path, pattern) };
-    for await (const { text, source } of documentsIn(file, { ...options, ...named })) {
+    for await (const { text, source, tokens } of documentsIn(file, { ...options, ...named })) {
       if (text.length > 0) texts++;
-      yield { text: text.toWellFormed(), source: source.toWellFormed() };
+      yield { text: text.toWellFormed(), source: source.toWellFormed(), ...tokens && { tokens } };
       if (++count >= limit) break;
     }
   }
@@ -119,7 +94,7 @@ interface Input {
   path: string;
   /** What messages call it. */
   name: string;
-  format: "txt" | "jsonl" | "parquet";
+  format: "txt" | "jsonl" | "parquet" | "arrow";
   compression: "gz" | "zst" | undefined;
 }
 
@@ -132,7 +107,9 @@ export function isReadAsText(path: string): boolean {
   return TEXTS.test(path) && !FORMAT.test(path);
 }
 
-const FORMAT = /(?:^|\.)(txt|jsonl|ndjson|parquet)(?:\.(gz|zst))?$/i;
+const FORMAT = /(?:^|\.)(txt|jsonl|ndjson|parquet|arrow|arrows)(?:\.(gz|zst))?$/i;
+/** The format that an ending stands for, where it is not its own. */
+const STANDS_FOR: Record<string, Input["format"]> = { ndjson: "jsonl", arrows: "arrow" };
 
 /** An input in the format and compression that its extension says, or as told. */
 function inputOf(path: string, told: string | undefined): Input {
@@ -141,16 +118,18 @@ function inputOf(path: string, told: string | undefined): Input {
   const match = FORMAT.exec(text);
   if (match === null) {
     const fact = path === "-" ? "it has no name to tell" : "its name has no such ending";
-    const rule = "its format must be txt, jsonl, ndjson or parquet, the text formats also with .gz or .zst";
+    const rule =
+      "its format must be txt, jsonl, ndjson, parquet or arrow, the text formats also with .gz or .zst";
     throw unreadable(`"${name}"`, rule, told === undefined ? fact : `format is "${told}"`, {
       where: name,
       remedy: told === undefined ? say`set ${setting("format")}` : undefined,
     });
   }
-  const format = match[1] === "ndjson" ? "jsonl" : match[1] as Input["format"];
+  const format = STANDS_FOR[match[1]] ?? match[1] as Input["format"];
+  const isTable = format === "parquet" || format === "arrow";
   const compression = match[2] as Input["compression"];
   const ending = /\.(gz|zst)$/i.exec(path)?.[1].toLowerCase();
-  if (told !== undefined && format !== "parquet" && ending !== undefined && ending !== compression) {
+  if (told !== undefined && !isTable && ending !== undefined && ending !== compression) {
     throw unreadable(
       `"${name}"`,
       `its format must end in .${ending}, as its name does`,
@@ -161,9 +140,10 @@ function inputOf(path: string, told: string | undefined): Input {
       },
     );
   }
-  if (format === "parquet" && (compression !== undefined || path === "-")) {
+  if (isTable && compression !== undefined || format === "parquet" && path === "-") {
     const fact = compression ? `it is wrapped in .${compression}` : "it is standard input";
-    throw unreadable(`"${name}"`, "Parquet must be a plain file", fact, { where: name });
+    const what = format === "parquet" ? "Parquet must be a plain file" : "Arrow must be plain";
+    throw unreadable(`"${name}"`, what, fact, { where: name });
   }
   return { path, name, format, compression };
 }
@@ -173,6 +153,14 @@ async function* documentsIn(
   options: ReadOptions,
 ): AsyncGenerator<Document> {
   if (format === "parquet") return yield* parquetDocuments(path, options);
+  if (format === "arrow") {
+    const stream = path === "-" ? options.standardInput ?? Deno.stdin.readable : undefined;
+    return yield* arrowDocuments(stream ?? path, name, options);
+  }
+  if (options.tokenColumn !== undefined) {
+    const rule = say`${setting("tokenColumn")} must be a column of Parquet or Arrow`;
+    throw new InputError(say`Cannot read ${name} as ${rule}: it is ${format}`, { where: name });
+  }
   const raw = path === "-"
     ? options.standardInput ?? Deno.stdin.readable
     : checked((await Deno.open(path)).readable, openReading(path, options.vouched));
@@ -245,25 +233,6 @@ function parseLine(json: string, name: string, number: number): Record<string, u
   throw unreadable(name, "every line must be a JSON object", `line ${number} is ${kindOf(value)}`);
 }
 
-/** Says that a field or column is not among those that there are, and which setting names another. */
-function lacks(name: string, rule: string, what: string, names: string[], option: string): InputError {
-  const list = names.map((name) => `"${name}"`).join(", ") || "none";
-  return unreadable(name, rule, `${what} has ${list}`, { remedy: say`name it with ${setting(option)}` });
-}
-
-function labelOf(value: unknown, source: string): string {
-  if (value === null || value === undefined) return source;
-  return typeof value === "string"
-    ? value
-    : JSON.stringify(value, (_, v) => typeof v === "bigint" ? `${v}` : v);
-}
-
-function kindOf(value: unknown): string {
-  if (value === null || value === undefined) return "null";
-  if (Array.isArray(value)) return "an array";
-  return typeof value === "object" ? "an object" : `a ${typeof value}`;
-}
-
 /** Yields lines without their line breaks; lines count from 1, offsets in bytes from 0. */
 async function* linesOf(bytes: AsyncIterable<Uint8Array>, name: string) {
   let pieces: Uint8Array[] = [], held = 0, number = 1, offset = 0;
@@ -316,76 +285,4 @@ function validPrefix(bytes: Uint8Array): number {
     }
   }
   return low;
-}
-
-async function* parquetDocuments(
-  path: string,
-  { textField = "text", sourceField, source = "" }: ReadOptions,
-): AsyncGenerator<Document> {
-  // Loaded for Parquet alone: every task starts faster without them.
-  const { parquetMetadataAsync, parquetReadObjects, parquetSchema } = await import("hyparquet");
-  const { compressors } = await import("hyparquet-compressors");
-  using open = await Deno.open(path);
-  const byteLength = (await open.stat()).size;
-  // Synchronous, as the library reads several columns at once and they share the file's position.
-  const slice = (begin: number, end: number = byteLength): ArrayBuffer => {
-    const bytes = new Uint8Array(end - begin);
-    open.seekSync(begin, Deno.SeekMode.Start);
-    for (let filled = 0; filled < bytes.length;) {
-      const count = open.readSync(bytes.subarray(filled));
-      if (count === null) throw notWhole(path, "it is cut short", CUT_SHORT);
-      filled += count;
-    }
-    return bytes.buffer;
-  };
-  const file = { byteLength, slice };
-  if (byteLength === 0) return;
-  const isMarked = (begin: number) =>
-    new TextDecoder().decode(slice(begin, Math.min(byteLength, begin + 4))) === "PAR1";
-  if (!isMarked(0)) throw notWhole(path, "it is something else", say`set ${setting("format")} to what it is`);
-  if (!isMarked(Math.max(0, byteLength - 4))) throw notWhole(path, "it is cut short", CUT_SHORT);
-  const { metadata, columns } = await orUnreadable(path, async () => {
-    const metadata = await parquetMetadataAsync(file);
-    return { metadata, columns: parquetSchema(metadata).children.map(({ element }) => element.name) };
-  });
-  const wanted = [{ column: textField, option: "textColumn" }];
-  if (sourceField !== undefined) wanted.push({ column: sourceField, option: "sourceField" });
-  for (const { column, option } of wanted) {
-    if (columns.includes(column)) continue;
-    throw lacks(path, `it must have a column "${column}"`, "it", columns, option);
-  }
-  const parsers = {
-    stringFromBytes: (bytes: Uint8Array) => bytes && new TextDecoder("utf-8", { fatal: true }).decode(bytes),
-  };
-  let rowStart = 0;
-  for (const [group, { num_rows }] of metadata.row_groups.entries()) {
-    const rowEnd = rowStart + Number(num_rows);
-    const names = wanted.map(({ column }) => column);
-    const rows = await orUnreadable(
-      `${path}, row group ${group}`,
-      () => parquetReadObjects({ file, metadata, columns: names, rowStart, rowEnd, compressors, parsers }),
-    );
-    for (const [i, row] of rows.entries()) {
-      const text = row[textField];
-      if (typeof text !== "string") {
-        const fact = `in row ${rowStart + i} it is ${kindOf(text)}`;
-        throw unreadable(path, `column "${textField}" must hold strings`, fact);
-      }
-      yield { text, source: sourceField === undefined ? source : labelOf(row[sourceField], source) };
-    }
-    rowStart = rowEnd;
-  }
-}
-
-async function orUnreadable<T>(where: string, call: () => Promise<T>): Promise<T> {
-  try {
-    return await call();
-  } catch (cause) {
-    const remedy = "copy it again, or write it plain or with snappy, gzip or zstd";
-    throw notWhole(where, "it is damaged, or written with what this reader lacks", remedy, cause);
-  }
-}
-
-function notWhole(where: string, fact: string, remedy: Text, cause?: unknown): InputError {
-  return unreadable(where, "it must be whole Parquet data", fact, { remedy, cause });
 }

@@ -168,8 +168,10 @@ async function* encodedGroups(
   tokenizer: Tokenizer,
 ): AsyncGenerator<{ document: Document; ids: Uint32Array }[]> {
   const encode = async (group: Document[]) => {
-    const ids = await tokenizer.encode(group.map(({ text }) => text));
-    return group.map((document, i) => ({ document, ids: ids[i] }));
+    const texts = group.filter(({ tokens }) => tokens === undefined).map(({ text }) => text);
+    const encoded = texts.length > 0 ? await tokenizer.encode(texts) : [];
+    let next = 0;
+    return group.map((document) => ({ document, ids: document.tokens ?? encoded[next++] }));
   };
   const { gc } = globalThis as { gc?: () => void };
   let ahead: ReturnType<typeof encode> | undefined;

@@ -64,6 +64,25 @@ Deno.test("exportTexts() writes the ids of every document of the whole corpus, i
     assertEquals(said.map(({ text }) => text), expected.test.map(({ text }) => text));
   }));
 
+Deno.test("a run of exported ids has the documents of the run that they come from, in Parquet and Arrow", () =>
+  withPartition(async (run) => {
+    await exportTexts({ run, to: "parquet", output: `${run}/../parquet` });
+    await exportTexts({ run, to: "datasets", output: `${run}/../datasets` });
+    const settings = { ...SMALL_SETTINGS, tokenizer: `${run}/tokenizer.json`, tokenColumn: "input_ids" };
+    const sorted = (documents: number[][]) => documents.map((ids) => ids.join()).sort();
+    const inputs = {
+      parquet: { input: [`${run}/../parquet/*.parquet`], sourceField: "source" },
+      datasets: { input: [`${run}/../datasets/*/*.arrow`], sourceField: "" },
+    };
+    for (const [name, flags] of Object.entries(inputs)) {
+      const other = `${run}/../of-${name}`;
+      await partition({ run: other, sources: { flags: { ...settings, ...flags } } });
+      await exportTexts({ run: other, to: "datasets", output: `${other}-out` });
+      const [here, there] = [await readDataset(`${run}/../datasets`), await readDataset(`${other}-out`)];
+      for (const kind of KINDS) assertEquals(sorted(there[kind]), sorted(here[kind]), `${name} ${kind}`);
+    }
+  }));
+
 Deno.test("exportTexts() writes the sequences of an expert's part as they lie there", () =>
   withPartition(async (run) => {
     for (const kind of KINDS) {

@@ -245,7 +245,7 @@ Deno.test("readDocuments() refuses input that is missing, empty, a folder or of 
     await assertMessage(
       () => read([`${folder}/a.csv`]),
       InputError,
-      "txt, jsonl, ndjson or parquet",
+      "txt, jsonl, ndjson, parquet or arrow",
       "set format",
     );
     await assertMessage(() => read(["-"]), InputError, "set format");

@@ -1,0 +1,179 @@
+/**
+ * Documents from tables: Parquet and Arrow, a column of which holds the text, or the ids of its tokens.
+ *
+ * @module
+ */
+
+import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
+import { columnNames, originOf, readArrow, valuesIn } from "../rows/arrow.ts";
+import { unreadable } from "../run/files.ts";
+import { type Document, kindOf, labelOf, lacks, type ReadOptions, type TokenReader } from "./fields.ts";
+
+const CUT_SHORT = "copy or write it again";
+
+/** Lists the columns that are needed, and throws where one is not there. */
+function wantedOf(
+  place: string,
+  columns: string[],
+  { textField = "text", tokenColumn, sourceField }: ReadOptions,
+): string[] {
+  const wanted = [
+    tokenColumn === undefined
+      ? { column: textField, option: "textColumn" }
+      : { column: tokenColumn, option: "tokenColumn" },
+    ...sourceField === undefined ? [] : [{ column: sourceField, option: "sourceField" }],
+  ];
+  for (const { column, option } of wanted) {
+    if (columns.includes(column)) continue;
+    throw lacks(place, `it must have a column "${column}"`, "it", columns, option);
+  }
+  return wanted.map(({ column }) => column);
+}
+
+/** Opens the tokenizer of ids, where they are read. */
+async function tokenReader(
+  place: string,
+  { tokenColumn, tokenizer }: ReadOptions,
+): Promise<TokenReader | undefined> {
+  if (tokenColumn === undefined) return undefined;
+  if (tokenizer) return await tokenizer();
+  const rule = say`the tokenizer of the ids in ${setting("tokenColumn")} must be named`;
+  throw new InputError(say`Cannot read ${place} as ${rule}: it is not`, {
+    where: place,
+    remedy: say`set ${setting("tokenizer")}`,
+  });
+}
+
+/** Makes a document of a row's values. Throws an `InputError` that names the row where they are of another kind. */
+async function documentOf(
+  place: string,
+  row: number,
+  values: Record<string, unknown>,
+  { textField = "text", tokenColumn, sourceField, source = "" }: ReadOptions,
+  reader: TokenReader | undefined,
+): Promise<Document> {
+  const label = sourceField === undefined ? source : labelOf(values[sourceField], source);
+  if (reader) {
+    const tokens = idsOf(place, row, tokenColumn!, values[tokenColumn!], reader);
+    return { text: await reader.decode(tokens), source: label, tokens };
+  }
+  const text = values[textField];
+  if (typeof text === "string") return { text, source: label };
+  const fact = `in row ${row} it is ${kindOf(text)}`;
+  throw unreadable(place, `column "${textField}" must hold strings`, fact);
+}
+
+/** Reads a list of ids; EOS at its end, which closes or pads it, is left out. */
+function idsOf(
+  place: string,
+  row: number,
+  column: string,
+  value: unknown,
+  { vocabulary, eos }: TokenReader,
+): Uint32Array {
+  const list = Array.isArray(value) || ArrayBuffer.isView(value) ? value as ArrayLike<unknown> : undefined;
+  if (list === undefined) {
+    throw unreadable(
+      place,
+      `column "${column}" must hold lists of ids`,
+      `in row ${row} it is ${kindOf(value)}`,
+    );
+  }
+  const ids = new Uint32Array(list.length);
+  for (let i = 0; i < ids.length; i++) {
+    const id = Number(list[i] ?? NaN);
+    if (!(Number.isInteger(id) && id >= 0 && id < vocabulary)) {
+      const rule = `ids in column "${column}" must be whole numbers below the vocabulary, ${vocabulary}`;
+      throw unreadable(place, rule, `in row ${row} one is ${list[i]}`);
+    }
+    ids[i] = id;
+  }
+  let end = ids.length;
+  while (end > 0 && ids[end - 1] === eos) end--;
+  return ids.subarray(0, end);
+}
+
+/**
+ * Reads the documents of an Arrow file or stream, a batch at a time. Throws an `InputError` for damage, and for columns of other
+ * kinds.
+ */
+export async function* arrowDocuments(
+  input: string | ReadableStream<Uint8Array>,
+  name: string,
+  options: ReadOptions,
+): AsyncGenerator<Document> {
+  if (typeof input !== "string" && options.tokenColumn !== undefined) {
+    const rule = say`${setting("tokenColumn")} must be of a file`;
+    throw new InputError(say`Cannot read ${name} as ${rule}: it is read once`, { where: name });
+  }
+  const reader = await tokenReader(name, options);
+  for await (const batch of readArrow(input, name, options.vouched)) {
+    const wanted = wantedOf(name, columnNames(batch), options);
+    const columns = wanted.map((column) => valuesIn(batch, column));
+    for (let i = 0; i < batch.numRows; i++) {
+      const values = Object.fromEntries(wanted.map((column, k) => [column, columns[k][i]]));
+      yield await documentOf(originOf(batch), i, values, options, reader);
+    }
+  }
+}
+
+/** Reads the documents of a Parquet file, a row group at a time. Throws an `InputError` for damage, and for columns of other kinds. */
+export async function* parquetDocuments(path: string, options: ReadOptions): AsyncGenerator<Document> {
+  // Loaded for Parquet alone: every task starts faster without them.
+  const { parquetMetadataAsync, parquetReadObjects, parquetSchema } = await import("hyparquet");
+  const { compressors } = await import("hyparquet-compressors");
+  using open = await Deno.open(path);
+  const byteLength = (await open.stat()).size;
+  // Synchronous, as the library reads several columns at once and they share the file's position.
+  const slice = (begin: number, end: number = byteLength): ArrayBuffer => {
+    const bytes = new Uint8Array(end - begin);
+    open.seekSync(begin, Deno.SeekMode.Start);
+    for (let filled = 0; filled < bytes.length;) {
+      const count = open.readSync(bytes.subarray(filled));
+      if (count === null) throw notWhole(path, "it is cut short", CUT_SHORT);
+      filled += count;
+    }
+    return bytes.buffer;
+  };
+  const file = { byteLength, slice };
+  if (byteLength === 0) return;
+  const isMarked = (begin: number) =>
+    new TextDecoder().decode(slice(begin, Math.min(byteLength, begin + 4))) === "PAR1";
+  if (!isMarked(0)) throw notWhole(path, "it is something else", say`set ${setting("format")} to what it is`);
+  if (!isMarked(Math.max(0, byteLength - 4))) throw notWhole(path, "it is cut short", CUT_SHORT);
+  const { metadata, columns } = await orUnreadable(path, async () => {
+    const metadata = await parquetMetadataAsync(file);
+    return { metadata, columns: parquetSchema(metadata).children.map(({ element }) => element.name) };
+  });
+  const wanted = wantedOf(path, columns, options);
+  const reader = await tokenReader(path, options);
+  const parsers = {
+    stringFromBytes: (bytes: Uint8Array) => bytes && new TextDecoder("utf-8", { fatal: true }).decode(bytes),
+  };
+  let rowStart = 0;
+  for (const [group, { num_rows }] of metadata.row_groups.entries()) {
+    const rowEnd = rowStart + Number(num_rows);
+    const names = wanted;
+    const rows = await orUnreadable(
+      `${path}, row group ${group}`,
+      () => parquetReadObjects({ file, metadata, columns: names, rowStart, rowEnd, compressors, parsers }),
+    );
+    for (const [i, row] of rows.entries()) {
+      yield await documentOf(path, rowStart + i, row, options, reader);
+    }
+    rowStart = rowEnd;
+  }
+}
+
+async function orUnreadable<T>(where: string, call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (cause) {
+    const remedy = "copy it again, or write it plain or with snappy, gzip or zstd";
+    throw notWhole(where, "it is damaged, or written with what this reader lacks", remedy, cause);
+  }
+}
+
+function notWhole(where: string, fact: string, remedy: Text, cause?: unknown): InputError {
+  return unreadable(where, "it must be whole Parquet data", fact, { remedy, cause });
+}

@@ -1,0 +1,25 @@
+import { assertEquals } from "@std/assert";
+import { kindOf, labelOf, lacks } from "../../../pipeline/text/fields.ts";
+
+Deno.test("labelOf() gives texts as they are, other values as JSON, and the default where there is none", () => {
+  const values = ["news", "", 3, 5n, null, undefined, ["a"]];
+  assertEquals(values.map((value) => labelOf(value, "none")), [
+    "news",
+    "",
+    "3",
+    '"5"',
+    "none",
+    "none",
+    '["a"]',
+  ]);
+});
+
+Deno.test("kindOf() names kinds, and lacks() what is there instead", () => {
+  assertEquals([null, [], {}, 1, "a"].map(kindOf), ["null", "an array", "an object", "a number", "a string"]);
+  const { message, where } = lacks("a.arrow", 'it must have a column "x"', "it", ["y", "z"], "textColumn");
+  assertEquals(
+    message,
+    'Cannot read a.arrow as it must have a column "x": it has "y", "z"; name it with textColumn',
+  );
+  assertEquals(where, "a.arrow");
+});
