@@ -18,6 +18,9 @@ export const TASK = await defineTask({
     ...FORCE,
     ...CHECK,
     ...DEVICE,
+    trained: field.flag({
+      help: "evaluate the experts that are trained where others are not, on their text",
+    }),
     resamples: field.integer({ default: 1000, min: 1, max: 1_000_000, help: "bootstrap draws of documents" }),
   },
   run: async ({ options, signal, onEvent, print }) => {

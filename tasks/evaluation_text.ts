@@ -7,7 +7,7 @@
 import { type Evaluation } from "../mod.ts";
 import { say, setting, task } from "../kernels/mod.ts";
 import { BASELINES, sideOf, TOLD_WAYS, type Way } from "../pipeline/evaluation/mod.ts";
-import { count, percent, table } from "./layout.ts";
+import { count, percent, ranges, table } from "./layout.ts";
 import { worded } from "./wording.ts";
 
 const MOST_SHARES = 4;
@@ -21,7 +21,7 @@ const interval = (low: number, high: number): string => `${perplexity(low)} to $
 
 /** Lays out an evaluation: all, then by source, by routed segment and by prefix. */
 export function evaluationText(run: string, evaluation: Evaluation): string {
-  const { prefix, experts, documents, sequences, tokens, scores, gains, resamples } = evaluation;
+  const { prefix, experts, trained, documents, sequences, tokens, scores, gains, resamples } = evaluation;
   const ways = TOLD_WAYS.filter((way) => scores[way]);
   const names: Record<Way, string> = {
     mixture: `mixture, routed by ${prefix} tokens`,
@@ -60,6 +60,13 @@ export function evaluationText(run: string, evaluation: Evaluation): string {
     `${count(documents)} held-out documents, ${count(sequences)} sequences, ${
       count(tokens)
     } predicted tokens`,
+    ...trained
+      ? [
+        `only what goes to the ${trained.length} of ${experts} experts that are trained: ${
+          ranges(trained.map(String))
+        }`,
+      ]
+      : [],
     "",
     table("| perplexity | 95% interval | NLL/token", wayRows),
     "",
@@ -89,13 +96,14 @@ function sharesText(shares: number[]): string {
   return [...texts, ...most.length > MOST_SHARES ? ["…"] : []].join(", ");
 }
 
-function segmentTable({ segments, scores }: Evaluation): string {
+function segmentTable({ segments, scores, trained }: Evaluation): string {
   const baselines = BASELINES.filter((way) => scores[way]);
   const compared = (mixture: number | null, baseline: number | null | undefined) => {
     if (mixture === null || !baseline) return "-";
     return `${percent(Math.abs(1 - mixture / baseline))} ${mixture > baseline ? "higher" : "lower"}`;
   };
-  const rows = segments.map(({ expert, sequences, share, tokens, perplexity: of }) => [
+  const shown = trained ? segments.filter(({ expert }) => trained.includes(expert)) : segments;
+  const rows = shown.map(({ expert, sequences, share, tokens, perplexity: of }) => [
     ...[String(expert), sequences, percent(share), tokens, perplexity(of.mixture)],
     ...baselines.flatMap((way) => [perplexity(of[way]), compared(of.mixture, of[way])]),
   ]);

@@ -43,9 +43,15 @@ const COUNTS: Record<string, string> = {
   steps: "steps",
 };
 
+/** Routers of which the shares are told one by one, at most. */
+const MOST_SHARES = 16;
+
 function roundLine({ round, rounds, shares, nmi, ...event }: RunEvent & { type: "round" }): string {
   const [nll, regret] = [event.nllPerToken.toFixed(4), event.regret.toFixed(4)];
-  const percent = shares.map((share) => `${(100 * share).toFixed(0)}%`).join(" ");
+  const [least, ...rest] = shares.toSorted((a, b) => a - b).map((share) => `${(100 * share).toFixed(0)}%`);
+  const percent = shares.length > MOST_SHARES
+    ? `${least} to ${rest.at(-1)}`
+    : shares.map((share) => `${(100 * share).toFixed(0)}%`).join(" ");
   const line = `  round ${String(round).padStart(2)} of ${rounds}  NLL ${nll} per token`;
   return `${line}  shares ${percent}  regret ${regret}${nmi === null ? "" : `  NMI ${nmi.toFixed(3)}`}`;
 }

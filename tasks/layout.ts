@@ -32,6 +32,25 @@ export function percent(share: number): string {
   return `${(100 * share).toFixed(1)}%`;
 }
 
+/** Shortens names that end in numbers, or are some: `expert-00 … 05, 09, dense`, `0 … 2, 7`. */
+export function ranges(names: readonly string[]): string {
+  const parts: { first: string; last: string }[] = [];
+  const number = (name: string) => Number(/(\d+)$/.exec(name)?.[1] ?? NaN);
+  const start = (name: string) => name.replace(/\d+$/, "");
+  for (const name of names) {
+    const before = parts.at(-1);
+    const follows = before && start(before.last) === start(name) && number(name) === number(before.last) + 1;
+    if (follows) before.last = name;
+    else parts.push({ first: name, last: name });
+  }
+  let said = "";
+  return parts.map(({ first, last }) => {
+    const begin = start(first) === said ? first.slice(said.length) : first;
+    said = Number.isNaN(number(first)) ? "" : start(first);
+    return first === last ? begin : `${begin} … ${last.slice(start(last).length)}`;
+  }).join(", ");
+}
+
 /** Units, the largest first, and how much of the smallest, or of a second, each one is. */
 type Units = readonly (readonly [unit: string, size: number])[];
 

@@ -57,6 +57,14 @@ export function cleanedText({ run, dryRun, checkpoints, unfinished, left }: Clea
   return [`${run}: ${dryRun ? "would remove" : "removed"} ${all}`, ...stays].join("\n");
 }
 
+/** Experts of which the loads are told one by one, at most. */
+const MOST_LOADS = 16;
+
+function loadsText(loads: readonly number[]): string {
+  if (loads.length <= MOST_LOADS) return loads.map(count).join(", ");
+  return `of ${loads.length} experts ${count(Math.min(...loads))} to ${count(Math.max(...loads))}`;
+}
+
 /** Says which expert came from where. */
 export function adoptedText(
   run: string,
@@ -134,7 +142,7 @@ export function verifyText(
   }
   const sequences = `${count(trainSequences)} training and ${count(testSequences)} held-out sequences`;
   const found = `${run}: ${count(files)} files as their manifests say, ${sequences}`;
-  if (!parts) return `${found} in exactly one expert's shards each; loads ${loads.map(count).join(", ")}`;
+  if (!parts) return `${found} in exactly one expert's shards each; loads ${loadsText(loads)}`;
   const alone = `${parts.length > 1 ? "parts of experts" : "part of expert"} ${parts.join(", ")}`;
   return `${found}; the ${alone} alone, so that nothing tells what the others hold`;
 }

@@ -5,7 +5,7 @@
  */
 
 import { type Training } from "../pipeline/stages/mod.ts";
-import { count, duration, percent, table } from "./layout.ts";
+import { count, duration, percent, ranges, table } from "./layout.ts";
 
 /** Room for a table. */
 export interface Room {
@@ -108,25 +108,6 @@ function summaryOf(trainings: readonly Training[]): string[] {
     counts,
     ...speed > 0 ? [`${count(speed)} tokens/s together, ${duration(Math.ceil(left))} left at most`] : [],
   ];
-}
-
-/** Shortens names that end in numbers: `expert-00 … 05, 09, dense`. */
-export function ranges(names: readonly string[]): string {
-  const parts: { first: string; last: string }[] = [];
-  const number = (name: string) => Number(/-(\d+)$/.exec(name)?.[1] ?? NaN);
-  const start = (name: string) => name.replace(/\d+$/, "");
-  for (const name of names) {
-    const before = parts.at(-1);
-    const follows = before && start(before.last) === start(name) && number(name) === number(before.last) + 1;
-    if (follows) before.last = name;
-    else parts.push({ first: name, last: name });
-  }
-  let said = "";
-  return parts.map(({ first, last }) => {
-    const begin = start(first) === said ? first.slice(said.length) : first;
-    said = Number.isNaN(number(first)) ? "" : start(first);
-    return first === last ? begin : `${begin} … ${last.slice(start(last).length)}`;
-  }).join(", ");
 }
 
 /** Says in a line how a training stands, for a log. */

@@ -17,6 +17,7 @@ import { type Baseline, BASELINES, type Evaluation, EVALUATION_FORMAT } from "./
 import { type Kept, route, type RouteOptions } from "./routes.ts";
 import { blocks } from "./rows.ts";
 import { createTables, summarize } from "./tables.ts";
+import { ofTrained } from "./trained.ts";
 
 /** What {@linkcode evaluate} takes. */
 export interface EvaluateOptions extends RouteOptions {
@@ -38,6 +39,9 @@ export const RESAMPLES = 1000;
 /**
  * Evaluates experts that a partitioner chooses on held-out sequences.
  *
+ * Where only some experts are there (`trained`), only sequences that go to them count, and prefixes of other lengths choose among
+ * them.
+ *
  * M tokens route as in `score` and `assignArgmax`, to the bit: the lowest cost, the lower id among equals. The same sequences,
  * models and device give the same result however the sequences are cut into batches.
  *
@@ -45,7 +49,7 @@ export const RESAMPLES = 1000;
  * and models in tokenizer, or if an NLL isn't finite.
  */
 export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
-  const { mixture, prefix, open, resamples = RESAMPLES, seed = 0, batch, signal } = options;
+  const { mixture, prefix, resamples = RESAMPLES, seed = 0, batch, trained, signal } = options;
   if (!Number.isSafeInteger(prefix) || prefix < 1) {
     throw new InputError(`Cannot evaluate as the prefix must be an integer >= 1: prefix is ${prefix}`);
   }
@@ -53,9 +57,14 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const onRows = (rows: number) => options.onProgress?.(done += rows);
   const partitioner = await mixture.partitioner();
   const { experts, vocabulary, shape: router } = partitioner;
-  const routed = await route(options, partitioner, onRows).finally(() => mixture.closePartitioner());
+  const routing = async () => {
+    const open = trained ? await ofTrained(options, partitioner, trained, onRows) : options.open;
+    return { open, routed: await route({ ...options, open }, partitioner, onRows) };
+  };
+  const { open, routed } = await routing().finally(() => mixture.closePartitioner());
   if (routed.documents === 0) {
-    throw new InputError("Cannot evaluate as there must be held-out sequences: there are none");
+    const which = trained ? ` that go to experts ${trained.join(", ")}` : "";
+    throw new InputError(`Cannot evaluate as there must be held-out sequences${which}: there are none`);
   }
   const baselines = BASELINES.filter((name) => options.baselines?.includes(name));
   const tables = createTables(routed, { prefix, experts, baselines });
@@ -94,12 +103,13 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     }
     if (at !== routed.blocks.length) throw changed(name);
   };
-  for (let expert = 0; expert < experts; expert++) {
+  const there = trained ?? [...Array(experts).keys()];
+  for (const expert of there) {
     await pass(expert, (block, row, nll) => {
       for (let k = 0; k < routed.prefixes.length; k++) {
         if (block.routes[row * routed.prefixes.length + k] === expert) add(block, row, k, nll);
       }
-      add(block, row, columns.random!, nll / experts);
+      add(block, row, columns.random!, nll / there.length);
       block.lowest[row] = Math.min(block.lowest[row], nll);
     });
   }
@@ -117,6 +127,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     format: EVALUATION_FORMAT,
     prefix,
     experts,
+    ...trained && { trained: [...trained] },
     documents: routed.documents,
     sequences: routed.blocks.reduce((sum, { rows }) => sum + rows, 0),
     tokens: tokens.reduce((a, b) => a + b),

@@ -79,6 +79,7 @@ const EVALUATION = v.object({
   format: v.picklist([1, EVALUATION_FORMAT]),
   prefix: count,
   experts: v.pipe(count, v.minValue(1)),
+  trained: v.optional(v.array(count)),
   documents: count,
   sequences: count,
   tokens: count,
@@ -135,7 +136,8 @@ export type Segment = v.InferOutput<typeof SEGMENT>;
  */
 export type PrefixScore = v.InferOutput<typeof PREFIX>;
 /**
- * Result of {@linkcode evaluate}, what `evaluation.json` holds: M, E, held-out documents, sequences and predicted tokens (all but
+ * Result of {@linkcode evaluate}, what `evaluation.json` holds: M, E, the experts that were there where others were not (only text
+ * that goes to them counts), held-out documents, sequences and predicted tokens (all but
  * the first of every sequence); draws and seed of the bootstrap; every way's score (baselines where there are some), gains against
  * every baseline; by source in the order of their labels, by expert, by prefix (4, 8, 16, … S tokens, and M); shape and weights
  * of an expert or baseline, of every expert that was adopted, and of a router where a partitioner has some.

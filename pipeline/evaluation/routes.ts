@@ -19,6 +19,8 @@ export interface RouteOptions {
   prefix: number;
   /** Opens the held-out batches from the start: once for the partitioner and once per model. */
   open: () => ReadableStream<RecordBatch>;
+  /** The experts that are there, by id; no other is chosen. Default: all. */
+  trained?: readonly number[];
   /** Ends the work. */
   signal?: AbortSignal;
 }
@@ -70,7 +72,7 @@ export function routingPrefixes(prefix: number, sequenceLength: number): number[
  * may round differently.
  */
 export async function route(
-  { mixture, prefix, open, signal }: RouteOptions,
+  { mixture, prefix, open, trained, signal }: RouteOptions,
   partitioner: Partitioner,
   onRows: (rows: number) => void,
 ): Promise<Routed> {
@@ -94,7 +96,9 @@ export async function route(
     const routes = new Uint16Array(rows * prefixes.length);
     for (const together of [[prefix], prefixes.filter((tokens) => tokens !== prefix)]) {
       if (together.length === 0) continue;
-      const experts = assignArgmax(await mixture.costs(block, together), partitioner.experts);
+      const costs = await mixture.costs(block, together);
+      const { experts: all } = partitioner;
+      const experts = assignArgmax(trained ? costsOf(costs, all, trained) : costs, all);
       together.forEach((tokens, i) => {
         const column = prefixes.indexOf(tokens);
         for (let row = 0; row < rows; row++) {
@@ -123,6 +127,15 @@ export async function route(
     });
   }
   return { sequenceLength, prefixes, blocks: kept, documents, documentsOf, sources };
+}
+
+const MOST = 2 ** 127; // beyond all costs, and still a number in f32
+
+/** Gives the costs `[N, E]` of the experts that are there, and one beyond all others for the rest, so that none of them is chosen. */
+export function costsOf(costs: Float32Array, experts: number, trained: readonly number[]): Float32Array {
+  if (trained.length === experts) return costs;
+  const there = new Set(trained);
+  return costs.map((cost, i) => there.has(i % experts) ? cost : MOST);
 }
 
 /** Gives the number of a key: 0 for the first that was asked for, and so on. */

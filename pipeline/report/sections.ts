@@ -333,7 +333,7 @@ inference; a dense model sees all the tokens, in batches ${experts} times as lar
 function evaluation({ evaluation }: RunRecord, lacks: Lacks): Section {
   const section = { id: "evaluation", title: "Held-out text" };
   if (!evaluation) return { ...section, lead: [lacks("The evaluation", "evaluate")] };
-  const { gains, experts, documents, sequences, tokens, prefix, resamples, segments } = evaluation;
+  const { gains, experts, trained, documents, sequences, tokens, prefix, resamples, segments } = evaluation;
   const routes = experts > 1;
   const compares = evaluation.sources.length > 1;
   const gainText = gains.map(({ baseline, ...gain }) => {
@@ -352,7 +352,9 @@ function evaluation({ evaluation }: RunRecord, lacks: Lacks): Section {
     lead: [
       markup`<p>${plural(tokens, "token")} of ${plural(sequences, "sequence")} in ${
         plural(documents, "document")
-      } that no model was trained on. ${
+      } that no model was trained on${
+        trained ? `, only what goes to the ${trained.length} of ${experts} experts that were trained` : ""
+      }. ${
         routes
           ? `The mixture routes each sequence by its first ${prefix} tokens and runs one expert.`
           : "The mixture is its one expert."
@@ -377,6 +379,9 @@ are of ${plural(resamples, "bootstrap resample")} of the documents.</p>`,
   };
 }
 
+/** Parts that are named where the mixture is worse, at most. */
+const MOST_WORSE = 12;
+
 /** Says which sources and segments the mixture is worse on than a dense model, the worst first. */
 function worse({ sources, segments, gains, experts }: Evaluation): Html[] {
   const parts = [
@@ -392,7 +397,9 @@ function worse({ sources, segments, gains, experts }: Evaluation): Html[] {
       mixture && dense && mixture > dense ? [{ name, by: 100 * (mixture / dense - 1) }] : []
     ).filter(({ by }) => by >= 0.05).sort((a, b) => b.by - a.by);
     if (found.length === 0) return [];
-    const list = found.map(({ name, by }) => `${name} (${by.toFixed(1)}% higher)`).join(", ");
+    const named = found.slice(0, MOST_WORSE).map(({ name, by }) => `${name} (${by.toFixed(1)}% higher)`);
+    const more = found.length - MOST_WORSE;
+    const list = named.join(", ") + (more > 0 ? ` and ${more} more` : "");
     return [markup`<p><strong>Worse</strong> than ${wayName(baseline, experts)} on ${list}.</p>`];
   });
 }

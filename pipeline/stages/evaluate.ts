@@ -10,7 +10,7 @@ import { loadCheckpointConfig } from "../checkpoints/checkpoint.ts";
 import { evaluate, RESAMPLES } from "../evaluation/evaluate.ts";
 import { type Baseline, EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
 import type { ModelConfig } from "../model/shape.ts";
-import { expertFolder, partHash, readPart, readPartition } from "../partition/manifests.ts";
+import { partHash, readPart, readPartition } from "../partition/manifests.ts";
 import { identifyPartitioner, partitionerFolder, partitionerKind } from "../partition/partitioners.ts";
 import { readShards } from "../rows/arrow.ts";
 import { adoptionOf } from "../run/adoption.ts";
@@ -57,8 +57,19 @@ const modelOf = ({ name, folder, command }: ReturnType<typeof expertTarget>, wha
   stage: { name: `train-${name}`, command },
 });
 
-/** Makes the stage, with `resamples` draws of the bootstrap. */
-export function evaluateStage({ experts }: Configuration, resamples = RESAMPLES): Stage {
+/** How a run is evaluated. */
+export interface EvaluationOptions {
+  /** Draws of the bootstrap. */
+  resamples?: number;
+  /** The experts that are there, where the others may be missing: only text that goes to them counts. */
+  trained?: readonly number[];
+}
+
+/** Makes the stage that evaluates a run. */
+export function evaluateStage(
+  { experts }: Configuration,
+  { resamples = RESAMPLES, trained }: EvaluationOptions = {},
+): Stage {
   const models = Array.from({ length: experts }, (_, expert) => expertModel(expert));
   const baselines = denseTargets().map((target) => modelOf(target, target.name));
   return {
@@ -73,7 +84,7 @@ export function evaluateStage({ experts }: Configuration, resamples = RESAMPLES)
     async values({ configuration: { prefix, seed }, gpu }) {
       const device = await gpu?.(); // not opened to tell a state, which holds for any GPU and any number of draws
       const on = device ? { resamples, adapter: device.adapter, variants: device.variants } : {};
-      return { format: EVALUATION_FORMAT, prefix, seed, ...on };
+      return { format: EVALUATION_FORMAT, prefix, seed, ...on, ...trained && { trained } };
     },
     async inputs(context, manifest): Promise<Record<string, string>> {
       const [tokenize, score] = [await manifest("tokenize"), await manifest("score")];
@@ -96,11 +107,12 @@ export function evaluateStage({ experts }: Configuration, resamples = RESAMPLES)
         });
       }
       await checkPartitioner(work, score);
-      await checkModels(work, models, tokenize);
-      const trained = baselines.filter(({ name }) => name in inputs);
-      await checkBaselines(work, trained, models, tokenize);
+      const own = trained ? trained.map((expert) => models[expert]) : models;
+      await checkModels(work, own, tokenize);
+      const dense = baselines.filter(({ name }) => name in inputs);
+      await checkBaselines(work, dense, own, tokenize);
       return async () => {
-        for (const message of await unequal(work, models, trained)) emit({ type: "warning", message });
+        for (const message of await unequal(work, own, dense)) emit({ type: "warning", message });
         const { kind, routes } = await partitionerKind(await partitionerFolder(run, configuration.routers));
         if (!routes) {
           const message =
@@ -118,7 +130,8 @@ export function evaluateStage({ experts }: Configuration, resamples = RESAMPLES)
         const evaluation = await evaluate({
           mixture,
           prefix: configuration.prefix,
-          baselines: trained.map(({ name }) => name as Baseline),
+          baselines: dense.map(({ name }) => name as Baseline),
+          trained,
           open: () => readShards(shards.map((path) => `${run}/${path}`), work.files),
           resamples,
           seed: configuration.seed,
@@ -127,7 +140,8 @@ export function evaluateStage({ experts }: Configuration, resamples = RESAMPLES)
               type: "progress",
               stage: "evaluate",
               done,
-              total: (1 + models.length + trained.length) * total,
+              // The text that goes to experts that are there is known once it is routed.
+              total: trained ? undefined : (1 + models.length + dense.length) * total,
               unit: "sequences",
             }),
           signal,
@@ -142,6 +156,17 @@ export function evaluateStage({ experts }: Configuration, resamples = RESAMPLES)
   };
 }
 
+const isThere = (run: string, { folder }: Pick<Model, "folder">) =>
+  exists(`${run}/${folder}/model.safetensors`);
+
+/** Lists the experts of a run that are trained, or adopted; none where all or none are. */
+export async function trainedExperts(run: string, { experts }: Configuration): Promise<number[] | undefined> {
+  const ids = [...Array(experts).keys()];
+  const there = await Promise.all(ids.map((expert) => isThere(run, expertModel(expert))));
+  const trained = ids.filter((expert) => there[expert]);
+  return trained.length === 0 || trained.length === experts ? undefined : trained;
+}
+
 /** Gives the hash of a model's weights: from its training's manifest, or of a file that came from elsewhere; undefined where it is not trained. */
 async function weightsHash(
   { run }: RunContext,
@@ -149,7 +174,7 @@ async function weightsHash(
   manifest: ManifestReader,
 ): Promise<string | undefined> {
   const path = `${folder}/model.safetensors`;
-  if (!await exists(`${run}/${path}`)) return undefined;
+  if (!await isThere(run, { folder })) return undefined;
   return (await manifest(stage.name))?.outputs[path]?.sha256 ?? (await hashFile(`${run}/${path}`)).sha256;
 }
 
@@ -173,35 +198,41 @@ async function checkPartitioner({ run, configuration, files }: Work, score: Mani
   });
 }
 
+/** Experts that a message names, at most. */
+const MOST_NAMED = 8;
+
 /** Checks, without their weights, that all experts are trained and fit one another and the partition. */
 async function checkModels(work: Work, models: readonly Model[], tokenize: Manifest): Promise<void> {
   const { run } = work;
-  const there = await Promise.all(models.map(({ folder }) => exists(`${run}/${folder}/model.safetensors`)));
+  const there = await Promise.all(models.map((model) => isThere(run, model)));
   const missing = models.flatMap((_, expert) => there[expert] ? [] : [expert]);
   if (missing.length > 0) {
     const one = missing.length === 1;
+    const more = missing.length - MOST_NAMED;
     throw new InputError(
       `Cannot evaluate "${run}" as every expert must be trained: ${one ? "expert" : "experts"} ${
-        missing.join(", ")
-      } ${one ? "is" : "are"} not`,
+        missing.slice(0, MOST_NAMED).join(", ")
+      }${more > 0 ? ` and ${more} more` : ""} ${one ? "is" : "are"} not`,
       {
         where: `${run}/experts`,
-        remedy: say`run ${task("train-expert", { run, expert: one ? missing[0] : "all" })} first`,
+        remedy: say`run ${task("train-expert", { run, expert: one ? missing[0] : "all" })} first${
+          missing.length < models.length ? say`, or evaluate those that are, with ${setting("trained")}` : ""
+        }`,
       },
     );
   }
   const like = await likeOf(work, models);
-  for (const [expert, model] of models.entries()) {
-    const part = await readPart(`${run}/partition/${expertFolder(expert)}`, work.files);
+  for (const model of models) {
+    const part = await readPart(`${run}/partition/${model.name}`, work.files);
     await checkModel(work, model, like, tokenize, partHash(part));
   }
 }
 
 /** Gives the shape that models trained here must have: that of the first expert which was; of any size where all were adopted. */
 async function likeOf(work: Work, models: readonly Model[]): Promise<Like> {
-  for (const [expert, { folder }] of models.entries()) {
+  for (const { folder, what } of models) {
     const { config, notes } = await loadCheckpointConfig(`${work.run}/${folder}`, work.files);
-    if (notes.adopted === undefined) return { shape: config, whose: `expert ${expert}` };
+    if (notes.adopted === undefined) return { shape: config, whose: what };
   }
   return { shape: {}, whose: "the run" };
 }
@@ -257,9 +288,9 @@ async function unequal(
   const known = manifests.filter((manifest) => manifest !== null);
   if (known.length < experts.length) return [];
   const messages: string[] = [];
-  const adopted = manifests.flatMap((manifest, expert) => {
+  const adopted = manifests.flatMap((manifest, i) => {
     const adoption = adoptionOf(manifest);
-    return adoption ? [`expert ${expert} from "${adoption.from}"`] : [];
+    return adoption ? [`${experts[i].what} from "${adoption.from}"`] : [];
   });
   if (adopted.length > 0) {
     return [`others trained ${adopted.join(", ")}: what that cost, and on which tokens, is not known here`];

@@ -9,7 +9,7 @@ import { RESAMPLES } from "../evaluation/evaluate.ts";
 import { type Evaluation, readEvaluation } from "../evaluation/evaluation.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { readManifest, vouchedFiles } from "../run/manifest.ts";
-import { evaluateStage, EVALUATION } from "./evaluate.ts";
+import { evaluateStage, EVALUATION, trainedExperts } from "./evaluate.ts";
 import { needStages } from "./partition.ts";
 import { partitionRemedy } from "./parts_alone.ts";
 import { inRun, type RunOptions, type RunWatch } from "./session.ts";
@@ -18,6 +18,8 @@ import { inRun, type RunOptions, type RunWatch } from "./session.ts";
 export interface EvaluateRunOptions extends Omit<RunOptions, "sources"> {
   /** Draws of the bootstrap; 1000 unless given. */
   resamples?: number;
+  /** Evaluates the experts that are trained where others are not, on the text that goes to them. */
+  trained?: boolean;
 }
 
 /**
@@ -29,7 +31,7 @@ export interface EvaluateRunOptions extends Omit<RunOptions, "sources"> {
  * the signal's reason where it ends the work.
  */
 export async function evaluateRun(
-  { resamples = RESAMPLES, ...options }: EvaluateRunOptions,
+  { resamples = RESAMPLES, trained = false, ...options }: EvaluateRunOptions,
   watch: RunWatch = {},
 ): Promise<Evaluation> {
   const { run } = options;
@@ -40,7 +42,9 @@ export async function evaluateRun(
     });
   }
   return await inRun(options, watch, { task: "evaluate", aside: true }, async (session) => {
-    const stage = evaluateStage(session.work.configuration, resamples);
+    const { configuration } = session.work;
+    const some = trained ? await trainedExperts(run, configuration) : undefined;
+    const stage = evaluateStage(configuration, { resamples, trained: some });
     await needStages(session, stage);
     await session.run(stage);
     return await readEvaluation(`${run}/${EVALUATION}`, await vouchedFiles(run));

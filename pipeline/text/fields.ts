@@ -18,16 +18,6 @@ export interface Document {
   tokens?: Uint32Array;
 }
 
-/** What ids are read with: the tokenizer that they are of. */
-export interface TokenReader {
-  /** Number of ids. */
-  readonly vocabulary: number;
-  /** Id of the token that closes documents, and pads them. */
-  readonly eos: number;
-  /** Decodes ids to text. */
-  decode(ids: ArrayLike<number>): Promise<string>;
-}
-
 /** How to read documents. */
 export interface ReadOptions {
   /** Format of every input: "txt", "jsonl", "ndjson", "parquet" or "arrow", the text formats also with ".gz" or ".zst". */
@@ -36,8 +26,10 @@ export interface ReadOptions {
   textField?: string;
   /** Column (Parquet, Arrow) that holds the ids of a document, instead of its text. */
   tokenColumn?: string;
-  /** Opens the tokenizer of these ids. */
-  tokenizer?: () => Promise<TokenReader>;
+  /** Opens the tokenizer of these ids: how many there are, which one closes and pads documents, and what they say. */
+  tokenizer?: () => Promise<
+    { readonly vocabulary: number; readonly eos: number; decode(ids: ArrayLike<number>): Promise<string> }
+  >;
   /** Field or column that holds the source; without it every source is `source`. */
   sourceField?: string;
   /** Source of documents that name none; "" by default. */
@@ -51,6 +43,9 @@ export interface ReadOptions {
   /** Replaces standard input. */
   standardInput?: ReadableStream<Uint8Array>;
 }
+
+/** What ids are read with: the tokenizer that they are of. */
+export type TokenReader = Awaited<ReturnType<NonNullable<ReadOptions["tokenizer"]>>>;
 
 /** Says that a field or column is not among those that there are, and which setting names another. */
 export function lacks(name: string, rule: string, what: string, names: string[], option: string): InputError {

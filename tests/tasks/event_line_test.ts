@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertStringIncludes } from "@std/assert";
 import { say, setting } from "../../kernels/mod.ts";
 import { eventLine } from "../../tasks/event_line.ts";
 
@@ -16,4 +16,14 @@ Deno.test("eventLine() words what happens with counts, in one and many, times an
     eventLine({ type: "adapter", adapter, kind: "software" }),
     "adapter        llvmpipe (in software)",
   );
+});
+
+Deno.test("eventLine() tells the shares of a few routers one by one, of many their range", () => {
+  const line = (shares: number[]) =>
+    eventLine({
+      ...{ type: "round", round: 2, rounds: 3, shares, nmi: null, nllPerToken: 4, regret: 0.1 },
+      ...{ trainingLoss: [], rate: 1e-3, steps: 4, sequences: 8 },
+    });
+  assertStringIncludes(line([0.75, 0.25]), "shares 75% 25%  regret");
+  assertStringIncludes(line(Array.from({ length: 64 }, (_, i) => i / 2016)), "shares 0% to 3%  regret");
 });

@@ -1,5 +1,14 @@
 import { assertEquals } from "@std/assert";
-import { bytes, count, decimalBytes, duration, percent, roughBytes, table } from "../../tasks/layout.ts";
+import {
+  bytes,
+  count,
+  decimalBytes,
+  duration,
+  percent,
+  ranges,
+  roughBytes,
+  table,
+} from "../../tasks/layout.ts";
 
 Deno.test("duration() takes the two largest units, and carries what rounding makes whole", () => {
   const cases: [seconds: number, text: string][] = [
@@ -33,4 +42,17 @@ Deno.test("table() aligns texts to the left at both ends and numbers to the righ
     table("model | tokens |", [["a", 1000, "x"], ["long name", "none", ""]]),
     "model      tokens\na           1,000  x\nlong name    none",
   );
+});
+
+Deno.test("ranges() shortens names that follow one another", () => {
+  assertEquals(
+    ranges(["expert-00", "expert-01", "expert-02", "expert-09", "dense"]),
+    "expert-00 … 02, 09, dense",
+  );
+  assertEquals(
+    ranges(["expert-99", "expert-100", "dense", "dense-steps"]),
+    "expert-99 … 100, dense, dense-steps",
+  );
+  assertEquals(ranges(["0", "1", "2", "7", "9", "10"]), "0 … 2, 7, 9 … 10");
+  assertEquals(ranges([]), "");
 });

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
 import type { Training } from "../../pipeline/stages/mod.ts";
-import { ranges, trainingLine, watchText } from "../../tasks/watch_text.ts";
+import { trainingLine, watchText } from "../../tasks/watch_text.ts";
 
 const WAITING: Training = {
   model: "expert-00",
@@ -77,18 +77,6 @@ Deno.test("watchText() fits the room that there is: fewer columns, rows in one, 
   const narrow = watchText("runs/a", [TRAINING], { width: 60, height: 24 });
   assertStringIncludes(narrow, "2 min 10 s");
   assertFalse(narrow.includes("GFLOP"));
-});
-
-Deno.test("ranges() shortens names that follow one another", () => {
-  assertEquals(
-    ranges(["expert-00", "expert-01", "expert-02", "expert-09", "dense"]),
-    "expert-00 … 02, 09, dense",
-  );
-  assertEquals(
-    ranges(["expert-99", "expert-100", "dense", "dense-steps"]),
-    "expert-99 … 100, dense, dense-steps",
-  );
-  assertEquals(ranges([]), "");
 });
 
 Deno.test("trainingLine() says in a line what a row says", () => {

@@ -161,7 +161,7 @@ Deno.test("evaluateRun() refuses a run without a partition or experts, and names
   inRun(1, async (run) => {
     assertMatch(
       await refusal(run),
-      /expert 1 is not; run deno task train-expert --run \S+ --expert 1 first$/,
+      /expert 1 is not; run deno task train-expert --run \S+ --expert 1 first, or evaluate those that are, with --trained$/,
     );
     await Deno.remove(`${run}/experts`, { recursive: true });
     assertMatch(

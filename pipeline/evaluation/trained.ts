@@ -1,0 +1,46 @@
+/**
+ * Leaves out held-out text that goes to experts which are not there: what is left is what those that are there are for.
+ *
+ * @module
+ */
+
+import { assignArgmax } from "../partition/assignment/argmax.ts";
+import type { Partitioner } from "../partition/partitioner.ts";
+import { fromBatch, lineageOf, type RecordBatch, toBatch } from "../rows/arrow.ts";
+import { takeColumns } from "../rows/columns.ts";
+import { blocks } from "./rows.ts";
+import type { RouteOptions } from "./routes.ts";
+
+/**
+ * Routes every sequence by M tokens, and returns what opens those that go to an expert which is there, in their order. Memory holds a
+ * bit for each sequence.
+ */
+export async function ofTrained(
+  { mixture, prefix, open, signal }: RouteOptions,
+  partitioner: Partitioner,
+  trained: readonly number[],
+  onRows: (rows: number) => void,
+): Promise<() => ReadableStream<RecordBatch>> {
+  const there = new Set(trained);
+  const kept: boolean[] = [];
+  for await (const block of blocks(open(), partitioner)) {
+    signal?.throwIfAborted();
+    for (const expert of assignArgmax(await mixture.costs(block, [prefix]), partitioner.experts)) {
+      kept.push(there.has(expert));
+    }
+    onRows(block.rows);
+  }
+  return () =>
+    ReadableStream.from(async function* () {
+      let first = 0;
+      for await (const batch of open()) {
+        const columns = fromBatch(batch);
+        const rows = Array.from({ length: columns.rows }, (_, row) => row).filter((row) => kept[first + row]);
+        first += columns.rows;
+        if (rows.length === columns.rows) yield batch;
+        else if (rows.length > 0) {
+          yield toBatch(takeColumns(columns, rows), lineageOf(batch) ?? { format: 1, stage: "" });
+        }
+      }
+    }());
+}

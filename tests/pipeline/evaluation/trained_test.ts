@@ -1,0 +1,45 @@
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { costsOf } from "../../../pipeline/evaluation/routes.ts";
+import { assignArgmax } from "../../../pipeline/partition/assignment/argmax.ts";
+import { evaluateRun } from "../../../pipeline/stages/evaluate_run.ts";
+import { statusOf } from "../../../pipeline/stages/status.ts";
+import { trainDense, trainExpert } from "../../../pipeline/stages/train.ts";
+import { InputError } from "../../../kernels/errors.ts";
+import { gpu } from "../../kernels/support.ts";
+import { withPartition } from "../stages/support.ts";
+
+Deno.test("costsOf() leaves the choice to the experts that are there", () => {
+  const costs = Float32Array.of(1, 2, 3, 9, 8, 7, 1e30, 2e30, 3e30);
+  assertEquals([...assignArgmax(costsOf(costs, 3, [1, 2]), 3)], [1, 2, 1]);
+  assertEquals([...assignArgmax(costsOf(costs, 3, [2]), 3)], [2, 2, 2]);
+  assertEquals(costsOf(costs, 3, [0, 1, 2]), costs);
+});
+
+Deno.test("evaluateRun() of the experts that are trained says what an evaluation of all says of their segments", () =>
+  withPartition(async (run) => {
+    const flags = { expertHidden: 8, expertLayers: 1, expertHeads: 2, expertBatch: 4, expertSteps: 4 };
+    const options = { run, sources: { flags }, gpu };
+    await trainExpert(0, options);
+    await trainDense("batch", options);
+    const error = await assertRejects(() => evaluateRun({ run, gpu }), InputError);
+    assertStringIncludes(error.message, "expert 1 is not");
+    assertStringIncludes(error.message, "or evaluate those that are, with trained");
+    const some = await evaluateRun({ run, gpu, resamples: 3, trained: true });
+    assertEquals(some.trained, [0]);
+    assertEquals((await statusOf(run)).stages.find(({ stage }) => stage === "evaluate")!.state, "up to date");
+
+    await trainExpert(1, options);
+    assertEquals(
+      (await statusOf(run)).stages.find(({ stage }) => stage === "evaluate")!.state,
+      "out of date",
+    );
+    const all = await evaluateRun({ run, gpu, resamples: 3, trained: true });
+    assertEquals(all.trained, undefined);
+    const [own] = all.segments;
+    assertEquals([some.sequences, some.tokens], [own.sequences, own.tokens]);
+    const { mixture, dense, random, oracle } = some.scores;
+    assertEquals([mixture!.perplexity, dense!.perplexity], [own.perplexity.mixture, own.perplexity.dense]);
+    assertEquals([random!.perplexity, oracle!.perplexity], [own.perplexity.mixture, own.perplexity.mixture]);
+    assertEquals(some.segments.map(({ sequences }) => sequences), [own.sequences, 0]);
+    assertEquals(new Set(some.prefixes.map(({ perplexity }) => perplexity)), new Set([mixture!.perplexity]));
+  }, { holdout: 0.4 }));
