@@ -1,0 +1,78 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { inFolder, SMALL, smallCorpus, task } from "./support.ts";
+
+const BRIEF = "--expert-hidden 8 --expert-layers 1 --expert-heads 2 --expert-batch 4 --expert-steps 2".split(
+  " ",
+);
+
+Deno.test("export, adopt, watch and clean work with the permissions that they have, and refuse wrong usage with one line", () =>
+  inFolder(async (folder) => {
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
+    const run = `${folder}/run`;
+    const succeed = async (name: string, args: string[]) => {
+      const { code, out, err } = await task(name, ["--run", run, ...args]);
+      assertEquals(code, 0, err);
+      return out;
+    };
+    const refuse = async (name: string, args: string[], text: string) => {
+      const { code, err } = await task(name, ["--run", run, ...args]);
+      assertEquals(code, 2, err);
+      assertMatch(err, /^error: [^\n]+\n$/);
+      assertStringIncludes(err, text);
+    };
+    await succeed("partition", ["--input", `${folder}/docs.jsonl`, ...SMALL]);
+    assertStringIncludes(await succeed("watch", ["--once"]), "4 waiting");
+    await succeed("train-expert", ["--expert", "0", ...BRIEF, "--checkpoint-every", "1"]);
+    const { trainings } = JSON.parse(await succeed("watch", ["--json"]));
+    assertEquals(trainings.map(({ state }: { state: string }) => state), [
+      "complete",
+      "waiting",
+      "waiting",
+      "waiting",
+    ]);
+
+    for (const to of ["megatron", "datasets", "parquet", "text"]) {
+      const out = await succeed("export", ["--to", to, "--expert", "all"]);
+      assertEquals(out.trim().split("\n").length, 2);
+      assertStringIncludes(
+        await succeed("export", ["--to", to, "--all-text"]),
+        "all text is written, train 46 texts",
+      );
+    }
+    assertStringIncludes(await succeed("export", ["--to", "text", "--all-text"]), "all text is there");
+    await refuse(
+      "export",
+      ["--expert", "0"],
+      "--to must be one of megatron, datasets, parquet, text, safetensors",
+    );
+    await refuse("export", ["--to", "text"], "one of --expert or --all-text must say what: neither is given");
+    await refuse("export", ["--to", "safetensors", "--all-text"], "a model has no text");
+    await refuse("export", ["--to", "text", "--expert", "two"], 'must be one of 0 to 1, or all: it is "two"');
+    await refuse("export", ["--to", "text", "--expert", "0", "--output", run], "must be new or empty");
+
+    const from = `${folder}/elsewhere`;
+    await succeed("export", ["--to", "safetensors", "--untie", "--expert", "0", "--output", from]);
+    await refuse(
+      "adopt",
+      ["--expert", "1", "--from", from],
+      "must have been trained on the part of expert 1",
+    );
+    await refuse("adopt", ["--expert", "1"], "--from must be given");
+    assertStringIncludes(
+      await succeed("adopt", ["--expert", "1", "--from", from, "--force"]),
+      `adopted from ${from}`,
+    );
+    assertStringIncludes(await succeed("status", []), `adopted from "${from}"`);
+    assertStringIncludes(await succeed("cost", []), "expert 1, adopted");
+    await refuse("train-expert", ["--expert", "1", ...BRIEF], "train it here instead with --force");
+    const { code, err } = await task("train-expert", ["--run", run, "--expert", "all", ...BRIEF]);
+    assertEquals(code, 0, err);
+    assertStringIncludes(err, `expert 1 was adopted from "${from}": it stays`);
+    await succeed("generate", ["--expert", "1", "--prompt", "sail", "--max-new-tokens", "2"]);
+    await succeed("verify", []);
+
+    assertMatch(await succeed("clean", ["--dry-run"]), /would remove 2 checkpoints \(.* KiB\)/);
+    assertMatch(await succeed("clean", []), /removed 2 checkpoints \(.* KiB\)/);
+    assertStringIncludes(await succeed("clean", []), "removed nothing");
+    assert((await succeed("watch", ["--once"])).includes("adopted"));
+  }));
