@@ -3,7 +3,7 @@
  *
  *   deno task reproduce --preset small --run runs/small
  */
-import { reproduce, type Reproduction } from "../mod.ts";
+import { reproduce, type Reproduction } from "../pipeline/reproduction/mod.ts";
 import { defineTask } from "./command.ts";
 import { CHECKPOINTS, DEVICE, IN_A_RUN, RECOMPUTE } from "./options.ts";
 import { words } from "./wording.ts";
