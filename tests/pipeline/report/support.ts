@@ -94,7 +94,7 @@ export function evaluationOf({ experts, sources }: RunShape): Evaluation {
     },
     mixing: {
       temperature: 1,
-      mixes: [1, 2, experts].flatMap((size) =>
+      mixes: [...new Set([1, 2, experts])].filter((size) => size <= experts).flatMap((size) =>
         [null, 32].map((reroute) => ({
           experts: size,
           reroute,
