@@ -5,9 +5,10 @@
  */
 import { evaluateRun } from "../mod.ts";
 import { type Baseline, BASELINES } from "../pipeline/evaluation/mod.ts";
+import { MIXING } from "../pipeline/serving/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { CHECK, DEVICE, FORCE, RUN, WEIGHTS } from "./options.ts";
+import { CHECK, DEVICE, FORCE, RUN } from "./options.ts";
 import { evaluationText } from "./evaluation_text.ts";
 
 export const TASK = await defineTask({
@@ -27,7 +28,8 @@ export const TASK = await defineTask({
       max: 65_535,
       help: "also mixtures in which so many experts answer together, their probabilities weighted",
     }),
-    ...WEIGHTS,
+    routingTemperature: MIXING.routingTemperature,
+    reroute: MIXING.reroute,
     fallback: field.choice<Baseline, undefined>(BASELINES, {
       help: "dense model that takes sequences whose expert is unsure",
     }),

@@ -110,20 +110,6 @@ export const TRAINING = section("Command", {
   ...DEVICE,
 });
 
-/** How experts that answer together are weighted. */
-export const WEIGHTS = section("Command", {
-  routingTemperature: number({
-    min: 1e-6,
-    max: 1e6,
-    help: "what costs are divided by where they become weights of experts; without it 1, for ctbm 0.1",
-  }),
-  reroute: integer({
-    min: 1,
-    max: 1_000_000,
-    help: "weigh experts anew after every so many tokens, by the last M ones",
-  }),
-});
-
 /** How much of the device models may take. */
 export const MEMORY = section("Command", {
   memory: custom(parseBytes, {
