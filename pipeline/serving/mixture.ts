@@ -146,28 +146,6 @@ export function createMixture(
     return await queue(() => opened.costs(rows, prefixes));
   };
 
-  /** Checks the tokenizer of something; where the source does not know which is right, the first one decides. */
-  async function checkIdentity(name: string, tokenizer: string | undefined): Promise<void> {
-    identity ??= await source.identity?.() ?? tokenizer;
-    checkTokenizer(name, tokenizer, identity);
-  }
-
-  async function checkExpert(model: ModelName): Promise<void> {
-    if (typeof model === "string") {
-      if (/^\w[\w-]*$/.test(model)) return;
-      throw new InputError(
-        `Cannot use a model as its name must be that of a folder in the run: it is "${model}"`,
-      );
-    }
-    experts ??= (await partitioner.get()).experts;
-    if (Number.isSafeInteger(model) && model >= 0 && model < experts) return;
-    throw new InputError(
-      say`Cannot use an expert as ${setting("expert")} must be one of 0 to ${
-        experts - 1
-      }, the experts of the run: it is ${model}`,
-    );
-  }
-
   /** Says how a model comes in a form. */
   function loaderOf<Value extends Held = DecodingModel>(
     model: ModelName,
@@ -190,7 +168,27 @@ export function createMixture(
     };
   }
 
-  const prefixOf = async () => source.prefix ?? (await partitioner.get()).prefix;
+  /** Checks the tokenizer of something; where the source does not know which is right, the first one decides. */
+  async function checkIdentity(name: string, tokenizer: string | undefined): Promise<void> {
+    identity ??= await source.identity?.() ?? tokenizer;
+    checkTokenizer(name, tokenizer, identity);
+  }
+
+  async function checkExpert(model: ModelName): Promise<void> {
+    if (typeof model === "string") {
+      if (/^\w[\w-]*$/.test(model)) return;
+      throw new InputError(
+        `Cannot use a model as its name must be that of a folder in the run: it is "${model}"`,
+      );
+    }
+    experts ??= (await partitioner.get()).experts;
+    if (Number.isSafeInteger(model) && model >= 0 && model < experts) return;
+    throw new InputError(
+      say`Cannot use an expert as ${setting("expert")} must be one of 0 to ${
+        experts - 1
+      }, the experts of the run: it is ${model}`,
+    );
+  }
 
   return {
     routes: source.partitioner !== undefined,
@@ -203,7 +201,7 @@ export function createMixture(
     },
     tokenizer: tokenizer.get,
     partitioner: partitioner.get,
-    prefix: prefixOf,
+    prefix: async () => source.prefix ?? (await partitioner.get()).prefix,
     costs,
     closePartitioner: () => partitioner.forget((opened) => opened.close()),
     dense: async () => await source.dense?.() ?? [],
@@ -225,7 +223,7 @@ export function createMixture(
           { remedy: say`choose with ${setting("expert")}` },
         );
       }
-      const length = Math.min(prefix ?? await prefixOf(), tokens.length);
+      const length = Math.min(prefix ?? source.prefix ?? opened.prefix, tokens.length);
       if (length === 1) return routeOf(new Float32Array(opened.experts), length, exclude);
       const row = { tokens: tokens.slice(0, length), sequenceLength: length, length: Uint32Array.of(length) };
       return routeOf(await costs(row, [length]), length, exclude);
