@@ -7,18 +7,12 @@
 import { type Evaluation } from "../mod.ts";
 import { say, setting, task } from "../kernels/mod.ts";
 import { BASELINES, sideOf, TOLD_WAYS, type Way } from "../pipeline/evaluation/mod.ts";
-import { count, percent, table } from "./layout.ts";
+import { count, interval, percent, perplexity, table } from "./layout.ts";
 import { fallbackText, mixingText, reliabilityText } from "./mixing_text.ts";
 import { worded } from "./wording.ts";
 
 const MOST_SHARES = 4;
 const BEST = "best in hindsight";
-
-const perplexity = (value: number | null | undefined): string => {
-  if (value === null || value === undefined) return "-";
-  return value < 1000 ? value.toFixed(2) : value.toPrecision(4);
-};
-const interval = (low: number, high: number): string => `${perplexity(low)} to ${perplexity(high)}`;
 
 /** Lays out an evaluation: all, then by source, by routed segment, by prefix and by margin, then what else was asked for. */
 export function evaluationText(run: string, evaluation: Evaluation): string {

@@ -4,13 +4,9 @@
  * @module
  */
 
-import { type Evaluation } from "../mod.ts";
-import { sideOf } from "../pipeline/evaluation/mod.ts";
-import { percent, table } from "./layout.ts";
+import { type Evaluation, sideOf } from "../pipeline/evaluation/mod.ts";
+import { interval, percent, perplexity, table } from "./layout.ts";
 
-const perplexity = (value: number): string => value < 1000 ? value.toFixed(2) : value.toPrecision(4);
-const interval = ({ low, high }: { low: number; high: number }): string =>
-  `${perplexity(low)} to ${perplexity(high)}`;
 const nats = (value: number): string => value.toPrecision(3);
 
 /** Lays out how well a margin tells whether the choice is right; nothing where there is no choice. */
@@ -39,7 +35,12 @@ export function mixingText({ mixing }: Evaluation): string[] {
       : `${by.toFixed(1)}% ${side} (${from.toFixed(1)} to ${to.toFixed(1)})`;
     return [
       `${experts}${reroute === null ? "" : `, weighed anew every ${reroute} tokens`}`,
-      ...[perplexity(score.perplexity), interval(score), expertsPerToken.toFixed(2), routings.toFixed(1)],
+      ...[
+        perplexity(score.perplexity),
+        interval(score.low, score.high),
+        expertsPerToken.toFixed(2),
+        routings.toFixed(1),
+      ],
       compared,
     ];
   });
@@ -60,7 +61,7 @@ export function fallbackText({ fallback }: Evaluation): string[] {
   const told = curve.filter((_, i) => i % 2 === 0 || i === curve.length - 1);
   const row = ({ margin, share, ...score }: typeof curve[number], as: string) => [
     ...[margin === null ? "all" : `below ${nats(margin)}${as}`, percent(share)],
-    ...[perplexity(score.perplexity), interval(score)],
+    ...[perplexity(score.perplexity), interval(score.low, score.high)],
   ];
   return [
     "",
