@@ -119,7 +119,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
       const keep = (block: Kept, row: number, nll: number) => block.nll[row * experts + expert] = nll;
       await pass(expert, part, keep, mixing && ((block, scores) => mixing.take(block, expert, scores)));
     }
-    mixing?.end(part, add, firstMix);
+    await mixing?.end(part, add, firstMix);
   }
   for (let expert = 0; expert < experts; expert++) {
     for (const block of routed.blocks) {

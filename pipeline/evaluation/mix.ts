@@ -11,6 +11,7 @@ import type { TokenScores } from "../model/scorer.ts";
 import { mixingWeights, routingTemperatureOf, routingWindow } from "../partition/mixing.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
 import { tokenArrayOf } from "../rows/columns.ts";
+import { checkMix, mixingOf } from "../serving/mixing.ts";
 import type { Evaluation } from "./evaluation.ts";
 import type { Kept, Routed, RouteOptions } from "./routes.ts";
 import { type Block, blocks } from "./rows.ts";
@@ -67,12 +68,10 @@ export interface Mixing {
   /** Keeps what an expert says of the tokens of a block. */
   take(block: number, expert: number, scores: TokenScores): void;
   /** Mixes the sequences of the part and adds them to the columns from `first` on. */
-  end(part: Part, add: Tables["add"], first: number): void;
+  end(part: Part, add: Tables["add"], first: number): Promise<void>;
   /** Says what these columns mean; `routed` is the one of the mixture that runs one expert. */
   summarize(figures: Figures, first: number, routed: number): NonNullable<Evaluation["mixing"]>;
 }
-
-const [MIX, TEMPERATURE, REROUTE] = [setting("mix"), setting("routingTemperature"), setting("reroute")];
 
 /** Log-probabilities that are kept at once unless told otherwise: 128 MiB. */
 const VALUES_AT_ONCE = 2 ** 25;
@@ -87,26 +86,17 @@ export function mixesOf(
   { mix = [], routingTemperature, reroute, valuesAtOnce = VALUES_AT_ONCE }: MixOptions,
   partitioner: Pick<Partitioner, "kind" | "experts">,
 ): Mixes | undefined {
-  const { experts } = partitioner;
-  const wrong = mix.find((size) => !Number.isSafeInteger(size) || size < 1 || size > experts);
-  if (wrong !== undefined) {
-    throw new InputError(
-      say`Cannot mix experts as ${MIX} must be from 1 to the number of experts, ${experts}: it is ${wrong}`,
-    );
-  }
-  if (routingTemperature !== undefined && !(routingTemperature > 0 && routingTemperature < Infinity)) {
-    throw new InputError(
-      say`Cannot mix experts as ${TEMPERATURE} must be a number above 0: it is ${routingTemperature}`,
-    );
-  }
-  if (reroute !== undefined && (!Number.isSafeInteger(reroute) || reroute < 1)) {
-    throw new InputError(say`Cannot route anew as ${REROUTE} must be an integer >= 1: it is ${reroute}`);
+  for (const size of mix.length === 0 ? [1] : mix) {
+    mixingOf({ mix: size, routingTemperature, reroute });
+    checkMix(size, partitioner.experts);
   }
   if (mix.length === 0 && reroute === undefined) {
     if (routingTemperature === undefined) return undefined;
     throw new InputError(
-      say`Cannot use ${TEMPERATURE} as it belongs to experts that answer together: it is ${routingTemperature}, and none do`,
-      { remedy: say`say how many with ${MIX}` },
+      say`Cannot use ${
+        setting("routingTemperature")
+      } as it belongs to experts that answer together: it is ${routingTemperature}, and none do`,
+      { remedy: say`say how many with ${setting("mix")}` },
     );
   }
   return {
@@ -210,8 +200,10 @@ export function createMixing(
       scored.set(at, known);
       logProbability.forEach((value, token) => known.logProbability[token * experts + expert] = value);
     },
-    end(part, add, first) {
+    async end(part, add, first) {
       for (let at = part.begin; at < part.end; at++) {
+        await new Promise((resolve) => setTimeout(resolve)); // an interruption is heard
+        signal?.throwIfAborted();
         const block = routed.blocks[at];
         const { starts, logProbability } = scored.get(at)!;
         for (let row = 0; row < block.rows; row++) {
@@ -232,8 +224,8 @@ export function createMixing(
       anew.clear();
     },
     summarize({ scoreOf, gainOf, gainsOf }, first, routedColumn) {
-      const predicted = routed.blocks.flatMap(({ predicted }) => [...predicted]);
-      const tokens = predicted.reduce((a, b) => a + b, 0);
+      const sequences = routed.blocks.reduce((sum, { rows }) => sum + rows, 0);
+      const tokens = routed.blocks.reduce((sum, block) => sum + tokensOf(block), 0);
       return {
         temperature,
         mixes: mixes.map(({ size, every, run, routings }, i) => {
@@ -243,7 +235,7 @@ export function createMixing(
             reroute: every ?? null,
             ...scoreOf(column),
             expertsPerToken: run / tokens,
-            routings: routings / predicted.length,
+            routings: routings / sequences,
             gain: gainOf(column, routedColumn),
             gains: gainsOf(column),
             prefixes: every === undefined
@@ -306,12 +298,17 @@ async function routeAnew(
   return { starts, costs };
 }
 
+/** Counts the predicted tokens of a block. */
+function tokensOf({ predicted }: Kept): number {
+  return predicted.reduce((sum, tokens) => sum + tokens, 0);
+}
+
 /** Cuts blocks into parts whose log-probabilities fit the budget, or which are one block. */
 function partsOf(blocks: readonly Kept[], experts: number, most: number): Part[] {
   const parts: Part[] = [];
   let values = Infinity;
-  blocks.forEach(({ predicted }, at) => {
-    const own = experts * predicted.reduce((a, b) => a + b, 0);
+  blocks.forEach((block, at) => {
+    const own = experts * tokensOf(block);
     if (values + own > most) {
       parts.push({ begin: at, end: at });
       values = 0;

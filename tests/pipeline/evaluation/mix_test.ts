@@ -293,17 +293,17 @@ Deno.test("evaluate() refuses mixtures that cannot be, with what must hold", asy
   const rows = anyRows(8);
   const refusals: [Parameters<typeof evaluateRows>[1], RegExp][] = [
     [{ mix: [2, 4] }, /mix must be from 1 to the number of experts, 3: it is 4$/],
-    [{ mix: [0] }, /mix must be from 1 to the number of experts, 3: it is 0$/],
+    [{ mix: [0] }, /use mix as it must be an integer from 1 to 65535: it is 0$/],
     [{ mix: [1.5] }, /it is 1.5$/],
-    [{ mix: [2], routingTemperature: 0 }, /routingTemperature must be a number above 0: it is 0$/],
-    [{ mix: [2], routingTemperature: NaN }, /routingTemperature must be a number above 0: it is NaN$/],
-    [{ mix: [2], routingTemperature: Infinity }, /must be a number above 0: it is Infinity$/],
+    [{ mix: [2], routingTemperature: 0 }, /routingTemperature as it must be a number from .*: it is 0$/],
+    [{ mix: [2], routingTemperature: NaN }, /routingTemperature as it must be a number from .*: it is NaN$/],
+    [{ mix: [2], routingTemperature: Infinity }, /must be a number from .*: it is Infinity$/],
     [
       { routingTemperature: 2 },
       /belongs to experts that answer together: it is 2, and none do; say how many with mix$/,
     ],
-    [{ reroute: 0 }, /reroute must be an integer >= 1: it is 0$/],
-    [{ mix: [2], reroute: NaN }, /reroute must be an integer >= 1: it is NaN$/],
+    [{ reroute: 0 }, /reroute as it must be an integer from .*: it is 0$/],
+    [{ mix: [2], reroute: NaN }, /reroute as it must be an integer from .*: it is NaN$/],
   ];
   for (const [options, message] of refusals) {
     assertMatch((await assertRejects(() => evaluateRows(rows, options), InputError)).message, message);
