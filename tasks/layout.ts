@@ -32,6 +32,17 @@ export function percent(share: number): string {
   return `${(100 * share).toFixed(1)}%`;
 }
 
+/** Writes a perplexity, which may be huge or missing. */
+export function perplexity(value: number | null | undefined): string {
+  if (value === null || value === undefined) return "-";
+  return value < 1000 ? value.toFixed(2) : value.toPrecision(4);
+}
+
+/** Writes an interval of perplexities. */
+export function interval(low: number, high: number): string {
+  return `${perplexity(low)} to ${perplexity(high)}`;
+}
+
 /** Units, the largest first, and how much of the smallest, or of a second, each one is. */
 type Units = readonly (readonly [unit: string, size: number])[];
 

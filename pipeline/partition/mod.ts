@@ -42,6 +42,7 @@ export {
   type SourceCount,
   tokenImbalance,
 } from "./metrics.ts";
+export { mixingWeights, routingTemperatureOf, routingWindow } from "./mixing.ts";
 export {
   type LearnContext,
   type Learned,

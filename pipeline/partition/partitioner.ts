@@ -115,6 +115,8 @@ export interface PartitionerKind {
   models?: boolean;
   /** How text is assigned where no method is set; `balanced` unless given. */
   method?: string;
+  /** What its costs are divided by where they become weights of experts, τ; 1 unless given. */
+  routingTemperature?: number;
   /** Names of the settings that what it learns depends on. */
   settings: readonly (keyof Configuration)[];
   /** Gives their values as a manifest keeps them; undefined for those that do not matter beside the others. */

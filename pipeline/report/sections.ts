@@ -34,6 +34,7 @@ import {
   segmentPlot,
   sourcePlot,
 } from "./plots_evaluation.ts";
+import { mixingPlots } from "./plots_mixing.ts";
 import { heatPlot, roundPlots, sharePlot } from "./plots_routing.ts";
 import { trainingPlots } from "./plots_training.ts";
 import type { RunRecord } from "./read.ts";
@@ -346,6 +347,7 @@ function evaluation({ evaluation }: RunRecord, lacks: Lacks): Section {
       }${gainText} Intervals
 are of ${plural(resamples, "bootstrap resample")} of the documents.</p>`,
       ...worse(evaluation),
+      ...(routes ? sureness(evaluation) : []),
       ...(routes && compares ? [] : [
         markup`<p>${
           routes ? null : "With one expert there are no segments, and no routing prefix to vary. "
@@ -359,9 +361,27 @@ are of ${plural(resamples, "bootstrap resample")} of the documents.</p>`,
         ? [segmentPlot(evaluation)]
         : []),
       ...(compares ? [sourcePlot(evaluation)] : []),
-      ...(routes ? prefixPlots(evaluation) : []),
+      ...(routes ? [...prefixPlots(evaluation), ...mixingPlots(evaluation)] : []),
     ],
   };
+}
+
+/** Says how often the chosen expert is the best one, and what a smaller margin means for that. */
+function sureness({ reliability }: Evaluation): Html[] {
+  if (reliability === undefined) return [];
+  const { right, loss, bins } = reliability;
+  const [unsure, sure] = [bins[0], bins.at(-1)!];
+  return [
+    markup`<p>The chosen expert is the best in hindsight for ${percent(right)} of the sequences${
+      loss === null ? null : `; elsewhere it costs ${rounded(loss, 2)} nats per sequence more than that one`
+    }.${
+      bins.length < 2
+        ? null
+        : ` It is the best for ${percent(unsure.right)} of the sequences whose margin is smallest, and for ${
+          percent(sure.right)
+        } of those whose margin is largest.`
+    }</p>`,
+  ];
 }
 
 /** Says which sources and segments the mixture is worse on than a dense model, the worst first. */
