@@ -43,6 +43,13 @@ export {
   tokenImbalance,
 } from "./metrics.ts";
 export {
+  type ExpertName,
+  nameExperts,
+  type NameOptions,
+  type SampledText,
+  type TellingTerm,
+} from "./names.ts";
+export {
   type LearnContext,
   type Learned,
   type OpenOptions,

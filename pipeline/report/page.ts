@@ -7,7 +7,8 @@
 import { task, type Words, wordText } from "../../kernels/errors.ts";
 import { foldedTable, Html, markup } from "./html.ts";
 import type { Plot } from "./plots.ts";
-import type { Section, Sections } from "./sections.ts";
+import type { Section } from "./section.ts";
+import type { Sections } from "./sections.ts";
 import { DARK, declarations, LIGHT } from "./theme.ts";
 
 /** Width of a full plot, in pixels. */
@@ -62,6 +63,12 @@ th{font-weight:500;color:var(--muted);vertical-align:bottom}
 th:last-child,td:last-child{padding-right:0}
 th.n,td.n{text-align:right;white-space:nowrap}
 td{max-width:26em;overflow-wrap:break-word}
+h4{font-size:14px;font-weight:600;margin:12px 0 0}
+.expert{border-left:4px solid;padding:2px 0 2px 16px;margin:0 0 22px}
+.expert dl{margin:6px 0 8px}
+.text p{font-size:13px;color:var(--muted);margin:6px 0 0}
+pre{font:13px/1.45 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;margin:2px 0 0;padding:8px 10px;background:var(--panel);
+border-radius:4px;white-space:pre-wrap;overflow-wrap:anywhere}
 .claims td:last-child{white-space:nowrap}
 .yes{color:var(--yes)}.no{color:var(--no)}.open{color:var(--muted)}
 footer{margin-top:64px;padding-top:16px;border-top:1px solid var(--grid);font-size:13px;color:var(--muted)}

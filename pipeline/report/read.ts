@@ -13,11 +13,13 @@ import {
   readPart,
   readPartition,
 } from "../partition/manifests.ts";
+import type { ExpertName } from "../partition/names.ts";
 import { readRunConfiguration, type RunConfiguration } from "../run/configuration.ts";
 import { readRoundMetrics, type RoundMetrics } from "../run/events.ts";
 import { exists } from "../run/files.ts";
 import { type Manifest, manifestNames, readManifest, vouchedFiles } from "../run/manifest.ts";
 import type { Vouched } from "../run/vouched.ts";
+import { expertNames } from "../stages/names.ts";
 import { partsAlone } from "../stages/parts_alone.ts";
 import { anythingBegun } from "../stages/state.ts";
 import { denseTargets } from "../stages/train_dense.ts";
@@ -52,6 +54,8 @@ export interface RunRecord {
   rounds: RoundMetrics[];
   /** The partition, and its experts by id. */
   partition: { whole: PartitionManifest; parts: PartManifest[] } | null;
+  /** What sets each expert apart; null where its tokenizer or the shards of the partition are not there. */
+  names: ExpertName[] | null;
   /** Experts by id, then the dense baselines. */
   curves: Curve[];
   /** Results on held-out text. */
@@ -95,6 +99,7 @@ export async function readRun(run: string): Promise<RunRecord> {
       () => readParts(run, vouched),
       forced(run, "split"),
     ),
+    names: null,
     curves: await readCurves(run, vouched),
     evaluation: await ifThere(
       `${run}/evaluation.json`,
@@ -104,6 +109,7 @@ export async function readRun(run: string): Promise<RunRecord> {
     reproduction: await ifThere(`${run}/reproduction.json`, readClaims, again("reproduce")),
   };
   for (const name of await manifestNames(run)) record.manifests[name] = (await readManifest(run, name))!;
+  if (record.partition) record.names = await expertNames(run, vouched);
   if (isEmpty(record) && !await anythingBegun(run, config.configuration)) {
     throw refuse("hold something that a task made: it holds a configuration and nothing made with it");
   }
