@@ -5,16 +5,11 @@
  */
 
 import { task, type Words, wordText } from "../../kernels/errors.ts";
+import { type Drawn, FULL_WIDTH } from "./drawn.ts";
 import { foldedTable, Html, markup } from "./html.ts";
-import type { Plot } from "./plots.ts";
 import type { Section } from "./section.ts";
 import type { Sections } from "./sections.ts";
 import { DARK, declarations, LIGHT } from "./theme.ts";
-
-/** Width of a full plot, in pixels. */
-export const FULL_WIDTH = 720;
-/** Width of a half plot, and of a full one on a narrow page. */
-export const HALF_WIDTH = 348;
 
 const STYLE = `
 :root{color-scheme:light dark;${declarations(LIGHT)}}
@@ -83,20 +78,22 @@ th,td{padding-right:12px}
 @media print{details>summary{display:none}}
 `;
 
-/** A plot as drawn: for a wide page, and for a narrow one where that differs. */
-export interface Drawn {
-  /** The plot. */
-  plot: Plot;
-  /** SVG for a wide page. */
-  wide: string;
-  /** SVG for a narrow page; none where the wide one serves. */
-  narrow?: string;
+/** What a page says of itself. */
+export interface PageFrame {
+  /** Its title. */
+  title: string;
+  /** What it is about, in a sentence. */
+  about: string;
+  /** The task that makes it. */
+  task: string;
+  /** What that makes it from. */
+  from: string;
 }
 
-/** Lays out the page of a run. */
+/** Lays out a page. */
 export function page(
-  name: string,
-  { figures, sections }: Sections,
+  { title, about, task: maker, from }: PageFrame,
+  { figures, sections }: Pick<Sections, "figures" | "sections">,
   drawn: Map<string, Drawn>,
   words?: Words,
 ): string {
@@ -109,22 +106,22 @@ export function page(
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width,initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="${policy}">
-<title>SmallTalk run ${name}</title>
+<title>${title}</title>
 <link rel="icon" href="data:,">
 <style>${new Html(STYLE)}</style>
 </head>
 <body>
 <header>
-<h1>SmallTalk run ${name}</h1>
-<p>Routers split a text by the likelihood of its prefixes; each part has an expert of its own.</p>
+<h1>${title}</h1>
+<p>${about}</p>
 <dl class="figures">${values}</dl>
 <nav aria-label="Sections">${links}</nav>
 </header>
 <main>
 ${sections.map((section) => sectionHtml(section, drawn))}</main>
 <footer>Made by <code>${
-    wordText([task("report")], words)
-  }</code> from the files of the run. Method: Filippova, Katharopoulos, Grangier and
+    wordText([task(maker)], words)
+  }</code> from ${from}. Method: Filippova, Katharopoulos, Grangier and
 Collobert, “No Need to Talk: Asynchronous Mixture of Language Models”, ICLR 2025, arXiv 2410.03529.</footer>
 </body>
 </html>

@@ -66,11 +66,14 @@ export interface RunRecord {
 
 /**
  * Reads a run folder. Throws an `InputError` where the folder is none of a run, and where a file in it, which it names, cannot
- * be what it must be.
+ * be what it must be. `doing` says in messages what for; `names` says whether the experts' names are read too.
  */
-export async function readRun(run: string): Promise<RunRecord> {
+export async function readRun(
+  run: string,
+  { doing = "report on", names = true }: { doing?: string; names?: boolean } = {},
+): Promise<RunRecord> {
   const refuse = (must: string, remedy: Text = say`run ${task("partition", { run })} first`) =>
-    new InputError(`Cannot report on "${run}" as it must ${must}`, { where: run, remedy });
+    new InputError(`Cannot ${doing} "${run}" as it must ${must}`, { where: run, remedy });
   const notARun = (reason: string) =>
     refuse(`be a run folder: ${reason}`, say`name the folder that ${task("partition")} wrote`);
   if (!await exists(run)) throw refuse("be a run folder: there is no such folder");
@@ -109,7 +112,7 @@ export async function readRun(run: string): Promise<RunRecord> {
     reproduction: await ifThere(`${run}/reproduction.json`, readClaims, again("reproduce")),
   };
   for (const name of await manifestNames(run)) record.manifests[name] = (await readManifest(run, name))!;
-  if (record.partition) record.names = await expertNames(run, vouched);
+  if (names && record.partition) record.names = await expertNames(run, vouched);
   if (isEmpty(record) && !await anythingBegun(run, config.configuration)) {
     throw refuse("hold something that a task made: it holds a configuration and nothing made with it");
   }
