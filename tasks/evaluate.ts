@@ -19,6 +19,10 @@ export const TASK = await defineTask({
     ...CHECK,
     ...DEVICE,
     resamples: field.integer({ default: 1000, min: 1, max: 1_000_000, help: "bootstrap draws of documents" }),
+    routeBy: field.choice(["self"], {
+      help:
+        "route by something else as well, beside the run's own partitioner: self, its experts by their prefix NLL",
+    }),
   },
   run: async ({ options, signal, onEvent, print }) => {
     const { run } = options;

@@ -8,6 +8,7 @@ import { type Evaluation } from "../mod.ts";
 import { say, setting, task } from "../kernels/mod.ts";
 import { BASELINES, sideOf, TOLD_WAYS, type Way } from "../pipeline/evaluation/mod.ts";
 import { count, percent, table } from "./layout.ts";
+import { routedByText } from "./route_by_text.ts";
 import { worded } from "./wording.ts";
 
 const MOST_SHARES = 4;
@@ -76,6 +77,7 @@ export function evaluationText(run: string, evaluation: Evaluation): string {
     "",
     table("prefix | perplexity | 95% interval | same expert", prefixRows),
     "",
+    ...routedByText(evaluation),
     `intervals: bootstrap over documents, ${count(resamples)} draws`,
     `run folder: ${run}`,
   ].join("\n");

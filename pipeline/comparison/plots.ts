@@ -34,6 +34,9 @@ import type { ComparedRun, ComparedSource, Comparison } from "./comparison.ts";
 /** Most runs that plots tell apart by colours and dashes. */
 export const MOST_RUNS = MOST_LEGEND;
 
+/** Most room of a name in a legend, in pixels: Vega cuts what is longer. */
+const LEGEND_LABEL = 150;
+
 /** The ways that are plotted for every run, in the order of a legend, and what they are called whatever E is. */
 const WAYS: readonly (readonly [Way, string])[] = [
   ["mixture", "mixture"],
@@ -44,7 +47,7 @@ const WAYS: readonly (readonly [Way, string])[] = [
 
 /** Gives every run a line; the colours are those of experts, which no plot here shows. */
 const linesOf = (runs: readonly { name: string }[], width: number): Line[] => {
-  const room = width - AXIS_WIDTH - 60;
+  const room = Math.min(LEGEND_LABEL, width - AXIS_WIDTH - 60);
   return labelsWithin(runs.map(({ name }) => name), room).map((name, i) => ({
     ...expertLine(i),
     name,

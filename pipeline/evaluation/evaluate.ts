@@ -10,10 +10,12 @@
 
 import { InputError } from "../../kernels/errors.ts";
 import { type ModelConfig, parameterCount } from "../model/shape.ts";
+import type { Partitioner } from "../partition/partitioner.ts";
 import { scoring } from "../serving/forms.ts";
 import { checkShape, type ModelName } from "../serving/models.ts";
 import { resample } from "./bootstrap.ts";
 import { type Baseline, BASELINES, type Evaluation, EVALUATION_FORMAT } from "./evaluation.ts";
+import { routeByOther } from "./route_by.ts";
 import { type Kept, route, type RouteOptions } from "./routes.ts";
 import { blocks } from "./rows.ts";
 import { createTables, summarize } from "./tables.ts";
@@ -22,6 +24,8 @@ import { createTables, summarize } from "./tables.ts";
 export interface EvaluateOptions extends RouteOptions {
   /** Dense models of the mixture to compare with. */
   baselines?: readonly Baseline[];
+  /** A partitioner besides the mixture's own that chooses among its experts too. It stays open. */
+  routeBy?: Partitioner;
   /** Draws of the bootstrap; 1000 unless given. */
   resamples?: number;
   /** Seed of the bootstrap; 0 unless given. */
@@ -57,6 +61,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   if (routed.documents === 0) {
     throw new InputError("Cannot evaluate as there must be held-out sequences: there are none");
   }
+  const other = options.routeBy && await routeByOther(options.routeBy, options, routed, { experts }, onRows);
   const baselines = BASELINES.filter((name) => options.baselines?.includes(name));
   const tables = createTables(routed, { prefix, experts, baselines });
   const { columns, add } = tables;
@@ -94,6 +99,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
         if (block.routes[row * routed.prefixes.length + k] === expert) add(block, row, k, nll);
       }
       add(block, row, columns.random!, nll / experts);
+      other?.add(block, row, expert, nll);
       block.lowest[row] = Math.min(block.lowest[row], nll);
     });
   }
@@ -116,6 +122,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     resamples,
     seed,
     ...summarize(routed, tables, draws),
+    ...other && { routedBy: await other.summarize(tables, { resamples, seed, signal }) },
     models: {
       config: config!,
       parameters: parameterCount(config!),

@@ -65,6 +65,16 @@ const PREFIX = v.object({
   agreement: share,
 });
 
+const ROUTED_BY = v.object({
+  kind: v.string(),
+  prefixes: v.array(v.object({
+    prefix: v.pipe(count, v.minValue(1)),
+    ...PERPLEXITY,
+    gain: v.object({ percent: finite, low: finite, high: finite }),
+    agreement: share,
+  })),
+});
+
 const SHAPE = v.object({
   vocabulary: count,
   hidden: count,
@@ -88,6 +98,7 @@ const EVALUATION = v.object({
   sources: v.array(SOURCE),
   segments: v.array(SEGMENT),
   prefixes: v.array(PREFIX),
+  routedBy: v.optional(ROUTED_BY),
   models: v.object({
     config: SHAPE,
     parameters: count,
@@ -131,10 +142,18 @@ export type Segment = v.InferOutput<typeof SEGMENT>;
  */
 export type PrefixScore = v.InferOutput<typeof PREFIX>;
 /**
+ * The same experts where another partitioner chooses: its kind, and by prefix the perplexity of the whole sequences with its 95%
+ * bootstrap interval over documents, how much lower that of the run's own partitioner is, in percent, on the same draws, and the share
+ * of the sequences that both send to the same expert.
+ *
+ * @ignore
+ */
+export type RoutedBy = v.InferOutput<typeof ROUTED_BY>;
+/**
  * Result of {@linkcode evaluate}, what `evaluation.json` holds: M, E, held-out documents, sequences and predicted tokens (all but
  * the first of every sequence); draws and seed of the bootstrap; every way's score (baselines where there are some), gains against
- * every baseline; by source in the order of their labels, by expert, by prefix (4, 8, 16, … S tokens, and M); shape and weights
- * of an expert or baseline, and of a router where a partitioner has some.
+ * every baseline; by source in the order of their labels, by expert, by prefix (4, 8, 16, … S tokens, and M); the same
+ * experts chosen by another partitioner, where one was asked for; shape and weights of an expert or baseline, and of a router where a partitioner has some.
  *
  * @ignore
  */

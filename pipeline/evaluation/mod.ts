@@ -11,6 +11,7 @@ export {
   type Evaluation,
   type Gain,
   type PrefixScore,
+  type RoutedBy,
   type Score,
   type Segment,
   sideOf,

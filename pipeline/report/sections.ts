@@ -35,6 +35,7 @@ import {
   segmentPlot,
   sourcePlot,
 } from "./plots_evaluation.ts";
+import { routeByPlots } from "./plots_route_by.ts";
 import { heatPlot, roundPlots, sharePlot } from "./plots_routing.ts";
 import { trainingPlots } from "./plots_training.ts";
 import type { RunRecord } from "./read.ts";
@@ -349,6 +350,7 @@ are of ${plural(resamples, "bootstrap resample")} of the documents.</p>`,
         : []),
       ...(compares ? [sourcePlot(evaluation)] : []),
       ...(routes ? prefixPlots(evaluation) : []),
+      ...routeByPlots(evaluation),
     ],
   };
 }

@@ -11,7 +11,12 @@ import { evaluate, RESAMPLES } from "../evaluation/evaluate.ts";
 import { type Baseline, EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { expertFolder, partHash, readPart, readPartition } from "../partition/manifests.ts";
-import { identifyPartitioner, partitionerFolder, partitionerKind } from "../partition/partitioners.ts";
+import {
+  identifyPartitioner,
+  partitionerFolder,
+  partitionerKind,
+  PARTITIONERS,
+} from "../partition/partitioners.ts";
 import { readShards } from "../rows/arrow.ts";
 import { exists, hashFile, jsonText, shortHash, writeAtomic } from "../run/files.ts";
 import { type Manifest, outputsHash, outputsUnder } from "../run/manifest.ts";
@@ -56,8 +61,17 @@ const modelOf = ({ name, folder, command }: ReturnType<typeof expertTarget>, wha
   stage: { name: `train-${name}`, command },
 });
 
-/** Makes the stage, with `resamples` draws of the bootstrap. */
-export function evaluateStage({ experts }: Configuration, resamples = RESAMPLES): Stage {
+/** How a run is evaluated. */
+export interface EvaluationChoices {
+  /** Draws of the bootstrap; 1000 unless given. */
+  resamples?: number;
+  /** Kind of a partitioner that chooses among the experts as well: `self`, the experts themselves. */
+  routeBy?: string;
+}
+
+/** Makes the stage. */
+export function evaluateStage({ experts }: Configuration, choices: EvaluationChoices = {}): Stage {
+  const { resamples = RESAMPLES, routeBy } = choices;
   const models = Array.from({ length: experts }, (_, expert) => expertModel(expert));
   const baselines = denseTargets().map((target) => modelOf(target, target.name));
   return {
@@ -70,8 +84,8 @@ export function evaluateStage({ experts }: Configuration, resamples = RESAMPLES)
     revision: 1,
     outputs: [EVALUATION],
     async values({ configuration: { prefix, seed }, gpu }) {
-      const device = await gpu?.(); // not opened to tell a state, which holds for any GPU and any number of draws
-      const on = device ? { resamples, adapter: device.adapter, variants: device.variants } : {};
+      const device = await gpu?.(); // not opened to tell a state, which holds for any GPU and whatever was asked for
+      const on = device ? { resamples, routeBy, adapter: device.adapter, variants: device.variants } : {};
       return { format: EVALUATION_FORMAT, prefix, seed, ...on };
     },
     async inputs(context, manifest): Promise<Record<string, string>> {
@@ -96,6 +110,7 @@ export function evaluateStage({ experts }: Configuration, resamples = RESAMPLES)
       }
       await checkPartitioner(work, score);
       await checkModels(work, models, tokenize);
+      checkRouteBy(run, routeBy);
       const trained = baselines.filter(({ name }) => name in inputs);
       await checkBaselines(work, trained, tokenize);
       return async () => {
@@ -114,8 +129,12 @@ export function evaluateStage({ experts }: Configuration, resamples = RESAMPLES)
           gpu: await work.gpu(),
         });
         const shards = outputsUnder(tokenize, "tokens/test-");
+        const other = routeBy === undefined
+          ? undefined
+          : await PARTITIONERS.get(routeBy)!.open(`${run}/${EXPERTS}`, work.gpu, { vouched: work.files });
         const evaluation = await evaluate({
           mixture,
+          routeBy: other,
           prefix: configuration.prefix,
           baselines: trained.map(({ name }) => name as Baseline),
           open: () => readShards(shards.map((path) => `${run}/${path}`), work.files),
@@ -126,11 +145,14 @@ export function evaluateStage({ experts }: Configuration, resamples = RESAMPLES)
               type: "progress",
               stage: "evaluate",
               done,
-              total: (1 + models.length + trained.length) * total,
+              total: (1 + Number(routeBy !== undefined) + models.length + trained.length) * total,
               unit: "sequences",
             }),
           signal,
-        }).finally(() => mixture.close());
+        }).finally(() => {
+          other?.close();
+          mixture.close();
+        });
         const { documents, sequences, tokens } = evaluation;
         return {
           outputs: { [EVALUATION]: await writeAtomic(`${run}/${EVALUATION}`, jsonText(evaluation)) },
@@ -139,6 +161,22 @@ export function evaluateStage({ experts }: Configuration, resamples = RESAMPLES)
       };
     },
   };
+}
+
+/** Folder of a run's experts. */
+const EXPERTS = "experts";
+
+/** Checks that another partitioner takes a run's experts as they are: it has nothing to learn. */
+function checkRouteBy(run: string, routeBy: string | undefined): void {
+  if (routeBy === undefined) return;
+  const kind = PARTITIONERS.get(routeBy);
+  if (kind?.routes && !kind.splits) return;
+  const kinds = [...PARTITIONERS.values()].filter(({ routes, splits }) => routes && !splits);
+  throw new InputError(
+    say`Cannot evaluate "${run}" as ${setting("routeBy")} must be a kind that only routes (${
+      kinds.map(({ kind }) => kind).join(", ")
+    }): it is "${routeBy}"`,
+  );
 }
 
 /** Gives the hash of a model's weights: from its training's manifest, or of a file that came from elsewhere; undefined where it is not trained. */
