@@ -4,8 +4,7 @@
  * @module
  */
 
-import { type Evaluation } from "../mod.ts";
-import { sideOf } from "../pipeline/evaluation/mod.ts";
+import { type Evaluation, sideOf } from "../pipeline/evaluation/mod.ts";
 import { count, percent, table } from "./layout.ts";
 
 /** Lays out a row per prefix; no line where no other partitioner was asked for. */
