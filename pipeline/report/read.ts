@@ -16,7 +16,7 @@ import {
 import type { ExpertName } from "../partition/names.ts";
 import { readRunConfiguration, type RunConfiguration } from "../run/configuration.ts";
 import { readRoundMetrics, type RoundMetrics } from "../run/events.ts";
-import { exists } from "../run/files.ts";
+import { exists, isFolder } from "../run/files.ts";
 import { type Manifest, manifestNames, readManifest, vouchedFiles } from "../run/manifest.ts";
 import type { Vouched } from "../run/vouched.ts";
 import { expertNames } from "../stages/names.ts";
@@ -77,9 +77,8 @@ export async function readRun(
   const notARun = (reason: string) =>
     refuse(`be a run folder: ${reason}`, say`name the folder that ${task("partition")} wrote`);
   if (!await exists(run)) throw refuse("be a run folder: there is no such folder");
-  const config = await readRunConfiguration(run).catch((error) => {
-    throw error instanceof Deno.errors.NotADirectory ? notARun("it is a file") : error;
-  });
+  if (!await isFolder(run)) throw notARun("it is a file");
+  const config = await readRunConfiguration(run);
   if (config === null) throw notARun("it has no config.json");
   const vouched = await vouchedFiles(run);
   const again = (name: string) => say`run ${task(name, { run })} again`;

@@ -93,6 +93,7 @@ Deno.test("compareRuns() refuses what cannot be compared", async () => {
       `Cannot compare "${folder}/c" as it must be a run folder: there is no such`,
     );
     await refuses([a, folder], "as it must be a run folder: it has no config.json");
+    await refuses([a, `${b}/config.json`], "as it must be a run folder: it is a file");
     await Deno.writeTextFile(`${b}/evaluation.json`, "{");
     await refuses([a, b], "evaluation.json");
   });
