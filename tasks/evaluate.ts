@@ -37,6 +37,10 @@ export const TASK = await defineTask({
       min: 0,
       help: "margin below which an expert is unsure; without it a curve over all margins alone",
     }),
+    routeBy: field.choice(["self"], {
+      help:
+        "route by something else as well, beside the run's own partitioner: self, its experts by their prefix NLL",
+    }),
   },
   run: async ({ options, signal, onEvent, print }) => {
     const { run } = options;

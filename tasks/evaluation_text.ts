@@ -8,6 +8,7 @@ import { say, setting, task } from "../kernels/mod.ts";
 import { BASELINES, type Evaluation, sideOf, TOLD_WAYS, type Way } from "../pipeline/evaluation/mod.ts";
 import { count, interval, percent, perplexity, table } from "./layout.ts";
 import { fallbackText, mixingText, reliabilityText } from "./mixing_text.ts";
+import { routedByText } from "./route_by_text.ts";
 import { worded } from "./wording.ts";
 
 const MOST_SHARES = 4;
@@ -73,6 +74,7 @@ export function evaluationText(run: string, evaluation: Evaluation): string {
     ...mixingText(evaluation),
     ...fallbackText(evaluation),
     "",
+    ...routedByText(evaluation),
     `intervals: bootstrap over documents, ${count(resamples)} draws`,
     `run folder: ${run}`,
   ].join("\n");

@@ -11,6 +11,7 @@
 import { InputError } from "../../kernels/errors.ts";
 import type { TokenScores } from "../model/scorer.ts";
 import { type ModelConfig, parameterCount } from "../model/shape.ts";
+import type { Partitioner } from "../partition/partitioner.ts";
 import { scoring } from "../serving/forms.ts";
 import { checkShape, type ModelName } from "../serving/models.ts";
 import { resample } from "./bootstrap.ts";
@@ -18,6 +19,7 @@ import { type Baseline, BASELINES, type Evaluation, EVALUATION_FORMAT } from "./
 import { checkFallback, createFallback, type FallbackOptions } from "./fallback.ts";
 import { createMixing, mixesOf, type MixOptions, type Part } from "./mix.ts";
 import { choicesOf, reliabilityOf } from "./reliability.ts";
+import { routeByOther } from "./route_by.ts";
 import { type Kept, route, type RouteOptions } from "./routes.ts";
 import { blocks } from "./rows.ts";
 import { createTables, figuresOf, summarize } from "./tables.ts";
@@ -26,6 +28,8 @@ import { createTables, figuresOf, summarize } from "./tables.ts";
 export interface EvaluateOptions extends RouteOptions, MixOptions, FallbackOptions {
   /** Dense models of the mixture to compare with. */
   baselines?: readonly Baseline[];
+  /** A partitioner besides the mixture's own that chooses among its experts too. It stays open. */
+  routeBy?: Partitioner;
   /** Draws of the bootstrap; 1000 unless given. */
   resamples?: number;
   /** Seed of the bootstrap; 0 unless given. */
@@ -71,6 +75,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const mixing = mixes && createMixing(mixes, routed, options, partitioner, onRows);
   const falling = fallback && createFallback({ fallback, margin: options.margin }, routed, prefix);
   const more = (mixing?.columns ?? 0) + (falling?.columns ?? 0);
+  const other = options.routeBy && await routeByOther(options.routeBy, options, routed, { experts }, onRows);
   const tables = createTables(routed, { prefix, experts, baselines, more });
   const { columns, add } = tables;
   const firstMix = tables.more;
@@ -129,6 +134,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
           if (block.routes[row * routed.prefixes.length + k] === expert) add(block, row, k, nll);
         }
         add(block, row, columns.random!, nll / experts);
+        other?.add(block, row, expert, nll);
       }
     }
   }
@@ -162,6 +168,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     reliability: reliabilityOf(choicesOf(routed.blocks, columns.mixture!)),
     ...mixing && { mixing: mixing.summarize(figures, firstMix, columns.mixture!) },
     ...falling && { fallback: falling.summarize(figures, firstFallback) },
+    ...other && { routedBy: await other.summarize(tables, { resamples, seed, signal }) },
     models: {
       config: config!,
       parameters: parameterCount(config!),

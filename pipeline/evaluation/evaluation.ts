@@ -85,6 +85,16 @@ const MIX = v.object({
 
 const FALLBACK_POINT = { margin: v.nullable(finite), share, ...PERPLEXITY };
 
+const ROUTED_BY = v.object({
+  kind: v.string(),
+  prefixes: v.array(v.object({
+    prefix: v.pipe(count, v.minValue(1)),
+    ...PERPLEXITY,
+    gain: v.object({ percent: finite, low: finite, high: finite }),
+    agreement: share,
+  })),
+});
+
 const SHAPE = v.object({
   vocabulary: count,
   hidden: count,
@@ -118,6 +128,7 @@ const EVALUATION = v.object({
     chosen: v.optional(v.object({ ...FALLBACK_POINT, nllPerToken: finite })),
     curve: v.array(v.object(FALLBACK_POINT)),
   })),
+  routedBy: v.optional(ROUTED_BY),
   models: v.object({
     config: SHAPE,
     parameters: count,
@@ -161,6 +172,14 @@ export type Segment = v.InferOutput<typeof SEGMENT>;
  */
 export type PrefixScore = v.InferOutput<typeof PREFIX>;
 /**
+ * The same experts where another partitioner chooses: its kind, and by prefix the perplexity of the whole sequences with its 95%
+ * bootstrap interval over documents, how much lower that of the run's own partitioner is, in percent, on the same draws, and the share
+ * of the sequences that both send to the same expert.
+ *
+ * @ignore
+ */
+export type RoutedBy = v.InferOutput<typeof ROUTED_BY>;
+/**
  * How well a margin, by which the routing prefix costs the chosen expert less than the second best, tells whether the choice is right:
  * sequences, the share of them whose expert is the best in hindsight, and how much higher the NLL of the others' whole sequences is on
  * average than their best expert's, in nats (null where all are right); for all, and for bins of about as many sequences each whose margins
@@ -189,7 +208,8 @@ export type Fallback = NonNullable<Evaluation["fallback"]>;
  * Result of {@linkcode evaluate}, what `evaluation.json` holds: M, E, held-out documents, sequences and predicted tokens (all but
  * the first of every sequence); draws and seed of the bootstrap; every way's score (baselines where there are some), gains against
  * every baseline; by source in the order of their labels, by expert, by prefix (4, 8, 16, … S tokens, and M); what margins tell;
- * mixtures of several experts, with the routing temperature of their weights, and a fallback, where they are asked for; shape and
+ * mixtures of several experts, with the routing temperature of their weights, a fallback, and the same experts chosen by another
+ * partitioner, where they are asked for; shape and
  * weights of an expert or baseline, and of a router where a partitioner has some.
  *
  * @ignore

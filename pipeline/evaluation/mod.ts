@@ -14,6 +14,7 @@ export {
   type Mix,
   type PrefixScore,
   type Reliability,
+  type RoutedBy,
   type Score,
   type Segment,
   sideOf,

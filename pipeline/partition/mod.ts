@@ -44,6 +44,13 @@ export {
 } from "./metrics.ts";
 export { mixingWeights, routingTemperatureOf, routingWindow } from "./mixing.ts";
 export {
+  type ExpertName,
+  nameExperts,
+  type NameOptions,
+  type SampledText,
+  type TellingTerm,
+} from "./names.ts";
+export {
   type LearnContext,
   type Learned,
   type OpenOptions,

@@ -13,6 +13,7 @@ import { PARTITIONERS } from "../partition/partitioners.ts";
 import { FIELD_NAMES, FIELDS } from "../settings/configuration.ts";
 import { onlyParts } from "../stages/parts_alone.ts";
 import { denseTargets } from "../stages/train_dense.ts";
+import { expertsSection } from "./experts.ts";
 import {
   type Content,
   foldedTable,
@@ -25,7 +26,7 @@ import {
   type Table,
   unbroken,
 } from "./html.ts";
-import { COMPARED, type Plot, wayName } from "./plots.ts";
+import { COMPARED, wayName } from "./plots.ts";
 import {
   gainPlot,
   overheadPlot,
@@ -35,24 +36,12 @@ import {
   sourcePlot,
 } from "./plots_evaluation.ts";
 import { mixingPlots } from "./plots_mixing.ts";
+import { routeByPlots } from "./plots_route_by.ts";
 import { heatPlot, roundPlots, sharePlot } from "./plots_routing.ts";
 import { trainingPlots } from "./plots_training.ts";
 import type { RunRecord } from "./read.ts";
 import type { Claims } from "./reproduction.ts";
-
-/** A section of the page. */
-export interface Section {
-  /** Name, of the anchor too. */
-  id: string;
-  /** Heading. */
-  title: string;
-  /** Paragraphs and tables before the plots. */
-  lead: Html[];
-  /** Plots. */
-  plots?: Plot[];
-  /** What follows them. */
-  after?: Html[];
-}
+import type { Section } from "./section.ts";
 
 /** A part that a run does not have yet. */
 export interface Missing {
@@ -98,6 +87,7 @@ export function sectionsOf(run: RunRecord, cost: Cost, words?: Words): Sections 
     ...(run.reproduction ? [claims(run.reproduction)] : []),
     rounds(run, lacks),
     partition(run, lacks),
+    ...expertsSection(run),
     training(run, lacks),
     evaluation(run, lacks),
     costs(run, cost),
@@ -362,6 +352,7 @@ are of ${plural(resamples, "bootstrap resample")} of the documents.</p>`,
         : []),
       ...(compares ? [sourcePlot(evaluation)] : []),
       ...(routes ? [...prefixPlots(evaluation), ...mixingPlots(evaluation)] : []),
+      ...routeByPlots(evaluation),
     ],
   };
 }

@@ -13,7 +13,12 @@ import { checkFallback } from "../evaluation/fallback.ts";
 import { mixesOf } from "../evaluation/mix.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { expertFolder, partHash, readPart, readPartition } from "../partition/manifests.ts";
-import { identifyPartitioner, partitionerFolder, partitionerKind } from "../partition/partitioners.ts";
+import {
+  identifyPartitioner,
+  partitionerFolder,
+  partitionerKind,
+  PARTITIONERS,
+} from "../partition/partitioners.ts";
 import { readShards } from "../rows/arrow.ts";
 import { exists, hashFile, jsonText, shortHash, writeAtomic } from "../run/files.ts";
 import { type Manifest, outputsHash, outputsUnder } from "../run/manifest.ts";
@@ -59,15 +64,27 @@ const modelOf = ({ name, folder, command }: ReturnType<typeof expertTarget>, wha
 });
 
 /** How a run is evaluated: what {@linkcode evaluate} takes of it. */
-export type EvaluationChoices = Pick<
-  EvaluateOptions,
-  "resamples" | "mix" | "routingTemperature" | "reroute" | "fallback" | "margin"
->;
+export type EvaluationChoices =
+  & Pick<
+    EvaluateOptions,
+    "resamples" | "mix" | "routingTemperature" | "reroute" | "fallback" | "margin"
+  >
+  & {
+    /** Kind of a partitioner that chooses among the experts as well: `self`, the experts themselves. */
+    routeBy?: string;
+  };
 
 /** Makes the stage. */
 export function evaluateStage({ experts }: Configuration, choices: EvaluationChoices = {}): Stage {
-  const { resamples = RESAMPLES, mix = [], routingTemperature, reroute, fallback, margin } = choices;
-  const several = { mix: mix.length === 0 ? undefined : mix, routingTemperature, reroute, fallback, margin };
+  const { resamples = RESAMPLES, routeBy, mix = [], routingTemperature, reroute, fallback, margin } = choices;
+  const several = {
+    mix: mix.length === 0 ? undefined : mix,
+    routingTemperature,
+    reroute,
+    fallback,
+    margin,
+    routeBy,
+  };
   const models = Array.from({ length: experts }, (_, expert) => expertModel(expert));
   const baselines = denseTargets().map((target) => modelOf(target, target.name));
   return {
@@ -106,6 +123,7 @@ export function evaluateStage({ experts }: Configuration, choices: EvaluationCho
       }
       await checkPartitioner(work, score);
       await checkModels(work, models, tokenize);
+      checkRouteBy(run, routeBy);
       const trained = baselines.filter(({ name }) => name in inputs);
       await checkBaselines(work, trained, tokenize);
       const names = trained.map(({ name }) => name as Baseline);
@@ -128,8 +146,12 @@ export function evaluateStage({ experts }: Configuration, choices: EvaluationCho
           gpu: await work.gpu(),
         });
         const shards = outputsUnder(tokenize, "tokens/test-");
+        const other = routeBy === undefined
+          ? undefined
+          : await PARTITIONERS.get(routeBy)!.open(`${run}/${EXPERTS}`, work.gpu, { vouched: work.files });
         const evaluation = await evaluate({
           mixture,
+          routeBy: other,
           prefix: configuration.prefix,
           baselines: names,
           open: () => readShards(shards.map((path) => `${run}/${path}`), work.files),
@@ -145,11 +167,16 @@ export function evaluateStage({ experts }: Configuration, choices: EvaluationCho
               type: "progress",
               stage: "evaluate",
               done,
-              total: (1 + Number(reroute !== undefined) + models.length + trained.length) * total,
+              total: (1 + Number(reroute !== undefined) + Number(routeBy !== undefined) + models.length +
+                trained.length) *
+                total,
               unit: "sequences",
             }),
           signal,
-        }).finally(() => mixture.close());
+        }).finally(() => {
+          other?.close();
+          mixture.close();
+        });
         const { documents, sequences, tokens } = evaluation;
         return {
           outputs: { [EVALUATION]: await writeAtomic(`${run}/${EVALUATION}`, jsonText(evaluation)) },
@@ -168,6 +195,22 @@ function untrained(run: string, name: Baseline): InputError {
       setting("fallback")
     } must name a dense model that is trained: ${name} is not`,
     { where: run, remedy: say`run ${task(train, { ...settings, run })} first` },
+  );
+}
+
+/** Folder of a run's experts. */
+const EXPERTS = "experts";
+
+/** Checks that another partitioner takes a run's experts as they are: it has nothing to learn. */
+function checkRouteBy(run: string, routeBy: string | undefined): void {
+  if (routeBy === undefined) return;
+  const kind = PARTITIONERS.get(routeBy);
+  if (kind?.routes && !kind.splits) return;
+  const kinds = [...PARTITIONERS.values()].filter(({ routes, splits }) => routes && !splits);
+  throw new InputError(
+    say`Cannot evaluate "${run}" as ${setting("routeBy")} must be a kind that only routes (${
+      kinds.map(({ kind }) => kind).join(", ")
+    }): it is "${routeBy}"`,
   );
 }
 

@@ -96,6 +96,18 @@ Deno.test("report() writes every plot of a whole run, once for wide and narrow p
   });
 });
 
+Deno.test("report() draws an evaluation beside which no dense model stands, without a warning", async () => {
+  await inFolder(async (run) => {
+    await writeRun(run);
+    const path = `${run}/evaluation.json`;
+    const { scores: { dense: _, "dense-steps": __, ...scores }, ...rest } = JSON.parse(
+      await Deno.readTextFile(path),
+    );
+    await Deno.writeTextFile(path, JSON.stringify({ ...rest, scores, gains: [] }));
+    assertStringIncludes(await pageOf(run), 'id="plot-prefix-perplexity"');
+  });
+});
+
 Deno.test("report() gives the same bytes for the same run, whichever way it is named", async () => {
   await inFolder(async (folder) => {
     await writeRun(`${folder}/run`);

@@ -116,6 +116,26 @@ Deno.test("evaluateRun() keeps the evaluation of the run's held-out shards, and 
     assertEquals(actual.sources.map(({ source }) => source), ["code", "sea"]);
   }));
 
+Deno.test("evaluateRun() lets the experts choose as well, who are the best in hindsight once they see all of a sequence", () =>
+  inRun(2, async (run) => {
+    const { routedBy, ...rest } = await evaluateRun({ run, resamples: 20, gpu, routeBy: "self" });
+    assertEquals(routedBy!.kind, "self");
+    assertEquals(routedBy!.prefixes.map(({ prefix }) => prefix), [4, 8, 16, 32]);
+    const last = routedBy!.prefixes.at(-1)!.perplexity;
+    assert(Math.abs(last / rest.scores.oracle!.perplexity - 1) < 1e-4, `${last}`);
+    const text = await Deno.readTextFile(`${run}/evaluation.json`);
+    await evaluateRun({ run, resamples: 20, gpu, routeBy: "self" });
+    assertEquals(await Deno.readTextFile(`${run}/evaluation.json`), text);
+    const plain = await evaluateRun({ run, resamples: 20, gpu });
+    assertEquals(plain, rest); // nothing else depends on it
+    const wrong = () => evaluateRun({ run, resamples: 20, gpu, routeBy: "source" });
+    const error = await assertRejects(wrong, InputError);
+    assertMatch(
+      await describe(error),
+      /--route-by must be a kind that only routes \(self\): it is "source"$/,
+    );
+  }));
+
 Deno.test("evaluateRun() evaluates again only when something it depends on changed, to the same bytes", () =>
   inRun(2, async (run) => {
     const states: string[] = [];
