@@ -5,8 +5,9 @@
  */
 
 import { dirname } from "node:path";
-import { assign, InputError } from "../mod.ts";
+import { InputError } from "../kernels/mod.ts";
 import {
+  assign,
   assignmentOf,
   type AssignOptions,
   drift,

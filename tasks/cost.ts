@@ -3,9 +3,14 @@
  *
  *   deno task cost --preset small --experts 8 --flops 1e12 --utilisation 0.4
  */
-import { readCost } from "../mod.ts";
+import {
+  paperCommunication,
+  paperTable,
+  PLAIN_DEVICE,
+  PRINTED_COMMUNICATION,
+  readCost,
+} from "../pipeline/cost/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { paperCommunication, paperTable, PLAIN_DEVICE, PRINTED_COMMUNICATION } from "../pipeline/cost/mod.ts";
 import { defineTask } from "./command.ts";
 import { RECOMPUTE, SOURCES, SPEED } from "./options.ts";
 import { speedOf } from "./text.ts";

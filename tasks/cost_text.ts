@@ -4,8 +4,13 @@
  * @module
  */
 
-import type { Cost } from "../mod.ts";
-import type { InferenceMemory, PaperCommunication, TableRow, TrainingMemory } from "../pipeline/cost/mod.ts";
+import type {
+  Cost,
+  InferenceMemory,
+  PaperCommunication,
+  TableRow,
+  TrainingMemory,
+} from "../pipeline/cost/mod.ts";
 import { bytes, count, decimalBytes, duration, percent, table } from "./layout.ts";
 
 /** Lays out the paper's Table 3: the paper's figure, then the counted one. */

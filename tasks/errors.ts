@@ -5,8 +5,8 @@
  * @module
  */
 
-import { InputError, RunError, VERSION } from "../mod.ts";
-import { ExplainedError, say, task, type Text } from "../kernels/mod.ts";
+import { ExplainedError, InputError, RunError, say, task, type Text } from "../kernels/mod.ts";
+import { VERSION } from "../pipeline/run/mod.ts";
 import { repairOf } from "../pipeline/stages/mod.ts";
 import { worded } from "./wording.ts";
 

@@ -3,7 +3,7 @@
  *
  *   deno task evaluate --run runs/a
  */
-import { evaluateRun } from "../mod.ts";
+import { evaluateRun } from "../pipeline/stages/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { CHECK, DEVICE, FORCE, RUN } from "./options.ts";

@@ -4,9 +4,8 @@
  * @module
  */
 
-import { type Evaluation } from "../mod.ts";
+import { BASELINES, type Evaluation, sideOf, TOLD_WAYS, type Way } from "../pipeline/evaluation/mod.ts";
 import { say, setting, task } from "../kernels/mod.ts";
-import { BASELINES, sideOf, TOLD_WAYS, type Way } from "../pipeline/evaluation/mod.ts";
 import { count, percent, table } from "./layout.ts";
 import { worded } from "./wording.ts";
 

@@ -3,7 +3,7 @@
  *
  *   deno task generate --run runs/a --prompt "Once upon a time"
  */
-import { generate, SAMPLING } from "../mod.ts";
+import { generate, SAMPLING } from "../pipeline/serving/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { DEVICE, MEMORY, RUN } from "./options.ts";

@@ -5,9 +5,8 @@
  * @module
  */
 
-import { InputError, PRESETS } from "../mod.ts";
-import { field } from "../pipeline/settings/mod.ts";
-import { formsText, parseVariants, say, setting } from "../kernels/mod.ts";
+import { formsText, InputError, parseVariants, say, setting } from "../kernels/mod.ts";
+import { field, PRESETS } from "../pipeline/settings/mod.ts";
 
 const { choice, custom, flag, integer, number, path, paths, section, text } = field;
 

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { type Generation, InputError } from "../mod.ts";
+import { InputError } from "../kernels/mod.ts";
+import type { Generation } from "../pipeline/serving/mod.ts";
 
 /** Says which expert continues the prompt, and how sure that is. */
 export function routeLine({ route, expert, experts }: Generation, model?: string): string {

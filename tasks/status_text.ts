@@ -4,9 +4,9 @@
  * @module
  */
 
-import { FIELDS, type RunStatus } from "../mod.ts";
+import { FIELDS } from "../pipeline/settings/mod.ts";
+import type { RunStatus, StageStatus } from "../pipeline/stages/mod.ts";
 import { type Owner } from "../pipeline/run/mod.ts";
-import { type StageStatus } from "../pipeline/stages/mod.ts";
 import { roughBytes, table } from "./layout.ts";
 import { worded, words } from "./wording.ts";
 

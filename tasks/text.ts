@@ -4,10 +4,16 @@
  * @module
  */
 
-import type { PartitionPlan, PartitionSummary, TrainResult, VerifyReport } from "../mod.ts";
+import type {
+  Estimate,
+  PartitionPlan,
+  PartitionSummary,
+  ProofSummary,
+  TrainResult,
+  VerifyReport,
+} from "../pipeline/stages/mod.ts";
 import type { CostDevice } from "../pipeline/cost/mod.ts";
 import type { Drift } from "../pipeline/partition/mod.ts";
-import type { Estimate, ProofSummary } from "../pipeline/stages/mod.ts";
 import type { ShownRow } from "../pipeline/text/mod.ts";
 import { count, duration, percent, roughBytes, table } from "./layout.ts";
 

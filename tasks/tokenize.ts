@@ -4,8 +4,9 @@
  *   deno task tokenize --run runs/a
  *   deno task tokenize - --format jsonl --tokenizer runs/a/tokenizer.json < docs.jsonl > tokens.arrows
  */
-import { InputError, loadTokenizer, readDocuments, resolveConfiguration, tokenBatches } from "../mod.ts";
-import { readOptions } from "../pipeline/text/mod.ts";
+import { InputError } from "../kernels/mod.ts";
+import { resolveConfiguration } from "../pipeline/settings/mod.ts";
+import { loadTokenizer, readDocuments, readOptions, tokenBatches } from "../pipeline/text/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, OUTPUT } from "./options.ts";
 import { arrowOutput, pipeValues } from "./pipe.ts";

@@ -3,7 +3,7 @@
  *
  *   deno task train-dense --run runs/docs --match steps
  */
-import { trainDense } from "../mod.ts";
+import { trainDense } from "../pipeline/stages/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, TRAINING } from "./options.ts";

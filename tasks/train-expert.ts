@@ -3,9 +3,9 @@
  *
  *   deno task train-expert --run runs/docs --expert 2
  */
-import { expertsOf, InputError, trainExpert, type TrainResult } from "../mod.ts";
+import { InputError } from "../kernels/mod.ts";
+import { expertsOf, planExperts, trainExpert, type TrainResult } from "../pipeline/stages/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { planExperts } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, parseBytes, SPEED, TRAINING } from "./options.ts";
 import { planText, speedOf, trainedText } from "./text.ts";

@@ -53,6 +53,8 @@ export interface Partitioner {
 
 /** What a partitioner learns from and where it puts what it learned. */
 export interface LearnContext {
+  /** Name of the stage, as the events that it emits say it. */
+  stage: string;
   /** Resolved settings. */
   configuration: Configuration;
   /** Folder that it fills, and that {@linkcode PartitionerKind.open} reads. */
