@@ -40,7 +40,7 @@ import { routeByPlots } from "./plots_route_by.ts";
 import { heatPlot, roundPlots, sharePlot } from "./plots_routing.ts";
 import { trainingPlots } from "./plots_training.ts";
 import type { RunRecord } from "./read.ts";
-import type { Claims } from "./reproduction.ts";
+import type { Claim, Claims } from "./reproduction.ts";
 import type { Section } from "./section.ts";
 
 /** A part that a run does not have yet. */
@@ -190,7 +190,8 @@ function shape({ hidden, layers, heads }: ModelConfig, parameters: number): stri
   })`;
 }
 
-function claims({ claims, search, trialShare }: Claims): Section {
+/** Writes claims as a table, with what became of each. */
+export function claimsTable(claims: readonly Claim[]): Html {
   const verdict = (holds: boolean | null) =>
     holds === null
       ? markup`<span class="open">–</span>`
@@ -202,6 +203,10 @@ function claims({ claims, search, trialShare }: Claims): Section {
     rows: claims.map(({ claim, paper, here, holds }) => [claim, paper, here, verdict(holds)]),
     look: "claims",
   };
+  return htmlTable(table, "Claims");
+}
+
+function claims({ claims, search, trialShare }: Claims): Section {
   const trials: Table = {
     head: ["model", "learning rate", "held-out loss, nats per token", ""],
     rows: Object.entries(search).flatMap(([model, found]) =>
@@ -215,7 +220,7 @@ function claims({ claims, search, trialShare }: Claims): Section {
     id: "claims",
     title: "The paper's claims, and this run",
     lead: [
-      htmlTable(table, "Claims"),
+      claimsTable(claims),
       markup`${foldedTable(trials, tried, `${tried} on ${percent(trialShare)} of the training`)}\n`,
     ],
   };
