@@ -6,6 +6,8 @@
 
 export { type Engine, type Reader } from "./engine.ts";
 export {
+  branching,
+  type BranchingModel,
   decoding,
   type DecodingModel,
   type DecodingOptions,
