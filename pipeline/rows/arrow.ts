@@ -1,7 +1,7 @@
 /**
  * The project's rows as Arrow batches: schema, lineage, and the way to typed arrays and back.
  *
- * This file and `ipc.ts` are the only ones that import the Arrow library.
+ * This file and the folder `ipc/` are the only ones that import the Arrow library.
  *
  * @module
  */
@@ -24,21 +24,22 @@ import { InputError } from "../../kernels/errors.ts";
 import { type Columns, tokenArrayOf } from "./columns.ts";
 import { shortHash, unreadable } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
-import { originOf, readArrow } from "./ipc.ts";
+import { originOf } from "./ipc/origin.ts";
+import { readArrow } from "./ipc/read.ts";
 
 /** A batch of rows: Arrow's own type. */
 export type RecordBatch = ArrowBatch;
 
 export type { Columns } from "./columns.ts";
+export { originOf } from "./ipc/origin.ts";
+export { readArrow } from "./ipc/read.ts";
 export {
   type ArrowAppender,
   arrowBytes,
   openArrowAppender,
-  originOf,
-  readArrow,
   writeArrowFile,
   type Written,
-} from "./ipc.ts";
+} from "./ipc/write.ts";
 
 /** Where rows come from, stored in the schema metadata under `smalltalk.<name>`. */
 export interface Lineage {
