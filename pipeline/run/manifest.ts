@@ -20,7 +20,8 @@ import { Vouched } from "./vouched.ts";
 const FORMAT = 3;
 
 const TEXTS = v.record(v.string(), v.string());
-const RECORD = v.object({ bytes: count, sha256: v.string() });
+/** The schema of a {@linkcode FileRecord} in a file. */
+export const RECORD = v.object({ bytes: count, sha256: v.string() });
 const INSIDE = v.pipe(
   v.string(),
   v.check((path) => isInside(path), "a path must lie in the run folder"),

@@ -472,7 +472,7 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
       gpu: await work.gpu(),
       start: saved?.state ?? start(),
       recompute: plan.recompute,
-      open: (consumed) => epochs(data.train, c.seed, consumed, undefined, work.files),
+      open: (consumed) => epochs(data.train, c.seed, consumed, work.files),
       validation: await sampleRows(data.test, c.validationSequences, c.seed, work.files),
       checkpointEvery,
       checkpointMinutes,

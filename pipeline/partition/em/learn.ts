@@ -59,7 +59,7 @@ export async function learn(context: LearnContext): Promise<Learned> {
     ...c,
     gpu,
     model,
-    open: (consumed) => epochs(context.shards, c.seed, consumed, undefined, context.vouched),
+    open: (consumed) => epochs(context.shards, c.seed, consumed, context.vouched),
     state,
     begin: start?.begin,
     onRound: async (metrics, current) => {
