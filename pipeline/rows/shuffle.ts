@@ -149,7 +149,7 @@ function* inOrder(rows: Columns, seed: number, lineage: Lineage): Generator<Reco
 
 /**
  * Opens an endless stream of training sequences: the shards in order once, then again and again in new orders (the shards
- * permuted, and the rows within each), starting after `consumed` sequences. The result returns the next `n`.
+ * permuted, and the rows within each), starting after `consumed` sequences. The result returns the next `count`.
  *
  * Memory holds one shard: no row of it is handed out before it was read to its end, so that what `vouched` knows of it is checked.
  * Throws `InputError` where the shards hold no rows.
@@ -159,13 +159,13 @@ export function epochs(
   seed: number,
   consumed = 0,
   vouched?: Vouched,
-): (n: number) => Promise<Columns> {
+): (count: number) => Promise<Columns> {
   const source = pass(paths, seed, vouched);
   let skip = consumed;
   let rest: Columns | undefined;
-  return async (n) => {
+  return async (wanted) => {
     const parts: Columns[] = [];
-    for (let left = n; left > 0;) {
+    for (let left = wanted; left > 0;) {
       while (!rest || rest.rows === 0) rest = (await source.next()).value as Columns; // of which there is no end
       const dropped = Math.min(skip, rest.rows);
       skip -= dropped;

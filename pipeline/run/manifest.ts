@@ -57,7 +57,7 @@ export function stageKey(
   configuration: Record<string, unknown>,
   inputs: Record<string, string>,
 ): string {
-  // Revision 1 is spelled as the version of the code that stood here before there were revisions: those keys still hold.
+  // Revision 1 is written as "0.1.0": the version of the code stood here before there were revisions, and old keys still match.
   return sha256(canonical({ stage, code: `0.1.${revision - 1}`, configuration, inputs }));
 }
 

@@ -21,7 +21,7 @@ export interface Held {
   close(): void;
 }
 
-/** How a thing comes. */
+/** How a thing is loaded. */
 export interface Loader<Value extends Held> {
   /** The same key is the same thing. */
   key: string;
@@ -160,8 +160,8 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
     });
     entry.value.catch(() => held.get(key) === entry && held.delete(key)).then(() => {
       entry.users--;
-      for (const waiter of waiters) if (waiter.size !== "asked") waiter.size = undefined; // more is known now
-      makeRoom(0, 0); // it may have taken more than was thought
+      for (const waiter of waiters) if (waiter.size !== "asked") waiter.size = undefined; // sizes that were estimates may be known now
+      makeRoom(0, 0); // it may have taken more than its estimate
       serve();
     });
     return entry;
@@ -176,7 +176,7 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
     held.set(key, entry);
   }
 
-  /** Whether something comes whose size is only thought so far: more would come on top of what may exceed it. */
+  /** Whether something is being loaded whose size is only an estimate: loading more beside it could exceed the budget. */
   const isUnsure = () => memory < Infinity && held.values().some(({ loaded }) => loaded === undefined);
 
   /** Serves whoever can be served. */

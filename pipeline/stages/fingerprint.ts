@@ -99,8 +99,8 @@ export async function comparePartition(run: string, against: string): Promise<Pr
   for (const file of different.slice(0, MOST_TOLD)) {
     const [then, now] = [there.files[file], here.files[file]];
     const must = then ? `its SHA-256 must be ${shortHash(then.sha256)}` : "it must not be there";
-    const is = now ? then ? shortHash(now.sha256) : "there" : "not there";
-    problems.push({ file, what: `${must}: it is ${is}`, remedy });
+    const found = now ? then ? shortHash(now.sha256) : "there" : "not there";
+    problems.push({ file, what: `${must}: it is ${found}`, remedy });
   }
   const more = different.length - MOST_TOLD;
   if (more > 0) problems.push({ file: "partition", what: `${more} more files differ`, remedy });

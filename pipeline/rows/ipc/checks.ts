@@ -8,7 +8,7 @@ import { DataType, type Message, type Schema } from "apache-arrow";
 import { unreadable } from "../../run/files.ts";
 import { OURS } from "./marks.ts";
 
-/** Throws where the parts of a batch have not as many rows as it says, or where a buffer is shorter than they need. */
+/** Throws where a column of a batch has another number of rows than the batch says, or a buffer is too short for them. */
 export function checkNodes(where: string, { fields, metadata }: Schema, message: Message): void {
   const isOurs = metadata.has(OURS);
   const { length, nodes, buffers, compression } = message.header() as MessageBatch;

@@ -71,7 +71,7 @@ async function* hashedMessages(take: Take, name: string, reading: Reading): Asyn
   try {
     yield* streamMessages(hashed, name);
   } catch (error) {
-    while ((await hashed(PIECE)).length > 0); // what is wrong in it follows from what its hash tells
+    while ((await hashed(PIECE)).length > 0); // a wrong hash explains the error better: read on to the end for it
     reading.end();
     throw error;
   }

@@ -20,8 +20,8 @@ const SCHEMA_FIRST = "an Arrow stream must begin with its schema";
 /**
  * Reads the batches of an Arrow IPC file or stream, one at a time; `name` is what messages call a stream. Input
  * without batches gives one batch without rows. Throws an InputError, with file and batch, where the input is not
- * Arrow, is cut short (no end marker, no footer) or is damaged. A file that `vouched` knows is hashed on the way, and what comes
- * before its end is to be believed only once the end has come.
+ * Arrow, is cut short (no end marker, no footer) or is damaged. A file that `vouched` knows is hashed on the way: its batches are
+ * proven to be what was written only once the last one was read.
  */
 export function readArrow(
   input: string | ReadableStream<Uint8Array>,
