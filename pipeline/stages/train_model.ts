@@ -90,6 +90,8 @@ const RESULT = v.object({
  * training loss of the last line of metrics (nats per predicted token; null before there is one), mean NLL per predicted token of the
  * held-out sequences (nats; null where there are none), learning rate at its peak, and the steps at which training went on under
  * other values.
+ *
+ * @ignore
  */
 export type TrainResult = v.InferOutput<typeof RESULT>;
 
