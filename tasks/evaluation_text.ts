@@ -4,21 +4,17 @@
  * @module
  */
 
-import { BASELINES, type Evaluation, sideOf, TOLD_WAYS, type Way } from "../pipeline/evaluation/mod.ts";
 import { say, setting, task } from "../kernels/mod.ts";
-import { count, percent, table } from "./layout.ts";
+import { BASELINES, type Evaluation, sideOf, TOLD_WAYS, type Way } from "../pipeline/evaluation/mod.ts";
+import { count, interval, percent, perplexity, table } from "./layout.ts";
+import { fallbackText, mixingText, reliabilityText } from "./mixing_text.ts";
+import { routedByText } from "./route_by_text.ts";
 import { worded } from "./wording.ts";
 
 const MOST_SHARES = 4;
 const BEST = "best in hindsight";
 
-const perplexity = (value: number | null | undefined): string => {
-  if (value === null || value === undefined) return "-";
-  return value < 1000 ? value.toFixed(2) : value.toPrecision(4);
-};
-const interval = (low: number, high: number): string => `${perplexity(low)} to ${perplexity(high)}`;
-
-/** Lays out an evaluation: all, then by source, by routed segment and by prefix. */
+/** Lays out an evaluation: all, then by source, by routed segment, by prefix and by margin, then what else was asked for. */
 export function evaluationText(run: string, evaluation: Evaluation): string {
   const { prefix, experts, documents, sequences, tokens, scores, gains, resamples } = evaluation;
   const ways = TOLD_WAYS.filter((way) => scores[way]);
@@ -74,7 +70,11 @@ export function evaluationText(run: string, evaluation: Evaluation): string {
     segmentTable(evaluation),
     "",
     table("prefix | perplexity | 95% interval | same expert", prefixRows),
+    ...reliabilityText(evaluation),
+    ...mixingText(evaluation),
+    ...fallbackText(evaluation),
     "",
+    ...routedByText(evaluation),
     `intervals: bootstrap over documents, ${count(resamples)} draws`,
     `run folder: ${run}`,
   ].join("\n");

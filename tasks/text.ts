@@ -4,6 +4,8 @@
  * @module
  */
 
+import type { CostDevice } from "../pipeline/cost/mod.ts";
+import type { Drift } from "../pipeline/partition/mod.ts";
 import type {
   Estimate,
   PartitionPlan,
@@ -12,32 +14,34 @@ import type {
   TrainResult,
   VerifyReport,
 } from "../pipeline/stages/mod.ts";
-import type { CostDevice } from "../pipeline/cost/mod.ts";
-import type { Drift } from "../pipeline/partition/mod.ts";
 import type { ShownRow } from "../pipeline/text/mod.ts";
 import { count, duration, percent, roughBytes, table } from "./layout.ts";
 
+const MOST_WORDS = 4;
+
 /** Lays out the summary of a partition: a row per expert, then what holds for all. */
 export function summaryText(summary: PartitionSummary): string {
-  const rows = summary.experts.map(({ expert, sequences, tokens, nllPerToken, sources }) => {
+  const rows = summary.experts.map(({ expert, sequences, tokens, nllPerToken, words, sources }) => {
     const mix = Object.entries(sources)
       .map(([source, part]) => [source, Math.round(100 * part / Math.max(1, sequences))] as const)
       .filter(([, share]) => share > 0)
       .sort(([, a], [, b]) => b - a)
       .map(([source, share]) => `${source || "(none)"} ${share}%`);
     const nll = nllPerToken?.toFixed(3) ?? "";
-    return [String(expert), sequences, tokens, nll, mix.slice(0, 6).join(", ")];
+    const told = words.slice(0, MOST_WORDS).join(", ");
+    return [String(expert), sequences, tokens, nll, told, mix.slice(0, 6).join(", ")];
   });
   const nmi = summary.nmi === null
     ? "none, as the text has no two sources; --source-field names the field that holds them"
     : `${summary.nmi.toFixed(3)} (0: experts tell nothing of the source, 1: all)`;
+  const cost = summary.costs ? "mean cost" : "NLL/token";
   const last = summary.rounds.at(-1)?.nmi;
   const inLast = typeof last === "number"
     ? `; ${last.toFixed(3)} in the last of ${summary.rounds.length} rounds`
     : "";
   return [
     "",
-    table(`expert | sequences | tokens | ${summary.costs ? "mean cost" : "NLL/token"} | sources`, rows),
+    table(`expert | sequences | tokens | ${cost} | words | sources`, rows, ["words"]),
     "",
     ...summary.proof ? [`assignment       ${proofText(summary.proof)}`] : [],
     `token imbalance  ${percent(summary.tokenImbalance)} (largest expert over the mean)`,

@@ -9,8 +9,12 @@ export {
   type Baseline,
   BASELINES,
   type Evaluation,
+  type Fallback,
   type Gain,
+  type Mix,
   type PrefixScore,
+  type Reliability,
+  type RoutedBy,
   type Score,
   type Segment,
   sideOf,
@@ -18,4 +22,6 @@ export {
   TOLD_WAYS,
   type Way,
 } from "./evaluation.ts";
+export { type FallbackOptions } from "./fallback.ts";
+export { type MixOptions } from "./mix.ts";
 export { type RouteOptions } from "./routes.ts";

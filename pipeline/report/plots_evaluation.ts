@@ -295,11 +295,11 @@ export function prefixPlots({ prefixes, prefix, scores, experts }: Evaluation): 
             mark: { type: "line" },
             encoding: { x: x(width), ...named(width) },
           },
-          {
+          ...dense.length === 0 ? [] : [{
             data: { values: dense.map(({ perplexity, line }) => ({ perplexity, model: line.name })) },
             mark: { type: "rule" },
             encoding: named(width),
-          },
+          }],
           {
             data,
             mark: { ...POINT, size: 45, color: mixture },

@@ -13,11 +13,13 @@ import {
   readPart,
   readPartition,
 } from "../partition/manifests.ts";
+import type { ExpertName } from "../partition/names.ts";
 import { readRunConfiguration, type RunConfiguration } from "../run/configuration.ts";
 import { readRoundMetrics, type RoundMetrics } from "../run/events.ts";
-import { exists } from "../run/files.ts";
+import { exists, isFolder } from "../run/files.ts";
 import { type Manifest, manifestNames, readManifest, vouchedFiles } from "../run/manifest.ts";
 import type { Vouched } from "../run/vouched.ts";
+import { expertNames } from "../stages/names.ts";
 import { partsAlone } from "../stages/parts_alone.ts";
 import { anythingBegun } from "../stages/state.ts";
 import { denseTargets } from "../stages/train_dense.ts";
@@ -52,6 +54,8 @@ export interface RunRecord {
   rounds: RoundMetrics[];
   /** The partition, and its experts by id. */
   partition: { whole: PartitionManifest; parts: PartManifest[] } | null;
+  /** What sets each expert apart; null where its tokenizer or the shards of the partition are not there. */
+  names: ExpertName[] | null;
   /** Experts by id, then the dense baselines. */
   curves: Curve[];
   /** Results on held-out text. */
@@ -62,17 +66,19 @@ export interface RunRecord {
 
 /**
  * Reads a run folder. Throws an `InputError` where the folder is none of a run, and where a file in it, which it names, cannot
- * be what it must be.
+ * be what it must be. `doing` says in messages what for; `names` says whether the experts' names are read too.
  */
-export async function readRun(run: string): Promise<RunRecord> {
+export async function readRun(
+  run: string,
+  { doing = "report on", names = true }: { doing?: string; names?: boolean } = {},
+): Promise<RunRecord> {
   const refuse = (must: string, remedy: Text = say`run ${task("partition", { run })} first`) =>
-    new InputError(`Cannot report on "${run}" as it must ${must}`, { where: run, remedy });
+    new InputError(`Cannot ${doing} "${run}" as it must ${must}`, { where: run, remedy });
   const notARun = (reason: string) =>
     refuse(`be a run folder: ${reason}`, say`name the folder that ${task("partition")} wrote`);
   if (!await exists(run)) throw refuse("be a run folder: there is no such folder");
-  const config = await readRunConfiguration(run).catch((error) => {
-    throw error instanceof Deno.errors.NotADirectory ? notARun("it is a file") : error;
-  });
+  if (!await isFolder(run)) throw notARun("it is a file");
+  const config = await readRunConfiguration(run);
   if (config === null) throw notARun("it has no config.json");
   const vouched = await vouchedFiles(run);
   const again = (name: string) => say`run ${task(name, { run })} again`;
@@ -95,6 +101,7 @@ export async function readRun(run: string): Promise<RunRecord> {
       () => readParts(run, vouched),
       forced(run, "split"),
     ),
+    names: null,
     curves: await readCurves(run, vouched),
     evaluation: await ifThere(
       `${run}/evaluation.json`,
@@ -104,6 +111,7 @@ export async function readRun(run: string): Promise<RunRecord> {
     reproduction: await ifThere(`${run}/reproduction.json`, readClaims, again("reproduce")),
   };
   for (const name of await manifestNames(run)) record.manifests[name] = (await readManifest(run, name))!;
+  if (names && record.partition) record.names = await expertNames(run, vouched);
   if (isEmpty(record) && !await anythingBegun(run, config.configuration)) {
     throw refuse("hold something that a task made: it holds a configuration and nothing made with it");
   }

@@ -12,7 +12,7 @@ import { PARTITIONERS } from "../partition/partitioners.ts";
 import type { Vouched } from "../run/vouched.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { decoding, type DecodingModel, type DecodingOptions, type Form } from "./forms.ts";
-import { type Budget, createLeases, type Held, type Lease, type LeaseCounts } from "./leases.ts";
+import { type Budget, createLeases, type Held, type Lease, type LeaseCounts, type Loader } from "./leases.ts";
 import { checkTokenizer, type MixtureSource, type ModelName, modelSource, runSource } from "./models.ts";
 import { createQueue } from "./queue.ts";
 import { type Route, routeOf } from "./route.ts";
@@ -55,6 +55,8 @@ export interface Mixture {
   tokenizer(): Promise<Tokenizer>;
   /** Gives the partitioner, which is opened once. */
   partitioner(): Promise<Partitioner>;
+  /** Gives the tokens of the routing prefix, M. */
+  prefix(): Promise<number>;
   /** Asks the partitioner for costs, in the device's queue. */
   costs(rows: TokenRows, prefixes: readonly number[]): Promise<Float32Array>;
   /** Frees the partitioner; who needs it later opens it again. */
@@ -78,6 +80,12 @@ export interface Mixture {
     form?: Form<Value>,
     signal?: AbortSignal,
   ): Promise<Lease<Value>>;
+  /** Leases several different models at once, as {@linkcode Leases.leaseAll} does: who waits for them holds none. */
+  leaseAll<Value extends Held = DecodingModel>(
+    models: readonly ModelName[],
+    form?: Form<Value>,
+    signal?: AbortSignal,
+  ): Promise<Lease<Value[]>>;
   /** Frees the models that nobody has used for so many milliseconds. */
   freeIdle(milliseconds: number): void;
   /** Frees everything, and the device unless it was given. */
@@ -138,6 +146,28 @@ export function createMixture(
     return await queue(() => opened.costs(rows, prefixes));
   };
 
+  /** Says how a model comes in a form. */
+  function loaderOf<Value extends Held = DecodingModel>(
+    model: ModelName,
+    form = writing as unknown as Form<Value>,
+  ): Loader<Value> {
+    return {
+      key: `${source.name(model)} as ${form.name}`,
+      name: source.name(model),
+      async size() {
+        const { config } = await source.describe(model);
+        return sizes.get(form.name + JSON.stringify(config)) ?? form.size(config);
+      },
+      async load() {
+        const checkpoint = await source.load(model);
+        await checkIdentity(source.name(model), checkpoint.notes.tokenizer);
+        const value = form.open(checkpoint, await device.get(), queue);
+        sizes.set(form.name + JSON.stringify(checkpoint.config), value.bytes);
+        return value;
+      },
+    };
+  }
+
   /** Checks the tokenizer of something; where the source does not know which is right, the first one decides. */
   async function checkIdentity(name: string, tokenizer: string | undefined): Promise<void> {
     identity ??= await source.identity?.() ?? tokenizer;
@@ -171,6 +201,7 @@ export function createMixture(
     },
     tokenizer: tokenizer.get,
     partitioner: partitioner.get,
+    prefix: async () => source.prefix ?? (await partitioner.get()).prefix,
     costs,
     closePartitioner: () => partitioner.forget((opened) => opened.close()),
     dense: async () => await source.dense?.() ?? [],
@@ -197,27 +228,13 @@ export function createMixture(
       const row = { tokens: tokens.slice(0, length), sequenceLength: length, length: Uint32Array.of(length) };
       return routeOf(await costs(row, [length]), length, exclude);
     },
-    async lease<Value extends Held = DecodingModel>(
-      model: ModelName,
-      form = writing as unknown as Form<Value>,
-      signal?: AbortSignal,
-    ) {
+    async lease(model, form, signal) {
       await checkExpert(model);
-      return await leases.lease<Value>({
-        key: `${source.name(model)} as ${form.name}`,
-        name: source.name(model),
-        async size() {
-          const { config } = await source.describe(model);
-          return sizes.get(form.name + JSON.stringify(config)) ?? form.size(config);
-        },
-        async load() {
-          const checkpoint = await source.load(model);
-          await checkIdentity(source.name(model), checkpoint.notes.tokenizer);
-          const value = form.open(checkpoint, await device.get(), queue);
-          sizes.set(form.name + JSON.stringify(checkpoint.config), value.bytes);
-          return value;
-        },
-      }, signal);
+      return await leases.lease(loaderOf(model, form), signal);
+    },
+    async leaseAll(models, form, signal) {
+      for (const model of models) await checkExpert(model);
+      return await leases.leaseAll(models.map((model) => loaderOf(model, form)), signal);
     },
     close() {
       leases.close();

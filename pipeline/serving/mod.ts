@@ -4,6 +4,7 @@
  * @module
  */
 
+export { type Change, type ChoosingOptions } from "./answering.ts";
 export { type Engine, type Reader } from "./engine.ts";
 export {
   decoding,
@@ -19,6 +20,7 @@ export {
   type AnswerOptions,
   type ContinueOptions,
   continueTokens,
+  type ContinueTokensOptions,
   type Finish,
   generate,
   type GenerateOptions,
@@ -33,6 +35,7 @@ export {
   type MixtureSettings,
   openMixture,
 } from "./mixture.ts";
+export { type Answering, MIXING } from "./mixing.ts";
 export { type MixtureSource, type ModelName } from "./models.ts";
 export { type Queue } from "./queue.ts";
 export { type Route } from "./route.ts";

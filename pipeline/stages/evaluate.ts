@@ -7,11 +7,18 @@
 
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { type CheckpointNotes, loadCheckpointConfig } from "../checkpoints/checkpoint.ts";
-import { evaluate, RESAMPLES } from "../evaluation/evaluate.ts";
+import { evaluate, type EvaluateOptions, RESAMPLES } from "../evaluation/evaluate.ts";
 import { type Baseline, EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
+import { checkFallback } from "../evaluation/fallback.ts";
+import { mixesOf } from "../evaluation/mix.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { expertFolder, partHash, readPart, readPartition } from "../partition/manifests.ts";
-import { identifyPartitioner, partitionerFolder, partitionerKind } from "../partition/partitioners.ts";
+import {
+  identifyPartitioner,
+  partitionerFolder,
+  partitionerKind,
+  PARTITIONERS,
+} from "../partition/partitioners.ts";
 import { readShards } from "../rows/arrow.ts";
 import { exists, hashFile, jsonText, shortHash, writeAtomic } from "../run/files.ts";
 import { type Manifest, outputsHash, outputsUnder } from "../run/manifest.ts";
@@ -56,8 +63,28 @@ const modelOf = ({ name, folder, command }: ReturnType<typeof expertTarget>, wha
   stage: { name: `train-${name}`, command },
 });
 
-/** Makes the stage, with `resamples` draws of the bootstrap. */
-export function evaluateStage({ experts }: Configuration, resamples = RESAMPLES): Stage {
+/** How a run is evaluated: what {@linkcode evaluate} takes of it. */
+export type EvaluationChoices =
+  & Pick<
+    EvaluateOptions,
+    "resamples" | "mix" | "routingTemperature" | "reroute" | "fallback" | "margin"
+  >
+  & {
+    /** Kind of a partitioner that chooses among the experts as well: `self`, the experts themselves. */
+    routeBy?: string;
+  };
+
+/** Makes the stage. */
+export function evaluateStage({ experts }: Configuration, choices: EvaluationChoices = {}): Stage {
+  const { resamples = RESAMPLES, routeBy, mix = [], routingTemperature, reroute, fallback, margin } = choices;
+  const several = {
+    mix: mix.length === 0 ? undefined : mix,
+    routingTemperature,
+    reroute,
+    fallback,
+    margin,
+    routeBy,
+  };
   const models = Array.from({ length: experts }, (_, expert) => expertModel(expert));
   const baselines = denseTargets().map((target) => modelOf(target, target.name));
   return {
@@ -67,11 +94,11 @@ export function evaluateStage({ experts }: Configuration, resamples = RESAMPLES)
     uses: [...models, ...baselines].map(({ stage }) => stage.name),
     onRequest: true,
     settings: ["prefix", "seed", "routers"],
-    revision: 1,
+    revision: 2,
     outputs: [EVALUATION],
     async values({ configuration: { prefix, seed }, gpu }) {
-      const device = await gpu?.(); // not opened to tell a state, which holds for any GPU and any number of draws
-      const on = device ? { resamples, adapter: device.adapter, variants: device.variants } : {};
+      const device = await gpu?.(); // not opened to tell a state, which holds for any GPU and whatever was asked for
+      const on = device ? { resamples, ...several, adapter: device.adapter, variants: device.variants } : {};
       return { format: EVALUATION_FORMAT, prefix, seed, ...on };
     },
     async inputs(context, manifest): Promise<Record<string, string>> {
@@ -96,11 +123,16 @@ export function evaluateStage({ experts }: Configuration, resamples = RESAMPLES)
       }
       await checkPartitioner(work, score);
       await checkModels(work, models, tokenize);
+      checkRouteBy(run, routeBy);
       const trained = baselines.filter(({ name }) => name in inputs);
       await checkBaselines(work, trained, tokenize);
+      const names = trained.map(({ name }) => name as Baseline);
+      if (fallback !== undefined && !names.includes(fallback)) throw untrained(run, fallback);
+      checkFallback(choices, names);
+      const { kind, routes } = await partitionerKind(await partitionerFolder(run, configuration.routers));
+      mixesOf(choices, { kind, experts });
       return async () => {
         for (const message of await unequal(work, models, trained)) emit({ type: "warning", message });
-        const { kind, routes } = await partitionerKind(await partitionerFolder(run, configuration.routers));
         if (!routes) {
           const message =
             `parts by ${kind} cannot route a prompt: held-out sequences go where their true labels say`;
@@ -114,23 +146,37 @@ export function evaluateStage({ experts }: Configuration, resamples = RESAMPLES)
           gpu: await work.gpu(),
         });
         const shards = outputsUnder(tokenize, "tokens/test-");
+        const other = routeBy === undefined
+          ? undefined
+          : await PARTITIONERS.get(routeBy)!.open(`${run}/${EXPERTS}`, work.gpu, { vouched: work.files });
         const evaluation = await evaluate({
           mixture,
+          routeBy: other,
           prefix: configuration.prefix,
-          baselines: trained.map(({ name }) => name as Baseline),
+          baselines: names,
           open: () => readShards(shards.map((path) => `${run}/${path}`), work.files),
           resamples,
+          mix,
+          routingTemperature,
+          reroute,
+          fallback,
+          margin,
           seed: configuration.seed,
           onProgress: (done) =>
             emit({
               type: "progress",
               stage: "evaluate",
               done,
-              total: (1 + models.length + trained.length) * total,
+              total: (1 + Number(reroute !== undefined) + Number(routeBy !== undefined) + models.length +
+                trained.length) *
+                total,
               unit: "sequences",
             }),
           signal,
-        }).finally(() => mixture.close());
+        }).finally(() => {
+          other?.close();
+          mixture.close();
+        });
         const { documents, sequences, tokens } = evaluation;
         return {
           outputs: { [EVALUATION]: await writeAtomic(`${run}/${EVALUATION}`, jsonText(evaluation)) },
@@ -139,6 +185,33 @@ export function evaluateStage({ experts }: Configuration, resamples = RESAMPLES)
       };
     },
   };
+}
+
+/** Says that a dense model that takes what is unsure is not there, and how it is trained. */
+function untrained(run: string, name: Baseline): InputError {
+  const { task: train, with: settings } = denseTargets().find((target) => target.name === name)!.command;
+  return new InputError(
+    say`Cannot evaluate "${run}" as ${
+      setting("fallback")
+    } must name a dense model that is trained: ${name} is not`,
+    { where: run, remedy: say`run ${task(train, { ...settings, run })} first` },
+  );
+}
+
+/** Folder of a run's experts. */
+const EXPERTS = "experts";
+
+/** Checks that another partitioner takes a run's experts as they are: it has nothing to learn. */
+function checkRouteBy(run: string, routeBy: string | undefined): void {
+  if (routeBy === undefined) return;
+  const kind = PARTITIONERS.get(routeBy);
+  if (kind?.routes && !kind.splits) return;
+  const kinds = [...PARTITIONERS.values()].filter(({ routes, splits }) => routes && !splits);
+  throw new InputError(
+    say`Cannot evaluate "${run}" as ${setting("routeBy")} must be a kind that only routes (${
+      kinds.map(({ kind }) => kind).join(", ")
+    }): it is "${routeBy}"`,
+  );
 }
 
 /** Gives the hash of a model's weights: from its training's manifest, or of a file that came from elsewhere; undefined where it is not trained. */

@@ -69,6 +69,7 @@ function learnStage(kind: PartitionerKind): Stage {
       const tokenize = await work.manifest("tokenize");
       const { vocabulary, eos, tokenizer, trainSequences } = tokenizeResult(tokenize, run);
       const { outputs, sha256, result } = await kind.learn({
+        stage: LEARN,
         configuration,
         folder: `${run}/partitioner`,
         metrics: `${run}/metrics`,

@@ -5,6 +5,7 @@
  */
 
 export { chunkOf, type ProofSummary, summaryOf } from "./assign.ts";
+export { type EvaluationChoices } from "./evaluate.ts";
 export { evaluateRun, type EvaluateRunOptions } from "./evaluate_run.ts";
 export { type Graph, graphOf, STAGES } from "./graph.ts";
 export { partition, type PartitionOptions, runOneStage } from "./partition.ts";

@@ -28,6 +28,8 @@ export interface Work extends RunContext {
   force: boolean;
   /** Whether outputs are hashed to find out whether they are whole, rather than believed by their sizes. */
   check?: boolean;
+  /** Other runs, which stages that they have made of the same inputs are taken from. */
+  reuse?: readonly string[];
   /** What manifests say of files; a stage reads by it, and its manifest keeps what it read. */
   files: Vouched;
   /** Whether standard input, where it is an input, holds new text. */

@@ -1,5 +1,15 @@
 import { assertEquals } from "@std/assert";
-import { bytes, count, decimalBytes, duration, percent, roughBytes, table } from "../../tasks/layout.ts";
+import {
+  bytes,
+  count,
+  decimalBytes,
+  duration,
+  interval,
+  percent,
+  perplexity,
+  roughBytes,
+  table,
+} from "../../tasks/layout.ts";
 
 Deno.test("duration() takes the two largest units, and carries what rounding makes whole", () => {
   const cases: [seconds: number, text: string][] = [
@@ -33,4 +43,10 @@ Deno.test("table() aligns texts to the left at both ends and numbers to the righ
     table("model | tokens |", [["a", 1000, "x"], ["long name", "none", ""]]),
     "model      tokens\na           1,000  x\nlong name    none",
   );
+});
+
+Deno.test("perplexity() keeps huge ones short and leaves a place for none, interval() joins two", () => {
+  assertEquals([45.254, 999.994, 1234.5, 1e12].map(perplexity), ["45.25", "999.99", "1235", "1.000e+12"]);
+  assertEquals([null, undefined].map(perplexity), ["-", "-"]);
+  assertEquals(interval(4.2, 12_345_678), "4.20 to 1.235e+7");
 });

@@ -26,9 +26,10 @@ const SUMMARY = {
       tokens: 120_000,
       nllPerToken: 4.25,
       sources: { law: 100, news: 899, "": 1 },
+      words: ["court", "law", "judge", "act", "bill"],
       testSequences: 9,
     },
-    { expert: 1, sequences: 0, tokens: 0, nllPerToken: null, sources: {}, testSequences: 0 },
+    { expert: 1, sequences: 0, tokens: 0, nllPerToken: null, sources: {}, words: [], testSequences: 0 },
   ],
   stages: [],
   sha256: "f".repeat(64),
@@ -39,7 +40,10 @@ const SUMMARY = {
 
 Deno.test("summaryText() has a row per expert, its sources by size and none of under half a percent", () => {
   const lines = summaryText(SUMMARY).split("\n");
-  assertMatch(lines.find((line) => line.startsWith("0 "))!, /1,000 +120,000 +4\.250 +news 90%, law 10%$/);
+  assertMatch(
+    lines.find((line) => line.startsWith("0 "))!,
+    /1,000 +120,000 +4\.250 +court, law, judge, act +news 90%, law 10%$/,
+  );
   assertMatch(lines.find((line) => line.startsWith("1 "))!, /^1 +0 +0$/);
   const text = lines.join("\n");
   for (const part of ["1.2% (largest", "0.432 (0: experts", "f".repeat(64), "runs/a"]) {

@@ -19,7 +19,6 @@ import { writeDescription } from "../folder.ts";
 import type { LearnContext, Learned } from "../partitioner.ts";
 import { type RouterState, trainRouters } from "./train_routers.ts";
 
-const STAGE = "train-routers";
 const STATE = "state.safetensors";
 const CLUSTER_FILES = [FILE, "partitioner.json"];
 const EXPERTS = setting("experts");
@@ -75,7 +74,7 @@ export async function learn(context: LearnContext): Promise<Learned> {
     },
     onStep: ({ round, step, steps }) => {
       const [done, total] = [(round - 1) * steps + step, configuration.rounds * steps];
-      emit({ type: "progress", stage: STAGE, done, total, unit: "steps" });
+      emit({ type: "progress", stage: context.stage, done, total, unit: "steps" });
     },
     signal: context.signal,
   });

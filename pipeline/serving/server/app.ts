@@ -196,9 +196,9 @@ export function createApp(options: AppOptions): (request: Request) => Promise<Re
 const hungUp = () => new ApiError(499, "Cannot answer as the client must be there: it hung up");
 
 /** Lists models in OpenAI's form. */
-async function modelsOf({ mixture }: Service): Promise<Record<string, unknown>[]> {
-  const models = await listModels(mixture);
-  return models.map(({ id, loaded }) => ({ id, object: "model", created: 0, owned_by: "smalltalk", loaded }));
+async function modelsOf({ mixture, words }: Service): Promise<Record<string, unknown>[]> {
+  const models = await listModels(mixture, await words());
+  return models.map((model) => ({ object: "model", created: 0, owned_by: "smalltalk", ...model }));
 }
 
 /** Reads a body whole. Throws a 413 where it is too large, a 408 where it takes too long. */

@@ -1,7 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import type { Baseline } from "../../../pipeline/evaluation/evaluation.ts";
 import type { Kept, Routed } from "../../../pipeline/evaluation/routes.ts";
-import { createTables, summarize } from "../../../pipeline/evaluation/tables.ts";
+import { createTables, figuresOf, summarize } from "../../../pipeline/evaluation/tables.ts";
 
 const PREFIXES = [4, 6, 12];
 const E = 2;
@@ -29,7 +29,8 @@ function routedOf(sizes: number[]): Routed {
       source: Uint32Array.from(rows, ({ source }) => source),
       predicted: Uint32Array.from(rows, ({ predicted }) => predicted),
       routes: Uint16Array.from(rows.flatMap(({ routes }) => routes)),
-      lowest: new Float32Array(size),
+      margin: new Float64Array(size),
+      nll: new Float32Array(size * E),
     };
   });
   return {
@@ -85,7 +86,11 @@ Deno.test("createTables() sums up by document, source and chosen expert, however
 Deno.test("summarize() says perplexities, gains and shares of what the tables hold", () => {
   const { routed, tables } = fill();
   const draws = Float64Array.from({ length: 3 * tables.width }, (_, i) => 1 + (i * 5 % 7) / 10);
-  const { scores, gains, sources, segments, prefixes } = summarize(routed, tables, draws);
+  const { scores, gains, sources, segments, prefixes } = summarize(
+    routed,
+    tables,
+    figuresOf(tables, draws),
+  );
   for (const [way, column] of Object.entries({ mixture: 1, random: 3, oracle: 4, dense: 5 })) {
     const { nllPerToken, perplexity, low, high } = scores[way as "mixture"]!;
     assertAlmostEquals(nllPerToken, perToken(ROWS, column), 1e-12);
@@ -118,6 +123,6 @@ Deno.test("summarize() says perplexities, gains and shares of what the tables ho
 Deno.test("summarize() gives no perplexity of an expert to which nothing goes", () => {
   const { routed } = fill();
   const tables = createTables(routed, { prefix: 6, experts: 3, baselines: BASELINES });
-  const { segments } = summarize(routed, tables, new Float64Array(tables.width));
+  const { segments } = summarize(routed, tables, figuresOf(tables, new Float64Array(tables.width)));
   assertEquals([segments[2].sequences, segments[2].perplexity.mixture], [0, null]);
 });

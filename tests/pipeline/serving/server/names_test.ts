@@ -11,14 +11,14 @@ const MIXTURE = {
 } as Pick<Mixture, "experts" | "dense" | "holds"> as Mixture;
 
 Deno.test("findModel() finds by its name every model that is listed, and what the mixture routes by", async () => {
-  const listed = await listModels(MIXTURE);
-  assertEquals(listed.map(({ id, loaded }) => [id, loaded]), [
-    ["mixture", null],
-    ["mixture@32", null],
-    ["expert-00", false],
-    ["expert-01", true],
-    ["expert-02", false],
-    ["dense-steps", false],
+  const listed = await listModels(MIXTURE, [["sea"], ["law", "court"], []]);
+  assertEquals(listed.map(({ id, loaded, words }) => [id, loaded, words]), [
+    ["mixture", null, null],
+    ["mixture@32", null, null],
+    ["expert-00", false, ["sea"]],
+    ["expert-01", true, ["law", "court"]],
+    ["expert-02", false, []],
+    ["dense-steps", false, null],
   ]);
   const found = await Promise.all(listed.map(({ id }) => findModel(MIXTURE, id)));
   assertEquals(found.map((named) => named.model ?? named.prefix), [undefined, 32, 0, 1, 2, "dense-steps"]);
