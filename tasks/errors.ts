@@ -78,7 +78,7 @@ export async function describe(
     try {
       remedy ??= await remedyFor(where);
     } catch {
-      // What went wrong before is to be told, not this.
+      // The first error is the one to tell, not this one.
     }
   }
   if (remedy !== undefined) what = say`${what}; ${remedy}`;

@@ -26,10 +26,11 @@ export const TASK = await defineTask({
         `Cannot write the tokenizer as --output must name a file: it is ${options.output ?? "not given"}`,
       );
     }
-    const c = resolveConfiguration(sources);
-    const { json, vocabulary } = await trainTokenizer(readDocuments(paths, readOptions(c, paths)), {
-      vocabularySize: c.vocabularySize,
-      sample: c.tokenizerSample,
+    const configuration = resolveConfiguration(sources);
+    const documents = readDocuments(paths, readOptions(configuration, paths));
+    const { json, vocabulary } = await trainTokenizer(documents, {
+      vocabularySize: configuration.vocabularySize,
+      sample: configuration.tokenizerSample,
       scratch: `${options.output}.scratch.partial`,
       onWarning,
       signal,

@@ -42,6 +42,6 @@ export const TASK = await defineTask({
 
 function parseExpert(text: string | undefined, experts: number): number {
   if (text !== undefined && /^\d+$/.test(text)) return Number(text);
-  const is = text ? `"${text}"` : "not given";
-  throw new InputError(`Cannot train as --expert must be one of 0 to ${experts - 1}, or all: it is ${is}`);
+  const given = text ? `"${text}"` : "not given";
+  throw new InputError(`Cannot train as --expert must be one of 0 to ${experts - 1}, or all: it is ${given}`);
 }

@@ -59,8 +59,8 @@ export function takesPasses(gpu: Gpu): boolean {
 }
 
 /** Plans `c = tail(a · b)` (or `c += …`) for every model. Throws `RangeError` where a matrix does not fit its buffer. */
-export function matmul(gpu: Gpu, t: Matmul): Dispatch {
-  const { tail = "none", bias, extra } = t;
+export function matmul(gpu: Gpu, tensors: Matmul): Dispatch {
+  const { tail = "none", bias, extra } = tensors;
   const withBias = tail.startsWith("bias");
   const withExtra = tail !== "none" && tail !== "bias";
   if (withBias !== (bias !== undefined) || withExtra !== (extra !== undefined)) {
@@ -69,36 +69,48 @@ export function matmul(gpu: Gpu, t: Matmul): Dispatch {
     );
   }
   const form = gpu.variants.matmul;
-  const { params, buffers } = operands(gpu, t);
-  const plan = form === "subgroup" && panels(t, params, buffers) ||
+  const { params, buffers } = operands(gpu, tensors);
+  const plan = form === "subgroup" && panels(tensors, params, buffers) ||
     (form.startsWith("workgroup")
-      ? tiles(t, params, buffers, form === "workgroup_f16")
-      : registers(t, params, buffers));
-  return gpu.dispatch({ label: "matmul", models: t.models, ...plan });
+      ? tiles(tensors, params, buffers, form === "workgroup_f16")
+      : registers(tensors, params, buffers));
+  return gpu.dispatch({ label: "matmul", models: tensors.models, ...plan });
 }
 
 /** What of a plan depends on the form. */
 type FormPlan = Omit<DispatchPlan, "label" | "models">;
 
 /** Returns params and buffers as the forms share them; strides and offsets count vec4s. */
-function operands(gpu: Gpu, t: Matmul): Pick<DispatchPlan, "params" | "buffers"> {
-  const { models, m, n, k } = t;
+function operands(gpu: Gpu, tensors: Matmul): Pick<DispatchPlan, "params" | "buffers"> {
+  const { models, m, n, k } = tensors;
   const place = (name: string, matrix: Matrix, rows: number, columns: number) =>
     placement("matmul", name, matrix, rows, columns, models);
-  const a = place("a", t.a, m, k);
-  const b = place("b", t.b, k, n);
-  const c = place("c", t.c, m, n);
-  const bias = t.bias ? place("bias", t.bias, 1, n) : [0, 0, 0];
-  const extra = t.extra ? place("extra", t.extra, m, n) : [0, 0, 0];
-  // Without an extra, stored as one would be: so that products with and without share a text.
-  const noExtra: GpuBuffer = { ...gpu.emptyWritable, storage: t.b.buffer.storage === "f32" ? "f32" : "bf16" };
+  const a = place("a", tensors.a, m, k);
+  const b = place("b", tensors.b, k, n);
+  const c = place("c", tensors.c, m, n);
+  const bias = tensors.bias ? place("bias", tensors.bias, 1, n) : [0, 0, 0];
+  const extra = tensors.extra ? place("extra", tensors.extra, m, n) : [0, 0, 0];
+  // Without an extra this binding is stored as one would be, so that products with and without one share a text.
+  const noExtra: GpuBuffer = {
+    ...gpu.emptyWritable,
+    storage: tensors.b.buffer.storage === "f32" ? "f32" : "bf16",
+  };
   return {
     params: [m, padded(n) / 4, k, ...a, ...b, bias[0], bias[2], ...extra, ...c],
-    buffers: [t.a.buffer, t.b.buffer, t.bias?.buffer ?? gpu.empty, t.extra?.buffer ?? noExtra, t.c.buffer],
+    buffers: [
+      tensors.a.buffer,
+      tensors.b.buffer,
+      tensors.bias?.buffer ?? gpu.empty,
+      tensors.extra?.buffer ?? noExtra,
+      tensors.c.buffer,
+    ],
   };
 }
 
-/** The subgroup form, or undefined where it cannot: sums that go on from c cannot pass a curved tail, nor wait in a bf16 one. */
+/**
+ * Plans the subgroup form; undefined where it cannot run. Its partial sums wait in `c`: a tail that is not linear cannot be
+ * taken of them one by one, and a `c` of bf16 would round them.
+ */
 function panels(
   { models, m, n, k, c, tail = "none", accumulate = false, sums }: Matmul,
   params: number[],
@@ -126,7 +138,7 @@ function tiles(
 ): FormPlan {
   const { tile, workgroups } = workgroupTiles(m, padded(n) / 4, models);
   return {
-    // Of all products, those of linear layers forward alone have a bias: kernels/NOTES.md tells why no others are in f16.
+    // A bias tells the forward product of a linear layer. No other product is in f16: kernels/NOTES.md tells why.
     code: matmulWorkgroup[f16 && bias ? "f16" : "f32"],
     constants: { TILE: tile, TAIL: TAILS.indexOf(tail), ACCUMULATE: Number(accumulate) },
     params,

@@ -40,27 +40,27 @@ export interface MatmulTransposed {
  *
  * Throws `RangeError` where a matrix does not fit its buffer or `c` is not f32.
  */
-export function matmulTransposed(gpu: Gpu, t: MatmulTransposed): Dispatch {
+export function matmulTransposed(gpu: Gpu, tensors: MatmulTransposed): Dispatch {
   const label = "matmul_transposed";
-  const { models, m, n, k } = t;
-  const a = placement(label, "a", t.a, k, m, models);
-  const b = placement(label, "b", t.b, k, n, models);
-  const c = placement(label, "c", t.c, m, n, models);
-  if ((t.c.buffer.storage ?? "f32") !== "f32") {
+  const { models, m, n, k } = tensors;
+  const a = placement(label, "a", tensors.a, k, m, models);
+  const b = placement(label, "b", tensors.b, k, n, models);
+  const c = placement(label, "c", tensors.c, m, n, models);
+  if ((tensors.c.buffer.storage ?? "f32") !== "f32") {
     throw new RangeError(
-      `Cannot plan ${label} as c must be f32, as gradients are: "${t.c.buffer.label}" is ${t.c.buffer.storage}`,
+      `Cannot plan ${label} as c must be f32, as gradients are: "${tensors.c.buffer.label}" is ${tensors.c.buffer.storage}`,
     );
   }
-  const sumBytes = t.sums ? models * padded(m) * 4 : 0;
-  if (t.sums && t.sums.bytes < sumBytes) {
+  const sumBytes = tensors.sums ? models * padded(m) * 4 : 0;
+  if (tensors.sums && tensors.sums.bytes < sumBytes) {
     throw new RangeError(
-      `Cannot plan ${label} as sums must lie inside "${t.sums.label}": they take ${sumBytes} bytes, the buffer has ` +
-        `${t.sums.bytes}`,
+      `Cannot plan ${label} as sums must lie inside "${tensors.sums.label}": they take ${sumBytes} bytes, the buffer has ` +
+        `${tensors.sums.bytes}`,
     );
   }
-  const params = [m, padded(n) / 4, k, ...a, ...b, ...c, Number(t.sums !== undefined)];
-  const buffers = [t.a.buffer, t.b.buffer, t.c.buffer, t.sums ?? gpu.emptyWritable];
-  return gpu.dispatch({ label, buffers, models, ...formPlan(gpu, t, params) });
+  const params = [m, padded(n) / 4, k, ...a, ...b, ...c, Number(tensors.sums !== undefined)];
+  const buffers = [tensors.a.buffer, tensors.b.buffer, tensors.c.buffer, tensors.sums ?? gpu.emptyWritable];
+  return gpu.dispatch({ label, buffers, models, ...formPlan(gpu, tensors, params) });
 }
 
 function formPlan(

@@ -37,13 +37,13 @@ export function weightGradientScratch(
 }
 
 /** Plans `weight = dYᵀ · x` and `bias = Σ_rows dY` (or `+=`) for every model, in two dispatches. */
-export function weightGradient(gpu: Gpu, t: WeightGradient): Dispatch[] {
-  const { models, rows, inputs, outputs, partial, accumulate } = t;
+export function weightGradient(gpu: Gpu, tensors: WeightGradient): Dispatch[] {
+  const { models, rows, inputs, outputs, partial, accumulate } = tensors;
   return [
     matmulTransposed(gpu, {
-      a: t.dY,
-      b: t.x,
-      c: t.weight,
+      a: tensors.dY,
+      b: tensors.x,
+      c: tensors.weight,
       models,
       m: outputs,
       n: inputs,
@@ -52,7 +52,7 @@ export function weightGradient(gpu: Gpu, t: WeightGradient): Dispatch[] {
       sums: partial,
     }),
     // One block: the bias's gradient may share the weight's buffer, which one dispatch must not bind twice for writing.
-    addBlocks(gpu, { partial, blocks: 1, width: padded(outputs), sums: t.bias, models, accumulate }),
+    addBlocks(gpu, { partial, blocks: 1, width: padded(outputs), sums: tensors.bias, models, accumulate }),
   ];
 }
 

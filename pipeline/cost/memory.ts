@@ -167,7 +167,15 @@ function countingArena(): Arena & { readonly largest: number } {
       const bytes = rounded(typeof size === "number" ? size : size.byteLength);
       arena.bytes += bytes;
       arena.largest = Math.max(arena.largest, bytes);
-      return { label, bytes, raw: undefined as unknown as GPUBuffer };
+      return {
+        label,
+        bytes,
+        get raw(): GPUBuffer {
+          throw new TypeError(
+            `Cannot use "${label}" on a device as it must be made there: it is only counted`,
+          );
+        },
+      };
     },
     destroy() {},
   };

@@ -21,7 +21,7 @@ export interface Held {
   close(): void;
 }
 
-/** How a thing comes. */
+/** How a thing is loaded. */
 export interface Loader<Value extends Held> {
   /** The same key is the same thing. */
   key: string;
@@ -195,7 +195,7 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
     held.set(key, entry);
   }
 
-  /** Whether something comes whose size is only thought so far: more would come on top of what may exceed it. */
+  /** Whether something is being loaded whose size is only an estimate: loading more beside it could exceed the budget. */
   const isUnsure = () => memory < Infinity && held.values().some(({ loaded }) => loaded === undefined);
 
   /** Serves whoever can be served. */

@@ -8,7 +8,13 @@ import { InputError } from "../../kernels/errors.ts";
 import { inRun, needConfiguration, type RunOptions, type RunWatch } from "./session.ts";
 import { denseTarget, type Match } from "./train_dense.ts";
 import { expertTarget } from "./train_expert.ts";
-import { type Target, type TrainingOptions, trainingStage, type TrainResult } from "./train_model.ts";
+import {
+  type Target,
+  type TrainingOptions,
+  trainingStage,
+  type TrainResult,
+  trainResult,
+} from "./train_model.ts";
 
 /** Where a model is trained, and how. */
 export interface TrainOptions extends RunOptions, TrainingOptions {}
@@ -51,7 +57,7 @@ async function trainTarget(
   } as const;
   return await inRun(options, watch, kind, async ({ work, run }) => {
     check(work.configuration.experts);
-    return (await run(trainingStage(target, options))).result as unknown as TrainResult;
+    return trainResult(await run(trainingStage(target, options)), options.run);
   });
 }
 

@@ -7,6 +7,7 @@
 
 import { createHash } from "node:crypto";
 import { basename, dirname } from "node:path";
+import * as v from "valibot";
 import { InputError, RunError, say, setting, type TaskReference, type Text } from "../../kernels/errors.ts";
 import type { Variants } from "../../kernels/device/variants.ts";
 import { MODEL_FILES, saveModelFolder } from "../checkpoints/checkpoint.ts";
@@ -23,6 +24,7 @@ import {
   exists,
   type FileRecord,
   hashFile,
+  oneLine,
   refuseLink,
   removeFiles,
   removeIfThere,
@@ -30,7 +32,8 @@ import {
   wholeName,
 } from "../run/files.ts";
 import { isHeld } from "../run/lock.ts";
-import { type StageIdentity, stageKey } from "../run/manifest.ts";
+import { type Manifest, manifestPath, type StageIdentity, stageKey } from "../run/manifest.ts";
+import { conform, count, finite } from "../run/schema.ts";
 import { canonical } from "../run/seal.ts";
 import { recordTime } from "../run/timing.ts";
 import type { Vouched } from "../run/vouched.ts";
@@ -71,24 +74,36 @@ export interface TrainingOptions {
   keep?: number;
 }
 
-/** What training one model came to. */
-export interface TrainResult {
-  /** Folder of the checkpoint, in the run folder. */
-  folder: string;
-  /** Steps. */
-  steps: number;
-  /** Sequences per step. */
-  batch: number;
-  /** Real tokens trained on. */
-  tokens: number;
-  /** The training loss of the last line of metrics, nats per predicted token; null before there is one. */
-  loss: number | null;
-  /** Mean NLL per predicted token of the held-out sequences, nats; null where there are none. */
-  validationLoss: number | null;
-  /** Learning rate at its peak. */
-  rate: number;
-  /** Steps at which training went on under other values. */
-  resumed: { step: number; key: string }[];
+const RESULT = v.object({
+  folder: v.string(),
+  steps: count,
+  batch: count,
+  tokens: count,
+  loss: v.nullable(finite),
+  validationLoss: v.nullable(finite),
+  rate: finite,
+  resumed: v.array(v.object({ step: count, key: v.string() })),
+});
+
+/**
+ * What training one model came to: folder of the checkpoint in the run folder, steps, sequences per step, real tokens trained on, the
+ * training loss of the last line of metrics (nats per predicted token; null before there is one), mean NLL per predicted token of the
+ * held-out sequences (nats; null where there are none), learning rate at its peak, and the steps at which training went on under
+ * other values.
+ *
+ * @ignore
+ */
+export type TrainResult = v.InferOutput<typeof RESULT>;
+
+/** Reads what a training came to from its stage's manifest in a run. Throws an `InputError` where it lacks something. */
+export function trainResult({ stage, result }: Manifest, run: string): TrainResult {
+  try {
+    return conform(RESULT, result);
+  } catch (cause) {
+    const where = manifestPath(run, stage);
+    const what = `Cannot read "${where}" as its result must say what the training came to: ${oneLine(cause)}`;
+    throw new InputError(what, { where, cause });
+  }
 }
 
 /** The shards that a model learns from. */
@@ -472,7 +487,7 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
       gpu: await work.gpu(),
       start: saved?.state ?? start(),
       recompute: plan.recompute,
-      open: (consumed) => epochs(data.train, c.seed, consumed, undefined, work.files),
+      open: (consumed) => epochs(data.train, c.seed, consumed, work.files),
       validation: await sampleRows(data.test, c.validationSequences, c.seed, work.files),
       checkpointEvery,
       checkpointMinutes,

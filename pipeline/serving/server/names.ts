@@ -23,7 +23,7 @@ export function nameOf(model: ModelName): string {
   return typeof model === "number" ? expertFolder(model) : model;
 }
 
-/** Says that a name stands for nothing. */
+/** Makes the error for a name that no model has. */
 export const modelNotFound = (name: string) =>
   new ApiError(
     404,
