@@ -28,10 +28,7 @@ export function studiesPlanText({ pieces, seconds, assumptions }: StudiesPlan): 
   return [
     table("run | piece | time", rows, ["piece"]),
     "",
-    `in all        ${
-      duration(seconds)
-    }, of which on other machines at the same time: every row after its run's partition`,
-    `longest piece ${duration(longest)}`,
+    `in all         ${duration(seconds)} of one device; the longest piece ${duration(longest)}`,
     "",
     ...assumptions.map((line) => `assumed: ${line}`),
   ].join("\n");

@@ -28,9 +28,13 @@ const ELSEWHERE: Elsewhere[] = [
   {
     because: "types and constants, which only what uses them can get wrong",
     files: {
+      "pipeline/comparison/comparison.ts": undefined,
+      "pipeline/evaluation/choices/question.ts": undefined,
       "pipeline/model/config.ts": undefined,
       "pipeline/model/sublayers/sublayer.ts": undefined,
       "pipeline/partition/partitioner.ts": undefined,
+      "pipeline/report/section.ts": undefined,
+      "pipeline/reproduction/studies/study.ts": undefined,
       "pipeline/rows/ipc/marks.ts": undefined,
       "pipeline/run/version.ts": undefined,
     },
@@ -57,11 +61,20 @@ const ELSEWHERE: Elsewhere[] = [
     because: "parts of a stage, or of what runs several, tested on whole runs",
     files: {
       "pipeline/reproduction/reproduce.ts": "tests/reproduce_test.ts",
+      "pipeline/reproduction/studies/run.ts": "tests/studies_test.ts",
       "pipeline/stages/evaluate_run.ts": "tests/pipeline/stages/evaluate_test.ts",
       "pipeline/stages/split.ts": "tests/pipeline/stages/partition_test.ts",
       "pipeline/stages/summary.ts": "tests/pipeline/stages/partition_test.ts",
       "pipeline/stages/train_model.ts": "tests/pipeline/stages/train_test.ts",
+      "pipeline/stages/zero_shot_run.ts": "tests/zero_shot_test.ts",
       "pipeline/stages/verify_split.ts": "tests/pipeline/stages/verify_test.ts",
+    },
+  },
+  {
+    because: "what several studies share, tested with them",
+    files: {
+      "pipeline/reproduction/studies/lengths.ts": "tests/pipeline/reproduction/studies/prefix_test.ts",
+      "pipeline/reproduction/studies/plots.ts": "tests/pipeline/reproduction/studies/results_test.ts",
     },
   },
   {
@@ -72,9 +85,11 @@ const ELSEWHERE: Elsewhere[] = [
     },
   },
   {
-    because: "a worker, and what defines the tasks of stages: tested by what uses them",
+    because:
+      "a worker, what defines the tasks of stages, what lays a comparison out: tested by what uses them",
     files: {
       "pipeline/text/tokenizer_worker.ts": "tests/pipeline/text/tokenizer_test.ts",
+      "tasks/compare_text.ts": "tests/tasks/compare_test.ts",
       "tasks/stage.ts": "tests/tasks/command_test.ts",
     },
   },
