@@ -40,6 +40,7 @@ const COUNTS: Record<string, string> = {
   trainSequences: "training sequences",
   testSequences: "held-out sequences",
   sequences: "sequences",
+  questions: "questions",
   steps: "steps",
 };
 

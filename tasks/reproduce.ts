@@ -4,13 +4,7 @@
  *   deno task reproduce --preset small --run runs/small
  *   deno task reproduce --preset small --study experts --seeds 3 --run runs/studies
  */
-import {
-  planStudies,
-  reproduce,
-  type Reproduction,
-  runStudies,
-  STUDIES,
-} from "../pipeline/reproduction/mod.ts";
+import { planStudies, reproduce, runStudies, STUDIES } from "../pipeline/reproduction/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { CHECKPOINTS, DEVICE, IN_A_RUN, RECOMPUTE, SPEED } from "./options.ts";

@@ -28,9 +28,11 @@ const ELSEWHERE: Elsewhere[] = [
   {
     because: "types and constants, which only what uses them can get wrong",
     files: {
+      "pipeline/comparison/comparison.ts": undefined,
       "pipeline/model/config.ts": undefined,
       "pipeline/model/sublayers/sublayer.ts": undefined,
       "pipeline/partition/partitioner.ts": undefined,
+      "pipeline/report/section.ts": undefined,
       "pipeline/rows/ipc/marks.ts": undefined,
       "pipeline/run/version.ts": undefined,
     },
@@ -62,6 +64,22 @@ const ELSEWHERE: Elsewhere[] = [
       "pipeline/stages/summary.ts": "tests/pipeline/stages/partition_test.ts",
       "pipeline/stages/train_model.ts": "tests/pipeline/stages/train_test.ts",
       "pipeline/stages/verify_split.ts": "tests/pipeline/stages/verify_test.ts",
+      "pipeline/stages/zero_shot_run.ts": "tests/pipeline/stages/zero_shot_test.ts",
+    },
+  },
+  {
+    because: "studies, all of which one test reads and another runs",
+    files: {
+      ...Object.fromEntries(
+        ["assignment", "experts", "lengths", "partitioners", "pieces", "plan", "plots", "prefix", "results"]
+          .concat(["routers", "segments", "short", "study"]).map((study) => [
+            `pipeline/reproduction/studies/${study}.ts`,
+            "tests/pipeline/reproduction/studies/studies_test.ts",
+          ]),
+      ),
+      "pipeline/reproduction/models.ts": "tests/reproduce_test.ts",
+      "pipeline/reproduction/studies/run.ts": "tests/studies_test.ts",
+      "tasks/reproduce_text.ts": "tests/studies_test.ts",
     },
   },
   {
@@ -72,9 +90,11 @@ const ELSEWHERE: Elsewhere[] = [
     },
   },
   {
-    because: "a worker, and what defines the tasks of stages: tested by what uses them",
+    because: "small parts, tested with what uses them",
     files: {
+      "pipeline/evaluation/choices/question.ts": "tests/pipeline/evaluation/choices/tasks_test.ts",
       "pipeline/text/tokenizer_worker.ts": "tests/pipeline/text/tokenizer_test.ts",
+      "tasks/compare_text.ts": "tests/tasks/compare_test.ts",
       "tasks/stage.ts": "tests/tasks/command_test.ts",
     },
   },

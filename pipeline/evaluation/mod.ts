@@ -1,9 +1,24 @@
 /**
- * The mixture on held-out text, beside its baselines.
+ * The mixture on held-out text and on zero-shot tasks, beside its baselines.
  *
  * @module
  */
 
+export { type EncodedPrompt, encodeQuestions } from "./choices/encode.ts";
+export { type AskOptions, askQuestions } from "./choices/score.ts";
+export { harnessResults, writeHarnessResults } from "./choices/harness.ts";
+export { type Question } from "./choices/question.ts";
+export {
+  type Difference,
+  type Measure,
+  type Routing,
+  type Verdict,
+  verdictOf,
+  type ZeroShotResult,
+} from "./choices/results.ts";
+export { type HeldOutDocument } from "./choices/held_out.ts";
+export { MADE_TASKS, type MadeTask, type Passage } from "./choices/suite.ts";
+export { type ChoiceTask, type Metric, METRICS, TASKS, type ZeroShotTask } from "./choices/tasks.ts";
 export { evaluate, type EvaluateOptions } from "./evaluate.ts";
 export {
   type Baseline,

@@ -4,6 +4,13 @@
  * @module
  */
 
+export {
+  type Branching,
+  type BranchScorer,
+  type BranchScorerOptions,
+  type ContinuationScore,
+  createBranchScorer,
+} from "./branch_scorer.ts";
 export { type HostBatch } from "./batch.ts";
 export { createDecoder, type Decoder, type DecoderOptions, type SlotTokens } from "./decoder.ts";
 export { initialWeights, type Weights } from "./parameters.ts";
@@ -23,6 +30,7 @@ export {
   type BatchShape,
   type BufferOptions,
   type BufferSize,
+  type Gathering,
   type Mode,
   type Parameter,
   type Pass,

@@ -23,7 +23,15 @@ import { type Bank, matrixAsRead, parameterOf, tensorOf, transposedOf } from "./
 import { type ModelConfig, parameterSpecs } from "./shape.ts";
 import { layerOf, sublayersOf } from "./sublayers/layer.ts";
 import { matrixOf, norm, normBackward } from "./sublayers/parts.ts";
-import type { BatchShape, BufferSize, Mode, Pass, Report, Sublayer } from "./sublayers/sublayer.ts";
+import type {
+  BatchShape,
+  BufferSize,
+  Gathering,
+  Mode,
+  Pass,
+  Report,
+  Sublayer,
+} from "./sublayers/sublayer.ts";
 
 export type { BatchShape } from "./sublayers/sublayer.ts";
 
@@ -93,6 +101,8 @@ export interface Activations {
   recompute: boolean;
   /** Where keys and values of earlier positions are kept (generation). */
   cache?: KeyValueCache;
+  /** Which rows make sequences, where these share rows. */
+  gathering?: Gathering;
   /** Rows of logits per model that are held at once. */
   chunk: number;
   /** u32 `[models, batch, length]` (`[batch, length]` for scoring). */
@@ -139,6 +149,8 @@ export interface ActivationOptions {
   capacity?: number;
   /** Sequences to keep them of. Default: `batch`. */
   slots?: number;
+  /** Sizes of the sequences that rows are gathered into, where these share rows (scoring, f32). */
+  gathered?: BatchShape;
   /** What activations are stored in, and the bank's matrices. Default: f32. */
   dtype?: Dtype;
   /** Whether products of bf16 get scratch for their sums; only forms that take several passes use it. Default: true. */
@@ -163,10 +175,12 @@ export function createActivations(
   arena: Arena,
   config: ModelConfig,
   shape: BatchShape,
-  { training, recompute = false, capacity, slots = shape.batch, dtype = "f32", sums = true }:
+  { training, recompute = false, capacity, gathered, dtype = "f32", sums = true, ...options }:
     ActivationOptions,
 ): Activations {
   const { models, batch, length } = shape;
+  const sequences = gathered ?? shape;
+  const { slots = sequences.batch } = options;
   const rows = models * batch * length;
   const own = training ? models : 1;
   const layer = layerOf(config);
@@ -175,8 +189,9 @@ export function createActivations(
     ? undefined
     : { places: arena.buffer("places", batch * 8), slots, capacity };
   const mode = modeOf({ training, cache });
-  const positions = capacity ?? length;
-  const sizes = layer.map((own) => own.buffers(config, { shape, mode, dtype, slots, positions, sums }));
+  const positions = capacity ?? sequences.length;
+  const most = { shape, gathered, mode, dtype, slots, positions, sums };
+  const sizes = layer.map((own) => own.buffers(config, most));
 
   /** Makes a buffer, or finds that of the same label. */
   const made = new Map<string, GpuBuffer>();
@@ -218,11 +233,18 @@ export function createActivations(
       .map(({ shape: [outputs] }) => weightGradientScratch({ models, outputs })),
   ];
   const chunk = capacity === undefined ? logitsChunk(config, shape) : slots;
+  const indices = (label: string, { batch, length }: BatchShape) => float(label, batch * length);
+  const gathering = gathered && {
+    shape: gathered,
+    rows: indices("rows of sequences", gathered),
+    places: indices("places of rows", shape),
+  };
   return {
     shape,
     training,
     recompute,
     cache,
+    gathering,
     chunk,
     tokens: float("tokens", own * batch * length),
     lengths: float("lengths", own * batch),
@@ -285,10 +307,10 @@ function passesOf(
     const reports = { buffer: acts.reports, offset, model };
     offset += sublayer.reports?.length ?? 0;
     const [x, y] = acts.streams.slice(i, i + 2);
-    const { cache, lengths, weights } = acts;
+    const { cache, gathering, lengths, weights } = acts;
     const own = { x, y, buffers: acts.buffers[i], reports, sharedTokens: !acts.training };
     const context = contextOf(gpu, bank, acts, prefix, gradients);
-    return { sublayer, pass: { ...context, ...own, mode, cache, lengths, weights } };
+    return { sublayer, pass: { ...context, ...own, mode, cache, gathering, lengths, weights } };
   });
 }
 

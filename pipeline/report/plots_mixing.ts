@@ -44,7 +44,9 @@ function reliabilityPlots({ bins }: Reliability): Plot[] {
     ordinal("label", {
       sort: labels,
       scale: { domain: labels },
-      axis: noGrid("margin of the choice", { labelAngle: width < NARROW && bins.length > 4 ? -45 : 0 }),
+      axis: width < NARROW
+        ? noGrid("margin of the choice, from", { labelAngle: 0, labelExpr: "split(datum.value, '–')[0]" })
+        : noGrid("margin of the choice", { labelAngle: 0 }),
     });
   const values = bins.map((bin, i) => ({ ...bin, label: labels[i] }));
   const color = colour("mixture");
@@ -113,7 +115,10 @@ function mixPlot({ temperature, mixes }: NonNullable<Evaluation["mixing"]>): Plo
           encoding: {
             y,
             yOffset: offset,
-            x: quantity("perplexity", { scale, axis: { title: "perplexity", tickCount: 6 } }),
+            x: quantity("perplexity", {
+              scale,
+              axis: { title: "perplexity", tickCount: 6, labelFlush: true },
+            }),
             fill: fullAndHollow("weighed", times, width, { left: widestOf(names) }),
           },
         },
@@ -138,7 +143,7 @@ function fallbackPlot({ model, chosen, curve }: Fallback, { experts }: Evaluatio
   const line = { ...wayLine("mixture", experts), name: `mixture, the unsure to ${name}` };
   const x = quantity("share", {
     scale: { domain: [0, 1] },
-    axis: noGrid(`share of the sequences sent to ${name}, the least sure first`, {
+    axis: noGrid("share of the sequences sent, the least sure first", {
       format: ".0%",
       tickCount: 6,
     }),

@@ -66,6 +66,8 @@ export interface Mixture {
    * `InputError` where there is no token, or no expert left.
    */
   route(tokens: Uint32Array, prefix?: number, exclude?: readonly number[]): Promise<Route>;
+  /** Routes many texts, each as {@linkcode route} does it, to the bit; those whose prefixes are as long go together. */
+  routeAll(texts: readonly Uint32Array[], prefix?: number, exclude?: readonly number[]): Promise<Route[]>;
   /** Lists the models besides experts that are there; loads none. */
   dense(): Promise<string[]>;
   /** Reads a model's shape and notes; does not load it. */
@@ -190,6 +192,32 @@ export function createMixture(
     );
   }
 
+  const routeAll: Mixture["routeAll"] = async (texts, prefix, exclude) => {
+    if (texts.some(({ length }) => length === 0)) {
+      throw new InputError("Cannot route a text as it must have a token: it is empty");
+    }
+    if (!source.partitioner) return texts.map(() => routeOf([0], 1, exclude));
+    const { kind, experts, prefix: own } = await partitioner.get();
+    if (PARTITIONERS.get(kind)?.routes === false) {
+      throw new InputError(
+        `Cannot route a text by ${kind} as its parts must be told by what a text says: they go by labels that it does not have`,
+        { remedy: say`choose with ${setting("expert")}` },
+      );
+    }
+    const most = prefix ?? source.prefix ?? own;
+    const routed = new Array<Route>(texts.length);
+    for (const [length, rows] of Map.groupBy(texts.keys(), (i) => Math.min(most, texts[i].length))) {
+      const tokens = new Uint32Array(rows.length * length);
+      rows.forEach((i, row) => tokens.set(texts[i].subarray(0, length), row * length));
+      const together = { tokens, sequenceLength: length, length: new Uint32Array(rows.length).fill(length) };
+      const all = length === 1 ? new Float32Array(rows.length * experts) : await costs(together, [length]);
+      rows.forEach((i, row) => {
+        routed[i] = routeOf(all.subarray(row * experts, (row + 1) * experts), length, exclude);
+      });
+    }
+    return routed;
+  };
+
   return {
     routes: source.partitioner !== undefined,
     shape: source.shape ?? {},
@@ -211,23 +239,8 @@ export function createMixture(
     },
     holds: (model) => leases.counts.held.some((name) => name.startsWith(`${source.name(model)} as `)),
     freeIdle: leases.freeIdle,
-    async route(tokens, prefix, exclude) {
-      if (tokens.length === 0) {
-        throw new InputError("Cannot route a text as it must have a token: it is empty");
-      }
-      if (!source.partitioner) return routeOf([0], 1, exclude);
-      const opened = await partitioner.get();
-      if (PARTITIONERS.get(opened.kind)?.routes === false) {
-        throw new InputError(
-          `Cannot route a text by ${opened.kind} as its parts must be told by what a text says: they go by labels that it does not have`,
-          { remedy: say`choose with ${setting("expert")}` },
-        );
-      }
-      const length = Math.min(prefix ?? source.prefix ?? opened.prefix, tokens.length);
-      if (length === 1) return routeOf(new Float32Array(opened.experts), length, exclude);
-      const row = { tokens: tokens.slice(0, length), sequenceLength: length, length: Uint32Array.of(length) };
-      return routeOf(await costs(row, [length]), length, exclude);
-    },
+    route: async (tokens, prefix, exclude) => (await routeAll([tokens], prefix, exclude))[0],
+    routeAll,
     async lease(model, form, signal) {
       await checkExpert(model);
       return await leases.lease(loaderOf(model, form), signal);

@@ -7,6 +7,8 @@
 export { type Change, type ChoosingOptions } from "./answering.ts";
 export { type Engine, type Reader } from "./engine.ts";
 export {
+  branching,
+  type BranchingModel,
   decoding,
   type DecodingModel,
   type DecodingOptions,

@@ -45,7 +45,7 @@ export const evaluation: StageKind = {
 };
 
 /** A trained model of a run. */
-interface Model {
+export interface Model {
   /** Its name, as in the manifest's inputs. */
   name: string;
   /** Its name in messages. */
@@ -55,7 +55,10 @@ interface Model {
   stage: Pick<Stage, "name" | "command">;
 }
 
-const expertModel = (expert: number): Model => modelOf(expertTarget(expert), `expert ${expert}`);
+/** Names an expert of a run. */
+export const expertModel = (expert: number): Model => modelOf(expertTarget(expert), `expert ${expert}`);
+/** Names the dense models that a run may have. */
+export const denseModels = (): Model[] => denseTargets().map((target) => modelOf(target, target.name));
 const modelOf = ({ name, folder, command }: ReturnType<typeof expertTarget>, what: string): Model => ({
   name,
   what,
@@ -86,7 +89,7 @@ export function evaluateStage({ experts }: Configuration, choices: EvaluationCho
     routeBy,
   };
   const models = Array.from({ length: experts }, (_, expert) => expertModel(expert));
-  const baselines = denseTargets().map((target) => modelOf(target, target.name));
+  const baselines = denseModels();
   return {
     name: "evaluate",
     about: ABOUT,
@@ -215,7 +218,7 @@ function checkRouteBy(run: string, routeBy: string | undefined): void {
 }
 
 /** Gives the hash of a model's weights: from its training's manifest, or of a file that came from elsewhere; undefined where it is not trained. */
-async function weightsHash(
+export async function weightsHash(
   { run }: RunContext,
   { folder, stage }: Model,
   manifest: ManifestReader,
@@ -245,23 +248,27 @@ async function checkPartitioner({ run, configuration, files }: Work, score: Mani
   });
 }
 
+/** Throws an `InputError` that names the experts which are not trained; `verb` says what they are needed for. */
+export async function checkTrained(run: string, models: readonly Model[], verb: string): Promise<void> {
+  const there = await Promise.all(models.map(({ folder }) => exists(`${run}/${folder}/model.safetensors`)));
+  const missing = models.flatMap((_, expert) => there[expert] ? [] : [expert]);
+  if (missing.length === 0) return;
+  const one = missing.length === 1;
+  throw new InputError(
+    `Cannot ${verb} "${run}" as every expert must be trained: ${one ? "expert" : "experts"} ${
+      missing.join(", ")
+    } ${one ? "is" : "are"} not`,
+    {
+      where: `${run}/experts`,
+      remedy: say`run ${task("train-expert", { run, expert: one ? missing[0] : "all" })} first`,
+    },
+  );
+}
+
 /** Checks, without their weights, that all experts are trained and fit one another and the partition. */
 async function checkModels(work: Work, models: readonly Model[], tokenize: Manifest): Promise<void> {
   const { run } = work;
-  const there = await Promise.all(models.map(({ folder }) => exists(`${run}/${folder}/model.safetensors`)));
-  const missing = models.flatMap((_, expert) => there[expert] ? [] : [expert]);
-  if (missing.length > 0) {
-    const one = missing.length === 1;
-    throw new InputError(
-      `Cannot evaluate "${run}" as every expert must be trained: ${one ? "expert" : "experts"} ${
-        missing.join(", ")
-      } ${one ? "is" : "are"} not`,
-      {
-        where: `${run}/experts`,
-        remedy: say`run ${task("train-expert", { run, expert: one ? missing[0] : "all" })} first`,
-      },
-    );
-  }
+  await checkTrained(run, models, "evaluate");
   for (const [expert, model] of models.entries()) {
     const part = await readPart(`${run}/partition/${expertFolder(expert)}`, work.files);
     await checkModel(work, model, models[0], tokenize, partHash(part));

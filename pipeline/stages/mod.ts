@@ -44,3 +44,5 @@ export { expertsOf, trainDense, trainExpert, type TrainOptions } from "./train.t
 export { type Match } from "./train_dense.ts";
 export { type TrainingOptions, type TrainResult } from "./train_model.ts";
 export { type VerifyProgress, type VerifyReport, verifyRun } from "./verify.ts";
+export { type ZeroShotOptions } from "./zero_shot.ts";
+export { askRun, type ZeroShotRunOptions } from "./zero_shot_run.ts";

@@ -212,10 +212,7 @@ async function* jsonDocuments(
   name: string,
   { textField = "text", sourceField, source = "" }: ReadOptions,
 ): AsyncGenerator<Document> {
-  for await (const { line, number, offset } of linesOf(bytes, name)) {
-    const json = decode(line, name, number, offset);
-    if (json.trim() === "") continue;
-    const record = parseLine(json, name, number);
+  for await (const { record, number } of jsonRecords(bytes, name)) {
     const field = (field: string, option: string): unknown => {
       if (Object.hasOwn(record, field)) return record[field];
       const fields = Object.keys(record).slice(0, 8);
@@ -231,6 +228,52 @@ async function* jsonDocuments(
       source: sourceField === undefined ? source : labelOf(field(sourceField, "sourceField"), source),
     };
   }
+}
+
+/** Yields the objects of JSON lines with the numbers of their lines, from 1 on. */
+async function* jsonRecords(
+  bytes: AsyncIterable<Uint8Array>,
+  name: string,
+): AsyncGenerator<{ record: Record<string, unknown>; number: number }> {
+  for await (const { line, number, offset } of linesOf(bytes, name)) {
+    const json = decode(line, name, number, offset);
+    if (json.trim() !== "") yield { record: parseLine(json, name, number), number };
+  }
+}
+
+/** A record of a file, and where it stands there: what messages call it. */
+export interface DataRecord {
+  /** Its fields by name; whole numbers of Parquet are numbers. */
+  record: Record<string, unknown>;
+  /** The file and the line or row, as in `"data.jsonl", line 3`. */
+  place: string;
+}
+
+/**
+ * Reads the records of a file of JSON lines or Parquet, one at a time and in order, with all fields. Throws an `InputError` where
+ * the file is damaged, with its line or row group.
+ */
+export async function* readRecords(path: string): AsyncGenerator<DataRecord> {
+  const { format, compression, name } = inputOf(path, undefined);
+  if (format === "parquet") {
+    for await (const { record, row } of parquetRecords(path)) {
+      yield { record: plain(record) as Record<string, unknown>, place: `${name}, row ${row}` };
+    }
+    return;
+  }
+  const raw = (await Deno.open(path)).readable;
+  const bytes = compression === undefined ? raw : decompress(raw, compression, name);
+  for await (const { record, number } of jsonRecords(bytes, name)) {
+    yield { record, place: `${name}, line ${number}` };
+  }
+}
+
+/** Makes numbers of whole numbers that are read as bigints, however deep they lie. */
+function plain(value: unknown): unknown {
+  if (typeof value === "bigint") return Number(value);
+  if (Array.isArray(value)) return value.map(plain);
+  if (kindOf(value) !== "an object") return value;
+  return Object.fromEntries(Object.entries(value as object).map(([name, value]) => [name, plain(value)]));
 }
 
 function parseLine(json: string, name: string, number: number): Record<string, unknown> {
@@ -322,6 +365,23 @@ async function* parquetDocuments(
   path: string,
   { textField = "text", sourceField, source = "" }: ReadOptions,
 ): AsyncGenerator<Document> {
+  const wanted = [{ column: textField, option: "textColumn" }];
+  if (sourceField !== undefined) wanted.push({ column: sourceField, option: "sourceField" });
+  for await (const { record, row } of parquetRecords(path, wanted)) {
+    const text = record[textField];
+    if (typeof text !== "string") {
+      const fact = `in row ${row} it is ${kindOf(text)}`;
+      throw unreadable(path, `column "${textField}" must hold strings`, fact);
+    }
+    yield { text, source: sourceField === undefined ? source : labelOf(record[sourceField], source) };
+  }
+}
+
+/** Yields the rows of a Parquet file with their numbers, from 0 on: all columns, or those that settings name. */
+async function* parquetRecords(
+  path: string,
+  wanted?: readonly { column: string; option: string }[],
+): AsyncGenerator<{ record: Record<string, unknown>; row: number }> {
   // Loaded for Parquet alone: every task starts faster without them.
   const { parquetMetadataAsync, parquetReadObjects, parquetSchema } = await import("hyparquet");
   const { compressors } = await import("hyparquet-compressors");
@@ -342,37 +402,31 @@ async function* parquetDocuments(
   if (byteLength === 0) return;
   const isMarked = (begin: number) =>
     new TextDecoder().decode(slice(begin, Math.min(byteLength, begin + 4))) === "PAR1";
-  if (!isMarked(0)) throw notWhole(path, "it is something else", say`set ${setting("format")} to what it is`);
+  if (!isMarked(0)) {
+    const remedy = wanted ? say`set ${setting("format")} to what it is` : CUT_SHORT;
+    throw notWhole(path, "it is something else", remedy);
+  }
   if (!isMarked(Math.max(0, byteLength - 4))) throw notWhole(path, "it is cut short", CUT_SHORT);
   const { metadata, columns } = await orUnreadable(path, async () => {
     const metadata = await parquetMetadataAsync(file);
     return { metadata, columns: parquetSchema(metadata).children.map(({ element }) => element.name) };
   });
-  const wanted = [{ column: textField, option: "textColumn" }];
-  if (sourceField !== undefined) wanted.push({ column: sourceField, option: "sourceField" });
-  for (const { column, option } of wanted) {
+  for (const { column, option } of wanted ?? []) {
     if (columns.includes(column)) continue;
     throw lacks(path, `it must have a column "${column}"`, "it", columns, option);
   }
   const parsers = {
     stringFromBytes: (bytes: Uint8Array) => bytes && new TextDecoder("utf-8", { fatal: true }).decode(bytes),
   };
+  const names = wanted?.map(({ column }) => column);
   let rowStart = 0;
   for (const [group, { num_rows }] of metadata.row_groups.entries()) {
     const rowEnd = rowStart + Number(num_rows);
-    const names = wanted.map(({ column }) => column);
     const rows = await orUnreadable(
       `${path}, row group ${group}`,
       () => parquetReadObjects({ file, metadata, columns: names, rowStart, rowEnd, compressors, parsers }),
     );
-    for (const [i, row] of rows.entries()) {
-      const text = row[textField];
-      if (typeof text !== "string") {
-        const fact = `in row ${rowStart + i} it is ${kindOf(text)}`;
-        throw unreadable(path, `column "${textField}" must hold strings`, fact);
-      }
-      yield { text, source: sourceField === undefined ? source : labelOf(row[sourceField], source) };
-    }
+    for (const [i, record] of rows.entries()) yield { record, row: rowStart + i };
     rowStart = rowEnd;
   }
 }

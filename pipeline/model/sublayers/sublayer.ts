@@ -22,10 +22,25 @@ export interface BatchShape {
   length: number;
 }
 
+/**
+ * Sequences that share beginnings, of which each token is computed once: the rows of the batch are the tokens of all of them, and
+ * what looks along a sequence gathers its rows.
+ */
+export interface Gathering {
+  /** Sizes of the sequences. */
+  shape: BatchShape;
+  /** u32 `[batch, length]`: the row of every token of every sequence; padding may name any. */
+  rows: GpuBuffer;
+  /** u32 `[R]`: the place, `sequence · length + position`, of every row in one of the sequences that have it. */
+  places: GpuBuffer;
+}
+
 /** What the size of buffers depends on, besides the model. */
 export interface BufferOptions {
   /** Sizes of the batch. */
   shape: BatchShape;
+  /** Sizes of the sequences that rows are gathered into. Default: those of the batch. */
+  gathered?: BatchShape;
   /** `train` where a backward pass follows. */
   mode: Mode;
   /** What activations are stored in. */
@@ -94,6 +109,8 @@ export interface Pass {
   y?: GpuBuffer;
   /** Where keys and values of earlier positions are kept (decoding). */
   cache?: KeyValueCache;
+  /** Which rows make sequences, where these share rows (scoring, f32). Default: the batch's sequences. */
+  gathering?: Gathering;
   /**
    * u32 `[models, batch]`, or `[batch]` where all models read the same tokens: the real tokens of each sequence, the rest is
    * padding. Not written in decoding, where all tokens are real.

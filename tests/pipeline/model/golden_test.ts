@@ -6,6 +6,7 @@ import { VARIANTS } from "../../../kernels/device/variants.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import type { Weights } from "../../../pipeline/model/parameters.ts";
 import { decodeSafetensors } from "../../../pipeline/checkpoints/safetensors.ts";
+import { createBranchScorer } from "../../../pipeline/model/branch_scorer.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";
 import type { Span } from "../../../pipeline/model/span.ts";
 import { trainModel } from "../../../pipeline/training/loop.ts";
@@ -188,6 +189,26 @@ for (const { name, what, gpu, dtype, tolerances } of CASES) {
     }
     scorer.close();
   });
+
+  if (dtype === "f32") {
+    Deno.test(`createBranchScorer() gives the golden spans and continuations of ${name}${what}`, async () => {
+      const scorer = createBranchScorer(gpu, { config, weights: models[0], batch: 2 });
+      const all = [
+        ...spans.spans_of_model_0.map(({ row, ...span }) => ({ tokens: expected.tokens[row], ...span })),
+        ...spans.continuations_of_model_0,
+      ];
+      const scores = await scorer.score(all.map(({ tokens, begin, end }) => ({
+        context: Uint32Array.from(tokens.slice(0, begin)),
+        continuations: [Uint32Array.from(tokens.slice(begin, end))],
+      })));
+      scorer.close();
+      scores.forEach(([{ logProbability, greedy }], i) => {
+        const nll = 0 - logProbability.reduce((a, b) => a + b);
+        assertClose(nll, all[i].nll, tolerances.loss, `span ${i}`);
+        assertEquals(greedy, all[i].greedy, `span ${i}`);
+      });
+    });
+  }
 
   Deno.test(`createTrainer() gives the golden loss, gradients and weights of ${name} in ${dtype}${what}`, async () => {
     const { adamw } = expected;
