@@ -66,7 +66,7 @@ const ELSEWHERE: Elsewhere[] = [
       "pipeline/stages/split.ts": "tests/pipeline/stages/partition_test.ts",
       "pipeline/stages/summary.ts": "tests/pipeline/stages/partition_test.ts",
       "pipeline/stages/train_model.ts": "tests/pipeline/stages/train_test.ts",
-      "pipeline/stages/zero_shot_run.ts": "tests/zero_shot_test.ts",
+      "pipeline/stages/zero_shot_run.ts": "tests/pipeline/stages/zero_shot_test.ts",
       "pipeline/stages/verify_split.ts": "tests/pipeline/stages/verify_test.ts",
     },
   },
