@@ -5,8 +5,14 @@
  */
 
 import type { Cost } from "../mod.ts";
-import type { InferenceMemory, PaperCommunication, TableRow, TrainingMemory } from "../pipeline/cost/mod.ts";
-import { bytes, count, decimalBytes, duration, percent, table } from "./layout.ts";
+import type {
+  InferenceMemory,
+  PaperCommunication,
+  PaperPair,
+  TableRow,
+  TrainingMemory,
+} from "../pipeline/cost/mod.ts";
+import { bytes, count, decimalBytes, duration, percent, scientific, table } from "./layout.ts";
 
 /** Lays out the paper's Table 3: the paper's figure, then the counted one. */
 export function tableText(rows: TableRow[]): string {
@@ -28,6 +34,19 @@ export function tableText(rows: TableRow[]): string {
   return `The paper's Table 3: printed / counted; FLOPs of training in 1e19, of inference in 1e12
 
 ${table(head, cells)}`;
+}
+
+/** Lays out the paper's pair of about equal training compute. */
+export function pairText({ dense, mixture, apart }: PaperPair): string {
+  const row = ({ model, training, inference, perplexity }: typeof dense) => [
+    model,
+    training.toFixed(2),
+    inference.toFixed(2),
+    perplexity.toFixed(2),
+  ];
+  return `The paper's larger dense model at about equal training compute: ${percent(apart)} apart
+
+${table("model | training, 1e19 | inference, 1e12 | perplexity printed", [row(dense), row(mixture)])}`;
 }
 
 /** Lays out the paper's figures of communication. */
@@ -75,16 +94,26 @@ export function costText(cost: Cost): string {
   ].join("\n");
 }
 
-function weightsTable({ mixture: m, parameters }: Cost): string {
+function weightsTable({ mixture: m, parameters, equalCompute: larger }: Cost): string {
   const shape = ({ hidden, layers, heads }: typeof m.expert) => `H=${hidden} L=${layers} heads=${heads}`;
   return table("| weights | steps x batch | shape", [
     ["router", parameters.router, `${count(m.routerSteps)} x ${m.routerBatch}`, shape(m.router)],
     ["expert", parameters.expert, `${count(m.steps)} x ${m.batch}`, shape(m.expert)],
     ["all routers and experts", parameters.total, "", ""],
+    [
+      "larger dense",
+      larger.parameters,
+      `${count(larger.steps)} x ${larger.batch}`,
+      `${shape(larger.model)}: ${(larger.parameters / parameters.expert).toFixed(2)} times an expert, ${
+        count(larger.tokens)
+      } tokens`,
+    ],
   ]);
 }
 
-function flopsTable({ mixture: m, flops, seconds, device }: Cost): string {
+function flopsTable({ mixture: m, flops, equalCompute: larger, seconds, device }: Cost): string {
+  const apart = Math.abs(larger.training / larger.mixture - 1);
+  const side = larger.training < larger.mixture ? "less" : "more";
   const row = (
     name: string,
     flops: number,
@@ -106,7 +135,14 @@ function flopsTable({ mixture: m, flops, seconds, device }: Cost): string {
     part("sharding for the experts", flops.shardForExperts),
     row("mixture in all", flops.total, allExperts + routers + sharding),
     row("dense model, as many tokens", flops.dense, seconds.dense),
+    row(
+      "larger dense model",
+      larger.training,
+      seconds.equalCompute,
+      `${percent(apart)} ${side} than the mixture`,
+    ),
     row("a prompt, dense", flops.inference, seconds.densePrompt, `${m.length} tokens`),
+    row("a prompt, larger dense", larger.inference, seconds.equalComputePrompt, `${m.length} tokens`),
     row("a prompt, mixture", flops.inference + flops.inferenceOverhead, seconds.prompt, onPrompt),
   ]);
 }
@@ -151,11 +187,4 @@ function exchangeTable({ mixture, communication: c }: Cost): string {
     row("mixture, scores of the corpus", c.corpusBytes, 1),
     row("data-parallel dense", c.denseBytesPerStep, mixture.steps, times),
   ]);
-}
-
-/** As 31.02e18: two digits after the point, an exponent of thousands. */
-function scientific(value: number): string {
-  if (value < 1000) return value.toFixed(2);
-  const exponent = 3 * Math.floor(Math.log10(value) / 3);
-  return `${(value / 10 ** exponent).toFixed(2)}e${exponent}`;
 }

@@ -6,7 +6,14 @@
 
 import { type Evaluation } from "../mod.ts";
 import { say, setting, task } from "../kernels/mod.ts";
-import { BASELINES, sideOf, TOLD_WAYS, type Way } from "../pipeline/evaluation/mod.ts";
+import {
+  type Baseline,
+  BASELINE_NOTES,
+  BASELINES,
+  sideOf,
+  TOLD_WAYS,
+  type Way,
+} from "../pipeline/evaluation/mod.ts";
 import { count, percent, table } from "./layout.ts";
 import { worded } from "./wording.ts";
 
@@ -25,10 +32,11 @@ export function evaluationText(run: string, evaluation: Evaluation): string {
   const ways = TOLD_WAYS.filter((way) => scores[way]);
   const names: Record<Way, string> = {
     mixture: `mixture, routed by ${prefix} tokens`,
-    dense: `dense, ${experts} times the batch`,
-    "dense-steps": `dense-steps, ${experts} times the steps`,
     oracle: BEST,
     random: "random",
+    ...Object.fromEntries(
+      BASELINES.map((name) => [name, `${name}, ${BASELINE_NOTES[name].how(`${experts} times the`)}`]),
+    ) as Record<Baseline, string>,
   };
   const wayRows = ways.map((way) => {
     const { nllPerToken, low, high, ...score } = scores[way]!;

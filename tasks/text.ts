@@ -9,7 +9,7 @@ import type { CostDevice } from "../pipeline/cost/mod.ts";
 import type { Drift } from "../pipeline/partition/mod.ts";
 import type { Estimate, ProofSummary } from "../pipeline/stages/mod.ts";
 import type { ShownRow } from "../pipeline/text/mod.ts";
-import { count, duration, percent, roughBytes, table } from "./layout.ts";
+import { count, duration, percent, roughBytes, scientific, table } from "./layout.ts";
 
 /** Lays out the summary of a partition: a row per expert, then what holds for all. */
 export function summaryText(summary: PartitionSummary): string {
@@ -123,6 +123,23 @@ export function trainedText(run: string, models: TrainResult[]): string {
     loss?.toFixed(3) ?? "none",
     validationLoss?.toFixed(3) ?? "none",
   ]);
-  return `${table("model | steps x batch | tokens | peak rate | loss | held-out loss", rows)}
-run folder  ${run}`;
+  const costs = models.flatMap(({ folder, cost }) => cost ? [costText(folder, cost)] : []);
+  return [
+    table("model | steps x batch | tokens | peak rate | loss | held-out loss", rows),
+    ...costs,
+    `run folder  ${run}`,
+  ].join("\n");
+}
+
+/** Says what the training of a model, and a sequence through it, cost beside the mixture's and an expert's. */
+function costText(name: string, cost: NonNullable<TrainResult["cost"]>): string {
+  const { parameters, training, mixture, inference, expertInference } = cost;
+  const share = training / mixture - 1;
+  const beside = `${percent(Math.abs(share))} ${share < 0 ? "less" : "more"} than the mixture's`;
+  const times = `${(inference / expertInference).toFixed(2)} times an expert's`;
+  return `${name} has ${count(parameters)} weights; its training takes ${
+    scientific(training)
+  } FLOPs, ${beside} ${scientific(mixture)} with routers and scoring; a sequence takes ${
+    scientific(inference)
+  }, ${times} ${scientific(expertInference)}`;
 }

@@ -402,7 +402,9 @@ async function readInput(folder: string, name: string, vouched?: Vouched): Promi
 
 /** Says which folder to name instead of one that is no model's but holds some, as the end of a message. */
 async function modelIn(folder: string): Promise<string | undefined> {
-  for (const name of ["dense", "dense-steps", "experts/expert-00", "expert-00", "router-00"]) {
+  const entries = await Array.fromAsync(Deno.readDir(folder)).catch(() => []);
+  const names = entries.filter(({ isDirectory }) => isDirectory).map(({ name }) => name).sort();
+  for (const name of names.flatMap((name) => [name, `${name}/expert-00`])) {
     if (await exists(`${folder}/${name}/model.safetensors`)) {
       return `name a model in it, such as ${folder}/${name}`;
     }

@@ -9,8 +9,8 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
 import { type InferenceMemory, inferenceMemory, type TrainingMemory, trainingMemory } from "./memory.ts";
-import { type ModelConfig, parameterCount } from "../model/shape.ts";
-import { modelShapes } from "../model/shapes.ts";
+import { type ModelConfig, parameterCount, validateModelConfig } from "../model/shape.ts";
+import { largerDenseShape, modelShapes } from "../model/shapes.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
 import { layerOf } from "../model/sublayers/layer.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
@@ -151,10 +151,14 @@ export interface CostTimes {
   sharding: number;
   /** Training of the dense model. */
   dense: number;
+  /** Training of the larger dense model. */
+  equalCompute: number;
   /** A prompt of S tokens: all routers on its prefix, one expert on all of it. */
   prompt: number;
   /** The same prompt through the dense model. */
   densePrompt: number;
+  /** The same prompt through the larger dense model. */
+  equalComputePrompt: number;
 }
 
 /** Everything that a configuration costs. */
@@ -167,6 +171,8 @@ export interface Cost {
   parameters: { router: number; expert: number; total: number };
   /** FLOPs; `recomputed` is what the experts' recomputed activations add. */
   flops: MixtureFlops & { recomputed: number };
+  /** The larger dense model at equal training compute. */
+  equalCompute: EqualCompute;
   /** Bytes exchanged. */
   communication: Communication;
   /** Device memory, in bytes, each on a device of its own. */
@@ -223,24 +229,77 @@ export function shapeOf(c: Configuration) {
   return { ...modelShapes(c), experts, length, prefix, batch, routerBatch };
 }
 
-/** Counts what a configuration costs, as it runs. Throws an `InputError` on values that do not go together. */
-export function costOf(c: Configuration, options: CostOptions): Cost {
-  const { corpus, recompute = false, flops: peak, utilisation } = options;
+/** Gives what the FLOPs of a configuration's mixture depend on, as it runs. Throws an `InputError` on values that do not go together. */
+export function mixtureOf(c: Configuration, corpus?: CostCorpus): MixtureShape {
   const shape = shapeOf(c);
-  const { router, expert, experts, length, prefix, batch, routerBatch } = shape;
+  const { experts, prefix, batch, routerBatch } = shape;
   // A part is taken to be the E-th of the corpus.
   const steps = trainingSteps(c, { sequences: corpus && Math.floor(corpus.train / experts) });
   const rounds = c.routers === "" && PARTITIONERS.get(c.partitioner)?.models ? c.rounds : 0;
-  const routerLength = Math.max(0, ...c.prefixLengths) || prefix;
-  const mixture: MixtureShape = {
+  return {
     ...shape,
     steps,
     routerSteps: rounds * Math.floor(c.roundSequences / routerBatch),
-    routerLength,
+    routerLength: Math.max(0, ...c.prefixLengths) || prefix,
     roundsScored: rounds * c.roundSequences * experts,
     corpusScored: corpus ? corpus.train + corpus.test : steps * batch * experts,
   };
+}
+
+/** The larger dense model, trained for about as many FLOPs as the mixture. */
+export interface EqualCompute {
+  /** Its shape. */
+  model: ModelConfig;
+  /** Its weights. */
+  parameters: number;
+  /** Sequences per step: those of an expert. */
+  batch: number;
+  /** Training steps. */
+  steps: number;
+  /** Tokens that it sees, padding included. */
+  tokens: number;
+  /** FLOPs of its training. */
+  training: number;
+  /** FLOPs of the mixture's: experts, routers and scoring. */
+  mixture: number;
+  /** FLOPs of one sequence. */
+  inference: number;
+  /** FLOPs of one sequence through an expert. */
+  expertInference: number;
+}
+
+/**
+ * Counts the steps at which the training of the larger dense model costs what the mixture's does, experts and overhead: as near as
+ * whole steps of an expert's batch come. Throws an `InputError` on values that do not go together.
+ */
+export function equalCompute(c: Configuration, corpus?: CostCorpus): EqualCompute {
+  const model = largerDenseShape(c);
+  validateModelConfig(model, "the larger dense model");
+  const shape = mixtureOf(c, corpus);
+  const { total, inference } = mixtureFlops(shape);
+  const { batch, length } = shape;
+  const perStep = trainingFlops(model, batch, length);
+  const steps = Math.max(1, Math.round(total / perStep));
+  return {
+    model,
+    parameters: parameterCount(model),
+    batch,
+    steps,
+    tokens: steps * batch * length,
+    training: steps * perStep,
+    mixture: total,
+    inference: forwardFlops(model, 1, length),
+    expertInference: inference,
+  };
+}
+
+/** Counts what a configuration costs, as it runs. Throws an `InputError` on values that do not go together. */
+export function costOf(c: Configuration, options: CostOptions): Cost {
+  const { corpus, recompute = false, flops: peak, utilisation } = options;
+  const mixture = mixtureOf(c, corpus);
+  const { router, expert, experts, length, prefix, batch, routerBatch, routerLength, steps } = mixture;
   const flops = mixtureFlops(mixture);
+  const larger = equalCompute(c, corpus);
   const recomputed = recompute ? steps * experts * layersFlops(expert, batch, length) : 0;
   const parameters = { router: parameterCount(router), expert: parameterCount(expert) };
   const secondsOf = (flops: number) => flops / (peak * utilisation);
@@ -250,6 +309,7 @@ export function costOf(c: Configuration, options: CostOptions): Cost {
     corpus,
     parameters: { ...parameters, total: experts * (parameters.router + parameters.expert) },
     flops: { ...flops, recomputed },
+    equalCompute: larger,
     communication: communicationOf(c, mixture, parameters.expert),
     memory: {
       expert: trainingMemory(expert, { ...training, batch }),
@@ -264,8 +324,10 @@ export function costOf(c: Configuration, options: CostOptions): Cost {
       routers: secondsOf(flops.trainRouters + flops.shardForRouters),
       sharding: secondsOf(flops.shardForExperts),
       dense: secondsOf(flops.dense + recomputed),
+      equalCompute: secondsOf(larger.training),
       prompt: secondsOf(flops.inference + flops.inferenceOverhead),
       densePrompt: secondsOf(flops.inference),
+      equalComputePrompt: secondsOf(larger.inference),
     },
     device: { flops: peak, utilisation },
     dtype: c.dtype,

@@ -12,15 +12,16 @@ import { InputError } from "../../kernels/errors.ts";
 import { type ModelConfig, parameterCount } from "../model/shape.ts";
 import { scoring } from "../serving/forms.ts";
 import { checkShape, type ModelName } from "../serving/models.ts";
+import { type Baseline, BASELINE_NOTES, BASELINES, isBaseline } from "./baselines.ts";
 import { resample } from "./bootstrap.ts";
-import { type Baseline, BASELINES, type Evaluation, EVALUATION_FORMAT } from "./evaluation.ts";
+import { type Evaluation, EVALUATION_FORMAT } from "./evaluation.ts";
 import { type Kept, route, type RouteOptions } from "./routes.ts";
 import { blocks } from "./rows.ts";
 import { createTables, summarize } from "./tables.ts";
 
 /** What {@linkcode evaluate} takes. */
 export interface EvaluateOptions extends RouteOptions {
-  /** Dense models of the mixture to compare with. */
+  /** Baselines of the mixture to compare with. */
   baselines?: readonly Baseline[];
   /** Draws of the bootstrap; 1000 unless given. */
   resamples?: number;
@@ -66,7 +67,8 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     signal?.throwIfAborted();
     const name = typeof model === "number" ? `expert ${model}` : model;
     using lease = await mixture.lease(model, scoring({ length: routed.sequenceLength, batch }), signal);
-    checkShape(lease.value.config, config ??= lease.value.config, name);
+    const textAlone = typeof model === "string" && isBaseline(model) && !BASELINE_NOTES[model].sameShape;
+    checkShape(lease.value.config, config ??= lease.value.config, name, { textAlone });
     let at = 0;
     for await (const { rows, tokens, sequenceLength, length, document } of blocks(open(), partitioner)) {
       signal?.throwIfAborted();

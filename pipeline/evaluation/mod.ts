@@ -4,10 +4,9 @@
  * @module
  */
 
+export { type Baseline, BASELINE_NOTES, type BaselineNotes, BASELINES, isBaseline } from "./baselines.ts";
 export { evaluate, type EvaluateOptions } from "./evaluate.ts";
 export {
-  type Baseline,
-  BASELINES,
   type Evaluation,
   type Gain,
   type PrefixScore,

@@ -24,6 +24,7 @@ const COLOURS: Record<string, [light: string, dark: string]> = {
   mixture: ["#2460a7", "#7db2f0"],
   dense: ["#1b1e23", "#e7e9ec"],
   "dense-steps": ["#80868f", "#8b939e"],
+  "dense-compute": ["#565c66", "#bcc2cb"],
   oracle: ["#3f8fc4", "#3f8fc4"],
   random: ["#8f79c4", "#a08bd0"],
   e0: ["#e0680e", "#f58a4b"],

@@ -14,7 +14,7 @@ import { readCost } from "../cost/cost.ts";
 import type { Evaluation } from "../evaluation/evaluation.ts";
 import { evaluateRun } from "../stages/evaluate_run.ts";
 import { report } from "../report/report.ts";
-import type { Claims, Searched } from "../report/reproduction.ts";
+import type { Claims } from "../report/reproduction.ts";
 import { partition } from "../stages/partition.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
 import { expertFolder } from "../partition/manifests.ts";
@@ -42,6 +42,9 @@ export interface Reproduction extends Claims {
 }
 
 const RATES = { experts: "expertRate", dense: "denseRate", "dense-steps": "denseStepsRate" } as const;
+
+/** A model whose learning rate is searched for. */
+type Searched = keyof typeof RATES;
 
 /** Rate that every search starts from. */
 const FIRST_RATE = 4e-3;

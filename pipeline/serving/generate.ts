@@ -123,7 +123,9 @@ async function open(mixture: Mixture, options: AnswerOptions, alone: boolean): P
   if (alone) mixture.closePartitioner();
   const form = alone ? decoding({ slots: 1, capacity: promptTokens.length + maxNewTokens }) : undefined;
   const { config, notes, engine } = held.use(await mixture.lease(model, form, signal)).value;
-  if (typeof model === "number") checkShape(config, mixture.shape, `expert ${model}`, "the run's experts");
+  if (typeof model === "number") {
+    checkShape(config, mixture.shape, `expert ${model}`, { whose: "the run's experts" });
+  }
   checkPrompt(promptTokens, config, tokenizer, options);
   const reader = held.use(await engine.join(signal));
   const tokens: number[] = [];

@@ -8,6 +8,7 @@
 import { ASSIGNMENT } from "./assignment.ts";
 import { EXPERTS } from "./experts.ts";
 import { integer, section, someValuesOf, type Values, valuesOf } from "./field.ts";
+import { LARGER_DENSE } from "./larger_dense.ts";
 import { OPTIMISER } from "./optimiser.ts";
 import { PARTITIONER } from "./partitioner.ts";
 import { TEXT } from "./text.ts";
@@ -25,6 +26,7 @@ export const FIELDS = {
   ...OPTIMISER,
   ...ASSIGNMENT,
   ...EXPERTS,
+  ...LARGER_DENSE,
   ...section("Run", { seed: integer({ default: 0, min: 0, help: "seed of everything random" }) }),
 };
 

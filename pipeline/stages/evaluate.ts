@@ -8,7 +8,8 @@
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { type CheckpointNotes, loadCheckpointConfig } from "../checkpoints/checkpoint.ts";
 import { evaluate, RESAMPLES } from "../evaluation/evaluate.ts";
-import { type Baseline, EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
+import { type Baseline, BASELINE_NOTES, isBaseline } from "../evaluation/baselines.ts";
+import { EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { expertFolder, partHash, readPart, readPartition } from "../partition/manifests.ts";
 import { identifyPartitioner, partitionerFolder, partitionerKind } from "../partition/partitioners.ts";
@@ -22,6 +23,7 @@ import { commandOf } from "./command.ts";
 import type { ManifestReader, RunContext, Stage, StageKind, Work } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
 import { denseTargets } from "./train_dense.ts";
+import { costApart, type TrainingCost } from "./train_model.ts";
 import { expertTarget } from "./train_expert.ts";
 
 /** The stage's file, by its path in the run folder. */
@@ -214,7 +216,8 @@ async function checkModel(
   const read = (folder: string): Promise<{ config: ModelConfig; notes: CheckpointNotes }> =>
     loadCheckpointConfig(`${run}/${folder}`, work.files);
   const { config, notes } = await read(model.folder);
-  checkShape(config, (await read(like.folder)).config, model.what);
+  const textAlone = isBaseline(model.name) && !BASELINE_NOTES[model.name].sameShape;
+  checkShape(config, (await read(like.folder)).config, model.what, { textAlone });
   checkTokenizer(model.what, notes.tokenizer, tokenizeResult(tokenize, run).tokenizer);
   for (const trained of [notes.partition, (await work.known(model.stage.name))?.inputs.shards]) {
     if (trained === undefined) continue;
@@ -225,7 +228,10 @@ async function checkModel(
   }
 }
 
-/** Says what makes the comparison uneven: experts trained differently, or a dense model on fewer or more tokens than all of them. */
+/**
+ * Says what makes the comparison uneven: experts trained differently, a baseline that is to see as many tokens as all of them on fewer
+ * or more, one that is to cost as much compute on less or more.
+ */
 async function unequal(
   work: Work,
   experts: readonly Model[],
@@ -243,7 +249,13 @@ async function unequal(
   }
   const tokens = known.reduce((sum, { result }) => sum + Number(result.tokens), 0);
   for (const { name, stage } of baselines) {
-    const seen = Number((await work.known(stage.name))?.result.tokens ?? tokens);
+    const result = (await work.known(stage.name))?.result;
+    if (isBaseline(name) && !BASELINE_NOTES[name].sameTokens) {
+      const message = costApart(name, result?.cost as TrainingCost | undefined);
+      if (message) messages.push(message);
+      continue;
+    }
+    const seen = Number(result?.tokens ?? tokens);
     if (Math.abs(seen / tokens - 1) > TOKENS_APART) {
       messages.push(
         `${name} was trained on ${seen} tokens, the experts together on ${tokens}: their costs are not equal`,

@@ -13,7 +13,7 @@ import { MODEL_FILES, saveModelFolder } from "../checkpoints/checkpoint.ts";
 import type { SafetensorsDtype } from "../checkpoints/safetensors.ts";
 import { trainingFlops } from "../cost/cost.ts";
 import { trainingMemory } from "../cost/memory.ts";
-import { parameterCount } from "../model/shape.ts";
+import { type ModelConfig, parameterCount, validateModelConfig } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
 import { randomKeys } from "../random.ts";
 import { checkLineage, fromBatch, lineageOf, readShards } from "../rows/arrow.ts";
@@ -49,7 +49,6 @@ import {
   saveCheckpointState,
 } from "../training/resume.ts";
 import { cosineRate } from "../training/schedule.ts";
-import { trainingSteps } from "../training/steps.ts";
 import type { Estimate, Made, RunContext, Stage, Work } from "./stage.ts";
 import { commandOf } from "./command.ts";
 
@@ -89,6 +88,8 @@ export interface TrainResult {
   rate: number;
   /** Steps at which training went on under other values. */
   resumed: { step: number; key: string }[];
+  /** What training cost beside the mixture's, for models that differ from experts in more than batch and steps. */
+  cost?: TrainingCost;
 }
 
 /** The shards that a model learns from. */
@@ -99,11 +100,40 @@ export interface TrainingData {
   test: string[];
   /** Training sequences. */
   sequences: number;
+  /** Held-out sequences of the whole corpus, where it is all there. */
+  heldOut?: number;
   /** Hash of the training shards. */
   shards: string;
   /** What the shards' manifest says of them, by path. */
   files: Record<string, FileRecord>;
 }
+
+/** What a training costs beside that of the mixture, in FLOPs. */
+export interface TrainingCost {
+  /** Weights of the model. */
+  parameters: number;
+  /** Its training. */
+  training: number;
+  /** That of the mixture: experts, routers and scoring. */
+  mixture: number;
+  /** One sequence through the model. */
+  inference: number;
+  /** One sequence through an expert. */
+  expertInference: number;
+}
+
+/** How far two trainings of equal compute may be apart. */
+const COMPUTE_APART = 0.01;
+
+/** Says that the training of a model that is to cost as much as the mixture's does not; undefined where it does, or where that is not known. */
+export function costApart(name: string, cost: TrainingCost | undefined): string | undefined {
+  if (!cost || Math.abs(cost.training / cost.mixture - 1) <= COMPUTE_APART) return undefined;
+  const [own, mixture] = [cost.training, cost.mixture].map((flops) => flops.toExponential(3));
+  return `the training of ${name} takes ${own} FLOPs, that of the mixture ${mixture}: they are more than 1% apart`;
+}
+
+/** A setting that is the learning rate of some models. */
+type RateName = Extract<keyof Configuration, `${string}Rate`>;
 
 /** What sets one model apart from the others of a run. */
 export interface Target {
@@ -118,11 +148,19 @@ export interface Target {
   /** Folder of its checkpoint, in the run folder. */
   folder: string;
   /** The settings that say its learning rate, the first of them that is not 0. */
-  rates: readonly ("expertRate" | "denseRate" | "denseStepsRate")[];
+  rates: readonly RateName[];
+  /** Settings that it depends on besides those of every model. */
+  settings?: readonly (keyof Configuration)[];
+  /** Gives its shape. Default: an expert's. */
+  model?(configuration: Configuration): ModelConfig;
   /** Sequences per step. */
   batch(configuration: Configuration): number;
-  /** Times the expert's steps. */
-  times(configuration: Configuration): number;
+  /** Counts its steps; `vocabularySize` is the tokenizer's. Throws an `InputError` where there is not one. */
+  steps(configuration: Configuration, data: Pick<TrainingData, "sequences" | "heldOut">): number;
+  /** Counts what its training costs beside the mixture's, where that is not a matter of tokens alone. */
+  cost?(configuration: Configuration, data: TrainingData): TrainingCost;
+  /** Whether it is to cost as many FLOPs as the mixture. */
+  equalCompute?: true;
   /** Finds its shards, without reading them. Throws an `InputError` where they are missing. */
   data(context: RunContext): Promise<TrainingData>;
   /** Whether its checkpoint notes which shards it was trained on. */
@@ -167,7 +205,7 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
     needs: target.needs,
     onRequest: true,
     alone: true,
-    settings: [...SETTINGS, ...target.rates],
+    settings: [...SETTINGS, ...target.settings ?? [], ...target.rates],
     revision: REVISION,
     outputs: [`${folder}/`, metrics],
     place: folder,
@@ -239,6 +277,11 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
       if (resume && !again && !saved && !own && before?.key !== identity.key) {
         await refuseLoss(place, before !== null);
       }
+      const cost = trial
+        ? undefined
+        : target.cost?.({ ...configuration, vocabularySize: recipe.model.vocabulary }, data);
+      const apart = target.equalCompute && costApart(name, cost);
+      if (apart) emit({ type: "warning", message: `${apart}, as it takes whole steps` });
       const warning = trial ? undefined : longWarmup(name, recipe);
       if (warning) emit({ type: "warning", message: warning });
       const nameOf = (path: string) => path.slice(run.length + 1);
@@ -268,6 +311,7 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
             checkpointEvery,
             checkpointMinutes,
             keep,
+            cost,
           },
           recompute: options.recompute,
           smallerRate: (rate, more) => {
@@ -280,6 +324,11 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
   return stage;
 }
 
+/** Gives the shape of a model. */
+function modelOf({ model }: Target, c: Configuration): ModelConfig {
+  return model?.(c) ?? modelShapes(c).expert;
+}
+
 /** Estimates a training: its steps, its folder and its checkpoints, and the trainer's memory. */
 function estimateOf(
   target: Target,
@@ -288,18 +337,18 @@ function estimateOf(
   sequences: number,
   flops: number,
 ): Estimate {
-  const { expert } = modelShapes(c);
+  const model = modelOf(target, c);
   const batch = target.batch(c);
-  const steps = trainingSteps(c, { batch, times: target.times(c), sequences });
+  const steps = target.steps(c, { sequences });
   const again = recompute ? 4 / 3 : 1; // a forward pass more to three
   const kept = checkpointEvery > 0 ? Math.min(keep, Math.floor(steps / checkpointEvery)) : 0;
-  const parameters = parameterCount(expert);
+  const parameters = parameterCount(model);
   const { microBatch, sequenceLength: length, dtype, saveDtype } = c;
   return {
-    seconds: again * steps * trainingFlops(expert, batch, length) / flops,
+    seconds: again * steps * trainingFlops(model, batch, length) / flops,
     diskBytes: parameters * ((saveDtype === "f32" ? 4 : 2) + 12 * kept), // weights, and two moments beside them
     memoryBytes:
-      trainingMemory(expert, { batch, microBatch: microBatch || c.expertBatch, length, recompute, dtype })
+      trainingMemory(model, { batch, microBatch: microBatch || c.expertBatch, length, recompute, dtype })
         .total,
   };
 }
@@ -314,14 +363,16 @@ async function readKnown(
   const data = await target.data(context);
   await checkFiles(data.files);
   const { vocabulary, eos, tokenizer } = await readLineage(data, run, c);
-  const [batch, times] = [target.batch(c), target.times(c)];
-  const all = trainingSteps(c, { batch, times, sequences: data.sequences });
+  const own = { ...c, vocabularySize: vocabulary };
+  const batch = target.batch(c);
+  const all = target.steps(own, data);
   const steps = trial ? Math.max(1, Math.round(trial.share * all)) : all;
   const warmup = trial ? Math.ceil(c.expertWarmup * steps / all) : c.expertWarmup;
   const rate = trial?.rate ?? target.rates.map((name) => c[name]).find((rate) => rate > 0) ?? c.expertRate;
   const microBatch = c.microBatch || c.expertBatch;
-  const { expert } = modelShapes({ ...c, vocabularySize: vocabulary });
-  return { data, eos, tokenizer, recipe: recipeOf(c, expert, { batch, microBatch, steps, rate, warmup }) };
+  const model = modelOf(target, own);
+  validateModelConfig(model, `the model "${target.name}"`);
+  return { data, eos, tokenizer, recipe: recipeOf(c, model, { batch, microBatch, steps, rate, warmup }) };
 }
 
 /** Throws where a file is missing or has another size, or with `deeply` another content, than its record says. */
@@ -420,6 +471,7 @@ interface Plan {
   checkpointEvery: number;
   checkpointMinutes: number;
   keep: number;
+  cost?: TrainingCost;
   recompute?: boolean;
   /** Names the command that trains it with a smaller rate. */
   smallerRate(rate: number, more: TaskReference["with"]): TaskReference;
@@ -534,7 +586,7 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
     for (const [file, record] of Object.entries(records)) outputs[`${result.folder}/${file}`] = record;
     outputs[metrics.slice(run.length + 1)] = await hashFile(metrics);
     await removeExtra();
-    return { outputs, result: { ...result } };
+    return { outputs, result: { ...result, ...plan.cost && { cost: plan.cost } } };
   } catch (error) {
     if (!(error instanceof LossNotFiniteError)) throw error;
     const smaller = Number((rate / 2).toPrecision(2));
