@@ -2,10 +2,12 @@
 
 import { type Matrix, padded, placement } from "../device/matrix.ts";
 import type { Dispatch, DispatchPlan, Gpu, GpuBuffer } from "../device/gpu.ts";
-import { compose } from "../device/wgsl.ts";
+import { compose, replace } from "../device/wgsl.ts";
+import { remembered } from "../device/subgroup.ts";
+import { groupedText, type Groups } from "./groups.ts";
 import code from "./matmul.wgsl" with { type: "text" };
 import tailCode from "./matmul_tail.wgsl" with { type: "text" };
-import { matmulSubgroup, PANEL, panelPlan } from "./matmul_subgroup.ts";
+import { matmulSubgroup, PANEL, panelPlan, type PanelShape } from "./matmul_subgroup.ts";
 import { matmulWorkgroup, workgroupTiles } from "./matmul_workgroup.ts";
 
 /** What is done with the product before it is stored. */
@@ -42,11 +44,23 @@ export interface Matmul {
   tail?: Tail;
   /** Adds into `c` instead of writing it. */
   accumulate?: boolean;
+  /**
+   * Where each model's rows of a, c, extra and sums lie, whose rows are all models' together; m is the most that a model may have.
+   * Rows beyond a model's are neither read nor written.
+   */
+  groups?: Groups;
 }
 
 /** Invocations of a workgroup of the register form. */
 export const REGISTERS_WORKGROUP = 16;
 const REGISTERS = compose(code, { matmul_tail: tailCode });
+/** What rows of groups are of, and the binding that says where they lie. */
+const GROUPED = { rows: "m", matrices: ["a", "extra", "c"], binding: 6 } as const;
+const GROUPED_REGISTERS = groupedText(REGISTERS, GROUPED);
+const GROUPED_WORKGROUP = {
+  f32: groupedText(matmulWorkgroup.f32, GROUPED),
+  f16: groupedText(matmulWorkgroup.f16, GROUPED),
+};
 
 /** Counts the workgroups that cover `m` rows and `n4` vec4s of columns with tiles of 8 × 8 elements, one per invocation. */
 export function registersWorkgroups(m: number, n4: number): number {
@@ -74,8 +88,19 @@ export function matmul(gpu: Gpu, t: Matmul): Dispatch {
     (form.startsWith("workgroup")
       ? tiles(t, params, buffers, form === "workgroup_f16")
       : registers(t, params, buffers));
+  if (t.groups) {
+    plan.params.unshift(t.groups.first ?? 0);
+    plan.buffers = [...plan.buffers, t.groups.buffer];
+  }
   return gpu.dispatch({ label: "matmul", models: t.models, ...plan });
 }
+
+/** The subgroup form over groups; sums that wait apart lie as c does. */
+const groupedSubgroup = remembered(({ width, apart }: Required<PanelShape>) => {
+  const text = matmulSubgroup({ width, apart });
+  const placed = apart ? replace(text, "(model * params.m + row)", "(group_start + row)") : text;
+  return groupedText(placed, { ...GROUPED, binding: apart ? 7 : 6 });
+});
 
 /** What of a plan depends on the form. */
 type FormPlan = Omit<DispatchPlan, "label" | "models">;
@@ -100,7 +125,7 @@ function operands(gpu: Gpu, t: Matmul): Pick<DispatchPlan, "params" | "buffers">
 
 /** The subgroup form, or undefined where it cannot: sums that go on from c cannot pass a curved tail, nor wait in a bf16 one. */
 function panels(
-  { models, m, n, k, c, tail = "none", accumulate = false, sums }: Matmul,
+  { models, m, n, k, c, tail = "none", accumulate = false, sums, groups }: Matmul,
   params: number[],
   buffers: GpuBuffer[],
 ): FormPlan | undefined {
@@ -108,10 +133,11 @@ function panels(
   const apart = rounds && sums !== undefined;
   if (accumulate && tail !== "none" || rounds && !apart && k > PANEL) return undefined;
   const n4 = padded(n) / 4;
-  if (apart) placement("matmul", "sums", { buffer: sums, stride: n4 * 4, model: m * n4 * 4 }, m, n, models);
+  const ofModel = groups ? 0 : m * n4 * 4;
+  if (apart) placement("matmul", "sums", { buffer: sums, stride: n4 * 4, model: ofModel }, m, n, models);
   const { width, rows, workgroups } = panelPlan(m, n4, k, models);
   return {
-    code: matmulSubgroup({ width, apart }),
+    code: (groups ? groupedSubgroup : matmulSubgroup)({ width, apart }),
     params: [rows, TAILS.indexOf(tail), Number(accumulate), ...params],
     buffers: apart ? [...buffers, sums] : buffers,
     workgroups,
@@ -119,7 +145,7 @@ function panels(
 }
 
 function tiles(
-  { models, m, n, tail = "none", accumulate = false, bias }: Matmul,
+  { models, m, n, tail = "none", accumulate = false, bias, groups }: Matmul,
   params: number[],
   buffers: GpuBuffer[],
   f16: boolean,
@@ -127,7 +153,7 @@ function tiles(
   const { tile, workgroups } = workgroupTiles(m, padded(n) / 4, models);
   return {
     // Of all products, those of linear layers forward alone have a bias: kernels/NOTES.md tells why no others are in f16.
-    code: matmulWorkgroup[f16 && bias ? "f16" : "f32"],
+    code: (groups ? GROUPED_WORKGROUP : matmulWorkgroup)[f16 && bias ? "f16" : "f32"],
     constants: { TILE: tile, TAIL: TAILS.indexOf(tail), ACCUMULATE: Number(accumulate) },
     params,
     buffers,
@@ -136,13 +162,13 @@ function tiles(
 }
 
 function registers(
-  { m, n, tail = "none", accumulate = false }: Matmul,
+  { m, n, tail = "none", accumulate = false, groups }: Matmul,
   params: number[],
   buffers: GpuBuffer[],
 ): FormPlan {
   const countsOfA = params.slice(3, 6).map((count) => count * 4); // this text reads A float by float
   return {
-    code: REGISTERS,
+    code: groups ? GROUPED_REGISTERS : REGISTERS,
     constants: { WG: REGISTERS_WORKGROUP, TAIL: TAILS.indexOf(tail), ACCUMULATE: Number(accumulate) },
     params: params.toSpliced(3, 3, ...countsOfA),
     buffers,

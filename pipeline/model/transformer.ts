@@ -12,7 +12,7 @@ import { embeddingBackward, embeddingForward } from "../../kernels/embedding/emb
 import { InputError } from "../../kernels/errors.ts";
 import type { Arena, Dispatch, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
 import { layerNormScratch } from "../../kernels/layer_norm/layer_norm.ts";
-import { type Matrix, padded } from "../../kernels/device/matrix.ts";
+import { type Matrix, padded, stackOf } from "../../kernels/device/matrix.ts";
 import { matmul } from "../../kernels/matmul/matmul.ts";
 import { matmulTransposed } from "../../kernels/matmul/matmul_transposed.ts";
 import type { KeyValueCache } from "../../kernels/rotary/rotary.ts";
@@ -67,10 +67,12 @@ function largest(tensors: readonly Bound[]): Bound {
  * Throws an `InputError`, with the tensor and both numbers, where not even one model fits.
  */
 export function modelsPerBank(config: ModelConfig, shape: BatchShape, limit: number): number {
-  const weights = parameterSpecs({ ...config, layers: 1 }).map(({ name, shape: [rows, columns = 1] }) => ({
-    name: `tensor "${name}"`,
-    values: Math.max(rows * padded(columns), columns * padded(rows)),
-  }));
+  const weights = parameterSpecs({ ...config, layers: 1 }).map(
+    ({ name, shape: [rows, columns = 1], stack = 1 }) => ({
+      name: `tensor "${name}"`,
+      values: stack * Math.max(rows * padded(columns), columns * padded(rows)),
+    }),
+  );
   const activation = largestActivation(config, shape);
   const logits = { name: "row of logits", values: padded(config.vocabulary) };
   const { name, values } = largest([...weights, logits, activation]);
@@ -215,7 +217,7 @@ export function createActivations(
   const partial = [
     layerNormScratch({ models, rows: batch * length, columns: config.hidden }),
     ...layer.flatMap((sublayer) => sublayer.parameters(config, ""))
-      .map(({ shape: [outputs] }) => weightGradientScratch({ models, outputs })),
+      .map(({ shape: [outputs], stack = 1 }) => weightGradientScratch({ models: models * stack, outputs })),
   ];
   const chunk = capacity === undefined ? logitsChunk(config, shape) : slots;
   return {
@@ -253,9 +255,15 @@ function modeOf({ training, cache }: Pick<Activations, "training" | "cache">): M
 /** Plans fresh transposed copies of a bank's matrices: due after every change of its weights. */
 export function planTransposes(gpu: Gpu, bank: Bank): Dispatch[] {
   const { layout } = bank;
-  return [...layout.transposedPlacements.keys()].map((name) => {
-    const { rows, columns, matrix, transposed } = parameterOf(bank, name);
-    return transpose(gpu, { a: matrix, b: transposed, models: layout.models, rows, columns });
+  return [...layout.transposedPlacements.keys()].flatMap((name) => {
+    const { rows, columns, stack, matrix, transposed } = parameterOf(bank, name);
+    if (stack === 1) {
+      return transpose(gpu, { a: matrix, b: transposed, models: layout.models, rows, columns });
+    }
+    return Array.from({ length: layout.models }, (_, model) => {
+      const [a, b] = [stackOf(matrix, rows, model), stackOf(transposed, columns, model)];
+      return transpose(gpu, { a, b, models: stack, rows, columns });
+    });
   });
 }
 
