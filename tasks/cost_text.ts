@@ -81,7 +81,9 @@ export function costText(cost: Cost): string {
       memoryRow("training one expert", memory.expert),
       memoryRow("training all routers", memory.routers),
       memoryRow("training dense, batch x E", memory.dense),
+      memoryRow("training Switch, batch x E", memory.switch),
       memoryRow("generating, one expert", memory.inference),
+      memoryRow("generating, Switch", memory.switchInference),
       memoryRow("routing, all routers", memory.routing),
     ]),
     ...(cost.dtype === "f32" ? [] : [
@@ -94,7 +96,7 @@ export function costText(cost: Cost): string {
   ].join("\n");
 }
 
-function weightsTable({ mixture: m, parameters, equalCompute: larger }: Cost): string {
+function weightsTable({ mixture: m, parameters, equalCompute: larger, switch: tokenwise }: Cost): string {
   const shape = ({ hidden, layers, heads }: typeof m.expert) => `H=${hidden} L=${layers} heads=${heads}`;
   return table("| weights | steps x batch | shape", [
     ["router", parameters.router, `${count(m.routerSteps)} x ${m.routerBatch}`, shape(m.router)],
@@ -108,10 +110,18 @@ function weightsTable({ mixture: m, parameters, equalCompute: larger }: Cost): s
         count(larger.tokens)
       } tokens`,
     ],
+    [
+      "Switch",
+      tokenwise.parameters,
+      `${count(tokenwise.steps)} x ${tokenwise.batch}`,
+      `${shape(tokenwise.model)}, ${tokenwise.model.switch!.experts} experts in every layer`,
+    ],
   ]);
 }
 
-function flopsTable({ mixture: m, flops, equalCompute: larger, seconds, device }: Cost): string {
+function flopsTable(cost: Cost): string {
+  const { mixture: m, flops, equalCompute: larger, switch: tokenwise, seconds, device } = cost;
+  const secondsOf = (flops: number) => flops / (device.flops * device.utilisation);
   const apart = Math.abs(larger.training / larger.mixture - 1);
   const side = larger.training < larger.mixture ? "less" : "more";
   const row = (
@@ -121,8 +131,7 @@ function flopsTable({ mixture: m, flops, equalCompute: larger, seconds, device }
     note = "",
   ) => [name, scientific(flops), duration(time), note];
   const part = (name: string, part: number) => {
-    const time = part / (device.flops * device.utilisation);
-    return row(name, part, time, `${percent(part / flops.experts)} of the experts`);
+    return row(name, part, secondsOf(part), `${percent(part / flops.experts)} of the experts`);
   };
   const alone = "no exchange: as many devices as experts take this long";
   const onPrompt = `routers on ${m.prefix} tokens, then one expert`;
@@ -141,8 +150,10 @@ function flopsTable({ mixture: m, flops, equalCompute: larger, seconds, device }
       seconds.equalCompute,
       `${percent(apart)} ${side} than the mixture`,
     ),
+    row("Switch, as many tokens", tokenwise.training, secondsOf(tokenwise.training)),
     row("a prompt, dense", flops.inference, seconds.densePrompt, `${m.length} tokens`),
     row("a prompt, larger dense", larger.inference, seconds.equalComputePrompt, `${m.length} tokens`),
+    row("a prompt, Switch", tokenwise.inference, secondsOf(tokenwise.inference), `${m.length} tokens`),
     row("a prompt, mixture", flops.inference + flops.inferenceOverhead, seconds.prompt, onPrompt),
   ]);
 }

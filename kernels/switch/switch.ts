@@ -98,7 +98,7 @@ export interface SwitchRoute {
     capacities: GpuBuffer;
     /** Weight of the balance in the loss. */
     balance: number;
-    /** f32: report `i` of model `e` goes to `offset + i + e · model`: balance in the loss, balance, tokens that none takes. */
+    /** f32: report `i` of model `e` goes to `offset + i + e · model`: balance in the loss, balance, tokens sent, and not taken. */
     reports: { buffer: GpuBuffer; offset: number; model: number };
   };
 }

@@ -7,7 +7,7 @@
 //   groups      [models, experts, 2]   u32  write  first place and number of the tokens that each expert takes
 //   pull        [models, experts]      f32  write  gradient of the loss by a token's gates: scale · share · experts · f / T
 //   reports     [models, report_model] f32  write  from `report` on, where `drops` is 1: scale · share · balance; share ·
-//                                                  balance; tokens that no expert takes
+//                                                  balance; tokens sent; those that no expert takes
 //
 // balance = experts · Σ f P, f an expert's share of the tokens sent, P their mean gate; 0 where there is no token.
 // One invocation per model, experts in ascending order: equal bits. Reference: switchPlanReference in switch.ts.
@@ -48,6 +48,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
     let report = params.report + group.z * params.report_model;
     reports[report] = params.scale * share * experts * balance;
     reports[report + 1u] = share * experts * balance;
-    reports[report + 2u] = f32(tokens - start);
+    reports[report + 2u] = f32(tokens);
+    reports[report + 3u] = f32(tokens - start);
   }
 }

@@ -5,6 +5,7 @@
  */
 
 export {
+  besideMixture,
   type Communication,
   type Cost,
   type CostCorpus,
@@ -22,6 +23,8 @@ export {
   PLAIN_DEVICE,
   readCost,
   type ReadCostOptions,
+  type SwitchCost,
+  type TrainingCost,
   trainingFlops,
 } from "./cost.ts";
 export {

@@ -26,6 +26,7 @@ const NOTES = {
     sameTokens: false,
     sameShape: false,
   },
+  switch: { kind: "Switch", how: () => "experts in every layer", sameTokens: true, sameShape: false },
 } satisfies Record<string, BaselineNotes>;
 
 /**

@@ -2,6 +2,8 @@
 
 import type { Configuration } from "../settings/configuration.ts";
 import { type ModelConfig, parameterCount } from "./shape.ts";
+import { attention } from "./sublayers/attention.ts";
+import { switchMlp } from "./sublayers/switch.ts";
 
 /** Gives the shapes of routers and experts; the vocabulary is as large as was asked for, a tokenizer's own may be smaller. */
 export function modelShapes(c: Configuration): { router: ModelConfig; expert: ModelConfig } {
@@ -9,6 +11,15 @@ export function modelShapes(c: Configuration): { router: ModelConfig; expert: Mo
   return {
     router: { vocabulary, hidden: c.routerHidden, layers: c.routerLayers, heads: c.routerHeads, context },
     expert: { vocabulary, hidden: c.expertHidden, layers: c.expertLayers, heads: c.expertHeads, context },
+  };
+}
+
+/** Gives the shape of the Switch Transformer: an expert's, with experts of its own in every layer. */
+export function switchShape(c: Configuration): ModelConfig {
+  return {
+    ...modelShapes(c).expert,
+    sublayers: [attention.name, switchMlp.name],
+    switch: { experts: c.switchExperts || c.experts, capacity: c.switchCapacity, balance: c.switchBalance },
   };
 }
 

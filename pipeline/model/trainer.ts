@@ -30,6 +30,8 @@ export interface StepResult {
   step: number;
   /** Mean NLL per predicted token in the spans of the whole batch before the step, nats, and what sublayers add to the loss. */
   loss: Float64Array;
+  /** The mean NLL alone. */
+  nll: Float64Array;
   /** Global gradient norm before clipping. */
   norm: Float32Array;
   /** What sublayers report, by name: sums over layers. */
@@ -321,6 +323,7 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
       const results = taken.map((_, i): StepResult => ({
         step: steps - taken.length + i + 1,
         loss: new Float64Array(models),
+        nll: new Float64Array(models),
         norm: new Float32Array(models),
         reports: Object.fromEntries(reports.map(({ name }) => [name, new Float64Array(models)])),
       }));
@@ -340,8 +343,8 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
         norms.forEach((norm, i) => results[Math.floor(i / size)].norm[first + i % size] = norm);
       });
       const added = new Set(reports.flatMap(({ name, loss }) => loss ? [name] : []));
-      for (const [i, { loss, reports }] of results.entries()) {
-        loss.forEach((sum, model) => loss[model] = sum / taken[i][model]);
+      for (const [i, { loss, nll, reports }] of results.entries()) {
+        loss.forEach((sum, model) => nll[model] = loss[model] = sum / taken[i][model]);
         for (const name of added) reports[name].forEach((value, model) => loss[model] += value);
       }
       return results;

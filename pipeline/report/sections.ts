@@ -317,6 +317,10 @@ inference; a dense model sees all the tokens, in batches ${experts} times as lar
       has("dense-compute")
         ? " The larger dense model sees fewer tokens, as its training costs as many FLOPs as the mixture's."
         : null
+    }${
+      has("switch")
+        ? " The Switch Transformer has as many experts in every layer, all in memory, and chooses one for every token."
+        : null
     } The steep beginning of the curves is cut off.</p>`,
   );
   return { ...section, plots: trainingPlots(curves, experts) };

@@ -11,6 +11,7 @@ import { integer, section, someValuesOf, type Values, valuesOf } from "./field.t
 import { LARGER_DENSE } from "./larger_dense.ts";
 import { OPTIMISER } from "./optimiser.ts";
 import { PARTITIONER } from "./partitioner.ts";
+import { SWITCH } from "./switch.ts";
 import { TEXT } from "./text.ts";
 import { TOKENS } from "./tokens.ts";
 
@@ -27,6 +28,7 @@ export const FIELDS = {
   ...ASSIGNMENT,
   ...EXPERTS,
   ...LARGER_DENSE,
+  ...SWITCH,
   ...section("Run", { seed: integer({ default: 0, min: 0, help: "seed of everything random" }) }),
 };
 

@@ -10,6 +10,7 @@ import { type CheckpointNotes, loadCheckpointConfig } from "../checkpoints/check
 import { evaluate, RESAMPLES } from "../evaluation/evaluate.ts";
 import { type Baseline, BASELINE_NOTES, isBaseline } from "../evaluation/baselines.ts";
 import { EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
+import type { TrainingCost } from "../cost/cost.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { expertFolder, partHash, readPart, readPartition } from "../partition/manifests.ts";
 import { identifyPartitioner, partitionerFolder, partitionerKind } from "../partition/partitioners.ts";
@@ -19,11 +20,11 @@ import { type Manifest, outputsHash, outputsUnder } from "../run/manifest.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { openMixture } from "../serving/mixture.ts";
 import { checkShape, checkTokenizer } from "../serving/models.ts";
+import { baselineTargets } from "./baselines.ts";
 import { commandOf } from "./command.ts";
 import type { ManifestReader, RunContext, Stage, StageKind, Work } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
-import { denseTargets } from "./train_dense.ts";
-import { costApart, type TrainingCost } from "./train_model.ts";
+import { costApart } from "./train_model.ts";
 import { expertTarget } from "./train_expert.ts";
 
 /** The stage's file, by its path in the run folder. */
@@ -61,7 +62,7 @@ const modelOf = ({ name, folder, command }: ReturnType<typeof expertTarget>, wha
 /** Makes the stage, with `resamples` draws of the bootstrap. */
 export function evaluateStage({ experts }: Configuration, resamples = RESAMPLES): Stage {
   const models = Array.from({ length: experts }, (_, expert) => expertModel(expert));
-  const baselines = denseTargets().map((target) => modelOf(target, target.name));
+  const baselines = baselineTargets().map((target) => modelOf(target, target.name));
   return {
     name: "evaluate",
     about: ABOUT,

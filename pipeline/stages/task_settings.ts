@@ -8,6 +8,7 @@ import { type Configuration, defaultConfiguration, FIELD_NAMES, namesOf } from "
 import { EXPERTS } from "../settings/experts.ts";
 import { LARGER_DENSE } from "../settings/larger_dense.ts";
 import { PARTITIONER } from "../settings/partitioner.ts";
+import { SWITCH } from "../settings/switch.ts";
 import { STAGES } from "./graph.ts";
 import type { StageKind } from "./stage.ts";
 
@@ -29,6 +30,7 @@ const OTHERS: Record<string, () => readonly Name[]> = {
     ...["expertHidden", "expertLayers", "expertHeads", "expertBatch"] as const,
     ...["expertSteps", "expertTokens", "expertEpochs", "microBatch", "dtype"] as const,
     ...namesOf(LARGER_DENSE, "denseComputeRate"),
+    ...namesOf(SWITCH, "switchRate"),
   ],
 };
 

@@ -1,5 +1,5 @@
 /**
- * Trains the models of a run: experts and dense baselines, each beside others that work in the run.
+ * Trains the models of a run: experts and baselines, each beside others that work in the run.
  *
  * @module
  */
@@ -9,6 +9,7 @@ import { inRun, needConfiguration, type RunOptions, type RunWatch } from "./sess
 import { denseTarget, type Match } from "./train_dense.ts";
 import { expertTarget } from "./train_expert.ts";
 import { type Target, type TrainingOptions, trainingStage, type TrainResult } from "./train_model.ts";
+import { switchTarget } from "./train_switch.ts";
 
 /** Where a model is trained, and how. */
 export interface TrainOptions extends RunOptions, TrainingOptions {}
@@ -62,8 +63,8 @@ export async function expertsOf(run: string): Promise<number> {
 
 /**
  * Trains a dense baseline on the whole training set, unless that is up to date: with E times the expert's batch and its steps
- * (`batch`, the paper's protocol), or with its batch and E times its steps (`steps`). Tokens, training FLOPs and inference cost equal
- * those of the mixture. Throws as `trainExpert` does.
+ * (`batch`, the paper's protocol), or with its batch and E times its steps (`steps`): tokens, training FLOPs and inference cost equal
+ * those of the mixture; or a larger model for as many FLOPs as the mixture's training takes (`compute`). Throws as `trainExpert` does.
  */
 export async function trainDense(
   match: Match,
@@ -71,4 +72,12 @@ export async function trainDense(
   watch: RunWatch = {},
 ): Promise<TrainResult> {
   return await trainTarget(denseTarget(match), options, watch);
+}
+
+/**
+ * Trains the Switch Transformer of a run on the whole training set, unless that is up to date: with E times the expert's batch and its
+ * steps, so for as many tokens as all experts see. Throws as `trainExpert` does.
+ */
+export async function trainSwitch(options: TrainOptions, watch: RunWatch = {}): Promise<TrainResult> {
+  return await trainTarget(switchTarget(), options, watch);
 }

@@ -6,7 +6,7 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import { type EqualCompute, equalCompute } from "../cost/cost.ts";
+import { besideMixture, type CostCorpus, equalCompute } from "../cost/cost.ts";
 import type { Baseline } from "../evaluation/baselines.ts";
 import { largerDenseShape } from "../model/shapes.ts";
 import { manifestPath, outputsHash, outputsUnder, readManifest } from "../run/manifest.ts";
@@ -44,8 +44,15 @@ type Way = Pick<Target, "rates" | "settings" | "model" | "batch" | "steps" | "co
   name: Baseline;
 };
 
-const computeOf = (c: Configuration, { sequences, heldOut }: Pick<TrainingData, "sequences" | "heldOut">) =>
-  equalCompute(c, { train: sequences, test: heldOut ?? 0 });
+/** Gives the sequences of the whole corpus. */
+export function corpusOf(
+  { sequences, heldOut = 0 }: Pick<TrainingData, "sequences" | "heldOut">,
+): CostCorpus {
+  return { train: sequences, test: heldOut };
+}
+
+const computeOf = (c: Configuration, data: Pick<TrainingData, "sequences" | "heldOut">) =>
+  equalCompute(c, corpusOf(data));
 
 /** The dense models by what they match, in the order of the baselines. */
 const WAYS: Record<Match, Way> = {
@@ -69,8 +76,8 @@ const WAYS: Record<Match, Way> = {
     batch: ({ expertBatch }) => expertBatch,
     steps: (c, data) => computeOf(c, data).steps,
     cost(c, data) {
-      const { parameters, training, mixture, inference, expertInference }: EqualCompute = computeOf(c, data);
-      return { parameters, training, mixture, inference, expertInference };
+      const { model, batch, steps } = computeOf(c, data);
+      return besideMixture(c, model, { batch, steps, corpus: corpusOf(data) });
     },
     equalCompute: true,
   },

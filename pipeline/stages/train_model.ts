@@ -11,7 +11,7 @@ import { InputError, RunError, say, setting, type TaskReference, type Text } fro
 import type { Variants } from "../../kernels/device/variants.ts";
 import { MODEL_FILES, saveModelFolder } from "../checkpoints/checkpoint.ts";
 import type { SafetensorsDtype } from "../checkpoints/safetensors.ts";
-import { trainingFlops } from "../cost/cost.ts";
+import { type TrainingCost, trainingFlops } from "../cost/cost.ts";
 import { trainingMemory } from "../cost/memory.ts";
 import { type ModelConfig, parameterCount, validateModelConfig } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
@@ -90,6 +90,16 @@ export interface TrainResult {
   resumed: { step: number; key: string }[];
   /** What training cost beside the mixture's, for models that differ from experts in more than batch and steps. */
   cost?: TrainingCost;
+  /** What routing among the experts of layers came to in the last line of metrics, for models that have them. */
+  routing?: Routing;
+}
+
+/** What routing tokens among the experts of layers comes to, over all layers. */
+export interface Routing {
+  /** E · Σ f P: f the share of tokens sent to an expert, P its mean probability; 1 where all are equal, E where one gets all. */
+  balance: number;
+  /** Share of the tokens that no expert took. */
+  dropped: number;
 }
 
 /** The shards that a model learns from. */
@@ -106,20 +116,6 @@ export interface TrainingData {
   shards: string;
   /** What the shards' manifest says of them, by path. */
   files: Record<string, FileRecord>;
-}
-
-/** What a training costs beside that of the mixture, in FLOPs. */
-export interface TrainingCost {
-  /** Weights of the model. */
-  parameters: number;
-  /** Its training. */
-  training: number;
-  /** That of the mixture: experts, routers and scoring. */
-  mixture: number;
-  /** One sequence through the model. */
-  inference: number;
-  /** One sequence through an expert. */
-  expertInference: number;
 }
 
 /** How far two trainings of equal compute may be apart. */
@@ -514,6 +510,7 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
     validationLoss: saved?.context.validationLoss ?? null,
     rate,
     resumed,
+    ...saved?.context.routing && { routing: saved.context.routing },
   };
   let [lastTime, lastTokens] = [performance.now(), result.tokens];
   let tokensPerSecond: number | undefined;
@@ -535,6 +532,7 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
         metricsBytes += text.length;
         result.loss = line.loss;
         result.tokens = line.tokens;
+        if (line.reports && settings.model.switch) result.routing = routingOf(line.reports, settings.model);
         if (line.validationLoss !== undefined) result.validationLoss = line.validationLoss;
         const now = performance.now();
         const seconds = (now - lastTime) / 1000;
@@ -552,6 +550,7 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
           metricsSha256: logged.copy().digest("hex"),
           loss: result.loss,
           validationLoss: result.validationLoss,
+          ...(result.routing ? { routing: result.routing } : {}),
           ...(isExtra ? { interrupted: isExtra } : {}),
           resumed,
         };
@@ -601,6 +600,11 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
   } finally {
     log.close();
   }
+}
+
+/** Says what routing came to, from what the sublayers of all layers report. */
+function routingOf({ balance, routed, dropped }: Record<string, number>, { layers }: ModelConfig): Routing {
+  return { balance: balance / layers, dropped: dropped / routed };
 }
 
 /** Throws an `InputError` where there is a training: none of its checkpoints can be gone on from, and a new one would replace it. */

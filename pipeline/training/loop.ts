@@ -23,13 +23,14 @@ const STEP_METRICS = v.object({
   rate: finite,
   norm: finite,
   validationLoss: v.optional(v.nullable(finite)),
+  reports: v.optional(v.record(v.string(), finite)),
 });
 
 /**
  * One line of a model's metrics: the step (the first is 1), real tokens trained on so far (padding left out), the mean over the
  * steps since the line before of each step's mean NLL per predicted token before its update (nats), the step's learning rate and
  * global gradient norm before clipping, and the mean NLL per predicted token of the held-out sequences after the step (nats),
- * where they were looked at.
+ * where they were looked at; and the means of what sublayers report, by name, sums over layers.
  *
  * @ignore
  */
@@ -48,6 +49,8 @@ export interface TrainingState {
   tokens: number;
   /** Losses of the steps since the last line of metrics. */
   losses: number[];
+  /** What sublayers report of these steps, by name. */
+  reports?: Record<string, number[]>;
 }
 
 /** What {@link trainModel} takes. */
@@ -128,7 +131,8 @@ export async function trainModel(options: TrainModelOptions): Promise<Weights> {
     const next = options.open(trainer.steps * batch);
     let tokens = resumed?.tokens ?? 0;
     let losses = [...resumed?.losses ?? []];
-    const state = async () => ({ trainer: await trainer.state(), tokens, losses });
+    let reports: Record<string, number[]> | undefined = structuredClone(resumed?.reports);
+    const state = async () => ({ trainer: await trainer.state(), tokens, losses, ...reports && { reports } });
     const input = emptyBatch(batch, length);
     const pace = startPace();
     let saved = performance.now();
@@ -142,17 +146,23 @@ export async function trainModel(options: TrainModelOptions): Promise<Weights> {
       if (!pace.step() && !logs(step) && !checkpoints(step) && !signal?.aborted) continue;
 
       let last = { loss: NaN, norm: NaN };
-      for (const { step: at, loss: [loss], norm: [norm] } of await trainer.drain()) {
+      for (
+        const { step: at, loss: [loss], nll: [nll], norm: [norm], reports: own } of await trainer.drain()
+      ) {
         if (!Number.isFinite(loss) || !Number.isFinite(norm)) throw new LossNotFiniteError(at, loss, norm);
-        losses.push(loss);
-        last = { loss, norm };
+        losses.push(nll);
+        for (const [name, [value]] of Object.entries(own)) ((reports ??= {})[name] ??= []).push(value);
+        last = { loss: nll, norm };
       }
       pace.looked();
       options.onStep?.({ step, steps, loss: last.loss, rate, tokens });
       if (logs(step)) {
-        const loss = losses.reduce((sum, value) => sum + value, 0) / losses.length;
+        const loss = meanOf(losses);
+        const means = reports && Object.entries(reports).map(([name, values]) => [name, meanOf(values)]);
         losses = [];
+        reports = undefined;
         const metrics: StepMetrics = { step, tokens, loss, rate, norm: last.norm };
+        if (means) metrics.reports = Object.fromEntries(means);
         if (validates(step)) metrics.validationLoss = await meanNll(trainer, validation!, batch, length);
         await options.onMetrics?.(metrics);
       }
@@ -167,6 +177,9 @@ export async function trainModel(options: TrainModelOptions): Promise<Weights> {
     trainer.close();
   }
 }
+
+const meanOf = (values: readonly number[]): number =>
+  values.reduce((sum, value) => sum + value, 0) / values.length;
 
 /** Copies `count` rows from `first` on into a batch; what is left of the batch gets length 0. */
 function fill(input: HostBatch, rows: Columns, first: number, count: number, length: number): void {

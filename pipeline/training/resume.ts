@@ -25,6 +25,8 @@ export interface CheckpointContext {
   loss: number | null;
   /** Held-out loss of the last validation; null before the first. */
   validationLoss: number | null;
+  /** What routing among experts of layers came to, where there are any. */
+  routing?: { balance: number; dropped: number };
   /** Set where no step brought it, but an interruption or the time: it is removed once something follows it. */
   interrupted?: true;
   /** Steps at which training went on under other values, with the key before. */
@@ -63,11 +65,11 @@ function misnamed(where: string, step: number): InputError {
 export async function saveCheckpointState(
   folder: string,
   model: ModelConfig,
-  { trainer, tokens, losses }: TrainingState,
+  { trainer, tokens, losses, reports }: TrainingState,
   context: CheckpointContext,
 ): Promise<string> {
   const path = checkpointPath(folder, trainer.step);
-  await saveTrainerState(path, model, trainer, { tokens, losses, ...context });
+  await saveTrainerState(path, model, trainer, { tokens, losses, reports, ...context });
   return path;
 }
 
@@ -100,11 +102,10 @@ export async function loadCheckpointState(
       onDamaged?.(misnamed(path, step).what);
       continue;
     }
-    const { tokens, losses, ...context } = saved.notes as unknown as CheckpointContext & {
-      tokens: number;
-      losses: number[];
-    };
+    const { tokens, losses, reports, ...context } = saved.notes as unknown as
+      & CheckpointContext
+      & Omit<TrainingState, "trainer">;
     if (!accepts(context, saved.state.step)) continue;
-    return { state: { trainer: saved.state, tokens, losses }, context };
+    return { state: { trainer: saved.state, tokens, losses, reports }, context };
   }
 }

@@ -171,7 +171,9 @@ export const switchMlp: Sublayer = {
     return 4 * tokens * hidden * (MLP_EXPANSION * hidden) + 2 * tokens * hidden * switchOf(config).experts;
   },
 
-  reports: [{ name: "balanceLoss", loss: true }, { name: "balance" }, { name: "dropped" }],
+  reports: [{ name: "balanceLoss", loss: true }, { name: "balance" }, { name: "routed" }, {
+    name: "dropped",
+  }],
 };
 
 /** Gives what the sublayer is made of. */

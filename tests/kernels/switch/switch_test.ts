@@ -117,7 +117,7 @@ async function route(
   const goes = all ? own.goes.map(() => true) : own.goes;
   const weights = random(models * rows, "weights").map((value, i) => goes[i] ? Math.abs(value) : 0);
   const capacities = factor === undefined ? undefined : switchCapacities(rows, experts, factor);
-  const reports = bank("reports", { models, rows: 1, columns: 3, offset: 8, stride: 4, gap: 4 });
+  const reports = bank("reports", { models, rows: 1, columns: 4, offset: 8, gap: 4 });
   const dispatches = switchRoute(gpu, {
     shape,
     logits: bank("logits", { models, rows, columns: experts, padding: 99 }, logits).buffer,
@@ -167,10 +167,10 @@ async function route(
       `pull of ${what}`,
     );
     if (!capacities) continue;
-    const report = reported.subarray(8 + 8 * model, 11 + 8 * model);
+    const report = reported.subarray(8 + 8 * model, 12 + 8 * model);
     assertClose(
       report,
-      [scale * expected.balance, share * expected.balance, real - order.length],
+      [scale * expected.balance, share * expected.balance, real, real - order.length],
       { atol: 1e-4, rtol: 1e-4 },
       `reports of ${what}`,
     );

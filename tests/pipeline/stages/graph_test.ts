@@ -22,6 +22,7 @@ Deno.test("graphOf() puts every stage after those that it needs, and leaves out 
     "train-dense",
     "train-dense-steps",
     "train-dense-compute",
+    "train-switch",
   ];
   assertEquals(names(graph.stages).slice(7), [...models, "evaluate"]);
   const place = (name: string) => names(graph.stages).indexOf(name);
