@@ -41,5 +41,5 @@ export { type ExpertSummary, type PartitionSummary, type StageRun } from "./summ
 export { settingsOf } from "./task_settings.ts";
 export { expertsOf, trainDense, trainExpert, type TrainOptions, trainSwitch } from "./train.ts";
 export { type Match } from "./train_dense.ts";
-export { type TrainingOptions, type TrainResult } from "./train_model.ts";
+export { type Routing, type TrainingOptions, type TrainResult } from "./train_model.ts";
 export { type VerifyProgress, type VerifyReport, verifyRun } from "./verify.ts";
