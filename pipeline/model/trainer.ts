@@ -71,6 +71,11 @@ export interface TrainerOptions {
    * in any case. Default: f32.
    */
   dtype?: Dtype;
+  /**
+   * Gives every model the bits that it has in a bank of its own, whatever the vocabulary: logits of as many rows of each at once take
+   * more memory.
+   */
+  asAlone?: boolean;
 }
 
 /** Trains a bank of models. */
@@ -197,7 +202,7 @@ function planGroup(
  * Plans training steps of one shape. Throws an `InputError` where a tensor cannot fit the adapter or the batch does not split.
  */
 export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
-  const { config, start, batch, length, settings, microBatch = batch, recompute, dtype } = options;
+  const { config, start, batch, length, settings, microBatch = batch, recompute, dtype, asAlone } = options;
   const from = "weights" in start ? start : { step: 0, weights: start, moments: [], squares: [] };
   const models = from.weights.length;
   const micros = microBatches(batch, microBatch);
@@ -205,7 +210,7 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
   const shape = { models, batch: microBatch, length };
   const perBank = modelsPerBank(config, shape, gpu.maxBindingBytes);
   const forBank = { ...shape, models: perBank };
-  const acts = createActivations(arena, config, forBank, { training: true, recompute, dtype });
+  const acts = createActivations(arena, config, forBank, { training: true, recompute, dtype, asAlone });
   const shared = sharedBuffers(arena, acts);
   const reports = reportsOf(config);
   const groups = Array.from({ length: Math.ceil(models / perBank) }, (_, i) => {

@@ -145,6 +145,8 @@ export interface ActivationOptions {
   dtype?: Dtype;
   /** Whether products of bf16 get scratch for their sums; only forms that take several passes use it. Default: true. */
   sums?: boolean;
+  /** Holds the logits of as many rows of each model as of one alone, so that the head's gradient has the bits that it has then. */
+  asAlone?: boolean;
 }
 
 /** Where the gradients of weights go: a buffer per segment of the bank. Those of micro-batches after the first are added. */
@@ -165,8 +167,15 @@ export function createActivations(
   arena: Arena,
   config: ModelConfig,
   shape: BatchShape,
-  { training, recompute = false, capacity, slots = shape.batch, dtype = "f32", sums = true }:
-    ActivationOptions,
+  {
+    training,
+    recompute = false,
+    capacity,
+    slots = shape.batch,
+    dtype = "f32",
+    sums = true,
+    asAlone = false,
+  }: ActivationOptions,
 ): Activations {
   const { models, batch, length } = shape;
   const rows = models * batch * length;
@@ -219,7 +228,9 @@ export function createActivations(
     ...layer.flatMap((sublayer) => sublayer.parameters(config, ""))
       .map(({ shape: [outputs], stack = 1 }) => weightGradientScratch({ models: models * stack, outputs })),
   ];
-  const chunk = capacity === undefined ? logitsChunk(config, shape) : slots;
+  const chunk = capacity === undefined
+    ? logitsChunk(config, asAlone ? { ...shape, models: 1 } : shape)
+    : slots;
   return {
     shape,
     training,

@@ -39,7 +39,15 @@ export { type RunStatus, type StageStatus, statusOf } from "./status.ts";
 export { comparePartition, type Fingerprint, fingerprintOf } from "./fingerprint.ts";
 export { type ExpertSummary, type PartitionSummary, type StageRun } from "./summary.ts";
 export { settingsOf } from "./task_settings.ts";
-export { expertsOf, trainDense, trainExpert, type TrainOptions, trainSwitch } from "./train.ts";
+export {
+  expertsOf,
+  trainDense,
+  trainExpert,
+  trainExperts,
+  type TrainExpertsOptions,
+  type TrainOptions,
+  trainSwitch,
+} from "./train.ts";
 export { type Match } from "./train_dense.ts";
 export { type Routing, type TrainingOptions, type TrainResult } from "./train_model.ts";
 export { type VerifyProgress, type VerifyReport, verifyRun } from "./verify.ts";

@@ -5,6 +5,8 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
+import { trainingMemory } from "../cost/memory.ts";
+import { createTogether } from "../training/together.ts";
 import { inRun, needConfiguration, type RunOptions, type RunWatch } from "./session.ts";
 import { denseTarget, type Match } from "./train_dense.ts";
 import { expertTarget } from "./train_expert.ts";
@@ -25,14 +27,61 @@ export async function trainExpert(
   options: TrainOptions,
   watch: RunWatch = {},
 ): Promise<TrainResult> {
-  return await trainTarget(expertTarget(expert), options, watch, (experts) => {
-    if (Number.isSafeInteger(expert) && expert >= 0 && expert < experts) return;
-    throw new InputError(
-      `Cannot train expert ${expert} as it must be one of 0 to ${
-        experts - 1
-      }: the run "${options.run}" has ${experts} experts`,
-    );
+  const check = (experts: number) => checkExpert(expert, experts, options.run);
+  return await trainTarget(expertTarget(expert), options, watch, check);
+}
+
+/** How several experts are trained at once. */
+export interface TrainExpertsOptions extends Omit<TrainOptions, "trial"> {
+  /** Most device memory that they may take together, in bytes; experts that do not fit follow. Default: as much as they need. */
+  memory?: number;
+}
+
+/**
+ * Trains experts of a run side by side in one process, as a bank: each step in the dispatches of one, to the bits that `trainExpert`
+ * gives each. Those that are up to date are left out; those that go on from another step than the others have a bank of their own.
+ * Where one fails, the others go on, and its error is thrown at the end. Throws as `trainExpert` does.
+ */
+export async function trainExperts(
+  experts: readonly number[],
+  { memory = Infinity, ...options }: TrainExpertsOptions,
+  watch: RunWatch = {},
+): Promise<TrainResult[]> {
+  const kind = {
+    task: "train-expert all",
+    beside: "others",
+    partSuffices: true,
+    accepts: options.resume,
+  } as const;
+  return await inRun(options, watch, kind, async ({ work, run }) => {
+    for (const expert of experts) checkExpert(expert, work.configuration.experts, options.run);
+    const together = createTogether({
+      fits: ({ config, dtype, ...sizes }, models) =>
+        trainingMemory(config, { ...sizes, dtype, models, asAlone: true }).total <= memory,
+    });
+    const members = experts.map((expert) => ({ expert, ...together.member() }));
+    const results = await Promise.allSettled(members.map(async ({ expert, makeTrainer, leave }) => {
+      try {
+        return (await run(trainingStage(expertTarget(expert), { ...options, makeTrainer }))).result;
+      } finally {
+        leave();
+      }
+    }));
+    return results.map((result) => {
+      if (result.status === "rejected") throw result.reason;
+      return result.value as unknown as TrainResult;
+    });
   });
+}
+
+/** Throws an `InputError` where a run has no such expert. */
+function checkExpert(expert: number, experts: number, run: string): void {
+  if (Number.isSafeInteger(expert) && expert >= 0 && expert < experts) return;
+  throw new InputError(
+    `Cannot train expert ${expert} as it must be one of 0 to ${
+      experts - 1
+    }: the run "${run}" has ${experts} experts`,
+  );
 }
 
 /** Trains one model in a run folder beside others that work there. */

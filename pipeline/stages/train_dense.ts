@@ -40,9 +40,11 @@ interface DenseTarget extends Target {
 }
 
 /** What sets the dense models apart from one another. */
-type Way = Pick<Target, "rates" | "settings" | "model" | "batch" | "steps" | "cost" | "equalCompute"> & {
-  name: Baseline;
-};
+type Way =
+  & Pick<Target, "rates" | "settings" | "model" | "batch" | "steps" | "cost" | "equalCompute" | "optional">
+  & {
+    name: Baseline;
+  };
 
 /** Gives the sequences of the whole corpus. */
 export function corpusOf(
@@ -80,6 +82,7 @@ const WAYS: Record<Match, Way> = {
       return besideMixture(c, model, { batch, steps, corpus: corpusOf(data) });
     },
     equalCompute: true,
+    optional: true,
   },
 };
 

@@ -49,6 +49,7 @@ import {
   saveCheckpointState,
 } from "../training/resume.ts";
 import { cosineRate } from "../training/schedule.ts";
+import type { MakeTrainer } from "../training/together.ts";
 import type { Estimate, Made, RunContext, Stage, Work } from "./stage.ts";
 import { commandOf } from "./command.ts";
 
@@ -68,6 +69,8 @@ export interface TrainingOptions {
   checkpointMinutes?: number;
   /** Checkpoints that are kept. Default: 2. */
   keep?: number;
+  /** Makes the trainer. Default: one of its own. */
+  makeTrainer?: MakeTrainer;
 }
 
 /** What training one model came to. */
@@ -155,6 +158,8 @@ export interface Target {
   steps(configuration: Configuration, data: Pick<TrainingData, "sequences" | "heldOut">): number;
   /** Counts what its training costs beside the mixture's, where that is not a matter of tokens alone. */
   cost?(configuration: Configuration, data: TrainingData): TrainingCost;
+  /** Whether a run is complete without it. */
+  optional?: true;
   /** Whether it is to cost as many FLOPs as the mixture. */
   equalCompute?: true;
   /** Finds its shards, without reading them. Throws an `InputError` where they are missing. */
@@ -200,6 +205,7 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
     command: target.command,
     needs: target.needs,
     onRequest: true,
+    ...target.optional && { optional: true },
     alone: true,
     settings: [...SETTINGS, ...target.settings ?? [], ...target.rates],
     revision: REVISION,
@@ -310,6 +316,7 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
             cost,
           },
           recompute: options.recompute,
+          makeTrainer: options.makeTrainer,
           smallerRate: (rate, more) => {
             const name = target.rates.find((rate) => configuration[rate] > 0) ?? "expertRate";
             return commandOf(stage, run, { [name]: rate, ...more });
@@ -469,6 +476,7 @@ interface Plan {
   keep: number;
   cost?: TrainingCost;
   recompute?: boolean;
+  makeTrainer?: MakeTrainer;
   /** Names the command that trains it with a smaller rate. */
   smallerRate(rate: number, more: TaskReference["with"]): TaskReference;
 }
@@ -521,6 +529,7 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
       gpu: await work.gpu(),
       start: saved?.state ?? start(),
       recompute: plan.recompute,
+      makeTrainer: plan.makeTrainer,
       open: (consumed) => epochs(data.train, c.seed, consumed, undefined, work.files),
       validation: await sampleRows(data.test, c.validationSequences, c.seed, work.files),
       checkpointEvery,

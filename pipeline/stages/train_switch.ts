@@ -35,6 +35,7 @@ export function switchTarget(): Target & { name: Baseline } {
     about: ABOUT,
     command: { task: "train-switch" },
     needs: ["tokenize"],
+    optional: true,
     folder: "switch",
     rates: ["switchRate", "expertRate"],
     settings: namesOf(SWITCH, "switchRate"),

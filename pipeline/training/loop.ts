@@ -14,7 +14,8 @@ import { emptyBatch, type HostBatch, placeSequence } from "../model/batch.ts";
 import { type ModelConfig, validateModelConfig } from "../model/shape.ts";
 import type { Weights } from "../model/parameters.ts";
 import { startPace } from "./pace.ts";
-import { createTrainer, type Trainer, type TrainerOptions, type TrainerState } from "../model/trainer.ts";
+import { createTrainer, type TrainerOptions, type TrainerState } from "../model/trainer.ts";
+import type { LoopTrainer, MakeTrainer } from "./together.ts";
 
 const STEP_METRICS = v.object({
   step: count,
@@ -78,6 +79,8 @@ export interface TrainModelOptions
   checkpointEvery?: number;
   /** Minutes after which one that no step brings is made; 0 for none. */
   checkpointMinutes?: number;
+  /** Makes the trainer. Default: one of its own. */
+  makeTrainer?: MakeTrainer;
   /** Called with every line of metrics. */
   onMetrics?(metrics: StepMetrics): Promise<void> | void;
   /** Called at a checkpoint, and when `signal` ends the training where none is due. */
@@ -116,7 +119,8 @@ export async function trainModel(options: TrainModelOptions): Promise<Weights> {
   }
   const resumed = start instanceof Map ? undefined : start;
   const length = model.context;
-  const trainer = createTrainer(gpu, {
+  const make: MakeTrainer = options.makeTrainer ?? ((...own) => Promise.resolve(createTrainer(...own)));
+  const trainer = await make(gpu, {
     config: model,
     start: resumed ? resumed.trainer : [start as Weights],
     settings: options,
@@ -197,7 +201,7 @@ function fill(input: HostBatch, rows: Columns, first: number, count: number, len
 }
 
 /** Computes the mean NLL per predicted token, nats. */
-async function meanNll(trainer: Trainer, rows: Columns, batch: number, length: number): Promise<number> {
+async function meanNll(trainer: LoopTrainer, rows: Columns, batch: number, length: number): Promise<number> {
   const input = emptyBatch(batch, length);
   let [nll, predicted] = [0, 0];
   for (let first = 0; first < rows.rows; first += batch) {
