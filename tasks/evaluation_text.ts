@@ -5,7 +5,15 @@
  */
 
 import { say, setting, task } from "../kernels/mod.ts";
-import { BASELINES, type Evaluation, sideOf, TOLD_WAYS, type Way } from "../pipeline/evaluation/mod.ts";
+import {
+  type Baseline,
+  BASELINE_NOTES,
+  BASELINES,
+  type Evaluation,
+  sideOf,
+  TOLD_WAYS,
+  type Way,
+} from "../pipeline/evaluation/mod.ts";
 import { count, interval, percent, perplexity, table } from "./layout.ts";
 import { fallbackText, mixingText, reliabilityText } from "./mixing_text.ts";
 import { routedByText } from "./route_by_text.ts";
@@ -20,10 +28,11 @@ export function evaluationText(run: string, evaluation: Evaluation): string {
   const ways = TOLD_WAYS.filter((way) => scores[way]);
   const names: Record<Way, string> = {
     mixture: `mixture, routed by ${prefix} tokens`,
-    dense: `dense, ${experts} times the batch`,
-    "dense-steps": `dense-steps, ${experts} times the steps`,
     oracle: BEST,
     random: "random",
+    ...Object.fromEntries(
+      BASELINES.map((name) => [name, `${name}, ${BASELINE_NOTES[name].how(`${experts} times the`)}`]),
+    ) as Record<Baseline, string>,
   };
   const wayRows = ways.map((way) => {
     const { nllPerToken, low, high, ...score } = scores[way]!;

@@ -83,3 +83,10 @@ export function duration(seconds: number): string {
   const rest = parts % (size / part);
   return `${Math.floor(parts * part / size)} ${unit}${rest > 0 ? ` ${rest} ${smaller}` : ""}`;
 }
+
+/** Writes a number as 31.02e18: two digits after the point, an exponent of thousands. */
+export function scientific(value: number): string {
+  if (value < 1000) return value.toFixed(2);
+  const exponent = 3 * Math.floor(Math.log10(value) / 3);
+  return `${(value / 10 ** exponent).toFixed(2)}e${exponent}`;
+}

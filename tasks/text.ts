@@ -15,7 +15,7 @@ import type {
   VerifyReport,
 } from "../pipeline/stages/mod.ts";
 import type { ShownRow } from "../pipeline/text/mod.ts";
-import { count, duration, percent, roughBytes, table } from "./layout.ts";
+import { count, duration, percent, roughBytes, scientific, table } from "./layout.ts";
 
 const MOST_WORDS = 4;
 
@@ -133,6 +133,37 @@ export function trainedText(run: string, models: TrainResult[]): string {
     loss?.toFixed(3) ?? "none",
     validationLoss?.toFixed(3) ?? "none",
   ]);
-  return `${table("model | steps x batch | tokens | peak rate | loss | held-out loss", rows)}
-run folder  ${run}`;
+  const costs = models.flatMap(({ folder, cost, routing }) => [
+    ...cost ? [costText(folder, cost)] : [],
+    ...routing ? [routingText(folder, routing)] : [],
+  ]);
+  return [
+    table("model | steps x batch | tokens | peak rate | loss | held-out loss", rows),
+    ...costs,
+    `run folder  ${run}`,
+  ].join("\n");
+}
+
+/** Says what routing tokens among the experts of layers came to. */
+function routingText(name: string, { balance, dropped }: NonNullable<TrainResult["routing"]>): string {
+  return `${name} at its end: balance ${
+    balance.toFixed(3)
+  } (1 where every expert gets as many tokens), no expert took ${percent(dropped)} of the tokens`;
+}
+
+/** Says what the training of a model, and a sequence through it, cost beside the mixture's and an expert's. */
+function costText(name: string, cost: NonNullable<TrainResult["cost"]>): string {
+  const { parameters, training, mixture, inference, expertInference, memory } = cost;
+  const share = training / mixture - 1;
+  const beside = `${percent(Math.abs(share))} ${share < 0 ? "less" : "more"} than the mixture's`;
+  const times = `${(inference / expertInference).toFixed(2)} times an expert's`;
+  return [
+    `${name} has ${count(parameters)} weights; its training takes ${scientific(training)} FLOPs, ${beside} ${
+      scientific(mixture)
+    } with routers and scoring`,
+    `a sequence takes ${scientific(inference)} FLOPs, ${times} ${scientific(expertInference)}`,
+    `memory of training ${roughBytes(memory.training)}, of one expert's ${
+      roughBytes(memory.expertTraining)
+    }; of generating ${roughBytes(memory.inference)}, with one expert ${roughBytes(memory.expertInference)}`,
+  ].join("\n");
 }

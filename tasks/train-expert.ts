@@ -4,8 +4,14 @@
  *   deno task train-expert --run runs/docs --expert 2
  */
 import { InputError } from "../kernels/mod.ts";
-import { expertsOf, planExperts, trainExpert, type TrainResult } from "../pipeline/stages/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
+import {
+  expertsOf,
+  planExperts,
+  trainExpert,
+  trainExperts,
+  type TrainResult,
+} from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, parseBytes, SPEED, TRAINING } from "./options.ts";
 import { planText, speedOf, trainedText } from "./text.ts";
@@ -18,24 +24,33 @@ export const TASK = await defineTask({
   options: {
     ...IN_A_RUN,
     expert: field.text({ value: "N|all", help: "the expert to train, from 0, or all one after another" }),
+    together: field.flag({
+      help:
+        "train them side by side in one process, to the same bits; experts that do not fit --memory follow",
+    }),
     dryRun: field.flag({ help: "print what would run, with estimates of time, disk and memory" }),
     ...SPEED,
     memory: field.custom(parseBytes, {
       value: "SIZE",
-      help: "with --dry-run: device memory, like 8GiB, for which to suggest a micro-batch",
+      help:
+        "device memory, like 8GiB: with --dry-run to suggest a micro-batch for, with --together the most that experts may take",
     }),
     ...TRAINING,
   },
   run: async ({ sources, options, signal, onEvent, print }) => {
     const { run, expert } = options;
     const experts = await expertsOf(run);
-    const wanted = expert === "all" ? Array(experts).keys() : [parseExpert(expert, experts)];
+    const wanted = expert === "all" ? [...Array(experts).keys()] : [parseExpert(expert, experts)];
     if (options.dryRun) {
       const plan = await planExperts(wanted, { ...options, sources, device: speedOf(options), words });
       return print(plan, planText(plan));
     }
     const models: TrainResult[] = [];
-    for (const id of wanted) models.push(await trainExpert(id, { ...options, sources }, { signal, onEvent }));
+    if (options.together) {
+      models.push(...await trainExperts(wanted, { ...options, sources }, { signal, onEvent }));
+    } else {for (const id of wanted) {
+        models.push(await trainExpert(id, { ...options, sources }, { signal, onEvent }));
+      }}
     print({ run, models }, trainedText(run, models));
   },
 }, import.meta);

@@ -13,7 +13,7 @@ import {
   trainDense,
   trainExpert,
 } from "../mod.ts";
-import { graphOf } from "../pipeline/stages/mod.ts";
+import { graphOf, trainSwitch } from "../pipeline/stages/mod.ts";
 import { defaultConfiguration } from "../pipeline/settings/configuration.ts";
 import { fromBatch, lineageOf, toBatch } from "../pipeline/rows/arrow.ts";
 import { joinScores } from "../pipeline/rows/join.ts";
@@ -114,6 +114,9 @@ Deno.test({
       await evaluateRun({ run, gpu: gpu!, resamples: 20 });
       await Deno.writeTextFile(`${folder}/piqa.jsonl`, JSON.stringify(PIQA));
       await askRun({ run, gpu: gpu!, resamples: 20, data: folder });
+      // After the evaluation, which would read it: what is recorded of it is that of the models of before.
+      await trainDense("compute", options);
+      await trainSwitch(options);
 
       const stages: Recorded["stages"] = {};
       const graph = graphOf({ ...defaultConfiguration(), ...SMALL_SETTINGS });

@@ -14,8 +14,9 @@ import { type ModelConfig, parameterCount } from "../model/shape.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
 import { scoring } from "../serving/forms.ts";
 import { checkShape, type ModelName } from "../serving/models.ts";
+import { type Baseline, BASELINE_NOTES, BASELINES, isBaseline } from "./baselines.ts";
 import { resample } from "./bootstrap.ts";
-import { type Baseline, BASELINES, type Evaluation, EVALUATION_FORMAT } from "./evaluation.ts";
+import { type Evaluation, EVALUATION_FORMAT } from "./evaluation.ts";
 import { checkFallback, createFallback, type FallbackOptions } from "./fallback.ts";
 import { createMixing, mixesOf, type MixOptions, type Part } from "./mix.ts";
 import { choicesOf, reliabilityOf } from "./reliability.ts";
@@ -26,7 +27,7 @@ import { createTables, figuresOf, summarize } from "./tables.ts";
 
 /** What {@linkcode evaluate} takes. */
 export interface EvaluateOptions extends RouteOptions, MixOptions, FallbackOptions {
-  /** Dense models of the mixture to compare with. */
+  /** Baselines of the mixture to compare with. */
   baselines?: readonly Baseline[];
   /** A partitioner besides the mixture's own that chooses among its experts too. It stays open. */
   routeBy?: Partitioner;
@@ -92,7 +93,8 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     const name = typeof model === "number" ? `expert ${model}` : model;
     using lease = await mixture.lease(model, scoring({ length: routed.sequenceLength, batch }), signal);
     const { scorer } = lease.value;
-    checkShape(lease.value.config, config ??= lease.value.config, name);
+    const textAlone = typeof model === "string" && isBaseline(model) && !BASELINE_NOTES[model].sameShape;
+    checkShape(lease.value.config, config ??= lease.value.config, name, { textAlone });
     let at = 0;
     for await (const { rows, tokens, sequenceLength, length, document } of blocks(open(), partitioner)) {
       signal?.throwIfAborted();

@@ -7,20 +7,11 @@
 import * as v from "valibot";
 import { count, finite, readJson, share } from "../run/schema.ts";
 import type { Vouched } from "../run/vouched.ts";
-
-/**
- * A dense model: trained on all tokens, with the expert's batch times E or with E times the steps.
- *
- * @ignore
- */
-export type Baseline = typeof BASELINES[number];
-
-/** The dense models that a run may have. */
-export const BASELINES = ["dense", "dense-steps"] as const;
+import { BASELINES } from "./baselines.ts";
 
 /**
  * What answers for a sequence: the expert that its prefix chooses, any expert (the mean of their NLLs), the expert with the
- * lowest NLL of the whole sequence, or a dense model.
+ * lowest NLL of the whole sequence, or a baseline.
  *
  * @ignore
  */

@@ -5,7 +5,8 @@
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import type { Baseline, Fallback } from "./evaluation.ts";
+import type { Baseline } from "./baselines.ts";
+import type { Fallback } from "./evaluation.ts";
 import type { Kept, Routed } from "./routes.ts";
 import type { Figures, Tables } from "./tables.ts";
 

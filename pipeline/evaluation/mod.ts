@@ -4,6 +4,7 @@
  * @module
  */
 
+export { type Baseline, BASELINE_NOTES, type BaselineNotes, BASELINES, isBaseline } from "./baselines.ts";
 export { type EncodedPrompt, encodeQuestions } from "./choices/encode.ts";
 export { type AskOptions, askQuestions } from "./choices/score.ts";
 export { harnessResults, writeHarnessResults } from "./choices/harness.ts";
@@ -21,8 +22,6 @@ export { MADE_TASKS, type MadeTask, type Passage } from "./choices/suite.ts";
 export { type ChoiceTask, type Metric, METRICS, TASKS, type ZeroShotTask } from "./choices/tasks.ts";
 export { evaluate, type EvaluateOptions } from "./evaluate.ts";
 export {
-  type Baseline,
-  BASELINES,
   type Evaluation,
   type Fallback,
   type Gain,

@@ -4,8 +4,9 @@
  * @module
  */
 
+import { type Baseline, BASELINES } from "./baselines.ts";
 import { percentileInterval } from "./bootstrap.ts";
-import { type Baseline, BASELINES, type Evaluation, type Gain, type Score, type Way } from "./evaluation.ts";
+import type { Evaluation, Gain, Score, Way } from "./evaluation.ts";
 import type { Kept, Routed } from "./routes.ts";
 
 /** Sums over the sequences of one kind: of a document, a source or a segment. */

@@ -12,7 +12,7 @@ import { embeddingBackward, embeddingForward } from "../../kernels/embedding/emb
 import { InputError } from "../../kernels/errors.ts";
 import type { Arena, Dispatch, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
 import { layerNormScratch } from "../../kernels/layer_norm/layer_norm.ts";
-import { type Matrix, padded } from "../../kernels/device/matrix.ts";
+import { type Matrix, padded, stackOf } from "../../kernels/device/matrix.ts";
 import { matmul } from "../../kernels/matmul/matmul.ts";
 import { matmulTransposed } from "../../kernels/matmul/matmul_transposed.ts";
 import type { KeyValueCache } from "../../kernels/rotary/rotary.ts";
@@ -75,10 +75,12 @@ function largest(tensors: readonly Bound[]): Bound {
  * Throws an `InputError`, with the tensor and both numbers, where not even one model fits.
  */
 export function modelsPerBank(config: ModelConfig, shape: BatchShape, limit: number): number {
-  const weights = parameterSpecs({ ...config, layers: 1 }).map(({ name, shape: [rows, columns = 1] }) => ({
-    name: `tensor "${name}"`,
-    values: Math.max(rows * padded(columns), columns * padded(rows)),
-  }));
+  const weights = parameterSpecs({ ...config, layers: 1 }).map(
+    ({ name, shape: [rows, columns = 1], stack = 1 }) => ({
+      name: `tensor "${name}"`,
+      values: stack * Math.max(rows * padded(columns), columns * padded(rows)),
+    }),
+  );
   const activation = largestActivation(config, shape);
   const logits = { name: "row of logits", values: padded(config.vocabulary) };
   const { name, values } = largest([...weights, logits, activation]);
@@ -155,6 +157,8 @@ export interface ActivationOptions {
   dtype?: Dtype;
   /** Whether products of bf16 get scratch for their sums; only forms that take several passes use it. Default: true. */
   sums?: boolean;
+  /** Holds the logits of as many rows of each model as of one alone, so that the head's gradient has the bits that it has then. */
+  asAlone?: boolean;
 }
 
 /** Where the gradients of weights go: a buffer per segment of the bank. Those of micro-batches after the first are added. */
@@ -175,8 +179,16 @@ export function createActivations(
   arena: Arena,
   config: ModelConfig,
   shape: BatchShape,
-  { training, recompute = false, capacity, gathered, dtype = "f32", sums = true, ...options }:
-    ActivationOptions,
+  {
+    training,
+    recompute = false,
+    capacity,
+    gathered,
+    dtype = "f32",
+    sums = true,
+    asAlone = false,
+    ...options
+  }: ActivationOptions,
 ): Activations {
   const { models, batch, length } = shape;
   const sequences = gathered ?? shape;
@@ -230,9 +242,11 @@ export function createActivations(
   const partial = [
     layerNormScratch({ models, rows: batch * length, columns: config.hidden }),
     ...layer.flatMap((sublayer) => sublayer.parameters(config, ""))
-      .map(({ shape: [outputs] }) => weightGradientScratch({ models, outputs })),
+      .map(({ shape: [outputs], stack = 1 }) => weightGradientScratch({ models: models * stack, outputs })),
   ];
-  const chunk = capacity === undefined ? logitsChunk(config, shape) : slots;
+  const chunk = capacity === undefined
+    ? logitsChunk(config, asAlone ? { ...shape, models: 1 } : shape)
+    : slots;
   const indices = (label: string, { batch, length }: BatchShape) => float(label, batch * length);
   const gathering = gathered && {
     shape: gathered,
@@ -275,9 +289,15 @@ function modeOf({ training, cache }: Pick<Activations, "training" | "cache">): M
 /** Plans fresh transposed copies of a bank's matrices: due after every change of its weights. */
 export function planTransposes(gpu: Gpu, bank: Bank): Dispatch[] {
   const { layout } = bank;
-  return [...layout.transposedPlacements.keys()].map((name) => {
-    const { rows, columns, matrix, transposed } = parameterOf(bank, name);
-    return transpose(gpu, { a: matrix, b: transposed, models: layout.models, rows, columns });
+  return [...layout.transposedPlacements.keys()].flatMap((name) => {
+    const { rows, columns, stack, matrix, transposed } = parameterOf(bank, name);
+    if (stack === 1) {
+      return transpose(gpu, { a: matrix, b: transposed, models: layout.models, rows, columns });
+    }
+    return Array.from({ length: layout.models }, (_, model) => {
+      const [a, b] = [stackOf(matrix, rows, model), stackOf(transposed, columns, model)];
+      return transpose(gpu, { a, b, models: stack, rows, columns });
+    });
   });
 }
 

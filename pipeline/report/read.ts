@@ -22,7 +22,7 @@ import type { Vouched } from "../run/vouched.ts";
 import { expertNames } from "../stages/names.ts";
 import { partsAlone } from "../stages/parts_alone.ts";
 import { anythingBegun } from "../stages/state.ts";
-import { denseTargets } from "../stages/train_dense.ts";
+import { baselineTargets } from "../stages/baselines.ts";
 import { expertTarget } from "../stages/train_expert.ts";
 import { readStepMetrics, type StepMetrics } from "../training/loop.ts";
 import { printable } from "./html.ts";
@@ -56,7 +56,7 @@ export interface RunRecord {
   partition: { whole: PartitionManifest; parts: PartManifest[] } | null;
   /** What sets each expert apart; null where its tokenizer or the shards of the partition are not there. */
   names: ExpertName[] | null;
-  /** Experts by id, then the dense baselines. */
+  /** Experts by id, then the baselines. */
   curves: Curve[];
   /** Results on held-out text. */
   evaluation: Evaluation | null;
@@ -147,7 +147,7 @@ async function readParts(run: string, vouched: Vouched): Promise<NonNullable<Run
 async function readCurves(run: string, vouched: Vouched): Promise<Curve[]> {
   const folder = `${run}/metrics`;
   const files = await exists(folder) ? await Array.fromAsync(Deno.readDir(folder)) : [];
-  const baselines = denseTargets();
+  const baselines = baselineTargets();
   const curves: Curve[] = [];
   for (const { name } of files) {
     const [, model, id] = /^(expert-(\d+)|.+)\.jsonl$/.exec(name) ?? [];

@@ -5,7 +5,7 @@
  */
 
 import * as v from "valibot";
-import { BASELINES } from "../evaluation/evaluation.ts";
+import { BASELINES } from "../evaluation/baselines.ts";
 import { finite, readJson, share } from "../run/schema.ts";
 
 /** The models whose learning rates are searched for. */

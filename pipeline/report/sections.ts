@@ -7,6 +7,7 @@
 import { setting, task, type TaskReference, type Words, wordText } from "../../kernels/errors.ts";
 import type { Cost } from "../cost/cost.ts";
 import { paperTable, PRINTED_COMMUNICATION } from "../cost/paper.ts";
+import { BASELINE_NOTES } from "../evaluation/baselines.ts";
 import { type Evaluation, sideOf } from "../evaluation/evaluation.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
@@ -297,7 +298,7 @@ function training({ partition, config, curves, alone }: RunRecord, lacks: Lacks)
     lead.push(lacks(`Training of ${which} experts`, "train-expert", { expert: "all" }));
   }
   for (const { match, name, command } of denseTargets()) {
-    if (has(name)) continue;
+    if (has(name) || !BASELINE_NOTES[name].sameTokens) continue;
     lead.push(lacks(`The dense baseline with ${experts} times the ${match}`, command.task, command.with));
   }
   const section = { id: "training", title: "Training", lead };
@@ -308,6 +309,14 @@ function training({ partition, config, curves, alone }: RunRecord, lacks: Lacks)
         ? "The one expert and the dense models have the same shape, see the same tokens and take the same steps."
         : markup`Every expert trains alone, on its part. Expert and dense models have the same shape, so the same cost of
 inference; a dense model sees all the tokens, in batches ${experts} times as large or in ${experts} times the steps.`
+    }${
+      has("dense-compute")
+        ? " The larger dense model sees fewer tokens, as its training costs as many FLOPs as the mixture's."
+        : null
+    }${
+      has("switch")
+        ? " The Switch Transformer has as many experts in every layer, all in memory, and chooses one for every token."
+        : null
     } The steep beginning of the curves is cut off.</p>`,
   );
   return { ...section, plots: trainingPlots(curves, experts) };

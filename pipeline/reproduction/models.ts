@@ -9,7 +9,8 @@ import type { RateSearch, Searched } from "../report/reproduction.ts";
 import { presetOf } from "../settings/presets.ts";
 import type { Sources } from "../settings/resolution.ts";
 import type { RunWatch } from "../stages/session.ts";
-import { trainDense, trainExpert, type TrainOptions } from "../stages/train.ts";
+import { trainDense, trainExpert, type TrainOptions, trainSwitch } from "../stages/train.ts";
+import type { Match } from "../stages/train_dense.ts";
 import type { TrainResult } from "../stages/train_model.ts";
 import { LossNotFiniteError } from "../training/loop.ts";
 import { searchRate } from "./search.ts";
@@ -25,6 +26,15 @@ export const RATES: Record<Searched, keyof Configuration & `${string}Rate`> = {
   experts: "expertRate",
   dense: "denseRate",
   "dense-steps": "denseStepsRate",
+  "dense-compute": "denseComputeRate",
+  switch: "switchRate",
+};
+
+/** What a dense model matches. */
+const MATCHES: Record<Exclude<Searched, "experts" | "switch">, Match> = {
+  dense: "batch",
+  "dense-steps": "steps",
+  "dense-compute": "compute",
 };
 
 /** Trains a model of a run, or all its experts one after another, and gives what each came to. */
@@ -34,7 +44,8 @@ export async function trainModels(
   options: TrainOptions,
   watch: RunWatch,
 ): Promise<TrainResult[]> {
-  if (name !== "experts") return [await trainDense(name === "dense" ? "batch" : "steps", options, watch)];
+  if (name === "switch") return [await trainSwitch(options, watch)];
+  if (name !== "experts") return [await trainDense(MATCHES[name], options, watch)];
   const results: TrainResult[] = [];
   for (let expert = 0; expert < experts; expert++) results.push(await trainExpert(expert, options, watch));
   return results;

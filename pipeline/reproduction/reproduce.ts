@@ -12,7 +12,7 @@ import { readCost } from "../cost/cost.ts";
 import type { Evaluation } from "../evaluation/evaluation.ts";
 import { evaluateRun } from "../stages/evaluate_run.ts";
 import { report } from "../report/report.ts";
-import { type Claims, SEARCHED, type Searched } from "../report/reproduction.ts";
+import type { Claims, Searched } from "../report/reproduction.ts";
 import { partition } from "../stages/partition.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
 import { expertFolder } from "../partition/manifests.ts";
@@ -39,6 +39,9 @@ export interface Reproduction extends Claims {
   models: { experts: TrainResult[]; dense: TrainResult; "dense-steps": TrainResult };
 }
 
+/** The models of the paper's comparison, and a harder baseline. */
+const MODELS = ["experts", "dense", "dense-steps"] as const satisfies readonly Searched[];
+
 /**
  * Runs everything in the run folder and writes `reproduction.json`, `reproduction.md` and `report.html` there. Rates that `sources`
  * gives as flags are not searched for. Throws what the steps throw.
@@ -57,7 +60,7 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
   const gpu = await openGpu({ adapter: adapter || undefined, variants });
   emit({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
   try {
-    for (const name of SEARCHED) {
+    for (const name of MODELS) {
       const field = RATES[name];
       if (given[field] !== undefined) {
         rates[field] = given[field]; // 0 is a dense model's word for the experts' rate

@@ -155,8 +155,10 @@ async function holdModels(
   const loaded = stack.use(await mixture.leaseAll(inOrder, form, signal)).value;
   loaded.forEach(({ config }, i) => {
     const model = inOrder[i];
-    if (typeof model === "number") checkShape(config, mixture.shape, `expert ${model}`, "the run's experts");
-    if (i > 0) checkShape(config, loaded[0].config, `expert ${model}`, `expert ${inOrder[0]}`);
+    if (typeof model === "number") {
+      checkShape(config, mixture.shape, `expert ${model}`, { whose: "the run's experts" });
+    }
+    if (i > 0) checkShape(config, loaded[0].config, `expert ${model}`, { whose: `expert ${inOrder[0]}` });
     check(config);
   });
   const readers = new Map<ModelName, Reader>();

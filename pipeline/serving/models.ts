@@ -125,14 +125,21 @@ export function checkTokenizer(name: string, actual: string | undefined, expecte
   );
 }
 
-/** Throws an `InputError` with both values where a model's shape differs from another one's. */
+/** What must be equal of models of one shape, and of models that only read the same text. */
+const SHAPE = ["vocabulary", "hidden", "layers", "heads", "context"] as const;
+const TEXT = ["vocabulary", "context"] as const;
+
+/**
+ * Throws an `InputError` with both values where a model's shape differs from another one's, or with `textAlone` only the vocabulary
+ * and the length of the sequences that it reads.
+ */
 export function checkShape(
   config: ModelConfig,
   like: Partial<ModelConfig>,
   name: string,
-  whose = "expert 0",
+  { whose = "expert 0", textAlone = false }: { whose?: string; textAlone?: boolean } = {},
 ): void {
-  for (const field of ["vocabulary", "hidden", "layers", "heads", "context"] as const) {
+  for (const field of textAlone ? TEXT : SHAPE) {
     if (like[field] === undefined || config[field] === like[field]) continue;
     const [own, other] = [config[field], like[field]];
     throw new InputError(

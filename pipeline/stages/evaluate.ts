@@ -8,9 +8,11 @@
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { type CheckpointNotes, loadCheckpointConfig } from "../checkpoints/checkpoint.ts";
 import { evaluate, type EvaluateOptions, RESAMPLES } from "../evaluation/evaluate.ts";
-import { type Baseline, EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
 import { checkFallback } from "../evaluation/fallback.ts";
 import { mixesOf } from "../evaluation/mix.ts";
+import { type Baseline, BASELINE_NOTES, isBaseline } from "../evaluation/baselines.ts";
+import { EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
+import type { TrainingCost } from "../cost/cost.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { expertFolder, partHash, readPart, readPartition } from "../partition/manifests.ts";
 import {
@@ -25,10 +27,11 @@ import { type Manifest, outputsHash, outputsUnder } from "../run/manifest.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { openMixture } from "../serving/mixture.ts";
 import { checkShape, checkTokenizer } from "../serving/models.ts";
+import { baselineTargets } from "./baselines.ts";
 import { commandOf } from "./command.ts";
 import type { ManifestReader, RunContext, Stage, StageKind, Work } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
-import { denseTargets } from "./train_dense.ts";
+import { costApart } from "./train_model.ts";
 import { expertTarget } from "./train_expert.ts";
 
 /** The stage's file, by its path in the run folder. */
@@ -57,8 +60,8 @@ export interface Model {
 
 /** Names an expert of a run. */
 export const expertModel = (expert: number): Model => modelOf(expertTarget(expert), `expert ${expert}`);
-/** Names the dense models that a run may have. */
-export const denseModels = (): Model[] => denseTargets().map((target) => modelOf(target, target.name));
+/** Names the baselines that a run may have. */
+export const baselineModels = (): Model[] => baselineTargets().map((target) => modelOf(target, target.name));
 const modelOf = ({ name, folder, command }: ReturnType<typeof expertTarget>, what: string): Model => ({
   name,
   what,
@@ -89,7 +92,7 @@ export function evaluateStage({ experts }: Configuration, choices: EvaluationCho
     routeBy,
   };
   const models = Array.from({ length: experts }, (_, expert) => expertModel(expert));
-  const baselines = denseModels();
+  const baselines = baselineModels();
   return {
     name: "evaluate",
     about: ABOUT,
@@ -192,7 +195,7 @@ export function evaluateStage({ experts }: Configuration, choices: EvaluationCho
 
 /** Says that a dense model that takes what is unsure is not there, and how it is trained. */
 function untrained(run: string, name: Baseline): InputError {
-  const { task: train, with: settings } = denseTargets().find((target) => target.name === name)!.command;
+  const { task: train, with: settings } = baselineTargets().find((target) => target.name === name)!.command;
   return new InputError(
     say`Cannot evaluate "${run}" as ${
       setting("fallback")
@@ -294,7 +297,8 @@ async function checkModel(
   const read = (folder: string): Promise<{ config: ModelConfig; notes: CheckpointNotes }> =>
     loadCheckpointConfig(`${run}/${folder}`, work.files);
   const { config, notes } = await read(model.folder);
-  checkShape(config, (await read(like.folder)).config, model.what);
+  const textAlone = isBaseline(model.name) && !BASELINE_NOTES[model.name].sameShape;
+  checkShape(config, (await read(like.folder)).config, model.what, { textAlone });
   checkTokenizer(model.what, notes.tokenizer, tokenizeResult(tokenize, run).tokenizer);
   for (const trained of [notes.partition, (await work.known(model.stage.name))?.inputs.shards]) {
     if (trained === undefined) continue;
@@ -305,7 +309,10 @@ async function checkModel(
   }
 }
 
-/** Says what makes the comparison uneven: experts trained differently, or a dense model on fewer or more tokens than all of them. */
+/**
+ * Says what makes the comparison uneven: experts trained differently, a baseline that is to see as many tokens as all of them on fewer
+ * or more, one that is to cost as much compute on less or more.
+ */
 async function unequal(
   work: Work,
   experts: readonly Model[],
@@ -323,7 +330,13 @@ async function unequal(
   }
   const tokens = known.reduce((sum, { result }) => sum + Number(result.tokens), 0);
   for (const { name, stage } of baselines) {
-    const seen = Number((await work.known(stage.name))?.result.tokens ?? tokens);
+    const result = (await work.known(stage.name))?.result;
+    if (isBaseline(name) && !BASELINE_NOTES[name].sameTokens) {
+      const message = costApart(name, result?.cost as TrainingCost | undefined);
+      if (message) messages.push(message);
+      continue;
+    }
+    const seen = Number(result?.tokens ?? tokens);
     if (Math.abs(seen / tokens - 1) > TOKENS_APART) {
       messages.push(
         `${name} was trained on ${seen} tokens, the experts together on ${tokens}: their costs are not equal`,

@@ -40,9 +40,17 @@ export { type RunStatus, type StageStatus, statusOf } from "./status.ts";
 export { comparePartition, type Fingerprint, fingerprintOf } from "./fingerprint.ts";
 export { type ExpertSummary, type PartitionSummary, type StageRun } from "./summary.ts";
 export { settingsOf } from "./task_settings.ts";
-export { expertsOf, trainDense, trainExpert, type TrainOptions } from "./train.ts";
+export {
+  expertsOf,
+  trainDense,
+  trainExpert,
+  trainExperts,
+  type TrainExpertsOptions,
+  type TrainOptions,
+  trainSwitch,
+} from "./train.ts";
 export { type Match } from "./train_dense.ts";
-export { type TrainingOptions, type TrainResult } from "./train_model.ts";
+export { type Routing, type TrainingOptions, type TrainResult } from "./train_model.ts";
 export { type VerifyProgress, type VerifyReport, verifyRun } from "./verify.ts";
 export { type ZeroShotOptions } from "./zero_shot.ts";
 export { askRun, type ZeroShotRunOptions } from "./zero_shot_run.ts";

@@ -143,6 +143,7 @@ export async function inRun<Result>(
   let settling: (() => Promise<void>) | undefined;
   let before: { text: string | null; stages: string } | undefined;
   let gpu = options.gpu;
+  let written: Promise<void> = Promise.resolve();
   try {
     // Settings are settled by one process at a time: a second one finds those of the first.
     if (beside === "others") {
@@ -203,7 +204,8 @@ export async function inRun<Result>(
       settle: async (ready) => {
         const stay = changed.length === 0 && !edited; // then nobody needs to wait
         const value = stay ? undefined : await ready();
-        await write();
+        written = written.then(() => write()); // stages that work side by side write one after another
+        await written;
         await settling?.();
         return stay ? await ready() : value!;
       },

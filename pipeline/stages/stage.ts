@@ -103,6 +103,8 @@ export interface Stage {
   uses?: readonly string[];
   /** Whether a partition leaves it out: it runs when its own task is called. */
   onRequest?: true;
+  /** Whether a run is complete without it: what comes next does not wait for it. */
+  optional?: true;
   /** Whether it can run where its own input files lie without the stages before it. */
   alone?: true;
   /** Names of the settings that its outputs depend on. */

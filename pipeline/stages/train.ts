@@ -1,10 +1,12 @@
 /**
- * Trains the models of a run: experts and dense baselines, each beside others that work in the run.
+ * Trains the models of a run: experts and baselines, each beside others that work in the run.
  *
  * @module
  */
 
 import { InputError } from "../../kernels/errors.ts";
+import { trainingMemory } from "../cost/memory.ts";
+import { createTogether } from "../training/together.ts";
 import { inRun, needConfiguration, type RunOptions, type RunWatch } from "./session.ts";
 import { denseTarget, type Match } from "./train_dense.ts";
 import { expertTarget } from "./train_expert.ts";
@@ -15,6 +17,7 @@ import {
   type TrainResult,
   trainResult,
 } from "./train_model.ts";
+import { switchTarget } from "./train_switch.ts";
 
 /** Where a model is trained, and how. */
 export interface TrainOptions extends RunOptions, TrainingOptions {}
@@ -30,14 +33,61 @@ export async function trainExpert(
   options: TrainOptions,
   watch: RunWatch = {},
 ): Promise<TrainResult> {
-  return await trainTarget(expertTarget(expert), options, watch, (experts) => {
-    if (Number.isSafeInteger(expert) && expert >= 0 && expert < experts) return;
-    throw new InputError(
-      `Cannot train expert ${expert} as it must be one of 0 to ${
-        experts - 1
-      }: the run "${options.run}" has ${experts} experts`,
-    );
+  const check = (experts: number) => checkExpert(expert, experts, options.run);
+  return await trainTarget(expertTarget(expert), options, watch, check);
+}
+
+/** How several experts are trained at once. */
+export interface TrainExpertsOptions extends Omit<TrainOptions, "trial"> {
+  /** Most device memory that they may take together, in bytes; experts that do not fit follow. Default: as much as they need. */
+  memory?: number;
+}
+
+/**
+ * Trains experts of a run side by side in one process, as a bank: each step in the dispatches of one, to the bits that `trainExpert`
+ * gives each. Those that are up to date are left out; those that go on from another step than the others have a bank of their own.
+ * Where one fails, the others go on, and its error is thrown at the end. Throws as `trainExpert` does.
+ */
+export async function trainExperts(
+  experts: readonly number[],
+  { memory = Infinity, ...options }: TrainExpertsOptions,
+  watch: RunWatch = {},
+): Promise<TrainResult[]> {
+  const kind = {
+    task: "train-expert all",
+    beside: "others",
+    partSuffices: true,
+    accepts: options.resume,
+  } as const;
+  return await inRun(options, watch, kind, async ({ work, run }) => {
+    for (const expert of experts) checkExpert(expert, work.configuration.experts, options.run);
+    const together = createTogether({
+      fits: ({ config, dtype, ...sizes }, models) =>
+        trainingMemory(config, { ...sizes, dtype, models, asAlone: true }).total <= memory,
+    });
+    const members = experts.map((expert) => ({ expert, ...together.member() }));
+    const results = await Promise.allSettled(members.map(async ({ expert, makeTrainer, leave }) => {
+      try {
+        return (await run(trainingStage(expertTarget(expert), { ...options, makeTrainer }))).result;
+      } finally {
+        leave();
+      }
+    }));
+    return results.map((result) => {
+      if (result.status === "rejected") throw result.reason;
+      return result.value as unknown as TrainResult;
+    });
   });
+}
+
+/** Throws an `InputError` where a run has no such expert. */
+function checkExpert(expert: number, experts: number, run: string): void {
+  if (Number.isSafeInteger(expert) && expert >= 0 && expert < experts) return;
+  throw new InputError(
+    `Cannot train expert ${expert} as it must be one of 0 to ${
+      experts - 1
+    }: the run "${run}" has ${experts} experts`,
+  );
 }
 
 /** Trains one model in a run folder beside others that work there. */
@@ -68,8 +118,8 @@ export async function expertsOf(run: string): Promise<number> {
 
 /**
  * Trains a dense baseline on the whole training set, unless that is up to date: with E times the expert's batch and its steps
- * (`batch`, the paper's protocol), or with its batch and E times its steps (`steps`). Tokens, training FLOPs and inference cost equal
- * those of the mixture. Throws as `trainExpert` does.
+ * (`batch`, the paper's protocol), or with its batch and E times its steps (`steps`): tokens, training FLOPs and inference cost equal
+ * those of the mixture; or a larger model for as many FLOPs as the mixture's training takes (`compute`). Throws as `trainExpert` does.
  */
 export async function trainDense(
   match: Match,
@@ -77,4 +127,12 @@ export async function trainDense(
   watch: RunWatch = {},
 ): Promise<TrainResult> {
   return await trainTarget(denseTarget(match), options, watch);
+}
+
+/**
+ * Trains the Switch Transformer of a run on the whole training set, unless that is up to date: with E times the expert's batch and its
+ * steps, so for as many tokens as all experts see. Throws as `trainExpert` does.
+ */
+export async function trainSwitch(options: TrainOptions, watch: RunWatch = {}): Promise<TrainResult> {
+  return await trainTarget(switchTarget(), options, watch);
 }

@@ -7,7 +7,7 @@
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { loadCheckpointConfig } from "../checkpoints/checkpoint.ts";
-import { type Baseline } from "../evaluation/evaluation.ts";
+import { type Baseline } from "../evaluation/baselines.ts";
 import { RESAMPLES } from "../evaluation/evaluate.ts";
 import { findData, hashData, readQuestions } from "../evaluation/choices/data.ts";
 import { encodeQuestions, fittingQuestions } from "../evaluation/choices/encode.ts";
@@ -25,7 +25,7 @@ import { outputsHash, outputsUnder } from "../run/manifest.ts";
 import { openMixture } from "../serving/mixture.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
-import { checkTrained, denseModels, expertModel, weightsHash } from "./evaluate.ts";
+import { baselineModels, checkTrained, expertModel, weightsHash } from "./evaluate.ts";
 import { LEARN } from "./learn.ts";
 import type { Stage, StageKind, Work } from "./stage.ts";
 import { TOKENIZER } from "./tokenizer.ts";
@@ -74,7 +74,7 @@ export function zeroShotStage(
   const published = TASKS.get(name);
   const task: ZeroShotTask = (made ?? published)!;
   const models = Array.from({ length: experts }, (_, expert) => expertModel(expert));
-  const baselines = denseModels();
+  const baselines = baselineModels();
   const stage: Stage = {
     name: `${ZERO_SHOT}-${name}`,
     about: `Asks ${name}: ${task.about}.`,

@@ -19,15 +19,18 @@ const CONTEXT = v.object({
   inputs: v.record(v.string(), v.string()),
   loss: v.nullable(finite),
   validationLoss: v.nullable(finite),
+  routing: v.optional(v.object({ balance: finite, dropped: finite })),
   interrupted: v.optional(v.literal(true)),
   resumed: v.array(v.object({ step: count, key: v.string() })),
 });
-const NOTES = v.object({ tokens: count, losses: v.array(finite), ...CONTEXT.entries });
+const REPORTS = v.optional(v.record(v.string(), v.array(finite)));
+const NOTES = v.object({ tokens: count, losses: v.array(finite), reports: REPORTS, ...CONTEXT.entries });
 
 /**
  * What stands beside the state in a checkpoint: the hash of all that the state depends on (`key`) and, for messages, what that is made
  * of (`settings`, and `inputs`: hashes of what was trained on); size and SHA-256 of the metrics file at this step, to which later
- * lines were added; the loss of its last line and the held-out loss of the last validation, both null before the first; whether no
+ * lines were added; the loss of its last line and the held-out loss of the last validation, both null before the first; what routing among
+ * experts of layers came to, where there are any; whether no
  * step brought the checkpoint, but an interruption or the time (`interrupted`: it is removed once something follows it); the steps
  * at which training went on under other values, with the key before.
  */
@@ -65,11 +68,11 @@ function misnamed(where: string, step: number): InputError {
 export async function saveCheckpointState(
   folder: string,
   model: ModelConfig,
-  { trainer, tokens, losses }: TrainingState,
+  { trainer, tokens, losses, reports }: TrainingState,
   context: CheckpointContext,
 ): Promise<string> {
   const path = checkpointPath(folder, trainer.step);
-  await saveTrainerState(path, model, trainer, { tokens, losses, ...context });
+  await saveTrainerState(path, model, trainer, { tokens, losses, reports, ...context });
   return path;
 }
 
@@ -109,8 +112,8 @@ export async function loadCheckpointState(
       onDamaged?.(`Cannot resume from "${path}" as it must say how far its training had come: ${fact}`);
       continue;
     }
-    const { tokens, losses, ...context } = notes.output;
+    const { tokens, losses, reports, ...context } = notes.output;
     if (!accepts(context, saved.state.step)) continue;
-    return { state: { trainer: saved.state, tokens, losses }, context };
+    return { state: { trainer: saved.state, tokens, losses, reports }, context };
   }
 }

@@ -3,7 +3,8 @@
 import * as v from "valibot";
 import { count, finite, readJson, share } from "../../run/schema.ts";
 import type { Vouched } from "../../run/vouched.ts";
-import { BASELINES, type Way } from "../evaluation.ts";
+import { BASELINES } from "../baselines.ts";
+import { type Way } from "../evaluation.ts";
 import { METRICS } from "./tasks.ts";
 
 /** Version of the layout. */

@@ -1,7 +1,8 @@
 /** What the answers to a task's questions come to: metrics with intervals, differences from baselines, and the same by set. */
 
 import { percentileInterval, resample } from "../bootstrap.ts";
-import { type Baseline, BASELINES, type Way } from "../evaluation.ts";
+import { type Baseline, BASELINES } from "../baselines.ts";
+import { type Way } from "../evaluation.ts";
 import type { Difference, Measure, ZeroShotResult } from "./results.ts";
 import type { Metric, ZeroShotTask } from "./tasks.ts";
 

@@ -79,6 +79,8 @@ export interface Parameter {
   readonly rows: number;
   /** Columns, the inputs of a linear layer. */
   readonly columns: number;
+  /** How many of such tensors the parameter is; model by model, they lie one after another. Usually 1. */
+  readonly stack: number;
   /** The weights, f32. */
   readonly matrix: Matrix;
   /** A matrix with the values that its transposed copy has. */
@@ -148,6 +150,8 @@ export interface Report {
 export interface Sublayer {
   /** Its name in `ModelConfig.sublayers`. */
   readonly name: string;
+  /** Throws an `InputError` where it cannot be part of such a model; `what` names the model in the message. Default: it can. */
+  validate?(config: ModelConfig, what: string): void;
   /** Lists its weights in the order of the forward pass, with their names in a checkpoint; a LayerNorm's bias follows its gain. */
   parameters(config: ModelConfig, prefix: string): ParameterSpec[];
   /** Lists its buffers. */

@@ -8,7 +8,8 @@ import type { Checkpoint, CheckpointNotes, Routers } from "../../../pipeline/che
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { partitionerOf } from "../../../pipeline/partition/em/partitioner.ts";
 import { evaluate, type EvaluateOptions } from "../../../pipeline/evaluation/evaluate.ts";
-import type { Baseline, Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
+import type { Baseline } from "../../../pipeline/evaluation/baselines.ts";
+import type { Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
 import { createMixture, type Mixture } from "../../../pipeline/serving/mixture.ts";
 import { gpu as ownGpu, randomIntegers } from "../../kernels/support.ts";
 import { anyWeights } from "../model/support.ts";

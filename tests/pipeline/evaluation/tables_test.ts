@@ -1,5 +1,5 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
-import type { Baseline } from "../../../pipeline/evaluation/evaluation.ts";
+import type { Baseline } from "../../../pipeline/evaluation/baselines.ts";
 import type { Kept, Routed } from "../../../pipeline/evaluation/routes.ts";
 import { createTables, figuresOf, summarize } from "../../../pipeline/evaluation/tables.ts";
 

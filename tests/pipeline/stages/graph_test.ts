@@ -18,7 +18,14 @@ Deno.test("graphOf() puts every stage after those that it needs, and leaves out 
     "assign",
     "split",
   ]);
-  const models = ["train-expert-00", "train-expert-01", "train-dense", "train-dense-steps"];
+  const models = [
+    "train-expert-00",
+    "train-expert-01",
+    "train-dense",
+    "train-dense-steps",
+    "train-dense-compute",
+    "train-switch",
+  ];
   assertEquals(names(graph.stages).slice(7), [...models, "evaluate", ...ZERO_SHOT]);
   const place = (name: string) => names(graph.stages).indexOf(name);
   for (const stage of graph.stages) {

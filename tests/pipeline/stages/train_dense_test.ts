@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { BASELINES } from "../../../pipeline/evaluation/evaluation.ts";
+import { BASELINES } from "../../../pipeline/evaluation/baselines.ts";
 import { writeManifest } from "../../../pipeline/run/manifest.ts";
 import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 import { denseStages, denseTarget, denseTargets } from "../../../pipeline/stages/train_dense.ts";
@@ -15,19 +15,24 @@ const SETTINGS = {
 };
 
 Deno.test("a dense model sees the tokens of all experts together, by its batch or by its steps", () => {
-  for (const { match, batch, times } of denseTargets()) {
-    assertEquals(batch(SETTINGS) * times(SETTINGS), 5 * 16, match);
-    assertEquals(match === "batch" ? times(SETTINGS) : batch(SETTINGS), match === "batch" ? 1 : 16);
+  const experts = SETTINGS.expertSteps * SETTINGS.expertBatch * SETTINGS.experts;
+  for (const match of ["batch", "steps"] as const) {
+    const { batch, steps } = denseTarget(match);
+    assertEquals(batch(SETTINGS) * steps(SETTINGS, { sequences: 1000, heldOut: 100 }), experts, match);
+    assertEquals(batch(SETTINGS), match === "batch" ? 5 * 16 : 16);
   }
 });
 
-Deno.test("dense models have the baselines' names, a folder, a rate and a command of their own", () => {
+Deno.test("dense models are baselines, each with a folder, a rate and a command of its own", () => {
   const targets = denseTargets();
-  assertEquals(targets.map(({ name }) => name), [...BASELINES]);
-  assertEquals(targets.map(({ folder }) => folder), [...BASELINES]);
-  assertEquals(targets.map(({ rates }) => rates[0]), ["denseRate", "denseStepsRate"]);
-  assertEquals(targets.map(({ command }) => command.with ?? {}), [{}, { match: "steps" }]);
-  assertEquals(denseStages.of(SETTINGS).map(({ name }) => name), ["train-dense", "train-dense-steps"]);
+  const names = BASELINES.filter((name) => name !== "switch");
+  assertEquals(targets.map(({ name }) => name), names);
+  assertEquals(targets.map(({ folder }) => folder), names);
+  assertEquals(targets.map(({ rates }) => rates[0]), ["denseRate", "denseStepsRate", "denseComputeRate"]);
+  assertEquals(targets.map(({ command }) => command.with ?? {}), [{}, { match: "steps" }, {
+    match: "compute",
+  }]);
+  assertEquals(denseStages.of(SETTINGS).map(({ name }) => name), names.map((name) => `train-${name}`));
 });
 
 Deno.test("a dense model reads all shards of tokens, as their manifest says; without them it is refused", () =>
