@@ -13,19 +13,15 @@ import {
   lineEncoding,
   NARROW,
   noGrid,
-  ordinal,
   OUTLINED,
   type Plot,
   POINT,
   quantity,
-  SHARES,
   type Spec,
   wayLine,
   widestOf,
 } from "./plots.ts";
 import { colour } from "./theme.ts";
-
-const HEIGHT = 256;
 
 /** Lists the plots of what margins tell, of mixtures of several experts and of a fallback, as far as they are there. */
 export function mixingPlots(evaluation: Evaluation): Plot[] {
@@ -40,19 +36,15 @@ export function mixingPlots(evaluation: Evaluation): Plot[] {
 /** Plots how often the choice is right, and what a wrong one loses, by margin. */
 function reliabilityPlots({ bins }: Reliability): Plot[] {
   const labels = bins.map(({ from, to }) => `${short(from)}–${short(to)}`);
-  const x = (width: number): Spec =>
-    ordinal("label", {
-      sort: labels,
-      scale: { domain: labels },
-      axis: noGrid("margin of the choice", { labelAngle: width < NARROW && bins.length > 4 ? -45 : 0 }),
-    });
   const values = bins.map((bin, i) => ({ ...bin, label: labels[i] }));
-  const color = colour("mixture");
-  const bars = (y: Spec, shown: Spec[]): Plot["spec"] => (width) => ({
-    height: HEIGHT,
+  const bars = (x: Spec, shown: Spec[]): Plot["spec"] => () => ({
+    height: 22 * bins.length + 48,
     data: { values: shown },
-    mark: { type: "bar", color },
-    encoding: { x: x(width), y },
+    mark: { type: "bar", color: colour("mixture"), height: { band: 0.72 } },
+    encoding: {
+      y: { ...beside("label", labels, { title: "margin" }), scale: { domain: labels } },
+      x,
+    },
   });
   const losing = values.filter(({ loss }) => loss !== null);
   const table = {
@@ -66,7 +58,13 @@ function reliabilityPlots({ bins }: Reliability): Plot[] {
       about:
         "Share of the sequences whose chosen expert is the best in hindsight, by how much less their prefix costs it than the second best; as many sequences in each bar.",
       size: "half",
-      spec: bars(quantity("right", { scale: { domain: [0, 1] }, axis: SHARES }), values),
+      spec: bars(
+        quantity("right", {
+          scale: { domain: [0, 1] },
+          axis: { title: "share of sequences", format: ".0%", tickCount: 5 },
+        }),
+        values,
+      ),
       table,
     },
     {
@@ -75,7 +73,7 @@ function reliabilityPlots({ bins }: Reliability): Plot[] {
       about:
         "How much higher the NLL of a whole sequence is under the chosen expert than under the best in hindsight, on average where they differ.",
       size: "half",
-      spec: bars(quantity("loss", { axis: across("nats per sequence", { tickCount: 5 }) }), losing),
+      spec: bars(quantity("loss", { axis: { title: "nats per sequence", tickCount: 5 } }), losing),
       table,
     },
   ];
@@ -93,7 +91,7 @@ function mixPlot({ temperature, mixes }: NonNullable<Evaluation["mixing"]>): Plo
   }));
   const y = beside("experts", names, { grid: true, domain: false });
   const offset = { field: "weighed", type: "nominal", sort: times };
-  const scale = { zero: false, padding: 14 };
+  const scale = { zero: false, nice: false, padding: 14 };
   return {
     id: "experts-together",
     title: "Experts that answer together",
@@ -138,7 +136,7 @@ function fallbackPlot({ model, chosen, curve }: Fallback, { experts }: Evaluatio
   const line = { ...wayLine("mixture", experts), name: `mixture, the unsure to ${name}` };
   const x = quantity("share", {
     scale: { domain: [0, 1] },
-    axis: noGrid(`share of the sequences sent to ${name}, the least sure first`, {
+    axis: noGrid("share of sequences sent, the least sure first", {
       format: ".0%",
       tickCount: 6,
     }),
