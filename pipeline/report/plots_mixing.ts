@@ -35,7 +35,7 @@ export function mixingPlots(evaluation: Evaluation): Plot[] {
 
 /** Plots how often the choice is right, and what a wrong one loses, by margin. */
 function reliabilityPlots({ bins }: Reliability): Plot[] {
-  const labels = bins.map(({ from, to }) => `${short(from)}–${short(to)}`);
+  const labels = labelsOf(bins);
   const values = bins.map((bin, i) => ({ ...bin, label: labels[i] }));
   const bars = (x: Spec, shown: Spec[]): Plot["spec"] => () => ({
     height: 22 * bins.length + 48,
@@ -51,22 +51,24 @@ function reliabilityPlots({ bins }: Reliability): Plot[] {
     head: ["margin from", "to", "sequences", "best in hindsight", "loss of the others, nats"],
     rows: bins.map((bin) => [bin.from, bin.to, bin.sequences, percent(bin.right), bin.loss]),
   };
+  const right: Plot = {
+    id: "margin-right",
+    title: "Right choices by margin",
+    about:
+      "Share of the sequences whose chosen expert is the best in hindsight, by how much less their prefix costs it than the second best; as many sequences in each bar.",
+    size: "half",
+    spec: bars(
+      quantity("right", {
+        scale: { domain: [0, 1] },
+        axis: { title: "share of sequences", format: ".0%", tickCount: 5 },
+      }),
+      values,
+    ),
+    table,
+  };
+  if (losing.length === 0) return [right];
   return [
-    {
-      id: "margin-right",
-      title: "Right choices by margin",
-      about:
-        "Share of the sequences whose chosen expert is the best in hindsight, by how much less their prefix costs it than the second best; as many sequences in each bar.",
-      size: "half",
-      spec: bars(
-        quantity("right", {
-          scale: { domain: [0, 1] },
-          axis: { title: "share of sequences", format: ".0%", tickCount: 5 },
-        }),
-        values,
-      ),
-      table,
-    },
+    right,
     {
       id: "margin-loss",
       title: "Loss of wrong choices by margin",
@@ -182,5 +184,15 @@ function fallbackPlot({ model, chosen, curve }: Fallback, { experts }: Evaluatio
   };
 }
 
-/** Writes a margin in as few digits as tell it from others. */
-const short = (margin: number): string => String(Number(margin.toPrecision(margin < 100 ? 2 : 3)));
+/** Names bins by their margins, in as few digits as tell them apart. */
+function labelsOf(bins: Reliability["bins"]): string[] {
+  const labels = (digits: number) =>
+    bins.map(({ from, to }) => `${short(from, digits)}–${short(to, digits)}`);
+  let digits = 2;
+  while (digits < 17 && new Set(labels(digits)).size < bins.length) digits++;
+  return labels(digits);
+}
+
+/** Writes a margin in a few digits, and at least those before the point. */
+const short = (margin: number, digits = 2): string =>
+  String(Number(margin.toPrecision(Math.max(digits, Math.trunc(margin).toString().length))));

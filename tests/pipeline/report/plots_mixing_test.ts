@@ -37,6 +37,26 @@ Deno.test("the plots of margins have bars as long as shares and losses are, and 
   assertEquals(plotOf("margin-right").table.rows[9], [20.25, 24.5025, 109, "94.0%", null]);
 });
 
+Deno.test("the plots of margins tell bins apart that are close, and leave losses out where there are none", () => {
+  const { bins, ...all } = evaluation.reliability!;
+  const close = bins.map((bin, i) => ({
+    ...bin,
+    loss: null,
+    from: 0.012 + i * 1e-5,
+    to: 0.012004 + i * 1e-5,
+  }));
+  const plots = mixingPlots({
+    ...evaluation,
+    mixing: undefined,
+    fallback: undefined,
+    reliability: { ...all, bins: close },
+  });
+  assertEquals(plots.map(({ id }) => id), ["margin-right"]);
+  const { y } = plots[0].spec(348).encoding as { y: { scale: { domain: string[] } } };
+  assertEquals(new Set(y.scale.domain).size, 10);
+  assertEquals(y.scale.domain[1], "0.01201–0.01201");
+});
+
 Deno.test("the plot of experts together has a mark and an interval for every mixture, beside its number", async () => {
   for (const width of [348, 720]) {
     const svg = await drawPlot(plotOf("experts-together"), { width, id: "x" });
