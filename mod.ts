@@ -161,6 +161,7 @@ export { readConfiguration, type RunEvent, VERSION } from "./pipeline/run/mod.ts
 
 // Models of a run, and how good they are: experts and dense baselines, each from its own shards alone.
 export {
+  askRun,
   evaluateRun,
   expertsOf,
   trainDense,

@@ -5,7 +5,7 @@
  *   deno task score - --routers runs/a/partitioner < tokens.arrows | deno task assign - > assigned.arrows
  *   deno task assign new.arrow --prices runs/a/assignments/prices.json --output assigned.arrow
  */
-import { InputError } from "../mod.ts";
+import { InputError } from "../kernels/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { assignFiles } from "./assign_files.ts";
 import { defineTask } from "./command.ts";

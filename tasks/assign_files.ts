@@ -5,8 +5,9 @@
  */
 
 import { dirname } from "node:path";
-import { assign, InputError } from "../mod.ts";
+import { InputError } from "../kernels/mod.ts";
 import {
+  assign,
   assignmentOf,
   type AssignOptions,
   drift,
@@ -43,17 +44,17 @@ export async function assignFiles(
   if (prices !== undefined && method !== undefined) {
     throw new InputError(`Cannot assign by --prices as no --method may be given besides: it is ${method}`);
   }
-  const by: Prices | undefined = prices === undefined ? undefined : await readPrices(prices);
+  const known: Prices | undefined = prices === undefined ? undefined : await readPrices(prices);
   let proof: Proof | undefined;
-  const given = { method, prices: by, onWarning, onProof: (proved: Proof) => proof = proved };
-  const passes = by ? 1 : assignmentOf(method ?? "balanced").passes;
+  const given = { method, prices: known, onWarning, onProof: (proved: Proof) => proof = proved };
+  const passes = known ? 1 : assignmentOf(method ?? "balanced").passes;
   if (passes === 1) {
     const { experts, batches } = await peekExperts(arrowInput(paths));
     await arrowOutput(assign(batches, { ...given, chunk: chunkOf({ chunk, experts }) }), output, {
       signal,
       tell,
     });
-    if (by && proof) tell(driftText(drift(proof.loads, by.rows)));
+    if (known && proof) tell(driftText(drift(proof.loads, known.rows)));
     return;
   }
   await using input = await arrowInputAgain(paths, `${method} reads it up to ${passes} times`);

@@ -7,18 +7,20 @@
 
 import { parseArgs } from "@std/cli/parse-args";
 import { resolve } from "node:path";
-import { FIELDS, InputError, readConfiguration, type RunEvent, type Sources } from "../mod.ts";
+import { InputError, say, setting, type Text } from "../kernels/mod.ts";
+import { readConfiguration, type RunEvent } from "../pipeline/run/mod.ts";
 import {
   type Field,
   field,
+  FIELDS,
   type Fields,
   nearest,
   parseValue,
   someValuesOf,
+  type Sources,
   type Values,
   valuesOf,
 } from "../pipeline/settings/mod.ts";
-import { say, setting, type Text } from "../kernels/mod.ts";
 import { settingsOf } from "../pipeline/stages/mod.ts";
 import { describe, exitCode, type Known } from "./errors.ts";
 import { PRINTING } from "./options.ts";
@@ -98,7 +100,7 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
   SIGNALS.forEach((name) => Deno.addSignalListener(name, interrupt));
 
   const isJson = /(^|\n)--log[\n=]json(\n|$)/.test(args.join("\n")); // also for flags that are refused
-  const progress = startProgress(isJson ? "json" : "text");
+  const progress = await startProgress(isJson ? "json" : "text");
   const known: Known = {};
   const onEvent = (event: RunEvent) => {
     if (event.type === "checkpoint") saving = event.state === "started";

@@ -4,7 +4,8 @@
  *   deno task corpus --run runs/a --input 'docs/*.jsonl'
  *   deno task corpus --output embedded.jsonl
  */
-import { resolveConfiguration, writeAtomic } from "../mod.ts";
+import { writeAtomic } from "../pipeline/run/mod.ts";
+import { resolveConfiguration } from "../pipeline/settings/mod.ts";
 import { documentLines, openDocuments } from "../pipeline/text/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, OUTPUT } from "./options.ts";

@@ -3,13 +3,19 @@
  *
  *   deno task cost --preset small --experts 8 --flops 1e12 --utilisation 0.4
  */
-import { readCost } from "../mod.ts";
+import {
+  paperCommunication,
+  paperPair,
+  paperTable,
+  PLAIN_DEVICE,
+  PRINTED_COMMUNICATION,
+  readCost,
+} from "../pipeline/cost/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { paperCommunication, paperTable, PLAIN_DEVICE, PRINTED_COMMUNICATION } from "../pipeline/cost/mod.ts";
 import { defineTask } from "./command.ts";
+import { communicationText, costText, pairText, tableText } from "./cost_text.ts";
 import { RECOMPUTE, SOURCES, SPEED } from "./options.ts";
 import { speedOf } from "./text.ts";
-import { communicationText, costText, tableText } from "./cost_text.ts";
 
 export const TASK = await defineTask({
   name: "cost",
@@ -24,9 +30,10 @@ export const TASK = await defineTask({
   },
   run: async ({ sources, options, print }) => {
     const table = paperTable();
+    const pair = paperPair();
     const communication = { printed: PRINTED_COMMUNICATION, counted: paperCommunication() };
     const cost = await readCost({ ...options, ...PLAIN_DEVICE, ...speedOf(options), sources });
-    const texts = [tableText(table), communicationText(communication), costText(cost)];
-    print({ table, communication, cost }, texts.join("\n\n"));
+    const texts = [tableText(table), pairText(pair), communicationText(communication), costText(cost)];
+    print({ table, pair, communication, cost }, texts.join("\n\n"));
   },
 }, import.meta);

@@ -4,9 +4,15 @@
  * @module
  */
 
-import type { Cost } from "../mod.ts";
-import type { InferenceMemory, PaperCommunication, TableRow, TrainingMemory } from "../pipeline/cost/mod.ts";
-import { bytes, count, decimalBytes, duration, percent, table } from "./layout.ts";
+import type {
+  Cost,
+  InferenceMemory,
+  PaperCommunication,
+  PaperPair,
+  TableRow,
+  TrainingMemory,
+} from "../pipeline/cost/mod.ts";
+import { bytes, count, decimalBytes, duration, percent, scientific, table } from "./layout.ts";
 
 /** Lays out the paper's Table 3: the paper's figure, then the counted one. */
 export function tableText(rows: TableRow[]): string {
@@ -28,6 +34,19 @@ export function tableText(rows: TableRow[]): string {
   return `The paper's Table 3: printed / counted; FLOPs of training in 1e19, of inference in 1e12
 
 ${table(head, cells)}`;
+}
+
+/** Lays out the paper's pair of about equal training compute. */
+export function pairText({ dense, mixture, apart }: PaperPair): string {
+  const row = ({ model, training, inference, perplexity }: typeof dense) => [
+    model,
+    training.toFixed(2),
+    inference.toFixed(2),
+    perplexity.toFixed(2),
+  ];
+  return `The paper's larger dense model at about equal training compute: ${percent(apart)} apart
+
+${table("model | training, 1e19 | inference, 1e12 | perplexity printed", [row(dense), row(mixture)])}`;
 }
 
 /** Lays out the paper's figures of communication. */
@@ -62,7 +81,9 @@ export function costText(cost: Cost): string {
       memoryRow("training one expert", memory.expert),
       memoryRow("training all routers", memory.routers),
       memoryRow("training dense, batch x E", memory.dense),
+      memoryRow("training Switch, batch x E", memory.switch),
       memoryRow("generating, one expert", memory.inference),
+      memoryRow("generating, Switch", memory.switchInference),
       memoryRow("routing, all routers", memory.routing),
     ]),
     ...(cost.dtype === "f32" ? [] : [
@@ -75,7 +96,9 @@ export function costText(cost: Cost): string {
   ].join("\n");
 }
 
-function weightsTable({ mixture: m, parameters, adopted = [] }: Cost): string {
+function weightsTable(
+  { mixture: m, parameters, equalCompute: larger, switch: tokenwise, adopted = [] }: Cost,
+): string {
   const shape = ({ hidden, layers, heads }: Pick<typeof m.expert, "hidden" | "layers" | "heads">) =>
     `H=${hidden} L=${layers} heads=${heads}`;
   return table("| weights | steps x batch | shape", [
@@ -88,10 +111,28 @@ function weightsTable({ mixture: m, parameters, adopted = [] }: Cost): string {
       `${shape(own)}, from ${from}`,
     ]),
     ["all routers and experts", parameters.total, "", ""],
+    [
+      "larger dense",
+      larger.parameters,
+      `${count(larger.steps)} x ${larger.batch}`,
+      `${shape(larger.model)}: ${(larger.parameters / parameters.expert).toFixed(2)} times an expert, ${
+        count(larger.tokens)
+      } tokens`,
+    ],
+    [
+      "Switch",
+      tokenwise.parameters,
+      `${count(tokenwise.steps)} x ${tokenwise.batch}`,
+      `${shape(tokenwise.model)}, ${tokenwise.model.switch!.experts} experts in every layer`,
+    ],
   ]);
 }
 
-function flopsTable({ mixture: m, flops, seconds, device }: Cost): string {
+function flopsTable(cost: Cost): string {
+  const { mixture: m, flops, equalCompute: larger, switch: tokenwise, seconds, device } = cost;
+  const secondsOf = (flops: number) => flops / (device.flops * device.utilisation);
+  const apart = Math.abs(larger.training / larger.mixture - 1);
+  const side = larger.training < larger.mixture ? "less" : "more";
   const row = (
     name: string,
     flops: number,
@@ -99,8 +140,7 @@ function flopsTable({ mixture: m, flops, seconds, device }: Cost): string {
     note = "",
   ) => [name, scientific(flops), duration(time), note];
   const part = (name: string, part: number) => {
-    const time = part / (device.flops * device.utilisation);
-    return row(name, part, time, `${percent(part / flops.experts)} of the experts`);
+    return row(name, part, secondsOf(part), `${percent(part / flops.experts)} of the experts`);
   };
   const alone = "no exchange: as many devices as experts take this long";
   const onPrompt = `routers on ${m.prefix} tokens, then one expert`;
@@ -113,7 +153,16 @@ function flopsTable({ mixture: m, flops, seconds, device }: Cost): string {
     part("sharding for the experts", flops.shardForExperts),
     row("mixture in all", flops.total, allExperts + routers + sharding),
     row("dense model, as many tokens", flops.dense, seconds.dense),
+    row(
+      "larger dense model",
+      larger.training,
+      seconds.equalCompute,
+      `${percent(apart)} ${side} than the mixture`,
+    ),
+    row("Switch, as many tokens", tokenwise.training, secondsOf(tokenwise.training)),
     row("a prompt, dense", flops.inference, seconds.densePrompt, `${m.length} tokens`),
+    row("a prompt, larger dense", larger.inference, seconds.equalComputePrompt, `${m.length} tokens`),
+    row("a prompt, Switch", tokenwise.inference, secondsOf(tokenwise.inference), `${m.length} tokens`),
     row("a prompt, mixture", flops.inference + flops.inferenceOverhead, seconds.prompt, onPrompt),
   ]);
 }
@@ -159,11 +208,4 @@ function exchangeTable({ mixture, communication: c }: Cost): string {
     row("mixture, scores of the corpus", c.corpusBytes, 1),
     row("data-parallel dense", c.denseBytesPerStep, mixture.steps, times),
   ]);
-}
-
-/** As 31.02e18: two digits after the point, an exponent of thousands. */
-function scientific(value: number): string {
-  if (value < 1000) return value.toFixed(2);
-  const exponent = 3 * Math.floor(Math.log10(value) / 3);
-  return `${(value / 10 ** exponent).toFixed(2)}e${exponent}`;
 }

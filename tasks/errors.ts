@@ -5,8 +5,8 @@
  * @module
  */
 
-import { InputError, RunError, VERSION } from "../mod.ts";
-import { ExplainedError, say, task, type Text } from "../kernels/mod.ts";
+import { ExplainedError, InputError, RunError, say, task, type Text } from "../kernels/mod.ts";
+import { VERSION } from "../pipeline/run/mod.ts";
 import { repairOf } from "../pipeline/stages/mod.ts";
 import { worded } from "./wording.ts";
 
@@ -78,7 +78,7 @@ export async function describe(
     try {
       remedy ??= await remedyFor(where);
     } catch {
-      // What went wrong before is to be told, not this.
+      // The first error is the one to tell, not this one.
     }
   }
   if (remedy !== undefined) what = say`${what}; ${remedy}`;

@@ -3,11 +3,13 @@
  *
  *   deno task evaluate --run runs/a
  */
-import { evaluateRun } from "../mod.ts";
+import { type Baseline, BASELINES } from "../pipeline/evaluation/mod.ts";
+import { MIXING } from "../pipeline/serving/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
+import { evaluateRun } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
-import { CHECK, DEVICE, FORCE, RUN } from "./options.ts";
 import { evaluationText } from "./evaluation_text.ts";
+import { CHECK, DEVICE, FORCE, RUN } from "./options.ts";
 
 export const TASK = await defineTask({
   name: "evaluate",
@@ -22,6 +24,26 @@ export const TASK = await defineTask({
       help: "evaluate the experts that are trained where others are not, on their text",
     }),
     resamples: field.integer({ default: 1000, min: 1, max: 1_000_000, help: "bootstrap draws of documents" }),
+    mix: field.integers({
+      default: [],
+      value: "K,K,…",
+      min: 1,
+      max: 65_535,
+      help: "also mixtures in which so many experts answer together, their probabilities weighted",
+    }),
+    routingTemperature: MIXING.routingTemperature,
+    reroute: MIXING.reroute,
+    fallback: field.choice<Baseline, undefined>(BASELINES, {
+      help: "dense model that takes sequences whose expert is unsure",
+    }),
+    margin: field.number({
+      min: 0,
+      help: "margin below which an expert is unsure; without it a curve over all margins alone",
+    }),
+    routeBy: field.choice(["self"], {
+      help:
+        "route by something else as well, beside the run's own partitioner: self, its experts by their prefix NLL",
+    }),
   },
   run: async ({ options, signal, onEvent, print }) => {
     const { run } = options;

@@ -4,31 +4,35 @@
  * @module
  */
 
-import { type Evaluation } from "../mod.ts";
 import { say, setting, task } from "../kernels/mod.ts";
-import { BASELINES, sideOf, TOLD_WAYS, type Way } from "../pipeline/evaluation/mod.ts";
-import { count, percent, ranges, table } from "./layout.ts";
+import {
+  type Baseline,
+  BASELINE_NOTES,
+  BASELINES,
+  type Evaluation,
+  sideOf,
+  TOLD_WAYS,
+  type Way,
+} from "../pipeline/evaluation/mod.ts";
+import { count, interval, percent, perplexity, ranges, table } from "./layout.ts";
+import { fallbackText, mixingText, reliabilityText } from "./mixing_text.ts";
+import { routedByText } from "./route_by_text.ts";
 import { worded } from "./wording.ts";
 
 const MOST_SHARES = 4;
 const BEST = "best in hindsight";
 
-const perplexity = (value: number | null | undefined): string => {
-  if (value === null || value === undefined) return "-";
-  return value < 1000 ? value.toFixed(2) : value.toPrecision(4);
-};
-const interval = (low: number, high: number): string => `${perplexity(low)} to ${perplexity(high)}`;
-
-/** Lays out an evaluation: all, then by source, by routed segment and by prefix. */
+/** Lays out an evaluation: all, then by source, by routed segment, by prefix and by margin, then what else was asked for. */
 export function evaluationText(run: string, evaluation: Evaluation): string {
   const { prefix, experts, trained, documents, sequences, tokens, scores, gains, resamples } = evaluation;
   const ways = TOLD_WAYS.filter((way) => scores[way]);
   const names: Record<Way, string> = {
     mixture: `mixture, routed by ${prefix} tokens`,
-    dense: `dense, ${experts} times the batch`,
-    "dense-steps": `dense-steps, ${experts} times the steps`,
     oracle: BEST,
     random: "random",
+    ...Object.fromEntries(
+      BASELINES.map((name) => [name, `${name}, ${BASELINE_NOTES[name].how(`${experts} times the`)}`]),
+    ) as Record<Baseline, string>,
   };
   const wayRows = ways.map((way) => {
     const { nllPerToken, low, high, ...score } = scores[way]!;
@@ -82,7 +86,11 @@ export function evaluationText(run: string, evaluation: Evaluation): string {
     segmentTable(evaluation),
     "",
     table("prefix | perplexity | 95% interval | same expert", prefixRows),
+    ...reliabilityText(evaluation),
+    ...mixingText(evaluation),
+    ...fallbackText(evaluation),
     "",
+    ...routedByText(evaluation),
     `intervals: bootstrap over documents, ${count(resamples)} draws`,
     `run folder: ${run}`,
   ].join("\n");

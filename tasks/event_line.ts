@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { RunEvent } from "../mod.ts";
+import type { RunEvent } from "../pipeline/run/mod.ts";
 import { count, duration, leading } from "./layout.ts";
 import { worded } from "./wording.ts";
 
@@ -40,6 +40,7 @@ const COUNTS: Record<string, string> = {
   trainSequences: "training sequences",
   testSequences: "held-out sequences",
   sequences: "sequences",
+  questions: "questions",
   steps: "steps",
 };
 

@@ -1,14 +1,14 @@
 /**
- * Continues a prompt with the one expert that its prefix chooses.
+ * Continues a prompt with the one expert that its prefix chooses, or with several that are mixed.
  *
  *   deno task generate --run runs/a --prompt "Once upon a time"
  */
-import { generate, SAMPLING } from "../mod.ts";
+import { type Change, generate, MIXING, SAMPLING } from "../pipeline/serving/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { DEVICE, MEMORY, RUN } from "./options.ts";
 import { writeOut } from "./pipe.ts";
-import { lines, readPrompt, routeLine } from "./prompt.ts";
+import { changeLine, lines, readPrompt, routeLine } from "./prompt.ts";
 
 const { flag, integer, path, section, text, texts } = field;
 
@@ -21,6 +21,7 @@ const GENERATION = section("Command", {
   }),
   expert: integer({ min: 0, max: 65_534, help: "expert to use instead of the routers' choice" }),
   model: path({ value: "FOLDER", help: "checkpoint to use instead of a run's experts, like runs/a/dense" }),
+  ...MIXING,
   ...SAMPLING,
   stop: texts({ default: [], value: "TEXT", help: "text to stop before; may be repeated" }),
   window: flag({ help: "beyond the context, go on from its later half; without it the text ends there" }),
@@ -32,17 +33,19 @@ export const TASK = await defineTask({
   name: "generate",
   startsAnew: true,
   about:
-    "Continues a prompt with the one expert that its prefix chooses; text goes to standard output as it comes.",
+    "Continues a prompt with the expert that its prefix chooses, or several; text goes to standard output as it comes.",
   options: { ...RUN, ...DEVICE, ...GENERATION },
   run: async ({ options, signal, tell }) => {
     const prompt = options.prompt === "-" ? await readPrompt() : options.prompt;
-    const generation = await generate({ ...options, prompt, cache: !options.noCache, signal });
+    const onChange = (change: Change) => tell(changeLine(change));
+    const generation = await generate({ ...options, prompt, cache: !options.noCache, onChange, signal });
     tell(routeLine(generation, options.model));
+    const { answering } = generation; // at the beginning
     if (options.json) {
       const text = (await Array.fromAsync(generation)).join("");
-      const { route, expert, experts, tokens, finish } = generation;
+      const { route, expert, experts, changes, tokens, finish } = generation;
       const promptTokens = [...generation.promptTokens];
-      const routing = { margin: null, scores: null, ...route, expert, experts };
+      const routing = { margin: null, scores: null, ...route, expert, experts, answering, changes };
       console.log(JSON.stringify({ prompt, text, ...routing, promptTokens, tokens, finish }));
     } else await writeOut(lines(generation)); // the signal ends the text itself, with its last line
     if (generation.finish === "context") {

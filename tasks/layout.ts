@@ -5,15 +5,16 @@
  */
 
 /**
- * Lays rows out in columns under a head such as `model | tokens | sources`: the first and the last column to the left, the others to
- * the right.
+ * Lays rows out in columns under a head such as `model | tokens | sources`: the first and the last column, and those that `texts`
+ * names, to the left, the others to the right.
  */
-export function table(head: string, rows: (string | number)[][]): string {
+export function table(head: string, rows: (string | number)[][], texts: string[] = []): string {
   const written = rows.map((row) => row.map((cell) => typeof cell === "number" ? count(cell) : cell));
   const all = [head.split("|").map((title) => title.trim()), ...written];
   const widths = all[0].map((_, column) => Math.max(...all.map((row) => row[column].length)));
+  const toLeft = all[0].map((title, i) => i === 0 || i === all[0].length - 1 || texts.includes(title));
   const line = (row: string[]) =>
-    row.map((cell, i) => i === 0 || i === row.length - 1 ? cell.padEnd(widths[i]) : cell.padStart(widths[i]));
+    row.map((cell, i) => toLeft[i] ? cell.padEnd(widths[i]) : cell.padStart(widths[i]));
   return all.map((row) => line(row).join("  ").trimEnd()).join("\n");
 }
 
@@ -49,6 +50,17 @@ export function ranges(names: readonly string[]): string {
     said = Number.isNaN(number(first)) ? "" : start(first);
     return first === last ? begin : `${begin} … ${last.slice(start(last).length)}`;
   }).join(", ");
+}
+
+/** Writes a perplexity, which may be huge or missing. */
+export function perplexity(value: number | null | undefined): string {
+  if (value === null || value === undefined) return "-";
+  return value < 1000 ? value.toFixed(2) : value.toPrecision(4);
+}
+
+/** Writes an interval of perplexities. */
+export function interval(low: number, high: number): string {
+  return `${perplexity(low)} to ${perplexity(high)}`;
 }
 
 /** Units, the largest first, and how much of the smallest, or of a second, each one is. */
@@ -89,4 +101,11 @@ export function duration(seconds: number): string {
   const parts = Math.round(seconds / part);
   const rest = parts % (size / part);
   return `${Math.floor(parts * part / size)} ${unit}${rest > 0 ? ` ${rest} ${smaller}` : ""}`;
+}
+
+/** Writes a number as 31.02e18: two digits after the point, an exponent of thousands. */
+export function scientific(value: number): string {
+  if (value < 1000) return value.toFixed(2);
+  const exponent = 3 * Math.floor(Math.log10(value) / 3);
+  return `${(value / 10 ** exponent).toFixed(2)}e${exponent}`;
 }

@@ -5,11 +5,10 @@
  * @module
  */
 
-import { InputError, PRESETS } from "../mod.ts";
-import { field } from "../pipeline/settings/mod.ts";
-import { formsText, parseVariants, say, setting } from "../kernels/mod.ts";
+import { formsText, InputError, parseVariants, say, setting } from "../kernels/mod.ts";
+import { field, PRESETS } from "../pipeline/settings/mod.ts";
 
-const { choice, custom, flag, integer, number, path, section, text } = field;
+const { choice, custom, flag, integer, number, path, paths, section, text } = field;
 
 /** Options that every task takes. */
 export const PRINTING = section("Command", {
@@ -47,8 +46,16 @@ export const CHECK = section("Command", {
   }),
 });
 
+/** Other runs that a task may copy from. */
+export const REUSE = section("Command", {
+  reuse: paths({
+    help:
+      "another run: a stage that it has made of the same settings and inputs is copied from it; repeatable",
+  }),
+});
+
 /** What every task that makes something in a run takes. */
-export const IN_A_RUN = { ...RUN, ...SOURCES, ...FORCE, ...CHECK };
+export const IN_A_RUN = { ...RUN, ...SOURCES, ...FORCE, ...CHECK, ...REUSE };
 
 /** Where a task writes that need not write into a run. */
 export const OUTPUT = section("Command", {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { RunEvent } from "../mod.ts";
+import type { RunEvent } from "../pipeline/run/mod.ts";
 import { count, duration, leading } from "./layout.ts";
 
 type Step = RunEvent & { type: "progress" };

@@ -4,18 +4,16 @@
  * @module
  */
 
+import { InputError } from "../kernels/mod.ts";
 import {
   arrowBytes,
-  type Configuration,
   fromBatch,
-  InputError,
+  lineageOf,
   readArrow,
   type RecordBatch,
-  type Sources,
   writeArrowFile,
-} from "../mod.ts";
-import { lineageOf } from "../pipeline/rows/mod.ts";
-import { presetOf } from "../pipeline/settings/mod.ts";
+} from "../pipeline/rows/mod.ts";
+import { type Configuration, presetOf, type Sources } from "../pipeline/settings/mod.ts";
 
 /** Gives the values that a pipe is run with; throws an `InputError` for an option that makes sense in a run folder alone. */
 export function pipeValues(

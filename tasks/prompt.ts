@@ -4,17 +4,41 @@
  * @module
  */
 
-import { type Generation, InputError } from "../mod.ts";
+import { InputError } from "../kernels/mod.ts";
+import type { Answering, Change, Generation, Route } from "../pipeline/serving/mod.ts";
+import { percent } from "./layout.ts";
 
-/** Says which expert continues the prompt, and how sure that is. */
-export function routeLine({ route, expert, experts }: Generation, model?: string): string {
+/** Says which expert continues the prompt, or which several do, and how sure that is. */
+export function routeLine({ route, expert, experts, answering }: Generation, model?: string): string {
   if (expert === null) return `model ${model}`;
-  const name = `expert ${expert} of ${experts}`;
+  const name = `${namesOf(answering)} of ${experts}`;
   if (route === null) return `${name}: as asked`;
   if (route.runnerUp === null) return `${name}: the only one`;
   if (route.prefixTokens === 1) return `${name}: one token alone is no evidence`;
-  return `${name}: ${route.margin.toFixed(1)} nats ahead of expert ${route.runnerUp} ` +
-    `(${route.marginPerToken.toFixed(2)} per token) over ${route.prefixTokens} prefix tokens`;
+  return `${name}: ${sureness(route, answering)} over ${route.prefixTokens} prefix tokens`;
+}
+
+/** Says which experts continue the text from here, after how many new tokens, and how sure that is. */
+export function changeLine({ tokens, answering, route }: Change): string {
+  const after = `after ${tokens} new ${tokens === 1 ? "token" : "tokens"}`;
+  return `${namesOf(answering)} ${after}: ${
+    sureness(route, answering)
+  } over the last ${route.prefixTokens} tokens`;
+}
+
+function namesOf(answering: readonly Answering[]): string {
+  const shares = answering.map(({ expert, weight }) => `${expert} (${percent(weight)})`);
+  return answering.length === 1 ? `expert ${answering[0].expert}` : `experts ${shares.join(" and ")}`;
+}
+
+function sureness(
+  { expert, margin, runnerUp, marginPerToken }: Route,
+  answering: readonly Answering[],
+): string {
+  const ahead = `${margin.toFixed(1)} nats ahead of expert ${runnerUp} (${
+    marginPerToken.toFixed(2)
+  } per token)`;
+  return answering.length === 1 ? ahead : `expert ${expert} is ${ahead}`;
 }
 
 /** Reads the prompt from standard input; its last line break is not part of it. */

@@ -3,7 +3,8 @@
  *
  *   deno task report --run runs/a
  */
-import { InputError, type Report, report } from "../mod.ts";
+import { InputError } from "../kernels/mod.ts";
+import { type Report, report } from "../pipeline/report/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { OUTPUT, RUN } from "./options.ts";

@@ -2,31 +2,47 @@
  * Reproduces the paper's comparison of the mixture with dense models at a small size, from text to a table of its claims.
  *
  *   deno task reproduce --preset small --run runs/small
+ *   deno task reproduce --preset small --study experts --seeds 3 --run runs/studies
  */
-import { reproduce, type Reproduction } from "../mod.ts";
+import { planStudies, reproduce, runStudies, STUDIES } from "../pipeline/reproduction/mod.ts";
+import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { CHECKPOINTS, DEVICE, IN_A_RUN, RECOMPUTE } from "./options.ts";
+import { CHECKPOINTS, DEVICE, IN_A_RUN, RECOMPUTE, SPEED } from "./options.ts";
+import { claimsText, studiesPlanText, studiesText } from "./reproduce_text.ts";
+import { speedOf } from "./text.ts";
 import { words } from "./wording.ts";
 
 export const TASK = await defineTask({
   name: "reproduce",
   about:
     "Runs everything: partition, a search for learning rates, experts, two dense baselines, evaluation, report; and puts the " +
-    "paper's claims beside this run's figures. Stopped at any moment, it goes on where it was.",
-  options: { ...IN_A_RUN, ...CHECKPOINTS, ...RECOMPUTE, ...DEVICE },
+    "paper's claims beside this run's figures. With --study it answers one question with as many runs as that takes. Stopped at any " +
+    "moment, it goes on where it was.",
+  options: {
+    ...IN_A_RUN,
+    study: field.texts({
+      default: [],
+      value: "NAME",
+      help: `a study instead: ${[...STUDIES.keys()].join(", ")}, or all; repeatable`,
+    }),
+    seeds: field.integer({ default: 1, min: 1, max: 100, help: "seeds of a study, where it repeats them" }),
+    dryRun: field.flag({ help: "print what a study would run, and how long that takes" }),
+    ...SPEED,
+    ...CHECKPOINTS,
+    ...RECOMPUTE,
+    ...DEVICE,
+  },
   run: async ({ sources, options, signal, onEvent, print }) => {
-    const { run } = options;
+    const { run, study: studies, dryRun } = options;
+    if (studies.length > 0 && dryRun) {
+      const plan = await planStudies({ ...options, studies, sources, device: speedOf(options), words });
+      return print(plan, studiesPlanText(plan));
+    }
+    if (studies.length > 0) {
+      const results = await runStudies({ ...options, studies, sources, words }, { signal, onEvent });
+      return print(results, studiesText(run, results));
+    }
     const reproduction = await reproduce({ ...options, sources, words }, { signal, onEvent });
-    print({ run, ...reproduction }, text(run, reproduction));
+    print({ run, ...reproduction }, claimsText(run, reproduction.claims));
   },
 }, import.meta);
-
-function text(run: string, { claims }: Reproduction): string {
-  const verdict = (holds: boolean | null) => holds === null ? "    " : holds ? "yes " : "no  ";
-  const lines = claims.flatMap(({ claim, paper, here, holds }) => [
-    `${verdict(holds)}${claim}`,
-    `      paper: ${paper}`,
-    `      here:  ${here}`,
-  ]);
-  return [...lines, "", `table   ${run}/reproduction.md`, `report  ${run}/report.html`].join("\n");
-}

@@ -4,7 +4,8 @@
  *   deno task score --run runs/a --part 2/4
  *   deno task score - --routers runs/a/partitioner --prefix 64 < tokens.arrows > scores.arrows
  */
-import { InputError, openGpu, openPartitioner, score } from "../mod.ts";
+import { InputError, openGpu } from "../kernels/mod.ts";
+import { openPartitioner, score } from "../pipeline/partition/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { DEVICE, IN_A_RUN, OUTPUT } from "./options.ts";

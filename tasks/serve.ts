@@ -3,8 +3,7 @@
  *
  *   deno task serve --run runs/a --memory 2GiB
  */
-import { serve } from "../mod.ts";
-import { type Answered, parseUpstreams, readKeys } from "../pipeline/serving/mod.ts";
+import { type Answered, parseUpstreams, readKeys, serve } from "../pipeline/serving/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { DEVICE, MEMORY, RUN } from "./options.ts";

@@ -4,9 +4,9 @@
  *   deno task show runs/a/partition/expert-00/train-00000.arrow --limit 3
  */
 import { dirname } from "node:path";
-import { InputError, loadTokenizer } from "../mod.ts";
+import { InputError } from "../kernels/mod.ts";
+import { loadTokenizer, showRows } from "../pipeline/text/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { showRows } from "../pipeline/text/mod.ts";
 import { defineTask } from "./command.ts";
 import { rowText } from "./text.ts";
 

@@ -4,10 +4,9 @@
  * @module
  */
 
-import { InputError, runOneStage, STAGES } from "../mod.ts";
+import { InputError, task } from "../kernels/mod.ts";
+import { type Part, type ProofSummary, runOneStage, STAGES } from "../pipeline/stages/mod.ts";
 import { type Fields, type Values } from "../pipeline/settings/mod.ts";
-import { type Part, type ProofSummary } from "../pipeline/stages/mod.ts";
-import { task } from "../kernels/mod.ts";
 import { type Call, defineTask } from "./command.ts";
 import { DEVICE, IN_A_RUN } from "./options.ts";
 import { proofText } from "./text.ts";

@@ -3,7 +3,7 @@
  *
  *   deno task status --run runs/a
  */
-import { statusOf } from "../mod.ts";
+import { statusOf } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { RUN } from "./options.ts";
 import { statusText } from "./status_text.ts";

@@ -4,9 +4,9 @@
  * @module
  */
 
-import { FIELDS, type RunStatus } from "../mod.ts";
+import { FIELDS } from "../pipeline/settings/mod.ts";
+import type { RunStatus, StageStatus } from "../pipeline/stages/mod.ts";
 import { type Owner } from "../pipeline/run/mod.ts";
-import { type StageStatus } from "../pipeline/stages/mod.ts";
 import { roughBytes, table } from "./layout.ts";
 import { worded, words } from "./wording.ts";
 
@@ -26,7 +26,7 @@ export function statusText({ run, holders, parts, stages }: RunStatus): string {
   );
   const next =
     stages.find(({ state, partition }) => partition && state !== "up to date" && state !== "being made") ??
-      stages.find(({ state }) => state === "missing" || state === "out of date");
+      stages.find(({ state, optional }) => state === "missing" && !optional || state === "out of date");
   return [
     `run  ${run}${holders.map((holder) => `, in which ${by(holder)} works`).join("")}`,
     ...(parts.length > 0

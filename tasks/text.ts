@@ -4,34 +4,47 @@
  * @module
  */
 
-import type { PartitionPlan, PartitionSummary, TrainResult, VerifyReport } from "../mod.ts";
 import type { CostDevice } from "../pipeline/cost/mod.ts";
 import type { Drift } from "../pipeline/partition/mod.ts";
-import type { Adopted, Cleaned, Estimate, Exported, ProofSummary } from "../pipeline/stages/mod.ts";
+import type {
+  Adopted,
+  Cleaned,
+  Estimate,
+  Exported,
+  PartitionPlan,
+  PartitionSummary,
+  ProofSummary,
+  TrainResult,
+  VerifyReport,
+} from "../pipeline/stages/mod.ts";
 import type { ShownRow } from "../pipeline/text/mod.ts";
-import { bytes, count, duration, percent, roughBytes, table } from "./layout.ts";
+import { bytes, count, duration, percent, roughBytes, scientific, table } from "./layout.ts";
+
+const MOST_WORDS = 4;
 
 /** Lays out the summary of a partition: a row per expert, then what holds for all. */
 export function summaryText(summary: PartitionSummary): string {
-  const rows = summary.experts.map(({ expert, sequences, tokens, nllPerToken, sources }) => {
+  const rows = summary.experts.map(({ expert, sequences, tokens, nllPerToken, words, sources }) => {
     const mix = Object.entries(sources)
       .map(([source, part]) => [source, Math.round(100 * part / Math.max(1, sequences))] as const)
       .filter(([, share]) => share > 0)
       .sort(([, a], [, b]) => b - a)
       .map(([source, share]) => `${source || "(none)"} ${share}%`);
     const nll = nllPerToken?.toFixed(3) ?? "";
-    return [String(expert), sequences, tokens, nll, mix.slice(0, 6).join(", ")];
+    const told = words.slice(0, MOST_WORDS).join(", ");
+    return [String(expert), sequences, tokens, nll, told, mix.slice(0, 6).join(", ")];
   });
   const nmi = summary.nmi === null
     ? "none, as the text has no two sources; --source-field names the field that holds them"
     : `${summary.nmi.toFixed(3)} (0: experts tell nothing of the source, 1: all)`;
+  const cost = summary.costs ? "mean cost" : "NLL/token";
   const last = summary.rounds.at(-1)?.nmi;
   const inLast = typeof last === "number"
     ? `; ${last.toFixed(3)} in the last of ${summary.rounds.length} rounds`
     : "";
   return [
     "",
-    table(`expert | sequences | tokens | ${summary.costs ? "mean cost" : "NLL/token"} | sources`, rows),
+    table(`expert | sequences | tokens | ${cost} | words | sources`, rows, ["words"]),
     "",
     ...summary.proof ? [`assignment       ${proofText(summary.proof)}`] : [],
     `token imbalance  ${percent(summary.tokenImbalance)} (largest expert over the mean)`,
@@ -168,6 +181,37 @@ export function trainedText(run: string, models: TrainResult[]): string {
     loss?.toFixed(3) ?? "none",
     validationLoss?.toFixed(3) ?? "none",
   ]);
-  return `${table("model | steps x batch | tokens | peak rate | loss | held-out loss", rows)}
-run folder  ${run}`;
+  const costs = models.flatMap(({ folder, cost, routing }) => [
+    ...cost ? [costText(folder, cost)] : [],
+    ...routing ? [routingText(folder, routing)] : [],
+  ]);
+  return [
+    table("model | steps x batch | tokens | peak rate | loss | held-out loss", rows),
+    ...costs,
+    `run folder  ${run}`,
+  ].join("\n");
+}
+
+/** Says what routing tokens among the experts of layers came to. */
+function routingText(name: string, { balance, dropped }: NonNullable<TrainResult["routing"]>): string {
+  return `${name} at its end: balance ${
+    balance.toFixed(3)
+  } (1 where every expert gets as many tokens), no expert took ${percent(dropped)} of the tokens`;
+}
+
+/** Says what the training of a model, and a sequence through it, cost beside the mixture's and an expert's. */
+function costText(name: string, cost: NonNullable<TrainResult["cost"]>): string {
+  const { parameters, training, mixture, inference, expertInference, memory } = cost;
+  const share = training / mixture - 1;
+  const beside = `${percent(Math.abs(share))} ${share < 0 ? "less" : "more"} than the mixture's`;
+  const times = `${(inference / expertInference).toFixed(2)} times an expert's`;
+  return [
+    `${name} has ${count(parameters)} weights; its training takes ${scientific(training)} FLOPs, ${beside} ${
+      scientific(mixture)
+    } with routers and scoring`,
+    `a sequence takes ${scientific(inference)} FLOPs, ${times} ${scientific(expertInference)}`,
+    `memory of training ${roughBytes(memory.training)}, of one expert's ${
+      roughBytes(memory.expertTraining)
+    }; of generating ${roughBytes(memory.inference)}, with one expert ${roughBytes(memory.expertInference)}`,
+  ].join("\n");
 }

@@ -4,8 +4,9 @@
  *   deno task tokenize --run runs/a
  *   deno task tokenize - --format jsonl --tokenizer runs/a/tokenizer.json < docs.jsonl > tokens.arrows
  */
-import { InputError, loadTokenizer, readDocuments, resolveConfiguration, tokenBatches } from "../mod.ts";
-import { readOptions } from "../pipeline/text/mod.ts";
+import { InputError } from "../kernels/mod.ts";
+import { resolveConfiguration } from "../pipeline/settings/mod.ts";
+import { loadTokenizer, readDocuments, readOptions, tokenBatches } from "../pipeline/text/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, OUTPUT } from "./options.ts";
 import { arrowOutput, pipeValues } from "./pipe.ts";
@@ -21,14 +22,15 @@ export const TASK = await defineTask({
     const { paths, sources, options } = call;
     if (paths.length === 0) return await runStageTask("tokenize", call);
     pipeValues(call);
-    const c = resolveConfiguration({ base: { prefix: 2 }, ...sources }); // no prefix is at stake
-    if (!c.tokenizer) {
+    // Nothing is routed here: the least prefix fits every sequence length.
+    const configuration = resolveConfiguration({ base: { prefix: 2 }, ...sources });
+    if (!configuration.tokenizer) {
       throw new InputError("Cannot tokenize as --tokenizer must name a tokenizer.json: it is not given");
     }
-    const tokenizer = await loadTokenizer(c.tokenizer, { eos: c.eos || undefined });
-    const { sequenceLength, packing } = c;
-    const documents = readDocuments(paths, readOptions(c, paths));
-    const maxTokens = c.maxTokens || undefined;
+    const tokenizer = await loadTokenizer(configuration.tokenizer, { eos: configuration.eos || undefined });
+    const { sequenceLength, packing } = configuration;
+    const documents = readDocuments(paths, readOptions(configuration, paths));
+    const maxTokens = configuration.maxTokens || undefined;
     const batches = tokenBatches(documents, tokenizer, { sequenceLength, packing, maxTokens });
     await arrowOutput(batches, options.output, call);
   },

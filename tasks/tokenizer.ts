@@ -4,8 +4,10 @@
  *   deno task tokenizer --run runs/a --vocab-size 4096
  *   deno task tokenizer docs.jsonl --output tokenizer.json
  */
-import { InputError, readDocuments, resolveConfiguration, trainTokenizer, writeAtomic } from "../mod.ts";
-import { readOptions } from "../pipeline/text/mod.ts";
+import { InputError } from "../kernels/mod.ts";
+import { writeAtomic } from "../pipeline/run/mod.ts";
+import { resolveConfiguration } from "../pipeline/settings/mod.ts";
+import { readDocuments, readOptions, trainTokenizer } from "../pipeline/text/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, OUTPUT } from "./options.ts";
 import { runStageTask } from "./stage.ts";
@@ -24,10 +26,11 @@ export const TASK = await defineTask({
         `Cannot write the tokenizer as --output must name a file: it is ${options.output ?? "not given"}`,
       );
     }
-    const c = resolveConfiguration(sources);
-    const { json, vocabulary } = await trainTokenizer(readDocuments(paths, readOptions(c, paths)), {
-      vocabularySize: c.vocabularySize,
-      sample: c.tokenizerSample,
+    const configuration = resolveConfiguration(sources);
+    const documents = readDocuments(paths, readOptions(configuration, paths));
+    const { json, vocabulary } = await trainTokenizer(documents, {
+      vocabularySize: configuration.vocabularySize,
+      sample: configuration.tokenizerSample,
       scratch: `${options.output}.scratch.partial`,
       onWarning,
       signal,

@@ -1,10 +1,11 @@
 /**
- * Trains a dense baseline on the whole training set, for the same tokens as all experts together.
+ * Trains a dense baseline on the whole training set: for the same tokens as all experts together, or with more parameters for the
+ * same training FLOPs.
  *
- *   deno task train-dense --run runs/docs --match steps
+ *   deno task train-dense --run runs/docs --match compute
  */
-import { trainDense } from "../mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
+import { trainDense } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, TRAINING } from "./options.ts";
 import { trainedText } from "./text.ts";
@@ -12,13 +13,14 @@ import { trainedText } from "./text.ts";
 export const TASK = await defineTask({
   name: "train-dense",
   about:
-    "Trains one model of the experts' size on the whole training set of a run, in its shuffled order, for as many tokens as " +
-    "all experts together see.",
+    "Trains one model on the whole training set of a run, in its shuffled order: of the experts' size for as many tokens as all " +
+    "experts together see, or a larger one for as many FLOPs as the mixture's training takes.",
   options: {
     ...IN_A_RUN,
-    match: field.choice(["batch", "steps"], {
+    match: field.choice(["batch", "steps", "compute"], {
       default: "batch",
-      help: "E times the experts' batch (the paper's baseline) or E times their steps (harder to beat)",
+      help:
+        "E times the experts' batch (the paper's baseline), E times their steps (harder to beat), or the mixture's FLOPs with a larger model",
     }),
     ...TRAINING,
   },

@@ -3,10 +3,9 @@
  *
  *   deno task train-expert --run runs/docs --expert 2
  */
-import { expertsOf, trainExpert, type TrainResult } from "../mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { adoptedExperts } from "../pipeline/run/mod.ts";
-import { planExperts } from "../pipeline/stages/mod.ts";
+import { expertsOf, planExperts, trainExpert, trainExperts } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { expertsNamed, IN_A_RUN, parseBytes, SPEED, TRAINING } from "./options.ts";
 import { planText, speedOf, trainedText } from "./text.ts";
@@ -19,11 +18,16 @@ export const TASK = await defineTask({
   options: {
     ...IN_A_RUN,
     expert: field.text({ value: "N|all", help: "the expert to train, from 0, or all one after another" }),
+    together: field.flag({
+      help:
+        "train them side by side in one process, to the same bits; experts that do not fit --memory follow",
+    }),
     dryRun: field.flag({ help: "print what would run, with estimates of time, disk and memory" }),
     ...SPEED,
     memory: field.custom(parseBytes, {
       value: "SIZE",
-      help: "with --dry-run: device memory, like 8GiB, for which to suggest a micro-batch",
+      help:
+        "device memory, like 8GiB: with --dry-run to suggest a micro-batch for, with --together the most that experts may take",
     }),
     ...TRAINING,
   },
@@ -35,15 +39,15 @@ export const TASK = await defineTask({
       const plan = await planExperts(wanted, { ...options, sources, device: speedOf(options), words });
       return print(plan, planText(plan));
     }
-    const models: TrainResult[] = [];
     const adopted = expert === "all" && !options.force ? await adoptedExperts(run) : [];
     for (const { expert, from } of adopted) {
       onWarning(`expert ${expert} was adopted from "${from}": it stays`);
     }
     const toTrain = wanted.filter((id) => !adopted.some(({ expert }) => expert === id));
-    for (const id of toTrain) {
-      models.push(await trainExpert(id, { ...options, sources }, { signal, onEvent }));
-    }
+    const how = [{ ...options, sources }, { signal, onEvent }] as const;
+    const models = options.together
+      ? await trainExperts(toTrain, ...how)
+      : await Array.fromAsync(toTrain, (expert) => trainExpert(expert, ...how)); // one after another
     print({ run, models }, trainedText(run, models));
   },
 }, import.meta);

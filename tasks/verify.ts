@@ -4,9 +4,9 @@
  *
  *   deno task verify runs/a --against partition.json
  */
-import { InputError, RunError, verifyRun } from "../mod.ts";
+import { InputError, RunError } from "../kernels/mod.ts";
+import { comparePartition, verifyRun } from "../pipeline/stages/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { comparePartition } from "../pipeline/stages/mod.ts";
 import { defineTask, fromHere } from "./command.ts";
 import { RUN } from "./options.ts";
 import { verifyText } from "./text.ts";

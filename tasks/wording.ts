@@ -4,8 +4,7 @@
  * @module
  */
 
-import { FIELDS } from "../mod.ts";
-import { field, type Fields } from "../pipeline/settings/mod.ts";
+import { field, FIELDS, type Fields } from "../pipeline/settings/mod.ts";
 import { type Text, type Words, wordText } from "../kernels/mod.ts";
 
 /** Words a text for the command line. */

@@ -19,6 +19,7 @@ const ORDER = [
   "cost",
   "stages",
   "report",
+  "comparison",
   "reproduction",
 ];
 

@@ -169,7 +169,7 @@ for (const experts of [4, 8, 32]) {
             const { page, heard } = await open(browser, output, width, scheme);
             assertEquals(heard, [], at);
             const seen = await page.evaluate(look);
-            assertEquals(seen.length, 17, at);
+            assertEquals(seen.length, 21, at);
             const paper = await page.evaluate("getComputedStyle(document.body).backgroundColor");
             assertEquals(paper, rgbOf(palette.paper), at);
             for (const figure of seen) {

@@ -72,8 +72,8 @@ export function adamwStep(
 }
 
 /** Plans the norm of all gradients and one AdamW step over all segments. */
-export function adamw(gpu: Gpu, t: Adamw): Dispatch[] {
-  const { models, segments } = t;
+export function adamw(gpu: Gpu, tensors: Adamw): Dispatch[] {
+  const { models, segments } = tensors;
   const places = adamwScratch(segments, 1);
   let first = 0;
   const partial = segments.map(({ size, gradients }) => {
@@ -83,7 +83,7 @@ export function adamw(gpu: Gpu, t: Adamw): Dispatch[] {
       code: partialCode,
       constants: { WG: NORM_WORKGROUP, BLOCK: NORM_BLOCK },
       params: [size / 4, places, first],
-      buffers: [gradients, t.partial],
+      buffers: [gradients, tensors.partial],
       workgroups: Math.ceil(blocks / NORM_WORKGROUP),
       models,
     });
@@ -93,8 +93,8 @@ export function adamw(gpu: Gpu, t: Adamw): Dispatch[] {
   const finish = gpu.dispatch({
     label: "gradient_norm_finish",
     code: finishCode,
-    params: [places, models, floatBits(t.clip)],
-    buffers: [t.partial, t.slot, t.scale, t.norms],
+    params: [places, models, floatBits(tensors.clip)],
+    buffers: [tensors.partial, tensors.slot, tensors.scale, tensors.norms],
     workgroups: 1,
     models,
   });
@@ -103,8 +103,12 @@ export function adamw(gpu: Gpu, t: Adamw): Dispatch[] {
       label: "adamw",
       code: adamwCode,
       constants: { WG: WORKGROUP },
-      params: [size / 4, decayed / 4, ...[t.beta1, t.beta2, t.epsilon, t.weightDecay].map(floatBits)],
-      buffers: [gradients, t.scale, t.step, weights, moments, squares],
+      params: [
+        size / 4,
+        decayed / 4,
+        ...[tensors.beta1, tensors.beta2, tensors.epsilon, tensors.weightDecay].map(floatBits),
+      ],
+      buffers: [gradients, tensors.scale, tensors.step, weights, moments, squares],
       workgroups: Math.ceil(size / 4 / WORKGROUP),
       models,
     })

@@ -131,29 +131,30 @@ export interface AttentionForward {
 }
 
 /** Plans `out[i] = Σ_{j ≤ i} softmax_j(q[i]·k[j]) v[j]` for every head. */
-export function attentionForward(gpu: Gpu, t: AttentionForward): Dispatch {
-  if (gpu.variants.attention === "subgroup" && t.scratch && !t.cache) {
-    return planHeads(gpu, t.shape, "attention_forward", attentionForwardSubgroup, [
-      t.q,
-      t.k,
-      t.v,
-      t.out,
-      t.lse,
-      t.scratch.running,
-      t.scratch.sums,
+export function attentionForward(gpu: Gpu, tensors: AttentionForward): Dispatch {
+  const { shape, q, k, v, out, lse, cache, scratch } = tensors;
+  if (gpu.variants.attention === "subgroup" && scratch && !cache) {
+    return planHeads(gpu, shape, "attention_forward", attentionForwardSubgroup, [
+      q,
+      k,
+      v,
+      out,
+      lse,
+      scratch.running,
+      scratch.sums,
     ], FORWARD_BLOCK);
   }
-  if (gpu.variants.attention === "workgroup" && !t.cache) {
-    return planBlocks(gpu, t.shape, "attention_forward", FORWARD_WORKGROUP, [t.q, t.k, t.v, t.out, t.lse]);
+  if (gpu.variants.attention === "workgroup" && !cache) {
+    return planBlocks(gpu, shape, "attention_forward", FORWARD_WORKGROUP, [q, k, v, out, lse]);
   }
-  return plan(gpu, t.shape, "attention_forward", sized(forwardCode, t.shape), [
-    t.q,
-    t.k,
-    t.v,
-    t.cache?.places ?? gpu.empty,
-    t.out,
-    t.lse,
-  ], t.cache);
+  return plan(gpu, shape, "attention_forward", sized(forwardCode, shape), [
+    q,
+    k,
+    v,
+    cache?.places ?? gpu.empty,
+    out,
+    lse,
+  ], cache);
 }
 
 /** Arguments of {@link attentionBackward}: those of the forward pass, their gradients and scratch. */
@@ -173,34 +174,35 @@ export interface AttentionBackward extends AttentionForward {
 }
 
 /** Plans the gradients of q, k and v. */
-export function attentionBackward(gpu: Gpu, t: AttentionBackward): Dispatch[] {
-  const { headSize } = t.shape;
+export function attentionBackward(gpu: Gpu, tensors: AttentionBackward): Dispatch[] {
+  const { shape, q, k, v, out, lse, dOut, dHeads, product, dQ, dK, dV } = tensors;
+  const { headSize } = shape;
   const merged = gpu.variants.attention === "subgroup" && headSize % 4 === 0 && headSize <= MOST_MERGED;
-  const heads = merged
-    ? []
-    : [plan(gpu, t.shape, "attention_backward_heads", headsCode, [t.dOut, t.out, t.dHeads, t.product])];
-  const ofRows = merged ? [t.dOut, t.lse, t.out] : [t.dHeads, t.lse, t.product];
-  const inputs = [t.q, t.k, t.v, ...ofRows];
+  const heads = merged ? [] : [
+    plan(gpu, shape, "attention_backward_heads", headsCode, [dOut, out, dHeads, product]),
+  ];
+  const ofRows = merged ? [dOut, lse, out] : [dHeads, lse, product];
+  const inputs = [q, k, v, ...ofRows];
   if (gpu.variants.attention === "subgroup") {
     const write = (sizes: { columns: number; block: number }) =>
       attentionBackwardSubgroup({ ...sizes, merged });
-    const buffers = [...inputs, t.dQ, t.dK, t.dV];
+    const buffers = [...inputs, dQ, dK, dV];
     return [
       ...heads,
-      planHeads(gpu, t.shape, "attention_backward", write, buffers, BACKWARD_BLOCK),
+      planHeads(gpu, shape, "attention_backward", write, buffers, BACKWARD_BLOCK),
     ];
   }
   if (gpu.variants.attention === "workgroup") {
     return [
       ...heads,
-      planBlocks(gpu, t.shape, "attention_backward_query", QUERY_WORKGROUP, [...inputs, t.dQ]),
-      planBlocks(gpu, t.shape, "attention_backward_key", KEY_WORKGROUP, [...inputs, t.dK, t.dV]),
+      planBlocks(gpu, shape, "attention_backward_query", QUERY_WORKGROUP, [...inputs, dQ]),
+      planBlocks(gpu, shape, "attention_backward_key", KEY_WORKGROUP, [...inputs, dK, dV]),
     ];
   }
   return [
     ...heads,
-    plan(gpu, t.shape, "attention_backward_query", sized(queryCode, t.shape), [...inputs, t.dQ]),
-    plan(gpu, t.shape, "attention_backward_key", sized(keyCode, t.shape), [...inputs, t.dK, t.dV]),
+    plan(gpu, shape, "attention_backward_query", sized(queryCode, shape), [...inputs, dQ]),
+    plan(gpu, shape, "attention_backward_key", sized(keyCode, shape), [...inputs, dK, dV]),
   ];
 }
 

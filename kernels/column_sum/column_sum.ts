@@ -1,11 +1,14 @@
-/** Sums over rows, in blocks: the gradients of LayerNorm's gains and biases, and where those of other biases end up. */
+/**
+ * Sums over rows, in blocks: the gradients of LayerNorm's gains and biases. {@link addBlocks} also adds up the blocks that
+ * other kernels sum for their biases.
+ */
 
 import partialCode from "./column_sum_partial.wgsl" with { type: "text" };
 import finishCode from "./column_sum_finish.wgsl" with { type: "text" };
 import type { Dispatch, Gpu, GpuBuffer } from "../device/gpu.ts";
 import { type Matrix, padded } from "../device/matrix.ts";
 
-/** Neighbours take neighbouring columns in every form: a GPU just needs more of them in a workgroup. */
+/** Invocations of a workgroup. Neighbours take neighbouring columns in every form; a GPU needs more of them. */
 const WORKGROUPS = { invocation: 16, subgroup: 16, workgroup: 64 };
 
 /** Arguments of {@link columnSums}. */
@@ -29,18 +32,18 @@ export interface ColumnSums {
 }
 
 /** Plans the sums of the columns of `dY · z` (`x` normalised), and of `dY`, over blocks of rows: {@link addBlocks} adds these. */
-export function columnSums(gpu: Gpu, t: ColumnSums): Dispatch {
+export function columnSums(gpu: Gpu, tensors: ColumnSums): Dispatch {
   const workgroup = WORKGROUPS[gpu.variants.rows];
-  const stride4 = padded(t.columns) / 4;
-  const blocks = Math.ceil(t.rows / t.blockRows);
+  const stride4 = padded(tensors.columns) / 4;
+  const blocks = Math.ceil(tensors.rows / tensors.blockRows);
   return gpu.dispatch({
     label: "column_sum_partial",
     code: partialCode,
     constants: { WG: workgroup },
-    params: [t.rows, stride4, t.blockRows, blocks],
-    buffers: [t.dY, t.x, t.statistics, t.partial],
+    params: [tensors.rows, stride4, tensors.blockRows, blocks],
+    buffers: [tensors.dY, tensors.x, tensors.statistics, tensors.partial],
     workgroups: Math.ceil((stride4 * blocks) / workgroup),
-    models: t.models,
+    models: tensors.models,
   });
 }
 

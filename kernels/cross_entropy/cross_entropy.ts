@@ -61,30 +61,41 @@ export interface CrossEntropy {
 }
 
 /** Plans `nll[r] = logsumexp(logits[r]) - logits[r, targets[r]]` for the rows of one chunk, with `details` where given. */
-export function crossEntropyForward(gpu: Gpu, t: CrossEntropy): Dispatch {
+export function crossEntropyForward(gpu: Gpu, tensors: CrossEntropy): Dispatch {
   return gpu.dispatch({
-    label: t.details ? "cross_entropy_details" : "cross_entropy_forward",
-    ...rowPlan(gpu, { rows: t.chunk, columns: t.vocabulary }, ...t.details ? DETAILS : FORWARD),
-    params: [t.chunk, t.first, t.rows, t.vocabulary, padded(t.vocabulary) / 4, t.sharedTargets ? 0 : t.rows],
-    buffers: [
-      t.logits,
-      t.targets,
-      t.weights,
-      t.nll,
-      ...t.details ? [t.details.likeliest, t.details.least] : [],
+    label: tensors.details ? "cross_entropy_details" : "cross_entropy_forward",
+    ...rowPlan(
+      gpu,
+      { rows: tensors.chunk, columns: tensors.vocabulary },
+      ...tensors.details ? DETAILS : FORWARD,
+    ),
+    params: [
+      tensors.chunk,
+      tensors.first,
+      tensors.rows,
+      tensors.vocabulary,
+      padded(tensors.vocabulary) / 4,
+      tensors.sharedTargets ? 0 : tensors.rows,
     ],
-    models: t.models,
+    buffers: [
+      tensors.logits,
+      tensors.targets,
+      tensors.weights,
+      tensors.nll,
+      ...tensors.details ? [tensors.details.likeliest, tensors.details.least] : [],
+    ],
+    models: tensors.models,
   });
 }
 
 /** Plans the loss as {@link crossEntropyForward} does, and puts the gradient of Σ weights·nll where the logits were. */
-export function crossEntropyBackward(gpu: Gpu, t: CrossEntropy): Dispatch {
+export function crossEntropyBackward(gpu: Gpu, tensors: CrossEntropy): Dispatch {
   return gpu.dispatch({
     label: "cross_entropy_backward",
-    ...rowPlan(gpu, { rows: t.chunk, columns: t.vocabulary }, ...BACKWARD),
-    params: [t.chunk, t.first, t.rows, t.vocabulary, padded(t.vocabulary) / 4],
-    buffers: [t.targets, t.weights, t.logits, t.nll],
-    models: t.models,
+    ...rowPlan(gpu, { rows: tensors.chunk, columns: tensors.vocabulary }, ...BACKWARD),
+    params: [tensors.chunk, tensors.first, tensors.rows, tensors.vocabulary, padded(tensors.vocabulary) / 4],
+    buffers: [tensors.targets, tensors.weights, tensors.logits, tensors.nll],
+    models: tensors.models,
   });
 }
 
@@ -105,15 +116,15 @@ export interface SequenceSum {
 }
 
 /** Plans the sum over every sequence, written to places `slot` to `slot + batch`. */
-export function sequenceSum(gpu: Gpu, t: SequenceSum): Dispatch {
+export function sequenceSum(gpu: Gpu, tensors: SequenceSum): Dispatch {
   return gpu.dispatch({
     label: "sequence_sum",
     code: sumCode,
     constants: { WG: WORKGROUP },
-    params: [t.batch, t.length, t.models],
-    buffers: [t.values, t.slot, t.sums],
-    workgroups: Math.ceil(t.batch / WORKGROUP),
-    models: t.models,
+    params: [tensors.batch, tensors.length, tensors.models],
+    buffers: [tensors.values, tensors.slot, tensors.sums],
+    workgroups: Math.ceil(tensors.batch / WORKGROUP),
+    models: tensors.models,
   });
 }
 

@@ -82,7 +82,7 @@ export function writeBuffer(
   data: Uint32Array | Float32Array,
   byteOffset = 0,
 ): void {
-  // Out of range would abort the process, uncatchably, and so would nothing at all.
+  // Deno aborts the process, with no error to catch, where data leaves the buffer, and where there is no data.
   if (byteOffset < 0 || byteOffset % 4 !== 0 || byteOffset + data.byteLength > buffer.bytes) {
     throw new RangeError(
       `Cannot write into "${buffer.label}" as the data must lie inside it: ${data.byteLength} bytes at ` +

@@ -68,7 +68,7 @@ export function createPlanner(device: GPUDevice): Planner {
     return pipeline;
   };
 
-  // Parameters never change after planning, so that equal ones share a buffer.
+  // Parameters never change after planning, so equal ones share a buffer.
   const uniforms = new Map<string, GPUBuffer>();
   const uniformOf = (label: string, params: number[]) => {
     const key = params.join();

@@ -12,7 +12,10 @@ export interface Failures {
   failed(reason: string, cause?: unknown): RunError;
 }
 
-/** Watches a device: invalid work drops its whole command buffer without a throw, so the first message is kept for the next read. */
+/**
+ * Watches a device. Invalid work drops its whole command buffer and throws nothing, so the first message is kept for the
+ * next read.
+ */
 export function watchFailures(device: GPUDevice): Failures {
   let failure: string | undefined;
   let lastLabel = "none";

@@ -50,3 +50,9 @@ export function placement(
   }
   return [offset / 4, stride / 4, model / 4];
 }
+
+/** Takes what a bank holds of a stack of matrices for one of its models: a bank of them, `rows` rows each. */
+export function stackOf(matrix: Matrix, rows: number, model: number): Matrix {
+  const { offset = 0, stride } = matrix;
+  return { ...matrix, offset: offset + model * matrix.model, model: rows * stride };
+}

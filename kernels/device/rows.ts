@@ -7,7 +7,7 @@ const INVOCATION_WORKGROUP = 16;
 /** One subgroup of a GPU at least, and no more lanes than every adapter has. */
 const [FEWEST_LANES, MOST_LANES] = [32, 256];
 
-/** Returns what a plan for `rows` rows of `columns` f32 values has to say of the form that runs. */
+/** Returns the text, the constants and the workgroups of the form that runs, for `rows` rows of `columns` f32 values. */
 export function rowPlan(
   gpu: Gpu,
   { rows, columns }: { rows: number; columns: number },

@@ -26,7 +26,10 @@ export function bytesOf(storage: Storage = "f32"): number {
   return storage === "bf16" ? 2 : 4;
 }
 
-/** What rewritten accessors call. `bf16_bits` is the nearest bf16 as an f32: NaN stays NaN, which a carry could make a zero. */
+/**
+ * What rewritten accessors call. `bf16_bits` is the nearest bf16 as an f32. NaN is left out of the rounding, which could
+ * carry into its exponent and sign and make it a zero.
+ */
 const HELPERS = `
 fn bf16_bits(value: vec4f) -> vec4u {
   let bits = bitcast<vec4u>(value);

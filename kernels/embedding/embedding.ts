@@ -24,16 +24,22 @@ export interface EmbeddingForward {
 }
 
 /** Plans `x[r] = weights[tokens[r]]` for every model. Token ids must be below the vocabulary: the caller checks. */
-export function embeddingForward(gpu: Gpu, t: EmbeddingForward): Dispatch {
-  const stride4 = t.weights.stride / 4;
+export function embeddingForward(gpu: Gpu, tensors: EmbeddingForward): Dispatch {
+  const stride4 = tensors.weights.stride / 4;
   return gpu.dispatch({
     label: "embedding_forward",
     code: forwardCode,
     constants: { WG: WORKGROUP },
-    params: [t.rows, stride4, (t.weights.offset ?? 0) / 4, t.weights.model / 4, t.sharedTokens ? 0 : t.rows],
-    buffers: [t.weights.buffer, t.tokens, t.x],
-    workgroups: Math.ceil((t.rows * stride4) / WORKGROUP),
-    models: t.models,
+    params: [
+      tensors.rows,
+      stride4,
+      (tensors.weights.offset ?? 0) / 4,
+      tensors.weights.model / 4,
+      tensors.sharedTokens ? 0 : tensors.rows,
+    ],
+    buffers: [tensors.weights.buffer, tensors.tokens, tensors.x],
+    workgroups: Math.ceil((tensors.rows * stride4) / WORKGROUP),
+    models: tensors.models,
   });
 }
 
@@ -54,16 +60,16 @@ export interface EmbeddingBackward {
 }
 
 /** Plans `dWeights[tokens[r]] += dX[r]` for every model. */
-export function embeddingBackward(gpu: Gpu, t: EmbeddingBackward): Dispatch {
-  const stride4 = t.dWeights.stride / 4;
+export function embeddingBackward(gpu: Gpu, tensors: EmbeddingBackward): Dispatch {
+  const stride4 = tensors.dWeights.stride / 4;
   return gpu.dispatch({
     label: "embedding_backward",
     code: backwardCode,
     constants: { WG: WORKGROUP },
-    params: [t.rows, stride4, (t.dWeights.offset ?? 0) / 4, t.dWeights.model / 4],
-    buffers: [t.dX, t.tokens, t.order, t.dWeights.buffer],
-    workgroups: Math.ceil((t.rows * stride4) / WORKGROUP),
-    models: t.models,
+    params: [tensors.rows, stride4, (tensors.dWeights.offset ?? 0) / 4, tensors.dWeights.model / 4],
+    buffers: [tensors.dX, tensors.tokens, tensors.order, tensors.dWeights.buffer],
+    workgroups: Math.ceil((tensors.rows * stride4) / WORKGROUP),
+    models: tensors.models,
   });
 }
 

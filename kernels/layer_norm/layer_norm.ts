@@ -42,19 +42,26 @@ export interface LayerNormForward {
 }
 
 /** Plans `y = (x - mean) / sqrt(variance + epsilon) * gain + bias` for every row of every model. */
-export function layerNormForward(gpu: Gpu, t: LayerNormForward): Dispatch {
-  const { offset = 0, model } = t.parameters;
-  const params = [t.rows, t.columns, padded(t.columns) / 4, offset / 4, model / 4, floatBits(t.epsilon)];
-  const vec4s = subgroupWidth(gpu, t.columns);
-  const block = Math.min(BLOCK_ROWS, Math.ceil(t.rows * t.models / SUBGROUPS));
+export function layerNormForward(gpu: Gpu, tensors: LayerNormForward): Dispatch {
+  const { offset = 0, model } = tensors.parameters;
+  const params = [
+    tensors.rows,
+    tensors.columns,
+    padded(tensors.columns) / 4,
+    offset / 4,
+    model / 4,
+    floatBits(tensors.epsilon),
+  ];
+  const vec4s = subgroupWidth(gpu, tensors.columns);
+  const block = Math.min(BLOCK_ROWS, Math.ceil(tensors.rows * tensors.models / SUBGROUPS));
   return gpu.dispatch({
     label: "layer_norm_forward",
     ...vec4s === undefined
-      ? rowPlan(gpu, t, forwardCode, forwardWorkgroupCode)
-      : { code: layerNormForwardSubgroup(vec4s), workgroups: Math.ceil(t.rows / block) },
+      ? rowPlan(gpu, tensors, forwardCode, forwardWorkgroupCode)
+      : { code: layerNormForwardSubgroup(vec4s), workgroups: Math.ceil(tensors.rows / block) },
     params: vec4s === undefined ? params : [...params, block],
-    buffers: [t.x, t.parameters.buffer, t.y, t.statistics],
-    models: t.models,
+    buffers: [tensors.x, tensors.parameters.buffer, tensors.y, tensors.statistics],
+    models: tensors.models,
   });
 }
 
@@ -94,22 +101,22 @@ export function layerNormScratch(
 }
 
 /** Plans the gradients of LayerNorm's input, gains and biases. */
-export function layerNormBackward(gpu: Gpu, t: LayerNormBackward): Dispatch[] {
-  const { models, rows, columns, partial } = t;
-  const { offset = 0, model } = t.parameters;
+export function layerNormBackward(gpu: Gpu, tensors: LayerNormBackward): Dispatch[] {
+  const { models, rows, columns, partial } = tensors;
+  const { offset = 0, model } = tensors.parameters;
   const label = "layer_norm_backward";
   const stride4 = padded(columns) / 4;
   const blocks = Math.ceil(rows / BLOCK_ROWS);
-  const params = [rows, columns, stride4, offset / 4, model / 4, Number(t.accumulate ?? false)];
-  const buffers = [t.dY, t.x, t.statistics, t.parameters.buffer, t.dX];
+  const params = [rows, columns, stride4, offset / 4, model / 4, Number(tensors.accumulate ?? false)];
+  const buffers = [tensors.dY, tensors.x, tensors.statistics, tensors.parameters.buffer, tensors.dX];
   const vec4s = subgroupWidth(gpu, columns);
   const finish = addBlocks(gpu, {
     partial,
     blocks,
     width: 8 * stride4,
-    sums: t.dParameters,
+    sums: tensors.dParameters,
     models,
-    accumulate: t.accumulateParameters,
+    accumulate: tensors.accumulateParameters,
   });
   if (vec4s !== undefined) {
     return [
@@ -125,9 +132,15 @@ export function layerNormBackward(gpu: Gpu, t: LayerNormBackward): Dispatch[] {
     ];
   }
   return [
-    columnSums(gpu, { ...t, blockRows: BLOCK_ROWS }),
+    columnSums(gpu, { ...tensors, blockRows: BLOCK_ROWS }),
     finish,
-    gpu.dispatch({ label, ...rowPlan(gpu, t, backwardCode, backwardWorkgroupCode), params, buffers, models }),
+    gpu.dispatch({
+      label,
+      ...rowPlan(gpu, tensors, backwardCode, backwardWorkgroupCode),
+      params,
+      buffers,
+      models,
+    }),
   ];
 }
 

@@ -2,10 +2,12 @@
 
 import { type Matrix, padded, placement } from "../device/matrix.ts";
 import type { Dispatch, DispatchPlan, Gpu, GpuBuffer } from "../device/gpu.ts";
-import { compose } from "../device/wgsl.ts";
+import { compose, replace } from "../device/wgsl.ts";
+import { remembered } from "../device/subgroup.ts";
+import { groupedText, type Groups } from "./groups.ts";
 import code from "./matmul.wgsl" with { type: "text" };
 import tailCode from "./matmul_tail.wgsl" with { type: "text" };
-import { matmulSubgroup, PANEL, panelPlan } from "./matmul_subgroup.ts";
+import { matmulSubgroup, PANEL, panelPlan, type PanelShape } from "./matmul_subgroup.ts";
 import { matmulWorkgroup, workgroupTiles } from "./matmul_workgroup.ts";
 
 /** What is done with the product before it is stored. */
@@ -42,11 +44,23 @@ export interface Matmul {
   tail?: Tail;
   /** Adds into `c` instead of writing it. */
   accumulate?: boolean;
+  /**
+   * Where each model's rows of a, c, extra and sums lie, whose rows are all models' together; m is the most that a model may have.
+   * Rows beyond a model's are neither read nor written.
+   */
+  groups?: Groups;
 }
 
 /** Invocations of a workgroup of the register form. */
 export const REGISTERS_WORKGROUP = 16;
 const REGISTERS = compose(code, { matmul_tail: tailCode });
+/** What rows of groups are of, and the binding that says where they lie. */
+const GROUPED = { rows: "m", matrices: ["a", "extra", "c"], binding: 6 } as const;
+const GROUPED_REGISTERS = groupedText(REGISTERS, GROUPED);
+const GROUPED_WORKGROUP = {
+  f32: groupedText(matmulWorkgroup.f32, GROUPED),
+  f16: groupedText(matmulWorkgroup.f16, GROUPED),
+};
 
 /** Counts the workgroups that cover `m` rows and `n4` vec4s of columns with tiles of 8 × 8 elements, one per invocation. */
 export function registersWorkgroups(m: number, n4: number): number {
@@ -59,8 +73,8 @@ export function takesPasses(gpu: Gpu): boolean {
 }
 
 /** Plans `c = tail(a · b)` (or `c += …`) for every model. Throws `RangeError` where a matrix does not fit its buffer. */
-export function matmul(gpu: Gpu, t: Matmul): Dispatch {
-  const { tail = "none", bias, extra } = t;
+export function matmul(gpu: Gpu, tensors: Matmul): Dispatch {
+  const { tail = "none", bias, extra } = tensors;
   const withBias = tail.startsWith("bias");
   const withExtra = tail !== "none" && tail !== "bias";
   if (withBias !== (bias !== undefined) || withExtra !== (extra !== undefined)) {
@@ -69,38 +83,61 @@ export function matmul(gpu: Gpu, t: Matmul): Dispatch {
     );
   }
   const form = gpu.variants.matmul;
-  const { params, buffers } = operands(gpu, t);
-  const plan = form === "subgroup" && panels(t, params, buffers) ||
+  const { params, buffers } = operands(gpu, tensors);
+  const plan = form === "subgroup" && panels(tensors, params, buffers) ||
     (form.startsWith("workgroup")
-      ? tiles(t, params, buffers, form === "workgroup_f16")
-      : registers(t, params, buffers));
-  return gpu.dispatch({ label: "matmul", models: t.models, ...plan });
+      ? tiles(tensors, params, buffers, form === "workgroup_f16")
+      : registers(tensors, params, buffers));
+  if (tensors.groups) {
+    plan.params.unshift(tensors.groups.first ?? 0);
+    plan.buffers = [...plan.buffers, tensors.groups.buffer];
+  }
+  return gpu.dispatch({ label: "matmul", models: tensors.models, ...plan });
 }
+
+/** The subgroup form over groups; sums that wait apart lie as c does. */
+const groupedSubgroup = remembered(({ width, apart }: Required<PanelShape>) => {
+  const text = matmulSubgroup({ width, apart });
+  const placed = apart ? replace(text, "(model * params.m + row)", "(group_start + row)") : text;
+  return groupedText(placed, { ...GROUPED, binding: apart ? 7 : 6 });
+});
 
 /** What of a plan depends on the form. */
 type FormPlan = Omit<DispatchPlan, "label" | "models">;
 
 /** Returns params and buffers as the forms share them; strides and offsets count vec4s. */
-function operands(gpu: Gpu, t: Matmul): Pick<DispatchPlan, "params" | "buffers"> {
-  const { models, m, n, k } = t;
+function operands(gpu: Gpu, tensors: Matmul): Pick<DispatchPlan, "params" | "buffers"> {
+  const { models, m, n, k } = tensors;
   const place = (name: string, matrix: Matrix, rows: number, columns: number) =>
     placement("matmul", name, matrix, rows, columns, models);
-  const a = place("a", t.a, m, k);
-  const b = place("b", t.b, k, n);
-  const c = place("c", t.c, m, n);
-  const bias = t.bias ? place("bias", t.bias, 1, n) : [0, 0, 0];
-  const extra = t.extra ? place("extra", t.extra, m, n) : [0, 0, 0];
-  // Without an extra, stored as one would be: so that products with and without share a text.
-  const noExtra: GpuBuffer = { ...gpu.emptyWritable, storage: t.b.buffer.storage === "f32" ? "f32" : "bf16" };
+  const a = place("a", tensors.a, m, k);
+  const b = place("b", tensors.b, k, n);
+  const c = place("c", tensors.c, m, n);
+  const bias = tensors.bias ? place("bias", tensors.bias, 1, n) : [0, 0, 0];
+  const extra = tensors.extra ? place("extra", tensors.extra, m, n) : [0, 0, 0];
+  // Without an extra this binding is stored as one would be, so that products with and without one share a text.
+  const noExtra: GpuBuffer = {
+    ...gpu.emptyWritable,
+    storage: tensors.b.buffer.storage === "f32" ? "f32" : "bf16",
+  };
   return {
     params: [m, padded(n) / 4, k, ...a, ...b, bias[0], bias[2], ...extra, ...c],
-    buffers: [t.a.buffer, t.b.buffer, t.bias?.buffer ?? gpu.empty, t.extra?.buffer ?? noExtra, t.c.buffer],
+    buffers: [
+      tensors.a.buffer,
+      tensors.b.buffer,
+      tensors.bias?.buffer ?? gpu.empty,
+      tensors.extra?.buffer ?? noExtra,
+      tensors.c.buffer,
+    ],
   };
 }
 
-/** The subgroup form, or undefined where it cannot: sums that go on from c cannot pass a curved tail, nor wait in a bf16 one. */
+/**
+ * Plans the subgroup form; undefined where it cannot run. Its partial sums wait in `c`: a tail that is not linear cannot be
+ * taken of them one by one, and a `c` of bf16 would round them.
+ */
 function panels(
-  { models, m, n, k, c, tail = "none", accumulate = false, sums }: Matmul,
+  { models, m, n, k, c, tail = "none", accumulate = false, sums, groups }: Matmul,
   params: number[],
   buffers: GpuBuffer[],
 ): FormPlan | undefined {
@@ -108,10 +145,11 @@ function panels(
   const apart = rounds && sums !== undefined;
   if (accumulate && tail !== "none" || rounds && !apart && k > PANEL) return undefined;
   const n4 = padded(n) / 4;
-  if (apart) placement("matmul", "sums", { buffer: sums, stride: n4 * 4, model: m * n4 * 4 }, m, n, models);
+  const ofModel = groups ? 0 : m * n4 * 4;
+  if (apart) placement("matmul", "sums", { buffer: sums, stride: n4 * 4, model: ofModel }, m, n, models);
   const { width, rows, workgroups } = panelPlan(m, n4, k, models);
   return {
-    code: matmulSubgroup({ width, apart }),
+    code: (groups ? groupedSubgroup : matmulSubgroup)({ width, apart }),
     params: [rows, TAILS.indexOf(tail), Number(accumulate), ...params],
     buffers: apart ? [...buffers, sums] : buffers,
     workgroups,
@@ -119,15 +157,15 @@ function panels(
 }
 
 function tiles(
-  { models, m, n, tail = "none", accumulate = false, bias }: Matmul,
+  { models, m, n, tail = "none", accumulate = false, bias, groups }: Matmul,
   params: number[],
   buffers: GpuBuffer[],
   f16: boolean,
 ): FormPlan {
   const { tile, workgroups } = workgroupTiles(m, padded(n) / 4, models);
   return {
-    // Of all products, those of linear layers forward alone have a bias: kernels/NOTES.md tells why no others are in f16.
-    code: matmulWorkgroup[f16 && bias ? "f16" : "f32"],
+    // A bias tells the forward product of a linear layer. No other product is in f16: kernels/NOTES.md tells why.
+    code: (groups ? GROUPED_WORKGROUP : matmulWorkgroup)[f16 && bias ? "f16" : "f32"],
     constants: { TILE: tile, TAIL: TAILS.indexOf(tail), ACCUMULATE: Number(accumulate) },
     params,
     buffers,
@@ -136,13 +174,13 @@ function tiles(
 }
 
 function registers(
-  { m, n, tail = "none", accumulate = false }: Matmul,
+  { m, n, tail = "none", accumulate = false, groups }: Matmul,
   params: number[],
   buffers: GpuBuffer[],
 ): FormPlan {
   const countsOfA = params.slice(3, 6).map((count) => count * 4); // this text reads A float by float
   return {
-    code: REGISTERS,
+    code: groups ? GROUPED_REGISTERS : REGISTERS,
     constants: { WG: REGISTERS_WORKGROUP, TAIL: TAILS.indexOf(tail), ACCUMULATE: Number(accumulate) },
     params: params.toSpliced(3, 3, ...countsOfA),
     buffers,

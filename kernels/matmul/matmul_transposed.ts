@@ -2,16 +2,23 @@
 
 import { type Matrix, padded, placement } from "../device/matrix.ts";
 import type { Dispatch, DispatchPlan, Gpu, GpuBuffer } from "../device/gpu.ts";
+import { remembered } from "../device/subgroup.ts";
 import { compose } from "../device/wgsl.ts";
+import { groupedText, type Groups } from "./groups.ts";
 import { REGISTERS_WORKGROUP, registersWorkgroups } from "./matmul.ts";
 import code from "./matmul_transposed.wgsl" with { type: "text" };
-import { matmulTransposedSubgroup, tilePlan } from "./matmul_transposed_subgroup.ts";
+import { matmulTransposedSubgroup, tilePlan, type TileShape } from "./matmul_transposed_subgroup.ts";
 import tailCode from "./matmul_transposed_tail.wgsl" with { type: "text" };
 import workgroupCode from "./matmul_transposed_workgroup.wgsl" with { type: "text" };
 import { workgroupTiles } from "./matmul_workgroup.ts";
 
 const REGISTERS = compose(code, { matmul_transposed_tail: tailCode });
 const WORKGROUP = compose(workgroupCode, { matmul_transposed_tail: tailCode });
+/** The same over groups of rows, which are the terms of the sums. */
+const grouped = (text: string) => groupedText(text, { rows: "k", matrices: ["a", "b"], binding: 5 });
+const GROUPED_REGISTERS = grouped(REGISTERS);
+const GROUPED_WORKGROUP = grouped(WORKGROUP);
+const groupedSubgroup = remembered((shape: TileShape) => grouped(matmulTransposedSubgroup(shape)));
 
 /** Arguments of {@link matmulTransposed}. */
 export interface MatmulTransposed {
@@ -33,6 +40,8 @@ export interface MatmulTransposed {
   accumulate?: boolean;
   /** f32 `[models, m]`, rows padded to vec4s: takes the sums of `a`'s columns. */
   sums?: GpuBuffer;
+  /** Where each model's rows of a and b lie, whose rows are all models' together; k is the most that a model may have. */
+  groups?: Groups;
 }
 
 /**
@@ -40,44 +49,63 @@ export interface MatmulTransposed {
  *
  * Throws `RangeError` where a matrix does not fit its buffer or `c` is not f32.
  */
-export function matmulTransposed(gpu: Gpu, t: MatmulTransposed): Dispatch {
+export function matmulTransposed(gpu: Gpu, tensors: MatmulTransposed): Dispatch {
   const label = "matmul_transposed";
-  const { models, m, n, k } = t;
-  const a = placement(label, "a", t.a, k, m, models);
-  const b = placement(label, "b", t.b, k, n, models);
-  const c = placement(label, "c", t.c, m, n, models);
-  if ((t.c.buffer.storage ?? "f32") !== "f32") {
+  const { models, m, n, k } = tensors;
+  const a = placement(label, "a", tensors.a, k, m, models);
+  const b = placement(label, "b", tensors.b, k, n, models);
+  const c = placement(label, "c", tensors.c, m, n, models);
+  if ((tensors.c.buffer.storage ?? "f32") !== "f32") {
     throw new RangeError(
-      `Cannot plan ${label} as c must be f32, as gradients are: "${t.c.buffer.label}" is ${t.c.buffer.storage}`,
+      `Cannot plan ${label} as c must be f32, as gradients are: "${tensors.c.buffer.label}" is ${tensors.c.buffer.storage}`,
     );
   }
-  const sumBytes = t.sums ? models * padded(m) * 4 : 0;
-  if (t.sums && t.sums.bytes < sumBytes) {
+  const sumBytes = tensors.sums ? models * padded(m) * 4 : 0;
+  if (tensors.sums && tensors.sums.bytes < sumBytes) {
     throw new RangeError(
-      `Cannot plan ${label} as sums must lie inside "${t.sums.label}": they take ${sumBytes} bytes, the buffer has ` +
-        `${t.sums.bytes}`,
+      `Cannot plan ${label} as sums must lie inside "${tensors.sums.label}": they take ${sumBytes} bytes, the buffer has ` +
+        `${tensors.sums.bytes}`,
     );
   }
-  const params = [m, padded(n) / 4, k, ...a, ...b, ...c, Number(t.sums !== undefined)];
-  const buffers = [t.a.buffer, t.b.buffer, t.c.buffer, t.sums ?? gpu.emptyWritable];
-  return gpu.dispatch({ label, buffers, models, ...formPlan(gpu, t, params) });
+  const params = [m, padded(n) / 4, k, ...a, ...b, ...c, Number(tensors.sums !== undefined)];
+  const buffers = [tensors.a.buffer, tensors.b.buffer, tensors.c.buffer, tensors.sums ?? gpu.emptyWritable];
+  const plan = formPlan(gpu, tensors, params);
+  if (tensors.groups) {
+    plan.params.unshift(tensors.groups.first ?? 0);
+    buffers.push(tensors.groups.buffer);
+  }
+  return gpu.dispatch({ label, buffers, models, ...plan });
 }
 
 function formPlan(
   gpu: Gpu,
-  { models, m, n, accumulate = false }: MatmulTransposed,
+  { models, m, n, accumulate = false, groups }: MatmulTransposed,
   params: number[],
 ): Omit<DispatchPlan, "label" | "buffers" | "models"> {
   const n4 = padded(n) / 4;
   const ACCUMULATE = Number(accumulate);
   if (gpu.variants.matmul === "subgroup") {
     const { shape, workgroups } = tilePlan(m, n4);
-    return { code: matmulTransposedSubgroup(shape), params: [ACCUMULATE, ...params], workgroups };
+    return {
+      code: (groups ? groupedSubgroup : matmulTransposedSubgroup)(shape),
+      params: [ACCUMULATE, ...params],
+      workgroups,
+    };
   }
   if (gpu.variants.matmul.startsWith("workgroup")) {
     const { tile, workgroups } = workgroupTiles(m, n4, models);
-    return { code: WORKGROUP, constants: { TILE: tile, ACCUMULATE }, params, workgroups };
+    return {
+      code: groups ? GROUPED_WORKGROUP : WORKGROUP,
+      constants: { TILE: tile, ACCUMULATE },
+      params,
+      workgroups,
+    };
   }
   const constants = { WG: REGISTERS_WORKGROUP, ACCUMULATE };
-  return { code: REGISTERS, constants, params, workgroups: registersWorkgroups(m, n4) };
+  return {
+    code: groups ? GROUPED_REGISTERS : REGISTERS,
+    constants,
+    params,
+    workgroups: registersWorkgroups(m, n4),
+  };
 }

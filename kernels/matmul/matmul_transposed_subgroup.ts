@@ -47,7 +47,7 @@ export const matmulTransposedSubgroup: (shape: TileShape) => string = remembered
       });
       return `{ ${[...factors, ...sums].join(" ")} }`;
     });
-    /** A load of term `k + t`, zero where there is none; term `k` itself there always is. */
+    /** Loads term `k + t`: zero where the sum has fewer terms. Term `k` itself is always there. */
     const fetch = (t: number, load: string, base: string, stride: string) =>
       t === 0
         ? `${load}(${base} + k * ${stride})`

@@ -107,15 +107,15 @@ export interface RotaryForward {
 }
 
 /** Plans the split of `qkv` into heads with rotary positions on q and k. */
-export function rotaryForward(gpu: Gpu, t: RotaryForward): Dispatch {
-  return rotary(gpu, t.shape, "rotary_forward", forwardCode, [
-    t.qkv,
-    t.angles,
-    t.cache?.places ?? gpu.empty,
-    t.q,
-    t.k,
-    t.v,
-  ], t.cache);
+export function rotaryForward(gpu: Gpu, tensors: RotaryForward): Dispatch {
+  return rotary(gpu, tensors.shape, "rotary_forward", forwardCode, [
+    tensors.qkv,
+    tensors.angles,
+    tensors.cache?.places ?? gpu.empty,
+    tensors.q,
+    tensors.k,
+    tensors.v,
+  ], tensors.cache);
 }
 
 /** Arguments of {@link rotaryBackward}. */
@@ -135,8 +135,14 @@ export interface RotaryBackward {
 }
 
 /** Plans the gradient of {@link rotaryForward}. */
-export function rotaryBackward(gpu: Gpu, t: RotaryBackward): Dispatch {
-  return rotary(gpu, t.shape, "rotary_backward", backwardCode, [t.dQ, t.dK, t.dV, t.angles, t.dQkv]);
+export function rotaryBackward(gpu: Gpu, tensors: RotaryBackward): Dispatch {
+  return rotary(gpu, tensors.shape, "rotary_backward", backwardCode, [
+    tensors.dQ,
+    tensors.dK,
+    tensors.dV,
+    tensors.angles,
+    tensors.dQkv,
+  ]);
 }
 
 /** Rotates one head's vector (`[headSize]`) at `position`, in f64; `direction` -1 turns it back. */

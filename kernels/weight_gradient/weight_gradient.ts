@@ -3,6 +3,7 @@
 import { addBlocks } from "../column_sum/column_sum.ts";
 import type { Dispatch, Gpu, GpuBuffer } from "../device/gpu.ts";
 import { type Matrix, padded } from "../device/matrix.ts";
+import type { Groups } from "../matmul/groups.ts";
 import { matmulTransposed } from "../matmul/matmul_transposed.ts";
 
 /** Arguments of {@link weightGradient}. */
@@ -27,6 +28,8 @@ export interface WeightGradient {
   outputs: number;
   /** Adds into `weight` and `bias` instead of writing them. */
   accumulate?: boolean;
+  /** Where each model's rows of dY and x lie, whose rows are all models' together; `rows` is the most that a model may have. */
+  groups?: Groups;
 }
 
 /** Returns the f32 values of scratch that {@link weightGradient} needs. */
@@ -37,22 +40,23 @@ export function weightGradientScratch(
 }
 
 /** Plans `weight = dYᵀ · x` and `bias = Σ_rows dY` (or `+=`) for every model, in two dispatches. */
-export function weightGradient(gpu: Gpu, t: WeightGradient): Dispatch[] {
-  const { models, rows, inputs, outputs, partial, accumulate } = t;
+export function weightGradient(gpu: Gpu, tensors: WeightGradient): Dispatch[] {
+  const { models, rows, inputs, outputs, partial, accumulate, groups } = tensors;
   return [
     matmulTransposed(gpu, {
-      a: t.dY,
-      b: t.x,
-      c: t.weight,
+      a: tensors.dY,
+      b: tensors.x,
+      c: tensors.weight,
       models,
       m: outputs,
       n: inputs,
       k: rows,
       accumulate,
+      groups,
       sums: partial,
     }),
     // One block: the bias's gradient may share the weight's buffer, which one dispatch must not bind twice for writing.
-    addBlocks(gpu, { partial, blocks: 1, width: padded(outputs), sums: t.bias, models, accumulate }),
+    addBlocks(gpu, { partial, blocks: 1, width: padded(outputs), sums: tensors.bias, models, accumulate }),
   ];
 }
 

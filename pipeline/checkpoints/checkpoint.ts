@@ -27,6 +27,7 @@ import {
   parameterSpecs,
   ROTARY_BASE,
   validateModelConfig,
+  wholeShape,
 } from "../model/shape.ts";
 import { SUBLAYERS } from "../model/sublayers/layer.ts";
 import type { Weights } from "../model/parameters.ts";
@@ -73,12 +74,16 @@ export interface Routers extends Omit<Checkpoint, "weights" | "dtype"> {
  * is tied stands apart. Newer files put the rotary settings into `rope_parameters`.
  */
 const ARCHITECTURE: [name: string, value: unknown, absent: unknown][] = [
-  ["model_type", "gpt_neox", undefined],
   ["use_parallel_residual", false, true],
   ["rotary_pct", 1, 0.25],
   ["rotary_emb_base", ROTARY_BASE, 10_000],
   ["attention_bias", true, true],
   ["layer_norm_eps", LAYER_NORM_EPSILON, 1e-5],
+];
+/** Models of other tools, and those with experts in their layers, whose tensors no other tool knows. */
+const [PLAIN, SWITCH] = [
+  { model_type: "gpt_neox", architectures: ["GPTNeoXForCausalLM"] },
+  { model_type: "smalltalk_switch", architectures: ["SmallTalkSwitchForCausalLM"] },
 ];
 const ACTIVATIONS = ["gelu_pytorch_tanh", "gelu_new", "gelu_fast"]; // one function under three names
 /** What sizes are called there. */
@@ -101,7 +106,7 @@ export function huggingFaceConfig(
   const fields = {
     ...Object.fromEntries(ARCHITECTURE),
     ...Object.fromEntries(SIZE_NAMES.map((name) => [SIZES[name], config[name]])),
-    architectures: ["GPTNeoXForCausalLM"],
+    ...config.switch ? SWITCH : PLAIN,
     attention_dropout: 0,
     bos_token_id: notes.eos ?? 0,
     eos_token_id: notes.eos ?? 0,
@@ -109,7 +114,7 @@ export function huggingFaceConfig(
     hidden_dropout: 0,
     initializer_range: 0.02,
     intermediate_size: MLP_EXPANSION * config.hidden,
-    smalltalk: { ...notes, sublayers: config.sublayers },
+    smalltalk: { ...notes, sublayers: config.sublayers, switch: config.switch },
     tie_word_embeddings: !(untie || config.untied),
     torch_dtype: dtype,
     use_cache: true,
@@ -119,8 +124,8 @@ export function huggingFaceConfig(
 
 /** Gives the tensors of a file under their names in the model, after `prefix`. */
 export function tensorsOf(config: ModelConfig, weights: Weights, prefix = ""): [string, HostTensor][] {
-  return parameterSpecs(config).map(({ name, shape }) => {
-    return [prefix + name, { shape: [...shape], values: weights.get(name)! }];
+  return parameterSpecs(config).map((spec) => {
+    return [prefix + spec.name, { shape: wholeShape(spec), values: weights.get(spec.name)! }];
   });
 }
 
@@ -132,7 +137,9 @@ export function weightsIn(
   prefix = "",
 ): Weights {
   return new Map(
-    parameterSpecs(config).map(({ name, shape }) => {
+    parameterSpecs(config).map((spec) => {
+      const { name } = spec;
+      const shape = wholeShape(spec);
       const tensor = tensors.get(prefix + name);
       if (tensor?.shape.join() === shape.join()) return [name, tensor.values];
       const actual = tensor ? `its shape is [${tensor.shape}]` : "it is missing";
@@ -205,6 +212,9 @@ export async function loadCheckpointConfig(
     rotary_pct: fields.rotary_pct ?? rope.partial_rotary_factor,
     rotary_emb_base: fields.rotary_emb_base ?? rope.rope_theta,
   };
+  const said = fields.smalltalk as { switch?: unknown } | undefined;
+  const type = (said?.switch ? SWITCH : PLAIN).model_type;
+  check("model_type", fields.model_type, fields.model_type === type, JSON.stringify(type));
   for (const [name, value, absent] of ARCHITECTURE) {
     const actual = merged[name] ?? absent;
     check(name, actual, actual === value, JSON.stringify(value));
@@ -218,15 +228,16 @@ export async function loadCheckpointConfig(
     check(SIZES[name], value, typeof value === "number", "a number");
     return [name, value];
   });
-  const config: ModelConfig = Object.fromEntries(sizes);
+  const plain: ModelConfig = Object.fromEntries(sizes);
+  const { sublayers, switch: own, ...notes } = checkNotes(fields.smalltalk ?? {}, plain, where);
+  const config: ModelConfig = { ...plain, ...sublayers && { sublayers }, ...own && { switch: own } };
   validateModelConfig(config, `the model of "${where}"`);
   const inner = MLP_EXPANSION * config.hidden;
   const given = fields.intermediate_size ?? inner;
   check("intermediate_size", given, given === inner, `${inner} (4 × hidden_size)`);
-  const { sublayers, ...notes } = checkNotes(fields.smalltalk ?? {}, config, where);
   const tied = fields.tie_word_embeddings ?? false; // as a missing field is meant there
   check("tie_word_embeddings", tied, typeof tied === "boolean", "true or false");
-  return { config: { ...config, ...sublayers && { sublayers }, ...!tied && { untied: true } }, notes };
+  return { config: { ...config, ...!tied && { untied: true } }, notes };
 }
 
 /** Checks what a checkpoint notes about itself. */
@@ -234,7 +245,7 @@ function checkNotes(
   notes: unknown,
   { vocabulary }: ModelConfig,
   path: string,
-): CheckpointNotes & Pick<ModelConfig, "sublayers"> {
+): CheckpointNotes & Pick<ModelConfig, "sublayers" | "switch"> {
   const whole = (least: number, most: number) =>
     v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(least), v.maxValue(most)));
   const schema = v.looseObject({
@@ -244,6 +255,7 @@ function checkNotes(
     prefix: whole(1, Number.MAX_SAFE_INTEGER),
     eos: whole(0, vocabulary - 1),
     sublayers: v.optional(v.pipe(v.array(v.picklist([...SUBLAYERS.keys()])), v.nonEmpty())),
+    switch: v.optional(v.object({ experts: v.number(), capacity: v.number(), balance: v.number() })),
   });
   try {
     return conform(schema, notes);
@@ -428,7 +440,9 @@ async function readInput(folder: string, name: string, vouched?: Vouched): Promi
 
 /** Says which folder to name instead of one that is no model's but holds some, as the end of a message. */
 async function modelIn(folder: string): Promise<string | undefined> {
-  for (const name of ["dense", "dense-steps", "experts/expert-00", "expert-00", "router-00"]) {
+  const entries = await Array.fromAsync(Deno.readDir(folder)).catch(() => []);
+  const names = entries.filter(({ isDirectory }) => isDirectory).map(({ name }) => name).sort();
+  for (const name of names.flatMap((name) => [name, `${name}/expert-00`])) {
     if (await exists(`${folder}/${name}/model.safetensors`)) {
       return `name a model in it, such as ${folder}/${name}`;
     }

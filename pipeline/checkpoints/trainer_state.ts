@@ -98,7 +98,7 @@ async function readState(path: string): Promise<StateFile | undefined> {
     throw new InputError(what, { where: path, cause });
   }
   const { step, models, notes, sha256 } = said;
-  const actual = sha256 === undefined ? undefined : checksum(tensors, { step, models, notes }); // none in older ones
+  const actual = sha256 === undefined ? undefined : checksum(tensors, { step, models, notes }); // older files have none
   if (actual !== sha256) {
     const fact = `it is ${shortHash(actual!)}, the file says ${shortHash(sha256)}`;
     throw new InputError(

@@ -9,8 +9,8 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
 import { type InferenceMemory, inferenceMemory, type TrainingMemory, trainingMemory } from "./memory.ts";
-import { type ModelConfig, parameterCount } from "../model/shape.ts";
-import { modelShapes } from "../model/shapes.ts";
+import { type ModelConfig, parameterCount, validateModelConfig } from "../model/shape.ts";
+import { largerDenseShape, modelShapes, switchShape } from "../model/shapes.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
 import { layerOf } from "../model/sublayers/layer.ts";
 import { type AdoptedExpert, adoptedExperts } from "../run/adoption.ts";
@@ -152,10 +152,14 @@ export interface CostTimes {
   sharding: number;
   /** Training of the dense model. */
   dense: number;
+  /** Training of the larger dense model. */
+  equalCompute: number;
   /** A prompt of S tokens: all routers on its prefix, one expert on all of it. */
   prompt: number;
   /** The same prompt through the dense model. */
   densePrompt: number;
+  /** The same prompt through the larger dense model. */
+  equalComputePrompt: number;
 }
 
 /** Everything that a configuration costs. */
@@ -173,6 +177,10 @@ export interface Cost {
   adopted?: AdoptedExpert[];
   /** FLOPs; `recomputed` is what the experts' recomputed activations add. */
   flops: MixtureFlops & { recomputed: number };
+  /** The larger dense model at equal training compute. */
+  equalCompute: EqualCompute;
+  /** The Switch Transformer, trained on as many tokens as all experts. */
+  switch: SwitchCost;
   /** Bytes exchanged. */
   communication: Communication;
   /** Device memory, in bytes, each on a device of its own. */
@@ -183,8 +191,12 @@ export interface Cost {
     routers: TrainingMemory;
     /** Training of the dense model with E times the batch, on one device. */
     dense: TrainingMemory;
+    /** Training of the Switch Transformer. */
+    switch: TrainingMemory;
     /** Generation with one expert, up to S tokens. */
     inference: InferenceMemory;
+    /** Generation with the Switch Transformer, up to S tokens. */
+    switchInference: InferenceMemory;
     /** All routers on the prefix of one prompt. */
     routing: InferenceMemory;
   };
@@ -231,41 +243,165 @@ export function shapeOf(c: Configuration) {
   return { ...modelShapes(c), experts, length, prefix, batch, routerBatch };
 }
 
-/** Counts what a configuration costs, as it runs. Throws an `InputError` on values that do not go together. */
-export function costOf(c: Configuration, options: CostOptions): Cost {
-  const { corpus, recompute = false, flops: peak, utilisation, adopted = [] } = options;
+/** Gives what the FLOPs of a configuration's mixture depend on, as it runs. Throws an `InputError` on values that do not go together. */
+export function mixtureOf(c: Configuration, corpus?: CostCorpus): MixtureShape {
   const shape = shapeOf(c);
-  const { router, expert, experts, length, prefix, batch, routerBatch } = shape;
+  const { experts, prefix, batch, routerBatch } = shape;
   // A part is taken to be the E-th of the corpus.
   const steps = trainingSteps(c, { sequences: corpus && Math.floor(corpus.train / experts) });
   const rounds = c.routers === "" && PARTITIONERS.get(c.partitioner)?.models ? c.rounds : 0;
-  const routerLength = Math.max(0, ...c.prefixLengths) || prefix;
-  const mixture: MixtureShape = {
+  return {
     ...shape,
     steps,
     routerSteps: rounds * Math.floor(c.roundSequences / routerBatch),
-    routerLength,
+    routerLength: Math.max(0, ...c.prefixLengths) || prefix,
     roundsScored: rounds * c.roundSequences * experts,
     corpusScored: corpus ? corpus.train + corpus.test : steps * batch * experts,
   };
+}
+
+/** The larger dense model, trained for about as many FLOPs as the mixture. */
+export interface EqualCompute {
+  /** Its shape. */
+  model: ModelConfig;
+  /** Its weights. */
+  parameters: number;
+  /** Sequences per step: those of an expert. */
+  batch: number;
+  /** Training steps. */
+  steps: number;
+  /** Tokens that it sees, padding included. */
+  tokens: number;
+  /** FLOPs of its training. */
+  training: number;
+  /** FLOPs of the mixture's: experts, routers and scoring. */
+  mixture: number;
+  /** FLOPs of one sequence. */
+  inference: number;
+  /** FLOPs of one sequence through an expert. */
+  expertInference: number;
+}
+
+/**
+ * Counts the steps at which the training of the larger dense model costs what the mixture's does, experts and overhead: as near as
+ * whole steps of an expert's batch come. Throws an `InputError` on values that do not go together.
+ */
+export function equalCompute(c: Configuration, corpus?: CostCorpus): EqualCompute {
+  const model = largerDenseShape(c);
+  validateModelConfig(model, "the larger dense model");
+  const shape = mixtureOf(c, corpus);
+  const { total, inference } = mixtureFlops(shape);
+  const { batch, length } = shape;
+  const perStep = trainingFlops(model, batch, length);
+  const steps = Math.max(1, Math.round(total / perStep));
+  return {
+    model,
+    parameters: parameterCount(model),
+    batch,
+    steps,
+    tokens: steps * batch * length,
+    training: steps * perStep,
+    mixture: total,
+    inference: forwardFlops(model, 1, length),
+    expertInference: inference,
+  };
+}
+
+/** What a model costs beside the mixture and one of its experts. */
+export interface TrainingCost {
+  /** Weights of the model. */
+  parameters: number;
+  /** FLOPs of its training. */
+  training: number;
+  /** FLOPs of the mixture's: experts, routers and scoring. */
+  mixture: number;
+  /** FLOPs of one sequence. */
+  inference: number;
+  /** FLOPs of one sequence through an expert. */
+  expertInference: number;
+  /** Device memory, in bytes: of training the model and an expert, of generating with either. */
+  memory: Record<"training" | "expertTraining" | "inference" | "expertInference", number>;
+}
+
+/** Counts what a model that is trained for `steps` costs beside the mixture of a configuration. */
+export function besideMixture(
+  c: Configuration,
+  model: ModelConfig,
+  { batch, steps, corpus }: { batch: number; steps: number; corpus?: CostCorpus },
+): TrainingCost {
+  const shape = mixtureOf(c, corpus);
+  const { length, expert } = shape;
+  const { total, inference } = mixtureFlops(shape);
+  const training = { microBatch: c.microBatch || c.expertBatch, length, dtype: c.dtype };
+  const answer = { capacity: length, length: Math.min(LONGEST_PASS, length) };
+  return {
+    parameters: parameterCount(model),
+    training: steps * trainingFlops(model, batch, length),
+    mixture: total,
+    inference: forwardFlops(model, 1, length),
+    expertInference: inference,
+    memory: {
+      training: trainingMemory(model, { ...training, batch }).total,
+      expertTraining: trainingMemory(expert, { ...training, batch: c.expertBatch }).total,
+      inference: inferenceMemory(model, answer).total,
+      expertInference: inferenceMemory(expert, answer).total,
+    },
+  };
+}
+
+/** The Switch Transformer beside the mixture: an expert's shape, with experts of its own in every layer. */
+export interface SwitchCost {
+  /** Its shape. */
+  model: ModelConfig;
+  /** Its weights. */
+  parameters: number;
+  /** Sequences per step. */
+  batch: number;
+  /** Training steps. */
+  steps: number;
+  /** FLOPs of its training. */
+  training: number;
+  /** FLOPs of one sequence. */
+  inference: number;
+}
+
+/** Counts what a configuration costs, as it runs. Throws an `InputError` on values that do not go together. */
+export function costOf(c: Configuration, options: CostOptions): Cost {
+  const { corpus, recompute = false, flops: peak, utilisation, adopted = [] } = options;
+  const mixture = mixtureOf(c, corpus);
+  const { router, expert, experts, length, prefix, batch, routerBatch, routerLength, steps } = mixture;
   const flops = mixtureFlops(mixture);
+  const larger = equalCompute(c, corpus);
+  const tokenwise = switchShape(c);
   const recomputed = recompute ? steps * experts * layersFlops(expert, batch, length) : 0;
   const parameters = { router: parameterCount(router), expert: parameterCount(expert) };
   const more = adopted.reduce((sum, own) => sum + own.parameters - parameters.expert, 0);
   const secondsOf = (flops: number) => flops / (peak * utilisation);
   const training = { length, microBatch: c.microBatch || batch, recompute, dtype: c.dtype };
+  const answer = { capacity: length, length: Math.min(LONGEST_PASS, length) };
   return {
     mixture,
     corpus,
     parameters: { ...parameters, total: experts * (parameters.router + parameters.expert) + more },
     ...adopted.length > 0 && { adopted },
     flops: { ...flops, recomputed },
+    equalCompute: larger,
+    switch: {
+      model: tokenwise,
+      parameters: parameterCount(tokenwise),
+      batch: batch * experts,
+      steps,
+      training: steps * trainingFlops(tokenwise, batch * experts, length),
+      inference: forwardFlops(tokenwise, 1, length),
+    },
     communication: communicationOf(c, mixture, parameters.expert),
     memory: {
       expert: trainingMemory(expert, { ...training, batch }),
       routers: trainingMemory(router, { batch: routerBatch, length: routerLength, models: experts }),
       dense: trainingMemory(expert, { ...training, batch: batch * experts }),
-      inference: inferenceMemory(expert, { capacity: length, length: Math.min(LONGEST_PASS, length) }),
+      switch: trainingMemory(tokenwise, { ...training, batch: batch * experts }),
+      inference: inferenceMemory(expert, answer),
+      switchInference: inferenceMemory(tokenwise, answer),
       routing: inferenceMemory(router, { capacity: 0, length: prefix, models: experts }),
     },
     seconds: {
@@ -274,8 +410,10 @@ export function costOf(c: Configuration, options: CostOptions): Cost {
       routers: secondsOf(flops.trainRouters + flops.shardForRouters),
       sharding: secondsOf(flops.shardForExperts),
       dense: secondsOf(flops.dense + recomputed),
+      equalCompute: secondsOf(larger.training),
       prompt: secondsOf(flops.inference + flops.inferenceOverhead),
       densePrompt: secondsOf(flops.inference),
+      equalComputePrompt: secondsOf(larger.inference),
     },
     device: { flops: peak, utilisation },
     dtype: c.dtype,

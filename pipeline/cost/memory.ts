@@ -70,6 +70,8 @@ export interface TrainingMemoryOptions extends MemoryOptions {
   microBatch?: number;
   /** Whether activations are computed again in the backward pass. */
   recompute?: boolean;
+  /** Whether every model has the bits that it has alone. */
+  asAlone?: boolean;
 }
 
 /** What {@link inferenceMemory} takes. */
@@ -84,7 +86,7 @@ export interface InferenceMemoryOptions extends MemoryOptions {
 
 /** Predicts the device memory of `createTrainer`. Throws an `InputError` where a tensor exceeds the binding limit. */
 export function trainingMemory(model: ModelConfig, options: TrainingMemoryOptions): TrainingMemory {
-  const { batch, length, models = 1, recompute, dtype, limit } = options;
+  const { batch, length, models = 1, recompute, dtype, asAlone, limit } = options;
   const microBatch = options.microBatch || batch;
   const micros = microBatches(batch, microBatch);
   const shape = { models, batch: microBatch, length };
@@ -92,6 +94,7 @@ export function trainingMemory(model: ModelConfig, options: TrainingMemoryOption
     training: true,
     recompute,
     dtype,
+    asAlone,
   });
   const waiting = layouts.flatMap(({ segments, models }) => {
     const reports = STEPS_PER_READ * micros * reportsOf(model).length;
@@ -167,7 +170,15 @@ function countingArena(): Arena & { readonly largest: number } {
       const bytes = rounded(typeof size === "number" ? size : size.byteLength);
       arena.bytes += bytes;
       arena.largest = Math.max(arena.largest, bytes);
-      return { label, bytes, raw: undefined as unknown as GPUBuffer };
+      return {
+        label,
+        bytes,
+        get raw(): GPUBuffer {
+          throw new TypeError(
+            `Cannot use "${label}" on a device as it must be made there: it is only counted`,
+          );
+        },
+      };
     },
     destroy() {},
   };

@@ -5,6 +5,7 @@
  */
 
 export {
+  besideMixture,
   type Communication,
   type Cost,
   type CostCorpus,
@@ -12,13 +13,18 @@ export {
   costOf,
   type CostOptions,
   type CostTimes,
+  type EqualCompute,
+  equalCompute,
   forwardFlops,
   type MixtureFlops,
   mixtureFlops,
+  mixtureOf,
   type MixtureShape,
   PLAIN_DEVICE,
   readCost,
   type ReadCostOptions,
+  type SwitchCost,
+  type TrainingCost,
   trainingFlops,
 } from "./cost.ts";
 export {
@@ -33,8 +39,11 @@ export {
   type TrainingMemoryOptions,
 } from "./memory.ts";
 export {
+  type PairedModel,
   type PaperCommunication,
   paperCommunication,
+  type PaperPair,
+  paperPair,
   paperTable,
   PRINTED_COMMUNICATION,
   type TableFigures,

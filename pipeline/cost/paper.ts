@@ -97,6 +97,50 @@ export function paperTable(): TableRow[] {
   });
 }
 
+/** A model of the paper's pair of about equal training compute. */
+export interface PairedModel {
+  /** Which it is. */
+  model: string;
+  /** Its training with all overhead, in 1e19 FLOPs. */
+  training: number;
+  /** One sequence with all overhead, in 1e12 FLOPs. */
+  inference: number;
+  /** The perplexity that the paper prints. */
+  perplexity: number;
+}
+
+/** The paper's larger dense model beside the mixture whose training costs about as much. */
+export interface PaperPair {
+  /** The 1.3B dense model. */
+  dense: PairedModel;
+  /** 32 experts of 335M. */
+  mixture: PairedModel;
+  /** How much less the dense model's training costs, as a share of the mixture's. */
+  apart: number;
+}
+
+/** Takes the pair out of Table 3, as it is: the dense model's training costs 14% less than the mixture's. */
+export function paperPair(): PaperPair {
+  const rows = paperTable();
+  const find = (model: string, experts: number) =>
+    rows.find((row) => row.model === model && row.experts === experts)!;
+  const [large, small] = [find("1.3B", 4), find("335M", 32)];
+  const dense = {
+    model: "1.3B dense",
+    training: large.counted.denseTraining,
+    inference: large.counted.inference,
+    perplexity: large.perplexity.dense,
+  };
+  const { training, trainingOverhead, inference, inferenceOverhead } = small.counted;
+  const mixture = {
+    model: "335M, E=32",
+    training: training + trainingOverhead,
+    inference: inference + inferenceOverhead,
+    perplexity: small.perplexity.mixture,
+  };
+  return { dense, mixture, apart: 1 - dense.training / mixture.training };
+}
+
 /** The paper's figures of communication, of 32 experts of its 1.3B model. */
 export type PaperCommunication = Pick<Communication, "exchanges" | "bytesPerExchange" | "denseBytesPerStep">;
 

@@ -41,27 +41,27 @@ export async function resample(
   }
   const documents = tokens.length;
   const means = new Float64Array(resamples * columns);
-  const times = new Uint32Array(documents);
+  const drawn = new Uint32Array(documents); // how often each document is drawn
   const sums = new Float64Array(columns);
   const indices = new BigUint64Array(Math.ceil(documents / 2)); // a 64-bit key gives two draws
   const words = new Uint32Array(indices.buffer);
   let sinceTurn = 0;
-  for (let r = 0; r < resamples; r++) {
-    for (let i = 0; i < indices.length; i++) [words[2 * i], words[2 * i + 1]] = [i, r];
+  for (let draw = 0; draw < resamples; draw++) {
+    for (let i = 0; i < indices.length; i++) [words[2 * i], words[2 * i + 1]] = [i, draw];
     const keys = new Uint32Array(randomKeys(seed, "bootstrap", indices).buffer);
-    times.fill(0);
+    drawn.fill(0);
     // The 32 bits favour no document by more than documents / 2^32.
-    for (let i = 0; i < documents; i++) times[Math.floor(keys[i] / 2 ** 32 * documents)]++;
+    for (let i = 0; i < documents; i++) drawn[Math.floor(keys[i] / 2 ** 32 * documents)]++;
     sums.fill(0);
     let total = 0;
     for (let document = 0; document < documents; document++) {
-      const weight = times[document];
+      const weight = drawn[document];
       if (weight === 0) continue;
       total += weight * tokens[document];
       const base = document * columns;
       for (let column = 0; column < columns; column++) sums[column] += weight * nll[base + column];
     }
-    for (let column = 0; column < columns; column++) means[r * columns + column] = sums[column] / total;
+    for (let column = 0; column < columns; column++) means[draw * columns + column] = sums[column] / total;
     sinceTurn += documents;
     if (sinceTurn < DRAWS_PER_TURN) continue;
     sinceTurn = 0;

@@ -7,20 +7,11 @@
 import * as v from "valibot";
 import { count, finite, readJson, share } from "../run/schema.ts";
 import type { Vouched } from "../run/vouched.ts";
-
-/**
- * A dense model: trained on all tokens, with the expert's batch times E or with E times the steps.
- *
- * @ignore
- */
-export type Baseline = typeof BASELINES[number];
-
-/** The dense models that a run may have. */
-export const BASELINES = ["dense", "dense-steps"] as const;
+import { BASELINES } from "./baselines.ts";
 
 /**
  * What answers for a sequence: the expert that its prefix chooses, any expert (the mean of their NLLs), the expert with the
- * lowest NLL of the whole sequence, or a dense model.
+ * lowest NLL of the whole sequence, or a baseline.
  *
  * @ignore
  */
@@ -31,12 +22,13 @@ const WAYS = ["mixture", "random", "oracle", ...BASELINES] as const;
 /** Every way, in the order in which a reader is told of them. */
 export const TOLD_WAYS: readonly Way[] = ["mixture", ...BASELINES, "oracle", "random"];
 
-/** Version of the layout of `evaluation.json`; the one before, without gains by prefix, is read. */
-export const EVALUATION_FORMAT = 2;
+/** Version of the layout of `evaluation.json`; those before are read: 2 has no reliability, 1 no gains by prefix either. */
+export const EVALUATION_FORMAT = 3;
 
 const PERPLEXITY = { perplexity: finite, low: finite, high: finite };
 const SCORE = v.object({ nllPerToken: finite, ...PERPLEXITY });
-const GAIN = v.object({ baseline: v.picklist(BASELINES), percent: finite, low: finite, high: finite });
+const LOWER = { percent: finite, low: finite, high: finite };
+const GAIN = v.object({ baseline: v.picklist(BASELINES), ...LOWER });
 
 const SOURCE = v.object({
   source: v.string(),
@@ -65,6 +57,35 @@ const PREFIX = v.object({
   agreement: share,
 });
 
+const RELIABILITY = {
+  sequences: count,
+  right: share,
+  loss: v.nullable(finite),
+};
+
+const MIX = v.object({
+  experts: v.pipe(count, v.minValue(1)),
+  reroute: v.nullable(v.pipe(count, v.minValue(1))),
+  ...SCORE.entries,
+  expertsPerToken: finite,
+  routings: finite,
+  gain: v.object(LOWER),
+  gains: v.array(GAIN),
+  prefixes: v.array(v.object({ prefix: count, ...PERPLEXITY })),
+});
+
+const FALLBACK_POINT = { margin: v.nullable(finite), share, ...PERPLEXITY };
+
+const ROUTED_BY = v.object({
+  kind: v.string(),
+  prefixes: v.array(v.object({
+    prefix: v.pipe(count, v.minValue(1)),
+    ...PERPLEXITY,
+    gain: v.object({ percent: finite, low: finite, high: finite }),
+    agreement: share,
+  })),
+});
+
 const SHAPE = v.object({
   vocabulary: count,
   hidden: count,
@@ -76,7 +97,7 @@ const SHAPE = v.object({
 });
 
 const EVALUATION = v.object({
-  format: v.picklist([1, EVALUATION_FORMAT]),
+  format: v.picklist([1, 2, EVALUATION_FORMAT]),
   prefix: count,
   experts: v.pipe(count, v.minValue(1)),
   trained: v.optional(v.array(count)),
@@ -90,6 +111,17 @@ const EVALUATION = v.object({
   sources: v.array(SOURCE),
   segments: v.array(SEGMENT),
   prefixes: v.array(PREFIX),
+  reliability: v.optional(v.object({
+    ...RELIABILITY,
+    bins: v.array(v.object({ from: finite, to: finite, ...RELIABILITY })),
+  })),
+  mixing: v.optional(v.object({ temperature: finite, mixes: v.array(MIX) })),
+  fallback: v.optional(v.object({
+    model: v.picklist(BASELINES),
+    chosen: v.optional(v.object({ ...FALLBACK_POINT, nllPerToken: finite })),
+    curve: v.array(v.object(FALLBACK_POINT)),
+  })),
+  routedBy: v.optional(ROUTED_BY),
   models: v.object({
     config: SHAPE,
     parameters: count,
@@ -136,11 +168,46 @@ export type Segment = v.InferOutput<typeof SEGMENT>;
  */
 export type PrefixScore = v.InferOutput<typeof PREFIX>;
 /**
+ * The same experts where another partitioner chooses: its kind, and by prefix the perplexity of the whole sequences with its 95%
+ * bootstrap interval over documents, how much lower that of the run's own partitioner is, in percent, on the same draws, and the share
+ * of the sequences that both send to the same expert.
+ *
+ * @ignore
+ */
+export type RoutedBy = v.InferOutput<typeof ROUTED_BY>;
+/**
+ * How well a margin, by which the routing prefix costs the chosen expert less than the second best, tells whether the choice is right:
+ * sequences, the share of them whose expert is the best in hindsight, and how much higher the NLL of the others' whole sequences is on
+ * average than their best expert's, in nats (null where all are right); for all, and for bins of about as many sequences each whose margins
+ * lie within `from` and `to`.
+ *
+ * @ignore
+ */
+export type Reliability = NonNullable<Evaluation["reliability"]>;
+/**
+ * A mixture in which so many experts answer together, their probabilities weighted: the routing prefix says the weights, or with `reroute`
+ * W the last M tokens every W tokens. Its score; experts run per predicted token, where one that answers for a token has read all before
+ * it; routings per sequence; how much lower its perplexity is than that of the mixture that runs one expert, and than every baseline's,
+ * in percent, on the same draws; and its perplexity where prefixes of other lengths say the weights (none with `reroute`).
+ *
+ * @ignore
+ */
+export type Mix = v.InferOutput<typeof MIX>;
+/**
+ * The mixture where sequences of a margin below some value go to a dense model: the share sent and the perplexity with its interval, for the
+ * `chosen` margin where one was, and as a curve over margins from none sent to all (a margin of null sends all).
+ *
+ * @ignore
+ */
+export type Fallback = NonNullable<Evaluation["fallback"]>;
+/**
  * Result of {@linkcode evaluate}, what `evaluation.json` holds: M, E, the experts that were there where others were not (only text
  * that goes to them counts), held-out documents, sequences and predicted tokens (all but
  * the first of every sequence); draws and seed of the bootstrap; every way's score (baselines where there are some), gains against
- * every baseline; by source in the order of their labels, by expert, by prefix (4, 8, 16, … S tokens, and M); shape and weights
- * of an expert or baseline, of every expert that was adopted, and of a router where a partitioner has some.
+ * every baseline; by source in the order of their labels, by expert, by prefix (4, 8, 16, … S tokens, and M); what margins tell;
+ * mixtures of several experts, with the routing temperature of their weights, a fallback, and the same experts chosen by another
+ * partitioner, where they are asked for; shape and
+ * weights of an expert or baseline, of every expert that was adopted, and of a router where a partitioner has some.
  *
  * @ignore
  */

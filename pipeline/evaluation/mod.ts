@@ -1,16 +1,34 @@
 /**
- * The mixture on held-out text, beside its baselines.
+ * The mixture on held-out text and on zero-shot tasks, beside its baselines.
  *
  * @module
  */
 
+export { type Baseline, BASELINE_NOTES, type BaselineNotes, BASELINES, isBaseline } from "./baselines.ts";
+export { type EncodedPrompt, encodeQuestions } from "./choices/encode.ts";
+export { type AskOptions, askQuestions } from "./choices/score.ts";
+export { harnessResults, writeHarnessResults } from "./choices/harness.ts";
+export { type Question } from "./choices/question.ts";
+export {
+  type Difference,
+  type Measure,
+  type Routing,
+  type Verdict,
+  verdictOf,
+  type ZeroShotResult,
+} from "./choices/results.ts";
+export { type HeldOutDocument } from "./choices/held_out.ts";
+export { MADE_TASKS, type MadeTask, type Passage } from "./choices/suite.ts";
+export { type ChoiceTask, type Metric, METRICS, TASKS, type ZeroShotTask } from "./choices/tasks.ts";
 export { evaluate, type EvaluateOptions } from "./evaluate.ts";
 export {
-  type Baseline,
-  BASELINES,
   type Evaluation,
+  type Fallback,
   type Gain,
+  type Mix,
   type PrefixScore,
+  type Reliability,
+  type RoutedBy,
   type Score,
   type Segment,
   sideOf,
@@ -18,4 +36,6 @@ export {
   TOLD_WAYS,
   type Way,
 } from "./evaluation.ts";
+export { type FallbackOptions } from "./fallback.ts";
+export { type MixOptions } from "./mix.ts";
 export { type RouteOptions } from "./routes.ts";

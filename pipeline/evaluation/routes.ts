@@ -37,8 +37,12 @@ export interface Kept {
   predicted: Uint32Array;
   /** Expert that each prefix chooses `[rows, prefixes]`. */
   routes: Uint16Array;
-  /** Lowest NLL of the whole sequence under the experts so far, nats `[rows]`. */
-  lowest: Float32Array;
+  /** How much less M tokens cost the expert that they choose than the second best one; 0 with one expert `[rows]`. */
+  margin: Float64Array;
+  /** What each prefix costs every expert `[rows, prefixes, E]`, where that is kept. */
+  costs?: Float32Array;
+  /** NLL of the whole sequence under every expert, once that has scored it, nats `[rows, E]`. */
+  nll: Float32Array;
 }
 
 /** All sequences, routed. */
@@ -69,12 +73,13 @@ export function routingPrefixes(prefix: number, sequenceLength: number): number[
 /**
  * Routes every sequence. M tokens are costed as `score` does it, in a pass of their own, so that the choice is to the bit the
  * one that `score`, `split` and `generate` make, on any adapter; all other prefixes share one pass, whose longer rows a kernel
- * may round differently.
+ * may round differently. `keepsCosts` says whether costs are kept.
  */
 export async function route(
   { mixture, prefix, open, trained, signal }: RouteOptions,
   partitioner: Partitioner,
   onRows: (rows: number) => void,
+  keepsCosts = false,
 ): Promise<Routed> {
   const numbers = { document: new Map<bigint, number>(), source: new Map<string, number>() };
   const kept: Kept[] = [];
@@ -93,16 +98,21 @@ export async function route(
       prefixes = routingPrefixes(prefix, sequenceLength);
     }
     const { rows } = block;
+    const { experts } = partitioner;
     const routes = new Uint16Array(rows * prefixes.length);
+    const allCosts = keepsCosts ? new Float32Array(routes.length * experts) : undefined;
+    let margin: Float64Array = new Float64Array(rows);
     for (const together of [[prefix], prefixes.filter((tokens) => tokens !== prefix)]) {
       if (together.length === 0) continue;
       const costs = await mixture.costs(block, together);
-      const { experts: all } = partitioner;
-      const experts = assignArgmax(trained ? costsOf(costs, all, trained) : costs, all);
+      const chosen = assignArgmax(trained ? costsOf(costs, experts, trained) : costs, experts);
+      if (together[0] === prefix) margin = marginsOf(costs, chosen, experts);
       together.forEach((tokens, i) => {
         const column = prefixes.indexOf(tokens);
         for (let row = 0; row < rows; row++) {
-          routes[row * prefixes.length + column] = experts[i * rows + row];
+          const [from, to] = [i * rows + row, row * prefixes.length + column];
+          routes[to] = chosen[from];
+          allCosts?.set(costs.subarray(from * experts, (from + 1) * experts), to * experts);
         }
       });
     }
@@ -112,7 +122,9 @@ export async function route(
       source: Uint32Array.from(block.source, (label) => numberOf(numbers.source, label)),
       predicted: block.length.map((length) => length - 1),
       routes,
-      lowest: new Float32Array(rows).fill(Infinity),
+      margin,
+      ...allCosts && { costs: allCosts },
+      nll: new Float32Array(rows * experts),
     });
     onRows(rows);
   }
@@ -136,6 +148,17 @@ export function costsOf(costs: Float32Array, experts: number, trained: readonly 
   if (trained.length === experts) return costs;
   const there = new Set(trained);
   return costs.map((cost, i) => there.has(i % experts) ? cost : MOST);
+}
+
+/** Gives the margins of rows `[rows]` from their costs `[rows, E]` and the experts that these choose. */
+function marginsOf(costs: Float32Array, chosen: Uint16Array, experts: number): Float64Array {
+  return Float64Array.from(chosen, (expert, row) => {
+    if (experts === 1) return 0;
+    const others = costs.slice(row * experts, (row + 1) * experts);
+    const least = others[expert];
+    others[expert] = Infinity;
+    return Math.min(...others) - least;
+  });
 }
 
 /** Gives the number of a key: 0 for the first that was asked for, and so on. */

@@ -4,8 +4,9 @@
  * @module
  */
 
+import { type Baseline, BASELINES } from "./baselines.ts";
 import { percentileInterval } from "./bootstrap.ts";
-import { type Baseline, BASELINES, type Evaluation, type Gain, type Score, type Way } from "./evaluation.ts";
+import type { Evaluation, Gain, Score, Way } from "./evaluation.ts";
 import type { Kept, Routed } from "./routes.ts";
 
 /** Sums over the sequences of one kind: of a document, a source or a segment. */
@@ -18,12 +19,14 @@ export interface Sums {
   nll: Float64Array;
 }
 
-/** Sums by column: the mixture with each prefix comes first, then the other ways. */
+/** Sums by column: the mixture with each prefix comes first, then the other ways, then `more`. */
 export interface Tables {
   /** Number of columns. */
   width: number;
   /** Column of every way. */
   columns: Partial<Record<Way, number>>;
+  /** First of the columns that are none of the ways'. */
+  more: number;
   /** By document. */
   byDocument: Sums;
   /** By source. */
@@ -34,16 +37,22 @@ export interface Tables {
   add: (block: Kept, row: number, column: number, nll: number) => void;
 }
 
-/** Makes tables for routed sequences: these are counted, and no NLL is in yet. */
+/** Makes tables for routed sequences, with `more` columns besides those of the ways: sequences are counted, and no NLL is in yet. */
 export function createTables(
   { prefixes, blocks, documents, sources }: Routed,
-  { prefix, experts, baselines }: { prefix: number; experts: number; baselines: readonly Baseline[] },
+  { prefix, experts, baselines, more: others = 0 }: {
+    prefix: number;
+    experts: number;
+    baselines: readonly Baseline[];
+    more?: number;
+  },
 ): Tables {
   const routed = prefixes.length;
   const own = prefixes.indexOf(prefix);
   const columns: Partial<Record<Way, number>> = { mixture: own, random: routed, oracle: routed + 1 };
   baselines.forEach((name, i) => columns[name] = routed + 2 + i);
-  const width = routed + 2 + baselines.length;
+  const more = routed + 2 + baselines.length;
+  const width = more + others;
   const sums = (kinds: number): Sums => ({
     sequences: new Float64Array(kinds),
     tokens: new Float64Array(kinds),
@@ -69,50 +78,66 @@ export function createTables(
   }
   const add: Tables["add"] = (block, row, column, nll) =>
     each(block, row, (sums, kind) => sums.nll[kind * width + column] += nll);
-  return { width, columns, byDocument, bySource, bySegment, add };
+  return { width, columns, more, byDocument, bySource, bySegment, add };
 }
 
-/** Says what full tables mean. `draws` are the NLLs per token of resampled documents, f64 `[resamples, width]`. */
+/** What columns of full tables mean. */
+export interface Figures {
+  /** Gives the score of a column, with its interval. */
+  scoreOf(column: number): Score;
+  /** Says how much lower the perplexity of one column is than that of another, on the same draws. */
+  gainOf(column: number, than: number): Omit<Gain, "baseline">;
+  /** Says how much lower the perplexity of a column is than every baseline's. */
+  gainsOf(column: number): Gain[];
+}
+
+/** Says what columns of full tables mean. `draws` are the NLLs per token of resampled documents, f64 `[resamples, width]`. */
+export function figuresOf({ width, columns, byDocument }: Tables, draws: Float64Array): Figures {
+  const baselines = BASELINES.filter((way) => way in columns);
+  const tokens = byDocument.tokens.reduce((a, b) => a + b);
+  const drawn = (column: number) =>
+    Float64Array.from({ length: draws.length / width }, (_, draw) => draws[draw * width + column]);
+  const nllOf = (column: number) => {
+    let nll = 0;
+    for (let at = column; at < byDocument.nll.length; at += width) nll += byDocument.nll[at];
+    return nll / tokens;
+  };
+  const gain = (nll: number, than: number) => 100 * (1 - Math.exp(nll - than));
+  const gainOf: Figures["gainOf"] = (column, than) => {
+    const others = drawn(than);
+    return {
+      percent: gain(nllOf(column), nllOf(than)),
+      ...percentileInterval(drawn(column).map((nll, draw) => gain(nll, others[draw]))),
+    };
+  };
+  return {
+    scoreOf(column) {
+      const nllPerToken = nllOf(column);
+      const interval = percentileInterval(drawn(column).map(Math.exp));
+      return { nllPerToken, perplexity: Math.exp(nllPerToken), ...interval };
+    },
+    gainOf,
+    gainsOf: (column) => baselines.map((baseline) => ({ baseline, ...gainOf(column, columns[baseline]!) })),
+  };
+}
+
+/** Says what full tables mean for the ways and the prefixes. */
 export function summarize(
   routed: Routed,
-  { width, columns, byDocument, bySource, bySegment }: Tables,
-  draws: Float64Array,
+  { width, columns, bySource, bySegment }: Tables,
+  { scoreOf, gainsOf }: Figures,
 ): Pick<Evaluation, "scores" | "gains" | "sources" | "segments" | "prefixes"> {
   const ways = Object.keys(columns) as Way[];
   const baselines = BASELINES.filter((way) => way in columns);
   const experts = bySegment.tokens.length;
-  const tokens = byDocument.tokens.reduce((a, b) => a + b);
   const { counts, agreement } = countRoutes(routed, experts, columns.mixture!);
-
-  const drawn = (column: number) =>
-    Float64Array.from({ length: draws.length / width }, (_, draw) => draws[draw * width + column]);
-  const scoreOf = (column: number): Score => {
-    let nll = 0;
-    for (let at = column; at < byDocument.nll.length; at += width) nll += byDocument.nll[at];
-    const nllPerToken = nll / tokens;
-    return {
-      nllPerToken,
-      perplexity: Math.exp(nllPerToken),
-      ...percentileInterval(drawn(column).map(Math.exp)),
-    };
-  };
   const scores = byWay(ways, (way) => scoreOf(columns[way]!));
   const perplexity = (sums: Sums, kind: number, way: Way) =>
     Math.exp(sums.nll[kind * width + columns[way]!] / sums.tokens[kind]);
-  const gain = (mixture: number, baseline: number) => 100 * (1 - Math.exp(mixture - baseline));
-  const others = baselines.map((baseline) => ({ baseline, draws: drawn(columns[baseline]!) }));
-  const gainsOf = (column: number, nllPerToken: number): Gain[] => {
-    const own = drawn(column);
-    return others.map(({ baseline, draws }) => ({
-      baseline,
-      percent: gain(nllPerToken, scores[baseline]!.nllPerToken),
-      ...percentileInterval(own.map((nll, draw) => gain(nll, draws[draw]))),
-    }));
-  };
 
   return {
     scores,
-    gains: gainsOf(columns.mixture!, scores.mixture!.nllPerToken),
+    gains: gainsOf(columns.mixture!),
     sources: [...routed.sources.entries()].sort(([, a], [, b]) => a < b ? -1 : 1).map(([kind, source]) => ({
       source,
       documents: routed.documentsOf[kind],
@@ -136,8 +161,8 @@ export function summarize(
       };
     }),
     prefixes: routed.prefixes.map((prefix, column) => {
-      const { nllPerToken, ...score } = scoreOf(column);
-      return { prefix, ...score, gains: gainsOf(column, nllPerToken), agreement: agreement[column] };
+      const { nllPerToken: _, ...score } = scoreOf(column);
+      return { prefix, ...score, gains: gainsOf(column), agreement: agreement[column] };
     }),
   };
 }

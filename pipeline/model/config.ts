@@ -16,6 +16,18 @@ export interface ModelConfig {
   sublayers?: readonly string[];
   /** Whether the output head is a matrix of its own, not the embedding: models that others trained, which are not trained here. */
   untied?: true;
+  /** What the sublayer `switch` is made of, where there is one. */
+  switch?: SwitchConfig;
+}
+
+/** The experts of a layer among which tokens are routed (Switch Transformer, Fedus et al. 2022, section 2). */
+export interface SwitchConfig {
+  /** Experts of every layer, E. */
+  experts: number;
+  /** In training an expert takes at most this times an equal share of the tokens of a pass. */
+  capacity: number;
+  /** Weight of the balance of the load in the loss. */
+  balance: number;
 }
 
 /** One weight tensor of a model. */
@@ -24,6 +36,18 @@ export interface ParameterSpec {
   name: string;
   /** `[out, in]`, or `[columns]` for biases and LayerNorm parameters. */
   shape: [number, number] | [number];
+  /** How many of that shape the tensor holds, one after another: in a checkpoint its shape begins with it. Default: one, without. */
+  stack?: number;
   /** How the tensor starts: normal values (divided by the root of the number of sublayers, √(2L), where it writes into the residual stream), ones or zeros. */
   initial: "normal" | "residual" | "ones" | "zeros";
+}
+
+/** Returns the shape of a tensor in a checkpoint. */
+export function wholeShape({ shape, stack }: Pick<ParameterSpec, "shape" | "stack">): number[] {
+  return stack === undefined ? [...shape] : [stack, ...shape];
+}
+
+/** Counts the values of a tensor. */
+export function valuesOf(spec: Pick<ParameterSpec, "shape" | "stack">): number {
+  return wholeShape(spec).reduce((product, size) => product * size);
 }

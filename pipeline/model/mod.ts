@@ -4,11 +4,24 @@
  * @module
  */
 
+export {
+  type Branching,
+  type BranchScorer,
+  type BranchScorerOptions,
+  type ContinuationScore,
+  createBranchScorer,
+} from "./branch_scorer.ts";
 export { type HostBatch } from "./batch.ts";
 export { createDecoder, type Decoder, type DecoderOptions, type SlotTokens } from "./decoder.ts";
 export { initialWeights, type Weights } from "./parameters.ts";
 export { createScorer, type Scorer, type ScorerOptions, type Tokens, type TokenScores } from "./scorer.ts";
-export { type ModelConfig, parameterCount, type ParameterSpec, validateModelConfig } from "./shape.ts";
+export {
+  type ModelConfig,
+  parameterCount,
+  type ParameterSpec,
+  type SwitchConfig,
+  validateModelConfig,
+} from "./shape.ts";
 export { prefixSpan, type Span, spanAfter, wholeSpan } from "./span.ts";
 export {
   createTrainer,
@@ -23,6 +36,7 @@ export {
   type BatchShape,
   type BufferOptions,
   type BufferSize,
+  type Gathering,
   type Mode,
   type Parameter,
   type Pass,

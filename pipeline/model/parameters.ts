@@ -8,7 +8,7 @@ import type { Arena, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
 import { type Matrix, padded } from "../../kernels/device/matrix.ts";
 import { bytesOf, type Dtype } from "../../kernels/device/storage.ts";
 import { normals } from "../random.ts";
-import { type ModelConfig, type ParameterSpec, parameterSpecs } from "./shape.ts";
+import { type ModelConfig, type ParameterSpec, parameterSpecs, valuesOf } from "./shape.ts";
 import { sublayersOf } from "./sublayers/layer.ts";
 import type { Parameter } from "./sublayers/sublayer.ts";
 
@@ -21,8 +21,9 @@ const INITIAL_DEVIATION = 0.02;
 export function initialWeights(config: ModelConfig, seed: number): Weights {
   const branches = sublayersOf(config).length;
   return new Map(
-    parameterSpecs(config).map(({ name, shape, initial }) => {
-      const size = shape[0] * (shape[1] ?? 1);
+    parameterSpecs(config).map((spec) => {
+      const { name, initial } = spec;
+      const size = valuesOf(spec);
       if (initial === "zeros") return [name, new Float32Array(size)];
       if (initial === "ones") return [name, new Float32Array(size).fill(1)];
       const deviation = INITIAL_DEVIATION / (initial === "residual" ? Math.sqrt(branches) : 1);
@@ -35,9 +36,11 @@ export function initialWeights(config: ModelConfig, seed: number): Weights {
 interface Placement {
   segment: number;
   offset: number;
+  /** Rows of all matrices of a stack. */
   rows: number;
   columns: number;
   stride: number;
+  stack: number;
 }
 
 /** Where every tensor of a bank lies. */
@@ -69,8 +72,9 @@ export function planLayout(config: ModelConfig, models: number, limit: number): 
   const { sizes, placements } = pack([...matrices, ...vectors], capacity, models);
   const segments = sizes.map((size, segment) => ({
     size,
-    decayed: matrices.reduce((sum, { name, shape }) => {
-      return sum + (placements.get(name)!.segment === segment ? shape[0] * padded(shape[1]!) : 0);
+    decayed: matrices.reduce((sum, { name }) => {
+      const { segment: own, rows, stride } = placements.get(name)!;
+      return sum + (own === segment ? rows * stride : 0);
     }, 0),
   }));
   const turned = matrices.map((spec) => ({ ...spec, shape: [spec.shape[1]!, spec.shape[0]] as const }));
@@ -87,8 +91,9 @@ function pack(
 ) {
   const placements = new Map<string, Placement>();
   const sizes = [0];
-  for (const { name, shape, initial } of specs) {
-    const [rows, columns] = shape[1] === undefined ? [1, shape[0]] : [shape[0], shape[1]];
+  for (const { name, shape, initial, stack = 1 } of specs) {
+    const [each, columns] = shape[1] === undefined ? [1, shape[0]] : [shape[0], shape[1]];
+    const rows = stack * each;
     const stride = padded(columns);
     const size = rows * stride;
     if (size > capacity) {
@@ -101,7 +106,7 @@ function pack(
     const together = initial === "ones" ? 2 * size : size;
     if (sizes[sizes.length - 1] + together > capacity) sizes.push(0);
     const segment = sizes.length - 1;
-    placements.set(name, { segment, offset: sizes[segment], rows, columns, stride });
+    placements.set(name, { segment, offset: sizes[segment], rows, columns, stride, stack });
     sizes[segment] += size;
   }
   return { sizes, placements };
@@ -160,10 +165,11 @@ export function transposedOf({ layout, transposed }: Bank, name: string): Matrix
 
 /** Finds a tensor of the bank in the forms that kernels take; `gradients` are buffers like those of its weights. */
 export function parameterOf(bank: Bank, name: string, gradients?: readonly GpuBuffer[]): Parameter {
-  const { rows, columns } = placementOf(bank.layout.placements, name);
+  const { rows, columns, stack } = placementOf(bank.layout.placements, name);
   return {
-    rows,
+    rows: rows / stack,
     columns,
+    stack,
     matrix: tensorOf(bank.layout, bank.weights, name),
     get asRead() {
       return matrixAsRead(bank, name);

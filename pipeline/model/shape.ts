@@ -4,11 +4,11 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import type { ModelConfig, ParameterSpec } from "./config.ts";
+import { type ModelConfig, type ParameterSpec, valuesOf } from "./config.ts";
 import { layerOf, sublayersOf } from "./sublayers/layer.ts";
 import { normParameters } from "./sublayers/parts.ts";
 
-export type { ModelConfig, ParameterSpec } from "./config.ts";
+export { type ModelConfig, type ParameterSpec, type SwitchConfig, valuesOf, wholeShape } from "./config.ts";
 export { ROTARY_BASE } from "./sublayers/attention.ts";
 export { MLP_EXPANSION } from "./sublayers/mlp.ts";
 export { LAYER_NORM_EPSILON } from "./sublayers/parts.ts";
@@ -37,7 +37,7 @@ export function validateModelConfig(config: ModelConfig, what = "a model"): void
       `Cannot build ${what} as hidden / heads must be even for rotary positions: hidden is ${hidden}, heads is ${heads}`,
     );
   }
-  layerOf(config, what);
+  for (const sublayer of layerOf(config, what)) sublayer.validate?.(config, what);
 }
 
 /** The tensor of the embedding. */
@@ -64,5 +64,5 @@ export function parameterSpecs(config: ModelConfig): ParameterSpec[] {
 
 /** Counts the weights of a model, biases and LayerNorm parameters among them. */
 export function parameterCount(config: ModelConfig): number {
-  return parameterSpecs(config).reduce((sum, { shape }) => sum + shape[0] * (shape[1] ?? 1), 0);
+  return parameterSpecs(config).reduce((sum, spec) => sum + valuesOf(spec), 0);
 }

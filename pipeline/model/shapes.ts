@@ -1,13 +1,50 @@
 /** The shapes of a configuration's models. */
 
 import type { Configuration } from "../settings/configuration.ts";
-import type { ModelConfig } from "./shape.ts";
+import { type ModelConfig, parameterCount } from "./shape.ts";
+import { attention } from "./sublayers/attention.ts";
+import { switchMlp } from "./sublayers/switch.ts";
 
 /** Gives the shapes of routers and experts; the vocabulary is as large as was asked for, a tokenizer's own may be smaller. */
-export function modelShapes(c: Configuration): { router: ModelConfig; expert: ModelConfig } {
-  const { vocabularySize: vocabulary, sequenceLength: context } = c;
+export function modelShapes(configuration: Configuration): { router: ModelConfig; expert: ModelConfig } {
+  const { routerHidden, routerLayers, routerHeads, expertHidden, expertLayers, expertHeads } = configuration;
+  const common = { vocabulary: configuration.vocabularySize, context: configuration.sequenceLength };
   return {
-    router: { vocabulary, hidden: c.routerHidden, layers: c.routerLayers, heads: c.routerHeads, context },
-    expert: { vocabulary, hidden: c.expertHidden, layers: c.expertLayers, heads: c.expertHeads, context },
+    router: { ...common, hidden: routerHidden, layers: routerLayers, heads: routerHeads },
+    expert: { ...common, hidden: expertHidden, layers: expertLayers, heads: expertHeads },
   };
+}
+
+/** Gives the shape of the Switch Transformer: an expert's, with experts of its own in every layer. */
+export function switchShape(c: Configuration): ModelConfig {
+  return {
+    ...modelShapes(c).expert,
+    sublayers: [attention.name, switchMlp.name],
+    switch: { experts: c.switchExperts || c.experts, capacity: c.switchCapacity, balance: c.switchBalance },
+  };
+}
+
+/** How many times the expert's parameters the larger dense model has, about; the paper's has 3.8 times as many. */
+const TIMES = 4;
+/** How many times suffice to keep the expert's layers. */
+const ENOUGH = 3.6;
+
+/**
+ * Gives the shape of the larger dense model: as the settings say, or like the paper's 1.3B beside its 335M (table 3) twice as wide
+ * as the expert, with as many heads and layers. Where the embedding is so large a part of an expert that this makes less than 3.6
+ * times its parameters, there are as many layers as come nearest to four times.
+ */
+export function largerDenseShape(c: Configuration): ModelConfig {
+  const { expert } = modelShapes(c);
+  const wide = {
+    ...expert,
+    hidden: c.denseHidden || 2 * expert.hidden,
+    heads: c.denseHeads || expert.heads,
+  };
+  if (c.denseLayers > 0) return { ...wide, layers: c.denseLayers };
+  const ratio = (layers: number) => parameterCount({ ...wide, layers }) / parameterCount(expert);
+  if (ratio(expert.layers) >= ENOUGH) return wide;
+  const perLayer = ratio(2) - ratio(1);
+  const more = Math.round((TIMES - ratio(expert.layers)) / perLayer);
+  return { ...wide, layers: expert.layers + Math.max(0, more) };
 }

@@ -30,6 +30,8 @@ export interface StepResult {
   step: number;
   /** Mean NLL per predicted token in the spans of the whole batch before the step, nats, and what sublayers add to the loss. */
   loss: Float64Array;
+  /** The mean NLL alone. */
+  nll: Float64Array;
   /** Global gradient norm before clipping. */
   norm: Float32Array;
   /** What sublayers report, by name: sums over layers. */
@@ -69,6 +71,11 @@ export interface TrainerOptions {
    * in any case. Default: f32.
    */
   dtype?: Dtype;
+  /**
+   * Gives every model the bits that it has in a bank of its own, whatever the vocabulary: logits of as many rows of each at once take
+   * more memory.
+   */
+  asAlone?: boolean;
 }
 
 /** Trains a bank of models. */
@@ -200,7 +207,7 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
       "Cannot train as the output head must be tied to the embedding: it is a matrix of its own",
     );
   }
-  const { config, start, batch, length, settings, microBatch = batch, recompute, dtype } = options;
+  const { config, start, batch, length, settings, microBatch = batch, recompute, dtype, asAlone } = options;
   const from = "weights" in start ? start : { step: 0, weights: start, moments: [], squares: [] };
   const models = from.weights.length;
   const micros = microBatches(batch, microBatch);
@@ -208,7 +215,7 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
   const shape = { models, batch: microBatch, length };
   const perBank = modelsPerBank(config, shape, gpu.maxBindingBytes);
   const forBank = { ...shape, models: perBank };
-  const acts = createActivations(arena, config, forBank, { training: true, recompute, dtype });
+  const acts = createActivations(arena, config, forBank, { training: true, recompute, dtype, asAlone });
   const shared = sharedBuffers(arena, acts);
   const reports = reportsOf(config);
   const groups = Array.from({ length: Math.ceil(models / perBank) }, (_, i) => {
@@ -326,6 +333,7 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
       const results = taken.map((_, i): StepResult => ({
         step: steps - taken.length + i + 1,
         loss: new Float64Array(models),
+        nll: new Float64Array(models),
         norm: new Float32Array(models),
         reports: Object.fromEntries(reports.map(({ name }) => [name, new Float64Array(models)])),
       }));
@@ -345,8 +353,8 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
         norms.forEach((norm, i) => results[Math.floor(i / size)].norm[first + i % size] = norm);
       });
       const added = new Set(reports.flatMap(({ name, loss }) => loss ? [name] : []));
-      for (const [i, { loss, reports }] of results.entries()) {
-        loss.forEach((sum, model) => loss[model] = sum / taken[i][model]);
+      for (const [i, { loss, nll, reports }] of results.entries()) {
+        loss.forEach((sum, model) => nll[model] = loss[model] = sum / taken[i][model]);
         for (const name of added) reports[name].forEach((value, model) => loss[model] += value);
       }
       return results;

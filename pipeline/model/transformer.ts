@@ -12,7 +12,7 @@ import { embeddingBackward, embeddingForward } from "../../kernels/embedding/emb
 import { InputError } from "../../kernels/errors.ts";
 import type { Arena, Dispatch, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
 import { layerNormScratch } from "../../kernels/layer_norm/layer_norm.ts";
-import { type Matrix, padded } from "../../kernels/device/matrix.ts";
+import { type Matrix, padded, stackOf } from "../../kernels/device/matrix.ts";
 import { matmul } from "../../kernels/matmul/matmul.ts";
 import { matmulTransposed } from "../../kernels/matmul/matmul_transposed.ts";
 import type { KeyValueCache } from "../../kernels/rotary/rotary.ts";
@@ -23,7 +23,15 @@ import { type Bank, matrixAsRead, parameterOf, tensorOf, transposedOf } from "./
 import { EMBEDDING, headOf, type ModelConfig, parameterSpecs } from "./shape.ts";
 import { layerOf, sublayersOf } from "./sublayers/layer.ts";
 import { matrixOf, norm, normBackward } from "./sublayers/parts.ts";
-import type { BatchShape, BufferSize, Mode, Pass, Report, Sublayer } from "./sublayers/sublayer.ts";
+import type {
+  BatchShape,
+  BufferSize,
+  Gathering,
+  Mode,
+  Pass,
+  Report,
+  Sublayer,
+} from "./sublayers/sublayer.ts";
 
 export type { BatchShape } from "./sublayers/sublayer.ts";
 
@@ -65,10 +73,12 @@ function largest(tensors: readonly Bound[]): Bound {
  * Throws an `InputError`, with the tensor and both numbers, where not even one model fits.
  */
 export function modelsPerBank(config: ModelConfig, shape: BatchShape, limit: number): number {
-  const weights = parameterSpecs({ ...config, layers: 1 }).map(({ name, shape: [rows, columns = 1] }) => ({
-    name: `tensor "${name}"`,
-    values: Math.max(rows * padded(columns), columns * padded(rows)),
-  }));
+  const weights = parameterSpecs({ ...config, layers: 1 }).map(
+    ({ name, shape: [rows, columns = 1], stack = 1 }) => ({
+      name: `tensor "${name}"`,
+      values: stack * Math.max(rows * padded(columns), columns * padded(rows)),
+    }),
+  );
   const activation = largestActivation(config, shape);
   const logits = { name: "row of logits", values: padded(config.vocabulary) };
   const { name, values } = largest([...weights, logits, activation]);
@@ -91,6 +101,8 @@ export interface Activations {
   recompute: boolean;
   /** Where keys and values of earlier positions are kept (generation). */
   cache?: KeyValueCache;
+  /** Which rows make sequences, where these share rows. */
+  gathering?: Gathering;
   /** Rows of logits per model that are held at once. */
   chunk: number;
   /** u32 `[models, batch, length]` (`[batch, length]` for scoring). */
@@ -137,10 +149,14 @@ export interface ActivationOptions {
   capacity?: number;
   /** Sequences to keep them of. Default: `batch`. */
   slots?: number;
+  /** Sizes of the sequences that rows are gathered into, where these share rows (scoring, f32). */
+  gathered?: BatchShape;
   /** What activations are stored in, and the bank's matrices. Default: f32. */
   dtype?: Dtype;
   /** Whether products of bf16 get scratch for their sums; only forms that take several passes use it. Default: true. */
   sums?: boolean;
+  /** Holds the logits of as many rows of each model as of one alone, so that the head's gradient has the bits that it has then. */
+  asAlone?: boolean;
 }
 
 /** Where the gradients of weights go: a buffer per segment of the bank. Those of micro-batches after the first are added. */
@@ -161,10 +177,20 @@ export function createActivations(
   arena: Arena,
   config: ModelConfig,
   shape: BatchShape,
-  { training, recompute = false, capacity, slots = shape.batch, dtype = "f32", sums = true }:
-    ActivationOptions,
+  {
+    training,
+    recompute = false,
+    capacity,
+    gathered,
+    dtype = "f32",
+    sums = true,
+    asAlone = false,
+    ...options
+  }: ActivationOptions,
 ): Activations {
   const { models, batch, length } = shape;
+  const sequences = gathered ?? shape;
+  const { slots = sequences.batch } = options;
   const rows = models * batch * length;
   const own = training ? models : 1;
   const layer = layerOf(config);
@@ -173,8 +199,9 @@ export function createActivations(
     ? undefined
     : { places: arena.buffer("places", batch * 8), slots, capacity };
   const mode = modeOf({ training, cache });
-  const positions = capacity ?? length;
-  const sizes = layer.map((own) => own.buffers(config, { shape, mode, dtype, slots, positions, sums }));
+  const positions = capacity ?? sequences.length;
+  const most = { shape, gathered, mode, dtype, slots, positions, sums };
+  const sizes = layer.map((own) => own.buffers(config, most));
 
   /** Makes a buffer, or finds that of the same label. */
   const made = new Map<string, GpuBuffer>();
@@ -213,14 +240,23 @@ export function createActivations(
   const partial = [
     layerNormScratch({ models, rows: batch * length, columns: config.hidden }),
     ...layer.flatMap((sublayer) => sublayer.parameters(config, ""))
-      .map(({ shape: [outputs] }) => weightGradientScratch({ models, outputs })),
+      .map(({ shape: [outputs], stack = 1 }) => weightGradientScratch({ models: models * stack, outputs })),
   ];
-  const chunk = capacity === undefined ? logitsChunk(config, shape) : slots;
+  const chunk = capacity === undefined
+    ? logitsChunk(config, asAlone ? { ...shape, models: 1 } : shape)
+    : slots;
+  const indices = (label: string, { batch, length }: BatchShape) => float(label, batch * length);
+  const gathering = gathered && {
+    shape: gathered,
+    rows: indices("rows of sequences", gathered),
+    places: indices("places of rows", shape),
+  };
   return {
     shape,
     training,
     recompute,
     cache,
+    gathering,
     chunk,
     tokens: float("tokens", own * batch * length),
     lengths: float("lengths", own * batch),
@@ -251,9 +287,15 @@ function modeOf({ training, cache }: Pick<Activations, "training" | "cache">): M
 /** Plans fresh transposed copies of a bank's matrices: due after every change of its weights. */
 export function planTransposes(gpu: Gpu, bank: Bank): Dispatch[] {
   const { layout } = bank;
-  return [...layout.transposedPlacements.keys()].map((name) => {
-    const { rows, columns, matrix, transposed } = parameterOf(bank, name);
-    return transpose(gpu, { a: matrix, b: transposed, models: layout.models, rows, columns });
+  return [...layout.transposedPlacements.keys()].flatMap((name) => {
+    const { rows, columns, stack, matrix, transposed } = parameterOf(bank, name);
+    if (stack === 1) {
+      return transpose(gpu, { a: matrix, b: transposed, models: layout.models, rows, columns });
+    }
+    return Array.from({ length: layout.models }, (_, model) => {
+      const [a, b] = [stackOf(matrix, rows, model), stackOf(transposed, columns, model)];
+      return transpose(gpu, { a, b, models: stack, rows, columns });
+    });
   });
 }
 
@@ -283,10 +325,10 @@ function passesOf(
     const reports = { buffer: acts.reports, offset, model };
     offset += sublayer.reports?.length ?? 0;
     const [x, y] = acts.streams.slice(i, i + 2);
-    const { cache, lengths, weights } = acts;
+    const { cache, gathering, lengths, weights } = acts;
     const own = { x, y, buffers: acts.buffers[i], reports, sharedTokens: !acts.training };
     const context = contextOf(gpu, bank, acts, prefix, gradients);
-    return { sublayer, pass: { ...context, ...own, mode, cache, lengths, weights } };
+    return { sublayer, pass: { ...context, ...own, mode, cache, gathering, lengths, weights } };
   });
 }
 

@@ -47,7 +47,8 @@ export function partCounts({ sequences, tokens, cost, predicted, sources }: Tall
 
 /** Sums up all experts. */
 export function partitionCounts(tallies: Tally[]): PartitionCounts {
-  const sum = (of: (tally: Tally) => number) => tallies.reduce((total, tally) => total + of(tally), 0);
+  const sum = (valueOf: (tally: Tally) => number) =>
+    tallies.reduce((total, tally) => total + valueOf(tally), 0);
   const sequences = sum((tally) => tally.sequences);
   const predicted = sum((tally) => tally.predicted);
   const names = [...new Set(tallies.flatMap(({ sources }) => [...sources.keys()]))].sort();

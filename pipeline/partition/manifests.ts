@@ -45,10 +45,25 @@ const PARTITION_COUNTS = v.object({
   shares: v.array(share),
 });
 
-const PARTITION = v.object({
+const text = v.optional(v.string());
+const number = v.optional(count);
+const LINEAGE: v.GenericSchema<unknown, Lineage> = v.object({
+  ...{ format, stage: v.string(), tokenizer: text, routers: text, config: text, method: text, costs: text },
+  ...{
+    sequenceLength: number,
+    vocabulary: number,
+    eos: number,
+    prefix: number,
+    experts: number,
+    seed: number,
+  },
+});
+
+/** The schema of a partition's `manifest.json`. */
+export const PARTITION = v.object({
   format,
   experts: v.pipe(count, v.minValue(1)),
-  lineage: v.looseObject({ format: count, stage: v.string() }),
+  lineage: LINEAGE,
   train: PARTITION_COUNTS,
   test: v.optional(PARTITION_COUNTS),
   parts: v.array(v.object({ folder: v.pipe(v.string(), v.regex(/^expert-\d{2,}$/)), sha256: hash })),
@@ -86,10 +101,7 @@ export type PartitionCounts = v.InferOutput<typeof PARTITION_COUNTS>;
  *
  * @ignore
  */
-export interface PartitionManifest extends Omit<v.InferOutput<typeof PARTITION>, "lineage"> {
-  /** Where the training sequences come from. */
-  lineage: Lineage;
-}
+export type PartitionManifest = v.InferOutput<typeof PARTITION>;
 
 /** Gives the name of an expert's folder, for instance `expert-03`. */
 export function expertFolder(expert: number): string {
@@ -109,6 +121,5 @@ export async function readPart(folder: string, vouched?: Vouched): Promise<PartM
 
 /** Reads the manifest of a partition in its folder. Throws an `InputError` where it is missing or damaged. */
 export async function readPartition(folder: string, vouched?: Vouched): Promise<PartitionManifest> {
-  const what = "a partition's manifest";
-  return await readJson(`${folder}/manifest.json`, PARTITION, what, vouched) as PartitionManifest;
+  return await readJson(`${folder}/manifest.json`, PARTITION, "a partition's manifest", vouched);
 }

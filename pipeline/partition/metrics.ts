@@ -47,7 +47,9 @@ export function normalizedMutualInformation(
 export function informationOfTable(table: number[][]): number {
   const rows = table.map((counts) => total(counts));
   const columns: number[] = [];
-  for (const counts of table) counts.forEach((n, column) => columns[column] = (columns[column] ?? 0) + n);
+  for (const counts of table) {
+    counts.forEach((count, column) => columns[column] = (columns[column] ?? 0) + count);
+  }
   const items = total(rows);
   const normaliser = (entropy(rows, items) + entropy(columns, items)) / 2;
   if (normaliser === 0) return 0;

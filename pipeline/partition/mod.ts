@@ -42,6 +42,14 @@ export {
   type SourceCount,
   tokenImbalance,
 } from "./metrics.ts";
+export { mixingWeights, routingTemperatureOf, routingWindow } from "./mixing.ts";
+export {
+  type ExpertName,
+  nameExperts,
+  type NameOptions,
+  type SampledText,
+  type TellingTerm,
+} from "./names.ts";
 export {
   type LearnContext,
   type Learned,

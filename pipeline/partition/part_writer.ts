@@ -50,7 +50,8 @@ export function openPart({ folder, kind, lineage, empty, shardRows, batchRows }:
     const name = shardName(kind, shards.length);
     const { readable, writable } = new TransformStream<RecordBatch, RecordBatch>();
     const written = writeArrowFile(`${folder}/${name}`, readable, toBatch(empty, lineage));
-    written.catch(() => {}); // awaited where rows are handed over
+    // A file that cannot be opened reads nothing: whoever waits for it to take a batch is let go, and `written` tells why.
+    written.catch((error) => readable.cancel(error).catch(() => {}));
     return { name, rows: 0, tokens: 0, batches: writable.getWriter(), written };
   }
 

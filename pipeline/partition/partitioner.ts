@@ -53,6 +53,8 @@ export interface Partitioner {
 
 /** What a partitioner learns from and where it puts what it learned. */
 export interface LearnContext {
+  /** Name of the stage, as the events that it emits say it. */
+  stage: string;
   /** Resolved settings. */
   configuration: Configuration;
   /** Folder that it fills, and that {@linkcode PartitionerKind.open} reads. */
@@ -113,6 +115,8 @@ export interface PartitionerKind {
   models?: boolean;
   /** How text is assigned where no method is set; `balanced` unless given. */
   method?: string;
+  /** What its costs are divided by where they become weights of experts, τ; 1 unless given. */
+  routingTemperature?: number;
   /** Names of the settings that what it learns depends on. */
   settings: readonly (keyof Configuration)[];
   /** Gives their values as a manifest keeps them; undefined for those that do not matter beside the others. */

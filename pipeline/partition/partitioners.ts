@@ -10,11 +10,12 @@ import { em } from "./em/partitioner.ts";
 import { readDescription } from "./folder.ts";
 import type { OpenOptions, Partitioner, PartitionerKind } from "./partitioner.ts";
 import { random } from "./random.ts";
+import { self } from "./self.ts";
 import { source } from "./source.ts";
 
 /** Every kind, by its name. A script may add its own. */
 export const PARTITIONERS: Map<string, PartitionerKind> = new Map(
-  [em, ctbm, random, source].map((kind) => [kind.kind, kind]),
+  [em, ctbm, random, source, self].map((kind) => [kind.kind, kind]),
 );
 
 /**

@@ -8,9 +8,17 @@
 import * as vega from "vega";
 import { compile, type TopLevelSpec } from "vega-lite";
 import { escapeHtml } from "./html.ts";
-import type { Plot } from "./plots.ts";
+import type { Plot, Spec } from "./plots.ts";
 import { FONT_SIZE, textWidth } from "./text.ts";
 import { colour } from "./theme.ts";
+
+declare module "vega" {
+  /** How wide texts are; Vega's types leave it out. */
+  const textMetrics: {
+    canvas(use: boolean): void;
+    width: (item: { fontSize?: number }, text: unknown) => number;
+  };
+}
 
 const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif";
 /** Space around a stand-alone picture, and for its title, in pixels. */
@@ -91,15 +99,16 @@ export async function drawPlot(
     padding: MARGIN,
     background: colour("paper"),
   };
-  const spec = {
+  const spec: Spec = {
     padding: { left: 1, right: 1, top: 2, bottom: 2 },
     ...inner,
     ...(titled ? alone : {}),
     width,
     autosize: { type: "fit", contains: "padding" },
     config: CONFIG,
-  } as unknown as TopLevelSpec;
-  const compiled = compile(spec, { logger: listener(onWarning) }).spec;
+  };
+  // Plots say a specification freely; Vega-Lite checks it, and the listener hears what it does not know.
+  const compiled = compile(spec as unknown as TopLevelSpec, { logger: listener(onWarning) }).spec;
   const view = new vega.View(vega.parse(compiled), { renderer: "none", logger: listener(onWarning) });
   vega.resetSVGDefIds();
   const svg = await view.toSVG();
@@ -115,10 +124,8 @@ export async function drawPlot(
 
 /** Makes widths of text a function of the text alone, whatever canvas or fonts are there. */
 function measureTexts(): void {
-  // Vega's types leave it out.
-  const { textMetrics } = vega as unknown as { textMetrics: { canvas(use: boolean): void; width: unknown } };
-  textMetrics.canvas(false);
-  textMetrics.width = ({ fontSize }: { fontSize?: number }, text: unknown) =>
+  vega.textMetrics.canvas(false);
+  vega.textMetrics.width = ({ fontSize }: { fontSize?: number }, text: unknown) =>
     textWidth(String(text ?? ""), fontSize);
 }
 

@@ -103,7 +103,8 @@ export function number(value: number): string {
 export function scientific(value: number): string {
   if (value === 0 || !Number.isFinite(value)) return value === 0 ? "0" : "–";
   const [mantissa, exponent] = value.toExponential(2).split("e");
-  const raised = [...String(Number(exponent))].map((c) => c === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(c)]).join("");
+  const raised = [...String(Number(exponent))].map((sign) => sign === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(sign)])
+    .join("");
   return `${mantissa}·10${raised}`;
 }
 

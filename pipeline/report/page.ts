@@ -5,15 +5,11 @@
  */
 
 import { task, type Words, wordText } from "../../kernels/errors.ts";
+import { type Drawn, FULL_WIDTH } from "./drawn.ts";
 import { foldedTable, Html, markup } from "./html.ts";
-import type { Plot } from "./plots.ts";
-import type { Section, Sections } from "./sections.ts";
+import type { Section } from "./section.ts";
+import type { Sections } from "./sections.ts";
 import { DARK, declarations, LIGHT } from "./theme.ts";
-
-/** Width of a full plot, in pixels. */
-export const FULL_WIDTH = 720;
-/** Width of a half plot, and of a full one on a narrow page. */
-export const HALF_WIDTH = 348;
 
 const STYLE = `
 :root{color-scheme:light dark;${declarations(LIGHT)}}
@@ -62,6 +58,12 @@ th{font-weight:500;color:var(--muted);vertical-align:bottom}
 th:last-child,td:last-child{padding-right:0}
 th.n,td.n{text-align:right;white-space:nowrap}
 td{max-width:26em;overflow-wrap:break-word}
+h4{font-size:14px;font-weight:600;margin:12px 0 0}
+.expert{border-left:4px solid;padding:2px 0 2px 16px;margin:0 0 22px}
+.expert dl{margin:6px 0 8px}
+.text p{font-size:13px;color:var(--muted);margin:6px 0 0}
+pre{font:13px/1.45 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;margin:2px 0 0;padding:8px 10px;background:var(--panel);
+border-radius:4px;white-space:pre-wrap;overflow-wrap:anywhere}
 .claims td:last-child{white-space:nowrap}
 .yes{color:var(--yes)}.no{color:var(--no)}.open{color:var(--muted)}
 footer{margin-top:64px;padding-top:16px;border-top:1px solid var(--grid);font-size:13px;color:var(--muted)}
@@ -76,20 +78,22 @@ th,td{padding-right:12px}
 @media print{details>summary{display:none}}
 `;
 
-/** A plot as drawn: for a wide page, and for a narrow one where that differs. */
-export interface Drawn {
-  /** The plot. */
-  plot: Plot;
-  /** SVG for a wide page. */
-  wide: string;
-  /** SVG for a narrow page; none where the wide one serves. */
-  narrow?: string;
+/** What a page says of itself. */
+export interface PageFrame {
+  /** Its title. */
+  title: string;
+  /** What it is about, in a sentence. */
+  about: string;
+  /** The task that makes it. */
+  task: string;
+  /** What that makes it from. */
+  from: string;
 }
 
-/** Lays out the page of a run. */
+/** Lays out a page. */
 export function page(
-  name: string,
-  { figures, sections }: Sections,
+  { title, about, task: maker, from }: PageFrame,
+  { figures, sections }: Pick<Sections, "figures" | "sections">,
   drawn: Map<string, Drawn>,
   words?: Words,
 ): string {
@@ -102,22 +106,22 @@ export function page(
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width,initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="${policy}">
-<title>SmallTalk run ${name}</title>
+<title>${title}</title>
 <link rel="icon" href="data:,">
 <style>${new Html(STYLE)}</style>
 </head>
 <body>
 <header>
-<h1>SmallTalk run ${name}</h1>
-<p>Routers split a text by the likelihood of its prefixes; each part has an expert of its own.</p>
+<h1>${title}</h1>
+<p>${about}</p>
 <dl class="figures">${values}</dl>
 <nav aria-label="Sections">${links}</nav>
 </header>
 <main>
 ${sections.map((section) => sectionHtml(section, drawn))}</main>
 <footer>Made by <code>${
-    wordText([task("report")], words)
-  }</code> from the files of the run. Method: Filippova, Katharopoulos, Grangier and
+    wordText([task(maker)], words)
+  }</code> from ${from}. Method: Filippova, Katharopoulos, Grangier and
 Collobert, “No Need to Talk: Asynchronous Mixture of Language Models”, ICLR 2025, arXiv 2410.03529.</footer>
 </body>
 </html>

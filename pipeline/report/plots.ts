@@ -4,7 +4,8 @@
  * @module
  */
 
-import { BASELINES, type Way } from "../evaluation/evaluation.ts";
+import { BASELINE_NOTES, BASELINES, isBaseline } from "../evaluation/baselines.ts";
+import type { Way } from "../evaluation/evaluation.ts";
 import { printable, type Table } from "./html.ts";
 import { textWidth } from "./text.ts";
 import { colour, expertColour } from "./theme.ts";
@@ -127,14 +128,11 @@ export const expertName = (expert: number): string => `expert ${expert}`;
 
 /** Says in words how text is scored. */
 export function wayName(way: Way, experts: number): string {
-  const names: Record<Way, string> = {
-    mixture: "mixture",
-    dense: `dense, ${experts}× batch`,
-    "dense-steps": `dense, ${experts}× steps`,
-    oracle: "best in hindsight",
-    random: "random expert",
-  };
-  return names[way];
+  if (isBaseline(way)) {
+    const { kind, how } = BASELINE_NOTES[way];
+    return `${kind}, ${how(`${experts}×`)}`;
+  }
+  return { mixture: "mixture", oracle: "best in hindsight", random: "random expert" }[way];
 }
 
 /** How the line of a model looks in every plot. */
@@ -150,6 +148,8 @@ export interface Line {
 }
 
 const SOLID = [1, 0];
+/** Dashes of the baselines, in their order; the first is solid. */
+const BASELINE_DASHES = [SOLID, [7, 4], [2, 3], [9, 3, 2, 3]];
 /** Dashes of four experts each, whose colours differ. */
 const EXPERT_DASHES = [SOLID, [4, 2], [9, 2, 2, 2]];
 
@@ -158,7 +158,7 @@ export function wayLine(way: Way, experts: number): Line {
   return {
     name: wayName(way, experts),
     colour: colour(way),
-    dash: way === "dense-steps" ? [7, 4] : SOLID,
+    dash: isBaseline(way) ? BASELINE_DASHES[BASELINES.indexOf(way) % BASELINE_DASHES.length] : SOLID,
     width: 2.5,
   };
 }

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { BASELINES, type Evaluation, sideOf, TOLD_WAYS, type Way } from "../evaluation/evaluation.ts";
+import { BASELINES } from "../evaluation/baselines.ts";
+import { type Evaluation, sideOf, TOLD_WAYS, type Way } from "../evaluation/evaluation.ts";
 import { percent } from "./html.ts";
 import {
   across,

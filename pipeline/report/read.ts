@@ -14,14 +14,16 @@ import {
   readPartition,
 } from "../partition/manifests.ts";
 import { type AdoptedExpert, adoptedExperts } from "../run/adoption.ts";
+import type { ExpertName } from "../partition/names.ts";
 import { readRunConfiguration, type RunConfiguration } from "../run/configuration.ts";
 import { readRoundMetrics, type RoundMetrics } from "../run/events.ts";
-import { exists } from "../run/files.ts";
+import { exists, isFolder } from "../run/files.ts";
 import { type Manifest, manifestNames, readManifest, vouchedFiles } from "../run/manifest.ts";
 import type { Vouched } from "../run/vouched.ts";
+import { expertNames } from "../stages/names.ts";
 import { partsAlone } from "../stages/parts_alone.ts";
 import { anythingBegun } from "../stages/state.ts";
-import { denseTargets } from "../stages/train_dense.ts";
+import { baselineTargets } from "../stages/baselines.ts";
 import { expertTarget } from "../stages/train_expert.ts";
 import { readStepMetrics, type StepMetrics } from "../training/loop.ts";
 import { printable } from "./html.ts";
@@ -53,7 +55,9 @@ export interface RunRecord {
   rounds: RoundMetrics[];
   /** The partition, and its experts by id. */
   partition: { whole: PartitionManifest; parts: PartManifest[] } | null;
-  /** Experts by id, then the dense baselines. */
+  /** What sets each expert apart; null where its tokenizer or the shards of the partition are not there. */
+  names: ExpertName[] | null;
+  /** Experts by id, then the baselines. */
   curves: Curve[];
   /** Experts that other trainers made. */
   adopted: AdoptedExpert[];
@@ -65,17 +69,19 @@ export interface RunRecord {
 
 /**
  * Reads a run folder. Throws an `InputError` where the folder is none of a run, and where a file in it, which it names, cannot
- * be what it must be.
+ * be what it must be. `doing` says in messages what for; `names` says whether the experts' names are read too.
  */
-export async function readRun(run: string): Promise<RunRecord> {
+export async function readRun(
+  run: string,
+  { doing = "report on", names = true }: { doing?: string; names?: boolean } = {},
+): Promise<RunRecord> {
   const refuse = (must: string, remedy: Text = say`run ${task("partition", { run })} first`) =>
-    new InputError(`Cannot report on "${run}" as it must ${must}`, { where: run, remedy });
+    new InputError(`Cannot ${doing} "${run}" as it must ${must}`, { where: run, remedy });
   const notARun = (reason: string) =>
     refuse(`be a run folder: ${reason}`, say`name the folder that ${task("partition")} wrote`);
   if (!await exists(run)) throw refuse("be a run folder: there is no such folder");
-  const config = await readRunConfiguration(run).catch((error) => {
-    throw error instanceof Deno.errors.NotADirectory ? notARun("it is a file") : error;
-  });
+  if (!await isFolder(run)) throw notARun("it is a file");
+  const config = await readRunConfiguration(run);
   if (config === null) throw notARun("it has no config.json");
   const vouched = await vouchedFiles(run);
   const again = (name: string) => say`run ${task(name, { run })} again`;
@@ -98,6 +104,7 @@ export async function readRun(run: string): Promise<RunRecord> {
       () => readParts(run, vouched),
       forced(run, "split"),
     ),
+    names: null,
     curves: await readCurves(run, vouched),
     adopted: await adoptedExperts(run),
     evaluation: await ifThere(
@@ -108,6 +115,7 @@ export async function readRun(run: string): Promise<RunRecord> {
     reproduction: await ifThere(`${run}/reproduction.json`, readClaims, again("reproduce")),
   };
   for (const name of await manifestNames(run)) record.manifests[name] = (await readManifest(run, name))!;
+  if (names && record.partition) record.names = await expertNames(run, vouched);
   if (isEmpty(record) && !await anythingBegun(run, config.configuration)) {
     throw refuse("hold something that a task made: it holds a configuration and nothing made with it");
   }
@@ -144,7 +152,7 @@ async function readParts(run: string, vouched: Vouched): Promise<NonNullable<Run
 async function readCurves(run: string, vouched: Vouched): Promise<Curve[]> {
   const folder = `${run}/metrics`;
   const files = await exists(folder) ? await Array.fromAsync(Deno.readDir(folder)) : [];
-  const baselines = denseTargets();
+  const baselines = baselineTargets();
   const curves: Curve[] = [];
   for (const { name } of files) {
     const [, model, id] = /^(expert-(\d+)|.+)\.jsonl$/.exec(name) ?? [];

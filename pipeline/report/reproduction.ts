@@ -5,13 +5,14 @@
  */
 
 import * as v from "valibot";
-import { BASELINES } from "../evaluation/evaluation.ts";
+import { BASELINES } from "../evaluation/baselines.ts";
 import { finite, readJson, share } from "../run/schema.ts";
 
 /** The models whose learning rates are searched for. */
-const SEARCHED = ["experts", ...BASELINES] as const;
+export const SEARCHED = ["experts", ...BASELINES] as const;
 
-const CLAIM = v.object({
+/** Schema of a claim. */
+export const CLAIM = v.object({
   claim: v.string(),
   paper: v.string(),
   here: v.string(),
@@ -23,12 +24,13 @@ const TRIAL = v.object({
   validationLoss: v.pipe(v.nullable(v.number()), v.transform((loss) => loss ?? Infinity)),
 });
 
-const SEARCH = v.object({ rate: finite, trials: v.array(TRIAL) });
+/** Schema of a search for a learning rate. */
+export const RATE_SEARCH = v.object({ rate: finite, trials: v.array(TRIAL) });
 
 const CLAIMS = v.object({
   format: v.literal(1),
   claims: v.array(CLAIM),
-  search: v.object(v.entriesFromList(SEARCHED, v.optional(SEARCH))),
+  search: v.object(v.entriesFromList(SEARCHED, v.optional(RATE_SEARCH))),
   trialShare: share,
 });
 
@@ -50,7 +52,7 @@ export type Trial = v.InferOutput<typeof TRIAL>;
  *
  * @ignore
  */
-export type RateSearch = v.InferOutput<typeof SEARCH>;
+export type RateSearch = v.InferOutput<typeof RATE_SEARCH>;
 /**
  * A model whose rate is searched for.
  *

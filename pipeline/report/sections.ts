@@ -7,12 +7,14 @@
 import { setting, task, type TaskReference, type Words, wordText } from "../../kernels/errors.ts";
 import type { Cost } from "../cost/cost.ts";
 import { paperTable, PRINTED_COMMUNICATION } from "../cost/paper.ts";
+import { BASELINE_NOTES } from "../evaluation/baselines.ts";
 import { type Evaluation, sideOf } from "../evaluation/evaluation.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
 import { FIELD_NAMES, FIELDS } from "../settings/configuration.ts";
 import { onlyParts } from "../stages/parts_alone.ts";
 import { denseTargets } from "../stages/train_dense.ts";
+import { expertsSection } from "./experts.ts";
 import {
   type Content,
   foldedTable,
@@ -25,7 +27,7 @@ import {
   type Table,
   unbroken,
 } from "./html.ts";
-import { COMPARED, type Plot, wayName } from "./plots.ts";
+import { COMPARED, wayName } from "./plots.ts";
 import {
   gainPlot,
   overheadPlot,
@@ -34,24 +36,13 @@ import {
   segmentPlot,
   sourcePlot,
 } from "./plots_evaluation.ts";
+import { mixingPlots } from "./plots_mixing.ts";
+import { routeByPlots } from "./plots_route_by.ts";
 import { heatPlot, roundPlots, sharePlot } from "./plots_routing.ts";
 import { trainingPlots } from "./plots_training.ts";
 import type { RunRecord } from "./read.ts";
-import type { Claims } from "./reproduction.ts";
-
-/** A section of the page. */
-export interface Section {
-  /** Name, of the anchor too. */
-  id: string;
-  /** Heading. */
-  title: string;
-  /** Paragraphs and tables before the plots. */
-  lead: Html[];
-  /** Plots. */
-  plots?: Plot[];
-  /** What follows them. */
-  after?: Html[];
-}
+import type { Claim, Claims } from "./reproduction.ts";
+import type { Section } from "./section.ts";
 
 /** A part that a run does not have yet. */
 export interface Missing {
@@ -97,6 +88,7 @@ export function sectionsOf(run: RunRecord, cost: Cost, words?: Words): Sections 
     ...(run.reproduction ? [claims(run.reproduction)] : []),
     rounds(run, lacks),
     partition(run, lacks),
+    ...expertsSection(run),
     training(run, lacks),
     evaluation(run, lacks),
     costs(run, cost),
@@ -202,7 +194,8 @@ function shape(
   })`;
 }
 
-function claims({ claims, search, trialShare }: Claims): Section {
+/** Writes claims as a table, with what became of each. */
+export function claimsTable(claims: readonly Claim[]): Html {
   const verdict = (holds: boolean | null) =>
     holds === null
       ? markup`<span class="open">–</span>`
@@ -214,6 +207,10 @@ function claims({ claims, search, trialShare }: Claims): Section {
     rows: claims.map(({ claim, paper, here, holds }) => [claim, paper, here, verdict(holds)]),
     look: "claims",
   };
+  return htmlTable(table, "Claims");
+}
+
+function claims({ claims, search, trialShare }: Claims): Section {
   const trials: Table = {
     head: ["model", "learning rate", "held-out loss, nats per token", ""],
     rows: Object.entries(search).flatMap(([model, found]) =>
@@ -227,7 +224,7 @@ function claims({ claims, search, trialShare }: Claims): Section {
     id: "claims",
     title: "The paper's claims, and this run",
     lead: [
-      htmlTable(table, "Claims"),
+      claimsTable(claims),
       markup`${foldedTable(trials, tried, `${tried} on ${percent(trialShare)} of the training`)}\n`,
     ],
   };
@@ -307,7 +304,7 @@ function training({ partition, config, curves, alone, adopted }: RunRecord, lack
     lead.push(lacks(`Training of ${which} experts`, "train-expert", { expert: "all" }));
   }
   for (const { match, name, command } of denseTargets()) {
-    if (has(name)) continue;
+    if (has(name) || !BASELINE_NOTES[name].sameTokens) continue;
     lead.push(lacks(`The dense baseline with ${experts} times the ${match}`, command.task, command.with));
   }
   for (const { expert, from, shape: own, parameters } of adopted) {
@@ -325,6 +322,14 @@ function training({ partition, config, curves, alone, adopted }: RunRecord, lack
         ? "The one expert and the dense models have the same shape, see the same tokens and take the same steps."
         : markup`Every expert trains alone, on its part. Expert and dense models have the same shape, so the same cost of
 inference; a dense model sees all the tokens, in batches ${experts} times as large or in ${experts} times the steps.`
+    }${
+      has("dense-compute")
+        ? " The larger dense model sees fewer tokens, as its training costs as many FLOPs as the mixture's."
+        : null
+    }${
+      has("switch")
+        ? " The Switch Transformer has as many experts in every layer, all in memory, and chooses one for every token."
+        : null
     } The steep beginning of the curves is cut off.</p>`,
   );
   return { ...section, plots: trainingPlots(curves, experts) };
@@ -361,6 +366,7 @@ function evaluation({ evaluation }: RunRecord, lacks: Lacks): Section {
       }${gainText} Intervals
 are of ${plural(resamples, "bootstrap resample")} of the documents.</p>`,
       ...worse(evaluation),
+      ...(routes ? sureness(evaluation) : []),
       ...(routes && compares ? [] : [
         markup`<p>${
           routes ? null : "With one expert there are no segments, and no routing prefix to vary. "
@@ -374,11 +380,29 @@ are of ${plural(resamples, "bootstrap resample")} of the documents.</p>`,
         ? [segmentPlot(evaluation)]
         : []),
       ...(compares ? [sourcePlot(evaluation)] : []),
-      ...(routes ? prefixPlots(evaluation) : []),
+      ...(routes ? [...prefixPlots(evaluation), ...mixingPlots(evaluation)] : []),
+      ...routeByPlots(evaluation),
     ],
   };
 }
 
+/** Says how often the chosen expert is the best one, and what a smaller margin means for that. */
+function sureness({ reliability }: Evaluation): Html[] {
+  if (reliability === undefined) return [];
+  const { right, loss, bins } = reliability;
+  const [unsure, sure] = [bins[0], bins.at(-1)!];
+  return [
+    markup`<p>The chosen expert is the best in hindsight for ${percent(right)} of the sequences${
+      loss === null ? null : `; elsewhere it costs ${rounded(loss, 2)} nats per sequence more than that one`
+    }.${
+      bins.length < 2
+        ? null
+        : ` It is the best for ${percent(unsure.right)} of the sequences whose margin is smallest, and for ${
+          percent(sure.right)
+        } of those whose margin is largest.`
+    }</p>`,
+  ];
+}
 /** Parts that are named where the mixture is worse, at most. */
 const MOST_WORSE = 12;
 

@@ -10,8 +10,8 @@ export type Palette = Readonly<Record<string, string>>;
 
 /**
  * Every colour on light and on dark paper. Marks keep a contrast of at least 3 to the paper, text one of at least 4.5. A model has
- * one colour in all plots: dense ones black and grey, the mixture blue, experts neither, so that no expert is taken for another
- * model. Experts 0 to 3 stay apart for colour-blind readers too, and so do 4 to 7, whose lines have other dashes.
+ * one colour in all plots: dense ones black and grey, the mixture blue, Switch purple, experts none of these, so that no expert is
+ * taken for another model. Experts 0 to 3 stay apart for colour-blind readers too, and so do 4 to 7, whose lines have other dashes.
  */
 const COLOURS: Record<string, [light: string, dark: string]> = {
   paper: ["#ffffff", "#14171b"],
@@ -24,6 +24,8 @@ const COLOURS: Record<string, [light: string, dark: string]> = {
   mixture: ["#2460a7", "#7db2f0"],
   dense: ["#1b1e23", "#e7e9ec"],
   "dense-steps": ["#80868f", "#8b939e"],
+  "dense-compute": ["#4b5058", "#60656c"],
+  switch: ["#b4007d", "#c23ce0"],
   oracle: ["#3f8fc4", "#3f8fc4"],
   random: ["#8f79c4", "#a08bd0"],
   e0: ["#e0680e", "#f58a4b"],

@@ -6,7 +6,8 @@
 
 import type { Cost } from "../cost/cost.ts";
 import { paperTable } from "../cost/paper.ts";
-import { type Baseline, type Evaluation, type Gain, sideOf } from "../evaluation/evaluation.ts";
+import type { Baseline } from "../evaluation/baselines.ts";
+import { type Evaluation, type Gain, sideOf } from "../evaluation/evaluation.ts";
 import type { Claim } from "../report/reproduction.ts";
 import type { PartitionSummary } from "../stages/summary.ts";
 

@@ -8,8 +8,6 @@
 import type { Words } from "../../kernels/errors.ts";
 import { openGpu } from "../../kernels/device/gpu.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { presetOf } from "../settings/presets.ts";
-import type { Sources } from "../settings/resolution.ts";
 import { readCost } from "../cost/cost.ts";
 import type { Evaluation } from "../evaluation/evaluation.ts";
 import { evaluateRun } from "../stages/evaluate_run.ts";
@@ -19,11 +17,11 @@ import { partition } from "../stages/partition.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
 import { expertFolder } from "../partition/manifests.ts";
 import type { RunWatch } from "../stages/session.ts";
-import { trainDense, trainExpert, type TrainOptions } from "../stages/train.ts";
+import type { TrainOptions } from "../stages/train.ts";
 import type { TrainResult } from "../stages/train_model.ts";
-import { LossNotFiniteError, readStepMetrics } from "../training/loop.ts";
+import { readStepMetrics } from "../training/loop.ts";
 import { claimsMarkdown, claimsOf, type Crossing, crossingOf, type CurvePoint, VERDICTS } from "./claims.ts";
-import { searchRate } from "./search.ts";
+import { RATES, searchModelRate, trainModels, TRIAL_SHARE, withoutRates } from "./models.ts";
 
 /** Says what to reproduce and where. */
 export interface ReproduceOptions extends Omit<TrainOptions, "trial" | "resume" | "gpu"> {
@@ -41,17 +39,15 @@ export interface Reproduction extends Claims {
   models: { experts: TrainResult[]; dense: TrainResult; "dense-steps": TrainResult };
 }
 
-const RATES = { experts: "expertRate", dense: "denseRate", "dense-steps": "denseStepsRate" } as const;
-
-/** Rate that every search starts from. */
-const FIRST_RATE = 4e-3;
+/** The models of the paper's comparison, and a harder baseline. */
+const MODELS = ["experts", "dense", "dense-steps"] as const satisfies readonly Searched[];
 
 /**
  * Runs everything in the run folder and writes `reproduction.json`, `reproduction.md` and `report.html` there. Rates that `sources`
  * gives as flags are not searched for. Throws what the steps throw.
  */
 export async function reproduce(options: ReproduceOptions, watch: RunWatch = {}): Promise<Reproduction> {
-  const { run, force, check, adapter, variants, trialShare = 1 / 8 } = options;
+  const { run, force, check, adapter, variants, trialShare = TRIAL_SHARE } = options;
   const { onEvent: emit = () => {}, signal } = watch;
   const summary = await partition(
     { run, sources: { flags: withoutRates(options.sources ?? {}) }, force, check, adapter, variants },
@@ -64,40 +60,20 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
   const gpu = await openGpu({ adapter: adapter || undefined, variants });
   emit({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
   try {
-    const train: Record<Searched, (options: TrainOptions) => Promise<TrainResult[]>> = {
-      experts: async (options) => {
-        const results: TrainResult[] = [];
-        for (let expert = 0; expert < experts; expert++) {
-          results.push(await trainExpert(expert, options, watch));
-        }
-        return results;
-      },
-      dense: async (options) => [await trainDense("batch", options, watch)],
-      "dense-steps": async (options) => [await trainDense("steps", options, watch)],
-    };
-    for (const name of Object.keys(train) as Searched[]) {
+    for (const name of MODELS) {
       const field = RATES[name];
       if (given[field] !== undefined) {
         rates[field] = given[field]; // 0 is a dense model's word for the experts' rate
         continue;
       }
-      search[name] = await searchRate(FIRST_RATE, async (rate) => {
-        try {
-          const trial = { share: trialShare, rate };
-          const results = await train[name]({ ...options, gpu, sources: {}, trial });
-          return results.reduce((sum, result) => sum + lossOf(result), 0) / results.length;
-        } catch (error) {
-          if ((error as Error).cause instanceof LossNotFiniteError) return Infinity;
-          throw error;
-        }
-      });
+      search[name] = await searchModelRate(name, experts, { ...options, gpu }, trialShare, watch);
       rates[field] = search[name].rate;
     }
     const settings = { ...options, gpu, sources: { flags: rates } };
     const models = {
-      experts: await train.experts(settings),
-      dense: (await train.dense(settings))[0],
-      "dense-steps": (await train["dense-steps"](settings))[0],
+      experts: await trainModels("experts", experts, settings, watch),
+      dense: (await trainModels("dense", experts, settings, watch))[0],
+      "dense-steps": (await trainModels("dense-steps", experts, settings, watch))[0],
     };
 
     const evaluation = await evaluateRun({ run, gpu }, watch);
@@ -118,16 +94,6 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
   } finally {
     gpu.close();
   }
-}
-
-/** Gives what a trial is judged by. */
-const lossOf = ({ validationLoss, loss }: TrainResult): number => validationLoss ?? loss ?? Infinity;
-
-/** Gathers what a preset, a file and flags say, as flags, without the rates that are searched for. */
-function withoutRates({ preset, file, flags }: Sources): Partial<Configuration> {
-  const values: Partial<Configuration> = { ...presetOf(preset), ...file, ...flags };
-  for (const field of Object.values(RATES)) delete values[field];
-  return values;
 }
 
 /** Reads the held-out losses of a model, by step. */

@@ -1,7 +1,7 @@
 /**
  * The project's rows as Arrow batches: schema, lineage, and the way to typed arrays and back.
  *
- * This file, `ipc.ts` and `export/datasets.ts` are the only ones that import the Arrow library.
+ * This file, the folder `ipc/` and `export/datasets.ts` are the only ones that import the Arrow library.
  *
  * @module
  */
@@ -24,21 +24,22 @@ import { InputError } from "../../kernels/errors.ts";
 import { type Columns, tokenArrayOf } from "./columns.ts";
 import { shortHash, unreadable } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
-import { originOf, readArrow } from "./ipc.ts";
+import { originOf } from "./ipc/origin.ts";
+import { readArrow } from "./ipc/read.ts";
 
 /** A batch of rows: Arrow's own type. */
 export type RecordBatch = ArrowBatch;
 
 export type { Columns } from "./columns.ts";
+export { originOf } from "./ipc/origin.ts";
+export { readArrow } from "./ipc/read.ts";
 export {
   type ArrowAppender,
   arrowBytes,
   openArrowAppender,
-  originOf,
-  readArrow,
   writeArrowFile,
   type Written,
-} from "./ipc.ts";
+} from "./ipc/write.ts";
 
 /** Where rows come from, stored in the schema metadata under `smalltalk.<name>`. */
 export interface Lineage {
@@ -73,29 +74,37 @@ export interface Lineage {
 /** Version of the file layout that this code writes, and the newest that it reads. */
 export const FORMAT = 1;
 
+/** Names of what a lineage says in text, then of what it says in numbers: in the order in which manifests list them. */
+const TEXTS = ["stage", "tokenizer", "routers", "config", "method", "costs"] as const;
 const NUMBERS = ["format", "sequenceLength", "vocabulary", "eos", "prefix", "experts", "seed"] as const;
-/** In the order in which manifests list them. */
-const NAMES = ["stage", "tokenizer", "routers", "config", "method", "costs", ...NUMBERS] as const;
+const NAMES = [...TEXTS, ...NUMBERS];
 
 /** Returns the lineage of a batch, or null where another tool wrote it. Throws an InputError where it is damaged. */
 export function lineageOf(batch: RecordBatch): Lineage | null {
   const { metadata } = batch.schema, where = originOf(batch);
   if (!metadata.has("smalltalk.format")) return null;
-  const lineage: Record<string, unknown> = { stage: "" };
-  for (const name of NAMES) {
+  const texts: Pick<Lineage, (typeof TEXTS)[number]> = { stage: "" };
+  for (const name of TEXTS) {
+    const text = metadata.get(`smalltalk.${name}`);
+    if (text !== undefined) texts[name] = text;
+  }
+  const numbers: Pick<Lineage, (typeof NUMBERS)[number]> = { format: FORMAT };
+  for (const name of NUMBERS) {
     const text = metadata.get(`smalltalk.${name}`);
     if (text === undefined) continue;
-    const isNumber = (NUMBERS as readonly string[]).includes(name);
-    if (isNumber && !/^\d{1,16}$/.test(text)) {
+    if (!/^\d{1,16}$/.test(text)) {
       throw unreadable(where, `smalltalk.${name} must be an integer`, `it is "${text}"`);
     }
-    lineage[name] = isNumber ? Number(text) : text;
+    numbers[name] = Number(text);
   }
-  const { format } = lineage as unknown as Lineage;
-  if (format > FORMAT) {
-    throw unreadable(where, `its format must be at most ${FORMAT}`, `it is ${format}, of a newer version`);
+  if (numbers.format > FORMAT) {
+    throw unreadable(
+      where,
+      `its format must be at most ${FORMAT}`,
+      `it is ${numbers.format}, of a newer version`,
+    );
   }
-  return lineage as unknown as Lineage;
+  return { ...texts, ...numbers };
 }
 
 /**

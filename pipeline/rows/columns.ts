@@ -57,13 +57,13 @@ function mapColumns(
   rows: number,
   change: (values: never, width: number, name: keyof Columns) => Values,
 ): Columns {
-  const result: Record<string, unknown> = { rows };
-  for (const [name, values] of Object.entries(columns)) {
-    if (name === "rows" || values === undefined) continue;
+  const { sequence, length } = columns;
+  const changed = Object.entries(columns).flatMap(([name, values]) => {
+    if (name === "rows" || values === undefined) return [];
     const width = columns.rows === 0 ? 0 : values.length / columns.rows;
-    result[name] = change(values as never, width, name as keyof Columns);
-  }
-  return result as unknown as Columns;
+    return [[name, change(values as never, width, name as keyof Columns)]];
+  });
+  return { rows, sequence, length, ...Object.fromEntries(changed) };
 }
 
 /** Returns rows `begin` to `end` (exclusive) as views of the same memory. */

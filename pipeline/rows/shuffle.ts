@@ -165,24 +165,23 @@ function* inOrder(rows: Columns, keysOf: Order["keys"], lineage: Lineage): Gener
 
 /**
  * Opens an endless stream of training sequences: the shards in order once, then again and again in new orders (the shards
- * permuted, and the rows within each), starting after `consumed` sequences. The result returns the next `n`.
+ * permuted, and the rows within each), starting after `consumed` sequences. The result returns the next `count`.
  *
  * Memory holds one shard: no row of it is handed out before it was read to its end, so that what `vouched` knows of it is checked.
- * Throws `InputError` where the shards hold no rows. `onRestart` hears of every new pass.
+ * Throws `InputError` where the shards hold no rows.
  */
 export function epochs(
   paths: string[],
   seed: number,
   consumed = 0,
-  onRestart?: (epoch: number) => void,
   vouched?: Vouched,
-): (n: number) => Promise<Columns> {
-  const source = pass(paths, seed, onRestart, vouched);
+): (count: number) => Promise<Columns> {
+  const source = pass(paths, seed, vouched);
   let skip = consumed;
   let rest: Columns | undefined;
-  return async (n) => {
+  return async (wanted) => {
     const parts: Columns[] = [];
-    for (let left = n; left > 0;) {
+    for (let left = wanted; left > 0;) {
       while (!rest || rest.rows === 0) rest = (await source.next()).value as Columns; // of which there is no end
       const dropped = Math.min(skip, rest.rows);
       skip -= dropped;
@@ -195,12 +194,7 @@ export function epochs(
   };
 }
 
-async function* pass(
-  paths: string[],
-  seed: number,
-  onRestart?: (epoch: number) => void,
-  vouched?: Vouched,
-) {
+async function* pass(paths: string[], seed: number, vouched?: Vouched) {
   let rows = 0;
   let first: RecordBatch | undefined;
   for (const path of paths) {
@@ -216,7 +210,6 @@ async function* pass(
     throw new InputError("Cannot read training sequences as the shards must hold some: they hold 0 rows");
   }
   for (let epoch = 1;; epoch++) {
-    onRestart?.(epoch);
     for (const shard of permutation(paths.length, seed, `epoch ${epoch}`)) {
       const parts: Columns[] = [];
       for await (const batch of readArrow(paths[shard], paths[shard], vouched)) parts.push(fromBatch(batch));

@@ -67,7 +67,7 @@ export async function writeAtomic(
   let opened: Deno.FsFile;
   try {
     await Deno.mkdir(dirname(path), { recursive: true });
-    await removeIfThere(partial); // of a killed process; were it a link, what it leads to stays
+    await removeIfThere(partial); // left by a killed process; where it is a link, the link alone goes
     opened = await Deno.open(partial, { write: true, createNew: true });
   } catch (error) {
     throw writeError(path, error);

@@ -20,7 +20,8 @@ import { Vouched } from "./vouched.ts";
 const FORMAT = 3;
 
 const TEXTS = v.record(v.string(), v.string());
-const RECORD = v.object({ bytes: count, sha256: v.string() });
+/** The schema of a {@linkcode FileRecord} in a file. */
+export const RECORD = v.object({ bytes: count, sha256: v.string() });
 const INSIDE = v.pipe(
   v.string(),
   v.check((path) => isInside(path), "a path must lie in the run folder"),
@@ -56,7 +57,7 @@ export function stageKey(
   configuration: Record<string, unknown>,
   inputs: Record<string, string>,
 ): string {
-  // Revision 1 is spelled as the version of the code that stood here before there were revisions: those keys still hold.
+  // Revision 1 is written as "0.1.0": the version of the code stood here before there were revisions, and old keys still match.
   return sha256(canonical({ stage, code: `0.1.${revision - 1}`, configuration, inputs }));
 }
 

@@ -42,7 +42,7 @@ export class Vouched {
     if (known && !(known.name in this.read)) this.check(path, await hashFile(path));
   }
 
-  /** Takes what one who read them before found of files, by their names. */
+  /** Takes over the hashes that an earlier reader found, by the names of the files. */
   note(read: Record<string, string>): void {
     Object.assign(this.read, read);
   }

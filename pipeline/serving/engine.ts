@@ -30,7 +30,7 @@ export interface Engine {
   close(): void;
 }
 
-/** How long a step waits for a sequence of the step before, which is still choosing its token or was left alone. */
+/** How long a step waits for a sequence of the step before: it may still be choosing its token, or its reader may be gone. */
 export const PATIENCE_MS = 10;
 
 const left = () => new Error("Cannot read tokens as the sequence must be open: it was closed");

@@ -1,7 +1,8 @@
-/** What a model is on the device: a decoder that writes texts, or a scorer. */
+/** What a model is on the device: a decoder that writes texts, a scorer, or a scorer of what may follow texts. */
 
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import type { Checkpoint, CheckpointNotes } from "../checkpoints/checkpoint.ts";
+import { type BranchScorer, createBranchScorer } from "../model/branch_scorer.ts";
 import { createDecoder, type DecoderOptions } from "../model/decoder.ts";
 import { rowsPerPass } from "../model/passes.ts";
 import { createScorer, type Scorer } from "../model/scorer.ts";
@@ -40,6 +41,12 @@ export interface ScoringModel extends LoadedModel {
   scorer: Scorer;
 }
 
+/** A model that scores what may follow texts. */
+export interface BranchingModel extends LoadedModel {
+  /** Its scorer. */
+  branches: BranchScorer;
+}
+
 /** Sequences side by side unless more or fewer are asked for. */
 const SLOTS = 8;
 
@@ -76,6 +83,29 @@ export function scoring({ length, batch }: { length: number; batch?: number }): 
         scoreTokens: (...sequences) => queue(() => own.scoreTokens(...sequences)),
       };
       return { config, notes, scorer, bytes: own.bytes, close: own.close };
+    },
+  };
+}
+
+/** A scorer of continuations; `batch` sequences of the model's context at once, as many as are quick unless said. */
+export function branching({ batch }: { batch?: number } = {}): Form<BranchingModel> {
+  return {
+    name: `branches ${JSON.stringify({ batch })}`,
+    size: weightBytes,
+    open({ config, weights, notes }, gpu, queue) {
+      const rows = rowsPerPass(gpu, config, config.context, batch);
+      const own = createBranchScorer(gpu, { config, weights, batch: rows });
+      const branches: BranchScorer = {
+        get bytes() {
+          return own.bytes;
+        },
+        get rows() {
+          return own.rows;
+        },
+        score: (texts) => queue(() => own.score(texts)),
+        close: own.close,
+      };
+      return { config, notes, branches, bytes: own.bytes, close: own.close };
     },
   };
 }

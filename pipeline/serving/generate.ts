@@ -1,5 +1,6 @@
 /**
- * Continues a prompt: routes it by its prefix, loads the one expert that it goes to, and streams text.
+ * Continues a prompt: routes it by its prefix, loads the expert that it goes to, or several whose probabilities are mixed, and
+ * streams text.
  *
  * A model has a context of S tokens. A longer prompt is an error, and text ends where the context does, unless the window
  * slides: then the model goes on from the later half of its context, read anew.
@@ -10,11 +11,12 @@ import type { OpenGpuOptions } from "../../kernels/device/gpu.ts";
 import { uniform } from "../random.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import type { ModelConfig } from "../model/shape.ts";
+import { type Change, choose, type ChoosingOptions } from "./answering.ts";
 import type { Reader } from "./engine.ts";
 import { decoding } from "./forms.ts";
+import type { Answering } from "./mixing.ts";
 import { type Mixture, type MixtureOptions, openMixture } from "./mixture.ts";
 import type { Values } from "../settings/field.ts";
-import { checkShape, type ModelName } from "./models.ts";
 import type { Route } from "./route.ts";
 import { sampleToken, SAMPLING, samplingOf } from "./sampling.ts";
 import { createDetokenizer, createStopFilter } from "./text_stream.ts";
@@ -34,12 +36,10 @@ export interface ContinueOptions extends Partial<Values<typeof SAMPLING>> {
   onToken?: (token: number, logits: Float32Array) => void;
 }
 
-/** What {@link answer} takes. */
-export interface AnswerOptions extends ContinueOptions {
+/** What {@link answer} takes; an expert is used instead of the partitioner's choice, or a dense model by its name, and it is not read. */
+export interface AnswerOptions extends ContinueOptions, ChoosingOptions {
   /** Text to continue, or its tokens. */
   prompt: string | Uint32Array;
-  /** Expert to use instead of the partitioner's choice, or a dense model by its name: the partitioner is not read. */
-  expert?: ModelName;
   /** Texts to stop before. */
   stop?: readonly string[];
 }
@@ -59,8 +59,12 @@ export interface GenerateOptions
 export interface Generation extends AsyncIterable<string> {
   /** What the partitioner said; null where an expert or a model was named. */
   readonly route: Route | null;
-  /** The expert; null where a model was named. */
+  /** The expert that begins the text, that of the largest weight where there are several; null where a model was named. */
   readonly expert: number | null;
+  /** The experts that continue the text now, the largest weight first; none where a model was named. */
+  readonly answering: readonly Answering[];
+  /** Changes of them so far. */
+  readonly changes: readonly Change[];
   /** Number of experts; null where it is not known. */
   readonly experts: number | null;
   /** Longest text of the model, in tokens. */
@@ -81,8 +85,9 @@ const [EXPERT, MODEL] = [setting("expert"), setting("model")];
  * Opens a text that continues a prompt.
  *
  * In a run it routes the prompt and frees the partitioner before it loads the expert, so that one expert is held, and only its
- * folder read. Throws an `InputError` where the prompt is empty or too long, the expert out of range or not trained yet (and names
- * the task to run), a model of another shape or tokenizer, or a file is damaged.
+ * folder read; of a mixture as many as are mixed. Where experts are weighed anew, the partitioner stays. Throws an `InputError` where
+ * the prompt is empty or too long, the expert out of range or not trained yet (and names the task to run), a mixture impossible, a
+ * model of another shape or tokenizer, or a file is damaged.
  */
 export async function generate(
   { run, model, memory, adapter, variants, gpu, ...options }: GenerateOptions,
@@ -116,18 +121,14 @@ async function open(mixture: Mixture, options: AnswerOptions, alone: boolean): P
     throw new InputError("Cannot continue a prompt as the tokenizer must make a token of it: it makes none");
   }
   signal?.throwIfAborted();
-  const routes = mixture.routes && options.expert === undefined;
-  const route = routes ? await mixture.route(promptTokens) : null;
+  const { route, begin } = await choose(mixture, promptTokens, options);
   const experts = mixture.routes ? await mixture.experts() : null;
-  const model = options.expert ?? route?.expert ?? 0;
-  if (alone) mixture.closePartitioner();
+  if (alone && options.reroute === undefined) mixture.closePartitioner();
   const form = alone ? decoding({ slots: 1, capacity: promptTokens.length + maxNewTokens }) : undefined;
-  const { config, notes, engine } = held.use(await mixture.lease(model, form, signal)).value;
-  if (typeof model === "number") {
-    checkShape({ config, notes }, mixture.shape, `expert ${model}`, "the run's experts");
-  }
-  checkPrompt(promptTokens, config, tokenizer, options);
-  const reader = held.use(await engine.join(signal));
+  const chosen = held.use(
+    await begin(form, (config) => checkPrompt(promptTokens, config, tokenizer, options)),
+  );
+  const { config, notes, changes, reader, readerFor } = chosen;
   const tokens: number[] = [];
   let finish: Finish | null = null;
   const owned = held.move();
@@ -136,6 +137,7 @@ async function open(mixture: Mixture, options: AnswerOptions, alone: boolean): P
     ...options,
     eos: notes.eos ?? tokenizer.eos,
     vocabulary,
+    readerFor,
   });
 
   /** Yields the text as it comes; frees what is held at the end, however it ends. */
@@ -156,7 +158,11 @@ async function open(mixture: Mixture, options: AnswerOptions, alone: boolean): P
   const pieces = text();
   return {
     route,
-    expert: mixture.routes && typeof model === "number" ? model : null,
+    expert: mixture.routes ? chosen.answering[0]?.expert ?? null : null,
+    get answering() {
+      return mixture.routes ? chosen.answering : [];
+    },
+    changes,
     experts,
     context: config.context,
     promptTokens,
@@ -169,6 +175,16 @@ async function open(mixture: Mixture, options: AnswerOptions, alone: boolean): P
   };
 }
 
+/** What {@linkcode continueTokens} takes. */
+export interface ContinueTokensOptions extends ContinueOptions {
+  /** Id of the token that ends a text. */
+  eos: number;
+  /** Ids that may be chosen: those below. */
+  vocabulary?: number;
+  /** Gives a reader that goes on with such tokens and has read nothing, or what the one so far has; the one so far unless it does. */
+  readerFor?: (tokens: readonly number[]) => Promise<Reader | undefined>;
+}
+
 /**
  * Yields the tokens that continue `prompt`, and returns why they end. `eos` ends them and is not among them; ids from
  * `vocabulary` on, which a model may have without a tokenizer's knowing them, are never chosen.
@@ -176,9 +192,9 @@ async function open(mixture: Mixture, options: AnswerOptions, alone: boolean): P
 export async function* continueTokens(
   reader: Reader,
   prompt: Uint32Array,
-  options: ContinueOptions & { eos: number; vocabulary?: number },
+  options: ContinueTokensOptions,
 ): AsyncGenerator<number, Exclude<Finish, "stop">> {
-  const { cache = true, window = false, eos, vocabulary, signal, onToken } = options;
+  const { cache = true, window = false, eos, vocabulary, signal, onToken, readerFor } = options;
   const { maxNewTokens, seed, ...sampling } = samplingOf(options);
   const tokens = Array.from(prompt);
   let start = 0; // place of the first token that the reader holds
@@ -186,6 +202,7 @@ export async function* continueTokens(
   for (let i = 0; i < maxNewTokens; i++) {
     signal?.throwIfAborted();
     if (!window && tokens.length > reader.capacity) return "context";
+    reader = await readerFor?.(tokens) ?? reader;
     const from = windowStart(tokens.length, reader.capacity);
     if (!cache || from !== start) {
       reader.clear();

@@ -21,7 +21,7 @@ export interface Held {
   close(): void;
 }
 
-/** How a thing comes. */
+/** How a thing is loaded. */
 export interface Loader<Value extends Held> {
   /** The same key is the same thing. */
   key: string;
@@ -58,11 +58,22 @@ export interface Leases {
   /**
    * Leases a thing, and loads it first where it is not held. Who asks for one that is being loaded waits for that load. Who
    * needs room waits until there is some, in the order of asking; a thing that is held is leased at once, unless that passed
-   * the first who waits {@linkcode MOST_PASSES} times. To wait for a second lease while holding one may be to wait forever.
+   * the first who waits {@linkcode MOST_PASSES} times. To wait for a second lease while holding one may be to wait forever: who
+   * needs several things asks for all at once.
    *
    * @throws {InputError} if the thing alone exceeds the budget.
    */
   lease<Value extends Held>(loader: Loader<Value>, signal?: AbortSignal): Promise<Lease<Value>>;
+  /**
+   * Leases several different things at once, as {@linkcode Leases.lease} does one: none is taken before there is room for all, so that
+   * nobody who waits holds anything.
+   *
+   * @throws {InputError} if they together exceed the budget.
+   */
+  leaseAll<Value extends Held>(
+    loaders: readonly Loader<Value>[],
+    signal?: AbortSignal,
+  ): Promise<Lease<Value[]>>;
   /** Frees what nobody has used for so many milliseconds. */
   freeIdle(milliseconds: number): void;
   /** Frees everything; who waits is told so. */
@@ -83,12 +94,15 @@ interface Entry {
 }
 
 interface Waiter {
-  loader: Loader<Held>;
-  size?: number | "asked";
+  loaders: readonly Loader<Held>[];
+  sizes?: number[] | "asked"; // of all of them
   passes: number;
-  resolve(entry: Entry): void;
+  resolve(entries: Entry[]): void;
   reject(error: unknown): void;
 }
+
+const namesOf = (loaders: readonly Loader<Held>[]) => loaders.map(({ name }) => name).join(" and ");
+const sumOf = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0);
 
 /** Makes room for things within a budget; nothing is held yet. */
 export function createLeases({ memory = Infinity, models = Infinity }: Budget = {}): Leases {
@@ -105,10 +119,11 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
     counts.evictions++;
   }
 
-  /** Frees idle things, unless even that would not make room. */
-  function makeRoom(things: number, need: number): boolean {
-    const idle = [...held].filter(([, { users }]) => users === 0);
-    const idleBytes = idle.reduce((sum, [, entry]) => sum + entry.bytes, 0);
+  /** Frees idle things but those to `keep`, unless even that would not make room. */
+  function makeRoom(things: number, need: number, keep: readonly Loader<Held>[] = []): boolean {
+    const kept = new Set(keep.map(({ key }) => key));
+    const idle = [...held].filter(([key, { users }]) => users === 0 && !kept.has(key));
+    const idleBytes = sumOf(idle.map(([, { bytes }]) => bytes));
     if (held.size - idle.length + things > models || bytes() - idleBytes + need > memory) return false;
     for (const [key, entry] of idle) {
       if (held.size + things <= models && bytes() + need <= memory) break;
@@ -117,23 +132,27 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
     return true;
   }
 
-  function checkSize(name: string, size: number): void {
+  function checkSize(loaders: readonly Loader<Held>[], size: number): void {
     if (size <= memory) return;
+    const [one, takes] = loaders.length === 1 ? ["it", "it takes"] : ["together they", "they take"];
     throw new InputError(
-      say`Cannot load ${name} as it must fit ${MEMORY}: it takes ${size} bytes, the limit is ${memory}`,
+      say`Cannot load ${
+        namesOf(loaders)
+      } as ${one} must fit ${MEMORY}: ${takes} ${size} bytes, the limit is ${memory}`,
       { remedy: "allow more memory" },
     );
   }
 
-  /** Finds out how much room a waiter needs; undefined until that is known. */
-  function sizeOf(waiter: Waiter): number | undefined {
-    if (memory === Infinity) return 0;
-    if (typeof waiter.size === "number") return waiter.size;
-    if (waiter.size === undefined) {
-      waiter.size = "asked";
-      waiter.loader.size().then((size) => {
-        checkSize(waiter.loader.name, size);
-        waiter.size = size;
+  /** Finds out how much room each thing that a waiter wants needs; undefined until that is known. */
+  function sizesOf(waiter: Waiter): number[] | undefined {
+    const { loaders } = waiter;
+    if (memory === Infinity) return loaders.map(() => 0);
+    if (Array.isArray(waiter.sizes)) return waiter.sizes;
+    if (waiter.sizes === undefined) {
+      waiter.sizes = "asked";
+      Promise.all(loaders.map((loader) => loader.size())).then((sizes) => {
+        checkSize(loaders, sumOf(sizes));
+        waiter.sizes = sizes;
       }).catch((error) => {
         waiters.delete(waiter);
         waiter.reject(error);
@@ -144,13 +163,13 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
 
   function load(loader: Loader<Held>, size: number): Entry {
     counts.loads++;
-    const { key, name } = loader;
+    const { key } = loader;
     const entry: Entry = { bytes: size, users: 1, used: performance.now(), value: loader.load() };
     held.set(key, entry);
     entry.value = entry.value.then((value) => {
       try {
         if (closed) throw closed;
-        checkSize(name, value.bytes);
+        checkSize([loader], value.bytes);
       } catch (error) {
         value.close();
         throw error;
@@ -160,7 +179,7 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
     });
     entry.value.catch(() => held.get(key) === entry && held.delete(key)).then(() => {
       entry.users--;
-      for (const waiter of waiters) if (waiter.size !== "asked") waiter.size = undefined; // more is known now
+      for (const waiter of waiters) if (waiter.sizes !== "asked") waiter.sizes = undefined; // more is known now
       makeRoom(0, 0); // it may have taken more than was thought
       serve();
     });
@@ -176,27 +195,73 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
     held.set(key, entry);
   }
 
-  /** Whether something comes whose size is only thought so far: more would come on top of what may exceed it. */
+  /** Whether something is being loaded whose size is only an estimate: loading more beside it could exceed the budget. */
   const isUnsure = () => memory < Infinity && held.values().some(({ loaded }) => loaded === undefined);
 
   /** Serves whoever can be served. */
   function serve(): void {
     let first: Waiter | undefined; // who waits for room
     for (const waiter of [...waiters]) {
-      const { key } = waiter.loader;
-      let entry = held.get(key);
-      if (entry === undefined && first === undefined && !isUnsure()) {
-        const size = sizeOf(waiter);
-        if (size !== undefined && makeRoom(1, size)) entry = load(waiter.loader, size);
+      const { loaders } = waiter;
+      let missing = loaders.filter(({ key }) => !held.has(key));
+      if (missing.length > 0 && first === undefined && !isUnsure()) {
+        const sizes = sizesOf(waiter);
+        const need = sizes && missing.map((loader) => sizes[loaders.indexOf(loader)]);
+        if (need && makeRoom(missing.length, sumOf(need), loaders)) {
+          missing.forEach((loader, i) => load(loader, need[i]));
+          missing = [];
+        }
       }
-      if (entry === undefined) {
+      if (missing.length > 0) {
         first ??= waiter;
         continue;
       }
       if (first && ++first.passes > MOST_PASSES) return;
       waiters.delete(waiter);
-      use(key, entry, 1);
-      waiter.resolve(entry);
+      const entries = loaders.map(({ key }) => held.get(key)!);
+      entries.forEach((entry, i) => use(loaders[i].key, entry, 1));
+      waiter.resolve(entries);
+    }
+  }
+
+  /** Leases things, all at once. */
+  async function leaseAll<Value extends Held>(
+    loaders: readonly Loader<Value>[],
+    signal?: AbortSignal,
+  ): Promise<Lease<Value[]>> {
+    signal?.throwIfAborted();
+    if (closed) throw closed;
+    if (loaders.length > models) {
+      throw new InputError(
+        `Cannot load ${namesOf(loaders)} as together they must fit the limit: it is ${models} models at once`,
+      );
+    }
+    const { promise, resolve, reject } = Promise.withResolvers<Entry[]>();
+    const waiter: Waiter = { loaders, passes: 0, resolve, reject };
+    const leave = () => {
+      if (!waiters.delete(waiter)) return;
+      reject(signal!.reason);
+      serve();
+    };
+    signal?.addEventListener("abort", leave);
+    waiters.add(waiter);
+    serve();
+    const entries = await promise.finally(() => signal?.removeEventListener("abort", leave));
+    let released = false;
+    const release = () => {
+      if (released) return;
+      released = true;
+      entries.forEach((entry, i) => use(loaders[i].key, entry, -1));
+      serve();
+    };
+    try {
+      const value = await Promise.all(entries.map((entry) => entry.value as Promise<Value>));
+      signal?.throwIfAborted();
+      checkSize(loaders, sumOf(value.map(({ bytes }) => bytes))); // more than was thought
+      return { value, [Symbol.dispose]: release };
+    } catch (error) {
+      release();
+      throw error;
     }
   }
 
@@ -204,36 +269,11 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
     get counts() {
       return { ...counts, bytes: bytes(), held: [...held.keys()] };
     },
-    async lease<Value extends Held>(loader: Loader<Value>, signal?: AbortSignal): Promise<Lease<Value>> {
-      signal?.throwIfAborted();
-      if (closed) throw closed;
-      const { promise, resolve, reject } = Promise.withResolvers<Entry>();
-      const waiter: Waiter = { loader, passes: 0, resolve, reject };
-      const leave = () => {
-        if (!waiters.delete(waiter)) return;
-        reject(signal!.reason);
-        serve();
-      };
-      signal?.addEventListener("abort", leave);
-      waiters.add(waiter);
-      serve();
-      const entry = await promise.finally(() => signal?.removeEventListener("abort", leave));
-      let released = false;
-      const release = () => {
-        if (released) return;
-        released = true;
-        use(loader.key, entry, -1);
-        serve();
-      };
-      try {
-        const value = await entry.value as Value;
-        signal?.throwIfAborted();
-        return { value, [Symbol.dispose]: release };
-      } catch (error) {
-        release();
-        throw error;
-      }
+    async lease(loader, signal) {
+      const { value: [value], [Symbol.dispose]: release } = await leaseAll([loader], signal);
+      return { value, [Symbol.dispose]: release };
     },
+    leaseAll,
     freeIdle(milliseconds) {
       const since = performance.now() - milliseconds;
       for (const [key, entry] of held) {

@@ -12,7 +12,7 @@ import { PARTITIONERS } from "../partition/partitioners.ts";
 import type { Vouched } from "../run/vouched.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { decoding, type DecodingModel, type DecodingOptions, type Form } from "./forms.ts";
-import { type Budget, createLeases, type Held, type Lease, type LeaseCounts } from "./leases.ts";
+import { type Budget, createLeases, type Held, type Lease, type LeaseCounts, type Loader } from "./leases.ts";
 import { checkTokenizer, type MixtureSource, type ModelName, modelSource, runSource } from "./models.ts";
 import { createQueue } from "./queue.ts";
 import { type Route, routeOf } from "./route.ts";
@@ -55,6 +55,8 @@ export interface Mixture {
   tokenizer(): Promise<Tokenizer>;
   /** Gives the partitioner, which is opened once. */
   partitioner(): Promise<Partitioner>;
+  /** Gives the tokens of the routing prefix, M. */
+  prefix(): Promise<number>;
   /** Asks the partitioner for costs, in the device's queue. */
   costs(rows: TokenRows, prefixes: readonly number[]): Promise<Float32Array>;
   /** Frees the partitioner; who needs it later opens it again. */
@@ -64,6 +66,8 @@ export interface Mixture {
    * `InputError` where there is no token, or no expert left.
    */
   route(tokens: Uint32Array, prefix?: number, exclude?: readonly number[]): Promise<Route>;
+  /** Routes many texts, each as {@linkcode route} does it, to the bit; those whose prefixes are as long go together. */
+  routeAll(texts: readonly Uint32Array[], prefix?: number, exclude?: readonly number[]): Promise<Route[]>;
   /** Lists the models besides experts that are there; loads none. */
   dense(): Promise<string[]>;
   /** Reads a model's shape and notes; does not load it. */
@@ -78,6 +82,12 @@ export interface Mixture {
     form?: Form<Value>,
     signal?: AbortSignal,
   ): Promise<Lease<Value>>;
+  /** Leases several different models at once, as {@linkcode Leases.leaseAll} does: who waits for them holds none. */
+  leaseAll<Value extends Held = DecodingModel>(
+    models: readonly ModelName[],
+    form?: Form<Value>,
+    signal?: AbortSignal,
+  ): Promise<Lease<Value[]>>;
   /** Frees the models that nobody has used for so many milliseconds. */
   freeIdle(milliseconds: number): void;
   /** Frees everything, and the device unless it was given. */
@@ -138,6 +148,28 @@ export function createMixture(
     return await queue(() => opened.costs(rows, prefixes));
   };
 
+  /** Says how a model comes in a form. */
+  function loaderOf<Value extends Held = DecodingModel>(
+    model: ModelName,
+    form = writing as unknown as Form<Value>,
+  ): Loader<Value> {
+    return {
+      key: `${source.name(model)} as ${form.name}`,
+      name: source.name(model),
+      async size() {
+        const { config } = await source.describe(model);
+        return sizes.get(form.name + JSON.stringify(config)) ?? form.size(config);
+      },
+      async load() {
+        const checkpoint = await source.load(model);
+        await checkIdentity(source.name(model), checkpoint.notes.tokenizer);
+        const value = form.open(checkpoint, await device.get(), queue);
+        sizes.set(form.name + JSON.stringify(checkpoint.config), value.bytes);
+        return value;
+      },
+    };
+  }
+
   /** Checks the tokenizer of something; where the source does not know which is right, the first one decides. */
   async function checkIdentity(name: string, tokenizer: string | undefined): Promise<void> {
     identity ??= await source.identity?.() ?? tokenizer;
@@ -160,6 +192,32 @@ export function createMixture(
     );
   }
 
+  const routeAll: Mixture["routeAll"] = async (texts, prefix, exclude) => {
+    if (texts.some(({ length }) => length === 0)) {
+      throw new InputError("Cannot route a text as it must have a token: it is empty");
+    }
+    if (!source.partitioner) return texts.map(() => routeOf([0], 1, exclude));
+    const { kind, experts, prefix: own } = await partitioner.get();
+    if (PARTITIONERS.get(kind)?.routes === false) {
+      throw new InputError(
+        `Cannot route a text by ${kind} as its parts must be told by what a text says: they go by labels that it does not have`,
+        { remedy: say`choose with ${setting("expert")}` },
+      );
+    }
+    const most = prefix ?? source.prefix ?? own;
+    const routed = new Array<Route>(texts.length);
+    for (const [length, rows] of Map.groupBy(texts.keys(), (i) => Math.min(most, texts[i].length))) {
+      const tokens = new Uint32Array(rows.length * length);
+      rows.forEach((i, row) => tokens.set(texts[i].subarray(0, length), row * length));
+      const together = { tokens, sequenceLength: length, length: new Uint32Array(rows.length).fill(length) };
+      const all = length === 1 ? new Float32Array(rows.length * experts) : await costs(together, [length]);
+      rows.forEach((i, row) => {
+        routed[i] = routeOf(all.subarray(row * experts, (row + 1) * experts), length, exclude);
+      });
+    }
+    return routed;
+  };
+
   return {
     routes: source.partitioner !== undefined,
     shape: source.shape ?? {},
@@ -171,6 +229,7 @@ export function createMixture(
     },
     tokenizer: tokenizer.get,
     partitioner: partitioner.get,
+    prefix: async () => source.prefix ?? (await partitioner.get()).prefix,
     costs,
     closePartitioner: () => partitioner.forget((opened) => opened.close()),
     dense: async () => await source.dense?.() ?? [],
@@ -180,44 +239,15 @@ export function createMixture(
     },
     holds: (model) => leases.counts.held.some((name) => name.startsWith(`${source.name(model)} as `)),
     freeIdle: leases.freeIdle,
-    async route(tokens, prefix, exclude) {
-      if (tokens.length === 0) {
-        throw new InputError("Cannot route a text as it must have a token: it is empty");
-      }
-      if (!source.partitioner) return routeOf([0], 1, exclude);
-      const opened = await partitioner.get();
-      if (PARTITIONERS.get(opened.kind)?.routes === false) {
-        throw new InputError(
-          `Cannot route a text by ${opened.kind} as its parts must be told by what a text says: they go by labels that it does not have`,
-          { remedy: say`choose with ${setting("expert")}` },
-        );
-      }
-      const length = Math.min(prefix ?? source.prefix ?? opened.prefix, tokens.length);
-      if (length === 1) return routeOf(new Float32Array(opened.experts), length, exclude);
-      const row = { tokens: tokens.slice(0, length), sequenceLength: length, length: Uint32Array.of(length) };
-      return routeOf(await costs(row, [length]), length, exclude);
-    },
-    async lease<Value extends Held = DecodingModel>(
-      model: ModelName,
-      form = writing as unknown as Form<Value>,
-      signal?: AbortSignal,
-    ) {
+    route: async (tokens, prefix, exclude) => (await routeAll([tokens], prefix, exclude))[0],
+    routeAll,
+    async lease(model, form, signal) {
       await checkExpert(model);
-      return await leases.lease<Value>({
-        key: `${source.name(model)} as ${form.name}`,
-        name: source.name(model),
-        async size() {
-          const { config } = await source.describe(model);
-          return sizes.get(form.name + JSON.stringify(config)) ?? form.size(config);
-        },
-        async load() {
-          const checkpoint = await source.load(model);
-          await checkIdentity(source.name(model), checkpoint.notes.tokenizer);
-          const value = form.open(checkpoint, await device.get(), queue);
-          sizes.set(form.name + JSON.stringify(checkpoint.config), value.bytes);
-          return value;
-        },
-      }, signal);
+      return await leases.lease(loaderOf(model, form), signal);
+    },
+    async leaseAll(models, form, signal) {
+      for (const model of models) await checkExpert(model);
+      return await leases.leaseAll(models.map((model) => loaderOf(model, form)), signal);
     },
     close() {
       leases.close();

@@ -4,8 +4,11 @@
  * @module
  */
 
+export { type Change, type ChoosingOptions } from "./answering.ts";
 export { type Engine, type Reader } from "./engine.ts";
 export {
+  branching,
+  type BranchingModel,
   decoding,
   type DecodingModel,
   type DecodingOptions,
@@ -19,6 +22,7 @@ export {
   type AnswerOptions,
   type ContinueOptions,
   continueTokens,
+  type ContinueTokensOptions,
   type Finish,
   generate,
   type GenerateOptions,
@@ -33,6 +37,7 @@ export {
   type MixtureSettings,
   openMixture,
 } from "./mixture.ts";
+export { type Answering, MIXING } from "./mixing.ts";
 export { type MixtureSource, type ModelName } from "./models.ts";
 export { type Queue } from "./queue.ts";
 export { type Route } from "./route.ts";

@@ -125,18 +125,23 @@ export function checkTokenizer(name: string, actual: string | undefined, expecte
   );
 }
 
+/** What must be equal of models of one shape, and of models that only read the same text. */
+const SHAPE = ["vocabulary", "hidden", "layers", "heads", "context"] as const;
+const TEXT = ["vocabulary", "context"] as const;
+
 /**
- * Throws an `InputError` with both values where a model's shape differs from another one's. One that another trainer made may be of
- * any size, as long as it reads what the other one reads.
+ * Throws an `InputError` with both values where a model's shape differs from another one's, or with `textAlone` only the vocabulary
+ * and the length of the sequences that it reads. One that another trainer made may be of any size, as long as it reads what the
+ * other one reads.
  */
 export function checkShape(
   { config, notes }: Pick<Checkpoint, "config" | "notes">,
   like: Partial<ModelConfig>,
   name: string,
-  whose = "expert 0",
+  { whose = "expert 0", textAlone = false }: { whose?: string; textAlone?: boolean } = {},
 ): void {
   if (notes.adopted !== undefined) {
-    for (const field of ["vocabulary", "context"] as const) {
+    for (const field of TEXT) {
       if (like[field] === undefined || config[field] >= like[field]) continue;
       throw new InputError(
         `Cannot use ${name} as it must read what ${whose} reads: ${field} is ${
@@ -147,7 +152,7 @@ export function checkShape(
     }
     return;
   }
-  for (const field of ["vocabulary", "hidden", "layers", "heads", "context"] as const) {
+  for (const field of textAlone ? TEXT : SHAPE) {
     if (like[field] === undefined || config[field] === like[field]) continue;
     const [own, other] = [config[field], like[field]];
     throw new InputError(

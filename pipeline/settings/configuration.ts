@@ -8,8 +8,10 @@
 import { ASSIGNMENT } from "./assignment.ts";
 import { EXPERTS } from "./experts.ts";
 import { integer, section, someValuesOf, type Values, valuesOf } from "./field.ts";
+import { LARGER_DENSE } from "./larger_dense.ts";
 import { OPTIMISER } from "./optimiser.ts";
 import { PARTITIONER } from "./partitioner.ts";
+import { SWITCH } from "./switch.ts";
 import { TEXT } from "./text.ts";
 import { TOKENS } from "./tokens.ts";
 
@@ -25,6 +27,8 @@ export const FIELDS = {
   ...OPTIMISER,
   ...ASSIGNMENT,
   ...EXPERTS,
+  ...LARGER_DENSE,
+  ...SWITCH,
   ...section("Run", { seed: integer({ default: 0, min: 0, help: "seed of everything random" }) }),
 };
 

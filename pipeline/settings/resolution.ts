@@ -35,32 +35,37 @@ export function resolveConfiguration(
 
 type Name = keyof Configuration;
 
-function checkTogether(c: Configuration): void {
+function checkTogether(configuration: Configuration): void {
+  const { prefix, sequenceLength, roundSequences, routerBatch, chunk, experts } = configuration;
+  const routerHead = configuration.routerHidden / configuration.routerHeads;
+  const expertHead = configuration.expertHidden / configuration.expertHeads;
   const rules: [holds: boolean, what: string, name: Name, bound: string, other: Name][] = [
-    [c.prefix <= c.sequenceLength, "route by a prefix", "prefix", "at most", "sequenceLength"],
-    [isEven(c.routerHidden / c.routerHeads), "build the routers", "routerHidden", EVEN, "routerHeads"],
-    [isEven(c.expertHidden / c.expertHeads), "build the experts", "expertHidden", EVEN, "expertHeads"],
-    [c.roundSequences >= c.routerBatch, "train routers", "roundSequences", "at least", "routerBatch"],
-    [c.chunk % c.experts === 0, "assign in chunks", "chunk", "a multiple of", "experts"],
+    [prefix <= sequenceLength, "route by a prefix", "prefix", "at most", "sequenceLength"],
+    [isEven(routerHead), "build the routers", "routerHidden", EVEN, "routerHeads"],
+    [isEven(expertHead), "build the experts", "expertHidden", EVEN, "expertHeads"],
+    [roundSequences >= routerBatch, "train routers", "roundSequences", "at least", "routerBatch"],
+    [chunk % experts === 0, "assign in chunks", "chunk", "a multiple of", "experts"],
   ];
   for (const [holds, what, name, bound, other] of rules) {
     if (holds) continue;
-    const [one, two, is, bounds] = [setting(name), setting(other), String(c[name]), String(c[other])];
+    const [one, two] = [setting(name), setting(other)];
+    const [value, limit] = [configuration[name], configuration[other]].map(String);
     throw new InputError(
-      say`Cannot ${what} as ${one} must be ${bound} ${two}: ${one} is ${is}, ${two} is ${bounds}`,
+      say`Cannot ${what} as ${one} must be ${bound} ${two}: ${one} is ${value}, ${two} is ${limit}`,
     );
   }
-  if (c.fixed && c.start === "random") {
+  if (configuration.fixed && configuration.start === "random") {
     const start = setting("start");
     throw new InputError(say`Cannot keep first parts in every round as ${start} must be ctbm: it is random`, {
       remedy: say`leave out ${setting("fixed")}, or set ${setting("start", "ctbm")}`,
     });
   }
-  const longest = Math.max(0, ...c.prefixLengths);
-  if (longest <= c.prefix) return;
-  const [lengths, prefix] = [setting("prefixLengths"), setting("prefix")];
-  const are = say`the longest is ${longest}, ${prefix} is ${c.prefix}`;
-  throw new InputError(say`Cannot mix ${lengths} as each must be at most ${prefix}: ${are}`);
+  const longest = Math.max(0, ...configuration.prefixLengths);
+  if (longest <= prefix) return;
+  const [lengths, most] = [setting("prefixLengths"), setting("prefix")];
+  throw new InputError(
+    say`Cannot mix ${lengths} as each must be at most ${most}: the longest is ${longest}, ${most} is ${prefix}`,
+  );
 }
 
 const EVEN = "an even multiple of";

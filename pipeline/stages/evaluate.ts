@@ -7,11 +7,20 @@
 
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { loadCheckpointConfig } from "../checkpoints/checkpoint.ts";
-import { evaluate, RESAMPLES } from "../evaluation/evaluate.ts";
-import { type Baseline, EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
+import { evaluate, type EvaluateOptions, RESAMPLES } from "../evaluation/evaluate.ts";
+import { checkFallback } from "../evaluation/fallback.ts";
+import { mixesOf } from "../evaluation/mix.ts";
+import { type Baseline, BASELINE_NOTES, isBaseline } from "../evaluation/baselines.ts";
+import { EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
+import type { TrainingCost } from "../cost/cost.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { partHash, readPart, readPartition } from "../partition/manifests.ts";
-import { identifyPartitioner, partitionerFolder, partitionerKind } from "../partition/partitioners.ts";
+import {
+  identifyPartitioner,
+  partitionerFolder,
+  partitionerKind,
+  PARTITIONERS,
+} from "../partition/partitioners.ts";
 import { readShards } from "../rows/arrow.ts";
 import { adoptionOf } from "../run/adoption.ts";
 import { exists, hashFile, jsonText, shortHash, writeAtomic } from "../run/files.ts";
@@ -19,10 +28,11 @@ import { type Manifest, outputsHash, outputsUnder } from "../run/manifest.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { openMixture } from "../serving/mixture.ts";
 import { checkShape, checkTokenizer } from "../serving/models.ts";
+import { baselineTargets } from "./baselines.ts";
 import { commandOf } from "./command.ts";
 import type { ManifestReader, RunContext, Stage, StageKind, Work } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
-import { denseTargets } from "./train_dense.ts";
+import { costApart } from "./train_model.ts";
 import { expertTarget } from "./train_expert.ts";
 
 /** The stage's file, by its path in the run folder. */
@@ -39,7 +49,7 @@ export const evaluation: StageKind = {
 };
 
 /** A trained model of a run. */
-interface Model {
+export interface Model {
   /** Its name, as in the manifest's inputs. */
   name: string;
   /** Its name in messages. */
@@ -49,7 +59,10 @@ interface Model {
   stage: Pick<Stage, "name" | "command">;
 }
 
-const expertModel = (expert: number): Model => modelOf(expertTarget(expert), `expert ${expert}`);
+/** Names an expert of a run. */
+export const expertModel = (expert: number): Model => modelOf(expertTarget(expert), `expert ${expert}`);
+/** Names the baselines that a run may have. */
+export const baselineModels = (): Model[] => baselineTargets().map((target) => modelOf(target, target.name));
 const modelOf = ({ name, folder, command }: ReturnType<typeof expertTarget>, what: string): Model => ({
   name,
   what,
@@ -57,21 +70,32 @@ const modelOf = ({ name, folder, command }: ReturnType<typeof expertTarget>, wha
   stage: { name: `train-${name}`, command },
 });
 
-/** How a run is evaluated. */
-export interface EvaluationOptions {
-  /** Draws of the bootstrap. */
-  resamples?: number;
-  /** The experts that are there, where the others may be missing: only text that goes to them counts. */
-  trained?: readonly number[];
-}
+/** How a run is evaluated: what {@linkcode evaluate} takes of it. */
+export type EvaluationChoices =
+  & Pick<
+    EvaluateOptions,
+    "resamples" | "mix" | "routingTemperature" | "reroute" | "fallback" | "margin" | "trained"
+  >
+  & {
+    /** Kind of a partitioner that chooses among the experts as well: `self`, the experts themselves. */
+    routeBy?: string;
+  };
 
-/** Makes the stage that evaluates a run. */
-export function evaluateStage(
-  { experts }: Configuration,
-  { resamples = RESAMPLES, trained }: EvaluationOptions = {},
-): Stage {
+/** Makes the stage. */
+export function evaluateStage({ experts }: Configuration, choices: EvaluationChoices = {}): Stage {
+  const { resamples = RESAMPLES, routeBy, mix = [], routingTemperature, reroute, fallback, margin } = choices;
+  const { trained } = choices;
+  const several = {
+    mix: mix.length === 0 ? undefined : mix,
+    routingTemperature,
+    reroute,
+    fallback,
+    margin,
+    routeBy,
+    trained,
+  };
   const models = Array.from({ length: experts }, (_, expert) => expertModel(expert));
-  const baselines = denseTargets().map((target) => modelOf(target, target.name));
+  const baselines = baselineModels();
   return {
     name: "evaluate",
     about: ABOUT,
@@ -79,12 +103,12 @@ export function evaluateStage(
     uses: [...models, ...baselines].map(({ stage }) => stage.name),
     onRequest: true,
     settings: ["prefix", "seed", "routers"],
-    revision: 1,
+    revision: 2,
     outputs: [EVALUATION],
     async values({ configuration: { prefix, seed }, gpu }) {
-      const device = await gpu?.(); // not opened to tell a state, which holds for any GPU and any number of draws
-      const on = device ? { resamples, adapter: device.adapter, variants: device.variants } : {};
-      return { format: EVALUATION_FORMAT, prefix, seed, ...on, ...trained && { trained } };
+      const device = await gpu?.(); // not opened to tell a state, which holds for any GPU and whatever was asked for
+      const on = device ? { resamples, ...several, adapter: device.adapter, variants: device.variants } : {};
+      return { format: EVALUATION_FORMAT, prefix, seed, ...on };
     },
     async inputs(context, manifest): Promise<Record<string, string>> {
       const [tokenize, score] = [await manifest("tokenize"), await manifest("score")];
@@ -109,11 +133,17 @@ export function evaluateStage(
       await checkPartitioner(work, score);
       const own = trained ? trained.map((expert) => models[expert]) : models;
       await checkModels(work, own, tokenize);
+      checkRouteBy(run, routeBy);
       const dense = baselines.filter(({ name }) => name in inputs);
       await checkBaselines(work, dense, own, tokenize);
+      const names = dense.map(({ name }) => name as Baseline);
+      if (fallback !== undefined && !names.includes(fallback)) throw untrained(run, fallback);
+      checkFallback(choices, names);
+      checkWhole(run, choices);
+      const { kind, routes } = await partitionerKind(await partitionerFolder(run, configuration.routers));
+      mixesOf(choices, { kind, experts });
       return async () => {
         for (const message of await unequal(work, own, dense)) emit({ type: "warning", message });
-        const { kind, routes } = await partitionerKind(await partitionerFolder(run, configuration.routers));
         if (!routes) {
           const message =
             `parts by ${kind} cannot route a prompt: held-out sequences go where their true labels say`;
@@ -127,13 +157,22 @@ export function evaluateStage(
           gpu: await work.gpu(),
         });
         const shards = outputsUnder(tokenize, "tokens/test-");
+        const other = routeBy === undefined
+          ? undefined
+          : await PARTITIONERS.get(routeBy)!.open(`${run}/${EXPERTS}`, work.gpu, { vouched: work.files });
         const evaluation = await evaluate({
           mixture,
+          routeBy: other,
           prefix: configuration.prefix,
-          baselines: dense.map(({ name }) => name as Baseline),
+          baselines: names,
           trained,
           open: () => readShards(shards.map((path) => `${run}/${path}`), work.files),
           resamples,
+          mix,
+          routingTemperature,
+          reroute,
+          fallback,
+          margin,
           seed: configuration.seed,
           onProgress: (done) =>
             emit({
@@ -141,11 +180,18 @@ export function evaluateStage(
               stage: "evaluate",
               done,
               // The text that goes to experts that are there is known once it is routed.
-              total: trained ? undefined : (1 + models.length + dense.length) * total,
+              total: trained
+                ? undefined
+                : (1 + Number(reroute !== undefined) + Number(routeBy !== undefined) +
+                  models.length + dense.length) *
+                  total,
               unit: "sequences",
             }),
           signal,
-        }).finally(() => mixture.close());
+        }).finally(() => {
+          other?.close();
+          mixture.close();
+        });
         const { documents, sequences, tokens } = evaluation;
         return {
           outputs: { [EVALUATION]: await writeAtomic(`${run}/${EVALUATION}`, jsonText(evaluation)) },
@@ -167,8 +213,53 @@ export async function trainedExperts(run: string, { experts }: Configuration): P
   return trained.length === 0 || trained.length === experts ? undefined : trained;
 }
 
+/** Checks that what takes all experts is not asked of some. */
+function checkWhole(run: string, { trained, mix = [], reroute, fallback, routeBy }: EvaluationChoices): void {
+  if (!trained) return;
+  const asked = [
+    mix.length > 0 && "mix",
+    reroute !== undefined && "reroute",
+    fallback !== undefined && "fallback",
+    routeBy !== undefined && "routeBy",
+  ].find((name) => name !== false);
+  if (asked === undefined) return;
+  throw new InputError(
+    say`Cannot evaluate "${run}" with ${setting(asked)} as every expert must be trained: ${
+      String(trained.length)
+    } are`,
+    { where: run, remedy: say`train the others, or leave it out` },
+  );
+}
+
+/** Says that a dense model that takes what is unsure is not there, and how it is trained. */
+function untrained(run: string, name: Baseline): InputError {
+  const { task: train, with: settings } = baselineTargets().find((target) => target.name === name)!.command;
+  return new InputError(
+    say`Cannot evaluate "${run}" as ${
+      setting("fallback")
+    } must name a dense model that is trained: ${name} is not`,
+    { where: run, remedy: say`run ${task(train, { ...settings, run })} first` },
+  );
+}
+
+/** Folder of a run's experts. */
+const EXPERTS = "experts";
+
+/** Checks that another partitioner takes a run's experts as they are: it has nothing to learn. */
+function checkRouteBy(run: string, routeBy: string | undefined): void {
+  if (routeBy === undefined) return;
+  const kind = PARTITIONERS.get(routeBy);
+  if (kind?.routes && !kind.splits) return;
+  const kinds = [...PARTITIONERS.values()].filter(({ routes, splits }) => routes && !splits);
+  throw new InputError(
+    say`Cannot evaluate "${run}" as ${setting("routeBy")} must be a kind that only routes (${
+      kinds.map(({ kind }) => kind).join(", ")
+    }): it is "${routeBy}"`,
+  );
+}
+
 /** Gives the hash of a model's weights: from its training's manifest, or of a file that came from elsewhere; undefined where it is not trained. */
-async function weightsHash(
+export async function weightsHash(
   { run }: RunContext,
   { folder, stage }: Model,
   manifest: ManifestReader,
@@ -201,26 +292,31 @@ async function checkPartitioner({ run, configuration, files }: Work, score: Mani
 /** Experts that a message names, at most. */
 const MOST_NAMED = 8;
 
+/** Throws an `InputError` that names the experts which are not trained; `verb` says what they are needed for. */
+export async function checkTrained(run: string, models: readonly Model[], verb: string): Promise<void> {
+  const there = await Promise.all(models.map((model) => isThere(run, model)));
+  const missing = models.flatMap((_, expert) => there[expert] ? [] : [expert]);
+  if (missing.length === 0) return;
+  const one = missing.length === 1;
+  const more = missing.length - MOST_NAMED;
+  const some = verb === "evaluate" && missing.length < models.length;
+  throw new InputError(
+    `Cannot ${verb} "${run}" as every expert must be trained: ${one ? "expert" : "experts"} ${
+      missing.slice(0, MOST_NAMED).join(", ")
+    }${more > 0 ? ` and ${more} more` : ""} ${one ? "is" : "are"} not`,
+    {
+      where: `${run}/experts`,
+      remedy: say`run ${task("train-expert", { run, expert: one ? missing[0] : "all" })} first${
+        some ? say`, or evaluate those that are, with ${setting("trained")}` : ""
+      }`,
+    },
+  );
+}
+
 /** Checks, without their weights, that all experts are trained and fit one another and the partition. */
 async function checkModels(work: Work, models: readonly Model[], tokenize: Manifest): Promise<void> {
   const { run } = work;
-  const there = await Promise.all(models.map((model) => isThere(run, model)));
-  const missing = models.flatMap((_, expert) => there[expert] ? [] : [expert]);
-  if (missing.length > 0) {
-    const one = missing.length === 1;
-    const more = missing.length - MOST_NAMED;
-    throw new InputError(
-      `Cannot evaluate "${run}" as every expert must be trained: ${one ? "expert" : "experts"} ${
-        missing.slice(0, MOST_NAMED).join(", ")
-      }${more > 0 ? ` and ${more} more` : ""} ${one ? "is" : "are"} not`,
-      {
-        where: `${run}/experts`,
-        remedy: say`run ${task("train-expert", { run, expert: one ? missing[0] : "all" })} first${
-          missing.length < models.length ? say`, or evaluate those that are, with ${setting("trained")}` : ""
-        }`,
-      },
-    );
-  }
+  await checkTrained(run, models, "evaluate");
   const like = await likeOf(work, models);
   for (const model of models) {
     const part = await readPart(`${run}/partition/${model.name}`, work.files);
@@ -266,7 +362,8 @@ async function checkModel(
 ): Promise<void> {
   const { run } = work;
   const checkpoint = await loadCheckpointConfig(`${run}/${model.folder}`, work.files);
-  checkShape(checkpoint, shape, model.what, whose);
+  const textAlone = isBaseline(model.name) && !BASELINE_NOTES[model.name].sameShape;
+  checkShape(checkpoint, shape, model.what, { whose, textAlone });
   const { notes } = checkpoint;
   checkTokenizer(model.what, notes.tokenizer, tokenizeResult(tokenize, run).tokenizer);
   for (const trained of [notes.partition, (await work.known(model.stage.name))?.inputs.shards]) {
@@ -278,7 +375,10 @@ async function checkModel(
   }
 }
 
-/** Says what makes the comparison uneven: experts trained differently, or a dense model on fewer or more tokens than all of them. */
+/**
+ * Says what makes the comparison uneven: experts trained differently, a baseline that is to see as many tokens as all of them on fewer
+ * or more, one that is to cost as much compute on less or more.
+ */
 async function unequal(
   work: Work,
   experts: readonly Model[],
@@ -303,7 +403,13 @@ async function unequal(
   }
   const tokens = known.reduce((sum, { result }) => sum + Number(result.tokens), 0);
   for (const { name, stage } of baselines) {
-    const seen = Number((await work.known(stage.name))?.result.tokens ?? tokens);
+    const result = (await work.known(stage.name))?.result;
+    if (isBaseline(name) && !BASELINE_NOTES[name].sameTokens) {
+      const message = costApart(name, result?.cost as TrainingCost | undefined);
+      if (message) messages.push(message);
+      continue;
+    }
+    const seen = Number(result?.tokens ?? tokens);
     if (Math.abs(seen / tokens - 1) > TOKENS_APART) {
       messages.push(
         `${name} was trained on ${seen} tokens, the experts together on ${tokens}: their costs are not equal`,

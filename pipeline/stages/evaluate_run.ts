@@ -5,19 +5,16 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import { RESAMPLES } from "../evaluation/evaluate.ts";
 import { type Evaluation, readEvaluation } from "../evaluation/evaluation.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { readManifest, vouchedFiles } from "../run/manifest.ts";
-import { evaluateStage, EVALUATION, trainedExperts } from "./evaluate.ts";
+import { evaluateStage, EVALUATION, type EvaluationChoices, trainedExperts } from "./evaluate.ts";
 import { needStages } from "./partition.ts";
 import { partitionRemedy } from "./parts_alone.ts";
 import { inRun, type RunOptions, type RunWatch } from "./session.ts";
 
 /** Says what to evaluate and how. */
-export interface EvaluateRunOptions extends Omit<RunOptions, "sources"> {
-  /** Draws of the bootstrap; 1000 unless given. */
-  resamples?: number;
+export interface EvaluateRunOptions extends Omit<RunOptions, "sources">, Omit<EvaluationChoices, "trained"> {
   /** Evaluates the experts that are trained where others are not, on the text that goes to them. */
   trained?: boolean;
 }
@@ -27,11 +24,11 @@ export interface EvaluateRunOptions extends Omit<RunOptions, "sources"> {
  * `evaluation.json` is up to date: of the same models, sequences, options and device.
  *
  * Throws an `InputError` where the run is not partitioned, an expert is not trained or was trained on another part, models differ in
- * shape or tokenizer, a file is damaged, or nothing is held out; a `RunError` where another process holds the run or there is no GPU;
- * the signal's reason where it ends the work.
+ * shape or tokenizer, a file is damaged, nothing is held out, or a mixture or a fallback that is asked for is impossible; a `RunError`
+ * where another process holds the run or there is no GPU; the signal's reason where it ends the work.
  */
 export async function evaluateRun(
-  { resamples = RESAMPLES, trained = false, ...options }: EvaluateRunOptions,
+  { trained = false, ...options }: EvaluateRunOptions,
   watch: RunWatch = {},
 ): Promise<Evaluation> {
   const { run } = options;
@@ -44,7 +41,7 @@ export async function evaluateRun(
   return await inRun(options, watch, { task: "evaluate", aside: true }, async (session) => {
     const { configuration } = session.work;
     const some = trained ? await trainedExperts(run, configuration) : undefined;
-    const stage = evaluateStage(configuration, { resamples, trained: some });
+    const stage = evaluateStage(configuration, { ...options, trained: some });
     await needStages(session, stage);
     await session.run(stage);
     return await readEvaluation(`${run}/${EVALUATION}`, await vouchedFiles(run));

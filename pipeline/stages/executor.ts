@@ -20,6 +20,7 @@ import {
   writeManifest,
 } from "../run/manifest.ts";
 import { recordTime } from "../run/timing.ts";
+import { reuseOrMake } from "./reuse.ts";
 import { isMadeBy, type Make, type Stage, type Work } from "./stage.ts";
 import { manifestOf, type States, valuesOf } from "./state.ts";
 
@@ -58,7 +59,8 @@ export async function runStage(work: Work, states: States, stage: Stage): Promis
     }
     const identity = { stage: name, revision, key, configuration, inputs };
     const files = await vouchedFiles(run, ...work.configuration.routers ? [work.configuration.routers] : []);
-    const make = await stage.prepare({ ...work, files }, identity, before);
+    const prepare = async () => await stage.prepare({ ...work, files }, identity, before);
+    const make = again ? await prepare() : await reuseOrMake({ ...work, files }, identity, prepare);
     const manifest = await makeStage({ ...work, files }, stage, identity, make, before);
     states.made(stage, manifest);
     return manifest;

@@ -8,25 +8,29 @@
 import * as v from "valibot";
 import { InputError, type Text } from "../../kernels/errors.ts";
 import { type FileRecord, hashFile, isFolder, sha256, shortHash } from "../run/files.ts";
-import { readManifest } from "../run/manifest.ts";
+import { readManifest, RECORD } from "../run/manifest.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
-import { readPartition } from "../partition/manifests.ts";
+import { PARTITION, type PartitionManifest, readPartition } from "../partition/manifests.ts";
 import { readJson } from "../run/schema.ts";
 import { compareBytes } from "../text/glob.ts";
 import { LEARN } from "./learn.ts";
 import type { Problem } from "./stage.ts";
 
-/** What tells one partition from another. */
-export interface Fingerprint {
-  /** SHA-256 over a line `<sha256>  <path>` per file, as `sha256sum` prints them, in byte order of the paths. */
-  sha256: string;
-  /** Size and SHA-256 of every shard and of the partitioner's files, by path in the run folder. */
-  files: Record<string, FileRecord>;
-  /** Versions of what made the run. */
-  versions: Record<string, string>;
-  /** The adapter that the run used; null where none was opened. */
-  adapter: string | null;
-}
+const FINGERPRINT = v.object({
+  sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
+  files: v.record(v.string(), RECORD),
+  versions: v.record(v.string(), v.string()),
+  adapter: v.nullable(v.string()),
+});
+
+/**
+ * What tells one partition from another: the SHA-256 over a line `<sha256>  <path>` per file, as `sha256sum` prints them, in byte order
+ * of the paths; size and SHA-256 of every shard and of the partitioner's files, by path in the run folder (`files`); versions of what
+ * made the run; the adapter that it used, null where none was opened.
+ *
+ * @ignore
+ */
+export type Fingerprint = v.InferOutput<typeof FINGERPRINT>;
 
 /**
  * Fingerprints the partition of a run as its manifests describe it. A partitioner that lies elsewhere counts as if it lay in the run.
@@ -69,17 +73,6 @@ async function filesOf(folder: string, name: string): Promise<[path: string, rec
   return found;
 }
 
-const RECORD = v.object({ bytes: v.number(), sha256: v.string() });
-const DOCUMENT = v.object({
-  sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
-  files: v.record(v.string(), RECORD),
-  versions: v.record(v.string(), v.string()),
-  adapter: v.nullable(v.string()),
-});
-
-const PART = v.object({ folder: v.string(), sha256: v.string() });
-const PARTITION = v.object({ lineage: v.record(v.string(), v.unknown()), parts: v.array(PART) });
-
 /** Most files of which a comparison tells that they differ. */
 const MOST_TOLD = 20;
 
@@ -92,7 +85,7 @@ export async function comparePartition(run: string, against: string): Promise<Pr
   const here = await fingerprintOf(run);
   const isHash = /^[0-9a-f]{64}$/i.test(against);
   const what = "what a partition printed as JSON, or a partition's manifest.json";
-  const there = isHash ? undefined : await readJson(against, v.union([DOCUMENT, PARTITION]), what);
+  const there = isHash ? undefined : await readJson(against, v.union([FINGERPRINT, PARTITION]), what);
   if (there && "parts" in there) return await compareParts(run, there);
   const hash = there?.sha256 ?? against.toLowerCase();
   if (hash === here.sha256) return [];
@@ -108,8 +101,8 @@ export async function comparePartition(run: string, against: string): Promise<Pr
   for (const file of different.slice(0, MOST_TOLD)) {
     const [then, now] = [there.files[file], here.files[file]];
     const must = then ? `its SHA-256 must be ${shortHash(then.sha256)}` : "it must not be there";
-    const is = now ? then ? shortHash(now.sha256) : "there" : "not there";
-    problems.push({ file, what: `${must}: it is ${is}`, remedy });
+    const found = now ? then ? shortHash(now.sha256) : "there" : "not there";
+    problems.push({ file, what: `${must}: it is ${found}`, remedy });
   }
   const more = different.length - MOST_TOLD;
   if (more > 0) problems.push({ file: "partition", what: `${more} more files differ`, remedy });
@@ -119,13 +112,13 @@ export async function comparePartition(run: string, against: string): Promise<Pr
 const COMPARE = "compare the inputs, the seeds and the settings of both";
 
 /** Compares the partition of a run with the manifest of another one: the hashes of the experts' parts, and the partitioner's. */
-async function compareParts(run: string, there: v.InferOutput<typeof PARTITION>): Promise<Problem[]> {
+async function compareParts(run: string, there: PartitionManifest): Promise<Problem[]> {
   const here = await readPartition(`${run}/partition`);
-  const hashesOf = ({ lineage, parts }: typeof there) => {
+  const hashesOf = ({ lineage, parts }: PartitionManifest) => {
     const entries = parts.map(({ folder, sha256 }) => [`partition/${folder}`, sha256]);
     return new Map([...entries, ["partitioner", String(lineage.routers)]] as [string, string][]);
   };
-  const [then, now] = [hashesOf(there), hashesOf({ ...here, lineage: { ...here.lineage } })];
+  const [then, now] = [hashesOf(there), hashesOf(here)];
   const different = [...new Set([...then.keys(), ...now.keys()])].filter((part) =>
     then.get(part) !== now.get(part)
   );

@@ -16,6 +16,8 @@ import { tokenize } from "./tokenize.ts";
 import { tokenizer } from "./tokenizer.ts";
 import { denseStages } from "./train_dense.ts";
 import { expertStages } from "./train_expert.ts";
+import { switchStages } from "./train_switch.ts";
+import { ZERO_SHOT, zeroShot } from "./zero_shot.ts";
 
 /** Every kind of stage by the name of its task, in the order in which a run makes them. A script may add its own. */
 export const STAGES: Map<string, StageKind> = new Map([
@@ -28,7 +30,9 @@ export const STAGES: Map<string, StageKind> = new Map([
   ["split", split],
   ["train-expert", expertStages],
   ["train-dense", denseStages],
+  ["train-switch", switchStages],
   ["evaluate", evaluation],
+  [ZERO_SHOT, zeroShot],
 ]);
 
 /** The stages of one run. */

@@ -42,7 +42,7 @@ export function kindOf({ partitioner }: Configuration): PartitionerKind {
 
 const KEPT = String
   .raw`(start\/)?((partitioner|sources)\.json|(state|ctbm)\.safetensors)|router-\d{2,}\/(${MODEL_FILES.source})`;
-/** What the kinds of here leave; of others their manifests say it. */
+/** Names of the files that the kinds of this project leave; what other kinds left, the stage's manifest lists. */
 const MADE = new RegExp(`^((partitioner|routers)/(${KEPT})|metrics/rounds\\.jsonl)$`);
 
 function learnStage(kind: PartitionerKind): Stage {
@@ -56,7 +56,8 @@ function learnStage(kind: PartitionerKind): Stage {
     makes: MADE,
     values: ({ configuration }) => ({
       ...(kind.values?.(configuration) ?? pickSettings(configuration, kind.settings)),
-      ...(kind.kind === "em" ? {} : { partitioner: kind.kind }), // manifests of before do not say it
+      // Manifests written before there were other kinds do not name one: they are of em.
+      ...(kind.kind === "em" ? {} : { partitioner: kind.kind }),
     }),
     async inputs(_, manifest): Promise<Record<string, string>> {
       const tokenize = await manifest("tokenize");
@@ -68,6 +69,7 @@ function learnStage(kind: PartitionerKind): Stage {
       const tokenize = await work.manifest("tokenize");
       const { vocabulary, eos, tokenizer, trainSequences } = tokenizeResult(tokenize, run);
       const { outputs, sha256, result } = await kind.learn({
+        stage: LEARN,
         configuration,
         folder: `${run}/partitioner`,
         metrics: `${run}/metrics`,
@@ -84,26 +86,27 @@ function learnStage(kind: PartitionerKind): Stage {
       });
       return { outputs, result: { routers: sha256, ...result } };
     },
-    estimate(c, { sequences }, flops) {
-      if (!kind.models) return sampleEstimate(c, sequences, flops);
-      const { router } = modelShapes(c);
-      const routerBytes = 4 * parameterCount(router) * c.experts;
+    estimate(configuration, { sequences }, flops) {
+      if (!kind.models) return sampleEstimate(configuration, sequences, flops);
+      const { experts, rounds, roundSequences, routerBatch, sequenceLength } = configuration;
+      const routerBytes = 4 * parameterCount(modelShapes(configuration).router) * experts;
       return {
-        seconds: c.rounds * roundFlops(c) / flops,
+        seconds: rounds * roundFlops(configuration) / flops,
         diskBytes: 4 * routerBytes,
-        memoryBytes: 4 * routerBytes + routerActivations(c, c.routerBatch) +
-          c.experts * c.roundSequences * c.sequenceLength * 4,
+        memoryBytes: 4 * routerBytes + routerActivations(configuration, routerBatch) +
+          experts * roundSequences * sequenceLength * 4,
       };
     },
   };
 }
 
 /** Counts the FLOPs of a round: the routers' steps, and all routers on the sequences of all. */
-export function roundFlops(c: Configuration): number {
-  const { router } = modelShapes(c);
-  const steps = Math.floor(c.roundSequences / c.routerBatch);
-  const scored = c.experts * c.roundSequences * c.experts * forwardFlops(router, 1, c.prefix);
-  return scored + c.experts * steps * trainingFlops(router, c.routerBatch, c.prefix);
+export function roundFlops(configuration: Configuration): number {
+  const { experts, roundSequences, routerBatch, prefix } = configuration;
+  const { router } = modelShapes(configuration);
+  const steps = Math.floor(roundSequences / routerBatch);
+  const scored = experts * roundSequences * experts * forwardFlops(router, 1, prefix);
+  return scored + experts * steps * trainingFlops(router, routerBatch, prefix);
 }
 
 /**

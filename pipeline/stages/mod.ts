@@ -7,6 +7,7 @@
 export { type Adopted, adoptExpert, type AdoptOptions } from "./adopt.ts";
 export { chunkOf, type ProofSummary, summaryOf } from "./assign.ts";
 export { type Cleaned, type CleanOptions, cleanRun, type Litter } from "./clean.ts";
+export { type EvaluationChoices } from "./evaluate.ts";
 export { evaluateRun, type EvaluateRunOptions } from "./evaluate_run.ts";
 export { type Exported } from "./export_folder.ts";
 export {
@@ -49,8 +50,18 @@ export { type RunStatus, type StageStatus, statusOf } from "./status.ts";
 export { comparePartition, type Fingerprint, fingerprintOf } from "./fingerprint.ts";
 export { type ExpertSummary, type PartitionSummary, type StageRun } from "./summary.ts";
 export { settingsOf } from "./task_settings.ts";
-export { expertsOf, trainDense, trainExpert, type TrainOptions } from "./train.ts";
+export {
+  expertsOf,
+  trainDense,
+  trainExpert,
+  trainExperts,
+  type TrainExpertsOptions,
+  type TrainOptions,
+  trainSwitch,
+} from "./train.ts";
 export { type Match } from "./train_dense.ts";
-export { type TrainingOptions, type TrainResult } from "./train_model.ts";
+export { type Routing, type TrainingOptions, type TrainResult } from "./train_model.ts";
 export { openTrainings, type Training, type TrainingsReader } from "./trainings.ts";
 export { type VerifyProgress, type VerifyReport, verifyRun } from "./verify.ts";
+export { type ZeroShotOptions } from "./zero_shot.ts";
+export { askRun, type ZeroShotRunOptions } from "./zero_shot_run.ts";

@@ -50,6 +50,8 @@ export interface RunOptions {
    * damaged vouches for nothing.
    */
   check?: boolean;
+  /** Other runs: a stage that one of them has made of the same settings and inputs is copied from it, after a check of its hashes. */
+  reuse?: readonly string[];
   /** `high-performance`, `low-power` or part of the name that the GPU must have. */
   adapter?: string;
   /** Forms of kernels to run instead of the adapter's own. */
@@ -112,6 +114,15 @@ export async function inRun<Result>(
   const { run, force = false, check, adapter, variants } = options;
   const { task, beside, accepts = false, aside = false, documents } = kind;
   const sources = documents ? withoutInput(options.sources) : options.sources ?? {};
+  for (const other of options.reuse ?? []) {
+    if (await readRunConfiguration(other)) continue;
+    throw new InputError(
+      say`Cannot copy from "${other}" as ${setting("reuse")} must name runs: there is none`,
+      {
+        where: other,
+      },
+    );
+  }
   const settle = async () => {
     if (beside === "others") await needConfiguration(run, task, kind.partSuffices, force || accepts);
     else {
@@ -132,6 +143,7 @@ export async function inRun<Result>(
   let settling: (() => Promise<void>) | undefined;
   let before: { text: string | null; stages: string } | undefined;
   let gpu = options.gpu;
+  let written: Promise<void> = Promise.resolve();
   try {
     // Settings are settled by one process at a time: a second one finds those of the first.
     if (beside === "others") {
@@ -172,6 +184,7 @@ export async function inRun<Result>(
       configuration,
       force: force && changed.length === 0 && !edited,
       check,
+      reuse: options.reuse,
       files: new Vouched(),
       documents,
       readStandardInput: (sources.flags?.input ?? sources.file?.input ?? []).includes("-"),
@@ -191,7 +204,8 @@ export async function inRun<Result>(
       settle: async (ready) => {
         const stay = changed.length === 0 && !edited; // then nobody needs to wait
         const value = stay ? undefined : await ready();
-        await write();
+        written = written.then(() => write()); // stages that work side by side write one after another
+        await written;
         await settling?.();
         return stay ? await ready() : value!;
       },

@@ -28,6 +28,8 @@ export interface Work extends RunContext {
   force: boolean;
   /** Whether outputs are hashed to find out whether they are whole, rather than believed by their sizes. */
   check?: boolean;
+  /** Other runs, which stages that they have made of the same inputs are taken from. */
+  reuse?: readonly string[];
   /** What manifests say of files; a stage reads by it, and its manifest keeps what it read. */
   files: Vouched;
   /** Whether standard input, where it is an input, holds new text. */
@@ -101,6 +103,8 @@ export interface Stage {
   uses?: readonly string[];
   /** Whether a partition leaves it out: it runs when its own task is called. */
   onRequest?: true;
+  /** Whether a run is complete without it: what comes next does not wait for it. */
+  optional?: true;
   /** Whether it can run where its own input files lie without the stages before it. */
   alone?: true;
   /** Names of the settings that its outputs depend on. */

@@ -34,6 +34,8 @@ export interface StageStatus {
   holders: Owner[];
   /** Whether a partition makes it; others are made on request. */
   partition: boolean;
+  /** Whether a run is complete without it. */
+  optional: boolean;
   /** What runs it. */
   command: TaskReference;
 }
@@ -80,6 +82,7 @@ export async function statusOf(run: string): Promise<RunStatus> {
       outputs: manifest ? sizeOf(manifest.outputs) : undefined,
       holders: works,
       partition: !stage.onRequest,
+      optional: stage.optional ?? false,
       command: commandOf(stage, run),
     });
   }

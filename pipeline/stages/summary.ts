@@ -10,6 +10,7 @@ import type { RoundMetrics } from "../run/events.ts";
 import { type Fingerprint, fingerprintOf } from "./fingerprint.ts";
 import type { ProofSummary } from "./assign.ts";
 import { LEARN } from "./learn.ts";
+import { expertNames } from "./names.ts";
 
 /** Sums up one expert's training sequences. */
 export interface ExpertSummary {
@@ -23,6 +24,8 @@ export interface ExpertSummary {
   nllPerToken: number | null;
   /** Sequences by source. */
   sources: Record<string, number>;
+  /** Words, or pairs of tokens, that set it apart in a sample, the most telling first; none where nothing does. */
+  words: string[];
   /** Held-out sequences that would be routed to it. */
   testSequences: number;
 }
@@ -74,6 +77,7 @@ export async function summarize(
 ): Promise<PartitionSummary> {
   const vouched = await vouchedFiles(run);
   const { train, parts, lineage } = await readPartition(`${run}/partition`, vouched);
+  const names = await expertNames(run, vouched);
   const experts: ExpertSummary[] = [];
   for (const [expert, { folder }] of parts.entries()) {
     const part = await readPart(`${run}/partition/${folder}`, vouched);
@@ -85,6 +89,7 @@ export async function summarize(
       sources: Object.fromEntries(
         Object.entries(part.train.sources).map(([name, { sequences }]) => [name, sequences]),
       ),
+      words: names?.[expert].terms.map(({ text }) => text) ?? [],
       testSequences: part.test?.sequences ?? 0,
     });
   }

@@ -6,7 +6,9 @@
 
 import { type Configuration, defaultConfiguration, FIELD_NAMES, namesOf } from "../settings/configuration.ts";
 import { EXPERTS } from "../settings/experts.ts";
+import { LARGER_DENSE } from "../settings/larger_dense.ts";
 import { PARTITIONER } from "../settings/partitioner.ts";
+import { SWITCH } from "../settings/switch.ts";
 import { STAGES } from "./graph.ts";
 import type { StageKind } from "./stage.ts";
 
@@ -27,6 +29,8 @@ const OTHERS: Record<string, () => readonly Name[]> = {
     ...namesOf(PARTITIONER, "partitioner", "routerRate", "routerWarmup"),
     ...["expertHidden", "expertLayers", "expertHeads", "expertBatch"] as const,
     ...["expertSteps", "expertTokens", "expertEpochs", "microBatch", "dtype"] as const,
+    ...namesOf(LARGER_DENSE, "denseComputeRate"),
+    ...namesOf(SWITCH, "switchRate"),
   ],
 };
 

@@ -28,7 +28,8 @@ const stage: Stage = {
   revision: 1,
   outputs: [TOKENIZER],
   makes: /^tokenizer\.(json|partial\/(sample\.txt|trained\.json))$/,
-  values: ({ configuration: c }) => c.tokenizer !== "" ? { eos: c.eos } : pickSettings(c, LEARNING),
+  values: ({ configuration }) =>
+    configuration.tokenizer !== "" ? { eos: configuration.eos } : pickSettings(configuration, LEARNING),
   async inputs({ configuration }, manifest): Promise<Record<string, string>> {
     const corpus = configuration.tokenizer === "" ? await manifest("corpus") : null;
     return corpus ? { corpus: textHash(corpus) } : {};
@@ -45,27 +46,28 @@ const stage: Stage = {
     );
   },
   prepare: (work) => async () => {
-    const { run, configuration: c, emit, signal } = work;
-    const { vocabulary, eos, json } = c.tokenizer !== ""
-      ? await loadTokenizer(c.tokenizer, { eos: c.eos || undefined })
+    const { run, configuration, emit, signal } = work;
+    const { vocabulary, eos, json } = configuration.tokenizer !== ""
+      ? await loadTokenizer(configuration.tokenizer, { eos: configuration.eos || undefined })
       : await trainTokenizer(trainingTexts(work), {
-        vocabularySize: c.vocabularySize,
-        sample: c.tokenizerSample,
+        vocabularySize: configuration.vocabularySize,
+        sample: configuration.tokenizerSample,
         scratch: `${run}/tokenizer.partial`,
         onWarning: (message) => emit({ type: "warning", message }),
         signal,
       });
-    if (c.tokenizer === "") await work.files.checkRest(`${run}/${SPOOL}`); // it was read as far as the sample goes
+    // The text was read as far as the sample goes.
+    if (configuration.tokenizer === "") await work.files.checkRest(`${run}/${SPOOL}`);
     return {
       outputs: { [TOKENIZER]: await writeAtomic(`${run}/${TOKENIZER}`, json) },
       result: { entries: vocabulary, eos },
     };
   },
-  estimate(c, { characters }) {
-    const sample = Math.min(characters, c.tokenizerSample);
+  estimate(configuration, { characters }) {
+    const sample = Math.min(characters, configuration.tokenizerSample);
     return {
       seconds: sample / TOKENIZED_CHARACTERS_PER_SECOND,
-      diskBytes: 60 * c.vocabularySize,
+      diskBytes: 60 * configuration.vocabularySize,
       memoryBytes: 20 * sample,
     };
   },

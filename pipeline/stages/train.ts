@@ -1,17 +1,26 @@
 /**
- * Trains the models of a run: experts and dense baselines, each beside others that work in the run.
+ * Trains the models of a run: experts and baselines, each beside others that work in the run.
  *
  * @module
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
+import { trainingMemory } from "../cost/memory.ts";
 import { adoptionOf } from "../run/adoption.ts";
 import { readManifest } from "../run/manifest.ts";
+import { createTogether } from "../training/together.ts";
 import { inRun, needConfiguration, type RunOptions, type RunWatch } from "./session.ts";
 import type { Stage } from "./stage.ts";
 import { denseTarget, type Match } from "./train_dense.ts";
 import { expertTarget } from "./train_expert.ts";
-import { type Target, type TrainingOptions, trainingStage, type TrainResult } from "./train_model.ts";
+import {
+  type Target,
+  type TrainingOptions,
+  trainingStage,
+  type TrainResult,
+  trainResult,
+} from "./train_model.ts";
+import { switchTarget } from "./train_switch.ts";
 
 /** Where a model is trained, and how. */
 export interface TrainOptions extends RunOptions, TrainingOptions {}
@@ -27,12 +36,66 @@ export async function trainExpert(
   options: TrainOptions,
   watch: RunWatch = {},
 ): Promise<TrainResult> {
-  return await trainTarget(
-    expertTarget(expert),
-    options,
-    watch,
-    (experts) => checkExpert("train", options.run, expert, experts),
+  const check = (experts: number) => checkExpert("train", options.run, expert, experts);
+  return await trainTarget(expertTarget(expert), options, watch, check);
+}
+
+/** Throws an `InputError` where training would replace a model that came from elsewhere. */
+async function refuseAdopted(run: string, { name }: Stage, { force, trial }: TrainingOptions): Promise<void> {
+  if (force || trial) return;
+  const adoption = adoptionOf(await readManifest(run, name));
+  if (!adoption) return;
+  throw new InputError(
+    `Cannot run "${name}" as what it makes must not come from elsewhere: it was adopted from "${adoption.from}"`,
+    { remedy: say`train it here instead with ${setting("force")}` },
   );
+}
+
+/** How several experts are trained at once. */
+export interface TrainExpertsOptions extends Omit<TrainOptions, "trial"> {
+  /** Most device memory that they may take together, in bytes; experts that do not fit follow. Default: as much as they need. */
+  memory?: number;
+}
+
+/**
+ * Trains experts of a run side by side in one process, as a bank: each step in the dispatches of one, to the bits that `trainExpert`
+ * gives each. Those that are up to date are left out; those that go on from another step than the others have a bank of their own.
+ * Where one fails, the others go on, and its error is thrown at the end. Throws as `trainExpert` does.
+ */
+export async function trainExperts(
+  experts: readonly number[],
+  { memory = Infinity, ...options }: TrainExpertsOptions,
+  watch: RunWatch = {},
+): Promise<TrainResult[]> {
+  const kind = {
+    task: "train-expert all",
+    beside: "others",
+    partSuffices: true,
+    accepts: options.resume,
+  } as const;
+  return await inRun(options, watch, kind, async ({ work, run }) => {
+    for (const expert of experts) {
+      checkExpert("train", options.run, expert, work.configuration.experts);
+      await refuseAdopted(options.run, trainingStage(expertTarget(expert), options), options);
+    }
+    const together = createTogether({
+      fits: ({ config, dtype, ...sizes }, models) =>
+        trainingMemory(config, { ...sizes, dtype, models, asAlone: true }).total <= memory,
+    });
+    const members = experts.map((expert) => ({ expert, ...together.member() }));
+    const results = await Promise.allSettled(members.map(async ({ expert, makeTrainer, leave }) => {
+      try {
+        const manifest = await run(trainingStage(expertTarget(expert), { ...options, makeTrainer }));
+        return trainResult(manifest, options.run);
+      } finally {
+        leave();
+      }
+    }));
+    return results.map((result) => {
+      if (result.status === "rejected") throw result.reason;
+      return result.value;
+    });
+  });
 }
 
 /** Throws an `InputError` where a run has no such expert; `what` is what is to be done to it. */
@@ -42,17 +105,6 @@ export function checkExpert(what: string, run: string, expert: number, experts: 
     `Cannot ${what} expert ${expert} as it must be one of 0 to ${
       experts - 1
     }: the run "${run}" has ${experts} experts`,
-  );
-}
-
-/** Throws an `InputError` where training would replace a model that came from elsewhere. */
-async function refuseAdopted(run: string, { name }: Stage, { force, trial }: TrainOptions): Promise<void> {
-  if (force || trial) return;
-  const adoption = adoptionOf(await readManifest(run, name));
-  if (!adoption) return;
-  throw new InputError(
-    `Cannot run "${name}" as what it makes must not come from elsewhere: it was adopted from "${adoption.from}"`,
-    { remedy: say`train it here instead with ${setting("force")}` },
   );
 }
 
@@ -75,7 +127,7 @@ async function trainTarget(
     check(work.configuration.experts);
     const stage = trainingStage(target, options);
     await refuseAdopted(options.run, stage, options);
-    return (await run(stage)).result as unknown as TrainResult;
+    return trainResult(await run(stage), options.run);
   });
 }
 
@@ -86,8 +138,8 @@ export async function expertsOf(run: string): Promise<number> {
 
 /**
  * Trains a dense baseline on the whole training set, unless that is up to date: with E times the expert's batch and its steps
- * (`batch`, the paper's protocol), or with its batch and E times its steps (`steps`). Tokens, training FLOPs and inference cost equal
- * those of the mixture. Throws as `trainExpert` does.
+ * (`batch`, the paper's protocol), or with its batch and E times its steps (`steps`): tokens, training FLOPs and inference cost equal
+ * those of the mixture; or a larger model for as many FLOPs as the mixture's training takes (`compute`). Throws as `trainExpert` does.
  */
 export async function trainDense(
   match: Match,
@@ -95,4 +147,12 @@ export async function trainDense(
   watch: RunWatch = {},
 ): Promise<TrainResult> {
   return await trainTarget(denseTarget(match), options, watch);
+}
+
+/**
+ * Trains the Switch Transformer of a run on the whole training set, unless that is up to date: with E times the expert's batch and its
+ * steps, so for as many tokens as all experts see. Throws as `trainExpert` does.
+ */
+export async function trainSwitch(options: TrainOptions, watch: RunWatch = {}): Promise<TrainResult> {
+  return await trainTarget(switchTarget(), options, watch);
 }

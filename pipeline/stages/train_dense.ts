@@ -1,30 +1,35 @@
 /**
- * The stages that train the dense baselines: one model of the expert's shape on the whole training set in its shuffled order.
+ * The stages that train the dense baselines: one model on the whole training set in its shuffled order, of the expert's shape for
+ * as many tokens as all experts see, or a larger one for as many FLOPs as the mixture takes.
  *
  * @module
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import type { Baseline } from "../evaluation/evaluation.ts";
+import { besideMixture, type CostCorpus, equalCompute } from "../cost/cost.ts";
+import type { Baseline } from "../evaluation/baselines.ts";
+import { largerDenseShape } from "../model/shapes.ts";
 import { manifestPath, outputsHash, outputsUnder, readManifest } from "../run/manifest.ts";
-import { namesOf } from "../settings/configuration.ts";
+import { type Configuration, namesOf } from "../settings/configuration.ts";
 import { EXPERTS } from "../settings/experts.ts";
+import { LARGER_DENSE } from "../settings/larger_dense.ts";
+import { trainingSteps } from "../training/steps.ts";
 import type { StageKind } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
-import { type Target, trainingStage } from "./train_model.ts";
+import { type Target, type TrainingData, trainingStage } from "./train_model.ts";
 
-/** What a dense model matches: the experts' steps, with E times their batch, or their batch, with E times their steps. */
-export type Match = "batch" | "steps";
-
-/** The baseline that a dense model is, by what it matches, in the order of the baselines. */
-const NAMES: Record<Match, Baseline> = { batch: "dense", steps: "dense-steps" };
+/**
+ * What a dense model matches: the experts' steps, with E times their batch; their batch, with E times their steps; or with a larger
+ * model the FLOPs of the mixture's training.
+ */
+export type Match = "batch" | "steps" | "compute";
 
 const ABOUT = "Trains a dense baseline on all training tokens, at the training cost of all experts together.";
 
 /** Trains the dense baselines of a run. */
 export const denseStages: StageKind = {
   about: ABOUT,
-  takes: namesOf(EXPERTS),
+  takes: [...namesOf(EXPERTS), ...namesOf(LARGER_DENSE)],
   of: () => denseTargets().map((target) => trainingStage(target)),
 };
 
@@ -34,43 +39,91 @@ interface DenseTarget extends Target {
   name: Baseline;
 }
 
+/** What sets the dense models apart from one another. */
+type Way =
+  & Pick<Target, "rates" | "settings" | "model" | "batch" | "steps" | "cost" | "equalCompute" | "optional">
+  & {
+    name: Baseline;
+  };
+
+/** Gives the sequences of the whole corpus. */
+export function corpusOf(
+  { sequences, heldOut = 0 }: Pick<TrainingData, "sequences" | "heldOut">,
+): CostCorpus {
+  return { train: sequences, test: heldOut };
+}
+
+const computeOf = (c: Configuration, data: Pick<TrainingData, "sequences" | "heldOut">) =>
+  equalCompute(c, corpusOf(data));
+
+/** The dense models by what they match, in the order of the baselines. */
+const WAYS: Record<Match, Way> = {
+  batch: {
+    name: "dense",
+    rates: ["denseRate", "expertRate"],
+    batch: ({ expertBatch, experts }) => expertBatch * experts,
+    steps: (c, { sequences }) => trainingSteps(c, { batch: c.expertBatch * c.experts, sequences }),
+  },
+  steps: {
+    name: "dense-steps",
+    rates: ["denseStepsRate", "expertRate"],
+    batch: ({ expertBatch }) => expertBatch,
+    steps: (c, { sequences }) => trainingSteps(c, { times: c.experts, sequences }),
+  },
+  compute: {
+    name: "dense-compute",
+    rates: ["denseComputeRate", "expertRate"],
+    settings: namesOf(LARGER_DENSE, "denseComputeRate"),
+    model: largerDenseShape,
+    batch: ({ expertBatch }) => expertBatch,
+    steps: (c, data) => computeOf(c, data).steps,
+    cost(c, data) {
+      const { model, batch, steps } = computeOf(c, data);
+      return besideMixture(c, model, { batch, steps, corpus: corpusOf(data) });
+    },
+    equalCompute: true,
+    optional: true,
+  },
+};
+
 /** Says what training every dense model reads and makes. */
 export function denseTargets(): DenseTarget[] {
-  return (Object.keys(NAMES) as Match[]).map(denseTarget);
+  return (Object.keys(WAYS) as Match[]).map(denseTarget);
 }
 
 /** Says what training a dense model reads and makes. */
 export function denseTarget(match: Match): DenseTarget {
-  const name = NAMES[match];
+  const way = WAYS[match];
   return {
+    ...way,
     match,
-    name,
     about: ABOUT,
     command: { task: "train-dense", with: match === "batch" ? {} : { match } },
     needs: ["tokenize"],
-    folder: name,
-    rates: [match === "batch" ? "denseRate" : "denseStepsRate", "expertRate"],
-    batch: ({ expertBatch, experts }) => match === "batch" ? expertBatch * experts : expertBatch,
-    times: ({ experts }) => match === "batch" ? 1 : experts,
-    async data({ run }) {
-      const tokenize = await readManifest(run, "tokenize");
-      if (!tokenize) {
-        throw new InputError(
-          `Cannot train a dense model in "${run}" as its text must be there as tokens: "tokenize" has not run`,
-          { where: manifestPath(run, "tokenize") },
-        );
-      }
-      const paths = (kind: string) =>
-        outputsUnder(tokenize, `tokens/${kind}-`).map((name) => `${run}/${name}`);
-      return {
-        train: paths("train"),
-        test: paths("test"),
-        sequences: tokenizeResult(tokenize, run).trainSequences,
-        shards: outputsHash(tokenize, "tokens/train-"),
-        files: Object.fromEntries(
-          Object.entries(tokenize.outputs).map(([name, record]) => [`${run}/${name}`, record]),
-        ),
-      };
-    },
+    folder: way.name,
+    data: ({ run }) => allShards(run, "a dense model"),
+  };
+}
+
+/** Finds the shards of a run's whole corpus, for the training of `what`. Throws an `InputError` where it is not tokenized. */
+export async function allShards(run: string, what: string): Promise<TrainingData> {
+  const tokenize = await readManifest(run, "tokenize");
+  if (!tokenize) {
+    throw new InputError(
+      `Cannot train ${what} in "${run}" as its text must be there as tokens: "tokenize" has not run`,
+      { where: manifestPath(run, "tokenize") },
+    );
+  }
+  const paths = (kind: string) => outputsUnder(tokenize, `tokens/${kind}-`).map((name) => `${run}/${name}`);
+  const { trainSequences, testSequences } = tokenizeResult(tokenize, run);
+  return {
+    train: paths("train"),
+    test: paths("test"),
+    sequences: trainSequences,
+    heldOut: testSequences,
+    shards: outputsHash(tokenize, "tokens/train-"),
+    files: Object.fromEntries(
+      Object.entries(tokenize.outputs).map(([name, record]) => [`${run}/${name}`, record]),
+    ),
   };
 }

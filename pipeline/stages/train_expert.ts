@@ -12,6 +12,7 @@ import { EXPERTS } from "../settings/experts.ts";
 import { exists } from "../run/files.ts";
 import { readManifest } from "../run/manifest.ts";
 import { Vouched } from "../run/vouched.ts";
+import { trainingSteps } from "../training/steps.ts";
 import type { StageKind } from "./stage.ts";
 import { type Target, trainingStage } from "./train_model.ts";
 
@@ -43,7 +44,7 @@ export function expertTarget(expert: number): Target {
     folder: `experts/${name}`,
     rates: ["expertRate"],
     batch: ({ expertBatch }) => expertBatch,
-    times: () => 1,
+    steps: (configuration, { sequences }) => trainingSteps(configuration, { sequences }),
     notesShards: true,
     async data({ run }) {
       const folder = `${run}/partition/${name}`;

@@ -7,13 +7,14 @@
 
 import { createHash } from "node:crypto";
 import { basename, dirname } from "node:path";
+import * as v from "valibot";
 import { InputError, RunError, say, setting, type TaskReference, type Text } from "../../kernels/errors.ts";
 import type { Variants } from "../../kernels/device/variants.ts";
 import { MODEL_FILES, saveModelFolder } from "../checkpoints/checkpoint.ts";
 import type { SafetensorsDtype } from "../checkpoints/safetensors.ts";
-import { trainingFlops } from "../cost/cost.ts";
+import { type TrainingCost, trainingFlops } from "../cost/cost.ts";
 import { trainingMemory } from "../cost/memory.ts";
-import { parameterCount } from "../model/shape.ts";
+import { type ModelConfig, parameterCount, validateModelConfig } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
 import { randomKeys } from "../random.ts";
 import { checkLineage, fromBatch, lineageOf, readShards } from "../rows/arrow.ts";
@@ -24,6 +25,7 @@ import {
   exists,
   type FileRecord,
   hashFile,
+  oneLine,
   refuseLink,
   removeFiles,
   removeIfThere,
@@ -31,7 +33,8 @@ import {
   wholeName,
 } from "../run/files.ts";
 import { isHeld } from "../run/lock.ts";
-import { readManifest, type StageIdentity, stageKey } from "../run/manifest.ts";
+import { type Manifest, manifestPath, readManifest, type StageIdentity, stageKey } from "../run/manifest.ts";
+import { conform, count, finite, share } from "../run/schema.ts";
 import { canonical } from "../run/seal.ts";
 import { recordTime } from "../run/timing.ts";
 import type { Vouched } from "../run/vouched.ts";
@@ -50,7 +53,7 @@ import {
   saveCheckpointState,
 } from "../training/resume.ts";
 import { cosineRate } from "../training/schedule.ts";
-import { trainingSteps } from "../training/steps.ts";
+import type { MakeTrainer } from "../training/together.ts";
 import type { Estimate, Made, RunContext, Stage, Work } from "./stage.ts";
 import { commandOf } from "./command.ts";
 
@@ -70,26 +73,60 @@ export interface TrainingOptions {
   checkpointMinutes?: number;
   /** Checkpoints that are kept. Default: 2. */
   keep?: number;
+  /** Makes the trainer. Default: one of its own. */
+  makeTrainer?: MakeTrainer;
 }
 
-/** What training one model came to. */
-export interface TrainResult {
-  /** Folder of the checkpoint, in the run folder. */
-  folder: string;
-  /** Steps. */
-  steps: number;
-  /** Sequences per step. */
-  batch: number;
-  /** Real tokens trained on. */
-  tokens: number;
-  /** The training loss of the last line of metrics, nats per predicted token; null before there is one. */
-  loss: number | null;
-  /** Mean NLL per predicted token of the held-out sequences, nats; null where there are none. */
-  validationLoss: number | null;
-  /** Learning rate at its peak. */
-  rate: number;
-  /** Steps at which training went on under other values. */
-  resumed: { step: number; key: string }[];
+const ROUTING = v.object({ balance: finite, dropped: share });
+
+/**
+ * What routing tokens among the experts of layers comes to, over all layers: `balance`, E · Σ f P, where f is the share of tokens sent
+ * to an expert and P its mean probability (1 where all are equal, E where one gets all), and the share of tokens `dropped`, which no
+ * expert took.
+ *
+ * @ignore
+ */
+export type Routing = v.InferOutput<typeof ROUTING>;
+
+const MEMORY = { training: finite, expertTraining: finite, inference: finite, expertInference: finite };
+const COST: v.GenericSchema<unknown, TrainingCost> = v.object({
+  ...{ parameters: count, training: finite, mixture: finite, inference: finite, expertInference: finite },
+  memory: v.object(MEMORY),
+});
+
+const RESULT = v.object({
+  folder: v.string(),
+  steps: count,
+  batch: count,
+  tokens: count,
+  loss: v.nullable(finite),
+  validationLoss: v.nullable(finite),
+  rate: finite,
+  resumed: v.array(v.object({ step: count, key: v.string() })),
+  cost: v.optional(COST),
+  routing: v.optional(ROUTING),
+});
+
+/**
+ * What training one model came to: folder of the checkpoint in the run folder, steps, sequences per step, real tokens trained on, the
+ * training loss of the last line of metrics (nats per predicted token; null before there is one), mean NLL per predicted token of the
+ * held-out sequences (nats; null where there are none), learning rate at its peak, the steps at which training went on under
+ * other values, what training cost beside the mixture's, and what routing came to in the last line of metrics (for models that differ
+ * from experts in more than batch and steps, and for those with experts in their layers).
+ *
+ * @ignore
+ */
+export type TrainResult = v.InferOutput<typeof RESULT>;
+
+/** Reads what a training came to from its stage's manifest in a run. Throws an `InputError` where it lacks something. */
+export function trainResult({ stage, result }: Manifest, run: string): TrainResult {
+  try {
+    return conform(RESULT, result);
+  } catch (cause) {
+    const where = manifestPath(run, stage);
+    const what = `Cannot read "${where}" as its result must say what the training came to: ${oneLine(cause)}`;
+    throw new InputError(what, { where, cause });
+  }
 }
 
 /** The shards that a model learns from. */
@@ -100,11 +137,26 @@ export interface TrainingData {
   test: string[];
   /** Training sequences. */
   sequences: number;
+  /** Held-out sequences of the whole corpus, where it is all there. */
+  heldOut?: number;
   /** Hash of the training shards. */
   shards: string;
   /** What the shards' manifest says of them, by path. */
   files: Record<string, FileRecord>;
 }
+
+/** How far two trainings of equal compute may be apart. */
+const COMPUTE_APART = 0.01;
+
+/** Says that the training of a model that is to cost as much as the mixture's does not; undefined where it does, or where that is not known. */
+export function costApart(name: string, cost: TrainingCost | undefined): string | undefined {
+  if (!cost || Math.abs(cost.training / cost.mixture - 1) <= COMPUTE_APART) return undefined;
+  const [own, mixture] = [cost.training, cost.mixture].map((flops) => flops.toExponential(3));
+  return `the training of ${name} takes ${own} FLOPs, that of the mixture ${mixture}: they are more than 1% apart`;
+}
+
+/** A setting that is the learning rate of some models. */
+type RateName = Extract<keyof Configuration, `${string}Rate`>;
 
 /** What sets one model apart from the others of a run. */
 export interface Target {
@@ -119,11 +171,21 @@ export interface Target {
   /** Folder of its checkpoint, in the run folder. */
   folder: string;
   /** The settings that say its learning rate, the first of them that is not 0. */
-  rates: readonly ("expertRate" | "denseRate" | "denseStepsRate")[];
+  rates: readonly RateName[];
+  /** Settings that it depends on besides those of every model. */
+  settings?: readonly (keyof Configuration)[];
+  /** Gives its shape. Default: an expert's. */
+  model?(configuration: Configuration): ModelConfig;
   /** Sequences per step. */
   batch(configuration: Configuration): number;
-  /** Times the expert's steps. */
-  times(configuration: Configuration): number;
+  /** Counts its steps; `vocabularySize` is the tokenizer's. Throws an `InputError` where there is not one. */
+  steps(configuration: Configuration, data: Pick<TrainingData, "sequences" | "heldOut">): number;
+  /** Counts what its training costs beside the mixture's, where that is not a matter of tokens alone. */
+  cost?(configuration: Configuration, data: TrainingData): TrainingCost;
+  /** Whether a run is complete without it. */
+  optional?: true;
+  /** Whether it is to cost as many FLOPs as the mixture. */
+  equalCompute?: true;
   /** Finds its shards, without reading them. Throws an `InputError` where they are missing. */
   data(context: RunContext): Promise<TrainingData>;
   /** Whether its checkpoint notes which shards it was trained on. */
@@ -167,8 +229,9 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
     command: target.command,
     needs: target.needs,
     onRequest: true,
+    ...target.optional && { optional: true },
     alone: true,
-    settings: [...SETTINGS, ...target.rates],
+    settings: [...SETTINGS, ...target.settings ?? [], ...target.rates],
     revision: REVISION,
     outputs: [`${folder}/`, metrics],
     place: folder,
@@ -243,6 +306,11 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
       if (resume && !again && !saved && !own && before?.key !== identity.key) {
         await refuseLoss(place, before !== null);
       }
+      const cost = trial
+        ? undefined
+        : target.cost?.({ ...configuration, vocabularySize: recipe.model.vocabulary }, data);
+      const apart = target.equalCompute && costApart(name, cost);
+      if (apart) emit({ type: "warning", message: `${apart}, as it takes whole steps` });
       const warning = trial ? undefined : longWarmup(name, recipe);
       if (warning) emit({ type: "warning", message: warning });
       const nameOf = (path: string) => path.slice(run.length + 1);
@@ -272,8 +340,10 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
             checkpointEvery,
             checkpointMinutes,
             keep,
+            cost,
           },
           recompute: options.recompute,
+          makeTrainer: options.makeTrainer,
           smallerRate: (rate, more) => {
             const name = target.rates.find((rate) => configuration[rate] > 0) ?? "expertRate";
             return commandOf(stage, run, { [name]: rate, ...more });
@@ -284,6 +354,11 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
   return stage;
 }
 
+/** Gives the shape of a model. */
+function modelOf({ model }: Target, c: Configuration): ModelConfig {
+  return model?.(c) ?? modelShapes(c).expert;
+}
+
 /** Estimates a training: its steps, its folder and its checkpoints, and the trainer's memory. */
 function estimateOf(
   target: Target,
@@ -292,18 +367,18 @@ function estimateOf(
   sequences: number,
   flops: number,
 ): Estimate {
-  const { expert } = modelShapes(c);
+  const model = modelOf(target, c);
   const batch = target.batch(c);
-  const steps = trainingSteps(c, { batch, times: target.times(c), sequences });
+  const steps = target.steps(c, { sequences });
   const again = recompute ? 4 / 3 : 1; // a forward pass more to three
   const kept = checkpointEvery > 0 ? Math.min(keep, Math.floor(steps / checkpointEvery)) : 0;
-  const parameters = parameterCount(expert);
+  const parameters = parameterCount(model);
   const { microBatch, sequenceLength: length, dtype, saveDtype } = c;
   return {
-    seconds: again * steps * trainingFlops(expert, batch, length) / flops,
+    seconds: again * steps * trainingFlops(model, batch, length) / flops,
     diskBytes: parameters * ((saveDtype === "f32" ? 4 : 2) + 12 * kept), // weights, and two moments beside them
     memoryBytes:
-      trainingMemory(expert, { batch, microBatch: microBatch || c.expertBatch, length, recompute, dtype })
+      trainingMemory(model, { batch, microBatch: microBatch || c.expertBatch, length, recompute, dtype })
         .total,
   };
 }
@@ -318,14 +393,16 @@ async function readKnown(
   const data = await target.data(context);
   await checkFiles(data.files);
   const { vocabulary, eos, tokenizer } = await readLineage(data, run, c);
-  const [batch, times] = [target.batch(c), target.times(c)];
-  const all = trainingSteps(c, { batch, times, sequences: data.sequences });
+  const own = { ...c, vocabularySize: vocabulary };
+  const batch = target.batch(c);
+  const all = target.steps(own, data);
   const steps = trial ? Math.max(1, Math.round(trial.share * all)) : all;
   const warmup = trial ? Math.ceil(c.expertWarmup * steps / all) : c.expertWarmup;
   const rate = trial?.rate ?? target.rates.map((name) => c[name]).find((rate) => rate > 0) ?? c.expertRate;
   const microBatch = c.microBatch || c.expertBatch;
-  const { expert } = modelShapes({ ...c, vocabularySize: vocabulary });
-  return { data, eos, tokenizer, recipe: recipeOf(c, expert, { batch, microBatch, steps, rate, warmup }) };
+  const model = modelOf(target, own);
+  validateModelConfig(model, `the model "${target.name}"`);
+  return { data, eos, tokenizer, recipe: recipeOf(c, model, { batch, microBatch, steps, rate, warmup }) };
 }
 
 /** Throws where a file is missing or has another size, or with `deeply` another content, than its record says. */
@@ -436,7 +513,9 @@ interface Plan {
   checkpointEvery: number;
   checkpointMinutes: number;
   keep: number;
+  cost?: TrainingCost;
   recompute?: boolean;
+  makeTrainer?: MakeTrainer;
   /** Names the command that trains it with a smaller rate. */
   smallerRate(rate: number, more: TaskReference["with"]): TaskReference;
 }
@@ -478,6 +557,7 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
     validationLoss: saved?.context.validationLoss ?? null,
     rate,
     resumed,
+    ...saved?.context.routing && { routing: saved.context.routing },
   };
   let [lastTime, lastTokens] = [performance.now(), result.tokens];
   let tokensPerSecond: number | undefined;
@@ -488,7 +568,8 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
       gpu: await work.gpu(),
       start: saved?.state ?? start(),
       recompute: plan.recompute,
-      open: (consumed) => epochs(data.train, c.seed, consumed, undefined, work.files),
+      makeTrainer: plan.makeTrainer,
+      open: (consumed) => epochs(data.train, c.seed, consumed, work.files),
       validation: await sampleRows(data.test, c.validationSequences, c.seed, work.files),
       checkpointEvery,
       checkpointMinutes,
@@ -499,6 +580,7 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
         metricsBytes += text.length;
         result.loss = line.loss;
         result.tokens = line.tokens;
+        if (line.reports && settings.model.switch) result.routing = routingOf(line.reports, settings.model);
         if (line.validationLoss !== undefined) result.validationLoss = line.validationLoss;
         const now = performance.now();
         const seconds = (now - lastTime) / 1000;
@@ -516,6 +598,7 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
           metricsSha256: logged.copy().digest("hex"),
           loss: result.loss,
           validationLoss: result.validationLoss,
+          ...(result.routing ? { routing: result.routing } : {}),
           ...(isExtra ? { interrupted: isExtra } : {}),
           resumed,
         };
@@ -550,7 +633,7 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
     for (const [file, record] of Object.entries(records)) outputs[`${result.folder}/${file}`] = record;
     outputs[metrics.slice(run.length + 1)] = await hashFile(metrics);
     await removeExtra();
-    return { outputs, result: { ...result } };
+    return { outputs, result: { ...result, ...plan.cost && { cost: plan.cost } } };
   } catch (error) {
     if (!(error instanceof LossNotFiniteError)) throw error;
     const smaller = Number((rate / 2).toPrecision(2));
@@ -565,6 +648,11 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
   } finally {
     log.close();
   }
+}
+
+/** Says what routing came to, from what the sublayers of all layers report. */
+function routingOf({ balance, routed, dropped }: Record<string, number>, { layers }: ModelConfig): Routing {
+  return { balance: balance / layers, dropped: dropped / routed };
 }
 
 /** Throws an `InputError` where there is a training: none of its checkpoints can be gone on from, and a new one would replace it. */

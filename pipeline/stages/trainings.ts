@@ -16,10 +16,9 @@ import { readManifest } from "../run/manifest.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { readLastMetrics } from "../training/loop.ts";
 import { listCheckpoints } from "../training/resume.ts";
-import { trainingSteps } from "../training/steps.ts";
 import { needConfiguration } from "./session.ts";
 import { tokenizeResult } from "./tokenize.ts";
-import { denseTargets } from "./train_dense.ts";
+import { baselineTargets } from "./baselines.ts";
 import { expertTarget } from "./train_expert.ts";
 import type { Target } from "./train_model.ts";
 
@@ -91,9 +90,10 @@ export async function openTrainings(run: string): Promise<TrainingsReader> {
       await times.read();
       const targets = [
         ...Array.from({ length: configuration.experts }, (_, expert) => expertTarget(expert)),
-        ...denseTargets(),
+        ...baselineTargets(),
       ];
-      return await Promise.all(targets.map(async (target) => {
+      const optional = new Set(targets.filter(({ optional }) => optional).map(({ name }) => name));
+      const all = await Promise.all(targets.map(async (target) => {
         const { name } = target;
         if (!sizes.has(name)) {
           const size = sequencesOf(run, target);
@@ -103,6 +103,7 @@ export async function openTrainings(run: string): Promise<TrainingsReader> {
         const sequences = await sizes.get(name);
         return await trainingOf(run, configuration, target, sequences, times.of(`train-${name}`));
       }));
+      return all.filter(({ model, state }) => state !== "waiting" || !optional.has(model));
     },
   };
 }
@@ -136,7 +137,7 @@ async function trainingOf(
   const adoption = adoptionOf(made ?? null);
   const batch = target.batch(c);
   const trained = Number(made?.result.steps ?? NaN);
-  const steps = Number.isFinite(trained) ? trained : stepsOf(c, batch, target.times(c), sequences);
+  const steps = Number.isFinite(trained) ? trained : stepsOf(c, target, sequences);
   const { step, tokens, loss = null, rate = null } = metrics?.last ?? { step: 0, tokens: 0 };
   const works = holders.length > 0;
   const begun = metrics !== null || last !== undefined || await exists(`${place}/config.json`);
@@ -154,7 +155,7 @@ async function trainingOf(
   const tokensPerSecond = works ? speedOf(times) : null;
   const perStep = step > 0 ? tokens / step : null;
   const stepsPerSecond = tokensPerSecond !== null && perStep ? tokensPerSecond / perStep : null;
-  const { expert } = modelShapes(c);
+  const model = target.model?.(c) ?? modelShapes(c).expert;
   return {
     model: name,
     state,
@@ -165,7 +166,7 @@ async function trainingOf(
     rate,
     tokens,
     tokensPerSecond,
-    flopsPerSecond: stepsPerSecond && stepsPerSecond * trainingFlops(expert, batch, c.sequenceLength),
+    flopsPerSecond: stepsPerSecond && stepsPerSecond * trainingFlops(model, batch, c.sequenceLength),
     utilisation: works ? times.at(-1)?.utilisation ?? null : null,
     secondsLeft: stepsPerSecond && steps !== null ? Math.max(0, steps - step) / stepsPerSecond : null,
     checkpoint: last === undefined ? null : await checkpointOf(last),
@@ -176,14 +177,9 @@ async function trainingOf(
 }
 
 /** Counts the steps of a training; null where that takes what is not there. */
-function stepsOf(
-  c: Configuration,
-  batch: number,
-  times: number,
-  sequences: number | undefined,
-): number | null {
+function stepsOf(c: Configuration, target: Target, sequences = NaN): number | null {
   try {
-    return trainingSteps(c, { batch, times, sequences });
+    return target.steps(c, { sequences });
   } catch {
     return null;
   }

@@ -46,7 +46,8 @@ export async function* decompress(
 }
 
 function through(decoder: Transform, chunks: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
-  return pipeline(Readable.from(chunks), decoder, () => {}) as unknown as AsyncIterable<Uint8Array>;
+  pipeline(Readable.from(chunks), decoder, () => {}); // what goes wrong is thrown where the decoder is read
+  return decoder;
 }
 
 async function* frames(take: Take): AsyncGenerator<Uint8Array> {

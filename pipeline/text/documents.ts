@@ -14,18 +14,19 @@ import { tokenizeDocuments, type TokenizeOptions, tokenLineage } from "./tokeniz
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
 
 /** Says how a configuration reads documents. */
-export function readOptions(c: Configuration, paths: readonly string[]): ReadOptions {
-  const table = ["parquet", "arrow"].includes(c.format) ||
-    (c.format === "auto" && paths.some((path) => /\.(parquet|arrows?)$/i.test(path)));
-  const { tokenizer, eos } = c;
+export function readOptions(configuration: Configuration, paths: readonly string[]): ReadOptions {
+  const { format, textField, textColumn, sourceField, sourceFromPath, maxDocuments } = configuration;
+  const { tokenColumn, tokenizer, eos } = configuration;
+  const isTable = ["parquet", "arrow"].includes(format) ||
+    (format === "auto" && paths.some((path) => /\.(parquet|arrows?)$/i.test(path)));
   return {
-    format: c.format === "auto" ? undefined : c.format,
-    textField: table && c.textColumn || c.textField,
-    tokenColumn: c.tokenColumn || undefined,
+    format: format === "auto" ? undefined : format,
+    textField: isTable && textColumn || textField,
+    tokenColumn: tokenColumn || undefined,
     tokenizer: tokenizer ? () => loadTokenizer(tokenizer, { eos: eos || undefined }) : undefined,
-    sourceField: c.sourceField || undefined,
-    sourceFromPath: c.sourceFromPath === OFF ? undefined : c.sourceFromPath,
-    maxDocuments: c.maxDocuments || undefined,
+    sourceField: sourceField || undefined,
+    sourceFromPath: sourceFromPath === OFF ? undefined : sourceFromPath,
+    maxDocuments: maxDocuments || undefined,
   };
 }
 
@@ -35,16 +36,16 @@ export function readOptions(c: Configuration, paths: readonly string[]): ReadOpt
  * none is taken.
  */
 export function openDocuments(
-  c: Configuration,
+  configuration: Configuration,
   onLeftOut?: (sources: string[], all: number) => void,
 ): ReadableStream<Document> {
-  if (c.input.length === 0) return embeddedCorpus(c.corpus as CorpusName, c.corpusCharacters);
+  const { input, corpus, corpusCharacters, maxDocuments: most, take, seed } = configuration;
+  if (input.length === 0) return embeddedCorpus(corpus as CorpusName, corpusCharacters);
   const open = async function* (more: ReadOptions = {}) {
-    const paths = await expandInputs(c.input);
-    yield* readDocuments(paths, { ...readOptions(c, paths), ...more });
+    const paths = await expandInputs(input);
+    yield* readDocuments(paths, { ...readOptions(configuration, paths), ...more });
   };
-  const { maxDocuments: most, seed } = c;
-  if (most === 0 || c.take === "head" || c.input.includes("-")) return ReadableStream.from(open());
+  if (most === 0 || take === "head" || input.includes("-")) return ReadableStream.from(open());
   return ReadableStream.from(takeByHash(() => open({ maxDocuments: undefined }), { seed, most, onLeftOut }));
 }
 

@@ -16,7 +16,7 @@ import { decompress } from "./decompress.ts";
 import { type Document, kindOf, labelOf, lacks, type ReadOptions } from "./fields.ts";
 import { glob, isGlob } from "./glob.ts";
 import { sourceOfPath } from "./path_source.ts";
-import { arrowDocuments, parquetDocuments } from "./tables.ts";
+import { arrowDocuments, parquetDocuments, parquetRecords } from "./tables.ts";
 
 export type { Document, ReadOptions } from "./fields.ts";
 
@@ -200,10 +200,7 @@ async function* jsonDocuments(
   name: string,
   { textField = "text", sourceField, source = "" }: ReadOptions,
 ): AsyncGenerator<Document> {
-  for await (const { line, number, offset } of linesOf(bytes, name)) {
-    const json = decode(line, name, number, offset);
-    if (json.trim() === "") continue;
-    const record = parseLine(json, name, number);
+  for await (const { record, number } of jsonRecords(bytes, name)) {
     const field = (field: string, option: string): unknown => {
       if (Object.hasOwn(record, field)) return record[field];
       const fields = Object.keys(record).slice(0, 8);
@@ -219,6 +216,52 @@ async function* jsonDocuments(
       source: sourceField === undefined ? source : labelOf(field(sourceField, "sourceField"), source),
     };
   }
+}
+
+/** Yields the objects of JSON lines with the numbers of their lines, from 1 on. */
+async function* jsonRecords(
+  bytes: AsyncIterable<Uint8Array>,
+  name: string,
+): AsyncGenerator<{ record: Record<string, unknown>; number: number }> {
+  for await (const { line, number, offset } of linesOf(bytes, name)) {
+    const json = decode(line, name, number, offset);
+    if (json.trim() !== "") yield { record: parseLine(json, name, number), number };
+  }
+}
+
+/** A record of a file, and where it stands there: what messages call it. */
+export interface DataRecord {
+  /** Its fields by name; whole numbers of Parquet are numbers. */
+  record: Record<string, unknown>;
+  /** The file and the line or row, as in `"data.jsonl", line 3`. */
+  place: string;
+}
+
+/**
+ * Reads the records of a file of JSON lines or Parquet, one at a time and in order, with all fields. Throws an `InputError` where
+ * the file is damaged, with its line or row group.
+ */
+export async function* readRecords(path: string): AsyncGenerator<DataRecord> {
+  const { format, compression, name } = inputOf(path, undefined);
+  if (format === "parquet") {
+    for await (const { record, row } of parquetRecords(path)) {
+      yield { record: plain(record) as Record<string, unknown>, place: `${name}, row ${row}` };
+    }
+    return;
+  }
+  const raw = (await Deno.open(path)).readable;
+  const bytes = compression === undefined ? raw : decompress(raw, compression, name);
+  for await (const { record, number } of jsonRecords(bytes, name)) {
+    yield { record, place: `${name}, line ${number}` };
+  }
+}
+
+/** Makes numbers of whole numbers that are read as bigints, however deep they lie. */
+function plain(value: unknown): unknown {
+  if (typeof value === "bigint") return Number(value);
+  if (Array.isArray(value)) return value.map(plain);
+  if (kindOf(value) !== "an object") return value;
+  return Object.fromEntries(Object.entries(value as object).map(([name, value]) => [name, plain(value)]));
 }
 
 function parseLine(json: string, name: string, number: number): Record<string, unknown> {

@@ -24,15 +24,15 @@ const SYMBOLS = {
  * has no way to turn that away.
  */
 export function silently<T>(work: () => T): T {
-  const library = LIBRARIES[Deno.build.os];
-  if (library === undefined) return work();
-  let c: Deno.DynamicLibrary<typeof SYMBOLS>;
+  const name = LIBRARIES[Deno.build.os];
+  if (name === undefined) return work();
+  let library: Deno.DynamicLibrary<typeof SYMBOLS>;
   try {
-    c = Deno.dlopen(library, SYMBOLS);
+    library = Deno.dlopen(name, SYMBOLS);
   } catch {
     return work(); // another C library: what is printed does no harm but to a reader of standard output
   }
-  const { creat, dup, dup2, close } = c.symbols;
+  const { creat, dup, dup2, close } = library.symbols;
   const kept = dup(STANDARD_OUTPUT);
   const nowhere = creat(new TextEncoder().encode("/dev/null\0"), 0o600);
   try {
@@ -41,6 +41,6 @@ export function silently<T>(work: () => T): T {
   } finally {
     if (kept >= 0) dup2(kept, STANDARD_OUTPUT);
     for (const descriptor of [kept, nowhere]) if (descriptor >= 0) close(descriptor);
-    c.close();
+    library.close();
   }
 }

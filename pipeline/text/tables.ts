@@ -11,23 +11,22 @@ import { type Document, kindOf, labelOf, lacks, type ReadOptions, type TokenRead
 
 const CUT_SHORT = "copy or write it again";
 
-/** Lists the columns that are needed, and throws where one is not there. */
-function wantedOf(
-  place: string,
-  columns: string[],
-  { textField = "text", tokenColumn, sourceField }: ReadOptions,
-): string[] {
-  const wanted = [
+/** Lists the columns that are needed, and the settings that name them. */
+function columnsOf({ textField = "text", tokenColumn, sourceField }: ReadOptions) {
+  return [
     tokenColumn === undefined
       ? { column: textField, option: "textColumn" }
       : { column: tokenColumn, option: "tokenColumn" },
     ...sourceField === undefined ? [] : [{ column: sourceField, option: "sourceField" }],
   ];
+}
+
+/** Throws where a column that is needed is not there. */
+function checkColumns(place: string, columns: string[], wanted: ReturnType<typeof columnsOf>): void {
   for (const { column, option } of wanted) {
     if (columns.includes(column)) continue;
     throw lacks(place, `it must have a column "${column}"`, "it", columns, option);
   }
-  return wanted.map(({ column }) => column);
 }
 
 /** Opens the tokenizer of ids, where they are read. */
@@ -108,7 +107,8 @@ export async function* arrowDocuments(
   }
   const reader = await tokenReader(name, options);
   for await (const batch of readArrow(input, name, options.vouched)) {
-    const wanted = wantedOf(name, columnNames(batch), options);
+    checkColumns(name, columnNames(batch), columnsOf(options));
+    const wanted = columnsOf(options).map(({ column }) => column);
     const columns = wanted.map((column) => valuesIn(batch, column));
     for (let i = 0; i < batch.numRows; i++) {
       const values = Object.fromEntries(wanted.map((column, k) => [column, columns[k][i]]));
@@ -119,6 +119,17 @@ export async function* arrowDocuments(
 
 /** Reads the documents of a Parquet file, a row group at a time. Throws an `InputError` for damage, and for columns of other kinds. */
 export async function* parquetDocuments(path: string, options: ReadOptions): AsyncGenerator<Document> {
+  const reader = await tokenReader(path, options);
+  for await (const { record, row } of parquetRecords(path, columnsOf(options))) {
+    yield await documentOf(path, row, record, options, reader);
+  }
+}
+
+/** Yields the rows of a Parquet file with their numbers, from 0 on: all columns, or those that settings name. */
+export async function* parquetRecords(
+  path: string,
+  wanted?: readonly { column: string; option: string }[],
+): AsyncGenerator<{ record: Record<string, unknown>; row: number }> {
   // Loaded for Parquet alone: every task starts faster without them.
   const { parquetMetadataAsync, parquetReadObjects, parquetSchema } = await import("hyparquet");
   const { compressors } = await import("hyparquet-compressors");
@@ -139,28 +150,28 @@ export async function* parquetDocuments(path: string, options: ReadOptions): Asy
   if (byteLength === 0) return;
   const isMarked = (begin: number) =>
     new TextDecoder().decode(slice(begin, Math.min(byteLength, begin + 4))) === "PAR1";
-  if (!isMarked(0)) throw notWhole(path, "it is something else", say`set ${setting("format")} to what it is`);
+  if (!isMarked(0)) {
+    const remedy = wanted ? say`set ${setting("format")} to what it is` : CUT_SHORT;
+    throw notWhole(path, "it is something else", remedy);
+  }
   if (!isMarked(Math.max(0, byteLength - 4))) throw notWhole(path, "it is cut short", CUT_SHORT);
   const { metadata, columns } = await orUnreadable(path, async () => {
     const metadata = await parquetMetadataAsync(file);
     return { metadata, columns: parquetSchema(metadata).children.map(({ element }) => element.name) };
   });
-  const wanted = wantedOf(path, columns, options);
-  const reader = await tokenReader(path, options);
+  checkColumns(path, columns, [...wanted ?? []]);
   const parsers = {
     stringFromBytes: (bytes: Uint8Array) => bytes && new TextDecoder("utf-8", { fatal: true }).decode(bytes),
   };
+  const names = wanted?.map(({ column }) => column);
   let rowStart = 0;
   for (const [group, { num_rows }] of metadata.row_groups.entries()) {
     const rowEnd = rowStart + Number(num_rows);
-    const names = wanted;
     const rows = await orUnreadable(
       `${path}, row group ${group}`,
       () => parquetReadObjects({ file, metadata, columns: names, rowStart, rowEnd, compressors, parsers }),
     );
-    for (const [i, row] of rows.entries()) {
-      yield await documentOf(path, rowStart + i, row, options, reader);
-    }
+    for (const [i, record] of rows.entries()) yield { record, row: rowStart + i };
     rowStart = rowEnd;
   }
 }

@@ -1,6 +1,6 @@
 /**
- * What of a `tokenizer.json` would end the process: the native library aborts where it meets it, be it while it loads, encodes or
- * decodes, so it is looked for beforehand.
+ * Finds what in a `tokenizer.json` makes the native library abort, and the process with it, while it loads, encodes or decodes:
+ * such a file is refused beforehand.
  */
 
 type Part = Record<string, unknown>;

@@ -14,19 +14,18 @@ export interface Training {
   trained: string;
 }
 
-const worker = self as unknown as {
-  onmessage: (event: MessageEvent<Training>) => void;
-  postMessage(error: string | null): void;
-};
+// A worker's scope has these; types are checked as if this were the main thread, which lacks them.
+declare function addEventListener(type: "message", listener: (event: MessageEvent<Training>) => void): void;
+declare function postMessage(error: string | null): void;
 
-worker.onmessage = ({ data: { sample, trained } }) => {
+addEventListener("message", ({ data: { sample, trained } }) => {
   try {
     const trainee = new Tokenizer(BPE.empty());
     trainee.setPreTokenizer(byteLevelPreTokenizer(false));
     silently(() => trainee.train([sample])); // it prints line breaks
     trainee.save(trained);
-    worker.postMessage(null);
+    postMessage(null);
   } catch (error) {
-    worker.postMessage((error as Error).message);
+    postMessage((error as Error).message);
   }
-};
+});

@@ -15,7 +15,8 @@ import { emptyBatch, type HostBatch, placeSequence } from "../model/batch.ts";
 import { type ModelConfig, validateModelConfig } from "../model/shape.ts";
 import type { Weights } from "../model/parameters.ts";
 import { startPace } from "./pace.ts";
-import { createTrainer, type Trainer, type TrainerOptions, type TrainerState } from "../model/trainer.ts";
+import { createTrainer, type TrainerOptions, type TrainerState } from "../model/trainer.ts";
+import type { LoopTrainer, MakeTrainer } from "./together.ts";
 
 const STEP_METRICS = v.object({
   step: count,
@@ -24,13 +25,14 @@ const STEP_METRICS = v.object({
   rate: finite,
   norm: finite,
   validationLoss: v.optional(v.nullable(finite)),
+  reports: v.optional(v.record(v.string(), finite)),
 });
 
 /**
  * One line of a model's metrics: the step (the first is 1), real tokens trained on so far (padding left out), the mean over the
  * steps since the line before of each step's mean NLL per predicted token before its update (nats), the step's learning rate and
  * global gradient norm before clipping, and the mean NLL per predicted token of the held-out sequences after the step (nats),
- * where they were looked at.
+ * where they were looked at; and the means of what sublayers report, by name, sums over layers.
  *
  * @ignore
  */
@@ -85,6 +87,8 @@ export interface TrainingState {
   tokens: number;
   /** Losses of the steps since the last line of metrics. */
   losses: number[];
+  /** What sublayers report of these steps, by name. */
+  reports?: Record<string, number[]>;
 }
 
 /** What {@link trainModel} takes. */
@@ -112,6 +116,8 @@ export interface TrainModelOptions
   checkpointEvery?: number;
   /** Minutes after which one that no step brings is made; 0 for none. */
   checkpointMinutes?: number;
+  /** Makes the trainer. Default: one of its own. */
+  makeTrainer?: MakeTrainer;
   /** Called with every line of metrics. */
   onMetrics?(metrics: StepMetrics): Promise<void> | void;
   /** Called at a checkpoint, and when `signal` ends the training where none is due. */
@@ -150,7 +156,8 @@ export async function trainModel(options: TrainModelOptions): Promise<Weights> {
   }
   const resumed = start instanceof Map ? undefined : start;
   const length = model.context;
-  const trainer = createTrainer(gpu, {
+  const make: MakeTrainer = options.makeTrainer ?? ((...own) => Promise.resolve(createTrainer(...own)));
+  const trainer = await make(gpu, {
     config: model,
     start: resumed ? resumed.trainer : [start as Weights],
     settings: options,
@@ -165,7 +172,8 @@ export async function trainModel(options: TrainModelOptions): Promise<Weights> {
     const next = options.open(trainer.steps * batch);
     let tokens = resumed?.tokens ?? 0;
     let losses = [...resumed?.losses ?? []];
-    const state = async () => ({ trainer: await trainer.state(), tokens, losses });
+    let reports: Record<string, number[]> | undefined = structuredClone(resumed?.reports);
+    const state = async () => ({ trainer: await trainer.state(), tokens, losses, ...reports && { reports } });
     const input = emptyBatch(batch, length);
     const pace = startPace();
     let saved = performance.now();
@@ -179,17 +187,23 @@ export async function trainModel(options: TrainModelOptions): Promise<Weights> {
       if (!pace.step() && !logs(step) && !checkpoints(step) && !signal?.aborted) continue;
 
       let last = { loss: NaN, norm: NaN };
-      for (const { step: at, loss: [loss], norm: [norm] } of await trainer.drain()) {
+      for (
+        const { step: at, loss: [loss], nll: [nll], norm: [norm], reports: own } of await trainer.drain()
+      ) {
         if (!Number.isFinite(loss) || !Number.isFinite(norm)) throw new LossNotFiniteError(at, loss, norm);
-        losses.push(loss);
-        last = { loss, norm };
+        losses.push(nll);
+        for (const [name, [value]] of Object.entries(own)) ((reports ??= {})[name] ??= []).push(value);
+        last = { loss: nll, norm };
       }
       pace.looked();
       options.onStep?.({ step, steps, loss: last.loss, rate, tokens });
       if (logs(step)) {
-        const loss = losses.reduce((sum, value) => sum + value, 0) / losses.length;
+        const loss = meanOf(losses);
+        const means = reports && Object.entries(reports).map(([name, values]) => [name, meanOf(values)]);
         losses = [];
+        reports = undefined;
         const metrics: StepMetrics = { step, tokens, loss, rate, norm: last.norm };
+        if (means) metrics.reports = Object.fromEntries(means);
         if (validates(step)) metrics.validationLoss = await meanNll(trainer, validation!, batch, length);
         await options.onMetrics?.(metrics);
       }
@@ -204,6 +218,9 @@ export async function trainModel(options: TrainModelOptions): Promise<Weights> {
     trainer.close();
   }
 }
+
+const meanOf = (values: readonly number[]): number =>
+  values.reduce((sum, value) => sum + value, 0) / values.length;
 
 /** Copies `count` rows from `first` on into a batch; what is left of the batch gets length 0. */
 function fill(input: HostBatch, rows: Columns, first: number, count: number, length: number): void {
@@ -221,7 +238,7 @@ function fill(input: HostBatch, rows: Columns, first: number, count: number, len
 }
 
 /** Computes the mean NLL per predicted token, nats. */
-async function meanNll(trainer: Trainer, rows: Columns, batch: number, length: number): Promise<number> {
+async function meanNll(trainer: LoopTrainer, rows: Columns, batch: number, length: number): Promise<number> {
   const input = emptyBatch(batch, length);
   let [nll, predicted] = [0, 0];
   for (let first = 0; first < rows.rows; first += batch) {

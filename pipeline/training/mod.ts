@@ -11,4 +11,11 @@ export {
   trainModel,
   type TrainModelOptions,
 } from "./loop.ts";
+export {
+  createTogether,
+  type LoopTrainer,
+  type MakeTrainer,
+  type Together,
+  type TogetherMember,
+} from "./together.ts";
 export { constantRate, cosineRate, type CosineSchedule } from "./schedule.ts";

@@ -1,7 +1,10 @@
-/** How often to look at steps that the device still works at: a look costs as much as a small step, and waits for all of them. */
+/**
+ * How often to read back the results of steps. Reading waits for all steps that the device still works at, and itself costs as
+ * much as a small step.
+ */
 
 const MOST_STEPS = 8;
-const MOST_MS = 400; // a signal is heard between two looks alone
+const MOST_MS = 400; // an interruption is heard only between two looks
 
 /** Says when to look. */
 export interface Pace {

@@ -19,13 +19,15 @@ export type Role = Record<"batch" | "microBatch" | "steps" | "rate" | "warmup", 
 export type Recipe = ReturnType<typeof recipeOf>;
 
 /** Gathers what a model's weights and metrics depend on. */
-export function recipeOf(c: Configuration, model: ModelConfig, role: Role) {
+export function recipeOf(configuration: Configuration, model: ModelConfig, role: Role) {
   const { batch, microBatch, steps, rate, warmup } = role;
-  const { clip, beta1, beta2, epsilon, weightDecay, seed, logEvery, validateEvery, validationSequences } = c;
+  const { clip, beta1, beta2, epsilon, weightDecay, seed, dtype, expertFinalRate } = configuration;
+  const { logEvery, validateEvery, validationSequences } = configuration;
   return {
-    ...{ model, batch, microBatch, steps, rate, warmup, finalRate: c.expertFinalRate },
+    ...{ model, batch, microBatch, steps, rate, warmup, finalRate: expertFinalRate },
     ...{ clip, beta1, beta2, epsilon, weightDecay, seed, logEvery, validateEvery, validationSequences },
-    ...(c.dtype === "f32" ? {} : { dtype: c.dtype }), // recipes of before there was a choice do not say f32
+    // Recipes written before `dtype` existed do not name it: they are f32.
+    ...(dtype === "f32" ? {} : { dtype }),
   };
 }
 

@@ -3,33 +3,38 @@
  */
 
 import { dirname } from "node:path";
+import * as v from "valibot";
 import { InputError, type Text } from "../../kernels/errors.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { byNumber, exists, removeFiles, removeIfEmpty, removeIfThere, wholeName } from "../run/files.ts";
 import { checkTrainerState, saveTrainerState, usableTrainerState } from "../checkpoints/trainer_state.ts";
+import { count, finite } from "../run/schema.ts";
 import type { TrainingState } from "./loop.ts";
 
-/** What stands beside the state in a checkpoint. */
-export interface CheckpointContext {
-  /** Hash of all that the state depends on. */
-  key: string;
-  /** Bytes of the metrics file at this step; what is longer was written later. */
-  metricsBytes: number;
-  /** SHA-256 of these bytes; older checkpoints do not say it. */
-  metricsSha256?: string;
-  /** Everything that the key is made of, for messages. */
-  settings: Record<string, unknown>;
-  /** Hashes of what was trained on. */
-  inputs: Record<string, string>;
-  /** Loss of the last line of metrics; null before the first. */
-  loss: number | null;
-  /** Held-out loss of the last validation; null before the first. */
-  validationLoss: number | null;
-  /** Set where no step brought it, but an interruption or the time: it is removed once something follows it. */
-  interrupted?: true;
-  /** Steps at which training went on under other values, with the key before. */
-  resumed: { step: number; key: string }[];
-}
+const CONTEXT = v.object({
+  key: v.string(),
+  metricsBytes: count,
+  metricsSha256: v.optional(v.string()), // older checkpoints do not say it
+  settings: v.record(v.string(), v.unknown()),
+  inputs: v.record(v.string(), v.string()),
+  loss: v.nullable(finite),
+  validationLoss: v.nullable(finite),
+  routing: v.optional(v.object({ balance: finite, dropped: finite })),
+  interrupted: v.optional(v.literal(true)),
+  resumed: v.array(v.object({ step: count, key: v.string() })),
+});
+const REPORTS = v.optional(v.record(v.string(), v.array(finite)));
+const NOTES = v.object({ tokens: count, losses: v.array(finite), reports: REPORTS, ...CONTEXT.entries });
+
+/**
+ * What stands beside the state in a checkpoint: the hash of all that the state depends on (`key`) and, for messages, what that is made
+ * of (`settings`, and `inputs`: hashes of what was trained on); size and SHA-256 of the metrics file at this step, to which later
+ * lines were added; the loss of its last line and the held-out loss of the last validation, both null before the first; what routing among
+ * experts of layers came to, where there are any; whether no
+ * step brought the checkpoint, but an interruption or the time (`interrupted`: it is removed once something follows it); the steps
+ * at which training went on under other values, with the key before.
+ */
+export type CheckpointContext = v.InferOutput<typeof CONTEXT>;
 
 /** Gives the path of the checkpoint after `step` steps. */
 export function checkpointPath(folder: string, step: number): string {
@@ -63,11 +68,11 @@ function misnamed(where: string, step: number): InputError {
 export async function saveCheckpointState(
   folder: string,
   model: ModelConfig,
-  { trainer, tokens, losses }: TrainingState,
+  { trainer, tokens, losses, reports }: TrainingState,
   context: CheckpointContext,
 ): Promise<string> {
   const path = checkpointPath(folder, trainer.step);
-  await saveTrainerState(path, model, trainer, { tokens, losses, ...context });
+  await saveTrainerState(path, model, trainer, { tokens, losses, reports, ...context });
   return path;
 }
 
@@ -100,11 +105,15 @@ export async function loadCheckpointState(
       onDamaged?.(misnamed(path, step).what);
       continue;
     }
-    const { tokens, losses, ...context } = saved.notes as unknown as CheckpointContext & {
-      tokens: number;
-      losses: number[];
-    };
+    const notes = v.safeParse(NOTES, saved.notes);
+    if (!notes.success) {
+      const [issue] = notes.issues;
+      const fact = `${v.getDotPath(issue)}: ${issue.message}`;
+      onDamaged?.(`Cannot resume from "${path}" as it must say how far its training had come: ${fact}`);
+      continue;
+    }
+    const { tokens, losses, reports, ...context } = notes.output;
     if (!accepts(context, saved.state.step)) continue;
-    return { state: { trainer: saved.state, tokens, losses }, context };
+    return { state: { trainer: saved.state, tokens, losses, reports }, context };
   }
 }

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { writeDescription } from "../../pipeline/partition/folder.ts";
 import { byteTokenizer, EXPERT, PREFIX, servingRun } from "../pipeline/serving/support.ts";
 import { inFolder, task, taskCommand } from "./support.ts";
 
@@ -63,6 +64,72 @@ Deno.test("generate says when it was told the expert, when nothing speaks for on
     const text = full.out.trimEnd();
     const stop = [...text].slice(0, 1).join("");
     assertEquals((await task("generate", [...args.with(3, "9"), long, "--stop", stop])).out, "\n");
+  });
+});
+
+Deno.test("generate mixes experts, and says on standard error which, and when others go on", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run);
+    const args = ["--run", run, "--max-new-tokens", "30", "--seed", "3", "--prompt", PROMPT];
+    const plain = await task("generate", args);
+    assertEquals((await task("generate", [...args, "--mix", "1"])).out, plain.out);
+    const two = await task("generate", [...args, "--mix", "2"]);
+    assertEquals(two.code, 0, two.err);
+    assertMatch(
+      two.err,
+      /^experts (\d) \(\d+\.\d%\) and (\d) \(\d+\.\d%\) of 3: expert \1 is \d+\.\d nats ahead of expert \2 \(\d\.\d\d per token\) over 8 prefix tokens\n$/,
+    );
+    const anew = await task("generate", [...args, "--reroute", "2"]);
+    assertEquals(anew.code, 0, anew.err);
+    const [first, ...changes] = anew.err.trimEnd().split("\n");
+    assertMatch(first, /^expert \d of 3: /);
+    assert(changes.length > 0, "experts must change in this test");
+    const said =
+      /^expert \d after (\d+) new tokens?: \d+\.\d nats ahead of expert \d \(\d\.\d\d per token\) over the last 8 tokens$/;
+    for (const line of changes) assertMatch(line, said);
+    const json = JSON.parse((await task("generate", [...args, "--reroute", "2", "--json"])).out);
+    assertEquals(json.text + "\n", anew.out);
+    assertEquals([json.answering, json.expert], [[{ expert: json.expert, weight: 1 }], Number(first[7])]);
+    assertEquals(
+      json.changes.map(({ tokens }: { tokens: number }) => tokens),
+      changes.map((line) => Number(said.exec(line)![1])),
+    );
+  });
+});
+
+Deno.test("generate refuses mixtures that cannot be with exit code 2 and one line", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run);
+    const refused = async (args: string[], text: string) => {
+      const { code, out, err } = await task("generate", ["--run", run, "--prompt", "xy", ...args]);
+      assertEquals([code, out], [2, ""], `${args}: ${err}`);
+      assertStringIncludes(err, text);
+      assertMatch(err, /^error: Cannot [^\n]+\n$/);
+    };
+    await refused(["--mix", "4"], "--mix must be from 1 to the number of experts, 3: it is 4");
+    await refused(["--mix", "0"], "--mix as it must be an integer from 1 to 65535: it is 0");
+    await refused(["--mix", "two"], 'it is "two"');
+    await refused(["--mix", "2", "--routing-temperature", "0"], "a number from 0.000001 to 1000000: it is 0");
+    await refused(["--mix", "2", "--routing-temperature", "NaN"], 'it is "NaN"');
+    await refused(["--reroute", "0"], "--reroute as it must be an integer from 1 to 1000000: it is 0");
+    await refused(
+      ["--mix", "2", "--expert", "1"],
+      "it is 2, and one model is named; leave out --mix, or --expert and --model",
+    );
+    await refused(["--reroute", "4", "--model", `${run}/experts/expert-00`], "leave out --reroute, or");
+    await Deno.mkdir(`${run}/partitioner`);
+    const { sha256, vocabulary, eos } = tokenizer;
+    const about = { kind: "source", experts: 3, prefix: PREFIX, tokenizer: sha256, vocabulary, eos };
+    await writeDescription(`${run}/partitioner`, about);
+    const sources = {
+      sea: { expert: 0, tokens: 1 },
+      code: { expert: 1, tokens: 1 },
+      "": { expert: 2, tokens: 1 },
+    };
+    await Deno.writeTextFile(`${run}/partitioner/sources.json`, JSON.stringify(sources));
+    for (const args of [[], ["--mix", "2"], ["--reroute", "4"]]) {
+      await refused(args, "Cannot route a text by source as its parts must be told by what a text says");
+    }
   });
 });
 

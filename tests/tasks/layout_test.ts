@@ -4,7 +4,9 @@ import {
   count,
   decimalBytes,
   duration,
+  interval,
   percent,
+  perplexity,
   ranges,
   roughBytes,
   table,
@@ -55,4 +57,10 @@ Deno.test("ranges() shortens names that follow one another", () => {
   );
   assertEquals(ranges(["0", "1", "2", "7", "9", "10"]), "0 … 2, 7, 9 … 10");
   assertEquals(ranges([]), "");
+});
+
+Deno.test("perplexity() keeps huge ones short and leaves a place for none, interval() joins two", () => {
+  assertEquals([45.254, 999.994, 1234.5, 1e12].map(perplexity), ["45.25", "999.99", "1235", "1.000e+12"]);
+  assertEquals([null, undefined].map(perplexity), ["-", "-"]);
+  assertEquals(interval(4.2, 12_345_678), "4.20 to 1.235e+7");
 });

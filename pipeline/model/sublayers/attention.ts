@@ -5,12 +5,22 @@ import {
   attentionForward,
   attentionScratch,
 } from "../../../kernels/attention/attention.ts";
+import type { Dispatch, GpuBuffer } from "../../../kernels/device/gpu.ts";
 import { padded } from "../../../kernels/device/matrix.ts";
+import { embeddingForward } from "../../../kernels/embedding/embedding.ts";
 import { headedSize, rotaryAngles, rotaryBackward, rotaryForward } from "../../../kernels/rotary/rotary.ts";
 import type { AttentionShape } from "../../../kernels/rotary/rotary.ts";
 import type { ModelConfig } from "../config.ts";
-import { linear, linearBackward, linearParameters, norm, normBackward, normParameters } from "./parts.ts";
-import type { BatchShape, Sublayer } from "./sublayer.ts";
+import {
+  linear,
+  linearBackward,
+  linearParameters,
+  matrixOf,
+  norm,
+  normBackward,
+  normParameters,
+} from "./parts.ts";
+import type { BatchShape, Pass, Sublayer } from "./sublayer.ts";
 
 /** Base of the rotary angles. */
 export const ROTARY_BASE = 10_000;
@@ -29,15 +39,16 @@ export const attention: Sublayer = {
     ...linearParameters(`${prefix}.${DENSE}`, hidden, hidden, "residual"),
   ],
 
-  buffers(config, { shape, mode, dtype, slots, positions, sums }) {
+  buffers(config, { shape, gathered, mode, dtype, slots, positions, sums }) {
     const { hidden, heads } = config;
-    const sizes = attentionShape(config, shape);
+    const sizes = attentionShape(config, gathered ?? shape);
+    const tokens = sizes.models * sizes.batch * sizes.length;
     const scratch = attentionScratch(sizes);
     const rows = shape.models * shape.batch * shape.length;
     const stream = { values: rows * padded(hidden) };
     const headed = { values: headedSize(sizes) };
     const cached = { values: headedSize({ ...sizes, batch: slots, length: positions }), storage: dtype };
-    const perHead = { values: rows * heads };
+    const perHead = { values: tokens * heads };
     const angles = () => rotaryAngles(positions, sizes.headSize, ROTARY_BASE);
     return {
       layer: {
@@ -53,6 +64,10 @@ export const attention: Sublayer = {
         qkv: { values: rows * padded(3 * hidden) }, // rounded as q, k and v where these are bf16; backward its gradient
         running: { values: scratch.running },
         partialOut: { values: scratch.sums },
+        ...gathered && {
+          gatheredQkv: { values: tokens * padded(3 * hidden) },
+          gatheredOut: { values: tokens * padded(hidden) },
+        },
         ...(dtype === "bf16" && sums) && { sums: stream },
         ...mode === "train" && { dQ: headed, dK: headed, dV: headed, dHeads: headed, product: perHead },
       },
@@ -60,16 +75,25 @@ export const attention: Sublayer = {
   },
 
   forward(pass) {
-    const { gpu, x, y, cache, buffers: { norm: normalized, statistics, qkv, angles, q, k, v, out, lse } } =
-      pass;
-    const { running, partialOut: sums } = pass.buffers;
-    const shape = attentionShape(pass.config, pass.shape);
+    const { gpu, config, x, y, cache, gathering, buffers } = pass;
+    const { norm: normalized, statistics, angles, q, k, v, lse } = buffers;
+    const { running, partialOut: sums } = buffers;
+    const shape = attentionShape(config, gathering?.shape ?? pass.shape);
+    const qkv = gathering ? buffers.gatheredQkv : buffers.qkv;
+    const out = gathering ? buffers.gatheredOut : buffers.out;
+    const rows = pass.shape.batch * pass.shape.length;
     return [
       norm(pass, NORM, { x, y: normalized, statistics }),
-      linear(pass, PROJECTION, { x: normalized, y: qkv, tail: "bias" }),
+      linear(pass, PROJECTION, { x: normalized, y: buffers.qkv, tail: "bias" }),
+      ...gathering
+        ? [pick(pass, buffers.qkv, qkv, gathering.rows, [rows, shape.batch * shape.length, 3])]
+        : [],
       rotaryForward(gpu, { shape, qkv, angles, q, k, v, cache }),
       attentionForward(gpu, { shape, q, k, v, out, lse, cache, scratch: { running, sums } }),
-      ...y ? [linear(pass, DENSE, { x: out, y, tail: "bias_residual", extra: x })] : [],
+      ...gathering
+        ? [pick(pass, out, buffers.out, gathering.places, [shape.batch * shape.length, rows, 1])]
+        : [],
+      ...y ? [linear(pass, DENSE, { x: buffers.out, y, tail: "bias_residual", extra: x })] : [],
     ];
   },
 
@@ -93,6 +117,18 @@ export const attention: Sublayer = {
     return 8 * tokens * hidden ** 2 + 4 * tokens * length * hidden;
   },
 };
+
+/** Plans `y[i] = x[indices[i]]` for rows of `width` times H values: `[rows of x, rows of y, width]`. */
+function pick(
+  { gpu, config: { hidden }, shape: { models } }: Pass,
+  x: GpuBuffer,
+  y: GpuBuffer,
+  indices: GpuBuffer,
+  [from, to, width]: [from: number, to: number, width: number],
+): Dispatch {
+  const weights = matrixOf(x, from, width * hidden);
+  return embeddingForward(gpu, { weights, tokens: indices, x: y, models, rows: to, sharedTokens: true });
+}
 
 function attentionShape({ hidden, heads }: ModelConfig, shape: BatchShape): AttentionShape {
   return { ...shape, heads, headSize: hidden / heads };

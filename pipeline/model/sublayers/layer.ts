@@ -5,9 +5,12 @@ import type { ModelConfig } from "../config.ts";
 import { attention } from "./attention.ts";
 import { mlp } from "./mlp.ts";
 import type { Sublayer } from "./sublayer.ts";
+import { switchMlp } from "./switch.ts";
 
 /** Every sublayer by its name. */
-export const SUBLAYERS: Map<string, Sublayer> = new Map([attention, mlp].map((own) => [own.name, own]));
+export const SUBLAYERS: Map<string, Sublayer> = new Map(
+  [attention, mlp, switchMlp].map((own) => [own.name, own]),
+);
 
 const DEFAULT = [attention.name, mlp.name];
 

@@ -22,16 +22,18 @@ export function normParameters(name: string, columns: number): ParameterSpec[] {
   ];
 }
 
-/** Lists the weights of a linear layer. */
+/** Lists the weights of a linear layer, or of a stack of them. */
 export function linearParameters(
   name: string,
   outputs: number,
   inputs: number,
   initial: "normal" | "residual",
+  stack?: number,
 ): ParameterSpec[] {
+  const many = stack === undefined ? {} : { stack };
   return [
-    { name: `${name}.weight`, shape: [outputs, inputs], initial },
-    { name: `${name}.bias`, shape: [outputs], initial: "zeros" },
+    { name: `${name}.weight`, shape: [outputs, inputs], initial, ...many },
+    { name: `${name}.bias`, shape: [outputs], initial: "zeros", ...many },
   ];
 }
 

@@ -22,10 +22,25 @@ export interface BatchShape {
   length: number;
 }
 
+/**
+ * Sequences that share beginnings, of which each token is computed once: the rows of the batch are the tokens of all of them, and
+ * what looks along a sequence gathers its rows.
+ */
+export interface Gathering {
+  /** Sizes of the sequences. */
+  shape: BatchShape;
+  /** u32 `[batch, length]`: the row of every token of every sequence; padding may name any. */
+  rows: GpuBuffer;
+  /** u32 `[R]`: the place, `sequence · length + position`, of every row in one of the sequences that have it. */
+  places: GpuBuffer;
+}
+
 /** What the size of buffers depends on, besides the model. */
 export interface BufferOptions {
   /** Sizes of the batch. */
   shape: BatchShape;
+  /** Sizes of the sequences that rows are gathered into. Default: those of the batch. */
+  gathered?: BatchShape;
   /** `train` where a backward pass follows. */
   mode: Mode;
   /** What activations are stored in. */
@@ -64,6 +79,8 @@ export interface Parameter {
   readonly rows: number;
   /** Columns, the inputs of a linear layer. */
   readonly columns: number;
+  /** How many of such tensors the parameter is; model by model, they lie one after another. Usually 1. */
+  readonly stack: number;
   /** The weights, f32. */
   readonly matrix: Matrix;
   /** A matrix with the values that its transposed copy has. */
@@ -94,6 +111,8 @@ export interface Pass {
   y?: GpuBuffer;
   /** Where keys and values of earlier positions are kept (decoding). */
   cache?: KeyValueCache;
+  /** Which rows make sequences, where these share rows (scoring, f32). Default: the batch's sequences. */
+  gathering?: Gathering;
   /**
    * u32 `[models, batch]`, or `[batch]` where all models read the same tokens: the real tokens of each sequence, the rest is
    * padding. Not written in decoding, where all tokens are real.
@@ -131,6 +150,8 @@ export interface Report {
 export interface Sublayer {
   /** Its name in `ModelConfig.sublayers`. */
   readonly name: string;
+  /** Throws an `InputError` where it cannot be part of such a model; `what` names the model in the message. Default: it can. */
+  validate?(config: ModelConfig, what: string): void;
   /** Lists its weights in the order of the forward pass, with their names in a checkpoint; a LayerNorm's bias follows its gain. */
   parameters(config: ModelConfig, prefix: string): ParameterSpec[];
   /** Lists its buffers. */

@@ -163,8 +163,8 @@ function settle(batch: RecordBatch, experts: number, assignment: Assignment, opt
   checkLineage(batch, { experts }, "its own scores");
   const { prices } = options;
   if (prices) {
-    const of = { prefix: prices.prefix, experts: prices.experts, routers: prices.partitioner };
-    checkLineage(batch, of, "the prices");
+    const lineage = { prefix: prices.prefix, experts: prices.experts, routers: prices.partitioner };
+    checkLineage(batch, lineage, "the prices");
   }
   const { prefix } = lineage;
   if (assignment.perToken) checkSettings({ prefix });

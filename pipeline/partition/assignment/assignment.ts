@@ -16,8 +16,8 @@ export interface CostRows {
 /** All rows of an assignment. */
 export interface AssignmentInput {
   /**
-   * Opens the rows at their beginning, in groups of the configured chunk, of which the last may be shorter. A group is the
-   * assignment's until it asks for the next.
+   * Opens the rows at their beginning, in groups of the configured chunk, of which the last may be shorter. The
+   * assignment may use a group until it asks for the next.
    */
   open(): AsyncIterable<CostRows>;
   /** Gives the room of every expert `[E]` where this many rows are handed out together. */
@@ -51,8 +51,8 @@ export function gapPerRow({ cost, bound, rows }: Proof): number {
  * Tells how far a cost, the assignment's own unless given, is above the bound as a share of what balancing costs: a constant that all
  * costs have in common does not change it.
  */
-export function gapShare({ cost, bound, unbalanced }: Proof, of: number = cost): number {
-  return cost <= unbalanced ? 0 : Math.max(0, of - bound) / (cost - unbalanced);
+export function gapShare({ cost, bound, unbalanced }: Proof, compared: number = cost): number {
+  return cost <= unbalanced ? 0 : Math.max(0, compared - bound) / (cost - unbalanced);
 }
 
 /** A way to assign rows to experts. */
@@ -70,8 +70,8 @@ export interface Assignment {
   /** Whether it needs to know M. */
   perToken: boolean;
   /**
-   * Gives the expert of each row, group by group as it reads them for the last time: those of one before it reads the next. At the
-   * end it returns what it proves, where it proves something.
+   * Yields the experts of a group's rows before it reads the next group, while it reads all groups for the last time. Returns a proof
+   * of how good the assignment is, where the method gives one.
    */
   assign(input: AssignmentInput): AsyncGenerator<Uint16Array, Proof | undefined>;
 }

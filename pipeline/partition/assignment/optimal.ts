@@ -1,6 +1,6 @@
 /**
- * Optimal assignment to rooms, with a proof. Prices make every expert as wanted as it has room: each row goes where cost + price is
- * least, and the few rows that do not fit move along shortest paths. For any prices p,
+ * Optimal assignment to rooms, with a proof. Every expert gets a price, such that about as many rows want it as it has room
+ * for. Each row goes where cost + price is least, and the few rows that do not fit move along shortest paths. For any prices p,
  *
  *     D(p) = Σ_rows min_e (cost_e + p_e) − Σ_e room_e · p_e
  *

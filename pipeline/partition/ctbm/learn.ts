@@ -55,7 +55,7 @@ export async function learnClusters(context: LearnContext): Promise<LearnedClust
       counter.add(tokens!, row * tokens!.length / rows, length[row]);
       taken++;
     }
-    emit({ type: "progress", stage: "train-routers", done: seen, total: trainSequences, unit: "sequences" });
+    emit({ type: "progress", stage: context.stage, done: seen, total: trainSequences, unit: "sequences" });
     if (taken === sampled) break;
   }
   const { counts } = counter;

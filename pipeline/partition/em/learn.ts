@@ -19,30 +19,29 @@ import { writeDescription } from "../folder.ts";
 import type { LearnContext, Learned } from "../partitioner.ts";
 import { type RouterState, trainRouters } from "./train_routers.ts";
 
-const STAGE = "train-routers";
 const STATE = "state.safetensors";
 const CLUSTER_FILES = [FILE, "partitioner.json"];
 const EXPERTS = setting("experts");
 
 /** Learns routers by EM, and goes on where an earlier call was ended, or ended with fewer rounds. */
 export async function learn(context: LearnContext): Promise<Learned> {
-  const { configuration: c, folder, tokens, tokenizerFile, emit } = context;
+  const { configuration, folder, tokens, tokenizerFile, emit } = context;
   const { vocabulary, eos, tokenizer, trainSequences } = tokens;
-  if (trainSequences < c.experts) {
+  if (trainSequences < configuration.experts) {
     throw new InputError(
-      say`Cannot train routers as there must be at least as many training sequences as ${EXPERTS}: there are ${trainSequences}, ${EXPERTS} is ${c.experts}`,
+      say`Cannot train routers as there must be at least as many training sequences as ${EXPERTS}: there are ${trainSequences}, ${EXPERTS} is ${configuration.experts}`,
       { remedy: say`give more text or fewer ${EXPERTS}` },
     );
   }
-  const wanted = (c.rounds + 1) * c.experts * c.roundSequences;
+  const wanted = (configuration.rounds + 1) * configuration.experts * configuration.roundSequences;
   if (wanted > trainSequences) {
     emit({
       type: "warning",
       message:
-        `${c.rounds} rounds take ${wanted} sequences and there are ${trainSequences}: the corpus starts again in a new order`,
+        `${configuration.rounds} rounds take ${wanted} sequences and there are ${trainSequences}: the corpus starts again in a new order`,
     });
   }
-  const { router: model } = modelShapes({ ...c, vocabularySize: vocabulary });
+  const { router: model } = modelShapes({ ...configuration, vocabularySize: vocabulary });
   const gpu = await context.gpu();
   // Training does not depend on the number of rounds to come, so more rounds go on where fewer ended.
   // Another adapter rounds differently: a state is continued on its own alone.
@@ -51,29 +50,31 @@ export async function learn(context: LearnContext): Promise<Learned> {
   const path = `${folder}/${STATE}`;
   const onDamaged = ({ what }: InputError) =>
     emit({ type: "warning", message: say`${what}; routers are trained from the beginning` });
-  const state = context.anew ? undefined : await savedRounds(path, key, model, c.rounds, onDamaged);
+  const state = context.anew
+    ? undefined
+    : await savedRounds(path, key, model, configuration.rounds, onDamaged);
   const rounds = state?.rounds ?? [];
-  const start = c.start === "random" ? undefined : await learnStart(context, state?.start);
+  const start = configuration.start === "random" ? undefined : await learnStart(context, state?.start);
   let last = performance.now();
   const weights = await trainRouters({
-    ...c,
+    ...configuration,
     gpu,
     model,
-    open: (consumed) => epochs(context.shards, c.seed, consumed, undefined, context.vouched),
+    open: (consumed) => epochs(context.shards, configuration.seed, consumed, context.vouched),
     state,
     begin: start?.begin,
     onRound: async (metrics, current) => {
       rounds.push(metrics);
       const { trainer, ...progress } = await current();
       await saveTrainerState(path, model, trainer, { key, ...progress, rounds, start: start?.sha256 });
-      emit({ type: "round", rounds: c.rounds, ...metrics });
+      emit({ type: "round", rounds: configuration.rounds, ...metrics });
       const now = performance.now();
       await context.recordTime({ round: metrics.round, seconds: (now - last) / 1000 });
       last = now;
     },
     onStep: ({ round, step, steps }) => {
-      const [done, total] = [(round - 1) * steps + step, c.rounds * steps];
-      emit({ type: "progress", stage: STAGE, done, total, unit: "steps" });
+      const [done, total] = [(round - 1) * steps + step, configuration.rounds * steps];
+      emit({ type: "progress", stage: context.stage, done, total, unit: "steps" });
     },
     signal: context.signal,
   });
@@ -82,14 +83,14 @@ export async function learn(context: LearnContext): Promise<Learned> {
   for (const [router, tensors] of weights.entries()) {
     const name = routerFolder(router);
     const written = await saveModelFolder(`${folder}/${name}`, model, tensors, {
-      notes: { tokenizer, prefix: c.prefix, eos },
+      notes: { tokenizer, prefix: configuration.prefix, eos },
       tokenizer: tokenizerFile,
       vouched: context.vouched,
     });
     hashes.push(written["model.safetensors"].sha256);
     for (const [file, record] of Object.entries(written)) files[`${name}/${file}`] = record;
   }
-  const { experts, prefix } = c;
+  const { experts, prefix } = configuration;
   const description = { kind: "em", experts, prefix, tokenizer, vocabulary, eos };
   files["partitioner.json"] = await writeDescription(folder, description);
   const outputs = Object.fromEntries(

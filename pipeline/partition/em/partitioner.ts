@@ -33,7 +33,7 @@ export const em: PartitionerKind = {
     ...["start", "fixed", "partitionerSample"] as const,
     ...namesOf(OPTIMISER),
   ],
-  // Of a random start nothing is said, as in manifests of before there were others.
+  // A random start is not named: manifests written before there were other starts name none.
   values: (configuration) => ({
     ...Object.fromEntries(em.settings.map((name) => [name, configuration[name]])),
     start: configuration.start === "random" ? undefined : configuration.start,
@@ -90,7 +90,7 @@ export function partitionerOf(
       scorers.delete(oldest);
       unused.close();
     }
-    // The device itself sums a prefix that is alone.
+    // A single prefix is summed on the device.
     const several = prefixes.length > 1 ? prefixes : undefined;
     scorer ??= createScorer(gpu, { config, models, batch: size, length, prefixes: several });
     scorers.delete(key);

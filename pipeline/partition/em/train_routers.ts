@@ -62,8 +62,8 @@ export interface TrainRoutersOptions
  * Trains E routers for T rounds and returns their weights.
  *
  * All start from the same weights; round 1 trains on a random equal split, or on parts that are given, every later round on the
- * balanced assignment of N new sequences by the routers of the round before, unless the parts stay those that are given. Throws an `InputError` on impossible settings and
- * a `RunError` with step and router where a loss is not finite.
+ * balanced assignment of N new sequences by the routers of the round before, unless the parts stay those that are given.
+ * Throws an `InputError` on impossible settings and a `RunError` with step and router where a loss is not finite.
  */
 export async function trainRouters(options: TrainRoutersOptions): Promise<Weights[]> {
   const { gpu, model, experts, prefix, rounds, roundSequences, seed, state, signal, onStep } = options;

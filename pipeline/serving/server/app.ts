@@ -68,51 +68,54 @@ export function createApp(options: AppOptions): (request: Request) => Promise<Re
     });
   const digests = keys.map(sha256);
 
-  app.use(async (c, next) => {
-    const isOpen = ["/", "/health", "/metrics"].includes(c.req.path);
-    if (keys.length > 0 && !isOpen) checkKey(c.req.header("authorization"));
+  app.use(async (context, next) => {
+    const isOpen = ["/", "/health", "/metrics"].includes(context.req.path);
+    if (keys.length > 0 && !isOpen) checkKey(context.req.header("authorization"));
     await next();
   });
-  app.get("/", (c) => c.html(page, 200, { "content-security-policy": PAGE_MAY }));
-  app.get("/health", (c) => {
+  app.get("/", (context) => context.html(page, 200, { "content-security-policy": PAGE_MAY }));
+  app.get("/health", (context) => {
     if (options.isClosing()) throw unavailable("The server shuts down", "closing");
     ready();
-    return c.json({ status: "ok" });
+    return context.json({ status: "ok" });
   });
   app.get("/metrics", async () => {
     const { metrics } = ready().service;
     return new Response(await metrics.text(), { headers: { "content-type": metrics.contentType } });
   });
-  app.get("/v1/models", async (c) => c.json({ object: "list", data: await modelsOf(ready().service) }));
-  app.get("/v1/models/:id", async (c) => {
-    const id = c.req.param("id");
+  app.get(
+    "/v1/models",
+    async (context) => context.json({ object: "list", data: await modelsOf(ready().service) }),
+  );
+  app.get("/v1/models/:id", async (context) => {
+    const id = context.req.param("id");
     const found = (await modelsOf(ready().service)).find((model) => model.id === id);
-    if (found) return c.json(found);
+    if (found) return context.json(found);
     throw modelNotFound(id);
   });
   app.post(
     "/v1/completions",
     valid(COMPLETION),
-    (c) => complete(ready().service, c.req.valid("json"), c.env.exchange),
+    (context) => complete(ready().service, context.req.valid("json"), context.env.exchange),
   );
-  app.post("/v1/chat/completions", valid(CHAT), (c) => {
+  app.post("/v1/chat/completions", valid(CHAT), (context) => {
     const { service, template } = ready();
-    return chat(service, template, c.req.valid("json"), c.env.exchange);
+    return chat(service, template, context.req.valid("json"), context.env.exchange);
   });
-  app.post("/tokenize", valid(TOKENIZE), async (c) => {
-    const [tokens] = await ready().service.tokenizer.encode([c.req.valid("json").prompt]);
-    return c.json({ tokens: [...tokens], count: tokens.length });
+  app.post("/tokenize", valid(TOKENIZE), async (context) => {
+    const [tokens] = await ready().service.tokenizer.encode([context.req.valid("json").prompt]);
+    return context.json({ tokens: [...tokens], count: tokens.length });
   });
-  app.post("/detokenize", valid(DETOKENIZE), async (c) => {
+  app.post("/detokenize", valid(DETOKENIZE), async (context) => {
     const { tokenizer } = ready().service;
-    const { tokens } = c.req.valid("json");
+    const { tokens } = context.req.valid("json");
     const foreign = tokens.find((id) => id >= tokenizer.vocabulary);
     if (foreign !== undefined) {
       throw badRequest(`Cannot detokenize as ids must be below ${tokenizer.vocabulary}: one is ${foreign}`);
     }
-    return c.json({ prompt: await tokenizer.decode(tokens) });
+    return context.json({ prompt: await tokenizer.decode(tokens) });
   });
-  app.get("/tokenizer_info", async (c) => {
+  app.get("/tokenizer_info", async (context) => {
     const { tokenizer, texts } = ready().service;
     const eos = await texts.text(tokenizer.eos);
     const about = {
@@ -120,20 +123,29 @@ export function createApp(options: AppOptions): (request: Request) => Promise<Re
       sha256: tokenizer.sha256,
       chat_template: ready().template.name,
     };
-    return c.json({ eos_token: eos, eos_token_id: tokenizer.eos, bos_token: null, pad_token: eos, ...about });
+    return context.json({
+      eos_token: eos,
+      eos_token_id: tokenizer.eos,
+      bos_token: null,
+      pad_token: eos,
+      ...about,
+    });
   });
-  app.notFound((c) =>
+  app.notFound((context) =>
     errorResponse(
-      new ApiError(404, `Cannot find ${c.req.method} ${c.req.path} as there must be such a route`),
+      new ApiError(
+        404,
+        `Cannot find ${context.req.method} ${context.req.path} as there must be such a route`,
+      ),
     )
   );
   app.onError(failure);
 
-  function failure(error: unknown, c: Context<Env>): Response {
+  function failure(error: unknown, context: Context<Env>): Response {
     if (error instanceof HTTPException) return errorResponse(badRequest(error.message));
-    const told = c.env.exchange.signal.aborted ? hungUp() : apiError(error);
+    const told = context.env.exchange.signal.aborted ? hungUp() : apiError(error);
     if (told.status >= 500 && !(error instanceof ApiError)) onError?.(error);
-    c.env.exchange.notes.error = told.message;
+    context.env.exchange.notes.error = told.message;
     return errorResponse(told);
   }
 
@@ -184,9 +196,9 @@ export function createApp(options: AppOptions): (request: Request) => Promise<Re
 const hungUp = () => new ApiError(499, "Cannot answer as the client must be there: it hung up");
 
 /** Lists models in OpenAI's form. */
-async function modelsOf({ mixture }: Service): Promise<Record<string, unknown>[]> {
-  const models = await listModels(mixture);
-  return models.map(({ id, loaded }) => ({ id, object: "model", created: 0, owned_by: "smalltalk", loaded }));
+async function modelsOf({ mixture, words }: Service): Promise<Record<string, unknown>[]> {
+  const models = await listModels(mixture, await words());
+  return models.map((model) => ({ object: "model", created: 0, owned_by: "smalltalk", ...model }));
 }
 
 /** Reads a body whole. Throws a 413 where it is too large, a 408 where it takes too long. */

@@ -14,6 +14,8 @@ export interface ListedModel {
   id: string;
   /** What is loaded of it; null for the mixture, which loads what it needs. */
   loaded: boolean | null;
+  /** Words that set an expert apart, the most telling first; null for other models, and where they are not known. */
+  words: string[] | null;
 }
 
 /** Gives the name of a model. */
@@ -21,7 +23,7 @@ export function nameOf(model: ModelName): string {
   return typeof model === "number" ? expertFolder(model) : model;
 }
 
-/** Says that a name stands for nothing. */
+/** Makes the error for a name that no model has. */
 export const modelNotFound = (name: string) =>
   new ApiError(
     404,
@@ -40,10 +42,15 @@ export async function findModel(mixture: Mixture, name: string): Promise<Named> 
   throw modelNotFound(name);
 }
 
-/** Lists all models; loads none. */
-export async function listModels(mixture: Mixture): Promise<ListedModel[]> {
+/** Lists all models, experts with their words `[E]` where these are known; loads none. */
+export async function listModels(mixture: Mixture, words: string[][] | null): Promise<ListedModel[]> {
   const experts = Array.from({ length: await mixture.experts() }, (_, expert) => expert);
   const models: ModelName[] = [...experts, ...await mixture.dense()];
-  const own = models.map((model) => ({ id: nameOf(model), loaded: mixture.holds(model) }));
-  return [{ id: "mixture", loaded: null }, { id: "mixture@32", loaded: null }, ...own];
+  const own = models.map((model) => ({
+    id: nameOf(model),
+    loaded: mixture.holds(model),
+    words: typeof model === "number" ? words?.[model] ?? null : null,
+  }));
+  const mixtures = ["mixture", "mixture@32"].map((id) => ({ id, loaded: null, words: null }));
+  return [...mixtures, ...own];
 }

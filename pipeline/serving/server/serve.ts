@@ -8,6 +8,7 @@ import type { Answered } from "./app.ts";
 import type { Upstreams } from "./addresses.ts";
 import { createAdmission } from "./admission.ts";
 import { createTokenTexts } from "./log_probabilities.ts";
+import { createWords } from "./words.ts";
 
 /** What {@linkcode serve} takes. */
 export interface ServeOptions extends MixtureOptions {
@@ -110,7 +111,11 @@ export async function serve(options: ServeOptions): Promise<void> {
     const template = typeof source === "string" ? jinjaTemplate(source, tokenizer) : plainTemplate(tokenizer);
     const metrics = createMetrics(mixture, admission);
     const texts = createTokenTexts(tokenizer);
-    ready = { service: { mixture, tokenizer, texts, admission, metrics, serveExperts, upstreams }, template };
+    const words = createWords(run, tokenizer, onWarning);
+    ready = {
+      service: { mixture, tokenizer, texts, words, admission, metrics, serveExperts, upstreams },
+      template,
+    };
   }
 
   const app = createApp({

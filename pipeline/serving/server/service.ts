@@ -10,6 +10,7 @@ import type { TokenTexts } from "./log_probabilities.ts";
 import type { Metrics } from "./metrics.ts";
 import { findModel, nameOf } from "./names.ts";
 import type { Upstreams } from "./addresses.ts";
+import type { ExpertWords } from "./words.ts";
 
 /** An open mixture with what serves it. */
 export interface Service {
@@ -19,6 +20,8 @@ export interface Service {
   tokenizer: Tokenizer;
   /** The texts of its tokens. */
   texts: TokenTexts;
+  /** The words of its experts. */
+  words: ExpertWords;
   /** Where requests wait. */
   admission: Admission;
   /** What is counted. */

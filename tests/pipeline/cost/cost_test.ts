@@ -3,7 +3,14 @@ import fc from "fast-check";
 import { InputError } from "../../../kernels/errors.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
-import { costOf, forwardFlops, mixtureFlops, readCost, trainingFlops } from "../../../pipeline/cost/cost.ts";
+import {
+  costOf,
+  equalCompute,
+  forwardFlops,
+  mixtureFlops,
+  readCost,
+  trainingFlops,
+} from "../../../pipeline/cost/cost.ts";
 import { parameterCount } from "../../../pipeline/model/shape.ts";
 
 const DEVICE = { flops: 1e12, utilisation: 0.4 };
@@ -185,4 +192,29 @@ Deno.test("readCost() takes configuration, sequences and vocabulary of a run, un
   } finally {
     await Deno.remove(run, { recursive: true });
   }
+});
+
+Deno.test("equalCompute() takes as many whole steps as come nearest to the mixture's FLOPs, overhead included", () => {
+  for (const preset of ["tiny", "small", "paper-335m", "paper-1.3b"]) {
+    const c = resolveConfiguration({ preset });
+    const { flops, equalCompute: larger } = costOf(c, DEVICE);
+    assertEquals(larger, equalCompute(c));
+    assertEquals(larger.mixture, flops.experts + flops.overhead);
+    const perStep = trainingFlops(larger.model, c.expertBatch, c.sequenceLength);
+    assertEquals(larger.training, larger.steps * perStep);
+    assert(Math.abs(larger.training - larger.mixture) <= perStep / 2, preset);
+    assert(Math.abs(larger.training / larger.mixture - 1) < 0.01, preset);
+    assertEquals(larger.tokens, larger.steps * c.expertBatch * c.sequenceLength);
+    assertEquals(larger.inference, forwardFlops(larger.model, 1, c.sequenceLength));
+    assertEquals(larger.expertInference, flops.inference);
+  }
+  // The sequences of a corpus that exists are scored, however many steps are taken.
+  const c = resolveConfiguration({});
+  const known = equalCompute(c, { train: 3000, test: 300 });
+  assertSame(known.mixture, costOf(c, { ...DEVICE, corpus: { train: 3000, test: 300 } }).flops.total);
+  assertThrows(
+    () => equalCompute({ ...c, denseHidden: 30 }),
+    InputError,
+    "the larger dense model as hidden must be divisible by heads",
+  );
 });

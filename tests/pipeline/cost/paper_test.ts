@@ -1,5 +1,10 @@
 import { assert, assertEquals } from "@std/assert";
-import { paperCommunication, paperTable, PRINTED_COMMUNICATION } from "../../../pipeline/cost/paper.ts";
+import {
+  paperCommunication,
+  paperPair,
+  paperTable,
+  PRINTED_COMMUNICATION,
+} from "../../../pipeline/cost/paper.ts";
 
 /** The printed table: model, experts, training, overhead (1e19), inference, overhead (1e12). */
 const PRINTED = `
@@ -37,4 +42,12 @@ Deno.test("paperCommunication() gives 94 exchanges, 5.625 MB and 10.4 GB", () =>
   const expected = { exchanges: 94, bytesPerExchange: 5.625e6, denseBytesPerStep: 10.4e9 };
   assertEquals(paperCommunication(), expected);
   assertEquals(PRINTED_COMMUNICATION, expected);
+});
+
+Deno.test("paperPair() gives the pair of Table 3 as it is: 221e19 against 258e19 FLOPs, 9.10 against 9.07", () => {
+  const { dense, mixture, apart } = paperPair();
+  assertEquals([dense, mixture].map(({ training }) => Math.round(training)), [221, 258]);
+  assertEquals([dense, mixture].map(({ inference }) => inference.toFixed(2)), ["2.81", "0.87"]);
+  assertEquals([dense.perplexity, mixture.perplexity], [9.10, 9.07]);
+  assertEquals(Math.round(100 * apart), 14);
 });

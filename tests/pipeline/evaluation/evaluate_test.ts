@@ -4,9 +4,7 @@ import type { Columns } from "../../../pipeline/rows/arrow.ts";
 import { fromBatch } from "../../../pipeline/rows/arrow.ts";
 import { sliceColumns } from "../../../pipeline/rows/columns.ts";
 import { InputError } from "../../../kernels/errors.ts";
-import type { Routers } from "../../../pipeline/checkpoints/checkpoint.ts";
-import { evaluate, type EvaluateOptions } from "../../../pipeline/evaluation/evaluate.ts";
-import type { Baseline, Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
+import type { Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
 import { routingPrefixes } from "../../../pipeline/evaluation/routes.ts";
 import type { Weights } from "../../../pipeline/model/parameters.ts";
 import { assignArgmax } from "../../../pipeline/partition/assignment/argmax.ts";
@@ -21,51 +19,18 @@ import {
   anyRows,
   batchesOf,
   drawnDocuments,
-  mixtureOf,
+  E,
+  evaluateRows,
+  EXPERTS,
+  M,
   MODEL,
   type ModelLoader,
+  type Options,
+  RESAMPLES,
   ROUTER,
+  SEED,
   sequencesOf,
 } from "./support.ts";
-
-const M = 6;
-const E = 3;
-const RESAMPLES = 40;
-const SEED = 3;
-const EXPERTS = ["a", "b", "c"];
-
-/** What may be other than usual. */
-interface Options extends Partial<EvaluateOptions> {
-  gpu?: Gpu;
-  routers?: Routers;
-  experts?: ModelLoader[];
-  dense?: Record<string, ModelLoader>;
-}
-
-/** Evaluates rows under three random experts and both baselines, unless told otherwise. */
-async function evaluateRows(rows: Columns, options: Options = {}, size = 5): Promise<Evaluation> {
-  const {
-    gpu: device = gpu,
-    routers = anyRouters(E),
-    experts = EXPERTS.map((name) => anyModel(name)),
-    dense = { dense: anyModel("dense"), "dense-steps": anyModel("dense-steps") },
-    ...rest
-  } = options;
-  const mixture = mixtureOf(device, routers, Object.assign({}, experts, dense), options.batch);
-  try {
-    return await evaluate({
-      mixture,
-      prefix: M,
-      baselines: Object.keys(dense) as Baseline[],
-      open: () => batchesOf(rows, size),
-      resamples: RESAMPLES,
-      seed: SEED,
-      ...rest,
-    });
-  } finally {
-    mixture.close();
-  }
-}
 
 /** NLLs `[models][rows]` by the f64 model, one sequence at a time. */
 function referenceNlls(config: typeof MODEL, models: Weights[], sequences: number[][]): number[][] {
@@ -92,14 +57,12 @@ function evaluationReference(rows: Columns, prefixes: number[]): Evaluation {
     ["dense", "dense-steps"].map((name) => anyWeights(MODEL, name)),
     sequences,
   );
-  const routesBy = prefixes.map((prefix) => {
-    const nlls = referenceNlls(
-      ROUTER,
-      anyRouters(E).models,
-      sequences.map((tokens) => tokens.slice(0, prefix)),
-    );
-    return sequences.map((_, row) => argmin(nlls.map((of) => of[row])));
+  const costsBy = prefixes.map((prefix) => {
+    const prefixes = sequences.map((tokens) => tokens.slice(0, prefix));
+    const nlls = referenceNlls(ROUTER, anyRouters(E).models, prefixes);
+    return sequences.map((_, row) => nlls.map((of) => of[row]));
   });
+  const routesBy = costsBy.map((costs) => costs.map(argmin));
   const own = routesBy[prefixes.indexOf(M)];
   const mixtures = routesBy.map((routes) => routes.map((expert, row) => experts[expert][row]));
   const ways = {
@@ -135,7 +98,7 @@ function evaluationReference(rows: Columns, prefixes: number[]): Evaluation {
       return { baseline, percent: gain(all), ...interval(draws.map(gain)) };
     });
   return {
-    format: 2,
+    format: 3,
     prefix: M,
     experts: E,
     documents: documents.length,
@@ -180,6 +143,12 @@ function evaluationReference(rows: Columns, prefixes: number[]): Evaluation {
       gains: gainsOf(mixtures[k]),
       agreement: own.filter((expert, row) => expert === routesBy[k][row]).length / rows.rows,
     })),
+    reliability: reliability(
+      all.map((row) => {
+        const [first, second] = costsBy[prefixes.indexOf(M)][row].toSorted((a, b) => a - b);
+        return { margin: second - first, loss: ways.mixture[row] - ways.oracle[row] };
+      }),
+    ),
     models: {
       config: MODEL,
       parameters: weightsOf(MODEL),
@@ -187,6 +156,21 @@ function evaluationReference(rows: Columns, prefixes: number[]): Evaluation {
       routerParameters: weightsOf(ROUTER),
     },
   };
+}
+
+/** Counts right choices in bins of a tenth of the sequences each, whose margins differ in the tests. */
+function reliability(choices: { margin: number; loss: number }[]): Evaluation["reliability"] {
+  const sorted = choices.toSorted((a, b) => a.margin - b.margin);
+  const told = (some: typeof choices) => {
+    const losses = some.map(({ loss }) => loss).filter((loss) => loss > 0);
+    const loss = losses.length === 0 ? null : losses.reduce((a, b) => a + b) / losses.length;
+    return { sequences: some.length, right: 1 - losses.length / some.length, loss };
+  };
+  const bins = Array.from({ length: 10 }, (_, bin) => {
+    const some = sorted.slice(bin * sorted.length / 10, (bin + 1) * sorted.length / 10);
+    return { from: some[0].margin, to: some.at(-1)!.margin, ...told(some) };
+  });
+  return { ...told(sorted), bins };
 }
 
 /** Compares two values of any shape, numbers with a tolerance. */

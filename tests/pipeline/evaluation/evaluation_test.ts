@@ -1,10 +1,10 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { readEvaluation, sideOf } from "../../../pipeline/evaluation/evaluation.ts";
 import { evaluationOf, SHAPE } from "../report/support.ts";
 import { inFolder } from "../../tasks/support.ts";
 
-Deno.test("readEvaluation() gives back an evaluation, to the text, and takes the version before", () =>
+Deno.test("readEvaluation() gives back an evaluation, to the text, and takes the versions before", () =>
   inFolder(async (folder) => {
     const path = `${folder}/evaluation.json`;
     const evaluation = evaluationOf(SHAPE);
@@ -15,12 +15,25 @@ Deno.test("readEvaluation() gives back an evaluation, to the text, and takes the
     await Deno.writeTextFile(path, JSON.stringify(whole));
     assertEquals(await readEvaluation(path), whole);
 
-    const before = { ...evaluation, format: 1, prefixes: prefixes.map(({ gains: _, ...prefix }) => prefix) };
+    const { reliability, mixing, fallback, ...others } = whole;
+    assert(reliability && mixing && fallback);
+    const without = { ...others, format: 2 as const };
+    await Deno.writeTextFile(path, JSON.stringify(without));
+    assertEquals(await readEvaluation(path), without);
+
+    const before = { ...without, format: 1, prefixes: prefixes.map(({ gains: _, ...prefix }) => prefix) };
     await Deno.writeTextFile(path, JSON.stringify(before));
     assertEquals((await readEvaluation(path)).prefixes, evaluation.prefixes); // these have no gains
 
     for (
-      const wrong of [{ ...whole, format: 3 }, { ...whole, seed: undefined }, { ...whole, segments: [{}] }]
+      const wrong of [
+        { ...whole, format: 4 },
+        { ...whole, seed: undefined },
+        { ...whole, segments: [{}] },
+        { ...whole, reliability: { ...reliability, right: 2 } },
+        { ...whole, mixing: { ...mixing, mixes: [{}] } },
+        { ...whole, fallback: { ...fallback, model: "expert" } },
+      ]
     ) {
       await Deno.writeTextFile(path, JSON.stringify(wrong));
       await assertRejects(() => readEvaluation(path), InputError, `Cannot read "${path}" as it must be an`);

@@ -7,8 +7,11 @@ import type { Gpu } from "../../../kernels/device/gpu.ts";
 import type { Checkpoint, CheckpointNotes, Routers } from "../../../pipeline/checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { partitionerOf } from "../../../pipeline/partition/em/partitioner.ts";
+import { evaluate, type EvaluateOptions } from "../../../pipeline/evaluation/evaluate.ts";
+import type { Baseline } from "../../../pipeline/evaluation/baselines.ts";
+import type { Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
 import { createMixture, type Mixture } from "../../../pipeline/serving/mixture.ts";
-import { randomIntegers } from "../../kernels/support.ts";
+import { gpu as ownGpu, randomIntegers } from "../../kernels/support.ts";
 import { anyWeights } from "../model/support.ts";
 
 export const S = 12;
@@ -22,6 +25,47 @@ export const LINEAGE: Lineage = {
   eos: 0,
   tokenizer: "ab12",
 };
+/** Tokens of the routing prefix. */
+export const M = 6;
+/** Experts. */
+export const E = 3;
+export const RESAMPLES = 40;
+export const SEED = 3;
+export const EXPERTS = ["a", "b", "c"];
+
+/** What may be other than usual. */
+export interface Options extends Partial<EvaluateOptions> {
+  gpu?: Gpu;
+  routers?: Routers;
+  experts?: ModelLoader[];
+  dense?: Record<string, ModelLoader>;
+}
+
+/** Evaluates rows under three random experts and both baselines, unless told otherwise. */
+export async function evaluateRows(rows: Columns, options: Options = {}, size = 5): Promise<Evaluation> {
+  const {
+    gpu: device = ownGpu,
+    routers = anyRouters(E),
+    experts = EXPERTS.map((name) => anyModel(name)),
+    dense = { dense: anyModel("dense"), "dense-steps": anyModel("dense-steps") },
+    ...rest
+  } = options;
+  const mixture = mixtureOf(device, routers, Object.assign({}, experts, dense), options.batch);
+  try {
+    return await evaluate({
+      mixture,
+      prefix: M,
+      baselines: Object.keys(dense) as Baseline[],
+      open: () => batchesOf(rows, size),
+      resamples: RESAMPLES,
+      seed: SEED,
+      ...rest,
+    });
+  } finally {
+    mixture.close();
+  }
+}
+
 const SOURCES = ["sea", "code", ""];
 
 /** Held-out rows: lengths 2 to 12, documents of several sequences that are not in order, three sources. */

@@ -1,38 +1,11 @@
-import { assert, assertEquals } from "@std/assert";
-import { InputError } from "../../../kernels/errors.ts";
-import { type Gpu, openGpu } from "../../../kernels/device/gpu.ts";
-import type { Dtype } from "../../../kernels/device/storage.ts";
-import { VARIANTS } from "../../../kernels/device/variants.ts";
+import { assertEquals } from "@std/assert";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
-import type { Weights } from "../../../pipeline/model/parameters.ts";
-import { decodeSafetensors } from "../../../pipeline/checkpoints/safetensors.ts";
+import { createBranchScorer } from "../../../pipeline/model/branch_scorer.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";
 import type { Span } from "../../../pipeline/model/span.ts";
 import { trainModel } from "../../../pipeline/training/loop.ts";
 import { createTrainer } from "../../../pipeline/model/trainer.ts";
-
-/**
- * How far results may be from the golden values, which come from an independent float64 implementation
- * (fixtures/golden/README.md): numbers relative, tensors by ‖a − b‖ / ‖b‖.
- */
-interface Tolerances {
-  /** NLLs and losses. */
-  loss: number;
-  /** Gradient norms. */
-  norm: number;
-  /** Gradients. */
-  gradients: number;
-  /** Weights after five steps. */
-  weights: number;
-  /** Biases after them: they start at 0, and AdamW's first steps are as long for a gradient that is all rounding. */
-  biases: number;
-}
-/** f32 arithmetic against f64. */
-const SINGLE: Tolerances = { loss: 1e-4, norm: 1e-4, gradients: 1e-3, weights: 1e-3, biases: 1e-3 };
-/** Factors of linear layers rounded to 2^-11 of themselves, forward. */
-const HALF: Tolerances = { loss: 5e-4, norm: 5e-4, gradients: 2e-3, weights: 2e-3, biases: 2e-3 };
-/** Stored as bf16, rounded to 3.9e-3. Measured, the worst of both models: 9.2e-4, 1.4e-3, 8.6e-3, 7.1e-3, 4.9e-2. */
-const BF16: Tolerances = { loss: 2e-3, norm: 3e-3, gradients: 2e-2, weights: 1.5e-2, biases: 0.1 };
+import { assertClose, assertTensors, FORMS, goldenTensors } from "./golden.ts";
 
 interface Expected {
   config: { vocab_size: number; hidden_size: number; num_hidden_layers: number; num_attention_heads: number };
@@ -65,22 +38,6 @@ interface Spans {
   ensemble: Record<"weights" | "top2_weights", number[][]> & Record<"nll" | "top2_nll", number[]>;
 }
 
-const own = await openGpu();
-const f16 = await openGpu({ variants: { ...VARIANTS.gpu, matmul: "workgroup_f16" } }).catch((error) => {
-  assert(error instanceof InputError); // the adapter lacks it
-});
-const DEVICES: { what: string; gpu: Gpu }[] = [
-  { what: "", gpu: own },
-  ...own.kind === "gpu"
-    ? []
-    : [{ what: ", with the kernels for GPUs", gpu: await openGpu({ variants: VARIANTS.gpu }) }],
-];
-const FORMS: { what: string; gpu: Gpu; dtype: Dtype; tolerances: Tolerances }[] = [
-  ...DEVICES.map((device) => ({ ...device, dtype: "f32" as const, tolerances: SINGLE })),
-  ...f16 ? [{ what: ", with those in f16", gpu: f16, dtype: "f32" as const, tolerances: HALF }] : [],
-  ...DEVICES.map((device) => ({ ...device, dtype: "bf16" as const, tolerances: BF16 })),
-];
-
 function load(name: string) {
   const folder = new URL(`../../../fixtures/golden/${name}/`, import.meta.url);
   const expected: Expected = JSON.parse(Deno.readTextFileSync(new URL("expected.json", folder)));
@@ -92,37 +49,9 @@ function load(name: string) {
     heads: expected.config.num_attention_heads,
     context: expected.tokens[0].length,
   };
-  const tensors = (file: string): Weights => {
-    const path = new URL(file, folder).pathname;
-    return new Map(
-      [...decodeSafetensors(Deno.readFileSync(path), path)].map(([key, { values }]) => [key, values]),
-    );
-  };
+  const tensors = (file: string) => goldenTensors(folder, file);
   const models = Array.from({ length: expected.nll[0].length }, (_, i) => tensors(`model-0${i}.safetensors`));
   return { expected, spans, config, models, tensors };
-}
-
-function assertClose(actual: number, expected: number, tolerance: number, what: string) {
-  assert(
-    Math.abs(actual - expected) <= tolerance * Math.abs(expected),
-    `${what}: ${actual} against ${expected}`,
-  );
-}
-
-function assertTensors(actual: Weights, expected: Weights, tolerance: (name: string) => number) {
-  assertEquals([...actual.keys()].sort(), [...expected.keys()].sort());
-  for (const [name, b] of expected) {
-    const a = actual.get(name)!;
-    assertEquals(a.length, b.length, name);
-    let difference = 0;
-    let norm = 0;
-    for (let i = 0; i < a.length; i++) {
-      difference += (a[i] - b[i]) ** 2;
-      norm += b[i] ** 2;
-    }
-    const error = Math.sqrt(difference / norm);
-    assert(error <= tolerance(name), `${name}: relative error ${error}`);
-  }
 }
 
 const CASES = FORMS.flatMap((form) => ["tiny", "odd"].map((name) => ({ ...form, name })));
@@ -188,6 +117,26 @@ for (const { name, what, gpu, dtype, tolerances } of CASES) {
     }
     scorer.close();
   });
+
+  if (dtype === "f32") {
+    Deno.test(`createBranchScorer() gives the golden spans and continuations of ${name}${what}`, async () => {
+      const scorer = createBranchScorer(gpu, { config, weights: models[0], batch: 2 });
+      const all = [
+        ...spans.spans_of_model_0.map(({ row, ...span }) => ({ tokens: expected.tokens[row], ...span })),
+        ...spans.continuations_of_model_0,
+      ];
+      const scores = await scorer.score(all.map(({ tokens, begin, end }) => ({
+        context: Uint32Array.from(tokens.slice(0, begin)),
+        continuations: [Uint32Array.from(tokens.slice(begin, end))],
+      })));
+      scorer.close();
+      scores.forEach(([{ logProbability, greedy }], i) => {
+        const nll = 0 - logProbability.reduce((a, b) => a + b);
+        assertClose(nll, all[i].nll, tolerances.loss, `span ${i}`);
+        assertEquals(greedy, all[i].greedy, `span ${i}`);
+      });
+    });
+  }
 
   Deno.test(`createTrainer() gives the golden loss, gradients and weights of ${name} in ${dtype}${what}`, async () => {
     const { adamw } = expected;

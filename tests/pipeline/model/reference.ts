@@ -67,6 +67,7 @@ function attend(qkv: Vector[], head: number, size: number): Vector[] {
 /** What a branch computes of the stream before it; `norm` and `linear` read the weights of its layer by their names. */
 export type Branch = (stream: Vector[], layer: {
   config: ModelConfig;
+  tensor: (name: string) => ArrayLike<number>;
   norm: (name: string, x: Vector) => Vector;
   linear: (name: string, x: Vector) => Vector;
 }) => Vector[];
@@ -85,6 +86,26 @@ export const BRANCHES: Record<string, Branch> = {
     }),
 };
 
+/** Takes one of several equal parts of a tensor. */
+function partOf(values: ArrayLike<number>, parts: number, index: number): number[] {
+  const size = values.length / parts;
+  return Array.from(values).slice(index * size, (index + 1) * size);
+}
+
+/** Outside training: every token goes to its likeliest expert, and all are taken. */
+BRANCHES.switch = (stream, { config, tensor, norm }) =>
+  stream.map((x) => {
+    const { experts } = config.switch!;
+    const input = norm("post_attention_layernorm", x);
+    const gates = softmax(apply(tensor("mlp.router.weight"), null, input));
+    const expert = gates.indexOf(Math.max(...gates));
+    const own = (name: string) => partOf(tensor(`mlp.experts.${name}`), experts, expert);
+    const inner = apply(own("dense_h_to_4h.weight"), own("dense_h_to_4h.bias"), input).map(gelu);
+    return apply(own("dense_4h_to_h.weight"), own("dense_4h_to_h.bias"), inner).map((value) =>
+      gates[expert] * value
+    );
+  });
+
 /** Computes the logits after every token of one sequence. */
 export function logitsReference(config: ModelConfig, weights: ReferenceWeights, tokens: number[]): Vector[] {
   const { hidden, layers, sublayers = ["attention", "mlp"], untied } = config;
@@ -96,7 +117,7 @@ export function logitsReference(config: ModelConfig, weights: ReferenceWeights, 
     const norm = (name: string, x: Vector) => normalize(x, own(`${name}.weight`), own(`${name}.bias`));
     const linear = (name: string, x: Vector) => apply(own(`${name}.weight`), own(`${name}.bias`), x);
     for (const name of sublayers) {
-      const branch = BRANCHES[name](stream, { config, norm, linear });
+      const branch = BRANCHES[name](stream, { config, tensor: own, norm, linear });
       stream = stream.map((x, i) => add(x, branch[i]));
     }
   }

@@ -38,7 +38,7 @@ Deno.test("validateModelConfig() refuses impossible shapes by name and value", (
   assertThrows(
     () => validateModelConfig({ ...GOOD, sublayers: ["mlp", "moe"] }, "the router"),
     InputError,
-    'Cannot build the router as its sublayers must be some of attention, mlp: one is "moe"',
+    'Cannot build the router as its sublayers must be some of attention, mlp, switch: one is "moe"',
   );
   // The paper's 64M router: 416 does not divide by 12.
   assertThrows(

@@ -2,7 +2,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import type { HostBatch } from "../../../pipeline/model/batch.ts";
-import { type ModelConfig, parameterSpecs } from "../../../pipeline/model/shape.ts";
+import { type ModelConfig, parameterSpecs, valuesOf } from "../../../pipeline/model/shape.ts";
 import type { Weights } from "../../../pipeline/model/parameters.ts";
 import { assertSameBits, random, randomIntegers } from "../../kernels/support.ts";
 
@@ -10,8 +10,7 @@ import { assertSameBits, random, randomIntegers } from "../../kernels/support.ts
 export function anyWeights(config: ModelConfig, name: string | number): Weights {
   return new Map(
     parameterSpecs(config).map((spec) => {
-      const size = spec.shape[0] * (spec.shape[1] ?? 1);
-      const values = random(size, `${spec.name} of ${name}`, 0.3);
+      const values = random(valuesOf(spec), `${spec.name} of ${name}`, 0.3);
       return [spec.name, spec.initial === "ones" ? values.map((value) => value + 1) : values];
     }),
   );

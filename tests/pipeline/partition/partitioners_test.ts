@@ -130,7 +130,7 @@ Deno.test("openPartitioner() and identifyPartitioner() refuse folders without a 
     await Deno.remove(`${folder}/run/partitioner/router-00`);
     const other = await refusals(`${folder}/run/partitioner`);
     assert(
-      other.message.endsWith("as its kind must be em or ctbm or random or source or toy: it is none"),
+      other.message.endsWith("as its kind must be em or ctbm or random or source or self or toy: it is none"),
       other.message,
     );
     const path = `${folder}/run/partitioner/partitioner.json`;

@@ -95,6 +95,7 @@ export function contextOf(
   trainSequences = 0,
 ): LearnContext {
   return {
+    stage: "train-routers",
     configuration: { ...defaultConfiguration(), ...settings },
     folder: `${folder}/partitioner`,
     metrics: `${folder}/metrics`,

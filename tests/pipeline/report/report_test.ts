@@ -17,6 +17,7 @@ import {
   segmentPlot,
   sourcePlot,
 } from "../../../pipeline/report/plots_evaluation.ts";
+import { mixingPlots } from "../../../pipeline/report/plots_mixing.ts";
 import { heatPlot, roundPlots, sharePlot } from "../../../pipeline/report/plots_routing.ts";
 import { trainingPlots } from "../../../pipeline/report/plots_training.ts";
 import { report } from "../../../pipeline/report/report.ts";
@@ -42,6 +43,10 @@ const PLOTS = [
   "perplexity-by-source",
   "prefix-perplexity",
   "prefix-agreement",
+  "margin-right",
+  "margin-loss",
+  "experts-together",
+  "fallback",
   "overhead",
 ];
 
@@ -88,6 +93,18 @@ Deno.test("report() writes every plot of a whole run, once for wide and narrow p
       assert(title.length > 0);
     }
     assertFalse(page.includes('class="missing"'));
+  });
+});
+
+Deno.test("report() draws an evaluation beside which no dense model stands, without a warning", async () => {
+  await inFolder(async (run) => {
+    await writeRun(run);
+    const path = `${run}/evaluation.json`;
+    const { scores: { dense: _, "dense-steps": __, ...scores }, ...rest } = JSON.parse(
+      await Deno.readTextFile(path),
+    );
+    await Deno.writeTextFile(path, JSON.stringify({ ...rest, scores, gains: [] }));
+    assertStringIncludes(await pageOf(run), 'id="plot-prefix-perplexity"');
   });
 });
 
@@ -226,7 +243,7 @@ Deno.test("report() of one expert leaves out what compares experts, with a word"
     await writeRun(run, { ...SHAPE, experts: 1 });
     const page = await pageOf(run);
     const left = PLOTS.filter((id) => !page.includes(`id="plot-${id}"`));
-    assertEquals(left, [...ROUTING, "prefix-perplexity", "prefix-agreement"]);
+    assertEquals(left, [...ROUTING, ...PLOTS.slice(PLOTS.indexOf("prefix-perplexity"), -1)]);
     for (
       const text of [
         "nothing to route: shares, agreement",
@@ -279,7 +296,7 @@ Deno.test("report() refuses what is no run, and names the file that is corrupt",
     const on = `with run "${run}"`;
     const corrupt: [path: string, text: string, reason: string, remedy?: string][] = [
       ["evaluation.json", "{", "JSON", `run task "evaluate" ${on} again`],
-      ["evaluation.json", JSON.stringify({ ...evaluationOf(SHAPE), format: 3 }), "format"],
+      ["evaluation.json", JSON.stringify({ ...evaluationOf(SHAPE), format: 4 }), "format"],
       ["evaluation.json", JSON.stringify({ ...evaluationOf(SHAPE), tokens: "many" }), "tokens"],
       [
         "reproduction.json",
@@ -342,6 +359,7 @@ Deno.test("report() draws an evaluation that routes nothing to some experts, and
   const empty = {
     ...evaluation,
     format: 1,
+    ...{ reliability: undefined, mixing: undefined, fallback: undefined },
     sources: [],
     segments: evaluation.segments.map((segment) => ({ ...segment, perplexity: { mixture: null } })),
     prefixes: prefixes.map(({ gains: _, ...prefix }) => prefix),
@@ -349,7 +367,7 @@ Deno.test("report() draws an evaluation that routes nothing to some experts, and
   await inFolder(async (run) => {
     await writeRun(run);
     await Deno.writeTextFile(`${run}/evaluation.json`, JSON.stringify(empty));
-    assertFalse((await pageOf(run)).includes("plot-segments"));
+    assertFalse(/plot-(segments|margin-right|experts-together|fallback)/.test(await pageOf(run)));
   });
 });
 
@@ -400,6 +418,7 @@ Deno.test("every plot draws a model in its own colour, and nothing else in it", 
     [segmentPlot(evaluation), ["mixture", ...dense]],
     [sourcePlot(evaluation), ["mixture", ...dense]],
     [prefixPlots(evaluation)[0], ["mixture", ...dense]],
+    ...mixingPlots(evaluation).map((plot): [Plot, string[]] => [plot, ["mixture"]]),
     [trainingPlots(CURVES, 4)[0], [...experts, ...dense]],
     [sharePlot({ experts: 2, train: whole, test: whole }), ["mixture"]],
     [overheadPlot([{ name: "a", training: 0.1, inference: 0.2 }]), ["mixture"]],

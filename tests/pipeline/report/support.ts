@@ -41,7 +41,7 @@ export function evaluationOf({ experts, sources }: RunShape): Evaluation {
   const shares = Array.from({ length: experts }, () => 1 / experts);
   const config = { vocabulary: 1024, hidden: 64, layers: 2, heads: 4, context: 128 };
   return {
-    format: 2,
+    format: 3,
     prefix: 64,
     experts,
     documents: 41,
@@ -80,12 +80,58 @@ export function evaluationOf({ experts, sources }: RunShape): Evaluation {
         agreement: [0.4, 0.6, 0.7, 0.9, 1, 0.9][i],
       };
     }),
+    reliability: {
+      sequences: 1092,
+      right: 0.7,
+      loss: 6.5,
+      bins: Array.from({ length: 10 }, (_, i) => ({
+        from: i ** 2 / 4,
+        to: (i + 0.9) ** 2 / 4,
+        sequences: 109,
+        right: 0.4 + 0.06 * i,
+        loss: i === 9 ? null : 3 + i,
+      })),
+    },
+    mixing: {
+      temperature: 1,
+      mixes: [...new Set([1, 2, experts])].filter((size) => size <= experts).flatMap((size) =>
+        [null, 32].map((reroute) => ({
+          experts: size,
+          reroute,
+          ...score(PERPLEXITY.mixture - size / 4 - (reroute === null ? 0 : 0.5)),
+          expertsPerToken: reroute === null ? size : 1.5 * size,
+          routings: reroute === null ? 1 : 3,
+          gain: { percent: size / 2, low: size / 2 - 0.25, high: size / 2 + 0.25 },
+          gains: [],
+          prefixes: [],
+        }))
+      ),
+    },
+    fallback: {
+      model: "dense",
+      chosen: { margin: 2, share: 0.2, ...score(46) },
+      curve: Array.from({ length: 21 }, (_, i) => {
+        const { nllPerToken: _nll, ...values } = score(45.25 + 6.875 * (i / 20) ** 2);
+        return { margin: i === 20 ? null : i / 2, share: i / 20, ...values };
+      }),
+    },
     models: {
       config,
       parameters: 165_632,
       router: { ...config, hidden: 32, heads: 2 },
       routerParameters: 58_240,
     },
+  };
+}
+
+/** Gives what an evaluation says of another partitioner. */
+export function routedByOf({ prefixes }: Evaluation): NonNullable<Evaluation["routedBy"]> {
+  const gain = { percent: -2.5, low: -4, high: -1 };
+  return {
+    kind: "self",
+    prefixes: prefixes.map(({ prefix }) => {
+      return { prefix, perplexity: 44, low: 43, high: 45, gain, agreement: 0.875 };
+    }),
   };
 }
 

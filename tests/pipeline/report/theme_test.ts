@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import { BASELINES } from "../../../pipeline/evaluation/baselines.ts";
 import { DARK, HEAT_OPACITY, LIGHT, type Palette, withValues } from "../../../pipeline/report/theme.ts";
 
 /** Contrast of two colours by WCAG 2.2, 1 to 21. */
@@ -20,7 +21,7 @@ const mix = (over: number[], under: number[], opacity: number) =>
 const SCHEMES: Record<string, Palette> = { light: LIGHT, dark: DARK };
 const TEXT = ["ink", "muted", "yes", "no"];
 const EXPERTS = Array.from({ length: 8 }, (_, i) => `e${i}`);
-const WAYS = ["mixture", "dense", "dense-steps", "oracle", "random"];
+const WAYS = ["mixture", ...BASELINES, "oracle", "random"];
 const MARKS = [...WAYS, "line", "heat", ...EXPERTS];
 
 /** What linear red, green and blue become for a colour-blind eye, after Machado, Oliveira and Fernandes (2009). */
@@ -61,7 +62,7 @@ for (const [name, palette] of Object.entries(SCHEMES)) {
   });
 
   Deno.test(`palette of the ${name} scheme keeps models of one plot apart, for colour-blind eyes too`, () => {
-    const plots = [["mixture", "dense", "dense-steps"], [...EXPERTS.slice(0, 4), "dense"], EXPERTS.slice(4)];
+    const plots = [["mixture", ...BASELINES], [...EXPERTS.slice(0, 4), "dense"], EXPERTS.slice(4)];
     for (const [kind, eye] of Object.entries(EYES)) {
       for (const names of plots) {
         for (const [a, b] of names.flatMap((a, i) => names.slice(i + 1).map((b) => [a, b]))) {

@@ -1,7 +1,8 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { costOf } from "../../../pipeline/cost/cost.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
-import type { Baseline, Evaluation, Gain } from "../../../pipeline/evaluation/evaluation.ts";
+import type { Baseline } from "../../../pipeline/evaluation/baselines.ts";
+import type { Evaluation, Gain } from "../../../pipeline/evaluation/evaluation.ts";
 import type { Claim } from "../../../pipeline/report/reproduction.ts";
 import { claimsMarkdown, claimsOf, crossingOf } from "../../../pipeline/reproduction/claims.ts";
 import type { PartitionSummary } from "../../../pipeline/stages/summary.ts";

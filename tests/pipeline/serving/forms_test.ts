@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { decoding, scoring } from "../../../pipeline/serving/forms.ts";
+import { branching, decoding, scoring } from "../../../pipeline/serving/forms.ts";
 import { createQueue } from "../../../pipeline/serving/queue.ts";
 import { assertClose, gpu, randomIntegers } from "../../kernels/support.ts";
 import { logitsReference, sequenceNll } from "../model/reference.ts";
@@ -36,6 +36,25 @@ Deno.test("scoring() makes a scorer whose calls wait in the queue", async () => 
   await first;
   assertEquals(order, ["first", "scored"]);
   assertClose([nll], [sequenceNll(EXPERT, weights, [...tokens])], { atol: 1e-4, rtol: 1e-5 });
+  model.close();
+});
+
+Deno.test("branching() makes a scorer of continuations whose calls wait in the queue", async () => {
+  const queue = createQueue();
+  const model = branching({ batch: 2 }).open(checkpoint, gpu, queue);
+  const order: string[] = [];
+  const first = queue(() => new Promise<void>((resolve) => setTimeout(resolve))).then(() =>
+    order.push("first")
+  );
+  const text = { context: tokens.slice(0, 1), continuations: [tokens.slice(1), tokens.slice(1, 4)] };
+  const [[whole, part]] = await model.branches.score([text]);
+  order.push("scored");
+  await first;
+  assertEquals(order, ["first", "scored"]);
+  assert(model.branches.rows > 0 && model.branches.bytes === model.bytes);
+  const sum = whole.logProbability.reduce((a, b) => a + b);
+  assertClose([-sum], [sequenceNll(EXPERT, weights, [...tokens])], { atol: 1e-4, rtol: 1e-5 });
+  assertEquals([...part.logProbability], [...whole.logProbability.slice(0, 3)]);
   model.close();
 });
 

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import {
   type Budget,
@@ -14,23 +14,24 @@ function store(budget: Budget, sizes: Record<string, number> = {}) {
   const loading = new Map<string, { done(): void; fail(error: Error): void }>();
   const freed: string[] = [];
   const bytes = (name: string) => sizes[name] ?? 10;
+  const loader = (name: string) => ({
+    key: name,
+    name: `the thing ${name}`,
+    size: () => Promise.resolve(bytes(name)),
+    load: () =>
+      new Promise<Held & { name: string }>((resolve, reject) =>
+        loading.set(name, {
+          done: () => resolve({ name, bytes: bytes(name), close: () => freed.push(name) }),
+          fail: reject,
+        })
+      ),
+  });
   return {
     leases,
     loading,
     freed,
-    take: (name: string, signal?: AbortSignal) =>
-      leases.lease({
-        key: name,
-        name: `the thing ${name}`,
-        size: () => Promise.resolve(bytes(name)),
-        load: () =>
-          new Promise<Held & { name: string }>((resolve, reject) =>
-            loading.set(name, {
-              done: () => resolve({ name, bytes: bytes(name), close: () => freed.push(name) }),
-              fail: reject,
-            })
-          ),
-      }, signal),
+    take: (name: string, signal?: AbortSignal) => leases.lease(loader(name), signal),
+    takeAll: (names: string[], signal?: AbortSignal) => leases.leaseAll(names.map(loader), signal),
   };
 }
 
@@ -256,4 +257,79 @@ Deno.test("close() frees everything, what is being loaded too, and tells those w
   await assertRejects(() => all.take("used"), Error, "it was closed");
   assertEquals([all.freed, all.leases.counts.bytes], [["used", "coming"], 0]);
   assertThrows(() => all.loading.get("waiting")!.done()); // it was never loaded
+});
+
+Deno.test("leaseAll() takes nothing before there is room for all, so that two who want two each never wait for each other", async () => {
+  const all = store({ models: 2 });
+  const a = await taken(all, "a");
+  const [pair, other] = [all.takeAll(["b", "c"]), all.takeAll(["d", "a"])];
+  assertEquals(await granted({ pair, other }), "");
+  assertEquals(all.leases.counts.held, ["a"]); // b was not taken although there was room for it
+  a[Symbol.dispose]();
+  await settle();
+  assertEquals(all.leases.counts.held, ["b", "c"]);
+  for (const name of ["b", "c"]) all.loading.get(name)!.done();
+  const first = await pair;
+  assertEquals(first.value.map(({ name }) => name), ["b", "c"]);
+  assertEquals(await granted({ other }), "");
+  first[Symbol.dispose]();
+  first[Symbol.dispose]();
+  await settle();
+  for (const name of ["d", "a"]) all.loading.get(name)!.done();
+  assertEquals((await other).value.map(({ name }) => name), ["d", "a"]);
+  assertEquals([all.freed, all.leases.counts.loads], [["a", "b", "c"], 5]);
+});
+
+Deno.test("leaseAll() keeps what is held of the things that are asked for, whoever was used longest ago", async () => {
+  const all = store({ memory: 20 });
+  for (const name of ["a", "b"]) (await taken(all, name))[Symbol.dispose]();
+  const both = all.takeAll(["a", "c"]);
+  await settle();
+  assertEquals([all.freed, all.leases.counts.held], [["b"], ["a", "c"]]);
+  all.loading.get("c")!.done();
+  using _ = await both;
+  using again = await all.takeAll(["c", "a"]); // both are held: at once
+  assertEquals(again.value.map(({ name }) => name), ["c", "a"]);
+});
+
+Deno.test("leaseAll() refuses what exceeds the budget together, before and after it is loaded, and gives back what came", async () => {
+  const sizes: Record<string, number> = {};
+  const all = store({ memory: 25 }, sizes);
+  const text =
+    /Cannot load the thing a and the thing b and the thing c as together they must fit memory: they take 30 bytes, the limit is 25; /;
+  assertMatch((await assertRejects(() => all.takeAll(["a", "b", "c"]), InputError)).message, text);
+  assertEquals(all.leases.counts.loads, 0);
+  const pair = all.takeAll(["a", "b"]);
+  await settle();
+  Object.assign(sizes, { a: 15, b: 15 });
+  for (const name of ["a", "b"]) all.loading.get(name)!.done();
+  await assertRejects(() => pair, InputError, "they take 30 bytes, the limit is 25");
+  (await taken(all, "d"))[Symbol.dispose]();
+  assertEquals(all.leases.counts.held.includes("d"), true); // nobody has a or b any more
+
+  const few = store({ models: 2 });
+  await assertRejects(
+    () => few.takeAll(["a", "b", "c"]),
+    InputError,
+    "they must fit the limit: it is 2 models at once",
+  );
+});
+
+Deno.test("leaseAll() gives back everything where one load fails or nobody waits any more", async () => {
+  const all = store({ models: 2 });
+  const pair = all.takeAll(["a", "b"]);
+  await settle();
+  all.loading.get("a")!.done();
+  all.loading.get("b")!.fail(new Error("no file"));
+  await assertRejects(() => pair, Error, "no file");
+  assertEquals(all.leases.counts.held, ["a"]);
+  const ending = new AbortController();
+  const using = await taken(all, "a");
+  const waiting = all.takeAll(["c", "d"], ending.signal);
+  await settle();
+  ending.abort(new Error("enough"));
+  await assertRejects(() => waiting, Error, "enough");
+  using[Symbol.dispose]();
+  all.leases.freeIdle(0);
+  assertEquals(all.leases.counts.held, []);
 });

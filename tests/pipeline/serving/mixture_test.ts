@@ -106,6 +106,21 @@ Deno.test("route() gives what the f64 routers say of min(M, length) tokens, and 
     assertEquals(mixture.counts.partitioners, 1);
   }));
 
+Deno.test("routeAll() routes many texts of many lengths, each as route() does, to the bit", () =>
+  withMixture(3, {}, async (mixture) => {
+    const tokens = randomIntegers(40, ROUTER.vocabulary, "texts");
+    const texts = Array.from({ length: 30 }, (_, i) => tokens.slice(i, i + 1 + i % 11));
+    for (const [prefix, exclude] of [[undefined, []], [5, [1]]] as const) {
+      const routes = await mixture.routeAll(texts, prefix, exclude);
+      for (const [i, text] of texts.entries()) {
+        assertEquals(routes[i], await mixture.route(text, prefix, exclude), `text ${i}`);
+      }
+      assert(new Set(routes.map(({ expert }) => expert)).size > 1, "the texts must not all go to one expert");
+    }
+    assertEquals(await mixture.routeAll([]), []);
+    await assertRejects(() => mixture.routeAll([texts[0], Uint32Array.of()]), InputError, "it is empty");
+  }));
+
 Deno.test("lease() gives a model once to all, in the forms that are asked for, within the budget", async () => {
   await withMixture(3, { models: 2 }, async (mixture, run) => {
     const [a, b] = await Promise.all([mixture.lease(1), mixture.lease(1)]);

@@ -9,6 +9,8 @@ import {
   FIELDS,
 } from "../../../pipeline/settings/configuration.ts";
 import { EXPERTS } from "../../../pipeline/settings/experts.ts";
+import { SWITCH } from "../../../pipeline/settings/switch.ts";
+import { LARGER_DENSE } from "../../../pipeline/settings/larger_dense.ts";
 import { checkValue, type Fields } from "../../../pipeline/settings/field.ts";
 import { OPTIMISER } from "../../../pipeline/settings/optimiser.ts";
 import { PARTITIONER } from "../../../pipeline/settings/partitioner.ts";
@@ -26,7 +28,16 @@ Deno.test("FIELDS have names and flags of their own, a heading, and defaults tha
 });
 
 Deno.test("no name stands in two sections", () => {
-  const sections: Fields[] = [TEXT, TOKENS, PARTITIONER, OPTIMISER, ASSIGNMENT, EXPERTS];
+  const sections: Fields[] = [
+    TEXT,
+    TOKENS,
+    PARTITIONER,
+    OPTIMISER,
+    ASSIGNMENT,
+    EXPERTS,
+    LARGER_DENSE,
+    SWITCH,
+  ];
   const names = sections.flatMap((section) => Object.keys(section));
   assertEquals(names.length, new Set(names).size);
   assertEquals([...names, "seed"], [...FIELD_NAMES]);

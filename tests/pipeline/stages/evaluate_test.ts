@@ -116,6 +116,26 @@ Deno.test("evaluateRun() keeps the evaluation of the run's held-out shards, and 
     assertEquals(actual.sources.map(({ source }) => source), ["code", "sea"]);
   }));
 
+Deno.test("evaluateRun() lets the experts choose as well, who are the best in hindsight once they see all of a sequence", () =>
+  inRun(2, async (run) => {
+    const { routedBy, ...rest } = await evaluateRun({ run, resamples: 20, gpu, routeBy: "self" });
+    assertEquals(routedBy!.kind, "self");
+    assertEquals(routedBy!.prefixes.map(({ prefix }) => prefix), [4, 8, 16, 32]);
+    const last = routedBy!.prefixes.at(-1)!.perplexity;
+    assert(Math.abs(last / rest.scores.oracle!.perplexity - 1) < 1e-4, `${last}`);
+    const text = await Deno.readTextFile(`${run}/evaluation.json`);
+    await evaluateRun({ run, resamples: 20, gpu, routeBy: "self" });
+    assertEquals(await Deno.readTextFile(`${run}/evaluation.json`), text);
+    const plain = await evaluateRun({ run, resamples: 20, gpu });
+    assertEquals(plain, rest); // nothing else depends on it
+    const wrong = () => evaluateRun({ run, resamples: 20, gpu, routeBy: "source" });
+    const error = await assertRejects(wrong, InputError);
+    assertMatch(
+      await describe(error),
+      /--route-by must be a kind that only routes \(self\): it is "source"$/,
+    );
+  }));
+
 Deno.test("evaluateRun() evaluates again only when something it depends on changed, to the same bytes", () =>
   inRun(2, async (run) => {
     const states: string[] = [];
@@ -130,6 +150,10 @@ Deno.test("evaluateRun() evaluates again only when something it depends on chang
     assertEquals(await again(), ["up to date", first]);
     assertEquals(await again({ force: true }), ["started, done", first]);
     assertEquals((await again({ resamples: 4 }))[0], "started, done");
+    const mixed = await again({ resamples: 4, mix: [1, 2], reroute: 4 });
+    assertEquals(mixed[0], "started, done");
+    assertEquals(await again({ resamples: 4, mix: [1, 2], reroute: 4 }), ["up to date", mixed[1]]);
+    assertEquals((await again({ resamples: 4 }))[0], "started, done"); // nothing that was not asked for stays
     await saveModel(run, "dense-steps");
     const [dense, second] = await again({ resamples: 4 });
     assertEquals(dense, "started, done");
@@ -243,6 +267,58 @@ Deno.test("evaluateRun() waits for no one: a run that another process holds is r
     const release = await lockRun(run, "partition");
     assertStringIncludes(await refusal(run, RunError), "one process at a time");
     await release();
+  }));
+
+Deno.test("deno task evaluate mixes experts, tells what margins say, and falls back, in words and in JSON", () =>
+  inRun(2, async (run) => {
+    await saveModel(run, "dense");
+    const flags = ["--run", run, "--resamples", "10", "--mix", "1,2", "--reroute", "8"];
+    const { code, out, err } = await task("evaluate", [...flags, "--fallback", "dense", "--margin", "0.5"]);
+    assertEquals(code, 0, err);
+    const { scores, reliability, mixing, fallback } = await readJson(`${run}/evaluation.json`);
+    const told = scores.mixture.perplexity.toFixed(2).replace(".", "\\.");
+    assertMatch(out, /^margin +sequences +best in hindsight +loss where not$/m);
+    assertMatch(out, new RegExp(`^all +${reliability.sequences} +\\d+\\.\\d% `, "m"));
+    assertMatch(out, new RegExp(`^1 +${told} +\\S+ to \\S+ +1\\.00 +1\\.0 +equal$`, "m"));
+    assertMatch(out, /^2 +\d+\.\d\d +\S+ to \S+ +2\.00 +1\.0 +\d+\.\d% (lower|higher) \(/m);
+    assertMatch(out, /^2, weighed anew every 8 tokens +\d+\.\d\d .* 2\.00 +[23]\.\d /m);
+    assertMatch(out, /^weights: costs over a routing temperature of 1$/m);
+    assertMatch(out, new RegExp(`^below \\S+ +0\\.0% +${told} `, "m"));
+    assertMatch(out, /^all +100\.0% +/m);
+    assertMatch(out, /^below 0\.500 \(as asked\) +\d+\.\d% +/m);
+    assertEquals([mixing.temperature, mixing.mixes.length, fallback.chosen.margin], [1, 4, 0.5]);
+    assertEquals(mixing.mixes[0].perplexity, scores.mixture.perplexity);
+    const json = await task("evaluate", [...flags, "--routing-temperature", "0.3", "--json"]);
+    assertEquals(JSON.parse(json.out).mixing.temperature, 0.3);
+    const before = await readJson(`${run}/manifests/evaluate.json`);
+    const refused: [string[], RegExp][] = [
+      [["--mix", "3"], /--mix must be from 1 to the number of experts, 2: it is 3$/],
+      [["--mix", "0"], /--mix as it must be integers from 1 to 65535, separated by commas: it is \[0\]$/],
+      [["--mix", "NaN"], /--mix as it must be integers from 1 to 65535, .*: it is \["NaN"\]$/],
+      [
+        ["--mix", "2", "--routing-temperature", "0"],
+        /--routing-temperature as it must be a number from .*: it is 0$/,
+      ],
+      [["--mix", "2", "--routing-temperature", "NaN"], /--routing-temperature as .*: it is "NaN"$/],
+      [
+        ["--routing-temperature", "2"],
+        /belongs to experts that answer together: .*; say how many with --mix$/,
+      ],
+      [["--reroute", "0"], /--reroute as it must be an integer from 1 to \d+: it is 0$/],
+      [["--margin", "1"], /--margin belongs to a dense model .*; name it with --fallback$/],
+      [["--margin", "NaN"], /--margin as it must be a number of at least 0: it is "NaN"$/],
+      [["--fallback", "expert"], /--fallback as it must be one of dense, dense-steps: it is "expert"$/],
+      [
+        ["--fallback", "dense-steps"],
+        /must name a dense model that is trained: dense-steps is not; run deno task train-dense --match steps --run \S+ first$/,
+      ],
+    ];
+    for (const [wrong, message] of refused) {
+      const { code, out, err } = await task("evaluate", ["--run", run, ...wrong]);
+      assertEquals([code, out], [2, ""], err);
+      assertMatch(err.trimEnd().split("\n").at(-1)!, message);
+    }
+    assertEquals(await readJson(`${run}/manifests/evaluate.json`), before); // what is there stays vouched for
   }));
 
 Deno.test("deno task evaluate prints tables, or JSON, and one line where it cannot", () =>

@@ -1,8 +1,10 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 import { graphOf } from "../../../pipeline/stages/graph.ts";
+import { zeroShotTasks } from "../../../pipeline/stages/zero_shot.ts";
 import { toyStage, withStages } from "./support.ts";
 
+const ZERO_SHOT = zeroShotTasks().map((task) => `zero-shot-${task}`);
 const names = (stages: readonly { name: string }[]) => stages.map(({ name }) => name);
 
 Deno.test("graphOf() puts every stage after those that it needs, and leaves out what the settings do not need", () => {
@@ -16,8 +18,15 @@ Deno.test("graphOf() puts every stage after those that it needs, and leaves out 
     "assign",
     "split",
   ]);
-  const models = ["train-expert-00", "train-expert-01", "train-dense", "train-dense-steps"];
-  assertEquals(names(graph.stages).slice(7), [...models, "evaluate"]);
+  const models = [
+    "train-expert-00",
+    "train-expert-01",
+    "train-dense",
+    "train-dense-steps",
+    "train-dense-compute",
+    "train-switch",
+  ];
+  assertEquals(names(graph.stages).slice(7), [...models, "evaluate", ...ZERO_SHOT]);
   const place = (name: string) => names(graph.stages).indexOf(name);
   for (const stage of graph.stages) {
     for (const needed of graph.before(stage)) assertEquals(place(needed.name) < place(stage.name), true);
@@ -30,8 +39,8 @@ Deno.test("graphOf() puts every stage after those that it needs, and leaves out 
 Deno.test("graphOf() says what stands on a stage, along what each needs", () => {
   const graph = graphOf({ ...defaultConfiguration(), experts: 1 });
   const from = (name: string) => names(graph.from(graph.get(name)!));
-  assertEquals(from("assign"), ["assign", "split", "train-expert-00", "evaluate"]);
-  assertEquals(from("train-dense"), ["train-dense", "evaluate"]);
+  assertEquals(from("assign"), ["assign", "split", "train-expert-00", "evaluate", ...ZERO_SHOT]);
+  assertEquals(from("train-dense"), ["train-dense", "evaluate", ...ZERO_SHOT]);
   assertEquals(from("evaluate"), ["evaluate"]);
 });
 
@@ -44,6 +53,7 @@ Deno.test("graphOf() finds the stage that makes a file", () => {
   assertEquals(maker("experts/expert-01/model.safetensors"), "train-expert-01");
   assertEquals(maker("metrics/dense-steps.jsonl"), "train-dense-steps");
   assertEquals(maker("evaluation.json"), "evaluate");
+  assertEquals(maker("zero-shot/arc_easy.json"), "zero-shot-arc_easy");
   assertEquals(maker("notes.txt"), undefined);
 });
 

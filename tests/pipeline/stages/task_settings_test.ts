@@ -13,7 +13,7 @@ Deno.test("settingsOf() gives each task what its stages depend on, and partition
     "seed",
   ]);
   assertEquals(settingsOf("verify"), []);
-  assertEquals(settingsOf("evaluate"), []);
+  assertEquals([settingsOf("evaluate"), settingsOf("zero-shot")], [[], []]);
   const reproduce = settingsOf("reproduce");
   assertEquals(FIELD_NAMES.filter((name) => !reproduce.includes(name)), []);
   const experts = FIELD_NAMES.filter((name) => FIELDS[name].section === "Experts");

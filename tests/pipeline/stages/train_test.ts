@@ -1,6 +1,9 @@
-import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError, wordText } from "../../../kernels/errors.ts";
 import { loadCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
+import { forwardFlops, trainingFlops } from "../../../pipeline/cost/cost.ts";
+import { parameterCount } from "../../../pipeline/model/shape.ts";
+import { modelShapes } from "../../../pipeline/model/shapes.ts";
 import { partHash, readPart } from "../../../pipeline/partition/manifests.ts";
 import { readRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { exists } from "../../../pipeline/run/files.ts";
@@ -61,6 +64,43 @@ test("trainDense() matches the experts' steps or their batch, at as many tokens"
       force: true,
     };
     await assertRejects(() => trainExpert(0, wide), InputError, "a multiple of");
+  }));
+
+test("trainDense() matches the mixture's FLOPs with a larger model, and says where whole steps cannot", () =>
+  withPartition(async (run) => {
+    const train = async (flags: Record<string, number>, more = {}) => {
+      const warnings: string[] = [];
+      const options = { run, gpu: gpu!, sources: { flags: { ...EXPERT, ...flags } }, ...more };
+      const result = await trainDense("compute", options, {
+        onEvent: (event) => event.type === "warning" && warnings.push(wordText(event.message)),
+      });
+      return { ...result, warnings };
+    };
+    const brief = await train({ expertSteps: 1, denseLayers: 3 });
+    assertEquals([brief.folder, brief.batch], ["dense-compute", 4]);
+    assertStringIncludes(brief.warnings.join(), "more than 1% apart");
+    await assertRejects(
+      () => train({ expertSteps: 1, denseLayers: 2 }),
+      InputError,
+      "denseLayers must be what its config.json says: it is 2, there it is 3",
+    );
+    const { steps, batch, cost, warnings } = await train({ expertSteps: 60, denseLayers: 2 }, {
+      force: true,
+    });
+    assertEquals(warnings, []);
+    const { config } = await loadCheckpoint(`${run}/dense-compute`);
+    assertEquals([config.hidden, config.layers, config.heads], [16, 2, 2]);
+    assertEquals(cost!.parameters, parameterCount(config));
+    assertEquals(cost!.training, steps * trainingFlops(config, batch, 32));
+    assert(Math.abs(cost!.training / cost!.mixture - 1) <= 0.01);
+    // Experts, routers and scoring, counted anew from what the run's manifests say.
+    const { configuration: c } = (await readRunConfiguration(run))!;
+    const { expert, router } = modelShapes({ ...c, vocabularySize: config.vocabulary });
+    const tokenized = (await readManifest(run, "tokenize"))!.result;
+    const scored = 3 * 32 * 2 + Number(tokenized.trainSequences) + Number(tokenized.testSequences);
+    const mixture = 2 * 60 * trainingFlops(expert, 4, 32) + 2 * 3 * 4 * trainingFlops(router, 8, 16) +
+      scored * 2 * forwardFlops(router, 1, 16);
+    assertAlmostEquals(cost!.mixture / mixture, 1, 1e-12);
   }));
 
 test("trainExpert() does not resume from nothing where that would replace a training", () =>

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError, wordText } from "../../../kernels/errors.ts";
-import { inFolder } from "../../tasks/support.ts";
+import { inFolder, ROOT } from "../../tasks/support.ts";
 import fc from "fast-check";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import {
@@ -9,6 +9,7 @@ import {
   isReadAsText,
   readDocuments,
   type ReadOptions,
+  readRecords,
 } from "../../../pipeline/text/readers.ts";
 
 const utf8 = (text: string) => new TextEncoder().encode(text);
@@ -325,6 +326,29 @@ Deno.test("readDocuments() takes sources from paths, unless a field names them",
     ]);
     assertEquals((await sources({ sourceFromPath: "{source}.*" })).slice(0, 2), ["a", "b"]);
   }));
+Deno.test("readRecords() reads all fields of JSON lines and of Parquet, however deep, each with its place", () => {
+  const lines = '{"a": 1, "b": {"c": ["x"]}}\n\n{"a": null}\n';
+  return withFiles({ "a.jsonl": lines, "b.jsonl.gz": gzipSync(lines) }, async (folder) => {
+    for (const name of ["a.jsonl", "b.jsonl.gz"]) {
+      assertEquals(await Array.fromAsync(readRecords(`${folder}/${name}`)), [
+        { record: { a: 1, b: { c: ["x"] } }, place: `${folder}/${name}, line 1` },
+        { record: { a: null }, place: `${folder}/${name}, line 3` },
+      ]);
+    }
+    const rows = await Array.fromAsync(readRecords(`${ROOT}fixtures/zero_shot/mmlu.parquet`));
+    assertEquals(
+      rows.map(({ place }) => place.slice(-6)),
+      [", row 0", ", row 1"].map((place) => place.slice(-6)),
+    );
+    assertEquals(rows[1].record, { // whole numbers are numbers, not bigints
+      question: "Which river runs through Cairo?",
+      subject: "high_school_geography",
+      choices: ["the Nile", "the Rhine", "the Volga", "the Ganges"],
+      answer: 0,
+    });
+  });
+});
+
 Deno.test("expandInputs() takes more files than a call takes arguments", async () => {
   const folder = await Deno.makeTempDir();
   try {

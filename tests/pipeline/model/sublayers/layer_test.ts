@@ -144,7 +144,7 @@ Deno.test("layerOf() and sublayersOf() give attention and MLP unless others are 
   assertThrows(
     () => layerOf({ ...PLAIN, sublayers: ["mlp", "none"] }),
     InputError,
-    'Cannot build a model as its sublayers must be some of attention, mlp, toy: one is "none"',
+    'Cannot build a model as its sublayers must be some of attention, mlp, switch, toy: one is "none"',
   );
 });
 

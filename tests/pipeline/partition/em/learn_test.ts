@@ -38,6 +38,7 @@ async function contextOf(folder: string, run: string, changes: Partial<LearnCont
   await Deno.writeTextFile(`${folder}/tokenizer.json`, TOKENIZER);
   const events: RunEvent[] = [];
   const context: LearnContext = {
+    stage: "train-routers",
     configuration: resolveConfiguration({ flags }),
     folder: `${folder}/${run}/partitioner`,
     metrics: `${folder}/${run}/metrics`,

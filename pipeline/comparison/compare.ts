@@ -1,0 +1,143 @@
+/**
+ * Compares runs side by side: what their settings differ in, how well each parted its text, and how good its mixture is on the same
+ * held-out text.
+ *
+ * @module
+ */
+
+import { InputError } from "../../kernels/errors.ts";
+import type { Evaluation } from "../evaluation/evaluation.ts";
+import { printable } from "../report/html.ts";
+import { readRun } from "../report/read.ts";
+import { FIELD_NAMES } from "../settings/configuration.ts";
+import { type StageStatus, statusOf } from "../stages/status.ts";
+import type { ComparedSource, CompareOptions, Comparison, Lack, SettingDifference } from "./comparison.ts";
+import { heldOutHash, type LocatedRun, sharedHeldOut } from "./held_out.ts";
+import { writePage } from "./page.ts";
+
+/**
+ * Compares runs by what their folders hold; nothing is run. Throws an `InputError` where fewer than two are named, one is named twice,
+ * one is no run, a file is damaged, or two hold out different text.
+ */
+export async function compareRuns(options: CompareOptions): Promise<Comparison> {
+  const { runs: paths, output, signal } = options;
+  await checkPaths(paths);
+  const located: (LocatedRun & { lacks: Lack[] })[] = [];
+  for (const run of paths) {
+    signal?.throwIfAborted();
+    const record = await readRun(run, { doing: "compare", names: false });
+    located.push({ run, record, lacks: lacksOf((await statusOf(run)).stages) });
+  }
+  const heldOut = await sharedHeldOut(located);
+  const evaluations = located.map(({ record }) => evaluationOf(record));
+  const sources = sourcesOf(evaluations);
+  const names = shortNames(paths).map(printable);
+  const comparison: Comparison = {
+    runs: located.map(({ run, record, lacks }, i) => {
+      const { config: { configuration, adapter }, partition, rounds, curves } = record;
+      const trained = curves.filter(({ expert }) => expert !== null);
+      const own = evaluations[i];
+      return {
+        name: names[i],
+        run,
+        partitioner: configuration.routers === "" ? configuration.partitioner : null,
+        experts: partition?.whole.experts ?? configuration.experts,
+        adapter: adapter?.description ?? null,
+        partition: partition && { ...partition.whole.train, costs: partition.whole.lineage.costs },
+        rounds: rounds.map(({ round, nmi, regret, nllPerToken }) => ({ round, nmi, regret, nllPerToken })),
+        expertTokens: trained.length === 0
+          ? null
+          : trained.reduce((sum, { points }) => sum + points.at(-1)!.tokens, 0),
+        evaluation: own && {
+          prefix: own.prefix,
+          scores: own.scores,
+          gains: own.gains,
+          prefixes: own.prefixes,
+          resamples: own.resamples,
+        },
+        wins: own && sources.length > 0 ? sources.filter(({ best }) => best.includes(i)).length : null,
+        lacks,
+      };
+    }),
+    heldOut,
+    settings: differencesOf(located),
+    sources,
+  };
+  if (output === undefined) return comparison;
+  await writePage(comparison, { ...options, output });
+  return { ...comparison, output };
+}
+
+async function checkPaths(paths: readonly string[]): Promise<void> {
+  if (paths.length < 2) {
+    const found = paths.length === 0 ? "none is named" : `only "${paths[0]}" is named`;
+    throw new InputError(`Cannot compare runs as at least two must be named: ${found}`);
+  }
+  const real = await Promise.all(paths.map((path) => Deno.realPath(path).catch(() => path)));
+  const twice = real.findIndex((path, i) => real.indexOf(path) < i);
+  if (twice === -1) return;
+  const [first, second] = [paths[real.indexOf(real[twice])], paths[twice]];
+  const found = first === second ? `"${first}" is named twice` : `"${first}" and "${second}" are the same`;
+  throw new InputError(`Cannot compare runs as each must be named once: ${found}`, { where: second });
+}
+
+/** Gives every run the shortest end of its path that no other run has. */
+export function shortNames(paths: readonly string[]): string[] {
+  const parts = paths.map((path) => path.split("/").filter((name) => name !== "" && name !== "."));
+  return parts.map((own, i) => {
+    for (let count = 1; count <= own.length; count++) {
+      const name = own.slice(-count).join("/");
+      if (parts.every((other, j) => j === i || other.slice(-count).join("/") !== name)) return name;
+    }
+    return paths[i];
+  });
+}
+
+/** Gives the evaluation of a run where it is of the text that the run holds out now. */
+function evaluationOf(record: LocatedRun["record"]): Evaluation | null {
+  const { evaluation, manifests: { evaluate } } = record;
+  return evaluate?.inputs.tokens === heldOutHash(record) ? evaluation : null;
+}
+
+/** Lists what is not up to date; stages that stand alike, and that one task makes, together. */
+function lacksOf(stages: readonly StageStatus[]): Lack[] {
+  const lacks = new Map<string, Lack>();
+  for (const { stage, state, because, command } of stages) {
+    if (state === "up to date") continue;
+    const { expert, ...others } = command.with;
+    const key = JSON.stringify([command.task, others, state, because]);
+    const known = lacks.get(key);
+    if (known === undefined) lacks.set(key, { stages: [stage], state, because, command });
+    else {
+      known.stages.push(stage);
+      if (expert !== undefined) known.command = { ...command, with: { ...command.with, expert: "all" } };
+    }
+  }
+  return [...lacks.values()];
+}
+
+function differencesOf(runs: readonly LocatedRun[]): SettingDifference[] {
+  return FIELD_NAMES.flatMap((name) => {
+    const values = runs.map(({ record }) => record.config.configuration[name]);
+    const alike = new Set(values.map((value) => JSON.stringify(value))).size === 1;
+    return alike ? [] : [{ setting: name, values }];
+  });
+}
+
+/** Puts the sources of the evaluations beside one another. */
+function sourcesOf(evaluations: readonly (Evaluation | null)[]): ComparedSource[] {
+  const evaluated = evaluations.filter((evaluation) => evaluation !== null);
+  if (evaluated.length < 2) return [];
+  return evaluated[0].sources.map(({ source, tokens }) => {
+    const perplexity = evaluations.map((evaluation) =>
+      evaluation?.sources.find((own) => own.source === source)?.perplexity.mixture ?? null
+    );
+    const lowest = Math.min(...perplexity.filter((value) => value !== null));
+    return {
+      source,
+      tokens,
+      perplexity,
+      best: perplexity.flatMap((value, i) => value === lowest ? [i] : []),
+    };
+  });
+}

@@ -1,0 +1,17 @@
+/**
+ * Runs side by side.
+ *
+ * @module
+ */
+
+export { compareRuns } from "./compare.ts";
+export {
+  type ComparedRun,
+  type ComparedSource,
+  type CompareOptions,
+  type Comparison,
+  type Lack,
+  type SettingDifference,
+} from "./comparison.ts";
+export { type HeldOut } from "./held_out.ts";
+export { valueText } from "./page.ts";

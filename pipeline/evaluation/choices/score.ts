@@ -1,0 +1,214 @@
+/**
+ * Asks a mixture the questions of a zero-shot task, beside dense models, the best expert in hindsight and a random expert: all
+ * score the same tokens (SmallTalk LM, section 3.4 and figure 3).
+ *
+ * Models are leased one after another; each scores all questions, with the tokens of a context computed once for its choices. Kept
+ * are two numbers per model and choice.
+ */
+
+import { InputError } from "../../../kernels/errors.ts";
+import type { ContinuationScore } from "../../model/branch_scorer.ts";
+import type { ModelConfig } from "../../model/shape.ts";
+import { branching } from "../../serving/forms.ts";
+import type { Mixture } from "../../serving/mixture.ts";
+import { checkShape, type ModelName } from "../../serving/models.ts";
+import { type Baseline, BASELINES } from "../baselines.ts";
+import { type Way } from "../evaluation.ts";
+import { RESAMPLES } from "../evaluate.ts";
+import { branchesOf, type EncodedPrompt } from "./encode.ts";
+import { characters } from "./python_text.ts";
+import type { Question } from "./question.ts";
+import { type Routing, ZERO_SHOT_FORMAT, type ZeroShotResult } from "./results.ts";
+import { type Answered, summarizeAnswers } from "./summary.ts";
+import type { ZeroShotTask } from "./tasks.ts";
+
+/** What {@linkcode askQuestions} takes. */
+export interface AskOptions {
+  /** The opened mixture; with room for one model, one is held at a time. */
+  mixture: Mixture;
+  /** What is asked. */
+  task: ZeroShotTask;
+  /** The questions. */
+  questions: readonly Question[];
+  /** Each question in tokens, with its examples: what {@linkcode encodeQuestions} gives. */
+  prompts: readonly EncodedPrompt[];
+  /** Examples that each holds; 0 unless given. */
+  fewShot?: number;
+  /** Questions that the data hold; as many as are asked unless given. */
+  published?: number;
+  /** Tokens of the routing prefix, M. */
+  prefix: number;
+  /** What routes; the context unless given. */
+  routing?: Routing;
+  /** Dense models of the mixture to compare with. */
+  baselines?: readonly Baseline[];
+  /** Draws of the bootstrap; 1000 unless given. */
+  resamples?: number;
+  /** Seed of the bootstrap; 0 unless given. */
+  seed?: number;
+  /** Sequences of the model's context at once. Changes the speed and the memory, never a result. */
+  batch?: number;
+  /** Called with the choices scored so far, of how many. */
+  onProgress?: (done: number, total: number) => void;
+  /** Told what every model says of every choice, as it comes: what mixes experts token by token looks here. */
+  onScore?: (model: ModelName, question: number, choice: number, score: ContinuationScore) => void;
+  /** Ends the work. */
+  signal?: AbortSignal;
+}
+
+/** What one model says of all choices, in the order of the questions. */
+interface ModelScores {
+  /** Log-likelihood of every choice, nats: the f32 log-probabilities of its tokens, added up in f64 from the first on. */
+  logLikelihood: Float64Array;
+  /** 1 where every token of a choice is the likeliest. */
+  greedy: Uint8Array;
+}
+
+const QUESTIONS = 256; // scored between two looks at the signal
+
+/**
+ * Asks the questions of a task. A question is routed by the first M tokens of what its choices follow, or each choice by those of
+ * context and choice; never balanced. The same questions, models and device give the same result however they are batched.
+ *
+ * @throws {InputError} if there are no questions, models differ in shape or tokenizer, or a log-probability isn't finite.
+ */
+export async function askQuestions(options: AskOptions): Promise<ZeroShotResult> {
+  const { mixture, task, questions, prompts, prefix, resamples = RESAMPLES, seed = 0, signal } = options;
+  const { routing = "context", fewShot = 0, published = questions.length } = options;
+  if (questions.length === 0) {
+    throw new InputError(`Cannot ask ${task.name} as there must be questions: there are none`);
+  }
+  const experts = await mixture.experts();
+  const baselines = BASELINES.filter((name) => options.baselines?.includes(name));
+  const { config } = await mixture.describe(0);
+  const starts = new Uint32Array(questions.length + 1); // of the choices of every question
+  questions.forEach(({ choices }, i) => starts[i + 1] = starts[i] + choices.length);
+  const chosen = await routePrompts(mixture, prompts, { prefix, routing }); // expert of every choice
+  mixture.closePartitioner();
+
+  const total = starts[questions.length] * (experts + baselines.length);
+  let done = 0;
+  const scores = new Map<ModelName, ModelScores>();
+  for (const model of [...Array(experts).keys(), ...baselines]) {
+    scores.set(
+      model,
+      await scoreWith(model, prompts, starts, config, options, (choices) => {
+        options.onProgress?.(done += choices, total);
+      }),
+    );
+  }
+
+  const normalisers = questions.flatMap(({ choices }) => choices.map(characters));
+  const answered = (at: number, scoreOf: (choice: number) => ModelScores): Answered => {
+    const choices = Array.from({ length: starts[at + 1] - starts[at] }, (_, i) => starts[at] + i);
+    const { gold } = questions[at];
+    const likelihoods = choices.map((choice) => scoreOf(choice).logLikelihood[choice]);
+    const perCharacter = likelihoods.map((value, i) => value / normalisers[choices[i]]);
+    const right = choices[gold];
+    const isRight = choices.length === 1
+      ? scoreOf(right).greedy[right] === 1
+      : firstLargest(likelihoods) === gold;
+    return {
+      acc: Number(isRight),
+      acc_norm: Number(firstLargest(perCharacter) === gold),
+      logLikelihood: likelihoods[gold],
+    };
+  };
+  const by = (model: ModelName) => (at: number) => answered(at, () => scores.get(model)!);
+  const ids = Array.from({ length: experts }, (_, expert) => expert);
+  const ways: Partial<Record<Way, (at: number) => Answered>> = {
+    mixture: (at) => answered(at, (choice) => scores.get(chosen[choice])!),
+    ...Object.fromEntries(baselines.map((name) => [name, by(name)])),
+    oracle(at) {
+      const right = starts[at] + questions[at].gold;
+      return by(firstLargest(ids.map((expert) => scores.get(expert)!.logLikelihood[right])))(at);
+    },
+    random(at) {
+      const all = ids.map((expert) => by(expert)(at));
+      const mean = (field: keyof Answered) => all.reduce((sum, one) => sum + one[field], 0) / experts;
+      return { acc: mean("acc"), acc_norm: mean("acc_norm"), logLikelihood: mean("logLikelihood") };
+    },
+  };
+  const answers = Object.fromEntries(
+    Object.entries(ways).map(([way, answer]) => [way, questions.map((_, at) => answer(at))]),
+  );
+  const guesses = questions.map(({ choices }) => 1 / choices.length);
+  return {
+    format: ZERO_SHOT_FORMAT,
+    task: task.name,
+    questions: questions.length,
+    published,
+    fewShot,
+    routing,
+    prefix,
+    experts,
+    cut: prompts.filter(({ cut }) => cut).length,
+    chance: guesses.every((guess) => guess === 1) ? null : guesses.reduce((a, b) => a + b) / questions.length,
+    resamples,
+    seed,
+    ...await summarizeAnswers(task, questions.map(({ set }) => set), answers, { resamples, seed, signal }),
+    shares: ids.map((expert) => chosen.filter((id) => id === expert).length / chosen.length),
+  };
+}
+
+/** Gives the index of the largest value, the first among equals. */
+function firstLargest(values: readonly number[]): number {
+  return values.reduce((best, value, i) => value > values[best] ? i : best, 0);
+}
+
+/** Routes every choice: by its question's context, or by the context and itself. */
+async function routePrompts(
+  mixture: Mixture,
+  prompts: readonly EncodedPrompt[],
+  { prefix, routing }: { prefix: number; routing: Routing },
+): Promise<number[]> {
+  if (routing === "context") {
+    const routes = await mixture.routeAll(prompts.map(({ context }) => context), prefix);
+    return prompts.flatMap(({ choices }, i) => choices.map(() => routes[i].expert));
+  }
+  const texts = prompts.flatMap(({ choices }) =>
+    choices.map(({ context, continuation }) => Uint32Array.of(...context, ...continuation))
+  );
+  return (await mixture.routeAll(texts, prefix)).map(({ expert }) => expert);
+}
+
+/** Scores all choices with one model. */
+async function scoreWith(
+  model: ModelName,
+  prompts: readonly EncodedPrompt[],
+  starts: Uint32Array,
+  like: ModelConfig,
+  { mixture, batch, signal, onScore }: AskOptions,
+  onChoices: (choices: number) => void,
+): Promise<ModelScores> {
+  signal?.throwIfAborted();
+  const name = typeof model === "number" ? `expert ${model}` : model;
+  using lease = await mixture.lease(model, branching({ batch }), signal);
+  checkShape(lease.value, like, name);
+  const choices = starts[prompts.length];
+  const scores = { logLikelihood: new Float64Array(choices), greedy: new Uint8Array(choices) };
+  for (let first = 0; first < prompts.length; first += QUESTIONS) {
+    signal?.throwIfAborted();
+    const last = Math.min(prompts.length, first + QUESTIONS);
+    const { texts, at } = branchesOf(prompts.slice(first, last));
+    const results = await lease.value.branches.score(texts);
+    for (const [text, places] of at.entries()) {
+      for (const [i, [prompt, choice]] of places.entries()) {
+        const score = results[text][i];
+        const sum = score.logProbability.reduce((a, b) => a + b, 0);
+        if (!Number.isFinite(sum)) {
+          throw new InputError(
+            `Cannot ask a question as every log-probability must be finite: one of ${name} is not`,
+            { remedy: `train ${name} again at a lower rate` },
+          );
+        }
+        const place = starts[first + prompt] + choice;
+        scores.logLikelihood[place] = sum;
+        scores.greedy[place] = Number(score.greedy);
+        onScore?.(model, first + prompt, choice, score);
+      }
+    }
+    onChoices(starts[last] - starts[first]);
+  }
+  return scores;
+}

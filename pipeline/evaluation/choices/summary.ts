@@ -1,0 +1,134 @@
+/** What the answers to a task's questions come to: metrics with intervals, differences from baselines, and the same by set. */
+
+import { percentileInterval, resample } from "../bootstrap.ts";
+import { type Baseline, BASELINES } from "../baselines.ts";
+import { type Way } from "../evaluation.ts";
+import type { Difference, Measure, ZeroShotResult } from "./results.ts";
+import type { Metric, ZeroShotTask } from "./tasks.ts";
+
+/** An answer to one question. */
+export interface Answered {
+  /** 1 where the likeliest choice is the right one, 0 elsewhere; between them for an average of experts. */
+  acc: number;
+  /** The same per character. */
+  acc_norm: number;
+  /** Log-likelihood of the right choice, nats. */
+  logLikelihood: number;
+}
+
+/** Answers by way, in the order of the questions. */
+type Answers = Partial<Record<Way, Answered[]>>;
+
+interface Drawing {
+  resamples: number;
+  seed: number;
+  signal?: AbortSignal;
+}
+
+/** How a metric is made of answers: the mean of values, and what becomes of it. */
+const MEANS: Record<Metric, { of: (answer: Answered) => number; made: (mean: number) => number }> = {
+  acc: { of: ({ acc }) => acc, made: (mean) => mean },
+  acc_norm: { of: ({ acc_norm }) => acc_norm, made: (mean) => mean },
+  perplexity: { of: ({ logLikelihood }) => logLikelihood, made: (mean) => Math.exp(-mean) },
+};
+
+/** Summarises the answers to questions of these sets. */
+export async function summarizeAnswers(
+  task: ZeroShotTask,
+  sets: readonly string[],
+  answers: Answers,
+  drawing: Drawing,
+): Promise<Pick<ZeroShotResult, "ways" | "differences" | "sets">> {
+  const bySet = [...Map.groupBy(sets.keys(), (i) => sets[i])].sort(([a], [b]) => a < b ? -1 : 1);
+  const sizes = new Map(bySet.map(([set, { length }]) => [set, length]));
+  // Where sets count alike, a question's weight is its share of its set.
+  const weights = Float64Array.from(sets, (set) => task.alike === "sets" ? 1 / sizes.get(set)! : 1);
+  const of = (rows: readonly number[], weights: Float64Array) => {
+    const own = Object.entries(answers).map(([way, all]) => [way, rows.map((i) => all[i])]);
+    return measure(task.metrics, Object.fromEntries(own), weights, drawing);
+  };
+  const all = await of([...sets.keys()], weights);
+  const parts: ZeroShotResult["sets"] = [];
+  for (const [set, rows] of bySet.length > 1 ? bySet : []) {
+    const { ways, differences } = await of(rows, new Float64Array(rows.length).fill(1));
+    parts.push({ set, questions: rows.length, ways, differences });
+  }
+  return { ...all, sets: parts };
+}
+
+/** Measures answers, each with its weight. */
+async function measure(
+  metrics: readonly Metric[],
+  answers: Answers,
+  weights: Float64Array,
+  { resamples, seed, signal }: Drawing,
+): Promise<Pick<ZeroShotResult, "ways" | "differences">> {
+  const columns = (Object.keys(answers) as Way[]).flatMap((way) =>
+    metrics.map((metric) => ({ way, metric }))
+  );
+  const questions = weights.length;
+  const values = new Float64Array(questions * columns.length);
+  columns.forEach(({ way, metric }, column) => {
+    answers[way]!.forEach((answer, i) => {
+      values[i * columns.length + column] = weights[i] * MEANS[metric].of(answer);
+    });
+  });
+  const total = weights.reduce((a, b) => a + b);
+  const means = columns.map((_, column) => {
+    let sum = 0;
+    for (let at = column; at < values.length; at += columns.length) sum += values[at];
+    return sum / total;
+  });
+  const sampled = { nll: values, tokens: weights, columns: columns.length };
+  const draws = await resample(sampled, { resamples, seed, signal });
+  const drawn = columns.map(({ metric }, column) =>
+    Float64Array.from(
+      { length: resamples },
+      (_, draw) => MEANS[metric].made(draws[draw * columns.length + column]),
+    )
+  );
+  const at = (way: Way, metric: Metric) =>
+    columns.findIndex((column) => column.way === way && column.metric === metric);
+
+  const ways: ZeroShotResult["ways"] = {};
+  columns.forEach(({ way, metric }, column) => {
+    const mean = means[column];
+    const measured: Measure = {
+      value: MEANS[metric].made(mean),
+      ...percentileInterval(drawn[column]),
+      standardError: metric === "perplexity"
+        ? deviation(drawn[column])
+        : errorOfMean(answers[way]!.map(MEANS[metric].of), weights, mean),
+    };
+    (ways[way] ??= {})[metric] = measured;
+  });
+  const differences = BASELINES.filter((name) => answers[name]).flatMap((baseline) =>
+    metrics.map((metric) => differenceFrom(baseline, metric))
+  );
+  return { ways, differences };
+
+  function differenceFrom(baseline: Baseline, metric: Metric): Difference {
+    const [own, other] = [drawn[at("mixture", metric)], drawn[at(baseline, metric)]];
+    return {
+      baseline,
+      metric,
+      value: ways.mixture![metric]!.value - ways[baseline]![metric]!.value,
+      ...percentileInterval(own.map((value, draw) => value - other[draw])),
+    };
+  }
+}
+
+/** Standard deviation of a sample, by n − 1. */
+function deviation(values: ArrayLike<number>): number {
+  const all = Array.from(values);
+  const mean = all.reduce((a, b) => a + b) / all.length;
+  const squares = all.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+  return Math.sqrt(squares / Math.max(1, all.length - 1));
+}
+
+/** Standard error of a weighted mean; of equal weights the deviation over √n, as the harness gives it. */
+function errorOfMean(values: readonly number[], weights: Float64Array, mean: number): number {
+  const total = weights.reduce((a, b) => a + b);
+  const squares = values.reduce((sum, value, i) => sum + (weights[i] / total * (value - mean)) ** 2, 0);
+  return values.length < 2 ? 0 : Math.sqrt(squares * values.length / (values.length - 1));
+}

@@ -1,0 +1,246 @@
+/**
+ * Scores what may follow a text, several continuations of each: the tokens of the text are computed once for all of them, and
+ * logits for those positions alone that predict a token of a continuation. The bits are those of a {@link Scorer} that reads every
+ * text with its continuation from the beginning: attention runs over the same sequences, whose rows are gathered for it.
+ */
+
+import { InputError } from "../../kernels/errors.ts";
+import type { Dispatch, Gpu } from "../../kernels/device/gpu.ts";
+import { takesPasses } from "../../kernels/matmul/matmul.ts";
+import type { ModelConfig } from "./shape.ts";
+import { createBank, type Weights } from "./parameters.ts";
+import { createActivations, modelsPerBank, planForward, planLoss, planTransposes } from "./transformer.ts";
+
+/** A text and what may follow it. */
+export interface Branching {
+  /** Tokens of the text, at least one. */
+  context: Uint32Array;
+  /** Tokens of each continuation, at least one; the last one is only predicted. */
+  continuations: readonly Uint32Array[];
+}
+
+/** What a model says of a continuation. */
+export interface ContinuationScore {
+  /** Log-probability of every token, given the text and the tokens before it, nats f32 `[tokens]`. */
+  logProbability: Float32Array;
+  /** Whether every token is the likeliest in its place, so that greedy decoding would have written it. */
+  greedy: boolean;
+}
+
+/** Scores continuations with one model. No result depends on its company. */
+export interface BranchScorer {
+  /** Device memory held, in bytes. */
+  readonly bytes: number;
+  /** Rows that went through the model so far: tokens that were computed. */
+  readonly rows: number;
+  /**
+   * Scores the continuations of texts. Throws an `InputError` where a text or a continuation is empty, both together have more than
+   * S + 1 tokens, or a token id is outside the vocabulary.
+   */
+  score(texts: readonly Branching[]): Promise<ContinuationScore[][]>;
+  /** Frees the device memory. */
+  close(): void;
+}
+
+/** What {@link createBranchScorer} takes. */
+export interface BranchScorerOptions {
+  /** Shape of the model; its context is S. */
+  config: ModelConfig;
+  /** Its weights. */
+  weights: Weights;
+  /** Sequences of S tokens that a pass has room for, or more of shorter ones. */
+  batch: number;
+}
+
+/** Rows, and predicting rows, of a pass are filled up to multiples of this, so that few plans are made. */
+const ROWS = 256;
+/** The same for sequences. */
+const SEQUENCES = 8;
+/** Lengths of sequences are filled up to multiples of this; from one of it on, attention works in the same blocks at any length. */
+const LENGTH = 64;
+
+const upTo = (count: number, multiple: number, most: number) =>
+  Math.min(most, Math.ceil(count / multiple) * multiple);
+
+/** A continuation in a pass: its sequence, and its first row of those that predict. */
+interface Placed {
+  text: number;
+  continuation: number;
+  sequence: number;
+  first: number;
+  /** First row of the text's tokens that all its continuations share, among those that do not predict. */
+  shared: number;
+}
+
+/** Makes the buffers for batches of continuations, and uploads the weights. */
+export function createBranchScorer(
+  gpu: Gpu,
+  { config, weights, batch }: BranchScorerOptions,
+): BranchScorer {
+  const { context: longest, vocabulary } = config;
+  const room = batch * longest; // of rows, and of tokens of sequences
+  const shape = { models: 1, batch: room, length: 1 };
+  modelsPerBank(config, { models: 1, batch, length: longest }, gpu.maxBindingBytes);
+  const arena = gpu.arena();
+  try {
+    const bank = createBank(gpu, arena, config, [weights]);
+    const gathered = { models: 1, batch, length: longest };
+    const acts = createActivations(arena, config, shape, {
+      training: false,
+      gathered,
+      sums: takesPasses(gpu),
+    });
+    const details = {
+      likeliest: arena.buffer("likeliest tokens", room * 4),
+      least: arena.buffer("their NLLs", room * 4),
+    };
+    gpu.submit(planTransposes(gpu, bank));
+    const plans = new Map<string, Dispatch[]>();
+    let computed = 0;
+
+    /** Plans a pass of so many rows, of which the first ones predict, over sequences of one length. */
+    const planOf = (rows: number, predicting: number, sequences: number, length: number): Dispatch[] => {
+      const key = [rows, predicting, sequences, length].join();
+      if (!plans.has(key)) {
+        const gathering = { ...acts.gathering!, shape: { models: 1, batch: sequences, length } };
+        const forward = { ...acts, gathering, shape: { ...shape, batch: rows } };
+        const head = { ...acts, details, shape: { ...shape, batch: predicting } };
+        plans.set(key, [...planForward(gpu, bank, forward), ...planLoss(gpu, bank, head)]);
+      }
+      return plans.get(key)!;
+    };
+
+    const check = ({ context, continuations }: Branching): void => {
+      for (const continuation of continuations) {
+        const total = context.length + continuation.length;
+        if (context.length === 0 || continuation.length === 0 || total > longest + 1) {
+          throw new InputError(
+            `Cannot score a continuation as it and its text must have a token each, and at most ${
+              longest + 1
+            } together: they have ${continuation.length} and ${context.length}`,
+          );
+        }
+        const foreign = context.find((id) => id >= vocabulary) ?? continuation.find((id) => id >= vocabulary);
+        if (foreign === undefined) continue;
+        throw new InputError(
+          `Cannot score a continuation as each token must be below the vocabulary's ${vocabulary} ids: one is ${foreign}`,
+        );
+      }
+    };
+
+    return {
+      get bytes() {
+        return arena.bytes;
+      },
+      get rows() {
+        return computed;
+      },
+      async score(texts) {
+        texts.forEach(check);
+        const scores = texts.map(({ continuations }) => new Array<ContinuationScore>(continuations.length));
+        for (const { placed, predicting, shared, length } of passesOf(texts, room, longest)) {
+          const rows = upTo(predicting + shared, ROWS, room);
+          const heads = upTo(predicting, ROWS, room);
+          const sequences = upTo(placed.length, SEQUENCES, Math.floor(room / length));
+          const tokens = new Uint32Array(rows);
+          const lengths = new Uint32Array(rows).fill(1, 0, predicting + shared);
+          const targets = new Uint32Array(heads);
+          const counts = new Float32Array(heads).fill(1, 0, predicting);
+          const places = new Uint32Array(rows);
+          const gather = new Uint32Array(sequences * length);
+          for (const { text, continuation, sequence, first, shared } of placed) {
+            const { context, continuations } = texts[text];
+            const own = continuations[continuation];
+            const before = context.length - 1; // tokens that all continuations share; the last one predicts for each
+            const start = sequence * length;
+            for (let i = 0; i < before; i++) {
+              const row = predicting + shared + i;
+              tokens[row] = context[i];
+              gather[start + i] = row;
+              places[row] = start + i;
+            }
+            for (let i = 0; i < own.length; i++) {
+              const row = first + i;
+              tokens[row] = i === 0 ? context[before] : own[i - 1];
+              targets[row] = own[i];
+              gather[start + before + i] = row;
+              places[row] = start + before + i;
+            }
+          }
+          gpu.write(acts.tokens, tokens);
+          gpu.write(acts.lengths, lengths);
+          gpu.write(acts.targets, targets);
+          gpu.write(acts.weights, counts);
+          gpu.write(acts.gathering!.rows, gather);
+          gpu.write(acts.gathering!.places, places);
+          gpu.submit(planOf(rows, heads, sequences, length));
+          computed += rows;
+          const bytes = predicting * 4;
+          const buffers = [acts.nll, details.likeliest];
+          const [nll, likeliest] = (await gpu.read(buffers.map((buffer) => ({ buffer, bytes }))))
+            .map((values) => new Float32Array(values));
+          for (const { text, continuation, first } of placed) {
+            const own = texts[text].continuations[continuation];
+            scores[text][continuation] = {
+              logProbability: nll.slice(first, first + own.length).map((value) => 0 - value),
+              greedy: own.every((id, i) => likeliest[first + i] === id),
+            };
+          }
+        }
+        return scores;
+      },
+      close: () => arena.destroy(),
+    };
+  } catch (error) {
+    arena.destroy();
+    throw error;
+  }
+}
+
+/** What goes through the model together. */
+interface BranchPass {
+  placed: Placed[];
+  /** Rows that predict. */
+  predicting: number;
+  /** Rows of texts besides. */
+  shared: number;
+  /** Tokens per sequence. */
+  length: number;
+}
+
+/**
+ * Puts continuations into passes of at most `room` rows, and as many tokens of sequences: shorter ones together, so that sequences
+ * have little padding, and those of one text side by side.
+ */
+function* passesOf(texts: readonly Branching[], room: number, longest: number): Generator<BranchPass> {
+  const tokensOf = ({ context, continuations }: Branching) =>
+    context.length - 1 + continuations.reduce((most, { length }) => Math.max(most, length), 0);
+  const order = [...texts.keys()].sort((a, b) => tokensOf(texts[a]) - tokensOf(texts[b]) || a - b);
+  let pass: BranchPass = { placed: [], predicting: 0, shared: 0, length: 0 };
+  for (const text of order) {
+    const { context, continuations } = texts[text];
+    const before = context.length - 1;
+    let shared: number | undefined; // where this text's tokens are in the pass
+    for (const [continuation, { length: own }] of continuations.entries()) {
+      const fits = ({ placed, predicting, shared: all, length }: BranchPass, more: number) => {
+        const sequences = placed.length + 1;
+        const filled = upTo(Math.max(length, before + own), LENGTH, longest);
+        return sequences * filled <= room && predicting + own + all + more <= room;
+      };
+      if (pass.placed.length > 0 && !fits(pass, shared === undefined ? before : 0)) {
+        yield pass;
+        pass = { placed: [], predicting: 0, shared: 0, length: 0 };
+        shared = undefined;
+      }
+      if (shared === undefined) {
+        shared = pass.shared;
+        pass.shared += before;
+      }
+      const sequence = pass.placed.length;
+      pass.placed.push({ text, continuation, sequence, first: pass.predicting, shared });
+      pass.predicting += own;
+      pass.length = upTo(Math.max(pass.length, before + own), LENGTH, longest);
+    }
+  }
+  if (pass.placed.length > 0) yield pass;
+}

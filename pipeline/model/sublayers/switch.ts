@@ -1,0 +1,267 @@
+/**
+ * The multilayer perceptron of a Switch Transformer (Fedus et al. 2022): E of them in every layer, of which a router chooses one
+ * for each token.
+ *
+ * In training an expert takes at most a share of the tokens of a pass, and the balance of the load is a part of the loss: so
+ * results depend on how a batch is cut into micro-batches. Elsewhere all tokens are taken, and none depends on its company.
+ */
+
+import { InputError } from "../../../kernels/errors.ts";
+import type { Dispatch, GpuBuffer } from "../../../kernels/device/gpu.ts";
+import { type Matrix, padded, stackOf } from "../../../kernels/device/matrix.ts";
+import { matmul, type Tail } from "../../../kernels/matmul/matmul.ts";
+import { matmulTransposed } from "../../../kernels/matmul/matmul_transposed.ts";
+import {
+  type SwitchBuffers,
+  switchCapacities,
+  switchGather,
+  switchRoute,
+  switchRouteBackward,
+  switchScatter,
+  type SwitchShape,
+  switchSizes,
+} from "../../../kernels/switch/switch.ts";
+import { weightGradient } from "../../../kernels/weight_gradient/weight_gradient.ts";
+import type { ModelConfig, SwitchConfig } from "../config.ts";
+import { MLP_EXPANSION } from "./mlp.ts";
+import { linearParameters, matrixOf, norm, normBackward, normParameters } from "./parts.ts";
+import type { BackwardPass, BatchShape, Mode, Pass, Sublayer } from "./sublayer.ts";
+
+const NORM = "post_attention_layernorm";
+const ROUTER = "mlp.router.weight";
+const WIDEN = "mlp.experts.dense_h_to_4h";
+const NARROW = "mlp.experts.dense_4h_to_h";
+
+/** More experts than one layer can have. */
+const MOST_EXPERTS = 4096;
+
+/** The branch `g_e · Narrow_e(GELU(Widen_e(n)))` with n = LayerNorm(x), g = softmax(W_r n) and e = argmax g. */
+export const switchMlp: Sublayer = {
+  name: "switch",
+
+  validate(config, what) {
+    const refuse = (must: string, is: string) =>
+      new InputError(`Cannot build ${what} as ${must}: it is ${is}`);
+    const { experts, capacity, balance } = config.switch ?? {};
+    if (!Number.isSafeInteger(experts) || experts! < 1 || experts! > MOST_EXPERTS) {
+      throw refuse(`its experts must be a whole number from 1 to ${MOST_EXPERTS}`, `${experts}`);
+    }
+    if (!(capacity! > 0 && Number.isFinite(capacity))) {
+      throw refuse("its capacity factor must be above 0", `${capacity}`);
+    }
+    if (!(balance! >= 0 && Number.isFinite(balance))) {
+      throw refuse("the weight of its balance must be at least 0", `${balance}`);
+    }
+  },
+
+  parameters(config, prefix) {
+    const { hidden } = config;
+    const { experts } = switchOf(config);
+    return [
+      ...normParameters(`${prefix}.${NORM}`, hidden),
+      { name: `${prefix}.${ROUTER}`, shape: [experts, hidden], initial: "normal" },
+      ...linearParameters(`${prefix}.${WIDEN}`, MLP_EXPANSION * hidden, hidden, "normal", experts),
+      ...linearParameters(`${prefix}.${NARROW}`, hidden, MLP_EXPANSION * hidden, "residual", experts),
+    ];
+  },
+
+  buffers(config, { shape, mode, dtype, sums }) {
+    const { hidden } = config;
+    const { experts, capacity } = switchOf(config);
+    const sizes = switchShape(config, shape);
+    const rows = sizes.models * sizes.rows;
+    const stream = { values: rows * padded(hidden) };
+    const wide = { values: rows * padded(MLP_EXPANSION * hidden) };
+    const { counts, blockSums, sums: gateSums, ...kept } = switchSizes(sizes);
+    const values = (sizes: Record<string, number>) =>
+      Object.fromEntries(Object.entries(sizes).map(([name, values]) => [name, { values }]));
+    const logits = { values: rows * padded(experts) };
+    return {
+      layer: {
+        norm: { ...stream, storage: dtype },
+        statistics: { values: 2 * rows },
+        ...values(kept),
+        packed: { ...stream, storage: dtype }, // the experts' rows of `norm`
+        inner: { ...wide, storage: dtype }, // before GELU
+        gelu: { ...wide, storage: dtype },
+        made: { ...stream, storage: dtype }, // what the experts make
+      },
+      scratch: {
+        ...values({ counts, blockSums, gateSums }),
+        logits, // in training also their gradient
+        ...mode === "train" && {
+          capacities: {
+            values: sizes.rows + 1,
+            data: () => switchCapacities(sizes.rows, experts, capacity),
+          },
+          dPacked: stream,
+        },
+        // In training also the gradient of `inner`.
+        ...(mode === "train" || (dtype === "bf16" && sums)) && { sums: wide },
+      },
+    };
+  },
+
+  forward(pass) {
+    const { gpu, config, x, y, buffers } = pass;
+    const { norm: normalized, statistics, logits, packed, inner, gelu, made } = buffers;
+    const { balance } = switchOf(config);
+    const sizes = switchShape(config, pass.shape);
+    const rows = { shape: sizes, columns: config.hidden };
+    const { transposed, rows: experts, columns } = pass.parameter(ROUTER);
+    const training = pass.mode === "train"
+      ? { capacities: buffers.capacities, balance, reports: pass.reports }
+      : undefined;
+    const routing = routingOf(buffers);
+    const { lengths, weights, sharedTokens } = pass;
+    return [
+      norm(pass, NORM, { x, y: normalized, statistics }),
+      matmul(gpu, {
+        a: matrixOf(normalized, sizes.rows, columns),
+        b: transposed,
+        c: matrixOf(logits, sizes.rows, experts),
+        ...{ models: sizes.models, m: sizes.rows, n: experts, k: columns },
+      }),
+      ...switchRoute(gpu, {
+        ...{ shape: sizes, logits, lengths, weights, sharedTokens, training },
+        all: pass.mode === "decode",
+      }, routing),
+      switchGather(gpu, rows, routing, { x: normalized, packed }),
+      ...products(pass, WIDEN, { x: packed, y: gelu, tail: "bias_gelu", extra: inner }),
+      ...products(pass, NARROW, { x: gelu, y: made, tail: "bias" }),
+      ...y ? [switchScatter(gpu, rows, routing, { packed: made, x, y })] : [],
+    ];
+  },
+
+  backward(pass) {
+    const { gpu, config, x, residual, branch, buffers, accumulate } = pass;
+    const { norm: normalized, statistics, logits: dLogits, packed, inner, gelu, made } = buffers;
+    const { dPacked, sums: dInner } = buffers;
+    const sizes = switchShape(config, pass.shape);
+    const rows = { shape: sizes, columns: config.hidden };
+    const routing = routingOf(buffers);
+    const { asRead, gradient, rows: experts, columns } = pass.parameter(ROUTER);
+    const { models } = sizes;
+    const own = matrixOf(dLogits, sizes.rows, experts);
+    return [
+      switchRouteBackward(gpu, rows, routing, { dY: residual, packed: made, dLogits }),
+      switchGather(gpu, rows, routing, { x: residual, packed: dPacked, scaled: true }),
+      ...productsBackward(pass, NARROW, { dY: dPacked, x: gelu, dX: dInner, gelu: inner }),
+      ...productsBackward(pass, WIDEN, { dY: dInner, x: packed, dX: dPacked }),
+      switchScatter(gpu, rows, routing, { packed: dPacked, y: branch }),
+      matmulTransposed(gpu, {
+        a: own,
+        b: matrixOf(normalized, sizes.rows, columns),
+        c: gradient,
+        ...{ models, m: experts, n: columns, k: sizes.rows, accumulate },
+      }),
+      matmul(gpu, {
+        a: own,
+        b: asRead,
+        c: matrixOf(branch, sizes.rows, columns),
+        ...{ models, m: sizes.rows, n: columns, k: experts, accumulate: true },
+      }),
+      ...normBackward(pass, NORM, { x, statistics }),
+    ];
+  },
+
+  flops(config, sequences, length) {
+    const { hidden } = config;
+    const tokens = sequences * length;
+    return 4 * tokens * hidden * (MLP_EXPANSION * hidden) + 2 * tokens * hidden * switchOf(config).experts;
+  },
+
+  reports: [{ name: "balanceLoss", loss: true }, { name: "balance" }, { name: "routed" }, {
+    name: "dropped",
+  }],
+};
+
+/** Gives what the sublayer is made of. */
+function switchOf(config: ModelConfig): SwitchConfig {
+  if (config.switch) return config.switch;
+  throw new RangeError("Cannot route tokens as the model must say its experts: its configuration has none");
+}
+
+function switchShape(config: ModelConfig, { models, batch, length }: BatchShape): SwitchShape {
+  return { models, rows: batch * length, length, experts: switchOf(config).experts };
+}
+
+/** Finds the buffers of the routing; their scratch has a name of its own here. */
+function routingOf(buffers: Record<string, GpuBuffer>): SwitchBuffers {
+  return { ...buffers, sums: buffers.gateSums } as unknown as SwitchBuffers;
+}
+
+/** Counts the rows that an expert takes at most. */
+function mostRows(config: ModelConfig, { rows }: SwitchShape, mode: Mode): number {
+  const { experts, capacity } = switchOf(config);
+  return mode === "train" ? Math.max(1, switchCapacities(rows, experts, capacity)[rows]) : rows;
+}
+
+/** Says where the rows of one model's experts lie: those of all of them follow one another. */
+function rowsOf(buffer: GpuBuffer, { rows }: SwitchShape, columns: number, model: number): Matrix {
+  const { stride, model: size } = matrixOf(buffer, rows, columns);
+  return { buffer, offset: model * size, stride, model: 0 };
+}
+
+/** Plans `y = tail(W_e · x + b_e)` for the rows of every expert e, model by model. */
+function products(
+  pass: Pass,
+  name: string,
+  { x, y, tail, extra }: { x: GpuBuffer; y: GpuBuffer; tail: Tail; extra?: GpuBuffer },
+): Dispatch[] {
+  const { gpu, config, buffers: { sums, groups }, mode } = pass;
+  const sizes = switchShape(config, pass.shape);
+  const { rows: outputs, columns: inputs, stack, transposed } = pass.parameter(`${name}.weight`);
+  const bias = pass.parameter(`${name}.bias`).matrix;
+  return Array.from({ length: sizes.models }, (_, model) =>
+    matmul(gpu, {
+      a: rowsOf(x, sizes, inputs, model),
+      b: stackOf(transposed, inputs, model),
+      c: rowsOf(y, sizes, outputs, model),
+      bias: stackOf(bias, 1, model),
+      extra: extra && rowsOf(extra, sizes, outputs, model),
+      sums,
+      groups: { buffer: groups, first: model * stack },
+      ...{ models: stack, m: mostRows(config, sizes, mode), n: outputs, k: inputs, tail },
+    }));
+}
+
+/** Plans the gradients of the experts' weights and of their rows, times the slope of GELU at `gelu` where these are its output. */
+function productsBackward(
+  pass: BackwardPass,
+  name: string,
+  { dY, x, dX, gelu }: { dY: GpuBuffer; x: GpuBuffer; dX: GpuBuffer; gelu?: GpuBuffer },
+): Dispatch[] {
+  const { gpu, config, partial, accumulate, buffers: { groups: buffer } } = pass;
+  const sizes = switchShape(config, pass.shape);
+  const { rows: outputs, columns: inputs, stack, asRead, gradient } = pass.parameter(`${name}.weight`);
+  const bias = pass.parameter(`${name}.bias`).gradient;
+  const most = mostRows(config, sizes, "train");
+  return Array.from({ length: sizes.models }, (_, model) => {
+    const groups = { buffer, first: model * stack };
+    const output = rowsOf(dY, sizes, outputs, model);
+    return [
+      ...weightGradient(gpu, {
+        dY: output,
+        x: rowsOf(x, sizes, inputs, model),
+        weight: stackOf(gradient, outputs, model),
+        bias: stackOf(bias, 1, model),
+        partial,
+        models: stack,
+        rows: most,
+        inputs,
+        outputs,
+        accumulate,
+        groups,
+      }),
+      matmul(gpu, {
+        a: output,
+        b: stackOf(asRead, outputs, model),
+        c: rowsOf(dX, sizes, inputs, model),
+        ...gelu && { extra: rowsOf(gelu, sizes, inputs, model), tail: "gelu_slope" },
+        groups,
+        ...{ models: stack, m: most, n: inputs, k: outputs },
+      }),
+    ];
+  }).flat();
+}

@@ -1,0 +1,300 @@
+/**
+ * Names experts by what their training text says: the words that set an expert's sequences apart from those of all others, and
+ * its likeliest and least likely texts.
+ *
+ * A word's log-odds are those of the event that a sequence holds it, in one expert's sequences against the rest, with the share of
+ * all sequences that hold it as a prior (after Monroe, Colaresi and Quinn, "Fightin' Words", Political Analysis 2008). A sequence
+ * counts once, however often it repeats a word.
+ *
+ * Everything comes from a sample of each part. A run shuffles its training sequences by its seed, and parts keep their order, so
+ * that the first ones are a sample; their number is bounded, and so are time and memory.
+ */
+
+import { fromBatch, lineageOf, readArrow } from "../rows/arrow.ts";
+import { exists } from "../run/files.ts";
+import type { Vouched } from "../run/vouched.ts";
+import type { Tokenizer } from "../text/tokenizer.ts";
+import { readPart, readPartition } from "./manifests.ts";
+
+/** A word that sets an expert apart, or two tokens that stand side by side. */
+export interface TellingTerm {
+  /** The word in lower case, or the text of the two tokens in quotes, which escape what no screen shows. */
+  text: string;
+  /** Natural logarithm of the ratio of the odds that a sequence of the expert, and one of the others, holds it. */
+  logOdds: number;
+  /** Share of the expert's sampled sequences that hold it. */
+  share: number;
+  /** Share of the others' sampled sequences that hold it. */
+  shareOfRest: number;
+}
+
+/** A training sequence of an expert. */
+export interface SampledText {
+  /** Id of the sequence. */
+  sequence: string;
+  /** Source, "" if none. */
+  source: string;
+  /** What it costs the expert: nats per predicted token of the prefix, or the cost itself where that is of the whole sequence. */
+  cost: number;
+  /** The beginning of its text. */
+  text: string;
+}
+
+/** What sets an expert apart. */
+export interface ExpertName {
+  /** Id of the expert. */
+  expert: number;
+  /** Sequences that were sampled. */
+  sampled: number;
+  /** Words, or pairs of tokens where no word does, the most telling first; none where nothing sets it apart. */
+  terms: TellingTerm[];
+  /** The sampled sequences that cost least, the cheapest first; none where all cost the same. */
+  likeliest: SampledText[];
+  /** Those that cost most, the dearest first. */
+  leastLikely: SampledText[];
+}
+
+/** What {@linkcode nameExperts} takes. */
+export interface NameOptions {
+  /** Tokenizer of the run. */
+  tokenizer: Tokenizer;
+  /** What is known of the files, which they are checked by as they are read. */
+  vouched?: Vouched;
+  /** Most words of an expert; 8 unless given. */
+  terms?: number;
+  /** Most texts at either end; 3 unless given. */
+  texts?: number;
+}
+
+/** Sequences sampled of all experts together, and the least and the most of one. */
+const SAMPLE = 8192;
+const LEAST_SAMPLE = 128;
+const MOST_SAMPLE = 512;
+/** Tokens of a sampled sequence that are read. */
+const SAMPLE_TOKENS = 256;
+/** Sequences that must hold a word before it can tell anything. */
+const LEAST_SEQUENCES = 3;
+/** Standard errors that log-odds must be above 0: thousands of words are looked at, and chance must lift none. */
+const ERRORS = 4.5;
+/** Sequences that the prior counts for. */
+const PRIOR = 10;
+/** Share of the others' sequences that hold a word above which it says nothing to a person, as "the" does not. */
+const COMMON = 1 / 3;
+/** Most characters of a text. */
+const MOST_CHARACTERS = 400;
+
+/**
+ * Names the experts of a partition by samples of their training shards; null where the shards of a part are not there.
+ *
+ * @throws {InputError} if a manifest is missing, or a file is damaged.
+ */
+export async function nameExperts(
+  folder: string,
+  { tokenizer, vouched, terms: mostTerms = 8, texts: mostTexts = 3 }: NameOptions,
+): Promise<ExpertName[] | null> {
+  const { parts } = await readPartition(folder, vouched);
+  const rows = Math.min(MOST_SAMPLE, Math.max(LEAST_SAMPLE, Math.floor(SAMPLE / parts.length)));
+  const samples: Sample[] = [];
+  for (const { folder: part } of parts) {
+    const sample = await readSample(`${folder}/${part}`, rows, { tokenizer, vouched, most: mostTexts });
+    if (sample === null) return null;
+    samples.push(sample);
+  }
+  const words = telling(samples.map(({ words }) => words), mostTerms)
+    .map((terms) => terms.map(({ term: _, ...told }) => told));
+  const needPairs = samples.length > 1 && words.some((terms) => terms.length === 0);
+  const pairs = needPairs ? await tellingPairs(samples, tokenizer, mostTerms) : [];
+  return samples.map(({ words: { sequences }, likeliest, leastLikely }, expert) => ({
+    expert,
+    sampled: sequences,
+    terms: words[expert].length > 0 ? words[expert] : pairs[expert] ?? [],
+    likeliest,
+    leastLikely,
+  }));
+}
+
+/** Numbers of sequences that hold each term. */
+export interface TermCounts<Term = string> {
+  /** Sequences that were looked at. */
+  sequences: number;
+  /** Those that hold a term. */
+  holding: Map<Term, number>;
+}
+
+/** A part's sampled sequences. */
+interface Sample {
+  words: TermCounts;
+  /** The ids that were read, row by row. */
+  ids: (Uint16Array | Uint32Array)[];
+  likeliest: SampledText[];
+  leastLikely: SampledText[];
+}
+
+/** Reads the first rows of a part; null where its shards are not there. */
+async function readSample(
+  folder: string,
+  most: number,
+  { tokenizer, vouched, most: texts }: Pick<NameOptions, "tokenizer" | "vouched"> & { most: number },
+): Promise<Sample | null> {
+  const part = await readPart(folder, vouched);
+  const shards = part.files.filter(({ name }) => name.startsWith("train-"));
+  if (shards.length === 0) return null;
+  const words: TermCounts = { sequences: 0, holding: new Map() };
+  const ids: Sample["ids"] = [];
+  const found: (SampledText & { whole: boolean })[] = [];
+  for (const { name } of shards) {
+    if (ids.length === most) break;
+    const path = `${folder}/${name}`;
+    if (!await exists(path)) return null;
+    for await (const batch of readArrow(path, path, vouched)) {
+      const { rows, tokens, length, source, sequence, nll } = fromBatch(batch, path, ["tokens"]);
+      const { prefix, costs: perSequence } = lineageOf(batch) ?? {};
+      const width = tokens!.length / rows;
+      for (let row = 0; row < rows && ids.length < most; row++) {
+        const real = tokens!.slice(row * width, row * width + Math.min(length[row], SAMPLE_TOKENS));
+        ids.push(real);
+        const text = await textOf(real, tokenizer);
+        words.sequences++;
+        for (const word of new Set(wordsOf(text))) {
+          words.holding.set(word, (words.holding.get(word) ?? 0) + 1);
+        }
+        const predicted = perSequence ? 1 : Math.min(prefix ?? width, length[row]) - 1;
+        if (nll === undefined || predicted < 1) continue;
+        found.push({
+          sequence: String(sequence[row]),
+          source: source?.[row] ?? "",
+          cost: nll[row * (nll.length / rows) + part.expert] / predicted,
+          text: beginningOf(text),
+          whole: length[row] >= (prefix ?? width),
+        });
+      }
+      if (ids.length === most) break;
+    }
+    await vouched?.checkRest(path);
+  }
+  const ends = endsOf(found, texts);
+  return { words, ids, ...ends };
+}
+
+/** Decodes ids; documents that end among them stand on lines of their own. */
+async function textOf(ids: Uint16Array | Uint32Array, { eos, decode }: Tokenizer): Promise<string> {
+  const texts: string[] = [];
+  for (let begin = 0; begin < ids.length;) {
+    const found = ids.indexOf(eos, begin);
+    const end = found === -1 ? ids.length : found;
+    if (end > begin) texts.push(await decode(ids.subarray(begin, end)));
+    begin = end + 1;
+  }
+  return texts.join("\n");
+}
+
+/** Takes the cheapest and the dearest texts: of those that are as long as the prefix, unless there are too few. */
+function endsOf(
+  found: (SampledText & { whole: boolean })[],
+  most: number,
+): Pick<Sample, "likeliest" | "leastLikely"> {
+  const long = found.filter(({ whole }) => whole);
+  const sorted = (long.length >= 2 * most ? long : found).sort((a, b) => a.cost - b.cost)
+    .map(({ whole: _, ...text }) => text);
+  if (sorted[0]?.cost === sorted.at(-1)?.cost) return { likeliest: [], leastLikely: [] }; // none is likelier
+  const likeliest = sorted.slice(0, Math.min(most, Math.ceil(sorted.length / 2)));
+  return { likeliest, leastLikely: sorted.slice(likeliest.length).slice(-most).reverse() };
+}
+
+function beginningOf(text: string): string {
+  const characters = [...text];
+  return characters.length <= MOST_CHARACTERS ? text : `${characters.slice(0, MOST_CHARACTERS).join("")}…`;
+}
+
+const WORD = /\p{L}[\p{L}\p{M}\p{N}_]*(?:['’]\p{L}+)*/gu;
+/** Scripts that put no space between words. */
+const UNSPACED =
+  /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}]/u;
+let segmenter: Intl.Segmenter | undefined; // costs some time and memory, which most texts need not
+
+/** Lists the words of a text in lower case; single letters are none, unless a letter is a word in its script. */
+export function wordsOf(text: string): string[] {
+  return (text.match(WORD) ?? []).flatMap((run) => {
+    if (UNSPACED.test(run)) {
+      segmenter ??= new Intl.Segmenter("en", { granularity: "word" });
+      return Array.from(segmenter.segment(run), ({ segment }) => segment);
+    }
+    return run.length > 1 ? [run.toLowerCase()] : [];
+  });
+}
+
+/** Lists the telling terms of every part, the most telling first. */
+export function telling<Term>(parts: TermCounts<Term>[], most: number): (TellingTerm & { term: Term })[][] {
+  const all: TermCounts<Term> = { sequences: 0, holding: new Map() };
+  for (const { sequences, holding } of parts) {
+    all.sequences += sequences;
+    for (const [term, count] of holding) all.holding.set(term, (all.holding.get(term) ?? 0) + count);
+  }
+  return parts.map(({ sequences, holding }) => {
+    const rest = all.sequences - sequences;
+    if (sequences === 0 || rest === 0) return [];
+    const found = [...holding].filter(([, count]) => count >= LEAST_SEQUENCES).map(([term, count]) => {
+      const others = all.holding.get(term)! - count;
+      const prior = (all.holding.get(term)! / all.sequences) * PRIOR;
+      const { logOdds, error } = logOddsOf([count, sequences], [others, rest], prior);
+      const shares = { share: count / sequences, shareOfRest: others / rest };
+      return { term, text: String(term), logOdds, ...shares, least: logOdds - ERRORS * error };
+    });
+    return found.filter(({ least, shareOfRest }) => least > 0 && shareOfRest < COMMON)
+      .sort((a, b) => b.least - a.least || (a.text < b.text ? -1 : 1))
+      .slice(0, most).map(({ least: _, ...term }) => term);
+  });
+}
+
+/**
+ * Gives the log-odds ratio of an event that happened `[times, of so many]` in one group and in another, and its standard error; the
+ * prior adds `prior` times of {@linkcode PRIOR} to either.
+ */
+export function logOddsOf(
+  [own, ofOwn]: [times: number, of: number],
+  [other, ofOther]: [times: number, of: number],
+  prior: number,
+): { logOdds: number; error: number } {
+  const cells = [own + prior, ofOwn - own + PRIOR - prior, other + prior, ofOther - other + PRIOR - prior];
+  const [a, b, c, d] = cells;
+  return {
+    logOdds: Math.log(a / b) - Math.log(c / d),
+    error: Math.sqrt(cells.reduce((sum, cell) => sum + 1 / cell, 0)),
+  };
+}
+
+/** Ids below this number fit a pair into one number, exactly. */
+const IDS = 2 ** 26;
+
+/** Lists the telling pairs of tokens that stand side by side, with their texts. */
+async function tellingPairs(
+  samples: readonly Sample[],
+  tokenizer: Tokenizer,
+  most: number,
+): Promise<TellingTerm[][]> {
+  const counts = samples.map(({ ids }) => {
+    const holding = new Map<number, number>();
+    for (const row of ids) {
+      const pairs = new Set<number>();
+      for (let i = 1; i < row.length; i++) {
+        if (row[i] !== tokenizer.eos && row[i - 1] !== tokenizer.eos) pairs.add(row[i - 1] * IDS + row[i]);
+      }
+      for (const pair of pairs) holding.set(pair, (holding.get(pair) ?? 0) + 1);
+    }
+    return { sequences: ids.length, holding };
+  });
+  return await Promise.all(
+    telling(counts, most).map((terms) =>
+      Promise.all(terms.map(async ({ term, ...told }) => ({
+        ...told,
+        text: quoted(await tokenizer.decode([Math.floor(term / IDS), term % IDS])),
+      })))
+    ),
+  );
+}
+
+/** Quotes a text as JSON does; line ends, controls, what turns the direction of writing and what has no character are escaped. */
+function quoted(text: string): string {
+  const escape = (character: string) => `\\u${character.codePointAt(0)!.toString(16).padStart(4, "0")}`;
+  return JSON.stringify(text.toWellFormed()).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, escape);
+}

@@ -1,0 +1,114 @@
+/**
+ * Self-routing: the experts of a run score the prefix themselves, as large routers would. What a sequence costs an expert is the
+ * negative log-likelihood of its prefix under that expert, in nats. It takes experts that are trained already, so it only routes.
+ *
+ * Its folder is a run's `experts`: `expert-00/` … , Hugging Face folders. An expert may be large, so one is on the device at a time,
+ * and is read again for every call.
+ */
+
+import { InputError, say, setting } from "../../kernels/errors.ts";
+import type { Gpu } from "../../kernels/device/gpu.ts";
+import { loadCheckpoint, loadCheckpointConfig, routersHash } from "../checkpoints/checkpoint.ts";
+import { rowsPerPass } from "../model/passes.ts";
+import { createScorer } from "../model/scorer.ts";
+import { exists, hashFile } from "../run/files.ts";
+import { expertFolder } from "./manifests.ts";
+import type { OpenOptions, Partitioner, PartitionerKind, TokenRows } from "./partitioner.ts";
+
+/** Opens and identifies the experts of a run as routers. */
+export const self: PartitionerKind = {
+  kind: "self",
+  about:
+    "the experts themselves: a sequence suits the one that finds its prefix likeliest; they route and split nothing",
+  routes: true,
+  splits: false,
+  settings: [],
+  revision: 1,
+  learn: () =>
+    Promise.reject(
+      new InputError(
+        say`Cannot split text by self as ${
+          setting("partitioner")
+        } must be one that learns before experts are trained: these are the experts`,
+      ),
+    ),
+  open: openExperts,
+  async identify(folder) {
+    const experts = await countExperts(folder);
+    const hashes: string[] = [];
+    for (let expert = 0; expert < experts; expert++) {
+      hashes.push((await hashFile(`${folder}/${expertFolder(expert)}/model.safetensors`)).sha256);
+    }
+    return { sha256: routersHash(hashes), experts };
+  },
+};
+
+/** Opens trained experts from their folder. Throws an `InputError` where there is none, or they differ in shape or tokenizer. */
+async function openExperts(
+  folder: string,
+  device: () => Promise<Gpu>,
+  { batch, vouched }: OpenOptions = {},
+): Promise<Partitioner> {
+  const experts = await countExperts(folder);
+  const { config, notes } = await loadCheckpointConfig(`${folder}/expert-00`, vouched);
+  for (let expert = 1; expert < experts; expert++) {
+    const where = `${folder}/${expertFolder(expert)}`;
+    const other = await loadCheckpointConfig(where, vouched);
+    const [own, first] = [other, { config, notes }].map(({ config, notes }) =>
+      JSON.stringify([config, notes.tokenizer])
+    );
+    if (own === first) continue;
+    const what =
+      `Cannot route by "${folder}" as its experts must have one shape and tokenizer: expert ${expert} differs`;
+    throw new InputError(what, { where });
+  }
+  const { sha256 } = await self.identify(folder);
+
+  async function costs(rows: TokenRows, prefixes: readonly number[]): Promise<Float32Array> {
+    const count = rows.length.length;
+    if (count === 0 || prefixes.length === 0) return new Float32Array();
+    const gpu = await device();
+    const length = prefixes.at(-1)!;
+    const result = new Float32Array(prefixes.length * count * experts);
+    for (let expert = 0; expert < experts; expert++) {
+      const { weights } = await loadCheckpoint(`${folder}/${expertFolder(expert)}`, vouched);
+      // The device itself sums a prefix that is alone.
+      const several = prefixes.length > 1 ? prefixes : undefined;
+      const size = Math.min(count, rowsPerPass(gpu, config, length, batch));
+      const scorer = createScorer(gpu, { config, models: [weights], batch: size, length, prefixes: several });
+      try {
+        const nll = await scorer.score(rows.tokens, rows.sequenceLength, rows.length); // [rows, prefixes]
+        nll.forEach((value, i) => {
+          const [row, prefix] = [Math.floor(i / prefixes.length), i % prefixes.length];
+          result[(prefix * count + row) * experts + expert] = value;
+        });
+      } finally {
+        scorer.close();
+      }
+    }
+    return result;
+  }
+
+  return {
+    kind: "self",
+    experts,
+    sha256,
+    prefix: config.context,
+    vocabulary: config.vocabulary,
+    tokenizer: notes.tokenizer,
+    eos: notes.eos,
+    shape: config,
+    costs,
+    close() {},
+  };
+}
+
+/** Counts `expert-00`, `expert-01`, … of a folder; throws where there is none. */
+async function countExperts(folder: string): Promise<number> {
+  let count = 0;
+  while (await exists(`${folder}/${expertFolder(count)}/model.safetensors`)) count++;
+  if (count > 0) return count;
+  throw new InputError(`Cannot route by "${folder}" as it must hold trained experts: it holds none`, {
+    where: folder,
+  });
+}

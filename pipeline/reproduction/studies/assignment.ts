@@ -1,0 +1,72 @@
+/**
+ * Study "assignment": whether parts at the least cost, or parts that are not balanced, make a better mixture than the paper's greedy
+ * rule.
+ *
+ * @module
+ */
+
+import { mixtures, perplexitiesPlot } from "./plots.ts";
+import { percentText, scoreText, setupOf, type Study } from "./study.ts";
+
+const METHODS = {
+  balanced: "greedy, equal parts",
+  optimal: "least cost, equal parts",
+  argmax: "not balanced",
+};
+
+/** How the way to assign matters. */
+export const assignment: Study = {
+  name: "assignment",
+  title: "Greedy, optimal and unbalanced parts",
+  question:
+    "Does an assignment at the least cost make a better mixture than the greedy one, and what does balancing cost?",
+  paper: "Not reported: the paper assigns greedily.",
+  setups: ({ experts }) =>
+    Object.entries(METHODS).map(([method, label]) =>
+      method === "balanced"
+        ? setupOf(`em-${experts}-experts`, label, { experts }, ["experts", "dense", "dense-steps"])
+        : setupOf(`em-${method}`, label, { method }, ["experts"])
+    ),
+  findings(outcomes) {
+    const [greedy, optimal, unbalanced] = mixtures(outcomes);
+    const apart = (a: { low: number; high: number }, b: { low: number; high: number }) => a.high < b.low;
+    return {
+      claims: [
+        {
+          claim: "Parts at the least cost make a better mixture than greedy ones, beyond both intervals",
+          paper: "not reported",
+          here: `${scoreText(optimal)} and ${scoreText(greedy)}`,
+          holds: apart(optimal, greedy),
+        },
+        {
+          claim: "Balanced parts make a better mixture than parts that are not, beyond both intervals",
+          paper: "not reported",
+          here: `${scoreText(greedy)} and ${scoreText(unbalanced)}`,
+          holds: apart(greedy, unbalanced),
+        },
+      ],
+      table: {
+        head: ["parts", "perplexity", "balancing costs, nats per token", "token imbalance", "smallest part"],
+        rows: outcomes.map(({ setup, evaluation, partition }) => {
+          const sequences = partition.experts.map(({ sequences }) => sequences);
+          const total = sequences.reduce((sum, count) => sum + count, 0);
+          return [
+            setup.label,
+            scoreText(evaluation.scores.mixture),
+            partition.regret?.toFixed(4) ?? null,
+            percentText(partition.tokenImbalance),
+            percentText(Math.min(...sequences) / total),
+          ];
+        }),
+      },
+      plots: [
+        perplexitiesPlot(
+          "study-assignment",
+          "Perplexity by way to assign",
+          "The same routers and scores, other parts.",
+          mixtures(outcomes),
+        ),
+      ],
+    };
+  },
+};

@@ -1,0 +1,144 @@
+/**
+ * Study "experts": how the gain over a dense model grows with the number of experts, each of which sees as many tokens
+ * (SmallTalk LM, figure 2 and table 3).
+ *
+ * @module
+ */
+
+import type { Gain } from "../../evaluation/evaluation.ts";
+import { paperTable } from "../../cost/paper.ts";
+import { across, lineEncoding, ordinal, type Plot, quantity, wayLine } from "../../report/plots.ts";
+import { colour } from "../../report/theme.ts";
+import type { Claim } from "../../report/reproduction.ts";
+import { gainText, type Outcome, scoreText, seedsTo, setupOf, type Study } from "./study.ts";
+
+const EXPERTS = [2, 4, 8];
+/** Where seeds are repeated. */
+const REPEATED = 4;
+
+/** How the gain depends on E. */
+export const experts: Study = {
+  name: "experts",
+  title: "How the gain grows with the number of experts",
+  question:
+    "With the same tokens per expert, how much lower is the mixture's perplexity than a dense model's, for 2, 4 and 8 experts?",
+  paper: "Figure 2 and table 3: 8.5% lower with 4 experts, 13.6% with 32 (335M), and ever more.",
+  setups: (_, seeds) =>
+    EXPERTS.flatMap((experts) =>
+      seedsTo(experts === REPEATED ? seeds : 1).map((seed) =>
+        setupOf(`em-${experts}-experts`, `${experts} experts`, { experts }, [
+          "experts",
+          "dense",
+          "dense-steps",
+        ], seed)
+      )
+    ),
+  findings: (outcomes) => ({
+    claims: [growth(outcomes), ...outcomes.flatMap(beatsDense)],
+    table: {
+      head: [
+        "run",
+        "mixture",
+        "dense, × batch",
+        "dense, × steps",
+        "beside × batch",
+        "beside × steps",
+        "passes",
+      ],
+      rows: outcomes.map(({ setup, evaluation: { scores, gains, experts }, partition, trained }) => [
+        setup.label,
+        scoreText(scores.mixture),
+        scoreText(scores.dense),
+        scoreText(scores["dense-steps"]),
+        ...["dense", "dense-steps"].map((baseline) => {
+          const gain = gains.find((gain) => gain.baseline === baseline);
+          return gain ? gainText(gain) : null;
+        }),
+        passesOf(
+          partition.experts.reduce((sum, { tokens }) => sum + tokens, 0) / experts,
+          trained.experts ?? [],
+        ),
+      ]),
+    },
+    plots: [gainsPlot(outcomes)],
+  }),
+};
+
+/** Says how often an expert saw its text, in the mean. */
+function passesOf(tokens: number, trained: readonly { tokens: number }[]): string | null {
+  if (trained.length === 0) return null;
+  return (trained.reduce((sum, { tokens }) => sum + tokens, 0) / trained.length / tokens).toFixed(1);
+}
+
+const gainOver = ({ evaluation }: Outcome, baseline: string): Gain | undefined =>
+  evaluation.gains.find((gain) => gain.baseline === baseline);
+
+/** Whether more experts gain more, in the runs of seed 0. */
+function growth(outcomes: readonly Outcome[]): Claim {
+  const first = outcomes.filter(({ setup }) => setup.settings.seed === 0);
+  const gains = first.map((outcome) => gainOver(outcome, "dense")!.percent);
+  const table = paperTable().filter(({ model }) => model === "335M");
+  const paperGain = ({ perplexity: { dense, mixture } }: (typeof table)[number]) =>
+    100 * (1 - mixture / dense);
+  return {
+    claim: "The gain over the dense model of E times the batch grows with E",
+    paper: table.map((row) => `${row.experts}: ${paperGain(row).toFixed(1)}%`).join(", "),
+    here: first.map(({ evaluation }, i) => `${evaluation.experts}: ${gains[i].toFixed(1)}%`).join(", "),
+    holds: gains.every((gain, i) => i === 0 || gain > gains[i - 1]),
+  };
+}
+
+/** Whether the mixture of a run beats each dense model beyond the interval. */
+function beatsDense({ setup, evaluation }: Outcome): Claim[] {
+  return evaluation.gains.map((gain) => ({
+    claim: `${setup.label}: the mixture beats ${wayLine(gain.baseline, evaluation.experts).name}`,
+    paper: gain.baseline === "dense" ? "at every E" : "not reported",
+    here: gainText(gain),
+    holds: gain.low > 0,
+  }));
+}
+
+function gainsPlot(outcomes: readonly Outcome[]): Plot {
+  const first = outcomes.filter(({ setup }) => setup.settings.seed === 0);
+  const lines = (["dense", "dense-steps"] as const).map((way) => ({
+    ...wayLine(way, 0),
+    name: way === "dense" ? "dense, E× batch" : "dense, E× steps",
+    way,
+  }));
+  const values = first.flatMap((outcome) =>
+    lines.flatMap(({ way, name }) => {
+      const gain = gainOver(outcome, way);
+      return gain ? [{ experts: outcome.evaluation.experts, over: name, ...gain }] : [];
+    })
+  );
+  return {
+    id: "study-experts",
+    title: "Gain of the mixture by number of experts",
+    about:
+      "How much lower the mixture's perplexity is than a dense model's, with its 95% interval. Every expert sees as many tokens, so that more experts see more in all, and so do the dense models. Above zero the mixture is better.",
+    size: "full",
+    spec: (width) => {
+      const x = ordinal("experts", { title: "experts", axis: { labelAngle: 0 } });
+      const looks = lineEncoding("over", lines, width);
+      return {
+        height: 260,
+        data: { values },
+        layer: [
+          { mark: { type: "rule", color: colour("line") }, encoding: { y: { datum: 0 } } },
+          {
+            mark: { type: "rule", strokeWidth: 1.5 },
+            encoding: { x, y: quantity("low"), y2: { field: "high" }, color: looks.color },
+          },
+          {
+            mark: { type: "line", point: true },
+            encoding: { x, y: quantity("percent", across("lower by, %")), ...looks },
+          },
+        ],
+      };
+    },
+    table: {
+      head: ["experts", "over", "lower by, %", "95% from", "to"],
+      rows: values.map(({ experts, over, percent, low, high }) => [experts, over, percent, low, high]),
+    },
+  };
+}

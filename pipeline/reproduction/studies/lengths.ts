@@ -1,0 +1,16 @@
+/**
+ * Lengths of prefixes that routers are trained with in studies.
+ *
+ * @module
+ */
+
+/** Shortest prefix that evaluations measure. */
+const SHORTEST = 4;
+
+/** Gives an eighth of M, as the paper's 32 is of 256: the power of two there or below it, which evaluations measure. */
+export const shortPrefix = (prefix: number): number =>
+  Math.max(SHORTEST, 2 ** Math.floor(Math.log2(prefix / 8)));
+
+/** Lists M/8, M/4, M/2 and M. */
+export const mixedLengths = (prefix: number): number[] =>
+  [8, 4, 2, 1].map((part) => Math.max(2, Math.floor(prefix / part)));

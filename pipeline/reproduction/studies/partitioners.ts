@@ -1,0 +1,149 @@
+/**
+ * Study "partitioners": routers beside clusters, random parts and parts by source, at equal everything (SmallTalk LM, figure 4c).
+ *
+ * @module
+ */
+
+import type { Configuration } from "../../settings/configuration.ts";
+import { prefixesPlot } from "./plots.ts";
+import { type Outcome, percentText, scoreText, seedsTo, setupOf, type Study } from "./study.ts";
+
+/** The ways to split, whether seeds are repeated, and whether a prompt can be routed. */
+const WAYS: {
+  name: string;
+  label: string;
+  settings: Partial<Configuration>;
+  repeated: boolean;
+  routes: boolean;
+}[] = [
+  { name: "em", label: "routers from random parts", settings: {}, repeated: true, routes: true },
+  {
+    name: "em-from-clusters",
+    label: "routers from clusters",
+    settings: { start: "ctbm" },
+    repeated: true,
+    routes: true,
+  },
+  {
+    name: "fixed-clusters",
+    label: "clusters, routed by likelihood",
+    settings: { start: "ctbm", fixed: true },
+    repeated: false,
+    routes: true,
+  },
+  {
+    name: "ctbm",
+    label: "clusters of TF-IDF (c-BTM)",
+    settings: { partitioner: "ctbm" },
+    repeated: true,
+    routes: true,
+  },
+  {
+    name: "random",
+    label: "random parts",
+    settings: { partitioner: "random" },
+    repeated: false,
+    routes: true,
+  },
+  {
+    name: "source",
+    label: "parts by source",
+    settings: { partitioner: "source" },
+    repeated: false,
+    routes: false,
+  },
+];
+
+const MOST_TOKENS = 1024;
+
+/** How ways to split compare. */
+export const partitioners: Study = {
+  name: "partitioners",
+  title: "Routers beside clusters, random parts and sources",
+  question: "Which way to split text makes the best mixture, and which routes a short prompt?",
+  paper: "Figure 4c: clusters of TF-IDF route clearly worse with short prefixes.",
+  setups: ({ experts }, seeds) =>
+    WAYS.flatMap(({ name, label, settings, repeated }) =>
+      seedsTo(repeated ? seeds : 1).map((seed) => {
+        const models = name === "em" ? ["experts", "dense", "dense-steps"] as const : ["experts"] as const;
+        const choices = name === "ctbm" ? { mix: [1, 2] } : undefined;
+        return setupOf(`${name}-${experts}-experts`, label, { experts, ...settings }, models, seed, choices);
+      })
+    ),
+  findings(outcomes) {
+    const lengths = outcomes[0].evaluation.prefixes.map(({ prefix }) => prefix).filter((length) =>
+      length >= 8
+    );
+    const at = ({ evaluation }: Outcome, tokens: number) =>
+      evaluation.prefixes.find(({ prefix }) => prefix === tokens);
+    const of = (way: string) => outcomes.filter(({ setup }) => setup.name.startsWith(`${way}-`));
+    const routed = outcomes.filter(({ evaluation }) => evaluation.prefixes.length > 1);
+    const [em, started, clusters] = ["em", "em-from-clusters", "ctbm"].map((way) =>
+      of(way).filter(({ setup }) => way !== "em" || !setup.name.startsWith("em-from-"))
+    );
+    const short = lengths[0], whole = lengths.at(-1)!;
+    const versus = (a: readonly Outcome[], b: readonly Outcome[], tokens?: number) =>
+      a.map((outcome, i) =>
+        [outcome, b[i]].map((one) =>
+          (tokens === undefined ? one.evaluation.scores.mixture! : at(one, tokens)!).perplexity
+        )
+      );
+    const text = (pairs: number[][]) =>
+      pairs.map((pair) => pair.map((value) => value.toFixed(2)).join(" and ")).join("; ");
+    const ahead = (pairs: number[][]) => pairs.every(([a, b]) => a < b);
+    const [shortPairs, startPairs, wholePairs] = [
+      versus(em, clusters, short),
+      versus(started, em),
+      versus(em, clusters, whole),
+    ];
+    return {
+      claims: [
+        {
+          claim: `Routers are ahead of clusters where ${short} tokens route, with every seed`,
+          paper: "they are",
+          here: text(shortPairs),
+          holds: ahead(shortPairs),
+        },
+        {
+          claim: "… also where whole sequences route",
+          paper: "not reported",
+          here: text(wholePairs),
+          holds: ahead(wholePairs),
+        },
+        {
+          claim:
+            "Routers that start from clusters are ahead of those that start from random parts, with every seed",
+          paper: "not reported",
+          here: text(startPairs),
+          holds: ahead(startPairs),
+        },
+      ],
+      table: {
+        head: [
+          "parts",
+          ...lengths.map((length) => `${length} tokens`),
+          "as trained",
+          "best in hindsight",
+          "NMI",
+          "largest share",
+        ],
+        rows: outcomes.map((outcome) => [
+          outcome.setup.label,
+          ...lengths.map((length) => length > MOST_TOKENS ? null : scoreText(at(outcome, length))),
+          scoreText(outcome.evaluation.scores.mixture),
+          scoreText(outcome.evaluation.scores.oracle),
+          outcome.partition.nmi?.toFixed(3) ?? null,
+          percentText(Math.max(...outcome.evaluation.segments.map(({ share }) => share))),
+        ]),
+      },
+      plots: [
+        prefixesPlot(
+          "study-partitioners",
+          "Perplexity by routing prefix, for each way to split",
+          "Every mixture sees the same tokens for as many steps.",
+          routed.filter(({ setup }) => setup.settings.seed === 0),
+        ),
+      ],
+    };
+  },
+};

@@ -1,0 +1,116 @@
+/**
+ * Writes what studies found: for programs, as Markdown, and as a page with plots.
+ *
+ * @module
+ */
+
+import * as v from "valibot";
+import type { Words } from "../../../kernels/errors.ts";
+import { drawPlots } from "../../report/drawn.ts";
+import { type Html, htmlTable, markup, type Table } from "../../report/html.ts";
+import { page } from "../../report/page.ts";
+import { CLAIM } from "../../report/reproduction.ts";
+import type { Section } from "../../report/section.ts";
+import { claimsTable } from "../../report/sections.ts";
+import { jsonText, writeAtomic } from "../../run/files.ts";
+import { readJson } from "../../run/schema.ts";
+import { claimsMarkdown } from "../claims.ts";
+import type { Findings, Study } from "./study.ts";
+
+/** A study, and what it found. */
+export interface StudyResult {
+  /** The study. */
+  study: Study;
+  /** What it found. */
+  findings: Findings;
+}
+
+const CELL = v.nullable(v.union([v.string(), v.number()]));
+const RESULTS = v.object({
+  format: v.literal(1),
+  studies: v.array(v.object({
+    name: v.string(),
+    claims: v.array(CLAIM),
+    table: v.object({ head: v.array(v.string()), rows: v.array(v.array(CELL)) }),
+  })),
+});
+
+/**
+ * What `studies.json` holds: of every study its claims and its table.
+ *
+ * @ignore
+ */
+export type StudyResults = v.InferOutput<typeof RESULTS>;
+
+/** Reads a `studies.json`. Throws an `InputError` where it is missing or damaged. */
+export function readStudies(path: string): Promise<StudyResults> {
+  return readJson(path, RESULTS, "results of studies");
+}
+
+/** Writes `studies.json`, `reproduction.md`, `report.html`, and a picture per study into a folder. */
+export async function writeResults(
+  root: string,
+  results: readonly StudyResult[],
+  { words, signal, onWarning }: {
+    words?: Words;
+    signal?: AbortSignal;
+    onWarning?: (message: string) => void;
+  },
+): Promise<void> {
+  const studies = results.map(({ study, findings }) => ({
+    name: study.name,
+    claims: findings.claims,
+    table: findings.table,
+  }));
+  await writeAtomic(`${root}/studies.json`, jsonText({ format: 1, studies }));
+  await writeAtomic(`${root}/reproduction.md`, studiesMarkdown(results));
+  const sections = results.map(sectionOf);
+  const { drawn } = await drawPlots(sections, { plots: `${root}/plots`, signal, onWarning });
+  const claims = results.flatMap(({ findings }) => findings.claims);
+  const frame = {
+    title: "The paper's comparison at a small size",
+    about: "What the studies ask, what the paper says, and what came out here.",
+    task: "reproduce",
+    from: "the runs of the studies",
+  };
+  const verdicts: [string, string][] = [
+    [String(claims.filter(({ holds }) => holds === true).length), "claims hold"],
+    [String(claims.filter(({ holds }) => holds === false).length), "do not"],
+  ];
+  await writeAtomic(`${root}/report.html`, page(frame, { figures: verdicts, sections }, drawn, words));
+}
+
+function sectionOf({ study, findings }: StudyResult): Section {
+  const lead: Html[] = [
+    markup`<p>${study.question}</p>\n<p>The paper: ${study.paper}</p>\n`,
+    claimsTable(findings.claims),
+  ];
+  return {
+    id: study.name,
+    title: study.title,
+    lead,
+    plots: findings.plots,
+    after: [htmlTable(findings.table, study.title)],
+  };
+}
+
+/** Writes all findings as Markdown: every study's question, claims and table. */
+export function studiesMarkdown(results: readonly Pick<StudyResult, "study" | "findings">[]): string {
+  const parts = results.map(({ study, findings }) =>
+    [
+      `## ${study.title}`,
+      study.question,
+      `The paper: ${study.paper}`,
+      claimsMarkdown(findings.claims).trimEnd(),
+      tableMarkdown(findings.table),
+      findings.plots.map(({ id, title }) => `![${title}](plots/${id}.svg)`).join("\n"),
+    ].join("\n\n")
+  );
+  return `# The paper's comparison at a small size\n\n${parts.join("\n\n")}\n`;
+}
+
+function tableMarkdown({ head, rows }: Table): string {
+  const line = (cells: readonly unknown[]) =>
+    `| ${cells.map((cell) => String(cell ?? "").replaceAll("|", "\\|")).join(" | ")} |`;
+  return [line(head), line(head.map(() => "---")), ...rows.map(line)].join("\n");
+}

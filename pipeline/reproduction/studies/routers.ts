@@ -1,0 +1,89 @@
+/**
+ * Study "routers": whether the size of the routers matters (SmallTalk LM, figure 4a).
+ *
+ * @module
+ */
+
+import type { Configuration } from "../../settings/configuration.ts";
+import { mixtures, perplexitiesPlot } from "./plots.ts";
+import { percentText, scoreText, setupOf, type Study } from "./study.ts";
+
+/** Widths of routers beside that of the preset. */
+const TIMES = [1 / 4, 1 / 2, 1, 2];
+
+/** Gives a width that the heads divide into even parts. */
+function widthOf({ routerHidden, routerHeads }: Configuration, times: number): number {
+  return Math.max(1, Math.round(routerHidden * times / (2 * routerHeads))) * 2 * routerHeads;
+}
+
+/** How the size of the routers matters. */
+export const routers: Study = {
+  name: "routers",
+  title: "Whether the size of the routers matters",
+  question: "Do larger routers split and route better?",
+  paper: "Figure 4a: routers of 4.4M, 64M, 110M and 335M parameters lead to the same perplexity.",
+  setups: (preset) =>
+    [...new Set(TIMES.map((times) => widthOf(preset, times)))].map((routerHidden) => {
+      return routerHidden === preset.routerHidden
+        ? setupOf(
+          `em-${preset.experts}-experts`,
+          `width ${routerHidden}`,
+          { experts: preset.experts },
+          [
+            "experts",
+            "dense",
+            "dense-steps",
+          ],
+          0,
+          { routeBy: "self" },
+        )
+        : setupOf(`em-router-width-${routerHidden}`, `width ${routerHidden}`, { routerHidden }, ["experts"]);
+    }),
+  findings(outcomes) {
+    const own = mixtures(outcomes);
+    const self = outcomes.flatMap(({ evaluation }) => {
+      const routed = evaluation.routedBy?.prefixes.find(({ prefix }) => prefix === evaluation.prefix);
+      return routed ? [{ label: "the experts themselves", ...routed }] : [];
+    });
+    const scores = [...own, ...self];
+    const low = Math.max(...scores.map(({ low }) => low)), high = Math.min(...scores.map(({ high }) => high));
+    return {
+      claims: [{
+        claim:
+          "Routers of all sizes, and experts that route by themselves, lead to the same perplexity: their intervals have a part in common",
+        paper: "they do, from 4.4M to 335M, which is the experts' size",
+        here: scores.map((score) => `${score.label}: ${scoreText(score)}`).join("; "),
+        holds: low <= high,
+      }],
+      table: {
+        head: [
+          "routers",
+          "parameters",
+          "perplexity",
+          "NMI with source",
+          "share of training FLOPs",
+          "of inference FLOPs",
+        ],
+        rows: [
+          ...outcomes.map(({ setup, evaluation, partition, cost: { parameters, flops } }) => [
+            setup.label,
+            parameters.router,
+            scoreText(evaluation.scores.mixture),
+            partition.nmi?.toFixed(3) ?? null,
+            percentText(flops.overhead / flops.total),
+            percentText(flops.inferenceOverhead / (flops.inference + flops.inferenceOverhead)),
+          ]),
+          ...self.map((score) => [score.label, null, scoreText(score), null, null, null]),
+        ],
+      },
+      plots: [
+        perplexitiesPlot(
+          "study-routers",
+          "Perplexity by size of the routers",
+          "Experts are the same, routers differ.",
+          scores,
+        ),
+      ],
+    };
+  },
+};

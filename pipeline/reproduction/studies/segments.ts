@@ -1,0 +1,91 @@
+/**
+ * Study "segments": whether every expert beats the dense models on its own text, and how much text each gets (SmallTalk LM,
+ * figure 5).
+ *
+ * @module
+ */
+
+import { segmentPlot } from "../../report/plots_evaluation.ts";
+import { percentText, seedsTo, setupOf, type Study } from "./study.ts";
+
+/** How experts do on their own text. */
+export const segments: Study = {
+  name: "segments",
+  title: "Every expert on its own text",
+  question:
+    "Does every expert beat the dense models on the text that is routed to it, and does each get a share?",
+  paper:
+    "Figure 5: all experts do, and all get a substantial share, though nothing balances them at inference.",
+  setups: ({ experts }, seeds) =>
+    seedsTo(seeds).map((seed) =>
+      setupOf(
+        `em-${experts}-experts`,
+        `${experts} experts`,
+        { experts },
+        ["experts", "dense", "dense-steps"],
+        seed,
+      )
+    ),
+  findings(outcomes) {
+    const rows = outcomes.flatMap(({ setup, evaluation, partition }) =>
+      evaluation.segments.filter(({ tokens }) => tokens > 0).map((segment) => {
+        const lower = (of: number | null | undefined) => of ? 1 - segment.perplexity.mixture! / of : 0;
+        const sources = Object.entries(partition.experts[segment.expert].sources).sort(([, a], [, b]) =>
+          b - a
+        );
+        return {
+          setup,
+          ...segment,
+          dense: lower(segment.perplexity.dense),
+          steps: lower(segment.perplexity["dense-steps"]),
+          sources: sources.slice(0, 2).map(([source]) => source).join(", "),
+        };
+      })
+    );
+    const behind = rows.filter(({ dense }) => dense <= 0);
+    const shares = outcomes.flatMap(({ evaluation }) =>
+      evaluation.segments.map(({ share }) => share * evaluation.experts)
+    );
+    return {
+      claims: [
+        {
+          claim: "Every expert beats the dense model of E times the batch on the text routed to it",
+          paper: "all do",
+          here: behind.length === 0
+            ? `all ${rows.length}, the least by ${percentText(Math.min(...rows.map(({ dense }) => dense)))}`
+            : behind.map(({ setup, expert, dense, sources }) =>
+              `${setup.label}, expert ${expert} (${sources}) is ${percentText(-dense)} behind`
+            ).join("; "),
+          holds: behind.length === 0,
+        },
+        {
+          claim: "Every expert gets at least a quarter of an equal share",
+          paper: "all get a substantial share",
+          here: `${Math.min(...shares).toFixed(2)} to ${Math.max(...shares).toFixed(2)} equal shares`,
+          holds: Math.min(...shares) >= 0.25,
+        },
+      ],
+      table: {
+        head: [
+          "run",
+          "expert",
+          "most of its training text",
+          "share",
+          "perplexity",
+          "below dense, × batch",
+          "below dense, × steps",
+        ],
+        rows: rows.map(({ setup, expert, sources, share, perplexity, dense, steps }) => [
+          setup.label,
+          String(expert),
+          sources,
+          percentText(share),
+          perplexity.mixture!.toFixed(2),
+          percentText(dense),
+          percentText(steps),
+        ]),
+      },
+      plots: [{ ...segmentPlot(outcomes[0].evaluation), id: "study-segments" }],
+    };
+  },
+};

@@ -1,0 +1,61 @@
+/**
+ * Study "short": what few tokens of a prompt are worth, for routers trained with long, short and mixed prefixes.
+ *
+ * @module
+ */
+
+import { prefix } from "./prefix.ts";
+import { prefixesPlot } from "./plots.ts";
+import { type Outcome, percentText, type Study } from "./study.ts";
+
+const MOST_TOKENS = 32;
+
+/** What short prompts are worth. */
+export const short: Study = {
+  name: "short",
+  title: "Prompts of a few tokens",
+  question:
+    "To which expert does a short prompt go, how often is it the one of a longer prompt, and what does it cost?",
+  paper: "Asked by reviewers: the paper shows prefixes of 32 tokens and more.",
+  setups: prefix.setups,
+  findings(outcomes) {
+    const lengths = outcomes[0].evaluation.prefixes.map(({ prefix }) => prefix).filter((length) =>
+      length <= MOST_TOKENS
+    );
+    const at = ({ evaluation }: Outcome, tokens: number) =>
+      evaluation.prefixes.find(({ prefix }) => prefix === tokens)!;
+    const [long, , mixed] = outcomes;
+    const first = lengths[0];
+    return {
+      claims: [{
+        claim:
+          `Routers trained with mixed lengths are better with ${first} tokens than those trained with ${long.evaluation.prefix}`,
+        paper: "not reported",
+        here: [mixed, long].map((one) => at(one, first).perplexity.toFixed(2)).join(" and "),
+        holds: at(mixed, first).perplexity < at(long, first).perplexity,
+      }],
+      table: {
+        head: [
+          "routers",
+          ...lengths.flatMap((tokens) => [`${tokens} tokens: perplexity`, "as a long prefix routes"]),
+        ],
+        rows: outcomes.map((outcome) => [
+          outcome.setup.label,
+          ...lengths.flatMap((tokens) => {
+            const row = at(outcome, tokens);
+            return [row.perplexity.toFixed(2), percentText(row.agreement)];
+          }),
+        ]),
+      },
+      plots: [
+        prefixesPlot(
+          "study-short",
+          "Perplexity of short prompts",
+          "Routers trained with other lengths.",
+          outcomes,
+          MOST_TOKENS,
+        ),
+      ],
+    };
+  },
+};

@@ -1,0 +1,108 @@
+/**
+ * The seam of studies: what a study compares, and what it makes of the outcome. Each asks one question of the paper's.
+ *
+ * @module
+ */
+
+import type { Cost } from "../../cost/cost.ts";
+import { type Evaluation, type Gain, sideOf } from "../../evaluation/evaluation.ts";
+import type { Table } from "../../report/html.ts";
+import type { Plot } from "../../report/plots.ts";
+import type { Claim, Searched } from "../../report/reproduction.ts";
+import type { Configuration } from "../../settings/configuration.ts";
+import type { EvaluateRunOptions } from "../../stages/evaluate_run.ts";
+import type { PartitionSummary } from "../../stages/summary.ts";
+import type { TrainResult } from "../../stages/train_model.ts";
+
+/** One run that a study needs. Studies that need the same one share it. */
+export interface Setup {
+  /** Name of its run folder, which says what sets it apart. */
+  name: string;
+  /** What a table calls it. */
+  label: string;
+  /** Settings in which it differs from the preset. */
+  settings: Partial<Configuration>;
+  /** Models that are trained, in their order. */
+  models: readonly Searched[];
+  /** What is evaluated besides. */
+  choices?: Choices;
+}
+
+/** What an evaluation takes besides the models. */
+export type Choices = Pick<EvaluateRunOptions, "mix" | "routeBy">;
+
+/** What one run came to. */
+export interface Outcome {
+  /** The run. */
+  setup: Setup;
+  /** Its parts. */
+  partition: PartitionSummary;
+  /** Its models on held-out text. */
+  evaluation: Evaluation;
+  /** What it costs, counted. */
+  cost: Cost;
+  /** How its models were trained. */
+  trained: Partial<Record<Searched, TrainResult[]>>;
+}
+
+/** What a study found. */
+export interface Findings {
+  /** The paper's claims beside what came out. */
+  claims: Claim[];
+  /** The numbers: a row per run, or per part of one. */
+  table: Table;
+  /** A plot like the paper's figure. */
+  plots: Plot[];
+}
+
+/** A question, the runs that answer it, and the answer. */
+export interface Study {
+  /** Name, as the command line says it. */
+  name: string;
+  /** Heading. */
+  title: string;
+  /** What it asks, in one sentence. */
+  question: string;
+  /** Where the paper answers it, and what it says. */
+  paper: string;
+  /** Lists the runs, for so many seeds; `preset` holds the settings that they share. */
+  setups(preset: Configuration, seeds: number): Setup[];
+  /** Says what came out. The outcomes are those of the setups, in their order. */
+  findings(outcomes: readonly Outcome[]): Findings;
+}
+
+/** Names a run by what sets it apart from the preset, and by its seed. */
+export function setupOf(
+  what: string,
+  label: string,
+  settings: Partial<Configuration>,
+  models: readonly Searched[],
+  seed = 0,
+  choices?: Choices,
+): Setup {
+  return {
+    name: `${what}-seed-${seed}`,
+    label: seed === 0 ? label : `${label}, seed ${seed}`,
+    settings: { ...settings, seed },
+    models,
+    ...choices && { choices },
+  };
+}
+
+/** Lists seeds from 0. */
+export const seedsTo = (seeds: number): number[] => Array.from({ length: seeds }, (_, seed) => seed);
+
+/** Writes a perplexity with its interval. */
+export const scoreText = (
+  score: { perplexity: number; low: number; high: number } | undefined,
+): string | null =>
+  score ? `${score.perplexity.toFixed(2)} [${score.low.toFixed(2)}, ${score.high.toFixed(2)}]` : null;
+
+/** Writes by how much a mixture's perplexity is lower, or higher, with its interval. */
+export function gainText(gain: Gain): string {
+  const { side, by, from, to } = sideOf(gain);
+  return `${by.toFixed(1)}% ${side} [${from.toFixed(1)}%, ${to.toFixed(1)}%]`;
+}
+
+/** Writes a share of one as percent. */
+export const percentText = (share: number): string => `${(100 * share).toFixed(1)}%`;

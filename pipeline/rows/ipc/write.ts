@@ -1,0 +1,162 @@
+/**
+ * Writes Arrow IPC files and streams so that any implementation can read them.
+ *
+ * @module
+ */
+
+import {
+  Message,
+  RecordBatch,
+  RecordBatchFileWriter,
+  RecordBatchStreamWriter,
+  type RecordBatchWriter,
+  Schema,
+  util,
+} from "apache-arrow";
+import { createHash } from "node:crypto";
+import { InputError } from "../../../kernels/errors.ts";
+import { type FileRecord, writeAtomic, writeError } from "../../run/files.ts";
+import { joinBytes } from "../bytes.ts";
+import { openWriter } from "./library.ts";
+import { ANNOUNCED, CLOSING_ROWS, CLOSING_SHA256 } from "./marks.ts";
+import { originOf } from "./origin.ts";
+
+/** Arrow's file writer with the schema message that the format has before the first batch, and that it leaves out. */
+class FileWriter extends RecordBatchFileWriter {
+  protected override _writeSchema(schema: Schema): this {
+    return super._writeSchema(schema)._writeMessage(Message.from(schema));
+  }
+}
+
+/** Encodes batches, which must share one schema; `count` is told the rows of each. */
+async function* encode(
+  writer: RecordBatchWriter,
+  batches: ReadableStream<RecordBatch>,
+  empty: RecordBatch | undefined,
+  target: string,
+  count: (rows: number) => void = () => {},
+  closes = false,
+): AsyncGenerator<Uint8Array> {
+  let take: (() => Uint8Array[]) | undefined, schema: Schema | undefined;
+  let rows = 0;
+  const hash = createHash("sha256");
+  const open = (schema: Schema) => openWriter(writer, closes ? announcing(schema) : schema);
+  const next = () => {
+    const bytes = joinBytes(take!());
+    if (closes) hash.update(bytes);
+    return bytes;
+  };
+  for await (const batch of batches) {
+    schema ??= batch.schema;
+    take ??= open(schema);
+    if (!util.compareSchemas(batch.schema, schema)) {
+      throw new InputError(
+        `Cannot write ${target} as all batches must have one schema: ` +
+          `${originOf(batch)} has ${describe(batch.schema)}, the first has ${describe(schema)}`,
+      );
+    }
+    if (batch.numRows === 0) continue;
+    count(batch.numRows);
+    rows += batch.numRows;
+    writer.write(batch);
+    yield next();
+  }
+  if (!take && !empty) throw new TypeError(`Cannot write ${target} as there must be a batch: there is none`);
+  schema ??= empty!.schema;
+  take ??= open(schema);
+  if (closes) {
+    const first = next(); // the schema, where no batch came with it
+    const end = new Map([[CLOSING_ROWS, String(rows)], [CLOSING_SHA256, hash.digest("hex")]]);
+    writer.write(new RecordBatch(schema, undefined, end));
+    if (first.length > 0) yield first;
+  }
+  writer.close();
+  yield joinBytes(take());
+}
+
+/** Announces a closing batch in a schema's metadata. */
+function announcing({ fields, metadata, dictionaries }: Schema): Schema {
+  return new Schema(fields, new Map([...metadata, [ANNOUNCED, "1"]]), dictionaries);
+}
+
+/** A file that takes batches of one schema, one by one, as an Arrow IPC stream. */
+export interface ArrowAppender {
+  /** Appends a batch, whose memory may be used again afterwards. */
+  append(batch: RecordBatch): void;
+  /** Writes the end marker and closes the file. */
+  finish(): void;
+  /** Closes the file as it is; does nothing after `finish`. */
+  abandon(): void;
+}
+
+/**
+ * Opens a new file for batches that come over time, for intermediate data: neither synchronised nor renamed. It waits for
+ * its writes, which end in the page cache, and copies nothing.
+ */
+export function openArrowAppender(path: string, schema: Schema): ArrowAppender {
+  const writer = new RecordBatchStreamWriter();
+  const take = openWriter(writer, schema);
+  const file = Deno.openSync(path, { write: true, create: true, truncate: true });
+  const flush = () => {
+    try {
+      for (const bytes of take()) {
+        for (let at = 0; at < bytes.length;) at += file.writeSync(bytes.subarray(at));
+      }
+    } catch (error) {
+      throw writeError(path, error);
+    }
+  };
+  const abandon = () => file[Symbol.dispose](); // may come again
+  return {
+    append(batch) {
+      writer.write(batch);
+      flush();
+    },
+    finish() {
+      writer.close();
+      flush();
+      abandon();
+    },
+    abandon,
+  };
+}
+
+function describe(schema: Schema): string {
+  return schema.fields.map((field) => `${field.name} ${field.type}`).join(", ");
+}
+
+/**
+ * Encodes batches as an Arrow IPC stream, for pipes. It ends with a batch without rows whose metadata says how many rows came and
+ * their hash; the schema announces it, so that a stream without it is known to be cut short; files that are streams do without
+ * (`closes` is false). Batches without rows leave no trace but the schema; `empty` gives the schema where there are no batches at
+ * all. Throws an InputError where schemas differ.
+ */
+export function arrowBytes(
+  batches: ReadableStream<RecordBatch>,
+  empty?: RecordBatch,
+  { closes = true } = {},
+): ReadableStream<Uint8Array> {
+  const writer = new RecordBatchStreamWriter();
+  return ReadableStream.from(encode(writer, batches, empty, "the Arrow stream", undefined, closes));
+}
+
+/** What was written: rows, size in bytes, SHA-256 in hexadecimal. */
+export interface Written extends FileRecord {
+  /** Rows in the file. */
+  rows: number;
+}
+
+/**
+ * Writes batches as an Arrow IPC file, whole or not at all (`writeAtomic`). `empty` gives the schema where there are
+ * no batches. Throws an InputError where schemas differ.
+ */
+export async function writeArrowFile(
+  path: string,
+  batches: ReadableStream<RecordBatch>,
+  empty?: RecordBatch,
+): Promise<Written> {
+  let rows = 0;
+  const chunks = encode(new FileWriter(), batches, empty, path, (count) => rows += count);
+  const record = await writeAtomic(path, chunks);
+  return { rows, ...record };
+}

@@ -1,0 +1,104 @@
+/**
+ * Several experts that continue one text together: their probabilities are mixed, not their logits, with weights from what the text
+ * before costs each of them.
+ */
+
+import { InputError, say, setting } from "../../kernels/errors.ts";
+import { mixingWeights } from "../partition/mixing.ts";
+import { integer, number, section, type Values, valuesOf } from "../settings/field.ts";
+import type { Reader } from "./engine.ts";
+import type { Route } from "./route.ts";
+
+/**
+ * How many experts continue a text together, and how they are weighted.
+ *
+ * @ignore Its type is inferred.
+ */
+export const MIXING = section("Mixing", {
+  mix: integer({
+    default: 1,
+    min: 1,
+    max: 65_535,
+    help: "experts that continue the text together, their probabilities weighted; all of them are loaded",
+  }),
+  routingTemperature: number({
+    min: 1e-6,
+    max: 1e6,
+    help: "what costs are divided by where they become weights of experts; without it 1, for ctbm 0.1",
+  }),
+  reroute: integer({
+    min: 1,
+    max: 1_000_000,
+    help: "weigh experts anew after every so many tokens, by the last M ones",
+  }),
+});
+
+/** An expert that continues a text, and its weight among those that do. */
+export interface Answering {
+  /** Its number. */
+  expert: number;
+  /** Above 0; those of all that continue the text sum up to 1. */
+  weight: number;
+}
+
+/** Gives all settings, with the defaults of those left out; throws an `InputError` where one is impossible. */
+export function mixingOf(options: Partial<Values<typeof MIXING>>): Values<typeof MIXING> {
+  const given = Object.entries(options).filter(([name, value]) => name in MIXING && value !== undefined);
+  return valuesOf(MIXING, Object.fromEntries(given));
+}
+
+/** Throws an `InputError` where more experts are to be mixed than there are. */
+export function checkMix(mix: number, experts: number): void {
+  if (mix <= experts) return;
+  throw new InputError(
+    say`Cannot mix experts as ${
+      setting("mix")
+    } must be from 1 to the number of experts, ${experts}: it is ${mix}`,
+  );
+}
+
+/** Says who continues a text that is routed so, the largest weight first; whose weight vanishes does not. */
+export function answeringOf({ scores }: Route, mix: number, temperature: number): Answering[] {
+  const weights = mixingWeights(scores.map((score) => 0 - score), mix, temperature);
+  const all = Array.from(weights, (weight, expert) => ({ expert, weight }));
+  return all.filter(({ weight }) => weight > 0).sort((a, b) => b.weight - a.weight || a.expert - b.expert);
+}
+
+/** Reads with several readers at once, in step; gives log-probabilities of the mixture in place of logits. One alone gives its logits. */
+export function mixReaders(readers: readonly Reader[], weights: readonly number[]): Reader {
+  const [first] = readers;
+  return {
+    capacity: first.capacity,
+    get length() {
+      return first.length;
+    },
+    async read(tokens) {
+      return mixLogits(await Promise.all(readers.map((reader) => reader.read(tokens))), weights);
+    },
+    clear() {
+      for (const reader of readers) reader.clear();
+    },
+  };
+}
+
+/**
+ * Gives log Σ_e w_e p_e f32 `[vocabulary]` for the distributions that logits `[vocabulary]` of several models stand for, computed in f64; the
+ * logits themselves for one model.
+ */
+export function mixLogits(logits: readonly Float32Array[], weights: readonly number[]): Float32Array {
+  if (logits.length === 1) return logits[0];
+  const offsets = logits.map((values, model) => Math.log(weights[model]) - logSumExp(values));
+  const terms = new Float64Array(logits.length);
+  return logits[0].map((_, id) => {
+    for (let model = 0; model < terms.length; model++) terms[model] = logits[model][id] + offsets[model];
+    return logSumExp(terms);
+  });
+}
+
+function logSumExp(values: Float32Array | Float64Array): number {
+  let most = -Infinity;
+  for (const value of values) most = Math.max(most, value); // NaN stays
+  let sum = 0;
+  for (const value of values) sum += Math.exp(value - most);
+  return most + Math.log(sum);
+}

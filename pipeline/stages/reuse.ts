@@ -1,0 +1,71 @@
+/**
+ * Takes a stage over from another run: the same settings, inputs and revision make the same bytes, so they need not be made twice.
+ *
+ * @module
+ */
+
+import { resolve } from "node:path";
+import { InputError, say } from "../../kernels/errors.ts";
+import { type FileRecord, openToRead, writeAtomic } from "../run/files.ts";
+import { type Manifest, missingOutput, readManifest, type StageIdentity } from "../run/manifest.ts";
+import { openReading, Vouched } from "../run/vouched.ts";
+import type { Make, Work } from "./stage.ts";
+
+/**
+ * Finds the first of the other runs that has made a stage of the same settings, inputs and revision, and gives what copies it; `anew`
+ * where none has. Where a file turns out to be damaged while it is copied, the stage is made anew after a warning.
+ */
+export async function reuseOrMake(
+  { run, reuse = [], files, emit }: Work,
+  { stage, key }: StageIdentity,
+  anew: () => Promise<Make>,
+): Promise<Make> {
+  for (const other of reuse) {
+    if (resolve(other) === resolve(run)) continue;
+    const found = await made(other, stage);
+    if (found?.key !== key || await missingOutput(other, found) !== null) continue;
+    return async () => {
+      try {
+        const outputs = await copied(other, run, found);
+        files.note(found.read ?? {});
+        return { outputs, result: found.result };
+      } catch (error) {
+        if (!(error instanceof InputError)) throw error;
+        emit({ type: "warning", message: say`${error.what}; ${stage} is made here` });
+        return await (await anew())();
+      }
+    };
+  }
+  return await anew();
+}
+
+/** Reads the manifest of a stage of another run; one that is damaged vouches for nothing. */
+async function made(run: string, stage: string): Promise<Manifest | null> {
+  try {
+    return await readManifest(run, stage);
+  } catch (error) {
+    if (error instanceof InputError) return null;
+    throw error;
+  }
+}
+
+/** Copies what a stage made from one run into another. Throws an `InputError` where a file is not what its maker noted: it is not there then. */
+async function copied(from: string, to: string, { outputs }: Manifest): Promise<Record<string, FileRecord>> {
+  const vouched = new Vouched().add(from, outputs);
+  const records: Record<string, FileRecord> = {};
+  for (const name of Object.keys(outputs)) {
+    records[name] = await writeAtomic(`${to}/${name}`, checkedChunks(`${from}/${name}`, vouched));
+  }
+  return records;
+}
+
+/** Reads a file, and checks it before its end is told. */
+async function* checkedChunks(path: string, vouched: Vouched): AsyncGenerator<Uint8Array> {
+  const file = await openToRead(path);
+  const reading = openReading(path, vouched)!;
+  for await (const chunk of file.readable) {
+    reading.update(chunk);
+    yield chunk;
+  }
+  reading.end();
+}

@@ -1,0 +1,274 @@
+/**
+ * Lets several trainings of one shape share a bank: their models take each step at once, in the dispatches that one would take.
+ * Every training goes its own way as if it were alone (its data, metrics, checkpoints), to the same bits; where it asks the
+ * device for something, it waits until the others have come as far.
+ */
+
+import type { Gpu } from "../../kernels/device/gpu.ts";
+import { emptyBatch, type HostBatch } from "../model/batch.ts";
+import type { Weights } from "../model/parameters.ts";
+import {
+  createTrainer,
+  type StepResult,
+  type Trainer,
+  type TrainerOptions,
+  type TrainerState,
+} from "../model/trainer.ts";
+
+/** What a training asks of its trainer. */
+export type LoopTrainer = Pick<
+  Trainer,
+  "steps" | "step" | "evaluate" | "drain" | "weights" | "state" | "close"
+>;
+
+/** Makes the trainer of one training. */
+export type MakeTrainer = (gpu: Gpu, options: TrainerOptions) => Promise<LoopTrainer>;
+
+/** One of several trainings. */
+export interface TogetherMember {
+  /** Makes its trainer, once every other training has asked for its own or has left; takes one model. */
+  makeTrainer: MakeTrainer;
+  /** Leaves: nobody waits for it any more. Safe to call again, and due however the training ends. */
+  leave(): void;
+}
+
+/** Trainings that share banks. */
+export interface Together {
+  /** Adds a training, before any asks for its trainer. */
+  member(): TogetherMember;
+}
+
+/** A training that has asked for its trainer. */
+interface Asked {
+  gpu: Gpu;
+  options: TrainerOptions;
+  resolve(trainer: LoopTrainer): void;
+  reject(error: unknown): void;
+}
+
+/**
+ * Makes trainings share banks. `fits` says whether so many models of one shape may be trained at once; those that do not fit are
+ * trained when others have ended.
+ */
+export function createTogether(
+  { fits = () => true }: { fits?: (options: TrainerOptions, models: number) => boolean } = {},
+): Together {
+  const coming = new Set<TogetherMember>();
+  let asked: Asked[] = [];
+  let working = 0;
+
+  /** Makes the next bank, once all have come and no other bank is at work. */
+  function next(): void {
+    if (coming.size > 0 || working > 0 || asked.length === 0) return;
+    const kind = kindOf(asked[0].options);
+    const alike = asked.filter(({ options }) => kindOf(options) === kind);
+    let models = alike.length;
+    while (models > 1 && !fits(asked[0].options, models)) models--;
+    const chosen = alike.slice(0, models);
+    asked = asked.filter((one) => !chosen.includes(one));
+    try {
+      const trainers = createShared(chosen, () => {
+        working--;
+        next();
+      });
+      working = chosen.length;
+      chosen.forEach(({ resolve }, i) => resolve(trainers[i]));
+    } catch (error) {
+      for (const { reject } of chosen) reject(error);
+      next();
+    }
+  }
+
+  return {
+    member() {
+      const member: TogetherMember = {
+        makeTrainer(gpu, options) {
+          return new Promise((resolve, reject) => {
+            asked.push({ gpu, options, resolve, reject });
+            member.leave(); // it has come
+          });
+        },
+        leave() {
+          if (coming.delete(member)) next();
+        },
+      };
+      coming.add(member);
+      return member;
+    },
+  };
+}
+
+/** Says what trainings must have in common to share a bank, the steps that they have taken among it. */
+function kindOf({ start, ...options }: TrainerOptions): string {
+  const { beta1, beta2, epsilon, weightDecay, clip } = options.settings;
+  const settings = { beta1, beta2, epsilon, weightDecay, clip };
+  return JSON.stringify({ ...options, settings, step: "weights" in start ? start.step : 0 });
+}
+
+/** A model of a bank, and what its training waits for. */
+interface Model {
+  /** Steps that it has asked for and that the bank has not taken. */
+  queue: { batch: HostBatch; rate: number }[];
+  results: StepResult[];
+  /** Called when its queue is empty. */
+  drained: (() => void)[];
+  evaluation?: {
+    batch: HostBatch;
+    resolve(result: { nll: Float64Array; predicted: Uint32Array }): void;
+    reject(error: unknown): void;
+  };
+  closed: boolean;
+}
+
+/** Makes a bank, and a trainer of one model for each of those who asked. */
+function createShared(asked: readonly Asked[], onClose: () => void): LoopTrainer[] {
+  const [{ gpu, options }] = asked;
+  const { batch, length } = options;
+  const bank = createTrainer(gpu, { ...options, start: joined(asked), asAlone: true });
+  const models = asked.map((): Model => ({ queue: [], results: [], drained: [], closed: false }));
+  const first = bank.steps;
+  let evaluating = false;
+  let reading: Promise<unknown> = Promise.resolve(); // one after another
+  let snapshots = new Map<string, Promise<unknown>>();
+
+  /** Puts the batches of all models side by side; nothing of those that have none. */
+  function sideBySide(of: (model: Model) => HostBatch | undefined): HostBatch {
+    const all = emptyBatch(models.length * batch, length);
+    const spans = models.flatMap((model, i) => {
+      const own = of(model);
+      if (own) {
+        all.tokens.set(own.tokens, i * batch * length);
+        all.lengths.set(own.lengths, i * batch);
+      }
+      return own?.spans ?? Array.from(own?.lengths ?? new Uint32Array(batch), (end) => ({ begin: 0, end }));
+    });
+    return { ...all, spans };
+  }
+
+  /** Takes the steps that all have asked for, and evaluates once nobody can go on. */
+  function pump(): void {
+    const active = models.filter(({ closed }) => !closed);
+    while (active.length > 0 && active.every(({ queue }) => queue.length > 0)) {
+      const steps = new Map(active.map((model) => [model, model.queue.shift()!]));
+      const rates = new Set([...steps.values()].map(({ rate }) => rate));
+      if (rates.size > 1) {
+        throw new RangeError(
+          `Cannot train together as all must take a step at one rate: they are ${[...rates]}`,
+        );
+      }
+      bank.step(sideBySide((model) => steps.get(model)?.batch), [...rates][0]);
+      snapshots = new Map();
+    }
+    for (const model of active) {
+      if (model.queue.length > 0) continue;
+      for (const resolve of model.drained.splice(0)) resolve();
+    }
+    const waits = ({ evaluation, drained }: Model) => evaluation !== undefined || drained.length > 0;
+    if (!evaluating && active.some(({ evaluation }) => evaluation) && active.every(waits)) {
+      void evaluate(active);
+    }
+  }
+
+  async function evaluate(active: readonly Model[]): Promise<void> {
+    evaluating = true;
+    const due = active.flatMap((model) => model.evaluation ? [{ model, ...model.evaluation }] : []);
+    for (const { model } of due) model.evaluation = undefined;
+    try {
+      const all = sideBySide((model) => due.find((one) => one.model === model)?.batch);
+      const { nll, predicted } = await inTurn(() => bank.evaluate(all));
+      for (const { model, resolve } of due) {
+        const i = models.indexOf(model);
+        resolve({ nll: nll.slice(i, i + 1), predicted: predicted.slice(i, i + 1) });
+      }
+    } catch (error) {
+      for (const { reject } of due) reject(error);
+    }
+    evaluating = false;
+    pump();
+  }
+
+  /** Reads from the device when what was asked before is there. */
+  function inTurn<Value>(read: () => Promise<Value>): Promise<Value> {
+    const value = reading.then(read);
+    reading = value.catch(() => {});
+    return value;
+  }
+
+  /** Waits until the bank has taken all steps that a training has asked for. */
+  const settled = (model: Model) =>
+    new Promise<void>((resolve) => {
+      model.drained.push(resolve);
+      pump();
+    });
+
+  /** Reads something of all models once per step. */
+  async function snapshot<Value>(model: Model, name: string, read: () => Promise<Value>): Promise<Value> {
+    await settled(model);
+    if (!snapshots.has(name)) snapshots.set(name, inTurn(read));
+    return await snapshots.get(name) as Value;
+  }
+
+  return models.map((model, i): LoopTrainer => {
+    let taken = 0;
+    return {
+      get steps() {
+        return first + taken;
+      },
+      step(own, rate) {
+        const { tokens, lengths, spans } = own;
+        model.queue.push({ batch: { tokens: tokens.slice(), lengths: lengths.slice(), spans }, rate });
+        taken++;
+        pump();
+      },
+      async drain() {
+        await settled(model);
+        const results = await inTurn(() => bank.drain());
+        for (const [i, model] of models.entries()) {
+          model.results.push(...results.map((all) => ofModel(all, i)));
+        }
+        return model.results.splice(0);
+      },
+      evaluate: (own) =>
+        new Promise((resolve, reject) => {
+          const batch = { ...own, tokens: own.tokens.slice(), lengths: own.lengths.slice() };
+          model.evaluation = { batch, resolve, reject };
+          pump();
+        }),
+      weights: async () => [(await snapshot<Weights[]>(model, "weights", bank.weights))[i]],
+      async state() {
+        const { step, weights, moments, squares } = await snapshot<TrainerState>(model, "state", bank.state);
+        return { step, weights: [weights[i]], moments: [moments[i]], squares: [squares[i]] };
+      },
+      close() {
+        if (model.closed) return;
+        model.closed = true;
+        model.queue.length = 0;
+        if (models.every(({ closed }) => closed)) bank.close();
+        else pump();
+        onClose();
+      },
+    };
+  });
+}
+
+/** Takes one model's part of a step's results. */
+function ofModel({ step, loss, nll, norm, reports }: StepResult, i: number): StepResult {
+  return {
+    step,
+    loss: loss.slice(i, i + 1),
+    nll: nll.slice(i, i + 1),
+    norm: norm.slice(i, i + 1),
+    reports: Object.fromEntries(
+      Object.entries(reports).map(([name, values]) => [name, values.slice(i, i + 1)]),
+    ),
+  };
+}
+
+/** Puts what trainings start from side by side. */
+function joined(asked: readonly Asked[]): TrainerState {
+  const states = asked.map(({ options: { start } }) =>
+    "weights" in start ? start : { step: 0, weights: start, moments: [], squares: [] }
+  );
+  const all = (list: "weights" | "moments" | "squares") => states.flatMap((state) => state[list]);
+  return { step: states[0].step, weights: all("weights"), moments: all("moments"), squares: all("squares") };
+}

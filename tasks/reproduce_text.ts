@@ -1,0 +1,44 @@
+/**
+ * Words what a reproduction and its studies came to.
+ *
+ * @module
+ */
+
+import type { StudiesPlan, StudyResult } from "../pipeline/reproduction/mod.ts";
+import type { Claim } from "../pipeline/report/mod.ts";
+import { duration, table } from "./layout.ts";
+
+/** Words claims, and where they were written. */
+export function claimsText(run: string, claims: readonly Claim[]): string {
+  return [...claims.flatMap(claimLines), "", ...placesOf(run)].join("\n");
+}
+
+/** Words what studies found. */
+export function studiesText(root: string, results: readonly StudyResult[]): string {
+  const parts = results.flatMap((
+    { study, findings },
+  ) => [study.title, ...findings.claims.flatMap(claimLines), ""]);
+  return [...parts, ...placesOf(root)].join("\n");
+}
+
+/** Words what studies would take. */
+export function studiesPlanText({ pieces, seconds, assumptions }: StudiesPlan): string {
+  const rows = pieces.map(({ run, piece, seconds, done }) => [run, piece, done ? "done" : duration(seconds)]);
+  const longest = Math.max(0, ...pieces.map(({ seconds }) => seconds));
+  return [
+    table("run | piece | time", rows, ["piece"]),
+    "",
+    `in all         ${duration(seconds)} of one device; the longest piece ${duration(longest)}`,
+    "",
+    ...assumptions.map((line) => `assumed: ${line}`),
+  ].join("\n");
+}
+
+function claimLines({ claim, paper, here, holds }: Claim): string[] {
+  const verdict = holds === null ? "    " : holds ? "yes " : "no  ";
+  return [`${verdict}${claim}`, `      paper: ${paper}`, `      here:  ${here}`];
+}
+
+function placesOf(folder: string): string[] {
+  return [`table   ${folder}/reproduction.md`, `report  ${folder}/report.html`];
+}

@@ -1,0 +1,21 @@
+/**
+ * Trains a Switch Transformer on the whole training set: experts in every layer, chosen token by token.
+ *
+ *   deno task train-switch --run runs/docs --switch-capacity 1.25
+ */
+import { trainSwitch } from "../pipeline/stages/mod.ts";
+import { defineTask } from "./command.ts";
+import { IN_A_RUN, TRAINING } from "./options.ts";
+import { trainedText } from "./text.ts";
+
+export const TASK = await defineTask({
+  name: "train-switch",
+  about:
+    "Trains a Switch Transformer on the whole training set of a run: in every layer as many experts as the mixture has, chosen " +
+    "token by token, for as many tokens as all experts together see.",
+  options: { ...IN_A_RUN, ...TRAINING },
+  run: async ({ sources, options, signal, onEvent, print }) => {
+    const models = [await trainSwitch({ ...options, sources }, { signal, onEvent })];
+    print({ run: options.run, models }, trainedText(options.run, models));
+  },
+}, import.meta);

@@ -1,0 +1,116 @@
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import fc from "fast-check";
+import { createPlanner, floatBits, foldGrid } from "../../../kernels/device/dispatch.ts";
+import type { Storage } from "../../../kernels/device/storage.ts";
+import { gpu } from "../support.ts";
+import { double, ONE_LINE } from "./support.ts";
+
+fc.configureGlobal({ seed: 1 });
+
+Deno.test("foldGrid() covers every count with the fewest rows, wasting less than a row's length", () => {
+  const axis = 65_535;
+  const holds = (count: number) => {
+    const [x, y] = foldGrid(count);
+    assert(x >= 1 && y >= 1 && x <= axis && y <= axis, `${x} × ${y}`);
+    assert(x * y >= count && x * y - count < y, `${x} × ${y} for ${count}`);
+    assertEquals(y, Math.max(1, Math.ceil(count / axis)), "rows");
+  };
+  [1, axis - 1, axis, axis + 1, 2 * axis, 2 * axis + 1, axis * axis - 1, axis * axis].forEach(holds);
+  fc.assert(fc.property(fc.integer({ min: 1, max: axis * axis }), holds));
+});
+
+Deno.test("floatBits() gives an f32's bits", () => {
+  assertEquals([0, 1, -2, 1e-5].map(floatBits), [0, 0x3f800000, 0xc0000000, 0x3727c5ac]);
+});
+
+Deno.test("Gpu.dispatch() numbers workgroups beyond one axis, and models along z", async () => {
+  for (const [size, models] of [[1, 3], [65_535, 1], [65_536, 2], [200_001, 1]]) {
+    const { arena, y, plan } = double(gpu, size, { models });
+    gpu.submit([gpu.dispatch(plan)]);
+    const values = new Float32Array((await gpu.read([{ buffer: y, bytes: size * models * 4 }]))[0]);
+    const wrong = values.findIndex((value, i) => value !== 2 * ((i % size) % 1000));
+    assertEquals(wrong, -1, `value ${wrong} of ${size} × ${models}`);
+    arena.destroy();
+  }
+});
+
+Deno.test("Gpu.dispatch() refuses a number of workgroups or models that no grid has", () => {
+  const { arena, plan } = double(gpu, 4);
+  for (const workgroups of [0, -1, NaN, 65_535 ** 2 + 1]) {
+    assertThrows(() => gpu.dispatch({ ...plan, workgroups }), RangeError, `workgroups is ${workgroups}`);
+  }
+  for (const models of [0, 65_536]) {
+    assertThrows(() => gpu.dispatch({ ...plan, models }), RangeError, `models is ${models}`);
+  }
+  const error = assertThrows(
+    () => gpu.dispatch({ ...plan, workgroups: 0 }),
+    RangeError,
+    "Cannot plan double as",
+  );
+  assertMatch(error.message, ONE_LINE);
+  arena.destroy();
+});
+
+Deno.test("Gpu.dispatch() keeps apart plans that differ in parameters alone", async () => {
+  const { arena, x, y, plan } = double(gpu, 4);
+  const z = arena.buffer("z", 16);
+  const plans = [plan, { ...plan, params: [4, floatBits(3)], buffers: [x, z] }].map((plan) =>
+    gpu.dispatch(plan)
+  );
+  gpu.submit(plans);
+  const [a, b] = (await gpu.read([{ buffer: y }, { buffer: z }])).map((
+    bytes,
+  ) => [...new Float32Array(bytes)]);
+  assertEquals([a, b], [[0, 2, 4, 6], [0, 3, 6, 9]]);
+  arena.destroy();
+});
+
+Deno.test("Gpu.submit() runs dispatches in order, and takes none", async () => {
+  const { arena, y, plan } = double(gpu, 4);
+  const z = arena.buffer("z", 16);
+  gpu.submit([]);
+  gpu.submit([gpu.dispatch(plan), gpu.dispatch({ ...plan, label: "again", buffers: [y, z] })]);
+  assertEquals([...new Float32Array((await gpu.read([{ buffer: z }]))[0])], [0, 4, 8, 12]);
+  arena.destroy();
+});
+
+Deno.test("createPlanner() compiles a text once, whatever is bound, and again for other constants or storage", () => {
+  const compiled: string[] = [];
+  const written: number[][] = [];
+  const device = {
+    createShaderModule: ({ code }: GPUShaderModuleDescriptor) => ({ code }),
+    createComputePipeline: ({ label, compute }: GPUComputePipelineDescriptor) => {
+      compiled.push(`${label} ${JSON.stringify(compute.constants)}`);
+      return { getBindGroupLayout: () => ({}) };
+    },
+    createBuffer: () => ({ destroy: () => written.push([]) }),
+    createBindGroup: () => ({}),
+    queue: { writeBuffer: (_: unknown, __: number, data: Uint32Array) => written.push([...data]) },
+  };
+  const planner = createPlanner(device as unknown as GPUDevice);
+  const buffer = (storage: Storage) => ({ label: "x", bytes: 16, storage, raw: {} as GPUBuffer });
+  const buffers = [buffer("f32"), buffer("f32")];
+  const code = `
+@group(0) @binding(0) var<uniform> params: vec4u;
+@group(0) @binding(1) var<storage, read> x: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec4f>;
+fn load_x(i: u32) -> vec4f { return x[i]; }
+@compute @workgroup_size(1)
+fn main() { y[0] = load_x(params.x); }`;
+  planner.dispatch({ label: "copy", code, params: [1, 2], buffers, workgroups: 1 });
+  planner.dispatch({ label: "copy", code, params: [1, 2], buffers: [...buffers].reverse(), workgroups: 7 });
+  planner.dispatch({ label: "copy", code, params: [3], buffers, workgroups: 1 });
+  assertEquals(compiled, ["copy {}"]);
+  assertEquals(written, [[1, 2], [3]], "equal parameters share a buffer");
+  planner.dispatch({ label: "copy", code, constants: { WG: 2 }, params: [3], buffers, workgroups: 1 });
+  planner.dispatch({
+    label: "copy",
+    code,
+    params: [3],
+    buffers: [buffer("bf16"), buffers[1]],
+    workgroups: 1,
+  });
+  assertEquals(compiled, ["copy {}", 'copy {"WG":2}', "copy {}"]);
+  planner.close();
+  assertEquals(written.slice(2), [[], []], "both buffers of parameters are freed");
+});

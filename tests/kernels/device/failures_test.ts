@@ -1,0 +1,89 @@
+import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { RunError } from "../../../kernels/errors.ts";
+import { watchFailures } from "../../../kernels/device/failures.ts";
+import { openGpu } from "../../../kernels/device/gpu.ts";
+import { double, ONE_LINE } from "./support.ts";
+
+for (
+  const [what, change] of [
+    ["a shader that does not compile", { code: "this is no shader" }],
+    ["one buffer bound for reading and for writing", {}],
+    ["a missing buffer", {}],
+  ] as const
+) {
+  Deno.test(`Gpu.read() reports ${what}, with the kernel's label, in one line`, async () => {
+    const own = await openGpu(); // its failure stays
+    const { x, y, plan } = double(own, 4, { label: "broken_kernel" });
+    const buffers = what.startsWith("one") ? [y, y] : what.startsWith("a missing") ? [x] : [x, y];
+    const failure = async () => {
+      own.submit([own.dispatch({ ...plan, ...change, buffers })]);
+      await own.read([{ buffer: x }]);
+    };
+    const error = await assertRejects(failure, Error, "broken_kernel");
+    assertMatch(error.message, /^Cannot /);
+    assertMatch(error.message, ONE_LINE);
+    await assertRejects(() => own.read([{ buffer: x }]), Error, "broken_kernel"); // and goes on saying so
+    own.close();
+  });
+}
+
+Deno.test("Gpu.read() reports the use of freed buffers", async () => {
+  const own = await openGpu();
+  const { arena, x, plan } = double(own, 4);
+  const dispatch = own.dispatch(plan);
+  arena.destroy();
+  own.submit([dispatch]);
+  const error = await assertRejects(
+    () => own.read([{ buffer: x }]),
+    RunError,
+    'Cannot go on as the GPU failed at or before kernel "double"',
+  );
+  assertMatch(error.message, ONE_LINE);
+  own.close();
+});
+
+/** A device that fails when it is told to. */
+function fakeDevice() {
+  const events = new EventTarget();
+  const { promise: lost, resolve: lose } = Promise.withResolvers<GPUDeviceLostInfo>();
+  const fail = (message: string) => {
+    const event = new Event("uncapturederror", { cancelable: true });
+    events.dispatchEvent(Object.assign(event, { error: { message } }));
+    return event.defaultPrevented;
+  };
+  const addEventListener: EventTarget["addEventListener"] = (...given) => events.addEventListener(...given);
+  const device: Pick<GPUDevice, "lost"> & Pick<EventTarget, "addEventListener"> = { lost, addEventListener };
+  return {
+    device: device as GPUDevice,
+    fail,
+    lose: (reason: string, message: string) => lose({ reason, message } as GPUDeviceLostInfo),
+  };
+}
+
+Deno.test("watchFailures() keeps the first message, names the last kernel, and hides it from the console", () => {
+  const { device, fail } = fakeDevice();
+  const failures = watchFailures(device);
+  failures.check();
+  failures.submitted("forward");
+  assertEquals(fail("first\n  reason "), true);
+  fail("second");
+  failures.submitted("backward");
+  for (let again = 0; again < 2; again++) {
+    const { message } = assertThrows(() => failures.check(), RunError);
+    assertEquals(
+      message,
+      'Cannot go on as the GPU failed at or before kernel "backward": first reason',
+    );
+  }
+});
+
+Deno.test("watchFailures() reports a device that is lost, but not one that was destroyed on purpose", async () => {
+  const [broken, closed] = [fakeDevice(), fakeDevice()];
+  const [ofBroken, ofClosed] = [broken, closed].map(({ device }) => watchFailures(device));
+  broken.lose("unknown", "driver reset");
+  closed.lose("destroyed", "closed");
+  await Promise.all([broken.device.lost, closed.device.lost]);
+  await Promise.resolve();
+  assertThrows(() => ofBroken.check(), RunError, 'kernel "none": device lost: driver reset');
+  ofClosed.check();
+});

@@ -1,0 +1,139 @@
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import fc from "fast-check";
+import type { Failures } from "../../../kernels/device/failures.ts";
+import { createReader } from "../../../kernels/device/readback.ts";
+import { RunError } from "../../../kernels/errors.ts";
+import { gpu } from "../support.ts";
+import { ONE_LINE } from "./support.ts";
+
+fc.configureGlobal({ seed: 1 });
+
+Deno.test("Gpu.read() returns any ranges of any buffers, in order", async () => {
+  const arena = gpu.arena();
+  const values = Uint8Array.from({ length: 64 }, (_, i) => i);
+  const buffer = arena.buffer("source", new Uint32Array(values.buffer));
+  const range = fc.tuple(fc.nat(15), fc.nat(64)).map(([word, bytes]) => {
+    return { byteOffset: 4 * word, bytes: Math.min(bytes, 64 - 4 * word) };
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.array(range, { maxLength: 6 }), async (ranges) => {
+      const results = await gpu.read(ranges.map((range) => ({ buffer, ...range })));
+      assertEquals(
+        results.map((bytes) => [...new Uint8Array(bytes)]),
+        ranges.map(({ byteOffset, bytes }) => [...values.subarray(byteOffset, byteOffset + bytes)]),
+      );
+    }),
+    { numRuns: 30 }, // every read waits for the device
+  );
+  arena.destroy();
+});
+
+Deno.test("Gpu.read() refuses ranges that do not lie inside the buffer", async () => {
+  const arena = gpu.arena();
+  const buffer = arena.buffer("source", 16);
+  for (
+    const range of [{ bytes: 17 }, { byteOffset: 4, bytes: 16 }, { byteOffset: -4 }, { byteOffset: 20 }, {
+      bytes: -4,
+    }, { byteOffset: 2, bytes: 4 }]
+  ) {
+    const error = await assertRejects(
+      () => gpu.read([{ buffer, ...range }]),
+      RangeError,
+      'Cannot read "source" as',
+    );
+    assertMatch(error.message, ONE_LINE);
+    assertMatch(error.message, /its size is 16$/);
+  }
+  await gpu.read([{ buffer }]);
+  arena.destroy();
+});
+
+Deno.test("Gpu.read() may overlap with another: each gives what was there when it was called", async () => {
+  const arena = gpu.arena();
+  const buffer = arena.buffer("source", Uint32Array.of(1, 0, 0, 0));
+  const reads = [1, 2, 3].map((value) => {
+    gpu.write(buffer, Uint32Array.of(value));
+    return gpu.read([{ buffer, bytes: 4 }]);
+  });
+  const results = await Promise.all(reads);
+  assertEquals(results.map(([bytes]) => new Uint32Array(bytes)[0]), [1, 2, 3]);
+  arena.destroy();
+});
+
+/** A device whose staging buffers can be counted, and mapped only by whoever may. */
+function fakeDevice() {
+  const made: { size: number; destroyed: boolean }[] = [];
+  let mapping = Promise.resolve();
+  const device = {
+    createBuffer({ size }: { size: number }) {
+      const state = { size, destroyed: false };
+      made.push(state);
+      return {
+        size,
+        mapAsync: () => mapping,
+        getMappedRange: (offset: number, bytes: number) => new Uint8Array(bytes).fill(offset).buffer,
+        unmap() {},
+        destroy: () => state.destroyed = true,
+      };
+    },
+    createCommandEncoder: () => ({ copyBufferToBuffer() {}, finish: () => ({}) }),
+    queue: { submit() {} },
+  };
+  return { device: device as unknown as GPUDevice, made, map: (by: Promise<void>) => mapping = by };
+}
+
+const SILENT: Failures = { submitted() {}, check() {}, failed: (reason) => new RunError(reason) };
+const SOURCE = { label: "source", bytes: 64, raw: {} as GPUBuffer };
+
+Deno.test("createReader() keeps one staging buffer, makes a larger one where it must, and frees all", async () => {
+  const { device, made } = fakeDevice();
+  const reader = createReader(device, SILENT);
+  await reader.read([{ buffer: SOURCE, bytes: 32 }]);
+  await reader.read([{ buffer: SOURCE, bytes: 8 }]);
+  assertEquals(made, [{ size: 32, destroyed: false }], "the second read uses the first's");
+  await reader.read([{ buffer: SOURCE }]);
+  assertEquals(made, [{ size: 32, destroyed: true }, { size: 64, destroyed: false }]);
+  await Promise.all([1, 2].map(() => reader.read([{ buffer: SOURCE }])));
+  reader.close();
+  assertEquals(made.map(({ destroyed }) => destroyed), [true, true, true], "reads at once take one each");
+});
+
+Deno.test("createReader() aligns every range to 8 bytes, and reads nothing of an empty one", async () => {
+  const { device } = fakeDevice();
+  const reader = createReader(device, SILENT);
+  const results = await reader.read(
+    [{ bytes: 3 }, { bytes: 0 }, { bytes: 12 }, { byteOffset: 60 }].map((range) => ({
+      buffer: SOURCE,
+      ...range,
+    })),
+  );
+  assertEquals(results.map((bytes) => [...new Uint8Array(bytes)]), [
+    [0, 0, 0],
+    [],
+    new Array(12).fill(8),
+    new Array(4).fill(24),
+  ]);
+});
+
+Deno.test("createReader() says what failed on the device where its buffer cannot be mapped", async () => {
+  const { device, made, map } = fakeDevice();
+  map(Promise.reject(new Error("mapping failed")));
+  await assertRejects(
+    () => createReader(device, SILENT).read([{ buffer: SOURCE }]),
+    RunError,
+    "mapping failed",
+  );
+  let checks = 0;
+  const known: Failures = {
+    ...SILENT,
+    check() {
+      if (++checks > 1) throw new RunError("a kernel failed");
+    },
+  };
+  await assertRejects(
+    () => createReader(device, known).read([{ buffer: SOURCE }]),
+    RunError,
+    "a kernel failed",
+  );
+  assertEquals(made.every(({ destroyed }) => destroyed), true);
+});

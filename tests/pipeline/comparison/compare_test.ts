@@ -1,0 +1,107 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
+import { compareRuns, shortNames } from "../../../pipeline/comparison/compare.ts";
+import { inFolder } from "../../tasks/support.ts";
+import { writeComparedRun } from "./support.ts";
+
+Deno.test("compareRuns() puts settings, partitions and evaluations side by side, and counts sources won", async () => {
+  await inFolder(async (folder) => {
+    const runs = ["a", "b", "c"].map((name) => `${folder}/${name}`);
+    await writeComparedRun(runs[0], { sources: { code: 10, fiction: 20, news: 30 }, perplexity: 20 });
+    await writeComparedRun(runs[1], {
+      settings: { partitioner: "ctbm", rounds: 3 },
+      sources: { code: 12, fiction: 20, news: 25 },
+      perplexity: 21,
+    });
+    await writeComparedRun(runs[2]);
+    await Deno.remove(`${runs[2]}/manifests/evaluate.json`); // so that nothing tells which text evaluation.json is of
+    const { runs: compared, settings, sources, heldOut, output } = await compareRuns({ runs });
+    assertEquals(settings, [
+      { setting: "partitioner", values: ["em", "ctbm", "em"] },
+      { setting: "rounds", values: [12, 3, 12] },
+    ]);
+    assertEquals(compared.map(({ name, partitioner, wins }) => [name, partitioner, wins]), [
+      ["a", "em", 2],
+      ["b", "ctbm", 2],
+      ["c", "em", null],
+    ]);
+    assertEquals(sources.map(({ source, perplexity, best }) => [source, perplexity, best]), [
+      ["code", [10, 12, null], [0]],
+      ["fiction", [20, 20, null], [0, 1]], // a tie counts for both
+      ["news", [30, 25, null], [1]],
+    ]);
+    assertEquals(compared.map(({ evaluation }) => evaluation?.scores.mixture?.perplexity), [
+      20,
+      21,
+      undefined,
+    ]);
+    const { partition, rounds, expertTokens } = compared[0];
+    assertEquals([partition!.nmi, partition!.regret, partition!.tokenImbalance], [0.358, 0.03, 0.006]);
+    assertEquals([rounds.length, expertTokens], [6, 4 * 400 * 2032]);
+    assertEquals([heldOut?.sequences, output], [1092, undefined]);
+    const lacks = compared.map(({ lacks }) =>
+      lacks.flatMap(({ stages, state }) => stages.map((s) => `${s} ${state}`))
+    );
+    assertEquals(lacks.map((own) => own.includes("evaluate missing")), [false, false, true]);
+    const trainings = compared[0].lacks.find(({ stages }) => stages.includes("train-expert-00"))!;
+    assertEquals(trainings.stages.length, 4); // told together, with one command
+    assertEquals([trainings.command.task, trainings.command.with.expert], ["train-expert", "all"]);
+  });
+});
+
+Deno.test("compareRuns() leaves out an evaluation of other text than the run holds out now", async () => {
+  await inFolder(async (folder) => {
+    const runs = ["a", "b"].map((name) => `${folder}/${name}`);
+    for (const run of runs) await writeComparedRun(run);
+    const path = `${runs[1]}/manifests/evaluate.json`;
+    const manifest = JSON.parse(await Deno.readTextFile(path));
+    await Deno.writeTextFile(path, JSON.stringify({ ...manifest, inputs: { tokens: "0" } }));
+    const { runs: compared, sources } = await compareRuns({ runs });
+    assertEquals(compared.map(({ evaluation }) => evaluation === null), [false, true]);
+    assertEquals([sources, compared[0].wins], [[], null]); // with whom would it be compared?
+  });
+});
+
+Deno.test("compareRuns() compares runs that hold a partition alone", async () => {
+  await inFolder(async (folder) => {
+    const runs = ["a", "b"].map((name) => `${folder}/${name}`);
+    for (const run of runs) {
+      await writeComparedRun(run);
+      for (const path of ["metrics", "evaluation.json", "reproduction.json"]) {
+        await Deno.remove(`${run}/${path}`, { recursive: true });
+      }
+    }
+    const { runs: compared } = await compareRuns({ runs, output: `${folder}/compare.html` });
+    for (const { partition, rounds, expertTokens, evaluation, wins } of compared) {
+      assertEquals([partition!.nmi, rounds, expertTokens, evaluation, wins], [0.358, [], null, null, null]);
+    }
+  });
+});
+
+Deno.test("compareRuns() refuses what cannot be compared", async () => {
+  await inFolder(async (folder) => {
+    const [a, b] = ["a", "b"].map((name) => `${folder}/${name}`);
+    for (const run of [a, b]) await writeComparedRun(run);
+    const refuses = (runs: string[], message: string) =>
+      assertRejects(() => compareRuns({ runs }), InputError, message);
+    await refuses([], "at least two must be named: none is named");
+    await refuses([a], `at least two must be named: only "${a}" is named`);
+    await refuses([a, b, a], `each must be named once: "${a}" is named twice`);
+    await refuses([a, b, `${folder}/./b`], "are the same");
+    await refuses(
+      [a, `${folder}/c`],
+      `Cannot compare "${folder}/c" as it must be a run folder: there is no such`,
+    );
+    await refuses([a, folder], "as it must be a run folder: it has no config.json");
+    await refuses([a, `${b}/config.json`], "as it must be a run folder: it is a file");
+    await Deno.writeTextFile(`${b}/evaluation.json`, "{");
+    await refuses([a, b], "evaluation.json");
+  });
+});
+
+Deno.test("shortNames() takes the shortest ends of paths that differ", () => {
+  assertEquals(shortNames(["runs/em", "runs/ctbm/"]), ["em", "ctbm"]);
+  assertEquals(shortNames(["x/em", "y/em", "z/a"]), ["x/em", "y/em", "a"]);
+  assertEquals(shortNames(["em", "runs/em"]), ["em", "runs/em"]);
+  assertEquals(shortNames(["."]), ["."]);
+});

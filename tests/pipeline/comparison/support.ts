@@ -1,0 +1,80 @@
+/**
+ * Writes runs that can be compared, as the tasks leave them.
+ *
+ * @module
+ */
+
+import type { Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
+import { type Columns, type Lineage, toBatch } from "../../../pipeline/rows/arrow.ts";
+import { writeShards } from "../../../pipeline/rows/shards.ts";
+import { outputsHash } from "../../../pipeline/run/manifest.ts";
+import type { Configuration } from "../../../pipeline/settings/configuration.ts";
+import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
+import { evaluationOf, SHAPE, writeRun } from "../report/support.ts";
+
+/** What of a run is to be unlike the others. */
+export interface Unlike {
+  /** Settings that are not the defaults. */
+  settings?: Partial<Configuration>;
+  /** Held-out sequences of two tokens each. */
+  tokens?: number[];
+  /** Most of them in a shard. */
+  shardSequences?: number;
+  /** Perplexity of the mixture by source. */
+  sources?: Record<string, number>;
+  /** Perplexity of the mixture. */
+  perplexity?: number;
+}
+
+const LINEAGE: Lineage = {
+  format: 1,
+  stage: "tokenize",
+  sequenceLength: 2,
+  vocabulary: 1024,
+  eos: 0,
+  tokenizer: "0",
+};
+
+/** Writes a run that is evaluated, with its held-out shards. */
+export async function writeComparedRun(run: string, unlike: Unlike = {}): Promise<void> {
+  const { settings = {}, tokens = [1, 2, 3, 4, 5, 6], shardSequences = 100, perplexity = 45.25 } = unlike;
+  await writeRun(run);
+  const write = (path: string, value: unknown) => Deno.writeTextFile(`${run}/${path}`, JSON.stringify(value));
+  const read = async (path: string) => JSON.parse(await Deno.readTextFile(`${run}/${path}`));
+  const config = await read("config.json");
+  await write("config.json", { ...config, configuration: { ...defaultConfiguration(), ...settings } });
+  const rows = tokens.length / 2;
+  const columns: Columns = {
+    rows,
+    sequence: BigUint64Array.from({ length: rows }, (_, i) => BigInt(i)),
+    document: BigUint64Array.from({ length: rows }, (_, i) => BigInt(i)),
+    source: Array.from({ length: rows }, () => "news"),
+    tokens: Uint16Array.from(tokens),
+    length: new Uint32Array(rows).fill(2),
+  };
+  const outputs: Record<string, { bytes: number; sha256: string }> = {};
+  const batches = ReadableStream.from([toBatch(columns, { ...LINEAGE, config: String(shardSequences) })]);
+  await Deno.mkdir(`${run}/tokens`, { recursive: true });
+  for await (const { name, bytes, sha256 } of writeShards(`${run}/tokens`, "test", batches, shardSequences)) {
+    outputs[`tokens/${name}`] = { bytes, sha256 };
+  }
+  const tokenize = await read("manifests/tokenize.json");
+  const manifest = { ...tokenize, outputs: { ...tokenize.outputs, ...outputs } };
+  await write("manifests/tokenize.json", manifest);
+  const inputs = { tokens: outputsHash(manifest, "tokens/test-") };
+  await write("manifests/evaluate.json", { ...tokenize, stage: "evaluate", inputs, outputs: {}, result: {} });
+  await write("evaluation.json", evaluated(perplexity, unlike.sources));
+}
+
+function evaluated(perplexity: number, bySource: Record<string, number> = {}): Evaluation {
+  const evaluation = evaluationOf(SHAPE);
+  const scores = {
+    ...evaluation.scores,
+    mixture: { nllPerToken: Math.log(perplexity), perplexity, low: 0.9 * perplexity, high: 1.1 * perplexity },
+  };
+  const sources = evaluation.sources.map((own) => ({
+    ...own,
+    perplexity: { ...own.perplexity, mixture: bySource[own.source] ?? 40 },
+  }));
+  return { ...evaluation, scores, sources };
+}

@@ -1,0 +1,86 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { InputError } from "../../../../kernels/errors.ts";
+import { findData, hashData, listData, readQuestions } from "../../../../pipeline/evaluation/choices/data.ts";
+import { TASKS } from "../../../../pipeline/evaluation/choices/tasks.ts";
+import { inFolder, ROOT } from "../../../tasks/support.ts";
+import { GOLDEN } from "./golden.ts";
+
+const lines = (documents: unknown[]) => documents.map((document) => `${JSON.stringify(document)}\n`).join("");
+const docsOf = (name: string) => GOLDEN[name].map(({ doc }) => doc);
+
+Deno.test("readQuestions() reads the same questions of JSON lines and of Parquet with nested columns", () =>
+  inFolder(async (folder) => {
+    for (const name of ["arc_easy", "piqa", "mmlu"]) {
+      const [task, path] = [TASKS.get(name)!, `${folder}/${name}.jsonl`];
+      await Deno.writeTextFile(path, lines(docsOf(name)));
+      const expected = docsOf(name).map(task.ask);
+      assertEquals(await readQuestions(path, task), expected);
+      assertEquals(await readQuestions(`${ROOT}fixtures/zero_shot/${name}.parquet`, task), expected);
+    }
+  }));
+
+Deno.test("findData() finds questions and what examples are taken from, by the names of their tasks", () =>
+  inFolder(async (folder) => {
+    const write = (name: string) => Deno.writeTextFile(`${folder}/${name}`, "x");
+    await assertRejects(
+      () => findData(folder, "sciq"),
+      InputError,
+      `its questions must be in "${folder}": there is neither sciq.jsonl nor sciq.parquet`,
+    );
+    await write("sciq.parquet");
+    assertEquals(await findData(folder, "sciq"), {
+      questions: `${folder}/sciq.parquet`,
+      examples: undefined,
+    });
+    await write("sciq_few_shot.jsonl");
+    const found = await findData(folder, "sciq");
+    assertEquals(found.examples, `${folder}/sciq_few_shot.jsonl`);
+    const hashes = await hashData(found);
+    assertEquals([Object.keys(hashes), hashes.data === hashes.examples], [["data", "examples"], true]);
+    assertEquals(await listData(folder, [...TASKS.keys()]), ["sciq"]);
+    await write("sciq.jsonl");
+    await assertRejects(() => findData(folder, "sciq"), InputError, "as it must be there once: there are");
+  }));
+
+Deno.test("readQuestions() refuses what is damaged, cut in half or wrong, by file and line", () =>
+  inFolder(async (folder) => {
+    const path = `${folder}/arc_easy.jsonl`;
+    const task = TASKS.get("arc_easy")!;
+    const whole = lines(docsOf("arc_easy"));
+    const [first, second] = docsOf("arc_easy") as { choices: Record<string, string[]> }[];
+    const cases: [string, string][] = [
+      ["", `"${path}" as it must hold questions of arc_easy: it holds none`],
+      [whole.slice(0, whole.length - 30), "every line must be JSON: invalid JSON on line 3"],
+      [
+        lines([first, { ...second, question: undefined }]),
+        `line 2 as it must be a question of arc_easy: question`,
+      ],
+      [
+        lines([{ ...first, answerKey: "Z" }]),
+        "line 1 as it must be a question of arc_easy: answerKey must be one of",
+      ],
+      [
+        lines([{ ...first, choices: { ...first.choices, text: ["a", "", "c", "d"] } }]),
+        "no choice must be empty",
+      ],
+      ["[1]\n", "every line must be a JSON object: line 1 is an array"],
+    ];
+    for (const [text, message] of cases) {
+      await Deno.writeTextFile(path, text);
+      const error = await assertRejects(() => readQuestions(path, task), InputError, message);
+      assertEquals(error.where, path);
+    }
+    const parquet = `${folder}/arc_easy.parquet`;
+    const bytes = await Deno.readFile(`${ROOT}fixtures/zero_shot/arc_easy.parquet`);
+    await Deno.writeFile(parquet, bytes.subarray(0, bytes.length >> 1));
+    await assertRejects(() => readQuestions(parquet, task), InputError, "it is cut short");
+    await Deno.writeTextFile(parquet, whole);
+    const error = await assertRejects(() => readQuestions(parquet, task), InputError, "it is something else");
+    assertEquals(error.message.includes("format"), false); // which this reader cannot be told
+    await Deno.writeFile(parquet, await Deno.readFile(`${ROOT}fixtures/zero_shot/piqa.parquet`));
+    await assertRejects(
+      () => readQuestions(parquet, task),
+      InputError,
+      "row 0 as it must be a question of arc_easy",
+    );
+  }));

@@ -1,0 +1,20 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { InputError } from "../../../../kernels/errors.ts";
+import { type Difference, readZeroShot, verdictOf } from "../../../../pipeline/evaluation/choices/results.ts";
+import { inFolder } from "../../../tasks/support.ts";
+
+Deno.test("verdictOf() says better or worse only where the interval leaves out zero; a lower perplexity is better", () => {
+  const of = (metric: Difference["metric"], low: number, high: number) =>
+    verdictOf({ baseline: "dense", metric, value: (low + high) / 2, low, high });
+  assertEquals([of("acc", 0.1, 0.2), of("acc", -0.2, -0.1)], ["better", "worse"]);
+  assertEquals([of("acc", -0.1, 0.2), of("acc", 0, 0.2), of("acc", 0, 0)], ["equal", "equal", "equal"]);
+  assertEquals([of("perplexity", 1, 2), of("perplexity", -2, -1)], ["worse", "better"]);
+});
+
+Deno.test("readZeroShot() refuses what is missing or something else, by name", () =>
+  inFolder(async (folder) => {
+    const path = `${folder}/arc_easy.json`;
+    await assertRejects(() => readZeroShot(path), InputError, `Cannot read "${path}" as it must be`);
+    await Deno.writeTextFile(path, '{"format": 1, "task": "arc_easy"}');
+    await assertRejects(() => readZeroShot(path), InputError, "questions: ");
+  }));

@@ -1,0 +1,110 @@
+import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import type { Question } from "../../../../pipeline/evaluation/choices/question.ts";
+import { MADE_TASKS, MOST_QUESTIONS, passagesOf } from "../../../../pipeline/evaluation/choices/suite.ts";
+import { sideOf } from "../../../../pipeline/text/tokenize.ts";
+import { defaultCorpus } from "../../../../pipeline/text/corpora/corpus.ts";
+import type { HeldOutDocument } from "../../../../pipeline/evaluation/choices/held_out.ts";
+
+/** Documents of the embedded corpus that a run with seed 0 holds out. */
+const held: HeldOutDocument[] = [];
+for await (const document of defaultCorpus({ characters: 400_000 })) {
+  const { text } = document;
+  if (sideOf(text, 0, 0.1) === "test") held.push({ ...document, tokens: Math.ceil(text.length / 3) });
+}
+
+const made = (documents: HeldOutDocument[], longest?: number) => {
+  const passages = passagesOf(documents, longest);
+  return new Map([...MADE_TASKS].map(([name, { make }]) => [name, make(passages)]));
+};
+const tasks = made(held);
+
+Deno.test("passagesOf() cuts documents into sentences and lines, each with what stands before it", () => {
+  const text =
+    'One sentence stands here. Another one follows, as they do. It is "quoted." And this one\'s the ' +
+    "fourth of its kind!\n\tA line of its own stands after a break\nshort\n\nThe end of the whole document.";
+  const passages = passagesOf([{ text, source: "tales", tokens: text.length / 3 }]);
+  assertEquals(passages.map(({ sentence, delimiter }) => [delimiter, sentence]), [
+    [" ", "And this one's the fourth of its kind!"],
+    ["\n\t", "A line of its own stands after a break"],
+    ["\n\n", "The end of the whole document."],
+  ]);
+  for (const { context, delimiter, sentence, document, source } of passages) {
+    assert(text.includes(context + delimiter + sentence));
+    assert(text.startsWith(context)); // all of it is short enough
+    assertEquals([document, source], [0, "tales"]);
+  }
+});
+
+Deno.test("the suite makes several hundred questions of the held-out documents of the embedded corpus, the same each time", () => {
+  const counts = [...tasks].map(([name, questions]) => [name, questions.length]);
+  for (const [name, count] of counts) {
+    assert(Number(count) >= 100 && Number(count) <= MOST_QUESTIONS, `${name}: ${count}`);
+  }
+  assertEquals(made(held), tasks);
+  const known = held.map(({ text }) => text);
+  for (const questions of tasks.values()) {
+    assertEquals(new Set(questions.map((one) => JSON.stringify(one))).size, questions.length);
+    const places = [0, 1, 2, 3].map((gold) => questions.filter((one) => one.gold === gold).length);
+    assert(Math.min(...places) > questions.length / 8, `${places}`); // no place of the right choice says anything
+    for (const { context, choices, gold, delimiter, set } of questions) {
+      assertEquals([choices.length, new Set(choices).size], [4, 4]);
+      assert(
+        known.some((text) => text.includes(context + delimiter + choices[gold])),
+        "held-out text says the answer",
+      );
+      assert(held.some(({ source }) => source === set));
+      assertEquals(context, context.trimEnd());
+    }
+  }
+});
+
+Deno.test("the order of documents changes no question but for what is wrong in it", () => {
+  const right = (questions: Question[]) =>
+    questions.map(({ context, choices, gold }) => context + choices[gold]).sort();
+  const turned = made(held.toReversed());
+  assertEquals(right(turned.get("shuffled_words")!), right(tasks.get("shuffled_words")!));
+  assertEquals(right(turned.get("next_sentence")!), right(tasks.get("next_sentence")!));
+});
+
+Deno.test("a last word was in the passage before, and those of other passages were not", () => {
+  for (const { context, choices, gold } of tasks.get("last_word")!) {
+    const words = context.match(/[\p{L}\p{M}]+/gu)!;
+    choices.forEach((choice, i) => assertEquals(words.includes(choice), i === gold, choice));
+  }
+});
+
+Deno.test("shuffled words are those of the sentence in other orders", () => {
+  const sorted = (text: string) => text.split(" ").sort().join(" ");
+  for (const { choices, gold } of tasks.get("shuffled_words")!) {
+    choices.forEach((choice, i) => {
+      assertEquals(sorted(choice), sorted(choices[gold]));
+      if (i !== gold) assertNotEquals(choice, choices[gold]);
+    });
+  }
+});
+
+Deno.test("wrong sentences are of other documents of the same source", () => {
+  for (const { choices, gold, set, context, delimiter } of tasks.get("next_sentence")!) {
+    const own = held.filter(({ text }) => text.includes(context + delimiter + choices[gold]));
+    const others = held.filter((document) => document.source === set && !own.includes(document));
+    if (others.length === 0) continue;
+    for (const wrong of choices.toSpliced(gold, 1)) {
+      assert(others.some(({ text }) => text.includes(wrong)), wrong);
+    }
+  }
+});
+
+Deno.test("passages are as long as models read, by the characters that a token has", () => {
+  for (const longest of [96, 128]) {
+    for (const { context, sentence } of passagesOf(held, longest)) {
+      const most = [0.6, 0.4].map((share) => share * 3.01 * longest);
+      assert(context.length <= Math.min(240, most[0]) && sentence.length <= Math.min(120, most[1]));
+    }
+    assert([...made(held, longest).values()].every(({ length }) => length > 40), `${longest} tokens`);
+  }
+});
+
+Deno.test("text that nothing can be asked of makes no questions", () => {
+  const none = made([{ text: "word ".repeat(500), source: "", tokens: 500 }]);
+  assertEquals([...none.values()], [[], [], []]);
+});

@@ -1,0 +1,83 @@
+import { assert, assertEquals } from "@std/assert";
+import { type Answered, summarizeAnswers } from "../../../../pipeline/evaluation/choices/summary.ts";
+import { TASKS } from "../../../../pipeline/evaluation/choices/tasks.ts";
+import { percentileInterval } from "../../../../pipeline/evaluation/bootstrap.ts";
+import { uniform } from "../../../../pipeline/random.ts";
+import { drawnDocuments } from "../support.ts";
+
+const DRAWING = { resamples: 60, seed: 3 };
+
+function answers(count: number, name: string, share: number): Answered[] {
+  return Array.from({ length: count }, (_, i) => ({
+    acc: Number(uniform(1, name, i) < share),
+    acc_norm: Number(uniform(1, `${name} per character`, i) < share),
+    logLikelihood: -5 * uniform(1, `${name} likelihood`, i),
+  }));
+}
+
+const mean = (values: number[]) => values.reduce((a, b) => a + b) / values.length;
+const close = (actual: number, expected: number, what = "") =>
+  assert(Math.abs(actual - expected) < 1e-12, `${what}: ${actual}, expected ${expected}`);
+
+Deno.test("summarizeAnswers() gives means, standard errors and intervals over questions, all ways on the same draws", async () => {
+  const count = 37;
+  const all = { mixture: answers(count, "mixture", 0.7), dense: answers(count, "dense", 0.5) };
+  const sets = Array(count).fill("");
+  const { ways, differences, sets: parts } = await summarizeAnswers(TASKS.get("piqa")!, sets, all, DRAWING);
+  assertEquals(parts, []);
+  const draws = Array.from({ length: DRAWING.resamples }, (_, r) => drawnDocuments(count, r, DRAWING.seed));
+  for (const metric of ["acc", "acc_norm"] as const) {
+    const drawn = (way: "mixture" | "dense") =>
+      draws.map((rows) => mean(rows.map((row) => all[way][row][metric])));
+    for (const way of ["mixture", "dense"] as const) {
+      const { value, low, high, standardError } = ways[way]![metric]!;
+      const expected = all[way].map((answer) => answer[metric]);
+      close(value, mean(expected));
+      const variance = expected.reduce((sum, one) => sum + (one - value) ** 2, 0) / (count - 1);
+      close(standardError, Math.sqrt(variance / count));
+      const interval = percentileInterval(Float64Array.from(drawn(way)));
+      close(low, interval.low);
+      close(high, interval.high);
+    }
+    const difference = differences.find((one) => one.metric === metric)!;
+    const [own, other] = [drawn("mixture"), drawn("dense")];
+    const interval = percentileInterval(Float64Array.from(own, (one, i) => one - other[i]));
+    assertEquals(difference.baseline, "dense");
+    close(difference.value, ways.mixture![metric]!.value - ways.dense![metric]!.value);
+    close(difference.low, interval.low);
+    close(difference.high, interval.high);
+  }
+});
+
+Deno.test("summarizeAnswers() makes perplexity of mean log-likelihoods, its error of the draws", async () => {
+  const all = { mixture: answers(20, "mixture", 0.5) };
+  const { ways } = await summarizeAnswers(TASKS.get("lambada_openai")!, Array(20).fill(""), all, DRAWING);
+  const { value, low, high, standardError } = ways.mixture!.perplexity!;
+  close(value, Math.exp(-mean(all.mixture.map(({ logLikelihood }) => logLikelihood))));
+  const drawn = Array.from({ length: DRAWING.resamples }, (_, r) => {
+    const rows = drawnDocuments(20, r, DRAWING.seed);
+    return Math.exp(-mean(rows.map((row) => all.mixture[row].logLikelihood)));
+  });
+  const squares = drawn.reduce((sum, one) => sum + (one - mean(drawn)) ** 2, 0);
+  assert(Math.abs(standardError - Math.sqrt(squares / (drawn.length - 1))) < 1e-9);
+  assert(low < value && value < high);
+  assertEquals(Object.keys(ways.mixture!), ["acc", "perplexity"]);
+});
+
+Deno.test("summarizeAnswers() counts sets alike where the task does, questions alike elsewhere, and tells of each set", async () => {
+  const sets = ["b", "a", "a", "a", "b", "b", "b", "b", "b"];
+  const right = [1, 1, 1, 0, 0, 0, 0, 0, 1];
+  const all = {
+    mixture: right.map((acc) => ({ acc, acc_norm: acc, logLikelihood: 0 })),
+    dense: right.map(() => ({ acc: 0, acc_norm: 0, logLikelihood: 0 })),
+  };
+  const blimp = await summarizeAnswers(TASKS.get("blimp")!, sets, all, DRAWING);
+  close(blimp.ways.mixture!.acc!.value, (2 / 3 + 2 / 6) / 2);
+  const mmlu = await summarizeAnswers(TASKS.get("mmlu")!, sets, all, DRAWING);
+  close(mmlu.ways.mixture!.acc!.value, 4 / 9);
+  for (const { sets } of [blimp, mmlu]) {
+    assertEquals(sets.map(({ set, questions }) => [set, questions]), [["a", 3], ["b", 6]]);
+    close(sets[0].ways.mixture!.acc!.value, 2 / 3);
+    close(sets[1].differences[0].value, 1 / 3);
+  }
+});

@@ -1,0 +1,71 @@
+/** A tokenizer of characters, models that know how often each comes and nothing else, and mixtures of them. */
+
+import type { Gpu } from "../../../../kernels/device/gpu.ts";
+import type { ModelConfig } from "../../../../pipeline/model/shape.ts";
+import { type ParameterSpec, parameterSpecs } from "../../../../pipeline/model/shape.ts";
+import type { Weights } from "../../../../pipeline/model/parameters.ts";
+import { partitionerOf } from "../../../../pipeline/partition/em/partitioner.ts";
+import { createMixture, type Mixture } from "../../../../pipeline/serving/mixture.ts";
+import type { Tokenizer } from "../../../../pipeline/text/tokenizer.ts";
+
+const NAME = "characters";
+
+/** Every character of ASCII is a token; 0 is EOS. */
+export const CHARACTERS: Tokenizer = {
+  vocabulary: 128,
+  eos: 0,
+  sha256: NAME,
+  json: "{}",
+  encode: (texts) => Promise.resolve(texts.map((text) => Uint32Array.from(text, (c) => c.charCodeAt(0)))),
+  decode: (ids) => Promise.resolve(String.fromCharCode(...Array.from(ids))),
+};
+
+/** Shape of the models here. */
+export const UNIGRAM: ModelConfig = { vocabulary: 128, hidden: 4, layers: 1, heads: 1, context: 40 };
+
+/**
+ * Makes a model by hand that gives each character a logit of its own wherever it stands: all weights are zero but the first column
+ * of the embedding, which holds the logits, and the last bias, which takes that column.
+ */
+export function unigram(logits: Record<string, number>, config = UNIGRAM): Weights {
+  const valuesOf = ({ name, shape: [rows, columns = 1] }: ParameterSpec) => {
+    const values = new Float32Array(rows * columns);
+    if (name === "gpt_neox.embed_in.weight") {
+      for (const [character, logit] of Object.entries(logits)) {
+        values[character.charCodeAt(0) * columns] = logit;
+      }
+    }
+    if (name === "gpt_neox.final_layer_norm.bias") values[0] = 1;
+    return values;
+  };
+  return new Map(parameterSpecs(config).map((spec) => [spec.name, valuesOf(spec)]));
+}
+
+/** Log-probability of every character of a text under such a model, added up in f64. */
+export function unigramLikelihood(logits: Record<string, number>, text: string): number {
+  const known = Object.values(logits).reduce((sum, logit) => sum + Math.exp(logit), 0);
+  const total = Math.log(known + UNIGRAM.vocabulary - Object.keys(logits).length);
+  return Array.from(text).reduce((sum, character) => sum + (logits[character] ?? 0) - total, 0);
+}
+
+/** A mixture of models in memory, with routers of the same kind; with room for one model. `shapes` are those that differ. */
+export function mixtureOf(
+  gpu: Gpu,
+  routers: readonly Weights[],
+  models: Record<string | number, Weights>,
+  config = UNIGRAM,
+  shapes: Record<string | number, ModelConfig> = {},
+): Mixture {
+  const notes = { tokenizer: NAME, eos: 0 };
+  const load = (name: string | number) =>
+    Promise.resolve({ config: shapes[name] ?? config, notes, sha256: "", weights: models[name] });
+  const own = { config: UNIGRAM, models: [...routers], notes: { ...notes, prefix: 8 }, sha256: "routers" };
+  return createMixture({
+    experts: routers.length,
+    name: (model) => typeof model === "number" ? `expert ${model}` : model,
+    partitioner: (device) => Promise.resolve(partitionerOf(own, device)),
+    tokenizer: () => Promise.resolve(CHARACTERS),
+    describe: load,
+    load,
+  }, { gpu, models: 1 });
+}

@@ -1,0 +1,63 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { InputError } from "../../../../kernels/errors.ts";
+import { characters } from "../../../../pipeline/evaluation/choices/python_text.ts";
+import { contextOf, continuationsOf } from "../../../../pipeline/evaluation/choices/question.ts";
+import { TASKS } from "../../../../pipeline/evaluation/choices/tasks.ts";
+import { FEW_SHOT, GOLDEN } from "./golden.ts";
+
+Deno.test("ask() makes the requests that the harness makes of every data set's documents", () => {
+  assertEquals(Object.keys(GOLDEN).sort(), [...TASKS.keys()].sort());
+  for (const [name, requests] of Object.entries(GOLDEN)) {
+    for (const { doc, context, continuations, gold, normalise_by_characters: lengths } of requests) {
+      const question = TASKS.get(name)!.ask(doc);
+      assertEquals(contextOf(question), context);
+      assertEquals(continuationsOf(question), continuations);
+      assertEquals(question.gold, gold);
+      if (lengths) assertEquals(question.choices.map(characters), lengths);
+    }
+  }
+});
+
+Deno.test("contextOf() puts examples before a question as the harness does, the description once and first", () => {
+  for (const [key, { examples, doc, context, continuations }] of Object.entries(FEW_SHOT)) {
+    const [, name, count] = /^(.*)_(\d)$/.exec(key)!;
+    const ask = TASKS.get(name)!.ask;
+    assertEquals(examples.length, Number(count));
+    assertEquals(contextOf(ask(doc), examples.map(ask)), context);
+    assertEquals(continuationsOf(ask(doc)), continuations);
+  }
+});
+
+Deno.test("ask() names sets, and takes labels as numbers and as their texts", () => {
+  const set = (name: string) => TASKS.get(name)!.ask(GOLDEN[name][0].doc).set;
+  assertEquals([set("mmlu"), set("blimp"), set("piqa")], [
+    "elementary_mathematics",
+    "distractor_agreement_relational_noun",
+    "",
+  ]);
+  const hellaswag = GOLDEN.hellaswag[0].doc;
+  assertEquals(TASKS.get("hellaswag")!.ask({ ...hellaswag, label: 2 }).gold, 2);
+  assertEquals(TASKS.get("hellaswag")!.ask({ ...hellaswag, label: "2" }).gold, 2);
+});
+
+Deno.test("ask() refuses documents whose fields are missing, of another kind, or contradict each other", () => {
+  const of = (name: string, change: Record<string, unknown>) => () =>
+    TASKS.get(name)!.ask({ ...GOLDEN[name][0].doc, ...change });
+  const cases: [() => unknown, string][] = [
+    [of("arc_easy", { question: 7 }), "question: "],
+    [of("arc_easy", { choices: ["a"] }), "choices"],
+    [of("arc_easy", { answerKey: "E" }), 'answerKey must be one of the labels A, B, C, D: it is "E"'],
+    [of("arc_easy", { choices: { text: ["a"], label: ["A", "B"] } }), "there are 1 choices, 2 labels"],
+    [of("hellaswag", { label: "" }), "label: "],
+    [of("hellaswag", { label: 4 }), "the right choice must be one of 4: it is number 4, from 0 on"],
+    [of("piqa", { label: -1 }), "must be one of 2: it is number -1"],
+    [of("piqa", { label: 0.5 }), "label: "],
+    [of("piqa", { sol2: " " }), "no choice must be empty: number 1, from 0 on, is"],
+    [of("mmlu", { choices: ["1", "2", "3"] }), "choices: "],
+    [of("mmlu", { answer: "B" }), "answer: "],
+    [of("sciq", { support: null }), "support: "],
+    [of("lambada_openai", { text: "it ends with a space " }), "no choice must be empty"],
+    [of("blimp", { sentence_bad: "" }), "no choice must be empty: number 1"],
+  ];
+  for (const [call, message] of cases) assertThrows(call, InputError, message);
+});

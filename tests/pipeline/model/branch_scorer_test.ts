@@ -1,0 +1,112 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
+import { type Gpu, openGpu } from "../../../kernels/device/gpu.ts";
+import { VARIANTS } from "../../../kernels/device/variants.ts";
+import { type Branching, createBranchScorer } from "../../../pipeline/model/branch_scorer.ts";
+import { createScorer } from "../../../pipeline/model/scorer.ts";
+import type { ModelConfig } from "../../../pipeline/model/shape.ts";
+import { assertSameBits, gpu, randomIntegers } from "../../kernels/support.ts";
+import { anyWeights } from "./support.ts";
+
+const CONFIGS: ModelConfig[] = [
+  { vocabulary: 33, hidden: 12, layers: 2, heads: 2, context: 20 }, // heads of 6, one block of attention
+  { vocabulary: 130, hidden: 16, layers: 1, heads: 4, context: 150 }, // three blocks of 64
+];
+
+/** Texts of many lengths, some as long as fits, with one to four continuations. */
+function anyTexts({ vocabulary, context: longest }: ModelConfig, count: number): Branching[] {
+  const numbers = randomIntegers(count * 8, 1 << 20, `sizes ${longest}`);
+  const draw = (i: number, most: number) => 1 + numbers[i] % most;
+  return Array.from({ length: count }, (_, i) => {
+    const before = i % 5 === 0 ? longest : draw(8 * i, longest);
+    return {
+      context: randomIntegers(before, vocabulary, `text ${i}`),
+      continuations: Array.from({ length: draw(8 * i + 1, 4) }, (_, j) => {
+        const own = i % 5 === 1 ? longest + 1 - before : draw(8 * i + 2 + j, longest + 1 - before);
+        return randomIntegers(own, vocabulary, `continuation ${i} ${j}`);
+      }),
+    };
+  });
+}
+
+/** Scores every text with every continuation as a sequence of its own, as an ordinary scorer does. */
+async function oneByOne(on: Gpu, config: ModelConfig, texts: readonly Branching[]) {
+  const length = config.context + 1;
+  const all = texts.flatMap(({ context, continuations }) =>
+    continuations.map((own) => ({ tokens: [...context, ...own], begin: context.length }))
+  );
+  const tokens = new Uint32Array(all.length * length);
+  all.forEach((one, row) => tokens.set(one.tokens, row * length));
+  const scorer = createScorer(on, { config, models: [anyWeights(config, "model")], batch: 7, length });
+  const { starts, logProbability, greedy } = await scorer.scoreTokens(
+    tokens,
+    length,
+    all.map(({ tokens, begin }) => ({ begin, end: tokens.length })),
+  );
+  scorer.close();
+  return all.map((_, row) => ({
+    logProbability: logProbability.slice(starts[row], starts[row + 1]),
+    greedy: greedy.slice(starts[row], starts[row + 1]).every(Boolean),
+  }));
+}
+
+async function scored(on: Gpu, config: ModelConfig, texts: readonly Branching[], batch: number) {
+  const scorer = createBranchScorer(on, { config, weights: anyWeights(config, "model"), batch });
+  const scores = await scorer.score(texts);
+  const { rows } = scorer;
+  scorer.close();
+  assertEquals(scorer.bytes, 0);
+  return { scores, rows };
+}
+
+const devices: [what: string, on: Gpu][] = [["", gpu]];
+if (gpu.kind !== "gpu") {
+  devices.push([" with the kernels for GPUs", await openGpu({ variants: VARIANTS.gpu })]);
+}
+
+for (const [what, on] of devices) {
+  Deno.test(`createBranchScorer() gives the bits of a scorer that reads every text anew, in any company${what}`, async () => {
+    for (const config of CONFIGS) {
+      const texts = anyTexts(config, 23);
+      const expected = await oneByOne(on, config, texts);
+      assert(expected.some(({ greedy }) => greedy) || config.vocabulary > 100, "some must be greedy");
+      for (const batch of [1, 2, 9]) {
+        const { scores } = await scored(on, config, texts, batch);
+        assertEquals(
+          scores.map(({ length }) => length),
+          texts.map(({ continuations }) => continuations.length),
+        );
+        scores.flat().forEach(({ logProbability, greedy }, i) => {
+          assertSameBits(logProbability, expected[i].logProbability, `continuation ${i}`);
+          assertEquals(greedy, expected[i].greedy);
+        });
+      }
+    }
+  });
+}
+
+Deno.test("createBranchScorer() computes a text's tokens once for all its continuations", async () => {
+  const config = { ...CONFIGS[1], context: 600 };
+  const context = randomIntegers(500, config.vocabulary, "long");
+  const continuations = Array.from({ length: 4 }, (_, i) => randomIntegers(3, config.vocabulary, `end ${i}`));
+  const { rows } = await scored(gpu, config, [{ context, continuations }], 8);
+  assertEquals(rows, 512); // 499 shared, 4 · 3 that predict, filled up to a multiple of 256
+});
+
+Deno.test("createBranchScorer() refuses what is empty, too long or no token, and scores nothing of it", async () => {
+  const [config] = CONFIGS;
+  const ids = (length: number, id = 1) => new Uint32Array(length).fill(id);
+  const cases: [Branching, string][] = [
+    [{ context: ids(0), continuations: [ids(2)] }, "they have 2 and 0"],
+    [{ context: ids(2), continuations: [ids(1), ids(0)] }, "they have 0 and 2"],
+    [{ context: ids(11), continuations: [ids(11)] }, "at most 21 together: they have 11 and 11"],
+    [{ context: ids(2, 33), continuations: [ids(1)] }, "below the vocabulary's 33 ids: one is 33"],
+    [{ context: ids(2), continuations: [ids(1, 40)] }, "one is 40"],
+  ];
+  const scorer = createBranchScorer(gpu, { config, weights: anyWeights(config, "model"), batch: 1 });
+  for (const [text, message] of cases) {
+    await assertRejects(() => scorer.score([text]), InputError, message);
+  }
+  assertEquals([await scorer.score([]), scorer.rows], [[], 0]);
+  scorer.close();
+});

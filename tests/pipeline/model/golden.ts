@@ -1,0 +1,82 @@
+/** What the tests against golden values share: the forms of kernels that run, and how far each may be from the values. */
+
+import { assert, assertEquals } from "@std/assert";
+import { type Gpu, openGpu } from "../../../kernels/device/gpu.ts";
+import type { Dtype } from "../../../kernels/device/storage.ts";
+import { VARIANTS } from "../../../kernels/device/variants.ts";
+import { InputError } from "../../../kernels/errors.ts";
+import { decodeSafetensors } from "../../../pipeline/checkpoints/safetensors.ts";
+import type { Weights } from "../../../pipeline/model/parameters.ts";
+
+/**
+ * How far results may be from the golden values, which come from an independent float64 implementation
+ * (fixtures/golden/README.md): numbers relative, tensors by ‖a − b‖ / ‖b‖.
+ */
+export interface Tolerances {
+  /** NLLs and losses. */
+  loss: number;
+  /** Gradient norms. */
+  norm: number;
+  /** Gradients. */
+  gradients: number;
+  /** Weights after five steps. */
+  weights: number;
+  /** Biases after them: they start at 0, and AdamW's first steps are as long for a gradient that is all rounding. */
+  biases: number;
+}
+/** f32 arithmetic against f64. */
+const SINGLE: Tolerances = { loss: 1e-4, norm: 1e-4, gradients: 1e-3, weights: 1e-3, biases: 1e-3 };
+/** Factors of linear layers rounded to 2^-11 of themselves, forward. */
+const HALF: Tolerances = { loss: 5e-4, norm: 5e-4, gradients: 2e-3, weights: 2e-3, biases: 2e-3 };
+/** Stored as bf16, rounded to 3.9e-3. Measured, the worst of both models: 9.2e-4, 1.4e-3, 8.6e-3, 7.1e-3, 4.9e-2. */
+const BF16: Tolerances = { loss: 2e-3, norm: 3e-3, gradients: 2e-2, weights: 1.5e-2, biases: 0.1 };
+
+const own = await openGpu();
+const f16 = await openGpu({ variants: { ...VARIANTS.gpu, matmul: "workgroup_f16" } }).catch((error) => {
+  assert(error instanceof InputError); // the adapter lacks it
+});
+const DEVICES: { what: string; gpu: Gpu }[] = [
+  { what: "", gpu: own },
+  ...own.kind === "gpu"
+    ? []
+    : [{ what: ", with the kernels for GPUs", gpu: await openGpu({ variants: VARIANTS.gpu }) }],
+];
+/** Every form of kernels with every dtype. */
+export const FORMS: { what: string; gpu: Gpu; dtype: Dtype; tolerances: Tolerances }[] = [
+  ...DEVICES.map((device) => ({ ...device, dtype: "f32" as const, tolerances: SINGLE })),
+  ...f16 ? [{ what: ", with those in f16", gpu: f16, dtype: "f32" as const, tolerances: HALF }] : [],
+  ...DEVICES.map((device) => ({ ...device, dtype: "bf16" as const, tolerances: BF16 })),
+];
+
+/** Reads the tensors of a golden file. */
+export function goldenTensors(folder: URL, file: string): Weights {
+  const path = new URL(file, folder).pathname;
+  return new Map(
+    [...decodeSafetensors(Deno.readFileSync(path), path)].map(([key, { values }]) => [key, values]),
+  );
+}
+
+/** Throws unless two numbers agree to a relative tolerance. */
+export function assertClose(actual: number, expected: number, tolerance: number, what: string) {
+  assert(
+    Math.abs(actual - expected) <= tolerance * Math.abs(expected),
+    `${what}: ${actual} against ${expected}`,
+  );
+}
+
+/** Throws unless ‖a − b‖ <= tolerance · ‖b‖ for every tensor. */
+export function assertTensors(actual: Weights, expected: Weights, tolerance: (name: string) => number) {
+  assertEquals([...actual.keys()].sort(), [...expected.keys()].sort());
+  for (const [name, b] of expected) {
+    const a = actual.get(name)!;
+    assertEquals(a.length, b.length, name);
+    let difference = 0;
+    let norm = 0;
+    for (let i = 0; i < a.length; i++) {
+      difference += (a[i] - b[i]) ** 2;
+      norm += b[i] ** 2;
+    }
+    const error = Math.sqrt(difference / norm);
+    assert(error <= tolerance(name), `${name}: relative error ${error}`);
+  }
+}

@@ -1,0 +1,44 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { InputError } from "../../../../kernels/errors.ts";
+import { type Assignment, equalRooms } from "../../../../pipeline/partition/assignment/assignment.ts";
+import { assignmentOf, ASSIGNMENTS } from "../../../../pipeline/partition/assignment/assignments.ts";
+import { ASSIGNMENT } from "../../../../pipeline/settings/assignment.ts";
+
+Deno.test("assignmentOf() finds every way to assign by its name, and lists them where there is none", () => {
+  for (const [name, assignment] of ASSIGNMENTS) {
+    assertEquals(assignment.method, name);
+    assertEquals(assignmentOf(name), assignment);
+  }
+  const { message } = assertThrows(() => assignmentOf("fair"), InputError);
+  assertEquals(message, 'Cannot assign as method must be one of balanced, optimal, argmax: it is "fair"');
+});
+
+Deno.test("the setting method names the ways that there are, and its default is one", () => {
+  assertEquals(ASSIGNMENT.method.value.split("|"), [...ASSIGNMENTS.keys()]);
+  assertEquals(assignmentOf(ASSIGNMENT.method.default!).method, "balanced");
+});
+
+/** Assigns rows in groups of 6; gives the expert of each. */
+async function assignedBy({ assign }: Assignment, costs: number[][]): Promise<number[]> {
+  const experts = costs[0].length;
+  const open = async function* () {
+    for (let first = 0; first < costs.length; first += 6) {
+      yield { experts, costs: Float32Array.from(costs.slice(first, first + 6).flat()) };
+    }
+  };
+  return (await Array.fromAsync(assign({ open, rooms: equalRooms }), (part) => [...part])).flat();
+}
+
+Deno.test("every way gives each row one expert, keeps the room where it is balanced, and else takes the best", async () => {
+  const costs = Array.from({ length: 24 }, (_, row) => [0, 1, 2].map((e) => (row * row * 7 + e * 13) % 29));
+  for (const assignment of ASSIGNMENTS.values()) {
+    const experts = await assignedBy(assignment, costs);
+    assertEquals(experts.length, costs.length, assignment.method);
+    if (assignment.balanced) {
+      const loads = [0, 1, 2].map((e) => experts.filter((expert) => expert === e).length);
+      assertEquals(loads, [8, 8, 8], assignment.method);
+    } else {
+      assertEquals(experts, costs.map((row) => row.indexOf(Math.min(...row))), assignment.method);
+    }
+  }
+});

@@ -1,0 +1,88 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import fc from "fast-check";
+import { openPart } from "../../../pipeline/partition/part_writer.ts";
+import { type Columns, emptyBatch, fromBatch, readShards } from "../../../pipeline/rows/arrow.ts";
+import { concatColumns, takeColumns } from "../../../pipeline/rows/columns.ts";
+import { hashFile } from "../../../pipeline/run/files.ts";
+import { inFolder } from "../../tasks/support.ts";
+import { LINEAGE, rowsOf } from "./support.ts";
+
+const NAMES = ["document", "source", "tokens", "nll", "expert"] as const;
+const EMPTY = fromBatch(emptyBatch([...NAMES], LINEAGE));
+
+/** Opens a writer with small shards. */
+const open = (folder: string, shardRows = 7, batchRows = 3) =>
+  openPart({ folder, kind: "train", lineage: LINEAGE, empty: EMPTY, shardRows, batchRows });
+
+const readAll = (folder: string, names: string[]): Promise<Columns[]> =>
+  Array.fromAsync(readShards(names.map((name) => `${folder}/${name}`)), (batch) => fromBatch(batch));
+
+Deno.test("a PartWriter writes the rows that it is given, in order, in full shards of full batches", () =>
+  inFolder(async (folder) => {
+    const writer = open(folder);
+    const [even, odd] = [0, 1].map((rest) => Array.from({ length: 10 }, (_, i) => 2 * i + rest));
+    await writer.add(rowsOf(20), even);
+    await writer.add(rowsOf(20, 300), odd);
+    const shards = await writer.close();
+    assertEquals(shards.map(({ name, rows }) => [name, rows]), [
+      ["train-00000.arrow", 7],
+      ["train-00001.arrow", 7],
+      ["train-00002.arrow", 6],
+    ]);
+    const expected = concatColumns([takeColumns(rowsOf(20), even), takeColumns(rowsOf(20, 300), odd)]);
+    const parts = await readAll(folder, shards.map(({ name }) => name));
+    assertEquals(parts.map(({ rows }) => rows), [3, 3, 1, 3, 3, 1, 3, 3]);
+    assertEquals(concatColumns(parts), expected);
+    assertEquals(
+      shards.reduce((sum, { tokens }) => sum + tokens, 0),
+      expected.length.reduce((a, b) => a + b),
+    );
+    for (const { name, bytes, sha256 } of shards) {
+      assertEquals({ bytes, sha256 }, await hashFile(`${folder}/${name}`));
+    }
+  }));
+
+Deno.test("a PartWriter writes the same bytes however its rows come", () =>
+  inFolder(async (folder) => {
+    const all = rowsOf(16);
+    const write = async (name: string, cuts: number[]) => {
+      await Deno.mkdir(`${folder}/${name}`);
+      const writer = open(`${folder}/${name}`);
+      const rows = Array.from({ length: 16 }, (_, row) => row);
+      for (const size of cuts) await writer.add(all, rows.splice(0, size));
+      await writer.add(all, rows);
+      return (await writer.close()).map(({ sha256 }) => sha256);
+    };
+    const expected = await write("whole", []);
+    let run = 0;
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.nat(6), { maxLength: 6 }), async (cuts) => {
+        assertEquals(await write(`run ${run++}`, cuts), expected);
+      }),
+      { numRuns: 15 },
+    );
+  }));
+
+Deno.test("a PartWriter without rows writes one shard with the columns of the others", () =>
+  inFolder(async (folder) => {
+    const [shard, ...others] = await open(folder).close();
+    assertEquals([shard.rows, shard.tokens, others], [0, 0, []]);
+    assertEquals(await readAll(folder, [shard.name]), [EMPTY]);
+  }));
+
+Deno.test("PartWriter.abort() leaves the shards that were finished, and nothing of the one begun", () =>
+  inFolder(async (folder) => {
+    const writer = open(folder);
+    await writer.add(rowsOf(20), Array.from({ length: 12 }, (_, row) => row));
+    await writer.abort(new Error("stopped"));
+    assertEquals(Array.from(Deno.readDirSync(folder), ({ name }) => name), ["train-00000.arrow"]);
+  }));
+
+Deno.test("a PartWriter says which file it cannot write", () =>
+  inFolder(async (folder) => {
+    await Deno.writeTextFile(`${folder}/none`, "a file, not a folder");
+    const writer = open(`${folder}/none`);
+    const rows = Array.from({ length: 20 }, (_, row) => row);
+    await assertRejects(() => writer.add(rowsOf(20), rows), Error, `${folder}/none/train-00000.arrow`);
+    await writer.abort(new Error("stopped"));
+  }));

@@ -1,0 +1,35 @@
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { outcome, setupsFor, study } from "./support.ts";
+
+const SETUPS = setupsFor("experts");
+
+Deno.test("the study of experts says whether the gain grows with E, beyond which interval, and how often text was seen", () => {
+  assertEquals(SETUPS.map(({ settings }) => settings.experts), [2, 4, 8]);
+  const { claims, table, plots } = study("experts").findings([
+    outcome(SETUPS[0], { gains: [[8, 6, 10], [1, -1, 3]] }),
+    outcome(SETUPS[1], { gains: [[12, 9, 14], [3, 1, 5]] }),
+    outcome(SETUPS[2], { gains: [[20, 17, 22], [-4, -6, -2]] }),
+  ]);
+  assertEquals(claims.map(({ holds }) => holds), [true, true, false, true, true, true, false]);
+  assertStringIncludes(claims[0].here, "2: 8.0%, 4: 12.0%, 8: 20.0%");
+  assertEquals(claims.at(-1)!.here, "4.0% higher [2.0%, 6.0%]");
+  assertEquals(table.rows[0].at(-1), "2.5"); // 2,500 tokens of the 1,000 of a part
+  assertEquals(plots[0].table.rows.length, 6);
+  const stays = study("experts").findings([
+    outcome(SETUPS[0], { gains: [[8, 6, 10]] }),
+    outcome(SETUPS[1], { gains: [[7, 5, 9]] }),
+  ]);
+  assertEquals(stays.claims[0].holds, false);
+});
+
+Deno.test("the study of experts repeats four experts with every seed, and counts the first seed alone for the curve", () => {
+  const setups = setupsFor("experts", 3);
+  assertEquals(setups.map(({ settings }) => [settings.experts, settings.seed]), [[2, 0], [4, 0], [4, 1], [
+    4,
+    2,
+  ], [8, 0]]);
+  const { claims } = study("experts").findings(
+    setups.map((setup, i) => outcome(setup, { gains: [[10 + i, 1, 30]] })),
+  );
+  assertStringIncludes(claims[0].here, "2: 10.0%, 4: 11.0%, 8: 14.0%");
+});

@@ -1,0 +1,34 @@
+import { assert, assertEquals } from "@std/assert";
+import { flagsOf, recipeOf, setupsOf } from "../../../../pipeline/reproduction/studies/pieces.ts";
+import { STUDIES } from "../../../../pipeline/reproduction/studies/studies.ts";
+import { resolveConfiguration } from "../../../../pipeline/settings/resolution.ts";
+import { SMALL } from "./support.ts";
+
+const ALL = [...STUDIES.values()];
+
+Deno.test("studies share runs, and every run has settings that go together", () => {
+  const setups = setupsOf(ALL, SMALL, 3);
+  assertEquals(new Set(setups.map(({ name }) => name)).size, setups.length);
+  const asked = ALL.flatMap((study) => study.setups(resolveConfiguration(SMALL), 3));
+  assert(asked.length > setups.length, "some are needed by several studies");
+  for (const setup of setups) {
+    resolveConfiguration({ flags: flagsOf(SMALL, setup) }); // throws where settings do not go together
+    const same = asked.filter(({ name }) => name === setup.name);
+    for (const { settings } of same) {
+      const [one, other] = [settings, setup.settings].map((settings) =>
+        resolveConfiguration({ flags: { ...flagsOf(SMALL, setup), ...settings } })
+      );
+      assertEquals(one, other, setup.name); // one name, one run
+    }
+    assertEquals(new Set(setup.models), new Set(same.flatMap(({ models }) => models)));
+  }
+});
+
+Deno.test("a learning rate is searched once for models that agree in shape, steps and batch", () => {
+  const c = resolveConfiguration(SMALL);
+  const more = { ...c, experts: 8 };
+  assertEquals(recipeOf("experts", c), recipeOf("experts", more)); // an expert is the same whatever E is
+  assert(recipeOf("dense", c) !== recipeOf("dense", more));
+  assert(recipeOf("dense", c) !== recipeOf("dense-steps", c));
+  assert(recipeOf("experts", c) !== recipeOf("experts", { ...c, expertSteps: 2 * c.expertSteps }));
+});

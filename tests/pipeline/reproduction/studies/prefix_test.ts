@@ -1,0 +1,24 @@
+import { assertEquals } from "@std/assert";
+import { outcome, setupsFor, study } from "./support.ts";
+
+const [LONG, SHORT, MIXED] = setupsFor("prefix");
+
+Deno.test("the study of prefixes compares routers trained with M, M/8 and mixed lengths at M/8 and at M", () => {
+  assertEquals([SHORT.settings.prefix, MIXED.settings.prefixLengths], [8, [8, 16, 32, 64]]);
+  const found = (long: Record<number, number>, short: Record<number, number>) =>
+    study("prefix").findings([
+      outcome(LONG, { prefixes: long }),
+      outcome(SHORT, { prefixes: short }),
+      outcome(MIXED, { prefixes: long }),
+    ]);
+  const { claims, table } = found({ 8: 33, 64: 30 }, { 8: 32, 64: 31 });
+  assertEquals(claims.map(({ holds }) => holds), [true, true, true]); // as the paper has it
+  assertEquals(claims[0].here, "17.5% lower [6.0%, 8.0%]");
+  assertEquals(claims[1].here, "33.00 and 32.00: trained with 64, and with 8");
+  assertEquals(table.rows[1], ["trained with 8", "32.00 [31.00, 33.00]", "31.00 [30.00, 32.00]"]);
+  assertEquals(found({ 8: 39.5, 64: 30 }, { 8: 41, 64: 29 }).claims.map(({ holds }) => holds), [
+    false,
+    false,
+    false,
+  ]);
+});

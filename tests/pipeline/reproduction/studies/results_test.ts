@@ -1,0 +1,35 @@
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { InputError } from "../../../../kernels/errors.ts";
+import {
+  readStudies,
+  studiesMarkdown,
+  writeResults,
+} from "../../../../pipeline/reproduction/studies/results.ts";
+import { inFolder } from "../../../tasks/support.ts";
+import { outcome, setupsFor, study } from "./support.ts";
+
+const RESULTS = ["assignment", "routers"].map((name) => ({
+  study: study(name),
+  findings: study(name).findings(setupsFor(name).map((setup) => outcome(setup))),
+}));
+
+Deno.test("results are written for programs, as Markdown and as a page, which say the same", () =>
+  inFolder(async (root) => {
+    await writeResults(root, RESULTS, {});
+    const { studies } = await readStudies(`${root}/studies.json`);
+    assertEquals(studies.map(({ name }) => name), ["assignment", "routers"]);
+    assertEquals(studies[0].table.rows, RESULTS[0].findings.table.rows);
+    const [markdown, page] = [
+      await Deno.readTextFile(`${root}/reproduction.md`),
+      await Deno.readTextFile(`${root}/report.html`),
+    ];
+    assertEquals(markdown, studiesMarkdown(RESULTS));
+    for (const { study, findings } of RESULTS) {
+      for (const text of [markdown, page]) assertStringIncludes(text, study.title);
+      assertStringIncludes(markdown, `| ${findings.table.rows[0].join(" | ")} |`);
+      assertStringIncludes(page, findings.claims[0].here);
+      await Deno.stat(`${root}/plots/${findings.plots[0].id}.svg`);
+    }
+    await Deno.writeTextFile(`${root}/studies.json`, "{}");
+    await assertRejects(() => readStudies(`${root}/studies.json`), InputError, "results of studies");
+  }));

@@ -1,0 +1,18 @@
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { outcome, setupsFor, study } from "./support.ts";
+
+const [SETUP] = setupsFor("segments");
+
+Deno.test("the study of segments names the expert that is behind, with its text, and the smallest share", () => {
+  const { findings } = study("segments");
+  const all = findings([
+    outcome(SETUP, { segments: [[30, 40, 36, 0.4], [20, 25, 19, 0.3], [9, 10, 9, 0.2], [9, 12, 9, 0.1]] }),
+  ]);
+  assertEquals(all.claims.map(({ holds }) => holds), [true, true]);
+  assertStringIncludes(all.claims[0].here, "all 4, the least by 10.0%");
+  assertEquals(all.claims[1].here, "0.40 to 1.60 equal shares");
+  assertEquals(all.table.rows[1].slice(-2), ["20.0%", "-5.3%"]);
+  const behind = findings([outcome(SETUP, { segments: [[30, 40, 36, 0.95], [22, 20, 19, 0.05]] })]);
+  assertEquals(behind.claims.map(({ holds }) => holds), [false, false]);
+  assertStringIncludes(behind.claims[0].here, "expert 1 (kind 1, other) is 10.0% behind");
+});

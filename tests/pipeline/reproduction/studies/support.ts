@@ -1,0 +1,86 @@
+/**
+ * Outcomes of runs that were never made, for tests of what studies make of them.
+ *
+ * @module
+ */
+
+import { STUDIES } from "../../../../pipeline/reproduction/studies/studies.ts";
+import type { Outcome, Setup, Study } from "../../../../pipeline/reproduction/studies/study.ts";
+import { resolveConfiguration } from "../../../../pipeline/settings/resolution.ts";
+
+/** The preset that studies are made for. */
+export const SMALL = { preset: "small" };
+
+/** Gives a study. */
+export const study = (name: string): Study => STUDIES.get(name)!;
+
+/** Lists the runs of a study at the small preset. */
+export const setupsFor = (name: string, seeds = 1): Setup[] =>
+  study(name).setups(resolveConfiguration(SMALL), seeds);
+
+/** What a test says of a run. */
+export interface Told {
+  /** Perplexity of the mixture; its interval is one to both sides. */
+  mixture?: number;
+  /** Perplexity by length of the routing prefix. */
+  prefixes?: Record<number, number>;
+  /** Gains over the dense models, with the ends of their intervals. */
+  gains?: [percent: number, low: number, high: number][];
+  /** Perplexity of every expert on its text, and of the dense models there, and its share. */
+  segments?: [mixture: number, dense: number, steps: number, share: number][];
+}
+
+const score = (perplexity: number) => ({
+  nllPerToken: Math.log(perplexity),
+  ...{ perplexity, low: perplexity - 1, high: perplexity + 1 },
+});
+
+/** Makes the outcome of a run. */
+export function outcome(
+  setup: Setup,
+  { mixture = 30, prefixes = {}, gains = [], segments = [] }: Told = {},
+): Outcome {
+  const c = resolveConfiguration({ ...SMALL, flags: setup.settings });
+  const baselines = ["dense", "dense-steps"] as const;
+  return {
+    setup,
+    evaluation: {
+      experts: c.experts,
+      prefix: c.prefix,
+      scores: {
+        mixture: score(mixture),
+        oracle: score(mixture - 2),
+        dense: score(40),
+        "dense-steps": score(35),
+      },
+      gains: gains.map(([percent, low, high], i) => ({ baseline: baselines[i], percent, low, high })),
+      prefixes: Object.entries(prefixes).map(([prefix, perplexity]) => ({
+        ...{ prefix: Number(prefix), ...score(perplexity), agreement: 0.75 },
+        gains: [{
+          baseline: "dense",
+          percent: 100 * (1 - perplexity / 40),
+          low: 39 - perplexity,
+          high: 41 - perplexity,
+        }],
+      })),
+      segments: segments.map(([mixture, dense, steps, share], expert) => ({
+        ...{ expert, share, sequences: 100, tokens: 1000 },
+        perplexity: { mixture, dense, "dense-steps": steps },
+      })),
+    },
+    partition: {
+      nmi: 0.5,
+      regret: 0.01,
+      tokenImbalance: 0.02,
+      experts: Array.from({ length: c.experts }, (_, expert) => ({
+        ...{ expert, sequences: 100, tokens: 1000 },
+        sources: { [`kind ${expert}`]: 90, other: 10 },
+      })),
+    },
+    cost: {
+      parameters: { router: 1000 * c.routerHidden },
+      flops: { overhead: 1, total: 4, inference: 9, inferenceOverhead: 1 },
+    },
+    trained: { experts: [{ tokens: 2500 }] },
+  } as unknown as Outcome;
+}

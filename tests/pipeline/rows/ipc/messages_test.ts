@@ -1,0 +1,133 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { InputError } from "../../../../kernels/errors.ts";
+import {
+  Dictionary,
+  Int32,
+  RecordBatchFileWriter,
+  Table,
+  tableToIPC,
+  Utf8,
+  vectorFromArray,
+} from "apache-arrow";
+import { Footer } from "apache-arrow/ipc/metadata/file";
+import { toBatch } from "../../../../pipeline/rows/arrow.ts";
+import { readArrow } from "../../../../pipeline/rows/ipc/read.ts";
+import { arrowBytes, writeArrowFile } from "../../../../pipeline/rows/ipc/write.ts";
+import { inFolder } from "../../../tasks/support.ts";
+import { bytesOf, collect, columnsOf, foreign, LINEAGE, pipe, stream } from "../support.ts";
+
+Deno.test("readArrow() reads files of a writer that leaves out the schema message, and dictionaries", async () => {
+  await inFolder(async (folder) => {
+    const batch = foreign({});
+    await Deno.writeFile(`${folder}/a`, RecordBatchFileWriter.writeAll([batch]).toUint8Array(true));
+    assertEquals((await collect(readArrow(`${folder}/a`)))[0].sequence, BigUint64Array.of(1n, 2n));
+    const words = vectorFromArray(["x", "y", "x"], new Dictionary(new Utf8(), new Int32(), 7));
+    const ids = vectorFromArray([1, 2, 3], new Int32());
+    const lengths = vectorFromArray([2, 2, 2], new Int32());
+    const table = new Table({ sequence: ids, source: words, length: lengths });
+    await Deno.writeFile(`${folder}/b`, tableToIPC(table, "file"));
+    assertEquals((await collect(readArrow(`${folder}/b`)))[0].source, ["x", "y", "x"]);
+    assertEquals((await collect(readArrow(pipe(tableToIPC(table, "stream")))))[0].source, ["x", "y", "x"]);
+  });
+});
+
+Deno.test("readArrow() refuses a stream cut anywhere, also between messages", async () => {
+  const bytes = await bytesOf(
+    arrowBytes(stream(toBatch(columnsOf(2), LINEAGE), toBatch(columnsOf(2, 2), LINEAGE))),
+  );
+  for (let cut = 1; cut < bytes.length; cut += 7) {
+    const error = await assertRejects(
+      () => collect(readArrow(pipe(bytes.subarray(0, cut)), "standard input")),
+      InputError,
+    );
+    assertStringIncludes(error.message, "Cannot read standard input");
+    assert(!error.message.includes("\n"));
+  }
+  const message = "Cannot read standard input, batch 2 as it must end with Arrow's end marker";
+  await assertRejects(
+    () => collect(readArrow(pipe(bytes.subarray(0, -8)), "standard input")),
+    InputError,
+    message,
+  );
+  await assertRejects(() => collect(readArrow(pipe(new Uint8Array()))), InputError, "it is empty");
+  const twice = ReadableStream.from([bytes, bytes]);
+  await assertRejects(() => collect(readArrow(twice)), InputError, "more bytes follow");
+});
+
+Deno.test("readArrow() refuses a file cut anywhere", async () => {
+  await inFolder(async (folder) => {
+    const path = `${folder}/a.arrow`;
+    await writeArrowFile(path, stream(toBatch(columnsOf(2), LINEAGE)));
+    const bytes = await Deno.readFile(path);
+    for (let cut = 0; cut < bytes.length; cut += 5) {
+      await Deno.writeFile(path, bytes.subarray(0, cut));
+      await assertRejects(() => collect(readArrow(path)), InputError, path);
+      await assertRejects(() => collect(readArrow(pipe(bytes.subarray(0, cut)))), InputError);
+    }
+  });
+});
+
+Deno.test("readArrow() names the file that is damaged, for whoever knows what makes it", () =>
+  inFolder(async (folder) => {
+    const path = `${folder}/a run, batch 1/tokens/train-00000.arrow`;
+    await writeArrowFile(path, stream(toBatch(columnsOf(2), LINEAGE)));
+    await Deno.truncate(path, (await Deno.stat(path)).size - 9);
+    const cut = await assertRejects(() => collect(readArrow(path)), InputError, "it is cut short");
+    assertEquals([cut.where, cut.remedy], [path, undefined]);
+    const wrong = toBatch({ ...columnsOf(2), length: new Uint32Array(2) }, LINEAGE);
+    await writeArrowFile(path, stream(wrong));
+    const row = await assertRejects(
+      () => collect(readArrow(path)),
+      InputError,
+      ", batch 0, row 0, as length must",
+    );
+    assertEquals(row.where, path);
+  }));
+
+Deno.test("readArrow() refuses a file of ours whose footer leaves out a batch", () =>
+  inFolder(async (folder) => {
+    const path = `${folder}/a.arrow`;
+    await writeArrowFile(path, stream(...[0, 2, 4].map((first) => toBatch(columnsOf(2, first), LINEAGE))));
+    const bytes = await Deno.readFile(path);
+    const view = new DataView(bytes.buffer);
+    const length = view.getInt32(bytes.length - 10, true);
+    const footer = Footer.decode(bytes.subarray(bytes.length - 10 - length, bytes.length - 10));
+    for (const kept of [[0, 1], [1, 2], [0, 2], []]) {
+      const blocks = [...footer.recordBatches()].filter((_, i) => kept.includes(i));
+      const other = Footer.encode(new Footer(footer.schema, footer.version, blocks, []));
+      const tail = new Uint8Array(10);
+      new DataView(tail.buffer).setInt32(0, other.length, true);
+      tail.set(bytes.subarray(-6), 4);
+      await Deno.writeFile(
+        path,
+        new Uint8Array([...bytes.subarray(0, bytes.length - 10 - length), ...other, ...tail]),
+      );
+      await assertRejects(
+        () => collect(readArrow(path)),
+        InputError,
+        "its footer must list all that it holds",
+      );
+    }
+  }));
+
+Deno.test("readArrow() says what it got where the input is no Arrow data, a folder or missing", async () => {
+  const found: [input: string, message: string][] = [
+    [
+      `{"text": "x"}`,
+      "it must be an Arrow stream or file: it is something else, it begins with 7b 22 74 65 78 74 22 3a;",
+    ],
+    ["hello\n", "it is something else, it begins with 68 65 6c 6c 6f 0a; give what"],
+    ["", "it must be an Arrow stream or file: it is empty;"],
+    ["ARR", "it is cut short"],
+    ["\xff\xff", "it is cut short"],
+  ];
+  for (const [input, message] of found) {
+    const bytes = Uint8Array.from(input, (character) => character.charCodeAt(0));
+    const read = () => collect(readArrow(pipe(bytes), "standard input"));
+    await assertRejects(read, InputError, message);
+  }
+  await inFolder(async (folder) => {
+    await assertRejects(() => collect(readArrow(folder)), InputError, "it is a folder");
+    await assertRejects(() => collect(readArrow(`${folder}/none`)), InputError, "no such file");
+  });
+});

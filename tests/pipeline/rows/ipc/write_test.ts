@@ -1,0 +1,142 @@
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { InputError } from "../../../../kernels/errors.ts";
+import { tableFromIPC } from "@uwdata/flechette";
+import { RecordBatchReader } from "apache-arrow";
+import { createHash } from "node:crypto";
+import { type Columns, emptyBatch, toBatch } from "../../../../pipeline/rows/arrow.ts";
+import { sliceColumns } from "../../../../pipeline/rows/columns.ts";
+import { readArrow } from "../../../../pipeline/rows/ipc/read.ts";
+import { arrowBytes, writeArrowFile } from "../../../../pipeline/rows/ipc/write.ts";
+import { inFolder } from "../../../tasks/support.ts";
+import { bytesOf, collect, columnsOf, LINEAGE, pipe, stream } from "../support.ts";
+
+function checkWithFlechette(bytes: Uint8Array, columns: Columns) {
+  const table = tableFromIPC(bytes, { useBigInt: true });
+  const metadata = Object.fromEntries(table.schema.metadata ?? []);
+  assertEquals(metadata["smalltalk.format"], "1");
+  assertEquals(metadata["smalltalk.seed"], "9007199254740991");
+  assertEquals(metadata["smalltalk.tokenizer"], "ab12");
+  const types = table.schema.fields.map(({ name, type, nullable }) => {
+    const stored = type as {
+      typeId: number;
+      bitWidth?: number;
+      signed?: boolean;
+      precision?: number;
+      stride?: number;
+    };
+    const item = (type as { children?: { type: { bitWidth?: number; precision?: number } }[] }).children?.[0]
+      .type;
+    return [
+      name,
+      stored.typeId,
+      stored.bitWidth ?? stored.stride,
+      stored.signed,
+      item?.bitWidth ?? item?.precision,
+      nullable,
+    ];
+  });
+  // Type ids of Schema.fbs: 2 Int, 5 Utf8, 16 FixedSizeList; float precision 1 is 32 bits.
+  assertEquals(types, [
+    ["sequence", 2, 64, false, undefined, false],
+    ["document", 2, 64, false, undefined, false],
+    ["source", 5, undefined, undefined, undefined, false],
+    ["tokens", 16, 4, undefined, 16, false],
+    ["length", 2, 32, false, undefined, false],
+    ["nll", 16, 2, undefined, 1, false],
+    ["expert", 2, 16, false, undefined, false],
+  ]);
+  assertEquals(table.numRows, columns.rows);
+  const rows = table.toArray();
+  for (let i = 0; i < columns.rows; i++) {
+    assertEquals(rows[i].sequence, columns.sequence[i]);
+    assertEquals(rows[i].document, columns.document![i]);
+    assertEquals(rows[i].source, columns.source![i]);
+    assertEquals([...rows[i].tokens], [...columns.tokens!.subarray(4 * i, 4 * i + 4)]);
+    assertEquals(rows[i].length, columns.length[i]);
+    assertEquals([...rows[i].nll], [...columns.nll!.subarray(2 * i, 2 * i + 2)]);
+    assertEquals(rows[i].expert, columns.expert![i]);
+  }
+}
+
+Deno.test("arrowBytes() writes what an independent reader reads, schema, metadata and values", async () => {
+  const columns = columnsOf(11);
+  const parts = [sliceColumns(columns, 0, 5), sliceColumns(columns, 5, 5), sliceColumns(columns, 5, 11)];
+  checkWithFlechette(
+    await bytesOf(arrowBytes(stream(...parts.map((part) => toBatch(part, LINEAGE))))),
+    columns,
+  );
+  checkWithFlechette(await bytesOf(arrowBytes(stream(), toBatch(columnsOf(0), LINEAGE))), columnsOf(0));
+});
+
+Deno.test("writeArrowFile() writes what an independent reader reads, and says its rows, bytes and hash", async () => {
+  await inFolder(async (folder) => {
+    const path = `${folder}/a.arrow`;
+    for (const rows of [7, 0]) {
+      const written = await writeArrowFile(path, stream(toBatch(columnsOf(rows), LINEAGE)));
+      const bytes = await Deno.readFile(path);
+      checkWithFlechette(bytes, columnsOf(rows));
+      assertEquals(written, {
+        rows,
+        bytes: bytes.length,
+        sha256: createHash("sha256").update(bytes).digest("hex"),
+      });
+    }
+    assertEquals(Array.from(Deno.readDirSync(folder), (entry) => entry.name), ["a.arrow"]);
+  });
+});
+
+Deno.test("writeArrowFile() gives the same bytes again", async () => {
+  await inFolder(async (folder) => {
+    const write = (path: string) => writeArrowFile(path, stream(toBatch(columnsOf(5), LINEAGE)));
+    assertEquals(await write(`${folder}/a`), await write(`${folder}/b`));
+  });
+});
+
+Deno.test("arrowBytes() writes views that begin at odd offsets", async () => {
+  const { tokens, ...rest } = columnsOf(3);
+  const odd = new Uint16Array(new ArrayBuffer(64), 2, tokens!.length);
+  odd.set(tokens!);
+  const bytes = await bytesOf(arrowBytes(stream(toBatch({ ...rest, tokens: odd }, LINEAGE))));
+  assertEquals(await collect(readArrow(pipe(bytes))), [columnsOf(3)]);
+});
+
+Deno.test("a pipe's closing batch is seen by no other reader, nor its announcement by what reads batches here", async () => {
+  const written = [toBatch(columnsOf(2), LINEAGE), toBatch(columnsOf(1, 2), LINEAGE)];
+  for (const batches of [written, [emptyBatch(["tokens"], LINEAGE)]]) {
+    const bytes = await bytesOf(arrowBytes(stream(...batches)));
+    const rows = batches.reduce((sum, { numRows }) => sum + numRows, 0);
+    assertEquals(tableFromIPC(bytes, { useBigInt: true }).numRows, rows);
+    assertEquals([...RecordBatchReader.from(bytes)].reduce((sum, { numRows }) => sum + numRows, 0), rows);
+    for await (const batch of readArrow(pipe(bytes))) {
+      assertEquals([...batch.schema.metadata], [...batches[0].schema.metadata]);
+    }
+  }
+  await inFolder(async (folder) => { // what comes from a pipe makes the same file as what does not
+    const [direct, piped] = [`${folder}/direct`, `${folder}/piped`];
+    await writeArrowFile(direct, stream(...written));
+    await writeArrowFile(piped, readArrow(arrowBytes(stream(...written))));
+    assertEquals(await Deno.readFile(piped), await Deno.readFile(direct));
+  });
+});
+
+Deno.test("writeArrowFile() leaves nothing behind where its source fails, and passes the error on", async () => {
+  await inFolder(async (folder) => {
+    const failing = ReadableStream.from(async function* () {
+      yield toBatch(columnsOf(2), LINEAGE);
+      await Promise.resolve();
+      throw new RangeError("upstream");
+    }());
+    await assertRejects(() => writeArrowFile(`${folder}/a.arrow`, failing), RangeError, "upstream");
+    const other = toBatch({ ...columnsOf(2), expert: undefined }, LINEAGE);
+    const mixed = stream(toBatch(columnsOf(2), LINEAGE), other);
+    await assertRejects(() => writeArrowFile(`${folder}/a.arrow`, mixed), InputError, "must have one schema");
+    await assertRejects(() => writeArrowFile(`${folder}/a.arrow`, stream()), TypeError, "there is none");
+    assertEquals([...Deno.readDirSync(folder)], []);
+    const error = await assertRejects(
+      () => writeArrowFile(`${folder}/no/a.arrow`, stream()),
+      Error,
+      "Cannot write",
+    );
+    assertStringIncludes(error.message, `${folder}/no/a.arrow`);
+  });
+});

@@ -1,0 +1,217 @@
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
+import { mixingWeights } from "../../../pipeline/partition/mixing.ts";
+import type { Change } from "../../../pipeline/serving/answering.ts";
+import { answer, type AnswerOptions, generate, type Generation } from "../../../pipeline/serving/generate.ts";
+import { type Mixture, openMixture } from "../../../pipeline/serving/mixture.ts";
+import { assertClose, gpu } from "../../kernels/support.ts";
+import { inFolder } from "../../tasks/support.ts";
+import { logitsReference, sequenceNll } from "../model/reference.ts";
+import { anyWeights } from "../model/support.ts";
+import { byteTokenizer, EXPERT, PREFIX, ROUTER, servingRun } from "./support.ts";
+
+const tokenizer = await byteTokenizer();
+const PROMPT = "the ship and the sea, 日本";
+const SINGLE = { atol: 2e-4, rtol: 1e-4 };
+const E = 3;
+
+async function textOf(generation: Generation): Promise<string> {
+  return (await Array.fromAsync(generation)).join("");
+}
+
+/** What the f64 routers make of some tokens: the weights of experts, of which `mix` are kept. */
+function weightsReference(tokens: number[], mix: number, temperature: number): number[] {
+  const costs = Array.from(
+    { length: E },
+    (_, i) => tokens.length > 1 ? sequenceNll(ROUTER, anyWeights(ROUTER, `router ${i}`), tokens) : 0,
+  );
+  return [...mixingWeights(costs, mix, temperature)];
+}
+
+/** Log-probabilities of every token after a text, by the f64 experts mixed so. */
+function mixtureReference(text: number[], weights: number[]): number[] {
+  const mixed = new Array<number>(EXPERT.vocabulary).fill(0);
+  weights.forEach((weight, expert) => {
+    if (weight === 0) return;
+    const logits = logitsReference(EXPERT, anyWeights(EXPERT, `expert ${expert}`), text).at(-1)!;
+    const powers = logits.map(Math.exp);
+    const sum = powers.reduce((a, b) => a + b);
+    powers.forEach((power, id) => mixed[id] += weight * power / sum);
+  });
+  return mixed.map(Math.log);
+}
+
+/** Compares two distributions that logits stand for, token by token. */
+function assertDistribution(logits: Float32Array, expected: number[], what: string): void {
+  const sum = Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit), 0));
+  assertClose(logits.map((logit) => logit - sum), expected, SINGLE, what);
+}
+
+Deno.test("generate() mixes the probabilities of the likeliest experts, as f64 models say, once or anew every W tokens", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run, E);
+    for (
+      const [mix, reroute, routingTemperature, prompt] of [
+        [2, undefined, undefined, PROMPT],
+        [3, undefined, 5, PROMPT],
+        [2, 3, undefined, PROMPT],
+        [1, 2, undefined, PROMPT],
+        [3, 1, 2, "sea"], // shorter than the prefix: routed anew from where the text has M tokens
+      ] as const
+    ) {
+      const what = `mix ${mix}, reroute ${reroute}`;
+      const seen: { logits: Float32Array; answering: number[] }[] = [];
+      const heard: Change[] = [];
+      const generation = await generate({
+        ...{ gpu, run, prompt, mix, reroute, routingTemperature, maxNewTokens: 16, seed: 3 },
+        onToken: (_, logits) =>
+          seen.push({
+            logits: logits.slice(),
+            answering: generation.answering.map(({ expert }) => expert),
+          }),
+        onChange: (change) => heard.push(change),
+      });
+      const own = [...generation.promptTokens];
+      await textOf(generation);
+      assert(seen.length > 7, `${what}: ${seen.length} tokens`);
+      let before: number[] | undefined;
+      const changes: [number, number[]][] = [];
+      seen.forEach(({ logits, answering }, i) => {
+        const text = [...own, ...generation.tokens.slice(0, i)];
+        let end = PREFIX;
+        if (reroute !== undefined) { while (end + reroute <= text.length) end += reroute; }
+        const known = reroute === undefined || text.length < PREFIX ? own : text; // until there are M tokens, those of the prompt
+        const weights = weightsReference(known.slice(end - PREFIX, end), mix, routingTemperature ?? 1);
+        assertDistribution(logits, mixtureReference(text, weights), `${what}, token ${i}`);
+        const experts = [...weights.keys()].filter((expert) => weights[expert] > 0)
+          .sort((a, b) => weights[b] - weights[a]);
+        assertEquals(answering, experts, `${what}, token ${i}`);
+        if (before && String(before) !== String(experts)) changes.push([i, experts]);
+        before = experts;
+      });
+      const told = (all: readonly Change[]) =>
+        all.map(({ tokens, answering }) => [tokens, answering.map(({ expert }) => expert)]);
+      assertEquals(told(generation.changes), changes, what);
+      assertEquals(told(heard), changes, what);
+      if (reroute === undefined) assertEquals(changes, [], what);
+      else if (mix === 1) assert(changes.length > 0, "experts must change in this test");
+    }
+  });
+});
+
+Deno.test("generate() gives the same text with one expert to mix as with none, and without the cache, and beyond the context", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run, E);
+    const text = async (options: Partial<AnswerOptions>) =>
+      await textOf(
+        await generate({
+          gpu,
+          run,
+          maxNewTokens: 20,
+          seed: 1,
+          ...options,
+          prompt: PROMPT,
+          expert: undefined,
+        }),
+      );
+    const plain = await text({});
+    assertEquals(await text({ mix: 1 }), plain);
+    assertEquals(await text({ mix: 3, routingTemperature: 1e-5 }), plain); // the weight of one alone
+    assertEquals(await text({ reroute: 1000 }), plain);
+    for (const options of [{ mix: 2 }, { mix: 2, reroute: 2 }, { reroute: 3 }]) {
+      assertEquals(await text({ ...options, cache: false }), await text(options));
+      const long = { ...options, maxNewTokens: 80, window: true };
+      assertEquals(await text({ ...long, cache: false }), await text(long));
+    }
+  });
+});
+
+Deno.test("generate() holds as many experts as are mixed, within the memory, and frees all at the end", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run, E);
+    const alone = await generate({ gpu, run, prompt: PROMPT, maxNewTokens: 4 });
+    alone.close();
+    const mixture = await openMixture({ gpu, run, slots: 2 });
+    using lease = await mixture.lease(0);
+    const size = lease.value.bytes;
+    mixture.close();
+    const budget = { gpu, run, slots: 2, memory: 2 * size + 10 };
+    const shared = await openMixture(budget);
+    const mixed = await answer(shared, { prompt: PROMPT, mix: 2, maxNewTokens: 4 });
+    assertEquals([shared.counts.held.length, mixed.answering.length], [2, 2]);
+    await textOf(mixed);
+    shared.freeIdle(0);
+    assertEquals(shared.counts.bytes, 0);
+    const { message } = await assertRejects(
+      () => answer(shared, { prompt: PROMPT, mix: 3, routingTemperature: 100 }),
+      InputError,
+    );
+    assertMatch(
+      message,
+      /expert-00".* and .*expert-01".* and .*together they must fit memory: they take \d+ bytes, the limit is/,
+    );
+    shared.close();
+  });
+});
+
+Deno.test("answer() mixes and changes experts for many texts at once as for each alone, with room for two, and none waits forever", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run, 4);
+    const probe = await openMixture({ gpu, run, slots: 2 });
+    const lease = await probe.lease(0);
+    const memory = 2.5 * lease.value.bytes;
+    lease[Symbol.dispose]();
+    probe.close();
+    const prompts = Array.from({ length: 24 }, (_, i): AnswerOptions => ({
+      prompt: `${"the sea and the ship ".slice(i % 7, 9 + i % 11)}${i}`,
+      maxNewTokens: 4 + i % 9,
+      seed: i,
+      mix: 1 + i % 2,
+      reroute: i % 3 === 0 ? undefined : 1 + i % 4,
+    }));
+    const told = async (mixture: Mixture, options: AnswerOptions) => {
+      const generation = await answer(mixture, options);
+      const text = await textOf(generation);
+      return { text, changes: generation.changes.map(({ tokens, answering }) => ({ tokens, answering })) };
+    };
+    const shared = await openMixture({ gpu, run, slots: 2, memory });
+    const together = await Promise.all(prompts.map((options) => told(shared, options)));
+    assert(shared.counts.bytes <= memory);
+    assert(shared.counts.evictions > 0, "experts must leave in this test");
+    shared.close();
+    assert(together.some(({ changes }) => changes.length > 0), "experts must change in this test");
+    const alone = await openMixture({ gpu, run, slots: 2 });
+    for (const [i, options] of prompts.entries()) {
+      assertEquals(together[i], await told(alone, options), `prompt ${i}`);
+    }
+    alone.close();
+  });
+});
+
+Deno.test("generate() refuses to mix what it cannot, with what must hold", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run, E);
+    const refusals: [Parameters<typeof generate>[0] | Record<string, unknown>, RegExp][] = [
+      [{ mix: 4 }, /mix must be from 1 to the number of experts, 3: it is 4$/],
+      [
+        { mix: 2, expert: 1 },
+        /mix is for experts that a prompt chooses: it is 2, .*; leave out mix, or expert and model$/,
+      ],
+      [{ reroute: 8, expert: 1 }, /reroute is for experts that a prompt chooses: it is 8, /],
+      [{ routingTemperature: 2, expert: 1 }, /routingTemperature is for experts/],
+      [
+        { run: undefined, model: `${run}/experts/expert-00`, mix: 2 },
+        /mix is for experts that a prompt chooses/,
+      ],
+      [{ mix: 2, routingTemperature: 0 }, /it is 0$/],
+      [{ mix: 2, routingTemperature: NaN }, /it is NaN$/],
+      [{ reroute: 0 }, /it is 0$/],
+    ];
+    for (const [options, message] of refusals) {
+      const all = { gpu, run, prompt: PROMPT, ...options };
+      assertMatch((await assertRejects(() => generate(all), InputError)).message, message);
+    }
+    const [prompt] = await tokenizer.encode([PROMPT]);
+    assert(prompt.length > PREFIX + 3, "the tests above must route by more than one window");
+  });
+});

@@ -1,0 +1,91 @@
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
+import type { Reader } from "../../../pipeline/serving/engine.ts";
+import { answeringOf, checkMix, mixingOf, mixLogits, mixReaders } from "../../../pipeline/serving/mixing.ts";
+import { routeOf } from "../../../pipeline/serving/route.ts";
+import { candidates } from "../../../pipeline/serving/sampling.ts";
+import { assertClose, random } from "../../kernels/support.ts";
+
+/** Probabilities that logits stand for. */
+function probabilities(logits: Float32Array): number[] {
+  const powers = Array.from(logits, (logit) => Math.exp(logit));
+  const sum = powers.reduce((a, b) => a + b);
+  return powers.map((power) => power / sum);
+}
+
+Deno.test("mixLogits() gives the logarithms of mixed probabilities, whatever the logits have in common", () => {
+  const weights = [0.2, 0.7, 0.1];
+  const logits = weights.map((_, model) => random(50, `logits of ${model}`, 3));
+  const expected = probabilities(logits[0]).map((_, id) =>
+    weights.reduce((sum, w, model) => sum + w * probabilities(logits[model])[id], 0)
+  );
+  for (const offset of [0, 5000]) {
+    const moved = logits.map((values, model) => values.map((value) => value + offset * model));
+    const mixed = mixLogits(moved, weights);
+    const tolerance = { atol: offset === 0 ? 1e-6 : 2e-3, rtol: 1e-5 }; // f32 near 5000 is coarse
+    assertClose(mixed, expected.map(Math.log), tolerance);
+  }
+  // What is sampled from them are the mixed probabilities: they are not normalised a second time.
+  const { probabilities: sampled } = candidates(mixLogits(logits, weights), {
+    temperature: 1,
+    topK: 0,
+    topP: 1,
+  });
+  assertClose([...sampled], expected, { atol: 1e-7, rtol: 1e-5 });
+});
+
+Deno.test("mixLogits() of one model gives its logits, and passes on what is no number", () => {
+  const [own, other] = [random(9, "a"), random(9, "b")];
+  assert(mixLogits([own], [1]) === own);
+  other[3] = NaN;
+  assert(mixLogits([own, other], [0.5, 0.5]).some(Number.isNaN));
+  other[3] = Infinity;
+  assert(mixLogits([own, other], [0.5, 0.5]).some(Number.isNaN));
+});
+
+Deno.test("answeringOf() names the experts from the largest weight on, and leaves out those whose weight vanishes", () => {
+  const route = routeOf([3, 1, 2], 8);
+  const [first, second] = answeringOf(route, 2, 1);
+  assertEquals([first.expert, second.expert], [1, 2]);
+  assertClose([first.weight, second.weight], [1 / (1 + Math.exp(-1)), 1 / (1 + Math.E)], {
+    atol: 1e-12,
+    rtol: 0,
+  });
+  assertEquals(answeringOf(route, 1, 1), [{ expert: 1, weight: 1 }]);
+  assertEquals(answeringOf(route, 3, 1e-4), [{ expert: 1, weight: 1 }]);
+  assertEquals(answeringOf(routeOf([0, 0, 0], 1), 2, 1), [{ expert: 0, weight: 0.5 }, {
+    expert: 1,
+    weight: 0.5,
+  }]);
+});
+
+Deno.test("mixReaders() reads with all at once, and clears all", async () => {
+  const calls: string[] = [];
+  const reader = (name: string): Reader => ({
+    capacity: 9,
+    length: 4,
+    read: (tokens) => (calls.push(`${name} reads ${tokens}`), Promise.resolve(Float32Array.of(0, 0))),
+    clear: () => void calls.push(`${name} clears`),
+  });
+  const mixed = mixReaders([reader("a"), reader("b")], [0.5, 0.5]);
+  assertClose(await mixed.read([1, 2]), [-Math.LN2, -Math.LN2], { atol: 1e-7, rtol: 0 });
+  mixed.clear();
+  assertEquals([mixed.capacity, mixed.length], [9, 4]);
+  assertEquals(calls, ["a reads 1,2", "b reads 1,2", "a clears", "b clears"]);
+});
+
+Deno.test("mixingOf() and checkMix() refuse what cannot be, with what must hold", () => {
+  assertEquals(mixingOf({}), { mix: 1, routingTemperature: undefined, reroute: undefined });
+  for (
+    const [options, message] of [
+      [{ mix: 0 }, /use mix as it must be an integer from 1 to 65535: it is 0$/],
+      [{ routingTemperature: 0 }, /use routingTemperature as it must be a number from .*: it is 0$/],
+      [{ routingTemperature: NaN }, /use routingTemperature as it must be a number from .*: it is NaN$/],
+      [{ reroute: 0 }, /use reroute as it must be an integer from 1 to .*: it is 0$/],
+    ] as const
+  ) {
+    assertMatch(assertThrows(() => mixingOf(options), InputError).message, message);
+  }
+  checkMix(3, 3);
+  assertThrows(() => checkMix(4, 3), InputError, "mix must be from 1 to the number of experts, 3: it is 4");
+});

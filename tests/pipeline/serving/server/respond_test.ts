@@ -1,0 +1,139 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import type { Mixture } from "../../../../pipeline/serving/mixture.ts";
+import { createAdmission } from "../../../../pipeline/serving/server/admission.ts";
+import { ApiError } from "../../../../pipeline/serving/server/errors.ts";
+import { createMetrics } from "../../../../pipeline/serving/server/metrics.ts";
+import type { CommonRequest } from "../../../../pipeline/serving/server/requests.ts";
+import { type Asked, respond, type Shape } from "../../../../pipeline/serving/server/respond.ts";
+import type { Exchange, Service } from "../../../../pipeline/serving/server/service.ts";
+
+const ROUTE = {
+  expert: 1,
+  runnerUp: 0,
+  margin: 2.5,
+  marginPerToken: 0.5,
+  scores: [-9, -6.5],
+  prefixTokens: 6,
+};
+
+/** Two texts that are known: one of the expert that was routed to, with a head; one of a dense model. */
+const ASKED: Asked[] = [
+  {
+    ...{
+      target: { model: 1, route: ROUTE },
+      prompt: new Uint32Array(3),
+      seed: 0,
+      most: 4,
+      likeliest: null,
+      offset: 0,
+    },
+    head: { text: "Once ", tokens: [] },
+    known: { text: "upon", tokens: [], finish: "stop", count: 2 },
+  },
+  {
+    ...{
+      target: { model: "dense", route: null },
+      prompt: new Uint32Array(2),
+      seed: 0,
+      most: 4,
+      likeliest: null,
+      offset: 0,
+    },
+    known: { text: "a time", tokens: [], finish: "length", count: 4 },
+  },
+];
+
+const SHAPE: Shape = {
+  id: "cmpl",
+  object: "whole",
+  chunk: "piece",
+  fields: { system_fingerprint: "x" },
+  whole: (text) => Promise.resolve({ text }),
+  piece: (text) => Promise.resolve({ text }),
+};
+
+/** Answers a request with the known texts. */
+async function answer(request: Partial<CommonRequest>, more: Partial<Service> = {}, asked = ASKED) {
+  const admission = createAdmission(8);
+  const mixture = { counts: { loads: 0, evictions: 0, held: [], bytes: 0 } } as unknown as Mixture;
+  const metrics = createMetrics(mixture, admission);
+  const service = { mixture, metrics, admission, ...more } as Service;
+  const exchange: Exchange = { signal: new AbortController().signal, began: 0, notes: {} };
+  const whole = { model: "mixture", ...request } as CommonRequest;
+  const response = await respond(service, whole, asked, 5, admission.enter(2), SHAPE, exchange);
+  return { response, admission, metrics, exchange };
+}
+
+/** Takes the events of a stream apart. */
+const eventsOf = (text: string) =>
+  text.split("\n\n").slice(0, -1).map((event) => event.slice("data: ".length));
+
+Deno.test("respond() answers whole, with what was written, why it ended, who wrote it and what it cost", async () => {
+  const { response, admission, metrics, exchange } = await answer({});
+  const { id, created, ...body } = await response.json();
+  assert(/^cmpl-[0-9a-f]{32}$/.test(id) && Math.abs(Date.now() / 1000 - created) < 60);
+  const routings = body.choices.map(({ routing }: { routing: Record<string, unknown> }) => routing);
+  assertEquals(
+    routings.map(({ model, expert, margin }: Record<string, unknown>) => [model, expert, margin]),
+    [
+      ["expert-01", 1, 2.5],
+      ["dense", null, null],
+    ],
+  );
+  for (const choice of body.choices) delete choice.routing;
+  assertEquals(body, {
+    model: "mixture",
+    object: "whole",
+    system_fingerprint: "x",
+    choices: [
+      { index: 0, text: "Once upon", finish_reason: "stop" },
+      { index: 1, text: "a time", finish_reason: "length" },
+    ],
+    usage: { prompt_tokens: 5, completion_tokens: 6, total_tokens: 11 },
+  });
+  assertEquals(response.headers.get("x-smalltalk-model"), "expert-01, dense");
+  assertEquals(exchange.notes, { model: "expert-01, dense", promptTokens: 5, completionTokens: 6 });
+  assertEquals([admission.waiting, admission.running], [0, 0], "places are given back");
+  assert((await metrics.text()).includes('smalltalk_tokens_total{kind="prompt"} 5'));
+});
+
+Deno.test("respond() streams the same texts, the usage where it is asked for, and an end", async () => {
+  const { response, admission, exchange } = await answer({
+    stream: true,
+    stream_options: { include_usage: true },
+  });
+  assertEquals(response.headers.get("content-type"), "text/event-stream; charset=utf-8");
+  const events = eventsOf(await response.text());
+  assertEquals(events.pop(), "[DONE]");
+  const pieces = events.map((event) => JSON.parse(event));
+  assert(pieces.every(({ object, id }) => object === "piece" && id === pieces[0].id));
+  const { choices, usage } = pieces.pop();
+  assertEquals([choices, usage.total_tokens], [[], 11]);
+  for (const index of [0, 1]) {
+    const own = pieces.flatMap((piece) => piece.choices).filter((choice) => choice.index === index);
+    assertEquals(own.map(({ text }) => text).join(""), ["Once upon", "a time"][index]);
+    assertEquals(own.map(({ finish_reason }) => finish_reason).filter((reason) => reason !== null), [
+      ["stop", "length"][index],
+    ]);
+  }
+  await exchange.over;
+  assertEquals([admission.waiting, admission.running, exchange.notes.completionTokens], [0, 0, 6]);
+});
+
+Deno.test("respond() tells no usage that was not asked for, and lets go of all where its reader leaves", async () => {
+  const { response, admission, exchange } = await answer({ stream: true });
+  const reader = response.body!.getReader();
+  await reader.read();
+  await reader.cancel();
+  await exchange.over;
+  assertEquals([admission.waiting, admission.running], [0, 0]);
+  const { response: other } = await answer({ stream: true });
+  assert(!(await other.text()).includes("usage"));
+});
+
+Deno.test("respond() refuses log-probabilities of an expert on another server", async () => {
+  const upstreams = { addresses: new Map([[1, "http://10.0.0.1"]]), timeout: 1000 };
+  const asked = [{ ...ASKED[0], likeliest: 2 }];
+  const error = await assertRejects(() => answer({}, { upstreams }, asked), ApiError, "it is on another one");
+  assertEquals(error.status, 400);
+});

@@ -1,0 +1,83 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import type { Mixture } from "../../../../pipeline/serving/mixture.ts";
+import { routeOf } from "../../../../pipeline/serving/route.ts";
+import { ApiError } from "../../../../pipeline/serving/server/errors.ts";
+import {
+  findTargets,
+  isElsewhere,
+  routingHeaders,
+  routingOf,
+  type Service,
+} from "../../../../pipeline/serving/server/service.ts";
+
+/** A mixture of three experts, which chooses the one that the first token names; contexts are of 5 tokens. */
+const MIXTURE = {
+  experts: () => Promise.resolve(3),
+  dense: () => Promise.resolve(["dense"]),
+  describe: () => Promise.resolve({ config: { context: 5 }, notes: {} }),
+  route: (tokens: Uint32Array, _prefix?: number, exclude: readonly number[] = []) =>
+    Promise.resolve(routeOf([0, 1, 2].map((expert) => Math.abs(expert - tokens[0])), 4, exclude)),
+} as unknown as Mixture;
+
+const serviceOf = (more: Partial<Service> = {}) => ({ mixture: MIXTURE, ...more }) as Service;
+const PROMPTS = [2, 0].map((first) => Uint32Array.of(first, 9));
+
+/** Refused by what status and code. */
+async function refused(
+  action: () => Promise<unknown>,
+  status: number,
+  message: string,
+  code: string | null = null,
+) {
+  const error = await assertRejects(action, ApiError, message);
+  assertEquals([error.status, error.code], [status, code]);
+}
+
+Deno.test("findTargets() routes each prompt on its own, or takes the model that is named", async () => {
+  const routed = await findTargets(serviceOf(), "mixture", PROMPTS);
+  assertEquals(routed.map(({ model, route }) => [model, route?.margin]), [[2, 1], [0, 1]]);
+  const named = await findTargets(serviceOf(), "expert-01", PROMPTS);
+  assertEquals(named, PROMPTS.map(() => ({ model: 1, route: null })));
+  const without = await findTargets(serviceOf(), "mixture", PROMPTS, [2]);
+  assertEquals(without.map(({ model }) => model), [1, 0]);
+});
+
+Deno.test("findTargets() refuses what cannot answer, with its status", async () => {
+  const long = [new Uint32Array(6)];
+  await refused(() => findTargets(serviceOf(), "mixture", long), 400, "has 6", "context_length_exceeded");
+  await refused(() => findTargets(serviceOf(), "mixture", PROMPTS, [3]), 400, "one of 0 to 2: it is 3");
+  await refused(() => findTargets(serviceOf(), "mixture", PROMPTS, [0, 1, 2]), 400, "all 3 are excluded");
+  await refused(() => findTargets(serviceOf(), "expert-01", PROMPTS, [1]), 400, "must not be excluded");
+  await refused(() => findTargets(serviceOf(), "expert-09", PROMPTS), 404, "expert-09", "model_not_found");
+  const some = serviceOf({ serveExperts: [0] });
+  await refused(() => findTargets(some, "mixture", PROMPTS), 503, "expert 2: none does", "expert_not_served");
+});
+
+Deno.test("an expert on another server answers there, whatever is served here and however long the prompt is", async () => {
+  const upstreams = { addresses: new Map([[2, "http://10.0.0.1"]]), timeout: 1000 };
+  const service = serviceOf({ serveExperts: [0], upstreams });
+  const long = Uint32Array.of(2, ...new Uint32Array(9));
+  const [target] = await findTargets(service, "mixture", [long]);
+  assertEquals([target.model, isElsewhere(service, target)], [2, true]);
+  assertEquals(isElsewhere(service, { model: "dense", route: null }), false);
+});
+
+Deno.test("routingOf() and routingHeaders() say who answers and by how much, and nothing of what was not routed", () => {
+  const route = routeOf([3, 1.5, 7], 4);
+  const targets = [{ model: 1, route }, { model: "dense", route: null }];
+  assertEquals(routingOf(targets[0]), {
+    model: "expert-01",
+    expert: 1,
+    margin: 1.5,
+    margin_per_token: 0.5,
+    runner_up: 0,
+    scores: [-3, -1.5, -7],
+    prefix_tokens: 4,
+  });
+  assertEquals(new Set(Object.values(routingOf(targets[1]))), new Set(["dense", null]));
+  assertEquals(routingHeaders(targets), {
+    "x-smalltalk-model": "expert-01, dense",
+    "x-smalltalk-margin": "1.5, ",
+    "x-smalltalk-runner-up": "0, ",
+  });
+});

@@ -1,0 +1,112 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { InputError } from "../../../../kernels/errors.ts";
+import type { Mixture } from "../../../../pipeline/serving/mixture.ts";
+import type { ModelName } from "../../../../pipeline/serving/models.ts";
+import { createAdmission } from "../../../../pipeline/serving/server/admission.ts";
+import { ApiError } from "../../../../pipeline/serving/server/errors.ts";
+import type { Exchange, Service } from "../../../../pipeline/serving/server/service.ts";
+import { scorePrompts, type Wanted } from "../../../../pipeline/serving/server/write.ts";
+
+const CONTEXT = 6;
+const EXCHANGE: Exchange = { signal: new AbortController().signal, began: 0, notes: {} };
+
+/** What the model `model` says of the token at place `i` after `before`: a number that tells all three. */
+const said = (model: ModelName, before: number, i: number) => -(100 * Number(model) + 10 * before + i) / 1000;
+
+/**
+ * A service whose models say {@link said} of every token, and that the token `before + 1` is the likeliest; it notes how many
+ * prompts are scored in one go.
+ */
+function fakeService(value = said) {
+  const calls: [model: ModelName, prompts: number][] = [];
+  let held = 0;
+  const mixture = {
+    describe: () => Promise.resolve({ config: { context: CONTEXT, vocabulary: 50 }, notes: {} }),
+    lease: (model: ModelName) => {
+      held++;
+      const scorer = {
+        scoreTokens(tokens: Uint32Array, stride: number, spans: { begin: number; end: number }[]) {
+          calls.push([model, spans.length]);
+          const starts = [0];
+          const [logProbability, likeliest, highest]: number[][] = [[], [], []];
+          spans.forEach(({ begin, end }, row) => {
+            for (let i = begin; i < end; i++) {
+              const before = tokens[row * stride + i - 1];
+              logProbability.push(value(model, before, i));
+              likeliest.push(before + 1);
+              highest.push(-before);
+            }
+            starts.push(logProbability.length);
+          });
+          return Promise.resolve({ starts, logProbability, likeliest, highest });
+        },
+      };
+      return Promise.resolve({ value: { scorer }, [Symbol.dispose]: () => void held-- });
+    },
+  };
+  const service = { mixture: mixture as unknown as Mixture } as Service;
+  return { service, calls, held: () => held };
+}
+
+const wanted = (model: ModelName, ...prompt: number[]): Wanted => ({
+  target: { model, route: null },
+  prompt: Uint32Array.from(prompt),
+  seed: 0,
+  most: 0,
+  likeliest: 1,
+  offset: 0,
+});
+
+Deno.test("scorePrompts() scores every token but the first by its own model, and says what would come next", async () => {
+  const { service, calls, held } = fakeService();
+  const admission = createAdmission(8);
+  using places = admission.enter(3);
+  const prompts = [wanted(0, 7, 8, 9), wanted(1, 3), wanted(0, 4, 5)];
+  const scored = await scorePrompts(service, prompts, places, EXCHANGE);
+  scored.forEach(({ tokens, next }, row) => {
+    const { prompt, target: { model } } = prompts[row];
+    assertEquals(tokens.map(({ id }) => id), [...prompt]);
+    assertEquals(
+      tokens.map(({ logProbability }) => logProbability),
+      [...prompt].map((_, i) => i === 0 ? null : said(model, prompt[i - 1], i)),
+    );
+    assertEquals(
+      tokens.map(({ top }) => top.map(({ id }) => id)),
+      [...prompt].map((_, i) => i === 0 ? [] : [prompt[i - 1] + 1]),
+    );
+    assertEquals([next.id, next.logProbability], [prompt.at(-1)! + 1, -prompt.at(-1)!]);
+  });
+  assertEquals(calls.toSorted(), [[0, 2], [1, 1]], "those of one model together");
+  assertEquals([held(), admission.waiting, admission.running], [0, 0, 0]);
+});
+
+Deno.test("scorePrompts() scores at most 64 prompts in one go", async () => {
+  const { service, calls } = fakeService();
+  using places = createAdmission(200).enter(130);
+  const scored = await scorePrompts(
+    service,
+    Array.from({ length: 130 }, (_, i) => wanted(0, i % 40, 1)),
+    places,
+    EXCHANGE,
+  );
+  assertEquals(calls.map(([, prompts]) => prompts), [64, 64, 2]);
+  assertEquals(scored.map(({ tokens }) => tokens[0].id), Array.from({ length: 130 }, (_, i) => i % 40));
+});
+
+Deno.test("scorePrompts() refuses ids that the model lacks, and weights that give no numbers; it gives all back", async () => {
+  const admission = createAdmission(8);
+  using places = admission.enter(2);
+  const { service, held } = fakeService();
+  const foreign = await assertRejects(
+    () => scorePrompts(service, [wanted(0, 7, 50)], places, EXCHANGE),
+    ApiError,
+  );
+  assertEquals([foreign.status, /below 50: one is 50$/.test(foreign.message)], [400, true]);
+  const broken = fakeService(() => NaN);
+  const error = await assertRejects(
+    () => scorePrompts(broken.service, [wanted(2, 7, 8)], places, EXCHANGE),
+    InputError,
+  );
+  assert(error.message.endsWith("the weights of expert-02 are damaged"), error.message);
+  assertEquals([held(), broken.held(), admission.running], [0, 0, 0]);
+});

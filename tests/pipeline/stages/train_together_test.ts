@@ -1,0 +1,68 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
+import { trainExpert, trainExperts } from "../../../pipeline/stages/train.ts";
+import { gpu } from "../../kernels/support.ts";
+import { hashes } from "../../tasks/support.ts";
+import { withPartition } from "./support.ts";
+
+const FLAGS = {
+  expertHidden: 8,
+  expertLayers: 1,
+  expertHeads: 2,
+  expertBatch: 4,
+  expertSteps: 9,
+  expertWarmup: 1,
+  logEvery: 4,
+  validateEvery: 5,
+};
+const test = (name: string, fn: () => Promise<void>) => Deno.test({ name, ignore: gpu === null, fn });
+
+/** Hashes of what trainings make, without the times. */
+async function made(run: string): Promise<Record<string, string>> {
+  const all = Object.entries(await hashes(run));
+  return Object.fromEntries(
+    all.filter(([path]) => /^(experts|metrics\/expert|manifests\/train-expert)/.test(path)),
+  );
+}
+
+test("trainExperts() makes the files that trainExpert() makes of each, stopped in between or not", () =>
+  withPartition(async (run) => {
+    const options = { run, gpu: gpu!, sources: { flags: FLAGS }, checkpointEvery: 3 };
+    const alone = [await trainExpert(0, options), await trainExpert(1, options)];
+    const expected = await made(run);
+    const clear = async () => {
+      for (const path of Object.keys(expected)) await Deno.remove(`${run}/${path}`);
+    };
+    await clear();
+    assertEquals(await trainExperts([0, 1], options), alone);
+    assertEquals(await made(run), expected);
+    assertEquals(await trainExperts([0, 1], options), alone); // up to date
+
+    await clear();
+    const stop = new AbortController();
+    const watch = {
+      signal: stop.signal,
+      onEvent: (event: { type: string }) => event.type === "checkpoint" && stop.abort(),
+    };
+    await trainExperts([0, 1], options, watch).catch(() => {});
+    assertEquals((await made(run))["manifests/train-expert-00.json"], undefined);
+    assertEquals(await trainExperts([0, 1], { ...options, memory: 1 }), alone); // one after the other
+    assertEquals(await made(run), expected);
+
+    // One that is there is left out; the other is trained alone.
+    for (const path of Object.keys(expected).filter((path) => path.includes("expert-01"))) {
+      await Deno.remove(`${run}/${path}`);
+    }
+    assertEquals(await trainExperts([0, 1], options), alone);
+    assertEquals(await made(run), expected);
+  }));
+
+test("trainExperts() says what is wrong with one, after the others have ended", () =>
+  withPartition(async (run) => {
+    const options = { run, gpu: gpu!, sources: { flags: FLAGS } };
+    await assertRejects(() => trainExperts([0, 2], options), InputError, "must be one of 0 to 1");
+    await Deno.remove(`${run}/partition/expert-00/train-00000.arrow`);
+    await assertRejects(() => trainExperts([0, 1], options), InputError, "it is missing");
+    const { "experts/expert-01/model.safetensors": model } = await made(run);
+    assertEquals(model === undefined, false);
+  }));

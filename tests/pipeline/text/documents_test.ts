@@ -1,0 +1,99 @@
+import { assert, assertEquals } from "@std/assert";
+import { fromBatch, lineageOf } from "../../../pipeline/rows/arrow.ts";
+import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
+import { documentLines, openDocuments, readOptions, tokenBatches } from "../../../pipeline/text/documents.ts";
+import { type Document, readDocuments } from "../../../pipeline/text/readers.ts";
+import type { Tokenizer } from "../../../pipeline/text/tokenizer.ts";
+import { inFolder } from "../../tasks/support.ts";
+
+const settings = (more: Partial<Configuration>) => ({ ...defaultConfiguration(), ...more });
+
+/** Opens the documents of settings; gives their texts. */
+const textsOf = async (more: Partial<Configuration>, onLeftOut?: (sources: string[], all: number) => void) =>
+  (await Array.fromAsync(openDocuments(settings(more), onLeftOut))).map(({ text }) => text);
+
+Deno.test("readOptions() takes the column of text for Parquet alone, named or guessed by its files", () => {
+  const c = { textField: "body", textColumn: "column" };
+  const fieldOf = (more: Partial<Configuration>, ...paths: string[]) =>
+    readOptions(settings({ ...c, ...more }), paths).textField;
+  assertEquals(fieldOf({}, "a.jsonl"), "body");
+  assertEquals(fieldOf({}, "a.jsonl", "b.parquet"), "column");
+  assertEquals(fieldOf({ format: "parquet" }, "a.bin"), "column");
+  assertEquals(fieldOf({ format: "jsonl" }, "a.parquet"), "body");
+  assertEquals(fieldOf({ format: "parquet", textColumn: "" }, "a.bin"), "body");
+});
+
+Deno.test("readOptions() leaves out what is not set", () => {
+  const { textField, ...others } = readOptions(settings({}), []);
+  assertEquals([textField, Object.values(others)], ["text", new Array(4).fill(undefined)]);
+});
+
+Deno.test("openDocuments() reads files, the first ones where it is told so, or some by hash from everywhere", () =>
+  inFolder(async (folder) => {
+    const all = Array.from({ length: 40 }, (_, i) => ({ text: `text ${i}`, source: i < 39 ? "a" : "b" }));
+    const path = `${folder}/docs.jsonl`;
+    await Deno.writeTextFile(path, all.map((document) => JSON.stringify(document) + "\n").join(""));
+    const texts = all.map(({ text }) => text);
+    const common = { input: [path], sourceField: "source" };
+    assertEquals(await textsOf(common), texts);
+    assertEquals(await textsOf({ ...common, maxDocuments: 5, take: "head" }), texts.slice(0, 5));
+    const taken = await textsOf({ ...common, maxDocuments: 5 });
+    assertEquals(taken.length, 5);
+    assert(
+      taken.every((text) => texts.includes(text)) &&
+        JSON.stringify(taken) !== JSON.stringify(texts.slice(0, 5)),
+    );
+    assertEquals(await textsOf({ ...common, maxDocuments: 5 }), taken, "the same again");
+    assertEquals(taken, texts.filter((text) => taken.includes(text)), "in their order");
+    const left: [string[], number][] = [];
+    await textsOf({ ...common, maxDocuments: 1, seed: 3 }, (sources, count) => left.push([sources, count]));
+    assertEquals(left.map(([sources, count]) => [sources.length, count]), [[1, 2]]);
+  }));
+
+Deno.test("openDocuments() reads the embedded corpus where no input is named", async () => {
+  const stream = openDocuments(settings({ corpus: "wide", corpusCharacters: 1000 }));
+  const [first] = await Array.fromAsync(stream);
+  assertEquals(first.source, "essays");
+});
+
+Deno.test("documentLines() writes what readDocuments() reads back, whatever the text", () =>
+  inFolder(async (folder) => {
+    const documents: Document[] = [
+      { text: 'two "lines"\nand \u2028 more', source: "a/b" },
+      { text: "œuvre 小 \u{1F600}", source: "" },
+    ];
+    const path = `${folder}/out.jsonl`;
+    await Deno.writeFile(path, ReadableStream.from(documentLines(ReadableStream.from(documents))));
+    const read = await Array.fromAsync(readDocuments([path], { sourceField: "source" }));
+    assertEquals(read.map(({ text, source }) => ({ text, source })), documents);
+  }));
+
+Deno.test("tokenBatches() begins with the columns, also where there is no text, and holds nothing out", async () => {
+  const tokenizer: Tokenizer = {
+    vocabulary: 300,
+    eos: 0,
+    sha256: "ab12",
+    json: "{}",
+    encode: (texts) => Promise.resolve(texts.map((text) => Uint32Array.from(text, (c) => c.charCodeAt(0)))),
+    decode: () => Promise.reject(new Error("it only encodes")),
+  };
+  const options = { sequenceLength: 4, holdout: 0.9, seed: 0, packing: "document" as const };
+  const run = async (documents: Document[]) =>
+    await Array.fromAsync(tokenBatches(ReadableStream.from(documents), tokenizer, options));
+  const [empty, ...none] = await run([]);
+  assertEquals([empty, ...none].map(({ numRows }) => numRows), new Array(1 + none.length).fill(0));
+  assertEquals(lineageOf(empty)?.tokenizer, "ab12");
+  assertEquals(empty.schema.fields.map(({ name }) => name), [
+    "sequence",
+    "document",
+    "source",
+    "tokens",
+    "length",
+  ]);
+  const [, ...batches] = await run([{ text: "abcde", source: "x" }, { text: "fg", source: "y" }]);
+  const columns = batches.map((batch) => fromBatch(batch));
+  const rows = columns.flatMap(({ tokens, length }) =>
+    Array.from(length, (count, row) => String.fromCharCode(...tokens!.slice(4 * row, 4 * row + count)))
+  );
+  assertEquals(rows, ["abcd", "e\0", "fg\0"]);
+});

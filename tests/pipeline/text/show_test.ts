@@ -1,0 +1,51 @@
+import { assertEquals } from "@std/assert";
+import { toBatch } from "../../../pipeline/rows/arrow.ts";
+import { arrowBytes } from "../../../pipeline/rows/ipc/write.ts";
+import { showRows } from "../../../pipeline/text/show.ts";
+import type { Tokenizer } from "../../../pipeline/text/tokenizer.ts";
+import { columnsOf, LINEAGE } from "../rows/support.ts";
+
+/** A tokenizer that spells ids. */
+const SPELLING: Tokenizer = {
+  vocabulary: 500,
+  eos: 0,
+  sha256: "ab12",
+  json: "{}",
+  encode: () => Promise.reject(new Error("it only decodes")),
+  decode: (ids) => Promise.resolve(Array.from(ids).join(" ")),
+};
+
+/** An Arrow stream of five rows in two batches. */
+function shard(): ReadableStream<Uint8Array> {
+  const batches = [columnsOf(2), columnsOf(3, 2)].map((columns) => toBatch(columns, LINEAGE));
+  return arrowBytes(ReadableStream.from(batches));
+}
+
+Deno.test("showRows() gives every row with its text, padding left out, and ids of 64 bits whole", async () => {
+  const rows = await Array.fromAsync(showRows(shard(), SPELLING));
+  const columns = columnsOf(5);
+  assertEquals(rows.length, 5);
+  rows.forEach((row, i) => {
+    const tokens = columns.tokens!.slice(4 * i, 4 * i + columns.length[i]);
+    assertEquals(row, {
+      sequence: String(2n ** 60n + BigInt(i)),
+      document: String(columns.document![i]),
+      source: columns.source![i],
+      length: columns.length[i],
+      nll: [...columns.nll!.slice(2 * i, 2 * i + 2)],
+      expert: columns.expert![i],
+      text: tokens.join(" "),
+    });
+  });
+});
+
+Deno.test("showRows() leaves out what the rows lack, and text where there is no tokenizer", async () => {
+  assertEquals(
+    (await Array.fromAsync(showRows(shard()))).map(({ text }) => text),
+    new Array(5).fill(undefined),
+  );
+  const { sequence, length, rows } = columnsOf(1);
+  const bare = arrowBytes(ReadableStream.from([toBatch({ rows, sequence, length }, LINEAGE)]));
+  const [row] = await Array.fromAsync(showRows(bare, SPELLING));
+  assertEquals(JSON.parse(JSON.stringify(row)), { sequence: String(2n ** 60n), length: 2 });
+});

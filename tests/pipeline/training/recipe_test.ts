@@ -1,0 +1,73 @@
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { InputError, wordText } from "../../../kernels/errors.ts";
+import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
+import { initialWeights } from "../../../pipeline/model/parameters.ts";
+import type { ModelConfig } from "../../../pipeline/model/shape.ts";
+import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
+import { longWarmup, recipeOf, type Role, startWeights } from "../../../pipeline/training/recipe.ts";
+import { inFolder } from "../../tasks/support.ts";
+
+const MODEL: ModelConfig = { vocabulary: 5, hidden: 4, layers: 1, heads: 1, context: 8 };
+const ROLE: Role = { batch: 8, microBatch: 4, steps: 100, rate: 0.01, warmup: 10 };
+const SETTINGS = defaultConfiguration();
+
+Deno.test("recipeOf() says f32 of no recipe, so that the keys of before there was a choice hold", () => {
+  assertEquals("dtype" in recipeOf({ ...SETTINGS, dtype: "f32" }, MODEL, ROLE), false);
+  assertEquals(recipeOf({ ...SETTINGS, dtype: "bf16" }, MODEL, ROLE).dtype, "bf16");
+});
+
+Deno.test("recipeOf() changes with every setting that weights or metrics depend on, and with no other", () => {
+  const text = JSON.stringify(recipeOf(SETTINGS, MODEL, ROLE));
+  const heeded = {
+    clip: 2,
+    beta1: 0.5,
+    beta2: 0.5,
+    epsilon: 1,
+    weightDecay: 0,
+    seed: 9,
+    expertFinalRate: 0.5,
+  };
+  const logged = { logEvery: 3, validateEvery: 3, validationSequences: 3 };
+  for (const [name, value] of Object.entries({ ...heeded, ...logged })) {
+    const changed = JSON.stringify(recipeOf({ ...SETTINGS, [name]: value }, MODEL, ROLE));
+    assertEquals(changed === text, false, name);
+  }
+  for (const [name, value] of Object.entries({ experts: 99, prefix: 3, routerRate: 0.5, chunk: 8 })) {
+    assertEquals(JSON.stringify(recipeOf({ ...SETTINGS, [name]: value }, MODEL, ROLE)), text, name);
+  }
+});
+
+Deno.test("longWarmup() warns where the rate still rises at the end, with the rate that it reaches", () => {
+  const recipe = recipeOf(SETTINGS, MODEL, ROLE);
+  assertEquals(longWarmup("expert 1", { ...recipe, steps: 10 }), undefined);
+  const warning = wordText(longWarmup("expert 1", { ...recipe, steps: 5 })!);
+  // Half of the warm-up reaches half of the peak.
+  assertMatch(
+    warning,
+    /^expert 1 warms up for 10 steps and trains for 5: its rate ends at 5\.0e-3 .* 1\.0e-2;/,
+  );
+});
+
+Deno.test("startWeights() makes the seed's weights, only when they are asked for", async () => {
+  const { weights, sha256 } = await startWeights({ ...SETTINGS, seed: 4 }, MODEL, "ab");
+  assertEquals([sha256, weights()], ["", initialWeights(MODEL, 4)]);
+});
+
+Deno.test("startWeights() reads a checkpoint of the same shape and tokenizer, and refuses another", () =>
+  inFolder(async (folder) => {
+    const where = `${folder}/model`;
+    const weights = initialWeights(MODEL, 7);
+    await saveCheckpoint(where, MODEL, weights, { tokenizer: "ab" });
+    const settings = { ...SETTINGS, init: where };
+    const start = await startWeights(settings, MODEL, "ab");
+    assertEquals(start.weights(), weights);
+    assertMatch(start.sha256, /^[0-9a-f]{64}$/);
+    const refused = (model: ModelConfig, tokenizer: string, message: string) =>
+      assertRejects(() => startWeights(settings, model, tokenizer), InputError, message);
+    await refused(
+      { ...MODEL, layers: 2 },
+      "ab",
+      "layers must be that of the model to train: there it is 1, here it is 2",
+    );
+    await refused(MODEL, "cd", "tokenizer must be the run's: SHA-256 is ab there, cd here");
+  }));

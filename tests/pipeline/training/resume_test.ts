@@ -1,0 +1,123 @@
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { InputError, wordText } from "../../../kernels/errors.ts";
+import { initialWeights } from "../../../pipeline/model/parameters.ts";
+import type { ModelConfig } from "../../../pipeline/model/shape.ts";
+import { saveTrainerState } from "../../../pipeline/checkpoints/trainer_state.ts";
+import type { TrainingState } from "../../../pipeline/training/loop.ts";
+import {
+  checkCheckpoint,
+  type CheckpointContext,
+  checkpointPath,
+  listCheckpoints,
+  loadCheckpointState,
+  removeCheckpoints,
+  removeOldCheckpoints,
+  saveCheckpointState,
+} from "../../../pipeline/training/resume.ts";
+import { inFolder } from "../../tasks/support.ts";
+
+const MODEL: ModelConfig = { vocabulary: 5, hidden: 4, layers: 1, heads: 1, context: 8 };
+
+/** A state after so many steps; its numbers tell the step. */
+function stateAt(step: number): TrainingState {
+  const [weights, moments, squares] = [1, 2, 3].map((list) => [initialWeights(MODEL, 10 * step + list)]);
+  return { trainer: { step, weights, moments, squares }, tokens: 100 * step, losses: [step, 0.5] };
+}
+
+const CONTEXT: CheckpointContext = {
+  key: "k1",
+  metricsBytes: 77,
+  metricsSha256: "ab",
+  settings: { rate: 0.1, model: { hidden: 4 } },
+  inputs: { shards: "cd" },
+  loss: null,
+  validationLoss: 2.5,
+  interrupted: true,
+  resumed: [{ step: 3, key: "k0" }],
+};
+
+/** Saves states of these steps. */
+async function save(folder: string, steps: number[], context = CONTEXT): Promise<void> {
+  await Deno.mkdir(folder, { recursive: true });
+  for (const step of steps) await saveCheckpointState(folder, MODEL, stateAt(step), context);
+}
+
+const any = () => true;
+
+Deno.test("loadCheckpointState() gives back the state and context of the latest checkpoint that is accepted", () =>
+  inFolder(async (folder) => {
+    assertEquals(await loadCheckpointState(`${folder}/none`, MODEL, any), undefined);
+    await save(folder, [9, 10, 123456789]);
+    assertEquals(await loadCheckpointState(folder, MODEL, any), {
+      state: stateAt(123456789),
+      context: CONTEXT,
+    });
+    const asked: number[] = [];
+    const found = await loadCheckpointState(folder, MODEL, ({ key }, step) => {
+      assertEquals(key, "k1");
+      asked.push(step);
+      return step < 10;
+    });
+    assertEquals([found?.state.trainer.step, asked], [9, [123456789, 10, 9]]);
+    assertEquals(await loadCheckpointState(folder, { ...MODEL, hidden: 8 }, any), undefined);
+  }));
+
+Deno.test("loadCheckpointState() passes over what is damaged, misnamed or says nothing of a training, and tells", () =>
+  inFolder(async (folder) => {
+    await save(folder, [1, 2, 3]);
+    const bytes = await Deno.readFile(checkpointPath(folder, 3));
+    bytes[bytes.length - 1] ^= 1;
+    await Deno.writeFile(checkpointPath(folder, 3), bytes);
+    await Deno.rename(checkpointPath(folder, 2), checkpointPath(folder, 7));
+    await saveTrainerState(checkpointPath(folder, 5), MODEL, stateAt(5).trainer, {
+      ...CONTEXT,
+      tokens: -1,
+      losses: [],
+    });
+    const damaged: string[] = [];
+    const found = await loadCheckpointState(folder, MODEL, any, (what) => damaged.push(wordText(what)));
+    assertEquals(found?.state, stateAt(1));
+    assertEquals(damaged.length, 3);
+    assertMatch(
+      damaged[0],
+      /step-00000007\.safetensors" as its name must be that of its step: it is of step 2$/,
+    );
+    assertMatch(
+      damaged[1],
+      /step-00000005\.safetensors" as it must say how far its training had come: tokens: /,
+    );
+    assertMatch(damaged[2], /step-00000003\.safetensors" as its checksum must be that of its content/);
+  }));
+
+Deno.test("loadCheckpointState() takes an older checkpoint, which has no hash of its metrics", () =>
+  inFolder(async (folder) => {
+    const { metricsSha256: _, interrupted: __, ...older } = CONTEXT;
+    await save(folder, [4], older);
+    assertEquals((await loadCheckpointState(folder, MODEL, any))?.context, older);
+  }));
+
+Deno.test("checkCheckpoint() refuses one that is not of the step in its name", () =>
+  inFolder(async (folder) => {
+    await save(folder, [4]);
+    await checkCheckpoint(checkpointPath(folder, 4));
+    await Deno.rename(checkpointPath(folder, 4), checkpointPath(folder, 40));
+    await assertRejects(() => checkCheckpoint(checkpointPath(folder, 40)), InputError, "it is of step 4");
+  }));
+
+Deno.test("checkpoints are listed by their steps, and removed without anything else in their folder", () =>
+  inFolder(async (folder) => {
+    await save(folder, [100, 20, 3]);
+    const unfinished = `${checkpointPath(folder, 4)}.partial`;
+    const others = ["notes.txt", "step-1.safetensors"].map((name) => `${folder}/${name}`);
+    for (const path of [unfinished, ...others]) await Deno.writeTextFile(path, "mine");
+    const pathsOf = (...steps: number[]) => steps.map((step) => checkpointPath(folder, step));
+    assertEquals(await listCheckpoints(folder), pathsOf(100, 20, 3));
+    await removeOldCheckpoints(folder, 2);
+    assertEquals(await listCheckpoints(folder), pathsOf(100, 20));
+    await removeCheckpoints(folder);
+    assertEquals(Array.from(Deno.readDirSync(folder), ({ name }) => `${folder}/${name}`).sort(), others);
+    for (const path of others) await Deno.remove(path);
+    await removeCheckpoints(folder);
+    await assertRejects(() => Deno.stat(folder), Deno.errors.NotFound);
+    await Deno.mkdir(folder); // whoever called wants to remove it
+  }));

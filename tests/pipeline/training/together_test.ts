@@ -1,0 +1,151 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { type Columns, sliceColumns } from "../../../pipeline/rows/columns.ts";
+import {
+  type StepMetrics,
+  type TrainingState,
+  trainModel,
+  type TrainModelOptions,
+} from "../../../pipeline/training/loop.ts";
+import { createTogether, type MakeTrainer } from "../../../pipeline/training/together.ts";
+import { createTrainer } from "../../../pipeline/model/trainer.ts";
+import { gpu } from "../../kernels/support.ts";
+import { anyBatch, anyWeights, assertSameTensors, batchOf } from "../model/support.ts";
+
+const model = { vocabulary: 37, hidden: 8, layers: 1, heads: 2, context: 12 };
+const MEMBERS = [0, 1, 2];
+const STEPS = 7;
+
+function anyRows(rows: number, name: string): Columns {
+  const { tokens, lengths } = anyBatch(model, { models: 1, batch: rows, length: model.context }, name);
+  return { rows, sequence: new BigUint64Array(rows), tokens, length: lengths };
+}
+
+/** A training of its own data; number 1 has nothing held out, number 2 more than a batch. */
+function options(id: number, more: Partial<TrainModelOptions> = {}): TrainModelOptions {
+  const rows = anyRows(3 * STEPS, `training ${id}`);
+  return {
+    gpu,
+    model,
+    start: anyWeights(model, id),
+    batch: 3,
+    steps: STEPS,
+    rateAt: (step) => 0.02 / step,
+    beta1: 0.9,
+    beta2: 0.99,
+    epsilon: 1e-8,
+    weightDecay: 0.1,
+    clip: 1,
+    logEvery: 2,
+    validation: id === 1 ? undefined : anyRows(1 + 2 * id, `held out ${id}`),
+    validateEvery: 3,
+    checkpointEvery: 2,
+    open: (consumed) => {
+      let next = consumed;
+      return (n) => Promise.resolve(sliceColumns(rows, next, next += n));
+    },
+    ...more,
+  };
+}
+
+/** Trains a model and keeps all that comes of it. */
+async function train(id: number, more: Partial<TrainModelOptions> = {}) {
+  const metrics: StepMetrics[] = [];
+  const states: TrainingState[] = [];
+  const weights = await trainModel(options(id, {
+    onMetrics: (line) => void metrics.push(line),
+    onCheckpoint: (state) => Promise.resolve(void states.push(structuredClone(state))),
+    ...more,
+  }));
+  return { weights, metrics, states };
+}
+
+/** Trains models together; the bank's sizes are those of the trainers that were made. */
+async function trainAll(
+  more: (id: number) => Partial<TrainModelOptions> = () => ({}),
+  fits?: (models: number) => boolean,
+) {
+  const together = createTogether({ fits: fits && ((_, models) => fits(models)) });
+  const members = MEMBERS.map((id) => ({ id, ...together.member() }));
+  return await Promise.allSettled(members.map(async ({ id, makeTrainer, leave }) => {
+    try {
+      return await train(id, { makeTrainer, ...more(id) });
+    } finally {
+      leave();
+    }
+  }));
+}
+
+function assertAlike(
+  actual: Awaited<ReturnType<typeof train>>,
+  expected: Awaited<ReturnType<typeof train>>,
+  what: string,
+) {
+  assertEquals(actual.metrics, expected.metrics, what);
+  assertSameTensors(actual.weights, expected.weights, what);
+  assertEquals(actual.states, expected.states, what);
+}
+
+const alone = await Promise.all(MEMBERS.map((id) => train(id)));
+const valueOf = <Value>(result: PromiseSettledResult<Value>): Value => {
+  if (result.status === "rejected") throw result.reason;
+  return result.value;
+};
+
+Deno.test("trainings that share a bank give the metrics, checkpoints and weights that each gives alone", async () => {
+  const results = (await trainAll()).map(valueOf);
+  results.forEach((result, i) => assertAlike(result, alone[i], `training ${i}`));
+});
+
+Deno.test("trainings that do not fit follow when others have ended", async () => {
+  const results = (await trainAll(undefined, (models) => models <= 2)).map(valueOf);
+  results.forEach((result, i) => assertAlike(result, alone[i], `training ${i}`));
+});
+
+Deno.test("trainings that go on from different steps, or that fail, leave the others as they are", async () => {
+  const results = await trainAll((id) =>
+    id === 0
+      ? { start: alone[0].states[1] }
+      : id === 1
+      ? { onMetrics: () => Promise.reject(new Error("the disk is full")) }
+      : {}
+  );
+  const [resumed, failed, other] = results;
+  assertSameTensors(valueOf(resumed).weights, alone[0].weights, "the resumed one");
+  assertEquals(failed.status === "rejected" && failed.reason.message, "the disk is full");
+  assertAlike(valueOf(other), alone[2], "the other one");
+});
+
+Deno.test("a training that ends before it begins does not hold up the others", async () => {
+  const together = createTogether();
+  const [gone, stays] = [together.member(), together.member()];
+  const ended = train(2, { makeTrainer: stays.makeTrainer });
+  gone.leave();
+  assertAlike(await ended, alone[2], "the one that stays");
+  const makeTrainer: MakeTrainer = () => Promise.reject(new Error("no device"));
+  await assertRejects(() => train(0, { makeTrainer }), Error, "no device");
+});
+
+Deno.test("a bank whose models are to be as alone takes the logits of as many rows of each", async () => {
+  const config = { ...model, vocabulary: 12_000 };
+  const [models, batch, length] = [3, 4, 64]; // 12 MB of logits each: together they exceed what is held at once
+  const start = MEMBERS.map((id) => anyWeights(config, id));
+  const all = anyBatch(config, { models, batch, length });
+  const settings = { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1, clip: 1 };
+  const gradients = async (
+    start: Parameters<typeof createTrainer>[1]["start"],
+    own: typeof all,
+    asAlone: boolean,
+  ) => {
+    const trainer = createTrainer(gpu, { config, start, batch, length, settings, asAlone });
+    trainer.step(own, 0.01);
+    await trainer.drain();
+    const read = await trainer.gradients();
+    trainer.close();
+    return read;
+  };
+  const together = await gradients(start, all, true);
+  for (const id of MEMBERS) {
+    const [own] = await gradients([start[id]], batchOf(all, models, id), false);
+    assertSameTensors(together[id], own, `gradients of model ${id}`);
+  }
+});

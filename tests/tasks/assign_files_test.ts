@@ -1,0 +1,75 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { InputError } from "../../kernels/mod.ts";
+import { assignArgmax } from "../../pipeline/partition/assignment/argmax.ts";
+import { readPrices } from "../../pipeline/partition/assignment/prices.ts";
+import { fromBatch, readShards, toBatch, writeArrowFile } from "../../pipeline/rows/arrow.ts";
+import { concatColumns } from "../../pipeline/rows/columns.ts";
+import { assignFiles, type AssignFilesOptions } from "../../tasks/assign_files.ts";
+import { columnsOf, LINEAGE } from "../pipeline/rows/support.ts";
+import { inFolder } from "./support.ts";
+
+/** Scored rows of two experts, in two files; gives their paths and costs. */
+async function scores(folder: string) {
+  const parts = [columnsOf(20), columnsOf(12, 20)].map(({ expert: _, tokens: __, ...columns }) => ({
+    ...columns,
+    nll: columns.nll!.map((_, i) => (i * 7919 + columns.rows) % 101),
+  }));
+  const paths = parts.map((_, i) => `${folder}/${i}.arrow`);
+  for (const [i, part] of parts.entries()) {
+    await writeArrowFile(paths[i], ReadableStream.from([toBatch(part, LINEAGE)]));
+  }
+  return { paths, nll: concatColumns(parts).nll! };
+}
+
+/** Assigns; gives the experts and what was told. */
+async function run(folder: string, options: Partial<AssignFilesOptions> & { paths: string[] }) {
+  const told: string[] = [];
+  const output = `${folder}/out.arrow`;
+  await assignFiles({
+    signal: new AbortController().signal,
+    output,
+    tell: (text) => told.push(text),
+    ...options,
+  });
+  const parts = await Array.fromAsync(readShards([output]), (batch) => fromBatch(batch));
+  return { experts: [...concatColumns(parts).expert!], told: told.filter((text) => !text.includes("rows")) };
+}
+
+Deno.test("assignFiles() assigns files in their order: equal parts unless another method is named", () =>
+  inFolder(async (folder) => {
+    const { paths, nll } = await scores(folder);
+    const { experts } = await run(folder, { paths });
+    assertEquals([0, 1].map((e) => experts.filter((expert) => expert === e).length), [16, 16]);
+    const best = await run(folder, { paths, method: "argmax" });
+    assertEquals(best.experts, [...assignArgmax(nll, 2)]);
+  }));
+
+Deno.test("assignFiles() proves an optimal assignment, keeps its prices, and assigns by them", () =>
+  inFolder(async (folder) => {
+    const { paths, nll } = await scores(folder);
+    const { experts, told } = await run(folder, { paths, method: "optimal" });
+    const cost = experts.reduce((sum, expert, row) => sum + nll[2 * row + expert], 0);
+    assert(told.some((text) => text.startsWith(`cost ${cost.toLocaleString("en")}, bound`)), told.join("\n"));
+    // Of two experts the best equal parts are found by sorting differences: the 16 that gain most go to the first.
+    const gains = experts.map((_, row) => nll[2 * row + 1] - nll[2 * row]).sort((a, b) => b - a).slice(0, 16);
+    const second = experts.reduce((sum, _, row) => sum + nll[2 * row + 1], 0);
+    assertEquals(cost, second - gains.reduce((sum, gain) => sum + gain, 0));
+
+    const prices = `${folder}/prices.json`;
+    const { prices: kept } = await readPrices(prices);
+    const by = await run(folder, { paths, prices });
+    const reference = experts.map((_, row) => {
+      const at = [0, 1].map((e) => nll[2 * row + e] + kept[e]);
+      return at[0] <= at[1] ? 0 : 1;
+    });
+    assert(
+      by.experts.filter((expert, row) => expert !== reference[row]).length <= 1,
+      "a row may be at both prices",
+    );
+  }));
+
+Deno.test("assignFiles() refuses prices and a method together", () =>
+  inFolder(async (folder) => {
+    const options = { paths: [], method: "optimal", prices: `${folder}/prices.json` };
+    await assertRejects(() => run(folder, options), InputError, "no --method may be given besides");
+  }));

@@ -1,0 +1,22 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { paperTable, PRINTED_COMMUNICATION } from "../../pipeline/cost/paper.ts";
+import { communicationText, tableText } from "../../tasks/cost_text.ts";
+
+Deno.test("tableText() puts every printed figure of the paper's Table 3 beside the counted one", () => {
+  const rows = paperTable();
+  const lines = tableText(rows).split("\n").slice(3);
+  assertEquals(lines.length, rows.length);
+  rows.forEach(({ model, experts, printed, counted }, i) => {
+    assert(lines[i].startsWith(`${model}, E=${experts} `), lines[i]);
+    const pairs = [...lines[i].matchAll(/([\d.]+) \/ ([\d.]+)/g)].map(([, a, b]) => [Number(a), Number(b)]);
+    assertEquals(pairs.length, 4);
+    assertEquals(pairs[0], [printed.training, Number(counted.training.toFixed(2))]);
+  });
+});
+
+Deno.test("communicationText() tells bytes in powers of ten, printed beside counted", () => {
+  const counted = { ...PRINTED_COMMUNICATION, exchanges: 1234 };
+  const text = communicationText({ printed: PRINTED_COMMUNICATION, counted });
+  assertMatch(text, /^exchanges of scores +\S+ +1,234$/m);
+  assertMatch(text, /^data-parallel dense, per node and step +[\d.,]+ [kMG]B +[\d.,]+ [kMG]B$/m);
+});

@@ -1,0 +1,66 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import type { RunStatus, StageStatus } from "../../pipeline/stages/mod.ts";
+import { task } from "../../kernels/mod.ts";
+import { statusText } from "../../tasks/status_text.ts";
+
+/** The status of a stage that is made. */
+function stageOf(stage: string, more: Partial<StageStatus> = {}): StageStatus {
+  const name = stage.replace(/-\d+$/, "");
+  return {
+    stage,
+    about: "",
+    partition: name !== "train-expert",
+    state: "up to date",
+    command: task(name, { run: "runs/a" }),
+    revision: { made: 1, now: 1 },
+    outputs: { files: 2, bytes: 2 ** 20 },
+    settings: { seed: 3, vocabularySize: 300, input: [], tokenizer: "" },
+    holders: [],
+    ...more,
+  } as StageStatus;
+}
+
+const statusOf = (...stages: StageStatus[]): RunStatus =>
+  ({ run: "runs/a", holders: [], parts: [], stages }) as unknown as RunStatus;
+
+Deno.test("statusText() has a row per stage, and the settings that each was made with as flags", () => {
+  const text = statusText(statusOf(stageOf("corpus"), stageOf("tokenize", { settings: undefined })));
+  assertMatch(text, /^corpus +up to date +1 +2 +1 MiB$/m);
+  assertMatch(text, /^ {2}corpus {2}seed 3, vocab-size 300$/m);
+  assert(!text.includes("next:"), "all is made");
+});
+
+Deno.test("statusText() puts models that stand alike into one row, and counts the files of all", () => {
+  const experts = [0, 1, 2].map((expert) =>
+    stageOf(`train-expert-0${expert}`, { command: task("train-expert", { run: "runs/a", expert }) })
+  );
+  const other = stageOf("train-expert-03", {
+    command: task("train-expert", { run: "runs/a", expert: 3 }),
+    state: "missing",
+    outputs: undefined,
+    settings: undefined,
+    revision: { made: null, now: 1 },
+  });
+  const text = statusText(statusOf(...experts, other));
+  assertMatch(text, /^train-expert-00 … 02 \(3\) +up to date +1 +6 +3 MiB$/m);
+  assertMatch(text, /^train-expert-03 +missing$/m);
+  assertMatch(text, /^next: deno task train-expert --run runs\/a --expert 3$/m);
+});
+
+Deno.test("statusText() names the next stage of the partition first, and who makes one and since when", () => {
+  const owner = {
+    pid: 7,
+    host: "h",
+    task: "partition",
+    since: "10:00",
+    stage: { name: "score", since: "11:00" },
+  };
+  const text = statusText(statusOf(
+    stageOf("train-expert-00", { state: "missing", partition: false }),
+    stageOf("score", { state: "being made", holders: [owner] } as unknown as Partial<StageStatus>),
+    stageOf("assign", { state: "out of date", because: "its inputs changed" } as Partial<StageStatus>),
+  ));
+  assertMatch(text, /^score +being made .*process 7 on h \(task partition, since 11:00\)$/m);
+  assertMatch(text, /^assign +out of date .*its inputs changed$/m);
+  assertEquals(text.split("\n").at(-1), "next: deno task assign --run runs/a");
+});

@@ -1,0 +1,92 @@
+import { assertEquals, assertFalse, assertStringIncludes } from "@std/assert";
+import type { ZeroShotResult } from "../../pipeline/evaluation/mod.ts";
+import { zeroShotText } from "../../tasks/zero_shot_text.ts";
+
+const measure = (value: number) => ({ value, low: value - 0.1, high: value + 0.1, standardError: 0.05 });
+const difference = (value: number, metric: "acc" | "perplexity" = "acc") =>
+  ({ baseline: "dense", metric, value, low: value - 0.1, high: value + 0.1 }) as const;
+const result = (task: string, more: Partial<ZeroShotResult>): ZeroShotResult => ({
+  format: 1,
+  task,
+  questions: 1200,
+  published: 1200,
+  fewShot: 0,
+  routing: "context",
+  prefix: 64,
+  experts: 2,
+  cut: 0,
+  chance: 0.25,
+  resamples: 1000,
+  seed: 0,
+  ways: {},
+  differences: [],
+  shares: [0.5, 0.5],
+  sets: [],
+  ...more,
+});
+const set = (name: string, value: number) => ({
+  set: name,
+  questions: 3,
+  ways: {},
+  differences: [difference(value)],
+});
+
+Deno.test("zeroShotText() tells every metric beside guessing, each difference with its verdict, and wins by task and by set", () => {
+  const text = zeroShotText("runs/a", [
+    result("arc_easy", {
+      ways: { mixture: { acc: measure(0.5), acc_norm: measure(0.4) }, dense: { acc: measure(0.3) } },
+      differences: [difference(0.2)],
+    }),
+    result("lambada_openai", {
+      chance: null,
+      ways: { mixture: { acc: measure(0.1), perplexity: measure(1234.5) }, dense: { acc: measure(0.15) } },
+      differences: [difference(-0.05), difference(2, "perplexity")],
+    }),
+    result("mmlu", {
+      ways: { mixture: { acc: measure(0.25) }, dense: { acc: measure(0.5) } },
+      differences: [difference(-0.25)],
+      sets: [set("a", 0.3), set("b", 0.3), set("c", 0), set("d", -0.3), set("e", 0.05)],
+    }),
+  ]);
+  const rows = text.split("\n").map((line) => line.trim().split(/ {2,}/));
+  const row = (...start: string[]) => rows.find((row) => start.every((cell, i) => row[i] === cell));
+  assertEquals(row("task", "metric", "questions"), [
+    ...["task", "metric", "questions", "guessing", "mixture", "95% interval", "dense"],
+  ]);
+  assertEquals(row("arc_easy", "acc", "1,200"), [
+    ...["arc_easy", "acc", "1,200", "25.0%", "50.0%", "40.0% to 60.0%", "30.0%"],
+  ]);
+  assertEquals(row("lambada_openai", "perplexity", "1,200")!.slice(3, 6), ["-", "1235", "1234 to 1235"]);
+  assertEquals(row("arc_easy", "acc", "dense"), [
+    ...["arc_easy", "acc", "dense", "+20.0", "+10.0 to +30.0", "better"],
+  ]);
+  assertEquals(row("lambada_openai", "acc", "dense")!.at(-1), "equal");
+  assertEquals(row("lambada_openai", "perplexity", "dense")!.slice(3), ["+2.00", "+1.90 to +2.10", "worse"]);
+  assertStringIncludes(
+    text,
+    "mixture against dense, 3 tasks by acc: better on 1, equal within the interval on 1, worse on 1; better or equal on 66.7%",
+  );
+  assertStringIncludes(
+    text,
+    "mixture against dense, 5 sets of mmlu: better on 2, equal within the interval on 2, worse on 1; better or equal on 80.0%",
+  );
+  assertStringIncludes(text, "routed by the text before the choices, 64 tokens at most; no examples");
+  assertFalse(text.includes("  a  ")); // sets of a task that has many are counted alone
+});
+
+Deno.test("zeroShotText() tells few sets one by one, and how to get a dense model where there is none", () => {
+  const ways = { mixture: { acc: measure(0.5) } };
+  const sets = [set("", 0.3), set("news", -0.3)];
+  const text = zeroShotText("runs/a", [result("last_word", { ways, sets, differences: [difference(0)] })]);
+  assertStringIncludes(
+    text,
+    "no wins, as no dense model is trained: run deno task train-dense --run runs/a (also with --match steps), then ask again",
+  );
+  const dense = { ...ways, dense: { acc: measure(0.5) } };
+  const told = zeroShotText("runs/a", [
+    result("last_word", { ways: dense, sets, differences: [difference(0)], routing: "choice", fewShot: 2 }),
+  ]);
+  assertStringIncludes(told, "  (none)");
+  assertStringIncludes(told, "1 task by acc: better on 0, equal within the interval on 1");
+  assertStringIncludes(told, "routed by text and choice, 64 tokens at most; 2 examples");
+});

@@ -1,0 +1,212 @@
+// What the LM Evaluation Harness makes of a model through the server is what the task says of it, to the bit: both run as users run
+// them, the server in a process of its own.
+
+import { assert, assertEquals } from "@std/assert";
+import { saveCheckpoint } from "../pipeline/checkpoints/checkpoint.ts";
+import type { ZeroShotResult } from "../pipeline/evaluation/choices/results.ts";
+import type { Tokenizer } from "../pipeline/text/tokenizer.ts";
+import { GOLDEN } from "./pipeline/evaluation/choices/golden.ts";
+import { anyWeights } from "./pipeline/model/support.ts";
+import { post, serving } from "./pipeline/serving/server/support.ts";
+import { byteTokenizer, EXPERT, servingRun } from "./pipeline/serving/support.ts";
+import { inFolder, task } from "./tasks/support.ts";
+
+const S = EXPERT.context;
+
+/** Questions that fit a context of 64 tokens with the continuations that the harness asks for, as it makes them of documents. */
+const REQUESTS = {
+  piqa: [
+    ["sea", "the ship and the sea", "the shore", 0],
+    ["a naïve shore", "and the sea", "日本", 1],
+    ["the ship 12", "the", "a ship and the shore", 0],
+    ["and", "nothing", "the sea and the ship", 1],
+    ["x".repeat(25), "y".repeat(20), "z", 0], // S tokens with the first choice
+  ].map(([goal, sol1, sol2, label]) => ({
+    doc: { goal, sol1, sol2, label },
+    context: `Question: ${goal}\nAnswer:`,
+    choices: [String(sol1), String(sol2)],
+    gold: Number(label),
+  })),
+  lambada_openai: ["the sea and the ship 1", "and the shore", "naïve 日本 and"].map((text) => {
+    const words = text.split(" ");
+    return { doc: { text }, context: words.slice(0, -1).join(" "), choices: words.slice(-1), gold: 0 };
+  }),
+  blimp: [["the sea and", "sea the and"], ["a ship", "ship a"]].map(([good, bad]) => ({
+    doc: { sentence_good: good, sentence_bad: bad, UID: "order" },
+    context: "",
+    choices: [good, bad],
+    gold: 0,
+  })),
+};
+
+/** A context and a continuation in tokens: how the harness splits them. */
+async function encodePair(tokenizer: Tokenizer, context: string, continuation: string) {
+  if (context === "") {
+    return { before: [tokenizer.eos], after: [...(await tokenizer.encode([continuation]))[0]] };
+  }
+  const spaces = context.length - context.trimEnd().length;
+  if (spaces > 0) {
+    continuation = context.slice(-spaces) + continuation;
+    context = context.slice(0, -spaces);
+  }
+  const [whole, before] = await tokenizer.encode([context + continuation, context]);
+  return { before: [...before], after: [...whole.slice(before.length)] };
+}
+
+const asked: number[] = []; // lengths of prompts
+
+/** The log-likelihoods that the harness reads from a server, and whether a continuation is greedy. */
+async function askServer(
+  url: string,
+  model: string,
+  pairs: Awaited<ReturnType<typeof encodePair>>[],
+): Promise<{ sum: number; greedy: boolean }[]> {
+  const prompt = pairs.map(({ before, after }) => [...before, ...after]);
+  asked.push(...prompt.map(({ length }) => length));
+  const about = { temperature: 0, max_tokens: 1, logprobs: 1, seed: 1234, echo: true };
+  const response = await post(`${url}/v1/completions`, { model, prompt, ...about });
+  assertEquals(response.status, 200);
+  const { choices } = await response.json();
+  choices.sort((a: { index: number }, b: { index: number }) => a.index - b.index);
+  return pairs.map(({ before }, i) => {
+    const { token_logprobs: own, top_logprobs: top } = choices[i].logprobs;
+    const values: number[] = own.slice(before.length, -1);
+    const highest: number[] = top.slice(before.length, -1)
+      .map((one: Record<string, number>) => Math.max(...Object.values(one)));
+    let sum = 0;
+    for (const value of values) sum += value;
+    return { sum, greedy: values.every((value, j) => value === highest[j]) };
+  });
+}
+
+/** What the harness says of a task by a model of a server. */
+async function harness(tokenizer: Tokenizer, url: string, model: string, name: keyof typeof REQUESTS) {
+  const answers: { acc: number; acc_norm: number; likelihood: number }[] = [];
+  for (const { context, choices, gold } of REQUESTS[name]) {
+    const pairs = await Promise.all(choices.map((choice) => encodePair(tokenizer, context, ` ${choice}`)));
+    const scored = await askServer(url, model, pairs);
+    const best = (values: number[]) => values.indexOf(Math.max(...values));
+    const sums = scored.map(({ sum }) => sum);
+    answers.push({
+      acc: Number(choices.length === 1 ? scored[0].greedy : best(sums) === gold),
+      acc_norm: Number(best(sums.map((sum, i) => sum / Array.from(choices[i]).length)) === gold),
+      likelihood: sums[gold],
+    });
+  }
+  const mean = (field: keyof typeof answers[0]) =>
+    answers.reduce((sum, answer) => sum + answer[field], 0) / answers.length;
+  return { acc: mean("acc"), acc_norm: mean("acc_norm"), perplexity: Math.exp(-mean("likelihood")) };
+}
+
+Deno.test("the harness's requests to a server give the numbers of the task: the mixture, routed with the choice, and a named model", () =>
+  inFolder(async (folder) => {
+    const run = `${folder}/run`;
+    await servingRun(run, 3);
+    const tokenizer = await byteTokenizer();
+    const notes = { tokenizer: tokenizer.sha256, eos: tokenizer.eos };
+    await saveCheckpoint(`${run}/dense`, EXPERT, anyWeights(EXPERT, "dense"), notes);
+    await saveCheckpoint(`${run}/dense-steps`, EXPERT, anyWeights(EXPERT, "expert 1"), notes); // an expert by another name
+    await Deno.mkdir(`${folder}/data`);
+    for (const [name, requests] of Object.entries(REQUESTS)) {
+      const lines = requests.map(({ doc }) => `${JSON.stringify(doc)}\n`).join("");
+      await Deno.writeTextFile(`${folder}/data/${name}.jsonl`, lines);
+    }
+    const flags = [
+      "--run",
+      run,
+      "--data",
+      `${folder}/data`,
+      "--resamples",
+      "20",
+      "--route-with-choice",
+      "--json",
+    ];
+    const { code, out, err } = await task("zero-shot", flags);
+    assertEquals(code, 0, err);
+    const results: ZeroShotResult[] = JSON.parse(out).results;
+    assertEquals(results.map((result) => result.task), ["piqa", "lambada_openai", "blimp"]);
+    assertEquals(results.map(({ cut }) => cut), [0, 0, 0]);
+    assert(
+      results.some(({ shares }) => shares.filter((share) => share > 0).length > 1),
+      "several experts answer",
+    );
+    await serving(run, [], async ({ url }) => {
+      for (const { task, ways } of results) {
+        const name = task as keyof typeof REQUESTS;
+        for (
+          const [model, way] of [["mixture", "mixture"], ["dense", "dense"], [
+            "expert-01",
+            "dense-steps",
+          ]] as const
+        ) {
+          const expected = await harness(tokenizer, url, model, name);
+          for (const [metric, measure] of Object.entries(ways[way]!)) {
+            assertEquals(
+              measure.value,
+              expected[metric as keyof typeof expected],
+              `${task} ${metric} of ${model}`,
+            );
+          }
+        }
+      }
+      assertEquals(Math.max(...asked), S);
+      // A prompt of S + 1 tokens the server cannot go on from.
+      const { before, after } = await encodePair(tokenizer, "x".repeat(S - 2), " yz");
+      assertEquals(before.length + after.length, S + 1);
+      const body = {
+        model: "mixture",
+        prompt: [[...before, ...after]],
+        max_tokens: 1,
+        logprobs: 1,
+        echo: true,
+      };
+      assertEquals((await post(`${url}/v1/completions`, body)).status, 400);
+    });
+  }));
+
+Deno.test("zero-shot refuses bad data with exit code 2 and one line, and leaves the run as it was", () =>
+  inFolder(async (folder) => {
+    const run = `${folder}/run`;
+    await servingRun(run, 2);
+    const names = () => [...Deno.readDirSync(run)].map(({ name }) => name).sort();
+    const before = names();
+    await Deno.mkdir(`${folder}/data`);
+    const [{ doc }] = GOLDEN.piqa;
+    const write = (value: string) => Deno.writeTextFile(`${folder}/data/piqa.jsonl`, value);
+    const data = ["--data", `${folder}/data`];
+    const long = { ...doc, sol1: "x".repeat(200) };
+    const cases: [string | null, string[], string][] = [
+      [null, ["--task", "piqa", ...data], "there is neither piqa.jsonl nor piqa.parquet"],
+      [null, ["--task", "piqa"], "as --data must name the folder with its questions"],
+      [
+        null,
+        ["--data", `${folder}/none`],
+        "it must hold a file such as arc_easy.jsonl: there is no such folder",
+      ],
+      [null, ["--task", "piqqa", ...data], '"piqqa" as --task must name one of last_word'],
+      [
+        JSON.stringify({ ...doc, label: 2 }),
+        ["--task", "piqa", ...data],
+        "line 1 as it must be a question of piqa",
+      ],
+      [JSON.stringify({ ...doc, sol2: "" }), data, "no choice must be empty"],
+      [JSON.stringify({ goal: "a" }), data, "sol1"],
+      [JSON.stringify(doc).slice(0, 30), data, "invalid JSON on line 1"],
+      [JSON.stringify(long), data, "question 1 as each of its choices must have 1 to 64 tokens"],
+      [JSON.stringify(doc), [...data, "--few-shot", "1"], "there are 0 of piqa, 1 are asked for"],
+      [JSON.stringify(doc), ["--task", "last_word"], '"tokenize" must have run'],
+    ];
+    for (const [text, args, message] of cases) {
+      if (text !== null) await write(`${text}\n`);
+      const { code, out, err } = await task("zero-shot", ["--run", run, ...args]);
+      assertEquals([code, out], [2, ""], `${args}: ${err}`);
+      assert(err.includes(message), err);
+      const lines = err.split("\n").filter((line) => line.startsWith("error: "));
+      assertEquals(lines.length, 1, err);
+      assertEquals(names().filter((name) => name !== "metrics"), before);
+    }
+    await Deno.remove(`${run}/experts/expert-01/model.safetensors`);
+    const { code, err } = await task("zero-shot", ["--run", run, ...data]);
+    assertEquals(code, 2);
+    assert(err.includes("as every expert must be trained: expert 1 is not; run deno task train-expert"), err);
+  }));
