@@ -18,11 +18,11 @@ import { bankText, type BankTimes, measureBank, ROUTER } from "./bank.ts";
 import { AXES, axisText, measureAxis, type PointTimes, QUICK_AXES } from "./growth.ts";
 import { KERNELS, SQUARE } from "./kernels.ts";
 import { kernelsText, type KernelTimes, measureKernels } from "./measure_kernels.ts";
-import { measureRoof, type Roof } from "./roof.ts";
+import { measureRoof, type Roof } from "../../kernels/device/roof.ts";
 import { MODELS, PAPER, QUICK, type Size, sizeText } from "./sizes.ts";
 import { measureSteps, profileText, stepsText, type StepTimes } from "./steps.ts";
 import { columns, digits } from "./text.ts";
-import type { Clock, Effort } from "./time.ts";
+import type { Clock, Effort } from "../../kernels/device/time.ts";
 
 const SECTIONS = ["roof", "kernels", "steps", "growth", "bank"] as const;
 type Section = typeof SECTIONS[number];
@@ -110,7 +110,7 @@ async function run(
   const result: BenchResult = { adapter, kind, deno, variants, dtype, quick, clock };
   if (sections.has("roof")) {
     say("the roof");
-    result.roof = await measureRoof(gpu, roofEffort, quick);
+    result.roof = await measureRoof(gpu, roofEffort, { small: quick });
     print(`${heading("Roof")}\n${roofLine(result.roof)}`);
   }
 
@@ -123,7 +123,7 @@ async function run(
     result.kernels = [];
     for (const [size, shape] of [...(quick ? [] : [["512³"] as const]), ...Object.entries(sizes)]) {
       say(`kernels of ${size}`);
-      const roof = await measureRoof(gpu, roofEffort, quick);
+      const roof = await measureRoof(gpu, roofEffort, { small: quick });
       const kernels = await measureKernels(gpu, shape ? KERNELS : SQUARE, shape ?? QUICK, { effort, roof });
       result.kernels.push({ size, shape, roof, kernels });
       const title = shape ? `${size}: ${sizeText(shape)}` : size;
@@ -135,7 +135,7 @@ async function run(
     print(heading(`Training steps and scoring${dtype === "f32" ? "" : ` in ${dtype}`}`));
     for (const [size, shape] of Object.entries(sizes).filter(([size]) => !(size in PAPER))) {
       say(`steps of ${size}`);
-      const roof = await measureRoof(gpu, roofEffort, quick);
+      const roof = await measureRoof(gpu, roofEffort, { small: quick });
       const times = {
         size,
         shape,
