@@ -5,10 +5,10 @@
  */
 import { readCost } from "../mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { paperCommunication, paperTable, PLAIN_DEVICE, PRINTED_COMMUNICATION } from "../pipeline/cost/mod.ts";
+import { paperCommunication, paperTable, PRINTED_COMMUNICATION, usualDevice } from "../pipeline/cost/mod.ts";
 import { defineTask } from "./command.ts";
 import { RECOMPUTE, SOURCES, SPEED } from "./options.ts";
-import { speedOf } from "./text.ts";
+import { deviceOf } from "./text.ts";
 import { communicationText, costText, tableText } from "./cost_text.ts";
 
 export const TASK = await defineTask({
@@ -25,7 +25,8 @@ export const TASK = await defineTask({
   run: async ({ sources, options, print }) => {
     const table = paperTable();
     const communication = { printed: PRINTED_COMMUNICATION, counted: paperCommunication() };
-    const cost = await readCost({ ...options, ...PLAIN_DEVICE, ...speedOf(options), sources });
+    const device = deviceOf(options, await usualDevice());
+    const cost = await readCost({ ...options, ...device, sources });
     const texts = [tableText(table), communicationText(communication), costText(cost)];
     print({ table, communication, cost }, texts.join("\n\n"));
   },

@@ -6,7 +6,7 @@
 import { evaluateRun } from "../mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { CHECK, DEVICE, FORCE, RUN } from "./options.ts";
+import { CHECK, DEVICE, FORCE, REQUIRE_GPU, RUN } from "./options.ts";
 import { evaluationText } from "./evaluation_text.ts";
 
 export const TASK = await defineTask({
@@ -18,6 +18,7 @@ export const TASK = await defineTask({
     ...FORCE,
     ...CHECK,
     ...DEVICE,
+    ...REQUIRE_GPU,
     resamples: field.integer({ default: 1000, min: 1, max: 1_000_000, help: "bootstrap draws of documents" }),
   },
   run: async ({ options, signal, onEvent, print }) => {

@@ -5,7 +5,7 @@
  */
 import { reproduce, type Reproduction } from "../mod.ts";
 import { defineTask } from "./command.ts";
-import { CHECKPOINTS, DEVICE, IN_A_RUN, RECOMPUTE } from "./options.ts";
+import { CHECKPOINTS, DEVICE, IN_A_RUN, RECOMPUTE, REQUIRE_GPU } from "./options.ts";
 import { words } from "./wording.ts";
 
 export const TASK = await defineTask({
@@ -13,7 +13,7 @@ export const TASK = await defineTask({
   about:
     "Runs everything: partition, a search for learning rates, experts, two dense baselines, evaluation, report; and puts the " +
     "paper's claims beside this run's figures. Stopped at any moment, it goes on where it was.",
-  options: { ...IN_A_RUN, ...CHECKPOINTS, ...RECOMPUTE, ...DEVICE },
+  options: { ...IN_A_RUN, ...CHECKPOINTS, ...RECOMPUTE, ...DEVICE, ...REQUIRE_GPU },
   run: async ({ sources, options, signal, onEvent, print }) => {
     const { run } = options;
     const reproduction = await reproduce({ ...options, sources, words }, { signal, onEvent });

@@ -3,7 +3,7 @@
  * {@link Dispatch}, submits lists of them and reads results back. It knows nothing of models or data.
  */
 
-import { InputError, RunError, say, setting } from "../errors.ts";
+import { InputError, RunError, say, setting, task } from "../errors.ts";
 import {
   allocatable,
   type Arena,
@@ -66,19 +66,34 @@ export interface OpenGpuOptions {
   adapter?: string;
   /** Forms of kernels to use instead of the table's; each must be one that the adapter can run. */
   variants?: Partial<Variants>;
+  /** Refuses an adapter that runs on the processor. */
+  requireGpu?: boolean;
 }
 
 /**
  * Opens the WebGPU device with the adapter's own limits.
  *
  * Throws a `RunError` when there is no adapter (and says which package brings one), and an `InputError` when `adapter`
- * names another than the one obtained, or a form in `variants` is unknown or beyond the adapter.
+ * names another than the one obtained, a GPU is required and there is none, or a form in `variants` is unknown or beyond the
+ * adapter.
  */
-export async function openGpu({ adapter: wanted, variants }: OpenGpuOptions = {}): Promise<Gpu> {
+export async function openGpu(
+  { adapter: wanted, variants, requireGpu = false }: OpenGpuOptions = {},
+): Promise<Gpu> {
   const adapter = await requestAdapter(wanted);
   const description = descriptionOf(adapter);
   const kind: AdapterKind =
     adapter.info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader/i.test(description) ? "software" : "gpu";
+  if (requireGpu && kind === "software") {
+    throw new InputError(
+      `Cannot open a GPU as one is required: the adapter obtained is "${description}", which runs on the processor`,
+      {
+        remedy: say`${task("doctor")} tells what is wrong; leave ${
+          setting("requireGpu")
+        } out to go on without one`,
+      },
+    );
+  }
   const { device, subgroupsOf8 } = await requestDevice(adapter);
   try {
     const offers = { subgroupsOf8, f16: adapter.features.has("shader-f16") };

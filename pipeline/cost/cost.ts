@@ -199,6 +199,8 @@ export interface CostDevice {
   flops: number;
   /** Share of the peak that is reached, 0 to 1. */
   utilisation: number;
+  /** Its name, where it was measured. */
+  name?: string;
 }
 
 /** Sequences of a tokenized corpus. */
@@ -225,7 +227,7 @@ export function shapeOf(c: Configuration) {
 
 /** Counts what a configuration costs, as it runs. Throws an `InputError` on values that do not go together. */
 export function costOf(c: Configuration, options: CostOptions): Cost {
-  const { corpus, recompute = false, flops: peak, utilisation } = options;
+  const { corpus, recompute = false, flops: peak, utilisation, name } = options;
   const shape = shapeOf(c);
   const { router, expert, experts, length, prefix, batch, routerBatch } = shape;
   // A part is taken to be the E-th of the corpus.
@@ -267,7 +269,7 @@ export function costOf(c: Configuration, options: CostOptions): Cost {
       prompt: secondsOf(flops.inference + flops.inferenceOverhead),
       densePrompt: secondsOf(flops.inference),
     },
-    device: { flops: peak, utilisation },
+    device: { flops: peak, utilisation, ...(name === undefined ? {} : { name }) },
     dtype: c.dtype,
   };
 }

@@ -21,6 +21,7 @@ export {
   type ReadCostOptions,
   trainingFlops,
 } from "./cost.ts";
+export { usualDevice } from "./device.ts";
 export {
   fittingMicroBatch,
   type InferenceMemory,

@@ -25,9 +25,11 @@ const FIGURES = v.object({
  */
 export type MeasuredDevice = v.InferOutput<typeof FIGURES>;
 
-/** Names the file, where the environment says in which folder a user's caches lie and may be asked for it. */
+/** Names the file, by SMALLTALK_CACHE or where the environment says in which folder a user's caches lie and may be asked for it. */
 function cacheFile(): string | undefined {
   try {
+    const own = Deno.env.get("SMALLTALK_CACHE");
+    if (own) return `${own}/devices.json`;
     const [folder, home] = [Deno.env.get("XDG_CACHE_HOME"), Deno.env.get("HOME")];
     const cache = folder || (home ? `${home}/.cache` : undefined);
     return cache && `${cache}/smalltalk/devices.json`;

@@ -31,6 +31,7 @@ import {
 } from "../run/files.ts";
 import { isHeld } from "../run/lock.ts";
 import { type StageIdentity, stageKey } from "../run/manifest.ts";
+import { measuredDevices } from "../run/measured.ts";
 import { canonical } from "../run/seal.ts";
 import { recordTime } from "../run/timing.ts";
 import type { Vouched } from "../run/vouched.ts";
@@ -464,12 +465,15 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
     resumed,
   };
   let [lastTime, lastTokens] = [performance.now(), result.tokens];
-  let tokensPerSecond: number | undefined;
+  let speed: { tokensPerSecond?: number; utilisation?: number } = {};
+  const gpu = await work.gpu();
+  const measured = (await measuredDevices())[gpu.adapter];
+  const flopsPerToken = trainingFlops(settings.model, 1, settings.model.context) / settings.model.context;
   try {
     const weights = await trainModel({
       ...settings,
       rateAt: (step) => cosineRate(step, { rate, warmup: settings.warmup, steps, final: settings.finalRate }),
-      gpu: await work.gpu(),
+      gpu,
       start: saved?.state ?? start(),
       recompute: plan.recompute,
       open: (consumed) => epochs(data.train, c.seed, consumed, undefined, work.files),
@@ -486,8 +490,10 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
         if (line.validationLoss !== undefined) result.validationLoss = line.validationLoss;
         const now = performance.now();
         const seconds = (now - lastTime) / 1000;
-        tokensPerSecond = (line.tokens - lastTokens) / seconds;
-        await recordTime(run, { stage: stage.name, step: line.step, seconds, tokensPerSecond });
+        const tokensPerSecond = (line.tokens - lastTokens) / seconds;
+        const utilisation = measured && tokensPerSecond * flopsPerToken / (measured.gflops * 1e9);
+        speed = { tokensPerSecond, utilisation };
+        await recordTime(run, { stage: stage.name, step: line.step, seconds, ...speed });
         [lastTime, lastTokens] = [now, line.tokens];
       },
       onCheckpoint: async (state, { extra: isExtra }) => {
@@ -520,7 +526,7 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
           unit: "steps",
           loss,
           learningRate: rate,
-          tokensPerSecond,
+          ...speed,
         }),
       signal,
     });
