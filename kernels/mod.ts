@@ -30,6 +30,7 @@ export {
   openGpu,
   type OpenGpuOptions,
 } from "./device/gpu.ts";
+export { DeviceError, type DeviceFailure } from "./device/failures.ts";
 export { type Dtype, type Storage } from "./device/storage.ts";
 export { type Roof } from "./device/roof.ts";
 export { type AdapterKind, formsText, type Offers, parseVariants, type Variants } from "./device/variants.ts";

@@ -206,6 +206,7 @@ function wrapDevice(
     },
     allocatable: (most) => allocatable(device, most),
     close() {
+      failures.closed();
       reader.close();
       planner.close();
       device.destroy();

@@ -8,6 +8,7 @@
 import { createHash } from "node:crypto";
 import { basename, dirname } from "node:path";
 import { InputError, RunError, say, setting, type TaskReference, type Text } from "../../kernels/errors.ts";
+import { DeviceError } from "../../kernels/device/failures.ts";
 import type { Variants } from "../../kernels/device/variants.ts";
 import { MODEL_FILES, saveModelFolder } from "../checkpoints/checkpoint.ts";
 import type { SafetensorsDtype } from "../checkpoints/safetensors.ts";
@@ -542,6 +543,14 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
     await removeExtra();
     return { outputs, result: { ...result } };
   } catch (error) {
+    const again = commandOf(stage, run);
+    if (error instanceof DeviceError) {
+      throw new RunError(error.what, {
+        remedy: say`${lastSaved || "there is no checkpoint yet"}; ${again} goes on from there; ${error
+          .remedy!}`,
+        cause: error,
+      });
+    }
     if (!(error instanceof LossNotFiniteError)) throw error;
     const smaller = Number((rate / 2).toPrecision(2));
     throw new RunError(`${error.message} of ${name}`, {

@@ -125,6 +125,7 @@ export async function trainModel(options: TrainModelOptions): Promise<Weights> {
   const checkpoints = (step: number) => due(checkpointEvery, step) && options.onCheckpoint;
 
   try {
+    await gpu.read([{ buffer: gpu.empty }]); // what there is too little memory for shows here, not steps later
     const next = options.open(trainer.steps * batch);
     let tokens = resumed?.tokens ?? 0;
     let losses = [...resumed?.losses ?? []];

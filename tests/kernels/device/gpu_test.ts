@@ -227,7 +227,7 @@ Deno.test("Gpu.read() reports the use of freed buffers", async () => {
   const error = await assertRejects(
     () => own.read([{ buffer: x }]),
     RunError,
-    'Cannot go on as the GPU failed at or before kernel "double"',
+    'Cannot go on as the GPU refused its work, at or before kernel "double"',
   );
   assertMatch(error.message, ONE_LINE);
   own.close();
