@@ -260,7 +260,8 @@ async function measureStep(
 ): Promise<MeasuredStep> {
   const { expert, router, small, least } = STEP_MODELS;
   const fits = (model: typeof expert | typeof router) =>
-    trainingMemory(model, { ...model, length: model.context, limit: gpu.maxBindingBytes }).total <
+    trainingMemory(model, { ...model, length: model.context, limit: gpu.maxBindingBytes, kind: gpu.kind })
+      .total <
       0.8 * allocatable;
   const model = quick ? least : gpu.kind === "software" ? small : [expert, router].find(fits) ?? small;
   const { batch, context: length, vocabulary } = model;

@@ -17,6 +17,7 @@ import { matmul } from "../../kernels/matmul/matmul.ts";
 import { matmulTransposed } from "../../kernels/matmul/matmul_transposed.ts";
 import type { KeyValueCache } from "../../kernels/rotary/rotary.ts";
 import { bytesOf, type Dtype } from "../../kernels/device/storage.ts";
+import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { transpose } from "../../kernels/transpose/transpose.ts";
 import { weightGradientScratch } from "../../kernels/weight_gradient/weight_gradient.ts";
 import { type Bank, matrixAsRead, parameterOf, tensorOf, transposedOf } from "./parameters.ts";
@@ -29,12 +30,24 @@ export type { BatchShape } from "./sublayers/sublayer.ts";
 
 const EMBEDDING = "gpt_neox.embed_in.weight";
 
-/** Bytes that one chunk of logits may take. Larger chunks leave the caches, smaller ones cost more dispatches. */
-const LOGITS_BUDGET = 32 * 1024 * 1024;
+/**
+ * Bytes that one chunk of logits may take, by kind of adapter. On the processor larger chunks leave the caches, and smaller ones cost
+ * more dispatches. A GPU needs as many rows at once as give all of it work, also where a row's product has few columns.
+ */
+const LOGITS_BUDGETS: Record<AdapterKind, number> = { software: 32 * 2 ** 20, gpu: 512 * 2 ** 20 };
 
-/** Returns how many rows of logits per model are held at once. */
-export function logitsChunk({ vocabulary }: ModelConfig, { models, batch, length }: BatchShape): number {
-  const rows = Math.floor(LOGITS_BUDGET / (models * padded(vocabulary) * 4));
+/** Returns the bytes that one chunk of logits may take on an adapter of this kind, which binds at most `limit` bytes at once. */
+export function logitsBudget(kind: AdapterKind, limit: number): number {
+  return Math.min(LOGITS_BUDGETS[kind], limit);
+}
+
+/** Returns how many rows of logits per model are held at once, in at most `budget` bytes. */
+export function logitsChunk(
+  { vocabulary }: ModelConfig,
+  { models, batch, length }: BatchShape,
+  budget: number = LOGITS_BUDGETS.software,
+): number {
+  const rows = Math.floor(budget / (models * padded(vocabulary) * 4));
   return Math.max(1, Math.min(batch * length, rows));
 }
 
@@ -141,6 +154,8 @@ export interface ActivationOptions {
   slots?: number;
   /** What activations are stored in, and the bank's matrices. Default: f32. */
   dtype?: Dtype;
+  /** Bytes that one chunk of logits may take. Default: those of an adapter that runs on the processor. */
+  logitsBytes?: number;
   /** Whether products of bf16 get scratch for their sums; only forms that take several passes use it. Default: true. */
   sums?: boolean;
 }
@@ -163,7 +178,7 @@ export function createActivations(
   arena: Arena,
   config: ModelConfig,
   shape: BatchShape,
-  { training, recompute = false, capacity, slots = shape.batch, dtype = "f32", sums = true }:
+  { training, recompute = false, capacity, slots = shape.batch, dtype = "f32", sums = true, logitsBytes }:
     ActivationOptions,
 ): Activations {
   const { models, batch, length } = shape;
@@ -217,7 +232,7 @@ export function createActivations(
     ...layer.flatMap((sublayer) => sublayer.parameters(config, ""))
       .map(({ shape: [outputs] }) => weightGradientScratch({ models, outputs })),
   ];
-  const chunk = capacity === undefined ? logitsChunk(config, shape) : slots;
+  const chunk = capacity === undefined ? logitsChunk(config, shape, logitsBytes) : slots;
   return {
     shape,
     training,

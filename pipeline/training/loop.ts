@@ -131,7 +131,7 @@ export async function trainModel(options: TrainModelOptions): Promise<Weights> {
     let losses = [...resumed?.losses ?? []];
     const state = async () => ({ trainer: await trainer.state(), tokens, losses });
     const input = emptyBatch(batch, length);
-    const pace = startPace();
+    const pace = startPace(undefined, gpu.kind);
     let saved = performance.now();
     const isLate = () => checkpointMinutes > 0 && performance.now() - saved >= 60e3 * checkpointMinutes;
     while (trainer.steps < steps) {

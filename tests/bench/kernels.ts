@@ -62,7 +62,7 @@ export interface Kernel {
 const MOST_WEIGHTS = 1 << 24;
 
 const rowsOf = ({ batch, context }: Size) => batch * context;
-const chunkOf = (s: Size) => logitsChunk(s, { models: 1, batch: s.batch, length: s.context });
+const chunkOf = (s: Size) => logitsChunk(s, { models: 1, batch: s.batch, length: s.context }); // on the processor
 const chunks = (s: Size) => Math.ceil(rowsOf(s) / chunkOf(s));
 const perLayer = ({ layers }: Size) => layers;
 const perNorm = ({ layers }: Size) => 2 * layers + 1;
