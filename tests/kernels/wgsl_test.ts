@@ -47,9 +47,11 @@ const WRITTEN: Record<string, string> = {
   "matmul/matmul_workgroup.wgsl": matmulWorkgroup.f32,
 };
 
-/** The fragments of a text that are files beside it, by name. */
+/** The fragments of a text that are files beside it, or those of several ops in device/, by name. */
 function fragmentsOf(path: string): Record<string, string> {
-  const names = includesOf(read(path)).map((name) => [name, `${path.split("/")[0]}/${name}.wgsl`]);
+  const names = includesOf(read(path)).flatMap((name) =>
+    [path.split("/")[0], "device"].map((folder) => [name, `${folder}/${name}.wgsl`])
+  );
   return Object.fromEntries(
     names.filter(([, file]) => shaders.includes(file)).map(([name, file]) => [name, read(file)]),
   );
