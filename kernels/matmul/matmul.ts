@@ -6,7 +6,7 @@ import { compose } from "../device/wgsl.ts";
 import code from "./matmul.wgsl" with { type: "text" };
 import tailCode from "./matmul_tail.wgsl" with { type: "text" };
 import { matmulSubgroup, PANEL, panelPlan } from "./matmul_subgroup.ts";
-import { matmulWorkgroup, workgroupTiles } from "./matmul_workgroup.ts";
+import { chooseTile, matmulWorkgroup, type Tile, workgroupsOf } from "./matmul_workgroup.ts";
 
 /** What is done with the product before it is stored. */
 export type Tail = typeof TAILS[number];
@@ -42,6 +42,8 @@ export interface Matmul {
   tail?: Tail;
   /** Adds into `c` instead of writing it. */
   accumulate?: boolean;
+  /** The tile of the workgroup forms, instead of the one that the shape makes best; it changes no bit. */
+  tile?: Tile;
 }
 
 /** Invocations of a workgroup of the register form. */
@@ -119,19 +121,20 @@ function panels(
 }
 
 function tiles(
-  { models, m, n, tail = "none", accumulate = false, bias }: Matmul,
+  { models, m, n, tail = "none", accumulate = false, bias, tile: wanted }: Matmul,
   params: number[],
   buffers: GpuBuffer[],
   f16: boolean,
 ): FormPlan {
-  const { tile, workgroups } = workgroupTiles(m, padded(n) / 4, models);
+  const n4 = padded(n) / 4;
+  const tile = wanted ?? chooseTile(m, n4, models);
   return {
     // Of all products, those of linear layers forward alone have a bias: kernels/NOTES.md tells why no others are in f16.
-    code: matmulWorkgroup[f16 && bias ? "f16" : "f32"],
-    constants: { TILE: tile, TAIL: TAILS.indexOf(tail), ACCUMULATE: Number(accumulate) },
+    code: matmulWorkgroup({ tile, holds: f16 && bias ? "f16" : "f32" }),
+    constants: { TAIL: TAILS.indexOf(tail), ACCUMULATE: Number(accumulate) },
     params,
     buffers,
-    workgroups,
+    workgroups: workgroupsOf(tile, m, n4),
   };
 }
 

@@ -7,11 +7,9 @@ import { REGISTERS_WORKGROUP, registersWorkgroups } from "./matmul.ts";
 import code from "./matmul_transposed.wgsl" with { type: "text" };
 import { matmulTransposedSubgroup, tilePlan } from "./matmul_transposed_subgroup.ts";
 import tailCode from "./matmul_transposed_tail.wgsl" with { type: "text" };
-import workgroupCode from "./matmul_transposed_workgroup.wgsl" with { type: "text" };
-import { workgroupTiles } from "./matmul_workgroup.ts";
+import { chooseTile, matmulTransposedWorkgroup, type Tile, workgroupsOf } from "./matmul_workgroup.ts";
 
 const REGISTERS = compose(code, { matmul_transposed_tail: tailCode });
-const WORKGROUP = compose(workgroupCode, { matmul_transposed_tail: tailCode });
 
 /** Arguments of {@link matmulTransposed}. */
 export interface MatmulTransposed {
@@ -33,6 +31,8 @@ export interface MatmulTransposed {
   accumulate?: boolean;
   /** f32 `[models, m]`, rows padded to vec4s: takes the sums of `a`'s columns. */
   sums?: GpuBuffer;
+  /** The tile of the workgroup forms, instead of the one that the shape makes best; it changes no bit. */
+  tile?: Tile;
 }
 
 /**
@@ -65,7 +65,7 @@ export function matmulTransposed(gpu: Gpu, t: MatmulTransposed): Dispatch {
 
 function formPlan(
   gpu: Gpu,
-  { models, m, n, accumulate = false }: MatmulTransposed,
+  { models, m, n, accumulate = false, tile: wanted }: MatmulTransposed,
   params: number[],
 ): Omit<DispatchPlan, "label" | "buffers" | "models"> {
   const n4 = padded(n) / 4;
@@ -75,8 +75,9 @@ function formPlan(
     return { code: matmulTransposedSubgroup(shape), params: [ACCUMULATE, ...params], workgroups };
   }
   if (gpu.variants.matmul.startsWith("workgroup")) {
-    const { tile, workgroups } = workgroupTiles(m, n4, models);
-    return { code: WORKGROUP, constants: { TILE: tile, ACCUMULATE }, params, workgroups };
+    const tile = wanted ?? chooseTile(m, n4, models);
+    const workgroups = workgroupsOf(tile, m, n4);
+    return { code: matmulTransposedWorkgroup(tile), constants: { ACCUMULATE }, params, workgroups };
   }
   const constants = { WG: REGISTERS_WORKGROUP, ACCUMULATE };
   return { code: REGISTERS, constants, params, workgroups: registersWorkgroups(m, n4) };

@@ -10,7 +10,7 @@ import {
 } from "../../kernels/layer_norm/layer_norm_subgroup.ts";
 import { matmulSubgroup } from "../../kernels/matmul/matmul_subgroup.ts";
 import { matmulTransposedSubgroup } from "../../kernels/matmul/matmul_transposed_subgroup.ts";
-import { matmulWorkgroup } from "../../kernels/matmul/matmul_workgroup.ts";
+import { matmulTransposedWorkgroup, matmulWorkgroup, TILES } from "../../kernels/matmul/matmul_workgroup.ts";
 
 const kernels = new URL("../../kernels/", import.meta.url);
 /** Every file of a folder per op, by its path under `kernels/`. */
@@ -44,7 +44,8 @@ const WRITTEN: Record<string, string> = {
   "layer_norm/layer_norm_forward_subgroup.wgsl": layerNormForwardSubgroup(3),
   "matmul/matmul_subgroup.wgsl": matmulSubgroup({ width: 2, apart: true }),
   "matmul/matmul_transposed_subgroup.wgsl": matmulTransposedSubgroup({ width: 2, terms: 2 }),
-  "matmul/matmul_workgroup.wgsl": matmulWorkgroup.f32,
+  "matmul/matmul_transposed_workgroup.wgsl": matmulTransposedWorkgroup(TILES[0]),
+  "matmul/matmul_workgroup.wgsl": matmulWorkgroup({ tile: TILES[0], holds: "f32" }),
 };
 
 /** The fragments of a text that are files beside it, or those of several ops in device/, by name. */

@@ -1,4 +1,4 @@
-import { assertNotEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
 import type { Matrix } from "../../../kernels/device/matrix.ts";
 import {
@@ -9,6 +9,7 @@ import {
   matmulReference,
   type Tail,
 } from "../../../kernels/matmul/matmul.ts";
+import { chooseTile, invocationsOf, type Tile, TILES } from "../../../kernels/matmul/matmul_workgroup.ts";
 import { matmulTransposed } from "../../../kernels/matmul/matmul_transposed.ts";
 import type { Dtype } from "../../../kernels/device/storage.ts";
 import {
@@ -42,7 +43,7 @@ interface Shape {
 }
 
 const FORMS = await formsOf("matmul");
-/** The form in f32 with tiles of two sizes in workgroup memory. */
+/** The form in f32 with tiles of several sizes in workgroup memory. */
 const TILED = FORMS.filter(({ form }) => form === "workgroup");
 
 /** Two factors of order 1, each rounded to 2^-11 of itself in f16: the errors of `k` products are a random walk. */
@@ -302,37 +303,62 @@ for (const { form, on } of FORMS) {
 }
 
 for (const { on } of TILED) {
-  Deno.test("matmul() and matmulTransposed() with tiles of 64 equal their references, to the bits of tiles of 32", async () => {
-    // As many models as make the tiles large; one of them alone takes small ones.
-    for (const shape of [{ models: 64, m: 67, n: 6, k: 35 }, { models: 64, m: 9, n: 66, k: 16 }]) {
+  Deno.test("matmul() and matmulTransposed() equal their references with every tile, all to the same bits", async () => {
+    for (
+      const shape of [
+        { models: 2, m: 67, n: 6, k: 35 },
+        { models: 1, m: 129, n: 131, k: 16 },
+        { models: 1, m: 33, n: 65, k: 7 },
+      ]
+    ) {
       const { models, m, n, k } = shape;
-      await check(on, shape, "bias_gelu", false, apart);
       for (const transposed of [false, true]) {
         const a = random(models * m * k, "tiled a");
         const b = random(models * k * n, "tiled b");
-        const product = async (count: number) => {
+        const product = async (tile: Tile) => {
           const [rows, columns] = transposed ? [k, m] : [m, k];
-          const c = bank("c", { models: count, rows: m, columns: n });
+          const c = bank("c", { models, rows: m, columns: n });
+          const sums = bank("sums", { models, rows: 1, columns: m });
           const plan = {
-            a: bank("a", { models: count, rows, columns }, a.subarray(0, count * m * k)),
-            b: bank("b", { models: count, rows: k, columns: n }, b.subarray(0, count * k * n)),
+            a: bank("a", { models, rows, columns }, a),
+            b: bank("b", { models, rows: k, columns: n }, b),
             c,
             ...shape,
-            models: count,
+            tile,
           };
-          return (await run([(transposed ? matmulTransposed : matmul)(on, plan)], [c]))[0];
+          if (!transposed) return await run([matmul(on, plan)], [c]);
+          return await run([matmulTransposed(on, { ...plan, sums: sums.buffer })], [c, sums]);
         };
-        const all = await product(models);
+        const [all, sums] = await product(TILES[0]);
         const expected = stack(
           models,
           (i) => matmulReference(part(a, models, i), part(b, models, i), { ...shape, transposed }),
         );
         assertClose(all, expected, LONG_SUMS, `${JSON.stringify(shape)}, transposed: ${transposed}`);
-        assertSameBits(await product(1), all.subarray(0, m * n), "model 0");
+        for (const tile of TILES.slice(1)) {
+          const [other, otherSums] = await product(tile);
+          assertSameBits(other, all, `tile of ${tile.rows} × ${tile.columns}`);
+          if (sums) assertSameBits(otherSums, sums, `sums of columns, tile of ${tile.rows}`);
+        }
       }
     }
   });
 }
+
+Deno.test("chooseTile() takes large tiles for large products, and small ones where there would be too few", () => {
+  const chosen = (m: number, n: number, models = 1) => {
+    const { rows, columns } = chooseTile(m, n / 4, models);
+    return [rows, columns];
+  };
+  assertEquals(chosen(4096, 4096), [128, 128]);
+  assertEquals(chosen(1024, 1024), [128, 64]);
+  assertEquals(chosen(96, 96), [32, 32]);
+  assertEquals(chosen(96, 96, 1000), [128, 128]); // tiles of 64 would waste as much
+  for (const tile of TILES) {
+    const { rows, columns, terms } = tile;
+    assert(invocationsOf(tile) <= 256 && 2 * terms * (rows + columns) * 4 <= 16_384, "WebGPU's own limits");
+  }
+});
 
 Deno.test("matmul() as workgroup_f16 rounds what linear layers multiply in f32, and nothing else", {
   ignore: !FORMS.some(({ form }) => form === "workgroup_f16"),
