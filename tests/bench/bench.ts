@@ -2,7 +2,7 @@
  * Measures the adapter at hand: its roof, every kernel, training steps and scoring, growth with size, banks of models.
  *
  *   deno task bench [--only roof,kernels,steps,growth,bank] [--sizes R,S,M,4.4M,335M,1.3B] [--variants KERNEL=FORM,…]
- *                   [--dtype f32|bf16] [--profile] [--processor] [--quick] [--json]
+ *                   [--dtype f32|bf16] [--profile] [--processor] [--quick] [--model] [--json]
  *
  * Figures are medians of several rounds in one process. A benchmark measures; no test looks at how fast it is.
  *
@@ -20,6 +20,7 @@ import { KERNELS, SQUARE } from "./kernels.ts";
 import { kernelsText, type KernelTimes, measureKernels } from "./measure_kernels.ts";
 import { measureRoof, type Roof } from "../../kernels/device/roof.ts";
 import { MODELS, PAPER, QUICK, type Size, sizeText } from "./sizes.ts";
+import { ASSUMPTIONS, MODELLED, modelStep, modelText } from "./model.ts";
 import { measureSteps, profileText, stepsText, type StepTimes } from "./steps.ts";
 import { columns, digits } from "./text.ts";
 import type { Clock, Effort } from "../../kernels/device/time.ts";
@@ -42,6 +43,7 @@ beside what \`deno task cost\` counts; a bank of 8 models against one after anot
   --dtype NAME   what the training steps and scoring store activations in: f32 (default) or bf16
   --profile      also break a training step down by kernel; its GB/s count f32
   --processor    time of the processor over its cores instead of the clock: for a software adapter on a busy machine
+  --model        judge the forms for GPUs on paper instead, for an H100; opens no device and measures nothing
   --quick        smallest shapes, fewest rounds: a check that it runs, not a measurement
   --json         results as JSON on standard output
   --help         this text`;
@@ -203,13 +205,20 @@ async function openChosen(text: string): Promise<Gpu> {
 
 if (import.meta.main) {
   const flags = parseArgs(Deno.args, {
-    boolean: ["quick", "profile", "processor", "json", "help"],
+    boolean: ["quick", "profile", "processor", "json", "help", "model"],
     string: ["sizes", "only", "variants", "dtype"],
     default: { only: SECTIONS.join(), variants: "", dtype: "f32" },
     unknown: (name) => refuse(`${name} must be one of its flags: see --help`),
   });
   if (flags.help) {
     console.log(HELP);
+    Deno.exit(0);
+  }
+  if (flags.model) {
+    const steps = Object.keys(MODELLED).map(modelStep);
+    console.log(
+      flags.json ? JSON.stringify(steps, null, 2) : [ASSUMPTIONS, ...steps.map(modelText)].join("\n\n"),
+    );
     Deno.exit(0);
   }
   const sections = new Set(namesOf("only", flags.only, SECTIONS));

@@ -56,13 +56,16 @@ export interface Kernel {
   flops(s: Size): number;
   /** Values of 4 bytes that the plan reads and writes. */
   values(s: Size): number;
+  /** Rows, columns and terms, of a product. */
+  product?(s: Size): [m: number, n: number, k: number];
 }
 
 /** Weights that AdamW updates in one measured call, at most: more only takes longer. */
 const MOST_WEIGHTS = 1 << 24;
 
 const rowsOf = ({ batch, context }: Size) => batch * context;
-const chunkOf = (s: Size) => logitsChunk(s, { models: 1, batch: s.batch, length: s.context }); // on the processor
+const chunkOf = (s: Size) =>
+  logitsChunk(s, { models: s.models ?? 1, batch: s.batch, length: s.context }, s.logitsBytes);
 const chunks = (s: Size) => Math.ceil(rowsOf(s) / chunkOf(s));
 const perLayer = ({ layers }: Size) => layers;
 const perNorm = ({ layers }: Size) => 2 * layers + 1;
@@ -94,6 +97,7 @@ function product(
     label: transposed ? "matmul_transposed" : "matmul",
     what,
     calls,
+    product: sizes,
     plan(gpu, t, s) {
       const [m, n, k] = sizes(s);
       const b = matrix(t, k, n);
