@@ -7,7 +7,15 @@ import { REGISTERS_WORKGROUP, registersWorkgroups } from "./matmul.ts";
 import code from "./matmul_transposed.wgsl" with { type: "text" };
 import { matmulTransposedSubgroup, tilePlan } from "./matmul_transposed_subgroup.ts";
 import tailCode from "./matmul_transposed_tail.wgsl" with { type: "text" };
-import { chooseTile, matmulTransposedWorkgroup, type Tile, workgroupsOf } from "./matmul_workgroup.ts";
+import joinCode from "./matmul_transposed_join.wgsl" with { type: "text" };
+import {
+  chooseTile,
+  matmulTransposedWorkgroup,
+  partsSize,
+  splitsOf,
+  type Tile,
+  workgroupsOf,
+} from "./matmul_workgroup.ts";
 
 const REGISTERS = compose(code, { matmul_transposed_tail: tailCode });
 
@@ -31,6 +39,8 @@ export interface MatmulTransposed {
   accumulate?: boolean;
   /** f32 `[models, m]`, rows padded to vec4s: takes the sums of `a`'s columns. */
   sums?: GpuBuffer;
+  /** Scratch of {@link matmulTransposedScratch} f32 values: where it is large enough the workgroup forms split long sums of small products. */
+  parts?: GpuBuffer;
   /** The tile of the workgroup forms, instead of the one that the shape makes best; it changes no bit. */
   tile?: Tile;
 }
@@ -40,7 +50,7 @@ export interface MatmulTransposed {
  *
  * Throws `RangeError` where a matrix does not fit its buffer or `c` is not f32.
  */
-export function matmulTransposed(gpu: Gpu, t: MatmulTransposed): Dispatch {
+export function matmulTransposed(gpu: Gpu, t: MatmulTransposed): Dispatch[] {
   const label = "matmul_transposed";
   const { models, m, n, k } = t;
   const a = placement(label, "a", t.a, k, m, models);
@@ -60,7 +70,44 @@ export function matmulTransposed(gpu: Gpu, t: MatmulTransposed): Dispatch {
   }
   const params = [m, padded(n) / 4, k, ...a, ...b, ...c, Number(t.sums !== undefined)];
   const buffers = [t.a.buffer, t.b.buffer, t.c.buffer, t.sums ?? gpu.emptyWritable];
-  return gpu.dispatch({ label, buffers, models, ...formPlan(gpu, t, params) });
+  const n4 = padded(n) / 4;
+  const segments = gpu.variants.matmul.startsWith("workgroup") ? splitsOf(m, n4, k, models, t.tile) : 0;
+  const fits = t.parts !== undefined && 4 * partsSize(m, n4, segments, models) <= t.parts.bytes;
+  if (!t.parts || !fits || segments === 0) {
+    return [gpu.dispatch({ label, buffers, models, ...formPlan(gpu, t, params) })];
+  }
+  const tile = t.tile ?? chooseTile(m, n4, models);
+  const withSums = Number(t.sums !== undefined);
+  return [
+    gpu.dispatch({
+      label,
+      code: matmulTransposedWorkgroup(tile),
+      constants: { ACCUMULATE: 0, SPLIT: 1 },
+      params,
+      buffers: buffers.toSpliced(2, 1, t.parts),
+      workgroups: workgroupsOf(tile, m, n4) * segments,
+      models,
+    }),
+    gpu.dispatch({
+      label: "matmul_transposed_join",
+      code: joinCode,
+      constants: { WG: JOIN_WORKGROUP, ACCUMULATE: Number(t.accumulate ?? false) },
+      params: [m, n4, segments, ...c, withSums],
+      buffers: [t.parts, t.c.buffer, t.sums ?? gpu.emptyWritable],
+      workgroups: Math.ceil((m * n4 + Math.ceil(m / 4) * withSums) / JOIN_WORKGROUP),
+      models,
+    }),
+  ];
+}
+
+const JOIN_WORKGROUP = 64;
+
+/** Returns the f32 values of scratch with which {@link matmulTransposed} may split its sums, 0 where it would not. */
+export function matmulTransposedScratch(
+  { m, n, k, models }: Pick<MatmulTransposed, "m" | "n" | "k" | "models">,
+): number {
+  const n4 = padded(n) / 4;
+  return partsSize(m, n4, splitsOf(m, n4, k, models), models);
 }
 
 function formPlan(

@@ -2,17 +2,21 @@
 //
 //   a  [models, k, a_stride]  vec4  read   strides and offsets count vec4s; padding columns may hold anything finite
 //   b  [models, k, b_stride]  vec4  read
-//   c  [models, m, c_stride]  vec4  write  ACCUMULATE 1: adds into c
+//   c  [models, m, c_stride]  vec4  write  ACCUMULATE 1: adds into c; SPLIT 1: [models, segments, m · n4 + m4], see below
 //   sums  [models, m4]        vec4  write  sums of a's columns (the bias gradient), where with_sums is 1; padding is zero
 //
 // One workgroup per ROWS × 4 SPAN elements of C, numbered along the columns, then the rows. An invocation holds some vec4s of
 // rows, ROW_STEP apart, of some vec4s of columns, COLUMN_STEP apart. Both matrices lie term by term, so both are fetched alike,
 // neighbours side by side, in slices of TERMS: one is fetched and another stored while a third is multiplied, with one barrier
 // per slice. Loops over an invocation's elements and over a slice are unrolled, as in matmul_workgroup. Every element, and
-// every sum of a's columns, is one sum over k in ascending order, whatever the tile: equal bits.
+// every sum of a's columns, is the sum, in ascending order, of sums over segments of SEGMENT terms, each in ascending order:
+// equal bits whatever the tile, and whether one workgroup takes all segments of a tile (SPLIT 0), or one each (SPLIT 1).
+// In the latter case c takes a segment's elements and then its sums of columns, and matmul_transposed_join adds them.
 // Reference: matmulReference in matmul.ts.
 
 override ACCUMULATE: u32 = 0u;
+override SPLIT: u32 = 0u;
+const SEGMENT: u32 = 512u; // a multiple of two slices
 const ROWS: u32 = 64u; // of a tile
 const SPAN: u32 = 16u; // vec4s across a tile
 const DOWN: u32 = ROWS / 4u; // vec4s of rows down a tile
@@ -42,7 +46,31 @@ fn store_c(i: u32, value: vec4f) { c[i] = value; }
 var<workgroup> a_tile: array<array<array<vec4f, DOWN>, TERMS>, 2>; // [slice][term][vec4 of rows]
 var<workgroup> b_tile: array<array<array<vec4f, SPAN>, TERMS>, 2>; // [slice][term][vec4 of columns]
 
-// include matmul_transposed_tail
+fn finish(model: u32, segment: u32, row: u32, column: u32, sum: vec4f) {
+  if (row >= params.m || column >= params.n4) { return; }
+  if (SPLIT == 1u) {
+    let part = params.m * params.n4 + (params.m + 3u) / 4u;
+    store_c((model * ((params.k + SEGMENT - 1u) / SEGMENT) + segment) * part + row * params.n4 + column, sum);
+    return;
+  }
+  let index = params.c_offset + model * params.c_model + row * params.c_stride + column;
+  if (ACCUMULATE == 1u || segment > 0u) { store_c(index, load_c(index) + sum); } else { store_c(index, sum); }
+}
+
+// Of vec4 `row4` of a's columns.
+fn finish_sum(model: u32, segment: u32, row4: u32, sum: vec4f) {
+  if (row4 * 4u >= params.m) { return; }
+  let real = row4 * 4u + vec4u(0u, 1u, 2u, 3u) < vec4u(params.m);
+  let own = select(vec4f(), sum, real);
+  let m4 = (params.m + 3u) / 4u;
+  if (SPLIT == 1u) {
+    let part = params.m * params.n4 + m4;
+    store_c((model * ((params.k + SEGMENT - 1u) / SEGMENT) + segment) * part + params.m * params.n4 + row4, own);
+    return;
+  }
+  let index = model * m4 + row4;
+  if (segment > 0u) { sums[index] += own; } else { sums[index] = own; }
+}
 
 fn fetch_a(row_start: u32, row4: u32, term: u32) -> vec4f {
   if (row4 * 4u >= params.m || term >= params.k) { return vec4f(); }
@@ -57,7 +85,11 @@ fn fetch_b(column_start: u32, column: u32, term: u32) -> vec4f {
 @compute @workgroup_size(ROW_STEP * COLUMN_STEP)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-  let tile = group.y * grid.x + group.x;
+  let index = group.y * grid.x + group.x;
+  let segments = (params.k + SEGMENT - 1u) / SEGMENT;
+  let first_segment = select(0u, index % segments, SPLIT == 1u);
+  let last_segment = select(segments, first_segment + 1u, SPLIT == 1u);
+  let tile = select(index, index / segments, SPLIT == 1u);
   let across = (params.n4 + SPAN - 1u) / SPAN;
   let first_row4 = (tile / across) * DOWN;
   let first_column = (tile % across) * SPAN;
@@ -69,16 +101,20 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let column = lane % COLUMN_STEP;
   let sums_columns = params.with_sums == 1u && first_column + column == 0u;
   // include places
-  // include sums
-  // include fetch_first
-  // include store_first
-  workgroupBarrier();
-  for (var k = TERMS; k < params.k + TERMS; k += 2u * TERMS) {
-    // include slice_0
+  for (var segment = first_segment; segment < last_segment; segment++) {
+    let begin = segment * SEGMENT;
+    let end = min(begin + SEGMENT, params.k);
+    // include sums
+    // include fetch_first
+    // include store_first
     workgroupBarrier();
-    // include slice_1
-    workgroupBarrier();
+    for (var k = begin + TERMS; k < end + TERMS; k += 2u * TERMS) {
+      // include slice_0
+      workgroupBarrier();
+      // include slice_1
+      workgroupBarrier();
+    }
+    // include store_sums
+    // include finish_all
   }
-  // include store_sums
-  // include finish_all
 }

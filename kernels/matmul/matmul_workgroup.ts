@@ -7,7 +7,6 @@ import { numbers, remembered, unroll, XYZW } from "../device/subgroup.ts";
 import { compose } from "../device/wgsl.ts";
 import tail from "./matmul_tail.wgsl" with { type: "text" };
 import code from "./matmul_workgroup.wgsl" with { type: "text" };
-import transposedTail from "./matmul_transposed_tail.wgsl" with { type: "text" };
 import transposedCode from "./matmul_transposed_workgroup.wgsl" with { type: "text" };
 
 /** A tile of C that a workgroup computes. */
@@ -161,6 +160,32 @@ export const matmulWorkgroup: (shape: { tile: Tile; holds: "f32" | "f16" }) => s
   },
 );
 
+/** Terms that are summed apart in `Aᵀ · B`, as its text says. */
+export const SEGMENT = 512;
+/** Most bytes that segments may take before they are added: beyond it there are tiles enough. */
+const MOST_PARTS = 64 * 2 ** 20;
+
+/**
+ * Counts the segments of `Aᵀ · B` that workgroups take one by one: all where its tiles are too few for all multiprocessors, none (0) where
+ * they are enough, or there is but one. It changes no bit.
+ */
+export function splitsOf(
+  m: number,
+  n4: number,
+  k: number,
+  models: number,
+  tile = chooseTile(m, n4, models),
+): number {
+  const segments = Math.ceil(k / SEGMENT);
+  const isFew = workgroupsOf(tile, m, n4) * models < MULTIPROCESSORS;
+  return segments > 1 && isFew && 4 * partsSize(m, n4, segments, models) <= MOST_PARTS ? segments : 0;
+}
+
+/** Counts the f32 values of the segments before they are added. */
+export function partsSize(m: number, n4: number, segments: number, models: number): number {
+  return 4 * models * segments * (m * n4 + Math.ceil(m / 4));
+}
+
 /** Writes WGSL of `Aᵀ · B`. */
 export const matmulTransposedWorkgroup: (tile: Tile) => string = remembered((tile: Tile) => {
   const { rows, columns, ownRows, ownVec4s, terms } = tile;
@@ -200,9 +225,8 @@ export const matmulTransposedWorkgroup: (tile: Tile) => string = remembered((til
       ]),
     );
   return compose(transposedCode, {
-    matmul_transposed_tail: transposedTail,
     places: lines([
-      unroll(ownRow4s, (r) => `let row${r} = row + ${r}u * ROW_STEP; var sum${r} = vec4f();`),
+      unroll(ownRow4s, (r) => `let row${r} = row + ${r}u * ROW_STEP;`),
       unroll(ownVec4s, (v) => `let column${v} = column + ${v}u * COLUMN_STEP;`),
       ofA.map((i) =>
         `let a_term${i} = (lane + ${i * lanes}u) / DOWN; let a_row${i} = (lane + ${i * lanes}u) % DOWN;`
@@ -211,21 +235,25 @@ export const matmulTransposedWorkgroup: (tile: Tile) => string = remembered((til
         `let b_term${i} = (lane + ${i * lanes}u) / SPAN; let b_column${i} = (lane + ${i * lanes}u) % SPAN;`
       ),
     ]),
-    sums: own.map(([r, v]) => XYZW.map((part) => `var c${r}${part}_${v} = vec4f();`).join(" ")).join("\n"),
+    sums: lines([
+      unroll(ownRow4s, (r) => `var sum${r} = vec4f();`),
+      own.map(([r, v]) => XYZW.map((part) => `var c${r}${part}_${v} = vec4f();`).join(" ")),
+    ]),
     fetch_first: lines([
       ofA.map((i) => `var next_a${i} = vec4f();`),
       ofB.map((i) => `var next_b${i} = vec4f();`),
-      fetch("0u"),
+      fetch("begin"),
     ]),
     store_first: store(0),
     slice_0: lines([fetch("k"), multiply(0), store(1)]),
     slice_1: lines([fetch("k + TERMS"), multiply(1), store(0)]),
-    store_sums: unroll(ownRow4s, (r) =>
-      `if (sums_columns && (first_row4 + row${r}) * 4u < params.m) ` +
-      `{ store_sum(model, first_row4 + row${r}, sum${r}); }`),
+    store_sums: unroll(
+      ownRow4s,
+      (r) => `if (sums_columns) { finish_sum(model, segment, first_row4 + row${r}, sum${r}); }`,
+    ),
     finish_all: finishAll(
       own.flatMap(([r, v]) => XYZW.map((part) => `c${r}${part}_${v}`)),
-      `(first_row4 + row + (i / ${4 * ownVec4s}u) * ROW_STEP) * 4u + i % 4u, ` +
+      `segment, (first_row4 + row + (i / ${4 * ownVec4s}u) * ROW_STEP) * 4u + i % 4u, ` +
         `first_column + column + (i / 4u % ${ownVec4s}u) * COLUMN_STEP`,
     ),
   }, constantsOf(tile));

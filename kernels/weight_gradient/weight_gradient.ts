@@ -17,6 +17,8 @@ export interface WeightGradient {
   bias: Matrix;
   /** Scratch of at least {@link weightGradientScratch} f32 values. */
   partial: GpuBuffer;
+  /** Scratch with which a GPU may split the sums: see `matmulTransposedScratch`. */
+  parts?: GpuBuffer;
   /** Number of models. */
   models: number;
   /** Rows per model. */
@@ -36,11 +38,11 @@ export function weightGradientScratch(
   return models * padded(outputs);
 }
 
-/** Plans `weight = dYᵀ · x` and `bias = Σ_rows dY` (or `+=`) for every model, in two dispatches. */
+/** Plans `weight = dYᵀ · x` and `bias = Σ_rows dY` (or `+=`) for every model, in two dispatches, or three. */
 export function weightGradient(gpu: Gpu, t: WeightGradient): Dispatch[] {
   const { models, rows, inputs, outputs, partial, accumulate } = t;
   return [
-    matmulTransposed(gpu, {
+    ...matmulTransposed(gpu, {
       a: t.dY,
       b: t.x,
       c: t.weight,
@@ -50,6 +52,7 @@ export function weightGradient(gpu: Gpu, t: WeightGradient): Dispatch[] {
       k: rows,
       accumulate,
       sums: partial,
+      parts: t.parts,
     }),
     // One block: the bias's gradient may share the weight's buffer, which one dispatch must not bind twice for writing.
     addBlocks(gpu, { partial, blocks: 1, width: padded(outputs), sums: t.bias, models, accumulate }),

@@ -97,6 +97,7 @@ export function trainingMemory(model: ModelConfig, options: TrainingMemoryOption
     recompute,
     dtype,
     logitsBytes: logitsBudget(kind, limit ?? Infinity),
+    kind,
   });
   const waiting = layouts.flatMap(({ segments, models }) => {
     const reports = STEPS_PER_READ * micros * reportsOf(model).length;

@@ -205,7 +205,13 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
   const perBank = modelsPerBank(config, shape, gpu.maxBindingBytes);
   const forBank = { ...shape, models: perBank };
   const logitsBytes = logitsBudget(gpu.kind, gpu.maxBindingBytes);
-  const acts = createActivations(arena, config, forBank, { training: true, recompute, dtype, logitsBytes });
+  const acts = createActivations(arena, config, forBank, {
+    training: true,
+    recompute,
+    dtype,
+    logitsBytes,
+    kind: gpu.kind,
+  });
   const shared = sharedBuffers(arena, acts);
   const reports = reportsOf(config);
   const groups = Array.from({ length: Math.ceil(models / perBank) }, (_, i) => {

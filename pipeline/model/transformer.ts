@@ -14,7 +14,7 @@ import type { Arena, Dispatch, Gpu, GpuBuffer } from "../../kernels/device/gpu.t
 import { layerNormScratch } from "../../kernels/layer_norm/layer_norm.ts";
 import { type Matrix, padded } from "../../kernels/device/matrix.ts";
 import { matmul } from "../../kernels/matmul/matmul.ts";
-import { matmulTransposed } from "../../kernels/matmul/matmul_transposed.ts";
+import { matmulTransposed, matmulTransposedScratch } from "../../kernels/matmul/matmul_transposed.ts";
 import type { KeyValueCache } from "../../kernels/rotary/rotary.ts";
 import { bytesOf, type Dtype } from "../../kernels/device/storage.ts";
 import type { AdapterKind } from "../../kernels/device/variants.ts";
@@ -139,6 +139,7 @@ export interface Activations {
     residual: GpuBuffer; // [models, R, H]
     branch: GpuBuffer; // [models, R, H]
     partial: GpuBuffer; // sums over rows
+    parts?: GpuBuffer; // segments of weight gradients
   };
 }
 
@@ -154,6 +155,8 @@ export interface ActivationOptions {
   slots?: number;
   /** What activations are stored in, and the bank's matrices. Default: f32. */
   dtype?: Dtype;
+  /** What the adapter is: a GPU gets scratch for splitting long sums. Default: software. */
+  kind?: AdapterKind;
   /** Bytes that one chunk of logits may take. Default: those of an adapter that runs on the processor. */
   logitsBytes?: number;
   /** Whether products of bf16 get scratch for their sums; only forms that take several passes use it. Default: true. */
@@ -178,8 +181,16 @@ export function createActivations(
   arena: Arena,
   config: ModelConfig,
   shape: BatchShape,
-  { training, recompute = false, capacity, slots = shape.batch, dtype = "f32", sums = true, logitsBytes }:
-    ActivationOptions,
+  {
+    training,
+    recompute = false,
+    capacity,
+    slots = shape.batch,
+    dtype = "f32",
+    sums = true,
+    kind = "software",
+    logitsBytes,
+  }: ActivationOptions,
 ): Activations {
   const { models, batch, length } = shape;
   const rows = models * batch * length;
@@ -233,6 +244,14 @@ export function createActivations(
       .map(({ shape: [outputs] }) => weightGradientScratch({ models, outputs })),
   ];
   const chunk = capacity === undefined ? logitsChunk(config, shape, logitsBytes) : slots;
+  const products = [
+    { m: config.vocabulary, n: config.hidden, k: chunk },
+    ...layer.flatMap((sublayer) => sublayer.parameters(config, ""))
+      .flatMap(({ shape: [m, n] }) => n === undefined ? [] : [{ m, n, k: batch * length }]),
+  ];
+  const parts = kind === "gpu"
+    ? Math.max(...products.map((product) => matmulTransposedScratch({ ...product, models })))
+    : 0;
   return {
     shape,
     training,
@@ -256,6 +275,7 @@ export function createActivations(
         residual: stream("residual gradient", "f32"),
         branch: stream("branch gradient", "f32"),
         partial: float("column sums", Math.max(...partial)),
+        parts: parts > 0 ? float("weight gradients in parts", parts) : undefined,
       }
       : undefined,
   };
@@ -362,12 +382,13 @@ export function planLoss(gpu: Gpu, bank: Bank, acts: Activations, gradients?: Gr
         c: { ...normalized, buffer: acts.gradients!.branch },
         ...{ models, m: chunk, n: hidden, k: vocabulary },
       }),
-      matmulTransposed(gpu, {
+      ...matmulTransposed(gpu, {
         a,
         b: normalized,
         c: tensorOf(bank.layout, gradients.buffers, EMBEDDING),
         ...{ models, m: vocabulary, n: hidden, k: chunk },
         accumulate: gradients.accumulate || first > 0,
+        parts: acts.gradients!.parts,
       }),
     );
   }

@@ -26,7 +26,7 @@ import {
 } from "../../kernels/layer_norm/layer_norm.ts";
 import { type Matrix, padded } from "../../kernels/device/matrix.ts";
 import { matmul, type Tail } from "../../kernels/matmul/matmul.ts";
-import { matmulTransposed } from "../../kernels/matmul/matmul_transposed.ts";
+import { matmulTransposed, matmulTransposedScratch } from "../../kernels/matmul/matmul_transposed.ts";
 import { headedSize, rotaryAngles, rotaryBackward, rotaryForward } from "../../kernels/rotary/rotary.ts";
 import { transpose } from "../../kernels/transpose/transpose.ts";
 import { weightGradient, weightGradientScratch } from "../../kernels/weight_gradient/weight_gradient.ts";
@@ -104,7 +104,9 @@ function product(
       const c = matrix(t, m, n);
       if (transposed) {
         const sums = withSums ? t.floats(weightGradientScratch({ models: 1, outputs: m })) : undefined;
-        return matmulTransposed(gpu, { a: matrix(t, k, m), b, c, models: 1, m, n, k, sums });
+        const scratch = gpu.kind === "gpu" ? matmulTransposedScratch({ m, n, k, models: 1 }) : 0;
+        const parts = scratch > 0 ? t.floats(scratch) : undefined;
+        return matmulTransposed(gpu, { a: matrix(t, k, m), b, c, models: 1, m, n, k, sums, parts });
       }
       const bias = withBias ? matrix(t, 1, n) : undefined;
       const extra = withExtra ? matrix(t, m, n) : undefined;

@@ -12,6 +12,8 @@ import {
   chooseTile,
   invocationsOf,
   MULTIPROCESSORS,
+  partsSize,
+  splitsOf,
   workgroupsOf,
 } from "../../kernels/matmul/matmul_workgroup.ts";
 import { trainingFlops } from "../../pipeline/cost/cost.ts";
@@ -106,15 +108,23 @@ function paperGpu(): { gpu: Gpu; tensors: Tensors } {
 function judge(kernel: Kernel, shape: Size, models: number): ModelledKernel {
   const { gpu, tensors } = paperGpu();
   const plans = planKernel(gpu, tensors, kernel, shape);
-  const bytes = models * 4 * kernel.values(shape);
+  let dispatches = plans.length;
+  let bytes = models * 4 * kernel.values(shape);
   let workgroups = models * Math.max(0, ...plans.map(({ grid }) => grid[0]));
   let flops = models * kernel.flops(shape);
   const multiplyAdds = flops / 2;
   let workgroupBytes: number | undefined;
   if (kernel.product) {
-    const [m, n, k] = kernel.product(shape);
+    let [m, n, k] = kernel.product(shape);
     const tile = chooseTile(m, padded(n) / 4, models);
     workgroups = models * workgroupsOf(tile, m, padded(n) / 4);
+    const segments = kernel.label === "matmul" ? 0 : splitsOf(m, padded(n) / 4, k, models);
+    if (segments > 0) { // parts are written, read and added by a dispatch more
+      workgroups *= segments;
+      k /= segments;
+      bytes += 8 * partsSize(m, padded(n) / 4, segments, models);
+      dispatches++;
+    }
     flops = workgroups * tile.rows * tile.columns * 2 * k; // what lies beyond the edges is multiplied as well
     const read = invocationsOf(tile) * (tile.ownRows + 4 * tile.ownVec4s) * 4; // bytes per term, 16 per vec4 of four terms
     workgroupBytes = workgroups * k * (read + 4 * (tile.rows + tile.columns));
@@ -124,13 +134,13 @@ function judge(kernel: Kernel, shape: Size, models: number): ModelledKernel {
     arithmetic: flops / H100.flops * turns,
     memory: bytes / H100.memory,
     "workgroup memory": (workgroupBytes ?? 0) / H100.workgroup * turns,
-    dispatches: plans.length * H100.dispatch,
+    dispatches: dispatches * H100.dispatch,
   } as const;
   const seconds = Math.max(times.arithmetic, times.memory, times["workgroup memory"]) + times.dispatches;
   const [bound] = (Object.keys(times) as (keyof typeof times)[]).sort((a, b) => times[b] - times[a]);
   const { label, what } = kernel;
   return {
-    ...{ kernel: label, what, calls: kernel.calls(shape), dispatches: plans.length, workgroups },
+    ...{ kernel: label, what, calls: kernel.calls(shape), dispatches, workgroups },
     ...{ bytes, workgroupBytes, multiplyAdds, seconds, bound },
   };
 }

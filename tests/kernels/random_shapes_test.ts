@@ -57,7 +57,7 @@ for (const transposed of [false, true]) {
           b: bank("b", { models, rows: k, columns: n }, right),
           ...{ c, models, m, n, k },
         };
-        const [actual] = await run([(transposed ? matmulTransposed : matmul)(on, plan)], [c]);
+        const [actual] = await run([(transposed ? matmulTransposed : matmul)(on, plan)].flat(), [c]);
         if (first) assertClose(actual, first, LONG_SUMS, `${form} of ${what}`);
         first ??= actual;
       }

@@ -9,8 +9,15 @@ import {
   matmulReference,
   type Tail,
 } from "../../../kernels/matmul/matmul.ts";
-import { chooseTile, invocationsOf, type Tile, TILES } from "../../../kernels/matmul/matmul_workgroup.ts";
-import { matmulTransposed } from "../../../kernels/matmul/matmul_transposed.ts";
+import {
+  chooseTile,
+  invocationsOf,
+  SEGMENT,
+  splitsOf,
+  type Tile,
+  TILES,
+} from "../../../kernels/matmul/matmul_workgroup.ts";
+import { matmulTransposed, matmulTransposedScratch } from "../../../kernels/matmul/matmul_transposed.ts";
 import type { Dtype } from "../../../kernels/device/storage.ts";
 import {
   assertClose,
@@ -327,7 +334,7 @@ for (const { on } of TILED) {
             tile,
           };
           if (!transposed) return await run([matmul(on, plan)], [c]);
-          return await run([matmulTransposed(on, { ...plan, sums: sums.buffer })], [c, sums]);
+          return await run(matmulTransposed(on, { ...plan, sums: sums.buffer }), [c, sums]);
         };
         const [all, sums] = await product(TILES[0]);
         const expected = stack(
@@ -344,6 +351,56 @@ for (const { on } of TILED) {
     }
   });
 }
+
+for (const { on } of TILED) {
+  Deno.test("matmulTransposed() gives the same bits where its sums are split, around segments and with few terms", async () => {
+    for (
+      const [k, accumulate] of [[3, false], [511, false], [512, true], [513, false], [530, true], [
+        1537,
+        true,
+      ]] as const
+    ) {
+      const shape = { models: 2, m: 9, n: 13, k };
+      const a = random(2 * k * 9, `split a ${k}`);
+      const b = random(2 * k * 13, `split b ${k}`);
+      const before = random(2 * 9 * 13, `split c ${k}`);
+      const product = async (split: boolean, tile: Tile) => {
+        const c = bank("c", { models: 2, rows: 9, columns: 13 }, accumulate ? before : undefined);
+        const sums = bank("sums", { models: 2, rows: 1, columns: 9 });
+        const parts = bank("parts", { rows: 1, columns: Math.max(4, matmulTransposedScratch(shape)) });
+        const dispatches = matmulTransposed(on, {
+          a: bank("a", { models: 2, rows: k, columns: 9 }, a),
+          b: bank("b", { models: 2, rows: k, columns: 13 }, b),
+          ...{ c, ...shape, sums: sums.buffer, tile, accumulate },
+          parts: split ? parts.buffer : undefined,
+        });
+        assertEquals(dispatches.length, split && k > SEGMENT ? 2 : 1);
+        return await run(dispatches, [c, sums], { scratch: [parts] });
+      };
+      const [whole, wholeSums] = await product(false, TILES[3]);
+      const expected = stack(
+        2,
+        (i) => matmulReference(part(a, 2, i), part(b, 2, i), { ...shape, transposed: true }),
+      );
+      const added = expected.map((value, i) => value + (accumulate ? before[i] : 0));
+      assertClose(whole, added, LONG_SUMS, `${k} terms`);
+      for (const [split, tile] of [[true, TILES[3]], [true, TILES[2]], [false, TILES[2]]] as const) {
+        const [c, sums] = await product(split, tile);
+        assertSameBits(c, whole, `${k} terms, split: ${split}, tile of ${tile.rows}`);
+        assertSameBits(sums, wholeSums, `sums of ${k} terms, split: ${split}, tile of ${tile.rows}`);
+      }
+    }
+  });
+}
+
+Deno.test("splitsOf() splits long sums of few tiles alone, and as far as the scratch stays small", () => {
+  assertEquals(splitsOf(384, 24, 4096, 1), 8);
+  assertEquals(splitsOf(384, 24, 512, 1), 0); // one segment
+  assertEquals(splitsOf(4096, 1024, 8192, 1), 0); // tiles enough
+  assertEquals(splitsOf(384, 24, 8192, 32), 0);
+  assertEquals(splitsOf(384, 24, 1 << 22, 1), 0); // too much scratch
+  assertEquals(matmulTransposedScratch({ m: 384, n: 96, k: 4096, models: 1 }), 8 * (384 * 96 + 384));
+});
 
 Deno.test("chooseTile() takes large tiles for large products, and small ones where there would be too few", () => {
   const chosen = (m: number, n: number, models = 1) => {
@@ -421,7 +478,7 @@ for (const { form, on } of FORMS) {
         const before = random(models * m * n, `before ${what}`);
         const c = bank("c", place({ models, rows: m, columns: n }), accumulate ? before : undefined);
         const [actual] = await run([
-          matmulTransposed(on, {
+          ...matmulTransposed(on, {
             a: bank("a", { ...place({ models, rows: k, columns: m }), padding: 1e3, dtype }, a),
             b: bank("b", { ...place({ models, rows: k, columns: n }), dtype }, b),
             c,
@@ -450,7 +507,7 @@ for (const { form, on } of FORMS) {
       const b = random(shape.k * shape.n, "many b");
       const c = bank("c", { rows: shape.m, columns: shape.n });
       const [actual] = await run([
-        matmulTransposed(on, {
+        ...matmulTransposed(on, {
           a: bank("a", { rows: shape.k, columns: shape.m }, a),
           b: bank("b", { rows: shape.k, columns: shape.n }, b),
           c,
