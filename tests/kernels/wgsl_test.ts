@@ -3,6 +3,7 @@ import {
   attentionBackwardSubgroup,
   attentionForwardSubgroup,
 } from "../../kernels/attention/attention_subgroup.ts";
+import { MULTIPLY_KEPT, MULTIPLY_LEFT } from "../../kernels/attention/attention_workgroup.ts";
 import { compose, includesOf } from "../../kernels/device/wgsl.ts";
 import {
   layerNormBackwardSubgroup,
@@ -58,6 +59,19 @@ function fragmentsOf(path: string): Record<string, string> {
   );
 }
 
+/** The fragments of attention that TypeScript writes, the same for every shape. */
+const ATTENTION: Record<string, string> = { ...MULTIPLY_LEFT, ...MULTIPLY_KEPT };
+
+/** Puts the fragments that are files into a text, and those that TypeScript writes into both. */
+function composedOf(path: string): string {
+  const written = (text: string) =>
+    Object.fromEntries(
+      includesOf(text).filter((name) => name in ATTENTION).map((name) => [name, ATTENTION[name]]),
+    );
+  const files = Object.entries(fragmentsOf(path)).map(([name, text]) => [name, compose(text, written(text))]);
+  return compose(read(path), { ...Object.fromEntries(files), ...written(read(path)) });
+}
+
 const isFragment = (path: string) => !read(path).includes("@compute");
 
 /** The comment that a file starts with, line by line, without its slashes. */
@@ -89,7 +103,7 @@ Deno.test("a file without an entry point is a fragment: it names itself, and tex
 
 for (const path of shaders) {
   if (isFragment(path)) continue;
-  const code = WRITTEN[path] ?? compose(read(path), fragmentsOf(path));
+  const code = WRITTEN[path] ?? composedOf(path);
   const name = path.split("/")[1];
 
   const ignore = path.endsWith("_subgroup.wgsl") && !withSubgroups;
