@@ -91,6 +91,7 @@ function paperGpu(): { gpu: Gpu; tensors: Tensors } {
     adapter: "paper",
     kind: "gpu",
     variants: VARIANTS.gpu,
+    capabilities: { features: [], limits: { maxComputeWorkgroupStorageSize: 48 * 1024 } },
     maxBindingBytes: 2 ** 31 - 1,
     empty: buffer("empty", 16),
     emptyWritable: buffer("empty", 16),
