@@ -20,6 +20,7 @@ import { KERNELS, SQUARE } from "./kernels.ts";
 import { kernelsText, type KernelTimes, measureKernels } from "./measure_kernels.ts";
 import { measureRoof, type Roof } from "../../kernels/device/roof.ts";
 import { MODELS, PAPER, QUICK, type Size, sizeText } from "./sizes.ts";
+import { logitsBudget } from "../../pipeline/model/transformer.ts";
 import { ASSUMPTIONS, MODELLED, modelStep, modelText } from "./model.ts";
 import { measureSteps, profileText, stepsText, type StepTimes } from "./steps.ts";
 import { columns, digits } from "./text.ts";
@@ -126,7 +127,8 @@ async function run(
     for (const [size, shape] of [...(quick ? [] : [["512³"] as const]), ...Object.entries(sizes)]) {
       say(`kernels of ${size}`);
       const roof = await measureRoof(gpu, roofEffort, { small: quick });
-      const kernels = await measureKernels(gpu, shape ? KERNELS : SQUARE, shape ?? QUICK, { effort, roof });
+      const sized = { ...(shape ?? QUICK), logitsBytes: logitsBudget(gpu.kind, gpu.maxBindingBytes) };
+      const kernels = await measureKernels(gpu, shape ? KERNELS : SQUARE, sized, { effort, roof });
       result.kernels.push({ size, shape, roof, kernels });
       const title = shape ? `${size}: ${sizeText(shape)}` : size;
       print(`\n${title}; ${roofLine(roof)}\n${kernelsText(kernels)}`);
