@@ -41,13 +41,17 @@ export function logitsBudget(kind: AdapterKind, limit: number): number {
   return Math.min(LOGITS_BUDGETS[kind], limit);
 }
 
+/** Rows of the largest tiles of a product on a GPU: a chunk beyond the processor's budget is a multiple of them. */
+const TILE_ROWS = 128;
+
 /** Returns how many rows of logits per model are held at once, in at most `budget` bytes. */
 export function logitsChunk(
   { vocabulary }: ModelConfig,
   { models, batch, length }: BatchShape,
   budget: number = LOGITS_BUDGETS.software,
 ): number {
-  const rows = Math.floor(budget / (models * padded(vocabulary) * 4));
+  const most = Math.floor(budget / (models * padded(vocabulary) * 4));
+  const rows = budget > LOGITS_BUDGETS.software && most > TILE_ROWS ? most - most % TILE_ROWS : most;
   return Math.max(1, Math.min(batch * length, rows));
 }
 
