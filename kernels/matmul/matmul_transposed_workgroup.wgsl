@@ -86,7 +86,7 @@ fn fetch_b(column_start: u32, column: u32, term: u32) -> vec4f {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
         @builtin(local_invocation_index) lane: u32) {
   let index = group.y * grid.x + group.x;
-  let segments = (params.k + SEGMENT - 1u) / SEGMENT;
+  let segments = max(1u, (params.k + SEGMENT - 1u) / SEGMENT);
   let first_segment = select(0u, index % segments, SPLIT == 1u);
   let last_segment = select(segments, first_segment + 1u, SPLIT == 1u);
   let tile = select(index, index / segments, SPLIT == 1u);
