@@ -162,13 +162,13 @@ export async function inRun<Result>(
         : known;
       await writeRunConfiguration(run, configuration, used);
     };
-    const device = async () => {
-      if (!gpu) {
-        gpu = await openGpu({ adapter: adapter || undefined, variants });
-        emit({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
-      }
+    const open = async () => {
+      gpu = await openGpu({ adapter: adapter || undefined, variants });
+      emit({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
       return gpu;
     };
+    let opening: Promise<Gpu> | undefined; // stages that work side by side share one device
+    const device = async () => gpu ?? await (opening ??= open());
     // A missing adapter or an unknown form fails before any stage runs.
     if (beside !== "others" && (adapter || Object.keys(variants ?? {}).length > 0)) await device();
     if (beside === undefined) {

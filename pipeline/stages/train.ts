@@ -68,14 +68,15 @@ export async function trainExperts(
     const members = experts.map((expert) => ({ expert, ...together.member() }));
     const results = await Promise.allSettled(members.map(async ({ expert, makeTrainer, leave }) => {
       try {
-        return (await run(trainingStage(expertTarget(expert), { ...options, makeTrainer }))).result;
+        const stage = trainingStage(expertTarget(expert), { ...options, makeTrainer });
+        return trainResult(await run(stage), options.run);
       } finally {
         leave();
       }
     }));
     return results.map((result) => {
       if (result.status === "rejected") throw result.reason;
-      return result.value as unknown as TrainResult;
+      return result.value;
     });
   });
 }
