@@ -1,6 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import type { RunEvent } from "../../../pipeline/run/events.ts";
 import { trainExpert, trainExperts } from "../../../pipeline/stages/train.ts";
 import { gpu } from "../../kernels/support.ts";
 import { hashes } from "../../tasks/support.ts";
@@ -56,14 +55,6 @@ test("trainExperts() makes the files that trainExpert() makes of each, stopped i
     }
     assertEquals(await trainExperts([0, 1], options), alone);
     assertEquals(await made(run), expected);
-  }));
-
-test("trainExperts() opens one device for all", () =>
-  withPartition(async (run) => {
-    const opened: string[] = [];
-    const onEvent = (event: RunEvent) => event.type === "adapter" && opened.push(event.adapter);
-    await trainExperts([0, 1], { run, sources: { flags: { ...FLAGS, expertSteps: 2 } } }, { onEvent });
-    assertEquals(opened, [gpu!.adapter]);
   }));
 
 test("trainExperts() says what is wrong with one, after the others have ended", () =>
