@@ -169,7 +169,8 @@ function flopsNotes({ mixture, flops: { recomputed }, device, corpus }: Cost): s
   const unknown = "new ones in every step of an expert (a --run that is tokenized says how many there are)";
   return [
     ...(recomputed > 0 ? [`recomputed activations take ${extra}`] : []),
-    `time: on a device of ${scientific(device.flops)} FLOP/s at ${share}% of it`,
+    `time: on a device of ${scientific(device.flops)} FLOP/s at ${share}% of it` +
+    (device.name === undefined ? "" : `, as doctor measured "${device.name}"`),
     ...(device.flops > MOST_F32 ? [MATRIX_UNITS] : []),
     corpus
       ? `sequences: ${count(corpus.train)} for training, ${count(corpus.test)} held out, all scored once`

@@ -9,7 +9,7 @@ import { field } from "../pipeline/settings/mod.ts";
 import { evaluateRun } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { evaluationText } from "./evaluation_text.ts";
-import { CHECK, DEVICE, FORCE, RUN } from "./options.ts";
+import { CHECK, DEVICE, FORCE, REQUIRE_GPU, RUN } from "./options.ts";
 
 export const TASK = await defineTask({
   name: "evaluate",
@@ -20,6 +20,7 @@ export const TASK = await defineTask({
     ...FORCE,
     ...CHECK,
     ...DEVICE,
+    ...REQUIRE_GPU,
     resamples: field.integer({ default: 1000, min: 1, max: 1_000_000, help: "bootstrap draws of documents" }),
     mix: field.integers({
       default: [],

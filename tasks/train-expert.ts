@@ -5,13 +5,7 @@
  */
 import { InputError } from "../kernels/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import {
-  expertsOf,
-  planExperts,
-  trainExpert,
-  trainExperts,
-  type TrainResult,
-} from "../pipeline/stages/mod.ts";
+import { expertsOf, planExperts, trainExpert, trainExperts } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, parseBytes, SPEED, TRAINING } from "./options.ts";
 import { planText, speedOf, trainedText } from "./text.ts";
@@ -45,12 +39,10 @@ export const TASK = await defineTask({
       const plan = await planExperts(wanted, { ...options, sources, device: speedOf(options), words });
       return print(plan, planText(plan));
     }
-    const models: TrainResult[] = [];
-    if (options.together) {
-      models.push(...await trainExperts(wanted, { ...options, sources }, { signal, onEvent }));
-    } else {for (const id of wanted) {
-        models.push(await trainExpert(id, { ...options, sources }, { signal, onEvent }));
-      }}
+    const how = [{ ...options, sources }, { signal, onEvent }] as const;
+    const models = options.together
+      ? await trainExperts(wanted, ...how)
+      : await Array.fromAsync(wanted, (expert) => trainExpert(expert, ...how)); // one after another
     print({ run, models }, trainedText(run, models));
   },
 }, import.meta);

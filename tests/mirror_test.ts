@@ -42,7 +42,9 @@ const ELSEWHERE: Elsewhere[] = [
   {
     because: "tables of settings, all of which one test reads",
     files: Object.fromEntries(
-      ["assignment", "experts", "optimiser", "partitioner", "text", "tokens"].map((section) => [
+      ["assignment", "experts", "larger_dense", "optimiser", "partitioner", "switch", "text", "tokens"].map((
+        section,
+      ) => [
         `pipeline/settings/${section}.ts`,
         "tests/pipeline/settings/configuration_test.ts",
       ]),

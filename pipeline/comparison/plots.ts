@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { Way } from "../evaluation/evaluation.ts";
+import { BASELINE_NOTES, isBaseline } from "../evaluation/baselines.ts";
+import { TOLD_WAYS, type Way } from "../evaluation/evaluation.ts";
 import {
   across,
   AXIS_WIDTH,
@@ -25,6 +26,7 @@ import {
   POINT,
   quantity,
   type Spec,
+  wayName,
   widestOf,
 } from "../report/plots.ts";
 import { labelsWithin } from "../report/text.ts";
@@ -37,13 +39,15 @@ export const MOST_RUNS = MOST_LEGEND;
 /** Most room of a name in a legend, in pixels: Vega cuts what is longer. */
 const LEGEND_LABEL = 150;
 
-/** The ways that are plotted for every run, in the order of a legend, and what they are called whatever E is. */
-const WAYS: readonly (readonly [Way, string])[] = [
-  ["mixture", "mixture"],
-  ["dense", "dense, E× batch"],
-  ["dense-steps", "dense, E× steps"],
-  ["oracle", "best in hindsight"],
-];
+/** The ways that are plotted for every run: a random expert would squeeze all others into a corner. */
+const WAYS = TOLD_WAYS.filter((way) => way !== "random");
+
+/** Names a way whatever E is. */
+const nameOf = (way: Way): string => {
+  if (!isBaseline(way)) return wayName(way, 0);
+  const { kind, how } = BASELINE_NOTES[way];
+  return `${kind}, ${how("E×")}`;
+};
 
 /** Gives every run a line; the colours are those of experts, which no plot here shows. */
 const linesOf = (runs: readonly { name: string }[], width: number): Line[] => {
@@ -128,20 +132,20 @@ export function evaluationPlots({ runs, sources }: Comparison): Plot[] {
 }
 
 function perplexityPlot(runs: readonly ComparedRun[]): Plot {
-  const ways = WAYS.filter(([way]) => runs.some(({ evaluation }) => evaluation!.scores[way]));
-  const names = ways.map(([, name]) => name);
+  const ways = WAYS.filter((way) => runs.some(({ evaluation }) => evaluation!.scores[way]));
+  const names = labelsWithin(ways.map(nameOf), LEGEND_LABEL);
   return {
     id: "perplexity",
     title: "Perplexity of held-out text",
     about:
-      "The mixture of every run, with its 95% bootstrap interval over documents, and beside it the run's dense models and its best expert in hindsight. Lower is better; intervals of two runs may overlap although one is better on the same documents.",
+      "The mixture of every run, with its 95% bootstrap interval over documents, and beside it the run's baselines and its best expert in hindsight. Lower is better; intervals of two runs may overlap although one is better on the same documents.",
     size: "full",
     spec: (width) => {
       const labels = labelsWithin(runs.map(({ name }) => name), labelRoom(width));
       const values = runs.flatMap(({ evaluation }, i) =>
-        ways.flatMap(([way, name]) => {
+        ways.flatMap((way, w) => {
           const score = evaluation!.scores[way];
-          return score ? [{ run: labels[i], way: name, ...score, own: way === "mixture" }] : [];
+          return score ? [{ run: labels[i], way: names[w], ...score, own: way === "mixture" }] : [];
         })
       );
       const y = beside("run", labels, { grid: true, domain: false });
@@ -163,13 +167,13 @@ function perplexityPlot(runs: readonly ComparedRun[]): Plot {
               color: coloured(
                 "way",
                 names,
-                ways.map(([way]) => colour(way)),
+                ways.map(colour),
                 legendOf(names, width, { left: widestOf(labels) }),
               ),
               shape: nominal("way", {
                 scale: {
                   domain: names,
-                  range: ["circle", "square", "diamond", "triangle-up"].slice(0, names.length),
+                  range: SHAPES.slice(0, names.length),
                 },
               }),
             },
@@ -178,12 +182,12 @@ function perplexityPlot(runs: readonly ComparedRun[]): Plot {
       };
     },
     table: {
-      head: ["run", "mixture", "95% from", "to", ...names.slice(1)],
+      head: ["run", "mixture", "95% from", "to", ...ways.slice(1).map(nameOf)],
       rows: runs.map(({ name, evaluation }) => {
         const { mixture } = evaluation!.scores;
         return [
           ...[name, mixture?.perplexity ?? null, mixture?.low ?? null, mixture?.high ?? null],
-          ...ways.slice(1).map(([way]) => evaluation!.scores[way]?.perplexity ?? null),
+          ...ways.slice(1).map((way) => evaluation!.scores[way]?.perplexity ?? null),
         ];
       }),
     },

@@ -13,19 +13,15 @@ import {
   lineEncoding,
   NARROW,
   noGrid,
-  ordinal,
   OUTLINED,
   type Plot,
   POINT,
   quantity,
-  SHARES,
   type Spec,
   wayLine,
   widestOf,
 } from "./plots.ts";
 import { colour } from "./theme.ts";
-
-const HEIGHT = 256;
 
 /** Lists the plots of what margins tell, of mixtures of several experts and of a fallback, as far as they are there. */
 export function mixingPlots(evaluation: Evaluation): Plot[] {
@@ -39,45 +35,47 @@ export function mixingPlots(evaluation: Evaluation): Plot[] {
 
 /** Plots how often the choice is right, and what a wrong one loses, by margin. */
 function reliabilityPlots({ bins }: Reliability): Plot[] {
-  const labels = bins.map(({ from, to }) => `${short(from)}–${short(to)}`);
-  const x = (width: number): Spec =>
-    ordinal("label", {
-      sort: labels,
-      scale: { domain: labels },
-      axis: width < NARROW
-        ? noGrid("margin of the choice, from", { labelAngle: 0, labelExpr: "split(datum.value, '–')[0]" })
-        : noGrid("margin of the choice", { labelAngle: 0 }),
-    });
+  const labels = labelsOf(bins);
   const values = bins.map((bin, i) => ({ ...bin, label: labels[i] }));
-  const color = colour("mixture");
-  const bars = (y: Spec, shown: Spec[]): Plot["spec"] => (width) => ({
-    height: HEIGHT,
+  const bars = (x: Spec, shown: Spec[]): Plot["spec"] => () => ({
+    height: 22 * bins.length + 48,
     data: { values: shown },
-    mark: { type: "bar", color },
-    encoding: { x: x(width), y },
+    mark: { type: "bar", color: colour("mixture"), height: { band: 0.72 } },
+    encoding: {
+      y: { ...beside("label", labels, { title: "margin" }), scale: { domain: labels } },
+      x,
+    },
   });
   const losing = values.filter(({ loss }) => loss !== null);
   const table = {
     head: ["margin from", "to", "sequences", "best in hindsight", "loss of the others, nats"],
     rows: bins.map((bin) => [bin.from, bin.to, bin.sequences, percent(bin.right), bin.loss]),
   };
+  const right: Plot = {
+    id: "margin-right",
+    title: "Right choices by margin",
+    about:
+      "Share of the sequences whose chosen expert is the best in hindsight, by how much less their prefix costs it than the second best; as many sequences in each bar.",
+    size: "half",
+    spec: bars(
+      quantity("right", {
+        scale: { domain: [0, 1] },
+        axis: { title: "share of sequences", format: ".0%", tickCount: 5 },
+      }),
+      values,
+    ),
+    table,
+  };
+  if (losing.length === 0) return [right];
   return [
-    {
-      id: "margin-right",
-      title: "Right choices by margin",
-      about:
-        "Share of the sequences whose chosen expert is the best in hindsight, by how much less their prefix costs it than the second best; as many sequences in each bar.",
-      size: "half",
-      spec: bars(quantity("right", { scale: { domain: [0, 1] }, axis: SHARES }), values),
-      table,
-    },
+    right,
     {
       id: "margin-loss",
       title: "Loss of wrong choices by margin",
       about:
         "How much higher the NLL of a whole sequence is under the chosen expert than under the best in hindsight, on average where they differ.",
       size: "half",
-      spec: bars(quantity("loss", { axis: across("nats per sequence", { tickCount: 5 }) }), losing),
+      spec: bars(quantity("loss", { axis: { title: "nats per sequence", tickCount: 5 } }), losing),
       table,
     },
   ];
@@ -95,7 +93,7 @@ function mixPlot({ temperature, mixes }: NonNullable<Evaluation["mixing"]>): Plo
   }));
   const y = beside("experts", names, { grid: true, domain: false });
   const offset = { field: "weighed", type: "nominal", sort: times };
-  const scale = { zero: false, padding: 14 };
+  const scale = { zero: false, nice: false, padding: 14 };
   return {
     id: "experts-together",
     title: "Experts that answer together",
@@ -115,10 +113,7 @@ function mixPlot({ temperature, mixes }: NonNullable<Evaluation["mixing"]>): Plo
           encoding: {
             y,
             yOffset: offset,
-            x: quantity("perplexity", {
-              scale,
-              axis: { title: "perplexity", tickCount: 6, labelFlush: true },
-            }),
+            x: quantity("perplexity", { scale, axis: { title: "perplexity", tickCount: 6 } }),
             fill: fullAndHollow("weighed", times, width, { left: widestOf(names) }),
           },
         },
@@ -143,7 +138,7 @@ function fallbackPlot({ model, chosen, curve }: Fallback, { experts }: Evaluatio
   const line = { ...wayLine("mixture", experts), name: `mixture, the unsure to ${name}` };
   const x = quantity("share", {
     scale: { domain: [0, 1] },
-    axis: noGrid("share of the sequences sent, the least sure first", {
+    axis: noGrid("share of sequences sent, the least sure first", {
       format: ".0%",
       tickCount: 6,
     }),
@@ -189,5 +184,15 @@ function fallbackPlot({ model, chosen, curve }: Fallback, { experts }: Evaluatio
   };
 }
 
-/** Writes a margin in as few digits as tell it from others. */
-const short = (margin: number): string => String(Number(margin.toPrecision(margin < 100 ? 2 : 3)));
+/** Names bins by their margins, in as few digits as tell them apart. */
+function labelsOf(bins: Reliability["bins"]): string[] {
+  const labels = (digits: number) =>
+    bins.map(({ from, to }) => `${short(from, digits)}–${short(to, digits)}`);
+  let digits = 2;
+  while (digits < 17 && new Set(labels(digits)).size < bins.length) digits++;
+  return labels(digits);
+}
+
+/** Writes a margin in a few digits, and at least those before the point. */
+const short = (margin: number, digits = 2): string =>
+  String(Number(margin.toPrecision(Math.max(digits, Math.trunc(margin).toString().length))));

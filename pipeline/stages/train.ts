@@ -68,8 +68,8 @@ export async function trainExperts(
     const members = experts.map((expert) => ({ expert, ...together.member() }));
     const results = await Promise.allSettled(members.map(async ({ expert, makeTrainer, leave }) => {
       try {
-        const stage = trainingStage(expertTarget(expert), { ...options, makeTrainer });
-        return trainResult(await run(stage), options.run);
+        const manifest = await run(trainingStage(expertTarget(expert), { ...options, makeTrainer }));
+        return trainResult(manifest, options.run);
       } finally {
         leave();
       }

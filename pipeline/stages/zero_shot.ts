@@ -190,7 +190,10 @@ async function readPublished(task: ChoiceTask, data: string): Promise<Asked> {
   };
 }
 
-/** Makes questions of the run's held-out documents. Throws an `InputError` where none can be made of them. */
+/** Says that no question of a task can be made of a run's held-out text. */
+export class NoQuestionsError extends InputError {}
+
+/** Makes questions of the run's held-out documents. Throws a {@linkcode NoQuestionsError} where none can be made of them. */
 async function makeQuestions(
   { run, configuration: { packing }, files, manifest }: Work,
   { name, make }: MadeTask,
@@ -201,7 +204,7 @@ async function makeQuestions(
   const documents = await Array.fromAsync(heldOutDocuments(readShards(shards, files), tokenizer, packing));
   const questions = await fittingQuestions(tokenizer, make(passagesOf(documents, longest)), longest);
   if (questions.length > 0) return { questions };
-  throw new InputError(
+  throw new NoQuestionsError(
     `Cannot ask ${name} as questions must be made of the held-out text of "${run}": there is none that fits`,
     {
       where: run,

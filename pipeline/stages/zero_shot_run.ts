@@ -14,11 +14,21 @@ import { vouchedFiles } from "../run/manifest.ts";
 import { nearest } from "../settings/nearest.ts";
 import { needStages } from "./partition.ts";
 import { inRun, type RunOptions, type RunWatch } from "./session.ts";
-import { ZERO_SHOT, type ZeroShotOptions, zeroShotPath, zeroShotStage, zeroShotTasks } from "./zero_shot.ts";
+import {
+  NoQuestionsError,
+  ZERO_SHOT,
+  type ZeroShotOptions,
+  zeroShotPath,
+  zeroShotStage,
+  zeroShotTasks,
+} from "./zero_shot.ts";
 
 /** Says what to ask and how. */
 export interface ZeroShotRunOptions extends Omit<RunOptions, "sources">, ZeroShotOptions {
-  /** Names of tasks; unless given, all whose data are in the folder, and without one those of our own. */
+  /**
+   * Names of tasks; unless given, all whose data are in the folder, and without one those of our own that can be made of the
+   * run's text.
+   */
   tasks?: readonly string[];
 }
 
@@ -50,9 +60,16 @@ export async function askRun(
     for (const name of names) {
       const stage = zeroShotStage(session.work.configuration, name, options);
       await needStages(session, stage);
-      await session.run(stage).finally(async () => {
+      try {
+        await session.run(stage);
+      } catch (error) {
+        const isLast = name === names.at(-1) && results.length === 0;
+        if (!(error instanceof NoQuestionsError) || tasks?.length || isLast) throw error;
+        session.work.emit({ type: "warning", message: error.what });
+        continue;
+      } finally {
         for (const folder of [stage.place, ZERO_SHOT]) await removeIfEmpty(`${run}/${folder}`); // where its lock was
-      });
+      }
       results.push(await readZeroShot(`${run}/${zeroShotPath(name)}`, await vouchedFiles(run)));
     }
     return results;

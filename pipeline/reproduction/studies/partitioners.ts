@@ -66,7 +66,8 @@ export const partitioners: Study = {
     WAYS.flatMap(({ name, label, settings, repeated }) =>
       seedsTo(repeated ? seeds : 1).map((seed) => {
         const models = name === "em" ? ["experts", "dense", "dense-steps"] as const : ["experts"] as const;
-        return setupOf(`${name}-${experts}-experts`, label, { experts, ...settings }, models, seed);
+        const choices = name === "ctbm" ? { mix: [1, 2] } : undefined;
+        return setupOf(`${name}-${experts}-experts`, label, { experts, ...settings }, models, seed, choices);
       })
     ),
   findings(outcomes) {

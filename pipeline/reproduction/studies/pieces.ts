@@ -5,35 +5,48 @@
  * @module
  */
 
+import { BASELINE_NOTES } from "../../evaluation/baselines.ts";
 import type { Searched } from "../../report/reproduction.ts";
 import { resolveConfiguration, type Sources } from "../../settings/resolution.ts";
 import type { Configuration } from "../../settings/configuration.ts";
 import { withoutRates } from "../models.ts";
-import type { Setup, Study } from "./study.ts";
+import { STUDIES } from "./studies.ts";
+import type { Choices, Setup, Study } from "./study.ts";
 
 /** Gives the settings of a run of a study as flags: what the sources say but for rates, and what sets the run apart. */
 export function flagsOf(sources: Sources, { settings }: Setup): Partial<Configuration> {
   return { ...withoutRates(sources), ...settings };
 }
 
-/** Lists the runs that studies need, each once, with all models that any of them trains there. */
+/**
+ * Lists the runs that studies need, each once, with all models that any of them trains there. What is evaluated is what any study at all
+ * asks of a run, so that no study undoes what another one needs.
+ */
 export function setupsOf(studies: readonly Study[], sources: Sources, seeds: number): Setup[] {
   const preset = resolveConfiguration(sources);
+  const asked = [...STUDIES.values()].flatMap((study) => study.setups(preset, seeds));
   const found = new Map<string, Setup>();
   for (const setup of studies.flatMap((study) => study.setups(preset, seeds))) {
     const models = new Set([...found.get(setup.name)?.models ?? [], ...setup.models]);
-    found.set(setup.name, { ...setup, models: [...models] });
+    const choices: Choices = Object.assign(
+      {},
+      ...asked.filter(({ name }) => name === setup.name).map(({ choices }) => choices),
+    );
+    found.set(setup.name, { ...setup, models: [...models], choices });
   }
   return [...found.values()];
 }
 
 /** Names what a learning rate depends on: models that agree in it are searched once. */
 export function recipeOf(model: Searched, c: Configuration): string {
+  // What is no expert's shape is a matter of the experts that it stands beside.
+  const alike = model === "experts" || BASELINE_NOTES[model].sameShape;
+  const beside = alike ? "" : `${model} beside ${c.experts} experts, `;
   const times = model === "experts" ? 1 : c.experts;
   const [steps, batch] = model === "dense-steps"
     ? [c.expertSteps * times, c.expertBatch]
     : [c.expertSteps, c.expertBatch * times];
   const shape =
     `${c.expertLayers} layers of ${c.expertHidden}, ${c.expertHeads} heads, ${c.vocabularySize} tokens`;
-  return `${shape}, ${c.dtype}, ${steps} steps of ${batch} × ${c.sequenceLength}`;
+  return `${beside}${shape}, ${c.dtype}, ${steps} steps of ${batch} × ${c.sequenceLength}`;
 }

@@ -25,20 +25,33 @@ export const routers: Study = {
   setups: (preset) =>
     [...new Set(TIMES.map((times) => widthOf(preset, times)))].map((routerHidden) => {
       return routerHidden === preset.routerHidden
-        ? setupOf(`em-${preset.experts}-experts`, `width ${routerHidden}`, { experts: preset.experts }, [
-          "experts",
-          "dense",
-          "dense-steps",
-        ])
+        ? setupOf(
+          `em-${preset.experts}-experts`,
+          `width ${routerHidden}`,
+          { experts: preset.experts },
+          [
+            "experts",
+            "dense",
+            "dense-steps",
+          ],
+          0,
+          { routeBy: "self" },
+        )
         : setupOf(`em-router-width-${routerHidden}`, `width ${routerHidden}`, { routerHidden }, ["experts"]);
     }),
   findings(outcomes) {
-    const scores = mixtures(outcomes);
+    const own = mixtures(outcomes);
+    const self = outcomes.flatMap(({ evaluation }) => {
+      const routed = evaluation.routedBy?.prefixes.find(({ prefix }) => prefix === evaluation.prefix);
+      return routed ? [{ label: "the experts themselves", ...routed }] : [];
+    });
+    const scores = [...own, ...self];
     const low = Math.max(...scores.map(({ low }) => low)), high = Math.min(...scores.map(({ high }) => high));
     return {
       claims: [{
-        claim: "Routers of all sizes lead to the same perplexity: their intervals have a part in common",
-        paper: "they do, from 4.4M to 335M",
+        claim:
+          "Routers of all sizes, and experts that route by themselves, lead to the same perplexity: their intervals have a part in common",
+        paper: "they do, from 4.4M to 335M, which is the experts' size",
         here: scores.map((score) => `${score.label}: ${scoreText(score)}`).join("; "),
         holds: low <= high,
       }],
@@ -51,14 +64,17 @@ export const routers: Study = {
           "share of training FLOPs",
           "of inference FLOPs",
         ],
-        rows: outcomes.map(({ setup, evaluation, partition, cost: { parameters, flops } }) => [
-          setup.label,
-          parameters.router,
-          scoreText(evaluation.scores.mixture),
-          partition.nmi?.toFixed(3) ?? null,
-          percentText(flops.overhead / flops.total),
-          percentText(flops.inferenceOverhead / (flops.inference + flops.inferenceOverhead)),
-        ]),
+        rows: [
+          ...outcomes.map(({ setup, evaluation, partition, cost: { parameters, flops } }) => [
+            setup.label,
+            parameters.router,
+            scoreText(evaluation.scores.mixture),
+            partition.nmi?.toFixed(3) ?? null,
+            percentText(flops.overhead / flops.total),
+            percentText(flops.inferenceOverhead / (flops.inference + flops.inferenceOverhead)),
+          ]),
+          ...self.map((score) => [score.label, null, scoreText(score), null, null, null]),
+        ],
       },
       plots: [
         perplexitiesPlot(

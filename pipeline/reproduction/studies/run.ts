@@ -93,7 +93,7 @@ export async function runStudies(options: StudiesOptions, watch: RunWatch = {}):
           )).rate;
         await trainModels(model, c.experts, { ...work, sources: { flags: rates } }, watch);
       }
-      await evaluateRun(work, watch);
+      await evaluateRun({ ...work, ...setup.choices }, watch);
       emit({ type: "stage", stage: setup.name, state: "done" });
     }
     const results: StudyResult[] = [];

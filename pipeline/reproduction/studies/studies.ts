@@ -5,6 +5,7 @@
  */
 
 import { assignment } from "./assignment.ts";
+import { dense } from "./dense.ts";
 import { experts } from "./experts.ts";
 import { partitioners } from "./partitioners.ts";
 import { prefix } from "./prefix.ts";
@@ -15,5 +16,7 @@ import type { Study } from "./study.ts";
 
 /** Every study by its name, in the order in which a page tells of them. */
 export const STUDIES: ReadonlyMap<string, Study> = new Map(
-  [experts, segments, partitioners, prefix, short, routers, assignment].map((study) => [study.name, study]),
+  [experts, dense, segments, partitioners, prefix, short, routers, assignment].map((
+    study,
+  ) => [study.name, study]),
 );

@@ -10,6 +10,7 @@ import type { Table } from "../../report/html.ts";
 import type { Plot } from "../../report/plots.ts";
 import type { Claim, Searched } from "../../report/reproduction.ts";
 import type { Configuration } from "../../settings/configuration.ts";
+import type { EvaluateRunOptions } from "../../stages/evaluate_run.ts";
 import type { PartitionSummary } from "../../stages/summary.ts";
 import type { TrainResult } from "../../stages/train_model.ts";
 
@@ -23,7 +24,12 @@ export interface Setup {
   settings: Partial<Configuration>;
   /** Models that are trained, in their order. */
   models: readonly Searched[];
+  /** What is evaluated besides. */
+  choices?: Choices;
 }
+
+/** What an evaluation takes besides the models. */
+export type Choices = Pick<EvaluateRunOptions, "mix" | "routeBy">;
 
 /** What one run came to. */
 export interface Outcome {
@@ -72,12 +78,14 @@ export function setupOf(
   settings: Partial<Configuration>,
   models: readonly Searched[],
   seed = 0,
+  choices?: Choices,
 ): Setup {
   return {
     name: `${what}-seed-${seed}`,
     label: seed === 0 ? label : `${label}, seed ${seed}`,
     settings: { ...settings, seed },
     models,
+    ...choices && { choices },
   };
 }
 

@@ -19,7 +19,12 @@ Deno.test("plots of runs show every run that has something to show, and its numb
       assertEquals(table.rows.map(([name]) => name), ["a", "c"]);
       assert(about.endsWith("Of a, c."), about);
     }
+    const { scores } = comparison.runs[1].evaluation!;
+    scores.switch = { nllPerToken: 3, perplexity: 20, low: 19, high: 21 };
     const [perplexity, prefix, source] = evaluationPlots(comparison);
+    const { head, rows } = perplexity.table;
+    const column = head.indexOf("Switch, experts in every layer"); // every baseline that a run has
+    assertEquals(rows.map((row) => row[column]), [null, 20]);
     const rounded = perplexity.table.rows.map(([name, ...values]) => [
       name,
       ...values.slice(0, 3).map((value) => Math.round(Number(value))),

@@ -6,10 +6,10 @@ import { evaluationOf, SHAPE } from "./support.ts";
 const evaluation = evaluationOf(SHAPE);
 const plotOf = (id: string, of = evaluation) => mixingPlots(of).find((plot) => plot.id === id)!;
 
-/** Gives the heights of the bars of a drawing, from left to right. */
-function heights(svg: string): number[] {
-  const paths = [...svg.matchAll(/<path d="M[\d.]+,[\d.]+h[\d.]+v([\d.]+)h[^>]*fill="var\(--mixture\)"/g)];
-  return paths.map(([, height]) => Number(height));
+/** Gives the lengths of the bars of a drawing, from the top. */
+function lengths(svg: string): number[] {
+  const paths = [...svg.matchAll(/<path d="M[\d.]+,[\d.]+h([\d.]+)v[^>]*fill="var\(--mixture\)"/g)];
+  return paths.map(([, length]) => Number(length));
 }
 
 Deno.test("mixingPlots() draws what is there, and nothing for an evaluation of before", () => {
@@ -20,7 +20,7 @@ Deno.test("mixingPlots() draws what is there, and nothing for an evaluation of b
   assertEquals(ids({ ...before, reliability }), ["margin-right", "margin-loss"]);
 });
 
-Deno.test("the plots of margins have bars as high as shares and losses are, and a place for bins without loss", async () => {
+Deno.test("the plots of margins have bars as long as shares and losses are, and a place for bins without loss", async () => {
   const { bins } = evaluation.reliability!;
   for (
     const [id, shown] of [["margin-right", bins.map(({ right }) => right)], [
@@ -29,12 +29,32 @@ Deno.test("the plots of margins have bars as high as shares and losses are, and 
     ]] as const
   ) {
     const svg = await drawPlot(plotOf(id), { width: 348, id: "x" });
-    const bars = heights(svg);
+    const bars = lengths(svg);
     assertEquals(bars.length, shown.length, id);
     shown.forEach((value, i) => assert(Math.abs(bars[i] / bars[0] - value / shown[0]) < 0.01, `${id} ${i}`));
     assertMatch(svg, />20–25</); // the last one, where all are right
   }
   assertEquals(plotOf("margin-right").table.rows[9], [20.25, 24.5025, 109, "94.0%", null]);
+});
+
+Deno.test("the plots of margins tell bins apart that are close, and leave losses out where there are none", () => {
+  const { bins, ...all } = evaluation.reliability!;
+  const close = bins.map((bin, i) => ({
+    ...bin,
+    loss: null,
+    from: 0.012 + i * 1e-5,
+    to: 0.012004 + i * 1e-5,
+  }));
+  const plots = mixingPlots({
+    ...evaluation,
+    mixing: undefined,
+    fallback: undefined,
+    reliability: { ...all, bins: close },
+  });
+  assertEquals(plots.map(({ id }) => id), ["margin-right"]);
+  const { y } = plots[0].spec(348).encoding as { y: { scale: { domain: string[] } } };
+  assertEquals(new Set(y.scale.domain).size, 10);
+  assertEquals(y.scale.domain[1], "0.01201–0.01201");
 });
 
 Deno.test("the plot of experts together has a mark and an interval for every mixture, beside its number", async () => {

@@ -12,4 +12,18 @@ Deno.test("the study of routers asks whether the intervals of all sizes have a p
   assertEquals(found([30, 30.5, 31, 31.9]).claims[0].holds, true); // each interval is one to both sides
   assertEquals(found([30, 30.5, 31, 32.1]).claims[0].holds, false);
   assertEquals(found([30, 30, 30, 30]).table.rows[0].slice(-2), ["25.0%", "10.0%"]);
+  const self = setups.map((setup) => outcome(setup));
+  self[0].evaluation.routedBy = {
+    kind: "self",
+    prefixes: [{
+      prefix: 64,
+      perplexity: 35,
+      low: 33,
+      high: 37,
+      gain: { percent: 0, low: 0, high: 0 },
+      agreement: 1,
+    }],
+  };
+  const { claims, table } = study("routers").findings(self);
+  assertEquals([claims[0].holds, table.rows.at(-1)![0]], [false, "the experts themselves"]); // 33 is above 31
 });

@@ -1,0 +1,97 @@
+/**
+ * Study "dense": the mixture beside every model that it could be replaced by (SmallTalk LM, table 3, and what its reviewers asked).
+ *
+ * @module
+ */
+
+import { BASELINES } from "../../evaluation/baselines.ts";
+import { wayLine, wayName } from "../../report/plots.ts";
+import { perplexitiesPlot, type Scored } from "./plots.ts";
+import { gainText, type Outcome, scoreText, setupOf, type Study } from "./study.ts";
+
+const EXPERTS = [4, 8];
+
+/** What a model costs: training FLOPs, FLOPs of a sequence, bytes on the device that answers, bytes that training exchanges per node. */
+type Costs = [training: number, inference: number, memory: number, exchanged: number | null];
+
+/** How the mixture compares with what could replace it. */
+export const dense: Study = {
+  name: "dense",
+  title: "The mixture beside every model that could replace it",
+  question:
+    "Does the mixture win because the dense model is handicapped: what if that takes more steps, is larger, or has experts in its layers?",
+  paper:
+    "Table 3: 335M × 32 experts (9.07) are about as good as 1.3B dense (9.10), at 14% more training FLOPs and a third of the inference.",
+  setups: () =>
+    EXPERTS.map((experts) =>
+      setupOf(`em-${experts}-experts`, `${experts} experts`, { experts }, ["experts", ...BASELINES])
+    ),
+  findings: (outcomes) => ({
+    claims: outcomes.flatMap(({ setup, evaluation: { gains, experts } }) =>
+      gains.map((gain) => ({
+        claim: `${setup.label}: the mixture beats ${wayName(gain.baseline, experts)}`,
+        paper: PAPER[gain.baseline] ?? "not reported",
+        here: gainText(gain),
+        holds: gain.low > 0,
+      }))
+    ),
+    table: {
+      head: [
+        "run",
+        "model",
+        "perplexity",
+        "training FLOPs",
+        "FLOPs of a sequence",
+        "memory to answer, MB",
+        "exchanged per node, MB",
+      ],
+      rows: outcomes.flatMap((outcome) => rowsOf(outcome)),
+    },
+    plots: outcomes.map((outcome) =>
+      perplexitiesPlot(
+        `study-dense-${outcome.evaluation.experts}`,
+        `Perplexity of the mixture of ${outcome.evaluation.experts} and of what could replace it`,
+        "All but the larger dense model see as many tokens.",
+        scoredOf(outcome),
+      )
+    ),
+  }),
+};
+
+const PAPER: Record<string, string> = { dense: "it does", "dense-compute": "about equal: 9.07 and 9.10" };
+
+function scoredOf({ evaluation: { scores, experts } }: Outcome): Scored[] {
+  return (["mixture", ...BASELINES] as const).flatMap((way) => {
+    const score = scores[way];
+    return score ? [{ label: wayLine(way, experts).name, ...score }] : [];
+  });
+}
+
+function rowsOf(outcome: Outcome): (string | null)[][] {
+  const { setup, evaluation: { scores, experts } } = outcome;
+  return (["mixture", ...BASELINES] as const).filter((way) => scores[way]).map((way) => {
+    const [training, inference, memory, exchanged] = costsOf(outcome, way);
+    return [
+      setup.label,
+      wayName(way, experts),
+      scoreText(scores[way]),
+      ...[training, inference].map((flops) => flops.toExponential(2)),
+      ...[memory, exchanged].map((bytes) => bytes === null ? null : (bytes / 1e6).toPrecision(3)),
+    ];
+  });
+}
+
+/** Counts what a model costs. Gradients are exchanged by data-parallel training on as many nodes as there are experts. */
+function costsOf({ cost, trained }: Outcome, way: "mixture" | typeof BASELINES[number]): Costs {
+  const { flops, memory, communication } = cost;
+  if (way === "mixture") {
+    const answering = memory.inference.total + memory.routing.total;
+    return [flops.total, flops.inference + flops.inferenceOverhead, answering, communication.bytesPerNode];
+  }
+  const own = trained[way]?.[0];
+  const bytesPerStep = communication.denseBytesPerStep *
+    (own?.cost ? own.cost.parameters / cost.parameters.expert : 1);
+  const exchanged = own ? bytesPerStep * own.steps : null;
+  if (own?.cost) return [own.cost.training, own.cost.inference, own.cost.memory.inference, exchanged];
+  return [flops.dense, flops.inference, memory.inference.total, exchanged];
+}
