@@ -165,15 +165,15 @@ export async function inRun<Result>(
         : known;
       await writeRunConfiguration(run, configuration, used);
     };
-    const device = async () => {
-      if (!gpu) {
-        gpu = await openGpu({ adapter: adapter || undefined, variants, requireGpu });
-        emit({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
-        const warning = await processorWarning(gpu, configuration);
-        if (warning) emit({ type: "warning", message: warning });
-      }
+    const open = async () => {
+      gpu = await openGpu({ adapter: adapter || undefined, variants, requireGpu });
+      emit({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
+      const warning = await processorWarning(gpu, configuration);
+      if (warning) emit({ type: "warning", message: warning });
       return gpu;
     };
+    let opening: Promise<Gpu> | undefined; // stages that work side by side share one device
+    const device = async () => gpu ?? await (opening ??= open());
     // A missing adapter or an unknown form fails before any stage runs.
     if (beside !== "others" && (adapter || requireGpu || Object.keys(variants ?? {}).length > 0)) {
       await device();
