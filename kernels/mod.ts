@@ -30,7 +30,9 @@ export {
   openGpu,
   type OpenGpuOptions,
 } from "./device/gpu.ts";
+export { DeviceError, type DeviceFailure } from "./device/failures.ts";
 export { type Dtype, type Storage } from "./device/storage.ts";
-export { type AdapterKind, formsText, parseVariants, type Variants } from "./device/variants.ts";
+export { type Roof } from "./device/roof.ts";
+export { type AdapterKind, formsText, type Offers, parseVariants, type Variants } from "./device/variants.ts";
 export { type Matrix } from "./device/matrix.ts";
 export { type KeyValueCache } from "./rotary/rotary.ts";

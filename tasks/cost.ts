@@ -7,15 +7,15 @@ import {
   paperCommunication,
   paperPair,
   paperTable,
-  PLAIN_DEVICE,
   PRINTED_COMMUNICATION,
   readCost,
+  usualDevice,
 } from "../pipeline/cost/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { communicationText, costText, pairText, tableText } from "./cost_text.ts";
 import { RECOMPUTE, SOURCES, SPEED } from "./options.ts";
-import { speedOf } from "./text.ts";
+import { deviceOf } from "./text.ts";
 
 export const TASK = await defineTask({
   name: "cost",
@@ -32,7 +32,8 @@ export const TASK = await defineTask({
     const table = paperTable();
     const pair = paperPair();
     const communication = { printed: PRINTED_COMMUNICATION, counted: paperCommunication() };
-    const cost = await readCost({ ...options, ...PLAIN_DEVICE, ...speedOf(options), sources });
+    const device = deviceOf(options, await usualDevice());
+    const cost = await readCost({ ...options, ...device, sources });
     const texts = [tableText(table), pairText(pair), communicationText(communication), costText(cost)];
     print({ table, pair, communication, cost }, texts.join("\n\n"));
   },

@@ -179,7 +179,8 @@ function flopsNotes({ mixture, flops: { recomputed }, device, corpus, adopted }:
   return [
     ...(adopted ? ["training and prompts are counted as if every expert were of the run's own shape"] : []),
     ...(recomputed > 0 ? [`recomputed activations take ${extra}`] : []),
-    `time: on a device of ${scientific(device.flops)} FLOP/s at ${share}% of it`,
+    `time: on a device of ${scientific(device.flops)} FLOP/s at ${share}% of it` +
+    (device.name === undefined ? "" : `, as doctor measured "${device.name}"`),
     ...(device.flops > MOST_F32 ? [MATRIX_UNITS] : []),
     corpus
       ? `sequences: ${count(corpus.train)} for training, ${count(corpus.test)} held out, all scored once`

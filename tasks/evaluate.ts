@@ -9,7 +9,7 @@ import { field } from "../pipeline/settings/mod.ts";
 import { evaluateRun } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { evaluationText } from "./evaluation_text.ts";
-import { CHECK, DEVICE, FORCE, RUN } from "./options.ts";
+import { CHECK, DEVICE, FORCE, REQUIRE_GPU, RUN } from "./options.ts";
 
 export const TASK = await defineTask({
   name: "evaluate",
@@ -20,6 +20,7 @@ export const TASK = await defineTask({
     ...FORCE,
     ...CHECK,
     ...DEVICE,
+    ...REQUIRE_GPU,
     trained: field.flag({
       help: "evaluate the experts that are trained where others are not, on their text",
     }),

@@ -71,6 +71,11 @@ export const DEVICE = section("Command", {
   }),
 });
 
+/** Whether a device that is no GPU will do. */
+export const REQUIRE_GPU = section("Command", {
+  requireGpu: flag({ help: "stop where the adapter runs on the processor" }),
+});
+
 /** Whether activations are kept, for training and for what it costs. */
 export const RECOMPUTE = section("Command", {
   recompute: flag({ help: "compute activations again: less memory, a forward pass more, the same bits" }),
@@ -125,6 +130,7 @@ export const TRAINING = section("Command", {
   ...RECOMPUTE,
   resume: flag({ help: "go on from the last checkpoint although it was trained with other values" }),
   ...DEVICE,
+  ...REQUIRE_GPU,
 });
 
 /** How much of the device models may take. */

@@ -5,7 +5,7 @@
  */
 
 import type { RunEvent } from "../pipeline/run/mod.ts";
-import { count, duration, leading } from "./layout.ts";
+import { count, duration, leading, percent } from "./layout.ts";
 
 type Step = RunEvent & { type: "progress" };
 
@@ -45,13 +45,14 @@ export function progressText(
   { rate, left }: Pick<Pace, "rate" | "left">,
   fit?: { width: number; bar: number },
 ): string {
-  const { stage, done, total, unit, loss, learningRate, tokensPerSecond } = event;
+  const { stage, done, total, unit, loss, learningRate, tokensPerSecond, utilisation } = event;
   const speed = tokensPerSecond ? `${count(tokensPerSecond)} tokens/s` : rate && perSecond(rate);
   // The larger the weight, the sooner a part is left out.
   const parts: [weight: number, text: string | undefined | 0 | false][] = [
     [0, `${leading(stage)} ${count(done)}${total ? ` of ${count(total)}` : ""}`],
     [2, unit],
     [3, speed],
+    [4, utilisation !== undefined && `${percent(utilisation)} of the roof`],
     [1, left !== undefined && `${duration(Math.ceil(left))} left`],
     [0, loss !== undefined && `loss ${loss.toFixed(3)}`],
     [0, learningRate !== undefined && `rate ${learningRate.toExponential(1)}`],
@@ -61,7 +62,7 @@ export function progressText(
     some.map(([, text], i) => i > 1 || text !== unit ? `  ${text}` : ` ${text}`).join("").trim();
   if (!fit) return joined();
   const room = fit.width - 1; // the last column stays free: some terminals break the line there
-  for (let weight = 3; weight > 0 && joined().length > room; weight--) {
+  for (let weight = 4; weight > 0 && joined().length > room; weight--) {
     const at = some.findIndex(([own]) => own === weight);
     if (at >= 0) some.splice(at, 1);
   }

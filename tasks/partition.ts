@@ -6,7 +6,7 @@
 import { partition, planPartition } from "../pipeline/stages/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { DEVICE, IN_A_RUN, SPEED } from "./options.ts";
+import { DEVICE, IN_A_RUN, REQUIRE_GPU, SPEED } from "./options.ts";
 import { planText, speedOf, summaryText } from "./text.ts";
 import { words } from "./wording.ts";
 
@@ -19,6 +19,7 @@ export const TASK = await defineTask({
     dryRun: field.flag({ help: "print what would run, with estimates of time, disk and memory" }),
     ...SPEED,
     ...DEVICE,
+    ...REQUIRE_GPU,
   },
   run: async ({ sources, options, signal, onEvent, print }) => {
     if (options.dryRun) {

@@ -7,7 +7,7 @@
 import { planStudies, reproduce, runStudies, STUDIES } from "../pipeline/reproduction/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { CHECKPOINTS, DEVICE, IN_A_RUN, RECOMPUTE, SPEED } from "./options.ts";
+import { CHECKPOINTS, DEVICE, IN_A_RUN, RECOMPUTE, REQUIRE_GPU, SPEED } from "./options.ts";
 import { claimsText, studiesPlanText, studiesText } from "./reproduce_text.ts";
 import { speedOf } from "./text.ts";
 import { words } from "./wording.ts";
@@ -31,6 +31,7 @@ export const TASK = await defineTask({
     ...CHECKPOINTS,
     ...RECOMPUTE,
     ...DEVICE,
+    ...REQUIRE_GPU,
   },
   run: async ({ sources, options, signal, onEvent, print }) => {
     const { run, study: studies, dryRun } = options;

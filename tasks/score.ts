@@ -8,7 +8,7 @@ import { InputError, openGpu } from "../kernels/mod.ts";
 import { openPartitioner, score } from "../pipeline/partition/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { DEVICE, IN_A_RUN, OUTPUT } from "./options.ts";
+import { DEVICE, IN_A_RUN, OUTPUT, REQUIRE_GPU } from "./options.ts";
 import { arrowInput, arrowOutput, pipeValues } from "./pipe.ts";
 import { parsePart, runStageTask } from "./stage.ts";
 
@@ -21,6 +21,7 @@ export const TASK = await defineTask({
     part: field.custom(parsePart, { value: "I/N", help: "score every N-th shard, from the I-th on" }),
     ...OUTPUT,
     ...DEVICE,
+    ...REQUIRE_GPU,
   },
   run: async (call) => {
     const { paths, options, onEvent, onWarning } = call;
@@ -30,7 +31,8 @@ export const TASK = await defineTask({
       throw new InputError("Cannot score as --routers must name a folder of routers: it is not given");
     }
     const open = async () => {
-      const gpu = await openGpu({ adapter: options.adapter || undefined, variants: options.variants });
+      const { adapter, variants, requireGpu } = options;
+      const gpu = await openGpu({ adapter: adapter || undefined, variants, requireGpu });
       onEvent({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
       return gpu;
     };

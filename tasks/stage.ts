@@ -8,12 +8,15 @@ import { InputError, task } from "../kernels/mod.ts";
 import { type Part, type ProofSummary, runOneStage, STAGES } from "../pipeline/stages/mod.ts";
 import { type Fields, type Values } from "../pipeline/settings/mod.ts";
 import { type Call, defineTask } from "./command.ts";
-import { DEVICE, IN_A_RUN } from "./options.ts";
+import { DEVICE, IN_A_RUN, REQUIRE_GPU } from "./options.ts";
 import { proofText } from "./text.ts";
 import { words } from "./wording.ts";
 
 /** Options of a stage; not every stage takes a part or a device. */
-type StageOptions = Values<typeof IN_A_RUN> & Partial<Values<typeof DEVICE>> & { part?: Part; json: boolean };
+type StageOptions = Values<typeof IN_A_RUN> & Partial<Values<typeof DEVICE & typeof REQUIRE_GPU>> & {
+  part?: Part;
+  json: boolean;
+};
 
 /** Runs a stage and prints what it made. */
 export async function runStageTask(
@@ -30,7 +33,7 @@ export async function runStageTask(
 /** Makes the task of a stage that works in a run folder alone. */
 export function stageTask(name: string, meta: { main: boolean }) {
   const { about } = STAGES.get(name)!;
-  const options = { ...IN_A_RUN, ...DEVICE };
+  const options = { ...IN_A_RUN, ...DEVICE, ...REQUIRE_GPU };
   return defineTask({ name, about, options, run: (call) => runStageTask(name, call) }, meta);
 }
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { CostDevice } from "../pipeline/cost/mod.ts";
+import { type CostDevice, PLAIN_DEVICE } from "../pipeline/cost/mod.ts";
 import type { Drift } from "../pipeline/partition/mod.ts";
 import type {
   Adopted,
@@ -104,6 +104,12 @@ export function speedOf(
   { flops, utilisation }: { flops?: number; utilisation?: number },
 ): Partial<CostDevice> {
   return { ...(flops === undefined ? {} : { flops }), ...(utilisation === undefined ? {} : { utilisation }) };
+}
+
+/** Gives the device that options name, and what they leave out of the usual one; a device of other FLOP/s has no name. */
+export function deviceOf(options: Parameters<typeof speedOf>[0], usual: CostDevice): CostDevice {
+  if (options.flops === undefined) return { ...usual, ...speedOf(options) };
+  return { ...PLAIN_DEVICE, ...speedOf(options) };
 }
 
 /** Says what an optimal assignment costs, and what proves how good it is. */

@@ -17,6 +17,7 @@ const ORDER = [
   "serving",
   "evaluation",
   "cost",
+  "doctor",
   "stages",
   "report",
   "comparison",

@@ -22,7 +22,6 @@ const ELSEWHERE: Elsewhere[] = [
       "kernels/matmul/matmul_subgroup.ts": "tests/kernels/matmul/matmul_test.ts",
       "kernels/matmul/matmul_transposed.ts": "tests/kernels/matmul/matmul_test.ts",
       "kernels/matmul/matmul_transposed_subgroup.ts": "tests/kernels/matmul/matmul_test.ts",
-      "kernels/matmul/matmul_workgroup.ts": "tests/kernels/matmul/matmul_test.ts",
     },
   },
   {
@@ -91,6 +90,8 @@ const ELSEWHERE: Elsewhere[] = [
       "a worker, what defines the tasks of stages, what lays a comparison out: tested by what uses them",
     files: {
       "pipeline/text/tokenizer_worker.ts": "tests/pipeline/text/tokenizer_test.ts",
+      "tasks/bundle_files.ts": "tests/tasks/bundle_test.ts",
+      "tasks/bundle_parts.ts": "tests/tasks/bundle_test.ts",
       "tasks/compare_text.ts": "tests/tasks/compare_test.ts",
       "tasks/stage.ts": "tests/tasks/command_test.ts",
     },

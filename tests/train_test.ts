@@ -8,9 +8,17 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { loadCheckpoint, saveCheckpoint } from "../pipeline/checkpoints/checkpoint.ts";
+import { openGpu } from "../kernels/device/gpu.ts";
+import { trainingFlops } from "../pipeline/cost/cost.ts";
 import { exists } from "../pipeline/run/files.ts";
 import { randomBits } from "../pipeline/random.ts";
 import { hashes, inFolder, sendSignal, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
+
+/** Whether the adapter at hand runs on the processor. */
+const SOFTWARE = await openGpu().then((gpu) => {
+  gpu.close();
+  return gpu.kind === "software";
+});
 
 const KILLS = 10;
 const MOST_TRIES = 60;
@@ -552,4 +560,58 @@ Deno.test("train-expert and train-dense name what is missing, damaged or does no
     await refuse("train-expert", ["--run", run, "--expert", "1", ...BRIEF], "must have the same tokenizer");
     await Deno.remove(`${run}/tokenizer.json`);
     await refuse("train-expert", ["--run", run, "--expert", "1", ...BRIEF], "its tokenizer must be there");
+  }));
+
+Deno.test("--require-gpu stops with 2 where the adapter runs on the processor, before anything is made", {
+  ignore: !SOFTWARE,
+}, () =>
+  inFolder(async (folder) => {
+    const run = `${folder}/run`;
+    await copy(await partitioned(), run);
+    const before = await hashes(run);
+    const { code, err } = await task("train-expert", [
+      "--run",
+      run,
+      "--expert",
+      "0",
+      ...BRIEF,
+      "--require-gpu",
+    ]);
+    assertEquals(code, 2, err);
+    assertMatch(err, /one is required: the adapter obtained is "[^"]+", which runs on the processor/);
+    assertStringIncludes(err, "deno task doctor tells what is wrong; leave --require-gpu out");
+    assertEquals(await hashes(run), before);
+  }));
+
+Deno.test("a training tells which share of the measured roof it reaches, and dry runs and cost take the measurement", () =>
+  inFolder(async (folder) => {
+    const run = `${folder}/run`;
+    await copy(await partitioned(), run);
+    const { adapter } = await openGpu();
+    const at = "2026-01-01T00:00:00.000Z";
+    const figures = { gflops: 20, gbytes: 2, utilisation: 0.5, at };
+    await Deno.writeTextFile(`${folder}/devices.json`, JSON.stringify({ [adapter]: figures }));
+    const env = { SMALLTALK_CACHE: folder };
+    const expert = ["--run", run, "--expert", "0", ...BRIEF];
+
+    await Deno.remove(`${run}/metrics/timing.jsonl`); // else the rounds that are measured there say more
+    const plan = await task("train-expert", [...expert, "--dry-run"], { env });
+    assertStringIncludes(plan.out, `10.0 GFLOP/s, 50% of what "${adapter}" was measured to reach`, plan.err);
+    const cost = await task("cost", ["--run", run], { env });
+    assertStringIncludes(cost.out, `at 50% of it, as doctor measured "${adapter}"`, cost.err);
+    const other = await task("cost", ["--run", run, "--flops", "1e12"], { env });
+    assertStringIncludes(other.out, "time: on a device of 1.00e12 FLOP/s at 40% of it\n");
+
+    const trained = await task("train-expert", [...expert, "--log", "json"], { env });
+    assertEquals(trained.code, 0, trained.err);
+    const lines = (await Deno.readTextFile(`${run}/metrics/timing.jsonl`)).trim().split("\n");
+    const times = lines.map((line) => JSON.parse(line)).filter(({ step }) => step > 0);
+    assert(times.length > 0);
+    const model = { vocabulary: 300, hidden: 8, layers: 1, heads: 2, context: 32 };
+    for (const { tokensPerSecond, utilisation } of times) {
+      const flops = tokensPerSecond * trainingFlops(model, 1, 32) / 32;
+      assert(Math.abs(utilisation / (flops / 20e9) - 1) < 1e-6, `${utilisation}, ${flops}`);
+    }
+    assertMatch(trained.err, /"utilisation":0\.\d/);
+    assertFalse((await Deno.readTextFile(`${run}/metrics/expert-00.jsonl`)).includes("utilisation"));
   }));

@@ -3,11 +3,32 @@
 import adamwCode from "./adamw.wgsl" with { type: "text" };
 import partialCode from "./gradient_norm_partial.wgsl" with { type: "text" };
 import finishCode from "./gradient_norm_finish.wgsl" with { type: "text" };
+import partialWorkgroupCode from "./gradient_norm_partial_workgroup.wgsl" with { type: "text" };
+import finishWorkgroupCode from "./gradient_norm_finish_workgroup.wgsl" with { type: "text" };
+import { SUM_LANES } from "../device/sum_lanes.ts";
+import { compose } from "../device/wgsl.ts";
 import { type Dispatch, floatBits, type Gpu, type GpuBuffer } from "../device/gpu.ts";
 
 const WORKGROUP = 64;
-const NORM_WORKGROUP = 16;
-const NORM_BLOCK = 64;
+/**
+ * How the gradient norm is summed: an invocation per block of vec4s, and one for all blocks; or for GPUs a workgroup each. What a block is
+ * depends on nothing but the form.
+ */
+const NORMS = {
+  invocation: {
+    partial: partialCode,
+    finish: finishCode,
+    lanes: 16,
+    block: 64,
+    perWorkgroup: 16,
+    finishLanes: 1,
+  },
+  workgroup: {
+    partial: compose(partialWorkgroupCode, SUM_LANES),
+    finish: compose(finishWorkgroupCode, SUM_LANES),
+    ...{ lanes: 256, block: 4096, perWorkgroup: 1, finishLanes: 256 },
+  },
+};
 
 /** Settings of AdamW that stay the same from step to step. */
 export interface AdamwSettings {
@@ -59,7 +80,7 @@ export interface Adamw extends AdamwSettings {
 
 /** Returns the f32 values of scratch that {@link adamw} needs. */
 export function adamwScratch(segments: { size: number }[], models: number): number {
-  return models * segments.reduce((sum, { size }) => sum + Math.ceil(size / 4 / NORM_BLOCK), 0);
+  return models * segments.reduce((sum, { size }) => sum + Math.ceil(size / 4 / NORMS.invocation.block), 0);
 }
 
 /** Returns what the host writes into `step` before step `t` (the first is 1). */
@@ -74,17 +95,18 @@ export function adamwStep(
 /** Plans the norm of all gradients and one AdamW step over all segments. */
 export function adamw(gpu: Gpu, tensors: Adamw): Dispatch[] {
   const { models, segments } = tensors;
-  const places = adamwScratch(segments, 1);
+  const norm = NORMS[gpu.variants.rows === "workgroup" ? "workgroup" : "invocation"];
+  const places = segments.reduce((sum, { size }) => sum + Math.ceil(size / 4 / norm.block), 0);
   let first = 0;
   const partial = segments.map(({ size, gradients }) => {
-    const blocks = Math.ceil(size / 4 / NORM_BLOCK);
+    const blocks = Math.ceil(size / 4 / norm.block);
     const dispatch = gpu.dispatch({
       label: "gradient_norm_partial",
-      code: partialCode,
-      constants: { WG: NORM_WORKGROUP, BLOCK: NORM_BLOCK },
+      code: norm.partial,
+      constants: { WG: norm.lanes, BLOCK: norm.block },
       params: [size / 4, places, first],
       buffers: [gradients, tensors.partial],
-      workgroups: Math.ceil(blocks / NORM_WORKGROUP),
+      workgroups: Math.ceil(blocks / norm.perWorkgroup),
       models,
     });
     first += blocks;
@@ -92,7 +114,8 @@ export function adamw(gpu: Gpu, tensors: Adamw): Dispatch[] {
   });
   const finish = gpu.dispatch({
     label: "gradient_norm_finish",
-    code: finishCode,
+    code: norm.finish,
+    constants: { WG: norm.finishLanes },
     params: [places, models, floatBits(tensors.clip)],
     buffers: [tensors.partial, tensors.slot, tensors.scale, tensors.norms],
     workgroups: 1,

@@ -12,6 +12,7 @@ import keyWorkgroupCode from "./attention_backward_key_workgroup.wgsl" with { ty
 import { attentionBackwardSubgroup, attentionForwardSubgroup } from "./attention_subgroup.ts";
 import type { Dispatch, Gpu, GpuBuffer } from "../device/gpu.ts";
 import { padded } from "../device/matrix.ts";
+import { keptParts, MULTIPLY_KEPT, MULTIPLY_LEFT } from "./attention_workgroup.ts";
 import { compose } from "../device/wgsl.ts";
 import { type AttentionShape, cacheParams, headedSize, type KeyValueCache } from "../rotary/rotary.ts";
 
@@ -27,8 +28,9 @@ const MOST_MERGED = 32;
 /** Queries or keys per block of the workgroup forms, as their texts say. */
 const WORKGROUP_BLOCK = 32;
 
-const FORWARD_WORKGROUP = compose(forwardWorkgroupCode, { attention_tiles: tilesCode });
-const BACKWARD_FRAGMENTS = { attention_backward_load: backwardLoadCode, attention_tiles: tilesCode };
+const TILES = compose(tilesCode, MULTIPLY_LEFT);
+const FORWARD_WORKGROUP = compose(forwardWorkgroupCode, { attention_tiles: TILES, ...MULTIPLY_KEPT });
+const BACKWARD_FRAGMENTS = { attention_backward_load: backwardLoadCode, attention_tiles: TILES };
 const QUERY_WORKGROUP = compose(queryWorkgroupCode, BACKWARD_FRAGMENTS);
 const KEY_WORKGROUP = compose(keyWorkgroupCode, BACKWARD_FRAGMENTS);
 
@@ -145,7 +147,9 @@ export function attentionForward(gpu: Gpu, tensors: AttentionForward): Dispatch 
     ], FORWARD_BLOCK);
   }
   if (gpu.variants.attention === "workgroup" && !cache) {
-    return planBlocks(gpu, shape, "attention_forward", FORWARD_WORKGROUP, [q, k, v, out, lse]);
+    const KEPT = keptParts(gpu, padded(shape.headSize) / 4);
+    const code = compose(FORWARD_WORKGROUP, {}, { KEPT });
+    return planBlocks(gpu, shape, "attention_forward", code, [q, k, v, out, lse]);
   }
   return plan(gpu, shape, "attention_forward", sized(forwardCode, shape), [
     q,

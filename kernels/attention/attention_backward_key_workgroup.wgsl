@@ -56,7 +56,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
       let ahead = (query >= vec4u(first + lane / 8u + 8u * i)) & (query < vec4u(params.length));
       let weight = select(vec4f(), exp(scores[i] - shift), ahead);
       gains[i] = weight * (gains[i] - mean);
-      left[(lane / 8u + 8u * i) * 9u + lane % 8u] = weight;
+      left[lane / 8u + 8u * i][lane % 8u] = weight;
     }
     for (var part = 0u; part < PARTS; part++) {
       fill_right(lane, D_HEADS, base, queries, part);
@@ -64,7 +64,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
       value_sums[part] = multiply(lane, value_sums[part], 8u);
       workgroupBarrier();
     }
-    for (var i = 0u; i < 4u; i++) { left[(lane / 8u + 8u * i) * 9u + lane % 8u] = gains[i]; }
+    for (var i = 0u; i < 4u; i++) { left[lane / 8u + 8u * i][lane % 8u] = gains[i]; }
     for (var part = 0u; part < PARTS; part++) {
       fill_right(lane, Q, base, queries, part);
       workgroupBarrier();

@@ -52,7 +52,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
       let key = vec4u(keys + lane % 8u * 4u) + vec4u(0u, 1u, 2u, 3u);
       let weight = exp(scores[i] - shift[i]) * (gains[i] - mean[i]);
       let behind = key <= vec4u(first + lane / 8u + 8u * i);
-      left[(lane / 8u + 8u * i) * 9u + lane % 8u] = select(vec4f(), weight, behind);
+      left[lane / 8u + 8u * i][lane % 8u] = select(vec4f(), weight, behind);
     }
     for (var part = 0u; part < PARTS; part++) {
       fill_right(lane, K, base, keys, part);

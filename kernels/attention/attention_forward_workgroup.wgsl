@@ -12,6 +12,7 @@
 // order: equal bits. The host sets HEAD4. Reference: attentionForwardReference in attention.ts.
 
 const HEAD4: u32 = 4u;
+const KEPT: u32 = 1u; // of a head's parts of 32 columns, how many of q stay in workgroup memory: all, or q is read for every block
 
 struct Params { sequence_heads: u32, length: u32, heads: u32, head_size: u32, stride: u32 }
 
@@ -32,6 +33,7 @@ const Q: u32 = 0u;
 const K: u32 = 1u;
 const V: u32 = 2u;
 
+var<workgroup> kept: array<array<array<vec4f, 9>, 32>, KEPT>; // q of the block, as `left` is laid out
 var<workgroup> shared_rows: array<vec4f, 64>; // what lanes tell one another of their 4 rows
 
 fn load(tensor: u32, base: u32, row: u32, column4: u32) -> vec4f {
@@ -44,6 +46,27 @@ fn load(tensor: u32, base: u32, row: u32, column4: u32) -> vec4f {
 
 // include attention_tiles
 
+// As `multiply`, of what is kept.
+fn multiply_kept(lane: u32, sums: Rows, part: u32, terms4: u32) -> Rows {
+  var rows = sums;
+  let row = lane / 8u;
+  let column = lane % 8u;
+  // include multiply_kept
+  return rows;
+}
+
+fn scores_of(lane: u32, base: u32, first: u32, keys: u32) -> Rows {
+  if (KEPT < PARTS) { return multiply_rows(lane, Q, K, base, first, keys); }
+  var rows = Rows();
+  for (var part = 0u; part < PARTS; part++) {
+    fill_right_transposed(lane, K, base, keys, part);
+    workgroupBarrier();
+    rows = multiply_kept(lane, rows, part, min(8u, HEAD4 - part * 8u));
+    workgroupBarrier();
+  }
+  return rows;
+}
+
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
         @builtin(local_invocation_index) lane: u32) {
@@ -54,11 +77,18 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let base = place * params.length;
   let first = (blocks - 1u - index % blocks) * 32u; // the longest walks start first
 
+  if (KEPT >= PARTS) { // read once; the first barrier below comes before they are used
+    for (var part = 0u; part < PARTS; part++) {
+      for (var i = lane; i < 256u; i += 64u) {
+        kept[part][i / 8u][i % 8u] = load(Q, base, first + i / 8u, part * 8u + i % 8u);
+      }
+    }
+  }
   var sums: array<Rows, PARTS>;
   var peak = vec4f(LOWEST); // of the 4 rows
   var total = vec4f(); // of the 4 rows, this lane's columns alone
   for (var keys = 0u; keys <= first; keys += 32u) {
-    var scores = multiply_rows(lane, Q, K, base, first, keys);
+    var scores = scores_of(lane, base, first, keys);
     var higher: vec4f;
     for (var i = 0u; i < 4u; i++) {
       let key = vec4u(keys + lane % 8u * 4u) + vec4u(0u, 1u, 2u, 3u);
@@ -76,7 +106,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
     for (var i = 0u; i < 4u; i++) {
       let weight = exp(scores[i] - peak[i]);
       total[i] += weight.x + weight.y + weight.z + weight.w;
-      left[(lane / 8u + 8u * i) * 9u + lane % 8u] = weight;
+      left[lane / 8u + 8u * i][lane % 8u] = weight;
     }
     for (var part = 0u; part < PARTS; part++) {
       fill_right(lane, V, base, keys, part);

@@ -5,11 +5,19 @@
 
 import partialCode from "./column_sum_partial.wgsl" with { type: "text" };
 import finishCode from "./column_sum_finish.wgsl" with { type: "text" };
+import partialWorkgroupCode from "./column_sum_partial_workgroup.wgsl" with { type: "text" };
+import finishWorkgroupCode from "./column_sum_finish_workgroup.wgsl" with { type: "text" };
+import sumRowsCode from "./sum_rows.wgsl" with { type: "text" };
 import type { Dispatch, Gpu, GpuBuffer } from "../device/gpu.ts";
 import { type Matrix, padded } from "../device/matrix.ts";
+import { compose } from "../device/wgsl.ts";
 
-/** Invocations of a workgroup. Neighbours take neighbouring columns in every form; a GPU needs more of them. */
-const WORKGROUPS = { invocation: 16, subgroup: 16, workgroup: 64 };
+/** Invocations of a workgroup. Neighbours take neighbouring columns. */
+const WORKGROUP = 16;
+/** Lanes of a workgroup on GPUs: vec4s of columns side by side, and how many lanes share one. */
+const [COLUMNS, ROWS] = [16, 8];
+const PARTIAL_WORKGROUP = compose(partialWorkgroupCode, { sum_rows: sumRowsCode });
+const FINISH_WORKGROUP = compose(finishWorkgroupCode, { sum_rows: sumRowsCode });
 
 /** Arguments of {@link columnSums}. */
 export interface ColumnSums {
@@ -33,16 +41,23 @@ export interface ColumnSums {
 
 /** Plans the sums of the columns of `dY · z` (`x` normalised), and of `dY`, over blocks of rows: {@link addBlocks} adds these. */
 export function columnSums(gpu: Gpu, tensors: ColumnSums): Dispatch {
-  const workgroup = WORKGROUPS[gpu.variants.rows];
   const stride4 = padded(tensors.columns) / 4;
   const blocks = Math.ceil(tensors.rows / tensors.blockRows);
   return gpu.dispatch({
     label: "column_sum_partial",
-    code: partialCode,
-    constants: { WG: workgroup },
+    ...(gpu.variants.rows === "workgroup"
+      ? {
+        code: PARTIAL_WORKGROUP,
+        constants: { COLUMNS, ROWS },
+        workgroups: Math.ceil(stride4 / COLUMNS) * blocks,
+      }
+      : {
+        code: partialCode,
+        constants: { WG: WORKGROUP },
+        workgroups: Math.ceil((stride4 * blocks) / WORKGROUP),
+      }),
     params: [tensors.rows, stride4, tensors.blockRows, blocks],
     buffers: [tensors.dY, tensors.x, tensors.statistics, tensors.partial],
-    workgroups: Math.ceil((stride4 * blocks) / workgroup),
     models: tensors.models,
   });
 }
@@ -68,14 +83,22 @@ export function addBlocks(
   gpu: Gpu,
   { partial, blocks, width, sums, models, accumulate = false }: AddBlocks,
 ): Dispatch {
-  const workgroup = WORKGROUPS[gpu.variants.rows];
+  const ACCUMULATE = Number(accumulate);
   return gpu.dispatch({
     label: "column_sum_finish",
-    code: finishCode,
-    constants: { WG: workgroup, ACCUMULATE: Number(accumulate) },
+    ...(gpu.variants.rows === "workgroup" && blocks > 1
+      ? {
+        code: FINISH_WORKGROUP,
+        constants: { COLUMNS, ROWS, ACCUMULATE },
+        workgroups: Math.ceil(width / 4 / COLUMNS),
+      }
+      : {
+        code: finishCode,
+        constants: { WG: WORKGROUP, ACCUMULATE },
+        workgroups: Math.ceil(width / 4 / WORKGROUP),
+      }),
     params: [blocks, width / 4, (sums.offset ?? 0) / 4, sums.model / 4],
     buffers: [partial, sums.buffer],
-    workgroups: Math.ceil(width / 4 / workgroup),
     models,
   });
 }

@@ -12,6 +12,8 @@ import sumCode from "./sequence_sum.wgsl" with { type: "text" };
 import type { Dispatch, Gpu, GpuBuffer } from "../device/gpu.ts";
 import { padded } from "../device/matrix.ts";
 import { rowPlan } from "../device/rows.ts";
+import sumWorkgroupCode from "./sequence_sum_workgroup.wgsl" with { type: "text" };
+import { SUM_LANES } from "../device/sum_lanes.ts";
 import { compose } from "../device/wgsl.ts";
 
 const WORKGROUP = 16;
@@ -22,6 +24,7 @@ const texts = (perInvocation: string, perWorkgroup: string) =>
     compose(perInvocation, { cross_entropy_peak: peakCode }),
     compose(perWorkgroup, { cross_entropy_join: joinCode }),
   ] as const;
+const SUM_WORKGROUP = compose(sumWorkgroupCode, SUM_LANES);
 const FORWARD = texts(forwardCode, forwardWorkgroupCode);
 const DETAILS = texts(detailsCode, detailsWorkgroupCode);
 const BACKWARD = texts(backwardCode, backwardWorkgroupCode);
@@ -119,11 +122,11 @@ export interface SequenceSum {
 export function sequenceSum(gpu: Gpu, tensors: SequenceSum): Dispatch {
   return gpu.dispatch({
     label: "sequence_sum",
-    code: sumCode,
-    constants: { WG: WORKGROUP },
+    ...(gpu.variants.rows === "workgroup"
+      ? { code: SUM_WORKGROUP, constants: { WG: 64 }, workgroups: tensors.batch }
+      : { code: sumCode, constants: { WG: WORKGROUP }, workgroups: Math.ceil(tensors.batch / WORKGROUP) }),
     params: [tensors.batch, tensors.length, tensors.models],
     buffers: [tensors.values, tensors.slot, tensors.sums],
-    workgroups: Math.ceil(tensors.batch / WORKGROUP),
     models: tensors.models,
   });
 }

@@ -91,3 +91,30 @@ export function writeBuffer(
   }
   if (data.length > 0) device.queue.writeBuffer(buffer.raw, byteOffset, data as BufferSource);
 }
+
+/** The smallest step of {@link allocatable}. */
+const FINEST_BYTES = 64 * MIB;
+
+/** Finds how many bytes of buffers can be had at once, up to `most`: takes them in ever smaller steps, and frees them. */
+export async function allocatable(device: GPUDevice, most: number): Promise<number> {
+  const taken: GPUBuffer[] = [];
+  let bytes = 0;
+  let step = Math.min(1024 * MIB, device.limits.maxBufferSize);
+  try {
+    while (step >= FINEST_BYTES && bytes < most) {
+      const size = Math.min(step, Math.ceil((most - bytes) / 16) * 16);
+      device.pushErrorScope("validation");
+      device.pushErrorScope("out-of-memory");
+      const buffer = device.createBuffer({ label: "memory", size, usage: GPUBufferUsage.STORAGE });
+      const errors = [await device.popErrorScope(), await device.popErrorScope()];
+      if (errors.some((error) => error !== null)) step /= 2;
+      else {
+        taken.push(buffer);
+        bytes += size;
+      }
+    }
+    return bytes;
+  } finally {
+    for (const buffer of taken) buffer.destroy();
+  }
+}

@@ -1,43 +1,93 @@
 /** What goes wrong on a device. */
 
-import { RunError } from "../errors.ts";
+import { type Explanation, RunError, say, setting, task, type Text } from "../errors.ts";
+
+/** What can go wrong: the device is gone, its memory does not suffice, or it was told what it cannot do. */
+export type DeviceFailure = "lost" | "memory" | "validation";
+
+/** Says that a device failed while it worked; whoever keeps checkpoints adds what is left. */
+export class DeviceError extends RunError {
+  /** What went wrong. */
+  readonly failure: DeviceFailure;
+  /** Describes what went wrong. */
+  constructor(failure: DeviceFailure, what: Text, explanation: Explanation = {}) {
+    super(what, { remedy: REMEDIES[failure], ...explanation });
+    this.failure = failure;
+  }
+}
+
+/** What to do about each failure. */
+const REMEDIES: Record<DeviceFailure, Text> = {
+  lost: say`another program may have taken the card, or its driver failed: look at the system's log, and at ${
+    task("doctor")
+  }`,
+  memory: say`give a smaller ${setting("microBatch")}, ${setting("recompute")} or ${
+    setting("dtype", "bf16")
+  }, or end what else uses the card; ${task("doctor")} tells how much memory can be had`,
+  validation: say`it is a mistake of this program or of the driver: report it with this text; ${
+    task("doctor")
+  } tells whether all forms of kernels work here`,
+};
 
 /** The first failure of a device. */
 export interface Failures {
   /** Notes that this kernel is submitted. */
   submitted(label: string): void;
-  /** Throws a `RunError` if anything has failed so far. */
+  /** Throws a `DeviceError` if anything has failed so far. */
   check(): void;
-  /** Makes a `RunError` of a reason. */
-  failed(reason: string, cause?: unknown): RunError;
+  /** Makes a `DeviceError` of an error that reading back met: what it is of is often told a moment later. */
+  failed(error: unknown): Promise<DeviceError>;
+  /** Notes that the device is being freed on purpose. */
+  closed(): void;
 }
+
+/** Time in which a device that is lost says so, in milliseconds. */
+const TELLING_MS = 100;
 
 /**
  * Watches a device. Invalid work drops its whole command buffer and throws nothing, so the first message is kept for the
  * next read.
  */
 export function watchFailures(device: GPUDevice): Failures {
-  let failure: string | undefined;
+  let first: { failure: DeviceFailure; reason: string } | undefined;
   let lastLabel = "none";
+  let isClosed = false;
   device.addEventListener("uncapturederror", (event) => {
     event.preventDefault();
-    failure ??= (event as GPUUncapturedErrorEvent).error.message.trim();
+    const { error } = event as GPUUncapturedErrorEvent;
+    first ??= {
+      failure: error instanceof GPUOutOfMemoryError ? "memory" : "validation",
+      reason: error.message.trim(),
+    };
   });
-  device.lost.then((info) => {
-    if (info.reason !== "destroyed") failure ??= `device lost: ${info.message}`;
+  const lost = device.lost.then(({ message }) => {
+    if (!isClosed) first = { failure: "lost", reason: message.trim() || "it does not say why" }; // others follow from it
   }, () => {});
-  const failed = (reason: string, cause?: unknown) =>
-    new RunError(
-      `Cannot go on as the GPU failed at or before kernel "${lastLabel}": ${reason.replace(/\s+/g, " ")}`,
-      { cause },
-    );
+  const made = (cause?: unknown) => {
+    const { failure, reason } = first!;
+    const is =
+      { lost: "lost its device", memory: "has too little memory", validation: "refused its work" }[failure];
+    const text = `Cannot go on as the GPU ${is}, at or before kernel "${lastLabel}": ${
+      reason.replace(/\s+/g, " ")
+    }`;
+    return new DeviceError(failure, text, { cause });
+  };
   return {
     submitted(label) {
       lastLabel = label;
     },
     check() {
-      if (failure !== undefined) throw failed(failure);
+      if (first) throw made();
     },
-    failed,
+    async failed(error) {
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      await Promise.race([lost, new Promise((done) => timer = setTimeout(done, TELLING_MS))]);
+      clearTimeout(timer);
+      first ??= { failure: "validation", reason: (error as Error).message };
+      return made(error);
+    },
+    closed() {
+      isClosed = true;
+    },
   };
 }

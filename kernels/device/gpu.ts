@@ -3,8 +3,9 @@
  * {@link Dispatch}, submits lists of them and reads results back. It knows nothing of models or data.
  */
 
-import { InputError, RunError, say, setting } from "../errors.ts";
+import { InputError, RunError, say, setting, task } from "../errors.ts";
 import {
+  allocatable,
   type Arena,
   bindingLimit,
   createArena,
@@ -16,7 +17,7 @@ import { createPlanner, type Dispatch, type DispatchPlan, encode } from "./dispa
 import { watchFailures } from "./failures.ts";
 import { type KernelTime, profile } from "./profile.ts";
 import { type BufferRange, createReader } from "./readback.ts";
-import { type AdapterKind, chooseVariants, type Variants } from "./variants.ts";
+import { type AdapterKind, chooseVariants, type Offers, type Variants } from "./variants.ts";
 
 export type { Arena, BufferRange, Dispatch, DispatchPlan, GpuBuffer, KernelTime };
 export { floatBits, foldGrid } from "./dispatch.ts";
@@ -29,6 +30,10 @@ export interface Gpu {
   readonly kind: AdapterKind;
   /** Forms of the kernels that run on it. */
   readonly variants: Variants;
+  /** What the adapter offers of that which some forms need. */
+  readonly offers: Offers;
+  /** The features that the adapter lists, and the limits that the device was opened with. */
+  readonly capabilities: { features: string[]; limits: Record<string, number> };
   /** Largest size of one binding, in bytes. */
   readonly maxBindingBytes: number;
   /** Whether {@link Gpu.profile} can time kernels. */
@@ -49,6 +54,8 @@ export interface Gpu {
   read(sources: readonly BufferRange[]): Promise<ArrayBuffer[]>;
   /** Runs the dispatches and times each one (needs `timestamp-query`). */
   profile(dispatches: readonly Dispatch[]): Promise<KernelTime[]>;
+  /** Finds how many bytes of buffers can be had at once, up to `most`; what was taken is free again afterwards. */
+  allocatable(most: number): Promise<number>;
   /** Frees the device. */
   close(): void;
 }
@@ -59,24 +66,43 @@ export interface OpenGpuOptions {
   adapter?: string;
   /** Forms of kernels to use instead of the table's; each must be one that the adapter can run. */
   variants?: Partial<Variants>;
+  /** Refuses an adapter that runs on the processor. */
+  requireGpu?: boolean;
 }
 
 /**
  * Opens the WebGPU device with the adapter's own limits.
  *
  * Throws a `RunError` when there is no adapter (and says which package brings one), and an `InputError` when `adapter`
- * names another than the one obtained, or a form in `variants` is unknown or beyond the adapter.
+ * names another than the one obtained, a GPU is required and there is none, or a form in `variants` is unknown or beyond the
+ * adapter.
  */
-export async function openGpu({ adapter: wanted, variants }: OpenGpuOptions = {}): Promise<Gpu> {
+export async function openGpu(
+  { adapter: wanted, variants, requireGpu = false }: OpenGpuOptions = {},
+): Promise<Gpu> {
   const adapter = await requestAdapter(wanted);
   const description = descriptionOf(adapter);
   const kind: AdapterKind =
     adapter.info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader/i.test(description) ? "software" : "gpu";
+  if (requireGpu && kind === "software") {
+    throw new InputError(
+      `Cannot open a GPU as one is required: the adapter obtained is "${description}", which runs on the processor`,
+      {
+        remedy: say`${task("doctor")} tells what is wrong; leave ${
+          setting("requireGpu")
+        } out to go on without one`,
+      },
+    );
+  }
   const { device, subgroupsOf8 } = await requestDevice(adapter);
   try {
-    const chosen = chooseVariants(kind, { subgroupsOf8, f16: adapter.features.has("shader-f16") }, variants);
+    const offers = { subgroupsOf8, f16: adapter.features.has("shader-f16") };
+    const chosen = chooseVariants(kind, offers, variants);
     const canProfile = adapter.features.has("timestamp-query");
-    return wrapDevice(device, { adapter: description, kind, canProfile, variants: chosen });
+    const capabilities = { features: [...adapter.features].sort(), limits: limitsOf(device) };
+    return wrapDevice(device, {
+      ...{ adapter: description, kind, canProfile, variants: chosen, offers, capabilities },
+    });
   } catch (error) {
     device.destroy();
     throw error;
@@ -85,6 +111,13 @@ export async function openGpu({ adapter: wanted, variants }: OpenGpuOptions = {}
 
 function descriptionOf({ info }: GPUAdapter): string {
   return info.description || info.vendor;
+}
+
+/** Copies the limits of a device: their names lie on the prototype. */
+function limitsOf({ limits }: GPUDevice): Record<string, number> {
+  const names = Object.getOwnPropertyNames(Object.getPrototypeOf(limits)) as (keyof GPUSupportedLimits)[];
+  const pairs = names.map((name) => [name, limits[name]] as const);
+  return Object.fromEntries(pairs.filter(([, value]) => typeof value === "number"));
 }
 
 /** Asks for an adapter, and refuses one whose name lacks what is wanted. */
@@ -137,7 +170,7 @@ async function requestDevice(adapter: GPUAdapter): Promise<{ device: GPUDevice; 
 
 function wrapDevice(
   device: GPUDevice,
-  own: Pick<Gpu, "adapter" | "kind" | "canProfile" | "variants">,
+  own: Pick<Gpu, "adapter" | "kind" | "canProfile" | "variants" | "offers" | "capabilities">,
 ): Gpu {
   const failures = watchFailures(device);
   const planner = createPlanner(device);
@@ -171,7 +204,9 @@ function wrapDevice(
       for (const { label } of dispatches) failures.submitted(label);
       return await profile(device, reader, dispatches);
     },
+    allocatable: (most) => allocatable(device, most),
     close() {
+      failures.closed();
       reader.close();
       planner.close();
       device.destroy();

@@ -64,8 +64,7 @@ export function createReader(device: GPUDevice, failures: Failures): Reader {
         await staging.mapAsync(GPUMapMode.READ, 0, Math.max(16, end));
       } catch (error) {
         staging.destroy();
-        failures.check(); // says what failed, where the rejection does not
-        throw failures.failed((error as Error).message, error);
+        throw await failures.failed(error);
       }
       const results = ranges.map(({ bytes, padded, place }) =>
         padded === 0 ? new ArrayBuffer(0) : staging.getMappedRange(place, padded).slice(0, bytes)

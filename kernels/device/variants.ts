@@ -80,6 +80,31 @@ export function chooseVariants(
   return { matmul: choose("matmul"), attention: choose("attention"), rows: choose("rows") };
 }
 
+/** Says whether an adapter can run a form. */
+export function runnable(form: string, offers: Offers): boolean {
+  const need = needOf(form);
+  return need === undefined || offers[need.offer];
+}
+
+/** Says of each kernel which form runs, and why. */
+export function formReasons(
+  kind: AdapterKind,
+  offers: Offers,
+  chosen: Variants,
+  wanted: Partial<Variants> = {},
+): { kernel: string; form: string; why: string }[] {
+  return (Object.keys(FORMS) as (keyof Variants)[]).map((kernel) => {
+    const usual = VARIANTS[kind][kernel];
+    const meant = kind === "gpu" ? "meant for GPUs" : "meant for adapters that run on the processor";
+    const why = wanted[kernel] !== undefined
+      ? "asked for"
+      : runnable(usual, offers)
+      ? meant
+      : `general, as the adapter lacks ${needOf(usual)!.name} for ${usual}`;
+    return { kernel, form: chosen[kernel], why };
+  });
+}
+
 /** Lists what there is, as in `rows=invocation|subgroup|workgroup`. */
 export function formsText(): string {
   return Object.entries(FORMS).map(([kernel, forms]) => `${kernel}=${forms.join("|")}`).join(", ");

@@ -8,7 +8,7 @@ import { groupedText, type Groups } from "./groups.ts";
 import code from "./matmul.wgsl" with { type: "text" };
 import tailCode from "./matmul_tail.wgsl" with { type: "text" };
 import { matmulSubgroup, PANEL, panelPlan, type PanelShape } from "./matmul_subgroup.ts";
-import { matmulWorkgroup, workgroupTiles } from "./matmul_workgroup.ts";
+import { chooseTile, matmulWorkgroup, type Tile, workgroupsOf } from "./matmul_workgroup.ts";
 
 /** What is done with the product before it is stored. */
 export type Tail = typeof TAILS[number];
@@ -49,6 +49,8 @@ export interface Matmul {
    * Rows beyond a model's are neither read nor written.
    */
   groups?: Groups;
+  /** The tile of the workgroup forms, instead of the one that the shape makes best; it changes no bit. */
+  tile?: Tile;
 }
 
 /** Invocations of a workgroup of the register form. */
@@ -57,10 +59,9 @@ const REGISTERS = compose(code, { matmul_tail: tailCode });
 /** What rows of groups are of, and the binding that says where they lie. */
 const GROUPED = { rows: "m", matrices: ["a", "extra", "c"], binding: 6 } as const;
 const GROUPED_REGISTERS = groupedText(REGISTERS, GROUPED);
-const GROUPED_WORKGROUP = {
-  f32: groupedText(matmulWorkgroup.f32, GROUPED),
-  f16: groupedText(matmulWorkgroup.f16, GROUPED),
-};
+const groupedWorkgroup = remembered((shape: Parameters<typeof matmulWorkgroup>[0]) =>
+  groupedText(matmulWorkgroup(shape), GROUPED)
+);
 
 /** Counts the workgroups that cover `m` rows and `n4` vec4s of columns with tiles of 8 × 8 elements, one per invocation. */
 export function registersWorkgroups(m: number, n4: number): number {
@@ -157,19 +158,20 @@ function panels(
 }
 
 function tiles(
-  { models, m, n, tail = "none", accumulate = false, bias, groups }: Matmul,
+  { models, m, n, tail = "none", accumulate = false, bias, groups, tile: wanted }: Matmul,
   params: number[],
   buffers: GpuBuffer[],
   f16: boolean,
 ): FormPlan {
-  const { tile, workgroups } = workgroupTiles(m, padded(n) / 4, models);
+  const n4 = padded(n) / 4;
+  const tile = wanted ?? chooseTile(m, n4, models);
   return {
     // A bias tells the forward product of a linear layer. No other product is in f16: kernels/NOTES.md tells why.
-    code: (groups ? GROUPED_WORKGROUP : matmulWorkgroup)[f16 && bias ? "f16" : "f32"],
-    constants: { TILE: tile, TAIL: TAILS.indexOf(tail), ACCUMULATE: Number(accumulate) },
+    code: (groups ? groupedWorkgroup : matmulWorkgroup)({ tile, holds: f16 && bias ? "f16" : "f32" }),
+    constants: { TAIL: TAILS.indexOf(tail), ACCUMULATE: Number(accumulate) },
     params,
     buffers,
-    workgroups,
+    workgroups: workgroupsOf(tile, m, n4),
   };
 }
 

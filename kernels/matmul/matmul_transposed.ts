@@ -9,15 +9,21 @@ import { REGISTERS_WORKGROUP, registersWorkgroups } from "./matmul.ts";
 import code from "./matmul_transposed.wgsl" with { type: "text" };
 import { matmulTransposedSubgroup, tilePlan, type TileShape } from "./matmul_transposed_subgroup.ts";
 import tailCode from "./matmul_transposed_tail.wgsl" with { type: "text" };
-import workgroupCode from "./matmul_transposed_workgroup.wgsl" with { type: "text" };
-import { workgroupTiles } from "./matmul_workgroup.ts";
+import joinCode from "./matmul_transposed_join.wgsl" with { type: "text" };
+import {
+  chooseTile,
+  matmulTransposedWorkgroup,
+  partsSize,
+  splitsOf,
+  type Tile,
+  workgroupsOf,
+} from "./matmul_workgroup.ts";
 
 const REGISTERS = compose(code, { matmul_transposed_tail: tailCode });
-const WORKGROUP = compose(workgroupCode, { matmul_transposed_tail: tailCode });
 /** The same over groups of rows, which are the terms of the sums. */
 const grouped = (text: string) => groupedText(text, { rows: "k", matrices: ["a", "b"], binding: 5 });
 const GROUPED_REGISTERS = grouped(REGISTERS);
-const GROUPED_WORKGROUP = grouped(WORKGROUP);
+const groupedWorkgroup = remembered((tile: Tile) => grouped(matmulTransposedWorkgroup(tile)));
 const groupedSubgroup = remembered((shape: TileShape) => grouped(matmulTransposedSubgroup(shape)));
 
 /** Arguments of {@link matmulTransposed}. */
@@ -42,6 +48,10 @@ export interface MatmulTransposed {
   sums?: GpuBuffer;
   /** Where each model's rows of a and b lie, whose rows are all models' together; k is the most that a model may have. */
   groups?: Groups;
+  /** Scratch of {@link matmulTransposedScratch} f32 values: where it is large enough the workgroup forms split long sums of small products. */
+  parts?: GpuBuffer;
+  /** The tile of the workgroup forms, instead of the one that the shape makes best; it changes no bit. */
+  tile?: Tile;
 }
 
 /**
@@ -49,7 +59,7 @@ export interface MatmulTransposed {
  *
  * Throws `RangeError` where a matrix does not fit its buffer or `c` is not f32.
  */
-export function matmulTransposed(gpu: Gpu, tensors: MatmulTransposed): Dispatch {
+export function matmulTransposed(gpu: Gpu, tensors: MatmulTransposed): Dispatch[] {
   const label = "matmul_transposed";
   const { models, m, n, k } = tensors;
   const a = placement(label, "a", tensors.a, k, m, models);
@@ -69,17 +79,55 @@ export function matmulTransposed(gpu: Gpu, tensors: MatmulTransposed): Dispatch 
   }
   const params = [m, padded(n) / 4, k, ...a, ...b, ...c, Number(tensors.sums !== undefined)];
   const buffers = [tensors.a.buffer, tensors.b.buffer, tensors.c.buffer, tensors.sums ?? gpu.emptyWritable];
-  const plan = formPlan(gpu, tensors, params);
-  if (tensors.groups) {
-    plan.params.unshift(tensors.groups.first ?? 0);
-    buffers.push(tensors.groups.buffer);
+  const n4 = padded(n) / 4;
+  const splits = gpu.variants.matmul.startsWith("workgroup") && !tensors.groups; // groups say only there how many terms they have
+  const segments = splits ? splitsOf(m, n4, k, models, tensors.tile) : 0;
+  const fits = tensors.parts !== undefined && 4 * partsSize(m, n4, segments, models) <= tensors.parts.bytes;
+  if (!tensors.parts || !fits || segments === 0) {
+    const plan = formPlan(gpu, tensors, params);
+    if (tensors.groups) {
+      plan.params.unshift(tensors.groups.first ?? 0);
+      buffers.push(tensors.groups.buffer);
+    }
+    return [gpu.dispatch({ label, buffers, models, ...plan })];
   }
-  return gpu.dispatch({ label, buffers, models, ...plan });
+  const tile = tensors.tile ?? chooseTile(m, n4, models);
+  const withSums = Number(tensors.sums !== undefined);
+  return [
+    gpu.dispatch({
+      label,
+      code: matmulTransposedWorkgroup(tile),
+      constants: { ACCUMULATE: 0, SPLIT: 1 },
+      params,
+      buffers: buffers.toSpliced(2, 1, tensors.parts),
+      workgroups: workgroupsOf(tile, m, n4) * segments,
+      models,
+    }),
+    gpu.dispatch({
+      label: "matmul_transposed_join",
+      code: joinCode,
+      constants: { WG: JOIN_WORKGROUP, ACCUMULATE: Number(tensors.accumulate ?? false) },
+      params: [m, n4, segments, ...c, withSums],
+      buffers: [tensors.parts, tensors.c.buffer, tensors.sums ?? gpu.emptyWritable],
+      workgroups: Math.ceil((m * n4 + Math.ceil(m / 4) * withSums) / JOIN_WORKGROUP),
+      models,
+    }),
+  ];
+}
+
+const JOIN_WORKGROUP = 64;
+
+/** Returns the f32 values of scratch with which {@link matmulTransposed} may split its sums, 0 where it would not. */
+export function matmulTransposedScratch(
+  { m, n, k, models }: Pick<MatmulTransposed, "m" | "n" | "k" | "models">,
+): number {
+  const n4 = padded(n) / 4;
+  return partsSize(m, n4, splitsOf(m, n4, k, models), models);
 }
 
 function formPlan(
   gpu: Gpu,
-  { models, m, n, accumulate = false, groups }: MatmulTransposed,
+  { models, m, n, accumulate = false, groups, tile: wanted }: MatmulTransposed,
   params: number[],
 ): Omit<DispatchPlan, "label" | "buffers" | "models"> {
   const n4 = padded(n) / 4;
@@ -93,13 +141,9 @@ function formPlan(
     };
   }
   if (gpu.variants.matmul.startsWith("workgroup")) {
-    const { tile, workgroups } = workgroupTiles(m, n4, models);
-    return {
-      code: groups ? GROUPED_WORKGROUP : WORKGROUP,
-      constants: { TILE: tile, ACCUMULATE },
-      params,
-      workgroups,
-    };
+    const tile = wanted ?? chooseTile(m, n4, models);
+    const code = (groups ? groupedWorkgroup : matmulTransposedWorkgroup)(tile);
+    return { code, constants: { ACCUMULATE }, params, workgroups: workgroupsOf(tile, m, n4) };
   }
   const constants = { WG: REGISTERS_WORKGROUP, ACCUMULATE };
   return {

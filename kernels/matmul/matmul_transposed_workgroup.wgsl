@@ -2,19 +2,27 @@
 //
 //   a  [models, k, a_stride]  vec4  read   strides and offsets count vec4s; padding columns may hold anything finite
 //   b  [models, k, b_stride]  vec4  read
-//   c  [models, m, c_stride]  vec4  write  ACCUMULATE 1: adds into c
+//   c  [models, m, c_stride]  vec4  write  ACCUMULATE 1: adds into c; SPLIT 1: [models, segments, m · n4 + m4], see below
 //   sums  [models, m4]        vec4  write  sums of a's columns (the bias gradient), where with_sums is 1; padding is zero
 //
-// One workgroup per TILE × TILE elements of C, numbered along the columns, then the rows; an invocation holds 4 rows of
-// one vec4 of columns. Both matrices lie term by term, so each invocation fetches one vec4 of either per slice of
-// TILE / 4 terms, neighbours side by side, while the slice before is multiplied. Every element is one sum over k in
-// ascending order, whatever TILE is; sums of a's columns go over each invocation's terms, then over invocations: equal
-// bits. Reference: matmulReference in matmul.ts.
+// One workgroup per ROWS × 4 SPAN elements of C, numbered along the columns, then the rows. An invocation holds some vec4s of
+// rows, ROW_STEP apart, of some vec4s of columns, COLUMN_STEP apart. Both matrices lie term by term, so both are fetched alike,
+// neighbours side by side, in slices of TERMS: one is fetched and another stored while a third is multiplied, with one barrier
+// per slice. Loops over an invocation's elements and over a slice are unrolled, as in matmul_workgroup. Every element, and
+// every sum of a's columns, is the sum, in ascending order, of sums over segments of SEGMENT terms, each in ascending order:
+// equal bits whatever the tile, and whether one workgroup takes all segments of a tile (SPLIT 0), or one each (SPLIT 1).
+// In the latter case c takes a segment's elements and then its sums of columns, and matmul_transposed_join adds them.
+// Reference: matmulReference in matmul.ts.
 
-override TILE: u32 = 64u; // a multiple of 16
 override ACCUMULATE: u32 = 0u;
-override SPAN: u32 = TILE / 4u; // vec4s across the tile, and terms of a slice
-override WG: u32 = SPAN * SPAN;
+override SPLIT: u32 = 0u;
+const SEGMENT: u32 = 512u; // a multiple of two slices
+const ROWS: u32 = 64u; // of a tile
+const SPAN: u32 = 16u; // vec4s across a tile
+const DOWN: u32 = ROWS / 4u; // vec4s of rows down a tile
+const TERMS: u32 = 8u; // of a slice
+const ROW_STEP: u32 = 8u; // lanes along the rows
+const COLUMN_STEP: u32 = 8u; // lanes along the columns
 
 struct Params {
   m: u32, n4: u32, k: u32,
@@ -35,10 +43,34 @@ fn load_b(i: u32) -> vec4f { return b[i]; }
 fn load_c(i: u32) -> vec4f { return c[i]; }
 fn store_c(i: u32, value: vec4f) { c[i] = value; }
 
-var<workgroup> a_tile: array<vec4f, WG>; // [term][vec4 of rows]
-var<workgroup> b_tile: array<vec4f, WG>; // [term][vec4 of columns]
+var<workgroup> a_tile: array<array<array<vec4f, DOWN>, TERMS>, 2>; // [slice][term][vec4 of rows]
+var<workgroup> b_tile: array<array<array<vec4f, SPAN>, TERMS>, 2>; // [slice][term][vec4 of columns]
 
-// include matmul_transposed_tail
+fn finish(model: u32, segment: u32, row: u32, column: u32, sum: vec4f) {
+  if (row >= params.m || column >= params.n4) { return; }
+  if (SPLIT == 1u) {
+    let part = params.m * params.n4 + (params.m + 3u) / 4u;
+    store_c((model * ((params.k + SEGMENT - 1u) / SEGMENT) + segment) * part + row * params.n4 + column, sum);
+    return;
+  }
+  let index = params.c_offset + model * params.c_model + row * params.c_stride + column;
+  if (ACCUMULATE == 1u || segment > 0u) { store_c(index, load_c(index) + sum); } else { store_c(index, sum); }
+}
+
+// Of vec4 `row4` of a's columns.
+fn finish_sum(model: u32, segment: u32, row4: u32, sum: vec4f) {
+  if (row4 * 4u >= params.m) { return; }
+  let real = row4 * 4u + vec4u(0u, 1u, 2u, 3u) < vec4u(params.m);
+  let own = select(vec4f(), sum, real);
+  let m4 = (params.m + 3u) / 4u;
+  if (SPLIT == 1u) {
+    let part = params.m * params.n4 + m4;
+    store_c((model * ((params.k + SEGMENT - 1u) / SEGMENT) + segment) * part + params.m * params.n4 + row4, own);
+    return;
+  }
+  let index = model * m4 + row4;
+  if (segment > 0u) { sums[index] += own; } else { sums[index] = own; }
+}
 
 fn fetch_a(row_start: u32, row4: u32, term: u32) -> vec4f {
   if (row4 * 4u >= params.m || term >= params.k) { return vec4f(); }
@@ -50,65 +82,39 @@ fn fetch_b(column_start: u32, column: u32, term: u32) -> vec4f {
   return load_b(column_start + term * params.b_stride);
 }
 
-@compute @workgroup_size(WG)
+@compute @workgroup_size(ROW_STEP * COLUMN_STEP)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-  let tile = group.y * grid.x + group.x;
+  let index = group.y * grid.x + group.x;
+  let segments = max(1u, (params.k + SEGMENT - 1u) / SEGMENT);
+  let first_segment = select(0u, index % segments, SPLIT == 1u);
+  let last_segment = select(segments, first_segment + 1u, SPLIT == 1u);
+  let tile = select(index, index / segments, SPLIT == 1u);
   let across = (params.n4 + SPAN - 1u) / SPAN;
-  let first_row4 = (tile / across) * SPAN;
+  let first_row4 = (tile / across) * DOWN;
   let first_column = (tile % across) * SPAN;
   if (first_row4 * 4u >= params.m) { return; }
   let model = group.z;
-
-  let place = lane % SPAN; // what this invocation fetches: a vec4 of rows of A, a vec4 of columns of B, of one term
-  let term = lane / SPAN; // and the vec4 of rows of C that it holds
-  let a_row4 = first_row4 + place;
-  let a_start = params.a_offset + model * params.a_model + a_row4;
-  let column = first_column + place;
-  let b_start = params.b_offset + model * params.b_model + column;
-
-  var c0 = vec4f();
-  var c1 = vec4f();
-  var c2 = vec4f();
-  var c3 = vec4f();
-  var own_sum = vec4f(); // of the vec4s of A that this invocation fetches
-  var next_a = fetch_a(a_start, a_row4, term);
-  var next_b = fetch_b(b_start, column, term);
-  for (var k = 0u; k < params.k; k += SPAN) {
-    a_tile[lane] = next_a;
-    own_sum += next_a;
-    b_tile[lane] = next_b;
+  let a_start = params.a_offset + model * params.a_model + first_row4;
+  let b_start = params.b_offset + model * params.b_model + first_column;
+  let row = lane / COLUMN_STEP;
+  let column = lane % COLUMN_STEP;
+  let sums_columns = params.with_sums == 1u && first_column + column == 0u;
+  // include places
+  for (var segment = first_segment; segment < last_segment; segment++) {
+    let begin = segment * SEGMENT;
+    let end = min(begin + SEGMENT, params.k);
+    // include sums
+    // include fetch_first
+    // include store_first
     workgroupBarrier();
-    next_a = fetch_a(a_start, a_row4, k + SPAN + term);
-    next_b = fetch_b(b_start, column, k + SPAN + term);
-    for (var at = 0u; at < WG; at += 4u * SPAN) { // four terms at a time
-      let x0 = a_tile[at + term];
-      let x1 = a_tile[at + SPAN + term];
-      let x2 = a_tile[at + 2u * SPAN + term];
-      let x3 = a_tile[at + 3u * SPAN + term];
-      let y0 = b_tile[at + place];
-      let y1 = b_tile[at + SPAN + place];
-      let y2 = b_tile[at + 2u * SPAN + place];
-      let y3 = b_tile[at + 3u * SPAN + place];
-      c0 = (((c0 + x0.x * y0) + x1.x * y1) + x2.x * y2) + x3.x * y3;
-      c1 = (((c1 + x0.y * y0) + x1.y * y1) + x2.y * y2) + x3.y * y3;
-      c2 = (((c2 + x0.z * y0) + x1.z * y1) + x2.z * y2) + x3.z * y3;
-      c3 = (((c3 + x0.w * y0) + x1.w * y1) + x2.w * y2) + x3.w * y3;
+    for (var k = begin + TERMS; k < end + TERMS; k += 2u * TERMS) {
+      // include slice_0
+      workgroupBarrier();
+      // include slice_1
+      workgroupBarrier();
     }
-    workgroupBarrier();
+    // include store_sums
+    // include finish_all
   }
-  if (params.with_sums == 1u && first_column == 0u) {
-    a_tile[lane] = own_sum;
-    workgroupBarrier();
-    if (term == 0u && a_row4 * 4u < params.m) {
-      var sum = vec4f();
-      for (var at = place; at < WG; at += SPAN) { sum += a_tile[at]; }
-      store_sum(model, a_row4, sum);
-    }
-  }
-  let row = (first_row4 + term) * 4u;
-  finish(model, row, column, c0);
-  finish(model, row + 1u, column, c1);
-  finish(model, row + 2u, column, c2);
-  finish(model, row + 3u, column, c3);
 }

@@ -1,37 +1,260 @@
-/** The form of `C = A · B` for GPUs: its text, and the size of tiles in workgroup memory. Untimed so far: kernels/NOTES.md. */
+/**
+ * The forms of `C = A · B` and `C = Aᵀ · B` for GPUs: their texts, whose loops are unrolled here, and the choice of tiles. Untimed so far:
+ * kernels/NOTES.md.
+ */
 
+import { numbers, remembered, unroll, XYZW } from "../device/subgroup.ts";
 import { compose } from "../device/wgsl.ts";
 import tail from "./matmul_tail.wgsl" with { type: "text" };
 import code from "./matmul_workgroup.wgsl" with { type: "text" };
+import transposedCode from "./matmul_transposed_workgroup.wgsl" with { type: "text" };
 
-/** Workgroups below which tiles become smaller: about one for every core of a large GPU. */
-const FEW_WORKGROUPS = 128;
-const TILES = [64, 32];
+/** A tile of C that a workgroup computes. */
+export interface Tile {
+  /** Rows of C. */
+  rows: number;
+  /** Columns of C. */
+  columns: number;
+  /** Rows that an invocation holds, a multiple of 4. */
+  ownRows: number;
+  /** Vec4s of columns that it holds. */
+  ownVec4s: number;
+  /** Terms of a slice, a multiple of 4. */
+  terms: number;
+  /** How near such a tile comes to the roof by estimate, 1 for the largest: it reads more for each multiplication where it is smaller. */
+  efficiency: number;
+}
 
-/** Chooses the tile's edge for C `[models, m, 4 · n4]`, and counts the workgroups per model. It changes no bit of C. */
-export function workgroupTiles(
-  m: number,
-  n4: number,
-  models: number,
-): { tile: number; workgroups: number } {
-  const plans = TILES.map((tile) => ({
-    tile,
-    workgroups: Math.ceil(m / tile) * Math.ceil((4 * n4) / tile),
-  }));
-  return plans.find(({ workgroups }) => workgroups * models >= FEW_WORKGROUPS) ?? plans[plans.length - 1];
+/** The tiles that there are, the largest first; all take at most 16 KiB of workgroup memory and 256 invocations. */
+export const TILES: readonly Tile[] = [
+  { rows: 128, columns: 128, ownRows: 8, ownVec4s: 2, terms: 8, efficiency: 1 },
+  { rows: 128, columns: 64, ownRows: 8, ownVec4s: 2, terms: 8, efficiency: 0.9 },
+  { rows: 64, columns: 64, ownRows: 8, ownVec4s: 2, terms: 8, efficiency: 0.8 },
+  { rows: 32, columns: 32, ownRows: 4, ownVec4s: 1, terms: 8, efficiency: 0.4 },
+];
+
+/** Multiprocessors of a large GPU: as many workgroups at least are to work at once. */
+export const MULTIPROCESSORS = 132;
+
+/** Counts the invocations of a tile. */
+export function invocationsOf({ rows, columns, ownRows, ownVec4s }: Tile): number {
+  return (rows / ownRows) * (columns / 4 / ownVec4s);
+}
+
+/** Counts the workgroups of a product per model. */
+export function workgroupsOf({ rows, columns }: Tile, m: number, n4: number): number {
+  return Math.ceil(m / rows) * Math.ceil((4 * n4) / columns);
+}
+
+/**
+ * Chooses the tile of C `[models, m, 4 · n4]` that is done first by estimate: in turns of all multiprocessors, each as long as its
+ * elements over its efficiency. It changes no bit of C.
+ */
+export function chooseTile(m: number, n4: number, models: number): Tile {
+  const time = (tile: Tile) => {
+    const turns = Math.ceil(workgroupsOf(tile, m, n4) * models / MULTIPROCESSORS);
+    return turns * tile.rows * tile.columns / tile.efficiency;
+  };
+  return TILES.reduce((best, tile) => time(tile) < time(best) ? tile : best);
 }
 
 const element = (type: string, value: string) =>
   `alias Element = ${type};\nfn element(x: vec4f) -> Element { return ${value}; }`;
 
-/**
- * WGSL of `A · B` by what its tiles hold; sums are in f32. With f16, values beyond its largest, 65,504, count as that; those
- * below its smallest, 6e-8, as 0: so it is for values of order 1, and not for gradients.
- */
-export const matmulWorkgroup = {
-  f32: compose(code, { matmul_tail: tail, element: element("vec4f", "x") }),
-  f16: "enable f16;\n" + compose(code, {
-    matmul_tail: tail,
-    element: element("vec4h", "vec4h(clamp(x, vec4f(-65504.0), vec4f(65504.0)))"),
-  }),
+/** What tiles hold. With f16, values beyond its largest, 65,504, count as that, and those below its smallest, 6e-8, as 0. */
+const ELEMENTS = {
+  f32: element("vec4f", "x"),
+  f16: element("vec4h", "vec4h(clamp(x, vec4f(-65504.0), vec4f(65504.0)))"),
 };
+
+/** Constants of a tile's text. */
+function constantsOf({ rows, columns, ownRows, ownVec4s, terms }: Tile): Record<string, number> {
+  const steps = { ROW_STEP: rows / ownRows, COLUMN_STEP: columns / 4 / ownVec4s };
+  return { ROWS: rows, SPAN: columns / 4, TERMS: terms, ...steps };
+}
+
+/**
+ * Stores all sums of an invocation, sum `i` at `place`. Its loop is the only one here: a driver unrolls it where that is good, and
+ * sixteen copies of the tail would take long to compile.
+ */
+function finishAll(sums: string[], place: string): string {
+  return lines([
+    `var all = array<vec4f, ${sums.length}>(${sums.join(", ")});`,
+    `for (var i = 0u; i < ${sums.length}u; i++) { finish(model, ${place}, all[i]); }`,
+  ]);
+}
+
+const lines = (all: (string | string[])[]): string => all.flat().join("\n");
+
+/** Writes `WGSL` of `A · B`; sums are in f32 whatever the tiles hold. f16 is for values of order 1, and not for gradients. */
+export const matmulWorkgroup: (shape: { tile: Tile; holds: "f32" | "f16" }) => string = remembered(
+  ({ tile, holds }) => {
+    const { rows, columns, ownRows, ownVec4s, terms } = tile;
+    const lanes = invocationsOf(tile);
+    const [quads, span] = [terms / 4, columns / 4];
+    const own = numbers(ownRows).flatMap((r) => numbers(ownVec4s).map((v) => [r, v] as const));
+    const ofA = numbers(rows * quads / lanes);
+    const ofB = numbers(terms * span / lanes);
+    const fetch = (from: string) =>
+      lines([
+        ofA.map((i) => `next_a${i} = fetch_a(a_from${i}, first_row + a_row${i}, ${from} + a_term${i});`),
+        ofB.map((i) =>
+          `next_b${i} = fetch_b(b_from${i}, first_column + b_column${i}, ${from} + b_term${i});`
+        ),
+      ]);
+    const store = (slice: number) =>
+      lines([
+        ofA.map((i) => `a_tile[${slice}][a_row${i}][a_term${i} / 4u] = element(next_a${i});`),
+        ofB.map((i) => `b_tile[${slice}][b_term${i}][b_column${i}] = element(next_b${i});`),
+      ]);
+    const multiply = (slice: number) =>
+      lines(
+        numbers(quads).map((quad) => [
+          "{",
+          unroll(ownRows, (r) => `let x${r} = vec4f(a_tile[${slice}][row${r}][${quad}]);`),
+          ...XYZW.map((part, t) =>
+            lines([
+              "{",
+              unroll(ownVec4s, (v) => `let y${v} = vec4f(b_tile[${slice}][${4 * quad + t}][column${v}]);`),
+              own.map(([r, v]) => `c${r}_${v} = fma(vec4f(x${r}.${part}), y${v}, c${r}_${v});`),
+              "}",
+            ])
+          ),
+          "}",
+        ]),
+      );
+    const composed = compose(code, {
+      matmul_tail: tail,
+      element: ELEMENTS[holds],
+      places: lines([
+        unroll(ownRows, (r) => `let row${r} = row + ${r}u * ROW_STEP;`),
+        unroll(ownVec4s, (v) => `let column${v} = column + ${v}u * COLUMN_STEP;`),
+        ofA.map((i) =>
+          `let a_row${i} = (lane + ${i * lanes}u) / ${quads}u; let a_term${i} = ((lane + ${
+            i * lanes
+          }u) % ${quads}u) * 4u; ` +
+          `let a_from${i} = a_start + (first_row + a_row${i}) * params.a_stride;`
+        ),
+        ofB.map((i) =>
+          `let b_term${i} = (lane + ${i * lanes}u) / SPAN; let b_column${i} = (lane + ${
+            i * lanes
+          }u) % SPAN; ` +
+          `let b_from${i} = b_start + first_column + b_column${i};`
+        ),
+      ]),
+      sums: own.map(([r, v]) => `var c${r}_${v} = vec4f();`).join(" "),
+      fetch_first: lines([
+        ofA.map((i) => `var next_a${i} = vec4f();`),
+        ofB.map((i) => `var next_b${i} = vec4f();`),
+        fetch("0u"),
+      ]),
+      store_first: store(0),
+      slice_0: lines([fetch("k"), multiply(0), store(1)]),
+      slice_1: lines([fetch("k + TERMS"), multiply(1), store(0)]),
+      finish_all: finishAll(
+        own.map(([r, v]) => `c${r}_${v}`),
+        `first_row + row + (i / ${ownVec4s}u) * ROW_STEP, first_column + column + (i % ${ownVec4s}u) * COLUMN_STEP`,
+      ),
+    }, constantsOf(tile));
+    return holds === "f16" ? "enable f16;\n" + composed : composed;
+  },
+);
+
+/** Terms that are summed apart in `Aᵀ · B`, as its text says. */
+export const SEGMENT = 512;
+/** Most bytes that segments may take before they are added: beyond it there are tiles enough. */
+const MOST_PARTS = 64 * 2 ** 20;
+
+/**
+ * Counts the segments of `Aᵀ · B` that workgroups take one by one: all where its tiles are too few for all multiprocessors, none (0) where
+ * they are enough, or there is but one. It changes no bit.
+ */
+export function splitsOf(
+  m: number,
+  n4: number,
+  k: number,
+  models: number,
+  tile = chooseTile(m, n4, models),
+): number {
+  const segments = Math.ceil(k / SEGMENT);
+  const isFew = workgroupsOf(tile, m, n4) * models < MULTIPROCESSORS;
+  return segments > 1 && isFew && 4 * partsSize(m, n4, segments, models) <= MOST_PARTS ? segments : 0;
+}
+
+/** Counts the f32 values of the segments before they are added. */
+export function partsSize(m: number, n4: number, segments: number, models: number): number {
+  return 4 * models * segments * (m * n4 + Math.ceil(m / 4));
+}
+
+/** Writes WGSL of `Aᵀ · B`. */
+export const matmulTransposedWorkgroup: (tile: Tile) => string = remembered((tile: Tile) => {
+  const { rows, columns, ownRows, ownVec4s, terms } = tile;
+  const lanes = invocationsOf(tile);
+  const [down, span] = [rows / 4, columns / 4];
+  const ownRow4s = ownRows / 4;
+  const own = numbers(ownRow4s).flatMap((r) => numbers(ownVec4s).map((v) => [r, v] as const));
+  const ofA = numbers(terms * down / lanes);
+  const ofB = numbers(terms * span / lanes);
+  const fetch = (from: string) =>
+    lines([
+      ofA.map((i) =>
+        `next_a${i} = fetch_a(a_start + a_row${i}, first_row4 + a_row${i}, ${from} + a_term${i});`
+      ),
+      ofB.map((i) =>
+        `next_b${i} = fetch_b(b_start + b_column${i}, first_column + b_column${i}, ${from} + b_term${i});`
+      ),
+    ]);
+  const store = (slice: number) =>
+    lines([
+      ofA.map((i) => `a_tile[${slice}][a_term${i}][a_row${i}] = next_a${i};`),
+      ofB.map((i) => `b_tile[${slice}][b_term${i}][b_column${i}] = next_b${i};`),
+    ]);
+  const multiply = (slice: number) =>
+    lines(
+      numbers(terms).map((term) => [
+        "{",
+        unroll(ownRow4s, (r) => `let x${r} = a_tile[${slice}][${term}][row${r}];`),
+        unroll(ownVec4s, (v) => `let y${v} = b_tile[${slice}][${term}][column${v}];`),
+        own.map(([r, v]) =>
+          XYZW.map((part) => `c${r}${part}_${v} = fma(vec4f(x${r}.${part}), y${v}, c${r}${part}_${v});`).join(
+            " ",
+          )
+        ).join("\n"),
+        unroll(ownRow4s, (r) => `if (sums_columns) { sum${r} += x${r}; }`),
+        "}",
+      ]),
+    );
+  return compose(transposedCode, {
+    places: lines([
+      unroll(ownRow4s, (r) => `let row${r} = row + ${r}u * ROW_STEP;`),
+      unroll(ownVec4s, (v) => `let column${v} = column + ${v}u * COLUMN_STEP;`),
+      ofA.map((i) =>
+        `let a_term${i} = (lane + ${i * lanes}u) / DOWN; let a_row${i} = (lane + ${i * lanes}u) % DOWN;`
+      ),
+      ofB.map((i) =>
+        `let b_term${i} = (lane + ${i * lanes}u) / SPAN; let b_column${i} = (lane + ${i * lanes}u) % SPAN;`
+      ),
+    ]),
+    sums: lines([
+      unroll(ownRow4s, (r) => `var sum${r} = vec4f();`),
+      own.map(([r, v]) => XYZW.map((part) => `var c${r}${part}_${v} = vec4f();`).join(" ")),
+    ]),
+    fetch_first: lines([
+      ofA.map((i) => `var next_a${i} = vec4f();`),
+      ofB.map((i) => `var next_b${i} = vec4f();`),
+      fetch("begin"),
+    ]),
+    store_first: store(0),
+    slice_0: lines([fetch("k"), multiply(0), store(1)]),
+    slice_1: lines([fetch("k + TERMS"), multiply(1), store(0)]),
+    store_sums: unroll(
+      ownRow4s,
+      (r) => `if (sums_columns) { finish_sum(model, segment, first_row4 + row${r}, sum${r}); }`,
+    ),
+    finish_all: finishAll(
+      own.flatMap(([r, v]) => XYZW.map((part) => `c${r}${part}_${v}`)),
+      `segment, (first_row4 + row + (i / ${4 * ownVec4s}u) * ROW_STEP) * 4u + i % 4u, ` +
+        `first_column + column + (i / 4u % ${ownVec4s}u) * COLUMN_STEP`,
+    ),
+  }, constantsOf(tile));
+});

@@ -5,7 +5,8 @@ import backwardCode from "./rotary_backward.wgsl" with { type: "text" };
 import { type Dispatch, floatBits, type Gpu, type GpuBuffer } from "../device/gpu.ts";
 import { padded } from "../device/matrix.ts";
 
-const WORKGROUP = 16;
+/** Invocations of a workgroup: on a GPU two subgroups. */
+const workgroupOf = (gpu: Gpu) => gpu.variants.rows === "workgroup" ? 64 : 16;
 
 /** Sizes of attention, shared by the rotary and attention kernels. */
 export interface AttentionShape {
@@ -68,10 +69,11 @@ function rotary(
 ): Dispatch {
   const { models, batch, length, heads, headSize } = shape;
   const rows = batch * length;
+  const WG = workgroupOf(gpu);
   return gpu.dispatch({
     label,
     code,
-    constants: { WG: WORKGROUP, PAIRS: Number(headSize % 4 === 0) },
+    constants: { WG, PAIRS: Number(headSize % 4 === 0) },
     params: [
       rows,
       padded(3 * heads * headSize),
@@ -83,7 +85,7 @@ function rotary(
       ...cacheParams(shape, cache),
     ],
     buffers,
-    workgroups: Math.ceil((rows * heads) / WORKGROUP),
+    workgroups: Math.ceil((rows * heads) / WG),
     models,
   });
 }

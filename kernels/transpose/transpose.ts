@@ -1,10 +1,12 @@
 /** Transposed copies of weights: the forward pass reads them along its output columns. */
 
 import code from "./transpose.wgsl" with { type: "text" };
+import workgroupCode from "./transpose_workgroup.wgsl" with { type: "text" };
 import type { Dispatch, Gpu } from "../device/gpu.ts";
 import type { Matrix } from "../device/matrix.ts";
 
-const TILE = 16;
+/** The tile's edge, and the text, by form of what works row by row. */
+const FORMS = { invocation: { tile: 16, code }, workgroup: { tile: 32, code: workgroupCode } };
 
 /** Arguments of {@link transpose}. */
 export interface Transpose {
@@ -22,11 +24,12 @@ export interface Transpose {
 
 /** Plans `b = aᵀ` for every model. */
 export function transpose(gpu: Gpu, { a, b, models, rows, columns }: Transpose): Dispatch {
-  const tiles = Math.ceil(rows / TILE) * Math.ceil(columns / TILE);
+  const form = FORMS[gpu.variants.rows === "workgroup" ? "workgroup" : "invocation"];
+  const tiles = Math.ceil(rows / form.tile) * Math.ceil(columns / form.tile);
   const counts = [a, b].flatMap(({ offset = 0, stride, model }) => [offset / 4, stride / 4, model / 4]);
   return gpu.dispatch({
     label: "transpose",
-    code,
+    code: form.code,
     params: [rows, columns, ...counts],
     buffers: [a.buffer, b.buffer],
     workgroups: tiles,

@@ -18,6 +18,8 @@ export interface WeightGradient {
   bias: Matrix;
   /** Scratch of at least {@link weightGradientScratch} f32 values. */
   partial: GpuBuffer;
+  /** Scratch with which a GPU may split the sums: see `matmulTransposedScratch`. */
+  parts?: GpuBuffer;
   /** Number of models. */
   models: number;
   /** Rows per model. */
@@ -39,11 +41,11 @@ export function weightGradientScratch(
   return models * padded(outputs);
 }
 
-/** Plans `weight = dYᵀ · x` and `bias = Σ_rows dY` (or `+=`) for every model, in two dispatches. */
+/** Plans `weight = dYᵀ · x` and `bias = Σ_rows dY` (or `+=`) for every model, in two dispatches, or three. */
 export function weightGradient(gpu: Gpu, tensors: WeightGradient): Dispatch[] {
   const { models, rows, inputs, outputs, partial, accumulate, groups } = tensors;
   return [
-    matmulTransposed(gpu, {
+    ...matmulTransposed(gpu, {
       a: tensors.dY,
       b: tensors.x,
       c: tensors.weight,
@@ -54,6 +56,7 @@ export function weightGradient(gpu: Gpu, tensors: WeightGradient): Dispatch[] {
       accumulate,
       groups,
       sums: partial,
+      parts: tensors.parts,
     }),
     // One block: the bias's gradient may share the weight's buffer, which one dispatch must not bind twice for writing.
     addBlocks(gpu, { partial, blocks: 1, width: padded(outputs), sums: tensors.bias, models, accumulate }),

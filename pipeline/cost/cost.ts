@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
@@ -211,12 +212,17 @@ export interface Cost {
 /** The device that estimates are of unless another is named: two cores without a GPU. A GPU has 10 to 10,000 times as many FLOP/s. */
 export const PLAIN_DEVICE: CostDevice = { flops: 62.5e9, utilisation: 0.4 };
 
+/** FLOP/s that no processor reaches: a device of more is taken for a GPU, which trains with larger chunks of logits. */
+const MOST_OF_A_PROCESSOR = 2e12;
+
 /** A device, for estimates of time. */
 export interface CostDevice {
   /** FLOP/s at its peak. */
   flops: number;
   /** Share of the peak that is reached, 0 to 1. */
   utilisation: number;
+  /** Its name, where it was measured. */
+  name?: string;
 }
 
 /** Sequences of a tokenized corpus. */
@@ -367,7 +373,7 @@ export interface SwitchCost {
 
 /** Counts what a configuration costs, as it runs. Throws an `InputError` on values that do not go together. */
 export function costOf(c: Configuration, options: CostOptions): Cost {
-  const { corpus, recompute = false, flops: peak, utilisation, adopted = [] } = options;
+  const { corpus, recompute = false, flops: peak, utilisation, name, adopted = [] } = options;
   const mixture = mixtureOf(c, corpus);
   const { router, expert, experts, length, prefix, batch, routerBatch, routerLength, steps } = mixture;
   const flops = mixtureFlops(mixture);
@@ -377,7 +383,8 @@ export function costOf(c: Configuration, options: CostOptions): Cost {
   const parameters = { router: parameterCount(router), expert: parameterCount(expert) };
   const more = adopted.reduce((sum, own) => sum + own.parameters - parameters.expert, 0);
   const secondsOf = (flops: number) => flops / (peak * utilisation);
-  const training = { length, microBatch: c.microBatch || batch, recompute, dtype: c.dtype };
+  const kind: AdapterKind = peak > MOST_OF_A_PROCESSOR ? "gpu" : "software";
+  const training = { length, microBatch: c.microBatch || batch, recompute, dtype: c.dtype, kind };
   const answer = { capacity: length, length: Math.min(LONGEST_PASS, length) };
   return {
     mixture,
@@ -397,12 +404,12 @@ export function costOf(c: Configuration, options: CostOptions): Cost {
     communication: communicationOf(c, mixture, parameters.expert),
     memory: {
       expert: trainingMemory(expert, { ...training, batch }),
-      routers: trainingMemory(router, { batch: routerBatch, length: routerLength, models: experts }),
+      routers: trainingMemory(router, { batch: routerBatch, length: routerLength, models: experts, kind }),
       dense: trainingMemory(expert, { ...training, batch: batch * experts }),
       switch: trainingMemory(tokenwise, { ...training, batch: batch * experts }),
       inference: inferenceMemory(expert, answer),
       switchInference: inferenceMemory(tokenwise, answer),
-      routing: inferenceMemory(router, { capacity: 0, length: prefix, models: experts }),
+      routing: inferenceMemory(router, { capacity: 0, length: prefix, models: experts, kind }),
     },
     seconds: {
       oneExpert: secondsOf((flops.experts + recomputed) / experts),
@@ -415,7 +422,7 @@ export function costOf(c: Configuration, options: CostOptions): Cost {
       densePrompt: secondsOf(flops.inference),
       equalComputePrompt: secondsOf(larger.inference),
     },
-    device: { flops: peak, utilisation },
+    device: { flops: peak, utilisation, ...(name === undefined ? {} : { name }) },
     dtype: c.dtype,
   };
 }

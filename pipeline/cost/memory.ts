@@ -7,6 +7,7 @@
 
 import { adamwScratch } from "../../kernels/adamw/adamw.ts";
 import type { Arena, GpuBuffer } from "../../kernels/device/gpu.ts";
+import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { bytesOf, type Dtype } from "../../kernels/device/storage.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { type Layout, planLayout } from "../model/parameters.ts";
@@ -15,6 +16,7 @@ import {
   type ActivationOptions,
   type BatchShape,
   createActivations,
+  logitsBudget,
   modelsPerBank,
   reportsOf,
 } from "../model/transformer.ts";
@@ -58,6 +60,8 @@ export interface MemoryOptions {
   dtype?: Dtype;
   /** Largest binding of the adapter, in bytes. Default: none. */
   limit?: number;
+  /** What the adapter is: a GPU takes larger chunks of logits. Default: software. */
+  kind?: AdapterKind;
 }
 
 /** What {@link trainingMemory} takes; the values that `createTrainer` takes. */
@@ -86,7 +90,7 @@ export interface InferenceMemoryOptions extends MemoryOptions {
 
 /** Predicts the device memory of `createTrainer`. Throws an `InputError` where a tensor exceeds the binding limit. */
 export function trainingMemory(model: ModelConfig, options: TrainingMemoryOptions): TrainingMemory {
-  const { batch, length, models = 1, recompute, dtype, asAlone, limit } = options;
+  const { batch, length, models = 1, recompute, dtype, asAlone, limit, kind = "software" } = options;
   const microBatch = options.microBatch || batch;
   const micros = microBatches(batch, microBatch);
   const shape = { models, batch: microBatch, length };
@@ -95,6 +99,8 @@ export function trainingMemory(model: ModelConfig, options: TrainingMemoryOption
     recompute,
     dtype,
     asAlone,
+    logitsBytes: logitsBudget(kind, limit ?? Infinity),
+    kind,
   });
   const waiting = layouts.flatMap(({ segments, models }) => {
     const reports = STEPS_PER_READ * micros * reportsOf(model).length;
@@ -131,8 +137,9 @@ export function fittingMicroBatch(
 
 /** Predicts the device memory of generation, or of scoring. Throws an `InputError` where a tensor exceeds the binding limit. */
 export function inferenceMemory(model: ModelConfig, options: InferenceMemoryOptions): InferenceMemory {
-  const { capacity, batch = 1, length = 1, models = 1, dtype = "f32", limit } = options;
-  const pass = { training: false, capacity: capacity || undefined, dtype };
+  const { capacity, batch = 1, length = 1, models = 1, dtype = "f32", limit, kind = "software" } = options;
+  const logitsBytes = logitsBudget(kind, limit ?? Infinity);
+  const pass = { training: false, capacity: capacity || undefined, dtype, logitsBytes };
   const bank = planBanks(model, { models, batch, length }, limit, pass);
   const { shape, held, weights, transposed } = bank;
   const sizes = { shape, mode: "decode", dtype, slots: batch, positions: capacity, sums: true } as const;

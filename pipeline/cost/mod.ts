@@ -27,6 +27,7 @@ export {
   type TrainingCost,
   trainingFlops,
 } from "./cost.ts";
+export { usualDevice } from "./device.ts";
 export {
   fittingMicroBatch,
   type InferenceMemory,

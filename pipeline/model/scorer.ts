@@ -8,7 +8,14 @@ import { emptyBatch, placeSequence, shiftTargets } from "./batch.ts";
 import type { ModelConfig } from "./shape.ts";
 import { checkSpans, firstPredicted, predictedTokens, prefixSpan, type Span, wholeSpan } from "./span.ts";
 import { createBank, type Weights, writeTensors } from "./parameters.ts";
-import { createActivations, modelsPerBank, planForward, planLoss, planTransposes } from "./transformer.ts";
+import {
+  createActivations,
+  logitsBudget,
+  modelsPerBank,
+  planForward,
+  planLoss,
+  planTransposes,
+} from "./transformer.ts";
 
 /** What models say of the tokens of spans, span after span; the first token of a row is in none, as it is never predicted. */
 export interface TokenScores {
@@ -80,7 +87,9 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
   const count = models.length;
   const perBank = modelsPerBank(config, { models: count, batch, length }, gpu.maxBindingBytes);
   const forBank = { models: perBank, batch, length };
-  const acts = createActivations(arena, config, forBank, { training: false, dtype, sums: takesPasses(gpu) });
+  const logitsBytes = logitsBudget(gpu.kind, gpu.maxBindingBytes);
+  const kept = { training: false, dtype, sums: takesPasses(gpu), logitsBytes };
+  const acts = createActivations(arena, config, forBank, kept);
   const slot = arena.buffer("slot", 8);
   const groups = Array.from({ length: Math.ceil(count / perBank) }, (_, i) => {
     const first = i * perBank;

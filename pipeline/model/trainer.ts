@@ -16,6 +16,7 @@ import {
   type Activations,
   createActivations,
   type Gradients,
+  logitsBudget,
   modelsPerBank,
   planBackward,
   planForward,
@@ -215,7 +216,15 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
   const shape = { models, batch: microBatch, length };
   const perBank = modelsPerBank(config, shape, gpu.maxBindingBytes);
   const forBank = { ...shape, models: perBank };
-  const acts = createActivations(arena, config, forBank, { training: true, recompute, dtype, asAlone });
+  const logitsBytes = logitsBudget(gpu.kind, gpu.maxBindingBytes);
+  const acts = createActivations(arena, config, forBank, {
+    training: true,
+    recompute,
+    dtype,
+    logitsBytes,
+    kind: gpu.kind,
+    asAlone,
+  });
   const shared = sharedBuffers(arena, acts);
   const reports = reportsOf(config);
   const groups = Array.from({ length: Math.ceil(models / perBank) }, (_, i) => {

@@ -14,9 +14,10 @@ import type { Arena, Dispatch, Gpu, GpuBuffer } from "../../kernels/device/gpu.t
 import { layerNormScratch } from "../../kernels/layer_norm/layer_norm.ts";
 import { type Matrix, padded, stackOf } from "../../kernels/device/matrix.ts";
 import { matmul } from "../../kernels/matmul/matmul.ts";
-import { matmulTransposed } from "../../kernels/matmul/matmul_transposed.ts";
+import { matmulTransposed, matmulTransposedScratch } from "../../kernels/matmul/matmul_transposed.ts";
 import type { KeyValueCache } from "../../kernels/rotary/rotary.ts";
 import { bytesOf, type Dtype } from "../../kernels/device/storage.ts";
+import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { transpose } from "../../kernels/transpose/transpose.ts";
 import { weightGradientScratch } from "../../kernels/weight_gradient/weight_gradient.ts";
 import { type Bank, matrixAsRead, parameterOf, tensorOf, transposedOf } from "./parameters.ts";
@@ -35,12 +36,28 @@ import type {
 
 export type { BatchShape } from "./sublayers/sublayer.ts";
 
-/** Bytes that one chunk of logits may take. Larger chunks leave the caches, smaller ones cost more dispatches. */
-const LOGITS_BUDGET = 32 * 1024 * 1024;
+/**
+ * Bytes that one chunk of logits may take, by kind of adapter. On the processor larger chunks leave the caches, and smaller ones cost
+ * more dispatches. A GPU needs as many rows at once as give all of it work, also where a row's product has few columns.
+ */
+const LOGITS_BUDGETS: Record<AdapterKind, number> = { software: 32 * 2 ** 20, gpu: 512 * 2 ** 20 };
 
-/** Returns how many rows of logits per model are held at once. */
-export function logitsChunk({ vocabulary }: ModelConfig, { models, batch, length }: BatchShape): number {
-  const rows = Math.floor(LOGITS_BUDGET / (models * padded(vocabulary) * 4));
+/** Returns the bytes that one chunk of logits may take on an adapter of this kind, which binds at most `limit` bytes at once. */
+export function logitsBudget(kind: AdapterKind, limit: number): number {
+  return Math.min(LOGITS_BUDGETS[kind], limit);
+}
+
+/** Rows of the largest tiles of a product on a GPU: a chunk beyond the processor's budget is a multiple of them. */
+const TILE_ROWS = 128;
+
+/** Returns how many rows of logits per model are held at once, in at most `budget` bytes. */
+export function logitsChunk(
+  { vocabulary }: ModelConfig,
+  { models, batch, length }: BatchShape,
+  budget: number = LOGITS_BUDGETS.software,
+): number {
+  const most = Math.floor(budget / (models * padded(vocabulary) * 4));
+  const rows = budget > LOGITS_BUDGETS.software && most > TILE_ROWS ? most - most % TILE_ROWS : most;
   return Math.max(1, Math.min(batch * length, rows));
 }
 
@@ -136,6 +153,7 @@ export interface Activations {
     residual: GpuBuffer; // [models, R, H]
     branch: GpuBuffer; // [models, R, H]
     partial: GpuBuffer; // sums over rows
+    parts?: GpuBuffer; // segments of weight gradients
   };
 }
 
@@ -153,6 +171,10 @@ export interface ActivationOptions {
   gathered?: BatchShape;
   /** What activations are stored in, and the bank's matrices. Default: f32. */
   dtype?: Dtype;
+  /** What the adapter is: a GPU gets scratch for splitting long sums. Default: software. */
+  kind?: AdapterKind;
+  /** Bytes that one chunk of logits may take. Default: those of an adapter that runs on the processor. */
+  logitsBytes?: number;
   /** Whether products of bf16 get scratch for their sums; only forms that take several passes use it. Default: true. */
   sums?: boolean;
   /** Holds the logits of as many rows of each model as of one alone, so that the head's gradient has the bits that it has then. */
@@ -185,6 +207,8 @@ export function createActivations(
     dtype = "f32",
     sums = true,
     asAlone = false,
+    kind = "software",
+    logitsBytes,
     ...options
   }: ActivationOptions,
 ): Activations {
@@ -243,7 +267,7 @@ export function createActivations(
       .map(({ shape: [outputs], stack = 1 }) => weightGradientScratch({ models: models * stack, outputs })),
   ];
   const chunk = capacity === undefined
-    ? logitsChunk(config, asAlone ? { ...shape, models: 1 } : shape)
+    ? logitsChunk(config, asAlone ? { ...shape, models: 1 } : shape, logitsBytes)
     : slots;
   const indices = (label: string, { batch, length }: BatchShape) => float(label, batch * length);
   const gathering = gathered && {
@@ -251,6 +275,14 @@ export function createActivations(
     rows: indices("rows of sequences", gathered),
     places: indices("places of rows", shape),
   };
+  const products = [
+    { m: config.vocabulary, n: config.hidden, k: chunk },
+    ...layer.flatMap((sublayer) => sublayer.parameters(config, ""))
+      .flatMap(({ shape: [m, n] }) => n === undefined ? [] : [{ m, n, k: batch * length }]),
+  ];
+  const parts = kind === "gpu"
+    ? Math.max(...products.map((product) => matmulTransposedScratch({ ...product, models })))
+    : 0;
   return {
     shape,
     training,
@@ -275,6 +307,7 @@ export function createActivations(
         residual: stream("residual gradient", "f32"),
         branch: stream("branch gradient", "f32"),
         partial: float("column sums", Math.max(...partial)),
+        parts: parts > 0 ? float("weight gradients in parts", parts) : undefined,
       }
       : undefined,
   };
@@ -388,12 +421,13 @@ export function planLoss(gpu: Gpu, bank: Bank, acts: Activations, gradients?: Gr
         c: { ...normalized, buffer: acts.gradients!.branch },
         ...{ models, m: chunk, n: hidden, k: vocabulary },
       }),
-      matmulTransposed(gpu, {
+      ...matmulTransposed(gpu, {
         a,
         b: normalized,
         c: tensorOf(bank.layout, gradients.buffers, EMBEDDING),
         ...{ models, m: vocabulary, n: hidden, k: chunk },
         accumulate: gradients.accumulate || first > 0,
+        parts: acts.gradients!.parts,
       }),
     );
   }

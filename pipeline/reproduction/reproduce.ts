@@ -47,17 +47,25 @@ const MODELS = ["experts", "dense", "dense-steps"] as const satisfies readonly S
  * gives as flags are not searched for. Throws what the steps throw.
  */
 export async function reproduce(options: ReproduceOptions, watch: RunWatch = {}): Promise<Reproduction> {
-  const { run, force, check, adapter, variants, trialShare = TRIAL_SHARE } = options;
+  const { run, force, check, adapter, variants, requireGpu, trialShare = TRIAL_SHARE } = options;
   const { onEvent: emit = () => {}, signal } = watch;
   const summary = await partition(
-    { run, sources: { flags: withoutRates(options.sources ?? {}) }, force, check, adapter, variants },
+    {
+      run,
+      sources: { flags: withoutRates(options.sources ?? {}) },
+      force,
+      check,
+      adapter,
+      variants,
+      requireGpu,
+    },
     watch,
   );
   const given = options.sources?.flags ?? {};
   const experts = summary.experts.length;
   const search: Reproduction["search"] = {};
   const rates: Partial<Configuration> = {};
-  const gpu = await openGpu({ adapter: adapter || undefined, variants });
+  const gpu = await openGpu({ adapter: adapter || undefined, variants, requireGpu });
   emit({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
   try {
     for (const name of MODELS) {

@@ -71,6 +71,8 @@ export type RunEvent =
     learningRate?: number;
     /** Tokens that it trained on a second, as last measured. */
     tokensPerSecond?: number;
+    /** The share of the device's measured roof that this is (MFU), where there is a measurement. */
+    utilisation?: number;
   }
   | ({
     /** An EM round is over. */

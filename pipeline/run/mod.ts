@@ -7,7 +7,7 @@
 export { type AdoptedExpert, adoptedExperts, type Adoption } from "./adoption.ts";
 export { readConfiguration } from "./configuration.ts";
 export { type RoundMetrics, type RunEvent } from "./events.ts";
-export { type FileRecord, writeAtomic } from "./files.ts";
+export { type FileRecord, hashFile, jsonText, writeAtomic } from "./files.ts";
 export { type Owner } from "./lock.ts";
 export { type Manifest, type StageIdentity } from "./manifest.ts";
 export { Vouched } from "./vouched.ts";

@@ -7,9 +7,11 @@
 import * as v from "valibot";
 import { say, setting, type Words, wordText } from "../../kernels/errors.ts";
 import { type CostDevice, PLAIN_DEVICE } from "../cost/cost.ts";
+import { usualDevice } from "../cost/device.ts";
 import { fittingMicroBatch } from "../cost/memory.ts";
 import { modelShapes } from "../model/shapes.ts";
 import { expertFolder, readPart } from "../partition/manifests.ts";
+import { readRunConfiguration } from "../run/configuration.ts";
 import { readJsonLines } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
@@ -45,7 +47,7 @@ export interface PartitionPlan extends Estimate {
 
 /** How a plan is made, besides where. */
 export interface PlanOptions extends RunOptions {
-  /** The device. Default: what the run's rounds were measured to reach, or else {@linkcode PLAIN_DEVICE}. */
+  /** The device. Default: what the run's rounds were measured to reach, or else the usual device. */
   device?: Partial<CostDevice>;
   /** Device memory that a micro-batch is to fit, in bytes. */
   memory?: number;
@@ -127,7 +129,8 @@ async function planStages(
   again: boolean,
 ): Promise<PartitionPlan> {
   const measured = device?.flops === undefined ? await measuredFlops(run, c) : undefined;
-  const { flops: peak, utilisation } = { ...PLAIN_DEVICE, ...device };
+  const usual = device?.flops === undefined ? await usualDevice(await adapterOf(run)) : PLAIN_DEVICE;
+  const { flops: peak, utilisation, name } = { ...usual, ...device };
   const flops = measured ?? peak * utilisation;
   const stages: StageEstimate[] = [];
   for (const stage of all) {
@@ -148,6 +151,8 @@ async function planStages(
     assumptions: [
       measured !== undefined
         ? `${reached}, as this run's rounds were measured; ${other}`
+        : name !== undefined
+        ? `${reached}, ${+(100 * utilisation).toFixed(2)}% of what "${name}" was measured to reach; ${other}`
         : device?.flops === undefined
         ? `${reached}, two cores without a GPU; ${other}`
         : `${reached}, ${+(100 * utilisation).toFixed(2)}% of the device's peak`,
@@ -157,6 +162,11 @@ async function planStages(
 }
 
 const TIME = v.object({ stage: v.string(), round: v.optional(v.number()), seconds: v.number() });
+
+/** Gives the adapter that a run was made on; undefined where it does not say. */
+async function adapterOf(run: string): Promise<string | undefined> {
+  return (await readRunConfiguration(run, { edited: true }).catch(() => null))?.adapter?.description;
+}
 
 /** Gives the FLOP/s that a run's rounds were measured to reach, in the middle of them; undefined where there are none. */
 async function measuredFlops(run: string, c: Configuration): Promise<number | undefined> {

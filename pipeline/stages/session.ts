@@ -7,6 +7,7 @@
 import { InputError, say, setting, task as taskOf } from "../../kernels/errors.ts";
 import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
 import type { Variants } from "../../kernels/device/variants.ts";
+import { processorWarning } from "../doctor/expected.ts";
 import { identifyPartitioner } from "../partition/partitioners.ts";
 import type { RunEvent } from "../run/events.ts";
 import {
@@ -56,6 +57,8 @@ export interface RunOptions {
   adapter?: string;
   /** Forms of kernels to run instead of the adapter's own. */
   variants?: Partial<Variants>;
+  /** Refuses an adapter that runs on the processor. */
+  requireGpu?: boolean;
   /** An open device to use instead of opening one; it stays open. */
   gpu?: Gpu;
 }
@@ -111,7 +114,7 @@ export async function inRun<Result>(
   kind: SessionKind,
   body: (session: Session) => Promise<Result>,
 ): Promise<Result> {
-  const { run, force = false, check, adapter, variants } = options;
+  const { run, force = false, check, adapter, variants, requireGpu = false } = options;
   const { task, beside, accepts = false, aside = false, documents } = kind;
   const sources = documents ? withoutInput(options.sources) : options.sources ?? {};
   for (const other of options.reuse ?? []) {
@@ -162,15 +165,19 @@ export async function inRun<Result>(
         : known;
       await writeRunConfiguration(run, configuration, used);
     };
-    const device = async () => {
-      if (!gpu) {
-        gpu = await openGpu({ adapter: adapter || undefined, variants });
-        emit({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
-      }
+    const open = async () => {
+      gpu = await openGpu({ adapter: adapter || undefined, variants, requireGpu });
+      emit({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
+      const warning = await processorWarning(gpu, configuration);
+      if (warning) emit({ type: "warning", message: warning });
       return gpu;
     };
+    let opening: Promise<Gpu> | undefined; // stages that work side by side share one device
+    const device = async () => gpu ?? await (opening ??= open());
     // A missing adapter or an unknown form fails before any stage runs.
-    if (beside !== "others" && (adapter || Object.keys(variants ?? {}).length > 0)) await device();
+    if (beside !== "others" && (adapter || requireGpu || Object.keys(variants ?? {}).length > 0)) {
+      await device();
+    }
     if (beside === undefined) {
       await removeLeft(run, configuration);
       await write();

@@ -9,6 +9,7 @@ import { createHash } from "node:crypto";
 import { basename, dirname } from "node:path";
 import * as v from "valibot";
 import { InputError, RunError, say, setting, type TaskReference, type Text } from "../../kernels/errors.ts";
+import { DeviceError } from "../../kernels/device/failures.ts";
 import type { Variants } from "../../kernels/device/variants.ts";
 import { MODEL_FILES, saveModelFolder } from "../checkpoints/checkpoint.ts";
 import type { SafetensorsDtype } from "../checkpoints/safetensors.ts";
@@ -35,6 +36,7 @@ import {
 import { isHeld } from "../run/lock.ts";
 import { type Manifest, manifestPath, readManifest, type StageIdentity, stageKey } from "../run/manifest.ts";
 import { conform, count, finite, share } from "../run/schema.ts";
+import { measuredDevices } from "../run/measured.ts";
 import { canonical } from "../run/seal.ts";
 import { recordTime } from "../run/timing.ts";
 import type { Vouched } from "../run/vouched.ts";
@@ -560,12 +562,15 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
     ...saved?.context.routing && { routing: saved.context.routing },
   };
   let [lastTime, lastTokens] = [performance.now(), result.tokens];
-  let tokensPerSecond: number | undefined;
+  let speed: { tokensPerSecond?: number; utilisation?: number } = {};
+  const gpu = await work.gpu();
+  const measured = (await measuredDevices())[gpu.adapter];
+  const flopsPerToken = trainingFlops(settings.model, 1, settings.model.context) / settings.model.context;
   try {
     const weights = await trainModel({
       ...settings,
       rateAt: (step) => cosineRate(step, { rate, warmup: settings.warmup, steps, final: settings.finalRate }),
-      gpu: await work.gpu(),
+      gpu,
       start: saved?.state ?? start(),
       recompute: plan.recompute,
       makeTrainer: plan.makeTrainer,
@@ -584,8 +589,10 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
         if (line.validationLoss !== undefined) result.validationLoss = line.validationLoss;
         const now = performance.now();
         const seconds = (now - lastTime) / 1000;
-        tokensPerSecond = (line.tokens - lastTokens) / seconds;
-        await recordTime(run, { stage: stage.name, step: line.step, seconds, tokensPerSecond });
+        const tokensPerSecond = (line.tokens - lastTokens) / seconds;
+        const utilisation = measured && tokensPerSecond * flopsPerToken / (measured.gflops * 1e9);
+        speed = { tokensPerSecond, utilisation };
+        await recordTime(run, { stage: stage.name, step: line.step, seconds, ...speed });
         [lastTime, lastTokens] = [now, line.tokens];
       },
       onCheckpoint: async (state, { extra: isExtra }) => {
@@ -619,7 +626,7 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
           unit: "steps",
           loss,
           learningRate: rate,
-          tokensPerSecond,
+          ...speed,
         }),
       signal,
     });
@@ -635,6 +642,14 @@ async function makeModel(work: Work, plan: Plan): Promise<Made> {
     await removeExtra();
     return { outputs, result: { ...result, ...plan.cost && { cost: plan.cost } } };
   } catch (error) {
+    const again = commandOf(stage, run);
+    if (error instanceof DeviceError) {
+      throw new RunError(error.what, {
+        remedy: say`${lastSaved || "there is no checkpoint yet"}; ${again} goes on from there; ${error
+          .remedy!}`,
+        cause: error,
+      });
+    }
     if (!(error instanceof LossNotFiniteError)) throw error;
     const smaller = Number((rate / 2).toPrecision(2));
     throw new RunError(`${error.message} of ${name}`, {

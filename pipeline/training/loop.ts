@@ -169,13 +169,14 @@ export async function trainModel(options: TrainModelOptions): Promise<Weights> {
   const checkpoints = (step: number) => due(checkpointEvery, step) && options.onCheckpoint;
 
   try {
+    await gpu.read([{ buffer: gpu.empty }]); // what there is too little memory for shows here, not steps later
     const next = options.open(trainer.steps * batch);
     let tokens = resumed?.tokens ?? 0;
     let losses = [...resumed?.losses ?? []];
     let reports: Record<string, number[]> | undefined = structuredClone(resumed?.reports);
     const state = async () => ({ trainer: await trainer.state(), tokens, losses, ...reports && { reports } });
     const input = emptyBatch(batch, length);
-    const pace = startPace();
+    const pace = startPace(undefined, gpu.kind);
     let saved = performance.now();
     const isLate = () => checkpointMinutes > 0 && performance.now() - saved >= 60e3 * checkpointMinutes;
     while (trainer.steps < steps) {

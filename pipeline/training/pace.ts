@@ -3,7 +3,11 @@
  * much as a small step.
  */
 
-const MOST_STEPS = 8;
+import type { AdapterKind } from "../../kernels/device/variants.ts";
+import { STEPS_PER_READ } from "../model/trainer.ts";
+
+/** Steps between two looks at most, by kind of adapter: where a step is short, so is what waits for it. */
+const MOST_STEPS: Record<AdapterKind, number> = { software: 8, gpu: STEPS_PER_READ };
 const MOST_MS = 400; // an interruption is heard only between two looks
 
 /** Says when to look. */
@@ -14,8 +18,11 @@ export interface Pace {
   looked(): void;
 }
 
-/** Begins to count steps: looks after the first, then after as many as take moments, at most 8. */
-export function startPace(now: () => number = performance.now.bind(performance)): Pace {
+/** Begins to count steps: looks after the first, then after as many as take moments, at most 8, or 64 on a GPU. */
+export function startPace(
+  now: () => number = performance.now.bind(performance),
+  kind: AdapterKind = "software",
+): Pace {
   let [steps, every, since] = [0, 1, now()];
   return {
     step() {
@@ -23,7 +30,9 @@ export function startPace(now: () => number = performance.now.bind(performance))
       return steps >= every;
     },
     looked() {
-      if (steps > 0) every = Math.max(1, Math.min(MOST_STEPS, Math.floor(MOST_MS * steps / (now() - since))));
+      if (steps > 0) {
+        every = Math.max(1, Math.min(MOST_STEPS[kind], Math.floor(MOST_MS * steps / (now() - since))));
+      }
       steps = 0;
     },
   };

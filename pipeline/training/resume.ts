@@ -114,6 +114,6 @@ export async function loadCheckpointState(
     }
     const { tokens, losses, reports, ...context } = notes.output;
     if (!accepts(context, saved.state.step)) continue;
-    return { state: { trainer: saved.state, tokens, losses, reports }, context };
+    return { state: { trainer: saved.state, tokens, losses, ...reports && { reports } }, context };
   }
 }

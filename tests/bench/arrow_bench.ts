@@ -20,7 +20,8 @@ import {
   writeArrowFile,
 } from "../../pipeline/rows/arrow.ts";
 import { benchFlags } from "./flags.ts";
-import { median, takeTurns } from "./turns.ts";
+import { median } from "../../kernels/device/time.ts";
+import { takeTurns } from "./turns.ts";
 
 const { rows, "sequence-length": S, rounds } = benchFlags(
   "Measures how fast token shards are written and read.",

@@ -10,7 +10,7 @@ import { createScorer } from "../../pipeline/model/scorer.ts";
 import { createTrainer } from "../../pipeline/model/trainer.ts";
 import { RATE, SETTINGS, type Size, someBatch } from "./sizes.ts";
 import { columns, digits } from "./text.ts";
-import { type Clock, medianOf } from "./time.ts";
+import { type Clock, medianOf } from "../../kernels/device/time.ts";
 import { takeTurns } from "./turns.ts";
 
 /** A router of the preset `tiny`, with its training batch. */

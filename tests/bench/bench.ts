@@ -2,7 +2,7 @@
  * Measures the adapter at hand: its roof, every kernel, training steps and scoring, growth with size, banks of models.
  *
  *   deno task bench [--only roof,kernels,steps,growth,bank] [--sizes R,S,M,4.4M,335M,1.3B] [--variants KERNEL=FORM,…]
- *                   [--dtype f32|bf16] [--profile] [--processor] [--quick] [--json]
+ *                   [--dtype f32|bf16] [--profile] [--processor] [--quick] [--model] [--json]
  *
  * Figures are medians of several rounds in one process. A benchmark measures; no test looks at how fast it is.
  *
@@ -18,11 +18,13 @@ import { bankText, type BankTimes, measureBank, ROUTER } from "./bank.ts";
 import { AXES, axisText, measureAxis, type PointTimes, QUICK_AXES } from "./growth.ts";
 import { KERNELS, SQUARE } from "./kernels.ts";
 import { kernelsText, type KernelTimes, measureKernels } from "./measure_kernels.ts";
-import { measureRoof, type Roof } from "./roof.ts";
+import { measureRoof, type Roof } from "../../kernels/device/roof.ts";
 import { MODELS, PAPER, QUICK, type Size, sizeText } from "./sizes.ts";
+import { logitsBudget } from "../../pipeline/model/transformer.ts";
+import { ASSUMPTIONS, MODELLED, modelStep, modelText } from "./model.ts";
 import { measureSteps, profileText, stepsText, type StepTimes } from "./steps.ts";
 import { columns, digits } from "./text.ts";
-import type { Clock, Effort } from "./time.ts";
+import type { Clock, Effort } from "../../kernels/device/time.ts";
 
 const SECTIONS = ["roof", "kernels", "steps", "growth", "bank"] as const;
 type Section = typeof SECTIONS[number];
@@ -42,6 +44,7 @@ beside what \`deno task cost\` counts; a bank of 8 models against one after anot
   --dtype NAME   what the training steps and scoring store activations in: f32 (default) or bf16
   --profile      also break a training step down by kernel; its GB/s count f32
   --processor    time of the processor over its cores instead of the clock: for a software adapter on a busy machine
+  --model        judge the forms for GPUs on paper instead, for an H100; opens no device and measures nothing
   --quick        smallest shapes, fewest rounds: a check that it runs, not a measurement
   --json         results as JSON on standard output
   --help         this text`;
@@ -110,7 +113,7 @@ async function run(
   const result: BenchResult = { adapter, kind, deno, variants, dtype, quick, clock };
   if (sections.has("roof")) {
     say("the roof");
-    result.roof = await measureRoof(gpu, roofEffort, quick);
+    result.roof = await measureRoof(gpu, roofEffort, { small: quick });
     print(`${heading("Roof")}\n${roofLine(result.roof)}`);
   }
 
@@ -123,8 +126,9 @@ async function run(
     result.kernels = [];
     for (const [size, shape] of [...(quick ? [] : [["512³"] as const]), ...Object.entries(sizes)]) {
       say(`kernels of ${size}`);
-      const roof = await measureRoof(gpu, roofEffort, quick);
-      const kernels = await measureKernels(gpu, shape ? KERNELS : SQUARE, shape ?? QUICK, { effort, roof });
+      const roof = await measureRoof(gpu, roofEffort, { small: quick });
+      const sized = { ...(shape ?? QUICK), logitsBytes: logitsBudget(gpu.kind, gpu.maxBindingBytes) };
+      const kernels = await measureKernels(gpu, shape ? KERNELS : SQUARE, sized, { effort, roof });
       result.kernels.push({ size, shape, roof, kernels });
       const title = shape ? `${size}: ${sizeText(shape)}` : size;
       print(`\n${title}; ${roofLine(roof)}\n${kernelsText(kernels)}`);
@@ -135,7 +139,7 @@ async function run(
     print(heading(`Training steps and scoring${dtype === "f32" ? "" : ` in ${dtype}`}`));
     for (const [size, shape] of Object.entries(sizes).filter(([size]) => !(size in PAPER))) {
       say(`steps of ${size}`);
-      const roof = await measureRoof(gpu, roofEffort, quick);
+      const roof = await measureRoof(gpu, roofEffort, { small: quick });
       const times = {
         size,
         shape,
@@ -203,13 +207,20 @@ async function openChosen(text: string): Promise<Gpu> {
 
 if (import.meta.main) {
   const flags = parseArgs(Deno.args, {
-    boolean: ["quick", "profile", "processor", "json", "help"],
+    boolean: ["quick", "profile", "processor", "json", "help", "model"],
     string: ["sizes", "only", "variants", "dtype"],
     default: { only: SECTIONS.join(), variants: "", dtype: "f32" },
     unknown: (name) => refuse(`${name} must be one of its flags: see --help`),
   });
   if (flags.help) {
     console.log(HELP);
+    Deno.exit(0);
+  }
+  if (flags.model) {
+    const steps = Object.keys(MODELLED).map(modelStep);
+    console.log(
+      flags.json ? JSON.stringify(steps, null, 2) : [ASSUMPTIONS, ...steps.map(modelText)].join("\n\n"),
+    );
     Deno.exit(0);
   }
   const sections = new Set(namesOf("only", flags.only, SECTIONS));

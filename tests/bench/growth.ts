@@ -12,7 +12,7 @@ import { createTrainer } from "../../pipeline/model/trainer.ts";
 import { ROUTER } from "./bank.ts";
 import { QUICK, RATE, SETTINGS, type Size, sizeText, someBatch } from "./sizes.ts";
 import { columns, digits } from "./text.ts";
-import { type Clock, medianOf } from "./time.ts";
+import { type Clock, medianOf } from "../../kernels/device/time.ts";
 import { takeTurns } from "./turns.ts";
 
 /** A model, or a bank of them, along an axis. */

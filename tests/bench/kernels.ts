@@ -26,7 +26,7 @@ import {
 } from "../../kernels/layer_norm/layer_norm.ts";
 import { type Matrix, padded } from "../../kernels/device/matrix.ts";
 import { matmul, type Tail } from "../../kernels/matmul/matmul.ts";
-import { matmulTransposed } from "../../kernels/matmul/matmul_transposed.ts";
+import { matmulTransposed, matmulTransposedScratch } from "../../kernels/matmul/matmul_transposed.ts";
 import { headedSize, rotaryAngles, rotaryBackward, rotaryForward } from "../../kernels/rotary/rotary.ts";
 import { transpose } from "../../kernels/transpose/transpose.ts";
 import { weightGradient, weightGradientScratch } from "../../kernels/weight_gradient/weight_gradient.ts";
@@ -56,13 +56,16 @@ export interface Kernel {
   flops(s: Size): number;
   /** Values of 4 bytes that the plan reads and writes. */
   values(s: Size): number;
+  /** Rows, columns and terms, of a product. */
+  product?(s: Size): [m: number, n: number, k: number];
 }
 
 /** Weights that AdamW updates in one measured call, at most: more only takes longer. */
 const MOST_WEIGHTS = 1 << 24;
 
 const rowsOf = ({ batch, context }: Size) => batch * context;
-const chunkOf = (s: Size) => logitsChunk(s, { models: 1, batch: s.batch, length: s.context });
+const chunkOf = (s: Size) =>
+  logitsChunk(s, { models: s.models ?? 1, batch: s.batch, length: s.context }, s.logitsBytes);
 const chunks = (s: Size) => Math.ceil(rowsOf(s) / chunkOf(s));
 const perLayer = ({ layers }: Size) => layers;
 const perNorm = ({ layers }: Size) => 2 * layers + 1;
@@ -94,13 +97,16 @@ function product(
     label: transposed ? "matmul_transposed" : "matmul",
     what,
     calls,
+    product: sizes,
     plan(gpu, t, s) {
       const [m, n, k] = sizes(s);
       const b = matrix(t, k, n);
       const c = matrix(t, m, n);
       if (transposed) {
         const sums = withSums ? t.floats(weightGradientScratch({ models: 1, outputs: m })) : undefined;
-        return matmulTransposed(gpu, { a: matrix(t, k, m), b, c, models: 1, m, n, k, sums });
+        const scratch = gpu.kind === "gpu" ? matmulTransposedScratch({ m, n, k, models: 1 }) : 0;
+        const parts = scratch > 0 ? t.floats(scratch) : undefined;
+        return matmulTransposed(gpu, { a: matrix(t, k, m), b, c, models: 1, m, n, k, sums, parts });
       }
       const bias = withBias ? matrix(t, 1, n) : undefined;
       const extra = withExtra ? matrix(t, m, n) : undefined;

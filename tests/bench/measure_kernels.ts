@@ -7,10 +7,10 @@
 import { InputError } from "../../kernels/errors.ts";
 import type { Arena, Gpu } from "../../kernels/device/gpu.ts";
 import { type Kernel, planKernel, type Tensors } from "./kernels.ts";
-import type { Roof } from "./roof.ts";
+import type { Roof } from "../../kernels/device/roof.ts";
 import type { Size } from "./sizes.ts";
 import { columns, digits, percent } from "./text.ts";
-import { type Effort, secondsOf } from "./time.ts";
+import { type Effort, secondsOf } from "../../kernels/device/time.ts";
 
 /** How fast something ran, and how near the roof. */
 export interface Speed {

@@ -13,11 +13,10 @@ import { createScorer } from "../../pipeline/model/scorer.ts";
 import { createTrainer, type Trainer } from "../../pipeline/model/trainer.ts";
 import { isProduct, KERNELS } from "./kernels.ts";
 import { SPEED, type Speed, speedCells, speedOf } from "./measure_kernels.ts";
-import type { Roof } from "./roof.ts";
+import type { Roof } from "../../kernels/device/roof.ts";
 import { RATE, SETTINGS, type Size, someBatch, someTokens } from "./sizes.ts";
 import { columns, digits, percent } from "./text.ts";
-import { type Clock, now } from "./time.ts";
-import { median } from "./turns.ts";
+import { type Clock, median, now } from "../../kernels/device/time.ts";
 
 /** Figures of one size. */
 export interface StepTimes {

@@ -16,7 +16,8 @@ import type { Document } from "../../pipeline/text/readers.ts";
 import { tokenizeDocuments } from "../../pipeline/text/tokenize.ts";
 import { loadTokenizer, trainTokenizer } from "../../pipeline/text/tokenizer.ts";
 import { benchFlags } from "./flags.ts";
-import { median, takeTurns } from "./turns.ts";
+import { median } from "../../kernels/device/time.ts";
+import { takeTurns } from "./turns.ts";
 
 const flags = benchFlags(
   "Compares tokenizing with what the tokenizers library reaches alone.",

@@ -5,19 +5,7 @@
  */
 
 import process from "node:process";
-
-/** Gives the median of some values; of two in the middle, the larger. */
-export function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
-}
-
-/** Seconds of every round. */
-export interface Seconds {
-  /** On the clock. */
-  clock: number[];
-  /** Of the processor, all threads. */
-  processor: number[];
-}
+import type { Seconds } from "../../kernels/device/time.ts";
 
 /** Runs every way once unmeasured and then `rounds` times, one after another; `settle` ends each run, inside its time. */
 export async function takeTurns(

@@ -3,6 +3,7 @@ import {
   attentionBackwardSubgroup,
   attentionForwardSubgroup,
 } from "../../kernels/attention/attention_subgroup.ts";
+import { MULTIPLY_KEPT, MULTIPLY_LEFT } from "../../kernels/attention/attention_workgroup.ts";
 import { compose, includesOf } from "../../kernels/device/wgsl.ts";
 import {
   layerNormBackwardSubgroup,
@@ -10,7 +11,7 @@ import {
 } from "../../kernels/layer_norm/layer_norm_subgroup.ts";
 import { matmulSubgroup } from "../../kernels/matmul/matmul_subgroup.ts";
 import { matmulTransposedSubgroup } from "../../kernels/matmul/matmul_transposed_subgroup.ts";
-import { matmulWorkgroup } from "../../kernels/matmul/matmul_workgroup.ts";
+import { matmulTransposedWorkgroup, matmulWorkgroup, TILES } from "../../kernels/matmul/matmul_workgroup.ts";
 
 const kernels = new URL("../../kernels/", import.meta.url);
 /** Every file of a folder per op, by its path under `kernels/`. */
@@ -44,15 +45,31 @@ const WRITTEN: Record<string, string> = {
   "layer_norm/layer_norm_forward_subgroup.wgsl": layerNormForwardSubgroup(3),
   "matmul/matmul_subgroup.wgsl": matmulSubgroup({ width: 2, apart: true }),
   "matmul/matmul_transposed_subgroup.wgsl": matmulTransposedSubgroup({ width: 2, terms: 2 }),
-  "matmul/matmul_workgroup.wgsl": matmulWorkgroup.f32,
+  "matmul/matmul_transposed_workgroup.wgsl": matmulTransposedWorkgroup(TILES[0]),
+  "matmul/matmul_workgroup.wgsl": matmulWorkgroup({ tile: TILES[0], holds: "f32" }),
 };
 
-/** The fragments of a text that are files beside it, by name. */
+/** The fragments of a text that are files beside it, or those of several ops in device/, by name. */
 function fragmentsOf(path: string): Record<string, string> {
-  const names = includesOf(read(path)).map((name) => [name, `${path.split("/")[0]}/${name}.wgsl`]);
+  const names = includesOf(read(path)).flatMap((name) =>
+    [path.split("/")[0], "device"].map((folder) => [name, `${folder}/${name}.wgsl`])
+  );
   return Object.fromEntries(
     names.filter(([, file]) => shaders.includes(file)).map(([name, file]) => [name, read(file)]),
   );
+}
+
+/** The fragments of attention that TypeScript writes, the same for every shape. */
+const ATTENTION: Record<string, string> = { ...MULTIPLY_LEFT, ...MULTIPLY_KEPT };
+
+/** Puts the fragments that are files into a text, and those that TypeScript writes into both. */
+function composedOf(path: string): string {
+  const written = (text: string) =>
+    Object.fromEntries(
+      includesOf(text).filter((name) => name in ATTENTION).map((name) => [name, ATTENTION[name]]),
+    );
+  const files = Object.entries(fragmentsOf(path)).map(([name, text]) => [name, compose(text, written(text))]);
+  return compose(read(path), { ...Object.fromEntries(files), ...written(read(path)) });
 }
 
 const isFragment = (path: string) => !read(path).includes("@compute");
@@ -86,7 +103,7 @@ Deno.test("a file without an entry point is a fragment: it names itself, and tex
 
 for (const path of shaders) {
   if (isFragment(path)) continue;
-  const code = WRITTEN[path] ?? compose(read(path), fragmentsOf(path));
+  const code = WRITTEN[path] ?? composedOf(path);
   const name = path.split("/")[1];
 
   const ignore = path.endsWith("_subgroup.wgsl") && !withSubgroups;

@@ -3,8 +3,9 @@ import type { Generation } from "../../pipeline/serving/mod.ts";
 import { lines, routeLine } from "../../tasks/prompt.ts";
 
 const ROUTE = { expert: 2, runnerUp: 0, margin: 12.34, marginPerToken: 0.411, scores: [], prefixTokens: 31 };
+const ALONE = [{ expert: 2, weight: 1 }];
 const line = (more: Partial<Generation>, model?: string) =>
-  routeLine({ expert: 2, experts: 4, route: ROUTE, ...more } as Generation, model);
+  routeLine({ expert: 2, experts: 4, route: ROUTE, answering: ALONE, ...more } as Generation, model);
 
 Deno.test("routeLine() says who answers, and how sure that is or why nothing speaks for it", () => {
   assertEquals(line({}), "expert 2 of 4: 12.3 nats ahead of expert 0 (0.41 per token) over 31 prefix tokens");

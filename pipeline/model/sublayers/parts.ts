@@ -103,7 +103,7 @@ export function linear(
 
 /** Plans the gradients of a linear layer's weights and input, times the slope of GELU at `gelu` where the input is one's output. */
 export function linearBackward(
-  { gpu, shape, parameter, partial, accumulate }: BackwardPass,
+  { gpu, shape, parameter, partial, parts, accumulate }: BackwardPass,
   name: string,
   { dY, x, dX, gelu }: { dY: GpuBuffer; x: GpuBuffer; dX: GpuBuffer; gelu?: GpuBuffer },
 ): Dispatch[] {
@@ -118,6 +118,7 @@ export function linearBackward(
       weight: gradient,
       bias: parameter(`${name}.bias`).gradient,
       partial,
+      parts,
       models,
       rows,
       inputs,

@@ -134,6 +134,8 @@ export interface BackwardPass extends Pass {
   branch: GpuBuffer;
   /** f32: scratch for the sums over rows that LayerNorms and linear layers take. */
   partial: GpuBuffer;
+  /** f32: scratch with which a GPU splits the long sums of small weight gradients. */
+  parts?: GpuBuffer;
   /** Whether gradients of weights are added to what is there. */
   accumulate: boolean;
 }

@@ -149,7 +149,7 @@ export const switchMlp: Sublayer = {
       ...productsBackward(pass, NARROW, { dY: dPacked, x: gelu, dX: dInner, gelu: inner }),
       ...productsBackward(pass, WIDEN, { dY: dInner, x: packed, dX: dPacked }),
       switchScatter(gpu, rows, routing, { packed: dPacked, y: branch }),
-      matmulTransposed(gpu, {
+      ...matmulTransposed(gpu, {
         a: own,
         b: matrixOf(normalized, sizes.rows, columns),
         c: gradient,

@@ -113,7 +113,7 @@ export async function trainRouters(options: TrainRoutersOptions): Promise<Weight
       return Array.from(permutation(own.length, seed, `round ${round} router ${router}`), (i) => own[i]);
     });
     const input = emptyBatch(experts * batch, length);
-    const pace = startPace();
+    const pace = startPace(undefined, gpu.kind);
     const trainingLoss = new Array<number>(experts).fill(0);
     let rate = 0;
     for (let step = 1; step <= steps; step++) {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { RunError } from "../../../kernels/errors.ts";
+import { RunError, say, setting } from "../../../kernels/errors.ts";
 import { compareBytes } from "../glob.ts";
 
 /** Files of one package that belong to a source of a corpus. */
@@ -46,17 +46,17 @@ async function listPackageFiles({ module, folder, names }: Part): Promise<URL[]>
       else if (names.test(below + name)) found.push(below + name);
     }
   };
-  const at = import.meta.resolve(module);
   try {
+    const at = import.meta.resolve(module); // throws a TypeError in a bundle, which holds no corpora
     if (!at.startsWith("file:")) throw new Deno.errors.NotFound(); // npm: in the lock file, but not fetched
     const root = new URL(folder, at);
     await walk(root, "");
     return found.sort(compareBytes).map((name) => new URL(name, root));
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    if (!(error instanceof Deno.errors.NotFound) && !(error instanceof TypeError)) throw error;
     throw new RunError(
       `Cannot read the embedded corpus as the package "${module}" must be installed: it is not`,
-      { remedy: "run deno install", cause: error },
+      { remedy: say`run deno install, or name text of your own with ${setting("input")}`, cause: error },
     );
   }
 }

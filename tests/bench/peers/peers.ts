@@ -13,7 +13,7 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { SCORE_BATCH, type SizeName, SIZES } from "./task.ts";
 import type { BankTimes } from "../bank.ts";
-import { median } from "../turns.ts";
+import { median } from "../../../kernels/device/time.ts";
 
 const HELP = `Usage: deno task bench:peers [options]
 

@@ -1,3 +1,4 @@
+import type { Gpu } from "../../../kernels/device/gpu.ts";
 import { assertEquals } from "@std/assert";
 import {
   adamw,
@@ -12,7 +13,7 @@ import {
   type Bank,
   bank,
   FEW_ROUNDINGS,
-  gpu,
+  formsOf,
   integers,
   part,
   random,
@@ -31,8 +32,17 @@ interface Size {
 
 const LISTS = ["weights", "gradients", "moments", "squares"] as const;
 
+/** The forms in which norms are summed, with a device for each. */
+const DEVICES = (await formsOf("rows")).filter(({ form }) => form !== "subgroup");
+
+/** Compares a step with the reference in every form. */
+async function check(...call: Parameters<typeof checkOn> extends [Gpu, ...infer Rest] ? Rest : never) {
+  for (const { on } of DEVICES) await checkOn(on, ...call);
+}
+
 /** One step of AdamW on `segments` of random values, from step `t`, compared with the reference. */
-async function check(
+async function checkOn(
+  gpu: Gpu,
   models: number,
   sizes: Size[],
   { t = 1, rate = 1e-2, settings = SETTINGS, scale = 1, fresh = false, place = 3 } = {},
@@ -131,44 +141,50 @@ Deno.test("adamw() equals its reference at edge sizes, for matrices and others",
   await check(1, [{ size: 260, decayed: 256 }]);
   await check(2, [{ size: 1028, decayed: 64 }, { size: 12, decayed: 0 }, { size: 4, decayed: 4 }]);
   await check(1, [{ size: 4 * 16_411, decayed: 4 * 9001 }]); // a prime number of vec4s
+  await check(2, [{ size: 4 * 4095, decayed: 4 }, { size: 4 * 4096, decayed: 4 }, {
+    size: 4 * 4097,
+    decayed: 4,
+  }]);
 });
 
-Deno.test("adamw() takes more workgroups than an axis has", async () => {
-  const size = 4 * 64 * 65_536 + 4; // at 64 vec4s per workgroup
-  const sums = bank("weights", { rows: 1, columns: size }, new Float32Array(size).fill(1));
-  const zeros = (label: string) => bank(label, { rows: 1, columns: size }, new Float32Array(size));
-  const [moments, squares] = [zeros("moments"), zeros("squares")];
-  const gradients = bank("gradients", { rows: 1, columns: size }, new Float32Array(size).fill(0.5));
-  const segment = { size, decayed: 8 };
-  const norms = bank("norms", { rows: 1, columns: 1, stride: 1 });
-  const dispatches = adamw(gpu, {
-    ...SETTINGS,
-    clip: 1e9,
-    models: 1,
-    segments: [{
-      ...segment,
-      weights: sums.buffer,
-      gradients: gradients.buffer,
-      moments: moments.buffer,
-      squares: squares.buffer,
-    }],
-    partial: bank("partial", { rows: 1, columns: adamwScratch([segment], 1) }).buffer,
-    scale: bank("scale", { rows: 1, columns: 1 }).buffer,
-    step: bank("step", { rows: 1, columns: 4 }, adamwStep(1, 0.25, SETTINGS)).buffer,
-    slot: integers("slot", Uint32Array.of(0, 0)),
-    norms: norms.buffer,
+for (const { form, on: gpu } of DEVICES) {
+  Deno.test(`adamw() takes more workgroups than an axis has, rows=${form}`, async () => {
+    const size = 4 * 64 * 65_536 + 4; // at 64 vec4s per workgroup
+    const sums = bank("weights", { rows: 1, columns: size }, new Float32Array(size).fill(1));
+    const zeros = (label: string) => bank(label, { rows: 1, columns: size }, new Float32Array(size));
+    const [moments, squares] = [zeros("moments"), zeros("squares")];
+    const gradients = bank("gradients", { rows: 1, columns: size }, new Float32Array(size).fill(0.5));
+    const segment = { size, decayed: 8 };
+    const norms = bank("norms", { rows: 1, columns: 1, stride: 1 });
+    const dispatches = adamw(gpu, {
+      ...SETTINGS,
+      clip: 1e9,
+      models: 1,
+      segments: [{
+        ...segment,
+        weights: sums.buffer,
+        gradients: gradients.buffer,
+        moments: moments.buffer,
+        squares: squares.buffer,
+      }],
+      partial: bank("partial", { rows: 1, columns: adamwScratch([segment], 1) }).buffer,
+      scale: bank("scale", { rows: 1, columns: 1 }).buffer,
+      step: bank("step", { rows: 1, columns: 4 }, adamwStep(1, 0.25, SETTINGS)).buffer,
+      slot: integers("slot", Uint32Array.of(0, 0)),
+      norms: norms.buffer,
+    });
+    gpu.submit(dispatches);
+    const [weights, norm] = (await gpu.read([sums, norms])).map((bytes) => new Float32Array(bytes));
+    assertClose([norm[0]], [0.5 * Math.sqrt(size)], { atol: 0, rtol: 1e-3 }, "norm"); // 65,537 block sums in a row
+    // The first step moves every weight by the rate: its gradient over the gradient's magnitude.
+    const expected = 1 - 0.25;
+    const decayed = 1 - 0.25 * SETTINGS.weightDecay - 0.25;
+    const wrong = weights.subarray(0, size).findIndex((w, i) =>
+      Math.abs(w - (i < segment.decayed ? decayed : expected)) > 1e-6
+    );
+    assertEquals(wrong, -1, `weight ${wrong} is ${weights[wrong]}`);
   });
-  gpu.submit(dispatches);
-  const [weights, norm] = (await gpu.read([sums, norms])).map((bytes) => new Float32Array(bytes));
-  assertClose([norm[0]], [0.5 * Math.sqrt(size)], { atol: 0, rtol: 1e-3 }, "norm"); // 65,537 block sums in a row
-  // The first step moves every weight by the rate: its gradient over the gradient's magnitude.
-  const expected = 1 - 0.25;
-  const decayed = 1 - 0.25 * SETTINGS.weightDecay - 0.25;
-  const wrong = weights.subarray(0, size).findIndex((w, i) =>
-    Math.abs(w - (i < segment.decayed ? decayed : expected)) > 1e-6
-  );
-  assertEquals(wrong, -1, `weight ${wrong} is ${weights[wrong]}`);
-});
+}
 
 Deno.test("adamw() corrects the bias of fresh moments, at the first step and at the millionth", async () => {
   const sizes = [{ size: 64, decayed: 32 }];
@@ -183,44 +199,46 @@ Deno.test("adamw() clips long gradients to the limit and leaves short ones as th
   await check(2, sizes, { settings: { ...SETTINGS, clip: 1e6 } });
 });
 
-Deno.test("adamw() clips every model by its own norm", async () => {
-  const models = 3;
-  const size = 8;
-  const gradients = Float32Array.from(
-    { length: models * size },
-    (_, i) => [1e-3, 1, 1e3][Math.floor(i / size)],
-  );
-  const norms = bank("norms", { rows: 1, columns: models, stride: models });
-  const scale = bank("scale", { rows: 1, columns: models, stride: models });
-  const list = (label: string, values = new Float32Array(models * size)) =>
-    bank(label, { models, rows: 1, columns: size }, values).buffer;
-  gpu.submit(adamw(gpu, {
-    ...SETTINGS,
-    models,
-    segments: [{
-      size,
-      decayed: 0,
-      weights: list("weights"),
-      gradients: list("gradients", gradients),
-      moments: list("moments"),
-      squares: list("squares"),
-    }],
-    partial: bank("partial", { rows: 1, columns: adamwScratch([{ size }], models) }).buffer,
-    scale: scale.buffer,
-    step: bank("step", { rows: 1, columns: 4 }, adamwStep(1, 1e-2, SETTINGS)).buffer,
-    slot: integers("slot", Uint32Array.of(0, 0)),
-    norms: norms.buffer,
-  }));
-  const [actualNorms, scales] = (await gpu.read([norms, scale])).map((bytes) => new Float32Array(bytes));
-  const expected = [1e-3, 1, 1e3].map((value) => value * Math.sqrt(size));
-  assertClose(actualNorms.subarray(0, models), expected, NORM, "norms");
-  assertClose(
-    scales.subarray(0, models),
-    expected.map((norm) => Math.min(1, 0.1 / (norm + 1e-6))),
-    NORM,
-    "scales",
-  );
-});
+for (const { form, on: gpu } of DEVICES) {
+  Deno.test(`adamw() clips every model by its own norm, rows=${form}`, async () => {
+    const models = 3;
+    const size = 8;
+    const gradients = Float32Array.from(
+      { length: models * size },
+      (_, i) => [1e-3, 1, 1e3][Math.floor(i / size)],
+    );
+    const norms = bank("norms", { rows: 1, columns: models, stride: models });
+    const scale = bank("scale", { rows: 1, columns: models, stride: models });
+    const list = (label: string, values = new Float32Array(models * size)) =>
+      bank(label, { models, rows: 1, columns: size }, values).buffer;
+    gpu.submit(adamw(gpu, {
+      ...SETTINGS,
+      models,
+      segments: [{
+        size,
+        decayed: 0,
+        weights: list("weights"),
+        gradients: list("gradients", gradients),
+        moments: list("moments"),
+        squares: list("squares"),
+      }],
+      partial: bank("partial", { rows: 1, columns: adamwScratch([{ size }], models) }).buffer,
+      scale: scale.buffer,
+      step: bank("step", { rows: 1, columns: 4 }, adamwStep(1, 1e-2, SETTINGS)).buffer,
+      slot: integers("slot", Uint32Array.of(0, 0)),
+      norms: norms.buffer,
+    }));
+    const [actualNorms, scales] = (await gpu.read([norms, scale])).map((bytes) => new Float32Array(bytes));
+    const expected = [1e-3, 1, 1e3].map((value) => value * Math.sqrt(size));
+    assertClose(actualNorms.subarray(0, models), expected, NORM, "norms");
+    assertClose(
+      scales.subarray(0, models),
+      expected.map((norm) => Math.min(1, 0.1 / (norm + 1e-6))),
+      NORM,
+      "scales",
+    );
+  });
+}
 
 Deno.test("adamwStep() gives the rate and the two bias corrections of a step", () => {
   assertClose(adamwStep(1, 0.5, SETTINGS), [0.5, 0.1, 0.01, 0], FEW_ROUNDINGS);

@@ -36,7 +36,7 @@ Deno.test("Gpu.read() reports the use of freed buffers", async () => {
   const error = await assertRejects(
     () => own.read([{ buffer: x }]),
     RunError,
-    'Cannot go on as the GPU failed at or before kernel "double"',
+    'Cannot go on as the GPU refused its work, at or before kernel "double"',
   );
   assertMatch(error.message, ONE_LINE);
   own.close();
@@ -69,10 +69,10 @@ Deno.test("watchFailures() keeps the first message, names the last kernel, and h
   fail("second");
   failures.submitted("backward");
   for (let again = 0; again < 2; again++) {
-    const { message } = assertThrows(() => failures.check(), RunError);
+    const { what } = assertThrows(() => failures.check(), RunError);
     assertEquals(
-      message,
-      'Cannot go on as the GPU failed at or before kernel "backward": first reason',
+      what,
+      'Cannot go on as the GPU refused its work, at or before kernel "backward": first reason',
     );
   }
 });
@@ -81,9 +81,14 @@ Deno.test("watchFailures() reports a device that is lost, but not one that was d
   const [broken, closed] = [fakeDevice(), fakeDevice()];
   const [ofBroken, ofClosed] = [broken, closed].map(({ device }) => watchFailures(device));
   broken.lose("unknown", "driver reset");
+  ofClosed.closed();
   closed.lose("destroyed", "closed");
   await Promise.all([broken.device.lost, closed.device.lost]);
   await Promise.resolve();
-  assertThrows(() => ofBroken.check(), RunError, 'kernel "none": device lost: driver reset');
+  assertThrows(
+    () => ofBroken.check(),
+    RunError,
+    'the GPU lost its device, at or before kernel "none": driver reset',
+  );
   ofClosed.check();
 });

@@ -36,3 +36,21 @@ Deno.test("openGpu() names the package to install where there is no driver", asy
   assertEquals(lines.length, 1);
   assertMatch(lines[0], /^Cannot open a GPU as .*mesa-vulkan-drivers/);
 });
+
+Deno.test("Gpu.allocatable() finds that memory can be had, at most as much as was asked for, and gives it back", async () => {
+  const own = await openGpu();
+  const most = 200 * 2 ** 20;
+  for (let i = 0; i < 3; i++) assertEquals(await own.allocatable(most), most);
+  assertEquals(await own.allocatable(0), 0);
+  await own.read([{ buffer: own.empty }]); // nothing of it counts as a failure
+  own.close();
+});
+
+Deno.test("openGpu() refuses an adapter that runs on the processor where a GPU is required", async () => {
+  if (gpu.kind === "gpu") return (await openGpu({ requireGpu: true })).close();
+  const error = await assertRejects(() => openGpu({ requireGpu: true }), InputError);
+  assertMatch(
+    error.message,
+    /^Cannot open a GPU as one is required: the adapter obtained is ".*", which runs on the processor/,
+  );
+});

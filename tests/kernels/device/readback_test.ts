@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import fc from "fast-check";
-import type { Failures } from "../../../kernels/device/failures.ts";
+import { DeviceError, type Failures } from "../../../kernels/device/failures.ts";
 import { createReader } from "../../../kernels/device/readback.ts";
 import { RunError } from "../../../kernels/errors.ts";
 import { gpu } from "../support.ts";
@@ -82,7 +82,12 @@ function fakeDevice() {
   return { device: device as unknown as GPUDevice, made, map: (by: Promise<void>) => mapping = by };
 }
 
-const SILENT: Failures = { submitted() {}, check() {}, failed: (reason) => new RunError(reason) };
+const SILENT: Failures = {
+  submitted() {},
+  check() {},
+  failed: (error) => Promise.resolve(new DeviceError("validation", (error as Error).message)),
+  closed() {},
+};
 const SOURCE = { label: "source", bytes: 64, raw: {} as GPUBuffer };
 
 Deno.test("createReader() keeps one staging buffer, makes a larger one where it must, and frees all", async () => {
@@ -123,13 +128,9 @@ Deno.test("createReader() says what failed on the device where its buffer cannot
     RunError,
     "mapping failed",
   );
-  let checks = 0;
-  const known: Failures = {
-    ...SILENT,
-    check() {
-      if (++checks > 1) throw new RunError("a kernel failed");
-    },
-  };
+  // The watcher knows what came first.
+  const failed = () => Promise.resolve(new DeviceError("validation", "a kernel failed"));
+  const known: Failures = { ...SILENT, failed };
   await assertRejects(
     () => createReader(device, known).read([{ buffer: SOURCE }]),
     RunError,

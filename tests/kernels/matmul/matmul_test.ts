@@ -1,4 +1,4 @@
-import { assertNotEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
 import type { Matrix } from "../../../kernels/device/matrix.ts";
 import {
@@ -9,7 +9,15 @@ import {
   matmulReference,
   type Tail,
 } from "../../../kernels/matmul/matmul.ts";
-import { matmulTransposed } from "../../../kernels/matmul/matmul_transposed.ts";
+import {
+  chooseTile,
+  invocationsOf,
+  SEGMENT,
+  splitsOf,
+  type Tile,
+  TILES,
+} from "../../../kernels/matmul/matmul_workgroup.ts";
+import { matmulTransposed, matmulTransposedScratch } from "../../../kernels/matmul/matmul_transposed.ts";
 import type { Dtype } from "../../../kernels/device/storage.ts";
 import {
   assertClose,
@@ -42,7 +50,7 @@ interface Shape {
 }
 
 const FORMS = await formsOf("matmul");
-/** The form in f32 with tiles of two sizes in workgroup memory. */
+/** The form in f32 with tiles of several sizes in workgroup memory. */
 const TILED = FORMS.filter(({ form }) => form === "workgroup");
 
 /** Two factors of order 1, each rounded to 2^-11 of itself in f16: the errors of `k` products are a random walk. */
@@ -302,37 +310,112 @@ for (const { form, on } of FORMS) {
 }
 
 for (const { on } of TILED) {
-  Deno.test("matmul() and matmulTransposed() with tiles of 64 equal their references, to the bits of tiles of 32", async () => {
-    // As many models as make the tiles large; one of them alone takes small ones.
-    for (const shape of [{ models: 64, m: 67, n: 6, k: 35 }, { models: 64, m: 9, n: 66, k: 16 }]) {
+  Deno.test("matmul() and matmulTransposed() equal their references with every tile, all to the same bits", async () => {
+    for (
+      const shape of [
+        { models: 2, m: 67, n: 6, k: 35 },
+        { models: 1, m: 129, n: 131, k: 16 },
+        { models: 1, m: 33, n: 65, k: 7 },
+      ]
+    ) {
       const { models, m, n, k } = shape;
-      await check(on, shape, "bias_gelu", false, apart);
       for (const transposed of [false, true]) {
         const a = random(models * m * k, "tiled a");
         const b = random(models * k * n, "tiled b");
-        const product = async (count: number) => {
+        const product = async (tile: Tile) => {
           const [rows, columns] = transposed ? [k, m] : [m, k];
-          const c = bank("c", { models: count, rows: m, columns: n });
+          const c = bank("c", { models, rows: m, columns: n });
+          const sums = bank("sums", { models, rows: 1, columns: m });
           const plan = {
-            a: bank("a", { models: count, rows, columns }, a.subarray(0, count * m * k)),
-            b: bank("b", { models: count, rows: k, columns: n }, b.subarray(0, count * k * n)),
+            a: bank("a", { models, rows, columns }, a),
+            b: bank("b", { models, rows: k, columns: n }, b),
             c,
             ...shape,
-            models: count,
+            tile,
           };
-          return (await run([(transposed ? matmulTransposed : matmul)(on, plan)], [c]))[0];
+          if (!transposed) return await run([matmul(on, plan)], [c]);
+          return await run(matmulTransposed(on, { ...plan, sums: sums.buffer }), [c, sums]);
         };
-        const all = await product(models);
+        const [all, sums] = await product(TILES[0]);
         const expected = stack(
           models,
           (i) => matmulReference(part(a, models, i), part(b, models, i), { ...shape, transposed }),
         );
         assertClose(all, expected, LONG_SUMS, `${JSON.stringify(shape)}, transposed: ${transposed}`);
-        assertSameBits(await product(1), all.subarray(0, m * n), "model 0");
+        for (const tile of TILES.slice(1)) {
+          const [other, otherSums] = await product(tile);
+          assertSameBits(other, all, `tile of ${tile.rows} × ${tile.columns}`);
+          if (sums) assertSameBits(otherSums, sums, `sums of columns, tile of ${tile.rows}`);
+        }
       }
     }
   });
 }
+
+for (const { on } of TILED) {
+  Deno.test("matmulTransposed() gives the same bits where its sums are split, around segments and with few terms", async () => {
+    for (
+      const [k, accumulate] of [[3, false], [511, false], [512, true], [513, false], [530, true], [
+        1537,
+        true,
+      ]] as const
+    ) {
+      const shape = { models: 2, m: 9, n: 13, k };
+      const a = random(2 * k * 9, `split a ${k}`);
+      const b = random(2 * k * 13, `split b ${k}`);
+      const before = random(2 * 9 * 13, `split c ${k}`);
+      const product = async (split: boolean, tile: Tile) => {
+        const c = bank("c", { models: 2, rows: 9, columns: 13 }, accumulate ? before : undefined);
+        const sums = bank("sums", { models: 2, rows: 1, columns: 9 });
+        const parts = bank("parts", { rows: 1, columns: Math.max(4, matmulTransposedScratch(shape)) });
+        const dispatches = matmulTransposed(on, {
+          a: bank("a", { models: 2, rows: k, columns: 9 }, a),
+          b: bank("b", { models: 2, rows: k, columns: 13 }, b),
+          ...{ c, ...shape, sums: sums.buffer, tile, accumulate },
+          parts: split ? parts.buffer : undefined,
+        });
+        assertEquals(dispatches.length, split && k > SEGMENT ? 2 : 1);
+        return await run(dispatches, [c, sums], { scratch: [parts] });
+      };
+      const [whole, wholeSums] = await product(false, TILES[3]);
+      const expected = stack(
+        2,
+        (i) => matmulReference(part(a, 2, i), part(b, 2, i), { ...shape, transposed: true }),
+      );
+      const added = expected.map((value, i) => value + (accumulate ? before[i] : 0));
+      assertClose(whole, added, LONG_SUMS, `${k} terms`);
+      for (const [split, tile] of [[true, TILES[3]], [true, TILES[2]], [false, TILES[2]]] as const) {
+        const [c, sums] = await product(split, tile);
+        assertSameBits(c, whole, `${k} terms, split: ${split}, tile of ${tile.rows}`);
+        assertSameBits(sums, wholeSums, `sums of ${k} terms, split: ${split}, tile of ${tile.rows}`);
+      }
+    }
+  });
+}
+
+Deno.test("splitsOf() splits long sums of few tiles alone, and as far as the scratch stays small", () => {
+  assertEquals(splitsOf(384, 24, 4096, 1), 8);
+  assertEquals(splitsOf(384, 24, 512, 1), 0); // one segment
+  assertEquals(splitsOf(4096, 1024, 8192, 1), 0); // tiles enough
+  assertEquals(splitsOf(384, 24, 8192, 32), 0);
+  assertEquals(splitsOf(384, 24, 1 << 22, 1), 0); // too much scratch
+  assertEquals(matmulTransposedScratch({ m: 384, n: 96, k: 4096, models: 1 }), 8 * (384 * 96 + 384));
+});
+
+Deno.test("chooseTile() takes large tiles for large products, and small ones where there would be too few", () => {
+  const chosen = (m: number, n: number, models = 1) => {
+    const { rows, columns } = chooseTile(m, n / 4, models);
+    return [rows, columns];
+  };
+  assertEquals(chosen(4096, 4096), [128, 128]);
+  assertEquals(chosen(1024, 1024), [128, 64]);
+  assertEquals(chosen(96, 96), [32, 32]);
+  assertEquals(chosen(96, 96, 1000), [128, 128]); // tiles of 64 would waste as much
+  for (const tile of TILES) {
+    const { rows, columns, terms } = tile;
+    assert(invocationsOf(tile) <= 256 && 2 * terms * (rows + columns) * 4 <= 16_384, "WebGPU's own limits");
+  }
+});
 
 Deno.test("matmul() as workgroup_f16 rounds what linear layers multiply in f32, and nothing else", {
   ignore: !FORMS.some(({ form }) => form === "workgroup_f16"),
@@ -395,7 +478,7 @@ for (const { form, on } of FORMS) {
         const before = random(models * m * n, `before ${what}`);
         const c = bank("c", place({ models, rows: m, columns: n }), accumulate ? before : undefined);
         const [actual] = await run([
-          matmulTransposed(on, {
+          ...matmulTransposed(on, {
             a: bank("a", { ...place({ models, rows: k, columns: m }), padding: 1e3, dtype }, a),
             b: bank("b", { ...place({ models, rows: k, columns: n }), dtype }, b),
             c,
@@ -424,7 +507,7 @@ for (const { form, on } of FORMS) {
       const b = random(shape.k * shape.n, "many b");
       const c = bank("c", { rows: shape.m, columns: shape.n });
       const [actual] = await run([
-        matmulTransposed(on, {
+        ...matmulTransposed(on, {
           a: bank("a", { rows: shape.k, columns: shape.m }, a),
           b: bank("b", { rows: shape.k, columns: shape.n }, b),
           c,

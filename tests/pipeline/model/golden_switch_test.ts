@@ -55,6 +55,8 @@ function load(name: string) {
  * expert 0 of layer 0, not 1, at step 2: gates 0.471 and 0.474. In `tight` the first one turns at step 5.
  */
 const STEPS_IN_BF16: Record<string, number> = { roomy: 1, tight: 4 };
+/** How far the norm of gradients may be off in f16 after steps in it: routers' gates scale what is rounded. Measured, the worst: 5.1e-4. */
+const NORM_IN_F16 = 1e-3;
 /** How far a loss may be off once a token has gone another way. */
 const AFTER_A_TURN = 2e-2;
 
@@ -106,7 +108,8 @@ for (
           return assertClose(loss[0], adamw.loss_before_step[i], AFTER_A_TURN, `loss before step ${step}`);
         }
         assertClose(loss[0], adamw.loss_before_step[i], tolerances.loss, `loss before step ${step}`);
-        assertClose(norm[0], adamw.grad_norm[i], tolerances.norm, `norm at step ${step}`);
+        const most = what.includes("f16") && i > 0 ? NORM_IN_F16 : tolerances.norm;
+        assertClose(norm[0], adamw.grad_norm[i], most, `norm at step ${step}`);
       });
       const [weights, same] = await trainer.weights();
       if (alike === results.length) {

@@ -1,6 +1,8 @@
 import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
+import { trainingMemory } from "../../../pipeline/cost/memory.ts";
 import { InputError } from "../../../kernels/errors.ts";
-import type { Gpu } from "../../../kernels/device/gpu.ts";
+import { type Gpu, openGpu } from "../../../kernels/device/gpu.ts";
+import { VARIANTS } from "../../../kernels/device/variants.ts";
 import type { HostBatch } from "../../../pipeline/model/batch.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import type { Weights } from "../../../pipeline/model/parameters.ts";
@@ -424,4 +426,29 @@ Deno.test("createTrainer() starts no two models alike where their weights differ
     alike.results[0].norm.slice(0, 2),
     "norms",
   );
+});
+
+Deno.test("createTrainer() trains to the same bits where a GPU splits long sums, in the memory that is predicted", async () => {
+  const forms = await openGpu({ variants: VARIANTS.gpu });
+  const shape = { models: 2, batch: 19, length: 30 }; // 570 rows: two segments, the second one short
+  const config = { ...CONFIG, context: 30 };
+  const start = [0, 1].map((i) => anyWeights(config, i));
+  const batches = [0, 1].map((i) => anyBatch(config, shape, `split ${i}`));
+  const results: Weights[][] = [];
+  for (const kind of ["software", "gpu"] as const) {
+    const { batch, length } = shape;
+    const trainer = createTrainer({ ...forms, kind }, { config, start, batch, length, settings: SETTINGS });
+    for (const input of batches) trainer.step(input, RATE);
+    await trainer.drain();
+    results.push(await trainer.weights());
+    const limit = forms.maxBindingBytes;
+    const { total } = trainingMemory(config, { ...shape, batch, kind, limit });
+    assert(Math.abs(total - trainer.bytes) <= 64, `${kind}: ${total} predicted, ${trainer.bytes} held`);
+    trainer.close();
+  }
+  const [whole, split] = results;
+  split.forEach((weights, i) =>
+    weights.forEach((values, name) => assertSameBits(values, whole[i].get(name)!, name))
+  );
+  forms.close();
 });

@@ -7,6 +7,7 @@ import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { createBank, readTensors } from "../../../pipeline/model/parameters.ts";
 import {
   createActivations,
+  logitsBudget,
   logitsChunk,
   modelsPerBank,
   planBackward,
@@ -195,12 +196,20 @@ Deno.test("planForward() takes all tokens at once or one by one with a cache, to
 Deno.test("logitsChunk() keeps a chunk of logits within its budget, and at least one row", () => {
   const config = { vocabulary: 32_000, hidden: 96, layers: 12, heads: 12, context: 1024 };
   for (const [models, batch, length] of [[1, 4, 256], [32, 4, 256], [1, 1, 1], [4000, 1, 8]]) {
-    const chunk = logitsChunk(config, { models, batch, length });
-    assert(chunk >= 1 && chunk <= batch * length);
-    if (chunk > 1) {
-      assert(models * chunk * 32_000 * 4 <= 32 * 1024 * 1024, `${chunk} rows of ${models} models`);
+    for (const budget of [undefined, logitsBudget("software", 2 ** 27), logitsBudget("gpu", 2 ** 31)]) {
+      const chunk = logitsChunk(config, { models, batch, length }, budget);
+      assert(chunk >= 1 && chunk <= batch * length);
+      if (chunk > 1) {
+        assert(models * chunk * 32_000 * 4 <= (budget ?? 2 ** 25), `${chunk} rows of ${models} models`);
+      }
     }
   }
+});
+
+Deno.test("logitsBudget() is larger for a GPU, and never more than can be bound", () => {
+  assertEquals(logitsBudget("software", 2 ** 31), 2 ** 25);
+  assertEquals(logitsBudget("gpu", 2 ** 31), 2 ** 29);
+  assertEquals(logitsBudget("gpu", 2 ** 27), 2 ** 27);
 });
 
 Deno.test("modelsPerBank() says how many models fit, and refuses one that does not, by tensor and numbers", () => {

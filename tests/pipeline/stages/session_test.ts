@@ -3,6 +3,7 @@ import { InputError, RunError } from "../../../kernels/errors.ts";
 import { exists } from "../../../pipeline/run/files.ts";
 import { readRunConfiguration, writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
+import { gpu } from "../../kernels/support.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { inRun, needConfiguration } from "../../../pipeline/stages/session.ts";
 import { runAll, toyStage, withStages } from "./support.ts";
@@ -23,6 +24,18 @@ Deno.test("inRun() keeps the values that something was made with, and takes othe
     await runAll(run, { ...other, force: true });
     assertEquals(await seedOf(run), 4);
   }));
+
+Deno.test({
+  name: "inRun() opens one device for stages that ask for it side by side",
+  ignore: gpu === null,
+  fn: () =>
+    withStages([toyStage("first")], async (run) => {
+      await runAll(run);
+      const kind = { task: "train-expert all", beside: "others" } as const;
+      const [one, two] = await inRun({ run }, {}, kind, ({ work }) => Promise.all([work.gpu(), work.gpu()]));
+      assertEquals(one === two, true);
+    }),
+});
 
 Deno.test("inRun() forgets the values of a command that failed before anything was made with them", async () => {
   const stage = toyStage("first", { settings: ["seed"] });

@@ -89,6 +89,18 @@ Deno.test("statusOf() refuses a folder that is no run", async () => {
   await Deno.remove(folder);
 });
 
+Deno.test("statusText() does not ask for what a run is complete without", () =>
+  withStages([
+    toyStage("first"),
+    toyStage("choice", { needs: ["first"], onRequest: true, optional: true }),
+    toyStage("last", { needs: ["first"], onRequest: true }),
+  ], async (run) => {
+    await runAll(run);
+    const status = await statusOf(run);
+    assertEquals(status.stages.map(({ optional }) => optional), [false, true, false]);
+    assertStringIncludes(statusText(status), `next: deno task last --run ${run}`);
+  }));
+
 Deno.test("statusText() gives models that stand alike one row, and says what to run next", async () => {
   const models = [0, 1, 2].map((expert) =>
     toyStage(`train-expert-0${expert}`, {

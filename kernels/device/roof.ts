@@ -4,32 +4,36 @@
  * @module
  */
 
-import type { Gpu } from "../../kernels/device/gpu.ts";
-import type { AdapterKind } from "../../kernels/device/variants.ts";
+import type { Gpu } from "./gpu.ts";
+import type { AdapterKind } from "./variants.ts";
 import { type Effort, secondsOf } from "./time.ts";
 
 /** The measured roof of an adapter. */
 export interface Roof {
   /** Arithmetic, in GFLOP/s. */
   gflops: number;
+  /** The same in f16, where the adapter offers it. */
+  gflopsF16?: number;
   /** Memory traffic, read and written together, in GB/s. */
   gbytes: number;
 }
 
-const ARITHMETIC = `
+/** Chains of multiplications and additions, three of four numbers each, in registers. */
+function arithmeticCode(type: "f32" | "f16"): string {
+  const line = `a0 = fma(a0, Four(0.999), a1); a1 = fma(a1, Four(0.998), a2); a2 = fma(a2, Four(0.997), a0);`;
+  return `${type === "f16" ? "enable f16;" : ""}
+alias Four = vec4<${type}>;
 @group(0) @binding(0) var<uniform> params: vec4u;
 @group(0) @binding(1) var<storage, read_write> out: array<vec4f>;
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3u) {
-  var a0 = vec4f(f32(id.x)); var a1 = a0 + 1.0; var a2 = a0 + 2.0;
+  var a0 = Four(${type}(id.x % 64u)); var a1 = a0 + Four(1.0); var a2 = a0 + Four(2.0);
   for (var i = 0u; i < params.x; i++) {
-${
-  "    a0 = fma(a0, vec4f(0.999), a1); a1 = fma(a1, vec4f(0.998), a2); a2 = fma(a2, vec4f(0.997), a0);\n"
-    .repeat(8)
-}
+    ${Array(8).fill(line).join("\n    ")}
   }
-  out[id.x] = a0 + a1 + a2;
+  out[id.x] = vec4f(a0 + a1 + a2);
 }`;
+}
 const FLOPS = 8 * 3 * 4 * 2; // per iteration and invocation
 const ITERATIONS = 256;
 
@@ -54,19 +58,27 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
 
 const COPY_BYTES = 64 << 20;
 
-/** Measures the roof; with `small` on so little that the figures only show that it runs. */
-export async function measureRoof(gpu: Gpu, effort: Effort, small = false): Promise<Roof> {
+/** Measures the roof; with `small` on so little that the figures only show that it runs, with `halves` that of f16 too. */
+export async function measureRoof(
+  gpu: Gpu,
+  effort: Effort,
+  { small = false, halves = false } = {},
+): Promise<Roof> {
   const arena = gpu.arena();
   // A GPU needs many more invocations than a processor before all of it is at work.
   const invocations = gpu.kind === "gpu" ? 1 << 20 : 1 << 12;
   const iterations = small ? 1 : ITERATIONS;
-  const arithmetic = gpu.dispatch({
-    label: "arithmetic",
-    code: ARITHMETIC,
-    params: [iterations, 0, 0, 0],
-    buffers: [arena.buffer("out", invocations * 16)],
-    workgroups: invocations / 64,
-  });
+  const out = arena.buffer("out", invocations * 16);
+  const flops = async (type: "f32" | "f16") => {
+    const arithmetic = gpu.dispatch({
+      label: `arithmetic_${type}`,
+      code: arithmeticCode(type),
+      params: [iterations, 0, 0, 0],
+      buffers: [out],
+      workgroups: invocations / 64,
+    });
+    return invocations * iterations * FLOPS / await secondsOf(gpu, [arithmetic], effort) / 1e9;
+  };
   const bytes = small ? 1 << 16 : Math.min(COPY_BYTES, gpu.maxBindingBytes / 2);
   const copy = gpu.dispatch({
     label: "copy",
@@ -75,8 +87,9 @@ export async function measureRoof(gpu: Gpu, effort: Effort, small = false): Prom
     buffers: [arena.buffer("source", bytes), arena.buffer("copy", bytes)],
     workgroups: bytes / 16 / 64 / COPIED,
   });
-  const gflops = invocations * iterations * FLOPS / await secondsOf(gpu, [arithmetic], effort) / 1e9;
+  const gflops = await flops("f32");
+  const gflopsF16 = halves && gpu.offers.f16 ? await flops("f16") : undefined;
   const gbytes = 2 * bytes / await secondsOf(gpu, [copy], effort) / 1e9;
   arena.destroy();
-  return { gflops, gbytes };
+  return { gflops, gflopsF16, gbytes };
 }

@@ -5,8 +5,20 @@
  */
 
 import process from "node:process";
-import type { Dispatch, Gpu } from "../../kernels/device/gpu.ts";
-import { median, type Seconds } from "./turns.ts";
+import type { Dispatch, Gpu } from "./gpu.ts";
+
+/** Seconds of every round. */
+export interface Seconds {
+  /** On the clock. */
+  clock: number[];
+  /** Of the processor, all threads. */
+  processor: number[];
+}
+
+/** Gives the median of some values; of two in the middle, the larger. */
+export function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
+}
 
 /**
  * What time is: that on the clock, or that of the processor, shared out over its cores. Where a software adapter runs on

@@ -1,0 +1,16 @@
+// sum_rows: the sum of a vec4 over the rows of a workgroup of COLUMNS × ROWS lanes, columns side by side; ROWS is a power of two.
+
+var<workgroup> row_sums: array<vec4f, COLUMNS * ROWS>;
+
+// Of the lane's column, the same for all its rows; all lanes must call it. Adds pairs of halves, so the order is fixed.
+fn sum_rows(lane: u32, own: vec4f) -> vec4f {
+  row_sums[lane] = own;
+  workgroupBarrier();
+  for (var half = ROWS / 2u; half > 0u; half /= 2u) {
+    if (lane < half * COLUMNS) { row_sums[lane] += row_sums[lane + half * COLUMNS]; }
+    workgroupBarrier();
+  }
+  let sum = row_sums[lane % COLUMNS];
+  workgroupBarrier(); // before it is used again
+  return sum;
+}

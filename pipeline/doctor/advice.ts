@@ -1,0 +1,160 @@
+/**
+ * Says what is wrong with a machine that is to train on a GPU, and what to do, from what was found on it.
+ *
+ * @module
+ */
+
+import type { AdapterKind } from "../../kernels/device/variants.ts";
+import type { FoundAdapter } from "./adapters.ts";
+import type { System } from "./system.ts";
+
+/** Something that is wrong, and how to mend it. */
+export interface Problem {
+  /** Whether nothing can be trained with it, or only slowly or not for sure. */
+  severity: "error" | "warning";
+  /** What is wrong: a sentence. */
+  what: string;
+  /** What to do: a sentence. */
+  remedy: string;
+}
+
+/** What {@linkcode adviceOf} is told. */
+export interface Findings {
+  /** What the system shows. */
+  system: System;
+  /** The adapter that was handed out; undefined where there is none. */
+  adapter?: { name: string; kind: AdapterKind; subgroupsOf8: boolean };
+  /** What each driver hands out alone; undefined where nobody could ask. */
+  others?: readonly FoundAdapter[];
+  /** Bytes of buffers that could be had. */
+  allocatableBytes?: number;
+  /** Forms that miss the golden values. */
+  wrongForms?: readonly string[];
+}
+
+/** Less than a training of any size needs: a device that grants no more shows a small window of its memory alone. */
+const SMALL_BYTES = 1.5 * 2 ** 30;
+
+/** What installs what is missing. */
+const LOADER = "apt-get install libvulkan1";
+const SOFTWARE = "apt-get install mesa-vulkan-drivers libvulkan1";
+const NVIDIA =
+  "install the driver's Vulkan part (on Debian and Ubuntu libnvidia-gl-XXX or libnvidia-gl-XXX-server of the same " +
+  "version as the kernel's driver, with libegl1 and libxext6)";
+const IN_CONTAINER =
+  "start the container with NVIDIA_DRIVER_CAPABILITIES=graphics,utility (container toolkit 1.18 or later, libegl1 in the image)";
+
+/** Lists what is wrong, the worst first. */
+export function adviceOf(
+  { system, adapter, others, allocatableBytes, wrongForms = [] }: Findings,
+): Problem[] {
+  const problems: Problem[] = [];
+  const found = (severity: Problem["severity"], what: string, remedy: string) =>
+    problems.push({ severity, what, remedy });
+  const { cards, nvidia, loader, drivers, container, environment } = system;
+  const isNvidia = cards.some((card) => card.startsWith("/dev/nvidia")) || nvidia !== undefined;
+  const chosen = environment.VK_DRIVER_FILES ?? environment.VK_ICD_FILENAMES;
+  const broken = drivers.filter(({ problem }) => problem !== undefined);
+  const usable = drivers.length - broken.length;
+  const remedyOfCard = isNvidia
+    ? container || environment.NVIDIA_DRIVER_CAPABILITIES !== undefined ? IN_CONTAINER : NVIDIA
+    : "install the card's Vulkan driver (for AMD and Intel cards mesa-vulkan-drivers), and let the user into the groups video and render";
+
+  if (!adapter) {
+    if (loader === undefined) {
+      found(
+        "error",
+        "Vulkan's loader libvulkan.so.1 is not installed, so no driver can be found.",
+        `Run ${LOADER}.`,
+      );
+    }
+    if (chosen !== undefined && usable === 0) {
+      found(
+        "error",
+        `The environment names the driver files ${chosen}, of which none is usable.`,
+        "Name a file that is, or leave VK_DRIVER_FILES and VK_ICD_FILENAMES unset.",
+      );
+    } else if (usable === 0) {
+      found(
+        "error",
+        drivers.length === 0
+          ? "No Vulkan driver is installed: no file in /usr/share/vulkan/icd.d or /etc/vulkan/icd.d names one."
+          : "No Vulkan driver is usable: every file that names one is broken.",
+        cards.length > 0
+          ? `For the card, ${remedyOfCard}; to train on the processor instead, run ${SOFTWARE}.`
+          : `To train on the processor, run ${SOFTWARE}.`,
+      );
+    } else if (loader !== undefined) {
+      found(
+        "error",
+        `No adapter was obtained, although driver files are there: ${
+          drivers.map(({ path }) => path).join(", ")
+        }.`,
+        cards.length > 0
+          ? `For the card, ${remedyOfCard}.`
+          : `There is no card for these drivers here. To train on the processor, run ${SOFTWARE}.`,
+      );
+    }
+  }
+  for (const { path, problem } of broken) {
+    found(
+      adapter ? "warning" : "error",
+      `The driver file ${path} is broken: ${problem}.`,
+      "Install the package that it belongs to again, or remove it.",
+    );
+  }
+  if (adapter?.kind === "software" && cards.length > 0) {
+    const byCard = others?.find(({ by, adapter }) =>
+      by !== "OpenGL" && adapter !== null && !/llvmpipe|lavapipe|swiftshader/i.test(adapter)
+    );
+    found(
+      "warning",
+      `The adapter runs on the processor, although there is a card (${cards.join(", ")}).`,
+      byCard
+        ? `Set VK_DRIVER_FILES=${byCard.by}, which gives ${byCard.adapter}.`
+        : `To use it, ${remedyOfCard}.`,
+    );
+    const gl = others?.find(({ by, adapter }) =>
+      by === "OpenGL" && adapter !== null && !/llvmpipe|softpipe/i.test(adapter)
+    );
+    if (gl) {
+      found(
+        "warning",
+        `The card can be reached through OpenGL alone (${gl.adapter}): its Vulkan driver is missing.`,
+        `To use it, ${remedyOfCard}; training does not use OpenGL.`,
+      );
+    }
+  }
+  if (environment.DENO_WEBGPU_BACKEND?.split(",").includes("gl")) {
+    found(
+      "warning",
+      `DENO_WEBGPU_BACKEND is ${environment.DENO_WEBGPU_BACKEND}: with OpenGL nothing was ever tested.`,
+      "Leave it unset, or set it to vulkan.",
+    );
+  }
+  if (adapter?.kind === "software" && !adapter.subgroupsOf8) {
+    found(
+      "warning",
+      "The driver has no subgroups of 8, so general forms of kernels run, which are slow.",
+      "Use Mesa 25 or later on a processor with AVX, with 256-bit vectors (LP_NATIVE_VECTOR_WIDTH unset).",
+    );
+  }
+  if (adapter?.kind === "gpu" && allocatableBytes !== undefined && allocatableBytes < SMALL_BYTES) {
+    found(
+      "error",
+      `The card grants ${
+        Math.floor(allocatableBytes / 2 ** 20)
+      } MiB of buffers at once: other programs hold its memory, or it shows ` +
+        "a small window of it, and what exceeds that is refused.",
+      "Look at nvidia-smi; switch on Resizable BAR (Above 4G Decoding) in the machine's firmware, or use a newer Deno.",
+    );
+  }
+  if (wrongForms.length > 0) {
+    found(
+      "error",
+      `These forms of kernels miss the golden values here: ${wrongForms.join(", ")}.`,
+      "Do not train with them: choose other forms, or update the driver; please report it with this text.",
+    );
+  }
+  return problems.sort((a, b) => Number(a.severity === "warning") - Number(b.severity === "warning"));
+}

@@ -1,0 +1,301 @@
+/**
+ * Examines a machine that is to train models: its drivers, its adapter, whether that computes right, how much memory it grants and
+ * how fast it is.
+ *
+ * @module
+ */
+
+import { RunError } from "../../kernels/errors.ts";
+import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
+import { measureRoof, type Roof } from "../../kernels/device/roof.ts";
+import type { Dtype } from "../../kernels/device/storage.ts";
+import {
+  type AdapterKind,
+  formReasons,
+  FORMS,
+  type Offers,
+  runnable,
+  type Variants,
+} from "../../kernels/device/variants.ts";
+import { trainingFlops } from "../cost/cost.ts";
+import { trainingMemory } from "../cost/memory.ts";
+import { initialWeights } from "../model/parameters.ts";
+import type { ModelConfig } from "../model/shape.ts";
+import { createTrainer } from "../model/trainer.ts";
+import { keepMeasured } from "../run/measured.ts";
+import { type FoundAdapter, otherAdapters } from "./adapters.ts";
+import { adviceOf, type Problem } from "./advice.ts";
+import { GOLDEN_CASES, GOLDEN_LIMITS, type GoldenErrors, goldenErrors } from "./golden.ts";
+import { readSystem, type System } from "./system.ts";
+
+/** What {@linkcode examine} found. */
+export interface Diagnosis {
+  /** What the system shows. */
+  system: System;
+  /** The adapter that was handed out; undefined where there is none. */
+  adapter?: AdapterDiagnosis;
+  /** Why there is no adapter. */
+  refusal?: string;
+  /** What each driver hands out alone; undefined where nobody could ask. */
+  others?: FoundAdapter[];
+  /** What is wrong, the worst first. */
+  problems: Problem[];
+}
+
+/** What is known of an adapter. */
+export interface AdapterDiagnosis {
+  /** Its description. */
+  name: string;
+  /** What it is. */
+  kind: AdapterKind;
+  /** The backends of WebGPU that were allowed. */
+  backend: string;
+  /** The driver and its version, as far as the system tells. */
+  driver: string;
+  /** What it offers that some forms need. */
+  offers: Offers;
+  /** Features that it lists. */
+  features: string[];
+  /** Limits that a device gets. */
+  limits: Record<string, number>;
+  /** The form of each kernel that runs, and why. */
+  forms: { kernel: string; form: string; why: string }[];
+  /** Bytes of buffers that can be had at once, and the most that was asked for. */
+  memory: { allocatable: number; asked: number };
+  /** How far each set of forms is from the golden values. */
+  golden: GoldenResult[];
+  /** What it can do at most. */
+  roof: Roof;
+  /** A training step. */
+  step: MeasuredStep;
+  /** The file that the figures are kept in; undefined where they are not kept. */
+  kept?: string;
+}
+
+/** Golden values in one set of forms. */
+export interface GoldenResult extends GoldenErrors {
+  /** The forms. */
+  variants: Variants;
+  /** What activations are stored in. */
+  dtype: Dtype;
+  /** The model. */
+  model: string;
+  /** Whether all errors are within their limits. */
+  right: boolean;
+}
+
+/** What a training step reaches. */
+export interface MeasuredStep {
+  /** The model, and its batch. */
+  model: ModelConfig & { batch: number };
+  /** Tokens a second. */
+  tokensPerSecond: number;
+  /** GFLOP/s, as costs count them. */
+  gflops: number;
+  /** Share of the f32 roof. */
+  utilisation: number;
+}
+
+/** What {@linkcode examine} takes. */
+export interface ExamineOptions {
+  /** Part of the adapter's name, or a preference. */
+  adapter?: string;
+  /** Forms of kernels instead of the adapter's own. */
+  variants?: Partial<Variants>;
+  /** Takes the smallest sizes and one round: this shows that everything runs, and its figures are not kept. */
+  quick?: boolean;
+  /** Told what comes next. */
+  onStep?: (what: string) => void;
+  /** Ends the work. */
+  signal?: AbortSignal;
+}
+
+/** Models for the training step, the largest first: an expert and a router of the paper, and one for software adapters. */
+const STEP_MODELS = {
+  expert: { vocabulary: 32_000, hidden: 1024, layers: 24, heads: 16, batch: 4, context: 1024 },
+  router: { vocabulary: 32_000, hidden: 96, layers: 12, heads: 12, batch: 32, context: 256 },
+  small: { vocabulary: 512, hidden: 96, layers: 4, heads: 4, batch: 32, context: 128 },
+  least: { vocabulary: 64, hidden: 32, layers: 1, heads: 4, batch: 4, context: 32 },
+} as const;
+
+const SECONDS = 2;
+const MOST_BYTES = 256 * 2 ** 30;
+
+/** Examines this machine. Errors of the adapter are found, not thrown; an `InputError` says that a wish cannot be had. */
+export async function examine(
+  { adapter: wanted, variants, quick = false, onStep = () => {}, signal }: ExamineOptions = {},
+): Promise<Diagnosis> {
+  const step = (what: string) => {
+    signal?.throwIfAborted();
+    onStep(what);
+  };
+  step("the system");
+  const system = await readSystem();
+  let gpu: Gpu | undefined;
+  let refusal: string | undefined;
+  try {
+    gpu = await openGpu({ adapter: wanted, variants });
+  } catch (error) {
+    if (!(error instanceof RunError)) throw error;
+    refusal = error.message;
+  }
+  step("other adapters");
+  const others = await otherAdapters(
+    system.drivers.flatMap(({ path, problem }) => problem === undefined ? [path] : []),
+  );
+  if (!gpu) return { system, refusal, others, problems: adviceOf({ system, others }) };
+  try {
+    step("memory");
+    const asked = gpu.kind === "gpu" ? MOST_BYTES : Math.floor(0.8 * (system.availableBytes ?? 2 ** 30));
+    const allocatable = await gpu.allocatable(asked);
+    step("golden values");
+    const golden = await checkForms(gpu, quick, signal);
+    step("the roof");
+    const effort = { rounds: quick ? 1 : 5, seconds: quick ? 0 : 0.2, clock: "clock" } as const;
+    const roof = await measureRoof(gpu, effort, { small: quick, halves: true });
+    step("a training step");
+    const trained = await measureStep(gpu, roof, { allocatable, quick });
+    const { gflops, gflopsF16, gbytes } = roof;
+    const { utilisation } = trained;
+    const at = new Date().toISOString();
+    const kept = quick || Object.keys(variants ?? {}).length > 0
+      ? undefined
+      : await keepMeasured(gpu.adapter, {
+        gflops,
+        gflopsF16,
+        gbytes,
+        utilisation: Math.min(1, utilisation),
+        at,
+      });
+    const wrong = golden.filter(({ right }) => !right)
+      .map(({ variants, dtype, model }) => `${variantsText(variants)} in ${dtype} (${model})`);
+    const { kind, offers, capabilities: { features, limits } } = gpu;
+    return {
+      system,
+      adapter: {
+        name: gpu.adapter,
+        kind,
+        backend: system.environment.DENO_WEBGPU_BACKEND ?? "any",
+        driver: driverOf(gpu, system),
+        offers,
+        features,
+        limits,
+        forms: formReasons(kind, offers, gpu.variants, variants),
+        memory: { allocatable, asked },
+        golden,
+        roof,
+        step: trained,
+        kept,
+      },
+      others,
+      problems: adviceOf({
+        system,
+        adapter: { name: gpu.adapter, kind, subgroupsOf8: offers.subgroupsOf8 },
+        others,
+        allocatableBytes: allocatable,
+        wrongForms: wrong,
+      }),
+    };
+  } finally {
+    gpu.close();
+  }
+}
+
+/** Words forms as they are chosen. */
+export function variantsText(variants: Variants): string {
+  return Object.entries(variants).map((pair) => pair.join("=")).join(",");
+}
+
+/** Names the driver and its version, as far as the system tells. */
+function driverOf({ adapter, kind }: Gpu, { nvidia, mesa }: System): string {
+  if (kind === "gpu" && /nvidia|geforce|tesla|quadro|rtx|[ahlv]\d{2,3}/i.test(adapter) && nvidia) {
+    return `NVIDIA ${nvidia}`;
+  }
+  return mesa === undefined ? "unknown to the system" : `Mesa ${mesa}`;
+}
+
+/** Lists sets of forms in which each form that the adapter runs is there once at least. */
+function formSets(chosen: Variants, offers: Offers): Variants[] {
+  const names = [...new Set(Object.values(FORMS).flat())];
+  const kernels = Object.keys(FORMS) as (keyof Variants)[];
+  const sets = names.map((name) =>
+    Object.fromEntries(kernels.map((kernel) => {
+      const has = (FORMS[kernel] as readonly string[]).includes(name) && runnable(name, offers);
+      return [kernel, has ? name : chosen[kernel]];
+    })) as unknown as Variants
+  );
+  return [...new Map([chosen, ...sets].map((set) => [variantsText(set), set])).values()];
+}
+
+/** Trains the golden steps in every form that the adapter runs. */
+async function checkForms(gpu: Gpu, quick: boolean, signal?: AbortSignal): Promise<GoldenResult[]> {
+  const results: GoldenResult[] = [];
+  for (const variants of formSets(gpu.variants, gpu.offers)) {
+    const own = await openGpu({ variants });
+    try {
+      for (const dtype of quick ? ["f32"] as const : ["f32", "bf16"] as const) {
+        for (const model of quick ? ["tiny"] as const : GOLDEN_CASES) {
+          signal?.throwIfAborted();
+          const errors = await goldenErrors(own, model, dtype);
+          const limits =
+            GOLDEN_LIMITS[dtype === "bf16" ? "bf16" : /f16/.test(variants.matmul) ? "f16" : "f32"];
+          const right = (["loss", "norm", "gradients"] as const).every((name) =>
+            errors[name] <= limits[name]
+          );
+          results.push({ variants, dtype, model, ...errors, right });
+        }
+      }
+    } finally {
+      own.close();
+    }
+  }
+  return results;
+}
+
+/** Trains for two seconds on the largest model that such an adapter is meant for and has the memory for. */
+async function measureStep(
+  gpu: Gpu,
+  roof: Roof,
+  { allocatable, quick }: { allocatable: number; quick: boolean },
+): Promise<MeasuredStep> {
+  const { expert, router, small, least } = STEP_MODELS;
+  const fits = (model: typeof expert | typeof router) =>
+    trainingMemory(model, { ...model, length: model.context, limit: gpu.maxBindingBytes, kind: gpu.kind })
+      .total <
+      0.8 * allocatable;
+  const model = quick ? least : gpu.kind === "software" ? small : [expert, router].find(fits) ?? small;
+  const { batch, context: length, vocabulary } = model;
+  const settings = { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1, clip: 1 };
+  const trainer = createTrainer(gpu, {
+    config: model,
+    start: [initialWeights(model, 0)],
+    batch,
+    length,
+    settings,
+  });
+  try {
+    const tokens = Uint32Array.from(
+      { length: batch * length },
+      (_, i) => (Math.imul(i, 2_654_435_761) >>> 7) % vocabulary,
+    );
+    const input = { tokens, lengths: new Uint32Array(batch).fill(length) };
+    trainer.step(input, 1e-3);
+    await trainer.drain(); // compiles
+    let [steps, seconds] = [0, 0];
+    for (let at = 1; seconds < (quick ? 0.01 : SECONDS); at = Math.min(64, 2 * at)) {
+      const begin = performance.now();
+      for (let i = 0; i < at; i++) trainer.step(input, 1e-3);
+      await trainer.drain();
+      [steps, seconds] = [steps + at, seconds + (performance.now() - begin) / 1000];
+    }
+    const gflops = steps * trainingFlops(model, batch, length) / seconds / 1e9;
+    return {
+      model,
+      tokensPerSecond: steps * batch * length / seconds,
+      gflops,
+      utilisation: gflops / roof.gflops,
+    };
+  } finally {
+    trainer.close();
+  }
+}

@@ -1,0 +1,40 @@
+/**
+ * Says when work goes on on the processor although a GPU was to be expected.
+ *
+ * @module
+ */
+
+import { say, setting, task, type Text } from "../../kernels/errors.ts";
+import type { Gpu } from "../../kernels/device/gpu.ts";
+import { modelShapes } from "../model/shapes.ts";
+import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
+import { PRESETS } from "../settings/presets.ts";
+import { cardsOf } from "./system.ts";
+
+/** The presets whose experts are those of the paper. */
+const PAPER = Object.entries(PRESETS).filter(([name]) => name.startsWith("paper-"));
+
+/**
+ * Warns of an adapter that runs on the processor where the system shows a card, or where the experts have the shape of one of the
+ * paper's; undefined where a GPU runs or none was to be expected. `cards` are asked of the system unless given.
+ */
+export async function processorWarning(
+  { adapter, kind }: Pick<Gpu, "adapter" | "kind">,
+  configuration: Configuration,
+  cards?: readonly string[],
+): Promise<Text | undefined> {
+  if (kind !== "software") return undefined;
+  const { expert } = modelShapes(configuration);
+  const preset = PAPER.find(([, values]) => {
+    const { expert: { hidden, layers, heads } } = modelShapes({ ...defaultConfiguration(), ...values });
+    return hidden === expert.hidden && layers === expert.layers && heads === expert.heads;
+  })?.[0];
+  const visible = cards ?? await cardsOf();
+  if (visible.length === 0 && preset === undefined) return undefined;
+  const reason = visible.length > 0
+    ? `although the system shows a card (${visible.join(", ")})`
+    : `and the experts have the shape of ${preset}, which takes weeks there`;
+  return say`the adapter "${adapter}" runs on the processor, ${reason}; ${
+    task("doctor")
+  } tells what is wrong, ${setting("requireGpu")} stops instead`;
+}

@@ -1,0 +1,172 @@
+/**
+ * Looks at what of Vulkan and of graphics cards a Linux system shows, without opening a device.
+ *
+ * @module
+ */
+
+import { dirname, isAbsolute, join } from "node:path";
+
+/** A file that names a Vulkan driver to the loader (an ICD manifest). */
+export interface DriverFile {
+  /** The file. */
+  path: string;
+  /** The library that it names; undefined where it cannot be read. */
+  library?: string;
+  /** The version of Vulkan that it names. */
+  api?: string;
+  /** What is wrong with it. */
+  problem?: string;
+}
+
+/** What a system shows. */
+export interface System {
+  /** Device files of graphics cards: `/dev/nvidia0`, `/dev/dri/renderD128`. */
+  cards: string[];
+  /** NVIDIA's kernel driver, where it is loaded. */
+  nvidia?: string;
+  /** Version of Mesa's packages, on a Debian-like system. */
+  mesa?: string;
+  /** Path of Vulkan's loader; undefined where there is none. */
+  loader?: string;
+  /** The files that name drivers. */
+  drivers: DriverFile[];
+  /** Whether this is a container. */
+  container: boolean;
+  /** The variables that choose drivers, where they are set. */
+  environment: Record<string, string>;
+  /** Bytes of the machine's memory that can be had. */
+  availableBytes?: number;
+}
+
+/** Where things lie; tests say others. */
+export interface SystemPlaces {
+  /** Root of all paths. */
+  root?: string;
+  /** Reads a variable of the environment. */
+  variable?: (name: string) => string | undefined;
+}
+
+/** Variables that choose an adapter. */
+export const VARIABLES = [
+  "VK_DRIVER_FILES",
+  "VK_ICD_FILENAMES",
+  "VK_ADD_DRIVER_FILES",
+  "DENO_WEBGPU_BACKEND",
+  "NVIDIA_DRIVER_CAPABILITIES",
+  "LD_LIBRARY_PATH",
+] as const;
+
+const DRIVER_FOLDERS = ["/etc/vulkan/icd.d", "/usr/local/share/vulkan/icd.d", "/usr/share/vulkan/icd.d"];
+const LIBRARY_FOLDERS = [
+  ...[
+    "/usr/lib/x86_64-linux-gnu",
+    "/lib/x86_64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+    "/usr/lib64",
+    "/lib64",
+  ],
+  ...["/usr/lib", "/lib", "/usr/local/lib", "/usr/local/nvidia/lib64"],
+];
+
+/**
+ * Lists the graphics cards that a system shows as device files; none where that cannot be asked. Deno lets no program look into
+ * `/dev` that may not do everything, so `ls` does.
+ */
+export async function cardsOf({ root = "" }: SystemPlaces = {}): Promise<string[]> {
+  const matches = async (folder: string, name: RegExp) =>
+    (await outputOf("ls", `${root}${folder}`)).split("\n").filter((entry) => name.test(entry)).map((entry) =>
+      `${folder}/${entry}`
+    );
+  return [...await matches("/dev", /^nvidia\d+$/), ...await matches("/dev/dri", /^renderD\d+$/)];
+}
+
+/** Runs a program on a path and gives what it prints; nothing where it fails, is missing or may not be run. */
+async function outputOf(program: "ls" | "cat", path: string): Promise<string> {
+  try {
+    const { stdout } = await new Deno.Command(program, { args: [path], stdin: "null", stderr: "null" })
+      .output();
+    return new TextDecoder().decode(stdout);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotCapable) return "";
+    throw error;
+  }
+}
+
+/** Looks at a system. */
+export async function readSystem(places: SystemPlaces = {}): Promise<System> {
+  const { root = "", variable = (name: string) => Deno.env.get(name) } = places;
+  const set = VARIABLES.map((name) => [name, variable(name)] as const);
+  const environment = Object.fromEntries(
+    set.filter((pair): pair is [typeof pair[0], string] => Boolean(pair[1])),
+  );
+  const folders = [...(environment.LD_LIBRARY_PATH ?? "").split(":").filter(Boolean), ...LIBRARY_FOLDERS];
+  const named = environment.VK_DRIVER_FILES ?? environment.VK_ICD_FILENAMES;
+  const files = named?.split(":").filter(Boolean) ??
+    (await Promise.all(
+      DRIVER_FOLDERS.map(async (folder) =>
+        (await namesIn(`${root}${folder}`)).filter((name) => name.endsWith(".json")).map((name) =>
+          `${folder}/${name}`
+        )
+      ),
+    )).flat();
+  const [, nvidia] = /Kernel Module\s+(?:for \S+\s+)?(\d[\d.]*)/.exec(
+    await outputOf("cat", `${root}/proc/driver/nvidia/version`),
+  ) ??
+    [];
+  const [, mesa] = /^(?:Package: mesa-vulkan-drivers|Source: mesa)\n(?:.+\n)*?Version: (.+)$/m.exec(
+    await Deno.readTextFile(`${root}/var/lib/dpkg/status`).catch(() => ""),
+  ) ?? [];
+  const [, available] = /^MemAvailable:\s+(\d+) kB/m.exec(await outputOf("cat", `${root}/proc/meminfo`)) ??
+    [];
+  const inContainer = await Promise.all(
+    ["/.dockerenv", "/run/.containerenv"].map((path) => isThere(root + path)),
+  );
+  return {
+    cards: await cardsOf(places),
+    nvidia,
+    mesa,
+    loader: await libraryAt("libvulkan.so.1", folders, root),
+    drivers: await Promise.all(files.map((path) => readDriverFile(path, folders, root))),
+    container: inContainer.includes(true),
+    environment,
+    availableBytes: available === undefined ? undefined : Number(available) * 1024,
+  };
+}
+
+/** Reads a driver's file and looks whether its library is there. */
+async function readDriverFile(path: string, folders: string[], root: string): Promise<DriverFile> {
+  let text: string;
+  try {
+    text = await Deno.readTextFile(`${root}${path}`);
+  } catch (error) {
+    const isMissing = error instanceof Deno.errors.NotFound;
+    return { path, problem: isMissing ? "there is no such file" : "it cannot be read" };
+  }
+  let library: unknown;
+  let api: unknown;
+  try {
+    ({ library_path: library, api_version: api } = JSON.parse(text).ICD);
+  } catch {
+    return { path, problem: "it is no JSON object with an ICD in it" };
+  }
+  if (typeof library !== "string") return { path, problem: "it names no library_path" };
+  const at = library.includes("/") && !isAbsolute(library) ? join(dirname(path), library) : library;
+  const found = await libraryAt(at, folders, root);
+  const problem = found === undefined ? `its library ${at} is not there` : undefined;
+  return { path, library: found ?? at, api: typeof api === "string" ? api : undefined, problem };
+}
+
+/** Finds a library as the dynamic linker does: a path is one, a name is looked for in folders. */
+async function libraryAt(name: string, folders: string[], root: string): Promise<string | undefined> {
+  const candidates = name.includes("/") ? [name] : folders.map((folder) => `${folder}/${name}`);
+  for (const path of candidates) {
+    if (await isThere(`${root}${path}`)) return path;
+  }
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  return await Array.fromAsync(Deno.readDir(folder))
+    .then((entries) => entries.map(({ name }) => name).sort(), () => []);
+}
+
+const isThere = (path: string): Promise<boolean> => Deno.stat(path).then(() => true, () => false);

@@ -1,0 +1,58 @@
+/**
+ * Keeps what devices were measured to reach, in a file of the user's cache folder: `doctor` writes it, and estimates and
+ * trainings read it. No result depends on it.
+ *
+ * @module
+ */
+
+import * as v from "valibot";
+import { jsonText, writeAtomic } from "./files.ts";
+
+const positive = v.pipe(v.number(), v.finite(), v.gtValue(0));
+const FIGURES = v.object({
+  gflops: positive,
+  gflopsF16: v.optional(positive),
+  gbytes: positive,
+  utilisation: v.pipe(positive, v.maxValue(1)),
+  at: v.string(),
+});
+
+/**
+ * What a device reached: arithmetic in registers in f32 and, where offered, f16 (GFLOP/s), memory traffic (GB/s), the share of the
+ * f32 arithmetic that a training step reached (0 to 1), and when that was measured.
+ *
+ * @ignore
+ */
+export type MeasuredDevice = v.InferOutput<typeof FIGURES>;
+
+/** Names the file, by SMALLTALK_CACHE or where the environment says in which folder a user's caches lie and may be asked for it. */
+function cacheFile(): string | undefined {
+  try {
+    const own = Deno.env.get("SMALLTALK_CACHE");
+    if (own) return `${own}/devices.json`;
+    const [folder, home] = [Deno.env.get("XDG_CACHE_HOME"), Deno.env.get("HOME")];
+    const cache = folder || (home ? `${home}/.cache` : undefined);
+    return cache && `${cache}/smalltalk/devices.json`;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) return undefined;
+    throw error;
+  }
+}
+
+/** Reads all devices that were measured. A file that is missing or damaged holds none: it is a cache. */
+export async function measuredDevices(): Promise<Record<string, MeasuredDevice>> {
+  const path = cacheFile();
+  try {
+    return v.parse(v.record(v.string(), FIGURES), JSON.parse(await Deno.readTextFile(path ?? "")));
+  } catch {
+    return {};
+  }
+}
+
+/** Keeps the figures of the device of this name. Returns the file, or undefined where there is no place for it. */
+export async function keepMeasured(adapter: string, figures: MeasuredDevice): Promise<string | undefined> {
+  const path = cacheFile();
+  if (path === undefined) return undefined;
+  await writeAtomic(path, jsonText({ ...await measuredDevices(), [adapter]: figures }), { shared: true });
+  return path;
+}

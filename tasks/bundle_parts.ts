@@ -1,0 +1,158 @@
+/**
+ * Says what a bundle holds: which tasks, the packages that they load, and their entries of the lock file.
+ *
+ * @module
+ */
+
+import { InputError } from "../mod.ts";
+
+/** What can be put into a bundle besides what every bundle holds. */
+export const EXTRAS = ["tokenizer", "report", "driver"] as const;
+
+/** One of {@linkcode EXTRAS}. */
+export type Extra = typeof EXTRAS[number];
+
+/** A part of a bundle: tasks, and the names under which `deno.json` imports their packages. */
+interface Part {
+  tasks: readonly string[];
+  packages: readonly string[];
+}
+
+/** What every bundle holds. */
+const BASE: Part = {
+  tasks: [
+    ...["train-routers", "score", "assign", "split", "train-expert", "train-dense", "evaluate"],
+    ...["status", "verify", "cost", "doctor", "bench"],
+  ],
+  packages: [
+    ...[
+      "@huggingface/jinja",
+      "@hono/valibot-validator",
+      "apache-arrow",
+      "cli-progress",
+      "flatbuffers",
+      "hono",
+    ],
+    ...["ml-matrix", "valibot"],
+  ],
+};
+
+/** What each extra adds; a driver consists of the system's files alone. */
+const ADDED: Record<Extra, Part> = {
+  tokenizer: {
+    tasks: ["corpus", "tokenizer", "tokenize", "partition", "generate", "serve", "show"],
+    packages: ["hyparquet", "hyparquet-compressors", "prom-client", "tokenizers"],
+  },
+  report: { tasks: ["report"], packages: ["vega", "vega-lite"] },
+  driver: { tasks: [], packages: [] },
+};
+
+/** Gathers the tasks and packages of a bundle with these extras. */
+export function partsOf(extras: readonly Extra[]): Part {
+  const parts = [BASE, ...extras.map((extra) => ADDED[extra])];
+  return {
+    tasks: parts.flatMap(({ tasks }) => tasks),
+    packages: parts.flatMap(({ packages }) => packages),
+  };
+}
+
+/** Reads `tokenizer,report`. Throws an `InputError` for a name that is no extra, or that is there twice. */
+export function parseExtras(text: string): Extra[] {
+  const names = text === "" ? [] : text.split(",").map((name) => name.trim());
+  const wrong = names.find((name, i) => !EXTRAS.some((extra) => extra === name) || names.indexOf(name) < i);
+  if (wrong === undefined) return names as Extra[];
+  throw new InputError(
+    `Cannot bundle with "${text}" as it must name some of ${
+      EXTRAS.join(",")
+    }, each once: it names "${wrong}"`,
+  );
+}
+
+/** What this module reads of `deno.json`. */
+export interface ProjectFile extends Record<string, unknown> {
+  imports: Record<string, string>;
+  tasks: Record<string, unknown>;
+}
+
+/** The lock file of npm packages. */
+export interface LockFile extends Record<string, unknown> {
+  specifiers: Record<string, string>;
+  npm: Record<string, LockedPackage>;
+}
+
+interface LockedPackage extends Record<string, unknown> {
+  dependencies?: string[];
+  optionalPeers?: string[];
+}
+
+/** Gives `deno.json` with what some tasks need of it. */
+export function bundledProject(project: ProjectFile, { tasks, packages }: Part): ProjectFile {
+  const keep = (name: string) => packages.includes(name.replace(/\/$/, ""));
+  const imports = Object.entries(project.imports)
+    .filter(([name, target]) => !/^npm:/.test(target) || keep(name));
+  return {
+    ...project,
+    imports: Object.fromEntries(imports),
+    tasks: Object.fromEntries(Object.entries(project.tasks).filter(([name]) => tasks.includes(name))),
+    allowScripts: undefined,
+  };
+}
+
+/**
+ * Gives the lock file of a project with fewer imports, and lists its packages as `name@version`. An optional peer that nothing
+ * else brings is left out.
+ */
+export function bundledLock(
+  lock: LockFile,
+  { imports }: ProjectFile,
+): { lock: LockFile; packages: string[] } {
+  const wanted = [...new Set(Object.values(imports).filter((target) => /^npm:[^/]/.test(target)))].sort();
+  const byName = (name: string) =>
+    name in lock.npm ? name : Object.keys(lock.npm).find((key) => key.startsWith(`${name}_`)) ??
+      Object.keys(lock.npm).find((key) => nameOf(key) === name);
+  const closure = new Set<string>();
+  const visit = (key: string | undefined) => {
+    if (key === undefined || closure.has(key)) return;
+    closure.add(key);
+    const { dependencies = [], optionalPeers = [] } = lock.npm[key];
+    dependencies.filter((name) => !optionalPeers.includes(name)).forEach((name) => visit(byName(name)));
+  };
+  for (const target of wanted) visit(`${nameOf(target.slice(4))}@${lock.specifiers[target]}`);
+  const has = (name: string) => [...closure].some((key) => nameOf(key) === name);
+  const renamed = (key: string) => {
+    const { optionalPeers = [] } = lock.npm[key];
+    return optionalPeers.filter((peer) => !has(peer))
+      .reduce((text, peer) => text.replace(new RegExp(`_${peer}@[^_]+`), ""), key);
+  };
+  const npm = [...closure].sort().map((key) => {
+    const { dependencies, optionalPeers, ...rest } = lock.npm[key];
+    const lost = (optionalPeers ?? []).filter((peer) => !has(peer));
+    const left = { dependencies, optionalPeers };
+    for (const name of ["dependencies", "optionalPeers"] as const) {
+      left[name] = left[name]?.filter((peer) => !lost.includes(peer));
+      if (!left[name]?.length) delete left[name];
+    }
+    return [renamed(key), { ...rest, ...left }];
+  });
+  const specifiers = wanted.map((target) => {
+    const name = nameOf(target.slice(4));
+    return [target, renamed(`${name}@${lock.specifiers[target]}`).slice(name.length + 1)];
+  });
+  return {
+    lock: {
+      ...lock,
+      specifiers: Object.fromEntries(specifiers),
+      npm: Object.fromEntries(npm),
+      workspace: { dependencies: wanted },
+    },
+    packages: [...closure].sort().map((key) => {
+      const name = nameOf(key);
+      return `${name}@${key.slice(name.length + 1).split("_")[0]}`;
+    }),
+  };
+}
+
+/** Gives the name in `@scope/name@1.0.0_peer@2.0.0`. */
+function nameOf(key: string): string {
+  return key.slice(0, key.indexOf("@", 1));
+}

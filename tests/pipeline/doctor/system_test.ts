@@ -1,0 +1,96 @@
+import { assertEquals } from "@std/assert";
+import { cardsOf, readSystem } from "../../../pipeline/doctor/system.ts";
+import { inFolder } from "../../tasks/support.ts";
+
+/** Makes files of a system, by their paths. */
+async function systemOf(root: string, files: Record<string, string>): Promise<void> {
+  for (const [path, text] of Object.entries(files)) {
+    await Deno.mkdir(`${root}${path.slice(0, path.lastIndexOf("/"))}`, { recursive: true });
+    await Deno.writeTextFile(`${root}${path}`, text);
+  }
+}
+
+const ICD = (library: string) => JSON.stringify({ ICD: { library_path: library, api_version: "1.3.280" } });
+
+Deno.test("readSystem() finds cards, NVIDIA's driver, Mesa's version, the loader and what names drivers", () =>
+  inFolder(async (root) => {
+    await systemOf(root, {
+      "/dev/nvidia0": "",
+      "/dev/nvidiactl": "",
+      "/dev/dri/renderD128": "",
+      "/dev/dri/card0": "",
+      "/proc/driver/nvidia/version":
+        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.124.06  Wed Feb 26\nGCC: 12\n",
+      "/proc/meminfo": "MemTotal:       1000 kB\nMemAvailable:    600 kB\n",
+      "/var/lib/dpkg/status":
+        "Package: zlib1g\nVersion: 1\n\nPackage: mesa-vulkan-drivers\nStatus: ok\nVersion: 25.0.7-2\n\n",
+      "/usr/lib64/libvulkan.so.1": "",
+      "/usr/lib64/libvulkan_lvp.so": "",
+      "/usr/share/vulkan/icd.d/lvp_icd.json": ICD("libvulkan_lvp.so"),
+      "/usr/share/vulkan/icd.d/nvidia_icd.json": ICD("libGLX_nvidia.so.0"),
+      "/usr/share/vulkan/icd.d/notes.txt": "no driver",
+      "/etc/vulkan/icd.d/own.json": ICD("./own.so"),
+      "/etc/vulkan/icd.d/own.so": "",
+      "/etc/vulkan/icd.d/torn.json": '{"ICD": {',
+      "/etc/vulkan/icd.d/empty.json": '{"ICD": {}}',
+      "/.dockerenv": "",
+    });
+    assertEquals(await readSystem({ root, variable: () => undefined }), {
+      cards: ["/dev/nvidia0", "/dev/dri/renderD128"],
+      nvidia: "570.124.06",
+      mesa: "25.0.7-2",
+      loader: "/usr/lib64/libvulkan.so.1",
+      drivers: [
+        {
+          path: "/etc/vulkan/icd.d/empty.json",
+          problem: "it names no library_path",
+        },
+        {
+          path: "/etc/vulkan/icd.d/own.json",
+          library: "/etc/vulkan/icd.d/own.so",
+          api: "1.3.280",
+          problem: undefined,
+        },
+        { path: "/etc/vulkan/icd.d/torn.json", problem: "it is no JSON object with an ICD in it" },
+        {
+          path: "/usr/share/vulkan/icd.d/lvp_icd.json",
+          library: "/usr/lib64/libvulkan_lvp.so",
+          api: "1.3.280",
+          problem: undefined,
+        },
+        {
+          path: "/usr/share/vulkan/icd.d/nvidia_icd.json",
+          library: "libGLX_nvidia.so.0",
+          api: "1.3.280",
+          problem: "its library libGLX_nvidia.so.0 is not there",
+        },
+      ],
+      container: true,
+      environment: {},
+      availableBytes: 600 * 1024,
+    });
+  }));
+
+Deno.test("readSystem() takes the driver files that the environment names, and finds nothing in an empty system", () =>
+  inFolder(async (root) => {
+    const set: Record<string, string> = {
+      VK_DRIVER_FILES: "/none.json:/mine.json",
+      LD_LIBRARY_PATH: "/mine",
+    };
+    await systemOf(root, { "/mine.json": ICD("mine.so"), "/mine/mine.so": "" });
+    const { drivers, environment, ...rest } = await readSystem({ root, variable: (name) => set[name] });
+    assertEquals(environment, set);
+    assertEquals(drivers, [
+      { path: "/none.json", problem: "there is no such file" },
+      { path: "/mine.json", library: "/mine/mine.so", api: "1.3.280", problem: undefined },
+    ]);
+    assertEquals(rest, {
+      cards: [],
+      nvidia: undefined,
+      mesa: undefined,
+      loader: undefined,
+      container: false,
+      availableBytes: undefined,
+    });
+    assertEquals(await cardsOf({ root }), []);
+  }));

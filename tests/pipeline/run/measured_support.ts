@@ -1,0 +1,21 @@
+/**
+ * Gives tests a folder of measured figures of their own.
+ *
+ * @module
+ */
+
+import { inFolder } from "../../tasks/support.ts";
+
+/** Runs a test with an empty folder of measured figures. */
+export function withCache(test: (folder: string) => Promise<void>): Promise<void> {
+  return inFolder(async (folder) => {
+    const before = Deno.env.get("SMALLTALK_CACHE");
+    Deno.env.set("SMALLTALK_CACHE", folder);
+    try {
+      await test(folder);
+    } finally {
+      if (before === undefined) Deno.env.delete("SMALLTALK_CACHE");
+      else Deno.env.set("SMALLTALK_CACHE", before);
+    }
+  });
+}

@@ -1,0 +1,185 @@
+import {
+  assert,
+  assertEquals,
+  assertFalse,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+import {
+  bundledLock,
+  bundledProject,
+  EXTRAS,
+  type LockFile,
+  parseExtras,
+  partsOf,
+  type ProjectFile,
+} from "../../tasks/bundle_parts.ts";
+import { makeBundle } from "../../tasks/bundle_files.ts";
+import { InputError } from "../../kernels/mod.ts";
+import { hashes, inFolder, ROOT, SMALL, smallCorpus, task } from "./support.ts";
+
+const read = (file: string) => JSON.parse(Deno.readTextFileSync(`${ROOT}${file}`));
+const PROJECT: ProjectFile = read("deno.json");
+const LOCK: LockFile = read("deno.lock");
+/** The most that a bundle without extras may take, in bytes. */
+const MOST_BYTES = 60e6;
+
+Deno.test("parseExtras() reads names, each once, and refuses others", () => {
+  assertEquals(parseExtras(""), []);
+  assertEquals(parseExtras("tokenizer, driver"), ["tokenizer", "driver"]);
+  for (const text of ["python", "driver,driver", "report,"]) {
+    assertThrows(() => parseExtras(text), Error, "it must name some of tokenizer,report,driver, each once");
+  }
+});
+
+Deno.test("partsOf() names tasks and imports that there are", () => {
+  const { tasks, packages } = partsOf(EXTRAS);
+  assertEquals(tasks.filter((name) => !(name in PROJECT.tasks)), []);
+  assertEquals(packages.filter((name) => !(name in PROJECT.imports)), []);
+});
+
+Deno.test("partsOf() brings every package that the tasks of a bundle import", async () => {
+  for (const extras of [[], ["tokenizer", "report"]] as const) {
+    const { tasks, packages } = partsOf(extras);
+    for (const name of tasks) {
+      const file = name === "bench" ? "tests/bench/bench.ts" : `tasks/${name}.ts`;
+      const { stdout } = await new Deno.Command(Deno.execPath(), {
+        args: ["info", "--json", file],
+        cwd: ROOT,
+      }).output();
+      const missing = importsOf(JSON.parse(new TextDecoder().decode(stdout)))
+        .filter((target) => !packages.some((name) => PROJECT.imports[name] === target));
+      assertEquals(missing, [], name);
+    }
+  }
+});
+
+interface Graph {
+  roots: string[];
+  modules: { specifier: string; dependencies?: { isDynamic?: boolean; code?: { specifier?: string } }[] }[];
+}
+
+/** Lists the packages that a graph imports at once, as `deno.json` names them. */
+function importsOf({ roots, modules }: Graph): string[] {
+  const byName = new Map(modules.map((module) => [module.specifier, module]));
+  const [seen, found, left] = [new Set<string>(), new Set<string>(), [roots[0]]];
+  for (let name = left.pop(); name !== undefined; name = left.pop()) {
+    if (seen.has(name)) continue;
+    seen.add(name);
+    for (const { isDynamic, code } of byName.get(name)?.dependencies ?? []) {
+      if (isDynamic || code?.specifier === undefined) continue;
+      const [, named] = /^npm:\/?((@[^/]+\/)?[^/]+)/.exec(code.specifier) ?? [];
+      if (named !== undefined) found.add(`npm:${named}`);
+      else left.push(code.specifier);
+    }
+  }
+  return [...found];
+}
+
+Deno.test("bundledLock() keeps what the imports need, with the hashes of the lock file, and no optional peer", () => {
+  const project = bundledProject(PROJECT, partsOf([]));
+  const { lock, packages } = bundledLock(LOCK, project);
+  assertEquals(Object.keys(lock.npm).length, packages.length);
+  assertFalse(packages.some((name) => /^(typescript|tokenizers|vega)@/.test(name)), packages.join());
+  assertEquals(lock.specifiers["npm:valibot@1.5.0"], "1.5.0");
+  for (const [key, { integrity, dependencies = [] }] of Object.entries(lock.npm)) {
+    const [name] = packages.filter((named) => key === named || key.startsWith(`${named}_`));
+    assert(name, key);
+    const before = Object.keys(LOCK.npm).find((other) => other === name || other.startsWith(`${name}_`))!;
+    assertEquals(integrity, LOCK.npm[before].integrity);
+    for (const needed of dependencies) {
+      assert(
+        Object.keys(lock.npm).some((other) => other.startsWith(`${needed}@`) || other === needed),
+        needed,
+      );
+    }
+  }
+  assertEquals(Object.keys(project.tasks).includes("report"), false);
+});
+
+Deno.test("bundle refuses a name that is no archive, and leaves nothing behind", () =>
+  inFolder(async (folder) => {
+    const { code, err } = await task("bundle", ["--output", `${folder}/bundle.zip`]);
+    assertEquals(code, 2);
+    assertStringIncludes(err, "its name must end in .tar.xz, .tar.gz or .tar");
+    const empty = { output: `${folder}/bundle.tar`, extras: [], signal: new AbortController().signal };
+    await assertRejects(
+      () => makeBundle({ ...empty, cache: `${folder}/none` }),
+      InputError,
+      "must be in Deno's cache",
+    );
+    assertEquals(Array.from(Deno.readDirSync(folder)).map(({ name }) => name), []);
+  }));
+
+Deno.test("a bundle trains an expert to the same bytes, in an empty folder, with an empty home and no network", () =>
+  inFolder(async (folder) => {
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
+    const run = `${folder}/run`;
+    const parts = ["--run", run, "--input", `${folder}/docs.jsonl`, ...SMALL, "--partitioner", "random"];
+    const partitioned = await task("partition", parts);
+    assertEquals(partitioned.code, 0, partitioned.err);
+    const there = `${folder}/there`;
+    await Deno.mkdir(`${there}/home`, { recursive: true });
+    const copied = await new Deno.Command("cp", { args: ["-r", run, `${there}/run`] }).output();
+    assert(copied.success);
+
+    const output = `${folder}/smalltalk-linux-x64.tar.xz`;
+    const env = { XZ_OPT: "-0" }; // the fastest: larger than what a user gets
+    const made = await task("bundle", ["--output", output, "--json"], { env });
+    assertEquals(made.code, 0, made.err);
+    const { bytes, tasks } = JSON.parse(made.out);
+    assertEquals((await Deno.stat(output)).size, bytes);
+    assert(bytes < MOST_BYTES, `${bytes} bytes`);
+    assert(tasks.includes("train-expert"));
+
+    const unpacked = await new Deno.Command("tar", { args: ["xf", output, "-C", there] }).output();
+    assert(unpacked.success);
+    await Deno.remove(output);
+    const bundle = `${there}/smalltalk-linux-x64`;
+    const sums = await new Deno.Command("sha256sum", { args: ["--quiet", "-c", "SHA256SUMS"], cwd: bundle })
+      .output();
+    assert(sums.success);
+
+    const flags = [
+      ...["--expert", "1", "--expert-hidden", "8", "--expert-layers", "1", "--expert-heads", "2"],
+      ...["--expert-batch", "4", "--expert-steps", "12", "--expert-warmup", "4", "--log-every", "3"],
+    ];
+    const here = await task("train-expert", ["--run", run, ...flags]);
+    assertEquals(here.code, 0, here.err);
+    const alone = await isolated(there, [
+      "./smalltalk-linux-x64/run",
+      "train-expert",
+      "--run",
+      "run",
+      ...flags,
+    ]);
+    assertEquals(alone.code, 0, alone.err);
+    assertFalse(/download/i.test(alone.err), alone.err);
+    for (const file of ["experts/expert-01", "metrics"]) {
+      const of = async (root: string) => {
+        const all = await hashes(`${root}/${file}`);
+        return Object.fromEntries(Object.entries(all).filter(([name]) => !name.includes("timing.jsonl")));
+      };
+      const expected = await of(run);
+      assert(Object.keys(expected).length > 0, file);
+      assertEquals(await of(`${there}/run`), expected);
+    }
+
+    const unknown = await isolated(there, ["./smalltalk-linux-x64/run", "report", "--run", "run"]);
+    assertEquals(unknown.code, 2);
+    assertStringIncludes(unknown.err, 'Cannot run task "report" as this bundle must hold it');
+  }));
+
+/** Runs a command without a network, without the variables of this process and with a home that is empty. */
+async function isolated(cwd: string, command: string[]): Promise<{ code: number; err: string }> {
+  const [program, ...args] = ["unshare", "--map-root-user", "--net", ...command];
+  const { code, stderr } = await new Deno.Command(program, {
+    args,
+    cwd,
+    clearEnv: true,
+    env: { HOME: `${cwd}/home`, PATH: "/usr/bin:/bin", NO_COLOR: "1" },
+    stdin: "null",
+  }).output();
+  return { code, err: new TextDecoder().decode(stderr) };
+}

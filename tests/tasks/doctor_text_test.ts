@@ -1,0 +1,85 @@
+import { assertEquals, assertFalse, assertStringIncludes } from "@std/assert";
+import { doctorText } from "../../tasks/doctor_text.ts";
+import type { Diagnosis } from "../../pipeline/doctor/mod.ts";
+
+const BARE: Diagnosis = {
+  system: {
+    cards: ["/dev/nvidia0"],
+    nvidia: "570.1",
+    loader: undefined,
+    drivers: [{ path: "/etc/vulkan/icd.d/a.json", problem: "it names no library_path" }],
+    container: true,
+    environment: { DENO_WEBGPU_BACKEND: "vulkan" },
+  },
+  refusal: "Cannot open a GPU",
+  others: [{ by: "OpenGL", adapter: null }],
+  problems: [{ severity: "error", what: "It is broken.", remedy: "Mend it." }],
+};
+
+Deno.test("doctorText() tells what there is, what each driver hands out and what is wrong", () => {
+  const text = doctorText(BARE);
+  for (
+    const part of [
+      "cards           /dev/nvidia0\n",
+      "loader          none (libvulkan.so.1)\n",
+      "driver file     /etc/vulkan/icd.d/a.json: broken, it names no library_path\n",
+      "driver version  NVIDIA 570.1\n",
+      "container       yes\n",
+      "alone           OpenGL: no adapter\n",
+      "adapter         none: Cannot open a GPU\n",
+      "\n\nerror: It is broken.\n  Mend it.",
+    ]
+  ) assertStringIncludes(text, part);
+  assertFalse(/undefined|object/.test(text));
+});
+
+Deno.test("doctorText() tells of an adapter in words, and says where nothing is wrong", () => {
+  const variants = { matmul: "workgroup", attention: "workgroup", rows: "workgroup" } as const;
+  const errors = { loss: 1e-6, norm: 1e-6, gradients: 1e-4 };
+  const limits = {
+    maxBufferSize: 2 ** 31,
+    maxStorageBufferBindingSize: 2 ** 31,
+    maxComputeWorkgroupStorageSize: 49_152,
+    maxComputeInvocationsPerWorkgroup: 1024,
+    maxStorageBuffersPerShaderStage: 64,
+  };
+  const text = doctorText({
+    ...BARE,
+    problems: [],
+    adapter: {
+      ...{
+        name: "NVIDIA H100",
+        kind: "gpu",
+        backend: "vulkan",
+        driver: "NVIDIA 570.1",
+        features: ["shader-f16"],
+        limits,
+      },
+      offers: { subgroupsOf8: false, f16: true },
+      forms: [{ kernel: "matmul", form: "workgroup", why: "meant for GPUs" }],
+      memory: { allocatable: 78 * 2 ** 30, asked: 256 * 2 ** 30 },
+      golden: [
+        { variants, dtype: "f32", model: "tiny", ...errors, right: true },
+        { variants, dtype: "bf16", model: "odd", ...errors, loss: 0.5, right: false },
+      ],
+      roof: { gflops: 55_000, gflopsF16: 100_000, gbytes: 2500 },
+      step: {
+        model: { vocabulary: 32_000, hidden: 96, layers: 12, heads: 12, batch: 32, context: 256 },
+        ...{ tokensPerSecond: 1e6, gflops: 22_000, utilisation: 0.4 },
+      },
+      kept: "/home/a/devices.json",
+    },
+  });
+  for (
+    const part of [
+      "NVIDIA H100, a GPU\n",
+      "memory          78 GiB of buffers at once\n",
+      "golden values   wrong in 1 of 2 trials\n",
+      "matmul=workgroup,attention=workgroup,rows=workgroup in bf16, odd: losses off by 5.0e-1",
+      "roof            55,000 GFLOP/s in f32, 100,000 in f16, 2,500 GB/s copying\n",
+      "training        1,000,000 tokens/s, 22,000 GFLOP/s, 40.0% of the roof",
+      "kept in         /home/a/devices.json\n",
+    ]
+  ) assertStringIncludes(text, part);
+  assertEquals(text.split("\n").at(-1), "nothing is wrong");
+});
