@@ -10,4 +10,4 @@ export { type Piece, planStudies, type PlanStudiesOptions, type StudiesPlan } fr
 export { readStudies, type StudyResult, type StudyResults } from "./studies/results.ts";
 export { runStudies, type StudiesOptions } from "./studies/run.ts";
 export { STUDIES } from "./studies/studies.ts";
-export { type Findings, type Outcome, type Setup, type Study } from "./studies/study.ts";
+export { type Choices, type Findings, type Outcome, type Setup, type Study } from "./studies/study.ts";
