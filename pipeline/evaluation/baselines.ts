@@ -46,3 +46,8 @@ export const BASELINES = Object.keys(NOTES) as [Baseline, ...Baseline[]];
 export function isBaseline(name: string): name is Baseline {
   return Object.hasOwn(NOTES, name);
 }
+
+/** Whether a model need not have the shape of an expert: it is a baseline of a shape of its own. Experts go by number. */
+export function hasOwnShape(model: number | string): boolean {
+  return typeof model === "string" && isBaseline(model) && !BASELINE_NOTES[model].sameShape;
+}

@@ -14,7 +14,7 @@ import { type ModelConfig, parameterCount } from "../model/shape.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
 import { scoring } from "../serving/forms.ts";
 import { checkShape, type ModelName } from "../serving/models.ts";
-import { type Baseline, BASELINE_NOTES, BASELINES, isBaseline } from "./baselines.ts";
+import { type Baseline, BASELINES, hasOwnShape } from "./baselines.ts";
 import { resample } from "./bootstrap.ts";
 import { type Evaluation, EVALUATION_FORMAT } from "./evaluation.ts";
 import { checkFallback, createFallback, type FallbackOptions } from "./fallback.ts";
@@ -102,9 +102,11 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     const name = typeof model === "number" ? `expert ${model}` : model;
     using lease = await mixture.lease(model, scoring({ length: routed.sequenceLength, batch }), signal);
     const { scorer, config: own, notes } = lease.value;
-    const textAlone = typeof model === "string" && isBaseline(model) && !BASELINE_NOTES[model].sameShape;
-    if (notes.adopted === undefined) checkShape(lease.value, config ??= own, name, { textAlone });
-    else if (typeof model === "number") {
+    const textAlone = hasOwnShape(model);
+    if (notes.adopted === undefined) {
+      if (!textAlone) config ??= own;
+      if (config) checkShape(lease.value, config, name, { textAlone });
+    } else if (typeof model === "number") {
       checkShape(lease.value, { vocabulary, context: routed.sequenceLength }, name, { whose: "the run" });
       if (!adopted.some(({ expert }) => expert === model)) {
         adopted.push({ expert: model, config: own, parameters: parameterCount(own), from: notes.adopted });

@@ -164,9 +164,8 @@ async function holdModels(
       checkShape(one, first.config, `expert ${model}`, { whose: `expert ${inOrder[0]}` });
     }
     if (config.vocabulary !== first.config.vocabulary) { // their probabilities are mixed token by token
-      const sizes = `that of expert ${model} is ${config.vocabulary}, that of expert ${
-        inOrder[0]
-      } ${first.config.vocabulary}`;
+      const [own, other] = [config.vocabulary, first.config.vocabulary];
+      const sizes = `that of expert ${model} is ${own}, that of expert ${inOrder[0]} is ${other}`;
       throw new InputError(`Cannot mix experts as their vocabularies must be of one size: ${sizes}`);
     }
     check(config);

@@ -10,7 +10,7 @@ import { loadCheckpointConfig } from "../checkpoints/checkpoint.ts";
 import { evaluate, type EvaluateOptions, RESAMPLES } from "../evaluation/evaluate.ts";
 import { checkFallback } from "../evaluation/fallback.ts";
 import { mixesOf } from "../evaluation/mix.ts";
-import { type Baseline, BASELINE_NOTES, isBaseline } from "../evaluation/baselines.ts";
+import { type Baseline, BASELINE_NOTES, hasOwnShape, isBaseline } from "../evaluation/baselines.ts";
 import { EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
 import type { TrainingCost } from "../cost/cost.ts";
 import type { ModelConfig } from "../model/shape.ts";
@@ -325,7 +325,7 @@ async function checkModels(work: Work, models: readonly Model[], tokenize: Manif
 }
 
 /** Gives the shape that models trained here must have: that of the first expert which was; of any size where all were adopted. */
-async function likeOf(work: Work, models: readonly Model[]): Promise<Like> {
+export async function likeOf(work: Work, models: readonly Model[]): Promise<Like> {
   for (const { folder, what } of models) {
     const { config, notes } = await loadCheckpointConfig(`${work.run}/${folder}`, work.files);
     if (notes.adopted === undefined) return { shape: config, whose: what };
@@ -334,8 +334,10 @@ async function likeOf(work: Work, models: readonly Model[]): Promise<Like> {
 }
 
 /** A shape that models are held against, and whose it is. */
-interface Like {
+export interface Like {
+  /** The shape, as far as it is given. */
   shape: Partial<ModelConfig>;
+  /** Whose it is, as a message names it. */
   whose: string;
 }
 
@@ -362,8 +364,7 @@ async function checkModel(
 ): Promise<void> {
   const { run } = work;
   const checkpoint = await loadCheckpointConfig(`${run}/${model.folder}`, work.files);
-  const textAlone = isBaseline(model.name) && !BASELINE_NOTES[model.name].sameShape;
-  checkShape(checkpoint, shape, model.what, { whose, textAlone });
+  checkShape(checkpoint, shape, model.what, { whose, textAlone: hasOwnShape(model.name) });
   const { notes } = checkpoint;
   checkTokenizer(model.what, notes.tokenizer, tokenizeResult(tokenize, run).tokenizer);
   for (const trained of [notes.partition, (await work.known(model.stage.name))?.inputs.shards]) {

@@ -6,7 +6,6 @@
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import { loadCheckpointConfig } from "../checkpoints/checkpoint.ts";
 import { type Baseline } from "../evaluation/baselines.ts";
 import { RESAMPLES } from "../evaluation/evaluate.ts";
 import { findData, hashData, readQuestions } from "../evaluation/choices/data.ts";
@@ -25,7 +24,7 @@ import { outputsHash, outputsUnder } from "../run/manifest.ts";
 import { openMixture } from "../serving/mixture.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
-import { baselineModels, checkTrained, expertModel, weightsHash } from "./evaluate.ts";
+import { baselineModels, checkTrained, expertModel, likeOf, weightsHash } from "./evaluate.ts";
 import { LEARN } from "./learn.ts";
 import type { Stage, StageKind, Work } from "./stage.ts";
 import { TOKENIZER } from "./tokenizer.ts";
@@ -112,10 +111,7 @@ export function zeroShotStage(
     async prepare(work, { inputs }) {
       const { run, configuration, emit, signal } = work;
       await checkTrained(run, models, "ask questions of");
-      const { config: { context: longest } } = await loadCheckpointConfig(
-        `${run}/${models[0].folder}`,
-        work.files,
-      );
+      const { shape: { context: longest = configuration.sequenceLength } } = await likeOf(work, models);
       const tokenizer = await loadTokenizer(`${run}/${TOKENIZER}`, {
         eos: configuration.eos || undefined,
         vouched: work.files,

@@ -9,10 +9,10 @@
 import { InputError } from "../../../kernels/errors.ts";
 import type { ContinuationScore } from "../../model/branch_scorer.ts";
 import type { ModelConfig } from "../../model/shape.ts";
-import { branching } from "../../serving/forms.ts";
+import { branching, type LoadedModel } from "../../serving/forms.ts";
 import type { Mixture } from "../../serving/mixture.ts";
 import { checkShape, type ModelName } from "../../serving/models.ts";
-import { type Baseline, BASELINES } from "../baselines.ts";
+import { type Baseline, BASELINES, hasOwnShape } from "../baselines.ts";
 import { type Way } from "../evaluation.ts";
 import { RESAMPLES } from "../evaluate.ts";
 import { branchesOf, type EncodedPrompt } from "./encode.ts";
@@ -80,7 +80,6 @@ export async function askQuestions(options: AskOptions): Promise<ZeroShotResult>
   }
   const experts = await mixture.experts();
   const baselines = BASELINES.filter((name) => options.baselines?.includes(name));
-  const { config } = await mixture.describe(0);
   const starts = new Uint32Array(questions.length + 1); // of the choices of every question
   questions.forEach(({ choices }, i) => starts[i + 1] = starts[i] + choices.length);
   const chosen = await routePrompts(mixture, prompts, { prefix, routing }); // expert of every choice
@@ -89,10 +88,11 @@ export async function askQuestions(options: AskOptions): Promise<ZeroShotResult>
   const total = starts[questions.length] * (experts + baselines.length);
   let done = 0;
   const scores = new Map<ModelName, ModelScores>();
+  const check = shapeChecker(prompts);
   for (const model of [...Array(experts).keys(), ...baselines]) {
     scores.set(
       model,
-      await scoreWith(model, prompts, starts, config, options, (choices) => {
+      await scoreWith(model, prompts, starts, check, options, (choices) => {
         options.onProgress?.(done += choices, total);
       }),
     );
@@ -172,19 +172,48 @@ async function routePrompts(
   return (await mixture.routeAll(texts, prefix)).map(({ expert }) => expert);
 }
 
+/**
+ * Makes what checks the models one after another: those that were trained with the run must have one shape, but for baselines of a
+ * shape of their own; those of other trainers must read the longest choice and every token.
+ */
+function shapeChecker(prompts: readonly EncodedPrompt[]): (model: ModelName, loaded: LoadedModel) => void {
+  let [longest, highest] = [1, 0];
+  for (const { choices } of prompts) {
+    for (const { context, continuation } of choices) {
+      longest = Math.max(longest, context.length + continuation.length - 1); // the last token is not read
+      for (const ids of [context, continuation]) for (const id of ids) highest = Math.max(highest, id);
+    }
+  }
+  let like: ModelConfig | undefined;
+  let whose: string;
+  return (model, loaded) => {
+    const name = nameOf(model);
+    if (loaded.notes.adopted !== undefined) {
+      checkShape(loaded, { vocabulary: highest + 1, context: longest }, name, { whose: "the task" });
+      return;
+    }
+    const textAlone = hasOwnShape(model);
+    if (!textAlone && like === undefined) [like, whose] = [loaded.config, name];
+    if (like) checkShape(loaded, like, name, { whose, textAlone });
+  };
+}
+
+/** Names a model in messages. */
+const nameOf = (model: ModelName) => typeof model === "number" ? `expert ${model}` : model;
+
 /** Scores all choices with one model. */
 async function scoreWith(
   model: ModelName,
   prompts: readonly EncodedPrompt[],
   starts: Uint32Array,
-  like: ModelConfig,
+  check: (model: ModelName, loaded: LoadedModel) => void,
   { mixture, batch, signal, onScore }: AskOptions,
   onChoices: (choices: number) => void,
 ): Promise<ModelScores> {
   signal?.throwIfAborted();
-  const name = typeof model === "number" ? `expert ${model}` : model;
+  const name = nameOf(model);
   using lease = await mixture.lease(model, branching({ batch }), signal);
-  checkShape(lease.value, like, name);
+  check(model, lease.value);
   const choices = starts[prompts.length];
   const scores = { logLikelihood: new Float64Array(choices), greedy: new Uint8Array(choices) };
   for (let first = 0; first < prompts.length; first += QUESTIONS) {

@@ -1,5 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
+import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
+import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { mixingWeights } from "../../../pipeline/partition/mixing.ts";
 import type { Change } from "../../../pipeline/serving/answering.ts";
 import { answer, type AnswerOptions, generate, type Generation } from "../../../pipeline/serving/generate.ts";
@@ -28,12 +30,17 @@ function weightsReference(tokens: number[], mix: number, temperature: number): n
   return [...mixingWeights(costs, mix, temperature)];
 }
 
-/** Log-probabilities of every token after a text, by the f64 experts mixed so. */
-function mixtureReference(text: number[], weights: number[]): number[] {
+/** Log-probabilities of every token after a text, by the f64 experts mixed so; `others` are the shapes and weights that differ. */
+function mixtureReference(
+  text: number[],
+  weights: number[],
+  others: Record<number, [config: ModelConfig, name: string]> = {},
+): number[] {
   const mixed = new Array<number>(EXPERT.vocabulary).fill(0);
   weights.forEach((weight, expert) => {
     if (weight === 0) return;
-    const logits = logitsReference(EXPERT, anyWeights(EXPERT, `expert ${expert}`), text).at(-1)!;
+    const [config, name] = others[expert] ?? [EXPERT, `expert ${expert}`];
+    const logits = logitsReference(config, anyWeights(config, name), text).at(-1)!;
     const powers = logits.map(Math.exp);
     const sum = powers.reduce((a, b) => a + b);
     powers.forEach((power, id) => mixed[id] += weight * power / sum);
@@ -96,6 +103,41 @@ Deno.test("generate() mixes the probabilities of the likeliest experts, as f64 m
       if (reroute === undefined) assertEquals(changes, [], what);
       else if (mix === 1) assert(changes.length > 0, "experts must change in this test");
     }
+  });
+});
+
+Deno.test("generate() mixes an adopted expert of another size, and refuses one of more ids", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run, E);
+    const notes = { tokenizer: tokenizer.sha256, eos: tokenizer.eos, adopted: "elsewhere" };
+    const other: ModelConfig = { ...EXPERT, hidden: 16, layers: 1, heads: 4, context: 80, untied: true };
+    const adopt = (config: ModelConfig) =>
+      saveCheckpoint(`${run}/experts/expert-00`, config, anyWeights(config, "adopted"), notes);
+    const options = {
+      gpu,
+      run,
+      prompt: PROMPT,
+      mix: E,
+      routingTemperature: 5,
+      maxNewTokens: 3,
+      temperature: 0,
+    };
+    await adopt(other);
+    const seen: Float32Array[] = [];
+    const generation = await generate({ ...options, onToken: (_, logits) => seen.push(logits.slice()) });
+    const own = [...generation.promptTokens];
+    await textOf(generation);
+    const weights = weightsReference(own.slice(0, PREFIX), E, 5);
+    for (const [i, logits] of seen.entries()) {
+      const text = [...own, ...generation.tokens.slice(0, i)];
+      assertDistribution(logits, mixtureReference(text, weights, { 0: [other, "adopted"] }), `token ${i}`);
+    }
+    await adopt({ ...other, vocabulary: EXPERT.vocabulary + 2 });
+    await assertRejects(
+      () => generate(options),
+      InputError,
+      "their vocabularies must be of one size: that of expert 1 is 270, that of expert 0 is 272",
+    );
   });
 });
 

@@ -127,6 +127,18 @@ Deno.test("askRun() needs of a run its configuration, tokenizer, routers and exp
     assertEquals(Object.keys(result.ways).sort(), ["mixture", "oracle", "random"]);
   }, ["config.json", "tokenizer.json", "routers", "experts"]));
 
+Deno.test("askRun() asks questions of the run's length, also where its first expert was adopted and reads longer ones", () =>
+  withRun(async (run, data) => {
+    const folder = `${run}/experts/expert-00`;
+    const { config, notes } = await loadCheckpoint(folder);
+    const large = { ...config, hidden: 24, heads: 3, context: 64, vocabulary: config.vocabulary + 8 };
+    await saveCheckpoint(folder, large, anyWeights(large, "adopted"), { ...notes, adopted: "elsewhere" });
+    await writeDocs(data, [...DOCS, { goal: "sail ".repeat(30), sol1: "mast", sol2: "salt", label: 0 }]);
+    const { results: [result] } = await ask({ run, data });
+    assertEquals([result.questions, result.cut], [4, 1]);
+    assertEquals(Object.keys(result.ways).sort(), ["mixture", "oracle", "random"]);
+  }, ["config.json", "tokenizer.json", "routers", "experts"]));
+
 Deno.test("askRun() works beside others that ask other tasks, and is refused beside one that asks the same", () =>
   withRun(async (run, data) => {
     const doc = { question: "sail", support: "wave", distractor1: "a", distractor2: "b", distractor3: "c" };

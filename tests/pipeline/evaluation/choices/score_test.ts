@@ -5,6 +5,7 @@ import type { Question } from "../../../../pipeline/evaluation/choices/question.
 import { type AskOptions, askQuestions } from "../../../../pipeline/evaluation/choices/score.ts";
 import { TASKS } from "../../../../pipeline/evaluation/choices/tasks.ts";
 import { createScorer } from "../../../../pipeline/model/scorer.ts";
+import type { ModelConfig } from "../../../../pipeline/model/shape.ts";
 import { gpu } from "../../../kernels/support.ts";
 import { anyWeights } from "../../model/support.ts";
 import { CHARACTERS, mixtureOf, UNIGRAM, unigram, unigramLikelihood } from "./support.ts";
@@ -165,4 +166,33 @@ Deno.test("askQuestions() refuses no questions, models of other shapes, and weig
     InputError,
     "expert 1 as it must have the shape of expert 0: hidden is 8",
   );
+});
+
+Deno.test("askQuestions() takes adopted experts of any size that reads the task, and baselines of a shape of their own", async () => {
+  const large = { ...UNIGRAM, hidden: 8, layers: 2, vocabulary: 130, context: 80 };
+  const shapes = { 0: large, "dense-compute": { ...UNIGRAM, hidden: 12 } };
+  const own = { 0: unigram(LOGITS[0], large), "dense-compute": unigram(DENSE, shapes["dense-compute"]) };
+  const baselines = ["dense-compute", "dense"] as const;
+  const contexts = QUESTIONS.map(({ context }) => context);
+  const prompts = await encodeQuestions(CHARACTERS, QUESTIONS, contexts, UNIGRAM.context);
+  const ask = (shape: ModelConfig, adopted: readonly number[]) => {
+    const mixture = mixtureOf(gpu, ROUTERS, { ...MODELS, ...own }, UNIGRAM, { ...shapes, 0: shape }, adopted);
+    return asked(QUESTIONS, { mixture, baselines, prompts });
+  };
+  const expected = { mixture: 0.75, dense: 0.25, "dense-compute": 0.25, oracle: 1, random: 0.5 };
+  for (const adopted of [[0], [0, 1]]) assertEquals(values(await ask(large, adopted), "acc"), expected);
+  const refusals: [ModelConfig, readonly number[], string][] = [
+    [large, [], "expert 1 as it must have the shape of expert 0"],
+    [large, [1], "dense as it must have the shape of expert 0"],
+    [
+      { ...large, context: 4 },
+      [0],
+      "expert 0 as it must read what the task reads: context is 4, that of the task is 5",
+    ],
+    [{ ...large, vocabulary: 121 }, [0], "vocabulary is 121, that of the task is 122"],
+  ];
+  for (const [shape, adopted, message] of refusals) {
+    own[0] = unigram(LOGITS[0], shape);
+    await assertRejects(() => ask(shape, adopted), InputError, message);
+  }
 });
