@@ -7,6 +7,7 @@
 
 import { InputError, PRESETS } from "../mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
+import { type Part } from "../pipeline/stages/mod.ts";
 import { formsText, parseVariants, say, setting } from "../kernels/mod.ts";
 
 const { choice, custom, flag, integer, number, path, section, text } = field;
@@ -49,6 +50,24 @@ export const CHECK = section("Command", {
 
 /** What every task that makes something in a run takes. */
 export const IN_A_RUN = { ...RUN, ...SOURCES, ...FORCE, ...CHECK };
+
+/** Parses `2/4`, the second of four parts; none for "". */
+function parsePart(text: string): Part | undefined {
+  if (!text) return undefined;
+  const [index, of] = /^\d+\/\d+$/.test(text) ? text.split("/").map(Number) : [];
+  if (index >= 1 && index <= of) return { index, of };
+  throw new InputError(
+    say`Cannot make a part as ${setting("part")} must be I/N with 1 <= I <= N: it is "${text}"`,
+  );
+}
+
+/** The share of a stage's work that a task does. */
+export const PART = section("Command", {
+  part: custom(parsePart, {
+    value: "I/N",
+    help: "do part I of N, beside processes that do others; the task without it puts them together",
+  }),
+});
 
 /** Where a task writes that need not write into a run. */
 export const OUTPUT = section("Command", {

@@ -5,11 +5,10 @@
  *   deno task score - --routers runs/a/partitioner --prefix 64 < tokens.arrows > scores.arrows
  */
 import { InputError, openGpu, openPartitioner, score } from "../mod.ts";
-import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { DEVICE, IN_A_RUN, OUTPUT } from "./options.ts";
+import { DEVICE, IN_A_RUN, OUTPUT, PART } from "./options.ts";
 import { arrowInput, arrowOutput, pipeValues } from "./pipe.ts";
-import { parsePart, runStageTask } from "./stage.ts";
+import { runStageTask } from "./stage.ts";
 
 export const TASK = await defineTask({
   name: "score",
@@ -17,7 +16,7 @@ export const TASK = await defineTask({
   positional: "[FILE…|-]",
   options: {
     ...IN_A_RUN,
-    part: field.custom(parsePart, { value: "I/N", help: "score every N-th shard, from the I-th on" }),
+    ...PART,
     ...OUTPUT,
     ...DEVICE,
   },

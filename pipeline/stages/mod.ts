@@ -16,7 +16,7 @@ export {
   type StageEstimate,
 } from "./plan.ts";
 export { repairOf } from "./repair.ts";
-export { type Part } from "./score.ts";
+export { type Part } from "./notes.ts";
 export { type RunOptions, type RunWatch } from "./session.ts";
 export {
   type CorpusSize,

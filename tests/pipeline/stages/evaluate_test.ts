@@ -154,7 +154,7 @@ Deno.test("evaluateRun() that is ended leaves the former result, and no manifest
     await assertRejects(() => ended, Error, "enough");
     assertEquals(await Deno.readTextFile(`${run}/evaluation.json`), before);
     await assertRejects(() => Deno.stat(`${run}/manifests/evaluate.json`), Deno.errors.NotFound);
-    await assertRejects(() => Deno.stat(`${run}/lock.json`), Deno.errors.NotFound);
+    await assertRejects(() => Deno.stat(`${run}/locks`), Deno.errors.NotFound);
   }));
 
 Deno.test("evaluateRun() refuses a run without a partition or experts, and names the task to run", () =>
@@ -238,11 +238,13 @@ Deno.test("evaluateRun() refuses truncated weights, other routers and other numb
     );
   }));
 
-Deno.test("evaluateRun() waits for no one: a run that another process holds is refused", () =>
+Deno.test("evaluateRun() waits for no one: a run in which another process makes what it reads is refused", () =>
   inRun(2, async (run) => {
-    const release = await lockRun(run, "partition");
-    assertStringIncludes(await refusal(run, RunError), "one process at a time");
-    await release();
+    for (const name of ["split", "train-expert-01"]) {
+      const release = await lockRun(run, name, "other");
+      assertStringIncludes(await refusal(run, RunError), `Cannot read "${name}"`);
+      await release();
+    }
   }));
 
 Deno.test("deno task evaluate prints tables, or JSON, and one line where it cannot", () =>
