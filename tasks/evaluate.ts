@@ -5,9 +5,11 @@
  */
 import { evaluateRun } from "../mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
+import { evaluateModels } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
-import { CHECK, DEVICE, FORCE, RUN } from "./options.ts";
+import { CHECK, DEVICE, FORCE, PART, RUN } from "./options.ts";
 import { evaluationText } from "./evaluation_text.ts";
+import { partText } from "./stage.ts";
 
 export const TASK = await defineTask({
   name: "evaluate",
@@ -17,11 +19,17 @@ export const TASK = await defineTask({
     ...RUN,
     ...FORCE,
     ...CHECK,
+    ...PART,
     ...DEVICE,
     resamples: field.integer({ default: 1000, min: 1, max: 1_000_000, help: "bootstrap draws of documents" }),
   },
   run: async ({ options, signal, onEvent, print }) => {
-    const { run } = options;
+    const { run, part } = options;
+    if (part) {
+      const result = await evaluateModels(part, options, { signal, onEvent });
+      const text = `${run}: evaluate is complete${partText(run, "evaluate", part, result)}`;
+      return print({ run, stage: "evaluate", ...result }, text);
+    }
     const evaluation = await evaluateRun(options, { signal, onEvent });
     print({ run, ...evaluation }, evaluationText(run, evaluation));
   },

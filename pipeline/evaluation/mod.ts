@@ -4,7 +4,7 @@
  * @module
  */
 
-export { evaluate, type EvaluateOptions } from "./evaluate.ts";
+export { evaluate, type EvaluateOptions, type ModelScores, scoreModel } from "./evaluate.ts";
 export {
   type Baseline,
   BASELINES,

@@ -49,6 +49,8 @@ export interface Routed {
   blocks: Kept[];
   /** Number of documents. */
   documents: number;
+  /** Their ids, by number. */
+  ids: bigint[];
   /** Labels by number, in the order of their first sequences. */
   sources: string[];
   /** Documents of each source; one counts where its first sequence does. */
@@ -122,7 +124,8 @@ export async function route(
       documentsOf[source[row]]++;
     });
   }
-  return { sequenceLength, prefixes, blocks: kept, documents, documentsOf, sources };
+  const ids = [...numbers.document.keys()];
+  return { sequenceLength, prefixes, blocks: kept, documents, ids, documentsOf, sources };
 }
 
 /** Gives the number of a key: 0 for the first that was asked for, and so on. */

@@ -50,7 +50,7 @@ export async function runStage(work: Work, states: States, stage: Stage): Promis
   };
   const found = await readManifest(run, name);
   if ((await damagedOf(found))?.length === 0) return upToDate(found!);
-  const holds = await lockStage(work, states, stage);
+  const holds = await lockStage(work, states, stage, identity);
   try {
     const before = await readManifest(run, name);
     const damaged = await damagedOf(before); // anew: another process may have made it since
@@ -119,7 +119,7 @@ export async function runPart(
     emit({ type: "stage", stage: name, state: "up to date", by: "size", result: before.result });
     return { ...before.result, closed: true };
   }
-  const holds = await lockStage(work, states, stage, "part");
+  const holds = await lockStage(work, states, stage, identity, part);
   try {
     await removeIfThere(manifestPath(run, name)); // it must not vouch for files that change
     emit({ type: "stage", stage: name, state: "started" });
@@ -131,17 +131,19 @@ export async function runPart(
   }
 }
 
-/** Holds a stage, alone unless one of its parts is made, and what it reads. */
+/** Holds a stage, alone or for one of its parts, and what it reads. */
 async function lockStage(
-  { lock }: Pick<Work, "lock">,
+  { lock }: Work,
   { graph }: States,
   stage: Stage,
-  mode: "alone" | "part" = "alone",
+  identity: StageIdentity,
+  part?: Part,
 ): Promise<Hold[]> {
   const holds: Hold[] = [];
   try {
+    const mode = part ? "part" : "alone";
     holds.push(await lock(stage.name, { mode, makes: stage.name, patience: GLANCE_MS }));
-    for (const { name } of graph.before(stage)) {
+    for (const name of stage.reads?.(identity, part) ?? graph.before(stage).map(({ name }) => name)) {
       holds.push(await lock(name, { mode: "read", patience: GLANCE_MS }));
     }
     return holds;

@@ -5,7 +5,7 @@
  */
 
 export { chunkOf, type ProofSummary, summaryOf } from "./assign.ts";
-export { evaluateRun, type EvaluateRunOptions } from "./evaluate_run.ts";
+export { evaluateModels, evaluateRun, type EvaluateRunOptions } from "./evaluate_run.ts";
 export { type Graph, graphOf, STAGES } from "./graph.ts";
 export { partition, type PartitionOptions, runOneStage } from "./partition.ts";
 export {

@@ -140,6 +140,8 @@ export interface Stage {
    * where it cannot be made in parts.
    */
   part?(work: Work, identity: StageIdentity, part: Part): Promise<Record<string, unknown>>;
+  /** Names the stages whose files it, or one of its parts, reads. Default: those that it needs and uses. */
+  reads?(identity: StageIdentity, part?: Part): readonly string[];
   /** Estimates it, for dry runs, on a device that reaches so many FLOP/s. */
   estimate?(configuration: Configuration, corpus: CorpusSize, flops: number): Estimate;
   /** Checks more than its files' hashes. */
