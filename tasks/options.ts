@@ -136,3 +136,24 @@ export const MEMORY = section("Command", {
     help: "most device memory that models may take, like 2GiB; without it as much as they need",
   }),
 });
+
+/** How the jobs of a run are planned, and who runs them. */
+export const JOB_OPTIONS = section("Command", {
+  executor: choice(["slurm", "local"], { default: "slurm", help: "who runs the jobs" }),
+  jobs: integer({ default: 1, min: 1, max: 1000, help: "processes at once of --executor local" }),
+  parts: integer({
+    min: 1,
+    max: 100_000,
+    help: "processes that score and split; without it 1, or as before",
+  }),
+  dense: choice(["batch", "steps", "both", "none"], {
+    help: "dense models too; without it batch, or as before",
+  }),
+  slurmPartition: text({ value: "NAME", help: "Slurm's partition of nodes" }),
+  expertsAtOnce: integer({ min: 1, max: 1_000_000, help: "most processes of an array at once" }),
+  time: text({ value: "D-HH:MM:SS", help: "most time of a process; it is queued again after it" }),
+  gres: text({ value: "NAME:N", help: "what a process with a GPU asks Slurm for, like gpu:1" }),
+  container: text({ value: "IMAGE", help: "Apptainer image that tasks run in" }),
+  dryRun: flag({ help: "print the scripts, to read, edit and run, and submit nothing" }),
+  settle: flag({ help: "write the settings of the run alone, as the scripts of --dry-run do first" }),
+});

@@ -16,6 +16,16 @@ export {
   type StageEstimate,
 } from "./plan.ts";
 export { repairOf } from "./repair.ts";
+export {
+  type Job,
+  type JobOptions,
+  type JobPlan,
+  JOBS,
+  missingOf,
+  planJobs,
+  readJobPlan,
+  settleJobs,
+} from "./jobs.ts";
 export { type Part } from "./notes.ts";
 export { type RunOptions, type RunWatch } from "./session.ts";
 export {
