@@ -37,6 +37,7 @@ export function stageTask(name: string, meta: { main: boolean }, { parts = false
 
 /** What the parts of a stage make, and how that is called. */
 const MAKES: Record<string, { things: string; made: string }> = {
+  tokenize: { things: "files", made: "tokenized" },
   score: { things: "shards", made: "scored" },
   split: { things: "shards", made: "written" },
   evaluate: { things: "models", made: "evaluated" },

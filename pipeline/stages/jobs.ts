@@ -15,6 +15,7 @@ import { LEARN } from "./learn.ts";
 import { resolveRun } from "./resolution.ts";
 import { inRun, type RunOptions, type RunWatch } from "./session.ts";
 import { type States, statesOf } from "./state.ts";
+import { hasFiles } from "./tokenize_parts.ts";
 import { denseTarget, denseTargets, type Match } from "./train_dense.ts";
 
 /** A job of a run: one process, or several that do the same with another number each. */
@@ -58,7 +59,7 @@ export async function planJobs(
   const { configuration } = await resolveRun(run, sources, force);
   const states = statesOf({ run, configuration });
   const jobs = [
-    ...await partitionJobs(run, states, parts),
+    ...await partitionJobs(run, states, parts, hasFiles(configuration)),
     ...await modelJobs(run, states, configuration, dense, parts === 1 ? "partition" : "tokens"),
   ];
   // What stands on a job that is still to run is still to run as well.
@@ -78,7 +79,7 @@ const isMade = async ({ graph, of }: States, name: string): Promise<boolean> => 
 };
 
 /** Plans the partition: one job, or with parts one per stage or so. */
-async function partitionJobs(run: string, states: States, parts: number): Promise<Job[]> {
+async function partitionJobs(run: string, states: States, parts: number, byFiles: boolean): Promise<Job[]> {
   const made = (...names: string[]) => Promise.all(names.map((name) => isMade(states, name)));
   const all = async (...names: string[]) => [(await made(...names)).every(Boolean)];
   const one = (name: string) => task(name, { run });
@@ -101,13 +102,32 @@ async function partitionJobs(run: string, states: States, parts: number): Promis
   const after = (job: string) => [{ job, each: false }];
   const learns = states.graph.get(LEARN) !== undefined;
   return [
+    ...byFiles
+      ? [{
+        name: "text",
+        about: "Fixes the text, and trains the tokenizer.",
+        first: 1,
+        done: await all("corpus", "tokenizer"),
+        tasks: () => ["corpus", "tokenizer"].map(one),
+        after: [],
+        device: false,
+      }, {
+        name: "tokenize",
+        about: "Turns a part of the text's files into tokens.",
+        first: 1,
+        done: await inParts("tokenize"),
+        tasks: part("tokenize"),
+        after: after("text"),
+        device: false,
+      }]
+      : [],
     {
       name: "tokens",
-      about: "Turns the text into tokens.",
+      about: byFiles ? "Puts the tokens together." : "Turns the text into tokens.",
       first: 1,
       done: await all("corpus", "tokenizer", "tokenize"),
-      tasks: () => ["corpus", "tokenizer", "tokenize"].map(one),
-      after: [],
+      tasks: () => (byFiles ? ["tokenize"] : ["corpus", "tokenizer", "tokenize"]).map(one),
+      after: byFiles ? after("tokenize") : [],
       device: false,
     },
     ...learns
