@@ -97,6 +97,14 @@ PartitionName=urgent Nodes=${host} State=UP PriorityTier=10 PreemptMode=off
     env,
     run: (command, ...args) => output(command, args, env),
     async stop() {
+      // Jobs outlive the daemons: those of a test that failed are ended first.
+      await cluster.run("scancel", "--full", "--signal=KILL", `--user=${user}`).catch(() => {});
+      await cluster.run("scancel", `--user=${user}`).catch(() => {});
+      await until(
+        "the end of all jobs",
+        () => cluster.run("squeue", "--noheader").then((text) => text === ""),
+      )
+        .catch(() => {});
       for (const daemon of daemons.reverse()) {
         try {
           daemon.kill("SIGTERM");
