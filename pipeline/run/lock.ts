@@ -242,7 +242,13 @@ async function take(
     return await takeOver(path, claim, lease, wait);
   }
   await file.lock(true).catch(() => {}); // waits for those that only look
-  describe(file, claim);
+  try {
+    describe(file, claim);
+  } catch (error) {
+    await Deno.remove(path).catch(() => {}); // a full disk: others must not wait for a file that says nothing
+    file.close();
+    throw error;
+  }
   return file;
 }
 
