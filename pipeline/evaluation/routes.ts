@@ -53,6 +53,8 @@ export interface Routed {
   blocks: Kept[];
   /** Number of documents. */
   documents: number;
+  /** Their ids, by number. */
+  ids: bigint[];
   /** Labels by number, in the order of their first sequences. */
   sources: string[];
   /** Documents of each source; one counts where its first sequence does. */
@@ -136,7 +138,8 @@ export async function route(
       documentsOf[source[row]]++;
     });
   }
-  return { sequenceLength, prefixes, blocks: kept, documents, documentsOf, sources };
+  const ids = [...numbers.document.keys()];
+  return { sequenceLength, prefixes, blocks: kept, documents, ids, documentsOf, sources };
 }
 
 /** Gives the margins of rows `[rows]` from their costs `[rows, E]` and the experts that these choose. */

@@ -6,7 +6,7 @@
 
 export { chunkOf, type ProofSummary, summaryOf } from "./assign.ts";
 export { type EvaluationChoices } from "./evaluate.ts";
-export { evaluateRun, type EvaluateRunOptions } from "./evaluate_run.ts";
+export { evaluateModels, evaluateRun, type EvaluateRunOptions } from "./evaluate_run.ts";
 export { type Graph, graphOf, STAGES } from "./graph.ts";
 export { partition, type PartitionOptions, runOneStage } from "./partition.ts";
 export {
@@ -17,7 +17,17 @@ export {
   type StageEstimate,
 } from "./plan.ts";
 export { repairOf } from "./repair.ts";
-export { type Part } from "./score.ts";
+export {
+  type Job,
+  type JobOptions,
+  type JobPlan,
+  JOBS,
+  missingOf,
+  planJobs,
+  readJobPlan,
+  settleJobs,
+} from "./jobs.ts";
+export { type Part } from "./notes.ts";
 export { type RunOptions, type RunWatch } from "./session.ts";
 export {
   type CorpusSize,

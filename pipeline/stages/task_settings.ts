@@ -23,6 +23,7 @@ const isOfPartition = ({ of }: StageKind) => of(defaultConfiguration()).some(({ 
 const OTHERS: Record<string, () => readonly Name[]> = {
   partition: () => [...STAGES.values()].filter(isOfPartition).flatMap(takenBy),
   reproduce: () => [...OTHERS.partition(), ...namesOf(EXPERTS)],
+  submit: () => OTHERS.reproduce(),
   show: () => ["tokenizer"],
   cost: () => [
     ...["vocabularySize", "sequenceLength"] as const,

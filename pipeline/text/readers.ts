@@ -40,6 +40,8 @@ export interface ReadOptions {
   maxDocuments?: number;
   /** What is known of the files, which they are checked by where they are read to their end. */
   vouched?: Vouched;
+  /** Accepts inputs without any text: they are some of several. */
+  mayBeEmpty?: boolean;
   /** Replaces standard input. */
   standardInput?: ReadableStream<Uint8Array>;
 }
@@ -107,7 +109,7 @@ async function* documentsOf(inputs: string[], options: ReadOptions): AsyncGenera
       if (++count >= limit) break;
     }
   }
-  if (texts === 0 && limit > 0) {
+  if (texts === 0 && limit > 0 && !options.mayBeEmpty) {
     const names = files.map(({ name }) => name);
     const list = names.slice(0, 3).join(", ") + (names.length > 3 ? ` and ${names.length - 3} more` : "");
     throw new InputError(`Cannot read documents as there must be text: there is none in ${list}`);
