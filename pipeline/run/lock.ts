@@ -80,6 +80,7 @@ const LEASE_MS = 60_000;
 const SETTLE_MS = 2_000; // longer than writing a file takes on a shared disk
 /** Outlasts others that only look whether something is held, in milliseconds. */
 export const GLANCE_MS = 500;
+const TEXT_LENGTH = 512; // of a claim, so that a new one covers the one before whenever its writer is killed
 const SILENT_MS = 1_000; // of waiting before anyone is told
 
 /** Whether a hold of the first kind and one of the second exclude each other. */
@@ -190,30 +191,36 @@ export async function heldIn(
 
 /** Removes what processes of this machine left that were killed, and the folder of holds where that empties it. */
 export async function removeDeadLocks(run: string): Promise<void> {
-  for (const { path } of await filesOf(run)) {
-    if (await look(path) !== "dead") continue;
-    const file = await Deno.open(path, { read: true, write: true }).catch(() => null);
-    if (file && await tryLock(file, true) && await isSame(file, path)) {
-      await Deno.remove(path).catch(() => {});
-    }
-    file?.close();
-  }
+  for (const { path } of await filesOf(run)) if (await look(path) === "dead") await removeUnlocked(path);
+  for (const path of await filesUnder(run, ".new")) await removeUnlocked(path); // whose maker tries again where it lives
   await removeIfEmpty(`${run}/${LOCKS}`);
+}
+
+async function removeUnlocked(path: string): Promise<void> {
+  const file = await Deno.open(path, { read: true, write: true }).catch(() => null);
+  if (file && await tryLock(file, true) && await isSame(file, path)) await Deno.remove(path).catch(() => {});
+  file?.close();
 }
 
 const fileName = (name: string, mode: Mode, id: string): string =>
   `${name}${mode === "alone" ? "" : `~${mode}-${id}`}.json`;
 
-/** Lists the files of holds. */
-async function filesOf(run: string): Promise<{ path: string; name: string; mode: Mode }[]> {
+/** Lists the paths of files in the folder of holds whose names end so. */
+async function filesUnder(run: string, end: string): Promise<string[]> {
   const folder = `${run}/${LOCKS}`;
   const entries = await Array.fromAsync(Deno.readDir(folder)).catch((error) => {
     if (isMissing(error)) return [];
     throw error;
   });
-  return entries.flatMap(({ name: file }) => {
+  return entries.filter(({ name }) => name.endsWith(end)).map(({ name }) => `${folder}/${name}`);
+}
+
+/** Lists the files of holds. */
+async function filesOf(run: string): Promise<{ path: string; name: string; mode: Mode }[]> {
+  return (await filesUnder(run, ".json")).flatMap((path) => {
+    const file = path.slice(path.lastIndexOf("/") + 1);
     const [, name, mode = "alone"] = /^(.+?)(?:~(part|read)-[0-9a-f-]+)?\.json$/.exec(file) ?? [];
-    return name === undefined ? [] : [{ path: `${folder}/${file}`, name, mode: mode as Mode }];
+    return name === undefined ? [] : [{ path, name, mode: mode as Mode }];
   });
 }
 
@@ -233,23 +240,40 @@ async function take(
   lease: number,
   wait: (owner: Owner) => void,
 ): Promise<Deno.FsFile | Claim | null> {
-  let file: Deno.FsFile;
+  // It gets its name when it says whose it is and is locked: who is killed before leaves no hold.
+  const unnamed = `${path}.${claim.id}.new`;
+  let file: Deno.FsFile | undefined;
   try {
-    file = await Deno.open(path, { read: true, write: true, createNew: true });
+    file = await openNew(unnamed, claim);
+    if (mode !== "alone") await Deno.rename(unnamed, path);
+    else await Deno.link(unnamed, path);
+    return file;
   } catch (error) {
+    file?.close();
     if (isMissing(error) && await isFolder(path.slice(0, path.lastIndexOf(`/${LOCKS}/`)))) return null; // the last one out removed it
-    if (mode !== "alone" || !(error instanceof Deno.errors.AlreadyExists)) throw error;
-    return await takeOver(path, claim, lease, wait);
+    if (error instanceof Deno.errors.AlreadyExists) return await takeOver(path, claim, lease, wait);
+    if (file === undefined || mode !== "alone") throw error;
+    return await openNew(path, claim).catch((error) => { // a disk without hard links
+      if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+      return takeOver(path, claim, lease, wait);
+    });
+  } finally {
+    await Deno.remove(unnamed).catch(() => {});
   }
+}
+
+/** Makes a file that says whose it is, and locks it. */
+async function openNew(path: string, claim: Claim): Promise<Deno.FsFile> {
+  const file = await Deno.open(path, { read: true, write: true, createNew: true });
   await file.lock(true).catch(() => {}); // waits for those that only look
   try {
     describe(file, claim);
+    return file;
   } catch (error) {
     await Deno.remove(path).catch(() => {}); // a full disk: others must not wait for a file that says nothing
     file.close();
     throw error;
   }
-  return file;
 }
 
 /** Takes the file of a process that may be dead: see {@linkcode take}. */
@@ -355,7 +379,7 @@ async function isSame(file: Deno.FsFile, path: string): Promise<boolean> {
 }
 
 function describe(file: Deno.FsFile, claim: Claim): void {
-  const text = new TextEncoder().encode(JSON.stringify(claim) + "\n");
+  const text = new TextEncoder().encode(JSON.stringify(claim).padEnd(TEXT_LENGTH) + "\n");
   file.seekSync(0, Deno.SeekMode.Start);
   file.writeSync(text);
   file.truncateSync(text.length);

@@ -164,6 +164,18 @@ Deno.test("heldIn() names what is held, how and by whom, and nothing of a proces
     assertFalse(await exists(`${run}/locks`));
   }));
 
+Deno.test("a process that is killed as it takes a hold leaves none, and what it left goes", () =>
+  withRun(async (run) => {
+    await Deno.mkdir(`${run}/locks`, { recursive: true });
+    await Deno.writeTextFile(`${run}/locks/score.json.0123.new`, ""); // killed before it had written a word
+    assertEquals([await isHeld(run, "score"), await heldIn(run)], [false, []]);
+    const release = await lockRun(run, "score", "mine");
+    assertEquals((await Array.fromAsync(Deno.readDir(`${run}/locks`))).length, 2); // no other name of its own is left
+    await release();
+    await removeDeadLocks(run);
+    assertFalse(await exists(`${run}/locks`));
+  }));
+
 Deno.test("a hold says what its holder makes, until it is released", () =>
   withRun(async (run) => {
     const hold = await lockRun(run, "run", "partition", { mode: "read" });
