@@ -78,6 +78,8 @@ export async function defineTask<Options extends Fields>(
 }
 
 const GRACE_MS = 1500;
+/** Within which two signals are one: a scheduler sends it to a task and to `deno task`, which passes it on. */
+const SAME_MS = 500;
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /** Runs a task with the process's arguments and ends the process with its exit code. */
@@ -89,8 +91,11 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
   }
   const interruption = new AbortController();
   const { signal } = interruption;
+  let interrupted = 0;
   const interrupt = () => {
+    if (signal.aborted && performance.now() - interrupted < SAME_MS) return;
     if (signal.aborted) Deno.exit(130);
+    interrupted = performance.now();
     interruption.abort(new DOMException("interrupted", "AbortError"));
     if (!task.drains) setTimeout(endAnyway, GRACE_MS);
   };

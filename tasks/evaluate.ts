@@ -6,10 +6,11 @@
 import { type Baseline, BASELINES } from "../pipeline/evaluation/mod.ts";
 import { MIXING } from "../pipeline/serving/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { evaluateRun } from "../pipeline/stages/mod.ts";
+import { evaluateModels, evaluateRun } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { evaluationText } from "./evaluation_text.ts";
-import { CHECK, DEVICE, FORCE, REQUIRE_GPU, RUN } from "./options.ts";
+import { CHECK, DEVICE, FORCE, PART, REQUIRE_GPU, RUN } from "./options.ts";
+import { partText } from "./stage.ts";
 
 export const TASK = await defineTask({
   name: "evaluate",
@@ -19,6 +20,7 @@ export const TASK = await defineTask({
     ...RUN,
     ...FORCE,
     ...CHECK,
+    ...PART,
     ...DEVICE,
     ...REQUIRE_GPU,
     trained: field.flag({
@@ -47,7 +49,12 @@ export const TASK = await defineTask({
     }),
   },
   run: async ({ options, signal, onEvent, print }) => {
-    const { run } = options;
+    const { run, part } = options;
+    if (part) {
+      const result = await evaluateModels(part, options, { signal, onEvent });
+      const text = `${run}: evaluate is complete${partText(run, "evaluate", part, result)}`;
+      return print({ run, stage: "evaluate", ...result }, text);
+    }
     const evaluation = await evaluateRun(options, { signal, onEvent });
     print({ run, ...evaluation }, evaluationText(run, evaluation));
   },

@@ -7,6 +7,7 @@
 
 import { formsText, InputError, parseVariants, say, setting } from "../kernels/mod.ts";
 import { field, PRESETS } from "../pipeline/settings/mod.ts";
+import type { Part } from "../pipeline/stages/mod.ts";
 
 const { choice, custom, flag, integer, number, path, paths, section, text } = field;
 
@@ -56,6 +57,24 @@ export const REUSE = section("Command", {
 
 /** What every task that makes something in a run takes. */
 export const IN_A_RUN = { ...RUN, ...SOURCES, ...FORCE, ...CHECK, ...REUSE };
+
+/** Parses `2/4`, the second of four parts; none for "". */
+function parsePart(text: string): Part | undefined {
+  if (!text) return undefined;
+  const [index, of] = /^\d+\/\d+$/.test(text) ? text.split("/").map(Number) : [];
+  if (index >= 1 && index <= of) return { index, of };
+  throw new InputError(
+    say`Cannot make a part as ${setting("part")} must be I/N with 1 <= I <= N: it is "${text}"`,
+  );
+}
+
+/** The share of a stage's work that a task does. */
+export const PART = section("Command", {
+  part: custom(parsePart, {
+    value: "I/N",
+    help: "do part I of N, beside processes that do others; the task without it puts them together",
+  }),
+});
 
 /** Where a task writes that need not write into a run. */
 export const OUTPUT = section("Command", {
@@ -139,4 +158,25 @@ export const MEMORY = section("Command", {
     value: "SIZE",
     help: "most device memory that models may take, like 2GiB; without it as much as they need",
   }),
+});
+
+/** How the jobs of a run are planned, and who runs them. */
+export const JOB_OPTIONS = section("Command", {
+  executor: choice(["slurm", "local"], { default: "slurm", help: "who runs the jobs" }),
+  jobs: integer({ default: 1, min: 1, max: 1000, help: "processes at once of --executor local" }),
+  parts: integer({
+    min: 1,
+    max: 100_000,
+    help: "processes that score and split; without it 1, or as before",
+  }),
+  dense: choice(["batch", "steps", "both", "none"], {
+    help: "dense models too; without it batch, or as before",
+  }),
+  slurmPartition: text({ value: "NAME", help: "Slurm's partition of nodes" }),
+  expertsAtOnce: integer({ min: 1, max: 1_000_000, help: "most processes of an array at once" }),
+  time: text({ value: "D-HH:MM:SS", help: "most time of a process; it is queued again after it" }),
+  gres: text({ value: "NAME:N", help: "what a process with a GPU asks Slurm for, like gpu:1" }),
+  container: text({ value: "IMAGE", help: "Apptainer image that tasks run in" }),
+  dryRun: flag({ help: "print the scripts, to read, edit and run, and submit nothing" }),
+  settle: flag({ help: "write the settings of the run alone, as the scripts of --dry-run do first" }),
 });

@@ -6,11 +6,10 @@
  */
 import { InputError, openGpu } from "../kernels/mod.ts";
 import { openPartitioner, score } from "../pipeline/partition/mod.ts";
-import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { DEVICE, IN_A_RUN, OUTPUT, REQUIRE_GPU } from "./options.ts";
+import { DEVICE, IN_A_RUN, OUTPUT, PART, REQUIRE_GPU } from "./options.ts";
 import { arrowInput, arrowOutput, pipeValues } from "./pipe.ts";
-import { parsePart, runStageTask } from "./stage.ts";
+import { runStageTask } from "./stage.ts";
 
 export const TASK = await defineTask({
   name: "score",
@@ -18,7 +17,7 @@ export const TASK = await defineTask({
   positional: "[FILE…|-]",
   options: {
     ...IN_A_RUN,
-    part: field.custom(parsePart, { value: "I/N", help: "score every N-th shard, from the I-th on" }),
+    ...PART,
     ...OUTPUT,
     ...DEVICE,
     ...REQUIRE_GPU,

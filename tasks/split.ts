@@ -2,7 +2,8 @@
  * Splits the assigned sequences of a run into one folder of Arrow shards per expert.
  *
  *   deno task split --run runs/a
+ *   deno task split --run runs/a --part 2/4
  */
 import { stageTask } from "./stage.ts";
 
-export const TASK = await stageTask("split", import.meta);
+export const TASK = await stageTask("split", import.meta, { parts: true });

@@ -4,11 +4,11 @@
  * @module
  */
 
-import { InputError, task } from "../kernels/mod.ts";
+import { task } from "../kernels/mod.ts";
+import type { Fields, Values } from "../pipeline/settings/mod.ts";
 import { type Part, type ProofSummary, runOneStage, STAGES } from "../pipeline/stages/mod.ts";
-import { type Fields, type Values } from "../pipeline/settings/mod.ts";
 import { type Call, defineTask } from "./command.ts";
-import { DEVICE, IN_A_RUN, REQUIRE_GPU } from "./options.ts";
+import { DEVICE, IN_A_RUN, PART, REQUIRE_GPU } from "./options.ts";
 import { proofText } from "./text.ts";
 import { words } from "./wording.ts";
 
@@ -25,34 +25,35 @@ export async function runStageTask(
 ): Promise<void> {
   const { run, part } = options;
   const result = await runOneStage({ ...options, sources, stage }, { signal, onEvent });
-  const closes = part ? partText(run, part, result) : "";
+  const closes = part ? partText(run, stage, part, result) : "";
   const proved = result.proof ? `\n${proofText(result.proof as ProofSummary)}` : "";
   print({ run, stage, ...result }, `${run}: ${stage} is complete${closes}${proved}`);
 }
 
-/** Makes the task of a stage that works in a run folder alone. */
-export function stageTask(name: string, meta: { main: boolean }) {
+/** Makes the task of a stage that works in a run folder alone; `parts` may make it together. */
+export function stageTask(name: string, meta: { main: boolean }, { parts = false } = {}) {
   const { about } = STAGES.get(name)!;
-  const options = { ...IN_A_RUN, ...DEVICE, ...REQUIRE_GPU };
+  const options = { ...IN_A_RUN, ...parts ? PART : {}, ...DEVICE, ...REQUIRE_GPU };
   return defineTask({ name, about, options, run: (call) => runStageTask(name, call) }, meta);
 }
 
-/** Says which part is complete, how far all of them are, and what closes the stage. */
-function partText(run: string, part: Part, { scored, shards, closed }: Record<string, unknown>): string {
-  const text = ` for part ${part.index}/${part.of}, `;
-  if (closed) return `${text}as for all others`;
-  const [score, partition] = ["score", "partition"].map((name) => words(task(name, { run })));
-  const close = `close the stage with ${score}, or go on with ${partition}`;
-  if (scored === shards) return `${text}and all ${shards} shards are scored: ${close}`;
-  return `${text}with ${scored} of ${shards} shards scored: score the other parts, then ${close}`;
-}
+/** What the parts of a stage make, and how that is called. */
+const MAKES: Record<string, { things: string; made: string }> = {
+  tokenize: { things: "files", made: "tokenized" },
+  score: { things: "shards", made: "scored" },
+  split: { things: "shards", made: "written" },
+  evaluate: { things: "models", made: "evaluated" },
+};
 
-/** Parses `2/4`, the second of four parts; none for "". */
-export function parsePart(text: string): Part | undefined {
-  if (!text) return undefined;
-  const [index, of] = /^\d+\/\d+$/.test(text) ? text.split("/").map(Number) : [];
-  if (index >= 1 && index <= of) return { index, of };
-  throw new InputError(
-    `Cannot take a part of the shards as --part must be I/N with 1 <= I <= N: it is "${text}"`,
-  );
+/** Says which part of a stage is complete, how far all of them are, and what closes the stage. */
+export function partText(run: string, stage: string, part: Part, result: Record<string, unknown>): string {
+  const text = ` for part ${part.index}/${part.of}, `;
+  if (result.closed) return `${text}as for all others`;
+  const { things, made } = MAKES[stage];
+  const [done, all] = [result[made], result[things]];
+  const isOfPartition = stage !== "evaluate";
+  const [own, partition] = [stage, "partition"].map((name) => words(task(name, { run })));
+  const close = `close the stage with ${own}${isOfPartition ? `, or go on with ${partition}` : ""}`;
+  if (done === all) return `${text}and all ${all} ${things} are ${made}: ${close}`;
+  return `${text}with ${done} of ${all} ${things} ${made}: ${stage} the other parts, then ${close}`;
 }

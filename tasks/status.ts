@@ -6,6 +6,7 @@
 import { statusOf } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { RUN } from "./options.ts";
+import { slurmView } from "./slurm_view.ts";
 import { statusText } from "./status_text.ts";
 import { worded, words } from "./wording.ts";
 
@@ -22,6 +23,8 @@ export const TASK = await defineTask({
       because: because && worded(because),
       command: words(command),
     }));
-    print({ ...status, stages }, statusText(status));
+    const slurm = await slurmView(options.run);
+    const text = statusText(status) + (slurm ? `\n\n${slurm.text}` : "");
+    print({ ...status, stages, ...slurm ? { jobs: slurm.jobs } : {} }, text);
   },
 }, import.meta);

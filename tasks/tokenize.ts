@@ -8,7 +8,7 @@ import { InputError } from "../kernels/mod.ts";
 import { resolveConfiguration } from "../pipeline/settings/mod.ts";
 import { loadTokenizer, readDocuments, readOptions, tokenBatches } from "../pipeline/text/mod.ts";
 import { defineTask } from "./command.ts";
-import { IN_A_RUN, OUTPUT } from "./options.ts";
+import { IN_A_RUN, OUTPUT, PART } from "./options.ts";
 import { arrowOutput, pipeValues } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
@@ -17,7 +17,7 @@ export const TASK = await defineTask({
   about:
     "Turns documents into sequences of tokens. Without FILE it works in a run folder; with FILE, none is held out.",
   positional: "[FILE…|-]",
-  options: { ...IN_A_RUN, ...OUTPUT },
+  options: { ...IN_A_RUN, ...PART, ...OUTPUT },
   run: async (call) => {
     const { paths, sources, options } = call;
     if (paths.length === 0) return await runStageTask("tokenize", call);

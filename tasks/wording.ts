@@ -4,8 +4,8 @@
  * @module
  */
 
+import { type TaskReference, type Text, type Words, wordText } from "../kernels/mod.ts";
 import { field, FIELDS, type Fields } from "../pipeline/settings/mod.ts";
-import { type Text, type Words, wordText } from "../kernels/mod.ts";
 
 /** Words a text for the command line. */
 export function worded(text: Text): string {
@@ -15,19 +15,29 @@ export function worded(text: Text): string {
 /** Words a setting as its flag, `--expert all`, and a task as its command, `deno task train-expert --run runs/a`. */
 export const words: Words = (reference) => {
   if ("setting" in reference) return flagText(reference.setting, reference.value);
-  const given = Object.entries(reference.with).filter(([, value]) => value !== undefined && value !== false);
-  const flags = given.map(([name, value]) => flagText(name, value === true ? undefined : value));
-  return ["deno task", reference.task, ...flags].join(" ");
+  return ["deno task", ...argumentsOf(reference).map(quoted)].join(" ");
 };
+
+/** Lists the arguments of `deno task` that run a task. */
+export function argumentsOf(reference: TaskReference): string[] {
+  const flags = Object.entries(reference.with).flatMap(([name, value]) => {
+    if (value === undefined || value === false) return [];
+    return value === true ? [flagOf(name)] : [flagOf(name), String(value)];
+  });
+  return [reference.task, ...flags];
+}
+
+function flagOf(name: string): string {
+  const known: Fields = FIELDS;
+  return `--${known[name]?.flag ?? field.kebabCase(name)}`;
+}
 
 /** Writes a flag, and its value as a shell takes it. */
 function flagText(name: string, value: string | number | boolean | undefined): string {
-  const known: Fields = FIELDS;
-  const flag = `--${known[name]?.flag ?? field.kebabCase(name)}`;
-  return value === undefined ? flag : `${flag} ${quoted(String(value))}`;
+  return value === undefined ? flagOf(name) : `${flagOf(name)} ${quoted(String(value))}`;
 }
 
 /** Quotes what a shell would not take as it is. */
-function quoted(value: string): string {
+export function quoted(value: string): string {
   return /^[\w./-]+$/.test(value) ? value : `'${value.replaceAll("'", "'\\''")}'`;
 }

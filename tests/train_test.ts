@@ -183,7 +183,9 @@ Deno.test("experts and dense models killed, or interrupted, at random moments an
           const kill = () => sendSignal(child, attempt < 2 ? "SIGKILL" : "SIGINT");
           const timer = attempt < 3 ? setTimeout(kill, durations[i] * share) : undefined;
           // Once per model: when it is locked and nothing of it is written.
-          if (tries === 0 && attempt === 0) signalOnce(`${run}/${place}/lock.json`, child, "SIGKILL");
+          if (tries === 0 && attempt === 0) {
+            signalOnce(`${run}/locks/train-${place.split("/").at(-1)}.json`, child, "SIGKILL");
+          }
           const { signal, code, stderr } = await child.output();
           clearTimeout(timer);
           if (signal !== null || code === 130) {

@@ -151,9 +151,10 @@ Deno.test("what the run would write in place, or through a folder, is refused wh
     const run = `${folder}/run`;
     const args = ["--run", run, "--input", `${folder}/docs.jsonl`, ...SMALL];
     assertEquals((await task("partition", args)).code, 0);
-    for (const path of ["lock.json", "metrics/timing.jsonl", "tokens", "partition/expert-01", "manifests"]) {
+    for (const path of ["locks", "metrics/timing.jsonl", "tokens", "partition/expert-01", "manifests"]) {
       await Deno.mkdir(`${folder}/mine`);
       const isFolder = !path.includes(".json");
+      if (isFolder) await Deno.mkdir(`${run}/${path}`, { recursive: true });
       if (isFolder) await Deno.rename(`${run}/${path}`, `${folder}/mine/it`);
       else await Deno.writeTextFile(`${folder}/mine/it`, "mine");
       await Deno.remove(`${run}/${path}`).catch(() => {});
@@ -164,6 +165,7 @@ Deno.test("what the run would write in place, or through a folder, is refused wh
       assertStringIncludes(err, `${path}" as it must not lead elsewhere: it is a symbolic link`);
       assertEquals(await treeOf(`${folder}/mine`), before);
       await Deno.remove(`${run}/${path}`);
+      if (isFolder) await Deno.mkdir(`${run}/${path}`, { recursive: true });
       if (isFolder) await Deno.rename(`${folder}/mine/it`, `${run}/${path}`);
       await Deno.remove(`${folder}/mine`, { recursive: true });
     }

@@ -12,7 +12,8 @@ import { InputError } from "../../kernels/errors.ts";
 import type { TokenScores } from "../model/scorer.ts";
 import { type ModelConfig, parameterCount } from "../model/shape.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
-import { scoring } from "../serving/forms.ts";
+import type { Lineage } from "../rows/arrow.ts";
+import { type LoadedModel, scoring } from "../serving/forms.ts";
 import { checkShape, type ModelName } from "../serving/models.ts";
 import { type Baseline, BASELINES, hasOwnShape } from "./baselines.ts";
 import { resample } from "./bootstrap.ts";
@@ -38,8 +39,45 @@ export interface EvaluateOptions extends RouteOptions, MixOptions, FallbackOptio
   seed?: number;
   /** Sequences per forward pass of a model. Changes the speed and the memory, never a result. */
   batch?: number;
+  /** Gives what another process found of a model, so that it is not scored here; undefined for the others. */
+  known?: (model: ModelName) => Promise<ModelScores | undefined>;
   /** Called with the sequences done so far; a sequence counts once per pass. */
   onProgress?: (done: number) => void;
+}
+
+/** What is found of one model, whoever finds it. */
+export interface ModelScores {
+  /** Its shape. */
+  config: ModelConfig;
+  /** What its writer noted. */
+  notes: LoadedModel["notes"];
+  /** NLL of every sequence, in their order, nats `[sequences]`. */
+  nll: Float32Array;
+}
+
+/** Scores every sequence with one model of a mixture, for an evaluation that is made in parts. Throws as {@linkcode evaluate} does. */
+export async function scoreModel(
+  model: ModelName,
+  { mixture, open, signal, batch, onProgress }: Pick<
+    EvaluateOptions,
+    "mixture" | "open" | "signal" | "batch" | "onProgress"
+  >,
+  lineage: Pick<Lineage, "tokenizer" | "vocabulary" | "sequenceLength">,
+): Promise<ModelScores> {
+  signal?.throwIfAborted();
+  const form = scoring({ length: lineage.sequenceLength!, batch });
+  using lease = await mixture.lease(model, form, signal);
+  const { scorer, config, notes } = lease.value;
+  const scores: Float32Array[] = [];
+  let done = 0;
+  for await (const { rows, tokens, sequenceLength, length } of blocks(open(), lineage)) {
+    signal?.throwIfAborted();
+    scores.push(await scorer.score(tokens, sequenceLength, length));
+    onProgress?.(done += rows);
+  }
+  const nll = new Float32Array(done);
+  scores.reduce((at, block) => (nll.set(block, at), at + block.length), 0);
+  return { config, notes, nll };
 }
 
 /** Draws of the bootstrap unless more or fewer are asked for. */
@@ -100,40 +138,55 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   ) => {
     signal?.throwIfAborted();
     const name = typeof model === "number" ? `expert ${model}` : model;
-    using lease = await mixture.lease(model, scoring({ length: routed.sequenceLength, batch }), signal);
-    const { scorer, config: own, notes } = lease.value;
-    const textAlone = hasOwnShape(model);
-    if (notes.adopted === undefined) {
-      if (!textAlone) config ??= own;
-      if (config) checkShape(lease.value, config, name, { textAlone });
-    } else if (typeof model === "number") {
-      checkShape(lease.value, { vocabulary, context: routed.sequenceLength }, name, { whose: "the run" });
-      if (!adopted.some(({ expert }) => expert === model)) {
-        adopted.push({ expert: model, config: own, parameters: parameterCount(own), from: notes.adopted });
+    const check = ({ config: own, notes }: Pick<LoadedModel, "config" | "notes">) => {
+      const textAlone = hasOwnShape(model);
+      if (notes.adopted === undefined) {
+        if (!textAlone) config ??= own;
+        if (config) checkShape({ config: own, notes }, config, name, { textAlone });
+      } else if (typeof model === "number") {
+        const text = { vocabulary, context: routed.sequenceLength };
+        checkShape({ config: own, notes }, text, name, { whose: "the run" });
+        if (!adopted.some(({ expert }) => expert === model)) {
+          adopted.push({ expert: model, config: own, parameters: parameterCount(own), from: notes.adopted });
+        }
       }
-    }
-    let at = 0;
-    for await (const { rows, tokens, sequenceLength, length, document } of blocks(open(), partitioner)) {
-      signal?.throwIfAborted();
-      const number = at++;
-      const block = routed.blocks[number];
-      if (block?.rows !== rows) throw changed(name);
-      if (number < begin || number >= end) continue;
-      const scores = take && await scorer.scoreTokens(tokens, sequenceLength, length);
-      const nll = scores?.nll ?? await scorer.score(tokens, sequenceLength, length); // the same bits
-      for (let row = 0; row < rows; row++) {
+    };
+    const onBlock = (block: Kept, nll: Float32Array) => {
+      for (let row = 0; row < block.rows; row++) {
         if (!Number.isFinite(nll[row])) {
           throw new InputError(
             `Cannot evaluate as every NLL must be finite: that of a sequence of document ${
-              document[row]
+              routed.ids[block.document[row]]
             } under ${name} is ${nll[row]}`,
             { remedy: `train ${name} again at a lower rate` },
           );
         }
         visit(block, row, nll[row]);
       }
+      onRows(block.rows);
+    };
+    // Parts keep no log-probabilities of tokens, and all sequences.
+    const known = take || trained ? undefined : await options.known?.(model);
+    if (known) {
+      check(known);
+      let at = 0;
+      for (const block of routed.blocks) onBlock(block, known.nll.subarray(at, at += block.rows));
+      if (at !== known.nll.length) throw changed(name);
+      return;
+    }
+    using lease = await mixture.lease(model, scoring({ length: routed.sequenceLength, batch }), signal);
+    const { scorer } = lease.value;
+    check(lease.value);
+    let at = 0;
+    for await (const { rows, tokens, sequenceLength, length } of blocks(open(), partitioner)) {
+      signal?.throwIfAborted();
+      const number = at++;
+      const block = routed.blocks[number];
+      if (block?.rows !== rows) throw changed(name);
+      if (number < begin || number >= end) continue;
+      const scores = take && await scorer.scoreTokens(tokens, sequenceLength, length);
+      onBlock(block, scores?.nll ?? await scorer.score(tokens, sequenceLength, length)); // the same bits
       if (scores) take(number, scores);
-      onRows(rows);
     }
     if (at !== routed.blocks.length) throw changed(name);
   };

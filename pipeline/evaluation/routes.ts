@@ -55,6 +55,8 @@ export interface Routed {
   blocks: Kept[];
   /** Number of documents. */
   documents: number;
+  /** Their ids, by number. */
+  ids: bigint[];
   /** Labels by number, in the order of their first sequences. */
   sources: string[];
   /** Documents of each source; one counts where its first sequence does. */
@@ -138,7 +140,8 @@ export async function route(
       documentsOf[source[row]]++;
     });
   }
-  return { sequenceLength, prefixes, blocks: kept, documents, documentsOf, sources };
+  const ids = [...numbers.document.keys()];
+  return { sequenceLength, prefixes, blocks: kept, documents, ids, documentsOf, sources };
 }
 
 const MOST = 2 ** 127; // beyond all costs, and still a number in f32

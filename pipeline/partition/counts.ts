@@ -4,7 +4,7 @@ import type { PartCounts, PartitionCounts } from "./manifests.ts";
 import { countSource, informationOfTable, sortSources, type SourceCount, tokenImbalance } from "./metrics.ts";
 
 /** Sums over one expert's sequences. */
-interface Tally {
+export interface Tally {
   /** Sequences. */
   sequences: number;
   /** Real tokens, padding left out. */

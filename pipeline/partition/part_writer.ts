@@ -6,7 +6,7 @@ import { gatherRows, roomFor, sliceColumns } from "../rows/columns.ts";
 import { shardName, type WrittenShard } from "../rows/shards.ts";
 
 /** A shard that was written, and the tokens in it. */
-interface WrittenPart extends WrittenShard {
+export interface WrittenPart extends WrittenShard {
   /** Real tokens, padding left out. */
   tokens: number;
 }
@@ -15,7 +15,7 @@ interface WrittenPart extends WrittenShard {
 export interface PartWriter {
   /** Adds rows of a batch, by their numbers. */
   add(columns: Columns, rows: number[]): Promise<void>;
-  /** Writes what is left, at least one shard, and returns all shards. */
+  /** Writes what is left, at least the first shard, and returns all shards. */
   close(): Promise<WrittenPart[]>;
   /** Removes the shard that is half-written; those before it stay. */
   abort(reason: unknown): Promise<void>;
@@ -35,10 +35,14 @@ interface PartOptions {
   shardRows: number;
   /** Most rows in a batch of a shard; memory holds twice as many. */
   batchRows: number;
+  /** Number of the first shard; 0 unless given. Only a writer of the first shard writes one that has no rows. */
+  first?: number;
 }
 
 /** Opens a writer of one expert's shards. */
-export function openPart({ folder, kind, lineage, empty, shardRows, batchRows }: PartOptions): PartWriter {
+export function openPart(
+  { folder, kind, lineage, empty, shardRows, batchRows, first = 0 }: PartOptions,
+): PartWriter {
   const shards: WrittenPart[] = [];
   // While one buffer is being encoded rows go to the other. A shard takes its next batch only when it is done with the one
   // before, so when it has taken one buffer the other is free.
@@ -47,7 +51,7 @@ export function openPart({ folder, kind, lineage, empty, shardRows, batchRows }:
   let shard: ReturnType<typeof openShard> | undefined;
 
   function openShard() {
-    const name = shardName(kind, shards.length);
+    const name = shardName(kind, first + shards.length);
     const { readable, writable } = new TransformStream<RecordBatch, RecordBatch>();
     const written = writeArrowFile(`${folder}/${name}`, readable, toBatch(empty, lineage));
     // A file that cannot be opened reads nothing: whoever waits for it to take a batch is let go, and `written` tells why.
@@ -90,7 +94,7 @@ export function openPart({ folder, kind, lineage, empty, shardRows, batchRows }:
     },
     async close() {
       if (filled > 0) await flush();
-      if (shard === undefined && shards.length === 0) shard = openShard();
+      if (shard === undefined && shards.length === 0 && first === 0) shard = openShard();
       if (shard !== undefined) await closeShard(shard);
       return shards;
     },

@@ -25,7 +25,7 @@ import {
 import { checkSettings } from "../settings/configuration.ts";
 import { argmax, assignArgmax } from "./assignment/argmax.ts";
 import { checkWidth } from "./assignment/assignment.ts";
-import { countRow, newTally, partCounts, partitionCounts } from "./counts.ts";
+import { countRow, newTally, partCounts, partitionCounts, type Tally } from "./counts.ts";
 import { expertFolder, type PartitionManifest, type PartManifest, type Shard } from "./manifests.ts";
 import { openPart, type PartWriter } from "./part_writer.ts";
 
@@ -89,7 +89,21 @@ export async function split(inputs: SplitInputs, options: SplitOptions): Promise
   }
   const { experts, lineage } = train;
   const test = inputs.test && await splitKind("test", inputs.test, { ...options, experts }, count, lineage);
+  return await writeManifests(folder, train, test);
+}
 
+/** What was counted and written of one kind. */
+interface Counted {
+  experts: number;
+  lineage: Lineage;
+  tallies: Tally[];
+  /** The shards of every expert. */
+  files: Shard[][];
+}
+
+/** Writes the manifests of a partition whose shards are there. */
+async function writeManifests(folder: string, train: Counted, test?: Counted): Promise<Partition> {
+  const { experts, lineage } = train;
   const parts: PartManifest[] = [];
   const references: PartitionManifest["parts"] = [];
   const outputs: Record<string, FileRecord> = {};
@@ -120,9 +134,73 @@ export async function split(inputs: SplitInputs, options: SplitOptions): Promise
   return { manifest, parts, outputs };
 }
 
+/** A share of the shards of one kind: those of every expert from number `from` to before `to`. */
+export interface Share {
+  /** The first of them. */
+  from: number;
+  /** The first after them. */
+  to: number;
+  /** Sequences of each expert before the first row that is read `[E]`. */
+  before: readonly number[];
+}
+
+/**
+ * Writes a share of the shards of one kind, as {@linkcode split} writes them, from the rows of which they are, and others: these are
+ * left out. Returns the shards of every expert.
+ */
+export async function splitShare(
+  kind: Kind,
+  batches: ReadableStream<RecordBatch>,
+  options: SplitOptions,
+  share: Share,
+): Promise<Shard[][]> {
+  let rows = 0;
+  const count = (more: number) => options.onProgress?.(rows += more);
+  const made = await splitKind(kind, batches, options, count, undefined, {
+    ...share,
+    before: [...share.before],
+  });
+  return made?.files ?? [];
+}
+
+/** What {@linkcode closeSplit} reads of one kind. */
+export interface ClosingInputs {
+  /** A batch with token columns, of rows where there are some. */
+  first: RecordBatch;
+  /** All rows in order, with `nll` and, to train on, `expert`; tokens are not needed. */
+  rows: ReadableStream<RecordBatch>;
+  /** The shards of every expert. */
+  files: Shard[][];
+}
+
+/** Counts the rows whose shards were written in shares, and writes the manifests that {@linkcode split} would have written. */
+export async function closeSplit(
+  { train, test }: { train: ClosingInputs; test?: ClosingInputs },
+  options: SplitOptions,
+): Promise<Partition> {
+  const counted = async (kind: Kind, { first, rows, files }: ClosingInputs): Promise<Counted> => {
+    const { experts, lineage } = describe(
+      kind,
+      first,
+      fromBatch(first, originOf(first), NEEDED[kind]),
+      options,
+    );
+    const tallies = Array.from({ length: experts }, newTally);
+    for await (const batch of rows) {
+      const columns = fromBatch(batch, originOf(batch), COUNTED[kind]);
+      if (columns.rows > 0) countRows(kind, batch, columns, { experts, lineage, tallies });
+      options.onProgress?.(tallies.reduce((sum, { sequences }) => sum + sequences, 0));
+    }
+    return { experts, lineage, tallies, files };
+  };
+  const counts = await counted("train", train);
+  return await writeManifests(options.folder, counts, test && await counted("test", test));
+}
+
 /** Sequences to train on, or sequences held out, and the columns that they need. */
 type Kind = keyof typeof NEEDED;
 const NEEDED = { train: ["tokens", "nll", "expert"], test: ["tokens", "nll"] } as const;
+const COUNTED = { train: ["nll", "expert"], test: ["nll"] } as const;
 
 /** The sequences of one kind while they are split. */
 type Splitting = Awaited<ReturnType<typeof begin>>;
@@ -133,7 +211,8 @@ async function splitKind(
   options: SplitOptions,
   count: (rows: number) => void,
   like?: Lineage,
-) {
+  share?: Share & { before: number[] },
+): Promise<Counted | undefined> {
   let splitting: Splitting | undefined;
   let empty: RecordBatch | undefined;
   try {
@@ -144,12 +223,12 @@ async function splitKind(
         empty ??= batch;
         continue;
       }
-      splitting ??= await begin(kind, batch, columns, options);
+      splitting ??= await begin(kind, batch, columns, options, share?.from);
       like ??= splitting.lineage;
-      await handOut(kind, batch, columns, splitting);
+      await handOut(kind, batch, columns, splitting, options, share);
       count(columns.rows);
     }
-    if (empty !== undefined) splitting ??= await begin(kind, empty, fromBatch(empty), options);
+    if (empty !== undefined) splitting ??= await begin(kind, empty, fromBatch(empty), options, share?.from);
     if (splitting === undefined) return undefined;
     const { experts, lineage, tallies, parts } = splitting;
     const files: Shard[][] = [];
@@ -161,16 +240,14 @@ async function splitKind(
   }
 }
 
-/** Opens every expert's shards, as the first batch with rows says. */
-async function begin(
+/** Says whose shards a first batch begins, and where their rows come from. */
+function describe(
   kind: Kind,
   batch: RecordBatch,
-  columns: Columns,
-  options: SplitOptions,
-) {
+  { rows, tokens, nll }: Columns,
+  { prefix, config, ...options }: SplitOptions,
+): { experts: number; lineage: Lineage } {
   const where = originOf(batch);
-  const { rows, tokens, nll } = columns;
-  const { folder, shardSequences, prefix, config } = options;
   const known = lineageOf(batch);
   const experts = rows > 0 ? nll!.length / rows : known?.experts ?? options.experts;
   if (experts === undefined) {
@@ -184,9 +261,21 @@ async function begin(
   const sequenceLength = rows > 0 ? tokens!.length / rows : known?.sequenceLength;
   const method = kind === "test" ? argmax.method : known?.method;
   const own = { stage: "split", sequenceLength, experts, method, config };
-  const lineage: Lineage = { format: FORMAT, prefix, ...known, ...own };
+  return { experts, lineage: { format: FORMAT, prefix, ...known, ...own } };
+}
+
+/** Opens every expert's shards, as the first batch with rows says. */
+async function begin(
+  kind: Kind,
+  batch: RecordBatch,
+  columns: Columns,
+  options: SplitOptions,
+  first?: number,
+) {
+  const { folder, shardSequences } = options;
+  const { experts, lineage } = describe(kind, batch, columns, options);
   const { expert: _, ...empty } = sliceColumns(columns, 0, 0);
-  const rowBytes = (sequenceLength ?? 0) * tokens!.BYTES_PER_ELEMENT + experts * 4 + 64;
+  const rowBytes = (lineage.sequenceLength ?? 0) * columns.tokens!.BYTES_PER_ELEMENT + experts * 4 + 64;
   const batchRows = Math.min(MOST_BATCH, Math.max(LEAST_BATCH, Math.floor(BUDGET / (experts * rowBytes))));
   const parts: PartWriter[] = [];
   for (let expert = 0; expert < experts; expert++) {
@@ -195,21 +284,20 @@ async function begin(
     await Deno.mkdir(path, { recursive: true }).catch((error) => {
       throw writeError(path, error);
     });
-    parts.push(openPart({ folder: path, kind, lineage, empty, shardRows: shardSequences, batchRows }));
+    parts.push(openPart({ folder: path, kind, lineage, empty, shardRows: shardSequences, batchRows, first }));
   }
   return { experts, lineage, tallies: parts.map(newTally), parts };
 }
 
-/** Counts the rows of a batch and hands each to its expert. */
-async function handOut(
+/** Counts the rows of a batch, and returns those of every expert by number. */
+function countRows(
   kind: Kind,
   batch: RecordBatch,
-  { expert: assigned, ...columns }: Columns,
-  { experts, lineage, tallies, parts }: Splitting,
-) {
+  { rows, length, source, nll, expert: assigned }: Columns,
+  { experts, lineage, tallies }: Pick<Splitting, "experts" | "lineage" | "tallies">,
+): number[][] {
   const { prefix, costs: perSequence } = lineage;
-  const { rows, length, source } = columns;
-  const costs = columns.nll!;
+  const costs = nll!;
   const where = originOf(batch);
   checkWidth(where, costs.length / rows, experts);
   const best = assignArgmax(costs, experts);
@@ -228,7 +316,27 @@ async function handOut(
     tallies[best[row]].wanted++;
     rowsOf[e].push(row);
   }
-  for (const [e, part] of parts.entries()) await part.add(columns, rowsOf[e]);
+  return rowsOf;
+}
+
+/** Counts the rows of a batch and hands each to its expert, of a share those of its shards. */
+async function handOut(
+  kind: Kind,
+  batch: RecordBatch,
+  columns: Columns,
+  splitting: Splitting,
+  { shardSequences }: SplitOptions,
+  share?: Share & { before: number[] },
+) {
+  const rowsOf = countRows(kind, batch, columns, splitting);
+  const { expert: _, ...kept } = columns;
+  for (const [e, part] of splitting.parts.entries()) {
+    const isWanted = () => {
+      const shard = Math.floor(share!.before[e]++ / shardSequences);
+      return shard >= share!.from && shard < share!.to;
+    };
+    await part.add(kept, share ? rowsOf[e].filter(isWanted) : rowsOf[e]);
+  }
 }
 
 const OF_PARTS = /^expert-\d{2,}\/(manifest\.json|(train|test)-\d{5,}\.arrow)(\.partial)?$/;

@@ -60,7 +60,9 @@ export async function writeAtomic(
   data: string | Uint8Array | AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   { shared = false } = {},
 ): Promise<FileRecord> {
-  const partial = shared ? `${path}.${Deno.pid}.partial` : `${path}.partial`;
+  // A number that no process of another machine chooses as well.
+  const number = () => crypto.getRandomValues(new Uint32Array(1))[0];
+  const partial = shared ? `${path}.${number()}.partial` : `${path}.partial`;
   const hash = createHash("sha256");
   const whole = typeof data === "string" ? new TextEncoder().encode(data) : data;
   let bytes = 0;
@@ -108,9 +110,10 @@ export async function removeIfThere(path: string): Promise<void> {
   }
 }
 
-/** Removes a folder if nothing is in it. */
+/** Removes a folder if nothing is in it; a file or a link of that name stays. */
 export async function removeIfEmpty(path: string): Promise<void> {
-  await Deno.remove(path).catch(() => {});
+  const isDirectory = await Deno.lstat(path).then(({ isDirectory }) => isDirectory, () => false);
+  if (isDirectory) await Deno.remove(path).catch(() => {});
 }
 
 /**

@@ -16,7 +16,7 @@ import { type ModelConfig, parameterCount } from "../model/shape.ts";
 import { partHash } from "../partition/manifests.ts";
 import { type Adoption, adoptionOf } from "../run/adoption.ts";
 import { exists, type FileRecord, removeIfThere, shortHash } from "../run/files.ts";
-import { lockRun } from "../run/lock.ts";
+import { GLANCE_MS, type Hold } from "../run/lock.ts";
 import { manifestPath, missingOutput, readManifest, stageKey, writeManifest } from "../run/manifest.ts";
 import { loadTokenizer, sameTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 import { inRun, type RunOptions, type RunWatch } from "./session.ts";
@@ -62,8 +62,10 @@ export async function adoptExpert(
     const { folder } = expertTarget(expert);
     const stage = trainingStage(expertTarget(expert));
     await checkPlaces(from, `${run}/${folder}`);
-    const release = await lockRun(`${run}/${stage.place}`, `adopt ${expert}`);
+    const holds: Hold[] = [];
     try {
+      holds.push(await work.lock(stage.name, { makes: stage.name, patience: GLANCE_MS }));
+      holds.push(await work.lock("split", { mode: "read", patience: GLANCE_MS }));
       const tokenizer = await loadTokenizer(`${run}/${TOKENIZER}`, { eos: eos || undefined });
       const shards = partHash(await readPartOf(run, expert));
       const checkpoint = await loadCheckpoint(from);
@@ -113,7 +115,7 @@ export async function adoptExpert(
       work.emit({ type: "stage", stage: stage.name, state: "done", result: {} });
       return { ...adopted, expert, folder, state: "done" };
     } finally {
-      await release();
+      for (const release of holds) await release();
     }
   });
 }
@@ -129,7 +131,7 @@ async function checkPlaces(from: string, folder: string): Promise<void> {
   }
 }
 
-/** Whether a folder holds a model or states of a training, rather than a lock alone. */
+/** Whether a folder holds a model or states of a training. */
 async function isLeft(folder: string): Promise<boolean> {
   return await exists(`${folder}/config.json`) || await exists(`${folder}/checkpoints`);
 }

@@ -7,13 +7,16 @@
 
 import { RunError } from "../../kernels/errors.ts";
 import { filesUnder, removeFiles, wholeName } from "../run/files.ts";
-import { GLANCE_MS, type Hold, holdersOf, lockRun, type Owner } from "../run/lock.ts";
-import { readManifest } from "../run/manifest.ts";
+import { GLANCE_MS, heldIn, type Hold, lockRun, type Owner, removeDeadLocks } from "../run/lock.ts";
+import { manifestPath, readManifest } from "../run/manifest.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { listCheckpoints } from "../training/resume.ts";
 import { graphOf } from "./graph.ts";
-import { leftIn, needConfiguration, type RunWatch } from "./session.ts";
-import { isBegun } from "./train_model.ts";
+import { baselineTargets } from "./baselines.ts";
+import { needConfiguration, type RunWatch, SETTINGS } from "./session.ts";
+import { isMadeBy, type Stage } from "./stage.ts";
+import { expertTarget } from "./train_expert.ts";
+import { isBegun, trainingStage } from "./train_model.ts";
 
 /** What {@linkcode cleanRun} takes. */
 export interface CleanOptions {
@@ -43,24 +46,28 @@ export interface Cleaned {
   checkpoints: Litter;
   /** Files that were not finished. */
   unfinished: Litter;
-  /** Places, by their paths in the run, that stay as they are while somebody works there, and who does; `.` is all but trainings. */
+  /** Stages, or folders of trainings and exports, that stay as they are while somebody works at them, and who does. */
   left: { place: string; holders: Owner[] }[];
 }
 
 /** Checkpoints of a training that isn't complete which stay: the last, and the one before, should that be damaged. */
 const KEPT_TO_GO_ON = 2;
 
-/** Where files may be removed together, under the lock of their folder. */
+/** Files that may be removed together, under one hold. */
 interface Place {
-  /** The folder, by its path in the run; "" is the run. */
-  folder: string;
+  /** The folder whose hold it is. */
+  root: string;
+  /** What is held. */
+  name: string;
+  /** What it is to a reader. */
+  place: string;
   /** Lists the files that are to go, by their paths in the run. */
   list(): Promise<string[]>;
 }
 
 /**
  * Removes old checkpoints and unfinished files of a run. A complete training needs no checkpoint; of others the last two stay. Throws an
- * `InputError` where the folder is no run, and a `RunError` where a process has all of it to itself.
+ * `InputError` where the folder is no run.
  */
 export async function cleanRun(
   { run, keep = 0, dryRun = false }: CleanOptions,
@@ -78,7 +85,7 @@ export async function cleanRun(
     signal?.throwIfAborted();
     const gone = new Set(await list());
     for (const path of gone) {
-      const litter = wholeName(path) || path.includes(".partial/") ? cleaned.unfinished : cleaned.checkpoints;
+      const litter = isUnfinished(path) ? cleaned.unfinished : cleaned.checkpoints;
       litter.files++;
       litter.bytes += (await Deno.lstat(`${run}/${path}`)).size;
     }
@@ -88,101 +95,99 @@ export async function cleanRun(
       else await removeFiles(run, name, (path) => gone.has(path));
     }
   };
-  const whole = await holdWhole(run, dryRun);
-  try {
-    const common = commonPlace(run, configuration);
-    const places = [...await trainingPlaces(run, configuration, keep), ...await exportPlaces(run)];
-    if (whole.alone) await clean(common);
-    else if ((await common.list()).length > 0) cleaned.left.push({ place: ".", holders: whole.holders });
-    for (const place of places) {
-      if ((await place.list()).length === 0) continue;
-      const path = `${run}/${place.folder}`;
-      const holders = await holdersOf(path);
-      const hold = holders.length > 0 || dryRun ? null : await tryLock(path);
-      if (holders.length > 0 || !dryRun && !hold) {
-        cleaned.left.push({ place: place.folder, holders });
-        continue;
-      }
-      try {
-        await clean(place);
-      } finally {
-        await hold?.();
-      }
+  const places = [...await runPlaces(run, configuration, keep), ...await exportPlaces(run)];
+  for (const place of places) {
+    if ((await place.list()).length === 0) continue;
+    const { root, name } = place;
+    const held = await heldIn(root, (other) => other === name);
+    const hold = held.length > 0 || dryRun ? null : await tryLock(root, name);
+    if (held.length > 0 || !dryRun && !hold) {
+      cleaned.left.push({ place: place.place, holders: held.map(({ owner }) => owner) });
+      continue;
     }
-    return cleaned;
-  } finally {
-    await whole.release();
+    try {
+      await clean(place);
+    } finally {
+      await hold?.();
+    }
   }
+  if (!dryRun) await removeDeadLocks(run);
+  return cleaned;
 }
 
-/** Takes the run alone, or with others that work at parts of it; a dry run only looks who does. */
-async function holdWhole(
-  run: string,
-  dryRun: boolean,
-): Promise<{ alone: boolean; holders: Owner[]; release(): Promise<void> }> {
-  const holders = await holdersOf(run);
-  if (dryRun) return { alone: holders.length === 0, holders, release: () => Promise.resolve() };
-  if (holders.length === 0) {
-    const release = await tryLock(run);
-    if (release) return { alone: true, holders, release };
-  }
-  const release = await lockRun(run, "clean", { shared: true, patience: GLANCE_MS });
-  return { alone: false, holders: holders.length > 0 ? holders : await holdersOf(run), release };
-}
-
-/** Locks a folder, or gives null where another process holds it. */
-async function tryLock(folder: string): Promise<Hold | null> {
+/** Takes a hold, or gives null where another process has it. */
+async function tryLock(root: string, name: string): Promise<Hold | null> {
   try {
-    return await lockRun(folder, "clean", { patience: GLANCE_MS });
+    return await lockRun(root, name, "clean", { patience: GLANCE_MS });
   } catch (error) {
     if (error instanceof RunError) return null;
     throw error;
   }
 }
 
-/** What is no training's and no export's: files that stages, or the run itself, had begun. */
-function commonPlace(run: string, configuration: Configuration): Place {
-  const { isLeft, mayHold } = leftIn(configuration);
-  return {
-    folder: "",
-    async list() {
-      const found: string[] = [];
-      for (const { name, isDirectory } of await Array.fromAsync(Deno.readDir(run))) {
-        if (!isDirectory && isLeft(name)) found.push(name);
-        else if (isDirectory && mayHold(name)) {
-          for await (const path of filesUnder(run, name)) if (isLeft(path)) found.push(path);
-        }
-      }
-      return found;
-    },
+const isUnfinished = (path: string) => wholeName(path) !== undefined || path.includes(".partial/");
+
+/** What the stages of a run, trainings that compare rates among them, and the run itself had begun, and checkpoints of trainings. */
+async function runPlaces(run: string, configuration: Configuration, keep: number): Promise<Place[]> {
+  const experts = Array.from({ length: configuration.experts }, (_, expert) => expertTarget(expert));
+  const trainings = new Map([...experts, ...baselineTargets()].map((target) => [
+    trainingStage(target).name,
+    target.folder,
+  ]));
+  const stages = graphOf(configuration).stages.map((stage): Place => {
+    const folder = trainings.get(stage.name);
+    return {
+      ...{ root: run, name: stage.name, place: folder ?? stage.name },
+      async list() {
+        const left = await unfinishedOf(run, stage);
+        return folder === undefined ? left : [...left, ...await statesLeft(run, stage.name, folder, keep)];
+      },
+    };
+  });
+  const trials = await Array.fromAsync(Deno.readDir(`${run}/search`)).catch(() => []);
+  const searches = trials.filter(({ isDirectory }) => isDirectory).map((trial): Place => {
+    const [name, folder] = [`search-${trial.name}`, `search/${trial.name}`];
+    return { ...{ root: run, name, place: folder }, list: () => statesLeft(run, name, folder, keep) };
+  });
+  const settings: Place = {
+    ...{ root: run, name: SETTINGS, place: "config.json" },
+    list: async () => (await namesIn(run)).filter((name) => wholeName(name) === "config.json"),
   };
+  return [settings, ...stages, ...searches];
 }
 
-/** The folders of trainings, those that compare rates among them. */
-async function trainingPlaces(run: string, configuration: Configuration, keep: number): Promise<Place[]> {
-  const trials = await Array.fromAsync(Deno.readDir(`${run}/search`)).catch(() => []);
-  const trainings = [
-    ...graphOf(configuration).stages.filter(({ place }) => place !== undefined).map(({ name, place }) => ({
-      name,
-      folder: place!,
-    })),
-    ...trials.filter(({ isDirectory }) => isDirectory).map(({ name }) => ({
-      name: `search-${name}`,
-      folder: `search/${name}`,
-    })),
-  ];
-  return trainings.map(({ name, folder }) => ({
-    folder,
-    async list() {
-      const complete = await readManifest(run, name).then((made) => made !== null, () => false);
-      const stay = complete ? keep : Math.max(keep, KEPT_TO_GO_ON);
-      const files = await Array.fromAsync(filesUnder(run, folder));
-      const states = await listCheckpoints(`${run}/${folder}/checkpoints`);
-      const old = states.slice(stay).map((path) => path.slice(run.length + 1));
-      const begun = files.filter((path) => isBegun(path.slice(folder.length + 1)));
-      return [...begun, ...old.filter((path) => files.includes(path))]; // what a link leads to is the user's
-    },
-  }));
+const namesIn = async (folder: string): Promise<string[]> =>
+  (await Array.fromAsync(Deno.readDir(folder))).filter(({ isDirectory }) => !isDirectory)
+    .map(({ name }) => name);
+
+/** Lists the files that processes had begun for a stage. */
+async function unfinishedOf(run: string, stage: Stage): Promise<string[]> {
+  const manifest = manifestPath("", stage.name).slice(1);
+  const found = new Set<string>();
+  const take = (path: string) => {
+    if (isUnfinished(path) && (wholeName(path) === manifest || isMadeBy(stage, path))) found.add(path);
+  };
+  const top = await Array.fromAsync(Deno.readDir(run));
+  const scratch = top.filter(({ name, isDirectory }) => isDirectory && wholeName(name) !== undefined);
+  const folders = [manifest, ...stage.outputs].map((path) =>
+    path.slice(0, Math.max(0, path.lastIndexOf("/")))
+  );
+  for (const { name, isDirectory } of top) if (!isDirectory) take(name);
+  for (const folder of new Set([...folders, ...scratch.map(({ name }) => name)])) {
+    if (folder !== "") { for await (const path of filesUnder(run, folder)) take(path); }
+  }
+  return [...found];
+}
+
+/** Lists the files that a training had begun, and the checkpoints that it goes on from no more. */
+async function statesLeft(run: string, name: string, folder: string, keep: number): Promise<string[]> {
+  const complete = await readManifest(run, name).then((made) => made !== null, () => false);
+  const stay = complete ? keep : Math.max(keep, KEPT_TO_GO_ON);
+  const files = await Array.fromAsync(filesUnder(run, folder));
+  const states = await listCheckpoints(`${run}/${folder}/checkpoints`);
+  const old = states.slice(stay).map((path) => path.slice(run.length + 1));
+  const begun = files.filter((path) => isBegun(path.slice(folder.length + 1)));
+  return [...begun, ...old.filter((path) => files.includes(path))]; // what a link leads to is the user's
 }
 
 /** The folders of exports in the run: what is unfinished there. */
@@ -192,7 +197,7 @@ async function exportPlaces(run: string): Promise<Place[]> {
     if (!path.endsWith("/export.json")) continue;
     const folder = path.slice(0, -"/export.json".length);
     places.push({
-      folder,
+      ...{ root: `${run}/${folder}`, name: "export", place: folder },
       async list() {
         const files = await Array.fromAsync(filesUnder(run, folder));
         return files.filter((path) => wholeName(path) !== undefined || path.includes("/spill.partial/"));

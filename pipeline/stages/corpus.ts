@@ -12,7 +12,7 @@ import { canonical } from "../run/seal.ts";
 import { namesOf } from "../settings/configuration.ts";
 import { TEXT } from "../settings/text.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
-import { documentLines, openDocuments } from "../text/documents.ts";
+import { documentLines, openDocuments, readOptions } from "../text/documents.ts";
 import { type Document, expandInputs, isReadAsText, readDocuments } from "../text/readers.ts";
 import { OFF, sourceOfPath } from "../text/path_source.ts";
 import { type Limit, takeByHash } from "../text/take.ts";
@@ -111,6 +111,28 @@ export function documentsOf(
   const { seed, maxDocuments: most, take } = c;
   if (c.input.length === 0 || most === 0 || take === "head") return open();
   return ReadableStream.from(takeByHash(open, { seed, most, onLeftOut }));
+}
+
+/** A file of the text that the stage `corpus` fixed, or all of it where it is kept in one. */
+export interface TextFile {
+  /** Its path. */
+  path: string;
+  /** Opens its documents. */
+  open(): AsyncIterable<Document>;
+}
+
+/** Lists the files of a text, of which no limit takes documents. */
+export async function textFiles(
+  { run, configuration: c, files }: RunContext & Pick<Work, "files">,
+  corpus: Manifest,
+): Promise<TextFile[]> {
+  const path = `${run}/${SPOOL}`;
+  if (corpus.outputs[SPOOL]) {
+    return [{ path, open: () => readDocuments([path], { sourceField: "source", vouched: files }) }];
+  }
+  const paths = await expandInputs(c.input);
+  const options = { ...readOptions(c, paths), mayBeEmpty: true };
+  return paths.map((path) => ({ path, open: () => readDocuments([path], options) }));
 }
 
 /**

@@ -7,14 +7,26 @@
 
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { loadCheckpointConfig } from "../checkpoints/checkpoint.ts";
-import { evaluate, type EvaluateOptions, RESAMPLES } from "../evaluation/evaluate.ts";
+import {
+  evaluate,
+  type EvaluateOptions,
+  type ModelScores,
+  RESAMPLES,
+  scoreModel,
+} from "../evaluation/evaluate.ts";
 import { checkFallback } from "../evaluation/fallback.ts";
 import { mixesOf } from "../evaluation/mix.ts";
-import { type Baseline, BASELINE_NOTES, hasOwnShape, isBaseline } from "../evaluation/baselines.ts";
+import {
+  type Baseline,
+  BASELINE_NOTES,
+  BASELINES,
+  hasOwnShape,
+  isBaseline,
+} from "../evaluation/baselines.ts";
 import { EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
 import type { TrainingCost } from "../cost/cost.ts";
 import type { ModelConfig } from "../model/shape.ts";
-import { partHash, readPart, readPartition } from "../partition/manifests.ts";
+import { expertFolder, partHash, readPart, readPartition } from "../partition/manifests.ts";
 import {
   identifyPartitioner,
   partitionerFolder,
@@ -23,13 +35,14 @@ import {
 } from "../partition/partitioners.ts";
 import { readShards } from "../rows/arrow.ts";
 import { adoptionOf } from "../run/adoption.ts";
-import { exists, hashFile, jsonText, shortHash, writeAtomic } from "../run/files.ts";
-import { type Manifest, outputsHash, outputsUnder } from "../run/manifest.ts";
+import { exists, hashFile, jsonText, removeFiles, sha256, shortHash, writeAtomic } from "../run/files.ts";
+import { type Manifest, outputsHash, outputsUnder, stageKey } from "../run/manifest.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { openMixture } from "../serving/mixture.ts";
-import { checkShape, checkTokenizer } from "../serving/models.ts";
+import { checkShape, checkTokenizer, type ModelName } from "../serving/models.ts";
 import { baselineTargets } from "./baselines.ts";
 import { commandOf } from "./command.ts";
+import { noteOf, type Part, writeNote } from "./notes.ts";
 import type { ManifestReader, RunContext, Stage, StageKind, Work } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
 import { costApart } from "./train_model.ts";
@@ -40,6 +53,8 @@ export const EVALUATION = "evaluation.json";
 const ABOUT =
   "Evaluates the mixture of a run on its held-out documents: perplexities, gains, sources, segments, prefixes.";
 const TOKENS_APART = 0.05; // tails are padded and dropped: the same steps see slightly different numbers of tokens
+
+const NEEDS = ["tokenize", "train-routers", "score", "assign", "split"];
 
 /** Evaluates the mixture of a run. */
 export const evaluation: StageKind = {
@@ -54,13 +69,18 @@ export interface Model {
   name: string;
   /** Its name in messages. */
   what: string;
+  /** Which expert it is; undefined for others. */
+  expert?: number;
   folder: string;
   /** The stage that trains it. */
   stage: Pick<Stage, "name" | "command">;
 }
 
 /** Names an expert of a run. */
-export const expertModel = (expert: number): Model => modelOf(expertTarget(expert), `expert ${expert}`);
+export const expertModel = (expert: number): Model => ({
+  ...modelOf(expertTarget(expert), `expert ${expert}`),
+  expert,
+});
 /** Names the baselines that a run may have. */
 export const baselineModels = (): Model[] => baselineTargets().map((target) => modelOf(target, target.name));
 const modelOf = ({ name, folder, command }: ReturnType<typeof expertTarget>, what: string): Model => ({
@@ -99,12 +119,13 @@ export function evaluateStage({ experts }: Configuration, choices: EvaluationCho
   return {
     name: "evaluate",
     about: ABOUT,
-    needs: ["tokenize", "train-routers", "score", "assign", "split"],
+    needs: NEEDS,
     uses: [...models, ...baselines].map(({ stage }) => stage.name),
     onRequest: true,
     settings: ["prefix", "seed", "routers"],
     revision: 2,
     outputs: [EVALUATION],
+    makes: MADE_PARTS,
     async values({ configuration: { prefix, seed }, gpu }) {
       const device = await gpu?.(); // not opened to tell a state, which holds for any GPU and whatever was asked for
       const on = device ? { resamples, ...several, adapter: device.adapter, variants: device.variants } : {};
@@ -167,6 +188,7 @@ export function evaluateStage({ experts }: Configuration, choices: EvaluationCho
           baselines: names,
           trained,
           open: () => readShards(shards.map((path) => `${run}/${path}`), work.files),
+          known: (name) => knownScores(work, models.concat(dense), name, inputs),
           resamples,
           mix,
           routingTemperature,
@@ -193,12 +215,19 @@ export function evaluateStage({ experts }: Configuration, choices: EvaluationCho
           mixture.close();
         });
         const { documents, sequences, tokens } = evaluation;
-        return {
-          outputs: { [EVALUATION]: await writeAtomic(`${run}/${EVALUATION}`, jsonText(evaluation)) },
-          result: { documents, sequences, tokens },
-        };
+        const outputs = { [EVALUATION]: await writeAtomic(`${run}/${EVALUATION}`, jsonText(evaluation)) };
+        await removeParts(run);
+        return { outputs, result: { documents, sequences, tokens } };
       };
     },
+    part: (work, { inputs }, part) =>
+      evaluatePart(work, ofPart(models.concat(baselines), part), models.concat(baselines), inputs),
+    reads: ({ inputs }, part = { index: 1, of: 1 }) => [
+      ...NEEDS,
+      ...ofPart(models.concat(baselines), part).filter(({ name }) => name in inputs).map(({ stage }) =>
+        stage.name
+      ),
+    ],
   };
 }
 
@@ -256,6 +285,125 @@ function checkRouteBy(run: string, routeBy: string | undefined): void {
       kinds.map(({ kind }) => kind).join(", ")
     }): it is "${routeBy}"`,
   );
+}
+
+/** What a part leaves of a model: the NLL of every held-out sequence, f32, little endian. */
+const PLACE = { stage: "evaluate", folder: "evaluation" };
+const MODEL_NAMES = `expert-\\d{2,}|${BASELINES.join("|")}`;
+const MADE_PARTS = new RegExp(
+  `^(evaluation\\.json|(manifests/evaluate|evaluation)/(${MODEL_NAMES})\\.f32(\\.json)?)$`,
+);
+
+const ofPart = (models: readonly Model[], { index, of }: Part): Model[] =>
+  models.filter((_, i) => i % of === index - 1);
+
+/** Hashes what the scores of a model depend on: its weights, the sequences and the device. */
+async function scoresKey({ gpu }: Work, model: Model, inputs: Record<string, string>): Promise<string> {
+  const { adapter, variants } = await gpu();
+  return stageKey("evaluate model", 1, { adapter, variants }, {
+    tokens: inputs.tokens,
+    weights: inputs[model.name],
+  });
+}
+
+/**
+ * Scores the held-out sequences with the models of a part that are trained, unless that is done. Returns the models of the part, and
+ * how many of all that are trained are `evaluated`, of how many.
+ */
+async function evaluatePart(
+  work: Work,
+  own: readonly Model[],
+  all: readonly Model[],
+  inputs: Record<string, string>,
+): Promise<Record<string, unknown>> {
+  const { run, configuration, emit, signal, lock } = work;
+  const tokenize = await work.manifest("tokenize");
+  const { tokenizer, vocabulary, testSequences } = tokenizeResult(tokenize, run);
+  const shards = outputsUnder(tokenize, "tokens/test-").map((path) => `${run}/${path}`);
+  const trained = own.filter(({ name }) => name in inputs);
+  for (const model of trained) {
+    await checkModel(
+      work,
+      model,
+      { shape: {}, whose: "the run" },
+      tokenize,
+      await shardsOf(work, model, tokenize),
+    );
+    const [file, key] = [`${model.name}.f32`, await scoresKey(work, model, inputs)];
+    const release = await lock(`${PLACE.stage}-${model.name}`, { patience: Infinity });
+    try {
+      if (await noteOf({ ...PLACE, run, file, key })) continue;
+      const mixture = await openMixture({
+        run,
+        partitioner: await partitionerFolder(run, configuration.routers),
+        models: 1,
+        vouched: work.files,
+        gpu: await work.gpu(),
+      });
+      const { nll } = await scoreModel(modelName(model), {
+        mixture,
+        open: () => readShards(shards, work.files),
+        onProgress: (done) =>
+          emit({ type: "progress", stage: "evaluate", done, total: testSequences, unit: "sequences" }),
+        signal,
+      }, { tokenizer, vocabulary, sequenceLength: configuration.sequenceLength }).finally(() =>
+        mixture.close()
+      );
+      const written = await writeAtomic(`${run}/${PLACE.folder}/${file}`, new Uint8Array(nll.buffer));
+      await writeNote(run, PLACE.stage, file, {
+        key,
+        ...written,
+        rows: nll.length,
+        read: { ...work.files.read },
+      });
+    } finally {
+      await release();
+    }
+  }
+  let evaluated = 0;
+  const there = all.filter(({ name }) => name in inputs);
+  for (const model of there) {
+    const key = await scoresKey(work, model, inputs);
+    if (await noteOf({ ...PLACE, run, file: `${model.name}.f32`, key })) evaluated++;
+  }
+  return { own: trained.map(({ name }) => name), evaluated, models: there.length };
+}
+
+/** Reads what a part found of a model; undefined where none did. */
+async function knownScores(
+  work: Work,
+  models: readonly Model[],
+  name: ModelName,
+  inputs: Record<string, string>,
+): Promise<ModelScores | undefined> {
+  const { run, files } = work;
+  if (!await exists(`${run}/${PLACE.folder}`)) return undefined;
+  const model = models.find((model) => modelName(model) === name)!;
+  const file = `${model.name}.f32`;
+  const note = await noteOf({ ...PLACE, run, file, key: await scoresKey(work, model, inputs) });
+  if (!note) return undefined;
+  const bytes = await Deno.readFile(`${run}/${PLACE.folder}/${file}`);
+  if (sha256(bytes) !== note.sha256) return undefined; // scored again
+  files.note(note.read ?? {});
+  const { config, notes } = await loadCheckpointConfig(`${run}/${model.folder}`, files);
+  return { config, notes, nll: new Float32Array(bytes.buffer) };
+}
+
+/** Removes what parts left. */
+async function removeParts(run: string): Promise<void> {
+  for (const folder of [PLACE.folder, `manifests/${PLACE.stage}`]) {
+    await removeFiles(run, folder, (path) => MADE_PARTS.test(path));
+  }
+}
+
+/** Names a model as the mixture does. */
+const modelName = ({ expert, name }: Model): ModelName => expert ?? name as Baseline;
+
+/** Hashes the shards that a model is to have been trained on. */
+async function shardsOf({ run, files }: Work, { expert }: Model, tokenize: Manifest): Promise<string> {
+  return expert === undefined
+    ? outputsHash(tokenize, "tokens/train-")
+    : partHash(await readPart(`${run}/partition/${expertFolder(expert)}`, files));
 }
 
 /** Gives the hash of a model's weights: from its training's manifest, or of a file that came from elsewhere; undefined where it is not trained. */
@@ -319,8 +467,7 @@ async function checkModels(work: Work, models: readonly Model[], tokenize: Manif
   await checkTrained(run, models, "evaluate");
   const like = await likeOf(work, models);
   for (const model of models) {
-    const part = await readPart(`${run}/partition/${model.name}`, work.files);
-    await checkModel(work, model, like, tokenize, partHash(part));
+    await checkModel(work, model, like, tokenize, await shardsOf(work, model, tokenize));
   }
 }
 
@@ -350,7 +497,7 @@ async function checkBaselines(
 ): Promise<void> {
   const like = await likeOf(work, experts);
   for (const model of baselines) {
-    await checkModel(work, model, like, tokenize, outputsHash(tokenize, "tokens/train-"));
+    await checkModel(work, model, like, tokenize, await shardsOf(work, model, tokenize));
   }
 }
 

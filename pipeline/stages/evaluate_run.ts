@@ -11,6 +11,7 @@ import { readManifest, vouchedFiles } from "../run/manifest.ts";
 import { evaluateStage, EVALUATION, type EvaluationChoices, trainedExperts } from "./evaluate.ts";
 import { needStages } from "./partition.ts";
 import { partitionRemedy } from "./parts_alone.ts";
+import type { Part } from "./notes.ts";
 import { inRun, type RunOptions, type RunWatch } from "./session.ts";
 
 /** Says what to evaluate and how. */
@@ -32,12 +33,7 @@ export async function evaluateRun(
   watch: RunWatch = {},
 ): Promise<Evaluation> {
   const { run } = options;
-  if (!await readRunConfiguration(run) || !await readManifest(run, "split")) {
-    throw new InputError(`Cannot evaluate "${run}" as it must be partitioned: it is not`, {
-      where: run,
-      remedy: await partitionRemedy(run),
-    });
-  }
+  await checkPartitioned(run);
   return await inRun(options, watch, { task: "evaluate", aside: true }, async (session) => {
     const { configuration } = session.work;
     const some = trained ? await trainedExperts(run, configuration) : undefined;
@@ -46,4 +42,32 @@ export async function evaluateRun(
     await session.run(stage);
     return await readEvaluation(`${run}/${EVALUATION}`, await vouchedFiles(run));
   });
+}
+
+/**
+ * Scores the held-out sequences of a run with every N-th of its models that are trained, from the I-th on: the experts, then the dense
+ * ones. Other experts need not be trained yet. {@linkcode evaluateRun} puts the parts together. Throws as that does.
+ */
+export async function evaluateModels(
+  part: Part,
+  options: Omit<RunOptions, "sources">,
+  watch: RunWatch = {},
+): Promise<Record<string, unknown>> {
+  await checkPartitioned(options.run);
+  const kind = { task: "evaluate", beside: "parts", aside: true } as const;
+  return await inRun(options, watch, kind, async (session) => {
+    const stage = evaluateStage(session.work.configuration);
+    await needStages(session, stage);
+    return await session.part(stage, part);
+  });
+}
+
+/** Throws an `InputError` where a run is not partitioned. */
+async function checkPartitioned(run: string): Promise<void> {
+  if (!await readRunConfiguration(run) || !await readManifest(run, "split")) {
+    throw new InputError(`Cannot evaluate "${run}" as it must be partitioned: it is not`, {
+      where: run,
+      remedy: await partitionRemedy(run),
+    });
+  }
 }

@@ -5,8 +5,9 @@
  */
 
 import { dirname } from "node:path";
-import { refuseLink, removeFiles, removeIfThere } from "../run/files.ts";
-import { GLANCE_MS, LOCK, lockRun } from "../run/lock.ts";
+import { InputError, say, setting } from "../../kernels/errors.ts";
+import { refuseLink, removeFiles, removeIfThere, wholeName } from "../run/files.ts";
+import { GLANCE_MS, type Hold } from "../run/lock.ts";
 import {
   damagedOutputs,
   liesIn,
@@ -20,52 +21,168 @@ import {
   writeManifest,
 } from "../run/manifest.ts";
 import { recordTime } from "../run/timing.ts";
+import type { Vouched } from "../run/vouched.ts";
+import type { Part } from "./notes.ts";
 import { reuseOrMake } from "./reuse.ts";
 import { isMadeBy, type Make, type Stage, type Work } from "./stage.ts";
 import { manifestOf, type States, valuesOf } from "./state.ts";
 
-/** Runs a stage unless it is up to date, and returns its manifest. */
+/**
+ * Runs a stage unless it is up to date, and returns its manifest. While it runs nobody else makes the same, or what it reads; one that is
+ * up to date is in nobody's way. Throws a `RunError` that says who does where that is so.
+ */
 export async function runStage(work: Work, states: States, stage: Stage): Promise<Manifest> {
   const { run, emit, signal } = work;
   signal?.throwIfAborted();
-  const release = stage.place === undefined
-    ? undefined
-    : await lockRun(`${run}/${stage.place}`, stage.name, { patience: GLANCE_MS });
+  const identity = await identityOf(work, states, stage);
+  const { stage: name, revision, key } = identity;
+  /** Finds what is damaged of what was made of the same; undefined where it was made of something else. */
+  const damagedOf = async (before: Manifest | null) => {
+    if (work.force || stage.again?.(work) || before?.key !== key) return undefined;
+    return work.check
+      ? await damagedOutputs(run, before)
+      : [await missingOutput(run, before)].filter((name) => name !== null);
+  };
+  const upToDate = (before: Manifest) => {
+    const by = work.check ? "content" : "size";
+    emit({ type: "stage", stage: name, state: "up to date", by, result: before.result });
+    states.made(stage, before);
+    return before;
+  };
+  const found = await readManifest(run, name);
+  if ((await damagedOf(found))?.length === 0) return upToDate(found!);
+  const holds = await lockStage(work, states, stage, identity);
   try {
-    const configuration = await valuesOf(stage, work);
-    const read = (name: string) => manifestOf(states, name);
-    const inputs = { ...await stage.inputs(work, read), ...await stage.external?.(work) };
-    const { name, revision } = stage;
-    const key = stageKey(name, revision, configuration, inputs);
     const before = await readManifest(run, name);
-    const again = work.force || stage.again?.(work);
-    if (!again && before?.key === key) {
-      const damaged = work.check
-        ? await damagedOutputs(run, before)
-        : [await missingOutput(run, before)].filter((name) => name !== null);
-      if (damaged.length === 0) {
-        const by = work.check ? "content" : "size";
-        emit({ type: "stage", stage: name, state: "up to date", by, result: before.result });
-        states.made(stage, before);
-        return before;
-      }
-      if (work.check) await removeDamaged(work, stage, damaged);
-    }
+    const damaged = await damagedOf(before); // anew: another process may have made it since
+    if (damaged?.length === 0) return upToDate(before!);
+    if (damaged && work.check) await removeDamaged(work, stage, damaged);
     if (before && before.revision !== revision) {
       emit({
         type: "warning",
         message: `${name} was made by revision ${before.revision}; this is revision ${revision}`,
       });
     }
-    const identity = { stage: name, revision, key, configuration, inputs };
-    const files = await vouchedFiles(run, ...work.configuration.routers ? [work.configuration.routers] : []);
+    const files = await filesOf(work);
     const prepare = async () => await stage.prepare({ ...work, files }, identity, before);
+    const again = work.force || stage.again?.(work);
     const make = again ? await prepare() : await reuseOrMake({ ...work, files }, identity, prepare);
+    await removeUnfinished(run, stage);
     const manifest = await makeStage({ ...work, files }, stage, identity, make, before);
     states.made(stage, manifest);
     return manifest;
   } finally {
-    await release?.();
+    for (const release of holds) await release();
+  }
+}
+
+/** Says what a stage's outputs depend on now. */
+async function identityOf(work: Work, states: States, stage: Stage): Promise<StageIdentity> {
+  const configuration = await valuesOf(stage, work);
+  const read = (name: string) => manifestOf(states, name);
+  const inputs = { ...await stage.inputs(work, read), ...await stage.external?.(work) };
+  const { name, revision } = stage;
+  return {
+    stage: name,
+    revision,
+    key: stageKey(name, revision, configuration, inputs),
+    configuration,
+    inputs,
+  };
+}
+
+/** Gathers what vouches for the files that a stage reads: manifests of the run, and of the one that its routers lie in. */
+async function filesOf({ run, configuration: { routers } }: Work): Promise<Vouched> {
+  return await vouchedFiles(run, ...routers ? [routers] : []);
+}
+
+/**
+ * Makes a part of a stage, beside processes that make other parts of it. Returns its counts, and whether the stage is `closed`, as a run
+ * without a part closes it. Throws an `InputError` for a stage that has no parts.
+ */
+export async function runPart(
+  work: Work,
+  states: States,
+  stage: Stage,
+  part: Part,
+): Promise<Record<string, unknown>> {
+  const { run, emit } = work;
+  if (!stage.part) {
+    throw new InputError(
+      say`Cannot make a part of "${stage.name}" as it must be one that has parts: it has none`,
+      {
+        remedy: say`leave out ${setting("part")}`,
+      },
+    );
+  }
+  const identity = await identityOf(work, states, stage);
+  const { name } = stage;
+  const before = await readManifest(run, name);
+  if (!work.force && before?.key === identity.key && await missingOutput(run, before) === null) {
+    emit({ type: "stage", stage: name, state: "up to date", by: "size", result: before.result });
+    return { ...before.result, closed: true };
+  }
+  const holds = await lockStage(work, states, stage, identity, part);
+  try {
+    await removeIfThere(manifestPath(run, name)); // it must not vouch for files that change
+    emit({ type: "stage", stage: name, state: "started" });
+    const result = await stage.part({ ...work, files: await filesOf(work) }, identity, part);
+    emit({ type: "stage", stage: name, state: "done", result });
+    return { ...result, closed: false };
+  } finally {
+    for (const release of holds) await release();
+  }
+}
+
+/** Holds a stage, alone or for one of its parts, and what it reads. */
+async function lockStage(
+  { lock }: Work,
+  { graph }: States,
+  stage: Stage,
+  identity: StageIdentity,
+  part?: Part,
+): Promise<Hold[]> {
+  const holds: Hold[] = [];
+  try {
+    const mode = part ? "part" : "alone";
+    holds.push(await lock(stage.name, { mode, makes: stage.name, patience: GLANCE_MS }));
+    for (const name of stage.reads?.(identity, part) ?? graph.before(stage).map(({ name }) => name)) {
+      holds.push(await lock(name, { mode: "read", patience: GLANCE_MS }));
+    }
+    return holds;
+  } catch (error) {
+    for (const release of holds) await release();
+    throw error;
+  }
+}
+
+/** Removes what killed processes left of a stage that they had not finished. */
+async function removeUnfinished(run: string, stage: Stage): Promise<void> {
+  await removeOf(run, stage, (path) => wholeName(path) !== undefined || path.includes(".partial/"));
+}
+
+/** Removes what a stage made. */
+export async function removeMade(run: string, stage: Stage): Promise<void> {
+  await removeOf(run, stage, () => true);
+}
+
+async function removeOf(run: string, stage: Stage, wanted: (path: string) => boolean): Promise<void> {
+  const isGone = (path: string) => isMadeBy(stage, path) && wanted(path);
+  const scratch = await Array.fromAsync(Deno.readDir(run));
+  const folders = [
+    ...stage.outputs.filter((output) => output.endsWith("/")).map((output) => output.slice(0, -1)),
+    ...scratch.filter(({ name, isDirectory }) => isDirectory && wholeName(name)).map(({ name }) => name),
+    manifestPath("", stage.name).slice(1, -".json".length),
+  ];
+  for (const folder of folders) await removeFiles(run, folder, isGone);
+  for (const output of stage.outputs.filter((output) => !output.endsWith("/"))) {
+    const [folder, path] = [
+      dirname(output),
+      (name: string) => `${dirname(output)}/${name}`.replace(/^\.\//, ""),
+    ];
+    for (const { name, isFile } of await Array.fromAsync(Deno.readDir(`${run}/${folder}`)).catch(() => [])) {
+      if (isFile && isGone(path(name))) await removeIfThere(`${run}/${path(name)}`);
+    }
   }
 }
 
@@ -88,7 +205,7 @@ async function makeStage(
   for (const folder of stage.onRequest ? [] : folders) {
     const isOld = (path: string) => isMadeBy(stage, path) || path in (before?.outputs ?? {});
     const files = await removeFiles(run, folder, (path) => !(path in made.outputs) && isOld(path));
-    left.push(...files.filter((path) => !(path in made.outputs) && path !== `${stage.place}/${LOCK}`));
+    left.push(...files.filter((path) => !(path in made.outputs)));
   }
   if (left.length > 0) {
     const more = left.length > 1 ? ` and ${left.length - 1} more` : "";

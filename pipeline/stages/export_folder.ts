@@ -18,7 +18,7 @@ import {
   wholeName,
   writeAtomic,
 } from "../run/files.ts";
-import { LOCK, lockRun } from "../run/lock.ts";
+import { lockRun, LOCKS } from "../run/lock.ts";
 import { missingOutput } from "../run/manifest.ts";
 import { conform, count } from "../run/schema.ts";
 import { canonical, isSealed, seal } from "../run/seal.ts";
@@ -76,7 +76,9 @@ export async function exportInto({ output, of, makes, force = false, make }: Exp
     throw refuse(output, "it must be a folder, new or empty: it is a file");
   }
   await checkFolder(output, makes); // before anything is written there
-  const release = await lockRun(output, "export").catch((error) => {
+  const release = await lockRun(output, "export", "export", {
+    refusal: `Cannot export into "${output}" as nobody else may write there meanwhile`,
+  }).catch((error) => {
     if (!(error instanceof RunError)) throw error;
     const remedy = say`wait for it or choose another ${setting("output")}`;
     throw new RunError(error.what, { where: output, remedy, cause: error });
@@ -125,7 +127,8 @@ async function checkFolder(output: string, makes: RegExp): Promise<Note | null> 
   if (!await exists(output)) return null;
   const note = await readNote(output);
   for await (const path of filesUnder(output, "")) {
-    if ([LOCK, NOTE].includes(path) || wholeName(path) === NOTE || isOwn(path, makes, note)) continue;
+    if (path.startsWith(`${LOCKS}/`)) continue;
+    if (path === NOTE || wholeName(path) === NOTE || isOwn(path, makes, note)) continue;
     if (note === null) throw refuse(output, `it must be new or empty: it holds "${path}"`);
     if (makes.test(path)) throw refuse(output, `an export would replace "${path}", which is none of its own`);
   }

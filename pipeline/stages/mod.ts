@@ -8,7 +8,7 @@ export { type Adopted, adoptExpert, type AdoptOptions } from "./adopt.ts";
 export { chunkOf, type ProofSummary, summaryOf } from "./assign.ts";
 export { type Cleaned, type CleanOptions, cleanRun, type Litter } from "./clean.ts";
 export { type EvaluationChoices } from "./evaluate.ts";
-export { evaluateRun, type EvaluateRunOptions } from "./evaluate_run.ts";
+export { evaluateModels, evaluateRun, type EvaluateRunOptions } from "./evaluate_run.ts";
 export { type Exported } from "./export_folder.ts";
 export {
   exportModel,
@@ -27,7 +27,17 @@ export {
   type StageEstimate,
 } from "./plan.ts";
 export { repairOf } from "./repair.ts";
-export { type Part } from "./score.ts";
+export {
+  type Job,
+  type JobOptions,
+  type JobPlan,
+  JOBS,
+  missingOf,
+  planJobs,
+  readJobPlan,
+  settleJobs,
+} from "./jobs.ts";
+export { type Part } from "./notes.ts";
 export { type RunOptions, type RunWatch } from "./session.ts";
 export {
   type CorpusSize,

@@ -7,9 +7,8 @@
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { RunEvent } from "../run/events.ts";
-import { vouchedFiles } from "../run/manifest.ts";
 import type { Document } from "../text/readers.ts";
-import { type Part, scorePart } from "./score.ts";
+import type { Part } from "./notes.ts";
 import { LEARN } from "./learn.ts";
 import { inRun, type RunOptions, type RunWatch, type Session } from "./session.ts";
 import { needStage } from "./state.ts";
@@ -49,8 +48,8 @@ export async function partition(
 }
 
 /**
- * Runs one stage in a run folder, from what the stages before it left there, and returns its counts. `part` scores a share
- * of the shards. Throws an `InputError` where an earlier stage has not run, and what {@linkcode partition} throws.
+ * Runs one stage in a run folder, from what the stages before it left there, and returns its counts; `part` makes a
+ * share of it. Throws an `InputError` where an earlier stage has not run, and what {@linkcode partition} throws.
  */
 export async function runOneStage(
   options: RunOptions & { stage: string; part?: Part },
@@ -61,11 +60,7 @@ export async function runOneStage(
     const stage = session.states.graph.get(name);
     if (stage === undefined) throw notInGraph(options.run, name);
     await needStages(session, stage);
-    const { routers } = session.work.configuration;
-    if (part) {
-      const files = await vouchedFiles(options.run, ...routers ? [routers] : []);
-      return await scorePart({ ...session.work, files }, part);
-    }
+    if (part) return await session.part(stage, part);
     return (await session.run(stage)).result;
   });
 }

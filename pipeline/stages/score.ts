@@ -5,8 +5,7 @@
  * @module
  */
 
-import * as v from "valibot";
-import { InputError, say, task } from "../../kernels/errors.ts";
+import { InputError, RunError, say, task } from "../../kernels/errors.ts";
 import { forwardFlops } from "../cost/cost.ts";
 import { parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
@@ -14,60 +13,30 @@ import type { Partitioner } from "../partition/partitioner.ts";
 import { identifyPartitioner, openPartitioner, partitionerFolder } from "../partition/partitioners.ts";
 import { score as scoreRows } from "../partition/score.ts";
 import { readArrow, writeArrowFile } from "../rows/arrow.ts";
-import {
-  exists,
-  type FileRecord,
-  jsonText,
-  removeFiles,
-  removeIfThere,
-  shortHash,
-  writeAtomic,
-} from "../run/files.ts";
+import { exists, type FileRecord, removeFiles, removeIfThere, shortHash } from "../run/files.ts";
+import type { Hold } from "../run/lock.ts";
 import {
   type Manifest,
-  manifestPath,
   outputsHash,
   outputsUnder,
   readManifest,
+  type StageIdentity,
   stageKey,
 } from "../run/manifest.ts";
-import { count, readJsonIfThere } from "../run/schema.ts";
-import { isSealed, seal } from "../run/seal.ts";
 import { kindOf, LEARN, routerActivations, splitPrefix } from "./learn.ts";
+import { type FileNote, noteOf, notePath, type Part, writeNote } from "./notes.ts";
 import { oneStage, pickSettings, type RunContext, type Stage, type Unfinished, type Work } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
 import { checkRows, watchRows } from "./watch.ts";
 
-/** Selects a share of the shards, so that several processes score a run together. */
-export interface Part {
-  /** Number of this part, from 1. */
-  index: number;
-  /** Number of parts. */
-  of: number;
-}
-
-/** Version of the layout of notes; the one before had no number and no checksum. */
-const NOTE_FORMAT = 2;
-const NOTE = v.looseObject({
-  key: v.string(),
-  bytes: count,
-  sha256: v.string(),
-  rows: count,
-  read: v.optional(v.record(v.string(), v.string())),
-});
-const SEALED_NOTE = v.pipe(
-  NOTE,
-  v.check((note) => isSealed(note, NOTE_FORMAT), "its checksum is not that of what it says"),
-);
-
-/** What is kept of one scored shard: its size and SHA-256, the hash of what its scores depend on, its sequences, what was read for it. */
-type ScoreNote = v.InferOutput<typeof NOTE>;
-
 const SETTINGS = ["prefix", "scoreBatch"] as const;
 const REVISION = 1;
 
+/** Where scores and their notes lie. */
+const PLACE = { stage: "score", folder: "scores" };
+
 const stage: Stage = {
-  name: "score",
+  name: PLACE.stage,
   about: "Scores the prefix of every sequence for every expert.",
   needs: ["tokenize", LEARN],
   settings: [...SETTINGS, "routers"],
@@ -93,6 +62,7 @@ const stage: Stage = {
     checkRows(`${work.run}/tokens`, made.result.sequences, trainSequences + testSequences);
     return made;
   },
+  part: scorePart,
   unfinished,
   estimate(c, { sequences }, flops) {
     if (c.routers === "" && !kindOf(c).models) {
@@ -113,35 +83,28 @@ export const score = oneStage(stage);
 /** Estimates the bytes of score shards. */
 export const scoreBytes = (experts: number, sequences: number): number => sequences * (4 * experts + 32);
 
-/**
- * Scores a share of the shards; the stage is complete when a run without a part finds them all. Returns the counts of this part,
- * `scored` and `shards` of all parts, and whether the stage is `closed`.
- */
-export async function scorePart(work: Work, { index, of }: Part): Promise<Record<string, unknown>> {
-  const { run, emit } = work;
+/** Scores a share of the shards, every N-th of them. Returns the counts of this part, and how many shards of all parts are `scored`. */
+async function scorePart(
+  work: Work,
+  { inputs }: StageIdentity,
+  { index, of }: Part,
+): Promise<Record<string, unknown>> {
   const tokenize = await work.manifest("tokenize");
-  const routers = await routersOf(work);
   const names = shardsOf(tokenize);
-  const inputs = { tokens: outputsHash(tokenize, "tokens/"), routers };
-  const key = stageKey("score", REVISION, pickSettings(work.configuration, SETTINGS), inputs);
-  const closed = !work.force && (await readManifest(run, "score"))?.key === key;
-  if (!closed) await removeIfThere(manifestPath(run, "score")); // it must not vouch for shards that change
-  emit({ type: "stage", stage: "score", state: "started" });
-  const { result } = await scoreShards(work, tokenize, routers, names.filter((_, i) => i % of === index - 1));
-  emit({ type: "stage", stage: "score", state: "done", result });
-  const scored = await scoredShards(work, tokenize, routers, names);
-  return { ...result, scored: scored.size, shards: names.length, closed };
+  const own = names.filter((_, i) => i % of === index - 1);
+  const { result } = await scoreShards(work, tokenize, inputs.routers, own, true);
+  const scored = await scoredShards(work, tokenize, inputs.routers, names);
+  return { ...result, scored: scored.size, shards: names.length };
 }
 
-/** Gives the identity of the partitioner that scores; that of one learned here must have been learned. */
-async function routersOf(work: Work): Promise<string> {
-  const { routers } = work.configuration;
-  if (routers !== "") return (await identifyPartitioner(routers)).sha256;
-  return String((await work.manifest(LEARN)).result.routers);
-}
-
-/** Scores the shards of these names that no note says are scored already. */
-async function scoreShards(work: Work, tokenize: Manifest, routers: string, names: readonly string[]) {
+/** Scores the shards of these names that no note says are scored already; `beside` other processes that may score some of them. */
+async function scoreShards(
+  work: Work,
+  tokenize: Manifest,
+  routers: string,
+  names: readonly string[],
+  beside = false,
+) {
   const { run, configuration, emit, force } = work;
   const { trainSequences, testSequences } = tokenizeResult(tokenize, run);
   const rowsOf = (name: string) => {
@@ -154,14 +117,14 @@ async function scoreShards(work: Work, tokenize: Manifest, routers: string, name
   const notes = await scoredShards(work, tokenize, routers, force ? [] : names);
   let done = [...notes.values()].reduce((sum, { rows }) => sum + rows, 0);
   const folder = await partitionerFolder(run, configuration.routers);
-  const scoreShard = async (name: string): Promise<ScoreNote> => {
+  const scoreShard = async (name: string, waited: boolean): Promise<FileNote> => {
     const key = shardKey(work, tokenize, routers, name);
-    const known = notes.get(name);
+    const known = notes.get(name) ?? (waited ? await noteOf({ ...PLACE, run, file: name, key }) : null);
     if (known) {
       work.files.note(known.read ?? {});
       return known;
     }
-    await removeIfThere(notePath(run, name));
+    await removeIfThere(notePath(run, PLACE.stage, name));
     const tokens = `${run}/tokens/${name}`;
     partitioner ??= await openPartitioner(folder, work.gpu, {
       batch: configuration.scoreBatch || undefined,
@@ -186,15 +149,15 @@ async function scoreShards(work: Work, tokenize: Manifest, routers: string, name
         !path.startsWith("tokens/") || path === `tokens/${name}`
       ),
     );
-    const note = seal({ format: NOTE_FORMAT, key, ...written, read });
-    await writeAtomic(notePath(run, name), jsonText(note));
+    const note = { key, ...written, read };
+    await writeNote(run, PLACE.stage, name, note);
     return note;
   };
   const outputs: Record<string, FileRecord> = {};
   let sequences = 0;
   try {
-    for (const name of names) {
-      const { bytes, sha256, rows } = await scoreShard(name);
+    for await (const { name, release, waited } of beside ? freeFirst(work, names) : inTurn(names)) {
+      const { bytes, sha256, rows } = await scoreShard(name, waited).finally(release);
       outputs[`scores/${name}`] = { bytes, sha256 };
       sequences += rows;
     }
@@ -202,6 +165,31 @@ async function scoreShards(work: Work, tokenize: Manifest, routers: string, name
     partitioner?.close();
   }
   return { outputs, result: { sequences, experts: partitioner?.experts ?? configuration.experts } };
+}
+
+/** A shard that is this process's to score; `waited` where another one may have scored it meanwhile. */
+interface OwnShard {
+  name: string;
+  release?: Hold;
+  waited: boolean;
+}
+
+function* inTurn(names: readonly string[]): Generator<OwnShard> {
+  for (const name of names) yield { name, waited: false };
+}
+
+/** Holds shards one after another: first those that no other process has in hand, then the others, once they are free. */
+async function* freeFirst({ lock }: Work, names: readonly string[]): AsyncGenerator<OwnShard> {
+  const held: string[] = [];
+  const hold = (name: string, patience: number) => lock(`${PLACE.stage}-${name}`, { patience });
+  for (const name of names) {
+    const release = await hold(name, 0).catch((error) => {
+      if (!(error instanceof RunError)) throw error;
+    });
+    if (release) yield { name, release, waited: true };
+    else held.push(name);
+  }
+  for (const name of held) yield { name, release: await hold(name, Infinity), waited: true };
 }
 
 /** Lists the shards to score by name: those of training sequences, then those held out. */
@@ -218,20 +206,6 @@ function shardKey({ configuration }: RunContext, tokenize: Manifest, routers: st
   });
 }
 
-const notePath = (run: string, name: string): string => `${run}/manifests/score/${name}.json`;
-
-/** Reads the note of a shard whose scores are there, of its size and with this key; null for any other, and where it is damaged. */
-async function readNote(run: string, name: string, key: string): Promise<ScoreNote | null> {
-  const note = await readScoreNote(notePath(run, name)).catch(() => null); // damaged: scored again
-  const size = await Deno.stat(`${run}/scores/${name}`).then(({ size }) => size, () => -1);
-  return note?.key === key && note.bytes === size ? note : null;
-}
-
-/** Reads a note; null where there is none. Throws an `InputError` where it is damaged. */
-export async function readScoreNote(where: string): Promise<ScoreNote | null> {
-  return await readJsonIfThere(where, SEALED_NOTE, "the note of scores");
-}
-
 function otherRouters(where: string, actual: string, expected: string): InputError {
   const fact = `SHA-256 is ${shortHash(actual)}, not ${shortHash(expected)}`;
   return new InputError(`Cannot score by "${where}" as it must be what was learned: ${fact}`, { where });
@@ -243,10 +217,11 @@ async function scoredShards(
   tokenize: Manifest,
   routers: string,
   names: readonly string[],
-): Promise<Map<string, ScoreNote>> {
-  const scored = new Map<string, ScoreNote>();
+): Promise<Map<string, FileNote>> {
+  const scored = new Map<string, FileNote>();
   for (const name of names) {
-    const note = await readNote(context.run, name, shardKey(context, tokenize, routers, name));
+    const key = shardKey(context, tokenize, routers, name);
+    const note = await noteOf({ ...PLACE, run: context.run, file: name, key });
     if (note) scored.set(name, note);
   }
   return scored;
@@ -283,6 +258,6 @@ async function unfinished(context: RunContext): Promise<Unfinished | null> {
 
 /** Removes the notes of shards that are no more. */
 async function removeOtherNotes(run: string, names: readonly string[]): Promise<void> {
-  const kept = names.map((name) => notePath(".", name).slice(2));
+  const kept = names.map((name) => notePath(".", PLACE.stage, name).slice(2));
   await removeFiles(run, "manifests/score", (path) => stage.makes!.test(path) && !kept.includes(path));
 }

@@ -10,16 +10,8 @@ import type { Variants } from "../../kernels/device/variants.ts";
 import { processorWarning } from "../doctor/expected.ts";
 import { identifyPartitioner } from "../partition/partitioners.ts";
 import type { RunEvent } from "../run/events.ts";
-import {
-  checkRunFolder,
-  exists,
-  filesUnder,
-  refuseLink,
-  removeFiles,
-  removeIfThere,
-  wholeName,
-} from "../run/files.ts";
-import { LOCK, lockRun } from "../run/lock.ts";
+import { checkRunFolder, exists, filesUnder, refuseLink, removeIfThere, wholeName } from "../run/files.ts";
+import { GLANCE_MS, type Hold, lockRun, LOCKS, type Owner, removeDeadLocks } from "../run/lock.ts";
 import { type Manifest, manifestPath, readManifest } from "../run/manifest.ts";
 import { Vouched } from "../run/vouched.ts";
 import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
@@ -32,10 +24,11 @@ import {
 } from "../run/configuration.ts";
 import type { Document } from "../text/readers.ts";
 import { resolveRun } from "./resolution.ts";
-import { runStage } from "./executor.ts";
+import { removeMade, runPart, runStage } from "./executor.ts";
 import { graphOf } from "./graph.ts";
+import type { Part } from "./notes.ts";
 import { checkPlace, configurationRemedy, partitionRemedy } from "./parts_alone.ts";
-import { isMadeBy, type Stage, type Work } from "./stage.ts";
+import type { Stage, Work } from "./stage.ts";
 import { hasBegun, needStage, type States, statesOf } from "./state.ts";
 
 /** Says where to work and with what. */
@@ -73,11 +66,11 @@ export interface RunWatch {
 
 /** How a run folder is opened. */
 export interface SessionKind {
-  /** Task that holds the lock. */
+  /** Task that works there. */
   task: string;
   /**
-   * Who else may work in the folder: nobody; `parts` of the same stage, which change no setting; or `others` that make other
-   * things in a run that exists, each of which writes its settings when it begins.
+   * How it goes by the run's settings: to its end, so that nobody changes them meanwhile; as one of the `parts` of a stage, which change
+   * no setting; or as one of the `others` in a run that exists, each of which writes its settings when it begins.
    */
   beside?: "parts" | "others";
   /** Whether a part that lies alone suffices, with its run's `config.json` and `tokenizer.json`. */
@@ -98,19 +91,25 @@ export interface Session {
   states: States;
   /** Runs a stage unless it is up to date. */
   run(stage: Stage): Promise<Manifest>;
+  /** Makes a part of a stage: see `runPart`. */
+  part(stage: Stage, part: Part): Promise<Record<string, unknown>>;
 }
 
 const SETTLING_MS = 600_000; // settling values takes moments, but where they change: the shards are read first
 
+/** What is held while values are settled, and by those that go by them to their end. */
+export const SETTINGS = "settings";
+const RUN = "run";
+
 /**
  * Opens a run folder, does the work of `body` in it and leaves the folder as it should be, however the work ends.
  *
- * Throws an `InputError` for settings that contradict the run's and what the stages throw, a `RunError` where another process holds the
- * run or there is no GPU, and the signal's reason where it ends the work.
+ * Throws an `InputError` for settings that contradict the run's and what the stages throw, a `RunError` where another process makes the
+ * same or goes by other settings, or there is no GPU, and the signal's reason where it ends the work.
  */
 export async function inRun<Result>(
   options: RunOptions,
-  { onEvent = () => {}, signal }: RunWatch,
+  { onEvent = () => {}, signal: ending }: RunWatch,
   kind: SessionKind,
   body: (session: Session) => Promise<Result>,
 ): Promise<Result> {
@@ -138,25 +137,37 @@ export async function inRun<Result>(
   };
   if (beside !== "others") await settle(); // so that values that are refused make no folder, and touch none
   const isNew = !await exists(run);
-  const release = await lockRun(run, task, { shared: beside !== undefined });
+  const losing = new AbortController();
+  const signal = AbortSignal.any([losing.signal, ...ending ? [ending] : []]);
+  const lock: Work["lock"] = async (name, more) => {
+    const onWait = ({ pid, host, task }: Owner) =>
+      emit({
+        type: "warning",
+        message: `waits for "${name}", which process ${pid}${host && ` on ${host}`} holds for task "${task}"`,
+      });
+    const hold = await lockRun(run, name, task, { onWait, signal, ...more });
+    hold.lost.addEventListener("abort", () => losing.abort(hold.lost.reason));
+    return hold;
+  };
+  let present: Hold | undefined;
   const emit = (event: RunEvent) => {
-    if (event.type === "stage") release.makes(event.state === "started" ? event.stage : undefined);
+    if (event.type === "stage") present?.makes(event.state === "started" ? event.stage : undefined);
     onEvent(event);
   };
-  let settling: (() => Promise<void>) | undefined;
+  let settling: Hold | undefined;
   let before: { text: string | null; stages: string } | undefined;
   let gpu = options.gpu;
   let written: Promise<void> = Promise.resolve();
   try {
     // Settings are settled by one process at a time: a second one finds those of the first.
-    if (beside === "others") {
-      settling = await lockRun(`${run}/metrics`, task, { patience: SETTLING_MS });
-      await removePartialConfigurations(run);
-    }
+    settling = await lock(SETTINGS, { patience: SETTLING_MS });
     for (const folder of OWN_FOLDERS) await refuseLink(`${run}/${folder}`);
+    await removePartialConfigurations(run);
     before = { text: await configurationText(run), stages: await stagesMade(run) };
     // Anew: until here another process may have settled values and made something with them.
-    const { configuration, changed, edited } = await settle();
+    const { configuration, changed, edited, exists: isThere } = await settle();
+    if (!aside && (changed.length > 0 || edited || !isThere)) await checkAlone(run, lock);
+    if (beside === undefined && !aside) present = await lock(RUN, { mode: "read" });
     const write = async (opened?: Gpu) => {
       if (beside === "parts" || aside) return;
       const known = (await readRunConfiguration(run, { edited: true }))?.adapter;
@@ -178,9 +189,10 @@ export async function inRun<Result>(
     if (beside !== "others" && (adapter || requireGpu || Object.keys(variants ?? {}).length > 0)) {
       await device();
     }
-    if (beside === undefined) {
-      await removeLeft(run, configuration);
+    const stay = changed.length === 0 && !edited; // then nobody needs to wait
+    if (beside !== "others" || stay) {
       await write();
+      await settling();
     }
     const states = statesOf({ run, configuration });
     if (check && beside === undefined) {
@@ -208,30 +220,63 @@ export async function inRun<Result>(
         );
       },
       known: (name) => readManifest(run, name),
+      lock,
       settle: async (ready) => {
-        const stay = changed.length === 0 && !edited; // then nobody needs to wait
-        const value = stay ? undefined : await ready();
-        written = written.then(() => write()); // stages that work side by side write one after another
-        await written;
-        await settling?.();
-        return stay ? await ready() : value!;
+        const value = await ready();
+        if (!stay) {
+          written = written.then(() => write()); // stages that work side by side write one after another
+          await written;
+          await settling!();
+        }
+        return value;
       },
       emit,
       signal,
     };
-    return await body({ work, states, run: (stage) => runStage(work, states, stage) });
+    return await body({
+      work,
+      states,
+      run: (stage) => runStage(work, states, stage),
+      part: (stage, part) => runPart(work, states, stage, part),
+    });
   } catch (error) {
-    // The values of a command that failed before anything was made with them are not the run's.
-    if (before && beside === undefined && !signal?.aborted && await stagesMade(run) === before.stages) {
-      await writeConfigurationText(run, before.text);
-      if (before.text === null && before.stages === "") await removeLeft(run, defaultConfiguration(), true);
-    }
+    await settling?.();
+    await present?.();
+    if (before && beside === undefined && !signal.aborted) await forget(run, task, before);
     throw error;
   } finally {
     if (!options.gpu) gpu?.close();
     await settling?.();
-    await release();
+    await present?.();
+    await removeDeadLocks(run);
     if (isNew) await Deno.remove(run).catch(() => {}); // unless something is in it
+  }
+}
+
+/** Throws a `RunError` where another process goes by the settings of a run that are about to change; it keeps its own till its end. */
+async function checkAlone(run: string, lock: Work["lock"]): Promise<void> {
+  const refusal = `Cannot change the settings of "${run}" as nobody else may work by them meanwhile`;
+  await (await lock(RUN, { patience: GLANCE_MS, refusal }))();
+}
+
+/** Gives a run the settings back that it had: those of a command that failed before anything was made with them are not the run's. */
+async function forget(
+  run: string,
+  task: string,
+  before: { text: string | null; stages: string },
+): Promise<void> {
+  if (await stagesMade(run) !== before.stages) return;
+  const settling = await lockRun(run, SETTINGS, task, { patience: SETTLING_MS });
+  try {
+    const alone = await lockRun(run, RUN, task).catch(() => null); // others go by them by now
+    if (alone && await stagesMade(run) === before.stages) {
+      await writeConfigurationText(run, before.text);
+      const isEmpty = before.text === null && before.stages === "";
+      for (const stage of isEmpty ? graphOf(defaultConfiguration()).stages : []) await removeMade(run, stage);
+    }
+    await alone?.();
+  } finally {
+    await settling();
   }
 }
 
@@ -244,7 +289,7 @@ async function checkOwn(run: string, task: string): Promise<void> {
   const { partition } = graphOf(defaultConfiguration());
   for (const { name } of partition) if (await readManifest(run, name)) return; // its config.json was removed
   for await (const path of filesUnder(run, "")) {
-    if (path === LOCK || wholeName(path) === "config.json") continue; // of a process that was killed as it began
+    if (path.startsWith(`${LOCKS}/`) || wholeName(path) === "config.json") continue; // of a process that is just beginning, or was killed as it began
     if (await exists(`${run}/config.json`)) return; // another process has just begun it
     throw new InputError(
       `Cannot run "${task}" in "${run}" as it must be a run folder, new or empty: it holds "${path}" and no config.json`,
@@ -258,38 +303,6 @@ async function removePartialConfigurations(run: string): Promise<void> {
   for (const { name } of await Array.fromAsync(Deno.readDir(run))) {
     if (wholeName(name) === "config.json") await removeIfThere(`${run}/${name}`);
   }
-}
-
-/**
- * Removes what killed processes left unfinished: files that stages of the run, or the run itself, had begun. With `all`, what
- * stages had finished as well.
- */
-async function removeLeft(run: string, configuration: Configuration, all = false): Promise<void> {
-  const { isLeft, mayHold } = leftIn(configuration, all);
-  for (const { name, isDirectory } of await Array.fromAsync(Deno.readDir(run))) {
-    if (isDirectory && mayHold(name)) await removeFiles(run, name, isLeft);
-    else if (!isDirectory && isLeft(name)) await removeIfThere(`${run}/${name}`);
-  }
-}
-
-/**
- * Says which files, by their paths in the run, killed processes left unfinished (with `all`: which stages of the run made), and which
- * folders at its top may hold some.
- */
-export function leftIn(
-  configuration: Configuration,
-  all = false,
-): { isLeft(path: string): boolean; mayHold(name: string): boolean } {
-  const { stages } = graphOf(configuration);
-  const own = new Set(["config.json", ...stages.map(({ name }) => manifestPath("", name).slice(1))]);
-  const paths = [...own, ...stages.flatMap(({ outputs }) => outputs)];
-  const folders = new Set(paths.map((path) => path.split("/")[0]));
-  return {
-    isLeft: (path) =>
-      (all || wholeName(path) !== undefined || path.includes(".partial/")) &&
-      (own.has(wholeName(path) ?? "") || stages.some((stage) => isMadeBy(stage, path))),
-    mayHold: (name) => folders.has(name) || wholeName(name) !== undefined,
-  };
 }
 
 /** Says in settings that the text is handed over. Throws an `InputError` where they name some themselves. */

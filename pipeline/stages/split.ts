@@ -7,11 +7,20 @@
 import { split as splitRows } from "../partition/split.ts";
 import { readShards } from "../rows/arrow.ts";
 import { joinScores } from "../rows/join.ts";
-import { type Manifest, outputsHash, outputsUnder } from "../run/manifest.ts";
+import { outputsHash, readManifest, stageKey } from "../run/manifest.ts";
 import { SEQUENCES_PER_SECOND } from "./assign.ts";
 import { splitPrefix } from "./learn.ts";
 import { scoreBytes } from "./score.ts";
-import { oneStage, type Stage } from "./stage.ts";
+import {
+  closeParts,
+  hasParts,
+  pathsOf,
+  removeNotes,
+  type Sources,
+  splitPart,
+  unfinishedSplit,
+} from "./split_parts.ts";
+import { oneStage, pickSettings, type Stage, type Work } from "./stage.ts";
 import { tokenBytes, tokenizeResult } from "./tokenize.ts";
 import { verifySplit } from "./verify_split.ts";
 import { checkRows, watchRows } from "./watch.ts";
@@ -23,7 +32,8 @@ const stage: Stage = {
   settings: ["shardSequences"],
   revision: 1,
   outputs: ["partition/"],
-  makes: /^partition\/(manifest\.json|expert-\d{2,}\/(manifest\.json|(train|test)-\d{5,}\.arrow))$/,
+  makes:
+    /^manifests\/split\/.+\.json$|^partition\/(manifest\.json|expert-\d{2,}\/(manifest\.json|(train|test)-\d{5,}\.arrow))$/,
   async inputs(_, manifest): Promise<Record<string, string>> {
     const [tokens, scores, assignments] = [
       await manifest("tokenize"),
@@ -38,29 +48,19 @@ const stage: Stage = {
     };
   },
   prepare: (work, { key }) => async () => {
-    const { run, configuration, emit } = work;
-    const [tokenize, scores, assignments] = [
-      await work.manifest("tokenize"),
-      await work.manifest("score"),
-      await work.manifest("assign"),
-    ];
-    const { trainSequences, testSequences } = tokenizeResult(tokenize, run);
-    const read = (manifest: Manifest, under: string) =>
-      readShards(outputsUnder(manifest, under).map((path) => `${run}/${path}`), work.files);
-    const join = (kind: "train" | "test", scored: ReturnType<typeof read>) =>
-      watchRows(work, joinScores(read(tokenize, `tokens/${kind}-`), scored));
-    const total = trainSequences + testSequences;
-    const { manifest, outputs } = await splitRows({
-      train: join("train", read(assignments, "assignments/train-")),
-      test: join("test", read(scores, "scores/test-")),
-    }, {
-      folder: `${run}/partition`,
-      shardSequences: configuration.shardSequences,
-      experts: configuration.experts,
-      prefix: await splitPrefix(configuration),
-      config: key,
-      onProgress: (done) => emit({ type: "progress", stage: "split", done, total, unit: "sequences" }),
-    });
+    const { run } = work;
+    const sources = await sourcesOf(work);
+    const { trainSequences, testSequences } = tokenizeResult(sources.tokenize, run);
+    const options = await optionsOf(work, key, trainSequences + testSequences);
+    const read = (paths: string[]) => readShards(paths.map((path) => `${run}/${path}`), work.files);
+    const join = (kind: "train" | "test") => {
+      const { tokens, scored } = pathsOf(sources, kind);
+      return watchRows(work, joinScores(read(tokens), read(scored)));
+    };
+    const { manifest, outputs } = await hasParts(run)
+      ? await closeParts(work, sources, options)
+      : await splitRows({ train: join("train"), test: join("test") }, options);
+    await removeNotes(run);
     checkRows(`${run}/assignments`, manifest.train.sequences, trainSequences);
     checkRows(`${run}/scores`, manifest.test?.sequences ?? 0, testSequences);
     return {
@@ -70,6 +70,17 @@ const stage: Stage = {
       result: { sequences: manifest.train.sequences, experts: manifest.experts },
     };
   },
+  async part(work, { key }, part) {
+    const sources = await sourcesOf(work);
+    const { trainSequences, testSequences } = tokenizeResult(sources.tokenize, work.run);
+    const share = (trainSequences + testSequences) / part.of;
+    return await splitPart(work, sources, await optionsOf(work, key, Math.round(share)), part);
+  },
+  async unfinished(context) {
+    const inputs = await stage.inputs(context, (name) => readManifest(context.run, name));
+    const values = pickSettings(context.configuration, stage.settings);
+    return await unfinishedSplit(context, stageKey(stage.name, stage.revision, values, inputs));
+  },
   estimate: (c, { sequences }) => ({
     seconds: sequences / SEQUENCES_PER_SECOND,
     diskBytes: tokenBytes(c, sequences) + scoreBytes(c.experts, sequences),
@@ -77,6 +88,26 @@ const stage: Stage = {
   }),
   verify: verifySplit,
 };
+
+/** Reads the manifests of the stages that it stands on. */
+async function sourcesOf({ manifest }: Work): Promise<Sources> {
+  return {
+    tokenize: await manifest("tokenize"),
+    scores: await manifest("score"),
+    assignments: await manifest("assign"),
+  };
+}
+
+async function optionsOf({ run, configuration, emit }: Work, config: string, total: number) {
+  return {
+    folder: `${run}/partition`,
+    shardSequences: configuration.shardSequences,
+    experts: configuration.experts,
+    prefix: await splitPrefix(configuration),
+    config,
+    onProgress: (done: number) => emit({ type: "progress", stage: "split", done, total, unit: "sequences" }),
+  };
+}
 
 /** Splits a run into one folder of shards per expert. */
 export const split = oneStage(stage);

@@ -9,10 +9,12 @@ import type { Gpu } from "../../kernels/device/gpu.ts";
 import type { Text } from "../../kernels/errors.ts";
 import type { RunEvent } from "../run/events.ts";
 import { type FileRecord, wholeName } from "../run/files.ts";
+import type { Hold, LockOptions } from "../run/lock.ts";
 import type { Manifest, StageIdentity } from "../run/manifest.ts";
 import type { Vouched } from "../run/vouched.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Document } from "../text/readers.ts";
+import type { Part } from "./notes.ts";
 
 /** A run folder and the settings that hold in it. */
 export interface RunContext {
@@ -42,6 +44,8 @@ export interface Work extends RunContext {
   manifest(stage: string): Promise<Manifest>;
   /** Reads the manifest of a stage as it is; null where it has not run. */
   known(stage: string): Promise<Manifest | null>;
+  /** Holds something in the run folder until it is released: see `lockRun`. */
+  lock(name: string, options?: LockOptions): Promise<Hold>;
   /** Tells what happens. */
   emit(event: RunEvent): void;
   /**
@@ -118,8 +122,6 @@ export interface Stage {
    * never removed, unless a manifest of the stage lists it.
    */
   makes?: RegExp;
-  /** Folder that it locks, so that others may work in the run at the same time. Default: the whole run. */
-  place?: string;
   /** The settings' values as its manifest keeps them. Default: those of `settings`. */
   values?(
     context: RunContext & Pick<Partial<Work>, "gpu">,
@@ -137,6 +139,13 @@ export interface Stage {
   begun?(run: string): Promise<boolean>;
   /** Checks what must hold before its outputs are touched, and returns what makes them. */
   prepare(work: Work, identity: StageIdentity, before: Manifest | null): Promise<Make> | Make;
+  /**
+   * Makes a share of its outputs beside processes that make others, and returns counts; a run without a part closes the stage. Absent
+   * where it cannot be made in parts.
+   */
+  part?(work: Work, identity: StageIdentity, part: Part): Promise<Record<string, unknown>>;
+  /** Names the stages whose files it, or one of its parts, reads. Default: those that it needs and uses. */
+  reads?(identity: StageIdentity, part?: Part): readonly string[];
   /** Estimates it, for dry runs, on a device that reaches so many FLOP/s. */
   estimate?(configuration: Configuration, corpus: CorpusSize, flops: number): Estimate;
   /** Checks more than its files' hashes. */

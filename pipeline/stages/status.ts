@@ -7,7 +7,7 @@
 import { InputError, say, task, type TaskReference, type Text } from "../../kernels/errors.ts";
 import { checkRunFolder } from "../run/files.ts";
 import { adoptionOf } from "../run/adoption.ts";
-import { holdersOf, type Owner } from "../run/lock.ts";
+import { heldIn, type Owner } from "../run/lock.ts";
 import type { Manifest } from "../run/manifest.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { partsAlone } from "./parts_alone.ts";
@@ -66,12 +66,14 @@ export async function statusOf(run: string): Promise<RunStatus> {
     );
   }
   const states = statesOf({ run, configuration });
-  const holders = await holdersOf(run);
+  const held = await heldIn(run);
+  const holders = distinct(held.map(({ owner }) => owner));
   const stages: StageStatus[] = [];
   for (const stage of states.graph.stages) {
     const { state, because, manifest } = await states.of(stage);
-    const own = stage.place === undefined ? [] : await holdersOf(`${run}/${stage.place}`);
-    const works = own.length > 0 ? own : holders.filter((holder) => madeBy(holder) === stage.name);
+    const works = distinct(
+      held.filter(({ owner }) => owner.stage?.name === stage.name).map(({ owner }) => owner),
+    );
     stages.push({
       stage: stage.name,
       about: stage.about,
@@ -95,8 +97,10 @@ function originOf(manifest: Manifest | null): Text | undefined {
   return adoption && `adopted from "${adoption.from}"`;
 }
 
-/** Names what a holder makes; before it has said so, it is about to make what its task is called after. */
-const madeBy = ({ stage, task }: Owner): string => stage?.name ?? task;
+/** Lists processes once each, whatever they hold. */
+function distinct(owners: readonly Owner[]): Owner[] {
+  return [...new Map(owners.map((owner) => [`${owner.host} ${owner.pid}`, owner])).values()];
+}
 
 function sizeOf(outputs: Record<string, { bytes: number }>): { files: number; bytes: number } {
   const sizes = Object.values(outputs);

@@ -11,13 +11,14 @@ import { tokenArrayOf } from "../rows/columns.ts";
 import { writeShards } from "../rows/shards.ts";
 import { shuffle } from "../rows/shuffle.ts";
 import { type FileRecord, oneLine } from "../run/files.ts";
-import { type Manifest, manifestPath, readManifest } from "../run/manifest.ts";
+import { type Manifest, manifestPath, readManifest, stageKey } from "../run/manifest.ts";
 import { conform } from "../run/schema.ts";
 import { type Configuration, namesOf } from "../settings/configuration.ts";
 import { TEXT } from "../settings/text.ts";
 import {
   noCounts,
   tokenCounts,
+  type TokenizeCounts,
   tokenizeDocuments,
   type TokenizeOptions,
   tokenLineage,
@@ -26,8 +27,20 @@ import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 import { type Document } from "../text/readers.ts";
 import { type Limit, takeByHash } from "../text/take.ts";
 import { commandOf } from "./command.ts";
-import { documentsOf, textHash } from "./corpus.ts";
+import { documentsOf, textFiles, textHash } from "./corpus.ts";
+import { shareOf } from "./notes.ts";
 import { oneStage, pickSettings, type Stage, type Work } from "./stage.ts";
+import {
+  checkParts,
+  filesDone,
+  hasFiles,
+  hasParts,
+  joinFiles,
+  removeParts,
+  type Sides,
+  tokenizeFiles,
+  unfinishedTokens,
+} from "./tokenize_parts.ts";
 import { TOKENIZED_CHARACTERS_PER_SECOND, TOKENIZER } from "./tokenizer.ts";
 
 const RESULT = v.object({
@@ -73,7 +86,8 @@ const stage: Stage = {
     const { take, ...values } = pickSettings(c, stage.settings);
     return c.maxTokens === 0 ? values : { ...values, take }; // without a limit nothing depends on it
   },
-  makes: /^tokens\/((train|test)-\d{5,}\.arrow|spill\.partial\/(\d+\.arrows\.parts\/)*\d+\.arrows)$/,
+  makes:
+    /^tokens\/((train|test)-\d{5,}\.arrow|files\/\d{5,}-(train|test)\.arrow|spill\.partial\/(\d+\.arrows\.parts\/)*\d+\.arrows)$|^manifests\/tokenize\/.+\.json$/,
   async inputs(_, manifest): Promise<Record<string, string>> {
     const [corpus, trained] = [await manifest("corpus"), await manifest("tokenizer")];
     return corpus && trained
@@ -82,20 +96,11 @@ const stage: Stage = {
   },
   prepare: (work, { key }) => async () => {
     const { run, configuration: c } = work;
-    const tokenizer = await loadTokenizer(`${run}/${TOKENIZER}`, {
-      eos: c.eos || undefined,
-      vouched: work.files,
-    });
-    const options: TokenizeOptions = {
-      sequenceLength: c.sequenceLength,
-      packing: c.packing,
-      holdout: c.holdout,
-      seed: c.seed,
-      maxTokens: c.take === "head" && c.maxTokens || undefined,
-      config: key,
-    };
+    const { tokenizer, options, corpus } = await openText(work, key);
     const counts = noCounts();
-    const sides = sidesOf(work, await work.manifest("corpus"), tokenizer, options, counts);
+    const sides = hasFiles(c) && await hasParts(run)
+      ? await joinParts(work, corpus, key, tokenizer, options, counts)
+      : sidesOf(work, takenOf(work, corpus, tokenizer), tokenizer, options, counts);
     const shuffled = shuffle(sides.train, { seed: c.seed, spill: `${run}/tokens/spill.partial` });
     const outputs: Record<string, FileRecord> = {};
     const rows = { train: 0, test: 0 };
@@ -107,6 +112,7 @@ const stage: Stage = {
     };
     await Deno.mkdir(`${run}/tokens`, { recursive: true });
     await Promise.all([write("train", shuffled), ...(sides.test ? [write("test", sides.test)] : [])]);
+    await removeParts(run);
     const { documents, tokens, droppedTails } = counts;
     const result: TokenizeResult = {
       documents,
@@ -119,6 +125,26 @@ const stage: Stage = {
       tokenizer: tokenizer.sha256,
     };
     return { outputs, result };
+  },
+  async part(work, { key }, part) {
+    checkParts(work.configuration);
+    const { tokenizer, options, corpus } = await openText(work, key);
+    const files = await textFiles(work, corpus);
+    const { from, to } = shareOf(part, files.length);
+    const numbers = Array.from({ length: to - from }, (_, i) => from + i);
+    await tokenizeFiles(
+      work,
+      files,
+      numbers,
+      key,
+      (documents) => sidesOf(work, documents, tokenizer, options, noCounts()),
+    );
+    return { own: to - from, tokenized: await filesDone(work, files.length, key), files: files.length };
+  },
+  async unfinished(context) {
+    const inputs = await stage.inputs(context, (name) => readManifest(context.run, name));
+    const values = await stage.values!(context);
+    return await unfinishedTokens(context, stageKey(stage.name, stage.revision, values, inputs));
   },
   async verify({ run, attempt }) {
     await attempt(`manifests/${stage.name}.json`, async () => {
@@ -167,14 +193,52 @@ function takenOf(work: Work, corpus: Manifest, tokenizer: Tokenizer): AsyncItera
   });
 }
 
+/** Opens what makes tokens of the text. */
+async function openText(work: Work, key: string) {
+  const { run, configuration: c } = work;
+  const tokenizer = await loadTokenizer(`${run}/${TOKENIZER}`, {
+    eos: c.eos || undefined,
+    vouched: work.files,
+  });
+  const options: TokenizeOptions = {
+    sequenceLength: c.sequenceLength,
+    packing: c.packing,
+    holdout: c.holdout,
+    seed: c.seed,
+    maxTokens: c.take === "head" && c.maxTokens || undefined,
+    config: key,
+  };
+  return { tokenizer, options, corpus: await work.manifest("corpus") };
+}
+
+/** Puts together what parts made, after making what none has. */
+async function joinParts(
+  work: Work,
+  corpus: Manifest,
+  key: string,
+  tokenizer: Tokenizer,
+  options: TokenizeOptions,
+  counts: TokenizeCounts,
+): Promise<Sides> {
+  const files = await textFiles(work, corpus);
+  await tokenizeFiles(
+    work,
+    files,
+    [...files.keys()],
+    key,
+    (documents) => sidesOf(work, documents, tokenizer, options, noCounts()),
+  );
+  return await joinFiles(work, files.length, key, tokenLineage(tokenizer, options), counts);
+}
+
 /** Separates the two sides of the held-out split: reading the training side drives the other one. */
 function sidesOf(
   work: Work,
-  corpus: Manifest,
+  documents: AsyncIterable<Document>,
   tokenizer: Tokenizer,
   options: TokenizeOptions,
-  counts: ReturnType<typeof noCounts>,
-): { train: ReadableStream<RecordBatch>; test?: ReadableStream<RecordBatch> } {
+  counts: TokenizeCounts,
+): Sides {
   const empty = emptyBatch(["document", "source", "tokens"], tokenLineage(tokenizer, options));
   const held = new TransformStream<RecordBatch, RecordBatch>();
   const writer = held.writable.getWriter();
@@ -184,12 +248,7 @@ function sidesOf(
       yield empty;
       if (options.holdout) await writer.write(empty);
       for await (
-        const { side, batch } of tokenizeDocuments(
-          takenOf(work, corpus, tokenizer),
-          tokenizer,
-          options,
-          counts,
-        )
+        const { side, batch } of tokenizeDocuments(documents, tokenizer, options, counts)
       ) {
         work.signal?.throwIfAborted();
         work.emit({ type: "progress", stage: "tokenize", done: counts.documents, unit: "documents" });
@@ -204,5 +263,5 @@ function sidesOf(
       await (reason === undefined ? writer.close() : writer.abort(reason)).catch(() => {});
     }
   };
-  return { train: ReadableStream.from(train()), test: options.holdout ? held.readable : undefined };
+  return { train: ReadableStream.from(train()), test: options.holdout ? held.readable : undefined, counts };
 }

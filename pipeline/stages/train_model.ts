@@ -236,7 +236,6 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
     settings: [...SETTINGS, ...target.settings ?? [], ...target.rates],
     revision: REVISION,
     outputs: [`${folder}/`, metrics],
-    place: folder,
     async values(context) {
       const made = options.force || trial
         ? null
@@ -253,7 +252,7 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
       const left = await Promise.all(
         ["config.json", "checkpoints"].map((file) => exists(`${run}/${folder}/${file}`)),
       );
-      return left.includes(true) || await isHeld(`${run}/${folder}`);
+      return left.includes(true) || await isHeld(run, stage.name);
     },
     estimate: (c, { sequences }, flops) => estimateOf(target, options, c, sequences, flops),
     async prepare(work, identity, before) {

@@ -1,6 +1,6 @@
 /**
  * Says how the trainings of a run stand, as often as asked: from their metrics, their checkpoints, the times that they note and the
- * holds of their folders. Reads what is new since it was last asked, opens no shard and changes nothing.
+ * holds of their names. Reads what is new since it was last asked, opens no shard and changes nothing.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import { modelShapes } from "../model/shapes.ts";
 import { readPart } from "../partition/manifests.ts";
 import { adoptionOf } from "../run/adoption.ts";
 import { exists, isMissing } from "../run/files.ts";
-import { holdersOf, type Owner } from "../run/lock.ts";
+import { heldIn, type Owner } from "../run/lock.ts";
 import { readManifest } from "../run/manifest.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { readLastMetrics } from "../training/loop.ts";
@@ -128,10 +128,10 @@ async function trainingOf(
 ): Promise<Training> {
   const { name, folder } = target;
   const place = `${run}/${folder}`;
-  const [made, metrics, holders, [last]] = await Promise.all([
+  const [made, metrics, held, [last]] = await Promise.all([
     readManifest(run, `train-${name}`).catch(() => undefined),
     readLastMetrics(`${run}/metrics/${name}.jsonl`),
-    holdersOf(place),
+    heldIn(run, (name, mode) => name === `train-${target.name}` && mode !== "read"),
     listCheckpoints(`${place}/checkpoints`),
   ]);
   const adoption = adoptionOf(made ?? null);
@@ -139,6 +139,7 @@ async function trainingOf(
   const trained = Number(made?.result.steps ?? NaN);
   const steps = Number.isFinite(trained) ? trained : stepsOf(c, target, sequences);
   const { step, tokens, loss = null, rate = null } = metrics?.last ?? { step: 0, tokens: 0 };
+  const holders = held.map(({ owner }) => owner);
   const works = holders.length > 0;
   const begun = metrics !== null || last !== undefined || await exists(`${place}/config.json`);
   const state = works

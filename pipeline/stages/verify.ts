@@ -23,7 +23,7 @@ import { checkCheckpoint, listCheckpoints } from "../training/resume.ts";
 import { againCommandOf } from "./command.ts";
 import { type Graph, graphOf } from "./graph.ts";
 import { partsAlone } from "./parts_alone.ts";
-import { readScoreNote } from "./score.ts";
+import { readNote } from "./notes.ts";
 import type { Problem, Verification } from "./stage.ts";
 import { statesOf } from "./state.ts";
 import { verifyPart } from "./verify_split.ts";
@@ -231,8 +231,8 @@ async function verifyNotes({ run, problem }: Verification, graph: Graph): Promis
       problem(path, error.what, unneeded);
     }
   };
-  for await (const path of filesUnder(run, "manifests/score")) await check(path, readScoreNote);
-  for (const { outputs } of graph.stages) {
+  for (const { name, outputs } of graph.stages) {
+    for await (const path of filesUnder(run, `manifests/${name}`)) await check(path, readNote);
     for (const folder of outputs.filter((output) => output.endsWith("/"))) {
       for (const path of await listCheckpoints(`${run}/${folder}checkpoints`)) {
         await check(path.slice(run.length + 1), checkCheckpoint);

@@ -84,7 +84,6 @@ export function zeroShotStage(
     settings: ["prefix", "seed", "routers"],
     revision: 1,
     outputs: [zeroShotPath(name)],
-    place: `${ZERO_SHOT}/${name}`,
     async values({ configuration: { prefix, seed }, gpu }) {
       const device = await gpu?.(); // not opened to tell a state, which holds for any GPU and any way to ask
       const asked = { fewShot, limit: limit ?? null, routing, resamples };

@@ -9,14 +9,13 @@ import { readZeroShot, type ZeroShotResult } from "../evaluation/choices/results
 import { listData } from "../evaluation/choices/data.ts";
 import { MADE_TASKS } from "../evaluation/choices/suite.ts";
 import { TASKS } from "../evaluation/choices/tasks.ts";
-import { isFolder, removeIfEmpty } from "../run/files.ts";
+import { isFolder } from "../run/files.ts";
 import { vouchedFiles } from "../run/manifest.ts";
 import { nearest } from "../settings/nearest.ts";
 import { needStages } from "./partition.ts";
 import { inRun, type RunOptions, type RunWatch } from "./session.ts";
 import {
   NoQuestionsError,
-  ZERO_SHOT,
   type ZeroShotOptions,
   zeroShotPath,
   zeroShotStage,
@@ -67,8 +66,6 @@ export async function askRun(
         if (!(error instanceof NoQuestionsError) || tasks?.length || isLast) throw error;
         session.work.emit({ type: "warning", message: error.what });
         continue;
-      } finally {
-        for (const folder of [stage.place, ZERO_SHOT]) await removeIfEmpty(`${run}/${folder}`); // where its lock was
       }
       results.push(await readZeroShot(`${run}/${zeroShotPath(name)}`, await vouchedFiles(run)));
     }

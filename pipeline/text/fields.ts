@@ -40,6 +40,8 @@ export interface ReadOptions {
   maxDocuments?: number;
   /** What is known of the files, which they are checked by where they are read to their end. */
   vouched?: Vouched;
+  /** Accepts inputs without any text: they are some of several. */
+  mayBeEmpty?: boolean;
   /** Replaces standard input. */
   standardInput?: ReadableStream<Uint8Array>;
 }

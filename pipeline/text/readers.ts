@@ -82,7 +82,7 @@ async function* documentsOf(inputs: string[], options: ReadOptions): AsyncGenera
       if (++count >= limit) break;
     }
   }
-  if (texts === 0 && limit > 0) {
+  if (texts === 0 && limit > 0 && !options.mayBeEmpty) {
     const names = files.map(({ name }) => name);
     const list = names.slice(0, 3).join(", ") + (names.length > 3 ? ` and ${names.length - 3} more` : "");
     throw new InputError(`Cannot read documents as there must be text: there is none in ${list}`);

@@ -38,6 +38,7 @@ function routedOf(sizes: number[]): Routed {
     prefixes: PREFIXES,
     blocks,
     documents: 4,
+    ids: [0n, 1n, 2n, 3n],
     sources: SOURCES,
     documentsOf: [2, 2],
   };

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes } from "@std/assert";
-import { InputError } from "../../../kernels/errors.ts";
+import { InputError, RunError } from "../../../kernels/errors.ts";
 import { exists } from "../../../pipeline/run/files.ts";
-import { holdersOf, isHeld, lockRun } from "../../../pipeline/run/lock.ts";
+import { heldIn, isHeld, type LockOptions, lockRun, removeDeadLocks } from "../../../pipeline/run/lock.ts";
 
 async function withRun(test: (run: string) => Promise<void>): Promise<void> {
   const folder = await Deno.makeTempDir();
@@ -12,15 +12,15 @@ async function withRun(test: (run: string) => Promise<void>): Promise<void> {
   }
 }
 
-/** Starts a process that takes the lock, says so and waits. */
-async function holder(run: string, options = {}): Promise<Deno.ChildProcess> {
+/** Starts a process that holds "score", says so and waits. */
+async function holder(run: string, options: LockOptions = {}): Promise<Deno.ChildProcess> {
   const module = new URL("../../../pipeline/run/lock.ts", import.meta.url);
   const code = `import { lockRun } from "${module}";
-    await lockRun(${JSON.stringify(run)}, "other", ${JSON.stringify(options)});
+    await lockRun(${JSON.stringify(run)}, "score", "other", ${JSON.stringify(options)});
     console.log("held");
     setTimeout(() => {}, 60_000);`;
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "--no-prompt", "--allow-read", "--allow-write", "--ext=ts", "-"],
+    args: ["run", "--no-prompt", "--allow-read", "--allow-write", "--allow-sys=hostname", "--ext=ts", "-"],
     stdin: "piped",
     stdout: "piped",
     stderr: "inherit",
@@ -34,105 +34,169 @@ async function holder(run: string, options = {}): Promise<Deno.ChildProcess> {
   return child;
 }
 
-Deno.test("lockRun() refuses a second process and says who holds the run", () =>
+async function kill(child: Deno.ChildProcess): Promise<void> {
+  child.kill("SIGKILL");
+  await child.status;
+}
+
+/** Writes the file of a hold as a process of another machine does, whose clock is `minutes` off. */
+async function elsewhere(path: string, beat: number, minutes: number): Promise<void> {
+  await Deno.mkdir(path.slice(0, path.lastIndexOf("/")), { recursive: true });
+  const since = new Date(Date.now() + 60_000 * minutes).toISOString();
+  const claim = { pid: 17, host: "far", since, task: "afar", id: "0123", machine: "far/99", beat };
+  await Deno.writeTextFile(path, JSON.stringify(claim) + "\n");
+  const time = new Date(Date.now() + 60_000 * minutes);
+  await Deno.utime(path, time, time);
+}
+
+Deno.test("lockRun() refuses a second process and says who makes it", () =>
   withRun(async (run) => {
     const child = await holder(run);
     try {
-      const error = await assertRejects(() => lockRun(run, "partition"), Error, `process ${child.pid}`);
+      const error = await assertRejects(
+        () => lockRun(run, "score", "partition"),
+        RunError,
+        `process ${child.pid}`,
+      );
       assertStringIncludes(error.message, 'for task "other"');
       assertStringIncludes(error.message, "has held it since 20");
+      await (await lockRun(run, "split", "partition"))(); // other things are made beside it
     } finally {
-      child.kill("SIGKILL");
-      await child.status;
+      await kill(child);
     }
   }));
 
-Deno.test("lockRun() takes a run whose owner was killed, and removes its file at release", () =>
+Deno.test("lockRun() takes what a killed process held at once, and leaves nothing at release", () =>
   withRun(async (run) => {
-    const child = await holder(run);
-    child.kill("SIGKILL");
-    await child.status;
-    assert(await exists(`${run}/lock.json`));
-    const release = await lockRun(run, "partition");
-    assertEquals(JSON.parse(await Deno.readTextFile(`${run}/lock.json`)).pid, Deno.pid);
+    await kill(await holder(run));
+    const path = `${run}/locks/score.json`;
+    assert(await exists(path));
+    const release = await lockRun(run, "score", "partition");
+    assertEquals(JSON.parse(await Deno.readTextFile(path)).pid, Deno.pid);
     await release();
     await release();
-    assertFalse(await exists(`${run}/lock.json`));
+    assertFalse(await exists(`${run}/locks`));
   }));
 
-Deno.test("isHeld() says whether a process holds the lock, be its file there or not", () =>
+Deno.test("lockRun() breaks no hold of another machine that lives, wherever its clock is, and takes that of a dead one", () =>
   withRun(async (run) => {
-    assertFalse(await isHeld(run));
-    const child = await holder(run);
-    assert(await isHeld(run));
-    child.kill("SIGKILL");
-    await child.status;
-    assert(await exists(`${run}/lock.json`));
-    assertEquals(new Set(await Promise.all(Array.from({ length: 50 }, () => isHeld(run)))), new Set([false]));
-    const release = await lockRun(run, "partition");
-    assert(await isHeld(run));
-    await release();
-  }));
-
-Deno.test("lockRun() lets shared holders work side by side, and no exclusive one beside them", () =>
-  withRun(async (run) => {
-    const first = await lockRun(run, "score", { shared: true });
-    const second = await lockRun(run, "score", { shared: true });
-    await assertRejects(() => lockRun(run, "partition"), Error, 'for task "score"');
-    await first();
-    await assertRejects(() => lockRun(run, "partition"), Error, "one process at a time");
-    await second();
-    const exclusive = await lockRun(run, "partition");
-    await assertRejects(() => lockRun(run, "score", { shared: true }), Error, 'for task "partition"');
-    await exclusive();
-  }));
-
-Deno.test("holdersOf() names all that share a lock, and neither one that has left nor one that was killed", () =>
-  withRun(async (run) => {
-    const tasks = async () => (await holdersOf(run)).map(({ pid, task }) => [pid, task]);
-    assertEquals(await tasks(), []);
-    const first = await lockRun(run, "first", { shared: true });
-    const child = await holder(run, { shared: true });
-    assertEquals(await tasks(), [[Deno.pid, "first"], [child.pid, "other"]]);
-    const both = await assertRejects(() => lockRun(run, "partition"), Error, `process ${Deno.pid}`);
-    assertStringIncludes(both.message, `process ${child.pid}`);
-    child.kill("SIGKILL");
-    await child.status;
-    assertEquals(await tasks(), [[Deno.pid, "first"]]);
-    const second = await lockRun(run, "second", { shared: true });
-    await second();
-    const error = await assertRejects(() => lockRun(run, "partition"), Error, 'for task "first"');
-    assertFalse(/"other"|"second"/.test(error.message), error.message);
-    await first();
-    assertEquals(await Array.fromAsync(Deno.readDir(run)), []);
-    const alone = await lockRun(run, "partition");
-    assertEquals(await tasks(), [[Deno.pid, "partition"]]);
-    await alone();
-  }));
-
-Deno.test("a hold says what its holder makes, alone or shared, until it is released", () =>
-  withRun(async (run) => {
-    for (const shared of [false, true]) {
-      const hold = await lockRun(run, "partition", { shared });
-      const stage = async () => (await holdersOf(run))[0].stage;
-      assertEquals(await stage(), undefined);
-      hold.makes("train-routers");
-      const first = (await stage())!;
-      assertEquals([first.name, first.since], ["train-routers", new Date(first.since).toISOString()]);
-      hold.makes("score");
-      assertEquals((await stage())?.name, "score");
-      hold.makes();
-      assertEquals(await stage(), undefined);
-      await hold();
-      hold.makes("score");
-      assertEquals(await holdersOf(run), []);
+    const path = `${run}/locks/score.json`;
+    const lease = 400;
+    for (const minutes of [-7, 60 * 24]) {
+      let beat = 0;
+      await elsewhere(path, beat, minutes);
+      const alive = setInterval(() => elsewhere(path, ++beat, minutes), 100);
+      const waited: number[] = [];
+      const options = { lease, patience: 1200, onWait: ({ pid }: { pid: number }) => waited.push(pid) };
+      const error = await assertRejects(() => lockRun(run, "score", "mine", options), RunError);
+      assertStringIncludes(error.message, "process 17 on far has held it since");
+      assertEquals(waited, [17]);
+      assert(await isHeld(run, "score"));
+      clearInterval(alive);
+      await new Promise((done) => setTimeout(done, 150)); // a beat may be under way
+      const start = performance.now();
+      const release = await lockRun(run, "score", "mine", { lease });
+      assert(performance.now() - start >= lease, "it was silent for less than the lease");
+      await release();
+      assertFalse(await exists(`${run}/locks`));
     }
+  }));
+
+Deno.test("of two machines that find a hold dead at once one gets it", () =>
+  withRun(async (run) => {
+    await elsewhere(`${run}/locks/score.json`, 0, 0);
+    const take = () => lockRun(run, "score", "mine", { lease: 300 }).catch((error) => error as Error);
+    const both = await Promise.all([take(), take(), take()]);
+    const held = both.filter((hold) => typeof hold === "function");
+    assertEquals([held.length, both.filter((error) => error instanceof RunError).length], [1, 2]);
+    await held[0]();
+  }));
+
+Deno.test("who reads excludes who makes, and parts exclude neither each other nor does a reader a reader", () =>
+  withRun(async (run) => {
+    const modes = ["alone", "part", "read"] as const;
+    const together = new Set(["part part", "read read"]);
+    for (const first of modes) {
+      const child = await holder(run, { mode: first });
+      for (const second of modes) {
+        const taking = lockRun(run, "score", "mine", { mode: second });
+        if (together.has(`${first} ${second}`)) await (await taking)();
+        else await assertRejects(() => taking, RunError, `process ${child.pid}`);
+      }
+      await kill(child);
+      await (await lockRun(run, "score", "mine"))(); // a dead one's does not count
+      assertFalse(await exists(`${run}/locks`));
+    }
+  }));
+
+Deno.test("lockRun() never lets two hold the same, however many try at once", () =>
+  withRun(async (run) => {
+    let [inside, most, times] = [0, 0, 0];
+    await Promise.all(Array.from({ length: 12 }, async () => {
+      for (let i = 0; i < 5; i++) {
+        const release = await lockRun(run, "score", "mine", { patience: Infinity });
+        most = Math.max(most, ++inside);
+        await new Promise((done) => setTimeout(done, 1));
+        inside--;
+        times++;
+        await release();
+      }
+    }));
+    assertEquals([most, times], [1, 60]);
+  }));
+
+Deno.test("heldIn() names what is held, how and by whom, and nothing of a process that was killed", () =>
+  withRun(async (run) => {
+    const held = async () => (await heldIn(run)).map(({ name, mode, owner }) => [name, mode, owner.pid]);
+    assertEquals(await held(), []);
+    const first = await lockRun(run, "tokenize", "mine");
+    const child = await holder(run, { mode: "part" });
+    assertEquals(await held(), [["tokenize", "alone", Deno.pid], ["score", "part", child.pid]]);
+    assert(await isHeld(run, "score"));
+    await kill(child);
+    assertEquals(await held(), [["tokenize", "alone", Deno.pid]]);
+    assertFalse(await isHeld(run, "score"));
+    const reading = await lockRun(run, "score", "mine", { mode: "read" });
+    assertFalse(await isHeld(run, "score"));
+    await reading();
+    await first();
+    await removeDeadLocks(run);
+    assertFalse(await exists(`${run}/locks`));
+  }));
+
+Deno.test("a process that is killed as it takes a hold leaves none, and what it left goes", () =>
+  withRun(async (run) => {
+    await Deno.mkdir(`${run}/locks`, { recursive: true });
+    await Deno.writeTextFile(`${run}/locks/score.json.0123.new`, ""); // killed before it had written a word
+    assertEquals([await isHeld(run, "score"), await heldIn(run)], [false, []]);
+    const release = await lockRun(run, "score", "mine");
+    assertEquals((await Array.fromAsync(Deno.readDir(`${run}/locks`))).length, 2); // no other name of its own is left
+    await release();
+    await removeDeadLocks(run);
+    assertFalse(await exists(`${run}/locks`));
+  }));
+
+Deno.test("a hold says what its holder makes, until it is released", () =>
+  withRun(async (run) => {
+    const hold = await lockRun(run, "run", "partition", { mode: "read" });
+    const stage = async () => (await heldIn(run))[0].owner.stage;
+    assertEquals(await stage(), undefined);
+    hold.makes("train-routers");
+    const first = (await stage())!;
+    assertEquals([first.name, first.since], ["train-routers", new Date(first.since).toISOString()]);
+    hold.makes("score");
+    assertEquals((await stage())?.name, "score");
+    hold.makes();
+    assertEquals(await stage(), undefined);
+    await hold();
+    assertEquals(await heldIn(run), []);
   }));
 
 Deno.test("lockRun() refuses a file, and a folder under one", () =>
   withRun(async (run) => {
     await Deno.writeTextFile(run, "");
     const remedy = "is a file; choose another run";
-    await assertRejects(() => lockRun(run, "partition"), InputError, `it must be a folder: it ${remedy}`);
-    await assertRejects(() => lockRun(`${run}/a/b`, "partition"), InputError, `"${run}" ${remedy}`);
+    const lock = (run: string) => lockRun(run, "score", "partition");
+    await assertRejects(() => lock(run), InputError, `it must be a folder: it ${remedy}`);
+    await assertRejects(() => lock(`${run}/a/b`), InputError, `"${run}" ${remedy}`);
   }));

@@ -8,7 +8,7 @@ import {
 } from "@std/assert";
 import { readShards } from "../../../pipeline/rows/arrow.ts";
 import { evaluate } from "../../../pipeline/evaluation/evaluate.ts";
-import { evaluateRun } from "../../../pipeline/stages/evaluate_run.ts";
+import { evaluateModels, evaluateRun } from "../../../pipeline/stages/evaluate_run.ts";
 import {
   type CheckpointNotes,
   loadCheckpoint,
@@ -20,7 +20,7 @@ import { openMixture } from "../../../pipeline/serving/mixture.ts";
 import { lockRun } from "../../../pipeline/run/lock.ts";
 import type { RunEvent } from "../../../pipeline/run/events.ts";
 import { gpu } from "../../kernels/support.ts";
-import { SMALL, smallCorpus, task } from "../../tasks/support.ts";
+import { hashes, SMALL, smallCorpus, task } from "../../tasks/support.ts";
 import { InputError, RunError } from "../../../kernels/errors.ts";
 import { describe } from "../../../tasks/errors.ts";
 import { anyWeights } from "../model/support.ts";
@@ -178,7 +178,7 @@ Deno.test("evaluateRun() that is ended leaves the former result, and no manifest
     await assertRejects(() => ended, Error, "enough");
     assertEquals(await Deno.readTextFile(`${run}/evaluation.json`), before);
     await assertRejects(() => Deno.stat(`${run}/manifests/evaluate.json`), Deno.errors.NotFound);
-    await assertRejects(() => Deno.stat(`${run}/lock.json`), Deno.errors.NotFound);
+    await assertRejects(() => Deno.stat(`${run}/locks`), Deno.errors.NotFound);
   }));
 
 Deno.test("evaluateRun() refuses a run without a partition or experts, and names the task to run", () =>
@@ -262,11 +262,13 @@ Deno.test("evaluateRun() refuses truncated weights, other routers and other numb
     );
   }));
 
-Deno.test("evaluateRun() waits for no one: a run that another process holds is refused", () =>
+Deno.test("evaluateRun() waits for no one: a run in which another process makes what it reads is refused", () =>
   inRun(2, async (run) => {
-    const release = await lockRun(run, "partition");
-    assertStringIncludes(await refusal(run, RunError), "one process at a time");
-    await release();
+    for (const name of ["split", "train-expert-01"]) {
+      const release = await lockRun(run, name, "other");
+      assertStringIncludes(await refusal(run, RunError), `Cannot read "${name}"`);
+      await release();
+    }
   }));
 
 Deno.test("deno task evaluate mixes experts, tells what margins say, and falls back, in words and in JSON", () =>
@@ -351,3 +353,31 @@ Deno.test("deno task evaluate prints tables, or JSON, and one line where it cann
     assertEquals([missing.code, missing.out], [2, ""]);
     assertMatch(missing.err, /^error: [^\n]*run deno task partition --run [^\n]*\n$/);
   }));
+
+Deno.test("evaluateModels() in any parts, also before all experts are trained, gives the bytes of one process", async () => {
+  const result = async (parts: [index: number, of: number][], early: boolean) => {
+    let found: Record<string, string> = {};
+    await inRun(early ? 1 : 2, async (run) => {
+      const options = { run, gpu };
+      const part = (index: number, of: number) => evaluateModels({ index, of }, options);
+      if (early) {
+        assertEquals(await part(1, 4), { own: ["expert-00"], evaluated: 1, models: 1, closed: false });
+        const partition = partHash(await readJson(`${run}/partition/expert-01/manifest.json`));
+        await saveModel(run, "experts/expert-01", { partition });
+        const release = await lockRun(run, "train-expert-01", "other");
+        await part(1, 4); // another expert's training is in nobody's way
+        await assertRejects(() => part(2, 4), RunError, 'Cannot read "train-expert-01"');
+        await release();
+      }
+      await saveModel(run, "dense");
+      for (const [index, of] of parts) await part(index, of);
+      await evaluateRun({ ...options, resamples: 5 });
+      found = await hashes(run);
+    });
+    return found;
+  };
+  const expected = await result([], false);
+  assertEquals(await result([[3, 4], [2, 4], [1, 4]], true), expected);
+  assertEquals(await result([[2, 2], [2, 2]], false), expected);
+  assertEquals(await result([[1, 1]], false), expected);
+});

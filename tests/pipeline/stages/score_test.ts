@@ -1,28 +1,9 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
-import { InputError } from "../../../kernels/errors.ts";
+import { assert, assertEquals } from "@std/assert";
 import { toBatch, writeArrowFile } from "../../../pipeline/rows/arrow.ts";
-import { jsonText } from "../../../pipeline/run/files.ts";
-import { seal } from "../../../pipeline/run/seal.ts";
 import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
-import { readScoreNote, score, scoreBytes } from "../../../pipeline/stages/score.ts";
+import { score, scoreBytes } from "../../../pipeline/stages/score.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { columnsOf, LINEAGE } from "../rows/support.ts";
-
-Deno.test("readScoreNote() gives a note that is whole, null for none, and names one that was changed", () =>
-  inFolder(async (folder) => {
-    const path = `${folder}/note.json`;
-    assertEquals(await readScoreNote(path), null);
-    const note = seal({ format: 2, key: "k", bytes: 9, sha256: "ab", rows: 3, read: { "tokens/a": "cd" } });
-    await Deno.writeTextFile(path, jsonText(note));
-    assertEquals((await readScoreNote(path))?.rows, 3);
-    await Deno.writeTextFile(path, jsonText({ ...note, rows: 4 }));
-    const error = await assertRejects(
-      () => readScoreNote(path),
-      InputError,
-      "its checksum is not that of what it says",
-    );
-    assertEquals(error.where, path);
-  }));
 
 Deno.test("scoreBytes() is what score shards come to, give or take a tenth", () =>
   inFolder(async (folder) => {

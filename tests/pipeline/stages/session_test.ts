@@ -1,4 +1,4 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError, RunError } from "../../../kernels/errors.ts";
 import { exists } from "../../../pipeline/run/files.ts";
 import { readRunConfiguration, writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
@@ -99,13 +99,13 @@ Deno.test("inRun() needs no partitioner that a run took its values from before",
 Deno.test("inRun() leaves no lock behind where values cannot be settled", () =>
   withStages([toyStage("first")], async (run) => {
     await runAll(run);
-    await Deno.remove(`${run}/metrics`, { recursive: true });
-    await Deno.writeTextFile(`${run}/metrics`, "a file in its place");
+    await Deno.writeTextFile(`${run}/locks`, "a file in its place");
     await assertRejects(() =>
       inRun({ run }, {}, { task: "other", beside: "others" }, () => Promise.resolve())
     );
-    await Deno.remove(`${run}/metrics`);
+    await Deno.remove(`${run}/locks`);
     await runAll(run);
+    assertEquals(await exists(`${run}/locks`), false);
   }));
 
 Deno.test("inRun() removes what a process left that was killed as it wrote config.json", () =>
@@ -125,20 +125,70 @@ Deno.test("a stage that is none of the run's is named with the task that reads i
     );
   }));
 
-Deno.test("inRun() lets one work in a run alone, and others beside it where they make other things", () =>
-  withStages([toyStage("first")], async (run) => {
+Deno.test("inRun() lets others work beside it by the same settings, and none that would change them", () =>
+  withStages([toyStage("first", { settings: ["seed"] })], async (run) => {
     await runAll(run);
-    const work = (beside: "others" | undefined, body: () => Promise<unknown>) =>
-      inRun({ run }, {}, { task: "test", beside }, body);
-    await work(undefined, async () => {
-      await assertRejects(() => work(undefined, () => Promise.resolve()), RunError, 'for task "test"');
-    });
-    await inRun({ run }, {}, { task: "one", beside: "others" }, async ({ work: { settle } }) => {
-      await settle(() => Promise.resolve()); // from here on another may settle its values
-      await work("others", () => Promise.resolve());
-      await assertRejects(() => work(undefined, () => Promise.resolve()), RunError);
-    });
+    const work = (beside: "others" | undefined, seed?: number) =>
+      inRun(
+        { run, sources: { flags: seed === undefined ? {} : { seed } }, force: seed !== undefined },
+        {},
+        { task: "test", beside },
+        () => Promise.resolve(),
+      );
+    for (const beside of [undefined, "others"] as const) {
+      await inRun({ run }, {}, { task: "one" }, async () => {
+        await work(beside);
+        const refused = "nobody else may work by them meanwhile: process";
+        const error = await assertRejects(() => work(beside, 5), RunError, refused);
+        assertStringIncludes(error.message, 'for task "one"');
+        assertEquals(await seedOf(run), 0);
+      });
+    }
+    await work(undefined, 5);
+    assertEquals(await seedOf(run), 5);
   }));
+
+Deno.test("inRun() leaves its settings to those that began to go by them, where it fails", () =>
+  withStages([toyStage("first", { settings: ["seed"] })], async (run) => {
+    await assertRejects(
+      () =>
+        inRun({ run, sources: { flags: { seed: 4 } } }, {}, { task: "one" }, async () => {
+          const other = inRun({ run }, {}, { task: "two" }, ({ run: make, states }) =>
+            make(states.graph.get("first")!));
+          await other;
+          throw new InputError("Cannot go on as the test says so");
+        }),
+      InputError,
+      "says so",
+    );
+    assertEquals(await seedOf(run), 4);
+  }));
+
+Deno.test("two that make the same: the second stops with who makes it, and later finds it made", async () => {
+  const stage = toyStage("first");
+  const { prepare } = stage;
+  const entered = Promise.withResolvers<void>();
+  const leave = Promise.withResolvers<void>();
+  stage.prepare = async (...of) => {
+    const make = await prepare(...of);
+    return async () => {
+      entered.resolve();
+      await leave.promise;
+      return await make();
+    };
+  };
+  await withStages([stage], async (run) => {
+    const first = runAll(run);
+    await entered.promise;
+    const error = await assertRejects(() => runAll(run), RunError, 'Cannot make "first"');
+    assertStringIncludes(error.message, `process ${Deno.pid}`);
+    leave.resolve();
+    await first;
+    await runAll(run);
+    assertEquals(stage.runs, 1);
+    assertEquals(await exists(`${run}/locks`), false);
+  });
+});
 
 Deno.test("inRun() keeps settings to itself where they are aside, and refuses changes in a part", () =>
   withStages([toyStage("first", { settings: ["seed"] })], async (run) => {

@@ -33,13 +33,16 @@ Deno.test("statusOf() tells what is made, with which settings and revision, what
 });
 
 Deno.test("statusOf() names who works in a run, and at what", async () => {
-  const stages = [toyStage("first"), toyStage("second", { place: "second" })];
+  const stages = [toyStage("first"), toyStage("second")];
   await withStages(stages, async (run) => {
     await runAll(run);
-    const releases = [await lockRun(run, "first"), await lockRun(`${run}/second`, "second")];
+    const releases = [
+      await lockRun(run, "first", "one", { makes: "first" }),
+      await lockRun(run, "second", "two", { makes: "second" }),
+    ];
     const { holders, stages: [first, second] } = await statusOf(run);
-    assertEquals(holders.map(({ pid, task }) => [pid, task]), [[Deno.pid, "first"]]);
-    assertEquals([first.state, second.state, second.holders[0].task], ["being made", "being made", "second"]);
+    assertEquals(holders.map(({ pid }) => pid), [Deno.pid]);
+    assertEquals([first.state, second.state, second.holders[0].task], ["being made", "being made", "two"]);
     for (const release of releases) await release();
     assertEquals((await statusOf(run)).stages.map(({ state }) => state), ["up to date", "up to date"]);
   });
@@ -48,11 +51,17 @@ Deno.test("statusOf() names who works in a run, and at what", async () => {
 Deno.test("statusOf() names all that share a stage's work", () =>
   withStages([toyStage("first")], async (run) => {
     await runAll(run);
-    const share = () => lockRun(run, "first", { shared: true });
-    const releases = [await share(), await share()];
+    const claim = { pid: 1, host: "far", since: "2026", task: "score", id: "7", machine: "far/", beat: 0 };
+    await Deno.mkdir(`${run}/locks`);
+    await Deno.writeTextFile(
+      `${run}/locks/first~part-7.json`,
+      JSON.stringify({ ...claim, stage: { name: "first", since: "2026" } }),
+    );
+    const release = await lockRun(run, "first", "score", { mode: "part", makes: "first" });
     const { holders, stages: [first] } = await statusOf(run);
     assertEquals([first.state, first.holders.length, holders.length], ["being made", 2, 2]);
-    for (const release of releases) await release();
+    await release();
+    await Deno.remove(`${run}/locks`, { recursive: true });
     assertEquals((await statusOf(run)).holders, []);
   }));
 

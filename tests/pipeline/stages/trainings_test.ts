@@ -72,7 +72,7 @@ Deno.test("openTrainings() tells of every training what its files and its holder
     assert(stopped.checkpoint!.step >= 10 && stopped.checkpoint!.at !== null);
     assertEquals(dense.state, "waiting");
 
-    const release = await lockRun(`${run}/dense`, "train-dense");
+    const release = await lockRun(run, "train-dense", "train-dense");
     assertEquals((await reader.read())[2].state, "training");
     await release();
     await trainDense("batch", { run, ...TRAINING });

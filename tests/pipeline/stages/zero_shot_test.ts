@@ -147,11 +147,11 @@ Deno.test("askRun() works beside others that ask other tasks, and is refused bes
     assertEquals(both.map(({ results }) => results.map(({ task }) => task)), [["piqa"], ["sciq"]]);
     const all = await ask({ run, data });
     assertEquals(all.told, ["sciq", "piqa"].map((task) => `zero-shot-${task} up to date`));
-    const release = await lockRun(`${run}/zero-shot/piqa`, "zero-shot-piqa");
+    const release = await lockRun(run, "zero-shot-piqa", "someone");
     await assertRejects(
       () => ask({ run, data, force: true, tasks: ["piqa"] }),
       RunError,
-      "one process at a time",
+      'for task "someone"',
     );
     await release();
   }));

@@ -1,0 +1,75 @@
+/**
+ * Notes of files that parts of a stage made, kept until a manifest vouches for all of them: `manifests/STAGE/FILE.json`.
+ *
+ * @module
+ */
+
+import * as v from "valibot";
+import { jsonText, writeAtomic } from "../run/files.ts";
+import { count, readJsonIfThere } from "../run/schema.ts";
+import { isSealed, seal } from "../run/seal.ts";
+
+/** Selects a share of a stage's work, so that several processes do it together. */
+export interface Part {
+  /** Number of this part, from 1. */
+  index: number;
+  /** Number of parts. */
+  of: number;
+}
+
+/** Version of the layout of notes; the one before had no number and no checksum. */
+const FORMAT = 2;
+const NOTE = v.looseObject({
+  key: v.string(),
+  bytes: count,
+  sha256: v.string(),
+  rows: count,
+  tokens: v.optional(count),
+  read: v.optional(v.record(v.string(), v.string())),
+});
+const SEALED_NOTE = v.pipe(
+  NOTE,
+  v.check((note) => isSealed(note, FORMAT), "its checksum is not that of what it says"),
+);
+
+/**
+ * What is kept of one file: the hash of what it depends on, its size and SHA-256, its rows, their tokens where those count, and what was
+ * read for it.
+ */
+export type FileNote = v.InferOutput<typeof NOTE>;
+
+/** Gives the path of a file's note; the file by its path in the stage's folder. */
+export function notePath(run: string, stage: string, file: string): string {
+  return `${run}/manifests/${stage}/${file}.json`;
+}
+
+/** Reads a note; null where there is none. Throws an `InputError` where it is damaged. */
+export async function readNote(where: string): Promise<FileNote | null> {
+  return await readJsonIfThere(where, SEALED_NOTE, "the note of a file");
+}
+
+/** Reads the note of a file that is there, of its size and with this key; null for any other, and where it is damaged. */
+export async function noteOf(
+  { run, stage, folder, file, key }: {
+    run: string;
+    stage: string;
+    /** Folder of the stage's files, in the run folder. */
+    folder: string;
+    file: string;
+    key: string;
+  },
+): Promise<FileNote | null> {
+  const note = await readNote(notePath(run, stage, file)).catch(() => null); // damaged: made again
+  const size = await Deno.stat(`${run}/${folder}/${file}`).then(({ size }) => size, () => -1);
+  return note?.key === key && note.bytes === size ? note : null;
+}
+
+/** Writes the note of a file that is whole. */
+export async function writeNote(run: string, stage: string, file: string, note: FileNote): Promise<void> {
+  await writeAtomic(notePath(run, stage, file), jsonText(seal({ format: FORMAT, ...note })));
+}
+
+/** Gives the share of a part of so many things that are numbered: those from `from` to before `to`. */
+export function shareOf({ index, of }: Part, things: number): { from: number; to: number } {
+  return { from: Math.floor(things * (index - 1) / of), to: Math.floor(things * index / of) };
+}

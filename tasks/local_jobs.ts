@@ -1,0 +1,139 @@
+/**
+ * Runs the jobs of a run on this machine, several processes at once, as a scheduler would.
+ *
+ * @module
+ */
+
+import { RunError } from "../kernels/mod.ts";
+import { type Job, JOBS, missingOf } from "../pipeline/stages/mod.ts";
+import { argumentsOf } from "./wording.ts";
+
+/** What became of a process. */
+export interface Finished {
+  job: string;
+  place: number;
+  /** Its exit code; null where it was not started, as what it stands on failed. */
+  code: number | null;
+}
+
+/** What {@linkcode runJobs} is told besides the jobs. */
+export interface LocalOptions {
+  /** Processes at once. */
+  atOnce: number;
+  /** Told when a process starts, and how it ended. */
+  onProcess: (name: string, ended?: number) => void;
+  /** Ends all processes, which save their state. */
+  signal: AbortSignal;
+}
+
+/**
+ * Runs what is missing. Where a process fails, what stands on it does not run, and the rest does. Throws the signal's reason once all
+ * processes have ended, where that ends the work.
+ */
+export async function runJobs(
+  run: string,
+  jobs: readonly Job[],
+  { atOnce, onProcess, signal }: LocalOptions,
+): Promise<Finished[]> {
+  await Deno.mkdir(`${run}/${JOBS}/logs`, { recursive: true });
+  const waiting = jobs.flatMap((job) => missingOf(job).map((place) => ({ job, place })));
+  const finished: Finished[] = [];
+  const running = new Set<Promise<void>>();
+  const named = new Map(jobs.map((job) => [job.name, job]));
+  const codeOf = (name: string, place: number): number | null | undefined =>
+    named.get(name)!.done[place] ? 0 : finished.find((end) => end.job === name && end.place === place)?.code;
+  /** The exit codes of what a process waits for; undefined for one that has not ended. */
+  const codesBefore = ({ job, place }: typeof waiting[number]) =>
+    job.after.flatMap(({ job: name, each }) =>
+      each ? [codeOf(name, place)] : named.get(name)!.done.map((_, at) => codeOf(name, at))
+    );
+  while (waiting.length > 0 || running.size > 0) {
+    for (let i = 0; i < waiting.length && !signal.aborted;) {
+      const codes = codesBefore(waiting[i]);
+      const { job, place } = waiting[i];
+      if (codes.some((code) => code !== undefined && code !== 0)) {
+        finished.push({ job: job.name, place, code: null });
+      } else if (codes.every((code) => code === 0) && running.size < atOnce) {
+        const process = runProcess(run, job, place, onProcess, signal).then((code) => {
+          finished.push({ job: job.name, place, code });
+        });
+        const done = process.finally(() => running.delete(done));
+        running.add(done);
+      } else {
+        i++;
+        continue;
+      }
+      waiting.splice(i, 1);
+      i = 0;
+    }
+    if (running.size === 0) break;
+    await Promise.race(running);
+  }
+  signal.throwIfAborted();
+  return finished;
+}
+
+/** Runs the tasks of a process one after another; returns the exit code of the first that fails. */
+async function runProcess(
+  run: string,
+  job: Job,
+  place: number,
+  onProcess: LocalOptions["onProcess"],
+  signal: AbortSignal,
+): Promise<number> {
+  const unit = job.first + place;
+  const name = job.done.length > 1 ? `${job.name} ${unit}` : job.name;
+  onProcess(name);
+  const log = await Deno.open(`${run}/${JOBS}/logs/${job.name}+0-${Date.now()}_${place}.log`, {
+    write: true,
+    create: true,
+  });
+  let code = 0;
+  try {
+    for (const reference of job.tasks(unit)) {
+      code = await runTask(["task", ...argumentsOf(reference)], log, signal);
+      if (code !== 0) break;
+    }
+  } finally {
+    log.close();
+  }
+  onProcess(name, code);
+  return code;
+}
+
+async function runTask(args: string[], log: Deno.FsFile, signal: AbortSignal): Promise<number> {
+  const child = new Deno.Command("deno", { args, stdin: "null", stdout: "piped", stderr: "piped" }).spawn();
+  const end = () => {
+    try {
+      child.kill("SIGTERM");
+    } catch {
+      // It ended just before.
+    }
+  };
+  signal.addEventListener("abort", end);
+  if (signal.aborted) end();
+  const keep = async (stream: ReadableStream<Uint8Array>) => {
+    for await (const chunk of stream) {
+      for (let at = 0; at < chunk.length;) at += await log.write(chunk.subarray(at));
+    }
+  };
+  await Promise.all([keep(child.stdout), keep(child.stderr)]);
+  const { code } = await child.status;
+  signal.removeEventListener("abort", end);
+  return code;
+}
+
+/** Throws a `RunError` that names what failed, and where its log is, where something did. */
+export function checkFinished(run: string, finished: readonly Finished[]): void {
+  const failed = finished.filter(({ code }) => code !== null && code !== 0);
+  if (failed.length === 0) return;
+  const names = failed.map(({ job, place, code }) => `${job} at place ${place} with exit code ${code}`).join(
+    ", ",
+  );
+  const left = finished.filter(({ code }) => code === null).length;
+  const rest = left > 0 ? `, and ${left} that stand on them did not run` : "";
+  throw new RunError(`Cannot complete "${run}" as every process must succeed: ${names} failed${rest}`, {
+    where: `${run}/${JOBS}/logs`,
+    remedy: "read their logs there, and run the same again",
+  });
+}

@@ -1,0 +1,371 @@
+/**
+ * Runs the jobs of a run by Slurm: writes their scripts, submits them, and tells what Slurm says of them. Slurm itself holds what is
+ * queued: the comment of each job says which run and which processes it is of.
+ *
+ * @module
+ */
+
+import { resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { InputError, say, setting } from "../kernels/mod.ts";
+import { writeAtomic } from "../pipeline/run/mod.ts";
+import { type Job, JOBS, missingOf } from "../pipeline/stages/mod.ts";
+import { quoted, words } from "./wording.ts";
+
+/** How jobs are submitted. */
+export interface SlurmOptions {
+  /** Partition of nodes; Slurm's default unless given. */
+  slurmPartition?: string;
+  /** Most processes of an array that run at once; no limit unless given. */
+  expertsAtOnce?: number;
+  /** Most time of a process, as Slurm writes it. */
+  time?: string;
+  /** What a process that opens a GPU asks for. */
+  gres?: string;
+  /** Image of the container that tasks run in, by Apptainer. */
+  container?: string;
+}
+
+/** A process that Slurm knows, queued or running. */
+export interface Queued {
+  /** Its job. */
+  job: string;
+  /** Its place among the job's processes, from 0. */
+  place: number;
+  /** Slurm's number of the job or array. */
+  id: string;
+  /** What Slurm says of it: PENDING, RUNNING, COMPLETING … */
+  state: string;
+  /** Where it runs; "" where it does not. */
+  node: string;
+  /** Why it waits. */
+  reason: string;
+}
+
+/** A process that is neither queued nor complete, though it was started. */
+export interface Ended {
+  job: string;
+  place: number;
+  /** Its log, in the run folder. */
+  log: string;
+  /** The last line of its log. */
+  line: string;
+}
+
+/** Jobs that are submitted together: some places of one job. */
+interface Submission {
+  job: Job;
+  /** Name of its script, and of the variable that holds its number. */
+  name: string;
+  /** The place of task 0 of the array. */
+  base: number;
+  places: number[];
+  /** What must have ended before it: kinds of dependencies, and the numbers of jobs or the names of submissions. */
+  after: { kind: "afterok" | "aftercorr" | "afterany"; on: string }[];
+}
+
+const PROJECT = resolve(fileURLToPath(new URL("..", import.meta.url)));
+const SIGNAL_SECONDS = 90; // before the time is up; what saving a checkpoint takes
+
+/** Runs a command of Slurm and returns what it prints. Throws an `InputError` where Slurm is not there, or refuses. */
+async function slurm(command: string, args: string[]): Promise<string> {
+  let output: Deno.CommandOutput;
+  try {
+    output = await new Deno.Command(command, { args, stdin: "null" }).output();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    throw new InputError(say`Cannot use Slurm as its commands must be there: there is no ${command}`, {
+      remedy: say`install them (on Debian slurm-client), work on a machine of the cluster, or use ${
+        setting("executor", "local")
+      }`,
+      cause: error,
+    });
+  }
+  const { success, stdout, stderr } = output;
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes).trim();
+  if (success) return text(stdout);
+  throw new InputError(
+    say`Cannot use Slurm as ${command} must succeed: it says "${text(stderr).replace(/\s+/g, " ")}"`,
+  );
+}
+
+/** Says which run, which job and which places a job of Slurm is of. */
+const commentOf = (run: string, { job, base }: Submission) => `smalltalk ${job.name} ${base} ${resolve(run)}`;
+
+/** Lists what Slurm knows of a run. Throws an `InputError` where there is no Slurm. */
+export async function readQueue(run: string): Promise<Queued[]> {
+  const format = ["%F", "%K", "%T", "%N", "%r", "%k"].join("|");
+  const text = await slurm("squeue", ["--noheader", "--array", "--me", `--format=${format}`]);
+  return text.split("\n").flatMap((line) => {
+    const [id, index, state, node, reason, ...comment] = line.split("|");
+    const [, job, base, of] = /^smalltalk (\S+) (\d+) (.*)$/.exec(comment.join("|")) ?? [];
+    if (of !== resolve(run)) return [];
+    return [{ job, place: Number(base) + (Number(index) || 0), id, state, node, reason }];
+  });
+}
+
+/** Reads how many tasks an array may have. */
+async function readMaxArraySize(): Promise<number> {
+  const [, size] = /^MaxArraySize\s*=\s*(\d+)/m.exec(await slurm("scontrol", ["show", "config"])) ?? [];
+  return Number(size ?? 1001);
+}
+
+/** What Slurm is where it is not asked. */
+export const NONE: { queue: Queued[]; most: number } = { queue: [], most: 1001 };
+
+/**
+ * Reads what Slurm knows of a run, and how many tasks an array may have. Throws an `InputError` where there is no Slurm, unless `tell`
+ * takes that: then nothing is queued, and arrays are as Slurm has them unless told otherwise.
+ */
+export async function readSlurm(run: string, tell?: (text: string) => void): Promise<typeof NONE> {
+  try {
+    return { queue: await readQueue(run), most: await readMaxArraySize() };
+  } catch (error) {
+    if (!tell || !(error instanceof InputError)) throw error;
+    tell("Slurm does not answer here: the scripts are for an empty queue, and arrays of at most 1001 tasks");
+    return NONE;
+  }
+}
+
+/** Plans what is submitted: the places that are missing and not queued, in arrays that Slurm takes. */
+function submissionsOf(
+  jobs: readonly Job[],
+  queue: readonly Queued[],
+  maxArraySize: number,
+  { expertsAtOnce }: SlurmOptions,
+): Submission[] {
+  const submissions: Submission[] = [];
+  const queuedOf = (job: string) => queue.filter((queued) => queued.job === job);
+  /** Names what runs a place of a job: a submission, or what is queued; undefined where it is done. */
+  const runnerOf = (job: string, place: number) =>
+    submissions.find((other) => other.job.name === job && other.places.includes(place))?.name ??
+      queuedOf(job).find((queued) => queued.place === place)?.id;
+  for (const job of jobs) {
+    const isQueued = new Set(queuedOf(job.name).map(({ place }) => place));
+    const missing = missingOf(job).filter((place) => !isQueued.has(place));
+    const each = job.after.find(({ each }) => each);
+    // Processes that wait for processes of different arrays are arrays of their own.
+    const groups = Map.groupBy(missing, (place) => {
+      const base = place - place % maxArraySize;
+      return `${base} ${each ? runnerOf(each.job, place) ?? "" : ""}`;
+    });
+    let before: string | undefined;
+    for (const [key, places] of groups) {
+      const [base, runner] = key.split(" ");
+      const after: Submission["after"] = runner ? [{ kind: "aftercorr", on: runner }] : [];
+      for (const { job: name } of job.after.filter(({ each }) => !each)) {
+        const runners = new Set([
+          ...submissions.filter((other) => other.job.name === name).map((other) => other.name),
+          ...queuedOf(name).map(({ id }) => id),
+        ]);
+        for (const on of runners) after.push({ kind: "afterok", on });
+      }
+      if (before !== undefined && expertsAtOnce) after.push({ kind: "afterany", on: before });
+      const number = submissions.filter((other) => other.job === job).length;
+      const name = number === 0 ? job.name : `${job.name}-${number + 1}`;
+      submissions.push({ job, name, base: Number(base), places, after });
+      before = name;
+    }
+  }
+  return submissions;
+}
+
+/** Writes numbers as Slurm takes those of an array: `0-3,7`. */
+export function rangesOf(numbers: readonly number[]): string {
+  const ranges: [from: number, to: number][] = [];
+  for (const number of numbers) {
+    const last = ranges.at(-1);
+    if (last && last[1] === number - 1) last[1] = number;
+    else ranges.push([number, number]);
+  }
+  return ranges.map(([from, to]) => from === to ? `${from}` : `${from}-${to}`).join(",");
+}
+
+/** Writes the script of a submission. */
+function scriptOf(run: string, submission: Submission, options: SlurmOptions): string {
+  const { job, base, places } = submission;
+  const { slurmPartition, expertsAtOnce, time, gres, container } = options;
+  const isArray = job.done.length > 1;
+  const log = `${resolve(run)}/${JOBS}/logs/${job.name}+${base}-${isArray ? "%A_%a" : "%j"}.log`;
+  const limit = expertsAtOnce ? `%${expertsAtOnce}` : "";
+  const settings = [
+    `job-name=${job.name}`,
+    `comment="${commentOf(run, submission)}"`,
+    ...isArray ? [`array=${rangesOf(places.map((place) => place - base))}${limit}`] : [],
+    ...slurmPartition ? [`partition=${slurmPartition}`] : [],
+    ...time ? [`time=${time}`] : [],
+    ...gres && job.device ? [`gres=${gres}`] : [],
+    `signal=B:USR1@${SIGNAL_SECONDS}`,
+    "requeue",
+    "kill-on-invalid-dep=yes",
+    "open-mode=append",
+    `output=${log.replaceAll(" ", "\\ ")}`,
+  ];
+  const enter = container
+    ? `apptainer exec --nv --bind ${quoted(PROJECT)},${quoted(resolve(run))} ${quoted(container)} `
+    : "";
+  const commands = job.tasks("UNIT").map((reference) =>
+    `run ${enter}${words(withRun(reference, resolve(run)))}`.replaceAll(/\bUNIT\b/g, "$unit")
+  );
+  const offset = job.first + base;
+  return `#!/bin/bash
+${settings.map((line) => `#SBATCH --${line}`).join("\n")}
+
+# ${job.about}${isArray ? ` Task N of the array does number N + ${offset}.` : ""}
+cd ${quoted(PROJECT)} || exit 1
+unit=$((\${SLURM_ARRAY_TASK_ID:-0} + ${offset}))
+own=$SLURM_JOB_ID
+[ -z "\${SLURM_ARRAY_TASK_ID:-}" ] || own=\${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
+${gres && job.device ? CARDS : ""}
+# Before the time is up this shell gets a signal, and passes it on; at preemption the task gets one itself. It saves its
+# state, ends with 130, and is queued again, it alone, unless someone cancelled it.
+stopping=
+task=
+stop() {
+  stopping=yes
+  [ -z "$task" ] || kill -TERM "$task" 2>/dev/null
+}
+trap stop USR1 TERM
+again() {
+  if [ "$(squeue --noheader --jobs="$own" --format=%T)" = RUNNING ]; then
+    echo "stopped by a signal: queued again"
+    scontrol requeue "$own"
+  fi
+  exit 130
+}
+run() {
+  [ -z "$stopping" ] || again
+  srun --ntasks=1 --quiet "$@" &
+  task=$!
+  wait "$task"
+  code=$?
+  while kill -0 "$task" 2>/dev/null; do # a signal ends the waiting, not the task
+    wait "$task"
+    code=$?
+  done
+  task=
+  [ "$code" -eq 0 ] && return
+  [ "$code" -ne 130 ] && [ -z "$stopping" ] || again
+  exit "$code"
+}
+${commands.join("\n")}
+`;
+}
+
+/** Refuses a process that sees cards which are not its own: Vulkan heeds no variable that names one. */
+const CARDS = `cards=0
+for card in /dev/nvidia[0-9]*; do
+  (exec <"$card") 2>/dev/null && cards=$((cards + 1))
+done
+if [ "$cards" -gt 1 ]; then
+  echo "error: Cannot use one card as a task must see its own alone: it sees $cards; set ConstrainDevices=yes in Slurm's cgroup.conf"
+  exit 2
+fi
+`;
+
+/** Names the run by its whole path: jobs do not start where they were submitted. */
+const withRun = (reference: ReturnType<Job["tasks"]>[number], run: string) => ({
+  ...reference,
+  with: { ...reference.with, run },
+});
+
+/** Gives the arguments of `sbatch`; `idOf` says how the number of a submission, or of what is queued, is written. */
+function sbatchArguments(run: string, { name, after }: Submission, idOf: (on: string) => string): string[] {
+  const dependencies = after.map(({ kind, on }) => `${kind}:${idOf(on)}`);
+  return [
+    "--parsable",
+    ...dependencies.length > 0 ? [`--dependency=${dependencies.join(",")}`] : [],
+    `${resolve(run)}/${JOBS}/scripts/${name}.sh`,
+  ];
+}
+
+const variableOf = (name: string) => name.replaceAll("-", "_");
+
+/** Writes a shell script that writes all scripts and submits them, for a person to read, edit and run. */
+export function submitScript(
+  run: string,
+  jobs: readonly Job[],
+  queue: readonly Queued[],
+  maxArraySize: number,
+  options: SlurmOptions,
+): string {
+  const submissions = submissionsOf(jobs, queue, maxArraySize, options);
+  const names = new Set(submissions.map(({ name }) => name));
+  const folder = `${resolve(run)}/${JOBS}`;
+  return [
+    "#!/bin/bash",
+    "set -e",
+    `cd ${quoted(PROJECT)}`,
+    ["deno task submit", ...Deno.args.filter((word) => !/^--dry-run/.test(word)).map(quoted), "--settle"]
+      .join(" "),
+    `mkdir -p ${quoted(`${folder}/scripts`)} ${quoted(`${folder}/logs`)}`,
+    ...submissions.flatMap((submission) => {
+      const idOf = (on: string) => names.has(on) ? `$${variableOf(on)}` : on;
+      const args = sbatchArguments(run, submission, idOf);
+      const path = args.pop()!;
+      return [
+        "",
+        `cat >${quoted(path)} <<'SCRIPT'\n${scriptOf(run, submission, options)}SCRIPT`,
+        `${variableOf(submission.name)}=$(sbatch ${args.join(" ")} ${quoted(path)})`,
+      ];
+    }),
+    "",
+  ].join("\n");
+}
+
+/** Writes the scripts of what is missing and not queued, and submits them. Returns what was submitted. */
+export async function submitJobs(
+  run: string,
+  jobs: readonly Job[],
+  queue: readonly Queued[],
+  maxArraySize: number,
+  options: SlurmOptions,
+): Promise<{ job: string; id: string; places: number[] }[]> {
+  const submitted: { job: string; id: string; places: number[] }[] = [];
+  const ids = new Map<string, string>();
+  const folder = `${run}/${JOBS}`;
+  await Deno.mkdir(`${folder}/logs`, { recursive: true });
+  for (const submission of submissionsOf(jobs, queue, maxArraySize, options)) {
+    await writeAtomic(`${folder}/scripts/${submission.name}.sh`, scriptOf(run, submission, options));
+    const text = await slurm("sbatch", sbatchArguments(run, submission, (on) => ids.get(on) ?? on));
+    const id = text.split(";")[0];
+    ids.set(submission.name, id);
+    submitted.push({ job: submission.job.name, id, places: submission.places });
+  }
+  return submitted;
+}
+
+/** Finds processes that were started and are neither complete nor queued, with the last lines of their logs. */
+export async function endedJobs(
+  run: string,
+  jobs: readonly Job[],
+  queue: readonly Queued[],
+): Promise<Ended[]> {
+  const folder = `${JOBS}/logs`;
+  const entries = await Array.fromAsync(Deno.readDir(`${run}/${folder}`)).catch(() => []);
+  const latest = new Map<string, { id: number; log: string }>();
+  for (const { name } of entries) {
+    const [, job, base, id, index = "0"] = /^(.+)\+(\d+)-(\d+)(?:_(\d+))?\.log$/.exec(name) ?? [];
+    if (job === undefined) continue;
+    const key = `${job} ${Number(base) + Number(index)}`;
+    if ((latest.get(key)?.id ?? -1) < Number(id)) {
+      latest.set(key, { id: Number(id), log: `${folder}/${name}` });
+    }
+  }
+  const ended: Ended[] = [];
+  for (const job of jobs) {
+    for (const place of missingOf(job)) {
+      const found = latest.get(`${job.name} ${place}`);
+      if (!found || queue.some((queued) => queued.job === job.name && queued.place === place)) continue;
+      const text = await Deno.readTextFile(`${run}/${found.log}`).catch(() => "");
+      ended.push({ job: job.name, place, log: found.log, line: lastLine(text) });
+    }
+  }
+  return ended;
+}
+
+/** Gives the last line of a log that its task wrote; what `srun` adds says less. */
+function lastLine(text: string): string {
+  const lines = text.trimEnd().split("\n");
+  return lines.findLast((line) => !line.startsWith("srun: ")) ?? lines.at(-1)!;
+}

@@ -1,0 +1,56 @@
+import { assert, assertEquals } from "@std/assert";
+import { missingOf, planJobs, readJobPlan, settleJobs } from "../../../pipeline/stages/jobs.ts";
+import { partition } from "../../../pipeline/stages/partition.ts";
+import { exists } from "../../../pipeline/run/files.ts";
+import { inFolder, smallCorpus } from "../../tasks/support.ts";
+import { SMALL_SETTINGS } from "./support.ts";
+
+const FLAGS = { ...SMALL_SETTINGS, partitioner: "random", method: "argmax", experts: 3 };
+
+Deno.test("planJobs() plans a new run from text to report, each job after what it reads", () =>
+  inFolder(async (folder) => {
+    const run = `${folder}/run`;
+    const jobs = await planJobs({ run, sources: { flags: FLAGS }, parts: 4, dense: ["batch", "steps"] });
+    assertEquals(await exists(run), false);
+    const named = new Map(jobs.map((job) => [job.name, job]));
+    assertEquals([...named.keys()], [
+      ...["text", "tokenize", "tokens", "routers", "score", "assign", "split", "partition"],
+      ...["train-expert", "evaluate-expert", "train-dense", "evaluate-dense", "train-dense-steps"],
+      ...["evaluate-dense-steps", "evaluate"],
+    ]);
+    const seen = new Set<string>();
+    for (const { name, after } of jobs) {
+      for (const { job, each } of after) {
+        assert(seen.has(job), `${name} stands on ${job}`);
+        if (each) assertEquals(named.get(job)!.done.length, named.get(name)!.done.length);
+      }
+      seen.add(name);
+    }
+    assertEquals(jobs.map((job) => missingOf(job).length), [1, 4, 1, 1, 4, 1, 4, 1, 3, 3, 1, 1, 1, 1, 1]);
+    const tasksOf = (name: string, unit: number) =>
+      named.get(name)!.tasks(unit).map(({ task, with: w }) => [task, w.part ?? w.expert]);
+    assertEquals(tasksOf("score", 2), [["score", "2/4"]]);
+    assertEquals(tasksOf("train-expert", 2), [["train-expert", 2]]);
+    assertEquals(tasksOf("evaluate-expert", 3), [["evaluate", "3/5"]]); // three experts, two dense models
+    assertEquals(named.get("evaluate-dense-steps")!.first, 5);
+    const limited = await planJobs({ run, sources: { flags: { ...FLAGS, maxTokens: 500 } }, parts: 4 });
+    assertEquals(limited[0].tasks(1).map(({ task }) => task), ["corpus", "tokenizer", "tokenize"]);
+    const whole = await planJobs({ run, sources: { flags: FLAGS }, dense: [] });
+    assertEquals(whole.map(({ name }) => name), ["partition", "train-expert", "evaluate-expert", "evaluate"]);
+  }));
+
+Deno.test("planJobs() leaves out what is made, and takes what stands on the rest again", () =>
+  inFolder(async (folder) => {
+    const run = `${folder}/run`;
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
+    const flags = { ...FLAGS, input: [`${folder}/docs.jsonl`] };
+    await settleJobs({ run, sources: { flags } }, { parts: 2, dense: ["batch"] });
+    assertEquals(await readJobPlan(run), { parts: 2, dense: ["batch"] });
+    await partition({ run });
+    const missing = async () =>
+      (await planJobs({ run, parts: 2 })).flatMap((job) => missingOf(job).length > 0 ? [job.name] : []);
+    const models = ["train-expert", "evaluate-expert", "train-dense", "evaluate-dense", "evaluate"];
+    assertEquals(await missing(), models);
+    await Deno.remove(`${run}/manifests/assign.json`);
+    assertEquals(await missing(), ["assign", "split", "partition", ...models]);
+  }));

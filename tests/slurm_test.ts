@@ -1,0 +1,121 @@
+import { assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
+import { exists } from "../pipeline/run/files.ts";
+import { hasSlurm, startSlurm, until } from "./slurm.ts";
+import { hashes, inFolder, SMALL, smallCorpus, task } from "./tasks/support.ts";
+
+const EXPERTS = 5; // more than an array may have here
+const PARTITION = [...SMALL, "--experts", String(EXPERTS), "--holdout", "0.3"];
+const TRAINING = "--expert-hidden 8 --expert-layers 1 --expert-heads 2 --expert-batch 4 --expert-steps 600"
+  .split(" ");
+
+/** Makes a run as one process after another does, and hashes it. */
+async function undisturbed(folder: string): Promise<Record<string, string>> {
+  const run = `${folder}/one`;
+  for (
+    const [name, ...args] of [
+      ["partition", "--input", `${folder}/docs.jsonl`, ...PARTITION],
+      ["train-expert", "--expert", "all", ...TRAINING],
+      ["train-dense"],
+      ["evaluate"],
+    ]
+  ) {
+    const { code, err } = await task(name, ["--run", run, ...args]);
+    assertEquals(code, 0, err);
+  }
+  return await hashes(run);
+}
+
+/** Hashes a run without what belongs to its jobs, and without the report, which holds times. */
+async function made(run: string): Promise<Record<string, string>> {
+  return Object.fromEntries(
+    Object.entries(await hashes(run)).filter(([path]) => !path.startsWith("jobs/") && path !== "report.html"),
+  );
+}
+
+const logsOf = async (run: string, start: string): Promise<string> => {
+  let text = "";
+  for (const { name } of Deno.readDirSync(`${run}/jobs/logs`)) {
+    if (name.startsWith(start)) text += await Deno.readTextFile(`${run}/jobs/logs/${name}`);
+  }
+  return text;
+};
+
+Deno.test({
+  name:
+    "Slurm makes a run by parts, through signals, preemption and a failure, with the bytes of one process",
+  ignore: !hasSlurm,
+  fn: () =>
+    inFolder(async (folder) => {
+      await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
+      await Deno.mkdir(`${folder}/slurm`);
+      const cluster = await startSlurm(`${folder}/slurm`, { maxArraySize: 4 });
+      const { env } = cluster;
+      try {
+        const run = `${folder}/run`;
+        const submit = async (...more: string[]) => {
+          const settings = ["--input", `${folder}/docs.jsonl`, ...PARTITION, ...TRAINING];
+          const flags = ["--parts", "2", "--experts-at-once", "2", "--time", "00:10:00"];
+          const { code, out, err } = await task("submit", ["--run", run, ...settings, ...flags, ...more], {
+            env,
+          });
+          assertEquals(code, 0, err);
+          return out;
+        };
+        const empty = async () => (await cluster.run("squeue", "--noheader")) === "";
+
+        const first = await submit();
+        assertMatch(first, /^score: 2 processes as \d+$/m);
+        assertMatch(first, /^train-expert: 4 processes as \d+\ntrain-expert: 1 process as \d+$/m);
+        const again = await submit(); // all of it is queued
+        assertFalse(/ as \d+$/m.test(again), again);
+        assertStringIncludes(again, "queued or running before");
+
+        const started = (job: string) => async () => / started$/m.test(await logsOf(run, job));
+        const requeued = (job: string) => async () => (await logsOf(run, job)).includes("queued again");
+
+        // Preemption: a job of more weight takes the node, and what ran there saves its state and is queued again.
+        await until("the training of the dense model", started("train-dense+0"));
+        const urgent = ["--partition=urgent", "--ntasks=2", "--output=/dev/null", "--wrap=sleep 1"];
+        await cluster.run("sbatch", ...urgent);
+        await until("its requeue", requeued("train-dense+0"));
+
+        // A part of an expert that is damaged: its training fails for good.
+        const shard = `${run}/partition/expert-03/train-00000.arrow`;
+        await until("the partition", () => exists(`${run}/manifests/split.json`));
+        await Deno.rename(shard, `${folder}/shard`);
+
+        // A signal: the task saves its state, and it alone is queued again.
+        await until("the training of an expert", started("train-expert+0"));
+        const array = await cluster.run(
+          "squeue",
+          "--noheader",
+          "--name=train-expert",
+          "--states=R",
+          "--format=%F",
+        );
+        // It may say that the job can not be altered now: it tries again while the task is already being queued.
+        await cluster.run("scancel", "--signal=USR1", "--batch", `${array.split("\n")[0]}_0`).catch(() => {});
+        await until("its requeue", requeued("train-expert+0"));
+        await until("the end of the queue", empty);
+
+        const { out } = await task("status", ["--run", run], { env });
+        assertMatch(out, /^ {2}train-expert 3 {2}ended: error: .*train-00000\.arrow/m);
+        assertEquals(await exists(`${run}/experts/expert-03/model.safetensors`), false);
+        for (const expert of [0, 1, 2, 4]) {
+          await Deno.stat(`${run}/experts/expert-0${expert}/model.safetensors`);
+        }
+        await Deno.stat(`${run}/dense/model.safetensors`);
+
+        await Deno.rename(`${folder}/shard`, shard);
+        const mended = await submit();
+        assertMatch(mended, /^train-expert: 1 process as \d+$/m);
+        assertFalse(/^(partition|score|split|train-dense)/m.test(mended), mended);
+        await until("the end of the queue", empty);
+        assertStringIncludes(await submit(), "nothing is missing");
+        await Deno.stat(`${run}/report.html`);
+        assertEquals(await made(run), await undisturbed(folder));
+      } finally {
+        await cluster.stop();
+      }
+    }),
+});

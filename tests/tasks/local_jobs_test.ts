@@ -1,0 +1,86 @@
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { RunError } from "../../mod.ts";
+import type { Job } from "../../pipeline/stages/mod.ts";
+import { task as taskOf } from "../../kernels/mod.ts";
+import { checkFinished, runJobs } from "../../tasks/local_jobs.ts";
+import { hashes, inFolder, ROOT, SMALL, smallCorpus, task } from "./support.ts";
+
+/** A job whose processes succeed where the name of their task is there, and fail elsewhere. */
+const job = (name: string, names: string[], after: Job["after"] = []): Job => ({
+  name,
+  about: "",
+  first: 0,
+  done: names.map((name) => name === "done"),
+  tasks: (unit) => [taskOf(names[Number(unit)], names[Number(unit)] === "cost" ? { json: true } : {})],
+  after,
+  device: false,
+});
+
+Deno.test("runJobs() runs what stands on what succeeded, side by side, and nothing that stands on a failure", () =>
+  inFolder(async (run) => {
+    const jobs = [
+      job("first", ["cost", "no-such-task", "done"]),
+      job("each", ["cost", "cost", "cost"], [{ job: "first", each: true }]),
+      job("all", ["cost"], [{ job: "first", each: false }]),
+    ];
+    const told: string[] = [];
+    const options = {
+      atOnce: 2,
+      onProcess: (name: string) => told.push(name),
+      signal: new AbortController().signal,
+    };
+    const here = Deno.cwd();
+    Deno.chdir(ROOT);
+    const finished = await runJobs(run, jobs, options).finally(() => Deno.chdir(here));
+    const codes = Object.fromEntries(finished.map(({ job, place, code }) => [`${job} ${place}`, code]));
+    assertEquals(codes, {
+      ...{ "first 0": 0, "first 1": 1 },
+      ...{ "each 0": 0, "each 1": null, "each 2": 0, "all 0": null },
+    });
+    const error = await assertRejects(() => Promise.try(() => checkFinished(run, finished)), RunError);
+    assertStringIncludes(
+      error.message,
+      "first at place 1 with exit code 1 failed, and 2 that stand on them did not run",
+    );
+    checkFinished(run, finished.filter(({ code }) => code === 0));
+  }));
+
+Deno.test("deno task submit --executor local makes what one process after another makes", () =>
+  inFolder(async (folder) => {
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
+    const partition = [
+      "--input",
+      `${folder}/docs.jsonl`,
+      ...SMALL,
+      "--partitioner",
+      "random",
+      "--holdout",
+      "0.3",
+    ];
+    const training = "--expert-hidden 8 --expert-layers 1 --expert-heads 2 --expert-batch 4 --expert-steps 6"
+      .split(" ");
+    const whole = ["--run", `${folder}/whole`];
+    for (
+      const [name, ...args] of [
+        ["partition", ...partition],
+        ["train-expert", "--expert", "all", ...training],
+        ["evaluate"],
+      ]
+    ) {
+      const { code, err } = await task(name, [...whole, ...args]);
+      assertEquals(code, 0, err);
+    }
+    const flags = ["--executor", "local", "--jobs", "2", "--parts", "2", "--dense", "none"];
+    const local = ["--run", `${folder}/local`, ...flags, ...partition, ...training];
+    const { code, err } = await task("submit", local);
+    assertEquals(code, 0, err);
+    const made = await hashes(`${folder}/local`);
+    const isOther = (path: string) => path.startsWith("jobs/") || path === "report.html";
+    assertEquals(
+      Object.fromEntries(Object.entries(made).filter(([path]) => !isOther(path))),
+      await hashes(`${folder}/whole`),
+    );
+    const again = await task("submit", local);
+    assertStringIncludes(again.out, "0 processes have run, nothing is missing");
+    assertEquals(await hashes(`${folder}/local`), made);
+  }));

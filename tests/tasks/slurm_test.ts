@@ -1,0 +1,136 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import type { Job } from "../../pipeline/stages/mod.ts";
+import { task as taskOf } from "../../kernels/mod.ts";
+import { endedJobs, type Queued, rangesOf, submitScript } from "../../tasks/slurm.ts";
+import { queueText } from "../../tasks/submit_text.ts";
+import { inFolder, smallCorpus, task } from "./support.ts";
+
+const job = (name: string, done: boolean[], after: Job["after"] = []): Job => ({
+  name,
+  about: `Makes ${name}.`,
+  first: 0,
+  done,
+  tasks: (unit) => [taskOf("train-expert", { run: "r", expert: unit })],
+  after,
+  device: true,
+});
+const queued = (job: string, place: number, id: string): Queued => ({
+  ...{ job, place, id, state: "PENDING", node: "", reason: "Priority" },
+});
+
+/** Lists what a script submits: its name, its array and what it waits for. */
+function submitted(script: string): string[][] {
+  const arrays = new Map(
+    [...script.matchAll(/scripts\/([\w-]+)\.sh <<'SCRIPT'\n([\s\S]*?)\nSCRIPT/g)].map(([, name, text]) => [
+      name,
+      /--array=(\S+)/.exec(text)?.[1] ?? "",
+    ]),
+  );
+  return [...script.matchAll(/\$\(sbatch --parsable(?: --dependency=(\S+))? \S+scripts\/([\w-]+)\.sh\)/g)]
+    .map((
+      [, after = "", name],
+    ) => [name, arrays.get(name)!, after]);
+}
+
+Deno.test("rangesOf() writes numbers as Slurm takes those of an array", () => {
+  assertEquals(rangesOf([0, 1, 2, 5, 7, 8]), "0-2,5,7-8");
+  assertEquals(rangesOf([3]), "3");
+});
+
+Deno.test("submitScript() submits what is missing and not queued, after what it stands on", () => {
+  const jobs = [
+    job("split", [true]),
+    job("train", [true, false, false, false], [{ job: "split", each: false }]),
+    job("each", [false, false, false, false], [{ job: "train", each: true }]),
+    job("all", [false], [{ job: "each", each: false }]),
+  ];
+  const queue = [queued("train", 2, "77"), queued("each", 0, "78")];
+  assertEquals(submitted(submitScript("r", jobs, queue, 1001, {})), [
+    ["train", "1,3", ""],
+    ["each", "1,3", "aftercorr:$train"],
+    ["each-2", "2", "aftercorr:77"],
+    ["all", "", "afterok:$each,afterok:$each_2,afterok:78"],
+  ]);
+  const done = jobs.map(({ done, ...more }) => ({ ...more, done: done.map(() => true) }));
+  assertEquals(submitted(submitScript("r", done, [], 1001, {})), []);
+});
+
+Deno.test("submitScript() bridges arrays that Slurm does not take by an offset, and keeps to so many at once", () => {
+  const jobs = [
+    job("train", Array(10).fill(false)),
+    job("each", Array(10).fill(false), [{ job: "train", each: true }]),
+  ];
+  const script = submitScript("r", jobs, [], 4, { expertsAtOnce: 2 });
+  assertEquals(submitted(script), [
+    ["train", "0-3%2", ""],
+    ["train-2", "0-3%2", "afterany:$train"],
+    ["train-3", "0-1%2", "afterany:$train_2"],
+    ["each", "0-3%2", "aftercorr:$train"],
+    ["each-2", "0-3%2", "aftercorr:$train_2,afterany:$each"],
+    ["each-3", "0-1%2", "aftercorr:$train_3,afterany:$each_2"],
+  ]);
+  assertMatch(script, /unit=\$\(\(\$\{SLURM_ARRAY_TASK_ID:-0\} \+ 8\)\)/);
+});
+
+Deno.test("submitScript() writes what bash reads, with what was asked for", async () => {
+  const options = { slurmPartition: "gpu", time: "04:00:00", gres: "gpu:1", container: "docker://an image" };
+  const script = submitScript("a run's", [job("train", [false, false])], [], 1001, options);
+  for (const line of ["partition=gpu", "time=04:00:00", "gres=gpu:1", "requeue", "kill-on-invalid-dep=yes"]) {
+    assertStringIncludes(script, `#SBATCH --${line}\n`);
+  }
+  assertMatch(
+    script,
+    /^run apptainer exec --nv --bind .+ 'docker:\/\/an image' deno task train-expert --run/m,
+  );
+  assertMatch(script, / --expert \$unit$/m);
+  const inner = /<<'SCRIPT'\n([\s\S]*?)\nSCRIPT/.exec(script)![1];
+  for (const text of [script, inner]) {
+    const { success } = await new Deno.Command("bash", { args: ["-n", "-c", text] }).output();
+    assert(success);
+  }
+});
+
+Deno.test("endedJobs() finds what was started and is neither complete nor queued, with its last word", () =>
+  inFolder(async (run) => {
+    await Deno.mkdir(`${run}/jobs/logs`, { recursive: true });
+    for (
+      const [name, text] of [
+        ["train+0-5_0.log", "done"],
+        ["train+0-5_1.log", "error: an old one"],
+        ["train+0-12_1.log", "so far\nerror: Cannot go on"],
+        ["train+2-6_0.log", "running"],
+      ]
+    ) await Deno.writeTextFile(`${run}/jobs/logs/${name}`, `${text}\n`);
+    const jobs = [job("train", [true, false, false, false])];
+    const queue = [{ ...queued("train", 2, "6"), state: "RUNNING", node: "n1" }];
+    const ended = await endedJobs(run, jobs, queue);
+    const log = "jobs/logs/train+0-12_1.log";
+    assertEquals(ended, [{ job: "train", place: 1, log, line: "error: Cannot go on" }]);
+    assertEquals(
+      queueText(queue, ended),
+      `  train 2  running on n1\n  train 1  ended: error: Cannot go on (${log})`,
+    );
+  }));
+
+Deno.test("deno task submit says what to install where there is no Slurm, and prints scripts all the same", () =>
+  inFolder(async (folder) => {
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus(4));
+    const args = ["--run", `${folder}/run`, "--input", `${folder}/docs.jsonl`, "--experts", "3"];
+    const env = { PATH: folder }; // where no command is
+    const { code, err } = await task("submit", args, { env });
+    assertEquals(code, 2, err);
+    assertMatch(
+      err,
+      /^error: Cannot use Slurm as its commands must be there: there is no squeue; install .* or use --executor local\n$/,
+    );
+    assertEquals(await Array.fromAsync(Deno.readDir(folder)).then((all) => all.length), 1); // nothing is written
+    const settled = await task("submit", [...args, "--settle"], { env });
+    assertEquals(settled.code, 0, settled.err);
+    const status = await task("status", ["--run", `${folder}/run`], { env });
+    assertEquals([status.code, status.err], [0, ""]);
+    assertStringIncludes(status.out, "jobs (Slurm does not answer here): none");
+    const dry = await task("submit", [...args, "--dry-run"], { env });
+    assertEquals(dry.code, 0, dry.err);
+    assertMatch(dry.out, /^deno task submit --run \S+ .* --settle$/m);
+    assertStringIncludes(dry.out, "train_expert=$(sbatch --parsable --dependency=afterok:$partition ");
+  }));
