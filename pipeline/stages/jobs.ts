@@ -16,7 +16,8 @@ import { resolveRun } from "./resolution.ts";
 import { inRun, type RunOptions, type RunWatch } from "./session.ts";
 import { type States, statesOf } from "./state.ts";
 import { hasFiles } from "./tokenize_parts.ts";
-import { denseTarget, denseTargets, type Match } from "./train_dense.ts";
+import { baselineTargets } from "./baselines.ts";
+import { denseTarget, type Match } from "./train_dense.ts";
 
 /** A job of a run: one process, or several that do the same with another number each. */
 export interface Job {
@@ -188,7 +189,7 @@ async function modelJobs(
   dense: readonly Match[],
   tokens: string,
 ): Promise<Job[]> {
-  const models = experts + denseTargets().length; // as many parts as an evaluation has models
+  const models = experts + baselineTargets().length; // as many parts as an evaluation has models
   const evaluated = await isMade(states, "evaluate");
   const evaluates = (unit: string | number) => [task("evaluate", { run, part: `${unit}/${models}` })];
   const jobs: Job[] = [
@@ -229,7 +230,7 @@ async function modelJobs(
     }, {
       name: `evaluate-${name}`,
       about: "Scores the held-out sequences with a dense model.",
-      first: experts + 1 + denseTargets().findIndex((target) => target.name === name),
+      first: experts + 1 + baselineTargets().findIndex((target) => target.name === name),
       done: [evaluated],
       tasks: evaluates,
       after: [{ job: `train-${name}`, each: false }, { job: "partition", each: false }],

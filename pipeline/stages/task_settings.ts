@@ -22,7 +22,7 @@ const isOfPartition = ({ of }: StageKind) => of(defaultConfiguration()).some(({ 
 /** Settings of the tasks that are no stage's. */
 const OTHERS: Record<string, () => readonly Name[]> = {
   partition: () => [...STAGES.values()].filter(isOfPartition).flatMap(takenBy),
-  reproduce: () => [...OTHERS.partition(), ...namesOf(EXPERTS)],
+  reproduce: () => [...OTHERS.partition(), ...namesOf(EXPERTS), ...namesOf(LARGER_DENSE), ...namesOf(SWITCH)],
   submit: () => OTHERS.reproduce(),
   show: () => ["tokenizer"],
   cost: () => [

@@ -309,7 +309,10 @@ Deno.test("deno task evaluate mixes experts, tells what margins say, and falls b
       [["--reroute", "0"], /--reroute as it must be an integer from 1 to \d+: it is 0$/],
       [["--margin", "1"], /--margin belongs to a dense model .*; name it with --fallback$/],
       [["--margin", "NaN"], /--margin as it must be a number of at least 0: it is "NaN"$/],
-      [["--fallback", "expert"], /--fallback as it must be one of dense, dense-steps: it is "expert"$/],
+      [
+        ["--fallback", "expert"],
+        /--fallback as it must be one of dense, dense-steps, dense-compute, switch: it is "expert"$/,
+      ],
       [
         ["--fallback", "dense-steps"],
         /must name a dense model that is trained: dense-steps is not; run deno task train-dense --match steps --run \S+ first$/,
