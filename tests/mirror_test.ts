@@ -93,6 +93,8 @@ const ELSEWHERE: Elsewhere[] = [
       "tasks/bundle_files.ts": "tests/tasks/bundle_test.ts",
       "tasks/bundle_parts.ts": "tests/tasks/bundle_test.ts",
       "tasks/compare_text.ts": "tests/tasks/compare_test.ts",
+      "tasks/slurm_view.ts": "tests/slurm_test.ts",
+      "tasks/submit_text.ts": "tests/tasks/local_jobs_test.ts",
       "tasks/stage.ts": "tests/tasks/command_test.ts",
     },
   },

@@ -11,12 +11,12 @@ import { exists, jsonText, refuseLink, writeAtomic } from "../run/files.ts";
 import { count, readJsonIfThere } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Sources } from "../settings/resolution.ts";
-import { baselineTargets } from "./baselines.ts";
 import { LEARN } from "./learn.ts";
 import { resolveRun } from "./resolution.ts";
 import { inRun, type RunOptions, type RunWatch } from "./session.ts";
 import { type States, statesOf } from "./state.ts";
 import { hasFiles } from "./tokenize_parts.ts";
+import { baselineTargets } from "./baselines.ts";
 import { denseTarget, type Match } from "./train_dense.ts";
 
 /** A job of a run: one process, or several that do the same with another number each. */

@@ -31,7 +31,7 @@ Deno.test("planJobs() plans a new run from text to report, each job after what i
       named.get(name)!.tasks(unit).map(({ task, with: w }) => [task, w.part ?? w.expert]);
     assertEquals(tasksOf("score", 2), [["score", "2/4"]]);
     assertEquals(tasksOf("train-expert", 2), [["train-expert", 2]]);
-    assertEquals(tasksOf("evaluate-expert", 3), [["evaluate", "3/5"]]); // three experts, two dense models
+    assertEquals(tasksOf("evaluate-expert", 3), [["evaluate", "3/7"]]); // three experts, four baselines
     assertEquals(named.get("evaluate-dense-steps")!.first, 5);
     const limited = await planJobs({ run, sources: { flags: { ...FLAGS, maxTokens: 500 } }, parts: 4 });
     assertEquals(limited[0].tasks(1).map(({ task }) => task), ["corpus", "tokenizer", "tokenize"]);

@@ -16,10 +16,12 @@ Deno.test("settingsOf() gives each task what its stages depend on, and partition
   assertEquals([settingsOf("evaluate"), settingsOf("zero-shot")], [[], []]);
   const reproduce = settingsOf("reproduce");
   assertEquals(FIELD_NAMES.filter((name) => !reproduce.includes(name)), []);
-  const experts = FIELD_NAMES.filter((name) => FIELDS[name].section === "Experts");
-  assertEquals(settingsOf("train-dense"), experts);
+  const ofSection = (title: string) => FIELD_NAMES.filter((name) => FIELDS[name].section === title);
+  const [experts, larger, tokenwise] = ["Experts", "Larger dense model", "Switch Transformer"].map(ofSection);
+  assertEquals(settingsOf("train-dense"), [...experts, ...larger]);
   assertEquals(settingsOf("train-expert"), experts.filter((name) => !/^dense/.test(name)));
-  assertEquals(settingsOf("partition"), FIELD_NAMES.filter((name) => !experts.includes(name)));
+  const ofModels = [...experts, ...larger, ...tokenwise];
+  assertEquals(settingsOf("partition"), FIELD_NAMES.filter((name) => !ofModels.includes(name)));
   const cost = settingsOf("cost");
   assertEquals([cost.includes("dtype"), cost.includes("routerRate")], [true, false]);
 });
