@@ -23,9 +23,7 @@ export const TASK = await defineTask({
     ...PART,
     ...DEVICE,
     ...REQUIRE_GPU,
-    trained: field.flag({
-      help: "evaluate the experts that are trained where others are not, on their text",
-    }),
+    trained: field.flag({ help: "evaluate the experts that are trained, on the text that goes to them" }),
     resamples: field.integer({ default: 1000, min: 1, max: 1_000_000, help: "bootstrap draws of documents" }),
     mix: field.integers({
       default: [],
@@ -44,8 +42,7 @@ export const TASK = await defineTask({
       help: "margin below which an expert is unsure; without it a curve over all margins alone",
     }),
     routeBy: field.choice(["self"], {
-      help:
-        "route by something else as well, beside the run's own partitioner: self, its experts by their prefix NLL",
+      help: "route by something else as well, beside the run's own: self, its experts by their prefix NLL",
     }),
   },
   run: async ({ options, signal, onEvent, print }) => {

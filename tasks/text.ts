@@ -63,7 +63,7 @@ export function cleanedText({ run, dryRun, checkpoints, unfinished, left }: Clea
   const all = parts.length > 0 ? `${parts.join(" and ")}` : "nothing";
   const stays = left.map(({ place, holders }) => {
     const who = holders.map(({ pid, host }) => `process ${pid}${host ? ` on ${host}` : ""}`);
-    return `left ${place}, as ${who.join(", ") || "another process"} works there`;
+    return `left ${place}, as ${who.join(", ") || "another process"} works at it`;
   });
   return [`${run}: ${dryRun ? "would remove" : "removed"} ${all}`, ...stays].join("\n");
 }

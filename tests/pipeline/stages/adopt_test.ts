@@ -8,7 +8,7 @@ import { readRun } from "../../../pipeline/report/read.ts";
 import type { RunEvent } from "../../../pipeline/run/events.ts";
 import { generate } from "../../../pipeline/serving/generate.ts";
 import { adoptExpert } from "../../../pipeline/stages/adopt.ts";
-import { evaluateRun } from "../../../pipeline/stages/evaluate_run.ts";
+import { evaluateModels, evaluateRun } from "../../../pipeline/stages/evaluate_run.ts";
 import { statusOf } from "../../../pipeline/stages/status.ts";
 import { trainDense, trainExpert } from "../../../pipeline/stages/train.ts";
 import { verifyRun } from "../../../pipeline/stages/verify.ts";
@@ -83,6 +83,9 @@ Deno.test("adoptExpert() makes another trainer's checkpoint an expert, of its ow
     assertEquals(evaluation.models.config.hidden, 16);
     const warnings = told.flatMap((event) => event.type === "warning" ? [wordText(event.message)] : []);
     assert(warnings.some((text) => text.includes(`expert 1 from "${from}"`)), warnings.join());
+
+    for (const index of [1, 2]) await evaluateModels({ index, of: 2 }, { run, gpu });
+    assertEquals(await evaluateRun({ run, gpu, resamples: 2 }), evaluation);
 
     const text = await generate({
       run,
