@@ -184,7 +184,7 @@ Deno.test("a second process in a run folder stops and says who holds it", () =>
     child.kill("SIGKILL");
     await child.status;
     assertEquals(second.code, 1);
-    assertStringIncludes(second.err, "as one process at a time may: process ");
+    assertStringIncludes(second.err, "as nobody else may make or read it meanwhile: process ");
     assertStringIncludes(second.err, 'for task "partition"');
   }));
 

@@ -54,7 +54,7 @@ async function whole(
     assertEquals(events.flatMap((e) => e.type === "stage" && e.state === "done" ? [e.stage] : []), []);
     assert(
       (await statusOf(run)).stages.every(({ state, stage }) =>
-        state === "up to date" || /train-(expert|dense)|evaluate/.test(stage)
+        state === "up to date" || /train-(expert|dense|switch)|evaluate|zero-shot/.test(stage)
       ),
     );
 
