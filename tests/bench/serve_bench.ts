@@ -66,7 +66,10 @@ async function throughput({ url }: Running, tokens: number): Promise<void> {
     let written = 0;
     const began = performance.now();
     await Promise.all(Array.from({ length: clients }, async (_, client) => {
-      for (let i = 0; i < 3; i++) written += await write(100 * client + i);
+      for (let i = 0; i < 3; i++) {
+        const count = await write(100 * client + i); // before it is added: others add meanwhile
+        written += count;
+      }
     }));
     const rate = written / since(began) * 1000;
     if (clients === 1) one = rate;
