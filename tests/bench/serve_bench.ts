@@ -23,7 +23,7 @@ import {
   prepareLoad,
   WRONG_KEY,
 } from "../pipeline/serving/server/load.ts";
-import { post, type Running, serving } from "../pipeline/serving/server/support.ts";
+import { metric, post, type Running, serving } from "../pipeline/serving/server/support.ts";
 import { servingRun } from "../pipeline/serving/support.ts";
 import { benchFlags } from "./flags.ts";
 import { median } from "./turns.ts";
@@ -163,7 +163,7 @@ async function underLoad(run: string, experts: number, minutes: number): Promise
       }
     };
     const names = ["seconds", "answered", "told to come again", "wrong expert", "not as alone", "errors"];
-    const all = [...names, "memory, MiB"];
+    const all = [...names, "models loaded", "memory, MiB"];
     row(all, all);
     const resident: number[] = [];
     const watching = (async () => {
@@ -172,9 +172,10 @@ async function underLoad(run: string, experts: number, minutes: number): Promise
         await wait(Math.max(0, 1000 * (seconds * i / readings - past())));
         resident.push(await residentOf(process.pid));
         const answered = Object.values(counts.answered).reduce((sum, count) => sum + count, 0);
+        const loads = await metric(url, "smalltalk_model_loads");
         row(all, [
           ...[past().toFixed(0), answered, counts.refused, counts.wrongExpert, counts.different],
-          ...[counts.errors.length, resident.at(-1)!.toFixed(0)],
+          ...[counts.errors.length, loads, resident.at(-1)!.toFixed(0)],
         ]);
       }
     })();

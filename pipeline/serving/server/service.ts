@@ -114,10 +114,10 @@ export async function findTargets(
   }
   if (changing) checkChanging();
   return await Promise.all(prompts.map(async (prompt) => {
-    if (changing) {
-      const options = { mix, reroute, exclude: excluded, prefix: (named as { prefix?: number }).prefix };
+    if (changing && named.model === undefined) {
+      await checkLength(0, prompt); // all experts have one shape
+      const options = { mix, reroute, exclude: excluded, prefix: named.prefix };
       const choice = await choose(mixture, prompt, options);
-      await checkLength(0, prompt);
       const { route, answering } = choice;
       return { model: answering[0].expert, route, answering, choice };
     }
