@@ -131,7 +131,9 @@ export async function scorePrompts(
   async function scoreWith(model: ModelName, prompts: Uint32Array[]): Promise<ScoredPrompt[]> {
     const { config } = await mixture.describe(model);
     const stride = config.context + 1; // what stands after a prompt shows what its model expects there
-    using lease = await mixture.lease(model, scoring({ length: stride }), signal);
+    // A scorer of many rows computes them all, to the same bits: for one prompt it would be slow, and take many times the memory.
+    const batch = prompts.length === 1 ? 1 : undefined;
+    using lease = await mixture.lease(model, scoring({ length: stride, batch }), signal);
     const tokens = new Uint32Array(prompts.length * stride);
     prompts.forEach((prompt, row) => {
       const foreign = prompt.find((id) => id >= config.vocabulary);

@@ -86,7 +86,7 @@ export interface Load {
   requests: MixedRequest[];
   /** What each gets when it is computed alone. */
   alone: Got[];
-  /** Bytes in which two experts have room as they write, or score where that takes less, and three have none; one in the other form. */
+  /** Bytes in which two experts have room, in the larger of the two forms in which they write and score, and three have none. */
   memory: number;
 }
 
@@ -102,9 +102,8 @@ export async function prepareLoad(
     for (const request of requests) alone.push(await computeAlone(mixture, request));
     const { config: { context } } = await mixture.describe(0);
     using writing = await mixture.lease(0);
-    using scorer = await mixture.lease(0, scoring({ length: context + 1 }));
-    const sizes = [writing.value.bytes, scorer.value.bytes];
-    const memory = Math.ceil(1.1 * Math.max(2 * Math.min(...sizes), ...sizes));
+    using scorer = await mixture.lease(0, scoring({ length: context + 1, batch: 1 }));
+    const memory = Math.ceil(2.2 * Math.max(writing.value.bytes, scorer.value.bytes));
     return { requests, alone, memory };
   } finally {
     mixture.close();
