@@ -29,9 +29,21 @@ export interface Change {
 export interface ChoosingOptions extends Partial<Values<typeof MIXING>> {
   /** A model that is named instead. */
   expert?: ModelName;
+  /** Tokens of the routing prefix, M; the run's own unless said. */
+  prefix?: number;
+  /** Experts that are passed over. */
+  exclude?: readonly number[];
   /** Hears when other experts continue the text, or the same in another order of their weights. */
   onChange?: (change: Change) => void;
-  /** Ends the work. */
+}
+
+/** What is needed to begin a text. */
+export interface BeginOptions {
+  /** Form of the models; that of the mixture unless said. */
+  form?: Form<DecodingModel>;
+  /** May refuse their shape. */
+  check?: (config: ModelConfig) => void;
+  /** Ends the waiting for them, now and where others take over. */
   signal?: AbortSignal;
 }
 
@@ -39,8 +51,10 @@ export interface ChoosingOptions extends Partial<Values<typeof MIXING>> {
 export interface Choice {
   /** What the partitioner said; null where a model is named. */
   route: Route | null;
-  /** Loads the models and takes a slot of each; `check` may refuse their shape. */
-  begin(form: Form<DecodingModel> | undefined, check: (config: ModelConfig) => void): Promise<Chosen>;
+  /** Experts that begin the text, the largest weight first; none where a model is named by its name. */
+  answering: readonly Answering[];
+  /** Loads the models and takes a slot of each. May be called for several texts. */
+  begin(options?: BeginOptions): Promise<Chosen>;
 }
 
 /** The models of a text. Disposing of them gives them back. */
@@ -51,6 +65,8 @@ export interface Chosen extends Disposable {
   notes: CheckpointNotes;
   /** Experts that continue the text now, the largest weight first; none where a model was named by its name. */
   readonly answering: readonly Answering[];
+  /** What the partitioner said last; null where a model was named. */
+  readonly route: Route | null;
   /** Changes so far. */
   readonly changes: readonly Change[];
   /** Reads the text from its beginning. */
@@ -71,7 +87,7 @@ interface Hold extends Disposable {
 export async function choose(
   mixture: Mixture,
   prompt: Uint32Array,
-  { expert: named, onChange, signal, ...options }: ChoosingOptions,
+  { expert: named, onChange, prefix: tokens, exclude = [], ...options }: ChoosingOptions,
 ): Promise<Choice> {
   const { mix, reroute, routingTemperature } = mixingOf(options);
   if (!mixture.routes || named !== undefined) {
@@ -79,11 +95,11 @@ export async function choose(
     const model = named ?? 0;
     const answering = typeof model === "number" ? [{ expert: model, weight: 1 }] : [];
     return {
-      route: null,
-      async begin(form, check) {
-        const hold = await holdModels(mixture, [model], { form, check, signal });
+      ...{ route: null, answering },
+      async begin(options) {
+        const hold = await holdModels(mixture, [model], options);
         return {
-          ...{ config: hold.first.config, notes: hold.first.notes, answering, changes: [] },
+          ...{ config: hold.first.config, notes: hold.first.notes, answering, route: null, changes: [] },
           reader: hold.readerOf(new Map([[model, 1]])),
           readerFor: () => Promise.resolve(undefined),
           [Symbol.dispose]: () => hold[Symbol.dispose](),
@@ -92,21 +108,22 @@ export async function choose(
     };
   }
   if (mix > 1) checkMix(mix, await mixture.experts());
-  const prefix = await mixture.prefix();
+  const prefix = tokens ?? await mixture.prefix();
   const temperature = routingTemperature ?? routingTemperatureOf(await mixture.partitioner());
   const routeOf = (text: ArrayLike<number>) => {
     const { begin, end } = routingWindow(text.length, prefix, reroute);
-    return mixture.route(Uint32Array.from(text).slice(begin, end));
+    return mixture.route(Uint32Array.from(text).slice(begin, end), prefix, exclude);
   };
-  const route = await routeOf(prompt);
+  const first = await routeOf(prompt);
+  const firstAnswering = answeringOf(first, mix, temperature, exclude);
   const isDue = (length: number) =>
     reroute !== undefined && length > prompt.length && length >= prefix && (length - prefix) % reroute === 0;
   return {
-    route,
-    async begin(form, check) {
+    ...{ route: first, answering: firstAnswering },
+    async begin(options) {
       const changes: Change[] = [];
-      let answering = answeringOf(route, mix, temperature);
-      const take = () => holdModels(mixture, answering.map(({ expert }) => expert), { form, check, signal });
+      let [route, answering] = [first, firstAnswering];
+      const take = () => holdModels(mixture, answering.map(({ expert }) => expert), options);
       const read = ({ readerOf }: Hold) =>
         readerOf(new Map(answering.map(({ expert, weight }) => [expert, weight])));
       let hold: Hold | undefined = await take();
@@ -116,11 +133,14 @@ export async function choose(
         get answering() {
           return answering;
         },
+        get route() {
+          return route;
+        },
         async readerFor(tokens) {
           if (!isDue(tokens.length)) return undefined;
-          const route = await routeOf(tokens);
+          route = await routeOf(tokens);
           const before = answering.map(({ expert }) => expert);
-          answering = answeringOf(route, mix, temperature);
+          answering = answeringOf(route, mix, temperature, exclude);
           const after = answering.map(({ expert }) => expert);
           if (String(after.toSorted()) !== String(before.toSorted())) {
             hold?.[Symbol.dispose](); // before others are asked for: who waits for models holds none
@@ -144,11 +164,7 @@ export async function choose(
 async function holdModels(
   mixture: Mixture,
   models: readonly ModelName[],
-  { form, check, signal }: {
-    form?: Form<DecodingModel>;
-    check: (config: ModelConfig) => void;
-    signal?: AbortSignal;
-  },
+  { form, check, signal }: BeginOptions = {},
 ): Promise<Hold> {
   using stack = new DisposableStack();
   const inOrder = models.toSorted((a, b) => Number(a) - Number(b));
@@ -168,7 +184,7 @@ async function holdModels(
       const sizes = `that of expert ${model} is ${own}, that of expert ${inOrder[0]} is ${other}`;
       throw new InputError(`Cannot mix experts as their vocabularies must be of one size: ${sizes}`);
     }
-    check(config);
+    check?.(config);
   });
   const readers = new Map<ModelName, Reader>();
   for (const [i, model] of inOrder.entries()) {

@@ -11,7 +11,7 @@ import type { OpenGpuOptions } from "../../kernels/device/gpu.ts";
 import { uniform } from "../random.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import type { ModelConfig } from "../model/shape.ts";
-import { type Change, choose, type ChoosingOptions } from "./answering.ts";
+import { type Change, type Choice, choose, type ChoosingOptions } from "./answering.ts";
 import type { Reader } from "./engine.ts";
 import { decoding } from "./forms.ts";
 import type { Answering } from "./mixing.ts";
@@ -42,12 +42,14 @@ export interface AnswerOptions extends ContinueOptions, ChoosingOptions {
   prompt: string | Uint32Array;
   /** Texts to stop before. */
   stop?: readonly string[];
+  /** Who continues the prompt, where that was chosen before: what else would choose is not read then. */
+  choice?: Choice;
 }
 
 /** What {@link generate} takes. */
 export interface GenerateOptions
   extends
-    Omit<AnswerOptions, "expert" | "prompt">,
+    Omit<AnswerOptions, "expert" | "prompt" | "choice">,
     Pick<MixtureOptions, "run" | "model" | "memory" | "gpu" | keyof OpenGpuOptions> {
   /** Text to continue. */
   prompt: string;
@@ -63,6 +65,8 @@ export interface Generation extends AsyncIterable<string> {
   readonly expert: number | null;
   /** The experts that continue the text now, the largest weight first; none where a model was named. */
   readonly answering: readonly Answering[];
+  /** What the partitioner said last: another than `route` where experts are weighed anew. */
+  readonly lastRoute: Route | null;
   /** Changes of them so far. */
   readonly changes: readonly Change[];
   /** Number of experts; null where it is not known. */
@@ -121,12 +125,12 @@ async function open(mixture: Mixture, options: AnswerOptions, alone: boolean): P
     throw new InputError("Cannot continue a prompt as the tokenizer must make a token of it: it makes none");
   }
   signal?.throwIfAborted();
-  const { route, begin } = await choose(mixture, promptTokens, options);
+  const { route, begin } = options.choice ?? await choose(mixture, promptTokens, options);
   const experts = mixture.routes ? await mixture.experts() : null;
   if (alone && options.reroute === undefined) mixture.closePartitioner();
   const form = alone ? decoding({ slots: 1, capacity: promptTokens.length + maxNewTokens }) : undefined;
   const chosen = held.use(
-    await begin(form, (config) => checkPrompt(promptTokens, config, tokenizer, options)),
+    await begin({ form, check: (config) => checkPrompt(promptTokens, config, tokenizer, options), signal }),
   );
   const { config, notes, changes, reader, readerFor } = chosen;
   const tokens: number[] = [];
@@ -161,6 +165,9 @@ async function open(mixture: Mixture, options: AnswerOptions, alone: boolean): P
     expert: mixture.routes ? chosen.answering[0]?.expert ?? null : null,
     get answering() {
       return mixture.routes ? chosen.answering : [];
+    },
+    get lastRoute() {
+      return chosen.route;
     },
     changes,
     experts,

@@ -57,9 +57,15 @@ export function checkMix(mix: number, experts: number): void {
   );
 }
 
-/** Says who continues a text that is routed so, the largest weight first; whose weight vanishes does not. */
-export function answeringOf({ scores }: Route, mix: number, temperature: number): Answering[] {
-  const weights = mixingWeights(scores.map((score) => 0 - score), mix, temperature);
+/** Says who continues a text that is routed so, the largest weight first; whose weight vanishes does not, nor those in `exclude`. */
+export function answeringOf(
+  { scores }: Route,
+  mix: number,
+  temperature: number,
+  exclude: readonly number[] = [],
+): Answering[] {
+  const costs = scores.map((score, expert) => exclude.includes(expert) ? Infinity : 0 - score);
+  const weights = mixingWeights(costs, mix, temperature);
   const all = Array.from(weights, (weight, expert) => ({ expert, weight }));
   return all.filter(({ weight }) => weight > 0).sort((a, b) => b.weight - a.weight || a.expert - b.expert);
 }

@@ -4,7 +4,13 @@
  * @module
  */
 
-export { type Change, type ChoosingOptions } from "./answering.ts";
+export {
+  type BeginOptions,
+  type Change,
+  type Choice,
+  type ChoosingOptions,
+  type Chosen,
+} from "./answering.ts";
 export { type Engine, type Reader } from "./engine.ts";
 export {
   branching,

@@ -1,10 +1,13 @@
-/** Reads the flags of the small benchmarks: whole numbers, and names out of a list. */
+/** Reads the flags of the small benchmarks: whole numbers, names out of a list, and what is so or not. */
 
 import { parseArgs } from "@std/cli/parse-args";
 
-/** What a flag takes unless it is given: a whole number of at least 1, or the last of the names that it may be. */
-type Flag = number | readonly string[];
-type Value<F extends Flag> = F extends number ? number : F extends readonly (infer Name)[] ? Name : never;
+/** What a flag takes unless it is given: a whole number of at least 1, or the last of the names that it may be; or false, for one without a value. */
+type Flag = number | readonly string[] | false;
+type Value<F extends Flag> = F extends number ? number
+  : F extends false ? boolean
+  : F extends readonly (infer Name)[] ? Name
+  : never;
 
 /**
  * Gives a value per flag. The process ends with code 2 on a flag or a value that may not be, and after the help where that is
@@ -22,6 +25,7 @@ export function benchFlags<Flags extends Record<string, Flag>>(
   if (Deno.args.includes("--help")) {
     const line = (name: string) => {
       const flag = flags[name];
+      if (flag === false) return `  --${name}`;
       return typeof flag === "number"
         ? `  --${name} N  (default ${flag})`
         : `  --${name} ${flag.join("|")}  (default ${flag.at(-1)})`;
@@ -30,12 +34,14 @@ export function benchFlags<Flags extends Record<string, Flag>>(
     Deno.exit(0);
   }
   const given: Record<string, unknown> = parseArgs(Deno.args, {
-    string: names,
+    string: names.filter((name) => flags[name] !== false),
+    boolean: names.filter((name) => flags[name] === false),
     unknown: (flag) =>
       fail(`its flags are ${[...names, "help"].map((name) => `--${name}`).join(", ")}: ${flag} is none`),
   });
   const valueOf = (name: string, flag: Flag) => {
     const text = given[name];
+    if (flag === false) return text;
     if (typeof flag === "number") {
       if (text === undefined) return flag;
       if (Number.isSafeInteger(Number(text)) && Number(text) >= 1) return Number(text);

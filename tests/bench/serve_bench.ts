@@ -1,94 +1,43 @@
 /**
- * How many tokens a second does a server write as more clients ask at once? Starts `deno task serve` on a run and asks one of its experts
- * for texts; with `--load` it sends mixed requests for so many seconds, with room for half of the experts, and compares every answer
- * with the one that is computed alone.
+ * What does a server do? Without `--load`: tokens a second as more clients ask at once, the time to the first token beside `generate`
+ * without its start-up, and the time to load an expert as large as those of the preset small, which the wide corpus trains.
  *
- *   deno task bench:serve [--experts 4] [--tokens 48] [--load SECONDS]
+ * With `--load`: 64 clients send completions, streams, chats and prompts to score for so many minutes, to four experts with room for two,
+ * while others hang up, dawdle, send too much or what is no request. Every answer is compared with the one that a mixture of its own
+ * computed alone. It ends with code 1 where an answer differs, another expert answered, a request failed, or memory grew by more than 10%
+ * since the first minute (or half the time, where that is less).
  *
- * Without a run of one's own it makes one of random weights, as large as experts of the preset tiny.
+ *   deno task bench:serve [--experts 4] [--tokens 48] [--load] [--minutes 5]
+ *
+ * All runs are made of random weights; those that write are as large as experts of the preset tiny.
  */
 
-import { type ModelConfig, openMixture, resolveConfiguration, trainTokenizer } from "../../mod.ts";
-import { saveCheckpoint } from "../../pipeline/checkpoints/mod.ts";
-import { anyWeights } from "../pipeline/model/support.ts";
-import { taskCommand } from "../tasks/support.ts";
+import { type ModelConfig, openMixture, resolveConfiguration } from "../../mod.ts";
+import { loadCheckpoint } from "../../pipeline/checkpoints/mod.ts";
+import { answer } from "../../pipeline/serving/mod.ts";
+import {
+  HOSTILE,
+  type Hostile,
+  loadServer,
+  noCounts,
+  prepareLoad,
+  WRONG_KEY,
+} from "../pipeline/serving/server/load.ts";
+import { metric, post, type Running, serving } from "../pipeline/serving/server/support.ts";
+import { servingRun } from "../pipeline/serving/support.ts";
 import { benchFlags } from "./flags.ts";
+import { median } from "./turns.ts";
 
-const PREFIX = 16;
-const ROUTER: ModelConfig = { vocabulary: 512, hidden: 16, layers: 2, heads: 2, context: 128 };
-const EXPERT: ModelConfig = { vocabulary: 512, hidden: 64, layers: 4, heads: 4, context: 128 };
+const SHAPES = {
+  prefix: 16,
+  router: { vocabulary: 512, hidden: 16, layers: 2, heads: 2, context: 128 },
+  expert: { vocabulary: 512, hidden: 64, layers: 4, heads: 4, context: 128 },
+};
 const CLIENTS = [1, 2, 4, 8, 16];
+const PROMPT = "the sea and the ship";
 
-/** Makes a run of random weights. */
-async function makeRun(run: string, experts: number): Promise<void> {
-  const words =
-    "the sea ship shore anchor harbour and of to in a wind salt crew deck tide mast rope gull storm".split(
-      " ",
-    );
-  async function* documents() {
-    await Promise.resolve();
-    for (let i = 0; i < 400; i++) {
-      yield { text: words.map((_, j) => words[(i * j + i) % 20] + i).join(" "), source: "" };
-    }
-  }
-  const tokenizer = await trainTokenizer(documents(), {
-    vocabularySize: 512,
-    sample: 1e5,
-    scratch: `${run}/scratch`,
-  });
-  const notes = { tokenizer: tokenizer.sha256, eos: tokenizer.eos };
-  for (let i = 0; i < experts; i++) {
-    const two = String(i).padStart(2, "0");
-    await saveCheckpoint(`${run}/routers/router-${two}`, ROUTER, anyWeights(ROUTER, `router ${i}`), {
-      ...notes,
-      prefix: PREFIX,
-    });
-    await saveCheckpoint(`${run}/experts/expert-${two}`, EXPERT, anyWeights(EXPERT, `expert ${i}`), notes);
-  }
-  await Deno.writeTextFile(`${run}/tokenizer.json`, tokenizer.json);
-  const { vocabulary: vocabularySize, hidden, layers, heads, context: sequenceLength } = EXPERT;
-  const shape = { expertHidden: hidden, expertLayers: layers, expertHeads: heads };
-  const flags = { experts, prefix: PREFIX, vocabularySize, sequenceLength, ...shape };
-  await Deno.writeTextFile(
-    `${run}/config.json`,
-    JSON.stringify({ configuration: resolveConfiguration({ flags }), versions: {} }),
-  );
-}
-
-interface Answer {
-  choices: { text: string; routing: { expert: number } }[];
-  usage: { completion_tokens: number };
-}
-
-/** Asks for a text; gives null where the server is full. */
-async function ask(url: string, body: Record<string, unknown>): Promise<Answer | null> {
-  const headers = { "content-type": "application/json" };
-  const response = await fetch(`${url}/v1/completions`, {
-    method: "POST",
-    headers,
-    body: JSON.stringify(body),
-  });
-  const answer = await response.json();
-  if (response.status === 429) return null;
-  if (!response.ok) throw new Error(answer.error.message);
-  return answer;
-}
-
-/** Starts a server; gives its address and its process. */
-async function start(run: string, args: string[]): Promise<{ url: string; process: Deno.ChildProcess }> {
-  const process = taskCommand("serve", ["--run", run, "--port", "0", "--json", ...args], { stderr: "null" })
-    .spawn();
-  let out = "";
-  for await (const text of process.stdout.pipeThrough(new TextDecoderStream())) {
-    out += text;
-    if (out.includes("}")) break;
-  }
-  const { url } = JSON.parse(out);
-  while (!await fetch(`${url}/health`).then((response) => response.body?.cancel().then(() => response.ok))) {
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  return { url, process };
-}
+const since = (began: number) => performance.now() - began;
+const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 /** Resident memory of a process, in MiB. */
 async function residentOf(pid: number): Promise<number> {
@@ -96,105 +45,192 @@ async function residentOf(pid: number): Promise<number> {
   return Number(new TextDecoder().decode(stdout)) / 1024;
 }
 
+/** Prints values under columns as wide as their names. */
+const row = (names: readonly string[], values: readonly (string | number)[]) =>
+  console.log(names.map((name, i) => String(values[i]).padStart(name.length)).join("  "));
+
 /** Tokens a second against the number of clients. */
-async function throughput(run: string, tokens: number): Promise<void> {
-  const { url, process } = await start(run, []);
-  const request = (seed: number) => ({
-    model: "expert-0",
-    prompt: "the sea and the ship",
-    max_tokens: tokens,
-    seed,
-  });
-  await ask(url, request(0));
-  console.log("clients  tokens/s  beside one");
+async function throughput({ url }: Running, tokens: number): Promise<void> {
+  const write = async (seed: number): Promise<number> => {
+    const body = { model: "expert-0", prompt: PROMPT, max_tokens: tokens, seed };
+    const response = await post(`${url}/v1/completions`, body);
+    const { usage, error } = await response.json();
+    if (error) throw new Error(error.message);
+    return usage.completion_tokens;
+  };
+  await write(0);
+  const names = ["clients", "tokens/s", "beside one"];
+  row(names, names);
   let one = NaN;
   for (const clients of CLIENTS) {
     let written = 0;
     const began = performance.now();
     await Promise.all(Array.from({ length: clients }, async (_, client) => {
       for (let i = 0; i < 3; i++) {
-        const { usage } = (await ask(url, request(100 * client + i)))!;
-        written += usage.completion_tokens;
+        const count = await write(100 * client + i); // before it is added: others add meanwhile
+        written += count;
       }
     }));
-    const rate = written / (performance.now() - began) * 1000;
+    const rate = written / since(began) * 1000;
     if (clients === 1) one = rate;
-    console.log(
-      `${String(clients).padStart(7)}  ${rate.toFixed(0).padStart(8)}  ${
-        (rate / one).toFixed(1).padStart(10)
-      }`,
-    );
+    row(names, [clients, rate.toFixed(0), (rate / one).toFixed(1)]);
   }
-  process.kill("SIGTERM");
-  await process.status;
 }
 
-/** Mixed requests of 64 clients: no error but 429, every answer as alone, memory level at the end. */
-async function load(run: string, experts: number, seconds: number): Promise<void> {
+/** Time to the first token of a resident expert, in turn by the server and by what `generate` does once all is open. */
+async function firstToken({ url, run }: Running, rounds: number): Promise<void> {
   const mixture = await openMixture({ run });
-  const lease = await mixture.lease(0);
-  const memory = Math.ceil((experts / 2 + 0.5) * lease.value.bytes);
-  lease[Symbol.dispose]();
+  using _lease = await mixture.lease(0); // it stays
+  const [server, own]: number[][] = [[], []];
+  for (let seed = 0; seed <= rounds; seed++) {
+    let began = performance.now();
+    const body = { model: "expert-0", prompt: PROMPT, max_tokens: 4, seed, stream: true };
+    const response = await post(`${url}/v1/completions`, body);
+    const reader = response.body!.getReader();
+    await reader.read();
+    server.push(since(began));
+    while (!(await reader.read()).done);
+    began = performance.now();
+    const generation = await answer(mixture, { prompt: PROMPT, expert: 0, maxNewTokens: 4, seed });
+    for await (const _text of generation) {
+      own.push(since(began));
+      break;
+    }
+    generation.close();
+  }
   mixture.close();
-  const { url, process } = await start(run, ["--memory", String(memory), "--queue", "48"]);
-  const known = new Map<number, Promise<Answer>>(); // what each request gets when nothing else is asked for
-  const requestOf = (i: number) => ({
-    ...{
-      model: i % 3 === 0 ? "mixture" : `expert-${i % experts}`,
-      prompt: `the ${"sea and ship ".repeat(1 + i % 4)}${i}`,
-    },
-    ...{ max_tokens: 1 + i % 24, seed: i, temperature: i % 5 / 2 },
-  });
-  const different = 96;
-  for (let i = 0; i < different; i++) known.set(i, Promise.resolve((await ask(url, requestOf(i)))!));
-  const [began, counts, resident] = [
-    performance.now(),
-    { answered: 0, refused: 0, wrong: 0 },
-    [] as number[],
-  ];
-  const past = () => (performance.now() - began) / 1000;
-  const watching = (async () => {
-    while (past() < seconds) {
-      resident.push(await residentOf(process.pid));
-      await new Promise((resolve) => setTimeout(resolve, 500));
-    }
-  })();
-  await Promise.all(Array.from({ length: 64 }, async (_, client) => {
-    for (let turn = 0; past() < seconds; turn++) {
-      const i = (client * 31 + turn * 7) % different;
-      const answer = await ask(url, requestOf(i));
-      if (answer === null) {
-        counts.refused++;
-        await new Promise((resolve) => setTimeout(resolve, 50));
-        continue;
-      }
-      counts.answered++;
-      if (JSON.stringify(answer.choices) !== JSON.stringify((await known.get(i)!).choices)) counts.wrong++;
-    }
-  }));
-  await watching;
-  const [first, last] = [resident[Math.floor(resident.length / 5)], resident.at(-1)!];
+  const [a, b] = [median(server.slice(1)), median(own.slice(1))];
   console.log(
-    `${counts.answered} answered, ${counts.refused} told to come again, ${counts.wrong} not as alone`,
+    `time to the first token, medians of ${rounds}: server ${a.toFixed(1)} ms, generate without start-up ${
+      b.toFixed(1)
+    } ms, ratio ${(a / b).toFixed(2)} (aim: at most 1.3)`,
   );
-  console.log(`memory ${first.toFixed(0)} MiB after a fifth of the time, ${last.toFixed(0)} MiB at the end`);
-  process.kill("SIGTERM");
-  await process.status;
-  if (counts.wrong > 0 || counts.answered === 0) Deno.exit(1);
+}
+
+/** Time to load an expert as large as those of the preset small, from files that the system may have in its cache. */
+async function loading(folder: string, rounds: number): Promise<void> {
+  const configuration = resolveConfiguration({ preset: "small" });
+  const { vocabularySize: vocabulary, sequenceLength: context } = configuration;
+  const { expertHidden: hidden, expertLayers: layers, expertHeads: heads } = configuration;
+  const expert: ModelConfig = { vocabulary, hidden, layers, heads, context };
+  await servingRun(folder, 2, { ...SHAPES, expert });
+  const mixture = await openMixture({ run: folder, models: 1 });
+  const [all, reading]: number[][] = [[], []];
+  let bytes = 0;
+  for (let i = 0; i <= rounds; i++) {
+    let began = performance.now();
+    const lease = await mixture.lease(i % 2);
+    all.push(since(began));
+    bytes = lease.value.bytes;
+    lease[Symbol.dispose]();
+    began = performance.now();
+    await loadCheckpoint(`${folder}/experts/expert-0${i % 2}`);
+    reading.push(since(began));
+  }
+  mixture.close();
+  console.log(
+    `loading an expert of the preset small (${
+      (bytes / 2 ** 20).toFixed(1)
+    } MiB on the device with its slots): ${
+      median(all.slice(1)).toFixed(0)
+    } ms, median of ${rounds}, of which reading its files takes ${
+      median(reading.slice(1)).toFixed(0)
+    } ms; the first one ${all[0].toFixed(0)} ms, as it opens the device (aim: at most 100)`,
+  );
+}
+
+/** Mixed requests of 64 clients beside hostile ones. Says whether all was right. */
+async function underLoad(run: string, experts: number, minutes: number): Promise<boolean> {
+  const load = await prepareLoad(run, { count: 192, experts });
+  const key = "the key of this benchmark";
+  await Deno.writeTextFile(`${run}/keys`, key);
+  const args = ["--memory", String(load.memory), "--queue", "48", "--api-key-file", `${run}/keys`];
+  let right = false;
+  await serving(run, args, async ({ url, process, log }) => {
+    const seconds = 60 * minutes;
+    const began = performance.now();
+    const past = () => since(began) / 1000;
+    const counts = noCounts();
+    const hostile = new Map<string, Map<string, number>>(); // what came of each, and how often
+    const bad: string[] = [];
+    const attack = async ({ does, right, attack }: Hostile) => {
+      while (past() < seconds) {
+        const outcome = await attack(url, `authorization: Bearer ${key}\r\n`).catch(String);
+        const outcomes = hostile.get(does) ?? new Map();
+        hostile.set(does, outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1));
+        if (!right.test(outcome)) bad.push(`who ${does}: ${outcome}`);
+        await wait(1000);
+      }
+    };
+    const names = ["seconds", "answered", "told to come again", "wrong expert", "not as alone", "errors"];
+    const all = [...names, "models loaded", "memory, MiB"];
+    row(all, all);
+    const resident: number[] = [];
+    const watching = (async () => {
+      const readings = Math.max(12, Math.round(12 * minutes));
+      for (let i = 1; i <= readings; i++) {
+        await wait(Math.max(0, 1000 * (seconds * i / readings - past())));
+        resident.push(await residentOf(process.pid));
+        const answered = Object.values(counts.answered).reduce((sum, count) => sum + count, 0);
+        const loads = await metric(url, "smalltalk_model_loads");
+        row(all, [
+          ...[past().toFixed(0), answered, counts.refused, counts.wrongExpert, counts.different],
+          ...[counts.errors.length, loads, resident.at(-1)!.toFixed(0)],
+        ]);
+      }
+    })();
+    const headers = { authorization: `Bearer ${key}` };
+    await Promise.all([
+      loadServer(url, load, { clients: 64, over: () => past() >= seconds, headers, counts }),
+      ...[...HOSTILE, WRONG_KEY].map(attack),
+      watching,
+    ]);
+    console.log(`answered by kind: ${JSON.stringify(counts.answered)}`);
+    for (const [does, outcomes] of hostile) {
+      const told = [...outcomes].map(([outcome, times]) => `${outcome} ×${times}`);
+      console.log(`a client that ${does}: ${told.join(", ")}`);
+    }
+    const warm = Math.min(60 / seconds, 1 / 2);
+    const first = resident[Math.ceil(warm * resident.length) - 1];
+    const growth = resident.at(-1)! / first - 1;
+    console.log(
+      `memory ${first.toFixed(0)} MiB after ${(warm * seconds).toFixed(0)} s, ${
+        resident.at(-1)!.toFixed(0)
+      } MiB at the end: ${(100 * growth).toFixed(1)}% more (aim: at most 10%)`,
+    );
+    const alive = await fetch(`${url}/health`).then(async (response) => (await response.json()).status);
+    const wrong = [...new Set([...counts.errors, ...bad])];
+    for (const error of wrong.slice(0, 10)) console.log(`wrong: ${error}`);
+    if (/bug|TypeError|RangeError/.test(log())) wrong.push("the log tells of a bug");
+    const count = counts.wrongExpert + counts.different + wrong.length;
+    right = alive === "ok" && count === 0 && growth <= 0.1 && counts.answered.completion > 0;
+  });
+  return right;
 }
 
 if (import.meta.main) {
-  const flags = benchFlags("Measures how a server's tokens a second grow with its clients.", {
-    experts: 4,
-    tokens: 48,
-    load: ["no", "10", "60", "300"].reverse(),
-  });
-  const run = await Deno.makeTempDir();
+  const flags = benchFlags(
+    "Measures a server: its speed, or with --load how it bears many clients and bad ones.",
+    {
+      ...{ experts: 4, tokens: 48, rounds: 25 },
+      load: false,
+      minutes: 5,
+    },
+  );
+  const folder = await Deno.makeTempDir();
+  let right = true;
   try {
-    await makeRun(run, flags.experts);
-    if (flags.load === "no") await throughput(run, flags.tokens);
-    else await load(run, flags.experts, Number(flags.load));
+    await servingRun(`${folder}/run`, flags.experts, SHAPES);
+    if (flags.load) right = await underLoad(`${folder}/run`, flags.experts, flags.minutes);
+    else {
+      await serving(`${folder}/run`, [], async (server) => {
+        await throughput(server, flags.tokens);
+        await firstToken(server, flags.rounds);
+      });
+      await loading(`${folder}/small`, flags.rounds);
+    }
   } finally {
-    await Deno.remove(run, { recursive: true });
+    await Deno.remove(folder, { recursive: true });
   }
+  if (!right) Deno.exit(1);
 }

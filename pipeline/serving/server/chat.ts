@@ -75,7 +75,7 @@ export async function chat(
     content: typeof content === "string" ? content : content.map(({ text }) => text).join(""),
   }));
   const prompt = await template.encode(messages);
-  const [target] = await findTargets(service, request.model, [prompt], request.exclude ?? []);
+  const [target] = await findTargets(service, request.model, [prompt], request);
   const seed = seedOf(request.seed);
   const most = request.max_completion_tokens ?? request.max_tokens ?? 2 ** 31;
   if (most === 0) throw badRequest("Cannot answer as max_completion_tokens must be at least 1: it is 0");

@@ -32,8 +32,13 @@ export async function complete(
     service,
     request.model,
     prompts.map(({ ids }) => ids),
-    request.exclude ?? [],
+    request,
   );
+  if (echo && likeliest !== null && targets.some(({ choice }) => choice)) {
+    throw badRequest(
+      "Cannot score a prompt as one expert must do it: leave out mix and reroute, or echo or logprobs",
+    );
+  }
   const elsewhere = targets.some((target) => isElsewhere(service, target));
   if (echo && likeliest !== null && elsewhere) {
     throw badRequest("Cannot score a prompt as its expert must be on this server: it is on another one");

@@ -37,6 +37,10 @@ const COMMON = {
   max_tokens: maybe(count(0)),
   /** Experts that may not answer. */
   exclude: maybe(v.array(count(0))),
+  /** Experts that answer together, their probabilities weighted. */
+  mix: maybe(count(1, 65_535)),
+  /** New tokens after which the experts are weighed anew. */
+  reroute: maybe(count(1, 1_000_000)),
   frequency_penalty: only("frequency_penalty", zero),
   presence_penalty: only("presence_penalty", zero),
   logit_bias: only("logit_bias", empty),

@@ -1,5 +1,6 @@
 /** Sends texts as they come, or whole: what completions and chats have in common. */
 
+import type { Answering } from "../mixing.ts";
 import type { Places } from "./admission.ts";
 import { apiError, badRequest, errorBody } from "./errors.ts";
 import type { PlacedToken } from "./log_probabilities.ts";
@@ -33,6 +34,17 @@ export interface Shape {
   /** The fields of a piece of one. */
   piece(text: string, tokens: PlacedToken[] | null): Promise<Record<string, unknown>>;
 }
+
+/** Where others took over a text. */
+interface Turn {
+  /** Characters of the text before what they wrote. */
+  text_offset: number;
+  /** Who they are. */
+  answering: readonly Answering[];
+}
+
+/** Names experts in the order of their weights. */
+const expertsOf = (answering?: readonly Answering[]) => answering?.map(({ expert }) => expert).join();
 
 /** Answers a request with its texts. */
 export async function respond(
@@ -89,13 +101,21 @@ export async function respond(
         let text = "";
         let last: Piece | undefined;
         const tokens: PlacedToken[] = [];
+        const changes: Turn[] = [];
+        let writers = wanted.target.answering;
         for await (last of piecesOf(wanted)) {
+          const now = last.target?.answering ?? writers;
+          if (last.text !== "" && expertsOf(now) !== expertsOf(writers)) {
+            changes.push({ text_offset: text.length, answering: now! });
+            writers = now;
+          }
           text += last.text;
           tokens.push(...last.tokens);
         }
         completion += last!.count;
         const fields = await shape.whole(text, wanted.likeliest === null ? null : tokens);
-        return { index, ...fields, finish_reason: last!.finish, routing: routingOf(wanted.target) };
+        const routing = { ...routingOf(wanted.target), ...wanted.target.choice ? { changes } : {} };
+        return { index, ...fields, finish_reason: last!.finish, routing };
       }));
       exchange.notes.completionTokens = completion;
       return Response.json({ ...common, object: shape.object, choices, usage: usage() }, { headers });
@@ -131,11 +151,11 @@ export async function respond(
           if (shape.first) sendChoice(index, shape.first, routing);
           let next = firsts[index] ?? await sources[index].next();
           for (; !next.done; next = await sources[index].next()) {
-            const { text, tokens, finish, count } = next.value;
+            const { text, tokens, finish, count, target: now = target } = next.value;
             if (finish !== null) completion += count;
             if (text === "" && tokens.length === 0 && finish === null) continue;
             const fields = await shape.piece(text, likeliest === null ? null : tokens);
-            sendChoice(index, fields, { finish_reason: finish, ...routing });
+            sendChoice(index, fields, { finish_reason: finish, routing: routingOf(now) });
           }
         }));
         if (withUsage) send({ ...common, object: shape.chunk, choices: [], usage: usage() });

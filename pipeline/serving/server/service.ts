@@ -1,6 +1,8 @@
 /** What all routes of the server share. */
 
 import type { Tokenizer } from "../../text/tokenizer.ts";
+import { type Choice, choose } from "../answering.ts";
+import type { Answering } from "../mixing.ts";
 import type { Mixture } from "../mixture.ts";
 import type { ModelName } from "../models.ts";
 import type { Route } from "../route.ts";
@@ -46,10 +48,24 @@ export interface Exchange {
 
 /** A model that answers, and why. */
 export interface Target {
-  /** The model. */
+  /** The model; of several experts that answer together, that of the largest weight. */
   model: ModelName;
   /** What the partitioner said; null where the model was named. */
   route: Route | null;
+  /** Experts that answer now, the largest weight first, where they are mixed or may change. */
+  answering?: readonly Answering[];
+  /** How they go on, where they are mixed or may change. */
+  choice?: Choice;
+}
+
+/** How experts are chosen for a request. */
+export interface Choosing {
+  /** Experts that may not answer. */
+  exclude?: readonly number[] | null;
+  /** Experts that answer together; 1 unless said. */
+  mix?: number | null;
+  /** New tokens after which they are weighed anew; never unless said. */
+  reroute?: number | null;
 }
 
 /** What an answer says of its target. */
@@ -68,6 +84,8 @@ export interface Routing {
   scores: number[] | null;
   /** Tokens that routed. */
   prefix_tokens: number | null;
+  /** Experts that answer together or may change, with their weights, the largest first; null where one answers alone to the end. */
+  answering: readonly Answering[] | null;
 }
 
 /** Finds who answers each prompt. Throws where the model does not exist, is excluded, is not here, or the prompt is too long. */
@@ -75,10 +93,14 @@ export async function findTargets(
   service: Service,
   name: string,
   prompts: readonly Uint32Array[],
-  excluded: readonly number[] = [],
+  choosing: Choosing = {},
 ): Promise<Target[]> {
   const { mixture, serveExperts } = service;
   const named = await findModel(mixture, name);
+  const excluded = choosing.exclude ?? [];
+  const mix = choosing.mix ?? 1;
+  const reroute = choosing.reroute ?? undefined;
+  const changing = mix > 1 || reroute !== undefined;
   const experts = await mixture.experts();
   const unknown = excluded.find((id) => id >= experts);
   if (unknown !== undefined) {
@@ -90,7 +112,15 @@ export async function findTargets(
   if (typeof named.model === "number" && excluded.includes(named.model)) {
     throw badRequest(`Cannot answer with "${name}" as it must not be excluded: it is`);
   }
+  if (changing) checkChanging();
   return await Promise.all(prompts.map(async (prompt) => {
+    if (changing && named.model === undefined) {
+      await checkLength(0, prompt); // all experts have one shape
+      const options = { mix, reroute, exclude: excluded, prefix: named.prefix };
+      const choice = await choose(mixture, prompt, options);
+      const { route, answering } = choice;
+      return { model: answering[0].expert, route, answering, choice };
+    }
     const route = named.model === undefined ? await mixture.route(prompt, named.prefix, excluded) : null;
     const model = named.model ?? route!.expert;
     if (isElsewhere(service, { model, route })) return { model, route };
@@ -100,6 +130,29 @@ export async function findTargets(
         "expert_not_served",
       );
     }
+    await checkLength(model, prompt);
+    return { model, route };
+  }));
+
+  /** Refuses to mix or change experts where one model is named, or they may be elsewhere. */
+  function checkChanging(): void {
+    const field = reroute === undefined ? "mix" : "reroute";
+    if (named.model !== undefined) {
+      throw badRequest(
+        `Cannot answer as ${field} is for the mixture, which chooses experts: the model is "${name}"`,
+      );
+    }
+    if (mix > experts) {
+      throw badRequest(
+        `Cannot answer as mix must be from 1 to the number of experts, ${experts}: it is ${mix}`,
+      );
+    }
+    if (serveExperts || service.upstreams && service.upstreams.addresses.size > 0) {
+      throw badRequest(`Cannot answer as with ${field} all experts must be on this server: not all are`);
+    }
+  }
+
+  async function checkLength(model: ModelName, prompt: Uint32Array): Promise<void> {
     const { config: { context } } = await mixture.describe(model);
     if (prompt.length > context) {
       throw badRequest(
@@ -107,8 +160,7 @@ export async function findTargets(
         "context_length_exceeded",
       );
     }
-    return { model, route };
-  }));
+  }
 }
 
 /** Says whether another server holds a target. */
@@ -117,7 +169,7 @@ export function isElsewhere({ upstreams }: Service, { model }: Target): boolean 
 }
 
 /** Says who answers. */
-export function routingOf({ model, route }: Target): Routing {
+export function routingOf({ model, route, answering }: Target): Routing {
   return {
     model: nameOf(model),
     expert: typeof model === "number" ? model : null,
@@ -126,6 +178,7 @@ export function routingOf({ model, route }: Target): Routing {
     runner_up: route?.runnerUp ?? null,
     scores: route?.scores ?? null,
     prefix_tokens: route?.prefixTokens ?? null,
+    answering: answering ?? null,
   };
 }
 

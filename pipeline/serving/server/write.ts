@@ -37,6 +37,8 @@ export interface Piece {
   finish: "stop" | "length" | null;
   /** Tokens written so far, the one that ended the text among them. */
   count: number;
+  /** Who wrote it, where that may change on the way. */
+  target?: Target;
 }
 
 /** Writes a text; it comes in pieces, of which the last says why it ends. */
@@ -50,7 +52,7 @@ export async function* writeText(
   const pending: ScoredToken[] = [];
   const generation = await answer(mixture, {
     prompt,
-    expert: target.model,
+    ...target.choice ? { choice: target.choice } : { expert: target.model },
     temperature: temperature ?? 1,
     topP: top_p ?? 1,
     topK: top_k ?? 0,
@@ -61,6 +63,10 @@ export async function* writeText(
     onToken: (token, logits) => likeliest !== null && pending.push(scoreToken(token, logits, likeliest)),
   });
   places.start();
+  const targetNow = (): Target => {
+    const { answering, lastRoute } = generation;
+    return { ...target, model: answering[0].expert, route: lastRoute, answering };
+  };
   try {
     let first = true;
     let length = offset;
@@ -76,6 +82,7 @@ export async function* writeText(
         tokens: generation.finish === "stop" ? placed.filter((token) => token.offset < length) : placed,
         finish: reason,
         count: generation.tokens.length + Number(finish === "eos"),
+        ...target.choice ? { target: targetNow() } : {},
       };
     };
     for await (const text of generation) {
@@ -124,7 +131,9 @@ export async function scorePrompts(
   async function scoreWith(model: ModelName, prompts: Uint32Array[]): Promise<ScoredPrompt[]> {
     const { config } = await mixture.describe(model);
     const stride = config.context + 1; // what stands after a prompt shows what its model expects there
-    using lease = await mixture.lease(model, scoring({ length: stride }), signal);
+    // A scorer of many rows computes them all, to the same bits: for one prompt it would be slow, and take many times the memory.
+    const batch = prompts.length === 1 ? 1 : undefined;
+    using lease = await mixture.lease(model, scoring({ length: stride, batch }), signal);
     const tokens = new Uint32Array(prompts.length * stride);
     prompts.forEach((prompt, row) => {
       const foreign = prompt.find((id) => id >= config.vocabulary);

@@ -53,6 +53,8 @@ Deno.test("answeringOf() names the experts from the largest weight on, and leave
   });
   assertEquals(answeringOf(route, 1, 1), [{ expert: 1, weight: 1 }]);
   assertEquals(answeringOf(route, 3, 1e-4), [{ expert: 1, weight: 1 }]);
+  assertEquals(answeringOf(route, 1, 1, [1]), [{ expert: 2, weight: 1 }]);
+  assertEquals(answeringOf(route, 3, 1, [1]).map(({ expert }) => expert), [2, 0]);
   assertEquals(answeringOf(routeOf([0, 0, 0], 1), 2, 1), [{ expert: 0, weight: 0.5 }, {
     expert: 1,
     weight: 0.5,

@@ -35,27 +35,41 @@ export function byteTokenizer(): Promise<Tokenizer> {
 export const ROUTER: ModelConfig = { vocabulary: 270, hidden: 4, layers: 1, heads: 1, context: 64 };
 export const EXPERT: ModelConfig = { vocabulary: 270, hidden: 12, layers: 2, heads: 2, context: 64 };
 
+/** Shapes of a run, where they are others than {@linkcode ROUTER} and {@linkcode EXPERT}; both have room for the ids of the tokenizer. */
+export interface Shapes {
+  /** Shape of the routers. */
+  router?: ModelConfig;
+  /** Shape of the experts. */
+  expert?: ModelConfig;
+  /** Tokens of the routing prefix, M. */
+  prefix?: number;
+}
+
 /** Makes a run folder that holds what serving needs: tokenizer, routers, experts, `config.json`. */
-export async function servingRun(run: string, experts = 3): Promise<void> {
+export async function servingRun(
+  run: string,
+  experts = 3,
+  { router = ROUTER, expert = EXPERT, prefix = PREFIX }: Shapes = {},
+): Promise<void> {
   const tokenizer = await byteTokenizer();
   const notes = { tokenizer: tokenizer.sha256, eos: tokenizer.eos };
   for (let i = 0; i < experts; i++) {
-    const router = anyWeights(ROUTER, `router ${i}`);
-    await saveCheckpoint(`${run}/routers/${routerFolder(i)}`, ROUTER, router, { ...notes, prefix: PREFIX });
+    const weights = anyWeights(router, `router ${i}`);
+    await saveCheckpoint(`${run}/routers/${routerFolder(i)}`, router, weights, { ...notes, prefix });
     const folder = `${run}/experts/${expertFolder(i)}`;
-    await saveCheckpoint(folder, EXPERT, anyWeights(EXPERT, `expert ${i}`), notes);
+    await saveCheckpoint(folder, expert, anyWeights(expert, `expert ${i}`), notes);
     await Deno.writeTextFile(`${folder}/tokenizer.json`, tokenizer.json);
   }
   await Deno.writeTextFile(`${run}/tokenizer.json`, tokenizer.json);
   const configuration = resolveConfiguration({
     flags: {
       experts,
-      prefix: PREFIX,
-      sequenceLength: EXPERT.context,
-      vocabularySize: EXPERT.vocabulary,
-      expertHidden: EXPERT.hidden,
-      expertLayers: EXPERT.layers,
-      expertHeads: EXPERT.heads,
+      prefix,
+      sequenceLength: expert.context,
+      vocabularySize: expert.vocabulary,
+      expertHidden: expert.hidden,
+      expertLayers: expert.layers,
+      expertHeads: expert.heads,
     },
   });
   await Deno.writeTextFile(`${run}/config.json`, JSON.stringify({ configuration, versions: {} }));

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { Page } from "puppeteer-core";
 import { IGNORED, withBrowser } from "../../../browser.ts";
-import { withServer } from "./support.ts";
+import { post, withServer } from "./support.ts";
 
 /** Gives what an element says. */
 const textOf = (page: Page, id: string) =>
@@ -17,14 +17,38 @@ async function says(page: Page, id: string, pattern: RegExp): Promise<string> {
   throw new Error(`${id} says "${await textOf(page, id)}", not ${pattern}`);
 }
 
+/** Contrasts of the colours of 64 experts with the paper, by the formula of WCAG 2, of what a canvas makes of them. */
+const CONTRASTS = `(() => {
+  const context = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext("2d", { willReadFrequently: true });
+  const probe = document.body.appendChild(document.createElement("i"));
+  const luminance = (colour) => {
+    context.fillStyle = colour;
+    context.fillRect(0, 0, 1, 1);
+    const [r, g, b] = [...context.getImageData(0, 0, 1, 1).data].map((value) => {
+      const part = value / 255;
+      return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const paper = luminance(getComputedStyle(document.body).backgroundColor);
+  const contrasts = Array.from({ length: 64 }, (_, expert) => {
+    probe.style.color = colourOf(expert);
+    const ink = luminance(getComputedStyle(probe).color);
+    return (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
+  });
+  probe.remove();
+  return contrasts;
+})()`;
+
 Deno.test({
   name:
-    "the page writes by keyboard alone, streams, shows who writes, stops, and tells errors; on a phone and in the dark",
+    "the page writes by keyboard alone, streams, shows who writes and where others take over, stops, and tells errors; on a phone and in the dark",
   ignore: IGNORED,
   async fn() {
     await withServer({}, async ({ url, client }) => {
       await withBrowser(async (browser) => {
         const page = await browser.newPage();
+        const folder = Deno.env.get("SMALLTALK_SCREENSHOTS");
         const heard: string[] = [];
         page.on("console", (message) => heard.push(message.text()));
         page.on("pageerror", (error) => heard.push(String(error)));
@@ -71,11 +95,68 @@ Deno.test({
             '[...document.querySelectorAll("input, select, textarea")].filter(({ labels }) => labels.length !== 1).length',
           );
           assertEquals(unnamed, 0, "every field has its label");
-          const folder = Deno.env.get("SMALLTALK_SCREENSHOTS");
           if (folder) {
             await page.screenshot({ path: `${folder}/page-${width}-${scheme}.png`, fullPage: true });
           }
         }
+
+        // Where experts take turns, each part says whose it is, by colour, by number and to screen readers, and a legend tells them.
+        const prompt = "the sea and the ship";
+        const response = await post(`${url}/v1/completions`, {
+          ...{ prompt, reroute: 2, mix: 2, max_tokens: 120, temperature: 0.8, seed: 4, stream: true },
+        });
+        const turns: { expert: number; text: string }[] = [];
+        for (const event of (await response.text()).split("\n\n").slice(0, -2)) {
+          const { text, routing: { expert } } = JSON.parse(event.slice("data: ".length)).choices[0];
+          if (text === "") continue;
+          if (turns.at(-1)?.expert !== expert) turns.push({ expert, text: "" });
+          turns.at(-1)!.text += text;
+        }
+        assert(turns.length > 2, "experts must take turns in this test");
+        const set = (id: string, value: string) =>
+          page.$eval(
+            `#${id}`,
+            (field, value) => (field as unknown as { value: string }).value = value,
+            value,
+          );
+        await set("reroute", "2");
+        await set("mix", "2");
+        for (const [width, scheme] of [[1200, "light"], [360, "dark"]] as const) {
+          await page.setViewport({ width, height: 800 });
+          await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
+          await page.$eval(
+            "#state",
+            (state) => (state as unknown as { textContent: string }).textContent = "",
+          );
+          await page.focus("#prompt");
+          await page.keyboard.down("Control");
+          await page.keyboard.press("Enter");
+          await page.keyboard.up("Control");
+          await says(page, "state", /^\d+ tokens, \d+ per second; /);
+          const shown = await page.evaluate(`[...document.querySelectorAll("#text .turn")].map((turn) => ({
+            expert: Number(turn.dataset.expert), text: turn.textContent, label: turn.ariaLabel,
+          }))`);
+          assertEquals(shown, turns.map((turn) => ({ ...turn, label: `expert ${turn.expert}` })));
+          assertEquals(await textOf(page, "text"), prompt + turns.map(({ text }) => text).join(""));
+          const writers = [...new Set(turns.map(({ expert }) => expert))];
+          const legend = await page.$$eval(
+            "#legend li",
+            (lines) => lines.map((line) => (line as unknown as { textContent: string }).textContent.trim()),
+          );
+          assertEquals(legend, writers.map((expert) => `${expert} expert ${expert}`));
+          assertMatch(
+            await textOf(page, "why"),
+            /^Expert \d writes: .* Mixed: \d+% expert \d, \d+% expert \d\.$/,
+          );
+          assertEquals(await page.evaluate("document.documentElement.scrollWidth > innerWidth"), false);
+          const contrasts = await page.evaluate(CONTRASTS) as number[];
+          assert(contrasts.length === 64 && Math.min(...contrasts) > 4.5, String(Math.min(...contrasts)));
+          if (folder) {
+            await page.screenshot({ path: `${folder}/turns-${width}-${scheme}.png`, fullPage: true });
+          }
+        }
+        await set("reroute", "");
+        await set("mix", "");
 
         await page.$eval("#exclude", (field) => (field as unknown as { value: string }).value = "7");
         await page.click("#write");

@@ -13,6 +13,82 @@ import { metric, post, withServer } from "./support.ts";
 const tokenizer = await byteTokenizer();
 const PROMPT = "the ship and the sea, 日本";
 
+interface Mixed {
+  text: string;
+  routing: {
+    expert: number;
+    answering: { expert: number; weight: number }[] | null;
+    changes?: { text_offset: number; answering: { expert: number; weight: number }[] }[];
+  };
+}
+
+Deno.test("mix and reroute write what generate writes with them; every piece says who wrote it, the whole where others took over", async () => {
+  await withServer({}, async ({ run, url, client }) => {
+    const cases = [
+      [{ mix: 2 }, {}],
+      [{ reroute: 2 }, {}],
+      [{ mix: 2, reroute: 3 }, { model: "mixture@4" }],
+      [{ reroute: 2 }, { exclude: [1] }],
+    ] as const;
+    for (const [mixing, about] of cases) {
+      const { model = "mixture", exclude }: { model?: string; exclude?: readonly number[] } = about;
+      const what = JSON.stringify([mixing, about]);
+      const prefix = model === "mixture" ? undefined : 4;
+      const shared = { prompt: PROMPT, seed: 5, ...mixing };
+      const wanted = await generate({
+        gpu,
+        run,
+        temperature: 1,
+        maxNewTokens: 24,
+        prefix,
+        exclude,
+        ...shared,
+      });
+      const writers: [string, string][] = [];
+      const expertsOf = (answering: readonly { expert: number }[]) =>
+        answering.map(({ expert }) => expert).join();
+      const began = wanted.answering;
+      for await (const text of wanted) writers.push([text, JSON.stringify(wanted.answering)]);
+      const request = { model, max_tokens: 24, exclude, ...shared };
+
+      const response = await post(`${url}/v1/completions`, { ...request, stream: true });
+      const pieces: Mixed[] = (await response.text()).split("\n\n").slice(0, -2).map((event) =>
+        JSON.parse(event.slice("data: ".length)).choices[0]
+      ).filter(({ text }) => text !== "");
+      assertEquals(
+        pieces.map(({ text, routing }) => [text, JSON.stringify(routing.answering)]),
+        writers,
+        what,
+      );
+      assert(pieces.every(({ routing }) => routing.expert === routing.answering![0].expert));
+
+      const whole = (await (await post(`${url}/v1/completions`, request)).json()).choices[0] as Mixed;
+      assertEquals(whole.text, writers.map(([text]) => text).join(""), what);
+      assertEquals(whole.routing.answering, began, what);
+      let offset = 0;
+      let last = expertsOf(began);
+      const turns: [number, string][] = [];
+      for (const [text, answering] of writers) {
+        const now = expertsOf(JSON.parse(answering));
+        if (now !== last) turns.push([offset, now]);
+        [last, offset] = [now, offset + text.length];
+      }
+      const told = whole.routing.changes!.map((
+        { text_offset, answering },
+      ) => [text_offset, expertsOf(answering)]);
+      assertEquals(told, turns, what);
+      assertEquals(told.length > 0, "reroute" in mixing, what);
+      if (exclude) assert(!pieces.some(({ routing }) => routing.expert === 1), what);
+    }
+    const plain = await client.completions.create({ model: "mixture", prompt: PROMPT, max_tokens: 2 });
+    const { answering, changes } = (plain.choices[0] as unknown as Mixed).routing;
+    assertEquals([answering, changes], [null, undefined]);
+    const echo = await post(`${url}/v1/completions`, { prompt: PROMPT, mix: 2, echo: true, logprobs: 1 });
+    assertStringIncludes((await echo.json()).error.message, "Cannot score a prompt as one expert must do it");
+    assertEquals(echo.status, 400);
+  });
+});
+
 /** What `generate` writes with the settings that a request has by default. */
 async function alone(run: string, options: Partial<GenerateOptions>) {
   const generation = await generate({

@@ -3,6 +3,7 @@ import type { Mixture } from "../../../../pipeline/serving/mixture.ts";
 import { routeOf } from "../../../../pipeline/serving/route.ts";
 import { ApiError } from "../../../../pipeline/serving/server/errors.ts";
 import {
+  type Choosing,
   findTargets,
   isElsewhere,
   routingHeaders,
@@ -12,6 +13,9 @@ import {
 
 /** A mixture of three experts, which chooses the one that the first token names; contexts are of 5 tokens. */
 const MIXTURE = {
+  routes: true,
+  prefix: () => Promise.resolve(4),
+  partitioner: () => Promise.resolve({ kind: "em" }),
   experts: () => Promise.resolve(3),
   dense: () => Promise.resolve(["dense"]),
   describe: () => Promise.resolve({ config: { context: 5 }, notes: {} }),
@@ -38,19 +42,62 @@ Deno.test("findTargets() routes each prompt on its own, or takes the model that 
   assertEquals(routed.map(({ model, route }) => [model, route?.margin]), [[2, 1], [0, 1]]);
   const named = await findTargets(serviceOf(), "expert-01", PROMPTS);
   assertEquals(named, PROMPTS.map(() => ({ model: 1, route: null })));
-  const without = await findTargets(serviceOf(), "mixture", PROMPTS, [2]);
+  const without = await findTargets(serviceOf(), "mixture", PROMPTS, { exclude: [2] });
   assertEquals(without.map(({ model }) => model), [1, 0]);
 });
 
 Deno.test("findTargets() refuses what cannot answer, with its status", async () => {
   const long = [new Uint32Array(6)];
   await refused(() => findTargets(serviceOf(), "mixture", long), 400, "has 6", "context_length_exceeded");
-  await refused(() => findTargets(serviceOf(), "mixture", PROMPTS, [3]), 400, "one of 0 to 2: it is 3");
-  await refused(() => findTargets(serviceOf(), "mixture", PROMPTS, [0, 1, 2]), 400, "all 3 are excluded");
-  await refused(() => findTargets(serviceOf(), "expert-01", PROMPTS, [1]), 400, "must not be excluded");
+  await refused(
+    () => findTargets(serviceOf(), "mixture", PROMPTS, { exclude: [3] }),
+    400,
+    "one of 0 to 2: it is 3",
+  );
+  await refused(
+    () => findTargets(serviceOf(), "mixture", PROMPTS, { exclude: [0, 1, 2] }),
+    400,
+    "all 3 are excluded",
+  );
+  await refused(
+    () => findTargets(serviceOf(), "expert-01", PROMPTS, { exclude: [1] }),
+    400,
+    "must not be excluded",
+  );
   await refused(() => findTargets(serviceOf(), "expert-09", PROMPTS), 404, "expert-09", "model_not_found");
   const some = serviceOf({ serveExperts: [0] });
   await refused(() => findTargets(some, "mixture", PROMPTS), 503, "expert 2: none does", "expert_not_served");
+});
+
+Deno.test("findTargets() chooses who is mixed or may change, of the mixture alone and where all experts are here", async () => {
+  const [first, second] = await findTargets(serviceOf(), "mixture", PROMPTS, { mix: 2, exclude: [1] });
+  const experts = ({ answering }: typeof first) => answering?.map(({ expert }) => expert);
+  assertEquals([first.model, experts(first), second.model, experts(second)], [2, [2, 0], 0, [0, 2]]);
+  const [changing] = await findTargets(serviceOf(), "mixture@2", PROMPTS, { reroute: 3 });
+  assertEquals([changing.model, experts(changing), changing.route?.expert], [2, [2], 2]);
+  const [plain] = await findTargets(serviceOf(), "mixture", PROMPTS, { mix: 1, reroute: null });
+  assertEquals([plain.answering, plain.choice], [undefined, undefined]);
+  const many = (more: Partial<Service>, name: string, choosing: Choosing, message: string) =>
+    refused(() => findTargets(serviceOf(more), name, PROMPTS, choosing), 400, message);
+  await many({}, "mixture", { mix: 4 }, "mix must be from 1 to the number of experts, 3: it is 4");
+  await many(
+    {},
+    "expert-01",
+    { mix: 2 },
+    'mix is for the mixture, which chooses experts: the model is "expert-01"',
+  );
+  await many(
+    {},
+    "dense",
+    { reroute: 2 },
+    'reroute is for the mixture, which chooses experts: the model is "dense"',
+  );
+  await many({ serveExperts: [0, 1] }, "mixture", { reroute: 2 }, "all experts must be on this server");
+  const upstreams = { addresses: new Map([[2, "http://10.0.0.1"]]), timeout: 1000 };
+  await many({ upstreams }, "mixture", { mix: 2 }, "all experts must be on this server: not all are");
+  const long = [new Uint32Array(6)];
+  const tooLong = () => findTargets(serviceOf(), "mixture", long, { mix: 2 });
+  await refused(tooLong, 400, "has 6", "context_length_exceeded");
 });
 
 Deno.test("an expert on another server answers there, whatever is served here and however long the prompt is", async () => {
@@ -73,7 +120,10 @@ Deno.test("routingOf() and routingHeaders() say who answers and by how much, and
     runner_up: 0,
     scores: [-3, -1.5, -7],
     prefix_tokens: 4,
+    answering: null,
   });
+  const answering = [{ expert: 1, weight: 0.75 }, { expert: 0, weight: 0.25 }];
+  assertEquals(routingOf({ ...targets[0], answering }).answering, answering);
   assertEquals(new Set(Object.values(routingOf(targets[1]))), new Set(["dense", null]));
   assertEquals(routingHeaders(targets), {
     "x-smalltalk-model": "expert-01, dense",

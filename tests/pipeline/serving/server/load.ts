@@ -1,0 +1,332 @@
+/**
+ * Many clients at once, and clients that mean no good: what the load test and the load benchmark have in common. Mixed requests, what
+ * each gets when it is computed alone, and the comparison.
+ */
+
+import { answer, type Mixture, openMixture, scoring } from "../../../../pipeline/serving/mod.ts";
+import type { Gpu } from "../../../../kernels/device/gpu.ts";
+import { post } from "./support.ts";
+
+/** Kinds of requests. */
+export const KINDS = ["completion", "stream", "chat", "echo"] as const;
+
+/** A request to the server. */
+export interface MixedRequest {
+  /** Its kind. */
+  kind: typeof KINDS[number];
+  /** Its path. */
+  path: string;
+  /** Its body; chats have `messages`, all others a `prompt`. */
+  body: {
+    model: string;
+    prompt?: string;
+    messages?: { role: string; content: string }[];
+    max_tokens: number;
+    seed: number;
+    temperature: number;
+    stream?: boolean;
+    echo?: boolean;
+    logprobs?: number;
+  };
+}
+
+/** What a request gets. */
+export interface Got {
+  /** The expert that answered. */
+  expert: number;
+  /** The text of the answer. */
+  text: string;
+  /** Log-probabilities of its tokens, where they were asked for. */
+  logProbabilities: (number | null)[] | null;
+}
+
+/** Makes request `i`: all kinds, all experts and the mixture, prompts and answers of several lengths. */
+export function mixedRequest(i: number, experts: number): MixedRequest {
+  const kind = KINDS[i % KINDS.length];
+  const named = Math.floor(i / KINDS.length) % (experts + 2);
+  const prompt = `${"the sea and the ship ".slice(i % 7, 7 + i % 13)}${["naïve 日本", "shore"][i % 2]}${i}`;
+  const body = {
+    model: named < experts ? `expert-${named}` : "mixture",
+    max_tokens: 1 + i % 9,
+    seed: i,
+    temperature: i % 5 / 2,
+  };
+  if (kind === "chat") {
+    const messages = [{ role: "system", content: "ships" }, { role: "user", content: prompt }];
+    return { kind, path: "/v1/chat/completions", body: { ...body, messages, stream: i % 8 === 2 } };
+  }
+  const more = {
+    completion: {},
+    stream: { stream: true },
+    echo: { echo: true, logprobs: 1, max_tokens: 0 },
+  }[kind];
+  return { kind, path: "/v1/completions", body: { ...body, prompt, ...more } };
+}
+
+/** Computes what a request gets, alone, by a mixture that nobody else uses: the same code as `generate`, and the scorer. */
+export async function computeAlone(mixture: Mixture, { kind, body }: MixedRequest): Promise<Got> {
+  const { model, messages, max_tokens: maxNewTokens, seed, temperature } = body;
+  const text = body.prompt ?? messages!.map(({ content }) => content).join("\n");
+  const [prompt] = await (await mixture.tokenizer()).encode([text]);
+  const named = /^expert-(\d+)$/.exec(model);
+  const expert = named ? Number(named[1]) : (await mixture.route(prompt)).expert;
+  if (kind === "echo") {
+    using lease = await mixture.lease(expert, scoring({ length: prompt.length, batch: 1 }));
+    const length = Uint32Array.of(prompt.length);
+    const { logProbability } = await lease.value.scorer.scoreTokens(prompt, prompt.length, length);
+    return { expert, text, logProbabilities: [null, ...logProbability] };
+  }
+  const generation = await answer(mixture, { prompt, expert, maxNewTokens, seed, temperature });
+  return { expert, text: (await Array.fromAsync(generation)).join(""), logProbabilities: null };
+}
+
+/** A load that is ready to be sent to a server. */
+export interface Load {
+  /** All requests that are sent, many times over. */
+  requests: MixedRequest[];
+  /** What each gets when it is computed alone. */
+  alone: Got[];
+  /** Bytes in which two experts have room, in the larger of the two forms in which they write and score, and three have none. */
+  memory: number;
+}
+
+/** Makes mixed requests and computes each alone, by a mixture of its own that ends then. */
+export async function prepareLoad(
+  run: string,
+  { count, experts, gpu }: { count: number; experts: number; gpu?: Gpu },
+): Promise<Load> {
+  const mixture = await openMixture({ run, gpu });
+  try {
+    const requests = Array.from({ length: count }, (_, i) => mixedRequest(i, experts));
+    const alone: Got[] = [];
+    for (const request of requests) alone.push(await computeAlone(mixture, request));
+    const { config: { context } } = await mixture.describe(0);
+    using writing = await mixture.lease(0);
+    using scorer = await mixture.lease(0, scoring({ length: context + 1, batch: 1 }));
+    const memory = Math.ceil(2.2 * Math.max(writing.value.bytes, scorer.value.bytes));
+    return { requests, alone, memory };
+  } finally {
+    mixture.close();
+  }
+}
+
+interface Choice {
+  text?: string;
+  message?: { content: string };
+  delta?: { content?: string };
+  routing: { expert: number };
+  logprobs: { token_logprobs: (number | null)[] } | null;
+}
+
+/** Sends a request. Gives null where the server says that it is full; throws on every other error. */
+export async function ask(
+  url: string,
+  { kind, path, body }: MixedRequest,
+  headers: Record<string, string> = {},
+): Promise<Got | null> {
+  const response = await post(url + path, body, headers);
+  const text = await response.text();
+  if (response.status === 429) return null;
+  if (!response.ok) throw new Error(`${kind}: ${response.status} ${text}`);
+  const answers = body.stream ? eventsOf(text) : [JSON.parse(text)];
+  const choices: Choice[] = answers.flatMap(({ choices, error }) => {
+    if (error) throw new Error(`${kind}: ${error.message}`);
+    return choices;
+  });
+  return {
+    expert: choices[0].routing.expert,
+    text: choices.map(({ text, message, delta }) => text ?? message?.content ?? delta?.content ?? "").join(
+      "",
+    ),
+    logProbabilities: choices[0].logprobs?.token_logprobs ?? null,
+  };
+}
+
+/** Takes the events of a whole stream apart; one without an end is an error. */
+function eventsOf(text: string) {
+  const events = text.split("\n\n").slice(0, -1).map((event) => event.slice("data: ".length));
+  if (events.pop() !== "[DONE]") throw new Error("a stream has no end");
+  return events.map((event) => JSON.parse(event));
+}
+
+/** What came of the requests of many clients. */
+export interface LoadCounts {
+  /** Requests that were answered, by kind. */
+  answered: Record<MixedRequest["kind"], number>;
+  /** Requests that were told to come again. */
+  refused: number;
+  /** Answers by an expert that should not have answered. */
+  wrongExpert: number;
+  /** Answers that differ from the one computed alone. */
+  different: number;
+  /** Errors, as they were told. */
+  errors: string[];
+}
+
+/** Lets `clients` clients ask at once until `over` says so; every answer is compared with what `alone` has for its request. */
+export async function loadServer(
+  url: string,
+  { requests, alone }: Load,
+  { clients, over, headers, counts }: {
+    clients: number;
+    /** Says whether a client that has sent so many requests leaves. */
+    over: (sent: number) => boolean;
+    headers?: Record<string, string>;
+    /** Where all is counted as it happens. */
+    counts: LoadCounts;
+  },
+): Promise<void> {
+  await Promise.all(Array.from({ length: clients }, async (_, client) => {
+    for (let sent = 0; !over(sent); sent++) {
+      const i = (client * 31 + sent * 7) % requests.length;
+      try {
+        let got = await ask(url, requests[i], headers);
+        for (; got === null; got = await ask(url, requests[i], headers)) {
+          counts.refused++;
+          await new Promise((resolve) => setTimeout(resolve, 50));
+        }
+        counts.answered[requests[i].kind]++;
+        if (got.expert !== alone[i].expert) counts.wrongExpert++;
+        if (JSON.stringify(got) !== JSON.stringify(alone[i])) counts.different++;
+      } catch (error) {
+        counts.errors.push((error as Error).message);
+      }
+    }
+  }));
+}
+
+/** Counts of nothing yet. */
+export const noCounts = (): LoadCounts => ({
+  answered: { completion: 0, stream: 0, chat: 0, echo: 0 },
+  refused: 0,
+  wrongExpert: 0,
+  different: 0,
+  errors: [],
+});
+
+const encoder = new TextEncoder();
+
+/** Sends bytes as they are, and gives the first line of what comes back; "closed" where the server hangs up without one. */
+async function raw(url: string, pieces: Iterable<string>, pause = 0): Promise<string> {
+  const { hostname, port } = new URL(url);
+  using connection = await Deno.connect({ hostname, port: Number(port) });
+  const buffer = new Uint8Array(1024);
+  let answered = false;
+  const reading = connection.read(buffer).catch(() => null).finally(() => answered = true);
+  try {
+    for (const piece of pieces) {
+      const bytes = encoder.encode(piece);
+      for (let sent = 0; sent < bytes.length && !answered;) {
+        sent += await connection.write(bytes.subarray(sent));
+      }
+      if (pause > 0) await new Promise((resolve) => setTimeout(resolve, pause));
+      if (answered) break;
+    }
+  } catch {
+    // The server hung up; what it said before counts.
+  }
+  if (pause > 0 && !answered) return "left";
+  const read = await reading;
+  return read ? new TextDecoder().decode(buffer.subarray(0, read)).split("\r\n")[0] : "closed";
+}
+
+/** A client that means no good. */
+export interface Hostile {
+  /** What it does. */
+  does: string;
+  /** What may come of it: the first line of the answer, "closed", or "left" where the client left. */
+  right: RegExp;
+  /** Does it. `headers` is what the server wants of clients, each line with its break. */
+  attack(url: string, headers: string): Promise<string>;
+}
+
+const head = (headers: string) =>
+  `POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n${headers}`;
+const whole = (headers: string, body: string) => [
+  `${head(headers)}content-length: ${encoder.encode(body).length}\r\n\r\n`,
+  body,
+];
+const VALID = JSON.stringify({ model: "mixture", prompt: "the sea", max_tokens: 60, seed: 1, stream: true });
+
+function* chunks(megabytes: number, headers: string): Generator<string> {
+  yield `${head(headers)}transfer-encoding: chunked\r\n\r\n`;
+  const chunk = `100000\r\n${"x".repeat(2 ** 20)}\r\n`;
+  for (let i = 0; i < megabytes; i++) yield chunk;
+  yield "0\r\n\r\n";
+}
+
+/** The clients that mean no good. */
+export const HOSTILE: readonly Hostile[] = [
+  {
+    does: "hangs up in the middle of a stream",
+    right: /^left$/,
+    async attack(url, headers) {
+      const { hostname, port } = new URL(url);
+      using connection = await Deno.connect({ hostname, port: Number(port) });
+      await connection.write(encoder.encode(whole(headers, VALID).join("")));
+      await connection.read(new Uint8Array(64));
+      return "left";
+    },
+  },
+  {
+    does: "hangs up without waiting",
+    right: /^left$/,
+    async attack(url, headers) {
+      const { hostname, port } = new URL(url);
+      using connection = await Deno.connect({ hostname, port: Number(port) });
+      await connection.write(encoder.encode(whole(headers, VALID).join("")));
+      return "left";
+    },
+  },
+  {
+    does: "sends one byte a second",
+    right: /^left$| 408 /,
+    attack: (url, headers) => raw(url, [whole(headers, VALID)[0], ...VALID.slice(0, 5)], 1000),
+  },
+  {
+    does: "announces 100 MB",
+    right: / 413 /,
+    attack: (url, headers) =>
+      raw(url, [`${head(headers)}content-length: 104857600\r\n\r\n`, "x".repeat(1e5)]),
+  },
+  {
+    does: "sends 100 MB unannounced",
+    right: / 413 |^closed$/,
+    attack: (url, headers) => raw(url, chunks(100, headers)),
+  },
+  {
+    does: "sends bad JSON",
+    right: / 400 /,
+    attack: (url, headers) => raw(url, whole(headers, '{"prompt": ')),
+  },
+  {
+    does: "sends deep JSON",
+    right: / 400 /,
+    attack: (url, headers) => raw(url, whole(headers, `{"prompt":${"[".repeat(1e5)}${"]".repeat(1e5)}}`)),
+  },
+  {
+    does: "sends 10,000 headers",
+    right: / 431 | 400 |^closed$/,
+    attack(url, headers) {
+      const lines = Array.from({ length: 10_000 }, (_, i) => `x-${i}: ${i}\r\n`).join("");
+      return raw(url, whole(headers + lines, VALID));
+    },
+  },
+  {
+    does: "sends a chunk of no length",
+    right: / 400 |^closed$/,
+    attack: (url, headers) => raw(url, [`${head(headers)}transfer-encoding: chunked\r\n\r\nzz\r\n`]),
+  },
+  {
+    does: "speaks no HTTP",
+    right: / 400 |^closed$/,
+    attack: (url) => raw(url, ["\x16\x03\x01\x02\x00\x01 no HTTP\r\n\r\n"]),
+  },
+];
+
+/** The one that a server with keys turns away. */
+export const WRONG_KEY: Hostile = {
+  does: "has a wrong key",
+  right: / 401 /,
+  attack: (url) => raw(url, whole("authorization: Bearer wrong\r\n", VALID)),
+};
