@@ -26,7 +26,7 @@ import {
 import { metric, post, type Running, serving } from "../pipeline/serving/server/support.ts";
 import { servingRun } from "../pipeline/serving/support.ts";
 import { benchFlags } from "./flags.ts";
-import { median } from "./turns.ts";
+import { median } from "../../kernels/device/time.ts";
 
 const SHAPES = {
   prefix: 16,
