@@ -5,6 +5,22 @@ const BRIEF = "--expert-hidden 8 --expert-layers 1 --expert-heads 2 --expert-bat
   " ",
 );
 
+/** Has a process hold a stage of a run, and kills it. */
+async function leaveHold(run: string, stage: string): Promise<void> {
+  const lock = new URL("../../pipeline/run/lock.ts", import.meta.url);
+  const code = `import { lockRun } from "${lock}";
+    await lockRun(${JSON.stringify(run)}, "${stage}", "train-expert");
+    Deno.kill(Deno.pid, "SIGKILL");`;
+  const path = `${run}/../hold.ts`;
+  await Deno.writeTextFile(path, code);
+  const config = new URL("../../deno.json", import.meta.url).pathname;
+  const { signal } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--config", config, path],
+  }).output();
+  assertEquals(signal, "SIGKILL");
+  assert((await Deno.stat(`${run}/locks/${stage}.json`)).isFile);
+}
+
 Deno.test("export, adopt, watch and clean work with the permissions that they have, and refuse wrong usage with one line", () =>
   inFolder(async (folder) => {
     await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
@@ -30,6 +46,9 @@ Deno.test("export, adopt, watch and clean work with the permissions that they ha
       "waiting",
       "waiting",
     ]);
+
+    await leaveHold(run, "train-expert-01");
+    assertStringIncludes(await succeed("watch", ["--once"]), "3 waiting"); // whose process is dead
 
     for (const to of ["megatron", "datasets", "parquet", "text"]) {
       const out = await succeed("export", ["--to", to, "--expert", "all"]);
