@@ -49,6 +49,7 @@ Deno.test("export, adopt, watch and clean work with the permissions that they ha
 
     await leaveHold(run, "train-expert-01");
     assertStringIncludes(await succeed("watch", ["--once"]), "3 waiting"); // whose process is dead
+    assert(!(await succeed("status", [])).includes("being made"));
 
     for (const to of ["megatron", "datasets", "parquet", "text"]) {
       const out = await succeed("export", ["--to", to, "--expert", "all"]);

@@ -5,8 +5,8 @@ import { inFolder } from "../../tasks/support.ts";
 
 Deno.test("shareOf() gives every thing to one part, whatever their numbers", () => {
   for (const things of [0, 1, 5, 16, 97]) {
-    for (const  of of[1, 2, 3, 16, 100]) {
-      const shares = Array.from({ length: of }, (_, i) => shareOf({ index: i + 1, of }, things));
+    for (const parts of [1, 2, 3, 16, 100]) {
+      const shares = Array.from({ length: parts }, (_, i) => shareOf({ index: i + 1, of: parts }, things));
       const all = shares.flatMap(({ from, to }) => Array.from({ length: to - from }, (_, i) => from + i));
       assertEquals(all, Array.from({ length: things }, (_, i) => i));
     }
