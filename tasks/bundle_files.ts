@@ -5,7 +5,8 @@
  */
 
 import { basename, dirname, join } from "node:path";
-import { InputError, RunError } from "../mod.ts";
+import { InputError, RunError } from "../kernels/mod.ts";
+import { NO_LIBRARIES } from "../pipeline/doctor/mod.ts";
 import { hashFile, jsonText } from "../pipeline/run/mod.ts";
 import {
   bundledLock,
@@ -189,13 +190,14 @@ async function writeSums(root: string): Promise<number> {
 
 /** Runs a program and gives what it printed. Throws a `RunError` where it is missing or fails. */
 async function run(program: string, args: string[], signal: AbortSignal): Promise<string> {
-  const { success, stdout, stderr } = await new Deno.Command(program, { args, signal }).output().catch(
-    (error) => {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-      const what = `Cannot bundle as the program ${program} must be there: it is not`;
-      throw new RunError(what, { remedy: `install it, and xz for .tar.xz`, cause: error });
-    },
-  );
+  const { success, stdout, stderr } = await new Deno.Command(program, { args, signal, env: NO_LIBRARIES })
+    .output().catch(
+      (error) => {
+        if (!(error instanceof Deno.errors.NotFound)) throw error;
+        const what = `Cannot bundle as the program ${program} must be there: it is not`;
+        throw new RunError(what, { remedy: `install it, and xz for .tar.xz`, cause: error });
+      },
+    );
   signal.throwIfAborted();
   const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes).trim();
   if (success) return text(stdout);

@@ -21,8 +21,17 @@ interface Part {
 /** What every bundle holds. */
 const BASE: Part = {
   tasks: [
-    ...["train-routers", "score", "assign", "split", "train-expert", "train-dense", "evaluate"],
-    ...["status", "verify", "cost", "doctor", "bench"],
+    ...[
+      "train-routers",
+      "score",
+      "assign",
+      "split",
+      "train-expert",
+      "train-dense",
+      "train-switch",
+      "evaluate",
+    ],
+    ...["status", "watch", "clean", "verify", "cost", "doctor", "bench"],
   ],
   packages: [
     ...[
@@ -40,7 +49,7 @@ const BASE: Part = {
 /** What each extra adds; a driver consists of the system's files alone. */
 const ADDED: Record<Extra, Part> = {
   tokenizer: {
-    tasks: ["corpus", "tokenizer", "tokenize", "partition", "generate", "serve", "show"],
+    tasks: ["corpus", "tokenizer", "tokenize", "partition", "generate", "serve", "show", "zero-shot"],
     packages: ["hyparquet", "hyparquet-compressors", "prom-client", "tokenizers"],
   },
   report: { tasks: ["report"], packages: ["vega", "vega-lite"] },

@@ -5,6 +5,7 @@
  */
 
 import { RunError } from "../kernels/mod.ts";
+import { NO_LIBRARIES } from "../pipeline/doctor/mod.ts";
 import { type Job, JOBS, missingOf } from "../pipeline/stages/mod.ts";
 import { argumentsOf } from "./wording.ts";
 
@@ -102,7 +103,13 @@ async function runProcess(
 }
 
 async function runTask(args: string[], log: Deno.FsFile, signal: AbortSignal): Promise<number> {
-  const child = new Deno.Command("deno", { args, stdin: "null", stdout: "piped", stderr: "piped" }).spawn();
+  const child = new Deno.Command("deno", {
+    args,
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+    env: NO_LIBRARIES,
+  }).spawn();
   const end = () => {
     try {
       child.kill("SIGTERM");

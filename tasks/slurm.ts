@@ -8,6 +8,7 @@
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { InputError, say, setting } from "../kernels/mod.ts";
+import { NO_LIBRARIES } from "../pipeline/doctor/mod.ts";
 import { writeAtomic } from "../pipeline/run/mod.ts";
 import { type Job, JOBS, missingOf } from "../pipeline/stages/mod.ts";
 import { quoted, words } from "./wording.ts";
@@ -71,7 +72,7 @@ const SIGNAL_SECONDS = 90; // before the time is up; what saving a checkpoint ta
 async function slurm(command: string, args: string[]): Promise<string> {
   let output: Deno.CommandOutput;
   try {
-    output = await new Deno.Command(command, { args, stdin: "null" }).output();
+    output = await new Deno.Command(command, { args, stdin: "null", env: NO_LIBRARIES }).output();
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
     throw new InputError(say`Cannot use Slurm as its commands must be there: there is no ${command}`, {
@@ -281,6 +282,12 @@ function sbatchArguments(run: string, { name, after }: Submission, idOf: (on: st
 
 const variableOf = (name: string) => name.replaceAll("-", "_");
 
+/** Leaves out that it is a dry run. */
+const withoutDryRun = (words: readonly string[]): string[] =>
+  words.filter((word, i) =>
+    !/^--dry-run(=|$)/.test(word) && !(words[i - 1] === "--dry-run" && /^(true|false)$/.test(word))
+  );
+
 /** Writes a shell script that writes all scripts and submits them, for a person to read, edit and run. */
 export function submitScript(
   run: string,
@@ -295,9 +302,9 @@ export function submitScript(
   return [
     "#!/bin/bash",
     "set -e",
+    `export INIT_CWD=${quoted(Deno.env.get("INIT_CWD") ?? Deno.cwd())}`, // where relative paths were typed
     `cd ${quoted(PROJECT)}`,
-    ["deno task submit", ...Deno.args.filter((word) => !/^--dry-run/.test(word)).map(quoted), "--settle"]
-      .join(" "),
+    ["deno task submit", ...withoutDryRun(Deno.args).map(quoted), "--settle"].join(" "),
     `mkdir -p ${quoted(`${folder}/scripts`)} ${quoted(`${folder}/logs`)}`,
     ...submissions.flatMap((submission) => {
       const idOf = (on: string) => names.has(on) ? `$${variableOf(on)}` : on;

@@ -99,11 +99,11 @@ function evaluationOf(record: LocatedRun["record"]): Evaluation | null {
   return evaluate?.inputs.tokens === heldOutHash(record) ? evaluation : null;
 }
 
-/** Lists what is not up to date; stages that stand alike, and that one task makes, together. */
+/** Lists what is not up to date, but for what nobody asked for; stages that stand alike, and that one task makes, together. */
 function lacksOf(stages: readonly StageStatus[]): Lack[] {
   const lacks = new Map<string, Lack>();
-  for (const { stage, state, because, command } of stages) {
-    if (state === "up to date") continue;
+  for (const { stage, state, because, command, optional } of stages) {
+    if (state === "up to date" || optional && state === "missing") continue;
     const { expert, ...others } = command.with;
     const key = JSON.stringify([command.task, others, state, because]);
     const known = lacks.get(key);

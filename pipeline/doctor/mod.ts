@@ -16,4 +16,4 @@ export {
   variantsText,
 } from "./doctor.ts";
 export { type GoldenErrors } from "./golden.ts";
-export { cardsOf, type DriverFile, type System, type SystemPlaces } from "./system.ts";
+export { cardsOf, type DriverFile, NO_LIBRARIES, type System, type SystemPlaces } from "./system.ts";

@@ -80,10 +80,21 @@ export async function cardsOf({ root = "" }: SystemPlaces = {}): Promise<string[
   return [...await matches("/dev", /^nvidia\d+$/), ...await matches("/dev/dri", /^renderD\d+$/)];
 }
 
+/**
+ * The environment of programs that a task is permitted to run by their names: Deno refuses to where libraries are named that would be
+ * loaded into them, as is usual on clusters and in images for GPUs.
+ */
+export const NO_LIBRARIES = { LD_LIBRARY_PATH: "", LD_PRELOAD: "" };
+
 /** Runs a program on a path and gives what it prints; nothing where it fails, is missing or may not be run. */
 async function outputOf(program: "ls" | "cat", path: string): Promise<string> {
   try {
-    const { stdout } = await new Deno.Command(program, { args: [path], stdin: "null", stderr: "null" })
+    const { stdout } = await new Deno.Command(program, {
+      args: [path],
+      stdin: "null",
+      stderr: "null",
+      env: NO_LIBRARIES,
+    })
       .output();
     return new TextDecoder().decode(stdout);
   } catch (error) {

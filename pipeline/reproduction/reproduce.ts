@@ -58,6 +58,7 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
       adapter,
       variants,
       requireGpu,
+      reuse: options.reuse,
     },
     watch,
   );
@@ -84,7 +85,7 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
       "dense-steps": (await trainModels("dense-steps", experts, settings, watch))[0],
     };
 
-    const evaluation = await evaluateRun({ run, gpu }, watch);
+    const evaluation = await evaluateRun({ run, gpu, reuse: options.reuse }, watch);
     const cost = await readCost({ run, flops: 1, utilisation: 1 });
     const crossing = crossingOf(
       await mixtureCurve(run, evaluation, models.experts[0].batch),

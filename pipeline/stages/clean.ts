@@ -8,9 +8,11 @@
 import { RunError } from "../../kernels/errors.ts";
 import { filesUnder, removeFiles, wholeName } from "../run/files.ts";
 import { GLANCE_MS, heldIn, type Hold, lockRun, type Owner, removeDeadLocks } from "../run/lock.ts";
-import { manifestPath, readManifest } from "../run/manifest.ts";
+import { manifestPath, missingOutput, readManifest } from "../run/manifest.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { listCheckpoints } from "../training/resume.ts";
+import { unfinishedIn } from "./export_folder.ts";
+import { exportMakes } from "./export_run.ts";
 import { graphOf } from "./graph.ts";
 import { baselineTargets } from "./baselines.ts";
 import { needConfiguration, type RunWatch, SETTINGS } from "./session.ts";
@@ -181,7 +183,11 @@ async function unfinishedOf(run: string, stage: Stage): Promise<string[]> {
 
 /** Lists the files that a training had begun, and the checkpoints that it goes on from no more. */
 async function statesLeft(run: string, name: string, folder: string, keep: number): Promise<string[]> {
-  const complete = await readManifest(run, name).then((made) => made !== null, () => false);
+  // A model that is missing or damaged comes back from its last checkpoint.
+  const complete = await readManifest(run, name).then(
+    async (made) => made !== null && await missingOutput(run, made) === null,
+    () => false,
+  );
   const stay = complete ? keep : Math.max(keep, KEPT_TO_GO_ON);
   const files = await Array.fromAsync(filesUnder(run, folder));
   const states = await listCheckpoints(`${run}/${folder}/checkpoints`);
@@ -199,8 +205,7 @@ async function exportPlaces(run: string): Promise<Place[]> {
     places.push({
       ...{ root: `${run}/${folder}`, name: "export", place: folder },
       async list() {
-        const files = await Array.fromAsync(filesUnder(run, folder));
-        return files.filter((path) => wholeName(path) !== undefined || path.includes("/spill.partial/"));
+        return (await unfinishedIn(`${run}/${folder}`, exportMakes)).map((path) => `${folder}/${path}`);
       },
     });
   }

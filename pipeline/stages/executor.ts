@@ -66,7 +66,10 @@ export async function runStage(work: Work, states: States, stage: Stage): Promis
     const files = await filesOf(work);
     const prepare = async () => await stage.prepare({ ...work, files }, identity, before);
     const again = work.force || stage.again?.(work);
-    const make = again ? await prepare() : await reuseOrMake({ ...work, files }, identity, prepare);
+    // What the run has made itself, of other settings perhaps, is not replaced by a copy: its stage says whether it may be.
+    const make = again || before
+      ? await prepare()
+      : await reuseOrMake({ ...work, files }, stage, identity.key, prepare);
     await removeUnfinished(run, stage);
     const manifest = await makeStage({ ...work, files }, stage, identity, make, before);
     states.made(stage, manifest);
@@ -124,6 +127,7 @@ export async function runPart(
   }
   const holds = await lockStage(work, states, stage, identity, part);
   try {
+    await refuseLinks(run, stage);
     await removeIfThere(manifestPath(run, name)); // it must not vouch for files that change
     emit({ type: "stage", stage: name, state: "started" });
     const result = await stage.part({ ...work, files: await filesOf(work) }, identity, part);
@@ -186,6 +190,14 @@ async function removeOf(run: string, stage: Stage, wanted: (path: string) => boo
   }
 }
 
+/** Throws an `InputError` where a folder that a stage writes into is a link; returns those that it makes alone. */
+async function refuseLinks(run: string, { outputs }: Stage): Promise<string[]> {
+  const folders = outputs.filter((output) => output.endsWith("/")).map((output) => output.slice(0, -1));
+  const ofFiles = outputs.filter((output) => /[^/]\/[^/]/.test(output)).map(dirname);
+  for (const folder of new Set([...folders, ...ofFiles])) await refuseLink(`${run}/${folder}`);
+  return folders;
+}
+
 /** Makes a stage's outputs and then writes its manifest; from the start to there, none vouches for them. */
 async function makeStage(
   { run, emit, files }: Work,
@@ -195,8 +207,7 @@ async function makeStage(
   before: Manifest | null,
 ): Promise<Manifest> {
   const { name } = stage;
-  const folders = stage.outputs.filter((output) => output.endsWith("/")).map((output) => output.slice(0, -1));
-  for (const folder of folders) await refuseLink(`${run}/${folder}`);
+  const folders = await refuseLinks(run, stage);
   emit({ type: "stage", stage: name, state: "started" });
   const start = performance.now();
   await removeIfThere(manifestPath(run, name));

@@ -120,6 +120,22 @@ function isOwn(path: string, makes: RegExp, note: Note | null): boolean {
 }
 
 /**
+ * Lists what an export that was ended left unfinished in its folder, by the paths there; nothing where the folder has no note of one.
+ * `makesOf` gives the names of all files that such an export makes.
+ */
+export async function unfinishedIn(output: string, makesOf: (of: Note["of"]) => RegExp): Promise<string[]> {
+  const note = await readNote(output).catch(() => null); // one that was changed vouches for nothing
+  if (note === null) return [];
+  const makes = makesOf(note.of);
+  const files = await Array.fromAsync(filesUnder(output, ""));
+  return files.filter((path) => {
+    const whole = wholeName(path);
+    if (whole === undefined) return path.includes(".partial/") && makes.test(path); // in a scratch folder
+    return whole === NOTE || whole in note.files || makes.test(whole);
+  });
+}
+
+/**
  * Reads the note of a folder; null where it is new or empty. Throws an `InputError` where it holds files of others that an export
  * cannot tell from its own, or would replace.
  */

@@ -171,6 +171,13 @@ const MAKES: Record<typeof TEXT_FORMATS[number], RegExp> = {
   text: RegExp(String.raw`^((train|test)-\d{5,}\.jsonl${SHARED}`),
 };
 
+/** Names of the files of an export of a model. */
+const MODEL_MAKES = RegExp(`^(${MODEL_FILES.source})$`);
+
+/** Gives the names of all files that an export makes, by what it is of. */
+export const exportMakes = ({ to }: Record<string, unknown>): RegExp =>
+  Object.entries(MAKES).find(([format]) => format === to)?.[1] ?? MODEL_MAKES;
+
 const whatOf = (expert: number | undefined) => expert === undefined ? "all text" : `expert ${expert}`;
 
 /** Finds the shards of an expert's part. */
@@ -291,7 +298,7 @@ export async function exportModel(
     });
     return { files, result: {} };
   };
-  return await exportInto({ output, of, makes: RegExp(`^(${MODEL_FILES.source})$`), force, make });
+  return await exportInto({ output, of, makes: MODEL_MAKES, force, make });
 }
 
 async function withEos(

@@ -7,31 +7,34 @@
 import { resolve } from "node:path";
 import { InputError, say } from "../../kernels/errors.ts";
 import { type FileRecord, openToRead, writeAtomic } from "../run/files.ts";
-import { type Manifest, missingOutput, readManifest, type StageIdentity } from "../run/manifest.ts";
+import { type Manifest, missingOutput, readManifest } from "../run/manifest.ts";
 import { openReading, Vouched } from "../run/vouched.ts";
-import type { Make, Work } from "./stage.ts";
+import type { Make, Stage, Work } from "./stage.ts";
 
 /**
  * Finds the first of the other runs that has made a stage of the same settings, inputs and revision, and gives what copies it; `anew`
- * where none has. Where a file turns out to be damaged while it is copied, the stage is made anew after a warning.
+ * where none has. Where a file turns out to be damaged while it is copied, the stage is made anew after a warning. Settings that the
+ * stage goes by are written first, as making it does.
  */
 export async function reuseOrMake(
-  { run, reuse = [], files, emit }: Work,
-  { stage, key }: StageIdentity,
+  { run, reuse = [], files, emit, settle }: Work,
+  { name, onRequest }: Stage,
+  key: string,
   anew: () => Promise<Make>,
 ): Promise<Make> {
   for (const other of reuse) {
     if (resolve(other) === resolve(run)) continue;
-    const found = await made(other, stage);
+    const found = await made(other, name);
     if (found?.key !== key || await missingOutput(other, found) !== null) continue;
     return async () => {
       try {
+        if (onRequest) await settle(() => Promise.resolve());
         const outputs = await copied(other, run, found);
         files.note(found.read ?? {});
         return { outputs, result: found.result };
       } catch (error) {
         if (!(error instanceof InputError)) throw error;
-        emit({ type: "warning", message: say`${error.what}; ${stage} is made here` });
+        emit({ type: "warning", message: say`${error.what}; ${name} is made here` });
         return await (await anew())();
       }
     };

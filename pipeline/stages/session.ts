@@ -161,7 +161,7 @@ export async function inRun<Result>(
   try {
     // Settings are settled by one process at a time: a second one finds those of the first.
     settling = await lock(SETTINGS, { patience: SETTLING_MS });
-    for (const folder of OWN_FOLDERS) await refuseLink(`${run}/${folder}`);
+    for (const folder of ownFolders()) await refuseLink(`${run}/${folder}`);
     await removePartialConfigurations(run);
     before = { text: await configurationText(run), stages: await stagesMade(run) };
     // Anew: until here another process may have settled values and made something with them.
@@ -280,7 +280,10 @@ async function forget(
   }
 }
 
-const OWN_FOLDERS = ["manifests", "manifests/score", "metrics"];
+function ownFolders(): string[] {
+  const inParts = graphOf(defaultConfiguration()).stages.filter(({ part }) => part);
+  return ["manifests", ...inParts.map(({ name }) => `manifests/${name}`), "metrics"];
+}
 
 /** Throws an `InputError` where a folder holds files and is no run: they are the user's. */
 async function checkOwn(run: string, task: string): Promise<void> {

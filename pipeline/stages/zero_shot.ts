@@ -81,6 +81,7 @@ export function zeroShotStage(
     needs: made ? ["tokenize"] : [],
     uses: ["tokenizer", LEARN, ...[...models, ...baselines].map(({ stage }) => stage.name)],
     onRequest: true,
+    optional: true,
     settings: ["prefix", "seed", "routers"],
     revision: 1,
     outputs: [zeroShotPath(name)],

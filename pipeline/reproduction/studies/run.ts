@@ -31,7 +31,7 @@ import type { Outcome, Setup, Study } from "./study.ts";
 import type { Words } from "../../../kernels/errors.ts";
 
 /** Says which studies to run, and where. */
-export interface StudiesOptions extends Omit<TrainOptions, "trial" | "resume" | "gpu" | "reuse" | "force"> {
+export interface StudiesOptions extends Omit<TrainOptions, "trial" | "resume" | "gpu" | "force"> {
   /** Folder of all runs, and of what they came to. */
   run: string;
   /** Names of studies; `all` for all of them. */
@@ -64,22 +64,37 @@ export function studiesOf(names: readonly string[]): Study[] {
  * are there from before. Returns what all of them found. Throws what the steps throw.
  */
 export async function runStudies(options: StudiesOptions, watch: RunWatch = {}): Promise<StudyResult[]> {
-  const { run: root, studies: names, seeds = 1, adapter, variants, trialShare = TRIAL_SHARE, words } =
-    options;
+  const {
+    run: root,
+    studies: names,
+    seeds = 1,
+    adapter,
+    variants,
+    requireGpu,
+    trialShare = TRIAL_SHARE,
+    words,
+  } = options;
   const { onEvent: emit = () => {}, signal } = watch;
   const sources = options.sources ?? {};
   const studies = studiesOf(names);
   const setups = setupsOf(studies, sources, seeds);
   const given = sources.flags ?? {};
   await checkRoot(root);
-  const gpu = await openGpu({ adapter: adapter || undefined, variants });
+  const gpu = await openGpu({ adapter: adapter || undefined, variants, requireGpu });
   emit({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
   try {
     for (const setup of setups) {
       const run = `${root}/${setup.name}`;
       const flags = flagsOf(sources, setup);
       const c = resolveConfiguration({ flags });
-      const work = { ...options, sources: {}, run, gpu, reuse: await runsIn(root) };
+      const work = {
+        ...options,
+        sources: {},
+        run,
+        gpu,
+        force: false,
+        reuse: [...options.reuse ?? [], ...await runsIn(root)],
+      };
       emit({ type: "stage", stage: setup.name, state: "started" });
       await partition({ ...work, sources: { flags } }, watch);
       const rates: Partial<Configuration> = {};

@@ -27,6 +27,8 @@ const MINE = [
   "experts/expert-00/checkpoints/mine.safetensors",
   "experts/expert-00/mine.partial",
   "other/train-00000.arrow.partial",
+  "export/mine/export.json", // which says nothing of an export
+  "export/mine/download.partial",
 ];
 
 async function write(run: string, paths: string[]) {
@@ -123,4 +125,14 @@ Deno.test("cleanRun() follows no link out of the run", () =>
     const before = await hashes(elsewhere);
     await cleanRun({ run });
     assertEquals(await hashes(elsewhere), before);
+  }));
+
+Deno.test("cleanRun() keeps the checkpoints of a model that is gone, which it comes back from", () =>
+  withPartition(async (run) => {
+    await trainDense("batch", { run, ...TRAINING });
+    const states = async () => (await Array.fromAsync(Deno.readDir(`${run}/dense/checkpoints`))).length;
+    const before = await states();
+    await Deno.remove(`${run}/dense/model.safetensors`);
+    await cleanRun({ run });
+    assertEquals(await states(), Math.min(before, 2));
   }));

@@ -1,7 +1,12 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { hashes } from "../../tasks/support.ts";
-import { runAll, toyStage, withStages } from "./support.ts";
+import type { RunEvent } from "../../../pipeline/run/events.ts";
+import { partition } from "../../../pipeline/stages/partition.ts";
+import { statusOf } from "../../../pipeline/stages/status.ts";
+import { trainDense } from "../../../pipeline/stages/train.ts";
+import { gpu } from "../../kernels/support.ts";
+import { runAll, toyStage, withPartition, withStages } from "./support.ts";
 
 const STAGE_FILE = "first/first.txt";
 
@@ -47,3 +52,24 @@ Deno.test("a stage whose files are damaged in the other run is made, and nothing
     assertEquals(stage.runs, 3);
   });
 });
+
+Deno.test("a model that is copied brings the settings that it was trained with, and goes on as one that was trained here", () =>
+  withPartition(async (one, flags) => {
+    const training = { expertHidden: 8, expertLayers: 1, expertHeads: 2, expertBatch: 4, expertSteps: 4 };
+    const sources = { flags: { ...training, denseRate: 0.004 } };
+    const trained = await trainDense("batch", { run: one, gpu, sources });
+    const two = `${one}-2`;
+    const reuse = [one];
+    await partition({ run: two, sources: { flags }, reuse });
+    const events: string[] = [];
+    const onEvent = (event: RunEvent) => {
+      if (event.type === "progress") events.push(event.stage);
+    };
+    assertEquals(await trainDense("batch", { run: two, gpu, sources, reuse }, { onEvent }), trained);
+    assertEquals(events, []); // nothing was trained
+    assertEquals(await trainDense("batch", { run: two, gpu, sources: {} }), trained); // config.json knows the rate
+    const { stages } = await statusOf(two);
+    assertEquals(stages.find(({ stage }) => stage === "train-dense")?.state, "up to date");
+    const other = { flags: { ...training, denseRate: 0.002 } };
+    await assertRejects(() => trainDense("batch", { run: two, gpu, sources: other, reuse }), InputError);
+  }));
