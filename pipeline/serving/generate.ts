@@ -208,8 +208,8 @@ export async function* continueTokens(
   reader.clear();
   for (let i = 0; i < maxNewTokens; i++) {
     signal?.throwIfAborted();
-    if (!window && tokens.length > reader.capacity) return "context";
     reader = await readerFor?.(tokens) ?? reader;
+    if (!window && tokens.length > reader.capacity) return "context";
     const from = windowStart(tokens.length, reader.capacity);
     if (!cache || from !== start) {
       reader.clear();

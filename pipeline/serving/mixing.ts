@@ -74,7 +74,7 @@ export function answeringOf(
 export function mixReaders(readers: readonly Reader[], weights: readonly number[]): Reader {
   const [first] = readers;
   return {
-    capacity: first.capacity,
+    capacity: Math.min(...readers.map(({ capacity }) => capacity)), // adopted experts may have longer contexts
     get length() {
       return first.length;
     },

@@ -63,13 +63,13 @@ Deno.test("answeringOf() names the experts from the largest weight on, and leave
 
 Deno.test("mixReaders() reads with all at once, and clears all", async () => {
   const calls: string[] = [];
-  const reader = (name: string): Reader => ({
-    capacity: 9,
+  const reader = (name: string, capacity: number): Reader => ({
+    capacity,
     length: 4,
     read: (tokens) => (calls.push(`${name} reads ${tokens}`), Promise.resolve(Float32Array.of(0, 0))),
     clear: () => void calls.push(`${name} clears`),
   });
-  const mixed = mixReaders([reader("a"), reader("b")], [0.5, 0.5]);
+  const mixed = mixReaders([reader("a", 12), reader("b", 9)], [0.5, 0.5]);
   assertClose(await mixed.read([1, 2]), [-Math.LN2, -Math.LN2], { atol: 1e-7, rtol: 0 });
   mixed.clear();
   assertEquals([mixed.capacity, mixed.length], [9, 4]);
