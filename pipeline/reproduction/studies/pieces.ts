@@ -6,6 +6,7 @@
  */
 
 import { BASELINE_NOTES } from "../../evaluation/baselines.ts";
+import { expertFolder } from "../../partition/manifests.ts";
 import type { Searched } from "../../report/reproduction.ts";
 import { resolveConfiguration, type Sources } from "../../settings/resolution.ts";
 import type { Configuration } from "../../settings/configuration.ts";
@@ -36,6 +37,10 @@ export function setupsOf(studies: readonly Study[], sources: Sources, seeds: num
   }
   return [...found.values()];
 }
+
+/** Names the models that a name stands for: all experts, or one baseline. */
+export const namesOf = (model: Searched, experts: number): string[] =>
+  model === "experts" ? Array.from({ length: experts }, (_, expert) => expertFolder(expert)) : [model];
 
 /** Names what a learning rate depends on: models that agree in it are searched once. */
 export function recipeOf(model: Searched, c: Configuration): string {

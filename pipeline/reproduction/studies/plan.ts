@@ -6,11 +6,10 @@
 
 import type { Words } from "../../../kernels/errors.ts";
 import { type CostDevice, costOf, PLAIN_DEVICE } from "../../cost/cost.ts";
-import { expertFolder } from "../../partition/manifests.ts";
 import { readManifest } from "../../run/manifest.ts";
 import { resolveConfiguration, type Sources } from "../../settings/resolution.ts";
 import { TRIAL_SHARE } from "../models.ts";
-import { flagsOf, recipeOf, setupsOf } from "./pieces.ts";
+import { flagsOf, namesOf, recipeOf, setupsOf } from "./pieces.ts";
 import { studiesOf } from "./run.ts";
 
 /** Trials that a search for a learning rate takes, in the mean. */
@@ -69,9 +68,7 @@ export async function planStudies(options: PlanStudiesOptions): Promise<StudiesP
     await add("partition", "split", seconds.routers + seconds.sharding);
     for (const model of setup.models) {
       const each = model === "experts" ? seconds.oneExpert : seconds.dense;
-      const names = model === "experts"
-        ? Array.from({ length: c.experts }, (_, e) => expertFolder(e))
-        : [model];
+      const names = namesOf(model, c.experts);
       const recipe = recipeOf(model, c);
       if (!searched.has(recipe)) {
         searched.add(recipe);

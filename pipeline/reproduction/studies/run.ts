@@ -10,7 +10,6 @@ import { InputError, say, setting } from "../../../kernels/errors.ts";
 import { openGpu } from "../../../kernels/device/gpu.ts";
 import { readCost } from "../../cost/cost.ts";
 import { readEvaluation } from "../../evaluation/evaluation.ts";
-import { expertFolder } from "../../partition/manifests.ts";
 import { type Claim, RATE_SEARCH, type RateSearch } from "../../report/reproduction.ts";
 import { exists, jsonText, writeAtomic } from "../../run/files.ts";
 import { readManifest, vouchedFiles } from "../../run/manifest.ts";
@@ -22,9 +21,9 @@ import { partition } from "../../stages/partition.ts";
 import type { RunWatch } from "../../stages/session.ts";
 import { summarize } from "../../stages/summary.ts";
 import type { TrainOptions } from "../../stages/train.ts";
-import type { TrainResult } from "../../stages/train_model.ts";
+import { trainResult } from "../../stages/train_model.ts";
 import { RATES, searchModelRate, trainModels, TRIAL_SHARE } from "../models.ts";
-import { flagsOf, recipeOf, setupsOf } from "./pieces.ts";
+import { flagsOf, namesOf, recipeOf, setupsOf } from "./pieces.ts";
 import { type StudyResult, writeResults } from "./results.ts";
 import { STUDIES } from "./studies.ts";
 import type { Outcome, Setup, Study } from "./study.ts";
@@ -170,12 +169,10 @@ async function outcomesOf(root: string, setups: readonly Setup[]): Promise<Outco
     const evaluation = await readEvaluation(`${run}/evaluation.json`, await vouchedFiles(run));
     const trained: Outcome["trained"] = {};
     for (const model of setup.models) {
-      const names = model === "experts"
-        ? Array.from({ length: evaluation.experts }, (_, e) => expertFolder(e))
-        : [model];
+      const names = namesOf(model, evaluation.experts);
       const manifests = await Promise.all(names.map((name) => readManifest(run, `train-${name}`)));
       if (manifests.includes(null)) return undefined;
-      trained[model] = manifests.map((manifest) => manifest!.result as unknown as TrainResult);
+      trained[model] = manifests.map((manifest) => trainResult(manifest!, run));
     }
     outcomes.push({
       setup,
