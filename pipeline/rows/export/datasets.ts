@@ -5,7 +5,15 @@
  * @module
  */
 
-import { Field, Int32, List, makeData, RecordBatch as ArrowBatch, Schema, Struct } from "apache-arrow";
+import {
+  Field,
+  Int32,
+  List,
+  makeData,
+  RecordBatch as ArrowBatch,
+  Schema,
+  Struct,
+} from "apache-arrow/Arrow.dom";
 import { type FileRecord, jsonText, sha256, writeAtomic } from "../../run/files.ts";
 import { arrowBytes, type RecordBatch } from "../arrow.ts";
 import { filesOf, type TokenText } from "./texts.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { DataType, type Message, type Schema } from "apache-arrow";
+import { DataType, type Message, type Schema } from "apache-arrow/Arrow.dom";
 import { unreadable } from "../../run/files.ts";
 import { OURS } from "./marks.ts";
 

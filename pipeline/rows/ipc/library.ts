@@ -11,7 +11,7 @@ import {
   CompressionType,
   type RecordBatchWriter,
   type Schema,
-} from "apache-arrow";
+} from "apache-arrow/Arrow.dom";
 import { ByteBuffer } from "flatbuffers";
 import { zstdDecompressSync } from "node:zlib";
 import { InputError } from "../../../kernels/errors.ts";

@@ -13,7 +13,7 @@ import {
   Message,
   MessageHeader,
   RecordBatchStreamWriter,
-} from "apache-arrow";
+} from "apache-arrow/Arrow.dom";
 import { Footer } from "apache-arrow/ipc/metadata/file";
 import type { InputError } from "../../../kernels/errors.ts";
 import { openToRead, unreadable } from "../../run/files.ts";

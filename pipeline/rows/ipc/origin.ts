@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { RecordBatch } from "apache-arrow";
+import type { RecordBatch } from "apache-arrow/Arrow.dom";
 
 const origins = new WeakMap<RecordBatch, string>();
 

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { RecordBatch, RecordBatchReader, Schema } from "apache-arrow";
+import { RecordBatch, RecordBatchReader, Schema } from "apache-arrow/Arrow.dom";
 import { createHash } from "node:crypto";
 import { unreadable } from "../../run/files.ts";
 import { openReading, type Reading, type Vouched } from "../../run/vouched.ts";

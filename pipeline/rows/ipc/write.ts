@@ -12,7 +12,7 @@ import {
   type RecordBatchWriter,
   Schema,
   util,
-} from "apache-arrow";
+} from "apache-arrow/Arrow.dom";
 import { createHash } from "node:crypto";
 import { InputError } from "../../../kernels/errors.ts";
 import { type FileRecord, writeAtomic, writeError } from "../../run/files.ts";
