@@ -8,6 +8,7 @@ import { InputError } from "../../kernels/errors.ts";
 import { type Columns, FORMAT, type Lineage, type RecordBatch, toBatch } from "../rows/arrow.ts";
 import { tokenArrayOf } from "../rows/columns.ts";
 import { indexOfText, uniform } from "../random.ts";
+import { collector } from "./garbage.ts";
 import type { Document } from "./readers.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
@@ -160,8 +161,8 @@ async function* tokenized(
 /**
  * Encodes groups, two at a time: while the caller has one in hand or it runs out of documents, the other keeps the cores busy.
  *
- * V8 does not see the library's memory, about 100 bytes per token until their encoding is collected, so where a process
- * has `gc()` (V8's `--expose-gc`) it is called from time to time: 3% of the time, and no peaks when V8 is late.
+ * V8 does not see the library's memory, about 100 bytes per token until their encoding is collected, so garbage is collected
+ * from time to time: 3% of the time, and no peaks when V8 is late.
  */
 async function* encodedGroups(
   groups: AsyncIterable<Document[]>,
@@ -173,9 +174,9 @@ async function* encodedGroups(
     let next = 0;
     return group.map((document) => ({ document, ids: document.tokens ?? encoded[next++] }));
   };
-  const { gc } = globalThis as { gc?: () => void };
   let ahead: ReturnType<typeof encode> | undefined;
   let uncollected = 0; // characters
+  let collect: (() => void) | undefined;
   for await (const group of groups) {
     const encoded = encode(group);
     encoded.catch(() => {}); // heard when its turn comes
@@ -183,7 +184,8 @@ async function* encodedGroups(
     ahead = encoded;
     uncollected += group.reduce((sum, { text }) => sum + text.length, 0);
     if (uncollected < COLLECT_CHARACTERS) continue;
-    gc?.();
+    collect ??= await collector();
+    collect();
     uncollected = 0;
   }
   if (ahead) yield await ahead;

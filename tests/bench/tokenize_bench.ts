@@ -12,6 +12,7 @@
 
 import { type Encoding, Tokenizer as Library } from "tokenizers";
 import { defaultCorpus } from "../../pipeline/text/corpora/corpus.ts";
+import { collector } from "../../pipeline/text/garbage.ts";
 import type { Document } from "../../pipeline/text/readers.ts";
 import { tokenizeDocuments } from "../../pipeline/text/tokenize.ts";
 import { loadTokenizer, trainTokenizer } from "../../pipeline/text/tokenizer.ts";
@@ -65,7 +66,7 @@ const ways: Record<string, () => Promise<void>> = {
 
 /** Frees what a way left behind: the library's results are freed in a task that follows the collection. */
 async function collect(): Promise<void> {
-  (globalThis as unknown as { gc(): void }).gc();
+  (await collector())();
   await new Promise((resolve) => setTimeout(resolve, 0));
 }
 

@@ -170,7 +170,7 @@ Deno.test("tokenizeDocuments() encodes two groups at a time, no more, and keeps 
   assertEquals(most, 2);
 });
 
-Deno.test("tokenizeDocuments() collects garbage from time to time where the process may", async () => {
+Deno.test("tokenizeDocuments() collects garbage from time to time", async () => {
   const scope = globalThis as { gc?: () => void };
   const { gc } = scope;
   const part = 16_384 * navigator.hardwareConcurrency; // a group
