@@ -7,7 +7,7 @@ import { createHash } from "node:crypto";
 import * as v from "valibot";
 import { InputError } from "../../kernels/errors.ts";
 import type { ModelConfig } from "../model/shape.ts";
-import type { TrainerState } from "../model/trainer.ts";
+import type { TrainerState } from "../model/trainer_group.ts";
 import { oneLine, shortHash, writeAtomic } from "../run/files.ts";
 import { conform } from "../run/schema.ts";
 import { tensorsOf, weightsIn } from "./checkpoint.ts";

@@ -14,13 +14,14 @@ import { type Layout, planLayout } from "../model/parameters.ts";
 import { layerOf } from "../model/sublayers/layer.ts";
 import {
   type ActivationOptions,
-  type BatchShape,
   createActivations,
   logitsBudget,
   modelsPerBank,
   reportsOf,
-} from "../model/transformer.ts";
-import { microBatches, STEPS_PER_READ } from "../model/trainer.ts";
+} from "../model/activations.ts";
+import type { BatchShape } from "../model/sublayers/sublayer.ts";
+import { microBatches } from "../model/trainer.ts";
+import { STEPS_PER_READ } from "../model/trainer_group.ts";
 
 /** Device memory of models, in bytes. */
 export interface ModelMemory {
@@ -86,6 +87,13 @@ export interface InferenceMemoryOptions extends MemoryOptions {
   batch?: number;
   /** Tokens of a sequence that run at once. Default: 1. */
   length?: number;
+}
+
+const LONGEST_PASS = 512; // tokens of a prompt that a decoder reads at once, unless told
+
+/** Gives what answering takes: room for `length` tokens of prompt and answer. */
+export function answeringOf(length: number): Pick<InferenceMemoryOptions, "capacity" | "length"> {
+  return { capacity: length, length: Math.min(LONGEST_PASS, length) };
 }
 
 /** Predicts the device memory of `createTrainer`. Throws an `InputError` where a tensor exceeds the binding limit. */

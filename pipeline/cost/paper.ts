@@ -6,14 +6,9 @@
  */
 
 import { resolveConfiguration } from "../settings/resolution.ts";
-import {
-  type Communication,
-  denseStepBytes,
-  exchangeBytes,
-  mixtureFlops,
-  type MixtureShape,
-  shapeOf,
-} from "./cost.ts";
+import { type Communication, denseStepBytes, exchangeBytes } from "./communication.ts";
+import { mixtureFlops, type MixtureShape } from "./flops.ts";
+import { shapeOf } from "./mixture.ts";
 
 /** The figures of a row of Table 3. */
 export interface TableFigures {

@@ -17,7 +17,7 @@ import {
   runnable,
   type Variants,
 } from "../../kernels/device/variants.ts";
-import { trainingFlops } from "../cost/cost.ts";
+import { trainingFlops } from "../cost/flops.ts";
 import { trainingMemory } from "../cost/memory.ts";
 import { initialWeights } from "../model/parameters.ts";
 import type { ModelConfig } from "../model/shape.ts";

@@ -5,15 +5,8 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import {
-  checkLineage,
-  checkTokens,
-  type Columns,
-  fromBatch,
-  type Lineage,
-  originOf,
-  type RecordBatch,
-} from "../rows/arrow.ts";
+import { checkLineage, type Lineage } from "../rows/lineage.ts";
+import { checkTokens, type Columns, fromBatch, originOf, type RecordBatch } from "../rows/arrow.ts";
 import { regroup } from "../rows/columns.ts";
 
 /** Sequences that are scored together; where the input has no documents, every sequence is one. */

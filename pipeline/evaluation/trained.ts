@@ -6,7 +6,8 @@
 
 import { assignArgmax } from "../partition/assignment/argmax.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
-import { fromBatch, lineageOf, type RecordBatch, toBatch } from "../rows/arrow.ts";
+import { fromBatch, type RecordBatch, toBatch } from "../rows/arrow.ts";
+import { lineageOf } from "../rows/lineage.ts";
 import { takeColumns } from "../rows/columns.ts";
 import { blocks } from "./rows.ts";
 import type { RouteOptions } from "./routes.ts";

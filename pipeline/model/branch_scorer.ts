@@ -9,7 +9,8 @@ import type { Dispatch, Gpu } from "../../kernels/device/gpu.ts";
 import { takesPasses } from "../../kernels/matmul/matmul.ts";
 import type { ModelConfig } from "./shape.ts";
 import { createBank, type Weights } from "./parameters.ts";
-import { createActivations, modelsPerBank, planForward, planLoss, planTransposes } from "./transformer.ts";
+import { createActivations, modelsPerBank } from "./activations.ts";
+import { planForward, planLoss, planTransposes } from "./transformer.ts";
 
 /** A text and what may follow it. */
 export interface Branching {

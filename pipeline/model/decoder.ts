@@ -13,7 +13,8 @@ import { takesPasses } from "../../kernels/matmul/matmul.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
 import type { ModelConfig } from "./shape.ts";
 import { createBank, type Weights } from "./parameters.ts";
-import { createActivations, modelsPerBank, planForward, planLogits, planTransposes } from "./transformer.ts";
+import { createActivations, modelsPerBank } from "./activations.ts";
+import { planForward, planLogits, planTransposes } from "./transformer.ts";
 
 /** Tokens that a sequence goes on with. */
 export interface SlotTokens {

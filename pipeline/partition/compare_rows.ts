@@ -1,6 +1,7 @@
 /** Compares what the stages of a partition say about the same sequences, row by row. */
 
 import type { Columns, RecordBatch } from "../rows/arrow.ts";
+
 import { closeCursor, type Cursor, fill, openCursor, placeOf, rowsLeft } from "../rows/cursor.ts";
 
 /** Rows of one kind, training or held-out, as each stage has them. */

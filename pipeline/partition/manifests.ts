@@ -4,7 +4,7 @@
  */
 
 import * as v from "valibot";
-import { FORMAT, type Lineage } from "../rows/arrow.ts";
+import { FORMAT, type Lineage } from "../rows/lineage.ts";
 import { sha256 } from "../run/files.ts";
 import { count, finite, readJson, share } from "../run/schema.ts";
 import type { Vouched } from "../run/vouched.ts";

@@ -10,7 +10,9 @@
  * that the first ones are a sample; their number is bounded, and so are time and memory.
  */
 
-import { fromBatch, lineageOf, readArrow } from "../rows/arrow.ts";
+import { fromBatch, readArrow } from "../rows/arrow.ts";
+
+import { lineageOf } from "../rows/lineage.ts";
 import { exists } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";

@@ -1,7 +1,8 @@
 /** Writes the rows of one expert into shards, as they come, in memory of a fixed size. */
 
-import { toBatch, writeArrowFile } from "../rows/arrow.ts";
-import type { Columns, Lineage, RecordBatch } from "../rows/arrow.ts";
+import { type RecordBatch, toBatch, writeArrowFile } from "../rows/arrow.ts";
+import type { Columns } from "../rows/arrow.ts";
+import type { Lineage } from "../rows/lineage.ts";
 import { gatherRows, roomFor, sliceColumns } from "../rows/columns.ts";
 import { shardName, type WrittenShard } from "../rows/shards.ts";
 

@@ -4,8 +4,10 @@
  */
 
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
-import { checkLineage, checkTokens, FORMAT, fromBatch, lineageOf, originOf, toBatch } from "../rows/arrow.ts";
-import type { Columns, Lineage, RecordBatch } from "../rows/arrow.ts";
+import { checkLineage, FORMAT, lineageOf } from "../rows/lineage.ts";
+import { checkTokens, fromBatch, originOf, type RecordBatch, toBatch } from "../rows/arrow.ts";
+import type { Columns } from "../rows/arrow.ts";
+import type { Lineage } from "../rows/lineage.ts";
 import { concatColumns } from "../rows/columns.ts";
 import { checkSettings } from "../settings/configuration.ts";
 import type { Partitioner } from "./partitioner.ts";

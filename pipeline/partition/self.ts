@@ -8,7 +8,9 @@
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
-import { loadCheckpoint, loadCheckpointConfig, routersHash } from "../checkpoints/checkpoint.ts";
+import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
+import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
+import { routersHash } from "../checkpoints/routers.ts";
 import { rowsPerPass } from "../model/passes.ts";
 import { createScorer } from "../model/scorer.ts";
 import { exists, hashFile } from "../run/files.ts";

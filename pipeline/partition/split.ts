@@ -10,8 +10,10 @@
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import { checkLineage, FORMAT, fromBatch, identityOf, lineageOf, originOf } from "../rows/arrow.ts";
-import type { Columns, Lineage, RecordBatch } from "../rows/arrow.ts";
+import { checkLineage, FORMAT, identityOf, lineageOf } from "../rows/lineage.ts";
+import { fromBatch, originOf, type RecordBatch } from "../rows/arrow.ts";
+import type { Columns } from "../rows/arrow.ts";
+import type { Lineage } from "../rows/lineage.ts";
 import { sliceColumns } from "../rows/columns.ts";
 import {
   type FileRecord,

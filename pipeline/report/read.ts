@@ -25,7 +25,7 @@ import { partsAlone } from "../stages/parts_alone.ts";
 import { anythingBegun } from "../stages/state.ts";
 import { baselineTargets } from "../stages/baselines.ts";
 import { expertTarget } from "../stages/train_expert.ts";
-import { readStepMetrics, type StepMetrics } from "../training/loop.ts";
+import { readStepMetrics, type StepMetrics } from "../training/metrics.ts";
 import { printable } from "./html.ts";
 import { type Claims, readClaims } from "./reproduction.ts";
 

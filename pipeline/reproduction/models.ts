@@ -11,7 +11,7 @@ import type { Sources } from "../settings/resolution.ts";
 import type { RunWatch } from "../stages/session.ts";
 import { trainDense, trainExpert, type TrainOptions, trainSwitch } from "../stages/train.ts";
 import type { Match } from "../stages/train_dense.ts";
-import type { TrainResult } from "../stages/train_model.ts";
+import type { TrainResult } from "../stages/training_result.ts";
 import { LossNotFiniteError } from "../training/loop.ts";
 import { searchRate } from "./search.ts";
 

@@ -18,8 +18,8 @@ import { jsonText, writeAtomic } from "../run/files.ts";
 import { expertFolder } from "../partition/manifests.ts";
 import type { RunWatch } from "../stages/session.ts";
 import type { TrainOptions } from "../stages/train.ts";
-import type { TrainResult } from "../stages/train_model.ts";
-import { readStepMetrics } from "../training/loop.ts";
+import type { TrainResult } from "../stages/training_result.ts";
+import { readStepMetrics } from "../training/metrics.ts";
 import { claimsMarkdown, claimsOf, type Crossing, crossingOf, type CurvePoint, VERDICTS } from "./claims.ts";
 import { RATES, searchModelRate, trainModels, TRIAL_SHARE, withoutRates } from "./models.ts";
 

@@ -5,6 +5,7 @@
  */
 
 import { type Columns, fromBatch, originOf, type RecordBatch } from "./arrow.ts";
+
 import { sliceColumns } from "./columns.ts";
 
 /** A place in a stream of batches. */

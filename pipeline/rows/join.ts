@@ -5,7 +5,8 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import { checkLineage, FORMAT, lineageOf, originOf, type RecordBatch, toBatch } from "./arrow.ts";
+import { checkLineage, FORMAT, lineageOf } from "./lineage.ts";
+import { originOf, type RecordBatch, toBatch } from "./arrow.ts";
 import { closeCursor, type Cursor, fill, openCursor, placeOf, rowsLeft, take } from "./cursor.ts";
 
 const REMEDY = { remedy: "score these tokens again" };

@@ -4,15 +4,9 @@
  * @module
  */
 
-import {
-  FORMAT,
-  type Lineage,
-  lineageOf,
-  type RecordBatch,
-  toBatch,
-  writeArrowFile,
-  type Written,
-} from "./arrow.ts";
+import { FORMAT, type Lineage, lineageOf } from "./lineage.ts";
+
+import { type RecordBatch, toBatch, writeArrowFile, type Written } from "./arrow.ts";
 import { regroup } from "./columns.ts";
 import { closeCursor, fill, openCursor, take } from "./cursor.ts";
 

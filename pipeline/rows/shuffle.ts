@@ -10,18 +10,14 @@ import { refuseLink, removeIfEmpty, removeIfThere } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
 import {
   type ArrowAppender,
-  checkLineage,
   type Columns,
-  FORMAT,
   fromBatch,
-  identityOf,
-  type Lineage,
-  lineageOf,
   openArrowAppender,
   readArrow,
   type RecordBatch,
   toBatch,
 } from "./arrow.ts";
+import { checkLineage, FORMAT, identityOf, type Lineage, lineageOf } from "./lineage.ts";
 import { concatColumns, copyRows, gatherRows, roomFor, sliceColumns, takeColumns } from "./columns.ts";
 import { permutation, randomKeys } from "../random.ts";
 

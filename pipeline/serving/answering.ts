@@ -4,7 +4,7 @@
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import type { CheckpointNotes } from "../checkpoints/checkpoint.ts";
+import type { CheckpointNotes } from "../checkpoints/hugging_face_config.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { routingTemperatureOf, routingWindow } from "../partition/mixing.ts";
 import type { Values } from "../settings/field.ts";

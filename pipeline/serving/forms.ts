@@ -1,7 +1,7 @@
 /** What a model is on the device: a decoder that writes texts, a scorer, or a scorer of what may follow texts. */
 
 import type { Gpu } from "../../kernels/device/gpu.ts";
-import type { Checkpoint, CheckpointNotes } from "../checkpoints/checkpoint.ts";
+import type { Checkpoint, CheckpointNotes } from "../checkpoints/hugging_face_config.ts";
 import { type BranchScorer, createBranchScorer } from "../model/branch_scorer.ts";
 import { createDecoder, type DecoderOptions } from "../model/decoder.ts";
 import { rowsPerPass } from "../model/passes.ts";

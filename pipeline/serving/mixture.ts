@@ -5,7 +5,7 @@
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { type Gpu, openGpu, type OpenGpuOptions } from "../../kernels/device/gpu.ts";
-import type { Checkpoint } from "../checkpoints/checkpoint.ts";
+import type { Checkpoint } from "../checkpoints/hugging_face_config.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { Partitioner, TokenRows } from "../partition/partitioner.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";

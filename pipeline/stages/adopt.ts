@@ -6,12 +6,9 @@
  */
 
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
-import {
-  type Checkpoint,
-  type CheckpointNotes,
-  loadCheckpoint,
-  saveModelFolder,
-} from "../checkpoints/checkpoint.ts";
+import type { Checkpoint, CheckpointNotes } from "../checkpoints/hugging_face_config.ts";
+import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
+import { saveModelFolder } from "../checkpoints/model_folder.ts";
 import { type ModelConfig, parameterCount } from "../model/shape.ts";
 import { partHash } from "../partition/manifests.ts";
 import { type Adoption, adoptionOf } from "../run/adoption.ts";
@@ -23,7 +20,8 @@ import { inRun, type RunOptions, type RunWatch } from "./session.ts";
 import { TOKENIZER } from "./tokenizer.ts";
 import { checkExpert } from "./train.ts";
 import { expertTarget, readPartOf } from "./train_expert.ts";
-import { removeModel, trainingStage } from "./train_model.ts";
+import { removeModel } from "./make_model.ts";
+import { trainingStage } from "./train_model.ts";
 
 /** What {@linkcode adoptExpert} takes. */
 export interface AdoptOptions extends Pick<RunOptions, "run" | "force"> {

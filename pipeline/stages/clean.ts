@@ -7,7 +7,8 @@
 
 import { RunError } from "../../kernels/errors.ts";
 import { filesUnder, removeFiles, wholeName } from "../run/files.ts";
-import { GLANCE_MS, heldIn, type Hold, lockRun, type Owner, removeDeadLocks } from "../run/lock.ts";
+import { GLANCE_MS, heldIn, type Hold, lockRun, removeDeadLocks } from "../run/lock.ts";
+import type { Owner } from "../run/claims.ts";
 import { manifestPath, missingOutput, readManifest } from "../run/manifest.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { listCheckpoints } from "../training/resume.ts";
@@ -15,10 +16,12 @@ import { unfinishedIn } from "./export_folder.ts";
 import { exportMakes } from "./export_run.ts";
 import { graphOf } from "./graph.ts";
 import { baselineTargets } from "./baselines.ts";
-import { needConfiguration, type RunWatch, SETTINGS } from "./session.ts";
+import { needConfiguration, SETTINGS } from "./run_folder.ts";
+import type { RunWatch } from "./session.ts";
 import { isMadeBy, type Stage } from "./stage.ts";
 import { expertTarget } from "./train_expert.ts";
-import { isBegun, trainingStage } from "./train_model.ts";
+import { isBegun } from "./make_model.ts";
+import { trainingStage } from "./train_model.ts";
 
 /** What {@linkcode cleanRun} takes. */
 export interface CleanOptions {

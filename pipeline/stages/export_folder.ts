@@ -18,7 +18,8 @@ import {
   wholeName,
   writeAtomic,
 } from "../run/files.ts";
-import { lockRun, LOCKS } from "../run/lock.ts";
+import { lockRun } from "../run/lock.ts";
+import { LOCKS } from "../run/claims.ts";
 import { missingOutput } from "../run/manifest.ts";
 import { conform, count } from "../run/schema.ts";
 import { canonical, isSealed, seal } from "../run/seal.ts";

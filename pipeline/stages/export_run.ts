@@ -5,14 +5,12 @@
  */
 
 import { InputError, say, task } from "../../kernels/errors.ts";
-import {
-  type CheckpointNotes,
-  loadCheckpoint,
-  MODEL_FILES,
-  saveModelFolder,
-} from "../checkpoints/checkpoint.ts";
+import type { CheckpointNotes } from "../checkpoints/hugging_face_config.ts";
+import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
+import { MODEL_FILES, saveModelFolder } from "../checkpoints/model_folder.ts";
 import { expertFolder } from "../partition/manifests.ts";
-import { fromBatch, lineageOf, readShards, type RecordBatch } from "../rows/arrow.ts";
+import { fromBatch, readShards, type RecordBatch } from "../rows/arrow.ts";
+import { lineageOf } from "../rows/lineage.ts";
 import {
   counted,
   pieces,
@@ -32,7 +30,8 @@ import { SAMPLING } from "../serving/sampling.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { loadTokenizer } from "../text/tokenizer.ts";
 import { type Exported, exportInto } from "./export_folder.ts";
-import { needConfiguration, type RunWatch } from "./session.ts";
+import { needConfiguration } from "./run_folder.ts";
+import type { RunWatch } from "./session.ts";
 import { checkExpert } from "./train.ts";
 import { readPartOf } from "./train_expert.ts";
 import { TOKENIZER } from "./tokenizer.ts";

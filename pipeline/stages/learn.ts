@@ -5,8 +5,8 @@
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import { forwardFlops, trainingFlops } from "../cost/cost.ts";
-import { MODEL_FILES } from "../checkpoints/checkpoint.ts";
+import { forwardFlops, trainingFlops } from "../cost/flops.ts";
+import { MODEL_FILES } from "../checkpoints/model_folder.ts";
 import { parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
 import type { PartitionerKind } from "../partition/partitioner.ts";

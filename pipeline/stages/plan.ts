@@ -19,11 +19,13 @@ import { expandInputs } from "../text/readers.ts";
 import { resolveRun } from "./resolution.ts";
 import { LEARN, roundFlops } from "./learn.ts";
 import { checkPlace } from "./parts_alone.ts";
-import { needConfiguration, type RunOptions } from "./session.ts";
+import { needConfiguration } from "./run_folder.ts";
+import type { RunOptions } from "./session.ts";
 import type { CorpusSize, Estimate, Stage } from "./stage.ts";
 import { type States, statesOf } from "./state.ts";
 import { expertTarget } from "./train_expert.ts";
-import { type TrainingOptions, trainingStage } from "./train_model.ts";
+import type { TrainingOptions } from "./training_target.ts";
+import { trainingStage } from "./train_model.ts";
 
 /** Estimates one stage. */
 export interface StageEstimate extends Estimate {

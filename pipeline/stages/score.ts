@@ -6,7 +6,7 @@
  */
 
 import { InputError, RunError, say, task } from "../../kernels/errors.ts";
-import { forwardFlops } from "../cost/cost.ts";
+import { forwardFlops } from "../cost/flops.ts";
 import { parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
 import type { Partitioner } from "../partition/partitioner.ts";

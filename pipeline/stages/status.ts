@@ -7,7 +7,8 @@
 import { InputError, say, task, type TaskReference, type Text } from "../../kernels/errors.ts";
 import { checkRunFolder } from "../run/files.ts";
 import { adoptionOf } from "../run/adoption.ts";
-import { heldIn, type Owner } from "../run/lock.ts";
+import { heldIn } from "../run/lock.ts";
+import type { Owner } from "../run/claims.ts";
 import type { Manifest } from "../run/manifest.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { partsAlone } from "./parts_alone.ts";

@@ -9,14 +9,8 @@
 
 import * as v from "valibot";
 import { InputError, say, setting, task } from "../../kernels/errors.ts";
-import {
-  fromBatch,
-  type Lineage,
-  readArrow,
-  type RecordBatch,
-  toBatch,
-  writeArrowFile,
-} from "../rows/arrow.ts";
+import { fromBatch, readArrow, type RecordBatch, toBatch, writeArrowFile } from "../rows/arrow.ts";
+import type { Lineage } from "../rows/lineage.ts";
 import { exists, filesUnder, removeFiles } from "../run/files.ts";
 import { conform, count } from "../run/schema.ts";
 import { Vouched } from "../run/vouched.ts";

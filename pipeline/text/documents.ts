@@ -5,6 +5,7 @@
  */
 
 import { emptyBatch, type RecordBatch } from "../rows/arrow.ts";
+
 import type { Configuration } from "../settings/configuration.ts";
 import { type CorpusName, embeddedCorpus } from "./corpora/corpus.ts";
 import { type Document, expandInputs, readDocuments, type ReadOptions } from "./readers.ts";

@@ -4,13 +4,8 @@
  * @module
  */
 
-export {
-  LossNotFiniteError,
-  type StepMetrics,
-  type TrainingState,
-  trainModel,
-  type TrainModelOptions,
-} from "./loop.ts";
+export { LossNotFiniteError, type TrainingState, trainModel, type TrainModelOptions } from "./loop.ts";
+export type { StepMetrics } from "./metrics.ts";
 export {
   createTogether,
   type LoopTrainer,

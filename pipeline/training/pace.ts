@@ -4,7 +4,7 @@
  */
 
 import type { AdapterKind } from "../../kernels/device/variants.ts";
-import { STEPS_PER_READ } from "../model/trainer.ts";
+import { STEPS_PER_READ } from "../model/trainer_group.ts";
 
 /** Steps between two looks at most, by kind of adapter: where a step is short, so is what waits for it. */
 const MOST_STEPS: Record<AdapterKind, number> = { software: 8, gpu: STEPS_PER_READ };

@@ -3,7 +3,8 @@
  */
 
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
-import { type Checkpoint, loadCheckpoint } from "../checkpoints/checkpoint.ts";
+import type { Checkpoint } from "../checkpoints/hugging_face_config.ts";
+import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
 import { initialWeights, type Weights } from "../model/parameters.ts";
 import { EMBEDDING, HEAD, type ModelConfig } from "../model/shape.ts";
 import type { Configuration } from "../settings/configuration.ts";

@@ -7,13 +7,8 @@
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { emptyBatch, type HostBatch } from "../model/batch.ts";
 import type { Weights } from "../model/parameters.ts";
-import {
-  createTrainer,
-  type StepResult,
-  type Trainer,
-  type TrainerOptions,
-  type TrainerState,
-} from "../model/trainer.ts";
+import { createTrainer, type Trainer, type TrainerOptions } from "../model/trainer.ts";
+import type { StepResult, TrainerState } from "../model/trainer_group.ts";
 
 /** What a training asks of its trainer. */
 export type LoopTrainer = Pick<

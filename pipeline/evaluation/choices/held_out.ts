@@ -1,6 +1,8 @@
 /** Reads the text of held-out token rows: what no model of the run was trained on. */
 
-import { checkLineage, fromBatch, originOf, type RecordBatch } from "../../rows/arrow.ts";
+import { checkLineage } from "../../rows/lineage.ts";
+
+import { fromBatch, originOf, type RecordBatch } from "../../rows/arrow.ts";
 import type { Document } from "../../text/readers.ts";
 import type { Packing } from "../../text/tokenize.ts";
 import type { Tokenizer } from "../../text/tokenizer.ts";

@@ -3,17 +3,8 @@
  */
 
 import { InputError, say, setting, type Text } from "../../../kernels/errors.ts";
-import {
-  checkLineage,
-  FORMAT,
-  fromBatch,
-  identityOf,
-  type Lineage,
-  lineageOf,
-  originOf,
-  type RecordBatch,
-  toBatch,
-} from "../../rows/arrow.ts";
+import { checkLineage, FORMAT, identityOf, type Lineage, lineageOf } from "../../rows/lineage.ts";
+import { fromBatch, originOf, type RecordBatch, toBatch } from "../../rows/arrow.ts";
 import { type Columns, regroup, sliceColumns } from "../../rows/columns.ts";
 import { checkSettings } from "../../settings/configuration.ts";
 import { checkCosts, checkWidth, equalRooms } from "./assignment.ts";

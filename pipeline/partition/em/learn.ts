@@ -4,7 +4,8 @@
 
 import { basename } from "node:path";
 import { InputError, say, setting } from "../../../kernels/errors.ts";
-import { routerFolder, routersHash, saveModelFolder } from "../../checkpoints/checkpoint.ts";
+import { routerFolder, routersHash } from "../../checkpoints/routers.ts";
+import { saveModelFolder } from "../../checkpoints/model_folder.ts";
 import { saveTrainerState, usableTrainerState } from "../../checkpoints/trainer_state.ts";
 import type { ModelConfig } from "../../model/shape.ts";
 import { modelShapes } from "../../model/shapes.ts";

@@ -10,7 +10,7 @@
 
 import { InputError } from "../../../kernels/errors.ts";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
-import { loadRouters, routerFolder, type Routers, routersHash } from "../../checkpoints/checkpoint.ts";
+import { loadRouters, routerFolder, type Routers, routersHash } from "../../checkpoints/routers.ts";
 import { rowsPerPass } from "../../model/passes.ts";
 import { createScorer, type Scorer } from "../../model/scorer.ts";
 import { exists, hashFile } from "../../run/files.ts";

@@ -21,7 +21,7 @@ import { partition } from "../../stages/partition.ts";
 import type { RunWatch } from "../../stages/session.ts";
 import { summarize } from "../../stages/summary.ts";
 import type { TrainOptions } from "../../stages/train.ts";
-import { trainResult } from "../../stages/train_model.ts";
+import { trainResult } from "../../stages/training_result.ts";
 import { RATES, searchModelRate, trainModels, TRIAL_SHARE } from "../models.ts";
 import { flagsOf, namesOf, recipeOf, setupsOf } from "./pieces.ts";
 import { type StudyResult, writeResults } from "./results.ts";

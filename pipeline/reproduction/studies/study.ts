@@ -12,7 +12,7 @@ import type { Claim, Searched } from "../../report/reproduction.ts";
 import type { Configuration } from "../../settings/configuration.ts";
 import type { EvaluateRunOptions } from "../../stages/evaluate_run.ts";
 import type { PartitionSummary } from "../../stages/summary.ts";
-import type { TrainResult } from "../../stages/train_model.ts";
+import type { TrainResult } from "../../stages/training_result.ts";
 
 /** One run that a study needs. Studies that need the same one share it. */
 export interface Setup {

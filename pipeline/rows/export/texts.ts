@@ -5,6 +5,7 @@
  */
 
 import { fromBatch, type RecordBatch } from "../arrow.ts";
+
 import { joinTokens, type TokenArray } from "../columns.ts";
 
 /** A text as its tokens, without padding. */

@@ -5,13 +5,13 @@
  * @module
  */
 
-import type { ExpertName, SampledText } from "../partition/names.ts";
-import type { PartManifest } from "../partition/manifests.ts";
-import { Html, htmlTable, markup, number, percent, printable, type Table } from "./html.ts";
-import { expertName, labelled } from "./plots.ts";
-import type { RunRecord } from "./read.ts";
-import type { Section } from "./section.ts";
-import { expertColour } from "./theme.ts";
+import type { ExpertName, SampledText } from "../../partition/names.ts";
+import type { PartManifest } from "../../partition/manifests.ts";
+import { Html, htmlTable, markup, number, percent, printable, type Table } from "../html.ts";
+import { expertName, labelled } from "../plots.ts";
+import type { RunRecord } from "../read.ts";
+import type { Section } from "../section.ts";
+import { expertColour } from "../theme.ts";
 
 /** Most words in an expert's title, most sources that are told, most experts whose texts are shown. */
 const TITLE_WORDS = 3;
