@@ -48,7 +48,7 @@ export const CHECK = section("Command", {
 });
 
 /** Other runs that a task may copy from. */
-export const REUSE = section("Command", {
+const REUSE = section("Command", {
   reuse: paths({
     help:
       "another run: a stage that it has made of the same settings and inputs is copied from it; repeatable",

@@ -1,6 +1,6 @@
 /**
- * Checkpoints: Hugging Face folders of a `GPTNeoXForCausalLM` (`config.json`, `model.safetensors`), so that other tools load what is
- * trained here, and the other way round.
+ * Checkpoints are Hugging Face folders of a `GPTNeoXForCausalLM` (`config.json`, `model.safetensors`). So
+ * other tools load what is trained here, and models that they trained are loaded here.
  *
  * @module
  */
@@ -21,7 +21,7 @@ import {
   readInput,
 } from "./hugging_face_config.ts";
 
-/** Gives the tensors of a file under their names in the model, after `prefix`. */
+/** Names the tensors of a model as a file holds them: `prefix` and the name in the model. */
 export function tensorsOf(config: ModelConfig, weights: Weights, prefix = ""): [string, HostTensor][] {
   return parameterSpecs(config).map((spec) => {
     return [prefix + spec.name, { shape: wholeShape(spec), values: weights.get(spec.name)! }];
@@ -84,10 +84,9 @@ export async function writeCheckpoint(
 }
 
 /**
- * Reads a checkpoint folder of this architecture, whoever wrote it.
- *
- * Throws an `InputError` where the folder is missing or is no model's, where the shape is not supported, by the field's name,
- * and where a file is truncated, corrupt or not what `vouched` knows of it; it says which file is wrong.
+ * Reads a checkpoint folder of this architecture, whoever wrote it. Throws an `InputError` where the folder
+ * is missing or holds no model, where a field of its shape is not supported, and where a file is cut short,
+ * damaged or not what `vouched` says of it. The error names the file and the field.
  */
 export async function loadCheckpoint(folder: string, vouched?: Vouched): Promise<Checkpoint> {
   const { config, notes } = await loadCheckpointConfig(folder, vouched);

@@ -32,7 +32,7 @@ export interface CheckpointNotes {
   eos?: number;
   /** Hash of the part that an expert was trained on. */
   partition?: string;
-  /** Where an expert came from that another trainer made; its size is its own. */
+  /** For an expert that another trainer made: the folder that it came from. Its size is its own. */
   adopted?: string;
 }
 
@@ -46,13 +46,16 @@ export interface Checkpoint {
   notes: CheckpointNotes;
   /** SHA-256 of `model.safetensors`. */
   sha256: string;
-  /** Number type of the weights in the file they were read from; F32 where they differ. */
+  /**
+   * Number type of the weights in the file that they were read from; F32 where tensors have different ones.
+   */
   dtype?: SafetensorsDtype;
 }
 
 /**
- * What our architecture means in a Hugging Face configuration, with the values that a missing field stands for; whether the head
- * is tied stands apart. Newer files put the rotary settings into `rope_parameters`.
+ * The fields that describe our architecture in a Hugging Face configuration: the value, and the value that a
+ * missing field stands for. Newer files put the rotary settings into `rope_parameters`. Whether the head is
+ * tied to the embedding is a matter of each model.
  */
 const ARCHITECTURE: [name: string, value: unknown, absent: unknown][] = [
   ["use_parallel_residual", false, true],
@@ -62,7 +65,10 @@ const ARCHITECTURE: [name: string, value: unknown, absent: unknown][] = [
   ["layer_norm_eps", LAYER_NORM_EPSILON, 1e-5],
 ];
 
-/** Models of other tools, and those with experts in their layers, whose tensors no other tool knows. */
+/**
+ * The type of plain models, which other tools load, and that of models with experts in their layers, whose
+ * tensors no other tool knows.
+ */
 const [PLAIN, SWITCH] = [
   { model_type: "gpt_neox", architectures: ["GPTNeoXForCausalLM"] },
   { model_type: "smalltalk_switch", architectures: ["SmallTalkSwitchForCausalLM"] },
@@ -70,7 +76,7 @@ const [PLAIN, SWITCH] = [
 
 const ACTIVATIONS = ["gelu_pytorch_tanh", "gelu_new", "gelu_fast"]; // one function under three names
 
-/** What sizes are called there. */
+/** The names of sizes in a Hugging Face configuration. */
 const SIZES = {
   vocabulary: "vocab_size",
   hidden: "hidden_size",
@@ -107,7 +113,7 @@ export function huggingFaceConfig(
   return Object.fromEntries(Object.entries(fields).sort(([a], [b]) => a < b ? -1 : 1));
 }
 
-/** Reads what a checkpoint folder says of its model, without the weights; throws as {@link loadCheckpoint} does. */
+/** Reads what a checkpoint folder says of its model, without the weights. Throws as `loadCheckpoint` does. */
 export async function loadCheckpointConfig(
   folder: string,
   vouched?: Vouched,
@@ -158,7 +164,7 @@ export async function loadCheckpointConfig(
   const inner = MLP_EXPANSION * config.hidden;
   const given = fields.intermediate_size ?? inner;
   check("intermediate_size", given, given === inner, `${inner} (4 × hidden_size)`);
-  const tied = fields.tie_word_embeddings ?? false; // as a missing field is meant there
+  const tied = fields.tie_word_embeddings ?? false; // what Hugging Face takes where the field is missing
   check("tie_word_embeddings", tied, typeof tied === "boolean", "true or false");
   return { config: { ...config, ...!tied && { untied: true } }, notes };
 }
@@ -205,7 +211,7 @@ export async function readInput(folder: string, name: string, vouched?: Vouched)
   }
 }
 
-/** Says which folder to name instead of one that is no model's but holds some, as the end of a message. */
+/** Says which folder to name instead of one that is no model's but holds models: the end of a message. */
 async function modelIn(folder: string): Promise<string | undefined> {
   const entries = await Array.fromAsync(Deno.readDir(folder)).catch(() => []);
   const names = entries.filter(({ isDirectory }) => isDirectory).map(({ name }) => name).sort();

@@ -21,13 +21,16 @@ export interface ModelFolderOptions {
   notes: CheckpointNotes & { eos: number };
   /** The tokenizer that goes with the model, or the path of its `tokenizer.json`. */
   tokenizer: string | Pick<Tokenizer, "json">;
-  /** What is known of that file. */
+  /** Records that the file is checked against. */
   vouched?: Vouched;
-  /** Numbers that the weights are written in. */
+  /** Number type that the weights are written in. */
   dtype?: SafetensorsDtype;
-  /** Writes the head as a tensor of its own, which is a copy of the embedding: converters look for it. */
+  /** Writes the output head as a tensor of its own, a copy of the embedding: some converters look for it. */
   untie?: boolean;
-  /** How others are to sample, as fields of `generation_config.json`; without it as they do unless told. */
+  /**
+   * How other tools sample by default: fields of `generation_config.json`. Without it they use their own
+   * defaults.
+   */
   generation?: Record<string, unknown>;
 }
 

@@ -11,16 +11,15 @@ import type { Vouched } from "../run/vouched.ts";
 import { loadCheckpoint } from "./checkpoint.ts";
 import type { Checkpoint } from "./hugging_face_config.ts";
 
-/** E routers of one shape; `sha256` is that of all their weights, the identity of the set. */
+/** E routers of one shape. `sha256` hashes all their weights and identifies the set. */
 export interface Routers extends Omit<Checkpoint, "weights" | "dtype"> {
   /** Their weights, router 0 first. */
   models: Weights[];
 }
 
 /**
- * Reads `router-00`, `router-01`, … of a folder: E routers of one shape.
- *
- * Throws an `InputError` where there is none or their shapes differ; see {@link loadCheckpoint} for the rest.
+ * Reads `router-00`, `router-01`, … of a folder: E routers of one shape. Throws an `InputError` where there
+ * are none or their shapes differ, and what `loadCheckpoint` throws.
  */
 export async function loadRouters(folder: string, vouched?: Vouched): Promise<Routers> {
   const refuse = (must: string, is: string, remedy?: string) =>

@@ -218,12 +218,11 @@ function driverOf({ adapter, kind }: Gpu, { nvidia, mesa }: System): string {
 function formSets(chosen: Variants, offers: Offers): Variants[] {
   const names = [...new Set(Object.values(FORMS).flat())];
   const kernels = Object.keys(FORMS) as (keyof Variants)[];
-  const sets = names.map((name) =>
-    Object.fromEntries(kernels.map((kernel) => {
-      const has = (FORMS[kernel] as readonly string[]).includes(name) && runnable(name, offers);
-      return [kernel, has ? name : chosen[kernel]];
-    })) as unknown as Variants
-  );
+  const sets = names.map((name): Variants => {
+    const own = kernels.filter((kernel) => (FORMS[kernel] as readonly string[]).includes(name));
+    const runs = runnable(name, offers) ? own : [];
+    return { ...chosen, ...Object.fromEntries(runs.map((kernel) => [kernel, name])) };
+  });
   return [...new Map([chosen, ...sets].map((set) => [variantsText(set), set])).values()];
 }
 

@@ -47,7 +47,7 @@ export interface SystemPlaces {
 }
 
 /** Variables that choose an adapter. */
-export const VARIABLES = [
+const VARIABLES = [
   "VK_DRIVER_FILES",
   "VK_ICD_FILENAMES",
   "VK_ADD_DRIVER_FILES",

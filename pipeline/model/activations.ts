@@ -1,5 +1,6 @@
 /**
- * The buffers of one batch: activations, logits and gradients on the way back, how large they are, and how many models fit a binding.
+ * The buffers of one batch: activations, logits, and the gradients of the backward pass. Also how large they
+ * are, and how many models fit a binding.
  *
  * @module
  */
@@ -19,8 +20,9 @@ import { layerOf, sublayersOf } from "./sublayers/layer.ts";
 import type { BatchShape, BufferSize, Gathering, Mode, Report } from "./sublayers/sublayer.ts";
 
 /**
- * Bytes that one chunk of logits may take, by kind of adapter. On the processor larger chunks leave the caches, and smaller ones cost
- * more dispatches. A GPU needs as many rows at once as give all of it work, also where a row's product has few columns.
+ * Bytes that one chunk of logits may take, by kind of adapter. On the processor, larger chunks leave the
+ * caches and smaller ones cost more dispatches. A GPU needs enough rows at once to give all of it work, even
+ * where the product has few columns.
  */
 const LOGITS_BUDGETS: Record<AdapterKind, number> = { software: 32 * 2 ** 20, gpu: 512 * 2 ** 20 };
 
@@ -29,7 +31,10 @@ export function logitsBudget(kind: AdapterKind, limit: number): number {
   return Math.min(LOGITS_BUDGETS[kind], limit);
 }
 
-/** Rows of the largest tiles of a product on a GPU: a chunk beyond the processor's budget is a multiple of them. */
+/**
+ * Rows of the largest tiles of a product on a GPU. A chunk beyond the budget of the processor is a multiple
+ * of them.
+ */
 const TILE_ROWS = 128;
 
 /** Returns how many rows of logits per model are held at once, in at most `budget` bytes. */
@@ -100,7 +105,7 @@ export interface Activations {
   recompute: boolean;
   /** Where keys and values of earlier positions are kept (generation). */
   cache?: KeyValueCache;
-  /** Which rows make sequences, where these share rows. */
+  /** How rows form sequences, where sequences share rows. */
   gathering?: Gathering;
   /** Rows of logits per model that are held at once. */
   chunk: number;
@@ -116,13 +121,15 @@ export interface Activations {
   order: GpuBuffer;
   /** f32 `[models, batch, length]`, nats. */
   nll: GpuBuffer;
-  /** The likeliest tokens, where the loss is to say them (scoring). */
+  /** The likeliest tokens, if they are asked for (scoring). */
   details?: TokenDetails;
   /** f32 `[models, chunk, vocabulary]`. */
   logits: GpuBuffer;
   /** `[models, R, H]` in the dtype, R is batch · length: the residual stream before each sublayer, and after the last. */
   streams: GpuBuffer[];
-  /** Buffers of each sublayer by name, scratch among them; layers share what a later layer may overwrite. */
+  /**
+   * Buffers of each sublayer by name, scratch included. Layers share those that a later layer may overwrite.
+   */
   buffers: Record<string, GpuBuffer>[];
   /** f32 `[models, reports]`: what sublayers report, in the order of {@link reportsOf}. */
   reports: GpuBuffer;
@@ -143,17 +150,20 @@ export interface Activations {
 export interface ActivationOptions {
   /** Whether a backward pass follows, and models have their own tokens. */
   training: boolean;
-  /** Keeps only each layer's input and computes the rest again in the backward pass: memory for time. */
+  /**
+   * Keeps only the input of each layer and computes the rest again in the backward pass. This takes less
+   * memory and more time.
+   */
   recompute?: boolean;
   /** Positions of keys and values to keep from call to call, per slot (generation). */
   capacity?: number;
-  /** Sequences to keep them of. Default: `batch`. */
+  /** Sequences whose keys and values are kept. Default: `batch`. */
   slots?: number;
-  /** Sizes of the sequences that rows are gathered into, where these share rows (scoring, f32). */
+  /** Sizes of the sequences that rows are gathered into, where sequences share rows (scoring, f32). */
   gathered?: BatchShape;
   /** What activations are stored in, and the bank's matrices. Default: f32. */
   dtype?: Dtype;
-  /** What the adapter is: a GPU gets scratch for splitting long sums. Default: software. */
+  /** Kind of the adapter: a GPU gets scratch for splitting long sums. Default: software. */
   kind?: AdapterKind;
   /** Bytes that one chunk of logits may take. Default: those of an adapter that runs on the processor. */
   logitsBytes?: number;
@@ -200,7 +210,7 @@ export function createActivations(
   };
   const buffers = sublayerBuffers(buffer, config, shape, options, { mode, slots });
   const keeps = training && !recompute;
-  // A backward pass reads every stream, or with recomputation those of one layer. Else two take turns.
+  // A backward pass reads every stream; with recomputation only those of one layer. Otherwise two take turns.
   const turns = training ? layerOf(config).length : 2;
   const streams = Array.from({ length: buffers.length + 1 }, (_, place) => {
     const turn = place % turns;

@@ -1,5 +1,5 @@
 /**
- * Transformers: shape, weights, spans, and what trains, scores and decodes them.
+ * Transformers: their shape, weights and spans, and what trains, scores and decodes them.
  *
  * @module
  */

@@ -15,17 +15,29 @@ import { type Bank, createBank, type Weights, writeTensors } from "./parameters.
 import { type Activations, createActivations, logitsBudget, modelsPerBank } from "./activations.ts";
 import { planForward, planLoss, planTransposes } from "./transformer.ts";
 
-/** What models say of the tokens of spans, span after span; the first token of a row is in none, as it is never predicted. */
+/**
+ * What models say of the tokens of spans, one span after another. The first token of a row is never
+ * predicted, so it is in none.
+ */
 export interface TokenScores {
   /** NLL in nats `[rows, models]`, summed over the row's span. */
   nll: Float32Array;
-  /** Where the tokens of every row's span start in what follows, and after the last where they end, `[rows + 1]`. */
+  /**
+   * Where the tokens of every row's span start in the following arrays; one more entry says where the last
+   * ones end `[rows + 1]`.
+   */
   starts: Uint32Array;
   /** Log-probability of every token, nats `[tokens, models]`. */
   logProbability: Float32Array;
-  /** Id of the likeliest token of the vocabulary in its place, `[tokens, models]`; of equally likely ones the lowest. */
+  /**
+   * Id of the likeliest token in each place `[tokens, models]`; the lowest id where several are equally
+   * likely.
+   */
   likeliest: Uint32Array;
-  /** Log-probability of the likeliest token, nats `[tokens, models]`: the same bits where it is the token itself. */
+  /**
+   * Log-probability of the likeliest token, nats `[tokens, models]`. Where that is the token itself, both
+   * have the same bits.
+   */
   highest: Float32Array;
   /** 1 where the token is the likeliest, so that greedy decoding would have chosen it, and 0 elsewhere `[tokens, models]`. */
   greedy: Uint8Array;
@@ -34,7 +46,7 @@ export interface TokenScores {
 /** Token ids. */
 export type Tokens = Uint16Array | Uint32Array;
 
-/** Scores sequences with every model of a bank. No row's result depends on its company. */
+/** Scores sequences with every model of a bank. The result of a row does not depend on the other rows. */
 export interface Scorer {
   /** Number of models, E. */
   readonly models: number;
@@ -48,7 +60,7 @@ export interface Scorer {
    * Throws an `InputError` on a token id outside the vocabulary, and a `RangeError` on a span beyond the stride or the length.
    */
   score(tokens: Tokens, stride: number, counted: Uint32Array | readonly Span[]): Promise<Float32Array>;
-  /** Scores token by token what counts, whatever the prefixes are; the first call takes the memory for it. */
+  /** Scores each token that counts, whatever the prefixes are. The first call takes the memory for it. */
   scoreTokens(tokens: Tokens, stride: number, counted: Uint32Array | readonly Span[]): Promise<TokenScores>;
   /** Replaces the weights of all models by those of models of the same shape. */
   load(models: readonly Weights[]): void;
@@ -74,14 +86,14 @@ export interface ScorerOptions {
 
 /** Rows scored between two readbacks, at most: a readback costs as much as a small forward pass. */
 const ROWS_PER_READ = 4096;
-/** Bytes of single tokens' values read back at once, about. */
+/** About how many bytes of values of single tokens are read back at once. */
 const TOKENS_BUDGET = 16 * 2 ** 20;
 
 /** The models of a scorer on the device: as many in a group as a binding holds. */
 interface Groups {
   arena: Arena;
   acts: Activations;
-  /** u32 `[2]`: where what is said of a batch goes. */
+  /** u32 `[2]`: where the results of a batch go. */
   slot: GpuBuffer;
   groups: {
     first: number;
@@ -116,7 +128,7 @@ function planGroups(gpu: Gpu, { config, models, batch, length, dtype }: ScorerOp
   return { arena, acts, slot, groups };
 }
 
-/** What a pass runs for a batch, and where what is said of its rows waits for the readback. */
+/** What a pass runs for a batch, and where results wait for the readback. */
 interface PlannedPass {
   /** Values per row that are read back: 1 sum, or one per token. */
   steps: number;
@@ -128,8 +140,8 @@ interface PlannedPass {
 }
 
 /**
- * Plans forward pass and loss, and where what is said of a row waits for its readback: summed, or "summed" token by token, so that the
- * host adds up in f32 and in the same order: the same bits.
+ * Plans forward pass and loss, and where results of a row wait for their readback: as a sum over the row, or
+ * token by token. In the latter case the host adds up in f32 and in the same order, to the same bits.
  */
 function planPass(
   gpu: Gpu,
@@ -162,14 +174,14 @@ interface Rows {
   spans: readonly Span[];
 }
 
-/** Gets the outputs of a row and a model: step `i` of one stands at `at + i * size`. */
+/** Receives the outputs of a row and a model: value `i` of an output stands at `at + i * size`. */
 type Take = (
   row: number,
   model: number,
   output: { values: Float32Array[]; at: number; size: number },
 ) => void;
 
-/** Gives what runs rows through a pass, batch by batch, and hands over what is read back. */
+/** Returns a function that runs rows through a pass, batch by batch, and hands over the results. */
 function runnerOf(gpu: Gpu, { acts, slot, groups }: Groups, { config, batch, length }: ScorerOptions) {
   const input = { ...emptyBatch(batch, length), spans: new Array<Span>(batch) };
   const targets = new Uint32Array(batch * length);
@@ -225,7 +237,7 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
   let detailed: PlannedPass | undefined;
   const run = runnerOf(gpu, planned, options);
 
-  /** Says what counts of rows. */
+  /** Returns the spans of rows: what counts of each. */
   const spansOf = (stride: number, counted: Uint32Array | readonly Span[]): readonly Span[] => {
     const limit = Math.min(length, stride);
     if (counted instanceof Uint32Array) return Array.from(counted, (real) => prefixSpan(real, limit));

@@ -41,11 +41,14 @@ export interface TrainerOptions {
   settings: AdamwSettings;
   /** Sequences per model that run at once; `batch` is a multiple of it. Default: `batch`. */
   microBatch?: number;
-  /** Keeps only layer inputs and computes the rest again in the backward pass: less memory, a forward pass more. */
+  /**
+   * Keeps only the inputs of layers and computes the rest again in the backward pass: less memory, one more
+   * forward pass.
+   */
   recompute?: boolean;
   /**
-   * What activations, and the matrices that products read, are stored in: arithmetic, gradients, weights and AdamW are f32
-   * in any case. Default: f32.
+   * How activations, and the matrices that products read, are stored. Arithmetic, gradients, weights and
+   * AdamW are f32 in any case. Default: f32.
    */
   dtype?: Dtype;
   /**

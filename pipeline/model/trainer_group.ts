@@ -1,6 +1,6 @@
 /**
- * The models of a trainer on the device. A binding holds so many of them; where there are more, they are trained in groups, which share
- * the buffers of activations and run one after another.
+ * The models of a trainer on the device. A binding holds only so many models. Where there are more, they are
+ * trained in groups, which share the buffers of activations and run one after another.
  *
  * @module
  */
@@ -19,7 +19,10 @@ import { type Gradients, planBackward, planForward, planLoss, planTransposes } f
 export interface StepResult {
   /** Number of the step, the first is 1. */
   step: number;
-  /** Mean NLL per predicted token in the spans of the whole batch before the step, nats, and what sublayers add to the loss. */
+  /**
+   * Mean NLL per predicted token in the spans of the whole batch before the step, nats, plus what sublayers
+   * add to the loss.
+   */
   loss: Float64Array;
   /** The mean NLL alone. */
   nll: Float64Array;
@@ -29,7 +32,7 @@ export interface StepResult {
   reports: Record<string, Float64Array>;
 }
 
-/** Everything that training goes on from. */
+/** Everything that a training needs to go on. */
 export interface TrainerState {
   /** Steps taken. */
   step: number;
@@ -93,11 +96,11 @@ export interface Group {
   norms: GpuBuffer;
   /** f32 `[steps, micro-batches, reports, size]`: what sublayers report. */
   reported: GpuBuffer;
-  /** f32 `[batch, size]`: sums of NLL per sequence that nothing is learnt from. */
+  /** f32 `[batch, size]`: sums of NLL per sequence in an evaluation, nats. */
   evaluated: GpuBuffer;
-  /** What a step's first micro-batch runs, and what each of the others runs. */
+  /** What the first micro-batch of a step runs, and what each of the others runs. */
   passes: [first: Dispatch[], others: Dispatch[]];
-  /** What a micro-batch runs that nothing is learnt from. */
+  /** What a micro-batch of an evaluation runs. */
   evaluation: Dispatch[];
   /** What runs once the gradients of all micro-batches are there. */
   update: Dispatch[];
@@ -134,7 +137,7 @@ export function planGroup(
   const report = { slot: reportSlot, values: own.reports, sums: reported };
   const transposes = planTransposes(gpu, bank);
   gpu.submit(transposes);
-  /** Forward pass and loss; with gradients also the way back. */
+  /** Plans forward pass and loss, and with gradients the backward pass. */
   const pass = (sums: GpuBuffer, gradients?: Gradients) => [
     ...planForward(gpu, bank, own, gradients ? "train" : "score"),
     ...planLoss(gpu, bank, own, gradients),
@@ -241,7 +244,7 @@ export async function readResults(
   return results;
 }
 
-/** Reads the NLL of the last batch that nothing was learnt from, summed over its spans: nats, per model. */
+/** Reads the NLL of the last batch of an evaluation, summed over its spans: nats, per model. */
 export async function readEvaluated(
   gpu: Gpu,
   groups: readonly Group[],

@@ -1,7 +1,7 @@
 /**
- * The transformer as a list of kernel calls: what a forward pass, a backward pass and the loss are, for a bank of models and a fixed
- * batch. The calls are planned once for the buffers of `activations.ts`; a step submits the list. What a layer does stands in its
- * sublayers.
+ * The transformer as a list of kernel calls: forward pass, loss and backward pass, for a bank of models and a
+ * fixed batch. The calls are planned once, for the buffers of `activations.ts`; a step submits the list. Each
+ * sublayer plans its own calls.
  *
  * @module
  */
@@ -28,7 +28,7 @@ export interface Gradients {
   accumulate: boolean;
 }
 
-/** Plans fresh transposed copies of a bank's matrices: due after every change of its weights. */
+/** Plans new transposed copies of the matrices of a bank: they are due after every change of its weights. */
 export function planTransposes(gpu: Gpu, bank: Bank): Dispatch[] {
   const { layout } = bank;
   return [...layout.transposedPlacements.keys()].flatMap((name) => {
@@ -54,7 +54,7 @@ function contextOf(
   return { gpu, config: bank.layout.config, shape, parameter };
 }
 
-/** Gives every sublayer its part in a pass. */
+/** Describes to every sublayer its part in a pass. */
 function passesOf(
   gpu: Gpu,
   bank: Bank,
@@ -76,7 +76,9 @@ function passesOf(
   });
 }
 
-/** Plans the forward pass up to the final LayerNorm; `mode` is what the buffers were made for unless given. */
+/**
+ * Plans the forward pass up to the final LayerNorm. Default of `mode`: that which the buffers were made for.
+ */
 export function planForward(gpu: Gpu, bank: Bank, acts: Activations, mode: Mode = modeOf(acts)): Dispatch[] {
   const { shape: { models, batch, length }, tokens, streams, normalized: y, statistics } = acts;
   const context = contextOf(gpu, bank, acts, "gpt_neox");
@@ -145,7 +147,10 @@ export function planLoss(gpu: Gpu, bank: Bank, acts: Activations, gradients?: Gr
   return dispatches;
 }
 
-/** Plans the backward pass below the head: `acts.gradients.branch` holds the gradient of the normalised output. */
+/**
+ * Plans the backward pass below the output head; `acts.gradients.branch` holds the gradient of the normalised
+ * output.
+ */
 export function planBackward(
   gpu: Gpu,
   bank: Bank,
@@ -164,7 +169,7 @@ export function planBackward(
   while (passes.length > 0) {
     const layer = passes.splice(-layerOf(context.config).length);
     if (acts.recompute) {
-      // What the last one puts out is there: it is the next layer's input.
+      // The output of the last sublayer is still there: it is the input of the next layer.
       layer.forEach(({ sublayer, pass }, i) => {
         dispatches.push(...sublayer.forward(i + 1 < layer.length ? pass : { ...pass, y: undefined }));
       });

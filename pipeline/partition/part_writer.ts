@@ -12,7 +12,10 @@ export interface WrittenPart extends WrittenShard {
   tokens: number;
 }
 
-/** Takes rows and writes them into shards; the same rows give the same bytes however they come. */
+/**
+ * Takes rows and writes them into shards. The same rows give the same bytes, however they are cut into
+ * batches.
+ */
 export interface PartWriter {
   /** Adds rows of a batch, by their numbers. */
   add(columns: Columns, rows: number[]): Promise<void>;
@@ -26,9 +29,9 @@ export interface PartWriter {
 interface PartOptions {
   /** Folder, which must be there. */
   folder: string;
-  /** First part of the names of shards. */
+  /** The kind that the names of shards begin with. */
   kind: string;
-  /** Of the rows. */
+  /** Lineage of the rows. */
   lineage: Lineage;
   /** Columns without rows, for the schema of a shard without rows. */
   empty: Columns;

@@ -14,15 +14,15 @@ import type { Partitioner } from "./partitioner.ts";
 
 /** Settings of {@link score}. */
 export interface ScoreOptions {
-  /** What tells the costs. It stays open. */
+  /** The partitioner that says the costs. It stays open. */
   partitioner: Partitioner;
   /** Tokens of the prefix, 2 to S; the partitioner's M by default. */
   prefix?: number;
-  /** Leaves `tokens` out of the result: scores on disk do without them. */
+  /** Leaves `tokens` out of the result: scores on disk do not hold them. */
   dropTokens?: boolean;
   /** Hash of the stage's configuration, for the lineage. */
   config?: string;
-  /** Takes one line about input that says less than it should. */
+  /** Called with a warning about input that says less than it should. */
   onWarning?: (message: Text) => void;
 }
 

@@ -43,8 +43,8 @@ export {
 } from "./ipc/write.ts";
 
 /**
- * Reads the batches of several files, one file after another. Throws an InputError with both values where their
- * lineages differ in tokenizer, S, M, E or routers, and whatever `readArrow` throws.
+ * Reads the batches of several files, one file after another. Throws an `InputError` that gives both values
+ * where two files differ in tokenizer, S, M, E or routers, and whatever `readArrow` throws.
  */
 export function readShards(paths: string[], vouched?: Vouched): ReadableStream<RecordBatch> {
   return ReadableStream.from(async function* () {
@@ -65,8 +65,8 @@ const COLUMNS = ["sequence", "document", "source", "tokens", "length", "nll", "e
 const field = (name: string, type: DataType) => new Field(name, type, false);
 
 /**
- * Builds a batch from columns without copying numbers; the columns that are present, with S, V and E of `lineage`,
- * decide the schema. Throws a RangeError where a column's length does not fit the rows.
+ * Builds a batch from columns without copying numbers. The schema follows from the columns that are there and
+ * from S, V and E of `lineage`. Throws a `RangeError` where the length of a column does not fit the rows.
  */
 export function toBatch(columns: Columns, lineage: Lineage): RecordBatch {
   const { rows } = columns;
@@ -107,7 +107,7 @@ export function toBatch(columns: Columns, lineage: Lineage): RecordBatch {
   );
 }
 
-/** Builds a batch without rows that has the given columns, for inputs without rows. */
+/** Builds a batch that has the given columns and no rows, for inputs without rows. */
 export function emptyBatch(names: (keyof Columns)[], lineage: Lineage): RecordBatch {
   const all = {
     document: new BigUint64Array(),
@@ -121,14 +121,17 @@ export function emptyBatch(names: (keyof Columns)[], lineage: Lineage): RecordBa
   return toBatch({ ...columns, ...Object.fromEntries(kept) }, lineage);
 }
 
-/** Tokens in the array that fits the vocabulary; without a known vocabulary it stays what it is. */
+/**
+ * Gives tokens in the array type that fits the vocabulary. Where the vocabulary is not known, they stay as
+ * they are.
+ */
 function fitTokens(tokens: Columns["tokens"], vocabulary: number | undefined): Columns["tokens"] {
   if (!tokens || vocabulary === undefined) return tokens;
   const Fitting = tokenArrayOf(vocabulary);
   return tokens instanceof Fitting ? tokens : Fitting.from(tokens);
 }
 
-/** Strings as Arrow UTF-8; labels repeat, so each distinct one is encoded once. */
+/** Encodes strings as Arrow UTF-8. Labels repeat, so each distinct one is encoded once. */
 function utf8(strings: string[]): Data<Utf8> {
   const encoder = new TextEncoder();
   const known = new Map<string, Uint8Array>();
@@ -145,10 +148,10 @@ function utf8(strings: string[]): Data<Utf8> {
 }
 
 /**
- * Returns the columns of a batch as typed arrays, views of its memory where the types are ours; other writers'
- * equivalents (other integer and float widths, lists of equal length, dictionaries) are converted. Throws an
- * InputError where a column is missing, one of those that are `needed` among them, or of another kind, or where values are null or
- * impossible.
+ * Returns the columns of a batch as typed arrays. Where the types are ours, these are views of the batch's
+ * memory. What other writers use instead (other widths of integers and floats, lists of equal length,
+ * dictionaries) is converted. Throws an `InputError` where a column is missing (`needed` names further ones
+ * that must be there), where a column is of another kind, and where values are null or impossible.
  */
 export function fromBatch(
   batch: RecordBatch,
@@ -214,8 +217,9 @@ export function columnNames(batch: RecordBatch): string[] {
 }
 
 /**
- * Gives the values of a batch's column, whoever wrote it: texts, or lists of integers of any length. Throws an `InputError` where
- * there is no such column, it is of another type, or it holds nulls.
+ * Gives the values of one column of a batch, whoever wrote it: texts, or lists of integers of any length.
+ * Throws an `InputError` where there is no such column, where it is of another type, and where it holds
+ * nulls.
  */
 export function valuesIn(
   batch: RecordBatch,

@@ -26,7 +26,7 @@ function refuseNulls({ name, data, where }: Column): void {
   throw unreadable(`${where}, row ${row},`, `column "${name}" must have no null values`, "it is null");
 }
 
-/** The values of a flat column, checked to be whole and without nulls. */
+/** Gives the values of a flat column, and checks that they are all there and that none is null. */
 function valuesOf(column: Column): ArrayLike<number | bigint> {
   refuseNulls(column);
   const { name, data, where } = column;
@@ -38,7 +38,10 @@ function valuesOf(column: Column): ArrayLike<number | bigint> {
   return values.length === data.length ? values : values.subarray(0, data.length);
 }
 
-/** The values of a list column, which must all have one length; a fixed-size list has it by type. */
+/**
+ * Gives the items of a list column as one flat column. All lists must have one length; that of a fixed-size
+ * list is part of its type.
+ */
 export function items(column: Column): Column {
   refuseNulls(column);
   const { name, data, where } = column;
@@ -70,7 +73,7 @@ export function items(column: Column): Column {
   return { name, data: child.slice(begin, end - begin), where };
 }
 
-/** The lists of a column, views of its items. */
+/** Gives the lists of a column as views of its items. */
 export function lists(column: Column): ArrayLike<number | bigint>[] {
   refuseNulls(column);
   const { name, data, where } = column;
@@ -90,7 +93,10 @@ export function lists(column: Column): ArrayLike<number | bigint>[] {
 
 type IntegerArray = typeof Uint16Array | typeof Uint32Array | typeof BigUint64Array;
 
-/** An integer column as `Target`: itself where the type is the same, else converted with a check of every value. */
+/**
+ * Gives an integer column as a `Target`. Where the type is the same, this is the column itself; otherwise
+ * every value is checked and converted.
+ */
 export function integers<T extends IntegerArray>(column: Column, Target: T): InstanceType<T> {
   const { name, data, where } = column;
   if (!DataType.isInt(data.type)) throw wrongType(column, "integers");
@@ -121,7 +127,7 @@ export function floats(column: Column): Float32Array {
   return values instanceof Float32Array ? values : Float32Array.from(values as ArrayLike<number>);
 }
 
-/** Decodes bytes; undefined where they are no text. */
+/** Decodes bytes, or gives undefined where they are no text in UTF-8. */
 function wholeText(decoder: TextDecoder, bytes: Uint8Array): string | undefined {
   try {
     return decoder.decode(bytes);

@@ -1,5 +1,5 @@
 /**
- * Puts scores or assignments beside the tokens that they are of.
+ * Puts scores or assignments beside the tokens that they belong to.
  *
  * @module
  */
@@ -40,7 +40,7 @@ async function* joined(tokens: ReadableStream<RecordBatch>, scored: ReadableStre
       checkSameRows(left, right, count);
       const { nll, expert } = take(right, count);
       const lineage = { format: FORMAT, stage: "", ...known, ...lineageOf(right.batch) };
-      yield toBatch({ ...take(left, count), nll, expert }, lineage); // without rows for the schema where there are none
+      yield toBatch({ ...take(left, count), nll, expert }, lineage); // without rows, this batch gives the schema
     }
   } finally {
     await closeCursor(left);

@@ -42,7 +42,7 @@ export interface Lineage {
 /** Version of the file layout that this code writes, and the newest that it reads. */
 export const FORMAT = 1;
 
-/** Names of what a lineage says in text, then of what it says in numbers: in the order in which manifests list them. */
+/** Names of the texts in a lineage, then of its numbers, in the order in which manifests list them. */
 const TEXTS = ["stage", "tokenizer", "routers", "config", "method", "costs"] as const;
 const NUMBERS = ["format", "sequenceLength", "vocabulary", "eos", "prefix", "experts", "seed"] as const;
 export const NAMES = [...TEXTS, ...NUMBERS];
@@ -76,8 +76,9 @@ export function lineageOf(batch: RecordBatch): Lineage | null {
 }
 
 /**
- * Throws an InputError that gives both values where the lineage of `batch` contradicts `expected`; names that either
- * side leaves out are not compared, and nothing is where another tool wrote the batch.
+ * Throws an `InputError` that gives both values where the lineage of `batch` contradicts `expected`. Names
+ * that one of them leaves out are not compared. A batch that another tool wrote has no lineage and
+ * contradicts nothing.
  */
 export function checkLineage(batch: RecordBatch, expected: Partial<Lineage>, owner: string): void {
   const actual = lineageOf(batch);
@@ -94,7 +95,7 @@ export function checkLineage(batch: RecordBatch, expected: Partial<Lineage>, own
   }
 }
 
-/** Picks what rows that are used together must have in common. */
+/** Picks the fields that must be equal in rows that are used together. */
 export function identityOf(lineage: Lineage | null): Partial<Lineage> {
   const { sequenceLength, vocabulary, eos, tokenizer, prefix, experts, routers } = lineage ?? {};
   return { sequenceLength, vocabulary, eos, tokenizer, prefix, experts, routers };

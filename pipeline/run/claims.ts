@@ -22,7 +22,7 @@ export interface Owner {
   since: string;
   /** Task that holds it. */
   task: string;
-  /** What it makes now, and since when, ISO 8601; undefined between two. */
+  /** The stage that it makes now, and since when (ISO 8601); undefined while it makes none. */
   stage?: { name: string; since: string };
 }
 
@@ -34,7 +34,7 @@ export const LOCKS = "locks";
 
 const SETTLE_MS = 2_000; // longer than writing a file takes on a shared disk
 
-const TEXT_LENGTH = 512; // of a claim, so that a new one covers the one before whenever its writer is killed
+const TEXT_LENGTH = 512; // bytes of a claim; all have as many, so that a new one covers the old one, whenever its writer is killed
 
 /** What the file of a hold says. */
 export interface Claim extends Owner {
@@ -55,7 +55,7 @@ export async function removeUnlocked(path: string): Promise<void> {
 export const fileName = (name: string, mode: Mode, id: string): string =>
   `${name}${mode === "alone" ? "" : `~${mode}-${id}`}.json`;
 
-/** Lists the paths of files in the folder of holds whose names end so. */
+/** Lists the files in the folder of holds whose names end with `end`, by their paths. */
 export async function filesUnder(run: string, end: string): Promise<string[]> {
   const folder = `${run}/${LOCKS}`;
   const entries = await Array.fromAsync(Deno.readDir(folder)).catch((error) => {
@@ -80,8 +80,8 @@ export async function makeFolder(run: string): Promise<void> {
 }
 
 /**
- * Takes the file of a hold: a new one, or that of a dead process. Gives the file with the claim written; or whose it is; or null where
- * that changed meanwhile.
+ * Takes the file of a hold: makes a new one, or takes that of a dead process. Returns the open file with the
+ * claim in it; or the claim of the process that holds it; or null where that changed in the meantime.
  */
 export async function take(
   path: string,
@@ -90,7 +90,7 @@ export async function take(
   lease: number,
   wait: (owner: Owner) => void,
 ): Promise<Deno.FsFile | Claim | null> {
-  // It gets its name when it says whose it is and is locked: who is killed before leaves no hold.
+  // The file gets its name only once it holds the claim and is locked: a process that is killed before leaves no hold.
   const unnamed = `${path}.${claim.id}.new`;
   let file: Deno.FsFile | undefined;
   try {
@@ -100,7 +100,7 @@ export async function take(
     return file;
   } catch (error) {
     file?.close();
-    if (isMissing(error) && await isFolder(path.slice(0, path.lastIndexOf(`/${LOCKS}/`)))) return null; // the last one out removed it
+    if (isMissing(error) && await isFolder(path.slice(0, path.lastIndexOf(`/${LOCKS}/`)))) return null; // another process has just removed the empty folder
     if (error instanceof Deno.errors.AlreadyExists) return await takeOver(path, claim, lease, wait);
     if (file === undefined || mode !== "alone") throw error;
     return await openNew(path, claim).catch((error) => { // a disk without hard links
@@ -112,15 +112,15 @@ export async function take(
   }
 }
 
-/** Makes a file that says whose it is, and locks it. */
+/** Makes a file with the claim in it, and locks it. */
 async function openNew(path: string, claim: Claim): Promise<Deno.FsFile> {
   const file = await Deno.open(path, { read: true, write: true, createNew: true });
-  await file.lock(true).catch(() => {}); // waits for those that only look
+  await file.lock(true).catch(() => {}); // waits for processes that only look at it
   try {
     describe(file, claim);
     return file;
   } catch (error) {
-    await Deno.remove(path).catch(() => {}); // a full disk: others must not wait for a file that says nothing
+    await Deno.remove(path).catch(() => {}); // the disk is full: others must not wait for a file without a claim
     file.close();
     throw error;
   }
@@ -149,7 +149,7 @@ async function takeOver(
   if (isOurs) {
     describe(file, claim);
     if (parse(before)?.machine === claim.machine) return file;
-    // Two machines may have found it dead at once: the one that wrote last has it.
+    // Two machines may have found the holder dead at once: the one that wrote last has the hold.
     await pause(Math.min(SETTLE_MS, lease));
     if (parse(await Deno.readTextFile(path).catch(() => ""))?.id === claim.id) return file;
   }
@@ -157,7 +157,10 @@ async function takeOver(
   return null;
 }
 
-/** Gives who holds a file, once that is known; null where its holder is dead, or has released it. */
+/**
+ * Waits until it is known who holds a file, and returns that claim; null where its holder is dead or has
+ * released it.
+ */
 export async function livingClaim(
   path: string,
   lease: number,
@@ -171,7 +174,7 @@ export async function livingClaim(
     if (claim?.locked) return claim;
     const text = JSON.stringify(claim);
     first ??= text;
-    if (text !== first && claim) return claim; // it writes: it lives
+    if (text !== first && claim) return claim; // the text changed, so its holder lives
     if (performance.now() - start >= lease) return null;
     if (claim) wait(claim);
     await pause(Math.min(1_000, lease / 20));
@@ -179,8 +182,9 @@ export async function livingClaim(
 }
 
 /**
- * Looks at the file of a hold: who holds it, `locked` where the operating system says that it does; undefined where that is just being
- * written; `dead` where its process was on this machine and is no more.
+ * Looks at the file of a hold. Returns its claim, with `locked` where the operating system says that a
+ * process holds it; undefined where the file is just being written; `dead` where its holder ran on this
+ * machine and does not any more; `gone` where there is no file.
  */
 export async function look(
   path: string,
@@ -202,7 +206,10 @@ export async function look(
 
 const UNKNOWN: Claim = { pid: 0, host: "", since: "", task: "", id: "", machine: "", beat: 0 };
 
-/** Locks an open file unless another process does; undefined where its disk knows no locks. */
+/**
+ * Locks an open file, or returns false where another process has locked it; undefined where the disk knows no
+ * locks.
+ */
 async function tryLock(file: Deno.FsFile, exclusive: boolean): Promise<boolean | undefined> {
   return await file.tryLock(exclusive).catch(() => undefined);
 }
@@ -246,7 +253,7 @@ export function machine(): string {
   try {
     id = Deno.readTextFileSync("/etc/machine-id").trim().slice(0, 8);
   } catch {
-    // Then the host name has to do.
+    // The host name alone must do.
   }
   return known = `${hostname()}/${id}`;
 }

@@ -1,8 +1,9 @@
 /**
- * Lets processes of any number of machines work side by side in a run folder. What is made there has a name; who makes or reads it says
- * so in a file under `locks/` ({@link Claim}), and looks whether the file of another process forbids that.
+ * Lets processes on any number of machines work side by side in a run folder. Each thing that is made there
+ * has a name. A process that makes or reads it says so in a file under `locks/` ({@link Claim}), and looks
+ * whether the file of another process forbids that.
  *
- *     locks/score.json              one process makes it alone
+ * locks/score.json              one process makes it alone
  *     locks/score~part-1f00….json   one of several that make parts of it
  *     locks/score~read-77ab….json   one of several that read it
  *
@@ -45,7 +46,7 @@ export interface Hold {
 export interface Held {
   /** What is held. */
   name: string;
-  /** How. */
+  /** How it is held. */
   mode: Mode;
   /** Who holds it. */
   owner: Owner;
@@ -55,29 +56,32 @@ export interface Held {
 export interface LockOptions {
   /** How it is held; alone unless given. */
   mode?: Mode;
-  /** Milliseconds to wait for what is held for moments only; none unless given. */
+  /** Milliseconds to wait where something is held for a moment only. Default: none. */
   patience?: number;
-  /** The stage that its holder makes from the start. */
+  /** The stage that the holder begins with. */
   makes?: string;
-  /** Told once whom it waits for: another machine's holder may be dead, which takes a while to know. */
+  /**
+   * Called once with the process that it waits for. Where that process ran on another machine and is dead, it
+   * takes a while to find out.
+   */
   onWait?: (owner: Owner) => void;
-  /** Milliseconds after which another machine's holder that was silent is dead; a minute unless given. */
+  /** Milliseconds of silence after which a holder on another machine counts as dead. Default: a minute. */
   lease?: number;
   /** Ends the waiting. */
   signal?: AbortSignal;
-  /** Begins the error where it is held, instead of what is said of something that is made. */
+  /** First words of the error where the thing is held. Default: words about something that is made. */
   refusal?: string;
 }
 
 const RETRY_MS = 50;
 const BEAT_MS = 10_000;
 const LEASE_MS = 60_000;
-/** Outlasts others that only look whether something is held, in milliseconds. */
+/** How long to wait, in milliseconds, so that a process that only looks whether something is held is over. */
 export const GLANCE_MS = 500;
 
-const SILENT_MS = 1_000; // of waiting before anyone is told
+const SILENT_MS = 1_000; // of waiting before `onWait` is called
 
-/** Whether a hold of the first kind and one of the second exclude each other. */
+/** For each kind of hold, the kinds that exclude it. */
 const EXCLUDES: Record<Mode, readonly Mode[]> = {
   alone: ["alone", "part", "read"],
   part: ["alone", "read"],
@@ -97,8 +101,9 @@ const own = new Set<Own>();
 let beating: ReturnType<typeof setInterval> | undefined;
 
 /**
- * Takes a hold of `name` in a run folder, which is made if missing. Throws a `RunError` that says who makes or reads it where another
- * process does, an `InputError` where the folder is a file or cannot be written.
+ * Takes a hold of `name` in a run folder, and makes the folder if it is missing. Throws a `RunError` that
+ * says who makes or reads it where another process does, an `InputError` where the folder is a file or cannot
+ * be written.
  */
 export async function lockRun(
   run: string,
@@ -144,7 +149,7 @@ export async function lockRun(
         throw heldError(run, refusal ?? refusalOf(run, name, mode), blocking);
       }
       wait(blocking[0]);
-      await pause(RETRY_MS * (1 + Math.random())); // two that saw each other do not meet again
+      await pause(RETRY_MS * (1 + Math.random())); // of random length, so that two processes that saw each other do not meet again
     }
   } catch (error) {
     await removeIfEmpty(`${run}/${LOCKS}`);
@@ -153,12 +158,18 @@ export async function lockRun(
   }
 }
 
-/** Says whether a process makes something of this name, alone or in parts. One of another machine may be dead. */
+/**
+ * Says whether a process makes something of this name, alone or in parts. A process on another machine may be
+ * dead and still count.
+ */
 export async function isHeld(run: string, name: string): Promise<boolean> {
   return (await heldIn(run, (other, mode) => other === name && mode !== "read")).length > 0;
 }
 
-/** Lists what is held in a run folder, the earliest first. What another machine holds is listed although its holder may be dead. */
+/**
+ * Lists what is held in a run folder, the earliest first. A hold from another machine is listed even if its
+ * holder may be dead.
+ */
 export async function heldIn(
   run: string,
   wanted: (name: string, mode: Mode) => boolean = () => true,
@@ -174,14 +185,17 @@ export async function heldIn(
   return held.sort((a, b) => a.owner.since < b.owner.since ? -1 : 1);
 }
 
-/** Removes what processes of this machine left that were killed, and the folder of holds where that empties it. */
+/**
+ * Removes the holds of processes of this machine that were killed, and the folder of holds if that empties
+ * it.
+ */
 export async function removeDeadLocks(run: string): Promise<void> {
   for (const { path } of await filesOf(run)) if (await look(path) === "dead") await removeUnlocked(path);
-  for (const path of await filesUnder(run, ".new")) await removeUnlocked(path); // whose maker tries again where it lives
+  for (const path of await filesUnder(run, ".new")) await removeUnlocked(path); // if its maker lives, it tries again
   await removeIfEmpty(`${run}/${LOCKS}`);
 }
 
-/** Finds who holds something in a way that forbids ours. */
+/** Finds the processes that hold something in a way that excludes ours. */
 async function othersThat(
   run: string,
   name: string,
@@ -195,13 +209,13 @@ async function othersThat(
   );
   const claims = await Promise.all(files.map(async ({ path, mode }) => {
     const alive = await livingClaim(path, lease, wait);
-    if (alive === null && mode !== "alone") await Deno.remove(path).catch(() => {}); // of a dead one
+    if (alive === null && mode !== "alone") await Deno.remove(path).catch(() => {}); // its holder is dead
     return alive;
   }));
   return claims.filter((claim) => claim !== null);
 }
 
-/** Gives a hold up: its file goes, unless another machine took it. */
+/** Gives a hold up: removes its file, unless another machine has taken it. */
 async function drop({ file, path, claim }: Pick<Own, "file" | "path" | "claim">): Promise<void> {
   const there = parse(await Deno.readTextFile(path).catch(() => ""));
   if (there?.id === claim.id) await Deno.remove(path).catch(() => {});
@@ -227,16 +241,22 @@ function holdOf(run: string, mine: Own): Hold {
   return Object.assign(release, { makes, lost: mine.lost.signal });
 }
 
-/** Writes a claim that changed; others only read it, so work goes on where a full disk keeps it from being written. */
+/**
+ * Writes a claim that changed. Others only read it, so the work goes on where a full disk prevents the
+ * writing.
+ */
 function tell({ file, claim }: Own): void {
   try {
     describe(file, claim);
   } catch {
-    // The beat before still counts for a while.
+    // The beat that was written before still counts for a while.
   }
 }
 
-/** Shows other machines that this process lives, and finds out whether one of them took a hold for dead. */
+/**
+ * Shows other machines that this process lives, and finds out whether one of them took a hold because it
+ * believed this process dead.
+ */
 async function beat(): Promise<void> {
   for (const mine of own) {
     const there = await Deno.readTextFile(mine.path).then(

@@ -248,7 +248,7 @@ export async function removeNotes(run: string): Promise<void> {
 }
 
 /** Names of the notes, by their paths in the run folder. */
-export const MADE_NOTES = /^manifests\/split\/expert-\d{2,}\/(train|test)-\d{5,}\.arrow\.json$/;
+const MADE_NOTES = /^manifests\/split\/expert-\d{2,}\/(train|test)-\d{5,}\.arrow\.json$/;
 
 /** Says how far the parts have come; null where none has begun. */
 export async function unfinishedSplit({ run }: RunContext, key: string): Promise<Unfinished | null> {

@@ -1,6 +1,6 @@
 /**
- * Trains one model, an expert or a dense baseline, on a stream of sequences: warm-up and cosine decay, metrics,
- * validation, checkpoints, exact resume (SmallTalk LM, Algorithm 1, stage 2).
+ * Trains one model, an expert or a dense baseline, on a stream of sequences: warm-up and cosine decay,
+ * metrics, validation, checkpoints, and exact resume (SmallTalk LM, Algorithm 1, stage 2).
  */
 
 import { InputError, RunError } from "../../kernels/errors.ts";
@@ -16,7 +16,7 @@ import type { TrainerState } from "../model/trainer_group.ts";
 import type { LoopTrainer, MakeTrainer } from "./together.ts";
 import type { StepMetrics } from "./metrics.ts";
 
-/** Where training stands after a step; enough to go on bit for bit. */
+/** Where a training stands after a step: enough to go on bit for bit. */
 export interface TrainingState {
   /** Weights, moments and steps. */
   trainer: TrainerState;
@@ -51,13 +51,16 @@ export interface TrainModelOptions
   logEvery?: number;
   /** Steps between two checkpoints; 0 for none. */
   checkpointEvery?: number;
-  /** Minutes after which one that no step brings is made; 0 for none. */
+  /** Minutes after which a checkpoint is made between those that steps bring; 0 for none. */
   checkpointMinutes?: number;
   /** Makes the trainer. Default: one of its own. */
   makeTrainer?: MakeTrainer;
   /** Called with every line of metrics. */
   onMetrics?(metrics: StepMetrics): Promise<void> | void;
-  /** Called at a checkpoint, and when `signal` ends the training where none is due. */
+  /**
+   * Called at a checkpoint, and when `signal` ends the training between two. `extra` says that the number of
+   * steps did not bring it.
+   */
   onCheckpoint?(state: TrainingState, event: { extra: boolean }): Promise<void>;
   /** Called as steps finish. */
   onStep?(progress: { step: number; steps: number; loss: number; rate: number; tokens: number }): void;
@@ -106,7 +109,7 @@ export async function trainModel(options: TrainModelOptions): Promise<Weights> {
   const checkpoints = (step: number) => due(checkpointEvery, step) && options.onCheckpoint;
 
   try {
-    await gpu.read([{ buffer: gpu.empty }]); // what there is too little memory for shows here, not steps later
+    await gpu.read([{ buffer: gpu.empty }]); // too little memory shows here, not some steps later
     const next = options.open(trainer.steps * batch);
     let tokens = resumed?.tokens ?? 0;
     let losses = [...resumed?.losses ?? []];
@@ -160,7 +163,7 @@ export async function trainModel(options: TrainModelOptions): Promise<Weights> {
 const meanOf = (values: readonly number[]): number =>
   values.reduce((sum, value) => sum + value, 0) / values.length;
 
-/** Copies `count` rows from `first` on into a batch; what is left of the batch gets length 0. */
+/** Copies `count` rows from `first` on into a batch. The rest of the batch gets length 0. */
 function fill(input: HostBatch, rows: Columns, first: number, count: number, length: number): void {
   const stride = rows.rows === 0 ? 0 : rows.tokens!.length / rows.rows;
   if (rows.rows < first + count || (count > 0 && stride > length)) {

@@ -22,10 +22,14 @@ const STEP_METRICS = v.object({
 });
 
 /**
- * One line of a model's metrics: the step (the first is 1), real tokens trained on so far (padding left out), the mean over the
- * steps since the line before of each step's mean NLL per predicted token before its update (nats), the step's learning rate and
- * global gradient norm before clipping, and the mean NLL per predicted token of the held-out sequences after the step (nats),
- * where they were looked at; and the means of what sublayers report, by name, sums over layers.
+ * One line of the metrics of a model:
+ *
+ * - the step (the first is 1), and the real tokens trained on so far, without padding;
+ * - the loss: the mean NLL per predicted token (nats) of each step before its update, averaged over the steps
+ *   since the line before;
+ * - the learning rate of the step, and its global gradient norm before clipping;
+ * - where held-out sequences were looked at, their mean NLL per predicted token after the step (nats);
+ * - the means of what sublayers report, by name, as sums over layers.
  *
  * @ignore
  */
@@ -77,8 +81,8 @@ export async function openMetrics(path: string, bytes = 0): Promise<MetricsFile>
 const TAIL = 16_384; // bytes: some hundred lines
 
 /**
- * Reads the last lines of a model's metrics, however long they are: the last one, and the held-out loss of the last that has one. Null
- * where there is no whole line; what is damaged is passed over.
+ * Reads the end of a file of metrics, however long it is: the last line, and the held-out loss of the last
+ * line that has one. Returns null where there is no whole line. Damaged lines are skipped.
  */
 export async function readLastMetrics(
   path: string,

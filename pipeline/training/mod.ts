@@ -1,5 +1,5 @@
 /**
- * The training loop and its learning rates.
+ * The training loop, and its learning rates.
  *
  * @module
  */
