@@ -26,7 +26,7 @@ export interface EqualCompute {
   tokens: number;
   /** FLOPs of its training. */
   training: number;
-  /** FLOPs of the mixture's: experts, routers and scoring. */
+  /** FLOPs of training the mixture: experts, routers and scoring. */
   mixture: number;
   /** FLOPs of one sequence. */
   inference: number;
@@ -35,8 +35,9 @@ export interface EqualCompute {
 }
 
 /**
- * Counts the steps at which the training of the larger dense model costs what the mixture's does, experts and overhead: as near as
- * whole steps of an expert's batch come. Throws an `InputError` on values that do not go together.
+ * Counts the steps with which the training of the larger dense model costs as many FLOPs as that of the
+ * mixture, experts and overhead: the nearest whole number of steps with the batch of an expert. Throws an
+ * `InputError` on values that do not go together.
  */
 export function equalCompute(c: Configuration, corpus?: CostCorpus): EqualCompute {
   const model = largerDenseShape(c);
@@ -71,7 +72,7 @@ export interface TrainingCost {
   inference: number;
   /** FLOPs of one sequence through an expert. */
   expertInference: number;
-  /** Device memory, in bytes: of training the model and an expert, of generating with either. */
+  /** Device memory, in bytes, for training the model and an expert, and for generating with either. */
   memory: Record<"training" | "expertTraining" | "inference" | "expertInference", number>;
 }
 
@@ -101,10 +102,13 @@ export function besideMixture(
   };
 }
 
-/** How far two trainings of equal compute may be apart. */
+/** Largest relative difference between two trainings of equal compute. */
 const COMPUTE_APART = 0.01;
 
-/** Says that the training of a model that is to cost as much as the mixture's does not; undefined where it does, or where that is not known. */
+/**
+ * Warns of a model whose training should cost as much as that of the mixture and does not; undefined where it
+ * does, and where its cost is not known.
+ */
 export function costApart(name: string, cost: TrainingCost | undefined): string | undefined {
   if (!cost || Math.abs(cost.training / cost.mixture - 1) <= COMPUTE_APART) return undefined;
   const [own, mixture] = [cost.training, cost.mixture].map((flops) => flops.toExponential(3));

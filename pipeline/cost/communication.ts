@@ -1,5 +1,6 @@
 /**
- * Counts the bytes that machines exchange: scores of routers, and the gradients of data-parallel training beside them.
+ * Counts the bytes that machines exchange: scores of routers, and for comparison the gradients of
+ * data-parallel training.
  *
  * @module
  */

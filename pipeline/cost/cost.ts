@@ -1,5 +1,6 @@
 /**
- * Counts what a configuration, or a run, costs as a whole: FLOPs, parameters, memory, bytes exchanged and time.
+ * Counts what a configuration, or that of a run, costs. A run that is tokenized tells how many sequences
+ * there are. Only reads the run folder; throws an `InputError` if there is none.
  *
  * @module
  */
@@ -32,7 +33,7 @@ import {
   trainingFlops,
 } from "./flops.ts";
 
-/** Seconds on a device; nothing is taken to overlap. */
+/** Seconds on a device, as if nothing ran at the same time as anything else. */
 export interface CostTimes {
   /** Training of one expert. */
   oneExpert: number;
@@ -56,18 +57,21 @@ export interface CostTimes {
 
 /** Everything that a configuration costs. */
 export interface Cost {
-  /** What was counted. */
+  /** The mixture whose cost was counted. */
   mixture: MixtureShape;
   /** Sequences of the tokenized corpus, where it is known. */
   corpus?: CostCorpus;
-  /** Weights of one router, of one expert, and of all of both: those that were adopted as large as they are. */
+  /**
+   * Weights of one router, of one expert, and of all routers and experts together. Adopted experts count with
+   * their own sizes in the last.
+   */
   parameters: { router: number; expert: number; total: number };
   /**
-   * Experts that other trainers made, of sizes of their own; nothing unless there are some. What training and prompts cost is counted
-   * as if they were as the others.
+   * Experts that other trainers made, which have sizes of their own; absent if there are none. The cost of
+   * training and of prompts is counted as if they were like the others.
    */
   adopted?: AdoptedExpert[];
-  /** FLOPs; `recomputed` is what the experts' recomputed activations add. */
+  /** FLOPs. `recomputed` is what computing the activations of experts again adds. */
   flops: MixtureFlops & { recomputed: number };
   /** The larger dense model at equal training compute. */
   equalCompute: EqualCompute;
@@ -94,16 +98,22 @@ export interface Cost {
   };
   /** Seconds on the given device. */
   seconds: CostTimes;
-  /** The device that `seconds` is of. */
+  /** The device for which `seconds` are estimated. */
   device: CostDevice;
-  /** What experts and the dense model train in: `f32` or `bf16`. */
+  /** Number type in which experts and the dense model train: `f32` or `bf16`. */
   dtype: string;
 }
 
-/** The device that estimates are of unless another is named: two cores without a GPU. A GPU has 10 to 10,000 times as many FLOP/s. */
+/**
+ * The device of estimates unless another is named: two cores without a GPU. A GPU has 10 to 10,000 times as
+ * many FLOP/s.
+ */
 export const PLAIN_DEVICE: CostDevice = { flops: 62.5e9, utilisation: 0.4 };
 
-/** FLOP/s that no processor reaches: a device of more is taken for a GPU, which trains with larger chunks of logits. */
+/**
+ * FLOP/s that no processor reaches. A device with more is taken for a GPU, which trains with larger chunks of
+ * logits.
+ */
 const MOST_OF_A_PROCESSOR = 2e12;
 
 /** A device, for estimates of time. */
@@ -118,7 +128,9 @@ export interface CostDevice {
 
 /** What {@link costOf} takes besides a configuration. */
 export interface CostOptions extends CostDevice {
-  /** Sequences of the tokenized corpus; without it every step of an expert is taken to bring new ones. */
+  /**
+   * Sequences of the tokenized corpus. Without it, every step of an expert is assumed to bring new sequences.
+   */
   corpus?: CostCorpus;
   /** Whether the experts' activations are computed again in the backward pass. */
   recompute?: boolean;
@@ -126,7 +138,9 @@ export interface CostOptions extends CostDevice {
   adopted?: AdoptedExpert[];
 }
 
-/** The Switch Transformer beside the mixture: an expert's shape, with experts of its own in every layer. */
+/**
+ * The Switch Transformer beside the mixture: the shape of an expert, with experts of its own in every layer.
+ */
 export interface SwitchCost {
   /** Its shape. */
   model: ModelConfig;
@@ -142,7 +156,10 @@ export interface SwitchCost {
   inference: number;
 }
 
-/** Counts what a configuration costs, as it runs. Throws an `InputError` on values that do not go together. */
+/**
+ * Counts what a configuration costs as it runs here. Throws an `InputError` on values that do not go
+ * together.
+ */
 export function costOf(c: Configuration, options: CostOptions): Cost {
   const { corpus, recompute = false, flops: peak, utilisation, name, adopted = [] } = options;
   const mixture = mixtureOf(c, corpus);
@@ -200,7 +217,7 @@ export function costOf(c: Configuration, options: CostOptions): Cost {
 
 /** What {@link readCost} takes. */
 export interface ReadCostOptions extends Omit<CostOptions, "corpus" | "adopted"> {
-  /** Run folder whose configuration and corpus hold where nothing else is said; "" for none. */
+  /** Run folder that gives configuration and corpus where nothing else does; "" for none. */
   run?: string;
   /** Where other values come from. */
   sources?: Sources;

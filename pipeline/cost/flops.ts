@@ -15,7 +15,7 @@ export function forwardFlops(model: ModelConfig, sequences: number, length: numb
   return tokens * hidden + layers + 2 * tokens * hidden * vocabulary + 3 * tokens * vocabulary;
 }
 
-/** The part of a forward pass that recomputation repeats. */
+/** Counts the FLOPs of the part of a forward pass that recomputation repeats. */
 export function layersFlops(model: ModelConfig, sequences: number, length: number): number {
   const ofLayer = layerOf(model).map((sublayer) => sublayer.flops(model, sequences, length));
   return model.layers * ofLayer.reduce((sum, flops) => sum + flops, 0);
@@ -46,7 +46,7 @@ export interface MixtureShape {
   routerSteps: number;
   /** Sequences in a router's batch `[B_r]`. */
   routerBatch: number;
-  /** Tokens of a router's training sequence: M as it runs, S as the paper counts. */
+  /** Tokens of a training sequence of a router: M in this project, S as the paper counts. */
   routerLength: number;
   /** Sequences that every router scores while routers train. */
   roundsScored: number;
@@ -64,7 +64,7 @@ export interface MixtureFlops {
   shardForRouters: number;
   /** Scoring of the corpus, to shard it for the experts. */
   shardForExperts: number;
-  /** What the mixture costs beyond its experts: the three before. */
+  /** What the mixture costs beyond its experts: the sum of the three above. */
   overhead: number;
   /** Experts and overhead. */
   total: number;

@@ -1,5 +1,6 @@
 /**
- * What a configuration says of its mixture, as its costs are counted: shapes, steps, and how many sequences routers score.
+ * The mixture of a configuration, as its costs are counted: shapes, steps, and how many sequences routers
+ * score.
  *
  * @module
  */
@@ -18,17 +19,20 @@ export interface CostCorpus {
   test: number;
 }
 
-/** Gives what a configuration says of a mixture at once. */
+/** Gives the sizes that a configuration names directly. */
 export function shapeOf(c: Configuration) {
   const { experts, prefix, sequenceLength: length, expertBatch: batch, routerBatch } = c;
   return { ...modelShapes(c), experts, length, prefix, batch, routerBatch };
 }
 
-/** Gives what the FLOPs of a configuration's mixture depend on, as it runs. Throws an `InputError` on values that do not go together. */
+/**
+ * Gives the sizes that the FLOPs of the mixture of a configuration depend on, as it runs here. Throws an
+ * `InputError` on values that do not go together.
+ */
 export function mixtureOf(c: Configuration, corpus?: CostCorpus): MixtureShape {
   const shape = shapeOf(c);
   const { experts, prefix, batch, routerBatch } = shape;
-  // A part is taken to be the E-th of the corpus.
+  // Each part is assumed to hold one E-th of the corpus.
   const steps = trainingSteps(c, { sequences: corpus && Math.floor(corpus.train / experts) });
   const rounds = c.routers === "" && PARTITIONERS.get(c.partitioner)?.models ? c.rounds : 0;
   return {

@@ -1,5 +1,5 @@
 /**
- * FLOPs, memory, bytes exchanged and time, and what the paper prints of them.
+ * FLOPs, memory, bytes exchanged and time, and the figures that the paper prints of them.
  *
  * @module
  */

@@ -10,7 +10,7 @@ import type { System } from "./system.ts";
 
 /** Something that is wrong, and how to mend it. */
 export interface Problem {
-  /** Whether nothing can be trained with it, or only slowly or not for sure. */
+  /** `error`: nothing can be trained; `warning`: training is slow, or may be wrong. */
   severity: "error" | "warning";
   /** What is wrong: a sentence. */
   what: string;
@@ -18,7 +18,7 @@ export interface Problem {
   remedy: string;
 }
 
-/** What {@linkcode adviceOf} is told. */
+/** What {@linkcode adviceOf} takes. */
 export interface Findings {
   /** What the system shows. */
   system: System;
@@ -32,10 +32,13 @@ export interface Findings {
   wrongForms?: readonly string[];
 }
 
-/** Less than a training of any size needs: a device that grants no more shows a small window of its memory alone. */
+/**
+ * Less memory than a training of any size needs. A device that grants no more makes only a small window of
+ * its memory visible.
+ */
 const SMALL_BYTES = 1.5 * 2 ** 30;
 
-/** What installs what is missing. */
+/** Commands that install what is missing. */
 const LOADER = "apt-get install libvulkan1";
 const SOFTWARE = "apt-get install mesa-vulkan-drivers libvulkan1";
 const NVIDIA =

@@ -1,9 +1,10 @@
 /**
- * Evaluates a mixture on held-out sequences beside its baselines: perplexities with intervals, by source, by routed segment
- * and by length of the routing prefix (SmallTalk LM, sections 3.2 and 3.3, figures 4b and 5).
+ * Evaluates a mixture on held-out sequences beside its baselines: perplexities with intervals, by source, by
+ * routed segment and by length of the routing prefix (SmallTalk LM, sections 3.2 and 3.3, figures 4b and 5).
  *
- * The sequences are read once per model. Models are leased one after another; what is kept of a sequence is where it goes and
- * its NLL under every expert, what is kept of a document is a row of sums. Mixtures of several experts (`mix.ts`) need single tokens.
+ * The sequences are read once per model. Models are leased one after another. Of a sequence it keeps where it
+ * goes and its NLL under every expert, of a document a row of sums. Only mixtures of several experts
+ * (`mix.ts`) need single tokens.
  *
  * @module
  */
@@ -37,7 +38,7 @@ export interface EvaluateOptions extends RouteOptions, PassOptions, MixOptions, 
   onProgress?: (done: number) => void;
 }
 
-/** Draws of the bootstrap unless more or fewer are asked for. */
+/** Default number of draws of the bootstrap. */
 export const RESAMPLES = 1000;
 
 /**

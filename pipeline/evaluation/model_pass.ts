@@ -1,5 +1,6 @@
 /**
- * One pass of a model over the held-out sequences: the NLL of every sequence, and a check of the model and of what it found.
+ * One pass of a model over the held-out sequences: the NLL of every sequence, with checks of the model and of
+ * its results.
  *
  * @module
  */
@@ -27,7 +28,7 @@ export interface PassOptions extends Pick<RouteOptions, "mixture" | "open" | "si
   trained?: readonly number[];
 }
 
-/** What is found of one model, whoever finds it. */
+/** What one model says of all sequences, whichever process asks it. */
 export interface ModelScores {
   /** Its shape. */
   config: ModelConfig;

@@ -19,8 +19,9 @@ const TOKENS_PER_BLOCK = 131_072;
 const ROWS_PER_BLOCK = 1024;
 
 /**
- * Cuts batches into blocks of one size, however they come. Throws an `InputError` where rows have no tokens, are of another
- * tokenizer than `lineage` says, or differ in length, or where a token id isn't below the vocabulary.
+ * Cuts batches into blocks of one size, however the batches come. Throws an `InputError` where rows have no
+ * tokens, are of another tokenizer than `lineage` says, or differ in length, and where a token id is not
+ * below the vocabulary.
  */
 export async function* blocks(
   batches: ReadableStream<RecordBatch>,

@@ -1,5 +1,5 @@
 /**
- * Writes the sections of a report: what each part of a run says, in words, plots and tables.
+ * Writes the sections of a report: what each part of a run shows, in words, plots and tables.
  *
  * @module
  */
@@ -26,21 +26,24 @@ import { type Lacks, rounded } from "./sections/words.ts";
 export interface Missing {
   /** What is not there. */
   part: string;
-  /** The task that makes it, in words; none where that takes the whole run, of which a part lies here alone. */
+  /**
+   * The command that makes it; undefined where only parts of the run lie here and the task needs the whole
+   * run.
+   */
   command?: string;
 }
 
-/** Holds what a report says. */
+/** The contents of a report. */
 export interface Sections {
   /** The figures at the top: a value, and what it is. */
   figures: [value: string, label: string][];
   /** The sections, in their order. */
   sections: Section[];
-  /** What is left out. */
+  /** Parts that are missing. */
   missing: Missing[];
 }
 
-/** Says everything that a run's files hold; `words` says how settings and tasks are worded. */
+/** Writes everything that the files of a run tell; `words` says how settings and tasks are worded. */
 export function sectionsOf(run: RunRecord, cost: Cost, words?: Words): Sections {
   const missing: Missing[] = [];
   const lacks: Lacks = (part, name, settings = {}) => {

@@ -155,7 +155,7 @@ async function evaluateRun(
     ? undefined
     : await PARTITIONERS.get(routeBy)!.open(`${run}/${EXPERTS}`, gpu, { vouched: files });
   const shards = outputsUnder(tokenize, "tokens/test-").map((path) => `${run}/${path}`);
-  // The text that goes to experts that are there is known once it is routed.
+  // How much text goes to the experts that are there is known only once it is routed.
   const passes = 1 + Number(asked.reroute !== undefined) + Number(other !== undefined) + experts +
     baselines.length;
   const total = asked.trained ? undefined : passes * tokenizeResult(tokenize, run).testSequences;

@@ -1,6 +1,6 @@
 /**
- * What must hold before the models of a run are evaluated together: they are trained, fit one another and learnt from the shards that
- * are there now. What makes the comparison uneven is said in warnings.
+ * Checks before the models of a run are evaluated together: they must be trained, fit one another, and have
+ * learnt from the shards that are there now. Warnings say what makes the comparison uneven.
  *
  * @module
  */
@@ -23,20 +23,20 @@ import type { Work } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
 import { checkTrained, type Model, shardsOf } from "./trained_models.ts";
 
-const TOKENS_APART = 0.05; // tails are padded and dropped: the same steps see slightly different numbers of tokens
+const TOKENS_APART = 0.05; // relative difference; tails are padded or dropped, so the same number of steps sees slightly different numbers of tokens
 
-/** How a run is evaluated: what `evaluate()` takes of it. */
+/** The options of an evaluation. */
 export type EvaluationChoices =
   & Pick<
     EvaluateOptions,
     "resamples" | "mix" | "routingTemperature" | "reroute" | "fallback" | "margin" | "trained"
   >
   & {
-    /** Kind of a partitioner that chooses among the experts as well: `self`, the experts themselves. */
+    /** Kind of a further partitioner that chooses among the experts: `self`, the experts themselves. */
     routeBy?: string;
   };
 
-/** Checks that what takes all experts is not asked of some. */
+/** Refuses options that need all experts where only some are evaluated. */
 export function checkWhole(
   run: string,
   { trained, mix = [], reroute, fallback, routeBy }: EvaluationChoices,
@@ -57,7 +57,7 @@ export function checkWhole(
   );
 }
 
-/** Says that a dense model that takes what is unsure is not there, and how it is trained. */
+/** Makes the error for a fallback to a dense model that is not trained; it says how to train it. */
 export function untrained(run: string, name: Baseline): InputError {
   const { task: train, with: settings } = baselineTargets().find((target) => target.name === name)!.command;
   return new InputError(
@@ -68,7 +68,7 @@ export function untrained(run: string, name: Baseline): InputError {
   );
 }
 
-/** Checks that another partitioner takes a run's experts as they are: it has nothing to learn. */
+/** Checks that the further partitioner takes the experts of a run as they are and has nothing to learn. */
 export function checkRouteBy(run: string, routeBy: string | undefined): void {
   if (routeBy === undefined) return;
   const kind = PARTITIONERS.get(routeBy);
@@ -111,7 +111,10 @@ export async function checkModels(work: Work, models: readonly Model[], tokenize
   }
 }
 
-/** Gives the shape that models trained here must have: that of the first expert which was; of any size where all were adopted. */
+/**
+ * Gives the shape that models trained in this run must have: that of the first expert that was trained here.
+ * If all were adopted, models may have any size.
+ */
 export async function likeOf(work: Work, models: readonly Model[]): Promise<Like> {
   for (const { folder, what } of models) {
     const { config, notes } = await loadCheckpointConfig(`${work.run}/${folder}`, work.files);
@@ -120,7 +123,7 @@ export async function likeOf(work: Work, models: readonly Model[]): Promise<Like
   return { shape: {}, whose: "the run" };
 }
 
-/** A shape that models are held against, and whose it is. */
+/** A shape that models are compared with, and whose it is. */
 export interface Like {
   /** The shape, as far as it is given. */
   shape: Partial<ModelConfig>;
@@ -141,7 +144,10 @@ export async function checkBaselines(
   }
 }
 
-/** Checks a model's shape, its tokenizer, and that it learnt from the shards that are there now, as far as it or its manifest says. */
+/**
+ * Checks the shape and the tokenizer of a model, and that it learnt from the shards that are there now, as
+ * far as it or its manifest tells.
+ */
 export async function checkModel(
   work: Work,
   model: Model,
@@ -164,8 +170,9 @@ export async function checkModel(
 }
 
 /**
- * Says what makes the comparison uneven: experts trained differently, a baseline that is to see as many tokens as all of them on fewer
- * or more, one that is to cost as much compute on less or more.
+ * Lists what makes the comparison uneven: experts that were trained differently, baselines that should have
+ * seen as many tokens as all experts and did not, and baselines that should have cost as much compute and did
+ * not.
  */
 export async function unequal(
   work: Work,

@@ -1,5 +1,6 @@
 /**
- * An evaluation in parts: each process scores the held-out text with some of the models and leaves what it found for the whole.
+ * An evaluation in parts: each process scores the held-out text with some of the models and leaves its
+ * results for the evaluation as a whole.
  *
  * @module
  */
@@ -19,7 +20,7 @@ import type { Work } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
 import { type Model, modelName, shardsOf } from "./trained_models.ts";
 
-/** What a part leaves of a model: the NLL of every held-out sequence, f32, little endian. */
+/** The files that a part leaves of a model: the NLL of every held-out sequence, f32, little endian. */
 const PLACE = { stage: "evaluate", folder: "evaluation" };
 const MODEL_NAMES = `expert-\\d{2,}|${BASELINES.join("|")}`;
 /** Matches the files of an evaluation, also of one in parts, by their paths in the run folder. */

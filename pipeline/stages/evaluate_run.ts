@@ -18,7 +18,7 @@ import { inRun, type RunOptions, type RunWatch } from "./session.ts";
 
 /** Says what to evaluate and how. */
 export interface EvaluateRunOptions extends Omit<RunOptions, "sources">, Omit<EvaluationChoices, "trained"> {
-  /** Evaluates the experts that are trained where others are not, on the text that goes to them. */
+  /** Evaluates only the experts that are trained, on the text that goes to them. */
   trained?: boolean;
 }
 

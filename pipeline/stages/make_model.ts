@@ -63,11 +63,11 @@ export async function removeModel(run: string, { name, folder }: Target): Promis
   await removeIfThere(`${run}/metrics/${name}.jsonl`);
 }
 
-/** What is settled before a model is trained. */
+/** Everything that is decided before a model is trained. */
 interface Plan {
   place: Place;
   data: TrainingData;
-  /** All that a state depends on but for the data, and the hash of both. */
+  /** Everything that a state depends on except the data; `key` hashes both. */
   settings: Recipe & { adapter: string; variants: Partial<Variants> };
   key: string;
   inputs: StageIdentity["inputs"];
@@ -175,7 +175,9 @@ function resultBefore(run: string, { place, settings, key, saved }: Plan): Train
 function checkpointsOf(plan: Plan, metrics: MetricsFile, result: TrainResult) {
   const { place, settings, key, inputs, saved, keep } = plan;
   const states = statesOf(place);
-  /** Path of a checkpoint that no step brought; it goes once another one or the model follows it. */
+  /**
+   * Path of the checkpoint that no step brought. It is removed once another one, or the model, follows it.
+   */
   let extra = saved?.context.interrupted && checkpointPath(states, saved.state.trainer.step);
   let last = saved ? `${states} holds that of step ${saved.state.trainer.step}` : "";
   const removeExtra = async () => {

@@ -27,13 +27,18 @@ export const SETTINGS = "settings";
 /** What is held by those that go by the settings of a run to their end. */
 export const RUN = "run";
 
-/** Throws a `RunError` where another process goes by the settings of a run that are about to change; it keeps its own till its end. */
+/**
+ * Throws a `RunError` where another process goes by the settings of a run that are about to change; it keeps
+ * its own to its end.
+ */
 export async function checkAlone(run: string, lock: Work["lock"]): Promise<void> {
   const refusal = `Cannot change the settings of "${run}" as nobody else may work by them meanwhile`;
   await (await lock(RUN, { patience: GLANCE_MS, refusal }))();
 }
 
-/** Gives a run the settings back that it had: those of a command that failed before anything was made with them are not the run's. */
+/**
+ * Gives a run its former settings back: a command that failed before anything was made does not change them.
+ */
 export async function forget(
   run: string,
   task: string,
@@ -42,7 +47,7 @@ export async function forget(
   if (await stagesMade(run) !== before.stages) return;
   const settling = await lockRun(run, SETTINGS, task, { patience: SETTLING_MS });
   try {
-    const alone = await lockRun(run, RUN, task).catch(() => null); // others go by them by now
+    const alone = await lockRun(run, RUN, task).catch(() => null); // others go by the new settings already
     if (alone && await stagesMade(run) === before.stages) {
       await writeConfigurationText(run, before.text);
       const isEmpty = before.text === null && before.stages === "";
@@ -66,7 +71,7 @@ export async function checkOwn(run: string, task: string): Promise<void> {
   const { partition } = graphOf(defaultConfiguration());
   for (const { name } of partition) if (await readManifest(run, name)) return; // its config.json was removed
   for await (const path of filesUnder(run, "")) {
-    if (path.startsWith(`${LOCKS}/`) || wholeName(path) === "config.json") continue; // of a process that is just beginning, or was killed as it began
+    if (path.startsWith(`${LOCKS}/`) || wholeName(path) === "config.json") continue; // made by a process that is just beginning, or was killed as it began
     if (await exists(`${run}/config.json`)) return; // another process has just begun it
     throw new InputError(
       `Cannot run "${task}" in "${run}" as it must be a run folder, new or empty: it holds "${path}" and no config.json`,
@@ -75,14 +80,17 @@ export async function checkOwn(run: string, task: string): Promise<void> {
   }
 }
 
-/** Removes what processes left that were killed as they wrote `config.json`: only who settles values writes it. */
+/**
+ * Removes what processes left that were killed while they wrote `config.json`. Only the process that settles
+ * settings writes it, so nobody else is writing now.
+ */
 export async function removePartialConfigurations(run: string): Promise<void> {
   for (const { name } of await Array.fromAsync(Deno.readDir(run))) {
     if (wholeName(name) === "config.json") await removeIfThere(`${run}/${name}`);
   }
 }
 
-/** Removes those manifests of stages that cannot be read: these stages run again. */
+/** Removes the manifests of stages that cannot be read, so that these stages run again. */
 export async function removeDamagedManifests(
   run: string,
   stages: readonly string[],
@@ -115,7 +123,7 @@ export async function needConfiguration(
   );
 }
 
-/** Says which stages left something to go on from, and when they did. */
+/** Lists the stages that left something to go on from, and when they did. */
 export async function stagesMade(run: string): Promise<string> {
   const existing = await readRunConfiguration(run, { edited: true }).catch(() => null);
   if (existing === null) return "";
@@ -131,7 +139,7 @@ export async function stagesMade(run: string): Promise<string> {
   return made.join("\n");
 }
 
-/** Lists the stages of a run; none where its `config.json` names what there is no more. */
+/** Lists the stages of a run; none where its `config.json` names kinds that are not there any more. */
 function stagesOf(configuration: Configuration): readonly Stage[] {
   try {
     return graphOf(configuration).stages;

@@ -24,7 +24,10 @@ interface Beginning {
   identity: StageIdentity;
   /** The manifest of a training that ended here before. */
   before: Manifest | null;
-  /** What the user accepts: to train from the start again, to go on although values differ, that values differ. */
+  /**
+   * What the user accepts: that training starts again, that it goes on although values differ, that values
+   * differ.
+   */
   accepts: { again: boolean; resume: boolean; changes: boolean };
 }
 
@@ -80,7 +83,10 @@ export async function loadSaved(
   return saved;
 }
 
-/** Throws an `InputError` where there is a training: none of its checkpoints can be gone on from, and a new one would replace it. */
+/**
+ * Throws an `InputError` where there is a training of which no checkpoint can be continued: a new training
+ * would replace it.
+ */
 async function refuseLoss(place: Place, trained: boolean): Promise<void> {
   const where = statesOf(place);
   const [last] = await listCheckpoints(where);

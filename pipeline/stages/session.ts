@@ -1,5 +1,6 @@
 /**
- * Opens a run folder to work in: its lock, its settings, its device. Everything that makes something in a run goes through here.
+ * Opens a run folder for work: takes its locks, settles its settings, opens its device. Everything that makes
+ * something in a run goes through here.
  *
  * @module
  */
@@ -34,17 +35,17 @@ import {
 } from "./run_folder.ts";
 import { type SessionKind, settledSettings, withoutInput, writeSettings } from "./session_settings.ts";
 
-/** Says where to work and with what. */
+/** Where to work, and with what. */
 export interface RunOptions {
   /** Run folder, made if missing. */
   run: string;
-  /** Where the settings come from; what the run's `config.json` says holds where nothing else is said. */
+  /** Where the settings come from. The run's `config.json` gives those that are not set there. */
   sources?: Sources;
-  /** Accepts values that differ from the run's; where none does, runs every stage again. */
+  /** Accepts values that differ from those of the run. If none differs, runs every stage again. */
   force?: boolean;
   /**
-   * Hashes what is there instead of believing its sizes, and makes again what is damaged or missing, nothing else; a manifest that is
-   * damaged vouches for nothing.
+   * Hashes existing files instead of trusting their sizes, and makes those again that are damaged or missing,
+   * nothing else. A damaged manifest counts as missing.
    */
   check?: boolean;
   /** Other runs: a stage that one of them has made of the same settings and inputs is copied from it, after a check of its hashes. */
@@ -61,15 +62,15 @@ export interface RunOptions {
 
 /** Watches a run and may end it. */
 export interface RunWatch {
-  /** Told what happens. */
+  /** Called with every event. */
   onEvent?: (event: RunEvent) => void;
-  /** Ends the run; what is complete stays. */
+  /** Ends the run; complete files stay. */
   signal?: AbortSignal;
 }
 
 /** A run folder that is open for work. */
 export interface Session {
-  /** What stages are told. */
+  /** What stages get to work with. */
   work: Work;
   /** The states of the run's stages. */
   states: States;
@@ -80,10 +81,11 @@ export interface Session {
 }
 
 /**
- * Opens a run folder, does the work of `body` in it and leaves the folder as it should be, however the work ends.
+ * Opens a run folder, runs `body` in it, and leaves the folder in order, however the work ends.
  *
- * Throws an `InputError` for settings that contradict the run's and what the stages throw, a `RunError` where another process makes the
- * same or goes by other settings, or there is no GPU, and the signal's reason where it ends the work.
+ * Throws an `InputError` for settings that contradict those of the run, and what the stages throw; a
+ * `RunError` where another process makes the same or goes by other settings, or where there is no GPU; and
+ * the reason of the signal where it ends the work.
  */
 export async function inRun<Result>(
   options: RunOptions,
@@ -96,7 +98,7 @@ export async function inRun<Result>(
   const sources = documents ? withoutInput(options.sources) : options.sources ?? {};
   await checkReused(options.reuse);
   const settle = () => settledSettings(run, sources, force, kind);
-  if (beside !== "others") await settle(); // so that values that are refused make no folder, and touch none
+  if (beside !== "others") await settle(); // so that refused values neither make nor touch a folder
   const isNew = !await exists(run);
   const losing = new AbortController();
   const signal = AbortSignal.any([losing.signal, ...ending ? [ending] : []]);
@@ -115,7 +117,7 @@ export async function inRun<Result>(
     for (const folder of ownFolders()) await refuseLink(`${run}/${folder}`);
     await removePartialConfigurations(run);
     before = { text: await configurationText(run), stages: await stagesMade(run) };
-    // Anew: until here another process may have settled values and made something with them.
+    // Again: until now another process may have settled values and made something with them.
     const { configuration, changed, edited, exists: isThere } = await settle();
     if (!aside && (changed.length > 0 || edited || !isThere)) await checkAlone(run, lock);
     if (beside === undefined && !aside) present = await lock(RUN, { mode: "read" });
@@ -158,7 +160,7 @@ export async function inRun<Result>(
       settle: async (ready) => {
         const value = await ready();
         if (!stay) {
-          written = written.then(() => write()); // stages that work side by side write one after another
+          written = written.then(() => write()); // stages that run side by side write one after another
           await written;
           await settling!();
         }
@@ -198,7 +200,10 @@ async function checkReused(runs: readonly string[] = []): Promise<void> {
   }
 }
 
-/** Gives what takes holds in a run folder: it says whom it waits for, and ends the work where a hold is lost. */
+/**
+ * Returns the function that takes holds in a run folder. It says whom it waits for, and ends the work where a
+ * hold is lost.
+ */
 function lockerOf(
   run: string,
   task: string,
@@ -223,7 +228,10 @@ function asksForDevice({ adapter, requireGpu, variants = {} }: RunOptions): bool
   return Boolean(adapter || requireGpu || Object.keys(variants).length > 0);
 }
 
-/** Gives what opens the device on its first call: stages that work side by side share it. A device that was handed over stays open. */
+/**
+ * Returns what opens the device on its first call: stages that run side by side share it. A device that was
+ * handed over stays open.
+ */
 function deviceOf(options: RunOptions, emit: (event: RunEvent) => void) {
   let own: Gpu | undefined;
   let opening: Promise<Gpu> | undefined;

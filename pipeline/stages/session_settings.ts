@@ -1,6 +1,6 @@
 /**
- * The settings that hold while a process works in a run folder: those of the run and of the command, and what a partitioner that exists
- * says.
+ * The settings that hold while a process works in a run folder: those of the run, of the command, and of an
+ * existing partitioner.
  *
  * @module
  */
@@ -22,21 +22,24 @@ export interface SessionKind {
   /** Task that works there. */
   task: string;
   /**
-   * How it goes by the run's settings: to its end, so that nobody changes them meanwhile; as one of the `parts` of a stage, which change
-   * no setting; or as one of the `others` in a run that exists, each of which writes its settings when it begins.
+   * How the work goes by the settings of the run. By default it does so to its end, so nobody may change them
+   * meanwhile. As one of the `parts` of a stage it changes no setting. As one of the `others` in an existing
+   * run it writes its settings when it begins.
    */
   beside?: "parts" | "others";
-  /** Whether a part that lies alone suffices, with its run's `config.json` and `tokenizer.json`. */
+  /** Whether the folder may hold only a part, with the `config.json` and `tokenizer.json` of its run. */
   partSuffices?: boolean;
   /** Accepts settings that differ from the run's without running anything again for it. */
   accepts?: boolean;
-  /** Keeps the settings to itself: the run's `config.json` stays. */
+  /** Does not write the settings: the run's `config.json` stays as it is. */
   aside?: boolean;
-  /** Text that is handed over, instead of what settings name; they say standard input then. */
+  /**
+   * Text that a script hands over, instead of text that settings name; the settings then say standard input.
+   */
   documents?: ReadableStream<Document>;
 }
 
-/** Says in settings that the text is handed over. Throws an `InputError` where they name some themselves. */
+/** Notes in the settings that text is handed over. Throws an `InputError` where they name text themselves. */
 export function withoutInput({ flags = {}, ...sources }: Sources = {}): Sources {
   const named = flags.input?.length ? "input" : flags.corpus !== undefined ? "corpus" : undefined;
   if (named === undefined) return { ...sources, flags: { ...flags, input: ["-"] } };
@@ -53,8 +56,8 @@ function changedInPart(run: string, task: string, name: string): InputError {
 }
 
 /**
- * Takes E, and the tokenizer unless one is named, from a partitioner that exists. A run that has them already needs no partitioner
- * for it: its folder may be on another machine.
+ * Takes E, and the tokenizer unless one is named, from an existing partitioner. A run that has them already
+ * does not need to read the partitioner, whose folder may be on another machine.
  */
 async function withPartitioner(
   { configuration, exists: isThere }: { configuration: Configuration; exists: boolean },

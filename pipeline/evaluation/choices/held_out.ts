@@ -1,4 +1,4 @@
-/** Reads the text of held-out token rows: what no model of the run was trained on. */
+/** Reads the text of held-out token rows, on which no model of the run was trained. */
 
 import { checkLineage } from "../../rows/lineage.ts";
 
@@ -9,7 +9,7 @@ import type { Tokenizer } from "../../text/tokenizer.ts";
 
 /** A held-out document. */
 export interface HeldOutDocument extends Omit<Document, "tokens"> {
-  /** Tokens that it has. */
+  /** Number of its tokens. */
   tokens: number;
 }
 
@@ -17,8 +17,9 @@ export interface HeldOutDocument extends Omit<Document, "tokens"> {
 const MOST_CHARACTERS = 4e6;
 
 /**
- * Yields the documents of token rows, in their order, up to some four million characters. A document ends with EOS, or where
- * sequences never cross documents with its last row. Throws an `InputError` where rows are of another tokenizer.
+ * Yields the documents of token rows, in their order, up to some four million characters. A document ends
+ * with EOS; where sequences never cross documents, it ends with its last row. Throws an `InputError` where
+ * rows are of another tokenizer.
  */
 export async function* heldOutDocuments(
   batches: AsyncIterable<RecordBatch>,

@@ -83,7 +83,7 @@ function sureness({ reliability }: Evaluation): Html[] {
     }</p>`,
   ];
 }
-/** Parts that are named where the mixture is worse, at most. */
+/** Most parts that are named where the mixture is worse. */
 const MOST_WORSE = 12;
 
 /** Says which sources and segments the mixture is worse on than a dense model, the worst first. */

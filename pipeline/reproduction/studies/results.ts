@@ -1,5 +1,5 @@
 /**
- * Writes what studies found: for programs, as Markdown, and as a page with plots.
+ * Writes the findings of studies: as JSON for programs, as Markdown, and as a page with plots.
  *
  * @module
  */
