@@ -1,6 +1,7 @@
 /**
- * Errors that explain themselves: what is wrong, where, and how to mend it, as data. Whoever talks to a person words them:
- * a library user reads `message`, `tasks/wording.ts` turns settings into flags and tasks into commands.
+ * Errors that explain themselves: what is wrong, where, and how to mend it, as data. A script reads
+ * `message`. The command line words the same data for its user: `tasks/wording.ts` writes settings as flags
+ * and tasks as commands.
  *
  * @module
  */
@@ -37,7 +38,9 @@ export function task(name: string, settings: TaskReference["with"] = {}): TaskRe
   return { task: name, with: settings };
 }
 
-/** Writes a {@link Text}: what is put in is text, a number, a reference, or a text with references. */
+/**
+ * Writes a {@link Text} from a template. Its values are texts, numbers, references, or texts with references.
+ */
 export function say(
   strings: TemplateStringsArray,
   ...values: (Text | number | bigint | SettingReference | TaskReference)[]
@@ -53,7 +56,10 @@ export function say(
   return pieces.filter((piece) => piece !== "");
 }
 
-/** Words a text; `words` says how references are worded, names as a library knows them unless given. */
+/**
+ * Writes a text as a string. `words` says how references are worded; without it settings and tasks keep their
+ * names.
+ */
 export function wordText(text: Text, words: Words = plainWords): string {
   return typeof text === "string"
     ? text
@@ -73,11 +79,11 @@ function plainWords(reference: SettingReference | TaskReference): string {
 
 /** Where something is wrong, and how to mend it. */
 export interface Explanation {
-  /** The file or folder that is wrong, where one is; a stream by what it is called. */
+  /** The file or folder that is wrong, or the name of the stream that is. */
   where?: string;
   /** How to mend it: the end of a sentence, without a full stop. */
   remedy?: Text;
-  /** What was caught. */
+  /** The error that led to this one. */
   cause?: unknown;
 }
 
@@ -100,8 +106,14 @@ export abstract class ExplainedError extends Error {
   }
 }
 
-/** What was asked for, or what was read, is wrong: another input or setting mends it. Nothing else makes a task end with 2. */
+/**
+ * Says that what was asked for, or what was read, is wrong: another input or another setting mends it. No
+ * other error makes a task end with exit code 2.
+ */
 export class InputError extends ExplainedError {}
 
-/** The input is right, but the machine or the moment is not: no adapter, a full disk, a lock that is held, a loss that is not finite. */
+/**
+ * Says that the input is right, but the machine or the moment is not: no adapter, a full disk, a lock that is
+ * held, a loss that is not finite.
+ */
 export class RunError extends ExplainedError {}

@@ -1,5 +1,5 @@
 /**
- * Assigns the rows of files or of a pipe, once or in several passes, and tells what that proves.
+ * Assigns the rows of files or of a pipe, in one pass or several, and prints what the assignment proves.
  *
  * @module
  */
@@ -21,7 +21,7 @@ import { chunkOf, summaryOf } from "../pipeline/stages/mod.ts";
 import { arrowInput, arrowInputAgain, arrowOutput, peekExperts } from "./pipe.ts";
 import { driftText, proofText } from "./text.ts";
 
-/** What is assigned, how, and where it goes. */
+/** What is assigned, how, and where the result goes. */
 export interface AssignFilesOptions extends Pick<AssignOptions, "method" | "onWarning"> {
   /** Files; `-` is standard input. */
   paths: string[];

@@ -1,5 +1,6 @@
 /**
- * Puts a bundle together: one archive from which tasks run on a Linux server without a network, without Deno and without a home.
+ * Makes a bundle: one archive from which tasks run on a Linux server that has no network, no Deno and no home
+ * folder.
  *
  * @module
  */
@@ -35,7 +36,7 @@ export interface Bundle {
 
 const ROOT = new URL("../", import.meta.url).pathname;
 
-/** What of the project is copied, besides `deno.json` and the lock file. */
+/** Files of the project that are copied, besides `deno.json` and the lock file. */
 const COPIED = [
   "LICENSE",
   "README.md",
@@ -48,7 +49,10 @@ const COPIED = [
   "tests/bench",
 ];
 
-/** What an unpacked package brings that nothing of a bundle reads: maps, declarations of types, programs of other systems. */
+/**
+ * Files of an unpacked package that nothing in a bundle reads: maps, declarations of types, programs of other
+ * systems.
+ */
 const UNREAD = /\.map$|\.d\.[mc]?ts$|\.partial$|(?<!linux-x64-gnu)\.node$/;
 
 /** Makes a bundle. Throws an `InputError` where something that it is to hold is not on this machine. */
@@ -125,7 +129,10 @@ async function copy(from: string, to: string, signal: AbortSignal): Promise<void
   }
 }
 
-/** Copies a package from one of Deno's folders to another, with what the registry says of it: Deno asks for that. */
+/**
+ * Copies a package from one of Deno's folders to another, with the registry's description of it, which Deno
+ * asks for.
+ */
 async function copyPackage(named: string, from: string, to: string, signal: AbortSignal): Promise<void> {
   const [, name, version] = /^(.+)@(.+)$/.exec(named)!;
   for (const place of [`${name}/registry.json`, `${name}/${version}`]) {
@@ -143,7 +150,7 @@ async function copyPackage(named: string, from: string, to: string, signal: Abor
 const LIBRARIES = ["/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib"];
 const DRIVER = "libvulkan_lvp.so";
 const LOADER = "libvulkan.so.1";
-/** What must be the machine's own: the C library, with which every program there is linked. */
+/** Libraries that must be those of the machine: the C library, with which every program there is linked. */
 const OF_THE_MACHINE = /^(ld-linux.*|lib(c|m|dl|rt|pthread|resolv)\.so\.\d+)$/;
 
 /** Copies Mesa's driver for the processor, Vulkan's loader, and the libraries that both need. */

@@ -6,7 +6,7 @@
 
 import { InputError } from "../mod.ts";
 
-/** What can be put into a bundle besides what every bundle holds. */
+/** What can be added to a bundle. */
 export const EXTRAS = ["tokenizer", "report", "driver"] as const;
 
 /** One of {@linkcode EXTRAS}. */
@@ -46,7 +46,7 @@ const BASE: Part = {
   ],
 };
 
-/** What each extra adds; a driver consists of the system's files alone. */
+/** What each extra adds. A driver consists only of files of the system. */
 const ADDED: Record<Extra, Part> = {
   tokenizer: {
     tasks: ["corpus", "tokenizer", "tokenize", "partition", "generate", "serve", "show", "zero-shot"],
@@ -77,7 +77,7 @@ export function parseExtras(text: string): Extra[] {
   );
 }
 
-/** What this module reads of `deno.json`. */
+/** The part of `deno.json` that this module reads. */
 export interface ProjectFile extends Record<string, unknown> {
   imports: Record<string, string>;
   tasks: Record<string, unknown>;
@@ -94,7 +94,7 @@ interface LockedPackage extends Record<string, unknown> {
   optionalPeers?: string[];
 }
 
-/** Gives `deno.json` with what some tasks need of it. */
+/** Gives `deno.json` with only what some tasks need. */
 export function bundledProject(project: ProjectFile, { tasks, packages }: Part): ProjectFile {
   const keep = (name: string) => packages.includes(name.replace(/\/$/, ""));
   const imports = Object.entries(project.imports)

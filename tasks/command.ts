@@ -33,19 +33,22 @@ export interface Task<Options extends Fields = Fields> {
   name: string;
   /** What it does, in one sentence. */
   about: string;
-  /** What its positional arguments are, as the help shows them; none are taken where it is absent. */
+  /** Its positional arguments, as the help shows them; undefined where it takes none. */
   positional?: string;
-  /** Whether it begins anew after an interruption; others go on. */
+  /** Whether it begins anew after an interruption. Other tasks go on where they were. */
   startsAnew?: true;
-  /** Whether it ends what it does in its own time when it is interrupted; others have seconds. A second interruption ends any. */
+  /**
+   * Whether it completes its work in its own time when it is interrupted. Other tasks have some seconds. A
+   * second interruption ends any task.
+   */
   drains?: true;
-  /** What it can be told besides settings, and besides what every task can be told. */
+  /** Its options, besides settings and besides the options of every task. */
   options: Options;
-  /** Does it. */
+  /** Does the work. */
   run: (call: Call<Options>) => Promise<void>;
 }
 
-/** Holds what a task was called with. */
+/** The arguments and the means of a task. */
 export interface Call<Options extends Fields> {
   /** Positional arguments: paths, or `-`. */
   paths: string[];
@@ -57,17 +60,17 @@ export interface Call<Options extends Fields> {
   given: ReadonlySet<string>;
   /** Ends the work when the user interrupts it. */
   signal: AbortSignal;
-  /** Shows what happens on standard error. */
+  /** Shows an event on standard error. */
   onEvent: (event: RunEvent) => void;
-  /** Shows a warning there. */
+  /** Shows a warning on standard error. */
   onWarning: (message: Text) => void;
-  /** Shows a line there that is no part of the result. */
+  /** Shows a line that is no part of the result on standard error. */
   tell: (text: string) => void;
   /** Prints the result: as JSON where that is asked for, in words elsewhere. */
   print: (result: unknown, text: string) => void;
 }
 
-/** Makes a task with the types of its options, and runs it where its file is the one that was started. */
+/** Makes a task with the types of its options, and runs it if its file is the one that was started. */
 export async function defineTask<Options extends Fields>(
   task: Task<Options>,
   { main }: { main: boolean },
@@ -78,7 +81,10 @@ export async function defineTask<Options extends Fields>(
 }
 
 const GRACE_MS = 1500;
-/** Within which two signals are one: a scheduler sends it to a task and to `deno task`, which passes it on. */
+/**
+ * Milliseconds within which two signals count as one: a scheduler sends a signal to a task and also to `deno
+ * task`, which passes it on.
+ */
 const SAME_MS = 500;
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
@@ -100,11 +106,14 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
     if (!task.drains) setTimeout(endAnyway, GRACE_MS);
   };
   let saving = false;
-  /** Ends what does not listen: no final name holds half a file. A checkpoint that is being saved is waited for. */
+  /**
+   * Ends a process that does not react to the signal: no file under a final name is half written. A
+   * checkpoint that is being saved is waited for.
+   */
   const endAnyway = () => saving ? setTimeout(endAnyway, 50) : void tellAndExit(signal.reason);
   SIGNALS.forEach((name) => Deno.addSignalListener(name, interrupt));
 
-  const isJson = /(^|\n)--log[\n=]json(\n|$)/.test(args.join("\n")); // also for flags that are refused
+  const isJson = /(^|\n)--log[\n=]json(\n|$)/.test(args.join("\n")); // also where flags are refused
   const progress = await startProgress(isJson ? "json" : "text");
   const known: Known = {};
   const onEvent = (event: RunEvent) => {
@@ -112,7 +121,7 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
     if (event.type === "adapter") known.adapter = event.adapter;
     if (event.type !== "checkpoint") progress.show(event);
   };
-  let ending: Promise<never> | undefined; // of the first error: others may follow from it
+  let ending: Promise<never> | undefined; // that of the first error, as others may follow from it
   const end = (error: unknown): Promise<never> => ending ??= tellAndExit(error);
   const tellAndExit = async (error: unknown): Promise<never> => {
     progress.stop();
@@ -147,7 +156,7 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
   Deno.exit(0);
 }
 
-/** Lists what a task takes, by name: settings, then options. */
+/** Lists the fields that a task takes, by name: settings, then options. */
 export function fieldsOf<Options extends Fields>({ name, options }: Task<Options>): Fields {
   const settings = settingsOf(name).map((name) => [name, FIELDS[name]]);
   return { ...Object.fromEntries(settings), ...options, ...PRINTING };
@@ -174,7 +183,7 @@ async function readArguments<Options extends Fields>(task: Task<Options>, args: 
       say`Cannot read two corpora, as only one of ${input} and ${corpus} may be given: ${both}`,
     );
   }
-  if (flags.corpus !== undefined) flags.input = []; // an input that a file or the run names is not meant
+  if (flags.corpus !== undefined) flags.input = []; // inputs that a file or the run names do not count
   const { preset, config } = options as { preset?: string; config?: string };
   const file = config === undefined ? undefined : await readConfiguration(config);
   const sources = { preset, file, flags };
@@ -183,8 +192,9 @@ async function readArguments<Options extends Fields>(task: Task<Options>, args: 
 }
 
 /**
- * Reads the flags with their words, and the paths. The parser knows no flag, so that it tells of each word in its turn: a value that is
- * empty, or `-`, or a number below 0, which it takes for no value, is told from a path by the flag before it.
+ * Reads the flags with their words, and the paths. The parser is not told any flags, so it reports every word
+ * on its own. A value that is empty, or `-`, or a number below 0 looks to the parser like a path; here the
+ * flag before it tells that it is a value.
  */
 function readWords<Options extends Fields>(
   task: Task<Options>,
@@ -193,8 +203,8 @@ function readWords<Options extends Fields>(
   const byFlag = new Map(Object.values(fieldsOf(task)).map((field) => [field.flag, field]));
   const words = new Map<Field, string[]>();
   const paths: string[] = [];
-  let open: string[] | undefined; // words of the flag before, where its value is still to come
-  let taken: string | undefined; // the last value that begins with a dash: the parser may tell of each of its letters
+  let open: string[] | undefined; // words of the flag before, as long as its value is missing
+  let taken: string | undefined; // the last value that begins with a dash: the parser may report each of its letters
   const { _: rest } = parseArgs(args, {
     string: ["_"],
     unknown: (word, key, value) => {
@@ -228,7 +238,7 @@ function unknownFlag(task: string, word: string, near: string): InputError {
   );
 }
 
-/** Reads the words of a flag as its value; gives none for a flag that is false. */
+/** Reads the words of a flag as its value; undefined for a flag that is false. */
 function valueOf(field: Field, words: string[]): unknown {
   const named = setting(field.name);
   const text = words.map((word) => JSON.stringify(word)).join(" and ");
@@ -248,14 +258,14 @@ function valueOf(field: Field, words: string[]): unknown {
   return field.form === "flag" && words[0] === "false" ? undefined : read(words[0]);
 }
 
-/** Resolves a path that was typed: `deno task` works in the project's folder, wherever it was called. */
+/** Resolves a path as it was typed: `deno task` runs in the folder of the project, wherever it was called. */
 export function fromHere(path: string): string {
   const here = Deno.env.get("INIT_CWD");
   const asTyped = /^(-?$|\/)/.test(path) || here === undefined || here === Deno.cwd();
   return asTyped ? path : resolve(here, path);
 }
 
-/** Width of the column of flags in a help text; longer ones take a line of their own. */
+/** Width of the column of flags in a help text. A longer flag stands on a line of its own. */
 const HELP_COLUMN = 30;
 const { HELP } = field.section("Command", { HELP: field.flag({ flag: "help", help: "print this" }) });
 

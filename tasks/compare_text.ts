@@ -14,7 +14,7 @@ const NONE = "-";
 
 const decimals = (value: number | null | undefined, digits: number): string => value?.toFixed(digits) ?? NONE;
 
-/** Gives a comparison with remedies as commands. */
+/** Gives a comparison in which remedies are commands. */
 export function comparisonJson({ runs, ...comparison }: Comparison): unknown {
   const lacksOf = ({ lacks }: ComparedRun) =>
     lacks.map(({ because, command, ...lack }) => ({

@@ -7,7 +7,7 @@
 import { type AdapterDiagnosis, type Diagnosis, variantsText } from "../pipeline/doctor/mod.ts";
 import { bytes, count, percent } from "./layout.ts";
 
-/** Limits that decide what fits, and how they are called. */
+/** Limits that decide which models fit, and their names for a reader. */
 const LIMITS: [name: string, words: string, isBytes: boolean][] = [
   ["maxBufferSize", "largest buffer", true],
   ["maxStorageBufferBindingSize", "largest binding", true],
@@ -16,7 +16,7 @@ const LIMITS: [name: string, words: string, isBytes: boolean][] = [
   ["maxStorageBuffersPerShaderStage", "buffers of a kernel", false],
 ];
 
-/** Words a diagnosis. */
+/** Writes a diagnosis as text. */
 export function doctorText({ system, adapter, refusal, others, problems }: Diagnosis): string {
   const { cards, nvidia, mesa, loader, drivers, environment, container } = system;
   const lines: [string, string][] = [

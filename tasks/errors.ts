@@ -1,6 +1,7 @@
 /**
- * Ends a task that threw: its exit code, and what is told of the error. What the library explains is told on one line, with its
- * remedy as a command; anything else is a bug, told with its place and how to report it.
+ * Chooses the exit code of a task that threw, and words the error. An error that the library explains takes
+ * one line, with its remedy as a command. Anything else is a bug: the text says where it happened and how to
+ * report it.
  *
  * @module
  */
@@ -10,27 +11,32 @@ import { VERSION } from "../pipeline/run/mod.ts";
 import { repairOf } from "../pipeline/stages/mod.ts";
 import { worded } from "./wording.ts";
 
-/** Says how a file that is wrong is mended; undefined where that is not known. */
+/** Says how to mend a file that is wrong; undefined where that is not known. */
 export type RemedyFor = (where: string) => Promise<Text | undefined> | Text | undefined;
 
-/** What is known of the task that threw: the run folder that it was to work in, and the adapter that it opened. */
+/** A task that threw: the run folder that it worked in, and the adapter that it opened. */
 export interface Known {
   run?: string;
   adapter?: string;
 }
 
-/** Codes of the system for a path that cannot be used as it was named. */
+/** Error codes of the system for a path that cannot be used as it was given. */
 const PATHS = ["EACCES", "EISDIR", "ELOOP", "ENAMETOOLONG", "ENOTDIR", "EPERM", "EROFS"];
 const FULL = ["EDQUOT", "EFBIG", "ENOSPC"];
 
-/** Maps an error to an exit code; a reader downstream that closed its end early is no error. */
+/**
+ * Maps an error to an exit code. Where the program that reads the output has ended early, that is no error.
+ */
 export function exitCode(error: unknown): number {
   if (error instanceof Deno.errors.BrokenPipe) return 0;
   if (error instanceof DOMException && error.name === "AbortError") return 130;
   return explained(error) instanceof InputError ? 2 : 1;
 }
 
-/** Explains what the system says of a path, as the user named it, or of the machine; gives other errors as they are. */
+/**
+ * Explains errors of the system, about a path that the user named or about the machine. Other errors are
+ * returned as they are.
+ */
 export function explained(error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof ExplainedError) return error;
   const line = oneLine(error.message);
@@ -56,7 +62,9 @@ export function explained(error: unknown): unknown {
   return new Kind(`Cannot use ${named} as the system must allow it: ${line}`, { where, cause: error });
 }
 
-/** Says how a file is mended: as the stages of its run make it, and where there is no such run yet, by a partition. */
+/**
+ * Says how to mend a file: as the stages of its run make it, or by a partition if there is no such run yet.
+ */
 async function mended(where: string, run: string | undefined): Promise<Text | undefined> {
   const remedy = await repairOf(where);
   if (remedy !== undefined || run === undefined || !where.startsWith(`${run}/`)) return remedy;
@@ -64,8 +72,8 @@ async function mended(where: string, run: string | undefined): Promise<Text | un
 }
 
 /**
- * Tells of an error: one line for what is explained, with the remedy that `remedyFor` knows for its file where it has none; what
- * failed, where, and how to report it for a bug.
+ * Words an error. An explained error takes one line; if it has no remedy, `remedyFor` may know one for its
+ * file. A bug gets what failed, where, and how to report it.
  */
 export async function describe(
   error: unknown,
@@ -78,7 +86,7 @@ export async function describe(
     try {
       remedy ??= await remedyFor(where);
     } catch {
-      // The first error is the one to tell, not this one.
+      // The first error must be told, not this one.
     }
   }
   if (remedy !== undefined) what = say`${what}; ${remedy}`;
@@ -96,7 +104,7 @@ function bugText(error: unknown, adapter: string | undefined): string {
 
 const ROOT = new URL("../", import.meta.url).href;
 
-/** Finds the file and line in this project where an error was thrown, or else one that it was made of. */
+/** Finds the file and line in this project where an error, or one of its causes, was thrown. */
 function placeOf(error: unknown): string | undefined {
   if (!(error instanceof Error)) return undefined;
   const line = error.stack?.split("\n").find((line) => /^\s+at /.test(line) && line.includes(ROOT));

@@ -22,7 +22,10 @@ import { worded } from "./wording.ts";
 const MOST_SHARES = 4;
 const BEST = "best in hindsight";
 
-/** Lays out an evaluation: all, then by source, by routed segment, by prefix and by margin, then what else was asked for. */
+/**
+ * Lays out an evaluation: everything together, then by source, by routed segment, by prefix and by margin,
+ * then what else was asked for.
+ */
 export function evaluationText(run: string, evaluation: Evaluation): string {
   const { prefix, experts, trained, documents, sequences, tokens, scores, gains, resamples } = evaluation;
   const ways = TOLD_WAYS.filter((way) => scores[way]);

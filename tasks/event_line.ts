@@ -1,5 +1,5 @@
 /**
- * Words what a run tells, but for how far a stage is, a line each.
+ * Words the events of a run, a line each, except how far a stage is.
  *
  * @module
  */
@@ -31,7 +31,7 @@ function counted(number: number, unit: string): string {
   return `${count(number)} ${number === 1 ? unit.replace(/ies$/, "y").replace(/s$/, "") : unit}`;
 }
 
-/** What is told of a stage's result. */
+/** The counts that are shown of the result of a stage. */
 const COUNTS: Record<string, string> = {
   files: "files",
   documents: "documents",
@@ -44,7 +44,7 @@ const COUNTS: Record<string, string> = {
   steps: "steps",
 };
 
-/** Routers of which the shares are told one by one, at most. */
+/** Up to so many routers, the share of each is shown. */
 const MOST_SHARES = 16;
 
 function roundLine({ round, rounds, shares, nmi, ...event }: RunEvent & { type: "round" }): string {

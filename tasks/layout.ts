@@ -5,8 +5,8 @@
  */
 
 /**
- * Lays rows out in columns under a head such as `model | tokens | sources`: the first and the last column, and those that `texts`
- * names, to the left, the others to the right.
+ * Lays rows out in columns under a head such as `model | tokens | sources`. The first and the last column,
+ * and those that `texts` names, are aligned left, the others right.
  */
 export function table(head: string, rows: (string | number)[][], texts: string[] = []): string {
   const written = rows.map((row) => row.map((cell) => typeof cell === "number" ? count(cell) : cell));
@@ -18,7 +18,7 @@ export function table(head: string, rows: (string | number)[][], texts: string[]
   return all.map((row) => line(row).join("  ").trimEnd()).join("\n");
 }
 
-/** Writes the name that a line begins with, a stage's for instance, as wide as most of them, so that lines align. */
+/** Writes the name at the beginning of a line, such as that of a stage, padded so that lines align. */
 export function leading(name: string): string {
   return name.padEnd(14);
 }
@@ -33,7 +33,7 @@ export function percent(share: number): string {
   return `${(100 * share).toFixed(1)}%`;
 }
 
-/** Shortens names that end in numbers, or are some: `expert-00 … 05, 09, dense`, `0 … 2, 7`. */
+/** Shortens lists of names that end in numbers, or are numbers: `expert-00 … 05, 09, dense`, `0 … 2, 7`. */
 export function ranges(names: readonly string[]): string {
   const parts: { first: string; last: string }[] = [];
   const number = (name: string) => Number(/(\d+)$/.exec(name)?.[1] ?? NaN);
@@ -63,7 +63,7 @@ export function interval(low: number, high: number): string {
   return `${perplexity(low)} to ${perplexity(high)}`;
 }
 
-/** Units, the largest first, and how much of the smallest, or of a second, each one is. */
+/** Units, the largest first, with the number of the smallest unit, or of seconds, that each is. */
 type Units = readonly (readonly [unit: string, size: number])[];
 
 const TIME: Units = [["years", 31_557_600], ["s", 1], ["ms", 1e-3], ["µs", 1e-6]];
@@ -83,12 +83,12 @@ export function bytes(size: number): string {
   return inUnits(size, BINARY, 3);
 }
 
-/** Writes a size in bytes as 5.625 MB: what is sent is told in powers of ten. */
+/** Writes a size in bytes as 5.625 MB. Sizes of what is sent are given in powers of ten. */
 export function decimalBytes(size: number): string {
   return inUnits(size, DECIMAL, 4);
 }
 
-/** Writes a size in bytes as 12 MiB or 1.2 GiB, as an estimate is told. */
+/** Writes a size in bytes as 12 MiB or 1.2 GiB, for estimates. */
 export function roughBytes(size: number): string {
   return size < 2 ** 30 ? `${Math.ceil(size / 2 ** 20)} MiB` : `${(size / 2 ** 30).toFixed(1)} GiB`;
 }

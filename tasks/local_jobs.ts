@@ -9,27 +9,27 @@ import { NO_LIBRARIES } from "../pipeline/doctor/mod.ts";
 import { type Job, JOBS, missingOf } from "../pipeline/stages/mod.ts";
 import { argumentsOf } from "./wording.ts";
 
-/** What became of a process. */
+/** The outcome of a process. */
 export interface Finished {
   job: string;
   place: number;
-  /** Its exit code; null where it was not started, as what it stands on failed. */
+  /** Its exit code; null where it was not started because a process that it waits for failed. */
   code: number | null;
 }
 
-/** What {@linkcode runJobs} is told besides the jobs. */
+/** What {@linkcode runJobs} takes besides the jobs. */
 export interface LocalOptions {
   /** Processes at once. */
   atOnce: number;
-  /** Told when a process starts, and how it ended. */
+  /** Called when a process starts, and with its outcome. */
   onProcess: (name: string, ended?: number) => void;
   /** Ends all processes, which save their state. */
   signal: AbortSignal;
 }
 
 /**
- * Runs what is missing. Where a process fails, what stands on it does not run, and the rest does. Throws the signal's reason once all
- * processes have ended, where that ends the work.
+ * Runs the jobs that are missing. Where a process fails, those that wait for it are not run, and the others
+ * are. Throws the reason of the signal where that ends the work, once all processes have ended.
  */
 export async function runJobs(
   run: string,

@@ -1,5 +1,5 @@
 /**
- * Lays out what an evaluation says of mixtures of several experts, of margins and of a fallback.
+ * Lays out mixtures of several experts, what margins tell, and a fallback, as an evaluation found them.
  *
  * @module
  */
@@ -54,7 +54,7 @@ export function mixingText({ mixing }: Evaluation): string[] {
   ];
 }
 
-/** Lays out what is sent to a dense model by margin; nothing where none takes it. */
+/** Lays out what is sent to a dense model by margin; nothing where none was asked for. */
 export function fallbackText({ fallback }: Evaluation): string[] {
   if (fallback === undefined) return [];
   const { model, chosen, curve } = fallback;

@@ -1,6 +1,6 @@
 /**
- * Holds the options that many tasks share; nothing that is written depends on an option, but for how an adapter and its forms of
- * kernels round. A task's own options stand in its file.
+ * The options that many tasks share. Nothing that is written depends on an option, except by how an adapter
+ * and its forms of kernels round. Options of one task are in its own file.
  *
  * @module
  */
@@ -32,7 +32,7 @@ export const SOURCES = section("Command", {
   config: path({ value: "FILE", help: "JSON file of values, like a run's config.json; flags override it" }),
 });
 
-/** Whether a task accepts what differs and does again what is done. */
+/** Whether a task accepts values that differ, and repeats what is done. */
 export const FORCE = section("Command", {
   force: flag({
     help:
@@ -40,7 +40,7 @@ export const FORCE = section("Command", {
   }),
 });
 
-/** Whether a task believes sizes. */
+/** Whether a task trusts the sizes of files. */
 export const CHECK = section("Command", {
   check: flag({
     help: "hash what is made instead of believing its size, and make again what is damaged or missing",
@@ -48,14 +48,14 @@ export const CHECK = section("Command", {
 });
 
 /** Other runs that a task may copy from. */
-export const REUSE = section("Command", {
+const REUSE = section("Command", {
   reuse: paths({
     help:
       "another run: a stage that it has made of the same settings and inputs is copied from it; repeatable",
   }),
 });
 
-/** What every task that makes something in a run takes. */
+/** The options of every task that makes something in a run. */
 export const IN_A_RUN = { ...RUN, ...SOURCES, ...FORCE, ...CHECK, ...REUSE };
 
 /** Parses `2/4`, the second of four parts; none for "". */
@@ -76,7 +76,7 @@ export const PART = section("Command", {
   }),
 });
 
-/** Where a task writes that need not write into a run. */
+/** The file that a task writes to, if it need not write into a run. */
 export const OUTPUT = section("Command", {
   output: path({ value: "PATH", help: "file to write instead of standard output or the run" }),
 });
@@ -90,17 +90,17 @@ export const DEVICE = section("Command", {
   }),
 });
 
-/** Whether a device that is no GPU will do. */
+/** Whether a processor will do as the device. */
 export const REQUIRE_GPU = section("Command", {
   requireGpu: flag({ help: "stop where the adapter runs on the processor" }),
 });
 
-/** Whether activations are kept, for training and for what it costs. */
+/** Whether activations are kept or computed again, for training and for its cost. */
 export const RECOMPUTE = section("Command", {
   recompute: flag({ help: "compute activations again: less memory, a forward pass more, the same bits" }),
 });
 
-/** The device that a time is estimated for; the same for dry runs and for what a configuration costs. */
+/** The device for which time is estimated, in dry runs and for the cost of a configuration. */
 export const SPEED = section("Command", {
   flops: number({
     min: 1,
@@ -122,7 +122,7 @@ export function parseBytes(text: string): number | undefined {
   );
 }
 
-/** Reads which experts of a run are named, one or `all`; `what` is what is to be done to them, as in "train". */
+/** Reads which experts of a run are named, one or `all`; `what` is the verb of messages, as in "train". */
 export function expertsNamed(text: string | undefined, experts: number, what: string): number[] {
   if (text === "all") return [...Array(experts).keys()];
   if (text !== undefined && /^\d+$/.test(text)) return [Number(text)];
@@ -143,7 +143,7 @@ export const CHECKPOINTS = section("Command", {
   keep: integer({ default: 2, min: 1, max: 1000, help: "checkpoints that are kept, the latest ones" }),
 });
 
-/** What the training of a model takes. */
+/** The options of training a model. */
 export const TRAINING = section("Command", {
   ...CHECKPOINTS,
   ...RECOMPUTE,

@@ -1,5 +1,5 @@
 /**
- * Measures how fast a stage goes, and words how far it is.
+ * Measures the pace of a stage, and words how far it is.
  *
  * @module
  */
@@ -9,26 +9,26 @@ import { count, duration, leading, percent } from "./layout.ts";
 
 type Step = RunEvent & { type: "progress" };
 
-/** How fast a stage goes. */
+/** The pace of a stage. */
 export interface Pace {
-  /** How much was done when it was first heard of: by an earlier process, or before the clock ran. */
+  /** How much was done at the first report: by an earlier process, or before the clock ran. */
   first: number;
-  /** When that was, in milliseconds. */
+  /** Time of that report, in milliseconds. */
   since: number;
-  /** How much was done when it was last heard of. */
+  /** How much was done at the last report. */
   done: number;
-  /** When it was last told of, in milliseconds. */
+  /** Time when it was last shown, in milliseconds. */
   told: number;
-  /** How much is done a second; unknown before enough of it has passed. */
+  /** How much is done per second; undefined until enough has been done. */
   rate?: number;
-  /** Seconds that are left, where the total is known as well. */
+  /** Seconds that are left; undefined where the total is not known. */
   left?: number;
 }
 
-/** Time before a rate means something. */
+/** Milliseconds before a rate means something. */
 const SETTLED_MS = 1000;
 
-/** Measures the pace of a stage that has come further at `now`, in milliseconds; one that goes back begins anew. */
+/** Measures the pace of a stage at `now`, in milliseconds. If the stage went back, measuring begins anew. */
 export function paceOf({ done, total }: Step, before: Pace | undefined, now: number): Pace {
   if (before === undefined || done < before.done) return { first: done, since: now, done, told: now };
   const { first, since } = before;
@@ -39,7 +39,10 @@ export function paceOf({ done, total }: Step, before: Pace | undefined, now: num
   return { ...before, done, rate, left };
 }
 
-/** Words how far a stage is; in a `width` it has a bar of at most `bar` columns, and the least important is left out. */
+/**
+ * Words how far a stage is. Within a `width` it shows a bar of at most `bar` columns and leaves out the least
+ * important parts.
+ */
 export function progressText(
   event: Step,
   { rate, left }: Pick<Pace, "rate" | "left">,
@@ -47,7 +50,7 @@ export function progressText(
 ): string {
   const { stage, done, total, unit, loss, learningRate, tokensPerSecond, utilisation } = event;
   const speed = tokensPerSecond ? `${count(tokensPerSecond)} tokens/s` : rate && perSecond(rate);
-  // The larger the weight, the sooner a part is left out.
+  // Parts with larger weights are left out first.
   const parts: [weight: number, text: string | undefined | 0 | false][] = [
     [0, `${leading(stage)} ${count(done)}${total ? ` of ${count(total)}` : ""}`],
     [2, unit],
@@ -74,7 +77,7 @@ export function progressText(
   return `${name} ${"█".repeat(filled)}${"░".repeat(size - filled)}  ${text.slice(name.length + 1)}`;
 }
 
-/** Writes a rate of at least one in a minute as such, and a smaller one as what one takes. */
+/** Writes a rate of at least one per minute as such, and a smaller one as the time that one takes. */
 function perSecond(rate: number): string {
   if (rate >= 10) return `${count(rate)}/s`;
   return rate >= 0.1 ? `${rate.toFixed(1)}/s` : `${duration(1 / rate)} each`;

@@ -15,7 +15,9 @@ import {
 } from "../pipeline/rows/mod.ts";
 import { type Configuration, presetOf, type Sources } from "../pipeline/settings/mod.ts";
 
-/** Gives the values that a pipe is run with; throws an `InputError` for an option that makes sense in a run folder alone. */
+/**
+ * Gives the settings of a pipe. Throws an `InputError` for an option that only makes sense in a run folder.
+ */
 export function pipeValues(
   { sources, given }: { sources: Sources; given: ReadonlySet<string> },
 ): Partial<Configuration> {
@@ -28,7 +30,10 @@ export function pipeValues(
   return { ...presetOf(sources.preset), ...sources.file, ...sources.flags };
 }
 
-/** Reads batches from files, one after another, `-` being standard input, or the file that it is `kept` in. */
+/**
+ * Reads batches from files, one after another. `-` stands for standard input, or for the file in which that
+ * is `kept`.
+ */
 export function arrowInput(paths: string[], kept?: string): ReadableStream<RecordBatch> {
   const standardInput = async () =>
     kept === undefined ? Deno.stdin.readable : (await Deno.open(kept)).readable;
@@ -40,8 +45,8 @@ export function arrowInput(paths: string[], kept?: string): ReadableStream<Recor
 }
 
 /**
- * Opens batches as often as they are to be read: files are opened again, and standard input is first written to a temporary file, which
- * {@linkcode Symbol.asyncDispose} removes.
+ * Opens batches as often as they must be read. Files are opened again. Standard input is first written to a
+ * temporary file, which {@linkcode Symbol.asyncDispose} removes.
  */
 export async function arrowInputAgain(
   paths: string[],
@@ -61,7 +66,7 @@ export async function arrowInputAgain(
   return { open: () => arrowInput(paths, kept), [Symbol.asyncDispose]: remove };
 }
 
-/** Finds E in scores without losing a batch. */
+/** Finds E in scores without consuming a batch. */
 export async function peekExperts(batches: ReadableStream<RecordBatch>) {
   const iterator = batches[Symbol.asyncIterator]();
   const first = await iterator.next();
@@ -95,7 +100,7 @@ export async function arrowOutput(
   await writeOut(arrowBytes(batches), signal);
 }
 
-/** Writes bytes to standard output; `signal` ends it, what the bytes come from need not listen. */
+/** Writes bytes to standard output. `signal` ends the writing even if the source of the bytes ignores it. */
 export async function writeOut(bytes: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<void> {
   await ReadableStream.from(bytes).pipeTo(Deno.stdout.writable, { signal });
 }

@@ -14,14 +14,14 @@ const LINE_EVERY_MS = 5000;
 const JSON_EVERY_MS = 1000;
 const BAR_WIDTH = 24;
 
-/** How progress is written where standard error is no terminal, or on request everywhere. */
+/** How progress is written where standard error is no terminal, or everywhere if asked for. */
 export type Log = "text" | "json";
 
 /** Shows events until `stop` is called. */
 export interface Progress {
   /** Shows one event. */
   show(event: Shown): void;
-  /** Shows a line of another kind; `more` is what JSON says of it besides. */
+  /** Shows another line; `more` holds further fields for JSON. */
   tell(type: "note" | "error", text: string, more?: Record<string, unknown>): void;
   /** Clears the bar. */
   stop(): void;
@@ -29,7 +29,10 @@ export interface Progress {
 
 type Shown = Exclude<RunEvent, { type: "checkpoint" }>;
 
-/** Opens a bar on a terminal. Its library is loaded here, where it is needed: that takes a tenth of the time of a task that does nothing. */
+/**
+ * Opens a bar on a terminal. Its library is loaded only here: loading it takes a tenth of the time of a task
+ * that does nothing.
+ */
 async function openBar() {
   // @ts-types="@types/cli-progress"
   const { SingleBar } = await import("cli-progress");

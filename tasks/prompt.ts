@@ -1,5 +1,5 @@
 /**
- * Reads prompts and lays out what is told of their continuation.
+ * Reads prompts, and words which experts continue them.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import { InputError } from "../kernels/mod.ts";
 import type { Answering, Change, Generation, Route } from "../pipeline/serving/mod.ts";
 import { percent } from "./layout.ts";
 
-/** Says which expert continues the prompt, or which several do, and how sure that is. */
+/** Says which expert or experts continue the prompt, and how sure the choice is. */
 export function routeLine({ route, expert, experts, answering }: Generation, model?: string): string {
   if (expert === null) return `model ${model}`;
   const name = `${namesOf(answering)} of ${experts}`;
@@ -18,7 +18,7 @@ export function routeLine({ route, expert, experts, answering }: Generation, mod
   return `${name}: ${sureness(route, answering)} over ${route.prefixTokens} prefix tokens`;
 }
 
-/** Says which experts continue the text from here, after how many new tokens, and how sure that is. */
+/** Says which experts continue the text from here, after how many new tokens, and how sure the choice is. */
 export function changeLine({ tokens, answering, route }: Change): string {
   const after = `after ${tokens} new ${tokens === 1 ? "token" : "tokens"}`;
   return `${namesOf(answering)} ${after}: ${
@@ -41,7 +41,7 @@ function sureness(
   return answering.length === 1 ? ahead : `expert ${expert} is ${ahead}`;
 }
 
-/** Reads the prompt from standard input; its last line break is not part of it. */
+/** Reads the prompt from standard input, without its last line break. */
 export async function readPrompt(): Promise<string> {
   if (Deno.stdin.isTerminal()) {
     throw new InputError("Cannot continue a prompt as there must be one: there is none", {
@@ -56,7 +56,7 @@ export async function readPrompt(): Promise<string> {
   }
 }
 
-/** The text as bytes, with a line break at its end, also where an error ends it. */
+/** Encodes a text that comes in pieces, and ends it with a line break, also where an error ends it. */
 export async function* lines(text: AsyncIterable<string>): AsyncGenerator<Uint8Array> {
   const encoder = new TextEncoder();
   let some = false;

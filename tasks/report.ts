@@ -10,7 +10,7 @@ import { defineTask } from "./command.ts";
 import { OUTPUT, RUN } from "./options.ts";
 import { words } from "./wording.ts";
 
-/** Says what was written, and what is not in it yet. */
+/** Says what was written, and which parts are missing. */
 function reportText({ output, plots, missing }: Report): string {
   const left = missing.map(({ part, command }) => {
     const remedy = command ? `run ${command}` : "report on the whole run that this part was copied from";

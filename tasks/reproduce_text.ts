@@ -1,5 +1,5 @@
 /**
- * Words what a reproduction and its studies came to.
+ * Words the results of a reproduction and of its studies.
  *
  * @module
  */
@@ -13,7 +13,7 @@ export function claimsText(run: string, claims: readonly Claim[]): string {
   return [...claims.flatMap(claimLines), "", ...placesOf(run)].join("\n");
 }
 
-/** Words what studies found. */
+/** Words the findings of studies. */
 export function studiesText(root: string, results: readonly StudyResult[]): string {
   const parts = results.flatMap((
     { study, findings },
@@ -21,7 +21,7 @@ export function studiesText(root: string, results: readonly StudyResult[]): stri
   return [...parts, ...placesOf(root)].join("\n");
 }
 
-/** Words what studies would take. */
+/** Words the plan of studies. */
 export function studiesPlanText({ pieces, seconds, assumptions }: StudiesPlan): string {
   const rows = pieces.map(({ run, piece, seconds, done }) => [run, piece, done ? "done" : duration(seconds)]);
   const longest = Math.max(0, ...pieces.map(({ seconds }) => seconds));

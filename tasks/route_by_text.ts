@@ -7,7 +7,7 @@
 import { type Evaluation, sideOf } from "../pipeline/evaluation/mod.ts";
 import { count, percent, table } from "./layout.ts";
 
-/** Lays out a row per prefix; no line where no other partitioner was asked for. */
+/** Lays out a row per prefix; nothing where no other partitioner was asked for. */
 export function routedByText({ routedBy, prefixes, prefix: own }: Evaluation): string[] {
   if (routedBy === undefined) return [];
   const rows = routedBy.prefixes.map(({ prefix, perplexity, low, high, gain, agreement }, i) => {

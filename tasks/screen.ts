@@ -1,5 +1,5 @@
 /**
- * Shows a text on a terminal again and again, in its place, and leaves the terminal as it was.
+ * Redraws a text on a terminal in place, and leaves the terminal as it was.
  *
  * @module
  */
@@ -10,7 +10,7 @@ export interface Screen {
   size(): { width: number; height: number };
   /** Shows lines instead of those before. */
   show(text: string): void;
-  /** Gives the terminal back. */
+  /** Restores the terminal. */
   close(): void;
 }
 
@@ -43,7 +43,7 @@ export function openScreen(
   };
 }
 
-/** Waits for so many seconds, or for the end. */
+/** Waits for so many seconds, or until the signal. */
 export async function pause(seconds: number, signal: AbortSignal): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   const timer = setTimeout(resolve, 1000 * seconds);

@@ -1,6 +1,6 @@
 /**
- * Runs the jobs of a run by Slurm: writes their scripts, submits them, and tells what Slurm says of them. Slurm itself holds what is
- * queued: the comment of each job says which run and which processes it is of.
+ * Runs the jobs of a run by Slurm: writes their scripts, submits them, and reports what Slurm says of them.
+ * Slurm itself knows what is queued: the comment of each job names its run and its processes.
  *
  * @module
  */
@@ -21,7 +21,7 @@ export interface SlurmOptions {
   expertsAtOnce?: number;
   /** Most time of a process, as Slurm writes it. */
   time?: string;
-  /** What a process that opens a GPU asks for. */
+  /** What a process that opens a GPU requests. */
   gres?: string;
   /** Image of the container that tasks run in, by Apptainer. */
   container?: string;
@@ -35,7 +35,7 @@ export interface Queued {
   place: number;
   /** Slurm's number of the job or array. */
   id: string;
-  /** What Slurm says of it: PENDING, RUNNING, COMPLETING … */
+  /** Its state according to Slurm: PENDING, RUNNING, COMPLETING … */
   state: string;
   /** Where it runs; "" where it does not. */
   node: string;
@@ -43,7 +43,7 @@ export interface Queued {
   reason: string;
 }
 
-/** A process that is neither queued nor complete, though it was started. */
+/** A process that was started, and is neither queued nor complete. */
 export interface Ended {
   job: string;
   place: number;
@@ -61,12 +61,12 @@ interface Submission {
   /** The place of task 0 of the array. */
   base: number;
   places: number[];
-  /** What must have ended before it: kinds of dependencies, and the numbers of jobs or the names of submissions. */
+  /** What must have ended before it: kinds of dependencies, with numbers of jobs or names of submissions. */
   after: { kind: "afterok" | "aftercorr" | "afterany"; on: string }[];
 }
 
 const PROJECT = resolve(fileURLToPath(new URL("..", import.meta.url)));
-const SIGNAL_SECONDS = 90; // before the time is up; what saving a checkpoint takes
+const SIGNAL_SECONDS = 90; // seconds before the time is up: enough to save a checkpoint
 
 /** Runs a command of Slurm and returns what it prints. Throws an `InputError` where Slurm is not there, or refuses. */
 async function slurm(command: string, args: string[]): Promise<string> {
@@ -90,7 +90,7 @@ async function slurm(command: string, args: string[]): Promise<string> {
   );
 }
 
-/** Says which run, which job and which places a job of Slurm is of. */
+/** Names the run, the job and the places that a job of Slurm belongs to. */
 const commentOf = (run: string, { job, base }: Submission) => `smalltalk ${job.name} ${base} ${resolve(run)}`;
 
 /** Lists what Slurm knows of a run. Throws an `InputError` where there is no Slurm. */
@@ -111,12 +111,13 @@ async function readMaxArraySize(): Promise<number> {
   return Number(size ?? 1001);
 }
 
-/** What Slurm is where it is not asked. */
+/** What is assumed of Slurm where it cannot be asked. */
 export const NONE: { queue: Queued[]; most: number } = { queue: [], most: 1001 };
 
 /**
- * Reads what Slurm knows of a run, and how many tasks an array may have. Throws an `InputError` where there is no Slurm, unless `tell`
- * takes that: then nothing is queued, and arrays are as Slurm has them unless told otherwise.
+ * Reads what Slurm knows of a run, and how many tasks an array may have. Throws an `InputError` where there
+ * is no Slurm, unless `tell` accepts that: then nothing counts as queued, and arrays have Slurm's default
+ * limit.
  */
 export async function readSlurm(run: string, tell?: (text: string) => void): Promise<typeof NONE> {
   try {
@@ -128,7 +129,7 @@ export async function readSlurm(run: string, tell?: (text: string) => void): Pro
   }
 }
 
-/** Plans what is submitted: the places that are missing and not queued, in arrays that Slurm takes. */
+/** Plans submissions: the places that are missing and not queued, in arrays that Slurm accepts. */
 function submissionsOf(
   jobs: readonly Job[],
   queue: readonly Queued[],
@@ -137,7 +138,7 @@ function submissionsOf(
 ): Submission[] {
   const submissions: Submission[] = [];
   const queuedOf = (job: string) => queue.filter((queued) => queued.job === job);
-  /** Names what runs a place of a job: a submission, or what is queued; undefined where it is done. */
+  /** Names what runs a place of a job: a submission, or a queued job; undefined where its work is done. */
   const runnerOf = (job: string, place: number) =>
     submissions.find((other) => other.job.name === job && other.places.includes(place))?.name ??
       queuedOf(job).find((queued) => queued.place === place)?.id;
@@ -145,7 +146,7 @@ function submissionsOf(
     const isQueued = new Set(queuedOf(job.name).map(({ place }) => place));
     const missing = missingOf(job).filter((place) => !isQueued.has(place));
     const each = job.after.find(({ each }) => each);
-    // Processes that wait for processes of different arrays are arrays of their own.
+    // Processes that wait for processes of different arrays go into different arrays.
     const groups = Map.groupBy(missing, (place) => {
       const base = place - place % maxArraySize;
       return `${base} ${each ? runnerOf(each.job, place) ?? "" : ""}`;
@@ -253,7 +254,10 @@ ${commands.join("\n")}
 `;
 }
 
-/** Refuses a process that sees cards which are not its own: Vulkan heeds no variable that names one. */
+/**
+ * Lines that refuse a process which sees cards that are not its own: no environment variable makes Vulkan use
+ * one card.
+ */
 const CARDS = `cards=0
 for card in /dev/nvidia[0-9]*; do
   (exec <"$card") 2>/dev/null && cards=$((cards + 1))
@@ -282,7 +286,7 @@ function sbatchArguments(run: string, { name, after }: Submission, idOf: (on: st
 
 const variableOf = (name: string) => name.replaceAll("-", "_");
 
-/** Leaves out that it is a dry run. */
+/** Removes the flag of the dry run from arguments. */
 const withoutDryRun = (words: readonly string[]): string[] =>
   words.filter((word, i) =>
     !/^--dry-run(=|$)/.test(word) && !(words[i - 1] === "--dry-run" && /^(true|false)$/.test(word))
@@ -302,7 +306,7 @@ export function submitScript(
   return [
     "#!/bin/bash",
     "set -e",
-    `export INIT_CWD=${quoted(Deno.env.get("INIT_CWD") ?? Deno.cwd())}`, // where relative paths were typed
+    `export INIT_CWD=${quoted(Deno.env.get("INIT_CWD") ?? Deno.cwd())}`, // the folder in which relative paths were typed
     `cd ${quoted(PROJECT)}`,
     ["deno task submit", ...withoutDryRun(Deno.args).map(quoted), "--settle"].join(" "),
     `mkdir -p ${quoted(`${folder}/scripts`)} ${quoted(`${folder}/logs`)}`,
@@ -320,7 +324,10 @@ export function submitScript(
   ].join("\n");
 }
 
-/** Writes the scripts of what is missing and not queued, and submits them. Returns what was submitted. */
+/**
+ * Writes the scripts of the places that are missing and not queued, and submits them. Returns the
+ * submissions.
+ */
 export async function submitJobs(
   run: string,
   jobs: readonly Job[],
@@ -371,7 +378,7 @@ export async function endedJobs(
   return ended;
 }
 
-/** Gives the last line of a log that its task wrote; what `srun` adds says less. */
+/** Gives the last line of a log that its task wrote; lines of `srun` after it say less. */
 function lastLine(text: string): string {
   const lines = text.trimEnd().split("\n");
   return lines.findLast((line) => !line.startsWith("srun: ")) ?? lines.at(-1)!;

@@ -1,5 +1,5 @@
 /**
- * Tells how the jobs of a run stand: what Slurm says of them, and which ended without being complete.
+ * Reports the jobs of a run: what Slurm says of them, and which ended without being complete.
  *
  * @module
  */
@@ -8,13 +8,13 @@ import { planJobs, readJobPlan } from "../pipeline/stages/mod.ts";
 import { type Ended, endedJobs, type Queued, readQueue } from "./slurm.ts";
 import { queueText } from "./submit_text.ts";
 
-/** How the jobs of a run stand, as data and in words; undefined where none were ever submitted. */
+/** The state of the jobs of a run, as data and in words; undefined where none were ever submitted. */
 export async function slurmView(
   run: string,
 ): Promise<{ jobs: { queue: Queued[]; ended: Ended[] }; text: string } | undefined> {
   const plan = await readJobPlan(run);
   if (plan === null) return undefined;
-  // Where there is no Slurm, or it does not answer, the logs still tell what ended.
+  // Where Slurm is missing or does not answer, the logs still tell what ended.
   const queue = await readQueue(run).catch(() => null);
   const ended = await endedJobs(run, await planJobs({ run, ...plan }), queue ?? []);
   const known = queueText(queue ?? [], ended);

@@ -1,5 +1,5 @@
 /**
- * Runs one stage in a run folder: what the tasks named after the stages share.
+ * Runs one stage in a run folder: the tasks that are named after stages share this.
  *
  * @module
  */
@@ -37,7 +37,7 @@ export function stageTask(name: string, meta: { main: boolean }, { parts = false
   return defineTask({ name, about, options, run: (call) => runStageTask(name, call) }, meta);
 }
 
-/** What the parts of a stage make, and how that is called. */
+/** What the parts of a stage make, and the words for it. */
 const MAKES: Record<string, { things: string; made: string }> = {
   tokenize: { things: "files", made: "tokenized" },
   score: { things: "shards", made: "scored" },

@@ -1,5 +1,5 @@
 /**
- * Lays out how a run stands, for a person to read.
+ * Lays out the state of a run for a person to read.
  *
  * @module
  */
@@ -10,7 +10,10 @@ import { type Owner } from "../pipeline/run/mod.ts";
 import { roughBytes, table } from "./layout.ts";
 import { worded, words } from "./wording.ts";
 
-/** Lays out the status of a run: a row per stage (one for models that stand alike), then the settings that each was made with. */
+/**
+ * Lays out the status of a run: a row per stage (one row for models in the same state), then the settings
+ * that each was made with.
+ */
 export function statusText({ run, holders, parts, stages }: RunStatus): string {
   const groups = grouped(stages);
   const rows = groups.map(([name, { state, revision, outputs, because, holders }, count]) => [
@@ -45,7 +48,7 @@ const by = ({ pid, host, task, since }: Owner): string =>
 /** Names a process that makes a stage, since it makes that. */
 const maker = (holder: Owner): string => by({ ...holder, since: holder.stage?.since ?? holder.since });
 
-/** Puts models that stand alike into one row: their name, the first of them, and how many there are. */
+/** Joins models in the same state into one row, with the first of their names and their number. */
 function grouped(stages: readonly StageStatus[]): [name: string, first: StageStatus, count: number][] {
   const groups = new Map<string, StageStatus[]>();
   for (const stage of stages) {

@@ -68,7 +68,7 @@ export function cleanedText({ run, dryRun, checkpoints, unfinished, left }: Clea
   return [`${run}: ${dryRun ? "would remove" : "removed"} ${all}`, ...stays].join("\n");
 }
 
-/** Experts of which the loads are told one by one, at most. */
+/** Up to so many experts, the load of each is shown. */
 const MOST_LOADS = 16;
 
 function loadsText(loads: readonly number[]): string {
@@ -76,7 +76,7 @@ function loadsText(loads: readonly number[]): string {
   return `of ${loads.length} experts ${count(Math.min(...loads))} to ${count(Math.max(...loads))}`;
 }
 
-/** Says which expert came from where. */
+/** Says which expert was adopted, and where it came from. */
 export function adoptedText(
   run: string,
   { expert, folder, from, parameters, shape, state }: Adopted,
@@ -110,7 +110,7 @@ export function deviceOf(options: Parameters<typeof speedOf>[0], usual: CostDevi
   return { ...PLAIN_DEVICE, ...speedOf(options) };
 }
 
-/** Says what an optimal assignment costs, and what proves how good it is. */
+/** Words the cost of an optimal assignment, and what proves how good it is. */
 export function proofText({ cost, bound, gapPerSequence, gapShare, greedyGapShare }: ProofSummary): string {
   const nats = (value: number) => value.toLocaleString("en", { maximumFractionDigits: 3 });
   const share = (share: number) => `${Number((100 * share).toPrecision(2))}% of what balancing costs`;
@@ -121,7 +121,10 @@ export function proofText({ cost, bound, gapPerSequence, gapShare, greedyGapShar
     `${share(gapShare)}${greedy}`;
 }
 
-/** Says how far the shares of an assignment by prices are from equal, and whether the text is of another kind. */
+/**
+ * Says how far the shares of an assignment by prices are from equal ones, and warns if the text is of another
+ * kind.
+ */
 export function driftText({ deviation, limit }: Drift): string {
   const largest = `the largest deviation of a share from an equal one is ${percent(deviation)}`;
   return deviation <= limit
@@ -131,7 +134,7 @@ export function driftText({ deviation, limit }: Drift): string {
     } that chance allows: the text is of another kind than that of the prices`;
 }
 
-/** Lays out what a partition would do, and at what price. */
+/** Lays out what a partition would do, with estimates of time, disk and memory. */
 export function planText(plan: PartitionPlan): string {
   const priceOf = (
     { seconds, diskBytes, memoryBytes }: Estimate,
@@ -196,14 +199,17 @@ export function trainedText(run: string, models: TrainResult[]): string {
   ].join("\n");
 }
 
-/** Says what routing tokens among the experts of layers came to. */
+/** Words the balance and the dropped tokens of routing among the experts of layers. */
 function routingText(name: string, { balance, dropped }: NonNullable<TrainResult["routing"]>): string {
   return `${name} at its end: balance ${
     balance.toFixed(3)
   } (1 where every expert gets as many tokens), no expert took ${percent(dropped)} of the tokens`;
 }
 
-/** Says what the training of a model, and a sequence through it, cost beside the mixture's and an expert's. */
+/**
+ * Compares the cost of training a model, and of a sequence through it, with those of the mixture and of an
+ * expert.
+ */
 function costText(name: string, cost: NonNullable<TrainResult["cost"]>): string {
   const { parameters, training, mixture, inference, expertInference, memory } = cost;
   const share = training / mixture - 1;

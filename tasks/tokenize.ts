@@ -22,7 +22,7 @@ export const TASK = await defineTask({
     const { paths, sources, options } = call;
     if (paths.length === 0) return await runStageTask("tokenize", call);
     pipeValues(call);
-    // Nothing is routed here: the least prefix fits every sequence length.
+    // Nothing is routed here. The smallest prefix fits every sequence length.
     const configuration = resolveConfiguration({ base: { prefix: 2 }, ...sources });
     if (!configuration.tokenizer) {
       throw new InputError("Cannot tokenize as --tokenizer must name a tokenizer.json: it is not given");

@@ -1,5 +1,5 @@
 /**
- * Lays out how the trainings of a run stand: a table for a terminal, or a line for each.
+ * Lays out the state of the trainings of a run: a table for a terminal, or a line for each.
  *
  * @module
  */
@@ -9,18 +9,18 @@ import { count, duration, percent, ranges, table } from "./layout.ts";
 
 /** Room for a table. */
 export interface Room {
-  /** Columns; without it as many as it takes. */
+  /** Columns. Default: as many as it takes. */
   width?: number;
-  /** Lines; without it as many as it takes. */
+  /** Lines. Default: as many as it takes. */
   height?: number;
 }
 
-/** Trainings that are done or wait, of which more stand in one row. */
+/** If more trainings than this are done or wait, they share one row. */
 const MOST_ROWS = 16;
-/** Lines besides those of trainings: name, head, summary, and those between. */
+/** Lines of the table that are not trainings: name, head, summary, and blank lines. */
 const AROUND = 7;
 
-/** What a column is, the least important last: they are left out first where there is no room. */
+/** The columns, the least important last: these are left out first where there is no room. */
 const COLUMNS: [head: string, cell: (training: Training) => string][] = [
   ["training", ({ model }) => model],
   ["state", ({ state }) => state],
@@ -53,7 +53,9 @@ function whereText({ holders, from }: Training): string {
   return holders.map(({ pid, host }) => `${host || "here"}, process ${pid}`).join("; ");
 }
 
-/** Lays out all trainings: those at work first, those that are done or wait in one row where they are many. */
+/**
+ * Lays out all trainings: first those at work, then those that are done or wait; many of these share one row.
+ */
 export function watchText(
   run: string,
   trainings: readonly Training[],
@@ -97,7 +99,7 @@ function tableOf(rows: readonly Training[], width: number): string[] {
   }
 }
 
-/** Says how many trainings there are of each state, and how fast those at work are together. */
+/** Says how many trainings are in each state, and how fast those at work are together. */
 function summaryOf(trainings: readonly Training[]): string[] {
   const states = Map.groupBy(trainings, ({ state }) => state);
   const counts = [...states].map(([state, own]) => `${own.length} ${state}`).join(", ");
@@ -110,7 +112,7 @@ function summaryOf(trainings: readonly Training[]): string[] {
   ];
 }
 
-/** Says in a line how a training stands, for a log. */
+/** Words the state of a training in one line, for a log. */
 export function trainingLine(training: Training): string {
   const { model, state, step, steps, from, checkpoint } = training;
   if (state === "adopted") return `${model} adopted from ${from}`;

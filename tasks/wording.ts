@@ -1,5 +1,6 @@
 /**
- * Words what the library names for the command line: a setting becomes its flag, a task becomes its command.
+ * Words settings and tasks that the library names for the command line: a setting becomes its flag, a task
+ * its command.
  *
  * @module
  */
@@ -37,7 +38,7 @@ function flagText(name: string, value: string | number | boolean | undefined): s
   return value === undefined ? flagOf(name) : `${flagOf(name)} ${quoted(String(value))}`;
 }
 
-/** Quotes what a shell would not take as it is. */
+/** Quotes a word that a shell would not take as it is. */
 export function quoted(value: string): string {
   return /^[\w./-]+$/.test(value) ? value : `'${value.replaceAll("'", "'\\''")}'`;
 }

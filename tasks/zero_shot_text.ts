@@ -1,5 +1,5 @@
 /**
- * Lays out what zero-shot tasks came to for a person to read.
+ * Lays out the results of zero-shot tasks for a person to read.
  *
  * @module
  */
@@ -88,7 +88,10 @@ function differenceTable(results: readonly ZeroShotResult[]): string {
   return table("task | metric | against | mixture is by | 95% interval | that is", rows);
 }
 
-/** Says on how many tasks the mixture's accuracy is better than a dense model's, equal or worse; sets of a task are told apart. */
+/**
+ * Says on how many tasks the accuracy of the mixture is better than that of a dense model, equal or worse.
+ * The sets of a task are counted separately.
+ */
 function winLines(results: readonly ZeroShotResult[], baseline: string): string[] {
   const isOne = (one: Difference) => one.baseline === baseline && one.metric === "acc";
   const of = (all: readonly Difference[][]) => all.flatMap((differences) => differences.filter(isOne));

@@ -52,7 +52,11 @@ const ELSEWHERE: Elsewhere[] = [
   {
     because: "parts of a page, tested on whole pages",
     files: Object.fromEntries(
-      ["draw", "plots_evaluation", "plots_routing", "plots_training", "sections"].map((name) => [
+      [
+        ...["draw", "plots_evaluation", "plots_routing", "plots_training", "sections"],
+        ...["claims", "costs", "evaluation", "partition", "routers", "training", "what_ran", "words"]
+          .map((name) => `sections/${name}`),
+      ].map((name) => [
         `pipeline/report/${name}.ts`,
         "tests/pipeline/report/report_test.ts",
       ]),
@@ -63,12 +67,30 @@ const ELSEWHERE: Elsewhere[] = [
     files: {
       "pipeline/reproduction/reproduce.ts": "tests/reproduce_test.ts",
       "pipeline/reproduction/studies/run.ts": "tests/studies_test.ts",
+      "pipeline/stages/evaluate_checks.ts": "tests/pipeline/stages/evaluate_test.ts",
+      "pipeline/stages/evaluate_parts.ts": "tests/pipeline/stages/evaluate_test.ts",
       "pipeline/stages/evaluate_run.ts": "tests/pipeline/stages/evaluate_test.ts",
+      "pipeline/stages/make_model.ts": "tests/pipeline/stages/train_test.ts",
+      "pipeline/stages/run_folder.ts": "tests/pipeline/stages/session_test.ts",
+      "pipeline/stages/saved_training.ts": "tests/pipeline/stages/train_test.ts",
+      "pipeline/stages/session_settings.ts": "tests/pipeline/stages/session_test.ts",
       "pipeline/stages/split.ts": "tests/pipeline/stages/partition_test.ts",
       "pipeline/stages/summary.ts": "tests/pipeline/stages/partition_test.ts",
       "pipeline/stages/train_model.ts": "tests/pipeline/stages/train_test.ts",
+      "pipeline/stages/trained_models.ts": "tests/pipeline/stages/evaluate_test.ts",
+      "pipeline/stages/training_inputs.ts": "tests/pipeline/stages/train_test.ts",
+      "pipeline/stages/training_result.ts": "tests/pipeline/stages/train_test.ts",
+      "pipeline/stages/training_target.ts": "tests/pipeline/stages/train_test.ts",
       "pipeline/stages/zero_shot_run.ts": "tests/pipeline/stages/zero_shot_test.ts",
       "pipeline/stages/verify_split.ts": "tests/pipeline/stages/verify_test.ts",
+    },
+  },
+  {
+    because: "parts of what another file's tests take as a whole",
+    files: {
+      "pipeline/evaluation/model_pass.ts": "tests/pipeline/evaluation/evaluate_test.ts",
+      "pipeline/model/trainer_group.ts": "tests/pipeline/model/trainer_test.ts",
+      "pipeline/run/claims.ts": "tests/pipeline/run/lock_test.ts",
     },
   },
   {

@@ -15,7 +15,8 @@ import {
 } from "../mod.ts";
 import { graphOf, trainSwitch } from "../pipeline/stages/mod.ts";
 import { defaultConfiguration } from "../pipeline/settings/configuration.ts";
-import { fromBatch, lineageOf, toBatch } from "../pipeline/rows/arrow.ts";
+import { fromBatch, toBatch } from "../pipeline/rows/arrow.ts";
+import { lineageOf } from "../pipeline/rows/lineage.ts";
 import { joinScores } from "../pipeline/rows/join.ts";
 import { jsonText, sha256 } from "../pipeline/run/files.ts";
 import { type Manifest, outputsHash, readManifest } from "../pipeline/run/manifest.ts";

@@ -9,7 +9,7 @@ import {
 } from "@std/assert";
 import { loadCheckpoint, saveCheckpoint } from "../pipeline/checkpoints/checkpoint.ts";
 import { openGpu } from "../kernels/device/gpu.ts";
-import { trainingFlops } from "../pipeline/cost/cost.ts";
+import { trainingFlops } from "../pipeline/cost/flops.ts";
 import { exists } from "../pipeline/run/files.ts";
 import { randomBits } from "../pipeline/random.ts";
 import { hashes, inFolder, sendSignal, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";

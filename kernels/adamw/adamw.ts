@@ -11,8 +11,8 @@ import { type Dispatch, floatBits, type Gpu, type GpuBuffer } from "../device/gp
 
 const WORKGROUP = 64;
 /**
- * How the gradient norm is summed: an invocation per block of vec4s, and one for all blocks; or for GPUs a workgroup each. What a block is
- * depends on nothing but the form.
+ * How the gradient norm is summed. By default an invocation sums a block of vec4s, and one invocation adds up
+ * all blocks; on GPUs a workgroup does either. The blocks depend on the form alone.
  */
 const NORMS = {
   invocation: {

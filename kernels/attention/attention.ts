@@ -17,15 +17,15 @@ import { compose } from "../device/wgsl.ts";
 import { type AttentionShape, cacheParams, headedSize, type KeyValueCache } from "../rotary/rotary.ts";
 
 const WORKGROUP = 16;
-/** Keys per block of the subgroup forms: as many as their panels leave in the first-level cache. */
+/** Keys per block of the subgroup forms: as many as fit the first-level cache beside the rest of a block. */
 const FORWARD_BLOCK = 64;
 const BACKWARD_BLOCK = 32;
 /**
- * Largest heads of which the subgroup form takes the product of output and gradient itself, again for each block of keys:
- * with more than a vec4 per lane a kernel of its own costs less.
+ * Largest heads for which the subgroup form computes the product of output and gradient itself, anew for each
+ * block of keys. Of larger heads a lane holds more than one vec4; there a kernel of its own costs less.
  */
 const MOST_MERGED = 32;
-/** Queries or keys per block of the workgroup forms, as their texts say. */
+/** Queries or keys per block of the workgroup forms; their WGSL texts hold the same number. */
 const WORKGROUP_BLOCK = 32;
 
 const TILES = compose(tilesCode, MULTIPLY_LEFT);
@@ -34,7 +34,7 @@ const BACKWARD_FRAGMENTS = { attention_backward_load: backwardLoadCode, attentio
 const QUERY_WORKGROUP = compose(queryWorkgroupCode, BACKWARD_FRAGMENTS);
 const KEY_WORKGROUP = compose(keyWorkgroupCode, BACKWARD_FRAGMENTS);
 
-/** Gives a text its head size: registers need arrays of constant length. */
+/** Writes the head size into a WGSL text: arrays that shall lie in registers need a constant length. */
 const sized = (code: string, { headSize }: AttentionShape) =>
   compose(code, {}, { HEAD4: padded(headSize) / 4 });
 
@@ -116,7 +116,10 @@ export function attentionScratch(shape: AttentionShape): { running: number; sums
 export interface AttentionForward {
   /** Sizes. */
   shape: AttentionShape;
-  /** f32 or bf16, as k, v and out, `[models, batch, heads, length, headSize]`, heads padded to vec4s, rotated and scaled. */
+  /**
+   * f32 or bf16, and so are k, v and out: `[models, batch, heads, length, headSize]`, heads padded to vec4s,
+   * rotated and scaled.
+   */
   q: GpuBuffer;
   /** The same layout (of `slots` and `capacity` with a cache), rotated. */
   k: GpuBuffer;
@@ -126,7 +129,10 @@ export interface AttentionForward {
   out: GpuBuffer;
   /** f32 `[models, batch, heads, length]`: log of the softmax's denominator. */
   lse: GpuBuffer;
-  /** Where each sequence's keys lie and its queries start; without it at position 0. With it the query form runs. */
+  /**
+   * The cache that holds the keys of each sequence, and the position of its first query. Without it the first
+   * query is at position 0. With it the form `query` runs.
+   */
   cache?: KeyValueCache;
   /** Scratch of {@link attentionScratch} f32 values; without it the form that needs none runs. */
   scratch?: { running: GpuBuffer; sums: GpuBuffer };
@@ -163,11 +169,11 @@ export function attentionForward(gpu: Gpu, tensors: AttentionForward): Dispatch 
 
 /** Arguments of {@link attentionBackward}: those of the forward pass, their gradients and scratch. */
 export interface AttentionBackward extends AttentionForward {
-  /** f32 in any case, as all below, the layout of `out`. */
+  /** f32 in any case, and so is everything below; the layout of `out`. */
   dOut: GpuBuffer;
-  /** Scratch of forms that split by head first, the layout of `q`. */
+  /** Scratch of the forms that first split `dOut` by heads; the layout of `q`. */
   dHeads: GpuBuffer;
-  /** Scratch of these forms, the layout of `lse`. */
+  /** Scratch of the same forms; the layout of `lse`. */
   product: GpuBuffer;
   /** f32, the layout of `q`. */
   dQ: GpuBuffer;

@@ -1,9 +1,10 @@
 /**
- * The form of attention for software adapters with subgroups of 8 lanes: the unrolled loops of its texts, one text per head size.
- *
- * A head's row lies over the lanes, a vec4 of its columns in each; where it has more than 8, in several parts. Names end in what
- * they are for: `score3` is that of a lane's key 3, `q1` a query's part 1, `key_2` the component 2 of the lane's keys, all in
- * one array, and `value_row1y` the component y of part 1 of the block's values, by key.
+ * The form of attention for software adapters with subgroups of 8 lanes. This file writes the unrolled loops
+ * of its WGSL, one text per head size. Each lane holds a vec4 of the columns of a head's row; a row of more
+ * than 32 columns is cut into parts, of each of which a lane holds a vec4. The names in the text end in what
+ * they stand for: `score3` is the score of the lane's key 3, `q1` is part 1 of the query, `key_2` is an array
+ * with component 2 of all the lane's keys, and `value_row1y` is an array with component y of part 1 of the
+ * block's values, one per key.
  */
 
 import {
@@ -28,7 +29,7 @@ export interface HeadShape {
   block: number;
 }
 
-/** Component `column` of a row that lies over the lanes, as a scalar for all of them. */
+/** Gives column `column` of a row whose columns the lanes share, as the same scalar in all lanes. */
 const broadcast = (row: string, column: number) =>
   `subgroupBroadcast(${row}${column >> 5}.${XYZW[column & 3]}, ${(column >> 2) & 7}u)`;
 
@@ -50,7 +51,7 @@ function sharedLines({ columns, block }: HeadShape) {
     constants: { HEAD4: vec4s, BLOCK: block, KEYS: keys },
     /** Values of an array of {@link keyArrays}. */
     values: vec4s * keys,
-    /** Columns between two stores into a spare place of every array: see FENCE in matmul_subgroup.ts. */
+    /** Columns between two stores into a spare element of every array: see FENCE in matmul_subgroup.ts. */
     fence: Math.max(1, Math.floor(64 / keys)),
     /** Place of a column of a lane's key in the array of its component. */
     placeOf: (column: number, key: number) => (column >> 2) * keys + key,
@@ -152,7 +153,7 @@ export const attentionBackwardSubgroup: (shape: HeadShape & { merged: boolean })
       " + ",
     );
     const stored = (sum: string) => `vec4f(${unroll(4, (r) => `${sum}_${r}[i * ${keys}u + c]`, ", ")})`;
-    /** A query's component of q and of the gradient of its output, for all lanes. */
+    /** Gives one column of a query and of the gradient of its output, as the same scalars in all lanes. */
     const factors = (column: number) =>
       `let x = ${broadcast("q", column)}; let y = ${broadcast("d_out", column)};`;
     return compose(backwardCode, {

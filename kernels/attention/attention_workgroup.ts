@@ -1,4 +1,7 @@
-/** The form of attention for GPUs: what of its texts is unrolled here, and how much of q stays in workgroup memory. */
+/**
+ * The form of attention for GPUs. This file writes the unrolled loops of its WGSL, and decides how much of q
+ * stays in workgroup memory.
+ */
 
 import type { Gpu } from "../device/gpu.ts";
 import { numbers, unroll } from "../device/subgroup.ts";
@@ -18,13 +21,16 @@ function multiplyText(left: (row: string) => string): string {
 
 /** The loops that the texts include. */
 export const MULTIPLY_LEFT = { multiply_left: multiplyText((row) => `left[${row}]`) };
-/** That of the forward pass alone. */
+/** The loop that only the text of the forward pass includes. */
 export const MULTIPLY_KEPT = { multiply_kept: multiplyText((row) => `kept[part][${row}]`) };
 
 /** Bytes of a part of 32 columns of q, and of all other workgroup memory of the forward pass. */
 const [PART_BYTES, OTHER_BYTES] = [32 * 9 * 16, (32 * 9 + 32 * 8 + 64) * 16];
 
-/** Says how many parts of a head stay in workgroup memory: all where they have room there, or else 1, which a large head does not use. */
+/**
+ * Says how many parts of a head stay in workgroup memory: all of them if they have room there, otherwise one.
+ * The text for large heads uses none.
+ */
 export function keptParts(
   { capabilities: { limits } }: Pick<Gpu, "capabilities">,
   head4: number,

@@ -14,7 +14,9 @@ import { compose } from "../device/wgsl.ts";
 
 /** Invocations of a workgroup. Neighbours take neighbouring columns. */
 const WORKGROUP = 16;
-/** Lanes of a workgroup on GPUs: vec4s of columns side by side, and how many lanes share one. */
+/**
+ * Lanes of a workgroup on GPUs: how many vec4s of columns lie side by side, and how many lanes share each.
+ */
 const [COLUMNS, ROWS] = [16, 8];
 const PARTIAL_WORKGROUP = compose(partialWorkgroupCode, { sum_rows: sumRowsCode });
 const FINISH_WORKGROUP = compose(finishWorkgroupCode, { sum_rows: sumRowsCode });

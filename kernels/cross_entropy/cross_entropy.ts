@@ -18,7 +18,7 @@ import { compose } from "../device/wgsl.ts";
 
 const WORKGROUP = 16;
 
-/** Texts of a kernel: for an invocation per row, and for a workgroup per row. */
+/** The WGSL texts of a kernel: with an invocation per row, and with a workgroup per row. */
 const texts = (perInvocation: string, perWorkgroup: string) =>
   [
     compose(perInvocation, { cross_entropy_peak: peakCode }),
@@ -29,9 +29,11 @@ const FORWARD = texts(forwardCode, forwardWorkgroupCode);
 const DETAILS = texts(detailsCode, detailsWorkgroupCode);
 const BACKWARD = texts(backwardCode, backwardWorkgroupCode);
 
-/** What {@link crossEntropyForward} says of the likeliest token of every row, where asked. */
+/** The likeliest token of every row, which {@link crossEntropyForward} finds on request. */
 export interface TokenDetails {
-  /** f32 `[models, rows]`: the id of the largest logit, of equal ones the lowest; 0 where masked. */
+  /**
+   * f32 `[models, rows]`: the id of the largest logit, the lowest id where several are equal; 0 where masked.
+   */
   likeliest: GpuBuffer;
   /** f32 `[models, rows]`: its NLL in nats, the bits of `nll` where the target is the likeliest; 0 where masked. */
   least: GpuBuffer;
@@ -59,7 +61,9 @@ export interface CrossEntropy {
   vocabulary: number;
   /** Whether all models read the same targets and weights (forward alone). */
   sharedTargets?: boolean;
-  /** Where the likeliest tokens go (forward alone). Default: nowhere, at no cost. */
+  /**
+   * Buffers for the likeliest tokens (forward alone). Default: they are not looked for, which costs nothing.
+   */
   details?: TokenDetails;
 }
 

@@ -2,10 +2,12 @@
 
 import { type Explanation, RunError, say, setting, task, type Text } from "../errors.ts";
 
-/** What can go wrong: the device is gone, its memory does not suffice, or it was told what it cannot do. */
+/** What can go wrong: the device is gone, its memory does not suffice, or it refused a command. */
 export type DeviceFailure = "lost" | "memory" | "validation";
 
-/** Says that a device failed while it worked; whoever keeps checkpoints adds what is left. */
+/**
+ * Says that a device failed while it worked. The training that was under way adds which checkpoint is left.
+ */
 export class DeviceError extends RunError {
   /** What went wrong. */
   readonly failure: DeviceFailure;
@@ -35,18 +37,21 @@ export interface Failures {
   submitted(label: string): void;
   /** Throws a `DeviceError` if anything has failed so far. */
   check(): void;
-  /** Makes a `DeviceError` of an error that reading back met: what it is of is often told a moment later. */
+  /**
+   * Makes a `DeviceError` of an error that a read met. The device often tells only a moment later what went
+   * wrong, so this waits for it.
+   */
   failed(error: unknown): Promise<DeviceError>;
   /** Notes that the device is being freed on purpose. */
   closed(): void;
 }
 
-/** Time in which a device that is lost says so, in milliseconds. */
+/** How long a device that was lost may take to say so, in milliseconds. */
 const TELLING_MS = 100;
 
 /**
- * Watches a device. Invalid work drops its whole command buffer and throws nothing, so the first message is kept for the
- * next read.
+ * Watches a device. WebGPU drops a command buffer with invalid work as a whole and throws nothing. So the
+ * first message is kept, and the next read throws it.
  */
 export function watchFailures(device: GPUDevice): Failures {
   let first: { failure: DeviceFailure; reason: string } | undefined;

@@ -30,7 +30,7 @@ export interface Gpu {
   readonly kind: AdapterKind;
   /** Forms of the kernels that run on it. */
   readonly variants: Variants;
-  /** What the adapter offers of that which some forms need. */
+  /** Which of the optional features that some forms need the adapter offers. */
   readonly offers: Offers;
   /** The features that the adapter lists, and the limits that the device was opened with. */
   readonly capabilities: { features: string[]; limits: Record<string, number> };
@@ -40,7 +40,10 @@ export interface Gpu {
   readonly canProfile: boolean;
   /** A small buffer to bind where a kernel's variant reads nothing. */
   readonly empty: GpuBuffer;
-  /** The same for a writable binding: one dispatch may not bind one buffer both ways. */
+  /**
+   * A small buffer to bind where a kernel writes nothing: one dispatch may not bind one buffer both for
+   * reading and for writing.
+   */
   readonly emptyWritable: GpuBuffer;
   /** Opens an owner of buffers. */
   arena(): Arena;

@@ -3,11 +3,14 @@
 import type { GpuBuffer } from "./gpu.ts";
 import { bytesOf } from "./storage.ts";
 
-/** A bank of matrices inside a buffer. Offset, stride and model count values and are multiples of 4. */
+/**
+ * A bank of matrices inside a buffer. Offset, stride and `model` count values, not bytes, and are multiples
+ * of 4.
+ */
 export interface Matrix {
   /** The buffer that holds it. */
   buffer: GpuBuffer;
-  /** Where model 0 starts. */
+  /** Where the matrix of model 0 starts. */
   offset?: number;
   /** From one row to the next: at least the number of columns, rounded up to a multiple of 4. */
   stride: number;
@@ -51,7 +54,9 @@ export function placement(
   return [offset / 4, stride / 4, model / 4];
 }
 
-/** Takes what a bank holds of a stack of matrices for one of its models: a bank of them, `rows` rows each. */
+/**
+ * Takes one model of a bank of stacks, each of `rows`-row matrices, and gives its stack as a bank of its own.
+ */
 export function stackOf(matrix: Matrix, rows: number, model: number): Matrix {
   const { offset = 0, stride } = matrix;
   return { ...matrix, offset: offset + model * matrix.model, model: rows * stride };

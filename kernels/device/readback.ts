@@ -21,9 +21,9 @@ export interface Reader {
   close(): void;
 }
 
-/** Makes a reader, which keeps its staging buffer from read to read. */
+/** Makes a reader. It keeps its staging buffer from read to read. */
 export function createReader(device: GPUDevice, failures: Failures): Reader {
-  // The readback buffer, unless a read is using it: reads that overlap take one each.
+  // The staging buffer, unless a read is using it: reads that overlap take one each.
   let spare: GPUBuffer | undefined;
   const takeStaging = (size: number) => {
     const staging = spare;

@@ -1,5 +1,6 @@
 /**
- * What the adapter can do at most: multiplications and additions in registers, and a copy between buffers.
+ * The roof of an adapter: how fast it multiplies and adds in registers, and how fast it copies between
+ * buffers.
  *
  * @module
  */
@@ -39,7 +40,10 @@ const ITERATIONS = 256;
 
 const COPIED = 8; // vec4s per invocation
 
-/** A software adapter is fastest where an invocation's vec4s are neighbours, a GPU where those of neighbouring lanes are. */
+/**
+ * A software adapter is fastest where the vec4s of one invocation are neighbours, a GPU where those of
+ * neighbouring lanes are.
+ */
 function copyCode(kind: AdapterKind): string {
   const [apart, lane] = kind === "software" ? [1, `lane * ${COPIED}u`] : [64, "lane"];
   const places = Array.from({ length: COPIED }, (_, i) => `first + ${apart * i}u`);
@@ -58,7 +62,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
 
 const COPY_BYTES = 64 << 20;
 
-/** Measures the roof; with `small` on so little that the figures only show that it runs, with `halves` that of f16 too. */
+/**
+ * Measures the roof, with `halves` that of f16 too. With `small` it does so little work that the figures only
+ * show that it runs.
+ */
 export async function measureRoof(
   gpu: Gpu,
   effort: Effort,

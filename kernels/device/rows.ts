@@ -4,7 +4,7 @@ import type { DispatchPlan, Gpu } from "./gpu.ts";
 import { padded } from "./matrix.ts";
 
 const INVOCATION_WORKGROUP = 16;
-/** One subgroup of a GPU at least, and no more lanes than every adapter has. */
+/** Lanes of a workgroup: at least one subgroup of a GPU, and no more than every adapter allows. */
 const [FEWEST_LANES, MOST_LANES] = [32, 256];
 
 /** Returns the text, the constants and the workgroups of the form that runs, for `rows` rows of `columns` f32 values. */

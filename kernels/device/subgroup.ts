@@ -1,4 +1,7 @@
-/** Lines of WGSL that the forms with subgroups of 8 lanes share: a workgroup is one subgroup in all of them. */
+/**
+ * Lines of WGSL that the forms with subgroups of 8 lanes share. In all of these forms a workgroup is one
+ * subgroup.
+ */
 
 /** Invocations of a subgroup. */
 export const LANES = 8;
@@ -16,7 +19,7 @@ export function unroll(count: number, line: (i: number) => string, separator = "
   return numbers(count).map(line).join(separator);
 }
 
-/** Remembers what is written for a shape: all layers of a model plan the same few texts. */
+/** Remembers the text that was written for a shape: all layers of a model plan the same few texts. */
 export function remembered<Shape>(write: (shape: Shape) => string): (shape: Shape) => string {
   const texts = new Map<string, string>();
   return (shape) => {
@@ -37,7 +40,7 @@ export function sumOverLanes(value: string): string {
   return `(${overLanes(value, (a, b) => `${a} + ${b}`)})`;
 }
 
-/** The one of the values that the loop variable `j` names. */
+/** Gives WGSL for the value whose number the loop variable `j` holds. */
 export function pick(values: readonly string[]): string {
   return values.reduce((rest, value, j) => `select(${rest}, ${value}, j == ${j}u)`);
 }

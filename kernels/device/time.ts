@@ -1,5 +1,5 @@
 /**
- * Times dispatches, each round long enough that submitting and reading back do not count.
+ * Times dispatches. A round is long enough that the time to submit it and to read back does not count.
  *
  * @module
  */
@@ -9,9 +9,9 @@ import type { Dispatch, Gpu } from "./gpu.ts";
 
 /** Seconds of every round. */
 export interface Seconds {
-  /** On the clock. */
+  /** By the clock. */
   clock: number[];
-  /** Of the processor, all threads. */
+  /** Processor time of all threads. */
   processor: number[];
 }
 
@@ -21,8 +21,8 @@ export function median(values: readonly number[]): number {
 }
 
 /**
- * What time is: that on the clock, or that of the processor, shared out over its cores. Where a software adapter runs on
- * a busy machine the latter repeats better; it flatters what leaves cores idle.
+ * How time is measured: by the clock, or as processor time divided by the number of cores. On a busy machine
+ * with a software adapter the latter repeats better. It looks too good for kernels that leave cores idle.
  */
 export type Clock = keyof Seconds;
 
@@ -32,7 +32,7 @@ export interface Effort {
   rounds: number;
   /** Seconds that a round lasts at least; 0 for one repetition. */
   seconds: number;
-  /** What time is. */
+  /** How time is measured. */
   clock: Clock;
 }
 
@@ -65,7 +65,7 @@ export async function secondsOf(
   };
   await run(dispatches.map((dispatch) => ({ ...dispatch, grid: [1, 1, 1] }))); // compiles
   const idle = await run([]);
-  const working = (time: number) => Math.max(time - idle, time / 2, 1e-9); // idle may have been slow by chance
+  const working = (time: number) => Math.max(time - idle, time / 2, 1e-9); // a round in which the machine was idle for a moment may have been slow by chance
   const once = working(await run(dispatches));
   const repeats = Math.max(1, Math.min(MOST_REPEATS, Math.ceil(seconds / once)));
   const affordable = Math.min(rounds, Math.floor(MOST_SECONDS / (once * repeats)));

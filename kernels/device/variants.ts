@@ -39,10 +39,10 @@ export const VARIANTS: Record<AdapterKind, Variants> = {
   gpu: { matmul: "workgroup", attention: "workgroup", rows: "workgroup" },
 };
 
-/** What runs instead where the table's form cannot. */
+/** The form that runs instead where the adapter cannot run the one in the table. */
 const GENERAL: Variants = { matmul: "registers", attention: "query", rows: "invocation" };
 
-/** What an adapter offers of that which some forms need. */
+/** The optional features that some forms need, and whether an adapter offers them. */
 export interface Offers {
   /** Subgroups of exactly 8 invocations. */
   subgroupsOf8: boolean;
@@ -56,8 +56,9 @@ function needOf(form: string): { offer: keyof Offers; name: string } | undefined
 }
 
 /**
- * Looks up the variants of an adapter. A form of the table falls back where the adapter lacks what it needs; one that is
- * `wanted` is refused then with an `InputError`, as is one that there is not.
+ * Looks up the forms that run on an adapter. Where the adapter lacks what a form of the table needs, its
+ * fallback runs. A form that is `wanted` has no fallback: if the adapter cannot run it, or there is no form
+ * of that name, this throws an `InputError`.
  */
 export function chooseVariants(
   kind: AdapterKind,
@@ -86,7 +87,7 @@ export function runnable(form: string, offers: Offers): boolean {
   return need === undefined || offers[need.offer];
 }
 
-/** Says of each kernel which form runs, and why. */
+/** Says for each kernel which form runs, and why. */
 export function formReasons(
   kind: AdapterKind,
   offers: Offers,
@@ -105,12 +106,15 @@ export function formReasons(
   });
 }
 
-/** Lists what there is, as in `rows=invocation|subgroup|workgroup`. */
+/** Lists all kernels with their forms, as in `rows=invocation|subgroup|workgroup`. */
 export function formsText(): string {
   return Object.entries(FORMS).map(([kernel, forms]) => `${kernel}=${forms.join("|")}`).join(", ");
 }
 
-/** Reads `matmul=workgroup,attention=query`. Throws an `InputError` that names what there is. */
+/**
+ * Reads `matmul=workgroup,attention=query`. Throws an `InputError` that lists the kernels and forms that
+ * there are.
+ */
 export function parseVariants(text: string): Partial<Variants> {
   if (text.trim() === "") return {};
   const pairs = text.split(",").map((part) => {

@@ -1,7 +1,8 @@
 /**
- * Puts WGSL texts together. A text names a fragment on a line of its own, `// include NAME`: a file `NAME.wgsl` beside it, or
- * lines that TypeScript writes because a loop must be unrolled. Whatever does not find its place throws a `TypeError`: a text that
- * stayed as it was would run, and compute something else. kernels/NOTES.md tells how the forms of a kernel are made.
+ * Puts WGSL texts together. A text names a fragment on a line of its own, `// include NAME`. The fragment is
+ * either a file `NAME.wgsl` beside it, or lines that TypeScript writes because a loop must be unrolled. A
+ * fragment or replacement that does not find its place throws a `TypeError`: the text would otherwise run
+ * unchanged and compute something else. kernels/NOTES.md tells how the forms of a kernel are made.
  */
 
 /** Replaces every place of a text that holds `found`. Throws where there is none. */
@@ -35,7 +36,7 @@ export function compose(
   fragments: Readonly<Record<string, string>>,
   constants: Readonly<Record<string, number>> = {},
 ): string {
-  let composed = text; // constants first: a text is short as long as no loop is unrolled
+  let composed = text; // constants first, while the text is short: unrolled loops make it long
   for (const [name, value] of Object.entries(constants)) {
     const declaration = new RegExp(`^const ${name}: u32 = \\d+u;`, "m");
     composed = replace(composed, declaration, `const ${name}: u32 = ${value}u;`);

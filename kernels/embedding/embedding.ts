@@ -23,7 +23,10 @@ export interface EmbeddingForward {
   sharedTokens: boolean;
 }
 
-/** Plans `x[r] = weights[tokens[r]]` for every model. Token ids must be below the vocabulary: the caller checks. */
+/**
+ * Plans `x[r] = weights[tokens[r]]` for every model. The caller has checked that token ids are below the
+ * vocabulary.
+ */
 export function embeddingForward(gpu: Gpu, tensors: EmbeddingForward): Dispatch {
   const stride4 = tensors.weights.stride / 4;
   return gpu.dispatch({

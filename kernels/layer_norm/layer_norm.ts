@@ -12,10 +12,10 @@ import { rowPlan } from "../device/rows.ts";
 
 /** Rows that a subgroup sums before it leaves a block. */
 const BLOCK_ROWS = 64;
-/** Subgroups to aim for going forward, so that every core has some. */
+/** How many subgroups the forward pass is cut into at least, so that every core has work. */
 const SUBGROUPS = 16;
 
-/** Returns the vec4s per lane, where the form with subgroups runs. */
+/** Returns the number of vec4s per lane, or undefined where the form with subgroups does not run. */
 function subgroupWidth(gpu: Gpu, columns: number): number | undefined {
   const vec4s = Math.ceil(columns / 32);
   return gpu.variants.rows === "subgroup" && vec4s <= MOST_VEC4S ? vec4s : undefined;

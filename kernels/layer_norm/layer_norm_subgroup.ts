@@ -1,6 +1,7 @@
 /**
- * The form of LayerNorm for software adapters with subgroups of 8 lanes: the unrolled loops of its texts, one text per width of a
- * row. A number after a name is that of the lane's vec4: `x0`, `x1`, … are every eighth vec4 of the row.
+ * The form of LayerNorm for software adapters with subgroups of 8 lanes. This file writes the unrolled loops
+ * of its WGSL, one text per width of a row. The number after a name is that of the lane's vec4: a lane holds
+ * every eighth vec4 of the row, `x0`, `x1`, …
  */
 
 import { LANES, numbers, pick, remembered, sumOverLanes, unroll, XYZW } from "../device/subgroup.ts";
@@ -8,7 +9,10 @@ import { compose } from "../device/wgsl.ts";
 import backwardCode from "./layer_norm_backward_subgroup.wgsl" with { type: "text" };
 import forwardCode from "./layer_norm_forward_subgroup.wgsl" with { type: "text" };
 
-/** vec4s of a row that a lane may own: wider rows are left to other forms, since their text takes too long to compile. */
+/**
+ * Most vec4s of a row that a lane may hold. Wider rows are left to other forms, as the text for them would
+ * take too long to compile.
+ */
 export const MOST_VEC4S = 8;
 
 /** Declares an array per component, of a value for each vec4 that a lane owns. */

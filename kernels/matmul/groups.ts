@@ -1,13 +1,13 @@
 /**
- * Products over groups of rows: the rows of all models of a bank lie in one matrix, group after group, and a buffer says where
- * each model's begin and how many there are. The forms' texts are those of banks whose models have equally many rows, with these
- * numbers read instead of given.
+ * Products over groups of rows. The rows of all models of a bank lie in one matrix, group after group; a
+ * buffer says where the group of each model begins and how many rows it has. The WGSL is that of a bank whose
+ * models have equally many rows, except that these two numbers are read from the buffer.
  */
 
 import type { GpuBuffer } from "../device/gpu.ts";
 import { replace } from "../device/wgsl.ts";
 
-/** Where the rows of a bank's models lie. Matrices `[rows, …]` then have `model` 0. */
+/** Where the rows of each model of a bank lie. Matrices `[rows, …]` then have `model` 0. */
 export interface Groups {
   /** u32 `[first + models, 2]`: first row and number of rows of each model. */
   buffer: GpuBuffer;
@@ -15,11 +15,13 @@ export interface Groups {
   first?: number;
 }
 
-/** What of a text is read of the groups. */
+/** Which parts of a WGSL text are replaced by what the groups say. */
 interface GroupedText {
-  /** The size that is a group's number of rows: that of the product, or of its sums. */
+  /**
+   * The name of the size that is the number of rows of a group: rows of the product, or terms of its sums.
+   */
   rows: "m" | "k";
-  /** Matrices whose rows are those of groups. */
+  /** Names of the matrices whose rows lie in groups. */
   matrices: readonly string[];
   /** Binding of the groups. */
   binding: number;

@@ -10,14 +10,14 @@ import tailCode from "./matmul_tail.wgsl" with { type: "text" };
 import { matmulSubgroup, PANEL, panelPlan, type PanelShape } from "./matmul_subgroup.ts";
 import { chooseTile, matmulWorkgroup, type Tile, workgroupsOf } from "./matmul_workgroup.ts";
 
-/** What is done with the product before it is stored. */
+/** What happens to the product before it is stored. */
 export type Tail = typeof TAILS[number];
 
 const TAILS = ["none", "bias", "bias_gelu", "bias_residual", "gelu_slope"] as const;
 
 /** Arguments of {@link matmul}. */
 export interface Matmul {
-  /** f32 or bf16 `[models, m, k]`, as b, c and extra, each on its own. */
+  /** f32 or bf16 `[models, m, k]`; b, c and extra may each be stored in either. */
   a: Matrix;
   /** `[models, k, n]`; its padding columns are zero. */
   b: Matrix;
@@ -28,8 +28,8 @@ export interface Matmul {
   /** `[models, m, n]`: the sum before GELU (written by `bias_gelu`, read by `gelu_slope`), or the residual. */
   extra?: Matrix;
   /**
-   * f32 `[models, m, n]`, scratch: where the sums of a bf16 `c` wait, in forms that take several passes over the terms.
-   * Without it such a product is left to a form that takes one.
+   * f32 `[models, m, n]`, scratch. The forms that take several passes over the terms keep their sums there
+   * where `c` is bf16. Without it, such a product is computed by a form that takes one pass.
    */
   sums?: GpuBuffer;
   /** Number of models. */
@@ -45,18 +45,24 @@ export interface Matmul {
   /** Adds into `c` instead of writing it. */
   accumulate?: boolean;
   /**
-   * Where each model's rows of a, c, extra and sums lie, whose rows are all models' together; m is the most that a model may have.
-   * Rows beyond a model's are neither read nor written.
+   * Where the rows of each model lie in a, c, extra and sums, each of which holds the rows of all models; m
+   * is then the largest number of rows of a model. Rows beyond a model's own are neither read nor written.
    */
   groups?: Groups;
-  /** The tile of the workgroup forms, instead of the one that the shape makes best; it changes no bit. */
+  /**
+   * The tile of the workgroup forms. Default: the one that suits the shape best. It changes no bit of the
+   * result.
+   */
   tile?: Tile;
 }
 
 /** Invocations of a workgroup of the register form. */
 export const REGISTERS_WORKGROUP = 16;
 const REGISTERS = compose(code, { matmul_tail: tailCode });
-/** What rows of groups are of, and the binding that says where they lie. */
+/**
+ * The size and the matrices that groups of rows stand for in `A · B`, and the binding that says where they
+ * lie.
+ */
 const GROUPED = { rows: "m", matrices: ["a", "extra", "c"], binding: 6 } as const;
 const GROUPED_REGISTERS = groupedText(REGISTERS, GROUPED);
 const groupedWorkgroup = remembered((shape: Parameters<typeof matmulWorkgroup>[0]) =>
@@ -68,7 +74,10 @@ export function registersWorkgroups(m: number, n4: number): number {
   return Math.ceil((Math.ceil(n4 / 2) * Math.ceil(m / 8)) / REGISTERS_WORKGROUP);
 }
 
-/** Returns whether {@link matmul} takes several passes over the terms on this device, so that `sums` are of use to it. */
+/**
+ * Returns whether {@link matmul} takes several passes over the terms on this device, in which case it can use
+ * `sums`.
+ */
 export function takesPasses(gpu: Gpu): boolean {
   return gpu.variants.matmul === "subgroup";
 }
@@ -96,14 +105,17 @@ export function matmul(gpu: Gpu, tensors: Matmul): Dispatch {
   return gpu.dispatch({ label: "matmul", models: tensors.models, ...plan });
 }
 
-/** The subgroup form over groups; sums that wait apart lie as c does. */
+/**
+ * How the subgroup form runs over groups. Its partial sums, where they have a buffer of their own, lie as c
+ * does.
+ */
 const groupedSubgroup = remembered(({ width, apart }: Required<PanelShape>) => {
   const text = matmulSubgroup({ width, apart });
   const placed = apart ? replace(text, "(model * params.m + row)", "(group_start + row)") : text;
   return groupedText(placed, { ...GROUPED, binding: apart ? 7 : 6 });
 });
 
-/** What of a plan depends on the form. */
+/** The parts of a plan that depend on the form. */
 type FormPlan = Omit<DispatchPlan, "label" | "models">;
 
 /** Returns params and buffers as the forms share them; strides and offsets count vec4s. */
@@ -116,7 +128,7 @@ function operands(gpu: Gpu, tensors: Matmul): Pick<DispatchPlan, "params" | "buf
   const c = place("c", tensors.c, m, n);
   const bias = tensors.bias ? place("bias", tensors.bias, 1, n) : [0, 0, 0];
   const extra = tensors.extra ? place("extra", tensors.extra, m, n) : [0, 0, 0];
-  // Without an extra this binding is stored as one would be, so that products with and without one share a text.
+  // Without `extra` its binding is declared all the same, so that products with and without it share a text.
   const noExtra: GpuBuffer = {
     ...gpu.emptyWritable,
     storage: tensors.b.buffer.storage === "f32" ? "f32" : "bf16",
@@ -134,8 +146,9 @@ function operands(gpu: Gpu, tensors: Matmul): Pick<DispatchPlan, "params" | "buf
 }
 
 /**
- * Plans the subgroup form; undefined where it cannot run. Its partial sums wait in `c`: a tail that is not linear cannot be
- * taken of them one by one, and a `c` of bf16 would round them.
+ * Plans the subgroup form, or returns undefined where it cannot run. It keeps its partial sums in `c`. That
+ * is impossible where the tail is not linear, since a tail cannot be taken of partial sums, and where `c` is
+ * bf16, which would round them.
  */
 function panels(
   { models, m, n, k, c, tail = "none", accumulate = false, sums, groups }: Matmul,
@@ -166,7 +179,7 @@ function tiles(
   const n4 = padded(n) / 4;
   const tile = wanted ?? chooseTile(m, n4, models);
   return {
-    // A bias tells the forward product of a linear layer. No other product is in f16: kernels/NOTES.md tells why.
+    // Only the forward product of a linear layer has a bias. No other product is in f16: kernels/NOTES.md tells why.
     code: (groups ? groupedWorkgroup : matmulWorkgroup)({ tile, holds: f16 && bias ? "f16" : "f32" }),
     constants: { TAIL: TAILS.indexOf(tail), ACCUMULATE: Number(accumulate) },
     params,

@@ -1,4 +1,7 @@
-/** The form of `C = A · B` for software adapters with subgroups of 8 lanes: its panels, and the unrolled loops of its text. */
+/**
+ * The form of `C = A · B` for software adapters with subgroups of 8 lanes: how wide its panels are, and the
+ * unrolled loops of its WGSL.
+ */
 
 import { laneArrays, LANES, numbers, pick, remembered } from "../device/subgroup.ts";
 import { compose, replace } from "../device/wgsl.ts";
@@ -18,8 +21,9 @@ const LOAD = 4 * LANES;
 /** Terms of a sum per panel. */
 export const PANEL = 128;
 /**
- * Terms between two stores into a spare place of every array. They are never read: loads of the panel cannot move above
- * them, or the compiler would multiply everything first, add later, and spill every product.
+ * Terms between two stores into a spare element of every array, which is never read. The compiler cannot move
+ * loads of the panel above such a store. Without them it would multiply everything first, add later, and
+ * spill every product.
  */
 const FENCE = 16;
 /** Rows that one subgroup walks, at least: fewer would not pay for filling its panel. */
@@ -33,12 +37,12 @@ const WIDTHS = [
 ];
 
 /**
- * Terms that are added without asking whether there are any; a panel's last blocks are left out where there are none. Every
- * question selects all sums of a lane, so that wide panels ask less often.
+ * Terms that are added without asking whether there are that many. The last blocks of a panel are skipped
+ * where there are not. Each question selects all sums of a lane, so wide panels ask less often.
  */
 const blockTerms = (width: number) => LOAD * width;
 
-/** Returns how much of `count` a cover by whole `unit`s uses. */
+/** Returns which share of the work is of use where `count` is covered by whole units. */
 export function used(count: number, unit: number): number {
   return count / (Math.ceil(count / unit) * unit);
 }
@@ -59,14 +63,20 @@ export function panelPlan(
   return { width, rows, workgroups: across * Math.ceil(m / rows) };
 }
 
-/** The tail with uniforms for its constants; sums that go on start from c, so that nothing is added at the end. */
+/**
+ * The tail of a product with uniforms for its constants. Sums that are continued start from c, so that
+ * nothing is added at the end.
+ */
 const TAIL = [
   ["sum: vec4f) {", "sum: vec4f, tail: u32) {"],
   [/^.*ACCUMULATE ==.*\n/m, ""],
   [/\bTAIL\b/, "tail"],
 ].reduce((text, [found, by]) => replace(text, found, by as string), tail);
 
-/** Writes the unrolled loop over the terms of a panel: a load of A for each 32 of them, a broadcast for each. */
+/**
+ * Writes the unrolled loop over the terms of a panel: one load of A for every 32 terms, and one broadcast for
+ * each term.
+ */
 function addTerms(width: number): string {
   const columns = numbers(width);
   const panel = laneArrays("panel", width, PANEL + 1);

@@ -20,7 +20,9 @@ import {
 } from "./matmul_workgroup.ts";
 
 const REGISTERS = compose(code, { matmul_transposed_tail: tailCode });
-/** The same over groups of rows, which are the terms of the sums. */
+/**
+ * The size and the matrices that groups of rows stand for in `Aᵀ · B`: the rows are the terms of its sums.
+ */
 const grouped = (text: string) => groupedText(text, { rows: "k", matrices: ["a", "b"], binding: 5 });
 const GROUPED_REGISTERS = grouped(REGISTERS);
 const groupedWorkgroup = remembered((tile: Tile) => grouped(matmulTransposedWorkgroup(tile)));
@@ -28,7 +30,7 @@ const groupedSubgroup = remembered((shape: TileShape) => grouped(matmulTranspose
 
 /** Arguments of {@link matmulTransposed}. */
 export interface MatmulTransposed {
-  /** f32 or bf16 `[models, k, m]`, as b. */
+  /** f32 or bf16 `[models, k, m]`; b may be stored in either. */
   a: Matrix;
   /** `[models, k, n]`. */
   b: Matrix;
@@ -46,11 +48,20 @@ export interface MatmulTransposed {
   accumulate?: boolean;
   /** f32 `[models, m]`, rows padded to vec4s: takes the sums of `a`'s columns. */
   sums?: GpuBuffer;
-  /** Where each model's rows of a and b lie, whose rows are all models' together; k is the most that a model may have. */
+  /**
+   * Where the rows of each model lie in a and b, each of which holds the rows of all models; k is then the
+   * largest number of rows of a model.
+   */
   groups?: Groups;
-  /** Scratch of {@link matmulTransposedScratch} f32 values: where it is large enough the workgroup forms split long sums of small products. */
+  /**
+   * Scratch of {@link matmulTransposedScratch} f32 values. Where it is large enough, the workgroup forms
+   * split the long sums of small products.
+   */
   parts?: GpuBuffer;
-  /** The tile of the workgroup forms, instead of the one that the shape makes best; it changes no bit. */
+  /**
+   * The tile of the workgroup forms. Default: the one that suits the shape best. It changes no bit of the
+   * result.
+   */
   tile?: Tile;
 }
 
@@ -80,7 +91,7 @@ export function matmulTransposed(gpu: Gpu, tensors: MatmulTransposed): Dispatch[
   const params = [m, padded(n) / 4, k, ...a, ...b, ...c, Number(tensors.sums !== undefined)];
   const buffers = [tensors.a.buffer, tensors.b.buffer, tensors.c.buffer, tensors.sums ?? gpu.emptyWritable];
   const n4 = padded(n) / 4;
-  const splits = gpu.variants.matmul.startsWith("workgroup") && !tensors.groups; // groups say only there how many terms they have
+  const splits = gpu.variants.matmul.startsWith("workgroup") && !tensors.groups; // only the device knows how many terms a group has
   const segments = splits ? splitsOf(m, n4, k, models, tensors.tile) : 0;
   const fits = tensors.parts !== undefined && 4 * partsSize(m, n4, segments, models) <= tensors.parts.bytes;
   if (!tensors.parts || !fits || segments === 0) {

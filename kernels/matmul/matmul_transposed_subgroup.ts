@@ -1,4 +1,7 @@
-/** The form of `C = Aᵀ · B` for software adapters with subgroups of 8 lanes: its tiles, and the unrolled loops of its text. */
+/**
+ * The form of `C = Aᵀ · B` for software adapters with subgroups of 8 lanes: how large its tiles are, and the
+ * unrolled loops of its WGSL.
+ */
 
 import { laneArrays, LANES, numbers, pick, remembered, XYZW } from "../device/subgroup.ts";
 import { compose, replace } from "../device/wgsl.ts";
@@ -6,7 +9,10 @@ import { used } from "./matmul_subgroup.ts";
 import code from "./matmul_transposed_subgroup.wgsl" with { type: "text" };
 import tail from "./matmul_transposed_tail.wgsl" with { type: "text" };
 
-/** Shape of the text. Its length grows with `width · terms`; it is slow where it exceeds the instruction cache. */
+/**
+ * Shape of the WGSL. Its length grows with `width · terms`; it is slow where it does not fit the instruction
+ * cache.
+ */
 export interface TileShape {
   /** vec4s of columns per lane. */
   width: number;
@@ -19,7 +25,7 @@ const ROWS = 4 * LANES;
 /** Shapes of tiles with their speed against one another where no lane idles: kernels/NOTES.md. */
 const SHAPES = [
   { width: 2, terms: 2, speed: 1 },
-  { width: 3, terms: 1, speed: 1.05 }, // more than measured, so that the products of a model share a text
+  { width: 3, terms: 1, speed: 1.05 }, // rated higher than measured, so that the products of a model share a text
   { width: 1, terms: 4, speed: 0.8 },
 ];
 

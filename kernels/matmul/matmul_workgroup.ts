@@ -1,6 +1,6 @@
 /**
- * The forms of `C = A · B` and `C = Aᵀ · B` for GPUs: their texts, whose loops are unrolled here, and the choice of tiles. Untimed so far:
- * kernels/NOTES.md.
+ * The forms of `C = A · B` and `C = Aᵀ · B` for GPUs: the unrolled loops of their WGSL, and the choice of
+ * tiles. kernels/NOTES.md says what is known of their speed.
  */
 
 import { numbers, remembered, unroll, XYZW } from "../device/subgroup.ts";
@@ -21,11 +21,14 @@ export interface Tile {
   ownVec4s: number;
   /** Terms of a slice, a multiple of 4. */
   terms: number;
-  /** How near such a tile comes to the roof by estimate, 1 for the largest: it reads more for each multiplication where it is smaller. */
+  /**
+   * How near products with this tile come to the roof, by estimate; 1 for the largest tile. A smaller tile
+   * reads more for each multiplication.
+   */
   efficiency: number;
 }
 
-/** The tiles that there are, the largest first; all take at most 16 KiB of workgroup memory and 256 invocations. */
+/** All tiles, the largest first. Each takes at most 16 KiB of workgroup memory and 256 invocations. */
 export const TILES: readonly Tile[] = [
   { rows: 128, columns: 128, ownRows: 8, ownVec4s: 2, terms: 8, efficiency: 1 },
   { rows: 128, columns: 64, ownRows: 8, ownVec4s: 2, terms: 8, efficiency: 0.9 },
@@ -33,7 +36,10 @@ export const TILES: readonly Tile[] = [
   { rows: 32, columns: 32, ownRows: 4, ownVec4s: 1, terms: 8, efficiency: 0.4 },
 ];
 
-/** Multiprocessors of a large GPU: as many workgroups at least are to work at once. */
+/**
+ * Multiprocessors of a large GPU. A product should have at least as many workgroups, so that each of them has
+ * work.
+ */
 export const MULTIPROCESSORS = 132;
 
 /** Counts the invocations of a tile. */
@@ -47,8 +53,9 @@ export function workgroupsOf({ rows, columns }: Tile, m: number, n4: number): nu
 }
 
 /**
- * Chooses the tile of C `[models, m, 4 · n4]` that is done first by estimate: in turns of all multiprocessors, each as long as its
- * elements over its efficiency. It changes no bit of C.
+ * Chooses the tile with which a product C `[models, m, 4 · n4]` is done first, by estimate: the
+ * multiprocessors work in turns, and a turn takes as long as the elements of a tile divided by its
+ * efficiency. The choice changes no bit of C.
  */
 export function chooseTile(m: number, n4: number, models: number): Tile {
   const time = (tile: Tile) => {
@@ -61,21 +68,24 @@ export function chooseTile(m: number, n4: number, models: number): Tile {
 const element = (type: string, value: string) =>
   `alias Element = ${type};\nfn element(x: vec4f) -> Element { return ${value}; }`;
 
-/** What tiles hold. With f16, values beyond its largest, 65,504, count as that, and those below its smallest, 6e-8, as 0. */
+/**
+ * The numbers that tiles hold. In f16, values beyond its largest, 65,504, become that, and those below its
+ * smallest, 6e-8, become 0.
+ */
 const ELEMENTS = {
   f32: element("vec4f", "x"),
   f16: element("vec4h", "vec4h(clamp(x, vec4f(-65504.0), vec4f(65504.0)))"),
 };
 
-/** Constants of a tile's text. */
+/** The constants of the WGSL of a tile. */
 function constantsOf({ rows, columns, ownRows, ownVec4s, terms }: Tile): Record<string, number> {
   const steps = { ROW_STEP: rows / ownRows, COLUMN_STEP: columns / 4 / ownVec4s };
   return { ROWS: rows, SPAN: columns / 4, TERMS: terms, ...steps };
 }
 
 /**
- * Stores all sums of an invocation, sum `i` at `place`. Its loop is the only one here: a driver unrolls it where that is good, and
- * sixteen copies of the tail would take long to compile.
+ * Stores all sums of an invocation, sum `i` at `place`. This is the only loop that is not unrolled here: the
+ * driver unrolls it where that is good, and sixteen copies of the tail would take long to compile.
  */
 function finishAll(sums: string[], place: string): string {
   return lines([
@@ -86,7 +96,10 @@ function finishAll(sums: string[], place: string): string {
 
 const lines = (all: (string | string[])[]): string => all.flat().join("\n");
 
-/** Writes `WGSL` of `A · B`; sums are in f32 whatever the tiles hold. f16 is for values of order 1, and not for gradients. */
+/**
+ * Writes the WGSL of `A · B`. Sums are f32 whatever the tiles hold. f16 is for values of order 1, not for
+ * gradients.
+ */
 export const matmulWorkgroup: (shape: { tile: Tile; holds: "f32" | "f16" }) => string = remembered(
   ({ tile, holds }) => {
     const { rows, columns, ownRows, ownVec4s, terms } = tile;
@@ -160,14 +173,21 @@ export const matmulWorkgroup: (shape: { tile: Tile; holds: "f32" | "f16" }) => s
   },
 );
 
-/** Terms that are summed apart in `Aᵀ · B`, as its text says. */
+/**
+ * Terms of a segment of a sum in `Aᵀ · B`: segments are summed one by one and then added. The WGSL holds the
+ * same number.
+ */
 export const SEGMENT = 512;
-/** Most bytes that segments may take before they are added: beyond it there are tiles enough. */
+/**
+ * Most bytes that the segments of a product may take. A product that would need more has tiles enough without
+ * them.
+ */
 const MOST_PARTS = 64 * 2 ** 20;
 
 /**
- * Counts the segments of `Aᵀ · B` that workgroups take one by one: all where its tiles are too few for all multiprocessors, none (0) where
- * they are enough, or there is but one. It changes no bit.
+ * Counts the segments of `Aᵀ · B` that have a workgroup each: all of them where the product has too few tiles
+ * for all multiprocessors; none (0) where it has enough, or where there is one segment. This changes no bit
+ * of C.
  */
 export function splitsOf(
   m: number,
@@ -181,7 +201,7 @@ export function splitsOf(
   return segments > 1 && isFew && 4 * partsSize(m, n4, segments, models) <= MOST_PARTS ? segments : 0;
 }
 
-/** Counts the f32 values of the segments before they are added. */
+/** Counts the f32 values of all segments, before they are added. */
 export function partsSize(m: number, n4: number, segments: number, models: number): number {
   return 4 * models * segments * (m * n4 + Math.ceil(m / 4));
 }

@@ -41,7 +41,7 @@ export function rotaryAngles(length: number, headSize: number, base = 10_000): F
   return angles;
 }
 
-/** Where keys and values lie when they outlive one call: a cache with a slot for each sequence. */
+/** The cache of keys and values that outlive one call, with a slot for each sequence. */
 export interface KeyValueCache {
   /**
    * u32 `[batch, 2]`, written by the host before each call: the slot of each sequence of the batch, and the position of its
@@ -98,13 +98,13 @@ export interface RotaryForward {
   qkv: GpuBuffer;
   /** f32 from {@link rotaryAngles}. */
   angles: GpuBuffer;
-  /** f32 or bf16, as k and v, {@link headedSize}, rotated and divided by √headSize. */
+  /** f32 or bf16, and so are k and v: {@link headedSize} values, rotated and divided by √headSize. */
   q: GpuBuffer;
-  /** {@link headedSize} (of `slots` and `capacity` with a cache), rotated. */
+  /** {@link headedSize} values (with a cache those of `slots` sequences of `capacity` tokens), rotated. */
   k: GpuBuffer;
   /** The layout of `k`. */
   v: GpuBuffer;
-  /** Where each sequence's k and v go; without it they start at position 0. */
+  /** The cache that takes the keys and values of each sequence. Without it they start at position 0. */
   cache?: KeyValueCache;
 }
 

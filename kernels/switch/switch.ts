@@ -1,9 +1,9 @@
 /**
- * Routing of tokens among the experts of a layer (Switch Transformer, Fedus et al. 2022): which expert each token goes to, where it
- * lies among that expert's, and the way there and back. The experts' products are those of a bank over groups of rows
- * (`../matmul/groups.ts`).
- *
- * Nothing is added atomically: tokens are counted by blocks of rows, blocks are added in order.
+ * Routing of tokens among the experts of a layer (Switch Transformer, Fedus et al. 2022): which expert each
+ * token goes to, at which place among the tokens of that expert, and how rows go to the experts and come
+ * back. The products of the experts are those of a bank over groups of rows (`../matmul/groups.ts`). Nothing
+ * is added atomically: each invocation counts the tokens of a block of rows, and the blocks are added in
+ * order.
  */
 
 import type { Dispatch, Gpu, GpuBuffer } from "../device/gpu.ts";
@@ -19,7 +19,7 @@ import scatterCode from "./switch_scatter.wgsl" with { type: "text" };
 import settleCode from "./switch_settle.wgsl" with { type: "text" };
 
 const WORKGROUP = 64;
-const FEW = 16; // invocations of a workgroup where there are few, or where each does much
+const FEW = 16; // invocations of a workgroup in kernels with few invocations, or with much work for each
 /** Rows whose tokens one invocation counts. */
 const BLOCK_ROWS = 128;
 /** The place of a token that no expert takes. */
@@ -45,13 +45,18 @@ export interface SwitchBuffers {
   choice: GpuBuffer;
   /** u32 `[models, rows]`: each token's place among the rows that experts take, {@link NOWHERE} where none takes it. */
   places: GpuBuffer;
-  /** u32 `[models, rows]`: the token of every place, as many as experts take. */
+  /** u32 `[models, rows]`: the token at every place, for as many places as experts take tokens. */
   tokens: GpuBuffer;
   /** u32 `[models, E, 2]`: first place and number of the tokens that each expert takes. */
   groups: GpuBuffer;
-  /** u32 `[models, E + 1]`: tokens sent to each expert, taken or not, and all of them. */
+  /**
+   * u32 `[models, E + 1]`: the number of tokens sent to each expert, taken or not; after these the number of
+   * all tokens that are sent.
+   */
   totals: GpuBuffer;
-  /** f32 `[models, E]`: gradient of the loss by a token's gates, from the balance of the load. */
+  /**
+   * f32 `[models, E]`: the part of the gradient of a token's gates that comes from the balance of the load.
+   */
   pull: GpuBuffer;
   /** Scratch. */
   counts: GpuBuffer;
@@ -78,7 +83,7 @@ export function switchSizes({ models, rows, experts }: SwitchShape): Record<keyo
   };
 }
 
-/** What a routing reads besides its sizes. */
+/** What a routing reads besides its buffers. */
 export interface SwitchRoute {
   /** Sizes. */
   shape: SwitchShape;
@@ -92,18 +97,24 @@ export interface SwitchRoute {
   sharedTokens: boolean;
   /** Whether every row is a token that goes to an expert, as in decoding; `lengths` are not read then. */
   all?: boolean;
-  /** What holds in training alone; without it every expert takes all tokens that are sent to it. */
+  /** What a routing needs in training. Without it every expert takes all tokens that are sent to it. */
   training?: {
     /** f32 `[rows + 1]`: most tokens that an expert takes, by the number of all that are sent ({@link switchCapacities}). */
     capacities: GpuBuffer;
     /** Weight of the balance in the loss. */
     balance: number;
-    /** f32: report `i` of model `e` goes to `offset + i + e · model`: balance in the loss, balance, tokens sent, and not taken. */
+    /**
+     * f32: report `i` of model `e` goes to `offset + i + e · model`. The reports are the balance in the loss,
+     * the balance itself, the number of tokens sent, and of those not taken.
+     */
     reports: { buffer: GpuBuffer; offset: number; model: number };
   };
 }
 
-/** Lists the most tokens that one of E experts takes of 0 to `rows` tokens in all: ⌈factor · tokens / E⌉ (equation 3). */
+/**
+ * Lists how many tokens an expert may take at most, by the number of all tokens from 0 to `rows`: ⌈factor ·
+ * tokens / E⌉ (equation 3).
+ */
 export function switchCapacities(rows: number, experts: number, factor: number): Float32Array {
   return Float32Array.from(
     { length: rows + 1 },
@@ -111,7 +122,10 @@ export function switchCapacities(rows: number, experts: number, factor: number):
   );
 }
 
-/** Plans which expert every token goes to and what experts take: an expert takes its first tokens, in the order of the rows. */
+/**
+ * Plans which expert every token goes to, and which of its tokens each expert takes: the first ones, in the
+ * order of the rows.
+ */
 export function switchRoute(gpu: Gpu, t: SwitchRoute, own: SwitchBuffers): Dispatch[] {
   const { shape: { models, rows, length, experts }, training } = t;
   const stride = padded(experts);
@@ -173,7 +187,7 @@ export function switchRoute(gpu: Gpu, t: SwitchRoute, own: SwitchBuffers): Dispa
   ];
 }
 
-/** What goes to the experts, or comes back from them. */
+/** How rows go to the experts, or come back from them. */
 export interface SwitchRows {
   /** Sizes. */
   shape: SwitchShape;
@@ -200,7 +214,10 @@ export function switchGather(
   });
 }
 
-/** Plans `y[token] = x[token] + gate · packed[place]`, or without `x` `y[token] = packed[place]`; nothing comes from no expert. */
+/**
+ * Plans `y[token] = x[token] + gate · packed[place]`, or without `x` `y[token] = packed[place]`. For a token
+ * that no expert takes nothing is added.
+ */
 export function switchScatter(
   gpu: Gpu,
   { shape, columns }: SwitchRows,
@@ -219,7 +236,10 @@ export function switchScatter(
   });
 }
 
-/** Plans the gradient of the router's logits: of the balance in the loss, and of the gates that scale what experts made. */
+/**
+ * Plans the gradient of the router's logits. It comes from the balance in the loss, and from the gates that
+ * scale the output of the experts.
+ */
 export function switchRouteBackward(
   gpu: Gpu,
   { shape, columns }: SwitchRows,
@@ -304,7 +324,10 @@ export function switchGatherReference(
   );
 }
 
-/** Adds what experts made of the rows that they take, each times its scale, to `x` `[rows, columns]` of one model. */
+/**
+ * Adds the output of the experts for the rows that they took, each times its scale, to `x` `[rows, columns]`
+ * of one model.
+ */
 export function switchScatterReference(
   x: ArrayLike<number>,
   packed: ArrayLike<number>,
@@ -321,7 +344,10 @@ export function switchScatterReference(
   return y;
 }
 
-/** Computes the gradient of one model's logits `[rows, E]` in f64; `made` gives what the token's expert made of it, if any took it. */
+/**
+ * Computes the gradient of the logits `[rows, E]` of one model in f64. `made` gives the output of a token's
+ * expert, if one took the token.
+ */
 export function switchRouteBackwardReference(
   { gates, choice, pull, experts }: {
     gates: ArrayLike<number>;

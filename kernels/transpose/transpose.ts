@@ -5,7 +5,7 @@ import workgroupCode from "./transpose_workgroup.wgsl" with { type: "text" };
 import type { Dispatch, Gpu } from "../device/gpu.ts";
 import type { Matrix } from "../device/matrix.ts";
 
-/** The tile's edge, and the text, by form of what works row by row. */
+/** The edge of a tile and the WGSL, for each form of the kernels that work row by row. */
 const FORMS = { invocation: { tile: 16, code }, workgroup: { tile: 32, code: workgroupCode } };
 
 /** Arguments of {@link transpose}. */

@@ -1,4 +1,7 @@
-/** The gradients of a linear layer's weight and bias: one product, which sums the columns of the output's gradient as it reads them. */
+/**
+ * The gradients of a linear layer's weight and bias, by one product: it also sums the columns of the output's
+ * gradient as it reads them.
+ */
 
 import { addBlocks } from "../column_sum/column_sum.ts";
 import type { Dispatch, Gpu, GpuBuffer } from "../device/gpu.ts";
@@ -8,7 +11,7 @@ import { matmulTransposed } from "../matmul/matmul_transposed.ts";
 
 /** Arguments of {@link weightGradient}. */
 export interface WeightGradient {
-  /** f32 or bf16, as x, `[models, rows, outputs]`: gradient of the layer's output. */
+  /** f32 or bf16, and so is x: `[models, rows, outputs]`, the gradient of the layer's output. */
   dY: Matrix;
   /** `[models, rows, inputs]`: the layer's input. */
   x: Matrix;
@@ -30,7 +33,10 @@ export interface WeightGradient {
   outputs: number;
   /** Adds into `weight` and `bias` instead of writing them. */
   accumulate?: boolean;
-  /** Where each model's rows of dY and x lie, whose rows are all models' together; `rows` is the most that a model may have. */
+  /**
+   * Where the rows of each model lie in dY and x, each of which holds the rows of all models; `rows` is then
+   * the largest number of rows of a model.
+   */
   groups?: Groups;
 }
 

@@ -4,14 +4,8 @@
  * @module
  */
 
-export {
-  type Checkpoint,
-  type CheckpointNotes,
-  loadCheckpoint,
-  loadRouters,
-  type ModelFolderOptions,
-  type Routers,
-  saveCheckpoint,
-  saveModelFolder,
-} from "./checkpoint.ts";
+export type { Checkpoint, CheckpointNotes } from "./hugging_face_config.ts";
+export { loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
+export { loadRouters, type Routers } from "./routers.ts";
+export { type ModelFolderOptions, saveModelFolder } from "./model_folder.ts";
 export { type SafetensorsDtype } from "./safetensors.ts";

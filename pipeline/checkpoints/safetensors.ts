@@ -4,7 +4,7 @@ import { InputError } from "../../kernels/errors.ts";
 import { fromBf16, toBf16 } from "../../kernels/device/storage.ts";
 import { oneLine } from "../run/files.ts";
 
-/** Number formats that are read; f32 is what the rest of the project works in. */
+/** Number formats that are read. The rest of the project works in f32. */
 export type SafetensorsDtype = "F32" | "F16" | "BF16";
 
 /** A tensor with its shape. */
@@ -19,8 +19,8 @@ const BYTES: Record<SafetensorsDtype, number> = { F32: 4, F16: 2, BF16: 2 };
 const LONGEST_HEADER = 100 * 1024 * 1024;
 
 /**
- * Yields a safetensors file piece by piece: tensors are sorted by name, so that equal tensors give equal bytes. Values are rounded
- * to nearest even; `metadata` is text in the header.
+ * Yields a safetensors file piece by piece. Tensors are sorted by name, so that equal tensors give equal
+ * bytes. Values are rounded to the nearest, ties to even. `metadata` is text in the header.
  */
 export function* encodeSafetensors(
   tensors: ReadonlyMap<string, HostTensor>,
@@ -58,8 +58,8 @@ export function safetensorsMetadata(file: Uint8Array, path: string): Record<stri
 }
 
 /**
- * Decodes a safetensors file to f32; every tensor says which type it has there. Throws `InputError` with `path` where the file is
- * not a whole one.
+ * Decodes a safetensors file to f32; each tensor also tells the number type that it has in the file. Throws
+ * an `InputError` with `path` where the file is not a whole safetensors file.
  */
 export function decodeSafetensors(
   file: Uint8Array,
@@ -101,7 +101,7 @@ function areSizes(value: unknown): value is number[] {
   return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0);
 }
 
-/** Reads a JSON object; throws an `Error` that says why the bytes are none. */
+/** Reads a JSON object. Throws an `Error` that says why the bytes are not one. */
 export function parseObject(bytes: Uint8Array): Record<string, unknown> {
   const value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   if (value !== null && typeof value === "object" && !Array.isArray(value)) return value;

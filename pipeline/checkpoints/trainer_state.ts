@@ -1,13 +1,13 @@
 /**
- * Training state on disk: weights, moments and progress of a bank of models in one safetensors file, so that a
- * state is there as a whole or not at all.
+ * Training states on disk: weights, moments and progress of a bank of models in one safetensors file, so that
+ * a state is there as a whole or not at all.
  */
 
 import { createHash } from "node:crypto";
 import * as v from "valibot";
 import { InputError } from "../../kernels/errors.ts";
 import type { ModelConfig } from "../model/shape.ts";
-import type { TrainerState } from "../model/trainer.ts";
+import type { TrainerState } from "../model/trainer_group.ts";
 import { oneLine, shortHash, writeAtomic } from "../run/files.ts";
 import { conform } from "../run/schema.ts";
 import { tensorsOf, weightsIn } from "./checkpoint.ts";

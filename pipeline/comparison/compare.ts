@@ -1,6 +1,6 @@
 /**
- * Compares runs side by side: what their settings differ in, how well each parted its text, and how good its mixture is on the same
- * held-out text.
+ * Compares runs side by side: the settings in which they differ, how well each run split its text, and how
+ * good its mixture is on the same held-out text.
  *
  * @module
  */
@@ -16,8 +16,9 @@ import { heldOutHash, type LocatedRun, sharedHeldOut } from "./held_out.ts";
 import { writePage } from "./page.ts";
 
 /**
- * Compares runs by what their folders hold; nothing is run. Throws an `InputError` where fewer than two are named, one is named twice,
- * one is no run, a file is damaged, or two hold out different text.
+ * Compares runs by the files in their folders; nothing is run. Throws an `InputError` where fewer than two
+ * runs are named, one is named twice, a folder is no run, a file is damaged, or two runs hold out different
+ * text.
  */
 export async function compareRuns(options: CompareOptions): Promise<Comparison> {
   const { runs: paths, output, signal } = options;
@@ -81,7 +82,7 @@ async function checkPaths(paths: readonly string[]): Promise<void> {
   throw new InputError(`Cannot compare runs as each must be named once: ${found}`, { where: second });
 }
 
-/** Gives every run the shortest end of its path that no other run has. */
+/** Names every run by the shortest end of its path that no other run shares. */
 export function shortNames(paths: readonly string[]): string[] {
   const parts = paths.map((path) => path.split("/").filter((name) => name !== "" && name !== "."));
   return parts.map((own, i) => {
@@ -93,13 +94,16 @@ export function shortNames(paths: readonly string[]): string[] {
   });
 }
 
-/** Gives the evaluation of a run where it is of the text that the run holds out now. */
+/** Gives the evaluation of a run if it is one of the text that the run holds out now. */
 function evaluationOf(record: LocatedRun["record"]): Evaluation | null {
   const { evaluation, manifests: { evaluate } } = record;
   return evaluate?.inputs.tokens === heldOutHash(record) ? evaluation : null;
 }
 
-/** Lists what is not up to date, but for what nobody asked for; stages that stand alike, and that one task makes, together. */
+/**
+ * Lists the stages that are not up to date, except those that nobody asked for. Stages in the same state that
+ * one task makes are listed together.
+ */
 function lacksOf(stages: readonly StageStatus[]): Lack[] {
   const lacks = new Map<string, Lack>();
   for (const { stage, state, because, command, optional } of stages) {

@@ -1,5 +1,5 @@
 /**
- * What a comparison of runs is asked, and what it says.
+ * The options and the result of a comparison of runs.
  *
  * @module
  */
@@ -16,7 +16,7 @@ import type { HeldOut } from "./held_out.ts";
 export interface CompareOptions extends Omit<DrawOptions, "plots"> {
   /** Run folders, two at least. */
   runs: readonly string[];
-  /** Page to write; none unless named. */
+  /** Page to write. Default: none. */
   output?: string;
   /** Words settings and tasks on the page. Default: as a library names them. */
   words?: Words;
@@ -26,25 +26,25 @@ export interface CompareOptions extends Omit<DrawOptions, "plots"> {
 export interface SettingDifference {
   /** Its name. */
   setting: string;
-  /** Its value in every run, in their order; undefined in one that is older than the setting. */
+  /** Its value in every run, in their order; undefined in a run from before the setting existed. */
   values: unknown[];
 }
 
-/** Stages that a run lacks alike, such as the trainings of several experts. */
+/** Stages that a run lacks for the same reason, such as the trainings of several experts. */
 export interface Lack {
   /** Names of the stages. */
   stages: string[];
-  /** How they stand. */
+  /** Their state. */
   state: StageStatus["state"];
   /** Why they are damaged or out of date, or how far they have come. */
   because?: Text;
-  /** What makes them. */
+  /** The task that makes them. */
   command: TaskReference;
 }
 
 /** One of the runs. */
 export interface ComparedRun {
-  /** Its name: the last of its path that no other run shares. */
+  /** Its name: the end of its path that no other run shares. */
   name: string;
   /** Path of its folder. */
   run: string;
@@ -54,15 +54,21 @@ export interface ComparedRun {
   experts: number;
   /** Device that it ran on; null where none was opened. */
   adapter: string | null;
-  /** Measures of its training text, and what a cost is where it is not the NLL of a prefix; null where it is not partitioned. */
+  /**
+   * Measures of its training text, and what a cost is if it is not the NLL of a prefix; null where it is not
+   * partitioned.
+   */
   partition: (PartitionCounts & { costs?: string }) | null;
   /** Its EM rounds. */
   rounds: Pick<RoundMetrics, "round" | "nmi" | "regret" | "nllPerToken">[];
   /** Tokens that its experts have trained on, all together; null where none has trained. */
   expertTokens: number | null;
-  /** What its evaluation says; null where it is not evaluated on this text. */
+  /** Its evaluation; null where it is not evaluated on this text. */
   evaluation: Pick<Evaluation, "prefix" | "scores" | "gains" | "prefixes" | "resamples"> | null;
-  /** Sources on which its mixture is the best of all runs', ties included; null where it is not evaluated. */
+  /**
+   * Number of sources on which its mixture is the best of all runs, ties included; null where it is not
+   * evaluated.
+   */
   wins: number | null;
   /** Stages that are not up to date. */
   lacks: Lack[];
@@ -84,9 +90,9 @@ export interface ComparedSource {
 export interface Comparison {
   /** The runs, in the order in which they were named. */
   runs: ComparedRun[];
-  /** The held-out text that they share; null where none tells of any. */
+  /** The held-out text that they share; null where no run tells what it holds out. */
   heldOut: HeldOut | null;
-  /** Settings that not all have alike. */
+  /** Settings in which they differ. */
   settings: SettingDifference[];
   /** Sources, by their labels; none where fewer than two runs are evaluated. */
   sources: ComparedSource[];

@@ -39,8 +39,9 @@ export function heldOutHash({ manifests: { tokenize, evaluate } }: RunRecord): s
 }
 
 /**
- * Finds the held-out text that all runs share; null where no run tells of any. Shards that differ are the same text where all their
- * tokens are. Throws an `InputError` that names two runs whose held-out text differs.
+ * Finds the held-out text that all runs share; null where no run tells what it holds out. Shards that differ
+ * hold the same text if all their tokens are the same. Throws an `InputError` that names two runs whose
+ * held-out text differs.
  */
 export async function sharedHeldOut(runs: readonly LocatedRun[]): Promise<HeldOut | null> {
   const known = runs.flatMap(({ run, record }) => {
@@ -78,7 +79,7 @@ async function contentHash({ run, record: { manifests: { tokenize } } }: Located
   return hash.digest("hex");
 }
 
-/** Settings that say which text is held out, and how it is cut. */
+/** Settings that decide which text is held out, and how it is cut. */
 const SETTINGS = [...namesOf(TEXT), ...namesOf(TOKENS, "shardSequences"), "seed"] as const;
 
 function differs(

@@ -33,16 +33,19 @@ import { labelsWithin } from "../report/text.ts";
 import { colour } from "../report/theme.ts";
 import type { ComparedRun, ComparedSource, Comparison } from "./comparison.ts";
 
-/** Most runs that plots tell apart by colours and dashes. */
+/** Most runs that colours and dashes tell apart in a plot. */
 export const MOST_RUNS = MOST_LEGEND;
 
-/** Most room of a name in a legend, in pixels: Vega cuts what is longer. */
+/** Most room of a name in a legend, in pixels; Vega cuts longer names. */
 const LEGEND_LABEL = 150;
 
-/** The ways that are plotted for every run: a random expert would squeeze all others into a corner. */
+/**
+ * The ways that are plotted for every run. A random expert is left out: it would squeeze all others into a
+ * corner.
+ */
 const WAYS = TOLD_WAYS.filter((way) => way !== "random");
 
-/** Names a way whatever E is. */
+/** Names a way, whatever E is. */
 const nameOf = (way: Way): string => {
   if (!isBaseline(way)) return wayName(way, 0);
   const { kind, how } = BASELINE_NOTES[way];
@@ -59,7 +62,7 @@ const linesOf = (runs: readonly { name: string }[], width: number): Line[] => {
   }));
 };
 
-/** Plots what is known of the runs: their rounds, then their held-out text. */
+/** Plots the runs: their rounds, then their held-out text. */
 export function roundPlots(runs: readonly ComparedRun[]): Plot[] {
   const learned = runs.filter(({ rounds }) => rounds.length > 0);
   if (learned.length === 0 || runs.length > MOST_RUNS) return [];

@@ -1,6 +1,6 @@
 /**
- * Counts what models and the whole method cost (SmallTalk LM, its cost model): FLOPs, parameters, memory, bytes exchanged
- * and time.
+ * Counts what a configuration, or that of a run, costs. A run that is tokenized tells how many sequences
+ * there are. Only reads the run folder; throws an `InputError` if there is none.
  *
  * @module
  */
@@ -9,139 +9,31 @@ import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
-import { type InferenceMemory, inferenceMemory, type TrainingMemory, trainingMemory } from "./memory.ts";
-import { type ModelConfig, parameterCount, validateModelConfig } from "../model/shape.ts";
-import { largerDenseShape, modelShapes, switchShape } from "../model/shapes.ts";
-import { PARTITIONERS } from "../partition/partitioners.ts";
-import { layerOf } from "../model/sublayers/layer.ts";
+import {
+  answeringOf,
+  type InferenceMemory,
+  inferenceMemory,
+  type TrainingMemory,
+  trainingMemory,
+} from "./memory.ts";
+import { type ModelConfig, parameterCount } from "../model/shape.ts";
+import { switchShape } from "../model/shapes.ts";
 import { type AdoptedExpert, adoptedExperts } from "../run/adoption.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
-import { trainingSteps } from "../training/steps.ts";
 import { readManifest } from "../run/manifest.ts";
+import { type CostCorpus, mixtureOf } from "./mixture.ts";
+import { type EqualCompute, equalCompute } from "./beside_mixture.ts";
+import { type Communication, communicationOf } from "./communication.ts";
+import {
+  forwardFlops,
+  layersFlops,
+  type MixtureFlops,
+  mixtureFlops,
+  type MixtureShape,
+  trainingFlops,
+} from "./flops.ts";
 
-/** Counts the FLOPs of one forward pass over `sequences` of `length` tokens each. */
-export function forwardFlops(model: ModelConfig, sequences: number, length: number): number {
-  const { vocabulary, hidden } = model;
-  const tokens = sequences * length;
-  const layers = layersFlops(model, sequences, length);
-  return tokens * hidden + layers + 2 * tokens * hidden * vocabulary + 3 * tokens * vocabulary;
-}
-
-/** The part of a forward pass that recomputation repeats. */
-function layersFlops(model: ModelConfig, sequences: number, length: number): number {
-  const ofLayer = layerOf(model).map((sublayer) => sublayer.flops(model, sequences, length));
-  return model.layers * ofLayer.reduce((sum, flops) => sum + flops, 0);
-}
-
-/** Counts the FLOPs of one training step: forward, and twice that backward. */
-export function trainingFlops(model: ModelConfig, sequences: number, length: number): number {
-  return 3 * forwardFlops(model, sequences, length);
-}
-
-/** What the FLOPs of a mixture depend on. Symbols in brackets are those of the paper. */
-export interface MixtureShape {
-  /** Experts, and as many routers `[E]`. */
-  experts: number;
-  /** Shape of an expert. */
-  expert: ModelConfig;
-  /** Shape of a router. */
-  router: ModelConfig;
-  /** Tokens of a sequence `[S]`. */
-  length: number;
-  /** Tokens of the routing prefix `[M]`. */
-  prefix: number;
-  /** Training steps of an expert. */
-  steps: number;
-  /** Sequences in an expert's batch `[B]`. */
-  batch: number;
-  /** Training steps of a router. */
-  routerSteps: number;
-  /** Sequences in a router's batch `[B_r]`. */
-  routerBatch: number;
-  /** Tokens of a router's training sequence: M as it runs, S as the paper counts. */
-  routerLength: number;
-  /** Sequences that every router scores while routers train. */
-  roundsScored: number;
-  /** Sequences that every router scores to shard the corpus for the experts. */
-  corpusScored: number;
-}
-
-/** FLOPs of a mixture and of the dense model that sees as many tokens. */
-export interface MixtureFlops {
-  /** Training of all experts. */
-  experts: number;
-  /** Training of all routers. */
-  trainRouters: number;
-  /** Scoring for the routers' rounds. */
-  shardForRouters: number;
-  /** Scoring of the corpus, to shard it for the experts. */
-  shardForExperts: number;
-  /** What the mixture costs beyond its experts: the three before. */
-  overhead: number;
-  /** Experts and overhead. */
-  total: number;
-  /** Training of the dense baseline: the expert's model on the tokens of all experts. */
-  dense: number;
-  /** One sequence through one expert, which is what the dense model takes. */
-  inference: number;
-  /** The prefix of one sequence through all routers. */
-  inferenceOverhead: number;
-}
-
-/** Counts the FLOPs of a mixture: the paper's equations of section "Computational cost". */
-export function mixtureFlops(m: MixtureShape): MixtureFlops {
-  const scoring = forwardFlops(m.router, 1, m.prefix) * m.experts;
-  const experts = m.steps * trainingFlops(m.expert, m.batch, m.length) * m.experts;
-  const trainRouters = m.routerSteps * trainingFlops(m.router, m.routerBatch, m.routerLength) * m.experts;
-  const shardForRouters = m.roundsScored * scoring;
-  const shardForExperts = m.corpusScored * scoring;
-  const overhead = trainRouters + shardForRouters + shardForExperts;
-  return {
-    experts,
-    trainRouters,
-    shardForRouters,
-    shardForExperts,
-    overhead,
-    total: experts + overhead,
-    dense: m.steps * trainingFlops(m.expert, m.batch * m.experts, m.length),
-    inference: forwardFlops(m.expert, 1, m.length),
-    inferenceOverhead: scoring,
-  };
-}
-
-const SCORE_BYTES = 2; // an f16 per sequence
-const WEIGHT_BYTES = 4; // an f32 per weight
-const BOTH_WAYS = 2; // sent and received
-
-/** Counts the bytes that a router sends and receives in one exchange of scores of `sequences`. */
-export function exchangeBytes(sequences: number): number {
-  return BOTH_WAYS * SCORE_BYTES * sequences;
-}
-
-/** Counts the bytes that a node sends and receives per step of data-parallel training: all gradients, f32. */
-export function denseStepBytes(parameters: number): number {
-  return BOTH_WAYS * WEIGHT_BYTES * parameters;
-}
-
-/** Bytes exchanged in the whole of training. */
-export interface Communication {
-  /** Exchanges of scores while routers train: one a round. */
-  exchanges: number;
-  /** Bytes per router and exchange. */
-  bytesPerExchange: number;
-  /** Bytes per router for the scores of the corpus, by which it is sharded for the experts. */
-  corpusBytes: number;
-  /** Bytes per node of the mixture, all training. */
-  bytesPerNode: number;
-  /** Bytes per node and step of data-parallel training of the dense model on as many nodes. */
-  denseBytesPerStep: number;
-  /** Bytes per node of the dense model, all training. */
-  denseBytesPerNode: number;
-}
-
-const LONGEST_PASS = 512; // tokens of a prompt that a decoder reads at once, unless told
-
-/** Seconds on a device; nothing is taken to overlap. */
+/** Seconds on a device, as if nothing ran at the same time as anything else. */
 export interface CostTimes {
   /** Training of one expert. */
   oneExpert: number;
@@ -165,18 +57,21 @@ export interface CostTimes {
 
 /** Everything that a configuration costs. */
 export interface Cost {
-  /** What was counted. */
+  /** The mixture whose cost was counted. */
   mixture: MixtureShape;
   /** Sequences of the tokenized corpus, where it is known. */
   corpus?: CostCorpus;
-  /** Weights of one router, of one expert, and of all of both: those that were adopted as large as they are. */
+  /**
+   * Weights of one router, of one expert, and of all routers and experts together. Adopted experts count with
+   * their own sizes in the last.
+   */
   parameters: { router: number; expert: number; total: number };
   /**
-   * Experts that other trainers made, of sizes of their own; nothing unless there are some. What training and prompts cost is counted
-   * as if they were as the others.
+   * Experts that other trainers made, which have sizes of their own; absent if there are none. The cost of
+   * training and of prompts is counted as if they were like the others.
    */
   adopted?: AdoptedExpert[];
-  /** FLOPs; `recomputed` is what the experts' recomputed activations add. */
+  /** FLOPs. `recomputed` is what computing the activations of experts again adds. */
   flops: MixtureFlops & { recomputed: number };
   /** The larger dense model at equal training compute. */
   equalCompute: EqualCompute;
@@ -203,16 +98,22 @@ export interface Cost {
   };
   /** Seconds on the given device. */
   seconds: CostTimes;
-  /** The device that `seconds` is of. */
+  /** The device for which `seconds` are estimated. */
   device: CostDevice;
-  /** What experts and the dense model train in: `f32` or `bf16`. */
+  /** Number type in which experts and the dense model train: `f32` or `bf16`. */
   dtype: string;
 }
 
-/** The device that estimates are of unless another is named: two cores without a GPU. A GPU has 10 to 10,000 times as many FLOP/s. */
+/**
+ * The device of estimates unless another is named: two cores without a GPU. A GPU has 10 to 10,000 times as
+ * many FLOP/s.
+ */
 export const PLAIN_DEVICE: CostDevice = { flops: 62.5e9, utilisation: 0.4 };
 
-/** FLOP/s that no processor reaches: a device of more is taken for a GPU, which trains with larger chunks of logits. */
+/**
+ * FLOP/s that no processor reaches. A device with more is taken for a GPU, which trains with larger chunks of
+ * logits.
+ */
 const MOST_OF_A_PROCESSOR = 2e12;
 
 /** A device, for estimates of time. */
@@ -225,17 +126,11 @@ export interface CostDevice {
   name?: string;
 }
 
-/** Sequences of a tokenized corpus. */
-export interface CostCorpus {
-  /** For training. */
-  train: number;
-  /** Held out. */
-  test: number;
-}
-
 /** What {@link costOf} takes besides a configuration. */
 export interface CostOptions extends CostDevice {
-  /** Sequences of the tokenized corpus; without it every step of an expert is taken to bring new ones. */
+  /**
+   * Sequences of the tokenized corpus. Without it, every step of an expert is assumed to bring new sequences.
+   */
   corpus?: CostCorpus;
   /** Whether the experts' activations are computed again in the backward pass. */
   recompute?: boolean;
@@ -243,119 +138,9 @@ export interface CostOptions extends CostDevice {
   adopted?: AdoptedExpert[];
 }
 
-/** Gives what a configuration says of a mixture at once. */
-export function shapeOf(c: Configuration) {
-  const { experts, prefix, sequenceLength: length, expertBatch: batch, routerBatch } = c;
-  return { ...modelShapes(c), experts, length, prefix, batch, routerBatch };
-}
-
-/** Gives what the FLOPs of a configuration's mixture depend on, as it runs. Throws an `InputError` on values that do not go together. */
-export function mixtureOf(c: Configuration, corpus?: CostCorpus): MixtureShape {
-  const shape = shapeOf(c);
-  const { experts, prefix, batch, routerBatch } = shape;
-  // A part is taken to be the E-th of the corpus.
-  const steps = trainingSteps(c, { sequences: corpus && Math.floor(corpus.train / experts) });
-  const rounds = c.routers === "" && PARTITIONERS.get(c.partitioner)?.models ? c.rounds : 0;
-  return {
-    ...shape,
-    steps,
-    routerSteps: rounds * Math.floor(c.roundSequences / routerBatch),
-    routerLength: Math.max(0, ...c.prefixLengths) || prefix,
-    roundsScored: rounds * c.roundSequences * experts,
-    corpusScored: corpus ? corpus.train + corpus.test : steps * batch * experts,
-  };
-}
-
-/** The larger dense model, trained for about as many FLOPs as the mixture. */
-export interface EqualCompute {
-  /** Its shape. */
-  model: ModelConfig;
-  /** Its weights. */
-  parameters: number;
-  /** Sequences per step: those of an expert. */
-  batch: number;
-  /** Training steps. */
-  steps: number;
-  /** Tokens that it sees, padding included. */
-  tokens: number;
-  /** FLOPs of its training. */
-  training: number;
-  /** FLOPs of the mixture's: experts, routers and scoring. */
-  mixture: number;
-  /** FLOPs of one sequence. */
-  inference: number;
-  /** FLOPs of one sequence through an expert. */
-  expertInference: number;
-}
-
 /**
- * Counts the steps at which the training of the larger dense model costs what the mixture's does, experts and overhead: as near as
- * whole steps of an expert's batch come. Throws an `InputError` on values that do not go together.
+ * The Switch Transformer beside the mixture: the shape of an expert, with experts of its own in every layer.
  */
-export function equalCompute(c: Configuration, corpus?: CostCorpus): EqualCompute {
-  const model = largerDenseShape(c);
-  validateModelConfig(model, "the larger dense model");
-  const shape = mixtureOf(c, corpus);
-  const { total, inference } = mixtureFlops(shape);
-  const { batch, length } = shape;
-  const perStep = trainingFlops(model, batch, length);
-  const steps = Math.max(1, Math.round(total / perStep));
-  return {
-    model,
-    parameters: parameterCount(model),
-    batch,
-    steps,
-    tokens: steps * batch * length,
-    training: steps * perStep,
-    mixture: total,
-    inference: forwardFlops(model, 1, length),
-    expertInference: inference,
-  };
-}
-
-/** What a model costs beside the mixture and one of its experts. */
-export interface TrainingCost {
-  /** Weights of the model. */
-  parameters: number;
-  /** FLOPs of its training. */
-  training: number;
-  /** FLOPs of the mixture's: experts, routers and scoring. */
-  mixture: number;
-  /** FLOPs of one sequence. */
-  inference: number;
-  /** FLOPs of one sequence through an expert. */
-  expertInference: number;
-  /** Device memory, in bytes: of training the model and an expert, of generating with either. */
-  memory: Record<"training" | "expertTraining" | "inference" | "expertInference", number>;
-}
-
-/** Counts what a model that is trained for `steps` costs beside the mixture of a configuration. */
-export function besideMixture(
-  c: Configuration,
-  model: ModelConfig,
-  { batch, steps, corpus }: { batch: number; steps: number; corpus?: CostCorpus },
-): TrainingCost {
-  const shape = mixtureOf(c, corpus);
-  const { length, expert } = shape;
-  const { total, inference } = mixtureFlops(shape);
-  const training = { microBatch: c.microBatch || c.expertBatch, length, dtype: c.dtype };
-  const answer = { capacity: length, length: Math.min(LONGEST_PASS, length) };
-  return {
-    parameters: parameterCount(model),
-    training: steps * trainingFlops(model, batch, length),
-    mixture: total,
-    inference: forwardFlops(model, 1, length),
-    expertInference: inference,
-    memory: {
-      training: trainingMemory(model, { ...training, batch }).total,
-      expertTraining: trainingMemory(expert, { ...training, batch: c.expertBatch }).total,
-      inference: inferenceMemory(model, answer).total,
-      expertInference: inferenceMemory(expert, answer).total,
-    },
-  };
-}
-
-/** The Switch Transformer beside the mixture: an expert's shape, with experts of its own in every layer. */
 export interface SwitchCost {
   /** Its shape. */
   model: ModelConfig;
@@ -371,7 +156,10 @@ export interface SwitchCost {
   inference: number;
 }
 
-/** Counts what a configuration costs, as it runs. Throws an `InputError` on values that do not go together. */
+/**
+ * Counts what a configuration costs as it runs here. Throws an `InputError` on values that do not go
+ * together.
+ */
 export function costOf(c: Configuration, options: CostOptions): Cost {
   const { corpus, recompute = false, flops: peak, utilisation, name, adopted = [] } = options;
   const mixture = mixtureOf(c, corpus);
@@ -385,7 +173,7 @@ export function costOf(c: Configuration, options: CostOptions): Cost {
   const secondsOf = (flops: number) => flops / (peak * utilisation);
   const kind: AdapterKind = peak > MOST_OF_A_PROCESSOR ? "gpu" : "software";
   const training = { length, microBatch: c.microBatch || batch, recompute, dtype: c.dtype, kind };
-  const answer = { capacity: length, length: Math.min(LONGEST_PASS, length) };
+  const answer = answeringOf(length);
   return {
     mixture,
     corpus,
@@ -427,19 +215,9 @@ export function costOf(c: Configuration, options: CostOptions): Cost {
   };
 }
 
-function communicationOf(c: Configuration, mixture: MixtureShape, parameters: number): Communication {
-  const exchanges = mixture.routerSteps > 0 ? c.rounds : 0;
-  const bytesPerExchange = exchangeBytes(c.roundSequences * c.experts);
-  const corpusBytes = exchangeBytes(mixture.corpusScored);
-  const bytesPerNode = exchanges * bytesPerExchange + corpusBytes;
-  const denseBytesPerStep = denseStepBytes(parameters);
-  const denseBytesPerNode = mixture.steps * denseBytesPerStep;
-  return { exchanges, bytesPerExchange, corpusBytes, bytesPerNode, denseBytesPerStep, denseBytesPerNode };
-}
-
 /** What {@link readCost} takes. */
 export interface ReadCostOptions extends Omit<CostOptions, "corpus" | "adopted"> {
-  /** Run folder whose configuration and corpus hold where nothing else is said; "" for none. */
+  /** Run folder that gives configuration and corpus where nothing else does; "" for none. */
   run?: string;
   /** Where other values come from. */
   sources?: Sources;

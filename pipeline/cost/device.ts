@@ -1,11 +1,11 @@
-/** The device that estimates of time are of. */
+/** The device for which time is estimated. */
 
 import { measuredDevices } from "../run/measured.ts";
 import { type CostDevice, PLAIN_DEVICE } from "./cost.ts";
 
 /**
- * Gives the device that estimates are of where none is named: the one called `adapter`, or else the last, of those that were measured
- * here; two cores without a GPU where none was.
+ * Gives the device of estimates where none is named: of those that were measured on this machine the one
+ * called `adapter`, otherwise the last; if none was measured, two cores without a GPU.
  */
 export async function usualDevice(adapter?: string): Promise<CostDevice> {
   const devices = Object.entries(await measuredDevices()).sort(([, a], [, b]) => a.at < b.at ? 1 : -1);

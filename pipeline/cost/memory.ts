@@ -1,6 +1,6 @@
 /**
- * Predicts the device memory of models without a device: the buffers of training and of generation are planned by the
- * code that makes them, and only their sizes are summed up.
+ * Predicts the device memory of models without a device. The code that makes the buffers of training and
+ * generation plans them here too, and only their sizes are added up.
  *
  * @module
  */
@@ -14,13 +14,14 @@ import { type Layout, planLayout } from "../model/parameters.ts";
 import { layerOf } from "../model/sublayers/layer.ts";
 import {
   type ActivationOptions,
-  type BatchShape,
   createActivations,
   logitsBudget,
   modelsPerBank,
   reportsOf,
-} from "../model/transformer.ts";
-import { microBatches, STEPS_PER_READ } from "../model/trainer.ts";
+} from "../model/activations.ts";
+import type { BatchShape } from "../model/sublayers/sublayer.ts";
+import { microBatches } from "../model/trainer.ts";
+import { STEPS_PER_READ } from "../model/trainer_group.ts";
 
 /** Device memory of models, in bytes. */
 export interface ModelMemory {
@@ -28,7 +29,10 @@ export interface ModelMemory {
   weights: number;
   /** Transposed copies of the matrices. */
   transposed: number;
-  /** What a batch takes: activations, in training their gradients, logits and scratch; keys and values are counted apart. */
+  /**
+   * Memory of a batch: activations, in training their gradients, logits and scratch. Keys and values are
+   * counted apart.
+   */
   activations: number;
   /** All of the memory. */
   total: number;
@@ -42,7 +46,7 @@ export interface TrainingMemory extends ModelMemory {
   moments: number;
   /** Sums over gradients, losses and norms that wait to be read. */
   other: number;
-  /** The largest tensor: an adapter must be able to bind as much. */
+  /** The largest tensor, which an adapter must be able to bind. */
   largest: number;
 }
 
@@ -56,11 +60,11 @@ export interface InferenceMemory extends ModelMemory {
 export interface MemoryOptions {
   /** Models side by side. Default: 1. */
   models?: number;
-  /** What activations, keys, values and transposed copies are stored in. Default: f32. */
+  /** How activations, keys, values and transposed copies are stored. Default: f32. */
   dtype?: Dtype;
   /** Largest binding of the adapter, in bytes. Default: none. */
   limit?: number;
-  /** What the adapter is: a GPU takes larger chunks of logits. Default: software. */
+  /** Kind of the adapter: a GPU takes larger chunks of logits. Default: software. */
   kind?: AdapterKind;
 }
 
@@ -80,12 +84,19 @@ export interface TrainingMemoryOptions extends MemoryOptions {
 
 /** What {@link inferenceMemory} takes. */
 export interface InferenceMemoryOptions extends MemoryOptions {
-  /** Positions that keys and values are kept of: prompt and answer together. 0 keeps none, as for scoring. */
+  /** Positions whose keys and values are kept: prompt and answer together. 0 keeps none, as for scoring. */
   capacity: number;
   /** Sequences that run at once. Default: 1. */
   batch?: number;
   /** Tokens of a sequence that run at once. Default: 1. */
   length?: number;
+}
+
+const LONGEST_PASS = 512; // tokens of a prompt that a decoder reads at once by default
+
+/** Gives the sizes of answering: room for `length` tokens of prompt and answer. */
+export function answeringOf(length: number): Pick<InferenceMemoryOptions, "capacity" | "length"> {
+  return { capacity: length, length: Math.min(LONGEST_PASS, length) };
 }
 
 /** Predicts the device memory of `createTrainer`. Throws an `InputError` where a tensor exceeds the binding limit. */
@@ -192,7 +203,10 @@ function countingArena(): Arena & { readonly largest: number } {
   return arena;
 }
 
-/** Bytes of the largest tensor of a bank, in its place or transposed; a segment is larger only by choice. */
+/**
+ * Counts the bytes of the largest tensor of a bank, as it is or transposed. A segment of a bank may be
+ * larger, but need not be.
+ */
 function largestTensor({ placements, transposedPlacements, models }: Layout): number {
   const tensors = [...placements.values(), ...transposedPlacements.values()];
   return Math.max(...tensors.map(({ rows, stride }) => rows * stride)) * models * 4;

@@ -1,32 +1,24 @@
 /**
- * FLOPs, memory, bytes exchanged and time, and what the paper prints of them.
+ * FLOPs, memory, bytes exchanged and time, and the figures that the paper prints of them.
  *
  * @module
  */
 
+export { besideMixture, type EqualCompute, equalCompute, type TrainingCost } from "./beside_mixture.ts";
+export { type CostCorpus, mixtureOf } from "./mixture.ts";
+export type { Communication } from "./communication.ts";
 export {
-  besideMixture,
-  type Communication,
   type Cost,
-  type CostCorpus,
   type CostDevice,
   costOf,
   type CostOptions,
   type CostTimes,
-  type EqualCompute,
-  equalCompute,
-  forwardFlops,
-  type MixtureFlops,
-  mixtureFlops,
-  mixtureOf,
-  type MixtureShape,
   PLAIN_DEVICE,
   readCost,
   type ReadCostOptions,
   type SwitchCost,
-  type TrainingCost,
-  trainingFlops,
 } from "./cost.ts";
+export { forwardFlops, type MixtureFlops, mixtureFlops, type MixtureShape, trainingFlops } from "./flops.ts";
 export { usualDevice } from "./device.ts";
 export {
   fittingMicroBatch,

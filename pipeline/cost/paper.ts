@@ -6,24 +6,19 @@
  */
 
 import { resolveConfiguration } from "../settings/resolution.ts";
-import {
-  type Communication,
-  denseStepBytes,
-  exchangeBytes,
-  mixtureFlops,
-  type MixtureShape,
-  shapeOf,
-} from "./cost.ts";
+import { type Communication, denseStepBytes, exchangeBytes } from "./communication.ts";
+import { mixtureFlops, type MixtureShape } from "./flops.ts";
+import { shapeOf } from "./mixture.ts";
 
 /** The figures of a row of Table 3. */
 export interface TableFigures {
   /** Training FLOPs of the experts, and of the dense model, in 1e19. */
   training: number;
-  /** What the mixture's training adds, in 1e19. */
+  /** Additional training FLOPs of the mixture, in 1e19. */
   trainingOverhead: number;
   /** FLOPs of one sequence through an expert, and through the dense model, in 1e12. */
   inference: number;
-  /** What the routers add, in 1e12. */
+  /** Additional FLOPs of the routers, in 1e12. */
   inferenceOverhead: number;
 }
 
@@ -61,7 +56,10 @@ const ROWS: [preset: string, experts: number, dense: [number, number], printed: 
   ["paper-1.3b", 32, [1_024_000, 2048], [1770.65, 18.94, 2.81, 0.08], [8.20, 6.76]],
 ];
 
-/** Counts the paper's Table 3 from the presets: router training at S tokens, though its loss reads M, as the paper does. */
+/**
+ * Counts the paper's Table 3 from the presets. Router training is counted at S tokens, as the paper does,
+ * though its loss reads M.
+ */
 export function paperTable(): TableRow[] {
   return ROWS.map(([preset, experts, [denseSteps, denseBatch], printed, [dense, mixture]]) => {
     const [training, trainingOverhead, inference, inferenceOverhead] = printed;

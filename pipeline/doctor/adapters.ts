@@ -1,5 +1,6 @@
 /**
- * Finds which adapters there are besides the one that is handed out: WebGPU lists none, so a process of its own asks for each driver.
+ * Finds which adapters there are besides the one that is handed out. WebGPU lists none, so a process of its
+ * own asks each driver for its adapter.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * Examines a machine that is to train models: its drivers, its adapter, whether that computes right, how much memory it grants and
- * how fast it is.
+ * Examines a machine that is to train models: its drivers and adapter, whether the adapter computes right,
+ * how much memory it grants, and how fast it is.
  *
  * @module
  */
@@ -17,7 +17,7 @@ import {
   runnable,
   type Variants,
 } from "../../kernels/device/variants.ts";
-import { trainingFlops } from "../cost/cost.ts";
+import { trainingFlops } from "../cost/flops.ts";
 import { trainingMemory } from "../cost/memory.ts";
 import { initialWeights } from "../model/parameters.ts";
 import type { ModelConfig } from "../model/shape.ts";
@@ -42,17 +42,17 @@ export interface Diagnosis {
   problems: Problem[];
 }
 
-/** What is known of an adapter. */
+/** An adapter, as far as it could be examined. */
 export interface AdapterDiagnosis {
   /** Its description. */
   name: string;
-  /** What it is. */
+  /** Its kind. */
   kind: AdapterKind;
   /** The backends of WebGPU that were allowed. */
   backend: string;
   /** The driver and its version, as far as the system tells. */
   driver: string;
-  /** What it offers that some forms need. */
+  /** The optional features that some forms need, and whether it offers them. */
   offers: Offers;
   /** Features that it lists. */
   features: string[];
@@ -64,7 +64,7 @@ export interface AdapterDiagnosis {
   memory: { allocatable: number; asked: number };
   /** How far each set of forms is from the golden values. */
   golden: GoldenResult[];
-  /** What it can do at most. */
+  /** Its roof: arithmetic and memory traffic. */
   roof: Roof;
   /** A training step. */
   step: MeasuredStep;
@@ -72,7 +72,7 @@ export interface AdapterDiagnosis {
   kept?: string;
 }
 
-/** Golden values in one set of forms. */
+/** The comparison with golden values in one set of forms. */
 export interface GoldenResult extends GoldenErrors {
   /** The forms. */
   variants: Variants;
@@ -102,9 +102,11 @@ export interface ExamineOptions {
   adapter?: string;
   /** Forms of kernels instead of the adapter's own. */
   variants?: Partial<Variants>;
-  /** Takes the smallest sizes and one round: this shows that everything runs, and its figures are not kept. */
+  /**
+   * Takes the smallest sizes and one round. This only shows that everything runs; the figures are not kept.
+   */
   quick?: boolean;
-  /** Told what comes next. */
+  /** Called with what is examined next. */
   onStep?: (what: string) => void;
   /** Ends the work. */
   signal?: AbortSignal;
@@ -121,7 +123,10 @@ const STEP_MODELS = {
 const SECONDS = 2;
 const MOST_BYTES = 256 * 2 ** 30;
 
-/** Examines this machine. Errors of the adapter are found, not thrown; an `InputError` says that a wish cannot be had. */
+/**
+ * Examines this machine. Errors of the adapter are reported in the result. Throws an `InputError` where the
+ * adapter that was asked for, or a form of a kernel, is not available.
+ */
 export async function examine(
   { adapter: wanted, variants, quick = false, onStep = () => {}, signal }: ExamineOptions = {},
 ): Promise<Diagnosis> {
@@ -214,16 +219,15 @@ function driverOf({ adapter, kind }: Gpu, { nvidia, mesa }: System): string {
   return mesa === undefined ? "unknown to the system" : `Mesa ${mesa}`;
 }
 
-/** Lists sets of forms in which each form that the adapter runs is there once at least. */
+/** Lists sets of forms such that every form that the adapter can run is in one of them. */
 function formSets(chosen: Variants, offers: Offers): Variants[] {
   const names = [...new Set(Object.values(FORMS).flat())];
   const kernels = Object.keys(FORMS) as (keyof Variants)[];
-  const sets = names.map((name) =>
-    Object.fromEntries(kernels.map((kernel) => {
-      const has = (FORMS[kernel] as readonly string[]).includes(name) && runnable(name, offers);
-      return [kernel, has ? name : chosen[kernel]];
-    })) as unknown as Variants
-  );
+  const sets = names.map((name): Variants => {
+    const own = kernels.filter((kernel) => (FORMS[kernel] as readonly string[]).includes(name));
+    const runs = runnable(name, offers) ? own : [];
+    return { ...chosen, ...Object.fromEntries(runs.map((kernel) => [kernel, name])) };
+  });
   return [...new Map([chosen, ...sets].map((set) => [variantsText(set), set])).values()];
 }
 
@@ -252,7 +256,9 @@ async function checkForms(gpu: Gpu, quick: boolean, signal?: AbortSignal): Promi
   return results;
 }
 
-/** Trains for two seconds on the largest model that such an adapter is meant for and has the memory for. */
+/**
+ * Trains for two seconds: the largest of the models that are meant for such an adapter and fit its memory.
+ */
 async function measureStep(
   gpu: Gpu,
   roof: Roof,

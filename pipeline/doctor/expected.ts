@@ -1,5 +1,5 @@
 /**
- * Says when work goes on on the processor although a GPU was to be expected.
+ * Warns where work runs on the processor although a GPU was to be expected.
  *
  * @module
  */
@@ -15,8 +15,8 @@ import { cardsOf } from "./system.ts";
 const PAPER = Object.entries(PRESETS).filter(([name]) => name.startsWith("paper-"));
 
 /**
- * Warns of an adapter that runs on the processor where the system shows a card, or where the experts have the shape of one of the
- * paper's; undefined where a GPU runs or none was to be expected. `cards` are asked of the system unless given.
+ * Warns of an adapter that runs on the processor if the system shows a card, or if the experts have the shape
+ * of one of the paper's; otherwise undefined. `cards` are asked of the system unless given.
  */
 export async function processorWarning(
   { adapter, kind }: Pick<Gpu, "adapter" | "kind">,

@@ -14,7 +14,7 @@ import { createTrainer } from "../model/trainer.ts";
 /** The models that there are golden values of. */
 export const GOLDEN_CASES = ["tiny", "odd"] as const;
 
-/** How far a device is from golden values, each the worst relative error. */
+/** How far the results of a device are from golden values: the worst relative error of each kind. */
 export interface GoldenErrors {
   /** Of the losses of all steps. */
   loss: number;
@@ -24,7 +24,10 @@ export interface GoldenErrors {
   gradients: number;
 }
 
-/** Most that each may be: f32 arithmetic against f64, factors rounded to f16, values stored as bf16. */
+/**
+ * The largest errors that are allowed: for f32 arithmetic against f64, for factors rounded to f16, and for
+ * values stored as bf16.
+ */
 export const GOLDEN_LIMITS: Record<"f32" | "f16" | "bf16", GoldenErrors> = {
   f32: { loss: 1e-4, norm: 1e-4, gradients: 1e-3 },
   f16: { loss: 5e-4, norm: 5e-4, gradients: 2e-3 },
@@ -46,7 +49,7 @@ interface Expected {
   };
 }
 
-/** Trains the golden steps on a device and tells how far they are off. */
+/** Trains the golden steps on a device and compares the results. */
 export async function goldenErrors(
   gpu: Gpu,
   name: typeof GOLDEN_CASES[number],
@@ -109,5 +112,5 @@ function relative(a: ArrayLike<number>, b: ArrayLike<number>): number {
   return Math.sqrt(difference / norm);
 }
 
-/** Gives the largest value; no number is larger than any. */
+/** Gives the largest value; NaN if there is one. */
 const worst = (values: number[]): number => values.some(Number.isNaN) ? Infinity : Math.max(...values);

@@ -1,5 +1,5 @@
 /**
- * Looks at what of Vulkan and of graphics cards a Linux system shows, without opening a device.
+ * Looks at what a Linux system shows of Vulkan and graphics cards, without opening a device.
  *
  * @module
  */
@@ -38,7 +38,7 @@ export interface System {
   availableBytes?: number;
 }
 
-/** Where things lie; tests say others. */
+/** Where things are; tests use other places. */
 export interface SystemPlaces {
   /** Root of all paths. */
   root?: string;
@@ -47,7 +47,7 @@ export interface SystemPlaces {
 }
 
 /** Variables that choose an adapter. */
-export const VARIABLES = [
+const VARIABLES = [
   "VK_DRIVER_FILES",
   "VK_ICD_FILENAMES",
   "VK_ADD_DRIVER_FILES",
@@ -69,8 +69,8 @@ const LIBRARY_FOLDERS = [
 ];
 
 /**
- * Lists the graphics cards that a system shows as device files; none where that cannot be asked. Deno lets no program look into
- * `/dev` that may not do everything, so `ls` does.
+ * Lists the graphics cards that a system shows as device files; none where that cannot be found out. Deno
+ * lets a program look into `/dev` only with all permissions, so `ls` does it.
  */
 export async function cardsOf({ root = "" }: SystemPlaces = {}): Promise<string[]> {
   const matches = async (folder: string, name: RegExp) =>
@@ -81,12 +81,13 @@ export async function cardsOf({ root = "" }: SystemPlaces = {}): Promise<string[
 }
 
 /**
- * The environment of programs that a task is permitted to run by their names: Deno refuses to where libraries are named that would be
- * loaded into them, as is usual on clusters and in images for GPUs.
+ * The environment of programs that a task may run by their names. Where the environment names libraries to
+ * load into them (as on clusters and in images for GPUs), Deno refuses to run them, so these variables are
+ * left out.
  */
 export const NO_LIBRARIES = { LD_LIBRARY_PATH: "", LD_PRELOAD: "" };
 
-/** Runs a program on a path and gives what it prints; nothing where it fails, is missing or may not be run. */
+/** Runs a program on a path and returns what it prints; "" where it fails, is missing or may not be run. */
 async function outputOf(program: "ls" | "cat", path: string): Promise<string> {
   try {
     const { stdout } = await new Deno.Command(program, {
@@ -167,7 +168,7 @@ async function readDriverFile(path: string, folders: string[], root: string): Pr
   return { path, library: found ?? at, api: typeof api === "string" ? api : undefined, problem };
 }
 
-/** Finds a library as the dynamic linker does: a path is one, a name is looked for in folders. */
+/** Finds a library as the dynamic linker does: a path stands for itself, a name is looked for in folders. */
 async function libraryAt(name: string, folders: string[], root: string): Promise<string | undefined> {
   const candidates = name.includes("/") ? [name] : folders.map((folder) => `${folder}/${name}`);
   for (const path of candidates) {

@@ -5,15 +5,18 @@
  * @module
  */
 
-/** What is told of a baseline. */
+/** What a reader is told of a baseline. */
 export interface BaselineNotes {
   /** What kind of model it is. */
   kind: string;
   /** Says how it is trained; `times` is E in words, as in "4 times the". */
   how(times: string): string;
-  /** Whether it sees as many tokens as all experts together; else its training costs as many FLOPs as theirs and their routers'. */
+  /**
+   * Whether it sees as many tokens as all experts together. Otherwise its training costs as many FLOPs as
+   * that of experts and routers.
+   */
   sameTokens: boolean;
-  /** Whether it has the shape of an expert, and so costs as much per token that it generates. */
+  /** Whether it has the shape of an expert, so that a generated token costs as much. */
   sameShape: boolean;
 }
 
@@ -36,18 +39,21 @@ const NOTES = {
  */
 export type Baseline = keyof typeof NOTES;
 
-/** Every baseline by the name of its folder, in the order in which a reader is told of them. */
+/** All baselines by the names of their folders, in the order in which they are shown. */
 export const BASELINE_NOTES: Readonly<Record<Baseline, BaselineNotes>> = NOTES;
 
 /** The baselines that a run may have. */
 export const BASELINES = Object.keys(NOTES) as [Baseline, ...Baseline[]];
 
-/** Whether a name is a baseline's. */
+/** Says whether a name is that of a baseline. */
 export function isBaseline(name: string): name is Baseline {
   return Object.hasOwn(NOTES, name);
 }
 
-/** Whether a model need not have the shape of an expert: it is a baseline of a shape of its own. Experts go by number. */
+/**
+ * Says whether a model may have another shape than an expert: some baselines may. Experts are named by their
+ * numbers.
+ */
 export function hasOwnShape(model: number | string): boolean {
   return typeof model === "string" && isBaseline(model) && !BASELINE_NOTES[model].sameShape;
 }

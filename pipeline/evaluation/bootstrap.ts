@@ -1,6 +1,7 @@
 /**
- * Bootstrap over documents: how far a perplexity would move with other held-out documents (Efron, "Bootstrap Methods",
- * Annals of Statistics 1979). Documents are drawn, not sequences, as those of one document resemble each other.
+ * Bootstrap over documents: how much a perplexity would change with other held-out documents (Efron,
+ * "Bootstrap Methods", Annals of Statistics 1979). Documents are drawn and not sequences, as the sequences of
+ * a document resemble each other.
  *
  * @module
  */
@@ -14,18 +15,18 @@ export interface Documents {
   nll: Float64Array;
   /** Predicted tokens of each document `[documents]`. */
   tokens: Float64Array;
-  /** Columns: models or ways that are compared on the same draws. */
+  /** Columns: models or ways of answering, compared on the same draws. */
   columns: number;
 }
 
 const COVERAGE = 0.95;
-const DRAWS_PER_TURN = 2 ** 20; // some 30 ms, after which an interruption is heard
+const DRAWS_PER_TURN = 2 ** 20; // some 30 ms of work between two looks at the signal
 
 /**
- * Draws as many documents as there are, with replacement, `resamples` times, and returns the NLL per token of every draw, f64
- * `[resamples, columns]`. All columns see the same draws, so that they may be compared draw by draw.
- *
- * Draw r depends on the seed, r and the number of documents alone. Takes about 40 ns per document, draw and dozen columns.
+ * Draws as many documents as there are, with replacement, `resamples` times, and returns the NLL per token of
+ * every draw, f64 `[resamples, columns]`. All columns see the same draws, so they may be compared draw by
+ * draw. Draw r depends only on the seed, r and the number of documents. Takes about 40 ns per document, draw
+ * and dozen columns.
  */
 export async function resample(
   { nll, tokens, columns }: Documents,
@@ -50,7 +51,7 @@ export async function resample(
     for (let i = 0; i < indices.length; i++) [words[2 * i], words[2 * i + 1]] = [i, draw];
     const keys = new Uint32Array(randomKeys(seed, "bootstrap", indices).buffer);
     drawn.fill(0);
-    // The 32 bits favour no document by more than documents / 2^32.
+    // The bias of 32 bits is at most documents / 2^32.
     for (let i = 0; i < documents; i++) drawn[Math.floor(keys[i] / 2 ** 32 * documents)]++;
     sums.fill(0);
     let total = 0;

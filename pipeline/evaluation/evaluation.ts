@@ -1,5 +1,5 @@
 /**
- * What an evaluation says: the text of `evaluation.json`.
+ * The results of an evaluation: the text of `evaluation.json`.
  *
  * @module
  */
@@ -19,10 +19,13 @@ export type Way = typeof WAYS[number];
 
 const WAYS = ["mixture", "random", "oracle", ...BASELINES] as const;
 
-/** Every way, in the order in which a reader is told of them. */
+/** Every way of answering, in the order in which they are shown. */
 export const TOLD_WAYS: readonly Way[] = ["mixture", ...BASELINES, "oracle", "random"];
 
-/** Version of the layout of `evaluation.json`; those before are read: 2 has no reliability, 1 no gains by prefix either. */
+/**
+ * Version of the layout of `evaluation.json`. Older ones are read too: 2 has no reliability, 1 also no gains
+ * by prefix.
+ */
 export const EVALUATION_FORMAT = 3;
 
 const PERPLEXITY = { perplexity: finite, low: finite, high: finite };
@@ -213,7 +216,10 @@ export type Fallback = NonNullable<Evaluation["fallback"]>;
  */
 export type Evaluation = v.InferOutput<typeof EVALUATION>;
 
-/** Says a gain in positive numbers: by how much the mixture's perplexity is lower, or higher, and the ends of that interval. */
+/**
+ * Gives a gain in positive numbers: by how much the perplexity of the mixture is lower or higher, with the
+ * ends of that interval.
+ */
 export function sideOf(
   { percent, low, high }: Omit<Gain, "baseline">,
 ): { side: "lower" | "higher"; by: number; from: number; to: number } {

@@ -1,5 +1,6 @@
 /**
- * A fallback: sequences whose margin is small, so that the choice of their expert is unsure, go to a dense model instead.
+ * A fallback: sequences with a small margin, for which the choice of the expert is unsure, go to a dense
+ * model instead.
  *
  * @module
  */
@@ -10,11 +11,11 @@ import type { Fallback } from "./evaluation.ts";
 import type { Kept, Routed } from "./routes.ts";
 import type { Figures, Tables } from "./tables.ts";
 
-/** What is sent to a dense model. */
+/** Which sequences go to a dense model, and to which. */
 export interface FallbackOptions {
-  /** The dense model that takes what is unsure, one of those that are compared with. */
+  /** The dense model that takes unsure sequences, one of those that the mixture is compared with. */
   fallback?: Baseline;
-  /** Sequences with a smaller margin are sent; without it the curve over all margins alone is given. */
+  /** Sequences with a smaller margin are sent. Without it, only the curve over all margins is computed. */
   margin?: number;
 }
 
@@ -34,7 +35,7 @@ export interface Falling {
 const STEPS = 20;
 const [FALLBACK, MARGIN] = [setting("fallback"), setting("margin")];
 
-/** Checks what is to be sent, and where to; throws an `InputError` where that cannot be. */
+/** Checks the options. Throws an `InputError` where they are impossible. */
 export function checkFallback({ fallback, margin }: FallbackOptions, baselines: readonly Baseline[]): void {
   if (fallback === undefined) {
     if (margin === undefined) return;

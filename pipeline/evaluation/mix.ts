@@ -1,7 +1,8 @@
 /**
- * Mixtures in which several experts answer together (method of c-BTM, Gururangan et al. 2023, arXiv 2303.14177): the probability of a
- * token is Σ_e w_e p_e, where the weights come from what the text before it costs every expert. Experts score one after another, so the
- * log-probabilities of all tokens under all of them are kept, of so many sequences at a time as fit a budget.
+ * Mixtures in which several experts answer together (method of c-BTM, Gururangan et al. 2023, arXiv
+ * 2303.14177). The probability of a token is Σ_e w_e p_e; the weights come from what the text before it costs
+ * every expert. Experts score one after another, so the log-probabilities of all tokens under all experts are
+ * kept, for as many sequences at a time as fit a budget.
  *
  * @module
  */
@@ -19,13 +20,22 @@ import type { Figures, Tables } from "./tables.ts";
 
 /** Which experts answer together. */
 export interface MixOptions {
-  /** How many answer together, one mixture for each of these numbers: 1 to E. */
+  /** How many experts answer together, 1 to E; one mixture for each of these numbers. */
   mix?: readonly number[];
-  /** What costs are divided by where they become weights, τ: above 0; what suits the partitioner unless given. */
+  /**
+   * The temperature τ, above 0: costs are divided by it before they become weights. Default: what suits the
+   * partitioner.
+   */
   routingTemperature?: number;
-  /** Tokens after which the weights are computed anew from the last M tokens, W; one mixture of each size is added that does so. */
+  /**
+   * After every W tokens the weights are computed anew from the last M tokens. For each size one mixture that
+   * does so is added.
+   */
   reroute?: number;
-  /** Log-probabilities that are kept at once, about. Changes the memory and how often models are loaded, never a result. */
+  /**
+   * About how many log-probabilities are kept at once. This changes the memory and how often models are
+   * loaded, never a result.
+   */
   valuesAtOnce?: number;
 }
 
@@ -33,7 +43,7 @@ export interface MixOptions {
 export interface Mixes {
   /** How many experts answer together in each, ascending. */
   sizes: number[];
-  /** What costs are divided by. */
+  /** The temperature that costs are divided by. */
   temperature: number;
   /** Tokens after which the weights of a second mixture of each size are computed anew. */
   reroute?: number;
@@ -63,7 +73,7 @@ export interface Mixing {
   parts: Part[];
   /** Columns that the mixtures take. */
   columns: number;
-  /** Begins a part: computes weights anew where that is asked for. */
+  /** Begins a part; computes weights anew where that is asked for. */
   begin(part: Part): Promise<void>;
   /** Keeps what an expert says of the tokens of a block. */
   take(block: number, expert: number, scores: TokenScores): void;
@@ -73,14 +83,14 @@ export interface Mixing {
   summarize(figures: Figures, first: number, routed: number): NonNullable<Evaluation["mixing"]>;
 }
 
-/** Log-probabilities that are kept at once unless told otherwise: 128 MiB. */
+/** How many log-probabilities are kept at once by default: 128 MiB. */
 const VALUES_AT_ONCE = 2 ** 25;
-/** Stretches that the partitioner is asked about at once. */
+/** How many stretches the partitioner is asked about at once. */
 const ROWS_AT_ONCE = 1024;
 
 /**
- * Says which mixtures are asked for; none unless some are. Throws an `InputError` where a number of experts, the temperature or the number
- * of tokens is impossible.
+ * Returns the mixtures that are asked for; undefined if there are none. Throws an `InputError` where a number
+ * of experts, the temperature or the number of tokens is impossible.
  */
 export function mixesOf(
   { mix = [], routingTemperature, reroute, valuesAtOnce = VALUES_AT_ONCE }: MixOptions,
@@ -132,7 +142,9 @@ export function mixedNll(logProbability: Float32Array, stretches: readonly Stret
   return nll;
 }
 
-/** Counts the tokens that experts run for: one that answers for a token has read all before it. */
+/**
+ * Counts the tokens that experts run for. An expert that answers for a token has read all tokens before it.
+ */
 export function tokensRun(stretches: readonly Stretch[]): number {
   const last = new Map<number, number>();
   for (const { weights, end } of stretches) {
@@ -202,7 +214,7 @@ export function createMixing(
     },
     async end(part, add, first) {
       for (let at = part.begin; at < part.end; at++) {
-        await new Promise((resolve) => setTimeout(resolve)); // an interruption is heard
+        await new Promise((resolve) => setTimeout(resolve)); // lets the signal take effect
         signal?.throwIfAborted();
         const block = routed.blocks[at];
         const { starts, logProbability } = scored.get(at)!;

@@ -20,7 +20,8 @@ export {
 export { type HeldOutDocument } from "./choices/held_out.ts";
 export { MADE_TASKS, type MadeTask, type Passage } from "./choices/suite.ts";
 export { type ChoiceTask, type Metric, METRICS, TASKS, type ZeroShotTask } from "./choices/tasks.ts";
-export { evaluate, type EvaluateOptions, type ModelScores, scoreModel } from "./evaluate.ts";
+export { evaluate, type EvaluateOptions } from "./evaluate.ts";
+export { type ModelScores, scoreModel } from "./model_pass.ts";
 export {
   type Evaluation,
   type Fallback,

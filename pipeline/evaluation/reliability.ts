@@ -1,6 +1,6 @@
 /**
- * How well a margin tells whether the choice is right: the expert that a prefix chooses is right where none has a lower NLL of the whole
- * sequence.
+ * How well a margin tells whether the choice is right. The expert that a prefix chooses is right if no expert
+ * has a lower NLL of the whole sequence.
  *
  * @module
  */
@@ -18,7 +18,7 @@ export interface Choice {
 
 const BINS = 10;
 
-/** Lists how the prefix in column `own` of the routes chose for every sequence. */
+/** Lists, for every sequence, what the prefix in column `own` of the routes chose. */
 export function* choicesOf(blocks: readonly Kept[], own: number): Generator<Choice> {
   for (const { rows, margin, routes, nll } of blocks) {
     const [prefixes, experts] = [routes.length / rows, nll.length / rows];
@@ -30,8 +30,8 @@ export function* choicesOf(blocks: readonly Kept[], own: number): Generator<Choi
 }
 
 /**
- * Says how often choices are right and what wrong ones lose, of all and by margin: in at most ten bins of about as many sequences each,
- * with equal margins in the same.
+ * Says how often choices are right and what wrong ones lose, over all and by margin. There are at most ten
+ * bins of margins with about equally many sequences; equal margins are in the same bin.
  */
 export function reliabilityOf(choices: Iterable<Choice>): Reliability {
   const sorted = [...choices].sort((a, b) => a.margin - b.margin);

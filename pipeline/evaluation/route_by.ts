@@ -1,5 +1,6 @@
 /**
- * The same experts chosen by another partitioner: what its choices cost beside those of the run's own, on the same draws.
+ * The same experts, chosen by another partitioner: what its choices cost beside those of the run's own, on
+ * the same draws.
  *
  * @module
  */
@@ -23,8 +24,8 @@ export interface OtherRouting {
 }
 
 /**
- * Routes all sequences once more, by another partitioner and the same prefixes. `routed` says what the run's own chooses. Throws an
- * `InputError` where the other one knows other experts.
+ * Routes all sequences once more, by another partitioner and the same prefixes. `routed` holds the choices of
+ * the run's own. Throws an `InputError` where the other partitioner knows other experts.
  */
 export async function routeByOther(
   partitioner: Partitioner,

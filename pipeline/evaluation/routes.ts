@@ -25,7 +25,7 @@ export interface RouteOptions {
   signal?: AbortSignal;
 }
 
-/** What is kept of a block's sequences from pass to pass. */
+/** What is kept of the sequences of a block from pass to pass. */
 export interface Kept {
   /** Number of sequences. */
   rows: number;
@@ -73,9 +73,10 @@ export function routingPrefixes(prefix: number, sequenceLength: number): number[
 }
 
 /**
- * Routes every sequence. M tokens are costed as `score` does it, in a pass of their own, so that the choice is to the bit the
- * one that `score`, `split` and `generate` make, on any adapter; all other prefixes share one pass, whose longer rows a kernel
- * may round differently. `keepsCosts` says whether costs are kept.
+ * Routes every sequence. The costs of M tokens are computed in a pass of their own, as `score` does it: so
+ * the choice is the same, to the bit, as in `score`, `split` and `generate`, on any adapter. All other
+ * prefixes share one pass; a kernel may round its longer rows differently. `keepsCosts` says whether costs
+ * are kept.
  */
 export async function route(
   { mixture, prefix, open, trained, signal }: RouteOptions,
@@ -136,7 +137,7 @@ export async function route(
   for (const { document, source } of kept) {
     document.forEach((number, row) => {
       if (number < documents) return;
-      documents++; // its first sequence, as documents are numbered in their order
+      documents++; // the first sequence of its document, as documents are numbered in their order
       documentsOf[source[row]]++;
     });
   }
@@ -146,7 +147,10 @@ export async function route(
 
 const MOST = 2 ** 127; // beyond all costs, and still a number in f32
 
-/** Gives the costs `[N, E]` of the experts that are there, and one beyond all others for the rest, so that none of them is chosen. */
+/**
+ * Gives the costs `[N, E]` of the experts that are there. The others get a cost beyond all costs, so that
+ * none of them is chosen.
+ */
 export function costsOf(costs: Float32Array, experts: number, trained: readonly number[]): Float32Array {
   if (trained.length === experts) return costs;
   const there = new Set(trained);
@@ -164,7 +168,7 @@ function marginsOf(costs: Float32Array, chosen: Uint16Array, experts: number): F
   });
 }
 
-/** Gives the number of a key: 0 for the first that was asked for, and so on. */
+/** Gives the number of a key: 0 for the first key that was asked for, 1 for the second, and so on. */
 function numberOf<Key>(numbers: Map<Key, number>, key: Key): number {
   const known = numbers.get(key);
   if (known === undefined) numbers.set(key, numbers.size);

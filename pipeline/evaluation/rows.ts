@@ -5,15 +5,8 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import {
-  checkLineage,
-  checkTokens,
-  type Columns,
-  fromBatch,
-  type Lineage,
-  originOf,
-  type RecordBatch,
-} from "../rows/arrow.ts";
+import { checkLineage, type Lineage } from "../rows/lineage.ts";
+import { checkTokens, type Columns, fromBatch, originOf, type RecordBatch } from "../rows/arrow.ts";
 import { regroup } from "../rows/columns.ts";
 
 /** Sequences that are scored together; where the input has no documents, every sequence is one. */
@@ -26,8 +19,9 @@ const TOKENS_PER_BLOCK = 131_072;
 const ROWS_PER_BLOCK = 1024;
 
 /**
- * Cuts batches into blocks of one size, however they come. Throws an `InputError` where rows have no tokens, are of another
- * tokenizer than `lineage` says, or differ in length, or where a token id isn't below the vocabulary.
+ * Cuts batches into blocks of one size, however the batches come. Throws an `InputError` where rows have no
+ * tokens, are of another tokenizer than `lineage` says, or differ in length, and where a token id is not
+ * below the vocabulary.
  */
 export async function* blocks(
   batches: ReadableStream<RecordBatch>,

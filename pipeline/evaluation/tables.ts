@@ -1,5 +1,5 @@
 /**
- * The sums of an evaluation, and what they say.
+ * The sums of an evaluation, and the figures that follow from them.
  *
  * @module
  */
@@ -25,7 +25,7 @@ export interface Tables {
   width: number;
   /** Column of every way. */
   columns: Partial<Record<Way, number>>;
-  /** First of the columns that are none of the ways'. */
+  /** First column after those of the ways. */
   more: number;
   /** By document. */
   byDocument: Sums;
@@ -33,11 +33,14 @@ export interface Tables {
   bySource: Sums;
   /** By expert that M tokens choose. */
   bySegment: Sums;
-  /** Adds a sequence's NLL to a column of all three. */
+  /** Adds the NLL of a sequence to a column of all three tables. */
   add: (block: Kept, row: number, column: number, nll: number) => void;
 }
 
-/** Makes tables for routed sequences, with `more` columns besides those of the ways: sequences are counted, and no NLL is in yet. */
+/**
+ * Makes tables for routed sequences, with `more` columns besides those of the ways. Sequences and tokens are
+ * counted; no NLL is added yet.
+ */
 export function createTables(
   { prefixes, blocks, documents, sources }: Routed,
   { prefix, experts, baselines, more: others = 0 }: {
@@ -81,7 +84,7 @@ export function createTables(
   return { width, columns, more, byDocument, bySource, bySegment, add };
 }
 
-/** What columns of full tables mean. */
+/** The figures of the columns of full tables. */
 export interface Figures {
   /** Gives the score of a column, with its interval. */
   scoreOf(column: number): Score;
@@ -91,7 +94,10 @@ export interface Figures {
   gainsOf(column: number): Gain[];
 }
 
-/** Says what columns of full tables mean. `draws` are the NLLs per token of resampled documents, f64 `[resamples, width]`. */
+/**
+ * Computes the figures of columns of full tables. `draws` are the NLLs per token of resampled documents, f64
+ * `[resamples, width]`.
+ */
 export function figuresOf({ width, columns, byDocument }: Tables, draws: Float64Array): Figures {
   const baselines = BASELINES.filter((way) => way in columns);
   const tokens = byDocument.tokens.reduce((a, b) => a + b);
@@ -121,7 +127,7 @@ export function figuresOf({ width, columns, byDocument }: Tables, draws: Float64
   };
 }
 
-/** Says what full tables mean for the ways and the prefixes. */
+/** Computes the figures of the ways and the prefixes from full tables. */
 export function summarize(
   routed: Routed,
   { width, columns, bySource, bySegment }: Tables,

@@ -1,19 +1,21 @@
 /**
- * Leaves out held-out text that goes to experts which are not there: what is left is what those that are there are for.
+ * Leaves out held-out text that goes to experts which are not there. The rest is the text that the other
+ * experts are for.
  *
  * @module
  */
 
 import { assignArgmax } from "../partition/assignment/argmax.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
-import { fromBatch, lineageOf, type RecordBatch, toBatch } from "../rows/arrow.ts";
+import { fromBatch, type RecordBatch, toBatch } from "../rows/arrow.ts";
+import { lineageOf } from "../rows/lineage.ts";
 import { takeColumns } from "../rows/columns.ts";
 import { blocks } from "./rows.ts";
 import type { RouteOptions } from "./routes.ts";
 
 /**
- * Routes every sequence by M tokens, and returns what opens those that go to an expert which is there, in their order. Memory holds a
- * bit for each sequence.
+ * Routes every sequence by M tokens, and returns a function that opens those that go to an expert which is
+ * there, in their order. Memory holds one bit per sequence.
  */
 export async function ofTrained(
   { mixture, prefix, open, signal }: RouteOptions,

@@ -1,15 +1,21 @@
-/** What a batch of token sequences becomes before it goes to the device. */
+/** How a batch of token sequences is prepared for the device. */
 
 import { InputError } from "../../kernels/errors.ts";
 import { checkSpans, firstPredicted, predictedTokens, type Span, wholeSpan } from "./span.ts";
 
-/** Sequences of one batch, for every model its own (`models` > 1) or for all the same. */
+/** Sequences of one batch: each of several models has its own, or all models read the same. */
 export interface HostBatch {
-  /** Token ids `[models, batch, length]`; those at or after a sequence's length count for nothing, but must be valid. */
+  /**
+   * Token ids `[models, batch, length]`. Those at or after the length of a sequence count for nothing, but
+   * must be valid ids.
+   */
   tokens: Uint32Array;
   /** Real tokens `[models, batch]`, at most `length`: the rest is padding. */
   lengths: Uint32Array;
-  /** What counts in the loss of every sequence `[models, batch]`, within its real tokens. Default: all of these. */
+  /**
+   * The tokens that count in the loss, for every sequence `[models, batch]`, within its real tokens. Default:
+   * all real tokens.
+   */
   spans?: readonly Span[];
 }
 
@@ -18,7 +24,10 @@ export function emptyBatch(sequences: number, length: number): HostBatch {
   return { tokens: new Uint32Array(sequences * length), lengths: new Uint32Array(sequences) };
 }
 
-/** Puts a sequence of `real` tokens, from `start` on in `source`, at a place of a batch; what follows it is padding of 0. */
+/**
+ * Copies a sequence of `real` tokens, from `start` on in `source`, to a place of a batch. Padding of 0
+ * follows it.
+ */
 export function placeSequence(
   { tokens, lengths }: HostBatch,
   place: number,

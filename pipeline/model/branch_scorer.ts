@@ -1,7 +1,8 @@
 /**
- * Scores what may follow a text, several continuations of each: the tokens of the text are computed once for all of them, and
- * logits for those positions alone that predict a token of a continuation. The bits are those of a {@link Scorer} that reads every
- * text with its continuation from the beginning: attention runs over the same sequences, whose rows are gathered for it.
+ * Scores several continuations of a text. The tokens of the text are computed once for all of them, and
+ * logits only at the positions that predict a token of a continuation. The bits are those of a {@link Scorer}
+ * that reads every text with its continuation from the beginning: attention runs over the same sequences,
+ * whose rows are gathered for it.
  */
 
 import { InputError } from "../../kernels/errors.ts";
@@ -9,7 +10,8 @@ import type { Dispatch, Gpu } from "../../kernels/device/gpu.ts";
 import { takesPasses } from "../../kernels/matmul/matmul.ts";
 import type { ModelConfig } from "./shape.ts";
 import { createBank, type Weights } from "./parameters.ts";
-import { createActivations, modelsPerBank, planForward, planLoss, planTransposes } from "./transformer.ts";
+import { createActivations, modelsPerBank } from "./activations.ts";
+import { planForward, planLoss, planTransposes } from "./transformer.ts";
 
 /** A text and what may follow it. */
 export interface Branching {
@@ -27,11 +29,14 @@ export interface ContinuationScore {
   greedy: boolean;
 }
 
-/** Scores continuations with one model. No result depends on its company. */
+/**
+ * Scores continuations with one model. The result of a continuation does not depend on what is scored with
+ * it.
+ */
 export interface BranchScorer {
   /** Device memory held, in bytes. */
   readonly bytes: number;
-  /** Rows that went through the model so far: tokens that were computed. */
+  /** Rows that have gone through the model so far: tokens that were computed. */
   readonly rows: number;
   /**
    * Scores the continuations of texts. Throws an `InputError` where a text or a continuation is empty, both together have more than
@@ -48,15 +53,21 @@ export interface BranchScorerOptions {
   config: ModelConfig;
   /** Its weights. */
   weights: Weights;
-  /** Sequences of S tokens that a pass has room for, or more of shorter ones. */
+  /** How many sequences of S tokens a pass has room for. Of shorter ones it takes more. */
   batch: number;
 }
 
-/** Rows, and predicting rows, of a pass are filled up to multiples of this, so that few plans are made. */
+/**
+ * The numbers of rows and of predicting rows of a pass are rounded up to multiples of this, so that few plans
+ * are made.
+ */
 const ROWS = 256;
-/** The same for sequences. */
+/** The number of sequences of a pass is rounded up to multiples of this. */
 const SEQUENCES = 8;
-/** Lengths of sequences are filled up to multiples of this; from one of it on, attention works in the same blocks at any length. */
+/**
+ * Lengths of sequences are rounded up to multiples of this. At any multiple, attention works in the same
+ * blocks.
+ */
 const LENGTH = 64;
 
 const upTo = (count: number, multiple: number, most: number) =>
@@ -68,7 +79,9 @@ interface Placed {
   continuation: number;
   sequence: number;
   first: number;
-  /** First row of the text's tokens that all its continuations share, among those that do not predict. */
+  /**
+   * First of the rows that all continuations of the text share, counted among the rows that predict nothing.
+   */
   shared: number;
 }
 
@@ -78,7 +91,7 @@ export function createBranchScorer(
   { config, weights, batch }: BranchScorerOptions,
 ): BranchScorer {
   const { context: longest, vocabulary } = config;
-  const room = batch * longest; // of rows, and of tokens of sequences
+  const room = batch * longest; // most rows, and most tokens of sequences
   const shape = { models: 1, batch: room, length: 1 };
   modelsPerBank(config, { models: 1, batch, length: longest }, gpu.maxBindingBytes);
   const arena = gpu.arena();
@@ -197,7 +210,7 @@ export function createBranchScorer(
   }
 }
 
-/** What goes through the model together. */
+/** What goes through the model in one pass. */
 interface BranchPass {
   placed: Placed[];
   /** Rows that predict. */
@@ -209,8 +222,8 @@ interface BranchPass {
 }
 
 /**
- * Puts continuations into passes of at most `room` rows, and as many tokens of sequences: shorter ones together, so that sequences
- * have little padding, and those of one text side by side.
+ * Puts continuations into passes of at most `room` rows and `room` tokens of sequences. Continuations of one
+ * text lie side by side, and short texts come together, so that sequences have little padding.
  */
 function* passesOf(texts: readonly Branching[], room: number, longest: number): Generator<BranchPass> {
   const tokensOf = ({ context, continuations }: Branching) =>

@@ -1,4 +1,4 @@
-/** What describes a model: its shape, and the tensors that follow from it. */
+/** Describes a model: its shape, and the tensors that follow from it. */
 
 /** Shape of a router, an expert or a dense model. */
 export interface ModelConfig {
@@ -10,13 +10,19 @@ export interface ModelConfig {
   layers: number;
   /** Attention heads; H / heads must be even. */
   heads: number;
-  /** Longest sequence in tokens, S; a label of checkpoints, since rotary positions need no table. */
+  /**
+   * Longest sequence in tokens, S. Checkpoints note it; rotary positions need no table, so nothing else
+   * depends on it.
+   */
   context: number;
   /** Names of each layer's sublayers, in order. Default: attention, mlp. */
   sublayers?: readonly string[];
-  /** Whether the output head is a matrix of its own, not the embedding: models that others trained, which are not trained here. */
+  /**
+   * Whether the output head is a matrix of its own instead of the embedding. Only models that others trained
+   * have one; they are not trained here.
+   */
   untied?: true;
-  /** What the sublayer `switch` is made of, where there is one. */
+  /** Settings of the sublayer `switch`, for models that have it. */
   switch?: SwitchConfig;
 }
 
@@ -24,7 +30,7 @@ export interface ModelConfig {
 export interface SwitchConfig {
   /** Experts of every layer, E. */
   experts: number;
-  /** In training an expert takes at most this times an equal share of the tokens of a pass. */
+  /** In training an expert takes at most this many times an equal share of the tokens of a pass. */
   capacity: number;
   /** Weight of the balance of the load in the loss. */
   balance: number;
@@ -36,9 +42,15 @@ export interface ParameterSpec {
   name: string;
   /** `[out, in]`, or `[columns]` for biases and LayerNorm parameters. */
   shape: [number, number] | [number];
-  /** How many of that shape the tensor holds, one after another: in a checkpoint its shape begins with it. Default: one, without. */
+  /**
+   * How many matrices of that shape the tensor holds, one after another; the shape in a checkpoint then
+   * begins with this number. Default: one, and the shape is as it is.
+   */
   stack?: number;
-  /** How the tensor starts: normal values (divided by the root of the number of sublayers, √(2L), where it writes into the residual stream), ones or zeros. */
+  /**
+   * How the tensor starts: with normal values, ones or zeros. Normal values are divided by the root of the
+   * number of sublayers, √(2L), where the tensor writes into the residual stream (`residual`).
+   */
   initial: "normal" | "residual" | "ones" | "zeros";
 }
 

@@ -1,9 +1,9 @@
 /**
- * One model that reads texts token by token and keeps the keys and values of what it has read. It has slots, each a
- * sequence with its own position; sequences that go on together share one pass, one submit and one readback.
- *
- * A pass is a list of rows, each one token of any slot. A row's bits depend on its slot's tokens alone, so that rows of
- * prompts and of running sequences may come together in any order, and slots that are not named cost nothing.
+ * A model that reads texts token by token and keeps the keys and values of what it has read. It has slots,
+ * each of which holds a sequence at its own position. Sequences that go on at the same time share one pass,
+ * one submit and one readback. A pass is a list of rows, each one token of some slot. The bits of a row
+ * depend only on the tokens of its slot. So rows of prompts and of running sequences may come in any order,
+ * and slots without rows cost nothing.
  */
 
 import { InputError } from "../../kernels/errors.ts";
@@ -13,21 +13,22 @@ import { takesPasses } from "../../kernels/matmul/matmul.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
 import type { ModelConfig } from "./shape.ts";
 import { createBank, type Weights } from "./parameters.ts";
-import { createActivations, modelsPerBank, planForward, planLogits, planTransposes } from "./transformer.ts";
+import { createActivations, modelsPerBank } from "./activations.ts";
+import { planForward, planLogits, planTransposes } from "./transformer.ts";
 
-/** Tokens that a sequence goes on with. */
+/** Tokens with which a sequence goes on. */
 export interface SlotTokens {
-  /** The sequence, below the number of slots. */
+  /** The slot of the sequence, below the number of slots. */
   slot: number;
   /** At least one token. */
   tokens: ArrayLike<number>;
 }
 
-/** Reads tokens and says what may come next, for several sequences side by side. */
+/** Reads tokens and predicts the next ones, for several sequences side by side. */
 export interface Decoder {
   /** Sequences that it holds. */
   readonly slots: number;
-  /** Tokens that fit each. */
+  /** Tokens that fit in each of them. */
   readonly capacity: number;
   /** Device memory held, in bytes. */
   readonly bytes: number;
@@ -63,8 +64,8 @@ export interface DecoderOptions {
 }
 
 /**
- * Passes of more rows than slots are filled up to a multiple of this with idle rows: a plan takes milliseconds to make,
- * as much as hundreds of rows of a small model take, and prompts have many lengths.
+ * Passes that have more rows than slots are filled with idle rows up to a multiple of this. Prompts have many
+ * lengths, and making a plan takes milliseconds, as long as hundreds of rows of a small model take.
  */
 const ROWS = 8;
 
@@ -126,7 +127,7 @@ export function createDecoder(
         const total = texts.reduce((sum, text) => sum + text.length, 0);
         const ids = new Uint32Array(total);
         const places = new Uint32Array(2 * (total + ROWS));
-        // The rows that logits are due for come first. Passes are cut from the end, so the others lie last token first.
+        // Rows whose logits are returned come first. Passes are cut from the end, so the other rows are in reverse order.
         let next = entries.length;
         named.forEach((slot, i) => {
           const { length } = texts[i];

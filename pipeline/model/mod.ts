@@ -1,5 +1,5 @@
 /**
- * Transformers: shape, weights, spans, and what trains, scores and decodes them.
+ * Transformers: their shape, weights and spans, and what trains, scores and decodes them.
  *
  * @module
  */
@@ -23,13 +23,8 @@ export {
   validateModelConfig,
 } from "./shape.ts";
 export { prefixSpan, type Span, spanAfter, wholeSpan } from "./span.ts";
-export {
-  createTrainer,
-  type StepResult,
-  type Trainer,
-  type TrainerOptions,
-  type TrainerState,
-} from "./trainer.ts";
+export { createTrainer, type Trainer, type TrainerOptions } from "./trainer.ts";
+export type { StepResult, TrainerState } from "./trainer_group.ts";
 export { SUBLAYERS } from "./sublayers/layer.ts";
 export {
   type BackwardPass,

@@ -116,7 +116,7 @@ function pack(
 export interface Bank {
   /** Where the tensors lie. */
   layout: Layout;
-  /** What products read the matrices as. */
+  /** Number type in which products read the matrices. */
   dtype: Dtype;
   /** One buffer f32 `[models, size]` per segment. */
   weights: GpuBuffer[];
@@ -151,7 +151,10 @@ export function tensorOf(layout: Layout, buffers: readonly GpuBuffer[], name: st
   return { buffer: buffers[segment], offset, stride, model: layout.segments[segment].size };
 }
 
-/** Finds a matrix of the bank as products read it: the values of its transposed copy, in its own place. */
+/**
+ * Finds a matrix of the bank with the values that products read: those of its transposed copy, in the place
+ * of the matrix.
+ */
 export function matrixAsRead({ layout, weights, dtype }: Bank, name: string): Matrix {
   const matrix = tensorOf(layout, weights, name);
   return dtype === "f32" ? matrix : { ...matrix, buffer: { ...matrix.buffer, storage: "f32_as_bf16" } };

@@ -2,7 +2,7 @@
 
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import type { ModelConfig } from "./shape.ts";
-import { largestActivation } from "./transformer.ts";
+import { largestActivation } from "./activations.ts";
 
 const TOKENS_PER_PASS = 8192;
 const MOST_ROWS_PER_PASS = 256;

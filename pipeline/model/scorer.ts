@@ -1,33 +1,43 @@
-/** Scoring: the NLL of the same sequences under every model of a bank, without gradients. */
+/**
+ * Scoring: the NLL of the same sequences under every model of a bank, without gradients.
+ *
+ * @module
+ */
 
 import { sequenceSum, type TokenDetails } from "../../kernels/cross_entropy/cross_entropy.ts";
-import type { Gpu } from "../../kernels/device/gpu.ts";
+import type { Arena, Dispatch, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
 import { takesPasses } from "../../kernels/matmul/matmul.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
 import { emptyBatch, placeSequence, shiftTargets } from "./batch.ts";
 import type { ModelConfig } from "./shape.ts";
 import { checkSpans, firstPredicted, predictedTokens, prefixSpan, type Span, wholeSpan } from "./span.ts";
-import { createBank, type Weights, writeTensors } from "./parameters.ts";
-import {
-  createActivations,
-  logitsBudget,
-  modelsPerBank,
-  planForward,
-  planLoss,
-  planTransposes,
-} from "./transformer.ts";
+import { type Bank, createBank, type Weights, writeTensors } from "./parameters.ts";
+import { type Activations, createActivations, logitsBudget, modelsPerBank } from "./activations.ts";
+import { planForward, planLoss, planTransposes } from "./transformer.ts";
 
-/** What models say of the tokens of spans, span after span; the first token of a row is in none, as it is never predicted. */
+/**
+ * What models say of the tokens of spans, one span after another. The first token of a row is never
+ * predicted, so it is in none.
+ */
 export interface TokenScores {
   /** NLL in nats `[rows, models]`, summed over the row's span. */
   nll: Float32Array;
-  /** Where the tokens of every row's span start in what follows, and after the last where they end, `[rows + 1]`. */
+  /**
+   * Where the tokens of every row's span start in the following arrays; one more entry says where the last
+   * ones end `[rows + 1]`.
+   */
   starts: Uint32Array;
   /** Log-probability of every token, nats `[tokens, models]`. */
   logProbability: Float32Array;
-  /** Id of the likeliest token of the vocabulary in its place, `[tokens, models]`; of equally likely ones the lowest. */
+  /**
+   * Id of the likeliest token in each place `[tokens, models]`; the lowest id where several are equally
+   * likely.
+   */
   likeliest: Uint32Array;
-  /** Log-probability of the likeliest token, nats `[tokens, models]`: the same bits where it is the token itself. */
+  /**
+   * Log-probability of the likeliest token, nats `[tokens, models]`. Where that is the token itself, both
+   * have the same bits.
+   */
   highest: Float32Array;
   /** 1 where the token is the likeliest, so that greedy decoding would have chosen it, and 0 elsewhere `[tokens, models]`. */
   greedy: Uint8Array;
@@ -36,7 +46,7 @@ export interface TokenScores {
 /** Token ids. */
 export type Tokens = Uint16Array | Uint32Array;
 
-/** Scores sequences with every model of a bank. No row's result depends on its company. */
+/** Scores sequences with every model of a bank. The result of a row does not depend on the other rows. */
 export interface Scorer {
   /** Number of models, E. */
   readonly models: number;
@@ -50,7 +60,7 @@ export interface Scorer {
    * Throws an `InputError` on a token id outside the vocabulary, and a `RangeError` on a span beyond the stride or the length.
    */
   score(tokens: Tokens, stride: number, counted: Uint32Array | readonly Span[]): Promise<Float32Array>;
-  /** Scores token by token what counts, whatever the prefixes are; the first call takes the memory for it. */
+  /** Scores each token that counts, whatever the prefixes are. The first call takes the memory for it. */
   scoreTokens(tokens: Tokens, stride: number, counted: Uint32Array | readonly Span[]): Promise<TokenScores>;
   /** Replaces the weights of all models by those of models of the same shape. */
   load(models: readonly Weights[]): void;
@@ -76,22 +86,37 @@ export interface ScorerOptions {
 
 /** Rows scored between two readbacks, at most: a readback costs as much as a small forward pass. */
 const ROWS_PER_READ = 4096;
-/** Bytes of single tokens' values read back at once, about. */
+/** About how many bytes of values of single tokens are read back at once. */
 const TOKENS_BUDGET = 16 * 2 ** 20;
 
-/** Plans the forward pass of a bank for batches of one shape, split into groups where a binding limit demands it. */
-export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
-  const { config, models, batch, length, prefixes, dtype } = options;
-  if (prefixes) checkPrefixes(prefixes, length);
+/** The models of a scorer on the device: as many in a group as a binding holds. */
+interface Groups {
+  arena: Arena;
+  acts: Activations;
+  /** u32 `[2]`: where the results of a batch go. */
+  slot: GpuBuffer;
+  groups: {
+    first: number;
+    size: number;
+    bank: Bank;
+    own: Activations;
+    transposes: Dispatch[];
+    forward: Dispatch[];
+  }[];
+}
+
+/** Puts the models on the device and plans their forward passes. */
+function planGroups(gpu: Gpu, { config, models, batch, length, dtype }: ScorerOptions): Groups {
   const arena = gpu.arena();
-  const count = models.length;
-  const perBank = modelsPerBank(config, { models: count, batch, length }, gpu.maxBindingBytes);
-  const forBank = { models: perBank, batch, length };
-  const logitsBytes = logitsBudget(gpu.kind, gpu.maxBindingBytes);
-  const kept = { training: false, dtype, sums: takesPasses(gpu), logitsBytes };
-  const acts = createActivations(arena, config, forBank, kept);
+  const perBank = modelsPerBank(config, { models: models.length, batch, length }, gpu.maxBindingBytes);
+  const acts = createActivations(arena, config, { models: perBank, batch, length }, {
+    training: false,
+    dtype,
+    sums: takesPasses(gpu),
+    logitsBytes: logitsBudget(gpu.kind, gpu.maxBindingBytes),
+  });
   const slot = arena.buffer("slot", 8);
-  const groups = Array.from({ length: Math.ceil(count / perBank) }, (_, i) => {
+  const groups = Array.from({ length: Math.ceil(models.length / perBank) }, (_, i) => {
     const first = i * perBank;
     const part = models.slice(first, first + perBank);
     const bank = createBank(gpu, arena, config, part, dtype);
@@ -100,58 +125,89 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
     gpu.submit(transposes);
     return { first, size: part.length, bank, own, transposes, forward: planForward(gpu, bank, own) };
   });
+  return { arena, acts, slot, groups };
+}
 
-  /**
-   * Plans forward pass and loss, and where what is said of a row waits for its readback: summed, or "summed" token by token, so
-   * that the host adds up in f32 and in the same order: the same bits.
-   */
-  function planPass(steps: number, details?: TokenDetails) {
-    const rowBytes = steps * count * 4 * (details ? 3 : 1);
-    const rowsPerRead = steps === 1 ? ROWS_PER_READ : Math.min(ROWS_PER_READ, TOKENS_BUDGET / rowBytes);
-    const places = Math.ceil(rowsPerRead / batch) * batch;
-    const outputs = groups.map(({ own, size }) =>
-      [own.nll, ...details ? [details.likeliest, details.least] : []].map((values) => {
-        const sums = arena.buffer("sequence sums", places * steps * size * 4);
-        return { values, slot, sums, models: size, batch: batch * steps, length: length / steps };
-      })
-    );
-    const dispatches = groups.flatMap(({ bank, own, forward }, i) => [
-      ...forward,
-      ...planLoss(gpu, bank, { ...own, details }),
-      ...outputs[i].map((output) => sequenceSum(gpu, output)),
-    ]);
-    return { steps, places, outputs, dispatches };
-  }
+/** What a pass runs for a batch, and where results wait for the readback. */
+interface PlannedPass {
+  /** Values per row that are read back: 1 sum, or one per token. */
+  steps: number;
+  /** Rows that have room before a readback. */
+  places: number;
+  /** For each group: the sums that are read back. */
+  outputs: { sums: GpuBuffer; models: number }[][];
+  dispatches: Dispatch[];
+}
 
-  const ends = prefixes?.map((prefix) => prefix - 1) ?? [1]; // steps to add up: a token's NLL stands at the one before it
-  const scoring = planPass(prefixes ? length : 1);
-  let detailed: typeof scoring | undefined;
+/**
+ * Plans forward pass and loss, and where results of a row wait for their readback: as a sum over the row, or
+ * token by token. In the latter case the host adds up in f32 and in the same order, to the same bits.
+ */
+function planPass(
+  gpu: Gpu,
+  { arena, slot, groups }: Groups,
+  { batch, length, models }: ScorerOptions,
+  steps: number,
+  details?: TokenDetails,
+): PlannedPass {
+  const rowBytes = steps * models.length * 4 * (details ? 3 : 1);
+  const rowsPerRead = steps === 1 ? ROWS_PER_READ : Math.min(ROWS_PER_READ, TOKENS_BUDGET / rowBytes);
+  const places = Math.ceil(rowsPerRead / batch) * batch;
+  const outputs = groups.map(({ own, size }) =>
+    [own.nll, ...details ? [details.likeliest, details.least] : []].map((values) => {
+      const sums = arena.buffer("sequence sums", places * steps * size * 4);
+      return { values, slot, sums, models: size, batch: batch * steps, length: length / steps };
+    })
+  );
+  const dispatches = groups.flatMap(({ bank, own, forward }, i) => [
+    ...forward,
+    ...planLoss(gpu, bank, { ...own, details }),
+    ...outputs[i].map((output) => sequenceSum(gpu, output)),
+  ]);
+  return { steps, places, outputs, dispatches };
+}
 
+/** Rows to score. */
+interface Rows {
+  tokens: Tokens;
+  stride: number;
+  spans: readonly Span[];
+}
+
+/** Receives the outputs of a row and a model: value `i` of an output stands at `at + i * size`. */
+type Take = (
+  row: number,
+  model: number,
+  output: { values: Float32Array[]; at: number; size: number },
+) => void;
+
+/** Returns a function that runs rows through a pass, batch by batch, and hands over the results. */
+function runnerOf(gpu: Gpu, { acts, slot, groups }: Groups, { config, batch, length }: ScorerOptions) {
   const input = { ...emptyBatch(batch, length), spans: new Array<Span>(batch) };
   const targets = new Uint32Array(batch * length);
   const weights = new Float32Array(batch * length);
 
-  /** Runs rows through a pass; `take` gets the outputs of each row and model: step `i` of one stands at `at + i * size`. */
-  async function run(
-    { steps, places, outputs, dispatches }: ReturnType<typeof planPass>,
-    { tokens, stride, spans }: { tokens: Tokens; stride: number; spans: readonly Span[] },
-    take: (row: number, model: number, output: { values: Float32Array[]; at: number; size: number }) => void,
-  ) {
-    for (let first = 0; first < spans.length; first += places) {
-      const part = Math.min(places, spans.length - first);
+  function submit({ tokens, stride, spans }: Rows, first: number, at: number, dispatches: Dispatch[]): void {
+    for (let i = 0; i < batch; i++) {
+      const row = first + i;
+      input.spans[i] = spans[row] ?? wholeSpan(0);
+      placeSequence(input, i, tokens, row * stride, input.spans[i].end);
+    }
+    shiftTargets(input, 1, length, config.vocabulary, targets, weights, { sum: true });
+    gpu.write(acts.tokens, input.tokens);
+    gpu.write(acts.lengths, input.lengths);
+    gpu.write(acts.targets, targets);
+    gpu.write(acts.weights, weights);
+    gpu.write(slot, Uint32Array.of(at, 0));
+    gpu.submit(dispatches);
+  }
+
+  return async ({ steps, places, outputs, dispatches }: PlannedPass, rows: Rows, take: Take) => {
+    const count = rows.spans.length;
+    for (let first = 0; first < count; first += places) {
+      const part = Math.min(places, count - first);
       for (let place = 0; place < part; place += batch) {
-        for (let i = 0; i < batch; i++) {
-          const row = first + place + i;
-          input.spans[i] = spans[row] ?? wholeSpan(0);
-          placeSequence(input, i, tokens, row * stride, input.spans[i].end);
-        }
-        shiftTargets(input, 1, length, config.vocabulary, targets, weights, { sum: true });
-        gpu.write(acts.tokens, input.tokens);
-        gpu.write(acts.lengths, input.lengths);
-        gpu.write(acts.targets, targets);
-        gpu.write(acts.weights, weights);
-        gpu.write(slot, Uint32Array.of(place * steps, 0));
-        gpu.submit(dispatches);
+        submit(rows, first + place, place * steps, dispatches);
       }
       const bytes = part * steps * 4;
       const results = await gpu.read(
@@ -166,9 +222,22 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
         }
       });
     }
-  }
+  };
+}
 
-  /** Says what counts of rows. */
+/** Plans the forward pass of a bank for batches of one shape, split into groups where a binding limit demands it. */
+export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
+  const { batch, length, prefixes } = options;
+  if (prefixes) checkPrefixes(prefixes, length);
+  const planned = planGroups(gpu, options);
+  const { arena, acts, groups } = planned;
+  const count = options.models.length;
+  const ends = prefixes?.map((prefix) => prefix - 1) ?? [1]; // steps to add up: a token's NLL stands at the one before it
+  const scoring = planPass(gpu, planned, options, prefixes ? length : 1);
+  let detailed: PlannedPass | undefined;
+  const run = runnerOf(gpu, planned, options);
+
+  /** Returns the spans of rows: what counts of each. */
   const spansOf = (stride: number, counted: Uint32Array | readonly Span[]): readonly Span[] => {
     const limit = Math.min(length, stride);
     if (counted instanceof Uint32Array) return Array.from(counted, (real) => prefixSpan(real, limit));
@@ -206,8 +275,11 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
         highest: new Float32Array(total),
         greedy: new Uint8Array(total),
       };
-      const buffer = (label: string) => arena.buffer(label, perBank * batch * length * 4);
-      detailed ??= planPass(length, { likeliest: buffer("likeliest tokens"), least: buffer("their NLLs") });
+      const buffer = (label: string) => arena.buffer(label, acts.shape.models * batch * length * 4);
+      detailed ??= planPass(gpu, planned, options, length, {
+        likeliest: buffer("likeliest tokens"),
+        least: buffer("their NLLs"),
+      });
       await run(detailed, { tokens, stride, spans }, (row, model, { values, at, size }) => {
         const [nll, ids, least] = values;
         const first = firstPredicted(spans[row]);

@@ -1,6 +1,6 @@
 /**
- * The shape of a model: a decoder-only transformer with tied embedding (SmallTalk LM, arXiv 2410.03529), or, where others trained it,
- * with an output head of its own.
+ * The shape of a model: a decoder-only transformer (SmallTalk LM, arXiv 2410.03529). Its embedding is also
+ * its output head, except in models that others trained, which may have a head of their own.
  */
 
 import { InputError } from "../../kernels/errors.ts";
@@ -45,7 +45,7 @@ export const EMBEDDING = "gpt_neox.embed_in.weight";
 /** The tensor of an output head that is not the embedding. */
 export const HEAD = "embed_out.weight";
 
-/** Gives the tensor that makes logits of the last stream. */
+/** Names the tensor that turns the last stream into logits. */
 export function headOf({ untied }: ModelConfig): string {
   return untied ? HEAD : EMBEDDING;
 }

@@ -1,11 +1,14 @@
-/** The shapes of a configuration's models. */
+/** The shapes of the models of a configuration. */
 
 import type { Configuration } from "../settings/configuration.ts";
 import { type ModelConfig, parameterCount } from "./shape.ts";
 import { attention } from "./sublayers/attention.ts";
 import { switchMlp } from "./sublayers/switch.ts";
 
-/** Gives the shapes of routers and experts; the vocabulary is as large as was asked for, a tokenizer's own may be smaller. */
+/**
+ * Gives the shapes of routers and experts. The vocabulary is as large as the settings say; that of the
+ * tokenizer may be smaller.
+ */
 export function modelShapes(configuration: Configuration): { router: ModelConfig; expert: ModelConfig } {
   const { routerHidden, routerLayers, routerHeads, expertHidden, expertLayers, expertHeads } = configuration;
   const common = { vocabulary: configuration.vocabularySize, context: configuration.sequenceLength };
@@ -15,7 +18,7 @@ export function modelShapes(configuration: Configuration): { router: ModelConfig
   };
 }
 
-/** Gives the shape of the Switch Transformer: an expert's, with experts of its own in every layer. */
+/** Gives the shape of the Switch Transformer: that of an expert, with experts of its own in every layer. */
 export function switchShape(c: Configuration): ModelConfig {
   return {
     ...modelShapes(c).expert,
@@ -24,15 +27,19 @@ export function switchShape(c: Configuration): ModelConfig {
   };
 }
 
-/** How many times the expert's parameters the larger dense model has, about; the paper's has 3.8 times as many. */
+/**
+ * About how many times the parameters of an expert the larger dense model has; the paper's has 3.8 times as
+ * many.
+ */
 const TIMES = 4;
-/** How many times suffice to keep the expert's layers. */
+/** From so many times on, the larger dense model keeps the number of layers of an expert. */
 const ENOUGH = 3.6;
 
 /**
- * Gives the shape of the larger dense model: as the settings say, or like the paper's 1.3B beside its 335M (table 3) twice as wide
- * as the expert, with as many heads and layers. Where the embedding is so large a part of an expert that this makes less than 3.6
- * times its parameters, there are as many layers as come nearest to four times.
+ * Gives the shape of the larger dense model, as the settings say. By default it is twice as wide as the
+ * expert, with as many heads and layers, like the paper's 1.3B beside its 335M (table 3). In a small expert
+ * the embedding is a large part, so that this makes less than 3.6 times its parameters; then the number of
+ * layers is that which comes nearest to four times.
  */
 export function largerDenseShape(c: Configuration): ModelConfig {
   const { expert } = modelShapes(c);

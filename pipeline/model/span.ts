@@ -1,8 +1,12 @@
-/** What counts of a row in a loss or a score: one stretch of its tokens. Padding, and what follows a prefix, lie outside. */
+/**
+ * The span of a row: the stretch of its tokens that counts in a loss or a score. Padding lies outside, and so
+ * does what follows a routing prefix.
+ */
 
 /**
- * The tokens at positions `begin` to `end - 1` of a row count, each given all before it. The first token of a row has none
- * before it and is never predicted: a span from 0 counts what one from 1 does.
+ * The tokens at positions `begin` to `end - 1` of a row count; each is predicted from all tokens before it.
+ * The first token of a row has none before it and is never predicted, so a span from 0 counts the same tokens
+ * as one from 1.
  */
 export interface Span {
   /** Position of the first token that counts. */
@@ -16,12 +20,12 @@ export function wholeSpan(length: number): Span {
   return { begin: 0, end: length };
 }
 
-/** Counts the first `min(prefix, length)` tokens: what routers learn and score. */
+/** Counts the first `min(prefix, length)` tokens: those that routers learn and score. */
 export function prefixSpan(length: number, prefix: number): Span {
   return { begin: 0, end: Math.min(prefix, length) };
 }
 
-/** Counts what follows the first `prompt` tokens: an answer, a continuation. */
+/** Counts the tokens after the first `prompt` ones: an answer, or a continuation. */
 export function spanAfter(length: number, prompt: number): Span {
   return { begin: Math.min(prompt, length), end: length };
 }

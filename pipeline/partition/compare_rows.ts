@@ -1,13 +1,14 @@
-/** Compares what the stages of a partition say about the same sequences, row by row. */
+/** Compares, row by row, what the stages of a partition say of the same sequences. */
 
 import type { Columns, RecordBatch } from "../rows/arrow.ts";
+
 import { closeCursor, type Cursor, fill, openCursor, placeOf, rowsLeft } from "../rows/cursor.ts";
 
-/** Rows of one kind, training or held-out, as each stage has them. */
+/** The rows of one kind, training or held-out, as each stage has them. */
 interface RowSources {
-  /** Token rows: the sequences there are, in their order. */
+  /** The token rows: all sequences, in their order. */
   tokens: ReadableStream<RecordBatch>;
-  /** Scores of these rows with the experts that assigning them again gives. */
+  /** The scores of these rows, with the experts that assigning them again gives. */
   assigned?: ReadableStream<RecordBatch>;
   /** The assignments on disk. */
   assignments?: ReadableStream<RecordBatch>;
@@ -15,7 +16,7 @@ interface RowSources {
   parts: ReadableStream<RecordBatch>[];
 }
 
-/** Takes something that is wrong, and where; returns false to end the comparison. */
+/** Called with something that is wrong, and where; returns false to end the comparison. */
 type OnDifference = (place: string, what: string) => boolean;
 
 /**
@@ -39,7 +40,7 @@ export async function compareRows(
   let goOn = true;
   const differ: Differ = (at, what) => goOn = onDifference(placeOf(at), what) && goOn;
 
-  /** The row of scores or assignments beside the current token row, unless they have got out of step. */
+  /** The row of scores or assignments beside the current token row, as long as both are in step. */
   const rowBeside = async (name: keyof typeof beside, id: bigint): Promise<Cursor | undefined> => {
     const cursor = beside[name];
     if (cursor === undefined) return undefined;
@@ -96,8 +97,8 @@ type Differ = (at: Cursor, what: string) => void;
 const TOKEN_COLUMNS = ["document", "source", "length", "tokens"] as const;
 
 /**
- * Finds the expert whose next row is sequence `id`, looking at `likely` first. Where none is, rows that stand before it in a
- * batch are out of place, and skipped.
+ * Finds the expert whose next row is sequence `id`; looks at `likely` first. If there is none, rows that
+ * stand before the sequence in a batch are out of place, and are skipped.
  */
 async function findPart(
   parts: Cursor[],
@@ -119,7 +120,10 @@ async function findPart(
   }
 }
 
-/** Compares columns of the current rows of two cursors; a column that only one of them has differs. */
+/**
+ * Compares the columns of the current rows of two cursors. A column that only one of them has counts as
+ * different.
+ */
 function checkSame(a: Cursor, b: Cursor, names: readonly (keyof Columns)[], differ: Differ) {
   for (const name of names) {
     if (sameValues(a, b, name)) continue;

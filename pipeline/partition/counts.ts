@@ -9,11 +9,11 @@ export interface Tally {
   sequences: number;
   /** Real tokens, padding left out. */
   tokens: number;
-  /** Sequences of any expert that cost least here. */
+  /** Number of sequences, of any expert, that cost least at this one. */
   wanted: number;
-  /** Their costs. */
+  /** Costs of its sequences. */
   cost: number;
-  /** What they would cost with their best experts. */
+  /** What its sequences would cost at their best experts. */
   lowest: number;
   /** Predicted prefix tokens; NaN where M is unknown. */
   predicted: number;
@@ -21,7 +21,7 @@ export interface Tally {
   sources: Map<string, SourceCount>;
 }
 
-/** Makes a tally of nothing. */
+/** Makes an empty tally. */
 export function newTally(): Tally {
   return { sequences: 0, tokens: 0, wanted: 0, cost: 0, lowest: 0, predicted: 0, sources: new Map() };
 }
@@ -39,13 +39,13 @@ export function countRow(
   countSource(tally.sources, row.source, row.tokens);
 }
 
-/** Sums up one expert. */
+/** Gives the counts of one expert. */
 export function partCounts({ sequences, tokens, cost, predicted, sources }: Tally): PartCounts {
   const nllPerToken = perToken(cost, predicted);
   return { sequences, tokens, nllPerToken, sources: Object.fromEntries(sortSources(sources)) };
 }
 
-/** Sums up all experts. */
+/** Gives the counts of all experts together. */
 export function partitionCounts(tallies: Tally[]): PartitionCounts {
   const sum = (valueOf: (tally: Tally) => number) =>
     tallies.reduce((total, tally) => total + valueOf(tally), 0);

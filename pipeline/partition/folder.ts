@@ -1,5 +1,6 @@
 /**
- * `partitioner.json`, which says in a partitioner's folder what it is; what else lies there is its kind's own.
+ * `partitioner.json` says in the folder of a partitioner of which kind it is. The other files there belong to
+ * its kind.
  */
 
 import * as v from "valibot";
@@ -30,7 +31,7 @@ const SCHEMA = v.looseObject({
 });
 
 /**
- * What `partitioner.json` says. A kind may say more beside it.
+ * The fields of `partitioner.json`. A kind may add more.
  *
  * @ignore
  */
@@ -50,7 +51,10 @@ export async function readDescription(folder: string, vouched?: Vouched): Promis
   return await readJsonIfThere(`${folder}/partitioner.json`, SCHEMA, what, vouched);
 }
 
-/** Makes what identifies a kind of which all costs depend on one file, beside `partitioner.json` or that itself. */
+/**
+ * Makes the hash that identifies a partitioner whose costs all depend on one file: `partitioner.json` or one
+ * beside it.
+ */
 export function identifiedBy(file: string): PartitionerKind["identify"] {
   return async (folder) => {
     const { sha256 } = await hashFile(`${folder}/${file}`);

@@ -1,10 +1,11 @@
 /**
- * The manifests of a partition: that of the whole, and that of each expert's part, which lies in the part's folder so that a
- * part can be copied out and trained anywhere. Each schema is the one truth for writer and readers.
+ * The manifests of a partition: that of the whole, and that of each expert's part. The latter lies in the
+ * folder of the part, so that a part can be copied elsewhere and trained there. The schema of each is the
+ * only description of its format: the writer and all readers use it.
  */
 
 import * as v from "valibot";
-import { FORMAT, type Lineage } from "../rows/arrow.ts";
+import { FORMAT, type Lineage } from "../rows/lineage.ts";
 import { sha256 } from "../run/files.ts";
 import { count, finite, readJson, share } from "../run/schema.ts";
 import type { Vouched } from "../run/vouched.ts";

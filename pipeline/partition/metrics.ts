@@ -1,8 +1,7 @@
 /**
- * Measures of a partition: how sharp it is, what balancing costs, and what it sorted apart.
- *
- * Everything here is a function of plain arrays; nothing reads files or knows Arrow. Sources (domain labels) are used to
- * measure alone: no model ever sees them.
+ * Measures of a partition: how sharp it is, what balancing costs, and what it separated. Everything here is a
+ * function of plain arrays; nothing reads files or knows Arrow. Sources (domain labels) are only used to
+ * measure: no model ever sees them.
  */
 
 import { assignArgmax } from "./assignment/argmax.ts";

@@ -1,5 +1,6 @@
 /**
- * From token sequences to balanced shards: partitioners, scores, assignments, splitting, how well they fit.
+ * From sequences of tokens to balanced shards: partitioners, scores, assignments, splitting, and measures of
+ * the result.
  *
  * @module
  */

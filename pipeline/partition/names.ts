@@ -10,7 +10,9 @@
  * that the first ones are a sample; their number is bounded, and so are time and memory.
  */
 
-import { fromBatch, lineageOf, readArrow } from "../rows/arrow.ts";
+import { fromBatch, readArrow } from "../rows/arrow.ts";
+
+import { lineageOf } from "../rows/lineage.ts";
 import { exists } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
@@ -24,7 +26,7 @@ export interface TellingTerm {
   logOdds: number;
   /** Share of the expert's sampled sequences that hold it. */
   share: number;
-  /** Share of the others' sampled sequences that hold it. */
+  /** A word that a larger share of the other sequences holds says nothing to a person, such as "the". */
   shareOfRest: number;
 }
 
@@ -34,7 +36,10 @@ export interface SampledText {
   sequence: string;
   /** Source, "" if none. */
   source: string;
-  /** What it costs the expert: nats per predicted token of the prefix, or the cost itself where that is of the whole sequence. */
+  /**
+   * What it costs the expert: nats per predicted token of the prefix, or the cost itself where a cost is one
+   * of the whole sequence.
+   */
   cost: number;
   /** The beginning of its text. */
   text: string;
@@ -46,9 +51,12 @@ export interface ExpertName {
   expert: number;
   /** Sequences that were sampled. */
   sampled: number;
-  /** Words, or pairs of tokens where no word does, the most telling first; none where nothing sets it apart. */
+  /**
+   * Words, or pairs of tokens if no word sets it apart; the most telling first, none if nothing sets it
+   * apart.
+   */
   terms: TellingTerm[];
-  /** The sampled sequences that cost least, the cheapest first; none where all cost the same. */
+  /** The sampled sequences that cost least, the cheapest first; none if all cost the same. */
   likeliest: SampledText[];
   /** Those that cost most, the dearest first. */
   leastLikely: SampledText[];
@@ -58,7 +66,7 @@ export interface ExpertName {
 export interface NameOptions {
   /** Tokenizer of the run. */
   tokenizer: Tokenizer;
-  /** What is known of the files, which they are checked by as they are read. */
+  /** Records of the files, against which they are checked as they are read. */
   vouched?: Vouched;
   /** Most words of an expert; 8 unless given. */
   terms?: number;
@@ -66,7 +74,7 @@ export interface NameOptions {
   texts?: number;
 }
 
-/** Sequences sampled of all experts together, and the least and the most of one. */
+/** Sequences that are sampled of all experts together, and the least and the most of one expert. */
 const SAMPLE = 8192;
 const LEAST_SAMPLE = 128;
 const MOST_SAMPLE = 512;
@@ -74,9 +82,12 @@ const MOST_SAMPLE = 512;
 const SAMPLE_TOKENS = 256;
 /** Sequences that must hold a word before it can tell anything. */
 const LEAST_SEQUENCES = 3;
-/** Standard errors that log-odds must be above 0: thousands of words are looked at, and chance must lift none. */
+/**
+ * By how many standard errors log-odds must exceed 0. Thousands of words are looked at, and chance must not
+ * lift any of them.
+ */
 const ERRORS = 4.5;
-/** Sequences that the prior counts for. */
+/** How many sequences the prior counts as. */
 const PRIOR = 10;
 /** Share of the others' sequences that hold a word above which it says nothing to a person, as "the" does not. */
 const COMMON = 1 / 3;
@@ -188,7 +199,10 @@ async function textOf(ids: Uint16Array | Uint32Array, { eos, decode }: Tokenizer
   return texts.join("\n");
 }
 
-/** Takes the cheapest and the dearest texts: of those that are as long as the prefix, unless there are too few. */
+/**
+ * Takes the cheapest and the dearest texts, only of sequences as long as the prefix unless there are too few
+ * of these.
+ */
 function endsOf(
   found: (SampledText & { whole: boolean })[],
   most: number,
@@ -210,9 +224,12 @@ const WORD = /\p{L}[\p{L}\p{M}\p{N}_]*(?:['’]\p{L}+)*/gu;
 /** Scripts that put no space between words. */
 const UNSPACED =
   /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}]/u;
-let segmenter: Intl.Segmenter | undefined; // costs some time and memory, which most texts need not
+let segmenter: Intl.Segmenter | undefined; // loaded only for such texts: it costs some time and memory
 
-/** Lists the words of a text in lower case; single letters are none, unless a letter is a word in its script. */
+/**
+ * Lists the words of a text in lower case. A single letter is no word, unless its script has words of one
+ * letter.
+ */
 export function wordsOf(text: string): string[] {
   return (text.match(WORD) ?? []).flatMap((run) => {
     if (UNSPACED.test(run)) {
@@ -247,8 +264,9 @@ export function telling<Term>(parts: TermCounts<Term>[], most: number): (Telling
 }
 
 /**
- * Gives the log-odds ratio of an event that happened `[times, of so many]` in one group and in another, and its standard error; the
- * prior adds `prior` times of {@linkcode PRIOR} to either.
+ * Gives the log-odds ratio of an event that happened `[times, of so many]` in one group and in another, and
+ * its standard error. The prior adds {@linkcode PRIOR} sequences to either group, of which a share `prior`
+ * had the event.
  */
 export function logOddsOf(
   [own, ofOwn]: [times: number, of: number],
@@ -293,7 +311,10 @@ async function tellingPairs(
   );
 }
 
-/** Quotes a text as JSON does; line ends, controls, what turns the direction of writing and what has no character are escaped. */
+/**
+ * Quotes a text as JSON does. Line ends, control characters, marks that turn the direction of writing, and
+ * code points without a character are escaped.
+ */
 function quoted(text: string): string {
   const escape = (character: string) => `\\u${character.codePointAt(0)!.toString(16).padStart(4, "0")}`;
   return JSON.stringify(text.toWellFormed()).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, escape);

@@ -1,7 +1,8 @@
 /** Writes the rows of one expert into shards, as they come, in memory of a fixed size. */
 
-import { toBatch, writeArrowFile } from "../rows/arrow.ts";
-import type { Columns, Lineage, RecordBatch } from "../rows/arrow.ts";
+import { type RecordBatch, toBatch, writeArrowFile } from "../rows/arrow.ts";
+import type { Columns } from "../rows/arrow.ts";
+import type { Lineage } from "../rows/lineage.ts";
 import { gatherRows, roomFor, sliceColumns } from "../rows/columns.ts";
 import { shardName, type WrittenShard } from "../rows/shards.ts";
 
@@ -11,7 +12,10 @@ export interface WrittenPart extends WrittenShard {
   tokens: number;
 }
 
-/** Takes rows and writes them into shards; the same rows give the same bytes however they come. */
+/**
+ * Takes rows and writes them into shards. The same rows give the same bytes, however they are cut into
+ * batches.
+ */
 export interface PartWriter {
   /** Adds rows of a batch, by their numbers. */
   add(columns: Columns, rows: number[]): Promise<void>;
@@ -25,9 +29,9 @@ export interface PartWriter {
 interface PartOptions {
   /** Folder, which must be there. */
   folder: string;
-  /** First part of the names of shards. */
+  /** The kind that the names of shards begin with. */
   kind: string;
-  /** Of the rows. */
+  /** Lineage of the rows. */
   lineage: Lineage;
   /** Columns without rows, for the schema of a shard without rows. */
   empty: Columns;

@@ -1,6 +1,6 @@
 /**
- * The seam between a partition and what makes it: whatever says what a sequence costs every expert. Scoring, splitting,
- * evaluation, serving and the report know this interface alone.
+ * The seam between a partition and what makes it: a partitioner says what a sequence costs every expert.
+ * Scoring, splitting, evaluation, serving and the report know only this interface.
  */
 
 import type { Gpu } from "../../kernels/device/gpu.ts";
@@ -10,7 +10,7 @@ import type { FileRecord } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
 import type { Configuration } from "../settings/configuration.ts";
 
-/** Sequences to be told their costs. */
+/** Sequences whose costs are asked for. */
 export interface TokenRows {
   /** Token ids `[rows, sequenceLength]`. */
   tokens: Uint16Array | Uint32Array;
@@ -18,7 +18,7 @@ export interface TokenRows {
   sequenceLength: number;
   /** Real tokens `[rows]`. */
   length: Uint32Array;
-  /** Labels `[rows]`, for partitioners that go by them. */
+  /** Labels `[rows]`, for partitioners that use them. */
   source?: readonly string[];
 }
 
@@ -30,21 +30,25 @@ export interface Partitioner {
   readonly experts: number;
   /** Identity: a hash of all that its costs depend on. */
   readonly sha256: string;
-  /** Tokens of a sequence that training text is split by, M. */
+  /** How many tokens of a sequence decide where training text goes, M. */
   readonly prefix: number;
-  /** Ids that it knows, V. */
+  /** Number of ids that it knows, V. */
   readonly vocabulary: number;
   /** SHA-256 of the tokenizer whose ids it reads, where it is known. */
   readonly tokenizer?: string;
   /** Id of the token that closes a document, where it is known. */
   readonly eos?: number;
-  /** Whether a cost is one of the sequence as a whole; it is a sum over the predicted tokens of the prefix unless set. */
+  /**
+   * Whether a cost is one of the whole sequence. Otherwise it is a sum over the predicted tokens of the
+   * prefix.
+   */
   readonly perSequence?: boolean;
   /** Shape of each of its models, where it has some. */
   readonly shape?: ModelConfig;
   /**
-   * Costs f32 `[prefixes, rows, E]` of sequences for every expert, each of the first min(prefix, length) tokens; the least is the
-   * best. Prefixes ascend, and all come from one pass. A row's costs do not depend on its company.
+   * Computes costs f32 `[prefixes, rows, E]` of sequences for every expert, each by the first min(prefix,
+   * length) tokens; the lowest is the best. Prefixes ascend, and all come from one pass. The costs of a row
+   * do not depend on other rows.
    */
   costs(rows: TokenRows, prefixes: readonly number[]): Promise<Float32Array>;
   /** Frees what it holds. */
@@ -53,7 +57,7 @@ export interface Partitioner {
 
 /** What a partitioner learns from and where it puts what it learned. */
 export interface LearnContext {
-  /** Name of the stage, as the events that it emits say it. */
+  /** Name of the stage, for the events that it emits. */
   stage: string;
   /** Resolved settings. */
   configuration: Configuration;
@@ -67,9 +71,12 @@ export interface LearnContext {
   tokens: { vocabulary: number; eos: number; tokenizer: string; trainSequences: number };
   /** Paths of the training shards, in their order. */
   shards: string[];
-  /** Hashes what a state to resume from depends on: the stage's settings and inputs, with these values in place of or beside them. */
+  /**
+   * Hashes what a state to resume from depends on: the settings and inputs of the stage, with these values in
+   * place of them or beside them.
+   */
   stateKey(values: Record<string, unknown>): string;
-  /** Whether a saved state is passed over. */
+  /** Whether a saved state is ignored. */
   anew: boolean;
   /** Opens the device on the first call. */
   gpu(): Promise<Gpu>;
@@ -79,11 +86,11 @@ export interface LearnContext {
   recordTime(entry: Record<string, unknown>): Promise<void>;
   /** Ends the work. */
   signal?: AbortSignal;
-  /** What is known of the files that it reads, which they are checked by as they are read. */
+  /** Records of the files that it reads, against which they are checked. */
   vouched?: Vouched;
 }
 
-/** What learning a partitioner made. */
+/** What learning a partitioner gave. */
 export interface Learned extends Pick<Partitioner, "sha256"> {
   /** Files by path in the run folder, such as `partitioner/…` and `metrics/…`. */
   outputs: Record<string, FileRecord>;
@@ -93,37 +100,40 @@ export interface Learned extends Pick<Partitioner, "sha256"> {
 
 /** How a partitioner is opened. */
 export interface OpenOptions {
-  /** Sequences that it runs at once. Changes the speed and the memory, never a cost. */
+  /** Sequences that run at once. This changes speed and memory, never a cost. */
   batch?: number;
-  /** What is known of the files of its folder, which they are checked by as they are read. */
+  /** Records of the files of its folder, against which they are checked. */
   vouched?: Vouched;
 }
 
-/** A way to split text: what implements it in a table, and what a run needs to know of it before it is learned. */
+/** A kind of partitioner: what implements it, and what a run needs to know of it before it has learned. */
 export interface PartitionerKind {
-  /** Name, as the setting `partitioner` says it. */
+  /** Name: a value of the setting `partitioner`. */
   kind: string;
   /** What it does, in one sentence. */
   about: string;
-  /** Whether it can tell the expert of a prompt. */
+  /** Whether it can choose the expert of a prompt. */
   routes: boolean;
   /** Whether training text can be split by it. */
   splits: boolean;
-  /** Whether training text is split by whole sequences; by their prefix of M tokens unless set. */
+  /** Whether whole sequences decide where training text goes. Otherwise prefixes of M tokens do. */
   whole?: boolean;
-  /** Whether it has a model per expert, of the shape that the settings of routers give. */
+  /** Whether it has a model per expert, with the shape that the settings of routers give. */
   models?: boolean;
-  /** How text is assigned where no method is set; `balanced` unless given. */
+  /** The way of assigning where no method is set. Default: `balanced`. */
   method?: string;
-  /** What its costs are divided by where they become weights of experts, τ; 1 unless given. */
+  /** The temperature τ: costs are divided by it before they become weights of experts. Default: 1. */
   routingTemperature?: number;
-  /** Names of the settings that what it learns depends on. */
+  /** Names of the settings that its result depends on. */
   settings: readonly (keyof Configuration)[];
-  /** Gives their values as a manifest keeps them; undefined for those that do not matter beside the others. */
+  /**
+   * Gives the values of these settings as a manifest keeps them; undefined for settings that do not matter
+   * given the others.
+   */
   values?(configuration: Configuration): Record<string, unknown>;
-  /** Version of its results: it grows when the bits of what it learns change. */
+  /** Version of its results: to be raised when the bits of what it learns change. */
   revision: number;
-  /** Learns it. Killed at any moment and run again it ends in the same bytes. */
+  /** Learns it. If it is killed at any moment and run again, it ends in the same bytes. */
   learn(context: LearnContext): Promise<Learned>;
   /** Opens one from its folder; `device` opens the GPU where it needs one. */
   open(folder: string, device: () => Promise<Gpu>, options?: OpenOptions): Promise<Partitioner>;

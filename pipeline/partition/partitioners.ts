@@ -1,4 +1,4 @@
-/** The kinds of partitioners there are, and how a folder's is found. */
+/** The table of all kinds of partitioners, and how the partitioner of a folder is found. */
 
 import { dirname } from "node:path";
 import { InputError } from "../../kernels/errors.ts";
@@ -36,8 +36,8 @@ export async function identifyPartitioner(folder: string): Promise<{ sha256: str
 }
 
 /**
- * Finds the kind of a folder's partitioner; throws as {@linkcode openPartitioner} does. One with routers and no `partitioner.json` is of
- * a run made before there were kinds, or another tool's.
+ * Finds the kind of the partitioner in a folder; throws as {@linkcode openPartitioner} does. A folder with
+ * routers and no `partitioner.json` comes from a run made before there were kinds, or from another tool.
  */
 export async function partitionerKind(folder: string, vouched?: Vouched): Promise<PartitionerKind> {
   const name = (await readDescription(folder, vouched))?.kind ??
@@ -57,7 +57,10 @@ export async function partitionerKind(folder: string, vouched?: Vouched): Promis
   );
 }
 
-/** Finds the folder of a run's partitioner: the one that is named, its own, or that of a run made before there were kinds. */
+/**
+ * Finds the folder of the partitioner of a run: the one that is named, the run's own, or `routers` in a run
+ * made before there were kinds.
+ */
 export async function partitionerFolder(run: string, named = ""): Promise<string> {
   const own = `${run}/partitioner`;
   for (const place of [...named ? [named] : [], own, `${run}/routers`]) {
@@ -69,7 +72,10 @@ export async function partitionerFolder(run: string, named = ""): Promise<string
 const holdsPartitioner = async (folder: string): Promise<boolean> =>
   await exists(`${folder}/partitioner.json`) || await exists(`${folder}/router-00`);
 
-/** Finds a partitioner in a folder that is none itself, such as a run, or around it: `routers` was its name before. */
+/**
+ * Finds a partitioner in or around a folder that is none itself, such as a run; `routers` is the former name
+ * of its folder.
+ */
 async function nearest(folder: string): Promise<string | undefined> {
   const around = dirname(folder);
   const places = [around, `${around}/partitioner`, `${around}/routers`];

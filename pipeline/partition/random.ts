@@ -1,6 +1,6 @@
 /**
- * Random parts: a seeded hash of a sequence's tokens chooses its expert. It is the control: what a mixture gains although nothing
- * tells its parts apart.
+ * Random parts: a seeded hash of the tokens of a sequence chooses its expert. It is the control of
+ * experiments: it shows what a mixture gains although its parts do not differ.
  */
 
 import { randomKeys } from "../random.ts";

@@ -4,23 +4,25 @@
  */
 
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
-import { checkLineage, checkTokens, FORMAT, fromBatch, lineageOf, originOf, toBatch } from "../rows/arrow.ts";
-import type { Columns, Lineage, RecordBatch } from "../rows/arrow.ts";
+import { checkLineage, FORMAT, lineageOf } from "../rows/lineage.ts";
+import { checkTokens, fromBatch, originOf, type RecordBatch, toBatch } from "../rows/arrow.ts";
+import type { Columns } from "../rows/arrow.ts";
+import type { Lineage } from "../rows/lineage.ts";
 import { concatColumns } from "../rows/columns.ts";
 import { checkSettings } from "../settings/configuration.ts";
 import type { Partitioner } from "./partitioner.ts";
 
 /** Settings of {@link score}. */
 export interface ScoreOptions {
-  /** What tells the costs. It stays open. */
+  /** The partitioner that says the costs. It stays open. */
   partitioner: Partitioner;
   /** Tokens of the prefix, 2 to S; the partitioner's M by default. */
   prefix?: number;
-  /** Leaves `tokens` out of the result: scores on disk do without them. */
+  /** Leaves `tokens` out of the result: scores on disk do not hold them. */
   dropTokens?: boolean;
   /** Hash of the stage's configuration, for the lineage. */
   config?: string;
-  /** Takes one line about input that says less than it should. */
+  /** Called with a warning about input that says less than it should. */
   onWarning?: (message: Text) => void;
 }
 

@@ -1,14 +1,17 @@
 /**
- * Self-routing: the experts of a run score the prefix themselves, as large routers would. What a sequence costs an expert is the
- * negative log-likelihood of its prefix under that expert, in nats. It takes experts that are trained already, so it only routes.
+ * Self-routing: the experts of a run score the prefix themselves, as large routers would. What a sequence
+ * costs an expert is the negative log-likelihood of its prefix under that expert, in nats. The experts are
+ * trained already, so this partitioner can only route.
  *
- * Its folder is a run's `experts`: `expert-00/` … , Hugging Face folders. An expert may be large, so one is on the device at a time,
- * and is read again for every call.
+ * Its folder is the `experts` folder of a run, with the Hugging Face folders `expert-00/` … An expert may be
+ * large: only one is on the device at a time, and each is read again for every call.
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
-import { loadCheckpoint, loadCheckpointConfig, routersHash } from "../checkpoints/checkpoint.ts";
+import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
+import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
+import { routersHash } from "../checkpoints/routers.ts";
 import { rowsPerPass } from "../model/passes.ts";
 import { createScorer } from "../model/scorer.ts";
 import { exists, hashFile } from "../run/files.ts";
@@ -72,7 +75,7 @@ async function openExperts(
     const result = new Float32Array(prefixes.length * count * experts);
     for (let expert = 0; expert < experts; expert++) {
       const { weights } = await loadCheckpoint(`${folder}/${expertFolder(expert)}`, vouched);
-      // The device itself sums a prefix that is alone.
+      // A single prefix is summed on the device.
       const several = prefixes.length > 1 ? prefixes : undefined;
       const size = Math.min(count, rowsPerPass(gpu, config, length, batch));
       const scorer = createScorer(gpu, { config, models: [weights], batch: size, length, prefixes: several });

@@ -67,7 +67,10 @@ export const source: PartitionerKind = {
   identify: identifiedBy(FILE),
 };
 
-/** Groups labels: the one with most tokens first, into the group with the fewest, the lower expert among equals. */
+/**
+ * Groups labels: the label with most tokens comes first, and each goes to the group with the fewest tokens so
+ * far, the lower expert among equals.
+ */
 function groupsOf(totals: ReadonlyMap<string, number>, experts: number): v.InferOutput<typeof SCHEMA> {
   if (totals.size < experts) {
     const labels = totals.size === 1 && totals.has("") ? "none" : `${totals.size}`;

@@ -10,8 +10,10 @@
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import { checkLineage, FORMAT, fromBatch, identityOf, lineageOf, originOf } from "../rows/arrow.ts";
-import type { Columns, Lineage, RecordBatch } from "../rows/arrow.ts";
+import { checkLineage, FORMAT, identityOf, lineageOf } from "../rows/lineage.ts";
+import { fromBatch, originOf, type RecordBatch } from "../rows/arrow.ts";
+import type { Columns } from "../rows/arrow.ts";
+import type { Lineage } from "../rows/lineage.ts";
 import { sliceColumns } from "../rows/columns.ts";
 import {
   type FileRecord,
@@ -33,7 +35,10 @@ import { openPart, type PartWriter } from "./part_writer.ts";
 export interface SplitInputs {
   /** Assigned training sequences. */
   train: ReadableStream<RecordBatch>;
-  /** Scored held-out sequences; each goes to the expert that it costs least. No batches at all count as none given. */
+  /**
+   * Scored held-out sequences; each goes to the expert that it costs least. A stream without any batch counts
+   * as no sequences.
+   */
   test?: ReadableStream<RecordBatch>;
 }
 
@@ -63,9 +68,9 @@ export interface Partition {
   outputs: Record<string, FileRecord>;
 }
 
-const BUDGET = 16 * 2 ** 20; // bytes of rows that wait for all experts; twice that with those being written
+const BUDGET = 16 * 2 ** 20; // bytes of rows that wait, of all experts together; twice that with the rows that are being written
 const MOST_BATCH = 1024; // rows
-const LEAST_BATCH = 16; // rows; smaller batches cost more than they save
+const LEAST_BATCH = 16; // rows; smaller batches cost more than they save in memory
 
 /**
  * Splits assigned training sequences, and scored held-out ones, into shards per expert; the same rows give the same
@@ -134,7 +139,10 @@ async function writeManifests(folder: string, train: Counted, test?: Counted): P
   return { manifest, parts, outputs };
 }
 
-/** A share of the shards of one kind: those of every expert from number `from` to before `to`. */
+/**
+ * A share of the shards of one kind: those of every expert with numbers from `from` up to, but not including,
+ * `to`.
+ */
 export interface Share {
   /** The first of them. */
   from: number;
@@ -145,8 +153,8 @@ export interface Share {
 }
 
 /**
- * Writes a share of the shards of one kind, as {@linkcode split} writes them, from the rows of which they are, and others: these are
- * left out. Returns the shards of every expert.
+ * Writes a share of the shards of one kind, as {@linkcode split} would write them. The rows may hold others
+ * too; these are left out. Returns the shards of every expert.
  */
 export async function splitShare(
   kind: Kind,
@@ -165,7 +173,7 @@ export async function splitShare(
 
 /** What {@linkcode closeSplit} reads of one kind. */
 export interface ClosingInputs {
-  /** A batch with token columns, of rows where there are some. */
+  /** A batch with token columns; one with rows if there are any. */
   first: RecordBatch;
   /** All rows in order, with `nll` and, to train on, `expert`; tokens are not needed. */
   rows: ReadableStream<RecordBatch>;
@@ -240,7 +248,7 @@ async function splitKind(
   }
 }
 
-/** Says whose shards a first batch begins, and where their rows come from. */
+/** Says to which experts the shards belong that a first batch begins, and where their rows come from. */
 function describe(
   kind: Kind,
   batch: RecordBatch,
@@ -319,7 +327,10 @@ function countRows(
   return rowsOf;
 }
 
-/** Counts the rows of a batch and hands each to its expert, of a share those of its shards. */
+/**
+ * Counts the rows of a batch and hands each to its expert. In a share, only the rows of its shards are handed
+ * on.
+ */
 async function handOut(
   kind: Kind,
   batch: RecordBatch,
@@ -341,7 +352,10 @@ async function handOut(
 
 const OF_PARTS = /^expert-\d{2,}\/(manifest\.json|(train|test)-\d{5,}\.arrow)(\.partial)?$/;
 
-/** Removes what an earlier partition left in the folder: its manifest first, so that nothing claims to be whole. */
+/**
+ * Removes what an earlier partition left in the folder. Its manifest goes first, so that the folder does not
+ * claim to be whole.
+ */
 async function clear(folder: string) {
   await removeIfThere(`${folder}/manifest.json`);
   await removeFiles(folder, "", (path) => OF_PARTS.test(path));

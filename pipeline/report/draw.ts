@@ -1,6 +1,6 @@
 /**
- * Draws plots as SVG with Vega. The only file that imports Vega: {@linkcode drawPlot} is loaded when a report is written, and
- * by nothing else.
+ * Draws plots as SVG with Vega. This is the only file that imports Vega; {@linkcode drawPlot} is loaded only
+ * when a report is written.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import { FONT_SIZE, textWidth } from "./text.ts";
 import { colour } from "./theme.ts";
 
 declare module "vega" {
-  /** How wide texts are; Vega's types leave it out. */
+  /** Widths of texts, which Vega's types leave out. */
   const textMetrics: {
     canvas(use: boolean): void;
     width: (item: { fontSize?: number }, text: unknown) => number;
@@ -75,11 +75,11 @@ const CONFIG = {
 interface Drawing {
   /** Width of the picture, in pixels. */
   width: number;
-  /** Prefix of the ids inside, unlike that of any other picture of the page. */
+  /** Prefix of the ids in the picture; no other picture of the page may have it. */
   id: string;
   /** Whether the title is part of the picture, as in a stand-alone file. */
   titled?: boolean;
-  /** Hears what Vega-Lite has to say about a specification. */
+  /** Called with what Vega-Lite reports about a specification. */
   onWarning?: (message: string) => void;
 }
 
@@ -107,7 +107,7 @@ export async function drawPlot(
     autosize: { type: "fit", contains: "padding" },
     config: CONFIG,
   };
-  // Plots say a specification freely; Vega-Lite checks it, and the listener hears what it does not know.
+  // The type of a specification is open; Vega-Lite checks it and reports to the listener what it does not know.
   const compiled = compile(spec as unknown as TopLevelSpec, { logger: listener(onWarning) }).spec;
   const view = new vega.View(vega.parse(compiled), { renderer: "none", logger: listener(onWarning) });
   vega.resetSVGDefIds();
@@ -122,14 +122,17 @@ export async function drawPlot(
     .replace(/^<svg [^>]*?( width=[^>]*>)/, (_, size) => opening + size + names);
 }
 
-/** Makes widths of text a function of the text alone, whatever canvas or fonts are there. */
+/** Makes the width of a text depend on the text alone, whatever canvas and fonts are there. */
 function measureTexts(): void {
   vega.textMetrics.canvas(false);
   vega.textMetrics.width = ({ fontSize }: { fontSize?: number }, text: unknown) =>
     textWidth(String(text ?? ""), fontSize);
 }
 
-/** Makes a tag of Vega's leaner: no classes, no empty paths, two digits; ids become unlike those of other pictures. */
+/**
+ * Shortens a tag of Vega: no classes, no empty paths, numbers of two digits. Gives its ids the prefix of the
+ * picture.
+ */
 function lean(tag: string, id: string): string {
   if (/^<path .*\bd="(?:|M0,0h0v0h0Z)"/.test(tag)) return "";
   return tag

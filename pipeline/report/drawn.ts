@@ -12,10 +12,10 @@ import { LIGHT, withValues } from "./theme.ts";
 
 /** Width of a full plot, in pixels. */
 export const FULL_WIDTH = 720;
-/** Width of a half plot, and of a full one on a narrow page. */
+/** Width of a half plot, and of a full plot on a narrow page. */
 export const HALF_WIDTH = 348;
 
-/** A plot as drawn: for a wide page, and for a narrow one where that differs. */
+/** A drawn plot: for a wide page, and for a narrow one if that differs. */
 export interface Drawn {
   /** The plot. */
   plot: Plot;
@@ -31,11 +31,11 @@ export interface DrawOptions {
   plots?: string;
   /** Ends the work. */
   signal?: AbortSignal;
-  /** Hears what seems wrong with a plot. */
+  /** Called with what seems wrong in a plot. */
   onWarning?: (message: string) => void;
 }
 
-// A variable, so that Vega is loaded here and now, not with whatever imports this file.
+// A variable, so that Vega is loaded only here and not by everything that imports this file.
 const DRAW = "./draw.ts";
 
 /** Draws all plots of the sections; gives them by name, and the files that were written. */

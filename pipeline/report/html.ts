@@ -10,7 +10,7 @@ export class Html {
   constructor(readonly text: string) {}
 }
 
-/** What a template takes; nothing is written for `null` and `undefined`. */
+/** The values that a template takes; `null` and `undefined` write nothing. */
 export type Content = Html | string | number | null | undefined | readonly Content[];
 
 /** Writes HTML from a template, its values escaped. */
@@ -38,7 +38,10 @@ export function escapeHtml(text: string): string {
   return printable(text).replace(/[&<>"']/g, (character) => ENTITIES[character]);
 }
 
-/** Replaces what no document may hold or show: control characters, directional overrides, lone surrogates. */
+/**
+ * Replaces characters that no document may contain or show: control characters, directional overrides, lone
+ * surrogates.
+ */
 export function printable(text: string): string {
   // deno-lint-ignore no-control-regex
   return text.toWellFormed().replace(/[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff]/g, "\ufffd");
@@ -46,7 +49,10 @@ export function printable(text: string): string {
 
 const LONGEST_UNBROKEN = 32;
 
-/** Writes text whose words with a hyphen, as flags are, do not break across lines, unless they are too long for one. */
+/**
+ * Writes text in which words with a hyphen, such as flags, do not break across lines unless they are too long
+ * for one.
+ */
 export function unbroken(text: string): Html {
   return markup`${
     text.split(/(\S*-\S*)/).map((word, i) =>
@@ -61,11 +67,11 @@ export interface Table {
   head: string[];
   /** Rows; a number is written as `number` does, `null` as an empty cell. */
   rows: (string | number | Html | null)[][];
-  /** Name of its looks, where it has some of its own. */
+  /** Name of its style, if it has one of its own. */
   look?: string;
 }
 
-/** Writes a table; columns of numbers stand to the right, and it scrolls by itself where it is too wide. */
+/** Writes a table. Columns of numbers are aligned right; a table that is too wide scrolls on its own. */
 export function htmlTable({ head, rows, look }: Table, label: string): Html {
   const numeric = head.map((_, column) => rows.some((row) => typeof row[column] === "number"));
   const side = (column: number) => numeric[column] ? new Html(' class="n"') : null;
@@ -86,7 +92,7 @@ export function foldedTable(table: Table, label: string, summary: Content = labe
   return markup`<details><summary>${summary}</summary>${htmlTable(table, label)}</details>`;
 }
 
-/** Writes a number: whole ones with their thousands apart, others with four significant digits. */
+/** Writes a number: a whole one with separated thousands, any other with four significant digits. */
 export function number(value: number): string {
   if (!Number.isFinite(value)) return "–";
   if (Number.isInteger(value)) return value.toLocaleString("en").replace("-", "−");

@@ -1,5 +1,5 @@
 /**
- * Lays a report out as one HTML page that needs nothing else: no script, no font, no network.
+ * Lays a report out as one HTML page that stands alone: no script, no font, no network.
  *
  * @module
  */
@@ -78,7 +78,7 @@ th,td{padding-right:12px}
 @media print{details>summary{display:none}}
 `;
 
-/** What a page says of itself. */
+/** The facts at the head of a page. */
 export interface PageFrame {
   /** Its title. */
   title: string;
@@ -86,7 +86,7 @@ export interface PageFrame {
   about: string;
   /** The task that makes it. */
   task: string;
-  /** What that makes it from. */
+  /** What the task makes it from. */
   from: string;
 }
 

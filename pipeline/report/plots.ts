@@ -1,5 +1,5 @@
 /**
- * What the plots of a report have in common: specifications for Vega-Lite, with the numbers they show.
+ * What the plots of a report share: specifications for Vega-Lite, together with their numbers.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import { printable, type Table } from "./html.ts";
 import { textWidth } from "./text.ts";
 import { colour, expertColour } from "./theme.ts";
 
-/** A specification in Vega-Lite, without width and looks. */
+/** A specification in Vega-Lite, without width and style. */
 export type Spec = Record<string, unknown>;
 
 /** A plot. */
@@ -38,9 +38,9 @@ const MOST_TICKS = 12;
 export const NARROW = 500;
 /** Room that the labels of a vertical axis of numbers take, in pixels. */
 export const AXIS_WIDTH = 44;
-/** Room of a symbol in a legend, with the space around it, in pixels. */
+/** Room of a symbol in a legend and the space around it, in pixels. */
 const SYMBOL_WIDTH = 33;
-/** The same of a line, which is long enough for its dashes. */
+/** The same for a line, which is long enough to show its dashes. */
 const STROKE_WIDTH = 44;
 const STROKE: Spec = { symbolType: "M-2.5,0H2.5", symbolOffset: 7, labelOffset: 20, columnPadding: 10 };
 /** Writes the labels of an axis as 500, 1k, 2M. */
@@ -53,14 +53,14 @@ export const nominal = (field: string, more: Spec = {}): Spec => ({ field, type:
 /** Encodes a field of steps or names in their order. */
 export const ordinal = (field: string, more: Spec = {}): Spec => ({ field, type: "ordinal", ...more });
 
-/** Draws a full mark for every value; its size, in square pixels, is the plot's to say. */
+/** Draws a filled mark for every value; the plot chooses its size, in square pixels. */
 export const POINT: Spec = { type: "point", filled: true, opacity: 1 };
 
-/** Encodes the names that stand beside a plot, from the top. */
+/** Encodes the names beside a plot, from the top. */
 export const beside = (field: string, names: string[], more: Spec = {}): Spec =>
   nominal(field, { sort: names, axis: { title: null, labelColor: colour("ink"), ticks: false, ...more } });
 
-/** Tells the names in a field apart by shapes. */
+/** Gives the names in a field different shapes. */
 export const shapes = (field: string, names: readonly string[]): Spec =>
   nominal(field, { scale: { domain: names, range: ["circle", "square", "diamond"].slice(0, names.length) } });
 
@@ -89,14 +89,14 @@ export const SHARES: Spec = across("share of sequences", { format: ".0%", tickCo
 /** Describes an axis without lines across the plot. */
 export const noGrid = (title: string | null, more: Spec = {}): Spec => ({ title, grid: false, ...more });
 
-/** Tells the names in a field apart by colours, which a legend explains. */
+/** Gives the names in a field different colours, which a legend explains. */
 export const coloured = (field: string, names: string[], colours: string[], legend: Spec): Spec =>
   nominal(field, { scale: { domain: names, range: colours }, ...legend });
 
-/** How a legend looks: its symbols, its title, and the room left of the plot, in pixels. */
+/** Style of a legend: its symbols, its title, and the room left of the plot, in pixels. */
 type LegendLooks = { symbol?: "stroke" | "square"; title?: string; left?: number };
 
-/** Describes a legend below a plot: as many columns as have room beside what stands left of the plot. */
+/** Describes a legend below a plot. It has as many columns as fit beside what is left of the plot. */
 export function legendOf(
   names: string[],
   width: number,
@@ -111,10 +111,13 @@ export function legendOf(
   return { legend: { title: title ?? null, columns, ...looks } };
 }
 
-/** Outlines marks, full and hollow ones alike. */
+/** Outlines marks, filled and hollow ones alike. */
 export const OUTLINED: Spec = { stroke: colour("mixture"), strokeWidth: 1.5 };
 
-/** Tells two figures of one mixture apart, in its colour: outlined marks of the first are full, of the second hollow. */
+/**
+ * Distinguishes two figures of one mixture, in its colour: the marks of the first are filled, those of the
+ * second hollow.
+ */
 export function fullAndHollow(field: string, names: string[], width: number, looks: LegendLooks): Spec {
   const { legend } = legendOf(names, width, looks);
   const outline = { symbolStrokeColor: OUTLINED.stroke, symbolStrokeWidth: OUTLINED.strokeWidth };
@@ -150,7 +153,7 @@ export interface Line {
 const SOLID = [1, 0];
 /** Dashes of the baselines, in their order; the first is solid. */
 const BASELINE_DASHES = [SOLID, [7, 4], [2, 3], [9, 3, 2, 3]];
-/** Dashes of four experts each, whose colours differ. */
+/** Dashes of each group of four experts, whose colours differ. */
 const EXPERT_DASHES = [SOLID, [4, 2], [9, 2, 2, 2]];
 
 /** Gives the line of a way to score text. */
@@ -189,7 +192,7 @@ export function lineEncoding(field: string, lines: Line[], width: number): Spec 
 /** The ways that are compared in parts of the text. */
 export const COMPARED = ["mixture", ...BASELINES] as const;
 
-/** Takes at most so many values, evenly. */
+/** Takes at most so many of the values, evenly spaced. */
 export const someOf = <T>(values: T[], most = MOST_TICKS): T[] =>
   values.filter((_, i) => i % Math.ceil(values.length / Math.max(1, most)) === 0);
 

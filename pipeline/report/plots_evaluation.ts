@@ -38,11 +38,11 @@ import {
 import { labelsWithin } from "./text.ts";
 import { colour } from "./theme.ts";
 
-/** How many times the others' perplexity is beyond their scale. */
+/** A perplexity that is more than so many times the others' does not fit their scale. */
 const FAR = 2;
 const PERPLEXITY_AXIS = { title: "perplexity", tickCount: 6 };
 
-/** Lists the ways that text was scored; one expert leaves no other choice of experts. */
+/** Lists the ways of answering to show. With one expert there is no other choice of experts. */
 const waysOf = ({ scores, experts }: Evaluation): Way[] =>
   (experts > 1 ? TOLD_WAYS : [...COMPARED]).filter((way) => scores[way] !== undefined);
 
@@ -68,7 +68,7 @@ export function perplexityPlot(evaluation: Evaluation): Plot {
   };
   const highest = (ways: readonly Way[]) => Math.max(...ways.map((way) => scores[way]!.high));
   const near = all.filter((way) => way !== "random");
-  const isFar = near.length < all.length && highest(all) > FAR * highest(near); // it would squeeze all others into a corner
+  const isFar = near.length < all.length && highest(all) > FAR * highest(near); // a value far above the others would squeeze them into a corner
   const ways = isFar ? near : all;
   const names = ways.map((way) => wayName(way, experts));
   const values = ways.map(rowOf);

@@ -20,7 +20,7 @@ import {
 } from "./plots.ts";
 import { colour } from "./theme.ts";
 
-/** What kinds are called in a legend. */
+/** Names of kinds of partitioners in a legend. */
 const NAMES: Record<string, string> = { self: "the experts themselves" };
 
 /** Plots perplexity by routing prefix, by both partitioners; none where no other one was asked for. */

@@ -43,7 +43,10 @@ type Shares = Pick<PartitionManifest["train"], "shares">;
 
 const ROUND_HEIGHT = 256;
 
-/** Plots what EM did, round by round; text without sources has no agreement with them, and one router no balance. */
+/**
+ * Plots what EM did, round by round. Text without sources has no agreement with them, and with one router
+ * there is no balance.
+ */
 export function roundPlots(rounds: Round[]): Plot[] {
   const line = (
     id: string,
@@ -104,7 +107,7 @@ export function roundPlots(rounds: Round[]): Plot[] {
   ];
 }
 
-/** Gives a scale over values, one with some extent also where they are all the same. */
+/** Gives a scale over values; it has some extent even if all values are equal. */
 function scaleOver(values: number[], field: "nllPerToken" | "regret"): Spec {
   const [low, high] = [Math.min(...values), Math.max(...values)];
   if (field === "regret") return high === 0 ? { domain: [0, 1] } : { zero: true };

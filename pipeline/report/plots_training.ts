@@ -22,9 +22,12 @@ import type { Curve } from "./read.ts";
 
 const MOST_POINTS = 150;
 const MOST_DOTS = 30;
-/** So few need larger dots, as lines hardly join them. */
+/** Up to so few points get larger dots, as lines hardly join them. */
 const FEW_DOTS = 3;
-/** From so many experts on, they are crowded at the left end of a linear axis of tokens. */
+/**
+ * From so many experts on, tokens are plotted on a logarithmic axis, as experts would be crowded at the left
+ * end of a linear one.
+ */
 const CROWDED = 8;
 
 /** Plots training and validation loss, against tokens and against steps. */

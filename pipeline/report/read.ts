@@ -1,5 +1,5 @@
 /**
- * Reads what a run folder holds, for a report: each part if it is there.
+ * Reads what a run folder holds, for a report; each part may be missing.
  *
  * @module
  */
@@ -25,7 +25,7 @@ import { partsAlone } from "../stages/parts_alone.ts";
 import { anythingBegun } from "../stages/state.ts";
 import { baselineTargets } from "../stages/baselines.ts";
 import { expertTarget } from "../stages/train_expert.ts";
-import { readStepMetrics, type StepMetrics } from "../training/loop.ts";
+import { readStepMetrics, type StepMetrics } from "../training/metrics.ts";
 import { printable } from "./html.ts";
 import { type Claims, readClaims } from "./reproduction.ts";
 
@@ -33,13 +33,13 @@ import { type Claims, readClaims } from "./reproduction.ts";
 export interface Curve {
   /** Name of the model, as in its metrics file. */
   model: string;
-  /** Id, where it is an expert. */
+  /** Id, if it is an expert. */
   expert: number | null;
   /** Lines of the file. */
   points: Pick<StepMetrics, "step" | "tokens" | "loss" | "validationLoss">[];
 }
 
-/** What a run folder holds; `null` and empty lists stand for what is not there yet. */
+/** The contents of a run folder; `null` and empty lists stand for parts that are not there yet. */
 export interface RunRecord {
   /** Name of the folder. */
   name: string;
@@ -129,7 +129,9 @@ const isEmpty = ({ rounds, partition, curves, adopted, evaluation, reproduction 
   rounds.length + curves.length + adopted.length === 0 &&
   [partition, evaluation, reproduction].every((part) => part === null);
 
-/** Reads a file, or gives null where there is none; where it is damaged, the error says how to mend that. */
+/**
+ * Reads a file, or returns null where there is none. If the file is damaged, the error says how to mend it.
+ */
 async function ifThere<T>(
   path: string,
   read: (path: string) => Promise<T>,

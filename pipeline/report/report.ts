@@ -12,7 +12,7 @@ import { page } from "./page.ts";
 import { readRun } from "./read.ts";
 import { type Missing, sectionsOf } from "./sections.ts";
 
-/** Says what to report on, and where to. */
+/** Names what to report on, and where to write the report. */
 export interface ReportOptions extends DrawOptions {
   /** Run folder. */
   run: string;
@@ -22,11 +22,11 @@ export interface ReportOptions extends DrawOptions {
   words?: Words;
 }
 
-/** Says what was written. */
+/** Names what was written. */
 export interface Report {
   /** The page. */
   output: string;
-  /** SVG files, none where no folder was named. */
+  /** SVG files; none if no folder was named for them. */
   plots: string[];
   /** Parts that the run does not have yet, and the tasks that make them. */
   missing: Missing[];

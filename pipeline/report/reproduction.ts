@@ -1,5 +1,5 @@
 /**
- * What a report shows of a reproduction: that part of `reproduction.json`.
+ * The part of `reproduction.json` that a report shows.
  *
  * @module
  */

@@ -1,5 +1,6 @@
 /**
- * Estimates how wide text is, without a font: as wide as in a wide sans-serif one, so that no label is cut off.
+ * Estimates how wide a text is without a font: as wide as in a wide sans-serif one, so that no label is cut
+ * off.
  *
  * @module
  */
@@ -24,7 +25,7 @@ export function textWidth(text: string, fontSize = FONT_SIZE): number {
 const advance = (character: string): number =>
   ADVANCES.find(([characters]) => characters.test(character))?.[1] ?? WIDEST;
 
-/** Shortens texts that are wider than a limit, and numbers those that are alike then. */
+/** Shortens texts that are wider than a limit. Texts that would then be equal are numbered. */
 export function labelsWithin(texts: readonly string[], width: number): string[] {
   const seen = new Set<string>();
   return texts.map((text) => {

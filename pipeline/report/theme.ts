@@ -9,9 +9,10 @@
 export type Palette = Readonly<Record<string, string>>;
 
 /**
- * Every colour on light and on dark paper. Marks keep a contrast of at least 3 to the paper, text one of at least 4.5. A model has
- * one colour in all plots: dense ones black and grey, the mixture blue, Switch purple, experts none of these, so that no expert is
- * taken for another model. Experts 0 to 3 stay apart for colour-blind readers too, and so do 4 to 7, whose lines have other dashes.
+ * Every colour on light and on dark paper. Marks keep a contrast of at least 3 to the paper, text one of at
+ * least 4.5. A model has one colour in all plots: dense ones are black and grey, the mixture is blue, Switch
+ * is purple. Experts have none of these, so that none of them is taken for another model. Colour-blind
+ * readers can tell experts 0 to 3 apart, and also 4 to 7, whose lines have other dashes.
  */
 const COLOURS: Record<string, [light: string, dark: string]> = {
   paper: ["#ffffff", "#14171b"],
@@ -53,7 +54,7 @@ export const HEAT_OPACITY = 0.55;
 
 const EXPERT_COLOURS = 8;
 
-/** Gives the colour of an expert; after eight they come again. */
+/** Gives the colour of an expert; after eight experts the colours repeat. */
 export function expertColour(expert: number): string {
   return colour(`e${expert % EXPERT_COLOURS}`);
 }

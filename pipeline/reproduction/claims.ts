@@ -1,5 +1,5 @@
 /**
- * Puts what the paper claims (SmallTalk LM, section 3) beside the figures of a run.
+ * Compares what the paper claims (SmallTalk LM, section 3) with the figures of a run.
  *
  * @module
  */
@@ -11,7 +11,10 @@ import { type Evaluation, type Gain, sideOf } from "../evaluation/evaluation.ts"
 import type { Claim } from "../report/reproduction.ts";
 import type { PartitionSummary } from "../stages/summary.ts";
 
-/** Where the mixture's curve goes below that of the dense model of E times the steps, for good. */
+/**
+ * The point from which the held-out curve of the mixture stays below that of the dense model of E times the
+ * steps.
+ */
 export interface Crossing {
   /** Tokens per expert, padding included, at the crossing; null where the curves do not cross. */
   tokensPerExpert: number | null;
@@ -157,7 +160,7 @@ export interface CurvePoint {
   loss: number;
 }
 
-/** Finds from where on `mixture` stays below `dense`; both curves hold the same `tokens`. */
+/** Finds the point from which `mixture` stays below `dense`; both curves have the same `tokens`. */
 export function crossingOf(mixture: CurvePoint[], dense: CurvePoint[]): Crossing | null {
   const at = new Map(dense.map(({ tokens, loss }) => [tokens, loss]));
   const both = mixture.filter(({ tokens }) => at.has(tokens))
@@ -189,7 +192,7 @@ const percentOf = (share: number): string => `${(100 * share).toFixed(1)}%`;
 const thousands = (value: number): string => value.toLocaleString("en");
 const megabytes = (bytes: number): string => `${(bytes / 1e6).toPrecision(2)} MB`;
 
-/** What a verdict takes, where the claim does not say it. */
+/** The rules for verdicts that the claims do not spell out. */
 export const VERDICTS =
   'What "yes" takes: a gain whose 95% interval (bootstrap over documents, both models on the same draws) excludes zero; for the ' +
   "short prefix, such a gain over the first dense model with an eighth of the routers' prefix or less; on every segment a lower " +

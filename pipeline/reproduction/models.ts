@@ -1,5 +1,6 @@
 /**
- * The models of a comparison: how each is trained, and how its learning rate is searched for. All are treated alike.
+ * The models of a comparison: how each is trained, and how its learning rate is searched for. All are treated
+ * in the same way.
  *
  * @module
  */
@@ -11,11 +12,11 @@ import type { Sources } from "../settings/resolution.ts";
 import type { RunWatch } from "../stages/session.ts";
 import { trainDense, trainExpert, type TrainOptions, trainSwitch } from "../stages/train.ts";
 import type { Match } from "../stages/train_dense.ts";
-import type { TrainResult } from "../stages/train_model.ts";
+import type { TrainResult } from "../stages/training_result.ts";
 import { LossNotFiniteError } from "../training/loop.ts";
 import { searchRate } from "./search.ts";
 
-/** Part of the training that a trial of a learning rate takes, unless told. */
+/** Default share of the training that a trial of a learning rate takes. */
 export const TRIAL_SHARE = 1 / 8;
 
 /** Rate that every search starts from. */
@@ -75,12 +76,12 @@ export async function searchModelRate(
   });
 }
 
-/** Gathers what a preset, a file and flags say, as flags, without the rates that are searched for. */
+/** Gathers the values of a preset, a file and flags as flags, without the rates that are searched for. */
 export function withoutRates({ preset, file, flags }: Sources): Partial<Configuration> {
   const values: Partial<Configuration> = { ...presetOf(preset), ...file, ...flags };
   for (const field of Object.values(RATES)) delete values[field];
   return values;
 }
 
-/** Gives what a trial is judged by. */
+/** Gives the loss by which a trial is judged. */
 const lossOf = ({ validationLoss, loss }: TrainResult): number => validationLoss ?? loss ?? Infinity;

@@ -18,8 +18,8 @@ import { jsonText, writeAtomic } from "../run/files.ts";
 import { expertFolder } from "../partition/manifests.ts";
 import type { RunWatch } from "../stages/session.ts";
 import type { TrainOptions } from "../stages/train.ts";
-import type { TrainResult } from "../stages/train_model.ts";
-import { readStepMetrics } from "../training/loop.ts";
+import type { TrainResult } from "../stages/training_result.ts";
+import { readStepMetrics } from "../training/metrics.ts";
 import { claimsMarkdown, claimsOf, type Crossing, crossingOf, type CurvePoint, VERDICTS } from "./claims.ts";
 import { RATES, searchModelRate, trainModels, TRIAL_SHARE, withoutRates } from "./models.ts";
 
@@ -72,7 +72,7 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
     for (const name of MODELS) {
       const field = RATES[name];
       if (given[field] !== undefined) {
-        rates[field] = given[field]; // 0 is a dense model's word for the experts' rate
+        rates[field] = given[field]; // 0 stands for the rate of the experts
         continue;
       }
       search[name] = await searchModelRate(name, experts, { ...options, gpu }, trialShare, watch);
@@ -115,7 +115,7 @@ async function readLosses(run: string, name: string): Promise<Map<number, number
   );
 }
 
-/** Puts the experts' held-out curves together, each weighted by the held-out tokens that are routed to it. */
+/** Joins the held-out curves of all experts, each weighted by the held-out tokens that are routed to it. */
 async function mixtureCurve(
   run: string,
   { segments, models }: Evaluation,
@@ -131,7 +131,7 @@ async function mixtureCurve(
   }));
 }
 
-/** Reads the curve of the dense model with E times the steps, against an E-th of its tokens. */
+/** Reads the curve of the dense model with E times the steps, over an E-th of its tokens. */
 async function denseCurve(
   run: string,
   { experts, models }: Evaluation,

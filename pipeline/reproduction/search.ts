@@ -1,13 +1,14 @@
 /**
- * Searches for a learning rate by short trainings: from a first rate outwards by factors of two, until the best one lies
- * between worse ones. Long trainings bear lower rates than short ones, so a higher rate must be clearly better.
+ * Searches for a learning rate by short trainings. It starts from one rate and goes outwards by factors of
+ * two, until the best rate lies between two worse ones. Long trainings tolerate only lower rates than short
+ * ones, so a higher rate must be clearly better.
  *
  * @module
  */
 
 import type { RateSearch, Trial } from "../report/reproduction.ts";
 
-/** Nats by which a higher rate must be better. */
+/** A higher rate must be better by so many nats. */
 const MARGIN = 0.01;
 
 /** Tries at most `most` rates; one whose training diverges counts as infinitely bad. */
@@ -32,7 +33,7 @@ export async function searchRate(
       if (!(next.validationLoss < best.validationLoss - margin)) break;
       best = next;
     }
-    if (best.rate > first) break; // below it lies the worse one that it came from
+    if (best.rate > first) break; // the rate below it is worse: the search came from there
   }
   return { rate: best.rate, trials: trials.sort((a, b) => a.rate - b.rate) };
 }

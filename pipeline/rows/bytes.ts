@@ -1,5 +1,5 @@
 /**
- * Byte chunks: joined, or taken in the sizes that a format asks for.
+ * Chunks of bytes: joins them, or cuts them into the sizes that a format asks for.
  *
  * @module
  */
@@ -18,7 +18,10 @@ export function joinBytes(chunks: Uint8Array[]): Uint8Array<ArrayBuffer> {
 /** Reads the next `size` bytes into memory of their own, fewer only at the end of the input. */
 export type Take = (size: number) => Promise<Uint8Array<ArrayBuffer>>;
 
-/** Takes from chunks of any size; a damaged `size` allocates no more than there is. */
+/**
+ * Reads pieces of a given size from chunks of any size. Where a damaged file names a huge size, no more
+ * memory is taken than there are bytes.
+ */
 export function takeFrom(chunks: AsyncIterator<Uint8Array>): Take {
   let held: Uint8Array = new Uint8Array();
   return async (size) => {

@@ -1,12 +1,12 @@
 /**
- * Rows as plain typed arrays: what stages compute on, free of any Arrow library.
+ * Rows as plain typed arrays. Stages compute on these, without any Arrow library.
  *
  * @module
  */
 
 import { InputError } from "../../kernels/errors.ts";
 
-/** Rows of a batch, one array per column; a column that the rows lack is absent. */
+/** The rows of a batch, with one array per column. Columns that the rows do not have are absent. */
 export interface Columns {
   /** Number of rows. */
   rows: number;
@@ -26,7 +26,7 @@ export interface Columns {
   expert?: Uint16Array;
 }
 
-/** Gives the type of arrays for the ids of a vocabulary: u16 where they fit, else u32. */
+/** Gives the type of array that holds the ids of a vocabulary: u16 where they fit, otherwise u32. */
 export function tokenArrayOf(vocabulary: number): Uint16ArrayConstructor | Uint32ArrayConstructor {
   return vocabulary <= 65_536 ? Uint16Array : Uint32Array;
 }
@@ -34,7 +34,7 @@ export function tokenArrayOf(vocabulary: number): Uint16ArrayConstructor | Uint3
 /** Ids of tokens. */
 export type TokenArray = Uint16Array | Uint32Array;
 
-/** Joins the ids of pieces of a text, all of one type. */
+/** Joins the token ids of several pieces of a text, all in arrays of one type. */
 export function joinTokens(parts: readonly TokenArray[]): TokenArray {
   if (parts.length === 1) return parts[0];
   const joined = new (parts[0].constructor as Uint32ArrayConstructor)(
@@ -49,19 +49,19 @@ export function joinTokens(parts: readonly TokenArray[]): TokenArray {
 }
 
 /** A column's array: anything with a length that can be sliced. */
-type Values = Columns["tokens"] | BigUint64Array | Float32Array | string[];
+type Values = NonNullable<Columns["tokens"]> | BigUint64Array | Float32Array | string[];
 
 /** Applies `change` to every column that is present; `width` is its values per row. */
 function mapColumns(
   columns: Columns,
   rows: number,
-  change: (values: never, width: number, name: keyof Columns) => Values,
+  change: (values: Values, width: number, name: keyof Columns) => Values,
 ): Columns {
   const { sequence, length } = columns;
   const changed = Object.entries(columns).flatMap(([name, values]) => {
-    if (name === "rows" || values === undefined) return [];
+    if (typeof values === "number" || values === undefined) return [];
     const width = columns.rows === 0 ? 0 : values.length / columns.rows;
-    return [[name, change(values as never, width, name as keyof Columns)]];
+    return [[name, change(values, width, name as keyof Columns)]];
   });
   return { rows, sequence, length, ...Object.fromEntries(changed) };
 }
@@ -71,7 +71,7 @@ export function sliceColumns(columns: Columns, begin: number, end: number): Colu
   return mapColumns(
     columns,
     end - begin,
-    (values: Float32Array | string[], width) =>
+    (values, width) =>
       Array.isArray(values) ? values.slice(begin, end) : values.subarray(begin * width, end * width),
   );
 }
@@ -84,8 +84,8 @@ export function takeColumns(columns: Columns, indices: ArrayLike<number>): Colum
 }
 
 /**
- * Returns copies of all rows of `parts`, one after another; the columns are those of the first part with rows. Throws what
- * `copyRows` throws.
+ * Returns copies of all rows of `parts`, one part after another, with the columns of the first part that has
+ * rows. Throws what `copyRows` throws.
  */
 export function concatColumns(parts: Columns[]): Columns {
   const full = parts.filter((part) => part.rows > 0);
@@ -105,7 +105,7 @@ export function roomFor(rows: number, like: Columns): Columns {
   return mapColumns(
     like,
     rows,
-    (values: Float32Array | string[], width) =>
+    (values, width) =>
       Array.isArray(values)
         ? new Array<string>(rows).fill("")
         : new (values.constructor as Float32ArrayConstructor)(rows * width),
@@ -117,8 +117,8 @@ export function roomFor(rows: number, like: Columns): Columns {
  * differ in columns or in values per row.
  */
 export function copyRows(target: Columns, at: number, source: Columns, begin: number, end: number): void {
-  mapColumns(target, end - begin, (values: Float32Array | string[], width, name) => {
-    const from = source[name] as typeof values | undefined;
+  mapColumns(target, end - begin, (values, width, name) => {
+    const from = source[name] as Values | undefined;
     if (from === undefined || from.length !== source.rows * width) {
       throw new InputError(
         `Cannot join rows as column "${name}" must hold ${width} values per row in all of them: ` +
@@ -127,12 +127,15 @@ export function copyRows(target: Columns, at: number, source: Columns, begin: nu
     }
     if (Array.isArray(values)) {
       for (let row = begin; row < end; row++) values[at + row - begin] = from[row] as string;
-    } else values.set((from as Float32Array).subarray(begin * width, end * width), at * width);
+    } else {(values as Float32Array).set(
+        (from as Float32Array).subarray(begin * width, end * width),
+        at * width,
+      );}
     return values;
   });
 }
 
-const WIDE = 32; // values from which on one call costs less than a loop
+const WIDE = 32; // from so many values on, one call of `set` costs less than a loop
 
 /** Copies the rows of `source` at `indices` to row `at` of `target` and after, which has the same columns and widths. */
 export function gatherRows(
@@ -141,7 +144,7 @@ export function gatherRows(
   source: Columns,
   indices: ArrayLike<number>,
 ): void {
-  mapColumns(source, indices.length, (values: Float32Array | string[], width, name) => {
+  mapColumns(source, indices.length, (values, width, name) => {
     const to = target[name] as Float32Array;
     for (let i = 0; i < indices.length; i++) {
       const [from, into] = [indices[i] * width, (at + i) * width];
@@ -153,8 +156,8 @@ export function gatherRows(
 }
 
 /**
- * Yields the same rows in groups of exactly `rows`, the last one shorter, so that what is written does not depend
- * on how the rows came; input without rows gives one group without rows.
+ * Yields the same rows in groups of exactly `rows`; the last group may be shorter. So what is written does
+ * not depend on how the rows were cut before. Input without rows gives one group without rows.
  */
 export async function* regroup(
   source: AsyncIterable<Columns> | Iterable<Columns>,

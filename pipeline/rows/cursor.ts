@@ -5,6 +5,7 @@
  */
 
 import { type Columns, fromBatch, originOf, type RecordBatch } from "./arrow.ts";
+
 import { sliceColumns } from "./columns.ts";
 
 /** A place in a stream of batches. */
@@ -57,7 +58,7 @@ export function placeOf({ batch, row }: Cursor): string {
   return `${batch === undefined ? "the stream" : originOf(batch)}, row ${row}`;
 }
 
-/** Ends the reading and lets the stream go. */
+/** Stops reading and releases the stream. */
 export async function closeCursor(cursor: Cursor): Promise<void> {
   await cursor.rest.return?.();
 }

@@ -1,11 +1,12 @@
 /**
- * Puts scores or assignments beside the tokens that they are of.
+ * Puts scores or assignments beside the tokens that they belong to.
  *
  * @module
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import { checkLineage, FORMAT, lineageOf, originOf, type RecordBatch, toBatch } from "./arrow.ts";
+import { checkLineage, FORMAT, lineageOf } from "./lineage.ts";
+import { originOf, type RecordBatch, toBatch } from "./arrow.ts";
 import { closeCursor, type Cursor, fill, openCursor, placeOf, rowsLeft, take } from "./cursor.ts";
 
 const REMEDY = { remedy: "score these tokens again" };
@@ -39,7 +40,7 @@ async function* joined(tokens: ReadableStream<RecordBatch>, scored: ReadableStre
       checkSameRows(left, right, count);
       const { nll, expert } = take(right, count);
       const lineage = { format: FORMAT, stage: "", ...known, ...lineageOf(right.batch) };
-      yield toBatch({ ...take(left, count), nll, expert }, lineage); // without rows for the schema where there are none
+      yield toBatch({ ...take(left, count), nll, expert }, lineage); // without rows, this batch gives the schema
     }
   } finally {
     await closeCursor(left);

@@ -8,8 +8,6 @@ export {
   arrowBytes,
   type Columns,
   fromBatch,
-  type Lineage,
-  lineageOf,
   readArrow,
   readShards,
   type RecordBatch,
@@ -17,6 +15,7 @@ export {
   writeArrowFile,
   type Written,
 } from "./arrow.ts";
+export { type Lineage, lineageOf } from "./lineage.ts";
 export { joinScores } from "./join.ts";
 export { writeShards, type WrittenShard } from "./shards.ts";
 export { epochs, shuffle, type ShuffleOptions } from "./shuffle.ts";

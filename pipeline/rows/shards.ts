@@ -4,15 +4,9 @@
  * @module
  */
 
-import {
-  FORMAT,
-  type Lineage,
-  lineageOf,
-  type RecordBatch,
-  toBatch,
-  writeArrowFile,
-  type Written,
-} from "./arrow.ts";
+import { FORMAT, type Lineage, lineageOf } from "./lineage.ts";
+
+import { type RecordBatch, toBatch, writeArrowFile, type Written } from "./arrow.ts";
 import { regroup } from "./columns.ts";
 import { closeCursor, fill, openCursor, take } from "./cursor.ts";
 
@@ -22,7 +16,7 @@ export interface WrittenShard extends Written {
   name: string;
 }
 
-const BATCH = 1024; // rows; what a reader of the file holds at a time
+const BATCH = 1024; // rows of a batch, which a reader of the file holds at a time
 
 /** Gives the name of a shard, for instance `train-00003.arrow`. */
 export function shardName(kind: string, index: number): string {
@@ -30,9 +24,9 @@ export function shardName(kind: string, index: number): string {
 }
 
 /**
- * Writes batches to `<kind>-00000.arrow` and so on in `folder`, at most `rows` rows in each, and yields each shard once it is
- * there. The same rows give the same bytes however they come in batches; no rows give one shard without rows. Throws a
- * `TypeError` where there is no batch at all.
+ * Writes batches to `<kind>-00000.arrow` and so on in `folder`, with at most `rows` rows in each, and yields
+ * each shard once it is whole. The same rows give the same bytes however they were cut into batches. No rows
+ * give one shard without rows. Throws a `TypeError` where there is no batch at all.
  */
 export async function* writeShards(
   folder: string,

@@ -1,6 +1,7 @@
 /**
- * Puts sequences into a seeded random order, or back into that of their ids, out of core: the order is a function of (seed,
- * sequence id) alone, however the rows come and however little memory there is.
+ * Puts sequences into a seeded random order, or back into the order of their ids, without holding them all in
+ * memory. The order is a function of (seed, sequence id) alone: it depends neither on how the rows come nor
+ * on how much memory there is.
  *
  * @module
  */
@@ -10,18 +11,14 @@ import { refuseLink, removeIfEmpty, removeIfThere } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
 import {
   type ArrowAppender,
-  checkLineage,
   type Columns,
-  FORMAT,
   fromBatch,
-  identityOf,
-  type Lineage,
-  lineageOf,
   openArrowAppender,
   readArrow,
   type RecordBatch,
   toBatch,
 } from "./arrow.ts";
+import { checkLineage, FORMAT, identityOf, type Lineage, lineageOf } from "./lineage.ts";
 import { concatColumns, copyRows, gatherRows, roomFor, sliceColumns, takeColumns } from "./columns.ts";
 import { permutation, randomKeys } from "../random.ts";
 
@@ -40,10 +37,9 @@ const BUDGET = 16 * 1024 * 1024;
 const BATCH = 1024;
 
 /**
- * Yields the same rows ordered by a 64-bit random key of their sequence id (equal keys by id).
- *
- * Rows beyond `budget` go to one file per leading byte of the key; a file beyond it is divided by the next byte, and so
- * on, so that memory holds the budget however many rows there are.
+ * Yields the same rows ordered by a 64-bit random key of their sequence id (equal keys by id). Rows beyond
+ * `budget` go to one file per leading byte of the key. A file that is larger than the budget is divided by
+ * the next byte of the key, and so on. So memory holds the budget, however many rows there are.
  */
 export function shuffle(
   source: ReadableStream<RecordBatch>,
@@ -53,7 +49,10 @@ export function shuffle(
   return ReadableStream.from(ordered(source, { ...options, keys }, 0));
 }
 
-/** Yields the same rows in the order of their sequence ids, the largest of which is `last`; the rest as in {@linkcode shuffle}. */
+/**
+ * Yields the same rows in the order of their sequence ids, the largest of which is `last`. Everything else is
+ * as in {@linkcode shuffle}.
+ */
 export function inSequence(
   source: ReadableStream<RecordBatch>,
   { last, ...options }: Omit<ShuffleOptions, "seed"> & { last: bigint },
@@ -72,7 +71,7 @@ async function* ordered(
   source: ReadableStream<RecordBatch>,
   { keys: keysOf, spill, budget = BUDGET }: Order,
   depth: number, // bytes of the key that all rows share
-  // Room for the budget's rows and for a batch; one for all depths, since memory that comes and goes fragments.
+  // Room for the rows of the budget and one batch. All depths share it: taking and freeing it anew would fragment memory.
   room: { held?: Columns; batch?: Columns } = {},
 ): AsyncGenerator<RecordBatch> {
   const files = new Map<number, ArrowAppender>(); // by bucket
@@ -81,7 +80,7 @@ async function* ordered(
   let lineage: Lineage | null = null;
   let empty: RecordBatch | undefined;
 
-  /** Moves what is held to the buckets' files. */
+  /** Moves the rows that memory holds into the files of their buckets. */
   async function spillHeld() {
     const rows = sliceColumns(room.held!, 0, count);
     count = 0;
@@ -142,7 +141,10 @@ async function* ordered(
   }
 }
 
-/** Sorts rows by one byte of their keys, `[rows, 8]`: the rows in order, and where each bucket starts, `[BUCKETS + 1]`. */
+/**
+ * Sorts rows by one byte of their keys, `[rows, 8]`. Returns the rows in order, and where each bucket starts,
+ * `[BUCKETS + 1]`.
+ */
 function byBucket(keys: Uint8Array, byte: number): { order: Uint32Array; starts: Uint32Array } {
   const order = new Uint32Array(keys.length / 8);
   const starts = new Uint32Array(BUCKETS + 1);
@@ -164,11 +166,12 @@ function* inOrder(rows: Columns, keysOf: Order["keys"], lineage: Lineage): Gener
 }
 
 /**
- * Opens an endless stream of training sequences: the shards in order once, then again and again in new orders (the shards
- * permuted, and the rows within each), starting after `consumed` sequences. The result returns the next `count`.
+ * Opens an endless stream of training sequences, starting after `consumed` of them. The first pass takes the
+ * shards in their order. Every later pass permutes the shards and the rows within each. The returned function
+ * gives the next `count` sequences.
  *
- * Memory holds one shard: no row of it is handed out before it was read to its end, so that what `vouched` knows of it is checked.
- * Throws `InputError` where the shards hold no rows.
+ * Memory holds one shard. None of its rows is handed out before the shard was read to its end, so that what
+ * `vouched` knows of it is checked first. Throws an `InputError` where the shards hold no rows.
  */
 export function epochs(
   paths: string[],

@@ -1,6 +1,6 @@
 /**
- * Experts that another trainer made and that were put into a run: the manifest of such an expert's training says where it came
- * from, instead of how it was trained.
+ * Experts that another trainer made and that were put into a run. The manifest of such an expert says where
+ * the expert came from instead of how it was trained.
  *
  * @module
  */
@@ -31,7 +31,7 @@ const ADOPTION = v.object({
  */
 export type Adoption = v.InferOutput<typeof ADOPTION>;
 
-/** Says where the model that a manifest vouches for came from; undefined where it was trained here. */
+/** Says where the model of a manifest came from; undefined where it was trained here. */
 export function adoptionOf(manifest: Pick<Manifest, "configuration"> | null): Adoption | undefined {
   const result = v.safeParse(ADOPTION, manifest?.configuration.adopted);
   return result.success ? result.output : undefined;

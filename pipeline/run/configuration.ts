@@ -14,7 +14,10 @@ import { VERSION } from "./version.ts";
 import { type Configuration, defaultConfiguration, FIELDS } from "../settings/configuration.ts";
 import { checkValue } from "../settings/field.ts";
 
-/** Version of the layout that is written. Those before are read: 2 had no checksum, 1 no number. */
+/**
+ * Version of the layout that is written. Older ones are read too: version 2 had no checksum, version 1 did
+ * not say its version.
+ */
 const FORMAT = 3;
 
 const ADAPTER = v.object({
@@ -36,7 +39,7 @@ export type AdapterNote = v.InferOutput<typeof ADAPTER>;
 export interface RunConfiguration extends Omit<v.InferOutput<typeof RUN_CONFIGURATION>, "configuration"> {
   /** Resolved values. */
   configuration: Configuration;
-  /** Whether it is not what the run wrote. */
+  /** Whether it was edited since the run wrote it. */
   edited?: boolean;
 }
 
@@ -55,14 +58,17 @@ export async function readConfiguration(path: string): Promise<Partial<Configura
   );
 }
 
-/** How a run's `config.json` is mended: what holds without it are not the values of the run. */
+/**
+ * Says how to mend a run's `config.json`. Where it is removed, the settings of the run must be given again.
+ */
 export const CONFIGURATION_AGAIN: Text = say`copy it again, or remove it and run the same ${
   task("partition")
 } with all its settings again`;
 
 /**
- * Reads a run's `config.json`, or null where there is none. Throws an `InputError` where it is damaged or of a newer version, where
- * it is not what the run wrote unless `edited` accepts that, or the run is a file.
+ * Reads a run's `config.json`, or returns null where there is none. Throws an `InputError` where it is
+ * damaged or of a newer version, where it was edited (unless `edited` accepts that), and where the run is a
+ * file.
  */
 export async function readRunConfiguration(
   run: string,
@@ -113,7 +119,10 @@ export async function readRunConfiguration(
 
 const ACCEPT = setting("force");
 
-/** Says how a `config.json` differs from what the run wrote, as far as manifests know it. */
+/**
+ * Says how a `config.json` differs from what the run wrote. The manifests of stages know some of the values
+ * that it had.
+ */
 async function editedText(run: string, configuration: Record<string, unknown>): Promise<Text> {
   const must = `Cannot use "${run}/config.json" as it must be what the run wrote, by its checksum`;
   for (const stage of await manifestNames(run)) {
@@ -121,7 +130,7 @@ async function editedText(run: string, configuration: Record<string, unknown>): 
     for (const [name, then] of Object.entries(made?.configuration ?? {})) {
       if (!(name in FIELDS) || !(name in configuration)) continue;
       const now = configuration[name];
-      const follows = now === 0 && then !== 0 && stage.startsWith("train-"); // 0 stands for what follows from others
+      const follows = now === 0 && then !== 0 && stage.startsWith("train-"); // 0 stands for a value that follows from other settings
       if (follows || typeof now !== typeof then || canonical(now) === canonical(then)) continue;
       return say`${must}: ${setting(name)} is ${JSON.stringify(now)}, "${stage}" ran with ${
         JSON.stringify(then)
@@ -134,7 +143,7 @@ async function editedText(run: string, configuration: Record<string, unknown>): 
 const whatOf = (error: unknown): Text =>
   error instanceof ExplainedError ? error.what : (error as Error).message;
 
-/** Writes a run's `config.json` where it would change. */
+/** Writes a run's `config.json` if that changes it. */
 export async function writeRunConfiguration(
   run: string,
   configuration: Configuration,
@@ -150,7 +159,7 @@ export async function configurationText(run: string): Promise<string | null> {
   return await Deno.readTextFile(`${run}/config.json`).catch(() => null);
 }
 
-/** Gives a run's `config.json` this text, or removes it, where it has another. */
+/** Gives a run's `config.json` this text if it has another one; null removes the file. */
 export async function writeConfigurationText(run: string, text: string | null): Promise<void> {
   if (await configurationText(run) === text) return;
   const path = `${run}/config.json`;

@@ -45,9 +45,12 @@ export type RunEvent =
     type: "stage";
     /** The stage: one of a partition, or the training of a model. */
     stage: string;
-    /** What is the matter with it. */
+    /** What happened to it. */
     state: "started" | "done" | "up to date";
-    /** Where it is up to date: whether its outputs were found whole by their sizes alone, or by what they hold. */
+    /**
+     * For a stage that is up to date: whether its outputs were checked by their sizes alone or by their
+     * hashes.
+     */
     by?: "size" | "content";
     /** How long it took. */
     seconds?: number;
@@ -67,11 +70,11 @@ export type RunEvent =
     unit: string;
     /** Loss of the last step of a training, nats per predicted token. */
     loss?: number;
-    /** Its learning rate. */
+    /** Learning rate of that step. */
     learningRate?: number;
-    /** Tokens that it trained on a second, as last measured. */
+    /** Tokens per second of the training, as last measured. */
     tokensPerSecond?: number;
-    /** The share of the device's measured roof that this is (MFU), where there is a measurement. */
+    /** Which share of the measured roof of the device that speed is (MFU), where there is a measurement. */
     utilisation?: number;
   }
   | ({
@@ -85,7 +88,7 @@ export type RunEvent =
     type: "checkpoint";
     /** The training's stage. */
     stage: string;
-    /** Whether that begins, or ended. */
+    /** Whether saving begins or has ended. */
     state: "started" | "done";
   }
   | {
@@ -97,8 +100,8 @@ export type RunEvent =
     kind: string;
   }
   | {
-    /** Something is worth knowing but no error. */
+    /** A warning: worth knowing, but no error. */
     type: "warning";
-    /** What. */
+    /** The warning. */
     message: Text;
   };

@@ -1,6 +1,7 @@
 /**
- * Writes files whole or not at all, and hashes them. A file is written as `<name>.partial`, synchronised and renamed,
- * so the final name is the completion marker: a process killed at any moment leaves no half-written file under it.
+ * Writes files whole or not at all, and hashes them. A file is written as `<name>.partial`, synchronised and
+ * renamed. So a file under its final name is complete: a process that is killed at any moment leaves no
+ * half-written one.
  *
  * @module
  */
@@ -34,12 +35,18 @@ export async function hashFile(path: string): Promise<FileRecord> {
   return { bytes, sha256: hash.digest("hex") };
 }
 
-/** Shortens a SHA-256 to what tells two of them apart in a message; shorter texts stay. */
+/**
+ * Shortens a SHA-256 to as many digits as tell two of them apart in a message. Shorter texts stay as they
+ * are.
+ */
 export function shortHash(sha256: string): string {
   return sha256.replace(/^([0-9a-f]{12})[0-9a-f]{52}$/, "$1…");
 }
 
-/** Orders names that end in numbers by number, also where a number has outgrown its zeros: `train-100000` is the last. */
+/**
+ * Compares names that end in numbers by the numbers, also where one has more digits than the padding:
+ * `train-100000` comes last.
+ */
 export function byNumber(a: string, b: string): number {
   return a.length - b.length || (a < b ? -1 : 1);
 }
@@ -50,17 +57,17 @@ export function jsonText(value: unknown): string {
 }
 
 /**
- * Writes a file whole or not at all, making its folder, and returns its size and SHA-256. On any error (the source's
- * included) the partial file is removed and an existing file of that name stays as it was. `shared` files may be
- * written by several processes at once. Throws a `RunError` that names the path where the disk is full,
- * an `InputError` where the place cannot be written.
+ * Writes a file whole or not at all, makes its folder if needed, and returns its size and SHA-256. On any
+ * error (also one of the source) the partial file is removed, and an existing file of that name stays as it
+ * was. `shared` says that several processes may write the file at once. Throws a `RunError` that names the
+ * path where the disk is full, an `InputError` where the place cannot be written.
  */
 export async function writeAtomic(
   path: string,
   data: string | Uint8Array | AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   { shared = false } = {},
 ): Promise<FileRecord> {
-  // A number that no process of another machine chooses as well.
+  // A random number, so that no process on another machine uses the same name.
   const number = () => crypto.getRandomValues(new Uint32Array(1))[0];
   const partial = shared ? `${path}.${number()}.partial` : `${path}.partial`;
   const hash = createHash("sha256");
@@ -69,7 +76,7 @@ export async function writeAtomic(
   let opened: Deno.FsFile;
   try {
     await Deno.mkdir(dirname(path), { recursive: true });
-    await removeIfThere(partial); // left by a killed process; where it is a link, the link alone goes
+    await removeIfThere(partial); // a killed process may have left one; of a link only the link is removed
     opened = await Deno.open(partial, { write: true, createNew: true });
   } catch (error) {
     throw writeError(path, error);
@@ -117,8 +124,8 @@ export async function removeIfEmpty(path: string): Promise<void> {
 }
 
 /**
- * Lists files below `folder` by their paths from `root`, which it is in (`""` is `root` itself), links among them. No link is
- * followed below `root`.
+ * Lists files below `folder`, which lies in `root` (`""` is `root` itself), by their paths from `root`. Links
+ * are listed and not followed.
  */
 export async function* filesUnder(root: string, folder: string): AsyncGenerator<string> {
   const names = folder.split("/");
@@ -141,8 +148,8 @@ async function* filesIn(root: string, folder: string): AsyncGenerator<string> {
 }
 
 /**
- * Removes the files below `folder` of `root` that `isGone` names by their paths from `root`, and folders that this empties; never
- * through a link. Returns the paths of the files that are left.
+ * Removes those files below `folder` of `root` that `isGone` names by their paths from `root`, and the
+ * folders that are empty after that. Never follows a link. Returns the paths of the files that are left.
  */
 export async function removeFiles(
   root: string,
@@ -164,7 +171,7 @@ export async function removeFiles(
   return left;
 }
 
-/** Gives the name of the file that a partial one was to become; undefined for any other. */
+/** Gives the final name of a partial file; undefined for any other file. */
 export function wholeName(path: string): string | undefined {
   return /^(.+?)(\.\d+)?\.partial$/.exec(path)?.[1];
 }
@@ -174,7 +181,10 @@ async function isLink(path: string): Promise<boolean> {
   return await Deno.lstat(path).then(({ isSymlink }) => isSymlink, () => false);
 }
 
-/** Throws an `InputError` where a file or folder that is to be written in place is a link: what it leads to is the user's. */
+/**
+ * Throws an `InputError` where a file or folder that is to be written in place is a link: the file that it
+ * leads to is the user's.
+ */
 export async function refuseLink(where: string): Promise<void> {
   if (!await isLink(where)) return;
   throw new InputError(`Cannot write "${where}" as it must not lead elsewhere: it is a symbolic link`, {
@@ -218,15 +228,15 @@ export async function openToRead(where: string): Promise<Deno.FsFile> {
 }
 
 /**
- * Says why a place such as "tokens.arrow, batch 3, row 7," cannot be read; `where` of the error is the file or stream that
- * the place names, unless given.
+ * Makes the error of a place that cannot be read, such as "tokens.arrow, batch 3, row 7,". Its `where` is the
+ * file or stream in that place, unless it is given.
  */
 export function unreadable(place: string, rule: string, fact: string, more: Explanation = {}): InputError {
   const where = place.replace(/(, (batch|line|row|row group) \d+)+,?$/, "");
   return new InputError(`Cannot read ${place} as ${rule}: ${fact}`, { where, ...more });
 }
 
-/** Gives what an error says on one line: parsers quote the line breaks of what they read. */
+/** Gives the message of an error on one line. Parsers quote what they read, line breaks included. */
 export function oneLine(error: unknown): string {
   return (error instanceof Error ? error.message : String(error)).replace(/[\s\p{Cc}]+/gu, " ");
 }

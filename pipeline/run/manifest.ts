@@ -1,6 +1,7 @@
 /**
- * Remembers what each stage made and from what, so that a stage is run again only when something it depends on changed.
- * The manifest of stage X is `manifests/X.json` in the run folder, written after all its outputs.
+ * Remembers what each stage made and from what, so that a stage runs again only when something that it
+ * depends on has changed. The manifest of stage X is `manifests/X.json` in the run folder. It is written
+ * after all outputs of the stage.
  *
  * @module
  */
@@ -14,8 +15,8 @@ import { canonical, isSealed, seal } from "./seal.ts";
 import { Vouched } from "./vouched.ts";
 
 /**
- * Version of the layout that is written. Those before are read: 2 had no checksum and did not say what was read, 1 had no number and a
- * version of the code.
+ * Version of the layout that is written. Older ones are read too: version 2 had no checksum and did not say
+ * what was read, version 1 did not say its version and held a version of the code.
  */
 const FORMAT = 3;
 
@@ -47,7 +48,7 @@ const MANIFEST = v.object({
  */
 export type Manifest = v.InferOutput<typeof MANIFEST>;
 
-/** Says which stage a manifest is to vouch for, and what its outputs depend on. */
+/** Names a stage and says what its outputs depend on. */
 export type StageIdentity = Pick<Manifest, "stage" | "revision" | "key" | "configuration" | "inputs">;
 
 /** Hashes what a stage's outputs depend on: its name, revision, configuration and inputs. */
@@ -61,7 +62,7 @@ export function stageKey(
   return sha256(canonical({ stage, code: `0.1.${revision - 1}`, configuration, inputs }));
 }
 
-/** Hashes the contents of a stage's outputs together: the input hash of the stages that read them. */
+/** Hashes the outputs of a stage together. Stages that read them use this as the hash of their input. */
 export function outputsHash({ outputs }: Pick<Manifest, "outputs">, under = ""): string {
   const names = Object.keys(outputs).filter((name) => name.startsWith(under)).sort();
   return sha256(names.map((name) => `${outputs[name].sha256}  ${name}\n`).join(""));
@@ -108,13 +109,16 @@ export async function readManifest(run: string, stage: string): Promise<Manifest
   return manifest;
 }
 
-/** Says whether a path names something below a folder, without looking. */
+/** Says whether a path leads below a folder, by its text alone. */
 function isInside(path: string): boolean {
   return path !== "" && !/[\\\0]/.test(path) &&
     path.split("/").every((name) => !["", ".", ".."].includes(name));
 }
 
-/** Finds the first output of a manifest that is missing, has another size than recorded or lies elsewhere; null where all are there. */
+/**
+ * Finds the first output of a manifest that is missing, has another size than recorded or lies elsewhere;
+ * null where every output is there.
+ */
 export async function missingOutput(
   run: string,
   { outputs }: Pick<Manifest, "outputs">,
@@ -132,13 +136,16 @@ export async function missingOutput(
   return null;
 }
 
-/** Says whether a path that is there lies in a folder once links are followed; `home` is the folder without links. */
+/** Says whether a path lies in a folder once links are followed; `home` is the real path of that folder. */
 export async function liesIn(home: string, path: string): Promise<boolean> {
   const real = await Deno.realPath(path).catch(() => null);
   return real !== null && (real === home || real.startsWith(home.endsWith("/") ? home : `${home}/`));
 }
 
-/** Finds the outputs of a manifest that are not what it says: missing, elsewhere, or of another size or content. */
+/**
+ * Finds the outputs of a manifest that are not as it records them: missing, elsewhere, or of another size or
+ * content.
+ */
 export async function damagedOutputs(run: string, { outputs }: Pick<Manifest, "outputs">): Promise<string[]> {
   const damaged: string[] = [];
   for (const [name, record] of Object.entries(outputs)) {
@@ -149,7 +156,7 @@ export async function damagedOutputs(run: string, { outputs }: Pick<Manifest, "o
   return damaged;
 }
 
-/** Writes a stage's manifest, outputs sorted by name: the stage is complete from here on. */
+/** Writes the manifest of a stage, with its outputs sorted by name. From then on the stage is complete. */
 export async function writeManifest(
   run: string,
   identity: StageIdentity,
@@ -164,7 +171,7 @@ function sorted<T>(values: Record<string, T>): Record<string, T> {
   return Object.fromEntries(Object.entries(values).sort(([a], [b]) => a < b ? -1 : 1));
 }
 
-/** Gathers what the manifests of runs say of their files; a place that lies in a run stands for that run. */
+/** Gathers what the manifests of runs say of their files. Any place in a run stands for that run. */
 export async function vouchedFiles(...places: string[]): Promise<Vouched> {
   const vouched = new Vouched();
   const seen = new Set<string>();
@@ -181,7 +188,7 @@ export async function vouchedFiles(...places: string[]): Promise<Vouched> {
   return vouched;
 }
 
-/** Finds the folder of the run that a file or folder is, or lies in; null where it lies in none. */
+/** Finds the folder of the run that a file or folder is or lies in; null where it lies in no run. */
 export async function runOf(place: string): Promise<string | null> {
   const names = place.split("/");
   for (let end = names.length; end > 0; end--) {

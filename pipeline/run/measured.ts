@@ -1,6 +1,6 @@
 /**
- * Keeps what devices were measured to reach, in a file of the user's cache folder: `doctor` writes it, and estimates and
- * trainings read it. No result depends on it.
+ * Keeps how fast devices were measured to be, in a file of the user's cache folder. `doctor` writes it;
+ * estimates and trainings read it. No result depends on it.
  *
  * @module
  */
@@ -25,7 +25,10 @@ const FIGURES = v.object({
  */
 export type MeasuredDevice = v.InferOutput<typeof FIGURES>;
 
-/** Names the file, by SMALLTALK_CACHE or where the environment says in which folder a user's caches lie and may be asked for it. */
+/**
+ * Gives the path of the file. It lies in `SMALLTALK_CACHE` if that is set, otherwise in the cache folder that
+ * the environment names; undefined where the environment names none or may not be read.
+ */
 function cacheFile(): string | undefined {
   try {
     const own = Deno.env.get("SMALLTALK_CACHE");
@@ -39,7 +42,10 @@ function cacheFile(): string | undefined {
   }
 }
 
-/** Reads all devices that were measured. A file that is missing or damaged holds none: it is a cache. */
+/**
+ * Reads the figures of all devices that were measured. It is a cache: a file that is missing or damaged holds
+ * none.
+ */
 export async function measuredDevices(): Promise<Record<string, MeasuredDevice>> {
   const path = cacheFile();
   try {

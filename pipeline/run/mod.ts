@@ -8,7 +8,8 @@ export { type AdoptedExpert, adoptedExperts, type Adoption } from "./adoption.ts
 export { readConfiguration } from "./configuration.ts";
 export { type RoundMetrics, type RunEvent } from "./events.ts";
 export { type FileRecord, hashFile, jsonText, writeAtomic } from "./files.ts";
-export { type Hold, type LockOptions, type Mode, type Owner } from "./lock.ts";
+export type { Hold, LockOptions } from "./lock.ts";
+export type { Mode, Owner } from "./claims.ts";
 export { type Manifest, type StageIdentity } from "./manifest.ts";
 export { Vouched } from "./vouched.ts";
 export { VERSION } from "./version.ts";

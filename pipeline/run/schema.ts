@@ -16,7 +16,10 @@ export const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 /** A share of a whole, 0 to 1, give or take a rounding. */
 export const share = v.pipe(finite, v.minValue(0), v.maxValue(1 + 1e-9));
 
-/** Gives a value as the schema makes it; throws an `InputError` that names the first field that is not as it must be, and why. */
+/**
+ * Returns a value as the schema reads it. Throws an `InputError` that names the first field that breaks the
+ * schema, and says why.
+ */
 export function conform<T>(schema: v.GenericSchema<unknown, T>, value: unknown): T {
   const result = v.safeParse(schema, value);
   if (result.success) return result.output;
@@ -48,8 +51,8 @@ export function readJsonIfThere<T>(
 }
 
 /**
- * Reads JSON lines that must be `what`; a last line that was not ended is still being written, and is left out. Throws an
- * `InputError` where the file is missing or damaged.
+ * Reads JSON lines that must be `what`. A last line without its line break is still being written and is left
+ * out. Throws an `InputError` where the file is missing or damaged.
  */
 export async function readJsonLines<T>(
   where: string,

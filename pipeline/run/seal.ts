@@ -1,5 +1,5 @@
 /**
- * Seals notes that a run keeps of itself: a note carries a checksum of all else that it says.
+ * Seals notes that a run keeps about itself: each note carries a checksum of everything else in it.
  *
  * @module
  */
@@ -23,8 +23,8 @@ export function seal<T extends object>(note: T): T & { checksum: string } {
 }
 
 /**
- * Says whether a note that was read may be what was written: its checksum is that of all else. One without a checksum is believed
- * where its `format` is older than `since`.
+ * Says whether a note is as it was written: its checksum must be that of everything else in it. A note
+ * without a checksum is believed if its `format` is older than `since`.
  */
 export function isSealed({ checksum, ...note }: Record<string, unknown>, since: number): boolean {
   if (checksum === undefined) return !(Number(note.format ?? 1) >= since);

@@ -1,5 +1,6 @@
 /**
- * Checks the files of a run as they are read: what a reader gets is what the maker wrote, or an error that names the file.
+ * Checks the files of a run as they are read: a reader gets what the maker wrote, or an error that names the
+ * file.
  *
  * @module
  */
@@ -9,13 +10,16 @@ import { resolve } from "node:path";
 import { InputError } from "../../kernels/errors.ts";
 import { type FileRecord, hashFile, sha256, shortHash } from "./files.ts";
 
-/** What manifests say of files, and which of them were read and found so. */
+/** What manifests say of files, and which of these files were read and found to be so. */
 export class Vouched {
-  /** SHA-256 of every file that was read to its end and found to be what its record says, by the name of the record. */
+  /**
+   * The SHA-256 of every file that was read to its end and is what its record says, by the name of the
+   * record.
+   */
   readonly read: Record<string, string> = {};
   readonly #records = new Map<string, FileRecord & { name: string }>();
 
-  /** Takes records of files; the path of each is its name in the folder. */
+  /** Adds records of files. The path of each record is the name of the file in `folder`. */
   add(folder: string, records: Record<string, FileRecord>, name = (path: string) => path): this {
     for (const [path, { bytes, sha256 }] of Object.entries(records)) {
       this.#records.set(resolve(folder, path), { bytes, sha256, name: name(path) });
@@ -23,12 +27,15 @@ export class Vouched {
     return this;
   }
 
-  /** Gives what is known of a file; undefined where nobody vouches for it. */
+  /** Gives the record of a file; undefined where there is none. */
   record(path: string): FileRecord | undefined {
     return this.#records.get(resolve(path));
   }
 
-  /** Throws an `InputError` where a file that was read is not what its record says; of others nothing is known. */
+  /**
+   * Throws an `InputError` where a file that was read is not what its record says. Files without a record
+   * pass.
+   */
   check(path: string, { bytes, sha256 }: FileRecord): void {
     const known = this.#records.get(resolve(path));
     if (known === undefined) return;
@@ -36,7 +43,7 @@ export class Vouched {
     this.read[known.name] = sha256;
   }
 
-  /** Reads a file that was not read to its end so far, to check it. */
+  /** Reads a file to its end, so that it is checked, unless that has happened. */
   async checkRest(path: string): Promise<void> {
     const known = this.#records.get(resolve(path));
     if (known && !(known.name in this.read)) this.check(path, await hashFile(path));
@@ -55,22 +62,22 @@ function notAsWritten(where: string, actual: FileRecord, known: FileRecord): Inp
   return new InputError(`Cannot read "${where}" as it must be as it was made: ${fact}`, { where });
 }
 
-/** Reads a whole file, and checks it where someone vouches for it. */
+/** Reads a whole file, and checks it if there is a record of it. */
 export async function readVouched(path: string, vouched?: Vouched): Promise<Uint8Array<ArrayBuffer>> {
   const bytes = await Deno.readFile(path);
   if (vouched?.record(path)) vouched.check(path, { bytes: bytes.length, sha256: sha256(bytes) });
   return bytes;
 }
 
-/** Hashes a file that someone vouches for while it is read from its beginning to its end. */
+/** Hashes a file that has a record while it is read from its beginning to its end. */
 export interface Reading {
   /** Takes the next bytes. */
   update(chunk: Uint8Array): void;
-  /** Checks what was taken, which is all of the file. */
+  /** Checks the bytes that were taken, which are the whole file. */
   end(): void;
 }
 
-/** Opens the hash of a file that is about to be read; undefined where nobody vouches for the file. */
+/** Opens the hash of a file that is about to be read; undefined where there is no record of the file. */
 export function openReading(path: string, vouched?: Vouched): Reading | undefined {
   if (!vouched?.record(path)) return undefined;
   const hash = createHash("sha256");

@@ -1,10 +1,10 @@
 /**
- * Who continues a text: one model that is named, or the experts that the partitioner chooses, which may change on the way. Their models
- * are leased and a slot of each is taken.
+ * Chooses who continues a text: one model that is named, or the experts that the partitioner chooses, which
+ * may change on the way. Leases their models and takes a slot of each.
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import type { CheckpointNotes } from "../checkpoints/checkpoint.ts";
+import type { CheckpointNotes } from "../checkpoints/hugging_face_config.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { routingTemperatureOf, routingWindow } from "../partition/mixing.ts";
 import type { Values } from "../settings/field.ts";
@@ -17,9 +17,9 @@ import type { Route } from "./route.ts";
 
 /** A change of the experts that continue a text. */
 export interface Change {
-  /** New tokens before it. */
+  /** New tokens before the change. */
   tokens: number;
-  /** Those that continue from here, the largest weight first. */
+  /** The experts that continue from here, the one of the largest weight first. */
   answering: readonly Answering[];
   /** What the partitioner said of the last tokens. */
   route: Route;
@@ -31,9 +31,9 @@ export interface ChoosingOptions extends Partial<Values<typeof MIXING>> {
   expert?: ModelName;
   /** Tokens of the routing prefix, M; the run's own unless said. */
   prefix?: number;
-  /** Experts that are passed over. */
+  /** Experts that may not answer. */
   exclude?: readonly number[];
-  /** Hears when other experts continue the text, or the same in another order of their weights. */
+  /** Called when other experts continue the text, or the same ones in another order of weights. */
   onChange?: (change: Change) => void;
 }
 
@@ -43,7 +43,7 @@ export interface BeginOptions {
   form?: Form<DecodingModel>;
   /** May refuse their shape. */
   check?: (config: ModelConfig) => void;
-  /** Ends the waiting for them, now and where others take over. */
+  /** Ends the waiting for models, now and when other experts take over. */
   signal?: AbortSignal;
 }
 
@@ -71,7 +71,10 @@ export interface Chosen extends Disposable {
   readonly changes: readonly Change[];
   /** Reads the text from its beginning. */
   reader: Reader;
-  /** Chooses anew where a text of such tokens has come to where that is due, and gives the reader that goes on then. */
+  /**
+   * Chooses experts anew where the text has come to a place where that is due, and returns the reader that
+   * goes on.
+   */
   readerFor(tokens: readonly number[]): Promise<Reader | undefined>;
 }
 
@@ -143,7 +146,7 @@ export async function choose(
           answering = answeringOf(route, mix, temperature, exclude);
           const after = answering.map(({ expert }) => expert);
           if (String(after.toSorted()) !== String(before.toSorted())) {
-            hold?.[Symbol.dispose](); // before others are asked for: who waits for models holds none
+            hold?.[Symbol.dispose](); // given back before others are asked for: a text that waits for models holds none
             hold = undefined;
             hold = await take();
           }
@@ -160,7 +163,10 @@ export async function choose(
   };
 }
 
-/** Leases models, all at once, and takes a slot of each, in their order, so that two texts never wait for one that the other has. */
+/**
+ * Leases models, all at once, and takes a slot of each in the order of their ids. So two texts never wait for
+ * slots that the other one holds.
+ */
 async function holdModels(
   mixture: Mixture,
   models: readonly ModelName[],

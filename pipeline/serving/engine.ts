@@ -1,6 +1,6 @@
 /**
- * Lets sequences of one model decode together: each has a slot of the decoder, joins and leaves at any token, and what all of
- * them read next goes to the device in one call.
+ * Lets sequences of one model decode together. Each has a slot of the decoder and may join and leave at any
+ * token. The tokens that all of them read next go to the device in one call.
  */
 
 import type { Decoder } from "../model/decoder.ts";
@@ -8,7 +8,7 @@ import type { Queue } from "./queue.ts";
 
 /** One sequence that a decoder reads. */
 export interface Reader {
-  /** Tokens that fit. */
+  /** Tokens that fit into its slot. */
   readonly capacity: number;
   /** Tokens read so far. */
   readonly length: number;
@@ -30,7 +30,10 @@ export interface Engine {
   close(): void;
 }
 
-/** How long a step waits for a sequence of the step before: it may still be choosing its token, or its reader may be gone. */
+/**
+ * How long a step waits for a sequence of the step before, which may still be choosing its token, or whose
+ * reader may be gone.
+ */
 export const PATIENCE_MS = 10;
 
 const left = () => new Error("Cannot read tokens as the sequence must be open: it was closed");
@@ -42,7 +45,7 @@ interface Request {
   reject(error: unknown): void;
 }
 
-/** Runs a decoder, which is its own from here on, for many sequences; its device calls wait in `queue`. */
+/** Runs a decoder for many sequences, and owns the decoder from then on. Its device calls wait in `queue`. */
 export function createEngine(decoder: Decoder, queue: Queue): Engine {
   const free = Array.from({ length: decoder.slots }, (_, slot) => slot).reverse();
   const waiting = new Map<(slot: number) => void, (error: unknown) => void>();
@@ -68,7 +71,7 @@ export function createEngine(decoder: Decoder, queue: Queue): Engine {
     try {
       const logits = await queue(() => {
         [taken, requests] = [requests, []];
-        if (taken.length === 0) return []; // they left meanwhile
+        if (taken.length === 0) return []; // they have left in the meantime
         expected.clear();
         for (const { slot } of taken) expected.add(slot);
         steps++;

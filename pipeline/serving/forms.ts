@@ -1,7 +1,10 @@
-/** What a model is on the device: a decoder that writes texts, a scorer, or a scorer of what may follow texts. */
+/**
+ * The forms that a model may have on the device: a decoder that writes texts, a scorer, or a scorer of what
+ * may follow texts.
+ */
 
 import type { Gpu } from "../../kernels/device/gpu.ts";
-import type { Checkpoint, CheckpointNotes } from "../checkpoints/checkpoint.ts";
+import type { Checkpoint, CheckpointNotes } from "../checkpoints/hugging_face_config.ts";
 import { type BranchScorer, createBranchScorer } from "../model/branch_scorer.ts";
 import { createDecoder, type DecoderOptions } from "../model/decoder.ts";
 import { rowsPerPass } from "../model/passes.ts";
@@ -11,13 +14,16 @@ import { createEngine, type Engine } from "./engine.ts";
 import type { Held } from "./leases.ts";
 import type { Queue } from "./queue.ts";
 
-/** A way to have a model on the device. */
+/** A form that a model may have on the device. */
 export interface Form<Value extends Held> {
-  /** Tells it from others: a model may be held in several at once. */
+  /** Name of the form; a model may be held in several at once. */
   name: string;
   /** Estimates its device memory, in bytes. */
   size(config: ModelConfig): number;
-  /** Puts a model on the device; its work there waits in `queue`. The weights on the host are not needed any more. */
+  /**
+   * Puts a model on the device; its work there waits in `queue`. The weights on the host are not needed after
+   * that.
+   */
   open(checkpoint: Checkpoint, gpu: Gpu, queue: Queue): Value;
 }
 
@@ -112,7 +118,7 @@ export function branching({ batch }: { batch?: number } = {}): Form<BranchingMod
 
 const BYTES = 4;
 
-/** Bytes of the weights and of the transposed copies of nearly all of them. */
+/** Estimates the bytes of the weights and of the transposed copies of nearly all of them. */
 function weightBytes(config: ModelConfig): number {
   return 2 * BYTES * parameterCount(config);
 }

@@ -1,9 +1,9 @@
 /**
- * Continues a prompt: routes it by its prefix, loads the expert that it goes to, or several whose probabilities are mixed, and
- * streams text.
+ * Continues a prompt: routes it by its prefix, loads the expert that the router chooses (or several, whose
+ * probabilities are mixed), and streams text.
  *
- * A model has a context of S tokens. A longer prompt is an error, and text ends where the context does, unless the window
- * slides: then the model goes on from the later half of its context, read anew.
+ * A model has a context of S tokens. A longer prompt is an error, and a text ends where the context does.
+ * With a sliding window the model goes on instead: it reads the later half of its context anew.
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
@@ -21,28 +21,40 @@ import type { Route } from "./route.ts";
 import { sampleToken, SAMPLING, samplingOf } from "./sampling.ts";
 import { createDetokenizer, createStopFilter } from "./text_stream.ts";
 
-/** Why a text ended: the model closed the document, a stop text came, enough tokens, or the context is full. */
+/**
+ * Why a text ended: the model closed the document, a stop text came, there were enough tokens, or the context
+ * is full.
+ */
 export type Finish = "eos" | "stop" | "length" | "context";
 
 /** How a text is continued: the settings in {@link SAMPLING}, and: */
 export interface ContinueOptions extends Partial<Values<typeof SAMPLING>> {
-  /** Keeps keys and values of what was read; without it every token reads everything again, to the same tokens. Default true. */
+  /**
+   * Keeps keys and values of the tokens that were read. Without it, all tokens are read again for every new
+   * one, with the same result. Default: true.
+   */
   cache?: boolean;
-  /** Goes on from the later half of the context once it is full. Default false. */
+  /** Goes on with the later half of the context once it is full. Default: false. */
   window?: boolean;
   /** Ends the work. */
   signal?: AbortSignal;
-  /** Sees what every token was chosen from, logits f32 `[vocabulary]`, and the token; also for the EOS that ends the text. */
+  /**
+   * Called with the logits f32 `[vocabulary]` that every token was chosen from, and the token; also for the
+   * EOS that ends the text.
+   */
   onToken?: (token: number, logits: Float32Array) => void;
 }
 
-/** What {@link answer} takes; an expert is used instead of the partitioner's choice, or a dense model by its name, and it is not read. */
+/**
+ * What {@link answer} takes. If an expert or a dense model is named, it answers, and the partitioner is not
+ * read.
+ */
 export interface AnswerOptions extends ContinueOptions, ChoosingOptions {
   /** Text to continue, or its tokens. */
   prompt: string | Uint32Array;
   /** Texts to stop before. */
   stop?: readonly string[];
-  /** Who continues the prompt, where that was chosen before: what else would choose is not read then. */
+  /** Who continues the prompt, if that was chosen before; then the options that would choose are ignored. */
   choice?: Choice;
 }
 
@@ -57,17 +69,22 @@ export interface GenerateOptions
   expert?: number;
 }
 
-/** A text that comes as it is iterated, once. */
+/** A text that comes while it is iterated, once. */
 export interface Generation extends AsyncIterable<string> {
   /** What the partitioner said; null where an expert or a model was named. */
   readonly route: Route | null;
-  /** The expert that begins the text, that of the largest weight where there are several; null where a model was named. */
+  /**
+   * The expert that begins the text, the one of the largest weight if there are several; null if a model was
+   * named.
+   */
   readonly expert: number | null;
-  /** The experts that continue the text now, the largest weight first; none where a model was named. */
+  /**
+   * The experts that continue the text now, the one of the largest weight first; none if a model was named.
+   */
   readonly answering: readonly Answering[];
-  /** What the partitioner said last: another than `route` where experts are weighed anew. */
+  /** What the partitioner said last. It differs from `route` where experts are weighted anew. */
   readonly lastRoute: Route | null;
-  /** Changes of them so far. */
+  /** Changes of these experts so far. */
   readonly changes: readonly Change[];
   /** Number of experts; null where it is not known. */
   readonly experts: number | null;
@@ -79,19 +96,23 @@ export interface Generation extends AsyncIterable<string> {
   readonly tokens: readonly number[];
   /** Why the text ended, once it has. */
   readonly finish: Finish | null;
-  /** Gives back the expert, or frees it where it is held for this text alone, as the end of the iteration does. */
+  /**
+   * Gives the expert back, or frees it if it is held for this text alone. The end of the iteration does the
+   * same.
+   */
   close(): void;
 }
 
 const [EXPERT, MODEL] = [setting("expert"), setting("model")];
 
 /**
- * Opens a text that continues a prompt.
+ * Opens a text that continues a prompt. In a run it routes the prompt and frees the partitioner before it
+ * loads the expert. So only one expert is held and only its folder is read; of a mixture, as many as are
+ * mixed. Where experts are weighted anew, the partitioner stays open.
  *
- * In a run it routes the prompt and frees the partitioner before it loads the expert, so that one expert is held, and only its
- * folder read; of a mixture as many as are mixed. Where experts are weighed anew, the partitioner stays. Throws an `InputError` where
- * the prompt is empty or too long, the expert out of range or not trained yet (and names the task to run), a mixture impossible, a
- * model of another shape or tokenizer, or a file is damaged.
+ * Throws an `InputError` where the prompt is empty or too long, where the expert is out of range or not
+ * trained yet (it names the task to run), where a mixture is impossible, where a model has another shape or
+ * tokenizer, and where a file is damaged.
  */
 export async function generate(
   { run, model, memory, adapter, variants, gpu, ...options }: GenerateOptions,
@@ -112,7 +133,7 @@ export async function answer(mixture: Mixture, options: AnswerOptions): Promise<
   return await open(mixture, options, false);
 }
 
-/** Opens a text; the mixture ends with one that has it alone. */
+/** Opens a text that has a mixture for itself: the mixture is closed when the text ends. */
 async function open(mixture: Mixture, options: AnswerOptions, alone: boolean): Promise<Generation> {
   using held = new DisposableStack();
   if (alone) held.defer(() => mixture.close());
@@ -144,7 +165,7 @@ async function open(mixture: Mixture, options: AnswerOptions, alone: boolean): P
     readerFor,
   });
 
-  /** Yields the text as it comes; frees what is held at the end, however it ends. */
+  /** Yields the text as it comes. Frees what is held at the end, however it ends. */
   async function* text(): AsyncGenerator<string> {
     using _ = owned;
     const detokenizer = await createDetokenizer(tokenizer, promptTokens);
@@ -186,15 +207,18 @@ async function open(mixture: Mixture, options: AnswerOptions, alone: boolean): P
 export interface ContinueTokensOptions extends ContinueOptions {
   /** Id of the token that ends a text. */
   eos: number;
-  /** Ids that may be chosen: those below. */
+  /** Number of ids that may be chosen: those below it. */
   vocabulary?: number;
-  /** Gives a reader that goes on with such tokens and has read nothing, or what the one so far has; the one so far unless it does. */
+  /**
+   * Gives the reader that goes on after such tokens: one that has read nothing, or the current one with what
+   * it has read. Default: always the current one.
+   */
   readerFor?: (tokens: readonly number[]) => Promise<Reader | undefined>;
 }
 
 /**
- * Yields the tokens that continue `prompt`, and returns why they end. `eos` ends them and is not among them; ids from
- * `vocabulary` on, which a model may have without a tokenizer's knowing them, are never chosen.
+ * Yields the tokens that continue `prompt`, and returns why they end. `eos` ends them and is not among them.
+ * A model may have ids from `vocabulary` on that its tokenizer does not know; these are never chosen.
  */
 export async function* continueTokens(
   reader: Reader,
@@ -232,7 +256,10 @@ export function windowStart(length: number, capacity: number): number {
   return Math.max(0, Math.ceil((length - capacity) / half)) * half;
 }
 
-/** Throws an `InputError` where a prompt exceeds the context, or its ids the model. */
+/**
+ * Throws an `InputError` where a prompt exceeds the context, or the ids of the tokenizer exceed those of the
+ * model.
+ */
 function checkPrompt(
   prompt: Uint32Array,
   { context, vocabulary }: ModelConfig,

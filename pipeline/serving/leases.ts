@@ -1,6 +1,7 @@
 /**
- * Holds what takes much memory within a budget: each thing is loaded once, when it is first asked for, is leased to all who
- * ask for it, and leaves when its room is needed and nobody uses it, the least recently used first.
+ * Holds things that take much memory within a budget. Each thing is loaded once, when it is first asked for,
+ * and is leased to everyone who asks for it. When room is needed, things that nobody uses leave, the least
+ * recently used first.
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
@@ -23,17 +24,17 @@ export interface Held {
 
 /** How a thing is loaded. */
 export interface Loader<Value extends Held> {
-  /** The same key is the same thing. */
+  /** Key: two loaders with the same key load the same thing. */
   key: string;
   /** What messages call it. */
   name: string;
-  /** Says about how many bytes it will take. Is asked only where memory is limited. */
+  /** Estimates how many bytes it will take. Only asked where memory is limited. */
   size(): Promise<number>;
   /** Loads it. */
   load(): Promise<Value>;
 }
 
-/** The right to use a thing until it is disposed of: `using lease = await …`. */
+/** The right to use a thing, until the lease is disposed of: `using lease = await …`. */
 export interface Lease<Value> extends Disposable {
   /** The thing. */
   readonly value: Value;
@@ -74,20 +75,20 @@ export interface Leases {
     loaders: readonly Loader<Value>[],
     signal?: AbortSignal,
   ): Promise<Lease<Value[]>>;
-  /** Frees what nobody has used for so many milliseconds. */
+  /** Frees the things that nobody has used for so many milliseconds. */
   freeIdle(milliseconds: number): void;
-  /** Frees everything; who waits is told so. */
+  /** Frees everything. Callers that wait get an error. */
   close(): void;
 }
 
 const MEMORY = setting("memory");
 
-/** How often the first who waits for room may be passed by others whose thing is held. */
+/** How often others whose thing is held may pass the first who waits for room. */
 export const MOST_PASSES = 256;
 
 interface Entry {
   bytes: number;
-  users: number; // whoever loads it is one of them
+  users: number; // the caller that loads it counts as one
   used: number; // when a user came or left, in milliseconds
   value: Promise<Held>;
   loaded?: Held;
@@ -104,7 +105,7 @@ interface Waiter {
 const namesOf = (loaders: readonly Loader<Held>[]) => loaders.map(({ name }) => name).join(" and ");
 const sumOf = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0);
 
-/** Makes room for things within a budget; nothing is held yet. */
+/** Opens an empty budget. */
 export function createLeases({ memory = Infinity, models = Infinity }: Budget = {}): Leases {
   const held = new Map<string, Entry>(); // the least recently used first
   const waiters = new Set<Waiter>();
@@ -119,7 +120,7 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
     counts.evictions++;
   }
 
-  /** Frees idle things but those to `keep`, unless even that would not make room. */
+  /** Frees idle things, except those to `keep`, unless even that would not make enough room. */
   function makeRoom(things: number, need: number, keep: readonly Loader<Held>[] = []): boolean {
     const kept = new Set(keep.map(({ key }) => key));
     const idle = [...held].filter(([key, { users }]) => users === 0 && !kept.has(key));
@@ -143,7 +144,7 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
     );
   }
 
-  /** Finds out how much room each thing that a waiter wants needs; undefined until that is known. */
+  /** Finds out how much room each thing needs that a caller waits for; undefined until that is known. */
   function sizesOf(waiter: Waiter): number[] | undefined {
     const { loaders } = waiter;
     if (memory === Infinity) return loaders.map(() => 0);
@@ -180,13 +181,13 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
     entry.value.catch(() => held.get(key) === entry && held.delete(key)).then(() => {
       entry.users--;
       for (const waiter of waiters) if (waiter.sizes !== "asked") waiter.sizes = undefined; // more is known now
-      makeRoom(0, 0); // it may have taken more than was thought
+      makeRoom(0, 0); // it may have taken more than was estimated
       serve();
     });
     return entry;
   }
 
-  /** Counts a user more or fewer: either way it is used now. */
+  /** Counts one user more or fewer. Either way the thing is in use now. */
   function use(key: string, entry: Entry, users: 1 | -1): void {
     entry.users += users;
     entry.used = performance.now();
@@ -198,7 +199,7 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
   /** Whether something is being loaded whose size is only an estimate: loading more beside it could exceed the budget. */
   const isUnsure = () => memory < Infinity && held.values().some(({ loaded }) => loaded === undefined);
 
-  /** Serves whoever can be served. */
+  /** Serves every caller that can be served. */
   function serve(): void {
     let first: Waiter | undefined; // who waits for room
     for (const waiter of [...waiters]) {
@@ -257,7 +258,7 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
     try {
       const value = await Promise.all(entries.map((entry) => entry.value as Promise<Value>));
       signal?.throwIfAborted();
-      checkSize(loaders, sumOf(value.map(({ bytes }) => bytes))); // more than was thought
+      checkSize(loaders, sumOf(value.map(({ bytes }) => bytes))); // more than was estimated
       return { value, [Symbol.dispose]: release };
     } catch (error) {
       release();

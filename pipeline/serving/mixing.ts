@@ -1,6 +1,6 @@
 /**
- * Several experts that continue one text together: their probabilities are mixed, not their logits, with weights from what the text
- * before costs each of them.
+ * Several experts that continue one text together. Their probabilities are mixed, not their logits; the
+ * weights come from what the text before costs each of them.
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
@@ -37,11 +37,11 @@ export const MIXING = section("Mixing", {
 export interface Answering {
   /** Its number. */
   expert: number;
-  /** Above 0; those of all that continue the text sum up to 1. */
+  /** Its weight, above 0; the weights of all that continue the text sum up to 1. */
   weight: number;
 }
 
-/** Gives all settings, with the defaults of those left out; throws an `InputError` where one is impossible. */
+/** Gives all settings, with defaults for those left out. Throws an `InputError` where one is impossible. */
 export function mixingOf(options: Partial<Values<typeof MIXING>>): Values<typeof MIXING> {
   const given = Object.entries(options).filter(([name, value]) => name in MIXING && value !== undefined);
   return valuesOf(MIXING, Object.fromEntries(given));
@@ -57,7 +57,10 @@ export function checkMix(mix: number, experts: number): void {
   );
 }
 
-/** Says who continues a text that is routed so, the largest weight first; whose weight vanishes does not, nor those in `exclude`. */
+/**
+ * Says which experts continue a text with this route, the one of the largest weight first. Experts whose
+ * weight vanishes do not, nor do those in `exclude`.
+ */
 export function answeringOf(
   { scores }: Route,
   mix: number,
@@ -70,7 +73,10 @@ export function answeringOf(
   return all.filter(({ weight }) => weight > 0).sort((a, b) => b.weight - a.weight || a.expert - b.expert);
 }
 
-/** Reads with several readers at once, in step; gives log-probabilities of the mixture in place of logits. One alone gives its logits. */
+/**
+ * Reads with several readers in step, and returns the log-probabilities of the mixture in place of logits.
+ * With one reader it returns its logits.
+ */
 export function mixReaders(readers: readonly Reader[], weights: readonly number[]): Reader {
   const [first] = readers;
   return {
@@ -88,8 +94,8 @@ export function mixReaders(readers: readonly Reader[], weights: readonly number[
 }
 
 /**
- * Gives log Σ_e w_e p_e f32 `[vocabulary]` for the distributions that logits `[vocabulary]` of several models stand for, computed in f64; the
- * logits themselves for one model.
+ * Gives log Σ_e w_e p_e f32 `[vocabulary]`, computed in f64, where p_e is the distribution of the logits
+ * `[vocabulary]` of model e. For one model it returns the logits themselves.
  */
 export function mixLogits(logits: readonly Float32Array[], weights: readonly number[]): Float32Array {
   if (logits.length === 1) return logits[0];

@@ -1,11 +1,12 @@
 /**
- * A mixture that is opened once and answers many: the partitioner is read on first need and stays, models are loaded on demand
- * within a budget and leased, and all that runs on the device waits in one queue.
+ * A mixture is opened once and answers many requests. Its partitioner is read on first need and stays open.
+ * Models are loaded on demand within a budget and are leased. Everything that runs on the device waits in one
+ * queue.
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { type Gpu, openGpu, type OpenGpuOptions } from "../../kernels/device/gpu.ts";
-import type { Checkpoint } from "../checkpoints/checkpoint.ts";
+import type { Checkpoint } from "../checkpoints/hugging_face_config.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { Partitioner, TokenRows } from "../partition/partitioner.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
@@ -31,7 +32,10 @@ export interface MixtureOptions extends MixtureSettings {
   model?: string;
   /** Folder of the partitioner, instead of the run's own. */
   partitioner?: string;
-  /** What is known of the files, which they are checked by as they are read; what the manifests of their run say unless given. */
+  /**
+   * Records of the files, against which they are checked as they are read. Default: what the manifests of
+   * their run say.
+   */
   vouched?: Vouched;
 }
 
@@ -57,13 +61,13 @@ export interface Mixture {
   partitioner(): Promise<Partitioner>;
   /** Gives the tokens of the routing prefix, M. */
   prefix(): Promise<number>;
-  /** Asks the partitioner for costs, in the device's queue. */
+  /** Asks the partitioner for costs; the call waits in the queue of the device. */
   costs(rows: TokenRows, prefixes: readonly number[]): Promise<Float32Array>;
-  /** Frees the partitioner; who needs it later opens it again. */
+  /** Frees the partitioner. It is opened again when it is needed. */
   closePartitioner(): void;
   /**
-   * Routes tokens by their first min(`prefix`, length); M unless said; passes over the experts in `exclude`. Throws an
-   * `InputError` where there is no token, or no expert left.
+   * Routes tokens by their first min(`prefix`, length); default: M. Experts in `exclude` are not chosen.
+   * Throws an `InputError` where there is no token, or no expert left.
    */
   route(tokens: Uint32Array, prefix?: number, exclude?: readonly number[]): Promise<Route>;
   /** Routes many texts, each as {@linkcode route} does it, to the bit; those whose prefixes are as long go together. */
@@ -77,15 +81,22 @@ export interface Mixture {
   /**
    * Leases a model in a form, as {@linkcode Leases.lease} does: one that writes texts unless said. An expert is one of 0 to E − 1.
    */
-  lease<Value extends Held = DecodingModel>(
-    model: ModelName,
-    form?: Form<Value>,
-    signal?: AbortSignal,
-  ): Promise<Lease<Value>>;
-  /** Leases several different models at once, as {@linkcode Leases.leaseAll} does: who waits for them holds none. */
-  leaseAll<Value extends Held = DecodingModel>(
+  lease(model: ModelName, form?: Form<DecodingModel>, signal?: AbortSignal): Promise<Lease<DecodingModel>>;
+  /** Leases a model in a form of one's own. */
+  lease<Value extends Held>(model: ModelName, form: Form<Value>, signal?: AbortSignal): Promise<Lease<Value>>;
+  /**
+   * Leases several different models at once, as {@linkcode Leases.leaseAll} does: a caller that waits for
+   * them holds none.
+   */
+  leaseAll(
     models: readonly ModelName[],
-    form?: Form<Value>,
+    form?: Form<DecodingModel>,
+    signal?: AbortSignal,
+  ): Promise<Lease<DecodingModel[]>>;
+  /** Leases several different models at once in a form of one's own. */
+  leaseAll<Value extends Held>(
+    models: readonly ModelName[],
+    form: Form<Value>,
     signal?: AbortSignal,
   ): Promise<Lease<Value[]>>;
   /** Frees the models that nobody has used for so many milliseconds. */
@@ -149,10 +160,7 @@ export function createMixture(
   };
 
   /** Says how a model comes in a form. */
-  function loaderOf<Value extends Held = DecodingModel>(
-    model: ModelName,
-    form = writing as unknown as Form<Value>,
-  ): Loader<Value> {
+  function loaderOf<Value extends Held>(model: ModelName, form: Form<Value>): Loader<Value> {
     return {
       key: `${source.name(model)} as ${form.name}`,
       name: source.name(model),
@@ -218,6 +226,40 @@ export function createMixture(
     return routed;
   };
 
+  function lease(
+    model: ModelName,
+    form?: Form<DecodingModel>,
+    signal?: AbortSignal,
+  ): Promise<Lease<DecodingModel>>;
+  function lease<Value extends Held>(
+    model: ModelName,
+    form: Form<Value>,
+    signal?: AbortSignal,
+  ): Promise<Lease<Value>>;
+  async function lease(model: ModelName, form: Form<Held> = writing, signal?: AbortSignal) {
+    await checkExpert(model);
+    return await leases.lease(loaderOf(model, form), signal);
+  }
+
+  function leaseAll(
+    models: readonly ModelName[],
+    form?: Form<DecodingModel>,
+    signal?: AbortSignal,
+  ): Promise<Lease<DecodingModel[]>>;
+  function leaseAll<Value extends Held>(
+    models: readonly ModelName[],
+    form: Form<Value>,
+    signal?: AbortSignal,
+  ): Promise<Lease<Value[]>>;
+  async function leaseAll(
+    models: readonly ModelName[],
+    form: Form<Held> = writing,
+    signal?: AbortSignal,
+  ) {
+    for (const model of models) await checkExpert(model);
+    return await leases.leaseAll(models.map((model) => loaderOf(model, form)), signal);
+  }
+
   return {
     routes: source.partitioner !== undefined,
     shape: source.shape ?? {},
@@ -241,14 +283,8 @@ export function createMixture(
     freeIdle: leases.freeIdle,
     route: async (tokens, prefix, exclude) => (await routeAll([tokens], prefix, exclude))[0],
     routeAll,
-    async lease(model, form, signal) {
-      await checkExpert(model);
-      return await leases.lease(loaderOf(model, form), signal);
-    },
-    async leaseAll(models, form, signal) {
-      for (const model of models) await checkExpert(model);
-      return await leases.leaseAll(models.map((model) => loaderOf(model, form)), signal);
-    },
+    lease,
+    leaseAll,
     close() {
       leases.close();
       partitioner.forget((opened) => opened.close());

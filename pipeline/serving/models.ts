@@ -4,7 +4,8 @@
 
 import { InputError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
-import { type Checkpoint, loadCheckpoint, loadCheckpointConfig } from "../checkpoints/checkpoint.ts";
+import { type Checkpoint, loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
+import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
 import { expertFolder } from "../partition/manifests.ts";

@@ -1,25 +1,26 @@
-/** Turns tokens into text as they come: whole characters only, and nothing of a stop text. */
+/** Turns tokens into text as they come: gives out only whole characters, and nothing of a stop text. */
 
 import { InputError } from "../../kernels/errors.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 
 /** Decodes tokens one by one. */
 export interface Detokenizer {
-  /** Takes a token; returns the text that is final now, "" while a character is incomplete. */
+  /** Takes a token and returns the text that is final now: "" while a character is incomplete. */
   push(token: number): Promise<string>;
   /** Returns what is left, with U+FFFD for bytes that never became a character. */
   flush(): Promise<string>;
 }
 
-/** What decoders write for bytes that are not, or not yet, a character. */
+/** The character that decoders write for bytes that are no character, or not yet one. */
 const BROKEN = "\uFFFD";
 
 /**
- * Decodes what follows `before`: all pieces together are what decoding everything at once adds to decoding `before`.
+ * Decodes what follows `before`: all pieces together are what decoding everything at once adds to decoding
+ * `before`.
  *
- * A token may hold a part of a character, and some decoders treat the first token of a text in a way of their own. So a
- * token is decoded together with those since the last but one place where a character ended, and text that ends in U+FFFD
- * waits (as in Hugging Face's text-generation-inference).
+ * A token may hold only part of a character, and some decoders treat the first token of a text differently.
+ * So a token is decoded together with those since the last but one place where a character ended, and a text
+ * that ends in U+FFFD waits (as in Hugging Face's text-generation-inference).
  */
 export async function createDetokenizer(
   tokenizer: Pick<Tokenizer, "decode">,
@@ -54,9 +55,12 @@ export async function createDetokenizer(
 
 /** Holds back text that may become a stop text. */
 export interface StopFilter {
-  /** Takes a piece of text; returns what may be shown, and whether a stop text is complete: then it was the last piece. */
+  /**
+   * Takes a piece of text. Returns what may be shown, and whether a stop text is complete, which makes the
+   * piece the last one.
+   */
   push(text: string): { text: string; stopped: boolean };
-  /** Returns what was held back, since no stop text came of it. */
+  /** Returns the text that was held back: no stop text came of it. */
   flush(): string;
 }
 

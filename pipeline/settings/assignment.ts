@@ -1,5 +1,5 @@
 /**
- * Says how sequences are scored and given to experts.
+ * The settings of scoring and assignment: how sequences are scored and given to experts.
  *
  * @module
  */

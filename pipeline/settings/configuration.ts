@@ -1,6 +1,6 @@
 /**
- * Puts the settings of all sections together. The same fields read flags, check values, print `--help` and fill `config.json` and
- * the presets.
+ * Puts the settings of all sections together. The same fields read flags, check values, print `--help`, and
+ * fill `config.json` and the presets.
  *
  * @module
  */
@@ -38,18 +38,21 @@ export interface Configuration extends Values<typeof FIELDS> {}
 /** Names the fields of a configuration. */
 export const FIELD_NAMES: readonly (keyof Configuration)[] = Object.keys(FIELDS) as (keyof Configuration)[];
 
-/** Gives the values that hold where nothing else is said: those of the preset `tiny`. */
+/** Gives the default values: those of the preset `tiny`. */
 export function defaultConfiguration(): Configuration {
   return valuesOf(FIELDS, {});
 }
 
-/** Checks settings; throws an `InputError` for a value that one may not have. What is undefined is not looked at. */
+/**
+ * Checks settings. Throws an `InputError` for a value that is not allowed. Settings that are undefined are
+ * not looked at.
+ */
 export function checkSettings(values: Partial<Configuration>): void {
   const given = Object.entries(values).filter(([, value]) => value !== undefined);
   someValuesOf(FIELDS, Object.fromEntries(given));
 }
 
-/** Names the fields of a section, but some. */
+/** Names the fields of a section, except some. */
 export function namesOf(
   section: Partial<Record<keyof Configuration, unknown>>,
   ...without: (keyof Configuration)[]

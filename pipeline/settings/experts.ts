@@ -1,5 +1,5 @@
 /**
- * Says what experts and the dense baselines are, and how they train.
+ * The settings of the experts and the dense baselines: what they are and how they train.
  *
  * @module
  */
@@ -46,7 +46,7 @@ export const EXPERTS = section("Experts", {
     help: "sequences that run at once, gradients summed up over the batch; 0 for the whole batch",
   }),
   logEvery: integer({ default: 10, min: 1, help: "steps between two lines of metrics" }),
-  validateEvery: integer({ default: 100, min: 0, help: "steps between validations; 0: at the end alone" }),
+  validateEvery: integer({ default: 100, min: 0, help: "steps between validations; 0: only at the end" }),
   validationSequences: integer({ default: 256, min: 0, help: "most held-out sequences to read; 0 for none" }),
   init: path({
     default: "",

@@ -1,6 +1,6 @@
 /**
- * Makes the tables of what can be set, settings and options alike: a field says its values in a valibot schema, its default, its
- * flag and its line of help. The type of a table's values is inferred from its fields.
+ * Makes tables of fields, for settings and options alike. A field has a valibot schema for its values, a
+ * default, a flag and a line of help. The type of the values of a table is inferred from its fields.
  *
  * @module
  */
@@ -19,17 +19,17 @@ export interface Field<Value = unknown> {
   section: string;
   /** Flag on the command line, without dashes. */
   flag: string;
-  /** What stands for the value in the help. */
+  /** Placeholder for the value in the help, such as FOLDER. */
   readonly value: string;
-  /** Value where none is given; none for an option that may be left out. */
+  /** Value where none is given; undefined for an option that may be left out. */
   readonly default?: Value;
-  /** What values it takes, as in "an integer from 1 to 65535". */
+  /** Which values it takes, as in "an integer from 1 to 65535". */
   readonly requirement: string;
   /** Whether it names files or folders. */
   readonly isPath: boolean;
   /** One line of help. */
   readonly help: Text;
-  /** Reads a value of any kind as one of its own; gives null for one that it may not have. */
+  /** Reads a value of any kind as a value of this field; returns null where it is not allowed. */
   readonly read: (value: unknown) => { value: Value } | null;
 }
 
@@ -41,7 +41,7 @@ export type Values<Table extends Fields> = {
   -readonly [Name in keyof Table]: Table[Name] extends Field<infer Value> ? Value : never;
 };
 
-/** What is said of a field; without a default it may be left out. */
+/** What the maker of a field says of it. Without a default it may be left out. */
 export interface Notes<Default> {
   /** One line of help. */
   help: Text;
@@ -53,7 +53,7 @@ export interface Notes<Default> {
   value?: string;
 }
 
-/** Bounds of a number; the largest is 2^53 - 1 unless given, which reads as none. */
+/** Bounds of a number. The upper bound is 2^53 - 1 unless given, and is not mentioned then. */
 export interface Range {
   /** Smallest value. */
   min: number;
@@ -114,7 +114,10 @@ export function texts(notes: Notes<string[]> & { value: string }): Field<string[
   return field("texts", v.array(v.string()), "a list of texts", notes);
 }
 
-/** Makes a field of the path of a file or folder; "" is none where it is the default, and refused elsewhere. */
+/**
+ * Makes a field that holds the path of a file or folder. "" means none if it is the default; otherwise it is
+ * refused.
+ */
 export function path<Default extends string | undefined = undefined>(
   notes: Notes<Default> & { value: string },
 ): Field<string | Default> {
@@ -141,7 +144,10 @@ export function flag(notes: Notes<boolean>): Field<boolean> {
   return field("flag", v.boolean(), "true or false", { default: false, ...notes, value: "" });
 }
 
-/** Makes a field of a text that is read as something else; `read` throws where it cannot be, and says what "" is. */
+/**
+ * Makes a field whose text is read as something else by `read`, which throws where it cannot, and which
+ * decides what "" means.
+ */
 export function custom<Value>(
   read: (text: string) => Value,
   notes: Notes<never> & { value: string },
@@ -150,7 +156,10 @@ export function custom<Value>(
   return { ...field<Value>("text", schema, "a text", notes), default: read("") };
 }
 
-/** Gives the fields of a table their names, their heading and the flags that they do not say; returns the table. */
+/**
+ * Gives the fields of a table their names and their heading, and flags to those that name none. Returns the
+ * table.
+ */
 export function section<Table extends Fields>(title: string, table: Table): Table {
   for (const [name, field] of Object.entries(table)) {
     field.name = name;
@@ -165,7 +174,10 @@ export function kebabCase(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
-/** Reads a flag's text as the field's kind of value; what is no number comes back as it is, for `checkValue` to refuse. */
+/**
+ * Reads the text of a flag as the kind of value that the field has. A text that is no number comes back as it
+ * is, so that `checkValue` refuses it.
+ */
 export function parseValue({ form }: Field, text: string): unknown {
   const number = (part: string) => part.trim() === "" || Number.isNaN(Number(part)) ? part : Number(part);
   if (form === "integer" || form === "number") return number(text);
@@ -173,7 +185,7 @@ export function parseValue({ form }: Field, text: string): unknown {
   return form === "flag" ? text === "true" : text;
 }
 
-/** Gives a value as its field reads it; throws an `InputError` for one that it may not have. */
+/** Returns a value as its field reads it. Throws an `InputError` for a value that is not allowed. */
 export function checkValue(field: Field, value: unknown): unknown {
   const read = field.read(value);
   if (read) return read.value;
@@ -185,8 +197,8 @@ export function checkValue(field: Field, value: unknown): unknown {
 }
 
 /**
- * Reads values of any kind as those of a table; throws an `InputError` for a name that the table lacks, and for a value that its field
- * may not have.
+ * Reads values of any kind as values of a table. Throws an `InputError` for a name that the table lacks, and
+ * for a value that its field does not allow.
  */
 export function someValuesOf<Table extends Fields>(
   table: Table,
@@ -200,7 +212,10 @@ export function someValuesOf<Table extends Fields>(
   return Object.fromEntries(read) as Partial<Values<Table>>;
 }
 
-/** Reads values as {@linkcode someValuesOf} does, and gives with them the defaults of the others, in the order of the table. */
+/**
+ * Reads values as {@linkcode someValuesOf} does, and adds the defaults of the others, in the order of the
+ * table.
+ */
 export function valuesOf<Table extends Fields>(table: Table, values: Record<string, unknown>): Values<Table> {
   const defaults = Object.entries(table).map(([name, field]) => [name, structuredClone(field.default)]);
   return { ...Object.fromEntries(defaults), ...someValuesOf(table, values) } as Values<Table>;

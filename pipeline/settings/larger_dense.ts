@@ -1,5 +1,5 @@
 /**
- * Says what the larger dense model is, which is trained for as many FLOPs as the mixture.
+ * The settings of the larger dense model, which is trained for as many FLOPs as the mixture.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Says how AdamW updates weights, those of routers and of experts.
+ * The settings of AdamW, which updates the weights of routers and experts.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Says how a partitioner is learned.
+ * The settings of the partitioner: how it learns to split text.
  *
  * @module
  */

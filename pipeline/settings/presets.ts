@@ -20,7 +20,7 @@ export const PRESETS: Readonly<Record<string, Partial<Configuration>>> = {
   "paper-1.3b": someValuesOf(FIELDS, paper1300),
 };
 
-/** Gives the values of a preset, none for no name; throws an `InputError` for an unknown one. */
+/** Gives the values of a preset; no values for no name. Throws an `InputError` for an unknown name. */
 export function presetOf(name?: string): Partial<Configuration> {
   if (name === undefined) return {};
   if (Object.hasOwn(PRESETS, name)) return PRESETS[name];

@@ -1,5 +1,5 @@
 /**
- * Resolves a configuration from all places that say something of it.
+ * Resolves a configuration from all places that set some of its values.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import { presetOf } from "./presets.ts";
 
 /** Says where a configuration's values come from; later ones win. */
 export interface Sources {
-  /** Values that hold where nothing else is said, for instance those of a run's `config.json`. */
+  /** Values that hold unless another place sets them, for instance those of a run's `config.json`. */
   base?: Partial<Configuration>;
   /** Name of a preset. */
   preset?: string;
@@ -22,8 +22,9 @@ export interface Sources {
 }
 
 /**
- * Resolves a configuration: defaults, then base, preset, file and flags, each checked. Throws an `InputError` for an unknown field,
- * and for a value that it may not have or that does not fit another.
+ * Resolves a configuration from defaults, base, preset, file and flags, each of which overrides those before
+ * it and is checked. Throws an `InputError` for an unknown field, and for a value that is not allowed or does
+ * not fit another one.
  */
 export function resolveConfiguration(
   { base = {}, preset, file = {}, flags = {} }: Sources = {},

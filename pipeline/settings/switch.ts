@@ -1,5 +1,6 @@
 /**
- * Says what the Switch Transformer is that a mixture is compared with: experts in every layer, chosen token by token.
+ * The settings of the Switch Transformer that a mixture is compared with: it has experts in every layer,
+ * chosen token by token.
  *
  * @module
  */

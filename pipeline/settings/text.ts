@@ -1,5 +1,5 @@
 /**
- * Says which text a run is of, and how it is read.
+ * The settings of the text: which text a run is of, and how it is read.
  *
  * @module
  */

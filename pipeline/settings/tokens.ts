@@ -1,5 +1,5 @@
 /**
- * Says how text becomes sequences of tokens.
+ * The settings of tokenizer and sequences: how text becomes sequences of tokens.
  *
  * @module
  */

@@ -1,17 +1,14 @@
 /**
- * Adopts an expert that another trainer made of an exported part: its checkpoint becomes the expert of the run, with a manifest
- * that says where it came from.
+ * Adopts an expert that another trainer made from an exported part. Its checkpoint becomes an expert of the
+ * run, with a manifest that says where it came from.
  *
  * @module
  */
 
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
-import {
-  type Checkpoint,
-  type CheckpointNotes,
-  loadCheckpoint,
-  saveModelFolder,
-} from "../checkpoints/checkpoint.ts";
+import type { Checkpoint, CheckpointNotes } from "../checkpoints/hugging_face_config.ts";
+import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
+import { saveModelFolder } from "../checkpoints/model_folder.ts";
 import { type ModelConfig, parameterCount } from "../model/shape.ts";
 import { partHash } from "../partition/manifests.ts";
 import { type Adoption, adoptionOf } from "../run/adoption.ts";
@@ -23,7 +20,8 @@ import { inRun, type RunOptions, type RunWatch } from "./session.ts";
 import { TOKENIZER } from "./tokenizer.ts";
 import { checkExpert } from "./train.ts";
 import { expertTarget, readPartOf } from "./train_expert.ts";
-import { removeModel, trainingStage } from "./train_model.ts";
+import { removeModel } from "./make_model.ts";
+import { trainingStage } from "./train_model.ts";
 
 /** What {@linkcode adoptExpert} takes. */
 export interface AdoptOptions extends Pick<RunOptions, "run" | "force"> {
@@ -39,16 +37,15 @@ export interface Adopted extends Adoption {
   expert: number;
   /** Its folder, in the run folder. */
   folder: string;
-  /** Whether it was put there now, or was there. */
+  /** Whether it was put there now, or was there before. */
   state: "done" | "up to date";
 }
 
 /**
- * Puts a checkpoint into a run as one of its experts. It may be of another size than the others; it must read the ids of the run's
- * tokenizer and sequences of the run's length.
- *
- * Throws an `InputError` where the checkpoint is damaged, of another architecture, tokenizer or part, or there is an expert that
- * `force` does not give up; a `RunError` where another process works at that expert.
+ * Puts a checkpoint into a run as one of its experts. It may have another size than the others, but it must
+ * read the ids of the run's tokenizer and sequences of the run's length. Throws an `InputError` where the
+ * checkpoint is damaged or of another architecture, tokenizer or part, and where there is an expert already
+ * and `force` does not give it up; a `RunError` where another process works on that expert.
  */
 export async function adoptExpert(
   { expert, from, ...options }: AdoptOptions,
@@ -131,7 +128,7 @@ async function checkPlaces(from: string, folder: string): Promise<void> {
   }
 }
 
-/** Whether a folder holds a model or states of a training. */
+/** Says whether a folder holds a model or states of a training. */
 async function isLeft(folder: string): Promise<boolean> {
   return await exists(`${folder}/config.json`) || await exists(`${folder}/checkpoints`);
 }
@@ -154,7 +151,10 @@ function checkSizes(
   );
 }
 
-/** Throws where the tokenizer beside a checkpoint, or the one that it notes, is not the run's, or neither is there. */
+/**
+ * Throws where the tokenizer beside a checkpoint, or the one in its notes, is not that of the run, and where
+ * there is neither.
+ */
 async function checkTokenizer(from: string, notes: CheckpointNotes, tokenizer: Tokenizer): Promise<void> {
   const where = `${from}/${TOKENIZER}`;
   if (await exists(where)) {

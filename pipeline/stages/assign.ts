@@ -20,28 +20,31 @@ import { checkRows, watchRows } from "./watch.ts";
 
 const CHUNK = 65_536; // sequences
 
-/** Gives the sequences assigned together: those of the configuration, or about 65,536, a multiple of the experts. */
+/**
+ * Gives how many sequences are assigned together: what the configuration says, or about 65,536, a multiple of
+ * the experts.
+ */
 export function chunkOf({ chunk, experts }: { chunk: number; experts: number }): number {
   return chunk || Math.max(experts, CHUNK - CHUNK % experts);
 }
 
-/** Sequences that are assigned, or split, a second on two cores. */
+/** Sequences that two cores assign or split per second. */
 export const SEQUENCES_PER_SECOND = 50_000;
 
 /** The file of an optimal assignment's prices, by its path in the run folder. */
 export const PRICES = "assignments/prices.json";
 
-/** What an assignment proves, and what is to be read from that. */
+/** What an assignment proves, and the figures that follow from it. */
 export interface ProofSummary extends Omit<Proof, "prices"> {
-  /** How far the cost is above the bound, for each sequence, in nats. */
+  /** By how much the cost exceeds the bound, per sequence, in nats. */
   gapPerSequence: number;
   /** The same as a share of what balancing costs. */
   gapShare: number;
-  /** How far the greedy rule's cost is above the bound, as such a share. */
+  /** By which such share the cost of the greedy rule exceeds the bound. */
   greedyGapShare?: number;
 }
 
-/** Says what is to be read from a proof. */
+/** Computes the figures that follow from a proof. */
 export function summaryOf(proof: Omit<Proof, "prices">): ProofSummary {
   const { greedy } = proof;
   const greedyGap = greedy === undefined ? {} : { greedyGapShare: gapShare(proof, greedy) };

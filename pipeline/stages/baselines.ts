@@ -6,7 +6,7 @@
 
 import { type Baseline, BASELINES } from "../evaluation/baselines.ts";
 import { denseTargets } from "./train_dense.ts";
-import type { Target } from "./train_model.ts";
+import type { Target } from "./training_target.ts";
 import { switchTarget } from "./train_switch.ts";
 
 /** Says what training every baseline reads and makes, in the order of the baselines. */

@@ -1,13 +1,15 @@
 /**
- * Cleans a run folder: checkpoints that nothing goes on from, and files that killed processes left unfinished. Only files of the names
- * that the run makes are removed, never through a link, and nothing of what a process is making.
+ * Cleans a run folder: removes checkpoints that nothing goes on from, and files that killed processes left
+ * unfinished. It only removes files with names that the run makes, never follows a link, and leaves what a
+ * process is making.
  *
  * @module
  */
 
 import { RunError } from "../../kernels/errors.ts";
 import { filesUnder, removeFiles, wholeName } from "../run/files.ts";
-import { GLANCE_MS, heldIn, type Hold, lockRun, type Owner, removeDeadLocks } from "../run/lock.ts";
+import { GLANCE_MS, heldIn, type Hold, lockRun, removeDeadLocks } from "../run/lock.ts";
+import type { Owner } from "../run/claims.ts";
 import { manifestPath, missingOutput, readManifest } from "../run/manifest.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { listCheckpoints } from "../training/resume.ts";
@@ -15,24 +17,28 @@ import { unfinishedIn } from "./export_folder.ts";
 import { exportMakes } from "./export_run.ts";
 import { graphOf } from "./graph.ts";
 import { baselineTargets } from "./baselines.ts";
-import { needConfiguration, type RunWatch, SETTINGS } from "./session.ts";
+import { needConfiguration, SETTINGS } from "./run_folder.ts";
+import type { RunWatch } from "./session.ts";
 import { isMadeBy, type Stage } from "./stage.ts";
 import { expertTarget } from "./train_expert.ts";
-import { isBegun, trainingStage } from "./train_model.ts";
+import { isBegun } from "./make_model.ts";
+import { trainingStage } from "./train_model.ts";
 
 /** What {@linkcode cleanRun} takes. */
 export interface CleanOptions {
   /** Run folder. */
   run: string;
-  /** Checkpoints of a training that is complete which stay, the latest. Default: none, as the model is there. */
+  /**
+   * How many checkpoints of a complete training stay, the latest ones. Default: none, as the model is there.
+   */
   keep?: number;
-  /** Only says what would be removed. */
+  /** Only reports what would be removed. */
   dryRun?: boolean;
 }
 
 /** Files of one kind. */
 export interface Litter {
-  /** How many. */
+  /** Number of files. */
   files: number;
   /** Their bytes. */
   bytes: number;
@@ -42,26 +48,32 @@ export interface Litter {
 export interface Cleaned {
   /** Run folder. */
   run: string;
-  /** Whether it was only asked for. */
+  /** Whether nothing was removed because only a report was asked for. */
   dryRun: boolean;
   /** States of trainings to go on from. */
   checkpoints: Litter;
   /** Files that were not finished. */
   unfinished: Litter;
-  /** Stages, or folders of trainings and exports, that stay as they are while somebody works at them, and who does. */
+  /**
+   * Stages, or folders of trainings and exports, that stay as they are because somebody works on them, and
+   * who does.
+   */
   left: { place: string; holders: Owner[] }[];
 }
 
-/** Checkpoints of a training that isn't complete which stay: the last, and the one before, should that be damaged. */
+/**
+ * How many checkpoints of an incomplete training stay: the last one, and the one before in case the last is
+ * damaged.
+ */
 const KEPT_TO_GO_ON = 2;
 
 /** Files that may be removed together, under one hold. */
 interface Place {
-  /** The folder whose hold it is. */
+  /** The folder in which it is held. */
   root: string;
   /** What is held. */
   name: string;
-  /** What it is to a reader. */
+  /** Its name for a reader. */
   place: string;
   /** Lists the files that are to go, by their paths in the run. */
   list(): Promise<string[]>;
@@ -117,7 +129,7 @@ export async function cleanRun(
   return cleaned;
 }
 
-/** Takes a hold, or gives null where another process has it. */
+/** Takes a hold, or returns null where another process has it. */
 async function tryLock(root: string, name: string): Promise<Hold | null> {
   try {
     return await lockRun(root, name, "clean", { patience: GLANCE_MS });
@@ -129,7 +141,10 @@ async function tryLock(root: string, name: string): Promise<Hold | null> {
 
 const isUnfinished = (path: string) => wholeName(path) !== undefined || path.includes(".partial/");
 
-/** What the stages of a run, trainings that compare rates among them, and the run itself had begun, and checkpoints of trainings. */
+/**
+ * Lists what the stages of a run (including trainings that compare rates) and the run itself had begun, and
+ * the checkpoints of trainings.
+ */
 async function runPlaces(run: string, configuration: Configuration, keep: number): Promise<Place[]> {
   const experts = Array.from({ length: configuration.experts }, (_, expert) => expertTarget(expert));
   const trainings = new Map([...experts, ...baselineTargets()].map((target) => [
@@ -181,7 +196,7 @@ async function unfinishedOf(run: string, stage: Stage): Promise<string[]> {
   return [...found];
 }
 
-/** Lists the files that a training had begun, and the checkpoints that it goes on from no more. */
+/** Lists the files that a training had begun, and the checkpoints that it no longer goes on from. */
 async function statesLeft(run: string, name: string, folder: string, keep: number): Promise<string[]> {
   // A model that is missing or damaged comes back from its last checkpoint.
   const complete = await readManifest(run, name).then(
@@ -193,10 +208,10 @@ async function statesLeft(run: string, name: string, folder: string, keep: numbe
   const states = await listCheckpoints(`${run}/${folder}/checkpoints`);
   const old = states.slice(stay).map((path) => path.slice(run.length + 1));
   const begun = files.filter((path) => isBegun(path.slice(folder.length + 1)));
-  return [...begun, ...old.filter((path) => files.includes(path))]; // what a link leads to is the user's
+  return [...begun, ...old.filter((path) => files.includes(path))]; // the file behind a link is the user's
 }
 
-/** The folders of exports in the run: what is unfinished there. */
+/** Lists unfinished files in the folders of exports in the run. */
 async function exportPlaces(run: string): Promise<Place[]> {
   const places: Place[] = [];
   for await (const path of filesUnder(run, "export")) {

@@ -1,6 +1,7 @@
 /**
- * The stage `corpus` fixes the text of a run: it hashes input files, which later stages read where they are; what can be read
- * once only (standard input, documents that a script hands over) or is not a file (the embedded corpus) it writes to `corpus/documents.jsonl`.
+ * The stage `corpus` fixes the text of a run. It hashes input files, which later stages read where they are.
+ * Text that can be read only once (standard input, documents that a script hands over) or that is no file
+ * (the embedded corpus) is written to `corpus/documents.jsonl`.
  *
  * @module
  */
@@ -47,7 +48,7 @@ const stage: Stage = {
     }
     return hashes;
   },
-  // Standard input cannot be compared before it is read: where it is given anew it is read anew.
+  // Standard input cannot be compared before it is read, so it is read whenever it is given.
   again: ({ readStandardInput }) => readStandardInput,
   prepare: ({ run, configuration, documents: given, emit, signal }) => async () => {
     const { input, maxDocuments } = configuration;
@@ -64,7 +65,7 @@ const stage: Stage = {
       return { outputs: {}, result: { files: paths.length } };
     }
     let documents = 0;
-    // What is read once is kept whole where documents are taken by hash: which ones is known at the end.
+    // Where documents are taken by their hashes, text that is read once is kept whole: which ones are taken is known only at its end.
     const isHead = configuration.take === "head";
     const spooled = { ...configuration, maxDocuments: isHead ? configuration.maxDocuments : 0 };
     const lines = async function* () {
@@ -87,7 +88,10 @@ const stage: Stage = {
   }),
 };
 
-/** Passes documents on that are handed over; throws an `InputError` for one that comes as ids: its text alone is kept. */
+/**
+ * Passes on the documents that a script hands over. Throws an `InputError` for one that comes as ids, as only
+ * text is kept.
+ */
 async function* textsAlone(documents: AsyncIterable<Document>): AsyncGenerator<Document> {
   for await (const document of documents) {
     if (document.tokens === undefined) yield document;
@@ -100,7 +104,10 @@ async function* textsAlone(documents: AsyncIterable<Document>): AsyncGenerator<D
 /** Fixes the text of a run. */
 export const corpus = oneStage(stage, namesOf(TEXT));
 
-/** Opens the documents that the stage `corpus` fixed; `onLeftOut` is told the sources of which a limit takes none. */
+/**
+ * Opens the documents that the stage `corpus` fixed. `onLeftOut` is called with the sources of which a limit
+ * takes none.
+ */
 export function documentsOf(
   { run, configuration: c, files }: RunContext & Partial<Pick<Work, "files">>,
   corpus: Manifest,
@@ -113,7 +120,7 @@ export function documentsOf(
   return ReadableStream.from(takeByHash(open, { seed, most, onLeftOut }));
 }
 
-/** A file of the text that the stage `corpus` fixed, or all of it where it is kept in one. */
+/** A file of the text that the stage `corpus` fixed; the whole text if it is kept in one file. */
 export interface TextFile {
   /** Its path. */
   path: string;
@@ -121,7 +128,7 @@ export interface TextFile {
   open(): AsyncIterable<Document>;
 }
 
-/** Lists the files of a text, of which no limit takes documents. */
+/** Lists the files of a text without a limit. */
 export async function textFiles(
   { run, configuration: c, files }: RunContext & Pick<Work, "files">,
   corpus: Manifest,
@@ -136,8 +143,8 @@ export async function textFiles(
 }
 
 /**
- * Hashes the text that the stage `corpus` fixed: the contents of its files in their order, their kinds and how they are read,
- * wherever they lie and whatever they are called.
+ * Hashes the text that the stage `corpus` fixed: the contents of its files in their order, their formats and
+ * how they are read. The hash does not depend on where the files lie and what they are called.
  */
 export function textHash(corpus: Manifest): string {
   if (corpus.outputs[SPOOL]) return corpus.outputs[SPOOL].sha256;
@@ -153,5 +160,5 @@ export function textHash(corpus: Manifest): string {
   return sha256(canonical({ files, reading }));
 }
 
-/** Gives what a path's name says about its content: all that follows the first dot. */
+/** Gives the part of a file name that tells its format: everything after the first dot. */
 const kindOf = (path: string): string => path.slice(path.lastIndexOf("/") + 1).split(".").slice(1).join(".");

@@ -8,7 +8,9 @@ import { InputError } from "../../kernels/errors.ts";
 import { type Evaluation, readEvaluation } from "../evaluation/evaluation.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { readManifest, vouchedFiles } from "../run/manifest.ts";
-import { evaluateStage, EVALUATION, type EvaluationChoices, trainedExperts } from "./evaluate.ts";
+import { evaluateStage, EVALUATION } from "./evaluate.ts";
+import type { EvaluationChoices } from "./evaluate_checks.ts";
+import { trainedExperts } from "./trained_models.ts";
 import { needStages } from "./partition.ts";
 import { partitionRemedy } from "./parts_alone.ts";
 import type { Part } from "./notes.ts";
@@ -16,7 +18,7 @@ import { inRun, type RunOptions, type RunWatch } from "./session.ts";
 
 /** Says what to evaluate and how. */
 export interface EvaluateRunOptions extends Omit<RunOptions, "sources">, Omit<EvaluationChoices, "trained"> {
-  /** Evaluates the experts that are trained where others are not, on the text that goes to them. */
+  /** Evaluates only the experts that are trained, on the text that goes to them. */
   trained?: boolean;
 }
 

@@ -1,5 +1,6 @@
 /**
- * Runs stages in this process, each only when something it depends on changed, and tells what happens.
+ * Runs stages in this process, each only when something that it depends on has changed, and emits events
+ * about it.
  *
  * @module
  */
@@ -28,15 +29,19 @@ import { isMadeBy, type Make, type Stage, type Work } from "./stage.ts";
 import { manifestOf, type States, valuesOf } from "./state.ts";
 
 /**
- * Runs a stage unless it is up to date, and returns its manifest. While it runs nobody else makes the same, or what it reads; one that is
- * up to date is in nobody's way. Throws a `RunError` that says who does where that is so.
+ * Runs a stage unless it is up to date, and returns its manifest. While it runs, no other process may make
+ * the same, or make what it reads; an up-to-date stage blocks nobody. Throws a `RunError` that names the
+ * other process where there is one.
  */
 export async function runStage(work: Work, states: States, stage: Stage): Promise<Manifest> {
   const { run, emit, signal } = work;
   signal?.throwIfAborted();
   const identity = await identityOf(work, states, stage);
   const { stage: name, revision, key } = identity;
-  /** Finds what is damaged of what was made of the same; undefined where it was made of something else. */
+  /**
+   * Finds which outputs are damaged among those that were made from the same inputs; undefined where they
+   * were made from something else.
+   */
   const damagedOf = async (before: Manifest | null) => {
     if (work.force || stage.again?.(work) || before?.key !== key) return undefined;
     return work.check
@@ -54,7 +59,7 @@ export async function runStage(work: Work, states: States, stage: Stage): Promis
   const holds = await lockStage(work, states, stage, identity);
   try {
     const before = await readManifest(run, name);
-    const damaged = await damagedOf(before); // anew: another process may have made it since
+    const damaged = await damagedOf(before); // again: another process may have made it in the meantime
     if (damaged?.length === 0) return upToDate(before!);
     if (damaged && work.check) await removeDamaged(work, stage, damaged);
     if (before && before.revision !== revision) {
@@ -66,7 +71,7 @@ export async function runStage(work: Work, states: States, stage: Stage): Promis
     const files = await filesOf(work);
     const prepare = async () => await stage.prepare({ ...work, files }, identity, before);
     const again = work.force || stage.again?.(work);
-    // What the run has made itself, of other settings perhaps, is not replaced by a copy: its stage says whether it may be.
+    // A copy does not replace what the run has made itself, perhaps with other settings: the stage decides whether it may be replaced.
     const make = again || before
       ? await prepare()
       : await reuseOrMake({ ...work, files }, stage, identity.key, prepare);
@@ -94,7 +99,10 @@ async function identityOf(work: Work, states: States, stage: Stage): Promise<Sta
   };
 }
 
-/** Gathers what vouches for the files that a stage reads: manifests of the run, and of the one that its routers lie in. */
+/**
+ * Gathers the records of the files that a stage reads: from the manifests of the run, and of the run that its
+ * routers lie in.
+ */
 async function filesOf({ run, configuration: { routers } }: Work): Promise<Vouched> {
   return await vouchedFiles(run, ...routers ? [routers] : []);
 }
@@ -198,7 +206,10 @@ async function refuseLinks(run: string, { outputs }: Stage): Promise<string[]> {
   return folders;
 }
 
-/** Makes a stage's outputs and then writes its manifest; from the start to there, none vouches for them. */
+/**
+ * Makes the outputs of a stage and then writes its manifest. From the start until then no manifest vouches
+ * for them.
+ */
 async function makeStage(
   { run, emit, files }: Work,
   stage: Stage,
@@ -229,7 +240,9 @@ async function makeStage(
   return manifest;
 }
 
-/** Removes what is damaged of a stage's outputs, so that it is made again and what is whole is kept where the stage can. */
+/**
+ * Removes the damaged outputs of a stage, so that the stage makes them again. It keeps the others if it can.
+ */
 async function removeDamaged(
   { run, emit }: Work,
   stage: Stage,

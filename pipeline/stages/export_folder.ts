@@ -1,6 +1,6 @@
 /**
- * The folder that an export is written into. A note in it, `export.json`, says what it is of and lists its files, so that only files
- * of an export are ever replaced, and one that was stopped can be made again.
+ * The folder that an export is written into. A note in it, `export.json`, describes the export and lists its
+ * files. So only files of an export are ever replaced, and an export that was stopped can be made again.
  *
  * @module
  */
@@ -18,7 +18,8 @@ import {
   wholeName,
   writeAtomic,
 } from "../run/files.ts";
-import { lockRun, LOCKS } from "../run/lock.ts";
+import { lockRun } from "../run/lock.ts";
+import { LOCKS } from "../run/claims.ts";
 import { missingOutput } from "../run/manifest.ts";
 import { conform, count } from "../run/schema.ts";
 import { canonical, isSealed, seal } from "../run/seal.ts";
@@ -38,27 +39,27 @@ const NOTE_SCHEMA = v.object({
 
 type Note = v.InferOutput<typeof NOTE_SCHEMA>;
 
-/** An export: what it is of, which names its files have, and what makes them. */
+/** An export: what it contains, which names its files may have, and what makes them. */
 export interface Export {
   /** Folder to write into: new, empty, or that of an export. */
   output: string;
-  /** What it is of and everything that its files depend on. */
+  /** What it contains, and everything that its files depend on. */
   of: Record<string, unknown>;
   /** Names of all files that it may make, by their paths in the folder, scratch files among them. */
   makes: RegExp;
-  /** Replaces an export of something else, and makes again what is there. */
+  /** Replaces an export with other contents, and makes existing files again. */
   force?: boolean;
   /** Makes the files; returns size and SHA-256 by path in the folder, and what to tell of them. */
   make(): Promise<{ files: Record<string, FileRecord>; result: Record<string, unknown> }>;
 }
 
-/** What an export came to. */
+/** The result of an export. */
 export interface Exported {
   /** Folder. */
   output: string;
   /** Whether it was written now, or there already. */
   state: "done" | "up to date";
-  /** What it is of. */
+  /** What it contains. */
   of: Record<string, unknown>;
   /** Size and SHA-256 of every file, by path in the folder. */
   files: Record<string, FileRecord>;
@@ -67,8 +68,9 @@ export interface Exported {
 }
 
 /**
- * Makes an export unless its folder holds it already. Throws an `InputError` where the folder holds files of others, or another export
- * unless `force` accepts its end; a `RunError` where another process writes there; and what `make` throws.
+ * Makes an export, unless its folder holds it already. Throws an `InputError` where the folder holds files of
+ * others, or another export that `force` does not give up; a `RunError` where another process writes there;
+ * and what `make` throws.
  */
 export async function exportInto({ output, of, makes, force = false, make }: Export): Promise<Exported> {
   const key = sha256(canonical(of));
@@ -112,7 +114,7 @@ async function writeNote(output: string, note: Note): Promise<void> {
   await writeAtomic(`${output}/${NOTE}`, jsonText(seal(note)));
 }
 
-/** Whether a file is one that the export in a folder has made, or had begun. */
+/** Says whether a file is one that the export in a folder has made or begun. */
 function isOwn(path: string, makes: RegExp, note: Note | null): boolean {
   if (path === NOTE || note === null) return false;
   if (path in note.files) return true;
@@ -120,11 +122,11 @@ function isOwn(path: string, makes: RegExp, note: Note | null): boolean {
 }
 
 /**
- * Lists what an export that was ended left unfinished in its folder, by the paths there; nothing where the folder has no note of one.
- * `makesOf` gives the names of all files that such an export makes.
+ * Lists the unfinished files of an interrupted export, by their paths in its folder; none where the folder
+ * has no note of an export. `makesOf` gives the names of all files that such an export makes.
  */
 export async function unfinishedIn(output: string, makesOf: (of: Note["of"]) => RegExp): Promise<string[]> {
-  const note = await readNote(output).catch(() => null); // one that was changed vouches for nothing
+  const note = await readNote(output).catch(() => null); // a note that was changed says nothing
   if (note === null) return [];
   const makes = makesOf(note.of);
   const files = await Array.fromAsync(filesUnder(output, ""));
@@ -136,8 +138,8 @@ export async function unfinishedIn(output: string, makesOf: (of: Note["of"]) => 
 }
 
 /**
- * Reads the note of a folder; null where it is new or empty. Throws an `InputError` where it holds files of others that an export
- * cannot tell from its own, or would replace.
+ * Reads the note of a folder; null where the folder is new or empty. Throws an `InputError` where it holds
+ * files of others: an export would replace them, or could not tell them from its own.
  */
 async function checkFolder(output: string, makes: RegExp): Promise<Note | null> {
   if (!await exists(output)) return null;

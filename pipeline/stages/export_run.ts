@@ -1,18 +1,17 @@
 /**
- * Exports what a run holds for other trainers: the text of an expert's part or of the whole corpus, and trained experts.
+ * Exports parts of a run for other trainers: the text of an expert or of the whole corpus, and trained
+ * experts.
  *
  * @module
  */
 
 import { InputError, say, task } from "../../kernels/errors.ts";
-import {
-  type CheckpointNotes,
-  loadCheckpoint,
-  MODEL_FILES,
-  saveModelFolder,
-} from "../checkpoints/checkpoint.ts";
+import type { CheckpointNotes } from "../checkpoints/hugging_face_config.ts";
+import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
+import { MODEL_FILES, saveModelFolder } from "../checkpoints/model_folder.ts";
 import { expertFolder } from "../partition/manifests.ts";
-import { fromBatch, lineageOf, readShards, type RecordBatch } from "../rows/arrow.ts";
+import { fromBatch, readShards, type RecordBatch } from "../rows/arrow.ts";
+import { lineageOf } from "../rows/lineage.ts";
 import {
   counted,
   pieces,
@@ -32,15 +31,16 @@ import { SAMPLING } from "../serving/sampling.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { loadTokenizer } from "../text/tokenizer.ts";
 import { type Exported, exportInto } from "./export_folder.ts";
-import { needConfiguration, type RunWatch } from "./session.ts";
+import { needConfiguration } from "./run_folder.ts";
+import type { RunWatch } from "./session.ts";
 import { checkExpert } from "./train.ts";
 import { readPartOf } from "./train_expert.ts";
 import { TOKENIZER } from "./tokenizer.ts";
 import { watchRows } from "./watch.ts";
 
 /**
- * The formats that text is exported in: those of Megatron-LM, GPT-NeoX and NeMo; of `load_from_disk` of Hugging Face's datasets;
- * Parquet; JSON lines.
+ * The formats of exported text: that of Megatron-LM, GPT-NeoX and NeMo; that of `load_from_disk` of Hugging
+ * Face's datasets; Parquet; JSON lines.
  */
 export const TEXT_FORMATS = ["megatron", "datasets", "parquet", "text"] as const;
 
@@ -68,16 +68,16 @@ export interface ExportModelOptions extends Pick<ExportTextOptions, "run" | "out
   untie?: boolean;
 }
 
-/** Version of the files that are written of the same text or model. */
+/** Version of the files that are made from the same text or model. */
 const REVISION = 1;
 
 const KINDS = ["train", "test"] as const;
 
-/** Texts that are in a run as tokens. */
+/** Texts of a run, as tokens. */
 interface Source {
   /** Paths of the shards. */
   paths: Record<typeof KINDS[number], string[]>;
-  /** What is known of them. */
+  /** Their records. */
   vouched: Vouched;
   /** Hash of all of them. */
   sha256: string;
@@ -174,7 +174,7 @@ const MAKES: Record<typeof TEXT_FORMATS[number], RegExp> = {
 /** Names of the files of an export of a model. */
 const MODEL_MAKES = RegExp(`^(${MODEL_FILES.source})$`);
 
-/** Gives the names of all files that an export makes, by what it is of. */
+/** Gives the names of all files that an export makes, by its contents. */
 export const exportMakes = ({ to }: Record<string, unknown>): RegExp =>
   Object.entries(MAKES).find(([format]) => format === to)?.[1] ?? MODEL_MAKES;
 
@@ -234,7 +234,9 @@ async function lineageIn(
   );
 }
 
-/** Puts shuffled sequences back into the order of their documents; held-out ones lie in it. */
+/**
+ * Puts shuffled sequences back into the order of their documents. Held-out ones are in that order already.
+ */
 async function inOrder(
   kind: typeof KINDS[number],
   { paths, vouched }: Source,
@@ -250,7 +252,7 @@ async function inOrder(
   return inSequence(open(), { last, spill });
 }
 
-/** What is known of the run's tokenizer: the one whose ids the shards hold. */
+/** Describes the run's tokenizer, whose ids the shards hold. */
 async function tokenizerRecord(run: string, sha256: string): Promise<Record<string, FileRecord>> {
   const where = `${run}/${TOKENIZER}`;
   if (await exists(where)) return { [TOKENIZER]: { bytes: (await Deno.stat(where)).size, sha256 } };
@@ -292,7 +294,7 @@ export async function exportModel(
         do_sample: true,
         max_new_tokens: SAMPLING.maxNewTokens.default,
         temperature: SAMPLING.temperature.default,
-        top_k: SAMPLING.topK.default, // 0 is all, there as here
+        top_k: SAMPLING.topK.default, // 0 means all, there as here
         top_p: SAMPLING.topP.default,
       },
     });

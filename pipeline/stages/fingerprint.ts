@@ -73,7 +73,7 @@ async function filesOf(folder: string, name: string): Promise<[path: string, rec
   return found;
 }
 
-/** Most files of which a comparison tells that they differ. */
+/** Most files that a comparison names as different. */
 const MOST_TOLD = 20;
 
 /**
@@ -130,7 +130,7 @@ async function compareParts(run: string, there: PartitionManifest): Promise<Prob
   }));
 }
 
-/** Says what to compare, what is known to differ first. */
+/** Says what to compare: facts that are known to differ come first. */
 function remedyOf(here: Fingerprint, there?: Pick<Fingerprint, "versions" | "adapter">): Text {
   const facts = ({ versions, adapter }: Pick<Fingerprint, "versions" | "adapter">) =>
     [...Object.entries(versions).map((entry) => entry.join(" ")), adapter ?? "no adapter"].join(", ");

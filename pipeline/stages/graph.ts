@@ -1,5 +1,5 @@
 /**
- * The graph of stages: the table of what there is, and what follows from it for a run with given settings.
+ * The graph of stages: the table of all kinds, and the stages of a run with given settings.
  *
  * @module
  */
@@ -43,9 +43,9 @@ export interface Graph {
   partition: readonly Stage[];
   /** Finds a stage by name. */
   get(name: string): Stage | undefined;
-  /** Lists the stages that a stage stands on directly: those that it needs, and those that it uses. */
+  /** Lists the stages that a stage directly depends on: those that it needs and those that it uses. */
   before(stage: Stage): Stage[];
-  /** Lists a stage and all that stand on it, directly or not. */
+  /** Lists a stage and all stages that depend on it, directly or not. */
   from(stage: Stage): Stage[];
   /** Finds the stage that makes a file of the run folder. */
   maker(path: string): Stage | undefined;

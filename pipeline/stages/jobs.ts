@@ -1,6 +1,6 @@
 /**
- * Plans what is missing of a run as jobs for many processes: which there are, what each runs, which come after which. Whoever runs them,
- * this machine or a scheduler, runs the same.
+ * Plans what is missing in a run as jobs for many processes: which jobs there are, what each runs, and which
+ * must wait for which. This machine and a scheduler run the same plan.
  *
  * @module
  */
@@ -19,19 +19,22 @@ import { hasFiles } from "./tokenize_parts.ts";
 import { baselineTargets } from "./baselines.ts";
 import { denseTarget, type Match } from "./train_dense.ts";
 
-/** A job of a run: one process, or several that do the same with another number each. */
+/** A job of a run: one or several processes that do the same work for different numbers. */
 export interface Job {
   /** Its name. */
   name: string;
   /** What one process of it does, in one sentence. */
   about: string;
-  /** Number of its first process; those after it count up. */
+  /** Number of its first process; the others count up from it. */
   first: number;
-  /** Whether the work of each process is done. */
+  /** For each process, whether its work is done. */
   done: boolean[];
-  /** The tasks of a process by its number, one after another. */
+  /** The tasks of a process, by its number, one after another. */
   tasks(unit: string | number): TaskReference[];
-  /** The jobs that must have ended well before it: all of each, or with `each` the process at the same place in it. */
+  /**
+   * The jobs that must have ended well before it: all processes of a job, or with `each` only the process at
+   * the same place in it.
+   */
   after: { job: string; each: boolean }[];
   /** Whether it opens a GPU. */
   device: boolean;
@@ -39,7 +42,7 @@ export interface Job {
   trains?: true;
 }
 
-/** What a plan of jobs is made with. */
+/** The options of a plan of jobs. */
 export interface JobOptions {
   /** Run folder. */
   run: string;
@@ -47,13 +50,13 @@ export interface JobOptions {
   sources?: Sources;
   /** Accepts values that differ from the run's. */
   force?: boolean;
-  /** Processes that make a stage together where it has parts; 1 unless given. */
+  /** Number of processes that make a stage together, if the stage has parts. Default: 1. */
   parts?: number;
-  /** Dense models to compare with; the one that matches the experts' steps unless given. */
+  /** Dense models to compare with. Default: the one that matches the steps of the experts. */
   dense?: readonly Match[];
 }
 
-/** Plans the jobs that make a run from text to report. Reads the run folder alone, and changes nothing. */
+/** Plans the jobs that make a run from text to report. Only reads the run folder, and changes nothing. */
 export async function planJobs(
   { run, sources = {}, force = false, parts = 1, dense = ["batch"] }: JobOptions,
 ): Promise<Job[]> {
@@ -63,7 +66,7 @@ export async function planJobs(
     ...await partitionJobs(run, states, parts, hasFiles(configuration)),
     ...await modelJobs(run, states, configuration, dense, parts === 1 ? "partition" : "tokens"),
   ];
-  // What stands on a job that is still to run is still to run as well.
+  // A job that depends on one that must still run must still run too.
   const named = new Map(jobs.map((job) => [job.name, job]));
   for (const job of jobs) {
     for (const { job: name, each } of job.after) {
@@ -79,7 +82,7 @@ const isMade = async ({ graph, of }: States, name: string): Promise<boolean> => 
   return stage === undefined || (await of(stage)).state === "up to date";
 };
 
-/** Plans the partition: one job, or with parts one per stage or so. */
+/** Plans the partition: one job, or with parts about one job per stage. */
 async function partitionJobs(run: string, states: States, parts: number, byFiles: boolean): Promise<Job[]> {
   const made = (...names: string[]) => Promise.all(names.map((name) => isMade(states, name)));
   const all = async (...names: string[]) => [(await made(...names)).every(Boolean)];
@@ -252,7 +255,7 @@ async function modelJobs(
   return jobs;
 }
 
-/** Lists the places of a job's processes that are still to run. */
+/** Lists the places of the processes of a job that must still run. */
 export function missingOf({ done }: Job): number[] {
   return done.flatMap((is, place) => is ? [] : [place]);
 }
@@ -263,13 +266,16 @@ const PLAN = v.object({
 });
 
 /**
- * How the jobs of a run were planned when they were last submitted: the parts of stages, and the dense models.
+ * How the jobs of a run were planned when they were last submitted: the number of parts of stages, and the
+ * dense models.
  *
  * @ignore
  */
 export type JobPlan = v.InferOutput<typeof PLAN>;
 
-/** Folder of what belongs to jobs and not to the run, in the run folder: their plan, scripts and logs. */
+/**
+ * Folder, in the run folder, of files that belong to jobs and not to the run: their plan, scripts and logs.
+ */
 export const JOBS = "jobs";
 
 /** Reads how the jobs of a run were planned; null where none were submitted. Throws an `InputError` where that is damaged. */
@@ -277,7 +283,10 @@ export async function readJobPlan(run: string): Promise<JobPlan | null> {
   return await readJsonIfThere(`${run}/${JOBS}/plan.json`, PLAN, "the plan of a run's jobs");
 }
 
-/** Notes how the jobs of a run are planned, and writes its settings into its `config.json`: jobs are told the run alone. */
+/**
+ * Notes how the jobs of a run are planned, and writes its settings into its `config.json`: jobs are told only
+ * the run.
+ */
 export async function settleJobs(options: RunOptions, plan: JobPlan, watch: RunWatch = {}): Promise<void> {
   await inRun(options, watch, { task: "submit" }, async ({ work: { run } }) => {
     await refuseLink(`${run}/${JOBS}`);

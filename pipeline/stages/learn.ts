@@ -5,8 +5,8 @@
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import { forwardFlops, trainingFlops } from "../cost/cost.ts";
-import { MODEL_FILES } from "../checkpoints/checkpoint.ts";
+import { forwardFlops, trainingFlops } from "../cost/flops.ts";
+import { MODEL_FILES } from "../checkpoints/model_folder.ts";
 import { parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
 import type { PartitionerKind } from "../partition/partitioner.ts";
@@ -29,7 +29,7 @@ export const learn: StageKind = {
   of: (configuration) => configuration.routers === "" ? [learnStage(kindOf(configuration))] : [],
 };
 
-/** Finds the kind of partitioner that settings name, of those that text can be split by. */
+/** Finds the kind of partitioner that settings name, among those that can split text. */
 export function kindOf({ partitioner }: Configuration): PartitionerKind {
   const kind = PARTITIONERS.get(partitioner);
   if (kind?.splits) return kind;
@@ -42,7 +42,10 @@ export function kindOf({ partitioner }: Configuration): PartitionerKind {
 
 const KEPT = String
   .raw`(start\/)?((partitioner|sources)\.json|(state|ctbm)\.safetensors)|router-\d{2,}\/(${MODEL_FILES.source})`;
-/** Names of the files that the kinds of this project leave; what other kinds left, the stage's manifest lists. */
+/**
+ * Names of the files that the kinds of this project make. For other kinds the manifest of the stage lists the
+ * files.
+ */
 const MADE = new RegExp(`^((partitioner|routers)/(${KEPT})|metrics/rounds\\.jsonl)$`);
 
 function learnStage(kind: PartitionerKind): Stage {
@@ -56,7 +59,7 @@ function learnStage(kind: PartitionerKind): Stage {
     makes: MADE,
     values: ({ configuration }) => ({
       ...(kind.values?.(configuration) ?? pickSettings(configuration, kind.settings)),
-      // Manifests written before there were other kinds do not name one: they are of em.
+      // Manifests from before there were other kinds name none: their kind is em.
       ...(kind.kind === "em" ? {} : { partitioner: kind.kind }),
     }),
     async inputs(_, manifest): Promise<Record<string, string>> {
@@ -100,7 +103,7 @@ function learnStage(kind: PartitionerKind): Stage {
   };
 }
 
-/** Counts the FLOPs of a round: the routers' steps, and all routers on the sequences of all. */
+/** Counts the FLOPs of a round: the steps of all routers, and the scoring of all sequences by all routers. */
 export function roundFlops(configuration: Configuration): number {
   const { experts, roundSequences, routerBatch, prefix } = configuration;
   const { router } = modelShapes(configuration);
@@ -110,8 +113,8 @@ export function roundFlops(configuration: Configuration): number {
 }
 
 /**
- * Gives the tokens of a sequence that training text is split by: M, or all of them where the partitioner goes by whole sequences.
- * Throws an `InputError` where the settings name a partitioner that is not there.
+ * Gives how many tokens of a sequence decide where training text goes: M, or all where the partitioner goes
+ * by whole sequences. Throws an `InputError` where the settings name an unknown partitioner.
  */
 export async function splitPrefix(configuration: Configuration): Promise<number> {
   const { routers, prefix, sequenceLength } = configuration;
@@ -119,7 +122,7 @@ export async function splitPrefix(configuration: Configuration): Promise<number>
   return kind.whole ? sequenceLength : prefix;
 }
 
-/** Estimates what learns on a sample of sequences, without a model. */
+/** Estimates the cost of a partitioner that learns on a sample of sequences, without a model. */
 function sampleEstimate(
   { partitionerSample, sequenceLength, experts, vocabularySize }: Configuration,
   sequences: number,

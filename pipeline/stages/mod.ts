@@ -7,7 +7,7 @@
 export { type Adopted, adoptExpert, type AdoptOptions } from "./adopt.ts";
 export { chunkOf, type ProofSummary, summaryOf } from "./assign.ts";
 export { type Cleaned, type CleanOptions, cleanRun, type Litter } from "./clean.ts";
-export { type EvaluationChoices } from "./evaluate.ts";
+export type { EvaluationChoices } from "./evaluate_checks.ts";
 export { evaluateModels, evaluateRun, type EvaluateRunOptions } from "./evaluate_run.ts";
 export { type Exported } from "./export_folder.ts";
 export {
@@ -38,7 +38,7 @@ export {
   settleJobs,
 } from "./jobs.ts";
 export { type Part } from "./notes.ts";
-export { type RunOptions, type RunWatch } from "./session.ts";
+export type { RunOptions, RunWatch } from "./session.ts";
 export {
   type CorpusSize,
   type Estimate,
@@ -70,7 +70,8 @@ export {
   trainSwitch,
 } from "./train.ts";
 export { type Match } from "./train_dense.ts";
-export { type Routing, type TrainingOptions, type TrainResult } from "./train_model.ts";
+export type { Routing, TrainResult } from "./training_result.ts";
+export type { TrainingOptions } from "./training_target.ts";
 export { openTrainings, type Training, type TrainingsReader } from "./trainings.ts";
 export { type VerifyProgress, type VerifyReport, verifyRun } from "./verify.ts";
 export { type ZeroShotOptions } from "./zero_shot.ts";

@@ -1,5 +1,6 @@
 /**
- * Notes of files that parts of a stage made, kept until a manifest vouches for all of them: `manifests/STAGE/FILE.json`.
+ * Notes of files that parts of a stage made, `manifests/STAGE/FILE.json`. They are kept until a manifest
+ * vouches for all files.
  *
  * @module
  */
@@ -9,7 +10,7 @@ import { jsonText, writeAtomic } from "../run/files.ts";
 import { count, readJsonIfThere } from "../run/schema.ts";
 import { isSealed, seal } from "../run/seal.ts";
 
-/** Selects a share of a stage's work, so that several processes do it together. */
+/** A share of the work of a stage: several processes do the stage together. */
 export interface Part {
   /** Number of this part, from 1. */
   index: number;
@@ -17,7 +18,7 @@ export interface Part {
   of: number;
 }
 
-/** Version of the layout of notes; the one before had no number and no checksum. */
+/** Version of the layout of notes. Notes of the version before had no number and no checksum. */
 const FORMAT = 2;
 const NOTE = v.looseObject({
   key: v.string(),
@@ -33,12 +34,12 @@ const SEALED_NOTE = v.pipe(
 );
 
 /**
- * What is kept of one file: the hash of what it depends on, its size and SHA-256, its rows, their tokens where those count, and what was
- * read for it.
+ * The note of one file: the hash of what it depends on, its size and SHA-256, its rows, their tokens where
+ * these count, and what was read for it.
  */
 export type FileNote = v.InferOutput<typeof NOTE>;
 
-/** Gives the path of a file's note; the file by its path in the stage's folder. */
+/** Gives the path of the note of a file; `file` is its path in the folder of the stage. */
 export function notePath(run: string, stage: string, file: string): string {
   return `${run}/manifests/${stage}/${file}.json`;
 }
@@ -48,7 +49,10 @@ export async function readNote(where: string): Promise<FileNote | null> {
   return await readJsonIfThere(where, SEALED_NOTE, "the note of a file");
 }
 
-/** Reads the note of a file that is there, of its size and with this key; null for any other, and where it is damaged. */
+/**
+ * Reads the note of a file that is there with this size and this key; null otherwise, and where the note is
+ * damaged.
+ */
 export async function noteOf(
   { run, stage, folder, file, key }: {
     run: string;
@@ -69,7 +73,7 @@ export async function writeNote(run: string, stage: string, file: string, note: 
   await writeAtomic(notePath(run, stage, file), jsonText(seal({ format: FORMAT, ...note })));
 }
 
-/** Gives the share of a part of so many things that are numbered: those from `from` to before `to`. */
+/** Gives the share of a part in `count` numbered things: those from `from` up to, but not including, `to`. */
 export function shareOf({ index, of }: Part, things: number): { from: number; to: number } {
   return { from: Math.floor(things * (index - 1) / of), to: Math.floor(things * index / of) };
 }

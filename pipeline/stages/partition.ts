@@ -1,6 +1,7 @@
 /**
- * Runs the main job in a run folder: text in, balanced shards per expert out, every stage only when something it depends on
- * changed (SmallTalk LM, Algorithm 1, up to the experts' training data).
+ * Runs the main job in a run folder: text in, balanced shards per expert out. Every stage runs only when
+ * something that it depends on has changed (SmallTalk LM, Algorithm 1, up to the training data of the
+ * experts).
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Tells a run folder from one that holds parts of single experts alone, as they are copied out to train elsewhere.
+ * Tells a run folder from one that only holds parts of experts, copied there to train elsewhere.
  *
  * @module
  */
@@ -12,7 +12,10 @@ import { graphOf } from "./graph.ts";
 
 const OF_RUNS = ["tokens", "scores", "assignments", "partitioner", "routers", "partition/manifest.json"];
 
-/** Lists the experts whose parts lie here without the partition's manifest and those of its stages; none in a whole run. */
+/**
+ * Lists the experts whose parts lie in a folder without the manifests of the partition and its stages; none
+ * in a whole run.
+ */
 export async function partsAlone(run: string): Promise<number[]> {
   for (const path of OF_RUNS) if (await exists(`${run}/${path}`)) return [];
   const names = await manifestNames(run);
@@ -28,8 +31,8 @@ export async function partsAlone(run: string): Promise<number[]> {
 }
 
 /**
- * Says where what a partition makes is to be had, as the remedy of an error: from a partition, or, where parts lie alone, in the
- * run that they came from.
+ * Says, as the remedy of an error, where outputs of a partition come from: from a partition, or, where only
+ * parts lie here, from the run that they were copied from.
  */
 export async function partitionRemedy(run: string): Promise<Text> {
   const alone = await partsAlone(run);
@@ -39,14 +42,14 @@ export async function partitionRemedy(run: string): Promise<Text> {
   } copied from`;
 }
 
-/** Says where the configuration of a run without one is to be had, as the remedy of an error. */
+/** Says, as the remedy of an error, where the configuration of a run without one comes from. */
 export async function configurationRemedy(run: string): Promise<Text> {
   const alone = await partsAlone(run);
   if (alone.length === 0) return say`run ${task("partition", { run })} first`;
   return `${onlyParts(alone)}: copy config.json and tokenizer.json from the run as well`;
 }
 
-/** Throws an `InputError` where a folder holds parts alone: no stage of a partition is to run among them. */
+/** Throws an `InputError` where a folder only holds parts: no stage of a partition may run there. */
 export async function checkPlace(run: string, by: string): Promise<void> {
   const alone = await partsAlone(run);
   if (alone.length === 0) return;
@@ -59,7 +62,7 @@ export async function checkPlace(run: string, by: string): Promise<void> {
   );
 }
 
-/** Says which parts a folder holds alone. */
+/** Says which parts a folder holds without their run. */
 export function onlyParts(experts: readonly number[]): string {
   const whose = experts.length === 1 ? "part of expert" : "parts of experts";
   return `this folder holds the ${whose} ${experts.join(", ")} alone`;

@@ -1,5 +1,6 @@
 /**
- * Plans a partition, or the training of experts, without running it: what would run, and about how long and how large.
+ * Plans a partition, or the training of experts, without running it: what would run, and about how long it
+ * would take and how much space.
  *
  * @module
  */
@@ -19,35 +20,40 @@ import { expandInputs } from "../text/readers.ts";
 import { resolveRun } from "./resolution.ts";
 import { LEARN, roundFlops } from "./learn.ts";
 import { checkPlace } from "./parts_alone.ts";
-import { needConfiguration, type RunOptions } from "./session.ts";
+import { needConfiguration } from "./run_folder.ts";
+import type { RunOptions } from "./session.ts";
 import type { CorpusSize, Estimate, Stage } from "./stage.ts";
 import { type States, statesOf } from "./state.ts";
 import { expertTarget } from "./train_expert.ts";
-import { type TrainingOptions, trainingStage } from "./train_model.ts";
+import type { TrainingOptions } from "./training_target.ts";
+import { trainingStage } from "./train_model.ts";
 
-/** Estimates one stage. */
+/** The estimate of one stage. */
 export interface StageEstimate extends Estimate {
   /** The stage. */
   stage: string;
-  /** What would happen to it; nothing before its manifest is mended where that is damaged. */
+  /** What would happen to it. Where its manifest is damaged, nothing does before that is mended. */
   action: "up to date" | "would run" | "damaged";
 }
 
-/** Estimates a partition, or the training of experts. */
+/** The estimates of a partition, or of the training of experts. */
 export interface PartitionPlan extends Estimate {
   /** Run folder. */
   run: string;
   /** Every stage, in order. */
   stages: StageEstimate[];
-  /** What the estimates rest on, a line each. */
+  /** What the estimates are based on, one line each. */
   assumptions: string[];
-  /** What is likely to be a mistake, a line each. */
+  /** Warnings about likely mistakes, one line each. */
   warnings: string[];
 }
 
-/** How a plan is made, besides where. */
+/** The options of a plan, besides where. */
 export interface PlanOptions extends RunOptions {
-  /** The device. Default: what the run's rounds were measured to reach, or else the usual device. */
+  /**
+   * The device. Default: the speed that rounds of this run were measured to reach, otherwise the usual
+   * device.
+   */
   device?: Partial<CostDevice>;
   /** Device memory that a micro-batch is to fit, in bytes. */
   memory?: number;
@@ -168,7 +174,9 @@ async function adapterOf(run: string): Promise<string | undefined> {
   return (await readRunConfiguration(run, { edited: true }).catch(() => null))?.adapter?.description;
 }
 
-/** Gives the FLOP/s that a run's rounds were measured to reach, in the middle of them; undefined where there are none. */
+/**
+ * Gives the median FLOP/s that the rounds of a run were measured to reach; undefined where there are none.
+ */
 async function measuredFlops(run: string, c: Configuration): Promise<number | undefined> {
   const lines = await readJsonLines(`${run}/metrics/timing.jsonl`, TIME, "times").catch(() => []);
   const rounds = lines.filter(({ stage, round, seconds }) => stage === LEARN && round && seconds > 0);

@@ -1,5 +1,5 @@
 /**
- * Says how a file of a run is made again, from the graph of stages.
+ * Says how a file of a run is made again, by the graph of stages.
  *
  * @module
  */
@@ -16,8 +16,9 @@ import { LEARN } from "./learn.ts";
 import { partitionRemedy, partsAlone } from "./parts_alone.ts";
 
 /**
- * Says how a damaged or missing file or folder of a run is made, by the stage that makes it; undefined for others, and for what is as
- * the stage's manifest says, or unknown to it: making that again would mend nothing.
+ * Says how a damaged or missing file or folder of a run is made, by the stage that makes it. Undefined for
+ * other files, and for a file that is as the manifest of its stage says or that the manifest does not know:
+ * making it again would mend nothing.
  */
 export async function repairOf(where: string): Promise<Text | undefined> {
   const file = where.replace(/, batch \d+$|\/+$/, ""); // readers of shards say the batch as well

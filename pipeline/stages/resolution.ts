@@ -1,5 +1,5 @@
 /**
- * Resolves the settings that hold in a run: what its `config.json` says, and what is said of them now.
+ * Resolves the settings that hold in a run: those in its `config.json`, and those that are given now.
  *
  * @module
  */
@@ -15,9 +15,10 @@ import { graphOf } from "./graph.ts";
 import { isPinned } from "./state.ts";
 
 /**
- * Resolves the configuration of a run: what its `config.json` says holds where nothing else is said. Throws an `InputError` with
- * both values where something else is said of what was made with the first, or `config.json` was edited, unless `force`; a stage that failed has made
- * nothing. `changed` names the fields that differ, `edited` says whether the file was, `exists` whether there was one.
+ * Resolves the configuration of a run: its `config.json` holds unless something else is given. Throws an
+ * `InputError` with both values where something was made with the old value, and where `config.json` was
+ * edited, unless `force` accepts that; a stage that failed has made nothing. `changed` names the fields that
+ * differ, `edited` says whether the file was edited, `exists` whether there was one.
  */
 export async function resolveRun(
   run: string,
@@ -33,10 +34,10 @@ export async function resolveRun(
     ...sources,
     base: { ...existing, ...ownMethod(given, existing) },
   });
-  graphOf(configuration); // throws for a kind or a method that there is not
+  graphOf(configuration); // throws for an unknown kind or method
   if (!existing) return { configuration, changed: [], edited, exists: false };
   for (const name of FIELD_NAMES.filter((name) => name in given && FIELDS[name].isPath)) {
-    // Another spelling of a path is the same path: the run keeps its own.
+    // The same path may be spelled differently; the run keeps its own spelling.
     if (await isSamePlace(existing[name], configuration[name])) {
       Object.assign(configuration, { [name]: existing[name] });
     }
@@ -62,7 +63,10 @@ export async function resolveRun(
   return { configuration, changed, edited, exists: true };
 }
 
-/** Gives the method of a partitioner that is new to the run, where nothing else is said; the setting's default is that of most. */
+/**
+ * Gives the method that suits a partitioner which is new to the run, unless a method is given; the default of
+ * the setting suits most.
+ */
 function ownMethod(given: Partial<Configuration>, existing?: Configuration): Partial<Configuration> {
   const { partitioner } = given;
   if (partitioner === undefined || partitioner === existing?.partitioner) return {};
@@ -76,6 +80,6 @@ async function isSamePlace(one: unknown, other: unknown): Promise<boolean> {
     return (await Promise.all(paths.map((path) => path === "-" ? path : Deno.realPath(path)))).join("\n");
   };
   if (!one || !other || String(one) === String(other)) return false;
-  const places = await Promise.all([placesOf(one), placesOf(other)]).catch(() => null); // what is not there is no place
+  const places = await Promise.all([placesOf(one), placesOf(other)]).catch(() => null); // a path that does not exist is no place
   return places !== null && places[0] === places[1];
 }

@@ -1,5 +1,6 @@
 /**
- * Takes a stage over from another run: the same settings, inputs and revision make the same bytes, so they need not be made twice.
+ * Copies a stage from another run: the same settings, inputs and revision make the same bytes, so they need
+ * not be made twice.
  *
  * @module
  */
@@ -12,9 +13,10 @@ import { openReading, Vouched } from "../run/vouched.ts";
 import type { Make, Stage, Work } from "./stage.ts";
 
 /**
- * Finds the first of the other runs that has made a stage of the same settings, inputs and revision, and gives what copies it; `anew`
- * where none has. Where a file turns out to be damaged while it is copied, the stage is made anew after a warning. Settings that the
- * stage goes by are written first, as making it does.
+ * Finds the first of the other runs that has made a stage with the same settings, inputs and revision, and
+ * returns what copies it, or `anew` where no run has. Where a file turns out to be damaged while it is
+ * copied, a warning is given and the stage is made anew. The settings of the stage are written first, as when
+ * it is made.
  */
 export async function reuseOrMake(
   { run, reuse = [], files, emit, settle }: Work,
@@ -42,7 +44,7 @@ export async function reuseOrMake(
   return await anew();
 }
 
-/** Reads the manifest of a stage of another run; one that is damaged vouches for nothing. */
+/** Reads the manifest of a stage of another run; a damaged one counts as missing. */
 async function made(run: string, stage: string): Promise<Manifest | null> {
   try {
     return await readManifest(run, stage);
@@ -52,7 +54,10 @@ async function made(run: string, stage: string): Promise<Manifest | null> {
   }
 }
 
-/** Copies what a stage made from one run into another. Throws an `InputError` where a file is not what its maker noted: it is not there then. */
+/**
+ * Copies the outputs of a stage from one run into another. Throws an `InputError` where a file is not what
+ * its maker noted; that file is not copied.
+ */
 async function copied(from: string, to: string, { outputs }: Manifest): Promise<Record<string, FileRecord>> {
   const vouched = new Vouched().add(from, outputs);
   const records: Record<string, FileRecord> = {};
@@ -62,7 +67,7 @@ async function copied(from: string, to: string, { outputs }: Manifest): Promise<
   return records;
 }
 
-/** Reads a file, and checks it before its end is told. */
+/** Reads a file in chunks, and checks it before its last chunk is given out. */
 async function* checkedChunks(path: string, vouched: Vouched): AsyncGenerator<Uint8Array> {
   const file = await openToRead(path);
   const reading = openReading(path, vouched)!;

@@ -1,12 +1,12 @@
 /**
- * The stage `score` asks the partitioner what every sequence costs every expert. Parts of the shards can be scored by several
- * processes: a note is kept of every scored shard, and a run without parts closes the stage.
+ * The stage `score` asks the partitioner what every sequence costs every expert. Several processes can score
+ * parts of the shards: a note is kept of every scored shard, and a run without parts closes the stage.
  *
  * @module
  */
 
 import { InputError, RunError, say, task } from "../../kernels/errors.ts";
-import { forwardFlops } from "../cost/cost.ts";
+import { forwardFlops } from "../cost/flops.ts";
 import { parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
@@ -97,7 +97,10 @@ async function scorePart(
   return { ...result, scored: scored.size, shards: names.length };
 }
 
-/** Scores the shards of these names that no note says are scored already; `beside` other processes that may score some of them. */
+/**
+ * Scores those of the named shards that have no note yet. `beside` says that other processes may score some
+ * of them.
+ */
 async function scoreShards(
   work: Work,
   tokenize: Manifest,
@@ -167,7 +170,10 @@ async function scoreShards(
   return { outputs, result: { sequences, experts: partitioner?.experts ?? configuration.experts } };
 }
 
-/** A shard that is this process's to score; `waited` where another one may have scored it meanwhile. */
+/**
+ * A shard that this process is to score. `waited` says that another process may have scored it in the
+ * meantime.
+ */
 interface OwnShard {
   name: string;
   release?: Hold;
@@ -178,7 +184,10 @@ function* inTurn(names: readonly string[]): Generator<OwnShard> {
   for (const name of names) yield { name, waited: false };
 }
 
-/** Holds shards one after another: first those that no other process has in hand, then the others, once they are free. */
+/**
+ * Holds shards one after another: first those that no other process works on, then the others once they are
+ * free.
+ */
 async function* freeFirst({ lock }: Work, names: readonly string[]): AsyncGenerator<OwnShard> {
   const held: string[] = [];
   const hold = (name: string, patience: number) => lock(`${PLACE.stage}-${name}`, { patience });
@@ -211,7 +220,7 @@ function otherRouters(where: string, actual: string, expected: string): InputErr
   return new InputError(`Cannot score by "${where}" as it must be what was learned: ${fact}`, { where });
 }
 
-/** Finds those of the shards of these names whose scores are there, whether a manifest closes the stage or not. */
+/** Finds those of the named shards whose scores are there, whether or not a manifest closes the stage. */
 async function scoredShards(
   context: RunContext,
   tokenize: Manifest,
@@ -256,7 +265,7 @@ async function unfinished(context: RunContext): Promise<Unfinished | null> {
   };
 }
 
-/** Removes the notes of shards that are no more. */
+/** Removes the notes of shards that no longer exist. */
 async function removeOtherNotes(run: string, names: readonly string[]): Promise<void> {
   const kept = names.map((name) => notePath(".", PLACE.stage, name).slice(2));
   await removeFiles(run, "manifests/score", (path) => stage.makes!.test(path) && !kept.includes(path));

@@ -1,7 +1,8 @@
 /**
- * Parts of the stage `split`. A part writes the shards of some numbers, of all experts: experts fill at about the same pace, so their
- * rows lie in about the same share of the input. A note is kept of every shard; the run without a part counts all rows, without
- * their tokens, and writes the manifests.
+ * Parts of the stage `split`. A part writes the shards with some numbers, of all experts: experts fill at
+ * about the same pace, so the rows of these shards lie in about the same share of the input. A note is kept
+ * of every shard. The run without a part counts all rows, without reading their tokens, and writes the
+ * manifests.
  *
  * @module
  */
@@ -52,7 +53,7 @@ export function pathsOf(
   };
 }
 
-/** What of one kind is read and written. */
+/** What is read and written of one kind. */
 interface KindPlan {
   kind: Kind;
   tokens: string[];
@@ -61,7 +62,7 @@ interface KindPlan {
   loads: number[][];
   /** Sequences of each expert `[E]`. */
   totals: number[];
-  /** Shards of the expert that has most. */
+  /** Number of shards of the expert that has most. */
   shards: number;
 }
 
@@ -248,7 +249,7 @@ export async function removeNotes(run: string): Promise<void> {
 }
 
 /** Names of the notes, by their paths in the run folder. */
-export const MADE_NOTES = /^manifests\/split\/expert-\d{2,}\/(train|test)-\d{5,}\.arrow\.json$/;
+const MADE_NOTES = /^manifests\/split\/expert-\d{2,}\/(train|test)-\d{5,}\.arrow\.json$/;
 
 /** Says how far the parts have come; null where none has begun. */
 export async function unfinishedSplit({ run }: RunContext, key: string): Promise<Unfinished | null> {

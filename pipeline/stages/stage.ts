@@ -1,6 +1,7 @@
 /**
- * The seam of stages: what a run folder is made by. A stage says what it stands on, what its outputs depend on, and how they
- * are made, estimated and verified; plan, run, status, verify, help and remedies ask it and know no other list.
+ * The seam of stages, which make a run folder. A stage says what it depends on, what its outputs depend on,
+ * and how they are made, estimated and verified. Plan, run, status, verify, help and remedies ask the stages
+ * and know no other list.
  *
  * @module
  */
@@ -24,19 +25,19 @@ export interface RunContext {
   configuration: Configuration;
 }
 
-/** What a stage is told while it works. */
+/** What the checks of a stage get to work with while a run is verified. */
 export interface Work extends RunContext {
-  /** Whether stages run even where they are up to date. */
+  /** Whether stages run even if they are up to date. */
   force: boolean;
-  /** Whether outputs are hashed to find out whether they are whole, rather than believed by their sizes. */
+  /** Whether outputs are hashed, rather than trusted by their sizes, to find out whether they are whole. */
   check?: boolean;
-  /** Other runs, which stages that they have made of the same inputs are taken from. */
+  /** Other runs, from which stages that they have made from the same inputs are copied. */
   reuse?: readonly string[];
-  /** What manifests say of files; a stage reads by it, and its manifest keeps what it read. */
+  /** Records of files. A stage reads files by them, and its manifest keeps what it read. */
   files: Vouched;
-  /** Whether standard input, where it is an input, holds new text. */
+  /** Whether standard input, if it is an input, holds new text. */
   readStandardInput: boolean;
-  /** Text that was handed over and is read where the settings say standard input. */
+  /** Text that a script handed over; it is read where the settings say standard input. */
   documents?: ReadableStream<Document>;
   /** Opens the GPU on the first call, and returns the same one afterwards. */
   gpu(): Promise<Gpu>;
@@ -46,11 +47,12 @@ export interface Work extends RunContext {
   known(stage: string): Promise<Manifest | null>;
   /** Holds something in the run folder until it is released: see `lockRun`. */
   lock(name: string, options?: LockOptions): Promise<Hold>;
-  /** Tells what happens. */
+  /** Emits an event. */
   emit(event: RunEvent): void;
   /**
-   * Writes the settings into the run's `config.json`, where work that goes on side by side has held that back; those that differ from
-   * the run's once what they are for is `ready`, which is returned: where that fails, `config.json` stays as it was.
+   * Waits for `ready`, and then writes the settings into the run's `config.json` if that is still due: where
+   * work goes on side by side, and where settings differ from those of the run. Where `ready` fails,
+   * `config.json` stays as it was. Returns the value of `ready`.
    */
   settle<Value>(ready: () => Promise<Value>): Promise<Value>;
   /** Ends the work. */
@@ -65,17 +67,17 @@ export interface Made {
   result: Record<string, unknown>;
 }
 
-/** What a stage is estimated to take. */
+/** The estimate of a stage. */
 export interface Estimate {
   /** Time, in seconds. */
   seconds: number;
   /** Disk of its outputs, in bytes. */
   diskBytes: number;
-  /** Memory at its peak beyond the runtime's own, in bytes. */
+  /** Peak memory beyond that of the runtime, in bytes. */
   memoryBytes: number;
 }
 
-/** What is known of a corpus before it is read. */
+/** The size of a corpus, before it is read. */
 export interface CorpusSize {
   /** Characters of text. */
   characters: number;
@@ -85,9 +87,9 @@ export interface CorpusSize {
 
 /** Something that is wrong in a run folder. */
 export interface Problem {
-  /** The file, by its path in the run folder, with batch and row where it is a row that is wrong. */
+  /** The file, by its path in the run folder; where a row is wrong, also batch and row. */
   file: string;
-  /** What must hold, and what is. */
+  /** What must be true, and what is. */
   what: Text;
   /** How to mend it. */
   remedy: Text;
@@ -95,7 +97,10 @@ export interface Problem {
 
 /** A stage of a run. */
 export interface Stage {
-  /** Its name: that of its manifest, of its events, and of its kind unless the kind has several. */
+  /**
+   * Its name, also that of its manifest and its events; equal to that of its kind, unless the kind has
+   * several stages.
+   */
   name: string;
   /** What it makes, in one sentence. */
   about: string;
@@ -105,21 +110,21 @@ export interface Stage {
   needs: readonly string[];
   /** Names of stages that it takes into account where they have run. */
   uses?: readonly string[];
-  /** Whether a partition leaves it out: it runs when its own task is called. */
+  /** Whether it is not part of a partition and runs only when its own task is called. */
   onRequest?: true;
-  /** Whether a run is complete without it: what comes next does not wait for it. */
+  /** Whether a run is complete without it, so that later work does not wait for it. */
   optional?: true;
-  /** Whether it can run where its own input files lie without the stages before it. */
+  /** Whether it can run if only its own input files are there, without the stages before it. */
   alone?: true;
   /** Names of the settings that its outputs depend on. */
   settings: readonly (keyof Configuration)[];
-  /** Version of its results: it grows when the bits that it makes from the same inputs change. */
+  /** Version of its results: to be raised when the bits that it makes from the same inputs change. */
   revision: number;
-  /** Files, and folders (ending in `/`), that it alone makes in the run folder. */
+  /** Files and folders (with a final `/`) in the run folder that only this stage makes. */
   outputs: readonly string[];
   /**
-   * Names of all files that it makes, by their paths in the run folder, scratch files among them. What has another name is
-   * never removed, unless a manifest of the stage lists it.
+   * Matches the names of all files that it makes, by their paths in the run folder, scratch files included.
+   * Files with other names are never removed, unless a manifest of the stage lists them.
    */
   makes?: RegExp;
   /** The settings' values as its manifest keeps them. Default: those of `settings`. */
@@ -131,26 +136,29 @@ export interface Stage {
     context: RunContext,
     manifest: ManifestReader,
   ): Promise<Record<string, string>> | Record<string, string>;
-  /** Hashes of what it reads outside the run folder, by name; where only its state is asked for, these are taken to be as they were. */
+  /**
+   * Hashes of what it reads outside the run folder, by name. Where only its state is asked for, these are
+   * assumed to be unchanged.
+   */
   external?(work: RunContext): Promise<Record<string, string>>;
-  /** Whether it runs although it is up to date. */
+  /** Whether it runs even if it is up to date. */
   again?(work: Work): boolean;
-  /** Whether it has left something to go on from without a manifest, or is at work. */
+  /** Whether it has left something to go on from without a manifest, or is running. */
   begun?(run: string): Promise<boolean>;
-  /** Checks what must hold before its outputs are touched, and returns what makes them. */
+  /** Checks everything before its outputs are touched, and returns the function that makes them. */
   prepare(work: Work, identity: StageIdentity, before: Manifest | null): Promise<Make> | Make;
   /**
-   * Makes a share of its outputs beside processes that make others, and returns counts; a run without a part closes the stage. Absent
-   * where it cannot be made in parts.
+   * Makes a share of its outputs beside processes that make other shares, and returns counts; a run without a
+   * part closes the stage. Absent where a stage cannot be made in parts.
    */
   part?(work: Work, identity: StageIdentity, part: Part): Promise<Record<string, unknown>>;
   /** Names the stages whose files it, or one of its parts, reads. Default: those that it needs and uses. */
   reads?(identity: StageIdentity, part?: Part): readonly string[];
-  /** Estimates it, for dry runs, on a device that reaches so many FLOP/s. */
+  /** Estimates it for a dry run, on a device that reaches so many FLOP/s. */
   estimate?(configuration: Configuration, corpus: CorpusSize, flops: number): Estimate;
-  /** Checks more than its files' hashes. */
+  /** Checks more than the hashes of its files. */
   verify?(verification: Verification): Promise<void>;
-  /** Says how far it has come before a manifest closes it; `remedy` how to go on. */
+  /** Says how far it has come while no manifest closes it; `remedy` says how to go on. */
   unfinished?(context: RunContext): Promise<Unfinished | null>;
 }
 
@@ -160,52 +168,54 @@ export type Make = () => Promise<Made>;
 /** Reads the manifest of a stage; null where it has not run. */
 export type ManifestReader = (stage: string) => Promise<Manifest | null>;
 
-/** How far a stage has come that parts of it work at. */
+/** How far a stage has come that is made in parts. */
 export interface Unfinished {
-  /** What is there. */
+  /** What has been made. */
   what: Text;
   /** How to go on. */
   remedy: Text;
   /** Whether only the manifest is missing. */
   complete: boolean;
-  /** What is known of the files that are there, by path in the run folder. */
+  /** Records of the files that are there, by path in the run folder. */
   files: Record<string, FileRecord>;
 }
 
 /** What a stage's own checks see while a run is verified. */
 export interface Verification extends RunContext {
-  /** What manifests say of every file, by its path in the run folder. */
+  /** Records of all files, by their paths in the run folder. */
   files: ReadonlyMap<string, FileRecord>;
-  /** Whether a stage has run, as its manifest vouches. */
+  /** Says whether a stage has run, according to its manifest. */
   ran(stage: string): boolean;
-  /** Whether a problem was found in a file whose path begins so. */
+  /** Says whether a problem was found in a file whose path begins like this. */
   isWrong(start: string): boolean;
-  /** Notes a problem; the remedy is how the file's stage makes it again, unless given. */
+  /** Notes a problem. Default of the remedy: how the stage of the file makes it again. */
   problem(file: string, what: Text, remedy?: Text): void;
-  /** Runs a check; an error that explains itself becomes a problem of its file, or of this one. */
+  /**
+   * Runs a check. An error that explains itself becomes a problem of the file that it names, or of this one.
+   */
   attempt<T>(file: string, check: () => Promise<T>): Promise<T | undefined>;
   /** Tells how many rows of how many were checked. */
   progress(done: number, total: number): void;
-  /** Takes the sequences that were found in the experts' shards. */
+  /** Adds the sequences that were found in the shards of the experts. */
   found(kind: "train" | "test", loads: number[]): void;
 }
 
-/** Whether a path in the run folder is that of a file which a stage makes, or of one that it has not finished. */
+/** Says whether a path in the run folder is that of a file which a stage makes, finished or not. */
 export function isMadeBy({ makes, outputs }: Stage, path: string): boolean {
   return [path, wholeName(path) ?? ""].some((name) => outputs.includes(name) || makes?.test(name));
 }
 
-/** What implements a task of the graph: one stage, or one per model. */
+/** A kind of stages, which implements a task of the graph: one stage, or one per model. */
 export interface StageKind {
   /** What its task does, in one sentence. */
   about: string;
   /** The settings that its task takes. Default: those of its stages. */
   takes?: readonly (keyof Configuration)[];
-  /** Its stages in a run with these settings; none where they make it unnecessary. */
+  /** Its stages in a run with these settings; none where the settings make it unnecessary. */
   of(configuration: Configuration): readonly Stage[];
 }
 
-/** Makes the kind of a single stage; its task takes these settings, those of the stage unless given. */
+/** Makes the kind of a single stage. Its task takes these settings; by default those of the stage. */
 export function oneStage(stage: Stage, takes: StageKind["takes"] = stage.settings): StageKind {
   return { about: stage.about, takes, of: () => [stage] };
 }

@@ -1,6 +1,6 @@
 /**
- * Says how a stage of a run stands: made, missing, or out of date and why. One answer serves dry runs, status, verify and
- * the stages that stand on it.
+ * Finds the state of a stage in a run: made, missing, or out of date and why. Dry runs, status, verify and
+ * dependent stages all use this one answer.
  *
  * @module
  */
@@ -13,11 +13,14 @@ import { commandOf } from "./command.ts";
 import { type Graph, graphOf } from "./graph.ts";
 import { pickSettings, type RunContext, type Stage, type Unfinished } from "./stage.ts";
 
-/** How a stage stands. */
+/** The state of a stage. */
 export interface StageState {
   /** The stage. */
   stage: Stage;
-  /** Whether its outputs are there, whole as far as their sizes tell, and what they depend on is as it was. */
+  /**
+   * Its state: whether its outputs are there, whole by their sizes, and whether what they depend on is
+   * unchanged.
+   */
   state: "up to date" | "damaged" | "out of date" | "missing";
   /** Why it is damaged or out of date, or how far it has come. */
   because?: Text;
@@ -37,11 +40,11 @@ export interface States {
   graph: Graph;
   /** Finds the state of a stage. */
   of(stage: Stage): Promise<StageState>;
-  /** Takes a manifest that was just written. */
+  /** Notes a manifest that was just written. */
   made(stage: Stage, manifest: Manifest): void;
 }
 
-/** Reads the states of a run's stages; nothing outside the run folder is looked at. */
+/** Reads the states of the stages of a run; looks at nothing outside the run folder. */
 export function statesOf(context: RunContext, graph: Graph = graphOf(context.configuration)): States {
   const known = new Map<string, Promise<StageState>>();
   const of = (stage: Stage) => {
@@ -81,7 +84,7 @@ async function find(
   if (manifest.revision !== stage.revision) {
     return outdated(`revision ${manifest.revision} made it, this is revision ${stage.revision}`);
   }
-  for (const name of stage.needs) { // what is only used counts by the hashes of its outputs, as where the stage runs
+  for (const name of stage.needs) { // a stage that is only used counts by the hashes of its outputs, as when this stage runs
     const needed = graph.get(name);
     if (!needed) continue;
     const { state, manifest } = await of(needed);
@@ -95,7 +98,7 @@ async function find(
     if (changed) return outdated(`${changed.name} was ${text(changed.then)}, it is ${text(changed.now)}`);
     inputs = await stage.inputs(context, (name) => manifestOf({ graph, of }, name));
   } catch (error) {
-    if (error instanceof ExplainedError) return outdated(error.what); // what it was made from is not there
+    if (error instanceof ExplainedError) return outdated(error.what); // the files that it was made from are not there
     throw error;
   }
   const other = Object.keys(inputs).find((name) => inputs[name] !== manifest.inputs[name]);
@@ -109,7 +112,7 @@ async function find(
   return { stage, state: "up to date", manifest };
 }
 
-/** Says how far a stage has come that has no manifest; nothing where what it is made from cannot be read. */
+/** Says how far a stage without a manifest has come; undefined where its inputs cannot be read. */
 async function unfinishedOf(context: RunContext, stage: Stage): Promise<Unfinished | undefined> {
   try {
     return await stage.unfinished?.(context) ?? undefined;
@@ -148,7 +151,7 @@ async function firstChange(context: RunContext, stage: Stage, { configuration }:
 }
 
 /**
- * Reads the manifest of a stage that must have run, on what it reads now and with the values that hold now; throws an
+ * Reads the manifest of a stage that must have run, with the inputs and values that hold now. Throws an
  * `InputError` that names the task to run where it has not.
  */
 export async function needStage(
@@ -175,7 +178,10 @@ export async function needStage(
   return manifest;
 }
 
-/** Names the command that mends a stage first: of the one that makes it out of date, with the setting that changed, accepted. */
+/**
+ * Names the command that mends a stage. If another stage makes it out of date, that is the command of the
+ * other one, with the setting that changed, accepted.
+ */
 async function mending(context: RunContext, states: States, stage: Stage): Promise<TaskReference> {
   const { manifest, cause } = await states.of(stage);
   const changed = manifest && await firstChange(context, stage, manifest);
@@ -185,7 +191,10 @@ async function mending(context: RunContext, states: States, stage: Stage): Promi
   return commandOf(stage, context.run, { ...known, force: true });
 }
 
-/** Whether a stage, or one that stands on it, has left something to go on from, which a change of this setting would contradict. */
+/**
+ * Says whether a stage, or one that depends on it, has left something to go on from that a change of this
+ * setting would contradict.
+ */
 export async function isPinned(
   { run, configuration }: RunContext,
   name: keyof Configuration,
@@ -198,14 +207,14 @@ export async function isPinned(
   return false;
 }
 
-/** Whether a stage has left something to go on from. */
+/** Says whether a stage has left something to go on from. */
 export async function hasBegun(run: string, stage: Stage): Promise<boolean> {
   if (await stage.begun?.(run)) return true;
   const manifest = await readManifest(run, stage.name);
   return manifest !== null && Object.keys(manifest.outputs).length > 0;
 }
 
-/** Whether any stage of a run has left something. */
+/** Says whether any stage of a run has left something. */
 export async function anythingBegun(run: string, configuration: Configuration): Promise<boolean> {
   for (const stage of graphOf(configuration).stages) if (await hasBegun(run, stage)) return true;
   return false;

@@ -1,5 +1,6 @@
 /**
- * Says how a run stands: what is made and with which settings, what is missing or out of date, and who works at what.
+ * Finds the state of a run: what is made and with which settings, what is missing or out of date, and who
+ * works on what.
  *
  * @module
  */
@@ -7,22 +8,23 @@
 import { InputError, say, task, type TaskReference, type Text } from "../../kernels/errors.ts";
 import { checkRunFolder } from "../run/files.ts";
 import { adoptionOf } from "../run/adoption.ts";
-import { heldIn, type Owner } from "../run/lock.ts";
+import { heldIn } from "../run/lock.ts";
+import type { Owner } from "../run/claims.ts";
 import type { Manifest } from "../run/manifest.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { partsAlone } from "./parts_alone.ts";
 import { commandOf } from "./command.ts";
 import { type StageState, statesOf } from "./state.ts";
 
-/** How one stage stands. */
+/** The state of one stage. */
 export interface StageStatus {
   /** Name of the stage. */
   stage: string;
   /** What it makes. */
   about: string;
-  /** How it stands; `being made` where a process holds what it makes. */
+  /** Its state; `being made` where a process holds its outputs. */
   state: StageState["state"] | "being made";
-  /** Why it is damaged or out of date, how far it has come, or where what another trainer made came from. */
+  /** Why it is damaged or out of date, how far it has come, or, for an adopted model, where it came from. */
   because?: Text;
   /** Revision that made it, and the one that would make it now. */
   revision: { made: number | null; now: number };
@@ -30,17 +32,17 @@ export interface StageStatus {
   settings?: Record<string, unknown>;
   /** Files that it made, and their bytes. */
   outputs?: { files: number; bytes: number };
-  /** Who works at it. */
+  /** Who works on it. */
   holders: Owner[];
   /** Whether a partition makes it; others are made on request. */
   partition: boolean;
   /** Whether a run is complete without it. */
   optional: boolean;
-  /** What runs it. */
+  /** The task that runs it. */
   command: TaskReference;
 }
 
-/** How a run stands. */
+/** The state of a run. */
 export interface RunStatus {
   /** Run folder. */
   run: string;
@@ -52,7 +54,10 @@ export interface RunStatus {
   stages: StageStatus[];
 }
 
-/** Reads how a run stands. Reads the run folder alone, and changes nothing. Throws an `InputError` where it is no run. */
+/**
+ * Reads the state of a run. Only reads the run folder and changes nothing. Throws an `InputError` where it is
+ * no run.
+ */
 export async function statusOf(run: string): Promise<RunStatus> {
   await checkRunFolder(run);
   const configuration = (await readRunConfiguration(run))?.configuration;

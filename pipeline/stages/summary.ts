@@ -12,7 +12,7 @@ import type { ProofSummary } from "./assign.ts";
 import { LEARN } from "./learn.ts";
 import { expertNames } from "./names.ts";
 
-/** Sums up one expert's training sequences. */
+/** The training sequences of one expert in numbers. */
 export interface ExpertSummary {
   /** Id of the expert. */
   expert: number;
@@ -30,7 +30,7 @@ export interface ExpertSummary {
   testSequences: number;
 }
 
-/** Says what a partition did about a stage. */
+/** What a partition did about a stage. */
 export interface StageRun {
   /** The stage. */
   stage: string;
@@ -41,8 +41,8 @@ export interface StageRun {
 }
 
 /**
- * Sums up a partition; all but the rounds and the test counts are of the whole training set, as assigned. With its fingerprint
- * it is what {@linkcode comparePartition} compares another run with.
+ * A partition in numbers. Everything but the rounds and the held-out counts is of the whole training set, as
+ * assigned. With its fingerprint it is what {@linkcode comparePartition} compares another run with.
  */
 export interface PartitionSummary extends Fingerprint {
   /** Run folder. */

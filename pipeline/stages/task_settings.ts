@@ -1,5 +1,6 @@
 /**
- * Says which settings each task takes: those of its stage, of all stages of a partition, or of what it counts.
+ * Lists which settings each task takes: those of its stage, of all stages of a partition, or those of what it
+ * counts.
  *
  * @module
  */

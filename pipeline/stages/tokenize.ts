@@ -55,8 +55,9 @@ const RESULT = v.object({
 });
 
 /**
- * What the stage `tokenize` tells those after it: documents with text, real tokens (EOS among them), training and held-out
- * sequences, tails of one token that were dropped, V, the id of EOS, and the SHA-256 of tokenizer.json.
+ * What the stage `tokenize` tells later stages: documents with text, real tokens (EOS among them), training
+ * and held-out sequences, tails of one token that were dropped, V, the id of EOS, and the SHA-256 of
+ * tokenizer.json.
  */
 export type TokenizeResult = v.InferOutput<typeof RESULT>;
 
@@ -171,7 +172,10 @@ export function tokenBytes({ sequenceLength, vocabularySize }: Configuration, se
   return sequences * (sequenceLength * tokenArrayOf(vocabularySize).BYTES_PER_ELEMENT + 32);
 }
 
-/** More characters than a token has on average in most text: what is likely to hold enough tokens is counted. */
+/**
+ * More characters than a token has on average in most text: texts that probably hold enough tokens are
+ * counted.
+ */
 const CHARACTERS_PER_TOKEN = 6;
 
 /** Opens the documents that the limits leave. */

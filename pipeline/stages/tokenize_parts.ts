@@ -9,14 +9,8 @@
 
 import * as v from "valibot";
 import { InputError, say, setting, task } from "../../kernels/errors.ts";
-import {
-  fromBatch,
-  type Lineage,
-  readArrow,
-  type RecordBatch,
-  toBatch,
-  writeArrowFile,
-} from "../rows/arrow.ts";
+import { fromBatch, readArrow, type RecordBatch, toBatch, writeArrowFile } from "../rows/arrow.ts";
+import type { Lineage } from "../rows/lineage.ts";
 import { exists, filesUnder, removeFiles } from "../run/files.ts";
 import { conform, count } from "../run/schema.ts";
 import { Vouched } from "../run/vouched.ts";
@@ -32,7 +26,7 @@ const KINDS = ["train", "test"] as const;
 /** Names of what parts leave, by their paths in the run folder. */
 export const MADE_PARTS = /^(tokens\/files|manifests\/tokenize)\/\d{5,}-(train|test)\.arrow(\.json)?$/;
 
-/** The training and held-out sequences of documents, and what is counted as they are read. */
+/** The training and held-out sequences of documents, and the counts that are taken while they are read. */
 export interface Sides {
   train: ReadableStream<RecordBatch>;
   test?: ReadableStream<RecordBatch>;
@@ -42,7 +36,10 @@ export interface Sides {
 const COUNTS = v.object({ documents: count, tokens: count, sequences: count, droppedTails: count });
 type Counts = v.InferOutput<typeof COUNTS>;
 
-/** Whether the text can be made into tokens file by file: a limit is of all files, and sequences of `concat` cross them. */
+/**
+ * Says whether the text can be tokenized file by file: a limit concerns all files, and with `concat`
+ * sequences cross them.
+ */
 export function hasFiles({ packing, maxTokens, maxDocuments }: Configuration): boolean {
   return packing === "document" && maxTokens === 0 && maxDocuments === 0;
 }
@@ -120,7 +117,7 @@ export async function hasParts(run: string): Promise<boolean> {
   return await exists(`${run}/manifests/${PLACE.stage}`);
 }
 
-/** Puts the sequences of all files one after another, numbered through. */
+/** Joins the sequences of all files and numbers them through. */
 export async function joinFiles(
   { run, configuration, files: vouched }: Work,
   files: number,
@@ -130,7 +127,7 @@ export async function joinFiles(
 ): Promise<Sides> {
   const kinds = kindsOf(configuration);
   const before: { sequences: bigint; documents: bigint }[] = [];
-  const own = new Vouched(); // of what goes again, so that no manifest tells of it
+  const own = new Vouched(); // of scratch files, which no manifest mentions
   for (let file = 0; file < files; file++) {
     const notes = (await notesOf(run, file, kinds, key))!;
     const [note] = notes;

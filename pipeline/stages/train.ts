@@ -9,17 +9,14 @@ import { trainingMemory } from "../cost/memory.ts";
 import { adoptionOf } from "../run/adoption.ts";
 import { readManifest } from "../run/manifest.ts";
 import { createTogether } from "../training/together.ts";
-import { inRun, needConfiguration, type RunOptions, type RunWatch } from "./session.ts";
+import { inRun, type RunOptions, type RunWatch } from "./session.ts";
+import { needConfiguration } from "./run_folder.ts";
 import type { Stage } from "./stage.ts";
 import { denseTarget, type Match } from "./train_dense.ts";
 import { expertTarget } from "./train_expert.ts";
-import {
-  type Target,
-  type TrainingOptions,
-  trainingStage,
-  type TrainResult,
-  trainResult,
-} from "./train_model.ts";
+import type { Target, TrainingOptions } from "./training_target.ts";
+import { trainingStage } from "./train_model.ts";
+import { type TrainResult, trainResult } from "./training_result.ts";
 import { switchTarget } from "./train_switch.ts";
 
 /** Where a model is trained, and how. */

@@ -6,7 +6,8 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import { besideMixture, type CostCorpus, equalCompute } from "../cost/cost.ts";
+import { besideMixture, equalCompute } from "../cost/beside_mixture.ts";
+import type { CostCorpus } from "../cost/mixture.ts";
 import type { Baseline } from "../evaluation/baselines.ts";
 import { largerDenseShape } from "../model/shapes.ts";
 import { manifestPath, outputsHash, outputsUnder, readManifest } from "../run/manifest.ts";
@@ -16,7 +17,8 @@ import { LARGER_DENSE } from "../settings/larger_dense.ts";
 import { trainingSteps } from "../training/steps.ts";
 import type { StageKind } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
-import { type Target, type TrainingData, trainingStage } from "./train_model.ts";
+import type { Target, TrainingData } from "./training_target.ts";
+import { trainingStage } from "./train_model.ts";
 
 /**
  * What a dense model matches: the experts' steps, with E times their batch; their batch, with E times their steps; or with a larger

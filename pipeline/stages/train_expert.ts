@@ -14,7 +14,8 @@ import { readManifest } from "../run/manifest.ts";
 import { Vouched } from "../run/vouched.ts";
 import { trainingSteps } from "../training/steps.ts";
 import type { StageKind } from "./stage.ts";
-import { type Target, trainingStage } from "./train_model.ts";
+import type { Target } from "./training_target.ts";
+import { trainingStage } from "./train_model.ts";
 
 const ABOUT =
   "Trains one expert, or all one after another, each on its own part of a partitioned run and nothing else.";

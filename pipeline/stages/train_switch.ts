@@ -5,7 +5,7 @@
  * @module
  */
 
-import { besideMixture } from "../cost/cost.ts";
+import { besideMixture } from "../cost/beside_mixture.ts";
 import type { Baseline } from "../evaluation/baselines.ts";
 import { switchShape } from "../model/shapes.ts";
 import { namesOf } from "../settings/configuration.ts";
@@ -14,7 +14,8 @@ import { SWITCH } from "../settings/switch.ts";
 import { trainingSteps } from "../training/steps.ts";
 import type { StageKind } from "./stage.ts";
 import { allShards, corpusOf } from "./train_dense.ts";
-import { type Target, trainingStage } from "./train_model.ts";
+import type { Target } from "./training_target.ts";
+import { trainingStage } from "./train_model.ts";
 
 const ABOUT =
   "Trains a Switch Transformer on all training tokens: in every layer as many experts as the mixture has, chosen token by token.";

@@ -6,21 +6,22 @@
  */
 
 import * as v from "valibot";
-import { trainingFlops } from "../cost/cost.ts";
+import { trainingFlops } from "../cost/flops.ts";
 import { modelShapes } from "../model/shapes.ts";
 import { readPart } from "../partition/manifests.ts";
 import { adoptionOf } from "../run/adoption.ts";
 import { exists, isMissing } from "../run/files.ts";
-import { heldIn, type Owner } from "../run/lock.ts";
+import { heldIn } from "../run/lock.ts";
+import type { Owner } from "../run/claims.ts";
 import { readManifest } from "../run/manifest.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { readLastMetrics } from "../training/loop.ts";
+import { readLastMetrics } from "../training/metrics.ts";
 import { listCheckpoints } from "../training/resume.ts";
-import { needConfiguration } from "./session.ts";
+import { needConfiguration } from "./run_folder.ts";
 import { tokenizeResult } from "./tokenize.ts";
 import { baselineTargets } from "./baselines.ts";
 import { expertTarget } from "./train_expert.ts";
-import type { Target } from "./train_model.ts";
+import type { Target } from "./training_target.ts";
 
 /** How a training stands. */
 export interface Training {

@@ -85,30 +85,10 @@ export async function verifyRun(
     loads: [],
     problems: [],
   };
-  const { problems } = report;
   const alone = await partsAlone(run);
-  const inRun = (path: string) => path.startsWith(`${run}/`) ? path.slice(run.length + 1) : path;
-  const again = alone.length > 0 ? COPY_AGAIN : say`remove it and ${partition}`;
-  const problem: Verification["problem"] = (file, what, remedy = again) => {
-    problems.push({ file: inRun(file), what, remedy });
-  };
-  /** A check that fails says so of its file, unless that file has a problem already: the checks after it still say what they can. */
-  const attempt: Verification["attempt"] = async (file, check) => {
-    try {
-      return await check();
-    } catch (error) {
-      if (!(error instanceof ExplainedError)) throw error;
-      const where = error.where && inRun(error.where);
-      if (where && problems.some(({ file }) => file === where)) return;
-      const copied = alone.length > 0 ? COPY_AGAIN : undefined;
-      problem(
-        file,
-        error.what,
-        copied ?? error.remedy ?? say`remove the file that it names and ${partition}`,
-      );
-    }
-  };
-  const read = await attempt("config.json", async () => {
+  const collector = collectorOf(run, report, alone.length > 0);
+  const { problem, again } = collector;
+  const read = await collector.attempt("config.json", async () => {
     const existing = await readRunConfiguration(run);
     const mended = alone.length > 0 ? COPY_AGAIN : CONFIGURATION_AGAIN;
     if (!existing) problem("config.json", "it must be there: it is not", mended);
@@ -122,32 +102,23 @@ export async function verifyRun(
     configuration: configuration ?? defaultConfiguration(),
     files,
     ran: (stage) => manifests.has(stage),
-    isWrong: (start) => problems.some(({ file }) => file.startsWith(start)),
+    isWrong: (start) => report.problems.some(({ file }) => file.startsWith(start)),
     problem,
-    attempt,
+    attempt: collector.attempt,
     progress: (done, total) => onProgress({ phase: "rows", done, total }),
     found(kind, loads) {
       report[`${kind}Sequences`] += loads.reduce((a, b) => a + b, 0);
       if (kind === "train") report.loads.push(...loads);
     },
   };
+  const onBytes = (done: number, total: number) => onProgress({ phase: "files", done, total });
   const hashing = (remedyOf: (path: string) => Remedies) =>
-    verifyFiles(
-      run,
-      files,
-      report,
-      remedyOf,
-      problem,
-      (done, total) => onProgress({ phase: "files", done, total }),
-    );
+    verifyFiles(run, files, report, remedyOf, problem, onBytes);
 
   if (alone.length > 0) {
     report.parts = alone;
-    await verifyAlone(
-      verification,
-      alone,
-      () => hashing(() => ({ missing: COPY_AGAIN, changed: COPY_AGAIN })),
-    );
+    const copyAgain = () => ({ missing: COPY_AGAIN, changed: COPY_AGAIN });
+    await verifyAlone(verification, alone, () => hashing(copyAgain));
     return report;
   }
   const graph = graphOf(verification.configuration);
@@ -161,19 +132,47 @@ export async function verifyRun(
       changed: say`run ${againCommandOf(maker, run, made, { force: true })}`,
     };
   });
+  await verifyFolders(verification, graph);
+  await verifyNotes(verification, graph);
+  for (const stage of graph.stages) {
+    if (manifests.has(stage.name)) await stage.verify?.(verification);
+  }
+  return report;
+}
+
+/** Collects what is wrong in a run, or in parts that lie alone; these can only be copied again. */
+function collectorOf(run: string, { problems }: VerifyReport, isAlone: boolean) {
+  const partition = say`run ${task("partition", { run })}`;
+  const again = isAlone ? COPY_AGAIN : say`remove it and ${partition}`;
+  const inRun = (path: string) => path.startsWith(`${run}/`) ? path.slice(run.length + 1) : path;
+  const problem: Verification["problem"] = (file, what, remedy = again) => {
+    problems.push({ file: inRun(file), what, remedy });
+  };
+  /** A check that fails says so of its file, unless that file has a problem already: the checks after it still say what they can. */
+  const attempt: Verification["attempt"] = async (file, check) => {
+    try {
+      return await check();
+    } catch (error) {
+      if (!(error instanceof ExplainedError)) throw error;
+      const where = error.where && inRun(error.where);
+      if (where && problems.some(({ file }) => file === where)) return;
+      const remedy = error.remedy ?? say`remove the file that it names and ${partition}`;
+      problem(file, error.what, isAlone ? COPY_AGAIN : remedy);
+    }
+  };
+  return { problem, attempt, again };
+}
+
+/** Names files that lie among the outputs of a partition's stages and that no manifest names. */
+async function verifyFolders({ run, ran, files, problem }: Verification, graph: Graph): Promise<void> {
   for (const { name, outputs, onRequest } of graph.stages) {
-    if (onRequest || !manifests.has(name)) continue; // a stage that is to run leaves nothing there but its own
+    if (onRequest || !ran(name)) continue; // a stage that is to run leaves nothing there but its own
     for (const folder of outputs.filter((output) => output.endsWith("/"))) {
       for await (const path of filesUnder(run, folder.slice(0, -1))) {
         if (!files.has(path)) problem(path, "a manifest must name it: none does", "remove it");
       }
     }
   }
-  await verifyNotes(verification, graph);
-  for (const stage of graph.stages) {
-    if (manifests.has(stage.name)) await stage.verify?.(verification);
-  }
-  return report;
 }
 
 /** Reads the manifests of all stages, and says which stages of a partition have not run or are out of date. */

@@ -17,7 +17,8 @@ import {
   readPart,
   readPartition,
 } from "../partition/manifests.ts";
-import { checkLineage, fromBatch, type Lineage, readArrow, type RecordBatch } from "../rows/arrow.ts";
+import { checkLineage, type Lineage } from "../rows/lineage.ts";
+import { fromBatch, readArrow, type RecordBatch } from "../rows/arrow.ts";
 import { exists, hashFile, shortHash } from "../run/files.ts";
 import { chunkOf } from "./assign.ts";
 import { splitPrefix } from "./learn.ts";

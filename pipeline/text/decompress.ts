@@ -1,9 +1,10 @@
 /**
- * Decompression of gzip and Zstandard streams that are whole, of any number of members.
+ * Decompresses gzip and Zstandard streams and checks that they are whole; a stream may have any number of
+ * members.
  *
- * Deno's Zstandard decoder stops without a word after one frame, and where input is cut short. So frames are told
- * apart here, by their headers and block lengths (RFC 8878, section 3.1), and each has a decoder of its own.
- * Delete that when Deno's decoder does both.
+ * Deno's Zstandard decoder stops silently after one frame, and where input is cut short. So this file finds
+ * the frames by their headers and block lengths (RFC 8878, section 3.1) and opens a decoder for each. Delete
+ * that when Deno's decoder does both.
  *
  * @module
  */
@@ -17,8 +18,8 @@ const FRAME = 0xfd2fb528;
 const SKIPPABLE = 0x184d2a50; // and the 15 that follow
 
 /**
- * Decompresses `chunks`; `name` is what messages call them. Throws an InputError where they are damaged or cut short,
- * and passes their own errors on.
+ * Decompresses `chunks`; `name` is what messages call them. Throws an `InputError` where they are damaged or
+ * cut short. Errors of the input itself pass through.
  */
 export async function* decompress(
   chunks: AsyncIterable<Uint8Array>,
@@ -30,7 +31,7 @@ export async function* decompress(
     try {
       yield* chunks;
     } catch (error) {
-      failure = error; // of the input, not of the decoder
+      failure = error; // the input failed, not the decoder
       throw error;
     }
   }();
@@ -46,7 +47,7 @@ export async function* decompress(
 }
 
 function through(decoder: Transform, chunks: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
-  pipeline(Readable.from(chunks), decoder, () => {}); // what goes wrong is thrown where the decoder is read
+  pipeline(Readable.from(chunks), decoder, () => {}); // errors are thrown where the decoder is read
   return decoder;
 }
 
@@ -64,7 +65,7 @@ async function* frames(take: Take): AsyncGenerator<Uint8Array> {
   }
 }
 
-/** The bytes of one frame after its magic number: header, blocks, checksum. */
+/** Yields the bytes of one frame after its magic number: header, blocks, checksum. */
 async function* frame(magic: Uint8Array, exactly: Take): AsyncGenerator<Uint8Array> {
   yield magic;
   const descriptor = await exactly(1);
@@ -84,7 +85,7 @@ async function* frame(magic: Uint8Array, exactly: Take): AsyncGenerator<Uint8Arr
   if ((flags & 4) !== 0) yield await exactly(4);
 }
 
-/** Little-endian unsigned integer of at most four bytes. */
+/** Reads a little-endian unsigned integer of at most four bytes. */
 function unsigned(bytes: Uint8Array): number {
   return bytes.reduceRight((value, byte) => value * 256 + byte, 0);
 }

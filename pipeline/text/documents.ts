@@ -5,6 +5,7 @@
  */
 
 import { emptyBatch, type RecordBatch } from "../rows/arrow.ts";
+
 import type { Configuration } from "../settings/configuration.ts";
 import { type CorpusName, embeddedCorpus } from "./corpora/corpus.ts";
 import { type Document, expandInputs, readDocuments, type ReadOptions } from "./readers.ts";
@@ -31,9 +32,9 @@ export function readOptions(configuration: Configuration, paths: readonly string
 }
 
 /**
- * Opens the documents of a configuration: the embedded corpus where no input is named. A limit takes documents by hash or the first
- * ones, as the configuration says; of standard input, which is read once, the first ones. `onLeftOut` is told the sources of which
- * none is taken.
+ * Opens the documents of a configuration: the embedded corpus where no input is named. A limit takes
+ * documents by their hashes or the first ones, as the settings say; of standard input, which is read only
+ * once, it takes the first ones. `onLeftOut` is called with the sources of which no document is taken.
  */
 export function openDocuments(
   configuration: Configuration,

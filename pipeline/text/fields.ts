@@ -1,5 +1,5 @@
 /**
- * A document, how it is read, and what is told of the fields and columns that it is read from.
+ * A document, how documents are read, and the messages about the fields and columns that they are read from.
  *
  * @module
  */
@@ -14,7 +14,10 @@ export interface Document {
   text: string;
   /** Domain or file label, "" if none; never shown to a model. */
   source: string;
-  /** Its ids, where they were read rather than its text, which is what they say; EOS at the end is left out. */
+  /**
+   * Its token ids, where these were read; `text` is then the text that they stand for. A last EOS is left
+   * out.
+   */
   tokens?: Uint32Array;
 }
 
@@ -26,7 +29,10 @@ export interface ReadOptions {
   textField?: string;
   /** Column (Parquet, Arrow) that holds the ids of a document, instead of its text. */
   tokenColumn?: string;
-  /** Opens the tokenizer of these ids: how many there are, which one closes and pads documents, and what they say. */
+  /**
+   * Opens the tokenizer of these ids. It tells how many ids there are, which one closes and pads documents,
+   * and what text they stand for.
+   */
   tokenizer?: () => Promise<
     { readonly vocabulary: number; readonly eos: number; decode(ids: ArrayLike<number>): Promise<string> }
   >;
@@ -38,18 +44,21 @@ export interface ReadOptions {
   sourceFromPath?: string;
   /** Stop after so many documents. */
   maxDocuments?: number;
-  /** What is known of the files, which they are checked by where they are read to their end. */
+  /** Records of the files, against which they are checked when they are read to their end. */
   vouched?: Vouched;
-  /** Accepts inputs without any text: they are some of several. */
+  /** Accepts inputs without any text, because there are other inputs besides. */
   mayBeEmpty?: boolean;
   /** Replaces standard input. */
   standardInput?: ReadableStream<Uint8Array>;
 }
 
-/** What ids are read with: the tokenizer that they are of. */
+/** The tokenizer that ids are read with. */
 export type TokenReader = Awaited<ReturnType<NonNullable<ReadOptions["tokenizer"]>>>;
 
-/** Says that a field or column is not among those that there are, and which setting names another. */
+/**
+ * Makes the error of a field or column that is not there: it lists those that are, and names the setting that
+ * names another.
+ */
 export function lacks(name: string, rule: string, what: string, names: string[], option: string): InputError {
   const list = names.map((name) => `"${name}"`).join(", ") || "none";
   return unreadable(name, rule, `${what} has ${list}`, { remedy: say`name it with ${setting(option)}` });

@@ -58,7 +58,7 @@ async function entriesOf(folder: string): Promise<string[]> {
 
 const isFile = (path: string) => Deno.stat(path).then((info) => !info.isDirectory, () => false);
 
-/** The patterns that `{a,b}` stands for, nested ones included. */
+/** Lists the patterns that `{a,b}` stands for, nested ones included. */
 function alternatives(pattern: string): string[] {
   const match = /^([^{}]*)\{([^{}]*)\}(.*)$/s.exec(pattern) ?? /^(.*)\{([^{}]*)\}(.*)$/s.exec(pattern);
   if (match === null) return [pattern];

@@ -1,11 +1,17 @@
-/** Cuts words that take a trainer of BPE minutes: its time grows with the square of a word's length. */
+/**
+ * Cuts words for which a trainer of BPE would take minutes: its time grows with the square of the length of a
+ * word.
+ */
 
-/** UTF-16 units that a word to train on has at most. */
+/** Most UTF-16 units of a word that is trained on. */
 export const LONGEST_WORD = 10_000;
 
 const LETTER = 1, DIGIT = 2, SPACE = 4, SIGN = 8;
 
-/** Kind of a character; halves of a pair may be of any but white space, for nothing less says what they are. */
+/**
+ * Gives the kind of a UTF-16 unit. Half of a surrogate pair may be of any kind but white space, as the half
+ * alone does not tell.
+ */
 function kindAt(text: string, at: number): number {
   const unit = text.charCodeAt(at);
   if (unit >= 0xd800 && unit <= 0xdfff) return LETTER | DIGIT | SIGN;
@@ -20,12 +26,12 @@ function kindAt(text: string, at: number): number {
 }
 
 /**
- * Leaves of every run of letters, of digits, of signs or of white space its first 10,000 units, which is where GPT-2's pattern ends a
- * word too; a text without longer ones comes back as it is.
+ * Keeps the first 10,000 units of every run of letters, digits, signs or white space; GPT-2's pattern ends a
+ * word there too. A text without longer runs comes back as it is.
  */
 export function cutLongWords(text: string, longest = LONGEST_WORD): string {
   const parts: string[] = [];
-  let from = 0; // of what is not yet taken
+  let from = 0; // start of the text that is not yet copied
   // A run of more than `longest` units holds one of these places.
   for (let probe = longest; probe < text.length; probe += longest) {
     let kind = kindAt(text, probe), begin = probe, end = probe + 1;

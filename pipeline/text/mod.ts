@@ -1,5 +1,5 @@
 /**
- * From text to token sequences: readers, the embedded corpora, tokenizers, packing.
+ * From text to sequences of tokens: readers, the embedded corpora, tokenizers, packing.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Tells a document's source from the path of its file.
+ * Finds the source of a document in the path of its file.
  *
  * @module
  */
@@ -7,15 +7,15 @@
 import { basename, dirname, resolve } from "node:path";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 
-/** What the setting is where paths tell no source. */
+/** Value of the setting where paths tell no source. */
 export const OFF = "off";
 
 const NAME = "{source}";
 
 /**
- * Gives the source that a path tells: the name of the folder that the file lies in, or what stands at `{source}` in a pattern such as
- * `{source}/*.txt`, which is compared with the end of the path. Throws an `InputError` for a pattern without `{source}`, and where
- * the path is none of it.
+ * Gives the source that a path tells: the name of the folder that holds the file, or the text at `{source}`
+ * in a pattern such as `{source}/*.txt`, which is compared with the end of the path. Throws an `InputError`
+ * for a pattern without `{source}`, and where the path does not fit the pattern.
  */
 export function sourceOfPath(path: string, pattern: string): string {
   const whole = resolve(path);

@@ -1,9 +1,9 @@
 /**
- * Documents from files, patterns and standard input: text, JSON lines, Parquet, Arrow, plain or compressed.
- *
- * Nothing is held but the document at hand (Parquet, Arrow: the text of one row group or batch). What cannot be read stops with the
- * file and the line, row or byte; no document is skipped or repaired without a word, except that half a surrogate
- * pair, which no encoding can hold, becomes U+FFFD.
+ * Reads documents from files, patterns and standard input: text, JSON lines, Parquet or Arrow, plain or
+ * compressed. Memory holds only the current document (of Parquet and Arrow the text of one row group or
+ * batch). Where something cannot be read, reading stops with the file and the line, row or byte. No document
+ * is skipped or repaired silently, with one exception: half a surrogate pair, which no encoding can hold,
+ * becomes U+FFFD.
  *
  * @module
  */
@@ -21,13 +21,14 @@ import { arrowDocuments, parquetDocuments, parquetRecords } from "./tables.ts";
 export type { Document, ReadOptions } from "./fields.ts";
 
 /** Largest document: a line of JSON, a text file. */
-const MAX_DOCUMENT = 2 ** 26; // bytes; beyond V8's comfort, and longer than any text: it is a file without line breaks
+const MAX_DOCUMENT = 2 ** 26; // bytes; no text is longer, so that a longer line is that of a file without line breaks
 const NEWLINE = 10;
 const STANDARD_INPUT = "standard input";
 
 /**
- * Lists the files that inputs stand for: a path is itself, a pattern its files in byte order, "-" standard input;
- * a path that comes twice is listed once. Throws an InputError where there are none, and where it is a folder.
+ * Lists the files that inputs stand for: a path stands for itself, a pattern for its files in byte order, "-"
+ * for standard input. A path that comes twice is listed once. Throws an `InputError` where there are no
+ * files, and where an input is a folder.
  */
 export async function expandInputs(inputs: string[]): Promise<string[]> {
   if (inputs.length === 0) {
@@ -59,8 +60,8 @@ function notFound(input: string, fact: string): InputError {
 
 /**
  * Reads the documents of files, patterns and "-" (standard input), one at a time and in order. Throws an
- * InputError, at the first read or where it meets them: for an unknown format, a folder, a field that is no string, with
- * file and line for damaged content, and for inputs without any text.
+ * `InputError` for an unknown format, a folder, a field that is no string, damaged content (with file and
+ * line), and inputs without any text: at the first read, or where it finds them.
  */
 export function readDocuments(inputs: string[], options: ReadOptions = {}): ReadableStream<Document> {
   return ReadableStream.from(documentsOf(inputs, options));
@@ -98,20 +99,20 @@ interface Input {
   compression: "gz" | "zst" | undefined;
 }
 
-/** Endings of files that hold text, which need no format. */
+/** Endings of files that hold text: these need no format. */
 const TEXTS =
   /\.(adoc|bib|c|cc|cfg|conf|cpp|cs|css|go|h|hpp|hs|htm|html|ini|java|jl|js|jsx|kt|log|lua|markdown|md|mjs|org|php|pl|py|r|rb|rs|rst|scala|sh|sol|sql|srt|swift|tex|toml|ts|tsx|vtt|wgsl|xml|yaml|yml)$/i;
 
-/** Says whether a file that is none of the formats by its name is read as one document of text. */
+/** Says whether a file is read as one document of text because its name tells no other format. */
 export function isReadAsText(path: string): boolean {
   return TEXTS.test(path) && !FORMAT.test(path);
 }
 
 const FORMAT = /(?:^|\.)(txt|jsonl|ndjson|parquet|arrow|arrows)(?:\.(gz|zst))?$/i;
-/** The format that an ending stands for, where it is not its own. */
+/** Formats of endings that are not called like their format. */
 const STANDS_FOR: Record<string, Input["format"]> = { ndjson: "jsonl", arrows: "arrow" };
 
-/** An input in the format and compression that its extension says, or as told. */
+/** Describes an input: its format and compression, as its extension or the setting says. */
 function inputOf(path: string, told: string | undefined): Input {
   const name = path === "-" ? STANDARD_INPUT : path;
   const text = (told ?? (isReadAsText(path) ? "txt" : path.slice(path.lastIndexOf("/") + 1))).toLowerCase();
@@ -169,7 +170,7 @@ async function* documentsIn(
   else yield { text: await wholeText(bytes, name), source: options.source ?? "" };
 }
 
-/** Hashes what is read of a file that someone vouches for, and checks it at the end. */
+/** Hashes the bytes of a file that has a record while they are read, and checks them at the end. */
 function checked(bytes: ReadableStream<Uint8Array>, reading?: Reading): ReadableStream<Uint8Array> {
   if (!reading) return bytes;
   return bytes.pipeThrough(
@@ -229,7 +230,7 @@ async function* jsonRecords(
   }
 }
 
-/** A record of a file, and where it stands there: what messages call it. */
+/** A record in a file, and where it stands. */
 export interface DataRecord {
   /** Its fields by name; whole numbers of Parquet are numbers. */
   record: Record<string, unknown>;
@@ -256,7 +257,7 @@ export async function* readRecords(path: string): AsyncGenerator<DataRecord> {
   }
 }
 
-/** Makes numbers of whole numbers that are read as bigints, however deep they lie. */
+/** Turns bigints into numbers, however deep they lie in a value. */
 function plain(value: unknown): unknown {
   if (typeof value === "bigint") return Number(value);
   if (Array.isArray(value)) return value.map(plain);
@@ -288,7 +289,7 @@ async function* linesOf(bytes: AsyncIterable<Uint8Array>, name: string) {
       [pieces, held, begin] = [[], 0, end + 1];
     }
     if (begin === chunk.length) continue;
-    pieces.push(chunk.slice(begin)); // a copy: the source may use its memory again
+    pieces.push(chunk.slice(begin)); // a copy, as the source may use its memory again
     held += chunk.length - begin;
     if (held > MAX_DOCUMENT) throw tooLarge(`${name}, line ${number}`, "a line", "is it JSON lines?");
   }
@@ -299,7 +300,9 @@ function tooLarge(where: string, what: string, remedy: string): InputError {
   return unreadable(where, `${what} must have at most ${MAX_DOCUMENT} bytes`, "it has more", { remedy });
 }
 
-/** Strict UTF-8; a byte order mark counts as nothing at the start of a file, and as a character elsewhere. */
+/**
+ * Decodes UTF-8 strictly. A byte order mark is left out at the start of a file, and is a character elsewhere.
+ */
 function decode(bytes: Uint8Array, name: string, line: number, offset: number): string {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: offset > 0 }).decode(bytes);
@@ -315,7 +318,7 @@ function decode(bytes: Uint8Array, name: string, line: number, offset: number): 
   }
 }
 
-/** Length of the longest prefix that some valid text begins with. */
+/** Gives the length of the longest prefix of the bytes with which some valid text begins. */
 function validPrefix(bytes: Uint8Array): number {
   let low = 0, high = bytes.length;
   while (low < high) {

@@ -1,5 +1,5 @@
 /**
- * Keeps what a native library prints off standard output, which is the result's.
+ * Keeps what a native library prints away from standard output, which carries the result of a task.
  *
  * @module
  */
@@ -11,7 +11,7 @@ const LIBRARIES: Partial<Record<typeof Deno.build.os, string>> = {
 
 const STANDARD_OUTPUT = 1;
 
-/** The functions of the C library that turn standard output away, and back. */
+/** The functions of the C library that redirect standard output and restore it. */
 const SYMBOLS = {
   creat: { parameters: ["buffer", "u32"], result: "i32" },
   dup: { parameters: ["i32"], result: "i32" },
@@ -20,8 +20,8 @@ const SYMBOLS = {
 } as const;
 
 /**
- * Runs what must not print on standard output, and throws away what it prints there until it returns. It prints where the system
- * has no way to turn that away.
+ * Runs a function and discards what it prints on standard output meanwhile. Where the system has no way to
+ * redirect the output, it is printed.
  */
 export function silently<T>(work: () => T): T {
   const name = LIBRARIES[Deno.build.os];
@@ -30,7 +30,7 @@ export function silently<T>(work: () => T): T {
   try {
     library = Deno.dlopen(name, SYMBOLS);
   } catch {
-    return work(); // another C library: what is printed does no harm but to a reader of standard output
+    return work(); // another C library: the output is printed, which disturbs only who reads standard output
   }
   const { creat, dup, dup2, close } = library.symbols;
   const kept = dup(STANDARD_OUTPUT);

@@ -1,5 +1,5 @@
 /**
- * Documents from tables: Parquet and Arrow, a column of which holds the text, or the ids of its tokens.
+ * Reads documents from tables, Parquet and Arrow: a column holds the text, or the ids of its tokens.
  *
  * @module
  */
@@ -29,7 +29,7 @@ function checkColumns(place: string, columns: string[], wanted: ReturnType<typeo
   }
 }
 
-/** Opens the tokenizer of ids, where they are read. */
+/** Opens the tokenizer of the ids, if ids are read. */
 async function tokenReader(
   place: string,
   { tokenColumn, tokenizer }: ReadOptions,
@@ -43,7 +43,10 @@ async function tokenReader(
   });
 }
 
-/** Makes a document of a row's values. Throws an `InputError` that names the row where they are of another kind. */
+/**
+ * Makes a document of the values of a row. Throws an `InputError` that names the row where a value is of
+ * another kind.
+ */
 async function documentOf(
   place: string,
   row: number,
@@ -62,7 +65,7 @@ async function documentOf(
   throw unreadable(place, `column "${textField}" must hold strings`, fact);
 }
 
-/** Reads a list of ids; EOS at its end, which closes or pads it, is left out. */
+/** Reads a list of ids. EOS at its end closes or pads it and is left out. */
 function idsOf(
   place: string,
   row: number,
@@ -130,12 +133,12 @@ export async function* parquetRecords(
   path: string,
   wanted?: readonly { column: string; option: string }[],
 ): AsyncGenerator<{ record: Record<string, unknown>; row: number }> {
-  // Loaded for Parquet alone: every task starts faster without them.
+  // Loaded only for Parquet: every task starts faster without these libraries.
   const { parquetMetadataAsync, parquetReadObjects, parquetSchema } = await import("hyparquet");
   const { compressors } = await import("hyparquet-compressors");
   using open = await Deno.open(path);
   const byteLength = (await open.stat()).size;
-  // Synchronous, as the library reads several columns at once and they share the file's position.
+  // Synchronous: the library reads several columns at once, and these share the position of the file.
   const slice = (begin: number, end: number = byteLength): ArrayBuffer => {
     const bytes = new Uint8Array(end - begin);
     open.seekSync(begin, Deno.SeekMode.Start);

@@ -1,6 +1,6 @@
 /**
- * Takes a part of the documents where there is a limit: those whose seeded hashes come first, so that every file and every source
- * gives its share. Memory holds some 50 bytes for every document that is taken.
+ * Takes a part of the documents where there is a limit: those whose seeded hashes are the lowest, so that
+ * every file and every source gives its share. Memory holds some 50 bytes for every document that is taken.
  *
  * @module
  */
@@ -8,23 +8,26 @@
 import { indexOfText, randomBits } from "../random.ts";
 import type { Document } from "./readers.ts";
 
-/** How much is taken. */
+/** How many documents are taken. */
 export interface Limit {
   /** Seed of the hashes. */
   seed: number;
-  /** How much is enough: the document with which it is reached is the last one. */
+  /** The limit. The document with which it is reached is the last one. */
   most: number;
-  /** Measures documents, in their order. Default: each counts as one. */
+  /** Gives the size of each of some documents. Default: each counts as one. */
   sizes?: (documents: AsyncIterable<Document>) => AsyncIterable<number>;
-  /** Largest size that a text of so many characters is likely to fall short of; needed with `sizes`, to measure few. */
+  /**
+   * A size that a text of so many characters is unlikely to exceed. It is needed with `sizes`, so that few
+   * documents must be measured.
+   */
   least?: (characters: number) => number;
-  /** Told the sources of which no document is taken, and how many sources there are. */
+  /** Called with the sources of which no document is taken, and the number of sources. */
   onLeftOut?: (sources: string[], all: number) => void;
 }
 
 interface Candidate {
   key: bigint;
-  /** Place in the order of documents: the earlier one of two that are equal comes first. */
+  /** Place in the order of documents. Of two equal ones the earlier comes first. */
   at: number;
   size: number;
 }
@@ -61,7 +64,7 @@ export async function* takeByHash(
     let next = 0;
     for await (const size of sizes(some())) exact.add({ ...candidates[next++], size });
     const isAll = next === at;
-    if (exact.total < most && !isAll) continue; // texts of more characters for their size than was likely
+    if (exact.total < most && !isAll) continue; // texts that have more characters for their size than was expected
     last = exact.last();
     break;
   }
@@ -80,7 +83,7 @@ const compare = (a: Omit<Candidate, "size">, b: Omit<Candidate, "size">): number
   a.key < b.key ? -1 : a.key > b.key ? 1 : a.at - b.at;
 const isTaken = (one: Omit<Candidate, "size">, last: Candidate): boolean => compare(one, last) <= 0;
 
-/** Holds the first candidates that are enough together. */
+/** Holds the first candidates that reach the limit together. */
 class Taken {
   #candidates: Candidate[] = [];
   total = 0;
@@ -93,7 +96,7 @@ class Taken {
     if (this.total > 2 * this.most && this.#candidates.length > 1024) this.#cut();
   }
 
-  /** Gives the last one that is taken; none where there are none. */
+  /** Gives the last candidate that is taken; undefined where there are none. */
   last(): Candidate | undefined {
     this.#cut();
     return this.#candidates.at(-1);

@@ -5,7 +5,8 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import { type Columns, FORMAT, type Lineage, type RecordBatch, toBatch } from "../rows/arrow.ts";
+import { type Columns, type RecordBatch, toBatch } from "../rows/arrow.ts";
+import { FORMAT, type Lineage } from "../rows/lineage.ts";
 import { tokenArrayOf } from "../rows/columns.ts";
 import { indexOfText, uniform } from "../random.ts";
 import { collector } from "./garbage.ts";

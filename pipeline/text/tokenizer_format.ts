@@ -1,6 +1,6 @@
 /**
- * Finds what in a `tokenizer.json` makes the native library abort, and the process with it, while it loads, encodes or decodes:
- * such a file is refused beforehand.
+ * Finds settings of a `tokenizer.json` that make the native library abort, and the process with it, while it
+ * loads, encodes or decodes. Such a file is refused beforehand.
  */
 
 type Part = Record<string, unknown>;
@@ -8,7 +8,7 @@ type Part = Record<string, unknown>;
 const isPart = (value: unknown): value is Part =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
-/** Lists a part of the pipeline and those that it is a sequence of. */
+/** Lists a part of the pipeline, or the parts that it is a sequence of. */
 function partsOf(part: unknown): Part[] {
   if (!isPart(part)) return [];
   const inner = ["normalizers", "pretokenizers", "decoders", "processors"].flatMap((name) =>
@@ -17,9 +17,9 @@ function partsOf(part: unknown): Part[] {
   return [part, ...inner.flatMap(partsOf)];
 }
 
-/** Says what in a tokenizer makes the library abort; undefined where nothing known does. */
+/** Says which setting of a tokenizer makes the library abort; undefined where none is known. */
 export function abortOf(format: unknown): string | undefined {
-  if (!isPart(format)) return undefined; // the library says so
+  if (!isPart(format)) return undefined; // the library reports these itself
   const { normalizer, pre_tokenizer: cutter, decoder, model } = format;
   const facts = [
     ...partsOf(normalizer).map(abortOfReplacing),
@@ -32,7 +32,10 @@ export function abortOf(format: unknown): string | undefined {
 
 const utf8 = new TextEncoder();
 
-/** The merge of a word's later part takes the prefix off its right side, unasked whether that has one. */
+/**
+ * The merge of a later part of a word removes the prefix from its right side without asking whether that has
+ * one.
+ */
 function abortOfMerges(
   { continuing_subword_prefix: prefix, merges, type = "BPE" }: Part,
 ): string | undefined {
@@ -50,7 +53,7 @@ function abortOfMerges(
   }
 }
 
-/** A normalizer must not change text where there is none. */
+/** A normalizer must not put text where there is none. */
 function abortOfReplacing({ type, pattern, prepend }: Part): string | undefined {
   const { Regex: regex, String: string } = isPart(pattern) ? pattern : {} as Part;
   if (type === "Prepend" && prepend === "") return "it prepends nothing";
@@ -76,7 +79,10 @@ function abortOfPart(part: Part): string | undefined {
   }
 }
 
-/** Whether a pattern surely matches an empty text; one that only Oniguruma reads is taken to match none. */
+/**
+ * Says whether a pattern surely matches an empty text. A pattern that only Oniguruma can read is taken to
+ * match none.
+ */
 function matchesNothing(regex: string): boolean {
   try {
     return new RegExp(regex, "u").test("");
@@ -86,8 +92,8 @@ function matchesNothing(regex: string): boolean {
 }
 
 /**
- * Walks all of SentencePiece's map of characters: the bytes of a trie, after their number, then the texts that its leaves point to.
- * Format: darts-clone, https://github.com/s-yata/darts-clone
+ * Walks the whole character map of SentencePiece: after its size come the bytes of a trie, then the texts
+ * that its leaves point to. Format: darts-clone, https://github.com/s-yata/darts-clone
  */
 function abortOfCharsmap(base64: unknown): string | undefined {
   let bytes: Uint8Array;

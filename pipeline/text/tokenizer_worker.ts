@@ -1,12 +1,12 @@
 /**
- * Trains byte-level BPE on a file beside the main thread: the library's call ends only when it is done, and the main thread must
- * hear signals.
+ * Trains byte-level BPE on a file in a thread of its own. The call of the library returns only when it is
+ * done, and the main thread must be able to react to signals meanwhile.
  */
 
 import { BPE, byteLevelPreTokenizer, Tokenizer } from "tokenizers";
 import { silently } from "./silence.ts";
 
-/** What the worker is told: the text to train on, and the file to write. */
+/** What the worker gets: the text to train on, and the file to write. */
 export interface Training {
   /** Path of the text. */
   sample: string;
@@ -14,7 +14,7 @@ export interface Training {
   trained: string;
 }
 
-// A worker's scope has these; types are checked as if this were the main thread, which lacks them.
+// The scope of a worker has these. Types are checked as for the main thread, which lacks them.
 declare function addEventListener(type: "message", listener: (event: MessageEvent<Training>) => void): void;
 declare function postMessage(error: string | null): void;
 

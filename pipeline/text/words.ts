@@ -1,13 +1,12 @@
 /**
- * Encodes a word once: texts are cut where no token can lie across, and what a piece was encoded to is kept.
- *
- * Text repeats its words, so nearly all of it is looked up instead of encoded. A cut is made only where the tokenizer itself
- * is certain to make one, so the ids are those of the whole text.
+ * Encodes each word once. Texts are cut at places that no token can cross, and the ids of each piece are
+ * kept. Text repeats its words, so nearly every piece is looked up instead of encoded. A cut is made only
+ * where the tokenizer itself is certain to make one, so the ids are those of the whole text.
  *
  * @module
  */
 
-/** Encodes texts, each by itself, without special tokens. */
+/** Encodes texts, each on its own, without special tokens. */
 export type EncodeBatch = (texts: string[]) => Promise<ArrayLike<number>[]>;
 
 /** The settings in a `tokenizer.json` that say whether its texts can be cut, and which tokens it looks for in them. */
@@ -26,8 +25,9 @@ export interface Format {
 }
 
 /**
- * Tells whether texts can be cut for this `tokenizer.json`: byte-level BPE cut by GPT-2's pattern, text not rewritten but for NFC,
- * and no added token but special ones (which the caller keeps out of the texts) and runs of white space.
+ * Says whether texts can be cut for this `tokenizer.json`. It must be byte-level BPE with GPT-2's pattern; it
+ * must not rewrite text except by NFC; and its added tokens must be special ones (which the caller keeps out
+ * of the texts) or runs of white space.
  */
 export function cutsAtWords(format: Format): boolean {
   const { normalizer, pre_tokenizer: cutter, model, added_tokens: added = [] } = format;
@@ -61,7 +61,10 @@ for (let code = 0; code < 128; code++) {
 for (const code of [0x85, 0xa0, 0x1680, 0x2028, 0x2029, 0x202f, 0x205f, 0x3000]) KIND[code] = OTHER;
 KIND.fill(OTHER, 0x2000, 0x200b);
 
-/** Whether a cut lies between two kinds, at `first * KINDS + second`. White space belongs to what follows it. */
+/**
+ * Whether a text is cut between two kinds, at `first * KINDS + second`. White space belongs to what follows
+ * it.
+ */
 const CUT = Uint8Array.from({ length: KINDS * KINDS }, (_, at) => {
   const [first, second] = [Math.floor(at / KINDS), at % KINDS];
   if (first === second || first === OTHER || second === OTHER || first === SPACE) return 0;
@@ -70,11 +73,14 @@ const CUT = Uint8Array.from({ length: KINDS * KINDS }, (_, at) => {
   return first === SIGN && second === APOSTROPHE ? 0 : 1;
 });
 
-const LONGEST = 64; // UTF-16 units; longer words hardly come twice and are not kept
+const LONGEST = 64; // UTF-16 units; longer words hardly ever come twice and are not kept
 const MOST_WORDS = 1 << 17;
 const MOST_IDS = 1 << 20;
 
-/** Encodes texts through a table of words, begun anew by the next call when it is full: a few MiB beside the words of one call. */
+/**
+ * Encodes texts through a table of words, which takes a few MiB. When it is full, the next call begins a new
+ * one.
+ */
 export class WordEncoder {
   readonly #encodeBatch: EncodeBatch;
   #table = new WordTable();
@@ -85,8 +91,8 @@ export class WordEncoder {
   }
 
   /**
-   * Gives the ids of each text, which comes in pieces that are encoded each by itself. Throws what `encodeBatch` throws, be it
-   * to an earlier call that was still running.
+   * Gives the ids of each text. A text comes in pieces, each of which is encoded on its own. Throws what
+   * `encodeBatch` throws, even in an earlier call that was still running.
    */
   async encode(texts: string[][]): Promise<Uint32Array[]> {
     if (this.#table.full) this.#table = new WordTable();
@@ -96,7 +102,7 @@ export class WordEncoder {
     const learned = fresh.length === 0
       ? undefined
       : this.#encodeBatch(fresh).then((encoded) => encoded.forEach((ids, i) => table.learn(from + i, ids)));
-    // A word that an earlier call met first is known when that call's are.
+    // The ids of a word that an earlier call met first are known once that call has ended.
     const all = this.#earlier = Promise.all([this.#earlier, learned]).then(() => {});
     try {
       await all;
@@ -110,7 +116,7 @@ export class WordEncoder {
 
 // Fields of a word's record.
 const HASH = 0;
-const START = 1; // of its characters; a word that is not kept has none
+const START = 1; // where its characters are; a word that is not kept has none
 const END = 2;
 const FIRST_ID = 3;
 const LAST_ID = 4; // exclusive
@@ -129,7 +135,7 @@ class WordTable {
   #found = new Int32Array(1 << 12);
   #foundEnd = 0;
 
-  /** Whether it is time for a new table. */
+  /** Whether the table is full, so that a new one is due. */
   get full(): boolean {
     return this.#count > MOST_WORDS || this.#idsEnd > MOST_IDS;
   }
@@ -157,7 +163,7 @@ class WordTable {
     return this.#found.slice(0, this.#foundEnd);
   }
 
-  /** Takes the words that were met since the last call; their numbers count up from `from`. */
+  /** Lists the words that were met since the last call; their numbers count up from `from`. */
   takeFresh(): { from: number; fresh: string[] } {
     const fresh = this.#fresh;
     this.#fresh = [];
@@ -173,7 +179,7 @@ class WordTable {
     this.#records[record + LAST_ID] = this.#idsEnd;
   }
 
-  /** Joins the ids of words, all of them learnt. */
+  /** Joins the ids of words whose ids are all known. */
   idsOf(numbers: Int32Array): Uint32Array {
     const [records, known] = [this.#records, this.#ids];
     let total = 0;
@@ -246,7 +252,7 @@ class WordTable {
   }
 }
 
-/** Gives an array of at least `length` with the same values: itself, or one twice as long. */
+/** Gives an array of at least `length` with the same values: the array itself, or a copy twice as long. */
 function withRoom<T extends Int32Array | Uint32Array | Uint16Array>(array: T, length: number): T {
   if (length <= array.length) return array;
   const longer = new (array.constructor as new (length: number) => T)(Math.max(length, 2 * array.length));

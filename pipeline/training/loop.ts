@@ -1,85 +1,22 @@
 /**
- * Trains one model, an expert or a dense baseline, on a stream of sequences: warm-up and cosine decay, metrics,
- * validation, checkpoints, exact resume (SmallTalk LM, Algorithm 1, stage 2).
+ * Trains one model, an expert or a dense baseline, on a stream of sequences: warm-up and cosine decay,
+ * metrics, validation, checkpoints, and exact resume (SmallTalk LM, Algorithm 1, stage 2).
  */
 
-import * as v from "valibot";
 import { InputError, RunError } from "../../kernels/errors.ts";
 import type { AdamwSettings } from "../../kernels/adamw/adamw.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
-import { isMissing } from "../run/files.ts";
-import { count, finite, readJsonLines } from "../run/schema.ts";
-import type { Vouched } from "../run/vouched.ts";
 import type { Columns } from "../rows/columns.ts";
 import { emptyBatch, type HostBatch, placeSequence } from "../model/batch.ts";
 import { type ModelConfig, validateModelConfig } from "../model/shape.ts";
 import type { Weights } from "../model/parameters.ts";
 import { startPace } from "./pace.ts";
-import { createTrainer, type TrainerOptions, type TrainerState } from "../model/trainer.ts";
+import { createTrainer, type TrainerOptions } from "../model/trainer.ts";
+import type { TrainerState } from "../model/trainer_group.ts";
 import type { LoopTrainer, MakeTrainer } from "./together.ts";
+import type { StepMetrics } from "./metrics.ts";
 
-const STEP_METRICS = v.object({
-  step: count,
-  tokens: count,
-  loss: finite,
-  rate: finite,
-  norm: finite,
-  validationLoss: v.optional(v.nullable(finite)),
-  reports: v.optional(v.record(v.string(), finite)),
-});
-
-/**
- * One line of a model's metrics: the step (the first is 1), real tokens trained on so far (padding left out), the mean over the
- * steps since the line before of each step's mean NLL per predicted token before its update (nats), the step's learning rate and
- * global gradient norm before clipping, and the mean NLL per predicted token of the held-out sequences after the step (nats),
- * where they were looked at; and the means of what sublayers report, by name, sums over layers.
- *
- * @ignore
- */
-export type StepMetrics = v.InferOutput<typeof STEP_METRICS>;
-
-/** Reads a model's metrics. Throws an `InputError` where they are missing or damaged. */
-export function readStepMetrics(path: string, vouched?: Vouched): Promise<StepMetrics[]> {
-  return readJsonLines(path, STEP_METRICS, "the metrics of a training", vouched);
-}
-
-const TAIL = 16_384; // bytes: some hundred lines
-
-/**
- * Reads the last lines of a model's metrics, however long they are: the last one, and the held-out loss of the last that has one. Null
- * where there is no whole line; what is damaged is passed over.
- */
-export async function readLastMetrics(
-  path: string,
-): Promise<{ last: StepMetrics; validationLoss: number | null; at: Date | null } | null> {
-  let text: string;
-  let at: Date | null;
-  try {
-    using file = await Deno.open(path);
-    const { size, mtime } = await file.stat();
-    at = mtime;
-    const from = Math.max(0, size - TAIL);
-    await file.seek(from, Deno.SeekMode.Start);
-    text = await new Response(file.readable).text();
-    if (from > 0) text = text.slice(text.indexOf("\n") + 1);
-  } catch (error) {
-    if (isMissing(error)) return null;
-    throw error;
-  }
-  const lines = text.split("\n").slice(0, -1).flatMap((line) => { // the last one is still being written
-    try {
-      return [v.parse(STEP_METRICS, JSON.parse(line))];
-    } catch {
-      return [];
-    }
-  });
-  const last = lines.at(-1);
-  if (last === undefined) return null;
-  const validated = lines.findLast(({ validationLoss }) => typeof validationLoss === "number");
-  return { last, validationLoss: validated?.validationLoss ?? null, at };
-}
-
-/** Where training stands after a step; enough to go on bit for bit. */
+/** Where a training stands after a step: enough to go on bit for bit. */
 export interface TrainingState {
   /** Weights, moments and steps. */
   trainer: TrainerState;
@@ -114,13 +51,16 @@ export interface TrainModelOptions
   logEvery?: number;
   /** Steps between two checkpoints; 0 for none. */
   checkpointEvery?: number;
-  /** Minutes after which one that no step brings is made; 0 for none. */
+  /** Minutes after which a checkpoint is made between those that steps bring; 0 for none. */
   checkpointMinutes?: number;
   /** Makes the trainer. Default: one of its own. */
   makeTrainer?: MakeTrainer;
   /** Called with every line of metrics. */
   onMetrics?(metrics: StepMetrics): Promise<void> | void;
-  /** Called at a checkpoint, and when `signal` ends the training where none is due. */
+  /**
+   * Called at a checkpoint, and when `signal` ends the training between two. `extra` says that the number of
+   * steps did not bring it.
+   */
   onCheckpoint?(state: TrainingState, event: { extra: boolean }): Promise<void>;
   /** Called as steps finish. */
   onStep?(progress: { step: number; steps: number; loss: number; rate: number; tokens: number }): void;
@@ -169,7 +109,7 @@ export async function trainModel(options: TrainModelOptions): Promise<Weights> {
   const checkpoints = (step: number) => due(checkpointEvery, step) && options.onCheckpoint;
 
   try {
-    await gpu.read([{ buffer: gpu.empty }]); // what there is too little memory for shows here, not steps later
+    await gpu.read([{ buffer: gpu.empty }]); // too little memory shows here, not some steps later
     const next = options.open(trainer.steps * batch);
     let tokens = resumed?.tokens ?? 0;
     let losses = [...resumed?.losses ?? []];
@@ -223,7 +163,7 @@ export async function trainModel(options: TrainModelOptions): Promise<Weights> {
 const meanOf = (values: readonly number[]): number =>
   values.reduce((sum, value) => sum + value, 0) / values.length;
 
-/** Copies `count` rows from `first` on into a batch; what is left of the batch gets length 0. */
+/** Copies `count` rows from `first` on into a batch. The rest of the batch gets length 0. */
 function fill(input: HostBatch, rows: Columns, first: number, count: number, length: number): void {
   const stride = rows.rows === 0 ? 0 : rows.tokens!.length / rows.rows;
   if (rows.rows < first + count || (count > 0 && stride > length)) {

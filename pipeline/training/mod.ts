@@ -1,16 +1,11 @@
 /**
- * The training loop and its learning rates.
+ * The training loop, and its learning rates.
  *
  * @module
  */
 
-export {
-  LossNotFiniteError,
-  type StepMetrics,
-  type TrainingState,
-  trainModel,
-  type TrainModelOptions,
-} from "./loop.ts";
+export { LossNotFiniteError, type TrainingState, trainModel, type TrainModelOptions } from "./loop.ts";
+export type { StepMetrics } from "./metrics.ts";
 export {
   createTogether,
   type LoopTrainer,

@@ -1,24 +1,27 @@
 /**
- * How often to read back the results of steps. Reading waits for all steps that the device still works at, and itself costs as
- * much as a small step.
+ * Decides how often the results of steps are read back. A read waits for all steps that the device still
+ * works on, and costs as much as a small step.
  */
 
 import type { AdapterKind } from "../../kernels/device/variants.ts";
-import { STEPS_PER_READ } from "../model/trainer.ts";
+import { STEPS_PER_READ } from "../model/trainer_group.ts";
 
-/** Steps between two looks at most, by kind of adapter: where a step is short, so is what waits for it. */
+/** Most steps between two reads, by kind of adapter. */
 const MOST_STEPS: Record<AdapterKind, number> = { software: 8, gpu: STEPS_PER_READ };
-const MOST_MS = 400; // an interruption is heard only between two looks
+const MOST_MS = 400; // an interruption has an effect only at a read
 
-/** Says when to look. */
+/** Says when to read results. */
 export interface Pace {
-  /** Counts a step; says whether to look now. */
+  /** Counts a step, and says whether to read now. */
   step(): boolean;
   /** Notes that all steps so far are done. */
   looked(): void;
 }
 
-/** Begins to count steps: looks after the first, then after as many as take moments, at most 8, or 64 on a GPU. */
+/**
+ * Begins to count steps. Results are read after the first step, and then after as many as take a moment: at
+ * most 8, or 64 on a GPU.
+ */
 export function startPace(
   now: () => number = performance.now.bind(performance),
   kind: AdapterKind = "software",

@@ -1,24 +1,25 @@
 /**
- * The recipe of a model: everything that its weights and metrics depend on, but for its data and the device.
+ * The recipe of a model: everything that its weights and metrics depend on, except its data and the device.
  */
 
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
-import { type Checkpoint, loadCheckpoint } from "../checkpoints/checkpoint.ts";
+import type { Checkpoint } from "../checkpoints/hugging_face_config.ts";
+import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
 import { initialWeights, type Weights } from "../model/parameters.ts";
 import { EMBEDDING, HEAD, type ModelConfig } from "../model/shape.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { cosineRate } from "./schedule.ts";
 
 /**
- * What sets one model's recipe apart from the others' of a run: sequences per step and at once, steps, the learning rate at its
- * peak and the steps over which it rises to that.
+ * What differs between the recipes of the models of a run: sequences per step and at once, steps, the
+ * learning rate at its peak, and the steps of the warm-up.
  */
 export type Role = Record<"batch" | "microBatch" | "steps" | "rate" | "warmup", number>;
 
-/** A recipe; what is `undefined` is left out of its key. */
+/** A recipe. Fields that are `undefined` are left out of its key. */
 export type Recipe = ReturnType<typeof recipeOf>;
 
-/** Gathers what a model's weights and metrics depend on. */
+/** Gathers everything that the weights and metrics of a model depend on. */
 export function recipeOf(configuration: Configuration, model: ModelConfig, role: Role) {
   const { batch, microBatch, steps, rate, warmup } = role;
   const { clip, beta1, beta2, epsilon, weightDecay, seed, dtype, expertFinalRate } = configuration;
@@ -33,7 +34,7 @@ export function recipeOf(configuration: Configuration, model: ModelConfig, role:
 
 const WARMUP = setting("expertWarmup");
 
-/** Says that a training ends before its rate has reached its peak; undefined where it does not. */
+/** Warns of a training that ends before its rate has reached its peak; undefined where it does not. */
 export function longWarmup(name: string, { steps, warmup, rate }: Recipe): Text | undefined {
   if (steps >= warmup) return undefined;
   const last = cosineRate(steps, { rate, warmup, steps, final: 1 });
@@ -41,7 +42,10 @@ export function longWarmup(name: string, { steps, warmup, rate }: Recipe): Text 
   return say`${name} warms up for ${warmup} steps and trains for ${steps}: its rate ends at ${reached} while it still rises to ${peak}; give a smaller ${WARMUP} or more steps`;
 }
 
-/** Finds the weights to start from: those of a checkpoint that is named, or new ones, made when they are needed. */
+/**
+ * Finds the weights to start from: those of a checkpoint if one is named, otherwise new ones, which are made
+ * when they are needed.
+ */
 export async function startWeights(
   { init, seed }: Configuration,
   model: ModelConfig,

@@ -1,5 +1,6 @@
 /**
- * Training checkpoints of one model: a folder of state files, named by their step, of which the last few are kept.
+ * The checkpoints of one training: a folder of state files, named by their step, of which the last few are
+ * kept.
  */
 
 import { dirname } from "node:path";
@@ -27,12 +28,16 @@ const REPORTS = v.optional(v.record(v.string(), v.array(finite)));
 const NOTES = v.object({ tokens: count, losses: v.array(finite), reports: REPORTS, ...CONTEXT.entries });
 
 /**
- * What stands beside the state in a checkpoint: the hash of all that the state depends on (`key`) and, for messages, what that is made
- * of (`settings`, and `inputs`: hashes of what was trained on); size and SHA-256 of the metrics file at this step, to which later
- * lines were added; the loss of its last line and the held-out loss of the last validation, both null before the first; what routing among
- * experts of layers came to, where there are any; whether no
- * step brought the checkpoint, but an interruption or the time (`interrupted`: it is removed once something follows it); the steps
- * at which training went on under other values, with the key before.
+ * What a checkpoint says beside the state:
+ *
+ * - `key`: the hash of everything that the state depends on; for messages also what it consists of,
+ *   `settings` and `inputs` (hashes of what was trained on);
+ * - size and SHA-256 of the metrics file at this step; later lines follow there;
+ * - the loss of the last line of metrics, and the last held-out loss; null before the first;
+ * - what routing among the experts of layers came to, for models that have some;
+ * - `interrupted`: an interruption or the time brought the checkpoint, not the number of steps, so that it is
+ *   removed once something follows it;
+ * - `resumed`: the steps at which the training went on with other values, each with the key before.
  */
 export type CheckpointContext = v.InferOutput<typeof CONTEXT>;
 
@@ -88,8 +93,8 @@ export async function removeCheckpoints(folder: string): Promise<void> {
 }
 
 /**
- * Loads the latest checkpoint that `accepts` its context; those of another shape are passed over, and damaged ones, which `onDamaged`
- * hears of.
+ * Loads the latest checkpoint whose context `accepts` takes. Checkpoints of another shape are skipped, and so
+ * are damaged ones, which are reported to `onDamaged`.
  */
 export async function loadCheckpointState(
   folder: string,

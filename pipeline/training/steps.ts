@@ -7,7 +7,7 @@ import type { Configuration } from "../settings/configuration.ts";
 export interface StepCount {
   /** Sequences per step. Default: those of an expert. */
   batch?: number;
-  /** Times an expert's steps, where they are not counted by epochs. Default: 1. */
+  /** Multiple of the steps of an expert, where steps are not counted by epochs. Default: 1. */
   times?: number;
   /** Training sequences, where they are known. */
   sequences?: number;

@@ -1,21 +1,16 @@
 /**
- * Lets several trainings of one shape share a bank: their models take each step at once, in the dispatches that one would take.
- * Every training goes its own way as if it were alone (its data, metrics, checkpoints), to the same bits; where it asks the
- * device for something, it waits until the others have come as far.
+ * Lets several trainings of one shape share a bank: their models take each step at once, in as many
+ * dispatches as one model would. Each training otherwise runs as if it were alone (data, metrics,
+ * checkpoints), to the same bits. Where it reads from the device, it waits until the others have come as far.
  */
 
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { emptyBatch, type HostBatch } from "../model/batch.ts";
 import type { Weights } from "../model/parameters.ts";
-import {
-  createTrainer,
-  type StepResult,
-  type Trainer,
-  type TrainerOptions,
-  type TrainerState,
-} from "../model/trainer.ts";
+import { createTrainer, type Trainer, type TrainerOptions } from "../model/trainer.ts";
+import type { StepResult, TrainerState } from "../model/trainer_group.ts";
 
-/** What a training asks of its trainer. */
+/** The part of a trainer that a training uses. */
 export type LoopTrainer = Pick<
   Trainer,
   "steps" | "step" | "evaluate" | "drain" | "weights" | "state" | "close"
@@ -26,15 +21,18 @@ export type MakeTrainer = (gpu: Gpu, options: TrainerOptions) => Promise<LoopTra
 
 /** One of several trainings. */
 export interface TogetherMember {
-  /** Makes its trainer, once every other training has asked for its own or has left; takes one model. */
+  /** Makes its trainer, of one model, once every other training has asked for its own or has left. */
   makeTrainer: MakeTrainer;
-  /** Leaves: nobody waits for it any more. Safe to call again, and due however the training ends. */
+  /**
+   * Leaves, so that nobody waits for it any more. Call it however the training ends; it is safe to call
+   * again.
+   */
   leave(): void;
 }
 
 /** Trainings that share banks. */
 export interface Together {
-  /** Adds a training, before any asks for its trainer. */
+  /** Adds a training. All must be added before the first asks for its trainer. */
   member(): TogetherMember;
 }
 
@@ -47,8 +45,8 @@ interface Asked {
 }
 
 /**
- * Makes trainings share banks. `fits` says whether so many models of one shape may be trained at once; those that do not fit are
- * trained when others have ended.
+ * Lets trainings share banks. `fits` says whether so many models of one shape may be trained at once. Those
+ * that do not fit are trained after the others.
  */
 export function createTogether(
   { fits = () => true }: { fits?: (options: TrainerOptions, models: number) => boolean } = {},
@@ -57,7 +55,7 @@ export function createTogether(
   let asked: Asked[] = [];
   let working = 0;
 
-  /** Makes the next bank, once all have come and no other bank is at work. */
+  /** Makes the next bank, once all trainings have asked and no other bank is at work. */
   function next(): void {
     if (coming.size > 0 || working > 0 || asked.length === 0) return;
     const kind = kindOf(asked[0].options);
@@ -85,7 +83,7 @@ export function createTogether(
         makeTrainer(gpu, options) {
           return new Promise((resolve, reject) => {
             asked.push({ gpu, options, resolve, reject });
-            member.leave(); // it has come
+            member.leave(); // it has asked
           });
         },
         leave() {
@@ -98,7 +96,7 @@ export function createTogether(
   };
 }
 
-/** Says what trainings must have in common to share a bank, the steps that they have taken among it. */
+/** Describes what trainings must have in common to share a bank, among it the steps that they have taken. */
 function kindOf({ start, ...options }: TrainerOptions): string {
   const { beta1, beta2, epsilon, weightDecay, clip } = options.settings;
   const settings = { beta1, beta2, epsilon, weightDecay, clip };
@@ -131,7 +129,7 @@ function createShared(asked: readonly Asked[], onClose: () => void): LoopTrainer
   let reading: Promise<unknown> = Promise.resolve(); // one after another
   let snapshots = new Map<string, Promise<unknown>>();
 
-  /** Puts the batches of all models side by side; nothing of those that have none. */
+  /** Joins the batches of all models. Models without a batch get empty sequences. */
   function sideBySide(of: (model: Model) => HostBatch | undefined): HostBatch {
     const all = emptyBatch(models.length * batch, length);
     const spans = models.flatMap((model, i) => {
@@ -145,7 +143,7 @@ function createShared(asked: readonly Asked[], onClose: () => void): LoopTrainer
     return { ...all, spans };
   }
 
-  /** Takes the steps that all have asked for, and evaluates once nobody can go on. */
+  /** Takes the steps that every model has asked for, and evaluates once no model can go on. */
   function pump(): void {
     const active = models.filter(({ closed }) => !closed);
     while (active.length > 0 && active.every(({ queue }) => queue.length > 0)) {
@@ -187,7 +185,7 @@ function createShared(asked: readonly Asked[], onClose: () => void): LoopTrainer
     pump();
   }
 
-  /** Reads from the device when what was asked before is there. */
+  /** Reads from the device after the reads that were asked for before. */
   function inTurn<Value>(read: () => Promise<Value>): Promise<Value> {
     const value = reading.then(read);
     reading = value.catch(() => {});
@@ -251,7 +249,7 @@ function createShared(asked: readonly Asked[], onClose: () => void): LoopTrainer
   });
 }
 
-/** Takes one model's part of a step's results. */
+/** Gives one model's part of the results of a step. */
 function ofModel({ step, loss, nll, norm, reports }: StepResult, i: number): StepResult {
   return {
     step,
@@ -264,7 +262,7 @@ function ofModel({ step, loss, nll, norm, reports }: StepResult, i: number): Ste
   };
 }
 
-/** Puts what trainings start from side by side. */
+/** Joins the states that trainings start from. */
 function joined(asked: readonly Asked[]): TrainerState {
   const states = asked.map(({ options: { start } }) =>
     "weights" in start ? start : { step: 0, weights: start, moments: [], squares: [] }

@@ -20,7 +20,7 @@ import { KERNELS, SQUARE } from "./kernels.ts";
 import { kernelsText, type KernelTimes, measureKernels } from "./measure_kernels.ts";
 import { measureRoof, type Roof } from "../../kernels/device/roof.ts";
 import { MODELS, PAPER, QUICK, type Size, sizeText } from "./sizes.ts";
-import { logitsBudget } from "../../pipeline/model/transformer.ts";
+import { logitsBudget } from "../../pipeline/model/activations.ts";
 import { ASSUMPTIONS, MODELLED, modelStep, modelText } from "./model.ts";
 import { measureSteps, profileText, stepsText, type StepTimes } from "./steps.ts";
 import { columns, digits } from "./text.ts";

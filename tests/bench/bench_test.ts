@@ -1,7 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { type Dispatch, type Gpu, openGpu } from "../../kernels/device/gpu.ts";
 import { VARIANTS } from "../../kernels/device/variants.ts";
-import { trainingFlops } from "../../pipeline/cost/cost.ts";
+import { trainingFlops } from "../../pipeline/cost/flops.ts";
 import { initialWeights } from "../../pipeline/model/parameters.ts";
 import { createScorer } from "../../pipeline/model/scorer.ts";
 import { createTrainer } from "../../pipeline/model/trainer.ts";

@@ -5,7 +5,7 @@
  */
 
 import type { Gpu } from "../../kernels/device/gpu.ts";
-import { forwardFlops, trainingFlops } from "../../pipeline/cost/cost.ts";
+import { forwardFlops, trainingFlops } from "../../pipeline/cost/flops.ts";
 import { initialWeights } from "../../pipeline/model/parameters.ts";
 import { createScorer } from "../../pipeline/model/scorer.ts";
 import { createTrainer } from "../../pipeline/model/trainer.ts";

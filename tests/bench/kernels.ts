@@ -31,7 +31,7 @@ import { headedSize, rotaryAngles, rotaryBackward, rotaryForward } from "../../k
 import { transpose } from "../../kernels/transpose/transpose.ts";
 import { weightGradient, weightGradientScratch } from "../../kernels/weight_gradient/weight_gradient.ts";
 import { LAYER_NORM_EPSILON, MLP_EXPANSION, parameterCount } from "../../pipeline/model/shape.ts";
-import { logitsChunk } from "../../pipeline/model/transformer.ts";
+import { logitsChunk } from "../../pipeline/model/activations.ts";
 import { SETTINGS, type Size, someTokens } from "./sizes.ts";
 
 /** Makes the tensors that a kernel works on. */

@@ -16,8 +16,8 @@ import {
   splitsOf,
   workgroupsOf,
 } from "../../kernels/matmul/matmul_workgroup.ts";
-import { trainingFlops } from "../../pipeline/cost/cost.ts";
-import { logitsBudget } from "../../pipeline/model/transformer.ts";
+import { trainingFlops } from "../../pipeline/cost/flops.ts";
+import { logitsBudget } from "../../pipeline/model/activations.ts";
 import { type Kernel, KERNELS, planKernel, type Tensors } from "./kernels.ts";
 import { MODELS, PAPER, type Size, sizeText } from "./sizes.ts";
 import { columns, digits, percent } from "./text.ts";

@@ -7,7 +7,7 @@
 import { openGpu } from "../../kernels/device/gpu.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
 import type { Variants } from "../../kernels/device/variants.ts";
-import { forwardFlops, trainingFlops } from "../../pipeline/cost/cost.ts";
+import { forwardFlops, trainingFlops } from "../../pipeline/cost/flops.ts";
 import { initialWeights } from "../../pipeline/model/parameters.ts";
 import { createScorer } from "../../pipeline/model/scorer.ts";
 import { createTrainer, type Trainer } from "../../pipeline/model/trainer.ts";

@@ -1,6 +1,6 @@
 /**
- * Reads the data sets of zero-shot tasks as they are published: `TASK.jsonl` or `TASK.parquet` in a folder, and beside it, for
- * examples, `TASK_few_shot.jsonl` or `.parquet` where there is one.
+ * Reads the data sets of zero-shot tasks as they are published: `TASK.jsonl` or `TASK.parquet` in a folder.
+ * Examples may come from `TASK_few_shot.jsonl` or `.parquet` beside it.
  */
 
 import { InputError, say, setting } from "../../../kernels/errors.ts";
@@ -9,11 +9,11 @@ import { readRecords } from "../../text/readers.ts";
 import type { ChoiceTask } from "./tasks.ts";
 import type { Question } from "./question.ts";
 
-/** Where a task's data are. */
+/** The files of a task. */
 export interface DataFiles {
   /** Path of the questions. */
   questions: string;
-  /** Path of what examples are taken from, where there is such a file. */
+  /** Path of the file that examples are taken from, if there is one. */
   examples?: string;
 }
 
@@ -63,8 +63,8 @@ export async function hashData({ questions, examples }: DataFiles): Promise<Reco
 }
 
 /**
- * Reads the questions of a file. Throws an `InputError` with line or row where one lacks a field, has an empty choice, or a right
- * choice that is none of them; and where there is none.
+ * Reads the questions of a file. Throws an `InputError` with line or row where a question lacks a field, has
+ * an empty choice, or names a right choice that it does not have; also where there is no question.
  */
 export async function readQuestions(path: string, task: ChoiceTask): Promise<Question[]> {
   const questions: Question[] = [];

@@ -1,7 +1,8 @@
 /**
- * Turns questions into tokens as the LM Evaluation Harness does: spaces at the end of a context move to its continuations; both are
- * encoded as one text, of which a continuation is what follows as many tokens as the context alone has. A context without a token
- * is EOS. What exceeds S + 1 tokens, of which the last is only predicted, is cut off at the left.
+ * Turns questions into tokens as the LM Evaluation Harness does. Spaces at the end of a context move to its
+ * continuations. Context and continuation are encoded as one text; the continuation is what follows as many
+ * tokens as the context has when it is encoded alone. A context without a token becomes EOS. Only the last S
+ * + 1 tokens are kept; the last one of these is only predicted.
  */
 
 import { InputError } from "../../../kernels/errors.ts";
@@ -10,9 +11,9 @@ import type { Tokenizer } from "../../text/tokenizer.ts";
 import { stripEnd } from "./python_text.ts";
 import { continuationsOf, type Question } from "./question.ts";
 
-/** A question in tokens, cut to what a model reads. */
+/** A question in tokens, cut to the length that a model reads. */
 export interface EncodedPrompt {
-  /** Tokens of the context that all continuations have before them: what a prompt is routed by. */
+  /** Tokens of the context that all continuations share: a prompt is routed by them. */
   context: Uint32Array;
   /** Context and continuation for each choice. */
   choices: { context: Uint32Array; continuation: Uint32Array }[];
@@ -23,8 +24,8 @@ export interface EncodedPrompt {
 const QUESTIONS = 256; // encoded in one call
 
 /**
- * Encodes questions for models of a context of S tokens; `contexts` are the texts that their choices follow, examples among them.
- * Throws an `InputError` where a choice has no token, or more than S.
+ * Encodes questions for models with a context of S tokens. `contexts` are the texts before their choices,
+ * examples included. Throws an `InputError` where a choice has no token, or more than S.
  */
 export async function encodeQuestions(
   tokenizer: Tokenizer,
@@ -69,7 +70,7 @@ export async function fittingQuestions(
   );
 }
 
-/** Takes the tokens of a context and of the same with each continuation apart; `start` stands before both. */
+/** Separates the tokens of a context from those of each continuation. `start` stands before both. */
 function encode(
   start: Uint32Array,
   context: Uint32Array,
@@ -77,7 +78,7 @@ function encode(
   longest: number,
   question: number,
 ): EncodedPrompt {
-  let most = 0; // tokens that the choice loses which loses most
+  let most = 0; // the largest number of tokens that a choice loses
   const choices = wholes.map((ids) => {
     const whole = Uint32Array.of(...start, ...ids);
     const length = start.length + context.length;
@@ -100,7 +101,10 @@ function encode(
   };
 }
 
-/** Puts choices that follow the same tokens together, so that a model reads these once; `at` says where each of them comes from. */
+/**
+ * Groups choices that follow the same tokens, so that a model reads these once. `at` says which choice each
+ * of them is.
+ */
 export function branchesOf(
   prompts: readonly EncodedPrompt[],
 ): { texts: Branching[]; at: [number, number][][] } {

@@ -6,10 +6,9 @@ import type { ZeroShotTask } from "./tasks.ts";
 import { contextOf, type Question } from "./question.ts";
 
 /**
- * Gives each question the text that its choices follow, after `count` examples: the first ones of `pool` that are of its set,
- * where there is a pool, else others of the questions themselves, drawn anew for each by its text.
- *
- * Throws an `InputError` where the task takes no examples, or there are fewer.
+ * Gives each question the text before its choices, which begins with `count` examples. If there is a pool,
+ * these are its first ones from the set of the question. Otherwise they are other questions, drawn anew for
+ * each by its text. Throws an `InputError` where the task takes no examples, or there are too few.
  */
 export function withExamples(
   task: ZeroShotTask,
@@ -38,7 +37,7 @@ export function withExamples(
     );
   });
 
-  /** Draws other questions, those with equal contexts left out: they would say the answer. */
+  /** Draws other questions. Those with the same context are left out, as they would give the answer away. */
   function draw(question: Question, at: number, known: readonly number[]): Question[] {
     const seed = Number(indexOfText(question.context) % 2n ** 52n);
     const drawn: Question[] = [];

@@ -1,4 +1,6 @@
-/** Writes results in the form of the LM Evaluation Harness, so that what reads its files reads these. */
+/**
+ * Writes results in the form of the LM Evaluation Harness, so that tools which read its files can read these.
+ */
 
 import { jsonText, writeAtomic } from "../../run/files.ts";
 import { TOLD_WAYS, type Way } from "../evaluation.ts";

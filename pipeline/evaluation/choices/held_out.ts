@@ -1,13 +1,15 @@
-/** Reads the text of held-out token rows: what no model of the run was trained on. */
+/** Reads the text of held-out token rows, on which no model of the run was trained. */
 
-import { checkLineage, fromBatch, originOf, type RecordBatch } from "../../rows/arrow.ts";
+import { checkLineage } from "../../rows/lineage.ts";
+
+import { fromBatch, originOf, type RecordBatch } from "../../rows/arrow.ts";
 import type { Document } from "../../text/readers.ts";
 import type { Packing } from "../../text/tokenize.ts";
 import type { Tokenizer } from "../../text/tokenizer.ts";
 
 /** A held-out document. */
 export interface HeldOutDocument extends Omit<Document, "tokens"> {
-  /** Tokens that it has. */
+  /** Number of its tokens. */
   tokens: number;
 }
 
@@ -15,8 +17,9 @@ export interface HeldOutDocument extends Omit<Document, "tokens"> {
 const MOST_CHARACTERS = 4e6;
 
 /**
- * Yields the documents of token rows, in their order, up to some four million characters. A document ends with EOS, or where
- * sequences never cross documents with its last row. Throws an `InputError` where rows are of another tokenizer.
+ * Yields the documents of token rows, in their order, up to some four million characters. A document ends
+ * with EOS; where sequences never cross documents, it ends with its last row. Throws an `InputError` where
+ * rows are of another tokenizer.
  */
 export async function* heldOutDocuments(
   batches: AsyncIterable<RecordBatch>,

@@ -1,4 +1,4 @@
-/** Texts as Python treats them, in which the harness of the zero-shot tasks is written. */
+/** Text functions with the results of Python, in which the harness of the zero-shot tasks is written. */
 
 const SPACES = "\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
 const LEADING = new RegExp(`^[${SPACES}]+`);
@@ -22,7 +22,7 @@ export function strip(text: string): string {
 /** Makes the first letter a capital and all others small, as `str.capitalize` does. */
 export function capitalize(text: string): string {
   const [first = "", ...rest] = text;
-  const [upper = "", ...more] = first.toUpperCase(); // that of "ß" is two letters, of which one is a capital
+  const [upper = "", ...more] = first.toUpperCase(); // the capital of "ß" is two letters, of which only the first stays a capital
   return upper + (more.join("") + rest.join("")).toLowerCase();
 }
 

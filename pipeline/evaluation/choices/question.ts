@@ -2,13 +2,13 @@
 
 /** A question. */
 export interface Question {
-  /** What stands once before everything; "" for nothing. */
+  /** Text that stands once before everything; "" for none. */
   description: string;
   /** The text that the choices follow; "" for none. */
   context: string;
-  /** What may follow; a task without choices has the right one alone. */
+  /** The choices. A task without choices has only the right answer. */
   choices: readonly string[];
-  /** What stands between the text and a choice. */
+  /** Text between context and choice. */
   delimiter: string;
   /** Index of the right choice. */
   gold: number;
@@ -16,7 +16,7 @@ export interface Question {
   set: string;
 }
 
-/** Gives what follows the context: a choice after what separates them. */
+/** Gives the text that follows the context: the separator and a choice. */
 export function continuationsOf({ choices, delimiter }: Question): string[] {
   return choices.map((choice) => delimiter + choice);
 }

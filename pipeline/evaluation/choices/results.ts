@@ -1,4 +1,4 @@
-/** What a zero-shot task came to: the text of `zero-shot/TASK.json`. */
+/** The results of a zero-shot task: the text of `zero-shot/TASK.json`. */
 
 import * as v from "valibot";
 import { count, finite, readJson, share } from "../../run/schema.ts";
@@ -10,7 +10,10 @@ import { METRICS } from "./tasks.ts";
 /** Version of the layout. */
 export const ZERO_SHOT_FORMAT = 1;
 
-/** How a question is routed: by its context, so that all choices meet one expert, or each choice by context and choice. */
+/**
+ * How a question is routed: by its context, so that one expert gets all choices, or each choice by context
+ * and choice.
+ */
 export type Routing = "context" | "choice";
 
 const WAYS: readonly Way[] = ["mixture", "random", "oracle", ...BASELINES];
@@ -72,10 +75,10 @@ export type Difference = v.InferOutput<typeof DIFFERENCE>;
  */
 export type ZeroShotResult = v.InferOutput<typeof ZERO_SHOT>;
 
-/** Whether the mixture is better or worse than a baseline, or within the interval equal. */
+/** Whether the mixture is better or worse than a baseline; equal if the interval holds zero. */
 export type Verdict = "better" | "equal" | "worse";
 
-/** Says whether a difference tells anything: one whose interval holds zero does not. */
+/** Says what a difference shows: if its interval holds zero, nothing. */
 export function verdictOf({ metric, low, high }: Difference): Verdict {
   if (low <= 0 && high >= 0) return "equal";
   return low > 0 === (metric !== "perplexity") ? "better" : "worse";

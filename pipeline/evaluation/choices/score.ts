@@ -1,9 +1,8 @@
 /**
- * Asks a mixture the questions of a zero-shot task, beside dense models, the best expert in hindsight and a random expert: all
- * score the same tokens (SmallTalk LM, section 3.4 and figure 3).
- *
- * Models are leased one after another; each scores all questions, with the tokens of a context computed once for its choices. Kept
- * are two numbers per model and choice.
+ * Asks a mixture the questions of a zero-shot task, beside dense models, the best expert in hindsight and a
+ * random expert. All score the same tokens (SmallTalk LM, section 3.4 and figure 3). Models are leased one
+ * after another. Each scores all questions, and computes the tokens of a context once for all its choices.
+ * Two numbers per model and choice are kept.
  */
 
 import { InputError } from "../../../kernels/errors.ts";
@@ -26,19 +25,19 @@ import type { ZeroShotTask } from "./tasks.ts";
 export interface AskOptions {
   /** The opened mixture; with room for one model, one is held at a time. */
   mixture: Mixture;
-  /** What is asked. */
+  /** The task. */
   task: ZeroShotTask;
   /** The questions. */
   questions: readonly Question[];
   /** Each question in tokens, with its examples: what {@linkcode encodeQuestions} gives. */
   prompts: readonly EncodedPrompt[];
-  /** Examples that each holds; 0 unless given. */
+  /** Number of examples before each question. Default: 0. */
   fewShot?: number;
-  /** Questions that the data hold; as many as are asked unless given. */
+  /** Number of questions in the data. Default: as many as are asked. */
   published?: number;
   /** Tokens of the routing prefix, M. */
   prefix: number;
-  /** What routes; the context unless given. */
+  /** What questions are routed by. Default: the context. */
   routing?: Routing;
   /** Dense models of the mixture to compare with. */
   baselines?: readonly Baseline[];
@@ -50,7 +49,10 @@ export interface AskOptions {
   batch?: number;
   /** Called with the choices scored so far, of how many. */
   onProgress?: (done: number, total: number) => void;
-  /** Told what every model says of every choice, as it comes: what mixes experts token by token looks here. */
+  /**
+   * Called with what every model says of every choice, as it comes; code that mixes experts token by token
+   * uses this.
+   */
   onScore?: (model: ModelName, question: number, choice: number, score: ContinuationScore) => void;
   /** Ends the work. */
   signal?: AbortSignal;
@@ -64,7 +66,7 @@ interface ModelScores {
   greedy: Uint8Array;
 }
 
-const QUESTIONS = 256; // scored between two looks at the signal
+const QUESTIONS = 256; // choices that are scored between two looks at the signal
 
 /**
  * Asks the questions of a task. A question is routed by the first M tokens of what its choices follow, or each choice by those of
@@ -156,7 +158,7 @@ function firstLargest(values: readonly number[]): number {
   return values.reduce((best, value, i) => value > values[best] ? i : best, 0);
 }
 
-/** Routes every choice: by its question's context, or by the context and itself. */
+/** Routes every choice, by its context or by context and choice. */
 async function routePrompts(
   mixture: Mixture,
   prompts: readonly EncodedPrompt[],
@@ -173,8 +175,9 @@ async function routePrompts(
 }
 
 /**
- * Makes what checks the models one after another: those that were trained with the run must have one shape, but for baselines of a
- * shape of their own; those of other trainers must read the longest choice and every token.
+ * Makes the function that checks models one after another. Those that were trained with the run must have one
+ * shape, except baselines that may have their own. Models of other trainers must be able to read the longest
+ * choice and know every token.
  */
 function shapeChecker(prompts: readonly EncodedPrompt[]): (model: ModelName, loaded: LoadedModel) => void {
   let [longest, highest] = [1, 0];

@@ -17,11 +17,11 @@ import type { ZeroShotTask } from "./tasks.ts";
 
 /** A task whose questions are made. */
 export interface MadeTask extends ZeroShotTask {
-  /** Makes its questions of passages. */
+  /** Makes its questions from passages. */
   make(passages: readonly Passage[]): Question[];
 }
 
-/** A sentence, or a line, and what stands before it in its document. */
+/** A sentence, or a line, and the text before it in its document. */
 export interface Passage {
   /** Number of the document. */
   document: number;
@@ -35,7 +35,7 @@ export interface Passage {
   sentence: string;
 }
 
-/** Questions of a task, at most. */
+/** Most questions of a task. */
 export const MOST_QUESTIONS = 200;
 
 const CHOICES = 4;
@@ -48,8 +48,8 @@ const FREQUENT_WORDS = 150; // words that any passage may end with
 const SEED = 0;
 
 /**
- * Cuts documents into sentences, each with what stands before it: as much as models of a context of `longest` tokens are likely to
- * read with a sentence after it.
+ * Cuts documents into sentences, each with the text before it: as much as models with a context of `longest`
+ * tokens can probably read together with a sentence.
  */
 export function passagesOf(documents: readonly HeldOutDocument[], longest = Infinity): Passage[] {
   const passages: Passage[] = [];
@@ -79,7 +79,7 @@ export function passagesOf(documents: readonly HeldOutDocument[], longest = Infi
   return passages;
 }
 
-/** What a question is made of: what is right, and what may stand beside it. */
+/** What a question is made of: the right choice, and texts that may be wrong choices. */
 interface Candidate extends Pick<Passage, "document" | "source" | "context" | "delimiter"> {
   right: string;
 }
@@ -96,10 +96,10 @@ function take(purpose: string, candidates: readonly Candidate[]): Candidate[] {
   return [...keyed].sort(([a], [b]) => a < b ? -1 : 1).slice(0, MOST_QUESTIONS).map(([, one]) => one);
 }
 
-/** Gives a wrong choice for 64 random bits, or none. */
+/** Gives a wrong choice for 64 random bits, or undefined. */
 type Draw = (candidate: Candidate, bits: bigint) => string | undefined;
 
-/** Makes a question where there are enough wrong choices, of which `draw` gives one for a number, or none. */
+/** Makes a question if there are enough wrong choices; `draw` gives one for a number, or undefined. */
 function ask(
   purpose: string,
   candidate: Candidate,
@@ -118,7 +118,10 @@ function ask(
   return { description: "", context, choices, delimiter, gold, set: source };
 }
 
-/** Draws the right choice of another candidate: of other documents of the same source, or else of any others, or else of its own. */
+/**
+ * Draws the right choice of another candidate: from another document of the same source if there is one,
+ * otherwise from any other document, otherwise from the same one.
+ */
 function fromOthers(candidates: readonly Candidate[]): Draw {
   const others = new Map<number, readonly Candidate[]>(); // by document
   const find = ({ source, document }: Candidate) => {
@@ -138,7 +141,10 @@ function fromOthers(candidates: readonly Candidate[]): Draw {
 const WORD = /[\p{L}\p{M}]+/gu;
 const wordsOf = (text: string): string[] => text.match(WORD) ?? [];
 
-/** Makes a task of what is right after which passages, and what is wrong there. */
+/**
+ * Makes a task from a rule that says what is right after which passages, and one that says what is wrong
+ * there.
+ */
 function define(
   name: string,
   about: string,

@@ -1,4 +1,7 @@
-/** What the answers to a task's questions come to: metrics with intervals, differences from baselines, and the same by set. */
+/**
+ * Summarises the answers to the questions of a task: metrics with intervals, differences from baselines, and
+ * the same for each set.
+ */
 
 import { percentileInterval, resample } from "../bootstrap.ts";
 import { type Baseline, BASELINES } from "../baselines.ts";
@@ -25,7 +28,7 @@ interface Drawing {
   signal?: AbortSignal;
 }
 
-/** How a metric is made of answers: the mean of values, and what becomes of it. */
+/** How a metric is made from answers: the mean of values, and what is made of the mean. */
 const MEANS: Record<Metric, { of: (answer: Answered) => number; made: (mean: number) => number }> = {
   acc: { of: ({ acc }) => acc, made: (mean) => mean },
   acc_norm: { of: ({ acc_norm }) => acc_norm, made: (mean) => mean },

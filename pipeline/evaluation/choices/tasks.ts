@@ -1,6 +1,6 @@
 /**
- * The zero-shot tasks of the LM Evaluation Harness that are read as their data sets publish them: how a document becomes a
- * question, and what is measured.
+ * The zero-shot tasks of the LM Evaluation Harness. Their data are read as the data sets publish them; here
+ * is how a document becomes a question, and what is measured.
  */
 
 import * as v from "valibot";
@@ -15,10 +15,10 @@ import type { Question } from "./question.ts";
  */
 export type Metric = typeof METRICS[number];
 
-/** All metrics, in the order in which a reader is told of them. */
+/** All metrics, in the order in which they are shown. */
 export const METRICS = ["acc", "acc_norm", "perplexity"] as const;
 
-/** What is known of a zero-shot task. */
+/** A zero-shot task, without its data. */
 export interface ZeroShotTask {
   /** Its name: that of its data file, its results and its stage. */
   name: string;
@@ -26,7 +26,7 @@ export interface ZeroShotTask {
   about: string;
   /** What is measured. */
   metrics: readonly Metric[];
-  /** What counts alike: every question, or every set whatever its number of questions. */
+  /** What has equal weight: every question, or every set, whatever its number of questions. */
   alike: "questions" | "sets";
   /** Whether examples may stand before a question. */
   examples: boolean;
@@ -40,13 +40,13 @@ export interface ChoiceTask extends ZeroShotTask {
 
 const CHOICES = ["acc", "acc_norm"] as const;
 const text = v.string();
-/** A whole number, or the text of one: data sets have both. */
+/** Reads a whole number, or the text of one: data sets contain both. */
 const index = v.pipe(
   v.union([v.number(), v.pipe(v.string(), v.regex(/^\d+$/), v.transform(Number))]),
   v.safeInteger(),
 );
 
-/** Makes a task of the schema of its documents and what becomes of one. */
+/** Makes a task from the schema of its documents and a function that turns one into a question. */
 function define<Document>(
   { schema, question, ...task }:
     & ZeroShotTask
@@ -98,7 +98,7 @@ const arc = (name: string, about: string) =>
     },
   });
 
-/** Takes out what marks the steps of instructions. */
+/** Removes the marks of steps from instructions. */
 function withoutMarks(text: string): string {
   return strip(text).replaceAll(" [title]", ". ").replace(/\[.*?\]/g, "").replaceAll("  ", " ");
 }

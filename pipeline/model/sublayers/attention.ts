@@ -61,7 +61,7 @@ export const attention: Sublayer = {
       cache: { k: cached, v: cached },
       scratch: {
         angles: { values: positions * sizes.headSize, data: angles },
-        qkv: { values: rows * padded(3 * hidden) }, // rounded as q, k and v where these are bf16; backward its gradient
+        qkv: { values: rows * padded(3 * hidden) }, // rounded like q, k and v where these are bf16; in the backward pass its gradient
         running: { values: scratch.running },
         partialOut: { values: scratch.sums },
         ...gathered && {

@@ -1,4 +1,4 @@
-/** Which sublayers a layer is made of. */
+/** The sublayers that a layer is made of. */
 
 import { InputError } from "../../../kernels/errors.ts";
 import type { ModelConfig } from "../config.ts";
@@ -14,7 +14,10 @@ export const SUBLAYERS: Map<string, Sublayer> = new Map(
 
 const DEFAULT = [attention.name, mlp.name];
 
-/** Lists the sublayers of each layer. Throws an `InputError` where a name is none's; `what` names the model in the message. */
+/**
+ * Lists the sublayers of each layer. Throws an `InputError` where a name is unknown; `what` names the model
+ * in the message.
+ */
 export function layerOf({ sublayers = DEFAULT }: ModelConfig, what = "a model"): readonly Sublayer[] {
   return sublayers.map((name) => {
     const sublayer = SUBLAYERS.get(name);
@@ -24,7 +27,10 @@ export function layerOf({ sublayers = DEFAULT }: ModelConfig, what = "a model"):
   });
 }
 
-/** Lists the sublayers of all layers in the order of the forward pass, each with what its weights' names begin with. */
+/**
+ * Lists the sublayers of all layers in the order of the forward pass, each with the prefix of the names of
+ * its weights.
+ */
 export function sublayersOf(config: ModelConfig): { sublayer: Sublayer; layer: number; prefix: string }[] {
   return Array.from({ length: config.layers }, (_, layer) => layer).flatMap((layer) =>
     layerOf(config).map((sublayer) => ({ sublayer, layer, prefix: `gpt_neox.layers.${layer}` }))

@@ -1,4 +1,7 @@
-/** What sublayers are made of: a LayerNorm and a linear layer, with their weights, forward and backward. */
+/**
+ * The parts that sublayers are made of: a LayerNorm and a linear layer, with their weights, forward and
+ * backward.
+ */
 
 import type { Dispatch, GpuBuffer } from "../../../kernels/device/gpu.ts";
 import { layerNormBackward, layerNormForward } from "../../../kernels/layer_norm/layer_norm.ts";
@@ -37,7 +40,7 @@ export function linearParameters(
   ];
 }
 
-/** Says where rows of `columns` values lie, `rows` of them per model. */
+/** Describes a matrix of `rows` rows of `columns` values per model. */
 export function matrixOf(buffer: GpuBuffer, rows: number, columns: number): Matrix {
   return { buffer, stride: padded(columns), model: rows * padded(columns) };
 }
@@ -57,7 +60,10 @@ export function norm(
   return layerNormForward(gpu, { ...t, parameters, ...sizesOf(config, shape), epsilon: LAYER_NORM_EPSILON });
 }
 
-/** Plans the gradients of a LayerNorm's weights and input: its output's is `branch`, its input's adds to `residual`, or is it. */
+/**
+ * Plans the gradients of a LayerNorm's weights and input. The gradient of its output is `branch`; that of its
+ * input is added to `residual` or becomes it.
+ */
 export function normBackward(
   pass: Context & Pick<BackwardPass, "residual" | "branch" | "partial" | "accumulate">,
   name: string,
@@ -78,7 +84,7 @@ export function normBackward(
   });
 }
 
-/** Plans `y = tail(W · x + b)`; scratch `sums` is used where it is there. */
+/** Plans `y = tail(W · x + b)`, with scratch `sums` if there is some. */
 export function linear(
   { gpu, shape, parameter, buffers }: Pass,
   name: string,
@@ -101,7 +107,10 @@ export function linear(
   });
 }
 
-/** Plans the gradients of a linear layer's weights and input, times the slope of GELU at `gelu` where the input is one's output. */
+/**
+ * Plans the gradients of a linear layer's weights and input. Where the input is the output of GELU, `gelu` is
+ * its input, and its slope is multiplied in.
+ */
 export function linearBackward(
   { gpu, shape, parameter, partial, parts, accumulate }: BackwardPass,
   name: string,

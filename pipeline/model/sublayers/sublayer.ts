@@ -1,6 +1,7 @@
 /**
- * What a layer is made of. A sublayer is a branch: it normalises the residual stream, computes something of it and adds the
- * result to the stream. Weights, names on disk, buffers, kernel calls and FLOPs of a model are asked of its sublayers.
+ * The seam of sublayers, of which a layer is made. A sublayer is a branch: it normalises the residual stream,
+ * computes something of it and adds the result to the stream. It describes its weights, their names on disk,
+ * its buffers, its kernel calls and its FLOPs.
  */
 
 import type { Dispatch, Gpu, GpuBuffer } from "../../../kernels/device/gpu.ts";
@@ -9,7 +10,9 @@ import type { KeyValueCache } from "../../../kernels/rotary/rotary.ts";
 import type { Dtype } from "../../../kernels/device/storage.ts";
 import type { ModelConfig, ParameterSpec } from "../config.ts";
 
-/** What a pass is for: to learn, to score without learning, or to go on from tokens that were read before. */
+/**
+ * What a pass is for: to learn, to score without learning, or to go on after tokens that were read before.
+ */
 export type Mode = "train" | "score" | "decode";
 
 /** Sizes of a batch. */
@@ -23,19 +26,22 @@ export interface BatchShape {
 }
 
 /**
- * Sequences that share beginnings, of which each token is computed once: the rows of the batch are the tokens of all of them, and
- * what looks along a sequence gathers its rows.
+ * Sequences that share beginnings, so that each token is computed once: the rows of the batch are the tokens
+ * of all of them. A sublayer that looks along a sequence gathers the rows of the sequence.
  */
 export interface Gathering {
   /** Sizes of the sequences. */
   shape: BatchShape;
   /** u32 `[batch, length]`: the row of every token of every sequence; padding may name any. */
   rows: GpuBuffer;
-  /** u32 `[R]`: the place, `sequence · length + position`, of every row in one of the sequences that have it. */
+  /**
+   * u32 `[R]`: for every row a place, `sequence · length + position`, in one of the sequences that contain
+   * it.
+   */
   places: GpuBuffer;
 }
 
-/** What the size of buffers depends on, besides the model. */
+/** What the sizes of buffers depend on, besides the model. */
 export interface BufferOptions {
   /** Sizes of the batch. */
   shape: BatchShape;
@@ -45,9 +51,12 @@ export interface BufferOptions {
   mode: Mode;
   /** What activations are stored in. */
   dtype: Dtype;
-  /** Sequences to keep keys and values of: the batch, or in decoding as many as may be read side by side. */
+  /**
+   * Sequences whose keys and values are kept: those of the batch, or in decoding as many as may be read side
+   * by side.
+   */
   slots: number;
-  /** Positions of each: the length, or in decoding as many as may ever be read. */
+  /** Positions that are kept of each: its length, or in decoding as many as may ever be read. */
   positions: number;
   /** Whether products of bf16 get scratch for their sums. */
   sums: boolean;
@@ -57,19 +66,25 @@ export interface BufferOptions {
 export interface BufferSize {
   /** Number of values, of all models together. */
   values: number;
-  /** What they are stored in. Default: f32. */
+  /** How they are stored. Default: f32. */
   storage?: Dtype;
-  /** Computes what it holds from the start, f32. Default: zeros. */
+  /** Computes the values that it holds from the start, f32. Default: zeros. */
   data?: () => Float32Array;
 }
 
 /** Buffers by name. */
 export interface SublayerBuffers {
-  /** Written forward, read backward: those of a layer are its own in training, unless activations are computed again. */
+  /**
+   * Written in the forward pass and read in the backward pass. In training each layer has its own, unless
+   * activations are computed again.
+   */
   layer: Record<string, BufferSize>;
-  /** Kept from call to call: those of a layer are its own in decoding as well. */
+  /** Kept from call to call. Each layer has its own, also in decoding. */
   cache?: Record<string, BufferSize>;
-  /** Holds nothing for longer than a sublayer's pass: all sublayers share what has one name, at the largest size asked for. */
+  /**
+   * Scratch, used only during the pass of a sublayer. All sublayers share the buffers of one name, which have
+   * the largest size that any asks for.
+   */
   scratch: Record<string, BufferSize>;
 }
 
@@ -79,11 +94,11 @@ export interface Parameter {
   readonly rows: number;
   /** Columns, the inputs of a linear layer. */
   readonly columns: number;
-  /** How many of such tensors the parameter is; model by model, they lie one after another. Usually 1. */
+  /** How many such tensors the parameter holds; those of a model lie one after another. Usually 1. */
   readonly stack: number;
   /** The weights, f32. */
   readonly matrix: Matrix;
-  /** A matrix with the values that its transposed copy has. */
+  /** The matrix, with the same values as its transposed copy. */
   readonly asRead: Matrix;
   /** The transposed copy of a matrix, in the dtype of activations. */
   readonly transposed: Matrix;
@@ -101,17 +116,23 @@ export interface Pass {
   shape: BatchShape;
   /** Finds a weight by its name on disk, without the prefix. */
   parameter(name: string): Parameter;
-  /** What the pass is for. The buffers may be those of training while the pass only scores. */
+  /** What the pass is for. A pass that only scores may use the buffers of training. */
   mode: Mode;
   /** The sublayer's buffers and all scratch, by name. */
   buffers: Record<string, GpuBuffer>;
   /** `[models, R, H]` in the dtype: the residual stream before the sublayer. */
   x: GpuBuffer;
-  /** `[models, R, H]` in the dtype: the stream after it. Absent where only what a backward pass reads is computed again. */
+  /**
+   * `[models, R, H]` in the dtype: the stream after it. Absent where activations are computed again and only
+   * what the backward pass reads is needed.
+   */
   y?: GpuBuffer;
   /** Where keys and values of earlier positions are kept (decoding). */
   cache?: KeyValueCache;
-  /** Which rows make sequences, where these share rows (scoring, f32). Default: the batch's sequences. */
+  /**
+   * How rows form sequences, where sequences share rows (scoring, f32). Default: the rows are the sequences
+   * of the batch.
+   */
   gathering?: Gathering;
   /**
    * u32 `[models, batch]`, or `[batch]` where all models read the same tokens: the real tokens of each sequence, the rest is
@@ -164,6 +185,6 @@ export interface Sublayer {
   backward(pass: BackwardPass): Dispatch[];
   /** Counts the FLOPs of its forward pass over `sequences` of `length` tokens each. */
   flops(config: ModelConfig, sequences: number, length: number): number;
-  /** What it reports: a step adds it up over layers and micro-batches. Default: nothing. */
+  /** What it reports; the values of a step are sums over layers and micro-batches. Default: nothing. */
   readonly reports?: readonly Report[];
 }

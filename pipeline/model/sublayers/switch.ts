@@ -1,9 +1,8 @@
 /**
- * The multilayer perceptron of a Switch Transformer (Fedus et al. 2022): E of them in every layer, of which a router chooses one
- * for each token.
- *
- * In training an expert takes at most a share of the tokens of a pass, and the balance of the load is a part of the loss: so
- * results depend on how a batch is cut into micro-batches. Elsewhere all tokens are taken, and none depends on its company.
+ * The multilayer perceptron of a Switch Transformer (Fedus et al. 2022): every layer has E of them, and a
+ * router chooses one for each token. In training an expert takes at most a share of the tokens of a pass, and
+ * the balance of the load is a part of the loss; so results depend on how a batch is cut into micro-batches.
+ * Outside training every token is taken, and its result does not depend on other tokens.
  */
 
 import { InputError } from "../../../kernels/errors.ts";
@@ -84,11 +83,11 @@ export const switchMlp: Sublayer = {
         packed: { ...stream, storage: dtype }, // the experts' rows of `norm`
         inner: { ...wide, storage: dtype }, // before GELU
         gelu: { ...wide, storage: dtype },
-        made: { ...stream, storage: dtype }, // what the experts make
+        made: { ...stream, storage: dtype }, // output of the experts
       },
       scratch: {
         ...values({ counts, blockSums, gateSums }),
-        logits, // in training also their gradient
+        logits, // in training also its gradient
         ...mode === "train" && {
           capacities: {
             values: sizes.rows + 1,
@@ -176,7 +175,7 @@ export const switchMlp: Sublayer = {
   }],
 };
 
-/** Gives what the sublayer is made of. */
+/** Gives the settings of the sublayer. */
 function switchOf(config: ModelConfig): SwitchConfig {
   if (config.switch) return config.switch;
   throw new RangeError("Cannot route tokens as the model must say its experts: its configuration has none");
@@ -186,18 +185,19 @@ function switchShape(config: ModelConfig, { models, batch, length }: BatchShape)
   return { models, rows: batch * length, length, experts: switchOf(config).experts };
 }
 
-/** Finds the buffers of the routing; their scratch has a name of its own here. */
+/** Finds the buffers of the routing among those of the sublayer. */
 function routingOf(buffers: Record<string, GpuBuffer>): SwitchBuffers {
-  return { ...buffers, sums: buffers.gateSums } as unknown as SwitchBuffers;
+  const { gates, choice, places, tokens, groups, totals, pull, counts, blockSums, gateSums } = buffers;
+  return { gates, choice, places, tokens, groups, totals, pull, counts, blockSums, sums: gateSums };
 }
 
-/** Counts the rows that an expert takes at most. */
+/** Counts how many rows an expert takes at most. */
 function mostRows(config: ModelConfig, { rows }: SwitchShape, mode: Mode): number {
   const { experts, capacity } = switchOf(config);
   return mode === "train" ? Math.max(1, switchCapacities(rows, experts, capacity)[rows]) : rows;
 }
 
-/** Says where the rows of one model's experts lie: those of all of them follow one another. */
+/** Says where the rows of the experts of one model lie: those of all experts follow one another. */
 function rowsOf(buffer: GpuBuffer, { rows }: SwitchShape, columns: number, model: number): Matrix {
   const { stride, model: size } = matrixOf(buffer, rows, columns);
   return { buffer, offset: model * size, stride, model: 0 };
@@ -226,7 +226,10 @@ function products(
     }));
 }
 
-/** Plans the gradients of the experts' weights and of their rows, times the slope of GELU at `gelu` where these are its output. */
+/**
+ * Plans the gradients of the experts' weights and of their rows. Where the rows are the output of GELU,
+ * `gelu` is its input, and its slope is multiplied in.
+ */
 function productsBackward(
   pass: BackwardPass,
   name: string,

@@ -2,7 +2,7 @@
 
 import { type Assignment, checkCosts } from "./assignment.ts";
 
-/** Each row to its best expert. */
+/** Gives each row to its best expert. */
 export const argmax: Assignment = {
   method: "argmax",
   about: "each row to its best expert, with no balance",

@@ -1,19 +1,11 @@
 /**
- * Hands sequences to experts: the stage that feeds a way of assigning with rows, chunk by chunk, and writes down what it says.
+ * Hands sequences to experts: a stage that feeds rows to a way of assigning, chunk by chunk, and writes the
+ * expert that it gives to each row.
  */
 
 import { InputError, say, setting, type Text } from "../../../kernels/errors.ts";
-import {
-  checkLineage,
-  FORMAT,
-  fromBatch,
-  identityOf,
-  type Lineage,
-  lineageOf,
-  originOf,
-  type RecordBatch,
-  toBatch,
-} from "../../rows/arrow.ts";
+import { checkLineage, FORMAT, identityOf, type Lineage, lineageOf } from "../../rows/lineage.ts";
+import { fromBatch, originOf, type RecordBatch, toBatch } from "../../rows/arrow.ts";
 import { type Columns, regroup, sliceColumns } from "../../rows/columns.ts";
 import { checkSettings } from "../../settings/configuration.ts";
 import { checkCosts, checkWidth, equalRooms } from "./assignment.ts";
@@ -35,16 +27,16 @@ export interface AssignOptions {
   prefix?: number;
   /** Hash of the stage's configuration, for the lineage. */
   config?: string;
-  /** Takes one line about scores that say less than they should. */
+  /** Called with a warning about scores that say less than they should. */
   onWarning?: (message: Text) => void;
-  /** Takes what a method proves about its result, when all rows are out. */
+  /** Called with the proof of the method, when all rows are out. */
   onProof?: (proof: Proof) => void;
 }
 
 const [METHOD, CHUNK, EXPERTS, PREFIX] = ["method", "chunk", "experts", "prefix"].map((name) =>
   setting(name)
 );
-const BATCH = 1024; // rows per batch that goes out; sets how much is written at a time
+const BATCH = 1024; // rows per batch of the result, and so of each write
 
 /**
  * Adds the column `expert` to scored batches. The same rows and batches come out however the input is cut into batches.
@@ -120,7 +112,7 @@ async function* assigned(
     if (held.rows > 0) yield* lend(held, settled!);
   }
 
-  /** Gives rows to the assignment until it asks for more; then their memory can go. */
+  /** Gives rows to the assignment; once it asks for more, the memory of the rows is free. */
   function* lend(held: Held, { experts, prefix, lineage }: Settled): Generator<CostRows> {
     lent = held;
     const known = assignment.perToken && prefix !== undefined && lineage.costs === undefined;
@@ -145,7 +137,7 @@ async function* assigned(
 
 const emptyHands = (): Held => ({ rows: 0, parts: [], nll: new Float32Array() });
 
-/** What the first rows fix for all that follow. */
+/** What the first rows decide for all that follow. */
 interface Settled {
   experts: number;
   /** M; unknown for some files of other tools. */

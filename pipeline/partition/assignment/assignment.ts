@@ -1,13 +1,13 @@
-/** The seam between costs and parts: ways to hand rows to experts by what they cost them. */
+/** The seam between costs and parts: ways to hand rows to experts by what a row costs each of them. */
 
 import { InputError } from "../../../kernels/errors.ts";
 import { checkSettings } from "../../settings/configuration.ts";
 
-/** Consecutive rows, and what they cost. */
+/** Consecutive rows, and what they cost each expert. */
 export interface CostRows {
   /** E. */
   experts: number;
-  /** Costs f32 `[rows, E]`, row-major; the least is the best. */
+  /** Costs f32 `[rows, E]`, row-major; the lowest is the best. */
   costs: Float32Array;
   /** Predicted prefix tokens `[rows]`, `min(M, length) - 1`; absent where M is unknown. */
   predicted?: Uint32Array;
@@ -26,9 +26,9 @@ export interface AssignmentInput {
 
 /** Proves how good an assignment is. All sums are in f64, in the order of the rows. */
 export interface Proof {
-  /** What the assignment costs: the sum over the rows of the cost of the expert that each got. */
+  /** What the assignment costs: over all rows, the sum of the cost of the expert that the row got. */
   cost: number;
-  /** What no assignment with these rooms undercuts. */
+  /** A lower bound: no assignment with these rooms costs less. */
   bound: number;
   /** Rows that it assigned. */
   rows: number;
@@ -36,20 +36,23 @@ export interface Proof {
   loads: number[];
   /** What the rows would cost if each went to its best expert, with no balance. */
   unbalanced: number;
-  /** What `balanced` would cost over the same rows, all in one chunk; absent where it was not asked. */
+  /** What `balanced` would cost over the same rows, all in one chunk; absent if nobody asked for it. */
   greedy?: number;
   /** Prices of the experts `[E]` that give the bound, and by which other rows of the same kind can be assigned. */
   prices?: number[];
 }
 
-/** Tells how far an assignment's cost is above the bound, for each row, in nats; 0 but for rounding where it is optimal. */
+/**
+ * Says by how much the cost of an assignment exceeds the bound, per row, in nats; 0, up to rounding, for an
+ * optimal one.
+ */
 export function gapPerRow({ cost, bound, rows }: Proof): number {
   return rows === 0 ? 0 : Math.max(0, cost - bound) / rows;
 }
 
 /**
- * Tells how far a cost, the assignment's own unless given, is above the bound as a share of what balancing costs: a constant that all
- * costs have in common does not change it.
+ * Says by how much a cost (by default that of the assignment) exceeds the bound, as a share of what balancing
+ * costs. A constant that is added to all costs does not change this share.
  */
 export function gapShare({ cost, bound, unbalanced }: Proof, compared: number = cost): number {
   return cost <= unbalanced ? 0 : Math.max(0, compared - bound) / (cost - unbalanced);
@@ -57,11 +60,11 @@ export function gapShare({ cost, bound, unbalanced }: Proof, compared: number = 
 
 /** A way to assign rows to experts. */
 export interface Assignment {
-  /** Name, as the setting `method` says it. */
+  /** Name: a value of the setting `method`. */
   method: string;
   /** What it does, in one sentence. */
   about: string;
-  /** How often it reads all rows, at most; those that it reads once may come from a pipe. */
+  /** How often it reads all rows at most. Rows that are read only once may come from a pipe. */
   passes: number;
   /** Whether every expert gets as many rows as it has room for. */
   balanced: boolean;
@@ -70,8 +73,8 @@ export interface Assignment {
   /** Whether it needs to know M. */
   perToken: boolean;
   /**
-   * Yields the experts of a group's rows before it reads the next group, while it reads all groups for the last time. Returns a proof
-   * of how good the assignment is, where the method gives one.
+   * Yields the experts of the rows of each group before it reads the next group, in its last pass over all
+   * groups. Returns a proof of how good the assignment is, if the method gives one.
    */
   assign(input: AssignmentInput): AsyncGenerator<Uint16Array, Proof | undefined>;
 }

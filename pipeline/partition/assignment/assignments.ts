@@ -1,4 +1,4 @@
-/** The ways to assign that there are. */
+/** The table of all ways to assign. */
 
 import { InputError, say, setting } from "../../../kernels/errors.ts";
 import { argmax } from "./argmax.ts";
@@ -11,7 +11,10 @@ export const ASSIGNMENTS: Map<string, Assignment> = new Map(
   [balanced, optimal, argmax].map((assignment) => [assignment.method, assignment]),
 );
 
-/** Finds a way to assign by its name. Throws an `InputError` that lists those that there are. */
+/**
+ * Finds a way to assign by its name. Throws an `InputError` that lists all names where there is none of this
+ * name.
+ */
 export function assignmentOf(method: string): Assignment {
   const assignment = ASSIGNMENTS.get(method);
   if (assignment) return assignment;

@@ -1,4 +1,4 @@
-/** Balanced assignment, as the paper has it: chunk by chunk, every expert gets equal parts of each. */
+/** Balanced assignment as in the paper: chunk by chunk, every expert gets an equal part of each chunk. */
 
 import { type Assignment, checkCosts, equalRooms, leastCost } from "./assignment.ts";
 

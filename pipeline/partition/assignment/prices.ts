@@ -1,6 +1,7 @@
 /**
- * Prices that were learned once assign any other text of the same kind: each row goes where cost + price is least, and needs no other
- * row for that. So the parts of a corpus can be assigned by different machines, and new text keeps the shares of the old.
+ * Prices that were learned once assign any other text of the same kind: each row goes where cost + price is
+ * lowest, and no other row matters for that. So different machines can assign the parts of a corpus, and new
+ * text is shared out as the old text was.
  */
 
 import * as v from "valibot";
@@ -28,7 +29,7 @@ const SCHEMA = v.pipe(
     prefix: v.optional(POSITIVE),
     /** SHA-256 of the partitioner whose costs they are added to, where it is known. */
     partitioner: v.optional(v.string()),
-    /** What to add to an expert's costs `[E]`, nats. */
+    /** Amounts to add to the costs of each expert `[E]`, nats. */
     prices: v.array(finite),
   }),
   v.check(({ experts, prices }) => prices.length === experts, "prices must be one for every expert"),
@@ -61,8 +62,9 @@ export async function readPrices(path: string): Promise<Prices> {
 }
 
 /**
- * Makes the assignment by given prices. Its parts are as equal as the rows are like those that the prices were learned on:
- * {@linkcode drift} tells. What it proves is that no other assignment with the same loads costs less.
+ * Makes the assignment by given prices. Its parts are equal if the rows are like those that the prices were
+ * learned on; {@linkcode drift} tells how unequal they are. It proves that no other assignment with the same
+ * loads costs less.
  */
 export function byPrices({ experts, prices }: Prices): Assignment {
   return {
@@ -99,11 +101,14 @@ export function byPrices({ experts, prices }: Prices): Assignment {
   };
 }
 
-/** How unequal the shares are that prices gave, and how unequal they may be by chance. */
+/** How unequal the shares are that prices gave, and how unequal chance alone may make them. */
 export interface Drift {
   /** The largest relative deviation of an expert's share from an equal one. */
   deviation: number;
-  /** Four times what is expected of rows of the same kind; above it the text is of another kind. */
+  /**
+   * Four times the deviation that is expected for rows of the same kind. Above it the text is of another
+   * kind.
+   */
   limit: number;
 }
 

@@ -1,5 +1,6 @@
 /**
- * Embeddings of sequences: their TF-IDF on the directions in which sequences differ most, in rows of length 1.
+ * Embeddings of sequences: their TF-IDF along the directions in which sequences differ most, scaled to length
+ * 1.
  */
 
 import { inverseFrequencies, type SparseRows, weigh } from "./tfidf.ts";
@@ -14,7 +15,10 @@ export interface Embedding {
   vectors: ArrayLike<number>;
 }
 
-/** Learns an embedding from the counts of a sample, with so many dimensions or as many as the sample has. The counts are weighed in place. */
+/**
+ * Learns an embedding from the counts of a sample, with `dimensions` dimensions or, if there are fewer, as
+ * many as the sample has. The counts are weighted in place.
+ */
 export async function learnEmbedding(
   counts: SparseRows,
   vocabulary: number,
@@ -27,7 +31,7 @@ export async function learnEmbedding(
   return { dimensions: values.length, frequencies, vectors, values };
 }
 
-/** Embeds weighed rows, f64 `[rows, d]`. Each row has length 1; one without entries is 0. */
+/** Embeds weighted rows: f64 `[rows, d]`. Each row has length 1; a row without entries is 0. */
 export function project(weighed: SparseRows, { dimensions, vectors }: Embedding): Float64Array {
   const { rows, begin, column, value } = weighed;
   const points = new Float64Array(rows * dimensions);

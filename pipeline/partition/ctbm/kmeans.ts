@@ -1,5 +1,5 @@
 /**
- * Balanced k-means: centres of equal parts of points, each point with the centre that an assignment gives it.
+ * Balanced k-means: finds centres of points such that an assignment gives every centre an equal part of them.
  */
 
 import { permutation } from "../../random.ts";
@@ -17,7 +17,7 @@ export interface Clusters {
   centres: Float64Array;
   /** The part of each point `[rows]`. */
   part: Uint16Array;
-  /** Squared distances of all points to the centres of their parts, summed. */
+  /** Sum of the squared distances of all points to the centres of their parts. */
   objective: number;
 }
 
@@ -29,14 +29,18 @@ export interface ClusterOptions {
   dimensions: number;
   /** The seed of everything random. */
   seed: number;
-  /** Gives points to centres by their squared distances; `optimal` unless given, as the greedy rule is up to a tenth worse. */
+  /**
+   * How points are given to centres by their squared distances. Default: `optimal`, as the greedy rule is up
+   * to a tenth worse.
+   */
   assignment?: Assignment;
 }
 
 /**
- * Finds centres of points `[rows, d]`, of which there are as many as experts or more. It starts from random points, assigns, moves each
- * centre to the mean of its part, and so on until the centres stand still; the best of four starts is taken, the first of equals. A
- * centre without a part moves to a random point. The same points in the same order give the same centres.
+ * Finds centres of points `[rows, d]`; there must be at least as many points as experts. It starts from
+ * random points as centres. Then in turn it assigns all points and moves each centre to the mean of its part,
+ * until the centres stand still. It does so from four starts and takes the best result, the first of equals.
+ * A centre without points moves to a random point. The same points in the same order give the same centres.
  */
 export async function cluster(points: Float64Array, options: ClusterOptions): Promise<Clusters> {
   let best: Clusters | undefined;

@@ -16,7 +16,7 @@ export const FILE = "ctbm.safetensors";
 
 const MOST_DIMENSIONS = 100;
 
-/** What learning clusters made. */
+/** What learning clusters gave. */
 export interface LearnedClusters {
   /** Files in the folder, by name. */
   files: Record<string, FileRecord>;
@@ -50,7 +50,7 @@ export async function learnClusters(context: LearnContext): Promise<LearnedClust
       BigUint64Array.from({ length: rows }, (_, i) => BigInt(seen + i)),
     );
     for (let row = 0; row < rows; row++, seen++) {
-      // Each sequence with the chance that fills the sample exactly: as many as are wanted, of those that are left.
+      // Each sequence is taken with the chance that fills the sample exactly: places that are left, over sequences that are left.
       if (Number(keys[row] >> 11n) / 2 ** 53 * (trainSequences - seen) >= sampled - taken) continue;
       counter.add(tokens!, row * tokens!.length / rows, length[row]);
       taken++;

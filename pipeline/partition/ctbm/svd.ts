@@ -1,8 +1,10 @@
 /**
- * The largest singular values of sparse rows Z, and their right singular vectors: the directions in which the rows differ most.
+ * The largest singular values of sparse rows Z and their right singular vectors: the directions in which the
+ * rows differ most.
  *
- * They are the eigenvectors of ZᵀZ, found by block Lanczos iteration: the space of the random vectors B, ZᵀZ·B, (ZᵀZ)²·B … holds the
- * largest ones almost at once. Every new vector is made orthogonal to all before it, twice, so that rounding finds none a second time.
+ * They are the eigenvectors of ZᵀZ, found by block Lanczos iteration: the space of the random vectors B,
+ * ZᵀZ·B, (ZᵀZ)²·B … contains the largest ones almost at once. Every new vector is made orthogonal to all
+ * before it, twice, so that rounding finds no vector a second time.
  */
 
 import { EigenvalueDecomposition, Matrix } from "ml-matrix";
@@ -12,7 +14,7 @@ import type { SparseRows } from "./tfidf.ts";
 const BLOCK = 8; // vectors multiplied at once
 const RESIDUAL = 1e-6; // of an eigenvalue; the error of the value is of the order of its square
 const NOTHING = 1e-12; // of the largest eigenvalue counts as 0
-const PATIENCE = 1.2; // times as many vectors before values are looked at again
+const PATIENCE = 1.2; // factor by which the number of vectors grows before the values are computed again
 
 /** A truncated singular value decomposition. */
 export interface Decomposition {
@@ -23,8 +25,9 @@ export interface Decomposition {
 }
 
 /**
- * Finds the `dimensions` largest singular values of rows with so many columns, and the right singular vectors. The random vectors that it
- * begins with come from the seed; they change the result by rounding alone.
+ * Finds the `dimensions` largest singular values of rows with `columns` columns, and the right singular
+ * vectors. The random vectors that it begins with come from the seed; they change the result only by
+ * rounding.
  */
 export function decompose(
   rows: SparseRows,
@@ -36,7 +39,10 @@ export function decompose(
   const products: number[][] = []; // [i][j] = basis[j] · ZᵀZ·basis[i], for all j that were there when i was multiplied
   let draws = 0, largest = 0, looked = 0;
 
-  /** Multiplies new random vectors, of which what is orthogonal to the basis is in the range of ZᵀZ. */
+  /**
+   * Multiplies new random vectors: the part of the result that is orthogonal to the basis lies in the range
+   * of ZᵀZ.
+   */
   function fresh(): Float64Array[] {
     const purpose = `right singular vectors ${draws++}`;
     const random = Float64Array.from(normals(BLOCK * columns, seed, purpose));
@@ -81,11 +87,14 @@ interface Found {
   values: number[];
   /** The eigenvectors, by their coordinates in the basis. */
   weights: number[][];
-  /** How far each is from being one: the length of ZᵀZ·v − value·v. */
+  /** How far each is from being an eigenvector: the length of ZᵀZ·v − value·v. */
   residuals: number[];
 }
 
-/** Solves the eigenproblem within the basis; `rest` are what ZᵀZ makes of its last vectors outside of it. */
+/**
+ * Solves the eigenproblem within the basis. `rest` holds the parts of ZᵀZ times its last vectors that lie
+ * outside the basis.
+ */
 function eigen(products: number[][], rest: Float64Array[], dimensions: number): Found {
   const size = products.length;
   const matrix = Matrix.zeros(size, size);
@@ -112,12 +121,15 @@ function eigen(products: number[][], rest: Float64Array[], dimensions: number): 
   return { values: chosen.map((k) => realEigenvalues[k]), weights, residuals };
 }
 
-/** Adds to the basis what is new in vectors, in length 1, and returns how many there are; what is no longer than `nothing` is dropped. */
+/**
+ * Adds to the basis the parts of vectors that are new in it, scaled to length 1, and returns their number.
+ * Parts no longer than `nothing` are dropped.
+ */
 function extend(basis: Float64Array[], vectors: Float64Array[], nothing: number): number {
   const before = basis.length;
   for (const vector of vectors) {
     if (reduce(vector, basis) <= nothing) continue;
-    if (reduce(vector, basis) > 0.5) basis.push(vector); // or else it was rounding, not a direction of its own
+    if (reduce(vector, basis) > 0.5) basis.push(vector); // otherwise it was rounding, not a direction of its own
   }
   return basis.length - before;
 }

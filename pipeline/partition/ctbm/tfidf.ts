@@ -1,5 +1,6 @@
 /**
- * TF-IDF of token ids: how often each id stands in a sequence, times how rare it is among sequences, in rows of length 1.
+ * TF-IDF of token ids: how often each id occurs in a sequence, times how rare it is among sequences, with
+ * rows scaled to length 1.
  */
 
 /** Rows of which few columns are not 0. */
@@ -16,7 +17,7 @@ export interface SparseRows {
 
 /** Counts ids below a vocabulary's size in rows that come one by one; the end-of-text id is left out. */
 export class TokenCounter {
-  readonly #place: Int32Array; // of an id in the row at hand
+  readonly #place: Int32Array; // occurrences of each id in the current row
   readonly #eos: number;
   #rows = 0;
   #used = 0;
@@ -78,7 +79,9 @@ export function inverseFrequencies({ rows, column }: SparseRows, vocabulary: num
   return Float64Array.from(holding, (df) => Math.log((1 + rows) / (1 + df)) + 1);
 }
 
-/** Weighs counts by the inverse frequencies, and scales each row to length 1; the values are changed in place. */
+/**
+ * Weights counts by the inverse frequencies and scales each row to length 1. The values are changed in place.
+ */
 export function weigh(counts: SparseRows, frequencies: ArrayLike<number>): SparseRows {
   const { begin, column, value } = counts;
   for (let row = 0; row < counts.rows; row++) {

@@ -1,10 +1,12 @@
 /**
- * Learns routers in a partitioner's folder, round by round: a state after every round, metrics, and the models at the end.
+ * Learns routers in the folder of a partitioner, round by round. It keeps a state after every round, metrics,
+ * and the models at the end.
  */
 
 import { basename } from "node:path";
 import { InputError, say, setting } from "../../../kernels/errors.ts";
-import { routerFolder, routersHash, saveModelFolder } from "../../checkpoints/checkpoint.ts";
+import { routerFolder, routersHash } from "../../checkpoints/routers.ts";
+import { saveModelFolder } from "../../checkpoints/model_folder.ts";
 import { saveTrainerState, usableTrainerState } from "../../checkpoints/trainer_state.ts";
 import type { ModelConfig } from "../../model/shape.ts";
 import { modelShapes } from "../../model/shapes.ts";
@@ -23,7 +25,7 @@ const STATE = "state.safetensors";
 const CLUSTER_FILES = [FILE, "partitioner.json"];
 const EXPERTS = setting("experts");
 
-/** Learns routers by EM, and goes on where an earlier call was ended, or ended with fewer rounds. */
+/** Learns routers by EM. It goes on where an earlier call was interrupted, or ended with fewer rounds. */
 export async function learn(context: LearnContext): Promise<Learned> {
   const { configuration, folder, tokens, tokenizerFile, emit } = context;
   const { vocabulary, eos, tokenizer, trainSequences } = tokens;
@@ -43,8 +45,8 @@ export async function learn(context: LearnContext): Promise<Learned> {
   }
   const { router: model } = modelShapes({ ...configuration, vocabularySize: vocabulary });
   const gpu = await context.gpu();
-  // Training does not depend on the number of rounds to come, so more rounds go on where fewer ended.
-  // Another adapter rounds differently: a state is continued on its own alone.
+  // Training does not depend on the number of rounds to come, so a later call may add rounds.
+  // Another adapter rounds differently, so a state is continued only on the adapter that made it.
   const { adapter, variants } = gpu;
   const key = context.stateKey({ rounds: 0, adapter, variants });
   const path = `${folder}/${STATE}`;
@@ -102,12 +104,13 @@ export async function learn(context: LearnContext): Promise<Learned> {
 }
 
 /**
- * Learns the clusters whose parts routers begin with, in a folder beside theirs, unless those that a state stands on are there. Parts
- * of a round's sequences are equal: they go to clusters by the paper's greedy rule.
+ * Learns the clusters whose parts routers begin with, in a folder beside theirs, unless those that the saved
+ * state needs are there. The sequences of a round are divided into equal parts: the paper's greedy rule gives
+ * them to the clusters.
  */
 async function learnStart(context: LearnContext, learned: string | undefined) {
   const folder = `${context.folder}/start`;
-  const there = learned && await ctbm.identify(folder).catch(() => null); // what is damaged is learned again
+  const there = learned && await ctbm.identify(folder).catch(() => null); // damaged clusters are learned again
   if (!there || there.sha256 !== learned) await learnClusters({ ...context, folder });
   const clusters = await openClusters(folder);
   const files: Record<string, FileRecord> = {};
@@ -120,7 +123,10 @@ async function learnStart(context: LearnContext, learned: string | undefined) {
   return { files, begin, sha256: clusters.sha256 };
 }
 
-/** Loads what training under `key` resumes from after at most `rounds` rounds; a state of anything else is none. */
+/**
+ * Loads the state from which training under `key` goes on, after at most `rounds` rounds; none where the
+ * state belongs to another training.
+ */
 async function savedRounds(
   path: string,
   key: string,

@@ -10,7 +10,7 @@
 
 import { InputError } from "../../../kernels/errors.ts";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
-import { loadRouters, routerFolder, type Routers, routersHash } from "../../checkpoints/checkpoint.ts";
+import { loadRouters, routerFolder, type Routers, routersHash } from "../../checkpoints/routers.ts";
 import { rowsPerPass } from "../../model/passes.ts";
 import { createScorer, type Scorer } from "../../model/scorer.ts";
 import { exists, hashFile } from "../../run/files.ts";
@@ -33,7 +33,7 @@ export const em: PartitionerKind = {
     ...["start", "fixed", "partitionerSample"] as const,
     ...namesOf(OPTIMISER),
   ],
-  // A random start is not named: manifests written before there were other starts name none.
+  // A random start is not named, as in manifests from before there were other starts.
   values: (configuration) => ({
     ...Object.fromEntries(em.settings.map((name) => [name, configuration[name]])),
     start: configuration.start === "random" ? undefined : configuration.start,
@@ -65,7 +65,10 @@ function checkNumber(where: string, said: number | undefined, found: number): vo
   throw new InputError(`Cannot route by "${where}" as it must hold ${wanted}: it holds ${found}`, { where });
 }
 
-/** Scorers kept on the device: one per set of prefixes and number of sequences at once that was asked for last. */
+/**
+ * Number of scorers that stay on the device: one per set of prefixes and number of sequences at once, those
+ * used last.
+ */
 const MOST_SCORERS = 4;
 
 /** Makes a partitioner of routers. They go to the device when costs are first asked for, and stay there. */
@@ -74,10 +77,13 @@ export function partitionerOf(
   device: () => Promise<Gpu>,
   { batch }: OpenOptions = {},
 ): Partitioner {
-  const scorers = new Map<string, Scorer>(); // the one used last stands last
+  const scorers = new Map<string, Scorer>(); // the scorer that was used last stands last
   let turn: Promise<unknown> = Promise.resolve();
 
-  /** Gives a scorer of these prefixes that takes as many sequences at once as there are, or as many as are quick. */
+  /**
+   * Gives a scorer of these prefixes. It takes as many sequences at once as there are, but at most as many as
+   * are quick.
+   */
   async function scorerOf(prefixes: readonly number[], rows: number): Promise<Scorer> {
     const gpu = await device();
     const length = prefixes.at(-1)!;
@@ -124,7 +130,7 @@ export function partitionerOf(
     eos: notes.eos,
     shape: config,
     costs(rows, prefixes) {
-      const result = turn.then(() => costs(rows, prefixes)); // one at a time: no scorer is closed that another call uses
+      const result = turn.then(() => costs(rows, prefixes)); // one call at a time, so that none closes the scorer of another
       turn = result.catch(() => {});
       return result;
     },

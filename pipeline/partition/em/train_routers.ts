@@ -1,6 +1,7 @@
 /**
- * Router training by expectation maximisation (SmallTalk LM, Algorithm 1, stage 1): E small models learn to split a
- * corpus by the likelihood of a prefix, exchanging nothing but one score per sequence between rounds.
+ * Router training by expectation maximisation (SmallTalk LM, Algorithm 1, stage 1). E small models learn to
+ * split a corpus by the likelihood of a prefix. Between rounds they exchange nothing but one score per
+ * sequence.
  */
 
 import { InputError, RunError, say, setting } from "../../../kernels/errors.ts";
@@ -16,7 +17,8 @@ import { rowsPerPass } from "../../model/passes.ts";
 import { checkSettings, type Configuration } from "../../settings/configuration.ts";
 import { startPace } from "../../training/pace.ts";
 import { constantRate } from "../../training/schedule.ts";
-import { createTrainer, type TrainerState } from "../../model/trainer.ts";
+import { createTrainer } from "../../model/trainer.ts";
+import type { TrainerState } from "../../model/trainer_group.ts";
 import { assignBalanced } from "../assignment/balanced.ts";
 import type { RoundMetrics } from "../../run/events.ts";
 import { nllPerToken, normalizedMutualInformation, regret, shares } from "../metrics.ts";
@@ -31,7 +33,7 @@ export interface RouterState {
   trainer: TrainerState;
 }
 
-/** What {@link trainRouters} takes: settings, of which `prefixLengths` stands for M alone where it is empty, and: */
+/** What {@link trainRouters} takes besides settings. Empty `prefixLengths` stand for M alone. */
 export interface TrainRoutersOptions
   extends
     AdamwSettings,
@@ -44,7 +46,10 @@ export interface TrainRoutersOptions
   model: ModelConfig;
   /** Opens the stream of training sequences after `consumed` of them; the result returns the next `n`, without end. */
   open(consumed: number): (n: number) => Promise<Columns>;
-  /** Gives the parts that the first round trains on instead of random ones: the expert of each row, as many rows for each. */
+  /**
+   * Gives the parts that the first round trains on, instead of random ones: the expert of each row. Every
+   * expert gets equally many rows.
+   */
   begin?(rows: Columns): Promise<Uint16Array>;
   /** Whether every round trains on parts of {@linkcode begin}. */
   fixed?: boolean;
@@ -61,9 +66,12 @@ export interface TrainRoutersOptions
 /**
  * Trains E routers for T rounds and returns their weights.
  *
- * All start from the same weights; round 1 trains on a random equal split, or on parts that are given, every later round on the
- * balanced assignment of N new sequences by the routers of the round before, unless the parts stay those that are given.
- * Throws an `InputError` on impossible settings and a `RunError` with step and router where a loss is not finite.
+ * All start from the same weights. Round 1 trains on a random equal split, or on the parts that `begin`
+ * gives. Every later round trains on the balanced assignment of N new sequences by the routers of the round
+ * before, unless `fixed` keeps the parts of `begin`.
+ *
+ * Throws an `InputError` on impossible settings, and a `RunError` with step and router where a loss is not
+ * finite.
  */
 export async function trainRouters(options: TrainRoutersOptions): Promise<Weights[]> {
   const { gpu, model, experts, prefix, rounds, roundSequences, seed, state, signal, onStep } = options;
@@ -90,7 +98,7 @@ export async function trainRouters(options: TrainRoutersOptions): Promise<Weight
     );
   }
 
-  /** Draws nothing itself: scores and assigns the given sequences with the scorer's routers. */
+  /** Scores the given sequences with the routers of the scorer, and assigns them. Draws no new ones. */
   async function assignment(rows: Columns) {
     const nll = await scorer.score(rows.tokens!, rows.tokens!.length / rows.rows, rows.length);
     const predicted = rows.length.map((length) => Math.max(1, Math.min(prefix, length) - 1));

@@ -1,6 +1,6 @@
 /**
- * Study "assignment": whether parts at the least cost, or parts that are not balanced, make a better mixture than the paper's greedy
- * rule.
+ * Study "assignment": whether optimal parts, or parts that are not balanced, make a better mixture than the
+ * paper's greedy rule.
  *
  * @module
  */

@@ -11,7 +11,10 @@ import { gainText, type Outcome, scoreText, setupOf, type Study } from "./study.
 
 const EXPERTS = [4, 8];
 
-/** What a model costs: training FLOPs, FLOPs of a sequence, bytes on the device that answers, bytes that training exchanges per node. */
+/**
+ * The costs of a model: training FLOPs, FLOPs of a sequence, bytes on the device that answers, and bytes that
+ * training exchanges per node.
+ */
 type Costs = [training: number, inference: number, memory: number, exchanged: number | null];
 
 /** How the mixture compares with what could replace it. */

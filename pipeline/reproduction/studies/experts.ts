@@ -13,7 +13,7 @@ import type { Claim } from "../../report/reproduction.ts";
 import { gainText, type Outcome, scoreText, seedsTo, setupOf, type Study } from "./study.ts";
 
 const EXPERTS = [2, 4, 8];
-/** Where seeds are repeated. */
+/** The numbers of experts whose runs are repeated with other seeds. */
 const REPEATED = 4;
 
 /** How the gain depends on E. */
@@ -64,7 +64,7 @@ export const experts: Study = {
   }),
 };
 
-/** Says how often an expert saw its text, in the mean. */
+/** Says how often an expert saw its text, on average. */
 function passesOf(tokens: number, trained: readonly { tokens: number }[]): string | null {
   if (trained.length === 0) return null;
   return (trained.reduce((sum, { tokens }) => sum + tokens, 0) / trained.length / tokens).toFixed(1);

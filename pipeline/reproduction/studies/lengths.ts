@@ -7,7 +7,10 @@
 /** Shortest prefix that evaluations measure. */
 const SHORTEST = 4;
 
-/** Gives an eighth of M, as the paper's 32 is of 256: the power of two there or below it, which evaluations measure. */
+/**
+ * Gives an eighth of M, as the paper's 32 is of 256: the largest power of two up to it, as evaluations
+ * measure these.
+ */
 export const shortPrefix = (prefix: number): number =>
   Math.max(SHORTEST, 2 ** Math.floor(Math.log2(prefix / 8)));
 

@@ -1,5 +1,6 @@
 /**
- * Study "partitioners": routers beside clusters, random parts and parts by source, at equal everything (SmallTalk LM, figure 4c).
+ * Study "partitioners": routers beside clusters, random parts and parts by source, with everything else equal
+ * (SmallTalk LM, figure 4c).
  *
  * @module
  */

@@ -14,14 +14,17 @@ import { withoutRates } from "../models.ts";
 import { STUDIES } from "./studies.ts";
 import type { Choices, Setup, Study } from "./study.ts";
 
-/** Gives the settings of a run of a study as flags: what the sources say but for rates, and what sets the run apart. */
+/**
+ * Gives the settings of one run of a study as flags: what the sources say, except rates, and what sets the
+ * run apart.
+ */
 export function flagsOf(sources: Sources, { settings }: Setup): Partial<Configuration> {
   return { ...withoutRates(sources), ...settings };
 }
 
 /**
- * Lists the runs that studies need, each once, with all models that any of them trains there. What is evaluated is what any study at all
- * asks of a run, so that no study undoes what another one needs.
+ * Lists the runs that studies need, each once, with all models that any study trains there. An evaluation
+ * covers what any study at all asks of a run, so that no study undoes what another one needs.
  */
 export function setupsOf(studies: readonly Study[], sources: Sources, seeds: number): Setup[] {
   const preset = resolveConfiguration(sources);
@@ -42,9 +45,9 @@ export function setupsOf(studies: readonly Study[], sources: Sources, seeds: num
 export const namesOf = (model: Searched, experts: number): string[] =>
   model === "experts" ? Array.from({ length: experts }, (_, expert) => expertFolder(expert)) : [model];
 
-/** Names what a learning rate depends on: models that agree in it are searched once. */
+/** Names what a learning rate depends on. Models that agree in it share one search. */
 export function recipeOf(model: Searched, c: Configuration): string {
-  // What is no expert's shape is a matter of the experts that it stands beside.
+  // A shape that is not that of an expert follows from the experts beside it.
   const alike = model === "experts" || BASELINE_NOTES[model].sameShape;
   const beside = alike ? "" : `${model} beside ${c.experts} experts, `;
   const times = model === "experts" ? 1 : c.experts;

@@ -12,7 +12,7 @@ import { TRIAL_SHARE } from "../models.ts";
 import { flagsOf, namesOf, recipeOf, setupsOf } from "./pieces.ts";
 import { studiesOf } from "./run.ts";
 
-/** Trials that a search for a learning rate takes, in the mean. */
+/** Trials of a search for a learning rate, on average. */
 const TRIALS = 4;
 
 /** One piece of a study. */
@@ -23,15 +23,15 @@ export interface Piece {
   piece: string;
   /** Time on the device, in seconds. */
   seconds: number;
-  /** Whether it is there. */
+  /** Whether it is made. */
   done: boolean;
 }
 
-/** Says what studies would take. */
+/** What studies would take. */
 export interface StudiesPlan {
   /** Every piece, in order. */
   pieces: Piece[];
-  /** Time of those that are not there, in seconds. */
+  /** Time of the pieces that are missing, in seconds. */
   seconds: number;
   /** What the estimates rest on, a line each. */
   assumptions: string[];
@@ -53,7 +53,10 @@ export interface PlanStudiesOptions {
   words?: Words;
 }
 
-/** Plans studies. Reads what their runs hold, and writes nothing; throws an `InputError` for names and settings that do not go. */
+/**
+ * Plans studies. Reads the folders of their runs and writes nothing. Throws an `InputError` for unknown names
+ * and impossible settings.
+ */
 export async function planStudies(options: PlanStudiesOptions): Promise<StudiesPlan> {
   const { run: root, studies, sources = {}, seeds = 1 } = options;
   const device = { ...PLAIN_DEVICE, ...options.device };

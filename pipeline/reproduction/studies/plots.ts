@@ -18,7 +18,7 @@ import {
 import { colour, expertColour } from "../../report/theme.ts";
 import type { Outcome } from "./study.ts";
 
-/** What stands beside a plot's point: its name, and its score. */
+/** A point of a plot: its name, and its score. */
 export interface Scored extends Pick<Score, "perplexity" | "low" | "high"> {
   /** Its name. */
   label: string;
@@ -106,6 +106,6 @@ export function prefixesPlot(
   };
 }
 
-/** Gives what the mixtures of runs came to. */
+/** Gives the scores of the mixtures of runs. */
 export const mixtures = (outcomes: readonly Outcome[]): Scored[] =>
   outcomes.map(({ setup, evaluation }) => ({ label: setup.label, ...evaluation.scores.mixture! }));

@@ -1,5 +1,5 @@
 /**
- * Writes what studies found: for programs, as Markdown, and as a page with plots.
+ * Writes the findings of studies: as JSON for programs, as Markdown, and as a page with plots.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import { type Html, htmlTable, markup, type Table } from "../../report/html.ts";
 import { page } from "../../report/page.ts";
 import { CLAIM } from "../../report/reproduction.ts";
 import type { Section } from "../../report/section.ts";
-import { claimsTable } from "../../report/sections.ts";
+import { claimsTable } from "../../report/sections/claims.ts";
 import { jsonText, writeAtomic } from "../../run/files.ts";
 import { readJson } from "../../run/schema.ts";
 import { claimsMarkdown } from "../claims.ts";

@@ -1,6 +1,6 @@
 /**
- * Runs studies: every run that they need in a folder of its own, one after another, what is shared made once. Stopped at any moment,
- * it goes on where it was.
+ * Runs studies. Every run that they need has a folder of its own; runs come one after another, and what they
+ * share is made once. Stopped at any moment, it goes on where it was.
  *
  * @module
  */
@@ -21,7 +21,7 @@ import { partition } from "../../stages/partition.ts";
 import type { RunWatch } from "../../stages/session.ts";
 import { summarize } from "../../stages/summary.ts";
 import type { TrainOptions } from "../../stages/train.ts";
-import { trainResult } from "../../stages/train_model.ts";
+import { trainResult } from "../../stages/training_result.ts";
 import { RATES, searchModelRate, trainModels, TRIAL_SHARE } from "../models.ts";
 import { flagsOf, namesOf, recipeOf, setupsOf } from "./pieces.ts";
 import { type StudyResult, writeResults } from "./results.ts";
@@ -29,9 +29,9 @@ import { STUDIES } from "./studies.ts";
 import type { Outcome, Setup, Study } from "./study.ts";
 import type { Words } from "../../../kernels/errors.ts";
 
-/** Says which studies to run, and where. */
+/** Names the studies to run, and where. */
 export interface StudiesOptions extends Omit<TrainOptions, "trial" | "resume" | "gpu" | "force"> {
-  /** Folder of all runs, and of what they came to. */
+  /** Folder of all runs and of the findings. */
   run: string;
   /** Names of studies; `all` for all of them. */
   studies: readonly string[];
@@ -45,7 +45,7 @@ export interface StudiesOptions extends Omit<TrainOptions, "trial" | "resume" | 
 
 const RATES_FILE = v.object({ format: v.literal(1), rates: v.record(v.string(), RATE_SEARCH) });
 
-/** Finds studies by their names. Throws an `InputError` for one that is none. */
+/** Finds studies by their names. Throws an `InputError` for an unknown name. */
 export function studiesOf(names: readonly string[]): Study[] {
   if (names.includes("all")) return [...STUDIES.values()];
   return names.map((name) => {
@@ -135,7 +135,7 @@ async function rateOf(root: string, recipe: string, search: () => Promise<RateSe
   return found;
 }
 
-/** Puts what does not hold first. */
+/** Sorts claims that do not hold to the front. */
 function failuresFirst(claims: readonly Claim[]): Claim[] {
   const rank = ({ holds }: Claim) => holds === false ? 0 : holds ? 1 : 2;
   return claims.toSorted((a, b) => rank(a) - rank(b));

@@ -1,5 +1,6 @@
 /**
- * Study "short": what few tokens of a prompt are worth, for routers trained with long, short and mixed prefixes.
+ * Study "short": how well a few tokens of a prompt route, for routers trained with long, short and mixed
+ * prefixes.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * The seam of studies: what a study compares, and what it makes of the outcome. Each asks one question of the paper's.
+ * The seam of studies: what a study compares, and what it concludes. Each asks one question of the paper.
  *
  * @module
  */
@@ -12,26 +12,26 @@ import type { Claim, Searched } from "../../report/reproduction.ts";
 import type { Configuration } from "../../settings/configuration.ts";
 import type { EvaluateRunOptions } from "../../stages/evaluate_run.ts";
 import type { PartitionSummary } from "../../stages/summary.ts";
-import type { TrainResult } from "../../stages/train_model.ts";
+import type { TrainResult } from "../../stages/training_result.ts";
 
 /** One run that a study needs. Studies that need the same one share it. */
 export interface Setup {
-  /** Name of its run folder, which says what sets it apart. */
+  /** Name of its run folder, which tells what sets the run apart. */
   name: string;
-  /** What a table calls it. */
+  /** Its name in tables. */
   label: string;
   /** Settings in which it differs from the preset. */
   settings: Partial<Configuration>;
   /** Models that are trained, in their order. */
   models: readonly Searched[];
-  /** What is evaluated besides. */
+  /** Further options of the evaluation. */
   choices?: Choices;
 }
 
 /** What an evaluation takes besides the models. */
 export type Choices = Pick<EvaluateRunOptions, "mix" | "routeBy">;
 
-/** What one run came to. */
+/** The outcome of one run. */
 export interface Outcome {
   /** The run. */
   setup: Setup;
@@ -45,7 +45,7 @@ export interface Outcome {
   trained: Partial<Record<Searched, TrainResult[]>>;
 }
 
-/** What a study found. */
+/** The findings of a study. */
 export interface Findings {
   /** The paper's claims beside what came out. */
   claims: Claim[];
@@ -67,7 +67,7 @@ export interface Study {
   paper: string;
   /** Lists the runs, for so many seeds; `preset` holds the settings that they share. */
   setups(preset: Configuration, seeds: number): Setup[];
-  /** Says what came out. The outcomes are those of the setups, in their order. */
+  /** Draws the conclusions. The outcomes are those of the setups, in the same order. */
   findings(outcomes: readonly Outcome[]): Findings;
 }
 
@@ -98,7 +98,7 @@ export const scoreText = (
 ): string | null =>
   score ? `${score.perplexity.toFixed(2)} [${score.low.toFixed(2)}, ${score.high.toFixed(2)}]` : null;
 
-/** Writes by how much a mixture's perplexity is lower, or higher, with its interval. */
+/** Writes by how much the perplexity of a mixture is lower or higher, with the interval. */
 export function gainText(gain: Gain): string {
   const { side, by, from, to } = sideOf(gain);
   return `${by.toFixed(1)}% ${side} [${from.toFixed(1)}%, ${to.toFixed(1)}%]`;

@@ -1,6 +1,6 @@
 /**
- * What `load_from_disk` of Hugging Face's `datasets` opens: a folder per split with Arrow streams, `state.json` and
- * `dataset_info.json`, and `dataset_dict.json` above them.
+ * Writes what `load_from_disk` of Hugging Face's `datasets` opens: for each split a folder with Arrow
+ * streams, `state.json` and `dataset_info.json`, and above them `dataset_dict.json`.
  *
  * @module
  */
@@ -69,7 +69,7 @@ export async function writeSplit(
   if (data.length === 0) await write(async function* () {}());
   const records: Record<string, FileRecord> = {};
   const names = data.map((_, i) => `data-${number(i)}-of-${number(data.length)}.arrow`);
-  for (const [i, name] of names.entries()) { // how many there are is known only now
+  for (const [i, name] of names.entries()) { // only now it is known how many files there are
     await Deno.rename(`${place}/data-${number(i)}.arrow`, `${place}/${name}`);
     records[`${split}/${name}`] = data[i];
   }

@@ -1,5 +1,5 @@
 /**
- * JSON lines, a text each, with its source: what most tools read, this one among them.
+ * Writes JSON lines, one text each with its source: most tools read that, and so does this one.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * The indexed data set of Megatron-LM, GPT-NeoX and NeMo: `.bin` holds the tokens of all texts one after another, `.idx` where each
- * text lies. Both are little endian.
+ * Writes the indexed data set of Megatron-LM, GPT-NeoX and NeMo. `.bin` holds the tokens of all texts one
+ * after another, `.idx` says where each text lies. Both are little endian.
  *
  * @module
  */
@@ -10,19 +10,20 @@ import type { TokenText } from "./texts.ts";
 
 const MAGIC = new TextEncoder().encode("MMIDIDX\0\0");
 const VERSION = 1n;
-/** Vocabularies below that have ids of two bytes. */
+/** Ids of a vocabulary below this size have two bytes. */
 const MOST_SHORT = 65_500;
 const CODES = { uint16: 8, int32: 4 } as const;
 const CHUNK = 1 << 16; // texts of the index that are written at once
 
-/** Gives the type of ids there. */
+/** Gives the type of ids in `.bin` for a vocabulary. */
 export function idType(vocabulary: number): keyof typeof CODES {
   return vocabulary < MOST_SHORT ? "uint16" : "int32";
 }
 
 /**
- * Writes `<name>.bin` and `<name>.idx` into `folder`, the index last: where it is, both are whole. Every text is a document of one
- * sequence. Lengths wait in a scratch file, so that memory does not grow with the texts. Throws what `writeAtomic` throws.
+ * Writes `<name>.bin` and `<name>.idx` into `folder`. The index comes last: where it is there, both files are
+ * whole. Every text becomes a document of one sequence. Lengths wait in a scratch file, so that memory does
+ * not grow with the number of texts. Throws what `writeAtomic` throws.
  */
 export async function writeMegatron(
   folder: string,
@@ -59,7 +60,7 @@ export async function writeMegatron(
 
 const PIECE = 1 << 20;
 
-/** Joins small chunks, so that a write is worth its call. */
+/** Joins small chunks into larger ones, so that there are few writes. */
 async function* joined(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   let room = new Uint8Array(PIECE), used = 0;
   for await (const chunk of chunks) {
@@ -76,7 +77,10 @@ async function* joined(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8A
   if (used > 0) yield room.subarray(0, used);
 }
 
-/** Writes the index: head, lengths in tokens, offsets in bytes, and the first sequence of every document, with one more at the end. */
+/**
+ * Yields the bytes of the index: the head, the lengths in tokens, the offsets in bytes, and the first
+ * sequence of every document with one more number at the end.
+ */
 async function* indexBytes(
   lengths: Deno.FsFile,
   count: number,

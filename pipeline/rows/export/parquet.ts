@@ -1,5 +1,5 @@
 /**
- * Parquet files, a row per text: its ids or what it says, and its source.
+ * Writes Parquet files with a row per text: its ids or the text itself, and its source.
  *
  * @module
  */

@@ -1,10 +1,12 @@
 /**
- * Texts of tokens, as other trainers take them: the pieces of an expert's part as they lie there, or whole documents.
+ * Gives texts of tokens as other trainers take them: either the pieces that an expert's part holds, or whole
+ * documents.
  *
  * @module
  */
 
 import { fromBatch, type RecordBatch } from "../arrow.ts";
+
 import { joinTokens, type TokenArray } from "../columns.ts";
 
 /** A text as its tokens, without padding. */
@@ -29,9 +31,10 @@ export async function* pieces(batches: AsyncIterable<RecordBatch>): AsyncGenerat
 }
 
 /**
- * Yields whole documents, each with EOS at its end, from sequences in the order of their ids. Sequences that do not cross documents
- * are joined by their document; others are cut where EOS ends a document, and what they say of its source is not known. A tail of
- * one token, which tokenizing drops, is always an EOS: it is put back.
+ * Yields whole documents, each with EOS at its end, from sequences in the order of their ids. Where no
+ * sequence crosses documents, the sequences of a document are joined. Otherwise the stream of tokens is cut
+ * after every EOS, and the sources of the documents are not known. Tokenizing drops a last piece of one
+ * token; that token is always an EOS, so it is put back here.
  */
 export async function* wholeDocuments(
   batches: AsyncIterable<RecordBatch>,
@@ -73,7 +76,10 @@ export async function* wholeDocuments(
   if (last.length > 0) yield last;
 }
 
-/** Yields the same texts in groups that end with `texts` of them, or with the text that brings the tokens to `tokens`. */
+/**
+ * Yields the same texts in groups. A group ends when it has `texts` texts, or with the text with which it
+ * reaches `tokens` tokens.
+ */
 export async function* grouped(
   source: AsyncIterable<TokenText[]>,
   { texts, tokens }: { texts: number; tokens: number },
@@ -91,7 +97,7 @@ export async function* grouped(
   if (group.length > 0) yield group;
 }
 
-/** A file of texts: groups of them, `rows` texts in all but the last file. */
+/** The texts of one file: groups of them, `rows` texts in all but the last file. */
 export async function* filesOf(
   source: AsyncIterable<TokenText[]>,
   { rows, texts, tokens }: { rows: number; texts: number; tokens: number },
@@ -122,7 +128,7 @@ export async function* filesOf(
   }
 }
 
-/** Counts what goes by. */
+/** Counts the texts and tokens of a stream that passes through. */
 export async function* counted(
   source: AsyncIterable<TokenText[]>,
   counts: { texts: number; tokens: number },

@@ -1,5 +1,6 @@
 /**
- * Checks what the Arrow library believes: whether a batch's columns and buffers are as long as its rows need.
+ * Checks what the Arrow library takes for granted: that the columns and buffers of a batch are as long as its
+ * rows need.
  *
  * @module
  */
@@ -14,7 +15,7 @@ export function checkNodes(where: string, { fields, metadata }: Schema, message:
   const { length, nodes, buffers, compression } = message.header() as MessageBatch;
   const rule = "its columns must be as long as it";
   let [node, buffer] = [0, 0];
-  /** Walks a column; gives false where the walk cannot go on. */
+  /** Checks a column and the columns in it, and returns false where it cannot go on. */
   const visit = (name: string, type: DataType, rows: number | undefined): boolean => {
     const { length: own, nullCount } = nodes[node++] ?? { length: -1, nullCount: 0 };
     if (own < 0 || rows !== undefined && own !== rows) {

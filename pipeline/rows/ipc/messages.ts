@@ -25,7 +25,7 @@ import { CLOSING_ROWS, OURS } from "./marks.ts";
 const MAGIC = new TextEncoder().encode("ARROW1");
 const CONTINUATION = Uint8Array.of(0xff, 0xff, 0xff, 0xff);
 const PREFIX = 8; // bytes before a message's metadata: ff ff ff ff, then its length; also the magic and its padding
-const MAX_BODY = 2 ** 31; // bytes of one batch; more is damage, or no batch
+const MAX_BODY = 2 ** 31; // bytes of one batch; where a file says more, it is damaged or no Arrow file
 const PIECE = 2 ** 26; // bytes read at once
 const TAIL = 2 ** 16; // bytes read at once of what follows the end marker: mostly nothing
 
@@ -71,7 +71,7 @@ async function* hashedMessages(take: Take, name: string, reading: Reading): Asyn
   try {
     yield* streamMessages(hashed, name);
   } catch (error) {
-    while ((await hashed(PIECE)).length > 0); // a wrong hash explains the error better: read on to the end for it
+    while ((await hashed(PIECE)).length > 0); // read on to the end: where the hash is wrong, that explains the error better
     reading.end();
     throw error;
   }

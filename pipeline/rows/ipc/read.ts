@@ -1,6 +1,6 @@
 /**
- * Reads Arrow IPC files and streams, one batch at a time. The library decodes; what it leaves unchecked is checked here and in
- * `messages.ts` and `checks.ts`.
+ * Reads Arrow IPC files and streams, one batch at a time. The Arrow library decodes. What it does not check
+ * is checked here and in `messages.ts` and `checks.ts`.
  *
  * @module
  */
@@ -18,10 +18,12 @@ import { originOf, withOrigin } from "./origin.ts";
 const SCHEMA_FIRST = "an Arrow stream must begin with its schema";
 
 /**
- * Reads the batches of an Arrow IPC file or stream, one at a time; `name` is what messages call a stream. Input
- * without batches gives one batch without rows. Throws an InputError, with file and batch, where the input is not
- * Arrow, is cut short (no end marker, no footer) or is damaged. A file that `vouched` knows is hashed on the way: its batches are
- * proven to be what was written only once the last one was read.
+ * Reads the batches of an Arrow IPC file or stream, one at a time; `name` is what messages call a stream.
+ * Input without batches gives one batch without rows.
+ *
+ * Throws an `InputError`, with file and batch, where the input is not Arrow, is cut short (it lacks its end
+ * marker or its footer) or is damaged. A file that `vouched` knows is hashed while it is read: only after its
+ * last batch are its batches proven to be what was written.
  */
 export function readArrow(
   input: string | ReadableStream<Uint8Array>,
@@ -34,7 +36,7 @@ export function readArrow(
 
 async function* readBatches(input: string | ReadableStream<Uint8Array>, name: string, reading?: Reading) {
   let schema: Uint8Array[] | undefined;
-  let fields: Schema | undefined; // what the schema says, without the announcement of a closing batch
+  let fields: Schema | undefined; // the schema's metadata, without the announcement of a closing batch
   const hash = createHash("sha256");
   let rows = 0;
   let isAnnounced = false, closing: ReadonlyMap<string, string> | undefined;
@@ -91,7 +93,7 @@ function withSchema(batch: RecordBatch, schema: Schema): RecordBatch {
   return withOrigin(new RecordBatch(schema, batch.data), originOf(batch));
 }
 
-/** The one batch in a schema, dictionaries and a batch; without a batch, one without rows. */
+/** Decodes a schema, dictionaries and one batch. Where there is no batch, gives one without rows. */
 function decode(where: string, chunks: Uint8Array[]): RecordBatch {
   return withOrigin(orUnreadable(where, () => RecordBatchReader.from(chunks).open().next().value), where);
 }

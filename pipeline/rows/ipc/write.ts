@@ -21,14 +21,17 @@ import { openWriter } from "./library.ts";
 import { ANNOUNCED, CLOSING_ROWS, CLOSING_SHA256 } from "./marks.ts";
 import { originOf } from "./origin.ts";
 
-/** Arrow's file writer with the schema message that the format has before the first batch, and that it leaves out. */
+/**
+ * Arrow's file writer, which leaves out the schema message that the format wants before the first batch; this
+ * one writes it.
+ */
 class FileWriter extends RecordBatchFileWriter {
   protected override _writeSchema(schema: Schema): this {
     return super._writeSchema(schema)._writeMessage(Message.from(schema));
   }
 }
 
-/** Encodes batches, which must share one schema; `count` is told the rows of each. */
+/** Encodes batches, which must share one schema, and calls `count` with the rows of each. */
 async function* encode(
   writer: RecordBatchWriter,
   batches: ReadableStream<RecordBatch>,
@@ -79,7 +82,7 @@ function announcing({ fields, metadata, dictionaries }: Schema): Schema {
   return new Schema(fields, new Map([...metadata, [ANNOUNCED, "1"]]), dictionaries);
 }
 
-/** A file that takes batches of one schema, one by one, as an Arrow IPC stream. */
+/** A file to which batches of one schema are appended, one by one, as an Arrow IPC stream. */
 export interface ArrowAppender {
   /** Appends a batch, whose memory may be used again afterwards. */
   append(batch: RecordBatch): void;
@@ -90,8 +93,8 @@ export interface ArrowAppender {
 }
 
 /**
- * Opens a new file for batches that come over time, for intermediate data: neither synchronised nor renamed. It waits for
- * its writes, which end in the page cache, and copies nothing.
+ * Opens a new file for batches that come over time, for intermediate data: the file is neither synchronised
+ * nor renamed at its end. An append returns once the batch is in the page cache, and copies nothing.
  */
 export function openArrowAppender(path: string, schema: Schema): ArrowAppender {
   const writer = new RecordBatchStreamWriter();
@@ -126,10 +129,11 @@ function describe(schema: Schema): string {
 }
 
 /**
- * Encodes batches as an Arrow IPC stream, for pipes. It ends with a batch without rows whose metadata says how many rows came and
- * their hash; the schema announces it, so that a stream without it is known to be cut short; files that are streams do without
- * (`closes` is false). Batches without rows leave no trace but the schema; `empty` gives the schema where there are no batches at
- * all. Throws an InputError where schemas differ.
+ * Encodes batches as an Arrow IPC stream, for pipes. The stream ends with a batch without rows, whose
+ * metadata says how many rows came and their hash. The schema announces this closing batch, so that a reader
+ * knows that a stream without it is cut short; files that are streams do without (`closes` is false). Of
+ * batches without rows only the schema is kept; `empty` gives the schema where there are no batches at all.
+ * Throws an `InputError` where schemas differ.
  */
 export function arrowBytes(
   batches: ReadableStream<RecordBatch>,

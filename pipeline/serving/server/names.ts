@@ -1,18 +1,21 @@
-/** What models are called over HTTP: the mixture, the mixture with a prefix of P tokens, every expert, dense models. */
+/**
+ * The names of models over HTTP: the mixture, the mixture with a prefix of P tokens, every expert, and dense
+ * models.
+ */
 
 import { expertFolder } from "../../partition/manifests.ts";
 import type { Mixture } from "../mixture.ts";
 import type { ModelName } from "../models.ts";
 import { ApiError } from "./errors.ts";
 
-/** What a name stands for: a model, or the mixture, which routes by `prefix` tokens or else by M. */
+/** What a name stands for: a model, or the mixture, which routes by `prefix` tokens or otherwise by M. */
 export type Named = { model: ModelName } | { model?: undefined; prefix?: number };
 
 /** A model as `/v1/models` lists it. */
 export interface ListedModel {
   /** Its name. */
   id: string;
-  /** What is loaded of it; null for the mixture, which loads what it needs. */
+  /** The model that is loaded for it; null for the mixture, which loads what it needs. */
   loaded: boolean | null;
   /** Words that set an expert apart, the most telling first; null for other models, and where they are not known. */
   words: string[] | null;

@@ -1,4 +1,4 @@
-/** What clients may ask, in OpenAI's forms. Fields that nothing here knows are passed over. */
+/** What clients may ask, in OpenAI's forms. Unknown fields are ignored. */
 
 import * as v from "valibot";
 
@@ -12,18 +12,21 @@ const ids = v.pipe(v.array(count(0)), v.nonEmpty());
 /** A field that may be left out or null. */
 const maybe = <Schema extends v.GenericSchema>(schema: Schema) => v.nullish(schema);
 
-/** A field that is known but not done here: it may have the value that changes nothing. */
+/**
+ * A field that OpenAI knows and this server does not support: it may only have the value that changes
+ * nothing.
+ */
 const only = (name: string, allowed: (value: unknown) => boolean) =>
   maybe(v.custom<unknown>(allowed, `${name} is not supported here: leave it out`));
 
 const zero = (value: unknown) => value === 0;
 const empty = (value: unknown) => typeof value === "object" && Object.keys(value ?? {}).length === 0;
 
-/** A body: an object, and no list, which has no fields either. */
+/** A body: an object, not a list, which has no fields. */
 const object = <Entries extends v.ObjectEntries>(entries: Entries) =>
   v.pipe(v.unknown(), v.check((value) => !Array.isArray(value), "Expected an object"), v.object(entries));
 
-/** What both kinds of request have. */
+/** The fields of both kinds of requests. */
 const COMMON = {
   model: v.optional(text, "mixture"),
   stream: maybe(v.boolean()),

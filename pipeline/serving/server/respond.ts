@@ -1,4 +1,4 @@
-/** Sends texts as they come, or whole: what completions and chats have in common. */
+/** Sends texts as they come, or whole; completions and chats share this. */
 
 import type { Answering } from "../mixing.ts";
 import type { Places } from "./admission.ts";
@@ -9,11 +9,14 @@ import { type Exchange, isElsewhere, routingHeaders, routingOf, type Service } f
 import { forwardText } from "./upstream.ts";
 import { type Piece, type Wanted, writeText } from "./write.ts";
 
-/** A text that is asked for, with what its answer begins with, and all of it where nothing is to be written. */
+/**
+ * A text that is asked for, with the text that its answer begins with, and with the whole answer if nothing
+ * is to be written.
+ */
 export interface Asked extends Wanted {
   /** Text before what is written, and its tokens. */
   head?: { text: string; tokens: PlacedToken[] };
-  /** What is written, where that is known. */
+  /** The text that follows, if it is known. */
   known?: Piece;
 }
 
@@ -124,7 +127,7 @@ export async function respond(
     }
   }
 
-  // The first piece of a single text is waited for, so that what fails before it is told by its status.
+  // The first piece of a single text is waited for: an error before it can still be told by the HTTP status.
   const sources = asked.map(piecesOf);
   const firsts = sources.length === 1 ? [await sources[0].next()] : [];
   const owned = held.move();
@@ -133,7 +136,7 @@ export async function respond(
   const encoder = new TextEncoder();
   const withUsage = request.stream_options?.include_usage ?? false;
   let closed = false;
-  // A client that reads slowly holds no slot: what it has not read waits here, at most one context of text per choice.
+  // A client that reads slowly holds no slot. What it has not read yet waits here: at most one context of text per choice.
   const body = new ReadableStream<Uint8Array>({
     async start(controller) {
       const send = (data: unknown) => {

@@ -1,4 +1,7 @@
-/** Serves a mixture over HTTP until it is told to end; then it lets nothing in and ends when all answers are over. */
+/**
+ * Serves a mixture over HTTP until it is told to end. Then it accepts no more requests and ends when all
+ * answers are complete.
+ */
 
 import * as v from "valibot";
 import { InputError, say, setting, type Text } from "../../../kernels/errors.ts";
@@ -18,7 +21,7 @@ export interface ServeOptions extends MixtureOptions {
   host?: string;
   /** Port to listen on; 0 takes a free one. Default 8000. */
   port?: number;
-  /** Keys of clients; without any, everyone may ask. */
+  /** Keys of clients; without keys everyone may ask. */
   keys?: readonly string[];
   /** Experts that answer here; all unless said. */
   serveExperts?: readonly number[];
@@ -32,17 +35,17 @@ export interface ServeOptions extends MixtureOptions {
   maxBody?: number;
   /** Seconds that a request's body may take to come. Default 30. */
   bodyTimeout?: number;
-  /** Ends it: what runs is brought to its end first. */
+  /** Ends it; answers that are under way are completed first. */
   signal?: AbortSignal;
-  /** Is told where it listens. */
+  /** Called with the address where it listens. */
   onListen?: (address: { host: string; port: number }) => void;
-  /** Is told when it answers. */
+  /** Called when it is ready to answer. */
   onReady?: () => void;
-  /** Is told of every request that was answered. */
+  /** Called with every request that was answered. */
   onAnswer?: (answered: Answered) => void;
-  /** Is told of what is doubtful. */
+  /** Called with warnings. */
   onWarning?: (message: Text) => void;
-  /** Is told of errors that are not a client's. */
+  /** Called with errors that are not the fault of a client. */
   onError?: (error: unknown) => void;
 }
 
@@ -57,14 +60,14 @@ export async function readKeys(path: string): Promise<string[]> {
   });
 }
 
-/** What is read of a `tokenizer_config.json`; a template that is no text is passed over. */
+/** The part of a `tokenizer_config.json` that is used. A template that is no text is ignored. */
 const TOKENIZER_CONFIG = v.object({ chat_template: v.optional(v.unknown()) });
 
 const isLoopback = (host: string) => /^(127\.|localhost$|::1$|\[::1\]$)/.test(host);
 
 /**
- * Serves a run. It listens at once, and answers when the partitioner and the tokenizer are read. Throws an `InputError` where they cannot
- * be, and where it may not listen.
+ * Serves a run. It listens at once, and answers once the partitioner and the tokenizer are read. Throws an
+ * `InputError` where they cannot be read, and where it may not listen.
  */
 export async function serve(options: ServeOptions): Promise<void> {
   const { run, partitioner, memory, models, slots, gpu, adapter, variants } = options;
@@ -85,7 +88,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   if (!isLoopback(host) && keys.length === 0) {
     onWarning?.(say`anyone who reaches ${host} may use this server: ${setting("apiKeyFile")} names keys`);
   }
-  // What has libraries that nothing else needs:
+  // Loaded here, with libraries that nothing else needs:
   const { createApp } = await import("./app.ts");
   const { jinjaTemplate, plainTemplate } = await import("./chat.ts");
   const { createMetrics } = await import("./metrics.ts");

@@ -16,7 +16,7 @@ import type { ExpertWords } from "./words.ts";
 
 /** An open mixture with what serves it. */
 export interface Service {
-  /** What answers. */
+  /** The mixture. */
   mixture: Mixture;
   /** Its tokenizer. */
   tokenizer: Tokenizer;
@@ -26,7 +26,7 @@ export interface Service {
   words: ExpertWords;
   /** Where requests wait. */
   admission: Admission;
-  /** What is counted. */
+  /** The counters. */
   metrics: Metrics;
   /** Experts that answer here; all unless said. */
   serveExperts?: readonly number[];
@@ -34,15 +34,15 @@ export interface Service {
   upstreams?: Upstreams;
 }
 
-/** What is known of a request while it is answered. */
+/** A request while it is answered. */
 export interface Exchange {
   /** Ends the work: the client hung up. */
   signal: AbortSignal;
   /** When it came, in milliseconds. */
   began: number;
-  /** What its log line tells. */
+  /** Fields of its line in the log. */
   notes: Record<string, string | number>;
-  /** Resolves when its answer is over, where that is after its headers. */
+  /** Resolves when its answer is complete, if that is later than its headers. */
   over?: Promise<void>;
 }
 
@@ -54,7 +54,7 @@ export interface Target {
   route: Route | null;
   /** Experts that answer now, the largest weight first, where they are mixed or may change. */
   answering?: readonly Answering[];
-  /** How they go on, where they are mixed or may change. */
+  /** How they continue, if they are mixed or may change. */
   choice?: Choice;
 }
 
@@ -68,7 +68,7 @@ export interface Choosing {
   reroute?: number | null;
 }
 
-/** What an answer says of its target. */
+/** What an answer says of the model that answered. */
 export interface Routing {
   /** Name of the model that answers. */
   model: string;
@@ -88,7 +88,10 @@ export interface Routing {
   answering: readonly Answering[] | null;
 }
 
-/** Finds who answers each prompt. Throws where the model does not exist, is excluded, is not here, or the prompt is too long. */
+/**
+ * Finds the model that answers each prompt. Throws where the model does not exist, is excluded or is not
+ * here, and where a prompt is too long.
+ */
 export async function findTargets(
   service: Service,
   name: string,
@@ -182,7 +185,7 @@ export function routingOf({ model, route, answering }: Target): Routing {
   };
 }
 
-/** Says who answers, in headers; those of several texts stand one after another. */
+/** Says in HTTP headers who answers; of several texts one after another. */
 export function routingHeaders(targets: readonly Target[]): Record<string, string> {
   const all = targets.map(routingOf);
   const list = (field: "model" | "margin" | "runner_up") =>

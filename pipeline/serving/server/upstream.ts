@@ -1,4 +1,7 @@
-/** Experts that other servers hold: this server with some experts, or any that speaks OpenAI's completions. */
+/**
+ * Experts on other servers: this server with some of the experts, or any server that speaks OpenAI's
+ * completions.
+ */
 
 import type { Upstreams } from "./addresses.ts";
 import type { Places } from "./admission.ts";
@@ -8,11 +11,14 @@ import type { CommonRequest } from "./requests.ts";
 import type { Exchange, Service } from "./service.ts";
 import type { Piece, Wanted } from "./write.ts";
 
-/** Milliseconds for which what a server said of itself holds, and that it may take to say it. */
+/** Milliseconds for which an answer about a server stays valid, and that a server may take to give it. */
 const HEALTH = { holds: 5000, timeout: 3000 };
 const health = new Map<string, { until: number; model: Promise<string> }>();
 
-/** Finds out whether a server answers, and what it calls an expert: by our name, or else the first of its models. */
+/**
+ * Finds out whether a server answers, and under which name it has an expert: under ours, otherwise as the
+ * first of its models.
+ */
 function checkUpstream(url: string, expert: number, { key }: Upstreams): Promise<string> {
   const place = `${expert} ${url}`;
   const known = health.get(place);

@@ -10,8 +10,9 @@ import type { Tokenizer } from "../../text/tokenizer.ts";
 export type ExpertWords = () => Promise<string[][] | null>;
 
 /**
- * Reads the words of a run's experts from its partition, once, when they are first asked for. A server needs no partition: without one
- * they are not known, nor where they cannot be read, which `onWarning` hears.
+ * Reads the words of the experts of a run from its partition, once, when they are first asked for. They are
+ * not known where there is no partition (a server needs none) or where it cannot be read; `onWarning` is
+ * called in the latter case.
  */
 export function createWords(
   run: string,

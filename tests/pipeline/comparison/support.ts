@@ -5,7 +5,8 @@
  */
 
 import type { Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
-import { type Columns, type Lineage, toBatch } from "../../../pipeline/rows/arrow.ts";
+import { type Columns, toBatch } from "../../../pipeline/rows/arrow.ts";
+import type { Lineage } from "../../../pipeline/rows/lineage.ts";
 import { writeShards } from "../../../pipeline/rows/shards.ts";
 import { outputsHash } from "../../../pipeline/run/manifest.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";

@@ -1,10 +1,13 @@
 /** Held-out rows, models and plain recomputations for the tests of evaluation. */
 
-import { type Columns, type Lineage, type RecordBatch, toBatch } from "../../../pipeline/rows/arrow.ts";
+import { type Columns, type RecordBatch, toBatch } from "../../../pipeline/rows/arrow.ts";
+
+import type { Lineage } from "../../../pipeline/rows/lineage.ts";
 import { sliceColumns } from "../../../pipeline/rows/columns.ts";
 import { randomBits } from "../../../pipeline/random.ts";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
-import type { Checkpoint, CheckpointNotes, Routers } from "../../../pipeline/checkpoints/checkpoint.ts";
+import type { Checkpoint, CheckpointNotes } from "../../../pipeline/checkpoints/hugging_face_config.ts";
+import type { Routers } from "../../../pipeline/checkpoints/routers.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { partitionerOf } from "../../../pipeline/partition/em/partitioner.ts";
 import { evaluate, type EvaluateOptions } from "../../../pipeline/evaluation/evaluate.ts";

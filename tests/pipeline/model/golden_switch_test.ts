@@ -5,7 +5,8 @@ import { createBank } from "../../../pipeline/model/parameters.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import type { Mode } from "../../../pipeline/model/sublayers/sublayer.ts";
 import { createTrainer } from "../../../pipeline/model/trainer.ts";
-import { createActivations, planForward, planTransposes } from "../../../pipeline/model/transformer.ts";
+import { createActivations } from "../../../pipeline/model/activations.ts";
+import { planForward, planTransposes } from "../../../pipeline/model/transformer.ts";
 import { assertClose, assertTensors, FORMS, goldenTensors } from "./golden.ts";
 
 interface Expected {

@@ -6,13 +6,8 @@ import { VARIANTS } from "../../../kernels/device/variants.ts";
 import type { HostBatch } from "../../../pipeline/model/batch.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import type { Weights } from "../../../pipeline/model/parameters.ts";
-import {
-  createTrainer,
-  type StepResult,
-  STEPS_PER_READ,
-  type Trainer,
-  type TrainerOptions,
-} from "../../../pipeline/model/trainer.ts";
+import { createTrainer, type Trainer, type TrainerOptions } from "../../../pipeline/model/trainer.ts";
+import { type StepResult, STEPS_PER_READ } from "../../../pipeline/model/trainer_group.ts";
 import { assertClose, assertSameBits, gpu } from "../../kernels/support.ts";
 import { prefixSpan, spanAfter, wholeSpan } from "../../../pipeline/model/span.ts";
 import { meanNll, type ReferenceWeights, sequenceNll } from "./reference.ts";

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { fromBatch, lineageOf, readArrow } from "../../../pipeline/rows/arrow.ts";
+import { fromBatch, readArrow } from "../../../pipeline/rows/arrow.ts";
+import { lineageOf } from "../../../pipeline/rows/lineage.ts";
 import { type Columns, concatColumns, takeColumns } from "../../../pipeline/rows/columns.ts";
 import { assign } from "../../../pipeline/partition/assignment/assign.ts";
 import { readDescription, writeDescription } from "../../../pipeline/partition/folder.ts";

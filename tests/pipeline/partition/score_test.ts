@@ -1,15 +1,10 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { InputError, wordText } from "../../../kernels/errors.ts";
 import { openGpu } from "../../../kernels/device/gpu.ts";
-import {
-  fromBatch,
-  type Lineage,
-  lineageOf,
-  type RecordBatch,
-  toBatch,
-} from "../../../pipeline/rows/arrow.ts";
+import { fromBatch, type RecordBatch, toBatch } from "../../../pipeline/rows/arrow.ts";
+import { type Lineage, lineageOf } from "../../../pipeline/rows/lineage.ts";
 import { type Columns, sliceColumns } from "../../../pipeline/rows/columns.ts";
-import type { Routers } from "../../../pipeline/checkpoints/checkpoint.ts";
+import type { Routers } from "../../../pipeline/checkpoints/routers.ts";
 import { partitionerOf } from "../../../pipeline/partition/em/partitioner.ts";
 import { initialWeights } from "../../../pipeline/model/parameters.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";

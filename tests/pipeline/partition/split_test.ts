@@ -1,13 +1,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import {
-  emptyBatch,
-  fromBatch,
-  lineageOf,
-  readArrow,
-  type RecordBatch,
-  toBatch,
-} from "../../../pipeline/rows/arrow.ts";
+import { emptyBatch, fromBatch, readArrow, type RecordBatch, toBatch } from "../../../pipeline/rows/arrow.ts";
+import { lineageOf } from "../../../pipeline/rows/lineage.ts";
 import { type Columns, concatColumns, takeColumns } from "../../../pipeline/rows/columns.ts";
 import { assignArgmax } from "../../../pipeline/partition/assignment/argmax.ts";
 import {

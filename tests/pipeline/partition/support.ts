@@ -1,11 +1,6 @@
 /** Assigned rows for the tests of routing. */
-import {
-  type Columns,
-  type Lineage,
-  type RecordBatch,
-  toBatch,
-  writeArrowFile,
-} from "../../../pipeline/rows/arrow.ts";
+import { type Columns, type RecordBatch, toBatch, writeArrowFile } from "../../../pipeline/rows/arrow.ts";
+import type { Lineage } from "../../../pipeline/rows/lineage.ts";
 import { sliceColumns } from "../../../pipeline/rows/columns.ts";
 import type { LearnContext } from "../../../pipeline/partition/partitioner.ts";
 import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { emptyBatch, fromBatch, lineageOf, toBatch } from "../../../pipeline/rows/arrow.ts";
+import { emptyBatch, fromBatch, toBatch } from "../../../pipeline/rows/arrow.ts";
+import { lineageOf } from "../../../pipeline/rows/lineage.ts";
 import { type Columns, concatColumns, sliceColumns, takeColumns } from "../../../pipeline/rows/columns.ts";
 import { joinScores } from "../../../pipeline/rows/join.ts";
 import { batchesOf, LINEAGE, rowsOf } from "../partition/support.ts";

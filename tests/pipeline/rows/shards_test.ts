@@ -2,11 +2,11 @@ import { assertEquals } from "@std/assert";
 import {
   type Columns,
   emptyBatch,
-  type Lineage,
   readShards,
   type RecordBatch,
   toBatch,
 } from "../../../pipeline/rows/arrow.ts";
+import type { Lineage } from "../../../pipeline/rows/lineage.ts";
 import { sliceColumns } from "../../../pipeline/rows/columns.ts";
 import { shardName, writeShards } from "../../../pipeline/rows/shards.ts";
 

@@ -1,12 +1,7 @@
 import { assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import {
-  fromBatch,
-  type Lineage,
-  type RecordBatch,
-  toBatch,
-  writeArrowFile,
-} from "../../../pipeline/rows/arrow.ts";
+import { fromBatch, type RecordBatch, toBatch, writeArrowFile } from "../../../pipeline/rows/arrow.ts";
+import type { Lineage } from "../../../pipeline/rows/lineage.ts";
 import { type Columns, sliceColumns } from "../../../pipeline/rows/columns.ts";
 import { randomKeys } from "../../../pipeline/random.ts";
 import { epochs, inSequence, shuffle } from "../../../pipeline/rows/shuffle.ts";

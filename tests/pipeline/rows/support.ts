@@ -1,7 +1,8 @@
 /** Rows and streams for the tests of rows. */
 
 import { Field, Int32, List, Table, Utf8, vectorFromArray } from "apache-arrow";
-import { type Columns, fromBatch, type Lineage, type RecordBatch } from "../../../pipeline/rows/arrow.ts";
+import { type Columns, fromBatch, type RecordBatch } from "../../../pipeline/rows/arrow.ts";
+import type { Lineage } from "../../../pipeline/rows/lineage.ts";
 
 /** Where the rows of these tests come from. */
 export const LINEAGE: Lineage = {

@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
-import { loadCheckpoint, loadRouters, saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
+import { loadCheckpoint, saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
+import { loadRouters } from "../../../pipeline/checkpoints/routers.ts";
 import { scoring } from "../../../pipeline/serving/forms.ts";
 import { answer, generate } from "../../../pipeline/serving/generate.ts";
 import { type Mixture, openMixture } from "../../../pipeline/serving/mixture.ts";

@@ -2,7 +2,8 @@
 
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import { type Tokenizer, trainTokenizer } from "../../../pipeline/text/tokenizer.ts";
-import { routerFolder, saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
+import { routerFolder } from "../../../pipeline/checkpoints/routers.ts";
+import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { expertFolder } from "../../../pipeline/partition/manifests.ts";
 import { anyWeights } from "../model/support.ts";

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError, wordText } from "../../../kernels/errors.ts";
-import { loadCheckpoint, saveModelFolder } from "../../../pipeline/checkpoints/checkpoint.ts";
+import { loadCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
+import { saveModelFolder } from "../../../pipeline/checkpoints/model_folder.ts";
 import { readCost } from "../../../pipeline/cost/cost.ts";
 import { initialWeights } from "../../../pipeline/model/parameters.ts";
 import { type ModelConfig, parameterCount } from "../../../pipeline/model/shape.ts";

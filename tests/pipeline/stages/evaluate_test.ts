@@ -9,11 +9,8 @@ import {
 import { readShards } from "../../../pipeline/rows/arrow.ts";
 import { evaluate } from "../../../pipeline/evaluation/evaluate.ts";
 import { evaluateModels, evaluateRun } from "../../../pipeline/stages/evaluate_run.ts";
-import {
-  type CheckpointNotes,
-  loadCheckpoint,
-  saveCheckpoint,
-} from "../../../pipeline/checkpoints/checkpoint.ts";
+import type { CheckpointNotes } from "../../../pipeline/checkpoints/hugging_face_config.ts";
+import { loadCheckpoint, saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { partHash } from "../../../pipeline/partition/manifests.ts";
 import { openMixture } from "../../../pipeline/serving/mixture.ts";

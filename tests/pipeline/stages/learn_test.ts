@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { forwardFlops, trainingFlops } from "../../../pipeline/cost/cost.ts";
+import { forwardFlops, trainingFlops } from "../../../pipeline/cost/flops.ts";
 import { modelShapes } from "../../../pipeline/model/shapes.ts";
 import { PARTITIONERS } from "../../../pipeline/partition/partitioners.ts";
 import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";

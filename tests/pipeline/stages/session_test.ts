@@ -5,7 +5,8 @@ import { readRunConfiguration, writeRunConfiguration } from "../../../pipeline/r
 import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 import { gpu } from "../../kernels/support.ts";
 import { inFolder } from "../../tasks/support.ts";
-import { inRun, needConfiguration } from "../../../pipeline/stages/session.ts";
+import { inRun } from "../../../pipeline/stages/session.ts";
+import { needConfiguration } from "../../../pipeline/stages/run_folder.ts";
 import { runAll, toyStage, withStages } from "./support.ts";
 
 const seedOf = async (run: string) => (await readRunConfiguration(run))?.configuration.seed;

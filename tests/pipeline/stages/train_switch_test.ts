@@ -8,7 +8,7 @@ import { generate, type GenerateOptions } from "../../../pipeline/serving/genera
 import { evaluateRun } from "../../../pipeline/stages/evaluate_run.ts";
 import { trainDense, trainExpert, trainSwitch } from "../../../pipeline/stages/train.ts";
 import { verifyRun } from "../../../pipeline/stages/verify.ts";
-import { readStepMetrics } from "../../../pipeline/training/loop.ts";
+import { readStepMetrics } from "../../../pipeline/training/metrics.ts";
 import { gpu } from "../../kernels/support.ts";
 import { hashes } from "../../tasks/support.ts";
 import { withPartition } from "./support.ts";

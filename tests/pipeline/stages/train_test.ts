@@ -1,7 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError, wordText } from "../../../kernels/errors.ts";
 import { loadCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
-import { forwardFlops, trainingFlops } from "../../../pipeline/cost/cost.ts";
+import { forwardFlops, trainingFlops } from "../../../pipeline/cost/flops.ts";
 import { parameterCount } from "../../../pipeline/model/shape.ts";
 import { modelShapes } from "../../../pipeline/model/shapes.ts";
 import { partHash, readPart } from "../../../pipeline/partition/manifests.ts";

@@ -3,9 +3,8 @@ import { InputError } from "../../../kernels/errors.ts";
 import { lockRun } from "../../../pipeline/run/lock.ts";
 import { openTrainings, type Training } from "../../../pipeline/stages/trainings.ts";
 import { trainDense, trainExpert } from "../../../pipeline/stages/train.ts";
-import { readLastMetrics, readStepMetrics } from "../../../pipeline/training/loop.ts";
+import { readStepMetrics } from "../../../pipeline/training/metrics.ts";
 import { gpu } from "../../kernels/support.ts";
-import { inFolder } from "../../tasks/support.ts";
 import { withPartition } from "./support.ts";
 
 const flags = {
@@ -79,21 +78,4 @@ Deno.test("openTrainings() tells of every training what its files and its holder
     await Deno.writeTextFile(`${run}/manifests/train-dense.json`, "{}");
     assertEquals((await reader.read())[2].state, "damaged");
     await assertRejects(() => openTrainings(`${run}/none`), InputError);
-  }));
-
-Deno.test("readLastMetrics() reads the end of a file of any length, and passes over what is damaged or not written yet", () =>
-  inFolder(async (folder) => {
-    const path = `${folder}/metrics.jsonl`;
-    assertEquals(await readLastMetrics(path), null);
-    await Deno.writeTextFile(path, '{"step":1,');
-    assertEquals(await readLastMetrics(path), null);
-    const line = (step: number) => {
-      const validationLoss = step % 100 === 0 ? { validationLoss: step / 1000 } : {};
-      return JSON.stringify({ step, tokens: 10 * step, loss: 2, rate: 0.1, norm: 1, ...validationLoss }) +
-        "\n";
-    };
-    const lines = Array.from({ length: 5050 }, (_, i) => line(i + 1));
-    await Deno.writeTextFile(path, `${lines.join("")}damaged\n${line(6000).slice(0, 20)}`);
-    const { last, validationLoss, at } = (await readLastMetrics(path))!;
-    assertEquals([last.step, last.tokens, validationLoss, at instanceof Date], [5050, 50_500, 5, true]);
   }));

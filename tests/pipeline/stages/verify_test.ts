@@ -3,17 +3,16 @@ import type { Configuration } from "../../../pipeline/settings/configuration.ts"
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import {
   fromBatch,
-  type Lineage,
-  lineageOf,
   readArrow,
   readShards,
   type RecordBatch,
   toBatch,
   writeArrowFile,
 } from "../../../pipeline/rows/arrow.ts";
+import { type Lineage, lineageOf } from "../../../pipeline/rows/lineage.ts";
 import { type Columns, concatColumns, sliceColumns, takeColumns } from "../../../pipeline/rows/columns.ts";
 import { writeShards } from "../../../pipeline/rows/shards.ts";
-import { routersHash } from "../../../pipeline/checkpoints/checkpoint.ts";
+import { routersHash } from "../../../pipeline/checkpoints/routers.ts";
 import { assign } from "../../../pipeline/partition/assignment/assign.ts";
 import { joinScores } from "../../../pipeline/rows/join.ts";
 import { split } from "../../../pipeline/partition/split.ts";

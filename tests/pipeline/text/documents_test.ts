@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import { fromBatch, lineageOf } from "../../../pipeline/rows/arrow.ts";
+import { fromBatch } from "../../../pipeline/rows/arrow.ts";
+import { lineageOf } from "../../../pipeline/rows/lineage.ts";
 import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 import { documentLines, openDocuments, readOptions, tokenBatches } from "../../../pipeline/text/documents.ts";
 import { type Document, readDocuments } from "../../../pipeline/text/readers.ts";

@@ -5,11 +5,11 @@ import { type Columns, sliceColumns } from "../../../pipeline/rows/columns.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";
 import {
   LossNotFiniteError,
-  type StepMetrics,
   type TrainingState,
   trainModel,
   type TrainModelOptions,
 } from "../../../pipeline/training/loop.ts";
+import type { StepMetrics } from "../../../pipeline/training/metrics.ts";
 import { anyBatch, anyWeights, assertSameTensors } from "../model/support.ts";
 
 const gpu = await openGpu();

@@ -1,11 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { type Columns, sliceColumns } from "../../../pipeline/rows/columns.ts";
-import {
-  type StepMetrics,
-  type TrainingState,
-  trainModel,
-  type TrainModelOptions,
-} from "../../../pipeline/training/loop.ts";
+import type { StepMetrics } from "../../../pipeline/training/metrics.ts";
+import { type TrainingState, trainModel, type TrainModelOptions } from "../../../pipeline/training/loop.ts";
 import { createTogether, type MakeTrainer } from "../../../pipeline/training/together.ts";
 import { createTrainer } from "../../../pipeline/model/trainer.ts";
 import { gpu } from "../../kernels/support.ts";

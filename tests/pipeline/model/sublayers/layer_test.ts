@@ -3,7 +3,7 @@ import { InputError } from "../../../../kernels/errors.ts";
 import { type Dispatch, floatBits, type GpuBuffer } from "../../../../kernels/device/gpu.ts";
 import { type Matrix, padded } from "../../../../kernels/device/matrix.ts";
 import { loadCheckpoint, saveCheckpoint } from "../../../../pipeline/checkpoints/checkpoint.ts";
-import { forwardFlops } from "../../../../pipeline/cost/cost.ts";
+import { forwardFlops } from "../../../../pipeline/cost/flops.ts";
 import { inferenceMemory, trainingMemory } from "../../../../pipeline/cost/memory.ts";
 import { createDecoder } from "../../../../pipeline/model/decoder.ts";
 import { initialWeights } from "../../../../pipeline/model/parameters.ts";

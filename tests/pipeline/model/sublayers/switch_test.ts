@@ -1,7 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../../kernels/errors.ts";
 import { loadCheckpoint, saveCheckpoint } from "../../../../pipeline/checkpoints/checkpoint.ts";
-import { forwardFlops } from "../../../../pipeline/cost/cost.ts";
+import { forwardFlops } from "../../../../pipeline/cost/flops.ts";
 import { inferenceMemory, trainingMemory } from "../../../../pipeline/cost/memory.ts";
 import { createDecoder } from "../../../../pipeline/model/decoder.ts";
 import { initialWeights, type Weights } from "../../../../pipeline/model/parameters.ts";

@@ -1,14 +1,8 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { InputError, type Text, wordText } from "../../../../kernels/errors.ts";
-import {
-  emptyBatch,
-  fromBatch,
-  type Lineage,
-  lineageOf,
-  type RecordBatch,
-  toBatch,
-} from "../../../../pipeline/rows/arrow.ts";
+import { emptyBatch, fromBatch, type RecordBatch, toBatch } from "../../../../pipeline/rows/arrow.ts";
+import { type Lineage, lineageOf } from "../../../../pipeline/rows/lineage.ts";
 import { type Columns, concatColumns, sliceColumns } from "../../../../pipeline/rows/columns.ts";
 import { argmax, assignArgmax } from "../../../../pipeline/partition/assignment/argmax.ts";
 import { assign } from "../../../../pipeline/partition/assignment/assign.ts";

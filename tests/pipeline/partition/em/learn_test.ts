@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../../kernels/errors.ts";
-import { loadRouters } from "../../../../pipeline/checkpoints/checkpoint.ts";
+import { loadRouters } from "../../../../pipeline/checkpoints/routers.ts";
 import { em } from "../../../../pipeline/partition/em/partitioner.ts";
 import { learn } from "../../../../pipeline/partition/em/learn.ts";
 import { readDescription } from "../../../../pipeline/partition/folder.ts";

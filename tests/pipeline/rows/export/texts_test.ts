@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { type Lineage, type RecordBatch, toBatch } from "../../../../pipeline/rows/arrow.ts";
+import type { Lineage } from "../../../../pipeline/rows/lineage.ts";
+import { type RecordBatch, toBatch } from "../../../../pipeline/rows/arrow.ts";
 import { counted, pieces, wholeDocuments } from "../../../../pipeline/rows/export/mod.ts";
 import { filesOf, grouped } from "../../../../pipeline/rows/export/texts.ts";
 import { noCounts, tokenizeDocuments } from "../../../../pipeline/text/tokenize.ts";

@@ -1,10 +1,10 @@
 import { assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
-import type { ExpertName } from "../../../pipeline/partition/names.ts";
-import { expertsSection } from "../../../pipeline/report/experts.ts";
-import { markup } from "../../../pipeline/report/html.ts";
-import { readRun } from "../../../pipeline/report/read.ts";
-import { inFolder } from "../../tasks/support.ts";
-import { writeRun } from "./support.ts";
+import type { ExpertName } from "../../../../pipeline/partition/names.ts";
+import { expertsSection } from "../../../../pipeline/report/sections/experts.ts";
+import { markup } from "../../../../pipeline/report/html.ts";
+import { readRun } from "../../../../pipeline/report/read.ts";
+import { inFolder } from "../../../tasks/support.ts";
+import { writeRun } from "../support.ts";
 
 const text = (cost: number, text: string) => ({ sequence: "7", source: "news", cost, text });
 const NAME: Omit<ExpertName, "expert"> = {

@@ -1,19 +1,21 @@
 /**
- * Says of every expert what a person would call it by: the words that set it apart, its sources, its likeliest and least likely
- * texts.
+ * The section of a report that names the experts: for each the words that set it apart, its sources, and its
+ * likeliest and least likely texts.
  *
  * @module
  */
 
-import type { ExpertName, SampledText } from "../partition/names.ts";
-import type { PartManifest } from "../partition/manifests.ts";
-import { Html, htmlTable, markup, number, percent, printable, type Table } from "./html.ts";
-import { expertName, labelled } from "./plots.ts";
-import type { RunRecord } from "./read.ts";
-import type { Section } from "./section.ts";
-import { expertColour } from "./theme.ts";
+import type { ExpertName, SampledText } from "../../partition/names.ts";
+import type { PartManifest } from "../../partition/manifests.ts";
+import { Html, htmlTable, markup, number, percent, printable, type Table } from "../html.ts";
+import { expertName, labelled } from "../plots.ts";
+import type { RunRecord } from "../read.ts";
+import type { Section } from "../section.ts";
+import { expertColour } from "../theme.ts";
 
-/** Most words in an expert's title, most sources that are told, most experts whose texts are shown. */
+/**
+ * Most words in the title of an expert, most sources that are listed, and most experts whose texts are shown.
+ */
 const TITLE_WORDS = 3;
 const MOST_SOURCES = 6;
 const MOST_EXPERTS = 64;

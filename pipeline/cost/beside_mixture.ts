@@ -1,0 +1,116 @@
+/**
+ * Counts what other models cost beside the mixture of a configuration: the larger dense model that trains for as many FLOPs, and any
+ * model that trains for a number of steps.
+ *
+ * @module
+ */
+
+import { type ModelConfig, parameterCount, validateModelConfig } from "../model/shape.ts";
+import { largerDenseShape } from "../model/shapes.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { forwardFlops, mixtureFlops, trainingFlops } from "./flops.ts";
+import { answeringOf, inferenceMemory, trainingMemory } from "./memory.ts";
+import { type CostCorpus, mixtureOf } from "./mixture.ts";
+
+/** The larger dense model, trained for about as many FLOPs as the mixture. */
+export interface EqualCompute {
+  /** Its shape. */
+  model: ModelConfig;
+  /** Its weights. */
+  parameters: number;
+  /** Sequences per step: those of an expert. */
+  batch: number;
+  /** Training steps. */
+  steps: number;
+  /** Tokens that it sees, padding included. */
+  tokens: number;
+  /** FLOPs of its training. */
+  training: number;
+  /** FLOPs of training the mixture: experts, routers and scoring. */
+  mixture: number;
+  /** FLOPs of one sequence. */
+  inference: number;
+  /** FLOPs of one sequence through an expert. */
+  expertInference: number;
+}
+
+/**
+ * Counts the steps with which the training of the larger dense model costs as many FLOPs as that of the
+ * mixture, experts and overhead: the nearest whole number of steps with the batch of an expert. Throws an
+ * `InputError` on values that do not go together.
+ */
+export function equalCompute(c: Configuration, corpus?: CostCorpus): EqualCompute {
+  const model = largerDenseShape(c);
+  validateModelConfig(model, "the larger dense model");
+  const shape = mixtureOf(c, corpus);
+  const { total, inference } = mixtureFlops(shape);
+  const { batch, length } = shape;
+  const perStep = trainingFlops(model, batch, length);
+  const steps = Math.max(1, Math.round(total / perStep));
+  return {
+    model,
+    parameters: parameterCount(model),
+    batch,
+    steps,
+    tokens: steps * batch * length,
+    training: steps * perStep,
+    mixture: total,
+    inference: forwardFlops(model, 1, length),
+    expertInference: inference,
+  };
+}
+
+/** What a model costs beside the mixture and one of its experts. */
+export interface TrainingCost {
+  /** Weights of the model. */
+  parameters: number;
+  /** FLOPs of its training. */
+  training: number;
+  /** FLOPs of the mixture's: experts, routers and scoring. */
+  mixture: number;
+  /** FLOPs of one sequence. */
+  inference: number;
+  /** FLOPs of one sequence through an expert. */
+  expertInference: number;
+  /** Device memory, in bytes, for training the model and an expert, and for generating with either. */
+  memory: Record<"training" | "expertTraining" | "inference" | "expertInference", number>;
+}
+
+/** Counts what a model that is trained for `steps` costs beside the mixture of a configuration. */
+export function besideMixture(
+  c: Configuration,
+  model: ModelConfig,
+  { batch, steps, corpus }: { batch: number; steps: number; corpus?: CostCorpus },
+): TrainingCost {
+  const shape = mixtureOf(c, corpus);
+  const { length, expert } = shape;
+  const { total, inference } = mixtureFlops(shape);
+  const training = { microBatch: c.microBatch || c.expertBatch, length, dtype: c.dtype };
+  const answer = answeringOf(length);
+  return {
+    parameters: parameterCount(model),
+    training: steps * trainingFlops(model, batch, length),
+    mixture: total,
+    inference: forwardFlops(model, 1, length),
+    expertInference: inference,
+    memory: {
+      training: trainingMemory(model, { ...training, batch }).total,
+      expertTraining: trainingMemory(expert, { ...training, batch: c.expertBatch }).total,
+      inference: inferenceMemory(model, answer).total,
+      expertInference: inferenceMemory(expert, answer).total,
+    },
+  };
+}
+
+/** Largest relative difference between two trainings of equal compute. */
+const COMPUTE_APART = 0.01;
+
+/**
+ * Warns of a model whose training should cost as much as that of the mixture and does not; undefined where it
+ * does, and where its cost is not known.
+ */
+export function costApart(name: string, cost: TrainingCost | undefined): string | undefined {
+  if (!cost || Math.abs(cost.training / cost.mixture - 1) <= COMPUTE_APART) return undefined;
+  const [own, mixture] = [cost.training, cost.mixture].map((flops) => flops.toExponential(3));
+  return `the training of ${name} takes ${own} FLOPs, that of the mixture ${mixture}: they are more than 1% apart`;
+}

@@ -1,0 +1,49 @@
+/**
+ * Counts the bytes that machines exchange: scores of routers, and for comparison the gradients of
+ * data-parallel training.
+ *
+ * @module
+ */
+
+import type { Configuration } from "../settings/configuration.ts";
+import type { MixtureShape } from "./flops.ts";
+
+const SCORE_BYTES = 2; // an f16 per sequence
+const WEIGHT_BYTES = 4; // an f32 per weight
+const BOTH_WAYS = 2; // sent and received
+
+/** Counts the bytes that a router sends and receives in one exchange of scores of `sequences`. */
+export function exchangeBytes(sequences: number): number {
+  return BOTH_WAYS * SCORE_BYTES * sequences;
+}
+
+/** Counts the bytes that a node sends and receives per step of data-parallel training: all gradients, f32. */
+export function denseStepBytes(parameters: number): number {
+  return BOTH_WAYS * WEIGHT_BYTES * parameters;
+}
+
+/** Bytes exchanged in the whole of training. */
+export interface Communication {
+  /** Exchanges of scores while routers train: one a round. */
+  exchanges: number;
+  /** Bytes per router and exchange. */
+  bytesPerExchange: number;
+  /** Bytes per router for the scores of the corpus, by which it is sharded for the experts. */
+  corpusBytes: number;
+  /** Bytes per node of the mixture, all training. */
+  bytesPerNode: number;
+  /** Bytes per node and step of data-parallel training of the dense model on as many nodes. */
+  denseBytesPerStep: number;
+  /** Bytes per node of the dense model, all training. */
+  denseBytesPerNode: number;
+}
+
+export function communicationOf(c: Configuration, mixture: MixtureShape, parameters: number): Communication {
+  const exchanges = mixture.routerSteps > 0 ? c.rounds : 0;
+  const bytesPerExchange = exchangeBytes(c.roundSequences * c.experts);
+  const corpusBytes = exchangeBytes(mixture.corpusScored);
+  const bytesPerNode = exchanges * bytesPerExchange + corpusBytes;
+  const denseBytesPerStep = denseStepBytes(parameters);
+  const denseBytesPerNode = mixture.steps * denseBytesPerStep;
+  return { exchanges, bytesPerExchange, corpusBytes, bytesPerNode, denseBytesPerStep, denseBytesPerNode };
+}

@@ -1,0 +1,98 @@
+/**
+ * Counts FLOPs of models and of a mixture, by the equations of the paper's section "Computational cost".
+ *
+ * @module
+ */
+
+import type { ModelConfig } from "../model/shape.ts";
+import { layerOf } from "../model/sublayers/layer.ts";
+
+/** Counts the FLOPs of one forward pass over `sequences` of `length` tokens each. */
+export function forwardFlops(model: ModelConfig, sequences: number, length: number): number {
+  const { vocabulary, hidden } = model;
+  const tokens = sequences * length;
+  const layers = layersFlops(model, sequences, length);
+  return tokens * hidden + layers + 2 * tokens * hidden * vocabulary + 3 * tokens * vocabulary;
+}
+
+/** Counts the FLOPs of the part of a forward pass that recomputation repeats. */
+export function layersFlops(model: ModelConfig, sequences: number, length: number): number {
+  const ofLayer = layerOf(model).map((sublayer) => sublayer.flops(model, sequences, length));
+  return model.layers * ofLayer.reduce((sum, flops) => sum + flops, 0);
+}
+
+/** Counts the FLOPs of one training step: forward, and twice that backward. */
+export function trainingFlops(model: ModelConfig, sequences: number, length: number): number {
+  return 3 * forwardFlops(model, sequences, length);
+}
+
+/** What the FLOPs of a mixture depend on. Symbols in brackets are those of the paper. */
+export interface MixtureShape {
+  /** Experts, and as many routers `[E]`. */
+  experts: number;
+  /** Shape of an expert. */
+  expert: ModelConfig;
+  /** Shape of a router. */
+  router: ModelConfig;
+  /** Tokens of a sequence `[S]`. */
+  length: number;
+  /** Tokens of the routing prefix `[M]`. */
+  prefix: number;
+  /** Training steps of an expert. */
+  steps: number;
+  /** Sequences in an expert's batch `[B]`. */
+  batch: number;
+  /** Training steps of a router. */
+  routerSteps: number;
+  /** Sequences in a router's batch `[B_r]`. */
+  routerBatch: number;
+  /** Tokens of a training sequence of a router: M in this project, S as the paper counts. */
+  routerLength: number;
+  /** Sequences that every router scores while routers train. */
+  roundsScored: number;
+  /** Sequences that every router scores to shard the corpus for the experts. */
+  corpusScored: number;
+}
+
+/** FLOPs of a mixture and of the dense model that sees as many tokens. */
+export interface MixtureFlops {
+  /** Training of all experts. */
+  experts: number;
+  /** Training of all routers. */
+  trainRouters: number;
+  /** Scoring for the routers' rounds. */
+  shardForRouters: number;
+  /** Scoring of the corpus, to shard it for the experts. */
+  shardForExperts: number;
+  /** What the mixture costs beyond its experts: the sum of the three above. */
+  overhead: number;
+  /** Experts and overhead. */
+  total: number;
+  /** Training of the dense baseline: the expert's model on the tokens of all experts. */
+  dense: number;
+  /** One sequence through one expert, which is what the dense model takes. */
+  inference: number;
+  /** The prefix of one sequence through all routers. */
+  inferenceOverhead: number;
+}
+
+/** Counts the FLOPs of a mixture: the paper's equations of section "Computational cost". */
+export function mixtureFlops(m: MixtureShape): MixtureFlops {
+  const scoring = forwardFlops(m.router, 1, m.prefix) * m.experts;
+  const experts = m.steps * trainingFlops(m.expert, m.batch, m.length) * m.experts;
+  const trainRouters = m.routerSteps * trainingFlops(m.router, m.routerBatch, m.routerLength) * m.experts;
+  const shardForRouters = m.roundsScored * scoring;
+  const shardForExperts = m.corpusScored * scoring;
+  const overhead = trainRouters + shardForRouters + shardForExperts;
+  return {
+    experts,
+    trainRouters,
+    shardForRouters,
+    shardForExperts,
+    overhead,
+    total: experts + overhead,
+    dense: m.steps * trainingFlops(m.expert, m.batch * m.experts, m.length),
+    inference: forwardFlops(m.expert, 1, m.length),
+    inferenceOverhead: scoring,
+  };
+}

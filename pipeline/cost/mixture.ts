@@ -1,0 +1,46 @@
+/**
+ * The mixture of a configuration, as its costs are counted: shapes, steps, and how many sequences routers
+ * score.
+ *
+ * @module
+ */
+
+import { modelShapes } from "../model/shapes.ts";
+import { PARTITIONERS } from "../partition/partitioners.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { trainingSteps } from "../training/steps.ts";
+import type { MixtureShape } from "./flops.ts";
+
+/** Sequences of a tokenized corpus. */
+export interface CostCorpus {
+  /** For training. */
+  train: number;
+  /** Held out. */
+  test: number;
+}
+
+/** Gives the sizes that a configuration names directly. */
+export function shapeOf(c: Configuration) {
+  const { experts, prefix, sequenceLength: length, expertBatch: batch, routerBatch } = c;
+  return { ...modelShapes(c), experts, length, prefix, batch, routerBatch };
+}
+
+/**
+ * Gives the sizes that the FLOPs of the mixture of a configuration depend on, as it runs here. Throws an
+ * `InputError` on values that do not go together.
+ */
+export function mixtureOf(c: Configuration, corpus?: CostCorpus): MixtureShape {
+  const shape = shapeOf(c);
+  const { experts, prefix, batch, routerBatch } = shape;
+  // Each part is assumed to hold one E-th of the corpus.
+  const steps = trainingSteps(c, { sequences: corpus && Math.floor(corpus.train / experts) });
+  const rounds = c.routers === "" && PARTITIONERS.get(c.partitioner)?.models ? c.rounds : 0;
+  return {
+    ...shape,
+    steps,
+    routerSteps: rounds * Math.floor(c.roundSequences / routerBatch),
+    routerLength: Math.max(0, ...c.prefixLengths) || prefix,
+    roundsScored: rounds * c.roundSequences * experts,
+    corpusScored: corpus ? corpus.train + corpus.test : steps * batch * experts,
+  };
+}

@@ -1,0 +1,324 @@
+/**
+ * The buffers of one batch: activations, logits, and the gradients of the backward pass. Also how large they
+ * are, and how many models fit a binding.
+ *
+ * @module
+ */
+
+import type { TokenDetails } from "../../kernels/cross_entropy/cross_entropy.ts";
+import type { Arena, GpuBuffer } from "../../kernels/device/gpu.ts";
+import { padded } from "../../kernels/device/matrix.ts";
+import { bytesOf, type Dtype } from "../../kernels/device/storage.ts";
+import type { AdapterKind } from "../../kernels/device/variants.ts";
+import { InputError } from "../../kernels/errors.ts";
+import { layerNormScratch } from "../../kernels/layer_norm/layer_norm.ts";
+import { matmulTransposedScratch } from "../../kernels/matmul/matmul_transposed.ts";
+import type { KeyValueCache } from "../../kernels/rotary/rotary.ts";
+import { weightGradientScratch } from "../../kernels/weight_gradient/weight_gradient.ts";
+import { type ModelConfig, parameterSpecs } from "./shape.ts";
+import { layerOf, sublayersOf } from "./sublayers/layer.ts";
+import type { BatchShape, BufferSize, Gathering, Mode, Report } from "./sublayers/sublayer.ts";
+
+/**
+ * Bytes that one chunk of logits may take, by kind of adapter. On the processor, larger chunks leave the
+ * caches and smaller ones cost more dispatches. A GPU needs enough rows at once to give all of it work, even
+ * where the product has few columns.
+ */
+const LOGITS_BUDGETS: Record<AdapterKind, number> = { software: 32 * 2 ** 20, gpu: 512 * 2 ** 20 };
+
+/** Returns the bytes that one chunk of logits may take on an adapter of this kind, which binds at most `limit` bytes at once. */
+export function logitsBudget(kind: AdapterKind, limit: number): number {
+  return Math.min(LOGITS_BUDGETS[kind], limit);
+}
+
+/**
+ * Rows of the largest tiles of a product on a GPU. A chunk beyond the budget of the processor is a multiple
+ * of them.
+ */
+const TILE_ROWS = 128;
+
+/** Returns how many rows of logits per model are held at once, in at most `budget` bytes. */
+export function logitsChunk(
+  { vocabulary }: ModelConfig,
+  { models, batch, length }: BatchShape,
+  budget: number = LOGITS_BUDGETS.software,
+): number {
+  const most = Math.floor(budget / (models * padded(vocabulary) * 4));
+  const rows = budget > LOGITS_BUDGETS.software && most > TILE_ROWS ? most - most % TILE_ROWS : most;
+  return Math.max(1, Math.min(batch * length, rows));
+}
+
+/** A tensor of one model that a binding must hold. */
+interface Bound {
+  name: string;
+  values: number;
+}
+
+/** Finds the largest tensor of one model among those that grow with the batch. */
+export function largestActivation(config: ModelConfig, { batch, length }: BatchShape): Bound {
+  const shape = { models: 1, batch, length };
+  const most = { mode: "train", dtype: "f32", slots: batch, positions: length, sums: true } as const;
+  const tensors = layerOf(config).flatMap((sublayer) => {
+    const { layer, cache, scratch } = sublayer.buffers(config, { shape, ...most });
+    return Object.entries({ ...layer, ...cache, ...scratch }).map(([name, { values }]): Bound => {
+      return { name: `activations "${name}" of ${sublayer.name}`, values };
+    });
+  });
+  return largest([...tensors, { name: "residual stream", values: batch * length * padded(config.hidden) }]);
+}
+
+function largest(tensors: readonly Bound[]): Bound {
+  return tensors.reduce((a, b) => (b.values > a.values ? b : a));
+}
+
+/**
+ * Returns how many models of this shape one bank may hold, so that every tensor fits a binding of `limit` bytes.
+ *
+ * Throws an `InputError`, with the tensor and both numbers, where not even one model fits.
+ */
+export function modelsPerBank(config: ModelConfig, shape: BatchShape, limit: number): number {
+  const weights = parameterSpecs({ ...config, layers: 1 }).map(
+    ({ name, shape: [rows, columns = 1], stack = 1 }) => ({
+      name: `tensor "${name}"`,
+      values: stack * Math.max(rows * padded(columns), columns * padded(rows)),
+    }),
+  );
+  const activation = largestActivation(config, shape);
+  const logits = { name: "row of logits", values: padded(config.vocabulary) };
+  const { name, values } = largest([...weights, logits, activation]);
+  const bytes = values * 4;
+  if (bytes <= limit) return Math.min(shape.models, Math.floor(limit / bytes));
+  throw new InputError(
+    `Cannot place the ${name} as one tensor must fit the adapter's binding limit: it needs ${bytes} bytes, ` +
+      `the limit is ${limit}`,
+    { remedy: `use a smaller ${name === activation.name ? "batch" : "model"}` },
+  );
+}
+
+/** Buffers of one batch, shared by every bank that runs in them one after another. */
+export interface Activations {
+  /** Sizes that the buffers were made for. */
+  shape: BatchShape;
+  /** Whether they hold what a backward pass needs, and models have their own tokens. */
+  training: boolean;
+  /** Whether the backward pass computes each layer's activations again from its input. */
+  recompute: boolean;
+  /** Where keys and values of earlier positions are kept (generation). */
+  cache?: KeyValueCache;
+  /** How rows form sequences, where sequences share rows. */
+  gathering?: Gathering;
+  /** Rows of logits per model that are held at once. */
+  chunk: number;
+  /** u32 `[models, batch, length]` (`[batch, length]` for scoring). */
+  tokens: GpuBuffer;
+  /** u32 `[models, batch]` (`[batch]` for scoring): real tokens of each sequence, for sublayers that ask. */
+  lengths: GpuBuffer;
+  /** u32, the layout of `tokens`: the next token. */
+  targets: GpuBuffer;
+  /** f32, the layout of `tokens`: weight in the loss; 0 masks. */
+  weights: GpuBuffer;
+  /** u32 `[models, batch · length]`: rows sorted by token (training). */
+  order: GpuBuffer;
+  /** f32 `[models, batch, length]`, nats. */
+  nll: GpuBuffer;
+  /** The likeliest tokens, if they are asked for (scoring). */
+  details?: TokenDetails;
+  /** f32 `[models, chunk, vocabulary]`. */
+  logits: GpuBuffer;
+  /** `[models, R, H]` in the dtype, R is batch · length: the residual stream before each sublayer, and after the last. */
+  streams: GpuBuffer[];
+  /**
+   * Buffers of each sublayer by name, scratch included. Layers share those that a later layer may overwrite.
+   */
+  buffers: Record<string, GpuBuffer>[];
+  /** f32 `[models, reports]`: what sublayers report, in the order of {@link reportsOf}. */
+  reports: GpuBuffer;
+  /** `[models, R, H]` in the dtype: the last stream, normalised. */
+  normalized: GpuBuffer;
+  /** f32 `[models, R, 2]`. */
+  statistics: GpuBuffer;
+  /** Gradients and scratch of the backward pass, f32 (training). */
+  gradients?: {
+    residual: GpuBuffer; // [models, R, H]
+    branch: GpuBuffer; // [models, R, H]
+    partial: GpuBuffer; // sums over rows
+    parts?: GpuBuffer; // segments of weight gradients
+  };
+}
+
+/** What a batch's buffers are for. */
+export interface ActivationOptions {
+  /** Whether a backward pass follows, and models have their own tokens. */
+  training: boolean;
+  /**
+   * Keeps only the input of each layer and computes the rest again in the backward pass. This takes less
+   * memory and more time.
+   */
+  recompute?: boolean;
+  /** Positions of keys and values to keep from call to call, per slot (generation). */
+  capacity?: number;
+  /** Sequences whose keys and values are kept. Default: `batch`. */
+  slots?: number;
+  /** Sizes of the sequences that rows are gathered into, where sequences share rows (scoring, f32). */
+  gathered?: BatchShape;
+  /** What activations are stored in, and the bank's matrices. Default: f32. */
+  dtype?: Dtype;
+  /** Kind of the adapter: a GPU gets scratch for splitting long sums. Default: software. */
+  kind?: AdapterKind;
+  /** Bytes that one chunk of logits may take. Default: those of an adapter that runs on the processor. */
+  logitsBytes?: number;
+  /** Whether products of bf16 get scratch for their sums; only forms that take several passes use it. Default: true. */
+  sums?: boolean;
+  /** Holds the logits of as many rows of each model as of one alone, so that the head's gradient has the bits that it has then. */
+  asAlone?: boolean;
+}
+
+/** Lists what the sublayers of a model report, layer after layer. */
+export function reportsOf(config: ModelConfig): Report[] {
+  return sublayersOf(config).flatMap(({ sublayer }) => [...sublayer.reports ?? []]);
+}
+
+/** Makes the buffers for batches of one shape. */
+export function createActivations(
+  arena: Arena,
+  config: ModelConfig,
+  shape: BatchShape,
+  options: ActivationOptions,
+): Activations {
+  const { training, recompute = false, capacity, gathered, dtype = "f32", asAlone = false, logitsBytes } =
+    options;
+  const { models, batch, length } = shape;
+  const { slots = (gathered ?? shape).batch } = options;
+  const rows = models * batch * length;
+  const own = training ? models : 1;
+  const cache = capacity === undefined
+    ? undefined
+    : { places: arena.buffer("places", batch * 8), slots, capacity };
+  const buffer = bufferMaker(arena);
+  const float = (label: string, values: number) => buffer(label, { values });
+  const stream = (label: string, storage = dtype) =>
+    buffer(label, { values: rows * padded(config.hidden), storage });
+  const mode = modeOf({ training, cache });
+  const chunk = capacity === undefined
+    ? logitsChunk(config, asAlone ? { ...shape, models: 1 } : shape, logitsBytes)
+    : slots;
+  const indices = (label: string, { batch, length }: BatchShape) => float(label, batch * length);
+  const gathering = gathered && {
+    shape: gathered,
+    rows: indices("rows of sequences", gathered),
+    places: indices("places of rows", shape),
+  };
+  const buffers = sublayerBuffers(buffer, config, shape, options, { mode, slots });
+  const keeps = training && !recompute;
+  // A backward pass reads every stream; with recomputation only those of one layer. Otherwise two take turns.
+  const turns = training ? layerOf(config).length : 2;
+  const streams = Array.from({ length: buffers.length + 1 }, (_, place) => {
+    const turn = place % turns;
+    return stream(keeps || (training && turn === 0) ? `stream ${place}` : `stream in turn ${turn}`);
+  });
+  const sums = scratchOfSums(config, shape, chunk, options.kind);
+  return {
+    shape,
+    training,
+    recompute,
+    cache,
+    gathering,
+    chunk,
+    tokens: float("tokens", own * batch * length),
+    lengths: float("lengths", own * batch),
+    targets: float("targets", own * batch * length),
+    weights: float("loss weights", own * batch * length),
+    order: float("token order", training ? rows : 1),
+    nll: float("nll", rows),
+    logits: float("logits", models * chunk * padded(config.vocabulary)),
+    streams,
+    buffers,
+    reports: float("reports", models * reportsOf(config).length),
+    normalized: stream("final norm"),
+    statistics: float("final statistics", rows * 2),
+    gradients: training
+      ? {
+        residual: stream("residual gradient", "f32"),
+        branch: stream("branch gradient", "f32"),
+        partial: float("column sums", sums.columns),
+        parts: sums.products > 0 ? float("weight gradients in parts", sums.products) : undefined,
+      }
+      : undefined,
+  };
+}
+
+/** Makes a buffer, or finds that of the same label. */
+type BufferMaker = (label: string, size: BufferSize) => GpuBuffer;
+
+/** Gives what makes buffers: one for each label, of the size that is asked for first. */
+function bufferMaker(arena: Arena): BufferMaker {
+  const made = new Map<string, GpuBuffer>();
+  return (label, { values, storage = "f32", data }) => {
+    if (!made.has(label)) {
+      made.set(label, arena.buffer(label, data?.() ?? values * bytesOf(storage), storage));
+    }
+    return made.get(label)!;
+  };
+}
+
+/** Makes the buffers of all sublayers. Scratch is shared by all of them, and what no backward pass reads by all layers. */
+function sublayerBuffers(
+  buffer: BufferMaker,
+  config: ModelConfig,
+  shape: BatchShape,
+  { training, recompute, capacity, gathered, dtype = "f32", sums = true }: ActivationOptions,
+  { mode, slots }: { mode: Mode; slots: number },
+): Record<string, GpuBuffer>[] {
+  const layer = layerOf(config);
+  const keeps = training && !recompute;
+  const positions = capacity ?? (gathered ?? shape).length;
+  const sizes = layer.map((own) =>
+    own.buffers(config, { shape, gathered, mode, dtype, slots, positions, sums })
+  );
+  const makeAll = (place: string, sizes: Record<string, BufferSize> = {}) =>
+    Object.fromEntries(Object.entries(sizes).map(([name, size]) => [name, buffer(`${place} ${name}`, size)]));
+  const largest: Record<string, BufferSize> = {};
+  for (const [name, size] of sizes.flatMap(({ scratch }) => Object.entries(scratch))) {
+    if (size.values > (largest[name]?.values ?? 0)) largest[name] = size;
+  }
+  const scratch = makeAll("scratch", largest);
+  return sublayersOf(config).map(({ sublayer, layer: i }, place) => {
+    const { layer: kept, cache } = sizes[place % layer.length];
+    const label = (own: boolean) => `${own ? `layer ${i}` : "any layer"} ${sublayer.name}`;
+    return {
+      ...scratch,
+      ...makeAll(label(keeps), kept),
+      ...makeAll(label(keeps || mode === "decode"), cache),
+    };
+  });
+}
+
+/** Counts the values of scratch that long sums take: those of columns, and those of products for gradients of weights on a GPU. */
+function scratchOfSums(
+  config: ModelConfig,
+  { models, batch, length }: BatchShape,
+  chunk: number,
+  kind: AdapterKind = "software",
+): { columns: number; products: number } {
+  const weights = layerOf(config).flatMap((sublayer) => sublayer.parameters(config, ""));
+  const columns = [
+    layerNormScratch({ models, rows: batch * length, columns: config.hidden }),
+    ...weights.map(({ shape: [outputs], stack = 1 }) =>
+      weightGradientScratch({ models: models * stack, outputs })
+    ),
+  ];
+  const products = [
+    { m: config.vocabulary, n: config.hidden, k: chunk },
+    ...weights.flatMap(({ shape: [m, n] }) => n === undefined ? [] : [{ m, n, k: batch * length }]),
+  ];
+  return {
+    columns: Math.max(...columns),
+    products: kind === "gpu"
+      ? Math.max(...products.map((product) => matmulTransposedScratch({ ...product, models })))
+      : 0,
+  };
+}
+
+export function modeOf({ training, cache }: Pick<Activations, "training" | "cache">): Mode {
+  return training ? "train" : cache ? "decode" : "score";
+}

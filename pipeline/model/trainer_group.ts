@@ -1,0 +1,261 @@
+/**
+ * The models of a trainer on the device. A binding holds only so many models. Where there are more, they are
+ * trained in groups, which share the buffers of activations and run one after another.
+ *
+ * @module
+ */
+
+import { adamw, adamwScratch, type AdamwSettings } from "../../kernels/adamw/adamw.ts";
+import { sequenceSum } from "../../kernels/cross_entropy/cross_entropy.ts";
+import type { Arena, Dispatch, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
+import type { Dtype } from "../../kernels/device/storage.ts";
+import { type Activations, reportsOf } from "./activations.ts";
+import { type Bank, createBank, type Weights, writeTensors } from "./parameters.ts";
+import type { ModelConfig } from "./shape.ts";
+import type { Report } from "./sublayers/sublayer.ts";
+import { type Gradients, planBackward, planForward, planLoss, planTransposes } from "./transformer.ts";
+
+/** What one step reports, one value per model. */
+export interface StepResult {
+  /** Number of the step, the first is 1. */
+  step: number;
+  /**
+   * Mean NLL per predicted token in the spans of the whole batch before the step, nats, plus what sublayers
+   * add to the loss.
+   */
+  loss: Float64Array;
+  /** The mean NLL alone. */
+  nll: Float64Array;
+  /** Global gradient norm before clipping. */
+  norm: Float32Array;
+  /** What sublayers report, by name: sums over layers. */
+  reports: Record<string, Float64Array>;
+}
+
+/** Everything that a training needs to go on. */
+export interface TrainerState {
+  /** Steps taken. */
+  step: number;
+  /** Weights of every model. */
+  weights: Weights[];
+  /** First moments of every model, by the weights' names. */
+  moments: Weights[];
+  /** Second moments of every model, by the weights' names. */
+  squares: Weights[];
+}
+
+/** Steps whose results fit before they must be drained. */
+export const STEPS_PER_READ = 64;
+
+/** Buffers that all groups use in turn: activations, what AdamW's step depends on, and where results and reports of sublayers go. */
+export interface SharedBuffers {
+  /** Owns all buffers of the trainer. */
+  arena: Arena;
+  /** Activations of one micro-batch. */
+  acts: Activations;
+  /** What AdamW's step depends on. */
+  step: GpuBuffer;
+  /** u32 `[2]`: where the losses of a micro-batch and the norms of a step go. */
+  slot: GpuBuffer;
+  /** u32: where the reports of a micro-batch go. */
+  reportSlot: GpuBuffer;
+}
+
+/** Makes the buffers that all groups use in turn. */
+export function sharedBuffers(arena: Arena, acts: Activations): SharedBuffers {
+  return {
+    arena,
+    acts,
+    step: arena.buffer("step values", 16),
+    slot: arena.buffer("slot", 8),
+    reportSlot: arena.buffer("report slot", 4),
+  };
+}
+
+/** Sizes of a group. */
+interface GroupShape {
+  config: ModelConfig;
+  /** Sequences per model and step. */
+  batch: number;
+  settings: AdamwSettings;
+  dtype?: Dtype;
+}
+
+/** Some of a trainer's models on the device, with what their steps run. */
+export interface Group {
+  /** Index of its first model among all. */
+  first: number;
+  /** Number of models. */
+  size: number;
+  layout: Bank["layout"];
+  /** A buffer per segment of the bank. */
+  tensors: Record<"weights" | "gradients" | "moments" | "squares", readonly GpuBuffer[]>;
+  /** f32 `[steps, batch, size]`: sums of NLL per sequence, nats. */
+  sums: GpuBuffer;
+  /** f32 `[steps, size]`: gradient norms. */
+  norms: GpuBuffer;
+  /** f32 `[steps, micro-batches, reports, size]`: what sublayers report. */
+  reported: GpuBuffer;
+  /** f32 `[batch, size]`: sums of NLL per sequence in an evaluation, nats. */
+  evaluated: GpuBuffer;
+  /** What the first micro-batch of a step runs, and what each of the others runs. */
+  passes: [first: Dispatch[], others: Dispatch[]];
+  /** What a micro-batch of an evaluation runs. */
+  evaluation: Dispatch[];
+  /** What runs once the gradients of all micro-batches are there. */
+  update: Dispatch[];
+}
+
+/** Puts models on the device, the first of which is number `first` of all, and plans what their steps run. */
+export function planGroup(
+  gpu: Gpu,
+  { config, batch, settings, dtype }: GroupShape,
+  { arena, acts, step, slot, reportSlot }: SharedBuffers,
+  first: number,
+  { weights, moments, squares }: Omit<TrainerState, "step">,
+): Group {
+  const size = weights.length;
+  const bank = createBank(gpu, arena, config, weights, dtype);
+  const { segments } = bank.layout;
+  const like = (label: string, start: readonly Weights[]) => {
+    const buffers = segments.map((segment, i) => arena.buffer(`${label} ${i}`, segment.size * size * 4));
+    writeTensors(gpu, bank.layout, buffers, start);
+    return buffers;
+  };
+  const tensors = {
+    weights: bank.weights,
+    gradients: like("gradients", []),
+    moments: like("first moments", moments),
+    squares: like("second moments", squares),
+  };
+  const own = { ...acts, shape: { ...acts.shape, models: size } };
+  const sums = arena.buffer("sequence sums", STEPS_PER_READ * batch * size * 4);
+  const norms = arena.buffer("gradient norms", STEPS_PER_READ * size * 4);
+  const evaluated = arena.buffer("evaluated sums", batch * size * 4);
+  const reports = reportsOf(config).length;
+  const reported = arena.buffer("reported", STEPS_PER_READ * (batch / acts.shape.batch) * reports * size * 4);
+  const report = { slot: reportSlot, values: own.reports, sums: reported };
+  const transposes = planTransposes(gpu, bank);
+  gpu.submit(transposes);
+  /** Plans forward pass and loss, and with gradients the backward pass. */
+  const pass = (sums: GpuBuffer, gradients?: Gradients) => [
+    ...planForward(gpu, bank, own, gradients ? "train" : "score"),
+    ...planLoss(gpu, bank, own, gradients),
+    ...gradients ? planBackward(gpu, bank, own, gradients) : [],
+    sequenceSum(gpu, { ...own.shape, values: own.nll, slot, sums }),
+    ...gradients && reports > 0
+      ? [sequenceSum(gpu, { ...report, models: size, batch: reports, length: 1 })]
+      : [],
+  ];
+  const learn = (accumulate: boolean) => pass(sums, { buffers: tensors.gradients, accumulate });
+  return {
+    ...{ first, size, layout: bank.layout, tensors, sums, norms, reported, evaluated },
+    passes: [learn(false), acts.shape.batch < batch ? learn(true) : []],
+    evaluation: pass(evaluated),
+    update: [
+      ...adamw(gpu, {
+        ...settings,
+        models: size,
+        segments: segments.map((segment, i) => ({
+          ...segment,
+          weights: tensors.weights[i],
+          gradients: tensors.gradients[i],
+          moments: tensors.moments[i],
+          squares: tensors.squares[i],
+        })),
+        partial: arena.buffer("norm sums", adamwScratch(segments, size) * 4),
+        scale: arena.buffer("clip", size * 4),
+        step,
+        slot,
+        norms,
+      }),
+      ...transposes,
+    ],
+  };
+}
+
+/** Sizes of all models of a trainer together. */
+interface TrainerShape {
+  /** Number of models. */
+  models: number;
+  /** Sequences per model and step. */
+  batch: number;
+  /** Micro-batches per step. */
+  micros: number;
+}
+
+/** Copies micro-batch `micro` of every model of a group out of values `[models, batch, …]`. */
+export function groupSlice<T extends Uint32Array | Float32Array>(
+  values: T,
+  { models, micros }: TrainerShape,
+  { first, size }: Group,
+  micro: number,
+): T {
+  const ofModel = values.length / models;
+  const all = values.subarray(first * ofModel, (first + size) * ofModel) as T;
+  if (micros === 1) return all;
+  const ofMicro = ofModel / micros;
+  const part = all.slice(0, size * ofMicro) as T;
+  for (let model = 0; model < size; model++) {
+    const start = model * ofModel + micro * ofMicro;
+    part.set(all.subarray(start, start + ofMicro), model * ofMicro);
+  }
+  return part;
+}
+
+/**
+ * Reads what the last steps reported, up to step number `step`; `predicted` holds the tokens that each of them predicted, per model.
+ */
+export async function readResults(
+  gpu: Gpu,
+  groups: readonly Group[],
+  { models, batch, micros }: TrainerShape,
+  reports: readonly Report[],
+  step: number,
+  predicted: readonly Uint32Array[],
+): Promise<StepResult[]> {
+  const results = predicted.map((_, i): StepResult => ({
+    step: step - predicted.length + i + 1,
+    loss: new Float64Array(models),
+    nll: new Float64Array(models),
+    norm: new Float32Array(models),
+    reports: Object.fromEntries(reports.map(({ name }) => [name, new Float64Array(models)])),
+  }));
+  const perStep = micros * reports.length;
+  const buffers = await gpu.read(groups.flatMap(({ sums, norms, reported, size }) => [
+    { buffer: sums, bytes: predicted.length * batch * size * 4 },
+    { buffer: norms, bytes: predicted.length * size * 4 },
+    { buffer: reported, bytes: predicted.length * perStep * size * 4 },
+  ]));
+  groups.forEach(({ first, size }, g) => {
+    const [sums, norms, reported] = buffers.slice(3 * g, 3 * g + 3).map((part) => new Float32Array(part));
+    reported.forEach((value, i) => {
+      const { name } = reports[Math.floor(i / size) % reports.length];
+      results[Math.floor(i / size / perStep)].reports[name][first + i % size] += value;
+    });
+    sums.forEach((sum, i) => results[Math.floor(i / size / batch)].loss[first + i % size] += sum);
+    norms.forEach((norm, i) => results[Math.floor(i / size)].norm[first + i % size] = norm);
+  });
+  const added = new Set(reports.flatMap(({ name, loss }) => loss ? [name] : []));
+  for (const [i, { loss, nll, reports }] of results.entries()) {
+    loss.forEach((sum, model) => nll[model] = loss[model] = sum / predicted[i][model]);
+    for (const name of added) reports[name].forEach((value, model) => loss[model] += value);
+  }
+  return results;
+}
+
+/** Reads the NLL of the last batch of an evaluation, summed over its spans: nats, per model. */
+export async function readEvaluated(
+  gpu: Gpu,
+  groups: readonly Group[],
+  { models, batch }: TrainerShape,
+): Promise<Float64Array> {
+  const nll = new Float64Array(models);
+  const sums = await gpu.read(
+    groups.map(({ evaluated, size }) => ({ buffer: evaluated, bytes: batch * size * 4 })),
+  );
+  groups.forEach(({ first, size }, g) => {
+    new Float32Array(sums[g]).forEach((sum, i) => nll[first + i % size] += sum);
+  });
+  return nll;
+}

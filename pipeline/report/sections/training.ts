@@ -1,0 +1,62 @@
+/**
+ * The section of a report on the training of experts and dense models.
+ *
+ * @module
+ */
+
+import { BASELINE_NOTES } from "../../evaluation/baselines.ts";
+import { denseTargets } from "../../stages/train_dense.ts";
+import { markup } from "../html.ts";
+import { trainingPlots } from "../plots_training.ts";
+import type { RunRecord } from "../read.ts";
+import type { Section } from "../section.ts";
+import { type Lacks, shape } from "./words.ts";
+
+/** Writes the section: the curves of all trainings, and which are missing. */
+export function trainingSection(
+  { partition, config, curves, alone, adopted }: RunRecord,
+  lacks: Lacks,
+): Section {
+  const experts = partition?.whole.experts ?? config.configuration.experts;
+  const ready = new Set([
+    ...curves.flatMap(({ expert }) => expert ?? []),
+    ...adopted.map(({ expert }) => expert),
+  ]);
+  const has = (model: string) => curves.some((curve) => curve.model === model);
+  const lead = alone.filter((expert) => !ready.has(expert))
+    .map((expert) => lacks(`Training of expert ${expert}`, "train-expert", { expert }));
+  if (alone.length === 0 && ready.size < experts) {
+    const which = ready.size === 0 ? "the" : `${experts - ready.size} of the ${experts}`;
+    lead.push(lacks(`Training of ${which} experts`, "train-expert", { expert: "all" }));
+  }
+  for (const { match, name, command } of denseTargets()) {
+    if (has(name) || !BASELINE_NOTES[name].sameTokens) continue;
+    lead.push(lacks(`The dense baseline with ${experts} times the ${match}`, command.task, command.with));
+  }
+  for (const { expert, from, shape: own, parameters } of adopted) {
+    lead.push(
+      markup`<p>Expert ${expert} was adopted from <code>${from}</code>: ${
+        shape(own, parameters)
+      }, trained by others.</p>`,
+    );
+  }
+  const section = { id: "training", title: "Training", lead };
+  if (curves.length === 0) return section;
+  lead.unshift(
+    markup`<p>${
+      experts === 1
+        ? "The one expert and the dense models have the same shape, see the same tokens and take the same steps."
+        : markup`Every expert trains alone, on its part. Expert and dense models have the same shape, so the same cost of
+inference; a dense model sees all the tokens, in batches ${experts} times as large or in ${experts} times the steps.`
+    }${
+      has("dense-compute")
+        ? " The larger dense model sees fewer tokens, as its training costs as many FLOPs as the mixture's."
+        : null
+    }${
+      has("switch")
+        ? " The Switch Transformer has as many experts in every layer, all in memory, and chooses one for every token."
+        : null
+    } The steep beginning of the curves is cut off.</p>`,
+  );
+  return { ...section, plots: trainingPlots(curves, experts) };
+}

@@ -1,0 +1,75 @@
+/**
+ * The section of a report that says what ran: text, models, settings and stages.
+ *
+ * @module
+ */
+
+import { setting, type Words, wordText } from "../../../kernels/errors.ts";
+import type { Cost } from "../../cost/cost.ts";
+import { PARTITIONERS } from "../../partition/partitioners.ts";
+import { FIELD_NAMES, FIELDS } from "../../settings/configuration.ts";
+import { type Content, foldedTable, markup, number, type Table, unbroken } from "../html.ts";
+import type { RunRecord } from "../read.ts";
+import type { Section } from "../section.ts";
+import { bytes, plural, shape } from "./words.ts";
+
+/** Writes the section: facts about text, models and machine, then all settings and stages; `words` says how settings are worded. */
+export function whatRanSection({ config, manifests }: RunRecord, cost: Cost, words?: Words): Section {
+  const { configuration: c, versions, adapter } = config;
+  const of = (stage: string, name: string) => {
+    const value = manifests[stage]?.result[name];
+    return typeof value === "number" ? number(value) : null;
+  };
+  const tokens = (name: string) => of("tokenize", name);
+  const kind = PARTITIONERS.get(c.partitioner);
+  const facts: [string, Content][] = [
+    ["text", c.input.length === 0 ? "the embedded corpus" : c.input.join(", ")],
+    ["documents", tokens("documents") ?? of("corpus", "documents")],
+    [
+      "tokens",
+      tokens("tokens") &&
+      `${tokens("tokens")}, of a vocabulary of ${tokens("vocabulary")}; ${
+        tokens("trainSequences")
+      } training and ${tokens("testSequences")} held-out sequences of at most ${number(c.sequenceLength)}`,
+    ],
+    ["experts", `${c.experts}, each of ${shape(cost.mixture.expert, cost.parameters.expert)}`],
+    c.routers === "" && kind && !kind.models ? ["partitioner", `${kind.kind}: ${kind.about}`] : [
+      "routers",
+      `${c.experts}, each of ${shape(cost.mixture.router, cost.parameters.router)}; ${
+        c.routers === ""
+          ? `${plural(c.rounds, "EM round")}, prefix of ${c.prefix} tokens`
+          : `taken from ${c.routers}`
+      }`,
+    ],
+    ["seed", String(c.seed)],
+    ["adapter", adapter && `${adapter.description} (${adapter.kind})`],
+    ["versions", Object.entries(versions ?? {}).map(([name, version]) => `${name} ${version}`).join(", ")],
+  ];
+  const stages: Table = {
+    head: ["stage", "files", "size", "key"],
+    rows: Object.values(manifests).map(({ stage, outputs, key }) => {
+      const sizes = Object.values(outputs).map((file) => file.bytes);
+      return [stage, sizes.length, bytes(sizes.reduce((a, b) => a + b, 0)), key.slice(0, 12)];
+    }),
+  };
+  const settings: Table = {
+    head: ["setting", "value", "meaning"],
+    rows: FIELD_NAMES.filter((name) => name in c).map((name) => [
+      unbroken(wordText([setting(name)], words)),
+      [c[name]].flat().join(", ") || "none",
+      unbroken(wordText(FIELDS[name].help, words)),
+    ]),
+  };
+  return {
+    id: "what-ran",
+    title: "What ran",
+    lead: [
+      markup`<dl>\n${
+        facts.filter(([, value]) => value)
+          .map(([name, value]) => markup`<dt>${name}</dt><dd>${value}</dd>\n`)
+      }</dl>\n`,
+      foldedTable(settings, "Settings", "All settings"),
+      foldedTable(stages, "Stages", "Stages that are complete"),
+    ],
+  };
+}

@@ -1,0 +1,102 @@
+/**
+ * Where rows come from: what a batch's schema says of the stage that wrote it, and whether two sources of rows go together.
+ *
+ * @module
+ */
+
+import type { RecordBatch } from "apache-arrow/Arrow.dom";
+import { InputError } from "../../kernels/errors.ts";
+import { shortHash, unreadable } from "../run/files.ts";
+import { originOf } from "./ipc/origin.ts";
+
+/** Where rows come from, stored in the schema metadata under `smalltalk.<name>`. */
+export interface Lineage {
+  /** Version of this layout, 1. */
+  format: number;
+  /** Stage that wrote the rows. */
+  stage: string;
+  /** S, tokens per sequence. */
+  sequenceLength?: number;
+  /** V, number of token ids. */
+  vocabulary?: number;
+  /** Id of the token that ends a document and pads. */
+  eos?: number;
+  /** SHA-256 of tokenizer.json, hexadecimal. */
+  tokenizer?: string;
+  /** M, tokens that routers score. */
+  prefix?: number;
+  /** SHA-256 of the set of routers, hexadecimal. */
+  routers?: string;
+  /** E, number of experts. */
+  experts?: number;
+  /** Seed of the run. */
+  seed?: number;
+  /** Hash of the stage's configuration. */
+  config?: string;
+  /** How rows were assigned. */
+  method?: string;
+  /** What a cost is, where it is not a sum over the predicted tokens of the prefix. */
+  costs?: string;
+}
+
+/** Version of the file layout that this code writes, and the newest that it reads. */
+export const FORMAT = 1;
+
+/** Names of the texts in a lineage, then of its numbers, in the order in which manifests list them. */
+const TEXTS = ["stage", "tokenizer", "routers", "config", "method", "costs"] as const;
+const NUMBERS = ["format", "sequenceLength", "vocabulary", "eos", "prefix", "experts", "seed"] as const;
+export const NAMES = [...TEXTS, ...NUMBERS];
+
+/** Returns the lineage of a batch, or null where another tool wrote it. Throws an InputError where it is damaged. */
+export function lineageOf(batch: RecordBatch): Lineage | null {
+  const { metadata } = batch.schema, where = originOf(batch);
+  if (!metadata.has("smalltalk.format")) return null;
+  const texts: Pick<Lineage, (typeof TEXTS)[number]> = { stage: "" };
+  for (const name of TEXTS) {
+    const text = metadata.get(`smalltalk.${name}`);
+    if (text !== undefined) texts[name] = text;
+  }
+  const numbers: Pick<Lineage, (typeof NUMBERS)[number]> = { format: FORMAT };
+  for (const name of NUMBERS) {
+    const text = metadata.get(`smalltalk.${name}`);
+    if (text === undefined) continue;
+    if (!/^\d{1,16}$/.test(text)) {
+      throw unreadable(where, `smalltalk.${name} must be an integer`, `it is "${text}"`);
+    }
+    numbers[name] = Number(text);
+  }
+  if (numbers.format > FORMAT) {
+    throw unreadable(
+      where,
+      `its format must be at most ${FORMAT}`,
+      `it is ${numbers.format}, of a newer version`,
+    );
+  }
+  return { ...texts, ...numbers };
+}
+
+/**
+ * Throws an `InputError` that gives both values where the lineage of `batch` contradicts `expected`. Names
+ * that one of them leaves out are not compared. A batch that another tool wrote has no lineage and
+ * contradicts nothing.
+ */
+export function checkLineage(batch: RecordBatch, expected: Partial<Lineage>, owner: string): void {
+  const actual = lineageOf(batch);
+  if (actual === null) return;
+  for (const [name, wanted] of Object.entries(expected)) {
+    const value = actual[name as keyof Lineage];
+    if (wanted === undefined || value === undefined || value === wanted) continue;
+    const [former, latter] = [value, wanted].map((text) => shortHash(String(text)));
+    throw new InputError(
+      `Cannot use ${originOf(batch)} with ${owner} as both must have the same ${name}: ` +
+        `${name} is ${former} in the former, ${latter} in the latter`,
+      { remedy: name === "tokenizer" ? "make the former with the tokenizer.json of the latter" : undefined },
+    );
+  }
+}
+
+/** Picks the fields that must be equal in rows that are used together. */
+export function identityOf(lineage: Lineage | null): Partial<Lineage> {
+  const { sequenceLength, vocabulary, eos, tokenizer, prefix, experts, routers } = lineage ?? {};
+  return { sequenceLength, vocabulary, eos, tokenizer, prefix, experts, routers };
+}

@@ -1,0 +1,132 @@
+/**
+ * An evaluation in parts: each process scores the held-out text with some of the models and leaves its
+ * results for the evaluation as a whole.
+ *
+ * @module
+ */
+
+import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
+import { BASELINES } from "../evaluation/baselines.ts";
+import { type ModelScores, scoreModel } from "../evaluation/model_pass.ts";
+import { partitionerFolder } from "../partition/partitioners.ts";
+import { readShards } from "../rows/arrow.ts";
+import { exists, removeFiles, sha256, writeAtomic } from "../run/files.ts";
+import { outputsUnder, stageKey } from "../run/manifest.ts";
+import { openMixture } from "../serving/mixture.ts";
+import type { ModelName } from "../serving/models.ts";
+import { checkModel } from "./evaluate_checks.ts";
+import { noteOf, type Part, writeNote } from "./notes.ts";
+import type { Work } from "./stage.ts";
+import { tokenizeResult } from "./tokenize.ts";
+import { type Model, modelName, shardsOf } from "./trained_models.ts";
+
+/** The files that a part leaves of a model: the NLL of every held-out sequence, f32, little endian. */
+const PLACE = { stage: "evaluate", folder: "evaluation" };
+const MODEL_NAMES = `expert-\\d{2,}|${BASELINES.join("|")}`;
+/** Matches the files of an evaluation, also of one in parts, by their paths in the run folder. */
+export const MADE_PARTS = new RegExp(
+  `^(evaluation\\.json|(manifests/evaluate|evaluation)/(${MODEL_NAMES})\\.f32(\\.json)?)$`,
+);
+
+/** Lists the models that a part scores. */
+export const ofPart = (models: readonly Model[], { index, of }: Part): Model[] =>
+  models.filter((_, i) => i % of === index - 1);
+
+/** Hashes what the scores of a model depend on: its weights, the sequences and the device. */
+async function scoresKey({ gpu }: Work, model: Model, inputs: Record<string, string>): Promise<string> {
+  const { adapter, variants } = await gpu();
+  return stageKey("evaluate model", 1, { adapter, variants }, {
+    tokens: inputs.tokens,
+    weights: inputs[model.name],
+  });
+}
+
+/**
+ * Scores the held-out sequences with the models of a part that are trained, unless that is done. Returns the models of the part, and
+ * how many of all that are trained are `evaluated`, of how many.
+ */
+export async function evaluatePart(
+  work: Work,
+  own: readonly Model[],
+  all: readonly Model[],
+  inputs: Record<string, string>,
+): Promise<Record<string, unknown>> {
+  const { run, configuration, emit, signal, lock } = work;
+  const tokenize = await work.manifest("tokenize");
+  const { tokenizer, vocabulary, testSequences } = tokenizeResult(tokenize, run);
+  const shards = outputsUnder(tokenize, "tokens/test-").map((path) => `${run}/${path}`);
+  const trained = own.filter(({ name }) => name in inputs);
+  for (const model of trained) {
+    await checkModel(
+      work,
+      model,
+      { shape: {}, whose: "the run" },
+      tokenize,
+      await shardsOf(work, model, tokenize),
+    );
+    const [file, key] = [`${model.name}.f32`, await scoresKey(work, model, inputs)];
+    const release = await lock(`${PLACE.stage}-${model.name}`, { patience: Infinity });
+    try {
+      if (await noteOf({ ...PLACE, run, file, key })) continue;
+      const mixture = await openMixture({
+        run,
+        partitioner: await partitionerFolder(run, configuration.routers),
+        models: 1,
+        vouched: work.files,
+        gpu: await work.gpu(),
+      });
+      const { nll } = await scoreModel(modelName(model), {
+        mixture,
+        open: () => readShards(shards, work.files),
+        onProgress: (done) =>
+          emit({ type: "progress", stage: "evaluate", done, total: testSequences, unit: "sequences" }),
+        signal,
+      }, { tokenizer, vocabulary, sequenceLength: configuration.sequenceLength }).finally(() =>
+        mixture.close()
+      );
+      const written = await writeAtomic(`${run}/${PLACE.folder}/${file}`, new Uint8Array(nll.buffer));
+      await writeNote(run, PLACE.stage, file, {
+        key,
+        ...written,
+        rows: nll.length,
+        read: { ...work.files.read },
+      });
+    } finally {
+      await release();
+    }
+  }
+  let evaluated = 0;
+  const there = all.filter(({ name }) => name in inputs);
+  for (const model of there) {
+    const key = await scoresKey(work, model, inputs);
+    if (await noteOf({ ...PLACE, run, file: `${model.name}.f32`, key })) evaluated++;
+  }
+  return { own: trained.map(({ name }) => name), evaluated, models: there.length };
+}
+
+/** Reads what a part found of a model; undefined where none did. */
+export async function knownScores(
+  work: Work,
+  models: readonly Model[],
+  name: ModelName,
+  inputs: Record<string, string>,
+): Promise<ModelScores | undefined> {
+  const { run, files } = work;
+  if (!await exists(`${run}/${PLACE.folder}`)) return undefined;
+  const model = models.find((model) => modelName(model) === name)!;
+  const file = `${model.name}.f32`;
+  const note = await noteOf({ ...PLACE, run, file, key: await scoresKey(work, model, inputs) });
+  if (!note) return undefined;
+  const bytes = await Deno.readFile(`${run}/${PLACE.folder}/${file}`);
+  if (sha256(bytes) !== note.sha256) return undefined; // scored again
+  files.note(note.read ?? {});
+  const { config, notes } = await loadCheckpointConfig(`${run}/${model.folder}`, files);
+  return { config, notes, nll: new Float32Array(bytes.buffer) };
+}
+
+/** Removes what parts left. */
+export async function removeParts(run: string): Promise<void> {
+  for (const folder of [PLACE.folder, `manifests/${PLACE.stage}`]) {
+    await removeFiles(run, folder, (path) => MADE_PARTS.test(path));
+  }
+}

@@ -1,0 +1,73 @@
+/**
+ * What training a model came to, as the manifest of its stage says it.
+ *
+ * @module
+ */
+
+import * as v from "valibot";
+import { InputError } from "../../kernels/errors.ts";
+import type { TrainingCost } from "../cost/beside_mixture.ts";
+import type { ModelConfig } from "../model/shape.ts";
+import { oneLine } from "../run/files.ts";
+import { type Manifest, manifestPath } from "../run/manifest.ts";
+import { conform, count, finite, share } from "../run/schema.ts";
+
+const ROUTING = v.object({ balance: finite, dropped: share });
+
+/**
+ * What routing tokens among the experts of layers comes to, over all layers: `balance`, E · Σ f P, where f is the share of tokens sent
+ * to an expert and P its mean probability (1 where all are equal, E where one gets all), and the share of tokens `dropped`, which no
+ * expert took.
+ *
+ * @ignore
+ */
+export type Routing = v.InferOutput<typeof ROUTING>;
+
+const MEMORY = { training: finite, expertTraining: finite, inference: finite, expertInference: finite };
+const COST: v.GenericSchema<unknown, TrainingCost> = v.object({
+  ...{ parameters: count, training: finite, mixture: finite, inference: finite, expertInference: finite },
+  memory: v.object(MEMORY),
+});
+
+const RESULT = v.object({
+  folder: v.string(),
+  steps: count,
+  batch: count,
+  tokens: count,
+  loss: v.nullable(finite),
+  validationLoss: v.nullable(finite),
+  rate: finite,
+  resumed: v.array(v.object({ step: count, key: v.string() })),
+  cost: v.optional(COST),
+  routing: v.optional(ROUTING),
+});
+
+/**
+ * What training one model came to: folder of the checkpoint in the run folder, steps, sequences per step, real tokens trained on, the
+ * training loss of the last line of metrics (nats per predicted token; null before there is one), mean NLL per predicted token of the
+ * held-out sequences (nats; null where there are none), learning rate at its peak, the steps at which training went on under
+ * other values, what training cost beside the mixture's, and what routing came to in the last line of metrics (for models that differ
+ * from experts in more than batch and steps, and for those with experts in their layers).
+ *
+ * @ignore
+ */
+export type TrainResult = v.InferOutput<typeof RESULT>;
+
+/** Reads what a training came to from its stage's manifest in a run. Throws an `InputError` where it lacks something. */
+export function trainResult({ stage, result }: Manifest, run: string): TrainResult {
+  try {
+    return conform(RESULT, result);
+  } catch (cause) {
+    const where = manifestPath(run, stage);
+    const what = `Cannot read "${where}" as its result must say what the training came to: ${oneLine(cause)}`;
+    throw new InputError(what, { where, cause });
+  }
+}
+
+/** Says what routing came to, from what the sublayers of all layers report. */
+export function routingOf(
+  { balance, routed, dropped }: Record<string, number>,
+  { layers }: ModelConfig,
+): Routing {
+  return { balance: balance / layers, dropped: dropped / routed };
+}

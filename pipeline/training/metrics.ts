@@ -1,0 +1,115 @@
+/**
+ * The metrics of one training, `metrics/expert-00.jsonl`: what a line says, how lines are written, and how they are read.
+ *
+ * @module
+ */
+
+import { createHash } from "node:crypto";
+import { dirname } from "node:path";
+import * as v from "valibot";
+import { isMissing, refuseLink } from "../run/files.ts";
+import { count, finite, readJsonLines } from "../run/schema.ts";
+import type { Vouched } from "../run/vouched.ts";
+
+const STEP_METRICS = v.object({
+  step: count,
+  tokens: count,
+  loss: finite,
+  rate: finite,
+  norm: finite,
+  validationLoss: v.optional(v.nullable(finite)),
+  reports: v.optional(v.record(v.string(), finite)),
+});
+
+/**
+ * One line of the metrics of a model:
+ *
+ * - the step (the first is 1), and the real tokens trained on so far, without padding;
+ * - the loss: the mean NLL per predicted token (nats) of each step before its update, averaged over the steps
+ *   since the line before;
+ * - the learning rate of the step, and its global gradient norm before clipping;
+ * - where held-out sequences were looked at, their mean NLL per predicted token after the step (nats);
+ * - the means of what sublayers report, by name, as sums over layers.
+ *
+ * @ignore
+ */
+export type StepMetrics = v.InferOutput<typeof STEP_METRICS>;
+
+/** Reads a model's metrics. Throws an `InputError` where they are missing or damaged. */
+export function readStepMetrics(path: string, vouched?: Vouched): Promise<StepMetrics[]> {
+  return readJsonLines(path, STEP_METRICS, "the metrics of a training", vouched);
+}
+
+/** The metrics of a training that goes on. A checkpoint notes size and hash, so that a later process cuts the file back to it. */
+export interface MetricsFile {
+  /** Bytes written so far. */
+  readonly bytes: number;
+  /** Appends a line. */
+  append(line: StepMetrics): Promise<void>;
+  /** Hashes all that is written so far: SHA-256, hexadecimal. */
+  sha256(): string;
+  /** Waits until all lines are on the disk. */
+  flush(): Promise<void>;
+  /** Closes the file. */
+  close(): void;
+}
+
+/** Opens a training's metrics to append lines after the first `bytes`; what follows these is cut off. */
+export async function openMetrics(path: string, bytes = 0): Promise<MetricsFile> {
+  await Deno.mkdir(dirname(path), { recursive: true });
+  await refuseLink(path);
+  const file = await Deno.open(path, { write: true, create: true });
+  const hash = createHash("sha256").update((await Deno.readFile(path)).subarray(0, bytes));
+  await file.truncate(bytes);
+  await file.seek(bytes, Deno.SeekMode.Start);
+  return {
+    get bytes() {
+      return bytes;
+    },
+    async append(line) {
+      const text = new TextEncoder().encode(JSON.stringify(line) + "\n");
+      for (let at = 0; at < text.length;) at += await file.write(text.subarray(at));
+      hash.update(text);
+      bytes += text.length;
+    },
+    sha256: () => hash.copy().digest("hex"),
+    flush: () => file.syncData(),
+    close: () => file.close(),
+  };
+}
+
+const TAIL = 16_384; // bytes: some hundred lines
+
+/**
+ * Reads the end of a file of metrics, however long it is: the last line, and the held-out loss of the last
+ * line that has one. Returns null where there is no whole line. Damaged lines are skipped.
+ */
+export async function readLastMetrics(
+  path: string,
+): Promise<{ last: StepMetrics; validationLoss: number | null; at: Date | null } | null> {
+  let text: string;
+  let at: Date | null;
+  try {
+    using file = await Deno.open(path);
+    const { size, mtime } = await file.stat();
+    at = mtime;
+    const from = Math.max(0, size - TAIL);
+    await file.seek(from, Deno.SeekMode.Start);
+    text = await new Response(file.readable).text();
+    if (from > 0) text = text.slice(text.indexOf("\n") + 1);
+  } catch (error) {
+    if (isMissing(error)) return null;
+    throw error;
+  }
+  const lines = text.split("\n").slice(0, -1).flatMap((line) => { // the last one is still being written
+    try {
+      return [v.parse(STEP_METRICS, JSON.parse(line))];
+    } catch {
+      return [];
+    }
+  });
+  const last = lines.at(-1);
+  if (last === undefined) return null;
+  const validated = lines.findLast(({ validationLoss }) => typeof validationLoss === "number");
+  return { last, validationLoss: validated?.validationLoss ?? null, at };
+}

@@ -1,0 +1,83 @@
+import { assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
+import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
+import { loadRouters, routerFolder, routersHash } from "../../../pipeline/checkpoints/routers.ts";
+import { initialWeights, type Weights } from "../../../pipeline/model/parameters.ts";
+import { inFolder } from "../../tasks/support.ts";
+import { CONFIG, NOTES, WEIGHTS } from "./support.ts";
+
+Deno.test("loadRouters() gives back every router in order, and names the set by all weights", async () => {
+  await inFolder(async (folder) => {
+    const models = [5, 6, 7].map((seed) => initialWeights(CONFIG, seed));
+    const hashes = await saveRouters(folder, models);
+    await Deno.writeTextFile(`${folder}/notes.txt`, "other files may lie there");
+    await Deno.mkdir(`${folder}/router-state`);
+    const routers = await loadRouters(folder);
+    assertEquals(routers, { config: CONFIG, models, notes: NOTES, sha256: routersHash(hashes) });
+    assertNotEquals(routersHash([...hashes].reverse()), routers.sha256);
+    assertNotEquals(routersHash(hashes.slice(0, 2)), routers.sha256);
+  });
+});
+
+Deno.test("loadRouters() reads more than a hundred routers in the order of their numbers", async () => {
+  await inFolder(async (folder) => {
+    const config = { ...CONFIG, vocabulary: 2, hidden: 2, layers: 1, heads: 1 };
+    const first = initialWeights(config, 1);
+    const embedding = "gpt_neox.embed_in.weight";
+    for (let i = 0; i < 102; i++) {
+      const weights = new Map([...first, [embedding, new Float32Array(4).fill(i)]]);
+      await saveCheckpoint(`${folder}/${routerFolder(i)}`, config, weights);
+    }
+    const { models } = await loadRouters(folder);
+    assertEquals(
+      models.map((weights) => weights.get(embedding)![0]),
+      Array.from({ length: 102 }, (_, i) => i),
+    );
+  });
+});
+
+Deno.test("loadRouters() refuses missing folders, gaps and routers that differ", async () => {
+  await inFolder(async (folder) => {
+    await assertRejects(
+      () => loadRouters(`${folder}/nowhere`),
+      InputError,
+      `Cannot load routers as "${folder}/nowhere" must be a folder`,
+    );
+    await Deno.writeTextFile(`${folder}/file`, "");
+    await assertRejects(() => loadRouters(`${folder}/file`), InputError, "must be a folder");
+    await assertRejects(
+      () => loadRouters(folder),
+      InputError,
+      "must hold router-00, router-01, …: it holds none; name the partitioner/ of a run",
+    );
+    await saveRouters(`${folder}/routers`, [WEIGHTS]);
+    await assertRejects(() => loadRouters(folder), InputError, `it holds none; name ${folder}/routers`);
+    await saveRouters(folder, [WEIGHTS, WEIGHTS]);
+    await Deno.rename(`${folder}/router-01`, `${folder}/router-02`);
+    await assertRejects(
+      () => loadRouters(folder),
+      InputError,
+      "must hold router-01: the next folder is router-02",
+    );
+    await Deno.rename(`${folder}/router-02`, `${folder}/router-01`);
+    await saveCheckpoint(`${folder}/router-01`, CONFIG, WEIGHTS, { ...NOTES, tokenizer: "other" });
+    await assertRejects(
+      () => loadRouters(folder),
+      InputError,
+      `"${folder}/router-01" differs from router-00`,
+    );
+    const wider = { ...CONFIG, vocabulary: 12 };
+    await saveCheckpoint(`${folder}/router-01`, wider, initialWeights(wider, 1), NOTES);
+    await assertRejects(() => loadRouters(folder), InputError, "differs from router-00");
+    await Deno.remove(`${folder}/router-01/model.safetensors`);
+    await assertRejects(() => loadRouters(folder), InputError, `${folder}/router-01/model.safetensors`);
+  });
+});
+
+async function saveRouters(folder: string, models: Weights[]) {
+  const hashes: string[] = [];
+  for (const [i, weights] of models.entries()) {
+    hashes.push(await saveCheckpoint(`${folder}/${routerFolder(i)}`, CONFIG, weights, NOTES));
+  }
+  return hashes;
+}

@@ -1,0 +1,32 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
+import { equalCompute } from "../../../pipeline/cost/beside_mixture.ts";
+import { costOf } from "../../../pipeline/cost/cost.ts";
+import { forwardFlops, trainingFlops } from "../../../pipeline/cost/flops.ts";
+import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
+import { assertSame, DEVICE } from "./support.ts";
+
+Deno.test("equalCompute() takes as many whole steps as come nearest to the mixture's FLOPs, overhead included", () => {
+  for (const preset of ["tiny", "small", "paper-335m", "paper-1.3b"]) {
+    const c = resolveConfiguration({ preset });
+    const { flops, equalCompute: larger } = costOf(c, DEVICE);
+    assertEquals(larger, equalCompute(c));
+    assertEquals(larger.mixture, flops.experts + flops.overhead);
+    const perStep = trainingFlops(larger.model, c.expertBatch, c.sequenceLength);
+    assertEquals(larger.training, larger.steps * perStep);
+    assert(Math.abs(larger.training - larger.mixture) <= perStep / 2, preset);
+    assert(Math.abs(larger.training / larger.mixture - 1) < 0.01, preset);
+    assertEquals(larger.tokens, larger.steps * c.expertBatch * c.sequenceLength);
+    assertEquals(larger.inference, forwardFlops(larger.model, 1, c.sequenceLength));
+    assertEquals(larger.expertInference, flops.inference);
+  }
+  // The sequences of a corpus that exists are scored, however many steps are taken.
+  const c = resolveConfiguration({});
+  const known = equalCompute(c, { train: 3000, test: 300 });
+  assertSame(known.mixture, costOf(c, { ...DEVICE, corpus: { train: 3000, test: 300 } }).flops.total);
+  assertThrows(
+    () => equalCompute({ ...c, denseHidden: 30 }),
+    InputError,
+    "the larger dense model as hidden must be divisible by heads",
+  );
+});

@@ -1,0 +1,33 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
+import { trainingFlops } from "../../../pipeline/cost/flops.ts";
+import { assertSame, cost } from "./support.ts";
+
+Deno.test("costOf() counts router training at M tokens, as it runs, not at S as the paper does", () => {
+  const { flops, mixture } = cost({ prefix: 64, sequenceLength: 128 });
+  const { experts, router, routerSteps, routerBatch } = mixture;
+  assertSame(flops.trainRouters, experts * routerSteps * trainingFlops(router, routerBatch, 64));
+  const mixed = cost({ prefix: 64, prefixLengths: [8, 32] });
+  assertSame(mixed.flops.trainRouters, experts * routerSteps * trainingFlops(router, routerBatch, 32));
+});
+
+Deno.test("costOf() takes steps from tokens, or from epochs of a known corpus", () => {
+  const corpus = { train: 4000, test: 100 };
+  assertEquals(cost({ expertTokens: 128 * 16 * 9 + 100 }).mixture.steps, 9);
+  const { mixture } = cost({ expertEpochs: 1.5 }, { corpus });
+  assertEquals(mixture.steps, Math.floor(1.5 * 1000 / 16));
+  assertEquals(mixture.corpusScored, 4100);
+  assertThrows(() => cost({ expertEpochs: 1 }), InputError, "must be known: epochs is 1; name a run");
+  assertThrows(
+    () => cost({ expertEpochs: 1, expertTokens: 9999 }, { corpus }),
+    InputError,
+    "only one of expertTokens and expertEpochs",
+  );
+  assertThrows(() => cost({ expertTokens: 100 }), InputError, "at least one step");
+});
+
+Deno.test("costOf() counts no training of routers that exist", () => {
+  const { flops, communication } = cost({ routers: "somewhere" });
+  assertEquals([flops.trainRouters, flops.shardForRouters, communication.exchanges], [0, 0, 0]);
+  assert(flops.shardForExperts > 0 && communication.bytesPerNode === communication.corpusBytes);
+});

@@ -1,0 +1,43 @@
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
+import { logitsBudget, logitsChunk, modelsPerBank } from "../../../pipeline/model/activations.ts";
+
+Deno.test("logitsChunk() keeps a chunk of logits within its budget, and at least one row", () => {
+  const config = { vocabulary: 32_000, hidden: 96, layers: 12, heads: 12, context: 1024 };
+  for (const [models, batch, length] of [[1, 4, 256], [32, 4, 256], [1, 1, 1], [4000, 1, 8]]) {
+    for (const budget of [undefined, logitsBudget("software", 2 ** 27), logitsBudget("gpu", 2 ** 31)]) {
+      const chunk = logitsChunk(config, { models, batch, length }, budget);
+      assert(chunk >= 1 && chunk <= batch * length);
+      if (chunk > 1) {
+        assert(models * chunk * 32_000 * 4 <= (budget ?? 2 ** 25), `${chunk} rows of ${models} models`);
+      }
+    }
+  }
+});
+
+Deno.test("logitsBudget() is larger for a GPU, and never more than can be bound", () => {
+  assertEquals(logitsBudget("software", 2 ** 31), 2 ** 25);
+  assertEquals(logitsBudget("gpu", 2 ** 31), 2 ** 29);
+  assertEquals(logitsBudget("gpu", 2 ** 27), 2 ** 27);
+});
+
+Deno.test("modelsPerBank() says how many models fit, and refuses one that does not, by tensor and numbers", () => {
+  const config = { vocabulary: 32_000, hidden: 96, layers: 12, heads: 12, context: 1024 };
+  const shape = { models: 32, batch: 4, length: 256 };
+  const embedding = 32_000 * 96 * 4;
+  const limit = 128 * 1024 * 1024;
+  assertEquals(modelsPerBank(config, shape, limit), Math.floor(limit / embedding));
+  assertEquals(modelsPerBank(config, { ...shape, models: 4 }, limit), 4);
+  assertEquals(modelsPerBank(config, shape, embedding), 1);
+  const small = assertThrows(() => modelsPerBank(config, shape, embedding - 1), InputError);
+  assertEquals(
+    small.message,
+    `Cannot place the tensor "gpt_neox.embed_in.weight" as one tensor must fit the adapter's binding limit: ` +
+      `it needs ${embedding} bytes, the limit is ${embedding - 1}; use a smaller model`,
+  );
+  const large = assertThrows(() => modelsPerBank(config, { ...shape, batch: 4096 }, limit), InputError);
+  assertMatch(
+    large.message,
+    /^Cannot place the activations "inner" of mlp as .* needs 1610612736 bytes, .*; use a smaller batch$/,
+  );
+});
