@@ -17,6 +17,7 @@ import {
   writePrices,
 } from "../pipeline/partition/mod.ts";
 import { type Lineage, lineageOf } from "../pipeline/rows/mod.ts";
+import { vouchedFiles } from "../pipeline/run/mod.ts";
 import { chunkOf, summaryOf } from "../pipeline/stages/mod.ts";
 import { arrowInput, arrowInputAgain, arrowOutput, peekExperts } from "./pipe.ts";
 import { driftText, proofText } from "./text.ts";
@@ -44,7 +45,9 @@ export async function assignFiles(
   if (prices !== undefined && method !== undefined) {
     throw new InputError(`Cannot assign by --prices as no --method may be given besides: it is ${method}`);
   }
-  const known: Prices | undefined = prices === undefined ? undefined : await readPrices(prices);
+  const known: Prices | undefined = prices === undefined
+    ? undefined
+    : await readPrices(prices, await vouchedFiles(prices));
   let proof: Proof | undefined;
   const given = { method, prices: known, onWarning, onProof: (proved: Proof) => proof = proved };
   const passes = known ? 1 : assignmentOf(method ?? "balanced").passes;
@@ -74,6 +77,8 @@ export async function assignFiles(
   const path = `${dirname(output)}/prices.json`;
   const { prefix, routers: partitioner } = lineage ?? {};
   const { rows, prices: kept } = proof;
-  await writePrices(path, { method: method!, experts, rows, prefix, partitioner, prices: kept });
+  await writePrices(path, { method: method!, experts, rows, prefix, partitioner, prices: kept }, {
+    sealed: true,
+  });
   tell(`${path}: the prices, which assign other sequences like these`);
 }

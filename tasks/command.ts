@@ -142,18 +142,42 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
     end(event.reason);
   });
   try {
-    const call = await readArguments(task, args);
-    if ("run" in call.options) known.run = String(call.options.run);
-    const print = (result: unknown, text: string) =>
-      console.log(call.options.json ? JSON.stringify(result, null, 2) : text);
-    const onWarning = (message: Text) => onEvent({ type: "warning", message });
     const tell = (text: string) => progress.tell("note", text);
-    await task.run({ ...call, signal, onEvent, onWarning, tell, print });
+    await perform(task, args, { known, signal, onEvent, tell, print: (text) => console.log(text) });
   } catch (error) {
     await end(error);
   }
   progress.stop();
   Deno.exit(0);
+}
+
+/** What a task is given to work with, besides its arguments. */
+export interface Frame {
+  /** Takes the run folder that the arguments name, for errors. */
+  known?: Known;
+  /** Ends the work. */
+  signal: AbortSignal;
+  /** Takes what happens. */
+  onEvent: (event: RunEvent) => void;
+  /** Takes a line that is no part of the result. */
+  tell: (text: string) => void;
+  /** Takes the result, as JSON or in words. */
+  print: (text: string) => void;
+}
+
+/** Reads a task's arguments and does it. Throws what is wrong with them, and what it throws. */
+export async function perform<Options extends Fields>(
+  task: Task<Options>,
+  args: string[],
+  { known = {}, signal, onEvent, tell, print }: Frame,
+): Promise<void> {
+  const call = await readArguments(task, args);
+  if ("run" in call.options) known.run = String(call.options.run);
+  await task.run({
+    ...{ ...call, signal, onEvent, tell },
+    onWarning: (message) => onEvent({ type: "warning", message }),
+    print: (result, text) => print(call.options.json ? JSON.stringify(result, null, 2) : text),
+  });
 }
 
 /** Lists the fields that a task takes, by name: settings, then options. */

@@ -13,6 +13,7 @@ import {
   type RecordBatch,
   writeArrowFile,
 } from "../pipeline/rows/mod.ts";
+import { vouchedFiles } from "../pipeline/run/mod.ts";
 import { type Configuration, presetOf, type Sources } from "../pipeline/settings/mod.ts";
 
 /**
@@ -31,15 +32,17 @@ export function pipeValues(
 }
 
 /**
- * Reads batches from files, one after another. `-` stands for standard input, or for the file in which that
- * is `kept`.
+ * Reads batches from files, one after another, and checks those of a run as they are read. `-` stands for standard
+ * input, or for the file in which that is `kept`.
  */
 export function arrowInput(paths: string[], kept?: string): ReadableStream<RecordBatch> {
   const standardInput = async () =>
     kept === undefined ? Deno.stdin.readable : (await Deno.open(kept)).readable;
   return ReadableStream.from(async function* () {
     for (const path of paths) {
-      yield* path === "-" ? readArrow(await standardInput(), "standard input") : readArrow(path);
+      yield* path === "-"
+        ? readArrow(await standardInput(), "standard input")
+        : readArrow(path, path, await vouchedFiles(path));
     }
   }());
 }
@@ -89,7 +92,7 @@ export async function arrowOutput(
   { signal, tell }: { signal: AbortSignal; tell: (text: string) => void },
 ): Promise<void> {
   if (output && output !== "-") {
-    const { rows } = await writeArrowFile(output, batches);
+    const { rows } = await writeArrowFile(output, batches, undefined, { closes: true });
     return tell(`${output}: ${rows} rows`);
   }
   if (Deno.stdout.isTerminal()) {

@@ -6,6 +6,7 @@
  */
 import { InputError, openGpu } from "../kernels/mod.ts";
 import { openPartitioner, score } from "../pipeline/partition/mod.ts";
+import { vouchedFiles } from "../pipeline/run/mod.ts";
 import { defineTask } from "./command.ts";
 import { DEVICE, IN_A_RUN, OUTPUT, PART, REQUIRE_GPU } from "./options.ts";
 import { arrowInput, arrowOutput, pipeValues } from "./pipe.ts";
@@ -37,7 +38,10 @@ export const TASK = await defineTask({
     };
     let gpu: ReturnType<typeof open> | undefined;
     const batch = values.scoreBatch || undefined;
-    const partitioner = await openPartitioner(values.routers, () => gpu ??= open(), { batch });
+    const partitioner = await openPartitioner(values.routers, () => gpu ??= open(), {
+      batch,
+      vouched: await vouchedFiles(values.routers),
+    });
     const scored = score(arrowInput(paths), { partitioner, prefix: values.prefix, onWarning });
     await arrowOutput(scored, options.output, call);
     partitioner.close();

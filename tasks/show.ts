@@ -7,6 +7,7 @@ import { dirname } from "node:path";
 import { InputError } from "../kernels/mod.ts";
 import { loadTokenizer, showRows } from "../pipeline/text/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
+import { vouchedFiles } from "../pipeline/run/mod.ts";
 import { defineTask } from "./command.ts";
 import { rowText } from "./text.ts";
 
@@ -40,7 +41,9 @@ export const TASK = await defineTask({
     for (const path of paths) {
       const file = sources.flags?.tokenizer || (path === "-" ? "" : await tokenizerAbove(path));
       await checkFile(path);
-      const tokenizer = file ? await loadTokenizer(file) : undefined;
+      const vouched = await vouchedFiles(path, file);
+      if (path !== "-") await vouched.checkRest(path); // whole, as fewer rows may be shown than it holds
+      const tokenizer = file ? await loadTokenizer(file, { vouched }) : undefined;
       let isFirst = true;
       for await (const row of showRows(path === "-" ? Deno.stdin.readable : path, tokenizer)) {
         if (left-- <= 0) return;

@@ -5,16 +5,9 @@ import { evaluateRun, InputError, partition, runOneStage, trainExpert, verifyRun
 import type { RunEvent } from "../pipeline/run/events.ts";
 import { wordText } from "../kernels/errors.ts";
 import { readManifest } from "../pipeline/run/manifest.ts";
-import {
-  type Base,
-  type Damage,
-  damageOf,
-  filesOf,
-  kindOf,
-  makeBase,
-  outcomeOf,
-  WORK,
-} from "./fuzz/damage.ts";
+import { type Base, type Damage, filesOf, kindOf, makeBase, outcomeOf } from "./fuzz/damage.ts";
+import { type Case, caseOf, doCase, type Inputs, makeInputs } from "./fuzz/cases.ts";
+import { flipCases } from "./fuzz/flips.ts";
 import { copyFolder } from "./fuzz/damage.ts";
 import { gpu } from "./kernels/support.ts";
 import { inFolder, task } from "./tasks/support.ts";
@@ -136,18 +129,37 @@ test("verify finds one flipped bit in every kind of file", async (whole, _, fold
   }
 });
 
-test("a hundred cases of damage and work: the undisturbed result, or an error", async (whole, _, folder) => {
-  const works = Object.keys(WORK);
-  for (let index = 0; index < 100; index++) {
-    const damage = damageOf(whole, 1, index);
-    const work = works[Math.floor(index / 7) % works.length];
-    try {
-      await outcomeOf(whole, folder, damage, work, gpu!);
-    } catch (error) {
-      throw new Error(`${JSON.stringify(damage)}, ${work}: ${(error as Error).message}`);
-    }
+/** Makes the inputs that the cases damage, and does these cases. */
+async function doCases(whole: Base, folder: string, casesOf: (inputs: Inputs) => Promise<Case[]> | Case[]) {
+  const inputs = await makeInputs(`${folder}/inputs`, whole, gpu!);
+  const failures: string[] = [];
+  for (const own of await casesOf(inputs)) {
+    await doCase(own, { base: whole, inputs, folder, gpu: gpu! }).catch((error) =>
+      failures.push(`${JSON.stringify(own)}: ${error.message}`)
+    );
   }
-});
+  assertEquals(failures, []);
+}
+
+test(
+  "five hundred cases of damage and work: the undisturbed result, or an error",
+  async (whole, _, folder) => {
+    await doCases(
+      whole,
+      folder,
+      (inputs) => Array.from({ length: 500 }, (_, index) => caseOf(whole, inputs, 1, index)),
+    );
+  },
+);
+
+test(
+  "a bit of a file flips, and who reads it refuses it or comes to the same: a sample",
+  async (whole, _, folder) => {
+    const all = await flipCases(whole, 1, gpu!);
+    assert(all.length > 500, `${all.length}`);
+    await doCases(whole, folder, () => all.filter((_, i) => i % 10 === 0));
+  },
+);
 
 test("partition --check makes again what is damaged or missing, and nothing else", async (whole, run) => {
   const damaged = [

@@ -28,7 +28,9 @@ async function undisturbed(folder: string): Promise<Record<string, string>> {
 /** Hashes a run without what belongs to its jobs, and without the report, which holds times. */
 async function made(run: string): Promise<Record<string, string>> {
   return Object.fromEntries(
-    Object.entries(await hashes(run)).filter(([path]) => !path.startsWith("jobs/") && path !== "report.html"),
+    Object.entries(await hashes(run)).filter(([path]) =>
+      !path.startsWith("jobs/") && !/^(manifests\/)?report\./.test(path)
+    ),
   );
 }
 

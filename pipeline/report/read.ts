@@ -18,7 +18,7 @@ import type { ExpertName } from "../partition/names.ts";
 import { readRunConfiguration, type RunConfiguration } from "../run/configuration.ts";
 import { readRoundMetrics, type RoundMetrics } from "../run/events.ts";
 import { exists, isFolder } from "../run/files.ts";
-import { type Manifest, manifestNames, readManifest, vouchedFiles } from "../run/manifest.ts";
+import { type Manifest, manifestNames, PAGES, readManifest, vouchedFiles } from "../run/manifest.ts";
 import type { Vouched } from "../run/vouched.ts";
 import { expertNames } from "../stages/names.ts";
 import { partsAlone } from "../stages/parts_alone.ts";
@@ -112,9 +112,16 @@ export async function readRun(
       (path) => readEvaluation(path, vouched),
       again("evaluate"),
     ),
-    reproduction: await ifThere(`${run}/reproduction.json`, readClaims, again("reproduce")),
+    reproduction: await ifThere(
+      `${run}/reproduction.json`,
+      (path) => readClaims(path, vouched),
+      again("reproduce"),
+    ),
   };
-  for (const name of await manifestNames(run)) record.manifests[name] = (await readManifest(run, name))!;
+  for (const name of await manifestNames(run)) {
+    if (PAGES.some((page) => page === name)) continue;
+    record.manifests[name] = (await readManifest(run, name))!;
+  }
   if (names && record.partition) record.names = await expertNames(run, vouched);
   if (isEmpty(record) && !await anythingBegun(run, config.configuration)) {
     throw refuse("hold something that a task made: it holds a configuration and nothing made with it");

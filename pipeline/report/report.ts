@@ -7,10 +7,14 @@
 import type { Words } from "../../kernels/errors.ts";
 import { readCost } from "../cost/cost.ts";
 import { writeAtomic } from "../run/files.ts";
+import { writePages } from "../run/manifest.ts";
 import { type DrawOptions, drawPlots } from "./drawn.ts";
 import { page } from "./page.ts";
 import { readRun } from "./read.ts";
 import { type Missing, sectionsOf } from "./sections.ts";
+
+/** The page, by its path in the run folder. */
+const PAGE = "report.html";
 
 /** Names what to report on, and where to write the report. */
 export interface ReportOptions extends DrawOptions {
@@ -40,7 +44,7 @@ export interface Report {
  * or a plot cannot be written.
  */
 export async function report(options: ReportOptions): Promise<Report> {
-  const { run, output = `${run}/report.html`, words } = options;
+  const { run, output = `${run}/${PAGE}`, words } = options;
   const record = await readRun(run);
   const cost = await readCost({ run, flops: 1, utilisation: 1 });
   const sections = sectionsOf(record, cost, words);
@@ -51,6 +55,10 @@ export async function report(options: ReportOptions): Promise<Report> {
     task: "report",
     from: "the files of the run",
   };
-  await writeAtomic(output, page(frame, sections, drawn, words));
+  const text = page(frame, sections, drawn, words);
+  // Parts that lie without their run have no manifests, and are known by that.
+  if (options.output === undefined && record.alone.length === 0) {
+    await writePages(run, "report", { [PAGE]: text });
+  } else await writeAtomic(output, text);
   return { output, plots: files, missing: sections.missing };
 }

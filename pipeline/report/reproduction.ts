@@ -7,6 +7,7 @@
 import * as v from "valibot";
 import { BASELINES } from "../evaluation/baselines.ts";
 import { finite, readJson, share } from "../run/schema.ts";
+import type { Vouched } from "../run/vouched.ts";
 
 /** The models whose learning rates are searched for. */
 export const SEARCHED = ["experts", ...BASELINES] as const;
@@ -67,7 +68,7 @@ export type Searched = typeof SEARCHED[number];
  */
 export type Claims = v.InferOutput<typeof CLAIMS>;
 
-/** Reads the claims of a `reproduction.json`. Throws an `InputError` where it is missing or damaged. */
-export function readClaims(where: string): Promise<Claims> {
-  return readJson(where, CLAIMS, "a reproduction");
+/** Reads the claims of a `reproduction.json`. Throws an `InputError` where it is missing, damaged, or not as `vouched` knows it. */
+export function readClaims(where: string, vouched?: Vouched): Promise<Claims> {
+  return readJson(where, CLAIMS, "a reproduction", vouched);
 }

@@ -14,10 +14,11 @@ import { evaluateRun } from "../stages/evaluate_run.ts";
 import { report } from "../report/report.ts";
 import type { Claims, Searched } from "../report/reproduction.ts";
 import { partition } from "../stages/partition.ts";
-import { jsonText, writeAtomic } from "../run/files.ts";
+import { jsonText } from "../run/files.ts";
+import { writePages } from "../run/manifest.ts";
 import { expertFolder } from "../partition/manifests.ts";
 import type { RunWatch } from "../stages/session.ts";
-import type { TrainOptions } from "../stages/train.ts";
+import { refuseAdoptedExperts, type TrainOptions } from "../stages/train.ts";
 import type { TrainResult } from "../stages/training_result.ts";
 import { readStepMetrics } from "../training/metrics.ts";
 import { claimsMarkdown, claimsOf, type Crossing, crossingOf, type CurvePoint, VERDICTS } from "./claims.ts";
@@ -49,6 +50,7 @@ const MODELS = ["experts", "dense", "dense-steps"] as const satisfies readonly S
 export async function reproduce(options: ReproduceOptions, watch: RunWatch = {}): Promise<Reproduction> {
   const { run, force, check, adapter, variants, requireGpu, trialShare = TRIAL_SHARE } = options;
   const { onEvent: emit = () => {}, signal } = watch;
+  await refuseAdoptedExperts("reproduce in", options);
   const summary = await partition(
     {
       run,
@@ -95,8 +97,10 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
     if (crossing) crossing.difference = mixture!.nllPerToken - harder!.nllPerToken; // of all held-out text, not a sample
     const claims = claimsOf(evaluation, summary, cost, crossing);
     const reproduction: Reproduction = { format: 1, claims, search, trialShare, crossing, models };
-    await writeAtomic(`${run}/reproduction.json`, jsonText(reproduction));
-    await writeAtomic(`${run}/reproduction.md`, reproductionMarkdown(reproduction));
+    await writePages(run, "reproduce", {
+      "reproduction.json": jsonText(reproduction),
+      "reproduction.md": reproductionMarkdown(reproduction),
+    });
     const onWarning = (message: string) => emit({ type: "warning", message });
     await report({ run, words: options.words, signal, onWarning });
     return reproduction;

@@ -9,7 +9,17 @@
 import { dirname, resolve } from "node:path";
 import * as v from "valibot";
 import { InputError } from "../../kernels/errors.ts";
-import { byNumber, hashFile, isFolder, jsonText, oneLine, sha256, writeAtomic } from "./files.ts";
+import {
+  byNumber,
+  type FileRecord,
+  hashFile,
+  isFolder,
+  jsonText,
+  oneLine,
+  removeIfThere,
+  sha256,
+  writeAtomic,
+} from "./files.ts";
 import { conform, count } from "./schema.ts";
 import { canonical, isSealed, seal } from "./seal.ts";
 import { Vouched } from "./vouched.ts";
@@ -165,6 +175,22 @@ export async function writeManifest(
   const manifest = { format: FORMAT, ...identity, outputs: sorted(outputs), read: sorted(read), result };
   await writeAtomic(manifestPath(run, identity.stage), jsonText(seal(manifest)));
   return manifest;
+}
+
+/** Tasks that write pages of a whole run, which no stage makes. */
+export const PAGES = ["report", "reproduce"] as const;
+
+/** Writes pages of a run, by their paths in its folder, with a manifest of the task's name that vouches for them. */
+export async function writePages(
+  run: string,
+  task: typeof PAGES[number],
+  pages: Record<string, string>,
+): Promise<void> {
+  await removeIfThere(manifestPath(run, task)); // it must not vouch for files that change
+  const outputs: Record<string, FileRecord> = {};
+  for (const [path, text] of Object.entries(pages)) outputs[path] = await writeAtomic(`${run}/${path}`, text);
+  const of = { stage: task, revision: 1, configuration: {}, inputs: {} };
+  await writeManifest(run, { ...of, key: stageKey(task, 1, {}, {}) }, { outputs, result: {} });
 }
 
 function sorted<T>(values: Record<string, T>): Record<string, T> {

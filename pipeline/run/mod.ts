@@ -10,6 +10,6 @@ export { type RoundMetrics, type RunEvent } from "./events.ts";
 export { type FileRecord, hashFile, jsonText, writeAtomic } from "./files.ts";
 export type { Hold, LockOptions } from "./lock.ts";
 export type { Mode, Owner } from "./claims.ts";
-export { type Manifest, type StageIdentity } from "./manifest.ts";
+export { type Manifest, type StageIdentity, vouchedFiles } from "./manifest.ts";
 export { Vouched } from "./vouched.ts";
 export { VERSION } from "./version.ts";

@@ -14,7 +14,14 @@ import { partHash } from "../partition/manifests.ts";
 import { type Adoption, adoptionOf } from "../run/adoption.ts";
 import { exists, type FileRecord, removeIfThere, shortHash } from "../run/files.ts";
 import { GLANCE_MS, type Hold } from "../run/lock.ts";
-import { manifestPath, missingOutput, readManifest, stageKey, writeManifest } from "../run/manifest.ts";
+import {
+  manifestPath,
+  missingOutput,
+  readManifest,
+  stageKey,
+  vouchedFiles,
+  writeManifest,
+} from "../run/manifest.ts";
 import { loadTokenizer, sameTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 import { inRun, type RunOptions, type RunWatch } from "./session.ts";
 import { TOKENIZER } from "./tokenizer.ts";
@@ -65,7 +72,7 @@ export async function adoptExpert(
       holds.push(await work.lock("split", { mode: "read", patience: GLANCE_MS }));
       const tokenizer = await loadTokenizer(`${run}/${TOKENIZER}`, { eos: eos || undefined });
       const shards = partHash(await readPartOf(run, expert));
-      const checkpoint = await loadCheckpoint(from);
+      const checkpoint = await loadCheckpoint(from, await vouchedFiles(from)); // another run may have made it
       checkSizes(from, checkpoint.config, { tokenizer, sequenceLength });
       await checkTokenizer(from, checkpoint.notes, tokenizer);
       checkWhole(from, checkpoint);

@@ -186,7 +186,7 @@ async function unfinishedOf(run: string, stage: Stage): Promise<string[]> {
   };
   const top = await Array.fromAsync(Deno.readDir(run));
   const scratch = top.filter(({ name, isDirectory }) => isDirectory && wholeName(name) !== undefined);
-  const folders = [manifest, ...stage.outputs].map((path) =>
+  const folders = [manifest, ...stage.outputs, ...stage.keeps ?? []].map((path) =>
     path.slice(0, Math.max(0, path.lastIndexOf("/")))
   );
   for (const { name, isDirectory } of top) if (!isDirectory) take(name);

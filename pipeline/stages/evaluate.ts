@@ -31,7 +31,7 @@ import {
   unequal,
   untrained,
 } from "./evaluate_checks.ts";
-import { evaluatePart, knownScores, MADE_PARTS, ofPart, removeParts } from "./evaluate_parts.ts";
+import { evaluatePart, knownScores, MADE_PARTS, ofPart, PLACE, removeParts } from "./evaluate_parts.ts";
 import { baselineModels, expertModel, EXPERTS, weightsHash } from "./trained_models.ts";
 
 /** The stage's file, by its path in the run folder. */
@@ -73,6 +73,7 @@ export function evaluateStage({ experts }: Configuration, choices: EvaluationCho
     revision: 2,
     outputs: [EVALUATION],
     makes: MADE_PARTS,
+    keeps: [`${PLACE.folder}/`],
     async values({ configuration: { prefix, seed }, gpu }) {
       const device = await gpu?.(); // not opened to tell a state, which holds for any GPU and whatever was asked for
       const on = device ? { resamples, ...several, adapter: device.adapter, variants: device.variants } : {};

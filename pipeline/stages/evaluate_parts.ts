@@ -10,7 +10,7 @@ import { BASELINES } from "../evaluation/baselines.ts";
 import { type ModelScores, scoreModel } from "../evaluation/model_pass.ts";
 import { partitionerFolder } from "../partition/partitioners.ts";
 import { readShards } from "../rows/arrow.ts";
-import { exists, removeFiles, sha256, writeAtomic } from "../run/files.ts";
+import { exists, removeFiles, sha256, wholeName, writeAtomic } from "../run/files.ts";
 import { outputsUnder, stageKey } from "../run/manifest.ts";
 import { openMixture } from "../serving/mixture.ts";
 import type { ModelName } from "../serving/models.ts";
@@ -21,7 +21,7 @@ import { tokenizeResult } from "./tokenize.ts";
 import { type Model, modelName, shardsOf } from "./trained_models.ts";
 
 /** The files that a part leaves of a model: the NLL of every held-out sequence, f32, little endian. */
-const PLACE = { stage: "evaluate", folder: "evaluation" };
+export const PLACE = { stage: "evaluate", folder: "evaluation" };
 const MODEL_NAMES = `expert-\\d{2,}|${BASELINES.join("|")}`;
 /** Matches the files of an evaluation, also of one in parts, by their paths in the run folder. */
 export const MADE_PARTS = new RegExp(
@@ -127,6 +127,6 @@ export async function knownScores(
 /** Removes what parts left. */
 export async function removeParts(run: string): Promise<void> {
   for (const folder of [PLACE.folder, `manifests/${PLACE.stage}`]) {
-    await removeFiles(run, folder, (path) => MADE_PARTS.test(path));
+    await removeFiles(run, folder, (path) => MADE_PARTS.test(wholeName(path) ?? path));
   }
 }

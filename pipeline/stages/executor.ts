@@ -25,7 +25,7 @@ import { recordTime } from "../run/timing.ts";
 import type { Vouched } from "../run/vouched.ts";
 import type { Part } from "./notes.ts";
 import { reuseOrMake } from "./reuse.ts";
-import { isMadeBy, type Make, type Stage, type Work } from "./stage.ts";
+import { foldersOf, isMadeBy, type Make, type Stage, type Work } from "./stage.ts";
 import { manifestOf, type States, valuesOf } from "./state.ts";
 
 /**
@@ -100,11 +100,11 @@ async function identityOf(work: Work, states: States, stage: Stage): Promise<Sta
 }
 
 /**
- * Gathers the records of the files that a stage reads: from the manifests of the run, and of the run that its
- * routers lie in.
+ * Gathers the records of the files that a stage reads: from the manifests of the run, and of the runs that the settings
+ * name something in.
  */
-async function filesOf({ run, configuration: { routers } }: Work): Promise<Vouched> {
-  return await vouchedFiles(run, ...routers ? [routers] : []);
+async function filesOf({ run, configuration: { routers, tokenizer } }: Work): Promise<Vouched> {
+  return await vouchedFiles(run, ...[routers, tokenizer].filter((place) => place !== ""));
 }
 
 /**
@@ -182,7 +182,7 @@ async function removeOf(run: string, stage: Stage, wanted: (path: string) => boo
   const isGone = (path: string) => isMadeBy(stage, path) && wanted(path);
   const scratch = await Array.fromAsync(Deno.readDir(run));
   const folders = [
-    ...stage.outputs.filter((output) => output.endsWith("/")).map((output) => output.slice(0, -1)),
+    ...foldersOf(stage),
     ...scratch.filter(({ name, isDirectory }) => isDirectory && wholeName(name)).map(({ name }) => name),
     manifestPath("", stage.name).slice(1, -".json".length),
   ];
@@ -199,9 +199,9 @@ async function removeOf(run: string, stage: Stage, wanted: (path: string) => boo
 }
 
 /** Throws an `InputError` where a folder that a stage writes into is a link; returns those that it makes alone. */
-async function refuseLinks(run: string, { outputs }: Stage): Promise<string[]> {
-  const folders = outputs.filter((output) => output.endsWith("/")).map((output) => output.slice(0, -1));
-  const ofFiles = outputs.filter((output) => /[^/]\/[^/]/.test(output)).map(dirname);
+async function refuseLinks(run: string, stage: Stage): Promise<string[]> {
+  const folders = foldersOf(stage);
+  const ofFiles = stage.outputs.filter((output) => /[^/]\/[^/]/.test(output)).map(dirname);
   for (const folder of new Set([...folders, ...ofFiles])) await refuseLink(`${run}/${folder}`);
   return folders;
 }

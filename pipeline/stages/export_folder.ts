@@ -26,7 +26,7 @@ import { canonical, isSealed, seal } from "../run/seal.ts";
 
 const FORMAT = 1;
 /** The note's name. */
-const NOTE = "export.json";
+export const NOTE = "export.json";
 
 const NOTE_SCHEMA = v.object({
   format: v.pipe(v.number(), v.integer(), v.maxValue(FORMAT)),
@@ -153,7 +153,8 @@ async function checkFolder(output: string, makes: RegExp): Promise<Note | null> 
   return note;
 }
 
-async function readNote(output: string): Promise<Note | null> {
+/** Reads the note of a folder; null where there is none. Throws an `InputError` where it is damaged, or of something else. */
+export async function readNote(output: string): Promise<Note | null> {
   const where = `${output}/${NOTE}`;
   if (!await exists(where)) return null;
   try {

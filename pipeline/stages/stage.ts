@@ -127,6 +127,8 @@ export interface Stage {
    * Files with other names are never removed, unless a manifest of the stage lists them.
    */
   makes?: RegExp;
+  /** Folders (ending in `/`) besides those of its outputs that its parts keep files in until it is closed. */
+  keeps?: readonly string[];
   /** The settings' values as its manifest keeps them. Default: those of `settings`. */
   values?(
     context: RunContext & Pick<Partial<Work>, "gpu">,
@@ -203,6 +205,11 @@ export interface Verification extends RunContext {
 /** Says whether a path in the run folder is that of a file which a stage makes, finished or not. */
 export function isMadeBy({ makes, outputs }: Stage, path: string): boolean {
   return [path, wholeName(path) ?? ""].some((name) => outputs.includes(name) || makes?.test(name));
+}
+
+/** Lists the folders that a stage makes files in, by their paths without a slash at the end. */
+export function foldersOf({ outputs, keeps = [] }: Stage): string[] {
+  return [...outputs, ...keeps].filter((path) => path.endsWith("/")).map((path) => path.slice(0, -1));
 }
 
 /** A kind of stages, which implements a task of the graph: one stage, or one per model. */

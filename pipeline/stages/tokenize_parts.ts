@@ -11,7 +11,7 @@ import * as v from "valibot";
 import { InputError, say, setting, task } from "../../kernels/errors.ts";
 import { fromBatch, readArrow, type RecordBatch, toBatch, writeArrowFile } from "../rows/arrow.ts";
 import type { Lineage } from "../rows/lineage.ts";
-import { exists, filesUnder, removeFiles } from "../run/files.ts";
+import { exists, filesUnder, removeFiles, wholeName } from "../run/files.ts";
 import { conform, count } from "../run/schema.ts";
 import { Vouched } from "../run/vouched.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -165,7 +165,7 @@ export async function joinFiles(
 /** Removes what parts left. */
 export async function removeParts(run: string): Promise<void> {
   for (const folder of [PLACE.folder, `manifests/${PLACE.stage}`]) {
-    await removeFiles(run, folder, (path) => MADE_PARTS.test(path));
+    await removeFiles(run, folder, (path) => MADE_PARTS.test(wholeName(path) ?? path));
   }
 }
 

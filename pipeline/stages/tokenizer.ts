@@ -48,7 +48,10 @@ const stage: Stage = {
   prepare: (work) => async () => {
     const { run, configuration, emit, signal } = work;
     const { vocabulary, eos, json } = configuration.tokenizer !== ""
-      ? await loadTokenizer(configuration.tokenizer, { eos: configuration.eos || undefined })
+      ? await loadTokenizer(configuration.tokenizer, {
+        eos: configuration.eos || undefined,
+        vouched: work.files,
+      })
       : await trainTokenizer(trainingTexts(work), {
         vocabularySize: configuration.vocabularySize,
         sample: configuration.tokenizerSample,

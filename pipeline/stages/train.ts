@@ -4,9 +4,9 @@
  * @module
  */
 
-import { InputError, say, setting } from "../../kernels/errors.ts";
+import { InputError, say, setting, task } from "../../kernels/errors.ts";
 import { trainingMemory } from "../cost/memory.ts";
-import { adoptionOf } from "../run/adoption.ts";
+import { adoptedExperts, adoptionOf } from "../run/adoption.ts";
 import { readManifest } from "../run/manifest.ts";
 import { createTogether } from "../training/together.ts";
 import { inRun, type RunOptions, type RunWatch } from "./session.ts";
@@ -45,6 +45,33 @@ async function refuseAdopted(run: string, { name }: Stage, { force, trial }: Tra
   throw new InputError(
     `Cannot run "${name}" as what it makes must not come from elsewhere: it was adopted from "${adoption.from}"`,
     { remedy: say`train it here instead with ${setting("force")}` },
+  );
+}
+
+/**
+ * Throws an `InputError` where a run holds experts that came from elsewhere, of which what trains all experts would find out only when
+ * it comes to them; nothing where `force` gives them up.
+ */
+export async function refuseAdoptedExperts(
+  verb: string,
+  { run, force, check }: Pick<RunOptions, "run" | "force" | "check">,
+): Promise<void> {
+  if (force) return;
+  const adopted = await adoptedExperts(run).catch((error) => {
+    if (check && error instanceof InputError) return []; // a damaged manifest vouches for nothing: its stage is made again
+    throw error;
+  });
+  if (adopted.length === 0) return;
+  const [{ expert, from }, ...others] = adopted;
+  const more = others.length > 0 ? `, and ${others.length} more` : "";
+  throw new InputError(
+    `Cannot ${verb} "${run}" as every expert must be trained there: expert ${expert} was adopted from "${from}"${more}`,
+    {
+      where: run,
+      remedy: say`choose another ${setting("run")}, or run ${
+        task("train-expert", { run, expert, force: true })
+      } first`,
+    },
   );
 }
 

@@ -5,7 +5,8 @@
  * @module
  */
 
-import { ExplainedError, InputError, say, task, type Text } from "../../kernels/errors.ts";
+import { basename, dirname } from "node:path";
+import { ExplainedError, InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { expertFolder, type PartManifest, readPart } from "../partition/manifests.ts";
 import {
   checkRunFolder,
@@ -16,11 +17,12 @@ import {
   oneLine,
   shortHash,
 } from "../run/files.ts";
-import { liesIn, type Manifest, manifestNames, readManifest } from "../run/manifest.ts";
+import { liesIn, type Manifest, manifestNames, PAGES, readManifest } from "../run/manifest.ts";
 import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
 import { CONFIGURATION_AGAIN, readRunConfiguration } from "../run/configuration.ts";
 import { checkCheckpoint, listCheckpoints } from "../training/resume.ts";
 import { againCommandOf } from "./command.ts";
+import { NOTE, readNote as readNoteOfExport } from "./export_folder.ts";
 import { type Graph, graphOf } from "./graph.ts";
 import { partsAlone } from "./parts_alone.ts";
 import { readNote } from "./notes.ts";
@@ -56,6 +58,7 @@ export interface VerifyProgress {
   total: number;
 }
 
+const EXPORT_AGAIN = say`export it again, with ${setting("force")}`;
 const COPY_AGAIN = "copy the expert's folder, config.json and tokenizer.json again from their run";
 
 /**
@@ -123,7 +126,14 @@ export async function verifyRun(
   }
   const graph = graphOf(verification.configuration);
   await readStages(verification, graph, manifests, files, configuration);
+  await readExports(verification, files);
   await hashing((path) => {
+    if (path.startsWith("export/")) return { missing: EXPORT_AGAIN, changed: EXPORT_AGAIN };
+    const page = /^(report|reproduction)\./.exec(path)?.[1];
+    if (page) {
+      const remake = say`run ${task(page === "report" ? "report" : "reproduce", { run })}`;
+      return { missing: remake, changed: remake };
+    }
     const maker = graph.maker(path);
     if (!maker?.onRequest) return { missing: partition, changed: again };
     const made = manifests.get(maker.name);
@@ -190,8 +200,10 @@ async function readStages(
     if (graph.get(name)) continue; // trainings that compare rates, and stages of other settings
     await attempt(`manifests/${name}.json`, async () => {
       const { outputs = {} } = await readManifest(run, name) ?? {};
-      if (name.startsWith("search-")) {
-        Object.entries(outputs).forEach(([path, record]) => files.set(path, record));
+      const isPage = PAGES.some((page) => page === name);
+      if (!isPage && !name.startsWith("search-")) return;
+      for (const [path, record] of Object.entries(outputs)) {
+        if (!isPage || await exists(`${run}/${path}`)) files.set(path, record); // a page may be removed
       }
     });
   }
@@ -215,6 +227,19 @@ async function readStages(
       } else if (state === "out of date" && !cause) {
         problem(file, say`stage "${stage.name}" must be up to date: ${because!}`, remedy);
       }
+    });
+  }
+}
+
+/** Takes what the notes of exports in the run say of their files. */
+async function readExports({ run, attempt }: Verification, files: Map<string, FileRecord>): Promise<void> {
+  for await (const path of filesUnder(run, "export")) {
+    if (basename(path) !== NOTE) continue;
+    const folder = dirname(path);
+    await attempt(path, async () => {
+      const note = await readNoteOfExport(`${run}/${folder}`);
+      if (!note?.complete) return;
+      for (const [name, record] of Object.entries(note.files)) files.set(`${folder}/${name}`, record);
     });
   }
 }

@@ -7,6 +7,7 @@ import type { Checkpoint } from "../checkpoints/hugging_face_config.ts";
 import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
 import { initialWeights, type Weights } from "../model/parameters.ts";
 import { EMBEDDING, HEAD, type ModelConfig } from "../model/shape.ts";
+import { vouchedFiles } from "../run/manifest.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { cosineRate } from "./schedule.ts";
 
@@ -52,7 +53,7 @@ export async function startWeights(
   tokenizer: string,
 ): Promise<{ weights: () => Weights; sha256: string }> {
   if (init === "") return { weights: () => initialWeights(model, seed), sha256: "" };
-  const checkpoint = await loadCheckpoint(init);
+  const checkpoint = await loadCheckpoint(init, await vouchedFiles(init)); // a run may have made it
   checkStart(init, checkpoint, model, tokenizer);
   checkpoint.weights.delete(HEAD); // where it is there, it is the embedding
   return { weights: () => checkpoint.weights, sha256: checkpoint.sha256 };

@@ -6,8 +6,10 @@
 
 import * as v from "valibot";
 import { InputError } from "../../../kernels/errors.ts";
-import { type FileRecord, jsonText, writeAtomic } from "../../run/files.ts";
+import { type FileRecord, jsonText, oneLine, writeAtomic } from "../../run/files.ts";
 import { conform, finite } from "../../run/schema.ts";
+import { isSealed, seal } from "../../run/seal.ts";
+import { readVouched, type Vouched } from "../../run/vouched.ts";
 import { type Assignment, checkCosts, leastCost } from "./assignment.ts";
 import { type Nearest, nearest } from "./optimal/nearest.ts";
 
@@ -42,18 +44,26 @@ const SCHEMA = v.pipe(
  */
 export type Prices = Omit<v.InferOutput<typeof SCHEMA>, "format">;
 
-/** Writes prices to a file. */
-export async function writePrices(path: string, prices: Prices): Promise<FileRecord> {
-  return await writeAtomic(path, jsonText({ format: FORMAT, ...prices }));
+/** Writes prices to a file; `sealed` adds a checksum, for one that no manifest of a run vouches for. */
+export async function writePrices(
+  path: string,
+  prices: Prices,
+  { sealed = false } = {},
+): Promise<FileRecord> {
+  const note = { format: FORMAT, ...prices };
+  return await writeAtomic(path, jsonText(sealed ? seal(note) : note));
 }
 
-/** Reads a file of prices. Throws an `InputError` where there is none, or it is damaged. */
-export async function readPrices(path: string): Promise<Prices> {
+/** Reads a file of prices. Throws an `InputError` where there is none, or it is damaged, or not as `vouched` knows it. */
+export async function readPrices(path: string, vouched?: Vouched): Promise<Prices> {
   try {
-    const { format: _, ...prices } = conform(SCHEMA, JSON.parse(await Deno.readTextFile(path)));
+    const object = JSON.parse(new TextDecoder().decode(await readVouched(path, vouched)));
+    const { format: _, ...prices } = conform(SCHEMA, object);
+    if (!isSealed(object, Infinity)) throw new InputError("its checksum is not that of what it says");
     return prices;
   } catch (cause) {
-    const why = cause instanceof Deno.errors.NotFound ? "it is not there" : (cause as Error).message;
+    if (cause instanceof InputError && cause.where === path) throw cause;
+    const why = cause instanceof Deno.errors.NotFound ? "it is not there" : oneLine(cause);
     throw new InputError(`Cannot read "${path}" as it must hold prices of experts: ${why}`, {
       where: path,
       cause,

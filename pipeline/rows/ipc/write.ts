@@ -31,6 +31,9 @@ class FileWriter extends RecordBatchFileWriter {
   }
 }
 
+/** Bytes that a file has before its first message: Arrow's magic and its padding. */
+const FILE_MAGIC = 8;
+
 /** Encodes batches, which must share one schema, and calls `count` with the rows of each. */
 async function* encode(
   writer: RecordBatchWriter,
@@ -44,9 +47,11 @@ async function* encode(
   let rows = 0;
   const hash = createHash("sha256");
   const open = (schema: Schema) => openWriter(writer, closes ? announcing(schema) : schema);
+  let before = writer instanceof FileWriter ? FILE_MAGIC : 0; // bytes that are no message, and not hashed
   const next = () => {
     const bytes = joinBytes(take!());
-    if (closes) hash.update(bytes);
+    if (closes) hash.update(bytes.subarray(before));
+    before = Math.max(0, before - bytes.length);
     return bytes;
   };
   for await (const batch of batches) {
@@ -152,15 +157,17 @@ export interface Written extends FileRecord {
 
 /**
  * Writes batches as an Arrow IPC file, whole or not at all (`writeAtomic`). `empty` gives the schema where there are
- * no batches. Throws an InputError where schemas differ.
+ * no batches. With `closes` it ends as a pipe does ({@linkcode arrowBytes}), so that a reader finds damage where no manifest vouches
+ * for the file. Throws an InputError where schemas differ.
  */
 export async function writeArrowFile(
   path: string,
   batches: ReadableStream<RecordBatch>,
   empty?: RecordBatch,
+  { closes = false } = {},
 ): Promise<Written> {
   let rows = 0;
-  const chunks = encode(new FileWriter(), batches, empty, path, (count) => rows += count);
+  const chunks = encode(new FileWriter(), batches, empty, path, (count) => rows += count, closes);
   const record = await writeAtomic(path, chunks);
   return { rows, ...record };
 }

@@ -12,6 +12,7 @@ import { adoptExpert } from "../../../pipeline/stages/adopt.ts";
 import { evaluateModels, evaluateRun } from "../../../pipeline/stages/evaluate_run.ts";
 import { statusOf } from "../../../pipeline/stages/status.ts";
 import { trainDense, trainExpert } from "../../../pipeline/stages/train.ts";
+import { reproduce } from "../../../pipeline/reproduction/reproduce.ts";
 import { verifyRun } from "../../../pipeline/stages/verify.ts";
 import { loadTokenizer } from "../../../pipeline/text/tokenizer.ts";
 import { sameTokenizer } from "../../../pipeline/text/tokenizer.ts";
@@ -131,6 +132,10 @@ Deno.test("training an adopted expert takes force; so does adopting over a train
       assertStringIncludes(refused.message, `it was adopted from "${from}"`);
     }
     assertEquals(await hashes(`${run}/experts`), adopted);
+    const whole = await hashes(run);
+    const late = await assertRejects(() => reproduce({ run, sources: { flags } }), InputError);
+    assertStringIncludes(late.message, `expert 1 was adopted from "${from}"`);
+    assertEquals(await hashes(run), whole); // before anything runs
 
     const model = `${run}/experts/expert-01/model.safetensors`;
     const bytes = await Deno.readFile(model);

@@ -19,6 +19,8 @@ const HALVES = [
   "experts/expert-01/model.safetensors.partial",
   "experts/expert-01/checkpoints/step-00000009.safetensors.partial",
   "manifests/split.json.partial",
+  "evaluation/expert-00.f32.partial",
+  "manifests/evaluate/dense.f32.json.partial",
 ];
 /** Files that are not the run's, though they look alike. */
 const MINE = [
@@ -27,6 +29,7 @@ const MINE = [
   "experts/expert-00/checkpoints/mine.safetensors",
   "experts/expert-00/mine.partial",
   "other/train-00000.arrow.partial",
+  "evaluation/mine.f32.partial",
   "export/mine/export.json", // which says nothing of an export
   "export/mine/download.partial",
 ];

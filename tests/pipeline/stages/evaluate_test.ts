@@ -368,6 +368,7 @@ Deno.test("evaluateModels() in any parts, also before all experts are trained, g
       }
       await saveModel(run, "dense");
       for (const [index, of] of parts) await part(index, of);
+      if (early) await Deno.writeTextFile(`${run}/evaluation/expert-01.f32.partial`, "half"); // of one that was killed
       await evaluateRun({ ...options, resamples: 5 });
       found = await hashes(run);
     });

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { Vouched } from "../../../../pipeline/run/vouched.ts";
 import { InputError } from "../../../../kernels/errors.ts";
 import { equalRooms, type Proof } from "../../../../pipeline/partition/assignment/assignment.ts";
 import { optimal } from "../../../../pipeline/partition/assignment/optimal.ts";
@@ -125,6 +126,14 @@ Deno.test("readPrices() reads what writePrices() wrote, to the last bit, and ref
         [JSON.stringify({ ...whole, rows: 0 }), "rows"],
       ]
     ) assert((await refusal(text)).includes(why), await refusal(text));
+    await writePrices(path, prices, { sealed: true });
+    assertEquals(await readPrices(path), prices);
+    const sealed = await Deno.readTextFile(path);
+    assert((await refusal(sealed.replace('"rows": 7', '"rows": 5'))).includes("its checksum"));
+    const noted = { bytes: sealed.length, sha256: "0".repeat(64) };
+    const vouched = new Vouched().add(folder, { "prices.json": noted });
+    await Deno.writeTextFile(path, sealed);
+    await assertRejects(() => readPrices(path, vouched), InputError, "as it must be as it was made");
     await Deno.remove(path);
     assert((await refusal()).includes("it is not there"));
   } finally {

@@ -113,6 +113,28 @@ Deno.test("a pipe of ours with a damaged byte anywhere, a batch lost, doubled or
   }
 });
 
+Deno.test("a file that closes as a pipe does is refused with a damaged byte anywhere, or gives the same rows", () =>
+  inFolder(async (folder) => {
+    const path = `${folder}/a.arrow`;
+    const batches = [2, 3].map((rows, i) => toBatch(columnsOf(rows, 5 * i), LINEAGE));
+    await writeArrowFile(path, stream(...batches), undefined, { closes: true });
+    const bytes = await Deno.readFile(path);
+    const expected = await collect(readArrow(path));
+    assertEquals(expected.map(({ rows }) => rows), [2, 3]);
+    assertEquals(await collect(readArrow(pipe(bytes))), expected);
+    let refused = 0;
+    for (let at = 0; at < bytes.length; at++) {
+      await Deno.writeFile(path, bytes.with(at, bytes[at] ^ 1 << at % 8));
+      const read = await collect(readArrow(path)).catch((error) => {
+        assert(error instanceof InputError && error.message.startsWith("Cannot "), `byte ${at}: ${error}`);
+        return null;
+      });
+      if (read === null) refused++;
+      else assertEquals(read, expected, `byte ${at}`);
+    }
+    assert(refused > bytes.length / 2, `${refused} of ${bytes.length} bytes`);
+  }));
+
 Deno.test("readArrow() pulls no more than it is asked for, and cancelling reaches its source", async () => {
   let pulled = 0, cancelled = false;
   const source = new ReadableStream<RecordBatch>({

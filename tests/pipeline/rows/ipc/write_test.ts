@@ -71,8 +71,9 @@ Deno.test("arrowBytes() writes what an independent reader reads, schema, metadat
 Deno.test("writeArrowFile() writes what an independent reader reads, and says its rows, bytes and hash", async () => {
   await inFolder(async (folder) => {
     const path = `${folder}/a.arrow`;
-    for (const rows of [7, 0]) {
-      const written = await writeArrowFile(path, stream(toBatch(columnsOf(rows), LINEAGE)));
+    for (const [rows, closes] of [[7, false], [0, false], [7, true], [0, true]] as const) {
+      const rowsOf = stream(toBatch(columnsOf(rows), LINEAGE));
+      const written = await writeArrowFile(path, rowsOf, undefined, { closes });
       const bytes = await Deno.readFile(path);
       checkWithFlechette(bytes, columnsOf(rows));
       assertEquals(written, {
