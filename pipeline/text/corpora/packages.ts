@@ -47,9 +47,7 @@ async function listPackageFiles({ module, folder, names }: Part): Promise<URL[]>
     }
   };
   try {
-    const at = import.meta.resolve(module); // throws a TypeError in a bundle, which holds no corpora
-    if (!at.startsWith("file:")) throw new Deno.errors.NotFound(); // npm: in the lock file, but not fetched
-    const root = new URL(folder, at);
+    const root = new URL(folder, await placeOf(module));
     await walk(root, "");
     return found.sort(compareBytes).map((name) => new URL(name, root));
   } catch (error) {
@@ -59,6 +57,21 @@ async function listPackageFiles({ module, folder, names }: Part): Promise<URL[]>
       { remedy: say`run deno install, or name text of your own with ${setting("input")}`, cause: error },
     );
   }
+}
+
+/**
+ * Gives the place of a module of a package. Where no lock file lists the package, the runtime knows no place before something of it is
+ * imported, and fetches it then: that is its package.json, so that nothing of it runs.
+ */
+async function placeOf(module: string): Promise<string> {
+  const known = import.meta.resolve(module); // throws a TypeError in a bundle, which holds no corpora
+  if (known.startsWith("file:")) return known;
+  const [name] = /^(@[^/]+\/)?[^/]+/.exec(module)!;
+  // Some packages do not export the file: they are fetched all the same.
+  await import(`${name}/package.json`, { with: { type: "json" } }).catch(() => {});
+  const found = import.meta.resolve(module);
+  if (!found.startsWith("file:")) throw new Deno.errors.NotFound();
+  return found;
 }
 
 /** Reads a text file with lines that end in \n. */
