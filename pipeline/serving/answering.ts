@@ -174,6 +174,7 @@ async function holdModels(
 ): Promise<Hold> {
   using stack = new DisposableStack();
   const inOrder = models.toSorted((a, b) => Number(a) - Number(b));
+  const { vocabulary } = await mixture.tokenizer();
   const loaded = stack.use(await mixture.leaseAll(inOrder, form, signal)).value;
   loaded.forEach((one, i) => {
     const { config } = one;
@@ -185,11 +186,6 @@ async function holdModels(
     if (i > 0 && first.notes.adopted === undefined) {
       checkShape(one, first.config, `expert ${model}`, { whose: `expert ${inOrder[0]}` });
     }
-    if (config.vocabulary !== first.config.vocabulary) { // their probabilities are mixed token by token
-      const [own, other] = [config.vocabulary, first.config.vocabulary];
-      const sizes = `that of expert ${model} is ${own}, that of expert ${inOrder[0]} is ${other}`;
-      throw new InputError(`Cannot mix experts as their vocabularies must be of one size: ${sizes}`);
-    }
     check?.(config);
   });
   const readers = new Map<ModelName, Reader>();
@@ -199,8 +195,10 @@ async function holdModels(
   const held = stack.move();
   return {
     first: loaded[0],
-    readerOf: (weights) =>
-      mixReaders([...weights.keys()].map((model) => readers.get(model)!), [...weights.values()]),
+    readerOf(weights) {
+      const own = [...weights.keys()].map((model) => readers.get(model)!);
+      return mixReaders(own, [...weights.values()], vocabulary);
+    },
     [Symbol.dispose]: () => held.dispose(),
   };
 }
