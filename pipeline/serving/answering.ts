@@ -33,6 +33,8 @@ export interface ChoosingOptions extends Partial<Values<typeof MIXING>> {
   prefix?: number;
   /** Experts that may not answer. */
   exclude?: readonly number[];
+  /** What the partitioner says of the prompt, if that is known. */
+  route?: Route;
   /** Called when other experts continue the text, or the same ones in another order of weights. */
   onChange?: (change: Change) => void;
 }
@@ -90,7 +92,7 @@ interface Hold extends Disposable {
 export async function choose(
   mixture: Mixture,
   prompt: Uint32Array,
-  { expert: named, onChange, prefix: tokens, exclude = [], ...options }: ChoosingOptions,
+  { expert: named, onChange, prefix: tokens, exclude = [], route: known, ...options }: ChoosingOptions,
 ): Promise<Choice> {
   const { mix, reroute, routingTemperature } = mixingOf(options);
   if (!mixture.routes || named !== undefined) {
@@ -117,7 +119,7 @@ export async function choose(
     const { begin, end } = routingWindow(text.length, prefix, reroute);
     return mixture.route(Uint32Array.from(text).slice(begin, end), prefix, exclude);
   };
-  const first = await routeOf(prompt);
+  const first = known ?? await routeOf(prompt);
   const firstAnswering = answeringOf(first, mix, temperature, exclude);
   const isDue = (length: number) =>
     reroute !== undefined && length > prompt.length && length >= prefix && (length - prefix) % reroute === 0;
