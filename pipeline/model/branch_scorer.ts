@@ -25,9 +25,9 @@ export interface Branching {
 export interface ContinuationScore {
   /** Log-probability of every token, given the text and the tokens before it, nats f32 `[tokens]`. */
   logProbability: Float32Array;
-  /** Id of the likeliest token of the vocabulary in each place `[tokens]`; of equally likely ones the lowest. */
+  /** Id of the likeliest token in each place `[tokens]`; the lowest of equally likely ones. */
   likeliest: Uint32Array;
-  /** Log-probability of the likeliest token, nats f32 `[tokens]`: the same bits where it is the token itself. */
+  /** Its log-probability, nats f32 `[tokens]`; the same bits if it is the token itself. */
   highest: Float32Array;
   /** Whether every token is the likeliest in its place, so that greedy decoding would have written it. */
   greedy: boolean;

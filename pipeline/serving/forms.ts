@@ -93,7 +93,10 @@ export function scoring({ length, batch }: { length: number; batch?: number }): 
   };
 }
 
-/** A scorer of continuations; `batch` sequences of the model's context at once, or as many as are quick, but not above `most`. */
+/**
+ * A scorer of continuations, with room for `batch` sequences of the model's context. Without `batch` it has
+ * room for as many as are quick, at most `most`.
+ */
 export function branching(
   { batch, most = Infinity }: { batch?: number; most?: number } = {},
 ): Form<BranchingModel> {

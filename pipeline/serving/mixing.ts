@@ -74,8 +74,8 @@ export function answeringOf(
 }
 
 /**
- * Reads with several readers in step, and returns the log-probabilities of the mixture in place of logits, for the ids
- * below `vocabulary`, which all models must know. With one reader it returns its logits, for all its ids.
+ * Reads with several readers in step, and returns the log-probabilities of the mixture in place of logits, for
+ * the ids below `vocabulary`, which all models must have. With one reader it returns its logits for all ids.
  */
 export function mixReaders(
   readers: readonly Reader[],
@@ -91,7 +91,8 @@ export function mixReaders(
     async read(tokens) {
       const logits = await Promise.all(readers.map((reader) => reader.read(tokens)));
       if (logits.length === 1) return logits[0];
-      return mixLogits(logits.map((values) => values.subarray(0, vocabulary)), weights); // padding is no token
+      // Ids that pad a vocabulary are no tokens.
+      return mixLogits(logits.map((values) => values.subarray(0, vocabulary)), weights);
     },
     clear() {
       for (const reader of readers) reader.clear();

@@ -45,7 +45,7 @@ export interface ZeroShotOptions {
   resamples?: number;
   /** How many experts answer together, one mixture for each of these numbers: 1 to E. */
   mix?: readonly number[];
-  /** What costs are divided by where they become weights, τ: above 0; what suits the partitioner unless given. */
+  /** τ, above 0: weights are computed from costs / τ. Without it the one that suits the partitioner. */
   routingTemperature?: number;
 }
 
@@ -142,7 +142,8 @@ export function zeroShotStage(
         const mixture = await openMixture({
           run,
           partitioner: await partitionerFolder(run, configuration.routers),
-          models: task.metrics.includes("perplexity") ? Math.max(1, ...mix) : 1, // such a task is continued by all that are mixed
+          // A task without choices is continued by all experts that are mixed, so they are held together.
+          models: task.metrics.includes("perplexity") ? Math.max(1, ...mix) : 1,
           vouched: work.files,
           gpu: await work.gpu(),
         });

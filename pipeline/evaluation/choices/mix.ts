@@ -1,8 +1,8 @@
 /**
  * Several experts that answer the questions of a zero-shot task together. The probability of a token is
- * Σ_e w_e p_e. The weights are those of the K experts that the routing prefix costs least, as in an evaluation.
- * Models score one after another, so the log-probabilities of the tokens of every choice are kept for the
- * experts that answer it.
+ * Σ_e w_e p_e. The weights are those of the K experts that the routing prefix costs least, as in an
+ * evaluation. Models score one after another, so the log-probabilities of the tokens of every choice are kept
+ * for the experts that answer it.
  */
 
 import { answer } from "../../serving/generate.ts";
@@ -14,9 +14,12 @@ import type { EncodedPrompt } from "./encode.ts";
 
 /** Collects what experts say of choices, and mixes it. */
 export interface ChoiceMixing {
-  /** Keeps the log-probabilities of the tokens of a choice, nats `[tokens]`, if the expert answers that choice. */
+  /** Keeps the log-probabilities of the tokens of a choice, nats `[tokens]`, if the expert answers it. */
   take(expert: number, choice: number, logProbability: Float32Array): void;
-  /** Returns the log-likelihood of every choice if `size` experts answer, nats f64 `[choices]`. All must have scored. */
+  /**
+   * Returns the log-likelihood of every choice if `size` experts answer, nats f64 `[choices]`. All experts must
+   * have scored before.
+   */
   logLikelihood(size: number): Float64Array;
 }
 
@@ -51,8 +54,9 @@ export function createChoiceMixing(
 const AT_ONCE = 8;
 
 /**
- * Says for each question whether greedy decoding by the `mix` likeliest experts writes its only choice. `routes`
- * of the questions give the weights. The experts of a question are held together while they continue it.
+ * Says for each question whether greedy decoding by the `mix` likeliest experts writes its only choice.
+ * `routes` of the questions give the weights. The experts of a question are held together while they
+ * continue it.
  */
 export async function writesGreedily(
   mixture: Mixture,

@@ -94,7 +94,8 @@ export type MixedDifference = v.InferOutput<typeof MIXED>;
  * What a task came to: questions that were asked, and how many its data hold; examples before each; routing, and its prefix M; E;
  * questions that lost tokens at the left; the accuracy of guessing (null without choices); draws and seed of the bootstrap; every
  * way's metrics, differences from every baseline, the share of the choices that each expert gets `[E]`, and the same for each set of
- * a task that has several; where experts answer together, the routing temperature of their weights, and their differences.
+ * a task that has several; if experts answer together, the routing temperature of their weights, and their
+ * differences.
  *
  * @ignore
  */

@@ -4,8 +4,8 @@
 const OWN = ["127.0.0.1", "[::1]", "localhost", "0.0.0.0"];
 
 /**
- * Gives up the permission of this process to reach or listen on anything but the servers of `urls`; what listens goes on. Only permissions
- * that are named one by one can be given up so, not that for every address.
+ * Gives up the permission of this process to reach or listen on any address but those of `urls`. A server that
+ * already listens goes on. If the process may reach every address, that is given up only without `urls`.
  */
 export function keepToUpstreams(urls: Iterable<string>): void {
   const hosts = [...urls].map((url) => new URL(url).host);

@@ -111,8 +111,9 @@ export interface ScoredPrompt {
 const PROMPTS = 64;
 
 /**
- * How a model scores prompts, one or many: those of about one length go together, and a pass computes as many tokens as they have. It
- * has room for four prompts of the whole context at most, so that it takes little more memory than one that writes.
+ * The form in which a model scores prompts, one or many. Prompts of about one length run together, and a pass
+ * computes as many tokens as they have. It has room for four prompts of the whole context, so it takes little
+ * more memory than the form that writes.
  */
 export const SCORING = branching({ most: 4 });
 

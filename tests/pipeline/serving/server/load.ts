@@ -89,7 +89,7 @@ export interface Load {
   alone: Got[];
   /** Bytes of an expert that writes. */
   one: number;
-  /** Bytes in which two experts that write have room, or one that scores where that takes more than two of them. */
+  /** Bytes of two experts that write, with a little more, or of one that scores if it takes more than two. */
   memory: number;
 }
 
@@ -206,8 +206,8 @@ export interface Siege {
 }
 
 /**
- * Lets 64 clients ask for so many seconds, and beside them every hostile client attack once a second; requests have `key`, which is the
- * server's. What clients get is counted as it comes.
+ * Lets 64 clients ask for so many seconds. Beside them every hostile client attacks once a second. Requests
+ * have `key`, which is the server's. What clients get is counted as it comes.
  */
 export async function besiege(
   url: string,

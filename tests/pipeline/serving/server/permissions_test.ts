@@ -3,7 +3,7 @@ import { inFolder } from "../../../tasks/support.ts";
 
 const MODULE = new URL("../../../../pipeline/serving/server/permissions.ts", import.meta.url);
 
-/** Runs a server in a process of its own that gives up permissions once it listens; says what it may reach then, and what it answers. */
+/** Runs a server in a process of its own that gives up permissions once it listens. Says what it may reach then. */
 async function confined(upstreams: string[]): Promise<{ may: Record<string, string>; answer: string }> {
   const code = `
     import { keepToUpstreams } from "${MODULE}";
