@@ -9,7 +9,7 @@ import { field } from "../pipeline/settings/mod.ts";
 import { evaluateModels, evaluateRun } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { evaluationText } from "./evaluation_text.ts";
-import { CHECK, DEVICE, FORCE, PART, REQUIRE_GPU, RUN } from "./options.ts";
+import { CHECK, DEVICE, FORCE, MIXES, PART, REQUIRE_GPU, RUN } from "./options.ts";
 import { partText } from "./stage.ts";
 
 export const TASK = await defineTask({
@@ -25,13 +25,7 @@ export const TASK = await defineTask({
     ...REQUIRE_GPU,
     trained: field.flag({ help: "evaluate the experts that are trained, on the text that goes to them" }),
     resamples: field.integer({ default: 1000, min: 1, max: 1_000_000, help: "bootstrap draws of documents" }),
-    mix: field.integers({
-      default: [],
-      value: "K,K,…",
-      min: 1,
-      max: 65_535,
-      help: "also mixtures in which so many experts answer together, their probabilities weighted",
-    }),
+    ...MIXES,
     routingTemperature: MIXING.routingTemperature,
     reroute: MIXING.reroute,
     fallback: field.choice<Baseline, undefined>(BASELINES, {

@@ -9,7 +9,7 @@ import { formsText, InputError, parseVariants, say, setting } from "../kernels/m
 import { field, PRESETS } from "../pipeline/settings/mod.ts";
 import type { Part } from "../pipeline/stages/mod.ts";
 
-const { choice, custom, flag, integer, number, path, paths, section, text } = field;
+const { choice, custom, flag, integer, integers, number, path, paths, section, text } = field;
 
 /** Options that every task takes. */
 export const PRINTING = section("Command", {
@@ -150,6 +150,17 @@ export const TRAINING = section("Command", {
   resume: flag({ help: "go on from the last checkpoint although it was trained with other values" }),
   ...DEVICE,
   ...REQUIRE_GPU,
+});
+
+/** Mixtures beside the one that runs one expert. */
+export const MIXES = section("Command", {
+  mix: integers({
+    default: [],
+    value: "K,K,…",
+    min: 1,
+    max: 65_535,
+    help: "also mixtures in which so many experts answer together, their probabilities weighted",
+  }),
 });
 
 /** How much of the device models may take. */

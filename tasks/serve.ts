@@ -3,7 +3,7 @@
  *
  *   deno task serve --run runs/a --memory 2GiB
  */
-import { type Answered, parseUpstreams, readKeys, serve } from "../pipeline/serving/mod.ts";
+import { type Answered, keepToUpstreams, parseUpstreams, readKeys, serve } from "../pipeline/serving/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { DEVICE, MEMORY, RUN } from "./options.ts";
@@ -41,6 +41,7 @@ export const TASK = await defineTask({
       keys: apiKeyFile === undefined ? [] : await readKeys(apiKeyFile),
       serveExperts: serveExperts.length > 0 ? serveExperts : undefined,
       onListen({ host, port }) {
+        keepToUpstreams(upstream.values());
         const url = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
         print({ url }, `${url} (Ctrl-C ends it, when all answers are sent)`);
       },

@@ -4,10 +4,11 @@
  *   deno task zero-shot --run runs/a --task arc_easy,sciq --data data
  */
 import { writeHarnessResults } from "../pipeline/evaluation/mod.ts";
+import { MIXING } from "../pipeline/serving/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { askRun } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
-import { CHECK, DEVICE, FORCE, RUN } from "./options.ts";
+import { CHECK, DEVICE, FORCE, MIXES, RUN } from "./options.ts";
 import { zeroShotText } from "./zero_shot_text.ts";
 
 const { custom, flag, integer, path, section } = field;
@@ -31,7 +32,10 @@ export const TASK = await defineTask({
   name: "zero-shot",
   about:
     "Asks zero-shot tasks of the mixture of a run, beside its dense models; without data, tasks made of held-out text.",
-  options: { ...RUN, ...FORCE, ...CHECK, ...DEVICE, ...QUESTIONS },
+  options: {
+    ...{ ...RUN, ...FORCE, ...CHECK, ...DEVICE, ...QUESTIONS, ...MIXES },
+    routingTemperature: MIXING.routingTemperature,
+  },
   run: async ({ options, signal, onEvent, print }) => {
     const { run, task: tasks, routeWithChoice, output, limit } = options;
     const routing = routeWithChoice ? "choice" : "context";

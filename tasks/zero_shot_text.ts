@@ -7,39 +7,24 @@
 import { say, setting, task } from "../kernels/mod.ts";
 import {
   BASELINES,
+  type ChoiceWay,
   type Difference,
   METRICS,
-  TOLD_WAYS,
+  type MixedDifference,
+  topWay,
   verdictOf,
-  type Way,
+  waysOf,
   type ZeroShotResult,
 } from "../pipeline/evaluation/mod.ts";
 import { count, percent, table } from "./layout.ts";
 import { worded } from "./wording.ts";
 
-const NAMES: Partial<Record<Way, string>> = { oracle: "best in hindsight" };
+const NAMES: Partial<Record<ChoiceWay, string>> = { oracle: "best in hindsight" };
 const MOST_SETS = 4; // of a task that are told one by one
 
 /** Lays out results: metrics by task, then the mixture against each dense model, and on how many tasks it wins. */
 export function zeroShotText(run: string, results: readonly ZeroShotResult[]): string {
-  const ways = TOLD_WAYS.filter((way) => results.some((result) => result.ways[way]));
-  const rows = results.flatMap(({ task, questions, chance, ways: measured }) =>
-    METRICS.filter((metric) => measured.mixture![metric]).map((metric) => {
-      const value = format(metric);
-      const { low, high } = measured.mixture![metric]!;
-      const isChance = metric !== "perplexity" && chance !== null;
-      return [
-        ...[task, metric, questions, isChance ? value(chance) : "-"],
-        ...ways.flatMap((way) => {
-          const own = measured[way]?.[metric];
-          const cell = own ? value(own.value) : "-";
-          return way === "mixture" ? [cell, `${value(low)} to ${value(high)}`] : [cell];
-        }),
-      ];
-    })
-  );
-  const head = ways.map((way) => way === "mixture" ? "mixture | 95% interval" : NAMES[way] ?? way);
-  const [{ routing, prefix, fewShot, resamples }] = results;
+  const [{ routing, prefix, fewShot, resamples, mixing }] = results;
   const by = routing === "context" ? "by the text before the choices" : "by text and choice";
   const baselines = BASELINES.filter((name) => results.some(({ ways }) => ways[name]));
   const dense = task("train-dense", { run });
@@ -48,17 +33,41 @@ export function zeroShotText(run: string, results: readonly ZeroShotResult[]): s
   }), then ask again`;
   return [
     "",
-    table(`task | metric | questions | guessing | ${head.join(" | ")}`, rows),
+    metricTable(results),
     "",
     ...baselines.length === 0 ? [worded(none)] : [differenceTable(results), ""],
     ...baselines.flatMap((baseline) => winLines(results, baseline)),
+    ...mixedText(results),
     "",
     `routed ${by}, ${count(prefix)} tokens at most; ${
       fewShot === 0 ? "no" : count(fewShot)
     } examples; intervals: ` +
-    `bootstrap over questions, ${count(resamples)} draws`,
+    `95%, bootstrap over questions, ${count(resamples)} draws`,
+    ...mixing
+      ? [`weights of experts together: costs over a routing temperature of ${mixing.temperature}`]
+      : [],
     `run folder: ${run}`,
   ].join("\n");
+}
+
+/** A row for every task and way of answering, with each metric and its interval. */
+function metricTable(results: readonly ZeroShotResult[]): string {
+  const metrics = METRICS.filter((metric) => results.some(({ ways }) => ways.mixture![metric]));
+  const rows = results.flatMap((result) =>
+    waysOf([result]).map((way, i) => {
+      const { task, questions, chance, ways } = result;
+      const about = [task, count(questions), chance === null ? "-" : percent(chance)];
+      const cells = metrics.flatMap((metric) => {
+        const own = ways[way]![metric];
+        if (!own) return ["-", ""];
+        const [value, low, high] = [own.value, own.low, own.high].map(format(metric));
+        return [value, `${low} to ${high}`];
+      });
+      return [...i === 0 ? about : about.map(() => ""), NAMES[way] ?? way, ...cells];
+    })
+  );
+  const head = metrics.flatMap((metric) => [metric, "95% interval"]);
+  return table(`task | questions | guessing | answered by | ${head.join(" | ")}`, rows, ["answered by"]);
 }
 
 function format(metric: string): (value: number) => string {
@@ -67,18 +76,21 @@ function format(metric: string): (value: number) => string {
     : percent;
 }
 
+/** Writes a difference, its interval and what that says. */
+function differenceCells(difference: Omit<Difference, "baseline">): string[] {
+  const { metric, value, low, high } = difference;
+  const signed = (value: number) =>
+    `${value < 0 ? "-" : "+"}${
+      metric === "perplexity" ? format(metric)(Math.abs(value)) : (100 * Math.abs(value)).toFixed(1)
+    }`;
+  return [signed(value), `${signed(low)} to ${signed(high)}`, verdictOf(difference)];
+}
+
 function differenceTable(results: readonly ZeroShotResult[]): string {
-  const line = (name: string, difference: Difference) => {
-    const { baseline, metric, value, low, high } = difference;
-    const signed = (value: number) =>
-      `${value < 0 ? "-" : "+"}${
-        metric === "perplexity" ? format(metric)(Math.abs(value)) : (100 * Math.abs(value)).toFixed(1)
-      }`;
-    return [
-      ...[name, metric, baseline, signed(value), `${signed(low)} to ${signed(high)}`],
-      verdictOf(difference),
-    ];
-  };
+  const line = (name: string, difference: Difference) => [
+    ...[name, difference.metric, difference.baseline],
+    ...differenceCells(difference),
+  ];
   const rows = results.flatMap(({ task, differences, sets }) => [
     ...differences.map((difference) => line(task, difference)),
     ...(sets.length > MOST_SETS ? [] : sets).flatMap(({ set, differences }) =>
@@ -88,6 +100,21 @@ function differenceTable(results: readonly ZeroShotResult[]): string {
   return table("task | metric | against | mixture is by | 95% interval | that is", rows);
 }
 
+/** Counts verdicts in words; nothing where there are none. */
+function winLine(what: string, differences: readonly Omit<Difference, "baseline">[]): string[] {
+  if (differences.length === 0) return [];
+  const verdicts = differences.map(verdictOf);
+  const [better, equal, worse] = (["better", "equal", "worse"] as const).map((verdict) =>
+    verdicts.filter((own) => own === verdict).length
+  );
+  const share = percent((better + equal) / differences.length);
+  return [
+    `${what}: better on ${better}, equal within the interval on ${equal}, worse on ${worse}; better or equal on ${share}`,
+  ];
+}
+
+const tasksByAcc = (tasks: number) => `${count(tasks)} ${tasks === 1 ? "task" : "tasks"} by acc`;
+
 /**
  * Says on how many tasks the accuracy of the mixture is better than that of a dense model, equal or worse.
  * The sets of a task are counted separately.
@@ -95,23 +122,33 @@ function differenceTable(results: readonly ZeroShotResult[]): string {
 function winLines(results: readonly ZeroShotResult[], baseline: string): string[] {
   const isOne = (one: Difference) => one.baseline === baseline && one.metric === "acc";
   const of = (all: readonly Difference[][]) => all.flatMap((differences) => differences.filter(isOne));
-  const line = (what: string, differences: Difference[]) => {
-    if (differences.length === 0) return [];
-    const verdicts = differences.map(verdictOf);
-    const [better, equal, worse] = (["better", "equal", "worse"] as const).map((verdict) =>
-      verdicts.filter((own) => own === verdict).length
-    );
-    const share = percent((better + equal) / differences.length);
-    return [
-      `mixture against ${baseline}, ${what}: better on ${better}, equal within the interval on ${equal}, worse on ` +
-      `${worse}; better or equal on ${share}`,
-    ];
-  };
+  const against = `mixture against ${baseline}`;
   const tasks = of(results.map(({ differences }) => differences));
   return [
-    ...line(`${count(tasks.length)} ${tasks.length === 1 ? "task" : "tasks"} by acc`, tasks),
-    ...results.filter(({ sets }) => sets.length > MOST_SETS).flatMap(({ task, sets }) =>
-      line(`${count(sets.length)} sets of ${task}`, of(sets.map(({ differences }) => differences)))
-    ),
+    ...winLine(`${against}, ${tasksByAcc(tasks.length)}`, tasks),
+    ...results.filter(({ sets }) => sets.length > MOST_SETS).flatMap(({ task, sets }) => {
+      const own = of(sets.map(({ differences }) => differences));
+      return winLine(`${against}, ${count(sets.length)} sets of ${task}`, own);
+    }),
+  ];
+}
+
+/** Tells experts that answer together beside the mixture and each dense model; nothing where none do. */
+function mixedText(results: readonly ZeroShotResult[]): string[] {
+  const all = results.flatMap(({ task, mixing }) =>
+    (mixing?.differences ?? []).map((difference) => ({ task, ...difference }))
+  );
+  if (all.length === 0) return [];
+  const rows = all.map(({ task, ...difference }) => [
+    ...[task, difference.metric, topWay(difference.experts), difference.against],
+    ...differenceCells(difference),
+  ]);
+  const pair = ({ experts, against }: MixedDifference) => `${topWay(experts)} against ${against}`;
+  const byAcc = Map.groupBy(all.filter(({ metric }) => metric === "acc"), pair);
+  return [
+    "",
+    table("task | metric | together | against | differ by | 95% interval | that is", rows, ["together"]),
+    "",
+    ...[...byAcc].flatMap(([pair, own]) => winLine(`${pair}, ${tasksByAcc(own.length)}`, own)),
   ];
 }

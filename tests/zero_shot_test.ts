@@ -120,12 +120,19 @@ Deno.test("the harness's requests to a server give the numbers of the task: the 
       "20",
       "--route-with-choice",
       "--json",
+      "--mix",
+      "2",
+      "--output",
+      `${folder}/results`,
     ];
     const { code, out, err } = await task("zero-shot", flags);
     assertEquals(code, 0, err);
     const results: ZeroShotResult[] = JSON.parse(out).results;
     assertEquals(results.map((result) => result.task), ["piqa", "lambada_openai", "blimp"]);
     assertEquals(results.map(({ cut }) => cut), [0, 0, 0]);
+    const written = await Deno.readTextFile(`${folder}/results/top-2/results.json`);
+    const together = JSON.parse(written).results.lambada_openai;
+    assertEquals(together["acc,none"], results[1].ways["top-2"]!.acc!.value);
     assert(
       results.some(({ shares }) => shares.filter((share) => share > 0).length > 1),
       "several experts answer",

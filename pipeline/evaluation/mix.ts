@@ -12,7 +12,7 @@ import type { TokenScores } from "../model/scorer.ts";
 import { mixingWeights, routingTemperatureOf, routingWindow } from "../partition/mixing.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
 import { tokenArrayOf } from "../rows/columns.ts";
-import { checkMix, mixingOf } from "../serving/mixing.ts";
+import { checkMix, logSumExp, mixingOf } from "../serving/mixing.ts";
 import type { Evaluation } from "./evaluation.ts";
 import type { Kept, Routed, RouteOptions } from "./routes.ts";
 import { type Block, blocks } from "./rows.ts";
@@ -129,14 +129,10 @@ export function mixedNll(logProbability: Float32Array, stretches: readonly Stret
     const logWeights = running.map((expert) => Math.log(weights[expert]));
     const terms = new Float64Array(running.length);
     for (; token < end; token++) {
-      let most = -Infinity;
       for (let i = 0; i < terms.length; i++) {
         terms[i] = logWeights[i] + logProbability[token * experts + running[i]];
-        most = Math.max(most, terms[i]);
       }
-      let sum = 0;
-      for (let i = 0; i < terms.length; i++) sum += Math.exp(terms[i] - most);
-      nll = Math.fround(nll - (most + Math.log(sum)));
+      nll = Math.fround(nll - logSumExp(terms));
     }
   }
   return nll;

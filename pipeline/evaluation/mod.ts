@@ -10,11 +10,15 @@ export { type AskOptions, askQuestions } from "./choices/score.ts";
 export { harnessResults, writeHarnessResults } from "./choices/harness.ts";
 export { type Question } from "./choices/question.ts";
 export {
+  type ChoiceWay,
   type Difference,
   type Measure,
+  type MixedDifference,
   type Routing,
+  topWay,
   type Verdict,
   verdictOf,
+  waysOf,
   type ZeroShotResult,
 } from "./choices/results.ts";
 export { type HeldOutDocument } from "./choices/held_out.ts";

@@ -25,6 +25,10 @@ export interface Branching {
 export interface ContinuationScore {
   /** Log-probability of every token, given the text and the tokens before it, nats f32 `[tokens]`. */
   logProbability: Float32Array;
+  /** Id of the likeliest token in each place `[tokens]`; the lowest of equally likely ones. */
+  likeliest: Uint32Array;
+  /** Its log-probability, nats f32 `[tokens]`; the same bits if it is the token itself. */
+  highest: Float32Array;
   /** Whether every token is the likeliest in its place, so that greedy decoding would have written it. */
   greedy: boolean;
 }
@@ -189,14 +193,18 @@ export function createBranchScorer(
           gpu.submit(planOf(rows, heads, sequences, length));
           computed += rows;
           const bytes = predicting * 4;
-          const buffers = [acts.nll, details.likeliest];
-          const [nll, likeliest] = (await gpu.read(buffers.map((buffer) => ({ buffer, bytes }))))
+          const buffers = [acts.nll, details.likeliest, details.least];
+          const [nll, ids, least] = (await gpu.read(buffers.map((buffer) => ({ buffer, bytes }))))
             .map((values) => new Float32Array(values));
           for (const { text, continuation, first } of placed) {
             const own = texts[text].continuations[continuation];
+            const of = (values: Float32Array) => values.subarray(first, first + own.length);
+            const likeliest = Uint32Array.from(of(ids));
             scores[text][continuation] = {
-              logProbability: nll.slice(first, first + own.length).map((value) => 0 - value),
-              greedy: own.every((id, i) => likeliest[first + i] === id),
+              logProbability: of(nll).map((value) => 0 - value),
+              likeliest,
+              highest: of(least).map((value) => 0 - value),
+              greedy: own.every((id, i) => likeliest[i] === id),
             };
           }
         }

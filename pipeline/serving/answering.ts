@@ -33,6 +33,8 @@ export interface ChoosingOptions extends Partial<Values<typeof MIXING>> {
   prefix?: number;
   /** Experts that may not answer. */
   exclude?: readonly number[];
+  /** What the partitioner says of the prompt, if that is known. */
+  route?: Route;
   /** Called when other experts continue the text, or the same ones in another order of weights. */
   onChange?: (change: Change) => void;
 }
@@ -90,7 +92,7 @@ interface Hold extends Disposable {
 export async function choose(
   mixture: Mixture,
   prompt: Uint32Array,
-  { expert: named, onChange, prefix: tokens, exclude = [], ...options }: ChoosingOptions,
+  { expert: named, onChange, prefix: tokens, exclude = [], route: known, ...options }: ChoosingOptions,
 ): Promise<Choice> {
   const { mix, reroute, routingTemperature } = mixingOf(options);
   if (!mixture.routes || named !== undefined) {
@@ -117,7 +119,7 @@ export async function choose(
     const { begin, end } = routingWindow(text.length, prefix, reroute);
     return mixture.route(Uint32Array.from(text).slice(begin, end), prefix, exclude);
   };
-  const first = await routeOf(prompt);
+  const first = known ?? await routeOf(prompt);
   const firstAnswering = answeringOf(first, mix, temperature, exclude);
   const isDue = (length: number) =>
     reroute !== undefined && length > prompt.length && length >= prefix && (length - prefix) % reroute === 0;
@@ -174,6 +176,7 @@ async function holdModels(
 ): Promise<Hold> {
   using stack = new DisposableStack();
   const inOrder = models.toSorted((a, b) => Number(a) - Number(b));
+  const { vocabulary } = await mixture.tokenizer();
   const loaded = stack.use(await mixture.leaseAll(inOrder, form, signal)).value;
   loaded.forEach((one, i) => {
     const { config } = one;
@@ -185,11 +188,6 @@ async function holdModels(
     if (i > 0 && first.notes.adopted === undefined) {
       checkShape(one, first.config, `expert ${model}`, { whose: `expert ${inOrder[0]}` });
     }
-    if (config.vocabulary !== first.config.vocabulary) { // their probabilities are mixed token by token
-      const [own, other] = [config.vocabulary, first.config.vocabulary];
-      const sizes = `that of expert ${model} is ${own}, that of expert ${inOrder[0]} is ${other}`;
-      throw new InputError(`Cannot mix experts as their vocabularies must be of one size: ${sizes}`);
-    }
     check?.(config);
   });
   const readers = new Map<ModelName, Reader>();
@@ -199,8 +197,10 @@ async function holdModels(
   const held = stack.move();
   return {
     first: loaded[0],
-    readerOf: (weights) =>
-      mixReaders([...weights.keys()].map((model) => readers.get(model)!), [...weights.values()]),
+    readerOf(weights) {
+      const own = [...weights.keys()].map((model) => readers.get(model)!);
+      return mixReaders(own, [...weights.values()], vocabulary);
+    },
     [Symbol.dispose]: () => held.dispose(),
   };
 }

@@ -93,13 +93,18 @@ export function scoring({ length, batch }: { length: number; batch?: number }): 
   };
 }
 
-/** A scorer of continuations; `batch` sequences of the model's context at once, as many as are quick unless said. */
-export function branching({ batch }: { batch?: number } = {}): Form<BranchingModel> {
+/**
+ * A scorer of continuations, with room for `batch` sequences of the model's context. Without `batch` it has
+ * room for as many as are quick, at most `most`.
+ */
+export function branching(
+  { batch, most = Infinity }: { batch?: number; most?: number } = {},
+): Form<BranchingModel> {
   return {
-    name: `branches ${JSON.stringify({ batch })}`,
+    name: `branches ${JSON.stringify({ batch, most })}`,
     size: weightBytes,
     open({ config, weights, notes }, gpu, queue) {
-      const rows = rowsPerPass(gpu, config, config.context, batch);
+      const rows = Math.min(most, rowsPerPass(gpu, config, config.context, batch));
       const own = createBranchScorer(gpu, { config, weights, batch: rows });
       const branches: BranchScorer = {
         get bytes() {

@@ -74,10 +74,14 @@ export function answeringOf(
 }
 
 /**
- * Reads with several readers in step, and returns the log-probabilities of the mixture in place of logits.
- * With one reader it returns its logits.
+ * Reads with several readers in step, and returns the log-probabilities of the mixture in place of logits, for
+ * the ids below `vocabulary`, which all models must have. With one reader it returns its logits for all ids.
  */
-export function mixReaders(readers: readonly Reader[], weights: readonly number[]): Reader {
+export function mixReaders(
+  readers: readonly Reader[],
+  weights: readonly number[],
+  vocabulary: number,
+): Reader {
   const [first] = readers;
   return {
     capacity: Math.min(...readers.map(({ capacity }) => capacity)), // adopted experts may have longer contexts
@@ -85,7 +89,10 @@ export function mixReaders(readers: readonly Reader[], weights: readonly number[
       return first.length;
     },
     async read(tokens) {
-      return mixLogits(await Promise.all(readers.map((reader) => reader.read(tokens))), weights);
+      const logits = await Promise.all(readers.map((reader) => reader.read(tokens)));
+      if (logits.length === 1) return logits[0];
+      // Ids that pad a vocabulary are no tokens.
+      return mixLogits(logits.map((values) => values.subarray(0, vocabulary)), weights);
     },
     clear() {
       for (const reader of readers) reader.clear();
@@ -107,7 +114,8 @@ export function mixLogits(logits: readonly Float32Array[], weights: readonly num
   });
 }
 
-function logSumExp(values: Float32Array | Float64Array): number {
+/** Gives log Σ exp of values, in f64; NaN where one is. */
+export function logSumExp(values: Float32Array | Float64Array): number {
   let most = -Infinity;
   for (const value of values) most = Math.max(most, value); // NaN stays
   let sum = 0;

@@ -51,3 +51,4 @@ export { type Candidates, candidates, pick, sampleToken, SAMPLING, type Sampling
 export { type Answered } from "./server/app.ts";
 export { readKeys, serve, type ServeOptions } from "./server/serve.ts";
 export { parseUpstreams, type Upstreams } from "./server/addresses.ts";
+export { keepToUpstreams } from "./server/permissions.ts";

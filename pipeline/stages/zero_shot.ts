@@ -17,6 +17,7 @@ import { type Routing, ZERO_SHOT_FORMAT, type ZeroShotResult } from "../evaluati
 import { askQuestions } from "../evaluation/choices/score.ts";
 import { MADE_TASKS, type MadeTask, passagesOf } from "../evaluation/choices/suite.ts";
 import { type ChoiceTask, TASKS, type ZeroShotTask } from "../evaluation/choices/tasks.ts";
+import { mixesOf } from "../evaluation/mix.ts";
 import { identifyPartitioner, partitionerFolder } from "../partition/partitioners.ts";
 import { readShards } from "../rows/arrow.ts";
 import { hashFile, jsonText, writeAtomic } from "../run/files.ts";
@@ -42,6 +43,10 @@ export interface ZeroShotOptions {
   routing?: Routing;
   /** Draws of the bootstrap; 1000 unless given. */
   resamples?: number;
+  /** How many experts answer together, one mixture for each of these numbers: 1 to E. */
+  mix?: readonly number[];
+  /** τ, above 0: weights are computed from costs / τ. Without it the one that suits the partitioner. */
+  routingTemperature?: number;
 }
 
 /** Folder of the results, in the run folder. */
@@ -70,6 +75,7 @@ export function zeroShotStage(
   options: ZeroShotOptions = {},
 ): Stage {
   const { data, fewShot = 0, limit, routing = "context", resamples = RESAMPLES } = options;
+  const { mix = [], routingTemperature } = options;
   const made = MADE_TASKS.get(name);
   const published = TASKS.get(name);
   const task: ZeroShotTask = (made ?? published)!;
@@ -88,7 +94,8 @@ export function zeroShotStage(
     outputs: [zeroShotPath(name)],
     async values({ configuration: { prefix, seed }, gpu }) {
       const device = await gpu?.(); // not opened to tell a state, which holds for any GPU and any way to ask
-      const asked = { fewShot, limit: limit ?? null, routing, resamples };
+      const mixing = mix.length > 0 ? { mix, routingTemperature: routingTemperature ?? null } : {};
+      const asked = { fewShot, limit: limit ?? null, routing, resamples, ...mixing };
       const on = device ? { ...asked, adapter: device.adapter, variants: device.variants } : {};
       return { format: ZERO_SHOT_FORMAT, prefix, seed, ...on };
     },
@@ -111,6 +118,7 @@ export function zeroShotStage(
     external: async () => published ? await hashData(await findData(dataOf(published, data), name)) : {},
     async prepare(work, { inputs }) {
       const { run, configuration, emit, signal } = work;
+      mixesOf({ mix, routingTemperature }, { kind: configuration.partitioner, experts });
       await checkTrained(run, models, "ask questions of");
       const { shape: { context: longest = configuration.sequenceLength } } = await likeOf(work, models);
       const tokenizer = await loadTokenizer(`${run}/${TOKENIZER}`, {
@@ -134,12 +142,24 @@ export function zeroShotStage(
         const mixture = await openMixture({
           run,
           partitioner: await partitionerFolder(run, configuration.routers),
-          models: 1,
+          // A task without choices is continued by all experts that are mixed, so they are held together.
+          models: task.metrics.includes("perplexity") ? Math.max(1, ...mix) : 1,
           vouched: work.files,
           gpu: await work.gpu(),
         });
         const result = await askQuestions({
-          ...{ mixture, task, questions, prompts, fewShot, routing, resamples, signal },
+          ...{
+            mixture,
+            task,
+            questions,
+            prompts,
+            fewShot,
+            routing,
+            resamples,
+            mix,
+            routingTemperature,
+            signal,
+          },
           published: all.questions.length,
           prefix: configuration.prefix,
           seed: configuration.seed,

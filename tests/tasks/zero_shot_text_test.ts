@@ -50,13 +50,17 @@ Deno.test("zeroShotText() tells every metric beside guessing, each difference wi
   ]);
   const rows = text.split("\n").map((line) => line.trim().split(/ {2,}/));
   const row = (...start: string[]) => rows.find((row) => start.every((cell, i) => row[i] === cell));
-  assertEquals(row("task", "metric", "questions"), [
-    ...["task", "metric", "questions", "guessing", "mixture", "95% interval", "dense"],
+  assertEquals(row("task", "questions"), [
+    ...["task", "questions", "guessing", "answered by", "acc", "95% interval", "acc_norm", "95% interval"],
+    ...["perplexity", "95% interval"],
   ]);
-  assertEquals(row("arc_easy", "acc", "1,200"), [
-    ...["arc_easy", "acc", "1,200", "25.0%", "50.0%", "40.0% to 60.0%", "30.0%"],
+  assertEquals(row("arc_easy", "1,200"), [
+    ...["arc_easy", "1,200", "25.0%", "mixture", "50.0%", "40.0% to 60.0%", "40.0%", "30.0% to 50.0%", "-"],
   ]);
-  assertEquals(row("lambada_openai", "perplexity", "1,200")!.slice(3, 6), ["-", "1235", "1234 to 1235"]);
+  assertEquals(row("dense"), ["dense", "30.0%", "20.0% to 40.0%", "-", "-"]);
+  assertEquals(row("lambada_openai", "1,200")!.slice(2), [
+    ...["-", "mixture", "10.0%", "0.0% to 20.0%", "-", "1235", "1234 to 1235"],
+  ]);
   assertEquals(row("arc_easy", "acc", "dense"), [
     ...["arc_easy", "acc", "dense", "+20.0", "+10.0 to +30.0", "better"],
   ]);
@@ -89,4 +93,37 @@ Deno.test("zeroShotText() tells few sets one by one, and how to get a dense mode
   assertStringIncludes(told, "  (none)");
   assertStringIncludes(told, "1 task by acc: better on 0, equal within the interval on 1");
   assertStringIncludes(told, "routed by text and choice, 64 tokens at most; 2 examples");
+});
+
+Deno.test("zeroShotText() tells experts that answer together beside the mixture and dense models, fewer before more", () => {
+  const mixed = (experts: number, against: "mixture" | "dense", value: number) => ({
+    ...{ experts, against, metric: "acc" as const, value, low: value - 0.1, high: value + 0.1 },
+  });
+  const ways = {
+    "top-10": { acc: measure(0.6) },
+    "top-2": { acc: measure(0.7) },
+    mixture: { acc: measure(0.5) },
+    dense: { acc: measure(0.3) },
+    oracle: { acc: measure(0.8) },
+  };
+  const differences = [mixed(2, "mixture", 0.2), mixed(2, "dense", 0.4), mixed(10, "mixture", 0.1)];
+  const mixing = { temperature: 0.5, differences };
+  const text = zeroShotText("runs/a", [
+    result("piqa", { ways, mixing, differences: [difference(0.2)] }),
+    result("sciq", {
+      ways: { mixture: { acc: measure(0.5) } },
+      mixing: { temperature: 0.5, differences: [mixed(2, "mixture", -0.2)] },
+    }),
+  ]);
+  const rows = text.split("\n").map((line) => line.trim().split(/ {2,}/));
+  const told = rows.slice(2, 7).map((row) => row.at(-3));
+  assertEquals(told, ["mixture", "top-2", "top-10", "dense", "best in hindsight"]);
+  assertEquals(rows.find((row) => row[2] === "top-2" && row[3] === "dense"), [
+    ...["piqa", "acc", "top-2", "dense", "+40.0", "+30.0 to +50.0", "better"],
+  ]);
+  assertStringIncludes(
+    text,
+    "top-2 against mixture, 2 tasks by acc: better on 1, equal within the interval on 0, worse on 1; better or equal on 50.0%",
+  );
+  assertStringIncludes(text, "weights of experts together: costs over a routing temperature of 0.5");
 });

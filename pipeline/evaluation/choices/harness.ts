@@ -3,8 +3,7 @@
  */
 
 import { jsonText, writeAtomic } from "../../run/files.ts";
-import { TOLD_WAYS, type Way } from "../evaluation.ts";
-import type { Measure, ZeroShotResult } from "./results.ts";
+import { type ChoiceWay, type Measure, waysOf, type ZeroShotResult } from "./results.ts";
 import type { Metric } from "./tasks.ts";
 
 /** Writes the results of every way of answering into a folder: `WAY/results.json`. Throws where it cannot be written. */
@@ -13,7 +12,7 @@ export async function writeHarnessResults(
   results: readonly ZeroShotResult[],
   { run, limit }: { run: string; limit?: number },
 ): Promise<void> {
-  for (const way of TOLD_WAYS.filter((way) => results.some(({ ways }) => ways[way]))) {
+  for (const way of waysOf(results)) {
     const text = jsonText(harnessResults(results, way, { name: `${run} ${way}`, limit }));
     await writeAtomic(`${folder}/${way}/results.json`, text);
   }
@@ -22,7 +21,7 @@ export async function writeHarnessResults(
 /** Gives the results of one way of answering, as the harness writes them; `name` is what its files call the model. */
 export function harnessResults(
   results: readonly ZeroShotResult[],
-  way: Way,
+  way: ChoiceWay,
   { name, limit }: { name: string; limit?: number },
 ): Record<string, unknown> {
   const tasks = results.filter(({ ways }) => ways[way]);

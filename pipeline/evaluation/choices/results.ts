@@ -4,7 +4,7 @@ import * as v from "valibot";
 import { count, finite, readJson, share } from "../../run/schema.ts";
 import type { Vouched } from "../../run/vouched.ts";
 import { BASELINES } from "../baselines.ts";
-import { type Way } from "../evaluation.ts";
+import { TOLD_WAYS, type Way } from "../evaluation.ts";
 import { METRICS } from "./tasks.ts";
 
 /** Version of the layout. */
@@ -16,19 +16,36 @@ export const ZERO_SHOT_FORMAT = 1;
  */
 export type Routing = "context" | "choice";
 
-const WAYS: readonly Way[] = ["mixture", "random", "oracle", ...BASELINES];
+/**
+ * What answers a question: as in an evaluation, or `top-K`, the K experts together that the routing prefix
+ * costs least, with weighted probabilities.
+ *
+ * @ignore
+ */
+export type ChoiceWay = Way | `top-${number}`;
+
+/** Names the way in which so many experts answer together. */
+export const topWay = (size: number): ChoiceWay => `top-${size}`;
+
+const isWay = (name: unknown) => TOLD_WAYS.some((way) => way === name) || /^top-[1-9]\d*$/.test(String(name));
+const WAY = v.custom<ChoiceWay>(isWay, "Expected a way of answering");
 
 const INTERVAL = { value: finite, low: finite, high: finite };
 const MEASURE = v.object({ ...INTERVAL, standardError: finite });
 const MEASURES = v.object(v.entriesFromList(METRICS, v.optional(MEASURE)));
 const DIFFERENCE = v.object({ baseline: v.picklist(BASELINES), metric: v.picklist(METRICS), ...INTERVAL });
-const byWay = <Schema extends v.GenericSchema>(schema: Schema) =>
-  v.object(v.entriesFromList(WAYS, v.optional(schema)));
+const MIXED = v.object({
+  experts: v.pipe(count, v.minValue(1)),
+  against: v.picklist(["mixture", ...BASELINES]),
+  metric: v.picklist(METRICS),
+  ...INTERVAL,
+});
 
 const SET = v.object({
   set: v.string(),
   questions: count,
-  ways: byWay(
+  ways: v.record(
+    WAY,
     v.object(v.entriesFromList(METRICS, v.optional(v.object({ value: finite, standardError: finite })))),
   ),
   differences: v.array(DIFFERENCE),
@@ -47,10 +64,11 @@ const ZERO_SHOT = v.object({
   chance: v.nullable(share),
   resamples: count,
   seed: finite,
-  ways: byWay(MEASURES),
+  ways: v.record(WAY, MEASURES),
   differences: v.array(DIFFERENCE),
   shares: v.array(share),
   sets: v.array(SET),
+  mixing: v.optional(v.object({ temperature: finite, differences: v.array(MIXED) })),
 });
 
 /**
@@ -66,10 +84,18 @@ export type Measure = v.InferOutput<typeof MEASURE>;
  */
 export type Difference = v.InferOutput<typeof DIFFERENCE>;
 /**
+ * How much higher a metric is for so many experts that answer together than for the mixture that runs one, or
+ * for a baseline, with its 95% interval. Both are computed on the same draws of questions.
+ *
+ * @ignore
+ */
+export type MixedDifference = v.InferOutput<typeof MIXED>;
+/**
  * What a task came to: questions that were asked, and how many its data hold; examples before each; routing, and its prefix M; E;
  * questions that lost tokens at the left; the accuracy of guessing (null without choices); draws and seed of the bootstrap; every
  * way's metrics, differences from every baseline, the share of the choices that each expert gets `[E]`, and the same for each set of
- * a task that has several.
+ * a task that has several; if experts answer together, the routing temperature of their weights, and their
+ * differences.
  *
  * @ignore
  */
@@ -79,9 +105,18 @@ export type ZeroShotResult = v.InferOutput<typeof ZERO_SHOT>;
 export type Verdict = "better" | "equal" | "worse";
 
 /** Says what a difference shows: if its interval holds zero, nothing. */
-export function verdictOf({ metric, low, high }: Difference): Verdict {
+export function verdictOf({ metric, low, high }: Pick<Difference, "metric" | "low" | "high">): Verdict {
   if (low <= 0 && high >= 0) return "equal";
   return low > 0 === (metric !== "perplexity") ? "better" : "worse";
+}
+
+/** Lists the ways in which any of the tasks was answered, in the order in which they are printed. */
+export function waysOf(results: readonly ZeroShotResult[]): ChoiceWay[] {
+  const found = new Set(results.flatMap(({ ways }) => Object.keys(ways) as ChoiceWay[]));
+  const size = (way: ChoiceWay) => Number(/^top-(\d+)$/.exec(way)?.[1] ?? 0);
+  const together = [...found].filter((way) => size(way) > 0).sort((a, b) => size(a) - size(b));
+  return TOLD_WAYS.flatMap((way) => way === "mixture" ? [way, ...together] : [way])
+    .filter((way) => found.has(way));
 }
 
 /** Reads a `zero-shot/TASK.json`. Throws an `InputError` where it is missing or damaged. */

@@ -2,7 +2,8 @@
  * Asks a mixture the questions of a zero-shot task, beside dense models, the best expert in hindsight and a
  * random expert. All score the same tokens (SmallTalk LM, section 3.4 and figure 3). Models are leased one
  * after another. Each scores all questions, and computes the tokens of a context once for all its choices.
- * Two numbers per model and choice are kept.
+ * Two numbers per model and choice are kept. If experts are mixed, the log-probabilities of the tokens of a
+ * choice are also kept, for the experts that answer it.
  */
 
 import { InputError } from "../../../kernels/errors.ts";
@@ -11,19 +12,24 @@ import type { ModelConfig } from "../../model/shape.ts";
 import { branching, type LoadedModel } from "../../serving/forms.ts";
 import type { Mixture } from "../../serving/mixture.ts";
 import { checkShape, type ModelName } from "../../serving/models.ts";
+import type { Route } from "../../serving/route.ts";
 import { type Baseline, BASELINES, hasOwnShape } from "../baselines.ts";
-import { type Way } from "../evaluation.ts";
 import { RESAMPLES } from "../evaluate.ts";
+import { mixesOf, type MixOptions } from "../mix.ts";
 import { branchesOf, type EncodedPrompt } from "./encode.ts";
+import { createChoiceMixing, writesGreedily } from "./mix.ts";
 import { characters } from "./python_text.ts";
 import type { Question } from "./question.ts";
-import { type Routing, ZERO_SHOT_FORMAT, type ZeroShotResult } from "./results.ts";
+import { type ChoiceWay, type Routing, topWay, ZERO_SHOT_FORMAT, type ZeroShotResult } from "./results.ts";
 import { type Answered, summarizeAnswers } from "./summary.ts";
 import type { ZeroShotTask } from "./tasks.ts";
 
 /** What {@linkcode askQuestions} takes. */
-export interface AskOptions {
-  /** The opened mixture; with room for one model, one is held at a time. */
+export interface AskOptions extends Pick<MixOptions, "mix" | "routingTemperature"> {
+  /**
+   * The opened mixture. With room for one model it holds one at a time. If experts are mixed and a task has
+   * no choices, it needs room for all that answer together.
+   */
   mixture: Mixture;
   /** The task. */
   task: ZeroShotTask;
@@ -49,10 +55,7 @@ export interface AskOptions {
   batch?: number;
   /** Called with the choices scored so far, of how many. */
   onProgress?: (done: number, total: number) => void;
-  /**
-   * Called with what every model says of every choice, as it comes; code that mixes experts token by token
-   * uses this.
-   */
+  /** Called with what every model says of every choice, as it comes. */
   onScore?: (model: ModelName, question: number, choice: number, score: ContinuationScore) => void;
   /** Ends the work. */
   signal?: AbortSignal;
@@ -84,21 +87,30 @@ export async function askQuestions(options: AskOptions): Promise<ZeroShotResult>
   const baselines = BASELINES.filter((name) => options.baselines?.includes(name));
   const starts = new Uint32Array(questions.length + 1); // of the choices of every question
   questions.forEach(({ choices }, i) => starts[i + 1] = starts[i] + choices.length);
-  const chosen = await routePrompts(mixture, prompts, { prefix, routing }); // expert of every choice
+  const mixes = mixesOf(options, await mixture.partitioner());
+  const routes = await routePrompts(mixture, prompts, { prefix, routing }); // of every choice
+  const chosen = routes.map(({ expert }) => expert);
   mixture.closePartitioner();
 
   const total = starts[questions.length] * (experts + baselines.length);
   let done = 0;
   const scores = new Map<ModelName, ModelScores>();
   const check = shapeChecker(prompts);
+  const mixing = mixes && createChoiceMixing(routes, mixes);
+  const onScore: AskOptions["onScore"] = (model, question, choice, score) => {
+    options.onScore?.(model, question, choice, score);
+    if (typeof model === "number") mixing?.take(model, starts[question] + choice, score.logProbability);
+  };
   for (const model of [...Array(experts).keys(), ...baselines]) {
     scores.set(
       model,
-      await scoreWith(model, prompts, starts, check, options, (choices) => {
+      await scoreWith(model, prompts, starts, check, { ...options, onScore }, (choices) => {
         options.onProgress?.(done += choices, total);
       }),
     );
   }
+  const top: [way: ChoiceWay, scores: ModelScores][] = [];
+  for (const size of mixes?.sizes ?? []) top.push([topWay(size), await scoreTogether(size)]);
 
   const normalisers = questions.flatMap(({ choices }) => choices.map(characters));
   const answered = (at: number, scoreOf: (choice: number) => ModelScores): Answered => {
@@ -118,8 +130,9 @@ export async function askQuestions(options: AskOptions): Promise<ZeroShotResult>
   };
   const by = (model: ModelName) => (at: number) => answered(at, () => scores.get(model)!);
   const ids = Array.from({ length: experts }, (_, expert) => expert);
-  const ways: Partial<Record<Way, (at: number) => Answered>> = {
+  const ways: Partial<Record<ChoiceWay, (at: number) => Answered>> = {
     mixture: (at) => answered(at, (choice) => scores.get(chosen[choice])!),
+    ...Object.fromEntries(top.map(([way, own]) => [way, (at: number) => answered(at, () => own)])),
     ...Object.fromEntries(baselines.map((name) => [name, by(name)])),
     oracle(at) {
       const right = starts[at] + questions[at].gold;
@@ -132,8 +145,12 @@ export async function askQuestions(options: AskOptions): Promise<ZeroShotResult>
     },
   };
   const answers = Object.fromEntries(
-    Object.entries(ways).map(([way, answer]) => [way, questions.map((_, at) => answer(at))]),
+    Object.entries(ways).map(([way, answer]) => [way, questions.map((_, at) => answer!(at))]),
   );
+  const summary = await summarizeAnswers(task, questions.map(({ set }) => set), answers, {
+    ...{ resamples, seed, signal },
+    sizes: mixes?.sizes,
+  });
   const guesses = questions.map(({ choices }) => 1 / choices.length);
   return {
     format: ZERO_SHOT_FORMAT,
@@ -148,9 +165,28 @@ export async function askQuestions(options: AskOptions): Promise<ZeroShotResult>
     chance: guesses.every((guess) => guess === 1) ? null : guesses.reduce((a, b) => a + b) / questions.length,
     resamples,
     seed,
-    ...await summarizeAnswers(task, questions.map(({ set }) => set), answers, { resamples, seed, signal }),
+    ways: summary.ways,
+    differences: summary.differences,
+    sets: summary.sets,
     shares: ids.map((expert) => chosen.filter((id) => id === expert).length / chosen.length),
+    ...mixes && { mixing: { temperature: mixes.temperature, differences: summary.mixed } },
   };
+
+  /** What so many experts say together. */
+  async function scoreTogether(size: number): Promise<ModelScores> {
+    const logLikelihood = mixing!.logLikelihood(size);
+    const greedy = new Uint8Array(logLikelihood.length);
+    const alone = [...questions.keys()].filter((at) => questions[at].choices.length === 1);
+    const of = <Value>(values: ArrayLike<Value>) => alone.map((at) => values[at]);
+    const places = of(starts);
+    const written = size === 1
+      ? places.map((choice) => scores.get(chosen[choice])!.greedy[choice] === 1)
+      : await writesGreedily(mixture, of(prompts), places.map((choice) => routes[choice]), {
+        ...{ mix: size, temperature: mixes!.temperature, prefix, signal },
+      });
+    places.forEach((choice, i) => greedy[choice] = Number(written[i]));
+    return { logLikelihood, greedy };
+  }
 }
 
 /** Gives the index of the largest value, the first among equals. */
@@ -163,15 +199,15 @@ async function routePrompts(
   mixture: Mixture,
   prompts: readonly EncodedPrompt[],
   { prefix, routing }: { prefix: number; routing: Routing },
-): Promise<number[]> {
+): Promise<Route[]> {
   if (routing === "context") {
     const routes = await mixture.routeAll(prompts.map(({ context }) => context), prefix);
-    return prompts.flatMap(({ choices }, i) => choices.map(() => routes[i].expert));
+    return prompts.flatMap(({ choices }, i) => choices.map(() => routes[i]));
   }
   const texts = prompts.flatMap(({ choices }) =>
     choices.map(({ context, continuation }) => Uint32Array.of(...context, ...continuation))
   );
-  return (await mixture.routeAll(texts, prefix)).map(({ expert }) => expert);
+  return await mixture.routeAll(texts, prefix);
 }
 
 /**

@@ -4,9 +4,9 @@
  */
 
 import { percentileInterval, resample } from "../bootstrap.ts";
-import { type Baseline, BASELINES } from "../baselines.ts";
-import { type Way } from "../evaluation.ts";
-import type { Difference, Measure, ZeroShotResult } from "./results.ts";
+import { BASELINES } from "../baselines.ts";
+import { type ChoiceWay, type Difference, type Measure, type MixedDifference } from "./results.ts";
+import { topWay, type ZeroShotResult } from "./results.ts";
 import type { Metric, ZeroShotTask } from "./tasks.ts";
 
 /** An answer to one question. */
@@ -20,13 +20,20 @@ export interface Answered {
 }
 
 /** Answers by way, in the order of the questions. */
-type Answers = Partial<Record<Way, Answered[]>>;
+type Answers = Partial<Record<ChoiceWay, Answered[]>>;
 
 interface Drawing {
   resamples: number;
   seed: number;
   signal?: AbortSignal;
+  /** How many experts answer together, where some do. */
+  sizes?: readonly number[];
 }
+
+type Summary = Pick<ZeroShotResult, "ways" | "differences"> & {
+  /** Differences of experts that answer together. */
+  mixed: MixedDifference[];
+};
 
 /** How a metric is made from answers: the mean of values, and what is made of the mean. */
 const MEANS: Record<Metric, { of: (answer: Answered) => number; made: (mean: number) => number }> = {
@@ -41,13 +48,13 @@ export async function summarizeAnswers(
   sets: readonly string[],
   answers: Answers,
   drawing: Drawing,
-): Promise<Pick<ZeroShotResult, "ways" | "differences" | "sets">> {
+): Promise<Summary & Pick<ZeroShotResult, "sets">> {
   const bySet = [...Map.groupBy(sets.keys(), (i) => sets[i])].sort(([a], [b]) => a < b ? -1 : 1);
   const sizes = new Map(bySet.map(([set, { length }]) => [set, length]));
   // Where sets count alike, a question's weight is its share of its set.
   const weights = Float64Array.from(sets, (set) => task.alike === "sets" ? 1 / sizes.get(set)! : 1);
   const of = (rows: readonly number[], weights: Float64Array) => {
-    const own = Object.entries(answers).map(([way, all]) => [way, rows.map((i) => all[i])]);
+    const own = Object.entries(answers).map(([way, all]) => [way, rows.map((i) => all![i])]);
     return measure(task.metrics, Object.fromEntries(own), weights, drawing);
   };
   const all = await of([...sets.keys()], weights);
@@ -64,9 +71,9 @@ async function measure(
   metrics: readonly Metric[],
   answers: Answers,
   weights: Float64Array,
-  { resamples, seed, signal }: Drawing,
-): Promise<Pick<ZeroShotResult, "ways" | "differences">> {
-  const columns = (Object.keys(answers) as Way[]).flatMap((way) =>
+  { resamples, seed, signal, sizes = [] }: Drawing,
+): Promise<Summary> {
+  const columns = (Object.keys(answers) as ChoiceWay[]).flatMap((way) =>
     metrics.map((metric) => ({ way, metric }))
   );
   const questions = weights.length;
@@ -90,7 +97,7 @@ async function measure(
       (_, draw) => MEANS[metric].made(draws[draw * columns.length + column]),
     )
   );
-  const at = (way: Way, metric: Metric) =>
+  const at = (way: ChoiceWay, metric: Metric) =>
     columns.findIndex((column) => column.way === way && column.metric === metric);
 
   const ways: ZeroShotResult["ways"] = {};
@@ -105,17 +112,23 @@ async function measure(
     };
     (ways[way] ??= {})[metric] = measured;
   });
-  const differences = BASELINES.filter((name) => answers[name]).flatMap((baseline) =>
-    metrics.map((metric) => differenceFrom(baseline, metric))
+  const baselines = BASELINES.filter((name) => answers[name]);
+  const differences = baselines.flatMap((baseline) =>
+    metrics.map((metric): Difference => ({ baseline, ...differenceOf("mixture", baseline, metric) }))
   );
-  return { ways, differences };
+  const mixed = sizes.flatMap((experts) =>
+    (["mixture", ...baselines] as const).flatMap((against) =>
+      metrics.map((metric) => ({ experts, against, ...differenceOf(topWay(experts), against, metric) }))
+    )
+  );
+  return { ways, differences, mixed };
 
-  function differenceFrom(baseline: Baseline, metric: Metric): Difference {
-    const [own, other] = [drawn[at("mixture", metric)], drawn[at(baseline, metric)]];
+  /** How much higher a metric of one way is than of another, on the same draws. */
+  function differenceOf(way: ChoiceWay, against: ChoiceWay, metric: Metric): Omit<Difference, "baseline"> {
+    const [own, other] = [drawn[at(way, metric)], drawn[at(against, metric)]];
     return {
-      baseline,
       metric,
-      value: ways.mixture![metric]!.value - ways[baseline]![metric]!.value,
+      value: ways[way]![metric]!.value - ways[against]![metric]!.value,
       ...percentileInterval(own.map((value, draw) => value - other[draw])),
     };
   }

@@ -82,7 +82,7 @@ export async function serve(options: ServeOptions): Promise<void> {
       setting("upstream")
     } must be what this process is permitted to reach`;
     throw new InputError(say`${what}: it is not`, {
-      remedy: "start it with that permission, as the README says",
+      remedy: `start it with that permission for ${host}, as pipeline/SERVING.md shows`,
     });
   }
   if (!isLoopback(host) && keys.length === 0) {

@@ -2,7 +2,7 @@
 
 import { InputError } from "../../../kernels/errors.ts";
 import { answer, type Finish } from "../generate.ts";
-import { scoring } from "../forms.ts";
+import { branching } from "../forms.ts";
 import type { ModelName } from "../models.ts";
 import type { Places } from "./admission.ts";
 import { badRequest } from "./errors.ts";
@@ -110,6 +110,13 @@ export interface ScoredPrompt {
 /** Most prompts that are scored in one go. */
 const PROMPTS = 64;
 
+/**
+ * The form in which a model scores prompts, one or many. Prompts of about one length run together, and a pass
+ * computes as many tokens as they have. It has room for four prompts of the whole context, so it takes little
+ * more memory than the form that writes.
+ */
+export const SCORING = branching({ most: 4 });
+
 /** Scores prompts token by token with the likeliest token of each place, those of one model together. */
 export async function scorePrompts(
   { mixture }: Service,
@@ -130,45 +137,40 @@ export async function scorePrompts(
 
   async function scoreWith(model: ModelName, prompts: Uint32Array[]): Promise<ScoredPrompt[]> {
     const { config } = await mixture.describe(model);
-    const stride = config.context + 1; // what stands after a prompt shows what its model expects there
-    // A scorer of many rows computes them all, to the same bits: for one prompt it would be slow, and take many times the memory.
-    const batch = prompts.length === 1 ? 1 : undefined;
-    using lease = await mixture.lease(model, scoring({ length: stride, batch }), signal);
-    const tokens = new Uint32Array(prompts.length * stride);
-    prompts.forEach((prompt, row) => {
+    for (const prompt of prompts) {
       const foreign = prompt.find((id) => id >= config.vocabulary);
-      if (foreign !== undefined) {
-        throw badRequest(
-          `Cannot score a prompt as its ids must be below ${config.vocabulary}: one is ${foreign}`,
-        );
-      }
-      tokens.set(prompt, row * stride);
-    });
+      if (foreign === undefined) continue;
+      throw badRequest(
+        `Cannot score a prompt as its ids must be below ${config.vocabulary}: one is ${foreign}`,
+      );
+    }
+    using lease = await mixture.lease(model, SCORING, signal);
     for (const _ of prompts) places.start();
     try {
-      const spans = prompts.map(({ length }) => ({ begin: 1, end: length + 1 }));
-      const { starts, logProbability, likeliest, highest } = await lease.value.scorer.scoreTokens(
-        ...[tokens, stride, spans] as const,
-      );
-      const broken = logProbability.findIndex((value) => !Number.isFinite(value));
-      if (broken >= 0) {
-        const fact = `one is ${logProbability[broken]}; the weights of ${nameOf(model)} are damaged`;
-        throw new InputError(`Cannot score a prompt as log-probabilities must be numbers: ${fact}`);
-      }
-      return prompts.map((prompt, row) => {
-        const top = (i: number) => ({
-          id: likeliest[starts[row] + i],
-          logProbability: highest[starts[row] + i],
-        });
-        const scoredTokens = Array.from(
-          prompt,
-          (id, i): ScoredToken =>
-            i === 0
-              ? { id, logProbability: null, top: [] }
-              : { id, logProbability: logProbability[starts[row] + i - 1], top: [top(i - 1)] },
-        );
-        const next = top(prompt.length - 1);
-        return { tokens: scoredTokens, next: { ...next, top: [next] } };
+      // Any token may stand after a prompt: there the likeliest one alone is asked for.
+      const results = await lease.value.branches.score(prompts.map((prompt) => ({
+        context: prompt.subarray(0, 1),
+        continuations: [Uint32Array.of(...prompt.subarray(1), 0)],
+      })));
+      return prompts.map((prompt, row): ScoredPrompt => {
+        const [{ logProbability, likeliest, highest }] = results[row];
+        const broken = logProbability.findIndex((value) => !Number.isFinite(value));
+        if (broken >= 0) {
+          const fact = `one is ${logProbability[broken]}; the weights of ${nameOf(model)} are damaged`;
+          throw new InputError(`Cannot score a prompt as log-probabilities must be numbers: ${fact}`);
+        }
+        const tops = Array.from(likeliest, (id, i) => ({ id, logProbability: highest[i] }));
+        const next = tops.at(-1)!;
+        return {
+          tokens: Array.from(
+            prompt,
+            (id, i): ScoredToken =>
+              i === 0
+                ? { id, logProbability: null, top: [] }
+                : { id, logProbability: logProbability[i - 1], top: [tops[i - 1]] },
+          ),
+          next: { ...next, top: [next] },
+        };
       });
     } finally {
       for (const _ of prompts) places.end();

@@ -38,7 +38,7 @@ async function oneByOne(on: Gpu, config: ModelConfig, texts: readonly Branching[
   const tokens = new Uint32Array(all.length * length);
   all.forEach((one, row) => tokens.set(one.tokens, row * length));
   const scorer = createScorer(on, { config, models: [anyWeights(config, "model")], batch: 7, length });
-  const { starts, logProbability, greedy } = await scorer.scoreTokens(
+  const { starts, logProbability, likeliest, highest, greedy } = await scorer.scoreTokens(
     tokens,
     length,
     all.map(({ tokens, begin }) => ({ begin, end: tokens.length })),
@@ -46,6 +46,8 @@ async function oneByOne(on: Gpu, config: ModelConfig, texts: readonly Branching[
   scorer.close();
   return all.map((_, row) => ({
     logProbability: logProbability.slice(starts[row], starts[row + 1]),
+    likeliest: likeliest.slice(starts[row], starts[row + 1]),
+    highest: highest.slice(starts[row], starts[row + 1]),
     greedy: greedy.slice(starts[row], starts[row + 1]).every(Boolean),
   }));
 }
@@ -76,8 +78,10 @@ for (const [what, on] of devices) {
           scores.map(({ length }) => length),
           texts.map(({ continuations }) => continuations.length),
         );
-        scores.flat().forEach(({ logProbability, greedy }, i) => {
+        scores.flat().forEach(({ logProbability, likeliest, highest, greedy }, i) => {
           assertSameBits(logProbability, expected[i].logProbability, `continuation ${i}`);
+          assertSameBits(highest, expected[i].highest, `the likeliest of continuation ${i}`);
+          assertEquals(likeliest, expected[i].likeliest);
           assertEquals(greedy, expected[i].greedy);
         });
       }

@@ -56,6 +56,13 @@ Deno.test("branching() makes a scorer of continuations whose calls wait in the q
   assertClose([-sum], [sequenceNll(EXPERT, weights, [...tokens])], { atol: 1e-4, rtol: 1e-5 });
   assertEquals([...part.logProbability], [...whole.logProbability.slice(0, 3)]);
   model.close();
+  const bytesWith = (rows: { batch?: number; most?: number }) => {
+    const { bytes, close } = branching(rows).open(checkpoint, gpu, createQueue());
+    close();
+    return bytes;
+  };
+  assertEquals(bytesWith({ most: 2 }), bytesWith({ batch: 2 }));
+  assert(bytesWith({ most: 2 }) < bytesWith({}), "more are quick");
 });
 
 Deno.test("size() of a form is near what a larger model takes, and grows with slots and capacity", () => {

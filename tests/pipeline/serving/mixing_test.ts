@@ -69,11 +69,31 @@ Deno.test("mixReaders() reads with all at once, and clears all", async () => {
     read: (tokens) => (calls.push(`${name} reads ${tokens}`), Promise.resolve(Float32Array.of(0, 0))),
     clear: () => void calls.push(`${name} clears`),
   });
-  const mixed = mixReaders([reader("a", 12), reader("b", 9)], [0.5, 0.5]);
+  const mixed = mixReaders([reader("a", 12), reader("b", 9)], [0.5, 0.5], 2);
   assertClose(await mixed.read([1, 2]), [-Math.LN2, -Math.LN2], { atol: 1e-7, rtol: 0 });
   mixed.clear();
   assertEquals([mixed.capacity, mixed.length], [9, 4]);
   assertEquals(calls, ["a reads 1,2", "b reads 1,2", "a clears", "b clears"]);
+});
+
+Deno.test("mixReaders() mixes tokens alone, however far the vocabulary of each model is padded", async () => {
+  const reader = (logits: number[]): Reader => ({
+    capacity: 4,
+    length: 0,
+    read: () => Promise.resolve(Float32Array.from(logits)),
+    clear() {},
+  });
+  const [a, b] = [[1, 2, 0], [0, 1, 3]];
+  const padded = mixReaders([reader([...a, 9]), reader([...b, 5, 7, NaN])], [0.3, 0.7], 3);
+  const expected = await mixReaders([reader(a), reader(b)], [0.3, 0.7], 3).read([1]);
+  const logits = await padded.read([1]);
+  assertEquals(logits, expected);
+  assertClose([logits.reduce((sum, logit) => sum + Math.exp(logit), 0)], [1], { atol: 1e-6, rtol: 0 });
+  assertEquals(
+    [...await mixReaders([reader([...a, 9])], [1], 3).read([1])],
+    [...a, 9],
+    "one alone is as it is",
+  );
 });
 
 Deno.test("mixingOf() and checkMix() refuse what cannot be, with what must hold", () => {

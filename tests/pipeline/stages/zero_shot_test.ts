@@ -102,9 +102,10 @@ Deno.test("askRun() asks again only when questions, options or models changed, t
     assertEquals(await again(), upToDate);
     assertEquals(await again({ force: true }), started);
     assertEquals(await made(), first);
-    const changes: Partial<ZeroShotRunOptions>[] = [{ limit: 2 }, { fewShot: 1 }, { routing: "choice" }, {
-      resamples: 11,
-    }];
+    const changes: Partial<ZeroShotRunOptions>[] = [
+      ...[{ limit: 2 }, { fewShot: 1 }, { routing: "choice" as const }, { resamples: 11 }],
+      ...[{ mix: [2] }, { mix: [2], routingTemperature: 3 }],
+    ];
     for (const change of changes) {
       assertEquals([await again(change), await again(change)], [started, upToDate]);
       assertNotEquals(await made(), first);
@@ -118,6 +119,28 @@ Deno.test("askRun() asks again only when questions, options or models changed, t
     assert((await made()).includes('"dense-steps"'));
     const { read } = (await readManifest(run, "zero-shot-piqa"))!;
     assert(Object.keys(read!).includes("experts/expert-01/model.safetensors"), Object.keys(read!).join());
+  }));
+
+Deno.test("askRun() mixes as many experts as are asked for, by the partitioner's temperature unless said, and refuses more than there are", () =>
+  withRun(async (run, data) => {
+    const text = { text: "sail north" };
+    await Deno.writeTextFile(`${data}/lambada_openai.jsonl`, `${JSON.stringify(text)}\n`);
+    const { results } = await ask({ run, data, mix: [2] });
+    for (const { ways, mixing } of results) {
+      assertEquals(Object.keys(ways).sort(), ["dense", "mixture", "oracle", "random", "top-2"]);
+      assertEquals(mixing!.temperature, 1);
+    }
+    const [piqa, lambada] = ["piqa", "lambada_openai"].map((name) =>
+      results.find(({ task }) => task === name)!
+    );
+    assertEquals(Object.keys(lambada.ways["top-2"]!), ["acc", "perplexity"]);
+    const { results: [cold] } = await ask({ run, data, tasks: ["piqa"], mix: [2], routingTemperature: 1e-6 });
+    assertEquals(cold.ways["top-2"], piqa.ways.mixture); // the weight of one alone
+    const before = await Deno.readTextFile(`${run}/zero-shot/piqa.json`);
+    const rule = "mix must be from 1 to the number of experts, 2: it is 3";
+    await assertRejects(() => ask({ run, data, mix: [3] }), InputError, rule);
+    await assertRejects(() => ask({ run, data, routingTemperature: 2 }), InputError, "say how many with mix");
+    assertEquals(await Deno.readTextFile(`${run}/zero-shot/piqa.json`), before);
   }));
 
 Deno.test("askRun() needs of a run its configuration, tokenizer, routers and experts alone", () =>

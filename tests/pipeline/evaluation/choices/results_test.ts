@@ -1,11 +1,18 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../../kernels/errors.ts";
-import { type Difference, readZeroShot, verdictOf } from "../../../../pipeline/evaluation/choices/results.ts";
+import {
+  type ChoiceWay,
+  type Difference,
+  readZeroShot,
+  topWay,
+  verdictOf,
+  waysOf,
+  type ZeroShotResult,
+} from "../../../../pipeline/evaluation/choices/results.ts";
 import { inFolder } from "../../../tasks/support.ts";
 
 Deno.test("verdictOf() says better or worse only where the interval leaves out zero; a lower perplexity is better", () => {
-  const of = (metric: Difference["metric"], low: number, high: number) =>
-    verdictOf({ baseline: "dense", metric, value: (low + high) / 2, low, high });
+  const of = (metric: Difference["metric"], low: number, high: number) => verdictOf({ metric, low, high });
   assertEquals([of("acc", 0.1, 0.2), of("acc", -0.2, -0.1)], ["better", "worse"]);
   assertEquals([of("acc", -0.1, 0.2), of("acc", 0, 0.2), of("acc", 0, 0)], ["equal", "equal", "equal"]);
   assertEquals([of("perplexity", 1, 2), of("perplexity", -2, -1)], ["worse", "better"]);
@@ -18,3 +25,13 @@ Deno.test("readZeroShot() refuses what is missing or something else, by name", (
     await Deno.writeTextFile(path, '{"format": 1, "task": "arc_easy"}');
     await assertRejects(() => readZeroShot(path), InputError, "questions: ");
   }));
+
+Deno.test("waysOf() lists what answered some task: the mixture, then fewer experts together before more, then the others", () => {
+  const result = (...ways: ChoiceWay[]) =>
+    ({ ways: Object.fromEntries(ways.map((way) => [way, {}])) }) as unknown as ZeroShotResult;
+  assertEquals(topWay(2), "top-2");
+  assertEquals(
+    waysOf([result("random", "oracle", "top-10", "mixture"), result("mixture", "dense", "top-2")]),
+    ["mixture", "top-2", "top-10", "dense", "oracle", "random"],
+  );
+});

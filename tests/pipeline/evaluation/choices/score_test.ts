@@ -3,9 +3,11 @@ import { InputError } from "../../../../kernels/errors.ts";
 import { encodeQuestions } from "../../../../pipeline/evaluation/choices/encode.ts";
 import type { Question } from "../../../../pipeline/evaluation/choices/question.ts";
 import { type AskOptions, askQuestions } from "../../../../pipeline/evaluation/choices/score.ts";
-import { TASKS } from "../../../../pipeline/evaluation/choices/tasks.ts";
+import { type ChoiceWay, topWay } from "../../../../pipeline/evaluation/choices/results.ts";
+import { type Metric, TASKS } from "../../../../pipeline/evaluation/choices/tasks.ts";
 import { createScorer } from "../../../../pipeline/model/scorer.ts";
 import type { ModelConfig } from "../../../../pipeline/model/shape.ts";
+import { mixingWeights } from "../../../../pipeline/partition/mixing.ts";
 import { gpu } from "../../../kernels/support.ts";
 import { anyWeights } from "../../model/support.ts";
 import { CHARACTERS, mixtureOf, UNIGRAM, unigram, unigramLikelihood } from "./support.ts";
@@ -13,7 +15,8 @@ import { CHARACTERS, mixtureOf, UNIGRAM, unigram, unigramLikelihood } from "./su
 /** Expert 0 answers x, expert 1 answers y; texts of a go to the first, of b to the second. */
 const LOGITS = [{ x: 3, y: 1, " ": 2 }, { x: 0.5, y: 3, " ": 2 }];
 const DENSE = { x: 2, y: 1, z: 1.5 };
-const ROUTERS = [unigram({ a: 2 }), unigram({ b: 2 })];
+const ROUTER_LOGITS: Record<string, number>[] = [{ a: 2 }, { b: 2 }];
+const ROUTERS = ROUTER_LOGITS.map((logits) => unigram(logits));
 const MODELS = { 0: unigram(LOGITS[0]), 1: unigram(LOGITS[1]), dense: unigram(DENSE) };
 
 const question = (context: string, gold: number, choices = ["x", "y"], set = ""): Question => ({
@@ -45,7 +48,7 @@ async function asked(
 }
 
 const values = ({ ways }: Awaited<ReturnType<typeof asked>>, metric: "acc" | "acc_norm" | "perplexity") =>
-  Object.fromEntries(Object.entries(ways).map(([way, measures]) => [way, measures[metric]!.value]));
+  Object.fromEntries(Object.entries(ways).map(([way, measures]) => [way, measures![metric]!.value]));
 
 Deno.test("askQuestions() gives models with known answers their known accuracy", async () => {
   const result = await asked(QUESTIONS);
@@ -99,6 +102,83 @@ Deno.test("askQuestions() routes by the context alone, or each choice by context
     routing: "choice",
   });
   assertEquals(long.shares, [1, 0]); // the choice lies beyond the prefix
+});
+
+Deno.test("askQuestions() mixes the likeliest experts, as known models say, beside the mixture and dense models", async () => {
+  const costs = (text: string) => ROUTER_LOGITS.map((logits) => -unigramLikelihood(logits, text.slice(1)));
+  const questions = [...QUESTIONS, question("abab", 0, ["x", "yy", "q"]), question("ba", 1, ["xy", "z"])];
+  const seen = new Map<string, number[]>();
+  const result = await asked(questions, {
+    ...{ mix: [2, 1], routingTemperature: 2 },
+    onScore: (model, at, choice, { logProbability }) =>
+      seen.set([model, at, choice].join(), [...logProbability]),
+  });
+  const right = { acc: 0, acc_norm: 0 };
+  questions.forEach(({ context, choices, gold }, at) => {
+    const weights = mixingWeights(costs(context), 2, 2);
+    const likelihoods = choices.map((_, choice) => {
+      const [a, b] = [0, 1].map((expert) => seen.get([expert, at, choice].join())!);
+      return a.reduce(
+        (sum, value, i) => sum + Math.log(weights[0] * Math.exp(value) + weights[1] * Math.exp(b[i])),
+        0,
+      );
+    });
+    const best = (values: number[]) => Number(values.indexOf(Math.max(...values)) === gold);
+    right.acc += best(likelihoods) / questions.length;
+    right.acc_norm += best(likelihoods.map((value, i) => value / choices[i].length)) / questions.length;
+  });
+  const of = (way: ChoiceWay, metric: Metric) => result.ways[way]![metric]!;
+  for (const metric of ["acc", "acc_norm"] as const) {
+    assert(Math.abs(of("top-2", metric).value - right[metric]) < 1e-9, metric);
+    assertEquals(of("top-1", metric), of("mixture", metric));
+  }
+  assertEquals(result.mixing!.temperature, 2);
+  assertEquals(
+    result.mixing!.differences.map(({ experts, against, metric }) => `${experts} ${against} ${metric}`),
+    [1, 2].flatMap((size) =>
+      ["mixture acc", "mixture acc_norm", "dense acc", "dense acc_norm"].map((rest) => `${size} ${rest}`)
+    ),
+  );
+  for (const { experts, against, metric, value, low, high } of result.mixing!.differences) {
+    assertEquals(value, of(topWay(experts), metric).value - of(against, metric).value);
+    assert(low <= value && value <= high);
+  }
+  const { mixing: _, ...plain } = result;
+  const ways = Object.fromEntries(Object.entries(plain.ways).filter(([way]) => !way.startsWith("top-")));
+  assertEquals({ ...plain, ways }, await asked(questions)); // all else is as without
+});
+
+Deno.test("askQuestions() asks a task without choices of experts together, which are held together", async () => {
+  const task = TASKS.get("lambada_openai")!;
+  const models = { ...MODELS, 0: unigram({ x: 6, z: 5.6 }), 1: unigram({ y: 6, z: 5.6 }) };
+  const questions = ["z", "x", "y"].map((choice) => ({ ...question("ab", 0, [choice]), delimiter: "" }));
+  const ask = (room: number, mix: number[]) =>
+    asked(questions, {
+      ...{ task, mix, routingTemperature: 1e6 },
+      mixture: mixtureOf(gpu, ROUTERS, models, UNIGRAM, {}, [], room),
+    });
+  const { ways } = await ask(2, [1, 2]);
+  assertEquals([ways["top-2"]!.acc!.value, ways.mixture!.acc!.value], [1 / 3, 1 / 3]);
+  assertEquals(ways["top-1"], ways.mixture);
+  const both = ["z", "x", "y"].map((text) =>
+    Math.log(
+      (Math.exp(unigramLikelihood({ x: 6, z: 5.6 }, text)) +
+        Math.exp(unigramLikelihood({ y: 6, z: 5.6 }, text))) / 2,
+    )
+  );
+  const expected = Math.exp(-both.reduce((a, b) => a + b) / 3);
+  assert(Math.abs(ways["top-2"]!.perplexity!.value / expected - 1) < 1e-4);
+  await assertRejects(() => ask(1, [2]), InputError, "together they must fit");
+  await assertRejects(
+    () => ask(2, [3]),
+    InputError,
+    "mix must be from 1 to the number of experts, 2: it is 3",
+  );
+  await assertRejects(
+    () => ask(2, []),
+    InputError,
+    "routingTemperature as it belongs to experts that answer",
+  );
 });
 
 Deno.test("askQuestions() scores every token with the bits of a scorer, S and S + 1 tokens and longer ones among them", async () => {

@@ -48,7 +48,10 @@ export function unigramLikelihood(logits: Record<string, number>, text: string):
   return Array.from(text).reduce((sum, character) => sum + (logits[character] ?? 0) - total, 0);
 }
 
-/** A mixture of models in memory, with routers of the same kind; with room for one model. `shapes` are those that differ, `adopted` the experts of another trainer. */
+/**
+ * A mixture of models in memory, with routers of the same kind, and room for one model unless `room` says more.
+ * `shapes` are those that differ, `adopted` the experts of another trainer.
+ */
 export function mixtureOf(
   gpu: Gpu,
   routers: readonly Weights[],
@@ -56,6 +59,7 @@ export function mixtureOf(
   config = UNIGRAM,
   shapes: Record<string | number, ModelConfig> = {},
   adopted: readonly number[] = [],
+  room = 1,
 ): Mixture {
   const notes = { tokenizer: NAME, eos: 0 };
   const load = (name: string | number) => {
@@ -71,5 +75,5 @@ export function mixtureOf(
     tokenizer: () => Promise.resolve(CHARACTERS),
     describe: load,
     load,
-  }, { gpu, models: 1 });
+  }, { gpu, models: room });
 }

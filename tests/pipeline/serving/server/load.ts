@@ -4,6 +4,7 @@
  */
 
 import { answer, type Mixture, openMixture, scoring } from "../../../../pipeline/serving/mod.ts";
+import { SCORING } from "../../../../pipeline/serving/server/write.ts";
 import type { Gpu } from "../../../../kernels/device/gpu.ts";
 import { post } from "./support.ts";
 
@@ -86,7 +87,9 @@ export interface Load {
   requests: MixedRequest[];
   /** What each gets when it is computed alone. */
   alone: Got[];
-  /** Bytes in which two experts have room, in the larger of the two forms in which they write and score, and three have none. */
+  /** Bytes of an expert that writes. */
+  one: number;
+  /** Bytes of two experts that write, with a little more, or of one that scores if it takes more than two. */
   memory: number;
 }
 
@@ -100,11 +103,10 @@ export async function prepareLoad(
     const requests = Array.from({ length: count }, (_, i) => mixedRequest(i, experts));
     const alone: Got[] = [];
     for (const request of requests) alone.push(await computeAlone(mixture, request));
-    const { config: { context } } = await mixture.describe(0);
     using writing = await mixture.lease(0);
-    using scorer = await mixture.lease(0, scoring({ length: context + 1, batch: 1 }));
-    const memory = Math.ceil(2.2 * Math.max(writing.value.bytes, scorer.value.bytes));
-    return { requests, alone, memory };
+    using scorer = await mixture.lease(0, SCORING);
+    const one = writing.value.bytes;
+    return { requests, alone, one, memory: Math.ceil(Math.max(2.2 * one, 1.1 * scorer.value.bytes)) };
   } finally {
     mixture.close();
   }
@@ -193,6 +195,45 @@ export async function loadServer(
       }
     }
   }));
+}
+
+/** What came of many clients and of hostile ones beside them. */
+export interface Siege {
+  /** What came of each hostile client, and how often. */
+  hostile: Map<string, Map<string, number>>;
+  /** What was wrong with errors and with what came of hostile clients, each once. */
+  wrong: string[];
+}
+
+/**
+ * Lets 64 clients ask for so many seconds. Beside them every hostile client attacks once a second. Requests
+ * have `key`, which is the server's. What clients get is counted as it comes.
+ */
+export async function besiege(
+  url: string,
+  load: Load,
+  { seconds, key, counts }: { seconds: number; key: string; counts: LoadCounts },
+): Promise<Siege> {
+  const end = performance.now() + 1000 * seconds;
+  const over = () => performance.now() >= end;
+  const hostile: Siege["hostile"] = new Map();
+  const wrong = new Set<string>();
+  const attack = async ({ does, right, attack }: Hostile) => {
+    const outcomes = new Map<string, number>();
+    hostile.set(does, outcomes);
+    while (!over()) {
+      const outcome = await attack(url, `authorization: Bearer ${key}\r\n`).catch(String);
+      outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
+      if (!right.test(outcome)) wrong.add(`who ${does}: ${outcome}`);
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+    }
+  };
+  await Promise.all([
+    loadServer(url, load, { clients: 64, over, headers: { authorization: `Bearer ${key}` }, counts }),
+    ...[...HOSTILE, WRONG_KEY].map(attack),
+  ]);
+  for (const error of counts.errors) wrong.add(error);
+  return { hostile, wrong: [...wrong] };
 }
 
 /** Counts of nothing yet. */

@@ -8,7 +8,7 @@ import { assertClose, gpu } from "../../../kernels/support.ts";
 import { sequenceNll } from "../../model/reference.ts";
 import { anyWeights } from "../../model/support.ts";
 import { byteTokenizer, EXPERT, servingRun } from "../support.ts";
-import { metric, post, withServer } from "./support.ts";
+import { metric, post, serving, withServer } from "./support.ts";
 
 const tokenizer = await byteTokenizer();
 const PROMPT = "the ship and the sea, 日本";
@@ -458,5 +458,115 @@ Deno.test("a damaged tokenizer_config.json is refused by name", async () => {
       InputError,
       `Cannot read "${run}/tokenizer_config.json" as it must be a tokenizer's settings: `,
     );
+  });
+});
+
+Deno.test("while the mixture is loaded, /health and all else is 503; /health is 200 after, and needs no key", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run);
+    await Deno.writeTextFile(`${run}/keys`, "the key");
+    const last = `${run}/tokenizer_config.json`; // is read last; who reads a pipe waits for a writer
+    assertEquals((await new Deno.Command("mkfifo", { args: [last] }).output()).code, 0);
+    const told = async (url: string, key?: string) => {
+      const response = await fetch(url, { headers: key ? { authorization: `Bearer ${key}` } : {} });
+      return [response.status, (await response.json()).error?.code];
+    };
+    const whileLoading = async (url: string) => {
+      for (let i = 0; i < 3; i++) assertEquals(await told(`${url}/health`), [503, "loading"]);
+      assertEquals(await told(`${url}/v1/models`, "the key"), [503, "loading"]);
+      await Deno.writeTextFile(last, "{}");
+    };
+    await serving(run, ["--api-key-file", `${run}/keys`], async ({ url }) => {
+      assertEquals(await told(`${url}/health`), [200, undefined]);
+      assertEquals(await told(`${url}/v1/models`), [401, "invalid_api_key"]);
+      assertEquals(await metric(url, "smalltalk_models_held"), 0);
+    }, whileLoading);
+  });
+});
+
+Deno.test("chats go by the tokenizer's template where it has one", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run);
+    const template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}" +
+      "{% if add_generation_prompt %}assistant: {% endif %}";
+    await Deno.writeTextFile(`${run}/tokenizer_config.json`, JSON.stringify({ chat_template: template }));
+    await serving(run, [], async ({ client }) => {
+      const messages = [{ role: "system" as const, content: "ships" }, {
+        role: "user" as const,
+        content: [{ type: "text" as const, text: "the " }, { type: "text" as const, text: "sea" }],
+      }];
+      const request = { model: "mixture", messages, max_completion_tokens: 9, seed: 4 };
+      const answer = await client.chat.completions.create(request);
+      const prompt = "system: ships\nuser: the sea\nassistant: ";
+      assertEquals(
+        answer.choices[0].message.content,
+        (await alone(run, { prompt, seed: 4, maxNewTokens: 9 })).text,
+      );
+      assertEquals((answer as unknown as Extra).chat_template, "the tokenizer's");
+      assertEquals(answer.usage!.prompt_tokens, (await tokenizer.encode([prompt]))[0].length);
+    });
+  });
+});
+
+Deno.test("the figures tell tokens, requests, models and margins as Prometheus reads them", async () => {
+  await withServer({}, async ({ client, url }) => {
+    const request = { model: "mixture", prompt: PROMPT, max_tokens: 5, seed: 2, n: 2 };
+    const { choices, usage } = await client.completions.create(request);
+    const other = await client.completions.create({ ...request, model: "expert-2", n: 1 });
+    await post(`${url}/v1/completions`, { prompt: [] });
+    const { expert } = (choices[0] as unknown as Extra).routing;
+    const [prompt] = await tokenizer.encode([PROMPT]);
+    const response = await fetch(`${url}/metrics`);
+    assertMatch(response.headers.get("content-type")!, /^text\/plain; version=0\.0\.4/);
+    const text = await response.text();
+    const valueOf = (name: string) =>
+      Number(text.split("\n").find((line) => line.startsWith(`${name} `))?.split(" ")[1]);
+    const path = 'path="/v1/completions"';
+    const expected: [string, number][] = [
+      ['tokens_total{kind="prompt"}', 2 * prompt.length],
+      ['tokens_total{kind="completion"}', usage!.completion_tokens + other.usage!.completion_tokens],
+      [`requests_total{${path},status="200"}`, 2],
+      [`requests_total{${path},status="400"}`, 1],
+      [`expert_requests_total{model="expert-0${expert}"}`, expert === 2 ? 3 : 2],
+      [`routing_margin_nats_count{model="expert-0${expert}"}`, 2],
+      ["first_token_seconds_count", 3],
+      ["requests_waiting", 0],
+      ["requests_running", 0],
+      ["model_loads", expert === 2 ? 1 : 2],
+      ["model_evictions", 0],
+      ["models_held", expert === 2 ? 1 : 2],
+    ];
+    assertEquals(expected.map(([name]) => [name, valueOf(`smalltalk_${name}`)]), expected);
+    const help = text.split("\n").filter((line) => line.startsWith("# TYPE "));
+    assert(
+      help.length >= 12 &&
+        help.every((line) => /^# TYPE smalltalk_\w+ (counter|gauge|histogram)$/.test(line)),
+    );
+  });
+});
+
+Deno.test("a public address without a key is warned of; requests are logged as lines of JSON where that is asked for", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run);
+    const warning = "anyone who reaches 0.0.0.0 may use this server: --api-key-file names keys";
+    await serving(run, ["--host", "0.0.0.0", "--log", "json"], async ({ client, log }) => {
+      assertStringIncludes(log(), warning);
+      await client.completions.create({ model: "expert-1", prompt: "the sea", max_tokens: 2, seed: 1 });
+      const lines = () =>
+        log().split("\n").filter((line) => line.startsWith("{")).map((line) => JSON.parse(line));
+      let told;
+      for (let i = 0; i < 100 && !told; i++) {
+        if (i > 0) await new Promise((resolve) => setTimeout(resolve, 20)); // it is written after the answer
+        told = lines().find(({ request }) => request === "POST /v1/completions");
+      }
+      assertEquals([told.status, told.notes.model, told.notes.promptTokens], [200, "expert-01", 3]);
+    });
+    await Deno.writeTextFile(`${run}/keys`, "the key");
+    for (const args of [["--host", "0.0.0.0", "--api-key-file", `${run}/keys`], []]) {
+      await serving(run, args, ({ log }) => {
+        assert(!log().includes("anyone who reaches"), log());
+        return Promise.resolve();
+      });
+    }
   });
 });

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { inFolder } from "../../../tasks/support.ts";
-import { servingRun } from "../support.ts";
+import { byteTokenizer, servingRun } from "../support.ts";
 import { post, serving } from "./support.ts";
 
 Deno.test("a router without experts forwards to servers that hold them: the same texts; who is away is a clear 503", async () => {
@@ -59,6 +59,59 @@ Deno.test("a router without experts forwards to servers that hold them: the same
     } finally {
       await own.end();
       await mute.shutdown().catch(() => {});
+    }
+  });
+});
+
+Deno.test("a server of another kind that speaks OpenAI's completions alone will do; one that breaks off or is ill is a clear 503", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run);
+    const asked: Record<string, unknown>[] = [];
+    let ill = false;
+    const other = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, async (request) => {
+      if (ill) return new Response("no", { status: 500 });
+      if (new URL(request.url).pathname === "/v1/models") {
+        return Response.json({ object: "list", data: [{ id: "their-name" }] });
+      }
+      const body = await request.json();
+      asked.push(body);
+      if (body.seed === 429) {
+        const told = { error: { message: "too many" } };
+        return Response.json(told, { status: 429, headers: { "retry-after": "7" } });
+      }
+      // As vLLM and llama.cpp stream: comments, no usage where it was not counted, and fields of their own.
+      const chunk = (text: string, finish_reason: string | null) =>
+        `data: ${
+          JSON.stringify({ id: "x", timings: {}, choices: [{ index: 0, text, finish_reason }] })
+        }\r\n\r\n`;
+      const pieces = [": ping\n\n", chunk("wave", null), chunk(" and gull", null)];
+      if (body.seed !== 503) pieces.push(chunk("", "length"), "data: [DONE]\n\n");
+      return new Response(pieces.join(""), { headers: { "content-type": "text/event-stream" } });
+    });
+    try {
+      const args = ["--upstream", `1=http://127.0.0.1:${other.addr.port}/v1`, "--serve-experts", "0"];
+      await serving(run, args, async ({ url, client }) => {
+        const [prompt] = await (await byteTokenizer()).encode(["the sea"]);
+        const request = { model: "expert-1", prompt: "the sea", max_tokens: 9, seed: 5, temperature: 0.5 };
+        const { choices: [choice], usage } = await client.completions.create(request);
+        assertEquals([choice.text, choice.finish_reason], ["wave and gull", "length"]);
+        assertEquals(usage!.prompt_tokens, prompt.length);
+        const { model, stream, ...sent } = asked[0];
+        assertEquals([model, stream, sent.prompt], ["their-name", true, [...prompt]]);
+        assertEquals([sent.seed, sent.max_tokens, sent.temperature], [5, 9, 0.5]);
+        const refused = async (more: Record<string, unknown>) => {
+          const response = await post(`${url}/v1/completions`, { ...request, ...more });
+          return [response.status, (await response.json()).error.code, response.headers.get("retry-after")];
+        };
+        assertEquals(await refused({ seed: 429 }), [429, null, "7"]);
+        assertEquals(await refused({ seed: 503 }), [503, "upstream_unavailable", "5"]);
+        assertEquals(await refused({ model: "expert-2" }), [503, "expert_not_served", "5"]);
+        ill = true;
+        assertEquals(await refused({}), [503, "upstream_unavailable", "5"]);
+        assertEquals((await client.completions.create({ ...request, model: "expert-0" })).choices.length, 1);
+      });
+    } finally {
+      await other.shutdown();
     }
   });
 });

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../../kernels/errors.ts";
+import type { Branching, ContinuationScore } from "../../../../pipeline/model/branch_scorer.ts";
 import type { Mixture } from "../../../../pipeline/serving/mixture.ts";
 import type { ModelName } from "../../../../pipeline/serving/models.ts";
 import { createAdmission } from "../../../../pipeline/serving/server/admission.ts";
@@ -24,24 +25,21 @@ function fakeService(value = said) {
     describe: () => Promise.resolve({ config: { context: CONTEXT, vocabulary: 50 }, notes: {} }),
     lease: (model: ModelName) => {
       held++;
-      const scorer = {
-        scoreTokens(tokens: Uint32Array, stride: number, spans: { begin: number; end: number }[]) {
-          calls.push([model, spans.length]);
-          const starts = [0];
-          const [logProbability, likeliest, highest]: number[][] = [[], [], []];
-          spans.forEach(({ begin, end }, row) => {
-            for (let i = begin; i < end; i++) {
-              const before = tokens[row * stride + i - 1];
-              logProbability.push(value(model, before, i));
-              likeliest.push(before + 1);
-              highest.push(-before);
-            }
-            starts.push(logProbability.length);
-          });
-          return Promise.resolve({ starts, logProbability, likeliest, highest });
-        },
+      const score = (texts: readonly Branching[]): Promise<ContinuationScore[][]> => {
+        calls.push([model, texts.length]);
+        return Promise.resolve(texts.map(({ context, continuations }) =>
+          continuations.map((own) => {
+            const before = [...context, ...own].slice(context.length - 1, -1);
+            return {
+              logProbability: Float32Array.from(before, (id, i) => value(model, id, context.length + i)),
+              likeliest: Uint32Array.from(before, (id) => id + 1),
+              highest: Float32Array.from(before, (id) => -id),
+              greedy: false,
+            };
+          })
+        ));
       };
-      return Promise.resolve({ value: { scorer }, [Symbol.dispose]: () => void held-- });
+      return Promise.resolve({ value: { branches: { score } }, [Symbol.dispose]: () => void held-- });
     },
   };
   const service = { mixture: mixture as unknown as Mixture } as Service;
@@ -68,7 +66,7 @@ Deno.test("scorePrompts() scores every token but the first by its own model, and
     assertEquals(tokens.map(({ id }) => id), [...prompt]);
     assertEquals(
       tokens.map(({ logProbability }) => logProbability),
-      [...prompt].map((_, i) => i === 0 ? null : said(model, prompt[i - 1], i)),
+      [...prompt].map((_, i) => i === 0 ? null : Math.fround(said(model, prompt[i - 1], i))),
     );
     assertEquals(
       tokens.map(({ top }) => top.map(({ id }) => id)),
