@@ -8,7 +8,8 @@
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
 import type { Variants } from "../../kernels/device/variants.ts";
-import { processorWarning } from "../doctor/expected.ts";
+import { saturatedValues } from "../../kernels/matmul/matmul.ts";
+import { processorWarning, saturationWarning } from "../doctor/expected.ts";
 import type { RunEvent } from "../run/events.ts";
 import { exists, refuseLink } from "../run/files.ts";
 import { type Hold, lockRun, removeDeadLocks } from "../run/lock.ts";
@@ -169,12 +170,15 @@ export async function inRun<Result>(
       emit,
       signal,
     };
-    return await body({
+    const result = await body({
       work,
       states,
       run: (stage) => runStage(work, states, stage),
       part: (stage, part) => runPart(work, states, stage, part),
     });
+    const warning = gpu && saturationWarning(await saturatedValues(gpu));
+    if (warning) emit({ type: "warning", message: warning });
+    return result;
   } catch (error) {
     await settling?.();
     await present?.();

@@ -100,6 +100,7 @@ export function paperGpu(
     maxBindingBytes: 2 ** 31 - 1,
     empty: buffer("empty", 16),
     emptyWritable: buffer("empty", 16),
+    saturated: buffer("saturated", 16),
     dispatch: (plan: DispatchPlan) => {
       record(plan);
       return { label: plan.label, grid: [plan.workgroups, 1, plan.models ?? 1] } as unknown as Dispatch;

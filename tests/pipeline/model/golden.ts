@@ -26,8 +26,8 @@ export interface Tolerances {
 }
 /** f32 arithmetic against f64. */
 const SINGLE: Tolerances = { loss: 1e-4, norm: 1e-4, gradients: 1e-3, weights: 1e-3, biases: 1e-3 };
-/** Factors of linear layers rounded to 2^-11 of themselves, forward. */
-const HALF: Tolerances = { loss: 5e-4, norm: 5e-4, gradients: 2e-3, weights: 2e-3, biases: 2e-3 };
+/** Factors of linear layers rounded to 2^-11 of themselves, forward, and sums of eight products. Measured, the worst bias: 2.8e-3. */
+const HALF: Tolerances = { loss: 5e-4, norm: 5e-4, gradients: 2e-3, weights: 2e-3, biases: 5e-3 };
 /** Stored as bf16, rounded to 3.9e-3. Measured, the worst of both models: 9.2e-4, 1.4e-3, 8.6e-3, 7.1e-3, 4.9e-2. */
 const BF16: Tolerances = { loss: 2e-3, norm: 3e-3, gradients: 2e-2, weights: 1.5e-2, biases: 0.1 };
 
