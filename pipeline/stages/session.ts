@@ -176,8 +176,7 @@ export async function inRun<Result>(
       run: (stage) => runStage(work, states, stage),
       part: (stage, part) => runPart(work, states, stage, part),
     });
-    const warning = gpu && saturationWarning(await saturatedValues(gpu));
-    if (warning) emit({ type: "warning", message: warning });
+    await device.warn();
     return result;
   } catch (error) {
     await settling?.();
@@ -242,6 +241,12 @@ function deviceOf(options: RunOptions, emit: (event: RunEvent) => void) {
   const open = async (configuration: Configuration) => own = await openGpuFor(options, configuration, emit);
   return {
     open: async (configuration: Configuration) => options.gpu ?? await (opening ??= open(configuration)),
+    /** Says what the work lost to f16. */
+    warn: async () => {
+      const used = options.gpu ?? own;
+      const warning = used && saturationWarning(await saturatedValues(used));
+      if (warning) emit({ type: "warning", message: warning });
+    },
     close: () => own?.close(),
   };
 }
