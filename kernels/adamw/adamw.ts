@@ -2,7 +2,9 @@
 
 import adamwCode from "./adamw.wgsl" with { type: "text" };
 import partialCode from "./gradient_norm_partial.wgsl" with { type: "text" };
+import partialBindings from "./gradient_norm_partial_bindings.wgsl" with { type: "text" };
 import finishCode from "./gradient_norm_finish.wgsl" with { type: "text" };
+import finishBindings from "./gradient_norm_finish_bindings.wgsl" with { type: "text" };
 import partialWorkgroupCode from "./gradient_norm_partial_workgroup.wgsl" with { type: "text" };
 import finishWorkgroupCode from "./gradient_norm_finish_workgroup.wgsl" with { type: "text" };
 import { SUM_LANES } from "../device/sum_lanes.ts";
@@ -10,22 +12,24 @@ import { compose } from "../device/wgsl.ts";
 import { type Dispatch, floatBits, type Gpu, type GpuBuffer } from "../device/gpu.ts";
 
 const WORKGROUP = 64;
+const PARTIAL_BINDINGS = { gradient_norm_partial_bindings: partialBindings };
+const FINISH_BINDINGS = { gradient_norm_finish_bindings: finishBindings };
 /**
  * How the gradient norm is summed. By default an invocation sums a block of vec4s, and one invocation adds up
  * all blocks; on GPUs a workgroup does either. The blocks depend on the form alone.
  */
 const NORMS = {
   invocation: {
-    partial: partialCode,
-    finish: finishCode,
+    partial: compose(partialCode, PARTIAL_BINDINGS),
+    finish: compose(finishCode, FINISH_BINDINGS),
     lanes: 16,
     block: 64,
     perWorkgroup: 16,
     finishLanes: 1,
   },
   workgroup: {
-    partial: compose(partialWorkgroupCode, SUM_LANES),
-    finish: compose(finishWorkgroupCode, SUM_LANES),
+    partial: compose(partialWorkgroupCode, { ...PARTIAL_BINDINGS, ...SUM_LANES }),
+    finish: compose(finishWorkgroupCode, { ...FINISH_BINDINGS, ...SUM_LANES }),
     ...{ lanes: 256, block: 4096, perWorkgroup: 1, finishLanes: 256 },
   },
 };

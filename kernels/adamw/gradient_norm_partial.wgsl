@@ -8,11 +8,7 @@
 override WG: u32 = 16u;
 override BLOCK: u32 = 64u; // vec4s per invocation
 
-struct Params { size4: u32, places: u32, first: u32 }
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> gradients: array<vec4f>;
-@group(0) @binding(2) var<storage, read_write> partial: array<f32>;
+// include gradient_norm_partial_bindings
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,

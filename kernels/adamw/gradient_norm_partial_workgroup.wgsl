@@ -9,11 +9,7 @@
 override WG: u32 = 256u; // a power of two
 override BLOCK: u32 = 4096u; // vec4s per workgroup
 
-struct Params { size4: u32, places: u32, first: u32 }
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> gradients: array<vec4f>;
-@group(0) @binding(2) var<storage, read_write> partial: array<f32>;
+// include gradient_norm_partial_bindings
 
 // include sum_lanes
 

@@ -4,15 +4,18 @@ import forwardCode from "./attention_forward.wgsl" with { type: "text" };
 import headsCode from "./attention_backward_heads.wgsl" with { type: "text" };
 import queryCode from "./attention_backward_query.wgsl" with { type: "text" };
 import keyCode from "./attention_backward_key.wgsl" with { type: "text" };
-import forwardWorkgroupCode from "./attention_forward_workgroup.wgsl" with { type: "text" };
-import queryWorkgroupCode from "./attention_backward_query_workgroup.wgsl" with { type: "text" };
-import backwardLoadCode from "./attention_backward_load.wgsl" with { type: "text" };
-import tilesCode from "./attention_tiles.wgsl" with { type: "text" };
-import keyWorkgroupCode from "./attention_backward_key_workgroup.wgsl" with { type: "text" };
 import { attentionBackwardSubgroup, attentionForwardSubgroup } from "./attention_subgroup.ts";
 import type { Dispatch, Gpu, GpuBuffer } from "../device/gpu.ts";
 import { padded } from "../device/matrix.ts";
-import { keptParts, MULTIPLY_KEPT, MULTIPLY_LEFT } from "./attention_workgroup.ts";
+import {
+  attentionBackwardKeyWorkgroup,
+  attentionBackwardQueryWorkgroup,
+  attentionForwardWorkgroup,
+  type BlockPass,
+  type BlockShape,
+  keepsQuery,
+  rowsOfBlock,
+} from "./attention_workgroup.ts";
 import { compose } from "../device/wgsl.ts";
 import { type AttentionShape, cacheParams, headedSize, type KeyValueCache } from "../rotary/rotary.ts";
 
@@ -25,14 +28,6 @@ const BACKWARD_BLOCK = 32;
  * block of keys. Of larger heads a lane holds more than one vec4; there a kernel of its own costs less.
  */
 const MOST_MERGED = 32;
-/** Queries or keys per block of the workgroup forms; their WGSL texts hold the same number. */
-const WORKGROUP_BLOCK = 32;
-
-const TILES = compose(tilesCode, MULTIPLY_LEFT);
-const FORWARD_WORKGROUP = compose(forwardWorkgroupCode, { attention_tiles: TILES, ...MULTIPLY_KEPT });
-const BACKWARD_FRAGMENTS = { attention_backward_load: backwardLoadCode, attention_tiles: TILES };
-const QUERY_WORKGROUP = compose(queryWorkgroupCode, BACKWARD_FRAGMENTS);
-const KEY_WORKGROUP = compose(keyWorkgroupCode, BACKWARD_FRAGMENTS);
 
 /** Writes the head size into a WGSL text: arrays that shall lie in registers need a constant length. */
 const sized = (code: string, { headSize }: AttentionShape) =>
@@ -87,21 +82,23 @@ function planHeads(
   });
 }
 
-/** Plans one workgroup per block of 32 queries or keys of a head. */
+/** Plans one workgroup per block of queries or keys of a head, with the text that `write` gives. */
 function planBlocks(
   gpu: Gpu,
   shape: AttentionShape,
-  label: string,
-  code: string,
+  pass: BlockPass,
+  { label, write, rows: wanted }: { label: string; write: (blocks: BlockShape) => string; rows?: number },
   buffers: GpuBuffer[],
 ): Dispatch {
   const { models, batch, length, heads, headSize } = shape;
+  const head4 = padded(headSize) / 4;
+  const rows = wanted ?? rowsOfBlock(pass, { head4, length });
   return gpu.dispatch({
     label,
-    code: sized(code, shape),
+    code: write({ head4, rows }),
     params: [batch * heads, length, heads, headSize, padded(heads * headSize)],
     buffers,
-    workgroups: batch * heads * Math.ceil(length / WORKGROUP_BLOCK),
+    workgroups: batch * heads * Math.ceil(length / rows),
     models,
   });
 }
@@ -136,6 +133,8 @@ export interface AttentionForward {
   cache?: KeyValueCache;
   /** Scratch of {@link attentionScratch} f32 values; without it the form that needs none runs. */
   scratch?: { running: GpuBuffer; sums: GpuBuffer };
+  /** Queries or keys that a workgroup of the `workgroup` form holds, 32 or 64. Default: as the shape makes best. It changes no bit. */
+  blockRows?: number;
 }
 
 /** Plans `out[i] = Σ_{j ≤ i} softmax_j(q[i]·k[j]) v[j]` for every head. */
@@ -153,9 +152,10 @@ export function attentionForward(gpu: Gpu, tensors: AttentionForward): Dispatch 
     ], FORWARD_BLOCK);
   }
   if (gpu.variants.attention === "workgroup" && !cache) {
-    const KEPT = keptParts(gpu, padded(shape.headSize) / 4);
-    const code = compose(FORWARD_WORKGROUP, {}, { KEPT });
-    return planBlocks(gpu, shape, "attention_forward", code, [q, k, v, out, lse]);
+    const write = (blocks: BlockShape) =>
+      attentionForwardWorkgroup({ ...blocks, keep: keepsQuery(gpu, blocks) });
+    const form = { label: "attention_forward", write, rows: tensors.blockRows };
+    return planBlocks(gpu, shape, "forward", form, [q, k, v, out, lse]);
   }
   return plan(gpu, shape, "attention_forward", sized(forwardCode, shape), [
     q,
@@ -187,13 +187,15 @@ export interface AttentionBackward extends AttentionForward {
 export function attentionBackward(gpu: Gpu, tensors: AttentionBackward): Dispatch[] {
   const { shape, q, k, v, out, lse, dOut, dHeads, product, dQ, dK, dV } = tensors;
   const { headSize } = shape;
-  const merged = gpu.variants.attention === "subgroup" && headSize % 4 === 0 && headSize <= MOST_MERGED;
+  const form = gpu.variants.attention;
+  const merged = headSize % 4 === 0 &&
+    (form === "workgroup" || form === "subgroup" && headSize <= MOST_MERGED);
   const heads = merged ? [] : [
     plan(gpu, shape, "attention_backward_heads", headsCode, [dOut, out, dHeads, product]),
   ];
   const ofRows = merged ? [dOut, lse, out] : [dHeads, lse, product];
   const inputs = [q, k, v, ...ofRows];
-  if (gpu.variants.attention === "subgroup") {
+  if (form === "subgroup") {
     const write = (sizes: { columns: number; block: number }) =>
       attentionBackwardSubgroup({ ...sizes, merged });
     const buffers = [...inputs, dQ, dK, dV];
@@ -202,11 +204,24 @@ export function attentionBackward(gpu: Gpu, tensors: AttentionBackward): Dispatc
       planHeads(gpu, shape, "attention_backward", write, buffers, BACKWARD_BLOCK),
     ];
   }
-  if (gpu.variants.attention === "workgroup") {
+  if (form === "workgroup") {
+    const [query, key] = [attentionBackwardQueryWorkgroup, attentionBackwardKeyWorkgroup].map(
+      (write) => (blocks: BlockShape) => write({ ...blocks, merged }),
+    );
+    const rows = tensors.blockRows;
+    // Where heads are merged, the pass of queries leaves the products for that of keys.
+    const ofQueries = merged ? [dOut, lse, out, product] : ofRows;
+    const ofKeys = merged ? [dOut, lse, product] : ofRows;
     return [
       ...heads,
-      planBlocks(gpu, shape, "attention_backward_query", QUERY_WORKGROUP, [...inputs, dQ]),
-      planBlocks(gpu, shape, "attention_backward_key", KEY_WORKGROUP, [...inputs, dK, dV]),
+      planBlocks(gpu, shape, "query", { label: "attention_backward_query", write: query, rows }, [
+        ...[q, k, v, ...ofQueries],
+        dQ,
+      ]),
+      planBlocks(gpu, shape, "key", { label: "attention_backward_key", write: key, rows }, [
+        ...[q, k, v, ...ofKeys],
+        ...[dK, dV],
+      ]),
     ];
   }
   return [

@@ -1,6 +1,6 @@
-// attention_backward_load: how the tiles of both passes of the workgroup form backward are read.
+// attention_backward_load: how both passes of the workgroup form backward read their tiles.
 //
-// HEAD4, params and the buffers are those of the text that includes this.
+// HEAD4, params and the buffers are those of the text that includes this; `load_gradient` says where d_heads lie.
 
 fn load_q(i: u32) -> vec4f { return q[i]; }
 fn load_k(i: u32) -> vec4f { return k[i]; }
@@ -17,5 +17,5 @@ fn load(tensor: u32, base: u32, row: u32, column4: u32) -> vec4f {
   if (tensor == Q) { return load_q(i); }
   if (tensor == K) { return load_k(i); }
   if (tensor == V) { return load_v(i); }
-  return d_heads[i];
+  return load_gradient(base, row, column4);
 }

@@ -1,18 +1,19 @@
-// attention_tiles: products of 32 × 32 blocks over tiles in workgroup memory, for the three passes of the workgroup form.
+// attention_tiles: products of blocks of ROWS × 32 over tiles in workgroup memory, for the three passes of the workgroup form.
 //
-// A workgroup of 64 fills `left` and `right` with 32 terms of either factor, and each invocation adds the products to its 4
-// rows of a vec4 of columns. HEAD4 and `load` are those of the text that includes this: `load` says which tensor a number
-// stands for.
+// A workgroup of 64 fills `left` and `right` with 32 terms of either factor, and each invocation adds the products to its
+// OWN_ROWS rows of a vec4 of columns. HEAD4, ROWS and `load` are those of the text that includes this: `load` says which tensor
+// a number stands for.
 
 const PARTS: u32 = (HEAD4 + 7u) / 8u; // of a head, 32 columns each
+const OWN_ROWS: u32 = ROWS / 8u;
 
-alias Rows = array<vec4f, 4>; // an invocation's rows lane / 8 + 8 i, of the vec4 of columns lane % 8
+alias Rows = array<vec4f, OWN_ROWS>; // an invocation's rows lane / 8 + 8 i, of the vec4 of columns lane % 8
 
-var<workgroup> left: array<array<vec4f, 9>, 32>; // [row][vec4 of terms, and one against bank conflicts]
+var<workgroup> left: array<array<vec4f, 9>, ROWS>; // [row][vec4 of terms, and one against bank conflicts]
 var<workgroup> right: array<array<vec4f, 8>, 32>; // [term][vec4 of columns]
 
 fn fill_left(lane: u32, tensor: u32, base: u32, first: u32, part: u32) {
-  for (var i = lane; i < 256u; i += 64u) {
+  for (var i = lane; i < 8u * ROWS; i += 64u) {
     left[i / 8u][i % 8u] = load(tensor, base, first + i / 8u, part * 8u + i % 8u);
   }
 }

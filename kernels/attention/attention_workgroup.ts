@@ -1,40 +1,220 @@
 /**
- * The form of attention for GPUs. This file writes the unrolled loops of its WGSL, and decides how much of q
- * stays in workgroup memory.
+ * The form of attention for GPUs: writes WGSL of its three passes. What an invocation does row by row, and part by part of a head, is
+ * unrolled here, so that its private values stay in registers: `sums1[3]` is row 3 of the sums of part 1.
  */
 
 import type { Gpu } from "../device/gpu.ts";
-import { numbers, unroll } from "../device/subgroup.ts";
+import { numbers, remembered, unroll, XYZW } from "../device/subgroup.ts";
+import { compose } from "../device/wgsl.ts";
+import loadCode from "./attention_backward_load.wgsl" with { type: "text" };
+import keyCode from "./attention_backward_key_workgroup.wgsl" with { type: "text" };
+import mergedCode from "./attention_backward_merged.wgsl" with { type: "text" };
+import queryCode from "./attention_backward_query_workgroup.wgsl" with { type: "text" };
+import splitCode from "./attention_backward_split.wgsl" with { type: "text" };
+import forwardCode from "./attention_forward_workgroup.wgsl" with { type: "text" };
+import keepCode from "./attention_keep_query.wgsl" with { type: "text" };
+import productsReadCode from "./attention_products_read.wgsl" with { type: "text" };
+import productsTakenCode from "./attention_products_taken.wgsl" with { type: "text" };
+import readCode from "./attention_read_query.wgsl" with { type: "text" };
+import tilesCode from "./attention_tiles.wgsl" with { type: "text" };
 
-/** Adds the products of up to 8 vec4s of terms in `left` with those in `right` to 4 rows, in ascending order. */
-function multiplyText(left: (row: string) => string): string {
+/** Sizes that the texts depend on. */
+export interface BlockShape {
+  /** Vec4s of a head. */
+  head4: number;
+  /** Queries or keys that a workgroup holds: 32 or 64. */
+  rows: number;
+}
+
+/** The passes. */
+export type BlockPass = "forward" | "query" | "key";
+
+/** Most vec4s of a head with which a workgroup holds 64 rows in each pass: beyond it its sums leave the registers. */
+const MOST_OF_64: Record<BlockPass, number> = { forward: 16, query: 16, key: 8 };
+
+/** Says how many queries or keys a workgroup holds; it changes no bit. */
+export function rowsOfBlock(pass: BlockPass, { head4, length }: { head4: number; length: number }): number {
+  return length > 32 && head4 <= MOST_OF_64[pass] ? 64 : 32;
+}
+
+const partsOf = (head4: number) => Math.ceil(head4 / 8);
+const bytesOfTile = (rows: number) => rows * 9 * 16;
+
+/** Says whether a block's q stays in workgroup memory: where there is room for it beside what the forward pass needs anyway. */
+export function keepsQuery(
+  { capabilities: { limits } }: Pick<Gpu, "capabilities">,
+  { head4, rows }: BlockShape,
+): boolean {
+  const others = bytesOfTile(rows) + 32 * 8 * 16 + (rows / 32) * 64 * 16;
+  return partsOf(head4) * bytesOfTile(rows) + others <= limits.maxComputeWorkgroupStorageSize;
+}
+
+/** Adds the products of up to 8 vec4s of terms in `left` with those in `right` to an invocation's rows, in ascending order. */
+function multiplyText(own: number, left: (row: string) => string): string {
   return numbers(8).map((quad) =>
     [
       `if (terms4 > ${quad}u) {`,
       unroll(4, (term) => `let y${term} = right[${4 * quad + term}][column];`),
-      unroll(4, (i) =>
-        `rows[${i}] = add_terms(rows[${i}], ${left(`row + ${8 * i}u`)}[${quad}], y0, y1, y2, y3);`),
+      unroll(
+        own,
+        (i) => `rows[${i}] = add_terms(rows[${i}], ${left(`row + ${8 * i}u`)}[${quad}], y0, y1, y2, y3);`,
+      ),
       "}",
     ].join("\n")
   ).join("\n");
 }
 
-/** The loops that the texts include. */
-export const MULTIPLY_LEFT = { multiply_left: multiplyText((row) => `left[${row}]`) };
-/** The loop that only the text of the forward pass includes. */
-export const MULTIPLY_KEPT = { multiply_kept: multiplyText((row) => `kept[part][${row}]`) };
+/** Lines that the passes share. */
+function sharedLines({ head4, rows }: BlockShape) {
+  const [own, parts] = [rows / 8, partsOf(head4)];
+  return {
+    own,
+    parts,
+    constants: { HEAD4: head4, ROWS: rows },
+    tiles: compose(tilesCode, { multiply_left: multiplyText(own, (row) => `left[${row}]`) }),
+    /** Sums of all parts of the invocation's rows. */
+    sums: (name: string) => unroll(parts, (part) => `var ${name}${part} = Rows();`),
+    /** Puts one value of each row into `left`. */
+    fillLeft: (value: (i: number) => string) =>
+      unroll(own, (i) => `left[row + ${8 * i}u][lane % 8u] = ${value(i)};`),
+    /** Adds what is in `left` times the rows of a tensor, from `others` on, to the sums of each part. */
+    addProducts: (
+      sums: string,
+      tensor: string,
+      others: string,
+      before: (part: number) => string = () => "",
+    ) =>
+      unroll(parts, (part) =>
+        [
+          `fill_right(lane, ${tensor}, base, ${others}, ${part}u);`,
+          "workgroupBarrier();",
+          before(part),
+          `${sums}${part} = multiply(lane, ${sums}${part}, 8u);`,
+          "workgroupBarrier();",
+        ].filter(Boolean).join("\n")),
+    /** Stores the invocation's rows of `[…, length, HEAD4]` tensors, by the sums that they take. */
+    storeRows: (tensors: Record<string, string>) =>
+      unroll(own, (i) =>
+        `{ let at = first + row + ${8 * i}u; if (at < params.length) { ` +
+        unroll(parts, (part) => {
+          const stores = Object.entries(tensors).map(([tensor, sums]) =>
+            `${tensor}[(base + at) * HEAD4 + ${8 * part}u + lane % 8u] = ${sums}${part}[${i}];`
+          ).join(" ");
+          return `if (lane % 8u < ${head4 - 8 * part}u) { ${stores} }`;
+        }, " ") +
+        " } }"),
+  };
+}
 
-/** Bytes of a part of 32 columns of q, and of all other workgroup memory of the forward pass. */
-const [PART_BYTES, OTHER_BYTES] = [32 * 9 * 16, (32 * 9 + 32 * 8 + 64) * 16];
+/** Returns the WGSL of the forward pass. */
+export const attentionForwardWorkgroup: (shape: BlockShape & { keep: boolean }) => string = remembered(
+  ({ keep, ...shape }) => {
+    const { own, parts, constants, tiles, ...lines } = sharedLines(shape);
+    const fours = numbers(own / 4);
+    /** The component of a vec4 per four rows that is of row `i`. */
+    const ofRow = (name: string, i: number) => `${name}${i >> 2}.${XYZW[i & 3]}`;
+    const kept = { multiply_kept: multiplyText(own, (row) => `kept[part][${row}]`) };
+    return compose(forwardCode, {
+      attention_tiles: tiles,
+      scores: keep ? compose(keepCode, kept) : readCode,
+      store_parts: unroll(
+        parts,
+        (part) => `store_part(row, head, ${32 * part}u + lane % 8u * 4u, values[${part}]);`,
+      ),
+      sums: [
+        lines.sums("sums"),
+        ...fours.map((four) => `var peak${four} = vec4f(LOWEST); var total${four} = vec4f();`),
+      ].join("\n"),
+      mask_scores: [
+        unroll(
+          own,
+          (i) => `scores[${i}] = select(vec4f(LOWEST), scores[${i}], key <= vec4u(first + row + ${8 * i}u));`,
+        ),
+        ...fours.map((four) =>
+          `shared_rows[${four}][lane] = vec4f(${unroll(4, (i) => `peak_of(scores[${4 * four + i}])`, ", ")});`
+        ),
+      ].join("\n"),
+      weigh_keys: [
+        ...fours.map((four) =>
+          `let higher${four} = highest_of(${four}u, lane, peak${four}); ` +
+          `let shrink${four} = exp(peak${four} - higher${four}); ` +
+          `peak${four} = higher${four}; total${four} *= shrink${four};`
+        ),
+        unroll(own, (i) =>
+          `scores[${i}] = exp(scores[${i}] - ${ofRow("peak", i)}); ` +
+          `${ofRow("total", i)} += sum_of(scores[${i}]);`),
+        lines.fillLeft((i) => `scores[${i}]`),
+      ].join("\n"),
+      add_values: lines.addProducts(
+        "sums",
+        "V",
+        "keys",
+        (part) => unroll(own, (i) => `sums${part}[${i}] *= ${ofRow("shrink", i)};`, " "),
+      ),
+      share_totals: unroll(fours.length, (four) => `shared_rows[${four}][lane] = total${four};`),
+      store_rows: [
+        ...fours.map((four) => `total${four} = total_of(${four}u, lane);`),
+        unroll(own, (i) => {
+          const values = unroll(parts, (part) => `sums${part}[${i}] / ${ofRow("total", i)}`, ", ");
+          return `store_row(lane, base, place, first + row + ${8 * i}u, array<vec4f, PARTS>(${values}), ` +
+            `${ofRow("peak", i)} + log(${ofRow("total", i)}));`;
+        }),
+      ].join("\n"),
+    }, constants);
+  },
+);
 
 /**
- * Says how many parts of a head stay in workgroup memory: all of them if they have room there, otherwise one.
- * The text for large heads uses none.
+ * Returns the WGSL of the queries' gradient. Where heads are whole vec4s (`merged`) it reads d_out and out instead of d_heads and product,
+ * and writes the latter.
  */
-export function keptParts(
-  { capabilities: { limits } }: Pick<Gpu, "capabilities">,
-  head4: number,
-): number {
-  const parts = Math.ceil(head4 / 8);
-  return parts * PART_BYTES + OTHER_BYTES <= limits.maxComputeWorkgroupStorageSize ? parts : 1;
-}
+export const attentionBackwardQueryWorkgroup: (shape: BlockShape & { merged: boolean }) => string =
+  remembered(
+    ({ merged, ...shape }) => {
+      const { own, constants, tiles, ...lines } = sharedLines(shape);
+      return compose(queryCode, {
+        gradient: merged ? mergedCode : splitCode,
+        products: merged ? productsTakenCode : productsReadCode,
+        attention_backward_load: loadCode,
+        attention_tiles: tiles,
+        rows: [
+          lines.sums("sums"),
+          unroll(
+            own,
+            (i) =>
+              `let shift${i} = lse[base + min(first + row + ${8 * i}u, params.length - 1u)]; ` +
+              `let mean${i} = product_of(base, first, row + ${8 * i}u);`,
+          ),
+        ].join("\n"),
+        weigh_keys: lines.fillLeft((i) =>
+          `select(vec4f(), exp(scores[${i}] - shift${i}) * (gains[${i}] - mean${i}), ` +
+          `key <= vec4u(first + row + ${8 * i}u))`
+        ),
+        add_keys: lines.addProducts("sums", "K", "keys"),
+        store_rows: lines.storeRows({ d_q: "sums" }),
+      }, constants);
+    },
+  );
+
+/** Returns the WGSL of the keys' and values' gradients; `merged` as in {@link attentionBackwardQueryWorkgroup}. */
+export const attentionBackwardKeyWorkgroup: (shape: BlockShape & { merged: boolean }) => string = remembered(
+  ({ merged, ...shape }) => {
+    const { own, constants, tiles, ...lines } = sharedLines(shape);
+    return compose(keyCode, {
+      gradient: merged ? mergedCode : splitCode,
+      attention_backward_load: loadCode,
+      attention_tiles: tiles,
+      sums: `${lines.sums("key_sums")}\n${lines.sums("value_sums")}`,
+      weigh_queries: [
+        unroll(own, (i) =>
+          `scores[${i}] = select(vec4f(), exp(scores[${i}] - shift), ` +
+          `(query >= vec4u(first + row + ${8 * i}u)) & (query < vec4u(params.length))); ` +
+          `gains[${i}] = scores[${i}] * (gains[${i}] - mean);`),
+        lines.fillLeft((i) => `scores[${i}]`),
+      ].join("\n"),
+      add_values: lines.addProducts("value_sums", "D_HEADS", "queries"),
+      add_keys: `${lines.fillLeft((i) => `gains[${i}]`)}\n${lines.addProducts("key_sums", "Q", "queries")}`,
+      store_rows: lines.storeRows({ d_k: "key_sums", d_v: "value_sums" }),
+    }, constants);
+  },
+);

@@ -4,7 +4,9 @@
  */
 
 import partialCode from "./column_sum_partial.wgsl" with { type: "text" };
+import partialBindings from "./column_sum_partial_bindings.wgsl" with { type: "text" };
 import finishCode from "./column_sum_finish.wgsl" with { type: "text" };
+import finishBindings from "./column_sum_finish_bindings.wgsl" with { type: "text" };
 import partialWorkgroupCode from "./column_sum_partial_workgroup.wgsl" with { type: "text" };
 import finishWorkgroupCode from "./column_sum_finish_workgroup.wgsl" with { type: "text" };
 import sumRowsCode from "./sum_rows.wgsl" with { type: "text" };
@@ -18,8 +20,12 @@ const WORKGROUP = 16;
  * Lanes of a workgroup on GPUs: how many vec4s of columns lie side by side, and how many lanes share each.
  */
 const [COLUMNS, ROWS] = [16, 8];
-const PARTIAL_WORKGROUP = compose(partialWorkgroupCode, { sum_rows: sumRowsCode });
-const FINISH_WORKGROUP = compose(finishWorkgroupCode, { sum_rows: sumRowsCode });
+const PARTIAL_BINDINGS = { column_sum_partial_bindings: partialBindings };
+const FINISH_BINDINGS = { column_sum_finish_bindings: finishBindings };
+const PARTIAL = compose(partialCode, PARTIAL_BINDINGS);
+const FINISH = compose(finishCode, FINISH_BINDINGS);
+const PARTIAL_WORKGROUP = compose(partialWorkgroupCode, { ...PARTIAL_BINDINGS, sum_rows: sumRowsCode });
+const FINISH_WORKGROUP = compose(finishWorkgroupCode, { ...FINISH_BINDINGS, sum_rows: sumRowsCode });
 
 /** Arguments of {@link columnSums}. */
 export interface ColumnSums {
@@ -54,7 +60,7 @@ export function columnSums(gpu: Gpu, tensors: ColumnSums): Dispatch {
         workgroups: Math.ceil(stride4 / COLUMNS) * blocks,
       }
       : {
-        code: partialCode,
+        code: PARTIAL,
         constants: { WG: WORKGROUP },
         workgroups: Math.ceil((stride4 * blocks) / WORKGROUP),
       }),
@@ -95,7 +101,7 @@ export function addBlocks(
         workgroups: Math.ceil(width / 4 / COLUMNS),
       }
       : {
-        code: finishCode,
+        code: FINISH,
         constants: { WG: WORKGROUP, ACCUMULATE },
         workgroups: Math.ceil(width / 4 / WORKGROUP),
       }),

@@ -8,11 +8,7 @@
 override WG: u32 = 16u;
 override ACCUMULATE: u32 = 0u;
 
-struct Params { blocks: u32, width4: u32, sum_offset: u32, sum_model: u32 }
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> partial: array<vec4f>;
-@group(0) @binding(2) var<storage, read_write> sums: array<vec4f>;
+// include column_sum_finish_bindings
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,

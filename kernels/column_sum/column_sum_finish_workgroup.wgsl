@@ -10,11 +10,7 @@ override COLUMNS: u32 = 16u;
 override ROWS: u32 = 8u;
 override ACCUMULATE: u32 = 0u;
 
-struct Params { blocks: u32, width4: u32, sum_offset: u32, sum_model: u32 }
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> partial: array<vec4f>;
-@group(0) @binding(2) var<storage, read_write> sums: array<vec4f>;
+// include column_sum_finish_bindings
 
 // include sum_rows
 

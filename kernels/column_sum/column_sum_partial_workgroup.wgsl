@@ -11,15 +11,7 @@
 override COLUMNS: u32 = 16u;
 override ROWS: u32 = 8u;
 
-struct Params { rows: u32, stride4: u32, block_rows: u32, blocks: u32 }
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> d_y: array<vec4f>;
-@group(0) @binding(2) var<storage, read> x: array<vec4f>;
-@group(0) @binding(3) var<storage, read> statistics: array<vec2f>;
-@group(0) @binding(4) var<storage, read_write> partial: array<vec4f>;
-
-fn load_x(i: u32) -> vec4f { return x[i]; }
+// include column_sum_partial_bindings
 
 // include sum_rows
 

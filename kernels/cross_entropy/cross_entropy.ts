@@ -1,14 +1,18 @@
 /** The loss: negative log-likelihood per row of logits, the likeliest token, the gradient, and the sum over every sequence. */
 
 import forwardCode from "./cross_entropy_forward.wgsl" with { type: "text" };
+import forwardBindings from "./cross_entropy_forward_bindings.wgsl" with { type: "text" };
 import backwardCode from "./cross_entropy_backward.wgsl" with { type: "text" };
+import backwardBindings from "./cross_entropy_backward_bindings.wgsl" with { type: "text" };
 import detailsCode from "./cross_entropy_details.wgsl" with { type: "text" };
+import detailsBindings from "./cross_entropy_details_bindings.wgsl" with { type: "text" };
 import forwardWorkgroupCode from "./cross_entropy_forward_workgroup.wgsl" with { type: "text" };
 import backwardWorkgroupCode from "./cross_entropy_backward_workgroup.wgsl" with { type: "text" };
 import detailsWorkgroupCode from "./cross_entropy_details_workgroup.wgsl" with { type: "text" };
 import peakCode from "./cross_entropy_peak.wgsl" with { type: "text" };
 import joinCode from "./cross_entropy_join.wgsl" with { type: "text" };
 import sumCode from "./sequence_sum.wgsl" with { type: "text" };
+import sumBindings from "./sequence_sum_bindings.wgsl" with { type: "text" };
 import type { Dispatch, Gpu, GpuBuffer } from "../device/gpu.ts";
 import { padded } from "../device/matrix.ts";
 import { rowPlan } from "../device/rows.ts";
@@ -18,16 +22,20 @@ import { compose } from "../device/wgsl.ts";
 
 const WORKGROUP = 16;
 
-/** The WGSL texts of a kernel: with an invocation per row, and with a workgroup per row. */
-const texts = (perInvocation: string, perWorkgroup: string) =>
+/** The WGSL of a kernel with what its forms bind: with an invocation per row, and with a workgroup per row. */
+const texts = (perInvocation: string, perWorkgroup: string, bindings: Record<string, string>) =>
   [
-    compose(perInvocation, { cross_entropy_peak: peakCode }),
-    compose(perWorkgroup, { cross_entropy_join: joinCode }),
+    compose(perInvocation, { ...bindings, cross_entropy_peak: peakCode }),
+    compose(perWorkgroup, { ...bindings, cross_entropy_join: joinCode }),
   ] as const;
-const SUM_WORKGROUP = compose(sumWorkgroupCode, SUM_LANES);
-const FORWARD = texts(forwardCode, forwardWorkgroupCode);
-const DETAILS = texts(detailsCode, detailsWorkgroupCode);
-const BACKWARD = texts(backwardCode, backwardWorkgroupCode);
+const FORWARD = texts(forwardCode, forwardWorkgroupCode, { cross_entropy_forward_bindings: forwardBindings });
+const DETAILS = texts(detailsCode, detailsWorkgroupCode, { cross_entropy_details_bindings: detailsBindings });
+const BACKWARD = texts(backwardCode, backwardWorkgroupCode, {
+  cross_entropy_backward_bindings: backwardBindings,
+});
+const SUM_BINDINGS = { sequence_sum_bindings: sumBindings };
+const SUM = compose(sumCode, SUM_BINDINGS);
+const SUM_WORKGROUP = compose(sumWorkgroupCode, { ...SUM_BINDINGS, ...SUM_LANES });
 
 /** The likeliest token of every row, which {@link crossEntropyForward} finds on request. */
 export interface TokenDetails {
@@ -128,7 +136,7 @@ export function sequenceSum(gpu: Gpu, tensors: SequenceSum): Dispatch {
     label: "sequence_sum",
     ...(gpu.variants.rows === "workgroup"
       ? { code: SUM_WORKGROUP, constants: { WG: 64 }, workgroups: tensors.batch }
-      : { code: sumCode, constants: { WG: WORKGROUP }, workgroups: Math.ceil(tensors.batch / WORKGROUP) }),
+      : { code: SUM, constants: { WG: WORKGROUP }, workgroups: Math.ceil(tensors.batch / WORKGROUP) }),
     params: [tensors.batch, tensors.length, tensors.models],
     buffers: [tensors.values, tensors.slot, tensors.sums],
     models: tensors.models,

@@ -45,6 +45,8 @@ export interface Gpu {
    * reading and for writing.
    */
   readonly emptyWritable: GpuBuffer;
+  /** A u32: where products in f16 count what f16 cannot hold, over the device's life. */
+  readonly saturated: GpuBuffer;
   /** Opens an owner of buffers. */
   arena(): Arena;
   /** Plans a kernel call. Throws `RangeError` on a grid or binding that the device cannot take. */
@@ -183,6 +185,7 @@ function wrapDevice(
     maxBindingBytes: bindingLimit(device),
     empty: createBuffer(device, "empty", 16),
     emptyWritable: createBuffer(device, "empty_writable", 16),
+    saturated: createBuffer(device, "saturated", 16),
     arena: () => createArena(device),
     dispatch: planner.dispatch,
     submit(dispatches) {

@@ -10,8 +10,8 @@ export interface Variants {
   /**
    * Matrix products. `registers`: 8 × 8 tiles in registers, on any adapter. `subgroup`: panels of B, or for Aᵀ · B tiles
    * of C, in private memory, A broadcast within subgroups of 8; needs subgroups of exactly 8 and is meant for software
-   * adapters. `workgroup`: tiles in workgroup memory, for GPUs. `workgroup_f16`: the same, with tiles in f16 where a
-   * linear layer runs forward; needs `shader-f16` and is less exact.
+   * adapters. `workgroup`: tiles in workgroup memory, for GPUs. `workgroup_f16`: the same, with products of f16 where a
+   * linear layer runs forward, and sums in f32; needs `shader-f16` and is less exact.
    */
   matmul: "registers" | "subgroup" | "workgroup" | "workgroup_f16";
   /**

@@ -1,7 +1,9 @@
 /** LayerNorm over the columns of every row, forward and backward to its input. */
 
 import forwardCode from "./layer_norm_forward.wgsl" with { type: "text" };
+import forwardBindings from "./layer_norm_forward_bindings.wgsl" with { type: "text" };
 import backwardCode from "./layer_norm_backward.wgsl" with { type: "text" };
+import backwardBindings from "./layer_norm_backward_bindings.wgsl" with { type: "text" };
 import forwardWorkgroupCode from "./layer_norm_forward_workgroup.wgsl" with { type: "text" };
 import backwardWorkgroupCode from "./layer_norm_backward_workgroup.wgsl" with { type: "text" };
 import { addBlocks, columnSums } from "../column_sum/column_sum.ts";
@@ -9,6 +11,15 @@ import { type Dispatch, floatBits, type Gpu, type GpuBuffer } from "../device/gp
 import { type Matrix, padded } from "../device/matrix.ts";
 import { layerNormBackwardSubgroup, layerNormForwardSubgroup, MOST_VEC4S } from "./layer_norm_subgroup.ts";
 import { rowPlan } from "../device/rows.ts";
+import { compose } from "../device/wgsl.ts";
+
+/** The WGSL of a pass with what its forms bind: with an invocation per row, and with a workgroup per row. */
+const texts = (perInvocation: string, perWorkgroup: string, bindings: Record<string, string>) =>
+  [compose(perInvocation, bindings), compose(perWorkgroup, bindings)] as const;
+const FORWARD = texts(forwardCode, forwardWorkgroupCode, { layer_norm_forward_bindings: forwardBindings });
+const BACKWARD = texts(backwardCode, backwardWorkgroupCode, {
+  layer_norm_backward_bindings: backwardBindings,
+});
 
 /** Rows that a subgroup sums before it leaves a block. */
 const BLOCK_ROWS = 64;
@@ -57,7 +68,7 @@ export function layerNormForward(gpu: Gpu, tensors: LayerNormForward): Dispatch 
   return gpu.dispatch({
     label: "layer_norm_forward",
     ...vec4s === undefined
-      ? rowPlan(gpu, tensors, forwardCode, forwardWorkgroupCode)
+      ? rowPlan(gpu, tensors, ...FORWARD)
       : { code: layerNormForwardSubgroup(vec4s), workgroups: Math.ceil(tensors.rows / block) },
     params: vec4s === undefined ? params : [...params, block],
     buffers: [tensors.x, tensors.parameters.buffer, tensors.y, tensors.statistics],
@@ -136,7 +147,7 @@ export function layerNormBackward(gpu: Gpu, tensors: LayerNormBackward): Dispatc
     finish,
     gpu.dispatch({
       label,
-      ...rowPlan(gpu, tensors, backwardCode, backwardWorkgroupCode),
+      ...rowPlan(gpu, tensors, ...BACKWARD),
       params,
       buffers,
       models,

@@ -66,7 +66,7 @@ const REGISTERS = compose(code, { matmul_tail: tailCode });
 const GROUPED = { rows: "m", matrices: ["a", "extra", "c"], binding: 6 } as const;
 const GROUPED_REGISTERS = groupedText(REGISTERS, GROUPED);
 const groupedWorkgroup = remembered((shape: Parameters<typeof matmulWorkgroup>[0]) =>
-  groupedText(matmulWorkgroup(shape), GROUPED)
+  groupedText(matmulWorkgroup(shape), { ...GROUPED, binding: shape.holds === "f16" ? 7 : 6 })
 );
 
 /** Counts the workgroups that cover `m` rows and `n4` vec4s of columns with tiles of 8 × 8 elements, one per invocation. */
@@ -80,6 +80,16 @@ export function registersWorkgroups(m: number, n4: number): number {
  */
 export function takesPasses(gpu: Gpu): boolean {
   return gpu.variants.matmul === "subgroup";
+}
+
+/**
+ * Reads how many factors beyond 65,504 the device's products in f16 have taken as 65,504 so far, once per product; 0 where no form
+ * rounds to f16. The count begins again after 2^32.
+ */
+export async function saturatedValues(gpu: Gpu): Promise<number> {
+  if (gpu.variants.matmul !== "workgroup_f16") return 0;
+  const [count] = await gpu.read([{ buffer: gpu.saturated, bytes: 4 }]);
+  return new Uint32Array(count)[0];
 }
 
 /** Plans `c = tail(a · b)` (or `c += …`) for every model. Throws `RangeError` where a matrix does not fit its buffer. */
@@ -96,7 +106,7 @@ export function matmul(gpu: Gpu, tensors: Matmul): Dispatch {
   const { params, buffers } = operands(gpu, tensors);
   const plan = form === "subgroup" && panels(tensors, params, buffers) ||
     (form.startsWith("workgroup")
-      ? tiles(tensors, params, buffers, form === "workgroup_f16")
+      ? tiles(gpu, tensors, params, buffers)
       : registers(tensors, params, buffers));
   if (tensors.groups) {
     plan.params.unshift(tensors.groups.first ?? 0);
@@ -171,19 +181,20 @@ function panels(
 }
 
 function tiles(
+  gpu: Gpu,
   { models, m, n, tail = "none", accumulate = false, bias, groups, tile: wanted }: Matmul,
   params: number[],
   buffers: GpuBuffer[],
-  f16: boolean,
 ): FormPlan {
   const n4 = padded(n) / 4;
   const tile = wanted ?? chooseTile(m, n4, models);
+  // A bias tells the forward product of a linear layer. No other product is in f16: kernels/NOTES.md tells why.
+  const half = gpu.variants.matmul === "workgroup_f16" && bias !== undefined;
   return {
-    // Only the forward product of a linear layer has a bias. No other product is in f16: kernels/NOTES.md tells why.
-    code: (groups ? groupedWorkgroup : matmulWorkgroup)({ tile, holds: f16 && bias ? "f16" : "f32" }),
+    code: (groups ? groupedWorkgroup : matmulWorkgroup)({ tile, holds: half ? "f16" : "f32" }),
     constants: { TAIL: TAILS.indexOf(tail), ACCUMULATE: Number(accumulate) },
     params,
-    buffers,
+    buffers: half ? [...buffers, gpu.saturated] : buffers,
     workgroups: workgroupsOf(tile, m, n4),
   };
 }

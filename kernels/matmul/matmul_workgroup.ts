@@ -7,6 +7,7 @@ import { numbers, remembered, unroll, XYZW } from "../device/subgroup.ts";
 import { compose } from "../device/wgsl.ts";
 import tail from "./matmul_tail.wgsl" with { type: "text" };
 import code from "./matmul_workgroup.wgsl" with { type: "text" };
+import halfCode from "./matmul_workgroup_f16.wgsl" with { type: "text" };
 import transposedCode from "./matmul_transposed_workgroup.wgsl" with { type: "text" };
 
 /** A tile of C that a workgroup computes. */
@@ -65,17 +66,9 @@ export function chooseTile(m: number, n4: number, models: number): Tile {
   return TILES.reduce((best, tile) => time(tile) < time(best) ? tile : best);
 }
 
-const element = (type: string, value: string) =>
-  `alias Element = ${type};\nfn element(x: vec4f) -> Element { return ${value}; }`;
-
-/**
- * The numbers that tiles hold. In f16, values beyond its largest, 65,504, become that, and those below its
- * smallest, 6e-8, become 0.
- */
-const ELEMENTS = {
-  f32: element("vec4f", "x"),
-  f16: element("vec4h", "vec4h(clamp(x, vec4f(-65504.0), vec4f(65504.0)))"),
-};
+/** Tiles that hold f32. */
+const SINGLE = `alias Element = vec4f;
+fn element(x: vec4f) -> Element { return x; }`;
 
 /** The constants of the WGSL of a tile. */
 function constantsOf({ rows, columns, ownRows, ownVec4s, terms }: Tile): Record<string, number> {
@@ -84,21 +77,24 @@ function constantsOf({ rows, columns, ownRows, ownVec4s, terms }: Tile): Record<
 }
 
 /**
- * Stores all sums of an invocation, sum `i` at `place`. This is the only loop that is not unrolled here: the
- * driver unrolls it where that is good, and sixteen copies of the tail would take long to compile.
+ * Stores all sums of an invocation, sum `i` as `store` says. Its loop is the only one here: a driver unrolls it where that is good, and
+ * sixteen copies of the tail would take long to compile. A switch picks the sum, as an array would leave the registers.
  */
-function finishAll(sums: string[], place: string): string {
+function finishAll(sums: string[], store: (sum: string) => string): string {
   return lines([
-    `var all = array<vec4f, ${sums.length}>(${sums.join(", ")});`,
-    `for (var i = 0u; i < ${sums.length}u; i++) { finish(model, ${place}, all[i]); }`,
+    `for (var i = 0u; i < ${sums.length}u; i++) {`,
+    "var sum = vec4f();",
+    `switch i { ${sums.map((sum, i) => `case ${i}u: { sum = ${sum}; }`).join(" ")} default: {} }`,
+    store("sum"),
+    "}",
   ]);
 }
 
 const lines = (all: (string | string[])[]): string => all.flat().join("\n");
 
 /**
- * Writes the WGSL of `A · B`. Sums are f32 whatever the tiles hold. f16 is for values of order 1, not for
- * gradients.
+ * Writes WGSL of `A · B`. Where tiles hold f16, products are of f16 too, and so are sums over the terms of a slice: these are added in
+ * f32. That is for values of order 1, and not for gradients.
  */
 export const matmulWorkgroup: (shape: { tile: Tile; holds: "f32" | "f16" }) => string = remembered(
   ({ tile, holds }) => {
@@ -114,31 +110,51 @@ export const matmulWorkgroup: (shape: { tile: Tile; holds: "f32" | "f16" }) => s
         ofB.map((i) =>
           `next_b${i} = fetch_b(b_from${i}, first_column + b_column${i}, ${from} + b_term${i});`
         ),
+        count(from),
       ]);
     const store = (slice: number) =>
       lines([
         ofA.map((i) => `a_tile[${slice}][a_row${i}][a_term${i} / 4u] = element(next_a${i});`),
         ofB.map((i) => `b_tile[${slice}][b_term${i}][b_column${i}] = element(next_b${i});`),
       ]);
-    const multiply = (slice: number) =>
+    const half = holds === "f16";
+    /** What the products of a slice are added to: in f16 a sum of its own, `h0_0` for `c0_0`. */
+    const sum = (r: number, v: number) => `${half ? "h" : "c"}${r}_${v}`;
+    const products = (slice: number) =>
       lines(
         numbers(quads).map((quad) => [
           "{",
-          unroll(ownRows, (r) => `let x${r} = vec4f(a_tile[${slice}][row${r}][${quad}]);`),
+          unroll(ownRows, (r) => `let x${r} = a_tile[${slice}][row${r}][${quad}];`),
           ...XYZW.map((part, t) =>
             lines([
               "{",
-              unroll(ownVec4s, (v) => `let y${v} = vec4f(b_tile[${slice}][${4 * quad + t}][column${v}]);`),
-              own.map(([r, v]) => `c${r}_${v} = fma(vec4f(x${r}.${part}), y${v}, c${r}_${v});`),
+              unroll(ownVec4s, (v) => `let y${v} = b_tile[${slice}][${4 * quad + t}][column${v}];`),
+              own.map(([r, v]) => `${sum(r, v)} = fma(Element(x${r}.${part}), y${v}, ${sum(r, v)});`),
               "}",
             ])
           ),
           "}",
         ]),
       );
+    const multiply = (slice: number) =>
+      !half ? products(slice) : lines([
+        "{",
+        own.map(([r, v]) => `var h${r}_${v} = Element();`).join(" "),
+        products(slice),
+        own.map(([r, v]) => `c${r}_${v} += vec4f(h${r}_${v});`),
+        "}",
+      ]);
+    /** In f16, counts what is fetched beyond its range, by the first tiles of either matrix alone: once. */
+    const count = (from: string) =>
+      !half ? [] : [
+        `if (first_column == 0u) { ${
+          ofA.map((i) => `beyond += beyond_of(next_a${i}, ${from} + a_term${i}, params.k);`).join(" ")
+        } }`,
+        `if (first_row == 0u) { ${ofB.map((i) => `beyond += beyond_of(next_b${i}, 0u, 4u);`).join(" ")} }`,
+      ];
     const composed = compose(code, {
       matmul_tail: tail,
-      element: ELEMENTS[holds],
+      element: half ? halfCode : SINGLE,
       places: lines([
         unroll(ownRows, (r) => `let row${r} = row + ${r}u * ROW_STEP;`),
         unroll(ownVec4s, (v) => `let column${v} = column + ${v}u * COLUMN_STEP;`),
@@ -157,6 +173,7 @@ export const matmulWorkgroup: (shape: { tile: Tile; holds: "f32" | "f16" }) => s
       ]),
       sums: own.map(([r, v]) => `var c${r}_${v} = vec4f();`).join(" "),
       fetch_first: lines([
+        half ? "var beyond = 0u;" : [],
         ofA.map((i) => `var next_a${i} = vec4f();`),
         ofB.map((i) => `var next_b${i} = vec4f();`),
         fetch("0u"),
@@ -164,12 +181,16 @@ export const matmulWorkgroup: (shape: { tile: Tile; holds: "f32" | "f16" }) => s
       store_first: store(0),
       slice_0: lines([fetch("k"), multiply(0), store(1)]),
       slice_1: lines([fetch("k + TERMS"), multiply(1), store(0)]),
-      finish_all: finishAll(
-        own.map(([r, v]) => `c${r}_${v}`),
-        `first_row + row + (i / ${ownVec4s}u) * ROW_STEP, first_column + column + (i % ${ownVec4s}u) * COLUMN_STEP`,
-      ),
+      finish_all: lines([
+        half ? "if (beyond > 0u) { atomicAdd(&saturated, beyond); }" : [],
+        finishAll(own.map(([r, v]) => `c${r}_${v}`), (sum) => {
+          const place =
+            `first_row + row + (i / ${ownVec4s}u) * ROW_STEP, first_column + column + (i % ${ownVec4s}u) * COLUMN_STEP`;
+          return `finish(model, ${place}, ${half ? `checked(model, ${place}, ${sum})` : sum});`;
+        }),
+      ]),
     }, constantsOf(tile));
-    return holds === "f16" ? "enable f16;\n" + composed : composed;
+    return half ? "enable f16;\n" + composed : composed;
   },
 );
 
@@ -273,8 +294,9 @@ export const matmulTransposedWorkgroup: (tile: Tile) => string = remembered((til
     ),
     finish_all: finishAll(
       own.flatMap(([r, v]) => XYZW.map((part) => `c${r}${part}_${v}`)),
-      `segment, (first_row4 + row + (i / ${4 * ownVec4s}u) * ROW_STEP) * 4u + i % 4u, ` +
-        `first_column + column + (i / 4u % ${ownVec4s}u) * COLUMN_STEP`,
+      (sum) =>
+        `finish(model, segment, (first_row4 + row + (i / ${4 * ownVec4s}u) * ROW_STEP) * 4u + i % 4u, ` +
+        `first_column + column + (i / 4u % ${ownVec4s}u) * COLUMN_STEP, ${sum});`,
     ),
   }, constantsOf(tile));
 });

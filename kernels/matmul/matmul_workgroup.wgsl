@@ -13,7 +13,7 @@
 // come in slices of TERMS, of which one is fetched and another stored while a third is multiplied: one barrier per slice.
 // Loops over an invocation's elements and over a slice are unrolled, so that of every index only what no loop changes is not
 // a constant. Every element is one sum over k in ascending order, whatever the tile: equal bits. `element` says whether
-// tiles hold f32 or f16. Reference: matmulReference in matmul.ts.
+// tiles hold f32 or f16 (matmul_workgroup_f16). Reference: matmulReference in matmul.ts.
 
 override TAIL: u32 = 0u;
 override ACCUMULATE: u32 = 0u;

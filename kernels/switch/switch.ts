@@ -6,9 +6,11 @@
  * order.
  */
 
+import { compose } from "../device/wgsl.ts";
 import type { Dispatch, Gpu, GpuBuffer } from "../device/gpu.ts";
 import { floatBits } from "../device/gpu.ts";
 import { padded } from "../device/matrix.ts";
+import blockCode from "./switch_block.wgsl" with { type: "text" };
 import countCode from "./switch_count.wgsl" with { type: "text" };
 import gatherCode from "./switch_gather.wgsl" with { type: "text" };
 import placeCode from "./switch_place.wgsl" with { type: "text" };
@@ -17,6 +19,9 @@ import routeCode from "./switch_route.wgsl" with { type: "text" };
 import scanCode from "./switch_scan.wgsl" with { type: "text" };
 import scatterCode from "./switch_scatter.wgsl" with { type: "text" };
 import settleCode from "./switch_settle.wgsl" with { type: "text" };
+
+const COUNT = compose(countCode, { switch_block: blockCode });
+const PLACE = compose(placeCode, { switch_block: blockCode });
 
 const WORKGROUP = 64;
 const FEW = 16; // invocations of a workgroup in kernels with few invocations, or with much work for each
@@ -146,7 +151,7 @@ export function switchRoute(gpu: Gpu, t: SwitchRoute, own: SwitchBuffers): Dispa
     }),
     gpu.dispatch({
       label: "switch_count",
-      code: countCode,
+      code: COUNT,
       constants: { WG: WORKGROUP },
       params: [rows, experts, stride, BLOCK_ROWS, blocks, ofModel(rows)],
       buffers: [own.gates, own.choice, t.weights, own.counts, own.blockSums],
@@ -178,7 +183,7 @@ export function switchRoute(gpu: Gpu, t: SwitchRoute, own: SwitchBuffers): Dispa
     }),
     gpu.dispatch({
       label: "switch_place",
-      code: placeCode,
+      code: PLACE,
       constants: { WG: WORKGROUP },
       params: [rows, experts, BLOCK_ROWS, blocks],
       buffers: [own.choice, own.counts, own.groups, own.places, own.tokens],

@@ -20,20 +20,18 @@ struct Params { rows: u32, experts: u32, stride: u32, block_rows: u32, blocks: u
 @group(0) @binding(4) var<storage, read_write> counts: array<u32>;
 @group(0) @binding(5) var<storage, read_write> sums: array<f32>;
 
+// include switch_block
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-  let index = (group.y * grid.x + group.x) * WG + lane;
-  let columns = params.experts + 1u;
-  let block = index / columns;
-  let column = index % columns;
-  if (block >= params.blocks) { return; }
-  let first = block * params.block_rows;
-  let end = min(first + params.block_rows, params.rows);
+  let part = part_of((group.y * grid.x + group.x) * WG + lane);
+  let column = part.column;
+  if (part.block >= params.blocks) { return; }
   let start = group.z * params.rows;
   var count = 0u;
   var sum = 0.0;
-  for (var row = first; row < end; row++) {
+  for (var row = part.first; row < part.end; row++) {
     let expert = choice[start + row];
     if (column < params.experts) {
       count += select(0u, 1u, expert == column);
@@ -43,7 +41,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
       sum += weights[group.z * params.weight_model + row];
     }
   }
-  let out = (group.z * params.blocks + block) * columns + column;
+  let out = (group.z * params.blocks + part.block) * (params.experts + 1u) + column;
   counts[out] = count;
   sums[out] = sum;
 }

@@ -22,21 +22,19 @@ struct Params { rows: u32, experts: u32, block_rows: u32, blocks: u32 }
 
 const NOWHERE: u32 = 0xffffffffu;
 
+// include switch_block
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-  let index = (group.y * grid.x + group.x) * WG + lane;
-  let columns = params.experts + 1u;
-  let block = index / columns;
-  let expert = index % columns;
-  if (block >= params.blocks) { return; }
-  let first = block * params.block_rows;
-  let end = min(first + params.block_rows, params.rows);
+  let part = part_of((group.y * grid.x + group.x) * WG + lane);
+  let expert = part.column;
+  if (part.block >= params.blocks) { return; }
   let start = group.z * params.rows;
   let own = 2u * (group.z * params.experts + min(expert, params.experts - 1u));
   let takes = select(groups[own + 1u], 0u, expert == params.experts);
-  var rank = starts[(group.z * params.blocks + block) * columns + expert];
-  for (var row = first; row < end; row++) {
+  var rank = starts[(group.z * params.blocks + part.block) * (params.experts + 1u) + expert];
+  for (var row = part.first; row < part.end; row++) {
     if (choice[start + row] != expert) { continue; }
     if (rank < takes) {
       places[start + row] = groups[own] + rank;

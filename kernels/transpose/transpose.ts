@@ -1,12 +1,18 @@
 /** Transposed copies of weights: the forward pass reads them along its output columns. */
 
 import code from "./transpose.wgsl" with { type: "text" };
+import bindings from "./transpose_bindings.wgsl" with { type: "text" };
 import workgroupCode from "./transpose_workgroup.wgsl" with { type: "text" };
 import type { Dispatch, Gpu } from "../device/gpu.ts";
 import type { Matrix } from "../device/matrix.ts";
+import { compose } from "../device/wgsl.ts";
 
+const BINDINGS = { transpose_bindings: bindings };
 /** The edge of a tile and the WGSL, for each form of the kernels that work row by row. */
-const FORMS = { invocation: { tile: 16, code }, workgroup: { tile: 32, code: workgroupCode } };
+const FORMS = {
+  invocation: { tile: 16, code: compose(code, BINDINGS) },
+  workgroup: { tile: 32, code: compose(workgroupCode, BINDINGS) },
+};
 
 /** Arguments of {@link transpose}. */
 export interface Transpose {

@@ -1,5 +1,6 @@
 /**
- * Warns where work runs on the processor although a GPU was to be expected.
+ * Warns where work runs on the processor although a GPU was to be expected, and where products in f16 lost
+ * values.
  *
  * @module
  */
@@ -37,4 +38,11 @@ export async function processorWarning(
   return say`the adapter "${adapter}" runs on the processor, ${reason}; ${
     task("doctor")
   } tells what is wrong, ${setting("requireGpu")} stops instead`;
+}
+
+/** Says how many values products in f16 could not hold; undefined where they held all. */
+export function saturationWarning(values: number): Text | undefined {
+  if (values === 0) return undefined;
+  const what = `products in f16 took ${values} values beyond 65,504 as 65,504`;
+  return say`${what}: results are off; ${setting("variants", "matmul=workgroup")} multiplies in f32`;
 }

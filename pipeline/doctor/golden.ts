@@ -7,9 +7,8 @@
 
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
-import { decodeSafetensors } from "../checkpoints/safetensors.ts";
-import type { Weights } from "../model/parameters.ts";
 import { createTrainer } from "../model/trainer.ts";
+import { readGoldenCase } from "./golden_case.ts";
 
 /** The models that there are golden values of. */
 export const GOLDEN_CASES = ["tiny", "odd"] as const;
@@ -34,64 +33,27 @@ export const GOLDEN_LIMITS: Record<"f32" | "f16" | "bf16", GoldenErrors> = {
   bf16: { loss: 2e-3, norm: 3e-3, gradients: 2e-2 },
 };
 
-interface Expected {
-  config: { vocab_size: number; hidden_size: number; num_hidden_layers: number; num_attention_heads: number };
-  tokens: number[][];
-  lengths: number[];
-  adamw: {
-    betas: [number, number];
-    eps: number;
-    weight_decay: number;
-    clip: number;
-    lr: number[];
-    loss_before_step: number[];
-    grad_norm: number[];
-  };
-}
-
 /** Trains the golden steps on a device and compares the results. */
 export async function goldenErrors(
   gpu: Gpu,
   name: typeof GOLDEN_CASES[number],
   dtype: Dtype,
 ): Promise<GoldenErrors> {
-  const folder = new URL(`../../fixtures/golden/${name}/`, import.meta.url);
-  const { config, tokens, lengths, adamw }: Expected = JSON.parse(
-    await Deno.readTextFile(new URL("expected.json", folder)),
-  );
-  const tensors = async (file: string): Promise<Weights> => {
-    const { pathname } = new URL(file, folder);
-    const decoded = decodeSafetensors(await Deno.readFile(pathname), pathname);
-    return new Map([...decoded].map(([key, { values }]) => [key, values]));
-  };
-  const length = tokens[0].length;
+  const { expected: { adamw }, config, settings, batch, tensors } = readGoldenCase(name);
   const trainer = createTrainer(gpu, {
-    config: {
-      vocabulary: config.vocab_size,
-      hidden: config.hidden_size,
-      layers: config.num_hidden_layers,
-      heads: config.num_attention_heads,
-      context: length,
-    },
-    start: [await tensors("model-00.safetensors")],
-    batch: tokens.length,
-    length,
+    config,
+    start: [tensors("model-00.safetensors")],
+    batch: batch.lengths.length,
+    length: config.context,
     dtype,
-    settings: {
-      beta1: adamw.betas[0],
-      beta2: adamw.betas[1],
-      epsilon: adamw.eps,
-      weightDecay: adamw.weight_decay,
-      clip: adamw.clip,
-    },
+    settings,
   });
   try {
-    const batch = { tokens: Uint32Array.from(tokens.flat()), lengths: Uint32Array.from(lengths) };
     trainer.step(batch, adamw.lr[0]);
     const [gradients] = await trainer.gradients();
     for (const rate of adamw.lr.slice(1)) trainer.step(batch, rate);
     const steps = await trainer.drain();
-    const expected = await tensors("grads-00.safetensors");
+    const expected = tensors("grads-00.safetensors");
     return {
       loss: worst(steps.map(({ loss }, i) => relative(loss, [adamw.loss_before_step[i]]))),
       norm: worst(steps.map(({ norm }, i) => relative(norm, [adamw.grad_norm[i]]))),

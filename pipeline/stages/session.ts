@@ -8,7 +8,8 @@
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
 import type { Variants } from "../../kernels/device/variants.ts";
-import { processorWarning } from "../doctor/expected.ts";
+import { saturatedValues } from "../../kernels/matmul/matmul.ts";
+import { processorWarning, saturationWarning } from "../doctor/expected.ts";
 import type { RunEvent } from "../run/events.ts";
 import { exists, refuseLink } from "../run/files.ts";
 import { type Hold, lockRun, removeDeadLocks } from "../run/lock.ts";
@@ -169,12 +170,14 @@ export async function inRun<Result>(
       emit,
       signal,
     };
-    return await body({
+    const result = await body({
       work,
       states,
       run: (stage) => runStage(work, states, stage),
       part: (stage, part) => runPart(work, states, stage, part),
     });
+    await device.warn();
+    return result;
   } catch (error) {
     await settling?.();
     await present?.();
@@ -238,6 +241,12 @@ function deviceOf(options: RunOptions, emit: (event: RunEvent) => void) {
   const open = async (configuration: Configuration) => own = await openGpuFor(options, configuration, emit);
   return {
     open: async (configuration: Configuration) => options.gpu ?? await (opening ??= open(configuration)),
+    /** Says what the work lost to f16. */
+    warn: async () => {
+      const used = options.gpu ?? own;
+      const warning = used && saturationWarning(await saturatedValues(used));
+      if (warning) emit({ type: "warning", message: warning });
+    },
     close: () => own?.close(),
   };
 }

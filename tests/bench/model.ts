@@ -7,7 +7,7 @@
 
 import type { Dispatch, DispatchPlan, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
 import { padded } from "../../kernels/device/matrix.ts";
-import { VARIANTS } from "../../kernels/device/variants.ts";
+import { VARIANTS, type Variants } from "../../kernels/device/variants.ts";
 import {
   chooseTile,
   invocationsOf,
@@ -80,8 +80,13 @@ export const MODELLED: Record<string, { shape: Size; models: number }> = {
   "1.3B": { shape: { ...PAPER["1.3B"], batch: 4 }, models: 1 },
 };
 
-/** A device that runs nothing: plans come back as they are. */
-function paperGpu(): { gpu: Gpu; tensors: Tensors } {
+/** A device that runs nothing: plans come back as they are, and `record` sees each. */
+export function paperGpu(
+  { variants = VARIANTS.gpu, record = () => {} }: {
+    variants?: Variants;
+    record?: (plan: DispatchPlan) => void;
+  } = {},
+): { gpu: Gpu; tensors: Tensors } {
   const buffer = (label: string, bytes: number): GpuBuffer => ({
     label,
     bytes: Math.max(16, Math.ceil(bytes / 16) * 16),
@@ -90,13 +95,16 @@ function paperGpu(): { gpu: Gpu; tensors: Tensors } {
   const gpu = {
     adapter: "paper",
     kind: "gpu",
-    variants: VARIANTS.gpu,
+    variants,
     capabilities: { features: [], limits: { maxComputeWorkgroupStorageSize: 48 * 1024 } },
     maxBindingBytes: 2 ** 31 - 1,
     empty: buffer("empty", 16),
     emptyWritable: buffer("empty", 16),
-    dispatch: ({ label, workgroups, models = 1 }: DispatchPlan) =>
-      ({ label, grid: [workgroups, 1, models] }) as unknown as Dispatch,
+    saturated: buffer("saturated", 16),
+    dispatch: (plan: DispatchPlan) => {
+      record(plan);
+      return { label: plan.label, grid: [plan.workgroups, 1, plan.models ?? 1] } as unknown as Dispatch;
+    },
   } as unknown as Gpu;
   const tensors: Tensors = {
     floats: (count) => buffer("a tensor", 4 * count),

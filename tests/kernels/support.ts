@@ -42,6 +42,11 @@ export interface Tolerance {
   rtol: number;
 }
 
+/**
+ * Two factors of order 1, each rounded to 2^-11 of itself in f16, and sums of up to eight products, of order 3, rounded as often: the
+ * errors of `k` terms are a random walk.
+ */
+export const halfProducts = (k: number): Tolerance => ({ atol: 8 * 2 ** -11 * Math.sqrt(k), rtol: 2 ** -10 });
 /** Copies, selections and masks: no arithmetic, no difference. */
 export const EXACT: Tolerance = { atol: 0, rtol: 0 };
 /** A few operations on values of order 1, each rounded to 2^-24 = 6e-8. */

@@ -3,7 +3,11 @@ import {
   attentionBackwardSubgroup,
   attentionForwardSubgroup,
 } from "../../kernels/attention/attention_subgroup.ts";
-import { MULTIPLY_KEPT, MULTIPLY_LEFT } from "../../kernels/attention/attention_workgroup.ts";
+import {
+  attentionBackwardKeyWorkgroup,
+  attentionBackwardQueryWorkgroup,
+  attentionForwardWorkgroup,
+} from "../../kernels/attention/attention_workgroup.ts";
 import { compose, includesOf } from "../../kernels/device/wgsl.ts";
 import {
   layerNormBackwardSubgroup,
@@ -33,8 +37,14 @@ const withSubgroups = await adapter.requestDevice({ requiredFeatures: ["subgroup
   .catch(() => undefined);
 const device = withSubgroups ?? await adapter.requestDevice({ requiredLimits });
 
+/** Blocks of attention's workgroup form. */
+const BLOCKS = { head4: 9, rows: 64, merged: false };
+
 /** Texts with fragments that TypeScript writes, in one shape each: the kernels' own tests run the others. */
 const WRITTEN: Record<string, string> = {
+  "attention/attention_backward_key_workgroup.wgsl": attentionBackwardKeyWorkgroup(BLOCKS),
+  "attention/attention_backward_query_workgroup.wgsl": attentionBackwardQueryWorkgroup(BLOCKS),
+  "attention/attention_forward_workgroup.wgsl": attentionForwardWorkgroup({ ...BLOCKS, keep: true }),
   "attention/attention_backward_subgroup.wgsl": attentionBackwardSubgroup({
     columns: 24,
     block: 32,
@@ -49,6 +59,13 @@ const WRITTEN: Record<string, string> = {
   "matmul/matmul_workgroup.wgsl": matmulWorkgroup({ tile: TILES[0], holds: "f32" }),
 };
 
+/** Texts that hold fragments which stand in for others. */
+const OTHERS = [
+  attentionForwardWorkgroup({ ...BLOCKS, keep: false }),
+  attentionBackwardQueryWorkgroup({ ...BLOCKS, merged: true }),
+  matmulWorkgroup({ tile: TILES[0], holds: "f16" }),
+];
+
 /** The fragments of a text that are files beside it, or those of several ops in device/, by name. */
 function fragmentsOf(path: string): Record<string, string> {
   const names = includesOf(read(path)).flatMap((name) =>
@@ -59,18 +76,8 @@ function fragmentsOf(path: string): Record<string, string> {
   );
 }
 
-/** The fragments of attention that TypeScript writes, the same for every shape. */
-const ATTENTION: Record<string, string> = { ...MULTIPLY_LEFT, ...MULTIPLY_KEPT };
-
-/** Puts the fragments that are files into a text, and those that TypeScript writes into both. */
-function composedOf(path: string): string {
-  const written = (text: string) =>
-    Object.fromEntries(
-      includesOf(text).filter((name) => name in ATTENTION).map((name) => [name, ATTENTION[name]]),
-    );
-  const files = Object.entries(fragmentsOf(path)).map(([name, text]) => [name, compose(text, written(text))]);
-  return compose(read(path), { ...Object.fromEntries(files), ...written(read(path)) });
-}
+/** Puts the fragments that are files into a text. */
+const composedOf = (path: string) => compose(read(path), fragmentsOf(path));
 
 const isFragment = (path: string) => !read(path).includes("@compute");
 
@@ -91,13 +98,14 @@ Deno.test("kernels/ holds shaders, and each is loaded by a module beside it", ()
   }
 });
 
-Deno.test("a file without an entry point is a fragment: it names itself, and texts beside it include it", () => {
-  const included = new Set(shaders.flatMap((path) => Object.values(fragmentsOf(path))));
+Deno.test("a file without an entry point is a fragment: it names itself, and a text beside it holds it", () => {
+  const texts = shaders.filter((path) => !isFragment(path)).map((path) => WRITTEN[path] ?? composedOf(path));
   const fragments = shaders.filter(isFragment);
   assert(fragments.length >= 3, `${fragments.length} fragments`);
   for (const path of fragments) {
-    assertEquals(header(read(path))[0].trim().split(":")[0], path.split("/")[1].replace(".wgsl", ""));
-    assert(included.has(read(path)), `${path} is not included`);
+    const [first] = header(read(path));
+    assertEquals(first.trim().split(":")[0], path.split("/")[1].replace(".wgsl", ""));
+    assert([...texts, ...OTHERS].some((text) => text.includes(`//${first}`)), `${path} is not included`);
   }
 });
 

@@ -117,7 +117,13 @@ function merge(
   return result;
 }
 
-async function forward(on: Gpu, shape: AttentionShape, { q, k, v }: Heads, dtype: Dtype = "f32") {
+async function forward(
+  on: Gpu,
+  shape: AttentionShape,
+  { q, k, v }: Heads,
+  dtype: Dtype = "f32",
+  blockRows?: number,
+) {
   const { headed, perHead, merged } = sizesOf(shape);
   const [out, lse] = [bank("out", { ...merged, dtype }), bank("lse", perHead)];
   const buffers = {
@@ -133,6 +139,7 @@ async function forward(on: Gpu, shape: AttentionShape, { q, k, v }: Heads, dtype
     shape,
     ...buffers,
     scratch: { running: scratch[0].buffer, sums: scratch[1].buffer },
+    blockRows,
   });
   return await run([plan], [out, lse], { scratch });
 }
@@ -275,6 +282,7 @@ async function checkBackward(
   scale: number,
   tolerance: Tolerance,
   dtype: Dtype = "f32",
+  blockRows?: number,
 ) {
   const what = `${JSON.stringify(shape)} at scale ${scale}, ${dtype}`;
   const { headed, perHead, merged } = sizesOf(shape);
@@ -298,6 +306,7 @@ async function checkBackward(
       dQ: dQ.buffer,
       dK: dK.buffer,
       dV: dV.buffer,
+      blockRows,
     }),
     [dQ, dK, dV],
     { scratch },
@@ -311,6 +320,7 @@ async function checkBackward(
   ["dQ", "dK", "dV"].forEach((name, i) =>
     assertClose(actual[i], expected[i], tolerance, `${name} of ${what}`)
   );
+  return actual;
 }
 
 for (const { form, on } of FORMS) {
@@ -330,6 +340,39 @@ for (const { form, on } of FORMS) {
     await checkBackward(on, { models: 1, batch: 1, length: 33, heads: 2, headSize: 6 }, 80, tolerance);
   });
 }
+
+/** Of either side of a block of 32 and of 64, of heads of one part and of two, whole vec4s and not. */
+const BLOCK_SHAPES: AttentionShape[] = [
+  { models: 1, batch: 1, length: 31, heads: 2, headSize: 4 },
+  { models: 2, batch: 1, length: 63, heads: 1, headSize: 8 },
+  { models: 1, batch: 2, length: 65, heads: 2, headSize: 36 },
+  { models: 1, batch: 1, length: 97, heads: 1, headSize: 34 },
+  { models: 1, batch: 1, length: 129, heads: 2, headSize: 32 },
+];
+
+Deno.test("attention as workgroup gives the same bits with blocks of 32 rows and of 64, with q kept and read again", async () => {
+  const { on } = FORMS.find(({ form }) => form === "workgroup")!;
+  const { limits, features } = on.capabilities;
+  const small = {
+    ...on,
+    capabilities: { features, limits: { ...limits, maxComputeWorkgroupStorageSize: 0 } },
+  };
+  for (const shape of BLOCK_SHAPES) {
+    const what = JSON.stringify(shape);
+    const heads = randomHeads(shape, 1);
+    const first = await forward(on, shape, heads, "f32", 32);
+    assertClose(first[0], merge(shape, forwardReference(shape, heads).out), TRANSCENDENTAL, what);
+    for (const [device, rows] of [[on, 64], [small, 32], [small, 64]] as const) {
+      const other = await forward(device, shape, heads, "f32", rows);
+      first.forEach((values, i) =>
+        assertSameBits(other[i], values, `${["out", "lse"][i]} of ${what}, ${rows} rows`)
+      );
+    }
+    const backward = await checkBackward(on, shape, 1, LONG_SUMS, "f32", 32);
+    const larger = await checkBackward(on, shape, 1, LONG_SUMS, "f32", 64);
+    backward.forEach((values, i) => assertSameBits(larger[i], values, `${["dQ", "dK", "dV"][i]} of ${what}`));
+  }
+});
 
 Deno.test("attentionBackwardReference() is the derivative of attentionForwardReference()", () => {
   const [length, headSize] = [5, 4];

@@ -14,6 +14,7 @@ import {
   bank,
   DTYPES,
   formsOf,
+  halfProducts,
   inStorage,
   integers,
   LONG_SUMS,
@@ -86,10 +87,8 @@ for (const { form, on } of FORMS) {
                 ? value * geluSlopeReference(extra[from * n + i])
                 : value
             );
-            const half = form === "workgroup_f16" && withBias && dtype === "f32";
-            const tolerance = half
-              ? { atol: 3 * 2 ** -11 * Math.sqrt(k), rtol: 2 ** -10 }
-              : stored(dtype, LONG_SUMS);
+            const half = form === "workgroup_f16" && withBias;
+            const tolerance = stored(dtype, half ? halfProducts(k) : LONG_SUMS);
             assertClose(actual.subarray(from * n, to * n), expected, tolerance, `c of ${model} of ${what}`);
             if (before) {
               assertClose(before.subarray(from * n, to * n), own, tolerance, `sum of ${model} of ${what}`);

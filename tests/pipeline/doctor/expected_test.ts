@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { wordText } from "../../../kernels/errors.ts";
-import { processorWarning } from "../../../pipeline/doctor/expected.ts";
+import { processorWarning, saturationWarning } from "../../../pipeline/doctor/expected.ts";
 import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 import { PRESETS } from "../../../pipeline/settings/presets.ts";
 
@@ -25,4 +25,11 @@ Deno.test("processorWarning() says why a GPU was to be expected: a card that is 
 Deno.test("processorWarning() is silent on a GPU, and where none was to be expected", async () => {
   assertEquals(await processorWarning(H100, settings("paper-1.3b"), CARDS), undefined);
   assertEquals(await processorWarning(LAVAPIPE, settings("small"), []), undefined);
+});
+
+Deno.test("saturationWarning() says how much f16 could not hold and what does not lose it, and is silent where it held all", () => {
+  assertEquals(saturationWarning(0), undefined);
+  const text = wordText(saturationWarning(12)!);
+  assertStringIncludes(text, "took 12 values beyond 65,504 as 65,504");
+  assertStringIncludes(text, "variants matmul=workgroup");
 });

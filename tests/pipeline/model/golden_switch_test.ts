@@ -1,54 +1,26 @@
 /** The Switch model against golden values, which come from an independent float64 implementation (fixtures/golden/README.md). */
 
 import { assertEquals } from "@std/assert";
+import { readGoldenCase } from "../../../pipeline/doctor/golden_case.ts";
 import { createBank } from "../../../pipeline/model/parameters.ts";
-import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import type { Mode } from "../../../pipeline/model/sublayers/sublayer.ts";
 import { createTrainer } from "../../../pipeline/model/trainer.ts";
 import { createActivations } from "../../../pipeline/model/activations.ts";
 import { planForward, planTransposes } from "../../../pipeline/model/transformer.ts";
-import { assertClose, assertTensors, FORMS, goldenTensors } from "./golden.ts";
+import { assertClose, assertTensors, FORMS } from "./golden.ts";
 
-interface Expected {
-  config: { vocab_size: number; hidden_size: number; num_hidden_layers: number; num_attention_heads: number };
+/** What the cases' expected.json hold beside what all do. */
+interface Own {
   experts: number;
-  capacity_factor: number;
-  balance_weight: number;
-  tokens: number[][];
-  lengths: number[];
   loss: number;
   mean_nll: number;
   balance: number;
-  nll: number[];
   layers: { tokens_per_expert: number[]; capacity: number; dropped: number }[];
-  adamw: {
-    betas: [number, number];
-    eps: number;
-    weight_decay: number;
-    clip: number;
-    lr: number[];
-    loss_before_step: number[];
-    grad_norm: number[];
-  };
 }
 
 function load(name: string) {
-  const folder = new URL(`../../../fixtures/golden/switch/${name}/`, import.meta.url);
-  const expected: Expected = JSON.parse(Deno.readTextFileSync(new URL("expected.json", folder)));
-  const config: ModelConfig = {
-    vocabulary: expected.config.vocab_size,
-    hidden: expected.config.hidden_size,
-    layers: expected.config.num_hidden_layers,
-    heads: expected.config.num_attention_heads,
-    context: expected.tokens[0].length,
-    sublayers: ["attention", "switch"],
-    switch: {
-      experts: expected.experts,
-      capacity: expected.capacity_factor,
-      balance: expected.balance_weight,
-    },
-  };
-  return { expected, config, tensors: (file: string) => goldenTensors(folder, `${file}.safetensors`) };
+  const golden = readGoldenCase<Own>(`switch/${name}`);
+  return { ...golden, tensors: (file: string) => golden.tensors(`${file}.safetensors`) };
 }
 
 /**
@@ -66,7 +38,7 @@ for (
     ["roomy", "tight"].map((name) => ({ ...form, name }))
   )
 ) {
-  const { expected, config, tensors } = load(name);
+  const { expected, config, settings, tensors } = load(name);
   const { adamw } = expected;
 
   for (const recompute of [false, true]) {
@@ -79,13 +51,7 @@ for (
         length: expected.tokens[0].length,
         recompute,
         dtype,
-        settings: {
-          beta1: adamw.betas[0],
-          beta2: adamw.betas[1],
-          epsilon: adamw.eps,
-          weightDecay: adamw.weight_decay,
-          clip: adamw.clip,
-        },
+        settings,
       });
       const repeat = (values: number[]) => Uint32Array.from(Array(models).fill(values).flat());
       const batch = { tokens: repeat(expected.tokens.flat()), lengths: repeat(expected.lengths) };

@@ -1,29 +1,18 @@
 import { assertEquals } from "@std/assert";
-import type { ModelConfig } from "../../../pipeline/model/shape.ts";
+import { readGoldenCase } from "../../../pipeline/doctor/golden_case.ts";
 import { createBranchScorer } from "../../../pipeline/model/branch_scorer.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";
 import type { Span } from "../../../pipeline/model/span.ts";
 import { trainModel } from "../../../pipeline/training/loop.ts";
 import { createTrainer } from "../../../pipeline/model/trainer.ts";
-import { assertClose, assertTensors, FORMS, goldenTensors } from "./golden.ts";
+import { assertClose, assertTensors, FORMS } from "./golden.ts";
 
-interface Expected {
-  config: { vocab_size: number; hidden_size: number; num_hidden_layers: number; num_attention_heads: number };
+/** What the case's expected.json holds beside what all do. */
+interface Own {
   prefix: number;
-  tokens: number[][];
-  lengths: number[];
   loss: number;
   nll: number[][];
   prefix_nll: number[][];
-  adamw: {
-    betas: [number, number];
-    eps: number;
-    weight_decay: number;
-    clip: number;
-    lr: number[];
-    loss_before_step: number[];
-    grad_norm: number[];
-  };
 }
 
 interface SpanScore extends Span {
@@ -39,30 +28,19 @@ interface Spans {
 }
 
 function load(name: string) {
-  const folder = new URL(`../../../fixtures/golden/${name}/`, import.meta.url);
-  const expected: Expected = JSON.parse(Deno.readTextFileSync(new URL("expected.json", folder)));
-  const spans: Spans = JSON.parse(Deno.readTextFileSync(new URL("spans.json", folder)));
-  const config: ModelConfig = {
-    vocabulary: expected.config.vocab_size,
-    hidden: expected.config.hidden_size,
-    layers: expected.config.num_hidden_layers,
-    heads: expected.config.num_attention_heads,
-    context: expected.tokens[0].length,
-  };
-  const tensors = (file: string) => goldenTensors(folder, file);
-  const models = Array.from({ length: expected.nll[0].length }, (_, i) => tensors(`model-0${i}.safetensors`));
-  return { expected, spans, config, models, tensors };
+  const golden = readGoldenCase<Own>(name);
+  const spans = golden.json("spans.json") as Spans;
+  const models = golden.expected.nll[0].map((_, i) => golden.tensors(`model-0${i}.safetensors`));
+  return { ...golden, spans, models };
 }
 
 const CASES = FORMS.flatMap((form) => ["tiny", "odd"].map((name) => ({ ...form, name })));
 
 for (const { name, what, gpu, dtype, tolerances } of CASES) {
   const ofWeights = (name: string) => name.endsWith("bias") ? tolerances.biases : tolerances.weights;
-  const { expected, spans, config, models, tensors } = load(name);
-  const length = expected.tokens[0].length;
-  const batch = expected.tokens.length;
-  const tokens = Uint32Array.from(expected.tokens.flat());
-  const lengths = Uint32Array.from(expected.lengths);
+  const { expected, spans, config, models, settings, tensors, batch: { tokens, lengths } } = load(name);
+  const length = config.context;
+  const batch = lengths.length;
 
   Deno.test(`createScorer() gives the golden NLLs of ${name} in ${dtype}${what}`, async () => {
     for (const [rows, prefix] of [[expected.nll, length], [expected.prefix_nll, expected.prefix]] as const) {
@@ -146,13 +124,7 @@ for (const { name, what, gpu, dtype, tolerances } of CASES) {
       batch,
       length,
       dtype,
-      settings: {
-        beta1: adamw.betas[0],
-        beta2: adamw.betas[1],
-        epsilon: adamw.eps,
-        weightDecay: adamw.weight_decay,
-        clip: adamw.clip,
-      },
+      settings,
     });
     const repeat = (values: Uint32Array) => Uint32Array.from(models.flatMap(() => [...values]));
     const hostBatch = { tokens: repeat(tokens), lengths: repeat(lengths) };
@@ -192,11 +164,7 @@ for (const { name, what, gpu, dtype, tolerances } of CASES) {
         dtype,
         steps: adamw.lr.length,
         rateAt: (step) => adamw.lr[step - 1],
-        beta1: adamw.betas[0],
-        beta2: adamw.betas[1],
-        epsilon: adamw.eps,
-        weightDecay: adamw.weight_decay,
-        clip: adamw.clip,
+        ...settings,
         open: () => () =>
           Promise.resolve({ rows: batch, sequence: new BigUint64Array(batch), tokens, length: lengths }),
         logEvery: 1,

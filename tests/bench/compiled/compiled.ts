@@ -1,0 +1,159 @@
+/**
+ * Shows what compilers make of the forms for GPUs, without a GPU: SPIR-V of Deno's compiler, whether it is valid, which private arrays
+ * it indexes by what is no constant, and what a driver needs for it in registers.
+ *
+ *   deno task bench:compiled [--on FAMILY|own] [--variants KERNEL=FORM,…] [--json]
+ *
+ * @module
+ */
+
+import { parseArgs } from "@std/cli/parse-args";
+import { parseVariants, VARIANTS, type Variants } from "../../../kernels/device/variants.ts";
+import { columns, digits } from "../text.ts";
+import { type DynamicAccess, dynamicAccesses } from "./spirv.ts";
+import { type CompiledText, compileTexts, textsOf } from "./texts.ts";
+import type { DriverStatistics } from "./vulkan.ts";
+
+const HELP = `Usage: deno task bench:compiled [options]
+
+Compiles every text of the forms for GPUs and tells what becomes of it: whether its SPIR-V is valid (spirv-val of the package
+spirv-tools), how often it indexes private arrays by what is no constant, and registers, spills and private memory as a driver
+counts them. Needs one of Mesa's drivers, which writes SPIR-V down, but no card.
+
+  --on FAMILY    AMD cards that Mesa's driver RADV compiles for without one (default: navi31); own asks the machine's first
+                 Vulkan device instead
+  --variants KERNEL=FORM,…
+                 other forms than those for GPUs
+  --json         results as JSON on standard output
+  --help         this text`;
+
+/** What is known of a text. */
+export interface Compiled extends Pick<CompiledText, "label" | "sizes"> {
+  /** Words of its SPIR-V. */
+  words: number;
+  /** What spirv-val says: "" where it is valid, undefined where there is no such program. */
+  invalid?: string;
+  /** Accesses to private memory by what is no constant. */
+  dynamic: DynamicAccess[];
+  /** What the driver says, by its own names. */
+  statistics?: Record<string, number>;
+}
+
+const FOLDERS = ["/etc/vulkan/icd.d", "/usr/local/share/vulkan/icd.d", "/usr/share/vulkan/icd.d"];
+
+/** Finds the file by which the loader finds RADV. */
+function radvDriver(): string | undefined {
+  for (const folder of FOLDERS) {
+    try {
+      const found = Array.from(Deno.readDirSync(folder)).find(({ name }) => name.startsWith("radeon_icd"));
+      if (found) return `${folder}/${found.name}`;
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
+}
+
+/** Asks a driver about SPIR-V; undefined where there is none to ask. */
+export async function statisticsOf(
+  files: readonly string[],
+  on: string,
+): Promise<DriverStatistics | undefined> {
+  const driver = on === "own" ? undefined : radvDriver();
+  if (on !== "own" && driver === undefined) return undefined;
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: [
+      "run",
+      "--no-prompt",
+      "--allow-ffi",
+      "--allow-read",
+      new URL("vulkan.ts", import.meta.url).pathname,
+      ...files,
+    ],
+    env: driver === undefined
+      ? {}
+      : { VK_DRIVER_FILES: driver, RADV_FORCE_FAMILY: on, RADV_DEBUG: "nocache" },
+  }).output();
+  if (code !== 0) throw new Error(`Cannot ask the driver: ${new TextDecoder().decode(stderr)}`);
+  return JSON.parse(new TextDecoder().decode(stdout));
+}
+
+/** Says what is wrong with SPIR-V, "" where nothing is; undefined where the program is not installed. */
+async function invalidity(file: string): Promise<string | undefined> {
+  try {
+    const { stderr, stdout } = await new Deno.Command("spirv-val", {
+      args: ["--target-env", "vulkan1.3", file],
+    }).output();
+    return new TextDecoder().decode(new Uint8Array([...stdout, ...stderr])).trim();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
+/** Compiles the texts of some forms and tells what becomes of them. */
+export async function examine(
+  variants: Variants,
+  on: string,
+): Promise<{ device?: string; texts: Compiled[] }> {
+  const folder = await Deno.makeTempDir({ prefix: "compiled-" });
+  try {
+    const texts = await compileTexts(textsOf(variants), folder);
+    const driver = await statisticsOf(texts.map(({ file }) => file), on);
+    return {
+      device: driver?.device,
+      texts: await Promise.all(texts.map(async ({ label, sizes, file }, i) => {
+        const words = new Uint32Array((await Deno.readFile(file)).buffer);
+        return {
+          ...{ label, sizes, words: words.length, invalid: await invalidity(file) },
+          ...{ dynamic: dynamicAccesses(words), statistics: driver?.texts[i] },
+        };
+      })),
+    };
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** Statistics that tables show, where a driver has them: RADV's names. */
+const SHOWN = ["VGPRs", "Spilled VGPRs", "Scratch size", "LDS size", "Subgroups per SIMD", "Code size"];
+
+/** Lays the texts out. */
+export function compiledText({ device, texts }: Awaited<ReturnType<typeof examine>>): string {
+  const shown = SHOWN.filter((name) => texts.some(({ statistics }) => statistics?.[name] !== undefined));
+  const rows = texts.map(({ label, sizes, words, invalid, dynamic, statistics }) => [
+    label,
+    sizes.join(", "),
+    digits(4 * words, 1),
+    invalid === undefined ? "not asked" : invalid === "" ? "valid" : "INVALID",
+    String(dynamic.length),
+    ...shown.map((name) => String(statistics?.[name] ?? "")),
+  ]);
+  return [
+    device === undefined
+      ? "no driver asked: RADV is not installed (package mesa-vulkan-drivers)"
+      : `registers as ${device} needs them`,
+    columns(
+      [["kernel", "of", "bytes", "SPIR-V", "dynamic", ...shown], ...rows],
+      `llrlr${shown.map(() => "r").join("")}`,
+    ),
+    ...texts.filter(({ invalid }) => invalid).map(({ label, invalid }) => `${label}: ${invalid}`),
+  ].join("\n");
+}
+
+if (import.meta.main) {
+  const flags = parseArgs(Deno.args, {
+    boolean: ["json", "help"],
+    string: ["on", "variants"],
+    default: { on: "navi31", variants: "" },
+    unknown: (name) => {
+      console.error(`Cannot run bench:compiled as ${name} must be one of its flags: see --help`);
+      Deno.exit(2);
+    },
+  });
+  if (flags.help) {
+    console.log(HELP);
+    Deno.exit(0);
+  }
+  const result = await examine({ ...VARIANTS.gpu, ...parseVariants(flags.variants) }, flags.on);
+  console.log(flags.json ? JSON.stringify(result, null, 2) : compiledText(result));
+}
