@@ -235,7 +235,9 @@ stop() {
 }
 trap stop USR1 TERM
 again() {
-  if [ "$(squeue --noheader --jobs="$own" --format=%T)" = RUNNING ]; then
+  # Where Slurm has queued it by itself, it may run already: then nothing is left to do here.
+  set -- $(squeue --noheader --jobs="$own" --Format=State,RestartCnt)
+  if [ "$1" = RUNNING ] && [ "$2" = "\${SLURM_RESTART_COUNT:-0}" ]; then
     echo "stopped by a signal: queued again"
     scontrol requeue "$own"
   fi
