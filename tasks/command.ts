@@ -23,6 +23,7 @@ import {
 } from "../pipeline/settings/mod.ts";
 import { settingsOf } from "../pipeline/stages/mod.ts";
 import { describe, exitCode, type Known } from "./errors.ts";
+import { checkOneCard } from "./gpu.ts";
 import { PRINTING } from "./options.ts";
 import { startProgress } from "./progress.ts";
 import { worded } from "./wording.ts";
@@ -173,6 +174,9 @@ export async function perform<Options extends Fields>(
 ): Promise<void> {
   const call = await readArguments(task, args);
   if ("run" in call.options) known.run = String(call.options.run);
+  if ("onGpu" in call.options && call.given.has("onGpu")) {
+    await checkOneCard(Number(call.options.onGpu), task.name);
+  }
   await task.run({
     ...{ ...call, signal, onEvent, tell },
     onWarning: (message) => onEvent({ type: "warning", message }),

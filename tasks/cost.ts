@@ -2,6 +2,7 @@
  * Counts what the method costs: the paper's Table 3 beside the formulas' figures, then a configuration of your own.
  *
  *   deno task cost --preset small --experts 8 --flops 1e12 --utilisation 0.4
+ *   deno task cost --cluster --machines 1000 --corpus-tokens 1e12 --flops 60e12 --utilisation 0.3
  */
 import {
   paperCommunication,
@@ -12,6 +13,7 @@ import {
   usualDevice,
 } from "../pipeline/cost/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
+import { CLUSTER, clusterPlans, clusterText } from "./cluster.ts";
 import { defineTask } from "./command.ts";
 import { communicationText, costText, pairText, tableText } from "./cost_text.ts";
 import { RECOMPUTE, SOURCES, SPEED } from "./options.ts";
@@ -27,8 +29,13 @@ export const TASK = await defineTask({
     ...SOURCES,
     ...RECOMPUTE,
     ...SPEED,
+    ...CLUSTER,
   },
   run: async ({ sources, options, print }) => {
+    if (options.cluster) {
+      const plans = clusterPlans(sources, options, deviceOf(options, await usualDevice()));
+      return print(plans, clusterText(plans));
+    }
     const table = paperTable();
     const pair = paperPair();
     const communication = { printed: PRINTED_COMMUNICATION, counted: paperCommunication() };

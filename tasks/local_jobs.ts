@@ -82,7 +82,7 @@ async function runProcess(
   onProcess: LocalOptions["onProcess"],
   signal: AbortSignal,
 ): Promise<number> {
-  const unit = job.first + place;
+  const unit = job.units?.[place] ?? job.first + place;
   const name = job.done.length > 1 ? `${job.name} ${unit}` : job.name;
   onProcess(name);
   const log = await Deno.open(`${run}/${JOBS}/logs/${job.name}+0-${Date.now()}_${place}.log`, {

@@ -84,6 +84,12 @@ export const OUTPUT = section("Command", {
 /** Which device a task runs on, and how. */
 export const DEVICE = section("Command", {
   adapter: text({ value: "NAME", help: "high-performance, low-power or part of the adapter's name" }),
+  onGpu: integer({
+    flag: "gpu",
+    min: 0,
+    help:
+      "the one graphics card that it sees, from 0; tasks/setup.sh hides the others where the system lets it",
+  }),
   variants: custom(parseVariants, {
     value: "KERNEL=FORM,…",
     help: `forms of kernels to run instead of the adapter's own: ${formsText()}`,
@@ -180,9 +186,23 @@ export const JOB_OPTIONS = section("Command", {
     max: 100_000,
     help: "processes that score and split; without it 1, or as before",
   }),
-  dense: choice(["batch", "steps", "both", "none"], {
-    help: "dense models too; without it batch, or as before",
+  routerGroups: integer({
+    min: 1,
+    max: 65_535,
+    help:
+      "processes, each on a device of its own, that train the routers together; without it 1, or as before",
   }),
+  dense: text({
+    value: "NAME,…",
+    help:
+      "models to compare with, of batch, steps, compute and switch; both for the first two, all, none; without it batch, or as before",
+  }),
+  zeroShot: text({
+    value: "NAME,…",
+    help:
+      "zero-shot tasks to ask, a process each; own for those made of held-out text, none; without it as before",
+  }),
+  zeroShotData: path({ value: "FOLDER", help: "folder with the data of zero-shot tasks that are published" }),
   slurmPartition: text({ value: "NAME", help: "Slurm's partition of nodes" }),
   expertsAtOnce: integer({ min: 1, max: 1_000_000, help: "most processes of an array at once" }),
   time: text({ value: "D-HH:MM:SS", help: "most time of a process; it is queued again after it" }),

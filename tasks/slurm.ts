@@ -25,6 +25,8 @@ export interface SlurmOptions {
   gres?: string;
   /** Image of the container that tasks run in, by Apptainer. */
   container?: string;
+  /** Folders beside the project's and the run's that it shows them. */
+  binds?: readonly string[];
 }
 
 /** A process that Slurm knows, queued or running. */
@@ -162,7 +164,9 @@ function submissionsOf(
         ]);
         for (const on of runners) after.push({ kind: "afterok", on });
       }
-      if (before !== undefined && expertsAtOnce) after.push({ kind: "afterany", on: before });
+      if (before !== undefined && expertsAtOnce && !job.together) {
+        after.push({ kind: "afterany", on: before });
+      }
       const number = submissions.filter((other) => other.job === job).length;
       const name = number === 0 ? job.name : `${job.name}-${number + 1}`;
       submissions.push({ job, name, base: Number(base), places, after });
@@ -186,7 +190,7 @@ export function rangesOf(numbers: readonly number[]): string {
 /** Writes the script of a submission. */
 function scriptOf(run: string, submission: Submission, options: SlurmOptions): string {
   const { job, base, places } = submission;
-  const { slurmPartition, expertsAtOnce, time, gres, container } = options;
+  const { slurmPartition, expertsAtOnce, time, gres, container, binds = [] } = options;
   const isArray = job.done.length > 1;
   const log = `${resolve(run)}/${JOBS}/logs/${job.name}+${base}-${isArray ? "%A_%a" : "%j"}.log`;
   const limit = expertsAtOnce ? `%${expertsAtOnce}` : "";
@@ -203,19 +207,21 @@ function scriptOf(run: string, submission: Submission, options: SlurmOptions): s
     "open-mode=append",
     `output=${log.replaceAll(" ", "\\ ")}`,
   ];
-  const enter = container
-    ? `apptainer exec --nv --bind ${quoted(PROJECT)},${quoted(resolve(run))} ${quoted(container)} `
-    : "";
+  const shown = [...new Set([PROJECT, resolve(run), ...binds])].map(quoted).join(",");
+  const enter = container ? `apptainer exec --nv --bind ${shown} ${quoted(container)} ` : "";
   const commands = job.tasks("UNIT").map((reference) =>
     `run ${enter}${words(withRun(reference, resolve(run)))}`.replaceAll(/\bUNIT\b/g, "$unit")
   );
-  const offset = job.first + base;
+  const offset = job.units ? base : job.first + base;
+  const whose = job.units ? `the name at place N + ${offset}` : `number N + ${offset}`;
   return `#!/bin/bash
 ${settings.map((line) => `#SBATCH --${line}`).join("\n")}
 
-# ${job.about}${isArray ? ` Task N of the array does number N + ${offset}.` : ""}
+# ${job.about}${isArray ? ` Task N of the array does ${whose}.` : ""}
 cd ${quoted(PROJECT)} || exit 1
-unit=$((\${SLURM_ARRAY_TASK_ID:-0} + ${offset}))
+unit=$((\${SLURM_ARRAY_TASK_ID:-0} + ${offset}))${
+    job.units ? `\nunits=(${job.units.map(quoted).join(" ")})\nunit=\${units[unit]}` : ""
+  }
 own=$SLURM_JOB_ID
 [ -z "\${SLURM_ARRAY_TASK_ID:-}" ] || own=\${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
 ${gres && job.device ? CARDS : ""}
@@ -229,7 +235,9 @@ stop() {
 }
 trap stop USR1 TERM
 again() {
-  if [ "$(squeue --noheader --jobs="$own" --format=%T)" = RUNNING ]; then
+  # Where Slurm has queued it by itself, it may run already: then nothing is left to do here.
+  set -- $(squeue --noheader --jobs="$own" --Format=State,RestartCnt)
+  if [ "$1" = RUNNING ] && [ "$2" = "\${SLURM_RESTART_COUNT:-0}" ]; then
     echo "stopped by a signal: queued again"
     scontrol requeue "$own"
   fi
@@ -258,8 +266,11 @@ ${commands.join("\n")}
  * Lines that refuse a process which sees cards that are not its own: no environment variable makes Vulkan use
  * one card.
  */
-const CARDS = `cards=0
-for card in /dev/nvidia[0-9]*; do
+const CARDS = `dev=\${SMALLTALK_DEV:-/dev}
+set -- "$dev"/nvidia[0-9]*
+[ -e "$1" ] || set -- "$dev"/dri/renderD* # of other makers
+cards=0
+for card in "$@"; do
   (exec <"$card") 2>/dev/null && cards=$((cards + 1))
 done
 if [ "$cards" -gt 1 ]; then

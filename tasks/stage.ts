@@ -8,13 +8,15 @@ import { task } from "../kernels/mod.ts";
 import type { Fields, Values } from "../pipeline/settings/mod.ts";
 import { type Part, type ProofSummary, runOneStage, STAGES } from "../pipeline/stages/mod.ts";
 import { type Call, defineTask } from "./command.ts";
-import { DEVICE, IN_A_RUN, PART, REQUIRE_GPU } from "./options.ts";
+import { DEVICE, IN_A_RUN, REQUIRE_GPU } from "./options.ts";
 import { proofText } from "./text.ts";
 import { words } from "./wording.ts";
 
-/** Options of a stage; not every stage takes a part or a device. */
+/** Options of a stage; not every stage takes a part, is made by a group, or takes a device. */
 type StageOptions = Values<typeof IN_A_RUN> & Partial<Values<typeof DEVICE & typeof REQUIRE_GPU>> & {
   part?: Part;
+  group?: Part;
+  patience?: number;
   json: boolean;
 };
 
@@ -23,17 +25,18 @@ export async function runStageTask(
   stage: string,
   { sources, options, signal, onEvent, print }: Omit<Call<Fields>, "options"> & { options: StageOptions },
 ): Promise<void> {
-  const { run, part } = options;
-  const result = await runOneStage({ ...options, sources, stage }, { signal, onEvent });
+  const { run, group, patience } = options;
+  const part = options.part ?? (group && { ...group, patience });
+  const result = await runOneStage({ ...options, sources, stage, part }, { signal, onEvent });
   const closes = part ? partText(run, stage, part, result) : "";
   const proved = result.proof ? `\n${proofText(result.proof as ProofSummary)}` : "";
   print({ run, stage, ...result }, `${run}: ${stage} is complete${closes}${proved}`);
 }
 
-/** Makes the task of a stage that works in a run folder alone; `parts` may make it together. */
-export function stageTask(name: string, meta: { main: boolean }, { parts = false } = {}) {
+/** Makes the task of a stage that works in a run folder alone, with options of its own. */
+export function stageTask(name: string, meta: { main: boolean }, own: Fields = {}) {
   const { about } = STAGES.get(name)!;
-  const options = { ...IN_A_RUN, ...parts ? PART : {}, ...DEVICE, ...REQUIRE_GPU };
+  const options = { ...IN_A_RUN, ...own, ...DEVICE, ...REQUIRE_GPU };
   return defineTask({ name, about, options, run: (call) => runStageTask(name, call) }, meta);
 }
 
@@ -49,11 +52,15 @@ const MAKES: Record<string, { things: string; made: string }> = {
 export function partText(run: string, stage: string, part: Part, result: Record<string, unknown>): string {
   const text = ` for part ${part.index}/${part.of}, `;
   if (result.closed) return `${text}as for all others`;
-  const { things, made } = MAKES[stage];
-  const [done, all] = [result[made], result[things]];
   const isOfPartition = stage !== "evaluate";
   const [own, partition] = [stage, "partition"].map((name) => words(task(name, { run })));
   const close = `close the stage with ${own}${isOfPartition ? `, or go on with ${partition}` : ""}`;
+  const { member, members, rounds } = result;
+  if (member !== undefined) {
+    return ` for member ${member} of ${members}, after round ${rounds}: once all members are complete, ${close}`;
+  }
+  const { things, made } = MAKES[stage];
+  const [done, all] = [result[made], result[things]];
   if (done === all) return `${text}and all ${all} ${things} are ${made}: ${close}`;
   return `${text}with ${done} of ${all} ${things} ${made}: ${stage} the other parts, then ${close}`;
 }

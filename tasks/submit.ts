@@ -4,12 +4,13 @@
  *   deno task submit --run runs/a --slurm-partition gpu --experts-at-once 8 --time 04:00:00 --gres gpu:1
  *   deno task submit --run runs/a --executor local --jobs 2
  */
-import { planJobs, readJobPlan, settleJobs } from "../pipeline/stages/mod.ts";
+import { foldersNamed, planJobs, readJobPlan, settleJobs } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { checkFinished, runJobs } from "./local_jobs.ts";
-import { FORCE, JOB_OPTIONS, RUN, SOURCES } from "./options.ts";
+import { CHECKPOINTS, FORCE, JOB_OPTIONS, RECOMPUTE, REQUIRE_GPU, RUN, SOURCES } from "./options.ts";
 import { NONE, readSlurm, submitJobs, submitScript } from "./slurm.ts";
-import { denseOf, submittedText } from "./submit_text.ts";
+import { planOf } from "./submit_plan.ts";
+import { submittedText } from "./submit_text.ts";
 
 export const TASK = await defineTask({
   name: "submit",
@@ -21,23 +22,26 @@ export const TASK = await defineTask({
     ...SOURCES,
     ...FORCE,
     ...JOB_OPTIONS,
+    ...CHECKPOINTS,
+    ...RECOMPUTE,
+    ...REQUIRE_GPU,
   },
-  run: async ({ sources, options, signal, onEvent, tell, print }) => {
-    const { run, executor, jobs: atOnce, dryRun, settle } = options;
-    const before = await readJobPlan(run);
-    const plan = { parts: options.parts ?? before?.parts ?? 1, dense: denseOf(options.dense, before) };
-    const planned = () => planJobs({ ...options, sources, ...plan });
+  run: async ({ sources, options, given, signal, onEvent, tell, print }) => {
+    const { run, executor, jobs: atOnce, force, dryRun, settle, container } = options;
+    const plan = planOf(options, given, await readJobPlan(run));
+    const planned = () => planJobs({ run, sources, force, ...plan });
     const asks = executor === "slurm" && !settle;
     const { queue, most } = asks ? await readSlurm(run, dryRun ? tell : undefined) : NONE;
-    if (!dryRun) await settleJobs({ ...options, sources }, plan, { signal, onEvent });
+    if (!dryRun) await settleJobs({ run, sources, force }, plan, { signal, onEvent });
     if (settle) return print({ run, plan }, `${run}: its settings are written`);
+    const how = { ...options, binds: container ? await foldersNamed({ run, sources, force, ...plan }) : [] };
     if (dryRun && executor === "slurm") {
-      const script = submitScript(run, await planned(), queue, most, options);
+      const script = submitScript(run, await planned(), queue, most, how);
       return print({ run, script }, script);
     }
     const jobs = await planned();
     if (executor === "slurm") {
-      const submitted = await submitJobs(run, jobs, queue, most, options);
+      const submitted = await submitJobs(run, jobs, queue, most, how);
       return print({ run, submitted, queued: queue }, submittedText(run, submitted, queue));
     }
     if (dryRun) return print({ run, jobs }, submittedText(run, [], [], jobs));

@@ -5,15 +5,9 @@
  */
 
 import { task } from "../kernels/mod.ts";
-import { type Job, type JobPlan, missingOf } from "../pipeline/stages/mod.ts";
+import { type Job, missingOf } from "../pipeline/stages/mod.ts";
 import { type Ended, type Queued, rangesOf } from "./slurm.ts";
 import { words } from "./wording.ts";
-
-/** Gives the dense models that a flag names; without it those of before, or the one that matches the experts' steps. */
-export function denseOf(flag: string | undefined, before: JobPlan | null): JobPlan["dense"] {
-  if (flag === undefined) return before?.dense ?? ["batch"];
-  return flag === "both" ? ["batch", "steps"] : flag === "batch" || flag === "steps" ? [flag] : [];
-}
 
 /** Says what was submitted, what was queued already, and, of a plan, what would run. */
 export function submittedText(

@@ -77,7 +77,7 @@ TaskPlugin=task/none
 ReturnToService=2
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
-SchedulerParameters=sched_min_interval=100000,batch_sched_delay=0,bf_interval=2
+SchedulerParameters=sched_interval=1,sched_min_interval=100000,batch_sched_delay=0,bf_interval=1
 MaxArraySize=${maxArraySize}
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE

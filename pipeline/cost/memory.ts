@@ -78,8 +78,8 @@ export interface TrainingMemoryOptions extends MemoryOptions {
   microBatch?: number;
   /** Whether activations are computed again in the backward pass. */
   recompute?: boolean;
-  /** Whether every model has the bits that it has alone. */
-  asAlone?: boolean;
+  /** Models of the bank in which every model has the bits that it has here. Default: those of this bank. */
+  asInBankOf?: number;
 }
 
 /** What {@link inferenceMemory} takes. */
@@ -101,7 +101,7 @@ export function answeringOf(length: number): Pick<InferenceMemoryOptions, "capac
 
 /** Predicts the device memory of `createTrainer`. Throws an `InputError` where a tensor exceeds the binding limit. */
 export function trainingMemory(model: ModelConfig, options: TrainingMemoryOptions): TrainingMemory {
-  const { batch, length, models = 1, recompute, dtype, asAlone, limit, kind = "software" } = options;
+  const { batch, length, models = 1, recompute, dtype, asInBankOf, limit, kind = "software" } = options;
   const microBatch = options.microBatch || batch;
   const micros = microBatches(batch, microBatch);
   const shape = { models, batch: microBatch, length };
@@ -109,7 +109,7 @@ export function trainingMemory(model: ModelConfig, options: TrainingMemoryOption
     training: true,
     recompute,
     dtype,
-    asAlone,
+    asInBankOf,
     logitsBytes: logitsBudget(kind, limit ?? Infinity),
     kind,
   });

@@ -169,8 +169,11 @@ export interface ActivationOptions {
   logitsBytes?: number;
   /** Whether products of bf16 get scratch for their sums; only forms that take several passes use it. Default: true. */
   sums?: boolean;
-  /** Holds the logits of as many rows of each model as of one alone, so that the head's gradient has the bits that it has then. */
-  asAlone?: boolean;
+  /**
+   * Holds the logits of as many rows of each model as a bank of so many models does, so that the head's
+   * gradient has the bits that it has there.
+   */
+  asInBankOf?: number;
 }
 
 /** Lists what the sublayers of a model report, layer after layer. */
@@ -185,8 +188,7 @@ export function createActivations(
   shape: BatchShape,
   options: ActivationOptions,
 ): Activations {
-  const { training, recompute = false, capacity, gathered, dtype = "f32", asAlone = false, logitsBytes } =
-    options;
+  const { training, recompute = false, capacity, gathered, dtype = "f32", asInBankOf, logitsBytes } = options;
   const { models, batch, length } = shape;
   const { slots = (gathered ?? shape).batch } = options;
   const rows = models * batch * length;
@@ -200,7 +202,7 @@ export function createActivations(
     buffer(label, { values: rows * padded(config.hidden), storage });
   const mode = modeOf({ training, cache });
   const chunk = capacity === undefined
-    ? logitsChunk(config, asAlone ? { ...shape, models: 1 } : shape, logitsBytes)
+    ? logitsChunk(config, { ...shape, models: asInBankOf ?? models }, logitsBytes)
     : slots;
   const indices = (label: string, { batch, length }: BatchShape) => float(label, batch * length);
   const gathering = gathered && {

@@ -52,10 +52,11 @@ export interface TrainerOptions {
    */
   dtype?: Dtype;
   /**
-   * Gives every model the bits that it has in a bank of its own, whatever the vocabulary: logits of as many rows of each at once take
-   * more memory.
+   * Gives every model the bits that it has in a bank of so many, whatever the vocabulary: as many rows of its
+   * logits are held at once. For fewer models than the bank has, that takes more memory. Default: the models
+   * of this bank.
    */
-  asAlone?: boolean;
+  asInBankOf?: number;
 }
 
 /** Trains a bank of models. */
@@ -222,17 +223,18 @@ function planGroups(
   options: TrainerOptions,
   from: Record<"weights" | "moments" | "squares", readonly Weights[]>,
 ): { groups: Group[]; shared: SharedBuffers } {
-  const { config, batch, length, microBatch = batch, recompute, dtype, asAlone } = options;
+  const { config, batch, length, microBatch = batch, recompute, dtype, asInBankOf } = options;
   const models = from.weights.length;
   const shape = { models, batch: microBatch, length };
-  const perBank = modelsPerBank(config, shape, gpu.maxBindingBytes);
+  const perBankOf = (models: number) => modelsPerBank(config, { ...shape, models }, gpu.maxBindingBytes);
+  const perBank = perBankOf(models);
   const acts = createActivations(arena, config, { ...shape, models: perBank }, {
     training: true,
     recompute,
     dtype,
     logitsBytes: logitsBudget(gpu.kind, gpu.maxBindingBytes),
     kind: gpu.kind,
-    asAlone,
+    asInBankOf: asInBankOf && perBankOf(asInBankOf),
   });
   const shared = sharedBuffers(arena, acts);
   const groups = Array.from({ length: Math.ceil(models / perBank) }, (_, i) => {

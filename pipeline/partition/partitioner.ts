@@ -90,6 +90,22 @@ export interface LearnContext {
   vouched?: Vouched;
 }
 
+/** One of several processes that learn a partitioner together, each a share of its models. */
+export interface Member {
+  /** Its number, from 0. */
+  index: number;
+  /** How many there are. */
+  of: number;
+  /** The first of its models. */
+  first: number;
+  /** How many these are. */
+  count: number;
+  /** Seconds that it waits for another that nobody runs. */
+  patience: number;
+  /** Says who runs another one; undefined where nobody does. */
+  runner(index: number): Promise<string | undefined>;
+}
+
 /** What learning a partitioner gave. */
 export interface Learned extends Pick<Partitioner, "sha256"> {
   /** Files by path in the run folder, such as `partitioner/…` and `metrics/…`. */
@@ -135,6 +151,11 @@ export interface PartitionerKind {
   revision: number;
   /** Learns it. If it is killed at any moment and run again, it ends in the same bytes. */
   learn(context: LearnContext): Promise<Learned>;
+  /**
+   * Learns a share of it, beside processes that learn the others, and returns counts; {@linkcode learn} puts together what they made, to
+   * the bytes that it makes alone. Absent where one process learns all.
+   */
+  learnShare?(context: LearnContext, member: Member): Promise<Record<string, unknown>>;
   /** Opens one from its folder; `device` opens the GPU where it needs one. */
   open(folder: string, device: () => Promise<Gpu>, options?: OpenOptions): Promise<Partitioner>;
   /** Reads the identity and the number of experts from the files in its folder, without opening it. */

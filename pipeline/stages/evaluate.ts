@@ -14,12 +14,13 @@ import type { Baseline } from "../evaluation/baselines.ts";
 import { type Evaluation, EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
 import { partitionerFolder, partitionerKind, PARTITIONERS } from "../partition/partitioners.ts";
 import { readShards } from "../rows/arrow.ts";
-import { jsonText, writeAtomic } from "../run/files.ts";
+import { readRunConfiguration } from "../run/configuration.ts";
+import { exists, jsonText, writeAtomic } from "../run/files.ts";
 import { type Manifest, outputsHash, outputsUnder } from "../run/manifest.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { openMixture } from "../serving/mixture.ts";
 import type { ModelName } from "../serving/models.ts";
-import type { Stage, StageKind, Work } from "./stage.ts";
+import type { ManifestReader, RunContext, Stage, StageKind, Work } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
 import {
   checkBaselines,
@@ -31,7 +32,15 @@ import {
   unequal,
   untrained,
 } from "./evaluate_checks.ts";
-import { evaluatePart, knownScores, MADE_PARTS, ofPart, PLACE, removeParts } from "./evaluate_parts.ts";
+import {
+  evaluatePart,
+  isScored,
+  knownScores,
+  MADE_PARTS,
+  ofPart,
+  PLACE,
+  removeParts,
+} from "./evaluate_parts.ts";
 import { baselineModels, expertModel, EXPERTS, weightsHash } from "./trained_models.ts";
 
 /** The stage's file, by its path in the run folder. */
@@ -134,6 +143,21 @@ export function evaluateStage({ experts }: Configuration, choices: EvaluationCho
       ),
     ],
   };
+}
+
+/**
+ * Says of every model that an evaluation takes, in the order of its parts, whether the held-out sequences are
+ * scored with it on a device such as the run was made on. On another one they are scored again.
+ */
+export async function scoredModels(context: RunContext, manifest: ManifestReader): Promise<boolean[]> {
+  const { run, configuration } = context;
+  const experts = Array.from({ length: configuration.experts }, (_, expert) => expertModel(expert));
+  const models = [...experts, ...baselineModels()];
+  const device = (await readRunConfiguration(run, { edited: true }))?.adapter;
+  if (device === undefined || !await exists(`${run}/${PLACE.folder}`)) return models.map(() => false);
+  const inputs = await evaluateStage(configuration).inputs(context, manifest);
+  const { description: adapter, variants } = device;
+  return await Promise.all(models.map((model) => isScored(run, { adapter, variants }, model, inputs)));
 }
 
 /** Evaluates the experts and baselines of a run on its held-out shards. */

@@ -33,8 +33,11 @@ export const ofPart = (models: readonly Model[], { index, of }: Part): Model[] =
   models.filter((_, i) => i % of === index - 1);
 
 /** Hashes what the scores of a model depend on: its weights, the sequences and the device. */
-async function scoresKey({ gpu }: Work, model: Model, inputs: Record<string, string>): Promise<string> {
-  const { adapter, variants } = await gpu();
+function scoresKey(
+  { adapter, variants }: { adapter: string; variants: object },
+  model: Model,
+  inputs: Record<string, string>,
+): string {
   return stageKey("evaluate model", 1, { adapter, variants }, {
     tokens: inputs.tokens,
     weights: inputs[model.name],
@@ -64,7 +67,7 @@ export async function evaluatePart(
       tokenize,
       await shardsOf(work, model, tokenize),
     );
-    const [file, key] = [`${model.name}.f32`, await scoresKey(work, model, inputs)];
+    const [file, key] = [`${model.name}.f32`, scoresKey(await work.gpu(), model, inputs)];
     const release = await lock(`${PLACE.stage}-${model.name}`, { patience: Infinity });
     try {
       if (await noteOf({ ...PLACE, run, file, key })) continue;
@@ -98,10 +101,22 @@ export async function evaluatePart(
   let evaluated = 0;
   const there = all.filter(({ name }) => name in inputs);
   for (const model of there) {
-    const key = await scoresKey(work, model, inputs);
+    const key = scoresKey(await work.gpu(), model, inputs);
     if (await noteOf({ ...PLACE, run, file: `${model.name}.f32`, key })) evaluated++;
   }
   return { own: trained.map(({ name }) => name), evaluated, models: there.length };
+}
+
+/** Says whether a part has scored the held-out sequences with a model, on such a device. */
+export async function isScored(
+  run: string,
+  device: { adapter: string; variants: object },
+  model: Model,
+  inputs: Record<string, string>,
+): Promise<boolean> {
+  if (!(model.name in inputs)) return false;
+  return await noteOf({ ...PLACE, run, file: `${model.name}.f32`, key: scoresKey(device, model, inputs) }) !==
+    null;
 }
 
 /** Reads what a part found of a model; undefined where none did. */
@@ -115,7 +130,7 @@ export async function knownScores(
   if (!await exists(`${run}/${PLACE.folder}`)) return undefined;
   const model = models.find((model) => modelName(model) === name)!;
   const file = `${model.name}.f32`;
-  const note = await noteOf({ ...PLACE, run, file, key: await scoresKey(work, model, inputs) });
+  const note = await noteOf({ ...PLACE, run, file, key: scoresKey(await work.gpu(), model, inputs) });
   if (!note) return undefined;
   const bytes = await Deno.readFile(`${run}/${PLACE.folder}/${file}`);
   if (sha256(bytes) !== note.sha256) return undefined; // scored again

@@ -6,7 +6,7 @@
  */
 
 import { dirname } from "node:path";
-import { InputError, say, setting } from "../../kernels/errors.ts";
+import { InputError, say } from "../../kernels/errors.ts";
 import { refuseLink, removeFiles, removeIfThere, wholeName } from "../run/files.ts";
 import { GLANCE_MS, type Hold } from "../run/lock.ts";
 import {
@@ -121,9 +121,12 @@ export async function runPart(
   if (!stage.part) {
     throw new InputError(
       say`Cannot make a part of "${stage.name}" as it must be one that has parts: it has none`,
-      {
-        remedy: say`leave out ${setting("part")}`,
-      },
+      { remedy: "let one process make all of it" },
+    );
+  }
+  if (part.of > (stage.mostParts ?? Infinity)) {
+    throw new InputError(
+      `Cannot make a part of "${stage.name}" as there may be at most ${stage.mostParts} parts: there are ${part.of}`,
     );
   }
   const identity = await identityOf(work, states, stage);

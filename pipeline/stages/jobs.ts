@@ -5,19 +5,23 @@
  * @module
  */
 
+import { dirname, resolve } from "node:path";
 import * as v from "valibot";
 import { task, type TaskReference } from "../../kernels/errors.ts";
 import { exists, jsonText, refuseLink, writeAtomic } from "../run/files.ts";
 import { count, readJsonIfThere } from "../run/schema.ts";
-import type { Configuration } from "../settings/configuration.ts";
+import { type Configuration, FIELD_NAMES, FIELDS } from "../settings/configuration.ts";
 import type { Sources } from "../settings/resolution.ts";
+import { PARTITIONERS } from "../partition/partitioners.ts";
+import { scoredModels } from "./evaluate.ts";
 import { LEARN } from "./learn.ts";
 import { resolveRun } from "./resolution.ts";
 import { inRun, type RunOptions, type RunWatch } from "./session.ts";
-import { type States, statesOf } from "./state.ts";
+import { manifestOf, type States, statesOf } from "./state.ts";
 import { hasFiles } from "./tokenize_parts.ts";
 import { baselineTargets } from "./baselines.ts";
-import { denseTarget, type Match } from "./train_dense.ts";
+import { denseTarget } from "./train_dense.ts";
+import { switchTarget } from "./train_switch.ts";
 
 /** A job of a run: one or several processes that do the same work for different numbers. */
 export interface Job {
@@ -29,7 +33,9 @@ export interface Job {
   first: number;
   /** For each process, whether its work is done. */
   done: boolean[];
-  /** The tasks of a process, by its number, one after another. */
+  /** What each process is told instead of its number, where that is a name. */
+  units?: readonly string[];
+  /** The tasks of a process by its number or name, one after another. */
   tasks(unit: string | number): TaskReference[];
   /**
    * The jobs that must have ended well before it: all processes of a job, or with `each` only the process at
@@ -40,31 +46,29 @@ export interface Job {
   device: boolean;
   /** Whether its processes are trainings, which may be many and long. */
   trains?: true;
+  /** Whether its processes wait for one another: all of them run at once. */
+  together?: true;
 }
 
-/** The options of a plan of jobs. */
-export interface JobOptions {
+/** The options of a plan of jobs: how it is planned, and where. Default: one process for a stage, one dense model. */
+export interface JobOptions extends Partial<JobPlan> {
   /** Run folder. */
   run: string;
   /** Where the settings come from. */
   sources?: Sources;
   /** Accepts values that differ from the run's. */
   force?: boolean;
-  /** Number of processes that make a stage together, if the stage has parts. Default: 1. */
-  parts?: number;
-  /** Dense models to compare with. Default: the one that matches the steps of the experts. */
-  dense?: readonly Match[];
 }
 
-/** Plans the jobs that make a run from text to report. Only reads the run folder, and changes nothing. */
-export async function planJobs(
-  { run, sources = {}, force = false, parts = 1, dense = ["batch"] }: JobOptions,
-): Promise<Job[]> {
+/** Plans the jobs that make a run from text to report. Reads the run folder alone, and changes nothing. */
+export async function planJobs({ run, sources = {}, force = false, ...options }: JobOptions): Promise<Job[]> {
+  const plan: JobPlan = { parts: 1, dense: ["batch"], ...options };
   const { configuration } = await resolveRun(run, sources, force);
   const states = statesOf({ run, configuration });
+  const isOne = plan.parts === 1 && groupOf(plan, configuration) === 1;
   const jobs = [
-    ...await partitionJobs(run, states, parts, hasFiles(configuration)),
-    ...await modelJobs(run, states, configuration, dense, parts === 1 ? "partition" : "tokens"),
+    ...await partitionJobs(run, states, plan, configuration, isOne),
+    ...await modelJobs(run, states, configuration, plan, isOne ? "partition" : "tokens"),
   ];
   // A job that depends on one that must still run must still run too.
   const named = new Map(jobs.map((job) => [job.name, job]));
@@ -82,13 +86,27 @@ const isMade = async ({ graph, of }: States, name: string): Promise<boolean> => 
   return stage === undefined || (await of(stage)).state === "up to date";
 };
 
-/** Plans the partition: one job, or with parts about one job per stage. */
-async function partitionJobs(run: string, states: States, parts: number, byFiles: boolean): Promise<Job[]> {
+/** Gives the processes that train the routers together: no more than there are routers, and one where another partitioner is learned. */
+function groupOf({ routerGroups = 1 }: JobPlan, { experts, partitioner }: Configuration): number {
+  return PARTITIONERS.get(partitioner)?.learnShare ? Math.min(routerGroups, experts) : 1;
+}
+
+/** Plans the partition: one job, or with parts one per stage or so. */
+async function partitionJobs(
+  run: string,
+  states: States,
+  plan: JobPlan,
+  configuration: Configuration,
+  isOne: boolean,
+): Promise<Job[]> {
+  const { parts } = plan;
+  const byFiles = hasFiles(configuration);
+  const group = groupOf(plan, configuration);
   const made = (...names: string[]) => Promise.all(names.map((name) => isMade(states, name)));
   const all = async (...names: string[]) => [(await made(...names)).every(Boolean)];
   const one = (name: string) => task(name, { run });
   const part = (name: string) => (unit: string | number) => [task(name, { run, part: `${unit}/${parts}` })];
-  if (parts === 1) {
+  if (isOne) {
     return [{
       name: "partition",
       about: "Partitions the text.",
@@ -99,9 +117,9 @@ async function partitionJobs(run: string, states: States, parts: number, byFiles
       device: true,
     }];
   }
-  const inParts = async (stage: string): Promise<boolean[]> => {
+  const inParts = async (stage: string, of = parts): Promise<boolean[]> => {
     const [closed] = await made(stage);
-    return Array<boolean>(parts).fill(closed);
+    return Array<boolean>(of).fill(closed);
   };
   const after = (job: string) => [{ job, each: false }];
   const learns = states.graph.get(LEARN) !== undefined;
@@ -134,14 +152,26 @@ async function partitionJobs(run: string, states: States, parts: number, byFiles
       after: byFiles ? after("tokenize") : [],
       device: false,
     },
+    ...learns && group > 1
+      ? [{
+        name: "router-group",
+        about: "Trains a share of the routers, beside the processes that train the others.",
+        first: 0,
+        done: await inParts(LEARN, group),
+        tasks: (unit: string | number) => [task(LEARN, { run, group: `${unit}/${group}` })],
+        after: after("tokens"),
+        device: true,
+        together: true as const,
+      }]
+      : [],
     ...learns
       ? [{
         name: "routers",
-        about: "Learns how to split the text.",
+        about: group > 1 ? "Puts the routers together." : "Learns how to split the text.",
         first: 1,
         done: await all(LEARN),
         tasks: () => [one(LEARN)],
-        after: after("tokens"),
+        after: after(group > 1 ? "router-group" : "tokens"),
         device: true,
       }]
       : [],
@@ -188,12 +218,16 @@ async function partitionJobs(run: string, states: States, parts: number, byFiles
 async function modelJobs(
   run: string,
   states: States,
-  { experts }: Configuration,
-  dense: readonly Match[],
+  configuration: Configuration,
+  { dense, training = {}, zeroShot }: JobPlan,
   tokens: string,
 ): Promise<Job[]> {
+  const { experts } = configuration;
   const models = experts + baselineTargets().length; // as many parts as an evaluation has models
   const evaluated = await isMade(states, "evaluate");
+  const scored = evaluated
+    ? Array<boolean>(models).fill(true)
+    : await scoredModels({ run, configuration }, (name) => manifestOf(states, name));
   const evaluates = (unit: string | number) => [task("evaluate", { run, part: `${unit}/${models}` })];
   const jobs: Job[] = [
     {
@@ -204,7 +238,7 @@ async function modelJobs(
         states.graph.stages.filter(({ command }) => command?.task === "train-expert")
           .map(({ name }) => isMade(states, name)),
       ),
-      tasks: (unit) => [task("train-expert", { run, expert: unit })],
+      tasks: (unit) => [task("train-expert", { run, expert: unit, ...training })],
       after: [{ job: "partition", each: false }],
       device: true,
       trains: true,
@@ -213,30 +247,44 @@ async function modelJobs(
       name: "evaluate-expert",
       about: "Scores the held-out sequences with one expert.",
       first: 1,
-      done: Array<boolean>(experts).fill(evaluated),
+      done: scored.slice(0, experts),
       tasks: evaluates,
       after: [{ job: "train-expert", each: true }],
       device: true,
     },
   ];
   for (const match of dense) {
-    const { name, command } = denseTarget(match);
+    const { name, command } = match === "switch" ? switchTarget() : denseTarget(match);
+    const place = experts + baselineTargets().findIndex((target) => target.name === name);
     jobs.push({
       name: `train-${name}`,
-      about: "Trains a dense model on all of the text.",
+      about: `Trains a ${match === "switch" ? "Switch Transformer" : "dense model"} on all of the text.`,
       first: 1,
       done: [await isMade(states, `train-${name}`)],
-      tasks: () => [task(command.task, { run, ...command.with })],
+      tasks: () => [task(command.task, { run, ...command.with, ...training })],
       after: [{ job: tokens, each: false }],
       device: true,
       trains: true,
     }, {
       name: `evaluate-${name}`,
-      about: "Scores the held-out sequences with a dense model.",
-      first: experts + 1 + baselineTargets().findIndex((target) => target.name === name),
-      done: [evaluated],
+      about: "Scores the held-out sequences with this model.",
+      first: place + 1,
+      done: [scored[place]],
       tasks: evaluates,
       after: [{ job: `train-${name}`, each: false }, { job: "partition", each: false }],
+      device: true,
+    });
+  }
+  if (zeroShot) {
+    const { tasks: names, data } = zeroShot;
+    jobs.push({
+      name: "zero-shot",
+      about: "Asks one zero-shot task of the mixture and the dense models.",
+      first: 0,
+      done: await Promise.all(names.map((name) => isMade(states, `zero-shot-${name}`))),
+      units: names,
+      tasks: (name) => [task("zero-shot", { run, task: name, data })],
+      after: jobs.filter(({ trains }) => trains).map(({ name }) => ({ job: name, each: false })),
       device: true,
     });
   }
@@ -246,13 +294,26 @@ async function modelJobs(
     first: 1,
     done: [evaluated && await exists(`${run}/report.html`)],
     tasks: () => ["evaluate", "report"].map((name) => task(name, { run })),
-    after: jobs.filter(({ name }) => name.startsWith("evaluate-")).map(({ name }) => ({
+    after: jobs.filter(({ name }) => /^(evaluate-|zero-shot$)/.test(name)).map(({ name }) => ({
       job: name,
       each: false,
     })),
     device: true,
   });
   return jobs;
+}
+
+/** Lists the folders beside the run's that its settings and its jobs name: what a container must show them. */
+export async function foldersNamed(
+  { run, sources = {}, force = false, zeroShot }: JobOptions,
+): Promise<string[]> {
+  const { configuration } = await resolveRun(run, sources, force);
+  const named = FIELD_NAMES.filter((name) => FIELDS[name].isPath).flatMap((name) => configuration[name]);
+  const paths = named.filter((path): path is string =>
+    typeof path === "string" && path !== "" && path !== "-"
+  );
+  const folders = paths.map((path) => dirname(resolve(path.replace(/[*?[{].*$/s, "any"))));
+  return [...new Set([...folders, ...zeroShot?.data ? [resolve(zeroShot.data)] : []])].sort();
 }
 
 /** Lists the places of the processes of a job that must still run. */
@@ -262,12 +323,15 @@ export function missingOf({ done }: Job): number[] {
 
 const PLAN = v.object({
   parts: v.pipe(count, v.minValue(1)),
-  dense: v.array(v.picklist(["batch", "steps"])),
+  dense: v.array(v.picklist(["batch", "steps", "compute", "switch"])),
+  routerGroups: v.optional(v.pipe(count, v.minValue(1))),
+  training: v.optional(v.record(v.string(), v.union([v.number(), v.boolean(), v.string()]))),
+  zeroShot: v.optional(v.object({ tasks: v.array(v.string()), data: v.optional(v.string()) })),
 });
 
 /**
- * How the jobs of a run were planned when they were last submitted: the number of parts of stages, and the
- * dense models.
+ * How the jobs of a run were planned when they were last submitted: the parts of stages, the models to compare with, the processes that
+ * train the routers together, what trainings are told besides the run, and the zero-shot tasks that are asked.
  *
  * @ignore
  */

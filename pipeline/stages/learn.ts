@@ -4,18 +4,20 @@
  * @module
  */
 
-import { InputError, say, setting } from "../../kernels/errors.ts";
+import { InputError, RunError, say, setting } from "../../kernels/errors.ts";
 import { forwardFlops, trainingFlops } from "../cost/flops.ts";
 import { MODEL_FILES } from "../checkpoints/model_folder.ts";
 import { parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
-import type { PartitionerKind } from "../partition/partitioner.ts";
+import type { LearnContext, PartitionerKind } from "../partition/partitioner.ts";
 import { partitionerKind, PARTITIONERS } from "../partition/partitioners.ts";
 import { exists } from "../run/files.ts";
-import { outputsHash, outputsUnder, stageKey } from "../run/manifest.ts";
+import { heldIn, type Hold } from "../run/lock.ts";
+import { outputsHash, outputsUnder, type StageIdentity, stageKey } from "../run/manifest.ts";
 import { recordTime } from "../run/timing.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { pickSettings, type Stage, type StageKind } from "./stage.ts";
+import { shareOf } from "./notes.ts";
+import { pickSettings, type Stage, type StageKind, type Work } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
 
 const DIMENSIONS = 100; // of an embedding
@@ -26,7 +28,8 @@ export const LEARN = "train-routers";
 /** Learns the partitioner of a run, unless one that exists is named. */
 export const learn: StageKind = {
   about: "Learns how to split text: E routers, by expectation maximisation, or another partitioner.",
-  of: (configuration) => configuration.routers === "" ? [learnStage(kindOf(configuration))] : [],
+  of: (configuration) =>
+    configuration.routers === "" ? [learnStage(kindOf(configuration), configuration)] : [],
 };
 
 /** Finds the kind of partitioner that settings name, among those that can split text. */
@@ -42,13 +45,15 @@ export function kindOf({ partitioner }: Configuration): PartitionerKind {
 
 const KEPT = String
   .raw`(start\/)?((partitioner|sources)\.json|(state|ctbm)\.safetensors)|router-\d{2,}\/(${MODEL_FILES.source})`;
+const OF_GROUP = String
+  .raw`group\/(start-\d+-of-\d+\/(partitioner\.json|ctbm\.safetensors)|(state-\d+-of-\d+|scores-\d+-of-\d+-round-\d+)\.safetensors)`;
 /**
  * Names of the files that the kinds of this project make. For other kinds the manifest of the stage lists the
  * files.
  */
-const MADE = new RegExp(`^((partitioner|routers)/(${KEPT})|metrics/rounds\\.jsonl)$`);
+const MADE = new RegExp(`^((partitioner|routers)/(${KEPT}|${OF_GROUP})|metrics/rounds\\.jsonl)$`);
 
-function learnStage(kind: PartitionerKind): Stage {
+function learnStage(kind: PartitionerKind, { experts }: Configuration): Stage {
   return {
     name: LEARN,
     about: learn.about,
@@ -67,28 +72,26 @@ function learnStage(kind: PartitionerKind): Stage {
       return tokenize ? { tokens: outputsHash(tokenize, "tokens/train-") } : {};
     },
     begun: (run) => exists(`${run}/partitioner`).then((there) => there || exists(`${run}/routers`)),
-    prepare: (work, { configuration: values, inputs }) => async () => {
-      const { run, configuration, force, emit, signal } = work;
-      const tokenize = await work.manifest("tokenize");
-      const { vocabulary, eos, tokenizer, trainSequences } = tokenizeResult(tokenize, run);
-      const { outputs, sha256, result } = await kind.learn({
-        stage: LEARN,
-        configuration,
-        folder: `${run}/partitioner`,
-        metrics: `${run}/metrics`,
-        tokenizerFile: `${run}/tokenizer.json`,
-        tokens: { vocabulary, eos, tokenizer, trainSequences },
-        shards: outputsUnder(tokenize, "tokens/train-").map((path) => `${run}/${path}`),
-        stateKey: (more) => stageKey("router state", kind.revision, { ...values, ...more }, inputs),
-        vouched: work.files,
-        anew: force,
-        gpu: work.gpu,
-        emit,
-        recordTime: (entry) => recordTime(run, { stage: LEARN, ...entry }),
-        signal,
-      });
+    prepare: (work, identity) => async () => {
+      const { outputs, sha256, result } = await kind.learn(await contextOf(work, kind, identity));
       return { outputs, result: { routers: sha256, ...result } };
     },
+    mostParts: experts,
+    part: kind.learnShare && (async (work, identity, part) => {
+      const { run } = work;
+      const [index, of] = [part.index - 1, part.of];
+      const { from, to } = shareOf(part, experts);
+      const release = await holdMember(work, index, of);
+      try {
+        return await kind.learnShare!(await contextOf(work, kind, identity), {
+          ...{ index, of, first: from, count: to - from },
+          patience: part.patience ?? PATIENCE_SECONDS,
+          runner: (other) => runnerOf(run, other, of),
+        });
+      } finally {
+        await release();
+      }
+    }),
     estimate(configuration, { sequences }, flops) {
       if (!kind.models) return sampleEstimate(configuration, sequences, flops);
       const { experts, rounds, roundSequences, routerBatch, sequenceLength } = configuration;
@@ -100,6 +103,60 @@ function learnStage(kind: PartitionerKind): Stage {
           experts * roundSequences * sequenceLength * 4,
       };
     },
+  };
+}
+
+/** Seconds that a member of a group waits for one that nobody runs, unless told otherwise. */
+const PATIENCE_SECONDS = 600;
+
+const memberName = (index: number, of: number) => `${LEARN}-${index}-of-${of}`;
+
+/** Holds the share of a member. Throws a `RunError` where a process has it, or groups of other sizes are at work. */
+async function holdMember({ run, lock }: Work, index: number, of: number): Promise<Hold> {
+  const isOther = (name: string) =>
+    (/^train-routers-\d+-of-(\d+)$/.exec(name)?.[1] ?? String(of)) !== String(of);
+  const [other] = await heldIn(run, isOther);
+  if (other) {
+    throw new RunError(
+      `Cannot train routers in a group of ${of} as all members must be of one group: process ${other.owner.pid} holds "${other.name}"`,
+      { where: run, remedy: "wait for it, or stop it" },
+    );
+  }
+  return await lock(memberName(index, of));
+}
+
+/** Says which process runs a member; undefined where none does. */
+async function runnerOf(run: string, index: number, of: number): Promise<string | undefined> {
+  const [held] = await heldIn(run, (name) => name === memberName(index, of));
+  if (held === undefined) return undefined;
+  const { pid, host } = held.owner;
+  return pid > 0 ? `process ${pid}${host && ` on ${host}`}` : "a process";
+}
+
+/** Gives what a partitioner of this kind is learned with. */
+async function contextOf(
+  work: Work,
+  kind: PartitionerKind,
+  { configuration: values, inputs }: StageIdentity,
+): Promise<LearnContext> {
+  const { run, configuration, force, emit, signal } = work;
+  const tokenize = await work.manifest("tokenize");
+  const { vocabulary, eos, tokenizer, trainSequences } = tokenizeResult(tokenize, run);
+  return {
+    stage: LEARN,
+    configuration,
+    folder: `${run}/partitioner`,
+    metrics: `${run}/metrics`,
+    tokenizerFile: `${run}/tokenizer.json`,
+    tokens: { vocabulary, eos, tokenizer, trainSequences },
+    shards: outputsUnder(tokenize, "tokens/train-").map((path) => `${run}/${path}`),
+    stateKey: (more) => stageKey("router state", kind.revision, { ...values, ...more }, inputs),
+    vouched: work.files,
+    anew: force,
+    gpu: work.gpu,
+    emit,
+    recordTime: (entry) => recordTime(run, { stage: LEARN, ...entry }),
+    signal,
   };
 }
 

@@ -6,6 +6,13 @@
 
 export { type Adopted, adoptExpert, type AdoptOptions } from "./adopt.ts";
 export { chunkOf, type ProofSummary, summaryOf } from "./assign.ts";
+export {
+  CLUSTER_FORMULAS,
+  type ClusterOptions,
+  type ClusterPlan,
+  type ClusterStage,
+  planCluster,
+} from "./cluster.ts";
 export { type Cleaned, type CleanOptions, cleanRun, type Litter } from "./clean.ts";
 export type { EvaluationChoices } from "./evaluate_checks.ts";
 export { evaluateModels, evaluateRun, type EvaluateRunOptions } from "./evaluate_run.ts";
@@ -28,6 +35,7 @@ export {
 } from "./plan.ts";
 export { repairOf } from "./repair.ts";
 export {
+  foldersNamed,
   type Job,
   type JobOptions,
   type JobPlan,
@@ -74,5 +82,5 @@ export type { Routing, TrainResult } from "./training_result.ts";
 export type { TrainingOptions } from "./training_target.ts";
 export { openTrainings, type Training, type TrainingsReader } from "./trainings.ts";
 export { type VerifyProgress, type VerifyReport, verifyRun } from "./verify.ts";
-export { type ZeroShotOptions } from "./zero_shot.ts";
+export { MADE_ZERO_SHOT, type ZeroShotOptions, zeroShotTasks } from "./zero_shot.ts";
 export { askRun, type ZeroShotRunOptions } from "./zero_shot_run.ts";

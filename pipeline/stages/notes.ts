@@ -16,6 +16,8 @@ export interface Part {
   index: number;
   /** Number of parts. */
   of: number;
+  /** Seconds that it waits for another part that nobody makes, where parts wait for one another. */
+  patience?: number;
 }
 
 /** Version of the layout of notes. Notes of the version before had no number and no checksum. */

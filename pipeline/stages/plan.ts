@@ -17,6 +17,7 @@ import { readJsonLines } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
 import { expandInputs } from "../text/readers.ts";
+import { charactersPerToken } from "./cluster.ts";
 import { resolveRun } from "./resolution.ts";
 import { LEARN, roundFlops } from "./learn.ts";
 import { checkPlace } from "./parts_alone.ts";
@@ -71,16 +72,15 @@ export async function planPartition(options: PlanOptions): Promise<PartitionPlan
   await checkPlace(run, "partition");
   const { configuration: c, changed } = await resolveRun(run, sources, force);
   const characters = await inputCharacters(c);
-  // BPE makes tokens of 2.5 to 4 characters; the larger the vocabulary, the longer.
-  const charactersPerToken = 1 + 0.2 * Math.log2(c.vocabularySize);
-  const tokens = Math.min(characters / charactersPerToken, c.maxTokens || Infinity);
+  const perToken = charactersPerToken(c);
+  const tokens = Math.min(characters / perToken, c.maxTokens || Infinity);
   const sequences = Math.ceil(tokens / c.sequenceLength * 1.1);
   const states = statesOf({ run, configuration: c });
   const size = () => ({ characters, sequences });
   const again = force && changed.length === 0;
   const plan = await planStages(options, c, states.graph.partition, states, size, again);
   plan.assumptions.unshift(
-    `${number(characters)} characters of text, ${charactersPerToken.toFixed(1)} per token: ${
+    `${number(characters)} characters of text, ${perToken.toFixed(1)} per token: ${
       number(sequences)
     } sequences`,
   );
@@ -167,7 +167,12 @@ async function planStages(
   };
 }
 
-const TIME = v.object({ stage: v.string(), round: v.optional(v.number()), seconds: v.number() });
+const TIME = v.object({
+  stage: v.string(),
+  round: v.optional(v.number()),
+  member: v.optional(v.number()), // of several that took the round together
+  seconds: v.number(),
+});
 
 /** Gives the adapter that a run was made on; undefined where it does not say. */
 async function adapterOf(run: string): Promise<string | undefined> {
@@ -179,7 +184,9 @@ async function adapterOf(run: string): Promise<string | undefined> {
  */
 async function measuredFlops(run: string, c: Configuration): Promise<number | undefined> {
   const lines = await readJsonLines(`${run}/metrics/timing.jsonl`, TIME, "times").catch(() => []);
-  const rounds = lines.filter(({ stage, round, seconds }) => stage === LEARN && round && seconds > 0);
+  const rounds = lines.filter(({ stage, round, member, seconds }) =>
+    stage === LEARN && round && member === undefined && seconds > 0
+  );
   const sorted = rounds.map(({ seconds }) => seconds).sort((a, b) => a - b);
   return sorted.length === 0 ? undefined : roundFlops(c) / sorted[sorted.length >> 1];
 }

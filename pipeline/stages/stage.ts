@@ -154,6 +154,8 @@ export interface Stage {
    * part closes the stage. Absent where a stage cannot be made in parts.
    */
   part?(work: Work, identity: StageIdentity, part: Part): Promise<Record<string, unknown>>;
+  /** The most parts that it can be made in; any number unless given. */
+  mostParts?: number;
   /** Names the stages whose files it, or one of its parts, reads. Default: those that it needs and uses. */
   reads?(identity: StageIdentity, part?: Part): readonly string[];
   /** Estimates it for a dry run, on a device that reaches so many FLOP/s. */

@@ -27,7 +27,7 @@ const OTHERS: Record<string, () => readonly Name[]> = {
   submit: () => OTHERS.reproduce(),
   show: () => ["tokenizer"],
   cost: () => [
-    ...["vocabularySize", "sequenceLength"] as const,
+    ...["vocabularySize", "sequenceLength", "holdout", "shardSequences"] as const,
     ...namesOf(PARTITIONER, "partitioner", "routerRate", "routerWarmup"),
     ...["expertHidden", "expertLayers", "expertHeads", "expertBatch"] as const,
     ...["expertSteps", "expertTokens", "expertEpochs", "microBatch", "dtype"] as const,

@@ -104,7 +104,7 @@ export async function trainExperts(
     }
     const together = createTogether({
       fits: ({ config, dtype, ...sizes }, models) =>
-        trainingMemory(config, { ...sizes, dtype, models, asAlone: true }).total <= memory,
+        trainingMemory(config, { ...sizes, dtype, models, asInBankOf: 1 }).total <= memory,
     });
     const members = experts.map((expert) => ({ expert, ...together.member() }));
     const results = await Promise.allSettled(members.map(async ({ expert, makeTrainer, leave }) => {

@@ -58,6 +58,9 @@ const ABOUT =
 /** Names every task, those of our own first. */
 export const zeroShotTasks = (): string[] => [...MADE_TASKS.keys(), ...TASKS.keys()];
 
+/** Names the tasks of our own, made of held-out text, which need no data. */
+export const MADE_ZERO_SHOT: readonly string[] = [...MADE_TASKS.keys()];
+
 /** Path of what a task came to, in the run folder. */
 export const zeroShotPath = (task: string): string => `${ZERO_SHOT}/${task}.json`;
 

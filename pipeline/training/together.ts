@@ -122,7 +122,7 @@ interface Model {
 function createShared(asked: readonly Asked[], onClose: () => void): LoopTrainer[] {
   const [{ gpu, options }] = asked;
   const { batch, length } = options;
-  const bank = createTrainer(gpu, { ...options, start: joined(asked), asAlone: true });
+  const bank = createTrainer(gpu, { ...options, start: joined(asked), asInBankOf: 1 });
   const models = asked.map((): Model => ({ queue: [], results: [], drained: [], closed: false }));
   const first = bank.steps;
   let evaluating = false;

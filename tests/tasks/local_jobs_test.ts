@@ -1,7 +1,8 @@
-import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { RunError } from "../../mod.ts";
 import type { Job } from "../../pipeline/stages/mod.ts";
 import { task as taskOf } from "../../kernels/mod.ts";
+import { exists } from "../../pipeline/run/files.ts";
 import { checkFinished, runJobs } from "../../tasks/local_jobs.ts";
 import { hashes, inFolder, ROOT, SMALL, smallCorpus, task } from "./support.ts";
 
@@ -48,39 +49,53 @@ Deno.test("runJobs() runs what stands on what succeeded, side by side, and nothi
 Deno.test("deno task submit --executor local makes what one process after another makes", () =>
   inFolder(async (folder) => {
     await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
-    const partition = [
-      "--input",
-      `${folder}/docs.jsonl`,
-      ...SMALL,
-      "--partitioner",
-      "random",
-      "--holdout",
-      "0.3",
-    ];
+    await Deno.mkdir(`${folder}/data`);
+    const question = { goal: "sail the", sol1: "ship", sol2: "const", label: 0 };
+    await Deno.writeTextFile(`${folder}/data/piqa.jsonl`, `${JSON.stringify(question)}\n`.repeat(3));
+    const partition = ["--input", `${folder}/docs.jsonl`, ...SMALL, "--experts", "3", "--holdout", "0.3"];
     const training = "--expert-hidden 8 --expert-layers 1 --expert-heads 2 --expert-batch 4 --expert-steps 6"
       .split(" ");
+    const checkpoints = ["--checkpoint-every", "2", "--keep", "3"];
     const whole = ["--run", `${folder}/whole`];
     for (
       const [name, ...args] of [
         ["partition", ...partition],
-        ["train-expert", "--expert", "all", ...training],
+        ["train-expert", "--expert", "all", ...training, ...checkpoints],
+        ["train-switch", ...checkpoints],
         ["evaluate"],
+        ["zero-shot", "--task", "piqa", "--data", `${folder}/data`],
       ]
     ) {
       const { code, err } = await task(name, [...whole, ...args]);
       assertEquals(code, 0, err);
     }
-    const flags = ["--executor", "local", "--jobs", "2", "--parts", "2", "--dense", "none"];
-    const local = ["--run", `${folder}/local`, ...flags, ...partition, ...training];
+    const questions = ["--zero-shot", "piqa", "--zero-shot-data", `${folder}/data`];
+    const models = ["--dense", "switch", ...questions, ...checkpoints];
+    const flags = ["--executor", "local", "--jobs", "2", "--parts", "2", "--router-groups", "2", ...models];
+    const run = `${folder}/local`;
+    const local = ["--run", run, ...flags, ...partition, ...training];
     const { code, err } = await task("submit", local);
     assertEquals(code, 0, err);
-    const made = await hashes(`${folder}/local`);
+    const made = await hashes(run);
     const isOther = (path: string) => path.startsWith("jobs/") || /^(manifests\/)?report\./.test(path);
     assertEquals(
       Object.fromEntries(Object.entries(made).filter(([path]) => !isOther(path))),
       await hashes(`${folder}/whole`),
     );
-    const again = await task("submit", local);
+    assert(
+      await exists(`${run}/experts/expert-00/checkpoints/step-00000004.safetensors`),
+      "what trainings are told",
+    );
+    const again = await task("submit", ["--run", run, "--executor", "local", "--jobs", "2"]); // as before
     assertStringIncludes(again.out, "0 processes have run, nothing is missing");
-    assertEquals(await hashes(`${folder}/local`), made);
+    assertEquals(await hashes(run), made);
+
+    // A model that is evaluated is not evaluated again where another one's evaluation is missing.
+    for (const gone of ["evaluation.json", "manifests/evaluate.json"]) await Deno.remove(`${run}/${gone}`);
+    assertEquals((await task("evaluate", ["--run", run, "--part", "2/7"])).code, 0);
+    const planned = await task("submit", ["--run", run, "--executor", "local", "--jobs", "2", "--dry-run"]);
+    assertMatch(
+      planned.out,
+      /^evaluate-expert: 2 processes\nevaluate-switch: 1 process\nevaluate: 1 process$/m,
+    );
   }));

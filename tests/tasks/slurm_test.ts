@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { Job } from "../../pipeline/stages/mod.ts";
 import { task as taskOf } from "../../kernels/mod.ts";
-import { endedJobs, type Queued, rangesOf, submitScript } from "../../tasks/slurm.ts";
+import { endedJobs, type Queued, rangesOf, type SlurmOptions, submitScript } from "../../tasks/slurm.ts";
 import { queueText } from "../../tasks/submit_text.ts";
 import { inFolder, smallCorpus, task } from "./support.ts";
 
@@ -88,6 +88,77 @@ Deno.test("submitScript() writes what bash reads, with what was asked for", asyn
     const { success } = await new Deno.Command("bash", { args: ["-n", "-c", text] }).output();
     assert(success);
   }
+});
+
+Deno.test("a job runs its task by number or name in the container, requeues what was stopped, and refuses several cards", () =>
+  inFolder(async (folder) => {
+    await Deno.mkdir(`${folder}/bin`);
+    await Deno.mkdir(`${folder}/dev/dri`, { recursive: true });
+    const program = async (name: string, text: string) => {
+      await Deno.writeTextFile(`${folder}/bin/${name}`, `#!/bin/sh\n${text}\n`, { mode: 0o755 });
+    };
+    await program("srun", 'printf "srun"; printf " <%s>" "$@"; echo; exit ${CODE:-0}');
+    await program("squeue", 'echo "RUNNING             ${RESTARTS:-0}                   "');
+    await program("scontrol", 'echo "scontrol $*"');
+    const scripts = (options: SlurmOptions, ...jobs: Job[]) =>
+      [...submitScript(`${folder}/run`, jobs, [], 2, options).matchAll(/<<'SCRIPT'\n([\s\S]*?)\nSCRIPT/g)]
+        .map(([, text]) => text);
+    const runScript = async (text: string, env: Record<string, string> = {}) => {
+      const { code, stdout, stderr } = await new Deno.Command("bash", {
+        args: ["-c", text],
+        env: {
+          ...{ PATH: `${folder}/bin:${Deno.env.get("PATH")}`, SMALLTALK_DEV: `${folder}/dev` },
+          ...{ SLURM_JOB_ID: "9", SLURM_ARRAY_JOB_ID: "7", SLURM_ARRAY_TASK_ID: "1", ...env },
+        },
+      }).output();
+      const read = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+      assertEquals(read(stderr), "");
+      return { code, out: read(stdout) };
+    };
+    const named: Job = {
+      ...job("zero-shot", [false, false, false, false]),
+      units: ["arc_easy", "sciq", "piqa", "blimp"],
+      tasks: (unit) => [taskOf("zero-shot", { run: "r", task: unit })],
+    };
+    const member: Job = {
+      ...job("router-group", [false, false]),
+      tasks: (unit) => [taskOf("train-routers", { run: "r", group: `${unit}/2` })],
+    };
+    const [first, second] = scripts({ container: "an image", binds: ["/data/a b"] }, named);
+    const [group] = scripts({ gres: "gpu:1" }, member);
+    const ran = await runScript(second);
+    assertEquals(ran.code, 0);
+    assertMatch(
+      ran.out,
+      /^srun <--ntasks=1> <--quiet> <apptainer> <exec> <--nv> <--bind> <.*,.*\/run,\/data\/a b> <an image> /,
+    );
+    assertMatch(ran.out, / <deno> <task> <zero-shot> <--run> <.*\/run> <--task> <blimp>\n$/);
+    assertStringIncludes((await runScript(first)).out, "<--task> <sciq>");
+    assertStringIncludes((await runScript(group)).out, "<train-routers> <--run> ");
+    assertStringIncludes((await runScript(group)).out, "<--group> <1/2>");
+    // It ended as an interruption does: it is queued again, but where Slurm has done so by itself.
+    const stopped = await runScript(group, { CODE: "130" });
+    assertEquals(stopped.code, 130);
+    assertMatch(stopped.out, /stopped by a signal: queued again\nscontrol requeue 7_1\n$/);
+    assertEquals((await runScript(group, { CODE: "130", RESTARTS: "1" })).out.includes("scontrol"), false);
+    assertEquals((await runScript(group, { CODE: "2" })).code, 2);
+    for (const [card, cards] of [["nvidia0", 1], ["nvidia1", 2]] as const) {
+      await Deno.writeTextFile(`${folder}/dev/${card}`, "");
+      const { code, out } = await runScript(group);
+      assertEquals(code, cards === 1 ? 0 : 2);
+      assertEquals(out.includes("it sees 2; set ConstrainDevices=yes in Slurm's cgroup.conf"), cards === 2);
+    }
+    for (const card of ["nvidia0", "nvidia1"]) await Deno.remove(`${folder}/dev/${card}`);
+    for (const node of ["renderD128", "renderD129"]) {
+      await Deno.writeTextFile(`${folder}/dev/dri/${node}`, "");
+    }
+    assertEquals((await runScript(group)).code, 2);
+  }));
+
+Deno.test("submitScript() lets processes that wait for one another run at once", () => {
+  const together: Job = { ...job("router-group", Array(6).fill(false)), together: true };
+  const script = submitScript("r", [together], [], 4, { expertsAtOnce: 6 });
+  assertEquals(submitted(script), [["router-group", "0-3%6", ""], ["router-group-2", "0-1%6", ""]]);
 });
 
 Deno.test("endedJobs() finds what was started and is neither complete nor queued, with its last word", () =>

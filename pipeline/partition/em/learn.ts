@@ -5,6 +5,7 @@
 
 import { basename } from "node:path";
 import { InputError, say, setting } from "../../../kernels/errors.ts";
+import type { Gpu } from "../../../kernels/device/gpu.ts";
 import { routerFolder, routersHash } from "../../checkpoints/routers.ts";
 import { saveModelFolder } from "../../checkpoints/model_folder.ts";
 import { saveTrainerState, usableTrainerState } from "../../checkpoints/trainer_state.ts";
@@ -18,67 +19,51 @@ import { assignBalanced } from "../assignment/balanced.ts";
 import { FILE, learnClusters } from "../ctbm/learn.ts";
 import { ctbm, openClusters } from "../ctbm/partitioner.ts";
 import { writeDescription } from "../folder.ts";
-import type { LearnContext, Learned } from "../partitioner.ts";
-import { type RouterState, trainRouters } from "./train_routers.ts";
+import type { LearnContext, Learned, Member } from "../partitioner.ts";
+import {
+  exchanging,
+  forgetScores,
+  joinMembers,
+  type Learning,
+  savedMember,
+  type SavedRounds,
+  saveMember,
+  shareOfState,
+  startFolder,
+} from "./group.ts";
+import { type RouterState, trainRouters, type TrainRoutersOptions } from "./train_routers.ts";
 
 const STATE = "state.safetensors";
 const CLUSTER_FILES = [FILE, "partitioner.json"];
 const EXPERTS = setting("experts");
 
-/** Learns routers by EM. It goes on where an earlier call was interrupted, or ended with fewer rounds. */
+/** Learns routers by EM, and goes on where an earlier call was ended, or ended with fewer rounds, or where a group did. */
 export async function learn(context: LearnContext): Promise<Learned> {
-  const { configuration, folder, tokens, tokenizerFile, emit } = context;
-  const { vocabulary, eos, tokenizer, trainSequences } = tokens;
-  if (trainSequences < configuration.experts) {
-    throw new InputError(
-      say`Cannot train routers as there must be at least as many training sequences as ${EXPERTS}: there are ${trainSequences}, ${EXPERTS} is ${configuration.experts}`,
-      { remedy: say`give more text or fewer ${EXPERTS}` },
-    );
-  }
-  const wanted = (configuration.rounds + 1) * configuration.experts * configuration.roundSequences;
-  if (wanted > trainSequences) {
-    emit({
-      type: "warning",
-      message:
-        `${configuration.rounds} rounds take ${wanted} sequences and there are ${trainSequences}: the corpus starts again in a new order`,
-    });
-  }
-  const { router: model } = modelShapes({ ...configuration, vocabularySize: vocabulary });
-  const gpu = await context.gpu();
-  // Training does not depend on the number of rounds to come, so a later call may add rounds.
-  // Another adapter rounds differently, so a state is continued only on the adapter that made it.
-  const { adapter, variants } = gpu;
-  const key = context.stateKey({ rounds: 0, adapter, variants });
+  const { configuration, folder, tokens, tokenizerFile } = context;
+  const { vocabulary, eos, tokenizer } = tokens;
+  const { model, gpu, learning, onDamaged } = await prepare(context);
   const path = `${folder}/${STATE}`;
-  const onDamaged = ({ what }: InputError) =>
-    emit({ type: "warning", message: say`${what}; routers are trained from the beginning` });
-  const state = context.anew
+  const own = context.anew
     ? undefined
-    : await savedRounds(path, key, model, configuration.rounds, onDamaged);
+    : await savedRounds(path, learning.key, model, configuration.rounds, onDamaged);
+  const group = context.anew ? undefined : await joinMembers(folder, model, learning, configuration.rounds);
+  const state = group && group.round > (own?.round ?? 0) ? group : own;
   const rounds = state?.rounds ?? [];
-  const start = configuration.start === "random" ? undefined : await learnStart(context, state?.start);
-  let last = performance.now();
+  const save = async ({ trainer, ...progress }: RouterState, start?: string) =>
+    await saveTrainerState(path, model, trainer, { key: learning.key, ...progress, rounds, start });
+  if (state && state === group) {
+    const { round, consumed, trainer } = group;
+    await save({ round, consumed, trainer }, group.start);
+    if (group.start) await moveClusters(startFolder(folder, { index: 0, of: group.of }), folder, group.start);
+  }
+  const start = configuration.start === "random"
+    ? undefined
+    : await learnStart(context, `${folder}/start`, state?.start);
   const weights = await trainRouters({
-    ...configuration,
-    gpu,
-    model,
-    open: (consumed) => epochs(context.shards, configuration.seed, consumed, context.vouched),
+    ...optionsOf(context, gpu, model),
     state,
     begin: start?.begin,
-    onRound: async (metrics, current) => {
-      rounds.push(metrics);
-      const { trainer, ...progress } = await current();
-      await saveTrainerState(path, model, trainer, { key, ...progress, rounds, start: start?.sha256 });
-      emit({ type: "round", rounds: configuration.rounds, ...metrics });
-      const now = performance.now();
-      await context.recordTime({ round: metrics.round, seconds: (now - last) / 1000 });
-      last = now;
-    },
-    onStep: ({ round, step, steps }) => {
-      const [done, total] = [(round - 1) * steps + step, configuration.rounds * steps];
-      emit({ type: "progress", stage: context.stage, done, total, unit: "steps" });
-    },
-    signal: context.signal,
+    onRound: onRoundOf(context, rounds, (current) => save(current, start?.sha256)),
   });
   const files: Record<string, FileRecord> = { [STATE]: await hashFile(path), ...start?.files };
   const hashes: string[] = [];
@@ -104,13 +89,119 @@ export async function learn(context: LearnContext): Promise<Learned> {
 }
 
 /**
- * Learns the clusters whose parts routers begin with, in a folder beside theirs, unless those that the saved
- * state needs are there. The sequences of a round are divided into equal parts: the paper's greedy rule gives
- * them to the clusters.
+ * Learns a share of the routers by EM, beside processes that learn the others, and goes on where an earlier call was ended. What it has
+ * learned stays in files that {@linkcode learn} puts together.
  */
-async function learnStart(context: LearnContext, learned: string | undefined) {
-  const folder = `${context.folder}/start`;
-  const there = learned && await ctbm.identify(folder).catch(() => null); // damaged clusters are learned again
+export async function learnShare(context: LearnContext, member: Member): Promise<Record<string, unknown>> {
+  const { configuration, folder, emit, signal } = context;
+  const { experts } = configuration;
+  const { model, gpu, learning, onDamaged } = await prepare(context);
+  const { rounds: last } = configuration;
+  const whole = async () => {
+    const saved = await savedRounds(`${folder}/${STATE}`, learning.key, model, last, onDamaged);
+    return saved && shareOfState(saved, member);
+  };
+  const state = context.anew
+    ? undefined
+    : await savedMember(folder, member, model, learning, last, onDamaged) ?? await whole();
+  if (!state) await forgetScores(folder, member);
+  const rounds = state?.rounds ?? [];
+  const start = configuration.start === "random"
+    ? undefined
+    : await learnStart(context, startFolder(folder, member), state?.start);
+  const save = (current: RouterState) =>
+    saveMember(folder, member, model, learning, { ...current, rounds, start: start?.sha256 });
+  if (state) await save(state); // also what the whole of an earlier learning was
+  await trainRouters({
+    ...optionsOf(context, gpu, model),
+    share: exchanging(member, { folder, experts, learning, emit, signal }),
+    state,
+    begin: start?.begin,
+    onRound: onRoundOf(context, rounds, save, { member: member.index, members: member.of }),
+  });
+  return { member: member.index, members: member.of, routers: member.count, rounds: rounds.length };
+}
+
+/** Checks what learning takes, and opens the device. */
+async function prepare(context: LearnContext) {
+  const { configuration, tokens: { vocabulary, trainSequences }, emit } = context;
+  if (trainSequences < configuration.experts) {
+    throw new InputError(
+      say`Cannot train routers as there must be at least as many training sequences as ${EXPERTS}: there are ${trainSequences}, ${EXPERTS} is ${configuration.experts}`,
+      { remedy: say`give more text or fewer ${EXPERTS}` },
+    );
+  }
+  const wanted = (configuration.rounds + 1) * configuration.experts * configuration.roundSequences;
+  if (wanted > trainSequences) {
+    emit({
+      type: "warning",
+      message:
+        `${configuration.rounds} rounds take ${wanted} sequences and there are ${trainSequences}: the corpus starts again in a new order`,
+    });
+  }
+  const { router: model } = modelShapes({ ...configuration, vocabularySize: vocabulary });
+  const gpu = await context.gpu();
+  // Training does not depend on the number of rounds to come, so more rounds go on where fewer ended.
+  // Another adapter rounds differently: a state is continued on its own alone.
+  const { adapter, variants } = gpu;
+  const learning: Learning = {
+    key: context.stateKey({ rounds: 0, adapter, variants }),
+    settings: context.stateKey({ rounds: 0 }),
+    adapter,
+  };
+  const onDamaged = ({ what }: InputError) =>
+    emit({ type: "warning", message: say`${what}; routers are trained from the beginning` });
+  return { model, gpu, learning, onDamaged };
+}
+
+/** What training takes of a context, whoever trains how many routers. */
+function optionsOf(context: LearnContext, gpu: Gpu, model: ModelConfig) {
+  const { configuration, emit } = context;
+  return {
+    ...configuration,
+    gpu,
+    model,
+    open: (consumed: number) => epochs(context.shards, configuration.seed, consumed, context.vouched),
+    onStep: ({ round, step, steps }: { round: number; step: number; steps: number }) => {
+      const [done, total] = [(round - 1) * steps + step, configuration.rounds * steps];
+      emit({ type: "progress", stage: context.stage, done, total, unit: "steps" });
+    },
+    signal: context.signal,
+  };
+}
+
+/** Makes what is called after a round: it notes the metrics in `rounds`, saves a state, and tells; `times` stands beside its time. */
+function onRoundOf(
+  context: LearnContext,
+  rounds: RoundMetrics[],
+  save: (state: RouterState) => Promise<void>,
+  times: Record<string, unknown> = {},
+): NonNullable<TrainRoutersOptions["onRound"]> {
+  let last = performance.now();
+  return async (metrics, current) => {
+    rounds.push(metrics);
+    await save(await current());
+    context.emit({ type: "round", rounds: context.configuration.rounds, ...metrics });
+    const now = performance.now();
+    await context.recordTime({ round: metrics.round, seconds: (now - last) / 1000, ...times });
+    last = now;
+  };
+}
+
+/** Moves the clusters that a member of a group began with to where one process has them, unless they are there. */
+async function moveClusters(from: string, folder: string, sha256: string): Promise<void> {
+  const identity = async (path: string) => (await ctbm.identify(path).catch(() => null))?.sha256;
+  if (await identity(from) !== sha256 || await identity(`${folder}/start`) === sha256) return;
+  await Deno.mkdir(`${folder}/start`, { recursive: true });
+  for (const name of CLUSTER_FILES) await Deno.rename(`${from}/${name}`, `${folder}/start/${name}`);
+}
+
+/**
+ * Learns the clusters whose parts routers begin with, in `folder`, unless those that a state stands on are there. Parts
+ * of a round's sequences are equal: they go to clusters by the paper's greedy rule.
+ */
+async function learnStart(context: LearnContext, folder: string, learned: string | undefined) {
+  const there = learned && await ctbm.identify(folder).catch(() => null); // what is damaged is learned again
   if (!there || there.sha256 !== learned) await learnClusters({ ...context, folder });
   const clusters = await openClusters(folder);
   const files: Record<string, FileRecord> = {};
@@ -133,9 +224,9 @@ async function savedRounds(
   model: ModelConfig,
   rounds: number,
   onDamaged: (error: InputError) => void,
-): Promise<RouterState & { rounds: RoundMetrics[]; start?: string } | undefined> {
+): Promise<SavedRounds | undefined> {
   const saved = await usableTrainerState(path, model, onDamaged);
   if (saved === undefined || saved.notes.key !== key) return undefined;
-  const notes = saved.notes as { round: number; consumed: number; rounds: RoundMetrics[]; start?: string };
+  const notes = saved.notes as unknown as Omit<SavedRounds, "trainer">;
   return notes.round > rounds ? undefined : { ...notes, trainer: saved.state };
 }

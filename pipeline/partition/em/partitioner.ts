@@ -18,7 +18,7 @@ import { namesOf } from "../../settings/configuration.ts";
 import { OPTIMISER } from "../../settings/optimiser.ts";
 import { readDescription } from "../folder.ts";
 import type { OpenOptions, Partitioner, PartitionerKind, TokenRows } from "../partitioner.ts";
-import { learn } from "./learn.ts";
+import { learn, learnShare } from "./learn.ts";
 
 /** Opens, learns and identifies routers of EM. */
 export const em: PartitionerKind = {
@@ -42,6 +42,7 @@ export const em: PartitionerKind = {
   }),
   revision: 1,
   learn,
+  learnShare,
   async open(folder, device, options) {
     const routers = await loadRouters(folder, options?.vouched);
     checkNumber(folder, (await readDescription(folder, options?.vouched))?.experts, routers.models.length);

@@ -33,6 +33,27 @@ export interface RouterState {
   trainer: TrainerState;
 }
 
+/** What the processes that train routers together tell one another of a round. */
+export interface RoundScores {
+  /** Prefix NLLs of the round's sequences, nats, f32 `[rows, routers]`. */
+  nll: Float32Array;
+  /** Mean training loss of each router over the steps before, nats per predicted token `[routers]`; none where none were taken. */
+  trainingLoss: number[];
+}
+
+/** A share of the routers, of which other processes train the rest. */
+export interface RouterShare {
+  /** The first of its routers. */
+  first: number;
+  /** How many they are. */
+  count: number;
+  /**
+   * Gives the others what this process says of its own routers after so many rounds, which `own` scores, and returns what all say of
+   * all routers.
+   */
+  exchange(round: number, own: () => Promise<RoundScores>): Promise<RoundScores>;
+}
+
 /** What {@link trainRouters} takes besides settings. Empty `prefixLengths` stand for M alone. */
 export interface TrainRoutersOptions
   extends
@@ -53,6 +74,8 @@ export interface TrainRoutersOptions
   begin?(rows: Columns): Promise<Uint16Array>;
   /** Whether every round trains on parts of {@linkcode begin}. */
   fixed?: boolean;
+  /** Trains these routers alone, with processes that train the others; all of them unless given. */
+  share?: RouterShare;
   /** Resumes after a round. */
   state?: RouterState;
   /** Called after every round; `state` reads what a later run resumes from. */
@@ -64,11 +87,12 @@ export interface TrainRoutersOptions
 }
 
 /**
- * Trains E routers for T rounds and returns their weights.
+ * Trains E routers, or a share of them, for T rounds and returns their weights.
  *
  * All start from the same weights. Round 1 trains on a random equal split, or on the parts that `begin`
  * gives. Every later round trains on the balanced assignment of N new sequences by the routers of the round
- * before, unless `fixed` keeps the parts of `begin`.
+ * before, unless `fixed` keeps the parts of `begin`. Processes that train a share each draw and assign the
+ * same sequences, exchange one score per sequence and router, and get the bits of one process.
  *
  * Throws an `InputError` on impossible settings, and a `RunError` with step and router where a loss is not
  * finite.
@@ -77,15 +101,17 @@ export async function trainRouters(options: TrainRoutersOptions): Promise<Weight
   const { gpu, model, experts, prefix, rounds, roundSequences, seed, state, signal, onStep } = options;
   const { routerBatch: batch, routerRate, routerWarmup: warmup } = options;
   check(options);
+  const { first, count: own, exchange } = options.share ?? { first: 0, count: experts };
   const prefixLengths = options.prefixLengths?.length ? options.prefixLengths : [prefix];
   const length = Math.max(...prefixLengths);
   const total = roundSequences * experts;
   const steps = Math.floor(roundSequences / batch);
   let consumed = state?.consumed ?? 0;
   const next = options.open(consumed);
-  const models = state?.trainer.weights ?? Array<Weights>(experts).fill(initialWeights(model, seed));
+  const models = state?.trainer.weights ?? Array<Weights>(own).fill(initialWeights(model, seed));
   const start = state?.trainer ?? models;
-  const trainer = createTrainer(gpu, { config: model, start, batch, length, settings: options });
+  const settings = { config: model, start, batch, length, settings: options, asInBankOf: experts };
+  const trainer = createTrainer(gpu, settings);
   const rowsPerScore = rowsPerPass(gpu, model, prefix);
   const scorer = createScorer(gpu, { config: model, models, batch: rowsPerScore, length: prefix });
 
@@ -98,11 +124,15 @@ export async function trainRouters(options: TrainRoutersOptions): Promise<Weight
     );
   }
 
-  /** Scores the given sequences with the routers of the scorer, and assigns them. Draws no new ones. */
-  async function assignment(rows: Columns) {
-    const nll = await scorer.score(rows.tokens!, rows.tokens!.length / rows.rows, rows.length);
+  /** Draws nothing itself: scores and assigns the given sequences with the routers as they are after a round. */
+  async function assignment(rows: Columns, round: number, losses: number[] = []) {
+    const score = async () => {
+      const nll = await scorer.score(rows.tokens!, rows.tokens!.length / rows.rows, rows.length);
+      return { nll, trainingLoss: losses };
+    };
+    const { nll, trainingLoss } = exchange ? await exchange(round, score) : await score();
     const predicted = rows.length.map((length) => Math.max(1, Math.min(prefix, length) - 1));
-    return { nll, predicted, expert: assignBalanced(nll, experts, predicted) };
+    return { nll, trainingLoss, predicted, expert: assignBalanced(nll, experts, predicted) };
   }
 
   /** Gives the prefix length of a sequence in a round. */
@@ -112,20 +142,21 @@ export async function trainRouters(options: TrainRoutersOptions): Promise<Weight
     return prefixLengths[Number(bits % BigInt(prefixLengths.length))];
   }
 
-  /** Takes one round's steps: every router on its own part, shuffled by (seed, round, router), the remainder dropped. */
+  /** Takes one round's steps: each of these routers on its own part, shuffled by (seed, round, router), the remainder dropped. */
   async function trainRound(round: number, rows: Columns, expert: Uint16Array) {
     const stride = rows.tokens!.length / rows.rows;
-    const parts = Array.from({ length: experts }, (_, router) => {
-      const own: number[] = [];
-      expert.forEach((chosen, row) => chosen === router && own.push(row));
-      return Array.from(permutation(own.length, seed, `round ${round} router ${router}`), (i) => own[i]);
+    const parts = Array.from({ length: own }, (_, place) => {
+      const router = first + place;
+      const part: number[] = [];
+      expert.forEach((chosen, row) => chosen === router && part.push(row));
+      return Array.from(permutation(part.length, seed, `round ${round} router ${router}`), (i) => part[i]);
     });
-    const input = emptyBatch(experts * batch, length);
+    const input = emptyBatch(own * batch, length);
     const pace = startPace(undefined, gpu.kind);
-    const trainingLoss = new Array<number>(experts).fill(0);
+    const trainingLoss = new Array<number>(own).fill(0);
     let rate = 0;
     for (let step = 1; step <= steps; step++) {
-      for (let place = 0; place < experts * batch; place++) {
+      for (let place = 0; place < own * batch; place++) {
         const row = parts[Math.floor(place / batch)][(step - 1) * batch + place % batch];
         const real = Math.min(prefixOf(round, rows.sequence[row]), rows.length[row]);
         placeSequence(input, place, rows.tokens!, row * stride, real);
@@ -134,15 +165,17 @@ export async function trainRouters(options: TrainRoutersOptions): Promise<Weight
       trainer.step(input, rate);
       if (!pace.step() && step !== steps && !signal?.aborted) continue;
       for (const result of await trainer.drain()) {
-        result.loss.forEach((loss, router) => {
-          if (!Number.isFinite(loss) || !Number.isFinite(result.norm[router])) {
+        result.loss.forEach((loss, place) => {
+          if (!Number.isFinite(loss) || !Number.isFinite(result.norm[place])) {
             throw new RunError(
-              `Cannot go on training router ${router} as its loss must be finite: it is ${loss} at step ${result.step} ` +
+              `Cannot go on training router ${
+                first + place
+              } as its loss must be finite: it is ${loss} at step ${result.step} ` +
                 `(round ${round})`,
               { remedy: say`make ${RATE} smaller than ${routerRate} or ${setting("routerWarmup")} longer` },
             );
           }
-          trainingLoss[router] += loss / steps;
+          trainingLoss[place] += loss / steps;
         });
       }
       pace.looked();
@@ -154,17 +187,18 @@ export async function trainRouters(options: TrainRoutersOptions): Promise<Weight
 
   try {
     let rows = await draw();
+    if (state && state.round >= rounds) return state.trainer.weights; // nothing is left to do but to have read what all rounds read
     let expert = options.begin && (options.fixed || !state)
       ? await options.begin(rows)
       : state
-      ? (await assignment(rows)).expert
+      ? (await assignment(rows, state.round)).expert
       : randomAssignment(total, experts, seed);
     for (let round = (state?.round ?? 0) + 1; round <= rounds; round++) {
-      const trained = await trainRound(round, rows, expert);
+      const { trainingLoss: losses, rate } = await trainRound(round, rows, expert);
       const before = consumed;
       rows = await draw();
       scorer.load(await trainer.weights());
-      const { nll, predicted, ...assigned } = await assignment(rows);
+      const { nll, trainingLoss, predicted, ...assigned } = await assignment(rows, round, losses);
       expert = options.begin && options.fixed ? await options.begin(rows) : assigned.expert;
       await options.onRound?.({
         round,
@@ -172,7 +206,8 @@ export async function trainRouters(options: TrainRoutersOptions): Promise<Weight
         shares: shares(nll, experts),
         regret: regret(nll, expert, experts, predicted),
         nmi: new Set(rows.source).size < 2 ? null : normalizedMutualInformation(expert, rows.source!),
-        ...trained,
+        trainingLoss,
+        rate,
         steps: trainer.steps,
         sequences: consumed,
       }, async () => ({ round, consumed: before, trainer: await trainer.state() }));

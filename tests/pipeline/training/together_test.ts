@@ -1,4 +1,4 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { type Columns, sliceColumns } from "../../../pipeline/rows/columns.ts";
 import type { StepMetrics } from "../../../pipeline/training/metrics.ts";
 import { type TrainingState, trainModel, type TrainModelOptions } from "../../../pipeline/training/loop.ts";
@@ -121,7 +121,7 @@ Deno.test("a training that ends before it begins does not hold up the others", a
   await assertRejects(() => train(0, { makeTrainer }), Error, "no device");
 });
 
-Deno.test("a bank whose models are to be as alone takes the logits of as many rows of each", async () => {
+Deno.test("a bank whose models are to be as in another takes the logits of as many rows of each", async () => {
   const config = { ...model, vocabulary: 12_000 };
   const [models, batch, length] = [3, 4, 64]; // 12 MB of logits each: together they exceed what is held at once
   const start = MEMBERS.map((id) => anyWeights(config, id));
@@ -130,18 +130,23 @@ Deno.test("a bank whose models are to be as alone takes the logits of as many ro
   const gradients = async (
     start: Parameters<typeof createTrainer>[1]["start"],
     own: typeof all,
-    asAlone: boolean,
+    asInBankOf?: number,
   ) => {
-    const trainer = createTrainer(gpu, { config, start, batch, length, settings, asAlone });
+    const trainer = createTrainer(gpu, { config, start, batch, length, settings, asInBankOf });
     trainer.step(own, 0.01);
     await trainer.drain();
     const read = await trainer.gradients();
     trainer.close();
     return read;
   };
-  const together = await gradients(start, all, true);
+  const [together, whole] = [await gradients(start, all, 1), await gradients(start, all)];
+  const embedding = "gpt_neox.embed_in.weight";
   for (const id of MEMBERS) {
-    const [own] = await gradients([start[id]], batchOf(all, models, id), false);
-    assertSameTensors(together[id], own, `gradients of model ${id}`);
+    const own = batchOf(all, models, id);
+    const [alone] = await gradients([start[id]], own);
+    assertSameTensors(together[id], alone, `gradients of model ${id}, as alone`);
+    const [share] = await gradients([start[id]], own, models);
+    assertSameTensors(share, whole[id], `gradients of model ${id}, as in the whole bank`);
+    assertNotEquals(alone.get(embedding), whole[id].get(embedding)); // as other sums are
   }
 });

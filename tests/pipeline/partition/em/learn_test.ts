@@ -4,59 +4,10 @@ import { loadRouters } from "../../../../pipeline/checkpoints/routers.ts";
 import { em } from "../../../../pipeline/partition/em/partitioner.ts";
 import { learn } from "../../../../pipeline/partition/em/learn.ts";
 import { readDescription } from "../../../../pipeline/partition/folder.ts";
-import type { LearnContext } from "../../../../pipeline/partition/partitioner.ts";
-import { toBatch } from "../../../../pipeline/rows/arrow.ts";
-import { writeShards } from "../../../../pipeline/rows/shards.ts";
-import type { RunEvent } from "../../../../pipeline/run/events.ts";
 import { hashFile } from "../../../../pipeline/run/files.ts";
 import { resolveConfiguration } from "../../../../pipeline/settings/resolution.ts";
-import { gpu } from "../../../kernels/support.ts";
 import { inFolder } from "../../../tasks/support.ts";
-import { anyRows, LINEAGE, S } from "../../evaluation/support.ts";
-
-const ROWS = 60;
-const flags = {
-  sequenceLength: S,
-  experts: 2,
-  prefix: 6,
-  routerHidden: 8,
-  routerLayers: 1,
-  routerHeads: 2,
-  rounds: 3,
-  roundSequences: 8,
-  routerBatch: 4,
-};
-const TOKENIZER = JSON.stringify({ model: { vocab: { "<end>": 0 } } });
-
-/** Writes tokens and a tokenizer into a folder, once, and gives what learning in `run` takes. */
-async function contextOf(folder: string, run: string, changes: Partial<LearnContext> = {}) {
-  const rows = toBatch(anyRows(ROWS), LINEAGE);
-  const shards = await Array.fromAsync(
-    writeShards(`${folder}/tokens`, "train", ReadableStream.from([rows]), 25),
-    ({ name }) => `${folder}/tokens/${name}`,
-  );
-  await Deno.writeTextFile(`${folder}/tokenizer.json`, TOKENIZER);
-  const events: RunEvent[] = [];
-  const context: LearnContext = {
-    stage: "train-routers",
-    configuration: resolveConfiguration({ flags }),
-    folder: `${folder}/${run}/partitioner`,
-    metrics: `${folder}/${run}/metrics`,
-    tokenizerFile: `${folder}/tokenizer.json`,
-    tokens: { vocabulary: 13, eos: 0, tokenizer: "ab12", trainSequences: ROWS },
-    shards,
-    stateKey: (values) => JSON.stringify(values),
-    anew: false,
-    gpu: () => Promise.resolve(gpu),
-    emit: (event) => events.push(event),
-    recordTime: () => Promise.resolve(),
-    ...changes,
-  };
-  return { context, events };
-}
-
-const roundsOf = (events: RunEvent[]) =>
-  events.flatMap((event) => event.type === "round" ? [event.round] : []);
+import { contextOf, flags, roundsOf } from "./support.ts";
 
 Deno.test("learn() leaves routers, a state, what they are and metrics, and tells their hashes", () =>
   inFolder(async (folder) => {

@@ -1,0 +1,171 @@
+/**
+ * Counts on paper what a run on many machines takes: time, disk, traffic and files of a corpus larger than any that is at hand.
+ *
+ * @module
+ */
+
+import { InputError, say, setting } from "../../kernels/errors.ts";
+import { forwardFlops, trainingFlops } from "../cost/flops.ts";
+import { parameterCount } from "../model/shape.ts";
+import { modelShapes } from "../model/shapes.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { SEQUENCES_PER_SECOND } from "./assign.ts";
+import { roundFlops } from "./learn.ts";
+import { scoreBytes } from "./score.ts";
+import { tokenBytes } from "./tokenize.ts";
+import { TOKENIZED_CHARACTERS_PER_SECOND } from "./tokenizer.ts";
+
+/** The cluster, and the corpus. */
+export interface ClusterOptions {
+  /** Tokens of training text. */
+  tokens: number;
+  /** Machines, with a device each. */
+  machines: number;
+  /** FLOP/s that a device reaches. */
+  flops: number;
+  /** Bytes that the shared disk reads and writes a second, for all machines together. */
+  diskBytesPerSecond: number;
+}
+
+/** What one stage takes. */
+export interface ClusterStage {
+  /** Its name. */
+  name: string;
+  /** Processes that make it at once, a machine each. */
+  processes: number;
+  /** Seconds of a process: of its arithmetic. */
+  computeSeconds: number;
+  /** Seconds in which the shared disk moves what all of them read and write. */
+  diskSeconds: number;
+  /** Bytes that all of them read. */
+  readBytes: number;
+  /** Bytes that all of them write. */
+  writtenBytes: number;
+  /** Bytes of these that stay. */
+  keptBytes: number;
+  /** Files in the fullest of its folders. */
+  files: number;
+}
+
+/** What a run takes. */
+export interface ClusterPlan extends ClusterOptions {
+  /** Experts, E. */
+  experts: number;
+  /** Training sequences. */
+  sequences: number;
+  /** Its stages, in the order in which they run. */
+  stages: ClusterStage[];
+  /** Seconds in all: of each stage those of its arithmetic or of the disk, whichever are more. */
+  seconds: number;
+  /** Bytes on the shared disk when all is made. */
+  diskBytes: number;
+  /** Bytes that go through it. */
+  trafficBytes: number;
+  /** Bytes of the host's memory that a process needs at most, beside the models': the sequences and scores of a round. */
+  roundBytes: number;
+  /** Bytes that a member of the group that trains the routers gives and takes in a round: one score, f32, per sequence and router. */
+  exchangeBytes: number;
+  /** Bytes that a node of a data-parallel dense model gives and takes in every step. */
+  denseStepBytes: number;
+  /** Bytes that one expert's training reads, and nothing else. */
+  expertBytes: number;
+}
+
+/** The formulas of {@linkcode planCluster}, in the words of the table. */
+export const CLUSTER_FORMULAS: readonly string[] = [
+  "N = tokens / S sequences; F(B, S, model) the FLOPs of a forward pass; P processes at once; seconds are the more of arithmetic and disk",
+  "text: characters = (1 + 0.2 log2 V) tokens, a byte each; tokens: t = N (bytes of an id · S + 32); scores: s = N (4 E + 32)",
+  "tokenize: characters / 1.5e6 per process; reads the text, writes t. exchange, shuffle: N / 50,000; each reads and writes t",
+  "routers: rounds · (steps · 3 F(B_r, M, router) · E + n E · E · F(1, M, router)) / P, P = min(E, machines); n sequences per router and round",
+  "  a member gives 4 n E · E / P bytes a round and takes those of the others; every member holds 4 n E (S + E) bytes",
+  "score: N · E · F(1, M, router) / P; reads t, writes s. assign: one process, N / 50,000 s; reads s, writes s",
+  "split: N / 50,000; reads t and s, writes t + s. experts: steps · 3 F(B, S, expert), steps = N / (E B); each reads (t + s) / E once",
+  "evaluate: held-out sequences, the share h of all: h N / (1 - h) · F(1, S, expert), all experts at once",
+  "files: shards of a folder, N / (sequences of a shard); of an expert's, that / E",
+];
+
+/** Counts what a run takes. Throws an `InputError` where there are fewer sequences than experts. */
+export function planCluster(c: Configuration, options: ClusterOptions): ClusterPlan {
+  const { tokens, machines, flops, diskBytesPerSecond } = options;
+  const { experts, sequenceLength, prefix, rounds, roundSequences, expertBatch, shardSequences, holdout } = c;
+  const sequences = Math.floor(tokens / sequenceLength);
+  if (sequences < experts) {
+    throw new InputError(
+      say`Cannot count what a cluster takes as there must be a sequence of ${sequenceLength} tokens for each of ${experts} ${
+        setting("experts")
+      }: ${setting("corpusTokens")} is ${tokens}`,
+    );
+  }
+  const { router, expert } = modelShapes(c);
+  const heldOut = holdout * sequences / (1 - holdout);
+  const text = tokens * charactersPerToken(c);
+  const [tokenized, scores] = [tokenBytes(c, sequences), scoreBytes(experts, sequences)];
+  const group = Math.min(experts, machines);
+  const perRound = roundSequences * experts;
+  const exchanged = 4 * perRound * experts; // all scores of a round
+  const weights = 4 * parameterCount(expert);
+  const steps = sequences / (experts * expertBatch);
+  const shards = Math.ceil(sequences / shardSequences);
+  const ofExpert = Math.ceil(sequences / experts / shardSequences);
+  const cpu = sequences / SEQUENCES_PER_SECOND;
+  const stage = (
+    name: string,
+    most: number,
+    seconds: number, // of one process, were it alone
+    [readBytes, writtenBytes, keptBytes = writtenBytes]: number[],
+    files: number,
+  ): ClusterStage => {
+    const processes = Math.max(1, Math.min(most, machines));
+    const computeSeconds = seconds / processes;
+    const diskSeconds = (readBytes + writtenBytes) / diskBytesPerSecond;
+    return { name, processes, computeSeconds, diskSeconds, readBytes, writtenBytes, keptBytes, files };
+  };
+  const routerBytes = 4 * parameterCount(router) * experts;
+  const stages = [
+    stage("tokenize", machines, text / TOKENIZED_CHARACTERS_PER_SECOND, [text, tokenized, 0], machines),
+    stage("exchange", machines, cpu, [tokenized, tokenized, 0], machines),
+    stage("shuffle", machines, cpu, [tokenized, tokenized], shards),
+    stage("train-routers", group, rounds * roundFlops(c) / flops, [
+      group * (rounds + 1) * tokenBytes(c, perRound) + rounds * exchanged * group,
+      rounds * (exchanged + 3 * routerBytes), // scores, and a state with its moments
+      4 * routerBytes,
+    ], 4 * group + experts),
+    stage("score", machines, sequences * experts * forwardFlops(router, 1, prefix) / flops, [
+      tokenized,
+      scores,
+    ], shards),
+    stage("assign", 1, cpu, [scores, scores], shards),
+    stage("split", machines, cpu, [tokenized + scores, tokenized + scores], Math.max(ofExpert, experts)),
+    stage(
+      "train-expert",
+      experts,
+      experts * steps * trainingFlops(expert, expertBatch, sequenceLength) / flops,
+      [
+        tokenized + scores,
+        experts * 7 * weights, // the model, and two checkpoints with their moments
+      ],
+      Math.max(experts, 8),
+    ),
+    stage("evaluate", experts, heldOut * experts * forwardFlops(expert, 1, sequenceLength) / flops, [
+      experts * (tokenBytes(c, heldOut) + weights),
+      experts * 4 * heldOut,
+      0,
+    ], experts),
+  ];
+  const sum = (of: (stage: ClusterStage) => number) => stages.reduce((total, stage) => total + of(stage), 0);
+  return {
+    ...{ tokens, machines, flops, diskBytesPerSecond, experts, sequences, stages },
+    seconds: sum(({ computeSeconds, diskSeconds }) => Math.max(computeSeconds, diskSeconds)),
+    diskBytes: text + sum(({ keptBytes }) => keptBytes),
+    trafficBytes: sum(({ readBytes, writtenBytes }) => readBytes + writtenBytes),
+    roundBytes: 4 * perRound * (sequenceLength + experts),
+    exchangeBytes: exchanged,
+    denseStepBytes: 2 * weights,
+    expertBytes: (tokenized + scores) / experts,
+  };
+}
+
+/** Characters that a token of BPE stands for: 2.5 to 4, the more the larger the vocabulary. */
+export function charactersPerToken({ vocabularySize }: Pick<Configuration, "vocabularySize">): number {
+  return 1 + 0.2 * Math.log2(vocabularySize);
+}

@@ -1,0 +1,98 @@
+/**
+ * Counts what a run on many machines takes, on paper, and lays it out.
+ *
+ * @module
+ */
+
+import type { CostDevice } from "../pipeline/cost/mod.ts";
+import { field, resolveConfiguration, type Sources, type Values } from "../pipeline/settings/mod.ts";
+import {
+  CLUSTER_FORMULAS,
+  type ClusterPlan,
+  type ClusterStage,
+  planCluster,
+} from "../pipeline/stages/mod.ts";
+import { count, decimalBytes, duration, scientific, table } from "./layout.ts";
+
+/** The cluster that is counted, and its corpus. */
+export const CLUSTER = field.section("Command", {
+  cluster: field.flag({
+    help:
+      "count instead what a run on many machines takes, at E = 32 and 256 and the paper's sizes unless said otherwise",
+  }),
+  machines: field.integer({ default: 1000, min: 1, help: "machines of the cluster, with a device each" }),
+  corpusTokens: field.number({ default: 1e12, min: 1, max: 1e15, help: "tokens of its training text" }),
+  diskRate: field.number({
+    default: 1e10,
+    min: 1,
+    max: 1e15,
+    help: "bytes that its shared disk reads and writes a second, for all machines together",
+  }),
+});
+
+const NUMBERS = [32, 256]; // of experts
+
+/** Counts what the configuration of `sources` takes, at the paper's sizes and with 32 and 256 experts unless they say otherwise. */
+export function clusterPlans(
+  { flags, preset = "paper-335m", ...sources }: Sources,
+  { machines, corpusTokens: tokens, diskRate: diskBytesPerSecond }: Values<typeof CLUSTER>,
+  { flops, utilisation }: CostDevice,
+): ClusterPlan[] {
+  const numbers = flags?.experts === undefined ? NUMBERS : [flags.experts];
+  return numbers.map((experts) => {
+    const c = resolveConfiguration({ ...sources, preset, flags: { ...flags, experts } });
+    return planCluster(c, { machines, tokens, diskBytesPerSecond, flops: flops * utilisation });
+  });
+}
+
+/** Files in a folder beyond which listing it takes long on most disks. */
+const MANY_FILES = 100_000;
+
+/** Lays out plans of the same cluster by numbers of experts, and how they are counted. */
+export function clusterText(plans: readonly ClusterPlan[]): string {
+  const [{ tokens, machines, flops, diskBytesPerSecond }] = plans;
+  const head =
+    `On paper: ${scientific(tokens)} tokens, ${count(machines)} machines of ${
+      scientific(flops)
+    } FLOP/s, a shared disk of ` +
+    `${decimalBytes(diskBytesPerSecond)}/s`;
+  return [
+    head,
+    ...plans.map(planText),
+    `Counted so:\n${CLUSTER_FORMULAS.map((line) => `  ${line}`).join("\n")}`,
+  ]
+    .join("\n\n");
+}
+
+function planText(plan: ClusterPlan): string {
+  const rows = plan.stages.map((stage) => [
+    stage.name,
+    stage.processes,
+    duration(secondsOf(stage)),
+    stage.computeSeconds >= stage.diskSeconds ? "arithmetic" : "disk",
+    decimalBytes(stage.readBytes),
+    decimalBytes(stage.writtenBytes),
+    decimalBytes(stage.keptBytes),
+    stage.files,
+    "",
+  ]);
+  const many = plan.stages.find(({ files }) => files > MANY_FILES);
+  return [
+    `E=${plan.experts}: ${count(plan.sequences)} sequences`,
+    table("stage | at once | time | bound by | read | written | kept | files in a folder |", rows, [
+      "bound by",
+    ]),
+    `in all ${duration(plan.seconds)}, ${decimalBytes(plan.diskBytes)} on the disk with the text, ${
+      decimalBytes(plan.trafficBytes)
+    } through it`,
+    `a round of the routers exchanges ${decimalBytes(plan.exchangeBytes)} of scores and takes ${
+      decimalBytes(plan.roundBytes)
+    } of a host's memory; a node of a data-parallel dense model moves ${
+      decimalBytes(plan.denseStepBytes)
+    } in every step`,
+    `an expert's training reads ${decimalBytes(plan.expertBytes)}, and nothing from another`,
+    ...many ? [`${many.name} has ${count(many.files)} files in a folder: larger shards make fewer`] : [],
+  ].join("\n");
+}
+
+const secondsOf = ({ computeSeconds, diskSeconds }: ClusterStage) => Math.max(computeSeconds, diskSeconds);

@@ -1,0 +1,87 @@
+/**
+ * Reads from the flags of `submit` how the jobs of a run are planned; what they do not say is as it was when they were last submitted.
+ *
+ * @module
+ */
+
+import { resolve } from "node:path";
+import { InputError, say, setting } from "../kernels/mod.ts";
+import type { Values } from "../pipeline/settings/mod.ts";
+import { type JobPlan, MADE_ZERO_SHOT, zeroShotTasks } from "../pipeline/stages/mod.ts";
+import type { CHECKPOINTS, JOB_OPTIONS, RECOMPUTE, REQUIRE_GPU } from "./options.ts";
+
+/** The options that a plan depends on. */
+type PlanOptions = Values<typeof JOB_OPTIONS & typeof CHECKPOINTS & typeof RECOMPUTE & typeof REQUIRE_GPU>;
+
+const DENSE: JobPlan["dense"] = ["batch", "steps", "compute", "switch"];
+/** What trainings are told where it was said. */
+const TRAINING = ["checkpointEvery", "checkpointMinutes", "keep", "recompute", "requireGpu"] as const;
+
+/**
+ * Gives the plan that options say, those of them that were `given`, and otherwise the one of `before`. Throws an `InputError` where a name
+ * is unknown, or processes that wait for one another could not run at once.
+ */
+export function planOf(options: PlanOptions, given: ReadonlySet<string>, before: JobPlan | null): JobPlan {
+  const { parts, routerGroups, dense, executor, jobs, expertsAtOnce } = options;
+  const told = TRAINING.filter((name) => given.has(name)).map((name) => [name, options[name]]);
+  const training = { ...before?.training, ...Object.fromEntries(told) };
+  const plan: JobPlan = {
+    parts: parts ?? before?.parts ?? 1,
+    dense: dense === undefined ? before?.dense ?? ["batch"] : denseOf(dense),
+    routerGroups: routerGroups ?? before?.routerGroups,
+    training: Object.keys(training).length > 0 ? training : undefined,
+    zeroShot: zeroShotOf(options, before),
+  };
+  const atOnce = executor === "local" ? jobs : expertsAtOnce ?? Infinity;
+  if ((plan.routerGroups ?? 1) <= atOnce) return plan;
+  const limit = executor === "local" ? "jobs" : "expertsAtOnce";
+  throw new InputError(
+    say`Cannot train routers in a group as all of its processes must run at once: ${
+      setting("routerGroups")
+    } is ${plan.routerGroups!}, ${setting(limit)} is ${atOnce}`,
+  );
+}
+
+/** Gives the models to compare with that a flag names. */
+export function denseOf(flag: string): JobPlan["dense"] {
+  if (flag === "none") return [];
+  if (flag === "all") return DENSE;
+  const named = namesIn(flag.replace(/\bboth\b/, "batch,steps"));
+  const unknown = named.find((name) => !DENSE.some((known) => known === name));
+  if (unknown === undefined && named.length > 0) return DENSE.filter((name) => named.includes(name));
+  throw new InputError(
+    say`Cannot plan dense models as ${setting("dense")} must name some of ${
+      DENSE.join(", ")
+    }, both, all or none: it is "${flag}"`,
+  );
+}
+
+const namesIn = (flag: string) => flag.split(",").filter((name) => name !== "");
+
+/** Gives the zero-shot tasks that flags name. */
+function zeroShotOf(
+  { zeroShot, zeroShotData }: Pick<PlanOptions, "zeroShot" | "zeroShotData">,
+  before: JobPlan | null,
+): JobPlan["zeroShot"] {
+  const data = zeroShotData === undefined ? before?.zeroShot?.data : resolve(zeroShotData);
+  if (zeroShot === undefined) return before?.zeroShot && { ...before.zeroShot, data };
+  if (zeroShot === "none") return undefined;
+  const named = [
+    ...new Set(namesIn(zeroShot).flatMap((name) => name === "own" ? [...MADE_ZERO_SHOT] : [name])),
+  ];
+  const unknown = named.find((name) => !zeroShotTasks().includes(name));
+  if (unknown !== undefined || named.length === 0) {
+    throw new InputError(
+      say`Cannot plan zero-shot tasks as ${setting("zeroShot")} must name some of ${
+        zeroShotTasks().join(", ")
+      }, own or none: it is "${zeroShot}"`,
+    );
+  }
+  const published = named.find((name) => !MADE_ZERO_SHOT.includes(name));
+  if (published === undefined || data !== undefined) return { tasks: named, data };
+  throw new InputError(
+    say`Cannot plan zero-shot task "${published}" as its data must be there: ${
+      setting("zeroShotData")
+    } names no folder`,
+  );
+}

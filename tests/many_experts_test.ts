@@ -1,0 +1,49 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { inFolder, SMALL, smallCorpus, task } from "./tasks/support.ts";
+
+const EXPERTS = 128;
+const TRAINED = [0, 7, 127];
+
+Deno.test("a run of 128 experts is partitioned, evaluated by those that are trained, and told of in few lines", () =>
+  inFolder(async (folder) => {
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus(64));
+    const run = ["--run", `${folder}/run`];
+    const seconds: Record<string, number> = {};
+    const step = async (name: string, ...args: string[]) => {
+      const start = performance.now();
+      const { code, out, err } = await task(name, [...run, ...args]);
+      assertEquals(code, 0, err);
+      seconds[name] = (performance.now() - start) / 1000;
+      return out;
+    };
+    const rounds = "--rounds 1 --round-sequences 4 --router-batch 2".split(" ");
+    const settings = [...SMALL, "--experts", String(EXPERTS), "--holdout", "0.3", ...rounds];
+    await step("partition", "--input", `${folder}/docs.jsonl`, ...settings);
+    const expert = "--expert-hidden 8 --expert-layers 1 --expert-heads 2 --expert-batch 2 --expert-steps 2"
+      .split(" ");
+    for (const id of TRAINED) await step("train-expert", "--expert", String(id), ...expert);
+    await step("evaluate", "--trained");
+    await step("report");
+
+    const status = await step("status");
+    assert(status.split("\n").length < 60, status);
+    assertMatch(status, /^train-expert-01 … 06.*missing/m);
+    assertMatch(status, /^train-expert-00, 07, 127|^train-expert-00 /m);
+    const json = JSON.parse(await step("status", "--json"));
+    const trained = json.stages.filter(({ stage, state }: { stage: string; state: string }) =>
+      stage.startsWith("train-expert-") && state === "up to date"
+    );
+    assertEquals(trained.length, TRAINED.length);
+    const plan = await step("submit", "--executor", "local", "--dry-run");
+    assertMatch(plan, /^train-expert: 125 processes$/m);
+    const scripts = await step("submit", "--executor", "slurm", "--dry-run", "--experts-at-once", "8");
+    assertMatch(scripts, /^#SBATCH --array=1-6,8-126%8$/m);
+
+    const report = await Deno.readTextFile(`${folder}/run/report.html`);
+    assert(report.length < 8e6, `${report.length} characters`);
+    assert(report.includes("127"));
+    const told = Object.entries(seconds).map(([name, time]) => `${name} ${time.toFixed(1)} s`).join(", ");
+    console.log(
+      `with ${EXPERTS} experts: ${told}; report.html of ${(report.length / 2 ** 20).toFixed(1)} MiB`,
+    );
+  }));

@@ -1,0 +1,81 @@
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { InputError } from "../../kernels/mod.ts";
+import { checkOneCard } from "../../tasks/gpu.ts";
+import { inFolder, ROOT, task } from "./support.ts";
+
+/** Makes a folder like `/dev` with these files. */
+async function devWith(folder: string, files: string[]): Promise<string> {
+  await Deno.mkdir(`${folder}/dev/dri`, { recursive: true });
+  for (const name of files) await Deno.writeTextFile(`${folder}/dev/${name}`, "");
+  return `${folder}/dev`;
+}
+
+/** Runs a command on a card of `dev`, and gives what it prints. */
+async function onGpu(dev: string, number: string, ...command: string[]) {
+  const { code, stdout, stderr } = await new Deno.Command("sh", {
+    args: [`${ROOT}tasks/on_gpu.sh`, number, ...command],
+    env: { SMALLTALK_DEV: dev },
+    stdin: "null",
+  }).output();
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return { code, out: text(stdout), err: text(stderr) };
+}
+
+Deno.test("on_gpu.sh hides all cards but one from a command, or says how else to do that", () =>
+  inFolder(async (folder) => {
+    const dev = await devWith(folder, [
+      "nvidia0",
+      "nvidia1",
+      "nvidia2",
+      "nvidia10",
+      "nvidiactl",
+      "null",
+      "dri/renderD128",
+    ]);
+    const { code, out, err } = await onGpu(dev, "3", "sh", "-c", `ls ${dev} ${dev}/dri; exit 3`);
+    const allowed = await new Deno.Command("unshare", {
+      args: ["--user", "--map-root-user", "--mount", "true"],
+    })
+      .output().then(({ success }) => success, () => false);
+    if (allowed) {
+      assertEquals([code, err], [3, ""]);
+      assertEquals(out, `${dev}:\ndri\nnull\nnvidia10\nnvidiactl\n\n${dev}/dri:\nrenderD128\n`);
+    } else {
+      assertEquals([code, out], [2, ""]);
+      assertStringIncludes(err, "docker run --gpus device=3");
+    }
+    assertEquals([...Deno.readDirSync(dev)].length, 7); // outside nothing is hidden
+    for (const [number, what] of [["4", "less than the number of cards: there are 4"], ["x", 'it is "x"']]) {
+      const refused = await onGpu(dev, number, "true");
+      assertEquals([refused.code, refused.out], [2, ""]);
+      assertStringIncludes(refused.err, what);
+    }
+    for (const name of ["nvidia1", "nvidia2", "nvidia10"]) await Deno.remove(`${dev}/${name}`);
+    assertEquals(await onGpu(dev, "0", "echo", "one"), { code: 0, out: "one\n", err: "" });
+    await Deno.remove(`${dev}/nvidia0`);
+    await Deno.writeTextFile(`${dev}/dri/renderD129`, "");
+    const others = await onGpu(dev, "1", "ls", `${dev}/dri`);
+    if (allowed) assertEquals(others, { code: 0, out: "renderD129\n", err: "" });
+  }));
+
+Deno.test("checkOneCard() takes the only card, and says how to hide others", () =>
+  inFolder(async (folder) => {
+    const places = { root: folder };
+    await devWith(folder, ["nvidia0", "dri/renderD128", "dri/renderD129"]);
+    await checkOneCard(0, "score", places);
+    await devWith(folder, ["nvidia1"]);
+    const refusal =
+      "Cannot run on gpu 0 alone as the task must see no other card: it sees /dev/nvidia0, /dev/nvidia1; " +
+      "start it with sh tasks/setup.sh score and the same flags";
+    await assertRejects(() => checkOneCard(0, "score", places), InputError, refusal);
+    const none = { root: `${folder}/nowhere` };
+    await checkOneCard(0, "score", none);
+    await assertRejects(
+      () => checkOneCard(1, "score", none),
+      InputError,
+      "it sees none as a file; name it with adapter",
+    );
+    const { code, err } = await task("score", ["--run", folder, "--gpu", "99"]);
+    assertEquals(code, 2);
+    assertStringIncludes(err, "Cannot run on --gpu 99 alone");
+  }));

@@ -1,0 +1,65 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { InputError } from "../../kernels/mod.ts";
+import { valuesOf } from "../../pipeline/settings/mod.ts";
+import type { JobPlan } from "../../pipeline/stages/mod.ts";
+import { CHECKPOINTS, JOB_OPTIONS, RECOMPUTE, REQUIRE_GPU } from "../../tasks/options.ts";
+import { planOf } from "../../tasks/submit_plan.ts";
+
+const TABLE = { ...JOB_OPTIONS, ...CHECKPOINTS, ...RECOMPUTE, ...REQUIRE_GPU };
+
+/** Plans by these flags. */
+function planned(flags: Record<string, unknown> = {}, before: JobPlan | null = null): Partial<JobPlan> {
+  const plan = planOf(valuesOf(TABLE, flags), new Set(Object.keys(flags)), before);
+  return Object.fromEntries(Object.entries(plan).filter(([, value]) => value !== undefined));
+}
+
+Deno.test("planOf() takes what flags say, and what was planned before otherwise", () => {
+  assertEquals(planned(), { parts: 1, dense: ["batch"] });
+  const flags = {
+    ...{
+      parts: 4,
+      routerGroups: 2,
+      dense: "compute,switch,batch",
+      zeroShot: "own,arc_easy",
+      zeroShotData: "/data",
+    },
+    ...{ checkpointEvery: 50, keep: 3, recompute: true },
+  };
+  const plan = planned(flags) as JobPlan;
+  assertEquals(plan, {
+    parts: 4,
+    dense: ["batch", "compute", "switch"],
+    routerGroups: 2,
+    training: { checkpointEvery: 50, keep: 3, recompute: true },
+    zeroShot: { tasks: ["last_word", "shuffled_words", "next_sentence", "arc_easy"], data: "/data" },
+  });
+  assertEquals(planned({}, plan), plan);
+  assertEquals(planned({ keep: 1, dense: "none", zeroShot: "none", parts: 2 }, plan), {
+    parts: 2,
+    dense: [],
+    routerGroups: 2,
+    training: { checkpointEvery: 50, keep: 1, recompute: true },
+  });
+  assertEquals(planned({ dense: "both" }).dense, ["batch", "steps"]);
+  assertEquals(planned({ dense: "all" }).dense, ["batch", "steps", "compute", "switch"]);
+});
+
+Deno.test("planOf() refuses names that there are not, and processes that wait for one another but cannot run at once", async () => {
+  const cases: [Record<string, unknown>, string][] = [
+    [
+      { dense: "large" },
+      'dense must name some of batch, steps, compute, switch, both, all or none: it is "large"',
+    ],
+    [{ zeroShot: "own,arc" }, "zeroShot must name some of last_word"],
+    [
+      { zeroShot: "arc_easy" },
+      'zero-shot task "arc_easy" as its data must be there: zeroShotData names no folder',
+    ],
+    [{ routerGroups: 4, expertsAtOnce: 2 }, "must run at once: routerGroups is 4, expertsAtOnce is 2"],
+    [{ routerGroups: 2, executor: "local" }, "must run at once: routerGroups is 2, jobs is 1"],
+  ];
+  for (const [flags, what] of cases) {
+    await assertRejects(() => Promise.try(() => planned(flags)), InputError, what);
+  }
+  assertEquals(planned({ routerGroups: 2, executor: "local", jobs: 2 }).routerGroups, 2);
+});
