@@ -11,7 +11,7 @@ import { fromBatch, readShards } from "../rows/arrow.ts";
 import { exists, shortHash } from "../run/files.ts";
 import { outputsHash, outputsUnder, vouchedFiles } from "../run/manifest.ts";
 import { namesOf } from "../settings/configuration.ts";
-import { TEXT } from "../settings/text.ts";
+import { TEXT, textSeedOf } from "../settings/text.ts";
 import { TOKENS } from "../settings/tokens.ts";
 import { tokenizeResult } from "../stages/tokenize.ts";
 
@@ -80,13 +80,16 @@ async function contentHash({ run, record: { manifests: { tokenize } } }: Located
 }
 
 /** Settings that decide which text is held out, and how it is cut. */
-const SETTINGS = [...namesOf(TEXT), ...namesOf(TOKENS, "shardSequences"), "seed"] as const;
+const SETTINGS = [...namesOf(TEXT, "textSeed"), ...namesOf(TOKENS, "shardSequences"), "textSeed"] as const;
 
 function differs(
   former: LocatedRun & { hash: string },
   latter: LocatedRun & { hash: string },
 ): InputError {
-  const [own, other] = [former, latter].map(({ record }) => record.config.configuration);
+  const [own, other] = [former, latter].map(({ record: { config: { configuration } } }) => ({
+    ...configuration,
+    textSeed: textSeedOf(configuration),
+  }));
   const names = SETTINGS.filter((name) => valueText(own[name]) !== valueText(other[name]));
   let what =
     say`Cannot compare "${former.run}" and "${latter.run}" as their held-out tokens must be the same: SHA-256 is ${

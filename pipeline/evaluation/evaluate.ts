@@ -79,12 +79,13 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const all: Part = { begin: 0, end: routed.blocks.length };
   const mixing = mixes && createMixing(mixes, routed, options, partitioner, onRows);
   const falling = fallback && createFallback({ fallback, margin: options.margin }, routed, prefix);
-  const more = (mixing?.columns ?? 0) + (falling?.columns ?? 0);
   const other = options.routeBy && await routeByOther(options.routeBy, options, routed, { experts }, onRows);
+  const more = (mixing?.columns ?? 0) + (falling?.columns ?? 0) + (other?.columns ?? 0);
   const tables = createTables(routed, { prefix, experts, baselines, more });
   const { columns, add } = tables;
   const firstMix = tables.more;
   const firstFallback = firstMix + (mixing?.columns ?? 0);
+  const firstOther = firstFallback + (falling?.columns ?? 0);
 
   const passes = createPasses({ ...options, open }, routed, partitioner, onRows);
   const there = trained ?? [...Array(experts).keys()];
@@ -96,7 +97,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     }
     await mixing?.end(part, add, firstMix);
   }
-  addExperts(routed, tables, there, experts, other);
+  addExperts(routed, tables, there, experts, other && { routing: other, first: firstOther });
   for (const name of baselines) {
     await passes.run(name, all, (block, row, nll) => {
       add(block, row, columns[name]!, nll);
@@ -123,7 +124,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     ...!trained && { reliability: reliabilityOf(choicesOf(routed.blocks, columns.mixture!)) },
     ...mixing && { mixing: mixing.summarize(figures, firstMix, columns.mixture!) },
     ...falling && { fallback: falling.summarize(figures, firstFallback) },
-    ...other && { routedBy: await other.summarize(tables, { resamples, seed, signal }) },
+    ...other && { routedBy: other.summarize(figures, firstOther) },
     models: {
       config,
       parameters: parameterCount(config),
@@ -135,14 +136,15 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
 
 /**
  * Adds what the experts found of every sequence to the tables: the NLL of the chosen expert by length of the routing prefix, that of a
- * random expert in the mean, and the lowest of all, which only hindsight could choose.
+ * random expert in the mean, and the lowest of all, which only hindsight could choose. What another partitioner chooses goes to columns
+ * from `first` on.
  */
 function addExperts(
   { blocks, prefixes }: Routed,
   { columns, add }: Tables,
   there: readonly number[],
   experts: number,
-  other?: OtherRouting,
+  other?: { routing: OtherRouting; first: number },
 ): void {
   for (const expert of there) {
     for (const block of blocks) {
@@ -152,7 +154,7 @@ function addExperts(
           if (block.routes[row * prefixes.length + k] === expert) add(block, row, k, nll);
         }
         add(block, row, columns.random!, nll / there.length);
-        other?.add(block, row, expert, nll);
+        other?.routing.add(add, other.first, block, row, expert, nll);
       }
     }
   }

@@ -14,7 +14,7 @@ import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import { routersHash } from "../checkpoints/routers.ts";
 import { rowsPerPass } from "../model/passes.ts";
 import { createScorer } from "../model/scorer.ts";
-import { exists, hashFile } from "../run/files.ts";
+import { exists, hashFile, shortHash } from "../run/files.ts";
 import { expertFolder } from "./manifests.ts";
 import type { OpenOptions, Partitioner, PartitionerKind, TokenRows } from "./partitioner.ts";
 
@@ -46,7 +46,10 @@ export const self: PartitionerKind = {
   },
 };
 
-/** Opens trained experts from their folder. Throws an `InputError` where there is none, or they differ in shape or tokenizer. */
+/**
+ * Opens trained experts from their folder; they may differ in shape. Throws an `InputError` where there is none, or they differ in
+ * tokens: tokenizer, vocabulary or context.
+ */
 async function openExperts(
   folder: string,
   device: () => Promise<Gpu>,
@@ -54,17 +57,28 @@ async function openExperts(
 ): Promise<Partitioner> {
   const experts = await countExperts(folder);
   const { config, notes } = await loadCheckpointConfig(`${folder}/expert-00`, vouched);
+  const configs = [config];
   for (let expert = 1; expert < experts; expert++) {
     const where = `${folder}/${expertFolder(expert)}`;
     const other = await loadCheckpointConfig(where, vouched);
-    const [own, first] = [other, { config, notes }].map(({ config, notes }) =>
-      JSON.stringify([config, notes.tokenizer])
-    );
-    if (own === first) continue;
-    const what =
-      `Cannot route by "${folder}" as its experts must have one shape and tokenizer: expert ${expert} differs`;
-    throw new InputError(what, { where });
+    const [own, first] = [other, { config, notes }].map(({ config: { vocabulary, context }, notes }) => ({
+      tokenizer: notes.tokenizer,
+      vocabulary,
+      context,
+    }));
+    for (const name of ["tokenizer", "vocabulary", "context"] as const) {
+      if (own[name] === undefined || first[name] === undefined || own[name] === first[name]) continue;
+      throw new InputError(
+        `Cannot route by "${folder}" as its experts must have one tokenizer, vocabulary and context: ` +
+          `${name} is ${shortHash(String(first[name]))} for expert 0, ${
+            shortHash(String(own[name]))
+          } for expert ${expert}`,
+        { where },
+      );
+    }
+    configs.push(other.config);
   }
+  const isAlike = configs.every((other) => JSON.stringify(other) === JSON.stringify(config));
   const { sha256 } = await self.identify(folder);
 
   async function costs(rows: TokenRows, prefixes: readonly number[]): Promise<Float32Array> {
@@ -77,6 +91,7 @@ async function openExperts(
       const { weights } = await loadCheckpoint(`${folder}/${expertFolder(expert)}`, vouched);
       // A single prefix is summed on the device.
       const several = prefixes.length > 1 ? prefixes : undefined;
+      const config = configs[expert];
       const size = Math.min(count, rowsPerPass(gpu, config, length, batch));
       const scorer = createScorer(gpu, { config, models: [weights], batch: size, length, prefixes: several });
       try {
@@ -100,7 +115,7 @@ async function openExperts(
     vocabulary: config.vocabulary,
     tokenizer: notes.tokenizer,
     eos: notes.eos,
-    shape: config,
+    shape: isAlike ? config : undefined,
     costs,
     close() {},
   };

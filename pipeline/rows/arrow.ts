@@ -159,17 +159,8 @@ export function fromBatch(
   needed: readonly (keyof Columns)[] = [],
 ): Columns {
   const rows = batch.numRows;
-  const names = batch.schema.fields.map((field) => field.name);
-  const find = (name: string): Column | undefined => {
-    const at = names.indexOf(name);
-    return at < 0 ? undefined : { name, data: batch.data.children[at], where };
-  };
-  const need = (name: string): Column => {
-    const column = find(name);
-    if (column) return column;
-    const fact = `its columns are ${names.join(", ") || "none"}`;
-    throw unreadable(where, `it must have a column "${name}"`, fact);
-  };
+  const find = (name: string): Column | undefined => findColumn(batch, name, where);
+  const need = (name: string): Column => columnOf(batch, name, where);
   needed.forEach(need);
   const [document, source, tokens, nll, expert] = ["document", "source", "tokens", "nll", "expert"].map(find);
 
@@ -189,6 +180,34 @@ export function fromBatch(
   return columns;
 }
 
+/** Scores of rows, and nothing else of them. */
+export type Scores = Required<Pick<Columns, "rows" | "length" | "nll">>;
+
+/** Returns the scores of a batch as `fromBatch` does, without a look at its other columns. Throws what `fromBatch` throws. */
+export function scoresOf(batch: RecordBatch, where: string = originOf(batch)): Scores {
+  const of = (name: string) => columnOf(batch, name, where);
+  const scores = {
+    rows: batch.numRows,
+    length: integers(of("length"), Uint32Array),
+    nll: floats(items(of("nll"))),
+  };
+  checkLengths(scores, where);
+  return scores;
+}
+
+function findColumn(batch: RecordBatch, name: string, where: string): Column | undefined {
+  const at = columnNames(batch).indexOf(name);
+  return at < 0 ? undefined : { name, data: batch.data.children[at], where };
+}
+
+/** Finds a column by its name. Throws an `InputError` where there is none. */
+function columnOf(batch: RecordBatch, name: string, where: string): Column {
+  const column = findColumn(batch, name, where);
+  if (column) return column;
+  const fact = `its columns are ${columnNames(batch).join(", ") || "none"}`;
+  throw unreadable(where, `it must have a column "${name}"`, fact);
+}
+
 /** Throws an InputError that names the row where a token id is not below `vocabulary`. */
 export function checkTokens(columns: Columns, vocabulary: number, where: string): void {
   const { tokens, rows } = columns;
@@ -201,7 +220,7 @@ export function checkTokens(columns: Columns, vocabulary: number, where: string)
   }
 }
 
-function checkLengths({ tokens, length, rows }: Columns, where: string): void {
+function checkLengths({ tokens, length, rows }: Omit<Columns, "sequence">, where: string): void {
   const limit = tokens === undefined || rows === 0 ? 2 ** 32 : tokens.length / rows;
   for (let row = 0; row < rows; row++) {
     if (length[row] >= 2 && length[row] <= limit) continue;

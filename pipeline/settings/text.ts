@@ -58,4 +58,16 @@ export const TEXT = section("Text", {
     }: default has six kinds of text, wide eleven`,
   }),
   corpusCharacters: integer({ default: 800_000, min: 1000, help: "characters per embedded source" }),
+  textSeed: integer({
+    default: -1,
+    min: -1,
+    help: say`seed by which documents are taken and held out, so that runs of another ${
+      setting("seed")
+    } are of the same text; -1 is that of the run`,
+  }),
 });
+
+/** Gives the seed by which documents are taken and held out. */
+export function textSeedOf({ textSeed, seed }: { textSeed: number; seed: number }): number {
+  return textSeed < 0 ? seed : textSeed;
+}

@@ -110,7 +110,6 @@ const stage: Stage = {
 export const assign: StageKind = {
   ...oneStage(stage),
   of({ method }) {
-    assignmentOf(method);
-    return [stage];
+    return [{ ...stage, revision: assignmentOf(method).revision ?? stage.revision }];
   },
 };

@@ -11,7 +11,7 @@ import { hashFile, removeIfThere, sha256, writeAtomic } from "../run/files.ts";
 import type { Manifest } from "../run/manifest.ts";
 import { canonical } from "../run/seal.ts";
 import { namesOf } from "../settings/configuration.ts";
-import { TEXT } from "../settings/text.ts";
+import { TEXT, textSeedOf } from "../settings/text.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
 import { documentLines, openDocuments, readOptions } from "../text/documents.ts";
 import { type Document, expandInputs, isReadAsText, readDocuments } from "../text/readers.ts";
@@ -29,13 +29,13 @@ const stage: Stage = {
   settings: [...namesOf(TEXT), "seed"],
   revision: 1,
   outputs: ["corpus/"],
-  values: ({ configuration: { seed, ...c } }) => {
-    const { take, sourceFromPath, tokenColumn, ...values } = pickSettings({ seed, ...c }, namesOf(TEXT));
+  values: ({ configuration: c }) => {
+    const { take, sourceFromPath, tokenColumn, ...values } = pickSettings(c, namesOf(TEXT, "textSeed"));
     return {
       ...values,
       ...(sourceFromPath === OFF ? {} : { sourceFromPath }),
       ...(tokenColumn === "" ? {} : { tokenColumn }),
-      ...(c.maxDocuments === 0 ? {} : take === "hash" ? { take, seed } : { take }),
+      ...(c.maxDocuments === 0 ? {} : take === "hash" ? { take, seed: textSeedOf(c) } : { take }),
     };
   },
   makes: /^corpus\/documents\.jsonl$/,
@@ -115,9 +115,9 @@ export function documentsOf(
 ): ReadableStream<Document> {
   if (!corpus.outputs[SPOOL]) return openDocuments(c, onLeftOut);
   const open = () => readDocuments([`${run}/${SPOOL}`], { sourceField: "source", vouched: files });
-  const { seed, maxDocuments: most, take } = c;
+  const { maxDocuments: most, take } = c;
   if (c.input.length === 0 || most === 0 || take === "head") return open();
-  return ReadableStream.from(takeByHash(open, { seed, most, onLeftOut }));
+  return ReadableStream.from(takeByHash(open, { seed: textSeedOf(c), most, onLeftOut }));
 }
 
 /** A file of the text that the stage `corpus` fixed; the whole text if it is kept in one file. */

@@ -10,6 +10,7 @@ import { joinScores } from "../rows/join.ts";
 import { outputsHash, readManifest, stageKey } from "../run/manifest.ts";
 import { SEQUENCES_PER_SECOND } from "./assign.ts";
 import { splitPrefix } from "./learn.ts";
+import { expertNames, wordsOf } from "./names.ts";
 import { scoreBytes } from "./score.ts";
 import {
   closeParts,
@@ -67,7 +68,11 @@ const stage: Stage = {
       outputs: Object.fromEntries(
         Object.entries(outputs).map(([name, record]) => [`partition/${name}`, record]),
       ),
-      result: { sequences: manifest.train.sequences, experts: manifest.experts },
+      result: {
+        sequences: manifest.train.sequences,
+        experts: manifest.experts,
+        words: await tellingWords(run),
+      },
     };
   },
   async part(work, { key }, part) {
@@ -88,6 +93,11 @@ const stage: Stage = {
   }),
   verify: verifySplit,
 };
+
+/** Gives the words that set each expert's part apart, so that who sums up the run need not read the parts again. */
+async function tellingWords(run: string): Promise<string[][]> {
+  return (await expertNames(run) ?? []).map(wordsOf);
+}
 
 /** Reads the manifests of the stages that it stands on. */
 async function sourcesOf({ manifest }: Work): Promise<Sources> {

@@ -10,7 +10,7 @@ import type { RoundMetrics } from "../run/events.ts";
 import { type Fingerprint, fingerprintOf } from "./fingerprint.ts";
 import type { ProofSummary } from "./assign.ts";
 import { LEARN } from "./learn.ts";
-import { expertNames } from "./names.ts";
+import { keptWords } from "./names.ts";
 
 /** The training sequences of one expert in numbers. */
 export interface ExpertSummary {
@@ -77,7 +77,7 @@ export async function summarize(
 ): Promise<PartitionSummary> {
   const vouched = await vouchedFiles(run);
   const { train, parts, lineage } = await readPartition(`${run}/partition`, vouched);
-  const names = await expertNames(run, vouched);
+  const words = await keptWords(run, vouched);
   const experts: ExpertSummary[] = [];
   for (const [expert, { folder }] of parts.entries()) {
     const part = await readPart(`${run}/partition/${folder}`, vouched);
@@ -89,7 +89,7 @@ export async function summarize(
       sources: Object.fromEntries(
         Object.entries(part.train.sources).map(([name, { sequences }]) => [name, sequences]),
       ),
-      words: names?.[expert].terms.map(({ text }) => text) ?? [],
+      words: words[expert] ?? [],
       testSequences: part.test?.sequences ?? 0,
     });
   }

@@ -14,7 +14,7 @@ import { type FileRecord, oneLine } from "../run/files.ts";
 import { type Manifest, manifestPath, readManifest, stageKey } from "../run/manifest.ts";
 import { conform } from "../run/schema.ts";
 import { type Configuration, namesOf } from "../settings/configuration.ts";
-import { TEXT } from "../settings/text.ts";
+import { TEXT, textSeedOf } from "../settings/text.ts";
 import {
   noCounts,
   tokenCounts,
@@ -76,16 +76,33 @@ export function tokenizeResult({ result }: Manifest, run: string): TokenizeResul
   }
 }
 
+/** Settings that its outputs depend on, besides the seed of the text. */
+const OWN = [
+  "eos",
+  "sequenceLength",
+  "packing",
+  "maxTokens",
+  "take",
+  "holdout",
+  "shardSequences",
+  "seed",
+] as const;
+
 const stage: Stage = {
   name: "tokenize",
   about: "Turns documents into shuffled shards of training sequences, and shards of held-out ones.",
   needs: ["corpus", "tokenizer"],
-  settings: ["eos", "sequenceLength", "packing", "maxTokens", "take", "holdout", "shardSequences", "seed"],
+  settings: [...OWN, "textSeed"],
   revision: 1,
   outputs: ["tokens/"],
   values: ({ configuration: c }) => {
-    const { take, ...values } = pickSettings(c, stage.settings);
-    return c.maxTokens === 0 ? values : { ...values, take }; // without a limit nothing depends on it
+    const { take, ...values } = pickSettings(c, OWN);
+    const textSeed = textSeedOf(c);
+    return {
+      ...values,
+      ...(c.maxTokens === 0 ? {} : { take }), // without a limit nothing depends on it
+      ...(textSeed === c.seed ? {} : { textSeed }),
+    };
   },
   makes:
     /^tokens\/((train|test)-\d{5,}\.arrow|files\/\d{5,}-(train|test)\.arrow|spill\.partial\/(\d+\.arrows\.parts\/)*\d+\.arrows)$|^manifests\/tokenize\/.+\.json$/,
@@ -180,7 +197,7 @@ const CHARACTERS_PER_TOKEN = 6;
 
 /** Opens the documents that the limits leave. */
 function takenOf(work: Work, corpus: Manifest, tokenizer: Tokenizer): AsyncIterable<Document> {
-  const { maxTokens: most, take, seed } = work.configuration;
+  const { maxTokens: most, take } = work.configuration;
   const onLeftOut: Limit["onLeftOut"] = (sources, all) => {
     const names = sources.slice(0, 5).map((source) => `"${source}"`).join(", ");
     const more = sources.length > 5 ? ` and ${sources.length - 5} more` : "";
@@ -189,7 +206,7 @@ function takenOf(work: Work, corpus: Manifest, tokenizer: Tokenizer): AsyncItera
   };
   if (most === 0 || take === "head") return documentsOf(work, corpus, onLeftOut);
   return takeByHash(() => documentsOf(work, corpus), {
-    seed,
+    seed: textSeedOf(work.configuration),
     most,
     sizes: (documents) => tokenCounts(documents, tokenizer),
     least: (characters) => (characters + 1) / CHARACTERS_PER_TOKEN,
@@ -209,6 +226,7 @@ async function openText(work: Work, key: string) {
     packing: c.packing,
     holdout: c.holdout,
     seed: c.seed,
+    textSeed: textSeedOf(c),
     maxTokens: c.take === "head" && c.maxTokens || undefined,
     config: key,
   };

@@ -6,6 +6,7 @@
 
 import { InputError } from "../../kernels/errors.ts";
 import { hashFile, writeAtomic } from "../run/files.ts";
+import { textSeedOf } from "../settings/text.ts";
 import { loadTokenizer, trainTokenizer } from "../text/tokenizer.ts";
 import { sideOf } from "../text/tokenize.ts";
 import { documentsOf, SPOOL, textHash } from "./corpus.ts";
@@ -24,12 +25,14 @@ const stage: Stage = {
   name: "tokenizer",
   about: "Trains the tokenizer on a sample of the training documents, or copies the one that is named.",
   needs: ["corpus"],
-  settings: [...LEARNING, "tokenizer", "routers"],
+  settings: [...LEARNING, "textSeed", "tokenizer", "routers"],
   revision: 1,
   outputs: [TOKENIZER],
   makes: /^tokenizer\.(json|partial\/(sample\.txt|trained\.json))$/,
   values: ({ configuration }) =>
-    configuration.tokenizer !== "" ? { eos: configuration.eos } : pickSettings(configuration, LEARNING),
+    configuration.tokenizer !== ""
+      ? { eos: configuration.eos }
+      : { ...pickSettings(configuration, LEARNING), seed: textSeedOf(configuration) },
   async inputs({ configuration }, manifest): Promise<Record<string, string>> {
     const corpus = configuration.tokenizer === "" ? await manifest("corpus") : null;
     return corpus ? { corpus: textHash(corpus) } : {};
@@ -77,10 +80,10 @@ const stage: Stage = {
 };
 
 /** Makes the tokenizer of a run. */
-export const tokenizer = oneStage(stage, [...LEARNING, "tokenizer"]);
+export const tokenizer = oneStage(stage, [...LEARNING, "textSeed", "tokenizer"]);
 
 async function* trainingTexts(work: Work) {
-  const { seed, holdout } = work.configuration;
+  const { holdout } = work.configuration, seed = textSeedOf(work.configuration);
   for await (const document of documentsOf(work, await work.manifest("corpus"))) {
     work.signal?.throwIfAborted();
     if (sideOf(document.text, seed, holdout) === "train") yield document;

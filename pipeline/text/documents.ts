@@ -7,6 +7,7 @@
 import { emptyBatch, type RecordBatch } from "../rows/arrow.ts";
 
 import type { Configuration } from "../settings/configuration.ts";
+import { textSeedOf } from "../settings/text.ts";
 import { type CorpusName, embeddedCorpus } from "./corpora/corpus.ts";
 import { type Document, expandInputs, readDocuments, type ReadOptions } from "./readers.ts";
 import { OFF } from "./path_source.ts";
@@ -40,13 +41,14 @@ export function openDocuments(
   configuration: Configuration,
   onLeftOut?: (sources: string[], all: number) => void,
 ): ReadableStream<Document> {
-  const { input, corpus, corpusCharacters, maxDocuments: most, take, seed } = configuration;
+  const { input, corpus, corpusCharacters, maxDocuments: most, take } = configuration;
   if (input.length === 0) return embeddedCorpus(corpus as CorpusName, corpusCharacters);
   const open = async function* (more: ReadOptions = {}) {
     const paths = await expandInputs(input);
     yield* readDocuments(paths, { ...readOptions(configuration, paths), ...more });
   };
   if (most === 0 || take === "head" || input.includes("-")) return ReadableStream.from(open());
+  const seed = textSeedOf(configuration);
   return ReadableStream.from(takeByHash(() => open({ maxDocuments: undefined }), { seed, most, onLeftOut }));
 }
 

@@ -27,8 +27,10 @@ export interface TokenizeOptions {
   packing?: Packing;
   /** Share of documents held out, 0 to 1, chosen by a seeded hash of their text; 0 unless given. */
   holdout?: number;
-  /** Seed of the held-out choice. */
+  /** Seed of the run, for the lineage. */
   seed?: number;
+  /** Seed of the held-out choice; that of the run unless given. */
+  textSeed?: number;
   /** Stops after so many documents. */
   maxDocuments?: number;
   /** Stops after the document that brings the tokens to this number. */
@@ -132,7 +134,7 @@ async function* tokenized(
   options: TokenizeOptions,
   counts: TokenizeCounts,
 ): AsyncGenerator<TokenizedBatch> {
-  const { holdout = 0, seed = 0, packing = "document", maxTokens = Infinity } = options;
+  const { holdout = 0, seed = 0, textSeed = seed, packing = "document", maxTokens = Infinity } = options;
   const lineage = tokenLineage(tokenizer, options);
   const sides: Side[] = holdout > 0 ? ["train", "test"] : ["train"];
   const writers = new Map(
@@ -146,7 +148,7 @@ async function* tokenized(
         counts.emptyDocuments++;
         continue;
       }
-      const side = sideOf(text, seed, holdout);
+      const side = sideOf(text, textSeed, holdout);
       const packer = writers.get(side)!;
       seen += ids.length + 1;
       packer.add(ids, source ?? "", BigInt(counts.documents++));

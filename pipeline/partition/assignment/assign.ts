@@ -5,7 +5,7 @@
 
 import { InputError, say, setting, type Text } from "../../../kernels/errors.ts";
 import { checkLineage, FORMAT, identityOf, type Lineage, lineageOf } from "../../rows/lineage.ts";
-import { fromBatch, originOf, type RecordBatch, toBatch } from "../../rows/arrow.ts";
+import { fromBatch, originOf, type RecordBatch, scoresOf, toBatch } from "../../rows/arrow.ts";
 import { type Columns, regroup, sliceColumns } from "../../rows/columns.ts";
 import { checkSettings } from "../../settings/configuration.ts";
 import { checkCosts, checkWidth, equalRooms } from "./assignment.ts";
@@ -89,37 +89,56 @@ async function* assigned(
   let empty: RecordBatch | undefined;
   let lent: Held;
 
+  /** Checks that a batch is of the same kind as those before it, and gives what they have in common; undefined where it has no rows. */
+  function settledBy(batch: RecordBatch, { nll, rows }: Pick<Columns, "nll" | "rows">): Settled | undefined {
+    checkLineage(batch, { experts: options.experts, prefix: options.prefix }, "these options");
+    if (settled !== undefined) checkLineage(batch, identityOf(settled.lineage), "the rows before it");
+    if (rows === 0) {
+      const columns = { ...fromBatch(batch), expert: new Uint16Array() };
+      empty ??= toBatch(columns, lineageOut(batch, assignment, options));
+      return undefined;
+    }
+    const experts = nll!.length / rows;
+    settled ??= settle(batch, experts, assignment, options);
+    checkWidth(originOf(batch), experts, settled.experts);
+    return settled;
+  }
+
+  async function* look(): AsyncGenerator<CostRows> {
+    for await (const batch of open()) {
+      const where = originOf(batch);
+      const columns = scoresOf(batch, where);
+      const kind = settledBy(batch, columns);
+      if (kind === undefined) continue;
+      const { rows, nll: costs } = columns;
+      yield { experts: kind.experts, costs, predicted: predictedTokens(rows, [columns], kind), where };
+    }
+  }
+
   async function* chunks(): AsyncGenerator<CostRows> {
     const held = emptyHands();
     for await (const batch of open()) {
       const columns = fromBatch(batch, originOf(batch), ["nll"]);
-      checkLineage(batch, { experts: options.experts, prefix: options.prefix }, "these options");
-      if (settled !== undefined) checkLineage(batch, identityOf(settled.lineage), "the rows before it");
-      if (columns.rows === 0) {
-        empty ??= toBatch({ ...columns, expert: new Uint16Array() }, lineageOut(batch, assignment, options));
-        continue;
-      }
-      const experts = columns.nll!.length / columns.rows;
-      settled ??= settle(batch, experts, assignment, options);
-      checkWidth(originOf(batch), experts, settled.experts);
-      checkCosts(columns.nll!, experts, originOf(batch));
+      const kind = settledBy(batch, columns);
+      if (kind === undefined) continue;
+      checkCosts(columns.nll!, kind.experts, originOf(batch));
       for (let begin = 0, end = 0; begin < columns.rows; begin = end) {
         end = Math.min(columns.rows, begin + chunk - held.rows);
         hold(held, sliceColumns(columns, begin, end), chunk);
-        if (held.rows === chunk) yield* lend(held, settled);
+        if (held.rows === chunk) yield* lend(held, kind);
       }
     }
     if (held.rows > 0) yield* lend(held, settled!);
   }
 
   /** Gives rows to the assignment; once it asks for more, the memory of the rows is free. */
-  function* lend(held: Held, { experts, prefix, lineage }: Settled): Generator<CostRows> {
+  function* lend(held: Held, kind: Settled): Generator<CostRows> {
     lent = held;
-    const known = assignment.perToken && prefix !== undefined && lineage.costs === undefined;
+    const { experts } = kind;
     const rows: CostRows = {
       experts,
       costs: held.nll.subarray(0, held.rows * experts),
-      predicted: known ? predictedTokens(held, prefix) : undefined,
+      predicted: predictedTokens(held.rows, held.parts, kind),
     };
     yield rows;
     Object.assign(held, emptyHands());
@@ -127,7 +146,7 @@ async function* assigned(
   }
 
   async function* answers(): AsyncGenerator<Uint16Array> {
-    const proof = yield* assignment.assign({ open: chunks, rooms: equalRooms });
+    const proof = yield* assignment.assign({ look, open: chunks, rooms: equalRooms });
     if (proof !== undefined) options.onProof?.(proof);
   }
 
@@ -144,6 +163,8 @@ interface Settled {
   prefix?: number;
   /** Of the rows that go out. */
   lineage: Lineage;
+  /** Whether the method goes by costs per predicted token. */
+  perToken: boolean;
 }
 
 function settle(batch: RecordBatch, experts: number, assignment: Assignment, options: Options): Settled {
@@ -165,7 +186,7 @@ function settle(batch: RecordBatch, experts: number, assignment: Assignment, opt
       say`${where} does not say how long the scored prefix is: all sequences count as equally long; set ${PREFIX} if some are shorter than it`,
     );
   }
-  return { experts, prefix, lineage };
+  return { experts, prefix, lineage, perToken: assignment.perToken };
 }
 
 function lineageOut(
@@ -210,7 +231,13 @@ async function* handOut({ parts, nll }: Held, expert: Uint16Array, { experts, li
   for await (const batch of regroup(columns, BATCH)) yield toBatch(batch, lineage);
 }
 
-function predictedTokens({ rows, parts }: Held, prefix: number): Uint32Array {
+/** Gives the predicted tokens of rows whose lengths lie in `parts`; undefined where the method does not go by them, or M is unknown. */
+function predictedTokens(
+  rows: number,
+  parts: readonly Pick<Columns, "length">[],
+  { perToken, prefix, lineage }: Settled,
+): Uint32Array | undefined {
+  if (!perToken || prefix === undefined || lineage.costs !== undefined) return undefined;
   const predicted = new Uint32Array(rows);
   let row = 0;
   for (const { length } of parts) {

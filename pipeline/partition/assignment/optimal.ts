@@ -1,268 +1,171 @@
 /**
  * Optimal assignment to rooms, with a proof. Every expert gets a price, such that about as many rows want it as it has room
- * for. Each row goes where cost + price is least, and the few rows that do not fit move along shortest paths. For any prices p,
+ * for. Each row goes where cost + price is least, and the few rows that do not fit move along shortest paths. A result with its prices
+ * proves how good it is (`certificate.ts`).
  *
- *     D(p) = Σ_rows min_e (cost_e + p_e) − Σ_e room_e · p_e
- *
- * is a bound that no assignment undercuts (the dual of the transportation problem), so a result with its prices proves how good it is.
- *
- * It reads all rows several times and holds few of them: prices are learned on a sample and mended by counts over all rows, and only
- * rows whose choice is close are candidates to move. All sums are in f64, in the order of the rows, with their rounding kept.
+ * It reads all rows three times, unless they fit into memory, and holds few of them. The first time gives a sample, on which prices
+ * are learned. They are nearly right, so the second time settles most rows: those whose next expert costs so much more that no better
+ * prices would change their choice. What is left is solved in memory, to the end. The last time hands rows out and proves the result.
+ * All sums are in f64, in the order of the rows, with their rounding kept.
  */
 
-import {
-  type Assignment,
-  type AssignmentInput,
-  checkCosts,
-  type CostRows,
-  leastCost,
-  type Proof,
-} from "./assignment.ts";
-import { Candidates } from "./optimal/candidates.ts";
+import type { Assignment, AssignmentInput, CostRows, Proof } from "./assignment.ts";
+import { assignBalanced } from "./balanced.ts";
+import { Certificate } from "./certificate.ts";
 import { GreedyCost } from "./optimal/greedy.ts";
-import { type Nearest, nearest } from "./optimal/nearest.ts";
-import { repair } from "./optimal/repair.ts";
-import { marginOf, samplePrices, StridedSample } from "./optimal/sample.ts";
-import { Sum } from "./optimal/sum.ts";
+import type { Weighed } from "./optimal/contested.ts";
+import { halfOf, samplePrices, thinned, unweighed } from "./optimal/sample.ts";
+import { Sieve, spread } from "./optimal/sieve.ts";
+import { expertsOf, fitPrices, type Solution, solve } from "./optimal/solve.ts";
+import { Survey } from "./optimal/survey.ts";
+import { Sum } from "./sum.ts";
 
-const PRICE_PASSES = 4; // at most, over all rows
-const NEAR = 0.02; // of the sample lies within the first width
-const FEWEST = 64; // of the sample, or
-const EACH = 128; // for every expert are candidates
-const SPARE = 32; // candidates for every row that does not fit
-const REPAIRS = 4; // at most; the last one with as many candidates as may be
-const FAILURES = 2; // of a repair, before every row is a candidate
-const WIDER = 4; // times the reach of the last repair
-const MOST_COSTS = 2 ** 23; // of candidates, unless fewer cannot fill the rooms
-const TOLERANCE = 1e-9; // of the cost
+const SIEVES = 4; // at most; one more keeps all rows in memory, where they fit or none could fill the rooms
+const CLOSE = 1e-3; // of the sample may be with experts that it does not fit
+const FAR = 2; // times what prices are expected to be wrong by: the first reach
+const CLOSER = 6; // times less than what prices changed by: the next one
+const LEAST = 0.01; // of the rows are contested, by what the sample says
+const MOST = 0.05; // likewise: where more would be, better prices are sought first
+const MOST_COSTS = 2 ** 25; // of contested rows, likewise
 
-/** Gives every expert what it has room for at the least cost. */
-export const optimal: Assignment = {
-  method: "optimal",
-  about: "equal parts at the least cost over all rows, with a proof and with prices that assign other rows",
-  passes: 18,
-  balanced: true,
-  byChunk: false,
-  perToken: true,
-  assign,
-};
-
-async function* assign({ open, rooms }: AssignmentInput): AsyncGenerator<Uint16Array, Proof | undefined> {
-  const greedy = new GreedyCost(rooms);
-
-  async function read(visit: (rows: CostRows) => void): Promise<void> {
-    for await (const rows of open()) visit(rows), greedy.add(rows);
-    greedy.endPass();
-  }
-
-  const sample = new StridedSample();
-  const unbalanced = new Sum();
-  await read(({ costs, experts }) => {
-    checkCosts(costs, experts);
-    sample.add({ costs, experts });
-    for (let begin = 0; begin < costs.length; begin += experts) {
-      unbalanced.add(leastCost(costs, begin, experts));
-    }
-  });
-  const { seen, rows: sampled } = sample;
-  if (seen === 0) return undefined;
-  const room = rooms(seen, sampled.experts);
-  const places = room.reduce((sum, places) => sum + places, 0);
-  if (places !== seen) {
-    throw new RangeError(
-      `Cannot assign as rooms must hold every row: rooms hold ${places}, rows are ${seen}`,
-    );
-  }
-
-  async function sweep(prices: Float64Array, width: number, reach: number): Promise<Sweep> {
-    const result = new Sweep(prices, room, width, reach);
-    await read((rows) => result.add(rows));
-    return result;
-  }
-
-  /** Gives the reach within which a share of the rows are candidates. */
-  const reachOf = (prices: Float64Array, share: number) =>
-    share >= 1 ? Infinity : marginOf(sampled, prices, share);
-
-  let found = await learnPrices(sampled, room, sweep);
-  let best = found, cost = Infinity;
-  let bound = -Infinity, prices = found.prices;
-  for (let repairs = 1, failures = 0;;) {
-    if (found.bound > bound) ({ bound, prices } = found);
-    const wanted = SPARE * found.excess;
-    const repaired = failures === 0 && found.taken < Math.min(wanted, seen)
-      ? undefined
-      : repair(found.candidates, [...found.loads], room, found.prices);
-    if (repaired === undefined) { // too few candidates to fill the rooms, or to do it well
-      const share = WIDER ** failures++ * Math.max(wanted, WIDER * found.taken, FEWEST) / seen;
-      const reach = failures > FAILURES ? Infinity : reachOf(found.prices, share);
-      found = await sweep(found.prices, 0, Math.max(reach, WIDER * found.reach));
-      continue;
-    }
-    if (found.cost + repaired.rise < cost) best = found, cost = found.cost + repaired.rise;
-    const most = reachOf(repaired.prices, MOST_COSTS / (sampled.experts * seen));
-    const wider = Math.max(WIDER * found.reach, reachOf(repaired.prices, WIDER * found.taken / seen));
-    const reach = repairs < REPAIRS - 1 ? Math.min(wider, most) : most;
-    const check = await sweep(repaired.prices, 0, Math.max(reach, found.reach));
-    if (check.bound > bound) ({ bound, prices } = check);
-    const proved = found.taken === seen || cost - bound <= TOLERANCE * Math.abs(cost);
-    if (proved || check.reach === found.reach || repairs++ === REPAIRS) break;
-    found = check.bound > found.bound ? check : await sweep(found.prices, 0, check.reach);
-  }
-  if (!greedy.settled) {
-    greedy.wide = true;
-    await read(() => {});
-  }
-
-  const last = new Last(best, prices, room);
-  for await (const rows of open()) {
-    greedy.add(rows);
-    yield last.add(rows);
-  }
-  greedy.endPass();
+/**
+ * Makes the assignment that gives every expert what it has room for at the least cost. `sampled` is how many rows its sample holds at
+ * most, an even number; chosen by the number of experts unless given. More rows than that are read several times.
+ */
+export function createOptimal(sampled?: number): Assignment {
   return {
-    cost: last.cost,
-    bound: last.bound,
-    rows: seen,
-    loads: [...room],
-    unbalanced: unbalanced.value,
-    greedy: greedy.cost,
-    prices: [...prices],
+    method: "optimal",
+    about: "equal parts at the least cost over all rows, with a proof and with prices that assign other rows",
+    revision: 2,
+    passes: 7,
+    balanced: true,
+    byChunk: false,
+    perToken: true,
+    assign: (input) => assign(input, sampled),
   };
 }
 
-/** A way through all rows at given prices. */
-type SweepAt = (prices: Float64Array, width: number, reach: number) => Promise<Sweep>;
+/** Gives every expert what it has room for at the least cost. */
+export const optimal: Assignment = createOptimal();
 
-/** Learns prices: on the sample, then by what all rows say of them. */
-async function learnPrices(sample: CostRows, room: number[], sweep: SweepAt): Promise<Sweep> {
-  const { experts, costs } = sample;
-  const rows = costs.length / experts;
-  const first = samplePrices(sample, room);
-  const all = room.reduce((sum, room) => sum + room, 0);
-  const share = Math.max(FEWEST / rows, EACH * experts / all);
-  const fewest = marginOf(sample, first, share);
-  let width = marginOf(sample, first, Math.max(NEAR, share));
-  let best = await sweep(first, width, Math.max(width, fewest));
-  let scale = 1;
-  const { priceStep } = await import("./optimal/step.ts"); // with its library
-  for (let pass = 1; pass < PRICE_PASSES && best.excess > 4 * experts; pass++) {
-    const step = priceStep(best.near, best.width, best.loads.map((load, e) => load - room[e]));
-    width = Math.max(width / 3, fewest);
-    const prices = best.prices.map((price, e) => price + scale * step[e]);
-    const next = await sweep(prices, width, Math.max(width, fewest));
-    if (next.bound > best.bound) best = next, scale = 1;
-    else scale /= 4;
+async function* assign(
+  { open, look = open, rooms }: AssignmentInput,
+  sampled?: number,
+): AsyncGenerator<Uint16Array, Proof | undefined> {
+  const survey = new Survey(sampled);
+  for await (const group of look()) survey.add(group);
+  const { rows, experts, sample } = survey;
+  if (rows === 0) return undefined;
+  const room = rooms(rows, experts);
+  const places = room.reduce((sum, places) => sum + places, 0);
+  if (places !== rows) {
+    throw new RangeError(
+      `Cannot assign as rooms must hold every row: rooms hold ${places}, rows are ${rows}`,
+    );
   }
-  return best;
+
+  const isWhole = sample.stride === 1;
+  const greedy = isWhole ? undefined : new GreedyCost(survey.turns(), room, sample);
+  async function pass(visit: (rows: CostRows) => void): Promise<void> {
+    for await (const group of isWhole ? [sample.rows] : look()) visit(group), greedy?.add(group);
+    greedy?.endPass();
+  }
+  async function sift(prices: Float64Array, reach: number): Promise<Sieve> {
+    const sieve = new Sieve(rows, room, prices, reach);
+    await pass((group) => sieve.add(group));
+    return sieve;
+  }
+
+  const { sieve, solution } = await search(startOf(sample.rows, room, isWhole), sift);
+  while (greedy?.isSettled === false) await pass(() => {});
+  const expert = sieve.experts(expertsOf(sieve.contested, solution));
+  const certificate = new Certificate(solution.prices);
+  for await (const group of open()) {
+    const begin = certificate.rows;
+    const part = expert.slice(begin, begin + group.costs.length / experts);
+    certificate.add(group, part);
+    greedy?.add(group);
+    yield part;
+  }
+  greedy?.endPass();
+  return {
+    cost: certificate.cost,
+    bound: certificate.bound(room),
+    rows,
+    loads: certificate.loads,
+    unbalanced: survey.unbalanced,
+    greedy: greedy ? greedy.cost : greedyCost(sample.rows, room),
+    prices: [...solution.prices],
+  };
 }
 
-/** What all rows say of prices. */
-class Sweep {
-  /** Rows that each expert gets where every row goes to its least cost + price `[E]`. */
-  readonly loads: number[];
-  /** Rows `[E, E]` with a as best and b as second-best expert whose margin is at most `width`. */
-  readonly near: Float64Array;
-  /** Rows whose margin is at most `reach`. */
-  readonly candidates: Candidates;
-  /** How many they are. */
-  taken = 0;
-  readonly #cost = new Sum();
-  readonly #values = new Sum();
-  #nearest?: Nearest;
+/** Prices to begin with, and how far above the best an expert may cost for a row to be contested. */
+interface Start {
+  prices: Float64Array;
+  reach: number;
+  /** Whether better prices than these may be further off than the reach. */
+  isRough: boolean;
+  /** The least reach that leaves enough rows to solve. */
+  least: number;
+  /** Whether memory may hold all rows, where nothing less helps. */
+  mayKeepAll: boolean;
+}
 
-  constructor(
-    readonly prices: Float64Array,
-    readonly room: readonly number[],
-    readonly width: number,
-    readonly reach: number,
-  ) {
-    const experts = room.length;
-    this.loads = new Array(experts).fill(0);
-    this.near = new Float64Array(experts * experts);
-    this.candidates = new Candidates(experts);
-  }
+/** Learns prices on a sample of all rows, whose rooms are given. */
+function startOf(sample: CostRows, room: readonly number[], isWhole: boolean): Start {
+  const { experts } = sample;
+  const thin = samplePrices(thinned(sample), room);
+  if (isWhole) return { prices: thin, reach: Infinity, isRough: false, least: Infinity, mayKeepAll: true };
+  const rows = room.reduce((sum, room) => sum + room, 0);
+  const fit = (part: Weighed, start: Float64Array) =>
+    fitPrices(part, room.map((room) => room * part.rows / rows), start, CLOSE * part.rows);
+  const half = fit(halfOf(sample), thin);
+  const sampled = unweighed(sample);
+  const choice = fit(sampled, half.prices);
+  const marginOf = (share: number) => choice.closest(Math.max(1, share * sampled.rows));
+  const least = marginOf(LEAST);
+  // Half of a sample is as far from the whole as this is from all rows, chance apart.
+  const wanted = Math.max(least, FAR * spread(half.prices, choice.prices));
+  const isRough = wanted > marginOf(Math.min(MOST, MOST_COSTS / (experts * rows)));
+  const mayKeepAll = experts * rows <= MOST_COSTS;
+  return { prices: choice.prices, reach: isRough ? least : wanted, isRough, least, mayKeepAll };
+}
 
-  add(rows: CostRows): void {
-    const { costs, experts } = rows;
-    const { expert, next, value, margin } = this.#nearest = nearest(rows, this.prices, this.#nearest);
-    const count = costs.length / experts;
-    for (let row = 0; row < count; row++) {
-      const e = expert[row];
-      this.loads[e]++;
-      this.#cost.add(costs[row * experts + e]);
-      this.#values.add(value[row]);
-      if (margin[row] <= this.width) this.near[e * experts + next[row]]++;
-      if (margin[row] > this.reach) continue;
-      this.candidates.add(costs, row * experts, e);
-      this.taken++;
+/** The rows as settled and contested, and the solution of the latter. */
+interface Found {
+  sieve: Sieve;
+  solution: Solution;
+}
+
+/** Sifts the rows until a solution of what is contested leaves right what is settled. */
+async function search(
+  { prices: start, reach, isRough, least, mayKeepAll }: Start,
+  sift: (prices: Float64Array, reach: number) => Promise<Sieve>,
+): Promise<Found> {
+  let found: Found | undefined;
+  let prices = start, base = start, bound = -Infinity;
+  for (let sieves = 1;; sieves++) {
+    const sieve = await sift(prices, sieves > SIEVES ? Infinity : reach);
+    // Rough prices are first made better by what all rows say of them.
+    const solution = isRough && sieves === 1 ? undefined : solve(sieve.contested, sieve.left, prices);
+    if (solution !== undefined) found = { sieve, solution };
+    if (solution && sieve.holdsAt(solution.prices)) return found!;
+    if (found && sieves >= SIEVES && !mayKeepAll) return found;
+    if (sieve.bound > bound) {
+      bound = sieve.bound, base = prices;
+      prices = solution?.prices ?? sieve.better;
+      reach = Math.max(least, spread(prices, base) / (sieves === 1 ? CLOSER : 1));
+    } else {
+      const from = base;
+      prices = prices.map((price, e) => from[e] + (price - from[e]) / 4);
+      reach = Math.max(least, spread(prices, from));
     }
   }
-
-  /** What these rows cost, without prices. */
-  get cost(): number {
-    return this.#cost.value;
-  }
-
-  /** What no assignment to the rooms undercuts. */
-  get bound(): number {
-    return boundOf(this.#values, this.room, this.prices);
-  }
-
-  /** How far loads are from rooms, all experts together. */
-  get excess(): number {
-    return this.loads.reduce((sum, load, e) => sum + Math.abs(load - this.room[e]), 0);
-  }
 }
 
-/** The last way through all rows: it hands them out, and sums what they cost and what the proving prices say. */
-class Last {
-  readonly #sweep: Sweep;
-  readonly #prices: Float64Array;
-  readonly #room: readonly number[];
-  readonly #cost = new Sum();
-  readonly #values = new Sum();
-  #own?: Nearest;
-  #proving?: Nearest;
-
-  constructor(sweep: Sweep, prices: Float64Array, room: readonly number[]) {
-    this.#sweep = sweep, this.#prices = prices, this.#room = room;
-  }
-
-  add(rows: CostRows): Uint16Array {
-    const { costs, experts } = rows;
-    const { prices, reach, candidates } = this.#sweep;
-    const count = costs.length / experts;
-    const { expert, margin } = this.#own = nearest(rows, prices, this.#own);
-    const { value } = this.#proving = nearest(rows, this.#prices, this.#proving);
-    const result = expert.slice(0, count);
-    for (let row = 0; row < count; row++) {
-      if (margin[row] <= reach) {
-        // Equal rows are all as good to move: each takes its own expert while that holds one of them, or else the lowest that does.
-        const group = candidates.groupOf(costs, row * experts);
-        let e = expert[row];
-        if (candidates.held(group, e) === 0) { for (e = 0; candidates.held(group, e) === 0;) e++; }
-        candidates.give(group, e, -1);
-        result[row] = e;
-      }
-      this.#cost.add(costs[row * experts + result[row]]);
-      this.#values.add(value[row]);
-    }
-    return result;
-  }
-
-  get cost(): number {
-    return this.#cost.value;
-  }
-
-  get bound(): number {
-    return boundOf(this.#values, this.#room, this.#prices);
-  }
-}
-
-/** Gives D(p) from the sum of the least costs with prices. */
-function boundOf(values: Sum, room: readonly number[], prices: Float64Array): number {
-  const paid = new Sum();
-  room.forEach((rows, e) => paid.add(rows * prices[e]));
-  return values.value - paid.value;
+/** Sums what the greedy rule would cost over rows that are all in memory. */
+function greedyCost({ costs, experts, predicted }: CostRows, room: readonly number[]): number {
+  const sum = new Sum();
+  assignBalanced(costs, experts, predicted, room).forEach((e, row) => sum.add(costs[row * experts + e]));
+  return sum.value;
 }

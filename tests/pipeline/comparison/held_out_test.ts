@@ -36,8 +36,8 @@ Deno.test("sharedHeldOut() refuses two runs whose tokens differ, with what their
       error.message,
       /^Cannot compare "\S+\/a" and "\S+\/b" as their held-out tokens must be the same: SHA/,
     );
-    assertMatch(error.message, /in the latter, holdout 0\.1 and 0\.2, seed 0 and 3; make one/);
-    assertMatch(wordText(error.remedy!), /partition" with the same holdout, seed$/);
+    assertMatch(error.message, /in the latter, holdout 0\.1 and 0\.2, textSeed 0 and 3; make one/);
+    assertMatch(wordText(error.remedy!), /partition" with the same holdout, textSeed$/);
   });
 });
 

@@ -63,7 +63,28 @@ Deno.test({
     }),
 });
 
-Deno.test("self refuses experts that are not there or unlike one another, and to learn or split anything", async () => {
+Deno.test({
+  name: "self scores experts of different shapes, each as its own model has it",
+  ignore: gpu === null,
+  fn: () =>
+    inFolder(async (folder) => {
+      const configs = [MODEL, { ...MODEL, hidden: 12 }, { ...MODEL, layers: 1, heads: 4 }];
+      await writeExperts(folder, configs);
+      const opened = await self.open(folder, () => Promise.resolve(gpu!));
+      assertEquals([opened.experts, opened.vocabulary, opened.prefix, opened.shape], [3, 13, 8, undefined]);
+      const expected = ROWS.flatMap((row) =>
+        EXPERTS.map((name, expert) =>
+          row.length < 2
+            ? 0
+            : sequenceNll(configs[expert], anyWeights(configs[expert], name), row.slice(0, 5))
+        )
+      );
+      assertClose(await opened.costs(tokenRows(ROWS), [5]), expected, { atol: 1e-4, rtol: 1e-4 });
+      opened.close();
+    }),
+});
+
+Deno.test("self refuses experts that are not there or of other tokens, and to learn or split anything", async () => {
   assert(PARTITIONERS.get("self") === self && self.routes && !self.splits);
   await assertRejects(
     () => Promise.try(() => kindOf({ ...defaultConfiguration(), partitioner: "self" })),
@@ -75,18 +96,21 @@ Deno.test("self refuses experts that are not there or unlike one another, and to
     for (const read of [() => self.open(folder, noDevice), () => self.identify(folder)]) {
       await assertRejects(read, InputError, "must hold trained experts: it holds none");
     }
-    await writeExperts(folder, [MODEL, { ...MODEL, hidden: 12 }]);
-    await assertRejects(
-      () => self.open(folder, noDevice),
-      InputError,
-      "one shape and tokenizer: expert 1 differs",
-    );
+    for (
+      const [config, fact] of [
+        [{ ...MODEL, vocabulary: 14 }, "vocabulary is 13 for expert 0, 14 for expert 1"],
+        [{ ...MODEL, context: 16 }, "context is 8 for expert 0, 16 for expert 1"],
+      ] as const
+    ) {
+      await writeExperts(folder, [MODEL, config]);
+      await assertRejects(() => self.open(folder, noDevice), InputError, fact);
+    }
     await writeExperts(folder, [MODEL, MODEL]);
     await writeExperts(folder, [MODEL], "cd34");
     await assertRejects(
       () => self.open(folder, noDevice),
       InputError,
-      "one shape and tokenizer: expert 1 differs",
+      "tokenizer is cd34 for expert 0, ab12 for expert 1",
     );
   });
 });

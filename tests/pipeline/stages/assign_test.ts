@@ -25,6 +25,9 @@ Deno.test("summaryOf() tells how far costs are above the bound, per sequence and
 
 Deno.test("the stage assign refuses a method that there is not before anything runs", () => {
   const configuration = defaultConfiguration();
-  assertEquals(assign.of({ ...configuration, method: "optimal" }).length, 1);
+  const revisions = ["balanced", "argmax", "optimal"].map((method) =>
+    assign.of({ ...configuration, method }).map(({ name, revision }) => [name, revision])
+  );
+  assertEquals(revisions, [[["assign", 1]], [["assign", 1]], [["assign", 2]]]);
   assertThrows(() => assign.of({ ...configuration, method: "fair" }), InputError, '"fair"');
 });

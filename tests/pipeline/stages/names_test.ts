@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import { vouchedFiles } from "../../../pipeline/run/manifest.ts";
-import { expertNames } from "../../../pipeline/stages/names.ts";
+import { readManifest, vouchedFiles, writeManifest } from "../../../pipeline/run/manifest.ts";
+import { expertNames, keptWords } from "../../../pipeline/stages/names.ts";
 import { partition } from "../../../pipeline/stages/partition.ts";
 import { gpu } from "../../kernels/support.ts";
 import { withPartition } from "./support.ts";
@@ -16,6 +16,13 @@ Deno.test({
       assert(of("gull") >= 0 && of("gull") !== of("await"), texts.join("; "));
       const { experts } = await partition({ run, sources: { flags }, gpu: gpu! });
       assertEquals(experts.map(({ words }) => words), texts);
+      // The stage keeps them, so that they need not be read again; a run made before that has them read.
+      const manifest = (await readManifest(run, "split"))!;
+      assertEquals(manifest.result.words, texts);
+      assertEquals(await keptWords(run), texts);
+      const { words: _, ...result } = manifest.result;
+      await writeManifest(run, manifest, { ...manifest, result });
+      assertEquals(await keptWords(run), texts);
       await Deno.remove(`${run}/tokenizer.json`);
       assertEquals(await expertNames(run), null);
     }),

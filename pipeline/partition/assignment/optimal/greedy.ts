@@ -3,142 +3,226 @@
  */
 
 import type { CostRows } from "../assignment.ts";
-import { bestPerToken, orderByKey } from "../balanced.ts";
-import { Sum } from "./sum.ts";
+import { orderByKey } from "../balanced.ts";
 
-const LISTS = 2 ** 26; // bytes for the lists of a pass
-const [FEWEST, MOST] = [4, 8]; // experts in a list; MOST in the first lists, twice as many in every pass after it
+import { Sum } from "../sum.ts";
+import type { StridedSample } from "./sample.ts";
+
+const DEVIATIONS = 4; // of chance, by which experts may close earlier or later than the sample says
+const SAMPLED_PASSES = 3; // that go by the sample; the next one lists all that are open
+const BLOCK = 2 ** 22; // entries of lists whose memory is taken at once
 
 /**
- * Finds the cost of greedy assignment (`balanced`). Rows choose in the order of their keys; experts close as they fill. So the whole
- * assignment follows from the order and the E moments at which experts close. The first pass gives the order. Every later one lists
- * for each row still to choose its best experts among those still open, and as many rows choose as can by their lists. When all have
- * chosen, one more pass sums the costs. Give it every pass the same rows, then {@linkcode endPass}.
+ * Finds the cost of greedy assignment (`balanced`). Rows choose in their turns; experts close as they fill. So the whole assignment
+ * follows from the turns and the E moments at which experts close. A sample tells these moments within limits. A pass lists for each
+ * row the experts that it may get: the best one of those that are certainly open at its turn, and what is better and may be open.
+ * Then all rows choose by their lists. Where an expert closed outside its limits, another pass lists the rows from there on. When all
+ * have chosen, one more pass sums the costs. Give it every pass the same rows, then {@linkcode endPass}.
  */
 export class GreedyCost {
   /** The cost, when it is known. */
   cost?: number;
-  /** Lets the lists of the next pass take the memory that they need to be the last ones. */
-  wide = false;
   #pass = 0;
   #seen = 0; // rows of this pass
-  #keys: Float64Array[] = [];
-  #turn = new Uint32Array(); // when each row chooses `[N]`
-  #chosen = 0; // rows that have chosen
-  #room: number[] = [];
-  #closings: number[] = []; // turns from which one expert less is open, ascending
-  #open: number[] = [];
-  #stages: number[][] = []; // experts open before the first closing, after it, …
-  #width = 0;
-  #lists: Uint8Array | Uint16Array = new Uint8Array();
+  #chosen = 0; // turns that are over
+  #limits: Limits;
+  #lists: Lists;
+  readonly #room: number[];
+  readonly #turns: Uint32Array;
+  readonly #choice: Uint16Array; // of each turn
+  readonly #sample: StridedSample;
   readonly #sum = new Sum();
-  readonly #rooms: (rows: number, experts: number) => number[];
 
-  /** `rooms` gives the room of every expert `[E]`. */
-  constructor(rooms: (rows: number, experts: number) => number[]) {
-    this.#rooms = rooms;
+  /**
+   * @param turns The turn of each row `[rows]`, from 0.
+   * @param room Rows that each expert gets `[E]`.
+   * @param sample Some of the rows.
+   */
+  constructor(turns: Uint32Array, room: readonly number[], sample: StridedSample) {
+    this.#turns = turns;
+    this.#room = [...room];
+    this.#sample = sample;
+    this.#choice = new Uint16Array(turns.length);
+    this.#limits = this.#findLimits();
+    this.#lists = new Lists(turns.length);
   }
 
-  /** Whether the next pass will tell the cost, or one told it. */
-  get settled(): boolean {
-    return this.cost !== undefined || this.#pass > 0 && this.#chosen === this.#turn.length;
+  /** Whether all rows have chosen, so that the next pass tells the cost or one told it. */
+  get isSettled(): boolean {
+    return this.#chosen === this.#turns.length;
   }
 
   /** Takes the rows that come next. */
   add(rows: CostRows): void {
-    const { costs, experts, predicted } = rows;
     if (this.cost !== undefined) return;
-    if (this.#pass === 0) {
-      this.#keys.push(bestPerToken(costs, experts, predicted));
-      this.#open = Array.from({ length: experts }, (_, e) => e);
-    } else if (this.settled) this.#addCosts(rows);
+    if (this.isSettled) this.#addCosts(rows);
     else this.#addLists(rows);
-    this.#seen += costs.length / experts;
+    this.#seen += rows.costs.length / rows.experts;
   }
 
   /** Ends a pass. */
   endPass(): void {
-    if (this.cost !== undefined) return;
-    if (this.#pass === 0) this.#order();
-    else if (this.settled) {
-      this.cost = this.#sum.value;
-      this.#turn = new Uint32Array();
-    } else this.#choose();
     this.#seen = 0;
-    this.#pass++;
+    if (this.cost !== undefined) return;
+    if (this.isSettled) this.cost = this.#sum.value;
+    else {
+      this.#choose();
+      this.#pass++;
+      if (!this.isSettled) this.#limits = this.#findLimits();
+      this.#lists = new Lists(this.#turns.length - this.#chosen);
+    }
   }
 
-  #order(): void {
-    const keys = new Float64Array(this.#seen);
-    let at = 0;
-    for (const part of this.#keys.splice(0)) keys.set(part, at), at += part.length;
-    this.#turn = new Uint32Array(keys.length);
-    orderByKey(keys).forEach((row, turn) => this.#turn[row] = turn);
-    this.#room = [...this.#rooms(this.#seen, this.#open.length)];
-    this.#open = this.#open.filter((e) => this.#room[e] > 0);
-    this.#stages.push(this.#open);
-  }
+  /** Finds the turns between which each open expert closes. */
+  #findLimits(): Limits {
+    const { costs, experts } = this.#sample.rows;
+    const { stride } = this.#sample;
+    const open = this.#room.map((room) => room > 0);
+    if (this.#pass >= SAMPLED_PASSES) {
+      return new Limits(open, open.map(() => this.#chosen), open.map(() => Infinity));
+    }
+    const turns = Float64Array.from({ length: costs.length / experts }, (_, i) => this.#turns[i * stride]);
+    const order = orderByKey(turns.slice()).filter((i) => turns[i] >= this.#chosen);
+    const share = order.length / (this.#turns.length - this.#chosen);
 
-  #startLists(): void {
-    const left = this.#turn.length - this.#chosen;
-    const fitting = Math.min(MOST * 2 ** (this.#pass - 1), Math.floor(LISTS / left));
-    this.#width = Math.min(this.#open.length, this.wide ? Infinity : Math.max(FEWEST, fitting));
-    const bytes = this.#room.length <= 256 ? Uint8Array : Uint16Array;
-    this.#lists = new bytes(left * this.#width);
+    /** Lets the sampled rows choose, with so many times the room that experts have left; gives the turn at which each is closed. */
+    const closings = (times: (rows: number) => number): number[] => {
+      const closed = open.map((isOpen) => isOpen ? Infinity : 0);
+      const left = this.#room.map((room) => Math.max(1, Math.round(room * share * times(room * share))));
+      const choosing = open.flatMap((isOpen, e) => isOpen ? [e] : []);
+      for (const row of order) {
+        if (choosing.length === 0) break;
+        let best = 0;
+        for (let i = 1; i < choosing.length; i++) {
+          if (costs[row * experts + choosing[i]] < costs[row * experts + choosing[best]]) best = i;
+        }
+        const e = choosing[best];
+        if (--left[e] > 0) continue;
+        closed[e] = turns[row] + 1;
+        choosing.splice(best, 1);
+      }
+      return closed;
+    };
+    const chance = (rows: number) => DEVIATIONS * 2 ** this.#pass / Math.sqrt(Math.max(1, rows));
+    const early = closings((rows) => Math.max(0, 1 - chance(rows)));
+    const late = closings((rows) => 1 + chance(rows));
+    return new Limits(open, early, late.map((turn, e) => Math.max(turn, early[e])));
   }
 
   #addLists({ costs, experts }: CostRows): void {
-    if (this.#seen === 0) this.#startLists();
-    const rows = costs.length / experts, open = this.#open, width = this.#width, lists = this.#lists;
-    const best = new Float64Array(width);
-    for (let row = 0; row < rows; row++) {
-      const turn = this.#turn[this.#seen + row];
+    const rows = costs.length / experts, limits = this.#limits, lists = this.#lists;
+    const list = new Uint16Array(experts), values = new Float64Array(experts);
+    for (let row = 0, begin = 0; row < rows; row++, begin += experts) {
+      const turn = this.#turns[this.#seen + row];
       if (turn < this.#chosen) continue;
-      const begin = (turn - this.#chosen) * width;
-      let found = 0;
-      for (const e of open) {
-        const cost = costs[row * experts + e];
-        if (found === width && cost >= best[width - 1]) continue;
-        let at = found < width ? found++ : width - 1;
-        for (; at > 0 && cost < best[at - 1]; at--) {
-          best[at] = best[at - 1];
-          lists[begin + at] = lists[begin + at - 1];
-        }
-        best[at] = cost;
-        lists[begin + at] = e;
+      const { certain, possible } = limits.at(turn);
+      let found = 0; // entries of the list: experts by cost, equal ones by id
+      let least = Infinity, last = -1;
+      for (const e of certain) if (costs[begin + e] < least) least = costs[begin + e], last = e;
+      for (const e of possible) {
+        const cost = costs[begin + e];
+        if (cost > least || cost === least && e > last) continue;
+        let at = found++;
+        for (; at > 0 && cost < values[at - 1]; at--) values[at] = values[at - 1], list[at] = list[at - 1];
+        values[at] = cost, list[at] = e;
       }
+      if (last >= 0) list[found++] = last;
+      lists.add(turn - this.#chosen, list, found);
     }
   }
 
   #choose(): void {
-    const width = this.#width, room = this.#room;
-    for (let begin = 0; this.#chosen < this.#turn.length; begin += width) {
-      let at = begin;
-      while (at < begin + width && room[this.#lists[at]] === 0) at++;
-      if (at === begin + width) break; // all that it lists are closed: the next pass tells what else it wants
-      const e = this.#lists[at];
-      this.#chosen++;
-      if (--room[e] > 0) continue;
-      this.#open = this.#open.filter((f) => f !== e);
-      this.#stages.push(this.#open);
-      this.#closings.push(this.#chosen);
+    const room = this.#room, first = this.#chosen, turns = this.#turns.length;
+    const latest = this.#limits.latest.map((turn, e) => [turn, e]).sort(([a], [b]) => a - b);
+    for (; this.#chosen < turns; this.#chosen++) {
+      for (; latest.length > 0 && latest[0][0] <= this.#chosen; latest.shift()) {
+        if (room[latest[0][1]] > 0) return; // it should have closed by now, and is in no list from here on
+      }
+      const e = this.#lists.first(this.#chosen - first, (e) => room[e] > 0);
+      if (e < 0) return; // all that this row lists are closed
+      room[e]--;
+      this.#choice[this.#chosen] = e;
     }
-    this.#lists = new Uint8Array();
   }
 
   #addCosts({ costs, experts }: CostRows): void {
-    const rows = costs.length / experts, closings = this.#closings;
+    const rows = costs.length / experts;
     for (let row = 0; row < rows; row++) {
-      const turn = this.#turn[this.#seen + row];
-      let low = 0, high = closings.length;
-      while (low < high) {
-        const middle = (low + high) >> 1;
-        if (closings[middle] <= turn) low = middle + 1;
-        else high = middle;
-      }
-      let best = Infinity;
-      for (const e of this.#stages[low]) best = Math.min(best, costs[row * experts + e]);
-      this.#sum.add(best);
+      this.#sum.add(costs[row * experts + this.#choice[this.#turns[this.#seen + row]]]);
     }
+  }
+}
+
+/** Experts between two turns. */
+interface Stage {
+  /** Those that are certainly open. */
+  certain: number[];
+  /** Those that may be open. */
+  possible: number[];
+}
+
+/** Between which turns each expert closes. */
+class Limits {
+  readonly #begins: number[]; // turns at which the experts that may be open change, ascending
+  readonly #stages: Stage[];
+
+  /** Each open expert closes at turn `earliest` or later, and at `latest` or earlier. */
+  constructor(open: boolean[], earliest: number[], readonly latest: number[]) {
+    const moments = [0, ...earliest, ...latest].filter(Number.isFinite);
+    this.#begins = [...new Set(moments)].sort((a, b) => a - b);
+    this.#stages = this.#begins.map((turn) => {
+      const within = open.flatMap((isOpen, e) => isOpen && turn < latest[e] ? [e] : []);
+      return {
+        certain: within.filter((e) => turn < earliest[e]),
+        possible: within.filter((e) => turn >= earliest[e]),
+      };
+    });
+  }
+
+  /** Gives the experts at a turn. */
+  at(turn: number): Stage {
+    const begins = this.#begins;
+    let low = 0, high = begins.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if (begins[middle] <= turn) low = middle;
+      else high = middle - 1;
+    }
+    return this.#stages[low];
+  }
+}
+
+/** Lists of experts, one for each turn. */
+class Lists {
+  readonly #blocks: Uint16Array[] = []; // [BLOCK]: the length of a list, then its experts
+  readonly #begins: Uint32Array; // of each turn: where its list begins, in all blocks
+  #end = 0;
+
+  /** Makes room for the lists of so many turns. */
+  constructor(turns: number) {
+    this.#begins = new Uint32Array(turns);
+  }
+
+  /** Keeps the first `length` experts of a list. */
+  add(turn: number, list: Uint16Array, length: number): void {
+    const used = this.#end % BLOCK;
+    if (used === 0 || used + length >= BLOCK) {
+      this.#end = this.#blocks.length * BLOCK;
+      this.#blocks.push(new Uint16Array(BLOCK));
+    }
+    const block = this.#blocks[this.#blocks.length - 1];
+    let at = this.#end % BLOCK;
+    this.#begins[turn] = this.#end;
+    this.#end += length + 1;
+    block[at++] = length;
+    for (let i = 0; i < length; i++) block[at++] = list[i];
+  }
+
+  /** Finds the first expert of a turn's list that is open; −1 where none is. */
+  first(turn: number, isOpen: (e: number) => boolean): number {
+    const begin = this.#begins[turn];
+    const block = this.#blocks[Math.floor(begin / BLOCK)], at = begin % BLOCK;
+    for (let i = at + 1; i <= at + block[at]; i++) if (isOpen(block[i])) return block[i];
+    return -1;
   }
 }

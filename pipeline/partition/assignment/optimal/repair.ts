@@ -1,6 +1,6 @@
 /** Brings loads to rooms at the least cost, by moving candidates along shortest paths between experts. */
 
-import type { Candidates } from "./candidates.ts";
+import type { Holdings } from "./holdings.ts";
 
 /** What a repair did. */
 export interface Repaired {
@@ -11,9 +11,9 @@ export interface Repaired {
 }
 
 /**
- * Moves candidates until every expert has as many rows as it has room for; candidates and loads are changed in place. While an expert
- * has too many, the shortest path from such experts to one with too few is found, and one row is moved over each of its edges, or as
- * many equal ones as fit. As every row starts where it costs least at the prices given, no cheaper way to the same loads is left
+ * Moves candidates until every expert has as many rows as it has room for; who holds them and loads are changed in place. While an
+ * expert has too many, the shortest path from such experts to one with too few is found, and one row is moved over each of its edges,
+ * or as many equal ones as fit. As every row starts where it costs least at the prices given, no cheaper way to the same loads is left
  * among the candidates. Returns undefined where they do not reach.
  *
  * @param loads Rows that every expert has `[E]`, all of them and not the candidates alone.
@@ -21,7 +21,7 @@ export interface Repaired {
  * @param start Prices `[E]`.
  */
 export function repair(
-  candidates: Candidates,
+  candidates: Holdings,
   loads: number[],
   rooms: readonly number[],
   start: Float64Array,
@@ -83,7 +83,10 @@ export function repair(
       rise += rows * candidates.difference(group, from[b], b);
       candidates.give(group, from[b], -rows);
       candidates.give(group, b, rows);
-      if (fresh) { for (let c = 0; c < experts; c++) if (c !== b) heaps[b * experts + c].push(group); }
+      if (!fresh) continue;
+      for (let c = 0; c < experts; c++) {
+        if (c !== b) heaps[b * experts + c].push(group, candidates.difference(group, b, c));
+      }
     }
     loads[begin] -= rows;
     loads[end] += rows;
@@ -92,26 +95,21 @@ export function repair(
 }
 
 /** Makes the heaps `[E, E]` of what each expert could give to each other. */
-function heapsOf(candidates: Candidates): Heap[] {
+function heapsOf(candidates: Holdings): Heap[] {
   const { experts } = candidates;
-  const heaps = Array.from({ length: experts * experts }, (_, i) => {
-    const a = Math.floor(i / experts), b = i % experts;
-    return new Heap((group) => candidates.difference(group, a, b));
-  });
+  const heaps = Array.from({ length: experts * experts }, () => new Heap());
   for (const [group, a] of candidates.holders()) {
-    for (let b = 0; b < experts; b++) if (b !== a) heaps[a * experts + b].push(group);
+    for (let b = 0; b < experts; b++) {
+      if (b !== a) heaps[a * experts + b].push(group, candidates.difference(group, a, b));
+    }
   }
   return heaps;
 }
 
-/** Groups, the cheapest on top, the lowest number first among equals. */
+/** Groups and what they cost to move, the cheapest on top, the lowest number first among equals. */
 class Heap {
-  #groups: number[] = [];
-  readonly #cost: (group: number) => number;
-
-  constructor(cost: (group: number) => number) {
-    this.#cost = cost;
-  }
+  readonly #groups: number[] = [];
+  readonly #costs: number[] = [];
 
   get size(): number {
     return this.#groups.length;
@@ -121,37 +119,39 @@ class Heap {
     return this.#groups[0];
   }
 
-  push(group: number): void {
-    const groups = this.#groups;
-    let at = groups.length;
-    groups.push(group);
+  push(group: number, cost: number): void {
+    const groups = this.#groups, costs = this.#costs;
+    let at = groups.push(group) - 1;
+    costs.push(cost);
     while (at > 0) {
       const above = (at - 1) >> 1;
-      if (!this.#before(group, groups[above])) break;
-      groups[at] = groups[above];
+      if (!isBefore(group, cost, groups[above], costs[above])) break;
+      groups[at] = groups[above], costs[at] = costs[above];
       at = above;
     }
-    groups[at] = group;
+    groups[at] = group, costs[at] = cost;
   }
 
   pop(): void {
-    const groups = this.#groups;
-    const last = groups.pop()!;
+    const groups = this.#groups, costs = this.#costs;
+    const group = groups.pop()!, cost = costs.pop()!;
     if (groups.length === 0) return;
     let at = 0;
     for (;;) {
       let below = 2 * at + 1;
       if (below >= groups.length) break;
-      if (below + 1 < groups.length && this.#before(groups[below + 1], groups[below])) below++;
-      if (!this.#before(groups[below], last)) break;
-      groups[at] = groups[below];
+      const other = below + 1;
+      if (other < groups.length && isBefore(groups[other], costs[other], groups[below], costs[below])) {
+        below = other;
+      }
+      if (!isBefore(groups[below], costs[below], group, cost)) break;
+      groups[at] = groups[below], costs[at] = costs[below];
       at = below;
     }
-    groups[at] = last;
+    groups[at] = group, costs[at] = cost;
   }
+}
 
-  #before(a: number, b: number): boolean {
-    const costA = this.#cost(a), costB = this.#cost(b);
-    return costA < costB || costA === costB && a < b;
-  }
+function isBefore(groupA: number, costA: number, groupB: number, costB: number): boolean {
+  return costA < costB || costA === costB && groupA < groupB;
 }

@@ -1,14 +1,19 @@
 /** A sample of rows at a fixed stride, and prices learned on it. */
 
 import type { CostRows } from "../assignment.ts";
+import type { Weighed } from "./contested.ts";
 import { type Nearest, nearest, nearestOf } from "./nearest.ts";
 
+const [FEWEST, MOST] = [2 ** 15, 2 ** 18]; // rows
+const COSTS = 2 ** 23; // of as many rows as lie between these
+const SWEPT = 2 ** 14; // rows
+const BLOCK = 64; // rows
 const MOST_SWEEPS = 12;
 const CLOSE = 0.005; // of the sample may be with experts that it does not fit: chance alone makes a sample as unlike all rows
 
-/** Gives how many rows of so many experts a sample holds at most: it holds more than half of that, or every row. */
+/** Gives how many rows of so many experts a sample holds at most: it holds half of that or more, or every row. */
 export function sampleSize(experts: number): number {
-  return 2 ** Math.max(15, Math.min(16, 21 - Math.ceil(Math.log2(experts))));
+  return Math.max(FEWEST, Math.min(MOST, COSTS / 2 ** Math.ceil(Math.log2(experts))));
 }
 
 /**
@@ -18,9 +23,11 @@ export function sampleSize(experts: number): number {
 export class StridedSample {
   /** Rows seen. */
   seen = 0;
-  #stride = 1;
+  /** Every so many rows one is held: 1 where all are. */
+  stride = 1;
   #held = 0;
   #costs = new Float32Array();
+  #predicted?: Uint32Array;
   readonly #most: number;
   #experts = 0;
 
@@ -30,36 +37,77 @@ export class StridedSample {
   }
 
   /** Takes the rows that come next. */
-  add({ costs, experts }: CostRows): void {
+  add({ costs, experts, predicted }: CostRows): void {
     this.#experts = experts;
     const most = this.#most || sampleSize(experts);
     const rows = costs.length / experts;
-    const first = Math.ceil(this.seen / this.#stride) * this.#stride - this.seen;
-    for (let row = first; row < rows; row += this.#stride) {
+    const first = Math.ceil(this.seen / this.stride) * this.stride - this.seen;
+    for (let row = first; row < rows; row += this.stride) {
       if (this.#held === most) {
         for (let to = 1; 2 * to < most; to++) {
           this.#costs.copyWithin(to * experts, 2 * to * experts, (2 * to + 1) * experts);
+          this.#predicted?.copyWithin(to, 2 * to, 2 * to + 1);
         }
         this.#held = most / 2; // and this row's number is a multiple of the doubled stride
-        this.#stride *= 2;
+        this.stride *= 2;
       }
-      this.#reserve(most);
+      this.#reserve(most, predicted !== undefined);
+      if (predicted !== undefined) this.#predicted![this.#held] = predicted[row];
       this.#costs.set(costs.subarray(row * experts, (row + 1) * experts), this.#held++ * experts);
     }
     this.seen += rows;
   }
 
-  #reserve(most: number): void {
+  #reserve(most: number, isPredicted: boolean): void {
     if (this.#costs.length > this.#held * this.#experts) return;
-    const grown = new Float32Array(Math.min(most, Math.max(1024, 2 * this.#held)) * this.#experts);
-    grown.set(this.#costs);
-    this.#costs = grown;
+    const rows = Math.min(most, Math.max(1024, 2 * this.#held));
+    const costs = new Float32Array(rows * this.#experts);
+    costs.set(this.#costs);
+    this.#costs = costs;
+    if (!isPredicted) return;
+    const predicted = new Uint32Array(rows);
+    if (this.#predicted) predicted.set(this.#predicted);
+    this.#predicted = predicted;
   }
 
   /** The rows that it holds. */
   get rows(): CostRows {
-    return { experts: this.#experts, costs: this.#costs.subarray(0, this.#held * this.#experts) };
+    return {
+      experts: this.#experts,
+      costs: this.#costs.subarray(0, this.#held * this.#experts),
+      predicted: this.#predicted?.subarray(0, this.#held),
+    };
   }
+}
+
+/** Rows that count once each. */
+export function unweighed(rows: CostRows): Weighed {
+  const count = rows.costs.length / rows.experts;
+  return { experts: rows.experts, groups: count, rows: count, blocks: () => [rows] };
+}
+
+/** Half of a sample's rows, which count once each: every other block of them. */
+export function halfOf({ costs, experts }: CostRows): Weighed {
+  const blocks: CostRows[] = [];
+  let rows = 0;
+  for (let begin = 0; begin < costs.length; begin += 2 * BLOCK * experts) {
+    const block = { experts, costs: costs.subarray(begin, begin + BLOCK * experts) };
+    rows += block.costs.length / experts;
+    blocks.push(block);
+  }
+  return { experts, groups: rows, rows, blocks: () => blocks };
+}
+
+/** Gives some 16,384 of a sample's rows, at a fixed stride. */
+export function thinned({ costs, experts }: CostRows): CostRows {
+  const stride = Math.ceil(costs.length / experts / SWEPT);
+  const rows = Math.ceil(costs.length / experts / stride);
+  const thin = new Float32Array(rows * experts);
+  for (let row = 0; row < rows; row++) {
+    const begin = row * stride * experts;
+    thin.set(costs.subarray(begin, begin + experts), row * experts);
+  }
+  return { costs: thin, experts };
 }
 
 /**
@@ -135,11 +183,4 @@ export function largest(values: Float64Array, n: number): number {
     else break;
   }
   return values[at];
-}
-
-/** Finds the margin at given prices that a share of the sample, 0 to 1, does not exceed; at least one row's. */
-export function marginOf(sample: CostRows, prices: Float64Array, share: number): number {
-  const { margin } = nearest(sample, prices);
-  const rows = margin.length;
-  return largest(margin, rows + 1 - Math.min(rows, Math.max(1, Math.ceil(rows * share))));
 }

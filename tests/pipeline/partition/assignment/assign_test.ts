@@ -340,6 +340,24 @@ Deno.test("assign() finds the optimal parts of files, and assigns others by thei
   }
 });
 
+Deno.test("assign() checks scores that a method only looks at, with the batch that is wrong", async () => {
+  const run = (...batches: RecordBatch[]) =>
+    Array.fromAsync(assign(() => ReadableStream.from(batches), { chunk: 6, method: "optimal" }));
+  const good = toBatch(scored(3), LINEAGE);
+  const bad = scored(3);
+  bad.nll![5] = NaN;
+  const refusals: [RecordBatch, string][] = [
+    [toBatch(bad, LINEAGE), "Cannot assign the batch as every cost must be finite: nll of row 1, expert 2"],
+    [toBatch({ ...scored(3), nll: undefined }, LINEAGE), `must have a column "nll"`],
+    [toBatch(scored(3), { ...LINEAGE, routers: "ee" }), "routers is ee in the former, cd34 in the latter"],
+    [foreign({ ...scored(3), nll: new Float32Array(6) }), "nll has 2 values per row, experts is 3"],
+  ];
+  for (const [batch, fact] of refusals) await assertRejects(() => run(good, batch), InputError, fact);
+  const empty = emptyBatch(["document", "source", "nll"], LINEAGE);
+  assertEquals((await run(empty, good, empty)).map((batch) => batch.numRows), [3]);
+  assertEquals((await run(empty)).map((batch) => batch.numRows), [0]);
+});
+
 Deno.test("assign() goes by whole costs where they are no sums over tokens", async () => {
   const columns = { ...scored(2), length: Uint32Array.of(2, 4), nll: Float32Array.of(3, 9, 9, 4, 8, 9) };
   const two = async (lineage: object) =>

@@ -1,17 +1,16 @@
 import { assert, assertEquals } from "@std/assert";
-import { Candidates } from "../../../../../pipeline/partition/assignment/optimal/candidates.ts";
+import { Choice } from "../../../../../pipeline/partition/assignment/optimal/choice.ts";
+import { Contested } from "../../../../../pipeline/partition/assignment/optimal/contested.ts";
+import { Holdings } from "../../../../../pipeline/partition/assignment/optimal/holdings.ts";
 import { repair } from "../../../../../pipeline/partition/assignment/optimal/repair.ts";
 
 /** Candidates of rows, each where it costs least at no price. */
 function start(costs: number[][]) {
-  const candidates = new Candidates(costs[0].length);
-  const loads = costs[0].map(() => 0);
-  for (const row of costs) {
-    const best = row.indexOf(Math.min(...row));
-    candidates.add(Float32Array.from(row), 0, best);
-    loads[best]++;
-  }
-  return { candidates, loads };
+  const experts = costs[0].length;
+  const contested = new Contested(experts);
+  for (const row of costs) contested.add(Float32Array.from(row), 0);
+  const choice = new Choice(contested, new Float64Array(experts));
+  return { candidates: new Holdings(contested, choice, costs.length), loads: choice.loads };
 }
 
 Deno.test("repair() moves rows along the shortest path, through an expert that is full", () => {

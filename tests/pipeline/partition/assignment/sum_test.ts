@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { Sum } from "../../../../../pipeline/partition/assignment/optimal/sum.ts";
+import { Sum } from "../../../../pipeline/partition/assignment/sum.ts";
 
 Deno.test("a Sum keeps what plain addition loses", () => {
   const sum = new Sum();
