@@ -10,10 +10,10 @@ import { trainingFlops } from "../cost/flops.ts";
 import { modelShapes } from "../model/shapes.ts";
 import { readPart } from "../partition/manifests.ts";
 import { adoptionOf } from "../run/adoption.ts";
-import { exists, isMissing } from "../run/files.ts";
+import { exists, hashFile, isMissing } from "../run/files.ts";
 import { heldIn } from "../run/lock.ts";
 import type { Owner } from "../run/claims.ts";
-import { readManifest } from "../run/manifest.ts";
+import { type Manifest, readManifest } from "../run/manifest.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { readLastMetrics } from "../training/metrics.ts";
 import { listCheckpoints } from "../training/resume.ts";
@@ -29,7 +29,7 @@ export interface Training {
   model: string;
   /**
    * Whether it is at work, was stopped in the middle, is complete, came from another trainer, or has not begun; `damaged` where its
-   * manifest cannot be read.
+   * manifest cannot be read, or its metrics are not what that says.
    */
   state: "training" | "stopped" | "complete" | "adopted" | "waiting" | "damaged";
   /** Steps so far, as far as its metrics tell. */
@@ -84,6 +84,7 @@ const RECENT = 5;
 export async function openTrainings(run: string): Promise<TrainingsReader> {
   await needConfiguration(run, "watch", true);
   const times = createTimes(`${run}/metrics/timing.jsonl`);
+  const isSound = createSoundness();
   const sizes = new Map<string, Promise<number | undefined>>(); // sequences of a model's training set, which stay
   return {
     async read() {
@@ -102,7 +103,11 @@ export async function openTrainings(run: string): Promise<TrainingsReader> {
           if (await size === undefined) sizes.delete(name); // not made yet
         }
         const sequences = await sizes.get(name);
-        return await trainingOf(run, configuration, target, sequences, times.of(`train-${name}`));
+        return await trainingOf(run, configuration, target, {
+          sequences,
+          times: times.of(`train-${name}`),
+          isSound: (made) => isSound(run, `metrics/${name}.jsonl`, made),
+        });
       }));
       return all.filter(({ model, state }) => state !== "waiting" || !optional.has(model));
     },
@@ -124,24 +129,29 @@ async function trainingOf(
   run: string,
   c: Configuration,
   target: Target,
-  sequences: number | undefined,
-  times: readonly Time[],
+  { sequences, times, isSound }: {
+    sequences: number | undefined;
+    times: readonly Time[];
+    isSound(made: Manifest): Promise<boolean>;
+  },
 ): Promise<Training> {
   const { name, folder } = target;
   const place = `${run}/${folder}`;
-  const [made, metrics, held, [last]] = await Promise.all([
+  const [read, found, held, [last]] = await Promise.all([
     readManifest(run, `train-${name}`).catch(() => undefined),
     readLastMetrics(`${run}/metrics/${name}.jsonl`),
     heldIn(run, (name, mode) => name === `train-${target.name}` && mode !== "read"),
     listCheckpoints(`${place}/checkpoints`),
   ]);
+  const holders = held.map(({ owner }) => owner);
+  const works = holders.length > 0;
+  const isDamaged = !works && (read === undefined || read !== null && !await isSound(read));
+  const [made, metrics] = isDamaged ? [undefined, null] : [read, found]; // damaged figures are not shown
   const adoption = adoptionOf(made ?? null);
   const batch = target.batch(c);
   const trained = Number(made?.result.steps ?? NaN);
   const steps = Number.isFinite(trained) ? trained : stepsOf(c, target, sequences);
   const { step, tokens, loss = null, rate = null } = metrics?.last ?? { step: 0, tokens: 0 };
-  const holders = held.map(({ owner }) => owner);
-  const works = holders.length > 0;
   const begun = metrics !== null || last !== undefined || await exists(`${place}/config.json`);
   const state = works
     ? "training"
@@ -175,6 +185,22 @@ async function trainingOf(
     updated: metrics?.at?.toISOString() ?? null,
     holders,
     ...adoption && { from: adoption.from },
+  };
+}
+
+/** Tells whether a file is what the manifest of its stage says; one that has not changed since is not read again. */
+function createSoundness() {
+  const known = new Map<string, { of: string; isSound: boolean }>();
+  return async (run: string, path: string, { outputs }: Manifest): Promise<boolean> => {
+    const record = outputs[path];
+    const info = await Deno.stat(`${run}/${path}`).catch(() => null);
+    if (!record || !info) return true; // nothing is shown of it
+    const of = [record.sha256, info.size, info.mtime?.getTime()].join();
+    if (known.get(path)?.of !== of) {
+      const isSound = (await hashFile(`${run}/${path}`)).sha256 === record.sha256;
+      known.set(path, { of, isSound });
+    }
+    return known.get(path)!.isSound;
   };
 }
 

@@ -81,6 +81,9 @@ function checkClosing(
 ): void {
   if (closing === undefined) throw cutShort(name);
   const said = closing.get(CLOSING_ROWS);
+  if (said === undefined || !/^\d+$/.test(said)) {
+    throw unreadable(name, "its end must tell how many rows it holds", "it does not; make it again");
+  }
   if (said !== String(rows)) {
     throw unreadable(name, `it must hold the ${said} rows that its end tells of`, `it holds ${rows}`);
   }

@@ -77,5 +77,12 @@ Deno.test("openTrainings() tells of every training what its files and its holder
     await trainDense("batch", { run, ...TRAINING });
     await Deno.writeTextFile(`${run}/manifests/train-dense.json`, "{}");
     assertEquals((await reader.read())[2].state, "damaged");
+    const metrics = `${run}/metrics/expert-00.jsonl`;
+    const text = await Deno.readTextFile(metrics);
+    await Deno.writeTextFile(metrics, text.replace(/"loss":(\d)/, (_, digit) => `"loss":${9 - digit}`));
+    const [{ state, loss: told }] = await reader.read();
+    assertEquals([state, told], ["damaged", null]);
+    await Deno.writeTextFile(metrics, text);
+    assertEquals((await reader.read())[0].loss, loss);
     await assertRejects(() => openTrainings(`${run}/none`), InputError);
   }));
