@@ -6,7 +6,7 @@
 
 import { setting } from "../kernels/mod.ts";
 import { type ComparedRun, type Comparison, type Lack, valueText } from "../pipeline/comparison/mod.ts";
-import { TOLD_WAYS, type Way } from "../pipeline/evaluation/mod.ts";
+import { atPrefix, TOLD_WAYS, type Way } from "../pipeline/evaluation/mod.ts";
 import { count, percent, table } from "./layout.ts";
 import { worded, words } from "./wording.ts";
 
@@ -116,9 +116,7 @@ function prefixText(runs: readonly ComparedRun[]): string {
   );
   const rows = [...lengths].sort((a, b) => a - b).map((length) => [
     count(length),
-    ...evaluated.map(({ evaluation }) =>
-      decimals(evaluation!.prefixes.find(({ prefix }) => prefix === length)?.perplexity, 2)
-    ),
+    ...evaluated.map(({ evaluation }) => decimals(atPrefix(evaluation!, length)?.perplexity, 2)),
     "",
   ]);
   return table(["prefix", ...evaluated.map(({ name }) => name), ""].join(" | "), rows);

@@ -5,7 +5,7 @@
  */
 
 import { BASELINE_NOTES, isBaseline } from "../evaluation/baselines.ts";
-import { TOLD_WAYS, type Way } from "../evaluation/evaluation.ts";
+import { atPrefix, TOLD_WAYS, type Way } from "../evaluation/evaluation.ts";
 import {
   across,
   AXIS_WIDTH,
@@ -250,9 +250,7 @@ function prefixPlot(runs: readonly ComparedRun[]): Plot {
       head: ["prefix", ...evaluated.map(({ name }) => name)],
       rows: lengths.map((length) => [
         length,
-        ...evaluated.map(({ evaluation }) =>
-          evaluation!.prefixes.find(({ prefix }) => prefix === length)?.perplexity ?? null
-        ),
+        ...evaluated.map(({ evaluation }) => atPrefix(evaluation!, length)?.perplexity ?? null),
       ]),
     },
   };

@@ -216,6 +216,14 @@ export type Fallback = NonNullable<Evaluation["fallback"]>;
  */
 export type Evaluation = v.InferOutput<typeof EVALUATION>;
 
+/** Finds the row of so many tokens in figures by routing prefix; undefined where such a prefix was not measured. */
+export function atPrefix<Row extends { prefix: number }>(
+  { prefixes }: { prefixes: readonly Row[] },
+  tokens: number,
+): Row | undefined {
+  return prefixes.find(({ prefix }) => prefix === tokens);
+}
+
 /**
  * Gives a gain in positive numbers: by how much the perplexity of the mixture is lower or higher, with the
  * ends of that interval.

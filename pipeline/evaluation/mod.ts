@@ -27,6 +27,7 @@ export { type ChoiceTask, type Metric, METRICS, TASKS, type ZeroShotTask } from 
 export { evaluate, type EvaluateOptions } from "./evaluate.ts";
 export { type ModelScores, scoreModel } from "./model_pass.ts";
 export {
+  atPrefix,
   type Evaluation,
   type Fallback,
   type Gain,

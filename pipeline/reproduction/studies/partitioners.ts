@@ -7,7 +7,7 @@
 
 import type { Configuration } from "../../settings/configuration.ts";
 import { prefixesPlot } from "./plots.ts";
-import { type Outcome, percentText, scoreText, seedsTo, setupOf, type Study } from "./study.ts";
+import { type Outcome, percentText, scoreAt, scoreText, seedsTo, setupOf, type Study } from "./study.ts";
 
 /** The ways to split, whether seeds are repeated, and whether a prompt can be routed. */
 const WAYS: {
@@ -75,8 +75,6 @@ export const partitioners: Study = {
     const lengths = outcomes[0].evaluation.prefixes.map(({ prefix }) => prefix).filter((length) =>
       length >= 8
     );
-    const at = ({ evaluation }: Outcome, tokens: number) =>
-      evaluation.prefixes.find(({ prefix }) => prefix === tokens);
     const of = (way: string) => outcomes.filter(({ setup }) => setup.name.startsWith(`${way}-`));
     const routed = outcomes.filter(({ evaluation }) => evaluation.prefixes.length > 1);
     const [em, started, clusters] = ["em", "em-from-clusters", "ctbm"].map((way) =>
@@ -86,7 +84,7 @@ export const partitioners: Study = {
     const versus = (a: readonly Outcome[], b: readonly Outcome[], tokens?: number) =>
       a.map((outcome, i) =>
         [outcome, b[i]].map((one) =>
-          (tokens === undefined ? one.evaluation.scores.mixture! : at(one, tokens)!).perplexity
+          (tokens === undefined ? one.evaluation.scores.mixture! : scoreAt(one, tokens)!).perplexity
         )
       );
     const text = (pairs: number[][]) =>
@@ -130,7 +128,7 @@ export const partitioners: Study = {
         ],
         rows: outcomes.map((outcome) => [
           outcome.setup.label,
-          ...lengths.map((length) => length > MOST_TOKENS ? null : scoreText(at(outcome, length))),
+          ...lengths.map((length) => length > MOST_TOKENS ? null : scoreText(scoreAt(outcome, length)!)),
           scoreText(outcome.evaluation.scores.mixture),
           scoreText(outcome.evaluation.scores.oracle),
           outcome.partition.nmi?.toFixed(3) ?? null,

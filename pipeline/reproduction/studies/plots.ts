@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Score } from "../../evaluation/evaluation.ts";
+import { atPrefix, type Score } from "../../evaluation/evaluation.ts";
 import {
   across,
   beside,
@@ -98,9 +98,7 @@ export function prefixesPlot(
       head: ["run", ...lengths.map(String)],
       rows: outcomes.map(({ setup, evaluation }) => [
         setup.label,
-        ...lengths.map((length) =>
-          evaluation.prefixes.find(({ prefix }) => prefix === length)?.perplexity ?? null
-        ),
+        ...lengths.map((length) => atPrefix(evaluation, length)?.perplexity ?? null),
       ]),
     },
   };

@@ -7,7 +7,7 @@
 
 import { mixedLengths, shortPrefix } from "./lengths.ts";
 import { prefixesPlot } from "./plots.ts";
-import { gainText, type Outcome, scoreText, setupOf, type Study } from "./study.ts";
+import { gainText, type Outcome, scoreAt, scoreText, setupOf, type Study } from "./study.ts";
 
 /** How the length of the routing prefix matters. */
 export const prefix: Study = {
@@ -36,11 +36,9 @@ export const prefix: Study = {
     const [long, short] = outcomes;
     const length = long.evaluation.prefix;
     const eighth = shortPrefix(length);
-    const at = ({ evaluation }: Outcome, tokens: number) =>
-      evaluation.prefixes.find(({ prefix }) => prefix === tokens)!;
     const pair = (tokens: number) =>
-      [at(long, tokens), at(short, tokens)].map((row) => row.perplexity.toFixed(2)).join(" and ");
-    const gain = at(long, eighth).gains.find(({ baseline }) => baseline === "dense");
+      [scoreAt(long, tokens)!, scoreAt(short, tokens)!].map((row) => row.perplexity.toFixed(2)).join(" and ");
+    const gain = scoreAt(long, eighth)!.gains.find(({ baseline }) => baseline === "dense");
     const lengths = long.evaluation.prefixes.map(({ prefix }) => prefix);
     return {
       claims: [
@@ -55,20 +53,20 @@ export const prefix: Study = {
             `Routers trained with ${eighth} tokens are better at ${eighth} than those trained with ${length}`,
           paper: "they are",
           here: `${pair(eighth)}: trained with ${length}, and with ${eighth}`,
-          holds: at(short, eighth).perplexity < at(long, eighth).perplexity,
+          holds: scoreAt(short, eighth)!.perplexity < scoreAt(long, eighth)!.perplexity,
         },
         {
           claim: `… and worse at ${length}`,
           paper: "they are",
           here: pair(length),
-          holds: at(short, length).perplexity > at(long, length).perplexity,
+          holds: scoreAt(short, length)!.perplexity > scoreAt(long, length)!.perplexity,
         },
       ],
       table: {
         head: ["routers", ...lengths.map((tokens) => `${tokens} tokens`)],
         rows: outcomes.map((outcome) => [
           outcome.setup.label,
-          ...lengths.map((tokens) => scoreText(at(outcome, tokens))),
+          ...lengths.map((tokens) => scoreText(scoreAt(outcome, tokens)!)),
         ]),
       },
       plots: [

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { atPrefix } from "../../evaluation/evaluation.ts";
 import type { Configuration } from "../../settings/configuration.ts";
 import { mixtures, perplexitiesPlot } from "./plots.ts";
 import { percentText, scoreText, setupOf, type Study } from "./study.ts";
@@ -42,7 +43,8 @@ export const routers: Study = {
   findings(outcomes) {
     const own = mixtures(outcomes);
     const self = outcomes.flatMap(({ evaluation }) => {
-      const routed = evaluation.routedBy?.prefixes.find(({ prefix }) => prefix === evaluation.prefix);
+      const { routedBy, prefix } = evaluation;
+      const routed = routedBy && atPrefix(routedBy, prefix);
       return routed ? [{ label: "the experts themselves", ...routed }] : [];
     });
     const scores = [...own, ...self];

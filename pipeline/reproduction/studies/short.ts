@@ -7,7 +7,7 @@
 
 import { prefix } from "./prefix.ts";
 import { prefixesPlot } from "./plots.ts";
-import { type Outcome, percentText, type Study } from "./study.ts";
+import { type Outcome, percentText, scoreAt, type Study } from "./study.ts";
 
 const MOST_TOKENS = 32;
 
@@ -23,8 +23,6 @@ export const short: Study = {
     const lengths = outcomes[0].evaluation.prefixes.map(({ prefix }) => prefix).filter((length) =>
       length <= MOST_TOKENS
     );
-    const at = ({ evaluation }: Outcome, tokens: number) =>
-      evaluation.prefixes.find(({ prefix }) => prefix === tokens)!;
     const [long, , mixed] = outcomes;
     const first = lengths[0];
     return {
@@ -32,8 +30,8 @@ export const short: Study = {
         claim:
           `Routers trained with mixed lengths are better with ${first} tokens than those trained with ${long.evaluation.prefix}`,
         paper: "not reported",
-        here: [mixed, long].map((one) => at(one, first).perplexity.toFixed(2)).join(" and "),
-        holds: at(mixed, first).perplexity < at(long, first).perplexity,
+        here: [mixed, long].map((one) => scoreAt(one, first)!.perplexity.toFixed(2)).join(" and "),
+        holds: scoreAt(mixed, first)!.perplexity < scoreAt(long, first)!.perplexity,
       }],
       table: {
         head: [
@@ -43,7 +41,7 @@ export const short: Study = {
         rows: outcomes.map((outcome) => [
           outcome.setup.label,
           ...lengths.flatMap((tokens) => {
-            const row = at(outcome, tokens);
+            const row = scoreAt(outcome, tokens)!;
             return [row.perplexity.toFixed(2), percentText(row.agreement)];
           }),
         ]),

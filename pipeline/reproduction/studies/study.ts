@@ -5,7 +5,7 @@
  */
 
 import type { Cost } from "../../cost/cost.ts";
-import { type Evaluation, type Gain, sideOf } from "../../evaluation/evaluation.ts";
+import { atPrefix, type Evaluation, type Gain, sideOf } from "../../evaluation/evaluation.ts";
 import type { Table } from "../../report/html.ts";
 import type { Plot } from "../../report/plots.ts";
 import type { Claim, Searched } from "../../report/reproduction.ts";
@@ -106,3 +106,6 @@ export function gainText(gain: Gain): string {
 
 /** Writes a share of one as percent. */
 export const percentText = (share: number): string => `${(100 * share).toFixed(1)}%`;
+
+/** Gives the figures of a run's mixture where so many tokens route; undefined where such a prefix was not measured. */
+export const scoreAt = ({ evaluation }: Outcome, tokens: number) => atPrefix(evaluation, tokens);

@@ -21,6 +21,7 @@ import type { Reading } from "../../run/vouched.ts";
 import { joinBytes, type Take, takeFrom } from "../bytes.ts";
 import { openWriter, orUnreadable } from "./library.ts";
 import { CLOSING_ROWS, OURS } from "./marks.ts";
+import { checkFooterVectors, checkMessageVectors } from "./vectors.ts";
 
 const MAGIC = new TextEncoder().encode("ARROW1");
 const CONTINUATION = Uint8Array.of(0xff, 0xff, 0xff, 0xff);
@@ -143,6 +144,7 @@ async function* fileMessages(
   }
   const bytes = await read(limit, length);
   const { schema, blocks } = orUnreadable(name, () => {
+    checkFooterVectors(bytes);
     const footer = Footer.decode(bytes);
     return { schema: footer.schema, blocks: [...footer.dictionaryBatches(), ...footer.recordBatches()] };
   });
@@ -196,6 +198,7 @@ function metadataLength(prefix: Uint8Array, where: string): number {
 /** Decodes a message's metadata, and checks that all its buffers lie within its body. */
 function decodeMessage(metadata: Uint8Array, where: string): Message {
   return orUnreadable(where, () => {
+    checkMessageVectors(metadata);
     const message = Message.decode(metadata);
     const { bodyLength } = message;
     if (!(bodyLength >= 0 && bodyLength <= MAX_BODY)) {

@@ -1,6 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { RecordBatchReader, RecordBatchStreamWriter } from "apache-arrow";
-import { ByteBuffer } from "flatbuffers";
 import { InputError } from "../../../../kernels/errors.ts";
 import { toBatch } from "../../../../pipeline/rows/arrow.ts";
 import { joinBytes } from "../../../../pipeline/rows/bytes.ts";
@@ -20,19 +19,6 @@ Deno.test("orUnreadable() makes one line of what the library throws, and passes 
   assertEquals(message, "Cannot read a.arrow as it must be whole Arrow data: out of bounds");
   const own = new InputError("Cannot do it");
   assertEquals(assertThrows(() => orUnreadable("a.arrow", throwing(own))), own);
-});
-
-Deno.test("a list that claims more elements than its message has bytes is refused, not walked", () => {
-  const vector = (length: number) => {
-    const bytes = new ByteBuffer(new Uint8Array(16));
-    bytes.writeInt32(0, 4); // where the vector stands, from here
-    bytes.writeInt32(4, length);
-    return () => bytes.__vector_len(0);
-  };
-  assertEquals(vector(3)(), 3);
-  for (const length of [17, 2 ** 31 - 1, -1]) {
-    assertThrows(vector(length), RangeError, `a list of ${length} elements leaves the 16 bytes`);
-  }
 });
 
 Deno.test("openWriter() gives what was written since it was last asked, and no byte twice", () => {
