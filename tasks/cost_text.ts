@@ -68,9 +68,9 @@ export function communicationText(
 
 /** Lays out what a configuration costs. */
 export function costText(cost: Cost): string {
-  const { mixture: m, memory } = cost;
+  const { mixture, memory } = cost;
   return [
-    `This configuration: E=${m.experts}, S=${m.length}, M=${m.prefix}, V=${m.expert.vocabulary}`,
+    `This configuration: E=${mixture.experts}, S=${mixture.length}, M=${mixture.prefix}, V=${mixture.expert.vocabulary}`,
     "",
     weightsTable(cost),
     "",
@@ -90,20 +90,27 @@ export function costText(cost: Cost): string {
       `stored in ${cost.dtype} while experts and the dense model train: transposed matrices and the activations that are ` +
       "kept; logits, queries, keys and values before they are split, and gradients are f32",
     ]),
-    `generating: ${bytes(memory.inference.cache)} of the batch are keys and values of ${m.length} positions`,
+    `generating: ${
+      bytes(memory.inference.cache)
+    } of the batch are keys and values of ${mixture.length} positions`,
     "",
     exchangeTable(cost),
   ].join("\n");
 }
 
 function weightsTable(
-  { mixture: m, parameters, equalCompute: larger, switch: tokenwise, adopted = [] }: Cost,
+  { mixture, parameters, equalCompute: larger, switch: tokenwise, adopted = [] }: Cost,
 ): string {
-  const shape = ({ hidden, layers, heads }: Pick<typeof m.expert, "hidden" | "layers" | "heads">) =>
+  const shape = ({ hidden, layers, heads }: Pick<typeof mixture.expert, "hidden" | "layers" | "heads">) =>
     `H=${hidden} L=${layers} heads=${heads}`;
   return table("| weights | steps x batch | shape", [
-    ["router", parameters.router, `${count(m.routerSteps)} x ${m.routerBatch}`, shape(m.router)],
-    ["expert", parameters.expert, `${count(m.steps)} x ${m.batch}`, shape(m.expert)],
+    [
+      "router",
+      parameters.router,
+      `${count(mixture.routerSteps)} x ${mixture.routerBatch}`,
+      shape(mixture.router),
+    ],
+    ["expert", parameters.expert, `${count(mixture.steps)} x ${mixture.batch}`, shape(mixture.expert)],
     ...adopted.map(({ expert, parameters, shape: own, from }) => [
       `expert ${expert}, adopted`,
       parameters,
@@ -129,7 +136,7 @@ function weightsTable(
 }
 
 function flopsTable(cost: Cost): string {
-  const { mixture: m, flops, equalCompute: larger, switch: tokenwise, seconds, device } = cost;
+  const { mixture, flops, equalCompute: larger, switch: tokenwise, seconds, device } = cost;
   const secondsOf = (flops: number) => flops / (device.flops * device.utilisation);
   const apart = Math.abs(larger.training / larger.mixture - 1);
   const side = larger.training < larger.mixture ? "less" : "more";
@@ -143,11 +150,11 @@ function flopsTable(cost: Cost): string {
     return row(name, part, secondsOf(part), `${percent(part / flops.experts)} of the experts`);
   };
   const alone = "no exchange: as many devices as experts take this long";
-  const onPrompt = `routers on ${m.prefix} tokens, then one expert`;
+  const onPrompt = `routers on ${mixture.prefix} tokens, then one expert`;
   const { allExperts, oneExpert, routers, sharding } = seconds;
   return table("| FLOPs | time |", [
     row("training of the experts", flops.experts, allExperts, "all, one after another"),
-    row("  of one expert", flops.experts / m.experts, oneExpert, alone),
+    row("  of one expert", flops.experts / mixture.experts, oneExpert, alone),
     part("training of the routers", flops.trainRouters),
     part("sharding for the routers", flops.shardForRouters),
     part("sharding for the experts", flops.shardForExperts),
@@ -160,9 +167,9 @@ function flopsTable(cost: Cost): string {
       `${percent(apart)} ${side} than the mixture`,
     ),
     row("Switch, as many tokens", tokenwise.training, secondsOf(tokenwise.training)),
-    row("a prompt, dense", flops.inference, seconds.densePrompt, `${m.length} tokens`),
-    row("a prompt, larger dense", larger.inference, seconds.equalComputePrompt, `${m.length} tokens`),
-    row("a prompt, Switch", tokenwise.inference, secondsOf(tokenwise.inference), `${m.length} tokens`),
+    row("a prompt, dense", flops.inference, seconds.densePrompt, `${mixture.length} tokens`),
+    row("a prompt, larger dense", larger.inference, seconds.equalComputePrompt, `${mixture.length} tokens`),
+    row("a prompt, Switch", tokenwise.inference, secondsOf(tokenwise.inference), `${mixture.length} tokens`),
     row("a prompt, mixture", flops.inference + flops.inferenceOverhead, seconds.prompt, onPrompt),
   ]);
 }

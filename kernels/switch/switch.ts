@@ -131,12 +131,12 @@ export function switchCapacities(rows: number, experts: number, factor: number):
  * Plans which expert every token goes to, and which of its tokens each expert takes: the first ones, in the
  * order of the rows.
  */
-export function switchRoute(gpu: Gpu, t: SwitchRoute, own: SwitchBuffers): Dispatch[] {
-  const { shape: { models, rows, length, experts }, training } = t;
+export function switchRoute(gpu: Gpu, route: SwitchRoute, own: SwitchBuffers): Dispatch[] {
+  const { shape: { models, rows, length, experts }, training } = route;
   const stride = padded(experts);
   const blocks = Math.ceil(rows / BLOCK_ROWS);
   const columns = experts + 1;
-  const ofModel = (values: number) => t.sharedTokens ? 0 : values;
+  const ofModel = (values: number) => route.sharedTokens ? 0 : values;
   const perBlock = { workgroups: Math.ceil(blocks * columns / WORKGROUP), models };
   const { buffer, offset, model } = training?.reports ?? { buffer: gpu.emptyWritable, offset: 0, model: 0 };
   return [
@@ -144,8 +144,8 @@ export function switchRoute(gpu: Gpu, t: SwitchRoute, own: SwitchBuffers): Dispa
       label: "switch_route",
       code: routeCode,
       constants: { WG: WORKGROUP },
-      params: [rows, length, experts, stride, ofModel(rows / length), Number(t.all ?? false)],
-      buffers: [t.logits, t.lengths, own.gates, own.choice],
+      params: [rows, length, experts, stride, ofModel(rows / length), Number(route.all ?? false)],
+      buffers: [route.logits, route.lengths, own.gates, own.choice],
       workgroups: Math.ceil(rows / WORKGROUP),
       models,
     }),
@@ -154,7 +154,7 @@ export function switchRoute(gpu: Gpu, t: SwitchRoute, own: SwitchBuffers): Dispa
       code: COUNT,
       constants: { WG: WORKGROUP },
       params: [rows, experts, stride, BLOCK_ROWS, blocks, ofModel(rows)],
-      buffers: [own.gates, own.choice, t.weights, own.counts, own.blockSums],
+      buffers: [own.gates, own.choice, route.weights, own.counts, own.blockSums],
       ...perBlock,
     }),
     gpu.dispatch({

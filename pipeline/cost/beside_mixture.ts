@@ -39,10 +39,10 @@ export interface EqualCompute {
  * mixture, experts and overhead: the nearest whole number of steps with the batch of an expert. Throws an
  * `InputError` on values that do not go together.
  */
-export function equalCompute(c: Configuration, corpus?: CostCorpus): EqualCompute {
-  const model = largerDenseShape(c);
+export function equalCompute(configuration: Configuration, corpus?: CostCorpus): EqualCompute {
+  const model = largerDenseShape(configuration);
   validateModelConfig(model, "the larger dense model");
-  const shape = mixtureOf(c, corpus);
+  const shape = mixtureOf(configuration, corpus);
   const { total, inference } = mixtureFlops(shape);
   const { batch, length } = shape;
   const perStep = trainingFlops(model, batch, length);
@@ -78,14 +78,18 @@ export interface TrainingCost {
 
 /** Counts what a model that is trained for `steps` costs beside the mixture of a configuration. */
 export function besideMixture(
-  c: Configuration,
+  configuration: Configuration,
   model: ModelConfig,
   { batch, steps, corpus }: { batch: number; steps: number; corpus?: CostCorpus },
 ): TrainingCost {
-  const shape = mixtureOf(c, corpus);
+  const shape = mixtureOf(configuration, corpus);
   const { length, expert } = shape;
   const { total, inference } = mixtureFlops(shape);
-  const training = { microBatch: c.microBatch || c.expertBatch, length, dtype: c.dtype };
+  const training = {
+    microBatch: configuration.microBatch || configuration.expertBatch,
+    length,
+    dtype: configuration.dtype,
+  };
   const answer = answeringOf(length);
   return {
     parameters: parameterCount(model),
@@ -95,7 +99,7 @@ export function besideMixture(
     expertInference: inference,
     memory: {
       training: trainingMemory(model, { ...training, batch }).total,
-      expertTraining: trainingMemory(expert, { ...training, batch: c.expertBatch }).total,
+      expertTraining: trainingMemory(expert, { ...training, batch: configuration.expertBatch }).total,
       inference: inferenceMemory(model, answer).total,
       expertInference: inferenceMemory(expert, answer).total,
     },

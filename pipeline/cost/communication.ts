@@ -38,9 +38,13 @@ export interface Communication {
   denseBytesPerNode: number;
 }
 
-export function communicationOf(c: Configuration, mixture: MixtureShape, parameters: number): Communication {
-  const exchanges = mixture.routerSteps > 0 ? c.rounds : 0;
-  const bytesPerExchange = exchangeBytes(c.roundSequences * c.experts);
+export function communicationOf(
+  configuration: Configuration,
+  mixture: MixtureShape,
+  parameters: number,
+): Communication {
+  const exchanges = mixture.routerSteps > 0 ? configuration.rounds : 0;
+  const bytesPerExchange = exchangeBytes(configuration.roundSequences * configuration.experts);
   const corpusBytes = exchangeBytes(mixture.corpusScored);
   const bytesPerNode = exchanges * bytesPerExchange + corpusBytes;
   const denseBytesPerStep = denseStepBytes(parameters);

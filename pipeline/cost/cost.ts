@@ -160,19 +160,25 @@ export interface SwitchCost {
  * Counts what a configuration costs as it runs here. Throws an `InputError` on values that do not go
  * together.
  */
-export function costOf(c: Configuration, options: CostOptions): Cost {
+export function costOf(configuration: Configuration, options: CostOptions): Cost {
   const { corpus, recompute = false, flops: peak, utilisation, name, adopted = [] } = options;
-  const mixture = mixtureOf(c, corpus);
+  const mixture = mixtureOf(configuration, corpus);
   const { router, expert, experts, length, prefix, batch, routerBatch, routerLength, steps } = mixture;
   const flops = mixtureFlops(mixture);
-  const larger = equalCompute(c, corpus);
-  const tokenwise = switchShape(c);
+  const larger = equalCompute(configuration, corpus);
+  const tokenwise = switchShape(configuration);
   const recomputed = recompute ? steps * experts * layersFlops(expert, batch, length) : 0;
   const parameters = { router: parameterCount(router), expert: parameterCount(expert) };
   const more = adopted.reduce((sum, own) => sum + own.parameters - parameters.expert, 0);
   const secondsOf = (flops: number) => flops / (peak * utilisation);
   const kind: AdapterKind = peak > MOST_OF_A_PROCESSOR ? "gpu" : "software";
-  const training = { length, microBatch: c.microBatch || batch, recompute, dtype: c.dtype, kind };
+  const training = {
+    length,
+    microBatch: configuration.microBatch || batch,
+    recompute,
+    dtype: configuration.dtype,
+    kind,
+  };
   const answer = answeringOf(length);
   return {
     mixture,
@@ -189,7 +195,7 @@ export function costOf(c: Configuration, options: CostOptions): Cost {
       training: steps * trainingFlops(tokenwise, batch * experts, length),
       inference: forwardFlops(tokenwise, 1, length),
     },
-    communication: communicationOf(c, mixture, parameters.expert),
+    communication: communicationOf(configuration, mixture, parameters.expert),
     memory: {
       expert: trainingMemory(expert, { ...training, batch }),
       routers: trainingMemory(router, { batch: routerBatch, length: routerLength, models: experts, kind }),
@@ -211,7 +217,7 @@ export function costOf(c: Configuration, options: CostOptions): Cost {
       equalComputePrompt: secondsOf(larger.inference),
     },
     device: { flops: peak, utilisation, ...(name === undefined ? {} : { name }) },
-    dtype: c.dtype,
+    dtype: configuration.dtype,
   };
 }
 
@@ -235,12 +241,17 @@ export async function readCost({ run = "", sources = {}, ...options }: ReadCostO
     const remedy = say`leave ${setting("run")} out for a configuration alone`;
     throw new InputError(what, { where: run, remedy });
   }
-  const c = resolveConfiguration({ ...sources, base });
+  const configuration = resolveConfiguration({ ...sources, base });
   const result = (await readManifest(run, "tokenize"))?.result;
   // Flags may describe other sequences than the run's: another number, another vocabulary.
-  const same = c.vocabularySize === base.vocabularySize && c.sequenceLength === base.sequenceLength;
-  const adopted = c.experts === base.experts ? await adoptedExperts(run) : [];
-  if (!result || !same) return costOf(c, { ...options, adopted });
+  const same = configuration.vocabularySize === base.vocabularySize &&
+    configuration.sequenceLength === base.sequenceLength;
+  const adopted = configuration.experts === base.experts ? await adoptedExperts(run) : [];
+  if (!result || !same) return costOf(configuration, { ...options, adopted });
   const corpus = { train: Number(result.trainSequences), test: Number(result.testSequences) };
-  return costOf({ ...c, vocabularySize: Number(result.vocabulary) }, { ...options, corpus, adopted });
+  return costOf({ ...configuration, vocabularySize: Number(result.vocabulary) }, {
+    ...options,
+    corpus,
+    adopted,
+  });
 }

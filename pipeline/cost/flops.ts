@@ -77,12 +77,14 @@ export interface MixtureFlops {
 }
 
 /** Counts the FLOPs of a mixture: the paper's equations of section "Computational cost". */
-export function mixtureFlops(m: MixtureShape): MixtureFlops {
-  const scoring = forwardFlops(m.router, 1, m.prefix) * m.experts;
-  const experts = m.steps * trainingFlops(m.expert, m.batch, m.length) * m.experts;
-  const trainRouters = m.routerSteps * trainingFlops(m.router, m.routerBatch, m.routerLength) * m.experts;
-  const shardForRouters = m.roundsScored * scoring;
-  const shardForExperts = m.corpusScored * scoring;
+export function mixtureFlops(mixture: MixtureShape): MixtureFlops {
+  const scoring = forwardFlops(mixture.router, 1, mixture.prefix) * mixture.experts;
+  const experts = mixture.steps * trainingFlops(mixture.expert, mixture.batch, mixture.length) *
+    mixture.experts;
+  const trainRouters = mixture.routerSteps *
+    trainingFlops(mixture.router, mixture.routerBatch, mixture.routerLength) * mixture.experts;
+  const shardForRouters = mixture.roundsScored * scoring;
+  const shardForExperts = mixture.corpusScored * scoring;
   const overhead = trainRouters + shardForRouters + shardForExperts;
   return {
     experts,
@@ -91,8 +93,8 @@ export function mixtureFlops(m: MixtureShape): MixtureFlops {
     shardForExperts,
     overhead,
     total: experts + overhead,
-    dense: m.steps * trainingFlops(m.expert, m.batch * m.experts, m.length),
-    inference: forwardFlops(m.expert, 1, m.length),
+    dense: mixture.steps * trainingFlops(mixture.expert, mixture.batch * mixture.experts, mixture.length),
+    inference: forwardFlops(mixture.expert, 1, mixture.length),
     inferenceOverhead: scoring,
   };
 }

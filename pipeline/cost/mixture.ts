@@ -20,27 +20,29 @@ export interface CostCorpus {
 }
 
 /** Gives the sizes that a configuration names directly. */
-export function shapeOf(c: Configuration) {
-  const { experts, prefix, sequenceLength: length, expertBatch: batch, routerBatch } = c;
-  return { ...modelShapes(c), experts, length, prefix, batch, routerBatch };
+export function shapeOf(configuration: Configuration) {
+  const { experts, prefix, sequenceLength: length, expertBatch: batch, routerBatch } = configuration;
+  return { ...modelShapes(configuration), experts, length, prefix, batch, routerBatch };
 }
 
 /**
  * Gives the sizes that the FLOPs of the mixture of a configuration depend on, as it runs here. Throws an
  * `InputError` on values that do not go together.
  */
-export function mixtureOf(c: Configuration, corpus?: CostCorpus): MixtureShape {
-  const shape = shapeOf(c);
+export function mixtureOf(configuration: Configuration, corpus?: CostCorpus): MixtureShape {
+  const shape = shapeOf(configuration);
   const { experts, prefix, batch, routerBatch } = shape;
   // Each part is assumed to hold one E-th of the corpus.
-  const steps = trainingSteps(c, { sequences: corpus && Math.floor(corpus.train / experts) });
-  const rounds = c.routers === "" && PARTITIONERS.get(c.partitioner)?.models ? c.rounds : 0;
+  const steps = trainingSteps(configuration, { sequences: corpus && Math.floor(corpus.train / experts) });
+  const rounds = configuration.routers === "" && PARTITIONERS.get(configuration.partitioner)?.models
+    ? configuration.rounds
+    : 0;
   return {
     ...shape,
     steps,
-    routerSteps: rounds * Math.floor(c.roundSequences / routerBatch),
-    routerLength: Math.max(0, ...c.prefixLengths) || prefix,
-    roundsScored: rounds * c.roundSequences * experts,
+    routerSteps: rounds * Math.floor(configuration.roundSequences / routerBatch),
+    routerLength: Math.max(0, ...configuration.prefixLengths) || prefix,
+    roundsScored: rounds * configuration.roundSequences * experts,
     corpusScored: corpus ? corpus.train + corpus.test : steps * batch * experts,
   };
 }

@@ -19,11 +19,15 @@ export function modelShapes(configuration: Configuration): { router: ModelConfig
 }
 
 /** Gives the shape of the Switch Transformer: that of an expert, with experts of its own in every layer. */
-export function switchShape(c: Configuration): ModelConfig {
+export function switchShape(configuration: Configuration): ModelConfig {
   return {
-    ...modelShapes(c).expert,
+    ...modelShapes(configuration).expert,
     sublayers: [attention.name, switchMlp.name],
-    switch: { experts: c.switchExperts || c.experts, capacity: c.switchCapacity, balance: c.switchBalance },
+    switch: {
+      experts: configuration.switchExperts || configuration.experts,
+      capacity: configuration.switchCapacity,
+      balance: configuration.switchBalance,
+    },
   };
 }
 
@@ -41,14 +45,14 @@ const ENOUGH = 3.6;
  * the embedding is a large part, so that this makes less than 3.6 times its parameters; then the number of
  * layers is that which comes nearest to four times.
  */
-export function largerDenseShape(c: Configuration): ModelConfig {
-  const { expert } = modelShapes(c);
+export function largerDenseShape(configuration: Configuration): ModelConfig {
+  const { expert } = modelShapes(configuration);
   const wide = {
     ...expert,
-    hidden: c.denseHidden || 2 * expert.hidden,
-    heads: c.denseHeads || expert.heads,
+    hidden: configuration.denseHidden || 2 * expert.hidden,
+    heads: configuration.denseHeads || expert.heads,
   };
-  if (c.denseLayers > 0) return { ...wide, layers: c.denseLayers };
+  if (configuration.denseLayers > 0) return { ...wide, layers: configuration.denseLayers };
   const ratio = (layers: number) => parameterCount({ ...wide, layers }) / parameterCount(expert);
   if (ratio(expert.layers) >= ENOUGH) return wide;
   const perLayer = ratio(2) - ratio(1);

@@ -109,15 +109,21 @@ export const corpus = oneStage(stage, namesOf(TEXT));
  * takes none.
  */
 export function documentsOf(
-  { run, configuration: c, files }: RunContext & Partial<Pick<Work, "files">>,
+  { run, configuration, files }: RunContext & Partial<Pick<Work, "files">>,
   corpus: Manifest,
   onLeftOut?: Limit["onLeftOut"],
 ): ReadableStream<Document> {
-  if (!corpus.outputs[SPOOL]) return openDocuments(c, onLeftOut);
+  if (!corpus.outputs[SPOOL]) return openDocuments(configuration, onLeftOut);
   const open = () => readDocuments([`${run}/${SPOOL}`], { sourceField: "source", vouched: files });
+<<<<<<< HEAD
   const { maxDocuments: most, take } = c;
   if (c.input.length === 0 || most === 0 || take === "head") return open();
   return ReadableStream.from(takeByHash(open, { seed: textSeedOf(c), most, onLeftOut }));
+=======
+  const { seed, maxDocuments: most, take } = configuration;
+  if (configuration.input.length === 0 || most === 0 || take === "head") return open();
+  return ReadableStream.from(takeByHash(open, { seed, most, onLeftOut }));
+>>>>>>> 352ac76 (docs: pages of tasks, servers, serving, formats and extending in plain sentences; refactor: names that are words, the long warm-up beside the schedule)
 }
 
 /** A file of the text that the stage `corpus` fixed; the whole text if it is kept in one file. */
@@ -130,15 +136,15 @@ export interface TextFile {
 
 /** Lists the files of a text without a limit. */
 export async function textFiles(
-  { run, configuration: c, files }: RunContext & Pick<Work, "files">,
+  { run, configuration, files }: RunContext & Pick<Work, "files">,
   corpus: Manifest,
 ): Promise<TextFile[]> {
   const path = `${run}/${SPOOL}`;
   if (corpus.outputs[SPOOL]) {
     return [{ path, open: () => readDocuments([path], { sourceField: "source", vouched: files }) }];
   }
-  const paths = await expandInputs(c.input);
-  const options = { ...readOptions(c, paths), mayBeEmpty: true };
+  const paths = await expandInputs(configuration.input);
+  const options = { ...readOptions(configuration, paths), mayBeEmpty: true };
   return paths.map((path) => ({ path, open: () => readDocuments([path], options) }));
 }
 

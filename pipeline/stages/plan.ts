@@ -70,26 +70,36 @@ const number = (value: number) => Math.round(value).toLocaleString("en");
 export async function planPartition(options: PlanOptions): Promise<PartitionPlan> {
   const { run, sources = {}, force = false } = options;
   await checkPlace(run, "partition");
+<<<<<<< HEAD
   const { configuration: c, changed } = await resolveRun(run, sources, force);
   const characters = await inputCharacters(c);
   const perToken = charactersPerToken(c);
   const tokens = Math.min(characters / perToken, c.maxTokens || Infinity);
   const sequences = Math.ceil(tokens / c.sequenceLength * 1.1);
   const states = statesOf({ run, configuration: c });
+=======
+  const { configuration, changed } = await resolveRun(run, sources, force);
+  const characters = await inputCharacters(configuration);
+  // BPE makes tokens of 2.5 to 4 characters; the larger the vocabulary, the longer.
+  const charactersPerToken = 1 + 0.2 * Math.log2(configuration.vocabularySize);
+  const tokens = Math.min(characters / charactersPerToken, configuration.maxTokens || Infinity);
+  const sequences = Math.ceil(tokens / configuration.sequenceLength * 1.1);
+  const states = statesOf({ run, configuration });
+>>>>>>> 352ac76 (docs: pages of tasks, servers, serving, formats and extending in plain sentences; refactor: names that are words, the long warm-up beside the schedule)
   const size = () => ({ characters, sequences });
   const again = force && changed.length === 0;
-  const plan = await planStages(options, c, states.graph.partition, states, size, again);
+  const plan = await planStages(options, configuration, states.graph.partition, states, size, again);
   plan.assumptions.unshift(
     `${number(characters)} characters of text, ${perToken.toFixed(1)} per token: ${
       number(sequences)
     } sequences`,
   );
-  const wanted = (c.rounds + 1) * c.roundSequences * c.experts;
-  if (c.routers === "" && characters > 0 && wanted > 2 * sequences) {
+  const wanted = (configuration.rounds + 1) * configuration.roundSequences * configuration.experts;
+  if (configuration.routers === "" && characters > 0 && wanted > 2 * sequences) {
     plan.warnings.push(
-      `${c.rounds} rounds take ${number(wanted)} sequences of about ${number(sequences)}: each is seen ${
-        number(wanted / sequences)
-      } times; fewer rounds or sequences per round may do`,
+      `${configuration.rounds} rounds take ${number(wanted)} sequences of about ${
+        number(sequences)
+      }: each is seen ${number(wanted / sequences)} times; fewer rounds or sequences per round may do`,
     );
   }
   return plan;
@@ -102,8 +112,8 @@ export async function planExperts(
 ): Promise<PartitionPlan> {
   const { run, sources = {}, force = false, resume = false, memory } = options;
   await needConfiguration(run, "train-expert", true);
-  const { configuration: c } = await resolveRun(run, sources, force || resume);
-  const states = statesOf({ run, configuration: c });
+  const { configuration } = await resolveRun(run, sources, force || resume);
+  const states = statesOf({ run, configuration });
   const sizes = new Map<string, CorpusSize>();
   const stages: Stage[] = [];
   for (const expert of experts) {
@@ -112,9 +122,16 @@ export async function planExperts(
     sizes.set(stage.name, { characters: 0, sequences: train.sequences });
     stages.push(stage);
   }
-  const plan = await planStages(options, c, stages, states, ({ name }) => sizes.get(name)!, force);
-  const { expert } = modelShapes(c);
-  const { expertBatch: batch, sequenceLength: length, dtype } = c;
+  const plan = await planStages(
+    options,
+    configuration,
+    stages,
+    states,
+    ({ name }) => sizes.get(name)!,
+    force,
+  );
+  const { expert } = modelShapes(configuration);
+  const { expertBatch: batch, sequenceLength: length, dtype } = configuration;
   if (memory !== undefined) {
     const fits = fittingMicroBatch(expert, memory, { batch, length, recompute: options.recompute, dtype });
     const size = `${number(memory / 2 ** 20)} MiB`;
@@ -128,20 +145,20 @@ export async function planExperts(
 
 async function planStages(
   { run, device, words }: PlanOptions,
-  c: Configuration,
+  configuration: Configuration,
   all: readonly Stage[],
   states: States,
   sizeOf: (stage: Stage) => CorpusSize,
   again: boolean,
 ): Promise<PartitionPlan> {
-  const measured = device?.flops === undefined ? await measuredFlops(run, c) : undefined;
+  const measured = device?.flops === undefined ? await measuredFlops(run, configuration) : undefined;
   const usual = device?.flops === undefined ? await usualDevice(await adapterOf(run)) : PLAIN_DEVICE;
   const { flops: peak, utilisation, name } = { ...usual, ...device };
   const flops = measured ?? peak * utilisation;
   const stages: StageEstimate[] = [];
   for (const stage of all) {
     const { state, error } = await states.of(stage);
-    const { memoryBytes, ...more } = stage.estimate?.(c, sizeOf(stage), flops) ?? NOTHING;
+    const { memoryBytes, ...more } = stage.estimate?.(configuration, sizeOf(stage), flops) ?? NOTHING;
     const action = error ? "damaged" : state === "up to date" && !again ? "up to date" : "would run";
     stages.push({ stage: stage.name, action, ...more, memoryBytes: RUNTIME_BYTES + memoryBytes });
   }
@@ -182,20 +199,22 @@ async function adapterOf(run: string): Promise<string | undefined> {
 /**
  * Gives the median FLOP/s that the rounds of a run were measured to reach; undefined where there are none.
  */
-async function measuredFlops(run: string, c: Configuration): Promise<number | undefined> {
+async function measuredFlops(run: string, configuration: Configuration): Promise<number | undefined> {
   const lines = await readJsonLines(`${run}/metrics/timing.jsonl`, TIME, "times").catch(() => []);
   const rounds = lines.filter(({ stage, round, member, seconds }) =>
     stage === LEARN && round && member === undefined && seconds > 0
   );
   const sorted = rounds.map(({ seconds }) => seconds).sort((a, b) => a - b);
-  return sorted.length === 0 ? undefined : roundFlops(c) / sorted[sorted.length >> 1];
+  return sorted.length === 0 ? undefined : roundFlops(configuration) / sorted[sorted.length >> 1];
 }
 
 /** Estimates the characters of the input from the sizes of its files. */
-async function inputCharacters(c: Configuration): Promise<number> {
-  if (c.input.length === 0) return CORPORA[c.corpus].sources.length * c.corpusCharacters;
+async function inputCharacters(configuration: Configuration): Promise<number> {
+  if (configuration.input.length === 0) {
+    return CORPORA[configuration.corpus].sources.length * configuration.corpusCharacters;
+  }
   let characters = 0;
-  for (const path of await expandInputs(c.input)) {
+  for (const path of await expandInputs(configuration.input)) {
     if (path === "-") continue; // not known before it is read
     const { size } = await Deno.stat(path);
     characters += /\.(gz|zst|parquet)$/.test(path) ? 3 * size : size;

@@ -55,8 +55,8 @@ export function corpusOf(
   return { train: sequences, test: heldOut };
 }
 
-const computeOf = (c: Configuration, data: Pick<TrainingData, "sequences" | "heldOut">) =>
-  equalCompute(c, corpusOf(data));
+const computeOf = (configuration: Configuration, data: Pick<TrainingData, "sequences" | "heldOut">) =>
+  equalCompute(configuration, corpusOf(data));
 
 /** The dense models by what they match, in the order of the baselines. */
 const WAYS: Record<Match, Way> = {
@@ -64,13 +64,15 @@ const WAYS: Record<Match, Way> = {
     name: "dense",
     rates: ["denseRate", "expertRate"],
     batch: ({ expertBatch, experts }) => expertBatch * experts,
-    steps: (c, { sequences }) => trainingSteps(c, { batch: c.expertBatch * c.experts, sequences }),
+    steps: (configuration, { sequences }) =>
+      trainingSteps(configuration, { batch: configuration.expertBatch * configuration.experts, sequences }),
   },
   steps: {
     name: "dense-steps",
     rates: ["denseStepsRate", "expertRate"],
     batch: ({ expertBatch }) => expertBatch,
-    steps: (c, { sequences }) => trainingSteps(c, { times: c.experts, sequences }),
+    steps: (configuration, { sequences }) =>
+      trainingSteps(configuration, { multiple: configuration.experts, sequences }),
   },
   compute: {
     name: "dense-compute",
@@ -78,10 +80,10 @@ const WAYS: Record<Match, Way> = {
     settings: namesOf(LARGER_DENSE, "denseComputeRate"),
     model: largerDenseShape,
     batch: ({ expertBatch }) => expertBatch,
-    steps: (c, data) => computeOf(c, data).steps,
-    cost(c, data) {
-      const { model, batch, steps } = computeOf(c, data);
-      return besideMixture(c, model, { batch, steps, corpus: corpusOf(data) });
+    steps: (configuration, data) => computeOf(configuration, data).steps,
+    cost(configuration, data) {
+      const { model, batch, steps } = computeOf(configuration, data);
+      return besideMixture(configuration, model, { batch, steps, corpus: corpusOf(data) });
     },
     equalCompute: true,
     optional: true,

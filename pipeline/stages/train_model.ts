@@ -23,7 +23,8 @@ import { readManifest, stageKey } from "../run/manifest.ts";
 import { type Configuration, namesOf } from "../settings/configuration.ts";
 import { EXPERTS } from "../settings/experts.ts";
 import { OPTIMISER } from "../settings/optimiser.ts";
-import { longWarmup, startWeights } from "../training/recipe.ts";
+import { startWeights } from "../training/recipe.ts";
+import { longWarmup } from "../training/schedule.ts";
 import type { Estimate, RunContext, Stage } from "./stage.ts";
 import { commandOf } from "./command.ts";
 import { makeModel } from "./make_model.ts";
@@ -86,7 +87,8 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
       );
       return left.includes(true) || await isHeld(run, stage.name);
     },
-    estimate: (c, { sequences }, flops) => estimateOf(target, options, c, sequences, flops),
+    estimate: (configuration, { sequences }, flops) =>
+      estimateOf(target, options, configuration, sequences, flops),
     async prepare(work, identity, before) {
       const { run, configuration, emit } = work;
       const { data, recipe, eos, tokenizer } = await know(work);
@@ -137,22 +139,27 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
 function estimateOf(
   target: Target,
   { recompute, keep = 2, checkpointEvery = 200 }: TrainingOptions,
-  c: Configuration,
+  configuration: Configuration,
   sequences: number,
   flops: number,
 ): Estimate {
-  const model = modelOf(target, c);
-  const batch = target.batch(c);
-  const steps = target.steps(c, { sequences });
+  const model = modelOf(target, configuration);
+  const batch = target.batch(configuration);
+  const steps = target.steps(configuration, { sequences });
   const again = recompute ? 4 / 3 : 1; // a forward pass more to three
   const kept = checkpointEvery > 0 ? Math.min(keep, Math.floor(steps / checkpointEvery)) : 0;
   const parameters = parameterCount(model);
-  const { microBatch, sequenceLength: length, dtype, saveDtype } = c;
+  const { microBatch, sequenceLength: length, dtype, saveDtype } = configuration;
   return {
     seconds: again * steps * trainingFlops(model, batch, length) / flops,
     diskBytes: parameters * ((saveDtype === "f32" ? 4 : 2) + 12 * kept), // weights, and two moments beside them
-    memoryBytes:
-      trainingMemory(model, { batch, microBatch: microBatch || c.expertBatch, length, recompute, dtype })
-        .total,
+    memoryBytes: trainingMemory(model, {
+      batch,
+      microBatch: microBatch || configuration.expertBatch,
+      length,
+      recompute,
+      dtype,
+    })
+      .total,
   };
 }

@@ -31,20 +31,26 @@ export async function readKnown(
   target: Target,
   trial: TrainingOptions["trial"],
 ): Promise<Known> {
-  const { run, configuration: c } = context;
+  const { run, configuration } = context;
   const data = await target.data(context);
   await checkFiles(data.files);
-  const { vocabulary, eos, tokenizer } = await readLineage(data, run, c);
-  const own = { ...c, vocabularySize: vocabulary };
-  const batch = target.batch(c);
+  const { vocabulary, eos, tokenizer } = await readLineage(data, run, configuration);
+  const own = { ...configuration, vocabularySize: vocabulary };
+  const batch = target.batch(configuration);
   const all = target.steps(own, data);
   const steps = trial ? Math.max(1, Math.round(trial.share * all)) : all;
-  const warmup = trial ? Math.ceil(c.expertWarmup * steps / all) : c.expertWarmup;
-  const rate = trial?.rate ?? target.rates.map((name) => c[name]).find((rate) => rate > 0) ?? c.expertRate;
-  const microBatch = c.microBatch || c.expertBatch;
+  const warmup = trial ? Math.ceil(configuration.expertWarmup * steps / all) : configuration.expertWarmup;
+  const rate = trial?.rate ?? target.rates.map((name) => configuration[name]).find((rate) => rate > 0) ??
+    configuration.expertRate;
+  const microBatch = configuration.microBatch || configuration.expertBatch;
   const model = modelOf(target, own);
   validateModelConfig(model, `the model "${target.name}"`);
-  return { data, eos, tokenizer, recipe: recipeOf(c, model, { batch, microBatch, steps, rate, warmup }) };
+  return {
+    data,
+    eos,
+    tokenizer,
+    recipe: recipeOf(configuration, model, { batch, microBatch, steps, rate, warmup }),
+  };
 }
 
 /**

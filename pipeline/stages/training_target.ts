@@ -90,8 +90,8 @@ export interface Target {
 }
 
 /** Gives the shape of a model. */
-export function modelOf({ model }: Target, c: Configuration): ModelConfig {
-  return model?.(c) ?? modelShapes(c).expert;
+export function modelOf({ model }: Target, configuration: Configuration): ModelConfig {
+  return model?.(configuration) ?? modelShapes(configuration).expert;
 }
 
 /** Where a model's training lies. */

@@ -127,7 +127,7 @@ async function sequencesOf(run: string, { name, folder }: Target): Promise<numbe
 
 async function trainingOf(
   run: string,
-  c: Configuration,
+  configuration: Configuration,
   target: Target,
   { sequences, times, isSound }: {
     sequences: number | undefined;
@@ -148,9 +148,9 @@ async function trainingOf(
   const isDamaged = !works && (read === undefined || read !== null && !await isSound(read));
   const [made, metrics] = isDamaged ? [undefined, null] : [read, found]; // damaged figures are not shown
   const adoption = adoptionOf(made ?? null);
-  const batch = target.batch(c);
+  const batch = target.batch(configuration);
   const trained = Number(made?.result.steps ?? NaN);
-  const steps = Number.isFinite(trained) ? trained : stepsOf(c, target, sequences);
+  const steps = Number.isFinite(trained) ? trained : stepsOf(configuration, target, sequences);
   const { step, tokens, loss = null, rate = null } = metrics?.last ?? { step: 0, tokens: 0 };
   const begun = metrics !== null || last !== undefined || await exists(`${place}/config.json`);
   const state = works
@@ -167,7 +167,7 @@ async function trainingOf(
   const tokensPerSecond = works ? speedOf(times) : null;
   const perStep = step > 0 ? tokens / step : null;
   const stepsPerSecond = tokensPerSecond !== null && perStep ? tokensPerSecond / perStep : null;
-  const model = target.model?.(c) ?? modelShapes(c).expert;
+  const model = target.model?.(configuration) ?? modelShapes(configuration).expert;
   return {
     model: name,
     state,
@@ -178,7 +178,8 @@ async function trainingOf(
     rate,
     tokens,
     tokensPerSecond,
-    flopsPerSecond: stepsPerSecond && stepsPerSecond * trainingFlops(model, batch, c.sequenceLength),
+    flopsPerSecond: stepsPerSecond &&
+      stepsPerSecond * trainingFlops(model, batch, configuration.sequenceLength),
     utilisation: works ? times.at(-1)?.utilisation ?? null : null,
     secondsLeft: stepsPerSecond && steps !== null ? Math.max(0, steps - step) / stepsPerSecond : null,
     checkpoint: last === undefined ? null : await checkpointOf(last),
@@ -205,9 +206,9 @@ function createSoundness() {
 }
 
 /** Counts the steps of a training; null where that takes what is not there. */
-function stepsOf(c: Configuration, target: Target, sequences = NaN): number | null {
+function stepsOf(configuration: Configuration, target: Target, sequences = NaN): number | null {
   try {
-    return target.steps(c, { sequences });
+    return target.steps(configuration, { sequences });
   } catch {
     return null;
   }

@@ -2,14 +2,13 @@
  * The recipe of a model: everything that its weights and metrics depend on, except its data and the device.
  */
 
-import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
+import { InputError } from "../../kernels/errors.ts";
 import type { Checkpoint } from "../checkpoints/hugging_face_config.ts";
 import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
 import { initialWeights, type Weights } from "../model/parameters.ts";
 import { EMBEDDING, HEAD, type ModelConfig } from "../model/shape.ts";
 import { vouchedFiles } from "../run/manifest.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { cosineRate } from "./schedule.ts";
 
 /**
  * What differs between the recipes of the models of a run: sequences per step and at once, steps, the
@@ -31,16 +30,6 @@ export function recipeOf(configuration: Configuration, model: ModelConfig, role:
     // Recipes written before `dtype` existed do not name it: they are f32.
     ...(dtype === "f32" ? {} : { dtype }),
   };
-}
-
-const WARMUP = setting("expertWarmup");
-
-/** Warns of a training that ends before its rate has reached its peak; undefined where it does not. */
-export function longWarmup(name: string, { steps, warmup, rate }: Recipe): Text | undefined {
-  if (steps >= warmup) return undefined;
-  const last = cosineRate(steps, { rate, warmup, steps, final: 1 });
-  const [reached, peak] = [last.toExponential(1), rate.toExponential(1)];
-  return say`${name} warms up for ${warmup} steps and trains for ${steps}: its rate ends at ${reached} while it still rises to ${peak}; give a smaller ${WARMUP} or more steps`;
 }
 
 /**

@@ -1,4 +1,10 @@
-/** Learning rates by step; the first step is 1. */
+/**
+ * Learning rates by step; the first step is 1.
+ *
+ * @module
+ */
+
+import { say, setting, type Text } from "../../kernels/errors.ts";
 
 /** Linear warm-up from 0, then constant: the routers' schedule, which needs no number of steps beforehand. */
 export function constantRate(step: number, { rate, warmup }: { rate: number; warmup: number }): number {
@@ -22,4 +28,17 @@ export function cosineRate(step: number, { rate, warmup, steps, final }: CosineS
   if (step <= warmup) return rate * step / warmup;
   const done = Math.min(1, (step - warmup) / Math.max(1, steps - warmup));
   return rate * (final + (1 - final) * (1 + Math.cos(Math.PI * done)) / 2);
+}
+
+const WARMUP = setting("expertWarmup");
+
+/** Warns of a training that ends before its rate has reached its peak; undefined where it does not. */
+export function longWarmup(
+  name: string,
+  { steps, warmup, rate }: Omit<CosineSchedule, "final">,
+): Text | undefined {
+  if (steps >= warmup) return undefined;
+  const last = cosineRate(steps, { rate, warmup, steps, final: 1 });
+  const [reached, peak] = [last.toExponential(1), rate.toExponential(1)];
+  return say`${name} warms up for ${warmup} steps and trains for ${steps}: its rate ends at ${reached} while it still rises to ${peak}; give a smaller ${WARMUP} or more steps`;
 }

@@ -8,7 +8,7 @@ export interface StepCount {
   /** Sequences per step. Default: those of an expert. */
   batch?: number;
   /** Multiple of the steps of an expert, where steps are not counted by epochs. Default: 1. */
-  times?: number;
+  multiple?: number;
   /** Training sequences, where they are known. */
   sequences?: number;
 }
@@ -17,16 +17,16 @@ const [TOKENS, EPOCHS, BATCH] = ["expertTokens", "expertEpochs", "expertBatch"].
 
 /** Counts the steps of an expert or a dense model: by tokens, by passes over its sequences, or as configured. */
 export function trainingSteps(
-  c: Configuration,
-  { batch = c.expertBatch, times = 1, sequences }: StepCount = {},
+  configuration: Configuration,
+  { batch = configuration.expertBatch, multiple = 1, sequences }: StepCount = {},
 ): number {
-  const { expertTokens: tokens, expertEpochs: epochs } = c;
+  const { expertTokens: tokens, expertEpochs: epochs } = configuration;
   if (tokens > 0 && epochs > 0) {
     throw new InputError(
       say`Cannot train as only one of ${TOKENS} and ${EPOCHS} may be given: tokens is ${tokens}, epochs is ${epochs}`,
     );
   }
-  if (tokens === 0 && epochs === 0) return c.expertSteps * times;
+  if (tokens === 0 && epochs === 0) return configuration.expertSteps * multiple;
   if (epochs > 0 && sequences === undefined) {
     const none = setting("expertEpochs", 0);
     throw new InputError(
@@ -36,8 +36,10 @@ export function trainingSteps(
       },
     );
   }
-  const perStep = c.expertBatch * c.sequenceLength;
-  const steps = epochs > 0 ? Math.floor(epochs * sequences! / batch) : Math.floor(tokens / perStep) * times;
+  const perStep = configuration.expertBatch * configuration.sequenceLength;
+  const steps = epochs > 0
+    ? Math.floor(epochs * sequences! / batch)
+    : Math.floor(tokens / perStep) * multiple;
   if (steps >= 1) return steps;
   const fact = epochs > 0
     ? `${epochs} epochs of ${sequences} sequences make no batch of ${batch}`

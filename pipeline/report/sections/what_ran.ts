@@ -15,33 +15,35 @@ import { bytes, plural, shape } from "./words.ts";
 
 /** Writes the section: facts about text, models and machine, then all settings and stages; `words` says how settings are worded. */
 export function whatRanSection({ config, manifests }: RunRecord, cost: Cost, words?: Words): Section {
-  const { configuration: c, versions, adapter } = config;
+  const { configuration, versions, adapter } = config;
   const of = (stage: string, name: string) => {
     const value = manifests[stage]?.result[name];
     return typeof value === "number" ? number(value) : null;
   };
   const tokens = (name: string) => of("tokenize", name);
-  const kind = PARTITIONERS.get(c.partitioner);
+  const kind = PARTITIONERS.get(configuration.partitioner);
   const facts: [string, Content][] = [
-    ["text", c.input.length === 0 ? "the embedded corpus" : c.input.join(", ")],
+    ["text", configuration.input.length === 0 ? "the embedded corpus" : configuration.input.join(", ")],
     ["documents", tokens("documents") ?? of("corpus", "documents")],
     [
       "tokens",
       tokens("tokens") &&
       `${tokens("tokens")}, of a vocabulary of ${tokens("vocabulary")}; ${
         tokens("trainSequences")
-      } training and ${tokens("testSequences")} held-out sequences of at most ${number(c.sequenceLength)}`,
-    ],
-    ["experts", `${c.experts}, each of ${shape(cost.mixture.expert, cost.parameters.expert)}`],
-    c.routers === "" && kind && !kind.models ? ["partitioner", `${kind.kind}: ${kind.about}`] : [
-      "routers",
-      `${c.experts}, each of ${shape(cost.mixture.router, cost.parameters.router)}; ${
-        c.routers === ""
-          ? `${plural(c.rounds, "EM round")}, prefix of ${c.prefix} tokens`
-          : `taken from ${c.routers}`
+      } training and ${tokens("testSequences")} held-out sequences of at most ${
+        number(configuration.sequenceLength)
       }`,
     ],
-    ["seed", String(c.seed)],
+    ["experts", `${configuration.experts}, each of ${shape(cost.mixture.expert, cost.parameters.expert)}`],
+    configuration.routers === "" && kind && !kind.models ? ["partitioner", `${kind.kind}: ${kind.about}`] : [
+      "routers",
+      `${configuration.experts}, each of ${shape(cost.mixture.router, cost.parameters.router)}; ${
+        configuration.routers === ""
+          ? `${plural(configuration.rounds, "EM round")}, prefix of ${configuration.prefix} tokens`
+          : `taken from ${configuration.routers}`
+      }`,
+    ],
+    ["seed", String(configuration.seed)],
     ["adapter", adapter && `${adapter.description} (${adapter.kind})`],
     ["versions", Object.entries(versions ?? {}).map(([name, version]) => `${name} ${version}`).join(", ")],
   ];
@@ -54,9 +56,9 @@ export function whatRanSection({ config, manifests }: RunRecord, cost: Cost, wor
   };
   const settings: Table = {
     head: ["setting", "value", "meaning"],
-    rows: FIELD_NAMES.filter((name) => name in c).map((name) => [
+    rows: FIELD_NAMES.filter((name) => name in configuration).map((name) => [
       unbroken(wordText([setting(name)], words)),
-      [c[name]].flat().join(", ") || "none",
+      [configuration[name]].flat().join(", ") || "none",
       unbroken(wordText(FIELDS[name].help, words)),
     ]),
   };

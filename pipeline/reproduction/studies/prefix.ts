@@ -7,7 +7,7 @@
 
 import { mixedLengths, shortPrefix } from "./lengths.ts";
 import { prefixesPlot } from "./plots.ts";
-import { gainText, type Outcome, scoreAt, scoreText, setupOf, type Study } from "./study.ts";
+import { gainText, scoreAt, scoreText, setupOf, type Study } from "./study.ts";
 
 /** How the length of the routing prefix matters. */
 export const prefix: Study = {

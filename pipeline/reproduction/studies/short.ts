@@ -7,7 +7,7 @@
 
 import { prefix } from "./prefix.ts";
 import { prefixesPlot } from "./plots.ts";
-import { type Outcome, percentText, scoreAt, type Study } from "./study.ts";
+import { percentText, scoreAt, type Study } from "./study.ts";
 
 const MOST_TOKENS = 32;
 

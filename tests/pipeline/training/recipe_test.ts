@@ -1,10 +1,10 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { InputError, wordText } from "../../../kernels/errors.ts";
+import { InputError } from "../../../kernels/errors.ts";
 import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import { initialWeights } from "../../../pipeline/model/parameters.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
-import { longWarmup, recipeOf, type Role, startWeights } from "../../../pipeline/training/recipe.ts";
+import { recipeOf, type Role, startWeights } from "../../../pipeline/training/recipe.ts";
 import { inFolder } from "../../tasks/support.ts";
 
 const MODEL: ModelConfig = { vocabulary: 5, hidden: 4, layers: 1, heads: 1, context: 8 };
@@ -35,17 +35,6 @@ Deno.test("recipeOf() changes with every setting that weights or metrics depend 
   for (const [name, value] of Object.entries({ experts: 99, prefix: 3, routerRate: 0.5, chunk: 8 })) {
     assertEquals(JSON.stringify(recipeOf({ ...SETTINGS, [name]: value }, MODEL, ROLE)), text, name);
   }
-});
-
-Deno.test("longWarmup() warns where the rate still rises at the end, with the rate that it reaches", () => {
-  const recipe = recipeOf(SETTINGS, MODEL, ROLE);
-  assertEquals(longWarmup("expert 1", { ...recipe, steps: 10 }), undefined);
-  const warning = wordText(longWarmup("expert 1", { ...recipe, steps: 5 })!);
-  // Half of the warm-up reaches half of the peak.
-  assertMatch(
-    warning,
-    /^expert 1 warms up for 10 steps and trains for 5: its rate ends at 5\.0e-3 .* 1\.0e-2;/,
-  );
 });
 
 Deno.test("startWeights() makes the seed's weights, only when they are asked for", async () => {

@@ -1,5 +1,6 @@
-import { assertAlmostEquals, assertEquals } from "@std/assert";
-import { constantRate, cosineRate } from "../../../pipeline/training/schedule.ts";
+import { assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
+import { wordText } from "../../../kernels/errors.ts";
+import { constantRate, cosineRate, longWarmup } from "../../../pipeline/training/schedule.ts";
 
 Deno.test("constantRate() rises linearly over the warm-up, then stays", () => {
   const rates = [1, 2, 4, 5, 100].map((step) => constantRate(step, { rate: 0.8, warmup: 4 }));
@@ -22,4 +23,15 @@ Deno.test("cosineRate() rises linearly, falls by half a cosine and ends at its f
 Deno.test("cosineRate() stays at its final share after the last step, and needs no warm-up", () => {
   assertAlmostEquals(cosineRate(99, { rate: 1, warmup: 0, steps: 10, final: 0.25 }), 0.25, 1e-12);
   assertAlmostEquals(cosineRate(5, { rate: 1, warmup: 0, steps: 10, final: 0 }), 0.5, 1e-12);
+});
+
+Deno.test("longWarmup() warns where the rate still rises at the end, with the rate that it reaches", () => {
+  const schedule = { rate: 0.01, warmup: 10 };
+  assertEquals(longWarmup("expert 1", { ...schedule, steps: 10 }), undefined);
+  const warning = wordText(longWarmup("expert 1", { ...schedule, steps: 5 })!);
+  // Half of the warm-up reaches half of the peak.
+  assertMatch(
+    warning,
+    /^expert 1 warms up for 10 steps and trains for 5: its rate ends at 5\.0e-3 .* 1\.0e-2;/,
+  );
 });

@@ -14,14 +14,14 @@ function steps(flags: Partial<Configuration>, count?: StepCount) {
 Deno.test("trainingSteps() takes the configured steps, times what a dense model takes", () => {
   assertEquals(steps({}), 70);
   assertEquals(steps({}, { batch: 64, sequences: 1 }), 70);
-  assertEquals(steps({}, { times: 4 }), 280);
+  assertEquals(steps({}, { multiple: 4 }), 280);
 });
 
 Deno.test("trainingSteps() counts tokens by an expert's batch, and epochs by the model's own", () => {
   assertEquals(steps({ expertTokens: 128 * 16 * 9 + 100 }), 9);
-  assertEquals(steps({ expertTokens: 128 * 16 * 9 + 100 }, { batch: 64, times: 4 }), 36);
+  assertEquals(steps({ expertTokens: 128 * 16 * 9 + 100 }, { batch: 64, multiple: 4 }), 36);
   assertEquals(steps({ expertEpochs: 1.5 }, { sequences: 1000 }), 93);
-  assertEquals(steps({ expertEpochs: 1.5 }, { sequences: 1000, batch: 64, times: 4 }), 23);
+  assertEquals(steps({ expertEpochs: 1.5 }, { sequences: 1000, batch: 64, multiple: 4 }), 23);
 });
 
 Deno.test("trainingSteps() refuses tokens and epochs at once, epochs of unknown sequences and less than a step", () => {
