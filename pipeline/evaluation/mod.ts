@@ -25,7 +25,7 @@ export { type HeldOutDocument } from "./choices/held_out.ts";
 export { MADE_TASKS, type MadeTask, type Passage } from "./choices/suite.ts";
 export { type ChoiceTask, type Metric, METRICS, TASKS, type ZeroShotTask } from "./choices/tasks.ts";
 export { evaluate, type EvaluateOptions } from "./evaluate.ts";
-export { type ModelScores, scoreModel } from "./model_pass.ts";
+export { type ModelScores, type PassOptions, scoreModel } from "./model_pass.ts";
 export {
   atPrefix,
   type Evaluation,
