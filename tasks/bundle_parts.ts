@@ -39,6 +39,7 @@ const BASE: Part = {
       "@hono/valibot-validator",
       "apache-arrow",
       "cli-progress",
+      "fastest-levenshtein",
       "flatbuffers",
       "hono",
     ],

@@ -2,7 +2,9 @@
  * File name patterns, matched without leaving the folder that the pattern names.
  *
  * `*` and `?` match within a name, `**` any number of folders, `[abc]` and `[!abc]` one character, `{a,b}` either.
- * Names that begin with a dot are matched only by patterns that do.
+ * Names that begin with a dot are matched only by patterns that do. Links to folders are followed: `glob` of
+ * `node:fs` leaves them out without a word, and it asks for the permission to read the environment, as `tinyglobby`
+ * does.
  *
  * @module
  */

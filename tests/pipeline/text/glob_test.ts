@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { compareBytes, glob } from "../../../pipeline/text/glob.ts";
+import { inFolder } from "../../tasks/support.ts";
 
 Deno.test("glob() lists matches in byte order, without dot files and folders", async () => {
   const folder = await Deno.makeTempDir();
@@ -48,6 +49,19 @@ Deno.test("glob() lists matches in byte order, without dot files and folders", a
     await Deno.remove(folder, { recursive: true });
   }
 });
+
+Deno.test("glob() follows links to folders and files, and leaves out links to nothing", () =>
+  inFolder(async (folder) => {
+    await Deno.mkdir(`${folder}/data`);
+    await Deno.writeTextFile(`${folder}/data/a.txt`, "");
+    await Deno.symlink(`${folder}/data`, `${folder}/link`);
+    await Deno.symlink(`${folder}/data/a.txt`, `${folder}/data/b.txt`);
+    await Deno.symlink(`${folder}/none`, `${folder}/data/c.txt`);
+    const names = ["data/a.txt", "data/b.txt", "link/a.txt", "link/b.txt"];
+    for (const pattern of ["*/*.txt", "**/*.txt"]) {
+      assertEquals(await glob(`${folder}/${pattern}`), names.map((name) => `${folder}/${name}`), pattern);
+    }
+  }));
 
 Deno.test("compareBytes() orders by UTF-8 bytes, not by UTF-16 units", () => {
   assertEquals(["😀", "ﬀ", "z", "a", "ab"].sort(compareBytes), ["a", "ab", "z", "ﬀ", "😀"]);
