@@ -27,4 +27,4 @@ if [ -d "$here/driver" ] && [ -z "${VK_DRIVER_FILES:-}${VK_ICD_FILENAMES:-}" ]; 
 fi
 
 export DENO_DIR="$here/packages" DENO_NO_UPDATE_CHECK=1 INIT_CWD="$PWD" PATH="$here/bin:$PATH"
-exec "$here/bin/deno" task --quiet --config "$here/project/deno.json" "$@"
+exec sh "$here/project/tasks/on_gpu.sh" --flag "$here/bin/deno" task --quiet --config "$here/project/deno.json" "$@"

@@ -2,6 +2,7 @@
 # Runs a command so that it sees one graphics card alone, where the system lets it hide the others:
 #
 #   sh tasks/on_gpu.sh N COMMAND…        N counts the cards from 0: /dev/nvidia0 …, or where there are none /dev/dri/renderD128 …
+#   sh tasks/on_gpu.sh --flag COMMAND…   N is the value of a flag --gpu of the command, which is not told it; without one, plainly
 #
 # Vulkan heeds no variable that tells equal cards apart (CUDA_VISIBLE_DEVICES is CUDA's). So the command gets a mount namespace of its own
 # (unshare, of util-linux), in which /dev holds all that it held but the other cards. Exit code 2 says what else to do.
@@ -50,6 +51,26 @@ fi
 
 number=$1
 shift
+if [ "$number" = --flag ]; then
+  number=
+  left=$#
+  while [ "$left" -gt 0 ]; do
+    word=$1
+    shift
+    left=$((left - 1))
+    case $word in
+      --gpu=*) number=${word#--gpu=} ;;
+      --gpu)
+        [ "$left" -gt 0 ] || stop "Cannot run on one GPU as --gpu must have a value, its number: it has none"
+        number=$1
+        shift
+        left=$((left - 1))
+        ;;
+      *) set -- "$@" "$word" ;;
+    esac
+  done
+  [ -n "$number" ] || exec "$@"
+fi
 cards=$(cards_in "$dev" nvidia)
 [ -n "$cards" ] || cards=$(cards_in "$dev/dri" renderD)
 all=$(printf '%s' "$cards" | grep -c . || true)

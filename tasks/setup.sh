@@ -91,23 +91,4 @@ has_driver || {
   has_driver || stop "Cannot find a working Vulkan driver although $DRIVER_PACKAGES are installed: see vulkaninfo --summary"
 }
 "$deno" install --frozen --quiet --config "$root/deno.json"
-
-# --gpu N: the task sees that card alone, and need not be told.
-gpu=
-left=$#
-while [ "$left" -gt 0 ]; do
-  word=$1
-  shift
-  left=$((left - 1))
-  case $word in
-    --gpu=*) gpu=${word#--gpu=} ;;
-    --gpu) [ "$left" -gt 0 ] || stop "Cannot run on one GPU as --gpu must have a value, its number: it has none"
-      gpu=$1
-      shift
-      left=$((left - 1)) ;;
-    *) set -- "$@" "$word" ;;
-  esac
-done
-set -- "$deno" task --config "$root/deno.json" "$@"
-[ -z "$gpu" ] || set -- sh "$root/tasks/on_gpu.sh" "$gpu" "$@"
-exec "$@"
+exec sh "$root/tasks/on_gpu.sh" --flag "$deno" task --config "$root/deno.json" "$@"

@@ -18,13 +18,8 @@ export const TASK = await defineTask({
   about:
     "Submits what is missing of a run to Slurm as jobs that follow one another, or runs them on this machine.",
   options: {
-    ...RUN,
-    ...SOURCES,
-    ...FORCE,
-    ...JOB_OPTIONS,
-    ...CHECKPOINTS,
-    ...RECOMPUTE,
-    ...REQUIRE_GPU,
+    ...{ ...RUN, ...SOURCES, ...FORCE, ...JOB_OPTIONS },
+    ...{ ...CHECKPOINTS, ...RECOMPUTE, ...REQUIRE_GPU },
   },
   run: async ({ sources, options, given, signal, onEvent, tell, print }) => {
     const { run, executor, jobs: atOnce, force, dryRun, settle, container } = options;

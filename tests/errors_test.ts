@@ -338,3 +338,32 @@ Deno.test("a full disk stops a partition on one line, and it goes on when there 
     await Deno.remove(folder);
   }
 });
+
+Deno.test("a run folder that cannot be written refuses who would write there on one line, and tells how it stands", async () => {
+  const folder = await Deno.makeTempDir();
+  const mount = (...args: string[]) =>
+    new Deno.Command("mount", { args, stderr: "null" }).output().catch(() => ({ success: false }));
+  if (!(await mount("-t", "tmpfs", "-o", "size=16m", "tmpfs", folder)).success) return; // not permitted here
+  try {
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
+    const run = ["--run", `${folder}/run`];
+    const made = await task("partition", [...run, "--input", `${folder}/docs.jsonl`, ...SMALL]);
+    assertEquals(made.code, 0, made.err);
+    await mount("-o", "remount,ro", folder);
+    for (
+      const [name, ...args] of [
+        ["partition"],
+        ["train-expert", "--expert", "0"],
+        ["train-routers", "--group", "0/2"],
+        ["submit", "--executor", "local"],
+      ]
+    ) {
+      assertFails(await task(name, [...run, ...args]), 2, `${folder}/run`, "must be writable");
+    }
+    assertEquals((await task("status", run)).code, 0);
+    assertEquals((await task("verify", [`${folder}/run`])).code, 0);
+  } finally {
+    await new Deno.Command("umount", { args: [folder] }).output();
+    await Deno.remove(folder);
+  }
+});

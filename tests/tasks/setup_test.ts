@@ -74,6 +74,24 @@ Deno.test("setup.sh installs a driver with apt-get as root, and fails where it d
   assertStringIncludes(err, "Cannot find a working Vulkan driver");
 });
 
+Deno.test("setup.sh --gpu N starts the task on that card alone, and does not tell it", () =>
+  inFolder(async (dev) => {
+    for (const card of ["nvidia0", "nvidia1"]) await Deno.writeTextFile(`${dev}/${card}`, "");
+    const env = { SMALLTALK_DEV: dev };
+    const none = await setup(["score", "--run", "runs/none", "--gpu=7"], { env });
+    assertEquals([none.code, none.out], [2, ""]);
+    assertStringIncludes(
+      none.err,
+      "Cannot run on GPU 7 as --gpu must be less than the number of cards: there are 2",
+    );
+    await Deno.remove(`${dev}/nvidia1`);
+    const told = await setup(["show", "--gpu", "0", "--limit", "3", "a file that is not there"], { env });
+    assertEquals(told.code, 2, told.err);
+    assertStringIncludes(told.err, "a file that is not there"); // show takes no --gpu, and would name it
+    const empty = await setup(["score", "--gpu"], { env });
+    assertStringIncludes(empty.err, "Cannot run on one GPU as --gpu must have a value");
+  }));
+
 Deno.test("setup.sh pins the Deno that the lock file was made for", async () => {
   const script = await Deno.readTextFile(SETUP);
   const version = /^DENO_VERSION=(\S+)$/m.exec(script)![1];

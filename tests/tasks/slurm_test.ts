@@ -98,7 +98,7 @@ Deno.test("a job runs its task by number or name in the container, requeues what
       await Deno.writeTextFile(`${folder}/bin/${name}`, `#!/bin/sh\n${text}\n`, { mode: 0o755 });
     };
     await program("srun", 'printf "srun"; printf " <%s>" "$@"; echo; exit ${CODE:-0}');
-    await program("squeue", 'echo "RUNNING             ${RESTARTS:-0}                   "');
+    await program("squeue", 'echo "${STATE:-RUNNING}             ${RESTARTS:-0}                   "');
     await program("scontrol", 'echo "scontrol $*"');
     const scripts = (options: SlurmOptions, ...jobs: Job[]) =>
       [...submitScript(`${folder}/run`, jobs, [], 2, options).matchAll(/<<'SCRIPT'\n([\s\S]*?)\nSCRIPT/g)]
@@ -141,6 +141,8 @@ Deno.test("a job runs its task by number or name in the container, requeues what
     assertEquals(stopped.code, 130);
     assertMatch(stopped.out, /stopped by a signal: queued again\nscontrol requeue 7_1\n$/);
     assertEquals((await runScript(group, { CODE: "130", RESTARTS: "1" })).out.includes("scontrol"), false);
+    const cancelled = await runScript(group, { CODE: "130", STATE: "COMPLETING" }); // by hand
+    assertEquals([cancelled.code, cancelled.out.includes("scontrol")], [130, false]);
     assertEquals((await runScript(group, { CODE: "2" })).code, 2);
     for (const [card, cards] of [["nvidia0", 1], ["nvidia1", 2]] as const) {
       await Deno.writeTextFile(`${folder}/dev/${card}`, "");
