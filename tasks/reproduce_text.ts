@@ -21,14 +21,22 @@ export function studiesText(root: string, results: readonly StudyResult[]): stri
   return [...parts, ...placesOf(root)].join("\n");
 }
 
-/** Words the plan of studies. */
-export function studiesPlanText({ pieces, seconds, assumptions }: StudiesPlan): string {
+/** Words the plan of studies: every piece, every study by itself, and all of it. */
+export function studiesPlanText({ pieces, seconds, studies, assumptions }: StudiesPlan): string {
   const rows = pieces.map(({ run, piece, seconds, done }) => [run, piece, done ? "done" : duration(seconds)]);
-  const longest = Math.max(0, ...pieces.map(({ seconds }) => seconds));
   return [
     table("run | piece | time", rows, ["piece"]),
     "",
-    `in all         ${duration(seconds)} of one device; the longest piece ${duration(longest)}`,
+    table(
+      "study | pieces | one device | a device per piece | longest piece",
+      studies.map(({ study, pieces, seconds, shortest, longest }) => [
+        study,
+        pieces,
+        ...[seconds, shortest, longest].map(duration),
+      ]),
+    ),
+    "",
+    `in all         ${duration(seconds)} of one device, what studies share counted once`,
     "",
     ...assumptions.map((line) => `assumed: ${line}`),
   ].join("\n");

@@ -61,20 +61,33 @@ export async function searchModelRate(
   watch: RunWatch,
 ): Promise<RateSearch> {
   return await searchRate(FIRST_RATE, async (rate) => {
-    try {
-      const results = await trainModels(
-        name,
-        experts,
-        { ...options, sources: {}, trial: { share, rate } },
-        watch,
-      );
-      return results.reduce((sum, result) => sum + lossOf(result), 0) / results.length;
-    } catch (error) {
-      if ((error as Error).cause instanceof LossNotFiniteError) return Infinity;
-      throw error;
-    }
+    const losses = await trialLosses(name, experts, options, { share, rate }, watch);
+    return losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
   });
 }
+
+/**
+ * Trains a model of a run, or all its experts, for a share of the steps, and gives the loss of each on held-out text in nats per token:
+ * infinite for all where a training diverges.
+ */
+export async function trialLosses(
+  name: Searched,
+  experts: number,
+  options: TrainOptions,
+  trial: { share: number; rate: number },
+  watch: RunWatch,
+): Promise<number[]> {
+  try {
+    const results = await trainModels(name, experts, { ...options, sources: {}, trial }, watch);
+    return results.map(lossOf);
+  } catch (error) {
+    if (diverged(error)) return Array(name === "experts" ? experts : 1).fill(Infinity);
+    throw error;
+  }
+}
+
+/** Whether an error says that a training diverged. */
+export const diverged = (error: unknown): boolean => (error as Error).cause instanceof LossNotFiniteError;
 
 /** Gathers the values of a preset, a file and flags as flags, without the rates that are searched for. */
 export function withoutRates({ preset, file, flags }: Sources): Partial<Configuration> {

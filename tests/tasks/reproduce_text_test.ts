@@ -15,13 +15,14 @@ Deno.test("claimsText() puts yes, no or nothing before a claim, and says where m
   ]);
 });
 
-Deno.test("studiesPlanText() gives the time of every piece that is left, the sum and the longest", () => {
+Deno.test("studiesPlanText() gives the time of every piece that is left, of every study, and of all", () => {
   const text = studiesPlanText({
     pieces: [
       { run: "em-2-experts-seed-0", piece: "partition", seconds: 100, done: true },
       { run: "em-2-experts-seed-0", piece: "expert-00", seconds: 3600, done: false },
     ],
     seconds: 3600,
+    studies: [{ study: "experts", pieces: 2, seconds: 7200, shortest: 3600, longest: 1800 }],
     assumptions: ["one device"],
   });
   assertEquals(text.split("\n"), [
@@ -29,7 +30,10 @@ Deno.test("studiesPlanText() gives the time of every piece that is left, the sum
     "em-2-experts-seed-0  partition  done",
     "em-2-experts-seed-0  expert-00  1 h",
     "",
-    "in all         1 h of one device; the longest piece 1 h",
+    "study    pieces  one device  a device per piece  longest piece",
+    "experts       2         2 h                 1 h  30 min",
+    "",
+    "in all         1 h of one device, what studies share counted once",
     "",
     "assumed: one device",
   ]);

@@ -58,7 +58,8 @@ export const prefix: Study = {
           holds: at(short, eighth).perplexity < at(long, eighth).perplexity,
         },
         {
-          claim: `… and worse at ${length}`,
+          claim:
+            `Routers trained with ${eighth} tokens are worse at ${length} than those trained with ${length}`,
           paper: "they are",
           here: pair(length),
           holds: at(short, length).perplexity > at(long, length).perplexity,
