@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { StudiesPlan, StudyResult } from "../pipeline/reproduction/mod.ts";
+import type { Published, StudiesPlan, StudyResult } from "../pipeline/reproduction/mod.ts";
 import type { Claim } from "../pipeline/report/mod.ts";
 import { duration, table } from "./layout.ts";
 
@@ -49,4 +49,15 @@ function claimLines({ claim, paper, here, holds }: Claim): string[] {
 
 function placesOf(folder: string): string[] {
   return [`table   ${folder}/reproduction.md`, `report  ${folder}/report.html`];
+}
+
+/** Words what the project's pages tell now. */
+export function publishedText({ pages, published }: { pages: string[]; published: Published[] }): string {
+  const verdicts = (wanted: boolean | null) => (one: Published) =>
+    String(one.claims.filter(({ holds }) => holds === wanted).length);
+  const rows = published.map((
+    one,
+  ) => [one.title, ...[false, true, null].map((wanted) => verdicts(wanted)(one))]);
+  return [table("from | no | yes | neither", rows, ["from"]), "", ...pages.map((page) => `wrote   ${page}`)]
+    .join("\n");
 }

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { claimsText, studiesPlanText } from "../../tasks/reproduce_text.ts";
+import { claimsText, publishedText, studiesPlanText } from "../../tasks/reproduce_text.ts";
 
 Deno.test("claimsText() puts yes, no or nothing before a claim, and says where more is", () => {
   const claim = { claim: "It wins", paper: "it does", here: "3% lower" };
@@ -36,5 +36,17 @@ Deno.test("studiesPlanText() gives the time of every piece that is left, of ever
     "in all         1 h of one device, what studies share counted once",
     "",
     "assumed: one device",
+  ]);
+});
+
+Deno.test("publishedText() counts what holds, study by study, and names the pages", () => {
+  const claim = { claim: "It wins", paper: "it does", here: "3% lower" };
+  const claims = [true, true, false].map((holds) => ({ ...claim, holds }));
+  const published = [{ title: "Routers", claims, table: "a/reproduction.md" }];
+  assertEquals(publishedText({ pages: ["README.md"], published }).split("\n"), [
+    "from     no  yes  neither",
+    "Routers   1    2  0",
+    "",
+    "wrote   README.md",
   ]);
 });
