@@ -96,13 +96,18 @@ export async function trainModel(options: TrainModelOptions): Promise<Weights> {
   }
   const resumed = start instanceof Map ? undefined : start;
   const length = model.context;
-  const make: MakeTrainer = options.makeTrainer ?? ((...own) => Promise.resolve(createTrainer(...own)));
-  const trainer = await make(gpu, {
-    config: model,
-    start: resumed ? resumed.trainer : [start as Weights],
-    settings: options,
-    ...{ batch, microBatch, length, recompute, dtype },
-  });
+  const make: MakeTrainer = options.makeTrainer ??
+    ((gpu, options) => Promise.resolve(createTrainer(gpu, options)));
+  const trainer = await make(
+    gpu,
+    {
+      config: model,
+      start: resumed ? resumed.trainer : [start as Weights],
+      settings: options,
+      ...{ batch, microBatch, length, recompute, dtype },
+    },
+    options,
+  );
   const due = (every: number, step: number) => every > 0 && step % every === 0;
   const validates = (step: number) => validation?.rows && (due(validateEvery, step) || step === steps);
   const logs = (step: number) => due(logEvery, step) || validates(step) || step === steps;

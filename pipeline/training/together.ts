@@ -4,6 +4,7 @@
  * checkpoints), to the same bits. Where it reads from the device, it waits until the others have come as far.
  */
 
+import { createHash } from "node:crypto";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { emptyBatch, type HostBatch } from "../model/batch.ts";
 import type { Weights } from "../model/parameters.ts";
@@ -16,8 +17,12 @@ export type LoopTrainer = Pick<
   "steps" | "step" | "evaluate" | "drain" | "weights" | "state" | "close"
 >;
 
-/** Makes the trainer of one training. */
-export type MakeTrainer = (gpu: Gpu, options: TrainerOptions) => Promise<LoopTrainer>;
+/** Makes the trainer of one training; `rateAt` gives the learning rate of each step that it is to take, 1 to `steps`. */
+export type MakeTrainer = (
+  gpu: Gpu,
+  options: TrainerOptions,
+  schedule: { steps: number; rateAt(step: number): number },
+) => Promise<LoopTrainer>;
 
 /** One of several trainings. */
 export interface TogetherMember {
@@ -40,6 +45,8 @@ export interface Together {
 interface Asked {
   gpu: Gpu;
   options: TrainerOptions;
+  /** What others must have in common with it to share its bank. */
+  kind: string;
   resolve(trainer: LoopTrainer): void;
   reject(error: unknown): void;
 }
@@ -58,8 +65,7 @@ export function createTogether(
   /** Makes the next bank, once all trainings have asked and no other bank is at work. */
   function next(): void {
     if (coming.size > 0 || working > 0 || asked.length === 0) return;
-    const kind = kindOf(asked[0].options);
-    const alike = asked.filter(({ options }) => kindOf(options) === kind);
+    const alike = asked.filter(({ kind }) => kind === asked[0].kind);
     let models = alike.length;
     while (models > 1 && !fits(asked[0].options, models)) models--;
     const chosen = alike.slice(0, models);
@@ -80,9 +86,9 @@ export function createTogether(
   return {
     member() {
       const member: TogetherMember = {
-        makeTrainer(gpu, options) {
+        makeTrainer(gpu, options, schedule) {
           return new Promise((resolve, reject) => {
-            asked.push({ gpu, options, resolve, reject });
+            asked.push({ gpu, options, kind: kindOf(options, schedule), resolve, reject });
             member.leave(); // it has asked
           });
         },
@@ -96,11 +102,20 @@ export function createTogether(
   };
 }
 
-/** Describes what trainings must have in common to share a bank, among it the steps that they have taken. */
-function kindOf({ start, ...options }: TrainerOptions): string {
+/**
+ * Describes what trainings must have in common to share a bank, among it the steps that they have taken and
+ * the rates of all steps to come.
+ */
+function kindOf(
+  { start, ...options }: TrainerOptions,
+  { steps, rateAt }: Parameters<MakeTrainer>[2],
+): string {
   const { beta1, beta2, epsilon, weightDecay, clip } = options.settings;
   const settings = { beta1, beta2, epsilon, weightDecay, clip };
-  return JSON.stringify({ ...options, settings, step: "weights" in start ? start.step : 0 });
+  const step = "weights" in start ? start.step : 0;
+  const rates = createHash("sha256");
+  for (let next = step + 1; next <= steps; next++) rates.update(Float64Array.of(rateAt(next)));
+  return JSON.stringify({ ...options, settings, step, rates: rates.digest("hex") });
 }
 
 /** A model of a bank, and what its training waits for. */

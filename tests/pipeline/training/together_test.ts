@@ -111,6 +111,13 @@ Deno.test("trainings that go on from different steps, or that fail, leave the ot
   assertAlike(valueOf(other), alone[2], "the other one");
 });
 
+Deno.test("trainings whose rates take another course do not share a bank", async () => {
+  const slow = { rateAt: (step: number) => step === STEPS ? 0.001 : 0.02 / step };
+  const results = (await trainAll((id) => id === 1 ? slow : {})).map(valueOf);
+  for (const id of [0, 2]) assertAlike(results[id], alone[id], `training ${id}`);
+  assertAlike(results[1], await train(1, slow), "the slow one");
+});
+
 Deno.test("a training that ends before it begins does not hold up the others", async () => {
   const together = createTogether();
   const [gone, stays] = [together.member(), together.member()];
