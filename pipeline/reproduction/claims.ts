@@ -152,7 +152,10 @@ function segmentsClaim({ segments, experts }: Evaluation): Claim {
   };
 }
 
-/** A line of a held-out curve: the loss after so many tokens per expert, or per E-th of the dense model's tokens. */
+/**
+ * A line of a held-out curve: the loss after so many tokens per expert, or per E-th of the dense model's
+ * tokens.
+ */
 export interface CurvePoint {
   /** Tokens per expert, padding included. */
   tokens: number;
@@ -210,8 +213,8 @@ export function claimsMarkdown(claims: readonly Claim[]): string {
 }
 
 /**
- * Reads claims from the Markdown that {@linkcode claimsMarkdown} writes, of this version or an earlier one: a claim that goes on from the
- * one before, after an ellipsis, gets that one's words.
+ * Reads claims from the Markdown that {@linkcode claimsMarkdown} writes, of this version or an earlier
+ * one: a claim that goes on from the one before, after an ellipsis, gets that one's words.
  */
 export function readClaimsMarkdown(markdown: string): Claim[] {
   const claims: Claim[] = [];

@@ -1,6 +1,7 @@
 /**
- * Puts what studies and reproductions came to into the project's pages: all claims in one table, those that do not hold first, and a
- * picture per study. Pages say what the files of a folder say, and a test compares them.
+ * Puts what studies and reproductions came to into the project's pages: all claims in one table, those
+ * that do not hold first, and a picture per study. Pages say what the files of a folder say, and a test
+ * compares them.
  *
  * @module
  */
@@ -27,7 +28,10 @@ export interface Published {
   picture?: string;
 }
 
-/** Reads what the folders in a folder came to: studies, by their `studies.json`, and single runs, by their `reproduction.md`. */
+/**
+ * Reads what the folders in a folder came to: studies, by their `studies.json`, and single runs, by their
+ * `reproduction.md`.
+ */
 export async function readPublished(folder: string): Promise<Published[]> {
   const names = (await Array.fromAsync(Deno.readDir(folder))).filter(({ isDirectory }) => isDirectory)
     .map(({ name }) => name).sort();
@@ -103,7 +107,10 @@ function withInterval(here: string): [figure: string, interval: string] {
   return found ? [found[1], found[2].replace(", ", " to ")] : [here, ""];
 }
 
-/** Writes all claims, those that do not hold first, and a picture per study; `folder` is the way from the page to the results. */
+/**
+ * Writes all claims, those that do not hold first, and a picture per study; `folder` is the way from the
+ * page to the results.
+ */
 export function publishedClaims(published: readonly Published[], folder: string): string {
   const all = published.flatMap((from) => from.claims.map((claim) => ({ from, claim })));
   const rank = ({ claim: { holds } }: (typeof all)[number]) => holds === false ? 0 : holds ? 1 : 2;
@@ -129,7 +136,10 @@ export function publishedClaims(published: readonly Published[], folder: string)
 const BEGIN = /^<!-- results: begin.*-->$/m;
 const END = /^<!-- results: end -->$/m;
 
-/** Puts text between the marks of a page, where no formatter touches it. Throws an `InputError` where the page has no marks. */
+/**
+ * Puts text between the marks of a page, where no formatter touches it. Throws an `InputError` where the
+ * page has no marks.
+ */
 export function withResults(page: string, text: string, where: string): string {
   const [begin, end] = [BEGIN.exec(page), END.exec(page)];
   if (!begin || !end || end.index < begin.index) {
@@ -161,7 +171,10 @@ const FOLDER = "fixtures/reproduction";
 export interface PublishOptions {
   /** The project's folder. */
   root: string;
-  /** Folder of studies whose results are put beside those that are kept, in place of what was kept of studies before; "" for none. */
+  /**
+   * Folder of studies whose results are put beside those that are kept, in place of what was kept of
+   * studies before; "" for none.
+   */
   from?: string;
 }
 
@@ -169,8 +182,9 @@ export interface PublishOptions {
 const KEPT = ["studies.json", "reproduction.md", "rates.json", "routers.json"];
 
 /**
- * Writes the pages anew from the results that are kept, after taking those of a folder of studies in. Gives the pages and what they tell.
- * Throws an `InputError` where there are no such results, or a page has no place for them; nothing is written then.
+ * Writes the pages anew from the results that are kept, after taking those of a folder of studies in.
+ * Gives the pages and what they tell. Throws an `InputError` where there are no such results, or a page has
+ * no place for them; nothing is written then.
  */
 export async function publishResults(
   { root, from = "" }: PublishOptions,

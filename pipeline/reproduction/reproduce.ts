@@ -1,6 +1,7 @@
 /**
- * Reproduces the paper's comparison at a small size, from text to a table of its claims: partition, a search for every
- * model's learning rate, experts, both dense baselines, evaluation, report. Every step is skipped where it is up to date.
+ * Reproduces the paper's comparison at a small size, from text to a table of its claims: partition, a
+ * search for every model's learning rate, experts, both dense baselines, evaluation, report. Every step is
+ * skipped where it is up to date.
  *
  * @module
  */
@@ -44,8 +45,8 @@ export interface Reproduction extends Claims {
 const MODELS = ["experts", "dense", "dense-steps"] as const satisfies readonly Searched[];
 
 /**
- * Runs everything in the run folder and writes `reproduction.json`, `reproduction.md` and `report.html` there. Rates that `sources`
- * gives as flags are not searched for. Throws what the steps throw.
+ * Runs everything in the run folder and writes `reproduction.json`, `reproduction.md` and `report.html`
+ * there. Rates that `sources` gives as flags are not searched for. Throws what the steps throw.
  */
 export async function reproduce(options: ReproduceOptions, watch: RunWatch = {}): Promise<Reproduction> {
   const { run, force, check, trialShare = TRIAL_SHARE } = options;

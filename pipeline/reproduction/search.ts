@@ -1,6 +1,6 @@
 /**
- * Searches for one setting by short trainings: from a first value outwards by factors of two, until the best one lies between
- * worse ones.
+ * Searches for one setting by short trainings: from a first value outwards by factors of two, until the
+ * best one lies between worse ones.
  *
  * @module
  */
@@ -23,8 +23,8 @@ export interface LineSearch {
 }
 
 /**
- * Gives the best value found, and all that were tried with their losses in nats, by value. A value whose training diverges has an infinite
- * loss.
+ * Gives the best value found, and all that were tried with their losses in nats, by value. A value whose
+ * training diverges has an infinite loss.
  */
 export async function searchLine(
   { first, whole = false, cautious = false, most = 6 }: LineSearch,
@@ -51,8 +51,8 @@ export async function searchLine(
 }
 
 /**
- * Searches for a learning rate by trials of a part of the training. Long trainings bear lower rates than short ones, so a higher rate must
- * be clearly better.
+ * Searches for a learning rate by trials of a part of the training. Long trainings bear lower rates than
+ * short ones, so a higher rate must be clearly better.
  */
 export async function searchRate(
   first: number,

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
 import { InputError, say, setting, task } from "../../kernels/errors.ts";
 import { trainingMemory } from "../cost/memory.ts";
 import { adoptedExperts, adoptionOf } from "../run/adoption.ts";
@@ -26,8 +27,8 @@ export interface TrainOptions extends RunOptions, TrainingOptions {}
 /**
  * Trains expert `expert` of a run on its own part, unless that is up to date.
  *
- * Throws an `InputError` where there is no such part, values contradict earlier ones, files are damaged or do not belong together,
- * and a `RunError` that says how to go on where a loss is not finite.
+ * Throws an `InputError` where there is no such part, values contradict earlier ones, files are damaged or
+ * do not belong together, and a `RunError` that says how to go on where a loss is not finite.
  */
 export async function trainExpert(
   expert: number,
@@ -50,8 +51,8 @@ async function refuseAdopted(run: string, { name }: Stage, { force, trial }: Tra
 }
 
 /**
- * Throws an `InputError` where a run holds experts that came from elsewhere, of which what trains all experts would find out only when
- * it comes to them; nothing where `force` gives them up.
+ * Throws an `InputError` where a run holds experts that came from elsewhere, of which what trains all
+ * experts would find out only when it comes to them; nothing where `force` gives them up.
  */
 export async function refuseAdoptedExperts(
   verb: string,
@@ -77,20 +78,24 @@ export async function refuseAdoptedExperts(
 }
 
 /** How several models are trained at once. */
-export interface TrainTogetherOptions extends Omit<TrainOptions, "trial"> {
-  /** Most device memory that they may take together, in bytes; models that do not fit follow. Default: as much as they need. */
+export interface TrainTogetherOptions extends TrainOptions {
+  /**
+   * Most device memory that they may take together, in bytes; models that do not fit follow. Default: as
+   * much as they need.
+   */
   memory?: number;
   /**
-   * Other runs: the same models of each are trained in the same bank, as are seeds of one model. Models of another shape, other settings
-   * of training or another course of the rate have a bank of their own.
+   * Other runs: the same models of each are trained in the same bank, as are seeds of one model. Models
+   * of another shape, other settings of training or another course of the rate have a bank of their own.
    */
   also?: readonly string[];
 }
 
 /**
- * Trains experts of a run side by side in one process, as a bank: each step in the dispatches of one, to the bits that `trainExpert`
- * gives each. Those that are up to date are left out; those that go on from another step than the others have a bank of their own.
- * Where one fails, the others go on, and its error is thrown at the end. Throws as `trainExpert` does. Gives the results run by run.
+ * Trains experts of a run side by side in one process, as a bank: each step in the dispatches of one, to
+ * the bits that `trainExpert` gives each. Those that are up to date are left out; those that go on from
+ * another step than the others have a bank of their own. Where one fails, the others go on, and its error
+ * is thrown at the end. Throws as `trainExpert` does. Gives the results run by run.
  */
 export async function trainExperts(
   experts: readonly number[],
@@ -103,7 +108,10 @@ export async function trainExperts(
   return await trainTogether(experts.map(expertTarget), options, watch, check);
 }
 
-/** Trains a dense baseline of several runs as {@linkcode trainExperts} trains experts, to the bits that `trainDense` gives each. */
+/**
+ * Trains a dense baseline of several runs as {@linkcode trainExperts} trains experts, to the bits that
+ * `trainDense` gives each.
+ */
 export async function trainDenseTogether(
   match: Match,
   options: TrainTogetherOptions,
@@ -113,7 +121,10 @@ export async function trainDenseTogether(
   return await trainTogether([denseTarget(match)], options, watch);
 }
 
-/** Trains the Switch Transformer of several runs as {@linkcode trainExperts} trains experts, to the bits that `trainSwitch` gives each. */
+/**
+ * Trains the Switch Transformer of several runs as {@linkcode trainExperts} trains experts, to the bits
+ * that `trainSwitch` gives each.
+ */
 export async function trainSwitchTogether(
   options: TrainTogetherOptions,
   watch: RunWatch = {},
@@ -122,7 +133,10 @@ export async function trainSwitchTogether(
   return await trainTogether([switchTarget()], options, watch);
 }
 
-/** Trains models of one or several runs as banks; `check` is called with each run and its number of experts first. */
+/**
+ * Trains models of one or several runs as banks; `check` is called with each run and its number of experts
+ * first.
+ */
 async function trainTogether(
   targets: readonly Target[],
   { memory = Infinity, also = [], ...options }: TrainTogetherOptions,
@@ -130,9 +144,18 @@ async function trainTogether(
   check: (run: string, experts: number) => void = () => {},
 ): Promise<TrainResult[]> {
   const runs = [options.run, ...also];
+  const more: Gpu[] = [];
   const together = createTogether({
     fits: ({ config, dtype, ...sizes }, models) =>
       trainingMemory(config, { ...sizes, dtype, models, asInBankOf: 1 }).total <= memory,
+    // On the processor one bank computes while the other is between two kernels, or waits for its host.
+    async devices(own, models) {
+      if (own.kind !== "software" || models === 1) return [own];
+      if (more.length === 0) {
+        more.push(await openGpu({ adapter: options.adapter || undefined, variants: own.variants }));
+      }
+      return [own, ...more];
+    },
   });
   const members = runs.map((run) => targets.map((target) => ({ run, target, ...together.member() })));
   // Runs share a device. A single one opens its own where it is needed.
@@ -144,7 +167,8 @@ async function trainTogether(
     task: `${targets.map(({ command: { task } }) => task)[0]} all`,
     beside: "others",
     partSuffices: targets.every(({ notesShards }) => notesShards),
-    accepts: options.resume,
+    accepts: options.resume || options.trial !== undefined,
+    aside: options.trial !== undefined,
   } as const;
   try {
     const results = await Promise.allSettled(members.map(async (own, i) => {
@@ -175,6 +199,7 @@ async function trainTogether(
     }));
     return results.flatMap((ofRun) => valueOf(ofRun).map(valueOf));
   } finally {
+    for (const opened of more) opened.close();
     if (!options.gpu) gpu?.close();
   }
 }
@@ -218,15 +243,19 @@ async function trainTarget(
   });
 }
 
-/** Reads how many experts a run has, from its configuration. Throws an `InputError` where it is no run folder. */
+/**
+ * Reads how many experts a run has, from its configuration. Throws an `InputError` where it is no run
+ * folder.
+ */
 export async function expertsOf(run: string): Promise<number> {
   return (await needConfiguration(run, "train-expert", true)).experts;
 }
 
 /**
- * Trains a dense baseline on the whole training set, unless that is up to date: with E times the expert's batch and its steps
- * (`batch`, the paper's protocol), or with its batch and E times its steps (`steps`): tokens, training FLOPs and inference cost equal
- * those of the mixture; or a larger model for as many FLOPs as the mixture's training takes (`compute`). Throws as `trainExpert` does.
+ * Trains a dense baseline on the whole training set, unless that is up to date: with E times the expert's
+ * batch and its steps (`batch`, the paper's protocol), or with its batch and E times its steps (`steps`):
+ * tokens, training FLOPs and inference cost equal those of the mixture; or a larger model for as many FLOPs
+ * as the mixture's training takes (`compute`). Throws as `trainExpert` does.
  */
 export async function trainDense(
   match: Match,
@@ -237,8 +266,9 @@ export async function trainDense(
 }
 
 /**
- * Trains the Switch Transformer of a run on the whole training set, unless that is up to date: with E times the expert's batch and its
- * steps, so for as many tokens as all experts see. Throws as `trainExpert` does.
+ * Trains the Switch Transformer of a run on the whole training set, unless that is up to date: with E
+ * times the expert's batch and its steps, so for as many tokens as all experts see. Throws as `trainExpert`
+ * does.
  */
 export async function trainSwitch(options: TrainOptions, watch: RunWatch = {}): Promise<TrainResult> {
   return await trainTarget(switchTarget(), options, watch);

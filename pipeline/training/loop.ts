@@ -84,7 +84,8 @@ export class LossNotFiniteError extends RunError {
 /**
  * Trains a model and returns its weights. The same options give the same weights, in one go or resumed.
  *
- * Throws `InputError` on impossible settings and {@link LossNotFiniteError} where a loss or a gradient norm is not finite.
+ * Throws `InputError` on impossible settings and {@link LossNotFiniteError} where a loss or a gradient norm
+ * is not finite.
  */
 export async function trainModel(options: TrainModelOptions): Promise<Weights> {
   const { gpu, model, start, batch, microBatch, recompute, dtype, steps, validation, signal } = options;

@@ -17,7 +17,10 @@ export type LoopTrainer = Pick<
   "steps" | "step" | "evaluate" | "drain" | "weights" | "state" | "close"
 >;
 
-/** Makes the trainer of one training; `rateAt` gives the learning rate of each step that it is to take, 1 to `steps`. */
+/**
+ * Makes the trainer of one training; `rateAt` gives the learning rate of each step that it is to take, 1 to
+ * `steps`.
+ */
 export type MakeTrainer = (
   gpu: Gpu,
   options: TrainerOptions,
@@ -51,18 +54,26 @@ interface Asked {
   reject(error: unknown): void;
 }
 
-/**
- * Lets trainings share banks. `fits` says whether so many models of one shape may be trained at once. Those
- * that do not fit are trained after the others.
- */
+/** How trainings share banks. */
+export interface TogetherOptions {
+  /** Whether so many models of one shape may be trained at once. Default: as many as ask. */
+  fits?(options: TrainerOptions, models: number): boolean;
+  /**
+   * Gives the devices that so many models are spread over, as evenly as they go, a bank on each. Default: that
+   * of the trainings.
+   */
+  devices?(own: Gpu, models: number): Promise<readonly Gpu[]>;
+}
+
+/** Lets trainings share banks. Those that do not fit are trained after the others. */
 export function createTogether(
-  { fits = () => true }: { fits?: (options: TrainerOptions, models: number) => boolean } = {},
+  { fits = () => true, devices = (own) => Promise.resolve([own]) }: TogetherOptions = {},
 ): Together {
   const coming = new Set<TogetherMember>();
   let asked: Asked[] = [];
   let working = 0;
 
-  /** Makes the next bank, once all trainings have asked and no other bank is at work. */
+  /** Begins with those that train next, once all trainings have asked and no bank is at work. */
   function next(): void {
     if (coming.size > 0 || working > 0 || asked.length === 0) return;
     const alike = asked.filter(({ kind }) => kind === asked[0].kind);
@@ -70,17 +81,32 @@ export function createTogether(
     while (models > 1 && !fits(asked[0].options, models)) models--;
     const chosen = alike.slice(0, models);
     asked = asked.filter((one) => !chosen.includes(one));
-    try {
-      const trainers = createShared(chosen, () => {
-        working--;
-        next();
-      });
-      working = chosen.length;
-      chosen.forEach(({ resolve }, i) => resolve(trainers[i]));
-    } catch (error) {
-      for (const { reject } of chosen) reject(error);
-      next();
+    working = models;
+    devices(chosen[0].gpu, models).then((gpus) => makeBanks(chosen, gpus), (error) => refuse(chosen, error));
+  }
+
+  /** Makes a bank on each device. */
+  function makeBanks(chosen: readonly Asked[], gpus: readonly Gpu[]): void {
+    const share = Math.ceil(chosen.length / gpus.length);
+    for (let first = 0; first < chosen.length; first += share) {
+      const own = chosen.slice(first, first + share);
+      try {
+        const trainers = createShared(own, gpus[first / share], () => {
+          working--;
+          next();
+        });
+        own.forEach(({ resolve }, i) => resolve(trainers[i]));
+      } catch (error) {
+        refuse(own, error);
+      }
     }
+  }
+
+  /** Tells trainings that their bank cannot be. */
+  function refuse(chosen: readonly Asked[], error: unknown): void {
+    for (const { reject } of chosen) reject(error);
+    working -= chosen.length;
+    next();
   }
 
   return {
@@ -134,8 +160,8 @@ interface Model {
 }
 
 /** Makes a bank, and a trainer of one model for each of those who asked. */
-function createShared(asked: readonly Asked[], onClose: () => void): LoopTrainer[] {
-  const [{ gpu, options }] = asked;
+function createShared(asked: readonly Asked[], gpu: Gpu, onClose: () => void): LoopTrainer[] {
+  const [{ options }] = asked;
   const { batch, length } = options;
   const bank = createTrainer(gpu, { ...options, start: joined(asked), asInBankOf: 1 });
   const models = asked.map((): Model => ({ queue: [], results: [], drained: [], closed: false }));

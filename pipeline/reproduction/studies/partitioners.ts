@@ -57,7 +57,10 @@ const WAYS: {
 
 const MOST_TOKENS = 1024;
 
-/** Says with which rate and for how many rounds the routers of a run were trained, where it was searched for. */
+/**
+ * Says with which rate and for how many rounds the routers of a run were trained, where it was searched
+ * for.
+ */
 function routersText(
   { setup: { searchesRouters, settings: { routerRate, rounds } } }: Outcome,
 ): string | null {

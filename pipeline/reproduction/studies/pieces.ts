@@ -1,6 +1,6 @@
 /**
- * The pieces that studies are made of: one partition, the search for one learning rate, one model, one evaluation. Each is as long as
- * one training; a study is as many of them as it needs.
+ * The pieces that studies are made of: one partition, the search for one learning rate, one model, one
+ * evaluation. Each is as long as one training; a study is as many of them as it needs.
  *
  * @module
  */
@@ -23,7 +23,10 @@ export function flagsOf(sources: Sources, { settings }: Setup): Partial<Configur
   return { ...withoutRates(sources), ...settings };
 }
 
-/** Lists the runs of a study with the settings of routers that were found, or with those of the preset where none were. */
+/**
+ * Lists the runs of a study with the settings of routers that were found, or with those of the preset where
+ * none were.
+ */
 export function settledSetups(
   study: Study,
   sources: Sources,
@@ -43,8 +46,8 @@ export function configurationOf(sources: Sources, setup: Setup): Configuration {
 }
 
 /**
- * Lists the runs whose routers' settings must be searched for before studies know their runs, the first of each recipe; none where
- * the flags give rate and rounds.
+ * Lists the runs whose routers' settings must be searched for before studies know their runs, the first
+ * of each recipe; none where the flags give rate and rounds.
  */
 export function routerSearchesOf(
   studies: readonly Study[],

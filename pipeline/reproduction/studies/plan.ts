@@ -101,7 +101,10 @@ export async function planStudies(options: PlanStudiesOptions): Promise<StudiesP
   };
 }
 
-/** Lists the pieces of studies, and says how long they take where each has a device of its own and begins when it can. */
+/**
+ * Lists the pieces of studies, and says how long they take where each has a device of its own and begins
+ * when it can.
+ */
 async function piecesOf(
   studies: readonly Study[],
   { run: root, sources = {}, seeds = 1 }: PlanStudiesOptions,

@@ -1,7 +1,8 @@
 /**
- * Searches for the rate and the rounds of the routers of a study, alike for every start: text is split with each, and experts that are
- * trained for a part of their steps on what comes out say how good that is. First the rate at the preset's rounds, then the rounds at
- * that rate. What is tried is a run of its own; that of the preset's settings, and that of those found, are runs of the study.
+ * Searches for the rate and the rounds of the routers of a study, alike for every start: text is split
+ * with each, and experts that are trained for a part of their steps on what comes out say how good that is.
+ * First the rate at the preset's rounds, then the rounds at that rate. What is tried is a run of its own;
+ * that of the preset's settings, and that of those found, are runs of the study.
  *
  * @module
  */
@@ -30,15 +31,19 @@ const SEARCH = v.object({
 const FILE = v.object({ format: v.literal(1), routers: v.record(v.string(), SEARCH) });
 
 /**
- * What a search came to: the best settings, and all that were tried with the mean NLL per predicted token of held-out text under experts
- * that were trained for a part of their steps, in nats: infinite where a training diverged.
+ * What a search came to: the best settings, and all that were tried with the mean NLL per predicted token
+ * of held-out text under experts that were trained for a part of their steps, in nats: infinite where a
+ * training diverged.
  */
 export type RouterSearch = v.InferOutput<typeof SEARCH>;
 
 /** Searches by {@linkcode routerRecipeOf}. */
 export type RouterSearches = Record<string, RouterSearch>;
 
-/** Names what the search depends on: runs that agree in it have routers of the same settings, whatever their seed. */
+/**
+ * Names what the search depends on: runs that agree in it have routers of the same settings, whatever their
+ * seed.
+ */
 export function routerRecipeOf(c: Configuration): string {
   const start = c.start === "random" ? "random parts" : "clusters";
   const shape =
@@ -61,9 +66,10 @@ export async function writeRouterSearch(root: string, recipe: string, search: Ro
 }
 
 /**
- * Searches for the settings of routers from those of the preset outwards; `given` ones stay. Another value must be clearly better, as
- * parts of another training differ by chance: so the preset's settings stay, and with them runs that are finished, unless there is a reason.
- * `validate` gives the loss of a trial in nats.
+ * Searches for the settings of routers from those of the preset outwards; `given` ones stay. Another
+ * value must be clearly better, as parts of another training differ by chance: so the preset's settings
+ * stay, and with them runs that are finished, unless there is a reason. `validate` gives the loss of a
+ * trial in nats.
  */
 export async function searchRouters(
   preset: RouterSettings,
@@ -87,7 +93,10 @@ export async function searchRouters(
   return { ...best, trials };
 }
 
-/** Gives the run of the same name with other settings of its routers: a run of its own, unless they are the preset's. */
+/**
+ * Gives the run of the same name with other settings of its routers: a run of its own, unless they are the
+ * preset's.
+ */
 export function withRouters(
   setup: Setup,
   { routerRate, rounds }: RouterSettings,

@@ -73,8 +73,9 @@ export function studiesOf(names: readonly string[]): Study[] {
 }
 
 /**
- * Runs studies and writes `studies.json`, `reproduction.md` and `report.html` into the folder: of these studies, and of those whose runs
- * are there from before. Returns what all of them found. Throws what the steps throw.
+ * Runs studies and writes `studies.json`, `reproduction.md` and `report.html` into the folder: of these
+ * studies, and of those whose runs are there from before. Returns what all of them found. Throws what the
+ * steps throw.
  */
 export async function runStudies(options: StudiesOptions, watch: RunWatch = {}): Promise<StudyResult[]> {
   const { run: root, studies: names, seeds = 1, trialShare = TRIAL_SHARE, words } = options;
@@ -149,7 +150,10 @@ export async function runStudies(options: StudiesOptions, watch: RunWatch = {}):
   }
 }
 
-/** Gives the learning rate that was found for a recipe in any run of the folder, or searches for it and notes it there. */
+/**
+ * Gives the learning rate that was found for a recipe in any run of the folder, or searches for it and
+ * notes it there.
+ */
 async function rateOf(root: string, recipe: string, search: () => Promise<RateSearch>): Promise<RateSearch> {
   const path = `${root}/rates.json`;
   const known = (await readJsonIfThere(path, RATES_FILE, "learning rates that were found"))?.rates ?? {};

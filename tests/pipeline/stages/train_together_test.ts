@@ -9,7 +9,7 @@ import {
   trainSwitch,
   trainSwitchTogether,
 } from "../../../pipeline/stages/train.ts";
-import type { TrainResult } from "../../../pipeline/stages/train_model.ts";
+import type { TrainResult } from "../../../pipeline/stages/training_result.ts";
 import { gpu } from "../../kernels/support.ts";
 import { hashes } from "../../tasks/support.ts";
 import { withPartition } from "./support.ts";
@@ -31,7 +31,9 @@ async function made(run: string): Promise<Record<string, string>> {
   const all = Object.entries(await hashes(run));
   return Object.fromEntries(
     all.filter(([path]) =>
-      /^(experts|dense|switch|metrics\/(expert|dense|switch)|manifests\/train-)/.test(path)
+      /^(experts|dense|switch|metrics\/(expert|dense|switch)|manifests\/train-(expert|dense|switch))/.test(
+        path,
+      )
     ),
   );
 }
