@@ -175,7 +175,7 @@ export async function trainRouters(options: TrainRoutersOptions): Promise<Weight
                 `(round ${round})`,
               {
                 remedy: say`make ${RATE} smaller than ${routerRate} or ${setting("routerWarmup")} longer`,
-                cause: new LossNotFiniteError(result.step, loss, result.norm[router]),
+                cause: new LossNotFiniteError(result.step, loss, result.norm[place]),
               },
             );
           }
