@@ -19,6 +19,7 @@ const ELSEWHERE: Elsewhere[] = [
     files: {
       "kernels/attention/attention_subgroup.ts": "tests/kernels/attention/attention_test.ts",
       "kernels/layer_norm/layer_norm_subgroup.ts": "tests/kernels/layer_norm/layer_norm_test.ts",
+      "kernels/matmul/matmul_join.ts": "tests/kernels/matmul/matmul_test.ts",
       "kernels/matmul/matmul_subgroup.ts": "tests/kernels/matmul/matmul_test.ts",
       "kernels/matmul/matmul_transposed.ts": "tests/kernels/matmul/matmul_test.ts",
       "kernels/matmul/matmul_transposed_subgroup.ts": "tests/kernels/matmul/matmul_test.ts",

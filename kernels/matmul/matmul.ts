@@ -8,7 +8,16 @@ import { groupedText, type Groups } from "./groups.ts";
 import code from "./matmul.wgsl" with { type: "text" };
 import tailCode from "./matmul_tail.wgsl" with { type: "text" };
 import { matmulSubgroup, PANEL, panelPlan, type PanelShape } from "./matmul_subgroup.ts";
-import { chooseTile, matmulWorkgroup, type Tile, workgroupsOf } from "./matmul_workgroup.ts";
+import { joinSegments } from "./matmul_join.ts";
+import {
+  chooseTile,
+  LONG_SEGMENT,
+  matmulWorkgroup,
+  partsSize,
+  planLong,
+  type Tile,
+  workgroupsOf,
+} from "./matmul_workgroup.ts";
 
 /** What happens to the product before it is stored. */
 export type Tail = typeof TAILS[number];
@@ -116,6 +125,51 @@ export function matmul(gpu: Gpu, tensors: Matmul): Dispatch {
 }
 
 /**
+ * Plans a product without a tail as {@link matmul} does, to the same bits. The workgroup forms split long sums of
+ * few tiles where `parts`, scratch of {@link matmulScratch} f32 values, is large enough.
+ */
+export function matmulSplit(
+  gpu: Gpu,
+  { parts, ...tensors }: Omit<Matmul, "tail" | "bias" | "extra" | "groups"> & { parts?: GpuBuffer },
+): Dispatch[] {
+  const { models, m, n, k, c, accumulate } = tensors;
+  const n4 = padded(n) / 4;
+  const { tile, segments } = planLong({ m, n4, k, models });
+  const fits = parts !== undefined && 4 * partsSize(m, n4, segments, models) <= parts.bytes;
+  if (!gpu.variants.matmul.startsWith("workgroup") || !isLong(tensors) || segments === 0 || !fits) {
+    return [matmul(gpu, tensors)];
+  }
+  const { params, buffers } = operands(gpu, tensors);
+  const own = tensors.tile ?? tile;
+  return [
+    gpu.dispatch({
+      label: "matmul",
+      code: matmulWorkgroup({ tile: own, holds: "f32", segmented: true }),
+      constants: { TAIL: 0, ACCUMULATE: 0, SPLIT: 1 },
+      params,
+      buffers: buffers.toSpliced(4, 1, parts),
+      workgroups: workgroupsOf(own, m, n4) * segments,
+      models,
+    }),
+    joinSegments(gpu, {
+      ...{ label: "matmul_join", parts, segments, buffer: c.buffer, c: params.slice(-3), models, m, n4 },
+      accumulate,
+    }),
+  ];
+}
+
+/** Returns the f32 values of scratch with which {@link matmulSplit} may split its sums, 0 where it would not. */
+export function matmulScratch({ m, n, k, models }: Pick<Matmul, "m" | "n" | "k" | "models">): number {
+  const n4 = padded(n) / 4;
+  return partsSize(m, n4, planLong({ m, n4, k, models }).segments, models);
+}
+
+/** Whether the workgroup forms add a product's terms segment by segment: it has no tail, and its sums are f32. */
+function isLong({ c, k, tail = "none" }: Pick<Matmul, "c" | "k" | "tail">): boolean {
+  return k > LONG_SEGMENT && tail === "none" && (c.buffer.storage ?? "f32") === "f32";
+}
+
+/**
  * How the subgroup form runs over groups. Its partial sums, where they have a buffer of their own, lie as c
  * does.
  */
@@ -182,17 +236,18 @@ function panels(
 
 function tiles(
   gpu: Gpu,
-  { models, m, n, tail = "none", accumulate = false, bias, groups, tile: wanted }: Matmul,
+  { models, m, n, k, c, tail = "none", accumulate = false, bias, groups, tile: wanted }: Matmul,
   params: number[],
   buffers: GpuBuffer[],
 ): FormPlan {
   const n4 = padded(n) / 4;
   const tile = wanted ?? chooseTile(m, n4, models);
+  const segmented = isLong({ c, k, tail });
   // A bias tells the forward product of a linear layer. No other product is in f16: kernels/NOTES.md tells why.
   const half = gpu.variants.matmul === "workgroup_f16" && bias !== undefined;
   return {
-    code: (groups ? groupedWorkgroup : matmulWorkgroup)({ tile, holds: half ? "f16" : "f32" }),
-    constants: { TAIL: TAILS.indexOf(tail), ACCUMULATE: Number(accumulate) },
+    code: (groups ? groupedWorkgroup : matmulWorkgroup)({ tile, holds: half ? "f16" : "f32", segmented }),
+    constants: { TAIL: TAILS.indexOf(tail), ACCUMULATE: Number(accumulate), ...segmented && { SPLIT: 0 } },
     params,
     buffers: half ? [...buffers, gpu.saturated] : buffers,
     workgroups: workgroupsOf(tile, m, n4),

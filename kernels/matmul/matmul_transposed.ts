@@ -6,10 +6,10 @@ import { remembered } from "../device/subgroup.ts";
 import { compose } from "../device/wgsl.ts";
 import { groupedText, type Groups } from "./groups.ts";
 import { REGISTERS_WORKGROUP, registersWorkgroups } from "./matmul.ts";
+import { joinSegments, sumParams } from "./matmul_join.ts";
 import code from "./matmul_transposed.wgsl" with { type: "text" };
 import { matmulTransposedSubgroup, tilePlan, type TileShape } from "./matmul_transposed_subgroup.ts";
 import tailCode from "./matmul_transposed_tail.wgsl" with { type: "text" };
-import joinCode from "./matmul_transposed_join.wgsl" with { type: "text" };
 import {
   chooseTile,
   matmulTransposedWorkgroup,
@@ -48,6 +48,11 @@ export interface MatmulTransposed {
   accumulate?: boolean;
   /** f32 `[models, m]`, rows padded to vec4s: takes the sums of `a`'s columns. */
   sums?: GpuBuffer;
+  /**
+   * Where in the buffer of `c` these sums go instead: offset and model stride in f32 values. They add where `c` does. Only
+   * the workgroup forms can, see {@link sumsIntoProduct}.
+   */
+  sumsInC?: { offset: number; model: number };
   /**
    * Where the rows of each model lie in a and b, each of which holds the rows of all models; k is then the
    * largest number of rows of a model.
@@ -88,10 +93,14 @@ export function matmulTransposed(gpu: Gpu, tensors: MatmulTransposed): Dispatch[
         `${tensors.sums.bytes}`,
     );
   }
-  const params = [m, padded(n) / 4, k, ...a, ...b, ...c, Number(tensors.sums !== undefined)];
+  const tiled = sumsIntoProduct(gpu);
+  const sumsInC = tensors.sumsInC &&
+    { offset: tensors.sumsInC.offset / 4, model: tensors.sumsInC.model / 4 };
+  const sums = tiled ? sumParams(tensors.sums, sumsInC) : [Number(tensors.sums !== undefined)];
+  const params = [m, padded(n) / 4, k, ...a, ...b, ...c, ...sums];
   const buffers = [tensors.a.buffer, tensors.b.buffer, tensors.c.buffer, tensors.sums ?? gpu.emptyWritable];
   const n4 = padded(n) / 4;
-  const splits = gpu.variants.matmul.startsWith("workgroup") && !tensors.groups; // only the device knows how many terms a group has
+  const splits = tiled && !tensors.groups; // only the device knows how many terms a group has
   const segments = splits ? splitsOf(m, n4, k, models, tensors.tile) : 0;
   const fits = tensors.parts !== undefined && 4 * partsSize(m, n4, segments, models) <= tensors.parts.bytes;
   if (!tensors.parts || !fits || segments === 0) {
@@ -103,7 +112,6 @@ export function matmulTransposed(gpu: Gpu, tensors: MatmulTransposed): Dispatch[
     return [gpu.dispatch({ label, buffers, models, ...plan })];
   }
   const tile = tensors.tile ?? chooseTile(m, n4, models);
-  const withSums = Number(tensors.sums !== undefined);
   return [
     gpu.dispatch({
       label,
@@ -114,19 +122,18 @@ export function matmulTransposed(gpu: Gpu, tensors: MatmulTransposed): Dispatch[
       workgroups: workgroupsOf(tile, m, n4) * segments,
       models,
     }),
-    gpu.dispatch({
+    joinSegments(gpu, {
       label: "matmul_transposed_join",
-      code: joinCode,
-      constants: { WG: JOIN_WORKGROUP, ACCUMULATE: Number(tensors.accumulate ?? false) },
-      params: [m, n4, segments, ...c, withSums],
-      buffers: [tensors.parts, tensors.c.buffer, tensors.sums ?? gpu.emptyWritable],
-      workgroups: Math.ceil((m * n4 + Math.ceil(m / 4) * withSums) / JOIN_WORKGROUP),
-      models,
+      ...{ parts: tensors.parts, segments, c, sums: tensors.sums, sumsInC, accumulate: tensors.accumulate },
+      ...{ buffer: tensors.c.buffer, models, m, n4 },
     }),
   ];
 }
 
-const JOIN_WORKGROUP = 64;
+/** Whether {@link matmulTransposed} can put the sums of columns beside its product in one buffer. */
+export function sumsIntoProduct(gpu: Gpu): boolean {
+  return gpu.variants.matmul.startsWith("workgroup");
+}
 
 /** Returns the f32 values of scratch with which {@link matmulTransposed} may split its sums, 0 where it would not. */
 export function matmulTransposedScratch(

@@ -3,7 +3,8 @@
 //   a  [models, k, a_stride]  vec4  read   strides and offsets count vec4s; padding columns may hold anything finite
 //   b  [models, k, b_stride]  vec4  read
 //   c  [models, m, c_stride]  vec4  write  ACCUMULATE 1: adds into c; SPLIT 1: [models, segments, m · n4 + m4], see below
-//   sums  [models, m4]        vec4  write  sums of a's columns (the bias gradient), where with_sums is 1; padding is zero
+//   sums  [models, m4]        vec4  write  sums of a's columns (the bias gradient), where with_sums is 1; padding is zero. Where
+//                                          it is 2 they go to sum_offset of c, which ACCUMULATE 1 adds to
 //
 // One workgroup per ROWS × 4 SPAN elements of C, numbered along the columns, then the rows. An invocation holds some vec4s of
 // rows, ROW_STEP apart, of some vec4s of columns, COLUMN_STEP apart. Both matrices lie term by term, so both are fetched alike,
@@ -11,7 +12,7 @@
 // per slice. Loops over an invocation's elements and over a slice are unrolled, as in matmul_workgroup. Every element, and
 // every sum of a's columns, is the sum, in ascending order, of sums over segments of SEGMENT terms, each in ascending order:
 // equal bits whatever the tile, and whether one workgroup takes all segments of a tile (SPLIT 0), or one each (SPLIT 1).
-// In the latter case c takes a segment's elements and then its sums of columns, and matmul_transposed_join adds them.
+// In the latter case c takes a segment's elements and then its sums of columns, and matmul_join adds them.
 // Reference: matmulReference in matmul.ts.
 
 override ACCUMULATE: u32 = 0u;
@@ -29,7 +30,7 @@ struct Params {
   a_offset: u32, a_stride: u32, a_model: u32,
   b_offset: u32, b_stride: u32, b_model: u32,
   c_offset: u32, c_stride: u32, c_model: u32,
-  with_sums: u32,
+  with_sums: u32, sum_offset: u32, sum_model: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -68,6 +69,11 @@ fn finish_sum(model: u32, segment: u32, row4: u32, sum: vec4f) {
     store_c((model * ((params.k + SEGMENT - 1u) / SEGMENT) + segment) * part + params.m * params.n4 + row4, own);
     return;
   }
+  if (params.with_sums == 2u) {
+    let place = params.sum_offset + model * params.sum_model + row4;
+    if (ACCUMULATE == 1u || segment > 0u) { store_c(place, load_c(place) + own); } else { store_c(place, own); }
+    return;
+  }
   let index = model * m4 + row4;
   if (segment > 0u) { sums[index] += own; } else { sums[index] = own; }
 }
@@ -99,7 +105,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let b_start = params.b_offset + model * params.b_model + first_column;
   let row = lane / COLUMN_STEP;
   let column = lane % COLUMN_STEP;
-  let sums_columns = params.with_sums == 1u && first_column + column == 0u;
+  let sums_columns = params.with_sums > 0u && first_column + column == 0u;
   // include places
   for (var segment = first_segment; segment < last_segment; segment++) {
     let begin = segment * SEGMENT;

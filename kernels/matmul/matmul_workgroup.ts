@@ -7,6 +7,7 @@ import { numbers, remembered, unroll, XYZW } from "../device/subgroup.ts";
 import { compose } from "../device/wgsl.ts";
 import tail from "./matmul_tail.wgsl" with { type: "text" };
 import code from "./matmul_workgroup.wgsl" with { type: "text" };
+import segmentsCode from "./matmul_segments.wgsl" with { type: "text" };
 import halfCode from "./matmul_workgroup_f16.wgsl" with { type: "text" };
 import transposedCode from "./matmul_transposed_workgroup.wgsl" with { type: "text" };
 
@@ -59,16 +60,37 @@ export function workgroupsOf({ rows, columns }: Tile, m: number, n4: number): nu
  * efficiency. The choice changes no bit of C.
  */
 export function chooseTile(m: number, n4: number, models: number): Tile {
-  const time = (tile: Tile) => {
-    const turns = Math.ceil(workgroupsOf(tile, m, n4) * models / MULTIPROCESSORS);
-    return turns * tile.rows * tile.columns / tile.efficiency;
-  };
+  const time = (tile: Tile) => timeOf(tile, m, n4, models);
   return TILES.reduce((best, tile) => time(tile) < time(best) ? tile : best);
+}
+
+/** Estimates how long a product takes with a tile, per term. */
+function timeOf(tile: Tile, m: number, n4: number, models: number): number {
+  const turns = Math.ceil(workgroupsOf(tile, m, n4) * models / MULTIPROCESSORS);
+  return turns * tile.rows * tile.columns / tile.efficiency;
 }
 
 /** Tiles that hold f32. */
 const SINGLE = `alias Element = vec4f;
 fn element(x: vec4f) -> Element { return x; }`;
+
+/** What is included where every element is one sum. */
+const SHORT_SUMS = {
+  segments: "",
+  choose_segments: "let tile = index;",
+  each_segment: "{\nlet begin = 0u;\nlet end = params.k;",
+};
+/** What is included where long sums are taken segment by segment. */
+const LONG_SUMS = {
+  segments: segmentsCode,
+  choose_segments: `let segments = max(1u, (params.k + SEGMENT - 1u) / SEGMENT);
+  let first_segment = select(0u, index % segments, SPLIT == 1u);
+  let last_segment = select(segments, first_segment + 1u, SPLIT == 1u);
+  let tile = select(index, index / segments, SPLIT == 1u);`,
+  each_segment: `for (var segment = first_segment; segment < last_segment; segment++) {
+    let begin = segment * SEGMENT;
+    let end = min(begin + SEGMENT, params.k);`,
+};
 
 /** The constants of the WGSL of a tile. */
 function constantsOf({ rows, columns, ownRows, ownVec4s, terms }: Tile): Record<string, number> {
@@ -96,8 +118,10 @@ const lines = (all: (string | string[])[]): string => all.flat().join("\n");
  * Writes WGSL of `A · B`. Where tiles hold f16, products are of f16 too, and so are sums over the terms of a slice: these are added in
  * f32. That is for values of order 1, and not for gradients.
  */
-export const matmulWorkgroup: (shape: { tile: Tile; holds: "f32" | "f16" }) => string = remembered(
-  ({ tile, holds }) => {
+export const matmulWorkgroup: (
+  shape: { tile: Tile; holds: "f32" | "f16"; segmented?: boolean },
+) => string = remembered(
+  ({ tile, holds, segmented = false }) => {
     const { rows, columns, ownRows, ownVec4s, terms } = tile;
     const lanes = invocationsOf(tile);
     const [quads, span] = [terms / 4, columns / 4];
@@ -155,6 +179,7 @@ export const matmulWorkgroup: (shape: { tile: Tile; holds: "f32" | "f16" }) => s
     const composed = compose(code, {
       matmul_tail: tail,
       element: half ? halfCode : SINGLE,
+      ...segmented ? LONG_SUMS : SHORT_SUMS,
       places: lines([
         unroll(ownRows, (r) => `let row${r} = row + ${r}u * ROW_STEP;`),
         unroll(ownVec4s, (v) => `let column${v} = column + ${v}u * COLUMN_STEP;`),
@@ -176,7 +201,7 @@ export const matmulWorkgroup: (shape: { tile: Tile; holds: "f32" | "f16" }) => s
         half ? "var beyond = 0u;" : [],
         ofA.map((i) => `var next_a${i} = vec4f();`),
         ofB.map((i) => `var next_b${i} = vec4f();`),
-        fetch("0u"),
+        fetch("begin"),
       ]),
       store_first: store(0),
       slice_0: lines([fetch("k"), multiply(0), store(1)]),
@@ -186,6 +211,7 @@ export const matmulWorkgroup: (shape: { tile: Tile; holds: "f32" | "f16" }) => s
         finishAll(own.map(([r, v]) => `c${r}_${v}`), (sum) => {
           const place =
             `first_row + row + (i / ${ownVec4s}u) * ROW_STEP, first_column + column + (i % ${ownVec4s}u) * COLUMN_STEP`;
+          if (segmented) return `finish_segment(model, segment, ${place}, ${sum});`;
           return `finish(model, ${place}, ${half ? `checked(model, ${place}, ${sum})` : sum});`;
         }),
       ]),
@@ -193,6 +219,25 @@ export const matmulWorkgroup: (shape: { tile: Tile; holds: "f32" | "f16" }) => s
     return half ? "enable f16;\n" + composed : composed;
   },
 );
+
+/** A product `A · B` without a tail sums this many terms apart where it has more; its WGSL text holds the same number. */
+export const LONG_SEGMENT = 4096;
+
+/**
+ * Says how `A · B` without a tail is done first, by estimate: with which tile, and in how many segments that
+ * workgroups take one by one; 0 where a workgroup takes all of its tile. The choice changes no bit.
+ */
+export function planLong(
+  { m, n4, k, models }: { m: number; n4: number; k: number; models: number },
+): { tile: Tile; segments: number } {
+  const segments = Math.ceil(k / LONG_SEGMENT);
+  const whole = chooseTile(m, n4, models);
+  const split = chooseTile(m, n4, models * segments);
+  const time = (tile: Tile, parts: number) => timeOf(tile, m, n4, models * parts) / parts;
+  const pays = segments > 1 && time(split, segments) < 0.9 * time(whole, 1) &&
+    4 * partsSize(m, n4, segments, models) <= MOST_PARTS;
+  return pays ? { tile: split, segments } : { tile: whole, segments: 0 };
+}
 
 /**
  * Terms of a segment of a sum in `Aᵀ · B`: segments are summed one by one and then added. The WGSL holds the

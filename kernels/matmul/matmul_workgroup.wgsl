@@ -12,7 +12,8 @@
 // ROW_STEP apart, of some vec4s of columns, COLUMN_STEP apart: what a subgroup reads at once lies in different banks. Terms
 // come in slices of TERMS, of which one is fetched and another stored while a third is multiplied: one barrier per slice.
 // Loops over an invocation's elements and over a slice are unrolled, so that of every index only what no loop changes is not
-// a constant. Every element is one sum over k in ascending order, whatever the tile: equal bits. `element` says whether
+// a constant. Every element is one sum over k in ascending order, or of more than SEGMENT terms the sum of such sums over
+// segments (matmul_segments), whatever the tile: equal bits. `element` says whether
 // tiles hold f32 or f16 (matmul_workgroup_f16). Reference: matmulReference in matmul.ts.
 
 override TAIL: u32 = 0u;
@@ -20,6 +21,7 @@ override ACCUMULATE: u32 = 0u;
 const ROWS: u32 = 64u; // of a tile
 const SPAN: u32 = 16u; // vec4s across a tile
 const TERMS: u32 = 8u; // of a slice
+const SEGMENT: u32 = 4096u; // a multiple of two slices; in texts for long sums
 const ROW_STEP: u32 = 8u; // lanes along the rows
 const COLUMN_STEP: u32 = 8u; // lanes along the columns
 
@@ -51,6 +53,7 @@ var<workgroup> a_tile: array<array<array<Element, TERMS / 4u>, ROWS>, 2>; // [sl
 var<workgroup> b_tile: array<array<array<Element, SPAN>, TERMS>, 2>; // [slice][term][vec4 of columns]
 
 // include matmul_tail
+// include segments
 
 fn fetch_a(row_start: u32, row: u32, term: u32) -> vec4f {
   if (row >= params.m || term >= params.k) { return vec4f(); }
@@ -65,7 +68,8 @@ fn fetch_b(column_start: u32, column: u32, term: u32) -> vec4f {
 @compute @workgroup_size(ROW_STEP * COLUMN_STEP)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-  let tile = group.y * grid.x + group.x;
+  let index = group.y * grid.x + group.x;
+  // include choose_segments
   let across = (params.n4 + SPAN - 1u) / SPAN;
   let first_row = (tile / across) * ROWS;
   let first_column = (tile % across) * SPAN;
@@ -76,15 +80,17 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let row = lane / COLUMN_STEP;
   let column = lane % COLUMN_STEP;
   // include places
-  // include sums
-  // include fetch_first
-  // include store_first
-  workgroupBarrier();
-  for (var k = TERMS; k < params.k + TERMS; k += 2u * TERMS) {
-    // include slice_0
+  // include each_segment
+    // include sums
+    // include fetch_first
+    // include store_first
     workgroupBarrier();
-    // include slice_1
-    workgroupBarrier();
+    for (var k = begin + TERMS; k < end + TERMS; k += 2u * TERMS) {
+      // include slice_0
+      workgroupBarrier();
+      // include slice_1
+      workgroupBarrier();
+    }
+    // include finish_all
   }
-  // include finish_all
 }

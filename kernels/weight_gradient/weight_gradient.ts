@@ -7,7 +7,7 @@ import { addBlocks } from "../column_sum/column_sum.ts";
 import type { Dispatch, Gpu, GpuBuffer } from "../device/gpu.ts";
 import { type Matrix, padded } from "../device/matrix.ts";
 import type { Groups } from "../matmul/groups.ts";
-import { matmulTransposed } from "../matmul/matmul_transposed.ts";
+import { matmulTransposed, sumsIntoProduct } from "../matmul/matmul_transposed.ts";
 
 /** Arguments of {@link weightGradient}. */
 export interface WeightGradient {
@@ -47,9 +47,10 @@ export function weightGradientScratch(
   return models * padded(outputs);
 }
 
-/** Plans `weight = dYᵀ · x` and `bias = Σ_rows dY` (or `+=`) for every model, in two dispatches, or three. */
+/** Plans `weight = dYᵀ · x` and `bias = Σ_rows dY` (or `+=`) for every model, in one to three dispatches. */
 export function weightGradient(gpu: Gpu, tensors: WeightGradient): Dispatch[] {
-  const { models, rows, inputs, outputs, partial, accumulate, groups } = tensors;
+  const { models, rows, inputs, outputs, partial, bias, accumulate, groups } = tensors;
+  const together = sumsIntoProduct(gpu) && bias.buffer === tensors.weight.buffer;
   return [
     ...matmulTransposed(gpu, {
       a: tensors.dY,
@@ -61,11 +62,13 @@ export function weightGradient(gpu: Gpu, tensors: WeightGradient): Dispatch[] {
       k: rows,
       accumulate,
       groups,
-      sums: partial,
+      ...together ? { sumsInC: { offset: bias.offset ?? 0, model: bias.model } } : { sums: partial },
       parts: tensors.parts,
     }),
     // One block: the bias's gradient may share the weight's buffer, which one dispatch must not bind twice for writing.
-    addBlocks(gpu, { partial, blocks: 1, width: padded(outputs), sums: tensors.bias, models, accumulate }),
+    ...together
+      ? []
+      : [addBlocks(gpu, { partial, blocks: 1, width: padded(outputs), sums: bias, models, accumulate })],
   ];
 }
 

@@ -12,6 +12,7 @@ import { bytesOf, type Dtype } from "../../kernels/device/storage.ts";
 import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { InputError } from "../../kernels/errors.ts";
 import { layerNormScratch } from "../../kernels/layer_norm/layer_norm.ts";
+import { matmulScratch } from "../../kernels/matmul/matmul.ts";
 import { matmulTransposedScratch } from "../../kernels/matmul/matmul_transposed.ts";
 import type { KeyValueCache } from "../../kernels/rotary/rotary.ts";
 import { weightGradientScratch } from "../../kernels/weight_gradient/weight_gradient.ts";
@@ -142,7 +143,7 @@ export interface Activations {
     residual: GpuBuffer; // [models, R, H]
     branch: GpuBuffer; // [models, R, H]
     partial: GpuBuffer; // sums over rows
-    parts?: GpuBuffer; // segments of weight gradients
+    parts?: GpuBuffer; // segments of long sums
   };
 }
 
@@ -243,7 +244,7 @@ export function createActivations(
         residual: stream("residual gradient", "f32"),
         branch: stream("branch gradient", "f32"),
         partial: float("column sums", sums.columns),
-        parts: sums.products > 0 ? float("weight gradients in parts", sums.products) : undefined,
+        parts: sums.products > 0 ? float("products in parts", sums.products) : undefined,
       }
       : undefined,
   };
@@ -295,7 +296,7 @@ function sublayerBuffers(
   });
 }
 
-/** Counts the values of scratch that long sums take: those of columns, and those of products for gradients of weights on a GPU. */
+/** Counts the values of scratch that long sums take: those of columns, and those of products on a GPU. */
 function scratchOfSums(
   config: ModelConfig,
   { models, batch, length }: BatchShape,
@@ -316,7 +317,10 @@ function scratchOfSums(
   return {
     columns: Math.max(...columns),
     products: kind === "gpu"
-      ? Math.max(...products.map((product) => matmulTransposedScratch({ ...product, models })))
+      ? Math.max(
+        matmulScratch({ m: chunk, n: config.hidden, k: config.vocabulary, models }),
+        ...products.map((product) => matmulTransposedScratch({ ...product, models })),
+      )
       : 0,
   };
 }

@@ -10,7 +10,7 @@ import { crossEntropyBackward, crossEntropyForward } from "../../kernels/cross_e
 import { embeddingBackward, embeddingForward } from "../../kernels/embedding/embedding.ts";
 import type { Dispatch, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
 import { type Matrix, padded, stackOf } from "../../kernels/device/matrix.ts";
-import { matmul } from "../../kernels/matmul/matmul.ts";
+import { matmul, matmulSplit } from "../../kernels/matmul/matmul.ts";
 import { matmulTransposed } from "../../kernels/matmul/matmul_transposed.ts";
 import { transpose } from "../../kernels/transpose/transpose.ts";
 import { type Bank, matrixAsRead, parameterOf, tensorOf, transposedOf } from "./parameters.ts";
@@ -128,11 +128,12 @@ export function planLoss(gpu: Gpu, bank: Bank, acts: Activations, gradients?: Gr
     const normalized = normalizedFrom(acts, first, hidden);
     dispatches.push(
       crossEntropyBackward(gpu, loss),
-      matmul(gpu, {
+      ...matmulSplit(gpu, {
         a,
         b: matrixAsRead(bank, EMBEDDING),
         c: { ...normalized, buffer: acts.gradients!.branch },
         ...{ models, m: chunk, n: hidden, k: vocabulary },
+        parts: acts.gradients!.parts,
       }),
       ...matmulTransposed(gpu, {
         a,

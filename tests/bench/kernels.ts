@@ -25,7 +25,7 @@ import {
   layerNormScratch,
 } from "../../kernels/layer_norm/layer_norm.ts";
 import { type Matrix, padded } from "../../kernels/device/matrix.ts";
-import { matmul, type Tail } from "../../kernels/matmul/matmul.ts";
+import { matmul, matmulScratch, matmulSplit, type Tail } from "../../kernels/matmul/matmul.ts";
 import { matmulTransposed, matmulTransposedScratch } from "../../kernels/matmul/matmul_transposed.ts";
 import { headedSize, rotaryAngles, rotaryBackward, rotaryForward } from "../../kernels/rotary/rotary.ts";
 import { transpose } from "../../kernels/transpose/transpose.ts";
@@ -58,6 +58,8 @@ export interface Kernel {
   values(s: Size): number;
   /** Rows, columns and terms, of a product. */
   product?(s: Size): [m: number, n: number, k: number];
+  /** Whether something is done with the product before it is stored. */
+  hasTail?: boolean;
 }
 
 /** Weights that AdamW updates in one measured call, at most: more only takes longer. */
@@ -98,6 +100,7 @@ function product(
     what,
     calls,
     product: sizes,
+    hasTail: tail !== "none",
     plan(gpu, t, s) {
       const [m, n, k] = sizes(s);
       const b = matrix(t, k, n);
@@ -110,7 +113,13 @@ function product(
       }
       const bias = withBias ? matrix(t, 1, n) : undefined;
       const extra = withExtra ? matrix(t, m, n) : undefined;
-      return matmul(gpu, { a: matrix(t, m, k), b, c, bias, extra, models: 1, m, n, k, tail });
+      const a = matrix(t, m, k);
+      if (tail !== "none") return matmul(gpu, { a, b, c, bias, extra, models: 1, m, n, k, tail });
+      const scratch = gpu.kind === "gpu" ? matmulScratch({ m, n, k, models: 1 }) : 0;
+      return matmulSplit(gpu, {
+        ...{ a, b, c, models: 1, m, n, k },
+        parts: scratch > 0 ? t.floats(scratch) : undefined,
+      });
     },
     flops(s) {
       const [m, n, k] = sizes(s);
@@ -269,19 +278,22 @@ const biases = (s: Size) => sum(linears(s).map(([, outputs]) => outputs));
 
 /** The weights' gradients, and the biases' beside them. */
 const planBiases: Kernel["plan"] = (gpu, t, s) =>
-  linears(s).flatMap(([inputs, outputs]) =>
-    weightGradient(gpu, {
+  linears(s).flatMap(([inputs, outputs]) => {
+    const size = outputs * padded(inputs);
+    const model = size + padded(outputs);
+    const buffer = t.floats(model); // of both, as in a model
+    return weightGradient(gpu, {
       dY: matrix(t, rowsOf(s), outputs),
       x: matrix(t, rowsOf(s), inputs),
-      weight: matrix(t, outputs, inputs),
-      bias: matrix(t, 1, outputs),
+      weight: { buffer, stride: padded(inputs), model },
+      bias: { buffer, offset: size, stride: padded(outputs), model },
       partial: t.floats(weightGradientScratch({ models: 1, outputs })),
       models: 1,
       rows: rowsOf(s),
       inputs,
       outputs,
-    })
-  );
+    });
+  });
 
 const planNorm: Kernel["plan"] = (gpu, t, s) => {
   const sizes = { models: 1, rows: rowsOf(s), columns: s.hidden };

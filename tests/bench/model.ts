@@ -13,6 +13,7 @@ import {
   invocationsOf,
   MULTIPROCESSORS,
   partsSize,
+  planLong,
   splitsOf,
   workgroupsOf,
 } from "../../kernels/matmul/matmul_workgroup.ts";
@@ -125,9 +126,14 @@ function judge(kernel: Kernel, shape: Size, models: number): ModelledKernel {
   let workgroupBytes: number | undefined;
   if (kernel.product) {
     let [m, n, k] = kernel.product(shape);
-    const tile = chooseTile(m, padded(n) / 4, models);
-    workgroups = models * workgroupsOf(tile, m, padded(n) / 4);
-    const segments = kernel.label === "matmul" ? 0 : splitsOf(m, padded(n) / 4, k, models);
+    const n4 = padded(n) / 4;
+    const whole = () => ({ tile: chooseTile(m, n4, models), segments: 0 });
+    const { tile, segments } = kernel.label === "matmul_transposed"
+      ? { ...whole(), segments: splitsOf(m, n4, k, models) }
+      : kernel.hasTail
+      ? whole()
+      : planLong({ m, n4, k, models });
+    workgroups = models * workgroupsOf(tile, m, n4);
     if (segments > 0) { // parts are written, read and added by a dispatch more
       workgroups *= segments;
       k /= segments;

@@ -64,6 +64,7 @@ const OTHERS = [
   attentionForwardWorkgroup({ ...BLOCKS, keep: false }),
   attentionBackwardQueryWorkgroup({ ...BLOCKS, merged: true }),
   matmulWorkgroup({ tile: TILES[0], holds: "f16" }),
+  matmulWorkgroup({ tile: TILES[0], holds: "f32", segmented: true }),
 ];
 
 /** The fragments of a text that are files beside it, or those of several ops in device/, by name. */

@@ -7,12 +7,16 @@ import {
   type Matmul,
   matmul,
   matmulReference,
+  matmulScratch,
+  matmulSplit,
   saturatedValues,
   type Tail,
 } from "../../../kernels/matmul/matmul.ts";
 import {
   chooseTile,
   invocationsOf,
+  LONG_SEGMENT,
+  planLong,
   SEGMENT,
   splitsOf,
   type Tile,
@@ -389,6 +393,61 @@ for (const { on } of TILED) {
     }
   });
 }
+
+/** Around one segment of a long sum and several, with few elements and with edges of tiles. */
+const LONG_SHAPES: Shape[] = [
+  { models: 1, m: 3, n: 5, k: LONG_SEGMENT },
+  { models: 2, m: 9, n: 6, k: LONG_SEGMENT + 1 },
+  { models: 1, m: 33, n: 40, k: 2 * LONG_SEGMENT },
+  { models: 1, m: 1, n: 130, k: 2 * LONG_SEGMENT + 809 },
+];
+
+Deno.test("matmulSplit() equals its reference, and gives the same bits whether long sums are split or not, and as matmul() does", async () => {
+  for (const { form, on } of FORMS) {
+    for (const shape of LONG_SHAPES) {
+      const { models, m, n, k } = shape;
+      const what = `${form} of ${JSON.stringify(shape)}`;
+      const [left, right] = [random(models * m * k, `a ${what}`), random(models * k * n, `b ${what}`)];
+      const before = random(models * m * n, `before ${what}`);
+      const place = apart({ models, rows: m, columns: n });
+      let first: Float32Array | undefined;
+      for (const ways of ["alone", "whole", "split"]) {
+        const c = bank("c", place, before);
+        const parts = bank("parts", { rows: 1, columns: Math.max(4, matmulScratch(shape)) });
+        const own = {
+          a: bank("a", { models, rows: m, columns: k, padding: 1e3 }, left),
+          b: bank("b", { models, rows: k, columns: n }, right),
+          ...{ c, ...shape, accumulate: true },
+        };
+        const plan = ways === "alone"
+          ? [matmul(on, own)]
+          : matmulSplit(on, { ...own, parts: ways === "split" ? parts.buffer : undefined });
+        const splits = ways === "split" && form.startsWith("workgroup") && k > LONG_SEGMENT;
+        assertEquals(plan.length, splits ? 2 : 1, what);
+        const [actual] = await run(plan, [c], { scratch: [parts] });
+        if (first) assertSameBits(actual, first, `${what}, ${ways}`);
+        first ??= actual;
+      }
+      const expected = stack(
+        models,
+        (i) => matmulReference(part(left, models, i), part(right, models, i), shape),
+      );
+      // Sums of k terms in one go are of order sqrt(k), and are rounded k times.
+      const tolerance = { atol: 1e-6 * k ** 0.5 * 10, rtol: 1e-5 };
+      assertClose(first!, expected.map((value, i) => value + before[i]), tolerance, what);
+    }
+  }
+});
+
+Deno.test("planLong() splits long sums where that is done sooner, and as far as the scratch stays small", () => {
+  const segments = (m: number, n: number, k: number, models = 1) =>
+    planLong({ m, n4: n / 4, k, models }).segments;
+  assertEquals(segments(4096, 96, 32_000), 8);
+  assertEquals(segments(4096, 96, 4096), 0); // one segment
+  assertEquals(segments(4096, 2048, 8192), 0); // tiles enough
+  assertEquals(segments(65_536, 96, 32_000), 0); // 201 MB
+  assertEquals(matmulScratch({ m: 4096, n: 96, k: 32_000, models: 1 }), 8 * (4096 * 96 + 4096));
+});
 
 Deno.test("splitsOf() splits long sums of few tiles alone, and as far as the scratch stays small", () => {
   assertEquals(splitsOf(384, 24, 4096, 1), 8);

@@ -1,6 +1,9 @@
-import { assertThrows } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
 import { matmulReference } from "../../../kernels/matmul/matmul.ts";
-import { matmulTransposed } from "../../../kernels/matmul/matmul_transposed.ts";
+import {
+  matmulTransposed,
+  matmulTransposedScratch as scratchOf,
+} from "../../../kernels/matmul/matmul_transposed.ts";
 import {
   biasGradientReference,
   weightGradient,
@@ -8,6 +11,7 @@ import {
 } from "../../../kernels/weight_gradient/weight_gradient.ts";
 import {
   assertClose,
+  assertSameBits,
   bank,
   DTYPES,
   EDGE_ROWS,
@@ -87,6 +91,50 @@ for (const { form, on } of FORMS) {
       }
     });
   }
+}
+
+for (const { form, on } of FORMS) {
+  Deno.test(`weightGradient() as ${form} puts both gradients into one buffer, where a GPU needs no dispatch more for the bias`, async () => {
+    const [models, size] = [2, 13];
+    for (const rows of [3, 530, 1537]) {
+      for (const accumulate of [false, true]) {
+        const what = `${rows} rows${accumulate ? ", accumulated" : ""}`;
+        const dY = random(models * rows * size, `dY ${what}`);
+        const x = random(models * rows * size, `x ${what}`);
+        const before = random(models * (size + 1) * size, `before ${what}`);
+        let first: Float32Array | undefined;
+        for (const split of [false, true]) {
+          const both = bank("gradients", { models, rows: size + 1, columns: size, offset: 4 }, before);
+          const partial = bank("partial", { rows: 1, columns: models * 16 });
+          const parts = bank("parts", {
+            rows: 1,
+            columns: Math.max(4, scratchOf({ m: size, n: size, k: rows, models })),
+          });
+          const plan = weightGradient(on, {
+            dY: bank("dY", { models, rows, columns: size }, dY),
+            x: bank("x", { models, rows, columns: size }, x),
+            weight: both,
+            bias: { ...both, offset: both.offset! + size * both.stride },
+            partial: partial.buffer,
+            parts: split ? parts.buffer : undefined,
+            ...{ models, rows, inputs: size, outputs: size, accumulate },
+          });
+          const tiled = form.startsWith("workgroup");
+          assertEquals(plan.length, tiled ? (split && rows > 512 ? 2 : 1) : 2, what);
+          const [actual] = await run(plan, [both], { scratch: [partial, parts] });
+          if (first) assertSameBits(actual, first, what);
+          first ??= actual;
+        }
+        const expected = stack(models, (i) => {
+          const [own, input] = [part(dY, models, i), part(x, models, i)];
+          const weight = matmulReference(own, input, { m: size, n: size, k: rows, transposed: true });
+          return [...weight, ...biasGradientReference(own, size)];
+        });
+        const sum = expected.map((value, i) => value + (accumulate ? before[i] : 0));
+        assertClose(first!, sum, { atol: 2e-4, rtol: 1e-5 }, `${form}, ${what}`);
+      }
+    }
+  });
 }
 
 Deno.test("matmulTransposed() refuses a c that is not f32, and sums that do not fit", () => {
