@@ -7,32 +7,32 @@ import finishCode from "./gradient_norm_finish.wgsl" with { type: "text" };
 import finishBindings from "./gradient_norm_finish_bindings.wgsl" with { type: "text" };
 import partialWorkgroupCode from "./gradient_norm_partial_workgroup.wgsl" with { type: "text" };
 import finishWorkgroupCode from "./gradient_norm_finish_workgroup.wgsl" with { type: "text" };
-import { SUM_LANES } from "../device/sum_lanes.ts";
+import { sumLanes } from "../device/sum_lanes.ts";
 import { compose } from "../device/wgsl.ts";
 import { type Dispatch, floatBits, type Gpu, type GpuBuffer } from "../device/gpu.ts";
 
 const WORKGROUP = 64;
 const PARTIAL_BINDINGS = { gradient_norm_partial_bindings: partialBindings };
 const FINISH_BINDINGS = { gradient_norm_finish_bindings: finishBindings };
+/** Vec4s of the smallest block of any form. */
+const SMALLEST_BLOCK = 64;
+
 /**
  * How the gradient norm is summed. By default an invocation sums a block of vec4s, and one invocation adds up
  * all blocks; on GPUs a workgroup does either. The blocks depend on the form alone.
  */
-const NORMS = {
-  invocation: {
-    partial: compose(partialCode, PARTIAL_BINDINGS),
-    finish: compose(finishCode, FINISH_BINDINGS),
-    lanes: 16,
-    block: 64,
-    perWorkgroup: 16,
-    finishLanes: 1,
-  },
-  workgroup: {
-    partial: compose(partialWorkgroupCode, { ...PARTIAL_BINDINGS, ...SUM_LANES }),
-    finish: compose(finishWorkgroupCode, { ...FINISH_BINDINGS, ...SUM_LANES }),
-    ...{ lanes: 256, block: 4096, perWorkgroup: 1, finishLanes: 256 },
-  },
-};
+const normOf = ({ variants, subgroupSize }: Pick<Gpu, "variants" | "subgroupSize">) =>
+  variants.rows === "workgroup"
+    ? {
+      partial: compose(partialWorkgroupCode, { ...PARTIAL_BINDINGS, ...sumLanes(subgroupSize) }),
+      finish: compose(finishWorkgroupCode, { ...FINISH_BINDINGS, ...sumLanes(subgroupSize) }),
+      ...{ lanes: 256, block: 4096, perWorkgroup: 1, finishLanes: 256 },
+    }
+    : {
+      partial: compose(partialCode, PARTIAL_BINDINGS),
+      finish: compose(finishCode, FINISH_BINDINGS),
+      ...{ lanes: 16, block: SMALLEST_BLOCK, perWorkgroup: 16, finishLanes: 1 },
+    };
 
 /** Settings of AdamW that stay the same from step to step. */
 export interface AdamwSettings {
@@ -84,7 +84,7 @@ export interface Adamw extends AdamwSettings {
 
 /** Returns the f32 values of scratch that {@link adamw} needs. */
 export function adamwScratch(segments: { size: number }[], models: number): number {
-  return models * segments.reduce((sum, { size }) => sum + Math.ceil(size / 4 / NORMS.invocation.block), 0);
+  return models * segments.reduce((sum, { size }) => sum + Math.ceil(size / 4 / SMALLEST_BLOCK), 0);
 }
 
 /** Returns what the host writes into `step` before step `t` (the first is 1). */
@@ -99,7 +99,7 @@ export function adamwStep(
 /** Plans the norm of all gradients and one AdamW step over all segments. */
 export function adamw(gpu: Gpu, tensors: Adamw): Dispatch[] {
   const { models, segments } = tensors;
-  const norm = NORMS[gpu.variants.rows === "workgroup" ? "workgroup" : "invocation"];
+  const norm = normOf(gpu);
   const places = segments.reduce((sum, { size }) => sum + Math.ceil(size / 4 / norm.block), 0);
   let first = 0;
   const partial = segments.map(({ size, gradients }) => {

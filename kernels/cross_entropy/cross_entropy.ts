@@ -17,7 +17,7 @@ import type { Dispatch, Gpu, GpuBuffer } from "../device/gpu.ts";
 import { padded } from "../device/matrix.ts";
 import { rowPlan } from "../device/rows.ts";
 import sumWorkgroupCode from "./sequence_sum_workgroup.wgsl" with { type: "text" };
-import { SUM_LANES } from "../device/sum_lanes.ts";
+import { sumLanes } from "../device/sum_lanes.ts";
 import { compose } from "../device/wgsl.ts";
 
 const WORKGROUP = 16;
@@ -35,7 +35,8 @@ const BACKWARD = texts(backwardCode, backwardWorkgroupCode, {
 });
 const SUM_BINDINGS = { sequence_sum_bindings: sumBindings };
 const SUM = compose(sumCode, SUM_BINDINGS);
-const SUM_WORKGROUP = compose(sumWorkgroupCode, { ...SUM_BINDINGS, ...SUM_LANES });
+const sumWorkgroup = ({ subgroupSize }: Gpu) =>
+  compose(sumWorkgroupCode, { ...SUM_BINDINGS, ...sumLanes(subgroupSize) });
 
 /** The likeliest token of every row, which {@link crossEntropyForward} finds on request. */
 export interface TokenDetails {
@@ -135,7 +136,7 @@ export function sequenceSum(gpu: Gpu, tensors: SequenceSum): Dispatch {
   return gpu.dispatch({
     label: "sequence_sum",
     ...(gpu.variants.rows === "workgroup"
-      ? { code: SUM_WORKGROUP, constants: { WG: 64 }, workgroups: tensors.batch }
+      ? { code: sumWorkgroup(gpu), constants: { WG: 64 }, workgroups: tensors.batch }
       : { code: SUM, constants: { WG: WORKGROUP }, workgroups: Math.ceil(tensors.batch / WORKGROUP) }),
     params: [tensors.batch, tensors.length, tensors.models],
     buffers: [tensors.values, tensors.slot, tensors.sums],

@@ -32,6 +32,8 @@ export interface Gpu {
   readonly variants: Variants;
   /** Which of the optional features that some forms need the adapter offers. */
   readonly offers: Offers;
+  /** Invocations of every subgroup; undefined where kernels may use none, or where sizes differ. */
+  readonly subgroupSize?: number;
   /** The features that the adapter lists, and the limits that the device was opened with. */
   readonly capabilities: { features: string[]; limits: Record<string, number> };
   /** Largest size of one binding, in bytes. */
@@ -99,14 +101,14 @@ export async function openGpu(
       },
     );
   }
-  const { device, subgroupsOf8 } = await requestDevice(adapter);
+  const { device, subgroupSize } = await requestDevice(adapter);
   try {
-    const offers = { subgroupsOf8, f16: adapter.features.has("shader-f16") };
+    const offers = { subgroupsOf8: subgroupSize === 8, f16: adapter.features.has("shader-f16") };
     const chosen = chooseVariants(kind, offers, variants);
     const canProfile = adapter.features.has("timestamp-query");
     const capabilities = { features: [...adapter.features].sort(), limits: limitsOf(device) };
     return wrapDevice(device, {
-      ...{ adapter: description, kind, canProfile, variants: chosen, offers, capabilities },
+      ...{ adapter: description, kind, canProfile, variants: chosen, offers, subgroupSize, capabilities },
     });
   } catch (error) {
     device.destroy();
@@ -150,7 +152,7 @@ async function requestAdapter(wanted?: string): Promise<GPUAdapter> {
 }
 
 /** Asks for a device with the adapter's own limits and all features that kernels can use. */
-async function requestDevice(adapter: GPUAdapter): Promise<{ device: GPUDevice; subgroupsOf8: boolean }> {
+async function requestDevice(adapter: GPUAdapter): Promise<{ device: GPUDevice; subgroupSize?: number }> {
   const { limits, info } = adapter;
   const requiredFeatures: GPUFeatureName[] = (["timestamp-query", "shader-f16"] as const)
     .filter((feature) => adapter.features.has(feature));
@@ -163,19 +165,20 @@ async function requestDevice(adapter: GPUAdapter): Promise<{ device: GPUDevice; 
     maxComputeWorkgroupSizeX: limits.maxComputeWorkgroupSizeX,
   };
   // Deno 2.9 grants subgroups without listing them among the adapter's features, so asking is the way to know.
-  if (info.subgroupMinSize === 8 && info.subgroupMaxSize === 8) {
+  const { subgroupMinSize: subgroupSize } = info;
+  if (subgroupSize > 1 && info.subgroupMaxSize === subgroupSize) {
     const device = await adapter.requestDevice({
       requiredFeatures: [...requiredFeatures, "subgroups"],
       requiredLimits,
     }).catch(() => undefined);
-    if (device) return { device, subgroupsOf8: true };
+    if (device) return { device, subgroupSize };
   }
-  return { device: await adapter.requestDevice({ requiredFeatures, requiredLimits }), subgroupsOf8: false };
+  return { device: await adapter.requestDevice({ requiredFeatures, requiredLimits }) };
 }
 
 function wrapDevice(
   device: GPUDevice,
-  own: Pick<Gpu, "adapter" | "kind" | "canProfile" | "variants" | "offers" | "capabilities">,
+  own: Pick<Gpu, "adapter" | "kind" | "canProfile" | "variants" | "offers" | "subgroupSize" | "capabilities">,
 ): Gpu {
   const failures = watchFailures(device);
   const planner = createPlanner(device);

@@ -11,13 +11,19 @@ import { type Dispatch, floatBits, type Gpu, type GpuBuffer } from "../device/gp
 import { type Matrix, padded } from "../device/matrix.ts";
 import { layerNormBackwardSubgroup, layerNormForwardSubgroup, MOST_VEC4S } from "./layer_norm_subgroup.ts";
 import { rowPlan } from "../device/rows.ts";
+import { sumLanes } from "../device/sum_lanes.ts";
 import { compose } from "../device/wgsl.ts";
 
-/** The WGSL of a pass with what its forms bind: with an invocation per row, and with a workgroup per row. */
-const texts = (perInvocation: string, perWorkgroup: string, bindings: Record<string, string>) =>
-  [compose(perInvocation, bindings), compose(perWorkgroup, bindings)] as const;
-const FORWARD = texts(forwardCode, forwardWorkgroupCode, { layer_norm_forward_bindings: forwardBindings });
-const BACKWARD = texts(backwardCode, backwardWorkgroupCode, {
+/** Returns the WGSL of a pass with what its forms bind: with an invocation per row, and with a workgroup per row. */
+const texts = (perInvocation: string, perWorkgroup: string, bindings: Record<string, string>) => (gpu: Gpu) =>
+  [
+    compose(perInvocation, bindings),
+    compose(perWorkgroup, { ...bindings, ...sumLanes(gpu.subgroupSize) }),
+  ] as const;
+const forwardTexts = texts(forwardCode, forwardWorkgroupCode, {
+  layer_norm_forward_bindings: forwardBindings,
+});
+const backwardTexts = texts(backwardCode, backwardWorkgroupCode, {
   layer_norm_backward_bindings: backwardBindings,
 });
 
@@ -68,7 +74,7 @@ export function layerNormForward(gpu: Gpu, tensors: LayerNormForward): Dispatch 
   return gpu.dispatch({
     label: "layer_norm_forward",
     ...vec4s === undefined
-      ? rowPlan(gpu, tensors, ...FORWARD)
+      ? rowPlan(gpu, tensors, ...forwardTexts(gpu))
       : { code: layerNormForwardSubgroup(vec4s), workgroups: Math.ceil(tensors.rows / block) },
     params: vec4s === undefined ? params : [...params, block],
     buffers: [tensors.x, tensors.parameters.buffer, tensors.y, tensors.statistics],
@@ -147,7 +153,7 @@ export function layerNormBackward(gpu: Gpu, tensors: LayerNormBackward): Dispatc
     finish,
     gpu.dispatch({
       label,
-      ...rowPlan(gpu, tensors, ...BACKWARD),
+      ...rowPlan(gpu, tensors, ...backwardTexts(gpu)),
       params,
       buffers,
       models,

@@ -15,7 +15,7 @@ override WG: u32 = 64u; // a power of two
 
 // include layer_norm_backward_bindings
 
-var<workgroup> scratch: array<vec2f, WG>;
+// include sum_lanes
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
@@ -36,13 +36,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
     sum += g;
     product += g * ((load_x(base + i) - mean) * scale);
   }
-  scratch[lane] = vec2f(sum.x + sum.y + sum.z + sum.w, product.x + product.y + product.z + product.w);
-  workgroupBarrier();
-  for (var half = WG / 2u; half > 0u; half /= 2u) {
-    if (lane < half) { scratch[lane] += scratch[lane + half]; }
-    workgroupBarrier();
-  }
-  let means = scratch[0] / f32(params.columns);
+  let total = sum_lanes(lane, sum.x + sum.y + sum.z + sum.w);
+  let means = vec2f(total, sum_lanes(lane, product.x + product.y + product.z + product.w)) / f32(params.columns);
 
   for (var i = lane; i < params.stride4; i += WG) {
     let z = (load_x(base + i) - mean) * scale;

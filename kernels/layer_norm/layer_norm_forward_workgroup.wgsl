@@ -14,19 +14,9 @@ override WG: u32 = 64u; // a power of two
 
 // include layer_norm_forward_bindings
 
-var<workgroup> scratch: array<f32, WG>;
+// include sum_lanes
 
-fn sum_over_lanes(lane: u32, own: vec4f) -> f32 {
-  scratch[lane] = own.x + own.y + own.z + own.w;
-  workgroupBarrier();
-  for (var half = WG / 2u; half > 0u; half /= 2u) {
-    if (lane < half) { scratch[lane] += scratch[lane + half]; }
-    workgroupBarrier();
-  }
-  let sum = scratch[0];
-  workgroupBarrier(); // before scratch is used again
-  return sum;
-}
+fn sum_over_lanes(lane: u32, own: vec4f) -> f32 { return sum_lanes(lane, own.x + own.y + own.z + own.w); }
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,

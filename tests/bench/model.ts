@@ -96,6 +96,7 @@ export function paperGpu(
   const gpu = {
     adapter: "paper",
     kind: "gpu",
+    subgroupSize: 32,
     variants,
     capabilities: { features: [], limits: { maxComputeWorkgroupStorageSize: 48 * 1024 } },
     maxBindingBytes: 2 ** 31 - 1,

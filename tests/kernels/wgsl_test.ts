@@ -8,6 +8,7 @@ import {
   attentionBackwardQueryWorkgroup,
   attentionForwardWorkgroup,
 } from "../../kernels/attention/attention_workgroup.ts";
+import { sumLanes } from "../../kernels/device/sum_lanes.ts";
 import { compose, includesOf } from "../../kernels/device/wgsl.ts";
 import {
   layerNormBackwardSubgroup,
@@ -61,6 +62,7 @@ const WRITTEN: Record<string, string> = {
 
 /** Texts that hold fragments which stand in for others. */
 const OTHERS = [
+  sumLanes(32).sum_lanes,
   attentionForwardWorkgroup({ ...BLOCKS, keep: false }),
   attentionBackwardQueryWorkgroup({ ...BLOCKS, merged: true }),
   matmulWorkgroup({ tile: TILES[0], holds: "f16" }),

@@ -1,7 +1,7 @@
-import { assertEquals } from "@std/assert";
-import { SUM_LANES } from "../../../kernels/device/sum_lanes.ts";
+import { assertEquals, assertNotEquals } from "@std/assert";
+import { sumLanes } from "../../../kernels/device/sum_lanes.ts";
 import { compose } from "../../../kernels/device/wgsl.ts";
-import { bank, gpu, run } from "../support.ts";
+import { assertSameBits, bank, gpu, run } from "../support.ts";
 
 const CODE = `
 override WG: u32 = 64u;
@@ -16,14 +16,19 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   out[lane] = once + sum_lanes(lane, 1.0);
 }`;
 
+const SIZES = gpu.subgroupSize === undefined ? [undefined] : [undefined, gpu.subgroupSize];
+
 Deno.test("sum_lanes gives every lane the sum over all, also when it is used again", async () => {
-  for (const lanes of [1, 2, 64, 256]) {
+  for (
+    const [lanes, size] of [1, 2, 64, 256].flatMap((lanes) => SIZES.map((size) => [lanes, size] as const))
+  ) {
+    if (size !== undefined && lanes < size) continue;
     const out = bank("out", { rows: 1, columns: lanes, stride: lanes });
     const [actual] = await run(
       [
         gpu.dispatch({
           label: "sum_lanes",
-          code: compose(CODE, SUM_LANES),
+          code: compose(CODE, sumLanes(size)),
           constants: { WG: lanes },
           params: [3],
           buffers: [out.buffer],
@@ -35,4 +40,31 @@ Deno.test("sum_lanes gives every lane the sum over all, also when it is used aga
     );
     assertEquals([...actual], Array(lanes).fill(3 * lanes * (lanes - 1) / 2 + lanes));
   }
+});
+
+Deno.test("sum_lanes gives the same bits with subgroups as without", {
+  ignore: gpu.subgroupSize === undefined,
+}, async () => {
+  const code = CODE.replace("f32(lane * params.factor)", "sin(f32(lane * params.factor)) * 1e3")
+    .replace("once + sum_lanes(lane, 1.0)", "once");
+  for (const lanes of [gpu.subgroupSize!, 32, 64, 256]) {
+    const results = [];
+    for (const size of SIZES) {
+      const out = bank("out", { rows: 1, columns: lanes, stride: lanes });
+      results.push(
+        await run([
+          gpu.dispatch({
+            ...{ label: "sum_lanes", code: compose(code, sumLanes(size)), constants: { WG: lanes } },
+            ...{ params: [3], buffers: [out.buffer], workgroups: 1 },
+          }),
+        ], [out]),
+      );
+    }
+    assertSameBits(results[1][0], results[0][0], `${lanes} lanes`);
+  }
+});
+
+Deno.test("sumLanes() takes no subgroups that are larger than the smallest workgroup", () => {
+  assertEquals(sumLanes(64), sumLanes());
+  assertNotEquals(sumLanes(32), sumLanes());
 });
