@@ -24,7 +24,8 @@ const SIEVES = 4; // at most; one more keeps all rows in memory, where they fit 
 const CLOSE = 1e-3; // of the sample may be with experts that it does not fit
 const FAR = 2; // times what prices are expected to be wrong by: the first reach
 const CLOSER = 6; // times less than what prices changed by: the next one
-const LEAST = 0.01; // of the rows are contested, by what the sample says
+const LEAST = 0.01; // of the rows are contested, by what the sample says, and
+const EACH = 512; // for every expert, so that they tell how dense rows lie between experts
 const MOST = 0.05; // likewise: where more would be, better prices are sought first
 const MOST_COSTS = 2 ** 25; // of contested rows, likewise
 
@@ -123,7 +124,7 @@ function startOf(sample: CostRows, room: readonly number[], isWhole: boolean): S
   const sampled = unweighed(sample);
   const choice = fit(sampled, half.prices);
   const marginOf = (share: number) => choice.closest(Math.max(1, share * sampled.rows));
-  const least = marginOf(LEAST);
+  const least = marginOf(Math.max(LEAST, EACH * experts / rows));
   // Half of a sample is as far from the whole as this is from all rows, chance apart.
   const wanted = Math.max(least, FAR * spread(half.prices, choice.prices));
   const isRough = wanted > marginOf(Math.min(MOST, MOST_COSTS / (experts * rows)));

@@ -4,7 +4,6 @@
 
 import type { CostRows } from "../assignment.ts";
 import { orderByKey } from "../balanced.ts";
-
 import { Sum } from "../sum.ts";
 import type { StridedSample } from "./sample.ts";
 
@@ -44,7 +43,7 @@ export class GreedyCost {
     this.#sample = sample;
     this.#choice = new Uint16Array(turns.length);
     this.#limits = this.#findLimits();
-    this.#lists = new Lists(turns.length);
+    this.#lists = new Lists(turns.length, room.length);
   }
 
   /** Whether all rows have chosen, so that the next pass tells the cost or one told it. */
@@ -69,7 +68,7 @@ export class GreedyCost {
       this.#choose();
       this.#pass++;
       if (!this.isSettled) this.#limits = this.#findLimits();
-      this.#lists = new Lists(this.#turns.length - this.#chosen);
+      this.#lists = new Lists(this.#turns.length - this.#chosen, this.#room.length);
     }
   }
 
@@ -194,13 +193,15 @@ class Limits {
 
 /** Lists of experts, one for each turn. */
 class Lists {
-  readonly #blocks: Uint16Array[] = []; // [BLOCK]: the length of a list, then its experts
+  readonly #blocks: (Uint8Array | Uint16Array)[] = []; // [BLOCK]: the length of a list, then its experts
   readonly #begins: Uint32Array; // of each turn: where its list begins, in all blocks
   #end = 0;
+  readonly #Numbers: Uint8ArrayConstructor | Uint16ArrayConstructor;
 
   /** Makes room for the lists of so many turns. */
-  constructor(turns: number) {
+  constructor(turns: number, experts: number) {
     this.#begins = new Uint32Array(turns);
+    this.#Numbers = experts < 256 ? Uint8Array : Uint16Array;
   }
 
   /** Keeps the first `length` experts of a list. */
@@ -208,7 +209,7 @@ class Lists {
     const used = this.#end % BLOCK;
     if (used === 0 || used + length >= BLOCK) {
       this.#end = this.#blocks.length * BLOCK;
-      this.#blocks.push(new Uint16Array(BLOCK));
+      this.#blocks.push(new this.#Numbers(BLOCK));
     }
     const block = this.#blocks[this.#blocks.length - 1];
     let at = this.#end % BLOCK;
