@@ -37,18 +37,12 @@ const OTHER_DASHES = [
   "pipeline/text/garbage.ts", // a flag of V8
 ];
 
-const OF_V8 = ["pipeline/text/garbage.ts"]; // sets a flag of the engine, which no user ever reads
-
 Deno.test("pipeline/ and kernels/ spell no command and no flag: they name tasks and settings", () => {
   assertEquals(found(/deno task/), []);
   const flag = /(?<![\w)\]])--[a-z$][\w-]*(?!\w*\[)/; // no decrement: i-- or --room[i]
   for (const text of ['"--prefix"', "'set --top-k.'", "`--${name}`"]) assertMatch(text, flag);
   for (const code of ["i--", "if (--room[i] === 0)"]) assertFalse(flag.test(code));
-<<<<<<< HEAD
   assertEquals(found(flag, OTHER_DASHES), []);
-=======
-  assertEquals(found(flag, [...STYLES, ...OF_V8]), []);
->>>>>>> 352ac76 (docs: pages of tasks, servers, serving, formats and extending in plain sentences; refactor: names that are words, the long warm-up beside the schedule)
 });
 
 /** Files that shorten what a library or the system says, for a message of their own; none decides anything by it. */

@@ -115,15 +115,9 @@ export function documentsOf(
 ): ReadableStream<Document> {
   if (!corpus.outputs[SPOOL]) return openDocuments(configuration, onLeftOut);
   const open = () => readDocuments([`${run}/${SPOOL}`], { sourceField: "source", vouched: files });
-<<<<<<< HEAD
-  const { maxDocuments: most, take } = c;
-  if (c.input.length === 0 || most === 0 || take === "head") return open();
-  return ReadableStream.from(takeByHash(open, { seed: textSeedOf(c), most, onLeftOut }));
-=======
-  const { seed, maxDocuments: most, take } = configuration;
+  const { maxDocuments: most, take } = configuration;
   if (configuration.input.length === 0 || most === 0 || take === "head") return open();
-  return ReadableStream.from(takeByHash(open, { seed, most, onLeftOut }));
->>>>>>> 352ac76 (docs: pages of tasks, servers, serving, formats and extending in plain sentences; refactor: names that are words, the long warm-up beside the schedule)
+  return ReadableStream.from(takeByHash(open, { seed: textSeedOf(configuration), most, onLeftOut }));
 }
 
 /** A file of the text that the stage `corpus` fixed; the whole text if it is kept in one file. */

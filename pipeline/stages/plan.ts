@@ -70,22 +70,12 @@ const number = (value: number) => Math.round(value).toLocaleString("en");
 export async function planPartition(options: PlanOptions): Promise<PartitionPlan> {
   const { run, sources = {}, force = false } = options;
   await checkPlace(run, "partition");
-<<<<<<< HEAD
-  const { configuration: c, changed } = await resolveRun(run, sources, force);
-  const characters = await inputCharacters(c);
-  const perToken = charactersPerToken(c);
-  const tokens = Math.min(characters / perToken, c.maxTokens || Infinity);
-  const sequences = Math.ceil(tokens / c.sequenceLength * 1.1);
-  const states = statesOf({ run, configuration: c });
-=======
   const { configuration, changed } = await resolveRun(run, sources, force);
   const characters = await inputCharacters(configuration);
-  // BPE makes tokens of 2.5 to 4 characters; the larger the vocabulary, the longer.
-  const charactersPerToken = 1 + 0.2 * Math.log2(configuration.vocabularySize);
-  const tokens = Math.min(characters / charactersPerToken, configuration.maxTokens || Infinity);
+  const perToken = charactersPerToken(configuration);
+  const tokens = Math.min(characters / perToken, configuration.maxTokens || Infinity);
   const sequences = Math.ceil(tokens / configuration.sequenceLength * 1.1);
   const states = statesOf({ run, configuration });
->>>>>>> 352ac76 (docs: pages of tasks, servers, serving, formats and extending in plain sentences; refactor: names that are words, the long warm-up beside the schedule)
   const size = () => ({ characters, sequences });
   const again = force && changed.length === 0;
   const plan = await planStages(options, configuration, states.graph.partition, states, size, again);
