@@ -149,10 +149,19 @@ export const CHECKPOINTS = section("Command", {
   keep: integer({ default: 2, min: 1, max: 1000, help: "checkpoints that are kept, the latest ones" }),
 });
 
+/** Other runs whose models are trained beside those of a run. */
+export const ALSO = section("Command", {
+  also: paths({
+    help:
+      "another run: train the same of it side by side, as a bank, to the same bits; for seeds; repeatable",
+  }),
+});
+
 /** The options of training a model. */
 export const TRAINING = section("Command", {
   ...CHECKPOINTS,
   ...RECOMPUTE,
+  ...ALSO,
   resume: flag({ help: "go on from the last checkpoint although it was trained with other values" }),
   ...DEVICE,
   ...REQUIRE_GPU,

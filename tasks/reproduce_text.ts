@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { StudiesPlan, StudyResult } from "../pipeline/reproduction/mod.ts";
+import type { Published, StudiesPlan, StudyResult } from "../pipeline/reproduction/mod.ts";
 import type { Claim } from "../pipeline/report/mod.ts";
 import { duration, table } from "./layout.ts";
 
@@ -21,14 +21,22 @@ export function studiesText(root: string, results: readonly StudyResult[]): stri
   return [...parts, ...placesOf(root)].join("\n");
 }
 
-/** Words the plan of studies. */
-export function studiesPlanText({ pieces, seconds, assumptions }: StudiesPlan): string {
+/** Words the plan of studies: every piece, every study by itself, and all of it. */
+export function studiesPlanText({ pieces, seconds, studies, assumptions }: StudiesPlan): string {
   const rows = pieces.map(({ run, piece, seconds, done }) => [run, piece, done ? "done" : duration(seconds)]);
-  const longest = Math.max(0, ...pieces.map(({ seconds }) => seconds));
   return [
     table("run | piece | time", rows, ["piece"]),
     "",
-    `in all         ${duration(seconds)} of one device; the longest piece ${duration(longest)}`,
+    table(
+      "study | pieces | one device | a device per piece | longest piece",
+      studies.map(({ study, pieces, seconds, shortest, longest }) => [
+        study,
+        pieces,
+        ...[seconds, shortest, longest].map(duration),
+      ]),
+    ),
+    "",
+    `in all         ${duration(seconds)} of one device, what studies share counted once`,
     "",
     ...assumptions.map((line) => `assumed: ${line}`),
   ].join("\n");
@@ -41,4 +49,15 @@ function claimLines({ claim, paper, here, holds }: Claim): string[] {
 
 function placesOf(folder: string): string[] {
   return [`table   ${folder}/reproduction.md`, `report  ${folder}/report.html`];
+}
+
+/** Words what the project's pages tell now. */
+export function publishedText({ pages, published }: { pages: string[]; published: Published[] }): string {
+  const verdicts = (wanted: boolean | null) => (one: Published) =>
+    String(one.claims.filter(({ holds }) => holds === wanted).length);
+  const rows = published.map((
+    one,
+  ) => [one.title, ...[false, true, null].map((wanted) => verdicts(wanted)(one))]);
+  return [table("from | no | yes | neither", rows, ["from"]), "", ...pages.map((page) => `wrote   ${page}`)]
+    .join("\n");
 }

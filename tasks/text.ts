@@ -179,9 +179,12 @@ export function rowText({ sequence, document, source, length, nll, expert, text 
 }
 
 /** Writes a table of trained models. */
-export function trainedText(run: string, models: TrainResult[]): string {
-  const rows = models.map(({ folder, steps, batch, tokens, rate, loss, validationLoss }) => [
-    folder,
+export function trainedText(run: string, models: TrainResult[], also: readonly string[] = []): string {
+  const runs = [run, ...also];
+  const placeOf = (folder: string, i: number) =>
+    also.length > 0 ? `${runs[Math.floor(i * runs.length / models.length)]}/${folder}` : folder;
+  const rows = models.map(({ folder, steps, batch, tokens, rate, loss, validationLoss }, i) => [
+    placeOf(folder, i),
     `${steps} x ${batch}`,
     tokens,
     rate.toExponential(1),
@@ -195,7 +198,7 @@ export function trainedText(run: string, models: TrainResult[]): string {
   return [
     table("model | steps x batch | tokens | peak rate | loss | held-out loss", rows),
     ...costs,
-    `run folder  ${run}`,
+    ...runs.map((run) => `run folder  ${run}`),
   ].join("\n");
 }
 

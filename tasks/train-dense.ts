@@ -5,7 +5,7 @@
  *   deno task train-dense --run runs/docs --match compute
  */
 import { field } from "../pipeline/settings/mod.ts";
-import { trainDense } from "../pipeline/stages/mod.ts";
+import { trainDenseTogether } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, TRAINING } from "./options.ts";
 import { trainedText } from "./text.ts";
@@ -26,7 +26,7 @@ export const TASK = await defineTask({
   },
   run: async ({ sources, options, signal, onEvent, print }) => {
     const { run, match } = options;
-    const models = [await trainDense(match, { ...options, sources }, { signal, onEvent })];
-    print({ run, models }, trainedText(run, models));
+    const models = await trainDenseTogether(match, { ...options, sources }, { signal, onEvent });
+    print({ run, models }, trainedText(run, models, options.also));
   },
 }, import.meta);

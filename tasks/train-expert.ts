@@ -45,9 +45,9 @@ export const TASK = await defineTask({
     }
     const toTrain = wanted.filter((id) => !adopted.some(({ expert }) => expert === id));
     const how = [{ ...options, sources }, { signal, onEvent }] as const;
-    const models = options.together
+    const models = options.together || options.also.length > 0
       ? await trainExperts(toTrain, ...how)
       : await Array.fromAsync(toTrain, (expert) => trainExpert(expert, ...how)); // one after another
-    print({ run, models }, trainedText(run, models));
+    print({ run, models }, trainedText(run, models, options.also));
   },
 }, import.meta);

@@ -3,7 +3,7 @@
  *
  *   deno task train-switch --run runs/docs --switch-capacity 1.25
  */
-import { trainSwitch } from "../pipeline/stages/mod.ts";
+import { trainSwitchTogether } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, TRAINING } from "./options.ts";
 import { trainedText } from "./text.ts";
@@ -15,7 +15,7 @@ export const TASK = await defineTask({
     "token by token, for as many tokens as all experts together see.",
   options: { ...IN_A_RUN, ...TRAINING },
   run: async ({ sources, options, signal, onEvent, print }) => {
-    const models = [await trainSwitch({ ...options, sources }, { signal, onEvent })];
-    print({ run: options.run, models }, trainedText(options.run, models));
+    const models = await trainSwitchTogether({ ...options, sources }, { signal, onEvent });
+    print({ run: options.run, models }, trainedText(options.run, models, options.also));
   },
 }, import.meta);

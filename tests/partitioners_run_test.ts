@@ -20,7 +20,7 @@ import {
 import { wordText } from "../kernels/mod.ts";
 import { readPrices } from "../pipeline/partition/mod.ts";
 import { fromBatch } from "../pipeline/rows/arrow.ts";
-import { readManifest } from "../pipeline/run/manifest.ts";
+import { readManifest, writeManifest } from "../pipeline/run/manifest.ts";
 import { gpu } from "./kernels/support.ts";
 import { SMALL_SETTINGS } from "./pipeline/stages/support.ts";
 import { inFolder, smallCorpus } from "./tasks/support.ts";
@@ -156,6 +156,15 @@ Deno.test("an optimal assignment proves itself in a run, and its prices assign o
     const prices = await readPrices(`${run}/assignments/prices.json`);
     assertEquals([prices.experts, prices.rows, prices.prefix], [2, proof!.rows, 16]);
     assertEquals(prices.partitioner, (await readManifest(run, "score"))!.inputs.routers);
+    // A proof that says less than its rows and prices is found.
+    const manifest = (await readManifest(run, "assign"))!;
+    const { cost, loads: [first, ...loads] } = proof!;
+    const wrong = { ...proof, cost: 0.999 * cost, loads: [first + 1, ...loads] };
+    await writeManifest(run, manifest, { ...manifest, result: { ...manifest.result, proof: wrong } });
+    const { problems } = await verifyRun(run);
+    assertEquals(problems.map(({ file }) => file), Array(2).fill("manifests/assign.json"));
+    assertStringIncludes(wordText(problems[0].what), `the cost of its proof must be ${cost}, as its rows`);
+    assertStringIncludes(wordText(problems[1].what), `load of expert 0 of its proof must be ${first},`);
   }));
 
 Deno.test("routers that begin with clusters, or keep their parts, are routers like any others", async () => {

@@ -1,5 +1,9 @@
 /** Runs a study as a user does, as small as it can be. */
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { InputError, wordText } from "../kernels/errors.ts";
+import { reproduce, runStudies } from "../pipeline/reproduction/mod.ts";
+import type { RunEvent } from "../pipeline/run/events.ts";
+import type { RunOptions, RunWatch } from "../pipeline/stages/session.ts";
 import { hashes, inFolder, sendSignal, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
 
 const BRIEF = [
@@ -72,5 +76,81 @@ Deno.test("a study makes what its runs share once, goes on after a kill to the s
       const refused = await task("reproduce", [...more]);
       assertEquals(refused.code, 2, refused.err);
       assertStringIncludes(refused.err, text);
+    }
+  }));
+
+Deno.test("the study of partitioners searches rate and rounds of routers alike for both starts, once, and goes on after a kill", () =>
+  inFolder(async (folder) => {
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
+    await Deno.writeTextFile(`${folder}/settings.json`, JSON.stringify({ rounds: 2, routerRate: 0.01 }));
+    const searched = ["--rounds", "--router-rate"];
+    const given = SMALL.filter((flag, i) => !searched.includes(flag) && !searched.includes(SMALL[i - 1]));
+    const rates = ["--expert-rate", "--dense-rate", "--dense-steps-rate"].flatMap((flag) => [flag, "0.01"]);
+    const args = () => [
+      ...["--run", `${folder}/a`, "--input", `${folder}/docs.jsonl`, "--source-field", "source"],
+      ...[...given, ...BRIEF, ...rates, "--config", `${folder}/settings.json`, "--study", "partitioners"],
+    ];
+    const child = taskCommand("reproduce", args(), { stdout: "null" }).spawn();
+    let told = "";
+    for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
+      told += text;
+      if (/em-2-experts-router-rate-\S+ started/.test(text)) sendSignal(child, "SIGKILL");
+    }
+    assertEquals((await child.status).signal, "SIGKILL", told);
+    const { code, err, out } = await task("reproduce", args());
+    assertEquals(code, 0, err);
+    assertStringIncludes(err, "search-expert-00-0.01 up to date");
+    assertStringIncludes(out, "Routers that start from clusters");
+
+    const { routers } = JSON.parse(await Deno.readTextFile(`${folder}/a/routers.json`));
+    const searches: { routerRate: number; rounds: number; trials: Record<string, number>[] }[] = Object
+      .values(routers);
+    assertEquals(Object.keys(routers).map((recipe) => recipe.split(",")[0]), [
+      "2 routers from random parts",
+      "2 routers from clusters",
+    ]);
+    for (const { routerRate, rounds, trials } of searches) {
+      const at = (of: Record<string, number>) =>
+        trials.find((trial) => Object.entries(of).every(([name, value]) => trial[name] === value));
+      const best = at({ routerRate, rounds })!;
+      for (const more of [{ rounds: 2 * rounds }, { rounds: Math.round(rounds / 2) }]) {
+        const other = at({ routerRate, ...more });
+        if (other) assert(best.validationLoss <= other.validationLoss + 0.01, JSON.stringify(trials));
+      }
+      assert(trials.length >= 4 && trials.every(({ validationLoss }) => validationLoss > 0));
+    }
+    const { studies } = JSON.parse(await Deno.readTextFile(`${folder}/a/studies.json`));
+    const { table } = studies.find(({ name }: { name: string }) => name === "partitioners");
+    const settings = table.rows.map((row: string[]) => row.at(-1));
+    const wanted = searches.map(({ routerRate, rounds }) => `${routerRate} × ${rounds}`);
+    assertEquals(settings, [wanted[0], wanted[1], wanted[1], null, null, null]);
+  }));
+
+Deno.test("reproductions and studies warn of a processor where a GPU was to be expected, and stop where one is required", () =>
+  inFolder(async (folder) => {
+    const signal = AbortSignal.abort(new Error("enough"));
+    const sources = { preset: "paper-335m" };
+    type Options = Pick<RunOptions, "sources" | "requireGpu">;
+    for (
+      const work of [
+        (options: Options, watch: RunWatch) => reproduce({ ...options, run: `${folder}/run` }, watch),
+        (options: Options, watch: RunWatch) =>
+          runStudies({ ...options, run: folder, studies: ["segments"] }, watch),
+      ]
+    ) {
+      const events: RunEvent[] = [];
+      const onEvent = (event: RunEvent) => void events.push(event);
+      await assertRejects(() => work({ sources }, { onEvent, signal }), Error, "enough");
+      const kinds = events.map((event) => event.type === "adapter" ? event.kind : event.type);
+      const warned = events.some((event) =>
+        event.type === "warning" && wordText(event.message).includes("takes weeks")
+      );
+      assertEquals(warned, kinds.includes("software"));
+      if (!warned) continue;
+      await assertRejects(
+        () => work({ sources, requireGpu: true }, { onEvent, signal }),
+        InputError,
+        "as one is required",
+      );
     }
   }));

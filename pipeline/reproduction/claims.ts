@@ -57,7 +57,7 @@ export function claimsOf(
     ),
     ...against(
       "dense-steps",
-      "… also a dense model with E times the steps, a harder baseline",
+      "The mixture beats a dense model with E times the steps, a harder baseline",
       "not reported",
     ),
     ...crossing ? [crossingClaim(crossing)] : [],
@@ -152,7 +152,10 @@ function segmentsClaim({ segments, experts }: Evaluation): Claim {
   };
 }
 
-/** A line of a held-out curve: the loss after so many tokens per expert, or per E-th of the dense model's tokens. */
+/**
+ * A line of a held-out curve: the loss after so many tokens per expert, or per E-th of the dense model's
+ * tokens.
+ */
 export interface CurvePoint {
   /** Tokens per expert, padding included. */
   tokens: number;
@@ -207,4 +210,24 @@ export function claimsMarkdown(claims: readonly Claim[]): string {
     `| ${cell(claim)} | ${cell(paper)} | ${cell(here)} | ${verdict(holds)} |\n`
   );
   return "| claim | paper | here | holds |\n| --- | --- | --- | --- |\n" + rows.join("");
+}
+
+/**
+ * Reads claims from the Markdown that {@linkcode claimsMarkdown} writes, of this version or an earlier
+ * one: a claim that goes on from the one before, after an ellipsis, gets that one's words.
+ */
+export function readClaimsMarkdown(markdown: string): Claim[] {
+  const claims: Claim[] = [];
+  let whole = "";
+  for (const line of markdown.split("\n")) {
+    const cells = line.split(/(?<!\\)\|/).map((cell) => cell.trim().replaceAll("\\|", "|"));
+    if (line === "" && claims.length > 0) break;
+    if (cells.length !== 6 || cells[1] === "claim" || /^-+$/.test(cells[1])) continue;
+    const [, claim, paper, here, verdict] = cells;
+    const isMore = claim.startsWith("…");
+    if (!isMore) whole = claim;
+    const holds = verdict === "" ? null : verdict === "yes";
+    claims.push({ claim: isMore ? `${whole} ${claim}` : claim, paper, here, holds });
+  }
+  return claims;
 }

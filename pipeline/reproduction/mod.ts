@@ -5,8 +5,15 @@
  */
 
 export { type Crossing } from "./claims.ts";
+export { type Published, type PublishOptions, publishResults } from "./published.ts";
 export { reproduce, type ReproduceOptions, type Reproduction } from "./reproduce.ts";
-export { type Piece, planStudies, type PlanStudiesOptions, type StudiesPlan } from "./studies/plan.ts";
+export {
+  type Piece,
+  planStudies,
+  type PlanStudiesOptions,
+  type StudiesPlan,
+  type StudyPlan,
+} from "./studies/plan.ts";
 export { readStudies, type StudyResult, type StudyResults } from "./studies/results.ts";
 export { runStudies, type StudiesOptions } from "./studies/run.ts";
 export { STUDIES } from "./studies/studies.ts";

@@ -5,12 +5,16 @@
  * @module
  */
 
+import type { Gpu } from "../../kernels/device/gpu.ts";
+import { trainingMemory } from "../cost/memory.ts";
+import { modelShapes } from "../model/shapes.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { RateSearch, Searched } from "../report/reproduction.ts";
 import { presetOf } from "../settings/presets.ts";
 import type { Sources } from "../settings/resolution.ts";
 import type { RunWatch } from "../stages/session.ts";
-import { trainDense, trainExpert, type TrainOptions, trainSwitch } from "../stages/train.ts";
+import { needConfiguration } from "../stages/run_folder.ts";
+import { trainDense, trainExperts, type TrainOptions, trainSwitch } from "../stages/train.ts";
 import type { Match } from "../stages/train_dense.ts";
 import type { TrainResult } from "../stages/training_result.ts";
 import { LossNotFiniteError } from "../training/loop.ts";
@@ -38,43 +42,73 @@ const MATCHES: Record<Exclude<Searched, "experts" | "switch">, Match> = {
   "dense-compute": "compute",
 };
 
-/** Trains a model of a run, or all its experts one after another, and gives what each came to. */
+/**
+ * Trains a model of a run, or all its experts side by side where the memory of the device allows that, and
+ * gives what each came to.
+ */
 export async function trainModels(
   name: Searched,
   experts: number,
-  options: TrainOptions,
+  options: TrainOptions & { gpu: Gpu },
   watch: RunWatch,
 ): Promise<TrainResult[]> {
   if (name === "switch") return [await trainSwitch(options, watch)];
   if (name !== "experts") return [await trainDense(MATCHES[name], options, watch)];
-  const results: TrainResult[] = [];
-  for (let expert = 0; expert < experts; expert++) results.push(await trainExpert(expert, options, watch));
-  return results;
+  const c = await needConfiguration(options.run, "train-expert", true, true);
+  const { recompute, gpu } = options;
+  const needed = trainingMemory(modelShapes(c).expert, {
+    ...{
+      batch: c.expertBatch,
+      microBatch: c.microBatch,
+      length: c.sequenceLength,
+      dtype: c.dtype,
+      recompute,
+    },
+    ...{ models: experts, asInBankOf: 1, kind: gpu.kind },
+  }).total;
+  const memory = await gpu.allocatable(needed);
+  return await trainExperts([...Array(experts).keys()], { ...options, memory }, watch);
 }
 
-/** Searches for the learning rate of a model by short trainings in its run; that of the experts is one for all of them. */
+/**
+ * Searches for the learning rate of a model by short trainings in its run; that of the experts is one for
+ * all of them.
+ */
 export async function searchModelRate(
   name: Searched,
   experts: number,
-  options: TrainOptions,
+  options: TrainOptions & { gpu: Gpu },
   share: number,
   watch: RunWatch,
 ): Promise<RateSearch> {
   return await searchRate(FIRST_RATE, async (rate) => {
-    try {
-      const results = await trainModels(
-        name,
-        experts,
-        { ...options, sources: {}, trial: { share, rate } },
-        watch,
-      );
-      return results.reduce((sum, result) => sum + lossOf(result), 0) / results.length;
-    } catch (error) {
-      if ((error as Error).cause instanceof LossNotFiniteError) return Infinity;
-      throw error;
-    }
+    const losses = await trialLosses(name, experts, options, { share, rate }, watch);
+    return losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
   });
 }
+
+/**
+ * Trains a model of a run, or all its experts, for a share of the steps, and gives the loss of each on
+ * held-out text in nats per token: infinite for all where a training diverges.
+ */
+export async function trialLosses(
+  name: Searched,
+  experts: number,
+  options: TrainOptions & { gpu: Gpu },
+  trial: { share: number; rate: number },
+  watch: RunWatch,
+): Promise<number[]> {
+  try {
+    const results = await trainModels(name, experts, { ...options, sources: {}, trial }, watch);
+    return results.map(lossOf);
+  } catch (error) {
+    if (diverged(error)) return Array(name === "experts" ? experts : 1).fill(Infinity);
+    throw error;
+  }
+}
+
+/** Whether an error says that a training diverged. */
+export const diverged = (error: unknown): boolean => (error as Error).cause instanceof LossNotFiniteError;
 
 /** Gathers the values of a preset, a file and flags as flags, without the rates that are searched for. */
 export function withoutRates({ preset, file, flags }: Sources): Partial<Configuration> {

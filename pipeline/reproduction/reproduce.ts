@@ -1,12 +1,12 @@
 /**
- * Reproduces the paper's comparison at a small size, from text to a table of its claims: partition, a search for every
- * model's learning rate, experts, both dense baselines, evaluation, report. Every step is skipped where it is up to date.
+ * Reproduces the paper's comparison at a small size, from text to a table of its claims: partition, a
+ * search for every model's learning rate, experts, both dense baselines, evaluation, report. Every step is
+ * skipped where it is up to date.
  *
  * @module
  */
 
 import type { Words } from "../../kernels/errors.ts";
-import { openGpu } from "../../kernels/device/gpu.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { readCost } from "../cost/cost.ts";
 import type { Evaluation } from "../evaluation/evaluation.ts";
@@ -17,7 +17,8 @@ import { partition } from "../stages/partition.ts";
 import { jsonText } from "../run/files.ts";
 import { writePages } from "../run/manifest.ts";
 import { expertFolder } from "../partition/manifests.ts";
-import type { RunWatch } from "../stages/session.ts";
+import { resolveRun } from "../stages/resolution.ts";
+import { openGpuFor, type RunWatch } from "../stages/session.ts";
 import { refuseAdoptedExperts, type TrainOptions } from "../stages/train.ts";
 import type { TrainResult } from "../stages/training_result.ts";
 import { readStepMetrics } from "../training/metrics.ts";
@@ -44,33 +45,22 @@ export interface Reproduction extends Claims {
 const MODELS = ["experts", "dense", "dense-steps"] as const satisfies readonly Searched[];
 
 /**
- * Runs everything in the run folder and writes `reproduction.json`, `reproduction.md` and `report.html` there. Rates that `sources`
- * gives as flags are not searched for. Throws what the steps throw.
+ * Runs everything in the run folder and writes `reproduction.json`, `reproduction.md` and `report.html`
+ * there. Rates that `sources` gives as flags are not searched for. Throws what the steps throw.
  */
 export async function reproduce(options: ReproduceOptions, watch: RunWatch = {}): Promise<Reproduction> {
-  const { run, force, check, adapter, variants, requireGpu, trialShare = TRIAL_SHARE } = options;
+  const { run, force, check, trialShare = TRIAL_SHARE } = options;
   const { onEvent: emit = () => {}, signal } = watch;
   await refuseAdoptedExperts("reproduce in", options);
-  const summary = await partition(
-    {
-      run,
-      sources: { flags: withoutRates(options.sources ?? {}) },
-      force,
-      check,
-      adapter,
-      variants,
-      requireGpu,
-      reuse: options.reuse,
-    },
-    watch,
-  );
-  const given = options.sources?.flags ?? {};
-  const experts = summary.experts.length;
-  const search: Reproduction["search"] = {};
-  const rates: Partial<Configuration> = {};
-  const gpu = await openGpu({ adapter: adapter || undefined, variants, requireGpu });
-  emit({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
+  const { configuration } = await resolveRun(run, options.sources ?? {}, true); // what differs is refused below
+  const gpu = await openGpuFor(options, configuration, emit);
   try {
+    const sources = { flags: withoutRates(options.sources ?? {}) };
+    const summary = await partition({ run, sources, force, check, gpu, reuse: options.reuse }, watch);
+    const given = options.sources?.flags ?? {};
+    const experts = summary.experts.length;
+    const search: Reproduction["search"] = {};
+    const rates: Partial<Configuration> = {};
     for (const name of MODELS) {
       const field = RATES[name];
       if (given[field] !== undefined) {

@@ -1,39 +1,65 @@
 /**
- * Searches for a learning rate by short trainings. It starts from one rate and goes outwards by factors of
- * two, until the best rate lies between two worse ones. Long trainings tolerate only lower rates than short
- * ones, so a higher rate must be clearly better.
+ * Searches for one setting by short trainings: from a first value outwards by factors of two, until the
+ * best one lies between worse ones.
  *
  * @module
  */
 
 import type { RateSearch, Trial } from "../report/reproduction.ts";
 
-/** A higher rate must be better by so many nats. */
+/** Nats by which another value must be better, where that is asked of it. */
 const MARGIN = 0.01;
 
-/** Tries at most `most` rates; one whose training diverges counts as infinitely bad. */
-export async function searchRate(
-  first: number,
-  validate: (rate: number) => Promise<number>,
-  most = 6,
-): Promise<RateSearch> {
-  const trials: Trial[] = [];
-  const attempt = async (rate: number) => {
-    const known = trials.find((trial) => trial.rate === rate);
-    if (known) return known;
-    const trial = { rate, validationLoss: await validate(rate) };
-    trials.push(trial);
-    return trial;
+/** How a setting is searched for. */
+export interface LineSearch {
+  /** Where the search begins. */
+  first: number;
+  /** Whether values are whole numbers. */
+  whole?: boolean;
+  /** Whether a lower value must be clearly better, too, and not only a higher one. */
+  cautious?: boolean;
+  /** Most values that are tried. Default: 6. */
+  most?: number;
+}
+
+/**
+ * Gives the best value found, and all that were tried with their losses in nats, by value. A value whose
+ * training diverges has an infinite loss.
+ */
+export async function searchLine(
+  { first, whole = false, cautious = false, most = 6 }: LineSearch,
+  validate: (value: number) => Promise<number>,
+): Promise<{ value: number; losses: Map<number, number> }> {
+  const losses = new Map<number, number>();
+  const attempt = async (value: number) => {
+    const loss = losses.get(value) ?? await validate(value);
+    losses.set(value, loss);
+    return { value, loss };
   };
   let best = await attempt(first);
   for (const factor of [2, 1 / 2]) {
-    while (trials.length < most) {
-      const next = await attempt(Number((best.rate * factor).toPrecision(6)));
-      const margin = factor > 1 ? MARGIN : 0;
-      if (!(next.validationLoss < best.validationLoss - margin)) break;
+    while (losses.size < most) {
+      const value = best.value * factor;
+      const next = await attempt(whole ? Math.max(1, Math.round(value)) : Number(value.toPrecision(6)));
+      const margin = factor > 1 || cautious ? MARGIN : 0;
+      if (!(next.loss < best.loss - margin)) break;
       best = next;
     }
-    if (best.rate > first) break; // the rate below it is worse: the search came from there
+    if (best.value > first) break; // the value below it is worse: the search came from there
   }
-  return { rate: best.rate, trials: trials.sort((a, b) => a.rate - b.rate) };
+  return { value: best.value, losses: new Map([...losses].sort(([a], [b]) => a - b)) };
+}
+
+/**
+ * Searches for a learning rate by trials of a part of the training. Long trainings bear lower rates than
+ * short ones, so a higher rate must be clearly better.
+ */
+export async function searchRate(
+  first: number,
+  validate: (rate: number) => Promise<number>,
+  most?: number,
+): Promise<RateSearch> {
+  const { value, losses } = await searchLine({ first, most }, validate);
+  const trials: Trial[] = [...losses].map(([rate, validationLoss]) => ({ rate, validationLoss }));
+  return { rate: value, trials };
 }

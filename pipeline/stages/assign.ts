@@ -16,6 +16,7 @@ import { splitPrefix } from "./learn.ts";
 import { scoreBytes } from "./score.ts";
 import { oneStage, type Stage, type StageKind } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
+import { verifyProof } from "./verify_assign.ts";
 import { checkRows, watchRows } from "./watch.ts";
 
 const CHUNK = 65_536; // sequences
@@ -99,6 +100,7 @@ const stage: Stage = {
     }
     return { outputs, result: { ...result, proof: summaryOf(proved) } };
   },
+  verify: (verification) => verifyProof(verification, PRICES),
   estimate: ({ experts }, { sequences }) => ({
     seconds: sequences / SEQUENCES_PER_SECOND,
     diskBytes: scoreBytes(experts, sequences),

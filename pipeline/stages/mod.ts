@@ -71,11 +71,13 @@ export { settingsOf } from "./task_settings.ts";
 export {
   expertsOf,
   trainDense,
+  trainDenseTogether,
   trainExpert,
   trainExperts,
-  type TrainExpertsOptions,
   type TrainOptions,
   trainSwitch,
+  trainSwitchTogether,
+  type TrainTogetherOptions,
 } from "./train.ts";
 export { type Match } from "./train_dense.ts";
 export type { Routing, TrainResult } from "./training_result.ts";

@@ -49,7 +49,10 @@ export interface RunOptions {
    * nothing else. A damaged manifest counts as missing.
    */
   check?: boolean;
-  /** Other runs: a stage that one of them has made of the same settings and inputs is copied from it, after a check of its hashes. */
+  /**
+   * Other runs: a stage that one of them has made of the same settings and inputs is copied from it, after
+   * a check of its hashes.
+   */
   reuse?: readonly string[];
   /** `high-performance`, `low-power` or part of the name that the GPU must have. */
   adapter?: string;
@@ -251,7 +254,10 @@ function deviceOf(options: RunOptions, emit: (event: RunEvent) => void) {
   };
 }
 
-/** Opens the device for work on models of a configuration, says which it is, and warns of a processor where a GPU was to be expected. */
+/**
+ * Opens the device for work on models of a configuration, says which it is, and warns of a processor where
+ * a GPU was to be expected.
+ */
 export async function openGpuFor(
   { adapter, variants, requireGpu }: Pick<RunOptions, "adapter" | "variants" | "requireGpu">,
   configuration: Configuration,

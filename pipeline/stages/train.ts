@@ -4,12 +4,14 @@
  * @module
  */
 
+import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
 import { InputError, say, setting, task } from "../../kernels/errors.ts";
 import { trainingMemory } from "../cost/memory.ts";
 import { adoptedExperts, adoptionOf } from "../run/adoption.ts";
 import { readManifest } from "../run/manifest.ts";
 import { createTogether } from "../training/together.ts";
-import { inRun, type RunOptions, type RunWatch } from "./session.ts";
+import type { RunEvent } from "../run/events.ts";
+import { inRun, openGpuFor, type RunOptions, type RunWatch } from "./session.ts";
 import { needConfiguration } from "./run_folder.ts";
 import type { Stage } from "./stage.ts";
 import { denseTarget, type Match } from "./train_dense.ts";
@@ -25,8 +27,8 @@ export interface TrainOptions extends RunOptions, TrainingOptions {}
 /**
  * Trains expert `expert` of a run on its own part, unless that is up to date.
  *
- * Throws an `InputError` where there is no such part, values contradict earlier ones, files are damaged or do not belong together,
- * and a `RunError` that says how to go on where a loss is not finite.
+ * Throws an `InputError` where there is no such part, values contradict earlier ones, files are damaged or
+ * do not belong together, and a `RunError` that says how to go on where a loss is not finite.
  */
 export async function trainExpert(
   expert: number,
@@ -49,8 +51,8 @@ async function refuseAdopted(run: string, { name }: Stage, { force, trial }: Tra
 }
 
 /**
- * Throws an `InputError` where a run holds experts that came from elsewhere, of which what trains all experts would find out only when
- * it comes to them; nothing where `force` gives them up.
+ * Throws an `InputError` where a run holds experts that came from elsewhere, of which what trains all
+ * experts would find out only when it comes to them; nothing where `force` gives them up.
  */
 export async function refuseAdoptedExperts(
   verb: string,
@@ -75,51 +77,137 @@ export async function refuseAdoptedExperts(
   );
 }
 
-/** How several experts are trained at once. */
-export interface TrainExpertsOptions extends Omit<TrainOptions, "trial"> {
-  /** Most device memory that they may take together, in bytes; experts that do not fit follow. Default: as much as they need. */
+/** How several models are trained at once. */
+export interface TrainTogetherOptions extends TrainOptions {
+  /**
+   * Most device memory that they may take together, in bytes; models that do not fit follow. Default: as
+   * much as they need.
+   */
   memory?: number;
+  /**
+   * Other runs: the same models of each are trained in the same bank, as are seeds of one model. Models
+   * of another shape, other settings of training or another course of the rate have a bank of their own.
+   */
+  also?: readonly string[];
 }
 
 /**
- * Trains experts of a run side by side in one process, as a bank: each step in the dispatches of one, to the bits that `trainExpert`
- * gives each. Those that are up to date are left out; those that go on from another step than the others have a bank of their own.
- * Where one fails, the others go on, and its error is thrown at the end. Throws as `trainExpert` does.
+ * Trains experts of a run side by side in one process, as a bank: each step in the dispatches of one, to
+ * the bits that `trainExpert` gives each. Those that are up to date are left out; those that go on from
+ * another step than the others have a bank of their own. Where one fails, the others go on, and its error
+ * is thrown at the end. Throws as `trainExpert` does. Gives the results run by run.
  */
 export async function trainExperts(
   experts: readonly number[],
-  { memory = Infinity, ...options }: TrainExpertsOptions,
+  options: TrainTogetherOptions,
   watch: RunWatch = {},
 ): Promise<TrainResult[]> {
+  const check = (run: string, most: number) => {
+    for (const expert of experts) checkExpert("train", run, expert, most);
+  };
+  return await trainTogether(experts.map(expertTarget), options, watch, check);
+}
+
+/**
+ * Trains a dense baseline of several runs as {@linkcode trainExperts} trains experts, to the bits that
+ * `trainDense` gives each.
+ */
+export async function trainDenseTogether(
+  match: Match,
+  options: TrainTogetherOptions,
+  watch: RunWatch = {},
+): Promise<TrainResult[]> {
+  if (!options.also?.length) return [await trainDense(match, options, watch)];
+  return await trainTogether([denseTarget(match)], options, watch);
+}
+
+/**
+ * Trains the Switch Transformer of several runs as {@linkcode trainExperts} trains experts, to the bits
+ * that `trainSwitch` gives each.
+ */
+export async function trainSwitchTogether(
+  options: TrainTogetherOptions,
+  watch: RunWatch = {},
+): Promise<TrainResult[]> {
+  if (!options.also?.length) return [await trainSwitch(options, watch)];
+  return await trainTogether([switchTarget()], options, watch);
+}
+
+/**
+ * Trains models of one or several runs as banks; `check` is called with each run and its number of experts
+ * first.
+ */
+async function trainTogether(
+  targets: readonly Target[],
+  { memory = Infinity, also = [], ...options }: TrainTogetherOptions,
+  { onEvent = () => {}, signal }: RunWatch,
+  check: (run: string, experts: number) => void = () => {},
+): Promise<TrainResult[]> {
+  const runs = [options.run, ...also];
+  const more: Gpu[] = [];
+  const together = createTogether({
+    fits: ({ config, dtype, ...sizes }, models) =>
+      trainingMemory(config, { ...sizes, dtype, models, asInBankOf: 1 }).total <= memory,
+    // On the processor one bank computes while the other is between two kernels, or waits for its host.
+    async devices(own, models) {
+      if (own.kind !== "software" || models === 1) return [own];
+      if (more.length === 0) {
+        more.push(await openGpu({ adapter: options.adapter || undefined, variants: own.variants }));
+      }
+      return [own, ...more];
+    },
+  });
+  const members = runs.map((run) => targets.map((target) => ({ run, target, ...together.member() })));
+  // Runs share a device. A single one opens its own where it is needed.
+  const gpu = options.gpu ??
+    (also.length > 0
+      ? await openGpuFor(options, await needConfiguration(runs[0], "train-expert", true, true), onEvent)
+      : undefined);
   const kind = {
-    task: "train-expert all",
+    task: `${targets.map(({ command: { task } }) => task)[0]} all`,
     beside: "others",
-    partSuffices: true,
-    accepts: options.resume,
+    partSuffices: targets.every(({ notesShards }) => notesShards),
+    accepts: options.resume || options.trial !== undefined,
+    aside: options.trial !== undefined,
   } as const;
-  return await inRun(options, watch, kind, async ({ work, run }) => {
-    for (const expert of experts) {
-      checkExpert("train", options.run, expert, work.configuration.experts);
-      await refuseAdopted(options.run, trainingStage(expertTarget(expert), options), options);
-    }
-    const together = createTogether({
-      fits: ({ config, dtype, ...sizes }, models) =>
-        trainingMemory(config, { ...sizes, dtype, models, asInBankOf: 1 }).total <= memory,
-    });
-    const members = experts.map((expert) => ({ expert, ...together.member() }));
-    const results = await Promise.allSettled(members.map(async ({ expert, makeTrainer, leave }) => {
+  try {
+    const results = await Promise.allSettled(members.map(async (own, i) => {
+      const told = (event: RunEvent) =>
+        onEvent("stage" in event && i > 0 ? { ...event, stage: `${event.stage} of ${runs[i]}` } : event);
       try {
-        const manifest = await run(trainingStage(expertTarget(expert), { ...options, makeTrainer }));
-        return trainResult(manifest, options.run);
+        return await inRun(
+          { ...options, run: runs[i], gpu },
+          { onEvent: told, signal },
+          kind,
+          async ({ work, run }) => {
+            check(runs[i], work.configuration.experts);
+            for (const { target } of own) {
+              await refuseAdopted(runs[i], trainingStage(target, options), options);
+            }
+            return await Promise.allSettled(own.map(async ({ target, makeTrainer, leave }) => {
+              try {
+                return trainResult(await run(trainingStage(target, { ...options, makeTrainer })), runs[i]);
+              } finally {
+                leave();
+              }
+            }));
+          },
+        );
       } finally {
-        leave();
+        for (const { leave } of own) leave();
       }
     }));
-    return results.map((result) => {
-      if (result.status === "rejected") throw result.reason;
-      return result.value;
-    });
-  });
+    return results.flatMap((ofRun) => valueOf(ofRun).map(valueOf));
+  } finally {
+    for (const opened of more) opened.close();
+    if (!options.gpu) gpu?.close();
+  }
+}
+
+/** Gives what a promise came to; throws what it was rejected with. */
+function valueOf<Value>(result: PromiseSettledResult<Value>): Value {
+  if (result.status === "rejected") throw result.reason;
+  return result.value;
 }
 
 /** Throws an `InputError` where a run has no such expert; `what` is what is to be done to it. */
@@ -155,15 +243,19 @@ async function trainTarget(
   });
 }
 
-/** Reads how many experts a run has, from its configuration. Throws an `InputError` where it is no run folder. */
+/**
+ * Reads how many experts a run has, from its configuration. Throws an `InputError` where it is no run
+ * folder.
+ */
 export async function expertsOf(run: string): Promise<number> {
   return (await needConfiguration(run, "train-expert", true)).experts;
 }
 
 /**
- * Trains a dense baseline on the whole training set, unless that is up to date: with E times the expert's batch and its steps
- * (`batch`, the paper's protocol), or with its batch and E times its steps (`steps`): tokens, training FLOPs and inference cost equal
- * those of the mixture; or a larger model for as many FLOPs as the mixture's training takes (`compute`). Throws as `trainExpert` does.
+ * Trains a dense baseline on the whole training set, unless that is up to date: with E times the expert's
+ * batch and its steps (`batch`, the paper's protocol), or with its batch and E times its steps (`steps`):
+ * tokens, training FLOPs and inference cost equal those of the mixture; or a larger model for as many FLOPs
+ * as the mixture's training takes (`compute`). Throws as `trainExpert` does.
  */
 export async function trainDense(
   match: Match,
@@ -174,8 +266,9 @@ export async function trainDense(
 }
 
 /**
- * Trains the Switch Transformer of a run on the whole training set, unless that is up to date: with E times the expert's batch and its
- * steps, so for as many tokens as all experts see. Throws as `trainExpert` does.
+ * Trains the Switch Transformer of a run on the whole training set, unless that is up to date: with E
+ * times the expert's batch and its steps, so for as many tokens as all experts see. Throws as `trainExpert`
+ * does.
  */
 export async function trainSwitch(options: TrainOptions, watch: RunWatch = {}): Promise<TrainResult> {
   return await trainTarget(switchTarget(), options, watch);

@@ -84,7 +84,8 @@ export class LossNotFiniteError extends RunError {
 /**
  * Trains a model and returns its weights. The same options give the same weights, in one go or resumed.
  *
- * Throws `InputError` on impossible settings and {@link LossNotFiniteError} where a loss or a gradient norm is not finite.
+ * Throws `InputError` on impossible settings and {@link LossNotFiniteError} where a loss or a gradient norm
+ * is not finite.
  */
 export async function trainModel(options: TrainModelOptions): Promise<Weights> {
   const { gpu, model, start, batch, microBatch, recompute, dtype, steps, validation, signal } = options;
@@ -96,13 +97,18 @@ export async function trainModel(options: TrainModelOptions): Promise<Weights> {
   }
   const resumed = start instanceof Map ? undefined : start;
   const length = model.context;
-  const make: MakeTrainer = options.makeTrainer ?? ((...own) => Promise.resolve(createTrainer(...own)));
-  const trainer = await make(gpu, {
-    config: model,
-    start: resumed ? resumed.trainer : [start as Weights],
-    settings: options,
-    ...{ batch, microBatch, length, recompute, dtype },
-  });
+  const make: MakeTrainer = options.makeTrainer ??
+    ((gpu, options) => Promise.resolve(createTrainer(gpu, options)));
+  const trainer = await make(
+    gpu,
+    {
+      config: model,
+      start: resumed ? resumed.trainer : [start as Weights],
+      settings: options,
+      ...{ batch, microBatch, length, recompute, dtype },
+    },
+    options,
+  );
   const due = (every: number, step: number) => every > 0 && step % every === 0;
   const validates = (step: number) => validation?.rows && (due(validateEvery, step) || step === steps);
   const logs = (step: number) => due(logEvery, step) || validates(step) || step === steps;

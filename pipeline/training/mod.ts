@@ -12,5 +12,6 @@ export {
   type MakeTrainer,
   type Together,
   type TogetherMember,
+  type TogetherOptions,
 } from "./together.ts";
 export { constantRate, cosineRate, type CosineSchedule } from "./schedule.ts";

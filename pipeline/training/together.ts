@@ -4,6 +4,7 @@
  * checkpoints), to the same bits. Where it reads from the device, it waits until the others have come as far.
  */
 
+import { createHash } from "node:crypto";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { emptyBatch, type HostBatch } from "../model/batch.ts";
 import type { Weights } from "../model/parameters.ts";
@@ -16,8 +17,15 @@ export type LoopTrainer = Pick<
   "steps" | "step" | "evaluate" | "drain" | "weights" | "state" | "close"
 >;
 
-/** Makes the trainer of one training. */
-export type MakeTrainer = (gpu: Gpu, options: TrainerOptions) => Promise<LoopTrainer>;
+/**
+ * Makes the trainer of one training; `rateAt` gives the learning rate of each step that it is to take, 1 to
+ * `steps`.
+ */
+export type MakeTrainer = (
+  gpu: Gpu,
+  options: TrainerOptions,
+  schedule: { steps: number; rateAt(step: number): number },
+) => Promise<LoopTrainer>;
 
 /** One of several trainings. */
 export interface TogetherMember {
@@ -40,49 +48,73 @@ export interface Together {
 interface Asked {
   gpu: Gpu;
   options: TrainerOptions;
+  /** What others must have in common with it to share its bank. */
+  kind: string;
   resolve(trainer: LoopTrainer): void;
   reject(error: unknown): void;
 }
 
-/**
- * Lets trainings share banks. `fits` says whether so many models of one shape may be trained at once. Those
- * that do not fit are trained after the others.
- */
+/** How trainings share banks. */
+export interface TogetherOptions {
+  /** Whether so many models of one shape may be trained at once. Default: as many as ask. */
+  fits?(options: TrainerOptions, models: number): boolean;
+  /**
+   * Gives the devices that so many models are spread over, as evenly as they go, a bank on each. Default: that
+   * of the trainings.
+   */
+  devices?(own: Gpu, models: number): Promise<readonly Gpu[]>;
+}
+
+/** Lets trainings share banks. Those that do not fit are trained after the others. */
 export function createTogether(
-  { fits = () => true }: { fits?: (options: TrainerOptions, models: number) => boolean } = {},
+  { fits = () => true, devices = (own) => Promise.resolve([own]) }: TogetherOptions = {},
 ): Together {
   const coming = new Set<TogetherMember>();
   let asked: Asked[] = [];
   let working = 0;
 
-  /** Makes the next bank, once all trainings have asked and no other bank is at work. */
+  /** Begins with those that train next, once all trainings have asked and no bank is at work. */
   function next(): void {
     if (coming.size > 0 || working > 0 || asked.length === 0) return;
-    const kind = kindOf(asked[0].options);
-    const alike = asked.filter(({ options }) => kindOf(options) === kind);
+    const alike = asked.filter(({ kind }) => kind === asked[0].kind);
     let models = alike.length;
     while (models > 1 && !fits(asked[0].options, models)) models--;
     const chosen = alike.slice(0, models);
     asked = asked.filter((one) => !chosen.includes(one));
-    try {
-      const trainers = createShared(chosen, () => {
-        working--;
-        next();
-      });
-      working = chosen.length;
-      chosen.forEach(({ resolve }, i) => resolve(trainers[i]));
-    } catch (error) {
-      for (const { reject } of chosen) reject(error);
-      next();
+    working = models;
+    devices(chosen[0].gpu, models).then((gpus) => makeBanks(chosen, gpus), (error) => refuse(chosen, error));
+  }
+
+  /** Makes a bank on each device. */
+  function makeBanks(chosen: readonly Asked[], gpus: readonly Gpu[]): void {
+    const share = Math.ceil(chosen.length / gpus.length);
+    for (let first = 0; first < chosen.length; first += share) {
+      const own = chosen.slice(first, first + share);
+      try {
+        const trainers = createShared(own, gpus[first / share], () => {
+          working--;
+          next();
+        });
+        own.forEach(({ resolve }, i) => resolve(trainers[i]));
+      } catch (error) {
+        refuse(own, error);
+      }
     }
+  }
+
+  /** Tells trainings that their bank cannot be. */
+  function refuse(chosen: readonly Asked[], error: unknown): void {
+    for (const { reject } of chosen) reject(error);
+    working -= chosen.length;
+    next();
   }
 
   return {
     member() {
       const member: TogetherMember = {
-        makeTrainer(gpu, options) {
+        makeTrainer(gpu, options, schedule) {
           return new Promise((resolve, reject) => {
-            asked.push({ gpu, options, resolve, reject });
+            asked.push({ gpu, options, kind: kindOf(options, schedule), resolve, reject });
             member.leave(); // it has asked
           });
         },
@@ -96,11 +128,20 @@ export function createTogether(
   };
 }
 
-/** Describes what trainings must have in common to share a bank, among it the steps that they have taken. */
-function kindOf({ start, ...options }: TrainerOptions): string {
+/**
+ * Describes what trainings must have in common to share a bank, among it the steps that they have taken and
+ * the rates of all steps to come.
+ */
+function kindOf(
+  { start, ...options }: TrainerOptions,
+  { steps, rateAt }: Parameters<MakeTrainer>[2],
+): string {
   const { beta1, beta2, epsilon, weightDecay, clip } = options.settings;
   const settings = { beta1, beta2, epsilon, weightDecay, clip };
-  return JSON.stringify({ ...options, settings, step: "weights" in start ? start.step : 0 });
+  const step = "weights" in start ? start.step : 0;
+  const rates = createHash("sha256");
+  for (let next = step + 1; next <= steps; next++) rates.update(Float64Array.of(rateAt(next)));
+  return JSON.stringify({ ...options, settings, step, rates: rates.digest("hex") });
 }
 
 /** A model of a bank, and what its training waits for. */
@@ -119,8 +160,8 @@ interface Model {
 }
 
 /** Makes a bank, and a trainer of one model for each of those who asked. */
-function createShared(asked: readonly Asked[], onClose: () => void): LoopTrainer[] {
-  const [{ gpu, options }] = asked;
+function createShared(asked: readonly Asked[], gpu: Gpu, onClose: () => void): LoopTrainer[] {
+  const [{ options }] = asked;
   const { batch, length } = options;
   const bank = createTrainer(gpu, { ...options, start: joined(asked), asInBankOf: 1 });
   const models = asked.map((): Model => ({ queue: [], results: [], drained: [], closed: false }));

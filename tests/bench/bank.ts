@@ -16,13 +16,17 @@ import { takeTurns } from "./turns.ts";
 /** A router of the preset `tiny`, with its training batch. */
 export const ROUTER: Size = { vocabulary: 1024, hidden: 32, layers: 2, heads: 2, batch: 16, context: 64 };
 
+/** An expert of the preset `small`, with its training batch. */
+export const EXPERT: Size = { vocabulary: 2048, hidden: 64, layers: 2, heads: 4, batch: 16, context: 256 };
+
 const MODELS = 8;
+const EXPERTS = 4;
 const SCORE_BATCH = 64;
 
 /** How the two ways compare. */
 export interface BankTimes {
   /** What the models did. */
-  what: "training" | "scoring";
+  what: "training" | "scoring" | "experts on two devices";
   /** Seconds of the bank. */
   together: number;
   /** Seconds of all models, one after another. */
@@ -94,6 +98,40 @@ export async function measureBank(gpu: Gpu, options: BankOptions): Promise<BankT
   const times = [await compare("training", "train"), await compare("scoring", "score")];
   for (const bank of [together, ...apart]) bank.close();
   return times;
+}
+
+/**
+ * Trains 4 experts both ways: as a bank of two on each of two devices, as tasks do on the processor, and one
+ * after another on one.
+ */
+export async function measureExperts(gpus: readonly [Gpu, Gpu], options: BankOptions): Promise<BankTimes> {
+  const size = options.size ?? EXPERT;
+  const models = Array.from({ length: EXPERTS }, (_, seed) => initialWeights(size, seed));
+  const open = (gpu: Gpu, own: Weights[]) => {
+    const { batch, context, vocabulary } = size;
+    const more = { batch, length: context, settings: SETTINGS, asInBankOf: 1 };
+    const trainer = createTrainer(gpu, { config: size, start: own, ...more });
+    const input = someBatch(own.length * batch, context, vocabulary);
+    return {
+      close: trainer.close,
+      async train() {
+        for (let i = 0; i < options.steps; i++) trainer.step(input, RATE);
+        await trainer.drain();
+      },
+    };
+  };
+  const half = EXPERTS / 2;
+  const banks = [open(gpus[0], models.slice(0, half)), open(gpus[1], models.slice(half))];
+  const apart = models.map((model) => open(gpus[0], [model]));
+  const seconds = await takeTurns({
+    together: () => Promise.all(banks.map((bank) => bank.train())),
+    async apart() {
+      for (const model of apart) await model.train();
+    },
+  }, options.rounds);
+  for (const { close } of [...banks, ...apart]) close();
+  const [together, others] = ["together", "apart"].map((way) => medianOf(seconds.get(way)!, options.clock));
+  return { what: "experts on two devices", together, apart: others, ratio: others / together };
 }
 
 /** Writes the comparison. */

@@ -14,7 +14,7 @@ import { InputError } from "../../kernels/errors.ts";
 import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
 import { formsText, parseVariants } from "../../kernels/device/variants.ts";
-import { bankText, type BankTimes, measureBank, ROUTER } from "./bank.ts";
+import { bankText, type BankTimes, EXPERT, measureBank, measureExperts, ROUTER } from "./bank.ts";
 import { AXES, axisText, measureAxis, type PointTimes, QUICK_AXES } from "./growth.ts";
 import { KERNELS, SQUARE } from "./kernels.ts";
 import { kernelsText, type KernelTimes, measureKernels } from "./measure_kernels.ts";
@@ -34,7 +34,7 @@ const HELP = `Usage: deno task bench [options]
 
 Measures this machine's adapter: its roof, arithmetic and memory; every kernel of a training step and of scoring as a
 share of that roof; training steps and scoring; how time grows with model size, sequence length and number of routers
-beside what \`deno task cost\` counts; a bank of 8 models against one after another.
+beside what \`deno task cost\` counts; a bank of 8 models, and 4 experts on two devices, against one after another.
 
   --only NAMES   some of ${SECTIONS.join()} (default: all)
   --sizes NAMES  some of ${Object.keys(SIZES).join()} (default: all); R, S and M are small
@@ -168,15 +168,18 @@ async function run(
   if (sections.has("bank")) {
     say("a bank");
     const size = quick ? QUICK : ROUTER;
-    result.bank = await measureBank(gpu, {
-      size,
-      rounds,
-      steps: quick ? 1 : 8,
-      rows: quick ? 8 : 512,
-      clock,
-    });
-    print(heading("Bank of 8 models against one after another"));
-    print(`${sizeText(size)}\n${bankText(result.bank)}`);
+    const options = { rounds, steps: quick ? 1 : 8, rows: quick ? 8 : 512, clock };
+    result.bank = await measureBank(gpu, { size, ...options });
+    const other = await openGpu({ variants });
+    try {
+      const expert = { size: quick ? QUICK : EXPERT, ...options, steps: quick ? 1 : 4 };
+      result.bank.push(await measureExperts([gpu, other], expert));
+    } finally {
+      other.close();
+    }
+    print(heading("Bank of 8 models, and of 4 experts, against one after another"));
+    const shapes = quick ? [size] : [ROUTER, EXPERT];
+    print(`${shapes.map(sizeText).join("\n")}\n${bankText(result.bank)}`);
   }
   return result;
 }

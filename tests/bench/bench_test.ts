@@ -142,7 +142,7 @@ Deno.test("bench --quick runs every section; no figure is missing, zero or infin
   assertEquals(points.map(({ training }) => training.predicted), [1, 1]);
   assertEquals(points.map(({ scoring }) => scoring.predicted), [1, 2]);
 
-  assertEquals(result.bank!.map(({ what }) => what), ["training", "scoring"]);
+  assertEquals(result.bank!.map(({ what }) => what), ["training", "scoring", "experts on two devices"]);
   for (const { what, ...figures } of result.bank!) assertFigures(figures, `a bank ${what}`);
 });
 

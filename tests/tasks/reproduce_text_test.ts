@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { claimsText, studiesPlanText } from "../../tasks/reproduce_text.ts";
+import { claimsText, publishedText, studiesPlanText } from "../../tasks/reproduce_text.ts";
 
 Deno.test("claimsText() puts yes, no or nothing before a claim, and says where more is", () => {
   const claim = { claim: "It wins", paper: "it does", here: "3% lower" };
@@ -15,13 +15,14 @@ Deno.test("claimsText() puts yes, no or nothing before a claim, and says where m
   ]);
 });
 
-Deno.test("studiesPlanText() gives the time of every piece that is left, the sum and the longest", () => {
+Deno.test("studiesPlanText() gives the time of every piece that is left, of every study, and of all", () => {
   const text = studiesPlanText({
     pieces: [
       { run: "em-2-experts-seed-0", piece: "partition", seconds: 100, done: true },
       { run: "em-2-experts-seed-0", piece: "expert-00", seconds: 3600, done: false },
     ],
     seconds: 3600,
+    studies: [{ study: "experts", pieces: 2, seconds: 7200, shortest: 3600, longest: 1800 }],
     assumptions: ["one device"],
   });
   assertEquals(text.split("\n"), [
@@ -29,8 +30,23 @@ Deno.test("studiesPlanText() gives the time of every piece that is left, the sum
     "em-2-experts-seed-0  partition  done",
     "em-2-experts-seed-0  expert-00  1 h",
     "",
-    "in all         1 h of one device; the longest piece 1 h",
+    "study    pieces  one device  a device per piece  longest piece",
+    "experts       2         2 h                 1 h  30 min",
+    "",
+    "in all         1 h of one device, what studies share counted once",
     "",
     "assumed: one device",
+  ]);
+});
+
+Deno.test("publishedText() counts what holds, study by study, and names the pages", () => {
+  const claim = { claim: "It wins", paper: "it does", here: "3% lower" };
+  const claims = [true, true, false].map((holds) => ({ ...claim, holds }));
+  const published = [{ title: "Routers", claims, table: "a/reproduction.md" }];
+  assertEquals(publishedText({ pages: ["README.md"], published }).split("\n"), [
+    "from     no  yes  neither",
+    "Routers   1    2  0",
+    "",
+    "wrote   README.md",
   ]);
 });

@@ -15,6 +15,7 @@ import { initialWeights, type Weights } from "../../model/parameters.ts";
 import { createScorer } from "../../model/scorer.ts";
 import { rowsPerPass } from "../../model/passes.ts";
 import { checkSettings, type Configuration } from "../../settings/configuration.ts";
+import { LossNotFiniteError } from "../../training/loop.ts";
 import { startPace } from "../../training/pace.ts";
 import { constantRate } from "../../training/schedule.ts";
 import { createTrainer } from "../../model/trainer.ts";
@@ -172,7 +173,10 @@ export async function trainRouters(options: TrainRoutersOptions): Promise<Weight
                 first + place
               } as its loss must be finite: it is ${loss} at step ${result.step} ` +
                 `(round ${round})`,
-              { remedy: say`make ${RATE} smaller than ${routerRate} or ${setting("routerWarmup")} longer` },
+              {
+                remedy: say`make ${RATE} smaller than ${routerRate} or ${setting("routerWarmup")} longer`,
+                cause: new LossNotFiniteError(result.step, loss, result.norm[place]),
+              },
             );
           }
           trainingLoss[place] += loss / steps;

@@ -57,6 +57,17 @@ const WAYS: {
 
 const MOST_TOKENS = 1024;
 
+/**
+ * Says with which rate and for how many rounds the routers of a run were trained, where it was searched
+ * for.
+ */
+function routersText(
+  { setup: { searchesRouters, settings: { routerRate, rounds } } }: Outcome,
+): string | null {
+  if (!searchesRouters) return null;
+  return routerRate === undefined ? "those of the preset" : `${routerRate} × ${rounds}`;
+}
+
 /** How ways to split compare. */
 export const partitioners: Study = {
   name: "partitioners",
@@ -68,7 +79,15 @@ export const partitioners: Study = {
       seedsTo(repeated ? seeds : 1).map((seed) => {
         const models = name === "em" ? ["experts", "dense", "dense-steps"] as const : ["experts"] as const;
         const choices = name === "ctbm" ? { mix: [1, 2] } : undefined;
-        return setupOf(`${name}-${experts}-experts`, label, { experts, ...settings }, models, seed, choices);
+        const setup = setupOf(
+          `${name}-${experts}-experts`,
+          label,
+          { experts, ...settings },
+          models,
+          seed,
+          choices,
+        );
+        return { ...setup, searchesRouters: settings.partitioner === undefined };
       })
     ),
   findings(outcomes) {
@@ -104,7 +123,7 @@ export const partitioners: Study = {
           holds: ahead(shortPairs),
         },
         {
-          claim: "… also where whole sequences route",
+          claim: "Routers are ahead of clusters where whole sequences route, with every seed",
           paper: "not reported",
           here: text(wholePairs),
           holds: ahead(wholePairs),
@@ -125,6 +144,7 @@ export const partitioners: Study = {
           "best in hindsight",
           "NMI",
           "largest share",
+          "routers: rate × rounds",
         ],
         rows: outcomes.map((outcome) => [
           outcome.setup.label,
@@ -133,6 +153,7 @@ export const partitioners: Study = {
           scoreText(outcome.evaluation.scores.oracle),
           outcome.partition.nmi?.toFixed(3) ?? null,
           percentText(Math.max(...outcome.evaluation.segments.map(({ share }) => share))),
+          routersText(outcome),
         ]),
       },
       plots: [

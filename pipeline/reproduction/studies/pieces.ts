@@ -1,6 +1,6 @@
 /**
- * The pieces that studies are made of: one partition, the search for one learning rate, one model, one evaluation. Each is as long as
- * one training; a study is as many of them as it needs.
+ * The pieces that studies are made of: one partition, the search for one learning rate, one model, one
+ * evaluation. Each is as long as one training; a study is as many of them as it needs.
  *
  * @module
  */
@@ -11,6 +11,7 @@ import type { Searched } from "../../report/reproduction.ts";
 import { resolveConfiguration, type Sources } from "../../settings/resolution.ts";
 import type { Configuration } from "../../settings/configuration.ts";
 import { withoutRates } from "../models.ts";
+import { routerRecipeOf, type RouterSearches, withRouters } from "./router_search.ts";
 import { STUDIES } from "./studies.ts";
 import type { Choices, Setup, Study } from "./study.ts";
 
@@ -23,14 +24,61 @@ export function flagsOf(sources: Sources, { settings }: Setup): Partial<Configur
 }
 
 /**
+ * Lists the runs of a study with the settings of routers that were found, or with those of the preset where
+ * none were.
+ */
+export function settledSetups(
+  study: Study,
+  sources: Sources,
+  seeds: number,
+  searches: RouterSearches,
+): Setup[] {
+  const preset = resolveConfiguration(sources);
+  return study.setups(preset, seeds).map((setup) => {
+    const found = setup.searchesRouters && searches[routerRecipeOf(configurationOf(sources, setup))];
+    return found ? withRouters(setup, found, preset) : setup;
+  });
+}
+
+/** Resolves the settings of a run of a study. */
+export function configurationOf(sources: Sources, setup: Setup): Configuration {
+  return resolveConfiguration({ flags: flagsOf(sources, setup) });
+}
+
+/**
+ * Lists the runs whose routers' settings must be searched for before studies know their runs, the first
+ * of each recipe; none where the flags give rate and rounds.
+ */
+export function routerSearchesOf(
+  studies: readonly Study[],
+  sources: Sources,
+  seeds: number,
+): Map<string, Setup> {
+  const found = new Map<string, Setup>();
+  const { routerRate, rounds } = sources.flags ?? {};
+  if (routerRate !== undefined && rounds !== undefined) return found;
+  for (const setup of studies.flatMap((study) => study.setups(resolveConfiguration(sources), seeds))) {
+    if (!setup.searchesRouters) continue;
+    const recipe = routerRecipeOf(configurationOf(sources, setup));
+    if (!found.has(recipe)) found.set(recipe, setup);
+  }
+  return found;
+}
+
+/**
  * Lists the runs that studies need, each once, with all models that any study trains there. An evaluation
  * covers what any study at all asks of a run, so that no study undoes what another one needs.
+ * `searches` are those of the settings of routers.
  */
-export function setupsOf(studies: readonly Study[], sources: Sources, seeds: number): Setup[] {
-  const preset = resolveConfiguration(sources);
-  const asked = [...STUDIES.values()].flatMap((study) => study.setups(preset, seeds));
+export function setupsOf(
+  studies: readonly Study[],
+  sources: Sources,
+  seeds: number,
+  searches: RouterSearches = {},
+): Setup[] {
+  const asked = [...STUDIES.values()].flatMap((study) => settledSetups(study, sources, seeds, searches));
   const found = new Map<string, Setup>();
-  for (const setup of studies.flatMap((study) => study.setups(preset, seeds))) {
+  for (const setup of studies.flatMap((study) => settledSetups(study, sources, seeds, searches))) {
     const models = new Set([...found.get(setup.name)?.models ?? [], ...setup.models]);
     const choices: Choices = Object.assign(
       {},

@@ -5,15 +5,21 @@
  */
 
 import type { Words } from "../../../kernels/errors.ts";
-import { type CostDevice, costOf, PLAIN_DEVICE } from "../../cost/cost.ts";
+import { type Cost, type CostDevice, costOf, PLAIN_DEVICE } from "../../cost/cost.ts";
+import type { Searched } from "../../report/reproduction.ts";
 import { readManifest } from "../../run/manifest.ts";
-import { resolveConfiguration, type Sources } from "../../settings/resolution.ts";
+import type { Sources } from "../../settings/resolution.ts";
 import { TRIAL_SHARE } from "../models.ts";
-import { flagsOf, namesOf, recipeOf, setupsOf } from "./pieces.ts";
+import { configurationOf, namesOf, recipeOf, routerSearchesOf, setupsOf } from "./pieces.ts";
+import { readRouterSearches } from "./router_search.ts";
 import { studiesOf } from "./run.ts";
+import type { Study } from "./study.ts";
 
 /** Trials of a search for a learning rate, on average. */
 const TRIALS = 4;
+
+/** Values that a search for one setting of the routers tries where that of the preset stays. */
+const ROUTER_TRIALS = 3;
 
 /** One piece of a study. */
 export interface Piece {
@@ -27,12 +33,28 @@ export interface Piece {
   done: boolean;
 }
 
+/** What one study takes by itself, in seconds of what is not there. */
+export interface StudyPlan {
+  /** Its name. */
+  study: string;
+  /** How many pieces it has. */
+  pieces: number;
+  /** Time of one device for all pieces. */
+  seconds: number;
+  /** Time with a device for every piece: what must follow one another. */
+  shortest: number;
+  /** Time of its longest piece. */
+  longest: number;
+}
+
 /** What studies would take. */
 export interface StudiesPlan {
-  /** Every piece, in order. */
+  /** Every piece, in order; what studies share once. */
   pieces: Piece[];
   /** Time of the pieces that are missing, in seconds. */
   seconds: number;
+  /** What each study takes by itself, with what it shares. */
+  studies: StudyPlan[];
   /** What the estimates rest on, a line each. */
   assumptions: string[];
 }
@@ -58,40 +80,106 @@ export interface PlanStudiesOptions {
  * and impossible settings.
  */
 export async function planStudies(options: PlanStudiesOptions): Promise<StudiesPlan> {
-  const { run: root, studies, sources = {}, seeds = 1 } = options;
   const device = { ...PLAIN_DEVICE, ...options.device };
-  const searched = new Set<string>();
-  const pieces: Piece[] = [];
-  for (const setup of setupsOf(studiesOf(studies), sources, seeds)) {
-    const c = resolveConfiguration({ flags: flagsOf(sources, setup) });
-    const { seconds } = costOf(c, device);
-    const made = async (stage: string) => await readManifest(`${root}/${setup.name}`, stage) !== null;
-    const add = async (piece: string, stage: string, seconds: number) =>
-      void pieces.push({ run: setup.name, piece, seconds, done: await made(stage) });
-    await add("partition", "split", seconds.routers + seconds.sharding);
-    for (const model of setup.models) {
-      const each = model === "experts" ? seconds.oneExpert : seconds.dense;
-      const names = namesOf(model, c.experts);
-      const recipe = recipeOf(model, c);
-      if (!searched.has(recipe)) {
-        searched.add(recipe);
-        await add(
-          `learning rate of ${model}`,
-          `train-${names[0]}`,
-          TRIALS * TRIAL_SHARE * each * names.length,
-        );
-      }
-      for (const name of names) await add(name, `train-${name}`, each);
-    }
-  }
+  const studies = studiesOf(options.studies);
+  const { pieces } = await piecesOf(studies, options, device);
+  const each = studies.map(async (study): Promise<StudyPlan> => {
+    const { pieces, shortest } = await piecesOf([study], options, device);
+    const longest = Math.max(0, ...pieces.map(timeLeft));
+    return { study: study.name, pieces: pieces.length, seconds: secondsLeft(pieces), shortest, longest };
+  });
   const { flops, utilisation } = device;
   return {
     pieces,
-    seconds: pieces.reduce((sum, { seconds, done }) => sum + (done ? 0 : seconds), 0),
+    seconds: secondsLeft(pieces),
+    studies: await Promise.all(each),
     assumptions: [
       `${(flops * utilisation).toPrecision(3)} FLOP/s are reached on one device`,
       `a search for a learning rate takes ${TRIALS} trials of 1/${1 / TRIAL_SHARE} of a training`,
       "reading text and evaluation are not counted: minutes",
     ],
   };
+}
+
+/**
+ * Lists the pieces of studies, and says how long they take where each has a device of its own and begins
+ * when it can.
+ */
+async function piecesOf(
+  studies: readonly Study[],
+  { run: root, sources = {}, seeds = 1 }: PlanStudiesOptions,
+  device: CostDevice,
+): Promise<{ pieces: Piece[]; shortest: number }> {
+  const searches = await readRouterSearches(root);
+  const pieces: Piece[] = [];
+  const ends: number[] = [];
+  /** Adds a piece that begins at a time, and gives when it ends. */
+  const add = (piece: Piece, begin: number): number => {
+    pieces.push(piece);
+    ends.push(begin + timeLeft(piece));
+    return ends.at(-1)!;
+  };
+  let searched = 0; // when the searches for routers' settings end: runs are known only then
+  for (const [recipe, setup] of routerSearchesOf(studies, sources, seeds)) {
+    const { seconds } = costOf(configurationOf(sources, setup), device);
+    const { routerRate, rounds } = sources.flags ?? {};
+    const done = recipe in searches;
+    const split = (times: number) => (ROUTER_TRIALS - 1) * (times * seconds.routers + seconds.sharding);
+    const train = (trials: number) => trials * TRIAL_SHARE * seconds.allExperts;
+    let end = 0;
+    // The first trial of the rate splits the text as a run of the study does; every other one splits it anew.
+    const lines = [
+      ...routerRate === undefined
+        ? [{ piece: "rate of routers", seconds: split(1) + train(ROUTER_TRIALS) }]
+        : [],
+      ...rounds === undefined
+        ? [{ piece: "rounds of routers", seconds: split(5 / 4) + train(ROUTER_TRIALS - 1) }]
+        : [],
+    ];
+    for (const line of lines) end = add({ run: setup.name, done, ...line }, end);
+    searched = Math.max(searched, end);
+  }
+  const found = new Map<string, number>(); // when the search for a learning rate ends
+  for (const setup of setupsOf(studies, sources, seeds, searches)) {
+    const c = configurationOf(sources, setup);
+    const cost = costOf(c, device);
+    const pieceOf = async (piece: string, stage: string, seconds: number): Promise<Piece> => {
+      const done = await readManifest(`${root}/${setup.name}`, stage) !== null;
+      return { run: setup.name, piece, seconds, done };
+    };
+    const split = add(
+      await pieceOf("partition", "split", cost.seconds.routers + cost.seconds.sharding),
+      searched,
+    );
+    for (const model of setup.models) {
+      const each = secondsOf(model, cost);
+      const names = namesOf(model, c.experts);
+      const recipe = recipeOf(model, c);
+      if (!found.has(recipe)) {
+        const seconds = TRIALS * TRIAL_SHARE * each * names.length;
+        found.set(
+          recipe,
+          add(await pieceOf(`learning rate of ${model}`, `train-${names[0]}`, seconds), split),
+        );
+      }
+      const begin = Math.max(split, found.get(recipe)!);
+      for (const name of names) add(await pieceOf(name, `train-${name}`, each), begin);
+    }
+  }
+  return { pieces, shortest: Math.max(0, ...ends) };
+}
+
+/** Gives how long a piece takes that is not there; none for one that is. */
+const timeLeft = ({ seconds, done }: Piece): number => done ? 0 : seconds;
+
+/** Sums up the time of pieces that are not there. */
+const secondsLeft = (pieces: readonly Piece[]): number =>
+  pieces.reduce((sum, piece) => sum + timeLeft(piece), 0);
+
+/** Gives how long one training takes, in seconds. */
+function secondsOf(model: Searched, { seconds, switch: tokenwise, device }: Cost): number {
+  if (model === "experts") return seconds.oneExpert;
+  if (model === "dense-compute") return seconds.equalCompute;
+  if (model === "switch") return tokenwise.training / (device.flops * device.utilisation);
+  return seconds.dense;
 }

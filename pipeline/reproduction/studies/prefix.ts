@@ -56,7 +56,8 @@ export const prefix: Study = {
           holds: scoreAt(short, eighth)!.perplexity < scoreAt(long, eighth)!.perplexity,
         },
         {
-          claim: `… and worse at ${length}`,
+          claim:
+            `Routers trained with ${eighth} tokens are worse at ${length} than those trained with ${length}`,
           paper: "they are",
           here: pair(length),
           holds: scoreAt(short, length)!.perplexity > scoreAt(long, length)!.perplexity,

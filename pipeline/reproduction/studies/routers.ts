@@ -10,7 +10,7 @@ import { mixtures, perplexitiesPlot } from "./plots.ts";
 import { percentText, scoreText, setupOf, type Study } from "./study.ts";
 
 /** Widths of routers beside that of the preset. */
-const TIMES = [1 / 4, 1 / 2, 1, 2];
+const TIMES = [1 / 4, 1 / 2, 1, 3 / 2, 2];
 
 /** Gives a width that the heads divide into even parts. */
 function widthOf({ routerHidden, routerHeads }: Configuration, times: number): number {

@@ -7,7 +7,6 @@
 
 import * as v from "valibot";
 import { InputError, say, setting } from "../../../kernels/errors.ts";
-import { openGpu } from "../../../kernels/device/gpu.ts";
 import { readCost } from "../../cost/cost.ts";
 import { readEvaluation } from "../../evaluation/evaluation.ts";
 import { type Claim, RATE_SEARCH, type RateSearch } from "../../report/reproduction.ts";
@@ -18,13 +17,28 @@ import type { Configuration } from "../../settings/configuration.ts";
 import { resolveConfiguration } from "../../settings/resolution.ts";
 import { evaluateRun } from "../../stages/evaluate_run.ts";
 import { partition } from "../../stages/partition.ts";
-import type { RunWatch } from "../../stages/session.ts";
+import { openGpuFor, type RunWatch } from "../../stages/session.ts";
 import { summarize } from "../../stages/summary.ts";
 import type { TrainOptions } from "../../stages/train.ts";
 import { trainResult } from "../../stages/training_result.ts";
-import { RATES, searchModelRate, trainModels, TRIAL_SHARE } from "../models.ts";
-import { flagsOf, namesOf, recipeOf, setupsOf } from "./pieces.ts";
+import { diverged, RATES, searchModelRate, trainModels, TRIAL_SHARE, trialLosses } from "../models.ts";
+import {
+  configurationOf,
+  flagsOf,
+  namesOf,
+  recipeOf,
+  routerSearchesOf,
+  settledSetups,
+  setupsOf,
+} from "./pieces.ts";
 import { type StudyResult, writeResults } from "./results.ts";
+import {
+  mixtureLoss,
+  readRouterSearches,
+  searchRouters,
+  withRouters,
+  writeRouterSearch,
+} from "./router_search.ts";
 import { STUDIES } from "./studies.ts";
 import type { Outcome, Setup, Study } from "./study.ts";
 import type { Words } from "../../../kernels/errors.ts";
@@ -59,43 +73,54 @@ export function studiesOf(names: readonly string[]): Study[] {
 }
 
 /**
- * Runs studies and writes `studies.json`, `reproduction.md` and `report.html` into the folder: of these studies, and of those whose runs
- * are there from before. Returns what all of them found. Throws what the steps throw.
+ * Runs studies and writes `studies.json`, `reproduction.md` and `report.html` into the folder: of these
+ * studies, and of those whose runs are there from before. Returns what all of them found. Throws what the
+ * steps throw.
  */
 export async function runStudies(options: StudiesOptions, watch: RunWatch = {}): Promise<StudyResult[]> {
-  const {
-    run: root,
-    studies: names,
-    seeds = 1,
-    adapter,
-    variants,
-    requireGpu,
-    trialShare = TRIAL_SHARE,
-    words,
-  } = options;
+  const { run: root, studies: names, seeds = 1, trialShare = TRIAL_SHARE, words } = options;
   const { onEvent: emit = () => {}, signal } = watch;
   const sources = options.sources ?? {};
   const studies = studiesOf(names);
-  const setups = setupsOf(studies, sources, seeds);
+  setupsOf(studies, sources, seeds); // throws where settings do not go together
   const given = sources.flags ?? {};
+  const preset = resolveConfiguration(sources);
   await checkRoot(root);
-  const gpu = await openGpu({ adapter: adapter || undefined, variants, requireGpu });
-  emit({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
+  const gpu = await openGpuFor(options, preset, emit);
   try {
-    for (const setup of setups) {
+    /** Splits the text of a run by its settings, and gives what the trainings in it go by. */
+    const split = async (setup: Setup) => {
       const run = `${root}/${setup.name}`;
-      const flags = flagsOf(sources, setup);
-      const c = resolveConfiguration({ flags });
-      const work = {
-        ...options,
-        sources: {},
-        run,
-        gpu,
-        force: false,
-        reuse: [...options.reuse ?? [], ...await runsIn(root)],
-      };
+      const reuse = [...options.reuse ?? [], ...await runsIn(root)];
+      const work = { ...options, sources: {}, run, gpu, force: false, reuse };
+      const summary = await partition({ ...work, sources: { flags: flagsOf(sources, setup) } }, watch);
+      return { work, summary };
+    };
+    for (const [recipe, setup] of routerSearchesOf(studies, sources, seeds)) {
+      if ((await readRouterSearches(root))[recipe]) continue;
+      const search = await searchRouters(preset, given, async (settings) => {
+        const trial = withRouters(setup, settings, preset);
+        const { experts, expertRate } = configurationOf(sources, trial);
+        const rate = given.expertRate ?? expertRate;
+        emit({ type: "stage", stage: trial.name, state: "started" });
+        try {
+          const { work, summary } = await split(trial);
+          const losses = await trialLosses("experts", experts, work, { share: trialShare, rate }, watch);
+          return mixtureLoss(losses, summary.experts.map(({ testSequences }) => testSequences));
+        } catch (error) {
+          if (diverged(error)) return Infinity;
+          throw error;
+        } finally {
+          emit({ type: "stage", stage: trial.name, state: "done" });
+        }
+      });
+      await writeRouterSearch(root, recipe, search);
+    }
+    const searches = await readRouterSearches(root);
+    for (const setup of setupsOf(studies, sources, seeds, searches)) {
+      const c = configurationOf(sources, setup);
       emit({ type: "stage", stage: setup.name, state: "started" });
-      await partition({ ...work, sources: { flags } }, watch);
+      const { work } = await split(setup);
       const rates: Partial<Configuration> = {};
       for (const model of setup.models) {
         const field = RATES[model];
@@ -112,7 +137,7 @@ export async function runStudies(options: StudiesOptions, watch: RunWatch = {}):
     }
     const results: StudyResult[] = [];
     for (const study of STUDIES.values()) {
-      const outcomes = await outcomesOf(root, study.setups(resolveConfiguration(sources), seeds));
+      const outcomes = await outcomesOf(root, settledSetups(study, sources, seeds, searches));
       if (!outcomes) continue;
       const findings = study.findings(outcomes);
       results.push({ study, findings: { ...findings, claims: failuresFirst(findings.claims) } });
@@ -125,7 +150,10 @@ export async function runStudies(options: StudiesOptions, watch: RunWatch = {}):
   }
 }
 
-/** Gives the learning rate that was found for a recipe in any run of the folder, or searches for it and notes it there. */
+/**
+ * Gives the learning rate that was found for a recipe in any run of the folder, or searches for it and
+ * notes it there.
+ */
 async function rateOf(root: string, recipe: string, search: () => Promise<RateSearch>): Promise<RateSearch> {
   const path = `${root}/rates.json`;
   const known = (await readJsonIfThere(path, RATES_FILE, "learning rates that were found"))?.rates ?? {};

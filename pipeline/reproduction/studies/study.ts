@@ -26,6 +26,8 @@ export interface Setup {
   models: readonly Searched[];
   /** Further options of the evaluation. */
   choices?: Choices;
+  /** Whether rate and rounds of its routers are searched for, and not those of the preset. */
+  searchesRouters?: boolean;
 }
 
 /** What an evaluation takes besides the models. */

@@ -4,7 +4,12 @@ import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import type { Baseline } from "../../../pipeline/evaluation/baselines.ts";
 import type { Evaluation, Gain } from "../../../pipeline/evaluation/evaluation.ts";
 import type { Claim } from "../../../pipeline/report/reproduction.ts";
-import { claimsMarkdown, claimsOf, crossingOf } from "../../../pipeline/reproduction/claims.ts";
+import {
+  claimsMarkdown,
+  claimsOf,
+  crossingOf,
+  readClaimsMarkdown,
+} from "../../../pipeline/reproduction/claims.ts";
 import type { PartitionSummary } from "../../../pipeline/stages/summary.ts";
 
 const score = (perplexity: number) => ({
@@ -132,4 +137,15 @@ Deno.test("claimsMarkdown() writes a row per claim, and keeps bars inside their 
     text,
     "| claim | paper | here | holds |\n| --- | --- | --- | --- |\n| a \\| b | 1 | 2 | yes |\n",
   );
+});
+
+Deno.test("readClaimsMarkdown() reads what claimsMarkdown() writes, and completes what goes on from another claim", () => {
+  const claims = claimsOf(evaluation(), PARTITION, COST, null);
+  claims[0].here = "a | b";
+  assertEquals(readClaimsMarkdown(`${claimsMarkdown(claims)}\n| no | claim | any | more |\n`), claims);
+  const [one, more] = readClaimsMarkdown(claimsMarkdown([
+    { claim: "It beats one", paper: "", here: "1", holds: false },
+    { claim: "… and another", paper: "", here: "2", holds: null },
+  ]));
+  assertEquals([one.holds, more.holds, more.claim], [false, null, "It beats one … and another"]);
 });

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { searchRate } from "../../../pipeline/reproduction/search.ts";
+import { searchLine, searchRate } from "../../../pipeline/reproduction/search.ts";
 
 /** Searches where the loss is lowest at `best`, on a logarithmic scale. */
 const search = (best: number, first: number, most?: number) =>
@@ -33,4 +33,18 @@ Deno.test("searchRate() takes a higher rate only where it is clearly better", as
   assertEquals(rate, 0.004);
   losses[0.008] = 1.98;
   assertEquals((await searchRate(0.004, (rate) => Promise.resolve(losses[rate] ?? 3))).rate, 0.016);
+});
+
+Deno.test("searchLine() finds whole numbers, and where it is cautious leaves a first value for a clearly better one alone", async () => {
+  const losses: Record<number, number> = { 3: 2, 6: 1.995, 12: 2, 24: 1.995 };
+  const find = (cautious: boolean) =>
+    searchLine({ first: 12, whole: true, cautious }, (value) => Promise.resolve(losses[value] ?? 3));
+  assertEquals((await find(false)).value, 6);
+  assertEquals((await find(true)).value, 12);
+  losses[6] = 1.98;
+  const { value, losses: tried } = await find(true);
+  assertEquals(value, 6);
+  assertEquals([...tried.keys()], [3, 6, 12, 24]);
+  const one = await searchLine({ first: 1, whole: true }, (value) => Promise.resolve(value));
+  assertEquals([...one.losses.keys()], [1, 2]); // there is no half a round
 });

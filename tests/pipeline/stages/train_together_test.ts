@@ -1,6 +1,15 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { trainExpert, trainExperts } from "../../../pipeline/stages/train.ts";
+import { partition } from "../../../pipeline/stages/partition.ts";
+import {
+  trainDense,
+  trainDenseTogether,
+  trainExpert,
+  trainExperts,
+  trainSwitch,
+  trainSwitchTogether,
+} from "../../../pipeline/stages/train.ts";
+import type { TrainResult } from "../../../pipeline/stages/training_result.ts";
 import { gpu } from "../../kernels/support.ts";
 import { hashes } from "../../tasks/support.ts";
 import { withPartition } from "./support.ts";
@@ -21,7 +30,11 @@ const test = (name: string, fn: () => Promise<void>) => Deno.test({ name, ignore
 async function made(run: string): Promise<Record<string, string>> {
   const all = Object.entries(await hashes(run));
   return Object.fromEntries(
-    all.filter(([path]) => /^(experts|metrics\/expert|manifests\/train-expert)/.test(path)),
+    all.filter(([path]) =>
+      /^(experts|dense|switch|metrics\/(expert|dense|switch)|manifests\/train-(expert|dense|switch))/.test(
+        path,
+      )
+    ),
   );
 }
 
@@ -65,4 +78,41 @@ test("trainExperts() says what is wrong with one, after the others have ended", 
     await assertRejects(() => trainExperts([0, 1], options), InputError, "it is missing");
     const { "experts/expert-01/model.safetensors": model } = await made(run);
     assertEquals(model === undefined, false);
+  }));
+
+test("seeds of one model are trained as a bank across runs, to the files that each has alone", () =>
+  withPartition(async (run, flags) => {
+    const also = [`${run}-1`, `${run}-2`];
+    for (const [i, other] of also.entries()) {
+      await partition({ run: other, gpu: gpu!, sources: { flags: { ...flags, seed: i + 1 } }, reuse: [run] });
+    }
+    const runs = [run, ...also];
+    const options = { gpu: gpu!, sources: { flags: FLAGS }, checkpointEvery: 3 };
+    const alone = { experts: [], dense: [], switch: [] } as Record<string, TrainResult[]>;
+    for (const run of runs) {
+      alone.experts.push(
+        await trainExpert(0, { ...options, run }),
+        await trainExpert(1, { ...options, run }),
+      );
+      alone.dense.push(await trainDense("batch", { ...options, run }));
+      alone.switch.push(await trainSwitch({ ...options, run }));
+    }
+    const expected = await Promise.all(runs.map(made));
+    assertEquals(new Set(expected.map((files) => files["dense/model.safetensors"])).size, 3);
+    for (const [i, run] of runs.entries()) {
+      for (const path of Object.keys(expected[i])) await Deno.remove(`${run}/${path}`);
+    }
+    assertEquals(await trainExperts([0, 1], { ...options, run, also }), alone.experts);
+    assertEquals(await trainDenseTogether("batch", { ...options, run, also }), alone.dense);
+    assertEquals(await trainSwitchTogether({ ...options, run, also }), alone.switch);
+    assertEquals(await Promise.all(runs.map(made)), expected);
+
+    // A run with another rate has a bank of its own; one that is none is said, and the others are trained.
+    await Deno.remove(`${run}/manifests/train-dense.json`);
+    await assertRejects(
+      () => trainDenseTogether("batch", { ...options, run, also: [`${run}-none`] }),
+      InputError,
+      "must be a run folder",
+    );
+    assertEquals(await made(run), expected[0]);
   }));

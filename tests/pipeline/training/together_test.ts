@@ -2,8 +2,13 @@ import { assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { type Columns, sliceColumns } from "../../../pipeline/rows/columns.ts";
 import type { StepMetrics } from "../../../pipeline/training/metrics.ts";
 import { type TrainingState, trainModel, type TrainModelOptions } from "../../../pipeline/training/loop.ts";
-import { createTogether, type MakeTrainer } from "../../../pipeline/training/together.ts";
+import {
+  createTogether,
+  type MakeTrainer,
+  type TogetherOptions,
+} from "../../../pipeline/training/together.ts";
 import { createTrainer } from "../../../pipeline/model/trainer.ts";
+import { openGpu } from "../../../kernels/device/gpu.ts";
 import { gpu } from "../../kernels/support.ts";
 import { anyBatch, anyWeights, assertSameTensors, batchOf } from "../model/support.ts";
 
@@ -59,8 +64,9 @@ async function train(id: number, more: Partial<TrainModelOptions> = {}) {
 async function trainAll(
   more: (id: number) => Partial<TrainModelOptions> = () => ({}),
   fits?: (models: number) => boolean,
+  devices?: TogetherOptions["devices"],
 ) {
-  const together = createTogether({ fits: fits && ((_, models) => fits(models)) });
+  const together = createTogether({ fits: fits && ((_, models) => fits(models)), devices });
   const members = MEMBERS.map((id) => ({ id, ...together.member() }));
   return await Promise.allSettled(members.map(async ({ id, makeTrainer, leave }) => {
     try {
@@ -109,6 +115,33 @@ Deno.test("trainings that go on from different steps, or that fail, leave the ot
   assertSameTensors(valueOf(resumed).weights, alone[0].weights, "the resumed one");
   assertEquals(failed.status === "rejected" && failed.reason.message, "the disk is full");
   assertAlike(valueOf(other), alone[2], "the other one");
+});
+
+Deno.test("trainings are spread over several devices to the same bits, and a device that cannot be opened is said", async () => {
+  const asked: number[] = [];
+  const other = await openGpu({ variants: gpu.variants });
+  try {
+    const results = await trainAll(undefined, (models) => models < 3, (own, models) => {
+      asked.push(models);
+      return Promise.resolve([own, other]);
+    });
+    results.map(valueOf).forEach((result, i) => assertAlike(result, alone[i], `training ${i}`));
+    assertEquals(asked, [2, 1]);
+  } finally {
+    other.close();
+  }
+  const failed = await trainAll(undefined, undefined, () => Promise.reject(new Error("no device")));
+  assertEquals(
+    failed.map((result) => result.status === "rejected" && result.reason.message),
+    Array(3).fill("no device"),
+  );
+});
+
+Deno.test("trainings whose rates take another course do not share a bank", async () => {
+  const slow = { rateAt: (step: number) => step === STEPS ? 0.001 : 0.02 / step };
+  const results = (await trainAll((id) => id === 1 ? slow : {})).map(valueOf);
+  for (const id of [0, 2]) assertAlike(results[id], alone[id], `training ${id}`);
+  assertAlike(results[1], await train(1, slow), "the slow one");
 });
 
 Deno.test("a training that ends before it begins does not hold up the others", async () => {

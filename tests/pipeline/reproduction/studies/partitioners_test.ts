@@ -21,7 +21,14 @@ Deno.test("the study of partitioners compares seed by seed, and routers from clu
   assertEquals(claims[1].here, "29.00 and 28.00; 29.00 and 28.00");
   assertEquals(claims[2].here, "28.00 and 30.00; 28.00 and 30.00");
   assertEquals(table.rows.length, setups.length);
-  assertEquals(table.rows[0].at(-1), "60.0%");
+  assertEquals(table.rows[0].slice(-2), ["60.0%", "those of the preset"]);
+  assertEquals(table.rows.at(-1)!.at(-1), null); // parts by source have no routers
+  const found6 = setups.map((setup) =>
+    outcome({ ...setup, settings: { ...setup.settings, routerRate: 0.006, rounds: 6 } }, {
+      ...{ prefixes: { 8: 1, 256: 1 }, segments: [[30, 40, 35, 0.6]] },
+    })
+  );
+  assertEquals(study("partitioners").findings(found6).table.rows[0].at(-1), "0.006 × 6");
   assertEquals(plots[0].table.rows.length, 6); // of the first seed
   // One seed that is behind is enough for a no.
   assertEquals(found({ "em-4-experts-seed-1": { 8: 41 } }).claims[0].holds, false);

@@ -1,5 +1,11 @@
 import { assert, assertEquals } from "@std/assert";
-import { flagsOf, recipeOf, setupsOf } from "../../../../pipeline/reproduction/studies/pieces.ts";
+import {
+  flagsOf,
+  recipeOf,
+  routerSearchesOf,
+  setupsOf,
+} from "../../../../pipeline/reproduction/studies/pieces.ts";
+import type { Setup } from "../../../../pipeline/reproduction/studies/study.ts";
 import { STUDIES } from "../../../../pipeline/reproduction/studies/studies.ts";
 import { resolveConfiguration } from "../../../../pipeline/settings/resolution.ts";
 import { SMALL } from "./support.ts";
@@ -31,4 +37,18 @@ Deno.test("a learning rate is searched once for models that agree in shape, step
   assert(recipeOf("dense", c) !== recipeOf("dense", more));
   assert(recipeOf("dense", c) !== recipeOf("dense-steps", c));
   assert(recipeOf("experts", c) !== recipeOf("experts", { ...c, expertSteps: 2 * c.expertSteps }));
+});
+
+Deno.test("what was found for routers holds in the runs of partitioners alone, and all studies keep theirs", () => {
+  const [recipe] = routerSearchesOf(ALL, SMALL, 3).keys();
+  const found = { [recipe]: { routerRate: 0.006, rounds: 12, trials: [] } };
+  const before = setupsOf(ALL, SMALL, 3);
+  const after = setupsOf(ALL, SMALL, 3, found);
+  const names = (setups: readonly Setup[]) => setups.map(({ name }) => name);
+  const more = names(after).filter((name) => !names(before).includes(name));
+  assertEquals(more, [0, 1, 2].map((seed) => `em-4-experts-router-rate-0.006-rounds-12-seed-${seed}`));
+  assert(names(before).every((name) => names(after).includes(name)), "experts takes three seeds of em, too");
+  const { routerRate, rounds } = resolveConfiguration(SMALL);
+  const kept = { [recipe]: { routerRate, rounds, trials: [] } };
+  assertEquals(names(setupsOf(ALL, SMALL, 3, kept)), names(before));
 });

@@ -1,0 +1,222 @@
+/**
+ * Puts what studies and reproductions came to into the project's pages: all claims in one table, those
+ * that do not hold first, and a picture per study. Pages say what the files of a folder say, and a test
+ * compares them.
+ *
+ * @module
+ */
+
+import { join } from "node:path";
+import { InputError, say, setting } from "../../kernels/errors.ts";
+import type { Claim } from "../report/reproduction.ts";
+import { exists, filesUnder, removeFiles, writeAtomic } from "../run/files.ts";
+import { readClaimsMarkdown } from "./claims.ts";
+import { readStudies } from "./studies/results.ts";
+import { STUDIES } from "./studies/studies.ts";
+
+/** What one study, or one run, came to. */
+export interface Published {
+  /** What a table calls it. */
+  title: string;
+  /** The study; none for a run of its own. */
+  study?: string;
+  /** The claims. */
+  claims: Claim[];
+  /** Path of its table in the folder. */
+  table: string;
+  /** Path of its picture in the folder. */
+  picture?: string;
+}
+
+/**
+ * Reads what the folders in a folder came to: studies, by their `studies.json`, and single runs, by their
+ * `reproduction.md`.
+ */
+export async function readPublished(folder: string): Promise<Published[]> {
+  const names = (await Array.fromAsync(Deno.readDir(folder))).filter(({ isDirectory }) => isDirectory)
+    .map(({ name }) => name).sort();
+  const found = await Promise.all(names.map(async (name): Promise<Published[]> => {
+    const table = `${name}/reproduction.md`;
+    if (await exists(`${folder}/${name}/studies.json`)) {
+      const { studies } = await readStudies(`${folder}/${name}/studies.json`);
+      const pictures = (await Array.fromAsync(filesUnder(`${folder}/${name}`, "plots"))).sort();
+      return studies.map(({ name: study, claims }) => {
+        const picture = pictures.find((path) => path.startsWith(`plots/study-${study}`));
+        const title = STUDIES.get(study)?.title ?? study;
+        return { title, study, claims, table, ...picture && { picture: `${name}/${picture}` } };
+      });
+    }
+    if (!await exists(`${folder}/${table}`)) return [];
+    const claims = readClaimsMarkdown(await Deno.readTextFile(`${folder}/${table}`));
+    const experts = /^e(\d+)$/.exec(name)?.[1];
+    return [{ title: experts ? `One run with ${experts} experts` : `One run, ${name}`, claims, table }];
+  }));
+  const all = found.flat();
+  const order = [...STUDIES.keys()];
+  const placeOf = ({ study }: Published) => study === undefined ? order.length : order.indexOf(study);
+  return all.sort((a, b) => placeOf(a) - placeOf(b));
+}
+
+const countOf = (claims: readonly Claim[], verdict: boolean): number =>
+  claims.filter(({ holds }) => holds === verdict).length;
+
+/** Says how many claims hold, and which studies were not run yet; `more` follows the former. */
+function told(published: readonly Published[], more = ""): string[] {
+  const claims = published.flatMap(({ claims }) => claims);
+  const [yes, no] = [countOf(claims, true), countOf(claims, false)];
+  const verb = (count: number) => count === 1 ? "does" : "do";
+  const missing = [...STUDIES.keys()].filter((name) => !published.some(({ study }) => study === name));
+  return [
+    `Of ${yes + no} claims that can hold or not, ${no} ${verb(no)} not hold here and ${yes} ${
+      verb(yes)
+    }.${more}`,
+    ...missing.length > 0
+      ? [`Studies whose results are not here yet: ${missing.map((name) => `\`${name}\``).join(", ")}.`]
+      : [],
+  ];
+}
+
+const row = (cells: readonly string[]): string =>
+  `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
+const head = (cells: readonly string[]): string[] => [row(cells), row(cells.map(() => "---"))];
+
+/** Writes what does not hold, study by study, for a page that is read at once; `to` leads to all claims. */
+export function publishedSummary(published: readonly Published[], to: string): string {
+  const share = ({ claims }: Published) =>
+    `${countOf(claims, true)} of ${countOf(claims, true) + countOf(claims, false)}`;
+  const failing = published.map((one) => ({
+    one,
+    claims: one.claims.filter(({ holds }) => holds === false),
+  }));
+  const whole = failing.filter(({ claims }) => claims.length === 0).map(({ one: { title } }) => title);
+  return [
+    ...told(published, ` [All of them](${to}), with intervals and pictures.`),
+    "",
+    ...failing.filter(({ claims }) => claims.length > 0).map(({ one, claims }) =>
+      `- **${one.title}** (${share(one)} hold). Not so: ${
+        claims.map(({ claim, here }) => `${claim}: ${here}`).join("; ")
+      }.`
+    ),
+    ...whole.length > 0 ? [`- All hold: ${whole.join("; ")}.`] : [],
+  ].join("\n");
+}
+
+/** Parts the interval that a figure ends with from it. */
+function withInterval(here: string): [figure: string, interval: string] {
+  const found = /^([^[\]]*) \[([^[\]]*)\]$/.exec(here);
+  return found ? [found[1], found[2].replace(", ", " to ")] : [here, ""];
+}
+
+/**
+ * Writes all claims, those that do not hold first, and a picture per study; `folder` is the way from the
+ * page to the results.
+ */
+export function publishedClaims(published: readonly Published[], folder: string): string {
+  const all = published.flatMap((from) => from.claims.map((claim) => ({ from, claim })));
+  const rank = ({ claim: { holds } }: (typeof all)[number]) => holds === false ? 0 : holds ? 1 : 2;
+  const verdict = (holds: boolean | null) => holds === null ? "" : holds ? "yes" : "**no**";
+  const pictures = published.filter(({ picture }) => picture !== undefined);
+  return [
+    ...told(published),
+    "",
+    ...head(["from", "claim", "paper", "here", "95% interval", "holds"]),
+    ...all.toSorted((a, b) => rank(a) - rank(b)).map(({ from: { title, table }, claim }) =>
+      row([
+        `[${title}](${join(folder, table)})`,
+        claim.claim,
+        claim.paper,
+        ...withInterval(claim.here),
+        verdict(claim.holds),
+      ])
+    ),
+    ...pictures.flatMap(({ title, picture }) => ["", `![${title}](${join(folder, picture!)})`]),
+  ].join("\n");
+}
+
+const BEGIN = /^<!-- results: begin.*-->$/m;
+const END = /^<!-- results: end -->$/m;
+
+/**
+ * Puts text between the marks of a page, where no formatter touches it. Throws an `InputError` where the
+ * page has no marks.
+ */
+export function withResults(page: string, text: string, where: string): string {
+  const [begin, end] = [BEGIN.exec(page), END.exec(page)];
+  if (!begin || !end || end.index < begin.index) {
+    throw new InputError(
+      `Cannot put results into "${where}" as it must say where they go: its marks are missing`,
+      {
+        where,
+        remedy: 'put "<!-- results: begin -->" and "<!-- results: end -->" on lines of their own',
+      },
+    );
+  }
+  const ignored = `<!-- deno-fmt-ignore-start -->\n${text}\n<!-- deno-fmt-ignore-end -->`;
+  return `${page.slice(0, begin.index + begin[0].length)}\n${ignored}\n${page.slice(end.index)}`;
+}
+
+/** The pages that tell what came out, with what each tells. */
+const PAGES: readonly { page: string; text: (published: readonly Published[]) => string }[] = [
+  { page: "README.md", text: (published) => publishedSummary(published, "pipeline/SCIENCE.md#all-claims") },
+  {
+    page: "pipeline/SCIENCE.md",
+    text: (published) => publishedClaims(published, "../fixtures/reproduction"),
+  },
+];
+
+/** Where results are kept, in the project's folder. */
+const FOLDER = "fixtures/reproduction";
+
+/** What {@linkcode publishResults} takes. */
+export interface PublishOptions {
+  /** The project's folder. */
+  root: string;
+  /**
+   * Folder of studies whose results are put beside those that are kept, in place of what was kept of
+   * studies before; "" for none.
+   */
+  from?: string;
+}
+
+/** Files of a folder of studies that are kept. */
+const KEPT = ["studies.json", "reproduction.md", "rates.json", "routers.json"];
+
+/**
+ * Writes the pages anew from the results that are kept, after taking those of a folder of studies in.
+ * Gives the pages and what they tell. Throws an `InputError` where there are no such results, or a page has
+ * no place for them; nothing is written then.
+ */
+export async function publishResults(
+  { root, from = "" }: PublishOptions,
+): Promise<{ pages: string[]; published: Published[] }> {
+  const texts = await Promise.all(PAGES.map(async ({ page, text }) => {
+    const before = await Deno.readTextFile(`${root}/${page}`);
+    withResults(before, "", page);
+    return { page, before, text };
+  }));
+  if (from !== "") {
+    if (!await exists(`${from}/studies.json`)) {
+      throw new InputError(
+        say`Cannot take results from "${from}" as ${
+          setting("from")
+        } must be a folder of studies: there is no studies.json`,
+        {
+          where: from,
+        },
+      );
+    }
+    await readStudies(`${from}/studies.json`);
+    await removeFiles(`${root}/${FOLDER}/studies`, "plots", (path) => path.endsWith(".svg"));
+    const plots = await Array.fromAsync(filesUnder(from, "plots"));
+    for (const file of [...KEPT, ...plots.filter((path) => path.endsWith(".svg"))]) {
+      const bytes = await Deno.readFile(`${from}/${file}`).catch(() => null);
+      if (bytes) await writeAtomic(`${root}/${FOLDER}/studies/${file}`, bytes);
+    }
+  }
+  const published = await readPublished(`${root}/${FOLDER}`);
+  for (const { page, before, text } of texts) {
+    const after = withResults(before, text(published), page);
+    if (after !== before) await writeAtomic(`${root}/${page}`, after);
+  }
+  return { pages: texts.map(({ page }) => page), published };
+}

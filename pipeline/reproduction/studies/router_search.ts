@@ -1,0 +1,121 @@
+/**
+ * Searches for the rate and the rounds of the routers of a study, alike for every start: text is split
+ * with each, and experts that are trained for a part of their steps on what comes out say how good that is.
+ * First the rate at the preset's rounds, then the rounds at that rate. What is tried is a run of its own;
+ * that of the preset's settings, and that of those found, are runs of the study.
+ *
+ * @module
+ */
+
+import * as v from "valibot";
+import { jsonText, writeAtomic } from "../../run/files.ts";
+import { count, finite, readJsonIfThere } from "../../run/schema.ts";
+import type { Configuration } from "../../settings/configuration.ts";
+import { searchLine } from "../search.ts";
+import type { Setup } from "./study.ts";
+
+/** The settings that are searched for. */
+export type RouterSettings = Pick<Configuration, "routerRate" | "rounds">;
+
+/** Most values of one setting that are tried. */
+const MOST_TRIALS = 4;
+
+const SETTINGS = { routerRate: finite, rounds: count };
+const SEARCH = v.object({
+  ...SETTINGS,
+  trials: v.array(v.object({
+    ...SETTINGS,
+    validationLoss: v.pipe(v.nullable(v.number()), v.transform((loss) => loss ?? Infinity)),
+  })),
+});
+const FILE = v.object({ format: v.literal(1), routers: v.record(v.string(), SEARCH) });
+
+/**
+ * What a search came to: the best settings, and all that were tried with the mean NLL per predicted token
+ * of held-out text under experts that were trained for a part of their steps, in nats: infinite where a
+ * training diverged.
+ */
+export type RouterSearch = v.InferOutput<typeof SEARCH>;
+
+/** Searches by {@linkcode routerRecipeOf}. */
+export type RouterSearches = Record<string, RouterSearch>;
+
+/**
+ * Names what the search depends on: runs that agree in it have routers of the same settings, whatever their
+ * seed.
+ */
+export function routerRecipeOf(c: Configuration): string {
+  const start = c.start === "random" ? "random parts" : "clusters";
+  const shape =
+    `${c.routerLayers} layers of ${c.routerHidden}, ${c.routerHeads} heads, ${c.vocabularySize} tokens`;
+  const lengths = (c.prefixLengths.length ? c.prefixLengths : [c.prefix]).join("/");
+  return `${c.experts} routers from ${start}, ${shape}, rounds of ${c.roundSequences} sequences in batches of ` +
+    `${c.routerBatch} × ${lengths}`;
+}
+
+/** Reads the searches that a folder of studies notes. Throws an `InputError` where they are damaged. */
+export async function readRouterSearches(root: string): Promise<RouterSearches> {
+  const path = `${root}/routers.json`;
+  return (await readJsonIfThere(path, FILE, "settings of routers that were found"))?.routers ?? {};
+}
+
+/** Notes a search in a folder of studies beside those that are there. */
+export async function writeRouterSearch(root: string, recipe: string, search: RouterSearch): Promise<void> {
+  const routers = { ...await readRouterSearches(root), [recipe]: search };
+  await writeAtomic(`${root}/routers.json`, jsonText({ format: 1, routers }));
+}
+
+/**
+ * Searches for the settings of routers from those of the preset outwards; `given` ones stay. Another
+ * value must be clearly better, as parts of another training differ by chance: so the preset's settings
+ * stay, and with them runs that are finished, unless there is a reason. `validate` gives the loss of a
+ * trial in nats.
+ */
+export async function searchRouters(
+  preset: RouterSettings,
+  given: Partial<RouterSettings>,
+  validate: (settings: RouterSettings) => Promise<number>,
+): Promise<RouterSearch> {
+  const trials: RouterSearch["trials"] = [];
+  const attempt = async ({ routerRate, rounds }: RouterSettings) => {
+    const known = trials.find((trial) => trial.routerRate === routerRate && trial.rounds === rounds);
+    if (known) return known.validationLoss;
+    const validationLoss = await validate({ routerRate, rounds });
+    trials.push({ routerRate, rounds, validationLoss });
+    return validationLoss;
+  };
+  const best = { routerRate: preset.routerRate, rounds: preset.rounds };
+  for (const name of ["routerRate", "rounds"] as const) {
+    if (given[name] !== undefined) continue;
+    const line = { first: best[name], whole: name === "rounds", cautious: true, most: MOST_TRIALS };
+    best[name] = (await searchLine(line, (value) => attempt({ ...best, [name]: value }))).value;
+  }
+  return { ...best, trials };
+}
+
+/**
+ * Gives the run of the same name with other settings of its routers: a run of its own, unless they are the
+ * preset's.
+ */
+export function withRouters(
+  setup: Setup,
+  { routerRate, rounds }: RouterSettings,
+  preset: RouterSettings,
+): Setup {
+  const settings = { ...setup.settings, routerRate, rounds };
+  if (routerRate === preset.routerRate && rounds === preset.rounds) return { ...setup, settings };
+  const name = setup.name.replace(
+    /-seed-\d+$/,
+    (seed) => `-router-rate-${routerRate}-rounds-${rounds}${seed}`,
+  );
+  return { ...setup, name, settings };
+}
+
+/** Gives the mean of what experts lose, each weighted by the held-out sequences that are routed to it. */
+export function mixtureLoss(losses: readonly number[], sequences: readonly number[]): number {
+  const used = losses.map((loss, expert) => ({ loss, weight: sequences[expert] })).filter(({ weight }) =>
+    weight > 0
+  );
+  const total = used.reduce((sum, { weight }) => sum + weight, 0);
+  return used.reduce((sum, { loss, weight }) => sum + loss * weight / total, 0);
+}

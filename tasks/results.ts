@@ -1,0 +1,29 @@
+/**
+ * Writes what came out into the project's own pages.
+ *
+ *   deno task results --from runs/studies
+ */
+import { fileURLToPath } from "node:url";
+import { publishResults } from "../pipeline/reproduction/mod.ts";
+import { field } from "../pipeline/settings/mod.ts";
+import { defineTask } from "./command.ts";
+import { publishedText } from "./reproduce_text.ts";
+
+export const TASK = await defineTask({
+  name: "results",
+  startsAnew: true,
+  about:
+    "Writes the claims and pictures of README.md and SCIENCE.md from the results under fixtures/reproduction; with --from it takes those " +
+    "of a folder of studies in first.",
+  options: {
+    from: field.path({
+      default: "",
+      value: "FOLDER",
+      help: "folder of studies whose results are taken in first",
+    }),
+  },
+  run: async ({ options, print }) => {
+    const done = await publishResults({ root: fileURLToPath(new URL("..", import.meta.url)), ...options });
+    print(done, publishedText(done));
+  },
+}, import.meta);

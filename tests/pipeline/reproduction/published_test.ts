@@ -1,0 +1,109 @@
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+import { dirname } from "node:path";
+import { InputError } from "../../../kernels/errors.ts";
+import {
+  publishedClaims,
+  publishedSummary,
+  publishResults,
+  readPublished,
+  withResults,
+} from "../../../pipeline/reproduction/published.ts";
+import { writeResults } from "../../../pipeline/reproduction/studies/results.ts";
+import { STUDIES } from "../../../pipeline/reproduction/studies/studies.ts";
+import { inFolder, ROOT } from "../../tasks/support.ts";
+import { outcome, setupsFor, study } from "./studies/support.ts";
+
+const PAGES = { "README.md": "README", "pipeline/SCIENCE.md": "SCIENCE" };
+const MARKS = "<!-- results: begin -->\n<!-- results: end -->\n";
+
+Deno.test("the project's pages say what the results that are kept say: deno task results writes them", async () => {
+  const published = await readPublished(`${ROOT}fixtures/reproduction`);
+  assert(published.length > 0 && published.every(({ claims }) => claims.length > 0));
+  const readme = await Deno.readTextFile(`${ROOT}README.md`);
+  assertEquals(
+    withResults(readme, publishedSummary(published, "pipeline/SCIENCE.md#all-claims"), "README.md"),
+    readme,
+  );
+  const science = await Deno.readTextFile(`${ROOT}pipeline/SCIENCE.md`);
+  assertEquals(
+    withResults(science, publishedClaims(published, "../fixtures/reproduction"), "SCIENCE.md"),
+    science,
+  );
+  for (const { claims } of published) {
+    for (const { claim, paper } of claims) assertStringIncludes(science, `| ${claim} | ${paper} |`);
+  }
+});
+
+Deno.test("results of a folder of studies are taken in, with a picture each, and those that were not run are named", () =>
+  inFolder(async (folder) => {
+    const root = `${folder}/project`;
+    for (const [page, title] of Object.entries(PAGES)) {
+      await Deno.mkdir(dirname(`${root}/${page}`), { recursive: true });
+      await Deno.writeTextFile(`${root}/${page}`, `# ${title}\n\n${MARKS}\nThe end.\n`);
+    }
+    await Deno.mkdir(`${root}/fixtures/reproduction`, { recursive: true });
+    const resultOf = (name: string, mixture: number) => ({
+      study: study(name),
+      findings: study(name).findings(
+        setupsFor(name).map((setup) => outcome(setup, { mixture, gains: [[20, 18.5, 21], [-3, -4, -2]] })),
+      ),
+    });
+    await writeResults(`${folder}/studies`, [resultOf("experts", 30), resultOf("routers", 30)], {});
+    const { published } = await publishResults({ root, from: `${folder}/studies` });
+    assertEquals(published.map(({ study }) => study), ["experts", "routers"]);
+    const [readme, science] = await Promise.all(
+      Object.keys(PAGES).map((page) => Deno.readTextFile(`${root}/${page}`)),
+    );
+
+    const rows = science.split("\n").filter((line) => line.startsWith("| ["));
+    const claims = published.flatMap(({ claims }) => claims);
+    assertEquals(rows.length, claims.length);
+    const verdicts = rows.map((row) => row.split("|").at(-2)!.trim());
+    assertEquals(
+      verdicts,
+      verdicts.toSorted((a, b) => ["**no**", "yes", ""].indexOf(a) - ["**no**", "yes", ""].indexOf(b)),
+    );
+    assertStringIncludes(science, "| 20.0% lower | 18.5% to 21.0% | yes |");
+    assertMatch(
+      science,
+      /!\[How the gain grows[^\]]*\]\(\.\.\/fixtures\/reproduction\/studies\/plots\/study-experts\.svg\)/,
+    );
+    assert((await Deno.stat(`${root}/fixtures/reproduction/studies/plots/study-routers.svg`)).size > 0);
+    const no = claims.filter(({ holds }) => holds === false).length;
+    assertStringIncludes(readme, `${no} do not hold here`);
+    assertStringIncludes(readme, `${claims.find(({ holds }) => holds === false)!.here}`);
+    assertMatch(readme, /^- \*\*How the gain grows[^*]*\*\* \(\d+ of \d+ hold\)\. Not so: /m);
+    for (const name of STUDIES.keys()) {
+      assertEquals(readme.includes(`\`${name}\``), !["experts", "routers"].includes(name), name);
+    }
+    for (const page of [readme, science]) assert(page.endsWith("<!-- results: end -->\n\nThe end.\n"));
+
+    // Anew: nothing moves. Other results of studies take the place of these.
+    await publishResults({ root });
+    assertEquals(await Deno.readTextFile(`${root}/README.md`), readme);
+    await writeResults(`${folder}/other`, [resultOf("routers", 31)], {});
+    assertEquals((await publishResults({ root, from: `${folder}/other` })).published.length, 1);
+    await assertRejects(() => Deno.stat(`${root}/fixtures/reproduction/studies/plots/study-experts.svg`));
+  }));
+
+Deno.test("results that are none, and pages without a place for them, are refused, and nothing is written", () =>
+  inFolder(async (root) => {
+    await Deno.mkdir(`${root}/pipeline`);
+    await Deno.mkdir(`${root}/fixtures/reproduction`, { recursive: true });
+    for (const page of Object.keys(PAGES)) await Deno.writeTextFile(`${root}/${page}`, MARKS);
+    await assertRejects(() => publishResults({ root, from: root }), InputError, "there is no studies.json");
+    await Deno.writeTextFile(`${root}/README.md`, "nothing");
+    await assertRejects(() => publishResults({ root }), InputError, "its marks are missing");
+    assertEquals(await Deno.readTextFile(`${root}/pipeline/SCIENCE.md`), MARKS);
+    assertThrows(
+      () => withResults("<!-- results: end -->\n<!-- results: begin -->", "", "a page"),
+      InputError,
+    );
+  }));
