@@ -182,7 +182,9 @@ function parseTime(text: string): string | undefined {
   if (text === "") return undefined;
   if (/^(\d+-\d+(:\d\d){0,2}|\d+(:\d\d){0,2})$/.test(text)) return text;
   throw new InputError(
-    say`Cannot limit a process as ${setting("time")} must be a time like 04:00:00 or 1-12:00:00: it is "${text}"`,
+    say`Cannot limit a process as ${
+      setting("time")
+    } must be a time like 04:00:00 or 1-12:00:00: it is "${text}"`,
   );
 }
 

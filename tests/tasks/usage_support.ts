@@ -30,7 +30,11 @@ export async function makePlaces(folder: string): Promise<void> {
 }
 
 /** Does a task with arguments that name places of a folder; gives its exit code and what it says, without the folder's name. */
-export async function usage(name: string, args: string, folder: string): Promise<{ code: number; text: string }> {
+export async function usage(
+  name: string,
+  args: string,
+  folder: string,
+): Promise<{ code: number; text: string }> {
   const { TASK }: { TASK: Task } = await import(`../../tasks/${name}.ts`);
   const words = args === "" ? [] : args.split(" ").map((word) => word.replace(PLACES, `${folder}/$1`));
   const known: Known = {};

@@ -18,7 +18,9 @@ Deno.test("every task refuses wrong usage as the table says, and touches nothing
       for (const [args, code, message] of rows) {
         const told = await usage(name, args, folder);
         const expected = { code, text: `error: ${message}` };
-        if (JSON.stringify(told) !== JSON.stringify(expected)) wrong.push({ task: `${name} ${args}`, told, expected });
+        if (JSON.stringify(told) !== JSON.stringify(expected)) {
+          wrong.push({ task: `${name} ${args}`, told, expected });
+        }
       }
     }
     assertEquals(wrong, []);
