@@ -20,8 +20,16 @@ export interface Known {
   adapter?: string;
 }
 
-/** Error codes of the system for a path that cannot be used as it was given. */
-const PATHS = ["EACCES", "EISDIR", "ELOOP", "ENAMETOOLONG", "ENOTDIR", "EPERM", "EROFS"];
+/** What must hold and what is, by the system's codes for a path that cannot be used as it was named. */
+const PATHS: Record<string, string> = {
+  EACCES: "you must be permitted to: its permissions do not allow it",
+  EISDIR: "it must be a file: it is a folder",
+  ELOOP: "its links must end somewhere: they lead round",
+  ENAMETOOLONG: "the system must take its name: it is too long",
+  ENOTDIR: "what it lies in must be a folder: it is a file",
+  EPERM: "you must be permitted to: the system does not allow it",
+  EROFS: "its disk must be writable: it can only be read",
+};
 const FULL = ["EDQUOT", "EFBIG", "ENOSPC"];
 
 /**
@@ -58,8 +66,9 @@ export function explained(error: unknown): unknown {
     return new RunError(what, { remedy: "free some space and run again", cause: error });
   }
   if (!/^E[A-Z\d]+$/.test(code)) return error;
-  const Kind = PATHS.includes(code) ? InputError : RunError;
-  return new Kind(`Cannot use ${named} as the system must allow it: ${line}`, { where, cause: error });
+  const rule = PATHS[code];
+  if (rule !== undefined) return new InputError(`Cannot use ${named} as ${rule}`, { where, cause: error });
+  return new RunError(`Cannot use ${named} as the system must allow it: ${line}`, { where, cause: error });
 }
 
 /**
@@ -90,7 +99,7 @@ export async function describe(
     }
   }
   if (remedy !== undefined) what = say`${what}; ${remedy}`;
-  return `error: ${oneLine(worded(what))}`;
+  return `error: ${shortened(oneLine(worded(what)))}`;
 }
 
 function bugText(error: unknown, adapter: string | undefined): string {
@@ -110,5 +119,12 @@ function placeOf(error: unknown): string | undefined {
   const line = error.stack?.split("\n").find((line) => /^\s+at /.test(line) && line.includes(ROOT));
   return line?.slice(line.indexOf(ROOT) + ROOT.length).replace(/:\d+\)?$/, "") ?? placeOf(error.cause);
 }
+
+/** Longest word that is told whole: no name of a file is longer. */
+const MOST = 255;
+
+/** Cuts words that are too long to be names out of the middle of a text. */
+const shortened = (text: string): string =>
+  text.replace(/\S+/g, (word) => word.length > MOST ? `${word.slice(0, 80)}…${word.slice(-20)}` : word);
 
 const oneLine = (text: string): string => text.replace(/\s*\n\s*/g, " ").trim();

@@ -186,6 +186,17 @@ export const MEMORY = section("Command", {
   }),
 });
 
+/** Reads a time as Slurm takes it: minutes, HH:MM:SS, D-HH and so on; none for "". */
+function parseTime(text: string): string | undefined {
+  if (text === "") return undefined;
+  if (/^(\d+-\d+(:\d\d){0,2}|\d+(:\d\d){0,2})$/.test(text)) return text;
+  throw new InputError(
+    say`Cannot limit a process as ${
+      setting("time")
+    } must be a time like 04:00:00 or 1-12:00:00: it is "${text}"`,
+  );
+}
+
 /** How the jobs of a run are planned, and who runs them. */
 export const JOB_OPTIONS = section("Command", {
   executor: choice(["slurm", "local"], { default: "slurm", help: "who runs the jobs" }),
@@ -214,7 +225,10 @@ export const JOB_OPTIONS = section("Command", {
   zeroShotData: path({ value: "FOLDER", help: "folder with the data of zero-shot tasks that are published" }),
   slurmPartition: text({ value: "NAME", help: "Slurm's partition of nodes" }),
   expertsAtOnce: integer({ min: 1, max: 1_000_000, help: "most processes of an array at once" }),
-  time: text({ value: "D-HH:MM:SS", help: "most time of a process; it is queued again after it" }),
+  time: custom(parseTime, {
+    value: "D-HH:MM:SS",
+    help: "most time of a process; it is queued again after it",
+  }),
   gres: text({ value: "NAME:N", help: "what a process with a GPU asks Slurm for, like gpu:1" }),
   container: text({ value: "IMAGE", help: "Apptainer image that tasks run in" }),
   dryRun: flag({ help: "print the scripts, to read, edit and run, and submit nothing" }),

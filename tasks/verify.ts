@@ -32,6 +32,9 @@ export const TASK = await defineTask({
     if (paths.length === 1 && given.has("run")) {
       throw new InputError(`Cannot verify as one run must be named: "${paths[0]}" is one, --run another`);
     }
+    if (options.against === "") {
+      throw new InputError('Cannot verify as --against must be a file or a hash: it is ""');
+    }
     const run = paths[0] ?? options.run;
     const report = await verifyRun(run, () => signal.throwIfAborted());
     const { against } = options;

@@ -257,10 +257,16 @@ export function writeError(path: string, error: unknown): unknown {
       cause: error,
     });
   }
+  if (error instanceof Deno.errors.IsADirectory) {
+    return new InputError(`Cannot write "${path}" as it must be a file: it is a folder`, {
+      where: path,
+      remedy: "name a file in it, or another",
+      cause: error,
+    });
+  }
   if (
     error instanceof Deno.errors.PermissionDenied || error instanceof Deno.errors.NotADirectory ||
-    error instanceof Deno.errors.NotCapable || error instanceof Deno.errors.AlreadyExists ||
-    error instanceof Deno.errors.IsADirectory || code === "EROFS"
+    error instanceof Deno.errors.NotCapable || error instanceof Deno.errors.AlreadyExists || code === "EROFS"
   ) {
     return new InputError(`Cannot write "${path}" as its folder must be writable: ${plain(error)}`, {
       where: path,

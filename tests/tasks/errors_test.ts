@@ -28,9 +28,9 @@ Deno.test("explained() makes an InputError of what the system says of a path, an
     const long = `${folder}/${"x".repeat(300)}`;
     const paths: [path: string, message: string, where?: string][] = [
       [`${folder}/none`, "as it must exist: there is no such file or folder", `${folder}/none`],
-      [folder, "as the system must allow it: Is a directory", folder],
-      [`${folder}/file/below`, "as the system must allow it: Not a directory"], // the path is left out of these two
-      [long, "as the system must allow it: File name too long"],
+      [folder, "as it must be a file: it is a folder", folder],
+      [`${folder}/file/below`, "as what it lies in must be a folder: it is a file"], // the path is left out of these two
+      [long, "as the system must take its name: it is too long"],
     ];
     for (const [path, message, where] of paths) {
       const error = explained(await assertRejects(() => Deno.readFile(path)));

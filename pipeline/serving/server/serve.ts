@@ -165,6 +165,11 @@ export async function serve(options: ServeOptions): Promise<void> {
           { remedy: "use 127.0.0.1, ::1, localhost or 0.0.0.0" },
         );
       }
+      if (error instanceof URIError || error instanceof TypeError) { // it is no address by its form
+        throw new InputError(say`Cannot listen as ${setting("host")} must be an address: it is "${host}"`, {
+          cause: error,
+        });
+      }
       throw error;
     }
   }
