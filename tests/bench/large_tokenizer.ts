@@ -6,13 +6,15 @@
 
 import { readDocuments, trainTokenizer } from "../../mod.ts";
 
-/** Ids that a few million characters of any text support. */
+/** Most ids that are trained, and the bytes of text for each of them: any text supports so many. */
 const TRAINED = 8000;
+const BYTES_OF_AN_ID = 100;
 const SAMPLE = 5_000_000; // characters
 
 /** Trains a tokenizer on a file of documents, and pads it to `vocabulary` ids with merges of ids that there are. */
 export async function largeTokenizer(input: string, vocabulary: number, scratch: string): Promise<string> {
-  const vocabularySize = Math.min(vocabulary, TRAINED);
+  const { size } = await Deno.stat(input);
+  const vocabularySize = Math.min(vocabulary, TRAINED, Math.max(300, Math.floor(size / BYTES_OF_AN_ID)));
   const { json } = await trainTokenizer(readDocuments([input]), { vocabularySize, sample: SAMPLE, scratch });
   const tokenizer = JSON.parse(json) as { model: { vocab: Record<string, number>; merges: string[][] } };
   const { vocab, merges } = tokenizer.model;

@@ -16,7 +16,7 @@ import { inProcess, runStageApart, type Stage } from "./stage_process.ts";
 
 const MOST_MEMORY = 600 * 2 ** 10; // KiB
 const MOST_DISK = 3; // times the tokens
-const FILES = 8; // of text
+const FILES = 4; // of text
 
 const flags = benchFlags(
   "Takes much text through the stages in processes of their own, and measures these.",
@@ -40,8 +40,6 @@ interface Row {
   memory: number;
   /** Bytes. */
   disk: number;
-  text: number;
-  tokens: number;
 }
 
 const rows: Row[] = [];
@@ -84,8 +82,8 @@ interface Measured {
 }
 
 /** Runs a stage, or its parts one after another, and notes what that took. */
-async function measure(name: string, stage: string, { run, text, sources }: Measured, parts = 1) {
-  const row: Row = { stage: name, processes: parts, seconds: 0, memory: 0, disk: 0, text, tokens: 0 };
+async function measure(name: string, stage: string, { run, sources }: Measured, parts = 1): Promise<void> {
+  const row: Row = { stage: name, processes: parts, seconds: 0, memory: 0, disk: 0 };
   row.disk = await watchingDisk(run, async () => {
     for (let index = 1; index <= parts; index++) {
       const more: Partial<Stage> = parts > 1 ? { part: { index, of: parts } } : { sources };
@@ -98,19 +96,24 @@ async function measure(name: string, stage: string, { run, text, sources }: Meas
   rows.push(row);
 }
 
-/** Writes text, fixes it in a run with a tokenizer, and turns it into shards of tokens. Returns the bytes of these. */
-async function begin(measured: Measured, label: string): Promise<number> {
+/** What the text of a run came to. */
+interface Tokens {
+  /** Bytes of their shards. */
+  bytes: number;
+  /** How many there are, padding left out. */
+  count: number;
+}
+
+/** Turns the text of a run into shards of tokens. */
+async function tokenize(measured: Measured): Promise<Tokens> {
   const { run, sources } = measured;
   for (const stage of ["corpus", "tokenizer"]) await runStageApart({ stage, run, sources });
-  if (flags.parts > 1) {
-    for (const pass of ["tokenize", "exchange", "shuffle"]) {
-      await measure(`${label}${pass}`, "tokenize", measured, flags.parts);
-    }
-  }
-  await measure(flags.parts > 1 ? `${label}tokens closed` : `${label}tokenize`, "tokenize", measured);
+  const passes = flags.parts > 1 ? ["tokenize", "exchange", "shuffle"] : [];
+  for (const pass of passes) await measure(pass, "tokenize", measured, flags.parts);
+  await measure(flags.parts > 1 ? "tokens closed" : "tokenize", "tokenize", measured);
   const { outputs, result } = (await readManifest(run, "tokenize"))!;
-  for (const row of rows) row.tokens ||= Number(result.tokens);
-  return Object.values(outputs).reduce((sum, { bytes }) => sum + bytes, 0);
+  const bytes = Object.values(outputs).reduce((sum, { bytes }) => sum + bytes, 0);
+  return { bytes, count: Number(result.tokens) };
 }
 
 /** Writes `bytes` of text as files, and returns how a run is made of it. */
@@ -132,54 +135,52 @@ async function measuredOf(name: string, bytes: number, settings: object): Promis
   return { run: `${folder}/${name}`, text, sources: { flags: own } as Sources };
 }
 
-/** Text that is split by made-up scores. Returns how many times the tokens the disk held at its peak. */
+/** Splits text by made-up scores. Returns how many times the tokens the disk held at its peak. */
 async function splitText(): Promise<number> {
   const measured = await measuredOf("split", flags.size, {
     ...{ partitioner: "random", method: "balanced", experts: flags.experts, prefix: 16 },
   });
-  const tokens = await begin(measured, "");
+  const tokens = await tokenize(measured);
   await runStageApart({ stage: "train-routers", run: measured.run, sources: measured.sources });
   await measure("scores made up", "score", measured);
   await measure("assign", "assign", measured);
   if (flags.parts > 1) await measure("split", "split", measured, flags.parts);
   await measure(flags.parts > 1 ? "split closed" : "split", "split", measured);
-  const peak = Math.max(...rows.map(({ disk }) => disk)) / tokens;
-  print(`${mib(measured.text)} MiB of text in ${FILES} files`, rows, tokens);
-  for (const path of measured.sources.flags!.input!) await Deno.remove(path);
+  print(`${mib(measured.text)} MiB of text in ${FILES} files`, rows, measured, tokens);
   await Deno.remove(measured.run, { recursive: true });
-  return peak;
+  for (const path of measured.sources.flags!.input!) await Deno.remove(path);
+  return Math.max(...rows.map(({ disk }) => disk)) / tokens.bytes;
 }
 
-/** Text that two small routers score. */
+/** Scores text by two small routers; how it becomes tokens is measured at its full size alone. */
 async function scoreText(): Promise<void> {
   const measured = await measuredOf("score", flags.score, {
     ...{ experts: 2, prefix: 16, routerHidden: 32, routerLayers: 2, routerHeads: 2 },
     ...{ rounds: 1, roundSequences: 64, routerBatch: 16 },
   });
   const before = rows.length;
-  const tokens = await begin(measured, "");
-  rows.length = before; // what was measured above at its full size
+  const tokens = await tokenize(measured);
+  rows.length = before;
   await runStageApart({ stage: "train-routers", run: measured.run, sources: measured.sources });
   await measure("score", "score", measured, flags.parts);
-  for (const row of rows.slice(before)) {
-    row.tokens = Number((await readManifest(measured.run, "tokenize"))!.result.tokens);
-  }
-  print(`${mib(measured.text)} MiB of text, two routers (H = 32, M = 16)`, rows.slice(before), tokens);
+  const title = `${mib(measured.text)} MiB of text, two routers (H = 32, M = 16)`;
+  print(title, rows.slice(before), measured, tokens);
 }
 
 const mib = (bytes: number) => (bytes / 2 ** 20).toFixed(0);
 
-function print(title: string, rows: readonly Row[], tokens: number): void {
-  console.log(`\n${title}: ${mib(tokens)} MiB of tokens`);
+/** Prints what stages took. */
+function print(title: string, rows: readonly Row[], { text }: Measured, { bytes, count }: Tokens): void {
+  console.log(`\n${title}: ${mib(bytes)} MiB of tokens`);
   console.log(
     "stage            processes        s   MiB of text/s      tokens/s   memory, MiB   disk, of the tokens",
   );
-  for (const { stage, processes, seconds, memory, disk, text, tokens: count } of rows) {
+  for (const { stage, processes, seconds, memory, disk } of rows) {
     console.log(
       stage.padEnd(17) + `${processes}`.padStart(9) + seconds.toFixed(1).padStart(9) +
         (text / 2 ** 20 / seconds).toFixed(1).padStart(16) +
         Math.round(count / seconds).toLocaleString("en").padStart(14) +
-        (memory / 1024).toFixed(0).padStart(14) + `${(disk / tokens).toFixed(2)}×`.padStart(21),
+        (memory / 1024).toFixed(0).padStart(14) + `${(disk / bytes).toFixed(2)}×`.padStart(21),
     );
   }
 }
