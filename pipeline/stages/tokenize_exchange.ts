@@ -16,7 +16,7 @@ import { type Lineage, lineageOf } from "../rows/lineage.ts";
 import { sliceColumns } from "../rows/columns.ts";
 import { shardName, writeShards } from "../rows/shards.ts";
 import { scatter, shuffleBuckets } from "../rows/shuffle.ts";
-import { type FileRecord, hashFile, refuseLink, removeIfThere, sha256 } from "../run/files.ts";
+import { type FileRecord, hashFile, refuseLink, removeIfEmpty, removeIfThere, sha256 } from "../run/files.ts";
 import type { Hold } from "../run/lock.ts";
 import { conform, count } from "../run/schema.ts";
 import { Vouched } from "../run/vouched.ts";
@@ -25,6 +25,7 @@ import type { Work } from "./stage.ts";
 
 const STAGE = "tokenize";
 const EXCHANGE = "tokens/exchange";
+const SPILL = "tokens/spill.partial"; // what is too much for memory, a folder for each process that writes shards
 const MOST_GROUPS = 256;
 const MOST_BITS = 8; // of keys that tell buckets apart
 
@@ -110,7 +111,7 @@ const bitsOf = (plan: ExchangePlan): number =>
 
 /** Gives the rows of files the numbers that they have in the whole text. */
 async function* inText(
-  { run }: Work,
+  { run, signal }: Work,
   files: readonly FileTokens[],
   kind: Kind,
   { lineage }: ExchangePlan,
@@ -118,6 +119,7 @@ async function* inText(
   for (const { paths, notes, before: { sequences, documents } } of files) {
     const own = new Vouched().add(run, { [paths[kind]]: notes[kind]! }); // of what goes again, so that no manifest tells of it
     for await (const batch of readPart(`${run}/${paths[kind]}`, own)) {
+      signal?.throwIfAborted();
       const columns = fromBatch(batch);
       yield toBatch({
         ...columns,
@@ -149,6 +151,7 @@ export async function exchange(work: Work, plan: ExchangePlan, groups: readonly 
       if (await piecesOf(run, group, plan.key)) continue;
       const files = plan.files.filter((_, file) => groupOf(file, plan.files.length) === group);
       const bits = bitsOf(plan);
+      await refuseLink(`${run}/${EXCHANGE}`);
       for (let bucket = 0; bucket < 2 ** bits; bucket++) {
         const folder = `${run}/${EXCHANGE}/${numbered(bucket)}`;
         await refuseLink(folder);
@@ -221,12 +224,14 @@ export async function writeOwnShards(
     const { shardSequences: size } = plan;
     const [first, last] = [missing[0], missing.at(-1)!];
     const all = kind === "train" ? inOrder : heldOut;
+    await refuseLink(`${run}/${SPILL}`);
     const rows = between(all(work, plan, first * size, (last + 1) * size), plan.lineage);
     for await (const shard of writeShards(`${run}/tokens`, kind, rows, size, first)) {
       const { name, ...written } = shard;
       await writeNote(run, STAGE, name, { key: plan.key, ...written, read: { ...read } });
     }
   } finally {
+    await removeIfEmpty(`${run}/${SPILL}`);
     for (const release of holds) await release();
   }
 }
@@ -306,7 +311,7 @@ async function* inOrder(
         yield* readPart(`${run}/${pieceName(bucket, group)}`, own);
       }
     }());
-  const spill = `${run}/tokens/spill.partial/${numbered(from)}`;
+  const spill = `${run}/${SPILL}/${numbered(from)}`;
   const streams = buckets.values().map(read); // each opened in its turn
   if (first !== undefined) {
     yield { rows: shuffleBuckets(streams, { seed: plan.seed, spill }), at: first, from, to };
