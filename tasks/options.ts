@@ -76,6 +76,15 @@ export const PART = section("Command", {
   }),
 });
 
+/** How many threads turn text into tokens. */
+export const WORKERS = section("Command", {
+  workers: integer({
+    min: 1,
+    max: 1024,
+    help: "threads that turn text into tokens, to the same bytes; without it one for every core",
+  }),
+});
+
 /** The file that a task writes to, if it need not write into a run. */
 export const OUTPUT = section("Command", {
   output: path({ value: "PATH", help: "file to write instead of standard output or the run" }),

@@ -6,7 +6,7 @@
 import { partition, planPartition } from "../pipeline/stages/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { DEVICE, IN_A_RUN, REQUIRE_GPU, SPEED } from "./options.ts";
+import { DEVICE, IN_A_RUN, REQUIRE_GPU, SPEED, WORKERS } from "./options.ts";
 import { planText, speedOf, summaryText } from "./text.ts";
 import { words } from "./wording.ts";
 
@@ -18,6 +18,7 @@ export const TASK = await defineTask({
     ...IN_A_RUN,
     dryRun: field.flag({ help: "print what would run, with estimates of time, disk and memory" }),
     ...SPEED,
+    ...WORKERS,
     ...DEVICE,
     ...REQUIRE_GPU,
   },

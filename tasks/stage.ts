@@ -17,6 +17,7 @@ type StageOptions = Values<typeof IN_A_RUN> & Partial<Values<typeof DEVICE & typ
   part?: Part;
   group?: Part;
   patience?: number;
+  workers?: number;
   json: boolean;
 };
 
@@ -40,12 +41,17 @@ export function stageTask(name: string, meta: { main: boolean }, own: Fields = {
   return defineTask({ name, about, options, run: (call) => runStageTask(name, call) }, meta);
 }
 
-/** What the parts of a stage make, and the words for it. */
-const MAKES: Record<string, { things: string; made: string }> = {
-  tokenize: { things: "files", made: "tokenized" },
-  score: { things: "shards", made: "scored" },
-  split: { things: "shards", made: "written" },
-  evaluate: { things: "models", made: "evaluated" },
+/** What the parts of a stage make, and how that is called. */
+const MAKES: Record<string, { things: string; made: string }[]> = {
+  // Each of these begins when the one before is complete.
+  tokenize: [
+    { things: "files", made: "tokenized" },
+    { things: "groups", made: "exchanged" },
+    { things: "shards", made: "written" },
+  ],
+  score: [{ things: "shards", made: "scored" }],
+  split: [{ things: "shards", made: "written" }],
+  evaluate: [{ things: "models", made: "evaluated" }],
 };
 
 /** Says which part of a stage is complete, how far all of them are, and what closes the stage. */
@@ -59,8 +65,13 @@ export function partText(run: string, stage: string, part: Part, result: Record<
   if (member !== undefined) {
     return ` for member ${member} of ${members}, after round ${rounds}: once all members are complete, ${close}`;
   }
-  const { things, made } = MAKES[stage];
+  const passes = MAKES[stage];
+  const begun = passes.filter(({ made }) => made in result);
+  const { things, made } = begun.find(({ things, made }) => result[made] !== result[things]) ?? begun.at(-1)!;
   const [done, all] = [result[made], result[things]];
   if (done === all) return `${text}and all ${all} ${things} are ${made}: ${close}`;
-  return `${text}with ${done} of ${all} ${things} ${made}: ${stage} the other parts, then ${close}`;
+  const others = passes.length === 1
+    ? "the other parts, then"
+    : `the other parts, and parts again until all ${passes.at(-1)!.things} are ${passes.at(-1)!.made}, then`;
+  return `${text}with ${done} of ${all} ${things} ${made}: ${stage} ${others} ${close}`;
 }

@@ -8,7 +8,7 @@ import { InputError } from "../kernels/mod.ts";
 import { resolveConfiguration } from "../pipeline/settings/mod.ts";
 import { loadTokenizer, readDocuments, readOptions, tokenBatches } from "../pipeline/text/mod.ts";
 import { defineTask } from "./command.ts";
-import { IN_A_RUN, OUTPUT, PART } from "./options.ts";
+import { IN_A_RUN, OUTPUT, PART, WORKERS } from "./options.ts";
 import { arrowOutput, pipeValues } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
@@ -17,7 +17,7 @@ export const TASK = await defineTask({
   about:
     "Turns documents into sequences of tokens. Without FILE it works in a run folder; with FILE, none is held out.",
   positional: "[FILE…|-]",
-  options: { ...IN_A_RUN, ...PART, ...OUTPUT },
+  options: { ...IN_A_RUN, ...PART, ...WORKERS, ...OUTPUT },
   run: async (call) => {
     const { paths, sources, options } = call;
     if (paths.length === 0) return await runStageTask("tokenize", call);
@@ -31,7 +31,8 @@ export const TASK = await defineTask({
     const { sequenceLength, packing } = configuration;
     const documents = readDocuments(paths, readOptions(configuration, paths));
     const maxTokens = configuration.maxTokens || undefined;
-    const batches = tokenBatches(documents, tokenizer, { sequenceLength, packing, maxTokens });
+    const { workers = navigator.hardwareConcurrency } = options;
+    const batches = tokenBatches(documents, tokenizer, { sequenceLength, packing, maxTokens, workers });
     await arrowOutput(batches, options.output, call);
   },
 }, import.meta);

@@ -112,6 +112,7 @@ const ELSEWHERE: Elsewhere[] = [
     because:
       "a worker, what defines the tasks of stages, what lays a comparison out: tested by what uses them",
     files: {
+      "pipeline/text/encoder_worker.ts": "tests/pipeline/text/encoders_test.ts",
       "pipeline/text/tokenizer_worker.ts": "tests/pipeline/text/tokenizer_test.ts",
       "tasks/bundle_files.ts": "tests/tasks/bundle_test.ts",
       "tasks/bundle_parts.ts": "tests/tasks/bundle_test.ts",

@@ -25,14 +25,15 @@ export function shardName(kind: string, index: number): string {
 
 /**
  * Writes batches to `<kind>-00000.arrow` and so on in `folder`, with at most `rows` rows in each, and yields
- * each shard once it is whole. The same rows give the same bytes however they were cut into batches. No rows
- * give one shard without rows. Throws a `TypeError` where there is no batch at all.
+ * each shard once it is whole; the first has number `first`. The same rows give the same bytes however they were
+ * cut into batches. No rows give one shard without rows. Throws a `TypeError` where there is no batch at all.
  */
 export async function* writeShards(
   folder: string,
   kind: string,
   batches: ReadableStream<RecordBatch>,
   rows: number,
+  first = 0,
 ): AsyncGenerator<WrittenShard> {
   const cursor = openCursor(batches);
   async function* rowsOfShard() {
@@ -49,7 +50,7 @@ export async function* writeShards(
 
   try {
     let lineage: Lineage | undefined;
-    for (let index = 0; await fill(cursor) || index === 0; index++) {
+    for (let index = first; await fill(cursor) || index === first; index++) {
       lineage ??= cursor.batch && lineageOf(cursor.batch) || { format: FORMAT, stage: "" };
       const name = shardName(kind, index);
       yield { name, ...await writeArrowFile(`${folder}/${name}`, ReadableStream.from(shard(lineage))) };

@@ -62,9 +62,120 @@ export function inSequence(
   return ReadableStream.from(ordered(source, { ...options, keys }, 0));
 }
 
+/**
+ * Does the first pass of a shuffle that several processes do together: writes rows to files by the leading `bits` of their keys, 0 to 8,
+ * at the paths of the buckets. Returns the rows of each bucket `[2^bits]`; one without rows has no file. Rows of one bucket that many
+ * such calls wrote are put in order by {@linkcode shuffleBuckets}.
+ */
+export async function scatter(
+  source: ReadableStream<RecordBatch>,
+  { seed, bits, pathOf, budget = BUDGET }: {
+    seed: number;
+    bits: number;
+    pathOf(bucket: number): string;
+    budget?: number;
+  },
+): Promise<number[]> {
+  const rows = new Array<number>(2 ** bits).fill(0);
+  const files = new Map<number, ArrowAppender>();
+  const holding: Holding = { count: 0 };
+  const write = () =>
+    divide(holding, (sequence) => randomKeys(seed, "shuffle", sequence), 0, (byte, batch) => {
+      const bucket = byte >> (8 - bits);
+      rows[bucket] += batch.numRows;
+      let file = files.get(bucket);
+      if (!file) files.set(bucket, file = openArrowAppender(pathOf(bucket), batch.schema));
+      file.append(batch);
+    });
+  try {
+    await hold(source, budget, holding, write);
+    if (holding.count > 0) write();
+    for (const file of files.values()) file.finish();
+    return rows;
+  } finally {
+    for (const file of files.values()) file.abandon();
+  }
+}
+
+/**
+ * Does the second pass: yields the rows of buckets that follow one another, each with all that any process wrote of it, in the order of
+ * {@linkcode shuffle}.
+ */
+export async function* shuffleBuckets(
+  buckets: Iterable<ReadableStream<RecordBatch>>,
+  options: ShuffleOptions,
+): AsyncGenerator<RecordBatch> {
+  const keys = (sequence: BigUint64Array) => randomKeys(options.seed, "shuffle", sequence);
+  const room = {};
+  for (const bucket of buckets) yield* ordered(bucket, { ...options, keys }, 0, room);
+}
+
 /** What rows are ordered by: a key for every sequence id. */
 interface Order extends Omit<ShuffleOptions, "seed"> {
   keys(sequence: BigUint64Array): BigUint64Array;
+}
+
+/** Room for the budget's rows, and for a batch. */
+interface Room {
+  held?: Columns;
+  batch?: Columns;
+}
+
+/** Rows in their room, and what is known of them. */
+interface Holding {
+  room?: Room;
+  /** Rows that are held. */
+  count: number;
+  lineage?: Lineage;
+  /** The first batch: how one without rows looks. */
+  empty?: RecordBatch;
+}
+
+/** Copies rows into their room; `full` makes some where there is none left. */
+async function hold(
+  source: ReadableStream<RecordBatch>,
+  budget: number,
+  holding: Holding,
+  full: () => void | Promise<void>,
+): Promise<void> {
+  const room = holding.room ??= {};
+  for await (const batch of source) {
+    holding.lineage ??= lineageOf(batch) ?? { format: FORMAT, stage: "" };
+    holding.empty ??= batch;
+    const columns = fromBatch(batch);
+    if (columns.rows === 0) continue;
+    const bytesPerRow = 64 + (columns.tokens?.byteLength ?? 0) / columns.rows;
+    room.held ??= roomFor(Math.max(1, Math.floor(budget / bytesPerRow)), columns);
+    for (let begin = 0; begin < columns.rows;) {
+      if (holding.count === room.held.rows) await full();
+      const end = Math.min(columns.rows, begin + room.held.rows - holding.count);
+      copyRows(room.held, holding.count, columns, begin, end);
+      holding.count += end - begin;
+      begin = end;
+    }
+  }
+}
+
+/** Hands on what is held by one byte of the keys, in batches whose memory is used again; nothing is held afterwards. */
+function divide(
+  holding: Holding,
+  keysOf: Order["keys"],
+  depth: number,
+  append: (byte: number, batch: RecordBatch) => void,
+): void {
+  const room = holding.room!;
+  const rows = sliceColumns(room.held!, 0, holding.count);
+  holding.count = 0;
+  const keys = keysOf(rows.sequence);
+  const { order, starts } = byBucket(new Uint8Array(keys.buffer), 7 - depth);
+  const gathered = room.batch ??= roomFor(BATCH, rows);
+  for (let byte = 0; byte < BUCKETS; byte++) {
+    for (let begin = starts[byte]; begin < starts[byte + 1]; begin += BATCH) {
+      const indices = order.subarray(begin, Math.min(begin + BATCH, starts[byte + 1]));
+      gatherRows(gathered, 0, rows, indices);
+      append(byte, toBatch(sliceColumns(gathered, 0, indices.length), holding.lineage!));
+    }
+  }
 }
 
 async function* ordered(
@@ -72,60 +183,35 @@ async function* ordered(
   { keys: keysOf, spill, budget = BUDGET }: Order,
   depth: number, // bytes of the key that all rows share
   // Room for the rows of the budget and one batch. All depths share it: taking and freeing it anew would fragment memory.
-  room: { held?: Columns; batch?: Columns } = {},
+  room: Room = {},
 ): AsyncGenerator<RecordBatch> {
   const files = new Map<number, ArrowAppender>(); // by bucket
   const pathOf = (bucket: number) => `${spill}/${bucket}.arrows`;
-  let count = 0; // rows that are held
-  let lineage: Lineage | null = null;
-  let empty: RecordBatch | undefined;
+  const holding: Holding = { room, count: 0 };
 
   /** Moves the rows that memory holds into the files of their buckets. */
   async function spillHeld() {
-    const rows = sliceColumns(room.held!, 0, count);
-    count = 0;
     await refuseLink(spill);
     await Deno.mkdir(spill, { recursive: true });
-    const keys = keysOf(rows.sequence);
-    const { order, starts } = byBucket(new Uint8Array(keys.buffer), 7 - depth);
-    const gathered = room.batch ??= roomFor(BATCH, rows);
-    for (let bucket = 0; bucket < BUCKETS; bucket++) {
-      for (let begin = starts[bucket]; begin < starts[bucket + 1]; begin += BATCH) {
-        const indices = order.subarray(begin, Math.min(begin + BATCH, starts[bucket + 1]));
-        gatherRows(gathered, 0, rows, indices);
-        const batch = toBatch(sliceColumns(gathered, 0, indices.length), lineage!);
-        let file = files.get(bucket);
-        if (!file) files.set(bucket, file = openArrowAppender(pathOf(bucket), batch.schema));
-        file.append(batch);
-      }
-    }
+    divide(holding, keysOf, depth, (bucket, batch) => {
+      let file = files.get(bucket);
+      if (!file) files.set(bucket, file = openArrowAppender(pathOf(bucket), batch.schema));
+      file.append(batch);
+    });
   }
 
+  /** After 8 bytes the keys are equal: no file tells rows apart. */
+  const grow = () => void (room.held = concatColumns([room.held!, roomFor(holding.count, room.held!)]));
+
   try {
-    for await (const batch of source) {
-      lineage ??= lineageOf(batch) ?? { format: FORMAT, stage: "" };
-      empty ??= batch;
-      const columns = fromBatch(batch);
-      if (columns.rows === 0) continue;
-      const bytesPerRow = 64 + (columns.tokens?.byteLength ?? 0) / columns.rows;
-      room.held ??= roomFor(Math.max(1, Math.floor(budget / bytesPerRow)), columns);
-      for (let begin = 0; begin < columns.rows;) {
-        if (count === room.held.rows) {
-          if (depth < 8) await spillHeld();
-          else room.held = concatColumns([room.held, roomFor(count, room.held)]); // after 8 bytes the keys are equal
-        }
-        const end = Math.min(columns.rows, begin + room.held.rows - count);
-        copyRows(room.held, count, columns, begin, end);
-        count += end - begin;
-        begin = end;
-      }
-    }
+    await hold(source, budget, holding, () => depth < 8 ? spillHeld() : grow());
     if (files.size === 0) {
+      const { count, lineage, empty } = holding;
       if (count > 0) yield* inOrder(sliceColumns(room.held!, 0, count), keysOf, lineage!);
       else if (empty) yield empty;
       return;
     }
-    if (count > 0) await spillHeld();
+    if (holding.count > 0) await spillHeld();
     for (const file of files.values()) file.finish();
     for (const bucket of [...files.keys()].sort((a, b) => a - b)) {
       const path = pathOf(bucket);

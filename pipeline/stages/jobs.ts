@@ -86,6 +86,13 @@ const isMade = async ({ graph, of }: States, name: string): Promise<boolean> => 
   return stage === undefined || (await of(stage)).state === "up to date";
 };
 
+/** The passes in which parts make the text's tokens, one after another. */
+const PASSES = [
+  { name: "tokenize", about: "Turns a part of the text's files into tokens." },
+  { name: "exchange", about: "Sorts a part of the tokens by hash, so that all are shuffled together." },
+  { name: "shuffle", about: "Writes a part of the shards of tokens." },
+] as const;
+
 /** Gives the processes that train the routers together: no more than there are routers, and one where another partitioner is learned. */
 function groupOf({ routerGroups = 1 }: JobPlan, { experts, partitioner }: Configuration): number {
   return PARTITIONERS.get(partitioner)?.learnShare ? Math.min(routerGroups, experts) : 1;
@@ -122,34 +129,38 @@ async function partitionJobs(
     return Array<boolean>(of).fill(closed);
   };
   const after = (job: string) => [{ job, each: false }];
+  const tokenized = await inParts("tokenize");
   const learns = states.graph.get(LEARN) !== undefined;
   return [
     ...byFiles
-      ? [{
-        name: "text",
-        about: "Fixes the text, and trains the tokenizer.",
-        first: 1,
-        done: await all("corpus", "tokenizer"),
-        tasks: () => ["corpus", "tokenizer"].map(one),
-        after: [],
-        device: false,
-      }, {
-        name: "tokenize",
-        about: "Turns a part of the text's files into tokens.",
-        first: 1,
-        done: await inParts("tokenize"),
-        tasks: part("tokenize"),
-        after: after("text"),
-        device: false,
-      }]
+      ? [
+        {
+          name: "text",
+          about: "Fixes the text, and trains the tokenizer.",
+          first: 1,
+          done: await all("corpus", "tokenizer"),
+          tasks: () => ["corpus", "tokenizer"].map(one),
+          after: [],
+          device: false,
+        },
+        ...PASSES.map(({ name, about }, i) => ({
+          name,
+          about,
+          first: 1,
+          done: tokenized,
+          tasks: part("tokenize"), // which does what comes next
+          after: after(i === 0 ? "text" : PASSES[i - 1].name),
+          device: false,
+        })),
+      ]
       : [],
     {
       name: "tokens",
-      about: byFiles ? "Puts the tokens together." : "Turns the text into tokens.",
+      about: byFiles ? "Puts the shards of tokens together." : "Turns the text into tokens.",
       first: 1,
       done: await all("corpus", "tokenizer", "tokenize"),
       tasks: () => (byFiles ? ["tokenize"] : ["corpus", "tokenizer", "tokenize"]).map(one),
-      after: byFiles ? after("tokenize") : [],
+      after: byFiles ? after(PASSES.at(-1)!.name) : [],
       device: false,
     },
     ...learns && group > 1

@@ -54,6 +54,8 @@ export interface RunOptions {
    * a check of its hashes.
    */
   reuse?: readonly string[];
+  /** Threads that turn text into tokens; one for every core unless given. Never changes what they make. */
+  workers?: number;
   /** `high-performance`, `low-power` or part of the name that the GPU must have. */
   adapter?: string;
   /** Forms of kernels to run instead of the adapter's own. */
@@ -144,6 +146,7 @@ export async function inRun<Result>(
       force: force && stay,
       check,
       reuse: options.reuse,
+      workers: options.workers ?? navigator.hardwareConcurrency,
       files: new Vouched(),
       documents,
       readStandardInput: (sources.flags?.input ?? sources.file?.input ?? []).includes("-"),

@@ -33,6 +33,8 @@ export interface Work extends RunContext {
   check?: boolean;
   /** Other runs, from which stages that they have made from the same inputs are copied. */
   reuse?: readonly string[];
+  /** Threads that turn text into tokens; 1 unless given. */
+  workers?: number;
   /** Records of files. A stage reads files by them, and its manifest keeps what it read. */
   files: Vouched;
   /** Whether standard input, if it is an input, holds new text. */

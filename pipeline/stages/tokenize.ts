@@ -28,17 +28,16 @@ import { type Document } from "../text/readers.ts";
 import { type Limit, takeByHash } from "../text/take.ts";
 import { commandOf } from "./command.ts";
 import { documentsOf, textFiles, textHash } from "./corpus.ts";
-import { shareOf } from "./notes.ts";
 import { oneStage, pickSettings, type Stage, type Work } from "./stage.ts";
 import {
   checkParts,
-  filesDone,
+  closeParts,
   hasFiles,
   hasParts,
-  joinFiles,
   removeParts,
   type Sides,
-  tokenizeFiles,
+  type TextInFiles,
+  tokenizePart,
   unfinishedTokens,
 } from "./tokenize_parts.ts";
 import { TOKENIZED_CHARACTERS_PER_SECOND, TOKENIZER } from "./tokenizer.ts";
@@ -105,7 +104,7 @@ const stage: Stage = {
     };
   },
   makes:
-    /^tokens\/((train|test)-\d{5,}\.arrow|files\/\d{5,}-(train|test)\.arrow|spill\.partial\/(\d+\.arrows\.parts\/)*\d+\.arrows)$|^manifests\/tokenize\/.+\.json$/,
+    /^tokens\/((train|test)-\d{5,}\.arrow|files\/\d{5,}-(train|test)\.arrow|exchange\/\d{5,}\/\d{5,}\.arrows|spill\.partial\/(\d{5,}\/)?(\d+\.arrows\.parts\/)*\d+\.arrows)$|^manifests\/tokenize\/.+\.json$/,
   async inputs(_, manifest): Promise<Record<string, string>> {
     const [corpus, trained] = [await manifest("corpus"), await manifest("tokenizer")];
     return corpus && trained
@@ -116,20 +115,11 @@ const stage: Stage = {
     const { run, configuration: c } = work;
     const { tokenizer, options, corpus } = await openText(work, key);
     const counts = noCounts();
-    const sides = hasFiles(c) && await hasParts(run)
-      ? await joinParts(work, corpus, key, tokenizer, options, counts)
-      : sidesOf(work, takenOf(work, corpus, tokenizer), tokenizer, options, counts);
-    const shuffled = shuffle(sides.train, { seed: c.seed, spill: `${run}/tokens/spill.partial` });
-    const outputs: Record<string, FileRecord> = {};
-    const rows = { train: 0, test: 0 };
-    const write = async (kind: "train" | "test", batches: ReadableStream<RecordBatch>) => {
-      for await (const shard of writeShards(`${run}/tokens`, kind, batches, c.shardSequences)) {
-        outputs[`tokens/${shard.name}`] = { bytes: shard.bytes, sha256: shard.sha256 };
-        rows[kind] += shard.rows;
-      }
-    };
     await Deno.mkdir(`${run}/tokens`, { recursive: true });
-    await Promise.all([write("train", shuffled), ...(sides.test ? [write("test", sides.test)] : [])]);
+    if (work.force) await removeParts(run);
+    const { outputs, rows } = hasFiles(c) && await hasParts(run)
+      ? await closeParts(work, await textOf(work, key), counts)
+      : await writeTokens(work, sidesOf(work, takenOf(work, corpus, tokenizer), tokenizer, options, counts));
     await removeParts(run);
     const { documents, tokens, droppedTails } = counts;
     const result: TokenizeResult = {
@@ -146,18 +136,7 @@ const stage: Stage = {
   },
   async part(work, { key }, part) {
     checkParts(work.configuration);
-    const { tokenizer, options, corpus } = await openText(work, key);
-    const files = await textFiles(work, corpus);
-    const { from, to } = shareOf(part, files.length);
-    const numbers = Array.from({ length: to - from }, (_, i) => from + i);
-    await tokenizeFiles(
-      work,
-      files,
-      numbers,
-      key,
-      (documents) => sidesOf(work, documents, tokenizer, options, noCounts()),
-    );
-    return { own: to - from, tokenized: await filesDone(work, files.length, key), files: files.length };
+    return await tokenizePart(work, await textOf(work, key), part);
   },
   async unfinished(context) {
     const inputs = await stage.inputs(context, (name) => readManifest(context.run, name));
@@ -208,7 +187,7 @@ function takenOf(work: Work, corpus: Manifest, tokenizer: Tokenizer): AsyncItera
   return takeByHash(() => documentsOf(work, corpus), {
     seed: textSeedOf(work.configuration),
     most,
-    sizes: (documents) => tokenCounts(documents, tokenizer),
+    sizes: (documents) => tokenCounts(documents, tokenizer, work.workers),
     least: (characters) => (characters + 1) / CHARACTERS_PER_TOKEN,
     onLeftOut,
   });
@@ -228,29 +207,36 @@ async function openText(work: Work, key: string) {
     seed: c.seed,
     textSeed: textSeedOf(c),
     maxTokens: c.take === "head" && c.maxTokens || undefined,
+    workers: work.workers,
     config: key,
   };
   return { tokenizer, options, corpus: await work.manifest("corpus") };
 }
 
-/** Puts together what parts made, after making what none has. */
-async function joinParts(
-  work: Work,
-  corpus: Manifest,
-  key: string,
-  tokenizer: Tokenizer,
-  options: TokenizeOptions,
-  counts: TokenizeCounts,
-): Promise<Sides> {
-  const files = await textFiles(work, corpus);
-  await tokenizeFiles(
-    work,
-    files,
-    [...files.keys()],
+/** Opens the text to be made into tokens by its files. */
+async function textOf(work: Work, key: string): Promise<TextInFiles> {
+  const { tokenizer, options, corpus } = await openText(work, key);
+  return {
+    files: await textFiles(work, corpus),
     key,
-    (documents) => sidesOf(work, documents, tokenizer, options, noCounts()),
-  );
-  return await joinFiles(work, files.length, key, tokenLineage(tokenizer, options), counts);
+    lineage: tokenLineage(tokenizer, options),
+    tokenize: (documents) => sidesOf(work, documents, tokenizer, options, noCounts()),
+  };
+}
+
+/** Shuffles the training sequences and writes both sides. */
+async function writeTokens({ run, configuration: c }: Work, { train, test }: Sides) {
+  const outputs: Record<string, FileRecord> = {};
+  const rows = { train: 0, test: 0 };
+  const write = async (kind: "train" | "test", batches: ReadableStream<RecordBatch>) => {
+    for await (const shard of writeShards(`${run}/tokens`, kind, batches, c.shardSequences)) {
+      outputs[`tokens/${shard.name}`] = { bytes: shard.bytes, sha256: shard.sha256 };
+      rows[kind] += shard.rows;
+    }
+  };
+  const shuffled = shuffle(train, { seed: c.seed, spill: `${run}/tokens/spill.partial` });
+  await Promise.all([write("train", shuffled), ...(test ? [write("test", test)] : [])]);
+  return { outputs, rows };
 }
 
 /** Separates the two sides of the held-out split: reading the training side drives the other one. */

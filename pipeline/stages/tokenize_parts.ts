@@ -1,6 +1,7 @@
 /**
  * Parts of the stage `tokenize`, by the files of the text. A file's sequences and documents are numbered from 0, so a part need not know
- * how many others have; the run without a part adds what the files before have, puts the sequences into their order and writes the shards.
+ * how many others have. Once all files are made into tokens, parts add what the files before have, exchange the sequences and write the
+ * shards; the run without a part does what is left of all this.
  *
  *     tokens/files/00003-train.arrow …-test.arrow    the sequences of the fourth file, in their order
  *
@@ -9,22 +10,38 @@
 
 import * as v from "valibot";
 import { InputError, say, setting, task } from "../../kernels/errors.ts";
-import { fromBatch, readArrow, type RecordBatch, toBatch, writeArrowFile } from "../rows/arrow.ts";
+import { type RecordBatch, writeArrowFile } from "../rows/arrow.ts";
 import type { Lineage } from "../rows/lineage.ts";
-import { exists, filesUnder, removeFiles, wholeName } from "../run/files.ts";
+import { shardName } from "../rows/shards.ts";
+import { exists, type FileRecord, filesUnder, removeFiles, wholeName } from "../run/files.ts";
 import { conform, count } from "../run/schema.ts";
-import { Vouched } from "../run/vouched.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { TokenizeCounts } from "../text/tokenize.ts";
 import type { TextFile } from "./corpus.ts";
-import { type FileNote, noteOf, notePath, readNote, writeNote } from "./notes.ts";
+import { type FileNote, noteOf, notePath, type Part, readNote, shareOf, writeNote } from "./notes.ts";
 import type { RunContext, Unfinished, Work } from "./stage.ts";
+import {
+  exchange,
+  type ExchangePlan,
+  type FileTokens,
+  groupOf,
+  groupsOf,
+  type Kind,
+  MADE_EXCHANGE,
+  pieceRecords,
+  piecesOf,
+  shardNotes,
+  shardsOf,
+  writeOwnShards,
+} from "./tokenize_exchange.ts";
 
 const PLACE = { stage: "tokenize", folder: "tokens/files" };
 const KINDS = ["train", "test"] as const;
 
-/** Names of what parts leave, by their paths in the run folder. */
-export const MADE_PARTS = /^(tokens\/files|manifests\/tokenize)\/\d{5,}-(train|test)\.arrow(\.json)?$/;
+const MADE_FILES = /^(tokens\/files|manifests\/tokenize)\/\d{5,}-(train|test)\.arrow(\.json)?$/;
+
+/** Says whether a file is one of those that parts leave besides shards, by its path in the run folder. */
+export const isOfParts = (path: string): boolean => MADE_FILES.test(path) || MADE_EXCHANGE.test(path);
 
 /** The training and held-out sequences of documents, and the counts that are taken while they are read. */
 export interface Sides {
@@ -58,43 +75,62 @@ export function checkParts({ packing, maxTokens, maxDocuments }: Configuration):
 
 const nameOf = (file: number, kind: string) => `${String(file).padStart(5, "0")}-${kind}.arrow`;
 
-/** Reads the notes of a file of the text; null where it is still to be made into tokens. */
+/** A text that is made into tokens by its files. */
+export interface TextInFiles {
+  /** Its files, in their order. */
+  files: readonly TextFile[];
+  /** Hash of what the stage depends on. */
+  key: string;
+  /** Says where its sequences come from. */
+  lineage: Lineage;
+  /** Makes tokens of documents, numbered from 0. */
+  tokenize(documents: ReturnType<TextFile["open"]>): Sides;
+}
+
+/** Reads the notes of a file of the text by their kinds; null where it is still to be made into tokens. */
 async function notesOf(
-  run: string,
+  { run, configuration }: RunContext,
   file: number,
-  kinds: readonly string[],
-  key: string,
-): Promise<FileNote[] | null> {
-  const notes = await Promise.all(
-    kinds.map((kind) => noteOf({ ...PLACE, run, file: nameOf(file, kind), key })),
-  );
-  return notes.some((note) => note === null) ? null : notes as FileNote[];
+  { files, key }: Pick<TextInFiles, "files" | "key">,
+  isExchanged = async (group: number) => await piecesOf(run, group, key) !== null,
+): Promise<Record<Kind, FileNote | undefined> | null> {
+  const found: Record<Kind, FileNote | undefined> = { train: undefined, test: undefined };
+  for (const kind of kindsOf(configuration)) {
+    const name = nameOf(file, kind);
+    let note = await noteOf({ ...PLACE, run, file: name, key });
+    if (note === null && kind === "train" && await isExchanged(groupOf(file, files.length))) {
+      // Its sequences are exchanged, and the file is gone.
+      note = await readNote(notePath(run, PLACE.stage, name)).catch(() => null);
+    }
+    if (note?.key !== key) return null;
+    found[kind] = note;
+  }
+  return found;
 }
 
 const kindsOf = ({ holdout }: Configuration) => holdout > 0 ? KINDS : KINDS.slice(0, 1);
 
 /** Makes the tokens of files by their numbers, those that no note tells of; a file that another process has in hand is waited for. */
-export async function tokenizeFiles(
-  work: Work,
-  files: readonly TextFile[],
-  numbers: readonly number[],
-  key: string,
-  tokenize: (documents: ReturnType<TextFile["open"]>) => Sides,
-): Promise<void> {
+async function tokenizeFiles(work: Work, numbers: readonly number[], text: TextInFiles): Promise<void> {
   const { run, configuration, lock } = work;
   const kinds = kindsOf(configuration);
   for (const file of numbers) {
     const release = await lock(`${PLACE.stage}-${file}`, { patience: Infinity });
     try {
-      if (await notesOf(run, file, kinds, key)) continue;
-      const { counts, ...sides } = tokenize(files[file].open());
+      if (await notesOf(work, file, text)) continue;
+      const { counts, ...sides } = text.tokenize(text.files[file].open());
       const written = await Promise.all(
         kinds.map((kind) => writeArrowFile(`${run}/${PLACE.folder}/${nameOf(file, kind)}`, sides[kind]!)),
       );
       const { documents, tokens, sequences, droppedTails } = counts;
       const read = { ...work.files.read };
       for (const [i, kind] of kinds.entries()) {
-        const note = { key, ...written[i], read, counts: { documents, tokens, sequences, droppedTails } };
+        const note = {
+          key: text.key,
+          ...written[i],
+          read,
+          counts: { documents, tokens, sequences, droppedTails },
+        };
         await writeNote(run, PLACE.stage, nameOf(file, kind), note);
       }
     } finally {
@@ -103,87 +139,151 @@ export async function tokenizeFiles(
   }
 }
 
-/** Counts the files that are made into tokens. */
-export async function filesDone(work: Work, files: number, key: string): Promise<number> {
-  let done = 0;
-  for (let file = 0; file < files; file++) {
-    if (await notesOf(work.run, file, kindsOf(work.configuration), key)) done++;
-  }
-  return done;
-}
-
 /** Whether parts have left notes. */
 export async function hasParts(run: string): Promise<boolean> {
   return await exists(`${run}/manifests/${PLACE.stage}`);
 }
 
-/** Joins the sequences of all files and numbers them through. */
-export async function joinFiles(
-  { run, configuration, files: vouched }: Work,
-  files: number,
-  key: string,
-  lineage: Lineage,
-  counts: TokenizeCounts,
-): Promise<Sides> {
-  const kinds = kindsOf(configuration);
-  const before: { sequences: bigint; documents: bigint }[] = [];
-  const own = new Vouched(); // of scratch files, which no manifest mentions
-  for (let file = 0; file < files; file++) {
-    const notes = (await notesOf(run, file, kinds, key))!;
-    const [note] = notes;
-    for (const [i, kind] of kinds.entries()) {
-      own.add(`${run}/${PLACE.folder}`, { [nameOf(file, kind)]: notes[i] });
-    }
-    const more: Counts = conform(COUNTS, note.counts);
-    before.push({ sequences: BigInt(counts.sequences), documents: BigInt(counts.documents) });
-    for (const name of ["documents", "tokens", "sequences", "droppedTails"] as const) {
-      counts[name] += more[name];
-    }
-    vouched.note(note.read ?? {});
+/** Plans the exchange; a number where only so many files are made into tokens. `counts` gets what all of them hold. */
+async function planOf(
+  work: Work,
+  text: TextInFiles,
+  counts?: TokenizeCounts,
+): Promise<ExchangePlan | number> {
+  const { run, configuration: { seed, shardSequences } } = work;
+  const files: FileTokens[] = [];
+  const total = { documents: 0, tokens: 0, sequences: 0, droppedTails: 0 };
+  const groups = new Map<number, Promise<boolean>>(); // looked at once each
+  const isExchanged = (group: number) => {
+    if (!groups.has(group)) groups.set(group, piecesOf(run, group, text.key).then((found) => found !== null));
+    return groups.get(group)!;
+  };
+  let done = 0;
+  for (const file of text.files.keys()) {
+    const notes = await notesOf(work, file, text, isExchanged);
+    if (notes === null) continue;
+    done++;
+    files.push({
+      paths: {
+        train: `${PLACE.folder}/${nameOf(file, "train")}`,
+        test: `${PLACE.folder}/${nameOf(file, "test")}`,
+      },
+      notes,
+      before: { sequences: BigInt(total.sequences), documents: BigInt(total.documents) },
+    });
+    const { counts: own, read } = notes.train!;
+    const more: Counts = conform(COUNTS, own);
+    for (const name of Object.keys(total) as (keyof Counts)[]) total[name] += more[name];
+    work.files.note(read ?? {});
   }
-  if (counts.documents === 0) {
+  if (done < text.files.length) return done;
+  if (total.documents === 0) {
     throw new InputError(`Cannot tokenize the text of "${run}" as there must be some: its files hold none`, {
       where: run,
     });
   }
-  const join = (kind: string) =>
-    ReadableStream.from(async function* () {
-      for (const [file, { sequences, documents }] of before.entries()) {
-        for await (const batch of readArrow(`${run}/${PLACE.folder}/${nameOf(file, kind)}`, undefined, own)) {
-          const columns = fromBatch(batch);
-          yield toBatch({
-            ...columns,
-            sequence: columns.sequence.map((id) => id + sequences),
-            document: columns.document!.map((id) => id + documents),
-          }, lineage);
-        }
-      }
-    }());
-  return { train: join("train"), test: kinds.length > 1 ? join("test") : undefined, counts };
+  if (counts) Object.assign(counts, total);
+  return { key: text.key, seed, shardSequences, lineage: text.lineage, files };
 }
 
-/** Removes what parts left. */
+const numbersOf = (part: Part, things: number): number[] => {
+  const { from, to } = shareOf(part, things);
+  return Array.from({ length: to - from }, (_, i) => from + i);
+};
+
+/**
+ * Does what a part can: its files; once all files are made into tokens its share of the exchange; once that is complete its shards.
+ * Returns how far all parts are.
+ */
+export async function tokenizePart(
+  work: Work,
+  text: TextInFiles,
+  part: Part,
+): Promise<Record<string, unknown>> {
+  const own = numbersOf(part, text.files.length);
+  await tokenizeFiles(work, own, text);
+  const files = text.files.length;
+  const plan = await planOf(work, text);
+  if (typeof plan === "number") return { own: own.length, tokenized: plan, files };
+  const groups = groupsOf(files);
+  await exchange(work, plan, numbersOf(part, groups));
+  const exchanged = await exchangedGroups(work.run, files, text.key);
+  const far = { own: own.length, tokenized: files, files, exchanged, groups };
+  if (exchanged < groups) return far;
+  let written = 0, shards = 0;
+  for (const kind of KINDS) {
+    const count = shardsOf(plan, kind);
+    await writeOwnShards(work, plan, kind, numbersOf(part, count));
+    const notes = await shardNotes(work, plan, kind);
+    shards += count;
+    written += notes.filter((note) => note !== null).length;
+  }
+  return { ...far, written, shards };
+}
+
+async function exchangedGroups(run: string, files: number, key: string): Promise<number> {
+  let exchanged = 0;
+  for (let group = 0; group < groupsOf(files); group++) {
+    if (await piecesOf(run, group, key)) exchanged++;
+  }
+  return exchanged;
+}
+
+/** Does what no part has done, and returns the shards; `counts` gets what the text holds. */
+export async function closeParts(
+  work: Work,
+  text: TextInFiles,
+  counts: TokenizeCounts,
+): Promise<{ outputs: Record<string, FileRecord>; rows: Record<Kind, number> }> {
+  const everything = { index: 1, of: 1 };
+  await tokenizePart(work, text, everything);
+  const plan = await planOf(work, text, counts) as ExchangePlan;
+  const outputs: Record<string, FileRecord> = {};
+  const rows = { train: 0, test: 0 };
+  for (const kind of KINDS) {
+    for (const [shard, note] of (await shardNotes(work, plan, kind)).entries()) {
+      const { bytes, sha256 } = note!;
+      outputs[`tokens/${shardName(kind, shard)}`] = { bytes, sha256 };
+      rows[kind] += note!.rows;
+      work.files.note(note!.read ?? {});
+    }
+  }
+  return { outputs, rows };
+}
+
+/** Removes what parts left besides shards. */
 export async function removeParts(run: string): Promise<void> {
-  for (const folder of [PLACE.folder, `manifests/${PLACE.stage}`]) {
-    await removeFiles(run, folder, (path) => MADE_PARTS.test(wholeName(path) ?? path));
+  for (const folder of ["tokens", `manifests/${PLACE.stage}`]) {
+    await removeFiles(run, folder, (path) => isOfParts(wholeName(path) ?? path));
   }
 }
 
 /** Says how far the parts have come; null where none has begun. */
 export async function unfinishedTokens({ run }: RunContext, key: string): Promise<Unfinished | null> {
-  const files: Unfinished["files"] = {};
+  const [tokens, exchanged, shards]: Unfinished["files"][] = [{}, {}, {}];
   for await (const path of filesUnder(run, `manifests/${PLACE.stage}`)) {
-    if (!MADE_PARTS.test(path)) continue;
-    const file = path.slice(`manifests/${PLACE.stage}/`.length, -".json".length);
-    const note = await readNote(notePath(run, PLACE.stage, file)).catch(() => null);
-    if (note?.key === key) files[`${PLACE.folder}/${file}`] = { bytes: note.bytes, sha256: note.sha256 };
+    if (!isOfParts(path)) continue;
+    const name = path.slice(`manifests/${PLACE.stage}/`.length, -".json".length);
+    const note = await readNote(notePath(run, PLACE.stage, name)).catch(() => null);
+    if (note?.key !== key) continue;
+    const record = { bytes: note.bytes, sha256: note.sha256 };
+    const [, group] = /^exchange-(\d+)$/.exec(name) ?? [];
+    if (group !== undefined) {
+      Object.assign(exchanged, pieceRecords(Number(group), await piecesOf(run, Number(group), key) ?? []));
+    } else if (/^(train|test)-/.test(name)) shards[`tokens/${name}`] = record;
+    else tokens[`${PLACE.folder}/${name}`] = record;
   }
-  const done = new Set(Object.keys(files).map((path) => path.replace(/-(train|test)\.arrow$/, ""))).size;
+  const done = new Set(Object.keys(tokens).map((path) => path.replace(/-(train|test)\.arrow$/, ""))).size;
   if (done === 0) return null;
+  // Training sequences that are exchanged lie there alone.
+  for (const path of Object.keys(tokens)) if (!await exists(`${run}/${path}`)) delete tokens[path];
+  const written = Object.keys(shards).length;
   return {
     complete: false,
-    what: `${done} files are tokens so far, by parts`,
+    what: written > 0
+      ? `${written} shards are written by parts so far`
+      : `${done} files are tokens so far, by parts`,
     remedy: say`run ${task("tokenize", { run })} to do the others and close it, or their parts first`,
-    files,
+    files: { ...tokens, ...exchanged, ...shards },
   };
 }

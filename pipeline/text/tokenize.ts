@@ -9,7 +9,7 @@ import { type Columns, type RecordBatch, toBatch } from "../rows/arrow.ts";
 import { FORMAT, type Lineage } from "../rows/lineage.ts";
 import { tokenArrayOf } from "../rows/columns.ts";
 import { indexOfText, uniform } from "../random.ts";
-import { collector } from "./garbage.ts";
+import { openEncoders } from "./encoders.ts";
 import type { Document } from "./readers.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
@@ -35,6 +35,10 @@ export interface TokenizeOptions {
   maxDocuments?: number;
   /** Stops after the document that brings the tokens to this number. */
   maxTokens?: number;
+  /** Threads that encode; 1 unless given, which is the caller's own. Never changes the rows. */
+  workers?: number;
+  /** Characters that one thread encodes before several begin, which takes them about a second; 32 Mi unless given. */
+  workersAfter?: number;
   /** Hash of the stage's configuration, for the lineage. */
   config?: string;
 }
@@ -63,7 +67,7 @@ export interface TokenizedBatch {
 
 const GROUP_DOCUMENTS = 256;
 const GROUP_CHARACTERS = 16_384 * navigator.hardwareConcurrency;
-const COLLECT_CHARACTERS = 32 * GROUP_CHARACTERS;
+const WORKER_CHARACTERS = 262_144; // of a group for one of several threads, each of which has two at a time
 const BATCH_ROWS = 1024;
 const BATCH_TOKENS = 1 << 20;
 
@@ -122,8 +126,9 @@ export function tokenizeDocuments(
 export async function* tokenCounts(
   documents: AsyncIterable<Document>,
   tokenizer: Tokenizer,
+  workers?: number,
 ): AsyncGenerator<number> {
-  for await (const group of encodedGroups(groups(documents, Infinity), tokenizer)) {
+  for await (const group of encodedGroups(documents, tokenizer, { workers })) {
     for (const { ids } of group) yield ids.length === 0 ? 0 : ids.length + 1;
   }
 }
@@ -141,7 +146,7 @@ async function* tokenized(
     sides.map((side) => [side, new Packer(tokenizer, options.sequenceLength, packing, counts)]),
   );
   let seen = 0;
-  for await (const group of encodedGroups(groups(documents, options.maxDocuments ?? Infinity), tokenizer)) {
+  for await (const group of encodedGroups(documents, tokenizer, options)) {
     for (const { document: { text, source }, ids } of group) {
       if (seen >= maxTokens) break;
       if (ids.length === 0) {
@@ -162,47 +167,51 @@ async function* tokenized(
 }
 
 /**
- * Encodes groups, two at a time: while the caller has one in hand or it runs out of documents, the other keeps the cores busy.
- *
- * V8 does not see the library's memory, about 100 bytes per token until their encoding is collected, so garbage is collected
- * from time to time: 3% of the time, and no peaks when V8 is late.
+ * Encodes documents in groups, two at a time: while the caller has one in hand or it runs out of documents, the other keeps the cores
+ * busy. Several `workers` have two groups each.
  */
 async function* encodedGroups(
-  groups: AsyncIterable<Document[]>,
+  documents: AsyncIterable<Document>,
   tokenizer: Tokenizer,
+  { workers = 1, workersAfter, maxDocuments = Infinity }: Pick<
+    TokenizeOptions,
+    "workers" | "workersAfter" | "maxDocuments"
+  >,
 ): AsyncGenerator<{ document: Document; ids: Uint32Array }[]> {
+  const [most, characters] = workers > 1 ? [2 * workers, WORKER_CHARACTERS] : [1, GROUP_CHARACTERS];
+  const encoders = openEncoders(tokenizer, workers, workersAfter);
   const encode = async (group: Document[]) => {
     const texts = group.filter(({ tokens }) => tokens === undefined).map(({ text }) => text);
-    const encoded = texts.length > 0 ? await tokenizer.encode(texts) : [];
+    const encoded = texts.length > 0 ? await encoders.encode(texts) : [];
     let next = 0;
     return group.map((document) => ({ document, ids: document.tokens ?? encoded[next++] }));
   };
-  let ahead: ReturnType<typeof encode> | undefined;
-  let uncollected = 0; // characters
-  let collect: (() => void) | undefined;
-  for await (const group of groups) {
-    const encoded = encode(group);
-    encoded.catch(() => {}); // heard when its turn comes
-    if (ahead) yield await ahead;
-    ahead = encoded;
-    uncollected += group.reduce((sum, { text }) => sum + text.length, 0);
-    if (uncollected < COLLECT_CHARACTERS) continue;
-    collect ??= await collector();
-    collect();
-    uncollected = 0;
+  const ahead: ReturnType<typeof encode>[] = [];
+  try {
+    for await (const group of groups(documents, maxDocuments, characters)) {
+      const encoded = encode(group);
+      encoded.catch(() => {}); // heard when its turn comes
+      if (ahead.push(encoded) > most) yield await ahead.shift()!;
+    }
+    for (const encoded of ahead) yield await encoded;
+  } finally {
+    await encoders.close();
   }
-  if (ahead) yield await ahead;
 }
 
 /** Collects documents into groups that are worth a call of the tokenizer. */
-async function* groups(documents: AsyncIterable<Document>, most: number): AsyncGenerator<Document[]> {
+async function* groups(
+  documents: AsyncIterable<Document>,
+  most: number,
+  worth: number, // characters
+): AsyncGenerator<Document[]> {
   let group: Document[] = [], characters = 0, count = 0;
   if (most <= 0) return;
   for await (const document of documents) {
     group.push(document);
     characters += document.text.length;
     count++;
-    if (group.length >= GROUP_DOCUMENTS || characters >= GROUP_CHARACTERS || count >= most) {
+    if (group.length >= GROUP_DOCUMENTS || characters >= worth || count >= most) {
       yield group;
       [group, characters] = [[], 0];
     }

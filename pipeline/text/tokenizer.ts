@@ -11,6 +11,7 @@ import { refuseLink, removeIfEmpty, removeIfThere, sha256 } from "../run/files.t
 import { canonical } from "../run/seal.ts";
 import { readVouched, type Vouched } from "../run/vouched.ts";
 import { cutLongWords, LONGEST_WORD } from "./long_words.ts";
+import { collector } from "./garbage.ts";
 import type { Document } from "./readers.ts";
 import { abortOf } from "./tokenizer_format.ts";
 import type { Training } from "./tokenizer_worker.ts";
@@ -213,6 +214,12 @@ export async function loadTokenizer(
   return await openTokenizer(json, eos, path);
 }
 
+/** Opens a tokenizer once more, on another thread; `eos` is its id. */
+export async function reopenTokenizer({ json, eos }: Pick<Tokenizer, "json" | "eos">): Promise<Tokenizer> {
+  const { Tokenizer } = await import("tokenizers");
+  return await openTokenizer(json, Tokenizer.fromString(json).idToToken(eos) ?? undefined);
+}
+
 function unloadable(where: string, rule: string, fact: string, remedy?: Text): InputError {
   return new InputError(`Cannot load tokenizer "${where}" as it ${rule}: ${fact}`, { where, remedy });
 }
@@ -264,7 +271,9 @@ async function openTokenizer(
       const what = `Cannot encode text as the tokenizer "${path}" must know it: ${reason}`;
       throw new InputError(what, { where: path, cause: error });
     });
-    return encoded.map((encoding) => encoding.getIds());
+    const ids = encoded.map((encoding) => encoding.getIds());
+    await collect(texts);
+    return ids;
   };
   const words = cutsAtWords(format) ? new WordEncoder(encodeBatch) : undefined;
   return {
@@ -281,6 +290,22 @@ async function openTokenizer(
     },
     decode: async (ids) => ids.length === 0 ? "" : await tokenizer.decode(Array.from(ids), false),
   };
+}
+
+/** Characters whose encodings the library may hold; a text counts as some more. */
+const COLLECT_CHARACTERS = 1 << 20;
+const CHARACTERS_OF_A_TEXT = 16;
+let uncollected = 0;
+
+/**
+ * Frees what the library holds of texts that it encoded, from time to time: V8 does not see that memory, about 100 bytes per token and
+ * some more per text. So garbage is collected, and there are no peaks when V8 is late.
+ */
+async function collect(texts: readonly string[]): Promise<void> {
+  uncollected += texts.reduce((sum, { length }) => sum + length + CHARACTERS_OF_A_TEXT, 0);
+  if (uncollected < COLLECT_CHARACTERS) return;
+  uncollected = 0;
+  (await collector())();
 }
 
 /** Parses JSON; undefined where it is none. */

@@ -1,10 +1,14 @@
-/** Reads the flags of the small benchmarks: whole numbers, names out of a list, and what is so or not. */
+/** Reads the flags of the small benchmarks: whole numbers, sizes, names out of a list, and what is so or not. */
 
 import { parseArgs } from "@std/cli/parse-args";
+import { parseBytes } from "../../tasks/options.ts";
 
-/** What a flag takes unless it is given: a whole number of at least 1, or the last of the names that it may be; or false, for one without a value. */
-type Flag = number | readonly string[] | false;
-type Value<F extends Flag> = F extends number ? number
+/**
+ * What a flag takes unless it is given: a whole number of at least 1, a size in bytes, or the last of the names that it may be; or false, for
+ * one without a value.
+ */
+type Flag = number | { bytes: number } | readonly string[] | false;
+type Value<F extends Flag> = F extends number | { bytes: number } ? number
   : F extends false ? boolean
   : F extends readonly (infer Name)[] ? Name
   : never;
@@ -26,9 +30,9 @@ export function benchFlags<Flags extends Record<string, Flag>>(
     const line = (name: string) => {
       const flag = flags[name];
       if (flag === false) return `  --${name}`;
-      return typeof flag === "number"
-        ? `  --${name} N  (default ${flag})`
-        : `  --${name} ${flag.join("|")}  (default ${flag.at(-1)})`;
+      if (typeof flag === "number") return `  --${name} N  (default ${flag})`;
+      if ("bytes" in flag) return `  --${name} SIZE  (default ${flag.bytes / 2 ** 20}MiB)`;
+      return `  --${name} ${flag.join("|")}  (default ${flag.at(-1)})`;
     };
     console.log([about, ...names.map(line), "  --help  print this"].join("\n"));
     Deno.exit(0);
@@ -46,6 +50,13 @@ export function benchFlags<Flags extends Record<string, Flag>>(
       if (text === undefined) return flag;
       if (Number.isSafeInteger(Number(text)) && Number(text) >= 1) return Number(text);
       return fail(`--${name} must be a whole number of at least 1: it is ${JSON.stringify(text)}`);
+    }
+    if ("bytes" in flag) {
+      try {
+        return text === undefined ? flag.bytes : parseBytes(String(text));
+      } catch {
+        return fail(`--${name} must be a size like 512MiB or 2GiB: it is ${JSON.stringify(text)}`);
+      }
     }
     if (text === undefined) return flag.at(-1);
     return flag.find((choice) => choice === text) ??

@@ -1,13 +1,16 @@
 /**
  * How much of the tokenizers library's own rate is left when documents become sequences?
  *
- *   deno task bench:tokenize [--vocab-size 1024] [--characters 500000] [--rounds 7]
+ *   deno task bench:tokenize [--vocab-size 1024] [--characters 500000] [--rounds 7] [--workers 2] [--repeat 100]
  *
  * On the embedded corpus (`characters` of each of its six sources), with a tokenizer trained on it. The library alone
  * encodes all texts in one call, or in calls of about a million characters, its ids never read or, in the third way, read
  * with `getIds()`, the one way to them from JavaScript; `tokenizeDocuments()` also splits the corpus, cuts sequences and makes Arrow batches. The library's
  * results are freed by V8's collector, so every way ends with a collection, and none leaves its garbage to the next. The ways take
  * turns; medians of the rounds, of time on the clock and of processor time, which other processes disturb less.
+ *
+ * Then the corpus is repeated, and one worker takes turns with two, and four, up to `workers`: with one the process encodes in the
+ * thread that reads and packs, with more in so many threads beside it.
  */
 
 import { type Encoding, Tokenizer as Library } from "tokenizers";
@@ -17,17 +20,19 @@ import type { Document } from "../../pipeline/text/readers.ts";
 import { tokenizeDocuments } from "../../pipeline/text/tokenize.ts";
 import { loadTokenizer, trainTokenizer } from "../../pipeline/text/tokenizer.ts";
 import { benchFlags } from "./flags.ts";
-import { median } from "../../kernels/device/time.ts";
+import { median, type Seconds } from "../../kernels/device/time.ts";
 import { takeTurns } from "./turns.ts";
 
 const flags = benchFlags(
   "Compares tokenizing with what the tokenizers library reaches alone.",
-  { "vocab-size": 1024, characters: 500_000, rounds: 7 },
+  { "vocab-size": 1024, characters: 500_000, rounds: 7, workers: 2, repeat: 100 },
 );
 const documents: Document[] = await Array.fromAsync(defaultCorpus({ characters: flags.characters }));
 const bytes = documents.reduce((sum, { text }) => sum + new TextEncoder().encode(text).length, 0);
-const source = async function* () {
-  for (const document of documents) yield await Promise.resolve(document);
+const source = async function* (times = 1) {
+  for (let time = 0; time < times; time++) {
+    for (const document of documents) yield await Promise.resolve(document);
+  }
 };
 const folder = await Deno.makeTempDir();
 const tokenizer = await trainTokenizer(source(), {
@@ -58,11 +63,14 @@ const ways: Record<string, () => Promise<void>> = {
   "library, one call": alone(inGroups(Infinity)),
   "library, million a call": alone(inGroups(1e6)),
   "library, ids read": alone(inGroups(1e6), (encoding) => void encoding.getIds()),
-  "tokenizeDocuments()": async () => {
-    const fresh = await loadTokenizer(path); // no word of an earlier round is known to it
-    for await (const _ of tokenizeDocuments(source(), fresh, { sequenceLength: 128, holdout: 0.1 }));
-  },
+  "tokenizeDocuments()": () => tokenize(1, 1),
 };
+
+async function tokenize(workers: number, times: number): Promise<void> {
+  const fresh = await loadTokenizer(path); // no word of an earlier round is known to it
+  const options = { sequenceLength: 128, holdout: 0.1, workers, workersAfter: 0 };
+  for await (const _ of tokenizeDocuments(source(times), fresh, options));
+}
 
 /** Frees what a way left behind: the library's results are freed in a task that follows the collection. */
 async function collect(): Promise<void> {
@@ -70,9 +78,17 @@ async function collect(): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, 0));
 }
 
-const seconds = await takeTurns(ways, flags.rounds, collect).finally(() =>
-  Deno.remove(folder, { recursive: true })
+const counts = [1, 2, 4, 8, 16, 32, 64].filter((workers) => workers <= flags.workers);
+const byWorkers = Object.fromEntries(
+  counts.map((workers) => [`${workers}`, () => tokenize(workers, flags.repeat)]),
 );
+let seconds: Map<string, Seconds>, scaling: Map<string, Seconds>;
+try {
+  seconds = await takeTurns(ways, flags.rounds, collect);
+  scaling = await takeTurns(byWorkers, Math.ceil(flags.rounds / 2), collect);
+} finally {
+  await Deno.remove(folder, { recursive: true });
+}
 
 console.log(
   `${
@@ -88,6 +104,15 @@ for (const [name, { clock, processor }] of seconds) {
     name.padEnd(24) + (bytes / 1e6 / median(clock)).toFixed(2).padStart(7) +
       percent(best("clock") / median(clock)).padStart(20) + median(processor).toFixed(2).padStart(14) +
       percent(best("processor") / median(processor)).padStart(21),
+  );
+}
+console.log("\nworkers   MB/s   of one   processor s");
+const { clock: oneWorker } = scaling.get("1")!;
+for (const [workers, { clock, processor }] of scaling) {
+  console.log(
+    workers.padStart(7) + (flags.repeat * bytes / 1e6 / median(clock)).toFixed(2).padStart(7) +
+      `${(median(oneWorker) / median(clock)).toFixed(2)}×`.padStart(9) +
+      median(processor).toFixed(2).padStart(14),
   );
 }
 Deno.exit(0); // the library's threads would outlive the text

@@ -1,10 +1,16 @@
 import { assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { fromBatch, type RecordBatch, toBatch, writeArrowFile } from "../../../pipeline/rows/arrow.ts";
+import {
+  fromBatch,
+  readArrow,
+  type RecordBatch,
+  toBatch,
+  writeArrowFile,
+} from "../../../pipeline/rows/arrow.ts";
 import type { Lineage } from "../../../pipeline/rows/lineage.ts";
 import { type Columns, sliceColumns } from "../../../pipeline/rows/columns.ts";
 import { randomKeys } from "../../../pipeline/random.ts";
-import { epochs, inSequence, shuffle } from "../../../pipeline/rows/shuffle.ts";
+import { epochs, inSequence, scatter, shuffle, shuffleBuckets } from "../../../pipeline/rows/shuffle.ts";
 
 const S = 4;
 const lineage: Lineage = {
@@ -115,6 +121,44 @@ Deno.test("shuffle() removes its spilled rows when its source fails or its reade
   ) break;
   assertEquals([...Deno.readDirSync(folder)], []);
   await Deno.remove(folder);
+});
+
+Deno.test("scatter() and shuffleBuckets() give the order of shuffle(), however many wrote the buckets and however little memory there is", async () => {
+  const folder = await Deno.makeTempDir();
+  const rows = someRows(300);
+  const expected = await collect(shuffle(stream(rows, 100), { seed: 5, spill: `${folder}/spill` }));
+  const cuts = [[0, 300], [0, 1, 1, 200, 300], [0, 150, 300]]; // one of the writers has no rows
+  for (const [i, bits] of [0, 1, 5, 8].entries()) {
+    const ends = cuts[i % cuts.length];
+    const counts = new Array<number>(2 ** bits).fill(0);
+    for (let writer = 0; writer + 1 < ends.length; writer++) {
+      const own = sliceColumns(rows, ends[writer], ends[writer + 1]);
+      const pathOf = (bucket: number) => `${folder}/${bits}-${writer}-${bucket}`;
+      const written = await scatter(stream(own, 70), {
+        seed: 5,
+        bits,
+        pathOf,
+        budget: i % 2 ? 3000 : 1 << 20,
+      });
+      assertEquals(written.length, 2 ** bits);
+      assertEquals(written.reduce((sum, rows) => sum + rows, 0), own.rows);
+      written.forEach((rows, bucket) => counts[bucket] += rows);
+    }
+    const bucketOf = async function* (bucket: number) {
+      for (let writer = 0; writer + 1 < ends.length; writer++) {
+        const path = `${folder}/${bits}-${writer}-${bucket}`;
+        if (await Deno.stat(path).catch(() => null)) yield* readArrow(path);
+      }
+    };
+    const buckets = counts.keys().map((bucket) => ReadableStream.from(bucketOf(bucket)));
+    const options = { seed: 5, spill: `${folder}/spill`, budget: i % 2 ? 1 << 20 : 2000 };
+    assertEquals(await collect(shuffleBuckets(buckets, options)), expected, `${bits} bits`);
+    const keys = randomKeys(5, "shuffle", rows.sequence);
+    const wanted = new Array<number>(2 ** bits).fill(0);
+    for (const key of keys) wanted[Number(key >> BigInt(64 - bits))]++;
+    assertEquals(counts, wanted);
+  }
+  await Deno.remove(folder, { recursive: true });
 });
 
 Deno.test("epochs() goes through the shards in order, then in new orders, and starts anywhere", async () => {

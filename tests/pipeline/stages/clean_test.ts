@@ -15,6 +15,13 @@ const HALVES = [
   "tokenizer.json.partial",
   "tokens/train-00003.arrow.partial",
   "tokens/spill.partial/12.arrows",
+  "tokens/spill.partial/00012/3.arrows", // of parts, as the next six
+  "tokens/files/00000-test.arrow.partial",
+  "tokens/exchange/00000/00001.arrows.partial",
+  "manifests/tokenize/exchange-00000.json.partial",
+  "scores/train-00001.arrow.partial",
+  "manifests/score/train-00001.arrow.json.partial",
+  "manifests/split/expert-01/train-00000.arrow.json.partial",
   "partition/expert-01/test-00000.arrow.partial",
   "experts/expert-01/model.safetensors.partial",
   "experts/expert-01/checkpoints/step-00000009.safetensors.partial",

@@ -14,7 +14,18 @@ Deno.test("planJobs() plans a new run from text to report, each job after what i
     assertEquals(await exists(run), false);
     const named = new Map(jobs.map((job) => [job.name, job]));
     assertEquals([...named.keys()], [
-      ...["text", "tokenize", "tokens", "routers", "score", "assign", "split", "partition"],
+      ...[
+        "text",
+        "tokenize",
+        "exchange",
+        "shuffle",
+        "tokens",
+        "routers",
+        "score",
+        "assign",
+        "split",
+        "partition",
+      ],
       ...["train-expert", "evaluate-expert", "train-dense", "evaluate-dense", "train-dense-steps"],
       ...["evaluate-dense-steps", "evaluate"],
     ]);
@@ -26,10 +37,31 @@ Deno.test("planJobs() plans a new run from text to report, each job after what i
       }
       seen.add(name);
     }
-    assertEquals(jobs.map((job) => missingOf(job).length), [1, 4, 1, 1, 4, 1, 4, 1, 3, 3, 1, 1, 1, 1, 1]);
+    assertEquals(jobs.map((job) => missingOf(job).length), [
+      1,
+      4,
+      4,
+      4,
+      1,
+      1,
+      4,
+      1,
+      4,
+      1,
+      3,
+      3,
+      1,
+      1,
+      1,
+      1,
+      1,
+    ]);
     const tasksOf = (name: string, unit: number) =>
       named.get(name)!.tasks(unit).map(({ task, with: w }) => [task, w.part ?? w.expert]);
     assertEquals(tasksOf("score", 2), [["score", "2/4"]]);
+    for (const pass of ["tokenize", "exchange", "shuffle"]) {
+      assertEquals(tasksOf(pass, 2), [["tokenize", "2/4"]]);
+    }
     assertEquals(tasksOf("train-expert", 2), [["train-expert", 2]]);
     assertEquals(tasksOf("evaluate-expert", 3), [["evaluate", "3/7"]]); // three experts, four baselines
     assertEquals(named.get("evaluate-dense-steps")!.first, 5);

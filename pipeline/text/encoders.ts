@@ -1,0 +1,91 @@
+/**
+ * Encodes texts on several threads: each has a tokenizer of its own, so that ids do not depend on how many there are.
+ *
+ * @module
+ */
+
+import type { Encoded, Order } from "./encoder_worker.ts";
+import type { Tokenizer } from "./tokenizer.ts";
+
+/** What encodes texts. */
+export interface Encoders {
+  /** Encodes texts, as {@linkcode Tokenizer.encode} does; calls go to threads that are free. */
+  encode(texts: string[]): Promise<Uint32Array[]>;
+  /** Ends the threads, once they have nothing in hand. */
+  close(): Promise<void>;
+}
+
+/** Characters that are encoded before threads are started: about as much as one encodes in the time in which these begin. */
+const CHARACTERS_ALONE = 1 << 25;
+
+/**
+ * Opens encoders that encode on `workers` threads beside this one; with one worker this thread encodes alone, and so it does as far as
+ * `alone` characters.
+ */
+export function openEncoders(tokenizer: Tokenizer, workers: number, alone = CHARACTERS_ALONE): Encoders {
+  let characters = 0;
+  let started: EncoderWorker[] = [];
+  return {
+    async encode(texts) {
+      if (workers > 1 && characters >= alone && started.length === 0) {
+        started = Array.from({ length: workers }, () => new EncoderWorker(tokenizer));
+      }
+      characters += texts.reduce((sum, text) => sum + text.length, 0);
+      if (started.length === 0) return await tokenizer.encode(texts);
+      const free = started.reduce((least, worker) => worker.waiting < least.waiting ? worker : least);
+      // What an encoder cannot encode this thread cannot either: it says why.
+      return await free.encode(texts) ?? await tokenizer.encode(texts);
+    },
+    async close() {
+      await Promise.all(started.map((worker) => worker.close()));
+      started = [];
+    },
+  };
+}
+
+/** A thread that encodes. */
+class EncoderWorker {
+  readonly #worker = new Worker(new URL("./encoder_worker.ts", import.meta.url), { type: "module" });
+  readonly #answers = new Map<number, PromiseWithResolvers<Encoded["encoded"]>>();
+  #next = 0;
+
+  constructor({ json, eos }: Tokenizer) {
+    this.#worker.onmessage = ({ data: { number, encoded } }: MessageEvent<Encoded>) => {
+      this.#answers.get(number)!.resolve(encoded);
+      this.#answers.delete(number);
+    };
+    this.#worker.onerror = (event) => {
+      event.preventDefault();
+      for (const { reject } of this.#answers.values()) reject(new Error(event.message));
+      this.#answers.clear();
+    };
+    this.#send({ json, eos });
+  }
+
+  /** Calls that are not yet answered. */
+  get waiting(): number {
+    return this.#answers.size;
+  }
+
+  /** Encodes texts; undefined where that fails. */
+  async encode(texts: string[]): Promise<Uint32Array[] | undefined> {
+    const answer = Promise.withResolvers<Encoded["encoded"]>();
+    const number = this.#next++;
+    this.#answers.set(number, answer);
+    this.#send({ number, texts });
+    const encoded = await answer.promise;
+    if (encoded === undefined) return undefined;
+    let at = 0;
+    return Array.from(encoded.lengths, (length) => encoded.ids.subarray(at, at += length));
+  }
+
+  /** Ends the thread after its last answer: the library's own threads must not outlive it. */
+  async close(): Promise<void> {
+    await Promise.allSettled([...this.#answers.values()].map(({ promise }) => promise));
+    this.#worker.terminate();
+  }
+
+  #send(order: Order): void {
+    this.#worker.postMessage(order);
+  }
+}

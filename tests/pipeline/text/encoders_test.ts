@@ -1,0 +1,83 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
+import { openEncoders } from "../../../pipeline/text/encoders.ts";
+import { loadTokenizer, reopenTokenizer, type Tokenizer } from "../../../pipeline/text/tokenizer.ts";
+import { byteSymbols } from "../../../pipeline/text/tokenizer.ts";
+import { inFolder } from "../../tasks/support.ts";
+
+const vocab = Object.fromEntries([...byteSymbols(), "th", "the", "<stop>"].map((symbol, id) => [symbol, id]));
+const level = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true };
+/** A tokenizer that cuts at words, so that it keeps a table of them; its end of a document has no usual name. */
+const BYTES = {
+  version: "1.0",
+  added_tokens: [],
+  pre_tokenizer: level,
+  model: { type: "BPE", vocab, merges: ["t h", "th e"] },
+};
+/** One that knows two words and nothing else. */
+const WORDS = {
+  ...{ version: "1.0", added_tokens: [], pre_tokenizer: { type: "Whitespace" } },
+  model: { type: "WordLevel", vocab: { "<stop>": 0, sea: 1, wind: 2 }, unk_token: "[UNK]" },
+};
+
+async function opened(json: unknown, test: (tokenizer: Tokenizer) => Promise<void>): Promise<void> {
+  await inFolder(async (folder) => {
+    await Deno.writeTextFile(`${folder}/tokenizer.json`, JSON.stringify(json));
+    await test(await loadTokenizer(`${folder}/tokenizer.json`, { eos: "<stop>" }));
+  });
+}
+
+const calls = Array.from(
+  { length: 40 },
+  (_, i) => [`the ${i} thermal naïve 日本 the<stop>`, "", `${"word ".repeat(i)}${i % 3}`],
+);
+
+Deno.test("openEncoders() gives on any number of threads the ids of the tokenizer, in the order of the calls", () =>
+  opened(BYTES, async (tokenizer) => {
+    const expected = await Promise.all(calls.map((texts) => tokenizer.encode(texts)));
+    for (const [workers, alone] of [[1, 0], [2, 0], [3, 500]] as const) {
+      let here = 0; // calls that this thread encodes
+      const counted: Tokenizer = { ...tokenizer, encode: (texts) => (here++, tokenizer.encode(texts)) };
+      const encoders = openEncoders(counted, workers, alone);
+      const encoded = await Promise.all(calls.map((texts) => encoders.encode(texts)));
+      assertEquals(encoded, expected);
+      if (workers === 1) assertEquals(here, calls.length);
+      else if (alone === 0) assertEquals(here, 0);
+      else assert(here > 0 && here < calls.length, `${here}`);
+      await encoders.close();
+    }
+  }));
+
+Deno.test("openEncoders() throws what the tokenizer says of a text that it cannot encode, and goes on", () =>
+  opened(WORDS, async (tokenizer) => {
+    const encoders = openEncoders(tokenizer, 2, 0);
+    const bad = encoders.encode(["sea", "salt"]);
+    const good = encoders.encode(["wind sea"]);
+    const error = await assertRejects(() => bad, InputError);
+    const own = await assertRejects(() => tokenizer.encode(["sea", "salt"]), InputError);
+    assertEquals([error.what, error.where], [own.what, own.where]);
+    assertEquals((await good).map((ids) => [...ids]), [[2, 1]]);
+    await encoders.close();
+  }));
+
+Deno.test("openEncoders() closes with calls in hand once they are answered", () =>
+  opened(BYTES, async (tokenizer) => {
+    const encoders = openEncoders(tokenizer, 2, 0);
+    const encoded = calls.map((texts) => encoders.encode(texts));
+    await encoders.close();
+    assertEquals((await Promise.all(encoded)).length, calls.length);
+    await openEncoders(tokenizer, 2, 0).close(); // without any call
+  }));
+
+Deno.test("reopenTokenizer() keeps the end of a document, which text never becomes", () =>
+  opened(BYTES, async (tokenizer) => {
+    const again = await reopenTokenizer(tokenizer);
+    assertEquals([again.eos, again.vocabulary, again.sha256], [
+      tokenizer.eos,
+      tokenizer.vocabulary,
+      tokenizer.sha256,
+    ]);
+    const [ids] = await again.encode(["x<stop>y"]);
+    assertEquals([...ids], [...(await tokenizer.encode(["x<stop>y"]))[0]]);
+    assert(!ids.includes(again.eos));
+  }));
