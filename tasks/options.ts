@@ -161,6 +161,7 @@ export const CHECKPOINTS = section("Command", {
 /** Other runs whose models are trained beside those of a run. */
 export const ALSO = section("Command", {
   also: paths({
+    default: [],
     help:
       "another run: train the same of it side by side, as a bank, to the same bits; for seeds; repeatable",
   }),
