@@ -20,7 +20,13 @@ export { assignmentOf, ASSIGNMENTS } from "./assignment/assignments.ts";
 export { assignBalanced } from "./assignment/balanced.ts";
 export { optimal } from "./assignment/optimal.ts";
 export { byPrices, type Drift, drift, type Prices, readPrices, writePrices } from "./assignment/prices.ts";
-export { type RouterState, trainRouters, type TrainRoutersOptions } from "./em/train_routers.ts";
+export {
+  type RoundScores,
+  type RouterShare,
+  type RouterState,
+  trainRouters,
+  type TrainRoutersOptions,
+} from "./em/train_routers.ts";
 export { type Description, writeDescription } from "./folder.ts";
 export {
   expertFolder,
@@ -54,6 +60,7 @@ export {
 export {
   type LearnContext,
   type Learned,
+  type Member,
   type OpenOptions,
   type Partitioner,
   type PartitionerKind,

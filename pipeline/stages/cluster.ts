@@ -85,9 +85,10 @@ export const CLUSTER_FORMULAS: readonly string[] = [
 ];
 
 /** Counts what a run takes. Throws an `InputError` where there are fewer sequences than experts. */
-export function planCluster(c: Configuration, options: ClusterOptions): ClusterPlan {
+export function planCluster(configuration: Configuration, options: ClusterOptions): ClusterPlan {
   const { tokens, machines, flops, diskBytesPerSecond } = options;
-  const { experts, sequenceLength, prefix, rounds, roundSequences, expertBatch, shardSequences, holdout } = c;
+  const { experts, sequenceLength, prefix, rounds, roundSequences, expertBatch, shardSequences, holdout } =
+    configuration;
   const sequences = Math.floor(tokens / sequenceLength);
   if (sequences < experts) {
     throw new InputError(
@@ -96,10 +97,10 @@ export function planCluster(c: Configuration, options: ClusterOptions): ClusterP
       }: ${setting("corpusTokens")} is ${tokens}`,
     );
   }
-  const { router, expert } = modelShapes(c);
+  const { router, expert } = modelShapes(configuration);
   const heldOut = holdout * sequences / (1 - holdout);
-  const text = tokens * charactersPerToken(c);
-  const [tokenized, scores] = [tokenBytes(c, sequences), scoreBytes(experts, sequences)];
+  const text = tokens * charactersPerToken(configuration);
+  const [tokenized, scores] = [tokenBytes(configuration, sequences), scoreBytes(experts, sequences)];
   const group = Math.min(experts, machines);
   const perRound = roundSequences * experts;
   const exchanged = 4 * perRound * experts; // all scores of a round
@@ -125,8 +126,8 @@ export function planCluster(c: Configuration, options: ClusterOptions): ClusterP
     stage("tokenize", machines, text / TOKENIZED_CHARACTERS_PER_SECOND, [text, tokenized, 0], machines),
     stage("exchange", machines, cpu, [tokenized, tokenized, 0], machines),
     stage("shuffle", machines, cpu, [tokenized, tokenized], shards),
-    stage("train-routers", group, rounds * roundFlops(c) / flops, [
-      group * (rounds + 1) * tokenBytes(c, perRound) + rounds * exchanged * group,
+    stage("train-routers", group, rounds * roundFlops(configuration) / flops, [
+      group * (rounds + 1) * tokenBytes(configuration, perRound) + rounds * exchanged * group,
       rounds * (exchanged + 3 * routerBytes), // scores, and a state with its moments
       4 * routerBytes,
     ], 4 * group + experts),
@@ -147,7 +148,7 @@ export function planCluster(c: Configuration, options: ClusterOptions): ClusterP
       Math.max(experts, 8),
     ),
     stage("evaluate", experts, heldOut * experts * forwardFlops(expert, 1, sequenceLength) / flops, [
-      experts * (tokenBytes(c, heldOut) + weights),
+      experts * (tokenBytes(configuration, heldOut) + weights),
       experts * 4 * heldOut,
       0,
     ], experts),

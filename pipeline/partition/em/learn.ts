@@ -227,6 +227,6 @@ async function savedRounds(
 ): Promise<SavedRounds | undefined> {
   const saved = await usableTrainerState(path, model, onDamaged);
   if (saved === undefined || saved.notes.key !== key) return undefined;
-  const notes = saved.notes as unknown as Omit<SavedRounds, "trainer">;
+  const notes = saved.notes as Omit<SavedRounds, "trainer">;
   return notes.round > rounds ? undefined : { ...notes, trainer: saved.state };
 }

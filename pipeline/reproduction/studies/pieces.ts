@@ -94,15 +94,15 @@ export const namesOf = (model: Searched, experts: number): string[] =>
   model === "experts" ? Array.from({ length: experts }, (_, expert) => expertFolder(expert)) : [model];
 
 /** Names what a learning rate depends on. Models that agree in it share one search. */
-export function recipeOf(model: Searched, c: Configuration): string {
+export function recipeOf(model: Searched, configuration: Configuration): string {
   // A shape that is not that of an expert follows from the experts beside it.
   const alike = model === "experts" || BASELINE_NOTES[model].sameShape;
-  const beside = alike ? "" : `${model} beside ${c.experts} experts, `;
-  const times = model === "experts" ? 1 : c.experts;
+  const beside = alike ? "" : `${model} beside ${configuration.experts} experts, `;
+  const multiple = model === "experts" ? 1 : configuration.experts;
   const [steps, batch] = model === "dense-steps"
-    ? [c.expertSteps * times, c.expertBatch]
-    : [c.expertSteps, c.expertBatch * times];
+    ? [configuration.expertSteps * multiple, configuration.expertBatch]
+    : [configuration.expertSteps, configuration.expertBatch * multiple];
   const shape =
-    `${c.expertLayers} layers of ${c.expertHidden}, ${c.expertHeads} heads, ${c.vocabularySize} tokens`;
-  return `${beside}${shape}, ${c.dtype}, ${steps} steps of ${batch} × ${c.sequenceLength}`;
+    `${configuration.expertLayers} layers of ${configuration.expertHidden}, ${configuration.expertHeads} heads, ${configuration.vocabularySize} tokens`;
+  return `${beside}${shape}, ${configuration.dtype}, ${steps} steps of ${batch} × ${configuration.sequenceLength}`;
 }

@@ -44,13 +44,14 @@ export type RouterSearches = Record<string, RouterSearch>;
  * Names what the search depends on: runs that agree in it have routers of the same settings, whatever their
  * seed.
  */
-export function routerRecipeOf(c: Configuration): string {
-  const start = c.start === "random" ? "random parts" : "clusters";
+export function routerRecipeOf(configuration: Configuration): string {
+  const start = configuration.start === "random" ? "random parts" : "clusters";
   const shape =
-    `${c.routerLayers} layers of ${c.routerHidden}, ${c.routerHeads} heads, ${c.vocabularySize} tokens`;
-  const lengths = (c.prefixLengths.length ? c.prefixLengths : [c.prefix]).join("/");
-  return `${c.experts} routers from ${start}, ${shape}, rounds of ${c.roundSequences} sequences in batches of ` +
-    `${c.routerBatch} × ${lengths}`;
+    `${configuration.routerLayers} layers of ${configuration.routerHidden}, ${configuration.routerHeads} heads, ${configuration.vocabularySize} tokens`;
+  const lengths = (configuration.prefixLengths.length ? configuration.prefixLengths : [configuration.prefix])
+    .join("/");
+  return `${configuration.experts} routers from ${start}, ${shape}, rounds of ${configuration.roundSequences} sequences in batches of ` +
+    `${configuration.routerBatch} × ${lengths}`;
 }
 
 /** Reads the searches that a folder of studies notes. Throws an `InputError` where they are damaged. */
