@@ -9,20 +9,18 @@
 import type { Words } from "../../kernels/errors.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { readCost } from "../cost/cost.ts";
-import type { Evaluation } from "../evaluation/evaluation.ts";
 import { evaluateRun } from "../stages/evaluate_run.ts";
 import { report } from "../report/report.ts";
 import type { Claims, Searched } from "../report/reproduction.ts";
 import { partition } from "../stages/partition.ts";
 import { jsonText } from "../run/files.ts";
 import { writePages } from "../run/manifest.ts";
-import { expertFolder } from "../partition/manifests.ts";
 import { resolveRun } from "../stages/resolution.ts";
 import { openGpuFor, type RunWatch } from "../stages/session.ts";
 import { refuseAdoptedExperts, type TrainOptions } from "../stages/train.ts";
 import type { TrainResult } from "../stages/training_result.ts";
-import { readStepMetrics } from "../training/metrics.ts";
-import { claimsMarkdown, claimsOf, type Crossing, crossingOf, type CurvePoint, VERDICTS } from "./claims.ts";
+import { claimsMarkdown, claimsOf, type Crossing, VERDICTS } from "./claims.ts";
+import { runCrossing } from "./crossing.ts";
 import { RATES, searchModelRate, trainModels, TRIAL_SHARE, withoutRates } from "./models.ts";
 
 /** Says what to reproduce and where. */
@@ -79,12 +77,8 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
 
     const evaluation = await evaluateRun({ run, gpu, reuse: options.reuse }, watch);
     const cost = await readCost({ run, flops: 1, utilisation: 1 });
-    const crossing = crossingOf(
-      await mixtureCurve(run, evaluation, models.experts[0].batch),
-      await denseCurve(run, evaluation, models["dense-steps"].batch),
-    );
-    const { mixture, "dense-steps": harder } = evaluation.scores;
-    if (crossing) crossing.difference = mixture!.nllPerToken - harder!.nllPerToken; // of all held-out text, not a sample
+    const batches = { experts: models.experts[0].batch, steps: models["dense-steps"].batch };
+    const crossing = await runCrossing(run, evaluation, batches);
     const claims = claimsOf(evaluation, summary, cost, crossing);
     const reproduction: Reproduction = { format: 1, claims, search, trialShare, crossing, models };
     await writePages(run, "reproduce", {
@@ -97,42 +91,6 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
   } finally {
     gpu.close();
   }
-}
-
-/** Reads the held-out losses of a model, by step. */
-async function readLosses(run: string, name: string): Promise<Map<number, number>> {
-  const lines = await readStepMetrics(`${run}/metrics/${name}.jsonl`);
-  return new Map(
-    lines.flatMap(({ step, validationLoss }) =>
-      typeof validationLoss === "number" ? [[step, validationLoss]] : []
-    ),
-  );
-}
-
-/** Joins the held-out curves of all experts, each weighted by the held-out tokens that are routed to it. */
-async function mixtureCurve(
-  run: string,
-  { segments, models }: Evaluation,
-  batch: number,
-): Promise<CurvePoint[]> {
-  const used = segments.filter(({ tokens }) => tokens > 0);
-  const curves = await Promise.all(used.map(({ expert }) => readLosses(run, expertFolder(expert))));
-  const total = used.reduce((sum, { tokens }) => sum + tokens, 0);
-  const steps = [...curves[0].keys()].filter((step) => curves.every((losses) => losses.has(step)));
-  return steps.map((step) => ({
-    tokens: step * batch * models.config.context,
-    loss: curves.reduce((sum, losses, i) => sum + losses.get(step)! * used[i].tokens / total, 0),
-  }));
-}
-
-/** Reads the curve of the dense model with E times the steps, over an E-th of its tokens. */
-async function denseCurve(
-  run: string,
-  { experts, models }: Evaluation,
-  batch: number,
-): Promise<CurvePoint[]> {
-  return [...await readLosses(run, "dense-steps")]
-    .map(([step, loss]) => ({ tokens: step * batch * models.config.context / experts, loss }));
 }
 
 /** Writes a reproduction as Markdown: the claims, and how the models were trained. */

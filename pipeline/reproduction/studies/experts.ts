@@ -10,6 +10,7 @@ import { paperTable } from "../../cost/paper.ts";
 import { across, lineEncoding, ordinal, type Plot, quantity, wayLine } from "../../report/plots.ts";
 import { colour } from "../../report/theme.ts";
 import type { Claim } from "../../report/reproduction.ts";
+import type { Crossing } from "../claims.ts";
 import { gainText, type Outcome, scoreText, seedsTo, setupOf, type Study } from "./study.ts";
 
 const EXPERTS = [2, 4, 8];
@@ -43,9 +44,12 @@ export const experts: Study = {
         "dense, × steps",
         "beside × batch",
         "beside × steps",
+        "ahead of × steps from, tokens per expert",
         "passes",
       ],
-      rows: outcomes.map(({ setup, evaluation: { scores, gains, experts }, partition, trained }) => [
+      rows: outcomes.map((
+        { setup, evaluation: { scores, gains, experts }, partition, trained, crossing },
+      ) => [
         setup.label,
         scoreText(scores.mixture),
         scoreText(scores.dense),
@@ -54,6 +58,7 @@ export const experts: Study = {
           const gain = gains.find((gain) => gain.baseline === baseline);
           return gain ? gainText(gain) : null;
         }),
+        crossingText(crossing),
         passesOf(
           partition.experts.reduce((sum, { tokens }) => sum + tokens, 0) / experts,
           trained.experts ?? [],
@@ -63,6 +68,15 @@ export const experts: Study = {
     plots: [gainsPlot(outcomes)],
   }),
 };
+
+/** Says from where on the mixture stays ahead of the dense model with E times the steps. */
+function crossingText(crossing: Crossing | null | undefined): string | null {
+  if (!crossing) return null;
+  const { tokensPerExpert, trained } = crossing;
+  return tokensPerExpert === null
+    ? `not within ${trained.toLocaleString("en")}`
+    : tokensPerExpert.toLocaleString("en");
+}
 
 /** Says how often an expert saw its text, on average. */
 function passesOf(tokens: number, trained: readonly { tokens: number }[]): string | null {

@@ -31,6 +31,7 @@ import {
   settledSetups,
   setupsOf,
 } from "./pieces.ts";
+import { runCrossing } from "../crossing.ts";
 import { type StudyResult, writeResults } from "./results.ts";
 import {
   mixtureLoss,
@@ -208,6 +209,11 @@ async function outcomesOf(root: string, setups: readonly Setup[]): Promise<Outco
       evaluation,
       cost: await readCost({ run, flops: 1, utilisation: 1 }),
       trained,
+      crossing: trained.experts && trained["dense-steps"] &&
+        await runCrossing(run, evaluation, {
+          experts: trained.experts[0].batch,
+          steps: trained["dense-steps"][0].batch,
+        }),
     });
   }
   return outcomes;

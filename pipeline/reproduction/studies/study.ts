@@ -12,6 +12,7 @@ import type { Claim, Searched } from "../../report/reproduction.ts";
 import type { Configuration } from "../../settings/configuration.ts";
 import type { EvaluateRunOptions } from "../../stages/evaluate_run.ts";
 import type { PartitionSummary } from "../../stages/summary.ts";
+import type { Crossing } from "../claims.ts";
 import type { TrainResult } from "../../stages/training_result.ts";
 
 /** One run that a study needs. Studies that need the same one share it. */
@@ -45,6 +46,8 @@ export interface Outcome {
   cost: Cost;
   /** How its models were trained. */
   trained: Partial<Record<Searched, TrainResult[]>>;
+  /** Where its mixture's curve crosses that of the dense model with E times the steps, where both were trained. */
+  crossing?: Crossing | null;
 }
 
 /** The findings of a study. */

@@ -7,9 +7,16 @@ Deno.test("the study of experts says whether the gain grows with E, beyond which
   assertEquals(SETUPS.map(({ settings }) => settings.experts), [2, 4, 8]);
   const { claims, table, plots } = study("experts").findings([
     outcome(SETUPS[0], { gains: [[8, 6, 10], [1, -1, 3]] }),
-    outcome(SETUPS[1], { gains: [[12, 9, 14], [3, 1, 5]] }),
-    outcome(SETUPS[2], { gains: [[20, 17, 22], [-4, -6, -2]] }),
+    {
+      ...outcome(SETUPS[1], { gains: [[12, 9, 14], [3, 1, 5]] }),
+      crossing: { tokensPerExpert: 2000, trained: 3000, difference: -1 },
+    },
+    {
+      ...outcome(SETUPS[2], { gains: [[20, 17, 22], [-4, -6, -2]] }),
+      crossing: { tokensPerExpert: null, trained: 3000, difference: 1 },
+    },
   ]);
+  assertEquals(table.rows.map((row) => row.at(-2)), [null, "2,000", "not within 3,000"]);
   assertEquals(claims.map(({ holds }) => holds), [true, true, false, true, true, true, false]);
   assertStringIncludes(claims[0].here, "2: 8.0%, 4: 12.0%, 8: 20.0%");
   assertEquals(claims.at(-1)!.here, "4.0% higher [2.0%, 6.0%]");
