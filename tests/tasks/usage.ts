@@ -1143,4 +1143,24 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     ],
     ["--run RUN", 2, 'Cannot run task "bundle" as every flag must be one of'],
   ],
+  "results": [
+    ["--from", 2, 'Cannot use --from as it must be a path: it is ""'],
+    ["--from=", 2, 'Cannot use --from as it must be a path: it is ""'],
+    ["--form FOLDER", 2, 'Cannot run task "results" as every flag must be one of its own: --form is not'],
+    ["FOLDER", 2, 'Cannot run task "results" as it takes flags only: "FOLDER" is none; see --help'],
+    ["--from FOLDER --from FULL", 2, 'Cannot use --from as it must be given once: it is "FOLDER" and "FULL"'],
+    [
+      "--json=maybe",
+      2,
+      'Cannot use --json as it takes no value but true or false: it is "maybe"; leave it out for no',
+    ],
+    [
+      "--verbose=1",
+      2,
+      'Cannot use --verbose as it takes no value but true or false: it is "1"; leave it out for no',
+    ],
+    ["--log", 2, "Cannot use --log as it must have a value, one of text, json: it has none"],
+    ["--log xml", 2, "Cannot use --log as it must be one of"],
+    ["--run RUN", 2, 'Cannot run task "results" as every flag must be one of its own: --run is not'],
+  ],
 };
