@@ -93,7 +93,12 @@ const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 async function runTask<Options extends Fields>(task: Task<Options>): Promise<never> {
   const { args } = Deno;
   if (args.includes("--help") || args.includes("-h")) {
-    console.log(helpOf(task));
+    try {
+      console.log(helpOf(task));
+    } catch (error) {
+      console.error(await describe(error));
+      Deno.exit(exitCode(error));
+    }
     Deno.exit(0);
   }
   const interruption = new AbortController();
@@ -113,6 +118,8 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
    */
   const endAnyway = () => saving ? setTimeout(endAnyway, 50) : void tellAndExit(signal.reason);
   SIGNALS.forEach((name) => Deno.addSignalListener(name, interrupt));
+  // Beyond the limit of a file's size a write then fails, and is told of, where it would end the process without a word.
+  if (Deno.build.os !== "windows") Deno.addSignalListener("SIGXFSZ", () => {});
 
   const isJson = /(^|\n)--log[\n=]json(\n|$)/.test(args.join("\n")); // also where flags are refused
   const progress = await startProgress(isJson ? "json" : "text");

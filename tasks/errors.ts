@@ -30,7 +30,7 @@ const PATHS: Record<string, string> = {
   EPERM: "you must be permitted to: the system does not allow it",
   EROFS: "its disk must be writable: it can only be read",
 };
-const FULL = ["EDQUOT", "EFBIG", "ENOSPC"];
+const FULL = ["EDQUOT", "ENOSPC"];
 
 /**
  * Maps an error to an exit code. Where the program that reads the output has ended early, that is no error.
@@ -51,7 +51,7 @@ export function explained(error: unknown): unknown {
   const [, single, double] = /'([^']*)'$|"([^"]*)"/.exec(line) ?? [];
   const where = single ?? double;
   const named = where === undefined ? "a path" : `"${where}"`;
-  const { code = "" } = error as { code?: string };
+  const { code = line.endsWith("(os error 27)") ? "EFBIG" : "" } = error as { code?: string };
   if (error instanceof Deno.errors.NotFound) {
     const what = `Cannot open ${named} as it must exist: there is no such file or folder`;
     return new InputError(what, { where, cause: error });
@@ -60,6 +60,11 @@ export function explained(error: unknown): unknown {
     const remedy = "use an ordinary file, or - for standard input";
     const what = `Cannot use ${named} as this task must be permitted to: ${line}`;
     return new InputError(what, { where, remedy, cause: error });
+  }
+  if (code === "EFBIG") {
+    const what =
+      "Cannot write the output as a file must be within the limit of its size (ulimit -f): it is larger";
+    return new RunError(what, { cause: error });
   }
   if (FULL.includes(code)) {
     const what = "Cannot write the output as there must be room for it: the disk or device is full";

@@ -1,6 +1,15 @@
 import { assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
 import { exists } from "../pipeline/run/files.ts";
-import { hashes, inFolder, type Outcome, SMALL, smallCorpus, task } from "./tasks/support.ts";
+import {
+  commandOf,
+  hashes,
+  inFolder,
+  type Outcome,
+  ROOT,
+  SMALL,
+  smallCorpus,
+  task,
+} from "./tasks/support.ts";
 
 /** Checks that a task ended with a code and one line that holds every text, and wrote no result. */
 function assertFails({ code, out, err }: Outcome, expected: number, ...texts: string[]): void {
@@ -192,7 +201,7 @@ Deno.test("a truncated or corrupt Arrow file stops a stage, with file and batch"
     await Deno.writeFile(path, bytes.subarray(0, bytes.length - 20));
     const again = `run deno task tokenize --run ${run} --check`;
     assertFails(await task("score", ["--run", run, "--force"]), 2, path, "its maker noted", again);
-    assertFails(await task("show", [path]), 2, path, "it is cut short", again);
+    assertFails(await task("show", [path]), 2, path, "its maker noted", again);
     await Deno.writeFile(path, bytes.with(Math.floor(bytes.length / 2), 255).fill(7, 40, 90));
     assertFails(await task("score", ["--run", run, "--force"]), 2, path);
     const verify = await task("verify", [run]);
@@ -367,3 +376,24 @@ Deno.test("a run folder that cannot be written refuses who would write there on 
     await Deno.remove(folder);
   }
 });
+
+Deno.test("help for a full device, and a file beyond the limit of its size, end with one line", () =>
+  inFolder(async (folder) => {
+    const words = [Deno.execPath(), ...commandOf("corpus")].map((word) => `'${word}'`).join(" ");
+    const cases = [
+      `${words} --help > /dev/full`,
+      `ulimit -f 8; ${words} --output '${folder}/corpus.jsonl' --corpus-characters 20000`,
+    ];
+    for (const script of cases) {
+      const { code, stderr } = await new Deno.Command("bash", {
+        args: ["-c", script],
+        cwd: ROOT,
+        env: { NO_COLOR: "1" },
+      }).output();
+      const err = new TextDecoder().decode(stderr);
+      assertEquals(code, 1, `${script}: ${err}`);
+      assertMatch(err, /^error: Cannot write the output [^\n]*(device is full|it is larger)[^\n]*\n$/);
+      assertFalse(/^\s+at /m.test(err), err);
+    }
+    assertEquals([...Deno.readDirSync(folder)], []);
+  }));

@@ -94,7 +94,8 @@ export async function writeAtomic(
     await removeIfThere(partial);
     throw error;
   }
-  await Deno.rename(partial, path).catch((error) => {
+  await Deno.rename(partial, path).catch(async (error) => {
+    await removeIfThere(partial); // where a folder has the name
     throw writeError(path, error);
   });
   return { bytes, sha256: hash.digest("hex") };
