@@ -8,7 +8,7 @@ import { readDocuments, trainTokenizer } from "../../mod.ts";
 
 /** Most ids that are trained, and the bytes of text for each of them: any text supports so many. */
 const TRAINED = 8000;
-const BYTES_OF_AN_ID = 100;
+const BYTES_OF_AN_ID = 250;
 const SAMPLE = 5_000_000; // characters
 
 /** Trains a tokenizer on a file of documents, and pads it to `vocabulary` ids with merges of ids that there are. */
