@@ -1144,8 +1144,8 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     ["--run RUN", 2, 'Cannot run task "bundle" as every flag must be one of'],
   ],
   "results": [
-    ["--from", 2, 'Cannot use --from as it must be a path: it is ""'],
-    ["--from=", 2, 'Cannot use --from as it must be a path: it is ""'],
+    ["-x", 2, 'Cannot run task "results" as every flag must be one of its own: -x is not'],
+    ["--study all", 2, 'Cannot run task "results" as every flag must be one of its own: --study is not'],
     ["--form FOLDER", 2, 'Cannot run task "results" as every flag must be one of its own: --form is not'],
     ["FOLDER", 2, 'Cannot run task "results" as it takes flags only: "FOLDER" is none; see --help'],
     ["--from FOLDER --from FULL", 2, 'Cannot use --from as it must be given once: it is "FOLDER" and "FULL"'],
