@@ -1,6 +1,20 @@
 import { assertEquals } from "@std/assert";
 import { ROOT } from "../../tasks/support.ts";
 
+/** Runs a script in a process of its own, and gives what it prints on standard output. */
+async function printed(script: string): Promise<string> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "--no-prompt", "--allow-ffi", "--allow-read", "--ext=js", "-"],
+    cwd: ROOT,
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+  await ReadableStream.from([new TextEncoder().encode(script)]).pipeTo(child.stdin);
+  const { stdout } = await child.output();
+  return new TextDecoder().decode(stdout);
+}
+
 Deno.test("silently() keeps what a native library prints off standard output, and what comes after on it", async () => {
   const script = `
     import { silently } from "./pipeline/text/silence.ts";
@@ -10,15 +24,39 @@ Deno.test("silently() keeps what a native library prints off standard output, an
     console.log(silently(() => { print("meanwhile"); return "result"; }));
     try { silently(() => { throw new Error(); }); } catch { print("after"); }
   `;
-  const args = ["run", "--no-prompt", "--allow-ffi", "--allow-read", "--ext=js", "-"];
-  const child = new Deno.Command(Deno.execPath(), {
-    args,
-    cwd: ROOT,
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "inherit",
-  }).spawn();
-  await ReadableStream.from([new TextEncoder().encode(script)]).pipeTo(child.stdin);
-  const { stdout } = await child.output();
-  assertEquals(new TextDecoder().decode(stdout), "before\nresult\nafter\n");
+  assertEquals(await printed(script), "before\nresult\nafter\n");
+});
+
+Deno.test("silently() in a second thread, begun before the first ends and ended after it, leaves the output as it was", async () => {
+  const worker = `
+    import { silently } from "file://${ROOT}pipeline/text/silence.ts";
+    addEventListener("message", ({ data }) => {
+      const turns = new Int32Array(data);
+      Atomics.wait(turns, 0, 0); // until the first is silent
+      silently(() => {
+        Atomics.store(turns, 0, 2);
+        Atomics.notify(turns, 0);
+        Atomics.wait(turns, 0, 2); // until the first has ended
+      });
+      postMessage("ended");
+    });`;
+  const script = `
+    import { silently } from "./pipeline/text/silence.ts";
+    const turns = new Int32Array(new SharedArrayBuffer(4));
+    const worker = new Worker("data:application/typescript," + encodeURIComponent(${
+    JSON.stringify(worker)
+  }), { type: "module" });
+    worker.postMessage(turns.buffer);
+    silently(() => {
+      Atomics.store(turns, 0, 1);
+      Atomics.notify(turns, 0);
+      Atomics.wait(turns, 0, 1); // until the second is silent
+    });
+    Atomics.store(turns, 0, 3);
+    Atomics.notify(turns, 0);
+    await new Promise((resolve) => worker.onmessage = resolve);
+    worker.terminate();
+    console.log("after");
+  `;
+  assertEquals(await printed(script), "after\n");
 });
