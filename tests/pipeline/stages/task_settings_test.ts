@@ -6,6 +6,7 @@ Deno.test("settingsOf() gives each task what its stages depend on, and partition
   assertEquals(settingsOf("assign"), ["shardSequences", "method", "chunk"]);
   assertEquals(settingsOf("score"), ["routers", "prefix", "scoreBatch"]);
   assertEquals(settingsOf("tokenizer"), [
+    "textSeed",
     "tokenizer",
     "vocabularySize",
     "tokenizerSample",
