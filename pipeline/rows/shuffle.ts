@@ -33,7 +33,8 @@ export interface ShuffleOptions {
 }
 
 const BUCKETS = 256;
-const BUDGET = 16 * 1024 * 1024;
+/** Bytes of rows that a shuffle keeps in memory before it uses the disk. */
+export const BUDGET = 16 * 1024 * 1024;
 const BATCH = 1024;
 
 /**

@@ -8,11 +8,13 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import { forwardFlops, trainingFlops } from "../cost/flops.ts";
 import { parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
+import { BUDGET } from "../rows/shuffle.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { SEQUENCES_PER_SECOND } from "./assign.ts";
 import { roundFlops } from "./learn.ts";
 import { scoreBytes } from "./score.ts";
 import { tokenBytes } from "./tokenize.ts";
+import { bucketsOf, groupsOf } from "./tokenize_exchange.ts";
 import { TOKENIZED_CHARACTERS_PER_SECOND } from "./tokenizer.ts";
 
 /** The cluster, and the corpus. */
@@ -107,6 +109,10 @@ export function planCluster(configuration: Configuration, options: ClusterOption
   const weights = 4 * parameterCount(expert);
   const steps = sequences / (experts * expertBatch);
   const shards = Math.ceil(sequences / shardSequences);
+  const [groups, buckets] = [groupsOf(machines), bucketsOf(shards)];
+  // A process of the shuffle reads the buckets in which its shards lie, of which the outermost hold others' as well.
+  const bucketsRead = tokenized * (1 + Math.min(buckets, machines) / buckets);
+  const spilled = tokenized / buckets > BUDGET ? bucketsRead : 0;
   const ofExpert = Math.ceil(sequences / experts / shardSequences);
   const cpu = sequences / SEQUENCES_PER_SECOND;
   const stage = (
@@ -124,8 +130,8 @@ export function planCluster(configuration: Configuration, options: ClusterOption
   const routerBytes = 4 * parameterCount(router) * experts;
   const stages = [
     stage("tokenize", machines, text / TOKENIZED_CHARACTERS_PER_SECOND, [text, tokenized, 0], machines),
-    stage("exchange", machines, cpu, [tokenized, tokenized, 0], machines),
-    stage("shuffle", machines, cpu, [tokenized, tokenized], shards),
+    stage("exchange", groups, cpu, [tokenized, tokenized, 0], groups),
+    stage("shuffle", buckets, cpu, [bucketsRead + spilled, spilled + tokenized, tokenized], shards),
     stage("train-routers", group, rounds * roundFlops(configuration) / flops, [
       group * (rounds + 1) * tokenBytes(configuration, perRound) + rounds * exchanged * group,
       rounds * (exchanged + 3 * routerBytes), // scores, and a state with its moments

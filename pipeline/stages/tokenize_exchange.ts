@@ -105,9 +105,14 @@ export function shardsOf(plan: ExchangePlan, kind: Kind): number {
   return Math.max(1, Math.ceil(rowsOf(plan, kind) / plan.shardSequences));
 }
 
-/** Gives the bits that tell buckets apart: as many buckets as shards or more, so that who writes a shard reads little beyond it. */
-const bitsOf = (plan: ExchangePlan): number =>
-  Math.min(MOST_BITS, Math.ceil(Math.log2(shardsOf(plan, "train"))));
+/**
+ * Gives the bits that tell the buckets of so many shards apart. There are as many buckets as shards or more, so that who writes a shard
+ * reads little beyond it, but at most 256: beyond as many shards a process reads whole buckets for some shards of each.
+ */
+const bitsOf = (shards: number): number => Math.min(MOST_BITS, Math.ceil(Math.log2(shards)));
+
+/** Counts the buckets into which the sequences of so many shards are sorted. */
+export const bucketsOf = (shards: number): number => 2 ** bitsOf(shards);
 
 /** Gives the rows of files the numbers that they have in the whole text. */
 async function* inText(
@@ -150,7 +155,7 @@ export async function exchange(work: Work, plan: ExchangePlan, groups: readonly 
     try {
       if (await piecesOf(run, group, plan.key)) continue;
       const files = plan.files.filter((_, file) => groupOf(file, plan.files.length) === group);
-      const bits = bitsOf(plan);
+      const bits = bitsOf(shardsOf(plan, "train"));
       await refuseLink(`${run}/${EXCHANGE}`);
       for (let bucket = 0; bucket < 2 ** bits; bucket++) {
         const folder = `${run}/${EXCHANGE}/${numbered(bucket)}`;
@@ -289,7 +294,7 @@ async function* inOrder(
     Array.from({ length: groups }, (_, group) => piecesOf(run, group, plan.key)),
   );
   const own = new Vouched();
-  const rows = new Array<number>(2 ** bitsOf(plan)).fill(0);
+  const rows = new Array<number>(bucketsOf(shardsOf(plan, "train"))).fill(0);
   for (const [group, found] of pieces.entries()) {
     own.add(run, pieceRecords(group, found!));
     for (const { bucket, rows: more } of found!) rows[bucket] += more;

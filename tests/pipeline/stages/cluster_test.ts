@@ -25,7 +25,7 @@ Deno.test("planCluster() counts time, disk, traffic and files as a plain calcula
     const N = Math.floor(TOKENS / 1024);
     assertEquals([plan.experts, plan.sequences], [E, N]);
     const of = (name: string) => plan.stages.find((stage) => stage.name === name)!;
-    assertEquals(plan.stages.map(({ processes }) => processes), [1000, 1000, 1000, E, 1000, 1, 1000, E, E]);
+    assertEquals(plan.stages.map(({ processes }) => processes), [1000, 256, 256, E, 1000, 1, 1000, E, E]);
     const [tokens, scores] = [N * (2 * 1024 + 32), N * (4 * E + 32)];
 
     near(of("tokenize").computeSeconds, (TOKENS * (1 + 0.2 * Math.log2(32_000))) / 1.5e6 / 1000, "tokenize");
@@ -42,7 +42,11 @@ Deno.test("planCluster() counts time, disk, traffic and files as a plain calcula
 
     assertEquals(plan.exchangeBytes, 4 * 43_584 * E * E);
     assertEquals(plan.expertBytes, (tokens + scores) / E);
+    assertEquals(of("exchange").files, 256);
     assertEquals(of("shuffle").files, Math.ceil(N / 262_144));
+    // Each of 256 processes reads a 256th and one bucket more, is too large for memory with it, and writes shards.
+    const { readBytes, writtenBytes, keptBytes } = of("shuffle");
+    assertEquals([readBytes, writtenBytes, keptBytes], [4 * tokens, 3 * tokens, tokens]);
     assertEquals(of("split").files, Math.max(E, Math.ceil(N / E / 262_144)));
     const { seconds, diskBytes } = plan;
     near(seconds, plan.stages.reduce((sum, s) => sum + Math.max(s.computeSeconds, s.diskSeconds), 0), "all");
