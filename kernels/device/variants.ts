@@ -11,7 +11,7 @@ export interface Variants {
    * Matrix products. `registers`: 8 × 8 tiles in registers, on any adapter. `subgroup`: panels of B, or for Aᵀ · B tiles
    * of C, in private memory, A broadcast within subgroups of 8; needs subgroups of exactly 8 and is meant for software
    * adapters. `workgroup`: tiles in workgroup memory, for GPUs. `workgroup_f16`: the same, with products of f16 where a
-   * linear layer runs forward, and sums in f32; needs `shader-f16` and is less exact.
+   * linear layer runs forward. Eight products are added in f16, these sums in f32; needs `shader-f16` and is less exact.
    */
   matmul: "registers" | "subgroup" | "workgroup" | "workgroup_f16";
   /**
@@ -38,6 +38,19 @@ export const VARIANTS: Record<AdapterKind, Variants> = {
   software: { matmul: "subgroup", attention: "subgroup", rows: "subgroup" },
   gpu: { matmul: "workgroup", attention: "workgroup", rows: "workgroup" },
 };
+
+/** Raised whenever a form for GPUs gives other bits than before. */
+const WORKGROUP_REVISION = 2;
+
+/**
+ * Gives what the bits of some forms depend on besides their names: a state of a training is continued by the same forms of the same
+ * revision alone. Forms for software adapters have the revisions of the stages that use them.
+ */
+export function revisionOf(variants: Partial<Variants>): { forms?: number } {
+  return Object.values(variants).some((form) => form.startsWith("workgroup"))
+    ? { forms: WORKGROUP_REVISION }
+    : {};
+}
 
 /** The form that runs instead where the adapter cannot run the one in the table. */
 const GENERAL: Variants = { matmul: "registers", attention: "query", rows: "invocation" };

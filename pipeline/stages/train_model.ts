@@ -11,6 +11,7 @@
  * @module
  */
 
+import { revisionOf } from "../../kernels/device/variants.ts";
 import { InputError } from "../../kernels/errors.ts";
 import { costApart } from "../cost/beside_mixture.ts";
 import { trainingFlops } from "../cost/flops.ts";
@@ -105,7 +106,7 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
       refuseChanged(begins);
       const { adapter, variants } = await work.gpu();
       // Another adapter rounds differently: a checkpoint is continued on its own alone.
-      const settings = { ...recipe, adapter, variants };
+      const settings = { ...recipe, adapter, variants, ...revisionOf(variants) };
       const key = stageKey(`${identity.stage} state`, TRAINING_REVISION, settings, identity.inputs);
       const saved = await loadSaved({ ...begins, settings, key }, emit);
       const cost = trial

@@ -6,6 +6,7 @@
 import { basename } from "node:path";
 import { InputError, say, setting } from "../../../kernels/errors.ts";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
+import { revisionOf } from "../../../kernels/device/variants.ts";
 import { routerFolder, routersHash } from "../../checkpoints/routers.ts";
 import { saveModelFolder } from "../../checkpoints/model_folder.ts";
 import { saveTrainerState, usableTrainerState } from "../../checkpoints/trainer_state.ts";
@@ -145,7 +146,7 @@ async function prepare(context: LearnContext) {
   // Another adapter rounds differently: a state is continued on its own alone.
   const { adapter, variants } = gpu;
   const learning: Learning = {
-    key: context.stateKey({ rounds: 0, adapter, variants }),
+    key: context.stateKey({ rounds: 0, adapter, variants, ...revisionOf(variants) }),
     settings: context.stateKey({ rounds: 0 }),
     adapter,
   };

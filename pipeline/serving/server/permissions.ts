@@ -5,7 +5,8 @@ const OWN = ["127.0.0.1", "[::1]", "localhost", "0.0.0.0"];
 
 /**
  * Gives up the permission of this process to reach or listen on any address but those of `urls`. A server that
- * already listens goes on. If the process may reach every address, that is given up only without `urls`.
+ * already listens goes on. If the process may reach every address, that is given up only without `urls`. A host is
+ * kept with all its ports: with an upstream on 127.0.0.1 the process may reach all of this machine's ports there.
  */
 export function keepToUpstreams(urls: Iterable<string>): void {
   const hosts = [...urls].map((url) => new URL(url).host);

@@ -112,8 +112,8 @@ const PROMPTS = 64;
 
 /**
  * The form in which a model scores prompts, one or many. Prompts of about one length run together, and a pass
- * computes as many tokens as they have. It has room for four prompts of the whole context, so it takes little
- * more memory than the form that writes.
+ * computes as many tokens as they have. It has room for four prompts of the whole context, about twice the memory
+ * of the form that writes.
  */
 export const SCORING = branching({ most: 4 });
 

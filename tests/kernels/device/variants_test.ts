@@ -5,6 +5,7 @@ import {
   chooseVariants,
   FORMS,
   parseVariants,
+  revisionOf,
   VARIANTS,
   type Variants,
 } from "../../../kernels/device/variants.ts";
@@ -97,4 +98,11 @@ Deno.test("every adapter runs the forms that need nothing of it, and all of its 
       assert(forms.includes(form), `${kernel}=${form}`);
     }
   }
+});
+
+Deno.test("revisionOf() tells states apart that forms for GPUs of another revision made, and leaves others as they are", () => {
+  assertEquals(revisionOf(VARIANTS.software), {});
+  assertEquals(revisionOf({ matmul: "registers", attention: "query", rows: "invocation" }), {});
+  assertEquals(revisionOf(VARIANTS.gpu), { forms: 2 });
+  assertEquals(revisionOf({ ...VARIANTS.software, matmul: "workgroup_f16" }), { forms: 2 });
 });
