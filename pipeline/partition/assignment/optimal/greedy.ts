@@ -1,6 +1,6 @@
 /**
  * What the greedy rule would cost over the same rows, all of them in one chunk. It reads the rows a few times, and keeps a list of
- * experts for each: about 15 bytes of lists per row at 32 experts, some 800 at 512, where a sample says little of each expert.
+ * experts for each: a few where the sample tells well when experts close, hundreds where there are hundreds of them.
  */
 
 import type { CostRows } from "../assignment.ts";
