@@ -95,6 +95,7 @@ export function roughBytes(size: number): string {
 
 /** Writes seconds as 2 d 3 h or 4 min 10 s, and below a minute, or above a year, in one unit. */
 export function duration(seconds: number): string {
+  if (seconds <= 0) return "0 s";
   const pair = PAIRS.find(([, size, , part]) => Math.round(seconds / part) * part >= size);
   if (!pair || seconds >= TIME[0][1]) return inUnits(seconds, TIME, 3);
   const [unit, size, smaller, part] = pair;

@@ -85,10 +85,7 @@ async function checkFiles(files: Record<string, FileRecord>, deeply = false): Pr
       ? "its SHA-256 is not that of its manifest"
       : null;
     if (what === null) continue;
-    throw new InputError(`Cannot train as "${where}" must be whole: ${what}`, {
-      where,
-      remedy: "copy it again or rerun the partition",
-    });
+    throw new InputError(`Cannot train as "${where}" must be whole: ${what}`, { where });
   }
 }
 

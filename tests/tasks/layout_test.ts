@@ -14,7 +14,7 @@ import {
 
 Deno.test("duration() takes the two largest units, and carries what rounding makes whole", () => {
   const cases: [seconds: number, text: string][] = [
-    [0, "0 µs"],
+    [0, "0 s"],
     [4.2e-5, "42 µs"],
     [0.0123, "12.3 ms"],
     [9.5, "9.5 s"],
