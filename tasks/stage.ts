@@ -4,7 +4,7 @@
  * @module
  */
 
-import { task } from "../kernels/mod.ts";
+import { InputError, say, setting, task } from "../kernels/mod.ts";
 import type { Fields, Values } from "../pipeline/settings/mod.ts";
 import { type Part, type ProofSummary, runOneStage, STAGES } from "../pipeline/stages/mod.ts";
 import { type Call, defineTask } from "./command.ts";
@@ -24,9 +24,15 @@ type StageOptions = Values<typeof IN_A_RUN> & Partial<Values<typeof DEVICE & typ
 /** Runs a stage and prints what it made. */
 export async function runStageTask(
   stage: string,
-  { sources, options, signal, onEvent, print }: Omit<Call<Fields>, "options"> & { options: StageOptions },
+  { sources, options, given, signal, onEvent, print }: Omit<Call<Fields>, "options"> & {
+    options: StageOptions;
+  },
 ): Promise<void> {
   const { run, group, patience } = options;
+  if (given.has("patience") && !group) {
+    const [own, other] = ["patience", "group"].map((name) => setting(name));
+    throw new InputError(say`Cannot use ${own} as ${other} must be given besides: it is not`);
+  }
   const part = options.part ?? (group && { ...group, patience });
   const result = await runOneStage({ ...options, sources, stage, part }, { signal, onEvent });
   const closes = part ? partText(run, stage, part, result) : "";

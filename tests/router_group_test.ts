@@ -91,5 +91,11 @@ Deno.test("a group names who is missing, and refuses what cannot be one", () =>
     assertEquals((await task("partition", ["--run", `${folder}/random`, ...other])).code, 0);
     const refused = await task("train-routers", ["--run", `${folder}/random`, "--group", "0/2"]);
     assertEquals(refused.code, 2, refused.err);
-    assertStringIncludes(refused.err, "it has none; let one process make all of it");
+    assertStringIncludes(
+      refused.err,
+      'Cannot learn in a group as --partitioner must be one that several processes can learn, em: it is "random"; leave out --group',
+    );
+    const idle = await task("train-routers", ["--run", `${folder}/random`, "--patience", "5"]);
+    assertEquals(idle.code, 2, idle.err);
+    assertStringIncludes(idle.err, "Cannot use --patience as --group must be given besides: it is not");
   }));

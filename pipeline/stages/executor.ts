@@ -118,6 +118,7 @@ export async function runPart(
   part: Part,
 ): Promise<Record<string, unknown>> {
   const { run, emit } = work;
+  stage.checkPart?.();
   if (!stage.part) {
     throw new InputError(
       say`Cannot make a part of "${stage.name}" as it must be one that has parts: it has none`,

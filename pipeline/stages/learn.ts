@@ -76,6 +76,16 @@ function learnStage(kind: PartitionerKind, { experts }: Configuration): Stage {
       const { outputs, sha256, result } = await kind.learn(await contextOf(work, kind, identity));
       return { outputs, result: { routers: sha256, ...result } };
     },
+    checkPart() {
+      if (kind.learnShare) return;
+      const kinds = [...PARTITIONERS.values()].filter(({ learnShare }) => learnShare).map(({ kind }) => kind);
+      throw new InputError(
+        say`Cannot learn in a group as ${
+          setting("partitioner")
+        } must be one that several processes can learn, ${kinds.join(" or ")}: it is "${kind.kind}"`,
+        { remedy: say`leave out ${setting("group")}` },
+      );
+    },
     mostParts: experts,
     part: kind.learnShare && (async (work, identity, part) => {
       const { run } = work;

@@ -156,6 +156,8 @@ export interface Stage {
    * part closes the stage. Absent where a stage cannot be made in parts.
    */
   part?(work: Work, identity: StageIdentity, part: Part): Promise<Record<string, unknown>>;
+  /** Throws an `InputError` where these settings rule out parts, before anything is touched. */
+  checkPart?(): void;
   /** The most parts that it can be made in; any number unless given. */
   mostParts?: number;
   /** Names the stages whose files it, or one of its parts, reads. Default: those that it needs and uses. */

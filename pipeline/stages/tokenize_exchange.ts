@@ -89,6 +89,15 @@ export async function piecesOf(run: string, group: number, key: string): Promise
   return pieces;
 }
 
+/** Says that a file of the exchange was removed while others are made from it: another process found it to be damaged. */
+export function exchangeRemoved(run: string): InputError {
+  const where = `${run}/${EXCHANGE}`;
+  return new InputError(
+    `Cannot write shards as all groups of files must stay exchanged meanwhile: some of "${where}" is gone or was made of something else`,
+    { where, remedy: "run the same again, which makes it again" },
+  );
+}
+
 /** Lists what is known of the files of a group in the exchange, by their paths in the run folder. */
 export function pieceRecords(group: number, pieces: readonly Piece[]): Record<string, FileRecord> {
   return Object.fromEntries(
@@ -296,8 +305,9 @@ async function* inOrder(
   const own = new Vouched();
   const rows = new Array<number>(bucketsOf(shardsOf(plan, "train"))).fill(0);
   for (const [group, found] of pieces.entries()) {
-    own.add(run, pieceRecords(group, found!));
-    for (const { bucket, rows: more } of found!) rows[bucket] += more;
+    if (found === null) throw exchangeRemoved(run);
+    own.add(run, pieceRecords(group, found));
+    for (const { bucket, rows: more } of found) rows[bucket] += more;
   }
   let at = 0, first: number | undefined;
   const buckets: number[] = [];

@@ -23,6 +23,7 @@ import type { RunContext, Unfinished, Work } from "./stage.ts";
 import {
   exchange,
   type ExchangePlan,
+  exchangeRemoved,
   type FileTokens,
   groupOf,
   groupsOf,
@@ -237,15 +238,17 @@ export async function closeParts(
 ): Promise<{ outputs: Record<string, FileRecord>; rows: Record<Kind, number> }> {
   const everything = { index: 1, of: 1 };
   await tokenizePart(work, text, everything);
-  const plan = await planOf(work, text, counts) as ExchangePlan;
+  const plan = await planOf(work, text, counts);
+  if (typeof plan === "number") throw exchangeRemoved(work.run);
   const outputs: Record<string, FileRecord> = {};
   const rows = { train: 0, test: 0 };
   for (const kind of KINDS) {
     for (const [shard, note] of (await shardNotes(work, plan, kind)).entries()) {
-      const { bytes, sha256 } = note!;
+      if (note === null) throw exchangeRemoved(work.run);
+      const { bytes, sha256, read } = note;
       outputs[`tokens/${shardName(kind, shard)}`] = { bytes, sha256 };
-      rows[kind] += note!.rows;
-      work.files.note(note!.read ?? {});
+      rows[kind] += note.rows;
+      work.files.note(read ?? {});
     }
   }
   return { outputs, rows };

@@ -48,6 +48,7 @@ class EncoderWorker {
   readonly #worker = new Worker(new URL("./encoder_worker.ts", import.meta.url), { type: "module" });
   readonly #answers = new Map<number, PromiseWithResolvers<Encoded["encoded"]>>();
   #next = 0;
+  #failure?: Error; // why the thread is at its end
 
   constructor({ json, eos }: Tokenizer) {
     this.#worker.onmessage = ({ data: { number, encoded } }: MessageEvent<Encoded>) => {
@@ -56,7 +57,8 @@ class EncoderWorker {
     };
     this.#worker.onerror = (event) => {
       event.preventDefault();
-      for (const { reject } of this.#answers.values()) reject(new Error(event.message));
+      this.#failure = new Error(event.message);
+      for (const { reject } of this.#answers.values()) reject(this.#failure);
       this.#answers.clear();
     };
     this.#send({ json, eos });
@@ -67,8 +69,9 @@ class EncoderWorker {
     return this.#answers.size;
   }
 
-  /** Encodes texts; undefined where that fails. */
+  /** Encodes texts; undefined where that fails. Throws where the thread has ended, also before the call. */
   async encode(texts: string[]): Promise<Uint32Array[] | undefined> {
+    if (this.#failure) throw this.#failure;
     const answer = Promise.withResolvers<Encoded["encoded"]>();
     const number = this.#next++;
     this.#answers.set(number, answer);

@@ -7,7 +7,8 @@
  *     group/start-0-of-4/ …                      clusters that it began with, where it did
  *
  * A member that was killed goes on from its state, after some round, and needs the others' scores of that round. Who exchanges those of
- * round t has saved its state after round t - 1; so a member that sees all scores of round t removes its own before t - 1.
+ * round t has saved its state after round t - 1; so a member that sees all scores of round t removes its own before t - 1. A member that
+ * goes on from its state gives the scores of that round first, also after the last round, unless they are there.
  */
 
 import { createHash } from "node:crypto";
@@ -108,8 +109,8 @@ export function shareOfState({ trainer, ...progress }: SavedRounds, { first, cou
 }
 
 /**
- * Puts together what the members of a group have learned, after at most so many rounds; undefined where none has learned this. Throws an
- * `InputError` where one of them is missing, or has come to another round, or they ran on another device than this one.
+ * Puts together what the members of a group have learned, after at most so many rounds; undefined where none has learned this. Of groups
+ * of several sizes it takes one that has come furthest, and is complete there if any is. Throws an `InputError` where one of them is missing, or has come to another round, or they ran on another device than this one.
  */
 export async function joinMembers(
   folder: string,
@@ -130,11 +131,15 @@ export async function joinMembers(
     0,
     ...[...states.values()].flatMap((all) => [...all.values()].map(({ round }) => round)),
   );
-  const found = [...states].find(([, all]) => [...all.values()].some(({ round }) => round === most));
-  if (found === undefined) return undefined;
-  const [of, all] = found;
-  const members = Array.from({ length: of }, (_, index) => all.get(index));
-  if (!members.every((member) => member?.round === most)) {
+  const groups = [...states]
+    .map(([of, all]) => Array.from({ length: of }, (_, index) => all.get(index)))
+    .filter((members) => members.some((member) => member?.round === most));
+  const isComplete = (members: (SavedRounds | undefined)[]) =>
+    members.every((member) => member?.round === most);
+  const members = groups.find(isComplete) ?? groups[0];
+  if (members === undefined) return undefined;
+  const of = members.length;
+  if (!isComplete(members)) {
     const standing = members.map((member, index) =>
       `${index} ${member ? `is after round ${member.round}` : "has no state"}`
     );
@@ -172,6 +177,8 @@ export interface ExchangeOptions {
   experts: number;
   /** What is learned. */
   learning: Learning;
+  /** Training losses of the member's routers in the round that it resumes after; none where it begins. */
+  trainingLoss: number[];
   /** Tells what happens. */
   emit(event: RunEvent): void;
   /** Ends the waiting. */
@@ -183,17 +190,21 @@ export interface ExchangeOptions {
  * named, and after `patience` the waiting ends as an interruption does: the same call goes on.
  */
 export function exchanging(member: Member, options: ExchangeOptions): RouterShare {
-  const { folder, experts, learning, emit, signal } = options;
+  const { folder, experts, learning, trainingLoss, emit, signal } = options;
   const { index, of, first, count } = member;
   const members = Array.from({ length: of }, (_, other) => other);
 
-  async function exchange(round: number, own: () => Promise<RoundScores>): Promise<RoundScores> {
+  async function give(round: number, own: () => Promise<RoundScores>): Promise<RoundScores> {
     const path = scoresPath(folder, member, round);
-    let mine = await readScores(path, learning).catch(() => undefined); // damaged: scored again
-    if (!mine) {
-      mine = await own();
-      await writeScores(path, mine, count, learning);
-    }
+    const there = await readScores(path, learning).catch(() => undefined); // damaged: scored again
+    if (there) return there;
+    const mine = await own();
+    await writeScores(path, mine, count, learning);
+    return mine;
+  }
+
+  async function exchange(round: number, own: () => Promise<RoundScores>): Promise<RoundScores> {
+    const mine = await give(round, own);
     const rows = mine.nll.length / count;
     const all = await Promise.all(
       members.map(async (other) => other === index ? mine : await scoresOf(other, round)),
@@ -263,7 +274,7 @@ export function exchanging(member: Member, options: ExchangeOptions): RouterShar
     return say`${begin}, which nobody runs: it is started with ${setting("group", `${other}/${of}`)}`;
   }
 
-  return { first, count, exchange };
+  return { first, count, trainingLoss, give, exchange };
 }
 
 /** Removes what a member that begins anew gave others before: they wait for what it gives them now. */
@@ -308,6 +319,12 @@ async function writeScores(
   learning: Learning,
 ): Promise<void> {
   const { nll, trainingLoss } = scores;
+  if (trainingLoss.length !== routers) {
+    throw new InputError(
+      `Cannot write "${path}" as it must hold a training loss of each of its ${routers} routers: there are ${trainingLoss.length}`,
+      { where: path, remedy: say`begin anew with ${setting("force")}` },
+    );
+  }
   const tensors = new Map([["nll", { shape: [nll.length / routers, routers], values: nll }]]);
   const metadata = { ...learning, trainingLoss: JSON.stringify(trainingLoss), sha256: checksum(nll) };
   await writeAtomic(path, encodeSafetensors(tensors, { metadata }));
@@ -330,7 +347,7 @@ async function readScores(path: string, learning: Learning): Promise<RoundScores
       where: path,
       remedy: "remove it: the member that made it makes it again when it is started again",
     });
-  const nll = decodeSafetensors(file, path).get("nll")?.values;
+  const { values: nll, shape } = decodeSafetensors(file, path).get("nll") ?? {};
   let metadata: v.InferOutput<typeof SCORES>;
   try {
     metadata = conform(SCORES, safetensorsMetadata(file, path));
@@ -342,7 +359,11 @@ async function readScores(path: string, learning: Learning): Promise<RoundScores
   if (nll === undefined || checksum(nll) !== metadata.sha256) {
     throw fail("its checksum is not that of its content");
   }
-  return { nll, trainingLoss: metadata.trainingLoss };
+  const { trainingLoss } = metadata;
+  if (trainingLoss.length !== shape?.[1]) {
+    throw fail(`it has ${trainingLoss.length} training losses of ${shape?.[1]} routers`);
+  }
+  return { nll, trainingLoss };
 }
 
 function checksum(values: Float32Array): string {

@@ -113,9 +113,11 @@ export async function learnShare(context: LearnContext, member: Member): Promise
   const save = (current: RouterState) =>
     saveMember(folder, member, model, learning, { ...current, rounds, start: start?.sha256 });
   if (state) await save(state); // also what the whole of an earlier learning was
+  const { first, count } = member;
+  const trainingLoss = rounds.at(-1)?.trainingLoss.slice(first, first + count) ?? [];
   await trainRouters({
     ...optionsOf(context, gpu, model),
-    share: exchanging(member, { folder, experts, learning, emit, signal }),
+    share: exchanging(member, { folder, experts, learning, trainingLoss, emit, signal }),
     state,
     begin: start?.begin,
     onRound: onRoundOf(context, rounds, save, { member: member.index, members: member.of }),

@@ -38,7 +38,7 @@ export interface RouterState {
 export interface RoundScores {
   /** Prefix NLLs of the round's sequences, nats, f32 `[rows, routers]`. */
   nll: Float32Array;
-  /** Mean training loss of each router over the steps before, nats per predicted token `[routers]`; none where none were taken. */
+  /** Mean training loss of each router over the steps before, nats per predicted token `[routers]`. */
   trainingLoss: number[];
 }
 
@@ -48,10 +48,11 @@ export interface RouterShare {
   first: number;
   /** How many they are. */
   count: number;
-  /**
-   * Gives the others what this process says of its own routers after so many rounds, which `own` scores, and returns what all say of
-   * all routers.
-   */
+  /** Training losses of its routers in the round that training resumes after `[count]`; none where it begins. */
+  trainingLoss: number[];
+  /** Gives the others what this process says of its own routers after so many rounds; `own` scores them unless that was done before. */
+  give(round: number, own: () => Promise<RoundScores>): Promise<RoundScores>;
+  /** Does the same, waits for the others, and returns what all say of all routers. */
   exchange(round: number, own: () => Promise<RoundScores>): Promise<RoundScores>;
 }
 
@@ -102,7 +103,8 @@ export async function trainRouters(options: TrainRoutersOptions): Promise<Weight
   const { gpu, model, experts, prefix, rounds, roundSequences, seed, state, signal, onStep } = options;
   const { routerBatch: batch, routerRate, routerWarmup: warmup } = options;
   check(options);
-  const { first, count: own, exchange } = options.share ?? { first: 0, count: experts };
+  const { share } = options;
+  const { first, count: own } = share ?? { first: 0, count: experts };
   const prefixLengths = options.prefixLengths?.length ? options.prefixLengths : [prefix];
   const length = Math.max(...prefixLengths);
   const total = roundSequences * experts;
@@ -125,13 +127,16 @@ export async function trainRouters(options: TrainRoutersOptions): Promise<Weight
     );
   }
 
+  /** Makes what scores the given sequences with the routers as they are, beside their losses of the round before. */
+  const scoring = (rows: Columns, losses: number[]) => async (): Promise<RoundScores> => {
+    const nll = await scorer.score(rows.tokens!, rows.tokens!.length / rows.rows, rows.length);
+    return { nll, trainingLoss: losses };
+  };
+
   /** Draws nothing itself: scores and assigns the given sequences with the routers as they are after a round. */
-  async function assignment(rows: Columns, round: number, losses: number[] = []) {
-    const score = async () => {
-      const nll = await scorer.score(rows.tokens!, rows.tokens!.length / rows.rows, rows.length);
-      return { nll, trainingLoss: losses };
-    };
-    const { nll, trainingLoss } = exchange ? await exchange(round, score) : await score();
+  async function assignment(rows: Columns, round: number, losses: number[]) {
+    const score = scoring(rows, losses);
+    const { nll, trainingLoss } = share ? await share.exchange(round, score) : await score();
     const predicted = rows.length.map((length) => Math.max(1, Math.min(prefix, length) - 1));
     return { nll, trainingLoss, predicted, expert: assignBalanced(nll, experts, predicted) };
   }
@@ -191,11 +196,13 @@ export async function trainRouters(options: TrainRoutersOptions): Promise<Weight
 
   try {
     let rows = await draw();
+    const losses = share?.trainingLoss ?? []; // of a process that trains all routers nobody asks for them again
+    if (state) await share?.give(state.round, scoring(rows, losses)); // whoever is behind needs them, whatever comes now
     if (state && state.round >= rounds) return state.trainer.weights; // nothing is left to do but to have read what all rounds read
     let expert = options.begin && (options.fixed || !state)
       ? await options.begin(rows)
       : state
-      ? (await assignment(rows, state.round)).expert
+      ? (await assignment(rows, state.round, losses)).expert
       : randomAssignment(total, experts, seed);
     for (let round = (state?.round ?? 0) + 1; round <= rounds; round++) {
       const { trainingLoss: losses, rate } = await trainRound(round, rows, expert);

@@ -1,4 +1,5 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
 import {
   type ExchangePlan,
   groupOf,
@@ -6,7 +7,10 @@ import {
   MADE_EXCHANGE,
   pieceRecords,
   shardsOf,
+  writeOwnShards,
 } from "../../../pipeline/stages/tokenize_exchange.ts";
+import type { Work } from "../../../pipeline/stages/stage.ts";
+import { inFolder } from "../../tasks/support.ts";
 import { STAGES } from "../../../pipeline/stages/graph.ts";
 import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 
@@ -46,6 +50,15 @@ Deno.test("shardsOf() counts a shard where there are no rows, and none where not
   assertEquals(shardsOf(planOf([5]), "test"), 0);
   assertEquals([shardsOf(planOf([5], [0]), "test"), shardsOf(planOf([5, 5], [20, 5]), "test")], [1, 3]);
 });
+
+Deno.test("writeOwnShards() says what to do where another process has removed what was exchanged", () =>
+  inFolder(async (run) => {
+    const lock = () => Promise.resolve(() => Promise.resolve());
+    const work = { run, lock, files: { read: {} } } as unknown as Work;
+    const error = await assertRejects(() => writeOwnShards(work, planOf([5]), "train", [0]), InputError);
+    assertEquals(error.where, `${run}/tokens/exchange`);
+    assertEquals(error.remedy, "run the same again, which makes it again");
+  }));
 
 Deno.test("the names of an exchange are those of parts that go, and of the stage", () => {
   const [path] = Object.keys(pieceRecords(3, [{ bucket: 12, bytes: 5, sha256: "ab", rows: 1 }]));

@@ -69,6 +69,41 @@ Deno.test("openEncoders() closes with calls in hand once they are answered", () 
     await openEncoders(tokenizer, 2, 0).close(); // without any call
   }));
 
+/** Stands in for a thread: it leaves all encoding to the main thread, and ends when it is told to. */
+class MortalWorker {
+  static all: MortalWorker[] = [];
+  onmessage?: (event: { data: { number: number } }) => void;
+  onerror?: (event: ErrorEvent) => void;
+  #isDead = false;
+
+  constructor() {
+    MortalWorker.all.push(this);
+  }
+  postMessage({ number }: { number?: number }): void {
+    if (!this.#isDead && number !== undefined) queueMicrotask(() => this.onmessage!({ data: { number } }));
+  }
+  die(message: string): void {
+    this.#isDead = true;
+    this.onerror!(new ErrorEvent("error", { message }));
+  }
+  terminate(): void {}
+}
+
+Deno.test("openEncoders() throws why a thread ended, also in calls that come after", () =>
+  opened(BYTES, async (tokenizer) => {
+    const { Worker } = globalThis;
+    globalThis.Worker = MortalWorker as unknown as typeof Worker;
+    try {
+      const encoders = openEncoders(tokenizer, 2, 0);
+      assertEquals(await encoders.encode(["the"]), await tokenizer.encode(["the"]));
+      for (const worker of MortalWorker.all) worker.die("no memory is left"); // while nothing waits
+      await assertRejects(() => encoders.encode(["the"]), Error, "no memory is left");
+      await encoders.close();
+    } finally {
+      globalThis.Worker = Worker;
+    }
+  }));
+
 Deno.test("reopenTokenizer() keeps the end of a document, which text never becomes", () =>
   opened(BYTES, async (tokenizer) => {
     const again = await reopenTokenizer(tokenizer);

@@ -1,5 +1,10 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError, wordText } from "../../../../kernels/errors.ts";
+import {
+  decodeSafetensors,
+  encodeSafetensors,
+  safetensorsMetadata,
+} from "../../../../pipeline/checkpoints/safetensors.ts";
 import { learn, learnShare } from "../../../../pipeline/partition/em/learn.ts";
 import type { LearnContext, Learned, Member } from "../../../../pipeline/partition/partitioner.ts";
 import type { RunEvent } from "../../../../pipeline/run/events.ts";
@@ -120,6 +125,97 @@ Deno.test("a member that was killed between giving its scores and saving its sta
     assertStringIncludes(error.message, "let them go on, each with its group");
     assertEquals(await Promise.all([share(0, 3), share(1, 3)]), [[2, 3], [3]]);
     assertEquals(await learn((await contextOf(folder, "run", { configuration })).context), whole);
+  }));
+
+Deno.test("scores that were removed or damaged are given again from the state, also after the last round", () =>
+  inFolder(async (folder) => {
+    const whole = await learn((await contextOf(folder, "whole", { configuration })).context);
+    for (const start of ["random", "ctbm"] as const) {
+      const more = start === "ctbm" ? { start, fixed: true, partitionerSample: 40 } : {};
+      const settings = (rounds: number) =>
+        resolveConfiguration({ flags: { ...flags, experts: EXPERTS, rounds, ...more } });
+      const alone = start === "random"
+        ? whole
+        : await learn((await contextOf(folder, "clusters", { configuration: settings(3) })).context);
+      const run = `run-${start}`;
+      const group = `${folder}/${run}/partitioner/group`;
+      const running = new Set<number>();
+      const runner = (other: number) => Promise.resolve(running.has(other) ? "somebody" : undefined);
+      const share = async (index: number, rounds: number) => {
+        running.add(index);
+        const { context, events } = await contextOf(folder, run, { configuration: settings(rounds) });
+        await learnShare(context, memberOf(index, 2, { patience: 0.2, runner }));
+        running.delete(index);
+        return roundsOf(events);
+      };
+      await Promise.all([share(0, 1), share(1, 1)]);
+      await Deno.copyFile(`${group}/state-0-of-2.safetensors`, `${folder}/first`);
+      await Promise.all([share(0, 2), share(1, 2)]);
+      await Deno.copyFile(`${group}/state-0-of-2.safetensors`, `${folder}/second`);
+
+      // One is after round 1, and the other after round 2, whose scores are gone.
+      await Deno.rename(`${folder}/first`, `${group}/state-0-of-2.safetensors`);
+      for (const index of [0, 1]) await Deno.remove(`${group}/scores-${index}-of-2-round-2.safetensors`);
+      assertEquals(await Promise.all([share(0, 3), share(1, 3)]), [[2, 3], [3]]);
+
+      // One is after round 2, and the other after the last, whose scores are damaged.
+      await Deno.rename(`${folder}/second`, `${group}/state-0-of-2.safetensors`);
+      const last = `${group}/scores-1-of-2-round-3.safetensors`;
+      const bytes = await Deno.readFile(last);
+      await Deno.writeFile(last, bytes.map((byte, at) => at === bytes.length - 1 ? byte ^ 1 : byte));
+      await Deno.remove(`${group}/scores-0-of-2-round-3.safetensors`);
+      assertEquals(await share(1, 3), []);
+      assertEquals(await Deno.readFile(last), bytes);
+      assertEquals(await share(0, 3), [3]);
+      assertEquals(
+        await learn((await contextOf(folder, run, { configuration: settings(3) })).context),
+        alone,
+      );
+    }
+  }));
+
+Deno.test("scores with losses of fewer routers than they are of are refused by others, and given again by who made them", () =>
+  inFolder(async (folder) => {
+    const shorter = resolveConfiguration({ flags: { ...flags, experts: EXPERTS, rounds: 1 } });
+    const share = async (index: number) =>
+      await learnShare(
+        (await contextOf(folder, "run", { configuration: shorter })).context,
+        memberOf(index, 2),
+      );
+    await Promise.all([share(0), share(1)]);
+    const group = `${folder}/run/partitioner/group`;
+    const path = `${group}/scores-1-of-2-round-1.safetensors`;
+    const file = await Deno.readFile(path);
+    const { trainingLoss: _, ...metadata } = safetensorsMetadata(file, path)!;
+    const without = { ...metadata, trainingLoss: "[]" };
+    const changed = encodeSafetensors(decodeSafetensors(file, path), { metadata: without });
+    await Deno.writeFile(path, ReadableStream.from(changed));
+    await Deno.remove(`${group}/state-0-of-2.safetensors`);
+    await assertRejects(() => share(0), InputError, "it has 0 training losses of 2 routers");
+    await share(1);
+    assertEquals(await Deno.readFile(path), file);
+  }));
+
+Deno.test("learn() puts together a complete group where members of groups of other sizes have come as far", () =>
+  inFolder(async (folder) => {
+    const shorter = resolveConfiguration({ flags: { ...flags, experts: EXPERTS, rounds: 1 } });
+    const { context } = await contextOf(folder, "run", { configuration: shorter });
+    await Promise.all(
+      [0, 1].map(async (index) =>
+        await learnShare(
+          (await contextOf(folder, "run", { configuration: shorter })).context,
+          memberOf(index, 2),
+        )
+      ),
+    );
+    const group = `${folder}/run/partitioner/group`;
+    // Until the folder names a member of an incomplete group first, in whatever order it does.
+    const firstState = () => [...Deno.readDirSync(group)].find(({ name }) => name.startsWith("state"))!.name;
+    for (let of = 10; firstState().endsWith("-of-2.safetensors"); of++) {
+      await Deno.copyFile(`${group}/state-0-of-2.safetensors`, `${group}/state-0-of-${of}.safetensors`);
+    }
+    const whole = await learn((await contextOf(folder, "whole", { configuration: shorter })).context);
+    assertEquals(await learn(context), whole);
   }));
 
 Deno.test("a member names one that nobody runs, and ends after a while; one process can go on with what all have", () =>
