@@ -8,7 +8,9 @@ import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
 import { InputError, say, setting, task } from "../../kernels/errors.ts";
 import { trainingMemory } from "../cost/memory.ts";
 import { adoptedExperts, adoptionOf } from "../run/adoption.ts";
+import { readRunConfiguration } from "../run/configuration.ts";
 import { readManifest } from "../run/manifest.ts";
+import type { Configuration } from "../settings/configuration.ts";
 import { createTogether } from "../training/together.ts";
 import type { RunEvent } from "../run/events.ts";
 import { inRun, openGpuFor, type RunOptions, type RunWatch } from "./session.ts";
@@ -105,7 +107,7 @@ export async function trainExperts(
   const check = (run: string, most: number) => {
     for (const expert of experts) checkExpert("train", run, expert, most);
   };
-  return await trainTogether(experts.map(expertTarget), options, watch, check);
+  return await trainTogether("train-expert all", experts.map(expertTarget), options, watch, check);
 }
 
 /**
@@ -118,7 +120,8 @@ export async function trainDenseTogether(
   watch: RunWatch = {},
 ): Promise<TrainResult[]> {
   if (!options.also?.length) return [await trainDense(match, options, watch)];
-  return await trainTogether([denseTarget(match)], options, watch);
+  const target = denseTarget(match);
+  return await trainTogether(taskOf(target), [target], options, watch);
 }
 
 /**
@@ -130,20 +133,27 @@ export async function trainSwitchTogether(
   watch: RunWatch = {},
 ): Promise<TrainResult[]> {
   if (!options.also?.length) return [await trainSwitch(options, watch)];
-  return await trainTogether([switchTarget()], options, watch);
+  const target = switchTarget();
+  return await trainTogether(taskOf(target), [target], options, watch);
 }
 
+/** Gives the words that name what trains a model. */
+const taskOf = ({ command: { task, with: flags = {} } }: Target) => [task, ...Object.values(flags)].join(" ");
+
 /**
- * Trains models of one or several runs as banks; `check` is called with each run and its number of experts
- * first.
+ * Trains models of one or several runs as banks; `task` is what messages call it. `check` is called with each
+ * run and its number of experts, of all runs before anything is trained.
  */
 async function trainTogether(
+  task: string,
   targets: readonly Target[],
   { memory = Infinity, also = [], ...options }: TrainTogetherOptions,
   { onEvent = () => {}, signal }: RunWatch,
   check: (run: string, experts: number) => void = () => {},
 ): Promise<TrainResult[]> {
   const runs = [options.run, ...also];
+  const configurations = await besides(options.run, also, task);
+  configurations.forEach(({ experts }, i) => check(runs[i], experts));
   const more: Gpu[] = [];
   const together = createTogether({
     fits: ({ config, dtype, ...sizes }, models) =>
@@ -160,11 +170,9 @@ async function trainTogether(
   const members = runs.map((run) => targets.map((target) => ({ run, target, ...together.member() })));
   // Runs share a device. A single one opens its own where it is needed.
   const gpu = options.gpu ??
-    (also.length > 0
-      ? await openGpuFor(options, await needConfiguration(runs[0], "train-expert", true, true), onEvent)
-      : undefined);
+    (also.length > 0 ? await openGpuFor(options, configurations[0], onEvent) : undefined);
   const kind = {
-    task: `${targets.map(({ command: { task } }) => task)[0]} all`,
+    task,
     beside: "others",
     partSuffices: targets.every(({ notesShards }) => notesShards),
     accepts: options.resume || options.trial !== undefined,
@@ -227,9 +235,8 @@ async function trainTarget(
   watch: RunWatch,
   check: (experts: number) => void = () => {},
 ): Promise<TrainResult> {
-  const { task, with: flags = {} } = target.command;
   const kind = {
-    task: [task, ...Object.values(flags)].join(" "),
+    task: taskOf(target),
     beside: "others",
     partSuffices: target.notesShards,
     accepts: options.resume || options.trial !== undefined,
@@ -241,6 +248,37 @@ async function trainTarget(
     await refuseAdopted(options.run, stage, options);
     return trainResult(await run(stage), options.run);
   });
+}
+
+/**
+ * Reads the configurations of a run and of those whose models are trained beside it. Throws an `InputError`
+ * where one is no run folder, or is another one by a second name: the run would wait for itself.
+ */
+async function besides(run: string, also: readonly string[], task: string): Promise<Configuration[]> {
+  const configurations = [await needConfiguration(run, task, true, true)];
+  const named = new Map([[await Deno.realPath(run), run]]);
+  for (const where of also) {
+    const existing = await readRunConfiguration(where, { edited: true });
+    if (!existing) {
+      throw new InputError(
+        say`Cannot train models of "${where}" as ${setting("also")} must name runs: there is none`,
+        { where },
+      );
+    }
+    const real = await Deno.realPath(where);
+    const other = named.get(real);
+    if (other !== undefined) {
+      throw new InputError(
+        say`Cannot train models of "${where}" twice as ${
+          setting("also")
+        } must name other runs: it is the run "${other}"`,
+        { where },
+      );
+    }
+    named.set(real, where);
+    configurations.push(existing.configuration);
+  }
+  return configurations;
 }
 
 /**

@@ -106,13 +106,28 @@ test("seeds of one model are trained as a bank across runs, to the files that ea
     assertEquals(await trainDenseTogether("batch", { ...options, run, also }), alone.dense);
     assertEquals(await trainSwitchTogether({ ...options, run, also }), alone.switch);
     assertEquals(await Promise.all(runs.map(made)), expected);
+  }));
 
-    // A run with another rate has a bank of its own; one that is none is said, and the others are trained.
-    await Deno.remove(`${run}/manifests/train-dense.json`);
-    await assertRejects(
-      () => trainDenseTogether("batch", { ...options, run, also: [`${run}-none`] }),
-      InputError,
-      "must be a run folder",
-    );
-    assertEquals(await made(run), expected[0]);
+test("a wrong run to train beside is told before anything is trained or a device opens", () =>
+  withPartition(async (run, flags) => {
+    await partition({ run: `${run}-1`, gpu: gpu!, sources: { flags: { ...flags, experts: 3 } } });
+    const events: string[] = [];
+    const watch = { onEvent: ({ type }: { type: string }) => events.push(type) };
+    const options = (also: string[], where = run) => ({ run: where, sources: { flags: FLAGS }, also });
+    const none = `Cannot train models of "${run}-none" as also must name runs: there is none`;
+    const twice = "twice as also must name other runs: it is the run";
+    const cases: [() => Promise<unknown>, string][] = [
+      [() => trainSwitchTogether(options([`${run}-none`]), watch), none],
+      [() => trainDenseTogether("batch", options([`${run}-1`, `${run}-none`]), watch), none],
+      [() => trainDenseTogether("batch", options([run]), watch), twice],
+      [() => trainDenseTogether("batch", options([`${run}/../run`]), watch), twice],
+      [() => trainDenseTogether("batch", options([`${run}-1`, `${run}-1/.`]), watch), twice],
+      [() => trainExperts([0, 2], options([run], `${run}-1`), watch), `the run "${run}" has 2 experts`],
+      [
+        () => trainDenseTogether("batch", options([run], `${run}-none`), watch),
+        `Cannot run "train-dense" in "${run}-none" as it must be a run folder`,
+      ],
+    ];
+    for (const [fn, what] of cases) await assertRejects(fn, InputError, what);
+    assertEquals([events, await made(run), await made(`${run}-1`)], [[], {}, {}]);
   }));
