@@ -178,11 +178,10 @@ export function rowText({ sequence, document, source, length, nll, expert, text 
   return facts.join(", ") + (text === undefined ? "" : `\n  ${text.replaceAll("\n", "\n  ")}`);
 }
 
-/** Writes a table of trained models. */
-export function trainedText(run: string, models: TrainResult[], also: readonly string[] = []): string {
-  const runs = [run, ...also];
-  const placeOf = (folder: string, i: number) =>
-    also.length > 0 ? `${runs[Math.floor(i * runs.length / models.length)]}/${folder}` : folder;
+/** Writes a table of trained models; `runs` are those of the models, one for each. */
+export function trainedText(run: string, models: TrainResult[], runs: readonly string[] = []): string {
+  const isOne = runs.every((other) => other === run);
+  const placeOf = (folder: string, i: number) => isOne ? folder : `${runs[i]}/${folder}`;
   const rows = models.map(({ folder, steps, batch, tokens, rate, loss, validationLoss }, i) => [
     placeOf(folder, i),
     `${steps} x ${batch}`,
@@ -198,7 +197,7 @@ export function trainedText(run: string, models: TrainResult[], also: readonly s
   return [
     table("model | steps x batch | tokens | peak rate | loss | held-out loss", rows),
     ...costs,
-    ...runs.map((run) => `run folder  ${run}`),
+    ...[...new Set([run, ...runs])].map((run) => `run folder  ${run}`),
   ].join("\n");
 }
 

@@ -27,6 +27,6 @@ export const TASK = await defineTask({
   run: async ({ sources, options, signal, onEvent, print }) => {
     const { run, match } = options;
     const models = await trainDenseTogether(match, { ...options, sources }, { signal, onEvent });
-    print({ run, models }, trainedText(run, models, options.also));
+    print({ run, models }, trainedText(run, models, [run, ...options.also]));
   },
 }, import.meta);

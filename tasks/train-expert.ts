@@ -33,21 +33,27 @@ export const TASK = await defineTask({
   },
   run: async ({ sources, options, signal, onEvent, onWarning, print }) => {
     const { run, expert } = options;
-    const experts = await expertsOf(run);
+    const also = expert === "all" ? options.also : []; // what "all" means must be the same in each
+    const experts = await expertsOf(run, also);
     const wanted = expertsNamed(expert, experts, "train");
     if (options.dryRun) {
       const plan = await planExperts(wanted, { ...options, sources, device: speedOf(options), words });
       return print(plan, planText(plan));
     }
-    const adopted = expert === "all" && !options.force ? await adoptedExperts(run) : [];
-    for (const { expert, from } of adopted) {
-      onWarning(`expert ${expert} was adopted from "${from}": it stays`);
+    const runs = [run, ...options.also];
+    const stay = new Set<string>();
+    for (const where of expert === "all" && !options.force ? runs : []) {
+      for (const { expert, from } of await adoptedExperts(where)) {
+        stay.add(`${where} ${expert}`);
+        const of = where === run ? "" : ` of "${where}"`;
+        onWarning(`expert ${expert}${of} was adopted from "${from}": it stays`);
+      }
     }
-    const toTrain = wanted.filter((id) => !adopted.some(({ expert }) => expert === id));
+    const toTrain = (where: string) => wanted.filter((id) => !stay.has(`${where} ${id}`));
     const how = [{ ...options, sources }, { signal, onEvent }] as const;
     const models = options.together || options.also.length > 0
       ? await trainExperts(toTrain, ...how)
-      : await Array.fromAsync(toTrain, (expert) => trainExpert(expert, ...how)); // one after another
-    print({ run, models }, trainedText(run, models, options.also));
+      : await Array.fromAsync(toTrain(run), (expert) => trainExpert(expert, ...how)); // one after another
+    print({ run, models }, trainedText(run, models, runs.flatMap((run) => toTrain(run).map(() => run))));
   },
 }, import.meta);

@@ -16,6 +16,6 @@ export const TASK = await defineTask({
   options: { ...IN_A_RUN, ...TRAINING },
   run: async ({ sources, options, signal, onEvent, print }) => {
     const models = await trainSwitchTogether({ ...options, sources }, { signal, onEvent });
-    print({ run: options.run, models }, trainedText(options.run, models, options.also));
+    print({ run: options.run, models }, trainedText(options.run, models, [options.run, ...options.also]));
   },
 }, import.meta);

@@ -27,6 +27,7 @@ export {
 export { type Graph, graphOf, STAGES } from "./graph.ts";
 export { partition, type PartitionOptions, runOneStage } from "./partition.ts";
 export {
+  type ExpertsPlanOptions,
   type PartitionPlan,
   planExperts,
   type PlanOptions,

@@ -25,6 +25,7 @@ import { needConfiguration } from "./run_folder.ts";
 import type { RunOptions } from "./session.ts";
 import type { CorpusSize, Estimate, Stage } from "./stage.ts";
 import { type States, statesOf } from "./state.ts";
+import { besides } from "./train.ts";
 import { expertTarget } from "./train_expert.ts";
 import type { TrainingOptions } from "./training_target.ts";
 import { trainingStage } from "./train_model.ts";
@@ -62,6 +63,12 @@ export interface PlanOptions extends RunOptions {
   words?: Words;
 }
 
+/** The options of a plan of experts. */
+export interface ExpertsPlanOptions extends PlanOptions, TrainingOptions {
+  /** Other runs whose same experts are trained beside them. */
+  also?: readonly string[];
+}
+
 const RUNTIME_BYTES = 250e6;
 const NOTHING: Estimate = { seconds: 0, diskBytes: 0, memoryBytes: 0 };
 const number = (value: number) => Math.round(value).toLocaleString("en");
@@ -95,9 +102,31 @@ export async function planPartition(options: PlanOptions): Promise<PartitionPlan
   return plan;
 }
 
-/** Plans the training of experts of a run that is partitioned, as {@linkcode planPartition} plans a partition. */
+/**
+ * Plans the training of experts of a run that is partitioned, and of the same experts of other runs, as {@linkcode planPartition}
+ * plans a partition. Experts of several runs take memory at once.
+ */
 export async function planExperts(
-  experts: Iterable<number>,
+  experts: readonly number[],
+  { also = [], ...options }: ExpertsPlanOptions,
+): Promise<PartitionPlan> {
+  if (also.length > 0) await besides(options.run, also, "train-expert");
+  const plan = await planExpertsOf(experts, options);
+  for (const run of also) {
+    const other = await planExpertsOf(experts, { ...options, run });
+    plan.stages.push(...other.stages.map((stage) => ({ ...stage, stage: `${stage.stage} of ${run}` })));
+    plan.seconds += other.seconds;
+    plan.diskBytes += other.diskBytes;
+    plan.warnings.push(...other.warnings);
+  }
+  if (also.length === 0) return plan;
+  const running = plan.stages.filter(({ action }) => action !== "up to date");
+  const memoryBytes = running.reduce((sum, stage) => sum + stage.memoryBytes - RUNTIME_BYTES, RUNTIME_BYTES);
+  return { ...plan, memoryBytes: running.length === 0 ? 0 : memoryBytes };
+}
+
+async function planExpertsOf(
+  experts: readonly number[],
   options: PlanOptions & TrainingOptions,
 ): Promise<PartitionPlan> {
   const { run, sources = {}, force = false, resume = false, memory } = options;

@@ -97,17 +97,19 @@ export interface TrainTogetherOptions extends TrainOptions {
  * Trains experts of a run side by side in one process, as a bank: each step in the dispatches of one, to
  * the bits that `trainExpert` gives each. Those that are up to date are left out; those that go on from
  * another step than the others have a bank of their own. Where one fails, the others go on, and its error
- * is thrown at the end. Throws as `trainExpert` does. Gives the results run by run.
+ * is thrown at the end. Throws as `trainExpert` does. Gives the results run by run. `experts` are those of
+ * every run, or a function that gives those of each.
  */
 export async function trainExperts(
-  experts: readonly number[],
+  experts: readonly number[] | ((run: string) => readonly number[]),
   options: TrainTogetherOptions,
   watch: RunWatch = {},
 ): Promise<TrainResult[]> {
+  const of = typeof experts === "function" ? experts : () => experts;
   const check = (run: string, most: number) => {
-    for (const expert of experts) checkExpert("train", run, expert, most);
+    for (const expert of of(run)) checkExpert("train", run, expert, most);
   };
-  return await trainTogether("train-expert all", experts.map(expertTarget), options, watch, check);
+  return await trainTogether("train-expert all", (run) => of(run).map(expertTarget), options, watch, check);
 }
 
 /**
@@ -121,7 +123,7 @@ export async function trainDenseTogether(
 ): Promise<TrainResult[]> {
   if (!options.also?.length) return [await trainDense(match, options, watch)];
   const target = denseTarget(match);
-  return await trainTogether(taskOf(target), [target], options, watch);
+  return await trainTogether(taskOf(target), () => [target], options, watch);
 }
 
 /**
@@ -134,19 +136,19 @@ export async function trainSwitchTogether(
 ): Promise<TrainResult[]> {
   if (!options.also?.length) return [await trainSwitch(options, watch)];
   const target = switchTarget();
-  return await trainTogether(taskOf(target), [target], options, watch);
+  return await trainTogether(taskOf(target), () => [target], options, watch);
 }
 
 /** Gives the words that name what trains a model. */
 const taskOf = ({ command: { task, with: flags = {} } }: Target) => [task, ...Object.values(flags)].join(" ");
 
 /**
- * Trains models of one or several runs as banks; `task` is what messages call it. `check` is called with each
- * run and its number of experts, of all runs before anything is trained.
+ * Trains the models that `targetsOf` gives of each run as banks; `task` is what messages call it. `check` is
+ * called with each run and its number of experts, of all runs before anything is trained.
  */
 async function trainTogether(
   task: string,
-  targets: readonly Target[],
+  targetsOf: (run: string) => readonly Target[],
   { memory = Infinity, also = [], ...options }: TrainTogetherOptions,
   { onEvent = () => {}, signal }: RunWatch,
   check: (run: string, experts: number) => void = () => {},
@@ -167,14 +169,14 @@ async function trainTogether(
       return [own, ...more];
     },
   });
-  const members = runs.map((run) => targets.map((target) => ({ run, target, ...together.member() })));
+  const members = runs.map((run) => targetsOf(run).map((target) => ({ run, target, ...together.member() })));
   // Runs share a device. A single one opens its own where it is needed.
   const gpu = options.gpu ??
     (also.length > 0 ? await openGpuFor(options, configurations[0], onEvent) : undefined);
   const kind = {
     task,
     beside: "others",
-    partSuffices: targets.every(({ notesShards }) => notesShards),
+    partSuffices: members.flat().every(({ target }) => target.notesShards),
     accepts: options.resume || options.trial !== undefined,
     aside: options.trial !== undefined,
   } as const;
@@ -254,7 +256,7 @@ async function trainTarget(
  * Reads the configurations of a run and of those whose models are trained beside it. Throws an `InputError`
  * where one is no run folder, or is another one by a second name: the run would wait for itself.
  */
-async function besides(run: string, also: readonly string[], task: string): Promise<Configuration[]> {
+export async function besides(run: string, also: readonly string[], task: string): Promise<Configuration[]> {
   const configurations = [await needConfiguration(run, task, true, true)];
   const named = new Map([[await Deno.realPath(run), run]]);
   for (const where of also) {
@@ -283,10 +285,19 @@ async function besides(run: string, also: readonly string[], task: string): Prom
 
 /**
  * Reads how many experts a run has, from its configuration. Throws an `InputError` where it is no run
- * folder.
+ * folder, and where one of the runs of `also` is none or has another number of experts.
  */
-export async function expertsOf(run: string): Promise<number> {
-  return (await needConfiguration(run, "train-expert", true)).experts;
+export async function expertsOf(run: string, also: readonly string[] = []): Promise<number> {
+  const { experts } = await needConfiguration(run, "train-expert", true);
+  const [, ...others] = also.length > 0 ? await besides(run, also, "train-expert") : [];
+  const other = others.findIndex((configuration) => configuration.experts !== experts);
+  if (other < 0) return experts;
+  throw new InputError(
+    say`Cannot train all experts of "${also[other]}" beside those of "${run}" as ${
+      setting("also")
+    } must name runs of as many experts: they have ${others[other].experts} and ${experts}`,
+    { where: also[other], remedy: "train them by themselves" },
+  );
 }
 
 /**

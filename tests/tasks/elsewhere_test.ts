@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { copyFolder } from "../fuzz/damage.ts";
 import { inFolder, SMALL, smallCorpus, task } from "./support.ts";
 
 const BRIEF = "--expert-hidden 8 --expert-layers 1 --expert-heads 2 --expert-batch 4 --expert-steps 2".split(
@@ -78,6 +79,8 @@ Deno.test("export, adopt, watch and clean work with the permissions that they ha
       "must have been trained on the part of expert 1",
     );
     await refuse("adopt", ["--expert", "1"], "--from must be given");
+    const own = `${folder}/own`; // a run whose experts are its own
+    copyFolder(run, own);
     assertStringIncludes(
       await succeed("adopt", ["--expert", "1", "--from", from, "--force"]),
       `adopted from ${from}`,
@@ -88,6 +91,17 @@ Deno.test("export, adopt, watch and clean work with the permissions that they ha
     const { code, err } = await task("train-expert", ["--run", run, "--expert", "all", ...BRIEF]);
     assertEquals(code, 0, err);
     assertStringIncludes(err, `expert 1 was adopted from "${from}": it stays`);
+    const both = ["--run", own, "--expert", "all", "--also", run, ...BRIEF];
+    const planned = await task("train-expert", [...both, "--dry-run"]);
+    assertStringIncludes(planned.out, `train-expert-01 of ${run} `, planned.err);
+    const beside = await task("train-expert", both);
+    assertEquals(beside.code, 0, beside.err);
+    assertStringIncludes(beside.err, `expert 1 of "${run}" was adopted from "${from}": it stays`);
+    for (
+      const model of [`${own}/experts/expert-00`, `${own}/experts/expert-01`, `${run}/experts/expert-00`]
+    ) {
+      assertStringIncludes(beside.out, `${model} `);
+    }
     await succeed("generate", ["--expert", "1", "--prompt", "sail", "--max-new-tokens", "2"]);
     await succeed("verify", []);
 

@@ -139,6 +139,10 @@ Deno.test("trainedText() has a row per model, and says none where a loss is not 
   const text = trainedText("runs/a", [{ ...model, resumed: [] }]);
   assertMatch(text, /^dense +400 x 16 +812,800 +3\.0e-3 +4\.123 +none$/m);
   assertMatch(text, /^run folder +runs\/a$/m);
+  // Of runs of which not each trained as many.
+  const models = [{ ...model, resumed: [] }, { ...model, resumed: [] }, { ...model, resumed: [] }];
+  const several = trainedText("runs/a", models, ["runs/a", "runs/b", "runs/b"]);
+  assertEquals(several.match(/^runs\/[ab]\/dense/gm), ["runs/a/dense", "runs/b/dense", "runs/b/dense"]);
 });
 
 Deno.test("speedOf() leaves out what was not said, so that defaults hold", () => {

@@ -5,6 +5,7 @@ import { trainingMemory } from "../../../pipeline/cost/memory.ts";
 import { modelShapes } from "../../../pipeline/model/shapes.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import { planExperts, planPartition } from "../../../pipeline/stages/plan.ts";
+import { copyFolder } from "../../fuzz/damage.ts";
 import { gpu } from "../../kernels/support.ts";
 import { inFolder, smallCorpus } from "../../tasks/support.ts";
 import { SMALL_SETTINGS, withPartition } from "./support.ts";
@@ -50,6 +51,21 @@ Deno.test({
       const cost = costOf(c, PLAIN_DEVICE);
       assertAlmostEquals(plan.seconds, cost.seconds.allExperts, 1e-9);
       assertEquals(plan.diskBytes, 2 * (4 + 2 * 12) * cost.parameters.expert);
+      const other = `${run}-1`;
+      copyFolder(run, other);
+      const both = await planExperts([1], { ...options, also: [other] });
+      assertEquals(both.stages.map(({ stage }) => stage), [
+        "train-expert-01",
+        `train-expert-01 of ${other}`,
+      ]);
+      assertAlmostEquals(both.seconds, 2 * plan.stages[1].seconds, 1e-9);
+      assertEquals(both.diskBytes, 2 * plan.stages[1].diskBytes);
+      assertEquals(both.memoryBytes, 2 * plan.stages[1].memoryBytes - 250e6); // of the runtime, once
+      await assertRejects(
+        () => planExperts([1], { ...options, also: [`${run}/../run`] }),
+        InputError,
+        "it is the run",
+      );
       const none = await planExperts([1], { ...options, checkpointEvery: 0 });
       assertEquals(none.diskBytes, 4 * cost.parameters.expert);
       const { expert } = modelShapes(c);

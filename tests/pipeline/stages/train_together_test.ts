@@ -2,6 +2,7 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { partition } from "../../../pipeline/stages/partition.ts";
 import {
+  expertsOf,
   trainDense,
   trainDenseTogether,
   trainExpert,
@@ -102,6 +103,11 @@ test("seeds of one model are trained as a bank across runs, to the files that ea
     for (const [i, run] of runs.entries()) {
       for (const path of Object.keys(expected[i])) await Deno.remove(`${run}/${path}`);
     }
+    const one = (where: string) => where === run ? [0] : [1]; // other experts of each run
+    assertEquals(
+      await trainExperts(one, { ...options, run, also: [also[0]] }),
+      [alone.experts[0], alone.experts[3]],
+    );
     assertEquals(await trainExperts([0, 1], { ...options, run, also }), alone.experts);
     assertEquals(await trainDenseTogether("batch", { ...options, run, also }), alone.dense);
     assertEquals(await trainSwitchTogether({ ...options, run, also }), alone.switch);
@@ -130,4 +136,9 @@ test("a wrong run to train beside is told before anything is trained or a device
     ];
     for (const [fn, what] of cases) await assertRejects(fn, InputError, what);
     assertEquals([events, await made(run), await made(`${run}-1`)], [[], {}, {}]);
+    await assertRejects(
+      () => expertsOf(run, [`${run}-1`]),
+      InputError,
+      `Cannot train all experts of "${run}-1" beside those of "${run}" as also must name runs of as many experts: they have 3 and 2`,
+    );
   }));
