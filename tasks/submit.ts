@@ -9,7 +9,7 @@ import { defineTask } from "./command.ts";
 import { checkFinished, runJobs } from "./local_jobs.ts";
 import { CHECKPOINTS, FORCE, JOB_OPTIONS, RECOMPUTE, REQUIRE_GPU, RUN, SOURCES } from "./options.ts";
 import { NONE, readSlurm, submitJobs, submitScript } from "./slurm.ts";
-import { planOf } from "./submit_plan.ts";
+import { limitOf, planOf } from "./submit_plan.ts";
 import { submittedText } from "./submit_text.ts";
 
 export const TASK = await defineTask({
@@ -24,9 +24,10 @@ export const TASK = await defineTask({
   run: async ({ sources, options, given, signal, onEvent, tell, print }) => {
     const { run, executor, jobs: atOnce, force, dryRun, settle, container } = options;
     const plan = planOf(options, given, await readJobPlan(run));
-    const planned = () => planJobs({ run, sources, force, ...plan });
+    const planned = () => planJobs({ run, sources, force, limit: limitOf(options), ...plan });
     const asks = executor === "slurm" && !settle;
     const { queue, most } = asks ? await readSlurm(run, dryRun ? tell : undefined) : NONE;
+    await planned(); // so that what cannot be planned settles nothing
     if (!dryRun) await settleJobs({ run, sources, force }, plan, { signal, onEvent });
     if (settle) return print({ run, plan }, `${run}: its settings are written`);
     const how = { ...options, binds: container ? await foldersNamed({ run, sources, force, ...plan }) : [] };

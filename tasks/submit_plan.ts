@@ -7,7 +7,7 @@
 import { resolve } from "node:path";
 import { InputError, say, setting } from "../kernels/mod.ts";
 import type { Values } from "../pipeline/settings/mod.ts";
-import { type JobPlan, MADE_ZERO_SHOT, zeroShotTasks } from "../pipeline/stages/mod.ts";
+import { type JobPlan, MADE_ZERO_SHOT, type ProcessLimit, zeroShotTasks } from "../pipeline/stages/mod.ts";
 import type { CHECKPOINTS, JOB_OPTIONS, RECOMPUTE, REQUIRE_GPU } from "./options.ts";
 
 /** The options that a plan depends on. */
@@ -19,27 +19,26 @@ const TRAINING = ["checkpointEvery", "checkpointMinutes", "keep", "recompute", "
 
 /**
  * Gives the plan that options say, those of them that were `given`, and otherwise the one of `before`. Throws an `InputError` where a name
- * is unknown, or processes that wait for one another could not run at once.
+ * is unknown or a folder is missing.
  */
 export function planOf(options: PlanOptions, given: ReadonlySet<string>, before: JobPlan | null): JobPlan {
-  const { parts, routerGroups, dense, executor, jobs, expertsAtOnce } = options;
+  const { parts, routerGroups, dense } = options;
   const told = TRAINING.filter((name) => given.has(name)).map((name) => [name, options[name]]);
   const training = { ...before?.training, ...Object.fromEntries(told) };
-  const plan: JobPlan = {
+  return {
     parts: parts ?? before?.parts ?? 1,
     dense: dense === undefined ? before?.dense ?? ["batch"] : denseOf(dense),
     routerGroups: routerGroups ?? before?.routerGroups,
     training: Object.keys(training).length > 0 ? training : undefined,
     zeroShot: zeroShotOf(options, before),
   };
-  const atOnce = executor === "local" ? jobs : expertsAtOnce ?? Infinity;
-  if ((plan.routerGroups ?? 1) <= atOnce) return plan;
-  const limit = executor === "local" ? "jobs" : "expertsAtOnce";
-  throw new InputError(
-    say`Cannot train routers in a group as all of its processes must run at once: ${
-      setting("routerGroups")
-    } is ${plan.routerGroups!}, ${setting(limit)} is ${atOnce}`,
-  );
+}
+
+/** Says how many processes of a job run at once, and which option limits them. */
+export function limitOf({ executor, jobs, expertsAtOnce = Infinity }: PlanOptions): ProcessLimit {
+  return executor === "local"
+    ? { option: "jobs", processes: jobs }
+    : { option: "expertsAtOnce", processes: expertsAtOnce };
 }
 
 /** Gives the models to compare with that a flag names. */

@@ -7,7 +7,7 @@
 
 import { dirname, resolve } from "node:path";
 import * as v from "valibot";
-import { task, type TaskReference } from "../../kernels/errors.ts";
+import { InputError, say, setting, task, type TaskReference } from "../../kernels/errors.ts";
 import { exists, jsonText, refuseLink, writeAtomic } from "../run/files.ts";
 import { count, readJsonIfThere } from "../run/schema.ts";
 import { type Configuration, FIELD_NAMES, FIELDS } from "../settings/configuration.ts";
@@ -58,10 +58,25 @@ export interface JobOptions extends Partial<JobPlan> {
   sources?: Sources;
   /** Accepts values that differ from the run's. */
   force?: boolean;
+  /** How many processes of a job run at once; without it as many as there are. */
+  limit?: ProcessLimit;
 }
 
-/** Plans the jobs that make a run from text to report. Reads the run folder alone, and changes nothing. */
-export async function planJobs({ run, sources = {}, force = false, ...options }: JobOptions): Promise<Job[]> {
+/** How many processes of a job run at once, and the option that says so. */
+export interface ProcessLimit {
+  /** Name of the option. */
+  option: string;
+  /** Processes. */
+  processes: number;
+}
+
+/**
+ * Plans the jobs that make a run from text to report. Reads the run folder alone, and changes nothing. Throws an `InputError` where
+ * processes that are missing and wait for one another could not run at once.
+ */
+export async function planJobs(
+  { run, sources = {}, force = false, limit, ...options }: JobOptions,
+): Promise<Job[]> {
   const plan: JobPlan = { parts: 1, dense: ["batch"], ...options };
   const { configuration } = await resolveRun(run, sources, force);
   const states = statesOf({ run, configuration });
@@ -77,6 +92,14 @@ export async function planJobs({ run, sources = {}, force = false, ...options }:
       const { done } = named.get(name)!;
       job.done = job.done.map((is, i) => is && (each ? done[i] : done.every(Boolean)));
     }
+  }
+  const most = Math.max(...jobs.filter(({ together }) => together).map((job) => missingOf(job).length));
+  if (limit && most > limit.processes) {
+    throw new InputError(
+      say`Cannot train routers in a group as all of its ${most} processes must run at once: ${
+        setting("routerGroups")
+      } is ${plan.routerGroups!}, ${setting(limit.option)} is ${limit.processes}`,
+    );
   }
   return jobs;
 }

@@ -43,6 +43,7 @@ export {
   JOBS,
   missingOf,
   planJobs,
+  type ProcessLimit,
   readJobPlan,
   settleJobs,
 } from "./jobs.ts";

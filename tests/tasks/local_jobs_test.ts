@@ -89,6 +89,8 @@ Deno.test("deno task submit --executor local makes what one process after anothe
     const again = await task("submit", ["--run", run, "--executor", "local", "--jobs", "2"]); // as before
     assertStringIncludes(again.out, "0 processes have run, nothing is missing");
     assertEquals(await hashes(run), made);
+    const alone = await task("submit", ["--run", run, "--executor", "local", "--dry-run"]); // no group is missing
+    assertEquals(alone.code, 0, alone.err);
 
     // A model that is evaluated is not evaluated again where another one's evaluation is missing.
     for (const gone of ["evaluation.json", "manifests/evaluate.json"]) await Deno.remove(`${run}/${gone}`);

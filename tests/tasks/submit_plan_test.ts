@@ -3,7 +3,7 @@ import { InputError } from "../../kernels/mod.ts";
 import { valuesOf } from "../../pipeline/settings/mod.ts";
 import type { JobPlan } from "../../pipeline/stages/mod.ts";
 import { CHECKPOINTS, JOB_OPTIONS, RECOMPUTE, REQUIRE_GPU } from "../../tasks/options.ts";
-import { planOf } from "../../tasks/submit_plan.ts";
+import { limitOf, planOf } from "../../tasks/submit_plan.ts";
 
 const TABLE = { ...JOB_OPTIONS, ...CHECKPOINTS, ...RECOMPUTE, ...REQUIRE_GPU };
 
@@ -44,7 +44,7 @@ Deno.test("planOf() takes what flags say, and what was planned before otherwise"
   assertEquals(planned({ dense: "all" }).dense, ["batch", "steps", "compute", "switch"]);
 });
 
-Deno.test("planOf() refuses names that there are not, and processes that wait for one another but cannot run at once", async () => {
+Deno.test("planOf() refuses names that there are not", async () => {
   const cases: [Record<string, unknown>, string][] = [
     [
       { dense: "large" },
@@ -55,11 +55,15 @@ Deno.test("planOf() refuses names that there are not, and processes that wait fo
       { zeroShot: "arc_easy" },
       'zero-shot task "arc_easy" as its data must be there: zeroShotData names no folder',
     ],
-    [{ routerGroups: 4, expertsAtOnce: 2 }, "must run at once: routerGroups is 4, expertsAtOnce is 2"],
-    [{ routerGroups: 2, executor: "local" }, "must run at once: routerGroups is 2, jobs is 1"],
   ];
   for (const [flags, what] of cases) {
     await assertRejects(() => Promise.try(() => planned(flags)), InputError, what);
   }
-  assertEquals(planned({ routerGroups: 2, executor: "local", jobs: 2 }).routerGroups, 2);
+});
+
+Deno.test("limitOf() names the option that limits the processes of an executor", () => {
+  const limit = (flags: Record<string, unknown>) => limitOf(valuesOf(TABLE, flags));
+  assertEquals(limit({ expertsAtOnce: 2, jobs: 3 }), { option: "expertsAtOnce", processes: 2 });
+  assertEquals(limit({}), { option: "expertsAtOnce", processes: Infinity });
+  assertEquals(limit({ executor: "local", jobs: 3 }), { option: "jobs", processes: 3 });
 });

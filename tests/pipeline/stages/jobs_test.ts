@@ -1,4 +1,5 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
 import { missingOf, planJobs, readJobPlan, settleJobs } from "../../../pipeline/stages/jobs.ts";
 import { partition } from "../../../pipeline/stages/partition.ts";
 import { exists } from "../../../pipeline/run/files.ts";
@@ -85,4 +86,26 @@ Deno.test("planJobs() leaves out what is made, and takes what stands on the rest
     assertEquals(await missing(), models);
     await Deno.remove(`${run}/manifests/assign.json`);
     assertEquals(await missing(), ["assign", "split", "partition", ...models]);
+  }));
+
+Deno.test("planJobs() refuses a group of routers that could not run at once, and only where one is missing", () =>
+  inFolder(async (folder) => {
+    const run = `${folder}/run`;
+    const limit = { option: "jobs", processes: 2 };
+    const planned = (routerGroups: number, more = {}) =>
+      planJobs({ run, sources: { flags: { ...SMALL_SETTINGS, experts: 3, ...more } }, routerGroups, limit });
+    await assertRejects(
+      () => planned(8),
+      InputError,
+      "all of its 3 processes must run at once: routerGroups is 8, jobs is 2",
+    );
+    assert((await planned(2)).some(({ name }) => name === "router-group"));
+    assert((await planned(8, { experts: 2 })).some(({ name }) => name === "router-group")); // two are enough
+    assert((await planned(8, { partitioner: "random" })).every(({ together }) => !together));
+
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
+    await partition({ run, sources: { flags: { ...SMALL_SETTINGS, input: [`${folder}/docs.jsonl`] } } });
+    const one = { option: "jobs", processes: 1 };
+    const [group] = (await planJobs({ run, routerGroups: 2, limit: one })).filter(({ together }) => together);
+    assertEquals(group.done, [true, true]);
   }));
