@@ -4,6 +4,7 @@
  * @module
  */
 
+import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import { InputError, say, setting } from "../kernels/mod.ts";
 import type { Values } from "../pipeline/settings/mod.ts";
@@ -62,6 +63,9 @@ function zeroShotOf(
   { zeroShot, zeroShotData }: Pick<PlanOptions, "zeroShot" | "zeroShotData">,
   before: JobPlan | null,
 ): JobPlan["zeroShot"] {
+  if (zeroShotData !== undefined) {
+    checkData(zeroShotData, zeroShot ?? (before?.zeroShot ? "as before" : "none"));
+  }
   const data = zeroShotData === undefined ? before?.zeroShot?.data : resolve(zeroShotData);
   if (zeroShot === undefined) return before?.zeroShot && { ...before.zeroShot, data };
   if (zeroShot === "none") return undefined;
@@ -82,5 +86,21 @@ function zeroShotOf(
     say`Cannot plan zero-shot task "${published}" as its data must be there: ${
       setting("zeroShotData")
     } names no folder`,
+  );
+}
+
+/** Throws an `InputError` where data of zero-shot tasks is no folder, or no task is asked that could read it. */
+function checkData(folder: string, tasks: string): void {
+  if (tasks === "none") {
+    throw new InputError(
+      say`Cannot use the data "${folder}" as ${
+        setting("zeroShot")
+      } must name tasks that read it: it names none`,
+    );
+  }
+  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return;
+  throw new InputError(
+    say`Cannot plan zero-shot tasks as ${setting("zeroShotData")} must be a folder: "${folder}" is none`,
+    { where: folder },
   );
 }

@@ -7,6 +7,8 @@ import { limitOf, planOf } from "../../tasks/submit_plan.ts";
 
 const TABLE = { ...JOB_OPTIONS, ...CHECKPOINTS, ...RECOMPUTE, ...REQUIRE_GPU };
 
+const DATA = new URL(".", import.meta.url).pathname.replace(/\/$/, ""); // a folder that is there
+
 /** Plans by these flags. */
 function planned(flags: Record<string, unknown> = {}, before: JobPlan | null = null): Partial<JobPlan> {
   const plan = planOf(valuesOf(TABLE, flags), new Set(Object.keys(flags)), before);
@@ -21,7 +23,7 @@ Deno.test("planOf() takes what flags say, and what was planned before otherwise"
       routerGroups: 2,
       dense: "compute,switch,batch",
       zeroShot: "own,arc_easy",
-      zeroShotData: "/data",
+      zeroShotData: DATA,
     },
     ...{ checkpointEvery: 50, keep: 3, recompute: true },
   };
@@ -31,7 +33,7 @@ Deno.test("planOf() takes what flags say, and what was planned before otherwise"
     dense: ["batch", "compute", "switch"],
     routerGroups: 2,
     training: { checkpointEvery: 50, keep: 3, recompute: true },
-    zeroShot: { tasks: ["last_word", "shuffled_words", "next_sentence", "arc_easy"], data: "/data" },
+    zeroShot: { tasks: ["last_word", "shuffled_words", "next_sentence", "arc_easy"], data: DATA },
   });
   assertEquals(planned({}, plan), plan);
   assertEquals(planned({ keep: 1, dense: "none", zeroShot: "none", parts: 2 }, plan), {
@@ -55,6 +57,16 @@ Deno.test("planOf() refuses names that there are not", async () => {
       { zeroShot: "arc_easy" },
       'zero-shot task "arc_easy" as its data must be there: zeroShotData names no folder',
     ],
+    [
+      { zeroShot: "piqa", zeroShotData: `${DATA}/nowhere` },
+      `zeroShotData must be a folder: "${DATA}/nowhere" is none`,
+    ],
+    [
+      { zeroShot: "piqa", zeroShotData: import.meta.filename },
+      `zeroShotData must be a folder: "${import.meta.filename}" is none`,
+    ],
+    [{ zeroShotData: DATA }, "zeroShot must name tasks that read it: it names none"],
+    [{ zeroShot: "none", zeroShotData: DATA }, "zeroShot must name tasks that read it: it names none"],
   ];
   for (const [flags, what] of cases) {
     await assertRejects(() => Promise.try(() => planned(flags)), InputError, what);
