@@ -4,6 +4,7 @@
  * @module
  */
 
+import { InputError, say, setting } from "../kernels/mod.ts";
 import type { CostDevice } from "../pipeline/cost/mod.ts";
 import { field, resolveConfiguration, type Sources, type Values } from "../pipeline/settings/mod.ts";
 import {
@@ -29,6 +30,15 @@ export const CLUSTER = field.section("Command", {
     help: "bytes that its shared disk reads and writes a second, for all machines together",
   }),
 });
+
+/** Throws an `InputError` where options of a cluster are given and none is counted. */
+export function refuseClusterOptions(given: ReadonlySet<string>): void {
+  const name = Object.keys(CLUSTER).find((name) => given.has(name));
+  if (name === undefined) return;
+  throw new InputError(
+    say`Cannot count a cluster as ${setting("cluster")} must be given with ${setting(name)}: it is not`,
+  );
+}
 
 const NUMBERS = [32, 256]; // of experts
 

@@ -27,4 +27,9 @@ Deno.test("cost --cluster takes experts, machines, tokens and a preset, and warn
   const refused = await task("cost", [...flags, "--corpus-tokens", "1000"]);
   assertEquals(refused.code, 2);
   assertStringIncludes(refused.err, "--corpus-tokens is 1000");
+  for (const [flag, value] of [["--machines", "5"], ["--corpus-tokens", "1e9"], ["--disk-rate", "1e9"]]) {
+    const alone = await task("cost", [flag, value]);
+    assertEquals([alone.code, alone.out], [2, ""]);
+    assertStringIncludes(alone.err, `--cluster must be given with ${flag}: it is not`);
+  }
 });
