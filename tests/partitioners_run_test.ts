@@ -21,6 +21,7 @@ import { wordText } from "../kernels/mod.ts";
 import { readPrices } from "../pipeline/partition/mod.ts";
 import { fromBatch } from "../pipeline/rows/arrow.ts";
 import { readManifest, writeManifest } from "../pipeline/run/manifest.ts";
+import { summaryOf } from "../pipeline/stages/assign.ts";
 import { gpu } from "./kernels/support.ts";
 import { SMALL_SETTINGS } from "./pipeline/stages/support.ts";
 import { inFolder, smallCorpus } from "./tasks/support.ts";
@@ -159,7 +160,7 @@ Deno.test("an optimal assignment proves itself in a run, and its prices assign o
     // A proof that says less than its rows and prices is found.
     const manifest = (await readManifest(run, "assign"))!;
     const { cost, loads: [first, ...loads] } = proof!;
-    const wrong = { ...proof, cost: 0.999 * cost, loads: [first + 1, ...loads] };
+    const wrong = summaryOf({ ...proof!, cost: 0.999 * cost, loads: [first + 1, ...loads] });
     await writeManifest(run, manifest, { ...manifest, result: { ...manifest.result, proof: wrong } });
     const { problems } = await verifyRun(run);
     assertEquals(problems.map(({ file }) => file), Array(2).fill("manifests/assign.json"));

@@ -1,5 +1,5 @@
-import { assertEquals } from "@std/assert";
-import { wordText } from "../../../kernels/errors.ts";
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { InputError, wordText } from "../../../kernels/errors.ts";
 import { writePrices } from "../../../pipeline/partition/assignment/prices.ts";
 import { toBatch } from "../../../pipeline/rows/arrow.ts";
 import { writeArrowFile } from "../../../pipeline/rows/ipc/write.ts";
@@ -37,7 +37,14 @@ async function problemsOf(run: string, proof: unknown, prices?: number[]): Promi
     ran: () => true,
     isWrong: () => false,
     problem: (file, what) => problems.push(`${file}: ${wordText(what)}`),
-    attempt: (_, check) => check(),
+    attempt: async (file, check) => {
+      try {
+        return await check();
+      } catch (error) {
+        if (!(error instanceof InputError)) throw error;
+        problems.push(`${file}: ${error.what}`);
+      }
+    },
     progress: () => {},
     found: () => {},
   }, FILE);
@@ -47,14 +54,53 @@ async function problemsOf(run: string, proof: unknown, prices?: number[]): Promi
 Deno.test("verifyProof() finds what rows and prices do not bear out, and nothing where nothing is proven", () =>
   inFolder(async (run) => {
     // Both pairs cost 4 + 2 + 5 + 1 = 12. At prices 3 and 0 the least sums are 4, 5, 5 and 4, less 6 for the rooms: 12.
-    const proof = { cost: 12, bound: 12, loads: [2, 2] };
+    // With no balance: 1 + 2 + 3 + 1 = 7. Balancing costs 5, and a greedy rule that costs 14 misses by 2 / 5 of it.
+    const gaps = { gapPerSequence: 0, gapShare: 0, greedyGapShare: 0.4 };
+    const proof = { cost: 12, bound: 12, rows: 4, loads: [2, 2], unbalanced: 7, greedy: 14, ...gaps };
     assertEquals(await problemsOf(`${run}/none`, undefined), []);
     assertEquals(await problemsOf(`${run}/old`, proof), []);
     assertEquals(await problemsOf(run, proof, [3, 0]), []);
     const must = (name: string, found: number, said: number) =>
       `manifests/assign.json: the ${name} of its proof must be ${found}, as its rows and prices say: it says ${said}`;
-    assertEquals(await problemsOf(run, { ...proof, cost: 11.5 }, [3, 0]), [must("cost", 12, 11.5)]);
+    const off = { ...proof, bound: 11, gapPerSequence: 0.25, gapShare: 0.2, greedyGapShare: 0.6 };
+    assertEquals(await problemsOf(run, off, [2, 0]), []); // a poorer bound, with the gaps that follow from it
+    assertEquals(
+      await problemsOf(run, { ...off, cost: 11, gapPerSequence: 0, gapShare: 0, greedyGapShare: 0.75 }, [
+        2,
+        0,
+      ]),
+      [
+        must("cost", 12, 11),
+      ],
+    );
     assertEquals(await problemsOf(run, proof, [2, 0]), [must("bound", 11, 12)]);
+    assertEquals(await problemsOf(run, { ...proof, rows: 5 }, [3, 0]), [must("number of rows", 4, 5)]);
+    assertEquals(await problemsOf(run, { ...proof, unbalanced: 6, greedyGapShare: 2 / 6 }, [3, 0]), [
+      must("cost without balance", 7, 6),
+    ]);
+    for (
+      const [field, figure, found] of [
+        ["gapPerSequence", "gap per sequence", 0],
+        ["gapShare", "share of the gap", 0],
+        ["greedyGapShare", "share of the greedy rule's gap", 0.4],
+      ] as const
+    ) {
+      assertEquals(await problemsOf(run, { ...proof, [field]: 0.125 }, [3, 0]), [must(figure, found, 0.125)]);
+    }
+    const { loads: _, ...torn } = proof;
+    for (
+      const [said, why] of [[torn, "loads: "], [
+        { ...proof, loads: [4] },
+        "loads: it must hold one of each of 2",
+      ]] as const
+    ) {
+      const [problem, ...others] = await problemsOf(run, said, [3, 0]);
+      assertStringIncludes(
+        problem,
+        `manifests/assign.json: Cannot check "${run}/manifests/assign.json" as its proof must be whole: ${why}`,
+      );
+      assertEquals(others, []);
+    }
     assertEquals(await problemsOf(run, { ...proof, loads: [3, 1] }, [3, 0]), [
       must("load of expert 0", 2, 3),
       must("load of expert 1", 2, 1),
