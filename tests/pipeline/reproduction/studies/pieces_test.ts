@@ -10,7 +10,7 @@ import {
 import type { RouterSearches } from "../../../../pipeline/reproduction/studies/router_search.ts";
 import type { Setup } from "../../../../pipeline/reproduction/studies/study.ts";
 import { STUDIES } from "../../../../pipeline/reproduction/studies/studies.ts";
-import { resolveConfiguration, type Sources } from "../../../../pipeline/settings/resolution.ts";
+import { resolveConfiguration } from "../../../../pipeline/settings/resolution.ts";
 import { SMALL } from "./support.ts";
 
 const ALL = [...STUDIES.values()];
