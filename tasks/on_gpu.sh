@@ -17,7 +17,7 @@ cards_in() {
   ls "$1" 2>/dev/null | sed -n "s/^$2\([0-9][0-9]*\)\$/\1/p" | sort -n | sed "s#^#$1/$2#"
 }
 
-if [ "$1" = --inside ]; then # in the namespace: $2 is the folder to fill, $3 the card that stays, then the command
+if [ "${1-}" = --inside ]; then # in the namespace: $2 is the folder to fill, $3 the card that stays, then the command
   new=$2 card=$3
   shift 3
   mount -t tmpfs -o mode=755 none "$new"
@@ -49,6 +49,7 @@ if [ "$1" = --inside ]; then # in the namespace: $2 is the folder to fill, $3 th
   exec "$@"
 fi
 
+[ $# -gt 1 ] || stop "Cannot run on one GPU as its number and a command must be given: sh tasks/on_gpu.sh N COMMAND…"
 number=$1
 shift
 if [ "$number" = --flag ]; then
@@ -77,6 +78,8 @@ all=$(printf '%s' "$cards" | grep -c . || true)
 case $number in
   '' | *[!0-9]*) stop "Cannot run on one GPU as --gpu must be its number: it is \"$number\"" ;;
 esac
+while [ "${number#0}" != "$number" ] && [ "$number" != 0 ]; do number=${number#0}; done # 08 would be octal
+[ "${#number}" -le 9 ] || stop "Cannot run on GPU $number as --gpu must be less than the number of cards: there are $all"
 card=$(printf '%s\n' "$cards" | sed -n "$((number + 1))p")
 [ -n "$card" ] || stop "Cannot run on GPU $number as --gpu must be less than the number of cards: there are $all"
 [ "$all" -gt 1 ] || exec "$@"
@@ -87,6 +90,7 @@ own="--mount"
 unshare $own true 2>/dev/null || stop "Cannot run on GPU $number alone as the system must let a process hide the other $((all - 1)) cards from" \
   "itself (unshare $own), and it does not; run it in a container that has this card alone, for instance with" \
   "docker run --gpus device=$number -e NVIDIA_DRIVER_CAPABILITIES=graphics,utility"
-new=$(mktemp -d)
+new=$(mktemp -d 2>/dev/null) ||
+  stop "Cannot run on GPU $number alone as TMPDIR must be a folder to write in: ${TMPDIR:-/tmp} is none"
 # shellcheck disable=SC2086
 exec unshare $own --propagation private sh "$0" --inside "$new" "$card" "$@"

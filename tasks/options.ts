@@ -159,7 +159,7 @@ export const CHECKPOINTS = section("Command", {
 });
 
 /** Other runs whose models are trained beside those of a run. */
-export const ALSO = section("Command", {
+const ALSO = section("Command", {
   also: paths({
     default: [],
     help:

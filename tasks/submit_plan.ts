@@ -43,7 +43,7 @@ export function limitOf({ executor, jobs, expertsAtOnce = Infinity }: PlanOption
 }
 
 /** Gives the models to compare with that a flag names. */
-export function denseOf(flag: string): JobPlan["dense"] {
+function denseOf(flag: string): JobPlan["dense"] {
   if (flag === "none") return [];
   if (flag === "all") return DENSE;
   const named = namesIn(flag.replace(/\bboth\b/, "batch,steps"));

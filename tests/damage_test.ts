@@ -308,3 +308,17 @@ test("manifests that change places are told apart", async (_, run) => {
   await assertRejects(() => readManifest(run, "split"), InputError, 'it is that of "assign"');
   await assertRejects(() => evaluateRun({ run, gpu: gpu! }), InputError, 'it is that of "assign"');
 });
+
+Deno.test("fuzz refuses flags that it does not know, and values that are no numbers", async () => {
+  const cases = [
+    [["--count", "abc"], '--count must be a whole number: it is "abc"'],
+    [["--seed=-1"], "--seed must be a whole number"],
+    [["--counts", "3"], "--counts is not known"],
+    [["3"], "3 is not known"],
+  ] as const;
+  for (const [args, why] of cases) {
+    const { code, out, err } = await task("fuzz", [...args]);
+    assertEquals([code, out, err.trim().split("\n").length], [2, "", 1], err);
+    assert(err.includes(why), err);
+  }
+});

@@ -18,7 +18,7 @@ import type { ExpertName } from "../partition/names.ts";
 import { readRunConfiguration, type RunConfiguration } from "../run/configuration.ts";
 import { readRoundMetrics, type RoundMetrics } from "../run/events.ts";
 import { exists, isFolder } from "../run/files.ts";
-import { type Manifest, manifestNames, PAGES, readManifest, vouchedFiles } from "../run/manifest.ts";
+import { isPages, type Manifest, manifestNames, readManifest, vouchedFiles } from "../run/manifest.ts";
 import type { Vouched } from "../run/vouched.ts";
 import { expertNames } from "../stages/names.ts";
 import { partsAlone } from "../stages/parts_alone.ts";
@@ -84,6 +84,7 @@ export async function readRun(
   const config = await readRunConfiguration(run);
   if (config === null) throw notARun("it has no config.json");
   const vouched = await vouchedFiles(run);
+  vouched.add(run, (await readManifest(run, "reproduce"))?.outputs ?? {}); // the claims are read below
   const again = (name: string) => say`run ${task(name, { run })} again`;
   const path = resolve(run);
   const inside = relative(Deno.cwd(), path);
@@ -119,7 +120,7 @@ export async function readRun(
     ),
   };
   for (const name of await manifestNames(run)) {
-    if (PAGES.some((page) => page === name)) continue;
+    if (isPages(name)) continue;
     record.manifests[name] = (await readManifest(run, name))!;
   }
   if (names && record.partition) record.names = await expertNames(run, vouched);

@@ -9,7 +9,7 @@
 import { join } from "node:path";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Claim } from "../report/reproduction.ts";
-import { exists, filesUnder, removeFiles, writeAtomic } from "../run/files.ts";
+import { exists, filesUnder, oneLine, removeFiles, writeAtomic } from "../run/files.ts";
 import { readClaimsMarkdown } from "./claims.ts";
 import { readStudies } from "./studies/results.ts";
 import { STUDIES } from "./studies/studies.ts";
@@ -28,18 +28,23 @@ export interface Published {
   picture?: string;
 }
 
+/** Name of the folder in which the results of studies are kept. */
+const STUDIES_FOLDER = "studies";
+
 /**
  * Reads what the folders in a folder came to: studies, by their `studies.json`, and single runs, by their
- * `reproduction.md`.
+ * `reproduction.md`. `from` is a folder of studies that stands for the one that is kept there; "" for none.
  */
-export async function readPublished(folder: string): Promise<Published[]> {
+export async function readPublished(folder: string, from = ""): Promise<Published[]> {
   const names = (await Array.fromAsync(Deno.readDir(folder))).filter(({ isDirectory }) => isDirectory)
-    .map(({ name }) => name).sort();
-  const found = await Promise.all(names.map(async (name): Promise<Published[]> => {
+    .map(({ name }) => name);
+  const all = [...new Set([...names, ...from === "" ? [] : [STUDIES_FOLDER]])].sort();
+  const found = await Promise.all(all.map(async (name): Promise<Published[]> => {
     const table = `${name}/reproduction.md`;
-    if (await exists(`${folder}/${name}/studies.json`)) {
-      const { studies } = await readStudies(`${folder}/${name}/studies.json`);
-      const pictures = (await Array.fromAsync(filesUnder(`${folder}/${name}`, "plots"))).sort();
+    const place = name === STUDIES_FOLDER && from !== "" ? from : `${folder}/${name}`;
+    if (await exists(`${place}/studies.json`)) {
+      const { studies } = await readStudies(`${place}/studies.json`);
+      const pictures = (await picturesIn(place)).sort();
       return studies.map(({ name: study, claims }) => {
         const picture = pictures.find((path) => path.startsWith(`plots/study-${study}`));
         const title = STUDIES.get(study)?.title ?? study;
@@ -51,10 +56,15 @@ export async function readPublished(folder: string): Promise<Published[]> {
     const experts = /^e(\d+)$/.exec(name)?.[1];
     return [{ title: experts ? `One run with ${experts} experts` : `One run, ${name}`, claims, table }];
   }));
-  const all = found.flat();
+  const published = found.flat();
   const order = [...STUDIES.keys()];
   const placeOf = ({ study }: Published) => study === undefined ? order.length : order.indexOf(study);
-  return all.sort((a, b) => placeOf(a) - placeOf(b));
+  return published.sort((a, b) => placeOf(a) - placeOf(b));
+}
+
+/** Lists the pictures of a folder of studies. */
+async function picturesIn(folder: string): Promise<string[]> {
+  return (await Array.fromAsync(filesUnder(folder, "plots"))).filter((path) => path.endsWith(".svg"));
 }
 
 const countOf = (claims: readonly Claim[], verdict: boolean): number =>
@@ -178,45 +188,55 @@ export interface PublishOptions {
   from?: string;
 }
 
-/** Files of a folder of studies that are kept. */
+/** Files of a folder of studies that are kept, beside its pictures. */
 const KEPT = ["studies.json", "reproduction.md", "rates.json", "routers.json"];
 
 /**
- * Writes the pages anew from the results that are kept, after taking those of a folder of studies in.
- * Gives the pages and what they tell. Throws an `InputError` where there are no such results, or a page has
- * no place for them; nothing is written then.
+ * Writes the pages anew from the results that are kept, after taking those of a folder of studies in: they
+ * take the place of all that was kept of studies. Gives the pages and what they tell. Throws an `InputError`
+ * where there are no such results, they are those that are kept or cannot be read, or a page has no place
+ * for them. All is read before anything is written.
  */
 export async function publishResults(
   { root, from = "" }: PublishOptions,
 ): Promise<{ pages: string[]; published: Published[] }> {
+  const kept = `${root}/${FOLDER}/${STUDIES_FOLDER}`;
+  const taken = from === "" ? undefined : await readTaken(from, kept);
+  const published = await readPublished(`${root}/${FOLDER}`, from);
   const texts = await Promise.all(PAGES.map(async ({ page, text }) => {
     const before = await Deno.readTextFile(`${root}/${page}`);
-    withResults(before, "", page);
-    return { page, before, text };
+    return { page, before, after: withResults(before, text(published), page) };
   }));
-  if (from !== "") {
-    if (!await exists(`${from}/studies.json`)) {
-      throw new InputError(
-        say`Cannot take results from "${from}" as ${
-          setting("from")
-        } must be a folder of studies: there is no studies.json`,
-        {
-          where: from,
-        },
-      );
-    }
-    await readStudies(`${from}/studies.json`);
-    await removeFiles(`${root}/${FOLDER}/studies`, "plots", (path) => path.endsWith(".svg"));
-    const plots = await Array.fromAsync(filesUnder(from, "plots"));
-    for (const file of [...KEPT, ...plots.filter((path) => path.endsWith(".svg"))]) {
-      const bytes = await Deno.readFile(`${from}/${file}`).catch(() => null);
-      if (bytes) await writeAtomic(`${root}/${FOLDER}/studies/${file}`, bytes);
-    }
+  if (taken) {
+    for (const [file, bytes] of taken) await writeAtomic(`${kept}/${file}`, bytes);
+    const isOld = (path: string) => !taken.has(path) && (KEPT.includes(path) || path.endsWith(".svg"));
+    await removeFiles(kept, "", isOld);
   }
-  const published = await readPublished(`${root}/${FOLDER}`);
-  for (const { page, before, text } of texts) {
-    const after = withResults(before, text(published), page);
+  for (const { page, before, after } of texts) {
     if (after !== before) await writeAtomic(`${root}/${page}`, after);
   }
   return { pages: texts.map(({ page }) => page), published };
+}
+
+/** Reads the files of a folder of studies that are kept; `kept` is where. */
+async function readTaken(from: string, kept: string): Promise<Map<string, Uint8Array>> {
+  const refuse = (fact: string) =>
+    new InputError(
+      say`Cannot take results from "${from}" as ${setting("from")} must be a folder of studies${fact}`,
+      { where: from },
+    );
+  if (!await exists(`${from}/studies.json`)) throw refuse(": there is no studies.json");
+  if (await Deno.realPath(from) === await Deno.realPath(kept).catch(() => null)) {
+    throw refuse(" beside those that are kept: it is the folder of these");
+  }
+  const taken = new Map<string, Uint8Array>();
+  for (const file of [...KEPT, ...await picturesIn(from)]) {
+    try {
+      taken.set(file, await Deno.readFile(`${from}/${file}`));
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) continue;
+      throw refuse(` whose files can be read: ${file} cannot: ${oneLine(error)}`);
+    }
+  }
+  return taken;
 }

@@ -8,7 +8,7 @@
 
 import { dirname, resolve } from "node:path";
 import * as v from "valibot";
-import { InputError } from "../../kernels/errors.ts";
+import { InputError, say, task, type Text } from "../../kernels/errors.ts";
 import {
   byNumber,
   type FileRecord,
@@ -97,9 +97,11 @@ export async function manifestNames(run: string): Promise<string[]> {
 /** Reads a stage's manifest, or null where there is none; throws an `InputError` where it is damaged, or of another version. */
 export async function readManifest(run: string, stage: string): Promise<Manifest | null> {
   const where = manifestPath(run, stage);
-  const unreadable = (fact: string, remedy: string) =>
+  const unreadable = (fact: string, remedy: Text) =>
     new InputError(`Cannot read "${where}" as it must be a stage's manifest: ${fact}`, { where, remedy });
-  const again = "remove it to run the stage again";
+  const again = isPages(stage)
+    ? say`run ${task(stage, { run })} again, or remove it`
+    : "remove it to run the stage again";
   let manifest: Manifest;
   let whole: boolean;
   try {
@@ -180,24 +182,30 @@ export async function writeManifest(
 /** Tasks that write pages of a whole run, which no stage makes. */
 export const PAGES = ["report", "reproduce"] as const;
 
+/** Says whether a manifest of this name is that of a task that writes pages. */
+export const isPages = (name: string): boolean => PAGES.some((task) => task === name);
+
 /** Writes pages of a run, by their paths in its folder, with a manifest of the task's name that vouches for them. */
 export async function writePages(
   run: string,
-  task: typeof PAGES[number],
+  name: typeof PAGES[number],
   pages: Record<string, string>,
 ): Promise<void> {
-  await removeIfThere(manifestPath(run, task)); // it must not vouch for files that change
+  await removeIfThere(manifestPath(run, name)); // it must not vouch for files that change
   const outputs: Record<string, FileRecord> = {};
   for (const [path, text] of Object.entries(pages)) outputs[path] = await writeAtomic(`${run}/${path}`, text);
-  const of = { stage: task, revision: 1, configuration: {}, inputs: {} };
-  await writeManifest(run, { ...of, key: stageKey(task, 1, {}, {}) }, { outputs, result: {} });
+  const of = { stage: name, revision: 1, configuration: {}, inputs: {} };
+  await writeManifest(run, { ...of, key: stageKey(name, 1, {}, {}) }, { outputs, result: {} });
 }
 
 function sorted<T>(values: Record<string, T>): Record<string, T> {
   return Object.fromEntries(Object.entries(values).sort(([a], [b]) => a < b ? -1 : 1));
 }
 
-/** Gathers what the manifests of runs say of their files. Any place in a run stands for that run. */
+/**
+ * Gathers what the manifests of runs say of their files, except pages, which no stage reads. Any place in a
+ * run stands for that run.
+ */
 export async function vouchedFiles(...places: string[]): Promise<Vouched> {
   const vouched = new Vouched();
   const seen = new Set<string>();
@@ -207,6 +215,7 @@ export async function vouchedFiles(...places: string[]): Promise<Vouched> {
     const own = seen.size === 0;
     seen.add(resolve(run));
     for (const name of await manifestNames(run)) {
+      if (isPages(name)) continue;
       const manifest = await readManifest(run, name);
       if (manifest) vouched.add(run, manifest.outputs, own ? undefined : (path) => `${run}/${path}`);
     }

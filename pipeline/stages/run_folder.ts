@@ -5,13 +5,13 @@
  * @module
  */
 
-import { InputError, say, setting } from "../../kernels/errors.ts";
+import { InputError, say, setting, task } from "../../kernels/errors.ts";
 import { LOCKS } from "../run/claims.ts";
 import { readRunConfiguration, writeConfigurationText } from "../run/configuration.ts";
 import type { RunEvent } from "../run/events.ts";
 import { checkRunFolder, exists, filesUnder, removeIfThere, wholeName } from "../run/files.ts";
 import { GLANCE_MS, lockRun } from "../run/lock.ts";
-import { manifestPath, readManifest } from "../run/manifest.ts";
+import { isPages, manifestPath, PAGES, readManifest } from "../run/manifest.ts";
 import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
 import { removeMade } from "./executor.ts";
 import { graphOf } from "./graph.ts";
@@ -90,16 +90,20 @@ export async function removePartialConfigurations(run: string): Promise<void> {
   }
 }
 
-/** Removes the manifests of stages that cannot be read, so that these stages run again. */
+/**
+ * Removes the manifests of stages that cannot be read, so that these stages run again, and those of pages,
+ * which stay as they are and are no longer checked.
+ */
 export async function removeDamagedManifests(
   run: string,
   stages: readonly string[],
   emit: (event: RunEvent) => void,
 ): Promise<void> {
-  for (const name of stages) {
+  for (const name of [...stages, ...PAGES]) {
     await readManifest(run, name).catch(async (error) => {
       if (!(error instanceof InputError)) throw error;
-      emit({ type: "warning", message: say`${error.what}; ${name} runs again` });
+      const follows = isPages(name) ? say`${task(name, { run })} writes it again` : `${name} runs again`;
+      emit({ type: "warning", message: say`${error.what}; ${follows}` });
       await removeIfThere(manifestPath(run, name));
     });
   }
@@ -108,14 +112,14 @@ export async function removeDamagedManifests(
 /** Reads the configuration of a run that must exist. */
 export async function needConfiguration(
   run: string,
-  task: string,
+  name: string,
   partSuffices = false,
   edited = false,
 ): Promise<Configuration> {
   const existing = await readRunConfiguration(run, { edited });
   if (existing) return existing.configuration;
   throw new InputError(
-    `Cannot run "${task}" in "${run}" as it must be a run folder: there is no config.json`,
+    `Cannot run "${name}" in "${run}" as it must be a run folder: there is no config.json`,
     {
       where: `${run}/config.json`,
       remedy: await (partSuffices ? configurationRemedy : partitionRemedy)(run),

@@ -42,7 +42,7 @@ const KINDS = ["train", "test"] as const;
 const MADE_FILES = /^(tokens\/files|manifests\/tokenize)\/\d{5,}-(train|test)\.arrow(\.json)?$/;
 
 /** Says whether a file is one of those that parts leave besides shards, by its path in the run folder. */
-export const isOfParts = (path: string): boolean => MADE_FILES.test(path) || MADE_EXCHANGE.test(path);
+const isOfParts = (path: string): boolean => MADE_FILES.test(path) || MADE_EXCHANGE.test(path);
 
 /** The training and held-out sequences of documents, and the counts that are taken while they are read. */
 export interface Sides {

@@ -17,7 +17,7 @@ import {
   oneLine,
   shortHash,
 } from "../run/files.ts";
-import { liesIn, type Manifest, manifestNames, PAGES, readManifest } from "../run/manifest.ts";
+import { isPages, liesIn, type Manifest, manifestNames, readManifest } from "../run/manifest.ts";
 import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
 import { CONFIGURATION_AGAIN, readRunConfiguration } from "../run/configuration.ts";
 import { checkCheckpoint, listCheckpoints } from "../training/resume.ts";
@@ -200,7 +200,7 @@ async function readStages(
     if (graph.get(name)) continue; // trainings that compare rates, and stages of other settings
     await attempt(`manifests/${name}.json`, async () => {
       const { outputs = {} } = await readManifest(run, name) ?? {};
-      const isPage = PAGES.some((page) => page === name);
+      const isPage = isPages(name);
       if (!isPage && !name.startsWith("search-")) return;
       for (const [path, record] of Object.entries(outputs)) {
         if (!isPage || await exists(`${run}/${path}`)) files.set(path, record); // a page may be removed

@@ -3,7 +3,7 @@
  * over. Fails where any came to another result without a word, to the raw text of a library, to the end of its process, or hung.
  *
  *   deno task fuzz --seed 7 --count 5000
- *   deno task fuzz --seed 7 --count 5000 --from 2000 --minutes 9 --base /tmp/base    a piece of it, on a run that is kept
+ *   deno task fuzz --seed 7 --count 5000 --from 2000 --minutes 9 --base runs/fuzz    a piece of it, on a run that is kept
  *   deno task fuzz --flips --seed 1                                       one bit of every file, and every task that reads it
  *
  * The cases run in a process of their own, which is started again after one that ended it.
@@ -20,12 +20,25 @@ import { flipCases } from "./flips.ts";
 /** A case that says nothing for so long hangs: each takes seconds at most. */
 const SILENT_MS = 180_000;
 
+/** Ends with what is wrong with the flags. */
+function refuse(why: string): never {
+  console.error(`error: Cannot fuzz as its flags must be those at the top of fuzz.ts: ${why}`);
+  Deno.exit(2);
+}
+
 const flags = parseArgs(Deno.args, {
   string: ["seed", "count", "from", "base", "minutes"],
   boolean: ["flips", "work"],
   default: { seed: "0", count: "1000", from: "0" },
+  unknown: (word) => refuse(`${word} is not known`),
 });
 const [seed, from, end] = [flags.seed, flags.from, flags.count].map(Number);
+for (const name of ["seed", "count", "from", "minutes"] as const) {
+  const value = flags[name];
+  if (value !== undefined && !/^\d+$/.test(value)) {
+    refuse(`--${name} must be a whole number: it is "${value}"`);
+  }
+}
 const latest = flags.minutes === undefined ? Infinity : performance.now() + 60_000 * Number(flags.minutes);
 
 /** What the process that works tells, a line each. */

@@ -13,6 +13,8 @@ Deno.test("every task file has a task of its own, under 60 lines, with the permi
     const { command, description } = CONFIG.tasks[name];
     assertFalse(/(^| )(-A|--allow-all|--allow-(net|run)(?!=))\b/.test(command), command);
     assertEquals(description, (await tableOf(name)).task.about);
+    const usesGpu = command.includes("WEBGPU") && "onGpu" in (await tableOf(name)).fields;
+    if (usesGpu) assertMatch(command, /--allow-run=(\S+,)?ls[, ]/); // by which it looks for other cards
     const text = await Deno.readTextFile(`${ROOT}tasks/${name}.ts`);
     assert(text.split("\n").length <= 60, `${name} has ${text.split("\n").length} lines`);
   }

@@ -11,9 +11,9 @@ async function devWith(folder: string, files: string[]): Promise<string> {
 }
 
 /** Runs a command on a card of `dev`, and gives what it prints. */
-async function onGpu(dev: string, number: string, ...command: string[]) {
+async function onGpu(dev: string, ...words: string[]) {
   const { code, stdout, stderr } = await new Deno.Command("sh", {
-    args: [`${ROOT}tasks/on_gpu.sh`, number, ...command],
+    args: [`${ROOT}tasks/on_gpu.sh`, ...words],
     env: { SMALLTALK_DEV: dev },
     stdin: "null",
   }).output();
@@ -45,6 +45,26 @@ Deno.test("on_gpu.sh hides all cards but one from a command, or says how else to
       assertStringIncludes(err, "docker run --gpus device=3");
     }
     assertEquals([...Deno.readDirSync(dev)].length, 7); // outside nothing is hidden
+    for (const words of [[], ["0"], ["--flag"]]) {
+      const refused = await onGpu(dev, ...words);
+      assertEquals([refused.code, refused.out], [2, ""]);
+      assertStringIncludes(refused.err, "its number and a command must be given");
+    }
+    if (allowed) {
+      assertEquals((await onGpu(dev, "003", "ls", dev)).out, "dri\nnull\nnvidia10\nnvidiactl\n");
+      const { code, stderr } = await new Deno.Command("sh", {
+        args: [`${ROOT}tasks/on_gpu.sh`, "0", "true"],
+        env: { SMALLTALK_DEV: dev, TMPDIR: `${folder}/none` },
+      }).output();
+      const told = new TextDecoder().decode(stderr);
+      assertEquals([code, told.split("\n").length], [2, 2], told);
+      assertStringIncludes(told, `TMPDIR must be a folder to write in: ${folder}/none is none`);
+    }
+    const octal = await onGpu(dev, "--flag", "true", "--gpu", "08");
+    assertEquals([octal.code, octal.out, octal.err.split("\n").length], [2, "", 2], octal.err);
+    assertStringIncludes(octal.err, "GPU 8 as --gpu must be less than the number of cards: there are 4");
+    const huge = await onGpu(dev, "99999999999999999999", "true");
+    assertEquals([huge.code, huge.err.split("\n").length], [2, 2], huge.err);
     for (const [number, what] of [["4", "less than the number of cards: there are 4"], ["x", 'it is "x"']]) {
       const refused = await onGpu(dev, number, "true");
       assertEquals([refused.code, refused.out], [2, ""]);
@@ -78,4 +98,14 @@ Deno.test("checkOneCard() takes the only card, and says how to hide others", () 
     const { code, err } = await task("score", ["--run", folder, "--gpu", "99"]);
     assertEquals(code, 2);
     assertStringIncludes(err, "Cannot run on --gpu 99 alone");
+
+    // Every task that takes --gpu may look: here the first program of that name tells of two cards.
+    await Deno.mkdir(`${folder}/bin`);
+    await Deno.writeTextFile(`${folder}/bin/ls`, "#!/bin/sh\necho nvidia0; echo nvidia1\n", { mode: 0o755 });
+    const env = { PATH: `${folder}/bin:${Deno.env.get("PATH")}` };
+    for (const name of ["score", "generate", "serve"]) {
+      const refused = await task(name, ["--run", folder, "--gpu", "0"], { env });
+      assertEquals(refused.code, 2, name);
+      assertStringIncludes(refused.err, "it sees /dev/nvidia0, /dev/nvidia1");
+    }
   }));

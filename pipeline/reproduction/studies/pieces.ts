@@ -11,7 +11,7 @@ import type { Searched } from "../../report/reproduction.ts";
 import { resolveConfiguration, type Sources } from "../../settings/resolution.ts";
 import type { Configuration } from "../../settings/configuration.ts";
 import { withoutRates } from "../models.ts";
-import { routerRecipeOf, type RouterSearches, withRouters } from "./router_search.ts";
+import { routerRecipeOf, type RouterSearches, type RouterSettings, withRouters } from "./router_search.ts";
 import { STUDIES } from "./studies.ts";
 import type { Choices, Setup, Study } from "./study.ts";
 
@@ -25,7 +25,7 @@ export function flagsOf(sources: Sources, { settings }: Setup): Partial<Configur
 
 /**
  * Lists the runs of a study with the settings of routers that were found, or with those of the preset where
- * none were.
+ * none were. What the flags give stays.
  */
 export function settledSetups(
   study: Study,
@@ -35,9 +35,16 @@ export function settledSetups(
 ): Setup[] {
   const preset = resolveConfiguration(sources);
   return study.setups(preset, seeds).map((setup) => {
-    const found = setup.searchesRouters && searches[routerRecipeOf(configurationOf(sources, setup))];
-    return found ? withRouters(setup, found, preset) : setup;
+    if (!setup.searchesRouters) return setup;
+    const given = givenRouters(sources);
+    const found = searches[routerRecipeOf(configurationOf(sources, setup), given)];
+    return found ? withRouters(setup, { ...found, ...given }, preset) : setup;
   });
+}
+
+/** Gives the settings of routers that the flags give, which are not searched for. */
+function givenRouters({ flags: { routerRate, rounds } = {} }: Sources): Partial<RouterSettings> {
+  return { ...routerRate !== undefined && { routerRate }, ...rounds !== undefined && { rounds } };
 }
 
 /** Resolves the settings of a run of a study. */
@@ -55,11 +62,11 @@ export function routerSearchesOf(
   seeds: number,
 ): Map<string, Setup> {
   const found = new Map<string, Setup>();
-  const { routerRate, rounds } = sources.flags ?? {};
-  if (routerRate !== undefined && rounds !== undefined) return found;
+  const given = givenRouters(sources);
+  if (given.routerRate !== undefined && given.rounds !== undefined) return found;
   for (const setup of studies.flatMap((study) => study.setups(resolveConfiguration(sources), seeds))) {
     if (!setup.searchesRouters) continue;
-    const recipe = routerRecipeOf(configurationOf(sources, setup));
+    const recipe = routerRecipeOf(configurationOf(sources, setup), given);
     if (!found.has(recipe)) found.set(recipe, setup);
   }
   return found;

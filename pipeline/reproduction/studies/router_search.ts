@@ -42,16 +42,18 @@ export type RouterSearches = Record<string, RouterSearch>;
 
 /**
  * Names what the search depends on: runs that agree in it have routers of the same settings, whatever their
- * seed.
+ * seed. `given` are the settings that are not searched for as the user gave them.
  */
-export function routerRecipeOf(configuration: Configuration): string {
+export function routerRecipeOf(configuration: Configuration, given: Partial<RouterSettings> = {}): string {
   const start = configuration.start === "random" ? "random parts" : "clusters";
   const shape =
     `${configuration.routerLayers} layers of ${configuration.routerHidden}, ${configuration.routerHeads} heads, ${configuration.vocabularySize} tokens`;
   const lengths = (configuration.prefixLengths.length ? configuration.prefixLengths : [configuration.prefix])
     .join("/");
   return `${configuration.experts} routers from ${start}, ${shape}, rounds of ${configuration.roundSequences} sequences in batches of ` +
-    `${configuration.routerBatch} × ${lengths}`;
+    `${configuration.routerBatch} × ${lengths}, ${configuration.routerWarmup} steps of warmup` +
+    (given.routerRate === undefined ? "" : `, rate ${given.routerRate} given`) +
+    (given.rounds === undefined ? "" : `, ${given.rounds} rounds given`);
 }
 
 /** Reads the searches that a folder of studies notes. Throws an `InputError` where they are damaged. */

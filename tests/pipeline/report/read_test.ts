@@ -1,6 +1,7 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError, wordText } from "../../../kernels/errors.ts";
 import { readRun } from "../../../pipeline/report/read.ts";
+import { manifestPath, writePages } from "../../../pipeline/run/manifest.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { CLAIMS, evaluationOf, SHAPE, writeRun } from "./support.ts";
 
@@ -56,6 +57,20 @@ Deno.test("readRun() names the file that is damaged, and how it is made again", 
       const error = await assertRejects(() => readRun(run), InputError);
       assertEquals([error.where, wordText(error.remedy!).startsWith(remedy)], [`${run}/${path}`, true], path);
     }
+  }));
+
+Deno.test("readRun() checks claims by the manifest of their pages, and heeds none of its own page", () =>
+  inFolder(async (run) => {
+    await writeRun(run);
+    const text = await Deno.readTextFile(`${run}/reproduction.json`);
+    await writePages(run, "reproduce", { "reproduction.json": text });
+    await Deno.writeTextFile(manifestPath(run, "report"), "{");
+    assert((await readRun(run)).reproduction);
+    await Deno.writeTextFile(`${run}/reproduction.json`, text + "\n");
+    await assertRejects(() => readRun(run), InputError, "it must be as it was made");
+    await Deno.writeTextFile(manifestPath(run, "reproduce"), "{");
+    const error = await assertRejects(() => readRun(run), InputError, "must be a stage's manifest");
+    assertEquals(wordText(error.remedy!), `run task "reproduce" with run "${run}" again, or remove it`);
   }));
 
 Deno.test("readRun() refuses what is no run", () =>

@@ -15,6 +15,7 @@ import {
   readPublished,
   withResults,
 } from "../../../pipeline/reproduction/published.ts";
+import { filesUnder, hashFile } from "../../../pipeline/run/files.ts";
 import { writeResults } from "../../../pipeline/reproduction/studies/results.ts";
 import { STUDIES } from "../../../pipeline/reproduction/studies/studies.ts";
 import { inFolder, ROOT } from "../../tasks/support.ts";
@@ -88,9 +89,43 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
     // Anew: nothing moves. Other results of studies take the place of these.
     await publishResults({ root });
     assertEquals(await Deno.readTextFile(`${root}/README.md`), readme);
+    const kept = `${root}/fixtures/reproduction/studies`;
+    for (const name of ["rates.json", "routers.json"]) await Deno.writeTextFile(`${kept}/${name}`, "{}");
     await writeResults(`${folder}/other`, [resultOf("routers", 31)], {});
+    await Deno.writeTextFile(`${folder}/other/rates.json`, "{ }");
     assertEquals((await publishResults({ root, from: `${folder}/other` })).published.length, 1);
-    await assertRejects(() => Deno.stat(`${root}/fixtures/reproduction/studies/plots/study-experts.svg`));
+    await assertRejects(() => Deno.stat(`${kept}/plots/study-experts.svg`));
+    assertEquals(await Deno.readTextFile(`${kept}/rates.json`), "{ }");
+    await assertRejects(() => Deno.stat(`${kept}/routers.json`), Deno.errors.NotFound);
+
+    // What is refused changes nothing: the folder that is kept, also by a link, or a file that cannot be read.
+    const all = async () =>
+      await Promise.all(
+        (await Array.fromAsync(filesUnder(root, ""))).sort().map(async (
+          path,
+        ) => [path, (await hashFile(`${root}/${path}`)).sha256]),
+      );
+    const before = await all();
+    await Deno.symlink(kept, `${folder}/link`);
+    for (const from of [kept, `${folder}/link`]) {
+      await assertRejects(
+        () => publishResults({ root, from }),
+        InputError,
+        "it is the folder of these",
+      );
+    }
+    await writeResults(`${folder}/third`, [resultOf("experts", 31)], {});
+    await Deno.mkdir(`${folder}/third/rates.json`);
+    await assertRejects(
+      () => publishResults({ root, from: `${folder}/third` }),
+      InputError,
+      "rates.json cannot",
+    );
+    await Deno.remove(`${folder}/third/rates.json`);
+    await Deno.mkdir(`${root}/fixtures/reproduction/e4`);
+    await Deno.mkdir(`${root}/fixtures/reproduction/e4/reproduction.md`);
+    await assertRejects(() => publishResults({ root, from: `${folder}/third` }));
+    assertEquals(await all(), before);
   }));
 
 Deno.test("results that are none, and pages without a place for them, are refused, and nothing is written", () =>

@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { InputError, RunError } from "../../../kernels/errors.ts";
 import { exists, filesUnder, writeAtomic } from "../../../pipeline/run/files.ts";
-import type { Manifest } from "../../../pipeline/run/manifest.ts";
+import { type Manifest, manifestPath, writePages } from "../../../pipeline/run/manifest.ts";
 import { lockRun } from "../../../pipeline/run/lock.ts";
 import { runAll, toyStage, withStages } from "./support.ts";
 
@@ -32,6 +32,27 @@ Deno.test("runStage() says that another revision made it, and makes it again", a
     assertEquals(await runAll(run), ["first up to date"]);
   });
 });
+
+Deno.test("a damaged manifest of pages stops no stage, and a check removes it, with a word", () =>
+  withStages([toyStage("first"), toyStage("second", { needs: ["first"] })], async (run) => {
+    await runAll(run);
+    for (const name of ["report", "reproduce"] as const) {
+      await writePages(run, name, { [`${name}.html`]: "page" });
+      await Deno.writeTextFile(manifestPath(run, name), '{"cut');
+    }
+    assertEquals(await runAll(run), ["first up to date", "second up to date"]);
+    assertEquals(await runAll(run, { force: true }), ["first done", "second done"]);
+    const told = await runAll(run, { check: true });
+    assertEquals(told.slice(2), ["first up to date", "second up to date"]);
+    for (const [i, name] of ["report", "reproduce"].entries()) {
+      assertMatch(
+        told[i],
+        new RegExp(`^Cannot read "${manifestPath(run, name)}" as .*; task "${name}" .*again$`),
+      );
+      assertEquals(await exists(manifestPath(run, name)), false);
+      assertEquals(await Deno.readTextFile(`${run}/${name}.html`), "page");
+    }
+  }));
 
 Deno.test("runStage() removes what it once made and no longer makes, and leaves and mentions the rest", () => {
   let names = ["old/a.txt", "b.txt"];

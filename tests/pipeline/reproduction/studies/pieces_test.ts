@@ -1,10 +1,13 @@
 import { assert, assertEquals } from "@std/assert";
 import {
+  configurationOf,
   flagsOf,
   recipeOf,
   routerSearchesOf,
+  settledSetups,
   setupsOf,
 } from "../../../../pipeline/reproduction/studies/pieces.ts";
+import type { RouterSearches } from "../../../../pipeline/reproduction/studies/router_search.ts";
 import type { Setup } from "../../../../pipeline/reproduction/studies/study.ts";
 import { STUDIES } from "../../../../pipeline/reproduction/studies/studies.ts";
 import { resolveConfiguration } from "../../../../pipeline/settings/resolution.ts";
@@ -51,4 +54,25 @@ Deno.test("what was found for routers holds in the runs of partitioners alone, a
   const { routerRate, rounds } = resolveConfiguration(SMALL);
   const kept = { [recipe]: { routerRate, rounds, trials: [] } };
   assertEquals(names(setupsOf(ALL, SMALL, 3, kept)), names(before));
+});
+
+Deno.test("settings of routers that flags give win over what was found, and have searches of their own", () => {
+  const partitioners = STUDIES.get("partitioners")!;
+  const [plain] = routerSearchesOf([partitioners], SMALL, 1).keys();
+  const found = { routerRate: 0.006, rounds: 12, trials: [] };
+  for (const flags of [{ rounds: 3 }, { routerRate: 0.02 }, { routerRate: 0.02, rounds: 3 }]) {
+    const sources = { ...SMALL, flags };
+    const settledBy = (searches: RouterSearches) => {
+      const [first] = settledSetups(partitioners, sources, 1, searches);
+      assert(first.searchesRouters);
+      const { routerRate, rounds } = configurationOf(sources, first);
+      return { routerRate, rounds };
+    };
+    const { routerRate, rounds } = resolveConfiguration(sources);
+    assertEquals(settledBy({ [plain]: found }), { routerRate, rounds }); // a search without these flags
+    const [own] = routerSearchesOf([partitioners], sources, 1).keys();
+    if (own === undefined) continue; // both are given
+    const { trials: _, ...settings } = found;
+    assertEquals(settledBy({ [own]: found }), { ...settings, ...flags });
+  }
 });

@@ -82,6 +82,13 @@ Deno.test("both starts are searched alike, once for all seeds, and no search is 
   const c = resolveConfiguration(SMALL);
   assert(routerRecipeOf(c) !== routerRecipeOf({ ...c, experts: 8 }));
   assertEquals(routerRecipeOf(c), routerRecipeOf({ ...c, seed: 7, routerRate: 1, rounds: 1 }));
+  const others = [
+    routerRecipeOf({ ...c, routerWarmup: c.routerWarmup + 1 }),
+    ...[{ rounds: 3 }, { rounds: 4 }, { routerRate: 0.01 }, { routerRate: 0.02 }].map((given) =>
+      routerRecipeOf(c, given)
+    ),
+  ];
+  assertEquals(new Set([routerRecipeOf(c), ...others]).size, 6);
 });
 
 Deno.test("a run keeps its name with the preset's settings of routers, and has another with others", () => {

@@ -12,7 +12,8 @@ async function confined(upstreams: string[]): Promise<{ may: Record<string, stri
     const hosts = ["127.0.0.1", "localhost", "[::1]", "0.0.0.0", "10.0.0.1:80", "10.0.0.2"];
     const of = (host) => Deno.permissions.querySync({ name: "net", host }).state;
     const tried = await fetch("http://127.0.0.1:" + server.addr.port).then((it) => it.text(), ({ name }) => name);
-    const may = Object.fromEntries([...hosts.map((host) => [host, of(host)]), ["tried", tried]]);
+    const ls = Deno.permissions.querySync({ name: "run", command: "ls" }).state;
+    const may = Object.fromEntries([...hosts.map((host) => [host, of(host)]), ["tried", tried], ["ls", ls]]);
     console.log(JSON.stringify({ port: server.addr.port, may }));
     setTimeout(() => server.shutdown(), 10_000);
   `;
@@ -21,7 +22,7 @@ async function confined(upstreams: string[]): Promise<{ may: Record<string, stri
     await Deno.writeTextFile(`${folder}/server.ts`, code);
     const net = "--allow-net=127.0.0.1,[::1],localhost,0.0.0.0,10.0.0.1:80";
     const process = new Deno.Command(Deno.execPath(), {
-      args: ["run", "--no-prompt", "--no-config", net, `${folder}/server.ts`],
+      args: ["run", "--no-prompt", "--no-config", "--allow-run=ls", net, `${folder}/server.ts`],
       ...{ stdout: "piped", stderr: "inherit" },
     }).spawn();
     try {
