@@ -8,6 +8,7 @@ import {
   type AdamwSettings,
   adamwStep,
 } from "../../../kernels/adamw/adamw.ts";
+import { randomShapes } from "../random_shapes.ts";
 import {
   assertClose,
   type Bank,
@@ -185,6 +186,28 @@ for (const { form, on: gpu } of DEVICES) {
     assertEquals(wrong, -1, `weight ${wrong} is ${weights[wrong]}`);
   });
 }
+
+Deno.test("adamw() and its norms equal their references at random shapes", async () => {
+  const shapes = randomShapes("adamw", ({ upTo, among }) => {
+    const fresh = among([false, true]);
+    return {
+      models: upTo(3),
+      sizes: Array.from({ length: upTo(4) }, () => {
+        const size = 4 * upTo(5000);
+        return { size, decayed: 4 * among([0, size / 4, upTo(size / 4)]) };
+      }),
+      options: {
+        t: upTo(100_000),
+        rate: 10 ** -upTo(5),
+        fresh,
+        // Large moments that cancel out have small remainders, which know fewer digits.
+        scale: fresh ? 10 ** (4 - upTo(7)) : 1,
+        settings: { ...SETTINGS, clip: among([0.1, 1e6]) },
+      },
+    };
+  });
+  for (const { models, sizes, options } of shapes) await check(models, sizes, options);
+});
 
 Deno.test("adamw() corrects the bias of fresh moments, at the first step and at the millionth", async () => {
   const sizes = [{ size: 64, decayed: 32 }];

@@ -9,6 +9,7 @@ import {
 import type { Gpu } from "../../../kernels/device/gpu.ts";
 import type { AttentionShape } from "../../../kernels/rotary/rotary.ts";
 import type { Dtype } from "../../../kernels/device/storage.ts";
+import { randomShapes } from "../random_shapes.ts";
 import {
   assertClose,
   assertSameBits,
@@ -51,6 +52,12 @@ const SHAPES: AttentionShape[] = [
   { models: 2, batch: 2, length: 33, heads: 3, headSize: 36 },
   { models: 1, batch: 21_846, length: 2, heads: 3, headSize: 2 }, // 65,538 heads
 ];
+
+const RANDOM_SHAPES = randomShapes("attention", ({ upTo, among }) => ({
+  shape: { models: upTo(2), batch: upTo(2), length: upTo(130), heads: upTo(3), headSize: 2 * upTo(20) },
+  dtype: among(DTYPES),
+  blockRows: among([undefined, 32, 64]),
+}));
 
 /** Some of them: halves of heads odd and even, one block of keys and several, one head and several of whole vec4s. */
 const BF16_SHAPES = [SHAPES[1], SHAPES[4], SHAPES[5], SHAPES[6], SHAPES[8], SHAPES[9]];
@@ -155,19 +162,25 @@ function forwardReference(shape: AttentionShape, { q, k, v }: Heads) {
   return { out, lse };
 }
 
+async function checkForward(on: Gpu, shape: AttentionShape, dtype: Dtype, blockRows?: number) {
+  const what = `${JSON.stringify(shape)}, ${dtype}`;
+  const heads = randomHeads(shape, 1, dtype);
+  const [out, lse] = await forward(on, shape, heads, dtype, blockRows);
+  const expected = forwardReference(shape, heads);
+  assertClose(out, merge(shape, expected.out), stored(dtype, TRANSCENDENTAL), `out of ${what}`);
+  assertClose(lse, expected.lse, TRANSCENDENTAL, `lse of ${what}`);
+}
+
 for (const { form, on } of FORMS) {
   for (const dtype of DTYPES) {
     Deno.test(`attentionForward() as ${form} of ${dtype} equals its reference at edge shapes`, async () => {
-      for (const shape of dtype === "f32" ? SHAPES : BF16_SHAPES) {
-        const what = JSON.stringify(shape);
-        const heads = randomHeads(shape, 1, dtype);
-        const [out, lse] = await forward(on, shape, heads, dtype);
-        const expected = forwardReference(shape, heads);
-        assertClose(out, merge(shape, expected.out), stored(dtype, TRANSCENDENTAL), `out of ${what}`);
-        assertClose(lse, expected.lse, TRANSCENDENTAL, `lse of ${what}`);
-      }
+      for (const shape of dtype === "f32" ? SHAPES : BF16_SHAPES) await checkForward(on, shape, dtype);
     });
   }
+
+  Deno.test(`attentionForward() as ${form} equals its reference at random shapes`, async () => {
+    for (const { shape, dtype, blockRows } of RANDOM_SHAPES) await checkForward(on, shape, dtype, blockRows);
+  });
 
   Deno.test(`attentionForward() as ${form} holds scores of ±80 and above without overflow`, async () => {
     for (const scale of [80, 1000]) {
@@ -213,68 +226,110 @@ const PLACES: { length: number; places: [number, number][] }[] = [
   { length: 1, places: [[1, 3], [3, 0], [0, 12], [0, 11], [0, 10], [3, 0], [2, 1]] },
 ];
 
+/** Slots, heads and positions of the sequences that {@link checkCache} continues. */
+interface Cached {
+  models: number;
+  slots: number;
+  heads: number;
+  headSize: number;
+  /** Positions that are filled in the end. */
+  end: number;
+  /** Positions that there is room for. */
+  capacity: number;
+}
+
+/** Continues sequences of length `length` at each of the `places`, and compares with attention over all in one call. */
+async function checkCache(
+  dtype: Dtype,
+  { models, slots, heads, headSize, end, capacity }: Cached,
+  continued: typeof PLACES,
+) {
+  const whole = { models, batch: slots, length: end, heads, headSize };
+  const values = randomHeads(whole, 1, dtype);
+  const { on } = FORMS[0]; // the form that takes a cache
+  const [all, allLse] = await forward(on, whole, values, dtype);
+  for (const { length, places } of continued) {
+    const shape = { models, batch: places.length, length, heads, headSize };
+    const what = `${length} at ${places.join("; ")}`;
+    const { headed, perHead, merged } = sizesOf(shape);
+    const idle = (sequence: number) => places[sequence % places.length][0] === slots;
+    /** The rows of a tensor `[models, slots, …perSequence, end, size]` that the batch continues at; 0 where it is idle. */
+    const select = (tensor: Float32Array, size: number, perSequence: number) =>
+      Float32Array.from(
+        Array.from({ length: models * places.length * perSequence * length }, (_, i) => {
+          const sequence = Math.floor(i / (length * perSequence));
+          if (idle(sequence)) return Array(size).fill(0);
+          const [slot, start] = places[sequence % places.length];
+          const lane = (Math.floor(sequence / places.length) * slots + slot) * perSequence +
+            Math.floor(i / length) % perSequence;
+          const row = lane * end + start + i % length;
+          return [...tensor.subarray(row * size, (row + 1) * size)];
+        }).flat(),
+      );
+    /** Keys or values in the cache; what no query may look at would ruin its sum. */
+    const kept = (tensor: Float32Array) => {
+      const rows = new Float32Array(models * slots * heads * capacity * headSize).fill(1e6);
+      for (let lane = 0; lane < models * slots * heads; lane++) {
+        const slot = Math.floor(lane / heads) % slots;
+        const read = Math.max(0, ...places.map((place) => place[0] === slot ? place[1] + length : 0));
+        const first = lane * end * headSize;
+        rows.set(tensor.subarray(first, first + read * headSize), lane * capacity * headSize);
+      }
+      return rows;
+    };
+    const cached = { models, rows: slots * heads * capacity, columns: headSize, dtype };
+    const out = bank("out", { ...merged, dtype });
+    const lse = bank("lse", { ...perHead, columns: length, rows: places.length * heads, stride: length });
+    const plan = attentionForward(gpu, {
+      shape,
+      q: bank("q", { ...headed, dtype }, select(values.q, headSize, heads)).buffer,
+      k: bank("k", cached, kept(values.k)).buffer,
+      v: bank("v", cached, kept(values.v)).buffer,
+      out: out.buffer,
+      lse: lse.buffer,
+      cache: { places: integers("places", Uint32Array.from(places.flat())), slots, capacity },
+    });
+    const [actual] = await run([plan], [out], {
+      scratch: [lse],
+      untouched: (row) => idle(Math.floor(row / length)),
+    });
+    const [actualLse] = await run([plan], [lse], {
+      scratch: [out],
+      untouched: (row) => idle(Math.floor(row / heads)),
+      paddingFree: true,
+    });
+    assertSameBits(actual, select(all, heads * headSize, 1), `out of ${what}`);
+    assertSameBits(actualLse, select(allLse, 1, heads), `lse of ${what}`);
+  }
+}
+
 for (const dtype of DTYPES) {
   Deno.test(`attentionForward() of ${dtype} continues each sequence from its place in a cache with the same bits as in one call`, async () => {
-    const [models, slots, heads, headSize, end, capacity] = [2, 3, 3, 6, 13, 20];
-    const whole = { models, batch: slots, length: end, heads, headSize };
-    const values = randomHeads(whole, 1, dtype);
-    const { on } = FORMS[0]; // the form that takes a cache
-    const [all, allLse] = await forward(on, whole, values, dtype);
-    for (const { length, places } of PLACES) {
-      const shape = { models, batch: places.length, length, heads, headSize };
-      const what = `${length} at ${places.join("; ")}`;
-      const { headed, perHead, merged } = sizesOf(shape);
-      const idle = (sequence: number) => places[sequence % places.length][0] === slots;
-      /** The rows of a tensor `[models, slots, …perSequence, end, size]` that the batch continues at; 0 where it is idle. */
-      const select = (tensor: Float32Array, size: number, perSequence: number) =>
-        Float32Array.from(
-          Array.from({ length: models * places.length * perSequence * length }, (_, i) => {
-            const sequence = Math.floor(i / (length * perSequence));
-            if (idle(sequence)) return Array(size).fill(0);
-            const [slot, start] = places[sequence % places.length];
-            const lane = (Math.floor(sequence / places.length) * slots + slot) * perSequence +
-              Math.floor(i / length) % perSequence;
-            const row = lane * end + start + i % length;
-            return [...tensor.subarray(row * size, (row + 1) * size)];
-          }).flat(),
-        );
-      /** Keys or values in the cache; what no query may look at would ruin its sum. */
-      const kept = (tensor: Float32Array) => {
-        const rows = new Float32Array(models * slots * heads * capacity * headSize).fill(1e6);
-        for (let lane = 0; lane < models * slots * heads; lane++) {
-          const slot = Math.floor(lane / heads) % slots;
-          const read = Math.max(0, ...places.map((place) => place[0] === slot ? place[1] + length : 0));
-          const first = lane * end * headSize;
-          rows.set(tensor.subarray(first, first + read * headSize), lane * capacity * headSize);
-        }
-        return rows;
-      };
-      const cached = { models, rows: slots * heads * capacity, columns: headSize, dtype };
-      const out = bank("out", { ...merged, dtype });
-      const lse = bank("lse", { ...perHead, columns: length, rows: places.length * heads, stride: length });
-      const plan = attentionForward(gpu, {
-        shape,
-        q: bank("q", { ...headed, dtype }, select(values.q, headSize, heads)).buffer,
-        k: bank("k", cached, kept(values.k)).buffer,
-        v: bank("v", cached, kept(values.v)).buffer,
-        out: out.buffer,
-        lse: lse.buffer,
-        cache: { places: integers("places", Uint32Array.from(places.flat())), slots, capacity },
-      });
-      const [actual] = await run([plan], [out], {
-        scratch: [lse],
-        untouched: (row) => idle(Math.floor(row / length)),
-      });
-      const [actualLse] = await run([plan], [lse], {
-        scratch: [out],
-        untouched: (row) => idle(Math.floor(row / heads)),
-        paddingFree: true,
-      });
-      assertSameBits(actual, select(all, heads * headSize, 1), `out of ${what}`);
-      assertSameBits(actualLse, select(allLse, 1, heads), `lse of ${what}`);
-    }
+    const sizes = { models: 2, slots: 3, heads: 3, headSize: 6, end: 13, capacity: 20 };
+    await checkCache(dtype, sizes, PLACES);
   });
 }
+
+Deno.test("attentionForward() continues sequences in a cache at random shapes", async () => {
+  const shapes = randomShapes("attention with a cache", ({ upTo, among }) => {
+    const [slots, end] = [upTo(5), upTo(60)];
+    const length = upTo(end);
+    const sizes = {
+      models: upTo(2),
+      slots,
+      heads: upTo(3),
+      headSize: 2 * upTo(20),
+      end,
+      capacity: end + upTo(9),
+    };
+    const places = Array.from(
+      { length: upTo(6) },
+      (): [number, number] => [upTo(slots + 1) - 1, upTo(end - length + 1) - 1],
+    );
+    return { dtype: among(DTYPES), sizes, length, places };
+  });
+  for (const { dtype, sizes, length, places } of shapes) await checkCache(dtype, sizes, [{ length, places }]);
+});
 
 async function checkBackward(
   on: Gpu,
@@ -328,6 +383,12 @@ for (const { form, on } of FORMS) {
     // Barriers take software adapters long: a grid with more workgroups than an axis has is folded forward alone.
     const shapes = form === "workgroup" ? SHAPES.slice(0, -1) : SHAPES;
     for (const shape of shapes) await checkBackward(on, shape, 1, LONG_SUMS);
+  });
+
+  Deno.test(`attentionBackward() as ${form} equals its reference at random shapes`, async () => {
+    for (const { shape, dtype, blockRows } of RANDOM_SHAPES) {
+      await checkBackward(on, shape, 1, dtype === "f32" ? LONG_SUMS : ROUNDED_OUTPUT, dtype, blockRows);
+    }
   });
 
   Deno.test(`attentionBackward() as ${form} of bf16 equals its reference, but for its rounded output`, async () => {

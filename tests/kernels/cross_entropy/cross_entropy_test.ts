@@ -8,6 +8,7 @@ import {
   sequenceSumReference,
 } from "../../../kernels/cross_entropy/cross_entropy.ts";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
+import { randomShapes } from "../random_shapes.ts";
 import {
   assertClose,
   type Bank,
@@ -52,6 +53,15 @@ const SHAPES: Shape[] = [
   { models: 2, rows: 3, first: 2, chunk: 1, vocabulary: 1030 },
   { models: 1, rows: MANY_ROWS + 3, first: 3, chunk: MANY_ROWS, vocabulary: 3 },
 ];
+
+const RANDOM_SHAPES = randomShapes("cross-entropy", ({ upTo, among }) => {
+  const [first, chunk] = [upTo(4) - 1, upTo(100)];
+  const rows = first + chunk + upTo(4) - 1;
+  return {
+    shape: { models: upTo(3), rows, first, chunk, vocabulary: upTo(3000) },
+    shared: among([false, true]),
+  };
+});
 
 /** What padding columns of logits hold: it would be the largest of all. */
 const PADDING = 1e30;
@@ -214,6 +224,15 @@ for (const { form, on } of FORMS) {
     }
   });
 
+  Deno.test(`crossEntropyForward() and crossEntropyBackward() by ${form} equal their references at random shapes`, async () => {
+    for (const { shape, shared } of RANDOM_SHAPES) {
+      const inputs = draw(shape, JSON.stringify(shape), 1, shared);
+      await checkForward(on, shape, inputs, TRANSCENDENTAL, shared);
+      await checkDetails(on, shape, inputs, TRANSCENDENTAL, shared);
+      await checkBackward(on, shape, draw(shape, JSON.stringify(shape)), TRANSCENDENTAL);
+    }
+  });
+
   Deno.test(`crossEntropyForward() by ${form} takes the lowest id of equally likely tokens, and never a padding column`, async () => {
     for (const vocabulary of [1, 2, 3, 4, 5, 31, 127, 128, 129, 131, 1023, 1025, 2053]) {
       const shape = { models: 2, rows: 19, first: 1, chunk: 17, vocabulary };
@@ -277,7 +296,34 @@ Deno.test("crossEntropyReference() is the derivative of its own weighted loss", 
   assertClose(dLogits, centralDifferences(loss, logits), CENTRAL_DIFFERENCES);
 });
 
-for (const { form, on: gpu } of FORMS.filter(({ form }) => form !== "subgroup")) {
+/** Sequences of a batch, and the row of sums at which they begin. */
+interface Sequences {
+  models: number;
+  batch: number;
+  length: number;
+  slot: number;
+}
+
+async function checkSequenceSum(on: Gpu, { models, batch, length, slot }: Sequences) {
+  const what = JSON.stringify({ models, batch, length, slot });
+  const values = random(models * batch * length, what);
+  const sums = bank("sums", { rows: slot + batch + 2, columns: models, stride: models });
+  const plan = sequenceSum(on, {
+    values: bank("values", { rows: 1, columns: values.length }, values).buffer,
+    slot: integers("slot", Uint32Array.of(slot)),
+    sums: sums.buffer,
+    models,
+    batch,
+    length,
+  });
+  const [actual] = await run([plan], [sums], { untouched: (row) => row < slot || row >= slot + batch });
+  const expected = sequenceSumReference(values, length);
+  const inside = actual.subarray(slot * models, (slot + batch) * models);
+  const byPlace = Array.from(inside, (_, i) => expected[(i % models) * batch + Math.floor(i / models)]);
+  assertClose(inside, byPlace, LONG_SUMS, what);
+}
+
+for (const { form, on } of FORMS.filter(({ form }) => form !== "subgroup")) {
   Deno.test(`sequenceSum() writes every sequence's sum at its place, and nowhere else, rows=${form}`, async () => {
     const shapes = [
       ...EDGE_ROWS.map((batch, i) => ({
@@ -289,23 +335,14 @@ for (const { form, on: gpu } of FORMS.filter(({ form }) => form !== "subgroup"))
       { models: 3, batch: 2, length: 1030, slot: 1 },
       { models: 1, batch: MANY_ROWS, length: 2, slot: 3 },
     ];
-    for (const { models, batch, length, slot } of shapes) {
-      const what = JSON.stringify({ models, batch, length, slot });
-      const values = random(models * batch * length, what);
-      const sums = bank("sums", { rows: slot + batch + 2, columns: models, stride: models });
-      const plan = sequenceSum(gpu, {
-        values: bank("values", { rows: 1, columns: values.length }, values).buffer,
-        slot: integers("slot", Uint32Array.of(slot)),
-        sums: sums.buffer,
-        models,
-        batch,
-        length,
-      });
-      const [actual] = await run([plan], [sums], { untouched: (row) => row < slot || row >= slot + batch });
-      const expected = sequenceSumReference(values, length);
-      const inside = actual.subarray(slot * models, (slot + batch) * models);
-      const byPlace = Array.from(inside, (_, i) => expected[(i % models) * batch + Math.floor(i / models)]);
-      assertClose(inside, byPlace, LONG_SUMS, what);
-    }
+    for (const shape of shapes) await checkSequenceSum(on, shape);
+  });
+
+  Deno.test(`sequenceSum() equals its reference at random shapes, rows=${form}`, async () => {
+    const shapes = randomShapes(
+      "sequence sums",
+      ({ upTo }) => ({ models: upTo(3), batch: upTo(200), length: upTo(1500), slot: upTo(9) - 1 }),
+    );
+    for (const shape of shapes) await checkSequenceSum(on, shape);
   });
 }

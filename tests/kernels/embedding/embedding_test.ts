@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
+import type { Dtype } from "../../../kernels/device/storage.ts";
 import {
   embeddingBackward,
   embeddingBackwardReference,
@@ -7,6 +8,7 @@ import {
   embeddingForwardReference,
   tokenOrder,
 } from "../../../kernels/embedding/embedding.ts";
+import { randomShapes } from "../random_shapes.ts";
 import {
   assertClose,
   bank,
@@ -45,41 +47,44 @@ const SHAPES: Shape[] = [
 /** At 64 vec4s per workgroup, more workgroups than an axis has. */
 const MANY_WORKGROUPS: Shape = { models: 1, rows: 65_537, columns: 256, vocabulary: 3 };
 
+async function checkForward(shape: Shape, sharedTokens: boolean, dtype: Dtype) {
+  const { models, rows, columns, vocabulary } = shape;
+  const what = JSON.stringify(shape);
+  const tokens = randomIntegers(sharedTokens ? rows : models * rows, vocabulary, `tokens ${what}`);
+  const weights = random(models * vocabulary * columns, `weights ${what}`);
+  const x = bank("x", { models, rows, columns, dtype });
+  const [actual] = await run([
+    embeddingForward(gpu, {
+      weights: bank("weights", { models, rows: vocabulary, columns, offset: 16, gap: 4 }, weights),
+      tokens: integers("tokens", tokens),
+      x: x.buffer,
+      models,
+      rows,
+      sharedTokens,
+    }),
+  ], [x]);
+  for (let model = 0; model < models; model++) {
+    const own = sharedTokens ? tokens : part(tokens, models, model);
+    const expected = embeddingForwardReference(
+      inStorage(dtype, part(weights, models, model)),
+      own,
+      columns,
+    );
+    assertClose(
+      part(actual, models, model),
+      expected,
+      EXACT,
+      `x of model ${model} of ${what}, ${dtype}`,
+    );
+  }
+}
+
 for (const sharedTokens of [false, true]) {
   Deno.test(`embeddingForward() copies rows with ${sharedTokens ? "shared" : "own"} tokens`, async () => {
-    for (const shape of [...SHAPES, ...sharedTokens ? [MANY_WORKGROUPS] : []]) {
-      for (const dtype of shape === MANY_WORKGROUPS ? ["f32"] as const : DTYPES) {
-        const { models, rows, columns, vocabulary } = shape;
-        const what = JSON.stringify(shape);
-        const tokens = randomIntegers(sharedTokens ? rows : models * rows, vocabulary, `tokens ${what}`);
-        const weights = random(models * vocabulary * columns, `weights ${what}`);
-        const x = bank("x", { models, rows, columns, dtype });
-        const [actual] = await run([
-          embeddingForward(gpu, {
-            weights: bank("weights", { models, rows: vocabulary, columns, offset: 16, gap: 4 }, weights),
-            tokens: integers("tokens", tokens),
-            x: x.buffer,
-            models,
-            rows,
-            sharedTokens,
-          }),
-        ], [x]);
-        for (let model = 0; model < models; model++) {
-          const own = sharedTokens ? tokens : part(tokens, models, model);
-          const expected = embeddingForwardReference(
-            inStorage(dtype, part(weights, models, model)),
-            own,
-            columns,
-          );
-          assertClose(
-            part(actual, models, model),
-            expected,
-            EXACT,
-            `x of model ${model} of ${what}, ${dtype}`,
-          );
-        }
-      }
+    for (const shape of SHAPES) {
+      for (const dtype of DTYPES) await checkForward(shape, sharedTokens, dtype);
     }
+    if (sharedTokens) await checkForward(MANY_WORKGROUPS, sharedTokens, "f32");
   });
 }
 
@@ -120,6 +125,19 @@ async function checkBackward(shape: Shape, tokens: Uint32Array, what: string) {
 Deno.test("embeddingBackward() adds the rows of every token into its gradient", async () => {
   for (const shape of SHAPES) {
     const what = JSON.stringify(shape);
+    await checkBackward(shape, randomIntegers(shape.models * shape.rows, shape.vocabulary, what), what);
+  }
+});
+
+Deno.test("embeddingForward() and embeddingBackward() equal their references at random shapes", async () => {
+  const shapes = randomShapes("embedding", ({ upTo, among }) => ({
+    shape: { models: upTo(3), rows: upTo(500), columns: upTo(150), vocabulary: upTo(300) },
+    sharedTokens: among([false, true]),
+    dtype: among(DTYPES),
+  }));
+  for (const { shape, sharedTokens, dtype } of shapes) {
+    const what = JSON.stringify(shape);
+    await checkForward(shape, sharedTokens, dtype);
     await checkBackward(shape, randomIntegers(shape.models * shape.rows, shape.vocabulary, what), what);
   }
 });

@@ -7,6 +7,7 @@ import {
 } from "../../../kernels/layer_norm/layer_norm.ts";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
 import type { Dtype } from "../../../kernels/device/storage.ts";
+import { randomShapes } from "../random_shapes.ts";
 import {
   assertClose,
   bank,
@@ -46,6 +47,16 @@ const SHAPES: Shape[] = [
 ];
 /** At 16 rows per workgroup, more workgroups than an axis has. */
 const MANY_WORKGROUPS: Shape = { models: 1, rows: 16 * 65_536 + 1, columns: 3 };
+
+const RANDOM_SHAPES = randomShapes("LayerNorm", ({ upTo, among }) => ({
+  shape: { models: upTo(3), rows: upTo(150), columns: upTo(600) },
+  accumulate: among([false, true]),
+  dtype: among(DTYPES),
+}));
+
+/** Rounding brings rows of two or three columns closer together: what is left of them loses digits. */
+const forwardTolerance = ({ columns }: Shape, dtype: Dtype): Tolerance =>
+  dtype === "f32" || columns > 3 ? LONG_SUMS : { atol: 2e-3, rtol: 1e-3 };
 
 /** Random gains and biases `[models, 2, columns]`, both away from 0. */
 function gainsAndBiases({ models, columns }: Shape): Float32Array {
@@ -103,16 +114,76 @@ async function checkForward(
   }
 }
 
+async function checkBackward(on: Gpu, shape: Shape, accumulate: boolean, dtype: Dtype) {
+  const { models, rows, columns } = shape;
+  const what = JSON.stringify(shape);
+  const size = models * rows * columns;
+  const x = inStorage(dtype, random(size, `x ${what}`));
+  const dY = random(size, `dY ${what}`);
+  const before = random(size, `before ${what}`);
+  const parameters = gainsAndBiases(shape);
+  const gain = (model: number) => part(parameters, models, model).subarray(0, columns);
+  const statistics = stack(models, (model) => {
+    const { mean, scale } = layerNormForwardReference(
+      part(x, models, model),
+      gain(model),
+      new Float32Array(columns),
+      EPSILON,
+    );
+    return [...mean].flatMap((value, row) => [value, scale[row]]);
+  });
+  const parametersBefore = random(models * 2 * columns, `parameters before ${what}`);
+  const dX = bank("dX", shape, accumulate ? before : undefined);
+  const dParameters = bank(
+    "dParameters",
+    { models, rows: 2, columns, offset: 8, gap: 12 },
+    accumulate ? parametersBefore : undefined,
+  );
+  const partial = bank("partial", { rows: 1, columns: layerNormScratch(shape) }); // guards lie behind it
+  const [actual, ofParameters] = await run(
+    layerNormBackward(on, {
+      dY: bank("dY", shape, dY).buffer,
+      x: bank("x", { ...shape, dtype }, x).buffer,
+      statistics: bank("statistics", { models, rows, columns: 2, stride: 2 }, statistics).buffer,
+      parameters: place(shape, parameters),
+      dX: dX.buffer,
+      dParameters,
+      partial: partial.buffer,
+      models,
+      rows,
+      columns,
+      accumulate,
+      accumulateParameters: accumulate,
+    }),
+    [dX, dParameters],
+    { scratch: [partial] },
+  );
+  const references = Array.from({ length: models }, (_, model) =>
+    layerNormBackwardReference(
+      part(dY, models, model),
+      part(x, models, model),
+      gain(model),
+      EPSILON,
+    ));
+  const expected = stack(models, (model) => references[model].dX)
+    .map((value, i) => value + (accumulate ? before[i] : 0));
+  const expectedOfParameters = stack(models, (model) => {
+    const { dGain, dBias } = references[model];
+    return [...dGain, ...dBias];
+  }).map((value, i) => value + (accumulate ? parametersBefore[i] : 0));
+  // The largest sum has 65,537 terms of order 1, added in blocks: partial sums of order 500.
+  const longest = rows === MANY_ROWS ? { atol: 1e-3, rtol: 1e-6 } : LONG_SUMS;
+  assertClose(ofParameters, expectedOfParameters, longest, `dParameters of ${what}`);
+  // Rows of one to three columns may be nearly constant: their gradient is a small difference times up to 316.
+  assertClose(actual, expected, columns > 3 ? LONG_SUMS : { atol: 1e-3, rtol: 1e-3 }, `dX of ${what}`);
+}
+
 for (const { form, on } of FORMS) {
   Deno.test(`layerNormForward() by ${form} equals its reference at edge shapes`, async () => {
     for (const shape of SHAPES) {
       const size = shape.models * shape.rows * shape.columns;
       const x = random(size, `x ${JSON.stringify(shape)}`);
-      // Rounding brings rows of two or three columns closer together: what is left of them loses digits.
-      const inBf16 = shape.columns > 3 ? LONG_SUMS : { atol: 2e-3, rtol: 1e-3 };
-      for (const dtype of DTYPES) {
-        await checkForward(on, shape, x, dtype === "f32" ? LONG_SUMS : inBf16, dtype);
-      }
+      for (const dtype of DTYPES) await checkForward(on, shape, x, forwardTolerance(shape, dtype), dtype);
     }
   });
 
@@ -134,71 +205,17 @@ for (const { form, on } of FORMS) {
 
   for (const [accumulate, dtype] of [[false, "f32"], [true, "f32"], [true, "bf16"]] as const) {
     Deno.test(`layerNormBackward() by ${form} of ${dtype} equals its reference at edge shapes${accumulate ? ", accumulated" : ""}`, async () => {
-      for (const shape of SHAPES) {
-        const { models, rows, columns } = shape;
-        const what = JSON.stringify(shape);
-        const size = models * rows * columns;
-        const x = inStorage(dtype, random(size, `x ${what}`));
-        const dY = random(size, `dY ${what}`);
-        const before = random(size, `before ${what}`);
-        const parameters = gainsAndBiases(shape);
-        const gain = (model: number) => part(parameters, models, model).subarray(0, columns);
-        const statistics = stack(models, (model) => {
-          const { mean, scale } = layerNormForwardReference(
-            part(x, models, model),
-            gain(model),
-            new Float32Array(columns),
-            EPSILON,
-          );
-          return [...mean].flatMap((value, row) => [value, scale[row]]);
-        });
-        const parametersBefore = random(models * 2 * columns, `parameters before ${what}`);
-        const dX = bank("dX", shape, accumulate ? before : undefined);
-        const dParameters = bank(
-          "dParameters",
-          { models, rows: 2, columns, offset: 8, gap: 12 },
-          accumulate ? parametersBefore : undefined,
-        );
-        const partial = bank("partial", { rows: 1, columns: layerNormScratch(shape) }); // guards lie behind it
-        const [actual, ofParameters] = await run(
-          layerNormBackward(on, {
-            dY: bank("dY", shape, dY).buffer,
-            x: bank("x", { ...shape, dtype }, x).buffer,
-            statistics: bank("statistics", { models, rows, columns: 2, stride: 2 }, statistics).buffer,
-            parameters: place(shape, parameters),
-            dX: dX.buffer,
-            dParameters,
-            partial: partial.buffer,
-            models,
-            rows,
-            columns,
-            accumulate,
-            accumulateParameters: accumulate,
-          }),
-          [dX, dParameters],
-          { scratch: [partial] },
-        );
-        const references = Array.from({ length: models }, (_, model) =>
-          layerNormBackwardReference(
-            part(dY, models, model),
-            part(x, models, model),
-            gain(model),
-            EPSILON,
-          ));
-        const expected = stack(models, (model) => references[model].dX)
-          .map((value, i) => value + (accumulate ? before[i] : 0));
-        const expectedOfParameters = stack(models, (model) => {
-          const { dGain, dBias } = references[model];
-          return [...dGain, ...dBias];
-        }).map((value, i) => value + (accumulate ? parametersBefore[i] : 0));
-        // The largest sum has 65,537 terms of order 1, added in blocks: partial sums of order 500.
-        const longest = rows === MANY_ROWS ? { atol: 1e-3, rtol: 1e-6 } : LONG_SUMS;
-        assertClose(ofParameters, expectedOfParameters, longest, `dParameters of ${what}`);
-        // Rows of one to three columns may be nearly constant: their gradient is a small difference times up to 316.
-        assertClose(actual, expected, columns > 3 ? LONG_SUMS : { atol: 1e-3, rtol: 1e-3 }, `dX of ${what}`);
-      }
+      for (const shape of SHAPES) await checkBackward(on, shape, accumulate, dtype);
     });
   }
+
+  Deno.test(`layerNormForward() and layerNormBackward() by ${form} equal their references at random shapes`, async () => {
+    for (const { shape, accumulate, dtype } of RANDOM_SHAPES) {
+      const x = random(shape.models * shape.rows * shape.columns, `x ${JSON.stringify(shape)}`);
+      await checkForward(on, shape, x, forwardTolerance(shape, dtype), dtype);
+      await checkBackward(on, shape, accumulate, dtype);
+    }
+  });
 }
 
 Deno.test("layerNormBackwardReference() is the derivative of layerNormForwardReference()", () => {

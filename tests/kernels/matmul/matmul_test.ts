@@ -24,6 +24,7 @@ import {
 } from "../../../kernels/matmul/matmul_workgroup.ts";
 import { matmulTransposed, matmulTransposedScratch } from "../../../kernels/matmul/matmul_transposed.ts";
 import type { Dtype } from "../../../kernels/device/storage.ts";
+import { randomShapes } from "../random_shapes.ts";
 import {
   assertClose,
   assertSameBits,
@@ -82,6 +83,21 @@ const FEW_SHAPES = [SHAPES[3], SHAPES[SHAPES.length - 4], SHAPES[SHAPES.length -
 /** Products of the transposed: their sums are f32, as weight gradients are, of factors of either kind. */
 const FORMS_OF_FEW = [[false, "f32"], [true, "f32"], [false, "bf16"], [true, "bf16"]] as const;
 const TAILS: Tail[] = ["none", "bias", "bias_gelu", "bias_residual", "gelu_slope"];
+
+const RANDOM_SHAPES = randomShapes("products", ({ upTo, among }) => ({
+  shape: { models: upTo(3), m: upTo(200), n: upTo(200), k: upTo(300) },
+  tail: among(TAILS),
+  accumulate: among([false, true]),
+  place: among([apart, (sizes: Sizes) => sizes]),
+  dtype: among(DTYPES),
+}));
+/** Products with sums around one segment and several. */
+const RANDOM_LONG_SHAPES = randomShapes("long products", ({ upTo }) => ({
+  models: upTo(2),
+  m: upTo(40),
+  n: upTo(150),
+  k: LONG_SEGMENT * (upTo(3) - 1) + upTo(LONG_SEGMENT),
+}));
 
 /** Places a matrix away from the start of its buffer, with a wider stride and gaps between models. */
 function apart(sizes: Sizes): Sizes {
@@ -161,6 +177,17 @@ for (const { form, on } of FORMS) {
       await check(on, SHAPES[3], tail, false, apart);
     });
   }
+
+  Deno.test(`matmul() and matmulTransposed() as ${form} equal their references at random shapes`, async () => {
+    for (const { shape, tail, accumulate, place, dtype } of RANDOM_SHAPES) {
+      await check(on, shape, tail, accumulate, place, dtype);
+      await checkTransposed(on, shape, accumulate, dtype);
+    }
+  });
+
+  Deno.test(`matmulSplit() as ${form} equals its reference at random shapes`, async () => {
+    for (const shape of RANDOM_LONG_SHAPES) await checkSplit(on, shape);
+  });
 
   Deno.test(`matmul() as ${form} of bf16 equals its reference, in bf16`, async () => {
     for (const tail of TAILS) {
@@ -402,39 +429,44 @@ const LONG_SHAPES: Shape[] = [
   { models: 1, m: 1, n: 130, k: 2 * LONG_SEGMENT + 809 },
 ];
 
+/** Computes a product alone and in the ways of {@link matmulSplit}. */
+async function checkSplit(on: Gpu, shape: Shape) {
+  const { models, m, n, k } = shape;
+  const what = `${on.variants.matmul} of ${JSON.stringify(shape)}`;
+  const [left, right] = [random(models * m * k, `a ${what}`), random(models * k * n, `b ${what}`)];
+  const before = random(models * m * n, `before ${what}`);
+  const place = apart({ models, rows: m, columns: n });
+  let first: Float32Array | undefined;
+  for (const ways of ["alone", "whole", "split"]) {
+    const c = bank("c", place, before);
+    const parts = bank("parts", { rows: 1, columns: Math.max(4, matmulScratch(shape)) });
+    const own = {
+      a: bank("a", { models, rows: m, columns: k, padding: 1e3 }, left),
+      b: bank("b", { models, rows: k, columns: n }, right),
+      ...{ c, ...shape, accumulate: true },
+    };
+    const plan = ways === "alone"
+      ? [matmul(on, own)]
+      : matmulSplit(on, { ...own, parts: ways === "split" ? parts.buffer : undefined });
+    const splits = ways === "split" && on.variants.matmul.startsWith("workgroup") && matmulScratch(shape) > 0;
+    assertEquals(plan.length, splits ? 2 : 1, what);
+    const [actual] = await run(plan, [c], { scratch: [parts] });
+    if (first) assertSameBits(actual, first, `${what}, ${ways}`);
+    first ??= actual;
+  }
+  const expected = stack(
+    models,
+    (i) => matmulReference(part(left, models, i), part(right, models, i), shape),
+  );
+  // Sums of k terms in one go are of order sqrt(k), and are rounded k times.
+  const tolerance = { atol: 1e-6 * k ** 0.5 * 10, rtol: 1e-5 };
+  assertClose(first!, expected.map((value, i) => value + before[i]), tolerance, what);
+}
+
 Deno.test("matmulSplit() equals its reference, and gives the same bits whether long sums are split or not, and as matmul() does", async () => {
-  for (const { form, on } of FORMS) {
+  for (const { on } of FORMS) {
     for (const shape of LONG_SHAPES) {
-      const { models, m, n, k } = shape;
-      const what = `${form} of ${JSON.stringify(shape)}`;
-      const [left, right] = [random(models * m * k, `a ${what}`), random(models * k * n, `b ${what}`)];
-      const before = random(models * m * n, `before ${what}`);
-      const place = apart({ models, rows: m, columns: n });
-      let first: Float32Array | undefined;
-      for (const ways of ["alone", "whole", "split"]) {
-        const c = bank("c", place, before);
-        const parts = bank("parts", { rows: 1, columns: Math.max(4, matmulScratch(shape)) });
-        const own = {
-          a: bank("a", { models, rows: m, columns: k, padding: 1e3 }, left),
-          b: bank("b", { models, rows: k, columns: n }, right),
-          ...{ c, ...shape, accumulate: true },
-        };
-        const plan = ways === "alone"
-          ? [matmul(on, own)]
-          : matmulSplit(on, { ...own, parts: ways === "split" ? parts.buffer : undefined });
-        const splits = ways === "split" && form.startsWith("workgroup") && k > LONG_SEGMENT;
-        assertEquals(plan.length, splits ? 2 : 1, what);
-        const [actual] = await run(plan, [c], { scratch: [parts] });
-        if (first) assertSameBits(actual, first, `${what}, ${ways}`);
-        first ??= actual;
-      }
-      const expected = stack(
-        models,
-        (i) => matmulReference(part(left, models, i), part(right, models, i), shape),
-      );
-      // Sums of k terms in one go are of order sqrt(k), and are rounded k times.
-      const tolerance = { atol: 1e-6 * k ** 0.5 * 10, rtol: 1e-5 };
-      assertClose(first!, expected.map((value, i) => value + before[i]), tolerance, what);
+      await checkSplit(on, shape);
     }
   }
 });
@@ -548,39 +580,43 @@ Deno.test("geluSlopeReference() is the derivative of geluReference()", () => {
   assertClose(x.map(geluSlopeReference), slopes, { ...CENTRAL_DIFFERENCES, rtol: 1e-5 }, "slope"); // x is f32
 });
 
+async function checkTransposed(on: Gpu, shape: Shape, accumulate: boolean, dtype: Dtype) {
+  const place = accumulate ? apart : (sizes: Sizes) => sizes;
+  const { models, m, n, k } = shape;
+  const what = `${JSON.stringify(shape)}${accumulate ? ", accumulated" : ""}, ${dtype}`;
+  const a = inStorage(dtype, random(models * k * m, `a ${what}`));
+  const b = inStorage(dtype, random(models * k * n, `b ${what}`));
+  const before = random(models * m * n, `before ${what}`);
+  const c = bank("c", place({ models, rows: m, columns: n }), accumulate ? before : undefined);
+  const [actual] = await run([
+    ...matmulTransposed(on, {
+      a: bank("a", { ...place({ models, rows: k, columns: m }), padding: 1e3, dtype }, a),
+      b: bank("b", { ...place({ models, rows: k, columns: n }), dtype }, b),
+      c,
+      ...shape,
+      accumulate,
+    }),
+  ], [c]);
+  const expected = stack(
+    models,
+    (model) =>
+      matmulReference(part(a, models, model), part(b, models, model), { ...shape, transposed: true }),
+  );
+  assertClose(
+    actual,
+    expected.map((v, i) => v + (accumulate ? before[i] : 0)),
+    LONG_SUMS,
+    `c of ${what}`,
+  );
+}
+
 for (const { form, on } of FORMS) {
   Deno.test(`matmulTransposed() as ${form} equals its reference at edge shapes, whatever a's padding columns hold`, async () => {
     for (const shape of SHAPES) {
       for (
         const [accumulate, dtype] of FEW_SHAPES.includes(shape) ? FORMS_OF_FEW : [[false, "f32"]] as const
       ) {
-        const place = accumulate ? apart : (sizes: Sizes) => sizes;
-        const { models, m, n, k } = shape;
-        const what = `${JSON.stringify(shape)}${accumulate ? ", accumulated" : ""}, ${dtype}`;
-        const a = inStorage(dtype, random(models * k * m, `a ${what}`));
-        const b = inStorage(dtype, random(models * k * n, `b ${what}`));
-        const before = random(models * m * n, `before ${what}`);
-        const c = bank("c", place({ models, rows: m, columns: n }), accumulate ? before : undefined);
-        const [actual] = await run([
-          ...matmulTransposed(on, {
-            a: bank("a", { ...place({ models, rows: k, columns: m }), padding: 1e3, dtype }, a),
-            b: bank("b", { ...place({ models, rows: k, columns: n }), dtype }, b),
-            c,
-            ...shape,
-            accumulate,
-          }),
-        ], [c]);
-        const expected = stack(
-          models,
-          (model) =>
-            matmulReference(part(a, models, model), part(b, models, model), { ...shape, transposed: true }),
-        );
-        assertClose(
-          actual,
-          expected.map((v, i) => v + (accumulate ? before[i] : 0)),
-          LONG_SUMS,
-          `c of ${what}`,
-        );
+        await checkTransposed(on, shape, accumulate, dtype);
       }
     }
   });

@@ -1,4 +1,6 @@
 import { assertEquals } from "@std/assert";
+import type { Gpu } from "../../../kernels/device/gpu.ts";
+import type { Dtype } from "../../../kernels/device/storage.ts";
 import {
   type AttentionShape,
   headedSize,
@@ -7,6 +9,7 @@ import {
   rotaryForward,
   rotateReference,
 } from "../../../kernels/rotary/rotary.ts";
+import { randomShapes } from "../random_shapes.ts";
 import {
   assertClose,
   bank,
@@ -16,6 +19,7 @@ import {
   DTYPES,
   EXACT,
   FEW_ROUNDINGS,
+  formsOf,
   gpu,
   inStorage,
   integers,
@@ -96,26 +100,28 @@ function backwardReference(shape: AttentionShape, gradients: ArrayLike<number>[]
   return dQkv;
 }
 
+async function checkForward(on: Gpu, shape: AttentionShape, dtype: Dtype) {
+  const what = JSON.stringify(shape);
+  const { fused, headed } = sizesOf(shape);
+  const qkv = random(fused.models * fused.rows * fused.columns, `qkv ${what}`);
+  const outputs = ["q", "k", "v"].map((label) => bank(label, { ...headed, dtype }));
+  const [q, k, v] = outputs.map(({ buffer }) => buffer);
+  const angles = bank("angles", {
+    rows: 1,
+    columns: shape.length * shape.headSize,
+  }, rotaryAngles(shape.length, shape.headSize)).buffer;
+  const actual = await run([
+    rotaryForward(on, { shape, qkv: bank("qkv", fused, qkv).buffer, angles, q, k, v }),
+  ], outputs);
+  const expected = forwardReference(shape, qkv);
+  assertClose(actual[0], expected[0], stored(dtype, ROTATED), `q of ${what}`);
+  assertClose(actual[1], expected[1], stored(dtype, ROTATED), `k of ${what}`);
+  assertClose(actual[2], inStorage(dtype, Float32Array.from(expected[2])), EXACT, `v of ${what}`);
+}
+
 for (const dtype of DTYPES) {
   Deno.test(`rotaryForward() to ${dtype} equals its reference at edge shapes`, async () => {
-    for (const shape of SHAPES) {
-      const what = JSON.stringify(shape);
-      const { fused, headed } = sizesOf(shape);
-      const qkv = random(fused.models * fused.rows * fused.columns, `qkv ${what}`);
-      const outputs = ["q", "k", "v"].map((label) => bank(label, { ...headed, dtype }));
-      const [q, k, v] = outputs.map(({ buffer }) => buffer);
-      const angles = bank("angles", {
-        rows: 1,
-        columns: shape.length * shape.headSize,
-      }, rotaryAngles(shape.length, shape.headSize)).buffer;
-      const actual = await run([
-        rotaryForward(gpu, { shape, qkv: bank("qkv", fused, qkv).buffer, angles, q, k, v }),
-      ], outputs);
-      const expected = forwardReference(shape, qkv);
-      assertClose(actual[0], expected[0], stored(dtype, ROTATED), `q of ${what}`);
-      assertClose(actual[1], expected[1], stored(dtype, ROTATED), `k of ${what}`);
-      assertClose(actual[2], inStorage(dtype, Float32Array.from(expected[2])), EXACT, `v of ${what}`);
-    }
+    for (const shape of SHAPES) await checkForward(gpu, shape, dtype);
   });
 }
 
@@ -129,91 +135,129 @@ const CACHES: { length: number; slots: number; capacity: number; places: [number
   { length: 2, slots: 17, capacity: 131, places: Array.from({ length: 17 }, (_, i) => [16 - i, 8 * i]) },
 ];
 
+const RANDOM_SHAPES = randomShapes("rotary", ({ upTo, among }) => {
+  const [slots, capacity] = [upTo(5), upTo(130)];
+  const length = upTo(capacity);
+  const free = Array.from({ length: slots }, (_, slot) => slot); // a slot is written once, or its rows would race
+  const places = Array.from({ length: upTo(slots) }, (): [number, number] => {
+    const [slot] = free.splice(upTo(free.length) - 1, 1);
+    return [among([slot, slot, slot, slots]), upTo(capacity - length + 1) - 1];
+  });
+  const shape = {
+    models: upTo(3),
+    batch: upTo(3),
+    length: upTo(130),
+    heads: upTo(5),
+    headSize: 2 * upTo(32),
+  };
+  return { shape, cache: { length, slots, capacity, places }, dtype: among(DTYPES) };
+});
+
+/** Rotates sequences into the cache at their places, and compares with the reference. */
+async function checkCache(
+  on: Gpu,
+  { models, heads, headSize }: Pick<AttentionShape, "models" | "heads" | "headSize">,
+  { length, slots, capacity, places }: typeof CACHES[number],
+  dtype: Dtype,
+) {
+  const batch = places.length;
+  const shape = { models, batch, length, heads, headSize };
+  const what = `${length} rows of ${headSize} at ${places.join("; ")} of ${slots} times ${capacity}`;
+  const { fused, headed } = sizesOf(shape);
+  const qkv = random(fused.models * fused.rows * fused.columns, `qkv ${what}`);
+  const cached = { ...headed, rows: slots * heads * capacity };
+  const outputs = [headed, cached, cached].map((sizes, i) => bank("qkv"[i], { ...sizes, dtype }));
+  const [q, k, v] = outputs.map(({ buffer }) => buffer);
+  const angles = bank(
+    "angles",
+    { rows: 1, columns: capacity * headSize },
+    rotaryAngles(capacity, headSize),
+  ).buffer;
+  const cache = { places: integers("places", Uint32Array.from(places.flat())), slots, capacity };
+  const plan = rotaryForward(on, {
+    shape,
+    qkv: bank("qkv", fused, qkv).buffer,
+    angles,
+    q,
+    k,
+    v,
+    cache,
+  });
+
+  // Rows of q, and those of k and v that they belong to.
+  const rows: { own: number; kept: number }[] = [];
+  eachHead(shape, (_, own, position) => {
+    const [model, sequence] = [
+      Math.floor(own / headed.rows),
+      Math.floor(own / (heads * length)) % batch,
+    ];
+    const [slot, start] = places[sequence];
+    const head = Math.floor(own / length) % heads;
+    const kept = ((model * slots + slot) * heads + head) * capacity + start + position;
+    if (slot < slots) rows.push({ own, kept });
+  });
+  const [own, kept] = [rows.map((row) => row.own), rows.map((row) => row.kept)];
+  const [actualQ] = await run([plan], outputs.slice(0, 1), {
+    scratch: outputs.slice(1),
+    untouched: (row) => !own.includes(row),
+  });
+  const [actualK, actualV] = await run([plan], outputs.slice(1), {
+    scratch: outputs.slice(0, 1),
+    untouched: (row) => !kept.includes(row),
+  });
+  const [expectedQ, expectedK, expectedV] = forwardReference(
+    shape,
+    qkv,
+    places.map(([, start]) => start),
+  );
+  const select = (values: Float32Array | Float64Array, rows: number[]) =>
+    rows.flatMap((row) => [...values.subarray(row * headSize, (row + 1) * headSize)]);
+  const tolerance = stored(dtype, ROTATED);
+  assertClose(select(actualQ, own), select(expectedQ, own), tolerance, `q of ${what}`);
+  assertClose(select(actualK, kept), select(expectedK, own), tolerance, `k of ${what}`);
+  const values = inStorage(dtype, Float32Array.from(select(expectedV, own)));
+  assertClose(select(actualV, kept), values, EXACT, `v of ${what}`);
+}
+
 for (const dtype of DTYPES) {
   Deno.test(`rotaryForward() of ${dtype} writes keys and values at each sequence's place in a cache, and nowhere else`, async () => {
-    for (const { length, slots, capacity, places } of CACHES) {
-      for (const headSize of [6, 8]) {
-        const [models, batch, heads] = [2, places.length, 3];
-        const shape = { models, batch, length, heads, headSize };
-        const what = `${length} rows of ${headSize} at ${places.join("; ")} of ${slots} times ${capacity}`;
-        const { fused, headed } = sizesOf(shape);
-        const qkv = random(fused.models * fused.rows * fused.columns, `qkv ${what}`);
-        const cached = { ...headed, rows: slots * heads * capacity };
-        const outputs = [headed, cached, cached].map((sizes, i) => bank("qkv"[i], { ...sizes, dtype }));
-        const [q, k, v] = outputs.map(({ buffer }) => buffer);
-        const angles = bank(
-          "angles",
-          { rows: 1, columns: capacity * headSize },
-          rotaryAngles(capacity, headSize),
-        ).buffer;
-        const cache = { places: integers("places", Uint32Array.from(places.flat())), slots, capacity };
-        const plan = rotaryForward(gpu, {
-          shape,
-          qkv: bank("qkv", fused, qkv).buffer,
-          angles,
-          q,
-          k,
-          v,
-          cache,
-        });
-
-        // Rows of q, and those of k and v that they belong to.
-        const rows: { own: number; kept: number }[] = [];
-        eachHead(shape, (_, own, position) => {
-          const [model, sequence] = [
-            Math.floor(own / headed.rows),
-            Math.floor(own / (heads * length)) % batch,
-          ];
-          const [slot, start] = places[sequence];
-          const head = Math.floor(own / length) % heads;
-          const kept = ((model * slots + slot) * heads + head) * capacity + start + position;
-          if (slot < slots) rows.push({ own, kept });
-        });
-        const [own, kept] = [rows.map((row) => row.own), rows.map((row) => row.kept)];
-        const [actualQ] = await run([plan], outputs.slice(0, 1), {
-          scratch: outputs.slice(1),
-          untouched: (row) => !own.includes(row),
-        });
-        const [actualK, actualV] = await run([plan], outputs.slice(1), {
-          scratch: outputs.slice(0, 1),
-          untouched: (row) => !kept.includes(row),
-        });
-        const [expectedQ, expectedK, expectedV] = forwardReference(
-          shape,
-          qkv,
-          places.map(([, start]) => start),
-        );
-        const select = (values: Float32Array | Float64Array, rows: number[]) =>
-          rows.flatMap((row) => [...values.subarray(row * headSize, (row + 1) * headSize)]);
-        const tolerance = stored(dtype, ROTATED);
-        assertClose(select(actualQ, own), select(expectedQ, own), tolerance, `q of ${what}`);
-        assertClose(select(actualK, kept), select(expectedK, own), tolerance, `k of ${what}`);
-        const values = inStorage(dtype, Float32Array.from(select(expectedV, own)));
-        assertClose(select(actualV, kept), values, EXACT, `v of ${what}`);
-      }
+    for (const cache of CACHES) {
+      for (const headSize of [6, 8]) await checkCache(gpu, { models: 2, heads: 3, headSize }, cache, dtype);
     }
   });
 }
 
+async function checkBackward(on: Gpu, shape: AttentionShape) {
+  const what = JSON.stringify(shape);
+  const { fused, headed } = sizesOf(shape);
+  const size = headed.models * headed.rows * headed.columns;
+  const gradients = ["dQ", "dK", "dV"].map((label) => random(size, `${label} ${what}`));
+  const [dQ, dK, dV] = gradients.map((values, i) => bank(["dQ", "dK", "dV"][i], headed, values).buffer);
+  const dQkv = bank("dQkv", fused);
+  const angles = bank("angles", {
+    rows: 1,
+    columns: shape.length * shape.headSize,
+  }, rotaryAngles(shape.length, shape.headSize)).buffer;
+  const [actual] = await run(
+    [rotaryBackward(on, { shape, dQ, dK, dV, angles, dQkv: dQkv.buffer })],
+    [dQkv],
+  );
+  assertClose(actual, backwardReference(shape, gradients), ROTATED, `dQkv of ${what}`);
+}
+
 Deno.test("rotaryBackward() equals its reference at edge shapes", async () => {
-  for (const shape of SHAPES) {
-    const what = JSON.stringify(shape);
-    const { fused, headed } = sizesOf(shape);
-    const size = headed.models * headed.rows * headed.columns;
-    const gradients = ["dQ", "dK", "dV"].map((label) => random(size, `${label} ${what}`));
-    const [dQ, dK, dV] = gradients.map((values, i) => bank(["dQ", "dK", "dV"][i], headed, values).buffer);
-    const dQkv = bank("dQkv", fused);
-    const angles = bank("angles", {
-      rows: 1,
-      columns: shape.length * shape.headSize,
-    }, rotaryAngles(shape.length, shape.headSize)).buffer;
-    const [actual] = await run(
-      [rotaryBackward(gpu, { shape, dQ, dK, dV, angles, dQkv: dQkv.buffer })],
-      [dQkv],
-    );
-    assertClose(actual, backwardReference(shape, gradients), ROTATED, `dQkv of ${what}`);
-  }
+  for (const shape of SHAPES) await checkBackward(gpu, shape);
 });
+
+for (const { form, on } of (await formsOf("rows")).filter(({ form }) => form !== "subgroup")) {
+  Deno.test(`rotaryForward(), into a cache too, and rotaryBackward() equal their references at random shapes, rows=${form}`, async () => {
+    for (const { shape, cache, dtype } of RANDOM_SHAPES) {
+      await checkForward(on, shape, dtype);
+      await checkCache(on, shape, cache, dtype);
+      await checkBackward(on, shape);
+    }
+  });
+}
 
 Deno.test("the reference of rotaryBackward() is the derivative of that of rotaryForward()", () => {
   const shape = { models: 1, batch: 2, length: 3, heads: 2, headSize: 4 };

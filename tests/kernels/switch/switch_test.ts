@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
+import type { Dtype } from "../../../kernels/device/storage.ts";
 import { padded } from "../../../kernels/device/matrix.ts";
 import {
   NOWHERE,
@@ -17,6 +18,7 @@ import {
   type SwitchShape,
   switchSizes,
 } from "../../../kernels/switch/switch.ts";
+import { randomShapes } from "../random_shapes.ts";
 import {
   assertClose,
   bank,
@@ -223,85 +225,114 @@ function routed(own: Case, capacity: number) {
   return { plans, gates, own: buffers as unknown as SwitchBuffers };
 }
 
+/** Where rows of `columns` values go, and how many an expert takes. */
+interface Routed {
+  here: Case;
+  columns: number;
+  capacity: number;
+}
+
+async function checkMoves({ here, columns, capacity }: Routed, dtype: Dtype) {
+  const { models, rows, experts } = here.shape;
+  const what = `${JSON.stringify(here.shape)} × ${columns}, ${capacity}`;
+  const { plans, gates, own } = routed(here, capacity);
+  const x = inStorage(dtype, random(models * rows * columns, `x of ${what}`));
+  const shaped = { models, rows, columns, dtype };
+  for (const scaled of [false, true]) {
+    const packed = bank("packed", shaped);
+    const at = { shape: here.shape, columns };
+    const there = switchGather(gpu, at, own, {
+      x: bank("x", shaped, x).buffer,
+      packed: packed.buffer,
+      scaled,
+    });
+    const taken = plans.map(({ taken }) => taken.flat().length);
+    const free = (row: number) => row % rows >= taken[Math.floor(row / rows)];
+    const [actual] = await run([there], [packed], { untouched: free });
+    plans.forEach(({ taken, choice }, model) => {
+      const gate = (row: number) => scaled ? gates[(model * rows + row) * experts + choice[row]] : 1;
+      const expected = switchGatherReference(part(x, models, model), columns, taken, gate);
+      const tolerance = scaled ? stored(dtype, FEW_ROUNDINGS) : EXACT;
+      assertClose(
+        part(actual, models, model).subarray(0, expected.length),
+        expected,
+        tolerance,
+        `packed of ${what}`,
+      );
+    });
+  }
+  const made = inStorage(dtype, random(models * rows * columns, `made of ${what}`));
+  for (const forward of [false, true]) {
+    const y = bank("y", { ...shaped, dtype: forward ? dtype : "f32" });
+    const back = switchScatter(gpu, { shape: here.shape, columns }, own, {
+      packed: bank("made", shaped, made).buffer,
+      x: forward ? bank("x", shaped, x).buffer : undefined,
+      y: y.buffer,
+    });
+    const [actual] = await run([back], [y]);
+    plans.forEach(({ taken, choice }, model) => {
+      const gate = (row: number) => forward ? gates[(model * rows + row) * experts + choice[row]] : 1;
+      const start = forward ? part(x, models, model) : new Float32Array(rows * columns);
+      const expected = switchScatterReference(start, part(made, models, model), columns, taken, gate);
+      const tolerance = forward ? stored(dtype, FEW_ROUNDINGS) : EXACT;
+      assertClose(part(actual, models, model), expected, tolerance, `y of ${what}`);
+    });
+  }
+}
+
+async function checkBackward({ here, columns, capacity }: Routed, dtype: Dtype) {
+  const { models, rows, experts } = here.shape;
+  const what = `${JSON.stringify(here.shape)} × ${columns}, ${capacity}`;
+  const { plans, own } = routed(here, capacity);
+  const made = inStorage(dtype, random(models * rows * columns, `made of ${what}`));
+  const dY = random(models * rows * columns, `dY of ${what}`);
+  const dLogits = bank("dLogits", { models, rows, columns: experts });
+  const [actual] = await run([switchRouteBackward(gpu, { shape: here.shape, columns }, own, {
+    dY: bank("dY", { models, rows, columns }, dY).buffer,
+    packed: bank("made", { models, rows, columns, dtype }, made).buffer,
+    dLogits: dLogits.buffer,
+  })], [dLogits]);
+  plans.forEach((plan, model) => {
+    const order = plan.taken.flat();
+    const row = (values: Float32Array, index: number) =>
+      part(values, models, model).subarray(index * columns, (index + 1) * columns);
+    const expected = switchRouteBackwardReference({ ...plan, experts }, (at) => {
+      const place = order.indexOf(at);
+      return place < 0 ? 0 : dot(row(dY, at), row(made, place));
+    });
+    assertClose(part(actual, models, model), expected, LONG_SUMS, `dLogits of model ${model} of ${what}`);
+  });
+}
+
 for (const dtype of DTYPES) {
   Deno.test(`switchGather() and switchScatter() take rows to their experts and back, ${dtype}`, async () => {
     for (const [i, sizes] of SHAPES.entries()) {
-      const columns = [1, 4, 6, 13][i % 4];
-      const here = anyCase(sizes);
-      const { models, rows, experts } = here.shape;
-      const { plans, gates, own } = routed(here, 7);
-      const x = inStorage(dtype, random(models * rows * columns, `x ${i}`));
-      const shaped = { models, rows, columns, dtype };
-      for (const scaled of [false, true]) {
-        const packed = bank("packed", shaped);
-        const at = { shape: here.shape, columns };
-        const there = switchGather(gpu, at, own, {
-          x: bank("x", shaped, x).buffer,
-          packed: packed.buffer,
-          scaled,
-        });
-        const taken = plans.map(({ taken }) => taken.flat().length);
-        const free = (row: number) => row % rows >= taken[Math.floor(row / rows)];
-        const [actual] = await run([there], [packed], { untouched: free });
-        plans.forEach(({ taken, choice }, model) => {
-          const gate = (row: number) => scaled ? gates[(model * rows + row) * experts + choice[row]] : 1;
-          const expected = switchGatherReference(part(x, models, model), columns, taken, gate);
-          const tolerance = scaled ? stored(dtype, FEW_ROUNDINGS) : EXACT;
-          assertClose(
-            part(actual, models, model).subarray(0, expected.length),
-            expected,
-            tolerance,
-            `packed ${i}`,
-          );
-        });
-      }
-      const made = inStorage(dtype, random(models * rows * columns, `made ${i}`));
-      for (const forward of [false, true]) {
-        const y = bank("y", { ...shaped, dtype: forward ? dtype : "f32" });
-        const back = switchScatter(gpu, { shape: here.shape, columns }, own, {
-          packed: bank("made", shaped, made).buffer,
-          x: forward ? bank("x", shaped, x).buffer : undefined,
-          y: y.buffer,
-        });
-        const [actual] = await run([back], [y]);
-        plans.forEach(({ taken, choice }, model) => {
-          const gate = (row: number) => forward ? gates[(model * rows + row) * experts + choice[row]] : 1;
-          const start = forward ? part(x, models, model) : new Float32Array(rows * columns);
-          const expected = switchScatterReference(start, part(made, models, model), columns, taken, gate);
-          const tolerance = forward ? stored(dtype, FEW_ROUNDINGS) : EXACT;
-          assertClose(part(actual, models, model), expected, tolerance, `y ${i}`);
-        });
-      }
+      await checkMoves({ here: anyCase(sizes), columns: [1, 4, 6, 13][i % 4], capacity: 7 }, dtype);
     }
   });
 
   Deno.test(`switchRouteBackward() gives the gradient of logits, ${dtype}`, async () => {
     for (const [i, sizes] of SHAPES.entries()) {
-      const columns = [13, 6, 4, 1][i % 4];
-      const here = anyCase(sizes);
-      const { models, rows, experts } = here.shape;
-      const { plans, own } = routed(here, 7);
-      const made = inStorage(dtype, random(models * rows * columns, `made ${i}`));
-      const dY = random(models * rows * columns, `dY ${i}`);
-      const dLogits = bank("dLogits", { models, rows, columns: experts });
-      const [actual] = await run([switchRouteBackward(gpu, { shape: here.shape, columns }, own, {
-        dY: bank("dY", { models, rows, columns }, dY).buffer,
-        packed: bank("made", { models, rows, columns, dtype }, made).buffer,
-        dLogits: dLogits.buffer,
-      })], [dLogits]);
-      plans.forEach((plan, model) => {
-        const order = plan.taken.flat();
-        const row = (values: Float32Array, index: number) =>
-          part(values, models, model).subarray(index * columns, (index + 1) * columns);
-        const expected = switchRouteBackwardReference({ ...plan, experts }, (at) => {
-          const place = order.indexOf(at);
-          return place < 0 ? 0 : dot(row(dY, at), row(made, place));
-        });
-        assertClose(part(actual, models, model), expected, LONG_SUMS, `dLogits of model ${model} of ${i}`);
-      });
+      await checkBackward({ here: anyCase(sizes), columns: [13, 6, 4, 1][i % 4], capacity: 7 }, dtype);
     }
   });
 }
+
+Deno.test("switchRoute(), its gradient, switchGather() and switchScatter() equal their references at random shapes", async () => {
+  const shapes = randomShapes("switch", ({ upTo, among }) => ({
+    shape: { models: upTo(3), batch: upTo(6), length: upTo(150), experts: upTo(40) },
+    columns: upTo(100),
+    capacity: upTo(100),
+    factor: among([undefined, 0.5, 1, 1.25, 4]),
+    dtype: among(DTYPES),
+  }));
+  for (const { shape, columns, capacity, factor, dtype } of shapes) {
+    const here = anyCase(shape);
+    await route(here, { factor }, `${JSON.stringify(shape)}, ${factor}`);
+    await checkMoves({ here, columns, capacity }, dtype);
+    await checkBackward({ here, columns, capacity }, dtype);
+  }
+});
 
 Deno.test("switchRouteBackwardReference() is the derivative of gates times what experts made, and of the balance", () => {
   const [experts, goes] = [3, [true, true, false, true, true]];

@@ -1,4 +1,7 @@
+import type { Gpu } from "../../../kernels/device/gpu.ts";
+import type { Dtype } from "../../../kernels/device/storage.ts";
 import { transpose, transposeReference } from "../../../kernels/transpose/transpose.ts";
+import { randomShapes } from "../random_shapes.ts";
 import {
   assertClose,
   bank,
@@ -15,6 +18,31 @@ import {
 /** A device for each form, the edges of its tiles among the shapes. */
 const DEVICES = (await formsOf("rows")).filter(({ form }) => form !== "subgroup");
 
+interface Shape {
+  models: number;
+  rows: number;
+  columns: number;
+  dtype?: Dtype;
+}
+
+async function check(on: Gpu, { models, rows, columns, dtype = "f32" }: Shape) {
+  const a = random(models * rows * columns, `a ${rows} ${columns}`);
+  const b = bank("b", { models, rows: columns, columns: rows, offset: 4, gap: 12, dtype });
+  const [actual] = await run([
+    transpose(on, {
+      a: bank("a", { models, rows, columns, offset: 16, gap: 4, padding: 7 }, a),
+      b,
+      models,
+      rows,
+      columns,
+    }),
+  ], [b]);
+  for (let model = 0; model < models; model++) {
+    const expected = transposeReference(part(inStorage(dtype, a), models, model), rows, columns);
+    assertClose(part(actual, models, model), expected, EXACT, `model ${model} of ${rows} × ${columns}`);
+  }
+}
+
 for (const { form, on: gpu } of DEVICES) {
   Deno.test(`transpose() equals its reference at edge shapes, offsets, strides and gaps, rows=${form}`, async () => {
     const sides = [1, 2, 3, 4, 5, 7, 16, 17, 31, 32, 33, 131];
@@ -24,23 +52,15 @@ for (const { form, on: gpu } of DEVICES) {
       { models: 1, rows: 3, columns: MANY_ROWS },
       { models: 1, rows: 1024, columns: 4 * 16 * 16 + 1 }, // 65,792 tiles of 4 × 4
     ];
-    for (const { models, rows, columns } of shapes) {
-      const a = random(models * rows * columns, `a ${rows} ${columns}`);
-      const b = bank("b", { models, rows: columns, columns: rows, offset: 4, gap: 12 });
-      const [actual] = await run([
-        transpose(gpu, {
-          a: bank("a", { models, rows, columns, offset: 16, gap: 4, padding: 7 }, a),
-          b,
-          models,
-          rows,
-          columns,
-        }),
-      ], [b]);
-      for (let model = 0; model < models; model++) {
-        const expected = transposeReference(part(a, models, model), rows, columns);
-        assertClose(part(actual, models, model), expected, EXACT, `model ${model} of ${rows} × ${columns}`);
-      }
-    }
+    for (const shape of shapes) await check(gpu, shape);
+  });
+
+  Deno.test(`transpose() equals its reference at random shapes, rows=${form}`, async () => {
+    const shapes = randomShapes(
+      "transpose",
+      ({ upTo, among }) => ({ models: upTo(3), rows: upTo(300), columns: upTo(300), dtype: among(DTYPES) }),
+    );
+    for (const shape of shapes) await check(gpu, shape);
   });
 
   Deno.test(`transpose() writes between wider strides without touching what lies there, f32 as bf16 too, rows=${form}`, async () => {
