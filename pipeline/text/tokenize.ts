@@ -10,6 +10,7 @@ import { FORMAT, type Lineage } from "../rows/lineage.ts";
 import { tokenArrayOf } from "../rows/columns.ts";
 import { indexOfText, uniform } from "../random.ts";
 import { openEncoders } from "./encoders.ts";
+import { returnLargeBlocks } from "./garbage.ts";
 import type { Document } from "./readers.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
@@ -179,6 +180,7 @@ async function* encodedGroups(
   >,
 ): AsyncGenerator<{ document: Document; ids: Uint32Array }[]> {
   const [most, characters] = workers > 1 ? [2 * workers, WORKER_CHARACTERS] : [1, GROUP_CHARACTERS];
+  returnLargeBlocks();
   const encoders = openEncoders(tokenizer, workers, workersAfter);
   const encode = async (group: Document[]) => {
     const texts = group.filter(({ tokens }) => tokens === undefined).map(({ text }) => text);

@@ -10,8 +10,8 @@ import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { refuseLink, removeIfEmpty, removeIfThere, sha256 } from "../run/files.ts";
 import { canonical } from "../run/seal.ts";
 import { readVouched, type Vouched } from "../run/vouched.ts";
+import { collector, returnLargeBlocks } from "./garbage.ts";
 import { cutLongWords, LONGEST_WORD } from "./long_words.ts";
-import { collector } from "./garbage.ts";
 import type { Document } from "./readers.ts";
 import { abortOf } from "./tokenizer_format.ts";
 import type { Training } from "./tokenizer_worker.ts";
@@ -83,6 +83,7 @@ export async function trainTokenizer(
       `Cannot train a tokenizer as its size must be at least ${SPECIAL} (EOS and the 256 bytes): it is ${vocabularySize}`,
     );
   }
+  returnLargeBlocks();
   await refuseLink(scratch);
   await Deno.mkdir(scratch, { recursive: true });
   const [path, model] = [`${scratch}/sample.txt`, `${scratch}/trained.json`];

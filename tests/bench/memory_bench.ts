@@ -4,7 +4,7 @@
  *
  *   deno task bench:memory [--scale 8] [--last split]     MiB of text in the smaller corpus, last stage to run
  *
- * The tasks that tokenize fix glibc's `MALLOC_MMAP_THRESHOLD_` at its default: otherwise it rises as large blocks are
+ * Tokenizing fixes what glibc calls a large block (`returnLargeBlocks()`): otherwise that rises as large blocks are
  * freed, and blocks of tokens then lie among the small ones of the tokenizers library and hold their pages.
  */
 
