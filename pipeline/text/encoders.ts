@@ -9,6 +9,8 @@ import type { Tokenizer } from "./tokenizer.ts";
 
 /** What encodes texts. */
 export interface Encoders {
+  /** Threads that encode beside this one; none until there is enough to encode. */
+  readonly threads: number;
   /** Encodes texts, as {@linkcode Tokenizer.encode} does; calls go to threads that are free. */
   encode(texts: string[]): Promise<Uint32Array[]>;
   /** Ends the threads, once they have nothing in hand. */
@@ -26,6 +28,9 @@ export function openEncoders(tokenizer: Tokenizer, workers: number, alone = CHAR
   let characters = 0;
   let started: EncoderWorker[] = [];
   return {
+    get threads() {
+      return started.length;
+    },
     async encode(texts) {
       if (workers > 1 && characters >= alone && started.length === 0) {
         started = Array.from({ length: workers }, () => new EncoderWorker(tokenizer));

@@ -169,7 +169,8 @@ async function* tokenized(
 
 /**
  * Encodes documents in groups, two at a time: while the caller has one in hand or it runs out of documents, the other keeps the cores
- * busy. Several `workers` have two groups each.
+ * busy. Threads have two larger groups each, once they are started: what a tokenizer does not know yet is encoded in every group that
+ * is in hand.
  */
 async function* encodedGroups(
   documents: AsyncIterable<Document>,
@@ -179,7 +180,6 @@ async function* encodedGroups(
     "workers" | "workersAfter" | "maxDocuments"
   >,
 ): AsyncGenerator<{ document: Document; ids: Uint32Array }[]> {
-  const [most, characters] = workers > 1 ? [2 * workers, WORKER_CHARACTERS] : [1, GROUP_CHARACTERS];
   returnLargeBlocks();
   const encoders = openEncoders(tokenizer, workers, workersAfter);
   const encode = async (group: Document[]) => {
@@ -190,10 +190,12 @@ async function* encodedGroups(
   };
   const ahead: ReturnType<typeof encode>[] = [];
   try {
-    for await (const group of groups(documents, maxDocuments, characters)) {
+    const worth = () => encoders.threads > 0 ? WORKER_CHARACTERS : GROUP_CHARACTERS;
+    for await (const group of groups(documents, maxDocuments, worth)) {
       const encoded = encode(group);
       encoded.catch(() => {}); // heard when its turn comes
-      if (ahead.push(encoded) > most) yield await ahead.shift()!;
+      ahead.push(encoded);
+      while (ahead.length > Math.max(1, 2 * encoders.threads)) yield await ahead.shift()!;
     }
     for (const encoded of ahead) yield await encoded;
   } finally {
@@ -205,7 +207,7 @@ async function* encodedGroups(
 async function* groups(
   documents: AsyncIterable<Document>,
   most: number,
-  worth: number, // characters
+  worth: () => number, // characters of the next one
 ): AsyncGenerator<Document[]> {
   let group: Document[] = [], characters = 0, count = 0;
   if (most <= 0) return;
@@ -213,7 +215,7 @@ async function* groups(
     group.push(document);
     characters += document.text.length;
     count++;
-    if (group.length >= GROUP_DOCUMENTS || characters >= worth || count >= most) {
+    if (group.length >= GROUP_DOCUMENTS || characters >= worth() || count >= most) {
       yield group;
       [group, characters] = [[], 0];
     }

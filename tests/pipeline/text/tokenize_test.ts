@@ -159,15 +159,18 @@ Deno.test("tokenizeDocuments() encodes two groups at a time, no more, and keeps 
     await Promise.resolve();
     for (const text of written) yield { text, source: "" };
   }
-  const read: string[] = [];
-  for await (const { batch } of tokenizeDocuments(documents(), slow, { sequenceLength: 4 })) {
-    const { tokens, rows } = fromBatch(batch);
-    for (let row = 0; row < rows; row++) {
-      read.push(String.fromCharCode(...tokens!.subarray(row * 4, row * 4 + 3)));
+  for (const workers of [1, 4]) { // threads that are not started yet have no groups
+    most = 0;
+    const read: string[] = [];
+    for await (const { batch } of tokenizeDocuments(documents(), slow, { sequenceLength: 4, workers })) {
+      const { tokens, rows } = fromBatch(batch);
+      for (let row = 0; row < rows; row++) {
+        read.push(String.fromCharCode(...tokens!.subarray(row * 4, row * 4 + 3)));
+      }
     }
+    assertEquals(read, written);
+    assertEquals(most, 2);
   }
-  assertEquals(read, written);
-  assertEquals(most, 2);
 });
 
 Deno.test("tokenizeDocuments() passes on what the tokenizer and the source throw", async () => {
