@@ -17,6 +17,7 @@ import type { Dispatch, Gpu, GpuBuffer } from "../device/gpu.ts";
 import { padded } from "../device/matrix.ts";
 import { rowPlan } from "../device/rows.ts";
 import sumWorkgroupCode from "./sequence_sum_workgroup.wgsl" with { type: "text" };
+import { remembered } from "../device/subgroup.ts";
 import { sumLanes } from "../device/sum_lanes.ts";
 import { compose } from "../device/wgsl.ts";
 
@@ -29,14 +30,18 @@ const texts = (perInvocation: string, perWorkgroup: string, bindings: Record<str
     compose(perWorkgroup, { ...bindings, cross_entropy_join: joinCode }),
   ] as const;
 const FORWARD = texts(forwardCode, forwardWorkgroupCode, { cross_entropy_forward_bindings: forwardBindings });
-const DETAILS = texts(detailsCode, detailsWorkgroupCode, { cross_entropy_details_bindings: detailsBindings });
+const DETAILS = texts(detailsCode, detailsWorkgroupCode, {
+  cross_entropy_forward_bindings: forwardBindings,
+  cross_entropy_details_bindings: detailsBindings,
+});
 const BACKWARD = texts(backwardCode, backwardWorkgroupCode, {
   cross_entropy_backward_bindings: backwardBindings,
 });
 const SUM_BINDINGS = { sequence_sum_bindings: sumBindings };
 const SUM = compose(sumCode, SUM_BINDINGS);
-const sumWorkgroup = ({ subgroupSize }: Gpu) =>
-  compose(sumWorkgroupCode, { ...SUM_BINDINGS, ...sumLanes(subgroupSize) });
+const sumWorkgroup = remembered((lanes?: number) =>
+  compose(sumWorkgroupCode, { ...SUM_BINDINGS, ...sumLanes(lanes) })
+);
 
 /** The likeliest token of every row, which {@link crossEntropyForward} finds on request. */
 export interface TokenDetails {
@@ -136,7 +141,7 @@ export function sequenceSum(gpu: Gpu, tensors: SequenceSum): Dispatch {
   return gpu.dispatch({
     label: "sequence_sum",
     ...(gpu.variants.rows === "workgroup"
-      ? { code: sumWorkgroup(gpu), constants: { WG: 64 }, workgroups: tensors.batch }
+      ? { code: sumWorkgroup(gpu.subgroupSize), constants: { WG: 64 }, workgroups: tensors.batch }
       : { code: SUM, constants: { WG: WORKGROUP }, workgroups: Math.ceil(tensors.batch / WORKGROUP) }),
     params: [tensors.batch, tensors.length, tensors.models],
     buffers: [tensors.values, tensors.slot, tensors.sums],

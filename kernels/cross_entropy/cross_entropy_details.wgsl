@@ -14,6 +14,7 @@
 
 override WG: u32 = 16u;
 
+// include cross_entropy_forward_bindings
 // include cross_entropy_details_bindings
 
 const NONE = vec4u(0xffffffffu);

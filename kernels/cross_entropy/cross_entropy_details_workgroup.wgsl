@@ -15,6 +15,7 @@
 
 override WG: u32 = 256u; // a power of two
 
+// include cross_entropy_forward_bindings
 // include cross_entropy_details_bindings
 
 const NONE: u32 = 0xffffffffu;

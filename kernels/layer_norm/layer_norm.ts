@@ -11,15 +11,18 @@ import { type Dispatch, floatBits, type Gpu, type GpuBuffer } from "../device/gp
 import { type Matrix, padded } from "../device/matrix.ts";
 import { layerNormBackwardSubgroup, layerNormForwardSubgroup, MOST_VEC4S } from "./layer_norm_subgroup.ts";
 import { rowPlan } from "../device/rows.ts";
+import { remembered } from "../device/subgroup.ts";
 import { sumLanes } from "../device/sum_lanes.ts";
 import { compose } from "../device/wgsl.ts";
 
 /** Returns the WGSL of a pass with what its forms bind: with an invocation per row, and with a workgroup per row. */
-const texts = (perInvocation: string, perWorkgroup: string, bindings: Record<string, string>) => (gpu: Gpu) =>
-  [
-    compose(perInvocation, bindings),
-    compose(perWorkgroup, { ...bindings, ...sumLanes(gpu.subgroupSize) }),
-  ] as const;
+const texts = (perInvocation: string, perWorkgroup: string, bindings: Record<string, string>) => {
+  const invocation = compose(perInvocation, bindings);
+  const workgroup = remembered((lanes?: number) =>
+    compose(perWorkgroup, { ...bindings, ...sumLanes(lanes) })
+  );
+  return ({ subgroupSize }: Gpu) => [invocation, workgroup(subgroupSize)] as const;
+};
 const forwardTexts = texts(forwardCode, forwardWorkgroupCode, {
   layer_norm_forward_bindings: forwardBindings,
 });
@@ -61,14 +64,6 @@ export interface LayerNormForward {
 /** Plans `y = (x - mean) / sqrt(variance + epsilon) * gain + bias` for every row of every model. */
 export function layerNormForward(gpu: Gpu, tensors: LayerNormForward): Dispatch {
   const { offset = 0, model } = tensors.parameters;
-  const params = [
-    tensors.rows,
-    tensors.columns,
-    padded(tensors.columns) / 4,
-    offset / 4,
-    model / 4,
-    floatBits(tensors.epsilon),
-  ];
   const vec4s = subgroupWidth(gpu, tensors.columns);
   const block = Math.min(BLOCK_ROWS, Math.ceil(tensors.rows * tensors.models / SUBGROUPS));
   return gpu.dispatch({
@@ -76,7 +71,15 @@ export function layerNormForward(gpu: Gpu, tensors: LayerNormForward): Dispatch 
     ...vec4s === undefined
       ? rowPlan(gpu, tensors, ...forwardTexts(gpu))
       : { code: layerNormForwardSubgroup(vec4s), workgroups: Math.ceil(tensors.rows / block) },
-    params: vec4s === undefined ? params : [...params, block],
+    params: [
+      tensors.rows,
+      tensors.columns,
+      padded(tensors.columns) / 4,
+      offset / 4,
+      model / 4,
+      floatBits(tensors.epsilon),
+      block,
+    ],
     buffers: [tensors.x, tensors.parameters.buffer, tensors.y, tensors.statistics],
     models: tensors.models,
   });
@@ -124,7 +127,8 @@ export function layerNormBackward(gpu: Gpu, tensors: LayerNormBackward): Dispatc
   const label = "layer_norm_backward";
   const stride4 = padded(columns) / 4;
   const blocks = Math.ceil(rows / BLOCK_ROWS);
-  const params = [rows, columns, stride4, offset / 4, model / 4, Number(tensors.accumulate ?? false)];
+  const accumulate = Number(tensors.accumulate ?? false);
+  const params = [rows, columns, stride4, offset / 4, model / 4, accumulate, BLOCK_ROWS];
   const buffers = [tensors.dY, tensors.x, tensors.statistics, tensors.parameters.buffer, tensors.dX];
   const vec4s = subgroupWidth(gpu, columns);
   const finish = addBlocks(gpu, {
@@ -140,7 +144,7 @@ export function layerNormBackward(gpu: Gpu, tensors: LayerNormBackward): Dispatc
       gpu.dispatch({
         label,
         code: layerNormBackwardSubgroup(vec4s),
-        params: [...params, BLOCK_ROWS],
+        params,
         buffers: [...buffers, partial],
         workgroups: blocks,
         models,

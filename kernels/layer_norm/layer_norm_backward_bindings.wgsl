@@ -1,6 +1,8 @@
 // layer_norm_backward_bindings: what all forms of layer_norm_backward bind; the tables in their headers describe it.
 
-struct Params { rows: u32, columns: u32, stride4: u32, parameter_offset: u32, parameter_model: u32, accumulate: u32 }
+struct Params {
+  rows: u32, columns: u32, stride4: u32, parameter_offset: u32, parameter_model: u32, accumulate: u32, block_rows: u32,
+}
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> d_y: array<vec4f>;

@@ -13,19 +13,8 @@
 // column_sum_partial does it, and column_sum_finish adds the blocks. Fixed orders: equal bits. The loops that must be unrolled
 // are fragments: layer_norm_subgroup.ts writes them. Reference: layerNormBackwardReference in layer_norm.ts.
 
-struct Params {
-  rows: u32, columns: u32, stride4: u32, parameter_offset: u32, parameter_model: u32, accumulate: u32, block_rows: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> d_y: array<vec4f>;
-@group(0) @binding(2) var<storage, read> x: array<vec4f>;
-@group(0) @binding(3) var<storage, read> statistics: array<vec2f>;
-@group(0) @binding(4) var<storage, read> parameters: array<vec4f>;
-@group(0) @binding(5) var<storage, read_write> d_x: array<vec4f>;
+// include layer_norm_backward_bindings
 @group(0) @binding(6) var<storage, read_write> partial: array<vec4f>;
-
-fn load_x(i: u32) -> vec4f { return x[i]; }
 
 // Which columns of vec4 `column` are no padding.
 fn real(column: u32) -> vec4<bool> { return vec4u(column * 4u) + vec4u(0u, 1u, 2u, 3u) < vec4u(params.columns); }

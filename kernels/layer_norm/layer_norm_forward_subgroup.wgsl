@@ -12,18 +12,7 @@
 // orders: equal bits. The loops that must be unrolled are fragments: layer_norm_subgroup.ts writes them; storage is accessed
 // in loops, since each access takes long to compile. Reference: layerNormForwardReference in layer_norm.ts.
 
-struct Params {
-  rows: u32, columns: u32, stride4: u32, parameter_offset: u32, parameter_model: u32, epsilon: f32, block_rows: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4f>;
-@group(0) @binding(2) var<storage, read> parameters: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> statistics: array<vec2f>;
-
-fn load_x(i: u32) -> vec4f { return x[i]; }
-fn store_y(i: u32, value: vec4f) { y[i] = value; }
+// include layer_norm_forward_bindings
 
 // Which columns of vec4 `column` are no padding.
 fn real(column: u32) -> vec4<bool> { return vec4u(column * 4u) + vec4u(0u, 1u, 2u, 3u) < vec4u(params.columns); }

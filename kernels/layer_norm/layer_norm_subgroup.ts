@@ -6,6 +6,8 @@
 
 import { LANES, numbers, pick, remembered, sumOverLanes, unroll, XYZW } from "../device/subgroup.ts";
 import { compose } from "../device/wgsl.ts";
+import backwardBindings from "./layer_norm_backward_bindings.wgsl" with { type: "text" };
+import forwardBindings from "./layer_norm_forward_bindings.wgsl" with { type: "text" };
 import backwardCode from "./layer_norm_backward_subgroup.wgsl" with { type: "text" };
 import forwardCode from "./layer_norm_forward_subgroup.wgsl" with { type: "text" };
 
@@ -29,6 +31,7 @@ const fill = (name: string, value: string) =>
 export const layerNormForwardSubgroup: (vec4s: number) => string = remembered((vec4s: number) => {
   const each = (line: (j: number) => string, separator?: string) => unroll(vec4s, line, separator);
   return compose(forwardCode, {
+    layer_norm_forward_bindings: forwardBindings,
     lane_arrays: `${arrays("gains", vec4s)} ${arrays("biases", vec4s)}`,
     fill_parameters: `${fill("gains", "own_gain")} ${fill("biases", "own_bias")}`,
     clear_row: each((j) => `var x${j} = vec4f();`),
@@ -51,6 +54,7 @@ export const layerNormForwardSubgroup: (vec4s: number) => string = remembered((v
 export const layerNormBackwardSubgroup: (vec4s: number) => string = remembered((vec4s: number) => {
   const each = (line: (j: number) => string, separator?: string) => unroll(vec4s, line, separator);
   return compose(backwardCode, {
+    layer_norm_backward_bindings: backwardBindings,
     lane_arrays: ["gains", "products", "sums"].map((name) => arrays(name, vec4s)).join("\n"),
     fill_parameters: `${fill("gains", "own_gain")} ${fill("products", "vec4f()")} ${fill("sums", "vec4f()")}`,
     clear_row: each((j) => `var d${j} = vec4f(); var z${j} = vec4f();`),

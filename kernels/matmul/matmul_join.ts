@@ -19,8 +19,8 @@ export interface JoinSegments {
   c: readonly number[];
   /** f32 `[models, m]`, rows padded to vec4s: takes the sums behind a part's elements. */
   sums?: GpuBuffer;
-  /** Where in `buffer` these go instead, in vec4s; they add where the product does. */
-  sumsInC?: { offset: number; model: number };
+  /** Says where these go, as {@link sumParams} does: nowhere unless given. */
+  sumsAt?: readonly number[];
   /** Number of models. */
   models: number;
   /** Rows of the product. */
@@ -33,15 +33,15 @@ export interface JoinSegments {
 
 /** Plans the sums over segments, in ascending order. */
 export function joinSegments(gpu: Gpu, tensors: JoinSegments): Dispatch {
-  const { label, parts, segments, buffer, c, sums, sumsInC, models, m, n4, accumulate = false } = tensors;
-  const withSums = Number(sums !== undefined || sumsInC !== undefined);
+  const { label, parts, segments, buffer, c, sums, sumsAt = sumParams(), models, m, n4, accumulate = false } =
+    tensors;
   return gpu.dispatch({
     label,
     code,
     constants: { WG: WORKGROUP, ACCUMULATE: Number(accumulate) },
-    params: [m, n4, segments, ...c, ...sumParams(sums, sumsInC)],
+    params: [m, n4, segments, ...c, ...sumsAt],
     buffers: [parts, buffer, sums ?? gpu.emptyWritable],
-    workgroups: Math.ceil((m * n4 + Math.ceil(m / 4) * withSums) / WORKGROUP),
+    workgroups: Math.ceil((m * n4 + Math.ceil(m / 4) * Math.min(1, sumsAt[0])) / WORKGROUP),
     models,
   });
 }

@@ -124,7 +124,14 @@ export function matmulTransposed(gpu: Gpu, tensors: MatmulTransposed): Dispatch[
     }),
     joinSegments(gpu, {
       label: "matmul_transposed_join",
-      ...{ parts: tensors.parts, segments, c, sums: tensors.sums, sumsInC, accumulate: tensors.accumulate },
+      ...{
+        parts: tensors.parts,
+        segments,
+        c,
+        sums: tensors.sums,
+        sumsAt: sums,
+        accumulate: tensors.accumulate,
+      },
       ...{ buffer: tensors.c.buffer, models, m, n4 },
     }),
   ];
