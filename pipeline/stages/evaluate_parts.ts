@@ -32,9 +32,12 @@ export const MADE_PARTS = new RegExp(
 export const ofPart = (models: readonly Model[], { index, of }: Part): Model[] =>
   models.filter((_, i) => i % of === index - 1);
 
+/** A device, as the notes of scores name it. */
+type Device = { adapter: string; variants: object };
+
 /** Hashes what the scores of a model depend on: its weights, the sequences and the device. */
 function scoresKey(
-  { adapter, variants }: { adapter: string; variants: object },
+  { adapter, variants }: Device,
   model: Model,
   inputs: Record<string, string>,
 ): string {
@@ -43,6 +46,12 @@ function scoresKey(
     weights: inputs[model.name],
   });
 }
+
+const fileOf = ({ name }: Model): string => `${name}.f32`;
+
+/** Reads the note of a model's scores; null where there are none of these inputs on this device. */
+const scoresOf = (run: string, device: Device, model: Model, inputs: Record<string, string>) =>
+  noteOf({ ...PLACE, run, file: fileOf(model), key: scoresKey(device, model, inputs) });
 
 /**
  * Scores the held-out sequences with the models of a part that are trained, unless that is done. Returns the models of the part, and
@@ -67,10 +76,10 @@ export async function evaluatePart(
       tokenize,
       await shardsOf(work, model, tokenize),
     );
-    const [file, key] = [`${model.name}.f32`, scoresKey(await work.gpu(), model, inputs)];
+    const file = fileOf(model);
     const release = await lock(`${PLACE.stage}-${model.name}`, { patience: Infinity });
     try {
-      if (await noteOf({ ...PLACE, run, file, key })) continue;
+      if (await isScored(run, await work.gpu(), model, inputs)) continue;
       const mixture = await openMixture({
         run,
         partitioner: await partitionerFolder(run, configuration.routers),
@@ -89,7 +98,7 @@ export async function evaluatePart(
       );
       const written = await writeAtomic(`${run}/${PLACE.folder}/${file}`, new Uint8Array(nll.buffer));
       await writeNote(run, PLACE.stage, file, {
-        key,
+        key: scoresKey(await work.gpu(), model, inputs),
         ...written,
         rows: nll.length,
         read: { ...work.files.read },
@@ -100,23 +109,18 @@ export async function evaluatePart(
   }
   let evaluated = 0;
   const there = all.filter(({ name }) => name in inputs);
-  for (const model of there) {
-    const key = scoresKey(await work.gpu(), model, inputs);
-    if (await noteOf({ ...PLACE, run, file: `${model.name}.f32`, key })) evaluated++;
-  }
+  for (const model of there) if (await isScored(run, await work.gpu(), model, inputs)) evaluated++;
   return { own: trained.map(({ name }) => name), evaluated, models: there.length };
 }
 
 /** Says whether a part has scored the held-out sequences with a model, on such a device. */
 export async function isScored(
   run: string,
-  device: { adapter: string; variants: object },
+  device: Device,
   model: Model,
   inputs: Record<string, string>,
 ): Promise<boolean> {
-  if (!(model.name in inputs)) return false;
-  return await noteOf({ ...PLACE, run, file: `${model.name}.f32`, key: scoresKey(device, model, inputs) }) !==
-    null;
+  return model.name in inputs && await scoresOf(run, device, model, inputs) !== null;
 }
 
 /** Reads what a part found of a model; undefined where none did. */
@@ -129,10 +133,9 @@ export async function knownScores(
   const { run, files } = work;
   if (!await exists(`${run}/${PLACE.folder}`)) return undefined;
   const model = models.find((model) => modelName(model) === name)!;
-  const file = `${model.name}.f32`;
-  const note = await noteOf({ ...PLACE, run, file, key: scoresKey(await work.gpu(), model, inputs) });
+  const note = await scoresOf(run, await work.gpu(), model, inputs);
   if (!note) return undefined;
-  const bytes = await Deno.readFile(`${run}/${PLACE.folder}/${file}`);
+  const bytes = await Deno.readFile(`${run}/${PLACE.folder}/${fileOf(model)}`);
   if (sha256(bytes) !== note.sha256) return undefined; // scored again
   files.note(note.read ?? {});
   const { config, notes } = await loadCheckpointConfig(`${run}/${model.folder}`, files);

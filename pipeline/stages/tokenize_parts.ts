@@ -88,12 +88,21 @@ export interface TextInFiles {
   tokenize(documents: ReturnType<TextFile["open"]>): Sides;
 }
 
+/** Says whether groups of files are exchanged. It looks until one is, and then remembers: others may exchange theirs meanwhile. */
+function exchangedIn(run: string, key: string): (group: number) => Promise<boolean> {
+  const found = new Set<number>();
+  return async (group) => {
+    if (!found.has(group) && await piecesOf(run, group, key) !== null) found.add(group);
+    return found.has(group);
+  };
+}
+
 /** Reads the notes of a file of the text by their kinds; null where it is still to be made into tokens. */
 async function notesOf(
   { run, configuration }: RunContext,
   file: number,
   { files, key }: Pick<TextInFiles, "files" | "key">,
-  isExchanged = async (group: number) => await piecesOf(run, group, key) !== null,
+  isExchanged: (group: number) => Promise<boolean>,
 ): Promise<Record<Kind, FileNote | undefined> | null> {
   const found: Record<Kind, FileNote | undefined> = { train: undefined, test: undefined };
   for (const kind of kindsOf(configuration)) {
@@ -115,10 +124,11 @@ const kindsOf = ({ holdout }: Configuration) => holdout > 0 ? KINDS : KINDS.slic
 async function tokenizeFiles(work: Work, numbers: readonly number[], text: TextInFiles): Promise<void> {
   const { run, configuration, lock } = work;
   const kinds = kindsOf(configuration);
+  const isExchanged = exchangedIn(run, text.key);
   for (const file of numbers) {
     const release = await lock(`${PLACE.stage}-${file}`, { patience: Infinity });
     try {
-      if (await notesOf(work, file, text)) continue;
+      if (await notesOf(work, file, text, isExchanged)) continue;
       const { counts, ...sides } = text.tokenize(text.files[file].open());
       const written = await Promise.all(
         kinds.map((kind) => writeArrowFile(`${run}/${PLACE.folder}/${nameOf(file, kind)}`, sides[kind]!)),
@@ -154,11 +164,7 @@ async function planOf(
   const { run, configuration: { seed, shardSequences } } = work;
   const files: FileTokens[] = [];
   const total = { documents: 0, tokens: 0, sequences: 0, droppedTails: 0 };
-  const groups = new Map<number, Promise<boolean>>(); // looked at once each
-  const isExchanged = (group: number) => {
-    if (!groups.has(group)) groups.set(group, piecesOf(run, group, text.key).then((found) => found !== null));
-    return groups.get(group)!;
-  };
+  const isExchanged = exchangedIn(run, text.key);
   let done = 0;
   for (const file of text.files.keys()) {
     const notes = await notesOf(work, file, text, isExchanged);
@@ -192,34 +198,56 @@ const numbersOf = (part: Part, things: number): number[] => {
   return Array.from({ length: to - from }, (_, i) => from + i);
 };
 
+/** How far all parts are, and what is known of the shards once the exchange is complete. */
+interface Progress {
+  /** Files that are made into tokens. */
+  tokenized: number;
+  /** Groups of files that are exchanged. */
+  exchanged?: number;
+  /** Notes of the shards by their kinds, null where one is still to be written. */
+  shards?: Record<Kind, (FileNote | null)[]>;
+}
+
 /**
  * Does what a part can: its files; once all files are made into tokens its share of the exchange; once that is complete its shards.
- * Returns how far all parts are.
+ * `counts` gets what the text holds, once all files are made into tokens.
  */
+async function advance(
+  work: Work,
+  text: TextInFiles,
+  part: Part,
+  counts?: TokenizeCounts,
+): Promise<Progress> {
+  const files = text.files.length;
+  await tokenizeFiles(work, numbersOf(part, files), text);
+  const plan = await planOf(work, text, counts);
+  if (typeof plan === "number") return { tokenized: plan };
+  await exchange(work, plan, numbersOf(part, groupsOf(files)));
+  const exchanged = await exchangedGroups(work.run, files, text.key);
+  if (exchanged < groupsOf(files)) return { tokenized: files, exchanged };
+  const shards: Record<Kind, (FileNote | null)[]> = { train: [], test: [] };
+  for (const kind of KINDS) {
+    await writeOwnShards(work, plan, kind, numbersOf(part, shardsOf(plan, kind)));
+    shards[kind] = await shardNotes(work, plan, kind);
+  }
+  return { tokenized: files, exchanged, shards };
+}
+
+/** Does what a part can, and returns how far all parts are. */
 export async function tokenizePart(
   work: Work,
   text: TextInFiles,
   part: Part,
 ): Promise<Record<string, unknown>> {
-  const own = numbersOf(part, text.files.length);
-  await tokenizeFiles(work, own, text);
   const files = text.files.length;
-  const plan = await planOf(work, text);
-  if (typeof plan === "number") return { own: own.length, tokenized: plan, files };
-  const groups = groupsOf(files);
-  await exchange(work, plan, numbersOf(part, groups));
-  const exchanged = await exchangedGroups(work.run, files, text.key);
-  const far = { own: own.length, tokenized: files, files, exchanged, groups };
-  if (exchanged < groups) return far;
-  let written = 0, shards = 0;
-  for (const kind of KINDS) {
-    const count = shardsOf(plan, kind);
-    await writeOwnShards(work, plan, kind, numbersOf(part, count));
-    const notes = await shardNotes(work, plan, kind);
-    shards += count;
-    written += notes.filter((note) => note !== null).length;
-  }
-  return { ...far, written, shards };
+  const own = numbersOf(part, files).length;
+  const { tokenized, exchanged, shards } = await advance(work, text, part);
+  const notes = shards && [...shards.train, ...shards.test];
+  return {
+    ...{ own, tokenized, files },
+    ...exchanged !== undefined ? { exchanged, groups: groupsOf(files) } : {},
+    ...notes ? { written: notes.filter((note) => note !== null).length, shards: notes.length } : {},
+  };
 }
 
 async function exchangedGroups(run: string, files: number, key: string): Promise<number> {
@@ -236,14 +264,12 @@ export async function closeParts(
   text: TextInFiles,
   counts: TokenizeCounts,
 ): Promise<{ outputs: Record<string, FileRecord>; rows: Record<Kind, number> }> {
-  const everything = { index: 1, of: 1 };
-  await tokenizePart(work, text, everything);
-  const plan = await planOf(work, text, counts);
-  if (typeof plan === "number") throw exchangeRemoved(work.run);
+  const { shards } = await advance(work, text, { index: 1, of: 1 }, counts);
+  if (!shards) throw exchangeRemoved(work.run); // another process has removed what was made
   const outputs: Record<string, FileRecord> = {};
   const rows = { train: 0, test: 0 };
   for (const kind of KINDS) {
-    for (const [shard, note] of (await shardNotes(work, plan, kind)).entries()) {
+    for (const [shard, note] of shards[kind].entries()) {
       if (note === null) throw exchangeRemoved(work.run);
       const { bytes, sha256, read } = note;
       outputs[`tokens/${shardName(kind, shard)}`] = { bytes, sha256 };

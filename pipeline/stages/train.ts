@@ -121,9 +121,7 @@ export async function trainDenseTogether(
   options: TrainTogetherOptions,
   watch: RunWatch = {},
 ): Promise<TrainResult[]> {
-  if (!options.also?.length) return [await trainDense(match, options, watch)];
-  const target = denseTarget(match);
-  return await trainTogether(taskOf(target), () => [target], options, watch);
+  return await trainInEach(denseTarget(match), options, watch);
 }
 
 /**
@@ -134,10 +132,27 @@ export async function trainSwitchTogether(
   options: TrainTogetherOptions,
   watch: RunWatch = {},
 ): Promise<TrainResult[]> {
-  if (!options.also?.length) return [await trainSwitch(options, watch)];
-  const target = switchTarget();
+  return await trainInEach(switchTarget(), options, watch);
+}
+
+/** Trains a model of every run that the options name; a single one is trained alone. */
+async function trainInEach(
+  target: Target,
+  options: TrainTogetherOptions,
+  watch: RunWatch,
+): Promise<TrainResult[]> {
+  if (!options.also?.length) return [await trainTarget(target, options, watch)];
   return await trainTogether(taskOf(target), () => [target], options, watch);
 }
+
+/** Says how the training of models works in a run folder; `task` is what messages call it. */
+const kindOf = (task: string, targets: readonly Target[], { resume, trial }: TrainingOptions) => ({
+  task,
+  beside: "others",
+  partSuffices: targets.every(({ notesShards }) => notesShards),
+  accepts: resume || trial !== undefined,
+  aside: trial !== undefined,
+} as const);
 
 /** Gives the words that name what trains a model. */
 const taskOf = ({ command: { task, with: flags = {} } }: Target) => [task, ...Object.values(flags)].join(" ");
@@ -173,13 +188,7 @@ async function trainTogether(
   // Runs share a device. A single one opens its own where it is needed.
   const gpu = options.gpu ??
     (also.length > 0 ? await openGpuFor(options, configurations[0], onEvent) : undefined);
-  const kind = {
-    task,
-    beside: "others",
-    partSuffices: members.flat().every(({ target }) => target.notesShards),
-    accepts: options.resume || options.trial !== undefined,
-    aside: options.trial !== undefined,
-  } as const;
+  const kind = kindOf(task, members.flat().map(({ target }) => target), options);
   try {
     const results = await Promise.allSettled(members.map(async (own, i) => {
       const told = (event: RunEvent) =>
@@ -237,14 +246,7 @@ async function trainTarget(
   watch: RunWatch,
   check: (experts: number) => void = () => {},
 ): Promise<TrainResult> {
-  const kind = {
-    task: taskOf(target),
-    beside: "others",
-    partSuffices: target.notesShards,
-    accepts: options.resume || options.trial !== undefined,
-    aside: options.trial !== undefined,
-  } as const;
-  return await inRun(options, watch, kind, async ({ work, run }) => {
+  return await inRun(options, watch, kindOf(taskOf(target), [target], options), async ({ work, run }) => {
     check(work.configuration.experts);
     const stage = trainingStage(target, options);
     await refuseAdopted(options.run, stage, options);

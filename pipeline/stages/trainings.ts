@@ -7,7 +7,6 @@
 
 import * as v from "valibot";
 import { trainingFlops } from "../cost/flops.ts";
-import { modelShapes } from "../model/shapes.ts";
 import { readPart } from "../partition/manifests.ts";
 import { adoptionOf } from "../run/adoption.ts";
 import { exists, hashFile, isMissing } from "../run/files.ts";
@@ -21,7 +20,7 @@ import { needConfiguration } from "./run_folder.ts";
 import { tokenizeResult } from "./tokenize.ts";
 import { baselineTargets } from "./baselines.ts";
 import { expertTarget } from "./train_expert.ts";
-import type { Target } from "./training_target.ts";
+import { modelOf, type Target } from "./training_target.ts";
 
 /** How a training stands. */
 export interface Training {
@@ -167,7 +166,7 @@ async function trainingOf(
   const tokensPerSecond = works ? speedOf(times) : null;
   const perStep = step > 0 ? tokens / step : null;
   const stepsPerSecond = tokensPerSecond !== null && perStep ? tokensPerSecond / perStep : null;
-  const model = target.model?.(configuration) ?? modelShapes(configuration).expert;
+  const model = modelOf(target, configuration);
   return {
     model: name,
     state,
