@@ -27,15 +27,15 @@ export const TASK = await defineTask({
     const planned = () => planJobs({ run, sources, force, limit: limitOf(options), ...plan });
     const asks = executor === "slurm" && !settle;
     const { queue, most } = asks ? await readSlurm(run, dryRun ? tell : undefined) : NONE;
-    await planned(); // so that what cannot be planned settles nothing
+    let jobs = await planned(); // before anything is settled: what cannot be planned settles nothing
     if (!dryRun) await settleJobs({ run, sources, force }, plan, { signal, onEvent });
     if (settle) return print({ run, plan }, `${run}: its settings are written`);
     const how = { ...options, binds: container ? await foldersNamed({ run, sources, force, ...plan }) : [] };
     if (dryRun && executor === "slurm") {
-      const script = submitScript(run, await planned(), queue, most, how);
+      const script = submitScript(run, jobs, queue, most, how);
       return print({ run, script }, script);
     }
-    const jobs = await planned();
+    if (!dryRun) jobs = await planned();
     if (executor === "slurm") {
       const submitted = await submitJobs(run, jobs, queue, most, how);
       return print({ run, submitted, queued: queue }, submittedText(run, submitted, queue));

@@ -11,7 +11,7 @@ import { type ModelConfig, parameterCount } from "../model/shape.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
 import type { Lineage } from "../rows/lineage.ts";
 import { type LoadedModel, scoring } from "../serving/forms.ts";
-import { checkShape, type ModelName } from "../serving/models.ts";
+import { checkShape, type ModelName, nameOf } from "../serving/models.ts";
 import { hasOwnShape } from "./baselines.ts";
 import type { Evaluation } from "./evaluation.ts";
 import type { Part } from "./mix.ts";
@@ -162,8 +162,6 @@ export function createPasses(
     models: () => ({ config: config ?? adopted[0].config, adopted }),
   };
 }
-
-const nameOf = (model: ModelName): string => typeof model === "number" ? `expert ${model}` : model;
 
 const otherSequences = (model: ModelName) =>
   new InputError(

@@ -44,6 +44,18 @@ export interface TrainerState {
   squares: Weights[];
 }
 
+/** Takes `count` models of a state, from `first` on. */
+export function sliceState({ step, ...lists }: TrainerState, first: number, count: number): TrainerState {
+  const own = (all: Weights[]) => all.slice(first, first + count);
+  return { step, weights: own(lists.weights), moments: own(lists.moments), squares: own(lists.squares) };
+}
+
+/** Puts the models of several states, all after the same step, into one. */
+export function joinStates(states: readonly TrainerState[]): TrainerState {
+  const all = (list: "weights" | "moments" | "squares") => states.flatMap((state) => state[list]);
+  return { step: states[0].step, weights: all("weights"), moments: all("moments"), squares: all("squares") };
+}
+
 /** Steps whose results fit before they must be drained. */
 export const STEPS_PER_READ = 64;
 

@@ -10,7 +10,7 @@
  * @module
  */
 
-import { isFolder, isMissing, refuseLink } from "./files.ts";
+import { entriesOf, isFolder, isMissing, refuseLink } from "./files.ts";
 
 /** Says who works in a run folder. */
 export interface Owner {
@@ -58,11 +58,8 @@ export const fileName = (name: string, mode: Mode, id: string): string =>
 /** Lists the files in the folder of holds whose names end with `end`, by their paths. */
 export async function filesUnder(run: string, end: string): Promise<string[]> {
   const folder = `${run}/${LOCKS}`;
-  const entries = await Array.fromAsync(Deno.readDir(folder)).catch((error) => {
-    if (isMissing(error)) return [];
-    throw error;
-  });
-  return entries.filter(({ name }) => name.endsWith(end)).map(({ name }) => `${folder}/${name}`);
+  const names = (await entriesOf(folder)).map(({ name }) => name);
+  return names.filter((name) => name.endsWith(end)).map((name) => `${folder}/${name}`);
 }
 
 /** Lists the files of holds. */

@@ -136,12 +136,16 @@ export async function* filesUnder(root: string, folder: string): AsyncGenerator<
   yield* filesIn(root, folder);
 }
 
-async function* filesIn(root: string, folder: string): AsyncGenerator<string> {
-  const entries = await Array.fromAsync(Deno.readDir(`${root}/${folder}`)).catch((error) => {
+/** Lists what a folder holds; nothing where there is no such folder. */
+export async function entriesOf(folder: string): Promise<Deno.DirEntry[]> {
+  return await Array.fromAsync(Deno.readDir(folder)).catch((error) => {
     if (isMissing(error)) return [];
     throw error;
   });
-  for (const { name, isDirectory } of entries) {
+}
+
+async function* filesIn(root: string, folder: string): AsyncGenerator<string> {
+  for (const { name, isDirectory } of await entriesOf(`${root}/${folder}`)) {
     const path = folder === "" ? name : `${folder}/${name}`;
     if (isDirectory) yield* filesIn(root, path);
     else yield path;

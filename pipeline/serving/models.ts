@@ -19,6 +19,9 @@ import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 /** Names a model of a mixture: an expert by its number, a dense model by its name. */
 export type ModelName = number | string;
 
+/** Names a model in messages. */
+export const nameOf = (model: ModelName): string => typeof model === "number" ? `expert ${model}` : model;
+
 /** Where a mixture comes from. */
 export interface MixtureSource {
   /** Number of experts, where it is known without the partitioner. */

@@ -10,7 +10,7 @@
  */
 
 import { Buffer } from "node:buffer";
-import { isFolder, isMissing } from "../run/files.ts";
+import { entriesOf, isFolder } from "../run/files.ts";
 
 /** Says whether a path has characters that make it a pattern. */
 export function isGlob(path: string): boolean {
@@ -42,20 +42,13 @@ async function walk(base: string, names: string[], found: Set<string>): Promise<
   const isDeep = name === "**", isLast = rest.length === 0;
   if (isDeep) await walk(base, isLast ? ["*"] : rest, found);
   const matches = isDeep ? /^[^.]/ : nameExpression(name);
-  for (const entry of await entriesOf(base || ".")) {
-    if (!matches.test(entry)) continue;
-    const path = base + entry;
+  for (const { name } of await entriesOf(base || ".")) {
+    if (!matches.test(name)) continue;
+    const path = base + name;
     if (isDeep || !isLast) {
       if (await isFolder(path)) await walk(`${path}/`, isDeep ? names : rest, found);
     } else if (await isFile(path)) found.add(path);
   }
-}
-
-async function entriesOf(folder: string): Promise<string[]> {
-  return await Array.fromAsync(Deno.readDir(folder), (entry) => entry.name).catch((error) => {
-    if (isMissing(error)) return [];
-    throw error;
-  });
 }
 
 const isFile = (path: string) => Deno.stat(path).then((info) => !info.isDirectory, () => false);

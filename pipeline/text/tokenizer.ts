@@ -217,8 +217,7 @@ export async function loadTokenizer(
 
 /** Opens a tokenizer once more, on another thread; `eos` is its id. */
 export async function reopenTokenizer({ json, eos }: Pick<Tokenizer, "json" | "eos">): Promise<Tokenizer> {
-  const { Tokenizer } = await import("tokenizers");
-  return await openTokenizer(json, Tokenizer.fromString(json).idToToken(eos) ?? undefined);
+  return await openTokenizer(json, eos);
 }
 
 function unloadable(where: string, rule: string, fact: string, remedy?: Text): InputError {
@@ -227,7 +226,7 @@ function unloadable(where: string, rule: string, fact: string, remedy?: Text): I
 
 async function openTokenizer(
   json: string,
-  eos: string | undefined,
+  eos: string | number | undefined,
   path = "tokenizer.json",
 ): Promise<Tokenizer> {
   const library = await import("tokenizers");
@@ -247,7 +246,8 @@ async function openTokenizer(
     return tokenizer;
   };
   let tokenizer = load(json);
-  const names = eos === undefined || eos === "" ? EOS_NAMES : [eos];
+  const named = typeof eos === "number" ? tokenizer.idToToken(eos) : eos;
+  const names = named ? [named] : EOS_NAMES;
   const name = names.find((name) => tokenizer.tokenToId(name) !== null);
   if (name === undefined) {
     const fact = `it has none of ${names.join(", ")}`;

@@ -9,7 +9,7 @@ import type { Gpu } from "../../kernels/device/gpu.ts";
 import { emptyBatch, type HostBatch } from "../model/batch.ts";
 import type { Weights } from "../model/parameters.ts";
 import { createTrainer, type Trainer, type TrainerOptions } from "../model/trainer.ts";
-import type { StepResult, TrainerState } from "../model/trainer_group.ts";
+import { joinStates, sliceState, type StepResult, type TrainerState } from "../model/trainer_group.ts";
 
 /** The part of a trainer that a training uses. */
 export type LoopTrainer = Pick<
@@ -275,8 +275,7 @@ function createShared(asked: readonly Asked[], gpu: Gpu, onClose: () => void): L
         }),
       weights: async () => [(await snapshot<Weights[]>(model, "weights", bank.weights))[i]],
       async state() {
-        const { step, weights, moments, squares } = await snapshot<TrainerState>(model, "state", bank.state);
-        return { step, weights: [weights[i]], moments: [moments[i]], squares: [squares[i]] };
+        return sliceState(await snapshot<TrainerState>(model, "state", bank.state), i, 1);
       },
       close() {
         if (model.closed) return;
@@ -305,9 +304,9 @@ function ofModel({ step, loss, nll, norm, reports }: StepResult, i: number): Ste
 
 /** Joins the states that trainings start from. */
 function joined(asked: readonly Asked[]): TrainerState {
-  const states = asked.map(({ options: { start } }) =>
-    "weights" in start ? start : { step: 0, weights: start, moments: [], squares: [] }
+  return joinStates(
+    asked.map(({ options: { start } }) =>
+      "weights" in start ? start : { step: 0, weights: [...start], moments: [], squares: [] }
+    ),
   );
-  const all = (list: "weights" | "moments" | "squares") => states.flatMap((state) => state[list]);
-  return { step: states[0].step, weights: all("weights"), moments: all("moments"), squares: all("squares") };
 }

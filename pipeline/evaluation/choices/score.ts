@@ -11,7 +11,7 @@ import type { ContinuationScore } from "../../model/branch_scorer.ts";
 import type { ModelConfig } from "../../model/shape.ts";
 import { branching, type LoadedModel } from "../../serving/forms.ts";
 import type { Mixture } from "../../serving/mixture.ts";
-import { checkShape, type ModelName } from "../../serving/models.ts";
+import { checkShape, type ModelName, nameOf } from "../../serving/models.ts";
 import type { Route } from "../../serving/route.ts";
 import { type Baseline, BASELINES, hasOwnShape } from "../baselines.ts";
 import { RESAMPLES } from "../evaluate.ts";
@@ -236,9 +236,6 @@ function shapeChecker(prompts: readonly EncodedPrompt[]): (model: ModelName, loa
     if (like) checkShape(loaded, like, name, { whose, textAlone });
   };
 }
-
-/** Names a model in messages. */
-const nameOf = (model: ModelName) => typeof model === "number" ? `expert ${model}` : model;
 
 /** Scores all choices with one model. */
 async function scoreWith(

@@ -11,14 +11,14 @@
  * goes on from its state gives the scores of that round first, also after the last round, unless they are there.
  */
 
-import { createHash } from "node:crypto";
 import * as v from "valibot";
 import { InputError, say, setting, type Text } from "../../../kernels/errors.ts";
 import { decodeSafetensors, encodeSafetensors, safetensorsMetadata } from "../../checkpoints/safetensors.ts";
 import { saveTrainerState, usableTrainerState } from "../../checkpoints/trainer_state.ts";
 import type { ModelConfig } from "../../model/shape.ts";
+import { joinStates, sliceState } from "../../model/trainer_group.ts";
 import type { RoundMetrics, RunEvent } from "../../run/events.ts";
-import { oneLine, removeIfThere, writeAtomic } from "../../run/files.ts";
+import { entriesOf, oneLine, removeIfThere, sha256, writeAtomic } from "../../run/files.ts";
 import { conform } from "../../run/schema.ts";
 import type { Member } from "../partitioner.ts";
 import type { RoundScores, RouterShare, RouterState } from "./train_routers.ts";
@@ -100,12 +100,7 @@ function otherDevice(what: string, where: string, { adapter }: Learning, other: 
 
 /** Takes the share of a member from a state of all routers. */
 export function shareOfState({ trainer, ...progress }: SavedRounds, { first, count }: Member): SavedRounds {
-  const own = <T>(all: readonly T[]) => all.slice(first, first + count);
-  const { step, weights, moments, squares } = trainer;
-  return {
-    ...progress,
-    trainer: { step, weights: own(weights), moments: own(moments), squares: own(squares) },
-  };
+  return { ...progress, trainer: sliceState(trainer, first, count) };
 }
 
 /**
@@ -119,7 +114,7 @@ export async function joinMembers(
   rounds: number,
 ): Promise<SavedRounds & { of: number } | undefined> {
   const states = new Map<number, Map<number, SavedRounds>>(); // by members of the group, and number of the member
-  for (const { name } of await entriesOf(folder)) {
+  for (const { name } of await entriesOf(`${folder}/${GROUP}`)) {
     const [, index, of] = /^state-(\d+)-of-(\d+)\.safetensors$/.exec(name) ?? [];
     if (of === undefined) continue;
     const member = { index: Number(index), of: Number(of) };
@@ -155,18 +150,7 @@ export async function joinMembers(
       },
     );
   }
-  const trainers = members.map((member) => member!.trainer);
-  const { trainer, ...progress } = members[0]!;
-  return {
-    of,
-    ...progress,
-    trainer: {
-      step: trainer.step,
-      weights: trainers.flatMap(({ weights }) => weights),
-      moments: trainers.flatMap(({ moments }) => moments),
-      squares: trainers.flatMap(({ squares }) => squares),
-    },
-  };
+  return { of, ...members[0]!, trainer: joinStates(members.map((member) => member!.trainer)) };
 }
 
 /** What {@linkcode exchanging} takes. */
@@ -295,14 +279,10 @@ async function removeScores(
 /** Lists the rounds whose scores of a member are there. */
 async function scoredRounds(folder: string, member: Pick<Member, "index" | "of">): Promise<number[]> {
   const pattern = new RegExp(`^scores-${nameOf(member)}-round-(\\d+)\\.safetensors$`);
-  return (await entriesOf(folder)).flatMap(({ name }) => pattern.exec(name)?.[1] ?? []).map(Number);
+  return (await entriesOf(`${folder}/${GROUP}`)).flatMap(({ name }) => pattern.exec(name)?.[1] ?? []).map(
+    Number,
+  );
 }
-
-const entriesOf = (folder: string): Promise<Deno.DirEntry[]> =>
-  Array.fromAsync(Deno.readDir(`${folder}/${GROUP}`)).catch((error) => {
-    if (error instanceof Deno.errors.NotFound) return [];
-    throw error;
-  });
 
 const SCORES = v.object({
   key: v.string(),
@@ -366,7 +346,5 @@ async function readScores(path: string, learning: Learning): Promise<RoundScores
   return { nll, trainingLoss };
 }
 
-function checksum(values: Float32Array): string {
-  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-  return createHash("sha256").update(bytes).digest("hex");
-}
+const checksum = (values: Float32Array): string =>
+  sha256(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));

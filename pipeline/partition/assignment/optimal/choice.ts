@@ -51,9 +51,7 @@ export class Choice {
 
   /** What no assignment of these rows to the rooms `[E]` undercuts. */
   bound(rooms: readonly number[]): number {
-    const paid = new Sum();
-    rooms.forEach((room, e) => paid.add(room * this.prices[e]));
-    return this.#values - paid.value;
+    return boundOf(this.#values, rooms, this.prices);
   }
 
   /** Gives the margin of the group that comes at this place, from 1 and rounded up, by margin; of the last one where there are fewer. */
@@ -72,4 +70,11 @@ export class Choice {
     });
     return near;
   }
+}
+
+/** Gives what no assignment undercuts: the sum of what rows cost at prices `[E]`, at least, less those of all rooms `[E]`. */
+export function boundOf(values: number, rooms: readonly number[], prices: Float64Array): number {
+  const paid = new Sum();
+  rooms.forEach((room, e) => paid.add(room * prices[e]));
+  return values - paid.value;
 }

@@ -2,7 +2,7 @@
 
 import type { CostRows } from "../assignment.ts";
 import { Sum } from "../sum.ts";
-import { Choice } from "./choice.ts";
+import { boundOf, Choice } from "./choice.ts";
 import { Contested } from "./contested.ts";
 import { type Nearest, nearest } from "./nearest.ts";
 import { priceStep } from "./step.ts";
@@ -59,9 +59,7 @@ export class Sieve {
 
   /** What no assignment of all rows undercuts, by these prices. */
   get bound(): number {
-    const paid = new Sum();
-    this.room.forEach((room, e) => paid.add(room * this.prices[e]));
-    return this.#values.value - paid.value;
+    return boundOf(this.#values.value, this.room, this.prices);
   }
 
   /** Whether what is settled stays right at other prices `[E]`. */
