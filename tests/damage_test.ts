@@ -8,9 +8,8 @@ import { readManifest } from "../pipeline/run/manifest.ts";
 import { type Base, type Damage, filesOf, kindOf, makeBase, outcomeOf } from "./fuzz/damage.ts";
 import { type Case, caseOf, doCase, type Inputs, makeInputs } from "./fuzz/cases.ts";
 import { flipCases } from "./fuzz/flips.ts";
-import { copyFolder } from "./fuzz/damage.ts";
 import { gpu } from "./kernels/support.ts";
-import { inFolder, task } from "./tasks/support.ts";
+import { copyFolder, inFolder, task } from "./tasks/support.ts";
 
 let shared: Promise<Base> | undefined;
 const places: string[] = [];

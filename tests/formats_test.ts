@@ -4,19 +4,12 @@ import { assertEquals, assertStringIncludes } from "@std/assert";
 import { statusOf, verifyRun } from "../mod.ts";
 import { readManifest } from "../pipeline/run/manifest.ts";
 import { gpu } from "./kernels/support.ts";
-import { hashes, inFolder, ROOT, task } from "./tasks/support.ts";
-
-async function copy(from: string, to: string): Promise<void> {
-  await Deno.mkdir(to, { recursive: true });
-  for (const { name, isDirectory } of Deno.readDirSync(from)) {
-    await (isDirectory ? copy : Deno.copyFile)(`${from}/${name}`, `${to}/${name}`);
-  }
-}
+import { copyFolder, hashes, inFolder, ROOT, task } from "./tasks/support.ts";
 
 Deno.test("a run made before there were formats and revisions is whole, up to date and answers", () =>
   inFolder(async (folder) => {
     const run = `${folder}/run`;
-    await copy(`${ROOT}fixtures/runs/format-1`, run);
+    copyFolder(`${ROOT}fixtures/runs/format-1`, run);
     assertEquals((await readManifest(run, "split"))?.revision, 1);
     assertEquals((await verifyRun(run)).problems, []);
     const { stages } = await statusOf(run);

@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { inFolder, ROOT } from "./tasks/support.ts";
+import { denoIn, inFolder, ROOT } from "./tasks/support.ts";
 
 const NAME = "@smalltalk/deno";
 const { exports: ENTRIES, name } = JSON.parse(Deno.readTextFileSync(`${ROOT}deno.json`));
@@ -10,17 +10,6 @@ const EXAMPLES = new Map(
   [...MOD.matchAll(/^ \* @example (.+)\n \* ```ts\n([\s\S]*?)^ \* ```$/gm)]
     .map(([, title, code]) => [title, code.replace(/^ \* ?/gm, "")]),
 );
-
-/** Runs Deno in a folder that is not the project's, with the project's settings, as pipeline/SCRIPTS.md says. */
-async function denoIn(folder: string, args: string[]): Promise<string> {
-  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args,
-    cwd: folder,
-    env: { NO_COLOR: "1" },
-  }).output();
-  assertEquals(code, 0, new TextDecoder().decode(stderr));
-  return new TextDecoder().decode(stdout);
-}
 
 const CONFIG = `--config=${ROOT}deno.json`;
 const ALLOWED = ["--allow-read", "--allow-write=.", "--allow-ffi", "--allow-env", "--allow-sys"];

@@ -1,7 +1,7 @@
 // The published configuration has no lock file: the main job and the corpora must work without one.
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { commandOf, inFolder, ROOT, SMALL } from "./tasks/support.ts";
+import { commandOf, denoIn, inFolder, ROOT, SMALL } from "./tasks/support.ts";
 
 /** Writes the project's configuration without its lock into a folder, and gives its path. */
 async function withoutLock(folder: string): Promise<string> {
@@ -16,22 +16,14 @@ async function withoutLock(folder: string): Promise<string> {
   return path;
 }
 
-/** Runs Deno in the project's folder; the words after the permissions are those of the task. */
-async function deno(args: string[]): Promise<string> {
-  const command = new Deno.Command(Deno.execPath(), { args, cwd: ROOT, env: { NO_COLOR: "1" } });
-  const { code, stdout, stderr } = await command.output();
-  assertEquals(code, 0, new TextDecoder().decode(stderr));
-  return new TextDecoder().decode(stdout);
-}
-
 Deno.test("without a lock file the main job runs, and the tests of the corpora pass", () =>
   inFolder(async (folder) => {
     const config = await withoutLock(folder);
     const [, ...words] = commandOf("partition");
     const run = ["--run", `${folder}/run`, "--corpus-characters", "3000", "--json"];
     const small = SMALL.filter((word, i) => ![word, SMALL[i - 1]].includes("--source-field"));
-    const out = await deno(["run", "--config", config, ...words, ...small, ...run]);
+    const out = await denoIn(ROOT, ["run", "--config", config, ...words, ...small, ...run]);
     assertEquals(JSON.parse(out).experts.length, 2);
-    const tests = await deno(["test", "-A", "--config", config, "tests/pipeline/text/corpora"]);
+    const tests = await denoIn(ROOT, ["test", "-A", "--config", config, "tests/pipeline/text/corpora"]);
     assertStringIncludes(tests, "| 0 failed");
   }));

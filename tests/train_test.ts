@@ -12,7 +12,16 @@ import { openGpu } from "../kernels/device/gpu.ts";
 import { trainingFlops } from "../pipeline/cost/flops.ts";
 import { exists } from "../pipeline/run/files.ts";
 import { randomBits } from "../pipeline/random.ts";
-import { hashes, inFolder, sendSignal, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
+import {
+  copyFolder,
+  hashes,
+  inFolder,
+  sendSignal,
+  SMALL,
+  smallCorpus,
+  task,
+  taskCommand,
+} from "./tasks/support.ts";
 
 /** Whether the adapter at hand runs on the processor. */
 const SOFTWARE = await openGpu().then((gpu) => {
@@ -51,14 +60,6 @@ function partitioned(): Promise<string> {
   })();
 }
 
-async function copy(from: string, to: string): Promise<void> {
-  await Deno.mkdir(to, { recursive: true });
-  for await (const { name, isDirectory } of Deno.readDir(from)) {
-    if (isDirectory) await copy(`${from}/${name}`, `${to}/${name}`);
-    else await Deno.copyFile(`${from}/${name}`, `${to}/${name}`);
-  }
-}
-
 async function namesIn(folder: string): Promise<string[]> {
   return await exists(folder) ? (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name) : [];
 }
@@ -90,11 +91,11 @@ async function refuse(name: string, args: string[], text: string): Promise<void>
 Deno.test("train-expert in a folder with its part, the tokenizer and the configuration alone gives the run's expert", () =>
   inFolder(async (folder) => {
     const run = `${folder}/run`;
-    await copy(await partitioned(), run);
+    copyFolder(await partitioned(), run);
     await succeed("train-expert", ["--run", run, "--expert", "1", ...BRIEF]);
 
     const alone = `${folder}/alone`;
-    await copy(`${run}/partition/expert-01`, `${alone}/partition/expert-01`);
+    copyFolder(`${run}/partition/expert-01`, `${alone}/partition/expert-01`);
     for (const name of ["config.json", "tokenizer.json"]) {
       await Deno.copyFile(`${run}/${name}`, `${alone}/${name}`);
     }
@@ -157,8 +158,8 @@ Deno.test("experts and dense models killed, or interrupted, at random moments an
       ["train-dense", ["--match", "steps"], "dense-steps"],
     ];
     const base = `${folder}/base`;
-    await copy(await partitioned(), base);
-    await copy(base, `${folder}/undisturbed`);
+    copyFolder(await partitioned(), base);
+    copyFolder(base, `${folder}/undisturbed`);
     const durations: number[] = [];
     for (const [name, args] of models) {
       const start = performance.now();
@@ -172,7 +173,7 @@ Deno.test("experts and dense models killed, or interrupted, at random moments an
     let resumed = 0;
     for (let tries = 0; kills < KILLS && tries < MOST_TRIES; tries++) {
       const run = `${folder}/run-${tries}`;
-      await copy(base, run);
+      copyFolder(base, run);
       for (const [i, [name, args, place]] of models.entries()) {
         for (let attempt = 0;; attempt++) {
           const child = taskCommand(name, ["--run", run, ...args, ...BRIEF, ...CHECKPOINTS], {
@@ -208,7 +209,7 @@ Deno.test("experts and dense models killed, or interrupted, at random moments an
 Deno.test("what an interruption leaves beside the regular checkpoints is gone in the end", () =>
   inFolder(async (folder) => {
     const [run, undisturbed] = [`${folder}/run`, `${folder}/undisturbed`];
-    for (const place of [run, undisturbed]) await copy(await partitioned(), place);
+    for (const place of [run, undisturbed]) copyFolder(await partitioned(), place);
     const args = ["--expert", "0", ...BRIEF, "--expert-steps", "200", "--checkpoint-every", "0"];
     await succeed("train-expert", ["--run", undisturbed, ...args]);
     const child = taskCommand("train-expert", ["--run", run, ...args], { stdout: "null" }).spawn();
@@ -227,7 +228,7 @@ Deno.test("what an interruption leaves beside the regular checkpoints is gone in
 Deno.test("train-expert skips what is up to date, keeps the last checkpoints and refuses other values", () =>
   inFolder(async (folder) => {
     const run = `${folder}/run`;
-    await copy(await partitioned(), run);
+    copyFolder(await partitioned(), run);
     await succeed("train-expert", ["--run", run, "--expert", "all", ...BRIEF, ...CHECKPOINTS, "--keep", "3"]);
     const before = await hashes(run);
     const kept = Object.keys(before).filter((name) => name.startsWith("experts/expert-00/checkpoints/"));
@@ -280,11 +281,11 @@ Deno.test("train-expert skips what is up to date, keeps the last checkpoints and
 Deno.test("train-expert writes the weights as f16 or bf16 and starts from a checkpoint", () =>
   inFolder(async (folder) => {
     const base = `${folder}/base`;
-    await copy(await partitioned(), base);
+    copyFolder(await partitioned(), base);
     const sizes: Record<string, number> = {};
     for (const dtype of ["f32", "f16", "bf16"]) {
       const run = `${folder}/${dtype}`;
-      await copy(base, run);
+      copyFolder(base, run);
       await succeed("train-expert", ["--run", run, "--expert", "0", ...BRIEF, "--save-dtype", dtype]);
       const { size } = await Deno.stat(`${run}/experts/expert-00/model.safetensors`);
       sizes[dtype] = size;
@@ -298,7 +299,7 @@ Deno.test("train-expert writes the weights as f16 or bf16 and starts from a chec
     const first = async (run: string) =>
       JSON.parse((await Deno.readTextFile(`${run}/metrics/expert-00.jsonl`)).split("\n")[0]).loss;
     const run = `${folder}/init`;
-    await copy(base, run);
+    copyFolder(base, run);
     const init = `${folder}/bf16/experts/expert-00`;
     await succeed("train-expert", ["--run", run, "--expert", "0", ...BRIEF, "--init", init]);
     assert(await first(run) < await first(`${folder}/f32`) - 0.5);
@@ -319,11 +320,11 @@ Deno.test("train-expert writes the weights as f16 or bf16 and starts from a chec
 Deno.test("train-expert trains in bf16 where told, and refuses to go on in other numbers", () =>
   inFolder(async (folder) => {
     const base = `${folder}/base`;
-    await copy(await partitioned(), base);
+    copyFolder(await partitioned(), base);
     const models: Record<string, string> = {};
     for (const dtype of ["f32", "bf16"]) {
       const run = `${folder}/${dtype}`;
-      await copy(base, run);
+      copyFolder(base, run);
       await succeed("train-expert", ["--run", run, "--expert", "0", ...BRIEF, "--dtype", dtype]);
       const { configuration } = JSON.parse(await Deno.readTextFile(`${run}/config.json`));
       assertEquals(configuration.dtype, dtype);
@@ -358,7 +359,7 @@ Deno.test("train-expert trains in bf16 where told, and refuses to go on in other
 Deno.test("train-expert counts its steps by tokens and by epochs, and names what makes none", () =>
   inFolder(async (folder) => {
     const run = `${folder}/run`;
-    await copy(await partitioned(), run);
+    copyFolder(await partitioned(), run);
     const part = JSON.parse(await Deno.readTextFile(`${run}/partition/expert-00/manifest.json`));
     const steps = async (...flags: string[]) => {
       const { out } = await succeed("train-expert", [
@@ -401,7 +402,7 @@ Deno.test("train-expert counts its steps by tokens and by epochs, and names what
 Deno.test("train-expert warns of a warm-up that is longer than the training, and of no shorter one", () =>
   inFolder(async (folder) => {
     const run = `${folder}/run`;
-    await copy(await partitioned(), run);
+    copyFolder(await partitioned(), run);
     const args = ["--run", run, "--expert", "0", ...BRIEF, "--expert-steps", "10", "--force"];
     const warmup = async (steps: string) =>
       (await succeed("train-expert", [...args, "--expert-warmup", steps])).err.match(/warning: .*$/gm);
@@ -416,7 +417,7 @@ Deno.test("train-expert warns of a warm-up that is longer than the training, and
 Deno.test("train-dense sees as many tokens as all experts together, with E times the batch or the steps", () =>
   inFolder(async (folder) => {
     const run = `${folder}/run`;
-    await copy(await partitioned(), run);
+    copyFolder(await partitioned(), run);
     const train = async (...args: string[]) =>
       JSON.parse((await succeed("train-dense", ["--run", run, "--json", ...BRIEF, ...args])).out).models[0];
     const dense = await train();
@@ -429,7 +430,7 @@ Deno.test("train-dense sees as many tokens as all experts together, with E times
 Deno.test("train-expert keeps the checkpoints of another adapter, or of other kernel forms, until told", () =>
   inFolder(async (folder) => {
     const run = `${folder}/run`;
-    await copy(await partitioned(), run);
+    copyFolder(await partitioned(), run);
     await succeed("train-expert", ["--run", run, "--expert", "0", ...BRIEF, ...CHECKPOINTS]);
     await Deno.remove(`${run}/manifests/train-expert-00.json`);
     const states = `${run}/experts/expert-00/checkpoints`;
@@ -462,7 +463,7 @@ Deno.test("train-expert keeps the checkpoints of another adapter, or of other ke
 Deno.test("experts that are trained by several processes at once come out as one after another", () =>
   inFolder(async (folder) => {
     const [one, two] = [`${folder}/one`, `${folder}/two`];
-    for (const run of [one, two]) await copy(await partitioned(), run);
+    for (const run of [one, two]) copyFolder(await partitioned(), run);
     await succeed("train-expert", ["--run", one, "--expert", "all", ...BRIEF]);
     await Promise.all(
       ["0", "1"].map((expert) => succeed("train-expert", ["--run", two, "--expert", expert, ...BRIEF])),
@@ -473,7 +474,7 @@ Deno.test("experts that are trained by several processes at once come out as one
 Deno.test("train-expert stops at a loss that is no number and says how to go on; --resume goes on with another rate", () =>
   inFolder(async (folder) => {
     const run = `${folder}/run`;
-    await copy(await partitioned(), run);
+    copyFolder(await partitioned(), run);
     const args = ["--run", run, "--expert", "0", ...BRIEF, ...CHECKPOINTS];
     await succeed("train-expert", [...args, "--keep", "9"]);
 
@@ -507,7 +508,7 @@ Deno.test("train-expert stops at a loss that is no number and says how to go on;
 Deno.test("train-expert and train-dense name what is missing, damaged or does not fit", () =>
   inFolder(async (folder) => {
     const run = `${folder}/run`;
-    await copy(await partitioned(), run);
+    copyFolder(await partitioned(), run);
     await refuse("train-expert", ["--run", `${folder}/none`, "--expert", "0"], "run deno task partition");
     await refuse("train-dense", ["--run", `${folder}/none`], "run deno task partition");
     await refuse("train-expert", ["--run", run], "--expert must be one of 0 to 1, or all");
@@ -569,7 +570,7 @@ Deno.test("--require-gpu stops with 2 where the adapter runs on the processor, b
 }, () =>
   inFolder(async (folder) => {
     const run = `${folder}/run`;
-    await copy(await partitioned(), run);
+    copyFolder(await partitioned(), run);
     const before = await hashes(run);
     const { code, err } = await task("train-expert", [
       "--run",
@@ -588,7 +589,7 @@ Deno.test("--require-gpu stops with 2 where the adapter runs on the processor, b
 Deno.test("a training tells which share of the measured roof it reaches, and dry runs and cost take the measurement", () =>
   inFolder(async (folder) => {
     const run = `${folder}/run`;
-    await copy(await partitioned(), run);
+    copyFolder(await partitioned(), run);
     const { adapter } = await openGpu();
     const at = "2026-01-01T00:00:00.000Z";
     const figures = { gflops: 20, gbytes: 2, utilisation: 0.5, at };

@@ -39,7 +39,7 @@ import {
   trainSwitch,
 } from "../../pipeline/stages/mod.ts";
 import { perform } from "../../tasks/command.ts";
-import { SMALL, smallCorpus, task } from "../tasks/support.ts";
+import { copyFolder, SMALL, smallCorpus, task } from "../tasks/support.ts";
 
 /** Settings of the trainings of the run that is damaged. */
 const TRAINING: Partial<Configuration> = {
@@ -133,15 +133,6 @@ async function hashesOf(run: string): Promise<Map<string, string>> {
   const hashes = new Map<string, string>();
   for (const path of filesOf(run)) hashes.set(path, (await hashFile(`${run}/${path}`)).sha256);
   return hashes;
-}
-
-/** Copies a folder. */
-export function copyFolder(from: string, to: string): void {
-  Deno.mkdirSync(to, { recursive: true });
-  for (const { name, isDirectory } of Deno.readDirSync(from)) {
-    if (isDirectory) copyFolder(`${from}/${name}`, `${to}/${name}`);
-    else Deno.copyFileSync(`${from}/${name}`, `${to}/${name}`);
-  }
 }
 
 /** Stages that are made anew from what is there, each after its manifest and its files were removed. */

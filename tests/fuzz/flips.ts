@@ -8,7 +8,8 @@
 import { relative, resolve } from "node:path";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { randomBits } from "../../pipeline/random.ts";
-import { type Base, copyFolder, WORK } from "./damage.ts";
+import { copyFolder } from "../tasks/support.ts";
+import { type Base, WORK } from "./damage.ts";
 import type { Case } from "./cases.ts";
 
 /** Lists the cases of a seed: `verify` and each work that reads the file, for every file of the run. */

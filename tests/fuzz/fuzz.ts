@@ -10,9 +10,9 @@
  */
 
 import { parseArgs } from "@std/cli/parse-args";
-import { fileURLToPath } from "node:url";
 import { openGpu } from "../../kernels/device/gpu.ts";
 import { exists } from "../../pipeline/run/files.ts";
+import { commandOf } from "../tasks/support.ts";
 import { kindOf, makeBase, openBase } from "./damage.ts";
 import { type Case, caseOf, doCase, makeInputs } from "./cases.ts";
 import { flipCases } from "./flips.ts";
@@ -68,7 +68,6 @@ async function work(): Promise<void> {
 
 /** Starts the process that works, from a case on, with a folder for what it writes. */
 function startWork(base: string, scratch: string, first: number): Deno.ChildProcess {
-  const { args } = workCommand();
   const own = [
     "--work",
     "--base",
@@ -81,19 +80,12 @@ function startWork(base: string, scratch: string, first: number): Deno.ChildProc
     String(end),
   ];
   return new Deno.Command(Deno.execPath(), {
-    args: [...args, ...own, ...flags.flips ? ["--flips"] : []],
+    args: [...commandOf("fuzz"), ...own, ...flags.flips ? ["--flips"] : []],
     env: { TMPDIR: scratch }, // what a process leaves that was ended goes with it
     stdin: "null",
     stdout: "piped",
     stderr: "null",
   }).spawn();
-}
-
-function workCommand(): { args: string[] } {
-  const root = fileURLToPath(new URL("../../", import.meta.url));
-  const { tasks } = JSON.parse(Deno.readTextFileSync(`${root}deno.json`));
-  const words: string[] = tasks.fuzz.command.split(" ");
-  return { args: words.slice(words.indexOf("deno") + 1) };
 }
 
 /** Lets processes do all cases, starts another where one ended or hung, and tells what failed. */

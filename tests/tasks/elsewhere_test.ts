@@ -1,6 +1,5 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { copyFolder } from "../fuzz/damage.ts";
-import { inFolder, SMALL, smallCorpus, task } from "./support.ts";
+import { copyFolder, inFolder, SMALL, smallCorpus, task } from "./support.ts";
 
 const BRIEF = "--expert-hidden 8 --expert-layers 1 --expert-heads 2 --expert-batch 4 --expert-steps 2".split(
   " ",

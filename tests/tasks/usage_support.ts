@@ -7,9 +7,8 @@
 import { partition } from "../../mod.ts";
 import { perform, type Task } from "../../tasks/command.ts";
 import { describe, exitCode, type Known } from "../../tasks/errors.ts";
-import { copyFolder } from "../fuzz/damage.ts";
 import { SMALL_SETTINGS } from "../pipeline/stages/support.ts";
-import { smallCorpus } from "./support.ts";
+import { copyFolder, smallCorpus } from "./support.ts";
 
 /** Names in the table that stand for a file or folder of that name in the folder of the test. */
 const PLACES = /\b(FILE|FOLDER|FULL|NONE|OUT|OTHER|RUN)\b/g;

@@ -17,7 +17,7 @@ import { openMixture } from "../../../pipeline/serving/mixture.ts";
 import { lockRun } from "../../../pipeline/run/lock.ts";
 import type { RunEvent } from "../../../pipeline/run/events.ts";
 import { gpu } from "../../kernels/support.ts";
-import { hashes, SMALL, smallCorpus, task } from "../../tasks/support.ts";
+import { copyFolder, hashes, SMALL, smallCorpus, task } from "../../tasks/support.ts";
 import { InputError, RunError } from "../../../kernels/errors.ts";
 import { describe } from "../../../tasks/errors.ts";
 import { anyWeights } from "../model/support.ts";
@@ -45,13 +45,6 @@ async function readJson(path: string) {
   return JSON.parse(await Deno.readTextFile(path));
 }
 
-async function copy(from: string, to: string): Promise<void> {
-  await Deno.mkdir(to);
-  for await (const { name, isDirectory } of Deno.readDir(from)) {
-    await (isDirectory ? copy : Deno.copyFile)(`${from}/${name}`, `${to}/${name}`);
-  }
-}
-
 async function saveModel(
   run: string,
   folder: string,
@@ -69,7 +62,7 @@ async function saveModel(
 /** Runs a test in a copy of a partitioned run, with as many trained experts as named. */
 async function inRun(experts: number, test: (run: string) => Promise<void>): Promise<void> {
   const run = `${partitioned}/copy`;
-  await copy(`${partitioned}/run`, run);
+  copyFolder(`${partitioned}/run`, run);
   try {
     for (let expert = 0; expert < experts; expert++) {
       const partition = partHash(await readJson(`${run}/partition/expert-0${expert}/manifest.json`));

@@ -5,9 +5,8 @@ import { trainingMemory } from "../../../pipeline/cost/memory.ts";
 import { modelShapes } from "../../../pipeline/model/shapes.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import { planExperts, planPartition } from "../../../pipeline/stages/plan.ts";
-import { copyFolder } from "../../fuzz/damage.ts";
 import { gpu } from "../../kernels/support.ts";
-import { inFolder, smallCorpus } from "../../tasks/support.ts";
+import { copyFolder, inFolder, smallCorpus } from "../../tasks/support.ts";
 import { SMALL_SETTINGS, withPartition } from "./support.ts";
 
 Deno.test("planPartition() goes by the device that is named, and warns of rounds that see few sequences often", () =>

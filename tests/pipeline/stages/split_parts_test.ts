@@ -3,18 +3,10 @@ import { InputError } from "../../../kernels/errors.ts";
 import { partition, runOneStage } from "../../../pipeline/stages/partition.ts";
 import { statusOf } from "../../../pipeline/stages/status.ts";
 import { verifyRun } from "../../../pipeline/stages/verify.ts";
-import { hashes, inFolder, smallCorpus } from "../../tasks/support.ts";
+import { copyFolder, hashes, inFolder, smallCorpus } from "../../tasks/support.ts";
 import { SMALL_SETTINGS } from "./support.ts";
 
 const FLAGS = { ...SMALL_SETTINGS, partitioner: "random", method: "argmax", experts: 3, shardSequences: 17 };
-
-async function copy(from: string, to: string): Promise<void> {
-  await Deno.mkdir(to, { recursive: true });
-  for (const { name, isDirectory } of Deno.readDirSync(from)) {
-    if (isDirectory) await copy(`${from}/${name}`, `${to}/${name}`);
-    else await Deno.copyFile(`${from}/${name}`, `${to}/${name}`);
-  }
-}
 
 /** Makes a run as one process does, and copies of it without its parts; experts get different numbers of sequences. */
 async function inRuns(test: (whole: string, unsplit: (name: string) => Promise<string>) => Promise<void>) {
@@ -24,7 +16,7 @@ async function inRuns(test: (whole: string, unsplit: (name: string) => Promise<s
     await partition({ run, sources: { flags: { ...FLAGS, input: [`${folder}/docs.jsonl`] } } });
     await test(run, async (name) => {
       const other = `${folder}/${name}`;
-      await copy(run, other);
+      copyFolder(run, other);
       for (const path of ["partition", "manifests/split.json"]) {
         await Deno.remove(`${other}/${path}`, { recursive: true });
       }

@@ -16,7 +16,7 @@ import { loadCheckpoint, saveCheckpoint } from "../../../pipeline/checkpoints/ch
 import { loadTokenizer } from "../../../pipeline/text/tokenizer.ts";
 import { CORPUS_SOURCES, defaultCorpus } from "../../../pipeline/text/corpora/corpus.ts";
 import { gpu } from "../../kernels/support.ts";
-import { inFolder, ROOT } from "../../tasks/support.ts";
+import { copyFolder, inFolder, ROOT } from "../../tasks/support.ts";
 import { anyWeights } from "../model/support.ts";
 import { SMALL_SETTINGS } from "./support.ts";
 
@@ -26,13 +26,6 @@ const DOCS = [
   { goal: "sail north", sol1: "mast", sol2: "salt", label: 1 },
   { goal: "rope", sol1: "deck crew", sol2: "tide", label: 1 },
 ];
-
-async function copy(from: string, to: string): Promise<void> {
-  await Deno.mkdir(to, { recursive: true });
-  for (const { name, isDirectory } of Deno.readDirSync(from)) {
-    await (isDirectory ? copy : Deno.copyFile)(`${from}/${name}`, `${to}/${name}`);
-  }
-}
 
 /** Runs a test with a run, those of its files that are named, and a folder of data. */
 function withRun(
@@ -45,7 +38,7 @@ function withRun(
     await Deno.mkdir(data);
     for (const name of files) {
       const path = `${MADE}/${name}`;
-      await ((await Deno.stat(path)).isDirectory ? copy : Deno.copyFile)(path, `${run}/${name}`);
+      await ((await Deno.stat(path)).isDirectory ? copyFolder : Deno.copyFile)(path, `${run}/${name}`);
     }
     await writeDocs(data);
     await test(run, data);
