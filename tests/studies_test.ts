@@ -79,6 +79,27 @@ Deno.test("a study makes what its runs share once, goes on after a kill to the s
     }
   }));
 
+Deno.test("two processes make the pieces of one study side by side, to the bytes of one", () =>
+  inFolder(async (folder) => {
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
+    const rates = ["--expert-rate", "--dense-rate", "--dense-steps-rate"].flatMap((flag) => [flag, "0.01"]);
+    const args = (root: string) => [
+      ...["--run", `${folder}/${root}`, "--input", `${folder}/docs.jsonl`, ...SMALL, ...BRIEF, ...rates],
+      ...["--study", "assignment"],
+    ];
+    const both = await Promise.all([task("reproduce", args("both")), task("reproduce", args("both"))]);
+    const alone = await task("reproduce", args("alone"));
+    for (const { code, err } of [...both, alone]) assertEquals(code, 0, err);
+    for (const { out } of both) assertEquals(out, alone.out.replaceAll("/alone", "/both"));
+    // Every model and every other stage is made by one of the two, and each of them makes some.
+    const made = both.map(({ err }) => [...err.matchAll(/(\S+) +done/g)].map(([, name]) => name));
+    assert(made.every((names) => names.some((name) => name.startsWith("train-"))), JSON.stringify(made));
+    const [together, one] = [await hashes(`${folder}/both`), await hashes(`${folder}/alone`)];
+    const bytes = (all: Record<string, string>) =>
+      Object.entries(all).filter(([path]) => !path.endsWith("timing.jsonl")).sort();
+    assertEquals(bytes(together), bytes(one));
+  }));
+
 Deno.test("the study of partitioners searches rate and rounds of routers alike for both starts, once, and goes on after a kill", () =>
   inFolder(async (folder) => {
     await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());

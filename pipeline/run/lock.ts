@@ -42,6 +42,21 @@ export interface Hold {
   lost: AbortSignal;
 }
 
+/** Is thrown where another process holds what is asked for. */
+export class HeldError extends RunError {
+  /** Who holds it. */
+  readonly owner: Owner;
+
+  /** Makes the error of what cannot be done, where, and who holds that. */
+  constructor(what: string, where: string, owners: readonly Owner[]) {
+    super(`${what}: ${whoHolds(owners)}`, {
+      where,
+      remedy: say`wait for it or choose another ${setting("run")}`,
+    });
+    this.owner = owners[0];
+  }
+}
+
 /** What is held in a run folder, and by whom. */
 export interface Held {
   /** What is held. */
@@ -101,8 +116,8 @@ const own = new Set<Own>();
 let beating: ReturnType<typeof setInterval> | undefined;
 
 /**
- * Takes a hold of `name` in a run folder, and makes the folder if it is missing. Throws a `RunError` that
- * says who makes or reads it where another process does, an `InputError` where the folder is a file or cannot
+ * Takes a hold of `name` in a run folder, and makes the folder if it is missing. Throws a
+ * {@linkcode HeldError} where another process makes or reads it, an `InputError` where the folder is a file or cannot
  * be written.
  */
 export async function lockRun(
@@ -146,7 +161,7 @@ export async function lockRun(
         await drop({ file, path, claim });
       } else blocking = [file];
       if (performance.now() - start >= patience) {
-        throw heldError(run, refusal ?? refusalOf(run, name, mode), blocking);
+        throw new HeldError(refusal ?? refusalOf(run, name, mode), run, blocking);
       }
       wait(blocking[0]);
       await pause(RETRY_MS * (1 + Math.random())); // of random length, so that two processes that saw each other do not meet again
@@ -291,11 +306,4 @@ function refusalOf(run: string, name: string, mode: Mode): string {
   return mode === "read"
     ? `Cannot read "${name}" in "${run}" as nobody else may make it meanwhile`
     : `Cannot make "${name}" in "${run}" as nobody else may make or read it meanwhile`;
-}
-
-function heldError(run: string, refusal: string, claims: readonly Owner[]): RunError {
-  return new RunError(`${refusal}: ${whoHolds(claims)}`, {
-    where: run,
-    remedy: say`wait for it or choose another ${setting("run")}`,
-  });
 }

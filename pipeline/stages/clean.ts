@@ -6,9 +6,8 @@
  * @module
  */
 
-import { RunError } from "../../kernels/errors.ts";
 import { filesUnder, removeFiles, wholeName } from "../run/files.ts";
-import { GLANCE_MS, heldIn, type Hold, lockRun, removeDeadLocks } from "../run/lock.ts";
+import { GLANCE_MS, HeldError, heldIn, type Hold, lockRun, removeDeadLocks } from "../run/lock.ts";
 import type { Owner } from "../run/claims.ts";
 import { manifestPath, missingOutput, readManifest } from "../run/manifest.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -134,7 +133,7 @@ async function tryLock(root: string, name: string): Promise<Hold | null> {
   try {
     return await lockRun(root, name, "clean", { patience: GLANCE_MS });
   } catch (error) {
-    if (error instanceof RunError) return null;
+    if (error instanceof HeldError) return null;
     throw error;
   }
 }

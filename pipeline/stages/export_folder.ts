@@ -18,7 +18,7 @@ import {
   wholeName,
   writeAtomic,
 } from "../run/files.ts";
-import { lockRun } from "../run/lock.ts";
+import { HeldError, lockRun } from "../run/lock.ts";
 import { LOCKS } from "../run/claims.ts";
 import { missingOutput } from "../run/manifest.ts";
 import { conform, count } from "../run/schema.ts";
@@ -81,7 +81,7 @@ export async function exportInto({ output, of, makes, force = false, make }: Exp
   const release = await lockRun(output, "export", "export", {
     refusal: `Cannot export into "${output}" as nobody else may write there meanwhile`,
   }).catch((error) => {
-    if (!(error instanceof RunError)) throw error;
+    if (!(error instanceof HeldError)) throw error;
     const remedy = say`wait for it or choose another ${setting("output")}`;
     throw new RunError(error.what, { where: output, remedy, cause: error });
   });

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { InputError, RunError, say, task } from "../../kernels/errors.ts";
+import { InputError, say, task } from "../../kernels/errors.ts";
 import { forwardFlops } from "../cost/flops.ts";
 import { parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
@@ -14,7 +14,7 @@ import { identifyPartitioner, openPartitioner, partitionerFolder } from "../part
 import { score as scoreRows } from "../partition/score.ts";
 import { readArrow, writeArrowFile } from "../rows/arrow.ts";
 import { exists, type FileRecord, removeFiles, removeIfThere, shortHash } from "../run/files.ts";
-import type { Hold } from "../run/lock.ts";
+import { HeldError, type Hold } from "../run/lock.ts";
 import {
   type Manifest,
   outputsHash,
@@ -193,7 +193,7 @@ async function* freeFirst({ lock }: Work, names: readonly string[]): AsyncGenera
   const hold = (name: string, patience: number) => lock(`${PLACE.stage}-${name}`, { patience });
   for (const name of names) {
     const release = await hold(name, 0).catch((error) => {
-      if (!(error instanceof RunError)) throw error;
+      if (!(error instanceof HeldError)) throw error;
     });
     if (release) yield { name, release, waited: true };
     else held.push(name);

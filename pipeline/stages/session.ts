@@ -213,7 +213,7 @@ async function checkReused(runs: readonly string[] = []): Promise<void> {
  * Returns the function that takes holds in a run folder. It says whom it waits for, and ends the work where a
  * hold is lost.
  */
-function lockerOf(
+export function lockerOf(
   run: string,
   task: string,
   emit: (event: RunEvent) => void,

@@ -23,6 +23,14 @@ export function flagsOf(sources: Sources, { settings }: Setup): Partial<Configur
   return { ...withoutRates(sources), ...settings };
 }
 
+/** What is known of the settings of routers. */
+interface KnownRouters {
+  /** What searches found. Default: nothing. */
+  searches?: RouterSearches;
+  /** Lists runs whose search is still open, too, with the preset's settings. Default: yes. */
+  openToo?: boolean;
+}
+
 /**
  * Lists the runs of a study with the settings of routers that were found, or with those of the preset where
  * none were. What the flags give stays.
@@ -31,14 +39,15 @@ export function settledSetups(
   study: Study,
   sources: Sources,
   seeds: number,
-  searches: RouterSearches,
+  { searches = {}, openToo = true }: KnownRouters = {},
 ): Setup[] {
   const preset = resolveConfiguration(sources);
-  return study.setups(preset, seeds).map((setup) => {
-    if (!setup.searchesRouters) return setup;
-    const given = givenRouters(sources);
+  const given = givenRouters(sources);
+  return study.setups(preset, seeds).flatMap((setup) => {
+    if (!setup.searchesRouters || isSettled(given)) return [setup];
     const found = searches[routerRecipeOf(configurationOf(sources, setup), given)];
-    return found ? withRouters(setup, { ...found, ...given }, preset) : setup;
+    if (found) return [withRouters(setup, { ...found, ...given }, preset)];
+    return openToo ? [setup] : [];
   });
 }
 
@@ -46,6 +55,10 @@ export function settledSetups(
 function givenRouters({ flags: { routerRate, rounds } = {} }: Sources): Partial<RouterSettings> {
   return { ...routerRate !== undefined && { routerRate }, ...rounds !== undefined && { rounds } };
 }
+
+/** Whether the flags give all that would be searched for. */
+const isSettled = ({ routerRate, rounds }: Partial<RouterSettings>): boolean =>
+  routerRate !== undefined && rounds !== undefined;
 
 /** Resolves the settings of a run of a study. */
 export function configurationOf(sources: Sources, setup: Setup): Configuration {
@@ -63,7 +76,7 @@ export function routerSearchesOf(
 ): Map<string, Setup> {
   const found = new Map<string, Setup>();
   const given = givenRouters(sources);
-  if (given.routerRate !== undefined && given.rounds !== undefined) return found;
+  if (isSettled(given)) return found;
   for (const setup of studies.flatMap((study) => study.setups(resolveConfiguration(sources), seeds))) {
     if (!setup.searchesRouters) continue;
     const recipe = routerRecipeOf(configurationOf(sources, setup), given);
@@ -75,17 +88,16 @@ export function routerSearchesOf(
 /**
  * Lists the runs that studies need, each once, with all models that any study trains there. An evaluation
  * covers what any study at all asks of a run, so that no study undoes what another one needs.
- * `searches` are those of the settings of routers.
  */
 export function setupsOf(
   studies: readonly Study[],
   sources: Sources,
   seeds: number,
-  searches: RouterSearches = {},
+  known: KnownRouters = {},
 ): Setup[] {
-  const asked = [...STUDIES.values()].flatMap((study) => settledSetups(study, sources, seeds, searches));
+  const asked = [...STUDIES.values()].flatMap((study) => settledSetups(study, sources, seeds, known));
   const found = new Map<string, Setup>();
-  for (const setup of studies.flatMap((study) => settledSetups(study, sources, seeds, searches))) {
+  for (const setup of studies.flatMap((study) => settledSetups(study, sources, seeds, known))) {
     const models = new Set([...found.get(setup.name)?.models ?? [], ...setup.models]);
     const choices: Choices = Object.assign(
       {},

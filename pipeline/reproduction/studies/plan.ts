@@ -140,7 +140,7 @@ async function piecesOf(
     searched = Math.max(searched, end);
   }
   const found = new Map<string, number>(); // when the search for a learning rate ends
-  for (const setup of setupsOf(studies, sources, seeds, searches)) {
+  for (const setup of setupsOf(studies, sources, seeds, { searches })) {
     const c = configurationOf(sources, setup);
     const cost = costOf(c, device);
     const pieceOf = async (piece: string, stage: string, seconds: number): Promise<Piece> => {

@@ -6,18 +6,23 @@
  */
 
 import * as v from "valibot";
+import type { Gpu } from "../../../kernels/device/gpu.ts";
 import { InputError, say, setting } from "../../../kernels/errors.ts";
 import { readCost } from "../../cost/cost.ts";
 import { readEvaluation } from "../../evaluation/evaluation.ts";
 import { type Claim, RATE_SEARCH, type RateSearch } from "../../report/reproduction.ts";
-import { exists, jsonText, writeAtomic } from "../../run/files.ts";
+import { exists, jsonText, sha256, writeAtomic } from "../../run/files.ts";
+import { removeDeadLocks } from "../../run/lock.ts";
 import { readManifest, vouchedFiles } from "../../run/manifest.ts";
 import { readJsonIfThere } from "../../run/schema.ts";
+import { canonical } from "../../run/seal.ts";
 import type { Configuration } from "../../settings/configuration.ts";
-import { resolveConfiguration } from "../../settings/resolution.ts";
+import { resolveConfiguration, type Sources } from "../../settings/resolution.ts";
 import { evaluateRun } from "../../stages/evaluate_run.ts";
+import { graphOf } from "../../stages/graph.ts";
 import { partition } from "../../stages/partition.ts";
-import { openGpuFor, type RunWatch } from "../../stages/session.ts";
+import { lockerOf, openGpuFor, type RunWatch } from "../../stages/session.ts";
+import { pickSettings, type Work } from "../../stages/stage.ts";
 import { summarize } from "../../stages/summary.ts";
 import type { TrainOptions } from "../../stages/train.ts";
 import { trainResult } from "../../stages/training_result.ts";
@@ -36,10 +41,12 @@ import { type StudyResult, writeResults } from "./results.ts";
 import {
   mixtureLoss,
   readRouterSearches,
+  type RouterSettings,
   searchRouters,
   withRouters,
   writeRouterSearch,
 } from "./router_search.ts";
+import { makeShared, type SharedPiece } from "./shared.ts";
 import { STUDIES } from "./studies.ts";
 import type { Outcome, Setup, Study } from "./study.ts";
 import type { Words } from "../../../kernels/errors.ts";
@@ -75,93 +82,209 @@ export function studiesOf(names: readonly string[]): Study[] {
 
 /**
  * Runs studies and writes `studies.json`, `reproduction.md` and `report.html` into the folder: of these
- * studies, and of those whose runs are there from before. Returns what all of them found. Throws what the
- * steps throw.
+ * studies, and of those whose runs are there from before. Several processes may do so in one folder: each
+ * makes the pieces that nobody works on, and the last ones wait for one another. Returns what all studies
+ * found. Throws what the steps throw.
  */
 export async function runStudies(options: StudiesOptions, watch: RunWatch = {}): Promise<StudyResult[]> {
-  const { run: root, studies: names, seeds = 1, trialShare = TRIAL_SHARE, words } = options;
-  const { onEvent: emit = () => {}, signal } = watch;
+  const { run: root, studies: names, seeds = 1, words } = options;
+  const { onEvent: emit = () => {} } = watch;
   const sources = options.sources ?? {};
   const studies = studiesOf(names);
   setupsOf(studies, sources, seeds); // throws where settings do not go together
-  const given = sources.flags ?? {};
-  const preset = resolveConfiguration(sources);
   await checkRoot(root);
-  const gpu = await openGpuFor(options, preset, emit);
+  const gpu = await openGpuFor(options, resolveConfiguration(sources), emit);
+  const losing = new AbortController();
+  const signal = AbortSignal.any([losing.signal, ...watch.signal ? [watch.signal] : []]);
+  const lock = lockerOf(root, "reproduce", emit, losing, signal);
   try {
-    /** Splits the text of a run by its settings, and gives what the trainings in it go by. */
-    const split = async (setup: Setup) => {
-      const run = `${root}/${setup.name}`;
-      const reuse = [...options.reuse ?? [], ...await runsIn(root)];
-      const work = { ...options, sources: {}, run, gpu, force: false, reuse };
-      const summary = await partition({ ...work, sources: { flags: flagsOf(sources, setup) } }, watch);
-      return { work, summary };
-    };
-    for (const [recipe, setup] of routerSearchesOf(studies, sources, seeds)) {
-      if ((await readRouterSearches(root))[recipe]) continue;
-      const search = await searchRouters(preset, given, async (settings) => {
-        const trial = withRouters(setup, settings, preset);
-        const { experts, expertRate } = configurationOf(sources, trial);
-        const rate = given.expertRate ?? expertRate;
-        emit({ type: "stage", stage: trial.name, state: "started" });
-        try {
-          const { work, summary } = await split(trial);
-          const losses = await trialLosses("experts", experts, work, { share: trialShare, rate }, watch);
-          return mixtureLoss(losses, summary.experts.map(({ testSequences }) => testSequences));
-        } catch (error) {
-          if (diverged(error)) return Infinity;
-          throw error;
-        } finally {
-          emit({ type: "stage", stage: trial.name, state: "done" });
-        }
-      });
-      await writeRouterSearch(root, recipe, search);
+    const site: Site = { options, sources, studies, seeds, gpu, lock, watch: { onEvent: emit, signal } };
+    const onWait = ({ message }: Error) => emit({ type: "warning", message: `waits for others: ${message}` });
+    await makeShared(() => piecesLeft(site), { lock, onWait, signal });
+    const release = await lock("results", { patience: Infinity });
+    try {
+      const results = await resultsOf(site);
+      const onWarning = (message: string) => emit({ type: "warning", message });
+      await writeResults(root, results, { words, signal, onWarning });
+      return results;
+    } finally {
+      await release();
     }
-    const searches = await readRouterSearches(root);
-    for (const setup of setupsOf(studies, sources, seeds, searches)) {
-      const c = configurationOf(sources, setup);
-      emit({ type: "stage", stage: setup.name, state: "started" });
-      const { work } = await split(setup);
-      const rates: Partial<Configuration> = {};
-      for (const model of setup.models) {
-        const field = RATES[model];
-        rates[field] = given[field] ??
-          (await rateOf(
-            root,
-            recipeOf(model, c),
-            () => searchModelRate(model, c.experts, work, trialShare, watch),
-          )).rate;
-        await trainModels(model, c.experts, { ...work, sources: { flags: rates } }, watch);
-      }
-      await evaluateRun({ ...work, ...setup.choices }, watch);
-      emit({ type: "stage", stage: setup.name, state: "done" });
-    }
-    const results: StudyResult[] = [];
-    for (const study of STUDIES.values()) {
-      const outcomes = await outcomesOf(root, settledSetups(study, sources, seeds, searches));
-      if (!outcomes) continue;
-      const findings = study.findings(outcomes);
-      results.push({ study, findings: { ...findings, claims: failuresFirst(findings.claims) } });
-    }
-    const onWarning = (message: string) => emit({ type: "warning", message });
-    await writeResults(root, results, { words, signal, onWarning });
-    return results;
   } finally {
     gpu.close();
+    await removeDeadLocks(root);
   }
 }
 
+/** What the pieces of studies are made from. */
+interface Site {
+  options: StudiesOptions;
+  sources: Sources;
+  studies: readonly Study[];
+  seeds: number;
+  gpu: Gpu;
+  lock: Work["lock"];
+  watch: RunWatch;
+}
+
 /**
- * Gives the learning rate that was found for a recipe in any run of the folder, or searches for it and
- * notes it there.
+ * Lists what is to be made, in sequences: searches for settings of routers, and for every run whose settings
+ * are known its partition, its models and its evaluation.
  */
-async function rateOf(root: string, recipe: string, search: () => Promise<RateSearch>): Promise<RateSearch> {
-  const path = `${root}/rates.json`;
-  const known = (await readJsonIfThere(path, RATES_FILE, "learning rates that were found"))?.rates ?? {};
-  if (known[recipe]) return known[recipe];
-  const found = await search();
-  await writeAtomic(path, jsonText({ format: 1, rates: { ...known, [recipe]: found } }));
-  return found;
+async function piecesLeft(site: Site): Promise<SharedPiece[][]> {
+  const { options: { run: root }, sources, studies, seeds } = site;
+  const searches = await readRouterSearches(root);
+  const open = [...routerSearchesOf(studies, sources, seeds)].filter(([recipe]) => !searches[recipe]);
+  const rates = await readRates(root);
+  return [
+    ...open.map(([recipe, setup]) => [searchOfRouters(site, recipe, setup)]),
+    ...setupsOf(studies, sources, seeds, { searches, openToo: false })
+      .map((setup) => piecesOfRun(site, setup, rates)),
+  ];
+}
+
+/** The search for the settings of the routers of a recipe, as one piece. */
+function searchOfRouters(site: Site, recipe: string, setup: Setup): SharedPiece {
+  const { options: { run: root, trialShare: share = TRIAL_SHARE }, sources, lock, watch } = site;
+  const preset = resolveConfiguration(sources);
+  const given = sources.flags ?? {};
+  const attempt = async (settings: RouterSettings) => {
+    const trial = withRouters(setup, settings, preset);
+    const { experts, expertRate } = configurationOf(sources, trial);
+    const rate = given.expertRate ?? expertRate;
+    const release = await lock(trial.name, { patience: Infinity }); // it may be a run of a study
+    tell(site, trial, "started");
+    try {
+      const { work, summary } = await split(site, trial);
+      const losses = await trialLosses("experts", experts, work, { share, rate }, watch);
+      return mixtureLoss(losses, summary.experts.map(({ testSequences }) => testSequences));
+    } catch (error) {
+      if (diverged(error)) return Infinity;
+      throw error;
+    } finally {
+      tell(site, trial, "done");
+      await release();
+    }
+  };
+  const make = async () => {
+    if ((await readRouterSearches(root))[recipe]) return;
+    const search = await searchRouters(preset, given, attempt);
+    await noting(site, () => writeRouterSearch(root, recipe, search));
+  };
+  const name = `routers-${shortHash(recipe)}`;
+  return { name, holds: [name], make };
+}
+
+/**
+ * The pieces of a run. Each holds the whole run, as settings of a run change only while nobody else works in
+ * it.
+ */
+function piecesOfRun(site: Site, setup: Setup, found: Rates): SharedPiece[] {
+  const { options, sources, gpu, watch } = site;
+  const { run: root, trialShare = TRIAL_SHARE } = options;
+  const work = { ...options, sources: {}, run: `${root}/${setup.name}`, gpu, force: false };
+  const configuration = configurationOf(sources, setup);
+  const { experts } = configuration;
+  const piece = (name: string, make: () => Promise<void>, ...more: string[]): SharedPiece => ({
+    name: `${setup.name} ${name}`,
+    holds: [setup.name, ...more],
+    make,
+  });
+  const rates: Partial<Configuration> = {};
+  const pieces: SharedPiece[] = [{
+    ...piece("partition", async () => {
+      tell(site, setup, "started");
+      await split(site, setup);
+    }),
+    // The same routers are trained once: a run that would train them, too, waits and copies them.
+    holds: [`routed-as-${shortHash(scoresRecipeOf(configuration))}`, setup.name],
+  }];
+  for (const model of setup.models) {
+    const field = RATES[model];
+    const recipe = recipeOf(model, configuration);
+    const rate = sources.flags?.[field] ?? found[recipe]?.rate;
+    if (rate === undefined) {
+      const search = async () => {
+        if ((await readRates(root))[recipe]) return;
+        const rate = await searchModelRate(model, experts, work, trialShare, watch);
+        await noting(site, () => writeRate(root, recipe, rate));
+      };
+      return [...pieces, piece(`rate of ${model}`, search, `rate-${shortHash(recipe)}`)];
+    }
+    rates[field] = rate;
+    const flags = { ...rates };
+    pieces.push(piece(model, async () => {
+      await trainModels(model, experts, { ...work, sources: { flags } }, watch);
+    }));
+  }
+  pieces.push(piece("evaluation", async () => {
+    await evaluateRun({ ...work, ...setup.choices }, watch);
+    tell(site, setup, "done");
+  }));
+  return pieces;
+}
+
+/** Names what the scores of a run depend on: runs that agree in it share them. */
+function scoresRecipeOf(configuration: Configuration): string {
+  const { partition } = graphOf(configuration);
+  const before = partition.slice(0, partition.findIndex(({ name }) => name === "assign"));
+  return canonical(before.map(({ settings }) => pickSettings(configuration, settings)));
+}
+
+/** Splits the text of a run by its settings, and gives what the trainings in it go by. */
+async function split(site: Site, setup: Setup) {
+  const { options, sources, gpu, watch } = site;
+  const { run: root } = options;
+  const reuse = [...options.reuse ?? [], ...await runsIn(root)];
+  const work = { ...options, sources: {}, run: `${root}/${setup.name}`, gpu, force: false, reuse };
+  const summary = await partition({ ...work, sources: { flags: flagsOf(sources, setup) } }, watch);
+  return { work, summary };
+}
+
+/** Tells which run this process works on. */
+function tell({ watch }: Site, { name: stage }: Setup, state: "started" | "done"): void {
+  watch.onEvent?.({ type: "stage", stage, state });
+}
+
+/** Writes what was found into a file of all processes, one process at a time. */
+async function noting({ lock }: Site, write: () => Promise<void>): Promise<void> {
+  const release = await lock("notes", { patience: Infinity });
+  try {
+    await write();
+  } finally {
+    await release();
+  }
+}
+
+/** Gives the beginning of a hash, for names of files. */
+const shortHash = (text: string) => sha256(text).slice(0, 12);
+
+/** Learning rates that were found, by recipe. */
+type Rates = Record<string, RateSearch>;
+
+/** Reads the learning rates that a folder of studies notes. Throws an `InputError` where they are damaged. */
+async function readRates(root: string): Promise<Rates> {
+  return (await readJsonIfThere(`${root}/rates.json`, RATES_FILE, "learning rates that were found"))?.rates ??
+    {};
+}
+
+/** Notes a learning rate that was found beside those that are there. */
+async function writeRate(root: string, recipe: string, rate: RateSearch): Promise<void> {
+  const rates = { ...await readRates(root), [recipe]: rate };
+  await writeAtomic(`${root}/rates.json`, jsonText({ format: 1, rates }));
+}
+
+/** Gives what all studies found whose runs are complete. */
+async function resultsOf({ options: { run: root }, sources, seeds }: Site): Promise<StudyResult[]> {
+  const searches = await readRouterSearches(root);
+  const results: StudyResult[] = [];
+  for (const study of STUDIES.values()) {
+    const outcomes = await outcomesOf(root, settledSetups(study, sources, seeds, { searches }));
+    if (!outcomes) continue;
+    const findings = study.findings(outcomes);
+    results.push({ study, findings: { ...findings, claims: failuresFirst(findings.claims) } });
+  }
+  return results;
 }
 
 /** Sorts claims that do not hold to the front. */

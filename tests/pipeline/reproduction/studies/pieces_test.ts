@@ -46,14 +46,14 @@ Deno.test("what was found for routers holds in the runs of partitioners alone, a
   const [recipe] = routerSearchesOf(ALL, SMALL, 3).keys();
   const found = { [recipe]: { routerRate: 0.006, rounds: 12, trials: [] } };
   const before = setupsOf(ALL, SMALL, 3);
-  const after = setupsOf(ALL, SMALL, 3, found);
+  const after = setupsOf(ALL, SMALL, 3, { searches: found });
   const names = (setups: readonly Setup[]) => setups.map(({ name }) => name);
   const more = names(after).filter((name) => !names(before).includes(name));
   assertEquals(more, [0, 1, 2].map((seed) => `em-4-experts-router-rate-0.006-rounds-12-seed-${seed}`));
   assert(names(before).every((name) => names(after).includes(name)), "experts takes three seeds of em, too");
   const { routerRate, rounds } = resolveConfiguration(SMALL);
   const kept = { [recipe]: { routerRate, rounds, trials: [] } };
-  assertEquals(names(setupsOf(ALL, SMALL, 3, kept)), names(before));
+  assertEquals(names(setupsOf(ALL, SMALL, 3, { searches: kept })), names(before));
 });
 
 Deno.test("settings of routers that flags give win over what was found, and have searches of their own", () => {
@@ -63,7 +63,7 @@ Deno.test("settings of routers that flags give win over what was found, and have
   for (const flags of [{ rounds: 3 }, { routerRate: 0.02 }, { routerRate: 0.02, rounds: 3 }]) {
     const sources = { ...SMALL, flags };
     const settledBy = (searches: RouterSearches) => {
-      const [first] = settledSetups(partitioners, sources, 1, searches);
+      const [first] = settledSetups(partitioners, sources, 1, { searches });
       assert(first.searchesRouters);
       const { routerRate, rounds } = configurationOf(sources, first);
       return { routerRate, rounds };

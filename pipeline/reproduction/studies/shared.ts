@@ -1,0 +1,79 @@
+/**
+ * Lets several processes, on one machine or on many, make the pieces of studies in one folder: each takes what
+ * nobody works on.
+ *
+ * @module
+ */
+
+import { HeldError, type Hold } from "../../run/lock.ts";
+import type { Work } from "../../stages/stage.ts";
+
+/** A piece of the work. */
+export interface SharedPiece {
+  /** Tells it from all other pieces. */
+  name: string;
+  /** What no other process may work on meanwhile. */
+  holds: readonly string[];
+  /** Makes it. Does nothing where another process made it before. */
+  make(): Promise<void>;
+}
+
+/** How {@linkcode makeShared} holds things, and whom it tells of it. */
+export interface Sharing {
+  /** Takes a hold. */
+  lock: Work["lock"];
+  /** Is called once for each process that it waits for, with the error that says what that process holds. */
+  onWait: (error: HeldError) => void;
+  /** Ends the waiting. */
+  signal?: AbortSignal;
+}
+
+/** Milliseconds until a process that found everything taken looks again. */
+const PAUSE_MS = 500;
+
+/**
+ * Makes pieces until none is left. `listed` gives them in sequences, and is asked again before each piece, as
+ * a piece may bring others: in a sequence a piece follows on the one before it, and the first sequence that
+ * is free goes first. Waits where other processes hold all that is left. Throws what the pieces throw, and the
+ * reason of the signal.
+ */
+export async function makeShared(
+  listed: () => Promise<readonly (readonly SharedPiece[])[]>,
+  { lock, onWait, signal }: Sharing,
+): Promise<void> {
+  const made = new Set<string>();
+  const told = new Set<number>();
+  while (true) {
+    signal?.throwIfAborted();
+    const next = (await listed()).flatMap((sequence) => sequence.find(({ name }) => !made.has(name)) ?? []);
+    if (next.length === 0) return;
+    let held: HeldError | undefined;
+    for (const piece of next) {
+      const taken = await makeIfFree(piece, lock);
+      if (taken === undefined) made.add(piece.name);
+      held = taken;
+      if (!held) break;
+    }
+    if (!held) continue;
+    if (!told.has(held.owner.pid)) onWait(held);
+    told.add(held.owner.pid);
+    await new Promise((done) => setTimeout(done, PAUSE_MS));
+  }
+}
+
+/** Makes a piece, or gives the error that says who holds what it needs. */
+async function makeIfFree({ holds, make }: SharedPiece, lock: Work["lock"]): Promise<HeldError | undefined> {
+  const own: Hold[] = [];
+  try {
+    for (const name of holds) own.push(await lock(name));
+  } catch (error) {
+    await Promise.all(own.map((release) => release()));
+    if (error instanceof HeldError) return error;
+    throw error;
+  }
+  try {
+    await make();
+  } finally {
+    await Promise.all(own.map((release) => release()));
+  }
+}
