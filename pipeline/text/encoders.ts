@@ -18,7 +18,7 @@ export interface Encoders {
 }
 
 /** Characters that are encoded before threads are started: about as much as one encodes in the time in which these begin. */
-const CHARACTERS_ALONE = 1 << 25;
+const CHARACTERS_ALONE = 1 << 23;
 
 /**
  * Opens encoders that encode on `workers` threads beside this one; with one worker this thread encodes alone, and so it does as far as

@@ -38,7 +38,7 @@ export interface TokenizeOptions {
   maxTokens?: number;
   /** Threads that encode; 1 unless given, which is the caller's own. Never changes the rows. */
   workers?: number;
-  /** Characters that one thread encodes before several begin, which takes them about a second; 32 Mi unless given. */
+  /** Characters that one thread encodes before several begin, which takes them about a second; 8 Mi unless given. */
   workersAfter?: number;
   /** Hash of the stage's configuration, for the lineage. */
   config?: string;

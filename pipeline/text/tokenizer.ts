@@ -15,7 +15,7 @@ import { cutLongWords, LONGEST_WORD } from "./long_words.ts";
 import type { Document } from "./readers.ts";
 import { abortOf } from "./tokenizer_format.ts";
 import type { Training } from "./tokenizer_worker.ts";
-import { cutsAtWords, type Format, WordEncoder } from "./words.ts";
+import { cutsAtWords, encodeJoined, type Format, partingToken, WordEncoder } from "./words.ts";
 
 /** A tokenizer. */
 export interface Tokenizer {
@@ -276,7 +276,11 @@ async function openTokenizer(
     await collect(texts);
     return ids;
   };
-  const words = cutsAtWords(format) ? new WordEncoder(encodeBatch) : undefined;
+  const token = partingToken(format);
+  const encodeWords = token === undefined
+    ? encodeBatch
+    : encodeJoined(encodeBatch, { token, id: tokenizer.tokenToId(token)! });
+  const words = cutsAtWords(format) ? new WordEncoder(encodeWords) : undefined;
   return {
     vocabulary,
     eos: tokenizer.tokenToId(name)!,

@@ -73,6 +73,65 @@ const CUT = Uint8Array.from({ length: KINDS * KINDS }, (_, at) => {
   return first === SIGN && second === APOSTROPHE ? 0 : 1;
 });
 
+/**
+ * Finds a token that can part words in one text, so that each is encoded as it would be alone: a special one,
+ * which the library cuts out of texts, that no added token overlaps wherever it stands. Undefined where there
+ * is none. Words must not hold it.
+ */
+export function partingToken({ added_tokens: added = [] }: Format): string | undefined {
+  const tokens = added.map(({ content }) => content);
+  const parts = (token: string) =>
+    token.length > 1 && !tokens.some((other) => other !== token && overlaps(other, token)) &&
+    !endsWithBegin(token, token);
+  return added.find(({ content, special }) => special && parts(content))?.content;
+}
+
+/** Whether one token can hold some characters of another one that stands beside other text. */
+function overlaps(one: string, other: string): boolean {
+  return one.includes(other) || other.includes(one) || endsWithBegin(one, other) || endsWithBegin(other, one);
+}
+
+/** Whether one token ends with some, but not all, of what another begins with. */
+function endsWithBegin(one: string, other: string): boolean {
+  const most = Math.min(one.length, other.length) - 1;
+  return Array.from({ length: most }, (_, at) => other.slice(0, at + 1)).some((begin) => one.endsWith(begin));
+}
+
+const JOINED = 1 << 11; // characters of a text of words: long enough that a call for it costs little
+
+/**
+ * Gives what encodes words in few long texts, with a token between every two. For the library a text costs
+ * far more than a word. `part` is a token as {@linkcode partingToken} finds it, and its id.
+ */
+export function encodeJoined(encodeBatch: EncodeBatch, part: { token: string; id: number }): EncodeBatch {
+  return async (words) => {
+    const texts: string[][] = [];
+    let characters = JOINED;
+    for (const word of words) {
+      if (characters >= JOINED) {
+        texts.push([]);
+        characters = 0;
+      }
+      texts.at(-1)!.push(word);
+      characters += word.length + part.token.length;
+    }
+    const encoded = await encodeBatch(texts.map((words) => words.join(part.token)));
+    const found = encoded.flatMap((ids) => cutAt(ids, part.id));
+    if (found.length === words.length) return found;
+    return await encodeBatch(words); // the library found the token elsewhere, or not everywhere
+  };
+}
+
+/** Cuts ids wherever one stands, which is left out. */
+function cutAt(ids: ArrayLike<number>, cut: number): number[][] {
+  const parts: number[][] = [[]];
+  for (let i = 0; i < ids.length; i++) {
+    if (ids[i] === cut) parts.push([]);
+    else parts.at(-1)!.push(ids[i]);
+  }
+  return parts;
+}
+
 const LONGEST = 64; // UTF-16 units; longer words hardly ever come twice and are not kept
 const MOST_WORDS = 1 << 17;
 const MOST_IDS = 1 << 20;

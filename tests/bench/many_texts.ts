@@ -5,6 +5,7 @@
  */
 
 import { defaultCorpus } from "../../mod.ts";
+import type { Document } from "../../pipeline/text/readers.ts";
 
 /** Words that no other copy has, one for every 100 characters: new text never stops bringing some. */
 function newWords(copy: number, characters: number): string {
@@ -14,17 +15,36 @@ function newWords(copy: number, characters: number): string {
   ).join(" ");
 }
 
+/** Gives the texts of the embedded corpus. */
+async function corpusTexts(characters: number): Promise<string[]> {
+  return (await Array.fromAsync(defaultCorpus({ characters }))).map(({ text }) => text);
+}
+
+/** Gives so many characters of documents, or a few more. */
+export async function* manyTexts(characters: number): AsyncGenerator<Document> {
+  const texts = await corpusTexts(200_000);
+  for (let [given, copy] = [0, 0]; given < characters; copy++) {
+    const text = textOf(texts, copy);
+    given += text.length;
+    yield { text, source: "" };
+  }
+}
+
+/** Gives a copy of a text, with words of its own. */
+function textOf(texts: readonly string[], copy: number): string {
+  const text = texts[copy % texts.length];
+  return `${newWords(copy, text.length)}. ${text}`;
+}
+
 /** Writes so many bytes of documents as JSON lines, or a few more; `from` numbers the first copy. Returns the number of copies. */
 export async function writeTexts(path: string, bytes: number, from = 0): Promise<number> {
-  const texts: string[] = [];
-  for await (const { text } of defaultCorpus({ characters: 200_000 })) texts.push(text);
+  const texts = await corpusTexts(200_000);
   const file = await Deno.open(path, { write: true, create: true, truncate: true });
   const writer = file.writable.getWriter();
   const encoder = new TextEncoder();
   let copy = from;
   for (let written = 0; written < bytes; copy++) {
-    const text = texts[copy % texts.length];
-    const line = encoder.encode(JSON.stringify({ text: `${newWords(copy, text.length)}. ${text}` }) + "\n");
+    const line = encoder.encode(JSON.stringify({ text: textOf(texts, copy) }) + "\n");
     await writer.write(line);
     written += line.length;
   }

@@ -1,7 +1,7 @@
 /**
  * How much of the tokenizers library's own rate is left when documents become sequences?
  *
- *   deno task bench:tokenize [--vocab-size 1024] [--characters 500000] [--rounds 7] [--workers 2] [--repeat 100]
+ *   deno task bench:tokenize [--vocab-size 1024] [--characters 500000] [--rounds 7] [--workers 2] [--millions 60]
  *
  * On the embedded corpus (`characters` of each of its six sources), with a tokenizer trained on it. The library alone
  * encodes all texts in one call, or in calls of about a million characters, its ids never read or, in the third way, read
@@ -9,8 +9,10 @@
  * results are freed by V8's collector, so every way ends with a collection, and none leaves its garbage to the next. The ways take
  * turns; medians of the rounds, of time on the clock and of processor time, which other processes disturb less.
  *
- * Then the corpus is repeated, and one worker takes turns with two, and four, up to `workers`: with one the process encodes in the
- * thread that reads and packs, with more in so many threads beside it.
+ * Then one worker takes turns with two, and four, up to `workers`, on so many millions of characters that never stop bringing new words:
+ * with one the process encodes in the thread that reads and packs, and the library learns new words in threads of its own; with more
+ * workers it encodes in so many threads beside it. So one worker keeps more than one core busy: what the work would take on a single
+ * core is the processor time of one worker.
  */
 
 import { type Encoding, Tokenizer as Library } from "tokenizers";
@@ -20,20 +22,21 @@ import type { Document } from "../../pipeline/text/readers.ts";
 import { tokenizeDocuments } from "../../pipeline/text/tokenize.ts";
 import { loadTokenizer, trainTokenizer } from "../../pipeline/text/tokenizer.ts";
 import { benchFlags } from "./flags.ts";
+import { manyTexts } from "./many_texts.ts";
 import { median, type Seconds } from "../../kernels/device/time.ts";
 import { takeTurns } from "./turns.ts";
 
 const flags = benchFlags(
   "Compares tokenizing with what the tokenizers library reaches alone.",
-  { "vocab-size": 1024, characters: 500_000, rounds: 7, workers: 2, repeat: 100 },
+  { "vocab-size": 1024, characters: 500_000, rounds: 7, workers: 2, millions: 60 },
 );
 const documents: Document[] = await Array.fromAsync(defaultCorpus({ characters: flags.characters }));
 const bytes = documents.reduce((sum, { text }) => sum + new TextEncoder().encode(text).length, 0);
-const source = async function* (times = 1) {
-  for (let time = 0; time < times; time++) {
-    for (const document of documents) yield await Promise.resolve(document);
-  }
+const source = async function* () {
+  for (const document of documents) yield await Promise.resolve(document);
 };
+const many = await Array.fromAsync(manyTexts(1e6 * flags.millions));
+const manyBytes = many.reduce((sum, { text }) => sum + new TextEncoder().encode(text).length, 0);
 const folder = await Deno.makeTempDir();
 const tokenizer = await trainTokenizer(source(), {
   vocabularySize: flags["vocab-size"],
@@ -63,13 +66,13 @@ const ways: Record<string, () => Promise<void>> = {
   "library, one call": alone(inGroups(Infinity)),
   "library, million a call": alone(inGroups(1e6)),
   "library, ids read": alone(inGroups(1e6), (encoding) => void encoding.getIds()),
-  "tokenizeDocuments()": () => tokenize(1, 1),
+  "tokenizeDocuments()": () => tokenize(1, source()),
 };
 
-async function tokenize(workers: number, times: number): Promise<void> {
+async function tokenize(workers: number, texts: AsyncIterable<Document>): Promise<void> {
   const fresh = await loadTokenizer(path); // no word of an earlier round is known to it
   const options = { sequenceLength: 128, holdout: 0.1, workers, workersAfter: 0 };
-  for await (const _ of tokenizeDocuments(source(times), fresh, options));
+  for await (const _ of tokenizeDocuments(texts, fresh, options));
 }
 
 /** Frees what a way left behind: the library's results are freed in a task that follows the collection. */
@@ -80,7 +83,7 @@ async function collect(): Promise<void> {
 
 const counts = [1, 2, 4, 8, 16, 32, 64].filter((workers) => workers <= flags.workers);
 const byWorkers = Object.fromEntries(
-  counts.map((workers) => [`${workers}`, () => tokenize(workers, flags.repeat)]),
+  counts.map((workers) => [`${workers}`, () => tokenize(workers, ReadableStream.from(many))]),
 );
 let seconds: Map<string, Seconds>, scaling: Map<string, Seconds>;
 try {
@@ -106,13 +109,16 @@ for (const [name, { clock, processor }] of seconds) {
       percent(best("processor") / median(processor)).padStart(21),
   );
 }
-console.log("\nworkers   MB/s   of one   processor s");
-const { clock: oneWorker } = scaling.get("1")!;
+console.log(`\n${(manyBytes / 1e6).toFixed(0)} MB of text with new words`);
+console.log("workers   MB/s   of one worker   of one core   processor s   cores busy");
+const { clock: oneWorker, processor: oneCore } = scaling.get("1")!;
 for (const [workers, { clock, processor }] of scaling) {
   console.log(
-    workers.padStart(7) + (flags.repeat * bytes / 1e6 / median(clock)).toFixed(2).padStart(7) +
-      `${(median(oneWorker) / median(clock)).toFixed(2)}×`.padStart(9) +
-      median(processor).toFixed(2).padStart(14),
+    workers.padStart(7) + (manyBytes / 1e6 / median(clock)).toFixed(2).padStart(7) +
+      [oneWorker, oneCore].map((one) => `${(median(one) / median(clock)).toFixed(2)}×`)
+        .map((ratio, i) => ratio.padStart([16, 14][i])).join("") +
+      median(processor).toFixed(2).padStart(14) +
+      (median(processor) / median(clock)).toFixed(2).padStart(13),
   );
 }
 Deno.exit(0); // the library's threads would outlive the text

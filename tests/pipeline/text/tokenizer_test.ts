@@ -66,10 +66,36 @@ Deno.test("a tokenizer gives the library's ids of whole texts, whether or not it
   );
   const format = JSON.parse(json);
   const prefixed = { ...format, pre_tokenizer: { ...format.pre_tokenizer, add_prefix_space: true } };
+  const added = (id: number, content: string, normalized: boolean, special = false) => ({
+    ...{ id, content, normalized, special, single_word: false, lstrip: false, rstrip: false },
+  });
+  const blanks = {
+    ...format,
+    normalizer: { type: "NFC" },
+    added_tokens: [
+      added(400, "    ", true),
+      added(401, "\n\n", false),
+      added(402, "<|part|>", true, true), // parts words in the texts that the library gets
+      ...format.added_tokens,
+    ],
+  };
   const folder = await Deno.makeTempDir();
-  const words = ["the", "quick", "don't", "they've", "'tis", "naïve", "日本", "42", "return", "x"];
+  const words = [
+    "the",
+    "quick",
+    "don't",
+    "they've",
+    "'tis",
+    "naïve",
+    "日本",
+    "42",
+    "return",
+    "x",
+    "e\u0301",
+    "<|",
+  ];
   const between = ["", " ", "  ", "\n\n    ", "'", ".", ", ", "\u00a0", "\t"];
-  for (const [i, settings] of [format, prefixed].entries()) {
+  for (const [i, settings] of [format, prefixed, blanks].entries()) {
     const path = `${folder}/${i}.json`;
     Deno.writeTextFileSync(path, JSON.stringify(settings));
     const [own, library] = [await loadTokenizer(path), Library.fromFile(path)];

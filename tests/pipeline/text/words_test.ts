@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import { byteLevelPreTokenizer } from "tokenizers";
-import { cutsAtWords, WordEncoder } from "../../../pipeline/text/words.ts";
+import { cutsAtWords, encodeJoined, partingToken, WordEncoder } from "../../../pipeline/text/words.ts";
 
 const cutter = byteLevelPreTokenizer(false);
 const known = new Map<string, number>();
@@ -171,4 +171,48 @@ Deno.test("cutsAtWords() takes byte-level BPE with GPT-2's cuts alone", () => {
   assertEquals(is({ model: { type: "Unigram" } }), false);
   assertEquals(is({ added_tokens: [{ content: "one two", special: false }] }), false);
   assertEquals(is({ added_tokens: [{ ...end, lstrip: true }] }), false);
+});
+
+Deno.test("partingToken() is a special token that no other one can hold a part of", () => {
+  const of = (...contents: (string | { content: string; special?: boolean })[]) =>
+    partingToken({
+      added_tokens: contents.map((one) => typeof one === "string" ? { content: one, special: true } : one),
+    });
+  assertEquals(of("<|endoftext|>"), "<|endoftext|>");
+  assertEquals(of({ content: "   " }, "<|endoftext|>"), "<|endoftext|>");
+  assertEquals(of(), undefined);
+  assertEquals(of({ content: "<|endoftext|>" }), undefined); // the library may leave it in text
+  assertEquals(of("0"), undefined); // one character is not cut from texts
+  assertEquals(of("aba"), undefined); // "ab" and "aba" would hold it at their beginning
+  assertEquals(of("<s>", { content: "x<" }), undefined); // a word may end with "x"
+  assertEquals(of("<s>", { content: ">x" }), undefined);
+  assertEquals(of("<s>", { content: "s" }), undefined);
+  assertEquals(of("<s>", "<s>a", "[SEP]"), "[SEP]");
+});
+
+Deno.test("encodeJoined() gives the ids of every word in few calls, and asks for each where a text has other parts", async () => {
+  const asked: string[][] = [];
+  const codes = (word: string) => Array.from(word, (character) => character.codePointAt(0)!);
+  const part = { token: "<s>", id: 7 };
+  const encode = (texts: string[]) => {
+    asked.push(texts);
+    return Promise.resolve(
+      texts.map((text) =>
+        text.split(part.token).flatMap((word, i) => i === 0 ? codes(word) : [7, ...codes(word)])
+      ),
+    );
+  };
+  const words = Array.from({ length: 3000 }, (_, i) => i % 10 === 0 ? "" : `w${i}`);
+  const encoded = await encodeJoined(encode, part)(words);
+  assertEquals(encoded.map((ids) => Array.from(ids)), words.map(codes));
+  assertEquals(asked.length, 1);
+  assertEquals(asked[0].length > 3 && asked[0].length < 30, true, `${asked[0].length} texts`);
+  assertEquals(await encodeJoined(encode, part)([]), []);
+  // A library that finds the token within a word, too.
+  const other = await encodeJoined((texts) => {
+    asked.push(texts);
+    return Promise.resolve(texts.map((text) => [7, text.length]));
+  }, part)(["a", "b c"]);
+  assertEquals(other, [[7, 1], [7, 3]]);
+  assertEquals(asked.at(-1), ["a", "b c"]);
 });
