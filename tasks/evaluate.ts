@@ -35,6 +35,13 @@ export const TASK = await defineTask({
       min: 0,
       help: "margin below which an expert is unsure; without it a curve over all margins alone",
     }),
+    routeLengths: field.integers({
+      default: [],
+      value: "N,N,…",
+      min: 1,
+      max: 1_000_000,
+      help: "further numbers of tokens to route by, beside 4, 8, 16, … and all",
+    }),
     routeBy: field.choice(["self"], {
       help: "route by something else as well, beside the run's own: self, its experts by their prefix NLL",
     }),

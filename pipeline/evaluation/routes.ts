@@ -17,6 +17,8 @@ export interface RouteOptions {
   mixture: Mixture;
   /** Tokens of the routing prefix, M: 1 to S. */
   prefix: number;
+  /** Further lengths of prefixes to route by, beside 4, 8, 16, … tokens and S: 1 to S each. */
+  routeLengths?: readonly number[];
   /** Opens the held-out batches from the start: once for the partitioner and once per model. */
   open: () => ReadableStream<RecordBatch>;
   /** The experts that are there, by id; no other is chosen. Default: all. */
@@ -65,9 +67,13 @@ export interface Routed {
 
 const SHORTEST = 4;
 
-/** Gives the prefixes to route by: 4, 8, 16, … tokens and S, and M. */
-export function routingPrefixes(prefix: number, sequenceLength: number): number[] {
-  const lengths = new Set([prefix, sequenceLength]);
+/** Gives the prefixes to route by: 4, 8, 16, … tokens and S, M, and those that are asked for. */
+export function routingPrefixes(
+  prefix: number,
+  sequenceLength: number,
+  asked: readonly number[] = [],
+): number[] {
+  const lengths = new Set([prefix, sequenceLength, ...asked]);
   for (let tokens = SHORTEST; tokens < sequenceLength; tokens *= 2) lengths.add(tokens);
   return [...lengths].sort((a, b) => a - b);
 }
@@ -79,7 +85,7 @@ export function routingPrefixes(prefix: number, sequenceLength: number): number[
  * are kept.
  */
 export async function route(
-  { mixture, prefix, open, trained, signal }: RouteOptions,
+  { mixture, prefix, routeLengths = [], open, trained, signal }: RouteOptions,
   partitioner: Partitioner,
   onRows: (rows: number) => void,
   keepsCosts = false,
@@ -92,13 +98,14 @@ export async function route(
     signal?.throwIfAborted();
     if (prefixes.length === 0) {
       sequenceLength = block.sequenceLength;
-      if (prefix > sequenceLength) {
+      const longest = Math.max(prefix, ...routeLengths);
+      if (longest > sequenceLength) {
         throw new InputError(
-          `Cannot evaluate as the prefix must be at most the sequence length: prefix is ${prefix}, the sequences have ` +
+          `Cannot evaluate as a prefix must be at most the sequence length: it is ${longest}, the sequences have ` +
             `${sequenceLength} tokens`,
         );
       }
-      prefixes = routingPrefixes(prefix, sequenceLength);
+      prefixes = routingPrefixes(prefix, sequenceLength, routeLengths);
     }
     const { rows } = block;
     const { experts } = partitioner;

@@ -60,7 +60,7 @@ export const evaluation: StageKind = {
 /** Makes the stage. */
 export function evaluateStage({ experts }: Configuration, choices: EvaluationChoices = {}): Stage {
   const { resamples = RESAMPLES, routeBy, mix = [], routingTemperature, reroute, fallback, margin } = choices;
-  const { trained } = choices;
+  const { routeLengths = [], trained } = choices;
   const several = {
     mix: mix.length === 0 ? undefined : mix,
     routingTemperature,
@@ -68,6 +68,7 @@ export function evaluateStage({ experts }: Configuration, choices: EvaluationCho
     fallback,
     margin,
     routeBy,
+    routeLengths: routeLengths.length === 0 ? undefined : routeLengths,
     trained,
   };
   const models = Array.from({ length: experts }, (_, expert) => expertModel(expert));

@@ -29,7 +29,14 @@ const TOKENS_APART = 0.05; // relative difference; tails are padded or dropped, 
 export type EvaluationChoices =
   & Pick<
     EvaluateOptions,
-    "resamples" | "mix" | "routingTemperature" | "reroute" | "fallback" | "margin" | "trained"
+    | "resamples"
+    | "mix"
+    | "routingTemperature"
+    | "reroute"
+    | "fallback"
+    | "margin"
+    | "routeLengths"
+    | "trained"
   >
   & {
     /** Kind of a further partitioner that chooses among the experts: `self`, the experts themselves. */

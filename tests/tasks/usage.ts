@@ -349,6 +349,7 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     ["--fallback sparse --run RUN", 2, "Cannot use --fallback as it must be one of"],
     ["--margin low", 2, 'Cannot use --margin as it must be a number of at least 0: it is "low"'],
     ["--route-by sources --run RUN", 2, "Cannot use --route-by as it must be one of"],
+    ["--route-lengths 0,2", 2, "Cannot use --route-lengths as it must be integers from 1 to 1000000"],
     ["--reroute 0", 2, "Cannot use --reroute as it must be an integer from 1 to 1000000: it is 0"],
     [
       "--routing-temperature 0",

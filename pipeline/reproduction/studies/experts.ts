@@ -11,7 +11,7 @@ import { across, lineEncoding, ordinal, type Plot, quantity, wayLine } from "../
 import { colour } from "../../report/theme.ts";
 import type { Claim } from "../../report/reproduction.ts";
 import type { Crossing } from "../claims.ts";
-import { gainText, type Outcome, scoreText, seedsTo, setupOf, type Study } from "./study.ts";
+import { gainText, type Outcome, scoreText, seedRows, seedsTo, setupOf, type Study } from "./study.ts";
 
 const EXPERTS = [2, 4, 8];
 /** The numbers of experts whose runs are repeated with other seeds. */
@@ -47,23 +47,35 @@ export const experts: Study = {
         "ahead of × steps from, tokens per expert",
         "passes",
       ],
-      rows: outcomes.map((
-        { setup, evaluation: { scores, gains, experts }, partition, trained, crossing },
-      ) => [
-        setup.label,
-        scoreText(scores.mixture),
-        scoreText(scores.dense),
-        scoreText(scores["dense-steps"]),
-        ...["dense", "dense-steps"].map((baseline) => {
-          const gain = gains.find((gain) => gain.baseline === baseline);
-          return gain ? gainText(gain) : null;
-        }),
-        crossingText(crossing),
-        passesOf(
-          partition.experts.reduce((sum, { tokens }) => sum + tokens, 0) / experts,
-          trained.experts ?? [],
-        ),
-      ]),
+      rows: [
+        ...outcomes.map((
+          { setup, evaluation: { scores, gains, experts }, partition, trained, crossing },
+        ) => [
+          setup.label,
+          scoreText(scores.mixture),
+          scoreText(scores.dense),
+          scoreText(scores["dense-steps"]),
+          ...["dense", "dense-steps"].map((baseline) => {
+            const gain = gains.find((gain) => gain.baseline === baseline);
+            return gain ? gainText(gain) : null;
+          }),
+          crossingText(crossing),
+          passesOf(
+            partition.experts.reduce((sum, { tokens }) => sum + tokens, 0) / experts,
+            trained.experts ?? [],
+          ),
+        ]),
+        ...seedRows(outcomes, (outcome) => {
+          const { mixture, dense, "dense-steps": steps } = outcome.evaluation.scores;
+          const gains = ["dense", "dense-steps"].map((name) => gainOver(outcome, name)?.percent);
+          return [
+            ...[mixture, dense, steps].map((score) => score?.perplexity),
+            ...gains,
+            undefined,
+            undefined,
+          ];
+        }, (value, column) => column > 2 ? `${value.toFixed(1)}%` : value.toFixed(2)),
+      ],
     },
     plots: [gainsPlot(outcomes)],
   }),

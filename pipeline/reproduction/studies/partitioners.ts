@@ -7,7 +7,16 @@
 
 import type { Configuration } from "../../settings/configuration.ts";
 import { prefixesPlot } from "./plots.ts";
-import { type Outcome, percentText, scoreAt, scoreText, seedsTo, setupOf, type Study } from "./study.ts";
+import {
+  type Outcome,
+  percentText,
+  scoreAt,
+  scoreText,
+  seedRows,
+  seedsTo,
+  setupOf,
+  type Study,
+} from "./study.ts";
 
 /** The ways to split, whether seeds are repeated, and whether a prompt can be routed. */
 const WAYS: {
@@ -66,6 +75,16 @@ function routersText(
 ): string | null {
   if (!searchesRouters) return null;
   return routerRate === undefined ? "those of the preset" : `${routerRate} × ${rounds}`;
+}
+
+/** Lists the rows of mixtures in which several experts answer together. */
+function togetherRows({ setup, evaluation: { mixing } }: Outcome, lengths: readonly number[]) {
+  return (mixing?.mixes ?? []).filter(({ experts }) => experts > 1).map((mix) => [
+    `${setup.label}, ${mix.experts} experts together`,
+    ...lengths.map((length) => scoreText(mix.prefixes.find(({ prefix }) => prefix === length))),
+    scoreText(mix),
+    ...[null, null, null, null],
+  ]);
 }
 
 /** How ways to split compare. */
@@ -146,15 +165,30 @@ export const partitioners: Study = {
           "largest share",
           "routers: rate × rounds",
         ],
-        rows: outcomes.map((outcome) => [
-          outcome.setup.label,
-          ...lengths.map((length) => length > MOST_TOKENS ? null : scoreText(scoreAt(outcome, length)!)),
-          scoreText(outcome.evaluation.scores.mixture),
-          scoreText(outcome.evaluation.scores.oracle),
-          outcome.partition.nmi?.toFixed(3) ?? null,
-          percentText(Math.max(...outcome.evaluation.segments.map(({ share }) => share))),
-          routersText(outcome),
-        ]),
+        rows: [
+          ...outcomes.flatMap((outcome) => [
+            [
+              outcome.setup.label,
+              ...lengths.map((length) => length > MOST_TOKENS ? null : scoreText(scoreAt(outcome, length)!)),
+              scoreText(outcome.evaluation.scores.mixture),
+              scoreText(outcome.evaluation.scores.oracle),
+              outcome.partition.nmi?.toFixed(3) ?? null,
+              percentText(Math.max(...outcome.evaluation.segments.map(({ share }) => share))),
+              routersText(outcome),
+            ],
+            ...togetherRows(outcome, lengths),
+          ]),
+          ...seedRows(outcomes, (outcome) => [
+            ...lengths.map((length) =>
+              length > MOST_TOKENS ? undefined : scoreAt(outcome, length)!.perplexity
+            ),
+            outcome.evaluation.scores.mixture?.perplexity,
+            outcome.evaluation.scores.oracle?.perplexity,
+            undefined,
+            undefined,
+            undefined,
+          ]),
+        ],
       },
       plots: [
         prefixesPlot(

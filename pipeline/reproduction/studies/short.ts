@@ -7,9 +7,15 @@
 
 import { prefix } from "./prefix.ts";
 import { prefixesPlot } from "./plots.ts";
-import { percentText, scoreAt, type Study } from "./study.ts";
+import { type Outcome, percentText, scoreAt, type Study } from "./study.ts";
 
 const MOST_TOKENS = 32;
+
+/** Lengths that evaluations do not measure unless asked. One token is no evidence: it goes to expert 0. */
+const SHORTEST = [1, 2];
+
+/** From how many tokens on routers of other lengths are compared. */
+const COMPARED = 4;
 
 /** What short prompts are worth. */
 export const short: Study = {
@@ -18,13 +24,14 @@ export const short: Study = {
   question:
     "To which expert does a short prompt go, how often is it the one of a longer prompt, and what does it cost?",
   paper: "Asked by reviewers: the paper shows prefixes of 32 tokens and more.",
-  setups: prefix.setups,
+  setups: (preset, seeds) =>
+    prefix.setups(preset, seeds).map((setup) => ({ ...setup, choices: { routeLengths: SHORTEST } })),
   findings(outcomes) {
     const lengths = outcomes[0].evaluation.prefixes.map(({ prefix }) => prefix).filter((length) =>
       length <= MOST_TOKENS
     );
     const [long, , mixed] = outcomes;
-    const first = lengths[0];
+    const first = lengths.find((length) => length >= COMPARED)!;
     return {
       claims: [{
         claim:
@@ -36,7 +43,13 @@ export const short: Study = {
       table: {
         head: [
           "routers",
-          ...lengths.flatMap((tokens) => [`${tokens} tokens: perplexity`, "as a long prefix routes"]),
+          ...lengths.flatMap((tokens) => [
+            `${tokens === 1 ? "1 token" : `${tokens} tokens`}: perplexity`,
+            "as a long prefix routes",
+          ]),
+          "best choice, at the length of training",
+          "surest tenth",
+          "least sure tenth",
         ],
         rows: outcomes.map((outcome) => [
           outcome.setup.label,
@@ -44,6 +57,7 @@ export const short: Study = {
             const row = scoreAt(outcome, tokens)!;
             return [row.perplexity.toFixed(2), percentText(row.agreement)];
           }),
+          ...rightTexts(outcome),
         ]),
       },
       plots: [
@@ -58,3 +72,13 @@ export const short: Study = {
     };
   },
 };
+
+/**
+ * Says how often the expert that is chosen is the best one in hindsight: over all sequences, and where the
+ * margin is largest and smallest.
+ */
+function rightTexts({ evaluation: { reliability } }: Outcome): (string | null)[] {
+  if (!reliability) return [null, null, null];
+  const { right, bins } = reliability;
+  return [right, bins.at(-1)!.right, bins[0].right].map(percentText);
+}

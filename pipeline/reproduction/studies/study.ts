@@ -32,7 +32,7 @@ export interface Setup {
 }
 
 /** What an evaluation takes besides the models. */
-export type Choices = Pick<EvaluateRunOptions, "mix" | "routeBy">;
+export type Choices = Pick<EvaluateRunOptions, "mix" | "routeBy" | "routeLengths">;
 
 /** The outcome of one run. */
 export interface Outcome {
@@ -111,6 +111,32 @@ export function gainText(gain: Gain): string {
 
 /** Writes a share of one as percent. */
 export const percentText = (share: number): string => `${(100 * share).toFixed(1)}%`;
+
+/**
+ * Lists the rows of a table that tell of several seeds of one run: how many there are, and mean and standard
+ * deviation of each figure. `figures` gives those of one run, in the order of the columns; a column without
+ * one stays empty.
+ */
+export function seedRows(
+  outcomes: readonly Outcome[],
+  figures: (outcome: Outcome) => readonly (number | undefined)[],
+  write: (value: number, column: number) => string = (value) => value.toFixed(2),
+): (string | null)[][] {
+  const groups = Map.groupBy(outcomes, ({ setup: { name } }) => name.replace(/-seed-\d+$/, ""));
+  return [...groups.values()].filter(({ length }) => length > 1).map((group) => {
+    const columns = group.map(figures);
+    return [
+      `${group[0].setup.label}, ${group.length} seeds: mean ± standard deviation`,
+      ...columns[0].map((_, column) => {
+        const values = columns.map((row) => row[column]).filter((value) => value !== undefined);
+        if (values.length < group.length) return null;
+        const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+        const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+        return `${write(mean, column)} ± ${write(Math.sqrt(squares / (values.length - 1)), column)}`;
+      }),
+    ];
+  });
+}
 
 /** Gives the figures of a run's mixture where so many tokens route; undefined where such a prefix was not measured. */
 export const scoreAt = ({ evaluation }: Outcome, tokens: number) => atPrefix(evaluation, tokens);

@@ -372,7 +372,7 @@ Deno.test("evaluate() refuses what does not fit together, with both values", asy
   const rows = anyRows(8);
   const refusals: [Options, RegExp][] = [
     [{ open: () => batchesOf(anyRows(0)) }, /there must be held-out sequences: there are none$/],
-    [{ prefix: 13 }, /at most the sequence length: prefix is 13, the sequences have 12 tokens$/],
+    [{ prefix: 13 }, /at most the sequence length: it is 13, the sequences have 12 tokens$/],
     [{ prefix: 0 }, /prefix must be an integer >= 1: prefix is 0$/],
     [
       { experts: [anyModel("a"), anyModel("b", { ...MODEL, layers: 1 }), anyModel("c")] },

@@ -118,6 +118,9 @@ Deno.test("evaluateRun() lets the experts choose as well, who are the best in hi
     assertEquals(await Deno.readTextFile(`${run}/evaluation.json`), text);
     const plain = await evaluateRun({ run, resamples: 20, gpu });
     assertEquals(plain, rest); // nothing else depends on it
+    const shorter = await evaluateRun({ run, resamples: 20, gpu, routeLengths: [1, 2] });
+    assertEquals(shorter.prefixes.map(({ prefix }) => prefix), [1, 2, 4, 8, 16, 32]);
+    assertEquals({ ...shorter, prefixes: shorter.prefixes.slice(2) }, plain);
     const wrong = () => evaluateRun({ run, resamples: 20, gpu, routeBy: "source" });
     const error = await assertRejects(wrong, InputError);
     assertMatch(

@@ -35,8 +35,13 @@ Deno.test("the study of experts repeats four experts with every seed, and counts
     4,
     2,
   ], [8, 0]]);
-  const { claims } = study("experts").findings(
+  const { claims, table } = study("experts").findings(
     setups.map((setup, i) => outcome(setup, { gains: [[10 + i, 1, 30]] })),
   );
   assertStringIncludes(claims[0].here, "2: 10.0%, 4: 11.0%, 8: 14.0%");
+  // Gains of 11, 12 and 13 percent.
+  assertEquals(table.rows.at(-1), [
+    "4 experts, 3 seeds: mean ± standard deviation",
+    ...["30.00 ± 0.00", "40.00 ± 0.00", "35.00 ± 0.00", "12.0% ± 1.0%", null, null, null],
+  ]);
 });

@@ -5,12 +5,24 @@ Deno.test("the study of short prompts tells of 32 tokens and fewer, and whether 
   const [long, short, mixed] = setupsFor("short");
   const findings = (ofMixed: number) =>
     study("short").findings([
-      outcome(long, { prefixes: { 4: 40, 32: 33, 64: 30 } }),
-      outcome(short, { prefixes: { 4: 38, 32: 34, 64: 33 } }),
-      outcome(mixed, { prefixes: { 4: ofMixed, 32: 33, 64: 31 } }),
+      outcome(long, { prefixes: { 1: 60, 2: 50, 4: 40, 32: 33, 64: 30 } }),
+      outcome(short, { prefixes: { 1: 60, 2: 49, 4: 38, 32: 34, 64: 33 } }),
+      outcome(mixed, {
+        prefixes: { 1: 60, 2: 48, 4: ofMixed, 32: 33, 64: 31 },
+        reliability: [0.7, 0.4, 0.9],
+      }),
     ]);
   const { claims, table } = findings(37);
   assertEquals([claims[0].holds, claims[0].here], [true, "37.00 and 40.00"]);
-  assertEquals(table.rows[2], ["trained with mixed lengths", "37.00", "75.0%", "33.00", "75.0%"]);
+  assertEquals(setupsFor("short").map(({ choices }) => choices), Array(3).fill({ routeLengths: [1, 2] }));
+  assertEquals(table.head.slice(1, 6), [
+    ...["1 token: perplexity", "as a long prefix routes", "2 tokens: perplexity", "as a long prefix routes"],
+    "4 tokens: perplexity",
+  ]);
+  assertEquals(table.rows[2], [
+    ...["trained with mixed lengths", "60.00", "75.0%", "48.00", "75.0%", "37.00", "75.0%", "33.00", "75.0%"],
+    ...["70.0%", "90.0%", "40.0%"],
+  ]);
+  assertEquals(table.rows[0].slice(-3), [null, null, null]);
   assertEquals(findings(41).claims[0].holds, false);
 });

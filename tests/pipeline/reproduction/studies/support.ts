@@ -26,6 +26,8 @@ export interface Told {
   prefixes?: Record<number, number>;
   /** Gains over the dense models, with the ends of their intervals. */
   gains?: [percent: number, low: number, high: number][];
+  /** How often the choice is right: of all sequences, of the least sure ones, of the surest ones. */
+  reliability?: [right: number, leastSure: number, surest: number];
   /** Perplexity of every expert on its text, and of the dense models there, and its share. */
   segments?: [mixture: number, dense: number, steps: number, share: number][];
 }
@@ -38,7 +40,7 @@ const score = (perplexity: number) => ({
 /** Makes the outcome of a run. */
 export function outcome(
   setup: Setup,
-  { mixture = 30, prefixes = {}, gains = [], segments = [] }: Told = {},
+  { mixture = 30, prefixes = {}, gains = [], segments = [], reliability }: Told = {},
 ): Outcome {
   const c = resolveConfiguration({ ...SMALL, flags: setup.settings });
   const baselines = ["dense", "dense-steps"] as const;
@@ -63,6 +65,9 @@ export function outcome(
           high: 41 - perplexity,
         }],
       })),
+      ...reliability && {
+        reliability: { right: reliability[0], bins: reliability.slice(1).map((right) => ({ right })) },
+      },
       segments: segments.map(([mixture, dense, steps, share], expert) => ({
         ...{ expert, share, sequences: 100, tokens: 1000 },
         perplexity: { mixture, dense, "dense-steps": steps },
