@@ -76,6 +76,7 @@ export {
   trainDenseTogether,
   trainExpert,
   trainExperts,
+  trainExpertsInTurn,
   type TrainOptions,
   trainSwitch,
   trainSwitchTogether,
