@@ -1093,7 +1093,7 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     [
       "--config FILE",
       2,
-      'Cannot run task "doctor" as every flag must be one of its own: --config is not, the nearest is --log; see --help',
+      'Cannot run task "doctor" as every flag must be one of its own: --config is not, but tasks',
     ],
     [
       "--verbose=1",
