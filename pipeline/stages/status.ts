@@ -5,14 +5,14 @@
  * @module
  */
 
-import { InputError, say, task, type TaskReference, type Text } from "../../kernels/errors.ts";
+import { InputError, type TaskReference, type Text } from "../../kernels/errors.ts";
 import { checkRunFolder } from "../run/files.ts";
 import { adoptionOf } from "../run/adoption.ts";
 import { heldIn } from "../run/lock.ts";
 import type { Owner } from "../run/claims.ts";
 import type { Manifest } from "../run/manifest.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
-import { partsAlone } from "./parts_alone.ts";
+import { partitionRemedy, partsAlone } from "./parts_alone.ts";
 import { commandOf } from "./command.ts";
 import { type StageState, statesOf } from "./state.ts";
 
@@ -66,7 +66,7 @@ export async function statusOf(run: string): Promise<RunStatus> {
       `Cannot tell the status of "${run}" as it must be a run folder: there is no config.json`,
       {
         where: `${run}/config.json`,
-        remedy: say`run ${task("partition", { run })} first`,
+        remedy: await partitionRemedy(run),
       },
     );
   }

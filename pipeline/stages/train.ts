@@ -340,11 +340,16 @@ export async function besides(run: string, also: readonly string[], task: string
 
 /**
  * Reads how many experts a run has, from its configuration. Throws an `InputError` where it is no run
- * folder, and where one of the runs of `also` is none or has another number of experts.
+ * folder, and where one of the runs of `also` is none or has another number of experts. Messages name the
+ * task `by`, which asks.
  */
-export async function expertsOf(run: string, also: readonly string[] = []): Promise<number> {
-  const { experts } = await needConfiguration(run, "train-expert", true);
-  const [, ...others] = also.length > 0 ? await besides(run, also, "train-expert") : [];
+export async function expertsOf(
+  run: string,
+  also: readonly string[] = [],
+  by = "train-expert",
+): Promise<number> {
+  const { experts } = await needConfiguration(run, by, true);
+  const [, ...others] = also.length > 0 ? await besides(run, also, by) : [];
   const other = others.findIndex((configuration) => configuration.experts !== experts);
   if (other < 0) return experts;
   throw new InputError(
