@@ -14,7 +14,6 @@ import {
   field,
   FIELDS,
   type Fields,
-  nearest,
   parseValue,
   someValuesOf,
   type Sources,
@@ -23,6 +22,7 @@ import {
 } from "../pipeline/settings/mod.ts";
 import { settingsOf } from "../pipeline/stages/mod.ts";
 import { describe, exitCode, type Known } from "./errors.ts";
+import { unknownFlag } from "./flags.ts";
 import { checkOneCard } from "./gpu.ts";
 import { PRINTING } from "./options.ts";
 import { startProgress } from "./progress.ts";
@@ -199,7 +199,8 @@ export function fieldsOf<Options extends Fields>({ name, options }: Task<Options
 
 async function readArguments<Options extends Fields>(task: Task<Options>, args: string[]) {
   const table = { ...task.options, ...PRINTING };
-  const { words, paths } = readWords(task, args);
+  const { words, paths, unknown } = readWords(task, args);
+  if (unknown !== undefined) throw await unknownFlag(task, unknown, fieldsOf);
   if (paths.length > 0 && task.positional === undefined) {
     const what = `Cannot run task "${task.name}" as it takes flags only: "${paths[0]}" is none`;
     throw new InputError(what, { remedy: "see --help" });
@@ -229,15 +230,16 @@ async function readArguments<Options extends Fields>(task: Task<Options>, args: 
 /**
  * Reads the flags with their words, and the paths. The parser is not told any flags, so it reports every word
  * on its own. A value that is empty, or `-`, or a number below 0 looks to the parser like a path; here the
- * flag before it tells that it is a value.
+ * flag before it tells that it is a value. `unknown` is the first word that is no flag of the task.
  */
 function readWords<Options extends Fields>(
   task: Task<Options>,
   args: string[],
-): { words: Map<Field, string[]>; paths: string[] } {
+): { words: Map<Field, string[]>; paths: string[]; unknown?: string } {
   const byFlag = new Map(Object.values(fieldsOf(task)).map((field) => [field.flag, field]));
   const words = new Map<Field, string[]>();
   const paths: string[] = [];
+  let unknown: string | undefined;
   let open: string[] | undefined; // words of the flag before, as long as its value is missing
   let taken: string | undefined; // the last value that begins with a dash: the parser may report each of its letters
   const { _: rest } = parseArgs(args, {
@@ -250,7 +252,10 @@ function readWords<Options extends Fields>(
       else if (word !== taken) {
         const [flag, inline] = /^--([^=]*)(?:=(.*))?$/s.exec(word)?.slice(1) ?? [key];
         const field = word.startsWith("--") ? byFlag.get(flag) : undefined;
-        if (!field) throw unknownFlag(task.name, word, nearest(flag, [...byFlag.keys(), "help"]));
+        if (!field) {
+          unknown ??= word;
+          return false;
+        }
         const next = typeof value === "string" && !inline ? value : undefined; // the word after it
         const takesNext = inline === undefined &&
           (field.form !== "flag" || next === "true" || next === "false");
@@ -262,15 +267,7 @@ function readWords<Options extends Fields>(
       return false;
     },
   });
-  return { words, paths: [...paths, ...rest.map(String)] };
-}
-
-function unknownFlag(task: string, word: string, near: string): InputError {
-  const flag = word.replace(/=.*/s, "");
-  return new InputError(
-    `Cannot run task "${task}" as every flag must be one of its own: ${flag} is not, the nearest is --${near}`,
-    { remedy: "see --help" },
-  );
+  return { words, paths: [...paths, ...rest.map(String)], unknown };
 }
 
 /** Reads the words of a flag as its value; undefined for a flag that is false. */

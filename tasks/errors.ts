@@ -6,9 +6,9 @@
  * @module
  */
 
-import { ExplainedError, InputError, RunError, say, task, type Text } from "../kernels/mod.ts";
+import { ExplainedError, InputError, RunError, say, type Text } from "../kernels/mod.ts";
 import { VERSION } from "../pipeline/run/mod.ts";
-import { repairOf } from "../pipeline/stages/mod.ts";
+import { partitionRemedy, repairOf } from "../pipeline/stages/mod.ts";
 import { worded } from "./wording.ts";
 
 /** Says how to mend a file that is wrong; undefined where that is not known. */
@@ -77,12 +77,12 @@ export function explained(error: unknown): unknown {
 }
 
 /**
- * Says how to mend a file: as the stages of its run make it, or by a partition if there is no such run yet.
+ * Says how to mend a file: as the stages of its run make it, or by a partition or another folder if there is no such run.
  */
 async function mended(where: string, run: string | undefined): Promise<Text | undefined> {
   const remedy = await repairOf(where);
   if (remedy !== undefined || run === undefined || !where.startsWith(`${run}/`)) return remedy;
-  return await Deno.stat(run).then(() => undefined, () => say`run ${task("partition", { run })} first`);
+  return await Deno.stat(`${run}/config.json`).then(() => undefined, () => partitionRemedy(run));
 }
 
 /**

@@ -42,7 +42,7 @@ export const TASK = await defineTask({
       const one = say`${setting("expert")} or ${setting("allText")}`;
       throw new InputError(say`Cannot export as one of ${one} must say what: ${is}`);
     }
-    const wanted = allText ? [undefined] : expertsNamed(expert, await expertsOf(run), "export");
+    const wanted = allText ? [undefined] : expertsNamed(expert, await expertsOf(run, [], "export"), "export");
     const all: Exported[] = [];
     for (const id of wanted) {
       const name = id === undefined ? "all-text" : `expert-${String(id).padStart(2, "0")}`;

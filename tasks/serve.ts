@@ -7,6 +7,7 @@ import { type Answered, keepToUpstreams, parseUpstreams, readKeys, serve } from 
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { DEVICE, MEMORY, RUN } from "./options.ts";
+import { checkUpstreams } from "./upstream_permission.ts";
 
 const { custom, integer, integers, number, path, section, text } = field;
 
@@ -34,6 +35,7 @@ export const TASK = await defineTask({
   options: { ...RUN, ...DEVICE, ...SERVER },
   run: async ({ options, signal, onWarning, print }) => {
     const { apiKeyFile, upstream, upstreamKeyFile, upstreamTimeout, serveExperts, log, ...rest } = options;
+    await checkUpstreams(upstream);
     const [key] = upstreamKeyFile === undefined ? [] : await readKeys(upstreamKeyFile);
     await serve({
       ...{ ...rest, signal, onWarning },

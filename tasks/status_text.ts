@@ -4,42 +4,74 @@
  * @module
  */
 
-import { FIELDS } from "../pipeline/settings/mod.ts";
+import { task, type TaskReference } from "../kernels/mod.ts";
+import { field, FIELDS, type Fields } from "../pipeline/settings/mod.ts";
 import type { RunStatus, StageStatus } from "../pipeline/stages/mod.ts";
 import { type Owner } from "../pipeline/run/mod.ts";
-import { roughBytes, table } from "./layout.ts";
+import { bytes, ranges, table } from "./layout.ts";
 import { worded, words } from "./wording.ts";
 
+/** Longest list of models that is told whole. */
+const MOST_NAMES = 40;
+
+/** What settings hold that only this project's own code reads. */
+const INTERNAL = ["format", "variants"];
+
 /**
- * Lays out the status of a run: a row per stage (one row for models in the same state), then the settings
- * that each was made with.
+ * Lays out the status of a run: a row per stage (one row for models in the same state), what else could be
+ * made, the settings that each was made with where they are no defaults, and what to run next.
  */
 export function statusText({ run, holders, parts, stages }: RunStatus): string {
   const groups = grouped(stages);
-  const rows = groups.map(([name, { state, revision, outputs, because, holders }, count]) => [
+  const isWanted = ([, { state, optional }]: Group) => state !== "missing" || !optional;
+  const more = new Set(
+    groups.filter((group) => !isWanted(group)).map(([, { command }]) => requestText(command)),
+  );
+  const rows = groups.filter(isWanted).map(([name, { state, because, holders }, { files, bytes: size }]) => [
     name,
     state,
-    revision.made === null ? "" : String(revision.made),
-    outputs ? String(count * outputs.files) : "",
-    outputs ? roughBytes(count * outputs.bytes) : "",
+    files > 0 ? String(files) : "",
+    files > 0 ? bytes(size) : "",
     holders.length > 0 ? holders.map(maker).join(", ") : because ? worded(because) : "",
   ]);
-  const settings = groups.flatMap(([name, { settings }]) =>
-    settings ? [`  ${name}  ${settingsText(settings)}`] : []
-  );
-  const next =
-    stages.find(({ state, partition }) => partition && state !== "up to date" && state !== "being made") ??
-      stages.find(({ state, optional }) => state === "missing" && !optional || state === "out of date");
+  const settings = groups.flatMap(([name, { settings = {} }]) => {
+    const text = settingsText(settings);
+    return text === "" ? [] : [`  ${name}  ${text}`];
+  });
   return [
     `run  ${run}${holders.map((holder) => `, in which ${by(holder)} works`).join("")}`,
     ...(parts.length > 0
       ? [`only the parts of experts ${parts.join(", ")} lie here, without the run that they come from`]
       : []),
     "",
-    table("stage | state | revision | files | size |", rows),
-    ...(settings.length > 0 ? ["", "made with", ...settings] : []),
-    ...(next ? ["", `next: ${words(next.command)}`] : []),
+    table("stage | state | files | size |", rows),
+    ...(more.size > 0 ? ["", `on request: ${[...more].join(", ")}`] : []),
+    ...(settings.length > 0 ? ["", "made with (besides defaults)", ...settings] : []),
+    "",
+    nextText(run, stages),
   ].join("\n");
+}
+
+/** Names a task that makes what nobody has asked for, with the flag that tells it from others. */
+function requestText({ task: name, with: { match } }: TaskReference): string {
+  return words(task(name, { match })).replace(/^deno task /, "");
+}
+
+/** Says what to run next: the first stage of the partition that is not made, then what is missing besides. */
+function nextText(run: string, stages: readonly StageStatus[]): string {
+  const isToMake = ({ state, optional }: StageStatus) =>
+    state !== "up to date" && state !== "being made" && !(optional && state === "missing");
+  const next = stages.find((stage) => stage.partition && isToMake(stage)) ?? stages.find(isToMake);
+  if (next === undefined) {
+    return stages.some(({ state }) => state === "being made")
+      ? "next: nothing, once what is being made is there"
+      : `nothing is missing: ${words(task("report", { run }))} shows it on one page`;
+  }
+  const alike = stages.filter(({ command, state }) =>
+    command.task === next.command.task && state === "missing" && next.state === state
+  );
+  const all = next.command.with.expert !== undefined && alike.length > 1 ? { expert: "all" } : {};
+  return `next: ${words(task(next.command.task, { ...next.command.with, ...all }))}`;
 }
 
 const by = ({ pid, host, task, since }: Owner): string =>
@@ -48,39 +80,50 @@ const by = ({ pid, host, task, since }: Owner): string =>
 /** Names a process that makes a stage, since it makes that. */
 const maker = (holder: Owner): string => by({ ...holder, since: holder.stage?.since ?? holder.since });
 
+/** Stages that stand alike: their name, the first of them, and what all of them made. */
+type Group = [name: string, first: StageStatus, outputs: { files: number; bytes: number }];
+
 /** Joins models in the same state into one row, with the first of their names and their number. */
-function grouped(stages: readonly StageStatus[]): [name: string, first: StageStatus, count: number][] {
+function grouped(stages: readonly StageStatus[]): Group[] {
   const groups = new Map<string, StageStatus[]>();
   for (const stage of stages) {
-    const { command, state, because, settings, revision, holders } = stage;
+    const { command, state, because, settings, holders } = stage;
     const key = JSON.stringify([
       command.task,
       command.with.match,
       state,
       because,
       settings,
-      revision,
       holders,
     ]);
     groups.set(key, [...groups.get(key) ?? [], stage]);
   }
   return [...groups.values()].map((alike) => {
     const [first, last] = [alike[0], alike.at(-1)!];
-    const name = alike.length === 1
-      ? first.stage
-      : `${first.stage} … ${last.stage.replace(/^.*-/, "")} (${alike.length})`;
-    return [name, first, alike.length];
+    const all = ranges(alike.map(({ stage }) => stage));
+    const names = all.length <= MOST_NAMES ? all : `${first.stage} … ${last.stage.replace(/^.*-/, "")}`;
+    const name = alike.length === 1 ? names : `${names} (${alike.length})`;
+    const sum = (of: "files" | "bytes") => alike.reduce((all, { outputs }) => all + (outputs?.[of] ?? 0), 0);
+    return [name, first, { files: sum("files"), bytes: sum("bytes") }];
   });
 }
 
-/** Writes settings as flags where they are some, and as names otherwise. */
+/** Writes settings that are no defaults: as flags where they are some, and as names otherwise. */
 function settingsText(settings: Record<string, unknown>): string {
-  const flags: Record<string, { flag: string }> = FIELDS;
-  return Object.entries(settings).filter(([, value]) => value !== "" && !isEmpty(value)).map((
-    [name, value],
-  ) => `${flags[name]?.flag ?? name} ${typeof value === "string" ? value : JSON.stringify(value)}`).join(
-    ", ",
-  );
+  const fields: Fields = FIELDS;
+  return Object.entries(settings)
+    .filter(([name, value]) => {
+      const isDefault = JSON.stringify(fields[name]?.default) === JSON.stringify(value);
+      return !INTERNAL.includes(name) && !isDefault && valueText(value) !== "";
+    })
+    .map(([name, value]) => `${fields[name]?.flag ?? field.kebabCase(name)} ${valueText(value)}`)
+    .join(", ");
 }
 
-const isEmpty = (value: unknown) => Array.isArray(value) && value.length === 0;
+/** Writes a value without the marks of JSON. */
+function valueText(value: unknown): string {
+  if (Array.isArray(value)) return value.map(valueText).join(" ");
+  if (typeof value !== "object" || value === null) return String(value ?? "");
+  const parts = Object.entries(value).map(([name, part]) => `${field.kebabCase(name)} ${valueText(part)}`);
+  return `(${parts.join(", ")})`;
+}

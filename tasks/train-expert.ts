@@ -5,7 +5,7 @@
  */
 import { field } from "../pipeline/settings/mod.ts";
 import { adoptedExperts } from "../pipeline/run/mod.ts";
-import { expertsOf, planExperts, trainExpert, trainExperts } from "../pipeline/stages/mod.ts";
+import { expertsOf, planExperts, trainExperts, trainExpertsInTurn } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { expertsNamed, IN_A_RUN, parseBytes, SPEED, TRAINING } from "./options.ts";
 import { planText, speedOf, trainedText } from "./text.ts";
@@ -53,7 +53,7 @@ export const TASK = await defineTask({
     const how = [{ ...options, sources }, { signal, onEvent }] as const;
     const models = options.together || options.also.length > 0
       ? await trainExperts(toTrain, ...how)
-      : await Array.fromAsync(toTrain(run), (expert) => trainExpert(expert, ...how)); // one after another
+      : await trainExpertsInTurn(toTrain(run), ...how);
     print({ run, models }, trainedText(run, models, runs.flatMap((run) => toTrain(run).map(() => run))));
   },
 }, import.meta);

@@ -166,7 +166,7 @@ Deno.test("a first attempt that failed holds no flag, but what was made before o
     ]);
     assertFails(none, 2, `${folder}/no`);
     const before = await task("score", ["--run", `${folder}/none`, "--prefix", "4"]);
-    assertFails(before, 2, `run deno task tokenize --run ${folder}/none first`);
+    assertFails(before, 2, `run deno task partition --run ${folder}/none first`, "deno task tokenize --run");
     const missing = await task("partition", ["--run", `${folder}/none`, "--input", `${folder}/none.txt`]);
     assertFails(missing, 2, `${folder}/none.txt`);
     assertFalse(await exists(`${folder}/none`)); // what is refused leaves no folder
@@ -261,6 +261,7 @@ Deno.test("output that cannot be written, and a missing earlier stage, are named
       await task("assign", ["--run", `${folder}/new`]),
       2,
       '"score" must have run there',
+      "run deno task partition --run",
       "deno task score --run",
     );
   }));

@@ -88,6 +88,23 @@ async function refuse(name: string, args: string[], text: string): Promise<void>
   assertStringIncludes(lines[0], text);
 }
 
+Deno.test("two processes that train all experts share them, and both end with all of them trained", () =>
+  inFolder(async (folder) => {
+    const [run, alone] = [`${folder}/run`, `${folder}/alone`];
+    for (const to of [run, alone]) copyFolder(await partitioned(), to);
+    const args = (run: string) => ["--run", run, "--expert", "all", ...BRIEF];
+    const both = await Promise.all([succeed("train-expert", args(run)), succeed("train-expert", args(run))]);
+    for (const name of ["train-expert-00", "train-expert-01"]) {
+      const started = both.flatMap(({ err }) => err.match(new RegExp(`${name} +started`, "g")) ?? []);
+      assertEquals(started.length, 1, both.map(({ err }) => err).join("\n"));
+    }
+    assertEquals(both[0].out, both[1].out);
+    await succeed("train-expert", args(alone));
+    const models = async (run: string) =>
+      Object.entries(await hashes(run)).filter(([path]) => path.startsWith("experts/"));
+    assertEquals(await models(run), await models(alone));
+  }));
+
 Deno.test("train-expert in a folder with its part, the tokenizer and the configuration alone gives the run's expert", () =>
   inFolder(async (folder) => {
     const run = `${folder}/run`;

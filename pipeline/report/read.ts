@@ -21,7 +21,7 @@ import { exists, isFolder } from "../run/files.ts";
 import { isPages, type Manifest, manifestNames, readManifest, vouchedFiles } from "../run/manifest.ts";
 import type { Vouched } from "../run/vouched.ts";
 import { expertNames } from "../stages/names.ts";
-import { partsAlone } from "../stages/parts_alone.ts";
+import { partitionRemedy, partsAlone } from "../stages/parts_alone.ts";
 import { anythingBegun } from "../stages/state.ts";
 import { baselineTargets } from "../stages/baselines.ts";
 import { expertTarget } from "../stages/train_expert.ts";
@@ -75,14 +75,16 @@ export async function readRun(
   run: string,
   { doing = "report on", names = true }: { doing?: string; names?: boolean } = {},
 ): Promise<RunRecord> {
-  const refuse = (must: string, remedy: Text = say`run ${task("partition", { run })} first`) =>
-    new InputError(`Cannot ${doing} "${run}" as it must ${must}`, { where: run, remedy });
-  const notARun = (reason: string) =>
-    refuse(`be a run folder: ${reason}`, say`name the folder that ${task("partition")} wrote`);
-  if (!await exists(run)) throw refuse("be a run folder: there is no such folder");
-  if (!await isFolder(run)) throw notARun("it is a file");
+  const refuse = async (must: string) =>
+    new InputError(`Cannot ${doing} "${run}" as it must ${must}`, {
+      where: run,
+      remedy: await partitionRemedy(run),
+    });
+  const notARun = (reason: string) => refuse(`be a run folder: ${reason}`);
+  if (!await exists(run)) throw await notARun("there is no such folder");
+  if (!await isFolder(run)) throw await notARun("it is a file");
   const config = await readRunConfiguration(run);
-  if (config === null) throw notARun("it has no config.json");
+  if (config === null) throw await notARun("it has no config.json");
   const vouched = await vouchedFiles(run);
   vouched.add(run, (await readManifest(run, "reproduce"))?.outputs ?? {}); // the claims are read below
   const again = (name: string) => say`run ${task(name, { run })} again`;
@@ -125,7 +127,7 @@ export async function readRun(
   }
   if (names && record.partition) record.names = await expertNames(run, vouched);
   if (isEmpty(record) && !await anythingBegun(run, config.configuration)) {
-    throw refuse("hold something that a task made: it holds a configuration and nothing made with it");
+    throw await refuse("hold something that a task made: it holds a configuration and nothing made with it");
   }
   return record;
 }

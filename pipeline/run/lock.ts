@@ -44,16 +44,20 @@ export interface Hold {
 
 /** Is thrown where another process holds what is asked for. */
 export class HeldError extends RunError {
+  /** What is held. */
+  readonly held: string;
   /** Who holds it. */
   readonly owner: Owner;
+  /** Who holds it, and since when, in words. */
+  readonly by: string;
 
-  /** Makes the error of what cannot be done, where, and who holds that. */
-  constructor(what: string, where: string, owners: readonly Owner[]) {
-    super(`${what}: ${whoHolds(owners)}`, {
-      where,
-      remedy: say`wait for it or choose another ${setting("run")}`,
-    });
+  /** Makes the error of what cannot be done, in which run, what is held there, and by whom. */
+  constructor(what: string, run: string, held: string, owners: readonly Owner[]) {
+    const by = whoHolds(owners);
+    super(`${what}: ${by}`, { where: run, remedy: say`wait for it or choose another ${setting("run")}` });
+    this.held = held;
     this.owner = owners[0];
+    this.by = by;
   }
 }
 
@@ -161,7 +165,7 @@ export async function lockRun(
         await drop({ file, path, claim });
       } else blocking = [file];
       if (performance.now() - start >= patience) {
-        throw new HeldError(refusal ?? refusalOf(run, name, mode), run, blocking);
+        throw new HeldError(refusal ?? refusalOf(run, name, mode), run, name, blocking);
       }
       wait(blocking[0]);
       await pause(RETRY_MS * (1 + Math.random())); // of random length, so that two processes that saw each other do not meet again

@@ -14,7 +14,14 @@ import type { Vouched } from "../run/vouched.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { decoding, type DecodingModel, type DecodingOptions, type Form } from "./forms.ts";
 import { type Budget, createLeases, type Held, type Lease, type LeaseCounts, type Loader } from "./leases.ts";
-import { checkTokenizer, type MixtureSource, type ModelName, modelSource, runSource } from "./models.ts";
+import {
+  checkTokenizer,
+  type MixtureSource,
+  type ModelName,
+  modelSource,
+  runSource,
+  type RunSourceOptions,
+} from "./models.ts";
 import { createQueue } from "./queue.ts";
 import { type Route, routeOf } from "./route.ts";
 
@@ -25,13 +32,11 @@ export interface MixtureSettings extends Budget, DecodingOptions, OpenGpuOptions
 }
 
 /** What {@link openMixture} takes. */
-export interface MixtureOptions extends MixtureSettings {
+export interface MixtureOptions extends MixtureSettings, Pick<RunSourceOptions, "partitioner" | "doing"> {
   /** Run folder with `tokenizer.json`, a partitioner and `experts/`. */
   run?: string;
   /** A checkpoint folder to use instead: a mixture of one, without a partitioner. */
   model?: string;
-  /** Folder of the partitioner, instead of the run's own. */
-  partitioner?: string;
   /**
    * Records of the files, against which they are checked as they are read. Default: what the manifests of
    * their run say.
@@ -53,6 +58,8 @@ export interface Mixture {
   readonly shape: Partial<ModelConfig>;
   /** What happened so far. */
   readonly counts: MixtureCounts;
+  /** Throws an `InputError` where the tokenizer or the partitioner is missing; reads neither. */
+  check(): Promise<void>;
   /** Gives the number of experts. */
   experts(): Promise<number>;
   /** Gives the tokenizer, which is opened once. */
@@ -112,13 +119,15 @@ export interface Mixture {
  * what is wrong with one model concerns that one alone.
  */
 export async function openMixture(
-  { run, model, partitioner, vouched, ...settings }: MixtureOptions,
+  { run, model, partitioner, vouched, doing, ...settings }: MixtureOptions,
 ): Promise<Mixture> {
   if (model === undefined && run === undefined) {
     throw new TypeError("Cannot open a mixture as a run or a model must be named: neither is");
   }
   return createMixture(
-    await (model === undefined ? runSource(run!, partitioner, vouched) : modelSource(model, vouched)),
+    await (model === undefined
+      ? runSource(run!, { partitioner, vouched, doing })
+      : modelSource(model, vouched)),
     settings,
   );
 }
@@ -266,6 +275,7 @@ export function createMixture(
     get counts() {
       return { partitioners, ...leases.counts };
     },
+    check: async () => await source.check?.(),
     async experts() {
       return experts ??= (await partitioner.get()).experts;
     },

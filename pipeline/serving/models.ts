@@ -32,6 +32,8 @@ export interface MixtureSource {
   shape?: Partial<ModelConfig>;
   /** Names a model in messages. */
   name(model: ModelName): string;
+  /** Throws an `InputError` where there is no tokenizer or no partitioner; reads neither. */
+  check?(): Promise<void>;
   /** Opens the tokenizer of all models. */
   tokenizer(): Promise<Tokenizer>;
   /** Gives its SHA-256, where it is known. */
@@ -70,11 +72,20 @@ export async function modelSource(folder: string, vouched?: Vouched): Promise<Mi
   };
 }
 
-/** The mixture of a run; `partitioner` is a folder to use instead of the run's own. */
+/** How {@linkcode runSource} reads a run. */
+export interface RunSourceOptions {
+  /** A partitioner's folder to use instead of the run's own. */
+  partitioner?: string;
+  /** Records of its files. Default: what the manifests of the run say. */
+  vouched?: Vouched;
+  /** What it is read for, as messages say it: "Cannot generate as …". That is the default. */
+  doing?: string;
+}
+
+/** The mixture of a run. */
 export async function runSource(
   run: string,
-  partitioner?: string,
-  vouched?: Vouched,
+  { partitioner, vouched, doing = "generate" }: RunSourceOptions = {},
 ): Promise<MixtureSource> {
   const configuration = (await readRunConfiguration(run))?.configuration;
   const routing = partitioner ?? await partitionerFolder(run, configuration?.routers);
@@ -82,19 +93,27 @@ export async function runSource(
   const path = `${run}/tokenizer.json`;
   const folderOf = (model: ModelName) =>
     typeof model === "number" ? `${run}/experts/${expertFolder(model)}` : `${run}/${model}`;
+  const need = async (where: string) => {
+    if (await exists(where)) return;
+    throw new InputError(`Cannot ${doing} as "${where}" must be there: it is not`, { where });
+  };
   const { expertHidden: hidden, expertLayers: layers, expertHeads: heads } = configuration ?? {};
   return {
     experts: configuration?.experts,
     prefix: configuration?.prefix,
     shape: { hidden, layers, heads },
     name: (model) => `"${folderOf(model)}"`,
+    async check() {
+      await need(path);
+      await need(routing);
+    },
     async tokenizer() {
-      if (!await exists(path)) throw missing(path);
+      await need(path);
       return await loadTokenizer(path, { eos: configuration?.eos, vouched });
     },
     identity: () => tokenizerOf(path),
     async partitioner(device) {
-      if (!await exists(routing)) throw missing(routing);
+      await need(routing);
       return await openPartitioner(routing, device, { vouched });
     },
     async dense() {
@@ -106,9 +125,7 @@ export async function runSource(
     describe: (model) => loadCheckpointConfig(folderOf(model), vouched),
     async load(model) {
       const folder = folderOf(model);
-      for (const name of [`${folder}/config.json`, `${folder}/model.safetensors`]) {
-        if (!await exists(name)) throw missing(name);
-      }
+      for (const name of ["config.json", "model.safetensors"]) await need(`${folder}/${name}`);
       return await loadCheckpoint(folder, vouched);
     },
   };
@@ -164,8 +181,4 @@ export function checkShape(
       { remedy: "train it again" },
     );
   }
-}
-
-function missing(where: string): InputError {
-  return new InputError(`Cannot generate as "${where}" must be there: it is not`, { where });
 }

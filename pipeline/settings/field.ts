@@ -7,7 +7,7 @@
 
 import * as v from "valibot";
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
-import { nearest } from "./nearest.ts";
+import { nearestText } from "./nearest.ts";
 
 /** Describes one thing that can be set. */
 export interface Field<Value = unknown> {
@@ -206,8 +206,8 @@ export function someValuesOf<Table extends Fields>(
 ): Partial<Values<Table>> {
   const read = Object.entries(values).map(([name, value]) => {
     if (Object.hasOwn(table, name)) return [name, checkValue(table[name], value)];
-    const known = nearest(name, Object.keys(table));
-    throw new InputError(`Cannot use field "${name}" as it must be a known one: the nearest is "${known}"`);
+    const is = nearestText(name, Object.keys(table));
+    throw new InputError(`Cannot use field "${name}" as it must be a known one: ${is}`);
   });
   return Object.fromEntries(read) as Partial<Values<Table>>;
 }

@@ -30,10 +30,16 @@ import { manifestOf, type States, valuesOf } from "./state.ts";
 
 /**
  * Runs a stage unless it is up to date, and returns its manifest. While it runs, no other process may make
- * the same, or make what it reads; an up-to-date stage blocks nobody. Throws a `RunError` that names the
- * other process where there is one.
+ * the same, or make what it reads; an up-to-date stage blocks nobody. Waits `patience` milliseconds for a
+ * process that makes the same, and then throws a `HeldError` that names it; at once for one that makes what
+ * it reads.
  */
-export async function runStage(work: Work, states: States, stage: Stage): Promise<Manifest> {
+export async function runStage(
+  work: Work,
+  states: States,
+  stage: Stage,
+  patience = GLANCE_MS,
+): Promise<Manifest> {
   const { run, emit, signal } = work;
   signal?.throwIfAborted();
   const identity = await identityOf(work, states, stage);
@@ -56,7 +62,7 @@ export async function runStage(work: Work, states: States, stage: Stage): Promis
   };
   const found = await readManifest(run, name);
   if ((await damagedOf(found))?.length === 0) return upToDate(found!);
-  const holds = await lockStage(work, states, stage, identity);
+  const holds = await lockStage(work, states, stage, identity, { patience });
   try {
     const before = await readManifest(run, name);
     const damaged = await damagedOf(before); // again: another process may have made it in the meantime
@@ -137,7 +143,7 @@ export async function runPart(
     emit({ type: "stage", stage: name, state: "up to date", by: "size", result: before.result });
     return { ...before.result, closed: true };
   }
-  const holds = await lockStage(work, states, stage, identity, part);
+  const holds = await lockStage(work, states, stage, identity, { part });
   try {
     await refuseLinks(run, stage);
     await removeIfThere(manifestPath(run, name)); // it must not vouch for files that change
@@ -156,12 +162,12 @@ async function lockStage(
   { graph }: States,
   stage: Stage,
   identity: StageIdentity,
-  part?: Part,
+  { part, patience = GLANCE_MS }: { part?: Part; patience?: number },
 ): Promise<Hold[]> {
   const holds: Hold[] = [];
   try {
     const mode = part ? "part" : "alone";
-    holds.push(await lock(stage.name, { mode, makes: stage.name, patience: GLANCE_MS }));
+    holds.push(await lock(stage.name, { mode, makes: stage.name, patience }));
     for (const name of stage.reads?.(identity, part) ?? graph.before(stage).map(({ name }) => name)) {
       holds.push(await lock(name, { mode: "read", patience: GLANCE_MS }));
     }

@@ -34,6 +34,7 @@ export {
   planPartition,
   type StageEstimate,
 } from "./plan.ts";
+export { partitionRemedy } from "./parts_alone.ts";
 export { repairOf } from "./repair.ts";
 export {
   foldersNamed,
@@ -76,6 +77,7 @@ export {
   trainDenseTogether,
   trainExpert,
   trainExperts,
+  trainExpertsInTurn,
   type TrainOptions,
   trainSwitch,
   trainSwitchTogether,

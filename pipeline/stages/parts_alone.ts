@@ -1,12 +1,14 @@
 /**
- * Tells a run folder from one that only holds parts of experts, copied there to train elsewhere.
+ * Tells a run folder from one that only holds parts of experts, copied there to train elsewhere, and from one
+ * that holds no run.
  *
  * @module
  */
 
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
-import { exists } from "../run/files.ts";
-import { manifestNames } from "../run/manifest.ts";
+import { LOCKS } from "../run/claims.ts";
+import { entriesOf, exists, isFolder } from "../run/files.ts";
+import { manifestNames, runOf } from "../run/manifest.ts";
 import { defaultConfiguration } from "../settings/configuration.ts";
 import { graphOf } from "./graph.ts";
 
@@ -36,16 +38,40 @@ export async function partsAlone(run: string): Promise<number[]> {
  */
 export async function partitionRemedy(run: string): Promise<Text> {
   const alone = await partsAlone(run);
-  if (alone.length === 0) return say`run ${task("partition", { run })} first`;
+  if (alone.length === 0) return await runRemedy(run);
   return `${onlyParts(alone)}: name the whole run that ${
     alone.length === 1 ? "it was" : "they were"
   } copied from`;
 }
 
+/**
+ * Says, as the remedy of an error, how a folder becomes a run: by a partition, unless it holds other files.
+ * Then it says which run to name instead, where one lies in the folder or around it.
+ */
+async function runRemedy(run: string): Promise<Text> {
+  const first = say`run ${task("partition", { run })} first`;
+  if (!await exists(run) || await isRun(run)) return first;
+  const around = await runOf(run);
+  if (around !== null) return say`name the run that it lies in, with ${setting("run", around)}`;
+  const held = await isFolder(run) ? (await entriesOf(run)).filter(({ name }) => name !== LOCKS) : null;
+  if (held?.length === 0) return first;
+  for (const { name } of held ?? []) {
+    if (await isRun(`${run}/${name}`)) {
+      return say`name a run that lies in it, with ${setting("run", `${run}/${name}`)}`;
+    }
+  }
+  return say`name with ${setting("run")} the folder that ${task("partition")} wrote`;
+}
+
+/** Whether a folder is that of a run. */
+async function isRun(folder: string): Promise<boolean> {
+  return await exists(`${folder}/config.json`) && (await manifestNames(folder)).length > 0;
+}
+
 /** Says, as the remedy of an error, where the configuration of a run without one comes from. */
 export async function configurationRemedy(run: string): Promise<Text> {
   const alone = await partsAlone(run);
-  if (alone.length === 0) return say`run ${task("partition", { run })} first`;
+  if (alone.length === 0) return await runRemedy(run);
   return `${onlyParts(alone)}: copy config.json and tokenizer.json from the run as well`;
 }
 

@@ -80,8 +80,8 @@ export interface Session {
   work: Work;
   /** The states of the run's stages. */
   states: States;
-  /** Runs a stage unless it is up to date. */
-  run(stage: Stage): Promise<Manifest>;
+  /** Runs a stage unless it is up to date; waits so many milliseconds for a process that makes it: see `runStage`. */
+  run(stage: Stage, patience?: number): Promise<Manifest>;
   /** Makes a part of a stage: see `runPart`. */
   part(stage: Stage, part: Part): Promise<Record<string, unknown>>;
 }
@@ -179,7 +179,7 @@ export async function inRun<Result>(
     const result = await body({
       work,
       states,
-      run: (stage) => runStage(work, states, stage),
+      run: (stage, patience) => runStage(work, states, stage, patience),
       part: (stage, part) => runPart(work, states, stage, part),
     });
     await device.warn();

@@ -5,8 +5,15 @@
  * @module
  */
 
-import { ExplainedError, InputError, say, type TaskReference, type Text } from "../../kernels/errors.ts";
-import { type Manifest, missingOutput, readManifest } from "../run/manifest.ts";
+import {
+  ExplainedError,
+  InputError,
+  say,
+  task,
+  type TaskReference,
+  type Text,
+} from "../../kernels/errors.ts";
+import { type Manifest, manifestNames, missingOutput, readManifest } from "../run/manifest.ts";
 import { canonical } from "../run/seal.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { commandOf } from "./command.ts";
@@ -173,6 +180,10 @@ export async function needStage(
     throw await must(`with ${changed.name} ${text(changed.now)}: it ran with ${text(changed.then)}`);
   }
   if (unfinished) throw await must(say`there: ${unfinished.what}`, unfinished.remedy);
+  if (manifest === null && (await manifestNames(run)).length === 0) {
+    const all = say`run ${task("partition", { run })} first, which runs all stages`;
+    throw await must("there: nothing has", say`${all}, or ${await mending(context, states, stage)}`);
+  }
   if (manifest === null) throw await must("there: it has not, or not since what it reads changed");
   if (state === "out of date") throw await must(say`on what is there now: ${because!}`);
   return manifest;

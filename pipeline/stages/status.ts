@@ -5,14 +5,15 @@
  * @module
  */
 
-import { InputError, say, task, type TaskReference, type Text } from "../../kernels/errors.ts";
+import { InputError, type TaskReference, type Text } from "../../kernels/errors.ts";
 import { checkRunFolder } from "../run/files.ts";
 import { adoptionOf } from "../run/adoption.ts";
 import { heldIn } from "../run/lock.ts";
 import type { Owner } from "../run/claims.ts";
-import type { Manifest } from "../run/manifest.ts";
+import { type Manifest, manifestNames } from "../run/manifest.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
-import { partsAlone } from "./parts_alone.ts";
+import { baselineTargets } from "./baselines.ts";
+import { partitionRemedy, partsAlone } from "./parts_alone.ts";
 import { commandOf } from "./command.ts";
 import { type StageState, statesOf } from "./state.ts";
 
@@ -66,13 +67,14 @@ export async function statusOf(run: string): Promise<RunStatus> {
       `Cannot tell the status of "${run}" as it must be a run folder: there is no config.json`,
       {
         where: `${run}/config.json`,
-        remedy: say`run ${task("partition", { run })} first`,
+        remedy: await partitionRemedy(run),
       },
     );
   }
   const states = statesOf({ run, configuration });
   const held = await heldIn(run);
   const holders = distinct(held.map(({ owner }) => owner));
+  const besides = await otherBaselines(run);
   const stages: StageStatus[] = [];
   for (const stage of states.graph.stages) {
     const { state, because, manifest } = await states.of(stage);
@@ -89,11 +91,22 @@ export async function statusOf(run: string): Promise<RunStatus> {
       outputs: manifest ? sizeOf(manifest.outputs) : undefined,
       holders: works,
       partition: !stage.onRequest,
-      optional: stage.optional ?? false,
+      optional: stage.optional ?? besides.has(stage.name),
       command: commandOf(stage, run),
     });
   }
   return { run, holders, parts: await partsAlone(run), stages };
+}
+
+/**
+ * Names the stages of models to compare a mixture with that a run is complete without: one such model is
+ * enough, the first unless another one is there.
+ */
+async function otherBaselines(run: string): Promise<Set<string>> {
+  const names = baselineTargets().map(({ name }) => `train-${name}`);
+  const made = await manifestNames(run);
+  const enough = names.find((name) => made.includes(name)) ?? names[0];
+  return new Set(names.filter((name) => name !== enough));
 }
 
 /** Says where what another trainer made came from. */

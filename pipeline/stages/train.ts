@@ -13,6 +13,7 @@ import { readManifest } from "../run/manifest.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { createTogether } from "../training/together.ts";
 import type { RunEvent } from "../run/events.ts";
+import { HeldError } from "../run/lock.ts";
 import { inRun, openGpuFor, type RunOptions, type RunWatch } from "./session.ts";
 import { needConfiguration } from "./run_folder.ts";
 import type { Stage } from "./stage.ts";
@@ -38,7 +39,45 @@ export async function trainExpert(
   watch: RunWatch = {},
 ): Promise<TrainResult> {
   const check = (experts: number) => checkExpert("train", options.run, expert, experts);
-  return await trainTarget(expertTarget(expert), options, watch, check);
+  return await trainTarget(expertTarget(expert), options, watch, { check });
+}
+
+/**
+ * Trains experts of a run one after another. Those that another process holds come last: a warning names that
+ * process, and once all others are trained this one waits for it. So several processes may be called with
+ * the same experts, and share them. A single one is not waited for. Throws as `trainExpert` does, at the
+ * first that fails.
+ */
+export async function trainExpertsInTurn(
+  experts: readonly number[],
+  options: TrainOptions,
+  watch: RunWatch = {},
+): Promise<TrainResult[]> {
+  const results = new Map<number, TrainResult>();
+  const later: number[] = [];
+  if (experts.length === 1) return [await trainExpert(experts[0], options, watch)];
+  for (const expert of experts) {
+    const target = expertTarget(expert);
+    const result = await trainExpert(expert, options, watch).catch(deferring(target, options, watch));
+    if (result === HELD) later.push(expert);
+    else results.set(expert, result);
+  }
+  for (const expert of later) {
+    results.set(expert, await trainTarget(expertTarget(expert), options, watch, { patience: Infinity }));
+  }
+  return experts.map((expert) => results.get(expert)!);
+}
+
+/** Stands for the result of a training that another process holds. */
+const HELD = Symbol("held by another process");
+
+/** Returns what handles the error of a training: where another process holds its model, it says so; other errors it throws. */
+function deferring(target: Target, options: TrainOptions, { onEvent = () => {} }: RunWatch) {
+  return (error: unknown): typeof HELD => {
+    if (!(error instanceof HeldError && error.held === trainingStage(target, options).name)) throw error;
+    onEvent({ type: "warning", message: `${target.name} of "${options.run}" comes last: ${error.by}` });
+    return HELD;
+  };
 }
 
 /** Throws an `InputError` where training would replace a model that came from elsewhere. */
@@ -97,7 +136,8 @@ export interface TrainTogetherOptions extends TrainOptions {
  * Trains experts of a run side by side in one process, as a bank: each step in the dispatches of one, to
  * the bits that `trainExpert` gives each. Those that are up to date are left out; those that go on from
  * another step than the others have a bank of their own. Where one fails, the others go on, and its error
- * is thrown at the end. Throws as `trainExpert` does. Gives the results run by run. `experts` are those of
+ * is thrown at the end. Where another process holds one of several, a warning says so; once the others are
+ * trained this process waits for it. Throws as `trainExpert` does. Gives the results run by run. `experts` are those of
  * every run, or a function that gives those of each.
  */
 export async function trainExperts(
@@ -188,15 +228,17 @@ async function trainTogether(
   // Runs share a device. A single one opens its own where it is needed.
   const gpu = options.gpu ??
     (also.length > 0 ? await openGpuFor(options, configurations[0], onEvent) : undefined);
+  const told = (run: string) => (event: RunEvent) =>
+    onEvent(
+      "stage" in event && run !== options.run ? { ...event, stage: `${event.stage} of ${run}` } : event,
+    );
   const kind = kindOf(task, members.flat().map(({ target }) => target), options);
   try {
     const results = await Promise.allSettled(members.map(async (own, i) => {
-      const told = (event: RunEvent) =>
-        onEvent("stage" in event && i > 0 ? { ...event, stage: `${event.stage} of ${runs[i]}` } : event);
       try {
         return await inRun(
           { ...options, run: runs[i], gpu },
-          { onEvent: told, signal },
+          { onEvent: told(runs[i]), signal },
           kind,
           async ({ work, run }) => {
             check(runs[i], work.configuration.experts);
@@ -206,6 +248,9 @@ async function trainTogether(
             return await Promise.allSettled(own.map(async ({ target, makeTrainer, leave }) => {
               try {
                 return trainResult(await run(trainingStage(target, { ...options, makeTrainer })), runs[i]);
+              } catch (error) {
+                if (members.flat().length === 1) throw error; // there is nothing else to do meanwhile
+                return deferring(target, { ...options, run: runs[i] }, { onEvent: told(runs[i]) })(error);
               } finally {
                 leave();
               }
@@ -216,7 +261,15 @@ async function trainTogether(
         for (const { leave } of own) leave();
       }
     }));
-    return results.flatMap((ofRun) => valueOf(ofRun).map(valueOf));
+    const trained = results.flatMap((ofRun) => valueOf(ofRun).map(valueOf));
+    const all: TrainResult[] = [];
+    for (const [i, { run, target }] of members.flat().entries()) {
+      const result = trained[i];
+      const again = () =>
+        trainTarget(target, { ...options, run, gpu }, { onEvent: told(run), signal }, { patience: Infinity });
+      all.push(result === HELD ? await again() : result);
+    }
+    return all;
   } finally {
     for (const opened of more) opened.close();
     if (!options.gpu) gpu?.close();
@@ -239,18 +292,18 @@ export function checkExpert(what: string, run: string, expert: number, experts: 
   );
 }
 
-/** Trains one model in a run folder beside others that work there. */
+/** Trains one model in a run folder beside others that work there; waits so long, in milliseconds, for one that trains it. */
 async function trainTarget(
   target: Target,
   options: TrainOptions,
   watch: RunWatch,
-  check: (experts: number) => void = () => {},
+  { check = () => {}, patience }: { check?: (experts: number) => void; patience?: number } = {},
 ): Promise<TrainResult> {
   return await inRun(options, watch, kindOf(taskOf(target), [target], options), async ({ work, run }) => {
     check(work.configuration.experts);
     const stage = trainingStage(target, options);
     await refuseAdopted(options.run, stage, options);
-    return trainResult(await run(stage), options.run);
+    return trainResult(await run(stage, patience), options.run);
   });
 }
 
@@ -287,11 +340,16 @@ export async function besides(run: string, also: readonly string[], task: string
 
 /**
  * Reads how many experts a run has, from its configuration. Throws an `InputError` where it is no run
- * folder, and where one of the runs of `also` is none or has another number of experts.
+ * folder, and where one of the runs of `also` is none or has another number of experts. Messages name the
+ * task `by`, which asks.
  */
-export async function expertsOf(run: string, also: readonly string[] = []): Promise<number> {
-  const { experts } = await needConfiguration(run, "train-expert", true);
-  const [, ...others] = also.length > 0 ? await besides(run, also, "train-expert") : [];
+export async function expertsOf(
+  run: string,
+  also: readonly string[] = [],
+  by = "train-expert",
+): Promise<number> {
+  const { experts } = await needConfiguration(run, by, true);
+  const [, ...others] = also.length > 0 ? await besides(run, also, by) : [];
   const other = others.findIndex((configuration) => configuration.experts !== experts);
   if (other < 0) return experts;
   throw new InputError(

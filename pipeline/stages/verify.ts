@@ -24,7 +24,7 @@ import { checkCheckpoint, listCheckpoints } from "../training/resume.ts";
 import { againCommandOf } from "./command.ts";
 import { NOTE, readNote as readNoteOfExport } from "./export_folder.ts";
 import { type Graph, graphOf } from "./graph.ts";
-import { partsAlone } from "./parts_alone.ts";
+import { partitionRemedy, partsAlone } from "./parts_alone.ts";
 import { readNote } from "./notes.ts";
 import type { Problem, Verification } from "./stage.ts";
 import { statesOf } from "./state.ts";
@@ -77,7 +77,7 @@ export async function verifyRun(
   if (!await exists(`${run}/manifests`) && !await exists(`${run}/partition`)) {
     throw new InputError(
       `Cannot verify "${run}" as it must be a run folder: it holds no manifests and no partition`,
-      { where: run, remedy: say`${partition} first` },
+      { where: run, remedy: await partitionRemedy(run) },
     );
   }
   const report: VerifyReport = {

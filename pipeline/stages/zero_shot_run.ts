@@ -11,7 +11,7 @@ import { MADE_TASKS } from "../evaluation/choices/suite.ts";
 import { TASKS } from "../evaluation/choices/tasks.ts";
 import { isFolder } from "../run/files.ts";
 import { vouchedFiles } from "../run/manifest.ts";
-import { nearest } from "../settings/nearest.ts";
+import { nearestText } from "../settings/nearest.ts";
 import { needStages } from "./partition.ts";
 import { inRun, type RunOptions, type RunWatch } from "./session.ts";
 import {
@@ -48,9 +48,9 @@ export async function askRun(
   const unknown = names.find((name) => !zeroShotTasks().includes(name));
   if (unknown !== undefined) {
     throw new InputError(
-      say`Cannot ask "${unknown}" as ${setting("task")} must name one of ${
-        zeroShotTasks().join(", ")
-      }: the nearest is ${nearest(unknown, zeroShotTasks())}`,
+      say`Cannot ask "${unknown}" as ${setting("task")} must name one of ${zeroShotTasks().join(", ")}: ${
+        nearestText(unknown, zeroShotTasks())
+      }`,
     );
   }
   const kind = { task: "zero-shot", beside: "others", partSuffices: true, aside: true } as const;

@@ -61,7 +61,11 @@ Deno.test("--help lists every flag of the table, with its default, for every tas
 
 Deno.test("a task refuses wrong usage with exit code 2 and one line that says what to do", async () => {
   const cases: [string, string[], string][] = [
-    ["partition", ["--expert", "4"], "--expert is not, the nearest is --experts; see --help"],
+    [
+      "partition",
+      ["--expert", "4"],
+      '--expert is not, the nearest is --experts, but tasks "generate", "train-expert", "adopt" and 1 more take --expert; see --help',
+    ],
     ["partition", ["--experts", "four"], '--experts as it must be an integer from 1 to 65535: it is "four"'],
     ["partition", ["--experts"], "--experts as it must have a value"],
     ["partition", ["--seed", "-1"], "it is -1"],
@@ -85,7 +89,14 @@ Deno.test("a task refuses wrong usage with exit code 2 and one line that says wh
     ["verify", ["--json", "runs/a", "runs/b"], '"runs/b" is a second one'],
     ["verify", ["--run=", "runs/a"], '--run as it must be a path: it is ""'],
     ["verify", ["runs/a", "--", "--json"], '"--json" is a second one'],
-    ["partition", ["-x"], "-x is not, the nearest is"],
+    ["partition", ["-x"], "-x is not; see --help"],
+    [
+      "export",
+      ["--input", "a"],
+      '--input is not, but tasks "corpus", "partition", "submit" and 1 more take --input; see --help',
+    ],
+    ["partition", ["--nothing-like-it"], "--nothing-like-it is not; see --help"],
+    ["partition", ["--rouds=3", "--input"], "--rouds is not, the nearest is --rounds; see --help"],
     ["partition", ["--config", "missing.json"], 'Cannot open "missing.json"'],
     ["score", ["--part", "5/4"], '--part must be I/N with 1 <= I <= N: it is "5/4"'],
     ["score", ["-"], "--routers must name a folder of routers"],

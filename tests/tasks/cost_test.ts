@@ -40,7 +40,7 @@ Deno.test("cost --json takes preset, config, run and flags", () =>
 
 Deno.test("cost refuses wrong usage with exit code 2 and one line", async () => {
   const cases: [string[], string][] = [
-    [["--expert", "4"], "--expert is not, the nearest is --experts; see --help"],
+    [["--expert", "4"], "--expert is not, the nearest is --experts, but tasks"],
     [["--clip", "1"], "--clip is not"],
     [["--utilisation", "2"], "--utilisation as it must be a number from 0.000001 to 1: it is 2"],
     [["--flops", "fast"], '--flops as it must be a number from 1 to 1e+30: it is "fast"'],

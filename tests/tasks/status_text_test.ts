@@ -1,6 +1,6 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import type { RunStatus, StageStatus } from "../../pipeline/stages/mod.ts";
-import { task } from "../../kernels/mod.ts";
+import { task, type TaskReference } from "../../kernels/mod.ts";
 import { statusText } from "../../tasks/status_text.ts";
 
 /** The status of a stage that is made. */
@@ -25,9 +25,12 @@ const statusOf = (...stages: StageStatus[]): RunStatus =>
 
 Deno.test("statusText() has a row per stage, and the settings that each was made with as flags", () => {
   const text = statusText(statusOf(stageOf("corpus"), stageOf("tokenize", { settings: undefined })));
-  assertMatch(text, /^corpus +up to date +1 +2 +1 MiB$/m);
+  assertMatch(text, /^corpus +up to date +2 +1 MiB$/m);
   assertMatch(text, /^ {2}corpus {2}seed 3, vocab-size 300$/m);
-  assert(!text.includes("next:"), "all is made");
+  assertEquals(
+    text.split("\n").at(-1),
+    "nothing is missing: deno task report --run runs/a shows it on one page",
+  );
 });
 
 Deno.test("statusText() puts models that stand alike into one row, and counts the files of all", () => {
@@ -42,7 +45,7 @@ Deno.test("statusText() puts models that stand alike into one row, and counts th
     revision: { made: null, now: 1 },
   });
   const text = statusText(statusOf(...experts, other));
-  assertMatch(text, /^train-expert-00 … 02 \(3\) +up to date +1 +6 +3 MiB$/m);
+  assertMatch(text, /^train-expert-00 … 02 \(3\) +up to date +6 +3 MiB$/m);
   assertMatch(text, /^train-expert-03 +missing$/m);
   assertMatch(text, /^next: deno task train-expert --run runs\/a --expert 3$/m);
 });
@@ -63,4 +66,64 @@ Deno.test("statusText() names the next stage of the partition first, and who mak
   assertMatch(text, /^score +being made .*process 7 on h \(task partition, since 11:00\)$/m);
   assertMatch(text, /^assign +out of date .*its inputs changed$/m);
   assertEquals(text.split("\n").at(-1), "next: deno task assign --run runs/a");
+});
+
+Deno.test("statusText() names what nobody asked for by its tasks, and no defaults or marks of JSON", () => {
+  const missing = (stage: string, task: TaskReference, more: Partial<StageStatus> = {}) =>
+    stageOf(stage, {
+      ...{ state: "missing", partition: false, optional: true, outputs: undefined, settings: undefined },
+      ...{ command: task, ...more },
+    });
+  const run = "runs/a";
+  const text = statusText(statusOf(
+    stageOf("corpus", { outputs: { files: 0, bytes: 0 }, settings: { input: ["a.txt", "b.txt"], seed: 0 } }),
+    stageOf("train-dense", {
+      partition: false,
+      settings: {
+        model: { hidden: 8, layers: 1 },
+        finalRate: 0.1,
+        variants: { rows: "subgroup" },
+        format: 3,
+      },
+    }),
+    missing("train-dense-steps", task("train-dense", { run, match: "steps" })),
+    missing("zero-shot-piqa", task("zero-shot", { run, task: "piqa" })),
+    missing("zero-shot-sciq", task("zero-shot", { run, task: "sciq" })),
+    missing("evaluate", task("evaluate", { run }), { optional: false }),
+  ));
+  assertEquals(
+    text,
+    [
+      "run  runs/a",
+      "",
+      "stage             state  files   size",
+      "corpus       up to date",
+      "train-dense  up to date      2  1 MiB",
+      "evaluate        missing",
+      "",
+      "on request: train-dense --match steps, zero-shot",
+      "",
+      "made with (besides defaults)",
+      "  corpus  input a.txt b.txt",
+      "  train-dense  model (hidden 8, layers 1), final-rate 0.1",
+      "",
+      "next: deno task evaluate --run runs/a",
+    ].join("\n"),
+  );
+});
+
+Deno.test("statusText() says what to run next of several models at once, and nothing of what is being made", () => {
+  const expert = (id: number, state: StageStatus["state"]) =>
+    stageOf(`train-expert-0${id}`, {
+      ...{ state, partition: false, command: task("train-expert", { run: "runs/a", expert: id }) },
+    });
+  const last = (...stages: StageStatus[]) => statusText(statusOf(...stages)).split("\n").at(-1);
+  const missing = [expert(1, "missing"), expert(2, "missing")];
+  assertEquals(last(...missing), "next: deno task train-expert --run runs/a --expert all");
+  assertEquals(last(missing[0]), "next: deno task train-expert --run runs/a --expert 1");
+  assertEquals(
+    last(expert(0, "out of date"), ...missing),
+    "next: deno task train-expert --run runs/a --expert 0",
+  );
+  assertEquals(last(expert(0, "being made")), "next: nothing, once what is being made is there");
 });

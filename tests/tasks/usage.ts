@@ -461,7 +461,7 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     [
       "--run NONE",
       2,
-      'Cannot generate as "NONE/tokenizer.json" must be there: it is not; run deno task partition --run NONE first',
+      'Cannot serve as "NONE/tokenizer.json" must be there: it is not; run deno task partition --run NONE first',
     ],
     ["--run FILE", 2, 'Cannot work in "FILE" as it must be a folder: it is a file; choose another --run'],
     ["--port 70000", 2, "Cannot use --port as it must be an integer from 0 to 65535: it is 70000"],
@@ -1094,7 +1094,7 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     [
       "--config FILE",
       2,
-      'Cannot run task "doctor" as every flag must be one of its own: --config is not, the nearest is --log; see --help',
+      'Cannot run task "doctor" as every flag must be one of its own: --config is not, but tasks',
     ],
     [
       "--verbose=1",

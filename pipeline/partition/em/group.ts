@@ -91,8 +91,11 @@ export async function savedMember(
   return round > rounds ? undefined : { round, consumed, rounds: metrics, start, trainer: saved.state };
 }
 
-function otherDevice(what: string, where: string, { adapter }: Learning, other: string): InputError {
-  return new InputError(
+/** Says that a member has learned on another kind of device. */
+class OtherDeviceError extends InputError {}
+
+function otherDevice(what: string, where: string, { adapter }: Learning, other: string): OtherDeviceError {
+  return new OtherDeviceError(
     `Cannot ${what} as all routers must be learned on devices of one kind: this is "${adapter}", "${where}" is of "${other}"`,
     { where, remedy: say`run all on the same kind, or begin anew with ${setting("force")}` },
   );
@@ -161,6 +164,8 @@ export interface ExchangeOptions {
   experts: number;
   /** What is learned. */
   learning: Learning;
+  /** Whether all members begin anew: what others gave on another kind of device is of an earlier learning. */
+  anew?: boolean;
   /** Training losses of the member's routers in the round that it resumes after; none where it begins. */
   trainingLoss: number[];
   /** Tells what happens. */
@@ -171,10 +176,11 @@ export interface ExchangeOptions {
 
 /**
  * Makes the share of a member, which exchanges scores with the others through files. It waits for each of them; one that nobody runs is
- * named, and after `patience` the waiting ends as an interruption does: the same call goes on.
+ * named, and after `patience` the waiting ends as an interruption does: the same call goes on. It throws an
+ * `InputError` where another one is so far ahead that it keeps the scores no more.
  */
 export function exchanging(member: Member, options: ExchangeOptions): RouterShare {
-  const { folder, experts, learning, trainingLoss, emit, signal } = options;
+  const { folder, experts, learning, anew = false, trainingLoss, emit, signal } = options;
   const { index, of, first, count } = member;
   const members = Array.from({ length: of }, (_, other) => other);
 
@@ -222,17 +228,27 @@ export function exchanging(member: Member, options: ExchangeOptions): RouterShar
     const tellAfter = Math.min(TELL_SECONDS, member.patience / 2);
     let [looked, seen, told] = [-Infinity, start, false];
     for (let pause = POLL_MS[0];; pause = Math.min(1.5 * pause, POLL_MS[1])) {
-      const scores = await readScores(path, learning);
-      if (scores) return scores;
+      const scores = await readScores(path, learning).catch((error) => {
+        // Who begins anew, too, removes what it gave before; until then that is no part of this.
+        if (anew && error instanceof OtherDeviceError) return error;
+        throw error;
+      });
+      const foreign = scores instanceof OtherDeviceError ? scores : undefined;
+      if (scores && !(scores instanceof OtherDeviceError)) return scores;
       signal?.throwIfAborted();
       if (performance.now() - looked >= LOOK_MS || secondsSince(seen) >= member.patience) {
         const runner = await member.runner(other);
         looked = performance.now();
-        if (runner !== undefined) seen = looked;
+        if (runner !== undefined && !foreign) seen = looked;
         const gone = secondsSince(seen) >= member.patience;
+        if (gone && foreign) throw foreign;
         if (gone || !told && secondsSince(start) >= tellAfter) {
           told = true;
-          emit({ type: "warning", message: await missingText(other, round, runner) });
+          if (runner !== undefined) await refuseLost(other, round, runner);
+          emit({
+            type: "warning",
+            message: foreign ? foreign.what : await missingText(other, round, runner),
+          });
         }
         if (gone) {
           throw new DOMException(
@@ -245,16 +261,37 @@ export function exchanging(member: Member, options: ExchangeOptions): RouterShar
     }
   }
 
+  /**
+   * Throws an `InputError` where another member works in a later round of this learning and keeps the scores of
+   * this one no more: this member begins although others have its scores of later rounds, so it has lost its state.
+   */
+  async function refuseLost(other: number, round: number, runner: string): Promise<void> {
+    const later = Math.max(0, ...await scoredRounds(folder, { index: other, of }));
+    if (later <= round + 1) return;
+    const path = scoresPath(folder, { index: other, of }, later);
+    if (!await readScores(path, learning).catch(() => undefined)) return; // of an earlier learning
+    const where = statePath(folder, member);
+    throw new InputError(
+      `Cannot train member ${index} of ${of} as the others must have the scores of round ${round} for it: ${runner} runs member ${other}, which is after round ${later} and keeps them no more`,
+      {
+        where,
+        remedy: say`put "${where}" back, which is lost, or end all members and begin anew with ${
+          setting("force")
+        }, each of them`,
+      },
+    );
+  }
+
   /** Says who is waited for. */
   async function missingText(other: number, round: number, runner: string | undefined): Promise<Text> {
     const begin = `waits for the scores of round ${round} of member ${other} of ${of}`;
-    const rounds = await scoredRounds(folder, { index: other, of });
-    if (rounds.some((known) => known > round + 1)) {
-      return say`${begin}, which is in round ${Math.max(...rounds)} and keeps them no more: begin anew with ${
-        setting("force")
-      }, all of them`;
+    if (runner !== undefined) {
+      const rounds = await scoredRounds(folder, { index: other, of });
+      const isBehind = round > 2 && rounds.every((known) => known < round - 1);
+      return isBehind
+        ? `${begin}, which ${runner} runs: it has lost its state and begins anew`
+        : `${begin}, which ${runner} runs`;
     }
-    if (runner !== undefined) return `${begin}, which ${runner} runs`;
     return say`${begin}, which nobody runs: it is started with ${setting("group", `${other}/${of}`)}`;
   }
 

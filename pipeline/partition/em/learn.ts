@@ -117,7 +117,7 @@ export async function learnShare(context: LearnContext, member: Member): Promise
   const trainingLoss = rounds.at(-1)?.trainingLoss.slice(first, first + count) ?? [];
   await trainRouters({
     ...optionsOf(context, gpu, model),
-    share: exchanging(member, { folder, experts, learning, trainingLoss, emit, signal }),
+    share: exchanging(member, { folder, experts, learning, anew: context.anew, trainingLoss, emit, signal }),
     state,
     begin: start?.begin,
     onRound: onRoundOf(context, rounds, save, { member: member.index, members: member.of }),

@@ -4,9 +4,11 @@
  */
 
 import * as v from "valibot";
-import { InputError, say, setting, type Text } from "../../../kernels/errors.ts";
+import { InputError, say, setting, task, type Text } from "../../../kernels/errors.ts";
+import { expertFolder } from "../../partition/manifests.ts";
+import { exists } from "../../run/files.ts";
 import { readJsonIfThere } from "../../run/schema.ts";
-import { type MixtureOptions, openMixture } from "../mixture.ts";
+import { type Mixture, type MixtureOptions, openMixture } from "../mixture.ts";
 import type { Answered } from "./app.ts";
 import type { Upstreams } from "./addresses.ts";
 import { createAdmission } from "./admission.ts";
@@ -66,8 +68,33 @@ const TOKENIZER_CONFIG = v.object({ chat_template: v.optional(v.unknown()) });
 const isLoopback = (host: string) => /^(127\.|localhost$|::1$|\[::1\]$)/.test(host);
 
 /**
- * Serves a run. It listens at once, and answers once the partitioner and the tokenizer are read. Throws an
- * `InputError` where they cannot be read, and where it may not listen.
+ * Throws an `InputError` where a run cannot be served: a file that every answer needs is not there, an expert
+ * to serve is none of the run, or none of those to serve is trained and nothing else can answer.
+ */
+async function checkServed(mixture: Mixture, { run, serveExperts, upstreams }: ServeOptions): Promise<void> {
+  await mixture.check();
+  const experts = await mixture.experts();
+  const foreign = serveExperts?.find((id) => id >= experts);
+  if (foreign !== undefined) {
+    throw new InputError(
+      say`Cannot serve an expert as ${setting("serveExperts")} must be of 0 to ${
+        experts - 1
+      }: one is ${foreign}`,
+    );
+  }
+  const ids = serveExperts ?? [...Array(experts).keys()];
+  if (upstreams?.addresses.size || (await mixture.dense()).length > 0) return;
+  for (const id of ids) if (await exists(`${run}/experts/${expertFolder(id)}/config.json`)) return;
+  throw new InputError(`Cannot serve "${run}" as an expert of it must be trained: none is`, {
+    where: `${run}/experts/${expertFolder(ids[0])}`,
+    remedy: say`run ${task("train-expert", { run, expert: serveExperts ? ids[0] : "all" })} first`,
+  });
+}
+
+/**
+ * Serves a run. It listens once it has seen that the run can be served, and answers once the partitioner and
+ * the tokenizer are read. Throws an `InputError` where they cannot be read or no expert is there, and where it
+ * may not listen.
  */
 export async function serve(options: ServeOptions): Promise<void> {
   const { run, partitioner, memory, models, slots, gpu, adapter, variants } = options;
@@ -92,22 +119,19 @@ export async function serve(options: ServeOptions): Promise<void> {
   const { createApp } = await import("./app.ts");
   const { jinjaTemplate, plainTemplate } = await import("./chat.ts");
   const { createMetrics } = await import("./metrics.ts");
-  const mixture = await openMixture({ run, partitioner, memory, models, slots, gpu, adapter, variants });
+  const mixture = await openMixture({
+    ...{ run, partitioner, memory, models, slots, gpu, adapter, variants, doing: "serve" },
+  });
+  await checkServed(mixture, options).catch((error) => { // before it names its address
+    mixture.close();
+    throw error;
+  });
   const admission = createAdmission(queue);
   let closing = false;
   let ready: ReturnType<Parameters<typeof createApp>[0]["service"]>;
 
   async function open(): Promise<void> {
     const tokenizer = await mixture.tokenizer();
-    const experts = await mixture.experts();
-    const foreign = serveExperts?.find((id) => id >= experts);
-    if (foreign !== undefined) {
-      throw new InputError(
-        say`Cannot serve an expert as ${setting("serveExperts")} must be of 0 to ${
-          experts - 1
-        }: one is ${foreign}`,
-      );
-    }
     if (mixture.routes) await mixture.partitioner();
     const path = `${run}/tokenizer_config.json`;
     const source = (await readJsonIfThere(path, TOKENIZER_CONFIG, "a tokenizer's settings"))?.chat_template;

@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError, RunError } from "../../../kernels/errors.ts";
 import { exists } from "../../../pipeline/run/files.ts";
-import { heldIn, isHeld, type LockOptions, lockRun, removeDeadLocks } from "../../../pipeline/run/lock.ts";
+import { heldIn, isHeld, lockRun, removeDeadLocks } from "../../../pipeline/run/lock.ts";
+import { holder, kill } from "./holder.ts";
 
 async function withRun(test: (run: string) => Promise<void>): Promise<void> {
   const folder = await Deno.makeTempDir();
@@ -10,33 +11,6 @@ async function withRun(test: (run: string) => Promise<void>): Promise<void> {
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
-}
-
-/** Starts a process that holds "score", says so and waits. */
-async function holder(run: string, options: LockOptions = {}): Promise<Deno.ChildProcess> {
-  const module = new URL("../../../pipeline/run/lock.ts", import.meta.url);
-  const code = `import { lockRun } from "${module}";
-    await lockRun(${JSON.stringify(run)}, "score", "other", ${JSON.stringify(options)});
-    console.log("held");
-    setTimeout(() => {}, 60_000);`;
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "--no-prompt", "--allow-read", "--allow-write", "--allow-sys=hostname", "--ext=ts", "-"],
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "inherit",
-  }).spawn();
-  const writer = child.stdin.getWriter();
-  await writer.write(new TextEncoder().encode(code));
-  await writer.close();
-  const reader = child.stdout.getReader();
-  assertStringIncludes(new TextDecoder().decode((await reader.read()).value), "held");
-  await reader.cancel();
-  return child;
-}
-
-async function kill(child: Deno.ChildProcess): Promise<void> {
-  child.kill("SIGKILL");
-  await child.status;
 }
 
 /** Writes the file of a hold as a process of another machine does, whose clock is `minutes` off. */
@@ -51,7 +25,7 @@ async function elsewhere(path: string, beat: number, minutes: number): Promise<v
 
 Deno.test("lockRun() refuses a second process and says who makes it", () =>
   withRun(async (run) => {
-    const child = await holder(run);
+    const child = await holder(run, "score");
     try {
       const error = await assertRejects(
         () => lockRun(run, "score", "partition"),
@@ -68,7 +42,7 @@ Deno.test("lockRun() refuses a second process and says who makes it", () =>
 
 Deno.test("lockRun() takes what a killed process held at once, and leaves nothing at release", () =>
   withRun(async (run) => {
-    await kill(await holder(run));
+    await kill(await holder(run, "score"));
     const path = `${run}/locks/score.json`;
     assert(await exists(path));
     const release = await lockRun(run, "score", "partition");
@@ -117,7 +91,7 @@ Deno.test("who reads excludes who makes, and parts exclude neither each other no
     const modes = ["alone", "part", "read"] as const;
     const together = new Set(["part part", "read read"]);
     for (const first of modes) {
-      const child = await holder(run, { mode: first });
+      const child = await holder(run, "score", { mode: first });
       for (const second of modes) {
         const taking = lockRun(run, "score", "mine", { mode: second });
         if (together.has(`${first} ${second}`)) await (await taking)();
@@ -150,7 +124,7 @@ Deno.test("heldIn() names what is held, how and by whom, and nothing of a proces
     const held = async () => (await heldIn(run)).map(({ name, mode, owner }) => [name, mode, owner.pid]);
     assertEquals(await held(), []);
     const first = await lockRun(run, "tokenize", "mine");
-    const child = await holder(run, { mode: "part" });
+    const child = await holder(run, "score", { mode: "part" });
     assertEquals(await held(), [["tokenize", "alone", Deno.pid], ["score", "part", child.pid]]);
     assert(await isHeld(run, "score"));
     await kill(child);

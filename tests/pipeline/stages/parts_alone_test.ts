@@ -43,3 +43,24 @@ Deno.test("partsAlone() tells parts that were copied out from a whole run", () =
       await Deno.remove(`${run}/${path.replace(/\/a$/, "")}`, { recursive: true });
     }
   }));
+
+Deno.test("what is no run becomes one by a partition where it is new, and is to be named instead where it is not", () =>
+  inFolder(async (folder) => {
+    const said = async (run: string) => worded(await partitionRemedy(run));
+    const first = (run: string) => `run deno task partition --run ${run} first`;
+    const [none, run, other] = ["none", "runs/a", "other"].map((name) => `${folder}/${name}`);
+    assertEquals(await said(none), first(none));
+    await writeAtomic(`${none}/locks/settings.json`, "{}"); // a process is just beginning
+    assertEquals(await said(none), first(none));
+    await writeAtomic(`${other}/notes.txt`, "");
+    for (const place of [other, `${other}/notes.txt`]) {
+      assertEquals(await said(place), "name with --run the folder that deno task partition wrote");
+    }
+    await writeAtomic(`${run}/config.json`, "{}");
+    await writeAtomic(`${run}/manifests/corpus.json`, "{}");
+    assertEquals(await said(run), first(run)); // a run that is not partitioned yet
+    assertEquals(await said(`${folder}/runs`), `name a run that lies in it, with --run ${run}`);
+    assertEquals(await said(`${run}/experts`), first(`${run}/experts`)); // it is not there
+    await Deno.mkdir(`${run}/experts/expert-00`, { recursive: true });
+    assertEquals(await said(`${run}/experts/expert-00`), `name the run that it lies in, with --run ${run}`);
+  }));

@@ -118,6 +118,12 @@ Deno.test("needStage() gives the manifest of a stage that stands, and names the 
       assertEquals(worded(remedy!), `run deno task ${command} first`);
       return wordText(what);
     };
+    const { what, remedy } = await assertRejects(() => need(), InputError);
+    assertStringIncludes(wordText(what), '"second" must have run there: nothing has');
+    const all = `run deno task partition --run ${run} first, which runs all stages`;
+    assertEquals(worded(remedy!), `${all}, or deno task second --run ${run}`);
+    await runAll(run);
+    await Deno.remove(`${run}/manifests/second.json`);
     assertStringIncludes(await refusal(), '"second" must have run there: it has not');
     await runAll(run);
     assertEquals((await need()).stage, "second");

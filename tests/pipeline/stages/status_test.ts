@@ -4,7 +4,8 @@ import { lockRun } from "../../../pipeline/run/lock.ts";
 import type { Stage } from "../../../pipeline/stages/stage.ts";
 import { type RunStatus, statusOf } from "../../../pipeline/stages/status.ts";
 import { statusText } from "../../../tasks/status_text.ts";
-import { task } from "../../tasks/support.ts";
+import { writeAtomic } from "../../../pipeline/run/files.ts";
+import { inFolder, task } from "../../tasks/support.ts";
 import { runAll, toyStage, withStages } from "./support.ts";
 
 Deno.test("statusOf() tells what is made, with which settings and revision, what is not, and what makes it", async () => {
@@ -119,12 +120,12 @@ Deno.test("statusText() gives models that stand alike one row, and says what to 
     })
   );
   await withStages([toyStage("first", { settings: ["seed"] }), ...models], async (run) => {
-    await runAll(run);
+    await runAll(run, { sources: { flags: { seed: 7 } } });
     const text = statusText(await statusOf(run));
-    assertMatch(text, /^first +up to date +1 +1 /m);
+    assertMatch(text, /^first +up to date +1 +\d+ B$/m);
     assertMatch(text, /^train-expert-00 … 02 \(3\) +missing$/m);
-    assertStringIncludes(text, "first  seed 0");
-    assertStringIncludes(text, `next: deno task train-expert --run ${run} --expert 0`);
+    assertStringIncludes(text, "first  seed 7");
+    assertStringIncludes(text, `next: deno task train-expert --run ${run} --expert all`);
   });
 });
 
@@ -151,3 +152,15 @@ Deno.test("deno task status prints a table or one JSON document, and one line wh
     );
   });
 });
+
+Deno.test("statusOf() asks for one model to compare a mixture with: the first, unless another one is made", () =>
+  inFolder(async (run) => {
+    await writeAtomic(`${run}/config.json`, '{"configuration": {}, "versions": {}}');
+    const wanted = async () =>
+      (await statusOf(run)).stages.filter(({ stage, optional }) =>
+        /^train-(dense|switch)/.test(stage) && !optional
+      ).map(({ stage }) => stage);
+    assertEquals(await wanted(), ["train-dense"]);
+    await writeAtomic(`${run}/manifests/train-dense-steps.json`, "{}");
+    assertEquals(await wanted(), ["train-dense-steps"]);
+  }));

@@ -1,5 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { InputError } from "../../../kernels/errors.ts";
+import { InputError, RunError, wordText } from "../../../kernels/errors.ts";
+import type { RunEvent } from "../../../pipeline/run/events.ts";
 import { partition } from "../../../pipeline/stages/partition.ts";
 import {
   expertsOf,
@@ -7,11 +8,13 @@ import {
   trainDenseTogether,
   trainExpert,
   trainExperts,
+  trainExpertsInTurn,
   trainSwitch,
   trainSwitchTogether,
 } from "../../../pipeline/stages/train.ts";
 import type { TrainResult } from "../../../pipeline/stages/training_result.ts";
 import { gpu } from "../../kernels/support.ts";
+import { holder, kill } from "../run/holder.ts";
 import { hashes } from "../../tasks/support.ts";
 import { withPartition } from "./support.ts";
 
@@ -79,6 +82,41 @@ test("trainExperts() says what is wrong with one, after the others have ended", 
     await assertRejects(() => trainExperts([0, 1], options), InputError, "it is missing");
     const { "experts/expert-01/model.safetensors": model } = await made(run);
     assertEquals(model === undefined, false);
+  }));
+
+test("an expert that another process holds comes last, and is waited for; a single one is refused", () =>
+  withPartition(async (run) => {
+    const options = { run, gpu: gpu!, sources: { flags: FLAGS } };
+    const alone = [await trainExpert(0, options), await trainExpert(1, options)];
+    const expected = await made(run);
+    for (const train of [trainExpertsInTurn, trainExperts]) {
+      for (const path of Object.keys(expected)) await Deno.remove(`${run}/${path}`);
+      const child = await holder(run, "train-expert-00");
+      try {
+        await assertRejects(() => trainExpert(0, options), RunError, `process ${child.pid}`);
+        await assertRejects(() => trainExperts([0], options), RunError, `process ${child.pid}`);
+        const told: string[] = [];
+        const onEvent = (event: RunEvent) => {
+          if (event.type === "stage") told.push(`${event.stage} ${event.state}`);
+          if (event.type !== "warning") return;
+          const text = wordText(event.message).replace(/ on \S+ /, " ").replace(/since \S+/, "since …");
+          told.push(text);
+          if (text.startsWith("waits for ")) child.kill("SIGKILL");
+        };
+        assertEquals(await train([0, 1], options, { onEvent }), alone);
+        const { pid } = child;
+        assertEquals(told.toSorted(), [
+          `expert-00 of "${run}" comes last: process ${pid} has held it since … for task "other"`,
+          ...["train-expert-00", "train-expert-01"].flatMap((name) => [`${name} done`, `${name} started`]),
+          `waits for "train-expert-00", which process ${pid} holds for task "other"`,
+        ]);
+        const at = (text: string) => told.findIndex((line) => line.startsWith(text));
+        assertEquals(at("train-expert-01 done") < at("waits for"), true);
+        assertEquals(await made(run), expected);
+      } finally {
+        await kill(child);
+      }
+    }
   }));
 
 test("seeds of one model are trained as a bank across runs, to the files that each has alone", () =>

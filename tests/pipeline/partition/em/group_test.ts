@@ -8,6 +8,7 @@ import {
 import { learn, learnShare } from "../../../../pipeline/partition/em/learn.ts";
 import type { LearnContext, Learned, Member } from "../../../../pipeline/partition/partitioner.ts";
 import type { RunEvent } from "../../../../pipeline/run/events.ts";
+import { exists } from "../../../../pipeline/run/files.ts";
 import { resolveConfiguration } from "../../../../pipeline/settings/resolution.ts";
 import { inFolder } from "../../../tasks/support.ts";
 import { contextOf, flags, roundsOf } from "./support.ts";
@@ -285,4 +286,53 @@ Deno.test("members of another kind of device, of other settings, and damaged sco
     const refused =
       'scores-0-of-2-round-1.safetensors" as it must hold the scores of a round: its checksum is not';
     await assertRejects(() => learnShare(own.context, memberOf(1, 2)), InputError, refused);
+  }));
+
+Deno.test("a group that begins anew on another kind of device waits for who has not begun, and takes nothing of the earlier learning", () =>
+  inFolder(async (folder) => {
+    const shorter = resolveConfiguration({ flags: { ...flags, experts: EXPERTS, rounds: 1 } });
+    const { learned: before } = await learnTogether(folder, "run", 2, { configuration: shorter });
+    const own = await contextOf(folder, "run", { configuration: shorter });
+    const gpu = await own.context.gpu();
+    const share = async (index: number, changes: Partial<Member> = {}) => {
+      const { context, events } = await contextOf(folder, "run", { configuration: shorter, anew: true });
+      context.gpu = () => Promise.resolve(Object.create(gpu, { adapter: { value: "another card" } }));
+      return { events, done: learnShare(context, memberOf(index, 2, changes)) };
+    };
+    const scores = `${folder}/run/partitioner/group/scores-0-of-2-round-1.safetensors`;
+    const adapter = async () =>
+      await exists(scores) ? safetensorsMetadata(await Deno.readFile(scores), scores)?.adapter : undefined;
+    const first = await share(0, { patience: 2 });
+    while (await adapter() !== "another card") await new Promise((done) => setTimeout(done, 10));
+    await assertRejects(() => first.done, InputError, 'this is "another card"'); // nobody came
+    const told = first.events.flatMap((event) => event.type === "warning" ? [wordText(event.message)] : []);
+    assertStringIncludes(told.join("\n"), "Cannot exchange scores as all routers must be learned on devices");
+    const again = await share(0);
+    const other = await share(1);
+    assertEquals((await Promise.all([again.done, other.done])).map(({ rounds }) => rounds), [1, 1]);
+    const whole = await contextOf(folder, "run", { configuration: shorter });
+    whole.context.gpu = () => Promise.resolve(Object.create(gpu, { adapter: { value: "another card" } }));
+    assertEquals((await learn(whole.context)).sha256, before.sha256);
+  }));
+
+Deno.test("a member that has lost its state is told so, as the others keep nothing of its first rounds", () =>
+  inFolder(async (folder) => {
+    const own = await Promise.all([0, 1].map(() => contextOf(folder, "run", { configuration })));
+    await Promise.all(own.map(({ context }, index) => learnShare(context, memberOf(index, 2))));
+    const state = `${folder}/run/partitioner/group/state-1-of-2.safetensors`;
+    await Deno.rename(state, `${folder}/lost`);
+    const share = async (patience: number) => {
+      const { context } = await contextOf(folder, "run", { configuration });
+      const runner = () => Promise.resolve("process 7 on there");
+      return await learnShare(context, memberOf(1, 2, { patience, runner }));
+    };
+    const { message } = await assertRejects(() => share(0.2), InputError);
+    assertEquals(
+      message,
+      "Cannot train member 1 of 2 as the others must have the scores of round 1 for it: process 7 on there runs " +
+        "member 0, which is after round 3 and keeps them no more; " +
+        `put "${state}" back, which is lost, or end all members and begin anew with force, each of them`,
+    );
+    await Deno.rename(`${folder}/lost`, state);
+    assertEquals((await share(60)).rounds, 3);
   }));

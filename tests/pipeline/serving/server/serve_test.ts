@@ -570,3 +570,30 @@ Deno.test("a public address without a key is warned of; requests are logged as l
     }
   });
 });
+
+Deno.test("a run that cannot be served is refused before the server names its address", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run, 2);
+    const refused = async (wrong: string, more: Partial<Parameters<typeof serve>[0]> = {}) => {
+      const listened: unknown[] = [];
+      const onListen = (address: unknown) => listened.push(address);
+      const error = await assertRejects(() => serve({ run, gpu, port: 0, onListen, ...more }), InputError);
+      assertStringIncludes(error.message, wrong);
+      assertEquals(listened, []);
+    };
+    await refused("Cannot serve an expert as serveExperts must be of 0 to 1: one is 2", {
+      serveExperts: [2],
+    });
+    await Deno.remove(`${run}/experts/expert-00`, { recursive: true });
+    const none = `Cannot serve "${run}" as an expert of it must be trained: none is`;
+    await refused(`${none}; run task "train-expert" with run "${run}", expert 0 first`, {
+      serveExperts: [0],
+    });
+    await Deno.rename(`${run}/experts`, `${run}/elsewhere`);
+    await refused(`${none}; run task "train-expert" with run "${run}", expert "all" first`);
+    for (const name of ["routers", "tokenizer.json"]) {
+      await Deno.remove(`${run}/${name}`, { recursive: true });
+      await refused("Cannot serve as ");
+    }
+  });
+});
