@@ -7,7 +7,7 @@
 import type { OpenGpuOptions } from "../../kernels/device/gpu.ts";
 import type { Words } from "../../kernels/errors.ts";
 import { readCost } from "../cost/cost.ts";
-import { writeAtomic } from "../run/files.ts";
+import { exists, writeAtomic } from "../run/files.ts";
 import { writePages } from "../run/manifest.ts";
 import { type DrawOptions, drawPlots } from "./drawn.ts";
 import { page } from "./page.ts";
@@ -55,7 +55,8 @@ export async function report(options: ReportOptions): Promise<Report> {
   const { run, output = `${run}/${PAGE}`, words, samples: tokens = SAMPLE_TOKENS, ...rest } = options;
   const record = await readRun(run);
   const cost = await readCost({ run, flops: 1, utilisation: 1 });
-  const samples = await writeSamples(run, trainedExperts(record).slice(0, MOST_EXPERTS), { ...rest, tokens });
+  const experts = await trainedExperts(run, record);
+  const samples = await writeSamples(run, experts.slice(0, MOST_EXPERTS), { ...rest, tokens });
   const sections = sectionsOf(record, cost, { words, samples });
   const { drawn, files } = await drawPlots(sections.sections, options);
   const frame = {
@@ -72,10 +73,14 @@ export async function report(options: ReportOptions): Promise<Report> {
   return { output, plots: files, missing: sections.missing };
 }
 
-/** Lists the experts whose weights a run has, by id. */
-function trainedExperts({ manifests }: RunRecord): number[] {
-  return Object.keys(manifests).flatMap((name) => {
-    const [, id] = /^train-expert-(\d+)$/.exec(name) ?? [];
-    return id === undefined ? [] : [Number(id)];
-  }).sort((a, b) => a - b);
+/** Lists the experts whose weights lie in a run, by id. */
+async function trainedExperts(run: string, { manifests }: RunRecord): Promise<number[]> {
+  const found: number[] = [];
+  for (const { stage, outputs } of Object.values(manifests)) {
+    const [, id] = /^train-expert-(\d+)$/.exec(stage) ?? [];
+    if (id === undefined) continue;
+    const there = await Promise.all(Object.keys(outputs).map((path) => exists(`${run}/${path}`)));
+    if (!there.includes(false)) found.push(Number(id));
+  }
+  return found.sort((a, b) => a - b);
 }
