@@ -9,14 +9,8 @@ import { basename, dirname, join } from "node:path";
 import { InputError, RunError } from "../kernels/mod.ts";
 import { NO_LIBRARIES } from "../pipeline/doctor/mod.ts";
 import { hashFile, jsonText } from "../pipeline/run/mod.ts";
-import {
-  bundledLock,
-  bundledProject,
-  type Extra,
-  type LockFile,
-  partsOf,
-  type ProjectFile,
-} from "./bundle_parts.ts";
+import { bundledLock, bundledProject, type Extra, partsOf, type ProjectFile } from "./bundle_parts.ts";
+import type { LockFile } from "./lock_file.ts";
 
 /** What {@linkcode makeBundle} made. */
 export interface Bundle {

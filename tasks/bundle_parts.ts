@@ -5,6 +5,7 @@
  */
 
 import { InputError } from "../mod.ts";
+import { type LockFile, reducedLock } from "./lock_file.ts";
 
 /** What can be added to a bundle. */
 export const EXTRAS = ["tokenizer", "report", "driver"] as const;
@@ -84,17 +85,6 @@ export interface ProjectFile extends Record<string, unknown> {
   tasks: Record<string, unknown>;
 }
 
-/** The lock file of npm packages. */
-export interface LockFile extends Record<string, unknown> {
-  specifiers: Record<string, string>;
-  npm: Record<string, LockedPackage>;
-}
-
-interface LockedPackage extends Record<string, unknown> {
-  dependencies?: string[];
-  optionalPeers?: string[];
-}
-
 /** Gives `deno.json` with only what some tasks need. */
 export function bundledProject(project: ProjectFile, { tasks, packages }: Part): ProjectFile {
   const keep = (name: string) => packages.includes(name.replace(/\/$/, ""));
@@ -108,61 +98,11 @@ export function bundledProject(project: ProjectFile, { tasks, packages }: Part):
   };
 }
 
-/**
- * Gives the lock file of a project with fewer imports, and lists its packages as `name@version`. An optional peer that nothing
- * else brings is left out.
- */
+/** Gives the lock file of a project with fewer imports, and lists its packages as `name@version`. */
 export function bundledLock(
   lock: LockFile,
   { imports }: ProjectFile,
 ): { lock: LockFile; packages: string[] } {
-  const wanted = [...new Set(Object.values(imports).filter((target) => /^npm:[^/]/.test(target)))].sort();
-  const byName = (name: string) =>
-    name in lock.npm ? name : Object.keys(lock.npm).find((key) => key.startsWith(`${name}_`)) ??
-      Object.keys(lock.npm).find((key) => nameOf(key) === name);
-  const closure = new Set<string>();
-  const visit = (key: string | undefined) => {
-    if (key === undefined || closure.has(key)) return;
-    closure.add(key);
-    const { dependencies = [], optionalPeers = [] } = lock.npm[key];
-    dependencies.filter((name) => !optionalPeers.includes(name)).forEach((name) => visit(byName(name)));
-  };
-  for (const target of wanted) visit(`${nameOf(target.slice(4))}@${lock.specifiers[target]}`);
-  const has = (name: string) => [...closure].some((key) => nameOf(key) === name);
-  const renamed = (key: string) => {
-    const { optionalPeers = [] } = lock.npm[key];
-    return optionalPeers.filter((peer) => !has(peer))
-      .reduce((text, peer) => text.replace(new RegExp(`_${peer}@[^_]+`), ""), key);
-  };
-  const npm = [...closure].sort().map((key) => {
-    const { dependencies, optionalPeers, ...rest } = lock.npm[key];
-    const lost = (optionalPeers ?? []).filter((peer) => !has(peer));
-    const left = { dependencies, optionalPeers };
-    for (const name of ["dependencies", "optionalPeers"] as const) {
-      left[name] = left[name]?.filter((peer) => !lost.includes(peer));
-      if (!left[name]?.length) delete left[name];
-    }
-    return [renamed(key), { ...rest, ...left }];
-  });
-  const specifiers = wanted.map((target) => {
-    const name = nameOf(target.slice(4));
-    return [target, renamed(`${name}@${lock.specifiers[target]}`).slice(name.length + 1)];
-  });
-  return {
-    lock: {
-      ...lock,
-      specifiers: Object.fromEntries(specifiers),
-      npm: Object.fromEntries(npm),
-      workspace: { dependencies: wanted },
-    },
-    packages: [...closure].sort().map((key) => {
-      const name = nameOf(key);
-      return `${name}@${key.slice(name.length + 1).split("_")[0]}`;
-    }),
-  };
-}
-
-/** Gives the name in `@scope/name@1.0.0_peer@2.0.0`. */
-function nameOf(key: string): string {
-  return key.slice(0, key.indexOf("@", 1));
+  const wanted = Object.values(imports).filter((target) => /^npm:[^/]/.test(target));
+  return reducedLock(lock, [...new Set(wanted)].sort());
 }

@@ -13,7 +13,8 @@ import {
   type ClusterStage,
   planCluster,
 } from "../pipeline/stages/mod.ts";
-import { count, decimalBytes, duration, scientific, table } from "./layout.ts";
+import { duration } from "../pipeline/run/mod.ts";
+import { count, decimalBytes, scientific, table } from "./layout.ts";
 
 /** The cluster that is counted, and its corpus. */
 export const CLUSTER = field.section("Command", {

@@ -12,7 +12,8 @@ import type {
   TableRow,
   TrainingMemory,
 } from "../pipeline/cost/mod.ts";
-import { bytes, count, decimalBytes, duration, percent, scientific, table } from "./layout.ts";
+import { duration } from "../pipeline/run/mod.ts";
+import { bytes, count, decimalBytes, percent, scientific, table } from "./layout.ts";
 
 /** Lays out the paper's Table 3: the paper's figure, then the counted one. */
 export function tableText(rows: TableRow[]): string {

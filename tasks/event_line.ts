@@ -5,7 +5,8 @@
  */
 
 import type { RunEvent } from "../pipeline/run/mod.ts";
-import { count, duration, leading } from "./layout.ts";
+import { duration } from "../pipeline/run/mod.ts";
+import { count, leading } from "./layout.ts";
 import { worded } from "./wording.ts";
 
 /** Words an event. */

@@ -63,11 +63,9 @@ export function interval(low: number, high: number): string {
   return `${perplexity(low)} to ${perplexity(high)}`;
 }
 
-/** Units, the largest first, with the number of the smallest unit, or of seconds, that each is. */
+/** Units, the largest first, with the number of the smallest unit that each is. */
 type Units = readonly (readonly [unit: string, size: number])[];
 
-const TIME: Units = [["years", 31_557_600], ["s", 1], ["ms", 1e-3], ["µs", 1e-6]];
-const PAIRS = [["d", 86_400, "h", 3600], ["h", 3600, "min", 60], ["min", 60, "s", 1]] as const;
 const BINARY = ["B", "KiB", "MiB", "GiB", "TiB"].map((unit, i) => [unit, 1024 ** i] as const).reverse();
 const DECIMAL = ["B", "kB", "MB", "GB", "TB"].map((unit, i) => [unit, 1000 ** i] as const).reverse();
 
@@ -91,17 +89,6 @@ export function decimalBytes(size: number): string {
 /** Writes a size in bytes as 12 MiB or 1.2 GiB, for estimates. */
 export function roughBytes(size: number): string {
   return size < 2 ** 30 ? `${Math.ceil(size / 2 ** 20)} MiB` : `${(size / 2 ** 30).toFixed(1)} GiB`;
-}
-
-/** Writes seconds as 2 d 3 h or 4 min 10 s, and below a minute, or above a year, in one unit. */
-export function duration(seconds: number): string {
-  if (seconds <= 0) return "0 s";
-  const pair = PAIRS.find(([, size, , part]) => Math.round(seconds / part) * part >= size);
-  if (!pair || seconds >= TIME[0][1]) return inUnits(seconds, TIME, 3);
-  const [unit, size, smaller, part] = pair;
-  const parts = Math.round(seconds / part);
-  const rest = parts % (size / part);
-  return `${Math.floor(parts * part / size)} ${unit}${rest > 0 ? ` ${rest} ${smaller}` : ""}`;
 }
 
 /** Writes a number as 31.02e18: two digits after the point, an exponent of thousands. */

@@ -5,7 +5,8 @@
  */
 
 import type { RunEvent } from "../pipeline/run/mod.ts";
-import { count, duration, leading, percent } from "./layout.ts";
+import { duration } from "../pipeline/run/mod.ts";
+import { count, leading, percent } from "./layout.ts";
 
 type Step = RunEvent & { type: "progress" };
 

@@ -4,10 +4,10 @@
  *   deno task report --run runs/a
  */
 import { InputError } from "../kernels/mod.ts";
-import { type Report, report } from "../pipeline/report/mod.ts";
+import { type Report, report, SAMPLE_TOKENS } from "../pipeline/report/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { OUTPUT, RUN } from "./options.ts";
+import { DEVICE, OUTPUT, RUN } from "./options.ts";
 import { words } from "./wording.ts";
 
 /** Says what was written, and which parts are missing. */
@@ -26,6 +26,12 @@ export const TASK = await defineTask({
   options: {
     ...RUN,
     ...OUTPUT,
+    ...DEVICE,
+    samples: field.integer({
+      default: SAMPLE_TOKENS,
+      min: 0,
+      help: "most tokens of the text that every expert writes for the page; 0 for none",
+    }),
     plots: field.path({ value: "FOLDER", help: "folder that gets each plot as an SVG file as well" }),
   },
   run: async ({ options, signal, onWarning, print }) => {

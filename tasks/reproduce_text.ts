@@ -6,7 +6,8 @@
 
 import type { Published, StudiesPlan, StudyResult } from "../pipeline/reproduction/mod.ts";
 import type { Claim } from "../pipeline/report/mod.ts";
-import { duration, table } from "./layout.ts";
+import { duration } from "../pipeline/run/mod.ts";
+import { table } from "./layout.ts";
 
 /** Words claims, and where they were written. */
 export function claimsText(run: string, claims: readonly Claim[]): string {

@@ -3,7 +3,7 @@
 #
 #   sh tasks/setup.sh TASK [flags…]      for instance: sh tasks/setup.sh partition
 #
-# Missing may be Deno (from npm, the version below), a Vulkan driver (Mesa's, from Debian) and the locked dependencies.
+# Missing may be Deno (from npm, the version below), a Vulkan driver (Mesa's, from Debian) and the locked packages that the task loads.
 # Nothing is installed twice. Exit code 2 says what to install where this script may not.
 set -eu
 
@@ -90,5 +90,13 @@ has_driver || {
   install_driver
   has_driver || stop "Cannot find a working Vulkan driver although $DRIVER_PACKAGES are installed: see vulkaninfo --summary"
 }
-"$deno" install --frozen --quiet --config "$root/deno.json"
-exec sh "$root/tasks/on_gpu.sh" --flag "$deno" task --config "$root/deno.json" "$@"
+# What the task loads; the embedded corpora are fetched when they are read. A task that runs no file of its own, as the tests do,
+# may load anything.
+file=$(sed -n "/^    \"$1\": {/,/^    }/s/.* \([^ ]*\.ts\)\".*/\1/p" "$root/deno.json")
+fetch() { "$deno" install --frozen --quiet --config "$root/deno.json" "$@" ${file:+--entrypoint "$root/$file"}; }
+fetch --cached-only >/dev/null 2>&1 || {
+  say "fetching the npm packages that ${file:-$1} loads"
+  fetch
+}
+# "manual" has deno task fetch nothing: by itself it fetches the packages of all tasks.
+exec sh "$root/tasks/on_gpu.sh" --flag "$deno" task --node-modules-dir=manual --config "$root/deno.json" "$@"

@@ -18,7 +18,8 @@ import type {
   VerifyReport,
 } from "../pipeline/stages/mod.ts";
 import type { ShownRow } from "../pipeline/text/mod.ts";
-import { bytes, count, duration, percent, roughBytes, scientific, table } from "./layout.ts";
+import { duration } from "../pipeline/run/mod.ts";
+import { bytes, count, percent, roughBytes, scientific, table } from "./layout.ts";
 
 const MOST_WORDS = 4;
 

@@ -5,7 +5,8 @@
  */
 
 import { type Training } from "../pipeline/stages/mod.ts";
-import { count, duration, percent, ranges, table } from "./layout.ts";
+import { duration } from "../pipeline/run/mod.ts";
+import { count, percent, ranges, table } from "./layout.ts";
 
 /** Room for a table. */
 export interface Room {

@@ -100,7 +100,7 @@ export async function drawPlot(
     background: colour("paper"),
   };
   const spec: Spec = {
-    padding: { left: 1, right: 1, top: 2, bottom: 2 },
+    padding: { left: 1, right: 5, top: 2, bottom: 2 }, // half of a last label or point may stand out
     ...inner,
     ...(titled ? alone : {}),
     width,

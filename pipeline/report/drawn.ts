@@ -8,7 +8,7 @@ import { writeAtomic } from "../run/files.ts";
 import type * as Draw from "./draw.ts";
 import type { Plot } from "./plots.ts";
 import type { Section } from "./section.ts";
-import { LIGHT, withValues } from "./theme.ts";
+import { adaptive } from "./theme.ts";
 
 /** Width of a full plot, in pixels. */
 export const FULL_WIDTH = 720;
@@ -27,7 +27,7 @@ export interface Drawn {
 
 /** How plots are drawn. */
 export interface DrawOptions {
-  /** Folder that gets each plot as an SVG file of its own, on light paper. */
+  /** Folder that gets each plot as an SVG file of its own, on light paper or, on a dark screen, dark. */
   plots?: string;
   /** Ends the work. */
   signal?: AbortSignal;
@@ -56,7 +56,7 @@ export async function drawPlots(
     drawn.set(plot.id, { plot, wide, narrow });
     if (folder !== undefined) {
       const path = `${folder}/${plot.id}.svg`;
-      await writeAtomic(path, withValues(await draw(width + 32, plot.id, true), LIGHT) + "\n");
+      await writeAtomic(path, adaptive(await draw(width + 32, plot.id, true)) + "\n");
       files.push(path);
     }
   }

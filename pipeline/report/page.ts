@@ -29,10 +29,10 @@ code{font:.88em/1.4 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;backgro
 border-radius:4px;overflow-wrap:anywhere}
 a{color:inherit;text-decoration-color:var(--line);text-underline-offset:3px}
 nav{display:flex;flex-wrap:wrap;gap:4px 18px;margin:20px 0 0;font-size:14px}
-.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(104px,1fr));gap:18px 16px;margin:32px 0 0;padding:0}
+.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(132px,1fr));gap:18px 16px;margin:32px 0 0;padding:0}
 .figures div{display:flex;flex-direction:column-reverse;justify-content:flex-end}
 .figures dt{font-size:13px;line-height:1.35;color:var(--muted)}
-.figures dd{margin:0;font-size:22px;line-height:1.25;font-weight:600;font-variant-numeric:tabular-nums;letter-spacing:-.01em}
+.figures dd{margin:0;white-space:nowrap;font-size:22px;line-height:1.25;font-weight:600;font-variant-numeric:tabular-nums;letter-spacing:-.01em}
 main dl{display:grid;grid-template-columns:max-content 1fr;gap:5px 20px;margin:0 0 16px;font-size:15px}
 main dt{color:var(--muted)}
 main dd{margin:0;overflow-wrap:anywhere}

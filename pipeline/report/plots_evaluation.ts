@@ -141,7 +141,7 @@ export function gainPlot({ gains, experts }: Evaluation): Plot {
           mark: { type: "rule", color: colour("line") },
           encoding: {
             x: quantity("zero", {
-              ...(flat ? { scale: { domain: [-1, 1] } } : {}),
+              scale: flat ? { domain: [-1, 1] } : { padding: 10 },
               axis: { title: "lower perplexity, %", tickCount: 6 },
             }),
           },

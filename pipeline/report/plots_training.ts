@@ -47,7 +47,10 @@ export function trainingPlots(curves: Curve[], experts: number): Plot[] {
       }))
     ).filter(({ x }) => x > 0);
     const sparse = names.filter((name) => values.filter(({ model }) => model === name).length <= MOST_DOTS);
-    const dots = validation ? values.filter(({ model }) => sparse.includes(model)) : [];
+    const domain = lossDomain(values.map((value) => value.loss));
+    const dots = validation
+      ? values.filter(({ model, loss }) => sparse.includes(model) && loss <= domain[1])
+      : [];
     const few = FEW_DOTS * sparse.length;
     const key = names.length > MOST_LEGEND
       ? " Coloured: the experts; thick, black or white: the dense models, that of more steps grey and dashed."
@@ -72,13 +75,13 @@ export function trainingPlots(curves: Curve[], experts: number): Plot[] {
           { mark: { type: "line", clip: true } },
           ...(dots.length === 0 ? [] : [{
             data: { values: dots },
-            mark: { ...POINT, size: dots.length > few ? 14 : 40, clip: true },
+            mark: { ...POINT, size: dots.length > few ? 14 : 40 },
           }]),
         ],
         encoding: {
           x: quantity("x", x),
           y: quantity("loss", {
-            scale: { zero: false, domain: lossDomain(values.map((value) => value.loss)) },
+            scale: { zero: false, domain },
             axis: across("nats per predicted token", { tickCount: 6 }),
           }),
           ...lineEncoding("model", lines, width),

@@ -19,6 +19,7 @@ import { readRunConfiguration, type RunConfiguration } from "../run/configuratio
 import { readRoundMetrics, type RoundMetrics } from "../run/events.ts";
 import { exists, isFolder } from "../run/files.ts";
 import { isPages, type Manifest, manifestNames, readManifest, vouchedFiles } from "../run/manifest.ts";
+import { readTimes, type Time } from "../run/timing.ts";
 import type { Vouched } from "../run/vouched.ts";
 import { expertNames } from "../stages/names.ts";
 import { partitionRemedy, partsAlone } from "../stages/parts_alone.ts";
@@ -59,6 +60,8 @@ export interface RunRecord {
   names: ExpertName[] | null;
   /** Experts by id, then the baselines. */
   curves: Curve[];
+  /** How long stages, rounds and trainings took. */
+  times: Time[];
   /** Experts that other trainers made. */
   adopted: AdoptedExpert[];
   /** Results on held-out text. */
@@ -109,6 +112,7 @@ export async function readRun(
     ),
     names: null,
     curves: await readCurves(run, vouched),
+    times: await readTimes(run),
     adopted: await adoptedExperts(run),
     evaluation: await ifThere(
       `${run}/evaluation.json`,

@@ -4,24 +4,32 @@
  * @module
  */
 
+import type { OpenGpuOptions } from "../../kernels/device/gpu.ts";
 import type { Words } from "../../kernels/errors.ts";
 import { readCost } from "../cost/cost.ts";
-import { writeAtomic } from "../run/files.ts";
+import { exists, writeAtomic } from "../run/files.ts";
 import { writePages } from "../run/manifest.ts";
 import { type DrawOptions, drawPlots } from "./drawn.ts";
 import { page } from "./page.ts";
-import { readRun } from "./read.ts";
+import { readRun, type RunRecord } from "./read.ts";
+import { writeSamples } from "./samples.ts";
 import { type Missing, sectionsOf } from "./sections.ts";
+import { MOST_EXPERTS } from "./sections/experts.ts";
 
 /** The page, by its path in the run folder. */
 const PAGE = "report.html";
 
+/** Most tokens of the text that an expert writes, unless said. */
+export const SAMPLE_TOKENS = 48;
+
 /** Names what to report on, and where to write the report. */
-export interface ReportOptions extends DrawOptions {
+export interface ReportOptions extends DrawOptions, OpenGpuOptions {
   /** Run folder. */
   run: string;
   /** File to write; without it `report.html` in the run folder. */
   output?: string;
+  /** Most tokens of the text that every expert writes for the page; 0 for none, and no device. Default: 48. */
+  samples?: number;
   /** Words settings and tasks on the page. Default: as a library names them. */
   words?: Words;
 }
@@ -38,16 +46,18 @@ export interface Report {
 
 /**
  * Writes the report of a run as one HTML page, with plots, for light and dark screens of any width; the same run gives the
- * same bytes. What the run does not have yet is left out, with a sentence that names the task to run.
+ * same bytes on one adapter. What the run does not have yet is left out, with a sentence that names the task to run.
  *
  * @throws {InputError} if the folder is not there or not a run's, if a file in it is not as the run wrote it, or if the page
  * or a plot cannot be written.
  */
 export async function report(options: ReportOptions): Promise<Report> {
-  const { run, output = `${run}/${PAGE}`, words } = options;
+  const { run, output = `${run}/${PAGE}`, words, samples: tokens = SAMPLE_TOKENS, ...rest } = options;
   const record = await readRun(run);
   const cost = await readCost({ run, flops: 1, utilisation: 1 });
-  const sections = sectionsOf(record, cost, words);
+  const experts = await trainedExperts(run, record);
+  const samples = await writeSamples(run, experts.slice(0, MOST_EXPERTS), { ...rest, tokens });
+  const sections = sectionsOf(record, cost, { words, samples });
   const { drawn, files } = await drawPlots(sections.sections, options);
   const frame = {
     title: `SmallTalk run ${record.name}`,
@@ -61,4 +71,16 @@ export async function report(options: ReportOptions): Promise<Report> {
     await writePages(run, "report", { [PAGE]: text });
   } else await writeAtomic(output, text);
   return { output, plots: files, missing: sections.missing };
+}
+
+/** Lists the experts whose weights lie in a run, by id. */
+async function trainedExperts(run: string, { manifests }: RunRecord): Promise<number[]> {
+  const found: number[] = [];
+  for (const { stage, outputs } of Object.values(manifests)) {
+    const [, id] = /^train-expert-(\d+)$/.exec(stage) ?? [];
+    if (id === undefined) continue;
+    const there = await Promise.all(Object.keys(outputs).map((path) => exists(`${run}/${path}`)));
+    if (!there.includes(false)) found.push(Number(id));
+  }
+  return found.sort((a, b) => a - b);
 }

@@ -11,6 +11,7 @@ import { onlyParts } from "../stages/parts_alone.ts";
 import { markup, number, unbroken } from "./html.ts";
 import { COMPARED, wayName } from "./plots.ts";
 import type { RunRecord } from "./read.ts";
+import type { Samples } from "./samples.ts";
 import type { Section } from "./section.ts";
 import { claimsSection } from "./sections/claims.ts";
 import { costsSection } from "./sections/costs.ts";
@@ -43,8 +44,12 @@ export interface Sections {
   missing: Missing[];
 }
 
-/** Writes everything that the files of a run tell; `words` says how settings and tasks are worded. */
-export function sectionsOf(run: RunRecord, cost: Cost, words?: Words): Sections {
+/** Writes everything that the files of a run tell, and its experts' samples; `words` says how settings and tasks are worded. */
+export function sectionsOf(
+  run: RunRecord,
+  cost: Cost,
+  { words, samples }: { words?: Words; samples?: Samples } = {},
+): Sections {
   const missing: Missing[] = [];
   const lacks: Lacks = (part, name, settings = {}) => {
     if (run.alone.length > 0 && name !== "train-expert") {
@@ -60,7 +65,7 @@ export function sectionsOf(run: RunRecord, cost: Cost, words?: Words): Sections 
     ...(run.reproduction ? [claimsSection(run.reproduction)] : []),
     routersSection(run, lacks),
     partitionSection(run, lacks),
-    ...expertsSection(run),
+    ...expertsSection(run, samples),
     trainingSection(run, lacks),
     evaluationSection(run, lacks),
     costsSection(run, cost),

@@ -72,6 +72,18 @@ export function withValues(svg: string, palette: Palette): string {
   );
 }
 
+/**
+ * Puts light values in place of the names, and a style that turns them into the dark ones on a dark screen, so
+ * that a picture on a page of others fits it. A program that heeds no style shows the light ones.
+ */
+export function adaptive(svg: string): string {
+  const rules = Object.entries(LIGHT).filter(([name]) => svg.includes(`="var(--${name})"`)).map((
+    [name, light],
+  ) => `[fill="${light}"]{fill:${DARK[name]}}[stroke="${light}"]{stroke:${DARK[name]}}`);
+  const style = `<style>@media (prefers-color-scheme:dark){${[...new Set(rules)].join("")}}</style>`;
+  return withValues(svg, LIGHT).replace(/^<svg[^>]*>(<title.*?<\/desc>)?/s, (opening) => opening + style);
+}
+
 /** Writes a palette as CSS declarations. */
 export function declarations(palette: Palette): string {
   return Object.entries(palette).map(([name, value]) => `--${name}:${value}`).join(";");

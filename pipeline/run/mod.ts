@@ -7,6 +7,7 @@
 export { type AdoptedExpert, adoptedExperts, type Adoption } from "./adoption.ts";
 export { readConfiguration } from "./configuration.ts";
 export { type RoundMetrics, type RunEvent } from "./events.ts";
+export { duration } from "./duration.ts";
 export { type FileRecord, hashFile, jsonText, writeAtomic } from "./files.ts";
 export type { Hold, LockOptions } from "./lock.ts";
 export type { Mode, Owner } from "./claims.ts";

@@ -4,7 +4,30 @@
  * @module
  */
 
-import { refuseLink } from "./files.ts";
+import * as v from "valibot";
+import { InputError } from "../../kernels/errors.ts";
+import { exists, refuseLink } from "./files.ts";
+import { readJsonLines } from "./schema.ts";
+
+const TIME = v.object({
+  stage: v.string(),
+  /** Which part of the stage, as `1/4`; the line of the whole stage is that of the process that ended it. */
+  part: v.optional(v.string()),
+  round: v.optional(v.number()),
+  /** The process, of several that took the round together. */
+  member: v.optional(v.number()),
+  step: v.optional(v.number()),
+  seconds: v.number(),
+  tokensPerSecond: v.optional(v.nullable(v.number())),
+  utilisation: v.optional(v.nullable(v.number())),
+});
+
+/**
+ * A line of `metrics/timing.jsonl`: how long a stage took, a part or a round of it, or a training since the line before.
+ *
+ * @ignore Its type is inferred.
+ */
+export type Time = v.InferOutput<typeof TIME>;
 
 /** Appends a measurement to `metrics/timing.jsonl`. */
 export async function recordTime(run: string, entry: Record<string, unknown>): Promise<void> {
@@ -14,3 +37,46 @@ export async function recordTime(run: string, entry: Record<string, unknown>): P
   const line = JSON.stringify({ ...entry, at: new Date().toISOString() }) + "\n";
   await Deno.writeTextFile(path, line, { append: true });
 }
+
+/** Reads the measurements of a run; none where there is no such file, or a damaged one: nothing is made of times. */
+export async function readTimes(run: string): Promise<Time[]> {
+  const path = `${run}/metrics/timing.jsonl`;
+  if (!await exists(path)) return [];
+  return await readJsonLines(path, TIME, "times").catch((error) => {
+    if (error instanceof InputError) return [];
+    throw error;
+  });
+}
+
+/** Gives a measurement in a line of the file, undefined where the line is none. */
+export function timeOf(line: string): Time | undefined {
+  try {
+    return v.parse(TIME, JSON.parse(line));
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Gives the seconds that a stage took when it was last made, those of all its parts together; undefined where that is not known. A
+ * training may have been stopped and resumed, at a step: what was lost then does not count.
+ */
+export function secondsOf(times: readonly Time[], stage: string): number | undefined {
+  const parts = new Map<string, number>();
+  const steps = new Map<number, number>();
+  let whole: number | undefined;
+  for (const { part, round, step, seconds, ...time } of times) {
+    if (time.stage !== stage || round !== undefined) continue;
+    if (step !== undefined) {
+      for (const later of [...steps.keys()].filter((one) => one >= step)) steps.delete(later);
+      steps.set(step, seconds);
+    } else if (part !== undefined) parts.set(part, seconds);
+    else {
+      whole = seconds + sum(parts);
+      parts.clear();
+    }
+  }
+  return steps.size > 0 ? sum(steps) : whole;
+}
+
+const sum = (seconds: Map<unknown, number>): number => [...seconds.values()].reduce((a, b) => a + b, 0);

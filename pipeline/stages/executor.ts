@@ -148,7 +148,10 @@ export async function runPart(
     await refuseLinks(run, stage);
     await removeIfThere(manifestPath(run, name)); // it must not vouch for files that change
     emit({ type: "stage", stage: name, state: "started" });
+    const start = performance.now();
     const result = await stage.part({ ...work, files: await filesOf(work) }, identity, part);
+    const seconds = (performance.now() - start) / 1000;
+    await recordTime(run, { stage: name, part: `${part.index}/${part.of}`, seconds });
     emit({ type: "stage", stage: name, state: "done", result });
     return { ...result, closed: false };
   } finally {

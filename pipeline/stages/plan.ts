@@ -5,7 +5,6 @@
  * @module
  */
 
-import * as v from "valibot";
 import { say, setting, type Words, wordText } from "../../kernels/errors.ts";
 import { type CostDevice, PLAIN_DEVICE } from "../cost/cost.ts";
 import { usualDevice } from "../cost/device.ts";
@@ -13,7 +12,7 @@ import { fittingMicroBatch } from "../cost/memory.ts";
 import { modelShapes } from "../model/shapes.ts";
 import { expertFolder, readPart } from "../partition/manifests.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
-import { readJsonLines } from "../run/schema.ts";
+import { readTimes } from "../run/timing.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
 import { expandInputs } from "../text/readers.ts";
@@ -203,13 +202,6 @@ async function planStages(
   };
 }
 
-const TIME = v.object({
-  stage: v.string(),
-  round: v.optional(v.number()),
-  member: v.optional(v.number()), // of several that took the round together
-  seconds: v.number(),
-});
-
 /** Gives the adapter that a run was made on; undefined where it does not say. */
 async function adapterOf(run: string): Promise<string | undefined> {
   return (await readRunConfiguration(run, { edited: true }).catch(() => null))?.adapter?.description;
@@ -219,8 +211,7 @@ async function adapterOf(run: string): Promise<string | undefined> {
  * Gives the median FLOP/s that the rounds of a run were measured to reach; undefined where there are none.
  */
 async function measuredFlops(run: string, configuration: Configuration): Promise<number | undefined> {
-  const lines = await readJsonLines(`${run}/metrics/timing.jsonl`, TIME, "times").catch(() => []);
-  const rounds = lines.filter(({ stage, round, member, seconds }) =>
+  const rounds = (await readTimes(run)).filter(({ stage, round, member, seconds }) =>
     stage === LEARN && round && member === undefined && seconds > 0
   );
   const sorted = rounds.map(({ seconds }) => seconds).sort((a, b) => a - b);

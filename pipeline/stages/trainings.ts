@@ -5,7 +5,6 @@
  * @module
  */
 
-import * as v from "valibot";
 import { trainingFlops } from "../cost/flops.ts";
 import { readPart } from "../partition/manifests.ts";
 import { adoptionOf } from "../run/adoption.ts";
@@ -13,6 +12,7 @@ import { exists, hashFile, isMissing } from "../run/files.ts";
 import { heldIn } from "../run/lock.ts";
 import type { Owner } from "../run/claims.ts";
 import { type Manifest, readManifest } from "../run/manifest.ts";
+import { type Time, timeOf } from "../run/timing.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { readLastMetrics } from "../training/metrics.ts";
 import { listCheckpoints } from "../training/resume.ts";
@@ -67,14 +67,8 @@ export interface TrainingsReader {
   read(): Promise<Training[]>;
 }
 
-const TIME = v.object({
-  stage: v.string(),
-  step: v.number(),
-  seconds: v.number(),
-  tokensPerSecond: v.optional(v.nullable(v.number())),
-  utilisation: v.optional(v.nullable(v.number())),
-});
-type Time = v.InferOutput<typeof TIME>;
+/** A line of times of a training. */
+type StepTime = Time & { step: number };
 
 /** Lines of times that a speed is the mean of. */
 const RECENT = 5;
@@ -130,7 +124,7 @@ async function trainingOf(
   target: Target,
   { sequences, times, isSound }: {
     sequences: number | undefined;
-    times: readonly Time[];
+    times: readonly StepTime[];
     isSound(made: Manifest): Promise<boolean>;
   },
 ): Promise<Training> {
@@ -219,7 +213,7 @@ async function checkpointOf(path: string): Promise<Training["checkpoint"]> {
 }
 
 /** Gives the tokens a second over the last lines: tokens of all of them by the seconds of all of them. */
-function speedOf(times: readonly Time[]): number | null {
+function speedOf(times: readonly StepTime[]): number | null {
   let [tokens, seconds] = [0, 0];
   for (const { tokensPerSecond, seconds: own } of times) {
     if (typeof tokensPerSecond !== "number") continue;
@@ -231,22 +225,19 @@ function speedOf(times: readonly Time[]): number | null {
 
 /** Reads the file of times as it grows, and keeps the last few of each stage. */
 function createTimes(path: string) {
-  const recent = new Map<string, Time[]>();
+  const recent = new Map<string, StepTime[]>();
   let at = 0;
   let rest = "";
   const take = (line: string) => {
-    let time: Time;
-    try {
-      time = v.parse(TIME, JSON.parse(line));
-    } catch {
-      return; // a stage's, or a round's
-    }
+    const { step, ...more } = timeOf(line) ?? {};
+    if (step === undefined) return; // a stage's, or a round's
+    const time = { ...more, step } as StepTime;
     const known = recent.get(time.stage) ?? [];
     const again = known.length > 0 && time.step <= known.at(-1)!.step; // it was started anew, or resumed
     recent.set(time.stage, [...again ? [] : known, time].slice(-RECENT));
   };
   return {
-    of: (stage: string): readonly Time[] => recent.get(stage) ?? [],
+    of: (stage: string): readonly StepTime[] => recent.get(stage) ?? [],
     async read() {
       try {
         using file = await Deno.open(path);

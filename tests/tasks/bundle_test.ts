@@ -10,14 +10,14 @@ import {
   bundledLock,
   bundledProject,
   EXTRAS,
-  type LockFile,
   parseExtras,
   partsOf,
   type ProjectFile,
 } from "../../tasks/bundle_parts.ts";
+import type { LockFile } from "../../tasks/lock_file.ts";
 import { makeBundle } from "../../tasks/bundle_files.ts";
 import { InputError } from "../../kernels/mod.ts";
-import { hashes, inFolder, ROOT, SMALL, smallCorpus, task } from "./support.ts";
+import { hashes, importedBy, inFolder, ROOT, SMALL, smallCorpus, task } from "./support.ts";
 
 const read = (file: string) => JSON.parse(Deno.readTextFileSync(`${ROOT}${file}`));
 const PROJECT: ProjectFile = read("deno.json");
@@ -44,38 +44,12 @@ Deno.test("partsOf() brings every package that the tasks of a bundle import", as
     const { tasks, packages } = partsOf(extras);
     for (const name of tasks) {
       const file = name === "bench" ? "tests/bench/bench.ts" : `tasks/${name}.ts`;
-      const { stdout } = await new Deno.Command(Deno.execPath(), {
-        args: ["info", "--json", file],
-        cwd: ROOT,
-      }).output();
-      const missing = importsOf(JSON.parse(new TextDecoder().decode(stdout)))
+      const missing = (await importedBy(file))
         .filter((target) => !packages.some((name) => PROJECT.imports[name] === target));
       assertEquals(missing, [], name);
     }
   }
 });
-
-interface Graph {
-  roots: string[];
-  modules: { specifier: string; dependencies?: { isDynamic?: boolean; code?: { specifier?: string } }[] }[];
-}
-
-/** Lists the packages that a graph imports at once, as `deno.json` names them. */
-function importsOf({ roots, modules }: Graph): string[] {
-  const byName = new Map(modules.map((module) => [module.specifier, module]));
-  const [seen, found, left] = [new Set<string>(), new Set<string>(), [roots[0]]];
-  for (let name = left.pop(); name !== undefined; name = left.pop()) {
-    if (seen.has(name)) continue;
-    seen.add(name);
-    for (const { isDynamic, code } of byName.get(name)?.dependencies ?? []) {
-      if (isDynamic || code?.specifier === undefined) continue;
-      const [, named] = /^npm:\/?((@[^/]+\/)?[^/]+)/.exec(code.specifier) ?? [];
-      if (named !== undefined) found.add(`npm:${named}`);
-      else left.push(code.specifier);
-    }
-  }
-  return [...found];
-}
 
 Deno.test("bundledLock() keeps what the imports need, with the hashes of the lock file, and no optional peer", () => {
   const project = bundledProject(PROJECT, partsOf([]));

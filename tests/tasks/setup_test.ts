@@ -45,6 +45,34 @@ Deno.test("setup.sh runs a task with its flags, from any folder, installing noth
     assertFalse(err.includes("installs"));
   }));
 
+Deno.test("setup.sh fetches what a task loads, says so where something is missing, and fetches everything for the tests", () =>
+  inFolder(async (folder) => {
+    const log = `${folder}/calls`;
+    /** A Deno that notes what it is to install, and to run; `missing` says that something is not there yet. */
+    const deno = (missing: boolean) =>
+      `case $1 in install|task) echo "$*" >>"${log}" ;; *) exec "${Deno.execPath()}" "$@" ;; esac\n` +
+      (missing ? `case $* in *--cached-only*) echo no >&2; exit 1 ;; esac` : "");
+    const calls = async (task: string, missing: boolean) => {
+      await Deno.writeTextFile(log, "");
+      const { code, out, err } = await setup([task, "--help"], { fakes: { deno: deno(missing) } });
+      assertEquals([code, out], [0, ""], err);
+      const lines = (await Deno.readTextFile(log)).replaceAll(ROOT, "").trim().split("\n");
+      const config = "--config deno.json";
+      assertEquals(lines.pop(), `task --node-modules-dir=manual ${config} ${task} --help`);
+      return {
+        err,
+        lines: lines.map((line) => line.replace(`install --frozen --quiet ${config}`, "").trim()),
+      };
+    };
+    const entry = "--entrypoint tasks/partition.ts";
+    assertEquals(await calls("partition", false), { err: "", lines: [`--cached-only ${entry}`] });
+    const first = await calls("partition", true);
+    assertEquals(first.err, "setup: fetching the npm packages that tasks/partition.ts loads\n");
+    assertEquals(first.lines, [`--cached-only ${entry}`, entry]);
+    assertEquals((await calls("bench:scale", true)).lines[1], "--entrypoint tests/bench/scale_bench.ts");
+    assertEquals((await calls("test", true)).lines, ["--cached-only", ""]);
+  }));
+
 Deno.test("setup.sh names what is missing: a task that there is, npm for Deno, root for a driver", async () => {
   const none = await setup([]);
   assertEquals(none.code, 2);

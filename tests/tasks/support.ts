@@ -171,3 +171,26 @@ export async function denoIn(folder: string, args: string[]): Promise<string> {
   if (code !== 0) throw new Error(`Deno ended with ${code}: ${new TextDecoder().decode(stderr)}`);
   return new TextDecoder().decode(stdout);
 }
+
+interface Graph {
+  roots: string[];
+  modules: { specifier: string; dependencies?: { isDynamic?: boolean; code?: { specifier?: string } }[] }[];
+}
+
+/** Lists the packages that a file of the project and what it imports load, as `deno.json` names them: at once, or `later` as well. */
+export async function importedBy(file: string, { later = false } = {}): Promise<string[]> {
+  const { roots, modules }: Graph = JSON.parse(await denoIn(ROOT, ["info", "--json", file]));
+  const byName = new Map(modules.map((module) => [module.specifier, module]));
+  const [seen, found, left] = [new Set<string>(), new Set<string>(), [roots[0]]];
+  for (let name = left.pop(); name !== undefined; name = left.pop()) {
+    if (seen.has(name)) continue;
+    seen.add(name);
+    for (const { isDynamic, code } of byName.get(name)?.dependencies ?? []) {
+      if (isDynamic && !later || code?.specifier === undefined) continue;
+      const [, named] = /^npm:\/?((@[^/]+\/)?[^/]+)/.exec(code.specifier) ?? [];
+      if (named !== undefined) found.add(`npm:${named}`);
+      else left.push(code.specifier);
+    }
+  }
+  return [...found];
+}

@@ -1,15 +1,16 @@
 /**
- * The section of a report that names the experts: for each the words that set it apart, its sources, and its
- * likeliest and least likely texts.
+ * The section of a report that names the experts: for each the words that set it apart, its sources, its
+ * likeliest and least likely texts, and a text that it wrote.
  *
  * @module
  */
 
 import type { ExpertName, SampledText } from "../../partition/names.ts";
 import type { PartManifest } from "../../partition/manifests.ts";
-import { Html, htmlTable, markup, number, percent, printable, type Table } from "../html.ts";
+import { type Content, Html, htmlTable, markup, number, percent, printable, type Table } from "../html.ts";
 import { expertName, labelled } from "../plots.ts";
 import type { RunRecord } from "../read.ts";
+import type { Samples } from "../samples.ts";
 import type { Section } from "../section.ts";
 import { expertColour } from "../theme.ts";
 
@@ -18,16 +19,20 @@ import { expertColour } from "../theme.ts";
  */
 const TITLE_WORDS = 3;
 const MOST_SOURCES = 6;
-const MOST_EXPERTS = 64;
+export const MOST_EXPERTS = 64;
 
 /** Writes the section; none where there is no partition. */
-export function expertsSection({ partition, names }: RunRecord): Section[] {
+export function expertsSection({ partition, names }: RunRecord, samples?: Samples): Section[] {
   if (partition === null) return [];
-  const section = { id: "experts", title: "What the experts read" };
+  const section = { id: "experts", title: "What the experts read and write" };
+  const written = aboutSamples(samples);
   if (names === null) {
     const lead = markup`<p>The words and texts of the experts are not here, as the shards of their parts
-or their tokenizer are not.</p>`;
-    return [{ ...section, lead: [lead] }];
+or their tokenizer are not.${written}</p>`;
+    const texts = [...samples?.texts ?? []].map(([expert, text]) =>
+      markup`<h3>${capital(expertName(expert))}</h3>\n${sampleHtml(text)}`
+    );
+    return [{ ...section, lead: [lead, ...texts] }];
   }
   const unit = partition.whole.lineage.costs === undefined ? "nats per prefix token" : "in cost";
   const shown = names.slice(0, MOST_EXPERTS);
@@ -36,19 +41,33 @@ or their tokenizer are not.</p>`;
     : "";
   const lead = names.length === 1
     ? markup`<p>The one expert reads everything, so that no words set it apart. Its texts are from a sample of
-${number(names[0].sampled)} of its sequences.</p>`
+${number(names[0].sampled)} of its sequences.${written}</p>`
     : markup`<p>An expert is called after the words that set its training sequences apart from all others: by the
-log-odds that a sequence holds the word, with a prior, in a sample of ${
+log-odds that a sequence holds the word, with a prior, the surest first, in a sample of ${
       number(Math.max(...names.map(({ sampled }) => sampled)))
     } sequences of each. Its likeliest and least likely texts, from the same sample, are those that its router predicts
-best and worst, or that lie nearest to its part and farthest from it.${many}</p>`;
+best and worst, or that lie nearest to its part and farthest from it.${written}${many}</p>`;
   return [{
     ...section,
-    lead: [lead, ...shown.map((name) => expertHtml(name, partition.parts[name.expert], unit))],
+    lead: [
+      lead,
+      ...shown.map((name) =>
+        expertHtml(name, partition.parts[name.expert], unit, samples?.texts.get(name.expert))
+      ),
+    ],
   }];
 }
 
-function expertHtml(name: ExpertName, { train }: PartManifest, unit: string): Html {
+/** Says what the texts are that experts wrote, or why there are none. */
+function aboutSamples(samples?: Samples): string {
+  if (samples?.reason !== undefined) {
+    return ` No expert has written a text, as there is no device: ${samples.reason}.`;
+  }
+  if (!samples || samples.texts.size === 0) return "";
+  return ` What an expert writes begins a document, with no text before it, and has ${samples.tokens} tokens at most; its seed is the same for all.`;
+}
+
+function expertHtml(name: ExpertName, { train }: PartManifest, unit: string, sample?: string): Html {
   const { expert, terms } = name;
   const title = terms.slice(0, TITLE_WORDS).map(({ text }) => text).join(", ");
   const sources = Object.entries(train.sources)
@@ -57,7 +76,7 @@ function expertHtml(name: ExpertName, { train }: PartManifest, unit: string): Ht
     .sort(([, a], [, b]) => b - a);
   const words: Table = {
     head: ["word", "its sequences with it", "others'", "log-odds"],
-    rows: terms.map(({ text, share, shareOfRest, logOdds }) => [
+    rows: terms.toSorted((a, b) => b.logOdds - a.logOdds).map(({ text, share, shareOfRest, logOdds }) => [
       ...[printable(text), percent(share), percent(shareOfRest)],
       logOdds.toFixed(2),
     ]),
@@ -66,13 +85,14 @@ function expertHtml(name: ExpertName, { train }: PartManifest, unit: string): Ht
   return markup`<section class="expert" style="border-color:${
     expertColour(expert)
   }" aria-labelledby="expert-${expert}">
-<h3 id="expert-${expert}">${label[0].toUpperCase()}${label.slice(1)}${title && `: ${title}`}</h3>
+<h3 id="expert-${expert}">${capital(label)}${title && `: ${title}`}</h3>
 <dl><dt>words</dt><dd>${
     terms.length > 0 ? terms.map(({ text }) => text).join(", ") : "none sets it apart"
   }</dd>
 <dt>sources</dt><dd>${
     sources.slice(0, MOST_SOURCES).map(([source, share]) => `${source} ${percent(share, 0)}`).join(", ")
-  }${sources.length > MOST_SOURCES ? ", …" : ""}</dd></dl>
+  }${sources.length > MOST_SOURCES ? ", …" : ""}</dd>
+${sample === undefined ? null : markup`<dt>writes</dt><dd>${sampleHtml(sample)}</dd>`}</dl>
 ${
     name.likeliest.length === 0
       ? null
@@ -90,12 +110,23 @@ ${
 `;
 }
 
-/** Shows texts as they are, line ends included. */
+const capital = (label: string): string => label[0].toUpperCase() + label.slice(1);
+
+/** Shows a text as it is, line ends included. */
+const preformatted = (text: string): Html =>
+  markup`<pre>${text.split(/([\n\t])/).map((part, i) => i % 2 === 1 ? new Html(part) : part)}</pre>`;
+
+/** Shows what an expert wrote, without blank lines around it. */
+const sampleHtml = (text: string): Content =>
+  text.trim() === ""
+    ? "nothing: it ends the document at once"
+    : preformatted(text.replace(/^\s*\n|\s+$/g, ""));
+
 function textsHtml(title: string, texts: readonly SampledText[], unit: string): Html {
   const items = texts.map(({ sequence, source, cost, text }) =>
     markup`<div class="text"><p>${cost.toFixed(3)} ${unit}; sequence ${sequence}${
       source && `, ${labelled(source)}`
-    }</p><pre>${text.split(/([\n\t])/).map((part, i) => i % 2 === 1 ? new Html(part) : part)}</pre></div>
+    }</p>${preformatted(text)}</div>
 `
   );
   return markup`<h4>${title}</h4>${items}`;

@@ -6,15 +6,19 @@
 
 import { BASELINE_NOTES } from "../../evaluation/baselines.ts";
 import { denseTargets } from "../../stages/train_dense.ts";
-import { markup } from "../html.ts";
+import type { Way } from "../../evaluation/evaluation.ts";
+import { duration } from "../../run/duration.ts";
+import { secondsOf } from "../../run/timing.ts";
+import { foldedTable, markup, type Table } from "../html.ts";
+import { expertName, wayName } from "../plots.ts";
 import { trainingPlots } from "../plots_training.ts";
 import type { RunRecord } from "../read.ts";
 import type { Section } from "../section.ts";
-import { type Lacks, shape } from "./words.ts";
+import { type Lacks, rough, shape } from "./words.ts";
 
 /** Writes the section: the curves of all trainings, and which are missing. */
 export function trainingSection(
-  { partition, config, curves, alone, adopted }: RunRecord,
+  { partition, config, curves, times, alone, adopted }: RunRecord,
   lacks: Lacks,
 ): Section {
   const experts = partition?.whole.experts ?? config.configuration.experts;
@@ -58,5 +62,19 @@ inference; a dense model sees all the tokens, in batches ${experts} times as lar
         : null
     } The steep beginning of the curves is cut off.</p>`,
   );
-  return { ...section, plots: trainingPlots(curves, experts) };
+  const speeds: Table = {
+    head: ["model", "steps", "tokens", "time", "tokens/s"],
+    rows: curves.map(({ model, expert, points }) => {
+      const { step, tokens } = points.at(-1)!;
+      const seconds = secondsOf(times, `train-${model}`);
+      const name = expert === null ? wayName(model as Way, experts) : expertName(expert);
+      const speed = seconds ? rough(tokens / seconds) : null;
+      return [name, step, tokens, seconds === undefined ? null : duration(seconds), speed];
+    }),
+  };
+  return {
+    ...section,
+    plots: trainingPlots(curves, experts),
+    after: [foldedTable(speeds, "Time of trainings", "Time and speed")],
+  };
 }

@@ -9,12 +9,15 @@ import type { Cost } from "../../cost/cost.ts";
 import { PARTITIONERS } from "../../partition/partitioners.ts";
 import { FIELD_NAMES, FIELDS } from "../../settings/configuration.ts";
 import { type Content, foldedTable, markup, number, type Table, unbroken } from "../html.ts";
+import type { Manifest } from "../../run/manifest.ts";
+import { duration } from "../../run/duration.ts";
+import { secondsOf } from "../../run/timing.ts";
 import type { RunRecord } from "../read.ts";
 import type { Section } from "../section.ts";
-import { bytes, plural, shape } from "./words.ts";
+import { bytes, plural, rough, shape } from "./words.ts";
 
 /** Writes the section: facts about text, models and machine, then all settings and stages; `words` says how settings are worded. */
-export function whatRanSection({ config, manifests }: RunRecord, cost: Cost, words?: Words): Section {
+export function whatRanSection({ config, manifests, times }: RunRecord, cost: Cost, words?: Words): Section {
   const { configuration, versions, adapter } = config;
   const of = (stage: string, name: string) => {
     const value = manifests[stage]?.result[name];
@@ -48,10 +51,14 @@ export function whatRanSection({ config, manifests }: RunRecord, cost: Cost, wor
     ["versions", Object.entries(versions ?? {}).map(([name, version]) => `${name} ${version}`).join(", ")],
   ];
   const stages: Table = {
-    head: ["stage", "files", "size", "key"],
-    rows: Object.values(manifests).map(({ stage, outputs, key }) => {
+    head: ["stage", "time", "speed", "files", "size", "key"],
+    rows: Object.values(manifests).map(({ stage, outputs, key, result }) => {
       const sizes = Object.values(outputs).map((file) => file.bytes);
-      return [stage, sizes.length, bytes(sizes.reduce((a, b) => a + b, 0)), key.slice(0, 12)];
+      const seconds = secondsOf(times, stage);
+      return [
+        ...[stage, seconds === undefined ? null : duration(seconds), speedOf(result, seconds)],
+        ...[sizes.length, bytes(sizes.reduce((a, b) => a + b, 0)), key.slice(0, 12)],
+      ];
     }),
   };
   const settings: Table = {
@@ -74,4 +81,10 @@ export function whatRanSection({ config, manifests }: RunRecord, cost: Cost, wor
       foldedTable(stages, "Stages", "Stages that are complete"),
     ],
   };
+}
+
+/** Says how much of what a stage counts it did in a second: tokens, or else sequences or documents. */
+function speedOf(result: Manifest["result"], seconds: number | undefined): string | null {
+  const unit = ["tokens", "sequences", "documents"].find((name) => typeof result[name] === "number");
+  return unit && seconds ? `${number(rough(Number(result[unit]) / seconds))} ${unit}/s` : null;
 }

@@ -21,6 +21,9 @@ export const plural = (count: number, one: string): string =>
 /** Writes a number with so many digits after the point at most. */
 export const rounded = (value: number, digits: number): string => number(Number(value.toFixed(digits)));
 
+/** Rounds a number to three significant digits. */
+export const rough = (value: number): number => Number(value.toPrecision(3));
+
 /** Says that a part is not there, and which task makes it. */
 export type Lacks = (part: string, name: string, settings?: TaskReference["with"]) => Html;
 

@@ -60,18 +60,22 @@ async function listPackageFiles({ module, folder, names }: Part): Promise<URL[]>
 }
 
 /**
- * Gives the place of a module of a package. Where no lock file lists the package, the runtime knows no place before something of it is
- * imported, and fetches it then: that is its package.json, so that nothing of it runs.
+ * Gives the place of a module of a package. The runtime fetches a package only when something of it is imported;
+ * without a lock file it knows no place before. That is its package.json, so that nothing of it runs.
  */
 async function placeOf(module: string): Promise<string> {
   const known = import.meta.resolve(module); // throws a TypeError in a bundle, which holds no corpora
-  if (known.startsWith("file:")) return known;
+  if (await isFile(known)) return known;
   const [name] = /^(@[^/]+\/)?[^/]+/.exec(module)!;
   // Some packages do not export the file: they are fetched all the same.
   await import(`${name}/package.json`, { with: { type: "json" } }).catch(() => {});
   const found = import.meta.resolve(module);
-  if (!found.startsWith("file:")) throw new Deno.errors.NotFound();
+  if (!await isFile(found)) throw new Deno.errors.NotFound();
   return found;
+}
+
+async function isFile(url: string): Promise<boolean> {
+  return url.startsWith("file:") && await Deno.stat(new URL(url)).then((found) => found.isFile, () => false);
 }
 
 /** Reads a text file with lines that end in \n. */

@@ -96,6 +96,26 @@ Deno.test("report() writes every plot of a whole run, once for wide and narrow p
   });
 });
 
+Deno.test("report() gives the time and the speed of stages and trainings, where they are known", async () => {
+  await inFolder(async (run) => {
+    await writeRun(run);
+    const without = await pageOf(run);
+    assertStringIncludes(without, "<td>tokenize</td><td></td><td></td><td");
+    assertMatch(without, /<td>expert 0<\/td><td[^>]*>400<\/td><td[^>]*>812,800<\/td><td><\/td><td><\/td>/);
+    const times = [
+      { stage: "tokenize", seconds: 200 },
+      ...[100, 400].map((step) => ({ stage: "train-expert-00", step, seconds: 32 })),
+    ];
+    await Deno.writeTextFile(
+      `${run}/metrics/timing.jsonl`,
+      times.map((time) => JSON.stringify(time) + "\n").join(""),
+    );
+    const page = await pageOf(run);
+    assertStringIncludes(page, "<td>tokenize</td><td>3 min 20 s</td><td>9,560 tokens/s</td><td");
+    assertMatch(page, />812,800<\/td><td>1 min 4 s<\/td><td class="n">12,700<\/td>/);
+  });
+});
+
 Deno.test("report() draws an evaluation beside which no dense model stands, without a warning", async () => {
   await inFolder(async (run) => {
     await writeRun(run);
@@ -521,6 +541,31 @@ Deno.test("trainingPlots() dots a curve of few validations, and not one whose da
   );
   assertEquals(circles, ["e0"]);
 });
+
+Deno.test("trainingPlots() draws dots at the edge of a plot whole, and none above its scale", async () => {
+  const losses = [9, ...Array.from({ length: 24 }, (_, i) => 3 - i / 24)];
+  const points = losses.map((validationLoss, i) => ({
+    step: i + 1,
+    tokens: i + 1,
+    loss: 2,
+    validationLoss,
+  }));
+  const plots = trainingPlots([{ model: "expert-00", expert: 0, points }], 4);
+  const svg = await draw(plots.find(({ id }) => id === "validation-loss-by-steps")!, 348);
+  const circles = [...svg.matchAll(/<path transform="translate\(([\d.]+),([\d.]+)\)" d="M[^"]*A[^"]*"/g)];
+  assertEquals(circles.length, 24);
+  for (const [tag] of circles) assertEquals(clippedBefore(svg, svg.indexOf(tag)), false);
+});
+
+/** Says whether a place of a drawing lies in a group that is clipped. */
+function clippedBefore(svg: string, at: number): boolean {
+  const open: boolean[] = [];
+  for (const [tag] of svg.slice(0, at).matchAll(/<\/?g\b[^>]*>/g)) {
+    if (tag.startsWith("</")) open.pop();
+    else open.push(tag.includes("clip-path"));
+  }
+  return open.includes(true);
+}
 
 Deno.test("mod.ts loads no Vega: what it imports as code reaches neither it nor what draws", async () => {
   const { stdout } = await new Deno.Command(Deno.execPath(), {

@@ -1,6 +1,14 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { ROOT } from "../../tasks/support.ts";
 import { BASELINES } from "../../../pipeline/evaluation/baselines.ts";
-import { DARK, HEAT_OPACITY, LIGHT, type Palette, withValues } from "../../../pipeline/report/theme.ts";
+import {
+  adaptive,
+  DARK,
+  HEAT_OPACITY,
+  LIGHT,
+  type Palette,
+  withValues,
+} from "../../../pipeline/report/theme.ts";
 
 /** Contrast of two colours by WCAG 2.2, 1 to 21. */
 function contrast(a: number[], b: number[]): number {
@@ -94,4 +102,35 @@ Deno.test("withValues() puts values into attributes alone", () => {
     withValues(svg, LIGHT),
     `<path fill="${LIGHT.ink}" stroke="var(--none)"/><text>var(--ink)</text>`,
   );
+});
+
+Deno.test("adaptive() gives a picture light values, and a style with the dark ones of the same names", () => {
+  const svg =
+    `<svg width="1"><title>t</title><desc>d</desc><rect fill="var(--paper)"/><path stroke="var(--mixture)"/></svg>`;
+  assertEquals(
+    adaptive(svg),
+    `<svg width="1"><title>t</title><desc>d</desc><style>@media (prefers-color-scheme:dark){` +
+      ["paper", "mixture"].map((name) =>
+        `[fill="${LIGHT[name]}"]{fill:${DARK[name]}}[stroke="${LIGHT[name]}"]{stroke:${DARK[name]}}`
+      ).join("") +
+      `}</style><rect fill="${LIGHT.paper}"/><path stroke="${LIGHT.mixture}"/></svg>`,
+  );
+  const byLight = new Map<string, string>(); // two names may share a value only if they do so on dark as well
+  for (const [name, light] of Object.entries(LIGHT)) {
+    assertEquals(byLight.get(light) ?? DARK[name], DARK[name], name);
+    byLight.set(light, DARK[name]);
+  }
+});
+
+Deno.test("the pictures of the pages are readable on dark paper", () => {
+  const folders = ["e4", "e8"].map((name) => `${ROOT}fixtures/reproduction/${name}`);
+  for (const folder of folders) {
+    for (const { name } of Deno.readDirSync(folder)) {
+      if (!name.endsWith(".svg")) continue;
+      const svg = Deno.readTextFileSync(`${folder}/${name}`);
+      assertStringIncludes(svg, "@media (prefers-color-scheme:dark)", name);
+      const used = new Set([...svg.matchAll(/ (?:fill|stroke)="(#[0-9a-f]{6})"/g)].map(([, value]) => value));
+      for (const value of used) assertStringIncludes(svg, `[fill="${value}"]{fill:#`, name);
+    }
+  }
 });

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { recordTime } from "../../../pipeline/run/timing.ts";
+import { readTimes, recordTime, secondsOf, timeOf } from "../../../pipeline/run/timing.ts";
 import { inFolder } from "../../tasks/support.ts";
 
 Deno.test("recordTime() adds a line with its moment to the one file that holds times", () =>
@@ -27,4 +27,38 @@ Deno.test("recordTime() follows no link out of the run", () =>
     await Deno.symlink(`${folder}/mine`, `${folder}/run/metrics/timing.jsonl`);
     await assertRejects(() => recordTime(`${folder}/run`, { stage: "score" }), InputError, "timing.jsonl");
     assertEquals(await Deno.readTextFile(`${folder}/mine`), "mine");
+  }));
+
+Deno.test("secondsOf() takes the last making of a stage with its parts, and of a training what was not lost", () => {
+  const times = [
+    { stage: "score", seconds: 9 },
+    { stage: "score", part: "1/2", seconds: 100 },
+    { stage: "score", part: "1/2", seconds: 3 }, // it was stopped before
+    { stage: "score", part: "2/2", seconds: 4 },
+    { stage: "score", seconds: 0.5 },
+    { stage: "train-routers", round: 1, seconds: 2 },
+    { stage: "train-routers", round: 2, seconds: 2 },
+    { stage: "train-routers", seconds: 5 },
+    { stage: "train-expert-00", step: 10, seconds: 1 },
+    { stage: "train-expert-00", step: 20, seconds: 1 },
+    { stage: "train-expert-00", step: 30, seconds: 1 }, // killed; the state is that of step 15
+    { stage: "train-expert-00", step: 20, seconds: 0.25 },
+    { stage: "train-expert-00", step: 30, seconds: 0.5 },
+    { stage: "train-expert-00", seconds: 0.9 },
+    { stage: "split", part: "1/2", seconds: 7 },
+  ];
+  const of = (stage: string) => secondsOf(times, stage);
+  assertEquals(["score", "train-routers", "train-expert-00"].map(of), [7.5, 5, 1.75]);
+  assertEquals(["split", "corpus"].map(of), [undefined, undefined]);
+});
+
+Deno.test("readTimes() reads what recordTime() wrote; a run without times, or with damaged ones, has none", () =>
+  inFolder(async (run) => {
+    assertEquals(await readTimes(run), []);
+    await recordTime(run, { stage: "score", seconds: 1.5 });
+    assertEquals((await readTimes(run)).map(({ stage, seconds }) => [stage, seconds]), [["score", 1.5]]);
+    await Deno.writeTextFile(`${run}/metrics/timing.jsonl`, "damaged\n", { append: true });
+    assertEquals(await readTimes(run), []);
+    assertEquals([timeOf("damaged"), timeOf('{"stage":"a"}')], [undefined, undefined]);
+    assertEquals(timeOf('{"stage":"a","seconds":1,"step":2}'), { stage: "a", seconds: 1, step: 2 });
   }));

@@ -3,6 +3,7 @@ import type { ExpertName } from "../../../../pipeline/partition/names.ts";
 import { expertsSection } from "../../../../pipeline/report/sections/experts.ts";
 import { markup } from "../../../../pipeline/report/html.ts";
 import { readRun } from "../../../../pipeline/report/read.ts";
+import type { Samples } from "../../../../pipeline/report/samples.ts";
 import { inFolder } from "../../../tasks/support.ts";
 import { writeRun } from "../support.ts";
 
@@ -18,7 +19,7 @@ const NAME: Omit<ExpertName, "expert"> = {
 };
 
 /** Writes the section of a run whose experts have these names. */
-async function sectionOf(names: (Omit<ExpertName, "expert">)[] | null): Promise<string> {
+async function sectionOf(names: (Omit<ExpertName, "expert">)[] | null, samples?: Samples): Promise<string> {
   let page = "";
   await inFolder(async (run) => {
     await writeRun(run);
@@ -26,7 +27,7 @@ async function sectionOf(names: (Omit<ExpertName, "expert">)[] | null): Promise<
     const [section] = expertsSection({
       ...record,
       names: names && names.map((name, expert) => ({ ...name, expert })),
-    });
+    }, samples);
     page = markup`${section.lead}`.text;
   });
   return page;
@@ -62,4 +63,29 @@ Deno.test("expertsSection() of one expert says that nothing sets it apart", asyn
   const page = await sectionOf([{ ...NAME, terms: [] }]);
   assertStringIncludes(page, "no words set it apart");
   assertFalse(page.includes("log-odds"));
+});
+
+Deno.test("expertsSection() lists words by log-odds in their table, whatever their order elsewhere", async () => {
+  const term = (text: string, logOdds: number) => ({ text, logOdds, share: 0.5, shareOfRest: 0.1 });
+  const names = { ...NAME, terms: [term("surest", 1.5), term("oddest", 2.5), term("last", 0.5)] };
+  const page = await sectionOf([names, names, names, names]);
+  assertStringIncludes(page, "<dt>words</dt><dd>surest, oddest, last</dd>");
+  assertEquals(
+    [...page.matchAll(/<tr><td>(\w+)<\/td>/g)].map(([, word]) => word).slice(0, 3),
+    ["oddest", "surest", "last"],
+  );
+});
+
+Deno.test("expertsSection() shows what experts wrote, escaped, or why they wrote nothing", async () => {
+  const texts = new Map([[0, "\n\n  <script>alert(1)</script>\u202e\n"], [2, " \n"]]);
+  for (const names of [[NAME, NAME, NAME, NAME], null]) {
+    const page = await sectionOf(names, { tokens: 48, texts });
+    assertStringIncludes(page, "<pre>  &lt;script&gt;alert(1)&lt;/script&gt;\ufffd</pre>");
+    assertStringIncludes(page, "nothing: it ends the document at once");
+    assertStringIncludes(page, "has 48 tokens at most");
+    assertEquals([...page.matchAll(/<dt>writes/g)].length, names ? 2 : 0);
+  }
+  const none = { tokens: 48, texts: new Map(), reason: "no driver" };
+  assertStringIncludes(await sectionOf(null, none), "as there is no device: no driver.");
+  assertFalse((await sectionOf(null, { tokens: 0, texts: new Map() })).includes("write"));
 });

