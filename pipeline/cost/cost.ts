@@ -105,10 +105,11 @@ export interface Cost {
 }
 
 /**
- * The device of estimates unless another is named: two cores without a GPU. A GPU has 10 to 10,000 times as
- * many FLOP/s.
+ * The device of estimates unless another is named: two quiet cores without a GPU, on which an expert of the
+ * preset `small` takes 181 ms for a step of 7.3e9 FLOPs (tests/bench/SPEED.md). A GPU has 10 to 10,000 times
+ * as many FLOP/s.
  */
-export const PLAIN_DEVICE: CostDevice = { flops: 62.5e9, utilisation: 0.4 };
+export const PLAIN_DEVICE: CostDevice = { flops: 100e9, utilisation: 0.4 };
 
 /**
  * FLOP/s that no processor reaches. A device with more is taken for a GPU, which trains with larger chunks of
