@@ -1,7 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { costOf, PLAIN_DEVICE } from "../../../../pipeline/cost/cost.ts";
 import { routerSearchesOf } from "../../../../pipeline/reproduction/studies/pieces.ts";
-import { type Piece, planStudies } from "../../../../pipeline/reproduction/studies/plan.ts";
+import { planStudies } from "../../../../pipeline/reproduction/studies/plan.ts";
 import { writeRouterSearch } from "../../../../pipeline/reproduction/studies/router_search.ts";
 import { STUDIES } from "../../../../pipeline/reproduction/studies/studies.ts";
 import { resolveConfiguration } from "../../../../pipeline/settings/resolution.ts";
