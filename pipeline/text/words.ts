@@ -138,7 +138,7 @@ const MOST_IDS = 1 << 20;
 
 /**
  * Encodes texts through a table of words, which takes a few MiB. When it is full, the next call begins a new
- * one.
+ * one, which takes over what it is asked for again.
  */
 export class WordEncoder {
   readonly #encodeBatch: EncodeBatch;
@@ -154,13 +154,13 @@ export class WordEncoder {
    * `encodeBatch` throws, even in an earlier call that was still running.
    */
   async encode(texts: string[][]): Promise<Uint32Array[]> {
-    if (this.#table.full) this.#table = new WordTable();
+    if (this.#table.full) this.#table = new WordTable(this.#table);
     const table = this.#table;
     const words = texts.map((pieces) => table.find(pieces));
-    const { from, fresh } = table.takeFresh();
+    const { numbers, fresh } = table.takeFresh();
     const learned = fresh.length === 0
       ? undefined
-      : this.#encodeBatch(fresh).then((encoded) => encoded.forEach((ids, i) => table.learn(from + i, ids)));
+      : this.#encodeBatch(fresh).then((encoded) => encoded.forEach((ids, i) => table.learn(numbers[i], ids)));
     // The ids of a word that an earlier call met first are known once that call has ended.
     const all = this.#earlier = Promise.all([this.#earlier, learned]).then(() => {});
     try {
@@ -178,11 +178,15 @@ const HASH = 0;
 const START = 1; // where its characters are; a word that is not kept has none
 const END = 2;
 const FIRST_ID = 3;
-const LAST_ID = 4; // exclusive
+const LAST_ID = 4; // exclusive; 0 where its ids are not known yet
 const FIELDS = 5;
 
-/** Numbers words in the order in which they come and keeps their ids. Words are found by hash, with linear probing. */
+/**
+ * Numbers words in the order in which they come and keeps their ids. Words are found by hash, with linear
+ * probing.
+ */
 class WordTable {
+  #older?: WordTable; // the one before, whose words are known as well
   #count = 0;
   #slots = new Int32Array(1 << 15).fill(-1); // numbers of words
   #records = new Int32Array(FIELDS << 13);
@@ -191,8 +195,15 @@ class WordTable {
   #ids = new Uint32Array(1 << 15);
   #idsEnd = 0;
   #fresh: string[] = [];
+  #freshNumbers: number[] = [];
   #found = new Int32Array(1 << 12);
   #foundEnd = 0;
+
+  /** Begins a table; what an older one knows need not be learned again. */
+  constructor(older?: WordTable) {
+    this.#older = older;
+    if (older) older.#older = undefined;
+  }
 
   /** Whether the table is full, so that a new one is due. */
   get full(): boolean {
@@ -222,11 +233,11 @@ class WordTable {
     return this.#found.slice(0, this.#foundEnd);
   }
 
-  /** Lists the words that were met since the last call; their numbers count up from `from`. */
-  takeFresh(): { from: number; fresh: string[] } {
-    const fresh = this.#fresh;
-    this.#fresh = [];
-    return { from: this.#count - fresh.length, fresh };
+  /** Lists the words that were met since the last call and are not known, with their numbers. */
+  takeFresh(): { numbers: number[]; fresh: string[] } {
+    const [numbers, fresh] = [this.#freshNumbers, this.#fresh];
+    [this.#freshNumbers, this.#fresh] = [[], []];
+    return { numbers, fresh };
   }
 
   /** Notes the ids of a word. */
@@ -262,15 +273,13 @@ class WordTable {
   }
 
   #numberOf(text: string, start: number, end: number, hash: number): number {
-    if (end - start > LONGEST) return this.#add(text, start, end);
-    const mask = this.#slots.length - 1;
-    let slot = (hash ^ (hash >>> 15)) & mask;
-    for (let number; (number = this.#slots[slot]) >= 0; slot = (slot + 1) & mask) {
-      if (this.#records[number * FIELDS + HASH] === hash && this.#equals(number, text, start, end)) {
-        return number;
-      }
-    }
-    const number = this.#slots[slot] = this.#add(text, start, end);
+    if (end - start > LONGEST) return this.#learnLater(this.#add(), text, start, end);
+    const slot = this.#slotOf(text, start, end, hash);
+    if (this.#slots[slot] >= 0) return this.#slots[slot];
+    const number = this.#slots[slot] = this.#add();
+    const known = this.#older?.knownIds(text, start, end, hash);
+    if (known) this.learn(number, known);
+    else this.#learnLater(number, text, start, end);
     const record = number * FIELDS;
     this.#characters = withRoom(this.#characters, this.#charactersEnd + end - start);
     this.#records[record + HASH] = hash;
@@ -279,6 +288,23 @@ class WordTable {
     this.#records[record + END] = this.#charactersEnd;
     if (2 * this.#count > this.#slots.length) this.#rehash();
     return number;
+  }
+
+  /** Gives the ids of a word, undefined where they are not known. */
+  knownIds(text: string, start: number, end: number, hash: number): Uint32Array | undefined {
+    const record = this.#slots[this.#slotOf(text, start, end, hash)] * FIELDS;
+    if (record < 0 || this.#records[record + LAST_ID] === 0) return undefined;
+    return this.#ids.subarray(this.#records[record + FIRST_ID], this.#records[record + LAST_ID]);
+  }
+
+  /** Finds the slot that holds the number of a word, or is free for it. */
+  #slotOf(text: string, start: number, end: number, hash: number): number {
+    const mask = this.#slots.length - 1;
+    let slot = (hash ^ (hash >>> 15)) & mask;
+    for (let number; (number = this.#slots[slot]) >= 0; slot = (slot + 1) & mask) {
+      if (this.#records[number * FIELDS + HASH] === hash && this.#equals(number, text, start, end)) break;
+    }
+    return slot;
   }
 
   #equals(number: number, text: string, start: number, end: number): boolean {
@@ -290,10 +316,15 @@ class WordTable {
     return true;
   }
 
-  #add(text: string, start: number, end: number): number {
-    this.#fresh.push(text.slice(start, end));
+  #add(): number {
     this.#records = withRoom(this.#records, (this.#count + 1) * FIELDS);
     return this.#count++;
+  }
+
+  #learnLater(number: number, text: string, start: number, end: number): number {
+    this.#fresh.push(text.slice(start, end));
+    this.#freshNumbers.push(number);
+    return number;
   }
 
   /** Doubles the slots. */
