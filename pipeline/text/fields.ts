@@ -5,7 +5,7 @@
  */
 
 import { type InputError, say, setting } from "../../kernels/errors.ts";
-import { unreadable } from "../run/files.ts";
+import { oneLine, unreadable } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
 
 /** A text and where it is from. */
@@ -60,8 +60,22 @@ export type TokenReader = Awaited<ReturnType<NonNullable<ReadOptions["tokenizer"
  * names another.
  */
 export function lacks(name: string, rule: string, what: string, names: string[], option: string): InputError {
-  const list = names.map((name) => `"${name}"`).join(", ") || "none";
-  return unreadable(name, rule, `${what} has ${list}`, { remedy: say`name it with ${setting(option)}` });
+  const more = names.length - MOST_NAMES;
+  const list = names.slice(0, MOST_NAMES).map((name) => `"${shown(name)}"`).join(", ") || "none";
+  return unreadable(name, rule, `${what} has ${list}${more > 0 ? ` and ${more} more` : ""}`, {
+    remedy: say`name it with ${setting(option)}`,
+  });
+}
+
+/** Most names of fields or columns that a message lists. */
+const MOST_NAMES = 20;
+/** Longest name that a message tells whole. */
+const LONGEST_NAME = 60;
+
+/** Writes a name that a file gave on one line, and not too long. */
+function shown(name: string): string {
+  const line = oneLine(name);
+  return line.length <= LONGEST_NAME ? line : `${line.slice(0, LONGEST_NAME)}…`;
 }
 
 /** Gives a value as a label; `source` where there is none. */

@@ -23,3 +23,14 @@ Deno.test("kindOf() names kinds, and lacks() what is there instead", () => {
   );
   assertEquals(where, "a.arrow");
 });
+
+Deno.test("lacks() lists names of a damaged file on one line, and neither long nor many ones whole", () => {
+  const names = ["text\0\u0004\n x", "y".repeat(61), ...Array.from({ length: 30 }, (_, i) => `c${i}`)];
+  const { message } = lacks("a.arrow", 'it must have a column "text"', "it", names, "textColumn");
+  assertEquals(
+    message,
+    `Cannot read a.arrow as it must have a column "text": it has "text x", "${"y".repeat(60)}…", ${
+      Array.from({ length: 18 }, (_, i) => `"c${i}"`).join(", ")
+    } and 12 more; name it with textColumn`,
+  );
+});
