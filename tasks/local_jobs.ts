@@ -6,7 +6,7 @@
 
 import { RunError } from "../kernels/mod.ts";
 import { NO_LIBRARIES } from "../pipeline/doctor/mod.ts";
-import { type Job, JOBS, missingOf } from "../pipeline/stages/mod.ts";
+import { type Job, JOBS, missingOf, unitOf } from "../pipeline/stages/mod.ts";
 import { argumentsOf } from "./wording.ts";
 
 /** The outcome of a process. */
@@ -82,7 +82,7 @@ async function runProcess(
   onProcess: LocalOptions["onProcess"],
   signal: AbortSignal,
 ): Promise<number> {
-  const unit = job.units?.[place] ?? job.first + place;
+  const unit = unitOf(job, place);
   const name = job.done.length > 1 ? `${job.name} ${unit}` : job.name;
   onProcess(name);
   const log = await Deno.open(`${run}/${JOBS}/logs/${job.name}+0-${Date.now()}_${place}.log`, {

@@ -10,7 +10,7 @@ import { checkFinished, runJobs } from "./local_jobs.ts";
 import { CHECKPOINTS, FORCE, JOB_OPTIONS, RECOMPUTE, REQUIRE_GPU, RUN, SOURCES } from "./options.ts";
 import { NONE, readSlurm, submitJobs, submitScript } from "./slurm.ts";
 import { limitOf, planOf } from "./submit_plan.ts";
-import { submittedText } from "./submit_text.ts";
+import { plannedText, submittedText } from "./submit_text.ts";
 
 export const TASK = await defineTask({
   name: "submit",
@@ -40,7 +40,7 @@ export const TASK = await defineTask({
       const submitted = await submitJobs(run, jobs, queue, most, how);
       return print({ run, submitted, queued: queue }, submittedText(run, submitted, queue));
     }
-    if (dryRun) return print({ run, jobs }, submittedText(run, [], [], jobs));
+    if (dryRun) return print({ run, jobs }, plannedText(run, jobs, atOnce));
     const onProcess = (name: string, code?: number) =>
       tell(
         code === undefined

@@ -1,29 +1,56 @@
 /**
- * Words what was submitted, and what Slurm says of a run.
+ * Words what was submitted, what would run on this machine, and what Slurm says of a run.
  *
  * @module
  */
 
 import { task } from "../kernels/mod.ts";
-import { type Job, missingOf } from "../pipeline/stages/mod.ts";
+import { type Job, missingOf, unitOf } from "../pipeline/stages/mod.ts";
 import { type Ended, type Queued, rangesOf } from "./slurm.ts";
 import { words } from "./wording.ts";
 
-/** Says what was submitted, what was queued already, and, of a plan, what would run. */
+/** Says what was submitted, and what was queued already. */
 export function submittedText(
   run: string,
   submitted: readonly { job: string; id: string; places: number[] }[],
   queue: readonly Queued[],
-  jobs: readonly Job[] = [],
 ): string {
   const lines = submitted.map(({ job, id, places }) => `${job}: ${countText(places.length)} as ${id}`);
-  for (const job of jobs) {
-    const missing = missingOf(job);
-    if (missing.length > 0) lines.push(`${job.name}: ${countText(missing.length)}`);
-  }
   if (queue.length > 0) lines.push(`${countText(queue.length)} queued or running before`);
   if (lines.length === 0) lines.push("nothing is missing");
   return [...lines, "", `${words(task("status", { run }))} tells how they stand`].join("\n");
+}
+
+/** Most commands of a job that are told one by one. */
+const MOST_COMMANDS = 4;
+
+/**
+ * Says what processes would run on this machine, at most so many at once: a block per job in the order in
+ * which they can begin, with what it stands on and its commands.
+ */
+export function plannedText(run: string, jobs: readonly Job[], atOnce: number): string {
+  const isMissing = (name: string) => jobs.some((job) => job.name === name && missingOf(job).length > 0);
+  const blocks = jobs.filter(({ name }) => isMissing(name)).map((job) => {
+    const missing = missingOf(job);
+    const before = job.after.filter(({ job: name }) => isMissing(name)).map(({ job: name, each }) =>
+      each ? `its own ${name}` : name
+    );
+    const lines = missing.map((place) =>
+      job.tasks(unitOf(job, place)).map((reference) => words(reference)).join(" && ")
+    );
+    const left = lines.length - MOST_COMMANDS;
+    const shown = left > 0 ? [...lines.slice(0, MOST_COMMANDS - 1), `… ${left} more`, lines.at(-1)!] : lines;
+    return [
+      `${job.name}: ${countText(missing.length)}${before.length > 0 ? `, after ${before.join(", ")}` : ""}`,
+      ...[job.about, ...shown].map((line) => `  ${line}`),
+    ].join("\n");
+  });
+  if (blocks.length === 0) return `${run}: nothing is missing`;
+  const most = atOnce === 1 ? "one process" : `${atOnce} processes`;
+  return [
+    ...blocks,
+    `at most ${most} at once; nothing was started`,
+  ].join("\n\n");
 }
 
 const countText = (count: number) => `${count} ${count === 1 ? "process" : "processes"}`;

@@ -355,6 +355,11 @@ export function missingOf({ done }: Job): number[] {
   return done.flatMap((is, place) => is ? [] : [place]);
 }
 
+/** Gives what the process at a place of a job is told: its number, or its name. */
+export function unitOf({ units, first }: Job, place: number): string | number {
+  return units?.[place] ?? first + place;
+}
+
 const PLAN = v.object({
   parts: v.pipe(count, v.minValue(1)),
   dense: v.array(v.picklist(["batch", "steps", "compute", "switch"])),

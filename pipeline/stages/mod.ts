@@ -47,6 +47,7 @@ export {
   type ProcessLimit,
   readJobPlan,
   settleJobs,
+  unitOf,
 } from "./jobs.ts";
 export { type Part } from "./notes.ts";
 export type { RunOptions, RunWatch } from "./session.ts";

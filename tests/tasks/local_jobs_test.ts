@@ -1,9 +1,10 @@
-import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { RunError } from "../../mod.ts";
 import type { Job } from "../../pipeline/stages/mod.ts";
 import { task as taskOf } from "../../kernels/mod.ts";
 import { exists } from "../../pipeline/run/files.ts";
 import { checkFinished, runJobs } from "../../tasks/local_jobs.ts";
+import { plannedText } from "../../tasks/submit_text.ts";
 import { hashes, inFolder, ROOT, SMALL, smallCorpus, task } from "./support.ts";
 
 /** A job whose processes succeed where the name of their task is there, and fail elsewhere. */
@@ -45,6 +46,31 @@ Deno.test("runJobs() runs what stands on what succeeded, side by side, and nothi
     );
     checkFinished(run, finished.filter(({ code }) => code === 0));
   }));
+
+Deno.test("plannedText() tells in order what would run, and what that stands on", () => {
+  const jobs = [
+    job("there", ["done", "done"]),
+    job("first", ["cost", "done", ...Array(5).fill("cost")], [{ job: "there", each: false }]),
+    job("each", ["done", "cost"], [{ job: "first", each: true }, { job: "there", each: false }]),
+    {
+      ...job("last", ["score"], [{ job: "first", each: false }, { job: "each", each: false }]),
+      about: "Ends.",
+    },
+  ];
+  jobs[1].tasks = (unit) => [taskOf("cost", { expert: Number(unit) }), taskOf("clean")];
+  assertEquals(
+    plannedText("runs/a", jobs, 2),
+    [
+      ...["first: 6 processes", "  "],
+      ...[0, 2, 3].map((unit) => `  deno task cost --expert ${unit} && deno task clean`),
+      ...["  … 2 more", "  deno task cost --expert 6 && deno task clean", ""],
+      ...["each: 1 process, after its own first", "  ", "  deno task cost --json", ""],
+      ...["last: 1 process, after first, each", "  Ends.", "  deno task score", ""],
+      "at most 2 processes at once; nothing was started",
+    ].join("\n"),
+  );
+  assertEquals(plannedText("runs/a", [jobs[0]], 2), "runs/a: nothing is missing");
+});
 
 Deno.test("deno task submit --executor local makes what one process after another makes", () =>
   inFolder(async (folder) => {
@@ -96,8 +122,9 @@ Deno.test("deno task submit --executor local makes what one process after anothe
     for (const gone of ["evaluation.json", "manifests/evaluate.json"]) await Deno.remove(`${run}/${gone}`);
     assertEquals((await task("evaluate", ["--run", run, "--part", "2/7"])).code, 0);
     const planned = await task("submit", ["--run", run, "--executor", "local", "--jobs", "2", "--dry-run"]);
-    assertMatch(
-      planned.out,
-      /^evaluate-expert: 2 processes\nevaluate-switch: 1 process\nevaluate: 1 process$/m,
-    );
+    assertEquals(planned.out.match(/^\S+: \d+ process.*$/gm), [
+      "evaluate-expert: 2 processes",
+      "evaluate-switch: 1 process",
+      "evaluate: 1 process, after evaluate-expert, evaluate-switch",
+    ]);
   }));
