@@ -5,7 +5,7 @@
  */
 
 import { type CostDevice, PLAIN_DEVICE } from "../pipeline/cost/mod.ts";
-import type { Drift } from "../pipeline/partition/mod.ts";
+import { CALLED_WORDS, type Drift } from "../pipeline/partition/mod.ts";
 import type {
   Adopted,
   Cleaned,
@@ -21,8 +21,6 @@ import type { ShownRow } from "../pipeline/text/mod.ts";
 import { duration } from "../pipeline/run/mod.ts";
 import { bytes, count, percent, roughBytes, scientific, table } from "./layout.ts";
 
-const MOST_WORDS = 4;
-
 /** Lays out the summary of a partition: a row per expert, then what holds for all. */
 export function summaryText(summary: PartitionSummary): string {
   const rows = summary.experts.map(({ expert, sequences, tokens, nllPerToken, words, sources }) => {
@@ -32,7 +30,7 @@ export function summaryText(summary: PartitionSummary): string {
       .sort(([, a], [, b]) => b - a)
       .map(([source, share]) => `${source || "(none)"} ${share}%`);
     const nll = nllPerToken?.toFixed(3) ?? "";
-    const told = words.slice(0, MOST_WORDS).join(", ");
+    const told = words.slice(0, CALLED_WORDS).join(", ");
     return [String(expert), sequences, tokens, nll, told, mix.slice(0, 6).join(", ")];
   });
   const nmi = summary.nmi === null

@@ -51,6 +51,7 @@ export {
 } from "./metrics.ts";
 export { mixingWeights, routingTemperatureOf, routingWindow } from "./mixing.ts";
 export {
+  CALLED_WORDS,
   type ExpertName,
   nameExperts,
   type NameOptions,

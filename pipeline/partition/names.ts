@@ -74,6 +74,9 @@ export interface NameOptions {
   texts?: number;
 }
 
+/** Words that an expert is called after, of those that set it apart: the first ones. */
+export const CALLED_WORDS = 4;
+
 /** Sequences that are sampled of all experts together, and the least and the most of one expert. */
 const SAMPLE = 8192;
 const LEAST_SAMPLE = 128;

@@ -6,6 +6,7 @@
 
 import { relative, resolve } from "node:path";
 import { InputError, say, task, type TaskReference, type Text } from "../../kernels/errors.ts";
+import { readZeroShot, type ZeroShotResult } from "../evaluation/choices/results.ts";
 import { type Evaluation, readEvaluation } from "../evaluation/evaluation.ts";
 import {
   type PartitionManifest,
@@ -26,6 +27,7 @@ import { partitionRemedy, partsAlone } from "../stages/parts_alone.ts";
 import { anythingBegun } from "../stages/state.ts";
 import { baselineTargets } from "../stages/baselines.ts";
 import { expertTarget } from "../stages/train_expert.ts";
+import { ZERO_SHOT, zeroShotPath, zeroShotTasks } from "../stages/zero_shot.ts";
 import { readStepMetrics, type StepMetrics } from "../training/metrics.ts";
 import { printable } from "./html.ts";
 import { type Claims, readClaims } from "./reproduction.ts";
@@ -66,6 +68,8 @@ export interface RunRecord {
   adopted: AdoptedExpert[];
   /** Results on held-out text. */
   evaluation: Evaluation | null;
+  /** Results of zero-shot tasks, in the order in which tasks are listed. */
+  zeroShot: ZeroShotResult[];
   /** Claims of the paper. */
   reproduction: Claims | null;
 }
@@ -119,6 +123,7 @@ export async function readRun(
       (path) => readEvaluation(path, vouched),
       again("evaluate"),
     ),
+    zeroShot: await readTasks(run, vouched),
     reproduction: await ifThere(
       `${run}/reproduction.json`,
       (path) => readClaims(path, vouched),
@@ -139,8 +144,10 @@ export async function readRun(
 const forced = (run: string, name: string, settings: TaskReference["with"] = {}): Text =>
   say`run ${task(name, { ...settings, run, force: true })}`;
 
-const isEmpty = ({ rounds, partition, curves, adopted, evaluation, reproduction }: RunRecord): boolean =>
-  rounds.length + curves.length + adopted.length === 0 &&
+const isEmpty = (
+  { rounds, partition, curves, adopted, evaluation, zeroShot, reproduction }: RunRecord,
+): boolean =>
+  rounds.length + curves.length + adopted.length + zeroShot.length === 0 &&
   [partition, evaluation, reproduction].every((part) => part === null);
 
 /**
@@ -163,6 +170,20 @@ async function readParts(run: string, vouched: Vouched): Promise<NonNullable<Run
   const parts: PartManifest[] = [];
   for (const { folder } of whole.parts) parts.push(await readPart(`${run}/partition/${folder}`, vouched));
   return { whole, parts };
+}
+
+async function readTasks(run: string, vouched: Vouched): Promise<ZeroShotResult[]> {
+  const results: ZeroShotResult[] = [];
+  for (const task of zeroShotTasks()) {
+    const remedy = forced(run, ZERO_SHOT, { task });
+    const result = await ifThere(
+      `${run}/${zeroShotPath(task)}`,
+      (path) => readZeroShot(path, vouched),
+      remedy,
+    );
+    if (result) results.push(result);
+  }
+  return results;
 }
 
 async function readCurves(run: string, vouched: Vouched): Promise<Curve[]> {

@@ -21,6 +21,7 @@ import { partitionSection } from "./sections/partition.ts";
 import { routersSection } from "./sections/routers.ts";
 import { trainingSection } from "./sections/training.ts";
 import { whatRanSection } from "./sections/what_ran.ts";
+import { zeroShotSection } from "./sections/zero_shot.ts";
 import { type Lacks, rounded } from "./sections/words.ts";
 
 /** A part that a run does not have yet. */
@@ -68,6 +69,7 @@ export function sectionsOf(
     ...expertsSection(run, samples),
     trainingSection(run, lacks),
     evaluationSection(run, lacks),
+    ...zeroShotSection(run),
     costsSection(run, cost),
   ];
   return { figures: figures(run), sections, missing };

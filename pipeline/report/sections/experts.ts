@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { ExpertName, SampledText } from "../../partition/names.ts";
+import { CALLED_WORDS, type ExpertName, type SampledText } from "../../partition/names.ts";
 import type { PartManifest } from "../../partition/manifests.ts";
 import { type Content, Html, htmlTable, markup, number, percent, printable, type Table } from "../html.ts";
 import { expertName, labelled } from "../plots.ts";
@@ -14,10 +14,7 @@ import type { Samples } from "../samples.ts";
 import type { Section } from "../section.ts";
 import { expertColour } from "../theme.ts";
 
-/**
- * Most words in the title of an expert, most sources that are listed, and most experts whose texts are shown.
- */
-const TITLE_WORDS = 3;
+/** Most sources that are listed, and most experts whose texts are shown. */
 const MOST_SOURCES = 6;
 export const MOST_EXPERTS = 64;
 
@@ -69,7 +66,7 @@ function aboutSamples(samples?: Samples): string {
 
 function expertHtml(name: ExpertName, { train }: PartManifest, unit: string, sample?: string): Html {
   const { expert, terms } = name;
-  const title = terms.slice(0, TITLE_WORDS).map(({ text }) => text).join(", ");
+  const title = terms.slice(0, CALLED_WORDS).map(({ text }) => text).join(", ");
   const sources = Object.entries(train.sources)
     .map(([source, { sequences }]) => [labelled(source), sequences / Math.max(1, train.sequences)] as const)
     .filter(([, share]) => share >= 0.005)

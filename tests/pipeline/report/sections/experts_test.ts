@@ -38,6 +38,10 @@ Deno.test("expertsSection() calls every expert after its words, with its sources
   const page = await sectionOf([NAME, nothing, NAME, NAME]);
   assertStringIncludes(page, "Expert 0: harbour, &quot;&lt;b&gt;\\n&quot;</h3>");
   assertStringIncludes(page, "Expert 1</h3>");
+  const terms = ["a", "b", "c", "d", "e"].map((text) => ({ ...NAME.terms[0], text }));
+  const many = await sectionOf([{ ...NAME, terms }, nothing, nothing, nothing]);
+  assertStringIncludes(many, "Expert 0: a, b, c, d</h3>"); // as many as the table of a partition
+  assertStringIncludes(many, "<dt>words</dt><dd>a, b, c, d, e</dd>");
   assertStringIncludes(page, "none sets it apart");
   assertMatch(page, /<dt>sources<\/dt><dd>(?:\w+ \d+%(?:, )?)+<\/dd>/);
   assertStringIncludes(page, "1.250 nats per prefix token; sequence 7, news");
