@@ -5,7 +5,7 @@
  * @module
  */
 
-import { formsText, InputError, parseVariants, say, setting } from "../kernels/mod.ts";
+import { formsText, InputError, parseVariants, say, setting, type Text } from "../kernels/mod.ts";
 import { field, PRESETS } from "../pipeline/settings/mod.ts";
 import type { Part } from "../pipeline/stages/mod.ts";
 
@@ -58,21 +58,29 @@ const REUSE = section("Command", {
 /** The options of every task that makes something in a run. */
 export const IN_A_RUN = { ...RUN, ...SOURCES, ...FORCE, ...CHECK, ...REUSE };
 
-/** Parses `2/4`, the second of four parts; none for "". */
-function parsePart(text: string): Part | undefined {
-  if (!text) return undefined;
-  const [index, of] = /^\d+\/\d+$/.test(text) ? text.split("/").map(Number) : [];
-  if (index >= 1 && index <= of) return { index, of };
-  throw new InputError(
-    say`Cannot make a part as ${setting("part")} must be I/N with 1 <= I <= N: it is "${text}"`,
-  );
+/**
+ * Makes what reads `2/4` as one of four places, which are counted from `first`; none for "". `must` begins the
+ * message of the `InputError` for anything else, which gives valid places.
+ */
+export function placeParser(first: 0 | 1, must: Text): (text: string) => Part | undefined {
+  return (text) => {
+    if (!text) return undefined;
+    const [place, of = 0] = /^\d+\/\d+$/.test(text) ? text.split("/").map(Number) : [];
+    if (place >= first && place < first + of) return { index: place + 1 - first, of };
+    const all = of > 0 ? of : 4;
+    const places = [...new Set([first, first + all - 1])].map((place) => `${place}/${all}`).join(" … ");
+    throw new InputError(say`${must}: it is "${text}"`, {
+      remedy: `counted from ${first}, ${all === 1 ? "the one of 1 is" : `those of ${all} are`} ${places}`,
+    });
+  };
 }
 
 /** The share of a stage's work that a task does. */
 export const PART = section("Command", {
-  part: custom(parsePart, {
+  part: custom(placeParser(1, say`Cannot make a part as ${setting("part")} must be I/N with 1 <= I <= N`), {
     value: "I/N",
-    help: "do part I of N, beside processes that do others; the task without it puts them together",
+    help:
+      "do part I of N, counted from 1 (1/4 … 4/4), beside processes that do others; the task without it puts them together",
   }),
 });
 
