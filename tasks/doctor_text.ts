@@ -5,7 +5,7 @@
  */
 
 import { type AdapterDiagnosis, type Diagnosis, variantsText } from "../pipeline/doctor/mod.ts";
-import { bytes, count, percent } from "./layout.ts";
+import { bytes, count, percent, roofText } from "./layout.ts";
 
 /** Limits that decide which models fit, and their names for a reader. */
 const LIMITS: [name: string, words: string, isBytes: boolean][] = [
@@ -94,8 +94,8 @@ function adapterLines(adapter: AdapterDiagnosis): [string, string][] {
     [
       "training",
       `${count(step.tokensPerSecond)} tokens/s, ${count(step.gflops)} GFLOP/s, ${
-        percent(step.utilisation)
-      } of the roof ` +
+        roofText(step.utilisation)
+      } ` +
       `(H=${hidden} L=${layers} V=${vocabulary}, ${batch} sequences of ${context})`,
     ],
     ["kept in", kept ?? "no file"],

@@ -33,6 +33,14 @@ export function percent(share: number): string {
   return `${(100 * share).toFixed(1)}%`;
 }
 
+/** Says that a device reached more than was measured as its most, as where it was busy when that was measured. */
+export const ROOF_TOO_LOW = "the roof was measured too low: run deno task doctor again";
+
+/** Writes the share of a device's roof that is reached, unless the roof was measured too low. */
+export function roofText(share: number): string {
+  return share > 1 ? ROOF_TOO_LOW : `${percent(share)} of the roof`;
+}
+
 /** Shortens lists of names that end in numbers, or are numbers: `expert-00 … 05, 09, dense`, `0 … 2, 7`. */
 export function ranges(names: readonly string[]): string {
   const parts: { first: string; last: string }[] = [];

@@ -6,7 +6,7 @@
 
 import type { RunEvent } from "../pipeline/run/mod.ts";
 import { duration } from "../pipeline/run/mod.ts";
-import { count, leading, percent } from "./layout.ts";
+import { count, leading, roofText } from "./layout.ts";
 
 type Step = RunEvent & { type: "progress" };
 
@@ -56,7 +56,7 @@ export function progressText(
     [0, `${leading(stage)} ${count(done)}${total ? ` of ${count(total)}` : ""}`],
     [2, unit],
     [3, speed],
-    [4, utilisation !== undefined && `${percent(utilisation)} of the roof`],
+    [4, utilisation !== undefined && roofText(utilisation)],
     [1, left !== undefined && `${duration(Math.ceil(left))} left`],
     [0, loss !== undefined && `loss ${loss.toFixed(3)}`],
     [0, learningRate !== undefined && `rate ${learningRate.toExponential(1)}`],

@@ -6,7 +6,7 @@
 
 import { type Training } from "../pipeline/stages/mod.ts";
 import { duration } from "../pipeline/run/mod.ts";
-import { count, percent, ranges, table } from "./layout.ts";
+import { count, percent, ranges, ROOF_TOO_LOW, table } from "./layout.ts";
 
 /** Room for a table. */
 export interface Room {
@@ -45,7 +45,8 @@ function stepText({ step, steps, state }: Training): string {
 
 function flopsText({ flopsPerSecond, utilisation }: Training): string {
   if (flopsPerSecond === null) return "";
-  return (flopsPerSecond / 1e9).toPrecision(3) + (utilisation === null ? "" : ` (${percent(utilisation)})`);
+  const share = utilisation === null || utilisation > 1 ? "" : ` (${percent(utilisation)})`;
+  return (flopsPerSecond / 1e9).toPrecision(3) + share;
 }
 
 /** Says who trains a model, or where it came from. */
@@ -106,10 +107,17 @@ function summaryOf(trainings: readonly Training[]): string[] {
   const counts = [...states].map(([state, own]) => `${own.length} ${state}`).join(", ");
   const atWork = states.get("training") ?? [];
   const speed = atWork.reduce((sum, { tokensPerSecond }) => sum + (tokensPerSecond ?? 0), 0);
+  const isLow = atWork.some(({ utilisation }) => (utilisation ?? 0) > 1);
   const left = Math.max(0, ...atWork.map(({ secondsLeft }) => secondsLeft ?? 0));
   return [
     counts,
-    ...speed > 0 ? [`${count(speed)} tokens/s together, ${duration(Math.ceil(left))} left at most`] : [],
+    ...speed > 0
+      ? [
+        `${count(speed)} tokens/s together, ${duration(Math.ceil(left))} left at most${
+          isLow ? `; ${ROOF_TOO_LOW}` : ""
+        }`,
+      ]
+      : [],
   ];
 }
 

@@ -62,6 +62,14 @@ Deno.test("watchText() has a row for each training with all that is known, those
   );
 });
 
+Deno.test("watchText() gives no share of a roof that was measured too low, and says so", () => {
+  const text = watchText("runs/a", [{ ...TRAINING, utilisation: 1.3 }, { ...TRAINING, utilisation: 1 }]);
+  assertMatch(text, /^expert-00 .* 2\.50  +2 min/m);
+  assertMatch(text, /^expert-00 .* 2\.50 \(100\.0%\)  +2 min/m);
+  assert(text.endsWith(" left at most; the roof was measured too low: run deno task doctor again"), text);
+  assert(!watchText("runs/a", [TRAINING]).includes("too low"));
+});
+
 Deno.test("watchText() fits the room that there is: fewer columns, rows in one, never a line too many", () => {
   const trainings = [...many(128, WAITING), { ...WAITING, model: "dense" }];
   const atWork = trainings.map((training, i) => i < 40 ? { ...TRAINING, model: training.model } : training);
