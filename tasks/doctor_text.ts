@@ -5,7 +5,7 @@
  */
 
 import { type AdapterDiagnosis, type Diagnosis, variantsText } from "../pipeline/doctor/mod.ts";
-import { bytes, count, percent, roofText } from "./layout.ts";
+import { bytes, count, roofText } from "./layout.ts";
 
 /** Limits that decide which models fit, and their names for a reader. */
 const LIMITS: [name: string, words: string, isBytes: boolean][] = [

@@ -70,20 +70,21 @@ async function picturesIn(folder: string): Promise<string[]> {
 const countOf = (claims: readonly Claim[], verdict: boolean): number =>
   claims.filter(({ holds }) => holds === verdict).length;
 
-/** Says how many claims hold, and which studies were not run yet; `more` follows the former. */
-function told(published: readonly Published[], more = ""): string[] {
+/** Says how many claims hold; `more` follows. */
+function told(published: readonly Published[], more = ""): string {
   const claims = published.flatMap(({ claims }) => claims);
   const [yes, no] = [countOf(claims, true), countOf(claims, false)];
   const verb = (count: number) => count === 1 ? "does" : "do";
+  return `Of ${yes + no} claims that can hold or not, ${no} ${verb(no)} not hold here and ${yes} ${
+    verb(yes)
+  }${more}.`;
+}
+
+/** Names the studies that were not run yet. */
+function missingText(published: readonly Published[]): string[] {
   const missing = [...STUDIES.keys()].filter((name) => !published.some(({ study }) => study === name));
-  return [
-    `Of ${yes + no} claims that can hold or not, ${no} ${verb(no)} not hold here and ${yes} ${
-      verb(yes)
-    }.${more}`,
-    ...missing.length > 0
-      ? [`Studies whose results are not here yet: ${missing.map((name) => `\`${name}\``).join(", ")}.`]
-      : [],
-  ];
+  if (missing.length === 0) return [];
+  return [`Studies whose results are not here yet: ${missing.map((name) => `\`${name}\``).join(", ")}.`];
 }
 
 const row = (cells: readonly string[]): string =>
@@ -94,21 +95,31 @@ const head = (cells: readonly string[]): string[] => [row(cells), row(cells.map(
 export function publishedSummary(published: readonly Published[], to: string): string {
   const share = ({ claims }: Published) =>
     `${countOf(claims, true)} of ${countOf(claims, true) + countOf(claims, false)}`;
-  const failing = published.map((one) => ({
-    one,
-    claims: one.claims.filter(({ holds }) => holds === false),
-  }));
-  const whole = failing.filter(({ claims }) => claims.length === 0).map(({ one: { title } }) => title);
+  const failing = ({ claim, here }: Claim) => {
+    const [figure, interval] = withInterval(here);
+    return `_${shortened(claim)}_ (here ${figure}${interval && `, 95% interval ${interval}`})`;
+  };
+  const all = published.map((one) => ({ one, no: one.claims.filter(({ holds }) => holds === false) }));
+  const whole = all.filter(({ no }) => no.length === 0).map(({ one: { title } }) => title);
+  const last = [
+    ...whole.length > 0 ? [`All claims hold: ${whole.join("; ")}.`] : [],
+    ...missingText(published),
+  ];
+  const arrow = "An arrow leads from the perplexity of a dense model to that of the mixture.";
   return [
-    ...told(published, ` [All of them](${to}), with intervals and pictures.`),
+    `${told(published, ` ([all of them](${to}), with the paper's figures and pictures)`)} ${arrow}`,
     "",
-    ...failing.filter(({ claims }) => claims.length > 0).map(({ one, claims }) =>
-      `- **${one.title}** (${share(one)} hold). Not so: ${
-        claims.map(({ claim, here }) => `${claim}: ${here}`).join("; ")
-      }.`
+    ...all.filter(({ no }) => no.length > 0).map(({ one, no }) =>
+      `- **${one.title}**: ${share(one)} hold. What does not: ${no.map(failing).join("; ")}.`
     ),
-    ...whole.length > 0 ? [`- All hold: ${whole.join("; ")}.`] : [],
+    ...last.length > 0 ? ["", last.join(" ")] : [],
   ].join("\n");
+}
+
+/** Leaves the middle out of a claim that goes on another one: its first words tell which. */
+function shortened(claim: string): string {
+  const [before, ...after] = claim.split(" … ");
+  return after.length === 0 ? claim : [before.split(" ").slice(0, 3).join(" "), ...after].join(" … ");
 }
 
 /** Parts the interval that a figure ends with from it. */
@@ -127,7 +138,8 @@ export function publishedClaims(published: readonly Published[], folder: string)
   const verdict = (holds: boolean | null) => holds === null ? "" : holds ? "yes" : "**no**";
   const pictures = published.filter(({ picture }) => picture !== undefined);
   return [
-    ...told(published),
+    told(published),
+    ...missingText(published),
     "",
     ...head(["from", "claim", "paper", "here", "95% interval", "holds"]),
     ...all.toSorted((a, b) => rank(a) - rank(b)).map(({ from: { title, table }, claim }) =>
