@@ -42,6 +42,8 @@ export interface BranchScorer {
   readonly bytes: number;
   /** Rows that have gone through the model so far: tokens that were computed. */
   readonly rows: number;
+  /** Plans of passes that are kept. */
+  readonly plans: number;
   /**
    * Scores the continuations of texts. Throws an `InputError` where a text or a continuation is empty, both together have more than
    * S + 1 tokens, or a token id is outside the vocabulary.
@@ -73,6 +75,12 @@ const SEQUENCES = 8;
  * blocks.
  */
 const LENGTH = 64;
+
+/**
+ * Plans that are kept, those that were used last: a server that scores texts of all lengths would come to
+ * thousands of them, each with the bindings of every layer.
+ */
+const MOST_PLANS = 32;
 
 const upTo = (count: number, multiple: number, most: number) =>
   Math.min(most, Math.ceil(count / multiple) * multiple);
@@ -118,13 +126,20 @@ export function createBranchScorer(
     /** Plans a pass of so many rows, of which the first ones predict, over sequences of one length. */
     const planOf = (rows: number, predicting: number, sequences: number, length: number): Dispatch[] => {
       const key = [rows, predicting, sequences, length].join();
-      if (!plans.has(key)) {
+      let plan = plans.get(key);
+      if (!plan) {
         const gathering = { ...acts.gathering!, shape: { models: 1, batch: sequences, length } };
         const forward = { ...acts, gathering, shape: { ...shape, batch: rows } };
         const head = { ...acts, details, shape: { ...shape, batch: predicting } };
-        plans.set(key, [...planForward(gpu, bank, forward), ...planLoss(gpu, bank, head)]);
+        plan = [...planForward(gpu, bank, forward), ...planLoss(gpu, bank, head)];
       }
-      return plans.get(key)!;
+      plans.delete(key);
+      plans.set(key, plan); // as the last one that was used
+      for (const oldest of plans.keys()) {
+        if (plans.size <= MOST_PLANS) break;
+        plans.delete(oldest);
+      }
+      return plan;
     };
 
     const check = ({ context, continuations }: Branching): void => {
@@ -151,6 +166,9 @@ export function createBranchScorer(
       },
       get rows() {
         return computed;
+      },
+      get plans() {
+        return plans.size;
       },
       async score(texts) {
         texts.forEach(check);

@@ -113,6 +113,9 @@ export function branching(
         get rows() {
           return own.rows;
         },
+        get plans() {
+          return own.plans;
+        },
         score: (texts) => queue(() => own.score(texts)),
         close: own.close,
       };

@@ -114,3 +114,27 @@ Deno.test("createBranchScorer() refuses what is empty, too long or no token, and
   assertEquals([await scorer.score([]), scorer.rows], [[], 0]);
   scorer.close();
 });
+
+Deno.test("createBranchScorer() keeps the plans that were used last, and plans anew what it no longer keeps", async () => {
+  const config: ModelConfig = { vocabulary: 33, hidden: 4, layers: 1, heads: 1, context: 512 };
+  const scorer = createBranchScorer(gpu, { config, weights: anyWeights(config, "model"), batch: 8 });
+  const one = (length: number, name: string): Branching => ({
+    context: randomIntegers(length - 1, config.vocabulary, name),
+    continuations: [randomIntegers(1, config.vocabulary, `${name} goes on`)],
+  });
+  const first = [one(64, "first")];
+  const before = await scorer.score(first);
+  assertEquals(scorer.plans, 1);
+  await scorer.score(first);
+  assertEquals(scorer.plans, 1);
+  for (let length = 320; length <= 512; length += 64) {
+    for (let count = 1; count <= 8; count++) {
+      await scorer.score(Array.from({ length: count }, (_, i) => one(length, `${length} ${i}`)));
+      assert(scorer.plans <= 32, `${scorer.plans}`);
+    }
+  }
+  await scorer.score([one(128, "another")]);
+  assertEquals(scorer.plans, 32);
+  assertEquals(await scorer.score(first), before);
+  scorer.close();
+});
