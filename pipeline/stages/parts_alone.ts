@@ -52,15 +52,15 @@ async function runRemedy(run: string): Promise<Text> {
   const first = say`run ${task("partition", { run })} first`;
   if (!await exists(run) || await isRun(run)) return first;
   const around = await runOf(run);
-  if (around !== null) return say`name the run that it lies in, with ${setting("run", around)}`;
+  if (around !== null) return `name the run that it lies in, ${around}`;
   const held = await isFolder(run) ? (await entriesOf(run)).filter(({ name }) => name !== LOCKS) : null;
   if (held?.length === 0) return first;
   for (const { name } of held ?? []) {
     if (await isRun(`${run}/${name}`)) {
-      return say`name a run that lies in it, with ${setting("run", `${run}/${name}`)}`;
+      return `name a run that lies in it, such as ${run}/${name}`;
     }
   }
-  return say`name with ${setting("run")} the folder that ${task("partition")} wrote`;
+  return say`name the folder that ${task("partition")} wrote`;
 }
 
 /** Whether a folder is that of a run. */

@@ -117,7 +117,7 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     [
       "--run NONE",
       2,
-      'Cannot run "tokenize" in "NONE" as "corpus" must have run there: it has not, or not since what it reads changed; run deno task corpus --run NONE first',
+      'Cannot run "tokenize" in "NONE" as "corpus" must have run there: nothing has; run deno task partition --run NONE first, which runs all stages, or deno task corpus --run NONE',
     ],
     ["--tokens-length 8", 2, 'Cannot run task "tokenize" as every flag must be one of'],
   ],
@@ -143,7 +143,7 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     [
       "--run NONE",
       2,
-      'Cannot run "train-routers" in "NONE" as "tokenize" must have run there: it has not, or not since what it reads changed; run deno task tokenize --run NONE first',
+      'Cannot run "train-routers" in "NONE" as "tokenize" must have run there: nothing has; run deno task partition --run NONE first, which runs all stages, or deno task tokenize --run NONE',
     ],
     ["--run FILE", 2, 'Cannot work in "FILE" as it must be a folder: it is a file; choose another --run'],
     [
@@ -186,7 +186,7 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     [
       "--run NONE",
       2,
-      'Cannot run "score" in "NONE" as "tokenize" must have run there: it has not, or not since what it reads changed; run deno task tokenize --run NONE first',
+      'Cannot run "score" in "NONE" as "tokenize" must have run there: nothing has; run deno task partition --run NONE first, which runs all stages, or deno task tokenize --run NONE',
     ],
     [
       "FILE --routers RUN/partitioner",
@@ -244,7 +244,7 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     [
       "--run NONE",
       2,
-      'Cannot run "assign" in "NONE" as "score" must have run there: it has not, or not since what it reads changed; run deno task score --run NONE first',
+      'Cannot run "assign" in "NONE" as "score" must have run there: nothing has; run deno task partition --run NONE first, which runs all stages, or deno task score --run NONE',
     ],
     [
       "--run RUN --method argmax",
@@ -258,7 +258,7 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     [
       "--run NONE",
       2,
-      'Cannot run "split" in "NONE" as "tokenize" must have run there: it has not, or not since what it reads changed; run deno task tokenize --run NONE first',
+      'Cannot run "split" in "NONE" as "tokenize" must have run there: nothing has; run deno task partition --run NONE first, which runs all stages, or deno task tokenize --run NONE',
     ],
     ["--run FILE", 2, 'Cannot work in "FILE" as it must be a folder: it is a file; choose another --run'],
     ["--run=", 2, 'Cannot use --run as it must be a path: it is ""'],
@@ -511,7 +511,7 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     [
       "--run FOLDER",
       2,
-      'Cannot report on "FOLDER" as it must be a run folder: it has no config.json; name the folder that deno task partition wrote',
+      'Cannot report on "FOLDER" as it must be a run folder: it has no config.json; run deno task partition --run FOLDER first',
     ],
     [
       "--run FULL",
@@ -551,7 +551,7 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     [
       "RUN FOLDER",
       2,
-      'Cannot compare "FOLDER" as it must be a run folder: it has no config.json; name the folder that deno task partition wrote',
+      'Cannot compare "FOLDER" as it must be a run folder: it has no config.json; run deno task partition --run FOLDER first',
     ],
     [
       "RUN FULL",
@@ -769,7 +769,7 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     [
       "--run FULL --once",
       2,
-      'Cannot run "watch" in "FULL" as it must be a run folder: there is no config.json; run deno task partition --run FULL first',
+      'Cannot run "watch" in "FULL" as it must be a run folder: there is no config.json; name the folder that deno task partition wrote',
     ],
     ["--every 0", 2, "Cannot use --every as it must be a number from 0.1 to 86400: it is 0"],
     ["--every often", 2, 'Cannot use --every as it must be a number from 0.1 to 86400: it is "often"'],
@@ -800,7 +800,7 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     [
       "--run FULL",
       2,
-      'Cannot run "clean" in "FULL" as it must be a run folder: there is no config.json; run deno task partition --run FULL first',
+      'Cannot run "clean" in "FULL" as it must be a run folder: there is no config.json; name the folder that deno task partition wrote',
     ],
     ["--run=", 2, 'Cannot use --run as it must be a path: it is ""'],
     ["--keep -1", 2, "Cannot use --keep as it must be an integer of at least 0: it is -1"],
@@ -900,7 +900,7 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     [
       "--run NONE --to parquet --expert 0",
       2,
-      'Cannot run "train-expert" in "NONE" as it must be a run folder: there is no config.json; run deno task partition --run NONE first',
+      'Cannot run "export" in "NONE" as it must be a run folder: there is no config.json; run deno task partition --run NONE first',
     ],
     [
       "--run FILE --to text --all-text",
@@ -974,7 +974,7 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     [
       "--run FULL",
       2,
-      'Cannot tell the status of "FULL" as it must be a run folder: there is no config.json; run deno task partition --run FULL first',
+      'Cannot tell the status of "FULL" as it must be a run folder: there is no config.json; name the folder that deno task partition wrote',
     ],
     ["--run=", 2, 'Cannot use --run as it must be a path: it is ""'],
     ["RUN", 2, 'Cannot run task "status" as it takes flags only: "RUN" is none; see --help'],

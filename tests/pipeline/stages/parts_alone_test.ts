@@ -54,13 +54,13 @@ Deno.test("what is no run becomes one by a partition where it is new, and is to 
     assertEquals(await said(none), first(none));
     await writeAtomic(`${other}/notes.txt`, "");
     for (const place of [other, `${other}/notes.txt`]) {
-      assertEquals(await said(place), "name with --run the folder that deno task partition wrote");
+      assertEquals(await said(place), "name the folder that deno task partition wrote");
     }
     await writeAtomic(`${run}/config.json`, "{}");
     await writeAtomic(`${run}/manifests/corpus.json`, "{}");
     assertEquals(await said(run), first(run)); // a run that is not partitioned yet
-    assertEquals(await said(`${folder}/runs`), `name a run that lies in it, with --run ${run}`);
+    assertEquals(await said(`${folder}/runs`), `name a run that lies in it, such as ${run}`);
     assertEquals(await said(`${run}/experts`), first(`${run}/experts`)); // it is not there
     await Deno.mkdir(`${run}/experts/expert-00`, { recursive: true });
-    assertEquals(await said(`${run}/experts/expert-00`), `name the run that it lies in, with --run ${run}`);
+    assertEquals(await said(`${run}/experts/expert-00`), `name the run that it lies in, ${run}`);
   }));
