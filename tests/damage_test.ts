@@ -5,7 +5,7 @@ import { evaluateRun, InputError, partition, runOneStage, trainExpert, verifyRun
 import type { RunEvent } from "../pipeline/run/events.ts";
 import { wordText } from "../kernels/errors.ts";
 import { readManifest } from "../pipeline/run/manifest.ts";
-import { type Base, type Damage, filesOf, kindOf, makeBase, outcomeOf } from "./fuzz/damage.ts";
+import { type Base, type Damage, filesOf, isNotice, kindOf, makeBase, outcomeOf } from "./fuzz/damage.ts";
 import { type Case, caseOf, doCase, type Inputs, makeInputs } from "./fuzz/cases.ts";
 import { flipCases } from "./fuzz/flips.ts";
 import { gpu } from "./kernels/support.ts";
@@ -320,4 +320,29 @@ Deno.test("fuzz refuses flags that it does not know, and values that are no numb
     assertEquals([code, out, err.trim().split("\n").length], [2, "", 1], err);
     assert(err.includes(why), err);
   }
+});
+
+Deno.test("isNotice() lets a work tell what is missing, and no other settings, stages or more that is done or may go", () => {
+  const text = JSON.stringify;
+  const stage = { stage: "score", settings: { prefix: 16 }, revision: { made: 1, now: 1 } };
+  const status = (now: unknown) => isNotice("status", text([now]), text([stage]));
+  assert(status(stage) && status({ stage: "score", revision: { made: null, now: 1 } }));
+  for (
+    const wrong of [
+      { ...stage, settings: { prefix: 17 } },
+      { ...stage, revision: { made: 2, now: 1 } },
+      { ...stage, stage: "split" },
+      { stage: "score", revision: { made: 1, now: 1 } },
+    ]
+  ) assert(!status(wrong), text(wrong));
+  const job = { name: "score", first: 1, done: [true, false] };
+  const jobs = (now: unknown) => isNotice("jobs", text([now]), text([job]));
+  assert(jobs({ ...job, done: [false, false] }) && !jobs({ ...job, done: [true, true] }));
+  assert(!jobs({ ...job, first: 0 }));
+  const plan = (...stages: string[]) => text([{ stages: stages.map((stage) => ({ stage })) }]);
+  assert(isNotice("plan", plan("a", "b"), plan("a", "b")) && !isNotice("plan", plan("a"), plan("a", "b")));
+  const clean = (files: number, left: string[] = []) =>
+    text({ checkpoints: { files }, unfinished: {}, left });
+  assert(isNotice("clean", clean(1), clean(2)) && !isNotice("clean", clean(3), clean(2)));
+  assert(!isNotice("clean", clean(2, ["mine.txt"]), clean(2)));
 });

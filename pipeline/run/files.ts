@@ -144,6 +144,19 @@ export async function entriesOf(folder: string): Promise<Deno.DirEntry[]> {
   });
 }
 
+/** Asks about many files, some at a time: one after another, a hundred thousand take minutes. The answers are in the order of the paths. */
+export async function askAll<Answer>(
+  paths: readonly string[],
+  ask: (path: string) => Promise<Answer>,
+  atOnce = 64,
+): Promise<Answer[]> {
+  const answers: Answer[] = [];
+  for (let i = 0; i < paths.length; i += atOnce) {
+    for (const answer of await Promise.all(paths.slice(i, i + atOnce).map(ask))) answers.push(answer);
+  }
+  return answers;
+}
+
 async function* filesIn(root: string, folder: string): AsyncGenerator<string> {
   for (const { name, isDirectory } of await entriesOf(`${root}/${folder}`)) {
     const path = folder === "" ? name : `${folder}/${name}`;

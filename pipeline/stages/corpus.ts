@@ -7,7 +7,7 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import { hashFile, removeIfThere, sha256, writeAtomic } from "../run/files.ts";
+import { askAll, hashFile, removeIfThere, sha256, writeAtomic } from "../run/files.ts";
 import type { Manifest } from "../run/manifest.ts";
 import { canonical } from "../run/seal.ts";
 import { namesOf } from "../settings/configuration.ts";
@@ -42,11 +42,10 @@ const stage: Stage = {
   inputs: () => ({}),
   async external({ configuration: { input, corpus } }) {
     if (input.length === 0) return { corpus: CORPORA[corpus].version };
-    const hashes: Record<string, string> = {};
-    for (const [i, path] of (await expandInputs(input)).entries()) {
-      if (path !== "-") hashes[`${String(i).padStart(6, "0")} ${path}`] = (await hashFile(path)).sha256;
-    }
-    return hashes;
+    const paths = await expandInputs(input);
+    const hashes = await askAll(paths, async (path) => path === "-" ? "" : (await hashFile(path)).sha256, 8);
+    const named = paths.map((path, i) => [`${String(i).padStart(6, "0")} ${path}`, hashes[i]]);
+    return Object.fromEntries(named.filter((_, i) => paths[i] !== "-"));
   },
   // Standard input cannot be compared before it is read, so it is read whenever it is given.
   again: ({ readStandardInput }) => readStandardInput,

@@ -12,6 +12,7 @@ import { fittingMicroBatch } from "../cost/memory.ts";
 import { modelShapes } from "../model/shapes.ts";
 import { expertFolder, readPart } from "../partition/manifests.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
+import { askAll } from "../run/files.ts";
 import { readTimes } from "../run/timing.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
@@ -223,11 +224,10 @@ async function inputCharacters(configuration: Configuration): Promise<number> {
   if (configuration.input.length === 0) {
     return CORPORA[configuration.corpus].sources.length * configuration.corpusCharacters;
   }
-  let characters = 0;
-  for (const path of await expandInputs(configuration.input)) {
-    if (path === "-") continue; // not known before it is read
+  const sizes = await askAll(await expandInputs(configuration.input), async (path) => {
+    if (path === "-") return 0; // not known before it is read
     const { size } = await Deno.stat(path);
-    characters += /\.(gz|zst|parquet)$/.test(path) ? 3 * size : size;
-  }
-  return characters;
+    return /\.(gz|zst|parquet)$/.test(path) ? 3 * size : size;
+  });
+  return sizes.reduce((a, b) => a + b, 0);
 }

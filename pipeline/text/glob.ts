@@ -9,7 +9,6 @@
  * @module
  */
 
-import { Buffer } from "node:buffer";
 import { entriesOf, isFolder } from "../run/files.ts";
 
 /** Says whether a path has characters that make it a pattern. */
@@ -19,8 +18,17 @@ export function isGlob(path: string): boolean {
 
 /** Compares two strings by their UTF-8 bytes, the same order on every machine and in every locale. */
 export function compareBytes(a: string, b: string): number {
-  return Buffer.compare(Buffer.from(a), Buffer.from(b));
+  const shorter = Math.min(a.length, b.length);
+  for (let i = 0; i < shorter; i++) {
+    const [one, other] = [a.charCodeAt(i), b.charCodeAt(i)];
+    if (one === other) continue;
+    // Half of a pair stands for a character beyond all that are no pairs.
+    return Number(isHalf(one)) - Number(isHalf(other)) || one - other;
+  }
+  return a.length - b.length;
 }
+
+const isHalf = (code: number): boolean => code >= 0xd800 && code < 0xe000;
 
 /** Lists the files that match `pattern`, in byte order of their paths; an unreadable or missing folder holds none. */
 export async function glob(pattern: string): Promise<string[]> {
@@ -42,12 +50,14 @@ async function walk(base: string, names: string[], found: Set<string>): Promise<
   const isDeep = name === "**", isLast = rest.length === 0;
   if (isDeep) await walk(base, isLast ? ["*"] : rest, found);
   const matches = isDeep ? /^[^.]/ : nameExpression(name);
-  for (const { name } of await entriesOf(base || ".")) {
+  for (const { name, isDirectory, isSymlink } of await entriesOf(base || ".")) {
     if (!matches.test(name)) continue;
     const path = base + name;
+    // Only a link is looked up: there may be hundreds of thousands of files.
     if (isDeep || !isLast) {
-      if (await isFolder(path)) await walk(`${path}/`, isDeep ? names : rest, found);
-    } else if (await isFile(path)) found.add(path);
+      const isOne = isSymlink ? await isFolder(path) : isDirectory;
+      if (isOne) await walk(`${path}/`, isDeep ? names : rest, found);
+    } else if (isSymlink ? await isFile(path) : !isDirectory) found.add(path);
   }
 }
 

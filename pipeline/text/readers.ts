@@ -9,7 +9,7 @@
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import { isMissing, unreadable } from "../run/files.ts";
+import { askAll, isMissing, unreadable } from "../run/files.ts";
 import { joinBytes } from "../rows/bytes.ts";
 import { openReading, type Reading } from "../run/vouched.ts";
 import { decompress } from "./decompress.ts";
@@ -35,11 +35,16 @@ export async function expandInputs(inputs: string[]): Promise<string[]> {
     throw new InputError("Cannot read documents as there must be an input: none is given");
   }
   const paths: string[] = [];
-  for (const input of inputs) {
-    const info = input === "-" ? undefined : await Deno.stat(input).catch((error) => {
-      if (isMissing(error)) return null;
-      throw error;
-    });
+  const infos = await askAll(
+    inputs,
+    async (input) =>
+      input === "-" ? undefined : await Deno.stat(input).catch((error) => {
+        if (isMissing(error)) return null;
+        throw error;
+      }),
+  );
+  for (const [i, input] of inputs.entries()) {
+    const info = infos[i];
     if (info?.isDirectory) {
       const remedy = `name its files, as in "${input}/*.jsonl"`;
       throw unreadable(`"${input}"`, "it must be a file", "it is a folder", { where: input, remedy });

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError, RunError } from "../../../kernels/errors.ts";
 import {
+  askAll,
   exists,
   filesUnder,
   hashFile,
@@ -173,3 +174,16 @@ Deno.test("removeIfThere() removes a file or a link, accepts a missing one, and 
     await removeIfThere(`${folder}/a`);
     assertFalse(await exists(`${folder}/a`));
   }));
+
+Deno.test("askAll() asks about some paths at a time, and keeps their order", async () => {
+  const paths = Array.from({ length: 23 }, (_, i) => `${i}`);
+  let open = 0, most = 0;
+  const answers = await askAll(paths, async (path) => {
+    most = Math.max(most, ++open);
+    await new Promise((done) => setTimeout(done, 5 - Number(path) % 5));
+    open--;
+    return Number(path);
+  }, 8);
+  assertEquals([answers, most], [paths.map(Number), 8]);
+  await assertRejects(() => askAll(["a"], () => Promise.reject(new Error("refused"))), Error, "refused");
+});

@@ -1,4 +1,6 @@
+import { Buffer } from "node:buffer";
 import { assertEquals } from "@std/assert";
+import fc from "fast-check";
 import { compareBytes, glob } from "../../../pipeline/text/glob.ts";
 import { inFolder } from "../../tasks/support.ts";
 
@@ -66,3 +68,35 @@ Deno.test("glob() follows links to folders and files, and leaves out links to no
 Deno.test("compareBytes() orders by UTF-8 bytes, not by UTF-16 units", () => {
   assertEquals(["😀", "ﬀ", "z", "a", "ab"].sort(compareBytes), ["a", "ab", "z", "ﬀ", "😀"]);
 });
+
+Deno.test("compareBytes() orders any two texts as their bytes are ordered", () => {
+  const character = fc.oneof(
+    fc.constantFrom("a", "\ud7ff", "\ue000", "\uffff", "\u{10000}", "\u{10ffff}", "\u{1f600}"),
+    fc.string({ unit: "binary", minLength: 1, maxLength: 1 }),
+  );
+  const text = fc.array(character, { maxLength: 6 }).map((parts) => parts.join(""));
+  fc.assert(fc.property(text, text, (a, b) => {
+    const expected = Buffer.compare(Buffer.from(a), Buffer.from(b));
+    assertEquals(Math.sign(compareBytes(a, b)), expected);
+  }));
+});
+
+Deno.test("glob() lists tens of thousands of files, and looks up none but links", () =>
+  inFolder(async (folder) => {
+    await Deno.writeTextFile(`${folder}/one`, "a");
+    for (const part of ["a", "b"]) await Deno.mkdir(`${folder}/${part}`);
+    for (let i = 0; i < 20_000; i++) {
+      Deno.linkSync(`${folder}/one`, `${folder}/${i % 2 ? "a" : "b"}/${i}.txt`);
+    }
+    await Deno.symlink(`${folder}/one`, `${folder}/a/z.txt`);
+    await Deno.symlink(`${folder}/none`, `${folder}/a/lost.txt`);
+    const { stat } = Deno;
+    let asked = 0;
+    Deno.stat = (path) => (asked++, stat(path));
+    try {
+      const found = await glob(`${folder}/*/*.txt`);
+      assertEquals([found.length, found.at(0), asked], [20_001, `${folder}/a/1.txt`, 2]);
+    } finally {
+      Deno.stat = stat;
+    }
+  }));
