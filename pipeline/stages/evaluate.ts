@@ -10,6 +10,7 @@ import { evaluate, RESAMPLES } from "../evaluation/evaluate.ts";
 import { checkFallback } from "../evaluation/fallback.ts";
 import { mixesOf } from "../evaluation/mix.ts";
 import type { PassOptions } from "../evaluation/model_pass.ts";
+import { routingPrefixes } from "../evaluation/routes.ts";
 import type { Baseline } from "../evaluation/baselines.ts";
 import { type Evaluation, EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
 import { partitionerFolder, partitionerKind, PARTITIONERS } from "../partition/partitioners.ts";
@@ -27,6 +28,7 @@ import {
   checkModels,
   checkPartitioner,
   checkRouteBy,
+  checkRouteLengths,
   checkWhole,
   type EvaluationChoices,
   unequal,
@@ -58,9 +60,15 @@ export const evaluation: StageKind = {
 };
 
 /** Makes the stage. */
-export function evaluateStage({ experts }: Configuration, choices: EvaluationChoices = {}): Stage {
+export function evaluateStage(
+  { experts, prefix, sequenceLength }: Configuration,
+  choices: EvaluationChoices = {},
+): Stage {
   const { resamples = RESAMPLES, routeBy, mix = [], routingTemperature, reroute, fallback, margin } = choices;
-  const { routeLengths = [], trained } = choices;
+  const { trained } = choices;
+  const measured = routingPrefixes(prefix, sequenceLength);
+  const routeLengths = [...new Set(choices.routeLengths)].filter((tokens) => !measured.includes(tokens))
+    .sort((a, b) => a - b);
   const several = {
     mix: mix.length === 0 ? undefined : mix,
     routingTemperature,
@@ -112,6 +120,7 @@ export function evaluateStage({ experts }: Configuration, choices: EvaluationCho
       const own = trained ? trained.map((expert) => models[expert]) : models;
       await checkModels(work, own, tokenize);
       checkRouteBy(run, routeBy);
+      checkRouteLengths(run, routeLengths, sequenceLength);
       const dense = baselines.filter(({ name }) => name in inputs);
       await checkBaselines(work, dense, own, tokenize);
       const names = dense.map(({ name }) => name as Baseline);
@@ -128,7 +137,12 @@ export function evaluateStage({ experts }: Configuration, choices: EvaluationCho
           emit({ type: "warning", message });
         }
         const known = (name: ModelName) => knownScores(work, models.concat(dense), name, inputs);
-        const evaluation = await evaluateRun(work, choices, { tokenize, experts, baselines: names, known });
+        const evaluation = await evaluateRun(work, { ...choices, routeLengths }, {
+          tokenize,
+          experts,
+          baselines: names,
+          known,
+        });
         const { documents, sequences, tokens } = evaluation;
         const outputs = { [EVALUATION]: await writeAtomic(`${run}/${EVALUATION}`, jsonText(evaluation)) };
         await removeParts(run);

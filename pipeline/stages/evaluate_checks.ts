@@ -88,6 +88,18 @@ export function checkRouteBy(run: string, routeBy: string | undefined): void {
   );
 }
 
+/** Checks that prefixes of other lengths are no longer than the sequences. */
+export function checkRouteLengths(run: string, lengths: readonly number[], sequenceLength: number): void {
+  const longest = Math.max(0, ...lengths);
+  if (longest <= sequenceLength) return;
+  throw new InputError(
+    say`Cannot evaluate "${run}" as ${
+      setting("routeLengths")
+    } must be at most the ${sequenceLength} tokens of a sequence: one is ${longest}`,
+    { where: run },
+  );
+}
+
 /** Checks that the partitioner is the one that scored the run and made its partition. */
 export async function checkPartitioner({ run, configuration, files }: Work, score: Manifest): Promise<void> {
   const folder = await partitionerFolder(run, configuration.routers);

@@ -12,7 +12,7 @@ import { readCost } from "../../cost/cost.ts";
 import { readEvaluation } from "../../evaluation/evaluation.ts";
 import { type Claim, RATE_SEARCH, type RateSearch } from "../../report/reproduction.ts";
 import { exists, jsonText, sha256, writeAtomic } from "../../run/files.ts";
-import { removeDeadLocks } from "../../run/lock.ts";
+import { HeldError, type Hold, removeDeadLocks } from "../../run/lock.ts";
 import { readManifest, vouchedFiles } from "../../run/manifest.ts";
 import { readJsonIfThere } from "../../run/schema.ts";
 import { canonical } from "../../run/seal.ts";
@@ -98,8 +98,12 @@ export async function runStudies(options: StudiesOptions, watch: RunWatch = {}):
   const signal = AbortSignal.any([losing.signal, ...watch.signal ? [watch.signal] : []]);
   const lock = lockerOf(root, "reproduce", emit, losing, signal);
   try {
-    const site: Site = { options, sources, studies, seeds, gpu, lock, watch: { onEvent: emit, signal } };
-    const onWait = ({ message }: Error) => emit({ type: "warning", message: `waits for others: ${message}` });
+    const site: Site = {
+      ...{ options, sources, studies, seeds, gpu, lock, watch: { onEvent: emit, signal } },
+      within: { run: "" },
+    };
+    const onWait = ({ held, by }: HeldError) =>
+      emit({ type: "warning", message: `waits for "${held}": ${by}` });
     await makeShared(() => piecesLeft(site), { lock, onWait, signal });
     const release = await lock("results", { patience: Infinity });
     try {
@@ -125,21 +129,29 @@ interface Site {
   gpu: Gpu;
   lock: Work["lock"];
   watch: RunWatch;
+  /** The run that was told last. */
+  within: { run: string };
 }
 
 /**
  * Lists what is to be made, in sequences: searches for settings of routers, and for every run whose settings
- * are known its partition, its models and its evaluation.
+ * are known its partition, its models and its evaluation. A learning rate is searched for in the first run
+ * that needs it, once all routers are known: whichever process comes first, the same trials say which it is.
  */
 async function piecesLeft(site: Site): Promise<SharedPiece[][]> {
   const { options: { run: root }, sources, studies, seeds } = site;
   const searches = await readRouterSearches(root);
   const open = [...routerSearchesOf(studies, sources, seeds)].filter(([recipe]) => !searches[recipe]);
   const rates = await readRates(root);
+  const searchers = new Map<string, string>(); // the run that searches for the rate of a recipe
   return [
     ...open.map(([recipe, setup]) => [searchOfRouters(site, recipe, setup)]),
-    ...setupsOf(studies, sources, seeds, { searches, openToo: false })
-      .map((setup) => piecesOfRun(site, setup, rates)),
+    ...setupsOf(studies, sources, seeds, { searches, openToo: false }).map((setup) =>
+      piecesOfRun(site, setup, rates, (recipe) => {
+        if (!searchers.has(recipe)) searchers.set(recipe, setup.name);
+        return open.length === 0 && searchers.get(recipe) === setup.name;
+      })
+    ),
   ];
 }
 
@@ -152,7 +164,10 @@ function searchOfRouters(site: Site, recipe: string, setup: Setup): SharedPiece 
     const trial = withRouters(setup, settings, preset);
     const { experts, expertRate } = configurationOf(sources, trial);
     const rate = given.expertRate ?? expertRate;
-    const release = await lock(trial.name, { patience: Infinity }); // it may be a run of a study
+    const holds: Hold[] = [];
+    for (const name of holdsOfPartition(site, trial)) { // it may be a run of a study
+      holds.push(await lock(name, { patience: Infinity }));
+    }
     tell(site, trial, "started");
     try {
       const { work, summary } = await split(site, trial);
@@ -163,7 +178,7 @@ function searchOfRouters(site: Site, recipe: string, setup: Setup): SharedPiece 
       throw error;
     } finally {
       tell(site, trial, "done");
-      await release();
+      await Promise.all(holds.map((release) => release()));
     }
   };
   const make = async () => {
@@ -177,72 +192,86 @@ function searchOfRouters(site: Site, recipe: string, setup: Setup): SharedPiece 
 
 /**
  * The pieces of a run. Each holds the whole run, as settings of a run change only while nobody else works in
- * it.
+ * it. `searches` says whether this run is the one that searches for the rate of a recipe.
  */
-function piecesOfRun(site: Site, setup: Setup, found: Rates): SharedPiece[] {
-  const { options, sources, gpu, watch } = site;
-  const { run: root, trialShare = TRIAL_SHARE } = options;
-  const work = { ...options, sources: {}, run: `${root}/${setup.name}`, gpu, force: false };
+function piecesOfRun(
+  site: Site,
+  setup: Setup,
+  found: Rates,
+  searches: (recipe: string) => boolean,
+): SharedPiece[] {
+  const { options: { run: root, trialShare = TRIAL_SHARE }, sources, watch } = site;
   const configuration = configurationOf(sources, setup);
   const { experts } = configuration;
-  const piece = (name: string, make: () => Promise<void>, ...more: string[]): SharedPiece => ({
+  const piece = (name: string, make: () => Promise<void>, holds = [setup.name]): SharedPiece => ({
     name: `${setup.name} ${name}`,
-    holds: [setup.name, ...more],
-    make,
+    holds,
+    make: async () => {
+      tell(site, setup, "started");
+      await make();
+    },
   });
   const rates: Partial<Configuration> = {};
-  const pieces: SharedPiece[] = [{
-    ...piece("partition", async () => {
-      tell(site, setup, "started");
-      await split(site, setup);
-    }),
-    // The same routers are trained once: a run that would train them, too, waits and copies them.
-    holds: [`routed-as-${shortHash(scoresRecipeOf(configuration))}`, setup.name],
-  }];
+  const pieces = [
+    piece("partition", async () => void await split(site, setup), holdsOfPartition(site, setup)),
+  ];
   for (const model of setup.models) {
     const field = RATES[model];
     const recipe = recipeOf(model, configuration);
     const rate = sources.flags?.[field] ?? found[recipe]?.rate;
     if (rate === undefined) {
+      if (!searches(recipe)) return pieces; // another run does
       const search = async () => {
         if ((await readRates(root))[recipe]) return;
-        const rate = await searchModelRate(model, experts, work, trialShare, watch);
+        const rate = await searchModelRate(model, experts, await workIn(site, setup), trialShare, watch);
         await noting(site, () => writeRate(root, recipe, rate));
       };
-      return [...pieces, piece(`rate of ${model}`, search, `rate-${shortHash(recipe)}`)];
+      return [...pieces, piece(`rate of ${model}`, search)];
     }
     rates[field] = rate;
     const flags = { ...rates };
     pieces.push(piece(model, async () => {
-      await trainModels(model, experts, { ...work, sources: { flags } }, watch);
+      await trainModels(model, experts, { ...await workIn(site, setup), sources: { flags } }, watch);
     }));
   }
   pieces.push(piece("evaluation", async () => {
-    await evaluateRun({ ...work, ...setup.choices }, watch);
+    await evaluateRun({ ...await workIn(site, setup), ...setup.choices }, watch);
     tell(site, setup, "done");
   }));
   return pieces;
 }
 
-/** Names what the scores of a run depend on: runs that agree in it share them. */
-function scoresRecipeOf(configuration: Configuration): string {
+/**
+ * Lists what the partition of a run holds: the run, and before it the scores that it shares with runs of other
+ * assignments. So the same routers are trained once: a run that would train them, too, waits and copies them.
+ */
+function holdsOfPartition({ sources }: Site, setup: Setup): string[] {
+  const configuration = configurationOf(sources, setup);
   const { partition } = graphOf(configuration);
   const before = partition.slice(0, partition.findIndex(({ name }) => name === "assign"));
-  return canonical(before.map(({ settings }) => pickSettings(configuration, settings)));
+  const recipe = canonical(before.map(({ settings }) => pickSettings(configuration, settings)));
+  return [`routed-as-${shortHash(recipe)}`, setup.name];
+}
+
+/** Gives what trainings and evaluations of a run go by. What other runs made of the same is copied. */
+async function workIn({ options, gpu }: Site, { name }: Setup) {
+  const { run: root } = options;
+  const reuse = [...options.reuse ?? [], ...await runsIn(root)];
+  return { ...options, sources: {}, run: `${root}/${name}`, gpu, force: false, reuse };
 }
 
 /** Splits the text of a run by its settings, and gives what the trainings in it go by. */
 async function split(site: Site, setup: Setup) {
-  const { options, sources, gpu, watch } = site;
-  const { run: root } = options;
-  const reuse = [...options.reuse ?? [], ...await runsIn(root)];
-  const work = { ...options, sources: {}, run: `${root}/${setup.name}`, gpu, force: false, reuse };
-  const summary = await partition({ ...work, sources: { flags: flagsOf(sources, setup) } }, watch);
+  const work = await workIn(site, setup);
+  const flags = flagsOf(site.sources, setup);
+  const summary = await partition({ ...work, sources: { flags } }, site.watch);
   return { work, summary };
 }
 
-/** Tells which run this process works on. */
-function tell({ watch }: Site, { name: stage }: Setup, state: "started" | "done"): void {
+/** Tells which run this process works on, unless it was told last. */
+function tell({ watch, within }: Site, { name: stage }: Setup, state: "started" | "done"): void {
+  if (state === "started" && within.run === stage) return;
+  within.run = state === "started" ? stage : "";
   watch.onEvent?.({ type: "stage", stage, state });
 }
 
@@ -274,15 +303,36 @@ async function writeRate(root: string, recipe: string, rate: RateSearch): Promis
   await writeAtomic(`${root}/rates.json`, jsonText({ format: 1, rates }));
 }
 
-/** Gives what all studies found whose runs are complete. */
-async function resultsOf({ options: { run: root }, sources, seeds }: Site): Promise<StudyResult[]> {
+/**
+ * Gives what all studies found whose runs are complete. Nobody changes a run while it is read: that is waited
+ * for where the study was asked for, and another study is left out.
+ */
+async function resultsOf(site: Site): Promise<StudyResult[]> {
+  const { options: { run: root }, sources, seeds, studies, lock, watch } = site;
   const searches = await readRouterSearches(root);
   const results: StudyResult[] = [];
   for (const study of STUDIES.values()) {
-    const outcomes = await outcomesOf(root, settledSetups(study, sources, seeds, { searches }));
-    if (!outcomes) continue;
-    const findings = study.findings(outcomes);
-    results.push({ study, findings: { ...findings, claims: failuresFirst(findings.claims) } });
+    const setups = settledSetups(study, sources, seeds, { searches });
+    const isAsked = studies.includes(study);
+    const holds: Hold[] = [];
+    try {
+      for (const { name } of setups) {
+        holds.push(await lock(name, { mode: "read", patience: isAsked ? Infinity : 0 }));
+      }
+      const outcomes = await outcomesOf(root, setups);
+      if (outcomes) {
+        const findings = study.findings(outcomes);
+        results.push({ study, findings: { ...findings, claims: failuresFirst(findings.claims) } });
+      } else if (isAsked) {
+        const message =
+          `another process changes runs of the study "${study.name}", which is left out: run the same again`;
+        watch.onEvent?.({ type: "warning", message });
+      }
+    } catch (error) {
+      if (!(error instanceof HeldError)) throw error;
+    } finally {
+      await Promise.all(holds.map((release) => release()));
+    }
   }
   return results;
 }

@@ -42,7 +42,7 @@ export async function makeShared(
   { lock, onWait, signal }: Sharing,
 ): Promise<void> {
   const made = new Set<string>();
-  const told = new Set<number>();
+  const told = new Set<string>();
   while (true) {
     signal?.throwIfAborted();
     const next = (await listed()).flatMap((sequence) => sequence.find(({ name }) => !made.has(name)) ?? []);
@@ -55,8 +55,8 @@ export async function makeShared(
       if (!held) break;
     }
     if (!held) continue;
-    if (!told.has(held.owner.pid)) onWait(held);
-    told.add(held.owner.pid);
+    if (!told.has(held.by)) onWait(held);
+    told.add(held.by);
     await new Promise((done) => setTimeout(done, PAUSE_MS));
   }
 }

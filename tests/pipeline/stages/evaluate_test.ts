@@ -121,6 +121,19 @@ Deno.test("evaluateRun() lets the experts choose as well, who are the best in hi
     const shorter = await evaluateRun({ run, resamples: 20, gpu, routeLengths: [1, 2] });
     assertEquals(shorter.prefixes.map(({ prefix }) => prefix), [1, 2, 4, 8, 16, 32]);
     assertEquals({ ...shorter, prefixes: shorter.prefixes.slice(2) }, plain);
+    const key = async () => (await readJson(`${run}/manifests/evaluate.json`)).key;
+    const before = await key();
+    await evaluateRun({ run, resamples: 20, gpu, routeLengths: [2, 1, 1, 8, 32] }); // asks for the same
+    assertEquals(await key(), before);
+    const longer = await assertRejects(
+      () => evaluateRun({ run, resamples: 20, gpu, routeLengths: [1, 33] }),
+      InputError,
+    );
+    assertMatch(
+      await describe(longer),
+      /--route-lengths must be at most the 32 tokens of a sequence: one is 33$/,
+    );
+    assertEquals(await key(), before); // what was evaluated stays
     const wrong = () => evaluateRun({ run, resamples: 20, gpu, routeBy: "source" });
     const error = await assertRejects(wrong, InputError);
     assertMatch(
