@@ -44,7 +44,7 @@ const BASE: Part = {
       "flatbuffers",
       "hono",
     ],
-    ...["ml-matrix", "valibot"],
+    ...["ml-matrix", "tokenizers", "valibot"], // the words of parts and of reports come by a tokenizer
   ],
 };
 
@@ -52,7 +52,7 @@ const BASE: Part = {
 const ADDED: Record<Extra, Part> = {
   tokenizer: {
     tasks: ["corpus", "tokenizer", "tokenize", "partition", "generate", "serve", "show", "zero-shot"],
-    packages: ["hyparquet", "hyparquet-compressors", "prom-client", "tokenizers"],
+    packages: ["hyparquet", "hyparquet-compressors", "prom-client"],
   },
   report: { tasks: ["report"], packages: ["vega", "vega-lite"] },
   driver: { tasks: [], packages: [] },
