@@ -1,5 +1,6 @@
 /** Runs a reproduction as a user does, as small as it can be. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { reproduce } from "../pipeline/reproduction/mod.ts";
 import { hashes, inFolder, sendSignal, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
 
 const BRIEF = [
@@ -48,4 +49,21 @@ Deno.test("reproduce runs everything, stopped and run again too, and writes clai
       delete a[file], delete b[file];
     }
     assertEquals(b, a);
+    assertEquals(await devicesOpened(() => reproduce({ run: `${folder}/a` })), 1); // the report's too
   }));
+
+/** Counts the devices that some work opens in this process. */
+async function devicesOpened(work: () => Promise<unknown>): Promise<number> {
+  const { requestDevice } = GPUAdapter.prototype;
+  let opened = 0;
+  GPUAdapter.prototype.requestDevice = function (...descriptor) {
+    opened++;
+    return requestDevice.apply(this, descriptor);
+  };
+  try {
+    await work();
+  } finally {
+    GPUAdapter.prototype.requestDevice = requestDevice;
+  }
+  return opened;
+}

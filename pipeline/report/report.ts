@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { OpenGpuOptions } from "../../kernels/device/gpu.ts";
+import type { Gpu, OpenGpuOptions } from "../../kernels/device/gpu.ts";
 import type { Words } from "../../kernels/errors.ts";
 import { readCost } from "../cost/cost.ts";
 import { exists, writeAtomic } from "../run/files.ts";
@@ -30,6 +30,8 @@ export interface ReportOptions extends DrawOptions, OpenGpuOptions {
   output?: string;
   /** Most tokens of the text that every expert writes for the page; 0 for none, and no device. Default: 48. */
   samples?: number;
+  /** An open device on which they write, instead of a new one; it stays open. */
+  gpu?: Gpu;
   /** Words settings and tasks on the page. Default: as a library names them. */
   words?: Words;
 }

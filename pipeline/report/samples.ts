@@ -4,8 +4,10 @@
  * @module
  */
 
-import { RunError } from "../../kernels/errors.ts";
-import { openGpu, type OpenGpuOptions } from "../../kernels/device/gpu.ts";
+import { relative } from "node:path";
+import { InputError, RunError } from "../../kernels/errors.ts";
+import { type Gpu, openGpu, type OpenGpuOptions } from "../../kernels/device/gpu.ts";
+import { exists } from "../run/files.ts";
 import { answer } from "../serving/generate.ts";
 import { openMixture } from "../serving/mixture.ts";
 
@@ -15,7 +17,7 @@ export interface Samples {
   tokens: number;
   /** The texts, by expert; each begins a document and depends on nothing but the expert and the seed. */
   texts: ReadonlyMap<number, string>;
-  /** Why there are none; undefined where there is nothing to say. */
+  /** Why there are none, or not those of all: a clause, after "as". Undefined where there is nothing to say. */
   reason?: string;
 }
 
@@ -23,6 +25,8 @@ export interface Samples {
 export interface SampleOptions extends OpenGpuOptions {
   /** Most tokens of a text; 0 writes none. */
   tokens: number;
+  /** An open device to use instead of a new one; it stays open. */
+  gpu?: Gpu;
   /** Ends the work. */
   signal?: AbortSignal;
 }
@@ -31,24 +35,26 @@ const SEED = 0;
 
 /**
  * Lets experts begin a document, one after another: each reads the token that ends documents, and goes on from there, token by
- * token, at the usual temperature and with a seed. Without an adapter there are no texts, and a reason.
+ * token, at the usual temperature and with a seed. Where there is no adapter, or the tokenizer or an expert's file is not there,
+ * the texts end, and a reason says so.
  *
  * @throws {InputError} if the run has no such expert, or a file of it is damaged.
  */
 export async function writeSamples(
   run: string,
   experts: readonly number[],
-  { tokens, signal, ...device }: SampleOptions,
+  { tokens, signal, gpu: given, ...device }: SampleOptions,
 ): Promise<Samples> {
   const texts = new Map<number, string>();
   if (tokens === 0 || experts.length === 0) return { tokens, texts };
-  const gpu = await openGpu(device).catch((error) => {
+  const gpu = given ?? await openGpu(device).catch((error) => {
     if (error instanceof RunError) return error.message;
     throw error;
   });
-  if (typeof gpu === "string") return { tokens, texts, reason: gpu };
+  if (typeof gpu === "string") return { tokens, texts, reason: `there is no device: ${gpu}` };
   try {
-    const mixture = await openMixture({ run, gpu, models: 1, slots: 1, capacity: 1 + tokens });
+    const doing = `report on "${run}"`;
+    const mixture = await openMixture({ run, gpu, doing, models: 1, slots: 1, capacity: 1 + tokens });
     try {
       const prompt = Uint32Array.of((await mixture.tokenizer()).eos);
       for (const expert of experts) {
@@ -58,8 +64,18 @@ export async function writeSamples(
     } finally {
       mixture.close();
     }
+  } catch (error) {
+    const absent = await absentFile(error);
+    if (absent === undefined) throw error;
+    return { tokens, texts, reason: `${relative(run, absent)} is not there` };
   } finally {
-    gpu.close();
+    if (!given) gpu.close();
   }
   return { tokens, texts };
+}
+
+/** Gives the file that an error is about, if it is that the file is not there. */
+async function absentFile(error: unknown): Promise<string | undefined> {
+  if (!(error instanceof InputError) || error.where === undefined) return undefined;
+  return await exists(error.where) ? undefined : error.where;
 }

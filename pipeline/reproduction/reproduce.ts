@@ -86,7 +86,7 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
       "reproduction.md": reproductionMarkdown(reproduction),
     });
     const onWarning = (message: string) => emit({ type: "warning", message });
-    await report({ run, words: options.words, signal, onWarning });
+    await report({ run, gpu, words: options.words, signal, onWarning });
     return reproduction;
   } finally {
     gpu.close();

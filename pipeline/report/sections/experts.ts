@@ -55,13 +55,15 @@ best and worst, or that lie nearest to its part and farthest from it.${written}$
   }];
 }
 
-/** Says what the texts are that experts wrote, or why there are none. */
+/** Says what the texts are that experts wrote, and why there are none, or not those of all. */
 function aboutSamples(samples?: Samples): string {
-  if (samples?.reason !== undefined) {
-    return ` No expert has written a text, as there is no device: ${samples.reason}.`;
-  }
-  if (!samples || samples.texts.size === 0) return "";
-  return ` What an expert writes begins a document, with no text before it, and has ${samples.tokens} tokens at most; its seed is the same for all.`;
+  if (!samples) return "";
+  const { texts, reason } = samples;
+  const lack = reason === undefined
+    ? ""
+    : ` ${texts.size === 0 ? "No" : "Not every"} expert has written a text, as ${reason}.`;
+  if (texts.size === 0) return lack;
+  return `${lack} What an expert writes begins a document, with no text before it, and has ${samples.tokens} tokens at most; its seed is the same for all.`;
 }
 
 function expertHtml(name: ExpertName, { train }: PartManifest, unit: string, sample?: string): Html {

@@ -21,6 +21,7 @@ import { mixingPlots } from "../../../pipeline/report/plots_mixing.ts";
 import { heatPlot, roundPlots, sharePlot } from "../../../pipeline/report/plots_routing.ts";
 import { trainingPlots } from "../../../pipeline/report/plots_training.ts";
 import { report } from "../../../pipeline/report/report.ts";
+import { writeManifest } from "../../../pipeline/run/manifest.ts";
 import { LIGHT, withValues } from "../../../pipeline/report/theme.ts";
 import { hashes, inFolder, ROOT, task } from "../../tasks/support.ts";
 import { words } from "../../../tasks/wording.ts";
@@ -64,6 +65,16 @@ function boxes(svg: string, colour: string): { width: number; height: number }[]
     height: Number(height),
   }));
 }
+
+Deno.test("report() of a run whose tokenizer is not there says that no expert has written, and reports the rest", () =>
+  inFolder(async (run) => {
+    await writeRun(run);
+    const identity = { stage: "train-expert-00", revision: 1, key: "key", configuration: {}, inputs: {} };
+    await writeManifest(run, identity, { outputs: {}, result: {} });
+    const page = await pageOf(run);
+    assertStringIncludes(page, "No expert has written a text, as tokenizer.json is not there.");
+    assertStringIncludes(page, 'id="plot-perplexity"');
+  }));
 
 const draw = (plot: Plot, width = 720) => drawPlot(plot, { width, id: "x" });
 

@@ -3,6 +3,7 @@ import { InputError } from "../../../kernels/errors.ts";
 import { writeSamples } from "../../../pipeline/report/samples.ts";
 import { answer } from "../../../pipeline/serving/generate.ts";
 import { openMixture } from "../../../pipeline/serving/mixture.ts";
+import { gpu } from "../../kernels/support.ts";
 import { byteTokenizer, EXPERT, servingRun } from "../serving/support.ts";
 import { inFolder, ROOT } from "../../tasks/support.ts";
 
@@ -34,6 +35,31 @@ Deno.test("writeSamples() opens nothing for no tokens or no experts, and refuses
     await assertRejects(() => writeSamples(run, [0, 1], { tokens: 2 }), InputError, "expert-01");
   }));
 
+Deno.test("writeSamples() says which file is not there, and keeps what was written before", () =>
+  inFolder(async (run) => {
+    await servingRun(run);
+    const { texts } = await writeSamples(run, [0], { tokens: 2 });
+    const experts = [0, 1, 2];
+    for (const file of ["model.safetensors", "config.json"]) {
+      await Deno.remove(`${run}/experts/expert-01/${file}`);
+      const reason = `experts/expert-01/${file} is not there`;
+      assertEquals(await writeSamples(run, experts, { tokens: 2 }), { tokens: 2, texts, reason });
+    }
+    await Deno.remove(`${run}/tokenizer.json`);
+    const none = { tokens: 2, texts: new Map(), reason: "tokenizer.json is not there" };
+    assertEquals(await writeSamples(run, experts, { tokens: 2 }), none);
+  }));
+
+Deno.test("writeSamples() writes on an open device, and leaves it open", () =>
+  inFolder(async (run) => {
+    await servingRun(run);
+    const expected = await writeSamples(run, [0, 1], { tokens: 4 });
+    const options = { tokens: 4, gpu: gpu!, adapter: "a name that no adapter has" };
+    for (let time = 0; time < 2; time++) {
+      assertEquals(await writeSamples(run, [0, 1], options), expected);
+    }
+  }));
+
 Deno.test("writeSamples() says why there are none where there is no adapter", async () => {
   const { stdout } = await new Deno.Command(Deno.execPath(), {
     args: [
@@ -44,5 +70,6 @@ Deno.test("writeSamples() says why there are none where there is no adapter", as
     cwd: ROOT,
     env: { DENO_WEBGPU_BACKEND: "vulkan", VK_DRIVER_FILES: "/none", VK_ICD_FILENAMES: "/none" },
   }).output();
+  assertStringIncludes(new TextDecoder().decode(stdout), "there is no device: ");
   assertStringIncludes(new TextDecoder().decode(stdout), "this machine has no Vulkan driver");
 });

@@ -89,7 +89,14 @@ Deno.test("expertsSection() shows what experts wrote, escaped, or why they wrote
     assertStringIncludes(page, "has 48 tokens at most");
     assertEquals([...page.matchAll(/<dt>writes/g)].length, names ? 2 : 0);
   }
-  const none = { tokens: 48, texts: new Map(), reason: "no driver" };
-  assertStringIncludes(await sectionOf(null, none), "as there is no device: no driver.");
+  const reason = "there is no device: no driver";
+  const none = await sectionOf(null, { tokens: 48, texts: new Map(), reason });
+  assertStringIncludes(none, "No expert has written a text, as there is no device: no driver.");
+  assertFalse(none.includes("tokens at most"));
+  const some = await sectionOf(null, { tokens: 48, texts, reason });
+  assertStringIncludes(
+    some,
+    "Not every expert has written a text, as there is no device: no driver. What an",
+  );
   assertFalse((await sectionOf(null, { tokens: 0, texts: new Map() })).includes("write"));
 });
