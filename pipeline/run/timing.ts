@@ -18,6 +18,8 @@ const TIME = v.object({
   member: v.optional(v.number()),
   step: v.optional(v.number()),
   seconds: v.number(),
+  /** Whether the stage was copied from another run in that time, rather than made. */
+  copied: v.optional(v.boolean()),
   tokensPerSecond: v.optional(v.nullable(v.number())),
   utilisation: v.optional(v.nullable(v.number())),
 });
@@ -58,16 +60,21 @@ export function timeOf(line: string): Time | undefined {
 }
 
 /**
- * Gives the seconds that a stage took when it was last made, those of all its parts together; undefined where that is not known. A
- * training may have been stopped and resumed, at a step: what was lost then does not count.
+ * Gives the seconds that a stage took when it was last made, those of all its parts together, or `"copied"` where it was last copied
+ * from another run; undefined where that is not known. A training may have been stopped and resumed, at a step: what was lost then
+ * does not count.
  */
-export function secondsOf(times: readonly Time[], stage: string): number | undefined {
+export function secondsOf(times: readonly Time[], stage: string): number | "copied" | undefined {
   const parts = new Map<string, number>();
   const steps = new Map<number, number>();
-  let whole: number | undefined;
-  for (const { part, round, step, seconds, ...time } of times) {
+  let whole: number | "copied" | undefined;
+  for (const { part, round, step, seconds, copied, ...time } of times) {
     if (time.stage !== stage || round !== undefined) continue;
-    if (step !== undefined) {
+    if (copied) {
+      whole = "copied";
+      parts.clear();
+      steps.clear();
+    } else if (step !== undefined) {
       for (const later of [...steps.keys()].filter((one) => one >= step)) steps.delete(later);
       steps.set(step, seconds);
     } else if (part !== undefined) parts.set(part, seconds);

@@ -248,7 +248,7 @@ async function makeStage(
   }
   const manifest = await writeManifest(run, identity, { ...made, read: files.read });
   const seconds = (performance.now() - start) / 1000;
-  await recordTime(run, { stage: name, seconds });
+  await recordTime(run, { stage: name, seconds, copied: made.copied });
   emit({ type: "stage", stage: name, state: "done", seconds, result: made.result });
   return manifest;
 }

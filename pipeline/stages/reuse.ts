@@ -33,7 +33,7 @@ export async function reuseOrMake(
         if (onRequest) await settle(() => Promise.resolve());
         const outputs = await copied(other, run, found);
         files.note(found.read ?? {});
-        return { outputs, result: found.result };
+        return { outputs, result: found.result, copied: true };
       } catch (error) {
         if (!(error instanceof InputError)) throw error;
         emit({ type: "warning", message: say`${error.what}; ${name} is made here` });

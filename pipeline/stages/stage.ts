@@ -67,6 +67,8 @@ export interface Made {
   outputs: Record<string, FileRecord>;
   /** Counts and metrics. */
   result: Record<string, unknown>;
+  /** Whether it was copied from another run instead. */
+  copied?: boolean;
 }
 
 /** The estimate of a stage. */

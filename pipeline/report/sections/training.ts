@@ -7,14 +7,13 @@
 import { BASELINE_NOTES } from "../../evaluation/baselines.ts";
 import { denseTargets } from "../../stages/train_dense.ts";
 import type { Way } from "../../evaluation/evaluation.ts";
-import { duration } from "../../run/duration.ts";
 import { secondsOf } from "../../run/timing.ts";
 import { foldedTable, markup, type Table } from "../html.ts";
 import { expertName, wayName } from "../plots.ts";
 import { trainingPlots } from "../plots_training.ts";
 import type { RunRecord } from "../read.ts";
 import type { Section } from "../section.ts";
-import { type Lacks, rough, shape } from "./words.ts";
+import { type Lacks, rough, shape, spent } from "./words.ts";
 
 /** Writes the section: the curves of all trainings, and which are missing. */
 export function trainingSection(
@@ -68,8 +67,8 @@ inference; a dense model sees all the tokens, in batches ${experts} times as lar
       const { step, tokens } = points.at(-1)!;
       const seconds = secondsOf(times, `train-${model}`);
       const name = expert === null ? wayName(model as Way, experts) : expertName(expert);
-      const speed = seconds ? rough(tokens / seconds) : null;
-      return [name, step, tokens, seconds === undefined ? null : duration(seconds), speed];
+      const speed = typeof seconds === "number" && seconds > 0 ? rough(tokens / seconds) : null;
+      return [name, step, tokens, spent(seconds), speed];
     }),
   };
   return {

@@ -10,11 +10,10 @@ import { PARTITIONERS } from "../../partition/partitioners.ts";
 import { FIELD_NAMES, FIELDS } from "../../settings/configuration.ts";
 import { type Content, foldedTable, markup, number, type Table, unbroken } from "../html.ts";
 import type { Manifest } from "../../run/manifest.ts";
-import { duration } from "../../run/duration.ts";
 import { secondsOf } from "../../run/timing.ts";
 import type { RunRecord } from "../read.ts";
 import type { Section } from "../section.ts";
-import { bytes, plural, rough, shape } from "./words.ts";
+import { bytes, plural, rough, shape, spent } from "./words.ts";
 
 /** Writes the section: facts about text, models and machine, then all settings and stages; `words` says how settings are worded. */
 export function whatRanSection({ config, manifests, times }: RunRecord, cost: Cost, words?: Words): Section {
@@ -56,7 +55,7 @@ export function whatRanSection({ config, manifests, times }: RunRecord, cost: Co
       const sizes = Object.values(outputs).map((file) => file.bytes);
       const seconds = secondsOf(times, stage);
       return [
-        ...[stage, seconds === undefined ? null : duration(seconds), speedOf(result, seconds)],
+        ...[stage, spent(seconds), speedOf(result, seconds)],
         ...[sizes.length, bytes(sizes.reduce((a, b) => a + b, 0)), key.slice(0, 12)],
       ];
     }),
@@ -84,7 +83,9 @@ export function whatRanSection({ config, manifests, times }: RunRecord, cost: Co
 }
 
 /** Says how much of what a stage counts it did in a second: tokens, or else sequences or documents. */
-function speedOf(result: Manifest["result"], seconds: number | undefined): string | null {
+function speedOf(result: Manifest["result"], seconds: ReturnType<typeof secondsOf>): string | null {
   const unit = ["tokens", "sequences", "documents"].find((name) => typeof result[name] === "number");
-  return unit && seconds ? `${number(rough(Number(result[unit]) / seconds))} ${unit}/s` : null;
+  return unit && typeof seconds === "number" && seconds > 0
+    ? `${number(rough(Number(result[unit]) / seconds))} ${unit}/s`
+    : null;
 }

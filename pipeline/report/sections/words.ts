@@ -6,6 +6,8 @@
 
 import type { TaskReference } from "../../../kernels/errors.ts";
 import type { ModelConfig } from "../../model/shape.ts";
+import { duration } from "../../run/duration.ts";
+import type { secondsOf } from "../../run/timing.ts";
 import { type Html, number } from "../html.ts";
 
 /** Writes a number of bytes with a unit of at most three digits. */
@@ -23,6 +25,10 @@ export const rounded = (value: number, digits: number): string => number(Number(
 
 /** Rounds a number to three significant digits. */
 export const rough = (value: number): number => Number(value.toPrecision(3));
+
+/** Writes how long something took, or that it was copied; null where that is not known. */
+export const spent = (seconds: ReturnType<typeof secondsOf>): string | null =>
+  typeof seconds === "number" ? duration(seconds) : seconds ?? null;
 
 /** Says that a part is not there, and which task makes it. */
 export type Lacks = (part: string, name: string, settings?: TaskReference["with"]) => Html;

@@ -124,6 +124,13 @@ Deno.test("report() gives the time and the speed of stages and trainings, where 
     const page = await pageOf(run);
     assertStringIncludes(page, "<td>tokenize</td><td>3 min 20 s</td><td>9,560 tokens/s</td><td");
     assertMatch(page, />812,800<\/td><td>1 min 4 s<\/td><td class="n">12,700<\/td>/);
+    for (const stage of ["tokenize", "train-expert-00"]) {
+      const copied = JSON.stringify({ stage, seconds: 0.055, copied: true });
+      await Deno.writeTextFile(`${run}/metrics/timing.jsonl`, `${copied}\n`, { append: true });
+    }
+    const after = await pageOf(run);
+    assertStringIncludes(after, "<td>tokenize</td><td>copied</td><td></td><td");
+    assertMatch(after, />812,800<\/td><td>copied<\/td><td><\/td>/);
   });
 });
 

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { readTimes, recordTime, secondsOf, timeOf } from "../../../pipeline/run/timing.ts";
+import { readTimes, recordTime, secondsOf, type Time, timeOf } from "../../../pipeline/run/timing.ts";
 import { inFolder } from "../../tasks/support.ts";
 
 Deno.test("recordTime() adds a line with its moment to the one file that holds times", () =>
@@ -30,7 +30,7 @@ Deno.test("recordTime() follows no link out of the run", () =>
   }));
 
 Deno.test("secondsOf() takes the last making of a stage with its parts, and of a training what was not lost", () => {
-  const times = [
+  const times: Time[] = [
     { stage: "score", seconds: 9 },
     { stage: "score", part: "1/2", seconds: 100 },
     { stage: "score", part: "1/2", seconds: 3 }, // it was stopped before
@@ -50,6 +50,12 @@ Deno.test("secondsOf() takes the last making of a stage with its parts, and of a
   const of = (stage: string) => secondsOf(times, stage);
   assertEquals(["score", "train-routers", "train-expert-00"].map(of), [7.5, 5, 1.75]);
   assertEquals(["split", "corpus"].map(of), [undefined, undefined]);
+  for (const stage of ["score", "train-expert-00", "split"]) {
+    times.push({ stage, seconds: 0.1, copied: true });
+    assertEquals(of(stage), "copied"); // what a part or a step took before is not what the copy took to make
+    times.push({ stage, seconds: 6 });
+    assertEquals(of(stage), 6);
+  }
 });
 
 Deno.test("readTimes() reads what recordTime() wrote; a run without times, or with damaged ones, has none", () =>

@@ -2,6 +2,7 @@ import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { hashes } from "../../tasks/support.ts";
 import type { RunEvent } from "../../../pipeline/run/events.ts";
+import { readTimes } from "../../../pipeline/run/timing.ts";
 import { partition } from "../../../pipeline/stages/partition.ts";
 import { statusOf } from "../../../pipeline/stages/status.ts";
 import { trainDense } from "../../../pipeline/stages/train.ts";
@@ -18,6 +19,9 @@ Deno.test("a stage that another run made of the same inputs is copied, and made 
     await runAll(one);
     assertEquals(await runAll(two, { reuse: [one] }), ["first done", "second done"]);
     assertEquals([first.runs, second.runs], [1, 1]); // neither was made twice
+    const copied = async (run: string) => (await readTimes(run)).map(({ stage, copied }) => [stage, copied]);
+    assertEquals(await copied(one), [["first", undefined], ["second", undefined]]);
+    assertEquals(await copied(two), [["first", true], ["second", true]]);
     const [a, b] = [await hashes(one), await hashes(two)];
     assertEquals(b, a);
     assertEquals(await runAll(two), ["first up to date", "second up to date"]);
@@ -46,6 +50,7 @@ Deno.test("a stage whose files are damaged in the other run is made, and nothing
     const told = await runAll(two, { reuse: [one] });
     assertStringIncludes(told[0], `Cannot read "${one}/${STAGE_FILE}" as it must be as it was made`);
     assertEquals(told.slice(1), ["first done"]);
+    assertEquals((await readTimes(two)).map(({ copied }) => copied), [undefined]);
     assertEquals(await Deno.readTextFile(`${two}/${STAGE_FILE}`), text);
     await Deno.writeTextFile(`${one}/manifests/first.json`, "{");
     assertEquals(await runAll(`${run}/three`, { reuse: [one] }), ["first done"]);
