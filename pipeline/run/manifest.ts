@@ -88,6 +88,20 @@ export function manifestPath(run: string, stage: string): string {
   return `${run}/manifests/${stage}.json`;
 }
 
+/**
+ * Tells one writing of a stage's manifest from every other one, also where both say the same: gives a stamp, or null where there is
+ * no manifest.
+ */
+export async function manifestStamp(run: string, stage: string): Promise<string | null> {
+  try {
+    const { ino, mtime } = await Deno.stat(manifestPath(run, stage));
+    return `${ino} ${mtime?.getTime()}`;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
+  }
+}
+
 /** Lists the stages that a run has manifests of, by name. */
 export async function manifestNames(run: string): Promise<string[]> {
   const entries = await Array.fromAsync(Deno.readDir(`${run}/manifests`)).catch(() => []);

@@ -14,6 +14,7 @@ import {
   liesIn,
   type Manifest,
   manifestPath,
+  manifestStamp,
   missingOutput,
   readManifest,
   type StageIdentity,
@@ -28,6 +29,17 @@ import { reuseOrMake } from "./reuse.ts";
 import { foldersOf, isMadeBy, type Make, type Stage, type Work } from "./stage.ts";
 import { manifestOf, type States, valuesOf } from "./state.ts";
 
+/** How a stage that other processes may make runs beside them. */
+export interface BesideOthers {
+  /** Milliseconds to wait for a process that makes the same. */
+  patience?: number;
+  /**
+   * Stamp of its manifest, by {@linkcode manifestStamp}, when the work began that it belongs to. Default: that
+   * of now. One of the same key that another process has written since counts as made, whatever `force` says.
+   */
+  since?: string | null;
+}
+
 /**
  * Runs a stage unless it is up to date, and returns its manifest. While it runs, no other process may make
  * the same, or make what it reads; an up-to-date stage blocks nobody. Waits `patience` milliseconds for a
@@ -38,18 +50,20 @@ export async function runStage(
   work: Work,
   states: States,
   stage: Stage,
-  patience = GLANCE_MS,
+  { patience = GLANCE_MS, since }: BesideOthers = {},
 ): Promise<Manifest> {
   const { run, emit, signal } = work;
   signal?.throwIfAborted();
   const identity = await identityOf(work, states, stage);
   const { stage: name, revision, key } = identity;
+  const began = since === undefined ? await manifestStamp(run, name) : since;
   /**
    * Finds which outputs are damaged among those that were made from the same inputs; undefined where they
-   * were made from something else.
+   * were made from something else, or are to be made again.
    */
   const damagedOf = async (before: Manifest | null) => {
-    if (work.force || stage.again?.(work) || before?.key !== key) return undefined;
+    if (stage.again?.(work) || before?.key !== key) return undefined;
+    if (work.force && await manifestStamp(run, name) === began) return undefined;
     return work.check
       ? await damagedOutputs(run, before)
       : [await missingOutput(run, before)].filter((name) => name !== null);

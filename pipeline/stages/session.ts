@@ -19,7 +19,7 @@ import { Vouched } from "../run/vouched.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Sources } from "../settings/resolution.ts";
 import { configurationText, readRunConfiguration } from "../run/configuration.ts";
-import { runPart, runStage } from "./executor.ts";
+import { type BesideOthers, runPart, runStage } from "./executor.ts";
 import type { Part } from "./notes.ts";
 import type { Stage, Work } from "./stage.ts";
 import { needStage, type States, statesOf } from "./state.ts";
@@ -80,8 +80,8 @@ export interface Session {
   work: Work;
   /** The states of the run's stages. */
   states: States;
-  /** Runs a stage unless it is up to date; waits so many milliseconds for a process that makes it: see `runStage`. */
-  run(stage: Stage, patience?: number): Promise<Manifest>;
+  /** Runs a stage unless it is up to date: see `runStage`. */
+  run(stage: Stage, beside?: BesideOthers): Promise<Manifest>;
   /** Makes a part of a stage: see `runPart`. */
   part(stage: Stage, part: Part): Promise<Record<string, unknown>>;
 }
@@ -179,7 +179,7 @@ export async function inRun<Result>(
     const result = await body({
       work,
       states,
-      run: (stage, patience) => runStage(work, states, stage, patience),
+      run: (stage, beside) => runStage(work, states, stage, beside),
       part: (stage, part) => runPart(work, states, stage, part),
     });
     await device.warn();

@@ -9,11 +9,12 @@ import { InputError, say, setting, task } from "../../kernels/errors.ts";
 import { trainingMemory } from "../cost/memory.ts";
 import { adoptedExperts, adoptionOf } from "../run/adoption.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
-import { readManifest } from "../run/manifest.ts";
+import { manifestStamp, readManifest } from "../run/manifest.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { createTogether } from "../training/together.ts";
 import type { RunEvent } from "../run/events.ts";
 import { HeldError } from "../run/lock.ts";
+import type { BesideOthers } from "./executor.ts";
 import { inRun, openGpuFor, type RunOptions, type RunWatch } from "./session.ts";
 import { needConfiguration } from "./run_folder.ts";
 import type { Stage } from "./stage.ts";
@@ -45,8 +46,8 @@ export async function trainExpert(
 /**
  * Trains experts of a run one after another. Those that another process holds come last: a warning names that
  * process, and once all others are trained this one waits for it. So several processes may be called with
- * the same experts, and share them. A single one is not waited for. Throws as `trainExpert` does, at the
- * first that fails.
+ * the same experts, and share them, with `force` too: what another one finishes from now on is not trained
+ * again. A single one is not waited for. Throws as `trainExpert` does, at the first that fails.
  */
 export async function trainExpertsInTurn(
   experts: readonly number[],
@@ -56,16 +57,25 @@ export async function trainExpertsInTurn(
   const results = new Map<number, TrainResult>();
   const later: number[] = [];
   if (experts.length === 1) return [await trainExpert(experts[0], options, watch)];
+  const since = new Map<number, string | null>();
+  for (const expert of experts) since.set(expert, await stampOf(expertTarget(expert), options));
+  const train = async (expert: number, patience?: number) =>
+    await trainTarget(expertTarget(expert), options, watch, {
+      check: (experts) => checkExpert("train", options.run, expert, experts),
+      beside: { patience, since: since.get(expert) },
+    });
   for (const expert of experts) {
-    const target = expertTarget(expert);
-    const result = await trainExpert(expert, options, watch).catch(deferring(target, options, watch));
+    const result = await train(expert).catch(deferring(expertTarget(expert), options, watch));
     if (result === HELD) later.push(expert);
     else results.set(expert, result);
   }
-  for (const expert of later) {
-    results.set(expert, await trainTarget(expertTarget(expert), options, watch, { patience: Infinity }));
-  }
+  for (const expert of later) results.set(expert, await train(expert, Infinity));
   return experts.map((expert) => results.get(expert)!);
+}
+
+/** Gives the stamp of a model's manifest, by which what another process makes from now on is known. */
+async function stampOf(target: Target, options: TrainOptions): Promise<string | null> {
+  return await manifestStamp(options.run, trainingStage(target, options).name);
 }
 
 /** Stands for the result of a training that another process holds. */
@@ -224,7 +234,16 @@ async function trainTogether(
       return [own, ...more];
     },
   });
-  const members = runs.map((run) => targetsOf(run).map((target) => ({ run, target, ...together.member() })));
+  const members = await Promise.all(
+    runs.map(async (run) =>
+      await Promise.all(
+        targetsOf(run).map(async (target) => {
+          const member = together.member();
+          return { run, target, since: await stampOf(target, { ...options, run }), ...member };
+        }),
+      )
+    ),
+  );
   // Runs share a device. A single one opens its own where it is needed.
   const gpu = options.gpu ??
     (also.length > 0 ? await openGpuFor(options, configurations[0], onEvent) : undefined);
@@ -245,9 +264,10 @@ async function trainTogether(
             for (const { target } of own) {
               await refuseAdopted(runs[i], trainingStage(target, options), options);
             }
-            return await Promise.allSettled(own.map(async ({ target, makeTrainer, leave }) => {
+            return await Promise.allSettled(own.map(async ({ target, since, makeTrainer, leave }) => {
               try {
-                return trainResult(await run(trainingStage(target, { ...options, makeTrainer })), runs[i]);
+                const stage = trainingStage(target, { ...options, makeTrainer });
+                return trainResult(await run(stage, { since }), runs[i]);
               } catch (error) {
                 if (members.flat().length === 1) throw error; // there is nothing else to do meanwhile
                 return deferring(target, { ...options, run: runs[i] }, { onEvent: told(runs[i]) })(error);
@@ -263,10 +283,11 @@ async function trainTogether(
     }));
     const trained = results.flatMap((ofRun) => valueOf(ofRun).map(valueOf));
     const all: TrainResult[] = [];
-    for (const [i, { run, target }] of members.flat().entries()) {
+    for (const [i, { run, target, since }] of members.flat().entries()) {
       const result = trained[i];
-      const again = () =>
-        trainTarget(target, { ...options, run, gpu }, { onEvent: told(run), signal }, { patience: Infinity });
+      const watch = { onEvent: told(run), signal };
+      const beside = { patience: Infinity, since };
+      const again = () => trainTarget(target, { ...options, run, gpu }, watch, { beside });
       all.push(result === HELD ? await again() : result);
     }
     return all;
@@ -292,18 +313,18 @@ export function checkExpert(what: string, run: string, expert: number, experts: 
   );
 }
 
-/** Trains one model in a run folder beside others that work there; waits so long, in milliseconds, for one that trains it. */
+/** Trains one model in a run folder beside others that work there. */
 async function trainTarget(
   target: Target,
   options: TrainOptions,
   watch: RunWatch,
-  { check = () => {}, patience }: { check?: (experts: number) => void; patience?: number } = {},
+  { check = () => {}, beside }: { check?: (experts: number) => void; beside?: BesideOthers } = {},
 ): Promise<TrainResult> {
   return await inRun(options, watch, kindOf(taskOf(target), [target], options), async ({ work, run }) => {
     check(work.configuration.experts);
     const stage = trainingStage(target, options);
     await refuseAdopted(options.run, stage, options);
-    return trainResult(await run(stage, patience), options.run);
+    return trainResult(await run(stage, beside), options.run);
   });
 }
 

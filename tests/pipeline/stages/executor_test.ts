@@ -1,8 +1,10 @@
-import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { InputError, RunError } from "../../../kernels/errors.ts";
 import { exists, filesUnder, writeAtomic } from "../../../pipeline/run/files.ts";
-import { type Manifest, manifestPath, writePages } from "../../../pipeline/run/manifest.ts";
+import { type Manifest, manifestPath, manifestStamp, writePages } from "../../../pipeline/run/manifest.ts";
+import type { RunEvent } from "../../../pipeline/run/events.ts";
 import { lockRun } from "../../../pipeline/run/lock.ts";
+import { inRun } from "../../../pipeline/stages/session.ts";
 import { runAll, toyStage, withStages } from "./support.ts";
 
 Deno.test("runStage() runs what changed and what depends on it, and nothing else", async () => {
@@ -105,3 +107,30 @@ Deno.test("runStage() leaves no manifest where its work fails, and says who make
     await release();
   });
 });
+
+Deno.test("runStage() with force takes as made what another process has made since, of the same key alone", () =>
+  withStages([toyStage("first", { settings: ["seed"] })], async (run) => {
+    await runAll(run);
+    const stamp = await manifestStamp(run, "first");
+    const again = async (since: string | null | undefined, seed = 0) => {
+      const told: string[] = [];
+      const onEvent = (event: RunEvent) => {
+        if (event.type === "stage" && event.state !== "started") told.push(event.state);
+      };
+      const options = { run, force: true, sources: { flags: { seed } } };
+      await inRun(options, { onEvent }, { task: "partition" }, async ({ states, run }) => {
+        await run(states.graph.get("first")!, { since });
+      });
+      return told;
+    };
+    assertEquals(await again(stamp), ["done"]);
+    const later = await manifestStamp(run, "first");
+    assertNotEquals(later, stamp);
+    assertEquals(await again(stamp), ["up to date"]);
+    assertEquals(await again(null), ["up to date"]);
+    assertEquals(await manifestStamp(run, "first"), later);
+    assertEquals(await again(undefined), ["done"]);
+    assertEquals(await again(stamp, 1), ["done"]); // it was made of another seed
+    await Deno.remove(`${run}/first/first.txt`);
+    assertEquals(await again(stamp, 1), ["done"]); // what is there no longer is not made
+  }));

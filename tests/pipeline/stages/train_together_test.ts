@@ -119,6 +119,28 @@ test("an expert that another process holds comes last, and is waited for; a sing
     }
   }));
 
+test("processes that train the same experts again share them: none is trained twice, none that is finished replaced", () =>
+  withPartition(async (run) => {
+    const options = { run, gpu: gpu!, sources: { flags: FLAGS } };
+    const alone = [await trainExpert(0, options), await trainExpert(1, options)];
+    const expected = await made(run);
+    const all = [trainExpertsInTurn, trainExperts];
+    for (const [first, second] of all.flatMap((one) => all.map((other) => [one, other]))) {
+      const told: string[] = [];
+      let beside: Promise<TrainResult[]> | undefined;
+      const onEvent = (event: RunEvent) => {
+        if (event.type !== "stage") return;
+        told.push(`${event.stage} ${event.state}`);
+        beside ??= second([0, 1], { ...options, force: true }, { onEvent }); // while the first one trains
+      };
+      assertEquals(await first([0, 1], { ...options, force: true }, { onEvent }), alone);
+      assertEquals(await beside, alone);
+      const of = (state: string) => ["train-expert-00", "train-expert-01"].map((name) => `${name} ${state}`);
+      assertEquals(told.toSorted(), [...of("done"), ...of("started"), ...of("up to date")].toSorted());
+      assertEquals(await made(run), expected);
+    }
+  }));
+
 test("seeds of one model are trained as a bank across runs, to the files that each has alone", () =>
   withPartition(async (run, flags) => {
     const also = [`${run}-1`, `${run}-2`];
