@@ -200,7 +200,10 @@ export function fieldsOf<Options extends Fields>({ name, options }: Task<Options
 async function readArguments<Options extends Fields>(task: Task<Options>, args: string[]) {
   const table = { ...task.options, ...PRINTING };
   const { words, paths, unknown } = readWords(task, args);
-  if (unknown !== undefined) throw await unknownFlag(task, unknown, fieldsOf);
+  if (unknown !== undefined) {
+    const own = Object.values(fieldsOf(task)).map(({ flag }) => flag);
+    throw await unknownFlag(task.name, own, unknown);
+  }
   if (paths.length > 0 && task.positional === undefined) {
     const what = `Cannot run task "${task.name}" as it takes flags only: "${paths[0]}" is none`;
     throw new InputError(what, { remedy: "see --help" });

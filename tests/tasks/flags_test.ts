@@ -1,11 +1,16 @@
-import { assertEquals } from "@std/assert";
-import { fieldsOf, type Task } from "../../tasks/command.ts";
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { fieldsOf } from "../../tasks/command.ts";
 import { unknownFlag } from "../../tasks/flags.ts";
+import { reducedLock } from "../../tasks/lock_file.ts";
 import { TASK as EXPORT } from "../../tasks/export.ts";
+import { flagsTable, TABLE } from "./flags_table.ts";
+import { copyFolder, denoIn, importedBy, inFolder, ROOT } from "./support.ts";
+
+const OWN = Object.values(fieldsOf(EXPORT)).map(({ flag }) => flag);
 
 /** What is said of a word after "--help"'s remedy and the first words are gone. */
 async function said(word: string): Promise<string> {
-  const { message } = await unknownFlag(EXPORT as unknown as Task, word, fieldsOf);
+  const { message } = await unknownFlag("export", OWN, word);
   const [, fact] = /^Cannot run task "export" as every flag must be one of its own: (.*); see --help$/.exec(
     message,
   )!;
@@ -23,3 +28,29 @@ Deno.test("unknownFlag() names a flag only if it is near, and the tasks that hav
   assertEquals(await said("--nothing-like-it"), "--nothing-like-it is not");
   assertEquals(await said("-o"), "-o is not");
 });
+
+Deno.test("flags.json has the flags of every task", async () => {
+  const table = JSON.parse(await Deno.readTextFile(TABLE));
+  assertEquals(table, await flagsTable(), "write it anew with: deno run -A tests/tasks/flags_table.ts");
+});
+
+Deno.test("an unknown flag is told of where the packages of this task alone are there", () =>
+  inFolder(async (folder) => {
+    const { npmCache } = JSON.parse(await denoIn(ROOT, ["info", "--json"]));
+    const lock = JSON.parse(await Deno.readTextFile(`${ROOT}deno.lock`));
+    for (const named of reducedLock(lock, await importedBy("tasks/assign.ts")).packages) {
+      const [, name, version] = /^(.+)@(.+)$/.exec(named)!;
+      const [from, to] = [npmCache, `${folder}/npm`].map((cache) => `${cache}/registry.npmjs.org/${name}`);
+      await Deno.mkdir(to, { recursive: true });
+      copyFolder(`${from}/${version}`, `${to}/${version}`);
+      await Deno.copyFile(`${from}/registry.json`, `${to}/registry.json`);
+    }
+    const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "--cached-only", "--allow-read", "tasks/assign.ts", "--prompt", "x"],
+      cwd: ROOT,
+      env: { DENO_DIR: folder, NO_COLOR: "1" },
+    }).output();
+    const err = new TextDecoder().decode(stderr);
+    assertEquals(code, 2, err);
+    assertStringIncludes(err, 'but task "generate" takes --prompt');
+  }));
