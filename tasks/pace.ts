@@ -4,8 +4,7 @@
  * @module
  */
 
-import type { RunEvent } from "../pipeline/run/mod.ts";
-import { duration } from "../pipeline/run/mod.ts";
+import { duration, type RunEvent } from "../pipeline/run/mod.ts";
 import { count, leading, roofText } from "./layout.ts";
 
 type Step = RunEvent & { type: "progress" };

@@ -57,7 +57,7 @@ export async function report(options: ReportOptions): Promise<Report> {
   const { run, output = `${run}/${PAGE}`, words, samples: tokens = SAMPLE_TOKENS, ...rest } = options;
   const record = await readRun(run);
   const cost = await readCost({ run, flops: 1, utilisation: 1 });
-  const experts = await trainedExperts(run, record);
+  const experts = await expertsThatLieIn(run, record);
   const samples = await writeSamples(run, experts.slice(0, MOST_EXPERTS), { ...rest, tokens });
   const sections = sectionsOf(record, cost, { words, samples });
   const { drawn, files } = await drawPlots(sections.sections, options);
@@ -76,7 +76,7 @@ export async function report(options: ReportOptions): Promise<Report> {
 }
 
 /** Lists the experts whose weights lie in a run, by id. */
-async function trainedExperts(run: string, { manifests }: RunRecord): Promise<number[]> {
+async function expertsThatLieIn(run: string, { manifests }: RunRecord): Promise<number[]> {
   const found: number[] = [];
   for (const { stage, outputs } of Object.values(manifests)) {
     const [, id] = /^train-expert-(\d+)$/.exec(stage) ?? [];

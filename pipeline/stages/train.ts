@@ -54,9 +54,9 @@ export async function trainExpertsInTurn(
   options: TrainOptions,
   watch: RunWatch = {},
 ): Promise<TrainResult[]> {
+  if (experts.length === 1) return [await trainExpert(experts[0], options, watch)];
   const results = new Map<number, TrainResult>();
   const later: number[] = [];
-  if (experts.length === 1) return [await trainExpert(experts[0], options, watch)];
   const since = new Map<number, string | null>();
   for (const expert of experts) since.set(expert, await stampOf(expertTarget(expert), options));
   const train = async (expert: number, patience?: number) =>

@@ -229,9 +229,9 @@ function createTimes(path: string) {
   let at = 0;
   let rest = "";
   const take = (line: string) => {
-    const { step, ...more } = timeOf(line) ?? {};
-    if (step === undefined) return; // a stage's, or a round's
-    const time = { ...more, step } as StepTime;
+    const told = timeOf(line);
+    if (told?.step === undefined) return; // a stage's, or a round's
+    const time: StepTime = { ...told, step: told.step };
     const known = recent.get(time.stage) ?? [];
     const again = known.length > 0 && time.step <= known.at(-1)!.step; // it was started anew, or resumed
     recent.set(time.stage, [...again ? [] : known, time].slice(-RECENT));

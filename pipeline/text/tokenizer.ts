@@ -276,11 +276,12 @@ async function openTokenizer(
     await collect(texts);
     return ids;
   };
-  const token = partingToken(format);
-  const encodeWords = token === undefined
-    ? encodeBatch
-    : encodeJoined(encodeBatch, { token, id: tokenizer.tokenToId(token)! });
-  const words = cutsAtWords(format) ? new WordEncoder(encodeWords) : undefined;
+  const wordEncoder = () => {
+    const token = partingToken(format);
+    if (token === undefined) return new WordEncoder(encodeBatch);
+    return new WordEncoder(encodeJoined(encodeBatch, { token, id: tokenizer.tokenToId(token)! }));
+  };
+  const words = cutsAtWords(format) ? wordEncoder() : undefined;
   return {
     vocabulary,
     eos: tokenizer.tokenToId(name)!,

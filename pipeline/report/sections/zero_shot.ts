@@ -34,13 +34,14 @@ export function zeroShotSection({ zeroShot }: RunRecord): Section[] {
   const metrics = METRICS.filter((metric) => zeroShot.some(({ ways }) => ways.mixture?.[metric]));
   const table: Table = {
     head: ["task", "questions", "guessing", "answered by", ...metrics.map((metric) => NAMES[metric])],
-    rows: zeroShot.flatMap(({ task, questions, chance, ways, experts }) =>
-      waysOf([{ ways } as ZeroShotResult]).map((way, i) => [
+    rows: zeroShot.flatMap((result) => {
+      const { task, questions, chance, ways, experts } = result;
+      return waysOf([result]).map((way, i) => [
         ...i === 0 ? [task, questions, chance === null ? null : percent(chance)] : [null, null, null],
         nameOf(way, experts),
         ...metrics.map((metric) => measureText(metric, ways[way]?.[metric])),
-      ])
-    ),
+      ]);
+    }),
   };
   const verdicts = verdictTexts(zeroShot);
   return [{

@@ -48,23 +48,24 @@ export const experts: Study = {
         "passes",
       ],
       rows: [
-        ...outcomes.map((
-          { setup, evaluation: { scores, gains, experts }, partition, trained, crossing },
-        ) => [
-          setup.label,
-          scoreText(scores.mixture),
-          scoreText(scores.dense),
-          scoreText(scores["dense-steps"]),
-          ...["dense", "dense-steps"].map((baseline) => {
-            const gain = gains.find((gain) => gain.baseline === baseline);
-            return gain ? gainText(gain) : null;
-          }),
-          crossingText(crossing),
-          passesOf(
-            partition.experts.reduce((sum, { tokens }) => sum + tokens, 0) / experts,
-            trained.experts ?? [],
-          ),
-        ]),
+        ...outcomes.map((outcome) => {
+          const { setup, evaluation: { scores, experts }, partition, trained, crossing } = outcome;
+          return [
+            setup.label,
+            scoreText(scores.mixture),
+            scoreText(scores.dense),
+            scoreText(scores["dense-steps"]),
+            ...["dense", "dense-steps"].map((baseline) => {
+              const gain = gainOver(outcome, baseline);
+              return gain ? gainText(gain) : null;
+            }),
+            crossingText(crossing),
+            passesOf(
+              partition.experts.reduce((sum, { tokens }) => sum + tokens, 0) / experts,
+              trained.experts ?? [],
+            ),
+          ];
+        }),
         ...seedRows(outcomes, (outcome) => {
           const { mixture, dense, "dense-steps": steps } = outcome.evaluation.scores;
           const gains = ["dense", "dense-steps"].map((name) => gainOver(outcome, name)?.percent);

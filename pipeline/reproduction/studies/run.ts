@@ -7,7 +7,7 @@
 
 import * as v from "valibot";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
-import { InputError, say, setting } from "../../../kernels/errors.ts";
+import { InputError, say, setting, type Words } from "../../../kernels/errors.ts";
 import { readCost } from "../../cost/cost.ts";
 import { readEvaluation } from "../../evaluation/evaluation.ts";
 import { type Claim, RATE_SEARCH, type RateSearch } from "../../report/reproduction.ts";
@@ -49,7 +49,6 @@ import {
 import { makeShared, type SharedPiece } from "./shared.ts";
 import { STUDIES } from "./studies.ts";
 import type { Outcome, Setup, Study } from "./study.ts";
-import type { Words } from "../../../kernels/errors.ts";
 
 /** Names the studies to run, and where. */
 export interface StudiesOptions extends Omit<TrainOptions, "trial" | "resume" | "gpu" | "force"> {
@@ -186,7 +185,7 @@ function searchOfRouters(site: Site, recipe: string, setup: Setup): SharedPiece 
     const search = await searchRouters(preset, given, attempt);
     await noting(site, () => writeRouterSearch(root, recipe, search));
   };
-  const name = `routers-${shortHash(recipe)}`;
+  const name = holdName("routers", recipe);
   return { name, holds: [name], make };
 }
 
@@ -250,7 +249,7 @@ function holdsOfPartition({ sources }: Site, setup: Setup): string[] {
   const { partition } = graphOf(configuration);
   const before = partition.slice(0, partition.findIndex(({ name }) => name === "assign"));
   const recipe = canonical(before.map(({ settings }) => pickSettings(configuration, settings)));
-  return [`routed-as-${shortHash(recipe)}`, setup.name];
+  return [holdName("routed-as", recipe), setup.name];
 }
 
 /** Gives what trainings and evaluations of a run go by. What other runs made of the same is copied. */
@@ -285,8 +284,8 @@ async function noting({ lock }: Site, write: () => Promise<void>): Promise<void>
   }
 }
 
-/** Gives the beginning of a hash, for names of files. */
-const shortHash = (text: string) => sha256(text).slice(0, 12);
+/** Names what processes hold of a recipe, as short as names of files should be. */
+const holdName = (what: string, recipe: string) => `${what}-${sha256(recipe).slice(0, 12)}`;
 
 /** Learning rates that were found, by recipe. */
 type Rates = Record<string, RateSearch>;

@@ -49,10 +49,10 @@ export async function makeShared(
     if (next.length === 0) return;
     let held: HeldError | undefined;
     for (const piece of next) {
-      const taken = await makeIfFree(piece, lock);
-      if (taken === undefined) made.add(piece.name);
-      held = taken;
-      if (!held) break;
+      held = await makeIfFree(piece, lock);
+      if (held) continue;
+      made.add(piece.name);
+      break;
     }
     if (!held) continue;
     if (!told.has(held.by)) onWait(held);
