@@ -28,7 +28,8 @@ export function conform<T>(schema: v.GenericSchema<unknown, T>, value: unknown):
   throw new InputError(`${field ? `${field}: ` : ""}${issue.message}`);
 }
 
-type Schema<T> = v.GenericSchema<unknown, T>;
+/** The schema of what a file holds. */
+export type Schema<T> = v.GenericSchema<unknown, T>;
 
 /** Reads a JSON file that must be `what`. Throws an `InputError` where it is missing, damaged, or not as `vouched` knows it. */
 export async function readJson<T>(

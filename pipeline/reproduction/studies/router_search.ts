@@ -9,9 +9,10 @@
 
 import * as v from "valibot";
 import { jsonText, writeAtomic } from "../../run/files.ts";
-import { count, finite, readJsonIfThere } from "../../run/schema.ts";
+import { count, finite } from "../../run/schema.ts";
 import type { Configuration } from "../../settings/configuration.ts";
 import { searchLine } from "../search.ts";
+import { readFound } from "./found.ts";
 import type { Setup } from "./study.ts";
 
 /** The settings that are searched for. */
@@ -59,7 +60,7 @@ export function routerRecipeOf(configuration: Configuration, given: Partial<Rout
 /** Reads the searches that a folder of studies notes. Throws an `InputError` where they are damaged. */
 export async function readRouterSearches(root: string): Promise<RouterSearches> {
   const path = `${root}/routers.json`;
-  return (await readJsonIfThere(path, FILE, "settings of routers that were found"))?.routers ?? {};
+  return (await readFound(path, FILE, "settings of routers that were found"))?.routers ?? {};
 }
 
 /** Notes a search in a folder of studies beside those that are there. */

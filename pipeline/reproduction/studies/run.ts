@@ -14,7 +14,6 @@ import { type Claim, RATE_SEARCH, type RateSearch } from "../../report/reproduct
 import { exists, jsonText, sha256, writeAtomic } from "../../run/files.ts";
 import { HeldError, type Hold, removeDeadLocks } from "../../run/lock.ts";
 import { readManifest, vouchedFiles } from "../../run/manifest.ts";
-import { readJsonIfThere } from "../../run/schema.ts";
 import { canonical } from "../../run/seal.ts";
 import type { Configuration } from "../../settings/configuration.ts";
 import { resolveConfiguration, type Sources } from "../../settings/resolution.ts";
@@ -37,6 +36,7 @@ import {
   setupsOf,
 } from "./pieces.ts";
 import { runCrossing } from "../crossing.ts";
+import { readFound } from "./found.ts";
 import { type StudyResult, writeResults } from "./results.ts";
 import {
   mixtureLoss,
@@ -292,8 +292,7 @@ type Rates = Record<string, RateSearch>;
 
 /** Reads the learning rates that a folder of studies notes. Throws an `InputError` where they are damaged. */
 async function readRates(root: string): Promise<Rates> {
-  return (await readJsonIfThere(`${root}/rates.json`, RATES_FILE, "learning rates that were found"))?.rates ??
-    {};
+  return (await readFound(`${root}/rates.json`, RATES_FILE, "learning rates that were found"))?.rates ?? {};
 }
 
 /** Notes a learning rate that was found beside those that are there. */
