@@ -89,7 +89,8 @@ export const WORKERS = section("Command", {
   workers: integer({
     min: 1,
     max: 1024,
-    help: "threads that turn text into tokens, to the same bytes; without it one for every core",
+    help:
+      "threads that turn text into tokens, to the same bytes; 1 takes one core; without it one for every core",
   }),
 });
 

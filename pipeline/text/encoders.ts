@@ -21,8 +21,8 @@ export interface Encoders {
 const CHARACTERS_ALONE = 1 << 23;
 
 /**
- * Opens encoders that encode on `workers` threads beside this one; with one worker this thread encodes alone, and so it does as far as
- * `alone` characters.
+ * Opens encoders that encode on `workers` threads beside this one. With one worker no thread is started, and the tokenizer keeps to one
+ * core. With more the first `alone` characters are encoded before the threads begin.
  */
 export function openEncoders(tokenizer: Tokenizer, workers: number, alone = CHARACTERS_ALONE): Encoders {
   let characters = 0;
@@ -36,7 +36,7 @@ export function openEncoders(tokenizer: Tokenizer, workers: number, alone = CHAR
         started = Array.from({ length: workers }, () => new EncoderWorker(tokenizer));
       }
       characters += texts.reduce((sum, text) => sum + text.length, 0);
-      if (started.length === 0) return await tokenizer.encode(texts);
+      if (started.length === 0) return await tokenizer.encode(texts, workers === 1);
       const free = started.reduce((least, worker) => worker.waiting < least.waiting ? worker : least);
       // What an encoder cannot encode this thread cannot either: it says why.
       return await free.encode(texts) ?? await tokenizer.encode(texts);

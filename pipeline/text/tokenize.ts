@@ -36,7 +36,7 @@ export interface TokenizeOptions {
   maxDocuments?: number;
   /** Stops after the document that brings the tokens to this number. */
   maxTokens?: number;
-  /** Threads that encode; 1 unless given, which is the caller's own. Never changes the rows. */
+  /** Threads that encode; 1 unless given, for which all work takes one core. Never changes the rows. */
   workers?: number;
   /** Characters that one thread encodes before several begin, which takes them about a second; 8 Mi unless given. */
   workersAfter?: number;
@@ -169,7 +169,7 @@ async function* tokenized(
 
 /**
  * Encodes documents in groups, two at a time: while the caller has one in hand or it runs out of documents, the other keeps the cores
- * busy. Threads have two larger groups each, once they are started: what a tokenizer does not know yet is encoded in every group that
+ * busy. One worker has one group at a time, so that it takes one core. Threads have two larger groups each, once they are started: what a tokenizer does not know yet is encoded in every group that
  * is in hand.
  */
 async function* encodedGroups(
@@ -195,7 +195,9 @@ async function* encodedGroups(
       const encoded = encode(group);
       encoded.catch(() => {}); // heard when its turn comes
       ahead.push(encoded);
-      while (ahead.length > Math.max(1, 2 * encoders.threads)) yield await ahead.shift()!;
+      while (ahead.length > (workers === 1 ? 0 : Math.max(1, 2 * encoders.threads))) {
+        yield await ahead.shift()!;
+      }
     }
     for (const encoded of ahead) yield await encoded;
   } finally {

@@ -27,11 +27,14 @@ export interface Tokenizer {
   readonly sha256: string;
   /** Text of `tokenizer.json`. */
   readonly json: string;
-  /** Encodes texts on all cores, without special tokens: u32 ids of each. */
-  encode(texts: string[]): Promise<Uint32Array[]>;
+  /** Encodes texts, on all cores unless one is asked for, without special tokens: u32 ids of each. */
+  encode(texts: string[], onOneCore?: boolean): Promise<Uint32Array[]>;
   /** Decodes ids to text; special tokens are shown. */
   decode(ids: ArrayLike<number>): Promise<string>;
 }
+
+/** The library adds no special tokens. */
+const PLAIN = { addSpecialTokens: false };
 
 /** Settings of {@link trainTokenizer}. */
 export interface TrainTokenizerOptions {
@@ -266,8 +269,9 @@ async function openTokenizer(
     const asWritten = added.map((token) => isRewritten(token) ? { ...token, normalized: false } : token);
     tokenizer = load(JSON.stringify({ ...format, added_tokens: asWritten }));
   }
-  const encodeBatch = async (texts: string[]) => {
-    const encoded = await tokenizer.encodeBatch(texts, { addSpecialTokens: false }).catch((error) => {
+  const encodeBatch = async (texts: string[], onOneCore = false) => {
+    const encoding = onOneCore ? encodeInTurn(texts) : tokenizer.encodeBatch(texts, PLAIN);
+    const encoded = await encoding.catch((error) => {
       const reason = String(error.message).split("\n")[0];
       const what = `Cannot encode text as the tokenizer "${path}" must know it: ${reason}`;
       throw new InputError(what, { where: path, cause: error });
@@ -275,6 +279,11 @@ async function openTokenizer(
     const ids = encoded.map((encoding) => encoding.getIds());
     await collect(texts);
     return ids;
+  };
+  const encodeInTurn = async (texts: string[]) => {
+    const encoded: Native.Encoding[] = []; // a batch would go to threads of the library, one for every core
+    for (const text of texts) encoded.push(await tokenizer.encode(text, null, PLAIN));
+    return encoded;
   };
   const wordEncoder = () => {
     const token = partingToken(format);
@@ -287,10 +296,10 @@ async function openTokenizer(
     eos: tokenizer.tokenToId(name)!,
     sha256: sha256(json),
     json,
-    async encode(texts) {
+    async encode(texts, onOneCore) {
       const parts = texts.map((text) => splitSpecial(text, special));
-      if (words) return await words.encode(parts);
-      const encoded = await encodeBatch(parts.flat());
+      if (words) return await words.encode(parts, onOneCore);
+      const encoded = await encodeBatch(parts.flat(), onOneCore);
       let next = 0;
       return parts.map((pieces) => toIds(pieces.flatMap(() => encoded[next++])));
     },

@@ -6,8 +6,8 @@
  * @module
  */
 
-/** Encodes texts, each on its own, without special tokens. */
-export type EncodeBatch = (texts: string[]) => Promise<ArrayLike<number>[]>;
+/** Encodes texts, each on its own, without special tokens; on one core where that is asked for. */
+export type EncodeBatch = (texts: string[], onOneCore?: boolean) => Promise<ArrayLike<number>[]>;
 
 /** The settings in a `tokenizer.json` that say whether its texts can be cut, and which tokens it looks for in them. */
 export interface Format {
@@ -104,7 +104,7 @@ const JOINED = 1 << 11; // characters of a text of words: long enough that a cal
  * far more than a word. `part` is a token as {@linkcode partingToken} finds it, and its id.
  */
 export function encodeJoined(encodeBatch: EncodeBatch, part: { token: string; id: number }): EncodeBatch {
-  return async (words) => {
+  return async (words, onOneCore) => {
     const texts: string[][] = [];
     let characters = JOINED;
     for (const word of words) {
@@ -115,10 +115,10 @@ export function encodeJoined(encodeBatch: EncodeBatch, part: { token: string; id
       texts.at(-1)!.push(word);
       characters += word.length + part.token.length;
     }
-    const encoded = await encodeBatch(texts.map((words) => words.join(part.token)));
+    const encoded = await encodeBatch(texts.map((words) => words.join(part.token)), onOneCore);
     const found = encoded.flatMap((ids) => cutAt(ids, part.id));
     if (found.length === words.length) return found;
-    return await encodeBatch(words); // the library found the token elsewhere, or not everywhere
+    return await encodeBatch(words, onOneCore); // the library found the token elsewhere, or not everywhere
   };
 }
 
@@ -153,14 +153,13 @@ export class WordEncoder {
    * Gives the ids of each text. A text comes in pieces, each of which is encoded on its own. Throws what
    * `encodeBatch` throws, even in an earlier call that was still running.
    */
-  async encode(texts: string[][]): Promise<Uint32Array[]> {
+  async encode(texts: string[][], onOneCore?: boolean): Promise<Uint32Array[]> {
     if (this.#table.full) this.#table = new WordTable(this.#table);
     const table = this.#table;
     const words = texts.map((pieces) => table.find(pieces));
     const { numbers, fresh } = table.takeFresh();
-    const learned = fresh.length === 0
-      ? undefined
-      : this.#encodeBatch(fresh).then((encoded) => encoded.forEach((ids, i) => table.learn(numbers[i], ids)));
+    const learned = fresh.length === 0 ? undefined : this.#encodeBatch(fresh, onOneCore)
+      .then((encoded) => encoded.forEach((ids, i) => table.learn(numbers[i], ids)));
     // The ids of a word that an earlier call met first are known once that call has ended.
     const all = this.#earlier = Promise.all([this.#earlier, learned]).then(() => {});
     try {

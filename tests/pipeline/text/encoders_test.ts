@@ -37,7 +37,14 @@ Deno.test("openEncoders() gives on any number of threads the ids of the tokenize
     const expected = await Promise.all(calls.map((texts) => tokenizer.encode(texts)));
     for (const [workers, alone] of [[1, 0], [2, 0], [3, 500]] as const) {
       let here = 0; // calls that this thread encodes
-      const counted: Tokenizer = { ...tokenizer, encode: (texts) => (here++, tokenizer.encode(texts)) };
+      const counted: Tokenizer = {
+        ...tokenizer,
+        encode(texts, onOneCore) {
+          here++;
+          assertEquals(onOneCore, workers === 1);
+          return tokenizer.encode(texts, onOneCore);
+        },
+      };
       const encoders = openEncoders(counted, workers, alone);
       const encoded = await Promise.all(calls.map((texts) => encoders.encode(texts)));
       assertEquals(encoded, expected);
@@ -55,6 +62,8 @@ Deno.test("openEncoders() throws what the tokenizer says of a text that it canno
     const good = encoders.encode(["wind sea"]);
     const error = await assertRejects(() => bad, InputError);
     const own = await assertRejects(() => tokenizer.encode(["sea", "salt"]), InputError);
+    const onOneCore = await assertRejects(() => tokenizer.encode(["sea", "salt"], true), InputError);
+    assertEquals([onOneCore.what, onOneCore.where], [own.what, own.where]);
     assertEquals([error.what, error.where], [own.what, own.where]);
     assertEquals((await good).map((ids) => [...ids]), [[2, 1]]);
     await encoders.close();

@@ -143,7 +143,7 @@ Deno.test("tokenizeDocuments() pulls no more documents than its reader asks for"
   await rows.return(undefined);
 });
 
-Deno.test("tokenizeDocuments() encodes two groups at a time, no more, and keeps their order", async () => {
+Deno.test("tokenizeDocuments() encodes one group at a time on one core and else two, no more, and keeps their order", async () => {
   let running = 0, most = 0;
   const slow: Tokenizer = {
     ...letters,
@@ -169,7 +169,7 @@ Deno.test("tokenizeDocuments() encodes two groups at a time, no more, and keeps 
       }
     }
     assertEquals(read, written);
-    assertEquals(most, 2);
+    assertEquals(most, workers === 1 ? 1 : 2);
   }
 });
 

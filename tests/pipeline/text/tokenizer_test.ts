@@ -58,7 +58,7 @@ Deno.test("trainTokenizer() encodes every byte, seen in training or not, and dec
   }));
 });
 
-Deno.test("a tokenizer gives the library's ids of whole texts, whether or not it can cut them", async () => {
+Deno.test("a tokenizer gives the library's ids of whole texts, whether or not it can cut them, on any number of cores", async () => {
   const { json } = await train(
     400,
     1e6,
@@ -98,13 +98,19 @@ Deno.test("a tokenizer gives the library's ids of whole texts, whether or not it
   for (const [i, settings] of [format, prefixed, blanks].entries()) {
     const path = `${folder}/${i}.json`;
     Deno.writeTextFileSync(path, JSON.stringify(settings));
-    const [own, library] = [await loadTokenizer(path), Library.fromFile(path)];
+    const [own, onOneCore, library] = [
+      await loadTokenizer(path),
+      await loadTokenizer(path),
+      Library.fromFile(path),
+    ];
     const part = fc.tuple(fc.constantFrom(...words), fc.constantFrom(...between));
     await fc.assert(
       fc.asyncProperty(fc.array(fc.array(part), { minLength: 1, maxLength: 5 }), async (parts) => {
         const texts = parts.map((text) => text.flat().join(""));
         const expected = await library.encodeBatch(texts, { addSpecialTokens: false });
-        assertEquals((await own.encode(texts)).map((ids) => [...ids]), expected.map((one) => one.getIds()));
+        const ids = expected.map((one) => one.getIds());
+        assertEquals((await own.encode(texts)).map((ids) => [...ids]), ids);
+        assertEquals((await onOneCore.encode(texts, true)).map((ids) => [...ids]), ids);
       }),
       { numRuns: 60 },
     );
