@@ -68,7 +68,7 @@ export interface TokenizedBatch {
 
 const GROUP_DOCUMENTS = 256;
 const GROUP_CHARACTERS = 16_384 * navigator.hardwareConcurrency;
-const WORKER_CHARACTERS = 262_144; // of a group for one of several threads, each of which has two at a time
+const WORKER_CHARACTERS = 262_144; // of a group for a worker: one core has one at a time, each of several threads has two
 const BATCH_ROWS = 1024;
 const BATCH_TOKENS = 1 << 20;
 
@@ -169,8 +169,8 @@ async function* tokenized(
 
 /**
  * Encodes documents in groups, two at a time: while the caller has one in hand or it runs out of documents, the other keeps the cores
- * busy. One worker has one group at a time, so that it takes one core. Threads have two larger groups each, once they are started: what a tokenizer does not know yet is encoded in every group that
- * is in hand.
+ * busy. Threads have two larger groups each, once they are started: what a tokenizer does not know yet is encoded in every group that
+ * is in hand. One worker has one such group at a time, so that it takes one core.
  */
 async function* encodedGroups(
   documents: AsyncIterable<Document>,
@@ -190,14 +190,13 @@ async function* encodedGroups(
   };
   const ahead: ReturnType<typeof encode>[] = [];
   try {
-    const worth = () => encoders.threads > 0 ? WORKER_CHARACTERS : GROUP_CHARACTERS;
+    const worth = () => workers === 1 || encoders.threads > 0 ? WORKER_CHARACTERS : GROUP_CHARACTERS;
     for await (const group of groups(documents, maxDocuments, worth)) {
       const encoded = encode(group);
       encoded.catch(() => {}); // heard when its turn comes
       ahead.push(encoded);
-      while (ahead.length > (workers === 1 ? 0 : Math.max(1, 2 * encoders.threads))) {
-        yield await ahead.shift()!;
-      }
+      const most = workers === 1 ? 0 : Math.max(1, 2 * encoders.threads);
+      while (ahead.length > most) yield await ahead.shift()!;
     }
     for (const encoded of ahead) yield await encoded;
   } finally {

@@ -5,7 +5,6 @@
  */
 
 import { defaultCorpus } from "../../mod.ts";
-import type { Document } from "../../pipeline/text/readers.ts";
 
 /** Words that no other copy has, one for every 100 characters: new text never stops bringing some. */
 function newWords(copy: number, characters: number): string {
@@ -13,21 +12,6 @@ function newWords(copy: number, characters: number): string {
     { length: characters / 100 },
     (_, i) => (copy * 10_000 + i).toString(36).replace(/[0-9]/g, (digit) => "ABCDEFGHIJ"[Number(digit)]),
   ).join(" ");
-}
-
-/** Gives the texts of the embedded corpus. */
-async function corpusTexts(characters: number): Promise<string[]> {
-  return (await Array.fromAsync(defaultCorpus({ characters }))).map(({ text }) => text);
-}
-
-/** Gives so many characters of documents, or a few more. */
-export async function* manyTexts(characters: number): AsyncGenerator<Document> {
-  const texts = await corpusTexts(200_000);
-  for (let [given, copy] = [0, 0]; given < characters; copy++) {
-    const text = textOf(texts, copy);
-    given += text.length;
-    yield { text, source: "" };
-  }
 }
 
 /** Gives a copy of a text, with words of its own. */
@@ -38,7 +22,7 @@ function textOf(texts: readonly string[], copy: number): string {
 
 /** Writes so many bytes of documents as JSON lines, or a few more; `from` numbers the first copy. Returns the number of copies. */
 export async function writeTexts(path: string, bytes: number, from = 0): Promise<number> {
-  const texts = await corpusTexts(200_000);
+  const texts = await Array.fromAsync(defaultCorpus({ characters: 200_000 }), ({ text }) => text);
   const file = await Deno.open(path, { write: true, create: true, truncate: true });
   const writer = file.writable.getWriter();
   const encoder = new TextEncoder();

@@ -9,20 +9,19 @@
  * results are freed by V8's collector, so every way ends with a collection, and none leaves its garbage to the next. The ways take
  * turns; medians of the rounds, of time on the clock and of processor time, which other processes disturb less.
  *
- * Then one worker takes turns with two, and four, up to `workers`, on so many millions of characters that never stop bringing new words:
- * with one the process encodes in the thread that reads and packs, and the library learns new words in threads of its own; with more
- * workers it encodes in so many threads beside it. So one worker keeps more than one core busy: what the work would take on a single
- * core is the processor time of one worker.
+ * Then one worker takes turns with two, and four, up to `workers`, on a file of so many megabytes that never stop bringing new words:
+ * with one the process reads, encodes and packs in turn, on one core; with more workers it encodes in so many threads beside the one that
+ * reads and packs.
  */
 
 import { type Encoding, Tokenizer as Library } from "tokenizers";
 import { defaultCorpus } from "../../pipeline/text/corpora/corpus.ts";
 import { collector } from "../../pipeline/text/garbage.ts";
-import type { Document } from "../../pipeline/text/readers.ts";
+import { type Document, readDocuments } from "../../pipeline/text/readers.ts";
 import { tokenizeDocuments } from "../../pipeline/text/tokenize.ts";
 import { loadTokenizer, trainTokenizer } from "../../pipeline/text/tokenizer.ts";
 import { benchFlags } from "./flags.ts";
-import { manyTexts } from "./many_texts.ts";
+import { writeTexts } from "./many_texts.ts";
 import { median, type Seconds } from "../../kernels/device/time.ts";
 import { takeTurns } from "./turns.ts";
 
@@ -35,9 +34,10 @@ const bytes = documents.reduce((sum, { text }) => sum + new TextEncoder().encode
 const source = async function* () {
   for (const document of documents) yield await Promise.resolve(document);
 };
-const many = await Array.fromAsync(manyTexts(1e6 * flags.millions));
-const manyBytes = many.reduce((sum, { text }) => sum + new TextEncoder().encode(text).length, 0);
 const folder = await Deno.makeTempDir();
+const many = `${folder}/many.jsonl`;
+await writeTexts(many, 1e6 * flags.millions);
+const manyBytes = Deno.statSync(many).size;
 const tokenizer = await trainTokenizer(source(), {
   vocabularySize: flags["vocab-size"],
   sample: 10_000_000,
@@ -83,7 +83,7 @@ async function collect(): Promise<void> {
 
 const counts = [1, 2, 4, 8, 16, 32, 64].filter((workers) => workers <= flags.workers);
 const byWorkers = Object.fromEntries(
-  counts.map((workers) => [`${workers}`, () => tokenize(workers, ReadableStream.from(many))]),
+  counts.map((workers) => [`${workers}`, () => tokenize(workers, readDocuments([many]))]),
 );
 let seconds: Map<string, Seconds>, scaling: Map<string, Seconds>;
 try {
@@ -110,13 +110,12 @@ for (const [name, { clock, processor }] of seconds) {
   );
 }
 console.log(`\n${(manyBytes / 1e6).toFixed(0)} MB of text with new words`);
-console.log("workers   MB/s   of one worker   of one core   processor s   cores busy");
-const { clock: oneWorker, processor: oneCore } = scaling.get("1")!;
+console.log("workers   MB/s   of one worker   processor s   cores busy");
+const { clock: oneWorker } = scaling.get("1")!;
 for (const [workers, { clock, processor }] of scaling) {
   console.log(
     workers.padStart(7) + (manyBytes / 1e6 / median(clock)).toFixed(2).padStart(7) +
-      [oneWorker, oneCore].map((one) => `${(median(one) / median(clock)).toFixed(2)}×`)
-        .map((ratio, i) => ratio.padStart([16, 14][i])).join("") +
+      `${(median(oneWorker) / median(clock)).toFixed(2)}×`.padStart(16) +
       median(processor).toFixed(2).padStart(14) +
       (median(processor) / median(clock)).toFixed(2).padStart(13),
   );
