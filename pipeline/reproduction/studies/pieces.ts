@@ -41,14 +41,16 @@ export function settledSetups(
   seeds: number,
   { searches = {}, openToo = true }: KnownRouters = {},
 ): Setup[] {
-  const preset = resolveConfiguration(sources);
+  return study.setups(resolveConfiguration(sources), seeds)
+    .flatMap((setup) => settledSetup(setup, sources, searches) ?? (openToo ? [setup] : []));
+}
+
+/** Gives a run with the settings of routers that were found; undefined where they are searched for. */
+function settledSetup(setup: Setup, sources: Sources, searches: RouterSearches): Setup | undefined {
   const given = givenRouters(sources);
-  return study.setups(preset, seeds).flatMap((setup) => {
-    if (!setup.searchesRouters || isSettled(given)) return [setup];
-    const found = searches[routerRecipeOf(configurationOf(sources, setup), given)];
-    if (found) return [withRouters(setup, { ...found, ...given }, preset)];
-    return openToo ? [setup] : [];
-  });
+  if (!setup.searchesRouters || isSettled(given)) return setup;
+  const found = searches[routerRecipeOf(configurationOf(sources, setup), given)];
+  return found && withRouters(setup, { ...found, ...given }, resolveConfiguration(sources));
 }
 
 /** Gives the settings of routers that the flags give, which are not searched for. */
@@ -106,6 +108,27 @@ export function setupsOf(
     found.set(setup.name, { ...setup, models: [...models], choices });
   }
   return [...found.values()];
+}
+
+/**
+ * Names the run that searches for the learning rate of each recipe: the first that needs it, whatever is known
+ * so far. Undefined while the settings of that run's routers are searched for.
+ */
+export function rateSearchersOf(
+  studies: readonly Study[],
+  sources: Sources,
+  seeds: number,
+  searches: RouterSearches,
+): Map<string, string | undefined> {
+  const preset = resolveConfiguration(sources);
+  const found = new Map<string, string | undefined>();
+  for (const setup of studies.flatMap((study) => study.setups(preset, seeds))) {
+    const configuration = configurationOf(sources, setup);
+    for (const recipe of setup.models.map((model) => recipeOf(model, configuration))) {
+      if (!found.has(recipe)) found.set(recipe, settledSetup(setup, sources, searches)?.name);
+    }
+  }
+  return found;
 }
 
 /** Names the models that a name stands for: all experts, or one baseline. */

@@ -30,6 +30,7 @@ import {
   configurationOf,
   flagsOf,
   namesOf,
+  rateSearchersOf,
   recipeOf,
   routerSearchesOf,
   settledSetups,
@@ -135,21 +136,18 @@ interface Site {
 /**
  * Lists what is to be made, in sequences: searches for settings of routers, and for every run whose settings
  * are known its partition, its models and its evaluation. A learning rate is searched for in the first run
- * that needs it, once all routers are known: whichever process comes first, the same trials say which it is.
+ * that needs it: whichever process comes first, the same trials say which it is.
  */
 async function piecesLeft(site: Site): Promise<SharedPiece[][]> {
   const { options: { run: root }, sources, studies, seeds } = site;
   const searches = await readRouterSearches(root);
   const open = [...routerSearchesOf(studies, sources, seeds)].filter(([recipe]) => !searches[recipe]);
   const rates = await readRates(root);
-  const searchers = new Map<string, string>(); // the run that searches for the rate of a recipe
+  const searchers = rateSearchersOf(studies, sources, seeds, searches);
   return [
     ...open.map(([recipe, setup]) => [searchOfRouters(site, recipe, setup)]),
     ...setupsOf(studies, sources, seeds, { searches, openToo: false }).map((setup) =>
-      piecesOfRun(site, setup, rates, (recipe) => {
-        if (!searchers.has(recipe)) searchers.set(recipe, setup.name);
-        return open.length === 0 && searchers.get(recipe) === setup.name;
-      })
+      piecesOfRun(site, setup, rates, (recipe) => searchers.get(recipe) === setup.name)
     ),
   ];
 }

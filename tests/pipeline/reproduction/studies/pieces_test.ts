@@ -2,6 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import {
   configurationOf,
   flagsOf,
+  rateSearchersOf,
   recipeOf,
   routerSearchesOf,
   settledSetups,
@@ -54,6 +55,28 @@ Deno.test("what was found for routers holds in the runs of partitioners alone, a
   const { routerRate, rounds } = resolveConfiguration(SMALL);
   const kept = { [recipe]: { routerRate, rounds, trials: [] } };
   assertEquals(names(setupsOf(ALL, SMALL, 3, { searches: kept })), names(before));
+});
+
+Deno.test("a learning rate is searched for by the same run whatever is known, at once unless its routers are open", () => {
+  const partitioners = STUDIES.get("partitioners")!;
+  const [random, clusters] = routerSearchesOf([partitioners], SMALL, 1).keys();
+  const other = { routerRate: 0.006, rounds: 12, trials: [] };
+  const first = (searches: RouterSearches, studies = [partitioners]) =>
+    new Set(rateSearchersOf(studies, SMALL, 1, searches).values());
+  assertEquals(first({}), new Set([undefined]));
+  assertEquals(first({ [clusters]: other }), new Set([undefined]));
+  const name = "em-4-experts-router-rate-0.006-rounds-12-seed-0";
+  assertEquals(first({ [random]: other }), new Set([name])); // the other start is still open
+  assertEquals(first({ [random]: other, [clusters]: other }), new Set([name]));
+  for (const searches of [{}, { [random]: other }, { [random]: other, [clusters]: other }]) {
+    const searchers = rateSearchersOf(ALL, SMALL, 1, searches);
+    const names = setupsOf(ALL, SMALL, 1, { searches, openToo: false }).map(({ name }) => name);
+    for (const searcher of searchers.values()) assert(searcher === undefined || names.includes(searcher));
+    const models = setupsOf(ALL, SMALL, 1).flatMap((setup) =>
+      setup.models.map((model) => recipeOf(model, configurationOf(SMALL, setup)))
+    );
+    assertEquals(new Set(searchers.keys()), new Set(models));
+  }
 });
 
 Deno.test("settings of routers that flags give win over what was found, and have searches of their own", () => {
