@@ -90,7 +90,7 @@ export const WORKERS = section("Command", {
     min: 1,
     max: 1024,
     help:
-      "threads that turn text into tokens, to the same bytes; 1 takes one core; without it one for every core",
+      "threads that turn text into tokens, to the same bytes; with 1, text is encoded on one core; without it one for every core",
   }),
 });
 

@@ -54,7 +54,7 @@ export interface RunOptions {
    * a check of its hashes.
    */
   reuse?: readonly string[];
-  /** Threads that turn text into tokens; one for every core unless given. Never changes what they make. */
+  /** Threads that turn text into tokens; one for every core unless given; with 1, one core. Never changes what they make. */
   workers?: number;
   /** `high-performance`, `low-power` or part of the name that the GPU must have. */
   adapter?: string;

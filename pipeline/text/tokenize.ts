@@ -36,7 +36,7 @@ export interface TokenizeOptions {
   maxDocuments?: number;
   /** Stops after the document that brings the tokens to this number. */
   maxTokens?: number;
-  /** Threads that encode; 1 unless given, for which all work takes one core. Never changes the rows. */
+  /** Threads that encode; one for every core unless given. With 1, all work keeps to one core. Never changes the rows. */
   workers?: number;
   /** Characters that one thread encodes before several begin, which takes them about a second; 8 Mi unless given. */
   workersAfter?: number;
@@ -168,14 +168,14 @@ async function* tokenized(
 }
 
 /**
- * Encodes documents in groups, two at a time: while the caller has one in hand or it runs out of documents, the other keeps the cores
- * busy. Threads have two larger groups each, once they are started: what a tokenizer does not know yet is encoded in every group that
- * is in hand. One worker has one such group at a time, so that it takes one core.
+ * Encodes documents in groups. One worker has one group at a time, so that it takes one core. For more there are two groups before
+ * their threads start: while the caller has one in hand or it runs out of documents, the other keeps the cores busy. Threads have two
+ * groups each; these are larger, as what a tokenizer does not know yet is encoded in every group that is in hand.
  */
 async function* encodedGroups(
   documents: AsyncIterable<Document>,
   tokenizer: Tokenizer,
-  { workers = 1, workersAfter, maxDocuments = Infinity }: Pick<
+  { workers = navigator.hardwareConcurrency, workersAfter, maxDocuments = Infinity }: Pick<
     TokenizeOptions,
     "workers" | "workersAfter" | "maxDocuments"
   >,

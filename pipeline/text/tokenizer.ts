@@ -33,7 +33,7 @@ export interface Tokenizer {
   decode(ids: ArrayLike<number>): Promise<string>;
 }
 
-/** The library adds no special tokens. */
+/** Options of the library's calls: it adds no special tokens. */
 const PLAIN = { addSpecialTokens: false };
 
 /** Settings of {@link trainTokenizer}. */

@@ -1,15 +1,16 @@
 /**
  * How much of the tokenizers library's own rate is left when documents become sequences?
  *
- *   deno task bench:tokenize [--vocab-size 1024] [--characters 500000] [--rounds 7] [--workers 2] [--millions 60]
+ *   deno task bench:tokenize [--vocab-size 1024] [--characters 500000] [--rounds 7] [--workers 2] [--megabytes 60]
  *
  * On the embedded corpus (`characters` of each of its six sources), with a tokenizer trained on it. The library alone
- * encodes all texts in one call, or in calls of about a million characters, its ids never read or, in the third way, read
- * with `getIds()`, the one way to them from JavaScript; `tokenizeDocuments()` also splits the corpus, cuts sequences and makes Arrow batches. The library's
+ * encodes on all cores: all texts in one call, or in calls of about a million characters, its ids never read or, in the third way, read
+ * with `getIds()`, the one way to them from JavaScript; in the fourth way it encodes text by text on one core and its ids are read.
+ * `tokenizeDocuments()` keeps to one core, too, and also splits the corpus, cuts sequences and makes Arrow batches. The library's
  * results are freed by V8's collector, so every way ends with a collection, and none leaves its garbage to the next. The ways take
  * turns; medians of the rounds, of time on the clock and of processor time, which other processes disturb less.
  *
- * Then one worker takes turns with two, and four, up to `workers`, on a file of so many megabytes that never stop bringing new words:
+ * Then one worker takes turns with two, and four, up to `workers`, on a file of `megabytes` that never stop bringing new words:
  * with one the process reads, encodes and packs in turn, on one core; with more workers it encodes in so many threads beside the one that
  * reads and packs.
  */
@@ -27,7 +28,7 @@ import { takeTurns } from "./turns.ts";
 
 const flags = benchFlags(
   "Compares tokenizing with what the tokenizers library reaches alone.",
-  { "vocab-size": 1024, characters: 500_000, rounds: 7, workers: 2, millions: 60 },
+  { "vocab-size": 1024, characters: 500_000, rounds: 7, workers: 2, megabytes: 60 },
 );
 const documents: Document[] = await Array.fromAsync(defaultCorpus({ characters: flags.characters }));
 const bytes = documents.reduce((sum, { text }) => sum + new TextEncoder().encode(text).length, 0);
@@ -36,7 +37,7 @@ const source = async function* () {
 };
 const folder = await Deno.makeTempDir();
 const many = `${folder}/many.jsonl`;
-await writeTexts(many, 1e6 * flags.millions);
+await writeTexts(many, 1e6 * flags.megabytes);
 const manyBytes = Deno.statSync(many).size;
 const tokenizer = await trainTokenizer(source(), {
   vocabularySize: flags["vocab-size"],
@@ -66,6 +67,11 @@ const ways: Record<string, () => Promise<void>> = {
   "library, one call": alone(inGroups(Infinity)),
   "library, million a call": alone(inGroups(1e6)),
   "library, ids read": alone(inGroups(1e6), (encoding) => void encoding.getIds()),
+  "library, one core": async () => {
+    for (const { text } of documents) {
+      (await library.encode(text, null, { addSpecialTokens: false })).getIds();
+    }
+  },
   "tokenizeDocuments()": () => tokenize(1, source()),
 };
 

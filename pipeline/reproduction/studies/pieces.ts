@@ -47,10 +47,10 @@ export function settledSetups(
 
 /** Gives a run with the settings of routers that were found; undefined where they are searched for. */
 function settledSetup(setup: Setup, sources: Sources, searches: RouterSearches): Setup | undefined {
-  const given = givenRouters(sources);
-  if (!setup.searchesRouters || isSettled(given)) return setup;
-  const found = searches[routerRecipeOf(configurationOf(sources, setup), given)];
-  return found && withRouters(setup, { ...found, ...given }, resolveConfiguration(sources));
+  const recipe = routerSearchOf(setup, sources);
+  if (recipe === undefined) return setup;
+  const found = searches[recipe];
+  return found && withRouters(setup, { ...found, ...givenRouters(sources) }, resolveConfiguration(sources));
 }
 
 /** Gives the settings of routers that the flags give, which are not searched for. */
@@ -58,9 +58,13 @@ function givenRouters({ flags: { routerRate, rounds } = {} }: Sources): Partial<
   return { ...routerRate !== undefined && { routerRate }, ...rounds !== undefined && { rounds } };
 }
 
-/** Whether the flags give all that would be searched for. */
-const isSettled = ({ routerRate, rounds }: Partial<RouterSettings>): boolean =>
-  routerRate !== undefined && rounds !== undefined;
+/** Names the search for the settings of the routers of a run; undefined where there is none. */
+export function routerSearchOf(setup: Setup, sources: Sources): string | undefined {
+  const given = givenRouters(sources);
+  const isGiven = given.routerRate !== undefined && given.rounds !== undefined;
+  if (!setup.searchesRouters || isGiven) return undefined;
+  return routerRecipeOf(configurationOf(sources, setup), given);
+}
 
 /** Resolves the settings of a run of a study. */
 export function configurationOf(sources: Sources, setup: Setup): Configuration {
@@ -77,12 +81,9 @@ export function routerSearchesOf(
   seeds: number,
 ): Map<string, Setup> {
   const found = new Map<string, Setup>();
-  const given = givenRouters(sources);
-  if (isSettled(given)) return found;
   for (const setup of studies.flatMap((study) => study.setups(resolveConfiguration(sources), seeds))) {
-    if (!setup.searchesRouters) continue;
-    const recipe = routerRecipeOf(configurationOf(sources, setup), given);
-    if (!found.has(recipe)) found.set(recipe, setup);
+    const recipe = routerSearchOf(setup, sources);
+    if (recipe !== undefined && !found.has(recipe)) found.set(recipe, setup);
   }
   return found;
 }
@@ -111,8 +112,8 @@ export function setupsOf(
 }
 
 /**
- * Names the run that searches for the learning rate of each recipe: the first that needs it, whatever is known
- * so far. Undefined while the settings of that run's routers are searched for.
+ * Names the run that searches for the learning rate of each recipe: of the runs of these studies the first that
+ * needs it, whatever is known so far. Undefined while the settings of that run's routers are searched for.
  */
 export function rateSearchersOf(
   studies: readonly Study[],

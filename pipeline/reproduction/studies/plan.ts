@@ -10,7 +10,7 @@ import type { Searched } from "../../report/reproduction.ts";
 import { readManifest } from "../../run/manifest.ts";
 import type { Sources } from "../../settings/resolution.ts";
 import { TRIAL_SHARE } from "../models.ts";
-import { configurationOf, namesOf, recipeOf, routerSearchesOf, setupsOf } from "./pieces.ts";
+import { configurationOf, namesOf, recipeOf, routerSearchesOf, routerSearchOf, setupsOf } from "./pieces.ts";
 import { readRouterSearches } from "./router_search.ts";
 import { studiesOf } from "./run.ts";
 import type { Study } from "./study.ts";
@@ -119,7 +119,7 @@ async function piecesOf(
     ends.push(begin + timeLeft(piece));
     return ends.at(-1)!;
   };
-  let searched = 0; // when the searches for routers' settings end: runs are known only then
+  const searched = new Map<string, number>(); // when the search for settings of routers ends
   for (const [recipe, setup] of routerSearchesOf(studies, sources, seeds)) {
     const { seconds } = costOf(configurationOf(sources, setup), device);
     const { routerRate, rounds } = sources.flags ?? {};
@@ -137,8 +137,11 @@ async function piecesOf(
         : [],
     ];
     for (const line of lines) end = add({ run: setup.name, done, ...line }, end);
-    searched = Math.max(searched, end);
+    searched.set(recipe, end);
   }
+  const known = new Set(
+    setupsOf(studies, sources, seeds, { searches, openToo: false }).map(({ name }) => name),
+  );
   const found = new Map<string, number>(); // when the search for a learning rate ends
   for (const setup of setupsOf(studies, sources, seeds, { searches })) {
     const c = configurationOf(sources, setup);
@@ -149,7 +152,7 @@ async function piecesOf(
     };
     const split = add(
       await pieceOf("partition", "split", cost.seconds.routers + cost.seconds.sharding),
-      searched,
+      known.has(setup.name) ? 0 : searched.get(routerSearchOf(setup, sources)!)!,
     );
     for (const model of setup.models) {
       const each = secondsOf(model, cost);

@@ -136,7 +136,8 @@ interface Site {
 /**
  * Lists what is to be made, in sequences: searches for settings of routers, and for every run whose settings
  * are known its partition, its models and its evaluation. A learning rate is searched for in the first run
- * that needs it: whichever process comes first, the same trials say which it is.
+ * that needs it, once the settings of that run's routers are known: so the same trials decide on it,
+ * whichever process comes first.
  */
 async function piecesLeft(site: Site): Promise<SharedPiece[][]> {
   const { options: { run: root }, sources, studies, seeds } = site;
@@ -217,13 +218,14 @@ function piecesOfRun(
     const recipe = recipeOf(model, configuration);
     const rate = sources.flags?.[field] ?? found[recipe]?.rate;
     if (rate === undefined) {
-      if (!searches(recipe)) return pieces; // another run does
+      if (!searches(recipe)) return pieces; // another run does, or will once its routers are known
       const search = async () => {
         if ((await readRates(root))[recipe]) return;
         const rate = await searchModelRate(model, experts, await workIn(site, setup), trialShare, watch);
         await noting(site, () => writeRate(root, recipe, rate));
       };
-      return [...pieces, piece(`rate of ${model}`, search)];
+      // Another command, of other studies, may search for the same rate in another run.
+      return [...pieces, piece(`rate of ${model}`, search, [setup.name, holdName("rate", recipe)])];
     }
     rates[field] = rate;
     const flags = { ...rates };

@@ -34,8 +34,8 @@ const PAUSE_MS = 500;
 /**
  * Makes pieces until none is left. `listed` gives them in sequences, and is asked again before each piece, as
  * a piece may bring others: in a sequence a piece follows on the one before it, and the first sequence that
- * is free goes first. Waits where other processes hold all that is left. Throws what the pieces throw, and the
- * reason of the signal.
+ * is free goes first. A piece of a name that was made is not made again, though it may be listed. Waits where
+ * other processes hold all that is left. Throws what the pieces throw, and the reason of the signal.
  */
 export async function makeShared(
   listed: () => Promise<readonly (readonly SharedPiece[])[]>,

@@ -213,10 +213,12 @@ Deno.test("partingToken() is a special token that no other one can hold a part o
 
 Deno.test("encodeJoined() gives the ids of every word in few calls, and asks for each where a text has other parts", async () => {
   const asked: string[][] = [];
+  const onOne: (boolean | undefined)[] = [];
   const codes = (word: string) => Array.from(word, (character) => character.codePointAt(0)!);
   const part = { token: "<s>", id: 7 };
-  const encode = (texts: string[]) => {
+  const encode = (texts: string[], onOneCore?: boolean) => {
     asked.push(texts);
+    onOne.push(onOneCore);
     return Promise.resolve(
       texts.map((text) =>
         text.split(part.token).flatMap((word, i) => i === 0 ? codes(word) : [7, ...codes(word)])
@@ -230,10 +232,13 @@ Deno.test("encodeJoined() gives the ids of every word in few calls, and asks for
   assertEquals(asked[0].length > 3 && asked[0].length < 30, true, `${asked[0].length} texts`);
   assertEquals(await encodeJoined(encode, part)([]), []);
   // A library that finds the token within a word, too.
-  const other = await encodeJoined((texts) => {
+  const other = await encodeJoined((texts, onOneCore) => {
     asked.push(texts);
+    onOne.push(onOneCore);
     return Promise.resolve(texts.map((text) => [7, text.length]));
-  }, part)(["a", "b c"]);
+  }, part)(["a", "b c"], true);
   assertEquals(other, [[7, 1], [7, 3]]);
   assertEquals(asked.at(-1), ["a", "b c"]);
+  await new WordEncoder(encodeJoined(encode, part)).encode([["one core"]], true);
+  assertEquals(onOne, [undefined, undefined, true, true, true]);
 });

@@ -61,21 +61,37 @@ Deno.test("a learning rate is searched for by the same run whatever is known, at
   const partitioners = STUDIES.get("partitioners")!;
   const [random, clusters] = routerSearchesOf([partitioners], SMALL, 1).keys();
   const other = { routerRate: 0.006, rounds: 12, trials: [] };
-  const first = (searches: RouterSearches, studies = [partitioners]) =>
-    new Set(rateSearchersOf(studies, SMALL, 1, searches).values());
+  const first = (searches: RouterSearches) =>
+    new Set(rateSearchersOf([partitioners], SMALL, 1, searches).values());
   assertEquals(first({}), new Set([undefined]));
   assertEquals(first({ [clusters]: other }), new Set([undefined]));
   const name = "em-4-experts-router-rate-0.006-rounds-12-seed-0";
   assertEquals(first({ [random]: other }), new Set([name])); // the other start is still open
   assertEquals(first({ [random]: other, [clusters]: other }), new Set([name]));
-  for (const searches of [{}, { [random]: other }, { [random]: other, [clusters]: other }]) {
-    const searchers = rateSearchersOf(ALL, SMALL, 1, searches);
-    const names = setupsOf(ALL, SMALL, 1, { searches, openToo: false }).map(({ name }) => name);
-    for (const searcher of searchers.values()) assert(searcher === undefined || names.includes(searcher));
-    const models = setupsOf(ALL, SMALL, 1).flatMap((setup) =>
+  // While a rate is missing, a run that is listed searches for it, or the search for that run's routers is open.
+  for (
+    const studies of [ALL, ALL.toReversed(), [partitioners], ...ALL.map((study) => [partitioners, study])]
+  ) {
+    const recipes = setupsOf(studies, SMALL, 1).flatMap((setup) =>
       setup.models.map((model) => recipeOf(model, configurationOf(SMALL, setup)))
     );
-    assertEquals(new Set(searchers.keys()), new Set(models));
+    const known = [{}, { [random]: other }, { [clusters]: other }, { [random]: other, [clusters]: other }];
+    const maps = known.map((searches) => {
+      const listed = setupsOf(studies, SMALL, 1, { searches, openToo: false });
+      const searchers = rateSearchersOf(studies, SMALL, 1, searches);
+      assertEquals(new Set(searchers.keys()), new Set(recipes));
+      for (const [recipe, name] of searchers) {
+        if (name === undefined) continue;
+        const run = listed.find((setup) => setup.name === name);
+        assert(run?.models.some((model) => recipeOf(model, configurationOf(SMALL, run)) === recipe), name);
+      }
+      return searchers;
+    });
+    const last = maps.at(-1)!;
+    for (const [recipe, name] of maps.flatMap((searchers) => [...searchers])) {
+      assert(name === undefined || name === last.get(recipe), `${name}, ${last.get(recipe)}`);
+    }
+    assert([...last.values()].every((name) => name !== undefined));
   }
 });
 

@@ -69,3 +69,24 @@ Deno.test("planStudies() says what every study takes by itself, on one device an
     const seconds = (piece: string) => pieces.find((one) => one.piece === piece)!.seconds;
     assertAlmostEquals(shortest, seconds("partition") + seconds("learning rate of dense") + seconds("dense"));
   }));
+
+Deno.test("planStudies() begins a run once the settings of its own routers are known, not those of all", () =>
+  inFolder(async (root) => {
+    const [random] = routerSearchesOf([study("partitioners")], SMALL, 1).keys();
+    const { routerRate, rounds } = resolveConfiguration(SMALL);
+    await writeRouterSearch(root, random, { routerRate, rounds, trials: [] });
+    const { pieces, studies } = await planStudies({ run: root, studies: ["partitioners"], sources: SMALL });
+    const seconds = (start: string, ...names: string[]) =>
+      names.reduce(
+        (sum, name) =>
+          sum +
+          pieces.find(({ run, piece }) => run === `${start}-4-experts-seed-0` && piece === name)!.seconds,
+        0,
+      );
+    const clusters = ["rate of routers", "rounds of routers", "partition", "expert-00"];
+    const longest = Math.max(
+      seconds("em", "partition", "learning rate of dense", "dense"),
+      seconds("em-from-clusters", ...clusters),
+    );
+    assertAlmostEquals(studies[0].shortest, longest);
+  }));
